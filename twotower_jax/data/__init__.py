@@ -1,0 +1,1 @@
+"""What happened: logs, splits, features and batches."""
