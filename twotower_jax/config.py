@@ -80,7 +80,7 @@ class SimulatorConfig:
             )
 
 
-@dataclass(unsafe_hash=True)
+@dataclass
 class DataConfig:
     """Where the log comes from, how it is filtered and how it is split."""
 
@@ -282,7 +282,9 @@ class EvaluationConfig:
         """Check ranges; lists from YAML become tuples."""
         self.k = tuple(self.k)
         if not self.k or len(set(self.k)) < len(self.k):
-            raise InputError(f"evaluation.k={list(self.k)} must name cutoffs, each once")
+            raise InputError(
+                f"evaluation.k={list(self.k)} must name cutoffs, each once"
+            )
         for cutoff in self.k:
             _in_range("evaluation.k", cutoff, 1)
 
