@@ -1,0 +1,197 @@
+"""What a study shows first: its main metric, the order of its arms, its figures.
+
+A figure is SVG text drawn without pyplot. It depends on the numbers alone (no date,
+no random ids, no matplotlibrc) and takes its ink from `currentColor`, so that it
+reads on a light and on a dark page.
+"""
+
+import io
+import re
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from twotower_jax.study.arms import summary, write_whole
+
+SLICES = ("head", "mid", "tail")
+# Okabe and Ito's palette: told apart with any colour vision, on white and on black.
+COLOURS = {"main": "#0072B2", "head": "#0072B2", "mid": "#E69F00", "tail": "#009E73"}
+MARKERS = {"head": "o", "mid": "s", "tail": "^"}
+INK = "#010203"  # stands for the colour of the text, replaced in the SVG
+WIDTH, ROW, MARGIN = 5.6, 0.46, 0.95  # inches: the figure, an arm, title and axis
+LABEL = 62  # characters of an arm's name that fit into the width
+SETTINGS: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "twotower_jax",
+    "text.parse_math": False,
+    "font.size": 10,
+    "axes.spines.left": False,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.formatter.useoffset": False,
+    "grid.alpha": 0.15,
+    **dict.fromkeys(
+        ("text.color", "axes.edgecolor", "axes.labelcolor", "grid.color"), INK
+    ),
+    **dict.fromkeys(("xtick.color", "ytick.color"), INK),
+}
+
+
+def main_split(table: pl.DataFrame) -> str:
+    """Return the split that is reported: test where there is one, else valid."""
+    splits = table["split"].unique(maintain_order=True).to_list()
+    return next((split for split in ("test", "valid") if split in splits), splits[0])
+
+
+def main_metric(table: pl.DataFrame, primary: str = "recall@20") -> str:
+    """Return `primary` if the table has it, else its first recall@k or metric."""
+    rows = table.filter(pl.col("split") == main_split(table))
+    metrics = rows["metric"].unique(maintain_order=True).to_list()
+    recalls = [name for name in metrics if re.fullmatch(r"recall@\d+", name)]
+    return primary if primary in metrics else [*recalls, *metrics][0]
+
+
+def rank_arms(table: pl.DataFrame, metric: str) -> list[str]:
+    """Return the arms by the mean of a metric, largest first; equal ones by name."""
+    means = summary(table, [metric], main_split(table))
+    order = means.sort("mean", "arm", descending=[True, False], nulls_last=True)
+    return order["arm"].to_list()
+
+
+def study_figures(table: pl.DataFrame, primary: str = "recall@20") -> dict[str, str]:
+    """Draw the figures of a study, to be shown beside each other.
+
+    Args:
+      table: what `arms.study_table` returns.
+      primary: the metric that is drawn and that orders the arms.
+    Returns:
+      {name: SVG text}: `primary` (each seed, mean and one standard deviation per
+      arm) and, when the runs have it, `slices` (the same by popularity of the item).
+    """
+    primary = main_metric(table, primary)
+    rows = table.filter(pl.col("split") == main_split(table))
+    arms = rank_arms(table, primary)
+    figures = {
+        "primary": _panel(arms, primary, lambda axes: _dots(axes, rows, primary, arms))
+    }
+    names = {part: f"{primary}/{part}" for part in SLICES}
+    if set(names.values()) <= set(rows["metric"]):
+        title = f"{primary} by popularity of the item"
+        figures["slices"] = _panel(
+            arms, title, lambda axes: _slices(axes, rows, names, arms)
+        )
+    return figures
+
+
+def write_figures(figures: dict[str, str], folder: str | Path) -> list[Path]:
+    """Write each figure to figure_NAME.svg, dark on white, and return the paths."""
+    sheet = '<rect width="100%" height="100%" fill="#ffffff"/>'
+    paths = []
+    for name, svg in figures.items():
+        text = svg.replace("currentColor", "#1f2328")
+        text = re.sub(r"(<svg[^>]*>)", rf"\1{sheet}", text, count=1)
+        paths.append(write_whole(Path(folder) / f"figure_{name}.svg", text))
+    return paths
+
+
+def _panel(arms: list[str], title: str, draw: Callable[[Axes], None]) -> str:
+    """Draw one set of axes with a row per arm and return it as SVG text."""
+    height = MARGIN + ROW * len(arms)
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        # The browser has the fonts for names that matplotlib's own font cannot write.
+        warnings.filterwarnings("ignore", message="Glyph")
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(SETTINGS)
+        figure = Figure(figsize=(WIDTH, height))
+        figure.patch.set_visible(False)
+        box = (0.02, 0.5 / height, 0.95, ROW * len(arms) / height)
+        axes = figure.add_axes(box)
+        axes.patch.set_visible(False)
+        _rows(axes, arms)
+        draw(axes)
+        figure.text(0.02, 1 - 0.12 / height, title, va="top", weight="bold", size=11)
+        buffer = io.StringIO()
+        plain = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        FigureCanvasSVG(figure).print_svg(buffer, metadata=plain)
+    svg = buffer.getvalue()
+    return svg[svg.index("<svg") :].replace(INK, "currentColor")
+
+
+def _rows(axes: Axes, arms: list[str]) -> None:
+    """Give each arm a row: a thin line and the name above it."""
+    axes.set_ylim(len(arms) - 0.4, -0.6)
+    axes.set_yticks([])
+    axes.grid(axis="x")
+    for row, arm in enumerate(arms):
+        name = arm if len(arm) <= LABEL else arm[: LABEL - 1] + "…"
+        place = axes.get_yaxis_transform()
+        axes.text(
+            0, row - 0.42, f"{row + 1}  {name}", transform=place, va="center", size=9
+        )
+
+
+def _dots(axes: Axes, rows: pl.DataFrame, metric: str, arms: list[str]) -> None:
+    """Draw every seed, the mean and one standard deviation on each side."""
+    for row, arm in enumerate(arms):
+        _marks(axes, rows, (arm, metric), row, ("o", COLOURS["main"]))
+    axes.margins(x=0.06)
+
+
+def _slices(
+    axes: Axes, rows: pl.DataFrame, names: dict[str, str], arms: list[str]
+) -> None:
+    """Draw head, mid and tail below each other in the row of each arm."""
+    for row, arm in enumerate(arms):
+        for offset, (part, metric) in zip(
+            (-0.13, 0.05, 0.23), names.items(), strict=True
+        ):
+            style = (MARKERS[part], COLOURS[part])
+            _marks(axes, rows, (arm, metric), row + offset, style)
+    for part in names:
+        axes.plot([], [], MARKERS[part], color=COLOURS[part], label=part)
+    axes.margins(x=0.06)
+    axes.legend(
+        loc="lower right",
+        bbox_to_anchor=(1, 1),
+        ncols=3,
+        frameon=False,
+        handletextpad=0.1,
+        columnspacing=1,
+    )
+
+
+def _marks(
+    axes: Axes,
+    rows: pl.DataFrame,
+    key: tuple[str, str],
+    height: float,
+    style: tuple[str, str],
+) -> None:
+    """Draw the seeds of one arm and metric faintly, and their mean and sd."""
+    arm, metric = key
+    marker, colour = style
+    found = rows.filter((pl.col("arm") == arm) & (pl.col("metric") == metric))
+    values = found["value"].drop_nulls()
+    if values.is_empty():
+        return
+    mean = float(values.mean())  # type: ignore[arg-type]
+    axes.plot(
+        values,
+        [height] * len(values),
+        marker,
+        color=colour,
+        alpha=0.35,
+        markersize=4,
+        markeredgewidth=0,
+    )
+    if len(values) > 1:
+        sd = float(values.std(ddof=1))  # type: ignore[arg-type]
+        axes.plot([mean - sd, mean + sd], [height, height], color=colour, linewidth=1.8)
+    axes.plot([mean], [height], marker, color=colour, markersize=6.5)
