@@ -1,0 +1,74 @@
+# make study   the embedded study: installs into .venv, trains, compares, reports
+# make test    the tests that take seconds       make test-all   every test
+# make lint    ruff and pyright                  make clean      build artefacts
+#
+# Every target installs what it needs first, and again only when pyproject.toml or
+# constraints.txt have changed. Another Python: make study PYTHON=python3.12
+
+SHELL := bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN_STAMP := $(VENV)/.installed-run
+DEV_STAMP := $(VENV)/.installed-dev
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PYTHONUNBUFFERED := 1
+
+# A stamp holds the folder it was made in: a copied or moved checkout installs anew.
+ifneq ($(shell cat $(RUN_STAMP) 2>/dev/null),$(CURDIR))
+.PHONY: $(RUN_STAMP)
+endif
+ifneq ($(shell cat $(DEV_STAMP) 2>/dev/null),$(CURDIR))
+.PHONY: $(DEV_STAMP)
+endif
+
+.PHONY: study test test-all lint clean
+.DEFAULT_GOAL := study
+
+study: $(RUN_STAMP)
+	@$(BIN)/twotower train -m experiment=quickstart
+
+test: $(DEV_STAMP)
+	@$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(DEV_STAMP)
+	@$(BIN)/python -m pytest
+
+lint: $(DEV_STAMP)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/pyright
+
+clean:
+	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	@find twotower_jax conf tests benchmarks experiments -name __pycache__ \
+	  -prune -exec rm -rf {} + 2>/dev/null || true
+
+$(RUN_STAMP): pyproject.toml constraints.txt
+	@$(call install,.)
+	@printf '%s\n' "$(CURDIR)" > $(RUN_STAMP)
+
+$(DEV_STAMP): pyproject.toml constraints.txt
+	@$(call install,.[dev])
+	@printf '%s\n' "$(CURDIR)" > $(RUN_STAMP)
+	@printf '%s\n' "$(CURDIR)" > $(DEV_STAMP)
+
+# Make the environment if it is missing or broken; install, one line a package.
+define install
+set -euo pipefail; \
+if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+  command -v $(PYTHON) >/dev/null || { \
+    echo "$(PYTHON) was not found; name one: make PYTHON=/path/to/python3" >&2; \
+    exit 2; }; \
+  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+    echo "$$($(PYTHON) --version 2>&1) is too old: Python 3.11, 3.12 or 3.13" \
+      "is needed; name one: make PYTHON=python3.12" >&2; exit 2; }; \
+  echo "Making $(VENV) with $$($(PYTHON) --version)"; \
+  $(PYTHON) -m venv --clear $(VENV); \
+fi; \
+echo "Installing $(1) into $(VENV) (minutes the first time, seconds after)"; \
+$(BIN)/python -m pip install --progress-bar off -c constraints.txt -e "$(1)" \
+  | { grep --line-buffered -E '^(Collecting|Building|Installing|ERROR)' || true; } \
+  | cut -c -79
+endef
