@@ -9,6 +9,7 @@ import io
 import re
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,16 +79,16 @@ def study_figures(table: pl.DataFrame, primary: str = "recall@20") -> dict[str, 
     primary = main_metric(table, primary)
     rows = table.filter(pl.col("split") == main_split(table))
     arms = rank_arms(table, primary)
-    figures = {
-        "primary": _panel(arms, primary, lambda axes: _dots(axes, rows, primary, arms))
-    }
-    names = {part: f"{primary}/{part}" for part in SLICES}
-    if set(names.values()) <= set(rows["metric"]):
-        title = f"{primary} by popularity of the item"
-        figures["slices"] = _panel(
-            arms, title, lambda axes: _slices(axes, rows, names, arms)
-        )
-    return figures
+    draw = partial(_dots, rows=rows, metric=primary, arms=arms)
+    figures = {"primary": _panel(arms, primary, draw)}
+    known = set(rows["metric"])
+    for base in (primary, main_metric(table)):
+        names = {part: f"{base}/{part}" for part in SLICES}
+        if set(names.values()) <= known:
+            draw = partial(_slices, rows=rows, names=names, arms=arms)
+            figures["slices"] = _panel(arms, f"{base} by popularity of the item", draw)
+            break
+    return {name: _own_ids(svg, name) for name, svg in figures.items()}
 
 
 def write_figures(figures: dict[str, str], folder: str | Path) -> list[Path]:
@@ -122,6 +123,11 @@ def _panel(arms: list[str], title: str, draw: Callable[[Axes], None]) -> str:
         FigureCanvasSVG(figure).print_svg(buffer, metadata=plain)
     svg = buffer.getvalue()
     return svg[svg.index("<svg") :].replace(INK, "currentColor")
+
+
+def _own_ids(svg: str, name: str) -> str:
+    """Prefix the ids of an SVG, so that several can stand in one page."""
+    return re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{name}_", svg)
 
 
 def _rows(axes: Axes, arms: list[str]) -> None:

@@ -1,0 +1,293 @@
+"""The report of a study: one HTML file without network or script, and a table.
+
+Everything that is written depends on the runs alone, so that writing the report
+twice gives the same bytes.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from twotower_jax.study.arms import (
+    COSTS,
+    Runs,
+    differing_keys,
+    flatten,
+    name_arms,
+    read_runs,
+    study_table,
+    summary,
+    write_study,
+    write_whole,
+)
+from twotower_jax.study.figures import (
+    SLICES,
+    main_metric,
+    main_split,
+    rank_arms,
+    study_figures,
+    write_figures,
+)
+
+STYLE = """
+:root { color-scheme: light dark; --ink: #1f2328; --soft: #59636e; --line: #d1d9e0;
+  --page: #ffffff; --box: #f6f8fa; --note: #9a6700; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --soft: #9198a1;
+  --line: #3d444d; --page: #0d1117; --box: #151b23; --note: #d29922; } }
+@media print { :root { color-scheme: light; --ink: #000; --soft: #444; --line: #bbb;
+  --page: #fff; --box: #fff; --note: #7a5200; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 1.5rem 1rem 3rem; max-width: 76rem; color: var(--ink);
+  background: var(--page); font: 16px/1.5 system-ui, sans-serif; }
+h1 { font-size: 1.6rem; line-height: 1.2; overflow-wrap: anywhere; }
+h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; break-after: avoid; }
+p, li, dd { overflow-wrap: anywhere; }
+.soft { color: var(--soft); font-size: .9rem; }
+.note { border-left: 4px solid var(--note); padding: .4rem .8rem; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; }
+dt { color: var(--soft); } dd { margin: 0; }
+.box { overflow-x: auto; border: 1px solid var(--line); border-radius: 6px; }
+table { border-collapse: collapse; width: 100%; font-size: .9rem;
+  font-variant-numeric: tabular-nums; }
+th, td { padding: .4rem .7rem; text-align: right; white-space: nowrap; }
+th { color: var(--soft); font-weight: 600; background: var(--box); }
+tr + tr td, tbody tr td, tbody tr th { border-top: 1px solid var(--line); }
+.text { text-align: left; }
+td.arm { white-space: normal; min-width: 11rem; overflow-wrap: anywhere; }
+.figures { display: grid; gap: 1.5rem;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 28rem), 1fr)); }
+figure { margin: 0; break-inside: avoid; }
+figure svg { width: 100%; max-width: 40rem; height: auto; display: block; }
+figure svg text { font-family: inherit !important; }
+@media print { body { max-width: none; padding: 0; font-size: 11px; }
+  .box { overflow: visible; border: 0; } th, td { padding: .15rem .3rem; }
+  th, td { white-space: normal; } tr { break-inside: avoid; } }
+"""
+
+
+def write_report(folder: str | Path, primary: str = "recall@20") -> Path:
+    """Write study.csv, the figures and report.html into a sweep's folder.
+
+    Args:
+      folder: the folder that holds the runs.
+      primary: the metric that orders the arms; where the runs lack it, their first
+        recall@k is taken.
+    Returns:
+      The path of report.html.
+    Raises:
+      InputError: no finished run, or runs on different data, in the folder.
+    """
+    runs = read_runs(folder)
+    table = study_table(runs)
+    primary = main_metric(table, primary)
+    figures = study_figures(table, primary)
+    write_study(table, runs.folder)
+    write_figures(figures, runs.folder)
+    title = runs.folder.resolve().name
+    body = [
+        f"<h1>Study {escape(title)}</h1>",
+        *_setting(runs, table),
+        *_arms(table, primary),
+        *_figures(figures),
+        *_differences(runs, rank_arms(table, primary)),
+        *_skipped(runs),
+    ]
+    page = [
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>Study {escape(title)}</title>\n<style>{STYLE}</style>",
+        "</head>\n<body>",
+        *body,
+        "</body>\n</html>\n",
+    ]
+    return write_whole(runs.folder / "report.html", "\n".join(page))
+
+
+def shown_metrics(table: pl.DataFrame, primary: str) -> list[str]:
+    """Return the metrics of the tables: the primary one first, those that exist.
+
+    They are taken at the cutoff of the primary metric, 20 where it has none.
+    """
+    cutoff = match[1] if (match := re.search(r"@(\d+)$", primary)) else "20"
+    recall = f"recall@{cutoff}"
+    sliced = [f"{recall}/{part}" for part in SLICES]
+    wanted = [primary, recall, f"ndcg@{cutoff}", *sliced, f"coverage@{cutoff}"]
+    rows = table.filter(pl.col("split") == main_split(table))
+    found = set(rows["metric"])
+    return [name for name in dict.fromkeys(wanted) if name in found]
+
+
+def _summaries(
+    table: pl.DataFrame, primary: str, columns: Sequence[str]
+) -> list[tuple[str, list[int], list[str]]]:
+    """Return (arm, seeds, `mean ± sd` of each column) by rank."""
+    rows = summary(table, columns, main_split(table)).rows(named=True)
+    cells = {(row["arm"], row["metric"]): _mean(row) for row in rows}
+    seeds = dict(table.group_by("arm").agg(pl.col("seed").unique().sort()).iter_rows())
+    return [
+        (arm, seeds[arm], [cells[arm, column] for column in columns])
+        for arm in rank_arms(table, primary)
+    ]
+
+
+def _mean(row: dict[str, Any]) -> str:
+    """Return `mean ± sd` with the digits that its column needs."""
+    if row["mean"] is None:
+        return "-"
+    spec = {"seconds": ",.1f", "examples_per_second": ",.0f"}.get(row["metric"], ".4f")
+    spread = "" if row["sd"] is None else f" ± {row['sd']:{spec}}"
+    return f"{row['mean']:{spec}}{spread}"
+
+
+def _setting(runs: Runs, table: pl.DataFrame) -> list[str]:
+    """Return what was run, on what, and what it cost."""
+    manifests = [run.manifest for run in runs.finished]
+    once = table.unique("run")
+    versions: dict[str, list[str]] = {}
+    for manifest in manifests:
+        found = manifest.get("versions")
+        for name, version in found.items() if isinstance(found, dict) else ():
+            versions.setdefault(str(name), []).append(str(version))
+    arms, seeds = table["arm"].n_unique(), table["seed"].n_unique()
+    facts = {
+        "Data fingerprint": manifests[0]["data_fingerprint"],
+        "Runs": f"{len(runs.finished)} finished: {arms} arms, {seeds} seeds",
+        "Device": _distinct(str(m.get("device", "unknown")) for m in manifests),
+        "Versions": ", ".join(f"{k} {_distinct(v)}" for k, v in versions.items())
+        or "unknown",
+        "Cost": f"{once['seconds'].sum():,.1f} seconds, all runs together",
+    }
+    return [
+        "<dl>",
+        *(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in facts.items()),
+        "</dl>",
+    ]
+
+
+def _distinct(values: Iterable[str]) -> str:
+    """Return the one value of all runs, or each of them."""
+    return " or ".join(sorted(set(values)))
+
+
+def _arms(table: pl.DataFrame, primary: str) -> list[str]:
+    """Return the table of the arms, and the warning where an arm has one seed."""
+    columns = [*shown_metrics(table, primary), *COSTS]
+    rows = _summaries(table, primary, columns)
+    heads = ["#", "arm", "seeds", *columns[:-1], "examples/s"]
+    body = [
+        [str(rank), arm, str(len(seeds)), *cells]
+        for rank, (arm, seeds, cells) in enumerate(rows, start=1)
+    ]
+    lonely = [arm for arm, seeds, _ in rows if len(seeds) == 1]
+    note = (
+        f"One seed is never a result: {len(lonely)} of {len(rows)} arms have a single "
+        f"seed ({', '.join(lonely)}). Run further seeds before comparing them."
+    )
+    split = main_split(table)
+    return [
+        "<h2>Arms</h2>",
+        f'<p class="soft">Mean ± standard deviation over seeds on the {escape(split)} '
+        f"split, ordered by {escape(primary)}.</p>",
+        *_box(heads, body, text=(1,)),
+        *([f'<p class="note">{escape(note)}</p>'] if lonely else []),
+    ]
+
+
+def _box(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], text: Sequence[int]
+) -> list[str]:
+    """Return a table that scrolls in its own box; columns `text` align left."""
+    kinds = [' class="text"' if i in text else "" for i in range(len(heads))]
+    cells = ['"text arm"' if i == text[0] else '"text"' for i in range(len(heads))]
+    opened = [
+        f"<td class={cell}>" if kind else "<td>"
+        for kind, cell in zip(kinds, cells, strict=True)
+    ]
+    lines = ['<div class="box" tabindex="0"><table>', "<thead><tr>"]
+    lines += [
+        f"<th{kind}>{escape(h)}</th>" for kind, h in zip(kinds, heads, strict=True)
+    ]
+    lines.append("</tr></thead>\n<tbody>")
+    for row in rows:
+        inner = (f"{td}{escape(v)}</td>" for td, v in zip(opened, row, strict=True))
+        lines.append(f"<tr>{''.join(inner)}</tr>")
+    return [*lines, "</tbody></table></div>"]
+
+
+def _figures(figures: dict[str, str]) -> list[str]:
+    """Return the figures inline, beside each other where there is room."""
+    inner = [
+        f'<figure role="img" aria-label="{escape(name)}">{svg}</figure>'
+        for name, svg in figures.items()
+    ]
+    return [
+        "<h2>Figures</h2>",
+        '<p class="soft">A faint mark is a seed, a strong one the mean of the arm, a '
+        "bar one standard deviation on each side; arms are numbered as above.</p>",
+        '<div class="figures">',
+        *inner,
+        "</div>",
+    ]
+
+
+def _differences(runs: Runs, order: Sequence[str]) -> list[str]:
+    """Return the table of the keys that differ between the arms."""
+    configs = [run.config for run in runs.finished]
+    keys = differing_keys(configs)
+    if not keys:
+        return ["<h2>Configuration</h2>", "<p>All runs share one configuration.</p>"]
+    flats = dict(zip(name_arms(configs), map(flatten, configs), strict=True))
+    rows = [
+        [str(rank), arm, *(flats[arm].get(key, "unset") for key in keys)]
+        for rank, arm in enumerate(order, start=1)
+    ]
+    shared = len({key for flat in flats.values() for key in flat}) - len(keys)
+    return [
+        "<h2>Configuration</h2>",
+        f'<p class="soft">Keys that differ between the arms. The other {shared} are '
+        "equal in all runs; config.yaml in the folder of a run holds them.</p>",
+        *_box(["#", "arm", *keys], rows, text=range(1, len(keys) + 2)),
+    ]
+
+
+def _skipped(runs: Runs) -> list[str]:
+    """Return the list of folders that are no finished run."""
+    items = [
+        f"<li>{escape(name)}: {escape(reason)}</li>" for name, reason in runs.skipped
+    ]
+    count = len(items)
+    return (
+        [f"<h2>Skipped folders ({count})</h2>", "<ul>", *items, "</ul>"]
+        if items
+        else []
+    )
+
+
+def print_table(
+    table: pl.DataFrame, console: Console, report: Path, primary: str = "recall@20"
+) -> None:
+    """Print the arms, best first, and the path of the report as the last line.
+
+    Args:
+      table: what `arms.study_table` returns.
+      console: where to print; its width decides how arms are wrapped.
+      report: the path that `write_report` returned.
+      primary: as in `write_report`.
+    """
+    primary = main_metric(table, primary)
+    metrics = [name for name in shown_metrics(table, primary) if "coverage" not in name]
+    grid = Table(header_style="bold", box=None, pad_edge=False)
+    grid.add_column("arm", overflow="fold")
+    for head in ("seeds", *(name.rsplit("/", 1)[-1] for name in metrics), "seconds"):
+        grid.add_column(head, justify="right")
+    for arm, seeds, cells in _summaries(table, primary, [*metrics, "seconds"]):
+        grid.add_row(Text(arm), str(len(seeds)), *map(Text, cells))
+    console.print(grid)
+    console.print(Text(str(report)), soft_wrap=True)
