@@ -49,7 +49,7 @@ class FunnelLog:
       part: [rows] int8, 0 train, 1 valid, 2 test where the data comes split.
       user_ids, item_ids: ids as they came, by code.
       user_features, item_features: by name.
-      dropped: number of rows dropped, by reason.
+      dropped: how much was left out, by reason (which names what is counted).
     """
 
     user: np.ndarray

@@ -1,0 +1,72 @@
+"""Where logs come from: one file a source, one line in ``SOURCES``."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from twotower_jax.config import DataConfig
+from twotower_jax.data.build import filter_log
+from twotower_jax.data.log import FunnelLog
+from twotower_jax.data.simulator import simulate
+from twotower_jax.data.sources import lightgcn, movielens, table, wikispeedia
+from twotower_jax.errors import InputError, unknown
+
+
+class Source(NamedTuple):
+    """How a source is read, and one line about it."""
+
+    load: Callable[[DataConfig], FunnelLog]
+    description: str
+
+
+SOURCES: dict[str, Source] = {
+    "simulator": Source(
+        lambda config: simulate(config.simulator),
+        "embedded world of users, items, exposures and clicks (data.simulator.*)",
+    ),
+    "table": Source(
+        table.load, "any csv, tsv, parquet or feather file (data.path, data.columns.*)"
+    ),
+    "movielens": Source(
+        movielens.load, "folder of MovieLens: latest, latest-small, 25M, 20M, 1M, 100K"
+    ),
+    "lightgcn": Source(
+        lightgcn.load, "folder with train.txt, [valid.txt], test.txt: 'user item item'"
+    ),
+    "wikispeedia": Source(
+        wikispeedia.load,
+        "folder of Wikispeedia paths: links shown, one of them clicked",
+    ),
+}
+# Keys that would be ignored without a word by every source but the table.
+_TABLE_KEYS = (
+    "valid_path",
+    "test_path",
+    "users_path",
+    "items_path",
+    "query_features",
+    "candidate_features",
+)
+
+
+def load(config: DataConfig) -> FunnelLog:
+    """Return the log of ``data.source``, filtered by ``data.min_*_positives``.
+
+    Raises:
+      InputError: an unknown source, a key that the source does not use, anything
+        wrong in its files, or no positive left by the filters.
+    """
+    if config.source not in SOURCES:
+        raise unknown("data.source", config.source, SOURCES)
+    if config.source != "table":
+        for key in _TABLE_KEYS:
+            if value := getattr(config, key):
+                raise InputError(
+                    f"data.{key}={value!r} is used by data.source='table' only, and "
+                    f"data.source={config.source!r}; leave data.{key} empty"
+                )
+    log = SOURCES[config.source].load(config)
+    return filter_log(
+        log,
+        min_user_positives=config.min_user_positives,
+        min_item_positives=config.min_item_positives,
+    )

@@ -1,0 +1,223 @@
+"""The embedded world: users and items with tastes, exposures, and biased clicks.
+
+User u and item i have latent tastes z_u, x_i ~ N(0, I). Their affinity is
+a(u, i) = taste_weight * <z_u, x_i> / sqrt(dim), with standard deviation taste_weight.
+Item popularity is Zipf over a random order of the items. A request shows items
+drawn by popularity times exp(affinity), best first; the item at position k = 1, 2, ...
+is looked at with probability k ** -position_bias, and an item that is looked at is
+clicked with probability sigmoid(a + b), with b such that the mean click rate of an
+exposure is click_rate.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from twotower_jax.config import SimulatorConfig
+from twotower_jax.data.build import build_log
+from twotower_jax.data.log import FunnelLog, Stage
+from twotower_jax.errors import InputError
+
+SHORTLIST = 200
+BLOCK = 2_000
+MAX_GAP_SECONDS = 120
+START_SECONDS = 1_600_000_000
+# Deviations of what the features show of the tastes, and of how active users are.
+FEATURE_NOISE = 0.5
+ACTIVITY_SPREAD = 0.5
+
+
+class World(NamedTuple):
+    """Tastes [users, dim] and [items, dim], popularity [items], activity [users].
+
+    The affinity of a pair is the dot product of its tastes (scales are inside).
+    """
+
+    users: np.ndarray
+    items: np.ndarray
+    popularity: np.ndarray
+    activity: np.ndarray
+
+
+def make_world(config: SimulatorConfig, rng: np.random.Generator) -> World:
+    """Draw the tastes, the popularity (sums to 1) and the activity (sums to 1)."""
+    scale = np.sqrt(config.taste_weight / np.sqrt(config.latent_dim))
+    users = rng.standard_normal((config.users, config.latent_dim)) * scale
+    items = rng.standard_normal((config.items, config.latent_dim)) * scale
+    weight = np.arange(1, config.items + 1, dtype=np.float64) ** -config.zipf_exponent
+    popularity = np.empty(config.items)
+    popularity[rng.permutation(config.items)] = weight / weight.sum()
+    activity = np.exp(ACTIVITY_SPREAD * rng.standard_normal(config.users))
+    return World(
+        users.astype(np.float32),
+        items.astype(np.float32),
+        popularity,
+        activity / activity.sum(),
+    )
+
+
+def _gumbel(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    return -np.log(rng.standard_exponential(shape, dtype=np.float32) + 1e-30)
+
+
+def _top(scores: np.ndarray, k: int) -> np.ndarray:
+    """Return the columns [rows, k] of the k highest scores, best first."""
+    part = np.argpartition(-scores, k - 1, axis=1)[:, :k]
+    order = np.argsort(-np.take_along_axis(scores, part, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(part, order, axis=1)
+
+
+def _show_from_all(
+    world: World, users: np.ndarray, k: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Draw k distinct items [requests, k] by popularity times exp(affinity)."""
+    scores = world.users[users] @ world.items.T
+    scores = scores + np.log(world.popularity).astype(np.float32)
+    return _top(scores + _gumbel(rng, scores.shape), k)
+
+
+def _show(
+    world: World,
+    by_popularity: tuple[np.ndarray, np.ndarray],
+    users: np.ndarray,
+    k: int,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Draw k distinct items [requests, k] from a shortlist drawn by popularity.
+
+    The highest affinity + Gumbel noise are k draws without replacement in proportion
+    to exp(affinity). Where a shortlist has fewer than k distinct items, the whole
+    catalogue is the shortlist.
+    """
+    if len(world.items) <= SHORTLIST:
+        return _show_from_all(world, users, k, rng)
+    order, cumulative = by_popularity
+    place = np.searchsorted(cumulative, rng.random((len(users), SHORTLIST)), "right")
+    place = np.sort(np.minimum(place, len(order) - 1), axis=1)
+    shortlist = order[place]
+    scores = np.einsum("rd,rsd->rs", world.users[users], world.items[shortlist])
+    scores += _gumbel(rng, scores.shape)
+    scores[:, 1:][place[:, 1:] == place[:, :-1]] = -np.inf
+    shown = np.take_along_axis(shortlist, _top(scores, min(k, SHORTLIST)), axis=1)
+    short = np.flatnonzero(np.isfinite(scores).sum(axis=1) < k)
+    if k > SHORTLIST:
+        return _show_from_all(world, users, k, rng)
+    if len(short):
+        shown[short] = _show_from_all(world, users[short], k, rng)
+    return shown
+
+
+def _expose(
+    config: SimulatorConfig, world: World, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the user [requests] and the shown items [requests, exposed]."""
+    users = rng.choice(config.users, config.requests, p=world.activity)
+    order = np.argsort(-world.popularity, kind="stable")
+    by_popularity = order, np.cumsum(world.popularity[order])
+    block = max(1, min(BLOCK, 20_000_000 // config.items))
+    shown = [
+        _show(world, by_popularity, users[i : i + block], config.exposed, rng)
+        for i in range(0, config.requests, block)
+    ]
+    return users, np.concatenate(shown)
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return 0.5 * (1 + np.tanh(0.5 * x))
+
+
+def _click_probability(
+    affinity: np.ndarray, examined: np.ndarray, rate: float
+) -> np.ndarray:
+    """Return P(click) [requests, exposed] whose mean is the rate.
+
+    Raises:
+      InputError: items are looked at less often than they are to be clicked.
+    """
+    highest = float(examined.mean())
+    if rate > highest + 1e-9:
+        raise InputError(
+            f"data.simulator.click_rate={rate} cannot be reached: items are looked at "
+            f"with probability {highest:.3f} on average; lower click_rate to that at "
+            "most, or lower data.simulator.position_bias"
+        )
+    low, high = -40.0 - affinity.max(), 40.0 - affinity.min()
+    for _ in range(40):
+        middle = (low + high) / 2
+        mean = (examined * _sigmoid(affinity + middle)).mean()
+        low, high = (middle, high) if mean < rate else (low, middle)
+    return examined * _sigmoid(affinity + high)
+
+
+def _labels(prefix: str, codes: np.ndarray) -> pl.Series:
+    return pl.Series([f"{prefix}-{code}" for code in codes], dtype=pl.String)
+
+
+def _features(
+    world: World, rng: np.random.Generator
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return what the log tells of users and items: noisy views of their tastes."""
+    users = world.users / world.users.std()
+    items = world.items / world.items.std()
+    noise = FEATURE_NOISE * rng.standard_normal(items.shape)
+    seen = items + noise
+    tags = [[f"tag-{code}" for code in np.flatnonzero(row)] for row in seen > 1.0]
+    user_table = pl.DataFrame(
+        {
+            "user": np.arange(len(users)),
+            "segment": _labels("segment", users.argmax(axis=1)),
+            "activity": np.log(world.activity),
+        }
+    )
+    item_table = pl.DataFrame(
+        {
+            "item": np.arange(len(items)),
+            "category": _labels("category", seen.argmax(axis=1)),
+            "tags": pl.Series(tags, dtype=pl.List(pl.String)),
+            "price": items[:, 0] + FEATURE_NOISE * rng.standard_normal(len(items)),
+        }
+    )
+    return user_table, item_table
+
+
+def simulate(config: SimulatorConfig) -> FunnelLog:
+    """Return the log of a simulated world: a pure function of its config.
+
+    ``requests`` times ``exposed`` rows, in order of time, with stages EXPOSED and
+    CLICKED. Ids are integers. The catalogue is every item; users without a request
+    are not in the log. Query features: segment (categorical), activity (numeric).
+    Item features: category (categorical), tags (multi), price (numeric).
+
+    Raises:
+      InputError: a click rate that the position bias makes impossible.
+    """
+    rng = np.random.default_rng(config.seed)
+    world = make_world(config, rng)
+    user_table, item_table = _features(world, rng)
+    users, shown = _expose(config, world, rng)
+    affinity = np.einsum("rd,rkd->rk", world.users[users], world.items[shown])
+    position = np.arange(1, config.exposed + 1, dtype=np.float64)
+    examined = np.broadcast_to(position**-config.position_bias, shown.shape)
+    probability = _click_probability(affinity, examined, config.click_rate)
+    clicked = rng.random(shown.shape) < probability
+    # Whole seconds, so that no time depends on rounding.
+    gaps = rng.integers(1, MAX_GAP_SECONDS + 1, config.requests)
+    time = (START_SECONDS + np.cumsum(gaps)).astype(np.float64)
+    stage = np.where(clicked, int(Stage.CLICKED), int(Stage.EXPOSED)).astype(np.int8)
+    frame = pl.DataFrame(
+        {
+            "user": np.repeat(users, config.exposed),
+            "item": shown.ravel(),
+            "time": np.repeat(time, config.exposed),
+            "stage": stage.ravel(),
+            "request": np.repeat(np.arange(config.requests), config.exposed),
+        }
+    )
+    return build_log(
+        frame,
+        where="simulator",
+        user_features=user_table,
+        item_features=item_table,
+        catalogue=pl.Series(np.arange(config.items)),
+    )

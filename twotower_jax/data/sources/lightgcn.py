@@ -1,0 +1,49 @@
+"""Positives in LightGCN's form: one line a user, ``user item item ...``."""
+
+from pathlib import Path
+
+import polars as pl
+
+from twotower_jax.config import DataConfig
+from twotower_jax.data.build import build_log
+from twotower_jax.data.log import FunnelLog
+from twotower_jax.data.sources.files import decode_lines, need_file, need_folder
+from twotower_jax.errors import InputError
+
+
+def _read(path: Path, part: int) -> pl.DataFrame:
+    """Return columns user and item (int64) and part; users without items vanish."""
+    text = pl.Series("token", decode_lines(path), dtype=pl.String)
+    lines = pl.DataFrame({"token": text.str.extract_all(r"\S+")})
+    tokens = lines.with_row_index("line", offset=1).explode("token").drop_nulls()
+    ids = tokens["token"].cast(pl.Int64, strict=False)
+    bad = ids.is_null().arg_true()
+    if len(bad):
+        line, token = tokens.row(int(bad[0]))
+        raise InputError(
+            f"{path}: line {line}: {token!r} is no integer; give 'user item item ...' "
+            "as integers separated by blanks"
+        )
+    tokens = tokens.select("line", id=ids)
+    head = pl.col("line").is_first_distinct()
+    rows = tokens.select(
+        user=pl.col("id").first().over("line"), item=pl.col("id"), head=head
+    )
+    return rows.filter(~pl.col("head")).select(
+        "user", "item", part=pl.lit(part, dtype=pl.Int8)
+    )
+
+
+def load(config: DataConfig) -> FunnelLog:
+    """Read train.txt (part 0), valid.txt if there is one (1) and test.txt (2).
+
+    Raises:
+      InputError: a folder or file that is missing or empty, or a token that is no
+        integer, with its line.
+    """
+    folder = need_folder(config.path, "data.path", "train.txt and test.txt")
+    frames = [_read(need_file(folder / "train.txt", "data.path"), 0)]
+    if (folder / "valid.txt").exists():
+        frames.append(_read(folder / "valid.txt", 1))
+    frames.append(_read(need_file(folder / "test.txt", "data.path"), 2))
+    return build_log(pl.concat(frames), where=str(folder))

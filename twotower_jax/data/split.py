@@ -1,0 +1,216 @@
+"""Which positives are for fitting, which for choosing, which for reporting."""
+
+import numpy as np
+
+from twotower_jax.config import DataConfig
+from twotower_jax.data.log import FunnelLog, Pairs, Split, Stage
+from twotower_jax.errors import InputError, unknown
+
+TRAIN, VALID, TEST = 0, 1, 2
+# Order of a user's positives under `ratio` where the log has no times.
+ORDER_SEED = 0
+
+
+def _round(share: float, n: np.ndarray | int) -> np.ndarray:
+    """Round share * n, halves up (the small term absorbs binary fractions)."""
+    return np.floor(share * np.asarray(n) + 0.5 + 1e-9).astype(np.int64)
+
+
+def _cut(times: np.ndarray, target: int) -> int:
+    """Return where the later part begins: between two times, nearest to target."""
+    if target >= len(times):
+        return len(times)
+    low = int(np.searchsorted(times, times[target], "left"))
+    high = int(np.searchsorted(times, times[target], "right"))
+    if low == 0 or (high < len(times) and high - target < target - low):
+        return high
+    return low
+
+
+def _temporal(
+    log: FunnelLog, rows: np.ndarray, config: DataConfig
+) -> tuple[np.ndarray, dict[str, int]]:
+    """Cut at two points in time; rows of one time stay together."""
+    if log.time is None:
+        raise InputError(
+            "data.split=temporal needs times, and the log has none; set "
+            "data.columns.time, or use data.split=ratio or leave_last_out"
+        )
+    order = np.argsort(log.time[rows], kind="stable")
+    times, n = log.time[rows][order], len(rows)
+    test = _cut(times, n - int(_round(config.test_share, n)))
+    valid = test
+    if config.valid_share > 0:
+        valid = _cut(times[:test], test - int(_round(config.valid_share, n)))
+    part = np.empty(n, np.int8)
+    place = np.arange(n)
+    part[order] = np.where(place >= test, TEST, np.where(place >= valid, VALID, TRAIN))
+    return part, {}
+
+
+def _from_end(log: FunnelLog, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return, per positive, its rank from its user's end (0 is last) and the count.
+
+    The order is by time, then by row; without times by row.
+    """
+    user = log.user[rows]
+    time = np.zeros(len(rows)) if log.time is None else log.time[rows]
+    order = np.lexsort((np.arange(len(rows)), time, user))
+    counts = np.bincount(user, minlength=log.num_users)
+    ends = np.cumsum(counts)
+    from_end = np.empty(len(rows), np.int64)
+    from_end[order] = ends[user[order]] - 1 - np.arange(len(rows))
+    return from_end, counts[user]
+
+
+def _leave_last_out(
+    log: FunnelLog, rows: np.ndarray, config: DataConfig
+) -> tuple[np.ndarray, dict[str, int]]:
+    """Last positive of a user to test, the one before to valid; shares are not used."""
+    from_end, count = _from_end(log, rows)
+    part = np.full(len(rows), TRAIN, np.int8)
+    part[(from_end == 1) & (count >= 3)] = VALID
+    part[(from_end == 0) & (count >= 3)] = TEST
+    short = len(np.unique(log.user[rows][count < 3]))
+    return part, {"users with fewer than 3 positives, kept in train": short}
+
+
+def _ratio(
+    log: FunnelLog, rows: np.ndarray, config: DataConfig
+) -> tuple[np.ndarray, dict[str, int]]:
+    """Last shares of each user's positives; at least one stays in train."""
+    if log.time is None:
+        shuffle = np.random.default_rng(ORDER_SEED).permutation(len(rows))
+        shuffled, total = _from_end(log, rows[shuffle])
+        from_end, count = np.empty_like(shuffled), np.empty_like(total)
+        from_end[shuffle], count[shuffle] = shuffled, total
+    else:
+        from_end, count = _from_end(log, rows)
+    test = np.minimum(_round(config.test_share, count), count - 1)
+    rest = count - test
+    valid = np.minimum(_round(config.valid_share, rest), rest - 1)
+    part = np.where(from_end < test, TEST, np.where(from_end < test + valid, VALID, 0))
+    short = len(np.unique(log.user[rows][test == 0]))
+    return part.astype(np.int8), {"users too short for a test positive": short}
+
+
+def _given(
+    log: FunnelLog, rows: np.ndarray, config: DataConfig
+) -> tuple[np.ndarray, dict[str, int]]:
+    """Take the parts that the data came in."""
+    if log.part is None:
+        raise InputError(
+            f"data.split=given needs data that comes in parts, and data.source="
+            f"{config.source} has none; set data.test_path (and data.valid_path) of a "
+            "table, or use data.split=temporal, ratio or leave_last_out"
+        )
+    return log.part[rows], {}
+
+
+METHODS = {
+    "temporal": _temporal,
+    "leave_last_out": _leave_last_out,
+    "ratio": _ratio,
+    "given": _given,
+}
+
+
+def _pairs(log: FunnelLog, rows: np.ndarray) -> Pairs:
+    time = None if log.time is None else log.time[rows]
+    return Pairs(log.user[rows], log.item[rows], time)
+
+
+def _keys(log: FunnelLog, rows: np.ndarray) -> np.ndarray:
+    return log.user[rows].astype(np.int64) * log.num_items + log.item[rows]
+
+
+def _distinct(log: FunnelLog, rows: np.ndarray) -> np.ndarray:
+    """Return the first row of each (user, item), in order of the log."""
+    return rows[np.sort(np.unique(_keys(log, rows), return_index=True)[1])]
+
+
+def _unseen(log: FunnelLog, train: np.ndarray, rows: np.ndarray, name: str) -> dict:
+    """Count users, items and pairs of a part by whether training has them."""
+    seen = np.isin(_keys(log, rows), _keys(log, train))
+    users = np.setdiff1d(log.user[rows], log.user[train])
+    items = np.setdiff1d(log.item[rows], log.item[train])
+    return {
+        f"users of {name} unseen in train": len(users),
+        f"items of {name} unseen in train": len(items),
+        f"{name} positives also in train": int(seen.sum()),
+    }
+
+
+def _check(log: FunnelLog, rows: np.ndarray) -> None:
+    if len(rows) == 0:
+        raise InputError(
+            "the log has no positive (no row with stage 'clicked'); check "
+            "data.columns.clicked or stage, or lower data.min_rating"
+        )
+    for name, codes in (("user", log.user), ("item", log.item)):
+        if len(np.unique(codes[rows])) < 2:
+            raise InputError(
+                f"the positives of the log are all of one {name}, and learning needs "
+                f"at least 2 {name}s; check data.columns.{name}"
+            )
+
+
+def _check_parts(config: DataConfig, train: np.ndarray, test: np.ndarray) -> None:
+    key = f"data.split={config.split}"
+    if len(test) == 0:
+        remedies = {
+            "given": "give a test part (data.test_path) with a positive",
+            "leave_last_out": "it needs a user with at least 3 positives",
+        }
+        default = f"raise data.test_share={config.test_share}, or use another split"
+        remedy = remedies.get(config.split, default)
+        raise InputError(f"{key} leaves no positive to test on; {remedy}")
+    if len(train) == 0:
+        raise InputError(
+            f"{key} leaves no positive to train on; lower data.test_share="
+            f"{config.test_share} or data.valid_share={config.valid_share}, or give "
+            "more data"
+        )
+
+
+def split(log: FunnelLog, config: DataConfig) -> Split:
+    """Split the positives of a log by ``data.split``.
+
+    * temporal: two points in time, the same for all users, so that the later parts
+      hold about valid_share and test_share of the positives. Positives of one time
+      are never parted: train < valid < test strictly in time.
+    * leave_last_out: a user's last positive is test and the one before valid; users
+      with fewer than 3 stay in train. The shares are not used.
+    * ratio: of a user's n positives the last floor(test_share n + 1/2) are test, of
+      the rest the last valid_share likewise; one at least stays in train. By time, or
+      in an order drawn once with a fixed seed where there are no times.
+    * given: the parts the data came in.
+
+    Train keeps every row; valid and test keep the first of a repeated (user, item).
+    With ``data.fit_valid`` the valid rows then join train. Users and items that
+    training does not have stay in valid and test, and are counted in the report.
+    Each part is in the order of the log; equal times are in the order of the log.
+
+    Raises:
+      InputError: no positive, fewer than two users or items with one, nothing to
+        train or to test on, or a method that the log has no columns for.
+    """
+    if config.split not in METHODS:
+        raise unknown("data.split", config.split, METHODS)
+    rows = np.flatnonzero(log.stage == Stage.CLICKED)
+    _check(log, rows)
+    part, report = METHODS[config.split](log, rows, config)
+    train, valid, test = (rows[part == code] for code in (TRAIN, VALID, TEST))
+    if config.fit_valid:
+        report["valid positives moved into train"] = len(valid)
+        train, valid = np.sort(np.concatenate([train, valid])), valid[:0]
+    _check_parts(config, train, test)
+    kept = []
+    for name, part_rows in (("valid", valid), ("test", test)):
+        distinct = _distinct(log, part_rows)
+        report[f"duplicate {name} positives"] = len(part_rows) - len(distinct)
+        report |= _unseen(log, train, distinct, name)
+        kept.append(distinct)
+    report["valid split is empty"] = int(len(valid) == 0)
+    pairs = [_pairs(log, part_rows) for part_rows in (train, *kept)]
+    return Split(pairs[0], pairs[1], pairs[2], report)

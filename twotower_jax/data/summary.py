@@ -1,0 +1,91 @@
+"""What a data set holds, in numbers, and the hash that names it."""
+
+import hashlib
+import math
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from twotower_jax.data.log import FunnelLog, Pairs, Split, Stage
+
+
+def gini(counts: np.ndarray) -> float:
+    """Return the Gini coefficient of counts [n]: 0 all alike, near 1 one has all."""
+    ordered = np.sort(np.asarray(counts, np.float64))
+    n, total = len(ordered), ordered.sum()
+    if total == 0:
+        return 0.0
+    return float(2 * (np.arange(1, n + 1) @ ordered) / (n * total) - (n + 1) / n)
+
+
+def describe(log: FunnelLog, split: Split) -> dict[str, Any]:
+    """Return counts of a log and its split, as plain values.
+
+    ``top 1% share`` is the share of positives on the ceil(1 %) most clicked items of
+    the catalogue, and ``gini`` is over the whole catalogue.
+    """
+    positive = log.stage == Stage.CLICKED
+    counts = np.bincount(log.item[positive], minlength=log.num_items)
+    top = np.sort(counts)[::-1][: math.ceil(0.01 * log.num_items)].sum()
+    positives = int(positive.sum())
+    return {
+        "users": log.num_users,
+        "items": log.num_items,
+        "rows": len(log.user),
+        "stages": {
+            stage.name.lower(): int((log.stage == stage).sum()) for stage in Stage
+        },
+        "positives": positives,
+        "top 1% share": float(top / positives) if positives else 0.0,
+        "gini": gini(counts),
+        "split": {
+            name: len(getattr(split, name)) for name in ("train", "valid", "test")
+        },
+        "dropped": dict(log.dropped),
+        "report": dict(split.report),
+    }
+
+
+def _add(digest: Any, name: str, array: np.ndarray | None) -> None:
+    """Add a named array: its type, shape and little-endian bytes."""
+    if array is None:
+        digest.update(f"{name} none;".encode())
+        return
+    array = np.ascontiguousarray(array)
+    array = array.astype(array.dtype.newbyteorder("<"))
+    digest.update(f"{name} {array.dtype.str} {array.shape};".encode())
+    digest.update(array.tobytes())
+
+
+def _add_ids(digest: Any, name: str, ids: pl.Series) -> None:
+    """Add ids as text with their lengths, so that no two lists look alike."""
+    text = ids.cast(pl.String)
+    _add(digest, f"{name} {ids.dtype}", text.str.len_bytes().to_numpy())
+    digest.update("".join(text.to_list()).encode())
+
+
+def _add_pairs(digest: Any, name: str, pairs: Pairs) -> None:
+    for column in ("user", "item", "time"):
+        _add(digest, f"{name}.{column}", getattr(pairs, column))
+
+
+def fingerprint(log: FunnelLog, split: Split) -> str:
+    """Return 12 hex digits that name a log and its split.
+
+    SHA-256 over every array, id and feature; equal on every machine that reads the
+    same files with the same config. Counts of what was dropped do not enter.
+    """
+    digest = hashlib.sha256()
+    for column in ("user", "item", "stage", "time", "request", "part"):
+        _add(digest, column, getattr(log, column))
+    for side in ("user", "item"):
+        _add_ids(digest, f"{side}_ids", getattr(log, f"{side}_ids"))
+        features = getattr(log, f"{side}_features")
+        for name in sorted(features):
+            feature = features[name]
+            label = f"{side}_features.{name} {feature.kind} {feature.size}"
+            _add(digest, label, feature.values)
+    for name in ("train", "valid", "test"):
+        _add_pairs(digest, name, getattr(split, name))
+    return digest.hexdigest()[:12]
