@@ -22,13 +22,16 @@ def fail_at(
     """Raise InputError for the first row where ``bad`` is true, if there is one."""
     row = bad.fill_null(False).arg_max() if bad.any() else None
     if row is not None:
+        value = "an empty value" if values[row] is None else repr(values[row])
         raise InputError(
-            f"{where}: row {row + 1}, column {column!r}: {values[row]!r} {problem}"
+            f"{where}: row {row + 1}, column {column!r}: {value} {problem}"
         )
 
 
 def _fail_null(values: pl.Series, where: str, column: str, remedy: str) -> None:
-    fail_at(values.is_null(), values, where, column, f"is a missing value; {remedy}")
+    if values.dtype.is_float():
+        values = values.fill_nan(None)
+    fail_at(values.is_null(), values, where, column, f"is not allowed; {remedy}")
 
 
 def _wrong_type(values: pl.Series, where: str, column: str, right: str) -> InputError:
@@ -47,8 +50,6 @@ def to_ids(values: pl.Series, where: str, column: str) -> pl.Series:
         values = values.cast(pl.String)
     if values.dtype.is_nested() or values.dtype in (pl.Object, pl.Binary):
         raise _wrong_type(values, where, column, "one number or string a row")
-    if values.dtype.is_float():
-        values = values.fill_nan(None)
     _fail_null(values, where, column, "give every row an id, or remove the row")
     return values
 
@@ -140,7 +141,7 @@ def to_time(values: pl.Series, where: str, column: str) -> pl.Series:
     if values.dtype == pl.String:
         values = _text_to_time(values, where, column)
     elif values.dtype == pl.Date or values.dtype == pl.Datetime:
-        return values.cast(pl.Datetime("us")).dt.epoch("us") / 1e6
+        return values.dt.epoch("us") / 1e6
     return to_number(values, where, column)
 
 

@@ -31,30 +31,37 @@ ACTIVITY_SPREAD = 0.5
 class World(NamedTuple):
     """Tastes [users, dim] and [items, dim], popularity [items], activity [users].
 
-    The affinity of a pair is the dot product of its tastes (scales are inside).
+    The affinity of a pair is ``scale`` times the dot product of its tastes.
     """
 
     users: np.ndarray
     items: np.ndarray
     popularity: np.ndarray
     activity: np.ndarray
+    scale: np.float32
 
 
 def make_world(config: SimulatorConfig, rng: np.random.Generator) -> World:
     """Draw the tastes, the popularity (sums to 1) and the activity (sums to 1)."""
-    scale = np.sqrt(config.taste_weight / np.sqrt(config.latent_dim))
-    users = rng.standard_normal((config.users, config.latent_dim)) * scale
-    items = rng.standard_normal((config.items, config.latent_dim)) * scale
+    users = rng.standard_normal((config.users, config.latent_dim), np.float32)
+    items = rng.standard_normal((config.items, config.latent_dim), np.float32)
     weight = np.arange(1, config.items + 1, dtype=np.float64) ** -config.zipf_exponent
     popularity = np.empty(config.items)
     popularity[rng.permutation(config.items)] = weight / weight.sum()
     activity = np.exp(ACTIVITY_SPREAD * rng.standard_normal(config.users))
     return World(
-        users.astype(np.float32),
-        items.astype(np.float32),
+        users,
+        items,
         popularity,
         activity / activity.sum(),
+        np.float32(config.taste_weight / np.sqrt(config.latent_dim)),
     )
+
+
+def affinity(world: World, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+    """Return the affinity [requests, k] of users [requests] to items [requests, k]."""
+    dots = np.einsum("rd,rkd->rk", world.users[users], world.items[items])
+    return world.scale * dots
 
 
 def _gumbel(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
@@ -72,8 +79,8 @@ def _show_from_all(
     world: World, users: np.ndarray, k: int, rng: np.random.Generator
 ) -> np.ndarray:
     """Draw k distinct items [requests, k] by popularity times exp(affinity)."""
-    scores = world.users[users] @ world.items.T
-    scores = scores + np.log(world.popularity).astype(np.float32)
+    scores = world.scale * (world.users[users] @ world.items.T)
+    scores += np.log(world.popularity).astype(np.float32)
     return _top(scores + _gumbel(rng, scores.shape), k)
 
 
@@ -90,19 +97,17 @@ def _show(
     to exp(affinity). Where a shortlist has fewer than k distinct items, the whole
     catalogue is the shortlist.
     """
-    if len(world.items) <= SHORTLIST:
+    if len(world.items) <= SHORTLIST or k > SHORTLIST:
         return _show_from_all(world, users, k, rng)
     order, cumulative = by_popularity
     place = np.searchsorted(cumulative, rng.random((len(users), SHORTLIST)), "right")
     place = np.sort(np.minimum(place, len(order) - 1), axis=1)
     shortlist = order[place]
-    scores = np.einsum("rd,rsd->rs", world.users[users], world.items[shortlist])
+    scores = affinity(world, users, shortlist)
     scores += _gumbel(rng, scores.shape)
     scores[:, 1:][place[:, 1:] == place[:, :-1]] = -np.inf
-    shown = np.take_along_axis(shortlist, _top(scores, min(k, SHORTLIST)), axis=1)
+    shown = np.take_along_axis(shortlist, _top(scores, k), axis=1)
     short = np.flatnonzero(np.isfinite(scores).sum(axis=1) < k)
-    if k > SHORTLIST:
-        return _show_from_all(world, users, k, rng)
     if len(short):
         shown[short] = _show_from_all(world, users[short], k, rng)
     return shown
@@ -128,7 +133,7 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
 
 
 def _click_probability(
-    affinity: np.ndarray, examined: np.ndarray, rate: float
+    liking: np.ndarray, examined: np.ndarray, rate: float
 ) -> np.ndarray:
     """Return P(click) [requests, exposed] whose mean is the rate.
 
@@ -142,12 +147,12 @@ def _click_probability(
             f"with probability {highest:.3f} on average; lower click_rate to that at "
             "most, or lower data.simulator.position_bias"
         )
-    low, high = -40.0 - affinity.max(), 40.0 - affinity.min()
+    low, high = -40.0 - liking.max(), 40.0 - liking.min()
     for _ in range(40):
         middle = (low + high) / 2
-        mean = (examined * _sigmoid(affinity + middle)).mean()
+        mean = (examined * _sigmoid(liking + middle)).mean()
         low, high = (middle, high) if mean < rate else (low, middle)
-    return examined * _sigmoid(affinity + high)
+    return examined * _sigmoid(liking + high)
 
 
 def _labels(prefix: str, codes: np.ndarray) -> pl.Series:
@@ -158,10 +163,8 @@ def _features(
     world: World, rng: np.random.Generator
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return what the log tells of users and items: noisy views of their tastes."""
-    users = world.users / world.users.std()
-    items = world.items / world.items.std()
-    noise = FEATURE_NOISE * rng.standard_normal(items.shape)
-    seen = items + noise
+    users, items = world.users, world.items
+    seen = items + FEATURE_NOISE * rng.standard_normal(items.shape)
     tags = [[f"tag-{code}" for code in np.flatnonzero(row)] for row in seen > 1.0]
     user_table = pl.DataFrame(
         {
@@ -196,10 +199,10 @@ def simulate(config: SimulatorConfig) -> FunnelLog:
     world = make_world(config, rng)
     user_table, item_table = _features(world, rng)
     users, shown = _expose(config, world, rng)
-    affinity = np.einsum("rd,rkd->rk", world.users[users], world.items[shown])
+    liking = affinity(world, users, shown)
     position = np.arange(1, config.exposed + 1, dtype=np.float64)
     examined = np.broadcast_to(position**-config.position_bias, shown.shape)
-    probability = _click_probability(affinity, examined, config.click_rate)
+    probability = _click_probability(liking, examined, config.click_rate)
     clicked = rng.random(shown.shape) < probability
     # Whole seconds, so that no time depends on rounding.
     gaps = rng.integers(1, MAX_GAP_SECONDS + 1, config.requests)

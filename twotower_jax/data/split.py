@@ -129,7 +129,9 @@ def _distinct(log: FunnelLog, rows: np.ndarray) -> np.ndarray:
     return rows[np.sort(np.unique(_keys(log, rows), return_index=True)[1])]
 
 
-def _unseen(log: FunnelLog, train: np.ndarray, rows: np.ndarray, name: str) -> dict:
+def _unseen(
+    log: FunnelLog, train: np.ndarray, rows: np.ndarray, name: str
+) -> dict[str, int]:
     """Count users, items and pairs of a part by whether training has them."""
     seen = np.isin(_keys(log, rows), _keys(log, train))
     users = np.setdiff1d(log.user[rows], log.user[train])

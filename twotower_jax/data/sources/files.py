@@ -43,6 +43,20 @@ def need_folder(path: str | Path | None, key: str, hint: str) -> Path:
     return path
 
 
+def need_in_folder(folder: Path, name: str, hint: str) -> Path:
+    """Return the path of a file that the folder ``data.path`` must hold.
+
+    Raises:
+      InputError: it does not.
+    """
+    if not (folder / name).is_file():
+        raise InputError(
+            f"data.path={str(folder)!r} holds no file {name!r}; give the folder with "
+            f"{hint}"
+        )
+    return folder / name
+
+
 def need_columns(frame: pl.DataFrame, names: dict[str, str], where: str) -> None:
     """Raise InputError unless the table has the columns; names are by config key."""
     for key, name in names.items():
@@ -71,19 +85,22 @@ def _ragged_row(path: Path, separator: str) -> str:
     return ""
 
 
-def read_text(path: Path, separator: str, **options) -> pl.DataFrame:
+def read_text(path: Path, separator: str) -> pl.DataFrame:
     """Read a text table with every column as text (an empty field is null).
 
     Raises:
       InputError: an empty file, a row with too many fields, or no UTF-8.
     """
     try:
-        return pl.read_csv(path, separator=separator, infer_schema=False, **options)
+        with path.open("rb") as file:
+            return pl.read_csv(file, separator=separator, infer_schema=False)
     except pl.exceptions.NoDataError:
         raise InputError(f"{path}: is empty; give a file with rows") from None
     except (pl.exceptions.PolarsError, OSError) as error:
         reason = _ragged_row(path, separator) or _first_line(error)
-        raise InputError(f"{path}: cannot be read: {reason}") from None
+        raise InputError(
+            f"{path}: cannot be read: {reason}; it must be UTF-8 text with one header"
+        ) from None
 
 
 def _first_line(error: Exception) -> str:
@@ -111,7 +128,8 @@ def read_table(path: Path) -> pl.DataFrame:
     else:
         read = pl.read_parquet if ending == ".parquet" else pl.read_ipc
         try:
-            frame = read(path.read_bytes())
+            with path.open("rb") as file:
+                frame = read(file)
         except (pl.exceptions.PolarsError, OSError) as error:
             raise InputError(
                 f"{path}: is no {ending[1:]} file: {_first_line(error)}; "

@@ -7,8 +7,10 @@ import polars as pl
 from twotower_jax.config import DataConfig
 from twotower_jax.data.build import build_log
 from twotower_jax.data.log import FunnelLog
-from twotower_jax.data.sources.files import decode_lines, need_file, need_folder
+from twotower_jax.data.sources.files import decode_lines, need_folder, need_in_folder
 from twotower_jax.errors import InputError
+
+HINT = "train.txt, test.txt and perhaps valid.txt"
 
 
 def _read(path: Path, part: int) -> pl.DataFrame:
@@ -41,9 +43,9 @@ def load(config: DataConfig) -> FunnelLog:
       InputError: a folder or file that is missing or empty, or a token that is no
         integer, with its line.
     """
-    folder = need_folder(config.path, "data.path", "train.txt and test.txt")
-    frames = [_read(need_file(folder / "train.txt", "data.path"), 0)]
+    folder = need_folder(config.path, "data.path", HINT)
+    frames = [_read(need_in_folder(folder, "train.txt", HINT), 0)]
     if (folder / "valid.txt").exists():
         frames.append(_read(folder / "valid.txt", 1))
-    frames.append(_read(need_file(folder / "test.txt", "data.path"), 2))
+    frames.append(_read(need_in_folder(folder, "test.txt", HINT), 2))
     return build_log(pl.concat(frames), where=str(folder))

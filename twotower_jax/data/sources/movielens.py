@@ -11,14 +11,15 @@ from twotower_jax.data.log import FunnelLog
 from twotower_jax.data.sources.files import (
     decode_lines,
     need_columns,
-    need_file,
     need_folder,
+    need_in_folder,
     read_table,
 )
 from twotower_jax.data.sources.table import stage_of_rating
 from twotower_jax.errors import InputError
 
 RATING_COLUMNS = ("userId", "movieId", "rating", "timestamp")
+HINT = "ratings.csv and movies.csv (unpacked from files.grouplens.org)"
 NO_GENRES = "(no genres listed)"
 GENRES_100K = [
     "unknown",
@@ -68,7 +69,7 @@ def _read_csv(folder: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
         ("ratings.csv", RATING_COLUMNS),
         ("movies.csv", ("movieId", "title", "genres")),
     ):
-        path = need_file(folder / name, "data.path")
+        path = need_in_folder(folder, name, HINT)
         frame = read_table(path)
         need_columns(frame, {f"the header of {name}": c for c in columns}, str(path))
         tables.append(frame.select(columns))
@@ -77,7 +78,7 @@ def _read_csv(folder: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 def _read_1m(folder: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
     ratings = _fields(folder / "ratings.dat", "::", 4, "latin-1")
-    movies = need_file(folder / "movies.dat", "data.path")
+    movies = need_in_folder(folder, "movies.dat", "ratings.dat and movies.dat")
     movies = _fields(movies, "::", 3, "latin-1")
     return _named(ratings, RATING_COLUMNS), _named(
         movies, ("movieId", "title", "genres")
@@ -86,7 +87,7 @@ def _read_1m(folder: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 def _read_100k(folder: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
     ratings = _fields(folder / "u.data", "\t", 4, "latin-1")
-    path = need_file(folder / "u.item", "data.path")
+    path = need_in_folder(folder, "u.item", "u.data and u.item")
     items = _fields(path, "|", 5 + len(GENRES_100K), "latin-1")
     flags = [
         pl.when(pl.col(f"column_{5 + i}") == "1").then(pl.lit(genre))
@@ -109,13 +110,12 @@ def load(config: DataConfig) -> FunnelLog:
     Raises:
       InputError: no such folder or files, or a bad value with its file and row.
     """
-    hint = "ratings.csv and movies.csv (unpacked from files.grouplens.org)"
-    folder = need_folder(config.path, "data.path", hint)
+    folder = need_folder(config.path, "data.path", HINT)
     found = [name for name in _FORMATS if (folder / name).exists()]
     if not found:
         raise InputError(
             f"data.path={str(folder)!r} holds none of {', '.join(_FORMATS)}; give the "
-            f"folder with {hint}"
+            f"folder with {HINT}"
         )
     where = str(folder / found[0])
     ratings, movies = _FORMATS[found[0]](folder)

@@ -105,7 +105,13 @@ def _stack(frames: list[pl.DataFrame]) -> pl.DataFrame:
             frames = [
                 frame.with_columns(pl.col(name).cast(pl.String)) for frame in frames
             ]
-    return pl.concat(frames, how="vertical_relaxed")
+    try:
+        return pl.concat(frames, how="vertical_relaxed")
+    except pl.exceptions.PolarsError as error:
+        raise InputError(
+            f"the files of data.path, valid_path and test_path do not fit: {error}; "
+            "give each column the same type in all"
+        ) from None
 
 
 def _side_table(

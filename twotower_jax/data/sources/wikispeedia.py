@@ -14,7 +14,7 @@ import polars as pl
 from twotower_jax.config import DataConfig
 from twotower_jax.data.build import build_log
 from twotower_jax.data.log import FunnelLog, Stage
-from twotower_jax.data.sources.files import decode_lines, need_file, need_folder
+from twotower_jax.data.sources.files import decode_lines, need_folder, need_in_folder
 from twotower_jax.errors import InputError
 
 BACK = "<"
@@ -175,7 +175,7 @@ def load(config: DataConfig) -> FunnelLog:
     """
     folder = need_folder(config.path, "data.path", HINT)
     files = {
-        name: need_file(folder / f"{name}.tsv", "data.path")
+        name: need_in_folder(folder, f"{name}.tsv", HINT)
         for name in ("articles", "links", "categories")
     }
     names = Names()
@@ -185,7 +185,7 @@ def load(config: DataConfig) -> FunnelLog:
     clicks = Clicks([], [], [], [])
     games = [name for name in (UNFINISHED, FINISHED) if (folder / name).exists()]
     if not games:
-        need_file(folder / UNFINISHED, "data.path")
+        need_in_folder(folder, UNFINISHED, HINT)
     for name in games:
         _read_games(folder / name, name == FINISHED, names, clicks)
     if not clicks.current:
