@@ -15,6 +15,8 @@ from typing import Any
 from twotower_jax.errors import InputError, unknown
 
 FEATURE_KINDS = ("categorical", "multi", "numeric")
+# Keys that name a run and decide no number.
+LABELS = ("name", "output", "arm")
 SPLITS = ("temporal", "leave_last_out", "ratio", "given")
 
 
@@ -100,6 +102,7 @@ class DataConfig:
     valid_share: float = 0.1
     test_share: float = 0.1
     fit_valid: bool = False
+    mask_seen: bool = True
     simulator: SimulatorConfig = field(default_factory=SimulatorConfig)
 
     def __hash__(self) -> int:
@@ -190,7 +193,7 @@ class LossConfig:
 class TowersConfig:
     """The two towers: their features, width and depth."""
 
-    kind: str = "mlp"
+    kind: str = "two_tower"
     dim: int = 64
     hidden: tuple[int, ...] = (128,)
     query: tuple[str, ...] = ("id",)
@@ -275,7 +278,6 @@ class EvaluationConfig:
     """Exact evaluation over the whole catalogue."""
 
     k: tuple[int, ...] = (10, 20, 50, 100)
-    mask_seen: bool = True
     save_topk: bool = False
 
     def __post_init__(self) -> None:
@@ -295,6 +297,7 @@ class Config:
 
     name: str = "default"
     output: str = "outputs"
+    arm: str | None = None
     seed: int = 0
     data: DataConfig = field(default_factory=DataConfig)
     positives: PositivesConfig = field(default_factory=PositivesConfig)
@@ -326,9 +329,38 @@ def to_dict(config: Any) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
+def from_dict(values: dict[str, Any], kind: type = Config) -> Any:
+    """Return a config from nested dictionaries such as ``to_dict`` gives.
+
+    Raises:
+      InputError: for a key that the schema does not know.
+    """
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    arguments = {}
+    for key, value in values.items():
+        if key not in fields:
+            raise unknown(f"a key of {kind.__name__}", key, fields)
+        section = fields[key].default_factory
+        nested = isinstance(section, type) and dataclasses.is_dataclass(section)
+        arguments[key] = from_dict(value, section) if nested else value
+    return kind(**arguments)
+
+
 def fingerprint(config: Config) -> str:
-    """Return 10 hex digits that name a config: all of it but where runs are kept."""
+    """Return 10 hex digits that name a config: all of it but names and places."""
     values = to_dict(config)
-    del values["output"], values["name"]
+    for key in LABELS:
+        del values[key]
     text = json.dumps(values, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def known_keys(kind: type = Config, prefix: str = "") -> list[str]:
+    """Return every key of the schema in dotted form, sections included."""
+    keys = []
+    for item in dataclasses.fields(kind):
+        keys.append(prefix + item.name)
+        section = item.default_factory
+        if isinstance(section, type) and dataclasses.is_dataclass(section):
+            keys += known_keys(section, f"{prefix}{item.name}.")
+    return keys

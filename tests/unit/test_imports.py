@@ -22,7 +22,7 @@ ROOMS = (
     ("evaluation",),
     ("optim",),
     ("training",),
-    ("run",),
+    ("prepare", "assess", "run"),
     ("study",),
     ("cli",),
 )

@@ -1,0 +1,295 @@
+"""The commands. The only module (with study/launcher.py) that imports Hydra.
+
+Exit status: 0 done, 1 failed run, 2 wrong input, 128 + signal when told to stop.
+"""
+
+import argparse
+import os
+import shlex
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra import compose, initialize_config_module
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+from rich.table import Table
+
+from twotower_jax.config import Config, from_dict, known_keys
+from twotower_jax.data.sources import SOURCES
+from twotower_jax.data.summary import describe
+from twotower_jax.errors import InputError, closest
+from twotower_jax.prepare import check_names, load_data
+from twotower_jax.records import RunFolder
+from twotower_jax.run import differences, evaluate_run, run
+from twotower_jax.study.arms import read_runs, study_table
+from twotower_jax.study.report import print_table, write_report
+from twotower_jax.training.loop import NonFiniteLossError
+
+CONF = "twotower_jax.conf"
+ConfigStore.instance().store(name="schema", node=Config)
+
+# Of the sweep that this process runs: folders with runs, and jobs that failed.
+_folders: set[Path] = set()
+_failures: list[Exception] = []
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command line and exit with its status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        status = _command(arguments)
+    except (HydraException, OmegaConfBaseException) as error:
+        status = _report_error(InputError(_explain(error)))
+    except (InputError, NonFiniteLossError) as error:
+        status = _report_error(error)
+    except KeyboardInterrupt:
+        status = 130
+    sys.exit(status)
+
+
+def _command(arguments: list[str]) -> int:
+    if arguments[:1] == ["train"]:
+        return _train(arguments[1:])
+    options = _parser().parse_args(arguments)
+    return options.function(options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="twotower",
+        description="Which samples should a two-tower model learn from?",
+    )
+    commands = parser.add_subparsers(required=True, metavar="command")
+    commands.add_parser(
+        "train",
+        help="train and evaluate; overrides as key=value, -m sweeps, --help lists keys",
+    )
+    for name, function, text in (
+        ("report", _report, "make study.csv and report.html of a folder of runs"),
+        ("evaluate", _evaluate, "compute a finished run's metrics from its checkpoint"),
+        ("reproduce", _reproduce, "run the same configuration again and compare"),
+    ):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("folder", type=Path)
+        command.set_defaults(function=function)
+    data = commands.add_parser("data", help="list sources, or check a data set")
+    actions = data.add_subparsers(required=True, metavar="action")
+    actions.add_parser("list", help="the sources").set_defaults(function=_data_list)
+    check = actions.add_parser("check", help="read, validate, split and count")
+    check.add_argument("overrides", nargs="*", metavar="key=value")
+    check.set_defaults(function=_data_check)
+    return parser
+
+
+def _report_error(error: Exception) -> int:
+    """Print one message; its last line says what to do. Return the exit status."""
+    print(f"error: {error}", file=sys.stderr)
+    return 2 if isinstance(error, InputError) else 1
+
+
+def _explain(error: Exception) -> str:
+    """Return the message of a configuration error, with the nearest known key."""
+    key = getattr(error, "full_key", None)
+    text = str(error).splitlines()[0]
+    cause = error.__cause__
+    while cause is not None:
+        key = key or getattr(cause, "full_key", None)
+        text = f"{text}: {str(cause).splitlines()[0]}"
+        cause = cause.__cause__
+    if key and key not in known_keys():
+        near = closest(key, known_keys())
+        return f"unknown key {key}; {near or 'twotower train --help lists all keys'}"
+    if key:
+        text = f"{key}: {text}"
+    return f"{text} (twotower train --help lists keys and groups)"
+
+
+# --- train ---------------------------------------------------------------------------
+
+
+def _train(overrides: list[str]) -> int:
+    """Hand the command line to Hydra; its own errors reach us as exceptions."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    _folders.clear()
+    _failures.clear()
+    before, sys.argv = sys.argv, ["twotower", *overrides]
+    try:
+        _hydra_train()
+    finally:
+        sys.argv = before
+    if not _failures:
+        return 0
+    return 2 if all(isinstance(error, InputError) for error in _failures) else 1
+
+
+@hydra.main(version_base="1.3", config_path=f"pkg://{CONF}", config_name="config")
+def _hydra_train(composed: DictConfig) -> float:
+    """Run one job. In a sweep a job that fails is reported and the others go on."""
+    command = shlex.join([*sys.argv[:1], "train", *sys.argv[1:]])
+    console = Console()
+    sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+    try:
+        config = to_config(composed)
+        _folders.add(Path(config.output) / config.name)
+        result = run(config, console=console, command=command)
+    except Exception as error:
+        if not sweep:
+            raise
+        if not isinstance(error, (InputError, NonFiniteLossError)):
+            traceback.print_exc()
+        _report_error(error)
+        _failures.append(error)
+        return float("nan")
+    if not sweep:
+        _print_result(console, result)
+    return _objective(config, result)
+
+
+def _objective(config: Config, result: dict[str, Any]) -> float:
+    """Return the metric that a sweeper optimises: on valid, or test without one."""
+    metrics = result["metrics"]
+    chosen = metrics.get("valid", metrics["test"])
+    value = chosen.get(config.training.metric)
+    return float("nan") if value is None else value
+
+
+def to_config(composed: DictConfig) -> Config:
+    """Return the validated configuration of a composed one.
+
+    Raises:
+      InputError: for a value out of range, or one that is missing.
+    """
+    missing = sorted(OmegaConf.missing_keys(composed))
+    if missing:
+        raise InputError(f"{missing[0]} has no value; set it: {missing[0]}=...")
+    config = OmegaConf.to_object(composed)
+    assert isinstance(config, Config)
+    return config
+
+
+class StudyCallback(Callback):
+    """Ends a sweep with study.csv, report.html and the table of arms."""
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        """Make the report of every folder that the sweep has put runs into."""
+        _folders.add(Path(config.output) / config.name)
+        for folder in sorted(_folders):
+            if folder.is_dir():
+                _write_report(folder)
+
+
+def _write_report(folder: Path) -> None:
+    path = write_report(folder)
+    print_table(study_table(read_runs(folder)), Console(), path)
+
+
+def _print_result(console: Console, result: dict[str, Any]) -> None:
+    table = Table("metric", *result["metrics"], box=None)
+    names = dict.fromkeys(n for part in result["metrics"].values() for n in part)
+    for name in names:
+        values = [part.get(name) for part in result["metrics"].values()]
+        shown = [
+            "" if value is None or value != value else f"{value:.4f}"
+            for value in values
+        ]
+        table.add_row(name, *shown)
+    console.print(table)
+    rate = result["examples_per_second"]
+    speed = f", {rate:,.0f} examples/s" if rate else ""
+    steps = f"{result['steps']} steps in {result['seconds']:.1f} s{speed}"
+    console.print(steps, highlight=False)
+
+
+# --- the other commands --------------------------------------------------------------
+
+
+def _report(options: argparse.Namespace) -> int:
+    _write_report(options.folder)
+    return 0
+
+
+def _stored_config(folder: Path) -> Config:
+    if not (folder / "config.yaml").is_file():
+        raise InputError(
+            f"{folder} has no config.yaml; give the folder of one run, such as "
+            "outputs/NAME/HASH"
+        )
+    return from_dict(RunFolder(folder).config())
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    config = _stored_config(options.folder)
+    metrics = evaluate_run(config, options.folder)
+    table = Table("metric", *metrics, box=None)
+    for name in metrics["test"]:
+        row = [part[name] for part in metrics.values()]
+        table.add_row(name, *("" if v != v else f"{v:.6f}" for v in row))
+    Console().print(table)
+    return 0
+
+
+def _reproduce(options: argparse.Namespace) -> int:
+    """Run the configuration in a temporary folder and compare every metric."""
+    config, record = _stored_config(options.folder), RunFolder(options.folder)
+    if not record.is_done():
+        raise InputError(
+            f"{options.folder} holds no finished run; run its command again first"
+        )
+    before, manifest = record.read("result"), record.read("manifest")
+    assert before is not None and manifest is not None
+    console = Console()
+    data = load_data(config).fingerprint
+    if data != manifest["data_fingerprint"]:
+        raise InputError(
+            f"the run used data {manifest['data_fingerprint']}, the same configuration "
+            f"now reads {data}; restore the files of data.path"
+        )
+    with tempfile.TemporaryDirectory() as place:
+        after = run(config, folder=Path(place) / "run", console=console)
+    found = differences(before, after)
+    for name, old, new in found:
+        console.print(f"{name}: {old} before, {new} now", highlight=False)
+    if not found:
+        console.print("equal: every metric has the same bits", highlight=False)
+    return 1 if found else 0
+
+
+def _data_list(options: argparse.Namespace) -> int:
+    del options
+    table = Table("data=", "what", box=None)
+    for name, source in SOURCES.items():
+        table.add_row(name, source.description)
+    Console().print(table)
+    return 0
+
+
+def _data_check(options: argparse.Namespace) -> int:
+    with initialize_config_module(CONF, version_base="1.3"):
+        config = to_config(compose("config", overrides=options.overrides))
+    check_names(config)
+    data = load_data(config)
+    table = Table("what", "number", box=None)
+    _add_rows(table.add_row, "", describe(data.log, data.split))
+    table.add_row("fingerprint", data.fingerprint)
+    Console().print(table)
+    return 0
+
+
+def _add_rows(add: Callable[..., None], prefix: str, values: dict[str, Any]) -> None:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            _add_rows(add, f"{prefix}{name}: ", value)
+        else:
+            shown = f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
+            add(prefix + name, shown)

@@ -1,0 +1,59 @@
+"""Histories: the last clicked items of a user, before the moment of a query."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from twotower_jax.data.log import Pairs
+
+
+class History(NamedTuple):
+    """Clicks of every user in order of time, and the part that a query may see.
+
+    Attributes:
+      items: [clicks] int32, sorted by user, then time.
+      begin, end: [queries] int32; a query sees items[begin:end], the last ones first.
+    """
+
+    items: np.ndarray
+    begin: np.ndarray
+    end: np.ndarray
+
+
+def make_history(events: Pairs, users: np.ndarray, times: np.ndarray | None) -> History:
+    """Return what each query may see of its user's events.
+
+    With times, a query at time t sees the events strictly before t, so never the
+    predicted click, a later one, or one of the same moment. ``times=None`` is a query
+    after all events (evaluation), or a log without times, where the history is the
+    set of the user's other positives; the predicted item itself is then left out when
+    the batch is made.
+
+    Args:
+      events: the clicks that may be seen.
+      users: [queries] int32.
+      times: [queries] float64 or None.
+    """
+    if events.time is None or times is None:
+        moments = np.zeros(0)
+        event_code = np.zeros(len(events), np.int64)
+        query_code = np.ones(len(users), np.int64)
+    else:
+        moments = np.unique(events.time)
+        event_code = np.searchsorted(moments, events.time)
+        query_code = np.searchsorted(moments, times, side="left")
+    width = len(moments) + 1
+    time_order = (
+        event_code
+        if events.time is None
+        else np.argsort(np.argsort(events.time, kind="stable"), kind="stable")
+    )
+    order = np.lexsort((time_order, events.user))
+    keys = events.user.astype(np.int64) * width + event_code
+    sorted_keys = keys[order]
+    first = users.astype(np.int64) * width
+    return History(
+        items=events.item[order].astype(np.int32),
+        begin=np.searchsorted(sorted_keys, first).astype(np.int32),
+        end=np.searchsorted(sorted_keys, first + query_code).astype(np.int32),
+    )

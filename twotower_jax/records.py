@@ -1,0 +1,153 @@
+"""The folder of a run: configuration, manifest, status, metrics, result.
+
+Every file is written whole (a temporary file, then a rename), so that a process killed
+at any moment leaves readable files; ``metrics.jsonl`` alone grows by lines.
+"""
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import yaml
+
+from twotower_jax.config import Config, fingerprint, to_dict
+
+VERSIONS = (
+    "twotower-jax",
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "numpy",
+    "polars",
+    "scipy",
+)
+
+
+def run_folder(config: Config) -> Path:
+    """Return output/name/hash: the place of a run, from its configuration alone."""
+    return Path(config.output) / config.name / fingerprint(config)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write readable JSON; NaN becomes null, which JSON has."""
+    text = json.dumps(_plain(values), indent=2, allow_nan=False)
+    write_text(path, text + "\n")
+
+
+def _plain(values: Any) -> Any:
+    if isinstance(values, dict):
+        return {key: _plain(value) for key, value in values.items()}
+    if isinstance(values, (list, tuple)):
+        return [_plain(value) for value in values]
+    if isinstance(values, float) and values != values:
+        return None
+    return values
+
+
+class RunFolder:
+    """Reads and writes the files of one run."""
+
+    def __init__(self, path: Path | str):
+        self.path = Path(path)
+
+    def config(self) -> dict[str, Any]:
+        """Return the resolved configuration as nested dictionaries."""
+        text = (self.path / "config.yaml").read_text(encoding="utf-8")
+        return yaml.safe_load(text)
+
+    def write_config(self, config: Config) -> None:
+        """Write the resolved configuration."""
+        text = yaml.safe_dump(to_dict(config), sort_keys=False)
+        write_text(self.path / "config.yaml", text)
+
+    def read(self, name: str) -> dict[str, Any] | None:
+        """Return a JSON file of the run ("status", "manifest", "result"), or None."""
+        path = self.path / f"{name}.json"
+        if not path.is_file():
+            return None
+        return json.loads(path.read_text(encoding="utf-8"))
+
+    def write(self, name: str, values: dict[str, Any]) -> None:
+        """Write a JSON file of the run."""
+        write_json(self.path / f"{name}.json", values)
+
+    def set_status(self, status: str, reason: str | None = None) -> None:
+        """Write status.json: running, done, or failed with its reason."""
+        self.write("status", {"status": status, "reason": reason})
+
+    def is_done(self) -> bool:
+        """Return whether the run finished."""
+        status = self.read("status")
+        return status is not None and status["status"] == "done"
+
+    def keep_metrics(self, last_step: int) -> None:
+        """Drop the lines of metrics.jsonl after a step (they will be made again)."""
+        path = self.path / "metrics.jsonl"
+        if not path.is_file():
+            return
+        kept = []
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError:
+                break  # a line cut off by a kill is the last one
+            if record["step"] <= last_step:
+                kept.append(line + "\n")
+        write_text(path, "".join(kept))
+
+    def add_metrics(self, record: dict[str, Any]) -> None:
+        """Append one line to metrics.jsonl."""
+        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(_plain(record)) + "\n")
+
+    def write_table(self, name: str, table: pl.DataFrame) -> None:
+        """Write a parquet file whole or not at all."""
+        temporary = self.path / f".{name}.tmp"
+        table.write_parquet(temporary)
+        temporary.replace(self.path / name)
+
+
+def manifest(config: Config, data_fingerprint: str, device: str, command: str) -> dict:
+    """Return what is needed to know later how a run came about."""
+    return {
+        "command": command,
+        "config_fingerprint": fingerprint(config),
+        "data_fingerprint": data_fingerprint,
+        "seed": config.seed,
+        "device": device,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": {name: importlib.metadata.version(name) for name in VERSIONS},
+        "git": git_state(),
+    }
+
+
+def git_state() -> dict[str, Any] | None:
+    """Return commit and cleanness of the working directory, None outside git."""
+    try:
+        commit = _git("rev-parse", "HEAD")
+        return {"commit": commit, "clean": _git("status", "--porcelain") == ""}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", *arguments]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, timeout=10
+    )
+    return done.stdout.strip()

@@ -1,0 +1,269 @@
+"""One run: where data, training, evaluation and records meet."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+from rich.console import Console
+
+from twotower_jax.assess import (
+    QuerySet,
+    Ranking,
+    make_query_set,
+    query_table,
+    rank,
+    topk_table,
+    validate,
+)
+from twotower_jax.config import Config
+from twotower_jax.errors import InputError
+from twotower_jax.prepare import (
+    Loaded,
+    check_names,
+    check_sizes,
+    load_data,
+    make_problem,
+    make_schedule,
+    trains,
+)
+from twotower_jax.records import RunFolder, manifest, run_folder
+from twotower_jax.training.checkpoint import Checkpoints
+from twotower_jax.training.loop import Notes, Problem, fit
+from twotower_jax.training.progress import TrainingProgress
+from twotower_jax.training.signals import Stopped
+from twotower_jax.training.step import init_state
+
+
+def run(
+    config: Config,
+    *,
+    folder: Path | None = None,
+    console: Console | None = None,
+    command: str = "twotower_jax.run.run",
+) -> dict[str, Any]:
+    """Train and evaluate one configuration; resume it, or return it when finished.
+
+    Args:
+      config: the run.
+      folder: where its files go; output/name/hash of the configuration by default.
+      console: where progress is shown; nowhere by default.
+      command: noted in the manifest.
+
+    Returns:
+      What result.json holds.
+
+    Raises:
+      InputError: for wrong input, before any training.
+      NonFiniteLossError: when training diverges.
+      Stopped: on SIGTERM or Ctrl-C, after saving.
+    """
+    console = console or Console(quiet=True)
+    check_names(config)
+    folder = folder or run_folder(config)
+    console.print(f"run {folder}", highlight=False, soft_wrap=True)
+    data = load_data(config)
+    _print_data(console, data)
+    check_sizes(config, data)
+    record = RunFolder(folder)
+    _check_same_data(record, data)
+    if record.is_done():
+        console.print("finished before; returning its result", highlight=False)
+        result = record.read("result")
+        assert result is not None
+        return result
+    record.write_config(config)
+    device = jax.devices()[0].device_kind
+    record.write("manifest", manifest(config, data.fingerprint, device, command))
+    record.set_status("running")
+    try:
+        result = _train_and_evaluate(config, data, record, console)
+    except Stopped as stop:
+        record.set_status("running", stop.reason)
+        raise
+    except Exception as error:
+        record.set_status("failed", f"{type(error).__name__}: {error}")
+        raise
+    record.write("result", result)
+    record.set_status("done")
+    return result
+
+
+def _check_same_data(record: RunFolder, data: Loaded) -> None:
+    """Refuse to go on with, or return, a run of other data."""
+    before = record.read("manifest")
+    if before and before["data_fingerprint"] != data.fingerprint:
+        raise InputError(
+            f"{record.path} holds a run on data {before['data_fingerprint']}, but the "
+            f"same configuration now reads data {data.fingerprint}: the files have "
+            "changed; set name= to keep both, or move that folder away"
+        )
+
+
+def _print_data(console: Console, data: Loaded) -> None:
+    parts = data.split
+    console.print(
+        f"data {data.fingerprint}: {data.log.num_users:,} users, "
+        f"{data.log.num_items:,} items, {len(data.log.user):,} rows; positives: "
+        f"{len(parts.train):,} train, {len(parts.valid):,} valid, "
+        f"{len(parts.test):,} test",
+        highlight=False,
+        soft_wrap=True,
+    )
+    for reason, number in (data.log.dropped | parts.report).items():
+        if number:
+            console.print(f"  {reason}: {number:,}", highlight=False, soft_wrap=True)
+
+
+def _train_and_evaluate(
+    config: Config, data: Loaded, record: RunFolder, console: Console
+) -> dict[str, Any]:
+    sets = {name: make_query_set(config, data, name) for name in ("valid", "test")}
+    if sets["test"] is None:
+        raise InputError(
+            "every positive of the test split was clicked in training by the same "
+            "user; set data.mask_seen=false to retrieve seen items again"
+        )
+    problem, params, notes = None, {}, Notes()
+    started = time.perf_counter()
+    if trains(config):
+        problem = make_problem(config, data)
+        params, notes = _train(config, data, problem, record, console, sets["valid"])
+    else:
+        notes.seconds = time.perf_counter() - started
+    rankings = {}
+    for name, queries in sets.items():
+        if queries is not None:
+            rankings[name] = evaluate_split(config, data, problem, params, queries)
+    _write_tables(config, data, record, sets["test"], rankings["test"])
+    return {
+        "metrics": {name: rankings[name].metrics() for name in rankings},
+        "queries": {n: len(q.user) for n, q in sets.items() if q is not None},
+        "positives already seen": {
+            n: q.already_seen for n, q in sets.items() if q is not None
+        },
+        "seed": config.seed,
+        "steps": notes.last_step,
+        "best_step": notes.best_step if notes.best_step >= 0 else notes.last_step,
+        "seconds": notes.seconds,
+        "examples_per_second": (
+            notes.timed_steps * config.training.batch_size / notes.timed_seconds
+            if notes.timed_seconds > 0
+            else None
+        ),
+        "data": dict(data.split.report) | dict(data.log.dropped),
+    }
+
+
+def _train(
+    config: Config,
+    data: Loaded,
+    problem: Problem,
+    record: RunFolder,
+    console: Console,
+    valid: QuerySet | None,
+) -> tuple[dict, Notes]:
+    """Return the params of the best validation and the notes of the training."""
+    schedule = make_schedule(config, data)
+    checkpoints = Checkpoints(record.path)
+    saved = checkpoints.steps()
+    record.keep_metrics(saved[-1] if saved else -1)
+    if saved:
+        console.print(f"resuming at step {saved[-1]}", highlight=False)
+    evaluate: Callable[[dict], dict[str, float]] | None = None
+    if valid is not None:
+
+        def evaluate(params: dict) -> dict[str, float]:
+            return validate(config, data, problem.structure.model, params, valid)
+
+    def progress(start: int) -> TrainingProgress:
+        batch = config.training.batch_size
+        return TrainingProgress(console, schedule.steps, start, batch, schedule.metric)
+
+    state, notes = fit(
+        problem, schedule, checkpoints, progress, record.add_metrics, evaluate
+    )
+    return state.params, notes
+
+
+def evaluate_split(
+    config: Config,
+    data: Loaded,
+    problem: Problem | None,
+    params: dict,
+    queries: QuerySet,
+) -> Ranking:
+    """Return the ranking of a split by a trained model, or by popularity."""
+    model = problem.structure.model if problem else None
+    return rank(config, data, model, params, queries)
+
+
+def _write_tables(
+    config: Config, data: Loaded, record: RunFolder, queries: QuerySet, ranking: Ranking
+) -> None:
+    record.write_table("queries.parquet", query_table(data, queries, ranking))
+    if config.evaluation.save_topk:
+        record.write_table("topk.parquet", topk_table(data, queries, ranking))
+
+
+def evaluate_run(config: Config, folder: Path) -> dict[str, dict[str, float]]:
+    """Return the metrics of a finished run, computed anew from its checkpoint.
+
+    Raises:
+      InputError: when the run did not finish, or its data has changed.
+    """
+    record = RunFolder(folder)
+    if not record.is_done():
+        raise InputError(f"{folder} holds no finished run; run its command again first")
+    data = load_data(config)
+    _check_same_data(record, data)
+    problem, params = None, {}
+    if trains(config):
+        problem = make_problem(config, data)
+        params = _best_params(problem, record)
+    metrics = {}
+    for name in ("valid", "test"):
+        queries = make_query_set(config, data, name)
+        if queries is not None:
+            ranking = evaluate_split(config, data, problem, params, queries)
+            metrics[name] = ranking.metrics()
+    return metrics
+
+
+def _best_params(problem: Problem, record: RunFolder) -> dict:
+    result = record.read("result")
+    assert result is not None
+    like = jax.eval_shape(
+        lambda: init_state(problem.structure, problem.hyper, problem.init_scale)
+    )
+    checkpoints = Checkpoints(record.path)
+    if result["best_step"] not in checkpoints.steps():
+        raise InputError(
+            f"{record.path}/checkpoints lacks step {result['best_step']}; train again "
+            "under another name="
+        )
+    return checkpoints.load(result["best_step"], like)[0].params
+
+
+def differences(first: dict, second: dict) -> list[tuple[str, Any, Any]]:
+    """Return the metrics in which two results differ: (name, first, second).
+
+    Exact: floats must have the same bits; a metric without a value (NaN, null) equals
+    itself.
+    """
+    found = []
+    flat = [_flat_metrics(one["metrics"]) for one in (first, second)]
+    for name in sorted(flat[0] | flat[1]):
+        values = [one.get(name) for one in flat]
+        if values[0] != values[1]:
+            found.append((name, *values))
+    return found
+
+
+def _flat_metrics(metrics: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    return {
+        f"{split} {name}": None if value is None or value != value else value
+        for split, values in metrics.items()
+        for name, value in values.items()
+    }

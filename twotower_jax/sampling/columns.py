@@ -1,0 +1,148 @@
+"""Columns: the candidates that the rows of a batch are compared with.
+
+A column is an item and the number of draws that it stands for. Repeated draws can be
+merged into one column with their multiplicity, which gives the same loss and the same
+gradient for less work. A row's own positive is never read from the columns: the loss
+gets its score apart. ``own_log_mult`` says what a column of the row's own item counts
+for in that row, which is how the masks work.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+class Columns(NamedTuple):
+    """Candidates of a batch of B rows.
+
+    Attributes:
+      encode_ids: [E] int32 items to encode; the first C of them are the columns. A
+        merged layout is padded with num_items, which has multiplicity 0.
+      positive: [B] int32, where a row's positive is within ``encode_ids``.
+      log_mult: [C] float32, log of the number of draws of a column; -inf for none.
+      column_key: [C] int32 and
+      row_key: [B] int32: where they are equal, the column is the row's own item and
+      own_log_mult: [B] float32 replaces ``log_mult``; -inf masks the column.
+      num_distinct: [] int32, the distinct items of a merged layout.
+    """
+
+    encode_ids: jax.Array
+    positive: jax.Array
+    log_mult: jax.Array
+    column_key: jax.Array
+    row_key: jax.Array
+    own_log_mult: jax.Array
+    num_distinct: jax.Array
+
+
+def separate_columns(
+    items: jax.Array, drawn: jax.Array, *, in_batch: bool, mask: str
+) -> Columns:
+    """Return one column a draw: the batch's items (if in_batch), then the drawn ones.
+
+    Args:
+      items: [B] int32 positives.
+      drawn: [m] int32 shared negatives.
+      in_batch: whether the other rows' positives are negatives.
+      mask: "same_item" drops every draw equal to the row's positive; "none" drops
+        only the row's own positive.
+    """
+    batch = items.shape[0]
+    if in_batch:
+        encode, columns = jnp.concatenate([items, drawn]), batch + drawn.shape[0]
+        positive = jnp.arange(batch, dtype=jnp.int32)
+    else:
+        encode, columns = jnp.concatenate([drawn, items]), drawn.shape[0]
+        positive = drawn.shape[0] + jnp.arange(batch, dtype=jnp.int32)
+    place = jnp.arange(columns, dtype=jnp.int32)
+    own_place = positive if in_batch else jnp.full(batch, -1, jnp.int32)
+    same_item = mask == "same_item"
+    return Columns(
+        encode_ids=encode,
+        positive=positive,
+        log_mult=jnp.zeros(columns, jnp.float32),
+        column_key=encode[:columns] if same_item else place,
+        row_key=items if same_item else own_place,
+        own_log_mult=jnp.full(batch, -jnp.inf, jnp.float32),
+        num_distinct=jnp.int32(encode.shape[0]),
+    )
+
+
+def merged_columns(
+    items: jax.Array, drawn: jax.Array, *, mask: str, num_items: int
+) -> Columns:
+    """Return one column a distinct item of the batch and the draws (in-batch on).
+
+    Same loss and gradient as ``separate_columns(in_batch=True)``: a column that
+    stands for k draws has log k added to its logit.
+
+    Args:
+      items: [B] int32 positives.
+      drawn: [m] int32 shared negatives.
+      mask: as in ``separate_columns``.
+      num_items: size of the catalogue, the id of padding columns.
+    """
+    batch = items.shape[0]
+    draws = jnp.concatenate([items, drawn])
+    distinct, inverse, counts = jnp.unique(
+        draws,
+        size=draws.shape[0],
+        fill_value=num_items,
+        return_inverse=True,
+        return_counts=True,
+    )
+    positive = inverse.reshape(-1)[:batch].astype(jnp.int32)
+    mult = jnp.where(distinct < num_items, counts, 0).astype(jnp.float32)
+    others = mult[positive] - 1 if mask == "none" else jnp.zeros(batch, jnp.float32)
+    return Columns(
+        encode_ids=distinct.astype(jnp.int32),
+        positive=positive,
+        log_mult=jnp.log(mult),
+        column_key=jnp.arange(draws.shape[0], dtype=jnp.int32),
+        row_key=positive,
+        own_log_mult=jnp.log(others),
+        num_distinct=(distinct < num_items).sum(dtype=jnp.int32),
+    )
+
+
+def catalogue_columns(items: jax.Array, num_items: int) -> Columns:
+    """Return the whole catalogue as columns: the full softmax.
+
+    The row's own item is masked as a column, because the loss adds its score apart.
+    """
+    place = jnp.arange(num_items, dtype=jnp.int32)
+    return Columns(
+        encode_ids=place,
+        positive=items,
+        log_mult=jnp.zeros(num_items, jnp.float32),
+        column_key=place,
+        row_key=items,
+        own_log_mult=jnp.full(items.shape[0], -jnp.inf, jnp.float32),
+        num_distinct=jnp.int32(num_items),
+    )
+
+
+def first_columns(columns: Columns, size: int) -> Columns:
+    """Return the first ``size`` of merged columns; all the distinct ones must fit."""
+    return columns._replace(
+        encode_ids=columns.encode_ids[:size],
+        log_mult=columns.log_mult[:size],
+        column_key=columns.column_key[:size],
+    )
+
+
+def merged_size(counts: np.ndarray, batch: int, drawn: int) -> int:
+    """Return how many columns a merged batch is given: a static size.
+
+    The expected number of distinct items of a batch, sum_i 1 - (1 - q+_i)^B, and six
+    standard deviations (the variance is at most the mean), rounded up to 256, plus
+    every shared draw. It depends on data and batch size alone, so that arms and seeds
+    share a program; a batch that does not fit is computed at full size.
+    """
+    share = np.asarray(counts, np.float64) / np.sum(counts)
+    with np.errstate(divide="ignore"):
+        expected = -np.expm1(batch * np.log1p(-share)).sum()
+    size = expected + 6 * np.sqrt(expected)
+    return min(batch, int(np.ceil(size / 256)) * 256) + drawn

@@ -1,0 +1,1 @@
+"""What is learned: embedding tables and the two towers."""

@@ -1,0 +1,72 @@
+"""Checkpoints of a run: Orbax writes each to its own folder, visible when complete.
+
+``checkpoints/<step>`` appears by an atomic rename, so a process killed at any moment
+leaves either the whole checkpoint or none. What the loop knows beside the arrays (best
+step so far, seconds used) travels as the checkpoint's metadata.
+"""
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax
+from orbax.checkpoint import v1 as ocp
+
+from twotower_jax.errors import InputError
+from twotower_jax.training.step import TrainState
+
+
+class Checkpoints:
+    """The checkpoints of one run's folder."""
+
+    def __init__(self, folder: Path):
+        self._folder = Path(folder).absolute() / "checkpoints"
+
+    def steps(self) -> list[int]:
+        """Return the steps of complete checkpoints, ascending."""
+        if not self._folder.is_dir():
+            return []
+        names = (path.name for path in self._folder.iterdir() if path.is_dir())
+        return sorted(int(name) for name in names if re.fullmatch(r"\d+", name))
+
+    def save(self, state: TrainState, notes: dict[str, Any], keep: set[int]) -> None:
+        """Save the state with its notes, then remove all but it and ``keep``."""
+        step = int(state.step)
+        ocp.save(
+            self._folder / str(step),
+            state._asdict(),
+            custom_metadata=notes,
+            overwrite=True,
+        )
+        for old in self.steps():
+            if old != step and old not in keep:
+                shutil.rmtree(self._folder / str(old))
+        for left in self._folder.glob("*.orbax-checkpoint-tmp*"):
+            shutil.rmtree(left, ignore_errors=True)
+
+    def load(self, step: int, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
+        """Return the state and notes of a step.
+
+        Args:
+          step: one of ``steps()``.
+          like: a state, or its shapes, of the same structure.
+
+        Raises:
+          InputError: when the checkpoint cannot be read as such a state.
+        """
+        path = self._folder / str(step)
+        here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        abstract = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here),
+            like._asdict(),
+        )
+        try:
+            notes = ocp.metadata(path).custom_metadata
+            loaded = ocp.load(path, abstract)
+        except (ValueError, KeyError, OSError, TypeError) as error:
+            raise InputError(
+                f"the checkpoint {path} cannot be read for this configuration "
+                f"({type(error).__name__}); remove its folder to train from the start"
+            ) from error
+        return TrainState(**loaded), dict(notes or {})

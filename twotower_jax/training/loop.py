@@ -1,0 +1,243 @@
+"""The python loop of training: dispatches, validation, early stopping, checkpoints."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from twotower_jax.data.feed import Order, TrainData
+from twotower_jax.training.checkpoint import Checkpoints
+from twotower_jax.training.progress import TrainingProgress
+from twotower_jax.training.signals import Stopped, StopRequest
+from twotower_jax.training.step import (
+    Hyper,
+    Structure,
+    TrainState,
+    init_state,
+    run_steps,
+)
+
+
+class Problem(NamedTuple):
+    """Everything that decides the numbers of a training."""
+
+    structure: Structure
+    hyper: Hyper
+    data: TrainData
+    order: Order
+    init_scale: float
+
+
+class Schedule(NamedTuple):
+    """How long, and when to look and save; in steps.
+
+    Attributes:
+      patience: validations without improvement before training stops; 0 never stops.
+      metric: the validation metric, larger is better.
+    """
+
+    steps: int
+    steps_per_dispatch: int
+    eval_every: int
+    checkpoint_every: int
+    patience: int
+    metric: str
+
+
+@dataclass
+class Notes:
+    """What the loop knows beside the state; saved with every checkpoint."""
+
+    best_step: int = -1
+    best_value: float = -math.inf
+    worse: int = 0
+    loss_sum: float = 0.0
+    loss_steps: int = 0
+    seconds: float = 0.0
+    timed_seconds: float = 0.0
+    timed_steps: int = 0
+    last_step: int = 0
+    done: bool = False
+
+
+class NonFiniteLossError(RuntimeError):
+    """The loss became NaN or infinite."""
+
+
+Evaluate = Callable[[dict], dict[str, float]]
+Log = Callable[[dict[str, Any]], None]
+
+
+def fit(
+    problem: Problem,
+    schedule: Schedule,
+    checkpoints: Checkpoints,
+    progress: Callable[[int], TrainingProgress],
+    log: Log,
+    evaluate: Evaluate | None,
+) -> tuple[TrainState, Notes]:
+    """Train from the newest checkpoint, or the start, to the end of the schedule.
+
+    Args:
+      problem: what is trained.
+      schedule: how long.
+      checkpoints: where the state is saved.
+      progress: makes the progress line, given the first step.
+      log: called with one record each validation.
+      evaluate: validation metrics of params; None where there is no validation set.
+
+    Returns:
+      The state of the best validation (the last state where there is none), and the
+      notes of the whole training.
+
+    Raises:
+      NonFiniteLossError: naming the steps, when a loss is not finite.
+      Stopped: after saving, on SIGTERM or Ctrl-C.
+    """
+    trainer = _Trainer(problem, schedule, checkpoints, log, evaluate)
+    line = progress(trainer.step)
+    try:
+        with StopRequest() as request:
+            trainer.run(line, request)
+    finally:
+        line.close()
+    return trainer.best_state(), trainer.notes
+
+
+class _Trainer:
+    def __init__(
+        self,
+        problem: Problem,
+        schedule: Schedule,
+        checkpoints: Checkpoints,
+        log: Log,
+        evaluate: Evaluate | None,
+    ):
+        self.problem, self.schedule, self.checkpoints = problem, schedule, checkpoints
+        self.log, self.evaluate = log, evaluate
+        self.notes = Notes()
+        scale = jnp.float32(problem.init_scale)
+        saved = checkpoints.steps()
+        if saved:
+            like = jax.eval_shape(
+                lambda: init_state(problem.structure, problem.hyper, scale)
+            )
+            self.state, notes = checkpoints.load(saved[-1], like)
+            self.notes = Notes(**notes)
+        else:
+            self.state = init_state(problem.structure, problem.hyper, scale)
+        self.step = int(self.state.step)
+        self.pending: tuple[int, jax.Array] | None = None
+        self.resumed_at = time.perf_counter()
+        self.seconds_before = self.notes.seconds
+
+    def run(self, line: TrainingProgress, request: StopRequest) -> None:
+        """Run to the end, from boundary to boundary (validation, checkpoint, end)."""
+        if self.schedule.steps == 0 and not self.notes.done:
+            self.notes.done = True
+            self._save()
+        while not self.notes.done:
+            self._to_boundary(line, request)
+            at_end = self.step >= self.schedule.steps
+            if at_end or self.step % self.schedule.eval_every == 0:
+                self._validate(line)
+                self.notes.done |= at_end
+                self._save()
+            elif request.number is not None or self._checkpoint_due():
+                self._save()
+            if request.number is not None and not self.notes.done:
+                raise Stopped(request.number, self.step)
+
+    def _checkpoint_due(self) -> bool:
+        return self.step % self.schedule.checkpoint_every == 0
+
+    def _to_boundary(self, line: TrainingProgress, request: StopRequest) -> None:
+        """Dispatch steps up to the next boundary, one dispatch always in flight."""
+        boundary = self.schedule.steps
+        for every in (self.schedule.eval_every, self.schedule.checkpoint_every):
+            boundary = min(boundary, (self.step // every + 1) * every)
+        started, timed_from = time.perf_counter(), None
+        while self.step < boundary and request.number is None:
+            rows = self.problem.order.batches(
+                self.step, self.schedule.steps_per_dispatch
+            )
+            number = min(self.schedule.steps_per_dispatch, boundary - self.step)
+            self.state, losses = run_steps(
+                self.problem.structure,
+                self.problem.hyper,
+                self.problem.data,
+                self.state,
+                rows,
+                np.int32(number),
+            )
+            self._finish_pending(line)
+            self.pending = (number, losses)
+            self.step += number
+            if timed_from is None:
+                # The first dispatch may compile: it is left out of the rate.
+                jax.block_until_ready(losses)
+                timed_from, started = self.step, time.perf_counter()
+        self._finish_pending(line)
+        if timed_from is not None:
+            self.notes.timed_seconds += time.perf_counter() - started
+            self.notes.timed_steps += self.step - timed_from
+
+    def _finish_pending(self, line: TrainingProgress) -> None:
+        """Wait for the dispatch in flight, check its losses and show the last."""
+        if self.pending is None:
+            return
+        number, losses = self.pending
+        self.pending = None
+        values = np.asarray(losses)[:number]
+        if not np.isfinite(values).all():
+            raise NonFiniteLossError(
+                f"the loss is not finite within the {number} steps before step "
+                f"{self.step}; lower optimizer.learning_rate or raise "
+                "loss.temperature"
+            )
+        for value in values.tolist():
+            self.notes.loss_sum += value
+        self.notes.loss_steps += number
+        line.update(self.step, float(values[-1]))
+
+    def _validate(self, line: TrainingProgress) -> None:
+        """Log the mean loss and the validation metrics, and note the best."""
+        notes = self.notes
+        record: dict[str, Any] = {"step": self.step}
+        record["loss"] = notes.loss_sum / max(notes.loss_steps, 1)
+        notes.loss_sum, notes.loss_steps = 0.0, 0
+        if self.evaluate is not None:
+            metrics = self.evaluate(self.state.params)
+            record["valid"] = metrics
+            line.validated(metrics)
+            self._judge(metrics[self.schedule.metric])
+        record["seconds"] = round(self._seconds(), 3)
+        self.log(record)
+
+    def _judge(self, value: float) -> None:
+        if self.notes.best_step < 0 or value > self.notes.best_value:
+            self.notes.best_step, self.notes.best_value = self.step, value
+            self.notes.worse = 0
+        else:
+            self.notes.worse += 1
+        patience = self.schedule.patience
+        self.notes.done |= 0 < patience <= self.notes.worse
+
+    def _seconds(self) -> float:
+        return self.seconds_before + time.perf_counter() - self.resumed_at
+
+    def _save(self) -> None:
+        self.notes.seconds, self.notes.last_step = self._seconds(), self.step
+        self.checkpoints.save(self.state, vars(self.notes), {self.notes.best_step})
+
+    def best_state(self) -> TrainState:
+        """Return the state of the best validation, or the last one."""
+        if self.notes.best_step in (-1, self.step):
+            return self.state
+        like = jax.eval_shape(lambda: self.state)
+        return self.checkpoints.load(self.notes.best_step, like)[0]
