@@ -69,6 +69,7 @@ if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
 fi; \
 echo "Installing $(1) into $(VENV) (minutes the first time, seconds after)"; \
 $(BIN)/python -m pip install --progress-bar off -c constraints.txt -e "$(1)" \
-  | { grep --line-buffered -E '^(Collecting|Building|Installing|ERROR)' || true; } \
-  | cut -c -79
+  | { grep --line-buffered -o -E \
+    '^(Collecting [^ ]+|Building wheels?|Installing collected packages|ERROR.*)' \
+    || true; }
 endef

@@ -77,6 +77,12 @@ def test_the_installed_wheel_runs_from_an_empty_folder(site, tmp_path):
     assert "simulator" in listed
 
 
+def test_the_installed_wheel_finds_its_configuration(site, tmp_path):
+    words = ("-m", "twotower_jax", "train", "--cfg", "job", "seed=7")
+    composed = call(sys.executable, *words, cwd=tmp_path, PYTHONPATH=str(site))
+    assert "seed: 7" in composed and "source: simulator" in composed
+
+
 def test_one_version_everywhere():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     citation = (ROOT / "CITATION.cff").read_text()
