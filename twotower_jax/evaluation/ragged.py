@@ -1,0 +1,67 @@
+"""Ragged: a set of items for each query, in compressed rows."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Ragged(NamedTuple):
+    """Items of each row, one row after the other.
+
+    Attributes:
+      offsets: int64 [rows + 1], rising from 0; row r is items[offsets[r]:offsets[r+1]].
+      items: int32 [nnz].
+    """
+
+    offsets: np.ndarray
+    items: np.ndarray
+
+    @property
+    def num_rows(self) -> int:
+        """Number of rows, empty ones included."""
+        return len(self.offsets) - 1
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """int64 [rows]: number of items of each row."""
+        return np.diff(self.offsets)
+
+    @property
+    def rows(self) -> np.ndarray:
+        """int64 [nnz]: the row of each item."""
+        return np.repeat(np.arange(self.num_rows, dtype=np.int64), self.sizes)
+
+
+def from_pairs(rows: np.ndarray, items: np.ndarray, num_rows: int) -> Ragged:
+    """Group (row, item) pairs by row; within a row items rise and are distinct.
+
+    Args:
+      rows: [n] integers in 0..num_rows-1, in any order.
+      items: [n] integers, not negative; a repeated pair counts once.
+      num_rows: number of rows; a row without pairs is empty.
+
+    Returns:
+      Ragged with ``num_rows`` rows.
+
+    Raises:
+      ValueError: when the lengths differ, a row is out of range or an item negative.
+
+    Examples:
+      >>> from_pairs([2, 0, 2, 2], [5, 1, 3, 5], 3).items.tolist()
+      [1, 3, 5]
+    """
+    row = np.asarray(rows, dtype=np.int64).reshape(-1)
+    item = np.asarray(items, dtype=np.int64).reshape(-1)
+    if len(row) != len(item):
+        raise ValueError(f"rows and items differ in length: {len(row)}, {len(item)}")
+    if len(row) and (row.min() < 0 or row.max() >= num_rows):
+        raise ValueError(
+            f"rows must be in 0..{num_rows - 1}, got {row.min()}..{row.max()}"
+        )
+    if len(item) and item.min() < 0:
+        raise ValueError(f"items must not be negative, got {item.min()}")
+    span = int(item.max()) + 1 if len(item) else 1
+    row, item = np.divmod(np.unique(row * span + item), span)
+    offsets = np.zeros(num_rows + 1, np.int64)
+    np.cumsum(np.bincount(row, minlength=num_rows), out=offsets[1:])
+    return Ragged(offsets, item.astype(np.int32))

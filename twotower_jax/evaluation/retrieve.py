@@ -1,0 +1,260 @@
+"""Exact top-k of the whole catalogue for every query, in blocks of queries."""
+
+import functools
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from twotower_jax.errors import InputError
+from twotower_jax.evaluation.ragged import Ragged
+
+GROUP = 16  # Columns behind one maximum; 8 and 32 measured no faster on a CPU.
+MAX_SCORES = 64 * 2**20  # float32 scores held by one thread: 256 MiB.
+# A call that scores several blocks reuses one score buffer; fresh pages for each
+# block cost as much as the matrix product.
+BLOCKS_PER_CALL = 4
+
+
+def top_k(
+    queries: jax.Array | np.ndarray,
+    candidates: jax.Array | np.ndarray,
+    k: int,
+    *,
+    seen: Ragged | None = None,
+    block: int = 256,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the k best-scoring candidates of each query, best first.
+
+    The score is the dot product in float32, of every query with every candidate:
+    nothing is sampled or approximated. Equal scores are ordered by lower item index
+    (-0.0 equals 0.0). Each of at most two threads holds ``block x I`` scores;
+    ``block`` shrinks where that would exceed ``MAX_SCORES``.
+
+    Args:
+      queries: [Q, D] float, finite.
+      candidates: [I, D] float, finite; the row is the item.
+      k: 1..I.
+      seen: items that must not be returned, a row a query; None masks nothing.
+      block: queries scored at a time.
+
+    Returns:
+      scores float32 [Q, k] and items int32 [Q, k]. A query with fewer than k items
+      left has score -inf and item -1 in the remaining places.
+
+    Raises:
+      InputError: when k is not in 1..I.
+      ValueError: when shapes differ, ``seen`` names an item that is not there, or
+        embeddings are not finite or so large that a score may overflow.
+    """
+    query = np.asarray(queries, dtype=np.float32)
+    item = jnp.asarray(candidates, dtype=jnp.float32)
+    _check(query, item, k, seen, block)
+    num_items, num_queries = len(item), len(query)
+    if num_queries == 0:
+        return np.empty((0, k), np.float32), np.empty((0, k), np.int32)
+    table = _columns(item, k)
+    block = max(1, min(block, num_queries, MAX_SCORES // table.shape[1]))
+    workers = _workers()
+    blocks = -(-num_queries // block)
+    per_call = min(BLOCKS_PER_CALL, -(-blocks // workers))
+    width = _pair_width(seen, block)
+
+    def search(first: int) -> tuple[np.ndarray, np.ndarray]:
+        rows, columns = _pairs(seen, first, (per_call, block), width, table.shape[1])
+        chunk = np.zeros((per_call * block, query.shape[1]), np.float32)
+        part = query[first : first + len(chunk)]
+        chunk[: len(part)] = part
+        chunk = chunk.reshape(per_call, block, -1)
+        found = _search(chunk, table, rows, columns, k=k, num_items=num_items)
+        scores, items = (np.asarray(x).reshape(-1, k)[: len(part)] for x in found)
+        return scores, items
+
+    with ThreadPoolExecutor(workers) as pool:
+        parts = list(pool.map(search, range(0, num_queries, per_call * block)))
+    return np.concatenate([s for s, _ in parts]), np.concatenate([i for _, i in parts])
+
+
+@functools.partial(jax.jit, static_argnames=("k", "num_items"))
+def _search(
+    queries: jax.Array,
+    table: jax.Array,
+    rows: jax.Array,
+    columns: jax.Array,
+    *,
+    k: int,
+    num_items: int,
+) -> tuple[jax.Array, jax.Array]:
+    """Search blocks of queries one after the other.
+
+    Args:
+      queries: [blocks, block, D].
+      table: [D, columns], see ``_columns``.
+      rows, columns: int32 [blocks, pairs] scores to mask in each block; a column
+        beyond the table is padding.
+      k: number of items.
+      num_items: columns of the table that are items.
+
+    Returns:
+      scores float32 and items int32, [blocks, block, k].
+    """
+
+    def one(args: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
+        query, row, column = args
+        # HIGHEST: accelerators otherwise round float32 products to fewer bits.
+        scores = jnp.matmul(query, table, precision=jax.lax.Precision.HIGHEST)
+        if row.shape[0]:
+            scores = scores.at[row, column].set(-jnp.inf, mode="drop")
+        pick = _pick_grouped if _grouped(num_items, k) else _pick_plain
+        best, item = pick(scores, k, num_items)
+        return best, jnp.where(best == -jnp.inf, -1, item).astype(jnp.int32)
+
+    return jax.lax.map(one, (queries, rows, columns))
+
+
+def _pick_plain(
+    scores: jax.Array, k: int, num_items: int
+) -> tuple[jax.Array, jax.Array]:
+    """Top-k of scores [block, num_items]; ``lax.top_k`` puts lower columns first."""
+    del num_items
+    return jax.lax.top_k(_one_zero(scores), k)
+
+
+def _pick_grouped(
+    scores: jax.Array, k: int, num_items: int
+) -> tuple[jax.Array, jax.Array]:
+    """Top-k of scores [block, columns] by way of the maxima of groups of columns.
+
+    Groups are GROUP neighbouring columns. The k groups of largest maximum (equal
+    maxima: lower group first) contain the top-k. Proof: let item x lie in a group h
+    that was not chosen. Each of the k chosen groups has either a larger maximum than
+    h, or an equal one and a lower index. Its best item then has a score above that
+    of x, or a score not below it and, as groups are contiguous, a lower item index.
+    So k items come before x. Sorting the chosen groups makes position within them
+    rise with the item index, which carries the tie rule through the second top-k.
+    """
+    block, columns = scores.shape
+    groups = scores.reshape(block, columns // GROUP, GROUP)
+    best = jnp.max(groups, axis=-1)
+    # Padding is in the last group only: mending its maximum here saves the pass over
+    # all scores that masking the padding columns would cost.
+    in_last = num_items - (columns - GROUP)
+    best = best.at[:, -1].set(jnp.max(groups[:, -1, :in_last], axis=-1))
+    chosen = jnp.sort(jax.lax.top_k(_one_zero(best), k)[1], axis=-1)
+    inside = jnp.take_along_axis(groups, chosen[:, :, None], axis=1)
+    item = chosen[:, :, None] * GROUP + jnp.arange(GROUP)[None, None, :]
+    inside = jnp.where(item < num_items, _one_zero(inside), -jnp.inf)
+    scores, at = jax.lax.top_k(inside.reshape(block, k * GROUP), k)
+    return scores, jnp.take_along_axis(item.reshape(block, k * GROUP), at, axis=1)
+
+
+def _one_zero(scores: jax.Array) -> jax.Array:
+    """Turn -0.0 into 0.0: ``lax.top_k`` orders them, equal scores must tie."""
+    return jnp.where(scores == 0, 0.0, scores)
+
+
+def _grouped(num_items: int, k: int) -> bool:
+    """Whether groups leave enough columns out to be worth it."""
+    return num_items > 2 * GROUP * k
+
+
+def _columns(candidates: jax.Array, k: int) -> jax.Array:
+    """Candidates [I, D] as columns [D, I], padded with zeros to whole groups."""
+    padding = -len(candidates) % GROUP if _grouped(len(candidates), k) else 0
+    return jnp.pad(candidates, ((0, padding), (0, 0))).T
+
+
+def _workers() -> int:
+    """Host threads: ``lax.top_k`` uses a single core on the CPU backend."""
+    return min(2, os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
+
+
+def _pair_width(seen: Ragged | None, block: int) -> int:
+    """Pairs kept for each block: the largest block's, rounded up to a power of two.
+
+    One width for all blocks means one compiled program; the power of two lets other
+    data share it.
+    """
+    if seen is None or len(seen.items) == 0:
+        return 0
+    edges = np.append(seen.offsets[:-1:block], seen.offsets[-1])
+    return 1 << int(np.diff(edges).max() - 1).bit_length()
+
+
+def _pairs(
+    seen: Ragged | None, first: int, shape: tuple[int, int], width: int, outside: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns int32 [blocks, width] to mask in the blocks from ``first`` on.
+
+    Unused places hold column ``outside``, which the scatter drops.
+    """
+    blocks, block = shape
+    rows = np.zeros((blocks, width), np.int32)
+    columns = np.full((blocks, width), outside, np.int32)
+    if seen is None or width == 0:
+        return rows, columns
+    for index in range(blocks):
+        low = min(first + index * block, seen.num_rows)
+        offsets = seen.offsets[low : low + block + 1]
+        items = seen.items[offsets[0] : offsets[-1]]
+        rows[index, : len(items)] = np.repeat(
+            np.arange(len(offsets) - 1), np.diff(offsets)
+        )
+        columns[index, : len(items)] = items
+    return rows, columns
+
+
+def _check(
+    queries: np.ndarray, candidates: jax.Array, k: int, seen: Ragged | None, block: int
+) -> None:
+    """Raise for arguments that ``top_k`` cannot answer; see there."""
+    shapes = f"{queries.shape} and {candidates.shape}"
+    if queries.ndim != 2 or candidates.ndim != 2:
+        raise ValueError(f"queries and candidates must be matrices, got {shapes}")
+    if queries.shape[1] != candidates.shape[1]:
+        raise ValueError(f"queries and candidates differ in width: {shapes}")
+    if block < 1:
+        raise ValueError(f"block must be at least 1, got {block}")
+    num_items = len(candidates)
+    if not 1 <= k <= num_items:
+        raise InputError(
+            f"evaluation.k={k} must be between 1 and the number of items in the "
+            f"catalogue, {num_items}; set evaluation.k to at most {num_items}"
+        )
+    _check_seen(seen, len(queries), num_items)
+    if queries.size and candidates.size:
+        _check_range(queries, candidates)
+
+
+def _check_seen(seen: Ragged | None, num_queries: int, num_items: int) -> None:
+    """Raise ValueError unless ``seen`` has a row a query and items of the catalogue."""
+    if seen is None:
+        return
+    if seen.num_rows != num_queries:
+        raise ValueError(f"seen has {seen.num_rows} rows for {num_queries} queries")
+    if len(seen.items) and not (seen.items.min() >= 0 and seen.items.max() < num_items):
+        raise ValueError(
+            f"seen items must be in 0..{num_items - 1}, "
+            f"got {seen.items.min()}..{seen.items.max()}"
+        )
+
+
+def _check_range(queries: np.ndarray, candidates: jax.Array) -> None:
+    """Raise ValueError unless every score is certain to be finite.
+
+    A score is at most D times the largest entries, so one look at the embeddings
+    saves a look at every score.
+    """
+    largest = {}
+    for name, values in (("queries", queries), ("candidates", candidates)):
+        largest[name] = float(jnp.max(jnp.abs(values)))
+        if not np.isfinite(largest[name]):
+            raise ValueError(f"{name} must be finite, but contain NaN or infinity")
+    limit = float(np.finfo(np.float32).max)
+    if largest["queries"] * largest["candidates"] * queries.shape[1] > limit:
+        raise ValueError(
+            f"scores may overflow float32: entries of queries reach "
+            f"{largest['queries']:.3g}, of candidates {largest['candidates']:.3g}"
+        )
