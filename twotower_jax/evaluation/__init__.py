@@ -1,5 +1,6 @@
 """How good: exact retrieval over the whole catalogue, and metrics by query."""
 
+from twotower_jax.evaluation.metrics import METRICS as METRICS
 from twotower_jax.evaluation.metrics import catalogue_metrics as catalogue_metrics
 from twotower_jax.evaluation.metrics import ranking_metrics as ranking_metrics
 from twotower_jax.evaluation.ragged import Ragged as Ragged

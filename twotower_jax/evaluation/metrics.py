@@ -11,6 +11,9 @@ import numpy as np
 
 from twotower_jax.evaluation.ragged import Ragged
 
+# The ranking metrics, without their cutoffs.
+METRICS = ("recall", "capped_recall", "ndcg", "mrr", "hit_rate", "map")
+
 
 def ranking_metrics(
     items: np.ndarray, positives: Ragged, ks: Sequence[int]
