@@ -17,7 +17,7 @@ import hydra
 from hydra import compose, initialize_config_module
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -101,6 +101,9 @@ def _report_error(error: Exception) -> int:
 def _explain(error: Exception) -> str:
     """Return the message of a configuration error, with the nearest known key."""
     key = getattr(error, "full_key", None)
+    if isinstance(error, MissingConfigException):
+        found = str(error).split("Config search path")[0]
+        return " ".join(found.replace("In 'config': ", "").split())
     text = str(error).splitlines()[0]
     cause = error.__cause__
     while cause is not None:
@@ -135,24 +138,21 @@ def _train(overrides: list[str]) -> int:
 
 @hydra.main(version_base="1.3", config_path=f"pkg://{CONF}", config_name="config")
 def _hydra_train(composed: DictConfig) -> float:
-    """Run one job. In a sweep a job that fails is reported and the others go on."""
+    """Run one job; one that fails is reported, and the others of a sweep go on."""
     command = shlex.join([*sys.argv[:1], "train", *sys.argv[1:]])
     console = Console()
-    sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
         config = to_config(composed)
         _folders.add(Path(config.output) / config.name)
         result = run(config, console=console, command=command)
     except Exception as error:
-        if not sweep:
-            raise
         if not isinstance(error, (InputError, NonFiniteLossError)):
             traceback.print_exc()
         _report_error(error)
         _failures.append(error)
         return float("nan")
-    if not sweep:
-        _print_result(console, result)
+    if HydraConfig.get().mode == RunMode.RUN:
+        _print_result(console, config, result)
     return _objective(config, result)
 
 
@@ -194,21 +194,32 @@ def _write_report(folder: Path) -> None:
     print_table(study_table(read_runs(folder)), Console(), path)
 
 
-def _print_result(console: Console, result: dict[str, Any]) -> None:
-    table = Table("metric", *result["metrics"], box=None)
-    names = dict.fromkeys(n for part in result["metrics"].values() for n in part)
-    for name in names:
-        values = [part.get(name) for part in result["metrics"].values()]
-        shown = [
-            "" if value is None or value != value else f"{value:.4f}"
-            for value in values
-        ]
-        table.add_row(name, *shown)
-    console.print(table)
+def _print_result(console: Console, config: Config, result: dict[str, Any]) -> None:
+    """Print what a reader wants first; result.json holds every metric."""
+    cutoff = config.training.metric.rsplit("@", 1)[1]
+    shown = [
+        *(f"recall@{k}" for k in config.evaluation.k),
+        *(f"recall@{cutoff}/{part}" for part in ("head", "mid", "tail")),
+        *(f"{name}@{cutoff}" for name in ("ndcg", "hit_rate", "mrr", "coverage")),
+    ]
+    _print_metrics(console, result["metrics"], shown)
     rate = result["examples_per_second"]
     speed = f", {rate:,.0f} examples/s" if rate else ""
     steps = f"{result['steps']} steps in {result['seconds']:.1f} s{speed}"
     console.print(steps, highlight=False)
+
+
+def _print_metrics(
+    console: Console, metrics: dict[str, dict], shown: list[str]
+) -> None:
+    table = Table("metric", box=None)
+    for split in metrics:
+        table.add_column(split, justify="right")
+    for name in shown:
+        values = [part.get(name) for part in metrics.values()]
+        cells = ["" if v is None or v != v else f"{v:.4f}" for v in values]
+        table.add_row(name, *cells)
+    console.print(table)
 
 
 # --- the other commands --------------------------------------------------------------
@@ -231,11 +242,7 @@ def _stored_config(folder: Path) -> Config:
 def _evaluate(options: argparse.Namespace) -> int:
     config = _stored_config(options.folder)
     metrics = evaluate_run(config, options.folder)
-    table = Table("metric", *metrics, box=None)
-    for name in metrics["test"]:
-        row = [part[name] for part in metrics.values()]
-        table.add_row(name, *("" if v != v else f"{v:.6f}" for v in row))
-    Console().print(table)
+    _print_metrics(Console(), metrics, list(metrics["test"]))
     return 0
 
 

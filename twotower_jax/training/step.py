@@ -206,7 +206,6 @@ def _biases(structure, hyper, columns, items):
         return columns.log_mult, columns.own_log_mult, zero
 
     def log_count(ids: jax.Array) -> jax.Array:
-        # Padding columns have multiplicity 0, so their count does not matter.
         known = jnp.minimum(ids, structure.num_items - 1)
         return log_expected_count(
             hyper.log_q_batch[known],
@@ -217,7 +216,9 @@ def _biases(structure, hyper, columns, items):
 
     own = log_count(items)
     ids = columns.encode_ids[: columns.log_mult.shape[0]]
-    bias = columns.log_mult - log_count(ids)
+    # A padding column has multiplicity 0 whatever the count of the item it points to.
+    none = jnp.isneginf(columns.log_mult)
+    bias = jnp.where(none, -jnp.inf, columns.log_mult - log_count(ids))
     return (
         bias,
         columns.own_log_mult - own,

@@ -1,0 +1,119 @@
+"""Row-sparse updates against optax on the whole table."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from twotower_jax.errors import InputError
+from twotower_jax.optim import (
+    OptimizerNumbers,
+    make_optimizer,
+    update_dense,
+    update_rows,
+)
+
+SIZE, DIM = 50, 4
+NUMBERS = OptimizerNumbers(0.05, 0.1, 1e-7, 0.9, 0.999, 0.0)
+
+
+def batches(steps):
+    rng = np.random.default_rng(0)
+    for _ in range(steps):
+        yield (
+            jnp.asarray(rng.integers(0, SIZE, 16)),
+            jnp.asarray(rng.normal(size=(16, DIM))),
+        )
+
+
+def loss(rows_of_batch, target):
+    return ((rows_of_batch - target) ** 2).sum() + (rows_of_batch.sum(1) ** 4).sum()
+
+
+def run_sparse(name, numbers, table, steps):
+    state = make_optimizer(name, numbers).init(table)
+    for ids, target in batches(steps):
+        distinct, place = jnp.unique(ids, size=16, fill_value=SIZE, return_inverse=True)
+        rows = table.at[distinct].get(mode="fill", fill_value=0)
+        grads = jax.grad(lambda r, p=place, t=target: loss(r[p], t))(rows)
+        table, state = update_rows(name, numbers, table, state, distinct, rows, grads)
+    return table
+
+
+def run_dense(optimizer, table, steps):
+    state = optimizer.init(table)
+    for ids, target in batches(steps):
+        grads = jax.grad(lambda t, i=ids, to=target: loss(t[i], to))(table)
+        updates, state = optimizer.update(grads, state)
+        table = optax.apply_updates(table, updates)
+    return table
+
+
+def start():
+    return jnp.asarray(np.random.default_rng(1).normal(size=(SIZE, DIM)))
+
+
+def test_row_sparse_adagrad_equals_dense_adagrad_after_20_steps_in_float64():
+    with jax.enable_x64(True):
+        got = run_sparse("adagrad", NUMBERS, start(), 20)
+        want = run_dense(optax.adagrad(0.05, 0.1, 1e-7), start(), 20)
+        np.testing.assert_allclose(got, want, rtol=0, atol=1e-14)
+        assert float(jnp.abs(got - start()).max()) > 0.1
+
+
+def test_adam_equals_dense_adam_where_every_row_is_touched_each_step():
+    with jax.enable_x64(True):
+        table = start()[:3]
+        state = make_optimizer("adam", NUMBERS).init(table)
+        sparse, dense = table, table
+        optimizer = optax.adam(0.05, 0.9, 0.999, 1e-7)
+        dense_state = optimizer.init(table)
+        for step in range(10):
+            target = jnp.asarray(np.random.default_rng(step).normal(size=(3, DIM)))
+            grads = jax.grad(loss)(sparse, target)
+            ids = jnp.arange(3)
+            sparse, state = update_rows(
+                "adam", NUMBERS, sparse, state, ids, sparse, grads
+            )
+            updates, dense_state = optimizer.update(
+                jax.grad(loss)(dense, target), dense_state
+            )
+            dense = optax.apply_updates(dense, updates)
+        np.testing.assert_allclose(sparse, dense, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", ["adagrad", "adam", "sgd"])
+def test_rows_outside_the_batch_keep_their_bits(name):
+    table = jnp.asarray(start(), jnp.float32)
+    state = make_optimizer(name, NUMBERS).init(table)
+    ids = jnp.array([3, 7, SIZE, SIZE])
+    rows = table.at[ids].get(mode="fill", fill_value=0)
+    new, _ = update_rows(name, NUMBERS, table, state, ids, rows, jnp.ones_like(rows))
+    changed = np.flatnonzero((np.asarray(new) != np.asarray(table)).any(1))
+    assert changed.tolist() == [3, 7]
+
+
+def test_l2_adds_the_rows_themselves_to_the_gradient():
+    table = jnp.ones((2, DIM))
+    numbers = NUMBERS._replace(l2=0.5, learning_rate=0.1)
+    rows, ids = table[:1], jnp.array([0])
+    new, _ = update_rows("sgd", numbers, table, (), ids, rows, jnp.zeros_like(rows))
+    np.testing.assert_allclose(new, [[0.95] * DIM, [1.0] * DIM], rtol=1e-6)
+
+
+def test_dense_part_is_optax():
+    params = {"a": jnp.ones(3), "b": jnp.zeros(2)}
+    grads = {"a": jnp.arange(3.0), "b": jnp.ones(2)}
+    want_updates, _ = optax.adagrad(0.05, 0.1, 1e-7).update(
+        grads, optax.adagrad(0.05, 0.1, 1e-7).init(params)
+    )
+    state = make_optimizer("adagrad", NUMBERS).init(params)
+    got, _ = update_dense("adagrad", NUMBERS, params, grads, state)
+    want = optax.apply_updates(params, want_updates)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6), got, want)
+
+
+def test_unknown_optimizer_lists_the_known_ones():
+    with pytest.raises(InputError, match="adagrad, adam, sgd"):
+        make_optimizer("rmsprop", NUMBERS)
