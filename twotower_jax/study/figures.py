@@ -26,8 +26,8 @@ SLICES = ("head", "mid", "tail")
 COLOURS = {"main": "#0072B2", "head": "#0072B2", "mid": "#E69F00", "tail": "#009E73"}
 MARKERS = {"head": "o", "mid": "s", "tail": "^"}
 INK = "#010203"  # stands for the colour of the text, replaced in the SVG
-WIDTH, ROW, MARGIN = 5.6, 0.46, 0.95  # inches: the figure, an arm, title and axis
-LABEL = 62  # characters of an arm's name that fit into the width
+WIDTH, ROW, TOP, BOTTOM = 4.4, 0.56, 0.36, 0.58  # inches; ROW is that of an arm
+LABEL = 58  # characters of an arm's name that fit into the width
 SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "twotower_jax",
@@ -86,13 +86,18 @@ def study_figures(table: pl.DataFrame, primary: str = "recall@20") -> dict[str, 
         names = {part: f"{base}/{part}" for part in SLICES}
         if set(names.values()) <= known:
             draw = partial(_slices, rows=rows, names=names, arms=arms)
-            figures["slices"] = _panel(arms, f"{base} by popularity of the item", draw)
+            figures["slices"] = _panel(arms, f"{base} by item popularity", draw)
             break
     return {name: _own_ids(svg, name) for name, svg in figures.items()}
 
 
 def write_figures(figures: dict[str, str], folder: str | Path) -> list[Path]:
-    """Write each figure to figure_NAME.svg, dark on white, and return the paths."""
+    """Write each figure to figure_NAME.svg, dark on white, and return the paths.
+
+    A figure of an earlier report that these runs no longer give is removed.
+    """
+    for name in {"primary", "slices"} - set(figures):
+        (Path(folder) / f"figure_{name}.svg").unlink(missing_ok=True)
     sheet = '<rect width="100%" height="100%" fill="#ffffff"/>'
     paths = []
     for name, svg in figures.items():
@@ -104,7 +109,7 @@ def write_figures(figures: dict[str, str], folder: str | Path) -> list[Path]:
 
 def _panel(arms: list[str], title: str, draw: Callable[[Axes], None]) -> str:
     """Draw one set of axes with a row per arm and return it as SVG text."""
-    height = MARGIN + ROW * len(arms)
+    height = TOP + ROW * len(arms) + BOTTOM
     with matplotlib.rc_context(), warnings.catch_warnings():
         # The browser has the fonts for names that matplotlib's own font cannot write.
         warnings.filterwarnings("ignore", message="Glyph")
@@ -112,12 +117,12 @@ def _panel(arms: list[str], title: str, draw: Callable[[Axes], None]) -> str:
         matplotlib.rcParams.update(SETTINGS)
         figure = Figure(figsize=(WIDTH, height))
         figure.patch.set_visible(False)
-        box = (0.02, 0.5 / height, 0.95, ROW * len(arms) / height)
+        box = (0.02, BOTTOM / height, 0.95, ROW * len(arms) / height)
         axes = figure.add_axes(box)
         axes.patch.set_visible(False)
         _rows(axes, arms)
         draw(axes)
-        figure.text(0.02, 1 - 0.12 / height, title, va="top", weight="bold", size=11)
+        figure.text(0.02, 1 - 0.08 / height, title, va="top", weight="bold", size=11)
         buffer = io.StringIO()
         plain = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         FigureCanvasSVG(figure).print_svg(buffer, metadata=plain)
@@ -132,14 +137,14 @@ def _own_ids(svg: str, name: str) -> str:
 
 def _rows(axes: Axes, arms: list[str]) -> None:
     """Give each arm a row: a thin line and the name above it."""
-    axes.set_ylim(len(arms) - 0.4, -0.6)
+    axes.set_ylim(len(arms) - 0.42, -0.58)
     axes.set_yticks([])
     axes.grid(axis="x")
     for row, arm in enumerate(arms):
         name = arm if len(arm) <= LABEL else arm[: LABEL - 1] + "…"
         place = axes.get_yaxis_transform()
         axes.text(
-            0, row - 0.42, f"{row + 1}  {name}", transform=place, va="center", size=9
+            0, row - 0.42, f"{row + 1}  {name}", transform=place, va="center", size=8.5
         )
 
 
@@ -156,7 +161,7 @@ def _slices(
     """Draw head, mid and tail below each other in the row of each arm."""
     for row, arm in enumerate(arms):
         for offset, (part, metric) in zip(
-            (-0.13, 0.05, 0.23), names.items(), strict=True
+            (-0.12, 0.06, 0.24), names.items(), strict=True
         ):
             style = (MARKERS[part], COLOURS[part])
             _marks(axes, rows, (arm, metric), row + offset, style)
@@ -164,12 +169,15 @@ def _slices(
         axes.plot([], [], MARKERS[part], color=COLOURS[part], label=part)
     axes.margins(x=0.06)
     axes.legend(
-        loc="lower right",
-        bbox_to_anchor=(1, 1),
+        loc="lower center",
+        bbox_to_anchor=(0.5, 0.02),
+        bbox_transform=axes.get_figure().transFigure,  # type: ignore[union-attr]
+        borderaxespad=0,
+        borderpad=0,
         ncols=3,
         frameon=False,
         handletextpad=0.1,
-        columnspacing=1,
+        columnspacing=1.5,
     )
 
 

@@ -44,7 +44,7 @@ STYLE = """
 @media print { :root { color-scheme: light; --ink: #000; --soft: #444; --line: #bbb;
   --page: #fff; --box: #fff; --note: #7a5200; } }
 * { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1.5rem 1rem 3rem; max-width: 76rem; color: var(--ink);
+body { margin: 0 auto; padding: 1.5rem 1rem 3rem; max-width: 84rem; color: var(--ink);
   background: var(--page); font: 16px/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.6rem; line-height: 1.2; overflow-wrap: anywhere; }
 h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; break-after: avoid; }
@@ -54,17 +54,17 @@ p, li, dd { overflow-wrap: anywhere; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; }
 dt { color: var(--soft); } dd { margin: 0; }
 .box { overflow-x: auto; border: 1px solid var(--line); border-radius: 6px; }
-table { border-collapse: collapse; width: 100%; font-size: .9rem;
+table { border-collapse: collapse; width: 100%; font-size: .85rem;
   font-variant-numeric: tabular-nums; }
-th, td { padding: .4rem .7rem; text-align: right; white-space: nowrap; }
+th, td { padding: .4rem .5rem; text-align: right; white-space: nowrap; }
 th { color: var(--soft); font-weight: 600; background: var(--box); }
 tr + tr td, tbody tr td, tbody tr th { border-top: 1px solid var(--line); }
 .text { text-align: left; }
-td.arm { white-space: normal; min-width: 11rem; overflow-wrap: anywhere; }
+td.arm { white-space: normal; min-width: 12rem; overflow-wrap: break-word; }
 .figures { display: grid; gap: 1.5rem;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 28rem), 1fr)); }
 figure { margin: 0; break-inside: avoid; }
-figure svg { width: 100%; max-width: 40rem; height: auto; display: block; }
+figure svg { width: 100%; max-width: 36rem; height: auto; display: block; }
 figure svg text { font-family: inherit !important; }
 @media print { body { max-width: none; padding: 0; font-size: 11px; }
   .box { overflow: visible; border: 0; } th, td { padding: .15rem .3rem; }
@@ -149,7 +149,7 @@ def _mean(row: dict[str, Any]) -> str:
 def _setting(runs: Runs, table: pl.DataFrame) -> list[str]:
     """Return what was run, on what, and what it cost."""
     manifests = [run.manifest for run in runs.finished]
-    once = table.unique("run")
+    once = table.unique("run", maintain_order=True)
     versions: dict[str, list[str]] = {}
     for manifest in manifests:
         found = manifest.get("versions")
@@ -180,7 +180,7 @@ def _arms(table: pl.DataFrame, primary: str) -> list[str]:
     """Return the table of the arms, and the warning where an arm has one seed."""
     columns = [*shown_metrics(table, primary), *COSTS]
     rows = _summaries(table, primary, columns)
-    heads = ["#", "arm", "seeds", *columns[:-1], "examples/s"]
+    heads = ["#", "arm", "seeds", *map(_heading, columns)]
     body = [
         [str(rank), arm, str(len(seeds)), *cells]
         for rank, (arm, seeds, cells) in enumerate(rows, start=1)
@@ -190,14 +190,27 @@ def _arms(table: pl.DataFrame, primary: str) -> list[str]:
         f"One seed is never a result: {len(lonely)} of {len(rows)} arms have a single "
         f"seed ({', '.join(lonely)}). Run further seeds before comparing them."
     )
-    split = main_split(table)
+    sliced = any("/" in column for column in columns)
+    caption = (
+        f"Mean ± standard deviation over seeds on the {main_split(table)} split, "
+        f"ordered by {primary}."
+        + (
+            " Head, mid and tail are recall by popularity of the item."
+            if sliced
+            else ""
+        )
+    )
     return [
         "<h2>Arms</h2>",
-        f'<p class="soft">Mean ± standard deviation over seeds on the {escape(split)} '
-        f"split, ordered by {escape(primary)}.</p>",
+        f'<p class="soft">{escape(caption)}</p>',
         *_box(heads, body, text=(1,)),
         *([f'<p class="note">{escape(note)}</p>'] if lonely else []),
     ]
+
+
+def _heading(column: str) -> str:
+    """Return a short heading: a slice without its metric, a rate as such."""
+    return "examples/s" if column == COSTS[1] else column.rsplit("/", 1)[-1]
 
 
 def _box(
@@ -275,6 +288,8 @@ def print_table(
 ) -> None:
     """Print the arms, best first, and the path of the report as the last line.
 
+    The primary metric comes with its standard deviation, the others as means.
+
     Args:
       table: what `arms.study_table` returns.
       console: where to print; its width decides how arms are wrapped.
@@ -285,9 +300,10 @@ def print_table(
     metrics = [name for name in shown_metrics(table, primary) if "coverage" not in name]
     grid = Table(header_style="bold", box=None, pad_edge=False)
     grid.add_column("arm", overflow="fold")
-    for head in ("seeds", *(name.rsplit("/", 1)[-1] for name in metrics), "seconds"):
-        grid.add_column(head, justify="right")
+    for head in ("seeds", *map(_heading, metrics), "seconds"):
+        grid.add_column(head, justify="right", no_wrap=True)
     for arm, seeds, cells in _summaries(table, primary, [*metrics, "seconds"]):
-        grid.add_row(Text(arm), str(len(seeds)), *map(Text, cells))
+        means = [cell.split(" ")[0] for cell in cells[1:]]
+        grid.add_row(Text(arm), str(len(seeds)), cells[0], *means)
     console.print(grid)
     console.print(Text(str(report)), soft_wrap=True)
