@@ -61,7 +61,8 @@ def _add(digest: Any, name: str, array: np.ndarray | None) -> None:
 def _add_ids(digest: Any, name: str, ids: pl.Series) -> None:
     """Add ids as text with their lengths, so that no two lists look alike."""
     text = ids.cast(pl.String)
-    _add(digest, f"{name} {ids.dtype}", text.str.len_bytes().to_numpy())
+    lengths = text.str.len_bytes().cast(pl.Int64).to_numpy()
+    _add(digest, f"{name} {ids.dtype}", lengths)
     digest.update("".join(text.to_list()).encode())
 
 

@@ -99,18 +99,17 @@ def _canonical(path: Path, part: int, config: DataConfig) -> pl.DataFrame:
 
 def _stack(frames: list[pl.DataFrame]) -> pl.DataFrame:
     """Put files below each other; ids that are text in one file are text in all."""
-    for name in frames[0].columns:
-        types = {frame[name].dtype for frame in frames}
-        if len(types) > 1 and pl.String in types:
-            frames = [
-                frame.with_columns(pl.col(name).cast(pl.String)) for frame in frames
-            ]
     try:
+        for name in frames[0].columns:
+            types = {frame[name].dtype for frame in frames}
+            if len(types) > 1 and pl.String in types:
+                text = pl.col(name).cast(pl.String)
+                frames = [frame.with_columns(text) for frame in frames]
         return pl.concat(frames, how="vertical_relaxed")
     except pl.exceptions.PolarsError as error:
         raise InputError(
-            f"the files of data.path, valid_path and test_path do not fit: {error}; "
-            "give each column the same type in all"
+            "the files of data.path, data.valid_path and data.test_path do not fit: "
+            f"{str(error).splitlines()[0]}; give each column the same type in all"
         ) from None
 
 
