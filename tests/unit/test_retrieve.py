@@ -99,6 +99,10 @@ def test_zero_of_either_sign_ties():
         scores, items = top_k(np.array([[-1.0]], np.float32), candidates, k)
         assert items.tolist() == [list(range(k))]
         assert not np.signbit(scores).any()
+    # Whole groups of -0.0 before whole groups of 0.0.
+    candidates = np.repeat(np.array([0.0, -0.0], np.float32), 160)[:, None]
+    _, items = top_k(np.array([[-1.0]], np.float32), candidates, 3)
+    assert items.tolist() == [[0, 1, 2]]
 
 
 def test_the_best_item_of_all_in_a_masked_group():
@@ -114,6 +118,12 @@ def test_padding_never_appears():
     rng = np.random.default_rng(0)
     candidates = -1 - rng.integers(0, 3, (161, 1)).astype(np.float32)
     assert_equals_oracle(np.ones((5, 1), np.float32), candidates, 5, block=4)
+    # The five best are in five groups, none of them the last: a maximum of zero from
+    # the padding there would take the place of one.
+    candidates[:] = -9
+    candidates[16:96:16] = -1
+    _, items = top_k(np.ones((1, 1), np.float32), candidates, 5)
+    assert items.tolist() == [[16, 32, 48, 64, 80]]
     only_last = from_pairs(np.zeros(160, int), np.arange(160), 1)
     _, items = top_k(np.ones((1, 1), np.float32), candidates, 2, seen=only_last)
     assert items.tolist() == [[160, -1]]
