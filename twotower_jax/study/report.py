@@ -66,9 +66,10 @@ td.arm { white-space: normal; min-width: 12rem; overflow-wrap: break-word; }
 figure { margin: 0; break-inside: avoid; }
 figure svg { width: 100%; max-width: 36rem; height: auto; display: block; }
 figure svg text { font-family: inherit !important; }
-@media print { body { max-width: none; padding: 0; font-size: 11px; }
-  .box { overflow: visible; border: 0; } th, td { padding: .15rem .3rem; }
-  th, td { white-space: normal; } tr { break-inside: avoid; } }
+@media print { html, body { font-size: 11px; } body { max-width: none; padding: 0; }
+  .box { overflow: visible; border: 0; } table { font-size: 9px; }
+  th, td { padding: .2rem .3rem; white-space: normal; } tr { break-inside: avoid; }
+  .figures { grid-template-columns: 1fr 1fr; } }
 """
 
 
@@ -298,7 +299,7 @@ def print_table(
     """
     primary = main_metric(table, primary)
     metrics = [name for name in shown_metrics(table, primary) if "coverage" not in name]
-    grid = Table(header_style="bold", box=None, pad_edge=False)
+    grid = Table(header_style="bold", box=None, padding=(0, 1, 0, 0))
     grid.add_column("arm", overflow="fold")
     for head in ("seeds", *map(_heading, metrics), "seconds"):
         grid.add_column(head, justify="right", no_wrap=True)
