@@ -8,7 +8,7 @@ import pytest
 
 from twotower_jax.config import DataConfig, SimulatorConfig
 from twotower_jax.data.log import Stage
-from twotower_jax.data.simulator import affinity, make_world, simulate
+from twotower_jax.data.simulator import _head, affinity, make_world, simulate
 from twotower_jax.data.sources import load
 from twotower_jax.data.split import split
 from twotower_jax.data.summary import describe, fingerprint
@@ -144,6 +144,16 @@ def test_corners_show_distinct_items(config):
     shown = np.sort(log.item.reshape(config.requests, config.exposed), axis=1)
     assert (np.diff(shown, axis=1) > 0).all()
     assert np.isfinite(log.time).all()
+
+
+def test_the_head_leaves_out_a_ten_thousandth_of_what_follows_the_first_k():
+    order = np.arange(5)[::-1]
+    # Behind the first: 0.1 + 0.1 + 5e-6 + 5e-6; the last two are below 1e-4 of it.
+    cumulative = np.cumsum([0.79999, 0.1, 0.1, 5e-6, 5e-6])
+    assert _head(order, cumulative, 1).tolist() == [4, 3, 2]
+    # Behind the first three it is the first of the two that counts.
+    assert _head(order, cumulative, 3).tolist() == [4, 3, 2, 1, 0]
+    assert _head(order, cumulative, 5).tolist() == [4, 3, 2, 1, 0]
 
 
 def test_click_rate_zero_and_one():

@@ -21,6 +21,7 @@ from twotower_jax.errors import InputError
 
 SHORTLIST = 200
 BLOCK = 2_000
+TAIL = 1e-4
 MAX_GAP_SECONDS = 120
 START_SECONDS = 1_600_000_000
 # Deviations of what the features show of the tastes, and of how active users are.
@@ -75,13 +76,27 @@ def _top(scores: np.ndarray, k: int) -> np.ndarray:
     return np.take_along_axis(part, order, axis=1)
 
 
-def _show_from_all(
-    world: World, users: np.ndarray, k: int, rng: np.random.Generator
+def _show_from(
+    world: World,
+    items: np.ndarray,
+    users: np.ndarray,
+    k: int,
+    rng: np.random.Generator,
 ) -> np.ndarray:
-    """Draw k distinct items [requests, k] by popularity times exp(affinity)."""
-    scores = world.scale * (world.users[users] @ world.items.T)
-    scores += np.log(world.popularity).astype(np.float32)
-    return _top(scores + _gumbel(rng, scores.shape), k)
+    """Draw k distinct of some items [requests, k] by popularity x exp(affinity)."""
+    scores = world.scale * (world.users[users] @ world.items[items].T)
+    scores += np.log(world.popularity[items]).astype(np.float32)
+    return items[_top(scores + _gumbel(rng, scores.shape), k)]
+
+
+def _head(order: np.ndarray, cumulative: np.ndarray, k: int) -> np.ndarray:
+    """Return the most popular items, as many as can matter once the first k are out.
+
+    All but a TAIL share of the popularity behind the first k; with a Zipf exponent
+    near 1 that is nearly every item.
+    """
+    behind = cumulative[-1] - cumulative
+    return order[: max(k, int((behind > TAIL * behind[k - 1]).sum()) + 1)]
 
 
 def _show(
@@ -94,12 +109,12 @@ def _show(
     """Draw k distinct items [requests, k] from a shortlist drawn by popularity.
 
     The highest affinity + Gumbel noise are k draws without replacement in proportion
-    to exp(affinity). Where a shortlist has fewer than k distinct items, the whole
-    catalogue is the shortlist.
+    to exp(affinity). Where a shortlist has fewer than k distinct items, the items
+    are drawn from the whole catalogue (but for its far tail).
     """
-    if len(world.items) <= SHORTLIST or k > SHORTLIST:
-        return _show_from_all(world, users, k, rng)
     order, cumulative = by_popularity
+    if len(order) <= SHORTLIST or k > SHORTLIST:
+        return _show_from(world, order, users, k, rng)
     place = np.searchsorted(cumulative, rng.random((len(users), SHORTLIST)), "right")
     place = np.sort(np.minimum(place, len(order) - 1), axis=1)
     shortlist = order[place]
@@ -109,7 +124,8 @@ def _show(
     shown = np.take_along_axis(shortlist, _top(scores, k), axis=1)
     short = np.flatnonzero(np.isfinite(scores).sum(axis=1) < k)
     if len(short):
-        shown[short] = _show_from_all(world, users[short], k, rng)
+        head = _head(order, cumulative, k)
+        shown[short] = _show_from(world, head, users[short], k, rng)
     return shown
 
 

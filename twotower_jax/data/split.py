@@ -1,6 +1,7 @@
 """Which positives are for fitting, which for choosing, which for reporting."""
 
 import numpy as np
+import polars as pl
 
 from twotower_jax.config import DataConfig
 from twotower_jax.data.log import FunnelLog, Pairs, Split, Stage
@@ -71,7 +72,7 @@ def _leave_last_out(
     part = np.full(len(rows), TRAIN, np.int8)
     part[(from_end == 1) & (count >= 3)] = VALID
     part[(from_end == 0) & (count >= 3)] = TEST
-    short = len(np.unique(log.user[rows][count < 3]))
+    short = len(_present(log.user[rows][count < 3]))
     return part, {"users with fewer than 3 positives, kept in train": short}
 
 
@@ -90,7 +91,7 @@ def _ratio(
     rest = count - test
     valid = np.minimum(_round(config.valid_share, rest), rest - 1)
     part = np.where(from_end < test, TEST, np.where(from_end < test + valid, VALID, 0))
-    short = len(np.unique(log.user[rows][test == 0]))
+    short = len(_present(log.user[rows][test == 0]))
     return part.astype(np.int8), {"users too short for a test positive": short}
 
 
@@ -124,22 +125,27 @@ def _keys(log: FunnelLog, rows: np.ndarray) -> np.ndarray:
     return log.user[rows].astype(np.int64) * log.num_items + log.item[rows]
 
 
+def _present(codes: np.ndarray) -> set[int]:
+    """Return the distinct codes (counting, for sorting millions is slow)."""
+    return set(np.flatnonzero(np.bincount(codes)).tolist())
+
+
 def _distinct(log: FunnelLog, rows: np.ndarray) -> np.ndarray:
     """Return the first row of each (user, item), in order of the log."""
-    return rows[np.sort(np.unique(_keys(log, rows), return_index=True)[1])]
+    return rows[pl.Series(_keys(log, rows)).is_first_distinct().to_numpy()]
 
 
 def _unseen(
     log: FunnelLog, train: np.ndarray, rows: np.ndarray, name: str
 ) -> dict[str, int]:
     """Count users, items and pairs of a part by whether training has them."""
-    seen = np.isin(_keys(log, rows), _keys(log, train))
-    users = np.setdiff1d(log.user[rows], log.user[train])
-    items = np.setdiff1d(log.item[rows], log.item[train])
+    seen = pl.Series(_keys(log, rows)).is_in(pl.Series(_keys(log, train)).implode())
+    users = _present(log.user[rows]) - _present(log.user[train])
+    items = _present(log.item[rows]) - _present(log.item[train])
     return {
         f"users of {name} unseen in train": len(users),
         f"items of {name} unseen in train": len(items),
-        f"{name} positives also in train": int(seen.sum()),
+        f"{name} positives also in train": int(seen.sum() or 0),
     }
 
 
@@ -150,7 +156,7 @@ def _check(log: FunnelLog, rows: np.ndarray) -> None:
             "data.columns.clicked or stage, or lower data.min_rating"
         )
     for name, codes in (("user", log.user), ("item", log.item)):
-        if len(np.unique(codes[rows])) < 2:
+        if len(_present(codes[rows])) < 2:
             raise InputError(
                 f"the positives of the log are all of one {name}, and learning needs "
                 f"at least 2 {name}s; check data.columns.{name}"
