@@ -19,8 +19,6 @@ import csv
 import random
 from pathlib import Path
 
-import pytrec_eval
-
 HERE = Path(__file__).parent
 CUTOFFS = "1,5,10,20,40"
 MEASURES = {
@@ -49,6 +47,9 @@ def evaluate(run: dict, qrels: dict) -> list[tuple[str, str, float]]:
 
     recip_rank takes no cutoff: it is asked again with the list cut at each.
     """
+    # Here, so that collecting doctests needs nothing that the tests do not.
+    import pytrec_eval
+
     judged = {query: items for query, items in qrels.items() if items}
     found = pytrec_eval.RelevanceEvaluator(judged, MEASURES).evaluate(run)
     for cutoff in CUTOFFS.split(","):
