@@ -109,6 +109,20 @@ def _read_links(path: Path, names: Names) -> tuple[np.ndarray, np.ndarray]:
     return distinct // len(names), distinct % len(names)
 
 
+def _on_links(
+    clicks: Clicks, links: tuple[np.ndarray, np.ndarray], num: int
+) -> tuple[Clicks, dict[str, int]]:
+    """Return the clicks on links of their page, and how many others there were.
+
+    The links are of one day, the games of many: a page may have lost a link since.
+    """
+    source, target = links
+    keys = np.array(clicks.current, np.int64) * num + np.array(clicks.clicked)
+    linked = np.isin(keys, source * num + target)
+    kept = Clicks(*([x for x, on in zip(c, linked, strict=True) if on] for c in clicks))
+    return kept, {"clicks on pages that are no link of theirs": int((~linked).sum())}
+
+
 def _expose(
     clicks: Clicks, links: tuple[np.ndarray, np.ndarray], num: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -165,7 +179,8 @@ def load(config: DataConfig) -> FunnelLog:
     """Read a Wikispeedia folder: unfinished paths, and finished ones if present.
 
     Each forward click is a request of the query "current -> target": the clicked
-    page is its positive, every other link of the current page an exposed row. All
+    page is its positive, every other link of the current page an exposed row. A click
+    on a page that is no link of the current one was never shown: dropped, counted. All
     clicks of a game have the time of the game. The catalogue is every article.
     Query features: current, target (categorical with the same codes); item feature:
     category (multi).
@@ -188,9 +203,10 @@ def load(config: DataConfig) -> FunnelLog:
         need_in_folder(folder, UNFINISHED, HINT)
     for name in games:
         _read_games(folder / name, name == FINISHED, names, clicks)
+    links = _read_links(files["links"], names)
+    clicks, dropped = _on_links(clicks, links, len(names))
     if not clicks.current:
         raise InputError(f"{folder / games[0]}: holds no click; give games with clicks")
-    links = _read_links(files["links"], names)
     request, item, clicked = _expose(clicks, links, len(names))
     user, users = _queries(clicks, list(names), articles)
     stage = np.where(clicked, int(Stage.CLICKED), int(Stage.EXPOSED)).astype(np.int8)
@@ -209,4 +225,5 @@ def load(config: DataConfig) -> FunnelLog:
         user_features=users,
         item_features=_categories(files["categories"]),
         catalogue=pl.Series(articles, dtype=pl.String),
+        dropped=dropped,
     )
