@@ -135,7 +135,7 @@ def rank(
 
 
 def validate(
-    config: Config, data: Loaded, model: Model, params: dict, queries: QuerySet
+    config: Config, data: Loaded, model: Model, queries: QuerySet, params: dict
 ) -> dict[str, float]:
     """Return the mean ranking metrics only: what is watched while training."""
     cutoffs = config.evaluation.k

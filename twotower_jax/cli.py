@@ -23,6 +23,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from twotower_jax.config import Config, from_dict, known_keys
@@ -276,7 +277,7 @@ def _data_list(options: argparse.Namespace) -> int:
     del options
     table = Table("data=", "what", box=None)
     for name, source in SOURCES.items():
-        table.add_row(name, source.description)
+        table.add_row(name, escape(source.description))
     Console().print(table)
     return 0
 

@@ -340,7 +340,7 @@ def from_dict(values: dict[str, Any], kind: type = Config) -> Any:
     for key, value in values.items():
         if key not in fields:
             raise unknown(f"a key of {kind.__name__}", key, fields)
-        section = fields[key].default_factory
+        section: Any = fields[key].default_factory
         nested = isinstance(section, type) and dataclasses.is_dataclass(section)
         arguments[key] = from_dict(value, section) if nested else value
     return kind(**arguments)

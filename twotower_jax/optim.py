@@ -111,6 +111,7 @@ def update_rows(
 
     grads = grads + jnp.asarray(numbers.l2, rows.dtype) * rows
     optimizer = make_optimizer(name, numbers)
+    updates: Any
     updates, row_state = optimizer.update(grads, jax.tree.map(take, state))
     new_rows = rows - jnp.asarray(numbers.learning_rate, rows.dtype) * updates
     return put(table, new_rows), jax.tree.map(put, state, row_state)

@@ -1,7 +1,7 @@
 """One run: where data, training, evaluation and records meet."""
 
 import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -171,11 +171,9 @@ def _train(
     record.keep_metrics(saved[-1] if saved else -1)
     if saved:
         console.print(f"resuming at step {saved[-1]}", highlight=False)
-    evaluate: Callable[[dict], dict[str, float]] | None = None
+    evaluate = None
     if valid is not None:
-
-        def evaluate(params: dict) -> dict[str, float]:
-            return validate(config, data, problem.structure.model, params, valid)
+        evaluate = partial(validate, config, data, problem.structure.model, valid)
 
     def progress(start: int) -> TrainingProgress:
         batch = config.training.batch_size

@@ -39,7 +39,9 @@ class Rows(NamedTuple):
     present: jax.Array
 
 
-def init_table(key: jax.Array, size: int, dim: int, scale: float) -> jax.Array:
+def init_table(
+    key: jax.Array, size: int, dim: int, scale: float | jax.Array
+) -> jax.Array:
     """Return a table [size, dim] float32, uniform in [-scale, scale]."""
     return jax.random.uniform(key, (size, dim), jnp.float32, -scale, scale)
 

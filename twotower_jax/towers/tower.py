@@ -78,7 +78,10 @@ def make_tower(spec: TowerSpec) -> Tower:
         for place in range(len(numeric)):
             assert numbers is not None
             parts.append(numbers[:, place, None] * params["numeric"][place][None, :])
-        x = mlp.apply(params["mlp"], jnp.concatenate(parts, 1)) if mlp else sum(parts)
+        if mlp:
+            x = mlp.apply(params["mlp"], jnp.concatenate(parts, 1))
+        else:
+            x = functools.reduce(jnp.add, parts)
         return l2_normalize(x) if spec.normalize else x
 
     return Tower(init, apply)

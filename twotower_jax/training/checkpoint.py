@@ -34,7 +34,7 @@ class Checkpoints:
         """Save the state with its notes, then remove all but it and ``keep``."""
         step = int(state.step)
         ocp.save(
-            self._folder / str(step),
+            str(self._folder / str(step)),
             state._asdict(),
             custom_metadata=notes,
             overwrite=True,
@@ -55,18 +55,18 @@ class Checkpoints:
         Raises:
           InputError: when the checkpoint cannot be read as such a state.
         """
-        path = self._folder / str(step)
+        path = str(self._folder / str(step))
         here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
         abstract = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here),
             like._asdict(),
         )
         try:
-            notes = ocp.metadata(path).custom_metadata
+            notes: Any = ocp.metadata(path).custom_metadata
             loaded = ocp.load(path, abstract)
         except (ValueError, KeyError, OSError, TypeError) as error:
             raise InputError(
                 f"the checkpoint {path} cannot be read for this configuration "
                 f"({type(error).__name__}); remove its folder to train from the start"
             ) from error
-        return TrainState(**loaded), dict(notes or {})
+        return TrainState(**loaded), notes or {}

@@ -92,7 +92,7 @@ def train_step(
 ) -> tuple[TrainState, jax.Array]:
     """Return the state after a step on positives ``rows`` [B], and the mean loss."""
     items = data.item[rows]
-    queries = Queries(*(None if x is None else x[rows] for x in data.queries))
+    queries: Queries = jax.tree.map(lambda x: x[rows], data.queries)
     columns = _draw_columns(structure, hyper, items, state.step)
     query_inputs = net.query_inputs(structure.model, data.entities, queries, items)
     candidate_inputs = net.candidate_inputs(

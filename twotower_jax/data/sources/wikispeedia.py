@@ -4,8 +4,9 @@ The query is (current page, target page), the links of the current page are the
 exposed items, and the link that was clicked is the positive.
 """
 
+from itertools import compress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 import numpy as np
@@ -119,7 +120,8 @@ def _on_links(
     source, target = links
     keys = np.array(clicks.current, np.int64) * num + np.array(clicks.clicked)
     linked = np.isin(keys, source * num + target)
-    kept = Clicks(*([x for x, on in zip(c, linked, strict=True) if on] for c in clicks))
+    columns: Any = (list(compress(column, linked)) for column in clicks)
+    kept = Clicks(*columns)
     return kept, {"clicks on pages that are no link of theirs": int((~linked).sum())}
 
 
