@@ -39,8 +39,12 @@ class Checkpoints:
             custom_metadata=notes,
             overwrite=True,
         )
+        self.keep_only({step, *keep})
+
+    def keep_only(self, steps: set[int]) -> None:
+        """Remove all other checkpoints and what an interrupted save left."""
         for old in self.steps():
-            if old != step and old not in keep:
+            if old not in steps:
                 shutil.rmtree(self._folder / str(old))
         for left in self._folder.glob("*.orbax-checkpoint-tmp*"):
             shutil.rmtree(left, ignore_errors=True)

@@ -129,6 +129,8 @@ class _Trainer:
             )
             self.state, notes = checkpoints.load(saved[-1], like)
             self.notes = Notes(**notes)
+            # A kill may have come between a save and the removal of older ones.
+            checkpoints.keep_only({saved[-1], self.notes.best_step})
         else:
             self.state = init_state(problem.structure, problem.hyper, scale)
         self.step = int(self.state.step)
@@ -142,7 +144,11 @@ class _Trainer:
             self.notes.done = True
             self._save()
         while not self.notes.done:
+            before = self.step
             self._to_boundary(line, request)
+            if request.number is not None and self.step == before:
+                # Told to stop before any step: what was done is saved already.
+                raise Stopped(request.number, self.step)
             at_end = self.step >= self.schedule.steps
             if at_end or self.step % self.schedule.eval_every == 0:
                 self._validate(line)
