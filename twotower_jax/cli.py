@@ -39,6 +39,8 @@ from twotower_jax.training.loop import NonFiniteLossError
 
 CONF = "twotower_jax.conf"
 ConfigStore.instance().store(name="schema", node=Config)
+# Dictionaries with names from the user's data; Hydra adds to them by ++ only.
+OPEN_KEYS = ("data.query_features", "data.candidate_features")
 
 # Of the sweep that this process runs: folders with runs, and jobs that failed.
 _folders: set[Path] = set()
@@ -127,7 +129,7 @@ def _train(overrides: list[str]) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     _folders.clear()
     _failures.clear()
-    before, sys.argv = sys.argv, ["twotower", *overrides]
+    before, sys.argv = sys.argv, ["twotower", *_open(overrides)]
     try:
         _hydra_train()
     finally:
@@ -163,6 +165,20 @@ def _objective(config: Config, result: dict[str, Any]) -> float:
     chosen = metrics.get("valid", metrics["test"])
     value = chosen.get(config.training.metric)
     return float("nan") if value is None else value
+
+
+def _open(overrides: list[str]) -> list[str]:
+    return [f"++{word}" if word.startswith(OPEN_KEYS) else word for word in overrides]
+
+
+def compose_config(overrides: list[str]) -> Config:
+    """Return the configuration that ``twotower train`` makes of overrides.
+
+    Raises:
+      InputError: for a value out of range, or one that is missing.
+    """
+    with initialize_config_module(CONF, version_base="1.3"):
+        return to_config(compose("config", overrides=_open(overrides)))
 
 
 def to_config(composed: DictConfig) -> Config:
@@ -283,8 +299,7 @@ def _data_list(options: argparse.Namespace) -> int:
 
 
 def _data_check(options: argparse.Namespace) -> int:
-    with initialize_config_module(CONF, version_base="1.3"):
-        config = to_config(compose("config", overrides=options.overrides))
+    config = compose_config(options.overrides)
     check_names(config)
     data = load_data(config)
     table = Table("what", "number", box=None)
