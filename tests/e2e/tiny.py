@@ -1,0 +1,67 @@
+"""Runs in a tiny world: what the end-to-end tests share."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from twotower_jax.cli import compose_config, main
+from twotower_jax.config import Config
+
+WORLD = (
+    "data.simulator.users=200",
+    "data.simulator.items=300",
+    "data.simulator.requests=3000",
+)
+# The same shapes everywhere, so that one process compiles each program once.
+SMALL = (
+    *WORLD,
+    "towers.dim=8",
+    "towers.hidden=[]",
+    "training.batch_size=256",
+    "training.steps=40",
+    "training.eval_every=10",
+    "evaluation.k=[10,20]",
+)
+
+
+def make_config(output: Path, *overrides: str) -> Config:
+    """Return a small configuration as the command line composes it."""
+    return compose_config([*SMALL, f"output={output}", *overrides])
+
+
+def command(*words: str) -> int:
+    """Run a command line in this process and return its exit status."""
+    try:
+        main(list(words))
+    except SystemExit as end:
+        assert isinstance(end.code, int)
+        return end.code
+    raise AssertionError("main returned without an exit status")
+
+
+def start(words, *, cwd: Path, cache: Path, log: Path) -> subprocess.Popen:
+    """Start a command line in a process of its own; what it prints goes to log."""
+    env = os.environ | {
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    with log.open("wb") as file:
+        return subprocess.Popen(
+            [sys.executable, "-m", "twotower_jax", *words],
+            cwd=cwd,
+            env=env,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def read_json(path: Path) -> dict:
+    """Return the content of a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def read_lines(path: Path) -> list[dict]:
+    """Return the records of a file of JSON lines."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
