@@ -12,7 +12,7 @@ from twotower_jax.errors import InputError
 from twotower_jax.evaluation.ragged import Ragged
 
 GROUP = 16  # Columns behind one maximum; 8 and 32 measured no faster on a CPU.
-MAX_SCORES = 64 * 2**20  # float32 scores held by one thread: 256 MiB.
+MAX_SCORES = 32 * 2**20  # float32 scores held by one thread: 128 MiB.
 # A call that scores several blocks reuses one score buffer; fresh pages for each
 # block cost as much as the matrix product.
 BLOCKS_PER_CALL = 4
@@ -56,14 +56,14 @@ def top_k(
     if num_queries == 0:
         return np.empty((0, k), np.float32), np.empty((0, k), np.int32)
     table = _columns(item, k)
-    block = max(1, min(block, num_queries, MAX_SCORES // table.shape[1]))
+    block = max(1, min(block, num_queries, MAX_SCORES // table.shape[0]))
     workers = _workers()
     blocks = -(-num_queries // block)
     per_call = min(BLOCKS_PER_CALL, -(-blocks // workers))
     width = _pair_width(seen, block)
 
     def search(first: int) -> tuple[np.ndarray, np.ndarray]:
-        rows, columns = _pairs(seen, first, (per_call, block), width, table.shape[1])
+        rows, columns = _pairs(seen, first, (per_call, block), width, table.shape[0])
         chunk = np.zeros((per_call * block, query.shape[1]), np.float32)
         part = query[first : first + len(chunk)]
         chunk[: len(part)] = part
@@ -91,7 +91,7 @@ def _search(
 
     Args:
       queries: [blocks, block, D].
-      table: [D, columns], see ``_columns``.
+      table: [columns, D], see ``_columns``.
       rows, columns: int32 [blocks, pairs] scores to mask in each block; a column
         beyond the table is padding.
       k: number of items.
@@ -104,7 +104,9 @@ def _search(
     def one(args: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
         query, row, column = args
         # HIGHEST: accelerators otherwise round float32 products to fewer bits.
-        scores = jnp.matmul(query, table, precision=jax.lax.Precision.HIGHEST)
+        scores = jax.lax.dot_general(
+            query, table, (((1,), (1,)), ((), ())), precision=jax.lax.Precision.HIGHEST
+        )
         if row.shape[0]:
             scores = scores.at[row, column].set(-jnp.inf, mode="drop")
         pick = _pick_grouped if _grouped(num_items, k) else _pick_plain
@@ -161,9 +163,9 @@ def _grouped(num_items: int, k: int) -> bool:
 
 
 def _columns(candidates: jax.Array, k: int) -> jax.Array:
-    """Candidates [I, D] as columns [D, I], padded with zeros to whole groups."""
+    """Candidates [I, D], padded with zeros to whole groups."""
     padding = -len(candidates) % GROUP if _grouped(len(candidates), k) else 0
-    return jnp.pad(candidates, ((0, padding), (0, 0))).T
+    return jnp.pad(candidates, ((0, padding), (0, 0))) if padding else candidates
 
 
 def _workers() -> int:

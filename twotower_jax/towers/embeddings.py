@@ -10,6 +10,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+# Rows of a table that are initialised at a time: 16 MB at dimension 64.
+INIT_ROWS = 2**16
+
 
 class FeatureSpec(NamedTuple):
     """A feature of one tower, static.
@@ -42,8 +45,21 @@ class Rows(NamedTuple):
 def init_table(
     key: jax.Array, size: int, dim: int, scale: float | jax.Array
 ) -> jax.Array:
-    """Return a table [size, dim] float32, uniform in [-scale, scale]."""
-    return jax.random.uniform(key, (size, dim), jnp.float32, -scale, scale)
+    """Return a table [size, dim] float32, uniform in [-scale, scale].
+
+    Blocks of rows have keys of their own, so that the memory that is needed beside the
+    table does not grow with it.
+    """
+    block = min(INIT_ROWS, size)
+
+    def fill(number: jax.Array, table: jax.Array) -> jax.Array:
+        part = jax.random.fold_in(key, number)
+        rows = jax.random.uniform(part, (block, dim), jnp.float32, -scale, scale)
+        # The start of the last block is moved back so that it fits.
+        return jax.lax.dynamic_update_slice(table, rows, (number * block, 0))
+
+    start = jnp.zeros((size, dim), jnp.float32)
+    return jax.lax.fori_loop(0, -(-size // block), fill, start)
 
 
 def find_rows(ids: jax.Array, size: int) -> Rows:

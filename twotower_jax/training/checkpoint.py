@@ -33,12 +33,13 @@ class Checkpoints:
     def save(self, state: TrainState, notes: dict[str, Any], keep: set[int]) -> None:
         """Save the state with its notes, then remove all but it and ``keep``."""
         step = int(state.step)
-        ocp.save(
-            str(self._folder / str(step)),
-            state._asdict(),
-            custom_metadata=notes,
-            overwrite=True,
-        )
+        with _saving(state):
+            ocp.save(
+                str(self._folder / str(step)),
+                state._asdict(),
+                custom_metadata=notes,
+                overwrite=True,
+            )
         self.keep_only({step, *keep})
 
     def keep_only(self, steps: set[int]) -> None:
@@ -74,3 +75,15 @@ class Checkpoints:
                 f"({type(error).__name__}); remove its folder to train from the start"
             ) from error
         return TrainState(**loaded), notes or {}
+
+
+def _saving(state: TrainState) -> ocp.Context:
+    """Return a context that writes one large array at a time and copies none.
+
+    Saving waits for the disk, so the arrays do not change under it.
+    """
+    context = ocp.Context()
+    largest = max(leaf.nbytes for leaf in jax.tree.leaves(state))
+    context.memory.write_concurrent_bytes = largest + 2**26
+    context.memory.deepcopy_host_arrays = False
+    return context

@@ -1,6 +1,8 @@
 """Embeddings of all queries and of the whole catalogue, in blocks."""
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,35 +13,40 @@ from twotower_jax.training.model import Model, embed_candidates, embed_queries
 BLOCK = 4096
 
 
+@partial(jax.jit, static_argnames=("model", "num_items"))
 def all_candidates(
     model: Model, params: dict, entities: Entities, num_items: int
 ) -> jax.Array:
     """Return candidate embeddings [num_items, dim]."""
-    return _all_candidates(model, params, entities, num_items)[:num_items]
+    ids = jnp.arange(num_items, dtype=jnp.int32)
+    embed = partial(embed_candidates, model, params, entities)
+    return _in_blocks(embed, ids, num_items, model.candidate.dim)
 
 
-@partial(jax.jit, static_argnames=("model", "num_items"))
-def _all_candidates(model, params, entities, num_items):
-    blocks = _blocks(jnp.arange(num_items, dtype=jnp.int32))
-    one = partial(embed_candidates, model, params, entities)
-    return jax.lax.map(one, blocks).reshape(-1, model.candidate.dim)
-
-
+@partial(jax.jit, static_argnames="model")
 def all_queries(
     model: Model, params: dict, entities: Entities, queries: Queries
 ) -> jax.Array:
     """Return query embeddings [queries, dim]."""
-    return _all_queries(model, params, entities, queries)[: queries.user.shape[0]]
+    embed = partial(embed_queries, model, params, entities)
+    return _in_blocks(embed, queries, queries.user.shape[0], model.query.dim)
 
 
-@partial(jax.jit, static_argnames="model")
-def _all_queries(model, params, entities, queries):
-    blocks = jax.tree.map(_blocks, queries)
-    one = partial(embed_queries, model, params, entities)
-    return jax.lax.map(one, blocks).reshape(-1, model.query.dim)
+def _in_blocks(
+    embed: Callable[[Any], jax.Array], entities: Any, number: int, dim: int
+) -> jax.Array:
+    """Return embeddings [number, dim] of entities (arrays [number]), block by block.
 
+    The last block is moved back so that it fits; no second copy is ever held.
+    """
+    block = min(BLOCK, number)
 
-def _blocks(x: jax.Array) -> jax.Array:
-    """Split axis 0 into blocks, the last one padded with zeros."""
-    block = min(BLOCK, x.shape[0])
-    return jnp.pad(x, (0, -x.shape[0] % block)).reshape(-1, block)
+    def fill(place: jax.Array, out: jax.Array) -> jax.Array:
+        start = jnp.minimum(place * block, number - block)
+        part = jax.tree.map(
+            lambda x: jax.lax.dynamic_slice_in_dim(x, start, block), entities
+        )
+        return jax.lax.dynamic_update_slice(out, embed(part), (start, 0))
+
+    empty = jnp.zeros((number, dim), jnp.float32)
+    return jax.lax.fori_loop(0, -(-number // block), fill, empty)
