@@ -377,12 +377,24 @@ def test_popularity_recommends_by_counts_without_training(tmp_path):
         assert rows.sort("rank")["score"].to_list() == [counts[o] for o in unseen[:20]]
 
 
-def test_features_of_every_kind_train_and_change_the_result(tmp_path):
-    path = tmp_path / "clicks.parquet"
-    frame = simulated_table(path, user=int)
-    items = frame["item"].unique(maintain_order=True)
+FEATURES = {
+    "none": ("id", "id"),
+    "categorical": ("id,town", "id,shop"),
+    "multi": ("id,likes", "id,tags"),
+    "numeric": ("id,age", "id,price"),
+    "history": ("id,history", "id"),
+    "all": ("id,age,town,likes,history", "id,price,shop,tags"),
+}
+
+
+@pytest.fixture(scope="module")
+def feature_tables(tmp_path_factory):
+    """Return a folder with clicks, and users and items with features."""
+    folder = tmp_path_factory.mktemp("features")
+    frame = simulated_table(folder / "clicks.parquet", user=int)
     some = np.random.default_rng(0)
     words = [["red"], ["red", "blue"], [], ["green", "blue"]]
+    items = frame["item"].unique(maintain_order=True)
     pl.DataFrame(
         {
             "item": items,
@@ -390,7 +402,7 @@ def test_features_of_every_kind_train_and_change_the_result(tmp_path):
             "shop": [f"s{i % 7}" for i in items],
             "tags": [words[i % 4] for i in items],
         }
-    ).write_parquet(tmp_path / "items.parquet")
+    ).write_parquet(folder / "items.parquet")
     users = frame["user"].unique(maintain_order=True)
     pl.DataFrame(
         {
@@ -399,33 +411,48 @@ def test_features_of_every_kind_train_and_change_the_result(tmp_path):
             "town": [f"t{u % 5}" for u in users],
             "likes": [words[(u + 1) % 4] for u in users],
         }
-    ).write_parquet(tmp_path / "users.parquet")
-    declared = (
-        f"data.items_path={tmp_path}/items.parquet",
-        f"data.users_path={tmp_path}/users.parquet",
+    ).write_parquet(folder / "users.parquet")
+    return folder
+
+
+def run_with_features(folder, name, *overrides):
+    query, candidate = FEATURES[name]
+    config = table_config(
+        folder / "clicks.parquet",
+        folder,
+        f"data.items_path={folder}/items.parquet",
+        f"data.users_path={folder}/users.parquet",
         "data.candidate_features={price: numeric, shop: categorical, tags: multi}",
         "data.query_features={age: numeric, town: categorical, likes: multi}",
         "training.steps=10",
         "training.merge_columns=false",
+        f"towers.query=[{query}]",
+        f"towers.candidate=[{candidate}]",
+        *overrides,
     )
-    sides = {
-        "none": ("id", "id"),
-        "categorical": ("id,town", "id,shop"),
-        "multi": ("id,likes", "id,tags"),
-        "numeric": ("id,age", "id,price"),
-        "history": ("id,history", "id"),
-        "all": ("id,age,town,likes,history", "id,price,shop,tags"),
-    }
-    results = {}
-    for name, (query, candidate) in sides.items():
-        towers = (f"towers.query=[{query}]", f"towers.candidate=[{candidate}]")
-        config = table_config(path, tmp_path, *declared, *towers)
-        results[name] = run(config)
-    values = [result["metrics"]["test"] for result in results.values()]
-    assert len({(one["recall@20"], one["ndcg@20"]) for one in values}) == len(sides)
-    assert metrics({"metrics": evaluate_run(config, run_folder(config))}) == metrics(
-        results["all"]
-    )
+    return config, run(config)
+
+
+@pytest.mark.parametrize(
+    "hidden", ["[]", pytest.param("[8]", marks=pytest.mark.slow)], ids=["sum", "mlp"]
+)
+def test_features_of_every_kind_train_together(hidden, feature_tables):
+    config, result = run_with_features(feature_tables, "all", f"towers.hidden={hidden}")
+    metrics_again = evaluate_run(config, run_folder(config))
+    assert metrics({"metrics": metrics_again}) == metrics(result)
+    losses = [
+        one["loss"] for one in tiny.read_lines(run_folder(config) / "metrics.jsonl")
+    ]
+    assert np.isfinite(losses).all()
+
+
+@pytest.mark.slow
+def test_features_of_each_kind_change_the_result(feature_tables):
+    values = set()
+    for name in FEATURES:
+        test = run_with_features(feature_tables, name)[1]["metrics"]["test"]
+        values.add((test["recall@20"], test["ndcg@20"]))
+    assert len(values) == len(FEATURES)
 
 
 def test_a_feature_tells_apart_what_ids_cannot(tmp_path):

@@ -1,0 +1,127 @@
+"""A sweep: what fails is reported, the rest goes on, and repeating it is free."""
+
+import json
+
+import polars as pl
+import pytest
+import tiny
+
+from twotower_jax.training.step import run_steps
+
+ARMS = ("in_batch", "uniform")
+
+
+def sweep(output):
+    return tiny.command(
+        "train",
+        "-m",
+        *tiny.SMALL,
+        f"output={output}",
+        "name=sweep",
+        "training.steps=10",
+        "negatives.easy.num=64",
+        f"arms={','.join(ARMS)}",
+        "seed=0,1",
+        # The tiny world has fewer positives than a million.
+        "training.batch_size=64,1000000",
+    )
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    """Run the sweep once; return its folder, status and number of programs."""
+    output = tmp_path_factory.mktemp("outputs")
+    before = run_steps._cache_size()
+    status = sweep(output)
+    return output / "sweep", status, run_steps._cache_size() - before
+
+
+def runs(folder):
+    return sorted(path.parent for path in folder.glob("*/result.json"))
+
+
+def test_a_failing_value_does_not_stop_the_others(swept):
+    folder, status, _ = swept
+    assert status == 2
+    found = [tiny.read_json(path / "result.json") for path in runs(folder)]
+    assert sorted(one["seed"] for one in found) == [0, 0, 1, 1]
+    for path in runs(folder):
+        assert tiny.read_json(path / "status.json")["status"] == "done"
+
+
+def test_what_failed_is_named(tmp_path, capsys):
+    assert sweep(tmp_path) == 2
+    shown = capsys.readouterr()
+    assert shown.err.count("training.batch_size=1000000 is more than the") == 4
+    assert shown.err.count("error: ") == 4
+    assert "Traceback" not in shown.err
+    # The table at the end compares the arms that finished.
+    assert "in-batch" in shown.out and "uniform" in shown.out
+
+
+def test_every_arm_is_compiled_once_whatever_its_seeds(swept):
+    _, _, programs = swept
+    assert programs == len(ARMS)
+
+
+def test_the_folder_of_a_sweep(swept):
+    folder, _, _ = swept
+    table = pl.read_csv(folder / "study.csv")
+    assert set(zip(table["arm"], table["seed"], strict=True)) == {
+        (arm, seed) for arm in ("in-batch", "uniform") for seed in (0, 1)
+    }
+    rows = table.filter((pl.col("split") == "test") & (pl.col("metric") == "recall@20"))
+    assert len(rows) == 4
+    for row in rows.iter_rows(named=True):
+        result = tiny.read_json(folder / row["run"] / "result.json")
+        config = (folder / row["run"] / "config.yaml").read_text()
+        assert result["seed"] == row["seed"] and f"arm: {row['arm']}" in config
+        assert result["metrics"]["test"]["recall@20"] == row["value"]
+    report = (folder / "report.html").read_text()
+    assert "in-batch" in report and "uniform" in report
+    assert "http://" not in report.replace("http://www.w3.org", "")
+    assert "https://" not in report
+    # Nothing but runs, the table, and the report with its figures.
+    left = {path.name for path in folder.iterdir() if path.is_dir()}
+    assert {path.name for path in runs(folder)} <= left
+
+
+def test_the_same_sweep_again_returns_the_finished_runs(swept, capsys):
+    folder, _, _ = swept
+    watched = [
+        path
+        for run in runs(folder)
+        for path in sorted(run.rglob("*"))
+        if path.is_file()
+    ]
+    times = [path.stat().st_mtime_ns for path in watched]
+    programs = run_steps._cache_size()
+    assert sweep(folder.parent) == 2
+    assert run_steps._cache_size() == programs
+    assert [path.stat().st_mtime_ns for path in watched] == times
+    assert capsys.readouterr().out.count("finished before") == 4
+    assert len(runs(folder)) == 4
+
+
+def test_report_makes_the_same_files_again(swept, capsys):
+    folder, _, _ = swept
+    table = (folder / "study.csv").read_bytes()
+    (folder / "study.csv").unlink()
+    (folder / "report.html").unlink()
+    assert tiny.command("report", str(folder)) == 0
+    assert (folder / "study.csv").read_bytes() == table
+    assert (folder / "report.html").stat().st_size > 1000
+    assert "in-batch" in capsys.readouterr().out
+
+
+def test_a_sweep_equals_separate_runs(swept, tmp_path):
+    folder, _, _ = swept
+    words = (*tiny.SMALL, f"output={tmp_path}", "name=sweep", "training.steps=10")
+    words = (*words, "negatives.easy.num=64", "arms=uniform", "seed=1")
+    assert tiny.command("train", *words, "training.batch_size=64") == 0
+    (alone,) = runs(tmp_path / "sweep")
+    together = folder / alone.name
+    first, second = (
+        tiny.read_json(path / "result.json")["metrics"] for path in (alone, together)
+    )
+    assert json.dumps(first) == json.dumps(second)
