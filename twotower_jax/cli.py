@@ -113,6 +113,7 @@ def _explain(error: Exception) -> str:
         key = key or getattr(cause, "full_key", None)
         text = f"{text}: {str(cause).splitlines()[0]}"
         cause = cause.__cause__
+    key = key and key.split("[")[0]
     if key and key not in known_keys():
         near = closest(key, known_keys())
         return f"unknown key {key}; {near or 'twotower train --help lists all keys'}"

@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import polars as pl
 import yaml
 
 from twotower_jax.config import Config, fingerprint, to_dict
+from twotower_jax.errors import InputError
 
 VERSIONS = (
     "twotower-jax",
@@ -58,6 +60,18 @@ def _plain(values: Any) -> Any:
     return values
 
 
+def _read_mapping(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
+    try:
+        values = parse(path.read_text(encoding="utf-8"))
+    except (ValueError, yaml.YAMLError):
+        values = None
+    if not isinstance(values, dict):
+        raise InputError(
+            f"{path} is broken; restore the file, or remove its folder and run again"
+        )
+    return values
+
+
 class RunFolder:
     """Reads and writes the files of one run."""
 
@@ -66,8 +80,7 @@ class RunFolder:
 
     def config(self) -> dict[str, Any]:
         """Return the resolved configuration as nested dictionaries."""
-        text = (self.path / "config.yaml").read_text(encoding="utf-8")
-        return yaml.safe_load(text)
+        return _read_mapping(self.path / "config.yaml", yaml.safe_load)
 
     def write_config(self, config: Config) -> None:
         """Write the resolved configuration."""
@@ -79,7 +92,7 @@ class RunFolder:
         path = self.path / f"{name}.json"
         if not path.is_file():
             return None
-        return json.loads(path.read_text(encoding="utf-8"))
+        return _read_mapping(path, json.loads)
 
     def write(self, name: str, values: dict[str, Any]) -> None:
         """Write a JSON file of the run."""

@@ -251,7 +251,7 @@ def differences(first: dict, second: dict) -> list[tuple[str, Any, Any]]:
     itself.
     """
     found = []
-    flat = [_flat_metrics(one["metrics"]) for one in (first, second)]
+    flat = [_flat_metrics(one.get("metrics", {})) for one in (first, second)]
     for name in sorted(flat[0] | flat[1]):
         values = [one.get(name) for one in flat]
         if values[0] != values[1]:

@@ -1,0 +1,336 @@
+"""Wrong input ends at once with status 2 and one message that says what to do."""
+
+import subprocess
+import sys
+
+import pytest
+import tiny
+
+CLICKS = "user,item,at,clicked\n" + "".join(
+    f"u{user},i{(user * 7 + step * 3) % 40},{step},1\n"
+    for user in range(20)
+    for step in range(10)
+)
+
+
+def lines(*rows):
+    return "".join(row + "\n" for row in rows)
+
+
+# What the file holds, overrides beside the file, parts of the message.
+TABLES = {
+    "empty file": ("", [], ["clicks.csv", "is empty", "give a file with rows"]),
+    "header only": ("user,item\n", [], ["clicks.csv", "no rows", "at least one row"]),
+    "missing column": (
+        lines("usr,item", "a,b", "c,d"),
+        [],
+        ["clicks.csv", "'user'", "data.columns.user", "usr, item", "did you mean"],
+    ),
+    "surplus field": (
+        lines("user,item", "a,b", "c,d,e"),
+        [],
+        ["clicks.csv", "row 2 has 3 fields", "header has 2", "remove"],
+    ),
+    "text where a number belongs": (
+        lines("user,item,stars", "a,b,5", "c,d,five"),
+        ["data.columns.rating=stars", "data.min_rating=3"],
+        ["clicks.csv", "row 2", "'stars'", "'five'", "give a number"],
+    ),
+    "neither clicked nor not": (
+        lines("user,item,clicked", "a,b,1", "c,d,2"),
+        ["data.columns.clicked=clicked"],
+        ["clicks.csv", "row 2", "'clicked'", "'2'", "give 1 for a click, else 0"],
+    ),
+    "null id": (
+        lines("user,item", "a,b", ",d"),
+        [],
+        ["clicks.csv", "row 2", "'user'", "an empty value", "give every row an id"],
+    ),
+    "time that does not parse": (
+        lines("user,item,at", "a,b,2020-01-01", "c,d,yesterday"),
+        ["data.columns.time=at"],
+        ["clicks.csv", "row 2", "'at'", "'yesterday'", "seconds since 1970 or an ISO"],
+    ),
+    "one user only": (
+        lines("user,item", "a,b", "a,c", "a,d"),
+        [],
+        ["all of one user", "at least 2 users", "data.columns.user"],
+    ),
+    "one item only": (
+        lines("user,item", "a,b", "c,b", "d,b"),
+        [],
+        ["all of one item", "at least 2 items", "data.columns.item"],
+    ),
+    "no positive": (
+        lines("user,item,clicked", "a,b,0", "c,d,0"),
+        ["data.columns.clicked=clicked"],
+        ["no positive", "data.columns.clicked"],
+    ),
+    "no item left": (
+        CLICKS,
+        ["data.min_item_positives=1000"],
+        ["data.min_item_positives=1000 leaves no positive", "(the most", "lower it"],
+    ),
+    "no user left": (
+        CLICKS,
+        ["data.min_user_positives=11"],
+        ["data.min_user_positives=11 leaves no positive", "is 10)", "lower it"],
+    ),
+    "no positive to test on": (
+        lines("user,item", "a,b", "c,d", "e,f"),
+        [],
+        ["data.split=ratio leaves no positive to test on", "data.test_share=0.2"],
+    ),
+    "times that are not named": (
+        CLICKS,
+        ["data.split=temporal"],
+        ["data.split=temporal needs times", "set data.columns.time"],
+    ),
+    "cutoff above the catalogue": (
+        CLICKS,
+        ["evaluation.k=[10,20,41]"],
+        ["evaluation.k=[10, 20, 41]", "41 items", "has 40", "lower evaluation.k"],
+    ),
+    "batch larger than the data": (
+        CLICKS,
+        ["training.batch_size=10000"],
+        ["training.batch_size=10000 is more than the", "or less"],
+    ),
+    "unknown feature": (
+        CLICKS,
+        ["towers.candidate=[id,price]"],
+        ["towers.candidate", "'price'", "choose from id"],
+    ),
+    "feature without its column": (
+        CLICKS,
+        ["data.candidate_features.price=numeric", "towers.candidate=[id,price]"],
+        ["clicks.csv", "'price'", "data.candidate_features.price"],
+    ),
+    "patience without a validation set": (
+        CLICKS,
+        ["training.patience=2", "data.valid_share=0"],
+        ["training.patience=2 needs a validation set", "set training.patience=0"],
+    ),
+    "all test positives seen before": (
+        lines("user,item,at", *(f"u{u},i0,{t}" for u in range(2) for t in range(9)))
+        + lines("u0,i1,0", "u1,i1,0"),
+        [
+            "data.columns.time=at",
+            "training.batch_size=2",
+            "evaluation.k=[2]",
+            "training.metric=recall@2",
+        ],
+        ["every positive of the test split", "set data.mask_seen=false"],
+    ),
+}
+
+# Overrides of the simulated world, parts of the message.
+KEYS = {
+    "misspelt key": (
+        ["training.batchsize=64"],
+        ["training.batchsize", "did you mean training.batch_size?"],
+    ),
+    "misspelt section": (
+        ["negative.in_batch=true"],
+        ["unknown key negative;", "did you mean negatives?"],
+    ),
+    "misspelt group option": (
+        ["loss=sampled_sofmax"],
+        ["loss/sampled_sofmax", "full_softmax", "sampled_softmax"],
+    ),
+    "misspelt data set": (
+        ["data=movielense"],
+        ["data/movielense", "lightgcn", "movielens", "simulator", "table"],
+    ),
+    "unknown experiment": (
+        ["experiment=quickstrat"],
+        ["experiment/quickstrat", "quickstart"],
+    ),
+    "value out of range": (
+        ["loss.temperature=0"],
+        ["loss.temperature=0.0 is out of range", "above 0"],
+    ),
+    "share out of range": (
+        ["data.valid_share=0.5", "data.test_share=0.5"],
+        ["data.valid_share=0.5", "data.test_share=0.5", "below 1"],
+    ),
+    "negative seed": (["seed=-1"], ["seed=-1 is out of range", "between 0 and"]),
+    "wrong type": (
+        ["training.batch_size=many"],
+        ["training.batch_size", "many", "Integer"],
+    ),
+    "wrong type of a flag": (
+        ["negatives.in_batch=perhaps"],
+        ["negatives.in_batch", "perhaps", "bool"],
+    ),
+    "wrong type in a list": (["evaluation.k=[a]"], ["evaluation.k", "'a'", "Integer"]),
+    "missing mandatory value": (
+        ["data=table"],
+        ["data.path is not set", "give the path of a file"],
+    ),
+    "missing folder": (
+        ["data=movielens", "data.path=nowhere"],
+        ["data.path='nowhere' does not exist", "ratings.csv"],
+    ),
+    "no equals sign": (["training"], ["training", "help"]),
+    "unknown loss": (
+        ["loss.name=hinge"],
+        ["loss.name='hinge' is unknown", "full_softmax, sampled_softmax"],
+    ),
+    "unknown optimizer": (
+        ["optimizer.name=sgdd"],
+        ["optimizer.name='sgdd' is unknown", "adagrad, adam"],
+    ),
+    "unknown sampler": (
+        ["negatives.easy.sampler=zipf"],
+        ["negatives.easy.sampler='zipf' is unknown", "popularity, uniform"],
+    ),
+    "unknown source": (["data.source=csv"], ["data.source='csv'", "simulator, table"]),
+    "unknown split": (["data.split=random"], ["data.split='random'", "temporal"]),
+    "unknown metric": (
+        ["training.metric=recall@30"],
+        ["training.metric='recall@30' is unknown", "recall@20"],
+    ),
+    "unknown feature": (
+        ["towers.query=[id,age]"],
+        ["towers.query", "'age'", "choose from id, history"],
+    ),
+    "unknown kind of feature": (
+        ["data.query_features.age=text"],
+        ["data.query_features.age='text'", "categorical, multi, numeric"],
+    ),
+    "history of an item": (
+        ["towers.candidate=[history]"],
+        ["towers.candidate", "'history'", "move it to towers.query"],
+    ),
+    "no feature": (["towers.query=[]"], ["towers.query=[]", "one or more features"]),
+    "no negatives at all": (
+        ["negatives.in_batch=false", "negatives.easy.num=0"],
+        ["negatives.in_batch=false", "negatives.easy.num=0", "above 0"],
+    ),
+    "patience while fitting on valid": (
+        ["training.patience=1", "data.fit_valid=true"],
+        ["training.patience=1", "data.fit_valid=true", "set training.patience=0"],
+    ),
+    "a table's key for the simulator": (
+        ["data.items_path=x.csv"],
+        ["data.items_path='x.csv'", "leave data.items_path empty"],
+    ),
+}
+
+
+def refused(words, parts, capsys):
+    """Run a command; it must end with status 2 and one message with all parts."""
+    assert tiny.command(*words) == 2
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+    assert error.count("error: ") == 1 and error.startswith("error: ")
+    assert len(error) < 1000
+    for part in parts:
+        assert part in error, (part, error)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_wrong_tables(name, tmp_path, capsys):
+    content, overrides, parts = TABLES[name]
+    path = tmp_path / "clicks.csv"
+    path.write_text(content)
+    words = ("data=table", f"data.path={path}", f"output={tmp_path}", "name=run")
+    small = ("training.batch_size=64", "evaluation.k=[10,20]", "training.steps=1")
+    refused(("train", *words, *small, *overrides), parts, capsys)
+    # Nothing was trained, and nothing is left that a report would take for a run.
+    assert not list(tmp_path.glob("run/*/checkpoints"))
+    assert not list(tmp_path.glob("run/*/result.json"))
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_wrong_keys_and_values(name, tmp_path, capsys):
+    overrides, parts = KEYS[name]
+    words = (*tiny.SMALL, f"output={tmp_path}", *overrides)
+    refused(("train", *words), parts, capsys)
+    assert not list(tmp_path.glob("*/*/checkpoints"))
+
+
+@pytest.mark.parametrize("name", ["missing column", "one user only"])
+def test_data_check_refuses_the_same_tables(name, tmp_path, capsys):
+    content, overrides, parts = TABLES[name]
+    path = tmp_path / "clicks.csv"
+    path.write_text(content)
+    words = ("data", "check", "data=table", f"data.path={path}", *overrides)
+    refused(words, parts, capsys)
+
+
+def test_data_check_counts_a_right_table(tmp_path, capsys):
+    path = tmp_path / "clicks.csv"
+    path.write_text(CLICKS)
+    assert tiny.command("data", "check", "data=table", f"data.path={path}") == 0
+    shown = capsys.readouterr().out
+    for name, number in (("users", 20), ("items", 40), ("positives", 200)):
+        (line,) = [one for one in shown.splitlines() if one.split()[:1] == [name]]
+        assert line.split()[1] == str(number)
+
+
+def test_a_missing_file(tmp_path, capsys):
+    path = tmp_path / "nowhere.csv"
+    words = ("train", "data=table", f"data.path={path}", f"output={tmp_path}")
+    refused(words, ["data.path=", str(path), "does not exist", "give"], capsys)
+
+
+def test_folders_that_are_no_run(tmp_path, capsys):
+    for name in ("evaluate", "reproduce"):
+        parts = [str(tmp_path), "config.yaml", "give the folder of one run"]
+        refused((name, str(tmp_path)), parts, capsys)
+        refused((name, str(tmp_path / "nowhere")), ["nowhere"], capsys)
+
+
+def test_report_of_folders_without_runs(tmp_path, capsys):
+    refused(("report", str(tmp_path)), [str(tmp_path), "no finished run"], capsys)
+    refused(("report", str(tmp_path / "nowhere")), ["nowhere", "folder"], capsys)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "part"),
+    [
+        ("config.yaml", "seed: [", "config.yaml"),
+        ("config.yaml", "sed: 0", "'sed'"),
+        ("status.json", "{", "status.json"),
+        ("result.json", "[]", "result.json"),
+        ("manifest.json", "", "manifest.json"),
+    ],
+)
+def test_broken_files_of_a_run(name, text, part, tmp_path, capsys):
+    words = (*tiny.SMALL, f"output={tmp_path}", "towers=popularity")
+    assert tiny.command("train", *words) == 0
+    (run,) = (tmp_path / "simulator").iterdir()
+    (run / name).write_text(text)
+    capsys.readouterr()
+    refused(("reproduce", str(run)), [part], capsys)
+
+
+@pytest.mark.parametrize("words", [[], ["trian"], ["report"], ["evaluate", "a", "b"]])
+def test_wrong_commands(words, capsys):
+    assert tiny.command(*words) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("usage: twotower") and "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["training.batchsize=64"], "did you mean training.batch_size?"),
+        # The slowest of all: it reads a world of the usual size before it can tell.
+        (["training.batch_size=100000000"], "training.batch_size=100000000"),
+    ],
+    ids=["key", "size"],
+)
+def test_a_process_of_its_own(words, part, tmp_path):
+    """The whole command ends at once: seconds, before any training."""
+    done = subprocess.run(
+        [sys.executable, "-m", "twotower_jax", "train", f"output={tmp_path}", *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert part in done.stderr and "Traceback" not in done.stderr
+    assert done.stderr.count("\n") == 1
