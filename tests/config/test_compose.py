@@ -1,0 +1,353 @@
+"""Every file of the configuration composes, and every key counts."""
+
+import copy
+import dataclasses
+from pathlib import Path
+
+import pytest
+import twotower_jax.conf
+import yaml
+from hydra import compose, initialize_config_module
+from hydra.errors import HydraException
+
+from twotower_jax.cli import CONF, compose_config, to_config
+from twotower_jax.config import (
+    LABELS,
+    Config,
+    EvaluationConfig,
+    SimulatorConfig,
+    TowersConfig,
+    fingerprint,
+    from_dict,
+    known_keys,
+    to_dict,
+)
+from twotower_jax.errors import InputError
+from twotower_jax.prepare import check_names
+from twotower_jax.records import RunFolder
+
+(FOLDER,) = (Path(place) for place in twotower_jax.conf.__path__)
+FILES = sorted(
+    path.relative_to(FOLDER).with_suffix("").as_posix()
+    for path in FOLDER.glob("*/*.yaml")
+)
+EXPERIMENTS = [name for name in FILES if name.startswith("experiment/")]
+
+
+def test_the_files_are_found():
+    groups = {name.split("/")[0] for name in FILES}
+    assert groups == {
+        "arms",
+        "data",
+        "evaluation",
+        "experiment",
+        "loss",
+        "negatives",
+        "optimizer",
+        "positives",
+        "towers",
+        "training",
+    }
+    assert {"data/table", "loss/full_softmax", "experiment/quickstart"} <= set(FILES)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_file_composes(name):
+    group, choice = name.split("/")
+    config = compose_config([f"{group}={choice}"])
+    assert isinstance(config, Config)
+    check_names(config)
+    assert hash(config) == hash(copy.deepcopy(config))
+    assert from_dict(to_dict(config)) == config
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_key_of_a_file_is_read(name):
+    """What a file says is what the configuration holds, unless hydra.* or defaults."""
+    group, choice = name.split("/")
+    told = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
+    top = "@package _global_" in (FOLDER / f"{name}.yaml").read_text()
+    found = to_dict(compose_config([f"{group}={choice}"]))
+    pairs = list(leaves(told))
+    assert pairs
+    for keys, value in pairs:
+        if keys[0] in ("defaults", "hydra") or value == "???":
+            continue
+        place = found if top else found[group]
+        for key in keys:
+            place = place[key]
+        assert place == value, keys
+
+
+def leaves(values, before=()):
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from leaves(value, (*before, key))
+        else:
+            yield (*before, key), value
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_job_of_an_experiment_composes(name):
+    """Every value that its sweep gives a key is one that the key takes."""
+    with initialize_config_module(CONF, version_base="1.3"):
+        words = [f"experiment={name.split('/')[1]}"]
+        composed = compose("config", overrides=words, return_hydra_config=True)
+        params = composed.hydra.sweeper.params or {}
+        jobs = [
+            f"{key}={value}"
+            for key, values in params.items()
+            for value in split(values)
+        ]
+        for job in jobs:
+            config = to_config(compose("config", overrides=[*words, job]))
+            check_names(config)
+
+
+def split(values):
+    """Split at commas outside brackets."""
+    parts, depth = [""], 0
+    for letter in str(values):
+        depth += (letter in "[({") - (letter in "])}")
+        if letter == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part.strip() for part in parts]
+
+
+def test_the_defaults_of_the_files_are_those_of_the_schema():
+    """A run from Python and one from the command line are the same run."""
+    assert fingerprint(compose_config([])) == fingerprint(Config())
+    assert compose_config([]).name == "simulator"
+    assert compose_config(["data=movielens", "data.path=x"]).name == "movielens"
+
+
+# --- what is refused -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "word", ["sed=1", "loss.logq.corect=all", "data.colums.user=a"]
+)
+def test_unknown_keys_are_refused_when_composing(word):
+    with pytest.raises(HydraException, match="Could not override"):
+        compose_config([word])
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"sed": 0}, "'sed'"),
+        ({"loss": {"logq": {"corect": "all"}}}, "'corect'"),
+        ({"data": {"simulator": {"user": 3}}}, "'user'"),
+    ],
+)
+def test_unknown_keys_of_a_dictionary_are_refused(values, message):
+    with pytest.raises(InputError, match=message):
+        from_dict(values)
+
+
+# key, wrong value, two values at the borders of the range (None: no such border)
+RANGES = [
+    ("seed", (-1, 2**31), (0, 2**31 - 1)),
+    ("data.simulator.users", (1,), (2,)),
+    ("data.simulator.requests", (0,), (1,)),
+    ("data.simulator.latent_dim", (0,), (1,)),
+    ("data.simulator.zipf_exponent", (-0.1, 5.1), (0, 5)),
+    ("data.simulator.position_bias", (-0.1, 1.1), (0, 1)),
+    ("data.simulator.click_rate", (-0.1, 1.1), (0, 1)),
+    ("data.min_user_positives", (0,), (1,)),
+    ("data.min_item_positives", (0,), (1,)),
+    ("data.valid_share", (-0.1, 0.91), (0, 0.8)),
+    ("data.test_share", (-0.1, 0.91), (0, 0.8)),
+    ("negatives.easy.alpha", (-0.1, 2.1), (0, 2)),
+    ("negatives.easy.num", (-1,), (0,)),
+    ("negatives.easy.smoothing", (0,), (1e-3,)),
+    ("loss.temperature", (0, -1, float("nan")), (1e-3,)),
+    ("towers.dim", (0,), (1,)),
+    ("towers.history_length", (0,), (1,)),
+    ("towers.init_scale", (0,), (1e-3,)),
+    ("towers.hidden", ([0], [8, -1]), ([], [1])),
+    ("optimizer.learning_rate", (0, -1), (1e-9,)),
+    ("optimizer.initial_accumulator", (-1,), (0,)),
+    ("optimizer.eps", (0,), (1e-9,)),
+    ("optimizer.b1", (-0.1, 1.1), (0, 0.9)),
+    ("optimizer.b2", (-0.1, 1.1), (0, 0.999)),
+    ("optimizer.l2", (-1,), (0,)),
+    ("training.batch_size", (1,), (2,)),
+    ("training.epochs", (-1,), (0,)),
+    ("training.steps", (-1,), (0,)),
+    ("training.steps_per_dispatch", (0,), (1,)),
+    ("training.eval_every", (0,), (1,)),
+    ("training.checkpoint_every", (0,), (1,)),
+    ("training.patience", (-1,), (0,)),
+    ("evaluation.k", ([0], [], [10, 10]), ([1],)),
+]
+
+
+def with_value(key, value):
+    """Return the defaults as dictionaries, with one value changed."""
+    values = to_dict(Config())
+    place = values
+    *sections, last = key.split(".")
+    for section in sections:
+        place = place[section]
+    assert last in place
+    place[last] = value
+    return values
+
+
+@pytest.mark.parametrize(
+    ("key", "wrong", "right"), RANGES, ids=[key for key, _, _ in RANGES]
+)
+def test_ranges(key, wrong, right):
+    for value in wrong:
+        with pytest.raises(InputError) as caught:
+            from_dict(with_value(key, value))
+        assert key in str(caught.value)
+    for value in right:
+        from_dict(with_value(key, value))
+
+
+@pytest.mark.parametrize(
+    ("key", "known"),
+    [
+        ("data.split", "temporal"),
+        ("negatives.mask", "same_item"),
+        ("loss.logq.correct", "negatives"),
+        ("loss.logq.frequency", "counts"),
+        ("data.query_features.age", "numeric"),
+    ],
+)
+def test_choices(key, known):
+    values = with_value("seed", 0)
+    place = values
+    *sections, last = key.split(".")
+    for section in sections:
+        place = place[section]
+    place[last] = "wrong"
+    with pytest.raises(InputError, match=rf"{key}='wrong'.*{known}"):
+        from_dict(values)
+    place[last] = known
+    from_dict(values)
+
+
+def test_the_world_shows_at_most_all_its_items():
+    SimulatorConfig(items=10, exposed=10)
+    with pytest.raises(InputError, match=r"exposed=11 .*items=10"):
+        SimulatorConfig(items=10, exposed=11)
+
+
+# --- values --------------------------------------------------------------------------
+
+
+def test_lists_become_tuples_and_the_configuration_is_hashable():
+    config = compose_config(
+        ["towers.hidden=[8,4]", "towers.query=[id,history]", "evaluation.k=[5,20]"]
+    )
+    assert config.towers.hidden == (8, 4)
+    assert config.towers.query == ("id", "history")
+    assert config.evaluation.k == (5, 20)
+    assert len({config, copy.deepcopy(config), Config()}) == 2
+    assert hash(TowersConfig(hidden=[8])) == hash(TowersConfig(hidden=(8,)))
+    assert EvaluationConfig(k=[3]) == EvaluationConfig(k=(3,))
+
+
+def test_features_are_named_with_and_without_a_dictionary():
+    whole = compose_config(["data.query_features={age: numeric, town: categorical}"])
+    single = compose_config(
+        ["data.query_features.age=numeric", "data.query_features.town=categorical"]
+    )
+    expected = {"age": "numeric", "town": "categorical"}
+    assert whole.data.query_features == single.data.query_features == expected
+    assert hash(whole) == hash(single) != hash(compose_config([]))
+
+
+def leaf_keys():
+    keys = known_keys()
+    return [key for key in keys if not any(k.startswith(f"{key}.") for k in keys)]
+
+
+# A value other than the default for the keys where adding 1, or a letter, is wrong.
+OTHER = {
+    "data.split": "ratio",
+    "data.query_features": {"a": "numeric"},
+    "data.candidate_features": {"a": "numeric"},
+    "data.valid_share": 0.2,
+    "data.test_share": 0.2,
+    "data.simulator.position_bias": 0.5,
+    "data.simulator.click_rate": 0.5,
+    "negatives.mask": "none",
+    "loss.logq.correct": "none",
+    "towers.hidden": [64],
+    "towers.query": ["id", "history"],
+    "towers.candidate": ["id", "x"],
+    "optimizer.b1": 0.5,
+    "optimizer.b2": 0.5,
+    "evaluation.k": [10, 20],
+}
+# One value only, so far.
+SINGLE = ("loss.logq.frequency",)
+
+
+def changed(key, value):
+    if key in OTHER:
+        return OTHER[key]
+    if isinstance(value, bool):
+        return not value
+    text = key in ("arm", "name") or key.startswith(("data.columns", "data.source"))
+    if isinstance(value, str) or text or key.endswith("path"):
+        return f"{value}x"
+    return 2 if value is None else value + 1
+
+
+def test_the_fingerprint_changes_with_every_key_but_labels():
+    base = with_value("negatives.easy.num", 64)
+    prints = {fingerprint(from_dict(base)): "the start"}
+    keys = leaf_keys()
+    assert {"seed", "loss.logq.correct", "data.columns.user", *LABELS} <= set(keys)
+    for key in keys:
+        if key in SINGLE:
+            continue
+        values = copy.deepcopy(base)
+        place = values
+        *sections, last = key.split(".")
+        for section in sections:
+            place = place[section]
+        place[last] = changed(key, place[last])
+        config = from_dict(values)
+        found = fingerprint(config)
+        assert config != from_dict(base)
+        if key in LABELS:
+            assert prints[found] == "the start", key
+            continue
+        assert found not in prints, f"{key} and {prints.get(found)}"
+        prints[found] = key
+    assert len(prints) == 1 + len(keys) - len(LABELS) - len(SINGLE)
+
+
+def test_the_fingerprint_does_not_depend_on_the_order_of_keys():
+    assert len(fingerprint(Config())) == 10
+    values = to_dict(Config())
+    turned = dict(reversed(list(values.items())))
+    assert fingerprint(from_dict(turned)) == fingerprint(Config())
+
+
+def test_a_stored_configuration_names_the_same_run(tmp_path):
+    config = compose_config(
+        [
+            "data=table",
+            "data.path='é a/b=c.csv'",
+            "data.candidate_features={shop: multi}",
+            "towers.hidden=[]",
+            "arm='yes: no'",
+            "optimizer.learning_rate=1e-5",
+            "seed=3",
+        ]
+    )
+    record = RunFolder(tmp_path)
+    record.write_config(config)
+    stored = from_dict(record.config())
+    assert stored == config
+    assert fingerprint(stored) == fingerprint(config)
+    assert dataclasses.asdict(stored) == dataclasses.asdict(config)
