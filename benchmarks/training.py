@@ -76,8 +76,9 @@ def measure_path(options: argparse.Namespace) -> None:
             f"training.merge_columns={str(options.merge).lower()}",
             *("evaluation.k=[20]", f"output={place}", "name=benchmark"),
         ]
-        # Huge pages, as every peer is given them too.
-        env = os.environ | {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+        env = dict(os.environ)
+        if options.huge_pages:
+            env["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
         started = time.perf_counter()
         subprocess.run(command, check=True, env=env, stdout=subprocess.DEVNULL)
         wall = time.perf_counter() - started
@@ -163,6 +164,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--turns", type=int, default=30)
     parser.add_argument("--merge", action=argparse.BooleanOptionalAction, default=None)
+    parser.add_argument("--huge-pages", action=argparse.BooleanOptionalAction)
     options = parser.parse_args()
     if options.merge is None:
         options.merge = options.what == "path"

@@ -1,0 +1,164 @@
+"""The files of a run: whole or not there, and lines that end at the resumed step."""
+
+import json
+import math
+
+import polars as pl
+import pytest
+
+from twotower_jax import records
+from twotower_jax.config import Config, fingerprint
+from twotower_jax.errors import InputError
+from twotower_jax.records import RunFolder, manifest, run_folder, write_json, write_text
+
+
+@pytest.fixture
+def record(tmp_path):
+    for step in (10, 20, 30):
+        RunFolder(tmp_path).add_metrics({"step": step, "loss": 1 / step})
+    return RunFolder(tmp_path)
+
+
+def steps(record):
+    text = (record.path / "metrics.jsonl").read_text()
+    assert not text or text.endswith("\n")
+    return [json.loads(line)["step"] for line in text.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("last", "kept"),
+    [(-1, []), (9, []), (10, [10]), (25, [10, 20]), (99, [10, 20, 30])],
+)
+def test_lines_after_a_step_are_dropped(record, last, kept):
+    before = (record.path / "metrics.jsonl").read_text().splitlines()
+    record.keep_metrics(last)
+    assert steps(record) == kept
+    assert (record.path / "metrics.jsonl").read_text().splitlines() == before[
+        : len(kept)
+    ]
+
+
+@pytest.mark.parametrize("cut", range(1, 25))
+def test_a_line_that_a_kill_cut_off_is_dropped(record, cut):
+    path = record.path / "metrics.jsonl"
+    line = json.dumps({"step": 40, "loss": 0.025})
+    with path.open("a") as file:
+        file.write(line[:cut])
+    record.keep_metrics(100)
+    assert steps(record) == [10, 20, 30]
+    record.add_metrics({"step": 40})
+    assert steps(record) == [10, 20, 30, 40]
+
+
+def test_a_last_line_without_its_end_is_kept_whole(record):
+    path = record.path / "metrics.jsonl"
+    path.write_text(path.read_text().rstrip("\n"))
+    record.keep_metrics(100)
+    record.add_metrics({"step": 40})
+    assert steps(record) == [10, 20, 30, 40]
+
+
+def test_without_lines_there_is_nothing_to_drop(tmp_path):
+    RunFolder(tmp_path).keep_metrics(5)
+    assert not list(tmp_path.iterdir())
+
+
+def test_values_without_a_number_become_null(tmp_path):
+    values = {"a": math.nan, "b": [1.5, math.nan], "c": {"d": (2, math.nan)}, "e": None}
+    write_json(tmp_path / "x.json", values)
+    found = json.loads((tmp_path / "x.json").read_text())
+    assert found == {"a": None, "b": [1.5, None], "c": {"d": [2, None]}, "e": None}
+
+
+def test_floats_keep_their_bits(tmp_path):
+    values = {"x": 0.1 + 0.2, "y": 1 / 3, "z": 5e-324, "w": 1.7976931348623157e308}
+    RunFolder(tmp_path).write("result", values)
+    assert RunFolder(tmp_path).read("result") == values
+
+
+def test_infinity_is_refused_rather_than_written(tmp_path):
+    write_json(tmp_path / "x.json", {"a": 1})
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(tmp_path / "x.json", {"a": math.inf})
+    assert json.loads((tmp_path / "x.json").read_text()) == {"a": 1}
+
+
+def test_a_write_that_breaks_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "deep" / "file.txt"
+    write_text(path, "old")
+    seen = []
+
+    def broken(self, text, encoding):
+        # As a kill in the middle of writing: half of the text is on the disk.
+        with self.open("w", encoding=encoding) as file:
+            file.write(text[:2])
+        seen.append(self)
+        raise OSError("no space left")
+
+    monkeypatch.setattr(type(path), "write_text", broken)
+    with pytest.raises(OSError, match="no space"):
+        write_text(path, "newer")
+    assert path.read_text() == "old"
+    assert seen[0].parent == path.parent and seen[0] != path
+    monkeypatch.undo()
+    write_text(path, "newest")
+    assert path.read_text() == "newest"
+    assert [one.name for one in path.parent.iterdir()] == ["file.txt"]
+
+
+def test_a_table_appears_whole(tmp_path, monkeypatch):
+    record = RunFolder(tmp_path)
+    table = pl.DataFrame({"user": ["ä", "b"], "recall@20": [0.5, math.nan]})
+    record.write_table("queries.parquet", table)
+    assert [one.name for one in tmp_path.iterdir()] == ["queries.parquet"]
+    assert pl.read_parquet(tmp_path / "queries.parquet").equals(table)
+
+
+def test_status(tmp_path):
+    record = RunFolder(tmp_path / "new")
+    assert not record.is_done() and record.read("status") is None
+    record.set_status("running")
+    assert not record.is_done()
+    record.set_status("failed", "why")
+    assert record.read("status") == {"status": "failed", "reason": "why"}
+    record.set_status("done")
+    assert record.is_done()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "1", "null"])
+def test_broken_files_are_named(tmp_path, text):
+    record = RunFolder(tmp_path)
+    (tmp_path / "status.json").write_text(text)
+    with pytest.raises(InputError, match=r"status\.json is broken"):
+        record.is_done()
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(InputError, match=r"config\.yaml is broken"):
+        record.config()
+
+
+def test_a_stored_configuration_is_data_only(tmp_path):
+    (tmp_path / "config.yaml").write_text("seed: !!python/object/apply:os.getpid []")
+    with pytest.raises(InputError, match=r"config\.yaml is broken"):
+        RunFolder(tmp_path).config()
+
+
+def test_the_place_of_a_run_is_its_configuration():
+    config = Config(output="out", name="study", seed=3)
+    assert run_folder(config).parts == ("out", "study", fingerprint(config))
+
+
+def test_the_manifest_says_how_a_run_came_about(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = manifest(Config(seed=3), "abc", "cpu", "twotower train seed=3")
+    assert found["seed"] == 3 and found["data_fingerprint"] == "abc"
+    assert found["command"] == "twotower train seed=3"
+    assert set(found["versions"]) == set(records.VERSIONS)
+    assert json.dumps(found)
+
+
+def test_outside_git_and_without_git_there_is_no_commit(tmp_path, monkeypatch):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    monkeypatch.chdir(tmp_path)
+    assert records.git_state() is None
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert records.git_state() is None
