@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,8 +24,6 @@ NUM_ITEMS = 20
 
 
 def make_log(users=3, **features):
-    import polars as pl
-
     return FunnelLog(
         user=np.zeros(1, np.int32),
         item=np.zeros(1, np.int32),
