@@ -1,0 +1,100 @@
+"""Rows of a table: found, gathered and pooled by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from twotower_jax.towers import embeddings
+from twotower_jax.towers.embeddings import find_rows, gather, init_table, pool
+
+# Row i is (i + 1, 10 (i + 1)).
+TABLE = jnp.asarray([[1.0, 10.0], [2.0, 20.0], [3.0, 30.0], [4.0, 40.0]])
+
+
+def look_up(ids, table=TABLE):
+    rows = find_rows(jnp.asarray(ids, jnp.int32), table.shape[0])
+    return pool(gather(table, rows), rows)
+
+
+def test_distinct_rows_ascending_and_padded_with_the_size():
+    rows = find_rows(jnp.asarray([3, 1, 3, -1, 7]), 4)
+    assert rows.ids.tolist() == [1, 3, 4, 4, 4]
+    assert rows.place.tolist() == [1, 0, 1, 2, 2]
+    assert rows.present.tolist() == [True, True, True, False, False]
+
+
+def test_no_more_rows_than_the_table_has():
+    rows = find_rows(jnp.asarray([[0, 1], [1, 0], [-1, 1]]), 2)
+    assert rows.ids.tolist() == [0, 1, 2]
+    assert rows.place.shape == rows.present.shape == (3, 2)
+
+
+def test_padding_gathers_zeros():
+    rows = find_rows(jnp.asarray([2, 2, -1]), 4)
+    assert gather(TABLE, rows).tolist() == [[3, 30], [0, 0], [0, 0]]
+
+
+def test_one_id_an_entity():
+    assert look_up([2, 0, 2]).tolist() == [[3, 30], [1, 10], [3, 30]]
+
+
+@pytest.mark.parametrize("missing", [-1, 4, -7, 2**31 - 1])
+def test_a_missing_id_gives_zeros(missing):
+    assert look_up([1, missing]).tolist() == [[2, 20], [0, 0]]
+
+
+def test_several_ids_give_the_mean_of_those_present():
+    found = look_up([[0, 2, -1], [-1, 3, -1], [-1, -1, -1], [1, 1, 0]])
+    expected = [[2, 20], [4, 40], [0, 0], [5 / 3, 50 / 3]]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@settings(max_examples=20)
+@given(
+    st.lists(
+        st.lists(st.integers(-2, 6), min_size=3, max_size=3), min_size=1, max_size=6
+    )
+)
+def test_pooling_equals_a_plain_loop(ids):
+    found = look_up(ids)
+    for one, vector in zip(ids, found, strict=True):
+        there = [np.asarray(TABLE[i]) for i in one if 0 <= i < 4]
+        expected = np.mean(there, axis=0) if there else np.zeros(2)
+        np.testing.assert_allclose(vector, expected, rtol=1e-6)
+
+
+def test_the_gradient_of_a_row_sums_over_its_places_and_misses_padding():
+    rows = find_rows(jnp.asarray([[0, 2], [2, -1], [-1, -1]]), 4)
+    weights = jnp.asarray([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+
+    def value(gathered):
+        return (pool(gathered, rows) * weights).sum()
+
+    gradient = jax.grad(value)(gather(TABLE, rows))
+    assert rows.ids.tolist() == [0, 2, 4, 4, 4]
+    # Row 2 is half of the first entity and all of the second.
+    expected = [[0.5, 1], [0.5 + 3, 1 + 4], [0, 0], [0, 0], [0, 0]]
+    assert gradient.tolist() == expected
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, 21])
+def test_tables_are_uniform_and_rows_differ(size, key, monkeypatch):
+    monkeypatch.setattr(embeddings, "INIT_ROWS", 8)
+    table = np.asarray(init_table(key, size, 400, 0.5))
+    assert table.shape == (size, 400) and table.dtype == np.float32
+    assert np.abs(table).max() <= 0.5
+    assert len(np.unique(table.round(6), axis=0)) == size
+    # Moments of a uniform distribution, within five standard deviations.
+    number = table.size
+    assert abs(table.mean()) < 5 * 0.5 / np.sqrt(3 * number)
+    assert abs((table**2).mean() - 0.25 / 3) < 5 * 0.25 * np.sqrt(4 / 45 / number)
+
+
+def test_tables_of_other_keys_differ(key):
+    first = init_table(key, 5, 4, 0.1)
+    assert jnp.array_equal(first, init_table(key, 5, 4, 0.1))
+    other = init_table(jax.random.fold_in(key, 1), 5, 4, 0.1)
+    assert not jnp.isclose(first, other).any()

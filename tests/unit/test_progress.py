@@ -1,0 +1,61 @@
+"""Progress: a live line on a terminal, plain lines elsewhere."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from twotower_jax.training import progress
+from twotower_jax.training.progress import TrainingProgress
+
+
+class Clock:
+    """A clock that the test turns."""
+
+    now = 100.0
+
+    def perf_counter(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(progress, "time", clock)
+    return clock
+
+
+def make(console, total=100, start=20):
+    return TrainingProgress(console, total, start, 10, "recall@20")
+
+
+def test_plain_lines_are_whole_and_no_more_often_than_every_ten_seconds(clock):
+    out = io.StringIO()
+    line = make(Console(file=out, width=30))
+    for step in range(30, 61, 10):
+        clock.now += 4
+        line.update(step, 0.5)
+        line.validated({"recall@20": 0.25, "ndcg@20": 0.1})
+    line.close()
+    # At 12 s: 30 steps of 10 since step 20, 25 examples a second, 50 steps left.
+    expected = "step 50/100  25 examples/s  loss 0.5000  recall@20 0.2500  20 s left\n"
+    assert out.getvalue() == expected
+
+
+def test_a_terminal_shows_a_live_line_that_goes_away(clock):
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, width=120, color_system=None)
+    line = make(console)
+    clock.now += 1
+    line.update(60, 0.125)
+    line.close()
+    assert "60/100 steps" in out.getvalue()
+    assert "400 examples/s  loss 0.1250" in out.getvalue()
+    assert not console._live_stack
+
+
+def test_a_finished_run_shows_nothing(clock):
+    out = io.StringIO()
+    line = make(Console(file=out, force_terminal=True), start=100)
+    line.close()
+    assert out.getvalue() == ""
