@@ -157,6 +157,8 @@ def _hydra_train(composed: DictConfig) -> float:
         return float("nan")
     if HydraConfig.get().mode == RunMode.RUN:
         _print_result(console, config, result)
+    else:
+        _print_line(console, config, result)
     return _objective(config, result)
 
 
@@ -225,6 +227,18 @@ def _print_result(console: Console, config: Config, result: dict[str, Any]) -> N
     speed = f", {rate:,.0f} examples/s" if rate else ""
     steps = f"{result['steps']} steps in {result['seconds']:.1f} s{speed}"
     console.print(steps, highlight=False)
+
+
+def _print_line(console: Console, config: Config, result: dict[str, Any]) -> None:
+    """Print a run of a sweep in one line."""
+    value = result["metrics"]["test"].get(config.training.metric)
+    shown = "no value" if value is None or value != value else f"{value:.4f}"
+    console.print(
+        f"{config.arm or 'arm'}, seed {config.seed}: test {config.training.metric} "
+        f"{shown}, {result['seconds']:.1f} s",
+        highlight=False,
+        markup=False,
+    )
 
 
 def _print_metrics(

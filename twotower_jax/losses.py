@@ -173,7 +173,10 @@ def _sweep_backward(gradients, cotangent):
 softmax_sweep.defvjp(_sweep_forward, _sweep_backward)
 
 
-LOSSES: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
-    "full_softmax": full_softmax,
-    "sampled_softmax": sampled_softmax,
+# Losses of a batch by name, with the arguments of ``softmax_sweep``.
+LOSSES: dict[str, Callable[..., jax.Array]] = {
+    "sampled_softmax": softmax_sweep,
+    "full_softmax": softmax_sweep,
 }
+# Those whose columns are every item, instead of the negatives that were drawn.
+WHOLE_CATALOGUE = frozenset({"full_softmax"})

@@ -22,7 +22,7 @@ from twotower_jax.data.split import split
 from twotower_jax.data.summary import fingerprint
 from twotower_jax.errors import InputError, unknown
 from twotower_jax.evaluation.metrics import METRICS
-from twotower_jax.losses import LOSSES
+from twotower_jax.losses import LOSSES, WHOLE_CATALOGUE
 from twotower_jax.optim import OPTIMIZERS, OptimizerNumbers
 from twotower_jax.sampling.columns import merged_size
 from twotower_jax.sampling.mixture import log_frequency
@@ -153,7 +153,7 @@ def make_problem(config: Config, data: Loaded) -> Problem:
 
 
 def _structure(config: Config, data: Loaded, model: Model) -> Structure:
-    negatives, full = config.negatives, config.loss.name == "full_softmax"
+    negatives, full = config.negatives, config.loss.name in WHOLE_CATALOGUE
     easy = 0 if full else negatives.easy.num
     merges = config.training.merge_columns and negatives.in_batch and not full
     return Structure(

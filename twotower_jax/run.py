@@ -35,6 +35,9 @@ from twotower_jax.training.progress import TrainingProgress
 from twotower_jax.training.signals import Stopped
 from twotower_jax.training.step import init_state
 
+# Data whose details were printed: a sweep says them once.
+_described: set[str] = set()
+
 
 def run(
     config: Config,
@@ -102,6 +105,7 @@ def _check_same_data(record: RunFolder, data: Loaded) -> None:
 
 
 def _print_data(console: Console, data: Loaded) -> None:
+    """Print what was read and what was dropped; the details once a process."""
     parts = data.split
     console.print(
         f"data {data.fingerprint}: {data.log.num_users:,} users, "
@@ -111,6 +115,9 @@ def _print_data(console: Console, data: Loaded) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    if data.fingerprint in _described:
+        return
+    _described.add(data.fingerprint)
     for reason, number in (data.log.dropped | parts.report).items():
         if number:
             console.print(f"  {reason}: {number:,}", highlight=False, soft_wrap=True)

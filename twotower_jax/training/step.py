@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from twotower_jax import keys
 from twotower_jax.data.feed import Queries, TrainData
-from twotower_jax.losses import softmax_sweep
+from twotower_jax.losses import LOSSES, WHOLE_CATALOGUE
 from twotower_jax.optim import (
     OptimizerNumbers,
     make_optimizer,
@@ -128,7 +128,7 @@ def train_step(
 def _draw_columns(
     structure: Structure, hyper: Hyper, items: jax.Array, step: jax.Array
 ) -> cols.Columns:
-    if structure.loss == "full_softmax":
+    if structure.loss in WHOLE_CATALOGUE:
         return cols.catalogue_columns(items, structure.num_items)
     key = keys.stream(hyper.seed, "negatives.easy", step)
     drawn = sample(key, hyper.easy, (structure.easy_num,))
@@ -183,7 +183,7 @@ def _batch_loss(structure, hyper, inputs, columns, items, dense, values) -> jax.
     positive = (query * candidates[columns.positive]).sum(axis=1)
     number = columns.log_mult.shape[0]
     bias, own_bias, positive_bias = _biases(structure, hyper, columns, items)
-    return softmax_sweep(
+    return LOSSES[structure.loss](
         query,
         candidates[:number],
         positive + positive_bias,
@@ -202,7 +202,7 @@ def _biases(structure, hyper, columns, items):
     (all); the full softmax has nothing to correct.
     """
     zero = jnp.zeros(items.shape, jnp.float32)
-    if structure.correct == "none" or structure.loss == "full_softmax":
+    if structure.correct == "none" or structure.loss in WHOLE_CATALOGUE:
         return columns.log_mult, columns.own_log_mult, zero
 
     def log_count(ids: jax.Array) -> jax.Array:
