@@ -2,6 +2,7 @@
 
 import gc
 import os
+import shutil
 import signal
 
 import jax.numpy as jnp
@@ -152,10 +153,11 @@ def test_equal_values_keep_the_first(tmp_path):
 
 
 def test_patience_counts_validations_without_improvement(tmp_path):
-    run = Run(tmp_path, [1, 3, 2, 3, 9], steps=20, patience=2)
+    # An improvement begins the count anew; an equal value is none.
+    run = Run(tmp_path, [1, 0, 3, 2, 3, 9], steps=24, patience=2)
     state, notes = run.fit()
-    assert run.steps() == [4, 8, 12, 16]
-    assert notes.best_step == 8 and notes.last_step == 16 and int(state.step) == 8
+    assert run.steps() == [4, 8, 12, 16, 20]
+    assert notes.best_step == 12 and notes.last_step == 20 and int(state.step) == 12
 
 
 def test_the_loss_of_a_record_is_the_mean_since_the_last(tmp_path):
@@ -315,3 +317,14 @@ def test_what_an_interrupted_save_left_is_no_checkpoint(tmp_path):
     run.fit()
     assert run.checkpoints.steps() == [12]
     assert not left.exists()
+
+
+def test_a_finished_run_drops_what_a_kill_after_its_last_save_left(tmp_path):
+    run = Run(tmp_path, [1, 3, 2])
+    expected, _ = run.fit()
+    folder = tmp_path / "checkpoints"
+    shutil.copytree(folder / "12", folder / "4")
+    again = Run(tmp_path, [None])
+    state, _ = again.fit()
+    assert again.checkpoints.steps() == [8, 12] and again.records == []
+    assert tables(state) == tables(expected)
