@@ -119,6 +119,7 @@ class World:
             jnp.asarray(log_frequency(counts)),
             make_proposal("uniform", counts),
             OptimizerNumbers(*map(jnp.float32, numbers)),
+            jnp.float32(0),
         )
         queries = Queries(jnp.asarray(user), None, None)
         self.data = TrainData(queries, jnp.asarray(item), Entities({}, {}, None))

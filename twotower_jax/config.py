@@ -237,6 +237,7 @@ class OptimizerConfig:
     b1: float = 0.9
     b2: float = 0.999
     l2: float = 0.0
+    decay: bool = False
 
     def __post_init__(self) -> None:
         """Check ranges."""

@@ -185,6 +185,7 @@ def _hyper(config: Config, data: Loaded) -> Hyper:
             easy.sampler, data.counts, alpha=easy.alpha, smoothing=easy.smoothing
         ),
         optimizer=OptimizerNumbers(**numbers),
+        decay_steps=jnp.float32(make_schedule(config, data).steps * chosen.decay),
     )
 
 

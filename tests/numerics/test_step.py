@@ -61,6 +61,7 @@ def make_hyper(seed=0, alpha=0.75, learning_rate=0.05, temperature=0.1):
         log_q_batch=jnp.asarray(log_frequency(COUNTS)),
         easy=make_proposal("popularity", COUNTS, alpha=alpha),
         optimizer=OptimizerNumbers(*map(jnp.float32, numbers)),
+        decay_steps=jnp.float32(0),
     )
 
 
@@ -229,3 +230,23 @@ def test_full_softmax_reads_the_whole_catalogue():
     scores = np.asarray(query @ item.T, float)[USER[rows]] / 0.1
     want = np.log(np.exp(scores).sum(1)) - scores[np.arange(BATCH), ITEM[rows]]
     assert float(loss) == pytest.approx(want.mean(), rel=1e-5)
+
+
+def test_the_learning_rate_falls_linearly_to_zero():
+    """With plain SGD a step's change is the rate times the gradient."""
+    structure, data = make_structure(optimizer="sgd"), make_data()
+    hyper = make_hyper()._replace(decay_steps=jnp.float32(4))
+    start = init_state(structure, hyper, jnp.float32(0.3))
+    rows = batches(1)[0]
+    changes = []
+    for step in (0, 1, 3, 4):
+        state = start._replace(step=jnp.int32(step))
+        new, _ = train_step(
+            structure._replace(easy_num=0), hyper, data, state, jnp.asarray(rows)
+        )
+        moved = jax.tree.map(lambda a, b: a - b, new.params, start.params)
+        changes.append(np.concatenate([np.ravel(x) for x in jax.tree.leaves(moved)]))
+    assert np.abs(changes[0]).max() > 1e-4
+    np.testing.assert_allclose(changes[1], 0.75 * changes[0], rtol=1e-2, atol=1e-6)
+    np.testing.assert_allclose(changes[2], 0.25 * changes[0], rtol=1e-2, atol=1e-6)
+    assert (changes[3] == 0).all()

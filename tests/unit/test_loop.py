@@ -62,6 +62,7 @@ def make_problem(learning_rate=0.05, normalize=True, items=ITEMS):
             log_q_batch=jnp.asarray(log_frequency(counts)),
             easy=make_proposal("uniform", counts),
             optimizer=OptimizerNumbers(*map(jnp.float32, numbers)),
+            decay_steps=jnp.float32(0),
         ),
         data=TrainData(
             Queries(jnp.asarray(user, jnp.int32), None, None),

@@ -53,6 +53,7 @@ class Hyper(NamedTuple):
       log_q_batch: [num_items] log q+ of the batch's items.
       easy: the easy proposal.
       optimizer: the optimizer's numbers.
+      decay_steps: steps in which the learning rate falls linearly to 0; 0 keeps it.
     """
 
     seed: jax.Array
@@ -60,6 +61,7 @@ class Hyper(NamedTuple):
     log_q_batch: jax.Array
     easy: Proposal
     optimizer: OptimizerNumbers
+    decay_steps: jax.Array
 
 
 class TrainState(NamedTuple):
@@ -102,18 +104,19 @@ def train_step(
     inputs = (query_inputs, candidate_inputs)
     values = [net.gather_rows(tables, one) for one in inputs]
 
+    numbers = _numbers_at(hyper, state.step)
     loss, (d_dense, d_values) = _loss_and_gradients(
         structure, hyper, dense, values, inputs, columns, items
     )
     dense, dense_state = update_dense(
-        structure.optimizer, hyper.optimizer, dense, d_dense, state.opt_state["dense"]
+        structure.optimizer, numbers, dense, d_dense, state.opt_state["dense"]
     )
     new_tables, table_state = dict(tables), dict(state.opt_state["tables"])
     for one, value, gradient in zip(inputs, values, d_values, strict=True):
         for name, found in one.rows.items():
             new_tables[name], table_state[name] = update_rows(
                 structure.optimizer,
-                hyper.optimizer,
+                numbers,
                 tables[name],
                 table_state[name],
                 found.ids,
@@ -123,6 +126,14 @@ def train_step(
     params = {"tables": new_tables, "dense": dense}
     opt_state = {"tables": table_state, "dense": dense_state}
     return TrainState(state.step + 1, params, opt_state), loss
+
+
+def _numbers_at(hyper: Hyper, step: jax.Array) -> OptimizerNumbers:
+    """Return the optimizer's numbers with the learning rate of a step."""
+    done = step.astype(jnp.float32) / jnp.maximum(hyper.decay_steps, 1)
+    left = jnp.where(hyper.decay_steps > 0, jnp.maximum(1 - done, 0), 1)
+    rate = hyper.optimizer.learning_rate * left
+    return hyper.optimizer._replace(learning_rate=rate)
 
 
 def _draw_columns(
