@@ -205,7 +205,7 @@ def test_the_block_shrinks_to_bound_memory(monkeypatch):
     search = retrieve._search
 
     def spy(queries, table, *args, **kwargs):
-        shapes.append((queries.shape[1], table.shape[1]))
+        shapes.append((queries.shape[1], table.shape[0]))
         return search(queries, table, *args, **kwargs)
 
     monkeypatch.setattr(retrieve, "_search", spy)
