@@ -44,7 +44,13 @@ def test_plain_lines_are_whole_and_no_more_often_than_every_ten_seconds(clock):
 
 def test_a_terminal_shows_a_live_line_that_goes_away(clock):
     out = io.StringIO()
-    console = Console(file=out, force_terminal=True, width=120, color_system=None)
+    console = Console(
+        file=out,
+        force_terminal=True,
+        width=120,
+        color_system=None,
+        _environ={"TERM": "xterm"},
+    )
     line = make(console)
     clock.now += 1
     line.update(60, 0.125)

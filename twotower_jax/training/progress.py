@@ -19,7 +19,7 @@ class TrainingProgress:
         self._begin, self._start = time.perf_counter(), start
         self._last_line = self._begin
         self._bar = None
-        if console.is_terminal and total > start:
+        if console.is_terminal and not console.is_dumb_terminal and total > start:
             self._bar = Progress(
                 TextColumn("training"),
                 BarColumn(),
