@@ -69,14 +69,28 @@ class Checkpoints:
             like._asdict(),
         )
         try:
-            notes: Any = ocp.metadata(path).custom_metadata
+            found = ocp.metadata(path)
+            # Compared first: a read that fails half-way leaves others in the air.
+            if _shapes(found.metadata) != _shapes(abstract):
+                raise ValueError("other shapes")
             loaded = ocp.load(path, abstract)
         except (ValueError, KeyError, OSError, TypeError) as error:
             raise InputError(
                 f"the checkpoint {path} cannot be read for this configuration "
                 f"({type(error).__name__}); remove its folder to train from the start"
             ) from error
-        return TrainState(**loaded), notes or {}
+        return TrainState(**loaded), found.custom_metadata or {}
+
+
+def _shapes(tree: Any) -> dict[str, Any]:
+    """Return shape and type of every array of a state by its path."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): (
+            tuple(leaf.shape),
+            str(leaf.dtype),
+        )
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
 
 
 def _saving(state: TrainState) -> ocp.Context:
