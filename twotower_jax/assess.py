@@ -102,7 +102,8 @@ def _unseen(pairs: Pairs, known: Pairs, num_items: int) -> tuple[Pairs, int]:
     keys = pairs.user.astype(np.int64) * num_items + pairs.item
     new = ~np.isin(keys, known.user.astype(np.int64) * num_items + known.item)
     time = None if pairs.time is None else pairs.time[new]
-    return Pairs(pairs.user[new], pairs.item[new], time), int((~new).sum())
+    kept = Pairs(pairs.user[new], pairs.item[new], time)
+    return kept, int((~new).sum())
 
 
 def embed(

@@ -14,9 +14,6 @@ from twotower_jax.cli import CONF, compose_config, to_config
 from twotower_jax.config import (
     LABELS,
     Config,
-    EvaluationConfig,
-    SimulatorConfig,
-    TowersConfig,
     fingerprint,
     from_dict,
     known_keys,
@@ -25,6 +22,8 @@ from twotower_jax.config import (
 from twotower_jax.errors import InputError
 from twotower_jax.prepare import check_names
 from twotower_jax.records import RunFolder
+from twotower_jax.schema.data import SimulatorConfig
+from twotower_jax.schema.training import EvaluationConfig, TowersConfig
 
 (FOLDER,) = (Path(place) for place in twotower_jax.conf.__path__)
 FILES = sorted(
@@ -277,8 +276,21 @@ OTHER = {
     "data.test_share": 0.2,
     "data.simulator.position_bias": 0.5,
     "data.simulator.click_rate": 0.5,
+    "positives.exponent": 1.0,
+    "negatives.layout": "per_row",
+    "negatives.hard.source": "mined",
+    "negatives.hard.stages": ["ranked"],
+    "negatives.hard.weights": [1.0, 2.0],
+    "negatives.hard.pool": "user",
+    "negatives.hard.log_q": "easy",
+    "negatives.hard_ratio": 0.25,
+    "negatives.hard_start": 0.25,
+    "negatives.hard_ramp": 0.5,
     "negatives.mask": "none",
     "loss.logq.correct": "none",
+    "loss.logq.frequency": "streaming",
+    "loss.logq.streaming.alpha": 0.5,
+    "loss.calibration": 0.5,
     "towers.hidden": [64],
     "towers.query": ["id", "history"],
     "towers.candidate": ["id", "x"],
@@ -286,8 +298,6 @@ OTHER = {
     "optimizer.b2": 0.5,
     "evaluation.k": [10, 20],
 }
-# One value only, so far.
-SINGLE = ("loss.logq.frequency",)
 
 
 def changed(key, value):
@@ -303,12 +313,12 @@ def changed(key, value):
 
 def test_the_fingerprint_changes_with_every_key_but_labels():
     base = with_value("negatives.easy.num", 64)
+    base["negatives"] |= {"hard_ratio": 0.5}
+    base["negatives"]["hard"] |= {"num": 4}
     prints = {fingerprint(from_dict(base)): "the start"}
     keys = leaf_keys()
     assert {"seed", "loss.logq.correct", "data.columns.user", *LABELS} <= set(keys)
     for key in keys:
-        if key in SINGLE:
-            continue
         values = copy.deepcopy(base)
         place = values
         *sections, last = key.split(".")
@@ -323,7 +333,7 @@ def test_the_fingerprint_changes_with_every_key_but_labels():
             continue
         assert found not in prints, f"{key} and {prints.get(found)}"
         prints[found] = key
-    assert len(prints) == 1 + len(keys) - len(LABELS) - len(SINGLE)
+    assert len(prints) == 1 + len(keys) - len(LABELS)
 
 
 def test_the_fingerprint_does_not_depend_on_the_order_of_keys():

@@ -7,13 +7,13 @@ import pytest
 from twotower_jax.config import (
     LABELS,
     Config,
-    DataConfig,
     fingerprint,
     from_dict,
     known_keys,
     to_dict,
 )
 from twotower_jax.errors import InputError, closest, unknown
+from twotower_jax.schema.data import DataConfig
 
 
 def test_dictionaries_hold_plain_values_and_a_copy():

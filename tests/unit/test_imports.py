@@ -13,7 +13,7 @@ EXEMPT = {PACKAGE, f"{PACKAGE}.__main__"}
 # Rooms in the order in which data walks through them. A module imports from its
 # own room and from rooms further up, never from one further down.
 ROOMS = (
-    ("errors", "types", "keys", "config"),
+    ("errors", "keys", "schema", "config"),
     ("data",),
     ("sampling",),
     ("towers",),
@@ -30,7 +30,7 @@ LEVELS = {name: level for level, room in enumerate(ROOMS) for name in room}
 
 # A module of the room on the left never imports those on the right.
 BLIND = {
-    room: ("config", "records", "data.sources")
+    room: ("config", "schema", "records", "data.sources")
     for room in ("losses", "sampling", "evaluation")
 }
 

@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from twotower_jax.config import DataConfig, SimulatorConfig
 from twotower_jax.data.log import Stage
 from twotower_jax.data.simulator import _head, affinity, make_world, simulate
 from twotower_jax.data.sources import load
 from twotower_jax.data.split import split
 from twotower_jax.data.summary import describe, fingerprint
 from twotower_jax.errors import InputError
+from twotower_jax.schema.data import DataConfig, SimulatorConfig
 
 SMALL = SimulatorConfig(users=300, items=1_000, requests=4_000)
 

@@ -7,11 +7,11 @@ import polars as pl
 import pytest
 from realdata import data_folder
 
-from twotower_jax.config import ColumnsConfig, DataConfig
 from twotower_jax.data.log import Stage
 from twotower_jax.data.sources import SOURCES, load
 from twotower_jax.data.split import split
 from twotower_jax.errors import InputError
+from twotower_jax.schema.data import ColumnsConfig, DataConfig
 
 CSV = "user,item,time,clicked,age\nu1,7,10,1,20\nu2,8,11,0,40\nu1,8,12,1,20\n"
 

@@ -7,10 +7,10 @@ import polars as pl
 
 from twotower_jax.data.encode import encode_features, encode_ids
 from twotower_jax.data.log import Feature, FunnelLog, Stage
-from twotower_jax.data.parse import fail_at, to_ids, to_stage, to_time
+from twotower_jax.data.parse import fail_at, to_ids, to_number, to_stage, to_time
 from twotower_jax.errors import InputError
 
-COLUMNS = ("user", "item", "time", "stage", "request", "part")
+COLUMNS = ("user", "item", "time", "stage", "request", "rank", "part")
 
 
 def _kinds(table: pl.DataFrame, key: str) -> dict[str, str]:
@@ -31,6 +31,16 @@ def _requests(frame: pl.DataFrame, where: str) -> np.ndarray | None:
     if values.dtype.is_integer():
         return values.cast(pl.Int64).to_numpy()
     return encode_ids(values)[0].astype(np.int64)
+
+
+def _ranks(frame: pl.DataFrame, where: str) -> np.ndarray | None:
+    if "rank" not in frame.columns:
+        return None
+    values = to_number(frame["rank"], where, "rank", required=False)
+    values = values.fill_nan(None).fill_null(-1)
+    bad = (values < -1) | (values != values.round())
+    fail_at(bad, values, where, "rank", "is no rank; give a whole number from 0")
+    return values.cast(pl.Int32).to_numpy()
 
 
 def _parts(frame: pl.DataFrame, where: str) -> np.ndarray | None:
@@ -82,7 +92,8 @@ def build_log(
     Args:
       frame: columns user and item (any scalar type) and, where known, time (numbers,
         dates or ISO text), stage (names or numbers of ``Stage``; none: all rows are
-        positives), request (any type) and part (0, 1, 2).
+        positives), request (any type), rank (whole numbers from 0) and
+        part (0, 1, 2).
       where: the name of the source, which begins every error.
       user_features: one row per user: column "user" and the features.
       item_features: the same with column "item".
@@ -126,6 +137,7 @@ def build_log(
         item_ids=item_ids.rename("item"),
         time=time,
         request=_requests(frame, where),
+        rank=_ranks(frame, where),
         part=_parts(frame, where),
         user_features=features[0],
         item_features=features[1],
@@ -154,6 +166,7 @@ def _take(log: FunnelLog, rows: np.ndarray, users: np.ndarray, items: np.ndarray
         stage=log.stage[rows],
         time=column(log.time),
         request=column(log.request),
+        rank=column(log.rank),
         part=column(log.part),
         user_ids=log.user_ids.filter(pl.Series(users)),
         item_ids=log.item_ids.filter(pl.Series(items)),

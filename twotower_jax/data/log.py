@@ -46,6 +46,8 @@ class FunnelLog:
       stage: [rows] int8, a ``Stage``; ``Stage.CLICKED`` rows are the positives.
       time: [rows] float64 seconds, or None for a log without times.
       request: [rows] int64, or None.
+      rank: [rows] int32, place of an item within its stage of the request, from 0
+        (the best), -1 where it is not known; None for a log without ranks.
       part: [rows] int8, 0 train, 1 valid, 2 test where the data comes split.
       user_ids, item_ids: ids as they came, by code.
       user_features, item_features: by name.
@@ -59,6 +61,7 @@ class FunnelLog:
     item_ids: pl.Series
     time: np.ndarray | None = None
     request: np.ndarray | None = None
+    rank: np.ndarray | None = None
     part: np.ndarray | None = None
     user_features: dict[str, Feature] = field(default_factory=dict)
     item_features: dict[str, Feature] = field(default_factory=dict)
@@ -77,11 +80,12 @@ class FunnelLog:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Positives: [n] int32 user codes, [n] int32 item codes, [n] float64 times."""
+    """Positives: [n] int32 user and item codes, float64 times, int64 requests."""
 
     user: np.ndarray
     item: np.ndarray
     time: np.ndarray | None = None
+    request: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.user)

@@ -14,10 +14,10 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from twotower_jax.config import SimulatorConfig
 from twotower_jax.data.build import build_log
 from twotower_jax.data.log import FunnelLog, Stage
 from twotower_jax.errors import InputError
+from twotower_jax.schema.data import SimulatorConfig
 
 SHORTLIST = 200
 BLOCK = 2_000

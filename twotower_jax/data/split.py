@@ -3,9 +3,9 @@
 import numpy as np
 import polars as pl
 
-from twotower_jax.config import DataConfig
 from twotower_jax.data.log import FunnelLog, Pairs, Split, Stage
 from twotower_jax.errors import InputError, unknown
+from twotower_jax.schema.data import DataConfig
 
 TRAIN, VALID, TEST = 0, 1, 2
 # Order of a user's positives under `ratio` where the log has no times.
@@ -118,7 +118,8 @@ METHODS = {
 
 def _pairs(log: FunnelLog, rows: np.ndarray) -> Pairs:
     time = None if log.time is None else log.time[rows]
-    return Pairs(log.user[rows], log.item[rows], time)
+    request = None if log.request is None else log.request[rows]
+    return Pairs(log.user[rows], log.item[rows], time, request)
 
 
 def _keys(log: FunnelLog, rows: np.ndarray) -> np.ndarray:

@@ -78,7 +78,7 @@ def fingerprint(log: FunnelLog, split: Split) -> str:
     same files with the same config. Counts of what was dropped do not enter.
     """
     digest = hashlib.sha256()
-    for column in ("user", "item", "stage", "time", "request", "part"):
+    for column in ("user", "item", "stage", "time", "request", "rank", "part"):
         _add(digest, column, getattr(log, column))
     for side in ("user", "item"):
         _add_ids(digest, f"{side}_ids", getattr(log, f"{side}_ids"))

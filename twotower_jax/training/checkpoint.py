@@ -69,7 +69,7 @@ class Checkpoints:
             like._asdict(),
         )
         try:
-            found = ocp.metadata(path)
+            found: Any = ocp.metadata(path)
             # Compared first: a read that fails half-way leaves others in the air.
             if _shapes(found.metadata) != _shapes(abstract):
                 raise ValueError("other shapes")

@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from twotower_jax import keys
-from twotower_jax.config import TowersConfig
 from twotower_jax.data.feed import Entities, Queries
 from twotower_jax.data.log import Feature, FunnelLog
 from twotower_jax.errors import InputError
+from twotower_jax.schema.training import TowersConfig
 from twotower_jax.towers.embeddings import (
     FeatureSpec,
     Rows,

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from twotower_jax.config import DataConfig
 from twotower_jax.data.build import filter_log
 from twotower_jax.data.log import FunnelLog
 from twotower_jax.data.simulator import simulate
 from twotower_jax.data.sources import lightgcn, movielens, table, wikispeedia
 from twotower_jax.errors import InputError, unknown
+from twotower_jax.schema.data import DataConfig
 
 
 class Source(NamedTuple):

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import polars as pl
 
-from twotower_jax.config import DataConfig
 from twotower_jax.data.build import build_log
 from twotower_jax.data.log import FunnelLog
 from twotower_jax.data.sources.files import decode_lines, need_folder, need_in_folder
 from twotower_jax.errors import InputError
+from twotower_jax.schema.data import DataConfig
 
 HINT = "train.txt, test.txt and perhaps valid.txt"
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import polars as pl
 
-from twotower_jax.config import DataConfig
 from twotower_jax.data import parse
 from twotower_jax.data.build import build_log
 from twotower_jax.data.log import FunnelLog
@@ -17,6 +16,7 @@ from twotower_jax.data.sources.files import (
 )
 from twotower_jax.data.sources.table import stage_of_rating
 from twotower_jax.errors import InputError
+from twotower_jax.schema.data import DataConfig
 
 RATING_COLUMNS = ("userId", "movieId", "rating", "timestamp")
 HINT = "ratings.csv and movies.csv (unpacked from files.grouplens.org)"

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import polars as pl
 
-from twotower_jax.config import ColumnsConfig, DataConfig
 from twotower_jax.data import parse
 from twotower_jax.data.build import build_log
 from twotower_jax.data.log import FunnelLog
 from twotower_jax.data.sources.files import need_columns, need_file, read_table
 from twotower_jax.errors import InputError
+from twotower_jax.schema.data import ColumnsConfig, DataConfig
 
 SIDES = {"user": "query_features", "item": "candidate_features"}
 
@@ -75,7 +75,16 @@ def _canonical(path: Path, part: int, config: DataConfig) -> pl.DataFrame:
     frame = read_table(path)
     used = {
         f"data.columns.{key}": name
-        for key in ("user", "item", "time", "clicked", "rating", "stage", "request")
+        for key in (
+            "user",
+            "item",
+            "time",
+            "clicked",
+            "rating",
+            "stage",
+            "request",
+            "rank",
+        )
         if (name := getattr(columns, key)) is not None
     }
     need_columns(frame, used, where)
@@ -87,6 +96,9 @@ def _canonical(path: Path, part: int, config: DataConfig) -> pl.DataFrame:
             out[key] = parse.text_to_ids(ids)
     if columns.time is not None:
         out["time"] = parse.to_time(frame[columns.time], where, columns.time)
+    if columns.rank is not None:
+        name = columns.rank
+        out["rank"] = parse.to_number(frame[name], where, name, required=False)
     stage = _stage(frame, config, where)
     if stage is not None:
         out["stage"] = stage

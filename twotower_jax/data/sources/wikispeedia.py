@@ -12,11 +12,11 @@ from urllib.parse import unquote
 import numpy as np
 import polars as pl
 
-from twotower_jax.config import DataConfig
 from twotower_jax.data.build import build_log
 from twotower_jax.data.log import FunnelLog, Stage
 from twotower_jax.data.sources.files import decode_lines, need_folder, need_in_folder
 from twotower_jax.errors import InputError
+from twotower_jax.schema.data import DataConfig
 
 BACK = "<"
 HINT = "articles.tsv, links.tsv, categories.tsv and paths_unfinished.tsv"

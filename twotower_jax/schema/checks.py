@@ -1,0 +1,22 @@
+"""Checks of single values, with the key in the message."""
+
+from twotower_jax.errors import InputError, unknown
+
+
+def in_range(key: str, value: float, low: float, high: float | None = None) -> None:
+    """Raise InputError unless low <= value (<= high)."""
+    if not (value >= low and (high is None or value <= high)):
+        span = f"at least {low}" if high is None else f"between {low} and {high}"
+        raise InputError(f"{key}={value} is out of range; give a value {span}")
+
+
+def positive(key: str, value: float) -> None:
+    """Raise InputError unless value > 0."""
+    if not value > 0:
+        raise InputError(f"{key}={value} is out of range; give a value above 0")
+
+
+def choice(key: str, value: str, known: tuple[str, ...]) -> None:
+    """Raise InputError unless the value is one of the known names."""
+    if value not in known:
+        raise unknown(key, value, known)
