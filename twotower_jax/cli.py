@@ -268,7 +268,11 @@ def _stored_config(folder: Path) -> Config:
             f"{folder} has no config.yaml; give the folder of one run, such as "
             "outputs/NAME/HASH"
         )
-    return from_dict(RunFolder(folder).config())
+    values = RunFolder(folder).config()
+    try:
+        return from_dict(values)
+    except InputError as error:
+        raise InputError(f"{folder / 'config.yaml'}: {error}") from None
 
 
 def _evaluate(options: argparse.Namespace) -> int:

@@ -9,8 +9,11 @@ Plain dataclasses, standard library only. Hydra uses them as the schema of the
 import dataclasses
 import hashlib
 import json
+import re
+import reprlib
 from dataclasses import dataclass, field
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from twotower_jax.errors import InputError, unknown
 from twotower_jax.schema.checks import in_range
@@ -65,21 +68,73 @@ def to_dict(config: Any) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
-def from_dict(values: dict[str, Any], kind: type = Config) -> Any:
+def from_dict(values: dict[str, Any], kind: Any = Config, prefix: str = "") -> Any:
     """Return a config from nested dictionaries such as ``to_dict`` gives.
 
+    Args:
+      values: {key: value}; keys that are left out keep their defaults.
+      kind: the dataclass of the section, Config for a whole configuration.
+      prefix: what stands before the keys in messages, such as ``loss.logq.``.
     Raises:
-      InputError: for a key that the schema does not know.
+      InputError: for a key that the schema does not know, a value of another type,
+        one out of range, or a combination that cannot work.
     """
-    fields = {f.name: f for f in dataclasses.fields(kind)}
+    hints = get_type_hints(kind)
     arguments = {}
     for key, value in values.items():
-        if key not in fields:
-            raise unknown(f"a key of {kind.__name__}", key, fields)
-        section: Any = fields[key].default_factory
-        nested = isinstance(section, type) and dataclasses.is_dataclass(section)
-        arguments[key] = from_dict(value, section) if nested else value
+        if key not in hints:
+            raise unknown(f"a key of {prefix[:-1] or kind.__name__}", key, hints)
+        arguments[key] = _typed(f"{prefix}{key}", value, hints[key])
     return kind(**arguments)
+
+
+EXPECTED = {
+    bool: "true or false",
+    int: "an integer",
+    float: "a number",
+    str: "a text",
+    tuple: "a list",
+    dict: "keys with values",
+}
+
+
+def _typed(key: str, value: Any, hint: Any, tail: str = "") -> Any:
+    """Return a value as its annotation wants it: lists as tuples, 1 as 1.0 for float.
+
+    Raises:
+      InputError: naming the key, the value and the expected type (``tail``: or null).
+    """
+    if dataclasses.is_dataclass(hint):
+        _check(key, value, dict, tail)
+        return from_dict(value, hint, f"{key}.")
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is UnionType:  # X | None: the schema has no other union
+        return None if value is None else _typed(key, value, inner[0], " or null")
+    if origin is tuple:
+        value = tuple(value) if isinstance(value, list) else value
+        _check(key, value, tuple, tail)
+        parts = enumerate(value)
+        return tuple(_typed(f"{key}[{i}]", part, inner[0]) for i, part in parts)
+    if origin is dict:
+        _check(key, value, dict, tail)
+        for name, part in value.items():
+            _check(f"{key}.{name}", name, inner[0], " as its name")
+            _check(f"{key}.{name}", part, inner[1])
+        return dict(value)
+    if hint is float and type(value) is int and abs(value) < 2**1023:
+        value = float(value)
+    _check(key, value, hint, tail)
+    return value
+
+
+def _check(key: str, value: Any, kind: Any, tail: str = "") -> None:
+    """Raise InputError unless the value is of the kind; a bool is no number."""
+    if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
+        return
+    expected = EXPECTED[kind] + tail
+    if kind is float and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE]\S+", str(value)):
+        expected += ", in YAML with a dot and a sign as in 1.0e-7"
+    raise InputError(f"{key}={reprlib.repr(value)} has the wrong type; give {expected}")
 
 
 def fingerprint(config: Config) -> str:

@@ -174,18 +174,21 @@ KEYS = {
     ),
     "no equals sign": (["training"], ["training", "help"]),
     "unknown loss": (
-        ["loss.name=hinge"],
-        ["loss.name='hinge' is unknown", "full_softmax, sampled_softmax"],
+        ["loss.name=softmac"],
+        ["loss.name='softmac' is unknown", "full_softmax", "sampled_softmax"],
     ),
     "unknown optimizer": (
         ["optimizer.name=sgdd"],
-        ["optimizer.name='sgdd' is unknown", "adagrad, adam"],
+        ["optimizer.name='sgdd' is unknown", "adagrad", "adam"],
     ),
     "unknown sampler": (
         ["negatives.easy.sampler=zipf"],
-        ["negatives.easy.sampler='zipf' is unknown", "popularity, uniform"],
+        ["negatives.easy.sampler='zipf' is unknown", "popularity", "uniform"],
     ),
-    "unknown source": (["data.source=csv"], ["data.source='csv'", "simulator, table"]),
+    "unknown source": (
+        ["data.source=csv"],
+        ["data.source='csv'", "simulator", "table"],
+    ),
     "unknown split": (["data.split=random"], ["data.split='random'", "temporal"]),
     "unknown metric": (
         ["training.metric=recall@30"],
@@ -293,6 +296,8 @@ def test_report_of_folders_without_runs(tmp_path, capsys):
     [
         ("config.yaml", "seed: [", "config.yaml"),
         ("config.yaml", "sed: 0", "'sed'"),
+        ("config.yaml", "seed: x", "config.yaml: seed='x' has the wrong type; give"),
+        ("config.yaml", "training: 3", "config.yaml: training=3 has the wrong type"),
         ("status.json", "{", "status.json"),
         ("result.json", "[]", "result.json"),
         ("manifest.json", "", "manifest.json"),

@@ -73,6 +73,103 @@ def test_equal_configurations_have_equal_hashes():
     assert fingerprint(Config(data=first)) == fingerprint(Config(data=second))
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("seed", "x", "an integer"),
+        ("seed", True, "an integer"),
+        ("seed", 1.0, "an integer"),
+        ("seed", None, "an integer"),
+        ("name", 3, "a text"),
+        ("arm", 3, "a text or null"),
+        ("training", 3, "keys with values"),
+        ("training", None, "keys with values"),
+        ("loss.logq", ["correct"], "keys with values"),
+        ("loss.logq.streaming.alpha", "0.1", "a number"),
+        ("loss.temperature", True, "a number"),
+        ("loss.temperature", 10**400, "a number"),
+        ("optimizer.eps", "1e-7", "a number, in YAML with a dot and a sign as in"),
+        ("optimizer.eps", "1.0e7", "a number, in YAML with a dot and a sign as in"),
+        ("data.min_rating", "four", "a number or null"),
+        ("training.steps", 2.5, "an integer or null"),
+        ("training.steps", False, "an integer or null"),
+        ("negatives.in_batch", 1, "true or false"),
+        ("negatives.in_batch", "true", "true or false"),
+        ("towers.hidden", 128, "a list"),
+        ("towers.query", "id", "a list"),
+        ("data.query_features", ["age"], "keys with values"),
+        ("data.columns.time", 0, "a text or null"),
+    ],
+)
+def test_a_value_of_another_type_is_refused(key, value, expected):
+    nested = value
+    for part in reversed(key.split(".")):
+        nested = {part: nested}
+    with pytest.raises(InputError) as caught:
+        from_dict(nested)
+    assert str(caught.value).startswith(f"{key}={value!r}"[:30])
+    assert f" has the wrong type; give {expected}" in str(caught.value)
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"towers": {"hidden": [8, "4"]}}, "towers.hidden[1]='4' .* an integer"),
+        ({"evaluation": {"k": [True]}}, "evaluation.k[0]=True .* an integer"),
+        ({"towers": {"query": ["id", None]}}, "towers.query[1]=None .* a text"),
+        (
+            {"negatives": {"hard": {"weights": [1, "2"]}}},
+            "negatives.hard.weights[1]='2' .* a number",
+        ),
+        (
+            {"data": {"query_features": {"age": 1}}},
+            "data.query_features.age=1 .* a text",
+        ),
+        (
+            {"data": {"item_features": {}, "candidate_features": {1: "multi"}}},
+            "a key of data='item_features' is unknown",
+        ),
+        (
+            {"data": {"candidate_features": {1: "multi"}}},
+            "data.candidate_features.1=1 .* a text as its name",
+        ),
+    ],
+)
+def test_the_wrong_part_of_a_list_or_a_dictionary_is_named(values, message):
+    pattern = message.replace("[", r"\[").replace("]", r"\]")
+    with pytest.raises(InputError, match=pattern):
+        from_dict(values)
+
+
+def test_an_integer_for_a_number_is_the_same_run():
+    whole = from_dict({"loss": {"temperature": 1, "ratio": 4}})
+    assert type(whole.loss.temperature) is type(whole.loss.ratio) is float
+    assert fingerprint(whole) == fingerprint(
+        from_dict({"loss": {"temperature": 1.0, "ratio": 4.0}})
+    )
+
+
+def test_right_values_of_every_kind_are_kept():
+    hard = {"stages": ["ranked"], "weights": [2], "num": 4}
+    values = {
+        "arm": "a",
+        "data": {"query_features": {"age": "numeric"}, "min_rating": 4},
+        "negatives": {"hard": hard, "hard_ratio": None},
+        "towers": {"hidden": (8, 4)},
+        "training": {"steps": 3, "eval_every": None},
+    }
+    config = from_dict(values)
+    assert config.arm == "a" and config.data.min_rating == 4
+    assert config.data.query_features == {"age": "numeric"}
+    assert config.data.query_features is not values["data"]["query_features"]
+    assert config.negatives.hard.stages == ("ranked",)
+    assert config.negatives.hard.weights == (2.0,)
+    assert config.negatives.hard_ratio is None
+    assert config.towers.hidden == (8, 4) and config.training.steps == 3
+    assert from_dict(to_dict(config)) == config
+
+
 def test_a_configuration_without_negatives_is_refused_unless_full():
     values = {"negatives": {"in_batch": False}}
     with pytest.raises(InputError, match="leaves no negatives"):
