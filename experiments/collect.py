@@ -13,7 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from twotower_jax.study.arms import read_runs, study_table, summary
-from twotower_jax.study.figures import rank_arms
+from twotower_jax.study.tables import rank_arms
 
 HERE = Path(__file__).parent
 SHOWN = {

@@ -9,7 +9,6 @@ import shlex
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,14 @@ from twotower_jax.prepare import check_names, load_data
 from twotower_jax.records import RunFolder
 from twotower_jax.run import differences, evaluate_run, run
 from twotower_jax.study.arms import read_runs, study_table
-from twotower_jax.study.report import print_table, write_report
+from twotower_jax.study.console import (
+    print_data,
+    print_line,
+    print_metrics,
+    print_result,
+    print_table,
+)
+from twotower_jax.study.report import write_report
 from twotower_jax.training.loop import NonFiniteLossError
 
 CONF = "twotower_jax.conf"
@@ -156,9 +162,9 @@ def _hydra_train(composed: DictConfig) -> float:
         _failures.append(error)
         return float("nan")
     if HydraConfig.get().mode == RunMode.RUN:
-        _print_result(console, config, result)
+        print_result(console, config, result)
     else:
-        _print_line(console, config, result)
+        print_line(console, config, result)
     return _objective(config, result)
 
 
@@ -214,46 +220,6 @@ def _write_report(folder: Path) -> None:
     print_table(study_table(read_runs(folder)), Console(), path)
 
 
-def _print_result(console: Console, config: Config, result: dict[str, Any]) -> None:
-    """Print what a reader wants first; result.json holds every metric."""
-    cutoff = config.training.metric.rsplit("@", 1)[1]
-    shown = [
-        *(f"recall@{k}" for k in config.evaluation.k),
-        *(f"recall@{cutoff}/{part}" for part in ("head", "mid", "tail")),
-        *(f"{name}@{cutoff}" for name in ("ndcg", "hit_rate", "mrr", "coverage")),
-    ]
-    _print_metrics(console, result["metrics"], shown)
-    rate = result["examples_per_second"]
-    speed = f", {rate:,.0f} examples/s" if rate else ""
-    steps = f"{result['steps']} steps in {result['seconds']:.1f} s{speed}"
-    console.print(steps, highlight=False)
-
-
-def _print_line(console: Console, config: Config, result: dict[str, Any]) -> None:
-    """Print a run of a sweep in one line."""
-    value = result["metrics"]["test"].get(config.training.metric)
-    shown = "no value" if value is None or value != value else f"{value:.4f}"
-    console.print(
-        f"{config.arm or 'arm'}, seed {config.seed}: test {config.training.metric} "
-        f"{shown}, {result['seconds']:.1f} s",
-        highlight=False,
-        markup=False,
-    )
-
-
-def _print_metrics(
-    console: Console, metrics: dict[str, dict], shown: list[str]
-) -> None:
-    table = Table("metric", box=None)
-    for split in metrics:
-        table.add_column(split, justify="right")
-    for name in shown:
-        values = [part.get(name) for part in metrics.values()]
-        cells = ["" if v is None or v != v else f"{v:.4f}" for v in values]
-        table.add_row(name, *cells)
-    console.print(table)
-
-
 # --- the other commands --------------------------------------------------------------
 
 
@@ -278,7 +244,7 @@ def _stored_config(folder: Path) -> Config:
 def _evaluate(options: argparse.Namespace) -> int:
     config = _stored_config(options.folder)
     metrics = evaluate_run(config, options.folder)
-    _print_metrics(Console(), metrics, list(metrics["test"]))
+    print_metrics(Console(), metrics, list(metrics["test"]))
     return 0
 
 
@@ -321,17 +287,5 @@ def _data_check(options: argparse.Namespace) -> int:
     config = compose_config(options.overrides)
     check_names(config)
     data = load_data(config)
-    table = Table("what", "number", box=None)
-    _add_rows(table.add_row, "", describe(data.log, data.split))
-    table.add_row("fingerprint", data.fingerprint)
-    Console().print(table)
+    print_data(Console(), describe(data.log, data.split), data.fingerprint)
     return 0
-
-
-def _add_rows(add: Callable[..., None], prefix: str, values: dict[str, Any]) -> None:
-    for name, value in values.items():
-        if isinstance(value, dict):
-            _add_rows(add, f"{prefix}{name}: ", value)
-        else:
-            shown = f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
-            add(prefix + name, shown)

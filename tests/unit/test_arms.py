@@ -1,4 +1,4 @@
-"""Arms: which runs count, what they are called, and their table."""
+"""Arms: which runs count, and their table."""
 
 import json
 import math
@@ -10,12 +10,9 @@ import polars as pl
 import pytest
 import yaml
 
-from twotower_jax.config import Config, to_dict
 from twotower_jax.errors import InputError
 from twotower_jax.study.arms import (
     SCHEMA,
-    differing_keys,
-    name_arms,
     read_runs,
     study_table,
     summary,
@@ -56,18 +53,6 @@ def folder(tmp_path):
         write_run(tmp_path / f"a{seed}", config, seed, {"recall@20": recall})
     write_run(tmp_path / "b0", {"loss": {"temperature": 0.2}}, 0, {"recall@20": 0.4})
     return tmp_path
-
-
-def config(**changes: Any) -> dict[str, Any]:
-    """Return the default config with changes, keys dotted by two underscores."""
-    values = to_dict(Config())
-    for key, value in changes.items():
-        *groups, last = key.split("__")
-        inner = values
-        for group in groups:
-            inner = inner[group]
-        inner[last] = value
-    return values
 
 
 def test_summary_gives_mean_and_sd_worked_out_by_hand(folder):
@@ -170,65 +155,3 @@ def test_folder_of_one_run_points_to_the_folder_above(folder):
 def test_missing_folder(tmp_path):
     with pytest.raises(InputError, match="is not a folder"):
         read_runs(tmp_path / "nowhere")
-
-
-def test_group_of_a_key_is_dropped():
-    configs = [
-        config(negatives__in_batch=True, loss__logq__correct="none"),
-        config(negatives__in_batch=False, loss__logq__correct="all"),
-    ]
-    expected = ["in_batch=true logq.correct=none", "in_batch=false logq.correct=all"]
-    assert name_arms(configs) == expected
-
-
-def test_group_is_kept_where_the_rest_is_ambiguous_or_says_nothing():
-    one = {"loss": {"name": "bpr"}, "a": {"x": 1}, "b": {"x": 1}}
-    two = {"loss": {"name": "ssm"}, "a": {"x": 2}, "b": {"x": 2}}
-    expected = ["loss.name=bpr a.x=1 b.x=1", "loss.name=ssm a.x=2 b.x=2"]
-    assert name_arms([one, two]) == expected
-
-
-def test_seed_output_and_name_are_no_difference():
-    configs = [config(), config(seed=3, output="elsewhere", name="other")]
-    assert differing_keys(configs) == []
-    assert name_arms(configs) == ["default", "default"]
-
-
-def test_seed_of_a_group_is_a_difference():
-    configs = [config(), config(data__simulator__seed=1)]
-    assert name_arms(configs) == ["simulator.seed=0", "simulator.seed=1"]
-
-
-def test_given_arm_wins():
-    configs = [config(arm="base"), config(arm=None, towers__dim=32)]
-    assert name_arms(configs) == ["base", "dim=32"]
-
-
-def test_arms_that_share_a_given_name_are_not_merged():
-    configs = [config(arm="x"), config(arm="x", towers__dim=32), config(arm="y")]
-    assert name_arms(configs) == ["x dim=64", "x dim=32", "y"]
-
-
-@pytest.mark.parametrize(
-    ("values", "shown"),
-    [
-        ((1, 1.0), ("default", "default")),
-        (("1", 1), ('x="1"', "x=1")),
-        ((None, "null"), ("x=null", 'x="null"')),
-        (([128], []), ("x=[128]", "x=[]")),
-        ((1e-7, True), ("x=1e-07", "x=true")),
-    ],
-)
-def test_values_are_shown_without_confusion(values, shown):
-    assert tuple(name_arms([{"g": {"x": value}} for value in values])) == shown
-
-
-def test_key_that_only_one_config_has_is_unset_in_the_other():
-    assert name_arms([{"g": {"x": 1}}, {"g": {}, "h": 2}]) == [
-        "x=1 g=unset h=unset",
-        "x=unset g={} h=2",
-    ]
-
-
-def test_control_characters_of_a_given_arm_are_replaced():
-    assert name_arms([{"arm": "a\n b\x1b[31m\ud800"}]) == ["a b\ufffd[31m\ufffd"]

@@ -12,8 +12,10 @@ import yaml
 from rich.console import Console
 
 from twotower_jax.study.arms import read_runs, study_table
-from twotower_jax.study.figures import main_metric, rank_arms, study_figures
-from twotower_jax.study.report import print_table, shown_metrics, write_report
+from twotower_jax.study.console import print_table
+from twotower_jax.study.figures import study_figures
+from twotower_jax.study.report import write_report
+from twotower_jax.study.tables import main_metric, rank_arms, shown_metrics
 
 HOSTILE = '<script>alert("x")</script> & [red] $x_1$'
 OUTPUTS = ("study.csv", "report.html", "figure_primary.svg", "figure_slices.svg")

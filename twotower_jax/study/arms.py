@@ -1,13 +1,12 @@
 """The finished runs of a folder as arms over seeds, in one tidy table.
 
-An arm is a configuration without its seed. Everything here reads plain YAML and
-JSON; a folder that is not a finished run is skipped, with the reason kept.
+Everything here reads plain YAML and JSON; a folder that is not a finished run is
+skipped, with the reason kept.
 """
 
 import json
 import math
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +16,8 @@ import polars as pl
 import yaml
 
 from twotower_jax.errors import InputError
+from twotower_jax.study.naming import flatten, label, name_arms
 
-# Keys that say where a run is kept, what it is called and which seed it has.
-NOT_DIFFERENCES = ("seed", "output", "name", "arm")
-# Last parts of a key that say nothing without the group they belong to.
-GENERIC = ("name", "kind", "path", "strategy")
 COSTS = ("seconds", "examples_per_second")
 SCHEMA = {
     "arm": pl.String,
@@ -167,107 +163,8 @@ def _check_runs(
 def _identity(run: Run) -> str:
     """Return a text that equal arms with equal seeds share."""
     return json.dumps(
-        [_label(run.config), run.seed, sorted(flatten(run.config).items())]
+        [label(run.config), run.seed, sorted(flatten(run.config).items())]
     )
-
-
-def flatten(config: dict[str, Any]) -> dict[str, str]:
-    """Return {dotted key: value as text} of a config, without NOT_DIFFERENCES.
-
-    Examples:
-      >>> flatten({"seed": 3, "loss": {"name": "bpr", "logq": {"on": True}}})
-      {'loss.name': 'bpr', 'loss.logq.on': 'true'}
-    """
-    flat: dict[str, str] = {}
-
-    def visit(prefix: str, value: Any) -> None:
-        if isinstance(value, dict) and value:
-            for key, inner in value.items():
-                visit(f"{prefix}.{key}" if prefix else str(key), inner)
-        elif prefix and prefix not in NOT_DIFFERENCES:
-            flat[prefix] = _show(value)
-
-    visit("", config)
-    return flat
-
-
-def _show(value: Any) -> str:
-    """Return a value as it would be written on the command line."""
-    if isinstance(value, str):
-        word = re.fullmatch(r"[A-Za-z_][\w./@+-]*", value)
-        reserved = value.lower() in ("true", "false", "null", "unset")
-        return value if word and not reserved else json.dumps(value, ensure_ascii=False)
-    if isinstance(value, list | tuple):
-        return "[" + ",".join(_show(inner) for inner in value) + "]"
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
-        return str(int(value))  # 1 and 1.0 are the same choice
-    return json.dumps(value, default=str)
-
-
-def differing_keys(configs: Sequence[dict[str, Any]]) -> list[str]:
-    """Return the dotted keys whose values differ between configs, in their order."""
-    flats = [flatten(config) for config in configs]
-    keys = dict.fromkeys(key for flat in flats for key in flat)
-    return [key for key in keys if len({flat.get(key) for flat in flats}) > 1]
-
-
-def _short_keys(keys: Sequence[str]) -> dict[str, str]:
-    """Drop the group of each key (its first part) where that stays unambiguous."""
-    rests = {key: key.split(".", 1)[-1] for key in keys}
-    taken = list(rests.values())
-    return {
-        key: key if rest in GENERIC or taken.count(rest) > 1 else rest
-        for key, rest in rests.items()
-    }
-
-
-def _label(config: dict[str, Any]) -> str:
-    """Return the name given by the key `arm` on one line, or an empty text."""
-    value = config.get("arm")
-    return "" if value is None else _one_line(str(value))
-
-
-def _one_line(text: str) -> str:
-    """Return a text without line breaks and control characters."""
-    words = " ".join(text.split())
-    return "".join(
-        char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in words
-    )
-
-
-def name_arms(configs: Sequence[dict[str, Any]]) -> list[str]:
-    """Name the arm of each config by its `arm`, else by what differs between them.
-
-    Configs that share a name without being equal get their differences appended,
-    so that two arms are never merged into one.
-
-    Examples:
-      >>> name_arms([{"loss": {"temperature": t}, "seed": 0} for t in (0.1, 0.2)])
-      ['temperature=0.1', 'temperature=0.2']
-    """
-    described = _describe(configs)
-    names = [
-        _label(config) or text or "default"
-        for config, text in zip(configs, described, strict=True)
-    ]
-    groups: dict[str, list[int]] = {}
-    for index, name in enumerate(names):
-        groups.setdefault(name, []).append(index)
-    for members in groups.values():
-        texts = _describe([configs[index] for index in members])
-        for index, text in zip(members, texts, strict=True):
-            names[index] = f"{names[index]} {text}".strip()
-    return names
-
-
-def _describe(configs: Sequence[dict[str, Any]]) -> list[str]:
-    """Return `key=value ...` of the differences for each config."""
-    short = _short_keys(differing_keys(configs))
-    flats = [flatten(config) for config in configs]
-    return [
-        _one_line(" ".join(f"{short[k]}={flat.get(k, 'unset')}" for k in short))
-        for flat in flats
-    ]
 
 
 def study_table(runs: Runs) -> pl.DataFrame:

@@ -1,4 +1,4 @@
-"""What a study shows first: its main metric, the order of its arms, its figures.
+"""The figures of a study.
 
 A figure is SVG text drawn without pyplot. It depends on the numbers alone (no date,
 no random ids, no matplotlibrc) and takes its ink from `currentColor`, so that it
@@ -19,9 +19,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from twotower_jax.study.arms import summary, write_whole
+from twotower_jax.study.arms import write_whole
+from twotower_jax.study.tables import SLICES, main_metric, main_split, rank_arms
 
-SLICES = ("head", "mid", "tail")
 # Okabe and Ito's palette: told apart with any colour vision, on white and on black.
 COLOURS = {"main": "#0072B2", "head": "#0072B2", "mid": "#E69F00", "tail": "#009E73"}
 MARKERS = {"head": "o", "mid": "s", "tail": "^"}
@@ -43,27 +43,6 @@ SETTINGS: dict[Any, Any] = {
     ),
     **dict.fromkeys(("xtick.color", "ytick.color"), INK),
 }
-
-
-def main_split(table: pl.DataFrame) -> str:
-    """Return the split that is reported: test where there is one, else valid."""
-    splits = table["split"].unique(maintain_order=True).to_list()
-    return next((split for split in ("test", "valid") if split in splits), splits[0])
-
-
-def main_metric(table: pl.DataFrame, primary: str = "recall@20") -> str:
-    """Return `primary` if the table has it, else its first recall@k or metric."""
-    rows = table.filter(pl.col("split") == main_split(table))
-    metrics = rows["metric"].unique(maintain_order=True).to_list()
-    recalls = [name for name in metrics if re.fullmatch(r"recall@\d+", name)]
-    return primary if primary in metrics else [*recalls, *metrics][0]
-
-
-def rank_arms(table: pl.DataFrame, metric: str) -> list[str]:
-    """Return the arms by the mean of a metric, largest first; equal ones by name."""
-    means = summary(table, [metric], main_split(table))
-    order = means.sort("mean", "arm", descending=[True, False], nulls_last=True)
-    return order["arm"].to_list()
 
 
 def study_figures(table: pl.DataFrame, primary: str = "recall@20") -> dict[str, str]:

@@ -1,39 +1,32 @@
-"""The report of a study: one HTML file without network or script, and a table.
+"""The report of a study: one HTML file without network or script.
 
 Everything that is written depends on the runs alone, so that writing the report
 twice gives the same bytes.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import polars as pl
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from twotower_jax.study.arms import (
     COSTS,
     Runs,
-    differing_keys,
-    flatten,
-    name_arms,
     read_runs,
     study_table,
-    summary,
     write_study,
     write_whole,
 )
-from twotower_jax.study.figures import (
-    SLICES,
+from twotower_jax.study.figures import study_figures, write_figures
+from twotower_jax.study.naming import differing_keys, flatten, name_arms
+from twotower_jax.study.tables import (
+    arm_cells,
+    heading,
     main_metric,
     main_split,
     rank_arms,
-    study_figures,
-    write_figures,
+    shown_metrics,
 )
 
 STYLE = """
@@ -111,42 +104,6 @@ def write_report(folder: str | Path, primary: str = "recall@20") -> Path:
     return write_whole(runs.folder / "report.html", "\n".join(page))
 
 
-def shown_metrics(table: pl.DataFrame, primary: str) -> list[str]:
-    """Return the metrics of the tables: the primary one first, those that exist.
-
-    They are taken at the cutoff of the primary metric, 20 where it has none.
-    """
-    cutoff = match[1] if (match := re.search(r"@(\d+)$", primary)) else "20"
-    recall = f"recall@{cutoff}"
-    sliced = [f"{recall}/{part}" for part in SLICES]
-    wanted = [primary, recall, f"ndcg@{cutoff}", *sliced, f"coverage@{cutoff}"]
-    rows = table.filter(pl.col("split") == main_split(table))
-    found = set(rows["metric"])
-    return [name for name in dict.fromkeys(wanted) if name in found]
-
-
-def _summaries(
-    table: pl.DataFrame, primary: str, columns: Sequence[str]
-) -> list[tuple[str, list[int], list[str]]]:
-    """Return (arm, seeds, `mean ± sd` of each column) by rank."""
-    rows = summary(table, columns, main_split(table)).rows(named=True)
-    cells = {(row["arm"], row["metric"]): _mean(row) for row in rows}
-    seeds = dict(table.group_by("arm").agg(pl.col("seed").unique().sort()).iter_rows())
-    return [
-        (arm, seeds[arm], [cells[arm, column] for column in columns])
-        for arm in rank_arms(table, primary)
-    ]
-
-
-def _mean(row: dict[str, Any]) -> str:
-    """Return `mean ± sd` with the digits that its column needs."""
-    if row["mean"] is None:
-        return "-"
-    spec = {"seconds": ",.1f", "examples_per_second": ",.0f"}.get(row["metric"], ".4f")
-    spread = "" if row["sd"] is None else f" ± {row['sd']:{spec}}"
-    return f"{row['mean']:{spec}}{spread}"
-
-
 def _setting(runs: Runs, table: pl.DataFrame) -> list[str]:
     """Return what was run, on what, and what it cost."""
     manifests = [run.manifest for run in runs.finished]
@@ -180,8 +137,8 @@ def _distinct(values: Iterable[str]) -> str:
 def _arms(table: pl.DataFrame, primary: str) -> list[str]:
     """Return the table of the arms, and the warning where an arm has one seed."""
     columns = [*shown_metrics(table, primary), *COSTS]
-    rows = _summaries(table, primary, columns)
-    heads = ["#", "arm", "seeds", *map(_heading, columns)]
+    rows = arm_cells(table, primary, columns)
+    heads = ["#", "arm", "seeds", *map(heading, columns)]
     body = [
         [str(rank), arm, str(len(seeds)), *cells]
         for rank, (arm, seeds, cells) in enumerate(rows, start=1)
@@ -207,11 +164,6 @@ def _arms(table: pl.DataFrame, primary: str) -> list[str]:
         *_box(heads, body, text=(1,)),
         *([f'<p class="note">{escape(note)}</p>'] if lonely else []),
     ]
-
-
-def _heading(column: str) -> str:
-    """Return a short heading: a slice without its metric, a rate as such."""
-    return "examples/s" if column == COSTS[1] else column.rsplit("/", 1)[-1]
 
 
 def _box(
@@ -282,29 +234,3 @@ def _skipped(runs: Runs) -> list[str]:
         if items
         else []
     )
-
-
-def print_table(
-    table: pl.DataFrame, console: Console, report: Path, primary: str = "recall@20"
-) -> None:
-    """Print the arms, best first, and the path of the report as the last line.
-
-    The primary metric comes with its standard deviation, the others as means.
-
-    Args:
-      table: what `arms.study_table` returns.
-      console: where to print; its width decides how arms are wrapped.
-      report: the path that `write_report` returned.
-      primary: as in `write_report`.
-    """
-    primary = main_metric(table, primary)
-    metrics = [name for name in shown_metrics(table, primary) if "coverage" not in name]
-    grid = Table(header_style="bold", box=None, padding=(0, 1, 0, 0))
-    grid.add_column("arm", overflow="fold")
-    for head in ("seeds", *map(_heading, metrics), "seconds"):
-        grid.add_column(head, justify="right", no_wrap=True)
-    for arm, seeds, cells in _summaries(table, primary, [*metrics, "seconds"]):
-        means = [cell.split(" ")[0] for cell in cells[1:]]
-        grid.add_row(Text(arm), str(len(seeds)), cells[0], *means)
-    console.print(grid)
-    console.print(Text(str(report)), soft_wrap=True)

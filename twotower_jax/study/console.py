@@ -1,0 +1,95 @@
+"""What the commands print: a run, a line of a sweep, a study, a data set."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from twotower_jax.config import Config
+from twotower_jax.study.tables import arm_cells, heading, main_metric, shown_metrics
+
+
+def print_result(console: Console, config: Config, result: dict[str, Any]) -> None:
+    """Print what a reader wants first; result.json holds every metric."""
+    cutoff = config.training.metric.rsplit("@", 1)[1]
+    shown = [
+        *(f"recall@{k}" for k in config.evaluation.k),
+        *(f"recall@{cutoff}/{part}" for part in ("head", "mid", "tail")),
+        *(f"{name}@{cutoff}" for name in ("ndcg", "hit_rate", "mrr", "coverage")),
+    ]
+    print_metrics(console, result["metrics"], shown)
+    rate = result["examples_per_second"]
+    speed = f", {rate:,.0f} examples/s" if rate else ""
+    steps = f"{result['steps']} steps in {result['seconds']:.1f} s{speed}"
+    console.print(steps, highlight=False)
+
+
+def print_line(console: Console, config: Config, result: dict[str, Any]) -> None:
+    """Print a run of a sweep in one line."""
+    value = result["metrics"]["test"].get(config.training.metric)
+    shown = "no value" if value is None or value != value else f"{value:.4f}"
+    console.print(
+        f"{config.arm or 'arm'}, seed {config.seed}: test {config.training.metric} "
+        f"{shown}, {result['seconds']:.1f} s",
+        highlight=False,
+        markup=False,
+    )
+
+
+def print_metrics(console: Console, metrics: dict[str, dict], shown: list[str]) -> None:
+    """Print metrics as rows, splits as columns; nothing where there is no value."""
+    table = Table("metric", box=None)
+    for split in metrics:
+        table.add_column(split, justify="right")
+    for name in shown:
+        values = [part.get(name) for part in metrics.values()]
+        cells = ["" if v is None or v != v else f"{v:.4f}" for v in values]
+        table.add_row(name, *cells)
+    console.print(table)
+
+
+def print_table(
+    table: pl.DataFrame, console: Console, report: Path, primary: str = "recall@20"
+) -> None:
+    """Print the arms, best first, and the path of the report as the last line.
+
+    The primary metric comes with its standard deviation, the others as means.
+
+    Args:
+      table: what `arms.study_table` returns.
+      console: where to print; its width decides how arms are wrapped.
+      report: the path that `write_report` returned.
+      primary: as in `write_report`.
+    """
+    primary = main_metric(table, primary)
+    metrics = [name for name in shown_metrics(table, primary) if "coverage" not in name]
+    grid = Table(header_style="bold", box=None, padding=(0, 1, 0, 0))
+    grid.add_column("arm", overflow="fold")
+    for head in ("seeds", *map(heading, metrics), "seconds"):
+        grid.add_column(head, justify="right", no_wrap=True)
+    for arm, seeds, cells in arm_cells(table, primary, [*metrics, "seconds"]):
+        means = [cell.split(" ")[0] for cell in cells[1:]]
+        grid.add_row(Text(arm), str(len(seeds)), cells[0], *means)
+    console.print(grid)
+    console.print(Text(str(report)), soft_wrap=True)
+
+
+def print_data(console: Console, values: dict[str, Any], fingerprint: str) -> None:
+    """Print what `data.summary.describe` counts, and the fingerprint."""
+    table = Table("what", "number", box=None)
+    _add_rows(table.add_row, "", values)
+    table.add_row("fingerprint", fingerprint)
+    console.print(table)
+
+
+def _add_rows(add: Callable[..., None], prefix: str, values: dict[str, Any]) -> None:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            _add_rows(add, f"{prefix}{name}: ", value)
+        else:
+            shown = f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
+            add(prefix + name, shown)

@@ -1,0 +1,113 @@
+"""How arms are called: by their label, else by the keys in which they differ.
+
+An arm is a configuration without its seed, and without what says where it is kept.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+# Keys that say where a run is kept, what it is called and which seed it has.
+NOT_DIFFERENCES = ("seed", "output", "name", "arm")
+# Last parts of a key that say nothing without the group they belong to.
+GENERIC = ("name", "kind", "path", "strategy")
+
+
+def flatten(config: dict[str, Any]) -> dict[str, str]:
+    """Return {dotted key: value as text} of a config, without NOT_DIFFERENCES.
+
+    Examples:
+      >>> flatten({"seed": 3, "loss": {"name": "bpr", "logq": {"on": True}}})
+      {'loss.name': 'bpr', 'loss.logq.on': 'true'}
+    """
+    flat: dict[str, str] = {}
+
+    def visit(prefix: str, value: Any) -> None:
+        if isinstance(value, dict) and value:
+            for key, inner in value.items():
+                visit(f"{prefix}.{key}" if prefix else str(key), inner)
+        elif prefix and prefix not in NOT_DIFFERENCES:
+            flat[prefix] = _show(value)
+
+    visit("", config)
+    return flat
+
+
+def _show(value: Any) -> str:
+    """Return a value as it would be written on the command line."""
+    if isinstance(value, str):
+        word = re.fullmatch(r"[A-Za-z_][\w./@+-]*", value)
+        reserved = value.lower() in ("true", "false", "null", "unset")
+        return value if word and not reserved else json.dumps(value, ensure_ascii=False)
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(_show(inner) for inner in value) + "]"
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))  # 1 and 1.0 are the same choice
+    return json.dumps(value, default=str)
+
+
+def differing_keys(configs: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the dotted keys whose values differ between configs, in their order."""
+    flats = [flatten(config) for config in configs]
+    keys = dict.fromkeys(key for flat in flats for key in flat)
+    return [key for key in keys if len({flat.get(key) for flat in flats}) > 1]
+
+
+def _short_keys(keys: Sequence[str]) -> dict[str, str]:
+    """Drop the group of each key (its first part) where that stays unambiguous."""
+    rests = {key: key.split(".", 1)[-1] for key in keys}
+    taken = list(rests.values())
+    return {
+        key: key if rest in GENERIC or taken.count(rest) > 1 else rest
+        for key, rest in rests.items()
+    }
+
+
+def label(config: dict[str, Any]) -> str:
+    """Return the name given by the key `arm` on one line, or an empty text."""
+    value = config.get("arm")
+    return "" if value is None else _one_line(str(value))
+
+
+def _one_line(text: str) -> str:
+    """Return a text without line breaks and control characters."""
+    words = " ".join(text.split())
+    return "".join(
+        char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in words
+    )
+
+
+def name_arms(configs: Sequence[dict[str, Any]]) -> list[str]:
+    """Name the arm of each config by its `arm`, else by what differs between them.
+
+    Configs that share a name without being equal get their differences appended,
+    so that two arms are never merged into one.
+
+    Examples:
+      >>> name_arms([{"loss": {"temperature": t}, "seed": 0} for t in (0.1, 0.2)])
+      ['temperature=0.1', 'temperature=0.2']
+    """
+    described = _describe(configs)
+    names = [
+        label(config) or text or "default"
+        for config, text in zip(configs, described, strict=True)
+    ]
+    groups: dict[str, list[int]] = {}
+    for index, name in enumerate(names):
+        groups.setdefault(name, []).append(index)
+    for members in groups.values():
+        texts = _describe([configs[index] for index in members])
+        for index, text in zip(members, texts, strict=True):
+            names[index] = f"{names[index]} {text}".strip()
+    return names
+
+
+def _describe(configs: Sequence[dict[str, Any]]) -> list[str]:
+    """Return `key=value ...` of the differences for each config."""
+    short = _short_keys(differing_keys(configs))
+    flats = [flatten(config) for config in configs]
+    return [
+        _one_line(" ".join(f"{short[k]}={flat.get(k, 'unset')}" for k in short))
+        for flat in flats
+    ]

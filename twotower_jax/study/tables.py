@@ -1,0 +1,73 @@
+"""What a study shows first: its main metric, the order of its arms, their cells."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from twotower_jax.study.arms import COSTS, summary
+
+SLICES = ("head", "mid", "tail")
+
+
+def main_split(table: pl.DataFrame) -> str:
+    """Return the split that is reported: test where there is one, else valid."""
+    splits = table["split"].unique(maintain_order=True).to_list()
+    return next((split for split in ("test", "valid") if split in splits), splits[0])
+
+
+def main_metric(table: pl.DataFrame, primary: str = "recall@20") -> str:
+    """Return `primary` if the table has it, else its first recall@k or metric."""
+    rows = table.filter(pl.col("split") == main_split(table))
+    metrics = rows["metric"].unique(maintain_order=True).to_list()
+    recalls = [name for name in metrics if re.fullmatch(r"recall@\d+", name)]
+    return primary if primary in metrics else [*recalls, *metrics][0]
+
+
+def rank_arms(table: pl.DataFrame, metric: str) -> list[str]:
+    """Return the arms by the mean of a metric, largest first; equal ones by name."""
+    means = summary(table, [metric], main_split(table))
+    order = means.sort("mean", "arm", descending=[True, False], nulls_last=True)
+    return order["arm"].to_list()
+
+
+def shown_metrics(table: pl.DataFrame, primary: str) -> list[str]:
+    """Return the metrics of the tables: the primary one first, those that exist.
+
+    They are taken at the cutoff of the primary metric, 20 where it has none.
+    """
+    cutoff = match[1] if (match := re.search(r"@(\d+)$", primary)) else "20"
+    recall = f"recall@{cutoff}"
+    sliced = [f"{recall}/{part}" for part in SLICES]
+    wanted = [primary, recall, f"ndcg@{cutoff}", *sliced, f"coverage@{cutoff}"]
+    rows = table.filter(pl.col("split") == main_split(table))
+    found = set(rows["metric"])
+    return [name for name in dict.fromkeys(wanted) if name in found]
+
+
+def arm_cells(
+    table: pl.DataFrame, primary: str, columns: Sequence[str]
+) -> list[tuple[str, list[int], list[str]]]:
+    """Return (arm, seeds, `mean ± sd` of each column) by rank."""
+    rows = summary(table, columns, main_split(table)).rows(named=True)
+    cells = {(row["arm"], row["metric"]): _mean(row) for row in rows}
+    seeds = dict(table.group_by("arm").agg(pl.col("seed").unique().sort()).iter_rows())
+    return [
+        (arm, seeds[arm], [cells[arm, column] for column in columns])
+        for arm in rank_arms(table, primary)
+    ]
+
+
+def _mean(row: dict[str, Any]) -> str:
+    """Return `mean ± sd` with the digits that its column needs."""
+    if row["mean"] is None:
+        return "-"
+    spec = {"seconds": ",.1f", "examples_per_second": ",.0f"}.get(row["metric"], ".4f")
+    spread = "" if row["sd"] is None else f" ± {row['sd']:{spec}}"
+    return f"{row['mean']:{spec}}{spread}"
+
+
+def heading(column: str) -> str:
+    """Return a short heading: a slice without its metric, a rate as such."""
+    return "examples/s" if column == COSTS[1] else column.rsplit("/", 1)[-1]
