@@ -164,9 +164,25 @@ KEYS = {
         ["negatives.in_batch", "perhaps", "bool"],
     ),
     "wrong type in a list": (["evaluation.k=[a]"], ["evaluation.k", "'a'", "Integer"]),
-    "missing mandatory value": (
+    "table without a file": (
         ["data=table"],
         ["data.path is not set", "give the path of a file"],
+    ),
+    "movielens without a folder": (
+        ["data=movielens"],
+        ["data.path is not set", "give the folder with ratings.csv"],
+    ),
+    "lightgcn without a folder": (
+        ["data=lightgcn"],
+        ["data.path is not set", "give the folder with train.txt"],
+    ),
+    "wikispeedia without a folder": (
+        ["data=wikispeedia"],
+        ["data.path is not set", "give the folder with articles.tsv"],
+    ),
+    "missing mandatory value": (
+        ["data=table", "data.path=???"],
+        ["data.path has no value; set it: data.path="],
     ),
     "missing folder": (
         ["data=movielens", "data.path=nowhere"],
