@@ -40,7 +40,6 @@ from twotower_jax.study.console import (
     print_result,
     print_table,
 )
-from twotower_jax.study.report import write_report
 from twotower_jax.training.loop import NonFiniteLossError
 
 CONF = "twotower_jax.conf"
@@ -216,6 +215,9 @@ class StudyCallback(Callback):
 
 
 def _write_report(folder: Path) -> None:
+    # Matplotlib takes a fifth of the start, and a single run draws nothing.
+    from twotower_jax.study.report import write_report
+
     path = write_report(folder)
     print_table(study_table(read_runs(folder)), Console(), path)
 

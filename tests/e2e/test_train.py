@@ -1,6 +1,8 @@
 """A run from its configuration to its files, and the commands that read them."""
 
 import re
+import subprocess
+import sys
 from collections import defaultdict
 from pathlib import Path
 
@@ -157,6 +159,20 @@ def test_reproduce_says_equal_or_where_it_differs(finished, capsys):
     changed = altered["metrics"]["test"]["ndcg@10"]
     assert f"test ndcg@10: {changed} before, {old} now" in shown
     assert shown.count(" before, ") == 1 and "equal" not in shown
+
+
+def test_a_single_run_does_not_wait_for_the_libraries_of_reports(tmp_path):
+    words = [*tiny.SMALL, "towers=popularity", f"output={tmp_path}"]
+    code = (
+        "import sys\nfrom twotower_jax.cli import main\n"
+        f"try:\n    main({['train', *words]})\n"
+        "finally:\n    print(sorted({'matplotlib', 'polars'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "['polars']"
 
 
 # --- when training ends --------------------------------------------------------------
