@@ -25,12 +25,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from twotower_jax.config import Config, from_dict, known_keys
+from twotower_jax.config import Config, known_keys
 from twotower_jax.data.sources import SOURCES
 from twotower_jax.data.summary import describe
 from twotower_jax.errors import InputError, closest
 from twotower_jax.prepare import check_names, load_data
-from twotower_jax.records import RunFolder
+from twotower_jax.records import RunFolder, stored_config
 from twotower_jax.run import differences, evaluate_run, run
 from twotower_jax.study.arms import read_runs, study_table
 from twotower_jax.study.console import (
@@ -155,16 +155,24 @@ def _hydra_train(composed: DictConfig) -> float:
         _folders.add(Path(config.output) / config.name)
         result = run(config, console=console, command=command)
     except Exception as error:
-        if not isinstance(error, (InputError, NonFiniteLossError)):
-            traceback.print_exc()
-        _report_error(error)
-        _failures.append(error)
+        _fail(error)
         return float("nan")
     if HydraConfig.get().mode == RunMode.RUN:
         print_result(console, config, result)
     else:
-        print_line(console, config, result)
+        # A swept word, key=a,b, reaches the job as key=a; the others as they are.
+        words = HydraConfig.get().overrides.task
+        swept = [word for word in words if word not in sys.argv]
+        print_line(console, config, result, swept)
     return _objective(config, result)
+
+
+def _fail(error: Exception) -> None:
+    """Report an error now, and let it decide the exit status at the end."""
+    if not isinstance(error, (InputError, NonFiniteLossError)):
+        traceback.print_exc()
+    _report_error(error)
+    _failures.append(error)
 
 
 def _objective(config: Config, result: dict[str, Any]) -> float:
@@ -210,8 +218,11 @@ class StudyCallback(Callback):
         """Make the report of every folder that the sweep has put runs into."""
         _folders.add(Path(config.output) / config.name)
         for folder in sorted(_folders):
-            if folder.is_dir():
-                _write_report(folder)
+            try:
+                if folder.is_dir():
+                    _write_report(folder)
+            except Exception as error:  # Hydra would make a warning of it
+                _fail(error)
 
 
 def _write_report(folder: Path) -> None:
@@ -230,21 +241,8 @@ def _report(options: argparse.Namespace) -> int:
     return 0
 
 
-def _stored_config(folder: Path) -> Config:
-    if not (folder / "config.yaml").is_file():
-        raise InputError(
-            f"{folder} has no config.yaml; give the folder of one run, such as "
-            "outputs/NAME/HASH"
-        )
-    values = RunFolder(folder).config()
-    try:
-        return from_dict(values)
-    except InputError as error:
-        raise InputError(f"{folder / 'config.yaml'}: {error}") from None
-
-
 def _evaluate(options: argparse.Namespace) -> int:
-    config = _stored_config(options.folder)
+    config = stored_config(options.folder)
     metrics = evaluate_run(config, options.folder)
     print_metrics(Console(), metrics, list(metrics["test"]))
     return 0
@@ -252,7 +250,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 def _reproduce(options: argparse.Namespace) -> int:
     """Run the configuration in a temporary folder and compare every metric."""
-    config, record = _stored_config(options.folder), RunFolder(options.folder)
+    config, record = stored_config(options.folder), RunFolder(options.folder)
     if not record.is_done():
         raise InputError(
             f"{options.folder} holds no finished run; run its command again first"

@@ -16,7 +16,7 @@ from typing import Any
 import polars as pl
 import yaml
 
-from twotower_jax.config import Config, fingerprint, to_dict
+from twotower_jax.config import Config, fingerprint, from_dict, to_dict
 from twotower_jax.errors import InputError
 
 VERSIONS = (
@@ -132,6 +132,24 @@ class RunFolder:
         temporary = self.path / f".{name}.tmp"
         table.write_parquet(temporary)
         temporary.replace(self.path / name)
+
+
+def stored_config(folder: Path) -> Config:
+    """Return the configuration of the run in a folder.
+
+    Raises:
+      InputError: when the folder is no run's, or its config.yaml is not valid.
+    """
+    if not (folder / "config.yaml").is_file():
+        raise InputError(
+            f"{folder} has no config.yaml; give the folder of one run, such as "
+            "outputs/NAME/HASH"
+        )
+    values = RunFolder(folder).config()
+    try:
+        return from_dict(values)
+    except InputError as error:
+        raise InputError(f"{folder / 'config.yaml'}: {error}") from None
 
 
 def manifest(config: Config, data_fingerprint: str, device: str, command: str) -> dict:

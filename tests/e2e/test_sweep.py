@@ -55,8 +55,37 @@ def test_what_failed_is_named(tmp_path, capsys):
     assert shown.err.count("training.batch_size=1000000 is more than the") == 4
     assert shown.err.count("error: ") == 4
     assert "Traceback" not in shown.err
-    # The table at the end compares the arms that finished.
-    assert "in-batch" in shown.out and "uniform" in shown.out
+    # A line for each run that finished says which one of the sweep it is ...
+    for arm in ("in-batch", "uniform"):
+        for seed in (0, 1):
+            line = f"{arm} batch_size=64, seed {seed}: test recall@20 0."
+            assert shown.out.count(line) == 1
+    # ... and the table at the end compares their arms.
+    assert shown.out.splitlines()[-1].endswith("report.html")
+
+
+def test_runs_without_a_label_are_named_by_what_is_swept(tmp_path, capsys):
+    words = (*tiny.SMALL, f"output={tmp_path}", "name=cut", "towers=popularity")
+    swept = ("evaluation.k=[20],[20,50]", "towers.init_scale=1,2", "seed=3")
+    assert tiny.command("train", "-m", *words, *swept) == 0
+    shown = capsys.readouterr().out
+    table = pl.read_csv(tmp_path / "cut/study.csv")
+    assert table["arm"].n_unique() == 4
+    for cutoffs in ("[20]", "[20,50]"):
+        for scale in (1, 2):
+            name = f"evaluation.k={cutoffs} init_scale={scale}"
+            assert shown.count(f"{name}, seed 3: test recall@20 0.") == 1
+    assert "towers" not in shown
+
+
+def test_a_sweep_without_a_report_fails(tmp_path, capsys):
+    """Runs on different data cannot be compared: said at the end, with status 2."""
+    words = (*tiny.SMALL, f"output={tmp_path}", "name=mixed", "towers=popularity")
+    assert tiny.command("train", "-m", *words, "data.test_share=0.1,0.2") == 2
+    shown = capsys.readouterr()
+    assert len(runs(tmp_path / "mixed")) == 2
+    assert shown.err.count("error: ") == 1 and "mixes data sets" in shown.err
+    assert "Traceback" not in shown.err
 
 
 def test_every_arm_is_compiled_once_whatever_its_seeds(swept):

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from twotower_jax.config import Config, to_dict
-from twotower_jax.study.naming import differing_keys, name_arms
+from twotower_jax.config import Config, from_dict, known_keys, to_dict
+from twotower_jax.study.naming import differing_keys, name_arms, short_key
 
 
 def config(**changes: Any) -> dict[str, Any]:
@@ -29,11 +29,93 @@ def test_group_of_a_key_is_dropped():
     assert name_arms(configs) == expected
 
 
-def test_group_is_kept_where_the_rest_is_ambiguous_or_says_nothing():
+def test_group_is_kept_where_the_rest_is_ambiguous_and_stands_for_its_choice():
     one = {"loss": {"name": "bpr"}, "a": {"x": 1}, "b": {"x": 1}}
     two = {"loss": {"name": "ssm"}, "a": {"x": 2}, "b": {"x": 2}}
-    expected = ["loss.name=bpr a.x=1 b.x=1", "loss.name=ssm a.x=2 b.x=2"]
+    expected = ["loss=bpr a.x=1 b.x=1", "loss=ssm a.x=2 b.x=2"]
     assert name_arms([one, two]) == expected
+
+
+# The values of a sweep over one key, and the names of its arms.
+SWEEPS = {
+    "positives.strategy": (
+        ["none", "upsample_cold"],
+        ["positives=none", "positives=upsample_cold"],
+    ),
+    "positives.exponent": (
+        [0.5, 1.0],
+        ["positives.exponent=0.5", "positives.exponent=1"],
+    ),
+    "positives.cap": ([10, 100], ["positives.cap=10", "positives.cap=100"]),
+    "negatives.hard_ratio": (
+        [0.0, 0.5, 1.0],
+        ["hard_ratio=0", "hard_ratio=0.5", "hard_ratio=1"],
+    ),
+    "negatives.hard_start": ([None, 0.0], ["hard_start=null", "hard_start=0"]),
+    "negatives.hard.num": ([4, 8], ["hard.num=4", "hard.num=8"]),
+    "negatives.hard.stages": (
+        [["ranked"], ["pre_ranked", "ranked:10-50"]],
+        ["hard.stages=[ranked]", "hard.stages=[pre_ranked,ranked:10-50]"],
+    ),
+    "negatives.hard.log_q": (["easy", "none"], ["hard.log_q=easy", "hard.log_q=none"]),
+    "negatives.hard.mined.every": (
+        [100, 500],
+        ["hard.mined.every=100", "hard.mined.every=500"],
+    ),
+    "negatives.bank.size": ([0, 4096], ["bank.size=0", "bank.size=4096"]),
+    "negatives.layout": (["shared", "per_row"], ["layout=shared", "layout=per_row"]),
+    "loss.name": (["bce", "hinge"], ["loss=bce", "loss=hinge"]),
+    "loss.ratio": ([None, 4.0], ["loss.ratio=null", "loss.ratio=4"]),
+    "loss.margin": ([0.1, 0.2], ["margin=0.1", "margin=0.2"]),
+    "loss.logq.frequency": (
+        ["counts", "streaming"],
+        ["logq.frequency=counts", "logq.frequency=streaming"],
+    ),
+    "optimizer.name": (["adam", "adagrad"], ["optimizer=adam", "optimizer=adagrad"]),
+    "evaluation.k": ([[20], [10, 20]], ["evaluation.k=[20]", "evaluation.k=[10,20]"]),
+}
+
+
+@pytest.mark.parametrize("key", SWEEPS)
+def test_arms_of_a_sweep(key):
+    values, names = SWEEPS[key]
+    configs = []
+    for value in values:
+        base = config(
+            negatives__easy__num=64,
+            negatives__hard__num=4,
+            negatives__hard_ratio=0.25,
+            negatives__hard__weights=[],
+        )
+        *sections, last = key.split(".")
+        place = base
+        for section in sections:
+            place = place[section]
+        place[last] = value
+        configs.append(to_dict(from_dict(base)))  # as config.yaml holds it
+    assert name_arms(configs) == names
+
+
+def test_two_swept_keys_are_named_side_by_side():
+    configs = [
+        config(positives__strategy=strategy, negatives__bank__size=size)
+        for strategy in ("none", "cap")
+        for size in (0, 512)
+    ]
+    assert name_arms(configs) == [
+        "positives=none bank.size=0",
+        "positives=none bank.size=512",
+        "positives=cap bank.size=0",
+        "positives=cap bank.size=512",
+    ]
+
+
+def test_no_two_keys_of_the_schema_have_the_same_short_key():
+    keys = known_keys()
+    leaves = [key for key in keys if not any(k.startswith(f"{key}.") for k in keys)]
+    short = [short_key(key) for key in leaves]
+    assert len(set(short)) == len(short)
+    assert all(word in key for key, word in zip(leaves, short, strict=True))
 
 
 def test_seed_output_and_name_are_no_difference():

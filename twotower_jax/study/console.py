@@ -1,6 +1,6 @@
 """What the commands print: a run, a line of a sweep, a study, a data set."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from twotower_jax.config import Config
+from twotower_jax.study.naming import short_key
 from twotower_jax.study.tables import arm_cells, heading, main_metric, shown_metrics
 
 
@@ -28,13 +29,26 @@ def print_result(console: Console, config: Config, result: dict[str, Any]) -> No
     console.print(steps, highlight=False)
 
 
-def print_line(console: Console, config: Config, result: dict[str, Any]) -> None:
-    """Print a run of a sweep in one line."""
+def print_line(
+    console: Console, config: Config, result: dict[str, Any], swept: Sequence[str]
+) -> None:
+    """Print a run of a sweep in one line: its arm, what was swept, its main metric.
+
+    Args:
+      console: where to print.
+      config: the run.
+      result: what result.json holds.
+      swept: the overrides of this job that its sweep varies, as key=value.
+    """
+    told = ("seed", "arms") if config.arm else ("seed",)
+    pairs = [word.partition("=") for word in swept]
+    words = [f"{short_key(key)}={value}" for key, _, value in pairs if key not in told]
+    name = " ".join([config.arm, *words] if config.arm else words) or "default"
     value = result["metrics"]["test"].get(config.training.metric)
     shown = "no value" if value is None or value != value else f"{value:.4f}"
     console.print(
-        f"{config.arm or 'arm'}, seed {config.seed}: test {config.training.metric} "
-        f"{shown}, {result['seconds']:.1f} s",
+        f"{name}, seed {config.seed}: test {config.training.metric} {shown}, "
+        f"{result['seconds']:.1f} s",
         highlight=False,
         markup=False,
     )

@@ -10,8 +10,11 @@ from typing import Any
 
 # Keys that say where a run is kept, what it is called and which seed it has.
 NOT_DIFFERENCES = ("seed", "output", "name", "arm")
-# Last parts of a key that say nothing without the group they belong to.
-GENERIC = ("name", "kind", "path", "strategy")
+# Keys that choose what a whole group does: they are called as the group is.
+CHOICES = ("name", "kind", "strategy", "source")
+# What says nothing without the group it belongs to: whole groups, and last parts.
+KEPT_GROUPS = ("positives", "evaluation")
+KEPT_PARTS = ("path", "ratio", "eps", "b1", "b2", "l2", "decay")
 
 
 def flatten(config: dict[str, Any]) -> dict[str, str]:
@@ -37,7 +40,7 @@ def flatten(config: dict[str, Any]) -> dict[str, str]:
 def _show(value: Any) -> str:
     """Return a value as it would be written on the command line."""
     if isinstance(value, str):
-        word = re.fullmatch(r"[A-Za-z_][\w./@+-]*", value)
+        word = re.fullmatch(r"[A-Za-z_][\w./@+:-]*", value)
         reserved = value.lower() in ("true", "false", "null", "unset")
         return value if word and not reserved else json.dumps(value, ensure_ascii=False)
     if isinstance(value, list | tuple):
@@ -54,14 +57,25 @@ def differing_keys(configs: Sequence[dict[str, Any]]) -> list[str]:
     return [key for key in keys if len({flat.get(key) for flat in flats}) > 1]
 
 
+def short_key(key: str) -> str:
+    """Return a dotted key without its group, or the group for what chooses in it.
+
+    Examples:
+      >>> [short_key(key) for key in ("loss.name", "loss.logq.correct", "loss.ratio")]
+      ['loss', 'logq.correct', 'loss.ratio']
+    """
+    group, _, rest = key.partition(".")
+    if rest in CHOICES:
+        return group
+    kept = not rest or group in KEPT_GROUPS or rest in KEPT_PARTS
+    return key if kept else rest
+
+
 def _short_keys(keys: Sequence[str]) -> dict[str, str]:
-    """Drop the group of each key (its first part) where that stays unambiguous."""
-    rests = {key: key.split(".", 1)[-1] for key in keys}
-    taken = list(rests.values())
-    return {
-        key: key if rest in GENERIC or taken.count(rest) > 1 else rest
-        for key, rest in rests.items()
-    }
+    """Return the short key of each key, the whole one where that is ambiguous."""
+    short = {key: short_key(key) for key in keys}
+    taken = list(short.values())
+    return {key: key if taken.count(word) > 1 else word for key, word in short.items()}
 
 
 def label(config: dict[str, Any]) -> str:
