@@ -110,6 +110,63 @@ def test_two_swept_keys_are_named_side_by_side():
     ]
 
 
+def negatives(in_batch, easy=0, sampler="uniform", hard=0, bank=0, **changes):
+    """Return a config of the named sources; a source of 0 is off."""
+    return config(
+        negatives__in_batch=in_batch,
+        negatives__easy__num=easy,
+        negatives__easy__sampler=sampler,
+        negatives__hard__num=hard,
+        negatives__hard__source="log" if hard < 8 else "mined",
+        negatives__bank__size=bank,
+        negatives__bank__warmup=bank // 8,
+        **changes,
+    )
+
+
+def test_sources_that_are_off_are_not_named():
+    configs = [
+        negatives(True),
+        negatives(False, easy=1024),
+        negatives(False, easy=1024, sampler="popularity"),
+        negatives(True, hard=4),
+        negatives(True, hard=8),
+        negatives(True, bank=8192),
+    ]
+    assert name_arms(configs) == [
+        "in_batch=true",
+        "in_batch=false easy.sampler=uniform easy.num=1024",
+        "in_batch=false easy.sampler=popularity easy.num=1024",
+        "in_batch=true hard.source=log hard.num=4",
+        "in_batch=true hard.source=mined hard.num=8",
+        "in_batch=true bank.size=8192 bank.warmup=1024",
+    ]
+
+
+def test_a_source_that_is_off_is_named_where_nothing_else_differs():
+    configs = [negatives(True, bank=0), negatives(True, bank=8)]
+    assert name_arms(configs) == [
+        "bank.size=0 bank.warmup=0",
+        "bank.size=8 bank.warmup=1",
+    ]
+
+
+@pytest.mark.parametrize("arm", [None, "x"])
+def test_arms_that_differ_in_what_is_off_are_not_merged(arm):
+    configs = [
+        negatives(True, sampler="uniform", arm=arm),
+        negatives(True, sampler="popularity", arm=arm),
+        negatives(False, easy=8, arm=arm),
+    ]
+    before = "" if arm is None else f"{arm} "
+    assert name_arms([*configs, configs[0]]) == [
+        f"{before}in_batch=true easy.sampler=uniform",
+        f"{before}in_batch=true easy.sampler=popularity",
+        f"{before}in_batch=false easy.sampler=uniform easy.num=8",
+        f"{before}in_batch=true easy.sampler=uniform",
+    ]
+
+
 def test_no_two_keys_of_the_schema_have_the_same_short_key():
     keys = known_keys()
     leaves = [key for key in keys if not any(k.startswith(f"{key}.") for k in keys)]

@@ -15,6 +15,12 @@ CHOICES = ("name", "kind", "strategy", "source")
 # What says nothing without the group it belongs to: whole groups, and last parts.
 KEPT_GROUPS = ("positives", "evaluation")
 KEPT_PARTS = ("path", "ratio", "eps", "b1", "b2", "l2", "decay")
+# Sections that 0 in one of their keys turns off: their other keys then say nothing.
+SWITCHES = {
+    "negatives.easy": "negatives.easy.num",
+    "negatives.hard": "negatives.hard.num",
+    "negatives.bank": "negatives.bank.size",
+}
 
 
 def flatten(config: dict[str, Any]) -> dict[str, str]:
@@ -107,21 +113,40 @@ def name_arms(configs: Sequence[dict[str, Any]]) -> list[str]:
         label(config) or text or "default"
         for config, text in zip(configs, described, strict=True)
     ]
-    groups: dict[str, list[int]] = {}
-    for index, name in enumerate(names):
-        groups.setdefault(name, []).append(index)
-    for members in groups.values():
-        texts = _describe([configs[index] for index in members])
-        for index, text in zip(members, texts, strict=True):
-            names[index] = f"{names[index]} {text}".strip()
+    for whole in (False, True):
+        groups: dict[str, list[int]] = {}
+        for index, name in enumerate(names):
+            groups.setdefault(name, []).append(index)
+        for members in groups.values():
+            texts = _describe([configs[index] for index in members], whole)
+            for index, text in zip(members, texts, strict=True):
+                names[index] = f"{names[index]} {text}".strip()
     return names
 
 
-def _describe(configs: Sequence[dict[str, Any]]) -> list[str]:
-    """Return `key=value ...` of the differences for each config."""
-    short = _short_keys(differing_keys(configs))
-    flats = [flatten(config) for config in configs]
-    return [
-        _one_line(" ".join(f"{short[k]}={flat.get(k, 'unset')}" for k in short))
-        for flat in flats
-    ]
+def _describe(configs: Sequence[dict[str, Any]], whole: bool = False) -> list[str]:
+    """Return `key=value ...` of the differences for each config.
+
+    Unless `whole`, a config does not name the sections that it turns off, provided
+    that more of the section than its switch differs.
+    """
+    keys = differing_keys(configs)
+    short = _short_keys(keys)
+    texts = []
+    for flat in map(flatten, configs):
+        idle = () if whole else _idle(keys, flat)
+        told = [key for key in keys if not key.startswith(idle)] or keys
+        words = (f"{short[key]}={flat.get(key, 'unset')}" for key in told)
+        texts.append(_one_line(" ".join(words)))
+    return texts
+
+
+def _idle(keys: Sequence[str], flat: dict[str, str]) -> tuple[str, ...]:
+    """Return the beginnings of the keys that say nothing of this config."""
+    return tuple(
+        f"{section}."
+        for section, switch in SWITCHES.items()
+        if switch in keys
+        and flat.get(switch) == "0"
+        and sum(key.startswith(f"{section}.") for key in keys) > 1
+    )
