@@ -1,0 +1,369 @@
+"""The streaming estimator against slow loops, its exact bias and a simulated stream."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from twotower_jax.sampling import frequency as fr
+
+# The stream of Yi et al. 2019, section 6.1: item i is drawn with chance ~ i^2, from
+# SWITCH on with the reversed chances; a batch is drawn without replacement.
+ITEMS, BATCH, SWITCH, STEPS = 1_000, 128, 10_000, 12_000
+Q = np.arange(ITEMS) ** 2 / np.sum(np.arange(ITEMS) ** 2.0)
+SHIFTS = (0, 1_000)  # the same stream under other ids, so in other buckets
+
+run_update = jax.jit(fr.update)
+log_count, log_q = jax.jit(fr.log_count), jax.jit(fr.log_q)
+
+
+def cube_root_bits(prime: int) -> int:
+    """Return the first 32 bits of the fractional part of a cube root, in integers."""
+    low, high = 0, prime << 32
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if middle**3 <= prime << 96 else (low, middle)
+    return low % 2**32
+
+
+def test_multipliers_are_those_of_their_origin():
+    primes = [2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53]
+    assert list(fr.MULTIPLIERS) == [cube_root_bits(p) | 1 for p in primes]
+
+
+def slow_bucket(item: int, multiplier: int, buckets: int) -> int:
+    """Hash with unbounded integers, cut to 32 bits by hand."""
+
+    def mix(word):
+        word = ((word ^ (word >> 16)) * 0x85EBCA6B) % 2**32
+        word = ((word ^ (word >> 13)) * 0xC2B2AE35) % 2**32
+        return word ^ (word >> 16)
+
+    return mix(mix(item) * multiplier % 2**32) % buckets
+
+
+@pytest.mark.parametrize("buckets", [1, 1_000, 50_000_000])
+def test_buckets_fit_a_hash_of_python_integers(buckets):
+    ids = [0, 1, 2, 77, 123_456, 2**31 - 1]
+    got = jax.jit(fr.bucket_of, static_argnums=(1, 2))(jnp.array(ids), 16, buckets)
+    want = [[slow_bucket(i, c, buckets) for i in ids] for c in fr.MULTIPLIERS]
+    np.testing.assert_array_equal(got, want)
+
+
+ID_SETS = {
+    "in a row": np.arange(20_000),
+    "every 4096th": np.arange(20_000) * 4_096,
+    "anywhere": np.random.default_rng(0).choice(2**31 - 1, 20_000, replace=False),
+}
+
+
+def pairs_in_one_cell(cells: np.ndarray) -> int:
+    count = np.unique(cells, return_counts=True)[1]
+    return int((count * (count - 1) // 2).sum())
+
+
+@pytest.mark.parametrize("name", ID_SETS)
+def test_collisions_are_as_many_as_birthdays(name):
+    ids = ID_SETS[name]
+    pairs = len(ids) * (len(ids) - 1) / 2
+    for buckets in (65_536, 100_003):
+        cells = np.asarray(fr.bucket_of(jnp.asarray(ids), 16, buckets))
+        found = np.array([pairs_in_one_cell(row) for row in cells])
+        expected = pairs / buckets
+        assert (np.abs(found - expected) < 4.5 * np.sqrt(expected)).all()
+
+
+@pytest.mark.parametrize("name", ID_SETS)
+def test_two_hashes_are_independent(name):
+    """Pairs of items that meet under two hashes: 1 / H^2 of all, for all 120 pairs."""
+    ids = ID_SETS[name]
+    buckets = 512
+    cells = np.asarray(fr.bucket_of(jnp.asarray(ids), 16, buckets))
+    expected = len(ids) * (len(ids) - 1) / 2 / buckets**2
+    for i in range(16):
+        observed = np.bincount(cells[i], minlength=buckets)
+        assert stats.chisquare(observed).pvalue > 1e-4
+        for j in range(i):
+            found = pairs_in_one_cell(cells[i] * buckets + cells[j])
+            assert abs(found - expected) < 4.5 * np.sqrt(expected)
+
+
+def slow_update(last, gap, cells, ids, t, alpha, *, once=True):
+    """Change last and gap [m, H] by a batch at the paper's step t, from 1.
+
+    A bucket that c items of the batch are in is hit once, or c times if not ``once``,
+    which is algorithm 2 to the letter: further hits find a gap of 0.
+    """
+    for row in range(len(gap)):
+        hits = np.bincount(cells[row, ids[ids >= 0]], minlength=gap.shape[1])
+        at = np.flatnonzero(hits)
+        newest = (1 - alpha) * gap[row, at] + alpha * (t - last[row, at])
+        gap[row, at] = newest * (1 - alpha) ** (0 if once else hits[at] - 1)
+        last[row, at] = t
+
+
+@pytest.mark.parametrize("jitted", [True, False])
+def test_update_fits_a_loop_with_repeats_collisions_and_padding(jitted):
+    rng = np.random.default_rng(0)
+    state = fr.init_frequency(3, 17, 10.0)
+    last, gap = np.zeros((3, 17), int), np.full((3, 17), 10.0)
+    cells = np.asarray(fr.bucket_of(jnp.arange(40), 3, 17))
+    for step in range(60 if jitted else 15):
+        ids = rng.integers(-3, 40, 12) if step % 7 else np.full(12, -1)
+        call = run_update if jitted else fr.update
+        state = call(state, jnp.asarray(ids, jnp.int32), step, 0.1)
+        slow_update(last, gap, cells, ids, step + 1, 0.1)
+    np.testing.assert_array_equal(state.last, last)
+    np.testing.assert_allclose(state.gap, gap, rtol=1e-5)
+    want = -np.log(np.max([gap[i, cells[i]] for i in range(3)], axis=0))
+    got = log_count(state, jnp.arange(40).reshape(8, 5))
+    assert got.dtype == jnp.float32
+    np.testing.assert_allclose(got, want.reshape(8, 5), rtol=1e-5)
+
+
+def test_order_and_repeats_within_a_batch_do_not_matter():
+    start = fr.init_frequency(2, 50, 10.0)
+    one = run_update(start, jnp.array([3, 9, 4]), 6, 0.3)
+    other = run_update(start, jnp.array([4, 4, 3, 9, 3, 4]), 6, 0.3)
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+def test_step_zero_is_a_hit_with_gap_one():
+    got = run_update(fr.init_frequency(1, 1, 11.0), jnp.array([5]), 0, 0.1)
+    assert int(got.last[0, 0]) == 1
+    assert float(got.gap[0, 0]) == pytest.approx(0.9 * 11 + 0.1 * 1)
+
+
+@pytest.mark.parametrize("padding", [-1, -7, 40, 2**31 - 1])
+def test_padding_changes_nothing(padding):
+    call = run_update
+    start = call(fr.init_frequency(2, 8, 10.0), jnp.arange(5), 0, 0.1, num_items=40)
+    same = call(start, jnp.full(6, padding, jnp.int32), 1, 0.1, num_items=40)
+    jax.tree.map(np.testing.assert_array_equal, start, same)
+    some = call(start, jnp.array([7, padding, 2, padding]), 1, 0.1, num_items=40)
+    pure = call(start, jnp.array([7, 2]), 1, 0.1, num_items=40)
+    jax.tree.map(np.testing.assert_array_equal, some, pure)
+
+
+def test_numbers_are_arguments_of_one_program():
+    traces = []
+
+    @jax.jit
+    def step(state, ids, step, alpha):
+        traces.append(1)
+        return fr.update(state, ids, step, alpha)
+
+    state = fr.init_frequency(2, 8, 10.0)
+    for k, alpha in enumerate((0.01, 0.1, 0.5)):
+        state = step(state, jnp.arange(4), k, alpha)
+    assert len(traces) == 1
+
+
+def test_work_does_not_depend_on_the_number_of_buckets():
+    """Donated arrays are changed in place: no second copy, the same small scratch."""
+
+    def step(state, ids):
+        state = fr.update(state, ids, 0, 0.1)
+        return state, fr.log_count(state, ids)
+
+    scratch = []
+    for buckets in (1_000, 1_000_000):
+        state = fr.init_frequency(2, buckets, 10.0)
+        program = jax.jit(step, donate_argnums=0).lower(state, jnp.arange(64))
+        memory = program.compile().memory_analysis()
+        assert memory.alias_size_in_bytes == 2 * 2 * buckets * 4
+        scratch.append(memory.temp_size_in_bytes)
+    assert scratch[0] == scratch[1] < 20_000
+
+
+GAPS = {
+    "fixed": lambda rng, size: np.full(size, 50),
+    "geometric": lambda rng, size: rng.geometric(0.02, size),
+    "uniform": lambda rng, size: rng.integers(1, 100, size),
+}
+
+
+def many_streams(gaps: np.ndarray, alpha: float, initial_gap: float) -> np.ndarray:
+    """Return B after each hit, [hits, streams], of streams with gaps [hits, streams].
+
+    Each stream is an estimator of one bucket whose item is in every batch that is
+    given, at steps of its own.
+    """
+    update = jax.vmap(fr.update, in_axes=(0, None, 0, None))
+    start = jax.vmap(lambda _: fr.init_frequency(1, 1, initial_gap))(gaps[0])
+
+    def body(state, step):
+        state = update(state, jnp.array([0]), step, alpha)
+        return state, state.gap[:, 0, 0]
+
+    steps = jnp.asarray(np.cumsum(gaps, axis=0) - 1, jnp.int32)
+    return np.asarray(jax.lax.scan(body, start, steps)[1], float)
+
+
+@pytest.mark.parametrize("name", GAPS)
+def test_bias_is_exact_and_the_printed_formula_is_not(name):
+    """Proposition 4.1: (1 - a)^t (d0 - d); printed (7) has d with one factor less."""
+    alpha, start, mean, hits, streams = 0.1, 100.0, 50.0, 12, 40_000
+    gaps = GAPS[name](np.random.default_rng(0), (hits, streams))
+    gap = many_streams(gaps, alpha, start)
+    t = np.arange(1, hits + 1)
+    exact = (1 - alpha) ** t * (start - mean)
+    printed = (1 - alpha) ** t * start - (1 - alpha) ** (t - 1) * mean
+    error = np.maximum(gap.std(axis=1) / np.sqrt(streams), 1e-4)
+    bias = gap.mean(axis=1) - mean
+    assert (np.abs(bias - exact) < 4 * error).all()
+    assert (np.abs(bias - printed) > 15 * error).all()
+    assert exact[4] == pytest.approx(29.52, abs=0.01)
+    assert printed[4] == pytest.approx(26.25, abs=0.01)
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.02])
+def test_variance_and_jensen_bias_of_geometric_gaps(alpha):
+    """Var B = a / (2 - a) Var gap, and E[1/B] = p (1 + a (1 - p) / (2 - a))."""
+    p, hits, streams = 0.02, int(6 / alpha), 40_000
+    gaps = np.random.default_rng(0).geometric(p, (hits, streams))
+    last = many_streams(gaps, alpha, 1 / p)[-1]
+    want = alpha / (2 - alpha) * (1 - p) / p**2
+    assert last.var() == pytest.approx(want, rel=0.03)
+    inverse = 1 / last / p
+    error = inverse.std() / np.sqrt(streams)
+    theory = alpha * (1 - p) / (2 - alpha)
+    assert inverse.mean() - 1 == pytest.approx(theory, abs=4 * error + theory**2)
+    assert inverse.mean() - 1 > 10 * error
+
+
+@pytest.fixture(scope="module")
+def batches() -> np.ndarray:
+    """Return the batches of the paper's simulation, [STEPS, BATCH] int32.
+
+    Exponential times with rates q, the BATCH earliest: q without replacement.
+    """
+    rng = np.random.default_rng(0)
+    parts = []
+    for first in range(0, STEPS, 1_000):
+        q = Q if first < SWITCH else Q[::-1]
+        time = rng.standard_exponential((1_000, ITEMS), np.float32)
+        time /= np.maximum(q, 1e-30).astype(np.float32)
+        parts.append(np.argpartition(time, BATCH, axis=1)[:, :BATCH])
+    return np.concatenate(parts).astype(np.int32)
+
+
+@jax.jit
+def run_stream(state, batches, first, number, alpha):
+    def body(k, state):
+        return fr.update(state, batches[k], k, alpha)
+
+    return jax.lax.fori_loop(first, first + number, body, state)
+
+
+def error_of(probability: np.ndarray, step: int) -> float:
+    """Return the paper's error, sum_i |p_i - B q_i| / (2 B)."""
+    target = BATCH * (Q if step <= SWITCH else Q[::-1])
+    return float(np.abs(probability - target).sum() / (2 * BATCH))
+
+
+def errors(batches, shift, hashes, buckets, alpha, moments) -> list[float]:
+    """Return the error of the estimator at moments of the stream."""
+    state = fr.init_frequency(hashes, buckets, 100.0)
+    found, done = [], 0
+    ids = jnp.arange(ITEMS) + shift
+    for moment in moments:
+        state = run_stream(state, batches + shift, done, moment - done, alpha)
+        done = moment
+        found.append(error_of(np.exp(np.asarray(log_count(state, ids))), moment))
+    return found
+
+
+def slow_error(batches, hashes, buckets, once) -> float:
+    """The same in numpy, at the switch and alpha .01, for a shift of 0."""
+    cells = np.asarray(fr.bucket_of(jnp.arange(ITEMS), hashes, buckets))
+    last, gap = np.zeros((hashes, buckets)), np.full((hashes, buckets), 100.0)
+    for t, batch in enumerate(batches[:SWITCH], 1):
+        slow_update(last, gap, cells, batch, t, 0.01, once=once)
+    return error_of(1 / gap[np.arange(hashes)[:, None], cells].max(axis=0), SWITCH)
+
+
+# alpha: errors after 1000, 2000, 5000 and 10000 steps, then 500, 1000 and 2000 after
+# the switch; H = 5000, one hash, by a literal loop of algorithm 2 over the items.
+REFERENCE = {
+    0.1: [0.178, 0.179, 0.183, 0.176, 0.277, 0.247, 0.224],
+    0.01: [0.329, 0.189, 0.127, 0.127, 0.553, 0.428, 0.224],
+    0.001: [0.463, 0.456, 0.416, 0.330, 0.565, 0.553, 0.530],
+}
+MOMENTS = [1_000, 2_000, 5_000, 10_000, 10_500, 11_000, 12_000]
+
+
+@pytest.mark.parametrize("alpha", REFERENCE)
+def test_errors_over_time_are_those_of_the_simulated_stream(batches, alpha):
+    """Within .03, and below: a bucket with two items of a batch is hit once here."""
+    got = np.mean([errors(batches, s, 1, 5_000, alpha, MOMENTS) for s in SHIFTS], 0)
+    difference = got - REFERENCE[alpha]
+    assert (difference < 0.005).all() and (difference > -0.03).all(), got
+
+
+# (total buckets, hashes): error at alpha .01 and step 10,000; the same literal loop.
+EQUAL_MEMORY = {
+    (1_000, 1): 0.525,
+    (1_000, 4): 0.784,
+    (5_000, 1): 0.125,
+    (5_000, 2): 0.073,
+    (5_000, 4): 0.051,
+}
+
+
+def test_more_hashes_in_equal_memory_help_while_buckets_are_more_than_items(batches):
+    got = {}
+    for total, m in EQUAL_MEMORY:
+        args = (m, total // m, 0.01, [SWITCH])
+        got[total, m] = np.mean([errors(batches, s, *args) for s in SHIFTS])
+    for m in (1, 2, 4):
+        assert -0.025 < got[5_000, m] - EQUAL_MEMORY[5_000, m] < 0.005, got
+    assert got[5_000, 4] < got[5_000, 2] < got[5_000, 1]
+    # The claim reverses where a hash has fewer buckets than there are items.
+    assert got[1_000, 4] > 1.3 * got[1_000, 1]
+
+
+@pytest.mark.parametrize(("total", "m"), [(1_000, 1), (1_000, 4), (5_000, 2)])
+def test_one_hit_a_batch_explains_the_distance_to_the_reference(batches, total, m):
+    """The loop that hits a bucket for each item gives the table, ours is ``once``."""
+    got = errors(batches, 0, m, total // m, 0.01, [SWITCH])[0]
+    assert got == pytest.approx(slow_error(batches, m, total // m, True), rel=1e-3)
+    literal = slow_error(batches, m, total // m, False)
+    assert literal == pytest.approx(EQUAL_MEMORY[total, m], abs=0.02)
+    assert got < literal
+
+
+def test_counts_above_one_a_batch_cannot_be_seen():
+    """The documented limit: 60 of 64 draws and 1 of 64 look alike."""
+    state = fr.init_frequency(1, 10_000, 1.0)
+    batch = jnp.array([7] * 60 + [8, 9, 10, 11])
+    for step in range(50):
+        state = run_update(state, batch, step, 0.1)
+    hot, once = log_q(state, jnp.array([7, 8]), 64)
+    assert float(hot) == float(once) == pytest.approx(-np.log(64))
+
+
+def test_log_q_is_the_count_over_the_batch():
+    state = run_update(fr.init_frequency(2, 100, 50.0), jnp.arange(9), 30, 0.5)
+    ids = jnp.arange(20)
+    np.testing.assert_allclose(
+        np.exp(log_q(state, ids, 9)), np.exp(log_count(state, ids)) / 9, rtol=1e-6
+    )
+    unseen = log_count(fr.init_frequency(2, 100, 50.0), ids)
+    np.testing.assert_allclose(unseen, -np.log(50), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("hashes", "buckets", "gap", "text"),
+    [
+        (0, 10, 5.0, "hashes must be in 1..16, got 0"),
+        (17, 10, 5.0, "hashes must be in 1..16, got 17"),
+        (1, 0, 5.0, "buckets must be at least 1, got 0"),
+        (1, 10, 0.5, "initial_gap must be at least 1 step, got 0.5"),
+        (1, 10, np.nan, "initial_gap must be at least 1 step, got nan"),
+    ],
+)
+def test_arrays_that_cannot_work_are_refused(hashes, buckets, gap, text):
+    with pytest.raises(ValueError, match=text):
+        fr.init_frequency(hashes, buckets, gap)

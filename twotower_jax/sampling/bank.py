@@ -1,0 +1,176 @@
+"""The cross-batch bank: candidates of the last batches as more negatives.
+
+Wang et al., Cross-Batch Negative Sampling for Training Two-Tower Recommenders, SIGIR
+2021. Embeddings of items move slowly after a warm-up, so those of the last batches
+are nearly what the tower would give now, for the price of a copy. The bank is first
+in, first out; an entry is an embedding without gradient, its item, and the log q of
+the time when it was put in. The same item can be in the bank several times.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+
+class Bank(NamedTuple):
+    """A ring of M entries. Where step is -1 an entry is empty and must be masked.
+
+    Attributes:
+      embedding: [M, D] float32; 0 where empty.
+      item: [M] int32; num_items where empty.
+      log_q: [M] float32, log q of the item when it was put in; 0 where empty.
+      step: [M] int32, when it was put in; -1 where empty.
+    """
+
+    embedding: jax.Array
+    item: jax.Array
+    log_q: jax.Array
+    step: jax.Array
+
+
+class Drift(NamedTuple):
+    """How far embeddings have moved since they were stored, over the filled entries.
+
+    Attributes:
+      distance: [] float32, mean L2 distance; 0 for an empty bank.
+      cosine: [] float32, mean cosine; 1 for an empty bank.
+    """
+
+    distance: jax.Array
+    cosine: jax.Array
+
+
+def init_bank(size: int, dim: int, num_items: int) -> Bank:
+    """Return an empty bank of ``size`` entries for embeddings of ``dim`` numbers.
+
+    Raises:
+      ValueError: when size is below 1.
+    """
+    if size < 1:
+        raise ValueError(f"size of the bank must be at least 1, got {size}")
+    return Bank(
+        embedding=jnp.zeros((size, dim), jnp.float32),
+        item=jnp.full(size, num_items, jnp.int32),
+        log_q=jnp.zeros(size, jnp.float32),
+        step=jnp.full(size, -1, jnp.int32),
+    )
+
+
+def push(
+    bank: Bank,
+    embeddings: jax.Array,
+    items: jax.Array,
+    log_q: jax.Array,
+    step: jax.Array | int,
+) -> Bank:
+    """Return the bank with a batch put in place of its oldest entries.
+
+    Entry i of the batch goes to place (step B + i) mod M, a function of the step, so
+    that no position is carried and a resumed run continues the same ring. The oldest
+    leave if every step, from the first push on, pushes a batch of the same size. No
+    gradient passes, neither to what is pushed nor to what was stored.
+
+    Args:
+      bank: M entries.
+      embeddings: [B, D] of the batch's candidates, B <= M.
+      items: [B] int32.
+      log_q: [B] float, log q of the items now.
+      step: the trainer's step, >= 0.
+
+    Raises:
+      ValueError: when the batch is larger than the bank or of another width.
+
+    References:
+      Wang et al., SIGIR 2021: the queue of (embedding, q) behind eq. 9.
+    """
+    size, dim = bank.embedding.shape
+    batch = embeddings.shape[0]
+    if batch > size:
+        raise ValueError(
+            f"a batch of {batch} does not fit into a bank of {size} entries; the bank "
+            "must hold at least one batch"
+        )
+    if embeddings.shape != (batch, dim):
+        raise ValueError(
+            f"embeddings must be [batch, {dim}] as in the bank, got {embeddings.shape}"
+        )
+    step = jnp.asarray(step, jnp.int32)
+    first = _times_modulo(step, batch, size)
+    place = (first + jnp.arange(batch, dtype=jnp.uint32)) % jnp.uint32(size)
+
+    def put(stored: jax.Array, new: jax.Array) -> jax.Array:
+        return stored.at[place].set(new.astype(stored.dtype), unique_indices=True)
+
+    return jax.lax.stop_gradient(
+        Bank(
+            embedding=put(bank.embedding, embeddings),
+            item=put(bank.item, items),
+            log_q=put(bank.log_q, log_q),
+            step=put(bank.step, jnp.full(batch, step)),
+        )
+    )
+
+
+def _times_modulo(step: jax.Array, factor: int, modulus: int) -> jax.Array:
+    """Return (step * factor) mod modulus as uint32, for a modulus below 2^31.
+
+    By doubling: the product itself leaves 32 bits after 2^31 examples, which is
+    500,000 steps of a batch of 4,096.
+    """
+    modulo = jnp.uint32(modulus)
+    power = step.astype(jnp.uint32) % modulo
+    result = jnp.zeros_like(power)
+    while factor:
+        if factor & 1:
+            result = (result + power) % modulo
+        power = (power + power) % modulo
+        factor >>= 1
+    return result
+
+
+def filled(bank: Bank) -> jax.Array:
+    """Return the number of entries that hold a candidate, [] int32."""
+    return (bank.step >= 0).sum(dtype=jnp.int32)
+
+
+def mean_age(bank: Bank, step: jax.Array | int) -> jax.Array:
+    """Return the mean of step - (step of an entry) over the filled entries.
+
+    [] float32, in steps; 0 for an empty bank. Right after the push of a step the age
+    of its own entries is 0.
+    """
+    age = jnp.asarray(step, jnp.int32) - bank.step
+    return _mean(bank, age.astype(jnp.float32), empty=0.0)
+
+
+def drift(bank: Bank, current: jax.Array) -> Drift:
+    """Return how far the stored embeddings are from those of the tower now.
+
+    The paper's feature drift D = sum_I |g(I; theta_t) - g(I; theta_(t - dt))|_2, as a
+    mean, and beside it the mean cosine, which does not depend on lengths.
+
+    Args:
+      bank: M entries.
+      current: [M, D] embeddings of ``bank.item`` now; rows of empty entries are not
+        read, not even where they are NaN.
+
+    References:
+      Wang et al., SIGIR 2021: feature drift D(t; dt).
+    """
+    current = current.astype(jnp.float32)
+    distance = jnp.linalg.norm(current - bank.embedding, axis=1)
+    lengths = jnp.linalg.norm(current, axis=1) * jnp.linalg.norm(bank.embedding, axis=1)
+    product = (current * bank.embedding).sum(axis=1)
+    cosine = jnp.where(lengths > 0, product / jnp.where(lengths > 0, lengths, 1), 0)
+    return Drift(
+        distance=_mean(bank, distance, empty=0.0),
+        cosine=_mean(bank, cosine, empty=1.0),
+    )
+
+
+def _mean(bank: Bank, values: jax.Array, empty: float) -> jax.Array:
+    """Return the mean of values [M] over the filled entries, ``empty`` without any."""
+    total = jnp.where(bank.step >= 0, values, 0).sum()
+    number = filled(bank)
+    return jnp.where(number > 0, total / jnp.maximum(number, 1), jnp.float32(empty))

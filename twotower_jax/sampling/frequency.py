@@ -1,0 +1,170 @@
+"""Streaming item frequencies: how likely an item is in a batch, from the stream alone.
+
+Yi et al., Sampling-Bias-Corrected Neural Modeling for Large Corpus Item
+Recommendations, RecSys 2019, algorithms 2 (one hash) and 3 (several). A bucket keeps
+the step of its last hit, A, and a moving mean of the gaps between hits, B; an item
+that is hit every 50 steps is in a batch with probability 1/50. Nothing but the ids of
+the batch is read, so no counts of the whole data are needed and drift is followed.
+
+Known limits, all of the method:
+
+* A gap is at least 1. An item in every batch has gap 1 however often it occurs there,
+  so expected counts above 1 a batch cannot be seen: hot items of large batches are
+  corrected too little.
+* A bucket changes when it is hit. An item that stops occurring keeps its estimate.
+* 1/B is biased upwards (Jensen): geometric gaps give E[1/B] about
+  p (1 + alpha (1 - p) / (2 - alpha)), 5 % at alpha = .1 and .5 % at .01.
+* Items in one bucket share a gap that is too short. The largest of several hashes'
+  gaps repairs most of it while buckets are more than items; with fewer buckets than
+  items, more hashes in the same memory make it worse.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+# One odd multiplier a hash: the first 32 bits of the fractional parts of the cube
+# roots of the first primes (the round constants of SHA-256, FIPS 180-4), lowest bit 1.
+MULTIPLIERS = (
+    *(0x428A2F99, 0x71374491, 0xB5C0FBCF, 0xE9B5DBA5),
+    *(0x3956C25B, 0x59F111F1, 0x923F82A5, 0xAB1C5ED5),
+    *(0xD807AA99, 0x12835B01, 0x243185BF, 0x550C7DC3),
+    *(0x72BE5D75, 0x80DEB1FF, 0x9BDC06A7, 0xC19BF175),
+)
+
+
+class Frequency(NamedTuple):
+    """Hashed arrays of m hashes and H buckets.
+
+    Attributes:
+      last: [m, H] int32, A: 1 + the step of the last hit; 0 where there was none.
+      gap: [m, H] float32, B: mean number of steps between hits.
+    """
+
+    last: jax.Array
+    gap: jax.Array
+
+
+def init_frequency(hashes: int, buckets: int, initial_gap: float) -> Frequency:
+    """Return the arrays before the first step: no hit yet, every gap initial_gap.
+
+    The estimate of an item without a hit is 1 / initial_gap. After t hits the mean
+    gap still holds (1 - alpha)^t (initial_gap - true gap) of the start.
+
+    Raises:
+      ValueError: when hashes is not in 1..16, buckets below 1 or initial_gap below 1.
+    """
+    if not 1 <= hashes <= len(MULTIPLIERS):
+        raise ValueError(f"hashes must be in 1..{len(MULTIPLIERS)}, got {hashes}")
+    if buckets < 1:
+        raise ValueError(f"buckets must be at least 1, got {buckets}")
+    if not initial_gap >= 1:
+        raise ValueError(f"initial_gap must be at least 1 step, got {initial_gap}")
+    shape = (hashes, buckets)
+    return Frequency(
+        last=jnp.zeros(shape, jnp.int32),
+        gap=jnp.full(shape, initial_gap, jnp.float32),
+    )
+
+
+def bucket_of(ids: jax.Array, hashes: int, buckets: int) -> jax.Array:
+    """Return the bucket of ids [...] under each hash, [m, ...] int32.
+
+    h_i(y) = mix(mix(y) * c_i) mod H in uint32, with odd constants c_i and the
+    finaliser of MurmurHash3 as mix (Appleby, public domain). Each step but the last is
+    a bijection, so two ids meet only by the reduction to H. Without the inner mix,
+    ids in a row would be an arithmetic progression under every hash.
+    """
+    shape = (hashes, *(1,) * jnp.ndim(ids))
+    multiplier = jnp.asarray(MULTIPLIERS[:hashes], jnp.uint32).reshape(shape)
+    word = _mix(jnp.asarray(ids).astype(jnp.uint32))
+    return (_mix(word[None] * multiplier) % jnp.uint32(buckets)).astype(jnp.int32)
+
+
+def _mix(word: jax.Array) -> jax.Array:
+    """Return MurmurHash3's 32-bit finaliser of uint32 words: every bit moves all."""
+    word = (word ^ (word >> 16)) * jnp.uint32(0x85EBCA6B)
+    word = (word ^ (word >> 13)) * jnp.uint32(0xC2B2AE35)
+    return word ^ (word >> 16)
+
+
+def update(
+    frequency: Frequency,
+    ids: jax.Array,
+    step: jax.Array | int,
+    alpha: jax.Array | float,
+    *,
+    num_items: jax.Array | int | None = None,
+) -> Frequency:
+    """Return the arrays after a batch: B <- (1 - alpha) B + alpha (t - A), A <- t.
+
+    Once for every bucket that the batch hits, however many of its items or their
+    repetitions do: all of them write the value computed from the arrays before.
+    t = step + 1, because the paper counts from 1 and A = 0 means "no hit yet": a hit
+    at step 0 has gap 1.
+
+    The work is O(m B), whatever H is, if the arrays are donated and the same program
+    reads ``log_count`` from what is returned here: a read of the arrays before costs
+    a copy of them.
+
+    Args:
+      frequency: [m, H] arrays.
+      ids: [B] int items of the batch. A negative id is padding and changes nothing.
+      step: the trainer's step, from 0; must grow from call to call.
+      alpha: weight of the newest gap, in [0, 1]; a number, not structure.
+      num_items: ids from here on are padding too; None: every id >= 0 is an item.
+
+    References:
+      Yi et al., RecSys 2019, algorithms 2 and 3.
+    """
+    hashes, buckets = frequency.gap.shape
+    padding = ids < 0 if num_items is None else (ids < 0) | (ids >= num_items)
+    place = jnp.where(padding[None], buckets, bucket_of(ids, hashes, buckets))
+    row = jnp.arange(hashes, dtype=jnp.int32)[:, None]
+    now = jnp.asarray(step, jnp.int32) + 1
+    last = frequency.last.at[row, place].get(mode="clip")
+    gap = frequency.gap.at[row, place].get(mode="clip")
+    newest = (now - last).astype(jnp.float32)
+    gap = gap + jnp.asarray(alpha, jnp.float32) * (newest - gap)
+    # What is written to A is made to depend on the new B. XLA then reads both arrays
+    # before it writes either, and needs no copy of A (an optimization_barrier does
+    # not get that far).
+    now = jnp.where(gap >= 0, now, last)
+    return Frequency(
+        last=frequency.last.at[row, place].set(now, mode="drop"),
+        gap=frequency.gap.at[row, place].set(gap, mode="drop"),
+    )
+
+
+def log_count(frequency: Frequency, ids: jax.Array) -> jax.Array:
+    """Return the log probability that items are in a batch: -log max_i B_i[h_i(y)].
+
+    For items that occur at most once a batch this is the log of their expected count
+    a batch. The largest gap is taken because a collision can only shorten gaps.
+
+    Args:
+      frequency: [m, H] arrays.
+      ids: [...] int items. Padding gets a finite number without a meaning.
+
+    Returns:
+      [...] float32, at most 0.
+
+    References:
+      Yi et al., RecSys 2019, algorithm 3.
+    """
+    hashes, buckets = frequency.gap.shape
+    place = bucket_of(ids, hashes, buckets)
+    row = jnp.arange(hashes, dtype=jnp.int32).reshape(hashes, *(1,) * jnp.ndim(ids))
+    return -jnp.log(frequency.gap[row, place].max(axis=0))
+
+
+def log_q(
+    frequency: Frequency, ids: jax.Array, batch_size: jax.Array | int
+) -> jax.Array:
+    """Return the log probability of one draw, log_count - log(batch_size), [...].
+
+    The batch is taken as batch_size draws. Nothing is clipped: an item in every batch
+    gets 1 / batch_size, its largest possible estimate.
+    """
+    return log_count(frequency, ids) - jnp.log(jnp.float32(batch_size))

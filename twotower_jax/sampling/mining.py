@@ -1,0 +1,156 @@
+"""Dynamic negatives: chosen by the scores of the model that is being trained."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+# Below this log r, log1p(-r) = -r to the last bit, and e^log_r still is a float32.
+TINY_LOG_R = -60.0
+
+
+class Pools(NamedTuple):
+    """Hard negatives of each query: W items at most, drawn uniformly.
+
+    Attributes:
+      item: [Q, W] int32; num_items is padding.
+      log_prob: [Q, W] float32 log probability of a draw; -inf on padding.
+    """
+
+    item: jax.Array
+    log_prob: jax.Array
+
+
+def best_of(scores: jax.Array) -> jax.Array:
+    """Return which of a slot's draws is its dynamic negative: the best-scored one.
+
+    Args:
+      scores: [..., candidate_num] of independent draws. Equal scores: the first draw.
+
+    Returns:
+      [...] int32, index of the draw.
+
+    References:
+      Zhang et al., Optimizing Top-N Collaborative Filtering via Dynamic Negative Item
+      Sampling, SIGIR 2013; Shi et al., WWW 2023, DNS(M, N) with M = 1.
+    """
+    return jnp.argmax(scores, axis=-1).astype(jnp.int32)
+
+
+def dns_log_prob(
+    scores: jax.Array, log_q: jax.Array, candidate_num: jax.Array | int
+) -> jax.Array:
+    """Return the exact log probability that ``best_of`` picks each item.
+
+    With M draws from q and F(s) = sum of q_k over the items with s_k <= s, the best
+    score is s with probability F(s)^M - F(s-)^M. Given that, and whichever draws have
+    it, the first of them is an independent draw from q among the T items with this
+    score: item j with probability q_j / q(T). So
+
+      p_j = q_j / q(T) * (F^M - (F - q(T))^M)
+          = q_j / q(T) * F^M * (1 - (1 - q(T) / F)^M),
+
+    computed in logs, so that no difference of nearly equal numbers is taken. Where
+    candidate_num = 1 it is q. No gradient passes: scores matter by their order alone.
+
+    Args:
+      scores: [..., N] score of every item of the catalogue.
+      log_q: [N] log probability of a draw; normalised here. -inf is never drawn.
+      candidate_num: M >= 1, independent draws a slot; a number, not structure.
+
+    Returns:
+      [..., N] float32; -inf where log_q is.
+    """
+    scores, log_q = jax.lax.stop_gradient((scores, log_q))
+    draws = jnp.asarray(candidate_num, jnp.float32)
+    rows = scores.reshape(-1, scores.shape[-1])
+    found = jax.vmap(_dns_row, in_axes=(0, None, None))(
+        rows, log_q.astype(jnp.float32), draws
+    )
+    return found.reshape(scores.shape)
+
+
+def _dns_row(scores: jax.Array, log_q: jax.Array, draws: jax.Array) -> jax.Array:
+    """Return ``dns_log_prob`` of one row of scores [N]; all terms one a tie group."""
+    size = scores.shape[0]
+    order = jnp.argsort(scores)
+    ranked, weight = scores[order], log_q[order]
+    new = jnp.concatenate([jnp.zeros(1, bool), ranked[1:] != ranked[:-1]])
+    group = jnp.cumsum(new, dtype=jnp.int32)
+
+    peak = jax.ops.segment_max(weight, group, size, indices_are_sorted=True)
+    peak = jnp.where(jnp.isneginf(peak), 0, peak)
+    mass = jax.ops.segment_sum(
+        jnp.exp(weight - peak[group]), group, size, indices_are_sorted=True
+    )
+    log_mass = jnp.log(mass) + peak
+    log_below = jax.lax.cumlogsumexp(log_mass)
+    # Rounding may put a group's mass above the sum that it is part of.
+    log_r = jnp.minimum(log_mass - log_below, 0)
+    small = log_r < TINY_LOG_R
+    some = jnp.log(-jnp.expm1(draws * jnp.log1p(-jnp.exp(log_r))))
+    log_hit = jnp.where(small, jnp.log(draws) + log_r, some)
+    log_best = draws * (log_below - log_below[-1]) + log_hit
+
+    log_prob = weight + (log_best - log_mass)[group]
+    log_prob = jnp.where(jnp.isneginf(weight), -jnp.inf, log_prob)
+    return jnp.zeros(size, jnp.float32).at[order].set(log_prob, unique_indices=True)
+
+
+def keep_top_k(scores: jax.Array, k: int) -> jax.Array:
+    """Say which columns are among the k best-scored of their row.
+
+    Exactly k of a row are kept; equal scores (-0.0 equals 0.0): the lower column. A
+    score of -inf is a masked column and never kept, so a row with fewer valid columns
+    keeps them all.
+
+    Args:
+      scores: [B, C] raw scores: without log q, which would prefer rare items.
+      k: static, at least 1.
+
+    Returns:
+      [B, C] bool.
+
+    Raises:
+      ValueError: when k is below 1.
+    """
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")
+    rows, columns = scores.shape
+    scores = jnp.where(scores == 0, 0, scores)  # top_k would put -0.0 below 0.0
+    _, best = jax.lax.top_k(scores, min(k, columns))
+    row = jnp.arange(rows, dtype=jnp.int32)[:, None]
+    chosen = jnp.zeros(scores.shape, bool).at[row, best].set(True)
+    return chosen & (scores > -jnp.inf)
+
+
+def window(items: jax.Array, first: int, end: int, num_items: int) -> Pools:
+    """Return the ranks [first, end) of exact top-k lists as pools of hard negatives.
+
+    The very first ranks hold what the user would like as well (false negatives), the
+    last ones are easy; a window such as [100, 500) leaves out both.
+
+    Args:
+      items: [Q, K] items, best first; an id outside 0..num_items - 1, such as the -1
+        of ``top_k``, is padding.
+      first, end: static ranks, from 0.
+      num_items: size of the catalogue, the id of padding.
+
+    Returns:
+      Pools of width end - first, also where K is smaller than end. A row without an
+      item in the window is all padding.
+
+    Raises:
+      ValueError: unless 0 <= first < end.
+    """
+    if not 0 <= first < end:
+        raise ValueError(
+            f"a window of ranks needs 0 <= first < end, got [{first}, {end})"
+        )
+    part = jnp.asarray(items, jnp.int32)[:, first:end]
+    missing = end - first - part.shape[1]
+    part = jnp.pad(part, ((0, 0), (0, missing)), constant_values=num_items)
+    valid = (part >= 0) & (part < num_items)
+    number = jnp.maximum(valid.sum(axis=1, keepdims=True), 1)
+    log_prob = jnp.where(valid, -jnp.log(number.astype(jnp.float32)), -jnp.inf)
+    return Pools(item=jnp.where(valid, part, num_items), log_prob=log_prob)
