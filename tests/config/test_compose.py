@@ -286,6 +286,7 @@ OTHER = {
     "negatives.hard_ratio": 0.25,
     "negatives.hard_start": 0.25,
     "negatives.hard_ramp": 0.5,
+    "negatives.bank.size": 8192,
     "negatives.mask": "none",
     "loss.logq.correct": "none",
     "loss.logq.frequency": "streaming",
