@@ -44,7 +44,7 @@ def test_rows_are_positives_without_a_stage_and_optional_columns_are_none():
     log = make(user=[1, 2], item=[1, 2])
     assert log.stage.tolist() == [Stage.CLICKED, Stage.CLICKED]
     assert log.stage.dtype == np.int8
-    assert (log.time, log.request, log.part) == (None, None, None)
+    assert (log.time, log.request, log.rank, log.part) == (None,) * 4
 
 
 def test_all_columns_are_kept():
@@ -54,16 +54,25 @@ def test_all_columns_are_kept():
         time=[5, 7],
         stage=["retrieved", "CLICKED"],
         request=["r9", "r2"],
+        rank=[4, 0],
         part=[0, 2],
     )
     assert log.time.tolist() == [5.0, 7.0] and log.time.dtype == np.float64
     assert log.stage.tolist() == [0, 5]
     assert log.request.tolist() == [0, 1] and log.request.dtype == np.int64
+    assert log.rank.tolist() == [4, 0] and log.rank.dtype == np.int32
     assert log.part.tolist() == [0, 2] and log.part.dtype == np.int8
 
 
 def test_integer_requests_stay_as_they_are():
     assert make(user=[1, 2], item=[1, 2], request=[90, 7]).request.tolist() == [90, 7]
+
+
+@pytest.mark.parametrize(
+    "values", [[3, None], ["3", None], [3.0, float("nan")], [3, -1]]
+)
+def test_a_rank_that_is_not_known_is_minus_one(values):
+    assert make(user=[1, 2], item=[1, 2], rank=values).rank.tolist() == [3, -1]
 
 
 def test_categories_become_strings():
@@ -157,6 +166,22 @@ BAD = {
     "null request": (
         {"user": [1, 2], "item": [1, 2], "request": [None, 5]},
         "row 1, column 'request': an empty value",
+    ),
+    "rank below zero": (
+        {"user": [1, 2], "item": [1, 2], "rank": [0, -2]},
+        "row 2, column 'rank': -2.0 is no rank; give a whole number from 0",
+    ),
+    "rank fraction": (
+        {"user": [1, 2], "item": [1, 2], "rank": [0.5, 1]},
+        "row 1, column 'rank': 0.5 is no rank; give a whole number from 0",
+    ),
+    "infinite rank": (
+        {"user": [1, 2], "item": [1, 2], "rank": [0.0, float("inf")]},
+        "row 2, column 'rank': inf is infinite",
+    ),
+    "text rank": (
+        {"user": [1, 2], "item": [1, 2], "rank": ["0", "top"]},
+        "row 2, column 'rank': 'top' is not a number",
     ),
     "part": (
         {"user": [1, 2], "item": [1, 2], "part": [0, 3]},
@@ -393,8 +418,9 @@ def test_fingerprint_is_the_same_everywhere_and_sees_every_part():
         fingerprint(replace(log, user_ids=pl.Series(["ab", "c", ""])), parts),
         fingerprint(replace(log, stage=log.stage[::-1]), parts),
         fingerprint(replace(log, time=None), parts),
+        fingerprint(replace(log, rank=np.zeros(8, np.int32)), parts),
         fingerprint(replace(log, user_features={}), parts),
         fingerprint(log, swapped),
     }
-    assert len(others) == 6 and name not in others
+    assert len(others) == 7 and name not in others
     assert fingerprint(replace(log, dropped={}), parts) == name
