@@ -22,7 +22,7 @@ ROOMS = (
     ("evaluation",),
     ("optim",),
     ("training",),
-    ("prepare", "assess", "run"),
+    ("prepare", "assess", "positives_report", "run"),
     ("study",),
     ("cli",),
 )
