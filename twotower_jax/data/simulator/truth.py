@@ -1,0 +1,163 @@
+"""What is true of a world: click probabilities, exposures without any bias, best items.
+
+The truth changes with the tastes of the users. These functions answer for the end of
+the log's time (``moment=1``), after all drift and with every item there, unless told
+otherwise. Users and items are the ids of the log.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from twotower_jax.data.simulator.arrays import best, stream
+from twotower_jax.data.simulator.clicks import sigmoid
+from twotower_jax.data.simulator.record import prepare
+from twotower_jax.data.simulator.world import World, affinity, taste_scale, tastes_at
+from twotower_jax.errors import InputError
+from twotower_jax.schema.data import SimulatorConfig
+
+_BLOCK = 1 << 22
+
+
+class UniformExposures(NamedTuple):
+    """Pairs [n] that were shown without any bias.
+
+    Attributes:
+      user, item: int32 ids of the log.
+      probability: float64, of a click.
+      clicked: bool, drawn with that probability.
+    """
+
+    user: np.ndarray
+    item: np.ndarray
+    probability: np.ndarray
+    clicked: np.ndarray
+
+
+def _ids(name: str, ids: np.ndarray, number: int) -> np.ndarray:
+    """Return ids as an int64 array, all of them 0..number-1."""
+    ids = np.asarray(ids)
+    if len(ids) == 0:
+        return ids.astype(np.int64)
+    wrong = ids.dtype.kind not in "iu" or ids.min() < 0 or ids.max() >= number
+    if wrong:
+        raise InputError(
+            f"{name}={ids!r} has an id that is not in the world; give whole numbers "
+            f"from 0 to {number - 1} (data.simulator.{name}={number})"
+        )
+    return ids.astype(np.int64)
+
+
+def _probability(
+    world: World, intercept: float, users: np.ndarray, items: np.ndarray, moment: float
+) -> np.ndarray:
+    out = np.empty(len(users))
+    rows = max(1, _BLOCK // world.config.latent_dim)
+    for i in range(0, len(users), rows):
+        block = slice(i, i + rows)
+        tastes = tastes_at(world, users[block], np.full(len(users[block]), moment))
+        liking = affinity(world, tastes, items[block, None])[:, 0]
+        out[block] = sigmoid(liking + intercept)
+    return out
+
+
+def truth(
+    config: SimulatorConfig, users: np.ndarray, items: np.ndarray, moment: float = 1.0
+) -> np.ndarray:
+    """Return the probability [n] float64 of a click on an item that is looked at.
+
+    sigmoid(affinity + intercept), without the position bias.
+
+    Args:
+      config: of the world.
+      users: [n] ids.
+      items: [n] ids.
+      moment: 0 is the beginning of the log's time, 1 its end.
+
+    Raises:
+      InputError: an id that is not in the world.
+    """
+    world, _, intercept = prepare(config)
+    users = _ids("users", users, config.users)
+    items = _ids("items", items, config.items)
+    return _probability(world, intercept, users, items, moment)
+
+
+def uniform_exposures(
+    config: SimulatorConfig,
+    *,
+    number: int | None = None,
+    per_user: int | None = None,
+    seed: int = 0,
+) -> UniformExposures:
+    """Draw a test set of exposures with no bias of popularity, funnel or position.
+
+    Args:
+      config: of the world.
+      number: of pairs, each of a uniform user and a uniform item.
+      per_user: instead, so many distinct items for every user of the world, those
+        without a request too.
+      seed: of the draw; the same world can have many test sets.
+
+    Raises:
+      InputError: neither or both of number and per_user, or one out of range.
+    """
+    if (number is None) == (per_user is None):
+        raise InputError(
+            f"number={number}, per_user={per_user}: give one of the two for the size "
+            "of the set of uniform exposures"
+        )
+    if per_user is not None and not 1 <= per_user <= config.items:
+        raise InputError(
+            f"per_user={per_user} is out of range; give a value between 1 and "
+            f"data.simulator.items={config.items}"
+        )
+    if number is not None and number < 1:
+        raise InputError(f"number={number} is out of range; give a value at least 1")
+    rng = stream(config.seed, f"uniform {seed}")
+    if number is not None:
+        users = rng.integers(0, config.users, number)
+        items = rng.integers(0, config.items, number)
+    else:
+        users = np.repeat(np.arange(config.users), per_user or 0)
+        draws = (
+            rng.choice(config.items, per_user, replace=False, shuffle=False)
+            for _ in range(config.users)
+        )
+        items = np.concatenate(list(draws))
+    probability = truth(config, users, items)
+    return UniformExposures(
+        user=users.astype(np.int32),
+        item=items.astype(np.int32),
+        probability=probability,
+        clicked=rng.random(len(users)) < probability,
+    )
+
+
+def true_top_k(
+    config: SimulatorConfig, users: np.ndarray, k: int, moment: float = 1.0
+) -> np.ndarray:
+    """Return the items [n, k] int32 that users most probably click, best first.
+
+    Over the whole catalogue, in blocks of users. Of equally good items the one with
+    the lower id comes first.
+
+    Raises:
+      InputError: a user that is not in the world, or k out of range.
+    """
+    if not 1 <= k <= config.items:
+        raise InputError(
+            f"k={k} is out of range; give a value between 1 and "
+            f"data.simulator.items={config.items}"
+        )
+    users = _ids("users", users, config.users)
+    world = prepare(config).world
+    merit = np.float32(config.quality_weight) * world.quality
+    out = np.empty((len(users), k), np.int32)
+    rows = max(1, _BLOCK // config.items)
+    for i in range(0, len(users), rows):
+        block = users[i : i + rows]
+        tastes = tastes_at(world, block, np.full(len(block), moment))
+        liking = taste_scale(config) * (tastes @ world.items.T) + merit
+        out[i : i + rows] = best(liking, k)
+    return out

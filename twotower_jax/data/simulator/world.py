@@ -1,0 +1,166 @@
+"""Users, items and what is true of them: tastes, quality, popularity, drift."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from twotower_jax.data.simulator.arrays import best, dots, on_grid, stream
+from twotower_jax.data.simulator.groups import Groups, make_groups
+from twotower_jax.schema.data import SimulatorConfig
+
+# Popularity as whole numbers, whose sums are exact.
+WEIGHT_ONE = 2.0**40
+_BLOCK = 1 << 22
+
+
+class Sizes(NamedTuple):
+    """How many items of a request reach each stage."""
+
+    retrieved: int
+    pre_ranked: int
+    ranked: int
+    re_ranked: int
+    exposed: int
+
+
+class World(NamedTuple):
+    """What does not depend on the requests. An item's index is its order of birth.
+
+    Attributes:
+      config: what it was made from.
+      sizes: of the stages.
+      users: [users, dim] float32, tastes at the beginning.
+      turns: [users, dim] float32, where the tastes drift to.
+      items: [items, dim] float32, tastes.
+      quality: [items] float32, standard normal.
+      cumulative: [items] int64, running sum of the popularity weights.
+      activity: [users] float64, share of the requests; sums to 1.
+      authors: the items by author.
+      cells: the items by region of the space of tastes.
+      centres: [cells, dim] float32, of the regions.
+      old: number of items that are there from the beginning.
+    """
+
+    config: SimulatorConfig
+    sizes: Sizes
+    users: np.ndarray
+    turns: np.ndarray
+    items: np.ndarray
+    quality: np.ndarray
+    cumulative: np.ndarray
+    activity: np.ndarray
+    authors: Groups
+    cells: Groups
+    centres: np.ndarray
+    old: int
+
+
+def make_sizes(config: SimulatorConfig) -> Sizes:
+    """Return the sizes of the stages.
+
+    A catalogue of fewer than twice ``retrieved`` items shrinks all stages in
+    proportion, so that half the catalogue is retrieved; none below ``exposed``.
+    """
+    share = min(1.0, config.items / (2 * config.retrieved))
+
+    def size(wanted: int) -> int:
+        return max(config.exposed, math.floor(share * wanted))
+
+    return Sizes(
+        retrieved=size(config.retrieved),
+        pre_ranked=size(config.pre_ranked),
+        ranked=size(config.ranked),
+        re_ranked=size(config.re_ranked),
+        exposed=config.exposed,
+    )
+
+
+def _popularity(config: SimulatorConfig, quality: np.ndarray) -> np.ndarray:
+    """Return the running sum [items] of the popularity weights, whole numbers."""
+    rng = stream(config.seed, "popularity")
+    fame = config.popular_quality * quality + rng.standard_normal(config.items)
+    place = np.arange(1, config.items + 1, dtype=np.float64)
+    weights = np.empty(config.items, np.int64)
+    zipf = np.rint(WEIGHT_ONE * place**-config.zipf_exponent)
+    weights[np.argsort(-fame, kind="stable")] = np.maximum(zipf, 1).astype(np.int64)
+    return np.cumsum(weights)
+
+
+def _items(config: SimulatorConfig) -> tuple[np.ndarray, Groups]:
+    """Return the tastes of the items, which scatter around their author's."""
+    rng = stream(config.seed, "items")
+    number = math.ceil(config.items / config.items_per_author)
+    author = rng.integers(0, number, config.items)
+    centre = rng.standard_normal((number, config.latent_dim))
+    own = rng.standard_normal((config.items, config.latent_dim))
+    spread = config.author_spread
+    tastes = (centre[author] + spread * own) / math.sqrt(1 + spread**2)
+    return on_grid(tastes), make_groups(author, number)
+
+
+def _cells(config: SimulatorConfig, items: np.ndarray) -> tuple[np.ndarray, Groups]:
+    """Return centres of about sqrt(items) regions, and the items by nearest centre."""
+    number = math.isqrt(config.items - 1) + 1
+    rng = stream(config.seed, "cells")
+    centres = items[np.sort(rng.permutation(config.items)[:number])]
+    half = (centres**2).sum(axis=1) / 2
+    of = np.empty(config.items, np.int32)
+    rows = max(1, _BLOCK // number)
+    for i in range(0, config.items, rows):
+        nearness = items[i : i + rows] @ centres.T - half
+        of[i : i + rows] = best(nearness, 1)[:, 0]
+    return centres, make_groups(of, number)
+
+
+def make_world(config: SimulatorConfig) -> World:
+    """Draw a world: a pure function of its config."""
+    sizes = make_sizes(config)
+    rng = stream(config.seed, "users")
+    shape = (config.users, config.latent_dim)
+    users, turns = (on_grid(rng.standard_normal(shape)) for _ in range(2))
+    activity = np.exp(config.activity_spread * rng.standard_normal(config.users))
+    items, authors = _items(config)
+    quality = on_grid(stream(config.seed, "quality").standard_normal(config.items))
+    centres, cells = _cells(config, items)
+    # Retrieval must find its number of items at the very beginning.
+    new = math.floor(config.items * config.growth / (1 + config.growth))
+    new = min(new, config.items - sizes.retrieved)
+    return World(
+        config=config,
+        sizes=sizes,
+        users=users,
+        turns=turns,
+        items=items,
+        quality=quality,
+        cumulative=_popularity(config, quality),
+        activity=activity / activity.sum(),
+        authors=authors,
+        cells=cells,
+        centres=centres,
+        old=config.items - new,
+    )
+
+
+def tastes_at(world: World, users: np.ndarray, moment: np.ndarray) -> np.ndarray:
+    """Return the tastes [n, dim] of users [n] at moments [n] (0 begins, 1 ends)."""
+    angle = world.config.drift * np.asarray(moment, np.float64)[:, None]
+    turned = np.sin(angle) * world.turns[users]
+    return on_grid(np.cos(angle) * world.users[users] + turned)
+
+
+def alive_at(world: World, moment: np.ndarray) -> np.ndarray:
+    """Return the number of items [n] that have appeared by moments [n]."""
+    new = world.config.items - world.old
+    return world.old + np.floor(new * np.asarray(moment)).astype(np.int64)
+
+
+def taste_scale(config: SimulatorConfig) -> np.float32:
+    """Return what a dot product of tastes is multiplied by in an affinity."""
+    return np.float32(config.taste_weight / math.sqrt(config.latent_dim))
+
+
+def affinity(world: World, tastes: np.ndarray, items: np.ndarray) -> np.ndarray:
+    """Return the affinity [n, k] float32 of tastes [n, dim] to items [n, k]."""
+    merit = np.float32(world.config.quality_weight) * world.quality[items]
+    return taste_scale(world.config) * dots(tastes, world.items[items]) + merit
