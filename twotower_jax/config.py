@@ -50,16 +50,39 @@ class Config:
     def __post_init__(self) -> None:
         """Refuse combinations that cannot work."""
         in_range("seed", self.seed, 0, 2**31 - 1)
-        sampled = self.loss.name == "sampled_softmax"
-        if sampled and not self.negatives.in_batch and self.negatives.easy.num == 0:
-            raise InputError(
-                "negatives.in_batch=false with negatives.easy.num=0 leaves no "
-                "negatives; set negatives.easy.num above 0 or negatives.in_batch=true"
-            )
+        if self.loss.name != "full_softmax":
+            self._check_negatives()
         if self.training.patience > 0 and self.data.fit_valid:
             raise InputError(
                 f"training.patience={self.training.patience} needs a validation set, "
                 "but data.fit_valid=true trains on it; set training.patience=0"
+            )
+
+    def _check_negatives(self) -> None:
+        """Refuse sampled losses without negatives, or with a correction of log 0."""
+        chosen, hard = self.negatives, self.negatives.hard
+        drawn = chosen.easy.num + hard.num + chosen.bank.size
+        if not chosen.in_batch and drawn == 0:
+            raise InputError(
+                "negatives.in_batch=false with negatives.easy.num=0 and negatives.hard"
+                ".num=0 leaves no negatives; set negatives.easy.num above 0 or "
+                "negatives.in_batch=true"
+            )
+        if 0 < chosen.bank.size < self.training.batch_size:
+            raise InputError(
+                f"negatives.bank.size={chosen.bank.size} is smaller than training."
+                f"batch_size={self.training.batch_size}, so a batch does not fit; set "
+                "it to the batch size or more, or 0 for no bank"
+            )
+        all_hard = 1.0 in (chosen.hard_ratio, chosen.hard_start)
+        only_hard = hard.num and not (chosen.in_batch or chosen.bank.size)
+        never_drawn = only_hard and (chosen.easy.num == 0 or all_hard)
+        logq = self.loss.logq.correct == "all" and hard.log_q == "mixture"
+        if never_drawn and logq and hard.source != "dns":
+            raise InputError(
+                "loss.logq.correct=all corrects the positive by its expected count as "
+                "a negative, which is 0 where every negative is hard; set loss.logq."
+                "correct=negatives, or add easy or in-batch negatives"
             )
 
 

@@ -1,27 +1,45 @@
 """Losses of arrays: per-row values, no configuration, no keys.
 
 A row has one positive and any number of negatives. Logits are scores (dot product over
-temperature), corrected and masked by the caller; a logit of -inf is a masked negative
-and has probability and gradient 0 exactly.
+temperature), corrected by the caller. A negative has a weight: the number of draws that
+it stands for, 0 for one that is masked. A masked negative has probability and gradient
+0 exactly.
 """
 
 from collections.abc import Callable
-from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-# Elements of one block of logits in the sweep: 8 MB stay in a core's cache.
-BLOCK_ELEMENTS = 2**21
-MAX_BLOCK_ROWS = 512
+
+class LossNumbers(NamedTuple):
+    """Numbers of the losses; scalars or traced arrays.
+
+    Attributes:
+      temperature: of the logits, for losses whose margin is in units of the cosine.
+      ratio: negatives a positive of the pointwise losses; 0: each negative counts 1.
+      margin: of hinge, in units of the score before the temperature.
+      calibration: t of gbce.
+      num_items: size of the catalogue, for the sampling rate of gbce.
+    """
+
+    temperature: jax.Array | float
+    ratio: jax.Array | float = 0.0
+    margin: jax.Array | float = 0.2
+    calibration: jax.Array | float = 0.75
+    num_items: jax.Array | float = 0.0
 
 
-def sampled_softmax(positive: jax.Array, negatives: jax.Array) -> jax.Array:
-    """Return -log [ e^p / (e^p + sum_j e^{n_j}) ] of every row.
+def sampled_softmax(
+    positive: jax.Array, negatives: jax.Array, weight: jax.Array | None = None
+) -> jax.Array:
+    """Return -log [ e^p / (e^p + sum_j w_j e^{n_j}) ] of every row.
 
     Args:
       positive: [batch] logit of the positive.
       negatives: [batch, columns] logits of the negatives; -inf masks one.
+      weight: [batch, columns] draws that a negative stands for; None is 1.
 
     Returns:
       [batch] float32 loss, unreduced. A row with every negative masked gives 0.
@@ -40,11 +58,9 @@ def sampled_softmax(positive: jax.Array, negatives: jax.Array) -> jax.Array:
       corrected); Khrylchenko et al., Correcting the LogQ Correction, RecSys 2025
       (negatives corrected by their expected count, positive not).
     """
-    if positive.shape != negatives.shape[:1]:
-        raise ValueError(
-            f"positive must be [batch] and negatives [batch, columns], got "
-            f"{positive.shape} and {negatives.shape}"
-        )
+    _check_shapes(positive, negatives)
+    if weight is not None:
+        negatives = negatives + jnp.log(weight)
     logits = jnp.concatenate([positive[:, None], negatives], axis=1)
     return jax.nn.logsumexp(logits, axis=1) - positive
 
@@ -60,123 +76,126 @@ def full_softmax(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return jax.nn.logsumexp(logits, axis=1) - picked
 
 
-def column_logits(
-    query: jax.Array,
-    columns: jax.Array,
-    bias: jax.Array,
-    column_key: jax.Array,
-    row_key: jax.Array,
-    own_bias: jax.Array,
-) -> jax.Array:
-    """Return logits [B, C]: query @ columns^T + bias, and own_bias where keys match.
-
-    Args:
-      query: [B, D] query embeddings over the temperature.
-      columns: [C, D] candidate embeddings.
-      bias: [C] log multiplicity minus the correction.
-      column_key, row_key: [C] and [B] int32; equal keys mark the row's own item.
-      own_bias: [B] bias of the row's own item; -inf masks it.
-    """
-    own = column_key[None, :] == row_key[:, None]
-    return query @ columns.T + jnp.where(own, own_bias[:, None], bias[None, :])
-
-
-@jax.custom_vjp
-def softmax_sweep(
-    query: jax.Array,
-    columns: jax.Array,
+def bce(
     positive: jax.Array,
-    bias: jax.Array,
-    column_key: jax.Array,
-    row_key: jax.Array,
-    own_bias: jax.Array,
-    weight: jax.Array,
+    negatives: jax.Array,
+    weight: jax.Array | None = None,
+    *,
+    ratio: jax.Array | float = 0.0,
 ) -> jax.Array:
-    """Return sum_i w_i sampled_softmax(positive, column_logits(...))_i, in one sweep.
+    """Return -log sigmoid(p) - c sum_j w_j log sigmoid(-n_j) of every row: [batch].
 
-    Equal to the plain losses above, but the B x C logits are never stored: blocks of
-    rows give the loss and every gradient in the same pass, with the maximum of the
-    row subtracted, so that it is finite at any temperature.
+    With ``ratio`` r > 0 the weights are scaled to sum to r, which is in expectation
+    what r drawn negatives a positive give (1:2, 1:3); with 0 each counts as it is.
 
     Args:
-      query, columns, bias, column_key, row_key, own_bias: as in ``column_logits``.
-      positive: [B] logit of the row's positive.
-      weight: [B] weight of a row in the sum.
-
-    Returns:
-      A scalar. Gradients flow to query, columns and positive only; the biases and
-      weights are constants.
+      positive, negatives, weight: as in ``sampled_softmax``, negatives finite.
+      ratio: negatives a positive, or 0.
     """
-    return _sweep(
-        query, columns, positive, bias, column_key, row_key, own_bias, weight
-    )[0]
+    weight = _weight(positive, negatives, weight)
+    return jax.nn.softplus(-positive) + _negative_part(negatives, weight, ratio)
 
 
-def block_rows(rows: int, columns: int) -> int:
-    """Return how many rows a block of the sweep has."""
-    fitting = max(8, BLOCK_ELEMENTS // max(columns, 1) // 8 * 8)
-    return min(MAX_BLOCK_ROWS, fitting, rows)
+def gbce(
+    positive: jax.Array,
+    negatives: jax.Array,
+    weight: jax.Array | None = None,
+    *,
+    num_items: jax.Array | float,
+    calibration: jax.Array | float = 0.75,
+    ratio: jax.Array | float = 0.0,
+) -> jax.Array:
+    """Return -beta log sigmoid(p) - c sum_j w_j log sigmoid(-n_j) of every row.
+
+    beta = a (t (1 - 1/a) + 1/a) with the sampling rate a = k / (num_items - 1) of the
+    row's k negatives: t = 0 is bce, t = 1 undoes the overconfidence that sampling
+    negatives causes.
+
+    References:
+      Petrov & Macdonald, gSASRec: reducing overconfidence, RecSys 2023, eq. 11-13.
+    """
+    weight = _weight(positive, negatives, weight)
+    rate = jnp.minimum(weight.sum(axis=1) / (num_items - 1), 1)
+    power = calibration * (rate - 1) + 1
+    return power * jax.nn.softplus(-positive) + _negative_part(negatives, weight, ratio)
 
 
-def _sweep(query, columns, positive, bias, column_key, row_key, own_bias, weight):
-    rows, dim = query.shape
-    block = block_rows(rows, columns.shape[0])
-    pad = -rows % block
-    split = partial(_in_blocks, pad=pad, block=block)
-    blocks = tuple(map(split, (query, positive, row_key, own_bias, weight)))
+def hinge(
+    positive: jax.Array,
+    negatives: jax.Array,
+    weight: jax.Array | None = None,
+    *,
+    margin: jax.Array | float,
+    temperature: jax.Array | float = 1.0,
+) -> jax.Array:
+    """Return the mean over negatives of max(0, margin - (s_p - s_n)): [batch].
 
-    def one_block(carry, rows_of_block):
-        loss, d_columns = carry
-        q, pos, key, own_b, w = rows_of_block
-        logits = column_logits(q, columns, bias, column_key, key, own_b)
-        top = jnp.maximum(logits.max(axis=1), pos)
-        weights = jnp.exp(logits - top[:, None])
-        total = weights.sum(axis=1) + jnp.exp(pos - top)
-        log_total = top + jnp.log(total)
-        scaled = w / total
-        d_query = (weights @ columns) * scaled[:, None]
-        # [D, C] = q^T e runs at three times the speed of [C, D] = e^T q on a CPU.
-        d_columns = d_columns + (q * scaled[:, None]).T @ weights
-        d_positive = w * jnp.expm1(pos - log_total)
-        loss = loss + (w * (log_total - pos)).sum()
-        return (loss, d_columns), (d_query, d_positive)
-
-    start = (
-        jnp.zeros((), query.dtype),
-        jnp.zeros((dim, columns.shape[0]), query.dtype),
-    )
-    (loss, d_columns), (d_query, d_positive) = jax.lax.scan(one_block, start, blocks)
-    d_query = d_query.reshape(-1, dim)[:rows]
-    return loss, (d_query, d_columns.T, d_positive.reshape(-1)[:rows])
+    Scores s are the logits times the temperature (cosines), so that the margin does
+    not depend on it; with cosines it is the loss of Huang et al., Embedding-based
+    retrieval in Facebook search, KDD 2020, eq. 2 (D = 1 - cos). A row without
+    negatives gives 0.
+    """
+    weight = _weight(positive, negatives, weight)
+    ahead = temperature * (positive[:, None] - negatives)
+    return _weighted_mean(jnp.maximum(margin - ahead, 0), weight)
 
 
-def _in_blocks(x: jax.Array, *, pad: int, block: int) -> jax.Array:
-    """Pad axis 0 with zeros (weight 0 for padded rows) and split it into blocks."""
-    x = jnp.pad(x, [(0, pad)] + [(0, 0)] * (x.ndim - 1))
-    return x.reshape(-1, block, *x.shape[1:])
+def logistic(
+    positive: jax.Array, negatives: jax.Array, weight: jax.Array | None = None
+) -> jax.Array:
+    """Return the mean over negatives of log(1 + e^{-(p - n)}), the BPR loss: [batch].
+
+    The scale of the triplet-logistic loss is 1 / temperature, which the logits carry.
+    A row without negatives gives 0.
+    """
+    weight = _weight(positive, negatives, weight)
+    return _weighted_mean(jax.nn.softplus(negatives - positive[:, None]), weight)
 
 
-def _sweep_forward(*args):
-    return _sweep(*args)
+def _check_shapes(positive: jax.Array, negatives: jax.Array) -> None:
+    if positive.shape != negatives.shape[:1]:
+        raise ValueError(
+            f"positive must be [batch] and negatives [batch, columns], got "
+            f"{positive.shape} and {negatives.shape}"
+        )
 
 
-def _sweep_backward(gradients, cotangent):
-    d_query, d_columns, d_positive = gradients
-    return (
-        cotangent * d_query,
-        cotangent * d_columns,
-        cotangent * d_positive,
-        *(None,) * 5,
-    )
+def _weight(positive, negatives, weight) -> jax.Array:
+    _check_shapes(positive, negatives)
+    return jnp.ones_like(negatives) if weight is None else weight
 
 
-softmax_sweep.defvjp(_sweep_forward, _sweep_backward)
+def _weighted_mean(values: jax.Array, weight: jax.Array) -> jax.Array:
+    """Return sum w v / sum w of each row, 0 where no weight is left."""
+    total = weight.sum(axis=1)
+    return (weight * values).sum(axis=1) / jnp.where(total > 0, total, 1)
 
 
-# Losses of a batch by name, with the arguments of ``softmax_sweep``.
+def _negative_part(negatives, weight, ratio) -> jax.Array:
+    each = jax.nn.softplus(negatives)
+    counted = (weight * each).sum(axis=1)
+    return jnp.where(ratio > 0, ratio * _weighted_mean(each, weight), counted)
+
+
+# Losses of rows by name: (positive, negatives, weight, numbers) -> [batch].
 LOSSES: dict[str, Callable[..., jax.Array]] = {
-    "sampled_softmax": softmax_sweep,
-    "full_softmax": softmax_sweep,
+    "sampled_softmax": lambda p, n, w, numbers: sampled_softmax(p, n, w),
+    "full_softmax": lambda p, n, w, numbers: sampled_softmax(p, n, w),
+    "bce": lambda p, n, w, numbers: bce(p, n, w, ratio=numbers.ratio),
+    "gbce": lambda p, n, w, numbers: gbce(
+        p,
+        n,
+        w,
+        num_items=numbers.num_items,
+        calibration=numbers.calibration,
+        ratio=numbers.ratio,
+    ),
+    "hinge": lambda p, n, w, numbers: hinge(
+        p, n, w, margin=numbers.margin, temperature=numbers.temperature
+    ),
+    "logistic": lambda p, n, w, numbers: logistic(p, n, w),
 }
 # Those whose columns are every item, instead of the negatives that were drawn.
 WHOLE_CATALOGUE = frozenset({"full_softmax"})
+# Those that the one-sweep softmax computes.
+SOFTMAX = frozenset({"sampled_softmax", "full_softmax"})

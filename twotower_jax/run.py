@@ -24,16 +24,14 @@ from twotower_jax.prepare import (
     check_names,
     check_sizes,
     load_data,
-    make_problem,
-    make_schedule,
     trains,
 )
+from twotower_jax.problem import make_problem, make_schedule
 from twotower_jax.records import RunFolder, manifest, run_folder
 from twotower_jax.training.checkpoint import Checkpoints
 from twotower_jax.training.loop import Notes, Problem, fit
 from twotower_jax.training.progress import TrainingProgress
 from twotower_jax.training.signals import Stopped
-from twotower_jax.training.step import init_state
 
 # Data whose details were printed: a sweep says them once.
 _described: set[str] = set()
@@ -159,6 +157,7 @@ def _train_and_evaluate(
             if notes.timed_seconds > 0
             else None
         ),
+        "samples": (problem and problem.report) or {},
         "data": dict(data.split.report) | dict(data.log.dropped),
     }
 
@@ -172,7 +171,7 @@ def _train(
     valid: QuerySet | None,
 ) -> tuple[dict, Notes]:
     """Return the params of the best validation and the notes of the training."""
-    schedule = make_schedule(config, data)
+    schedule = make_schedule(config, data, problem.order)
     checkpoints = Checkpoints(record.path)
     saved = checkpoints.steps()
     record.keep_metrics(saved[-1] if saved else -1)
@@ -239,9 +238,7 @@ def evaluate_run(config: Config, folder: Path) -> dict[str, dict[str, float]]:
 def _best_params(problem: Problem, record: RunFolder) -> dict:
     result = record.read("result")
     assert result is not None
-    like = jax.eval_shape(
-        lambda: init_state(problem.structure, problem.hyper, problem.init_scale)
-    )
+    like = jax.eval_shape(problem.start)
     checkpoints = Checkpoints(record.path)
     if result["best_step"] not in checkpoints.steps():
         raise InputError(

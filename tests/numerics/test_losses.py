@@ -1,122 +1,13 @@
 """Losses against slow oracles and identities, never against their own code."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from twotower_jax import losses
-
-ROWS, COLUMNS, DIM = 13, 9, 5
-
-
-def arrays(seed=0, rows=ROWS, columns=COLUMNS, scale=1.0):
-    rng = np.random.default_rng(seed)
-    query = scale * rng.normal(size=(rows, DIM))
-    candidates = rng.normal(size=(columns, DIM))
-    row_key = rng.integers(0, columns, rows).astype(np.int32)
-    return {
-        "query": query.astype(np.float32),
-        "columns": candidates.astype(np.float32),
-        "positive": (query * candidates[row_key]).sum(1).astype(np.float32),
-        "bias": rng.normal(size=columns).astype(np.float32),
-        "column_key": np.arange(columns, dtype=np.int32),
-        "row_key": row_key,
-        "own_bias": np.full(rows, -np.inf, np.float32),
-        "weight": rng.uniform(0.5, 2, rows).astype(np.float32),
-    }
-
-
-def slow_loss(a):
-    """Python loops over the definition: sum_i w_i -log e^p / (e^p + sum_j e^l_ij)."""
-    total = 0.0
-    for i in range(len(a["query"])):
-        denominator = np.exp(np.float64(a["positive"][i]))
-        for j in range(len(a["columns"])):
-            score = np.dot(
-                a["query"][i].astype(np.float64), a["columns"][j].astype(np.float64)
-            )
-            own = a["column_key"][j] == a["row_key"][i]
-            denominator += np.exp(score + (a["own_bias"][i] if own else a["bias"][j]))
-        total += a["weight"][i] * (np.log(denominator) - a["positive"][i])
-    return total
-
-
-def plain(query, columns, positive, a):
-    logits = losses.column_logits(
-        query, columns, a["bias"], a["column_key"], a["row_key"], a["own_bias"]
-    )
-    return (a["weight"] * losses.sampled_softmax(positive, logits)).sum()
-
-
-def sweep(query, columns, positive, a):
-    rest = ("bias", "column_key", "row_key", "own_bias", "weight")
-    return losses.softmax_sweep(query, columns, positive, *(a[name] for name in rest))
-
-
-@pytest.mark.parametrize("masked", [True, False])
-def test_sweep_equals_python_loops(masked):
-    a = arrays()
-    if not masked:
-        a["own_bias"] = np.linspace(-1, 1, ROWS, dtype=np.float32)
-    got = sweep(a["query"], a["columns"], a["positive"], a)
-    assert float(got) == pytest.approx(slow_loss(a), rel=2e-6)
-
-
-@pytest.mark.parametrize("block", [4, 512])
-def test_sweep_gradients_equal_autodiff_of_the_plain_loss(monkeypatch, block):
-    monkeypatch.setattr(losses, "MAX_BLOCK_ROWS", block)
-    a = arrays(seed=1)
-    with jax.enable_x64(True):
-        a = {
-            k: jnp.asarray(v, jnp.float64) if v.dtype == np.float32 else jnp.asarray(v)
-            for k, v in a.items()
-        }
-        at = (a["query"], a["columns"], a["positive"])
-        want_value, want = jax.value_and_grad(plain, (0, 1, 2))(*at, a)
-        value, got = jax.value_and_grad(sweep, (0, 1, 2))(*at, a)
-        np.testing.assert_allclose(value, want_value, rtol=1e-13)
-        for one, other in zip(got, want, strict=True):
-            np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-13)
-
-
-def test_sweep_scales_gradients_by_the_cotangent():
-    a = arrays(seed=2)
-    at = (a["query"], a["columns"], a["positive"])
-    once = jax.grad(sweep)(*at, a)
-    thrice = jax.grad(lambda *x: 3 * sweep(*x))(*at, a)
-    np.testing.assert_allclose(thrice, 3 * once, rtol=1e-6)
-
-
-def test_sweep_is_finite_at_temperature_of_five_thousandths():
-    rng = np.random.default_rng(0)
-    unit = rng.normal(size=(64, DIM))
-    unit = (unit / np.linalg.norm(unit, axis=1, keepdims=True)).astype(np.float32)
-    a = arrays(rows=64, columns=64)
-    a["query"], a["columns"] = -unit / 0.005, unit
-    a["bias"] = np.full(64, 20, np.float32)
-    a["row_key"] = np.arange(64, dtype=np.int32)
-    a["positive"] = (a["query"] * a["columns"]).sum(1)
-    assert a["positive"].max() < -199  # the shift 1/T would underflow every term
-    value, gradients = jax.value_and_grad(sweep, (0, 1, 2))(
-        a["query"], a["columns"], a["positive"], a
-    )
-    assert np.isfinite(value)
-    assert all(np.isfinite(g).all() for g in gradients)
-    assert float(value) == pytest.approx(slow_loss(a), rel=1e-5)
-
-
-def test_masked_column_has_probability_and_gradient_zero_exactly():
-    a = arrays()
-    a["bias"][3] = -np.inf
-    at = (a["query"], a["columns"], a["positive"])
-    gradient = jax.grad(sweep, 1)(*at, a)
-    assert (np.asarray(gradient[3]) == 0).all()
-    moved = a | {"columns": a["columns"] + 100 * np.eye(COLUMNS, DIM, -3, dtype="f4")}
-    assert (moved["columns"][3] != a["columns"][3]).any()
-    same = [i for i in range(COLUMNS) if i != 3]
-    moved["columns"][same] = a["columns"][same]
-    assert float(sweep(*at[:1], moved["columns"], at[2], a)) == float(sweep(*at, a))
 
 
 def test_every_negative_masked_gives_loss_zero():
@@ -154,7 +45,7 @@ def test_wrong_shapes_are_refused_with_both_shapes():
 
 
 def test_khrylchenko_gradient_equals_negatives_only_with_expected_counts():
-    """PAPERS' identity: the weighted loss without the positive in the denominator."""
+    """The weighted loss without the positive in the denominator has this gradient."""
     rng = np.random.default_rng(3)
     k, log_q = 8, np.log(rng.dirichlet(np.ones(8)))
     with jax.enable_x64(True):
@@ -175,3 +66,92 @@ def test_khrylchenko_gradient_equals_negatives_only_with_expected_counts():
             jax.grad(ours, (0, 1))(*at), jax.grad(weighted, (0, 1))(*at), strict=True
         ):
             np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-15)
+
+
+def rows(seed=0):
+    """Return positives [5], negatives [5, 7] and weights [5, 7], some of them 0."""
+    rng = np.random.default_rng(seed)
+    weight = rng.integers(0, 3, (5, 7)).astype(float)
+    return rng.normal(size=5), 2 * rng.normal(size=(5, 7)), weight
+
+
+def log_sigmoid(x):
+    return -math.log1p(math.exp(-x))
+
+
+@pytest.mark.parametrize("ratio", [0.0, 1.0, 3.0])
+def test_bce_is_a_sum_over_pairs_with_the_ratio_of_negatives(ratio):
+    positive, negatives, weight = rows()
+    got = losses.bce(jnp.array(positive), jnp.array(negatives), weight, ratio=ratio)
+    for i in range(5):
+        draws = [
+            n
+            for n, w in zip(negatives[i], weight[i], strict=True)
+            for _ in range(int(w))
+        ]
+        part = sum(log_sigmoid(-n) for n in draws)
+        scale = ratio / len(draws) if ratio else 1
+        assert float(got[i]) == pytest.approx(
+            -log_sigmoid(positive[i]) - scale * part, rel=1e-5
+        )
+
+
+def test_gbce_is_bce_at_calibration_0_and_calibrated_at_1():
+    """At t = 1 the positive's power is the sampling rate: beta = a."""
+    positive, negatives, weight = rows()
+    at = (jnp.array(positive), jnp.array(negatives), weight)
+    plain = losses.bce(*at)
+    np.testing.assert_allclose(
+        losses.gbce(*at, num_items=101, calibration=0), plain, rtol=1e-6
+    )
+    calibrated = np.asarray(losses.gbce(*at, num_items=101, calibration=1))
+    for i in range(5):
+        beta = weight[i].sum() / 100
+        want = float(plain[i]) + (1 - beta) * log_sigmoid(positive[i])
+        assert calibrated[i] == pytest.approx(want, rel=1e-5)
+
+
+def test_calibrated_gbce_is_optimal_at_the_true_probability():
+    """All items but the positive sampled at rate a: bce overestimates, gbce does not.
+
+    A pair is clicked with probability P; a negative is drawn with probability a. The
+    expected loss of gbce at t = 1 is least where sigmoid(s) = P.
+    """
+    p, rate, items = 0.2, 0.1, 101
+    grid = jnp.linspace(-4, 3, 7001)
+    k = rate * (items - 1)
+    weight = jnp.full((len(grid), 1), k)
+    positive_part = losses.gbce(
+        grid, jnp.full((len(grid), 1), -50.0), weight, num_items=items, calibration=1
+    )
+    expected = p * positive_part + (1 - p) * rate * jax.nn.softplus(grid)
+    best = jax.nn.sigmoid(grid[jnp.argmin(expected)])
+    assert float(best) == pytest.approx(p, abs=2e-3)
+    plain = p * jax.nn.softplus(-grid) + (1 - p) * rate * jax.nn.softplus(grid)
+    assert float(jax.nn.sigmoid(grid[jnp.argmin(plain)])) > 0.6
+
+
+def test_hinge_and_logistic_compare_cosines_whatever_their_sign():
+    cosine, negatives = np.array([-0.4]), np.array([[-0.5, -0.9, 0.1, -0.35]])
+    weight, temperature = np.array([[1.0, 2.0, 1.0, 0.0]]), 0.05
+    at = (jnp.array(cosine / temperature), jnp.array(negatives / temperature), weight)
+    ahead = [0.1, 0.5, 0.5, -0.5]  # The second draw counts twice, the last not.
+    want = np.mean([max(0, 0.2 - a) for a in ahead])
+    got = losses.hinge(*at, margin=0.2, temperature=temperature)
+    assert float(got[0]) == pytest.approx(want, rel=1e-5)
+    want = np.mean([math.log1p(math.exp(-a / temperature)) for a in ahead])
+    assert float(losses.logistic(*at)[0]) == pytest.approx(want, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(losses.LOSSES))
+def test_a_row_without_negatives_has_a_finite_loss_and_gradient(name):
+    numbers = losses.LossNumbers(0.1, 3.0, 0.2, 0.75, 50.0)
+
+    def total(positive, negatives):
+        weight = jnp.zeros((2, 3))
+        return losses.LOSSES[name](positive, negatives, weight, numbers).sum()
+
+    value, grads = jax.value_and_grad(total, (0, 1))(jnp.ones(2), jnp.ones((2, 3)))
+    assert np.isfinite(value)
+    assert np.isfinite(grads[0]).all()
+    np.testing.assert_array_equal(grads[1], 0)

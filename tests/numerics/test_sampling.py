@@ -69,17 +69,15 @@ def test_log_expected_count_is_the_log_of_the_sum_of_sources():
     q_batch, q_easy = np.array([0.5, 0.5, 0.0]), np.array([0.2, 0.3, 0.5])
     with np.errstate(divide="ignore"):
         got = log_expected_count(
-            jnp.log(jnp.asarray(q_batch, jnp.float32)),
-            7,
-            jnp.log(jnp.asarray(q_easy, jnp.float32)),
-            20,
+            (jnp.log(jnp.asarray(q_batch, jnp.float32)), 7),
+            (jnp.log(jnp.asarray(q_easy, jnp.float32)), 20),
         )
     np.testing.assert_allclose(np.exp(got), 7 * q_batch + 20 * q_easy, rtol=1e-6)
 
 
 def test_no_source_has_no_expected_count():
     with pytest.raises(ValueError, match="no source"):
-        log_expected_count(jnp.zeros(2), 0, jnp.zeros(2), 0)
+        log_expected_count()
 
 
 def test_log_frequency_of_an_item_without_clicks_is_minus_infinity():
@@ -91,7 +89,7 @@ def test_log_frequency_of_an_item_without_clicks_is_minus_infinity():
 def row_weights(columns: cols.Columns, scores: np.ndarray) -> np.ndarray:
     """Return sum over a row's negatives of e^score, [B], from columns."""
     number = columns.log_mult.shape[0]
-    own = np.asarray(columns.column_key)[None] == np.asarray(columns.row_key)[:, None]
+    own = np.asarray(columns.key)[None] == np.asarray(columns.row_key)[:, None]
     log_mult = np.where(
         own, np.asarray(columns.own_log_mult)[:, None], np.asarray(columns.log_mult)
     )
@@ -125,7 +123,11 @@ def test_columns_hold_exactly_the_draws_of_each_row(layout, mask):
         assert int(got.num_distinct) == 5
     else:
         got = cols.separate_columns(
-            jnp.array(items), jnp.array(drawn), in_batch=layout == "in_batch", mask=mask
+            jnp.array(items),
+            jnp.array(drawn),
+            in_batch=layout == "in_batch",
+            mask=mask,
+            num_items=10,
         )
     want = slow_row_weights(items, drawn, scores, layout != "easy_only", mask)
     np.testing.assert_allclose(row_weights(got, scores), want, rtol=1e-6)
@@ -171,10 +173,8 @@ def test_corrected_sum_is_an_unbiased_estimate_of_the_other_items(sources, mask)
     scores, positive = np.array([0.4, -1.0, 0.9]), 0
     log_n = np.asarray(
         log_expected_count(
-            jnp.log(jnp.asarray(q_batch, jnp.float32)),
-            2 if in_batch else 0,
-            jnp.log(jnp.asarray(q_easy, jnp.float32)),
-            2 if easy else 0,
+            (jnp.log(jnp.asarray(q_batch, jnp.float32)), 2 if in_batch else 0),
+            (jnp.log(jnp.asarray(q_easy, jnp.float32)), 2 if easy else 0),
         ),
         float,
     )
@@ -188,6 +188,7 @@ def test_corrected_sum_is_an_unbiased_estimate_of_the_other_items(sources, mask)
             jnp.array(drawn if easy else (), jnp.int32),
             in_batch=in_batch,
             mask=mask,
+            num_items=3,
         )
         total += chance * row_weights(columns, np.tile(scores - log_n, (3, 1)))[0]
     want = np.exp(scores).sum() - (

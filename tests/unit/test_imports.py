@@ -17,12 +17,12 @@ ROOMS = (
     ("data",),
     ("sampling",),
     ("towers",),
-    ("losses",),
+    ("losses", "sweep"),
     ("records",),
     ("evaluation",),
     ("optim",),
     ("training",),
-    ("prepare", "assess", "positives_report", "run"),
+    ("prepare", "problem", "assess", "positives_report", "run"),
     ("study",),
     ("cli",),
 )
@@ -31,7 +31,7 @@ LEVELS = {name: level for level, room in enumerate(ROOMS) for name in room}
 # A module of the room on the left never imports those on the right.
 BLIND = {
     room: ("config", "schema", "records", "data.sources")
-    for room in ("losses", "sampling", "evaluation")
+    for room in ("losses", "sweep", "sampling", "evaluation")
 }
 
 # Libraries that only the named modules import.

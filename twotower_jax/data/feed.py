@@ -41,14 +41,6 @@ class Entities(NamedTuple):
     history: jax.Array | None
 
 
-class TrainData(NamedTuple):
-    """Training positives: [n] queries and the [n] int32 items that they clicked."""
-
-    queries: Queries
-    item: jax.Array
-    entities: Entities
-
-
 def make_queries(user: np.ndarray, history: History | None) -> Queries:
     """Put queries on the device."""
     begin = end = None

@@ -22,8 +22,10 @@ class Columns(NamedTuple):
         merged layout is padded with num_items, which has multiplicity 0.
       positive: [B] int32, where a row's positive is within ``encode_ids``.
       log_mult: [C] float32, log of the number of draws of a column; -inf for none.
-      column_key: [C] int32 and
-      row_key: [B] int32: where they are equal, the column is the row's own item and
+      key: [C] int32 item of the column, num_items for padding; its place where only
+        a row's own positive is dropped.
+      row_key: [B] int32: where it equals a column's key, the column is of the row's
+        own item and
       own_log_mult: [B] float32 replaces ``log_mult``; -inf masks the column.
       num_distinct: [] int32, the distinct items of a merged layout.
     """
@@ -31,23 +33,24 @@ class Columns(NamedTuple):
     encode_ids: jax.Array
     positive: jax.Array
     log_mult: jax.Array
-    column_key: jax.Array
+    key: jax.Array
     row_key: jax.Array
     own_log_mult: jax.Array
     num_distinct: jax.Array
 
 
 def separate_columns(
-    items: jax.Array, drawn: jax.Array, *, in_batch: bool, mask: str
+    items: jax.Array, drawn: jax.Array, *, in_batch: bool, mask: str, num_items: int
 ) -> Columns:
     """Return one column a draw: the batch's items (if in_batch), then the drawn ones.
 
     Args:
       items: [B] int32 positives.
-      drawn: [m] int32 shared negatives.
+      drawn: [m] int32 shared negatives; num_items for a draw that does not count.
       in_batch: whether the other rows' positives are negatives.
-      mask: "same_item" drops every draw equal to the row's positive; "none" drops
-        only the row's own positive.
+      mask: "none" drops only the row's own positive; any other drops every draw equal
+        to the row's positive.
+      num_items: size of the catalogue.
     """
     batch = items.shape[0]
     if in_batch:
@@ -56,15 +59,17 @@ def separate_columns(
     else:
         encode, columns = jnp.concatenate([drawn, items]), drawn.shape[0]
         positive = drawn.shape[0] + jnp.arange(batch, dtype=jnp.int32)
-    place = jnp.arange(columns, dtype=jnp.int32)
-    own_place = positive if in_batch else jnp.full(batch, -1, jnp.int32)
-    same_item = mask == "same_item"
+    key, row_key = encode[:columns], items
+    if mask == "none":
+        # A row knows its own place only, so that other draws of its item count.
+        key = jnp.arange(columns, dtype=jnp.int32)
+        row_key = positive if in_batch else jnp.full(batch, -1, jnp.int32)
     return Columns(
         encode_ids=encode,
         positive=positive,
-        log_mult=jnp.zeros(columns, jnp.float32),
-        column_key=encode[:columns] if same_item else place,
-        row_key=items if same_item else own_place,
+        log_mult=jnp.where(encode[:columns] < num_items, 0.0, -jnp.inf),
+        key=key,
+        row_key=row_key,
         own_log_mult=jnp.full(batch, -jnp.inf, jnp.float32),
         num_distinct=jnp.int32(encode.shape[0]),
     )
@@ -100,8 +105,8 @@ def merged_columns(
         encode_ids=distinct.astype(jnp.int32),
         positive=positive,
         log_mult=jnp.log(mult),
-        column_key=jnp.arange(draws.shape[0], dtype=jnp.int32),
-        row_key=positive,
+        key=distinct.astype(jnp.int32),
+        row_key=items,
         own_log_mult=jnp.log(others),
         num_distinct=(distinct < num_items).sum(dtype=jnp.int32),
     )
@@ -117,7 +122,7 @@ def catalogue_columns(items: jax.Array, num_items: int) -> Columns:
         encode_ids=place,
         positive=items,
         log_mult=jnp.zeros(num_items, jnp.float32),
-        column_key=place,
+        key=place,
         row_key=items,
         own_log_mult=jnp.full(items.shape[0], -jnp.inf, jnp.float32),
         num_distinct=jnp.int32(num_items),
@@ -129,7 +134,7 @@ def first_columns(columns: Columns, size: int) -> Columns:
     return columns._replace(
         encode_ids=columns.encode_ids[:size],
         log_mult=columns.log_mult[:size],
-        column_key=columns.column_key[:size],
+        key=columns.key[:size],
     )
 
 

@@ -1,5 +1,7 @@
 """Expected counts: how often an item is expected as a negative of a row."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,37 +18,35 @@ def log_frequency(counts: np.ndarray) -> np.ndarray:
         return (np.log(counts) - np.log(counts.sum())).astype(np.float32)
 
 
-def log_expected_count(
-    log_q_batch: jax.Array | None,
-    batch_draws: int,
-    log_q_easy: jax.Array | None,
-    easy_draws: int,
-) -> jax.Array:
-    """Return log N_j, N_j = (n - 1) q+_j + m q^E_j, for the mixture of a row.
+def log_expected_count(*sources: tuple[jax.Array, jax.Array | float]) -> jax.Array:
+    """Return log N_j, N_j = sum over sources of draws times probability.
 
-    logQ subtracts the log of this sum, never of one source's q alone: a row does
-    not know which source drew an item.
+    For a row with n - 1 in-batch draws from q+, m easy draws from q^E and h hard ones
+    from its pool pi_u: N_j(u) = (n - 1) q+_j + m q^E_j + h pi_u(j). logQ subtracts the
+    log of this sum, never of one source's q alone: a row does not know which source
+    drew an item.
 
     Args:
-      log_q_batch: [...] log q+ of the items, or None.
-      batch_draws: n - 1, the number of other positives of the batch; 0 for none.
-      log_q_easy: [...] log probability under the easy proposal, or None.
-      easy_draws: m, the number of shared easy draws; 0 for none.
+      sources: pairs of log probabilities [...] of the items (-inf where a source
+        cannot draw one) and the number of draws, a number or an array that broadcasts;
+        0 leaves a source out.
 
     Returns:
-      [...] float32, the shape of the inputs.
+      [...] float32, -inf where no source draws the item.
 
     Raises:
-      ValueError: when no source draws anything.
+      ValueError: when there is no source.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> half, tenth = jnp.log(jnp.float32(0.5)), jnp.log(jnp.float32(0.1))
+      >>> count = log_expected_count((half, 3), (tenth, 5))  # 3 * .5 + 5 * .1
+      >>> round(float(jnp.exp(count)), 4)
+      2.0
     """
+    if not sources:
+        raise ValueError("no source draws a negative; give at least one")
     terms = [
-        log_q + jnp.log(jnp.float32(draws))
-        for log_q, draws in ((log_q_batch, batch_draws), (log_q_easy, easy_draws))
-        if log_q is not None and draws > 0
+        log_q + jnp.log(jnp.asarray(draws, jnp.float32)) for log_q, draws in sources
     ]
-    if not terms:
-        raise ValueError(
-            f"no source draws a negative: batch_draws={batch_draws}, "
-            f"easy_draws={easy_draws}"
-        )
-    return terms[0] if len(terms) == 1 else jnp.logaddexp(*terms)
+    return functools.reduce(jnp.logaddexp, terms)

@@ -45,9 +45,22 @@ def popularity(counts: np.ndarray, *, alpha: float, smoothing: float) -> np.ndar
     return (np.asarray(counts, np.float64) + smoothing) ** alpha
 
 
+def log_uniform(counts: np.ndarray, *, alpha: float, smoothing: float) -> np.ndarray:
+    """Return log((k + 2) / (k + 1)) of an item's rank k by count, [num_items].
+
+    The most clicked item has rank 0; equal counts rank by lower item. Its sum is
+    log(num_items + 1). The usual stand-in for frequencies that are not known.
+    """
+    del alpha, smoothing
+    rank = np.empty(len(counts))
+    rank[np.argsort(-np.asarray(counts), kind="stable")] = np.arange(len(counts))
+    return np.log1p(1 / (rank + 1))
+
+
 PROPOSALS: dict[str, Callable[..., np.ndarray]] = {
     "uniform": uniform,
     "popularity": popularity,
+    "log_uniform": log_uniform,
 }
 
 

@@ -14,7 +14,7 @@ import jax
 from orbax.checkpoint import v1 as ocp
 
 from twotower_jax.errors import InputError
-from twotower_jax.training.step import TrainState
+from twotower_jax.training.structure import TrainState
 
 CHUNK_BYTES = 2**23
 

@@ -10,27 +10,39 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from twotower_jax.data.feed import Order, TrainData
+from twotower_jax.data.feed import Order
 from twotower_jax.training.checkpoint import Checkpoints
+from twotower_jax.training.mine import Mining, mine
 from twotower_jax.training.progress import TrainingProgress
+from twotower_jax.training.samplers import diagnostics, init_samplers
 from twotower_jax.training.signals import Stopped, StopRequest
-from twotower_jax.training.step import (
-    Hyper,
-    Structure,
-    TrainState,
-    init_state,
-    run_steps,
-)
+from twotower_jax.training.step import init_state, run_steps
+from twotower_jax.training.structure import Hyper, Structure, TrainData, TrainState
 
 
 class Problem(NamedTuple):
-    """Everything that decides the numbers of a training."""
+    """Everything that decides the numbers of a training.
+
+    Attributes:
+      streaming: hashes, buckets and first gap of the streaming frequency, or None.
+      mining: how hard negatives are mined, or None.
+      report: what the choice of samples says of itself, for the run's result.
+    """
 
     structure: Structure
     hyper: Hyper
     data: TrainData
     order: Order
     init_scale: float
+    streaming: tuple[int, int, float] | None = None
+    mining: Mining | None = None
+    report: dict[str, Any] | None = None
+
+    def start(self) -> TrainState:
+        """Return the state before the first step."""
+        samplers = init_samplers(self.structure, self.streaming, self.mining)
+        scale = jnp.float32(self.init_scale)
+        return init_state(self.structure, self.hyper, scale, samplers)
 
 
 class Schedule(NamedTuple):
@@ -121,18 +133,15 @@ class _Trainer:
         self.problem, self.schedule, self.checkpoints = problem, schedule, checkpoints
         self.log, self.evaluate = log, evaluate
         self.notes = Notes()
-        scale = jnp.float32(problem.init_scale)
         saved = checkpoints.steps()
         if saved:
-            like = jax.eval_shape(
-                lambda: init_state(problem.structure, problem.hyper, scale)
-            )
+            like = jax.eval_shape(problem.start)
             self.state, notes = checkpoints.load(saved[-1], like)
             self.notes = Notes(**notes)
             # A kill may have come between a save and the removal of older ones.
             checkpoints.keep_only({saved[-1], self.notes.best_step})
         else:
-            self.state = init_state(problem.structure, problem.hyper, scale)
+            self.state = problem.start()
         self.step = int(self.state.step)
         self.pending: tuple[int, jax.Array] | None = None
         self.resumed_at = time.perf_counter()
@@ -164,8 +173,13 @@ class _Trainer:
 
     def _to_boundary(self, line: TrainingProgress, request: StopRequest) -> None:
         """Dispatch steps up to the next boundary, one dispatch always in flight."""
-        boundary = self.schedule.steps
-        for every in (self.schedule.eval_every, self.schedule.checkpoint_every):
+        boundary, periods = self.schedule.steps, list(self.schedule[2:4])
+        mining = self.problem.mining
+        if mining is not None:
+            periods.append(mining.every)
+            if self.step % mining.every == 0:
+                self._mine(mining)
+        for every in periods:
             boundary = min(boundary, (self.step // every + 1) * every)
         started, timed_from = time.perf_counter(), None
         while self.step < boundary and request.number is None:
@@ -192,6 +206,14 @@ class _Trainer:
         if timed_from is not None:
             self.notes.timed_seconds += time.perf_counter() - started
             self.notes.timed_steps += self.step - timed_from
+
+    def _mine(self, mining: Mining) -> None:
+        """Renew the mined pools; a function of the params at this step alone."""
+        mined = mine(
+            mining, self.problem.structure, self.state.params, self.problem.data
+        )
+        samplers = self.state.samplers | {"mined": mined}
+        self.state = self.state._replace(samplers=samplers)
 
     def _finish_pending(self, line: TrainingProgress) -> None:
         """Wait for the dispatch in flight, check its losses and show the last."""
@@ -222,6 +244,7 @@ class _Trainer:
             record["valid"] = metrics
             line.validated(metrics)
             self._judge(metrics[self.schedule.metric])
+        record |= diagnostics(self.problem.structure, self.problem.data, self.state)
         record["seconds"] = round(self._seconds(), 3)
         self.log(record)
 

@@ -1,0 +1,237 @@
+"""Corrected sums are unbiased: every outcome of a small catalogue is enumerated.
+
+For a row with positive p, sum over draws d of exp(s_d - log N_d) has the mean
+sum over the items j != p (that are not masked) of exp(s_j), whatever the sources.
+"""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from problems import as_loaded, small_problem
+
+from twotower_jax.data.log import Stage
+from twotower_jax.sampling import columns as cols
+from twotower_jax.sampling import masks
+from twotower_jax.sampling.bank import Bank
+from twotower_jax.sweep import column_terms
+from twotower_jax.training.correction import batch_terms
+from twotower_jax.training.draws import Draws, RowPools, expected_draws
+from twotower_jax.training.structure import TrainState
+
+ITEMS = 5
+# A positive of every user: user u clicked CLICKED[u]; q+ is 3/8, 2/8, 1/8, 1/8, 1/8.
+USER = np.array([0, 1, 2, 3, 4, 5, 6, 7])
+CLICKED = np.array([0, 0, 0, 1, 1, 2, 3, 4])
+SCORES = np.array([0.3, -1.0, 0.9, 0.1, 1.4])
+ROW = 3  # Its positive is item 1.
+POOL_ITEM = np.array([2, 2, 4, 0])  # Merged: item 2 half of the pool.
+REQUEST = np.arange(8)
+
+
+def data(positives=()):
+    """Return the log; ``positives`` are further clicks of the row's user."""
+    more = np.array(positives, int)
+    rows = {
+        "user": np.full(4, USER[ROW]),
+        "item": POOL_ITEM,
+        "stage": np.full(4, Stage.RANKED),
+        "request": np.full(4, ROW),
+    }
+    return as_loaded(
+        np.concatenate([USER, np.full(len(more), USER[ROW])]),
+        np.concatenate([CLICKED, more]),
+        8,
+        ITEMS,
+        rows,
+        np.concatenate([REQUEST, 100 + np.arange(len(more))]),
+    )
+
+
+def outcomes(*distributions):
+    """Return every outcome [n, draws] of independent draws, and its probability."""
+    values = list(itertools.product(*(range(len(d)) for d in distributions)))
+    chance = [
+        np.prod([d[v] for d, v in zip(distributions, o, strict=True)]) for o in values
+    ]
+    keep = np.array(chance) > 0
+    return np.array(values)[keep], np.array(chance)[keep]
+
+
+def estimate(problem, batch, drawn, slots, is_hard, bank, ratio, has_pool):
+    """Return sum_d exp(s_d - log N_d) over the draws of row 0 of ``batch``."""
+    structure, hyper, train = problem.structure, problem.hyper, problem.data
+    wanted, items = structure.negatives, train.item[batch]
+    make = cols.merged_columns if structure.merged_size else cols.separate_columns
+    options = {} if structure.merged_size else {"in_batch": wanted.in_batch}
+    columns = make(items, drawn, mask=wanted.mask, num_items=ITEMS, **options)
+    easy, hard = expected_draws(wanted, ratio)
+    pools, group = None, None
+    if wanted.has_pools:
+        pool = jnp.where(has_pool, train.pools.of_row[batch], len(train.pools.item))
+        pools = RowPools(
+            train.pools.item.at[pool].get(mode="fill", fill_value=ITEMS),
+            train.pools.log_prob.at[pool].get(mode="fill", fill_value=-jnp.inf),
+        )
+        group = jnp.where(jnp.isneginf(pools.log_prob).all(axis=1), 1, 0)
+    else:
+        easy, hard = easy[:1], hard[:1]
+    own = None if slots is None else jnp.broadcast_to(slots, (len(batch), len(slots)))
+    draws = Draws(columns, own, is_hard, pools, group, easy, hard)
+    samplers = {} if bank is None else {"bank": bank}
+    state = TrainState(jnp.int32(5), {}, {}, samplers)
+    terms = batch_terms(structure, hyper, train, state, batch, draws, columns)
+    log_mult, log_count = column_terms(terms.shared, terms.rows)
+    ids = columns.encode_ids[: columns.log_mult.shape[0]]
+    if bank is not None:
+        ids = jnp.concatenate([ids, bank.item])
+    scores = jnp.asarray(SCORES)
+    total = jnp.exp(scores[ids.clip(0, ITEMS - 1)] + log_mult[0] - log_count[0]).sum()
+    if slots is not None:
+        part = terms.rows.slot_log_mult[0] - terms.rows.slot_log_count[0]
+        total += jnp.exp(scores[slots.clip(0, ITEMS - 1)] + part).sum()
+    return total
+
+
+def expectation(keys, *, has_pool=True, ratio=None, positives=(), merged=False):
+    """Return the exact mean of the estimate for a configuration."""
+    keys = {"loss__logq__correct": "negatives", "training__batch_size": 2} | keys
+    problem = small_problem(data(positives), **keys)
+    if not merged:
+        structure = problem.structure._replace(merged_size=0)
+        problem = problem._replace(structure=structure)
+    wanted = problem.structure.negatives
+    q_plus = np.exp(np.asarray(problem.hyper.log_q_batch, float))
+    easy = np.exp(np.asarray(problem.hyper.easy.log_q, float))
+    pool = np.bincount(POOL_ITEM, minlength=ITEMS) / 4
+    ratio_now = jnp.float32(0 if ratio is None else ratio)
+    columns, slots = slot_laws(wanted, easy, pool, has_pool, ratio)
+    laws = [q_plus] + columns + slots + [q_plus] * wanted.bank
+    values, chance = outcomes(*laws)
+    m, k = len(columns), len(slots)
+
+    def one(value):
+        # A row of the batch stands for its item: rows 0, 3, 5, 6, 7 are items 0 to 4.
+        other = jnp.array([0, 3, 5, 6, 7])[value[:1]]
+        batch = jnp.concatenate([jnp.array([ROW]), other])
+        mine = value[1 + m : 1 + m + k] if k else None
+        hard = None if mine is None else jnp.zeros((2, k), bool)
+        bank = None
+        if wanted.bank:
+            item = value[1 + m + k :].astype(jnp.int32)
+            log_q = problem.hyper.log_q_batch[item]
+            bank = Bank(jnp.zeros((wanted.bank, 6)), item, log_q, jnp.zeros_like(item))
+        drawn = value[1 : 1 + m]
+        return estimate(problem, batch, drawn, mine, hard, bank, ratio_now, has_pool)
+
+    with jax.enable_x64(True):
+        every = jnp.asarray(values, jnp.int32)
+        sums = jax.jit(lambda v: jax.lax.map(one, v, batch_size=256))(every)
+    return float(chance @ np.asarray(sums))
+
+
+def slot_laws(wanted, easy, pool, has_pool, ratio):
+    """Return the laws of easy columns and of slots; the last outcome is "off"."""
+    hard = pool if has_pool else easy
+    off = np.eye(ITEMS + 1)[ITEMS]
+
+    def switched(law, on):
+        return on * np.append(law, 0) + (1 - on) * off
+
+    if wanted.per_row:
+        if ratio is None:
+            return [], [easy] * wanted.easy_num + [hard] * wanted.hard_num
+        return [], [ratio * hard + (1 - ratio) * easy] * wanted.slots
+    easy_on = hard_on = 1.0
+    if ratio is not None:
+        # Expected hard over expected hard and easy is the ratio.
+        m, h = wanted.easy_num, wanted.hard_num
+        hard_on = 1.0 if ratio == 1 else min(1, m * ratio / ((1 - ratio) * h))
+        easy_on = 1.0 if ratio == 0 else min(1, h * (1 - ratio) / (ratio * m))
+    return (
+        [switched(easy, easy_on)] * wanted.easy_num,
+        [switched(hard, hard_on)] * wanted.hard_num,
+    )
+
+
+def others(*masked, only=None):
+    """Return the sum over the items that are not masked."""
+    kept = [j for j in range(ITEMS) if j not in (CLICKED[ROW], *masked)]
+    return sum(np.exp(SCORES[j]) for j in kept if only is None or j in only)
+
+
+HARD = {
+    "negatives__hard__num": 1,
+    "negatives__hard__stages": ["ranked"],
+    "negatives__easy__num": 1,
+}
+EASY = {"negatives__easy__num": 2, "negatives__easy__sampler": "popularity"}
+MIXTURES = {
+    "in-batch": ({}, {}),
+    "easy": ({"negatives__in_batch": False, **EASY}, {}),
+    "easy a row": (
+        {"negatives__in_batch": False, "negatives__layout": "per_row", **EASY},
+        {},
+    ),
+    "mixed": (EASY, {}),
+    "mixed, easy a row": ({"negatives__layout": "per_row", **EASY}, {}),
+    "bank": ({"negatives__bank__size": 2}, {}),
+    "bank and easy": ({"negatives__bank__size": 2, "negatives__easy__num": 1}, {}),
+    "hard": (HARD, {}),
+    "hard only": (HARD | {"negatives__in_batch": False}, {}),
+    "hard, no pool": (HARD, {"has_pool": False}),
+    "hard a row": (HARD | {"negatives__layout": "per_row"}, {}),
+    "hard a row, no pool": (
+        HARD | {"negatives__layout": "per_row"},
+        {"has_pool": False},
+    ),
+    "bank and hard": (HARD | {"negatives__bank__size": 2}, {}),
+}
+for layout in ("shared", "per_row"):
+    for ratio in (0.0, 0.3, 0.75, 1.0):
+        for pooled in (True, False):
+            MIXTURES[f"ratio {ratio}, {layout}, pool {pooled}"] = (
+                HARD | {"negatives__hard_ratio": ratio, "negatives__layout": layout},
+                {"ratio": ratio, "has_pool": pooled},
+            )
+
+
+@pytest.mark.parametrize("merged", [False, True])
+@pytest.mark.parametrize("name", MIXTURES)
+def test_the_corrected_sum_is_unbiased(name, merged):
+    keys, options = MIXTURES[name]
+    if merged and not keys.get("negatives__in_batch", True):
+        pytest.skip("columns are merged with in-batch negatives only")
+    found = expectation(keys, merged=merged, **options)
+    assert found == pytest.approx(others(), rel=1e-5)
+
+
+@pytest.mark.parametrize("merged", [False, True])
+@pytest.mark.parametrize("name", MIXTURES)
+def test_it_is_with_the_users_positives_masked(monkeypatch, name, merged):
+    """Items 2 and 4 are liked too: they are out of columns, slots and bank."""
+    keys, options = MIXTURES[name]
+    if merged and not keys.get("negatives__in_batch", True):
+        pytest.skip("columns are merged with in-batch negatives only")
+    monkeypatch.setattr(masks, "CHUNK", 4)
+    keys = keys | {"negatives__mask": "user_positives"}
+    found = expectation(keys, merged=merged, positives=(2, 4), **options)
+    assert found == pytest.approx(others(2, 4), rel=1e-5)
+
+
+def test_easy_treats_hard_draws_as_if_the_easy_proposal_had_drawn_them():
+    """Then the sum overweights pool items: each is worth pi / q^E of its own."""
+    keys = HARD | {
+        "negatives__in_batch": False,
+        "negatives__layout": "per_row",
+        "negatives__hard__log_q": "easy",
+    }
+    pool, easy = np.bincount(POOL_ITEM, minlength=ITEMS) / 4, 1 / ITEMS
+    want = sum(
+        np.exp(SCORES[j]) * (easy + pool[j]) / (2 * easy)
+        for j in range(ITEMS)
+        if j != CLICKED[ROW]
+    )
+    assert expectation(keys) == pytest.approx(want, rel=1e-5)

@@ -1,0 +1,78 @@
+"""Small training problems from the real configuration, for tests of the step."""
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from twotower_jax.config import Config, from_dict
+from twotower_jax.data.log import FunnelLog, Pairs, Split, Stage
+from twotower_jax.prepare import Loaded
+from twotower_jax.problem import make_problem
+from twotower_jax.training.loop import Problem
+
+
+def configure(**keys: Any) -> Config:
+    """Return a configuration; a key is dotted, with two underscores for the dot."""
+    values: dict[str, Any] = {}
+    for key, value in keys.items():
+        *sections, last = key.split("__")
+        place = values
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[last] = value
+    return from_dict(values)
+
+
+def as_loaded(
+    user: np.ndarray,
+    item: np.ndarray,
+    users: int,
+    items: int,
+    rows: dict[str, np.ndarray] | None = None,
+    request: np.ndarray | None = None,
+) -> Loaded:
+    """Return data of training positives, with further rows of the log.
+
+    Args:
+      user, item: [n] codes of the positives.
+      users, items: sizes.
+      rows: user, item, stage, request (and rank) of rows that are no positives.
+      request: [n] of the positives.
+    """
+    user, item = user.astype(np.int32), item.astype(np.int32)
+    rows = rows or {"user": user[:0], "item": item[:0], "stage": user[:0]}
+    clicked = np.full(len(user), Stage.CLICKED)
+    log = FunnelLog(
+        user=np.concatenate([user, rows["user"]]).astype(np.int32),
+        item=np.concatenate([item, rows["item"]]).astype(np.int32),
+        stage=np.concatenate([clicked, rows["stage"]]).astype(np.int8),
+        user_ids=pl.Series("user", np.arange(users)),
+        item_ids=pl.Series("item", np.arange(items)),
+        request=None
+        if request is None
+        else np.concatenate([request, rows["request"]]).astype(np.int64),
+    )
+    none = Pairs(user[:0], item[:0])
+    split = Split(Pairs(user, item, None, request), none, none)
+    return Loaded(log, split, np.bincount(item, minlength=items), "test")
+
+
+def zipf_clicks(users: int, items: int, number: int, seed: int = 0):
+    """Return users (uniform) and items (Zipf) of clicks [number]."""
+    rng = np.random.default_rng(seed)
+    weights = 1 / np.arange(1, items + 1)
+    user = rng.integers(0, users, number)
+    return user, rng.choice(items, number, p=weights / weights.sum())
+
+
+def small_problem(data: Loaded, **keys: Any) -> Problem:
+    """Return the problem of a configuration, small towers unless keys say else."""
+    defaults = {
+        "towers__dim": 6,
+        "towers__hidden": (8,),
+        "towers__init_scale": 0.3,
+        "training__batch_size": 16,
+        "loss__temperature": 0.1,
+    }
+    return make_problem(configure(**(defaults | keys)), data)
