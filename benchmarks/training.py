@@ -21,19 +21,14 @@ import time
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import polars as pl
 
-from twotower_jax.data.feed import Entities, Order, Queries, TrainData
-from twotower_jax.optim import OptimizerNumbers
-from twotower_jax.sampling.columns import merged_size
-from twotower_jax.sampling.mixture import log_frequency
-from twotower_jax.sampling.proposals import make_proposal
-from twotower_jax.towers.embeddings import FeatureSpec
-from twotower_jax.towers.tower import TowerSpec
-from twotower_jax.training.model import Model
-from twotower_jax.training.step import Hyper, Structure, init_state, run_steps
+from twotower_jax.config import from_dict
+from twotower_jax.data.log import FunnelLog, Pairs, Split, Stage
+from twotower_jax.prepare import Loaded
+from twotower_jax.problem import make_problem
+from twotower_jax.training.step import run_steps
 
 CLICKS = 1_000_000
 
@@ -98,41 +93,28 @@ class World:
 
     def __init__(self, size: int, batch: int, merge: bool):
         user, item = clicks(size)
+        config = from_dict(
+            {
+                "training": {"batch_size": batch, "merge_columns": merge},
+                "loss": {"temperature": 0.05},
+            }
+        )
+        none = Pairs(user[:0], item[:0])
+        ids = pl.Series(np.arange(size))
+        clicked = np.full(len(user), Stage.CLICKED, np.int8)
+        log = FunnelLog(user, item, clicked, ids, ids)
+        split = Split(Pairs(user, item), none, none)
         counts = np.bincount(item, minlength=size)
-        tower = TowerSpec((FeatureSpec("id", "id", size),), 64, (128,), True)
-        numbers = (0.05, 0.1, 1e-7, 0.9, 0.999, 0.0)
-        self.structure = Structure(
-            model=Model(tower, tower, 1),
-            loss="sampled_softmax",
-            in_batch=True,
-            easy_num=0,
-            mask="same_item",
-            correct="all",
-            optimizer="adagrad",
-            learn_temperature=False,
-            merged_size=merged_size(counts, batch, 0) if merge else 0,
-            num_items=size,
-        )
-        self.hyper = Hyper(
-            jnp.uint32(0),
-            jnp.log(jnp.float32(0.05)),
-            jnp.asarray(log_frequency(counts)),
-            make_proposal("uniform", counts),
-            OptimizerNumbers(*map(jnp.float32, numbers)),
-            jnp.float32(0),
-        )
-        queries = Queries(jnp.asarray(user), None, None)
-        self.data = TrainData(queries, jnp.asarray(item), Entities({}, {}, None))
-        self.order = Order(0, len(user), batch)
-        self.state = init_state(self.structure, self.hyper, jnp.float32(0.05))
+        self.problem = make_problem(config, Loaded(log, split, counts, "benchmark"))
+        self.state = self.problem.start()
         self.step = 0
 
     def run(self, steps: int) -> float:
         """Run steps in one dispatch and return seconds per step."""
-        rows = self.order.batches(self.step, steps)
+        rows = self.problem.order.batches(self.step, steps)
         started = time.perf_counter()
         self.state, losses = run_steps(
-            self.structure, self.hyper, self.data, self.state, rows, np.int32(steps)
+            *self.problem[:3], self.state, rows, np.int32(steps)
         )
         jax.block_until_ready(losses)
         self.step += steps

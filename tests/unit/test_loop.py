@@ -5,72 +5,39 @@ import os
 import shutil
 import signal
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from problems import as_loaded, small_problem
 from rich.console import Console
 
-from twotower_jax.data.feed import Entities, Order, Queries, TrainData
 from twotower_jax.errors import InputError
-from twotower_jax.optim import OptimizerNumbers
-from twotower_jax.sampling.mixture import log_frequency
-from twotower_jax.sampling.proposals import make_proposal
-from twotower_jax.towers.embeddings import FeatureSpec
-from twotower_jax.towers.tower import TowerSpec
 from twotower_jax.training import loop
 from twotower_jax.training.checkpoint import Checkpoints
 from twotower_jax.training.loop import (
     NonFiniteLossError,
-    Problem,
     Schedule,
     _Trainer,
     fit,
 )
-from twotower_jax.training.model import Model
 from twotower_jax.training.progress import TrainingProgress
 from twotower_jax.training.signals import Stopped, StopRequest
-from twotower_jax.training.step import Hyper, Structure
 
 USERS, ITEMS, BATCH, NUMBER = 6, 8, 4, 30
 
 
 def make_problem(learning_rate=0.05, normalize=True, items=ITEMS):
-    draws = np.random.default_rng(0)
-    user, item = draws.integers(0, USERS, NUMBER), draws.integers(0, ITEMS, NUMBER)
-    counts = np.bincount(item, minlength=items)
-    tower = {
-        size: TowerSpec((FeatureSpec("id", "id", size),), 2, (), normalize)
-        for size in (USERS, items)
-    }
-    numbers = (learning_rate, 0.1, 1e-7, 0.9, 0.999, 0.0)
-    return Problem(
-        structure=Structure(
-            model=Model(tower[USERS], tower[items], 5),
-            loss="sampled_softmax",
-            in_batch=True,
-            easy_num=0,
-            mask="same_item",
-            correct="all",
-            optimizer="adagrad",
-            learn_temperature=False,
-            merged_size=0,
-            num_items=items,
-        ),
-        hyper=Hyper(
-            seed=jnp.uint32(0),
-            log_temperature=jnp.float32(0),
-            log_q_batch=jnp.asarray(log_frequency(counts)),
-            easy=make_proposal("uniform", counts),
-            optimizer=OptimizerNumbers(*map(jnp.float32, numbers)),
-            decay_steps=jnp.float32(0),
-        ),
-        data=TrainData(
-            Queries(jnp.asarray(user, jnp.int32), None, None),
-            jnp.asarray(item, jnp.int32),
-            Entities({}, {}, None),
-        ),
-        order=Order(0, NUMBER, BATCH),
-        init_scale=0.5,
+    rng = np.random.default_rng(0)
+    user, item = rng.integers(0, USERS, NUMBER), rng.integers(0, ITEMS, NUMBER)
+    return small_problem(
+        as_loaded(user, item, USERS, items),
+        towers__dim=2,
+        towers__hidden=(),
+        towers__normalize=normalize,
+        towers__init_scale=0.5,
+        loss__temperature=1.0,
+        optimizer__learning_rate=learning_rate,
+        training__batch_size=BATCH,
+        training__merge_columns=False,
     )
 
 

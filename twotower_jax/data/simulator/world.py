@@ -59,20 +59,23 @@ class World(NamedTuple):
 def make_sizes(config: SimulatorConfig) -> Sizes:
     """Return the sizes of the stages.
 
-    A catalogue of fewer than twice ``retrieved`` items shrinks all stages in
-    proportion, so that half the catalogue is retrieved; none below ``exposed``.
+    Of a catalogue of fewer than twice ``retrieved`` items half is retrieved, and what
+    a stage has beyond ``exposed`` shrinks in proportion.
     """
-    share = min(1.0, config.items / (2 * config.retrieved))
+    exposed = config.exposed
+    retrieved = min(config.retrieved, max(exposed, config.items // 2))
+    whole = max(1, config.retrieved - exposed)
 
     def size(wanted: int) -> int:
-        return max(config.exposed, math.floor(share * wanted))
+        surplus = (wanted - exposed) * (retrieved - exposed)
+        return exposed + -(-surplus // whole)
 
     return Sizes(
-        retrieved=size(config.retrieved),
+        retrieved=retrieved,
         pre_ranked=size(config.pre_ranked),
         ranked=size(config.ranked),
         re_ranked=size(config.re_ranked),
-        exposed=config.exposed,
+        exposed=exposed,
     )
 
 
