@@ -90,6 +90,12 @@ def check_sizes(config: Config, data: Loaded) -> None:
             f"training.batch_size={batch} is more than the {number} training "
             f"positives; set it to {number} or less"
         )
+    mined, hard = config.negatives.hard.mined, config.negatives.hard
+    if hard.num and hard.source == "mined" and mined.range_max > data.log.num_items:
+        raise InputError(
+            f"negatives.hard.mined.range_max={mined.range_max} is beyond the catalogue "
+            f"of {data.log.num_items} items; lower it"
+        )
     if config.training.patience and not len(data.split.valid):
         raise InputError(
             f"training.patience={config.training.patience} needs a validation set, "

@@ -28,6 +28,7 @@ from twotower_jax.prepare import (
 )
 from twotower_jax.problem import make_problem, make_schedule
 from twotower_jax.records import RunFolder, manifest, run_folder
+from twotower_jax.samples import report_samples
 from twotower_jax.training.checkpoint import Checkpoints
 from twotower_jax.training.loop import Notes, Problem, fit
 from twotower_jax.training.progress import TrainingProgress
@@ -134,6 +135,7 @@ def _train_and_evaluate(
     started = time.perf_counter()
     if trains(config):
         problem = make_problem(config, data)
+        report_samples(config, data, problem, record, console)
         params, notes = _train(config, data, problem, record, console, sets["valid"])
     else:
         notes.seconds = time.perf_counter() - started

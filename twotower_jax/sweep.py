@@ -159,7 +159,7 @@ def _softmax_pass(query, columns, rest, shared, rows):
         loss, d_columns = carry
         q, one, some = part
         logits = q @ columns.T + _bias(shared, some)
-        top = jnp.maximum(logits.max(axis=1), one)
+        top = jnp.maximum(logits.max(axis=1, initial=-jnp.inf), one)
         weights = jnp.exp(logits - top[:, None])
         first = jnp.exp(one - top)
         total = weights.sum(axis=1) + first

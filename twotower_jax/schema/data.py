@@ -51,6 +51,7 @@ _SIMULATOR_RANGES: tuple[tuple[str, float, float | None], ...] = (
     ("retrieval_noise", 0, 100),
     ("pre_ranking_noise", 0, 100),
     ("ranking_noise", 0, 100),
+    ("popularity_pull", 0, 100),
     ("variety", 0, 100),
     ("position_bias", 0, 1),
     ("click_rate", 0, 1),
@@ -93,6 +94,8 @@ class SimulatorConfig:
       retrieval_noise: deviation of the noise of a taste in retrieval, 0 to 100.
       pre_ranking_noise: deviation of the noise of the affinity in pre-ranking.
       ranking_noise: the same in ranking; both 0 to 100.
+      popularity_pull: what a unit of log popularity adds to the scores of pre-ranking
+        and ranking, though not to the truth; 0 to 100.
       variety: what re-ranking takes off a score for each better item of the same
         author, 0 to 100.
       position_bias: the item at position k is looked at with probability
@@ -130,10 +133,11 @@ class SimulatorConfig:
     retrieval_noise: float = 0.5
     pre_ranking_noise: float = 1.5
     ranking_noise: float = 0.75
+    popularity_pull: float = 0.2
     variety: float = 0.3
     position_bias: float = 0.7
     click_rate: float = 0.2
-    activity_spread: float = 0.5
+    activity_spread: float = 1.0
     history: int = 50
     growth: float = 0.25
     drift: float = 0.5

@@ -30,11 +30,17 @@ def repeats(groups: np.ndarray) -> np.ndarray:
     return out
 
 
-def _noisy(
-    liking: np.ndarray, deviation: float, rng: np.random.Generator
+def _score(
+    world: World,
+    items: np.ndarray,
+    liking: np.ndarray,
+    deviation: float,
+    rng: np.random.Generator,
 ) -> np.ndarray:
+    """Return what a ranker takes for the affinity: with noise, and for popularity."""
+    pull = np.float32(world.config.popularity_pull) * world.fame[items]
     noise = rng.standard_normal(liking.shape, np.float32)
-    return liking + np.float32(deviation) * noise
+    return liking + pull + np.float32(deviation) * noise
 
 
 def _cut(line: Line, keep: int) -> tuple[Line, Line]:
@@ -50,7 +56,7 @@ def judge(
 ) -> dict[Stage, Line]:
     """Send the retrieved items of requests through the stages.
 
-    Pre-ranking and ranking score the affinity with noise. Re-ranking takes
+    Pre-ranking and ranking score the affinity with noise and for popularity. Re-ranking takes
     ``variety`` off an item's ranking score for each better one of the same author,
     which is what choosing one item after another by score less ``variety`` times
     the chosen ones of its author gives. The page shows the first ``exposed``.
@@ -67,9 +73,10 @@ def judge(
     """
     config, sizes = world.config, world.sizes
     liking = affinity(world, tastes, items)
-    line = Line(items, liking, _noisy(liking, config.pre_ranking_noise, rng))
-    line, retrieved = _cut(line, sizes.pre_ranked)
-    line = line._replace(scores=_noisy(line.liking, config.ranking_noise, rng))
+    scores = _score(world, items, liking, config.pre_ranking_noise, rng)
+    line, retrieved = _cut(Line(items, liking, scores), sizes.pre_ranked)
+    scores = _score(world, line.items, line.liking, config.ranking_noise, rng)
+    line = line._replace(scores=scores)
     line, pre_ranked = _cut(line, sizes.ranked)
     penalty = repeats(world.authors.of[line.items]).astype(np.float32)
     varied = line.scores - np.float32(config.variety) * penalty

@@ -49,20 +49,28 @@ def _ids(name: str, ids: np.ndarray, number: int) -> np.ndarray:
 
 
 def _probability(
-    world: World, intercept: float, users: np.ndarray, items: np.ndarray, moment: float
+    world: World,
+    intercept: float,
+    users: np.ndarray,
+    items: np.ndarray,
+    moments: np.ndarray,
 ) -> np.ndarray:
+    """Return the probabilities [n] of pairs [n] at moments [n], in blocks."""
     out = np.empty(len(users))
     rows = max(1, _BLOCK // world.config.latent_dim)
     for i in range(0, len(users), rows):
         block = slice(i, i + rows)
-        tastes = tastes_at(world, users[block], np.full(len(users[block]), moment))
+        tastes = tastes_at(world, users[block], moments[block])
         liking = affinity(world, tastes, items[block, None])[:, 0]
         out[block] = sigmoid(liking + intercept)
     return out
 
 
 def truth(
-    config: SimulatorConfig, users: np.ndarray, items: np.ndarray, moment: float = 1.0
+    config: SimulatorConfig,
+    users: np.ndarray,
+    items: np.ndarray,
+    moment: float | np.ndarray = 1.0,
 ) -> np.ndarray:
     """Return the probability [n] float64 of a click on an item that is looked at.
 
@@ -72,7 +80,8 @@ def truth(
       config: of the world.
       users: [n] ids.
       items: [n] ids.
-      moment: 0 is the beginning of the log's time, 1 its end.
+      moment: 0 is the beginning of the log's time, 1 its end; one for all pairs, or
+        [n]. Request r of the log is at (r + 1/2) / requests.
 
     Raises:
       InputError: an id that is not in the world.
@@ -80,7 +89,13 @@ def truth(
     world, _, intercept = prepare(config)
     users = _ids("users", users, config.users)
     items = _ids("items", items, config.items)
-    return _probability(world, intercept, users, items, moment)
+    if len(users) != len(items):
+        raise InputError(
+            f"{len(users)} users and {len(items)} items are no pairs; give as many "
+            "of both"
+        )
+    moments = np.broadcast_to(np.asarray(moment, np.float64), users.shape)
+    return _probability(world, intercept, users, items, moments)
 
 
 def uniform_exposures(

@@ -35,6 +35,7 @@ class World(NamedTuple):
       items: [items, dim] float32, tastes.
       quality: [items] float32, standard normal.
       cumulative: [items] int64, running sum of the popularity weights.
+      fame: [items] float32, logarithm of the popularity, less its mean.
       activity: [users] float64, share of the requests; sums to 1.
       authors: the items by author.
       cells: the items by region of the space of tastes.
@@ -49,6 +50,7 @@ class World(NamedTuple):
     items: np.ndarray
     quality: np.ndarray
     cumulative: np.ndarray
+    fame: np.ndarray
     activity: np.ndarray
     authors: Groups
     cells: Groups
@@ -80,25 +82,30 @@ def make_sizes(config: SimulatorConfig) -> Sizes:
 
 
 def _popularity(config: SimulatorConfig, quality: np.ndarray) -> np.ndarray:
-    """Return the running sum [items] of the popularity weights, whole numbers."""
+    """Return the popularity weights [items], whole numbers."""
     rng = stream(config.seed, "popularity")
-    fame = config.popular_quality * quality + rng.standard_normal(config.items)
+    promise = config.popular_quality * quality + rng.standard_normal(config.items)
     place = np.arange(1, config.items + 1, dtype=np.float64)
     weights = np.empty(config.items, np.int64)
     zipf = np.rint(WEIGHT_ONE * place**-config.zipf_exponent)
-    weights[np.argsort(-fame, kind="stable")] = np.maximum(zipf, 1).astype(np.int64)
-    return np.cumsum(weights)
+    weights[np.argsort(-promise, kind="stable")] = np.maximum(zipf, 1).astype(np.int64)
+    return weights
 
 
 def _items(config: SimulatorConfig) -> tuple[np.ndarray, Groups]:
-    """Return the tastes of the items, which scatter around their author's."""
+    """Return the tastes of the items, which scatter around their author's.
+
+    All have the length sqrt(dim), so that none is liked by all for its length alone.
+    """
     rng = stream(config.seed, "items")
     number = math.ceil(config.items / config.items_per_author)
     author = rng.integers(0, number, config.items)
     centre = rng.standard_normal((number, config.latent_dim))
     own = rng.standard_normal((config.items, config.latent_dim))
     spread = config.author_spread
-    tastes = (centre[author] + spread * own) / math.sqrt(1 + spread**2)
+    tastes = centre[author] + spread * own
+    length = np.sqrt((tastes**2).sum(axis=1, keepdims=True))
+    tastes *= math.sqrt(config.latent_dim) / np.maximum(length, 1e-9)
     return on_grid(tastes), make_groups(author, number)
 
 
@@ -126,6 +133,8 @@ def make_world(config: SimulatorConfig) -> World:
     items, authors = _items(config)
     quality = on_grid(stream(config.seed, "quality").standard_normal(config.items))
     centres, cells = _cells(config, items)
+    popularity = _popularity(config, quality)
+    fame = np.log(popularity)
     # Retrieval must find its number of items at the very beginning.
     new = math.floor(config.items * config.growth / (1 + config.growth))
     new = min(new, config.items - sizes.retrieved)
@@ -136,7 +145,8 @@ def make_world(config: SimulatorConfig) -> World:
         turns=turns,
         items=items,
         quality=quality,
-        cumulative=_popularity(config, quality),
+        cumulative=np.cumsum(popularity),
+        fame=on_grid(fame - fame.mean()),
         activity=activity / activity.sum(),
         authors=authors,
         cells=cells,
