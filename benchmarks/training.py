@@ -42,6 +42,30 @@ def clicks(size: int) -> tuple[np.ndarray, np.ndarray]:
     return rng.integers(0, size, CLICKS).astype(np.int32), item.astype(np.int32)
 
 
+def loaded(
+    user: np.ndarray, item: np.ndarray, users: int, items: int, pool: int = 0
+) -> Loaded:
+    """Return data whose training positives are these clicks.
+
+    With ``pool``, each click is a request of its own in which as many items, uniform,
+    were ranked and not shown.
+    """
+    request = np.arange(len(user))
+    ranked = np.random.default_rng(0).integers(0, items, len(user) * pool)
+    stage = np.repeat([Stage.CLICKED, Stage.RANKED], [len(user), len(ranked)])
+    log = FunnelLog(
+        np.concatenate([user, np.repeat(user, pool)]),
+        np.concatenate([item, ranked.astype(np.int32)]),
+        stage.astype(np.int8),
+        pl.Series(np.arange(users)),
+        pl.Series(np.arange(items)),
+        request=np.concatenate([request, np.repeat(request, pool)]),
+    )
+    none = Pairs(user[:0], item[:0])
+    split = Split(Pairs(user, item, None, request), none, none)
+    return Loaded(log, split, np.bincount(item, minlength=items), "benchmark")
+
+
 def write_log(path: Path, size: int) -> None:
     """Write a log in which every user and every item occurs, clicked or exposed."""
     user, item = clicks(size)
@@ -99,13 +123,7 @@ class World:
                 "loss": {"temperature": 0.05},
             }
         )
-        none = Pairs(user[:0], item[:0])
-        ids = pl.Series(np.arange(size))
-        clicked = np.full(len(user), Stage.CLICKED, np.int8)
-        log = FunnelLog(user, item, clicked, ids, ids)
-        split = Split(Pairs(user, item), none, none)
-        counts = np.bincount(item, minlength=size)
-        self.problem = make_problem(config, Loaded(log, split, counts, "benchmark"))
+        self.problem = make_problem(config, loaded(user, item, size, size))
         self.state = self.problem.start()
         self.step = 0
 

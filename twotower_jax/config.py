@@ -77,12 +77,12 @@ class Config:
         all_hard = 1.0 in (chosen.hard_ratio, chosen.hard_start)
         only_hard = hard.num and not (chosen.in_batch or chosen.bank.size)
         never_drawn = only_hard and (chosen.easy.num == 0 or all_hard)
-        logq = self.loss.logq.correct == "all" and hard.log_q == "mixture"
-        if never_drawn and logq and hard.source != "dns":
+        if never_drawn and self.loss.logq.correct == "all" and hard.log_q != "easy":
             raise InputError(
                 "loss.logq.correct=all corrects the positive by its expected count as "
                 "a negative, which is 0 where every negative is hard; set loss.logq."
-                "correct=negatives, or add easy or in-batch negatives"
+                "correct=negatives, negatives.hard.log_q=easy, or add easy or in-batch "
+                "negatives"
             )
 
 
