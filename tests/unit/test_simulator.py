@@ -1,4 +1,4 @@
-"""The log of the simulated world: stages, ranks, biases, determinism, what is refused."""
+"""The log of the simulated world: stages, ranks, clicks, determinism, errors."""
 
 import itertools
 from dataclasses import replace
@@ -9,7 +9,7 @@ from scipy import stats
 
 from twotower_jax.data.log import Stage
 from twotower_jax.data.simulator import simulate, simulate_blocks, truth
-from twotower_jax.data.simulator.record import prepare
+from twotower_jax.data.simulator.record import _prepared, prepare
 from twotower_jax.data.simulator.requests import make_blocks
 from twotower_jax.data.simulator.world import affinity, make_sizes, tastes_at
 from twotower_jax.errors import InputError
@@ -88,9 +88,17 @@ def test_without_subsampling_every_item_of_the_funnel_is_there_once():
 
 def test_the_kept_rows_are_uniform_ones_of_all_with_their_true_ranks(small):
     whole = simulate(replace(SMALL, kept=1_000))
-    rows = np.stack([*ids(small)[::-1], small.request, small.stage, small.rank], axis=1)
-    every = np.stack([*ids(whole)[::-1], whole.request, whole.stage, whole.rank], 1)
-    assert set(map(tuple, rows.tolist())) <= set(map(tuple, every.tolist()))
+
+    def keys(log):
+        """Return one whole number for each row, out of all its columns."""
+        key = np.zeros(len(log.item), np.int64)
+        columns = (log.request, log.stage, log.rank, *ids(log))
+        for column, size in zip(columns, (2_000, 6, 100, 300, 1_000), strict=True):
+            key = key * size + column
+        return key
+
+    assert len(whole.item) == 2_000 * 200
+    assert np.isin(keys(small), keys(whole)).all()
     # Each of the ranks 0..99 of a discarded stage is kept in one of ten requests.
     counts = np.bincount(small.rank[small.stage == Stage.RETRIEVED], minlength=100)
     assert len(counts) == 100 and counts.sum() == 20_000
@@ -128,10 +136,11 @@ def test_ranks_are_the_order_of_the_true_affinity_when_the_stages_see_no_noise()
 def test_noise_loosens_the_ranks_but_does_not_turn_them():
     def correlation(noise):
         config = replace(SMALL, kept=1_000, requests=300, pre_ranking_noise=noise)
-        log = simulate(config)
+        log = simulate(replace(config, popularity_pull=0.0))
         lost = log.stage == Stage.RETRIEVED
-        liking = log_truth(log, config)[lost]
-        return stats.spearmanr(log.rank[lost], liking).statistic
+        liking = log_truth(log, config)[lost].reshape(300, 100)
+        place = stats.rankdata(liking, axis=1).ravel()
+        return np.corrcoef(log.rank[lost], place)[0, 1]
 
     quiet, loud = correlation(0.3), correlation(3.0)
     assert quiet < -0.9
@@ -164,7 +173,7 @@ def test_the_click_rate_is_about_that_of_the_config(small):
 
 @pytest.mark.parametrize("bias", [0.0, 0.7, 1.0])
 def test_clicks_at_a_position_are_truth_times_its_power(bias):
-    config = replace(SMALL, kept=0, position_bias=bias, requests=4_000)
+    config = replace(SMALL, kept=0, position_bias=bias, requests=3_000)
     log = simulate(config)
     clicks = (log.stage == Stage.CLICKED).reshape(-1, 10)
     probability = log_truth(log, config).reshape(-1, 10)
@@ -175,11 +184,11 @@ def test_clicks_at_a_position_are_truth_times_its_power(bias):
     # And the exponent, as one would measure it.
     seen = clicks.sum(axis=0) / probability.sum(axis=0)
     slope = np.polyfit(np.log(np.arange(1, 11)), np.log(seen), 1)[0]
-    assert slope == pytest.approx(-bias, abs=0.08)
+    assert slope == pytest.approx(-bias, abs=0.09)
 
 
 def test_clicks_fit_the_truth_in_bins_of_probability():
-    config = replace(SMALL, kept=0, requests=4_000, drift=1.5)
+    config = replace(SMALL, kept=0, requests=3_000, drift=1.5)
     log = simulate(config)
     expected = log_truth(log, config) * (log.rank + 1.0) ** -0.7
     hit = log.stage == Stage.CLICKED
@@ -189,12 +198,12 @@ def test_clicks_fit_the_truth_in_bins_of_probability():
     z = (observed - mean) / np.sqrt(np.bincount(bins, variance))
     assert (z**2).sum() < stats.chi2.ppf(0.999, 20)
     # The bins span a wide range, so that this is no test of one mean.
-    assert mean.min() / 2_000 < 0.05 and mean.max() / 2_000 > 0.5
+    assert mean.min() / 1_500 < 0.05 and mean.max() / 1_500 > 0.5
 
 
 def test_the_truth_of_a_wrong_moment_or_a_wrong_user_does_not_fit():
     """What the test above would see if the truth were not that of the clicks."""
-    config = replace(SMALL, kept=0, requests=4_000, drift=1.5)
+    config = replace(SMALL, kept=0, requests=3_000, drift=1.5)
     log = simulate(config)
     users, items = ids(log)
     hit, seen = log.stage == Stage.CLICKED, (log.rank + 1.0) ** -0.7
@@ -225,7 +234,7 @@ def columns(rows):
 
 
 def test_same_config_same_log_other_seed_other_log(small):
-    prepare.__globals__["_prepared"].cache_clear()
+    _prepared.cache_clear()
     again, other = simulate(SMALL), simulate(replace(SMALL, seed=1))
     for name in ("user", "item", "stage", "time", "request", "rank"):
         np.testing.assert_array_equal(getattr(small, name), getattr(again, name))
@@ -340,7 +349,7 @@ def test_a_click_rate_above_the_examination_rate_is_refused():
         ({"latent_dim": 257}, r"latent_dim=257 .* between 1 and 256"),
         ({"growth": float("nan")}, r"growth=nan is out of range"),
         ({"items": 9}, r"exposed=10 is more than data.simulator.items=9; lower exp"),
-        ({"exposed": 21}, r"exposed=21 .* re_ranked=20; lower exposed, or raise re_r"),
+        ({"exposed": 21}, r"exposed=21 .*re_ranked=20; lower exposed, or raise re_"),
         ({"re_ranked": 51}, r"re_ranked=51 is more than data.simulator.ranked=50"),
         ({"ranked": 151}, r"ranked=151 is more than data.simulator.pre_ranked=150"),
         ({"pre_ranked": 401}, r"pre_ranked=401 .*retrieved=400; lower pre_ranked"),

@@ -1,12 +1,12 @@
 """The embedded world: a funnel whose truth is known (README.md in this folder)."""
 
-from twotower_jax.data.simulator.record import Rows, simulate, simulate_blocks
-from twotower_jax.data.simulator.truth import (
+from twotower_jax.data.simulator.facts import (
     UniformExposures,
     true_top_k,
     truth,
     uniform_exposures,
 )
+from twotower_jax.data.simulator.record import Rows, simulate, simulate_blocks
 from twotower_jax.data.simulator.world import World, make_world
 
 __all__ = [

@@ -56,10 +56,11 @@ def judge(
 ) -> dict[Stage, Line]:
     """Send the retrieved items of requests through the stages.
 
-    Pre-ranking and ranking score the affinity with noise and for popularity. Re-ranking takes
-    ``variety`` off an item's ranking score for each better one of the same author,
-    which is what choosing one item after another by score less ``variety`` times
-    the chosen ones of its author gives. The page shows the first ``exposed``.
+    Pre-ranking and ranking score the affinity, with noise and what popularity adds.
+    Re-ranking takes ``variety`` off an item's ranking score for each better one of
+    the same author, which is what choosing one item after another by score less
+    ``variety`` times the chosen ones of its author gives. The page shows the first
+    ``exposed``.
 
     Args:
       world: the world.

@@ -39,11 +39,13 @@ def _ids(name: str, ids: np.ndarray, number: int) -> np.ndarray:
     ids = np.asarray(ids)
     if len(ids) == 0:
         return ids.astype(np.int64)
-    wrong = ids.dtype.kind not in "iu" or ids.min() < 0 or ids.max() >= number
-    if wrong:
+    known = np.zeros(len(ids), bool)
+    if ids.dtype.kind in "iu":
+        known = (ids >= 0) & (ids < number)
+    if not known.all():
         raise InputError(
-            f"{name}={ids!r} has an id that is not in the world; give whole numbers "
-            f"from 0 to {number - 1} (data.simulator.{name}={number})"
+            f"{name} has {ids[~known][0]!r}, which is no id of the world; give whole "
+            f"numbers from 0 to {number - 1} (data.simulator.{name}={number})"
         )
     return ids.astype(np.int64)
 
