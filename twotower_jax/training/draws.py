@@ -177,7 +177,7 @@ def _slots(structure, hyper, step, pools, ratio, hard_on, items):
         is_hard = hard_slots(mix_key, shape, jnp.where(able, ratio, 0))
     else:
         first_hard = wanted.slots - wanted.hard_num
-        is_hard = (jnp.arange(wanted.slots) >= first_hard) & able[:, None]
+        is_hard = (jnp.arange(wanted.slots) >= first_hard)[None, :] & able[:, None]
     chosen = is_hard if pools is not None else is_hard[..., None]
     slots = jnp.where(chosen, hard, easy)
     if wanted.mixes and not wanted.per_row:
