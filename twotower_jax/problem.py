@@ -72,6 +72,7 @@ def make_problem(config: Config, data: Loaded) -> Problem:
         init_scale=config.towers.init_scale,
         streaming=_streaming(config),
         mining=_mining(config, data),
+        devices=config.training.devices,
         report={
             "positives": resampling_report(data.counts, weights),
             "hard negatives": report,

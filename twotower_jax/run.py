@@ -247,7 +247,7 @@ def _best_params(problem: Problem, record: RunFolder) -> dict:
             f"{record.path}/checkpoints lacks step {result['best_step']}; train again "
             "under another name="
         )
-    return checkpoints.load(result["best_step"], like)[0].params
+    return checkpoints.load(result["best_step"], like, problem.mesh())[0].params
 
 
 def differences(first: dict, second: dict) -> list[tuple[str, Any, Any]]:

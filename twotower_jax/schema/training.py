@@ -79,6 +79,7 @@ class TrainingConfig:
     patience: int = 0
     metric: str = "recall@20"
     merge_columns: bool = True
+    devices: int = 1
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -86,6 +87,12 @@ class TrainingConfig:
         in_range("training.epochs", self.epochs, 0)
         in_range("training.steps_per_dispatch", self.steps_per_dispatch, 1)
         in_range("training.patience", self.patience, 0)
+        in_range("training.devices", self.devices, 1)
+        if self.batch_size % self.devices:
+            raise InputError(
+                f"training.batch_size={self.batch_size} is no multiple of "
+                f"training.devices={self.devices}; its rows are spread evenly"
+            )
         for name, low in (("steps", 0), ("eval_every", 1), ("checkpoint_every", 1)):
             if getattr(self, name) is not None:
                 in_range(f"training.{name}", getattr(self, name), low)

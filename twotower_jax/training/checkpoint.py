@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 from orbax.checkpoint import v1 as ocp
 
 from twotower_jax.errors import InputError
+from twotower_jax.training.mesh import whole
 from twotower_jax.training.structure import TrainState
 
 CHUNK_BYTES = 2**23
@@ -52,20 +54,22 @@ class Checkpoints:
         for left in self._folder.glob("*.orbax-checkpoint-tmp*"):
             shutil.rmtree(left, ignore_errors=True)
 
-    def load(self, step: int, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
+    def load(
+        self, step: int, like: TrainState, mesh: Mesh
+    ) -> tuple[TrainState, dict[str, Any]]:
         """Return the state and notes of a step.
 
         Args:
           step: one of ``steps()``.
           like: a state, or its shapes, of the same structure.
+          mesh: the devices that hold it.
 
         Raises:
           InputError: when the checkpoint cannot be read as such a state.
         """
         path = str(self._folder / str(step))
-        here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
         abstract = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here),
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole(mesh)),
             like._asdict(),
         )
         try:

@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from twotower_jax.data.feed import Order
 from twotower_jax.training.checkpoint import Checkpoints
+from twotower_jax.training.mesh import everywhere, make_mesh, spread_rows
 from twotower_jax.training.mine import Mining, mine
 from twotower_jax.training.progress import TrainingProgress
 from twotower_jax.training.samplers import diagnostics, init_samplers
@@ -36,6 +38,7 @@ class Problem(NamedTuple):
     init_scale: float
     streaming: tuple[int, int, float] | None = None
     mining: Mining | None = None
+    devices: int = 1
     report: dict[str, Any] | None = None
 
     def start(self) -> TrainState:
@@ -43,6 +46,10 @@ class Problem(NamedTuple):
         samplers = init_samplers(self.structure, self.streaming, self.mining)
         scale = jnp.float32(self.init_scale)
         return init_state(self.structure, self.hyper, scale, samplers)
+
+    def mesh(self) -> Mesh:
+        """Return the devices that the rows of a batch are spread over."""
+        return make_mesh(self.devices)
 
 
 class Schedule(NamedTuple):
@@ -132,16 +139,21 @@ class _Trainer:
     ):
         self.problem, self.schedule, self.checkpoints = problem, schedule, checkpoints
         self.log, self.evaluate = log, evaluate
-        self.notes = Notes()
+        self.notes, self.mesh = Notes(), problem.mesh()
+        self.arguments = (
+            problem.structure,
+            everywhere(self.mesh, problem.hyper),
+            everywhere(self.mesh, problem.data),
+        )
         saved = checkpoints.steps()
         if saved:
             like = jax.eval_shape(problem.start)
-            self.state, notes = checkpoints.load(saved[-1], like)
+            self.state, notes = checkpoints.load(saved[-1], like, self.mesh)
             self.notes = Notes(**notes)
             # A kill may have come between a save and the removal of older ones.
             checkpoints.keep_only({saved[-1], self.notes.best_step})
         else:
-            self.state = problem.start()
+            self.state = everywhere(self.mesh, problem.start())
         self.step = int(self.state.step)
         self.pending: tuple[int, jax.Array] | None = None
         self.resumed_at = time.perf_counter()
@@ -188,11 +200,9 @@ class _Trainer:
             )
             number = min(self.schedule.steps_per_dispatch, boundary - self.step)
             self.state, losses = run_steps(
-                self.problem.structure,
-                self.problem.hyper,
-                self.problem.data,
+                *self.arguments,
                 self.state,
-                rows,
+                spread_rows(self.mesh, rows),
                 np.int32(number),
             )
             self._finish_pending(line)
@@ -212,7 +222,7 @@ class _Trainer:
         mined = mine(
             mining, self.problem.structure, self.state.params, self.problem.data
         )
-        samplers = self.state.samplers | {"mined": mined}
+        samplers = self.state.samplers | {"mined": everywhere(self.mesh, mined)}
         self.state = self.state._replace(samplers=samplers)
 
     def _finish_pending(self, line: TrainingProgress) -> None:
@@ -269,4 +279,4 @@ class _Trainer:
         if self.notes.best_step in (-1, self.step):
             return self.state
         like = jax.eval_shape(lambda: self.state)
-        return self.checkpoints.load(self.notes.best_step, like)[0]
+        return self.checkpoints.load(self.notes.best_step, like, self.mesh)[0]
