@@ -1,5 +1,6 @@
 """From a configuration to arrays: data, split, queries and the training problem."""
 
+import functools
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -21,6 +22,7 @@ from twotower_jax.losses import LOSSES
 from twotower_jax.optim import OPTIMIZERS
 from twotower_jax.sampling.positives import POSITIVES
 from twotower_jax.sampling.proposals import PROPOSALS
+from twotower_jax.schema.data import DataConfig
 
 TOWERS = ("two_tower", "popularity")
 
@@ -42,13 +44,24 @@ class Loaded(NamedTuple):
 def load_data(config: Config) -> Loaded:
     """Read the log and split it.
 
+    A world is simulated once for all runs of a sweep; files are read by each run.
+
     Raises:
       InputError: for anything wrong in the data or its description.
     """
-    log = sources.load(config.data)
-    parts = split(log, config.data)
+    if config.data.source == "simulator":
+        return _simulated(config.data)
+    return _load(config.data)
+
+
+def _load(config: DataConfig) -> Loaded:
+    log = sources.load(config)
+    parts = split(log, config)
     counts = np.bincount(parts.train.item, minlength=log.num_items)
     return Loaded(log, parts, counts, fingerprint(log, parts))
+
+
+_simulated = functools.lru_cache(maxsize=1)(_load)
 
 
 def check_names(config: Config) -> None:

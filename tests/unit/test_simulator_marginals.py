@@ -1,7 +1,6 @@
 """The numbers of the simulator's README, computed anew."""
 
 import math
-import time
 from dataclasses import fields
 from pathlib import Path
 
@@ -68,20 +67,15 @@ def of_clicks(users: np.ndarray, items: np.ndarray) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def made():
-    start = time.process_time()
-    log = simulate(DEFAULT)
-    return log, time.process_time() - start
+    return simulate(DEFAULT)
 
 
-def test_the_default_world_is_quick(made):
-    """About seven seconds of one core; a loop over requests would take minutes."""
-    log, seconds = made
-    assert len(log.user) == 2_500_000
-    assert seconds < 30
+def test_the_default_world_has_a_row_a_kept_item(made):
+    assert len(made.user) == 2_500_000
 
 
 def test_clicks_and_exposures_of_the_readme(made):
-    log, _ = made
+    log = made
     hit, shown = log.stage == Stage.CLICKED, log.stage >= Stage.EXPOSED
     items = np.bincount(log.item[hit], minlength=log.num_items)
     users = np.bincount(log.user[hit], minlength=log.num_users)
@@ -95,7 +89,7 @@ def test_clicks_and_exposures_of_the_readme(made):
 
 
 def test_stages_of_the_readme(made):
-    log, _ = made
+    log = made
     request = log.stage[log.request == 17]
     sizes = make_sizes(DEFAULT)
     names = ("retrieved", "pre-ranked", "ranked", "re-ranked", "exposed")
@@ -113,7 +107,7 @@ def test_stages_of_the_readme(made):
 
 
 def test_true_probabilities_of_the_readme(made):
-    log, _ = made
+    log = made
     users = log.user_ids.to_numpy()[log.user]
     items = log.item_ids.to_numpy()[log.item]
     p = truth(DEFAULT, users, items, (log.request + 0.5) / DEFAULT.requests)
