@@ -1,10 +1,16 @@
 """The log of the simulated world: stages, ranks, clicks, determinism, errors."""
 
+import hashlib
 import itertools
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
 from scipy import stats
 
 from twotower_jax.data.log import Stage
@@ -243,6 +249,35 @@ def test_same_config_same_log_other_seed_other_log(small):
     for name, feature in small.item_features.items():
         np.testing.assert_array_equal(feature.values, again.item_features[name].values)
     assert (small.item[:5_000] != other.item[:5_000]).mean() > 0.9
+
+
+# Of the rows of SMALL. It changes when what a config means changes (say so in the
+# changelog), or numpy its streams of random numbers.
+DIGEST = "1db126963ffb"
+
+
+def digest_of(config):
+    """Return 12 hex digits of SHA-256 over the rows of a log."""
+    digest = hashlib.sha256()
+    for rows in simulate_blocks(config):
+        for values in rows:
+            digest.update(values.astype(values.dtype.newbyteorder("<")).tobytes())
+    return digest.hexdigest()[:12]
+
+
+def test_the_log_is_the_same_on_lesser_machines():
+    """Without numpy's vector loops, and with another BLAS kernel."""
+    assert digest_of(SMALL) == DIGEST
+    found = [name for name in __cpu_dispatch__ if __cpu_features__.get(name)]
+    env = os.environ | {
+        "NPY_DISABLE_CPU_FEATURES": " ".join(found),
+        "OPENBLAS_CORETYPE": "Prescott",
+        "PYTHONPATH": str(Path(__file__).parent),
+    }
+    words = "import test_simulator as t; print(t.digest_of(t.SMALL))"
+    command = [sys.executable, "-c", words]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == DIGEST
 
 
 def test_blocks_are_the_log_and_the_first_of_them_its_beginning(small):
