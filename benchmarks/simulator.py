@@ -13,26 +13,12 @@ import time
 
 import numpy as np
 
+from twotower_jax.cli import compose_config
 from twotower_jax.data.log import Stage
 from twotower_jax.data.simulator import simulate, true_top_k
 from twotower_jax.data.simulator.record import prepare
-from twotower_jax.schema.data import SimulatorConfig
 
-WORLDS = {
-    "default": {},
-    # conf/data/simulator_large.yaml
-    "large": {
-        "users": 1_000_000,
-        "items": 1_000_000,
-        "requests": 2_500_000,
-        "exposed": 20,
-        "re_ranked": 30,
-        "ranked": 60,
-        "pre_ranked": 120,
-        "retrieved": 240,
-        "kept": 2,
-    },
-}
+WORLDS = {"default": "simulator", "large": "simulator_large"}
 COLUMNS = ("user", "item", "stage", "time", "request", "rank")
 
 
@@ -51,7 +37,7 @@ def main() -> None:
     parser.add_argument("--world", choices=WORLDS, default="default")
     parser.add_argument("--share", type=float, default=1.0)
     args = parser.parse_args()
-    config = SimulatorConfig(**WORLDS[args.world])
+    config = compose_config([f"data={WORLDS[args.world]}"]).data.simulator
     config.requests = max(1, int(args.share * config.requests))
     timed("world, requests and pilot", lambda: prepare(config))
     log = timed("log", lambda: simulate(config))

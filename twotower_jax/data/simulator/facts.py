@@ -100,6 +100,24 @@ def truth(
     return _probability(world, intercept, users, items, moments)
 
 
+def _check_size(
+    config: SimulatorConfig, number: int | None, per_user: int | None
+) -> None:
+    """Raise InputError unless there is one size, in its range."""
+    if (number is None) == (per_user is None):
+        raise InputError(
+            f"number={number}, per_user={per_user}: give one of the two for the size "
+            "of the set of uniform exposures"
+        )
+    if per_user is not None and not 1 <= per_user <= config.items:
+        raise InputError(
+            f"per_user={per_user} is out of range; give a value between 1 and "
+            f"data.simulator.items={config.items}"
+        )
+    if number is not None and number < 1:
+        raise InputError(f"number={number} is out of range; give a value at least 1")
+
+
 def uniform_exposures(
     config: SimulatorConfig,
     *,
@@ -119,18 +137,7 @@ def uniform_exposures(
     Raises:
       InputError: neither or both of number and per_user, or one out of range.
     """
-    if (number is None) == (per_user is None):
-        raise InputError(
-            f"number={number}, per_user={per_user}: give one of the two for the size "
-            "of the set of uniform exposures"
-        )
-    if per_user is not None and not 1 <= per_user <= config.items:
-        raise InputError(
-            f"per_user={per_user} is out of range; give a value between 1 and "
-            f"data.simulator.items={config.items}"
-        )
-    if number is not None and number < 1:
-        raise InputError(f"number={number} is out of range; give a value at least 1")
+    _check_size(config, number, per_user)
     rng = stream(config.seed, f"uniform {seed}")
     if number is not None:
         users = rng.integers(0, config.users, number)
