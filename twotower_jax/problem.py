@@ -10,6 +10,7 @@ import numpy as np
 from twotower_jax.config import Config
 from twotower_jax.data.feed import Order, make_queries
 from twotower_jax.data.pools import Pools, make_pools
+from twotower_jax.errors import InputError
 from twotower_jax.evaluation.ragged import from_pairs
 from twotower_jax.losses import WHOLE_CATALOGUE, LossNumbers
 from twotower_jax.optim import OptimizerNumbers
@@ -102,9 +103,13 @@ def _mining(config: Config, data: Loaded) -> Mining | None:
 
 
 def positive_weights(config: Config, counts: np.ndarray) -> np.ndarray:
-    """Return w_i, how often a positive of each item enters an epoch: [num_items]."""
+    """Return w_i, how often a positive of each item enters an epoch: [num_items].
+
+    Raises:
+      InputError: when an epoch would not fill a batch.
+    """
     chosen = config.positives
-    return item_weights(
+    weights = item_weights(
         chosen.strategy,
         counts,
         exponent=chosen.exponent,
@@ -113,6 +118,14 @@ def positive_weights(config: Config, counts: np.ndarray) -> np.ndarray:
         threshold=chosen.threshold,
         cap=chosen.cap,
     )
+    expected, batch = (counts * weights).sum(), config.training.batch_size
+    if expected < batch:
+        raise InputError(
+            f"positives.strategy={chosen.strategy} leaves {expected:.0f} of "
+            f"{counts.sum()} positives an epoch, fewer than training.batch_size="
+            f"{batch}; lower the batch size, or resample less"
+        )
+    return weights
 
 
 def make_order(config: Config, data: Loaded) -> Order:
