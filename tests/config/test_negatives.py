@@ -6,6 +6,8 @@ from twotower_jax.config import from_dict
 from twotower_jax.errors import InputError
 from twotower_jax.schema.sampling import (
     STAGES,
+    BankConfig,
+    EasyConfig,
     HardConfig,
     MinedConfig,
     NegativesConfig,
@@ -289,3 +291,11 @@ def test_defaults_are_right_and_need_no_hard_negatives():
     assert NegativesConfig() == make({"seed": 0}).negatives
     assert NegativesConfig().hard == HardConfig()
     assert HardConfig().num == 0 and NegativesConfig().hard_ratio is None
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), -1.0])
+def test_numbers_that_are_none_are_refused(value):
+    with pytest.raises(InputError, match=r"negatives\.easy\.smoothing=.* out of range"):
+        EasyConfig(smoothing=value)
+    with pytest.raises(InputError, match=r"negatives\.bank\.size=.* out of range"):
+        BankConfig(size=value)

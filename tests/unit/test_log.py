@@ -169,7 +169,7 @@ BAD = {
     ),
     "rank below zero": (
         {"user": [1, 2], "item": [1, 2], "rank": [0, -2]},
-        "row 2, column 'rank': -2.0 is no rank; give a whole number from 0",
+        "row 2, column 'rank': -2 is no rank; give a whole number from 0",
     ),
     "rank fraction": (
         {"user": [1, 2], "item": [1, 2], "rank": [0.5, 1]},

@@ -10,7 +10,9 @@ DATA = as_loaded(*zipf_clicks(30, 40, 400), 30, 40)
 
 
 def test_a_resampled_epoch_smaller_than_a_batch_is_refused():
-    with pytest.raises(InputError, match=r"positives\.strategy=cap leaves [34]. of 400"):
+    with pytest.raises(
+        InputError, match=r"positives\.strategy=cap leaves [34]. of 400"
+    ):
         small_problem(
             DATA,
             positives__strategy="cap",

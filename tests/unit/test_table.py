@@ -276,6 +276,18 @@ BAD_TABLES = {
         {},
         "row 2, column 't': .* is not allowed",
     ),
+    "rank fraction": (
+        "user,item,p\n1,1,0\n1,2,1.5\n2,1,1\n",
+        {"rank": "p"},
+        {},
+        r"a.csv: row 2, column 'p': '1.5' is no rank; give a whole number from 0",
+    ),
+    "rank beyond": (
+        "user,item,p\n1,1,0\n1,2,3000000000\n2,1,1\n",
+        {"rank": "p"},
+        {},
+        r"a.csv: row 2, column 'p': '3000000000' is no rank",
+    ),
     "rank text": (
         "user,item,p\n1,1,0\n2,2,first\n",
         {"rank": "p"},

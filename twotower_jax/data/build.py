@@ -7,7 +7,7 @@ import polars as pl
 
 from twotower_jax.data.encode import encode_features, encode_ids
 from twotower_jax.data.log import Feature, FunnelLog, Stage
-from twotower_jax.data.parse import fail_at, to_ids, to_number, to_stage, to_time
+from twotower_jax.data.parse import fail_at, to_ids, to_rank, to_stage, to_time
 from twotower_jax.errors import InputError
 
 COLUMNS = ("user", "item", "time", "stage", "request", "rank", "part")
@@ -36,10 +36,7 @@ def _requests(frame: pl.DataFrame, where: str) -> np.ndarray | None:
 def _ranks(frame: pl.DataFrame, where: str) -> np.ndarray | None:
     if "rank" not in frame.columns:
         return None
-    values = to_number(frame["rank"], where, "rank", required=False)
-    values = values.fill_nan(None).fill_null(-1)
-    bad = (values < -1) | (values != values.round())
-    fail_at(bad, values, where, "rank", "is no rank; give a whole number from 0")
+    values = to_rank(frame["rank"], where, "rank")
     return values.cast(pl.Int32).to_numpy()
 
 

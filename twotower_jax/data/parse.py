@@ -169,6 +169,18 @@ def clicked_stage(clicked: pl.Series) -> pl.Series:
     return clicked.cast(pl.Int8) + int(Stage.EXPOSED)
 
 
+def to_rank(values: pl.Series, where: str, column: str) -> pl.Series:
+    """Return ranks (int64) from 0; -1 where the value is missing or -1.
+
+    Raises:
+      InputError: text, a fraction, or a number below -1 or beyond 2^31 - 1.
+    """
+    numbers = to_number(values, where, column, required=False).fill_null(-1)
+    bad = (numbers < -1) | (numbers >= 2**31) | (numbers != numbers.round())
+    fail_at(bad, values, where, column, "is no rank; give a whole number from 0")
+    return numbers.cast(pl.Int64)
+
+
 def to_stage(values: pl.Series, where: str, column: str) -> pl.Series:
     """Return stages (int8) from the names of ``Stage`` in any case, or its numbers.
 

@@ -1,18 +1,20 @@
 """Checks of single values, with the key in the message."""
 
+import math
+
 from twotower_jax.errors import InputError, unknown
 
 
 def in_range(key: str, value: float, low: float, high: float | None = None) -> None:
     """Raise InputError unless low <= value (<= high)."""
-    if not (value >= low and (high is None or value <= high)):
+    if not (low <= value < math.inf and (high is None or value <= high)):
         span = f"at least {low}" if high is None else f"between {low} and {high}"
         raise InputError(f"{key}={value} is out of range; give a value {span}")
 
 
 def positive(key: str, value: float) -> None:
     """Raise InputError unless value > 0."""
-    if not value > 0:
+    if not 0 < value < math.inf:
         raise InputError(f"{key}={value} is out of range; give a value above 0")
 
 

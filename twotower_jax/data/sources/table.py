@@ -98,7 +98,7 @@ def _canonical(path: Path, part: int, config: DataConfig) -> pl.DataFrame:
         out["time"] = parse.to_time(frame[columns.time], where, columns.time)
     if columns.rank is not None:
         name = columns.rank
-        out["rank"] = parse.to_number(frame[name], where, name, required=False)
+        out["rank"] = parse.to_rank(frame[name], where, name)
     stage = _stage(frame, config, where)
     if stage is not None:
         out["stage"] = stage
