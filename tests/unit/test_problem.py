@@ -1,9 +1,11 @@
 """From a configuration to a problem: what is refused, and what numbers become."""
 
+import jax
 import numpy as np
 import pytest
 from problems import as_loaded, small_problem, zipf_clicks
 
+from twotower_jax.data.log import Stage
 from twotower_jax.errors import InputError
 
 DATA = as_loaded(*zipf_clicks(30, 40, 400), 30, 40)
@@ -45,3 +47,39 @@ def test_reweighting_undoes_the_weights():
         resampled / resampled.sum(), DATA.counts / DATA.counts.sum(), rtol=1e-4
     )
     assert small_problem(DATA).hyper.positive_weight is None
+
+
+STAGES = {
+    "user": np.repeat(np.arange(30), 3),
+    "item": np.tile(np.arange(3), 30),
+    "stage": np.full(90, Stage.RANKED),
+    "request": np.repeat(np.arange(30), 3),
+}
+NUMBERS = (
+    {"negatives__hard_ratio": 0.0},
+    {"negatives__hard_ratio": 1.0, "negatives__hard_start": 0.25},
+    {"negatives__hard_ratio": 0.5, "negatives__easy__sampler": "log_uniform"},
+    {"negatives__hard_ratio": 0.5, "loss__margin": 0.4, "loss__ratio": 2.0},
+    {"negatives__hard_ratio": 0.5, "positives__strategy": "downsample_hot"},
+    {"negatives__hard_ratio": 0.5, "negatives__bank__warmup": 7},
+)
+
+
+def test_arms_that_differ_in_numbers_are_one_program():
+    """Equal static parts and equal shapes: jit has nothing to compile again."""
+    data = as_loaded(*zipf_clicks(30, 40, 400), 30, 40, STAGES, np.arange(400) % 30)
+    kinds = set()
+    for keys in NUMBERS:
+        problem = small_problem(
+            data,
+            negatives__easy__num=4,
+            negatives__hard__num=4,
+            negatives__hard__stages=["ranked"],
+            negatives__hard__pool="user",
+            negatives__bank__size=16,
+            **keys,
+        )
+        arrays = (problem.hyper, problem.data, problem.start())
+        shapes = [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(arrays)]
+        kinds.add((problem.structure, tuple(shapes), jax.tree.structure(arrays)))
+    assert len(kinds) == 1
