@@ -61,12 +61,18 @@ class Config:
     def _check_negatives(self) -> None:
         """Refuse sampled losses without negatives, or with a correction of log 0."""
         chosen, hard = self.negatives, self.negatives.hard
-        drawn = chosen.easy.num + hard.num + chosen.bank.size
+        drawn = chosen.easy.num + hard.num
         if not chosen.in_batch and drawn == 0:
             raise InputError(
                 "negatives.in_batch=false with negatives.easy.num=0 and negatives.hard"
                 ".num=0 leaves no negatives; set negatives.easy.num above 0 or "
                 "negatives.in_batch=true"
+            )
+        if chosen.bank.size and not chosen.in_batch:
+            raise InputError(
+                f"negatives.bank.size={chosen.bank.size} keeps in-batch candidates of "
+                "earlier steps, but negatives.in_batch=false; set it to true, or "
+                "negatives.bank.size=0"
             )
         if 0 < chosen.bank.size < self.training.batch_size:
             raise InputError(
@@ -75,7 +81,7 @@ class Config:
                 "it to the batch size or more, or 0 for no bank"
             )
         all_hard = 1.0 in (chosen.hard_ratio, chosen.hard_start)
-        only_hard = hard.num and not (chosen.in_batch or chosen.bank.size)
+        only_hard = hard.num and not chosen.in_batch
         never_drawn = only_hard and (chosen.easy.num == 0 or all_hard)
         if never_drawn and self.loss.logq.correct == "all" and hard.log_q != "easy":
             raise InputError(

@@ -299,3 +299,29 @@ def test_numbers_that_are_none_are_refused(value):
         EasyConfig(smoothing=value)
     with pytest.raises(InputError, match=r"negatives\.bank\.size=.* out of range"):
         BankConfig(size=value)
+
+
+def test_a_bank_without_in_batch_negatives_is_refused():
+    negatives = {"in_batch": False, "easy": {"num": 8}, "bank": {"size": 4096}}
+    with pytest.raises(InputError, match=r"bank\.size=4096 keeps in-batch candidates"):
+        from_dict({"negatives": negatives})
+
+
+@pytest.mark.parametrize(
+    "negatives",
+    [
+        {"hard": {"num": 4}},
+        {"hard": {"num": 4, "log_q": "none"}},
+        {"hard": {"num": 4}, "easy": {"num": 4}, "hard_ratio": 1.0},
+        {"hard": {"num": 4, "source": "dns", "log_q": "none"}, "layout": "per_row"},
+    ],
+)
+def test_a_positive_that_is_never_a_negative_has_no_count_to_correct(negatives):
+    values = {"in_batch": False} | negatives
+    with pytest.raises(InputError, match=r"logq\.correct=all .* which is 0"):
+        from_dict({"negatives": values})
+    for remedy in (
+        {"loss": {"logq": {"correct": "negatives"}}, "negatives": values},
+        {"negatives": values | {"in_batch": True}},
+    ):
+        from_dict(remedy)
