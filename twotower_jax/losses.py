@@ -112,7 +112,7 @@ def gbce(
     negatives causes.
 
     References:
-      Petrov & Macdonald, gSASRec: reducing overconfidence, RecSys 2023, eq. 11-13.
+      Petrov & Macdonald, gSASRec: reducing overconfidence, RecSys 2023 (gBCE).
     """
     weight = _weight(positive, negatives, weight)
     rate = jnp.minimum(weight.sum(axis=1) / (num_items - 1), 1)

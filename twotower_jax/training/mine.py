@@ -39,7 +39,7 @@ def mine(
     positives; num_items where it is shorter.
 
     References:
-      Huang et al., Embedding-based retrieval in Facebook search, KDD 2020, 6.1
+      Huang et al., Embedding-based retrieval in Facebook search, KDD 2020
       (offline mining; ranks 101-500 served best).
     """
     model, entities = structure.model, data.entities
