@@ -84,13 +84,16 @@ def _parser() -> argparse.ArgumentParser:
         help="train and evaluate; overrides as key=value, -m sweeps, --help lists keys",
     )
     for name, function, text in (
-        ("report", _report, "make study.csv and report.html of a folder of runs"),
+        ("report", _report, "compare the runs of a folder: report.html and tables"),
         ("evaluate", _evaluate, "compute a finished run's metrics from its checkpoint"),
         ("reproduce", _reproduce, "run the same configuration again and compare"),
     ):
         command = commands.add_parser(name, help=text)
         command.add_argument("folder", type=Path)
         command.set_defaults(function=function)
+        if name == "report":
+            text = "the arm that the others are compared to"
+            command.add_argument("--base", metavar="ARM", help=text)
     data = commands.add_parser("data", help="list sources, or check a data set")
     actions = data.add_subparsers(required=True, metavar="action")
     actions.add_parser("list", help="the sources").set_defaults(function=_data_list)
@@ -212,7 +215,13 @@ def to_config(composed: DictConfig) -> Config:
 
 
 class StudyCallback(Callback):
-    """Ends a sweep with study.csv, report.html and the table of arms."""
+    """Ends a sweep with study.csv, comparison.csv, report.html and the tables of arms.
+
+    An experiment names the base arm by `hydra.callbacks.study.base`.
+    """
+
+    def __init__(self, base: str | None = None):
+        self.base = base
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Make the report of every folder that the sweep has put runs into."""
@@ -220,24 +229,26 @@ class StudyCallback(Callback):
         for folder in sorted(_folders):
             try:
                 if folder.is_dir():
-                    _write_report(folder)
+                    _write_report(folder, self.base)
             except Exception as error:  # Hydra would make a warning of it
                 _fail(error)
 
 
-def _write_report(folder: Path) -> None:
+def _write_report(folder: Path, base: str | None = None) -> None:
     # Matplotlib takes a fifth of the start, and a single run draws nothing.
+    from twotower_jax.study.comparison import read_comparison
     from twotower_jax.study.report import write_report
 
-    path = write_report(folder)
-    print_table(study_table(read_runs(folder)), Console(), path)
+    path = write_report(folder, base=base)
+    table, comparison = study_table(read_runs(folder)), read_comparison(folder)
+    print_table(table, Console(), path, comparison=comparison)
 
 
 # --- the other commands --------------------------------------------------------------
 
 
 def _report(options: argparse.Namespace) -> int:
-    _write_report(options.folder)
+    _write_report(options.folder, options.base)
     return 0
 
 

@@ -11,7 +11,15 @@ from rich.text import Text
 
 from twotower_jax.config import Config
 from twotower_jax.study.naming import short_key
-from twotower_jax.study.tables import arm_cells, heading, main_metric, shown_metrics
+from twotower_jax.study.tables import (
+    arm_cells,
+    difference_cells,
+    heading,
+    interval_note,
+    main_metric,
+    rank_arms,
+    shown_metrics,
+)
 
 
 def print_result(console: Console, config: Config, result: dict[str, Any]) -> None:
@@ -67,17 +75,23 @@ def print_metrics(console: Console, metrics: dict[str, dict], shown: list[str]) 
 
 
 def print_table(
-    table: pl.DataFrame, console: Console, report: Path, primary: str = "recall@20"
+    table: pl.DataFrame,
+    console: Console,
+    report: Path,
+    primary: str = "recall@20",
+    comparison: pl.DataFrame | None = None,
 ) -> None:
     """Print the arms, best first, and the path of the report as the last line.
 
-    The primary metric comes with its standard deviation, the others as means.
+    The primary metric comes with its standard deviation, the others as means. Below
+    stand its differences to the base arm with their intervals.
 
     Args:
       table: what `arms.study_table` returns.
       console: where to print; its width decides how arms are wrapped.
       report: the path that `write_report` returned.
       primary: as in `write_report`.
+      comparison: what `comparison.compare_arms` returns; None prints no differences.
     """
     primary = main_metric(table, primary)
     metrics = [name for name in shown_metrics(table, primary) if "coverage" not in name]
@@ -89,7 +103,27 @@ def print_table(
         means = [cell.split(" ")[0] for cell in cells[1:]]
         grid.add_row(Text(arm), str(len(seeds)), cells[0], *means)
     console.print(grid)
+    if comparison is not None and not comparison.is_empty():
+        _print_differences(console, comparison, primary, rank_arms(table, primary))
     console.print(Text(str(report)), soft_wrap=True)
+
+
+def _print_differences(
+    console: Console, comparison: pl.DataFrame, metric: str, order: Sequence[str]
+) -> None:
+    """Print the differences to the base arm, best first."""
+    title = f"\n{metric}, difference to {comparison['base'][0]} with 95 % interval"
+    console.print(Text(title))
+    grid = Table(header_style="bold", box=None, padding=(0, 1, 0, 0))
+    grid.add_column("arm", overflow="fold")
+    for head in ("difference", "interval", "p Holm"):
+        grid.add_column(head, justify="right", no_wrap=True)
+    grid.add_column("verdict")
+    for arm, *cells, _, verdict in difference_cells(comparison, metric, order):
+        grid.add_row(Text(arm), *cells, verdict)
+    console.print(grid)
+    if note := interval_note(comparison, metric):
+        console.print(Text(note))
 
 
 def print_data(console: Console, values: dict[str, Any], fingerprint: str) -> None:

@@ -45,21 +45,37 @@ SETTINGS: dict[Any, Any] = {
 }
 
 
-def study_figures(table: pl.DataFrame, primary: str = "recall@20") -> dict[str, str]:
+def study_figures(
+    table: pl.DataFrame,
+    primary: str = "recall@20",
+    comparison: pl.DataFrame | None = None,
+) -> dict[str, str]:
     """Draw the figures of a study, to be shown beside each other.
 
     Args:
       table: what `arms.study_table` returns.
       primary: the metric that is drawn and that orders the arms.
+      comparison: what `comparison.compare_arms` returns.
     Returns:
       {name: SVG text}: `primary` (each seed, mean and one standard deviation per
-      arm) and, when the runs have it, `slices` (the same by popularity of the item).
+      arm), `forest` when the comparison has an interval of the metric (differences to
+      the base arm), and, when the runs have it, `slices` (as `primary`, by popularity
+      of the item).
     """
     primary = main_metric(table, primary)
     rows = table.filter(pl.col("split") == main_split(table))
     arms = rank_arms(table, primary)
     draw = partial(_dots, rows=rows, metric=primary, arms=arms)
     figures = {"primary": _panel(arms, primary, draw)}
+    found = pl.DataFrame() if comparison is None else comparison
+    if not found.is_empty():
+        found = found.filter(
+            (pl.col("metric") == primary) & pl.col("low").is_not_null()
+        )
+    if not found.is_empty():
+        draw = partial(_forest, found=found, arms=arms)
+        title = f"{primary}, difference to the base"
+        figures["forest"] = _panel(arms, title, draw)
     known = set(rows["metric"])
     for base in (primary, main_metric(table)):
         names = {part: f"{base}/{part}" for part in SLICES}
@@ -75,7 +91,7 @@ def write_figures(figures: dict[str, str], folder: str | Path) -> list[Path]:
 
     A figure of an earlier report that these runs no longer give is removed.
     """
-    for name in {"primary", "slices"} - set(figures):
+    for name in {"primary", "forest", "slices"} - set(figures):
         (Path(folder) / f"figure_{name}.svg").unlink(missing_ok=True)
     sheet = '<rect width="100%" height="100%" fill="#ffffff"/>'
     paths = []
@@ -131,6 +147,20 @@ def _dots(axes: Axes, rows: pl.DataFrame, metric: str, arms: list[str]) -> None:
     """Draw every seed, the mean and one standard deviation on each side."""
     for row, arm in enumerate(arms):
         _marks(axes, rows, (arm, metric), row, ("o", COLOURS["main"]))
+    axes.margins(x=0.06)
+
+
+def _forest(axes: Axes, found: pl.DataFrame, arms: list[str]) -> None:
+    """Draw each arm's difference to the base with its interval, and a line at 0."""
+    axes.axvline(0, color=INK, linewidth=0.8)
+    rows = {row["arm"]: row for row in found.iter_rows(named=True)}
+    for height, arm in enumerate(arms):
+        if row := rows.get(arm):
+            ends = [row["low"], row["high"]]
+            axes.plot(ends, [height] * 2, color=COLOURS["main"], linewidth=1.8)
+            axes.plot([row["difference"]], [height], "o", color=COLOURS["main"])
+    base = arms.index(found["base"][0])
+    axes.plot([0], [base], "o", color=INK, markerfacecolor="none", markersize=7)
     axes.margins(x=0.06)
 
 

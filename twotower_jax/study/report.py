@@ -18,11 +18,20 @@ from twotower_jax.study.arms import (
     write_study,
     write_whole,
 )
+from twotower_jax.study.comparison import (
+    RELEVANT,
+    choose_base,
+    compare_arms,
+    earlier_base,
+    write_comparison,
+)
 from twotower_jax.study.figures import study_figures, write_figures
 from twotower_jax.study.naming import differing_keys, flatten, name_arms
 from twotower_jax.study.tables import (
     arm_cells,
+    difference_cells,
     heading,
+    interval_note,
     main_metric,
     main_split,
     rank_arms,
@@ -66,31 +75,41 @@ figure svg text { font-family: inherit !important; }
 """
 
 
-def write_report(folder: str | Path, primary: str = "recall@20") -> Path:
-    """Write study.csv, the figures and report.html into a sweep's folder.
+def write_report(
+    folder: str | Path, primary: str = "recall@20", base: str | None = None
+) -> Path:
+    """Write study.csv, comparison.csv, figures and report.html into a sweep's folder.
 
     Args:
       folder: the folder that holds the runs.
       primary: the metric that orders the arms; where the runs lack it, their first
         recall@k is taken.
+      base: the arm that the others are compared to. Without it, the base arm of the
+        comparison.csv in the folder, else the first arm of study.csv.
     Returns:
       The path of report.html.
     Raises:
-      InputError: no finished run, or runs on different data, in the folder.
+      InputError: no finished run, runs on different data or with different test
+        queries, or a base arm that the folder does not hold.
     """
     runs = read_runs(folder)
     table = study_table(runs)
     primary = main_metric(table, primary)
-    figures = study_figures(table, primary)
+    base = choose_base(table, base, earlier_base(runs.folder))
+    comparison = compare_arms(runs, shown_metrics(table, primary), base)
+    figures = study_figures(table, primary, comparison)
     write_study(table, runs.folder)
+    write_comparison(comparison, runs.folder)
     write_figures(figures, runs.folder)
     title = runs.folder.resolve().name
+    order = rank_arms(table, primary)
     body = [
         f"<h1>Study {escape(title)}</h1>",
         *_setting(runs, table),
         *_arms(table, primary),
+        *_compared(comparison, primary, order),
         *_figures(figures),
-        *_differences(runs, rank_arms(table, primary)),
+        *_differences(runs, order),
         *_skipped(runs),
     ]
     page = [
@@ -166,6 +185,43 @@ def _arms(table: pl.DataFrame, primary: str) -> list[str]:
     ]
 
 
+def _compared(
+    comparison: pl.DataFrame, primary: str, order: Sequence[str]
+) -> list[str]:
+    """Return the differences to the base arm: the primary metric, then the others."""
+    if comparison.is_empty():
+        return []
+    base = comparison["base"][0]
+    first = difference_cells(comparison, primary, order)
+    ranks = {arm: str(rank) for rank, arm in enumerate(order, start=1)}
+    rows = [[ranks[arm], arm, *cells] for arm, *cells in first]
+    heads = ["difference", "95 % interval", "p Holm", "smallest visible", "verdict"]
+    tested = comparison.filter(pl.col("low").is_not_null())
+    metrics = tested["metric"].unique(maintain_order=True).to_list()
+    others = [metric for metric in metrics if metric != primary]
+    cells = [difference_cells(comparison, metric, order) for metric in others]
+    more = [
+        [ranks[arm], arm, *(f"{one[1]} ({one[2]}) {one[5]}" for one in ones)]
+        for arm, *ones in zip([row[0] for row in first], *cells, strict=True)
+    ]
+    caption = (
+        f"Difference in {primary} to the base arm, {base}, paired by seed and query; "
+        "p by flips of sign, Holm over the arms. Better and worse: p below 0.05. No "
+        f"difference seen: one of {RELEVANT:.0%} of the base's mean would have been "
+        "seen 8 times of 10 (smallest visible). Cannot tell: it would not, or there is "
+        "one seed."
+    )
+    note = interval_note(comparison, primary)
+    return [
+        "<h2>Against the base arm</h2>",
+        f'<p class="soft">{escape(caption)}</p>',
+        *_box(["#", "arm", *heads], rows, text=(1, 6)),
+        *([f'<p class="note">{escape(note)}</p>'] if note else []),
+        *(['<p class="soft">The other metrics:</p>'] if others else []),
+        *(_box(["#", "arm", *map(heading, others)], more, (1,)) if others else []),
+    ]
+
+
 def _box(
     heads: Sequence[str], rows: Sequence[Sequence[str]], text: Sequence[int]
 ) -> list[str]:
@@ -196,7 +252,8 @@ def _figures(figures: dict[str, str]) -> list[str]:
     return [
         "<h2>Figures</h2>",
         '<p class="soft">A faint mark is a seed, a strong one the mean of the arm, a '
-        "bar one standard deviation on each side; arms are numbered as above.</p>",
+        "bar one standard deviation on each side; for differences to the base, the "
+        "ring, it is the 95 % interval. Arms are numbered as above.</p>",
         '<div class="figures">',
         *inner,
         "</div>",

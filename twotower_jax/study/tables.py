@@ -71,3 +71,60 @@ def _mean(row: dict[str, Any]) -> str:
 def heading(column: str) -> str:
     """Return a short heading: a slice without its metric, a rate as such."""
     return "examples/s" if column == COSTS[1] else column.rsplit("/", 1)[-1]
+
+
+def difference_cells(
+    comparison: pl.DataFrame, metric: str, order: Sequence[str]
+) -> list[tuple[str, str, str, str, str, str]]:
+    """Return (arm, difference, interval, p Holm, smallest visible, verdict).
+
+    Args:
+      comparison: what `comparison.compare_arms` returns.
+      metric: of which metric.
+      order: the arms; those without a row are left out.
+    """
+    rows = comparison.filter(pl.col("metric") == metric).rows(named=True)
+    found = {row["arm"]: row for row in rows}
+    return [
+        (
+            arm,
+            _number(row["difference"], "+.4f"),
+            interval(row),
+            "<0.001" if (p := row["p_holm"]) is not None and p < 1e-3 else _number(p),
+            _number(row["smallest_visible"], ".4f"),
+            row["verdict"] or "-",
+        )
+        for arm, row in ((arm, found[arm]) for arm in order if arm in found)
+    ]
+
+
+def interval(row: dict[str, Any]) -> str:
+    """Return `low to high` of a row of a comparison."""
+    if row["low"] is None:
+        return "-"
+    return f"{row['low']:+.4f} to {row['high']:+.4f}"
+
+
+def interval_note(comparison: pl.DataFrame, metric: str) -> str:
+    """Return what the intervals of a metric do not speak of, or an empty text."""
+    rows = comparison.filter(pl.col("metric") == metric)
+    bare = rows.filter(pl.col("low").is_null())["arm"].to_list()
+    single = rows.filter(pl.col("low").is_not_null() & (pl.col("seeds") < 2))
+    notes = []
+    if len(single):
+        arms = ", ".join(single["arm"])
+        notes.append(
+            "One seed shared with the base: the interval is over queries only "
+            f"({arms})."
+        )
+    if bare:
+        arms = ", ".join(bare)
+        notes.append(
+            "No interval: no seed shared with the base has values by query in "
+            f"queries.parquet ({arms})."
+        )
+    return " ".join(notes)
+
+
+def _number(value: float | None, spec: str = ".3f") -> str:
+    return "-" if value is None else f"{value:{spec}}"
