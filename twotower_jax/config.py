@@ -82,7 +82,10 @@ class Config:
             )
         all_hard = 1.0 in (chosen.hard_ratio, chosen.hard_start)
         only_hard = hard.num and not chosen.in_batch
-        never_drawn = only_hard and (chosen.easy.num == 0 or all_hard)
+        # With a ratio below 1 the slots of a row are easy ones too.
+        mixes = chosen.layout == "per_row" and chosen.hard_ratio is not None
+        no_easy = chosen.easy.num == 0 and not mixes
+        never_drawn = only_hard and (no_easy or all_hard)
         if never_drawn and self.loss.logq.correct == "all" and hard.log_q != "easy":
             raise InputError(
                 "loss.logq.correct=all corrects the positive by its expected count as "

@@ -161,7 +161,9 @@ def _structure(config: Config, data: Loaded, model: Model) -> Structure:
     )
     if full:
         negatives = Negatives(mask=chosen.mask)
-    merges = config.training.merge_columns and chosen.in_batch and not full
+    # The best k are counted in draws, which merged columns are not.
+    able = chosen.in_batch and not full and not negatives.top_k
+    merges = config.training.merge_columns and able
     batch, shared = config.training.batch_size, negatives.shared_easy
     return Structure(
         model=model,

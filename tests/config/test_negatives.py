@@ -320,7 +320,9 @@ def test_a_positive_that_is_never_a_negative_has_no_count_to_correct(negatives):
     values = {"in_batch": False} | negatives
     with pytest.raises(InputError, match=r"logq\.correct=all .* which is 0"):
         from_dict({"negatives": values})
+    mixed = {"layout": "per_row", "easy": {"num": 0}, "hard_ratio": 0.5}
     for remedy in (
+        {"negatives": values | mixed},
         {"loss": {"logq": {"correct": "negatives"}}, "negatives": values},
         {"negatives": values | {"in_batch": True}},
     ):

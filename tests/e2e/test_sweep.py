@@ -143,6 +143,69 @@ def test_report_makes_the_same_files_again(swept, capsys):
     assert "in-batch" in capsys.readouterr().out
 
 
+def test_a_sweep_ends_with_its_arms_against_the_base(swept, capsys):
+    folder, _, _ = swept
+    (folder / "comparison.csv").unlink(missing_ok=True)
+    assert tiny.command("report", str(folder)) == 0
+    table = pl.read_csv(folder / "comparison.csv")
+    assert set(table["arm"]) == {"uniform"} and set(table["base"]) == {"in-batch"}
+    metrics = ["recall@20", "ndcg@20", *(f"recall@20/{p}" for p in ("head", "mid"))]
+    assert table["metric"].to_list()[:4] == metrics
+    row = table.row(0, named=True)
+    means = {
+        arm: [
+            tiny.read_json(path / "result.json")["metrics"]["test"]["recall@20"]
+            for path in runs(folder)
+            if f"arm: {arm}" in (path / "config.yaml").read_text()
+        ]
+        for arm in ("in-batch", "uniform")
+    }
+    # The mean of the queries that are compared is the metric of the runs.
+    assert row["mean"] == pytest.approx(sum(means["uniform"]) / 2)
+    assert row["base_mean"] == pytest.approx(sum(means["in-batch"]) / 2)
+    assert row["low"] <= row["difference"] <= row["high"]
+    assert (row["seeds"], row["interval_over"]) == (2, "seeds and queries")
+    shown = capsys.readouterr().out
+    assert "recall@20, difference to in-batch with 95 % interval" in shown
+    assert f"{row['low']:+.4f} to {row['high']:+.4f}" in shown
+
+
+def test_report_takes_another_base_and_keeps_it(swept, capsys):
+    folder, _, _ = swept
+    assert tiny.command("report", str(folder), "--base", "uniform") == 0
+    assert "difference to uniform" in capsys.readouterr().out
+    assert tiny.command("report", str(folder)) == 0
+    assert "difference to uniform" in capsys.readouterr().out
+    assert tiny.command("report", str(folder), "--base=in-batch") == 0
+    assert "difference to in-batch" in capsys.readouterr().out
+    before = (folder / "comparison.csv").read_bytes()
+    assert tiny.command("report", str(folder), "--base", "inbatch") == 2
+    error = capsys.readouterr().err
+    assert "'inbatch' has no finished run" in error and "Traceback" not in error
+    assert "choose one of 'in-batch', 'uniform'" in error
+    assert (folder / "comparison.csv").read_bytes() == before
+
+
+def test_an_experiment_names_its_base(tmp_path, capsys):
+    words = (*tiny.SMALL, f"output={tmp_path}", "training.steps=10", "seed=0")
+    study = ("train", "-m", "experiment=quickstart", *words)
+    assert tiny.command(*study, "arms=popularity,in_batch,uniform") == 0
+    shown = capsys.readouterr().out
+    assert "difference to in-batch" in shown
+    assert "the interval is over queries only" in shown
+    base = "hydra.callbacks.study.base=popularity"
+    assert tiny.command(*study, "arms=popularity,uniform", base) == 0
+    assert "difference to popularity" in capsys.readouterr().out
+    # Without the base arm there is nothing to compare to; the runs are kept.
+    words = (*words, "name=baseless", "towers=popularity", "arm=alone")
+    assert (
+        tiny.command("train", "-m", "experiment=quickstart", *words, "arms=null") == 2
+    )
+    error = capsys.readouterr().err
+    assert error.count("error: ") == 1 and "twotower report DIR --base ARM" in error
+    assert len(runs(tmp_path / "baseless")) == 1
+
+
 def test_a_sweep_equals_separate_runs(swept, tmp_path):
     folder, _, _ = swept
     words = (*tiny.SMALL, f"output={tmp_path}", "name=sweep", "training.steps=10")

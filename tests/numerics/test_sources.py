@@ -345,10 +345,6 @@ def test_the_best_raw_scores_are_kept_and_corrected_afterwards():
     assert float(losses[0]) != pytest.approx(float(expected(raw - log_n[ids])[0]), 1e-2)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a merged column takes one place of the best, its separate draws several",
-)
 def test_the_best_are_the_same_with_merged_columns():
     problem = problem_of(negatives__num_hard_negatives=4)
     merged = problem_of(negatives__num_hard_negatives=4, training__merge_columns=True)

@@ -8,6 +8,8 @@ probability that ``hard_log_prob`` and ``slot_log_prob`` say, and nothing else i
 import jax
 import jax.numpy as jnp
 
+from twotower_jax.sampling.proposals import fine_uniform
+
 
 def draw_hard(
     key: jax.Array, item: jax.Array, log_prob: jax.Array, num: int
@@ -31,7 +33,7 @@ def draw_hard(
     """
     total = cumulated(log_prob)
     # u < 1, and then u * sum < sum in floats too.
-    at = _uniform(key, (item.shape[0], num)) * total[:, -1:]
+    at = fine_uniform(key, (item.shape[0], num)) * total[:, -1:]
     place = jax.vmap(lambda row, u: jnp.searchsorted(row, u, side="right"))(total, at)
     place = jnp.minimum(place, item.shape[1] - 1)
     return jnp.take_along_axis(item, place, axis=1).astype(jnp.int32)
@@ -47,17 +49,6 @@ def cumulated(log_prob: jax.Array) -> jax.Array:
     prob = jnp.exp(log_prob - jnp.where(top > -jnp.inf, top, 0))
     total = jnp.where(prob > 0, jnp.cumsum(prob, axis=1), 0)
     return jax.lax.cummax(total, axis=1)
-
-
-def _uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Return uniform float32 in [0, 1), fine near 0: multiples of 2^-48.
-
-    ``jax.random.uniform`` has multiples of 2^-23 only, which a probability of 1e-7
-    does not survive.
-    """
-    high, low = jax.random.bits(key, (2, *shape), jnp.uint32) >> 8
-    value = high.astype(jnp.float32) * 2.0**-24 + low.astype(jnp.float32) * 2.0**-48
-    return jnp.minimum(value, 1 - 2.0**-24)
 
 
 def hard_log_prob(item: jax.Array, log_prob: jax.Array, ids: jax.Array) -> jax.Array:

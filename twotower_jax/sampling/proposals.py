@@ -126,8 +126,19 @@ def sample(key: jax.Array, proposal: Proposal, shape: tuple[int, ...]) -> jax.Ar
     """Draw item ids of the given shape, independently and with replacement."""
     cell_key, keep_key = jax.random.split(key)
     cell = jax.random.randint(cell_key, shape, 0, proposal.alias.shape[0])
-    keep = jax.random.uniform(keep_key, shape) < proposal.threshold[cell]
+    keep = fine_uniform(keep_key, shape) < proposal.threshold[cell]
     return jnp.where(keep, cell, proposal.alias[cell]).astype(jnp.int32)
+
+
+def fine_uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Return uniform float32 in [0, 1), fine near 0: multiples of 2^-48.
+
+    ``jax.random.uniform`` has multiples of 2^-23 only, which a probability of 1e-7
+    does not survive.
+    """
+    high, low = jax.random.bits(key, (2, *shape), jnp.uint32) >> 8
+    value = high.astype(jnp.float32) * 2.0**-24 + low.astype(jnp.float32) * 2.0**-48
+    return jnp.minimum(value, 1 - 2.0**-24)
 
 
 def log_prob(proposal: Proposal, ids: jax.Array) -> jax.Array:

@@ -54,7 +54,8 @@ def choose_base(
         raise InputError(
             f"the base arm {named!r} has no finished run in this study"
             + (f" ({near})" if near else "")
-            + f"; choose one of: {', '.join(map(repr, arms))}"
+            + f"; choose one of {', '.join(map(repr, arms))}: twotower report DIR "
+            "--base ARM"
         )
     return named
 
