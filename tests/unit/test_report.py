@@ -7,18 +7,33 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import matplotlib
+import numpy as np
+import polars as pl
 import pytest
 import yaml
 from rich.console import Console
 
 from twotower_jax.study.arms import read_runs, study_table
+from twotower_jax.study.comparison import read_comparison
 from twotower_jax.study.console import print_table
 from twotower_jax.study.figures import study_figures
 from twotower_jax.study.report import write_report
-from twotower_jax.study.tables import main_metric, rank_arms, shown_metrics
+from twotower_jax.study.tables import (
+    difference_cells,
+    interval_note,
+    main_metric,
+    rank_arms,
+    shown_metrics,
+)
 
 HOSTILE = '<script>alert("x")</script> & [red] $x_1$'
-OUTPUTS = ("study.csv", "report.html", "figure_primary.svg", "figure_slices.svg")
+OUTPUTS = (
+    "study.csv",
+    "comparison.csv",
+    "report.html",
+    "figure_primary.svg",
+    "figure_slices.svg",
+)
 
 
 def write_arm(folder: Path, arm: str | None, recalls: list[float], **other) -> None:
@@ -219,3 +234,125 @@ def test_printed_table_ends_with_the_path_of_the_report(folder):
     low = "low 2 0.1500 ± 0.0707 0.0750 0.3000 0.1500 0.0150 11.0"
     assert lines[3].split() == low.split()
     assert lines[-1] == str(path)
+
+
+# --- against the base arm -------------------------------------------------------------
+
+
+def write_queries(folder: Path) -> None:
+    """Give every run 50 queries around its recall, the same queries everywhere."""
+    noise = np.random.default_rng(0).normal(0, 0.01, 50)
+    for path in folder.glob("*/result.json"):
+        metrics = json.loads(path.read_text())["metrics"]["test"]
+        jitter = np.random.default_rng(int(path.parent.name)).normal(0, 0.01, 50)
+        columns = {
+            name: value + (noise - noise.mean()) + (jitter - jitter.mean())
+            for name, value in metrics.items()
+            if "coverage" not in name
+        }
+        queries = pl.DataFrame({"user": range(50), **columns})
+        queries.write_parquet(path.parent / "queries.parquet")
+
+
+@pytest.fixture
+def compared(tmp_path):
+    """Four arms of three seeds with queries: the base, its equal, two others."""
+    folder = tmp_path / "study"
+    folder.mkdir()
+    write_arm(folder, "base", [0.200, 0.201, 0.202])
+    write_arm(folder, "equal", [0.2001, 0.2011, 0.2021])
+    write_arm(folder, "low", [0.1, 0.101, 0.102])
+    write_arm(folder, HOSTILE, [0.6, 0.601, 0.602])
+    write_queries(folder)
+    return folder
+
+
+def test_report_shows_differences_with_intervals_and_verdicts(compared):
+    page = write_report(compared, base="base").read_text()
+    after = page[page.index("Against the base arm") :]
+    found = read_comparison(compared)
+    row = found.filter((pl.col("arm") == "low") & (pl.col("metric") == "recall@20"))
+    low, high, p = row.select("low", "high", "p_holm").row(0)
+    smallest = row["smallest_visible"][0]
+    interval = f"{low:+.4f} to {high:+.4f}"
+    numbers = ["-0.1000", interval, f"{p:.3f}".replace("0.000", "&lt;0.001")]
+    numbers += [f"{smallest:.4f}", "worse"]
+    assert cells(after, "low") == ["4", "low", *numbers]
+    assert cells(after, "equal")[-1] == "no difference seen"
+    assert cells(after, "&lt;script")[2] == "+0.4000"
+    assert "<td>base</td>" not in after[: after.index("</table>")]
+    assert "<script" not in page
+    # The second table has the other metrics; coverage has no values by query.
+    heads = re.findall(r"<th[^>]*>(.*?)</th>", after[: after.index("Figures")])
+    assert heads[-4:] == ["ndcg@20", "head", "mid", "tail"]
+    assert "+0.4000 (" in after[after.index("The other metrics") :]
+
+
+def test_forest_plot_marks_every_arm_and_the_base(compared):
+    write_report(compared, base="low")
+    svg = (compared / "figure_forest.svg").read_text()
+    texts = "".join(ElementTree.fromstring(svg).itertext())
+    assert "recall@20, difference to the base" in texts
+    for arm in ("base", "equal", "low", HOSTILE):
+        assert arm in texts
+    table, found = study_table(read_runs(compared)), read_comparison(compared)
+    figures = study_figures(table, comparison=found)
+    assert list(figures) == ["primary", "forest", "slices"]
+    assert "currentColor" in figures["forest"]
+    assert study_figures(table, comparison=found) == figures
+
+
+def test_report_with_differences_is_the_same_bytes_twice(compared):
+    names = (*OUTPUTS, "figure_forest.svg")
+    write_report(compared, base="equal")
+    before = {name: (compared / name).read_bytes() for name in names}
+    write_report(compared)
+    assert before == {name: (compared / name).read_bytes() for name in names}
+    page = before["report.html"].decode()
+    ids = re.findall(r' id="([^"]*)"', page)
+    assert len(ids) == len(set(ids))
+
+
+def test_report_of_runs_without_queries_says_so(compared):
+    write_report(compared, base="base")
+    for path in compared.glob("*/queries.parquet"):
+        path.unlink()
+    page = write_report(compared).read_text()
+    assert "No interval: no seed shared with the base" in page
+    assert cells(page[page.index("Against the base") :], "low")[2:] == [
+        "-0.1000",
+        *["-"] * 4,
+    ]
+    assert "The other metrics" not in page
+    assert not (compared / "figure_forest.svg").exists()
+
+
+def test_report_of_one_seed_says_that_intervals_are_over_queries(tmp_path):
+    write_arm(tmp_path, "base", [0.2])
+    write_arm(tmp_path, "other", [0.4])
+    write_queries(tmp_path)
+    page = write_report(tmp_path).read_text()
+    assert "the interval is over queries only (other)" in page
+    assert cells(page[page.index("Against the base") :], "other")[-1] == "cannot tell"
+
+
+def test_report_of_one_arm_compares_nothing(tmp_path):
+    write_arm(tmp_path, "alone", [0.1, 0.2])
+    page = write_report(tmp_path).read_text()
+    assert "Against the base arm" not in page
+    assert read_comparison(tmp_path).is_empty()
+
+
+def test_printed_table_shows_the_difference_to_the_base(compared):
+    path = write_report(compared, base="base")
+    stream = io.StringIO()
+    table, found = study_table(read_runs(compared)), read_comparison(compared)
+    print_table(table, Console(file=stream, width=80), path, comparison=found)
+    shown = stream.getvalue()
+    assert "recall@20, difference to base with 95 % interval" in shown
+    words = difference_cells(found, "recall@20", ["low"])[0]
+    line = next(line for line in shown.splitlines() if words[2] in line)
+    assert line.split() == " ".join([*words[:4], words[5]]).split()
+    assert "[red]" in shown.replace("\n", "")
+    assert all(len(line) <= 80 for line in shown.splitlines()[:-1])
+    assert interval_note(found, "recall@20") == ""
