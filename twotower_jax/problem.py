@@ -90,7 +90,7 @@ def _streaming(config: Config) -> tuple[int, int, float] | None:
 
 def _mining(config: Config, data: Loaded) -> Mining | None:
     hard, train = config.negatives.hard, data.split.train
-    if hard.source != "mined" or not hard.num:
+    if hard.source != "mined" or not _negatives(config).hard_num:
         return None
     users = np.arange(data.log.num_users, dtype=np.int32)
     return Mining(
@@ -143,24 +143,38 @@ def make_order(config: Config, data: Loaded) -> Order:
     return Order(config.seed, len(train), config.training.batch_size, draw)
 
 
-def _structure(config: Config, data: Loaded, model: Model) -> Structure:
-    chosen, full = config.negatives, config.loss.name in WHOLE_CATALOGUE
-    hard = chosen.hard
-    negatives = Negatives(
+def _negatives(config: Config) -> Negatives:
+    """Return the static part of the negatives.
+
+    A hard ratio that is 0 throughout is easy negatives only: the same program, so the
+    same bits.
+    """
+    chosen, hard = config.negatives, config.negatives.hard
+    if config.loss.name in WHOLE_CATALOGUE:
+        return Negatives(mask=chosen.mask)
+    per_row, mixes = chosen.layout == "per_row", chosen.hard_ratio is not None
+    easy_num, hard_num = chosen.easy.num, hard.num
+    if chosen.hard_ratio == 0 and not chosen.hard_start:
+        easy_num += hard_num if per_row else 0
+        hard_num, mixes = 0, False
+    return Negatives(
         in_batch=chosen.in_batch,
-        easy_num=chosen.easy.num,
-        per_row=chosen.layout == "per_row",
-        hard_num=hard.num,
-        hard_source=hard.source,
-        candidate_num=hard.candidate_num if hard.source == "dns" else 0,
-        log_q=hard.log_q,
-        mixes=chosen.hard_ratio is not None,
+        easy_num=easy_num,
+        per_row=per_row,
+        hard_num=hard_num,
+        hard_source=hard.source if hard_num else "log",
+        candidate_num=hard.candidate_num if hard_num and hard.source == "dns" else 0,
+        log_q=hard.log_q if hard_num else "mixture",
+        mixes=mixes,
         bank=chosen.bank.size,
         mask=chosen.mask,
         top_k=chosen.num_hard_negatives,
     )
-    if full:
-        negatives = Negatives(mask=chosen.mask)
+
+
+def _structure(config: Config, data: Loaded, model: Model) -> Structure:
+    chosen, full = config.negatives, config.loss.name in WHOLE_CATALOGUE
+    negatives = _negatives(config)
     # The best k are counted in draws, which merged columns are not.
     able = chosen.in_batch and not full and not negatives.top_k
     merges = config.training.merge_columns and able

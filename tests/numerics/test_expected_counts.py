@@ -145,7 +145,7 @@ def slot_laws(wanted, easy, pool, has_pool, ratio):
             return [], [easy] * wanted.easy_num + [hard] * wanted.hard_num
         return [], [ratio * hard + (1 - ratio) * easy] * wanted.slots
     easy_on = hard_on = 1.0
-    if ratio is not None:
+    if ratio is not None and wanted.hard_num:
         # Expected hard over expected hard and easy is the ratio.
         m, h = wanted.easy_num, wanted.hard_num
         hard_on = 1.0 if ratio == 1 else min(1, m * ratio / ((1 - ratio) * h))

@@ -56,7 +56,7 @@ STAGES = {
     "request": np.repeat(np.arange(30), 3),
 }
 NUMBERS = (
-    {"negatives__hard_ratio": 0.0},
+    {"negatives__hard_ratio": 0.125},
     {"negatives__hard_ratio": 1.0, "negatives__hard_start": 0.25},
     {"negatives__hard_ratio": 0.5, "negatives__easy__sampler": "log_uniform"},
     {"negatives__hard_ratio": 0.5, "loss__margin": 0.4, "loss__ratio": 2.0},
@@ -83,3 +83,44 @@ def test_arms_that_differ_in_numbers_are_one_program():
         shapes = [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(arrays)]
         kinds.add((problem.structure, tuple(shapes), jax.tree.structure(arrays)))
     assert len(kinds) == 1
+
+
+@pytest.mark.parametrize("layout", ["shared", "per_row"])
+@pytest.mark.parametrize("source", ["log", "dns", "mined"])
+def test_a_hard_ratio_of_zero_is_easy_negatives_only(layout, source):
+    """The same program with the same numbers gives the same bits."""
+    data = as_loaded(*zipf_clicks(30, 40, 400), 30, 40, STAGES, np.arange(400) % 30)
+    keys = {"negatives__layout": layout, "negatives__in_batch": False}
+    zero = small_problem(
+        data,
+        negatives__easy__num=4,
+        negatives__hard__num=4,
+        negatives__hard__source=source,
+        negatives__hard__log_q="easy",
+        negatives__hard__mined__range_max=30,
+        negatives__hard__mined__range_min=10,
+        negatives__hard_ratio=0.0,
+        **keys,
+    )
+    easy = small_problem(
+        data, negatives__easy__num=8 if layout == "per_row" else 4, **keys
+    )
+    assert zero.structure == easy.structure
+    assert zero.mining is None and zero.data.pools is None
+    for one, other in zip(
+        jax.tree.leaves((zero.hyper, zero.data)),
+        jax.tree.leaves((easy.hyper, easy.data)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(one, other)
+    rising = {"negatives__hard_start": 0.5, "negatives__hard__stages": ["ranked"]}
+    curriculum = small_problem(
+        data,
+        negatives__easy__num=4,
+        negatives__hard__num=4,
+        negatives__hard__pool="user",
+        negatives__hard_ratio=0.0,
+        negatives__hard__log_q="easy",
+        **(keys | rising),
+    )
+    assert curriculum.structure.negatives.hard_num == 4
