@@ -92,8 +92,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("folder", type=Path)
         command.set_defaults(function=function)
         if name == "report":
-            text = "the arm that the others are compared to"
-            command.add_argument("--base", metavar="ARM", help=text)
+            command.add_argument("--base", metavar="ARM", help="compare to this arm")
     data = commands.add_parser("data", help="list sources, or check a data set")
     actions = data.add_subparsers(required=True, metavar="action")
     actions.add_parser("list", help="the sources").set_defaults(function=_data_list)
@@ -240,8 +239,8 @@ def _write_report(folder: Path, base: str | None = None) -> None:
     from twotower_jax.study.report import write_report
 
     path = write_report(folder, base=base)
-    table, comparison = study_table(read_runs(folder)), read_comparison(folder)
-    print_table(table, Console(), path, comparison=comparison)
+    table = study_table(read_runs(folder))
+    print_table(table, Console(), path, comparison=read_comparison(folder))
 
 
 # --- the other commands --------------------------------------------------------------

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from twotower_jax.study.statistics import compare, holm, permutation_p, spread
+from twotower_jax.study.spread import spread
+from twotower_jax.study.statistics import compare, holm, permutation_p
 
 QUERIES = 300
 STUDIES = 2000

@@ -8,14 +8,13 @@ import pytest
 from scipy import stats
 
 from twotower_jax.errors import InputError
+from twotower_jax.study.spread import smallest_visible, spread
 from twotower_jax.study.statistics import (
     bootstrap_interval,
     compare,
     holm,
     paired,
     permutation_p,
-    smallest_visible,
-    spread,
 )
 
 

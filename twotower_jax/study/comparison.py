@@ -10,7 +10,8 @@ import polars as pl
 from twotower_jax.errors import InputError, closest
 from twotower_jax.study.arms import Run, Runs, study_table, write_whole
 from twotower_jax.study.naming import name_arms
-from twotower_jax.study.statistics import LEVEL, Difference, compare, holm
+from twotower_jax.study.spread import LEVEL
+from twotower_jax.study.statistics import Difference, compare, holm
 from twotower_jax.study.tables import main_split
 
 QUERIES = "queries.parquet"

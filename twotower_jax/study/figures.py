@@ -152,9 +152,10 @@ def _dots(axes: Axes, rows: pl.DataFrame, metric: str, arms: list[str]) -> None:
 
 def _forest(axes: Axes, found: pl.DataFrame, arms: list[str]) -> None:
     """Draw each arm's difference to the base with its interval, and a line at 0."""
-    axes.axvline(0, color=INK, linewidth=0.8)
     rows = {row["arm"]: row for row in found.iter_rows(named=True)}
     for height, arm in enumerate(arms):
+        # Broken where the name of the arm stands.
+        axes.plot([0, 0], [height - 0.2, height + 0.4], color=INK, linewidth=0.8)
         if row := rows.get(arm):
             ends = [row["low"], row["high"]]
             axes.plot(ends, [height] * 2, color=COLOURS["main"], linewidth=1.8)
