@@ -1,8 +1,9 @@
 """Is an arm better than the base arm? Functions of per-query values, seeded.
 
-An interval speaks of further seeds and of further queries (the model is in `spread`). The queries are many and are resampled; the seeds are
-three to five, with a variance but no shape: their part is a normal draw with that
-variance, and what so few leave uncertain goes into a t quantile.
+An interval speaks of further seeds and further queries, both drawn from many as
+`spread` has it. The queries are many and are resampled; the seeds are three to five,
+with a variance but no shape: their part is a normal draw with that variance, and what
+so few leave uncertain goes into a t quantile.
 """
 
 import math
