@@ -276,7 +276,7 @@ def test_report_shows_differences_with_intervals_and_verdicts(compared):
     smallest = row["smallest_visible"][0]
     interval = f"{low:+.4f} to {high:+.4f}"
     numbers = ["-0.1000", interval, f"{p:.3f}".replace("0.000", "&lt;0.001")]
-    numbers += [f"{smallest:.4f}", "worse"]
+    numbers += [f"{smallest:.4f}", "3 x 50", "worse"]
     assert cells(after, "low") == ["4", "low", *numbers]
     assert cells(after, "equal")[-1] == "no difference seen"
     assert cells(after, "&lt;script")[2] == "+0.4000"
@@ -321,7 +321,9 @@ def test_report_of_runs_without_queries_says_so(compared):
     assert "No interval: no seed shared with the base" in page
     assert cells(page[page.index("Against the base") :], "low")[2:] == [
         "-0.1000",
-        *["-"] * 4,
+        *["-"] * 3,
+        "3 x 0",
+        "-",
     ]
     assert "The other metrics" not in page
     assert not (compared / "figure_forest.svg").exists()
@@ -352,7 +354,7 @@ def test_printed_table_shows_the_difference_to_the_base(compared):
     assert "recall@20, difference to base with 95 % interval" in shown
     words = difference_cells(found, "recall@20", ["low"])[0]
     line = next(line for line in shown.splitlines() if words[2] in line)
-    assert line.split() == " ".join([*words[:4], words[5]]).split()
+    assert line.split() == " ".join([*words[:4], words[-1]]).split()
     assert "[red]" in shown.replace("\n", "")
     assert all(len(line) <= 80 for line in shown.splitlines()[:-1])
     assert interval_note(found, "recall@20") == ""

@@ -119,8 +119,8 @@ def _print_differences(
     for head in ("difference", "interval", "p Holm"):
         grid.add_column(head, justify="right", no_wrap=True)
     grid.add_column("verdict")
-    for arm, *cells, _, verdict in difference_cells(comparison, metric, order):
-        grid.add_row(Text(arm), *cells, verdict)
+    for arm, *cells in difference_cells(comparison, metric, order):
+        grid.add_row(Text(arm), *cells[:3], cells[-1])
     console.print(grid)
     if note := interval_note(comparison, metric):
         console.print(Text(note))

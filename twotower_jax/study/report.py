@@ -195,13 +195,14 @@ def _compared(
     first = difference_cells(comparison, primary, order)
     ranks = {arm: str(rank) for rank, arm in enumerate(order, start=1)}
     rows = [[ranks[arm], arm, *cells] for arm, *cells in first]
-    heads = ["difference", "95 % interval", "p Holm", "smallest visible", "verdict"]
+    heads = ["difference", "95 % interval", "p Holm", "smallest visible"]
+    heads += ["seeds x queries", "verdict"]
     tested = comparison.filter(pl.col("low").is_not_null())
     metrics = tested["metric"].unique(maintain_order=True).to_list()
     others = [metric for metric in metrics if metric != primary]
     cells = [difference_cells(comparison, metric, order) for metric in others]
     more = [
-        [ranks[arm], arm, *(f"{one[1]} ({one[2]}) {one[5]}" for one in ones)]
+        [ranks[arm], arm, *(f"{one[1]} ({one[2]}) {one[-1]}" for one in ones)]
         for arm, *ones in zip([row[0] for row in first], *cells, strict=True)
     ]
     caption = (
@@ -215,7 +216,7 @@ def _compared(
     return [
         "<h2>Against the base arm</h2>",
         f'<p class="soft">{escape(caption)}</p>',
-        *_box(["#", "arm", *heads], rows, text=(1, 6)),
+        *_box(["#", "arm", *heads], rows, text=(1, 7)),
         *([f'<p class="note">{escape(note)}</p>'] if note else []),
         *(['<p class="soft">The other metrics:</p>'] if others else []),
         *(_box(["#", "arm", *map(heading, others)], more, (1,)) if others else []),

@@ -75,8 +75,8 @@ def heading(column: str) -> str:
 
 def difference_cells(
     comparison: pl.DataFrame, metric: str, order: Sequence[str]
-) -> list[tuple[str, str, str, str, str, str]]:
-    """Return (arm, difference, interval, p Holm, smallest visible, verdict).
+) -> list[tuple[str, ...]]:
+    """Return (arm, difference, interval, p Holm, smallest visible, pairs, verdict).
 
     Args:
       comparison: what `comparison.compare_arms` returns.
@@ -92,6 +92,7 @@ def difference_cells(
             interval(row),
             "<0.001" if (p := row["p_holm"]) is not None and p < 1e-3 else _number(p),
             _number(row["smallest_visible"], ".4f"),
+            f"{row['seeds']} x {row['queries']:,}",
             row["verdict"] or "-",
         )
         for arm, row in ((arm, found[arm]) for arm in order if arm in found)
