@@ -3,7 +3,8 @@
     python experiments/collect.py quickstart outputs/quickstart
 
 Writes results.csv (arm, seed, metric, value of the shown metrics on test), the figures,
-and the table between the marks of experiments/NAME/README.md and of README.md.
+and the table between the marks of experiments/NAME/README.md and, where it has them, of
+README.md.
 """
 
 import shutil
@@ -51,8 +52,10 @@ def _cell(row: dict, digits: int) -> str:
 
 
 def insert(path: Path, name: str, text: str) -> None:
-    """Replace what stands between the marks of ``name`` in a file."""
+    """Replace what stands between the marks of ``name`` in a file, if it has them."""
     begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    if begin not in path.read_text(encoding="utf-8"):
+        return
     before, rest = path.read_text(encoding="utf-8").split(begin)
     after = rest.split(end)[1]
     path.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
