@@ -228,9 +228,18 @@ class StudyCallback(Callback):
         for folder in sorted(_folders):
             try:
                 if folder.is_dir():
-                    _write_report(folder, self.base)
+                    _write_report(folder, self._base_in(folder))
             except Exception as error:  # Hydra would make a warning of it
                 _fail(error)
+
+    def _base_in(self, folder: Path) -> str | None:
+        """Return the base arm where the folder has it: a sweep may be a part of one."""
+        arms = study_table(read_runs(folder))["arm"].unique().to_list()
+        if self.base is None or self.base in arms:
+            return self.base
+        text = f"no finished run of the base arm {self.base}; comparing to another"
+        Console().print(text, highlight=False, soft_wrap=True)
+        return None
 
 
 def _write_report(folder: Path, base: str | None = None) -> None:
@@ -241,9 +250,6 @@ def _write_report(folder: Path, base: str | None = None) -> None:
     path = write_report(folder, base=base)
     table = study_table(read_runs(folder))
     print_table(table, Console(), path, comparison=read_comparison(folder))
-
-
-# --- the other commands --------------------------------------------------------------
 
 
 def _report(options: argparse.Namespace) -> int:
