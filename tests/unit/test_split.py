@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from twotower_jax.data.build import build_log
@@ -69,6 +69,7 @@ def test_temporal_only_counts_positives():
     times=st.lists(st.integers(0, 12), min_size=4, max_size=60),
     shares=st.tuples(st.floats(0, 0.45), st.floats(0.05, 0.45)),
 )
+@example(times=[0, 1, 1, 1, 1, 1], shares=(0.4375, 0.25))
 def test_temporal_is_strictly_ordered_and_loses_nothing(times, shares):
     n = len(times)
     log = log_of(np.arange(n) % 3, range(n), times)

@@ -18,7 +18,11 @@ def _round(share: float, n: np.ndarray | int) -> np.ndarray:
 
 
 def _cut(times: np.ndarray, target: int) -> int:
-    """Return where the later part begins: between two times, nearest to target."""
+    """Return where the later part begins: between two times, nearest to target.
+
+    The earliest time stays in the earlier part, however much the later one asks for.
+    """
+    target = max(target, 0)
     if target >= len(times):
         return len(times)
     low = int(np.searchsorted(times, times[target], "left"))
