@@ -98,7 +98,7 @@ def row_weights(columns: cols.Columns, scores: np.ndarray) -> np.ndarray:
 
 
 def slow_row_weights(items, drawn, scores, in_batch, mask):
-    """Loop over every draw of every row, as METHOD defines a row's negatives."""
+    """Loop over every draw of every row: its negatives by definition."""
     totals = []
     for row, positive in enumerate(items):
         draws = [
