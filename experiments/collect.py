@@ -2,8 +2,8 @@
 
     python experiments/collect.py quickstart outputs/quickstart
 
-Writes results.csv (arm, seed, metric, value of the shown metrics on test), the figures,
-and the table between the marks of experiments/NAME/README.md and, where it has them, of
+Writes results.csv (arm, seed, metric, value of the shown metrics on test), comparison.csv
+(differences to the base arm), the figures, and the table between the marks of experiments/NAME/README.md and, where it has them, of
 README.md.
 """
 
@@ -71,8 +71,8 @@ def main() -> None:
         "arm", "seed", "metric", "value", "seconds", "examples_per_second"
     )
     results.write_csv(place / "results.csv")
-    for figure in folder.glob("figure_*.svg"):
-        shutil.copy(figure, place / figure.name)
+    for made in (*folder.glob("figure_*.svg"), *folder.glob("comparison.csv")):
+        shutil.copy(made, place / made.name)
     for path in (place / "README.md", HERE.parent / "README.md"):
         insert(path, name, markdown(table))
 
