@@ -2,9 +2,9 @@
 
     python experiments/collect.py quickstart outputs/quickstart
 
-Writes results.csv (arm, seed, metric, value of the shown metrics on test), comparison.csv
-(differences to the base arm), the figures, and the table between the marks of experiments/NAME/README.md and, where it has them, of
-README.md.
+Writes results.csv (arm, seed, metric, value of the shown metrics on test),
+comparison.csv (differences to the base arm), the figures, and the table between the
+marks of experiments/NAME/README.md and, where it has them, of README.md.
 """
 
 import shutil
