@@ -198,23 +198,26 @@ for layout in ("shared", "per_row"):
             )
 
 
-@pytest.mark.parametrize("merged", [False, True])
-@pytest.mark.parametrize("name", MIXTURES)
+# Columns are merged with in-batch negatives only.
+CASES = [
+    (name, merged)
+    for name, (keys, _) in MIXTURES.items()
+    for merged in (False, True)
+    if not merged or keys.get("negatives__in_batch", True)
+]
+
+
+@pytest.mark.parametrize(("name", "merged"), CASES)
 def test_the_corrected_sum_is_unbiased(name, merged):
     keys, options = MIXTURES[name]
-    if merged and not keys.get("negatives__in_batch", True):
-        pytest.skip("columns are merged with in-batch negatives only")
     found = expectation(keys, merged=merged, **options)
     assert found == pytest.approx(others(), rel=1e-5)
 
 
-@pytest.mark.parametrize("merged", [False, True])
-@pytest.mark.parametrize("name", MIXTURES)
+@pytest.mark.parametrize(("name", "merged"), CASES)
 def test_it_is_with_the_users_positives_masked(monkeypatch, name, merged):
     """Items 2 and 4 are liked too: they are out of columns, slots and bank."""
     keys, options = MIXTURES[name]
-    if merged and not keys.get("negatives__in_batch", True):
-        pytest.skip("columns are merged with in-batch negatives only")
     monkeypatch.setattr(masks, "CHUNK", 4)
     keys = keys | {"negatives__mask": "user_positives"}
     found = expectation(keys, merged=merged, positives=(2, 4), **options)
