@@ -10,13 +10,20 @@ import polars as pl
 from twotower_jax.config import Config
 from twotower_jax.data.feed import Entities, Queries, make_queries
 from twotower_jax.data.log import Pairs
+from twotower_jax.data.rivals import rivals
 from twotower_jax.evaluation.metrics import catalogue_metrics, ranking_metrics
+from twotower_jax.evaluation.pairs import query_auc
 from twotower_jax.evaluation.ragged import Ragged, from_pairs
 from twotower_jax.evaluation.retrieve import top_k
 from twotower_jax.evaluation.slices import popularity_buckets, sliced_metrics, summarise
 from twotower_jax.prepare import Loaded, make_entities, query_history, trains
+from twotower_jax.sampling.mixture import log_expected_count
+from twotower_jax.sampling.proposals import log_prob
+from twotower_jax.training.draws import expected_draws, ratio_at
 from twotower_jax.training.embed import all_candidates, all_queries
+from twotower_jax.training.loop import Problem
 from twotower_jax.training.model import Model
+from twotower_jax.truth import Truth, make_truth, true_metrics
 
 
 class QuerySet(NamedTuple):
@@ -28,6 +35,8 @@ class QuerySet(NamedTuple):
       seen: items that are left out of a query's ranking, or None.
       queries, entities: what the query tower reads, on the device.
       already_seen: positives that are left out because the user clicked them before.
+      rivals: by name, the items that auc/NAME tells the positives from.
+      truth: what the users would click, where the data knows it.
     """
 
     user: np.ndarray
@@ -36,6 +45,8 @@ class QuerySet(NamedTuple):
     queries: Queries
     entities: Entities
     already_seen: int
+    rivals: dict[str, Ragged]
+    truth: Truth | None
 
 
 class Ranking(NamedTuple):
@@ -76,6 +87,13 @@ def make_query_set(config: Config, data: Loaded, name: str) -> QuerySet | None:
         rows = place[known.user]
         seen = from_pairs(rows[rows >= 0], known.item[rows >= 0], len(user))
     history = query_history(config, known, user, None)
+    against = {
+        kind: from_pairs(*rivals(data.log, pairs, user, kind), len(user))
+        for kind in config.evaluation.auc
+    }
+    truth = None
+    if name == "test":  # the truth is that of the end of the log
+        truth = make_truth(config.data, config.evaluation, data, user, seen)
     return QuerySet(
         user=user.astype(np.int32),
         positives=from_pairs(row, pairs.item, len(user)),
@@ -83,6 +101,8 @@ def make_query_set(config: Config, data: Loaded, name: str) -> QuerySet | None:
         queries=make_queries(user, history),
         entities=make_entities(config, data, history),
         already_seen=already,
+        rivals=against,
+        truth=truth,
     )
 
 
@@ -121,18 +141,61 @@ def embed(
 
 
 def rank(
-    config: Config, data: Loaded, model: Model | None, params: dict, queries: QuerySet
+    config: Config,
+    data: Loaded,
+    model: Model | None,
+    params: dict,
+    queries: QuerySet,
+    offset: jax.Array | None = None,
 ) -> Ranking:
-    """Rank the whole catalogue for every query: all metrics, with slices."""
+    """Rank the whole catalogue for every query: all metrics, with slices.
+
+    Args:
+      config, data, model, params, queries: of the run.
+      offset: [items] what is added to the scores of items, or None.
+    """
     cutoffs = config.evaluation.k
     embedded = embed(config, data, model, params, queries)
+    if offset is not None:
+        ones = jnp.ones((len(queries.user), 1), jnp.float32)
+        embedded = (
+            jnp.concatenate([embedded[0], ones], axis=1),
+            jnp.concatenate([embedded[1], offset[:, None]], axis=1),
+        )
     scores, items = top_k(*embedded, max(cutoffs), seen=queries.seen)
     buckets = popularity_buckets(data.counts)
     per_query = ranking_metrics(items, queries.positives, cutoffs)
     per_query |= sliced_metrics(items, queries.positives, buckets, cutoffs)
+    if queries.truth is not None:
+        per_query |= true_metrics(queries.truth, items, buckets, cutoffs)
+    vectors = [np.asarray(x) for x in embedded] if queries.rivals else []
+    for kind, others in queries.rivals.items():
+        per_query[f"auc/{kind}"] = query_auc(*vectors, queries.positives, others)
     return Ranking(
         per_query, catalogue_metrics(items, data.counts, cutoffs), items, scores
     )
+
+
+def subtracted_log_q(problem: Problem, params: dict) -> jax.Array:
+    """Return the offset of scores [num_items] that serves as if it were training.
+
+    A logit of training is s / T - log N_i, so that serving by s - T log N_i orders
+    items as the logits do: wrong, for the correction belongs to how negatives were
+    drawn. N_i counts in-batch and easy draws; hard ones depend on the query. An item
+    that is never drawn is taken as the one that is drawn least.
+    """
+    structure, hyper = problem.structure, problem.hyper
+    ratio = ratio_at(hyper.hard_ratio, jnp.int32(2**30))
+    easy, _ = expected_draws(structure.negatives, ratio)
+    every = jnp.arange(structure.num_items)
+    in_batch = problem.order.batch - 1 if structure.negatives.in_batch else 0
+    count = log_expected_count(
+        (hyper.log_q_batch, in_batch), (log_prob(hyper.easy, every), easy[0])
+    )
+    drawn = jnp.isfinite(count)
+    least = jnp.min(jnp.where(drawn, count, jnp.inf))
+    log_t = params["dense"].get("log_temperature", hyper.log_temperature)
+    return -jnp.exp(log_t) * jnp.where(drawn, count, least)
 
 
 def validate(

@@ -14,6 +14,7 @@ from twotower_jax.assess import (
     make_query_set,
     query_table,
     rank,
+    subtracted_log_q,
     topk_table,
     validate,
 )
@@ -201,8 +202,12 @@ def evaluate_split(
     queries: QuerySet,
 ) -> Ranking:
     """Return the ranking of a split by a trained model, or by popularity."""
-    model = problem.structure.model if problem else None
-    return rank(config, data, model, params, queries)
+    if problem is None:
+        return rank(config, data, None, params, queries)
+    offset = None
+    if config.evaluation.subtract_log_q:
+        offset = subtracted_log_q(problem, params)
+    return rank(config, data, problem.structure.model, params, queries, offset)
 
 
 def _write_tables(

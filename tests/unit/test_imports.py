@@ -22,7 +22,7 @@ ROOMS = (
     ("evaluation",),
     ("optim",),
     ("training",),
-    ("prepare", "problem", "assess", "positives_report", "samples", "run"),
+    ("prepare", "problem", "truth", "assess", "positives_report", "samples", "run"),
     ("study",),
     ("cli",),
 )

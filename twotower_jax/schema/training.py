@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from twotower_jax.errors import InputError
-from twotower_jax.schema.checks import in_range, positive
+from twotower_jax.schema.checks import choice, in_range, positive
+from twotower_jax.schema.sampling import STAGES
 
 
 @dataclass(unsafe_hash=True)
@@ -100,14 +101,33 @@ class TrainingConfig:
 
 @dataclass(unsafe_hash=True)
 class EvaluationConfig:
-    """Exact evaluation over the whole catalogue."""
+    """Exact evaluation over the whole catalogue.
+
+    Attributes:
+      k: cutoffs.
+      save_topk: write the lists.
+      truth: compare to the truth as well, where the data knows it (the simulator).
+      uniform_exposures: items shown to each user at random for uniform_recall@k, which
+        needs the truth too; 0 for none.
+      auc: what the positives of a query are told from, for auc/NAME: "uniform" (items
+        of the whole catalogue) and stages of the funnel, in the same requests.
+      subtract_log_q: serve by the corrected logit instead of the plain score; wrong,
+        and here to show it.
+    """
 
     k: tuple[int, ...] = (10, 20, 50, 100)
     save_topk: bool = False
+    truth: bool = True
+    uniform_exposures: int = 0
+    auc: tuple[str, ...] = ()
+    subtract_log_q: bool = False
 
     def __post_init__(self) -> None:
         """Check ranges; lists from YAML become tuples."""
-        self.k = tuple(self.k)
+        self.k, self.auc = tuple(self.k), tuple(self.auc)
+        in_range("evaluation.uniform_exposures", self.uniform_exposures, 0)
+        for name in self.auc:
+            choice("evaluation.auc", name, ("uniform", *STAGES))
         if not self.k or len(set(self.k)) < len(self.k):
             raise InputError(
                 f"evaluation.k={list(self.k)} must name cutoffs, each once"

@@ -3,6 +3,7 @@
 from twotower_jax.data.simulator.facts import (
     UniformExposures,
     true_top_k,
+    true_vectors,
     truth,
     uniform_exposures,
 )
@@ -17,6 +18,7 @@ __all__ = [
     "simulate",
     "simulate_blocks",
     "true_top_k",
+    "true_vectors",
     "truth",
     "uniform_exposures",
 ]

@@ -158,6 +158,38 @@ def uniform_exposures(
     )
 
 
+def true_vectors(
+    config: SimulatorConfig,
+    users: np.ndarray,
+    items: np.ndarray,
+    moment: float = 1.0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return vectors whose dot products are the affinities, for a search of the best.
+
+    Args:
+      config: of the world.
+      users: [n] ids.
+      items: [m] ids.
+      moment: 0 is the beginning of the log's time, 1 its end.
+
+    Returns:
+      float32 [n, latent_dim + 1] and [m, latent_dim + 1].
+
+    Raises:
+      InputError: an id that is not in the world.
+    """
+    world = prepare(config).world
+    users = _ids("users", users, config.users)
+    items = _ids("items", items, config.items)
+    tastes = tastes_at(world, users, np.full(len(users), moment))
+    ones = np.ones((len(users), 1), np.float32)
+    merit = np.float32(config.quality_weight) * world.quality[items]
+    return (
+        np.concatenate([taste_scale(config) * tastes, ones], axis=1),
+        np.concatenate([world.items[items], merit[:, None]], axis=1),
+    )
+
+
 def true_top_k(
     config: SimulatorConfig, users: np.ndarray, k: int, moment: float = 1.0
 ) -> np.ndarray:

@@ -1,0 +1,71 @@
+"""Rivals: the items that a held-out positive was up against, by stage of the funnel."""
+
+import numpy as np
+import polars as pl
+
+from twotower_jax.data.log import FunnelLog, Pairs, Stage
+from twotower_jax.errors import InputError
+
+UNIFORM = "uniform"
+# Uniform rivals of a query, and the fixed seed of their draw: a test set, not a choice.
+UNIFORM_RIVALS = 100
+UNIFORM_SEED = 0
+
+
+def rivals(
+    log: FunnelLog, held_out: Pairs, users: np.ndarray, kind: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return pairs (row into ``users``, item) of rivals of the held-out positives.
+
+    Args:
+      log: with the rows of all stages.
+      held_out: the positives of a split.
+      users: [Q] distinct ascending codes, the queries; other users have no rivals.
+      kind: "uniform" (items drawn uniformly from the catalogue, the same for every
+        run) or the furthest stage of items in the requests of the positives.
+
+    Returns:
+      int64 [n] and [n]; the positives of a query themselves are left out.
+
+    Raises:
+      InputError: the log has no requests, or no item of the stage in these requests.
+    """
+    if kind == UNIFORM:
+        rng = np.random.default_rng(UNIFORM_SEED)
+        item = rng.integers(0, log.num_items, (len(users), UNIFORM_RIVALS)).ravel()
+        row = np.repeat(np.arange(len(users)), UNIFORM_RIVALS)
+    else:
+        rows = _rows(log, held_out, kind)
+        place = np.full(log.num_users, -1)
+        place[users] = np.arange(len(users))
+        row, item = place[log.user[rows]], log.item[rows].astype(np.int64)
+        row, item = row[row >= 0], item[row >= 0]
+    span = log.num_items
+    positives = held_out.user.astype(np.int64) * span + held_out.item
+    other = ~np.isin(users[row].astype(np.int64) * span + item, positives)
+    return row[other], item[other]
+
+
+def _rows(log: FunnelLog, held_out: Pairs, kind: str) -> np.ndarray:
+    """Return the rows of a stage in the requests of the held-out positives."""
+    if log.request is None or held_out.request is None:
+        raise InputError(
+            f"evaluation.auc=[{kind}] needs the request of each row, and the log has "
+            "none; set data.columns.request, or evaluation.auc=[uniform]"
+        )
+    rows = np.flatnonzero(log.stage == Stage[kind.upper()])
+    # Two users may have requests of the same number.
+    frame = pl.DataFrame({"user": log.user[rows], "request": log.request[rows]})
+    wanted = pl.DataFrame({"user": held_out.user, "request": held_out.request})
+    found = frame.with_row_index("at").join(
+        wanted.unique(), on=["user", "request"], how="semi", maintain_order="left"
+    )
+    rows = rows[found["at"].to_numpy()]
+    if not len(rows):
+        present = np.bincount(log.stage, minlength=len(Stage))
+        stages = [s.name.lower() for s in Stage if present[s]]
+        raise InputError(
+            f"evaluation.auc=[{kind}] finds no such item in the requests of held-out "
+            f"positives; the stages of this log are: {', '.join(stages)}"
+        )
+    return rows
