@@ -121,8 +121,8 @@ def _unseen(pairs: Pairs, known: Pairs, num_items: int) -> tuple[Pairs, int]:
     """Return the pairs that are not among the known ones, and how many are."""
     keys = pairs.user.astype(np.int64) * num_items + pairs.item
     new = ~np.isin(keys, known.user.astype(np.int64) * num_items + known.item)
-    time = None if pairs.time is None else pairs.time[new]
-    kept = Pairs(pairs.user[new], pairs.item[new], time)
+    columns = (pairs.user, pairs.item, pairs.time, pairs.request)
+    kept = Pairs(*(None if values is None else values[new] for values in columns))
     return kept, int((~new).sum())
 
 

@@ -83,7 +83,7 @@ def _uniform(
     item: np.ndarray,
     seen: Ragged | None,
 ) -> Ragged:
-    """Return codes of what users [Q] clicked in uniform exposures and was not masked."""
+    """Return codes of unmasked items that users [Q] clicked in uniform exposures."""
     row = np.full(world.users, -1)
     row[user] = np.arange(len(user))
     code = np.full(world.items, -1)
