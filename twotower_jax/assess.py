@@ -35,7 +35,7 @@ class QuerySet(NamedTuple):
       seen: items that are left out of a query's ranking, or None.
       queries, entities: what the query tower reads, on the device.
       already_seen: positives that are left out because the user clicked them before.
-      rivals: by name, the items that auc/NAME tells the positives from.
+      rivals: by name, the items that auc@NAME tells the positives from.
       truth: what the users would click, where the data knows it.
     """
 
@@ -121,8 +121,9 @@ def _unseen(pairs: Pairs, known: Pairs, num_items: int) -> tuple[Pairs, int]:
     """Return the pairs that are not among the known ones, and how many are."""
     keys = pairs.user.astype(np.int64) * num_items + pairs.item
     new = ~np.isin(keys, known.user.astype(np.int64) * num_items + known.item)
-    columns = (pairs.user, pairs.item, pairs.time, pairs.request)
-    kept = Pairs(*(None if values is None else values[new] for values in columns))
+    time = None if pairs.time is None else pairs.time[new]
+    request = None if pairs.request is None else pairs.request[new]
+    kept = Pairs(pairs.user[new], pairs.item[new], time, request)
     return kept, int((~new).sum())
 
 
@@ -168,15 +169,15 @@ def rank(
     per_query |= sliced_metrics(items, queries.positives, buckets, cutoffs)
     if queries.truth is not None:
         per_query |= true_metrics(queries.truth, items, buckets, cutoffs)
-    vectors = [np.asarray(x) for x in embedded] if queries.rivals else []
     for kind, others in queries.rivals.items():
-        per_query[f"auc/{kind}"] = query_auc(*vectors, queries.positives, others)
+        left, right = (np.asarray(vectors) for vectors in embedded)
+        per_query[f"auc@{kind}"] = query_auc(left, right, queries.positives, others)
     return Ranking(
         per_query, catalogue_metrics(items, data.counts, cutoffs), items, scores
     )
 
 
-def subtracted_log_q(problem: Problem, params: dict) -> jax.Array:
+def subtracted_log_q(problem: Problem, params: dict, batch: int) -> jax.Array:
     """Return the offset of scores [num_items] that serves as if it were training.
 
     A logit of training is s / T - log N_i, so that serving by s - T log N_i orders
@@ -188,7 +189,7 @@ def subtracted_log_q(problem: Problem, params: dict) -> jax.Array:
     ratio = ratio_at(hyper.hard_ratio, jnp.int32(2**30))
     easy, _ = expected_draws(structure.negatives, ratio)
     every = jnp.arange(structure.num_items)
-    in_batch = problem.order.batch - 1 if structure.negatives.in_batch else 0
+    in_batch = batch - 1 if structure.negatives.in_batch else 0
     count = log_expected_count(
         (hyper.log_q_batch, in_batch), (log_prob(hyper.easy, every), easy[0])
     )

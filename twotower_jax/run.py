@@ -206,7 +206,7 @@ def evaluate_split(
         return rank(config, data, None, params, queries)
     offset = None
     if config.evaluation.subtract_log_q:
-        offset = subtracted_log_q(problem, params)
+        offset = subtracted_log_q(problem, params, config.training.batch_size)
     return rank(config, data, problem.structure.model, params, queries, offset)
 
 

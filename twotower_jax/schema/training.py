@@ -109,7 +109,7 @@ class EvaluationConfig:
       truth: compare to the truth as well, where the data knows it (the simulator).
       uniform_exposures: items shown to each user at random for uniform_recall@k, which
         needs the truth too; 0 for none.
-      auc: what the positives of a query are told from, for auc/NAME: "uniform" (items
+      auc: what the positives of a query are told from, for auc@NAME: "uniform" (items
         of the whole catalogue) and stages of the funnel, in the same requests.
       subtract_log_q: serve by the corrected logit instead of the plain score; wrong,
         and here to show it.
