@@ -2,7 +2,6 @@
 
 import csv
 import difflib
-from collections.abc import Iterable
 from pathlib import Path
 
 import polars as pl
@@ -140,19 +139,94 @@ def read_table(path: Path) -> pl.DataFrame:
     return frame
 
 
-def decode_lines(path: Path, encoding: str = "utf-8") -> Iterable[str]:
-    """Return the lines of a text file.
+def decode_lines(path: Path, encoding: str = "utf-8") -> list[str]:
+    """Return the lines of a text file; only a line feed ends one.
 
     Raises:
       InputError: an empty file, or bytes that are not in the encoding.
     """
     try:
-        lines = path.read_text(encoding=encoding).splitlines()
+        text = path.read_bytes().decode(encoding)
     except UnicodeDecodeError as error:
         raise InputError(
             f"{path}: is not {encoding} text ({error.reason} at byte {error.start}); "
             "convert it"
         ) from None
-    if not lines:
+    if not text:
         raise InputError(f"{path}: is empty; give a file with rows")
-    return lines
+    # str.splitlines would also cut at characters that titles and abstracts contain.
+    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
+
+
+def read_lines(path: Path, encoding: str = "utf-8") -> pl.Series:
+    """Return the lines of a text file as a column; an empty line is null.
+
+    Raises:
+      InputError: an empty file, bytes that are not in the encoding, or a control
+        character 0x1f, which no text holds.
+    """
+    try:
+        # The file is opened here, for a path given to polars may hold wild cards.
+        with path.open("rb") as file:
+            data = file if encoding == "utf-8" else file.read().decode(encoding)
+            frame = pl.read_csv(
+                data.encode() if isinstance(data, str) else data,
+                separator="\x1f",
+                has_header=False,
+                quote_char=None,
+                infer_schema=False,
+                new_columns=["line"],
+            )
+    except (pl.exceptions.PolarsError, UnicodeDecodeError, OSError):
+        decode_lines(path, encoding)
+        raise InputError(
+            f"{path}: holds the control character 0x1f, which no text does; give "
+            "the file unpacked and unchanged"
+        ) from None
+    return frame["line"]
+
+
+def read_fields(
+    path: Path,
+    separator: str,
+    width: int | None = None,
+    *,
+    encoding: str = "utf-8",
+    header: bool = False,
+) -> pl.DataFrame:
+    """Read lines of fields without any quoting; every line has as many fields.
+
+    Args:
+      path: the file.
+      separator: what stands between two fields, of any length.
+      width: number of fields of a line; None is that of the first line.
+      encoding: of the file.
+      header: the first line names the columns, else they are column_0, column_1 ...
+
+    Returns:
+      A table of text. Rows are counted from 1, the header is none.
+
+    Raises:
+      InputError: nothing to read, or a row with more or fewer fields.
+    """
+    lines = read_lines(path, encoding)
+    first = (lines[0] or "").split(separator)
+    names = first if header else [f"column_{i}" for i in range(width or len(first))]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(
+            f"{path}: its header names {twice!r} twice; give each column another name"
+        )
+    lines = lines.slice(1) if header else lines
+    if not len(lines):
+        raise InputError(f"{path}: has a header and no rows; give at least one row")
+    fields = lines.fill_null("").str.split(separator)
+    counts = fields.list.len()
+    bad = counts != len(names)
+    if bad.any():
+        row = int(bad.arg_max() or 0)
+        raise InputError(
+            f"{path}: row {row + 1} has {counts[row]} fields separated by "
+            f"{separator!r} where {len(names)} belong; repair or remove the row"
+        )
+    return fields.list.to_struct(fields=names).struct.unnest()

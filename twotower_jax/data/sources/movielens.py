@@ -1,6 +1,11 @@
-"""MovieLens: latest, latest-small, 20M and 25M (csv), 1M (.dat) and 100K (u.data)."""
+"""MovieLens: latest, latest-small, 20M and 25M (csv), 1M and 10M (.dat), 100K (u.data).
+
+The layouts are those of the archives of files.grouplens.org, whose README files
+describe them.
+"""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 
@@ -8,10 +13,10 @@ from twotower_jax.data import parse
 from twotower_jax.data.build import build_log
 from twotower_jax.data.log import FunnelLog
 from twotower_jax.data.sources.files import (
-    decode_lines,
     need_columns,
     need_folder,
     need_in_folder,
+    read_fields,
     read_table,
 )
 from twotower_jax.data.sources.table import stage_of_rating
@@ -19,6 +24,7 @@ from twotower_jax.errors import InputError
 from twotower_jax.schema.data import DataConfig
 
 RATING_COLUMNS = ("userId", "movieId", "rating", "timestamp")
+MOVIE_COLUMNS = ("movieId", "title", "genres")
 HINT = "ratings.csv and movies.csv (unpacked from files.grouplens.org)"
 NO_GENRES = "(no genres listed)"
 GENRES_100K = [
@@ -26,7 +32,7 @@ GENRES_100K = [
     "Action",
     "Adventure",
     "Animation",
-    "Children",
+    "Children's",
     "Comedy",
     "Crime",
     "Documentary",
@@ -44,68 +50,78 @@ GENRES_100K = [
 ]
 
 
-def _fields(path: Path, separator: str, width: int, encoding: str) -> pl.DataFrame:
-    """Read lines without a header; every line must have ``width`` fields."""
-    rows = []
-    for number, line in enumerate(decode_lines(path, encoding), start=1):
-        fields = line.split(separator)
-        if len(fields) != width:
-            raise InputError(
-                f"{path}: row {number} has {len(fields)} fields separated by "
-                f"{separator!r} where {width} belong; repair or remove the row"
-            )
-        rows.append(fields)
-    names = [f"column_{i}" for i in range(width)]
-    return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String), orient="row")
+class Tables(NamedTuple):
+    """Text as it is in the files: ratings, movies, and users with features, if any."""
+
+    ratings: pl.DataFrame
+    movies: pl.DataFrame
+    users: pl.DataFrame | None = None
 
 
 def _named(frame: pl.DataFrame, names: tuple[str, ...]) -> pl.DataFrame:
     return frame.rename(dict(zip(frame.columns, names, strict=True)))
 
 
-def _read_csv(folder: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _read_csv(folder: Path) -> Tables:
     tables = []
     for name, columns in (
         ("ratings.csv", RATING_COLUMNS),
-        ("movies.csv", ("movieId", "title", "genres")),
+        ("movies.csv", MOVIE_COLUMNS),
     ):
         path = need_in_folder(folder, name, HINT)
         frame = read_table(path)
         need_columns(frame, {f"the header of {name}": c for c in columns}, str(path))
         tables.append(frame.select(columns))
-    return tables[0], tables[1]
+    return Tables(*tables)
 
 
-def _read_1m(folder: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
-    ratings = _fields(folder / "ratings.dat", "::", 4, "latin-1")
-    movies = need_in_folder(folder, "movies.dat", "ratings.dat and movies.dat")
-    movies = _fields(movies, "::", 3, "latin-1")
-    return _named(ratings, RATING_COLUMNS), _named(
-        movies, ("movieId", "title", "genres")
+def _read_dat(folder: Path) -> Tables:
+    """Read 1M, whose ages are the lower ends of brackets, or 10M, without users."""
+    ratings = read_fields(folder / "ratings.dat", "::", 4, encoding="latin-1")
+    path = need_in_folder(folder, "movies.dat", "ratings.dat and movies.dat")
+    movies = read_fields(path, "::", 3, encoding="latin-1")
+    users = None
+    if (path := folder / "users.dat").exists():
+        users = read_fields(path, "::", 5, encoding="latin-1")
+        users = _named(users, ("user", "gender", "age", "occupation", "zip"))
+    return Tables(
+        _named(ratings, RATING_COLUMNS), _named(movies, MOVIE_COLUMNS), users
     )
 
 
-def _read_100k(folder: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
-    ratings = _fields(folder / "u.data", "\t", 4, "latin-1")
+def _read_100k(folder: Path) -> Tables:
+    ratings = read_fields(folder / "u.data", "\t", 4)
     path = need_in_folder(folder, "u.item", "u.data and u.item")
-    items = _fields(path, "|", 5 + len(GENRES_100K), "latin-1")
+    items = read_fields(path, "|", 5 + len(GENRES_100K), encoding="latin-1")
+    for i, genre in enumerate(GENRES_100K):
+        flags = items[f"column_{5 + i}"]
+        bad = ~flags.is_in(["0", "1"])
+        parse.fail_at(bad, flags, str(path), genre, "is no flag; give 0 or 1")
     flags = [
         pl.when(pl.col(f"column_{5 + i}") == "1").then(pl.lit(genre))
         for i, genre in enumerate(GENRES_100K)
     ]
     genres = pl.concat_str(flags, separator="|", ignore_nulls=True)
     movies = items.select(movieId="column_0", title="column_1", genres=genres)
-    return _named(ratings, RATING_COLUMNS), movies
+    users = None
+    if (path := folder / "u.user").exists():
+        users = read_fields(path, "|", 5, encoding="latin-1")
+        users = _named(users, ("user", "age", "gender", "occupation", "zip"))
+        age = parse.to_number(users["age"], str(path), "age")
+        users = users.with_columns(age)
+    return Tables(_named(ratings, RATING_COLUMNS), movies, users)
 
 
-_FORMATS = {"ratings.csv": _read_csv, "ratings.dat": _read_1m, "u.data": _read_100k}
+_FORMATS = {"ratings.csv": _read_csv, "ratings.dat": _read_dat, "u.data": _read_100k}
 
 
 def load(config: DataConfig) -> FunnelLog:
     """Read a MovieLens folder; ratings from ``data.min_rating`` on are positives.
 
     Lower ratings are exposed rows; without ``data.min_rating`` every rating is a
-    positive. Item features: genres (multi) and year (numeric, from the title).
+    positive. Item features: genres (multi) and year (numeric, from the title). 1M and
+    100K have user features gender and occupation (categorical) and age: of brackets
+    (categorical) in 1M, of years (numeric) in 100K.
 
     Raises:
       InputError: no such folder or files, or a bad value with its file and row.
@@ -118,26 +134,36 @@ def load(config: DataConfig) -> FunnelLog:
             f"folder with {HINT}"
         )
     where = str(folder / found[0])
-    ratings, movies = _FORMATS[found[0]](folder)
-    ids = [
-        parse.text_to_ids(parse.to_ids(ratings[name], where, name))
-        for name in ("userId", "movieId")
-    ]
+    ratings, movies, users = _FORMATS[found[0]](folder)
     frame = pl.DataFrame(
         {
-            "user": ids[0],
-            "item": ids[1],
+            "user": parse.text_to_ids(parse.to_ids(ratings["userId"], where, "userId")),
+            "item": parse.text_to_ids(
+                parse.to_ids(ratings["movieId"], where, "movieId")
+            ),
             "time": parse.to_time(ratings["timestamp"], where, "timestamp"),
             "stage": stage_of_rating(
                 ratings["rating"], config.min_rating, where, "rating"
             ),
         }
     )
+    if users is not None:
+        users = users.select(
+            "gender", "age", "occupation", user=parse.text_to_ids(users["user"])
+        )
+    return build_log(
+        frame,
+        where=where,
+        user_features=users,
+        item_features=_item_features(movies),
+        item_kinds={"genres": "multi", "year": "numeric"},
+    )
+
+
+def _item_features(movies: pl.DataFrame) -> pl.DataFrame:
     genres = pl.col("genres")
-    items = movies.select(
+    return movies.select(
         item=parse.text_to_ids(movies["movieId"]),
         genres=pl.when(genres != NO_GENRES).then(genres),
         year=pl.col("title").str.extract(r"\((\d{4})\)\s*$").cast(pl.Float64),
     )
-    kinds = {"genres": "multi", "year": "numeric"}
-    return build_log(frame, where=where, item_features=items, item_kinds=kinds)
