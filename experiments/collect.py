@@ -13,7 +13,8 @@ from pathlib import Path
 
 import polars as pl
 
-from twotower_jax.study.arms import read_runs, study_table, summary
+from twotower_jax.study.arms import study_table, summary
+from twotower_jax.study.runs import read_runs
 from twotower_jax.study.tables import rank_arms
 
 HERE = Path(__file__).parent

@@ -32,13 +32,17 @@ from twotower_jax.errors import InputError, closest
 from twotower_jax.prepare import check_names, load_data
 from twotower_jax.records import RunFolder, stored_config
 from twotower_jax.run import differences, evaluate_run, run
-from twotower_jax.study.arms import read_runs, study_table
 from twotower_jax.study.console import (
     print_data,
     print_line,
     print_metrics,
     print_result,
-    print_table,
+    print_study,
+)
+from twotower_jax.study.description import (
+    Description,
+    read_description,
+    write_description,
 )
 from twotower_jax.training.loop import NonFiniteLossError
 
@@ -89,10 +93,11 @@ def _parser() -> argparse.ArgumentParser:
         ("reproduce", _reproduce, "run the same configuration again and compare"),
     ):
         command = commands.add_parser(name, help=text)
-        command.add_argument("folder", type=Path)
         command.set_defaults(function=function)
         if name == "report":
-            command.add_argument("--base", metavar="ARM", help="compare to this arm")
+            _add_report_options(command)
+        else:
+            command.add_argument("folder", type=Path)
     data = commands.add_parser("data", help="list sources, or check a data set")
     actions = data.add_subparsers(required=True, metavar="action")
     actions.add_parser("list", help="the sources").set_defaults(function=_data_list)
@@ -100,6 +105,20 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("overrides", nargs="*", metavar="key=value")
     check.set_defaults(function=_data_check)
     return parser
+
+
+def _add_report_options(command: argparse.ArgumentParser) -> None:
+    folders = "sweeps to report together"
+    command.add_argument("folder", type=Path, nargs="+", help=folders)
+    out = "where to write; the first folder by default"
+    command.add_argument("--out", type=Path, metavar="DIR", help=out)
+    for name, metavar, text in (
+        ("question", "TEXT", "what the study is to answer"),
+        ("source", "TEXT", "where the question comes from"),
+        ("metric", "NAME", "order by this metric and compare it first"),
+        ("base", "ARM", "compare to this arm"),
+    ):
+        command.add_argument(f"--{name}", metavar=metavar, help=text)
 
 
 def _report_error(error: Exception) -> int:
@@ -216,11 +235,18 @@ def to_config(composed: DictConfig) -> Config:
 class StudyCallback(Callback):
     """Ends a sweep with study.csv, comparison.csv, report.html and the tables of arms.
 
-    An experiment names the base arm by `hydra.callbacks.study.base`.
+    An experiment says what it asks by `hydra.callbacks.study`; study.json keeps it.
     """
 
-    def __init__(self, base: str | None = None):
-        self.base = base
+    def __init__(
+        self,
+        question: str | None = None,
+        source: str | None = None,
+        metric: str | None = None,
+        base: str | None = None,
+    ):
+        said = (question, source, metric, base)
+        self.asked = Description(*(None if one is None else str(one) for one in said))
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Make the report of every folder that the sweep has put runs into."""
@@ -228,32 +254,33 @@ class StudyCallback(Callback):
         for folder in sorted(_folders):
             try:
                 if folder.is_dir():
-                    _write_report(folder, self._base_in(folder))
+                    self._describe(folder)
+                    _write_report([folder])
             except Exception as error:  # Hydra would make a warning of it
                 _fail(error)
 
-    def _base_in(self, folder: Path) -> str | None:
-        """Return the base arm where the folder has it: a sweep may be a part of one."""
-        arms = study_table(read_runs(folder))["arm"].unique().to_list()
-        if self.base is None or self.base in arms:
-            return self.base
-        text = f"no finished run of the base arm {self.base}; comparing to another"
-        Console().print(text, highlight=False, soft_wrap=True)
-        return None
+    def _describe(self, folder: Path) -> None:
+        """Write study.json: a sweep may be a part of one, and say less than it."""
+        asked = self.asked.or_else(read_description(folder))
+        write_description(asked, folder)
 
 
-def _write_report(folder: Path, base: str | None = None) -> None:
+def _write_report(
+    folders: list[Path], given: Description | None = None, out: Path | None = None
+) -> None:
     # Matplotlib takes a fifth of the start, and a single run draws nothing.
-    from twotower_jax.study.comparison import read_comparison
+    from twotower_jax.study.load import load_study
     from twotower_jax.study.report import write_report
 
-    path = write_report(folder, base=base)
-    table = study_table(read_runs(folder))
-    print_table(table, Console(), path, comparison=read_comparison(folder))
+    out = out or folders[0]
+    study = load_study(folders, given, out)
+    path = write_report(study, out)
+    print_study(study, Console(), path)
 
 
 def _report(options: argparse.Namespace) -> int:
-    _write_report(options.folder, options.base)
+    given = Description(options.question, options.source, options.metric, options.base)
+    _write_report(options.folder, given, options.out)
     return 0
 
 

@@ -84,7 +84,7 @@ def test_a_sweep_without_a_report_fails(tmp_path, capsys):
     assert tiny.command("train", "-m", *words, "data.test_share=0.1,0.2") == 2
     shown = capsys.readouterr()
     assert len(runs(tmp_path / "mixed")) == 2
-    assert shown.err.count("error: ") == 1 and "mixes data sets" in shown.err
+    assert shown.err.count("error: ") == 1 and "different data are not" in shown.err
     assert "Traceback" not in shown.err
 
 

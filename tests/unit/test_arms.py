@@ -12,23 +12,16 @@ import pytest
 import yaml
 
 from twotower_jax.errors import InputError
-from twotower_jax.study.arms import (
-    SCHEMA,
-    Runs,
-    read_runs,
-    study_table,
-    summary,
-    write_study,
-)
+from twotower_jax.study.arms import SCHEMA, study_table, summary, write_study
 from twotower_jax.study.comparison import (
     COLUMNS,
     choose_base,
     compare_arms,
-    earlier_base,
     read_comparison,
     verdict,
     write_comparison,
 )
+from twotower_jax.study.runs import read_runs
 from twotower_jax.study.statistics import Difference, compare, holm
 
 
@@ -149,18 +142,76 @@ def test_copy_of_a_run_does_not_count_as_another_seed(folder):
 
 def test_runs_on_different_data_are_refused(folder):
     write_run(folder / "c0", {}, 0, {"recall@20": 1.0}, fingerprint="bbbb")
-    with pytest.raises(InputError, match=r"a0 has .* aaaa, c0 has bbbb; set name="):
+    with pytest.raises(InputError, match=r"a0 has .* aaaa, \S+c0 has bbbb; set name="):
         read_runs(folder)
+
+
+def test_one_configuration_under_two_labels_is_refused(tmp_path):
+    for name, arm, seed in (("a0", "first", 0), ("b0", "second", 1)):
+        config = {"arm": arm, "loss": {"temperature": 0.1}}
+        write_run(tmp_path / name, config, seed, {"recall@20": 0.1})
+    message = r"arms 'first' \(\S+a0\) and 'second' \(\S+b0\) are one configuration"
+    with pytest.raises(InputError, match=message):
+        read_runs(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "manifest.json", "result.json"])
+@pytest.mark.parametrize("text", ["", "{}", "[]", "{a: 1}", '{"metrics": {"test": 3}}'])
+def test_file_without_its_keys_skips_the_run(folder, name, text):
+    (folder / "b0" / name).write_text(text)
+    runs = read_runs(folder)
+    known = name == "config.yaml" and text in ("{a: 1}", '{"metrics": {"test": 3}}')
+    # A configuration may have any keys; result.json has the seed.
+    assert [one for one, _ in runs.skipped] == ([] if known else ["b0"])
+    assert study_table(runs).height
+
+
+def test_metrics_by_query_need_no_cutoff_in_their_name(tmp_path):
+    for arm, shift in (("base", 0.2), ("other", 0.4)):
+        write_arm(tmp_path, arm, shift)
+    for path in tmp_path.glob("*/queries.parquet"):
+        auc = pl.col("recall@20").alias("auc/ranked")
+        pl.read_parquet(path).with_columns(auc).write_parquet(path)
+    row = compare_arms(read_runs(tmp_path), ["auc/ranked"], "base").row(0, named=True)
+    assert (row["seeds"], row["queries"], row["verdict"]) == (3, 40, "better")
+
+
+# --- several folders ------------------------------------------------------------------
+
+
+def test_runs_of_several_folders_are_one_study(tmp_path):
+    first, second = tmp_path / "x/same", tmp_path / "y/same"
+    for folder, value in ((first, 0.1), (second, 0.2)):
+        config = {"loss": {"temperature": value}}
+        write_run(folder / "r0", config, 0, {"recall@20": value})
+    copied = second / "copied"
+    shutil.copytree(first / "r0", copied)
+    runs = read_runs(first, second, first)
+    assert runs.folders == (first, second)
+    assert [run.name for run in runs.finished] == [f"{first}/r0", f"{second}/r0"]
+    reason = f"the same arm and seed as {first / 'r0'}"
+    assert runs.skipped == [(str(copied), reason)]
+    means = summary(study_table(runs), ["recall@20", "seconds"]).rows()
+    assert [row[2] for row in means] == [0.1, 10.0, 0.2, 10.0]
+
+
+def test_folders_of_different_data_are_refused_by_name(tmp_path):
+    write_run(tmp_path / "x/r0", {"a": 1}, 0, {"recall@20": 0.1}, "aaaa")
+    write_run(tmp_path / "y/r1", {"a": 2}, 0, {"recall@20": 0.1}, "bbbb")
+    with pytest.raises(InputError, match=r"x/r0 has .* aaaa, \S+y/r1 has bbbb; set"):
+        read_runs(tmp_path / "x", tmp_path / "y")
 
 
 def test_folder_without_finished_run_says_what_was_found(tmp_path):
     (tmp_path / "x").mkdir()
-    with pytest.raises(InputError, match=r"no finished run \(x: not a run.*sweep into"):
+    with pytest.raises(
+        InputError, match=r"no finished run in \S+ \(x: not a run.*sweep into"
+    ):
         read_runs(tmp_path)
 
 
 def test_folder_of_one_run_points_to_the_folder_above(folder):
-    with pytest.raises(InputError, match="it is one run; give the folder above it"):
+    with pytest.raises(InputError, match="a0 is one run; give the folder above it"):
         read_runs(folder / "a0")
 
 
@@ -185,9 +236,10 @@ def write_arm(folder: Path, arm: str, shift: float, seeds=(0, 1, 2)) -> np.ndarr
     """Write one arm over seeds; return its recalls [seeds, queries]."""
     rng = np.random.default_rng(len(arm))
     recalls = shift + rng.random((len(seeds), len(USERS))) / 10
+    config = {"arm": arm, "loss": {"name": arm}}
     for seed, recall in zip(seeds, recalls, strict=True):
         metrics = {"recall@20": float(recall.mean()), "coverage@20": 0.5 + shift}
-        path = write_run(folder / f"{arm}{seed}", {"arm": arm}, seed, metrics)
+        path = write_run(folder / f"{arm}{seed}", config, seed, metrics)
         write_queries(path, recall)
     return recalls
 
@@ -278,15 +330,6 @@ def test_runs_tested_on_different_queries_are_refused(study):
         compare_arms(read_runs(folder), SHOWN, "base")
 
 
-def test_arms_on_different_data_are_refused_by_name(study, tmp_path_factory):
-    other = tmp_path_factory.mktemp("other")
-    write_run(other / "far", {"arm": "far"}, 0, {"recall@20": 1.0}, "bbbb")
-    near = read_runs(study[0])
-    runs = Runs(study[0], near.finished + read_runs(other).finished, [])
-    with pytest.raises(InputError, match="base0 has .* aaaa, far has bbbb: runs on"):
-        compare_arms(runs, SHOWN, "base")
-
-
 @pytest.mark.parametrize("broken", ["gone", "torn", "without user", "text"])
 def test_run_without_readable_queries_is_left_out_of_the_pairs(study, broken):
     folder, recalls = study
@@ -311,7 +354,6 @@ def test_study_of_one_arm_has_nothing_to_compare(tmp_path):
     found = compare_arms(read_runs(tmp_path), SHOWN, "base")
     assert found.is_empty() and dict(found.schema) == COLUMNS
     assert write_comparison(found, tmp_path).read_text().count("\n") == 1
-    assert earlier_base(tmp_path) is None
 
 
 def test_base_is_the_named_one_the_earlier_one_or_the_first(study):
@@ -321,7 +363,7 @@ def test_base_is_the_named_one_the_earlier_one_or_the_first(study):
     assert choose_base(table, earlier="renamed") == "base"
     assert choose_base(table, "bettered", earlier="worse") == "bettered"
     message = (
-        r"'bettred' has no .* you mean bettered.* 'base', 'bettered', 'worse': two"
+        r"'bettred' has no .* you mean bettered.* one of 'bettered', 'base', 'worse':"
     )
     with pytest.raises(InputError, match=message):
         choose_base(table, "bettred")
@@ -332,13 +374,12 @@ def test_comparison_csv_reads_back_equal(study):
     found = compare_arms(read_runs(folder), SHOWN, "worse")
     assert write_comparison(found, folder) == folder / "comparison.csv"
     assert read_comparison(folder).equals(found)
-    assert earlier_base(folder) == "worse"
 
 
 @pytest.mark.parametrize("text", ["", "arm,base\na,b\n", "\0\xff", "x" * 99])
 def test_comparison_csv_of_another_kind_is_no_comparison(tmp_path, text):
     (tmp_path / "comparison.csv").write_text(text)
-    assert earlier_base(tmp_path) is None
+    assert read_comparison(tmp_path).is_empty()
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,15 @@ import pytest
 import yaml
 from rich.console import Console
 
-from twotower_jax.study.arms import read_runs, study_table
+from twotower_jax.errors import InputError
+from twotower_jax.study.arms import study_table
 from twotower_jax.study.comparison import read_comparison
-from twotower_jax.study.console import print_table
+from twotower_jax.study.console import print_study
+from twotower_jax.study.description import Description
 from twotower_jax.study.figures import study_figures
+from twotower_jax.study.load import load_study
 from twotower_jax.study.report import write_report
+from twotower_jax.study.runs import read_runs
 from twotower_jax.study.tables import (
     difference_cells,
     interval_note,
@@ -83,6 +87,11 @@ def folder(tmp_path):
     return folder
 
 
+def report(folder: Path, **given: str) -> Path:
+    """Write the report of a folder as the command does, and return its path."""
+    return write_report(load_study([folder], Description(**given)))
+
+
 def cells(page: str, arm: str) -> list[str]:
     """Return the cells of the first row of a page that has an arm."""
     rows = re.findall(r"<tr>(.*?)</tr>", page)
@@ -91,7 +100,7 @@ def cells(page: str, arm: str) -> list[str]:
 
 
 def test_report_holds_the_numbers_worked_out_by_hand(folder):
-    page = write_report(folder).read_text()
+    page = report(folder).read_text()
     # 0.1 and 0.2: mean 0.15, sd 0.1 / sqrt(2) = 0.0707
     assert cells(page, "low") == [
         "3",
@@ -110,28 +119,28 @@ def test_report_holds_the_numbers_worked_out_by_hand(folder):
 
 
 def test_report_says_what_was_run(folder):
-    page = write_report(folder).read_text()
+    page = report(folder).read_text()
     for text in ("f1f2f3", "jax 0.10.1", "5 finished: 3 arms, 2 seeds", "54.0 seconds"):
         assert text in page
     assert "loss.x" in page
 
 
 def test_report_warns_of_the_arm_with_one_seed(folder):
-    page = write_report(folder).read_text()
+    page = report(folder).read_text()
     assert "One seed is never a result: 1 of 3 arms" in page
     assert "(lonely)" in page
 
 
 def test_report_of_enough_seeds_does_not_warn(tmp_path):
     write_arm(tmp_path, "low", [0.1, 0.2])
-    page = write_report(tmp_path).read_text()
+    page = report(tmp_path).read_text()
     assert "One seed" not in page
     assert "Skipped" not in page
     assert "All runs share one configuration" in page
 
 
 def test_every_text_is_escaped(folder):
-    page = write_report(folder).read_text()
+    page = report(folder).read_text()
     assert "<script" not in page
     assert "&lt;script&gt;" in page
     assert "a&lt;b&gt;study" in page
@@ -140,7 +149,7 @@ def test_every_text_is_escaped(folder):
 
 
 def test_report_needs_no_network_and_has_unique_ids(folder):
-    page = write_report(folder).read_text()
+    page = report(folder).read_text()
     assert not re.findall(r"(?:src|href)=\"(?!#)", page)
     assert not re.findall(r"@import|url\((?!#)", page)
     ids = re.findall(r' id="([^"]*)"', page)
@@ -149,9 +158,9 @@ def test_report_needs_no_network_and_has_unique_ids(folder):
 
 
 def test_writing_twice_gives_the_same_bytes(folder):
-    write_report(folder)
+    report(folder)
     before = {name: (folder / name).read_bytes() for name in OUTPUTS}
-    write_report(folder)
+    report(folder)
     assert before == {name: (folder / name).read_bytes() for name in OUTPUTS}
     assert not list(folder.glob(".*"))
 
@@ -163,32 +172,35 @@ def test_arms_are_ranked_by_the_primary_metric(folder):
 
 def test_primary_falls_back_to_the_first_recall(folder):
     table = study_table(read_runs(folder))
-    assert main_metric(table, "recall@20") == "recall@20"
-    assert main_metric(table, "recall@7") == "recall@10"
+    assert main_metric(table) == "recall@20"
+    assert main_metric(table.filter(pl.col("metric") != "recall@20")) == "recall@10"
+    assert main_metric(table, "ndcg@20") == "ndcg@20"
+    with pytest.raises(InputError, match=r"'recall@02' on test \(did you mean recall@"):
+        main_metric(table, "recall@02")
     assert shown_metrics(table, "ndcg@20")[:2] == ["ndcg@20", "recall@20"]
 
 
 def test_runs_without_test_split_or_recall_are_reported(tmp_path):
     write_arm(tmp_path, "a", [0.1, 0.2], split="valid", metrics={"mrr": 0.125})
-    page = write_report(tmp_path).read_text()
+    page = report(tmp_path).read_text()
     assert "on the valid split, ordered by mrr." in page
     assert cells(page, ">a<")[3] == "0.1250 ± 0.0000"
     assert not (tmp_path / "figure_slices.svg").exists()
 
 
 def test_figure_that_the_runs_no_longer_have_is_removed(folder):
-    write_report(folder)
+    report(folder)
     for path in folder.glob("*/result.json"):
         result = json.loads(path.read_text())
         result["metrics"] = {"test": {"recall@20": 0.5}}
         path.write_text(json.dumps(result))
-    write_report(folder)
+    report(folder)
     assert (folder / "figure_primary.svg").exists()
     assert not (folder / "figure_slices.svg").exists()
 
 
 def test_figures_are_xml_in_the_colour_of_the_page(folder):
-    figures = study_figures(study_table(read_runs(folder)))
+    figures = study_figures(study_table(read_runs(folder)), "recall@20")
     assert list(figures) == ["primary", "slices"]
     for svg in figures.values():
         texts = "".join(ElementTree.fromstring(svg).itertext())
@@ -198,7 +210,7 @@ def test_figures_are_xml_in_the_colour_of_the_page(folder):
 
 
 def test_saved_figure_is_dark_on_white(folder):
-    write_report(folder)
+    report(folder)
     svg = (folder / "figure_primary.svg").read_text()
     ElementTree.fromstring(svg)
     assert 'fill="#ffffff"' in svg
@@ -209,16 +221,16 @@ def test_saved_figure_is_dark_on_white(folder):
 def test_figure_marks_every_arm(tmp_path, arms):
     for index in range(arms):
         write_arm(tmp_path, f"arm {index} 日本 " + "long " * 20, [0.1 * index, 0.2])
-    svg = study_figures(study_table(read_runs(tmp_path)))["primary"]
+    svg = study_figures(study_table(read_runs(tmp_path)), "recall@20")["primary"]
     assert all(f"arm {index} 日本" in svg for index in range(arms))
 
 
 def test_figures_ignore_and_keep_the_settings_of_matplotlib(folder):
     table = study_table(read_runs(folder))
-    expected = study_figures(table)
+    expected = study_figures(table, "recall@20")
     with matplotlib.rc_context({"font.size": 30, "axes.grid": True}):
         before = dict(matplotlib.rcParams)
-        assert study_figures(table) == expected
+        assert study_figures(table, "recall@20") == expected
         assert dict(matplotlib.rcParams) == before
 
 
@@ -226,7 +238,7 @@ def test_printed_table_ends_with_the_path_of_the_report(folder):
     stream = io.StringIO()
     path = folder / "report.html"
     console = Console(file=stream, width=120)
-    print_table(study_table(read_runs(folder)), console, path)
+    print_study(load_study([folder]), console, path)
     lines = stream.getvalue().splitlines()
     heads = "arm seeds recall@20 ndcg@20 head mid tail seconds"
     assert lines[0].split() == heads.split()
@@ -268,7 +280,7 @@ def compared(tmp_path):
 
 
 def test_report_shows_differences_with_intervals_and_verdicts(compared):
-    page = write_report(compared, base="base").read_text()
+    page = report(compared, base="base").read_text()
     after = page[page.index("Against the base arm") :]
     found = read_comparison(compared)
     row = found.filter((pl.col("arm") == "low") & (pl.col("metric") == "recall@20"))
@@ -289,24 +301,24 @@ def test_report_shows_differences_with_intervals_and_verdicts(compared):
 
 
 def test_forest_plot_marks_every_arm_and_the_base(compared):
-    write_report(compared, base="low")
+    report(compared, base="low")
     svg = (compared / "figure_forest.svg").read_text()
     texts = "".join(ElementTree.fromstring(svg).itertext())
     assert "recall@20, difference to the base" in texts
     for arm in ("base", "equal", "low", HOSTILE):
         assert arm in texts
     table, found = study_table(read_runs(compared)), read_comparison(compared)
-    figures = study_figures(table, comparison=found)
+    figures = study_figures(table, "recall@20", found)
     assert list(figures) == ["primary", "forest", "slices"]
     assert "currentColor" in figures["forest"]
-    assert study_figures(table, comparison=found) == figures
+    assert study_figures(table, "recall@20", found) == figures
 
 
 def test_report_with_differences_is_the_same_bytes_twice(compared):
     names = (*OUTPUTS, "figure_forest.svg")
-    write_report(compared, base="equal")
+    report(compared, base="equal")
     before = {name: (compared / name).read_bytes() for name in names}
-    write_report(compared)
+    report(compared)
     assert before == {name: (compared / name).read_bytes() for name in names}
     page = before["report.html"].decode()
     ids = re.findall(r' id="([^"]*)"', page)
@@ -314,10 +326,10 @@ def test_report_with_differences_is_the_same_bytes_twice(compared):
 
 
 def test_report_of_runs_without_queries_says_so(compared):
-    write_report(compared, base="base")
+    report(compared, base="base")
     for path in compared.glob("*/queries.parquet"):
         path.unlink()
-    page = write_report(compared).read_text()
+    page = report(compared).read_text()
     assert "No interval: no seed shared with the base" in page
     assert cells(page[page.index("Against the base") :], "low")[2:] == [
         "-0.1000",
@@ -333,23 +345,23 @@ def test_report_of_one_seed_says_that_intervals_are_over_queries(tmp_path):
     write_arm(tmp_path, "base", [0.2])
     write_arm(tmp_path, "other", [0.4])
     write_queries(tmp_path)
-    page = write_report(tmp_path).read_text()
+    page = report(tmp_path).read_text()
     assert "the interval is over queries only (other)" in page
     assert cells(page[page.index("Against the base") :], "other")[-1] == "cannot tell"
 
 
 def test_report_of_one_arm_compares_nothing(tmp_path):
     write_arm(tmp_path, "alone", [0.1, 0.2])
-    page = write_report(tmp_path).read_text()
+    page = report(tmp_path).read_text()
     assert "Against the base arm" not in page
     assert read_comparison(tmp_path).is_empty()
 
 
 def test_printed_table_shows_the_difference_to_the_base(compared):
-    path = write_report(compared, base="base")
+    path = report(compared, base="base")
     stream = io.StringIO()
-    table, found = study_table(read_runs(compared)), read_comparison(compared)
-    print_table(table, Console(file=stream, width=80), path, comparison=found)
+    found = read_comparison(compared)
+    print_study(load_study([compared]), Console(file=stream, width=80), path)
     shown = stream.getvalue()
     assert "recall@20, difference to base with 95 % interval" in shown
     words = difference_cells(found, "recall@20", ["low"])[0]

@@ -2,14 +2,16 @@
 
 import math
 from collections.abc import Sequence
+from difflib import SequenceMatcher
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from twotower_jax.errors import InputError, closest
-from twotower_jax.study.arms import Run, Runs, study_table, write_whole
+from twotower_jax.study.arms import study_table, write_whole
 from twotower_jax.study.naming import name_arms
+from twotower_jax.study.runs import Run, Runs
 from twotower_jax.study.spread import LEVEL
 from twotower_jax.study.statistics import Difference, compare, holm
 from twotower_jax.study.tables import main_split
@@ -43,7 +45,7 @@ def choose_base(
     Args:
       table: what `arms.study_table` returns; its arms are sorted by name.
       named: the arm that the user asks for.
-      earlier: the base arm of the last report, if any.
+      earlier: the base arm that the study names, if any; it may have no run yet.
     Raises:
       InputError: the named arm is not one of the study.
     """
@@ -52,10 +54,13 @@ def choose_base(
         return earlier if earlier is not None and earlier in arms else arms[0]
     if named not in arms:
         near = closest(named, arms)
+        # The nearest first: a study can have many arms.
+        ratio = {arm: SequenceMatcher(None, named, arm).ratio() for arm in arms}
+        listed = sorted(arms, key=lambda arm: -ratio[arm])
         raise InputError(
             f"the base arm {named!r} has no finished run in this study"
             + (f" ({near})" if near else "")
-            + f"; choose one of {', '.join(map(repr, arms))}: twotower report DIR "
+            + f"; choose one of {', '.join(map(repr, listed))}: twotower report DIR "
             "--base ARM"
         )
     return named
@@ -73,9 +78,8 @@ def compare_arms(runs: Runs, metrics: Sequence[str], base: str) -> pl.DataFrame:
       COLUMNS, one row per metric and arm but the base. Holm's adjustment is over the
       arms, for each metric. NaN is null.
     Raises:
-      InputError: runs on different data, or whose test queries differ.
+      InputError: runs whose test queries differ.
     """
-    check_same_data(runs.finished)
     table = study_table(runs)
     rows_of = _read_queries(runs.finished, metrics, main_split(table))
     arms: dict[str, dict[int, Run]] = {}
@@ -101,26 +105,13 @@ def _by_name(pair: tuple[str, Run]) -> tuple[str, int]:
     return pair[0], pair[1].seed
 
 
-def check_same_data(finished: Sequence[Run]) -> None:
-    """Raise InputError for runs on different data, naming two and their data."""
-    first = finished[0]
-    for run in finished[1:]:
-        ours, theirs = (r.manifest["data_fingerprint"] for r in (first, run))
-        if ours != theirs:
-            raise InputError(
-                f"{first.path.name} has the data fingerprint {ours}, {run.path.name} "
-                f"has {theirs}: runs on different data are not compared; move the runs "
-                "apart"
-            )
-
-
 def _read_queries(
     finished: Sequence[Run], metrics: Sequence[str], split: str
 ) -> dict[Path, pl.DataFrame]:
     """Return the metrics by query of each run that has them, in one order.
 
-    A query is known by the columns that are no metric; the n-th row of one identity
-    is the same query in every run.
+    A query is known by the columns that are no metric (neither named in result.json
+    nor fractional); the n-th row of one identity is the same query in every run.
     """
     if split != "test":
         return {}  # the file holds the queries of test
@@ -128,15 +119,20 @@ def _read_queries(
     first: tuple[str, pl.DataFrame] | None = None
     for run in finished:
         frame = _read_frame(run.path / QUERIES)
-        identity = [name for name in frame.columns if "@" not in name]
+        known = run.result["metrics"].get(split, {})
+        identity = [
+            name
+            for name, kind in frame.schema.items()
+            if name not in known and not kind.is_float()
+        ]
         if not identity:
             continue
         frame = frame.sort(identity, maintain_order=True)
         ours = frame.select(identity)
-        first = first or (run.path.name, ours)
+        first = first or (run.name, ours)
         if not ours.equals(first[1]):
             raise InputError(
-                f"{first[0]} and {run.path.name} are tested on different queries "
+                f"{first[0]} and {run.name} are tested on different queries "
                 f"({len(first[1])} and {len(ours)}): they are not compared; move the "
                 "runs apart"
             )
@@ -191,7 +187,7 @@ def _mean(table: pl.DataFrame, metric: str, runs: Sequence[Run]) -> float:
     rows = table.filter(
         (pl.col("split") == main_split(table))
         & (pl.col("metric") == metric)
-        & pl.col("run").is_in([run.path.name for run in runs])
+        & pl.col("run").is_in([run.name for run in runs])
     )
     value = rows["value"].mean()
     return float(value) if isinstance(value, int | float) else math.nan
@@ -224,9 +220,3 @@ def read_comparison(folder: str | Path) -> pl.DataFrame:
         return pl.read_csv(Path(folder) / "comparison.csv", schema=pl.Schema(COLUMNS))
     except (OSError, pl.exceptions.PolarsError):
         return pl.DataFrame(schema=COLUMNS)
-
-
-def earlier_base(folder: str | Path) -> str | None:
-    """Return the base arm of the comparison.csv in a folder, None without one."""
-    comparison = read_comparison(folder)
-    return None if comparison.is_empty() else comparison["base"][0]

@@ -10,16 +10,19 @@ from rich.table import Table
 from rich.text import Text
 
 from twotower_jax.config import Config
+from twotower_jax.study.load import Study
 from twotower_jax.study.naming import short_key
+from twotower_jax.study.runs import Runs
 from twotower_jax.study.tables import (
     arm_cells,
     difference_cells,
     heading,
     interval_note,
-    main_metric,
     rank_arms,
     shown_metrics,
 )
+
+SKIPPED = 5  # folders that are no finished run, named before the rest is counted
 
 
 def print_result(console: Console, config: Config, result: dict[str, Any]) -> None:
@@ -74,26 +77,21 @@ def print_metrics(console: Console, metrics: dict[str, dict], shown: list[str]) 
     console.print(table)
 
 
-def print_table(
-    table: pl.DataFrame,
-    console: Console,
-    report: Path,
-    primary: str = "recall@20",
-    comparison: pl.DataFrame | None = None,
-) -> None:
+def print_study(study: Study, console: Console, report: Path) -> None:
     """Print the arms, best first, and the path of the report as the last line.
 
     The primary metric comes with its standard deviation, the others as means. Below
-    stand its differences to the base arm with their intervals.
+    stand its differences to the base arm with their intervals, and the folders that
+    are no finished run.
 
     Args:
-      table: what `arms.study_table` returns.
+      study: what `load.load_study` returns.
       console: where to print; its width decides how arms are wrapped.
       report: the path that `write_report` returned.
-      primary: as in `write_report`.
-      comparison: what `comparison.compare_arms` returns; None prints no differences.
     """
-    primary = main_metric(table, primary)
+    table, primary, comparison = study.table, study.metric, study.comparison
+    if study.missing_base:
+        console.print(Text(study.missing_base), soft_wrap=True)
     metrics = [name for name in shown_metrics(table, primary) if "coverage" not in name]
     grid = Table(header_style="bold", box=None, padding=(0, 1, 0, 0))
     grid.add_column("arm", overflow="fold")
@@ -103,9 +101,21 @@ def print_table(
         means = [cell.split(" ")[0] for cell in cells[1:]]
         grid.add_row(Text(arm), str(len(seeds)), cells[0], *means)
     console.print(grid)
-    if comparison is not None and not comparison.is_empty():
+    if not comparison.is_empty():
         _print_differences(console, comparison, primary, rank_arms(table, primary))
+    for line in skipped_lines(study.runs):
+        console.print(Text(line), soft_wrap=True)
     console.print(Text(str(report)), soft_wrap=True)
+
+
+def skipped_lines(runs: Runs) -> list[str]:
+    """Return how many folders were skipped, and the first ones with their reasons."""
+    if not runs.skipped:
+        return []
+    lines = [f"skipped {len(runs.skipped)} folder(s):"]
+    lines += [f"  {name}: {reason}" for name, reason in runs.skipped[:SKIPPED]]
+    rest = len(runs.skipped) - SKIPPED
+    return [*lines, f"  and {rest} more in the report"] if rest > 0 else lines
 
 
 def _print_differences(

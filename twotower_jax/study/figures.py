@@ -47,7 +47,7 @@ SETTINGS: dict[Any, Any] = {
 
 def study_figures(
     table: pl.DataFrame,
-    primary: str = "recall@20",
+    primary: str,
     comparison: pl.DataFrame | None = None,
 ) -> dict[str, str]:
     """Draw the figures of a study, to be shown beside each other.
@@ -62,7 +62,6 @@ def study_figures(
       the base arm), and, when the runs have it, `slices` (as `primary`, by popularity
       of the item).
     """
-    primary = main_metric(table, primary)
     rows = table.filter(pl.col("split") == main_split(table))
     arms = rank_arms(table, primary)
     draw = partial(_dots, rows=rows, metric=primary, arms=arms)

@@ -10,29 +10,19 @@ from pathlib import Path
 
 import polars as pl
 
-from twotower_jax.study.arms import (
-    COSTS,
-    Runs,
-    read_runs,
-    study_table,
-    write_study,
-    write_whole,
-)
-from twotower_jax.study.comparison import (
-    RELEVANT,
-    choose_base,
-    compare_arms,
-    earlier_base,
-    write_comparison,
-)
+from twotower_jax.errors import InputError
+from twotower_jax.study.arms import COSTS, write_study, write_whole
+from twotower_jax.study.comparison import RELEVANT, write_comparison
+from twotower_jax.study.description import write_description
 from twotower_jax.study.figures import study_figures, write_figures
+from twotower_jax.study.load import Study
 from twotower_jax.study.naming import differing_keys, flatten, name_arms
+from twotower_jax.study.runs import Runs
 from twotower_jax.study.tables import (
     arm_cells,
     difference_cells,
     heading,
     interval_note,
-    main_metric,
     main_split,
     rank_arms,
     shown_metrics,
@@ -75,36 +65,34 @@ figure svg text { font-family: inherit !important; }
 """
 
 
-def write_report(
-    folder: str | Path, primary: str = "recall@20", base: str | None = None
-) -> Path:
-    """Write study.csv, comparison.csv, figures and report.html into a sweep's folder.
+def write_report(study: Study, out: str | Path | None = None) -> Path:
+    """Write study.json, study.csv, comparison.csv, figures and report.html.
 
     Args:
-      folder: the folder that holds the runs.
-      primary: the metric that orders the arms; where the runs lack it, their first
-        recall@k is taken.
-      base: the arm that the others are compared to. Without it, the base arm of the
-        comparison.csv in the folder, else the first arm of study.csv.
+      study: what `load.load_study` returns.
+      out: the folder of the report, made if there is none; the first folder of the
+        runs by default.
     Returns:
       The path of report.html.
     Raises:
-      InputError: no finished run, runs on different data or with different test
-        queries, or a base arm that the folder does not hold.
+      InputError: when `out` is a file.
     """
-    runs = read_runs(folder)
-    table = study_table(runs)
-    primary = main_metric(table, primary)
-    base = choose_base(table, base, earlier_base(runs.folder))
-    comparison = compare_arms(runs, shown_metrics(table, primary), base)
+    runs, table, comparison = study.runs, study.table, study.comparison
+    primary = study.metric
+    folder = runs.folders[0] if out is None else Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--out {folder} is a file; give a folder for the report")
+    folder.mkdir(parents=True, exist_ok=True)
     figures = study_figures(table, primary, comparison)
-    write_study(table, runs.folder)
-    write_comparison(comparison, runs.folder)
-    write_figures(figures, runs.folder)
-    title = runs.folder.resolve().name
+    write_description(study.asked, folder)
+    write_study(table, folder)
+    write_comparison(comparison, folder)
+    write_figures(figures, folder)
+    title = folder.resolve().name
     order = rank_arms(table, primary)
     body = [
         f"<h1>Study {escape(title)}</h1>",
+        *_asked(study),
         *_setting(runs, table),
         *_arms(table, primary),
         *_compared(comparison, primary, order),
@@ -120,7 +108,19 @@ def write_report(
         *body,
         "</body>\n</html>\n",
     ]
-    return write_whole(runs.folder / "report.html", "\n".join(page))
+    return write_whole(folder / "report.html", "\n".join(page))
+
+
+def _asked(study: Study) -> list[str]:
+    """Return the question of the study and where it comes from."""
+    asked, lines = study.asked, []
+    if asked.question:
+        lines.append(f'<p class="question">{escape(asked.question)}</p>')
+    if asked.source:
+        lines.append(f'<p class="soft">Source: {escape(asked.source)}</p>')
+    if study.missing_base:
+        lines.append(f'<p class="note">{escape(study.missing_base)}</p>')
+    return lines
 
 
 def _setting(runs: Runs, table: pl.DataFrame) -> list[str]:

@@ -6,8 +6,10 @@ from typing import Any
 
 import polars as pl
 
+from twotower_jax.errors import InputError, closest
 from twotower_jax.study.arms import COSTS, summary
 
+PRIMARY = "recall@20"  # where a study names no metric
 SLICES = ("head", "mid", "tail")
 
 
@@ -17,12 +19,25 @@ def main_split(table: pl.DataFrame) -> str:
     return next((split for split in ("test", "valid") if split in splits), splits[0])
 
 
-def main_metric(table: pl.DataFrame, primary: str = "recall@20") -> str:
-    """Return `primary` if the table has it, else its first recall@k or metric."""
+def main_metric(table: pl.DataFrame, asked: str | None = None) -> str:
+    """Return the metric asked for, else recall@20, the first recall@k or metric.
+
+    Raises:
+      InputError: when no run has the metric asked for, naming those that they have.
+    """
     rows = table.filter(pl.col("split") == main_split(table))
     metrics = rows["metric"].unique(maintain_order=True).to_list()
-    recalls = [name for name in metrics if re.fullmatch(r"recall@\d+", name)]
-    return primary if primary in metrics else [*recalls, *metrics][0]
+    if asked is None:
+        recalls = [name for name in metrics if re.fullmatch(r"recall@\d+", name)]
+        return PRIMARY if PRIMARY in metrics else [*recalls, *metrics][0]
+    if asked not in metrics:
+        near = closest(asked, metrics)
+        raise InputError(
+            f"no run has the metric {asked!r} on {main_split(table)}"
+            + (f" ({near})" if near else "")
+            + f"; choose one of {', '.join(metrics)}: twotower report DIR --metric NAME"
+        )
+    return asked
 
 
 def rank_arms(table: pl.DataFrame, metric: str) -> list[str]:

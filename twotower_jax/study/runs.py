@@ -1,0 +1,188 @@
+"""The finished runs of one or more folders of sweeps.
+
+Everything here reads plain YAML and JSON; a folder that is not a finished run is
+skipped, with the reason kept.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from twotower_jax.errors import InputError
+from twotower_jax.study.naming import flatten, label
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished run: its folder, its name in the study and what it wrote."""
+
+    path: Path
+    name: str
+    seed: int
+    config: dict[str, Any]
+    manifest: dict[str, Any]
+    result: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The finished runs of folders, and (name, reason) for the skipped ones."""
+
+    folders: tuple[Path, ...]
+    finished: list[Run]
+    skipped: list[tuple[str, str]]
+
+
+class _SkippedError(Exception):
+    """Why a folder is not a finished run."""
+
+
+def read_runs(*folders: str | Path) -> Runs:
+    """Read every finished run directly below the folders.
+
+    A run is called by the name of its folder; those of several folders by their path
+    as it was given.
+
+    Args:
+      folders: folders of sweeps; each run is one folder in one of them.
+    Returns:
+      The finished runs by folder name, and the skipped folders with reasons. Of runs
+      of the same arm and seed, the first counts.
+    Raises:
+      InputError: no such folder, no finished run, runs on different data, or one
+        configuration under two labels.
+    """
+    places = list(dict.fromkeys(map(Path, folders)))
+    for folder in places:
+        if not folder.is_dir():
+            raise InputError(f"{folder} is not a folder; give the folder of a sweep")
+    finished: list[Run] = []
+    skipped: list[tuple[str, str]] = []
+    seen: dict[str, str] = {}
+    for folder in places:
+        for path in sorted(entry for entry in folder.iterdir() if entry.is_dir()):
+            name = path.name if len(places) == 1 else str(path)
+            try:
+                run = _read_run(path, name)
+                identity = _identity(run)
+                if identity in seen:
+                    raise _SkippedError(f"the same arm and seed as {seen[identity]}")
+            except _SkippedError as error:
+                skipped.append((name, str(error)))
+            else:
+                seen[identity] = name
+                finished.append(run)
+    _check_found(places, finished, skipped)
+    check_same_data(finished)
+    _check_labels(finished)
+    return Runs(tuple(places), finished, skipped)
+
+
+def _read_run(path: Path, name: str) -> Run:
+    """Return the finished run in a folder, or raise _SkippedError."""
+    if not (path / "config.yaml").is_file() or not (path / "status.json").is_file():
+        raise _SkippedError("not a run: it lacks config.yaml or status.json")
+    status = _read_mapping(path / "status.json")
+    if status.get("status") != "done":
+        reason = f": {status['reason']}" if status.get("reason") else ""
+        raise _SkippedError(f"status is {status.get('status')}{reason}")
+    config = _read_mapping(path / "config.yaml")
+    manifest = _read_mapping(path / "manifest.json")
+    result = _read_mapping(path / "result.json")
+    metrics = result.get("metrics")
+    splits = list(metrics.values()) if isinstance(metrics, dict) else []
+    if not any(splits) or not all(_is_metrics(split) for split in splits):
+        raise _SkippedError("result.json holds no table of metrics")
+    if not isinstance(manifest.get("data_fingerprint"), str):
+        raise _SkippedError("manifest.json holds no data_fingerprint")
+    if not config:
+        raise _SkippedError("config.yaml holds no keys")
+    seed = result.get("seed", config.get("seed"))
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        raise _SkippedError("neither result.json nor config.yaml holds a seed")
+    return Run(path, name, seed, config, manifest, result)
+
+
+def _read_mapping(path: Path) -> dict[str, Any]:
+    """Return a YAML or JSON file that holds a mapping, or raise _SkippedError."""
+    load = yaml.safe_load if path.suffix == ".yaml" else json.loads
+    try:
+        value = load(path.read_text(encoding="utf-8"))
+        json.dumps(value, default=str)  # refuses a mapping that contains itself
+    except FileNotFoundError:
+        raise _SkippedError(f"it lacks {path.name}") from None
+    except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
+        reason = type(error).__name__
+        raise _SkippedError(f"{path.name} cannot be read ({reason})") from None
+    if not isinstance(value, dict):
+        raise _SkippedError(f"{path.name} does not hold a mapping")
+    return value
+
+
+def _is_metrics(split: Any) -> bool:
+    """Tell whether a value maps names to numbers or null."""
+    return isinstance(split, dict) and all(
+        value is None
+        or (isinstance(value, int | float) and not isinstance(value, bool))
+        for value in split.values()
+    )
+
+
+def _check_found(
+    folders: Sequence[Path], finished: list[Run], skipped: list[tuple[str, str]]
+) -> None:
+    """Raise InputError for no finished run, saying what was found instead."""
+    if finished:
+        return
+    single = [folder for folder in folders if (folder / "config.yaml").is_file()]
+    if single:
+        remedy = f"{single[0]} is one run; give the folder above it, {single[0].parent}"
+    else:
+        remedy = "run a sweep into it, or give a folder that holds finished runs"
+    found = "; ".join(f"{name}: {reason}" for name, reason in skipped[:5])
+    raise InputError(
+        f"no finished run in {', '.join(map(str, folders))}"
+        + (f" ({found})" if found else "")
+        + f"; {remedy}"
+    )
+
+
+def check_same_data(finished: Sequence[Run]) -> None:
+    """Raise InputError for runs on different data, naming two and their data."""
+    first = finished[0]
+    for run in finished[1:]:
+        ours, theirs = (r.manifest["data_fingerprint"] for r in (first, run))
+        if ours != theirs:
+            raise InputError(
+                f"runs on different data are not compared: {first.path} has the data "
+                f"fingerprint {ours}, {run.path} has {theirs}; set name= so that each "
+                "data set has its own folder, and report the folders apart"
+            )
+
+
+def _check_labels(finished: Sequence[Run]) -> None:
+    """Raise InputError where one configuration goes by two labels."""
+    first: dict[str, Run] = {}
+    for run in finished:
+        same = first.setdefault(_without_label(run), run)
+        ours, theirs = label(same.config), label(run.config)
+        if ours != theirs:
+            raise InputError(
+                f"the arms {ours!r} ({same.path}) and {theirs!r} ({run.path}) are one "
+                "configuration under two labels; give both the same arm= in their "
+                "config.yaml, or report their folders apart"
+            )
+
+
+def _without_label(run: Run) -> str:
+    """Return a text that equal configurations share, whatever their seed and label."""
+    return json.dumps(sorted(flatten(run.config).items()))
+
+
+def _identity(run: Run) -> str:
+    """Return a text that equal arms with equal seeds share."""
+    return json.dumps([label(run.config), run.seed, _without_label(run)])
