@@ -50,14 +50,18 @@ def rank_arms(table: pl.DataFrame, metric: str) -> list[str]:
 def shown_metrics(table: pl.DataFrame, primary: str) -> list[str]:
     """Return the metrics of the tables: the primary one first, those that exist.
 
-    They are taken at the cutoff of the primary metric, 20 where it has none.
+    They are taken at the cutoff of the primary metric, 20 where it has none. Slices
+    are those of the primary metric where it has some, else of recall.
     """
     cutoff = match[1] if (match := re.search(r"@(\d+)$", primary)) else "20"
-    recall = f"recall@{cutoff}"
-    sliced = [f"{recall}/{part}" for part in SLICES]
-    wanted = [primary, recall, f"ndcg@{cutoff}", *sliced, f"coverage@{cutoff}"]
     rows = table.filter(pl.col("split") == main_split(table))
-    found = set(rows["metric"])
+    found = rows["metric"].unique(maintain_order=True).to_list()
+    recall, ndcg = f"recall@{cutoff}", f"ndcg@{cutoff}"
+    whole = primary if f"{primary}/{SLICES[0]}" in found else recall
+    sliced = [f"{whole}/{part}" for part in SLICES]
+    truth = [f"{name}@{cutoff}" for name in ("true_recall", "true_ctr")]
+    parted = [name for name in found if name.startswith("auc@")]
+    wanted = [primary, *truth, recall, ndcg, *sliced, f"coverage@{cutoff}", *parted]
     return [name for name in dict.fromkeys(wanted) if name in found]
 
 
