@@ -1,14 +1,12 @@
-"""The commands. The only module (with study/launcher.py) that imports Hydra.
+"""The commands. With jobs.py and study/launcher.py the only modules that import Hydra.
 
 Exit status: 0 done, 1 failed run, 2 wrong input, 128 + signal when told to stop.
 """
 
 import argparse
 import os
-import shlex
 import sys
 import tempfile
-import traceback
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +15,8 @@ from hydra import compose, initialize_config_module
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
-from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.markup import escape
@@ -29,6 +26,15 @@ from twotower_jax.config import Config, known_keys
 from twotower_jax.data.sources import SOURCES
 from twotower_jax.data.summary import describe
 from twotower_jax.errors import InputError, closest
+from twotower_jax.jobs import (
+    FAILURES,
+    claim,
+    clear,
+    fail,
+    report_error,
+    to_config,
+    write_reports,
+)
 from twotower_jax.prepare import check_names, load_data
 from twotower_jax.records import RunFolder, stored_config
 from twotower_jax.run import differences, evaluate_run, run
@@ -37,23 +43,16 @@ from twotower_jax.study.console import (
     print_line,
     print_metrics,
     print_result,
-    print_study,
 )
-from twotower_jax.study.description import (
-    Description,
-    read_description,
-    write_description,
-)
+from twotower_jax.study.description import Description
+from twotower_jax.study.fused import train
+from twotower_jax.study.launcher import command_line
 from twotower_jax.training.loop import NonFiniteLossError
 
 CONF = "twotower_jax.conf"
 ConfigStore.instance().store(name="schema", node=Config)
 # Dictionaries with names from the user's data; Hydra adds to them by ++ only.
 OPEN_KEYS = ("data.query_features", "data.candidate_features")
-
-# Of the sweep that this process runs: folders with runs, and jobs that failed.
-_folders: set[Path] = set()
-_failures: list[Exception] = []
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -62,9 +61,9 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         status = _command(arguments)
     except (HydraException, OmegaConfBaseException) as error:
-        status = _report_error(InputError(_explain(error)))
+        status = report_error(InputError(_explain(error)))
     except (InputError, NonFiniteLossError) as error:
-        status = _report_error(error)
+        status = report_error(error)
     except KeyboardInterrupt:
         status = 130
     sys.exit(status)
@@ -121,12 +120,6 @@ def _add_report_options(command: argparse.ArgumentParser) -> None:
         command.add_argument(f"--{name}", metavar=metavar, help=text)
 
 
-def _report_error(error: Exception) -> int:
-    """Print one message; its last line says what to do. Return the exit status."""
-    print(f"error: {error}", file=sys.stderr)
-    return 2 if isinstance(error, InputError) else 1
-
-
 def _explain(error: Exception) -> str:
     """Return the message of a configuration error, with the nearest known key."""
     key = getattr(error, "full_key", None)
@@ -154,29 +147,35 @@ def _explain(error: Exception) -> str:
 def _train(overrides: list[str]) -> int:
     """Hand the command line to Hydra; its own errors reach us as exceptions."""
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    _folders.clear()
-    _failures.clear()
+    clear()
     before, sys.argv = sys.argv, ["twotower", *_open(overrides)]
     try:
         _hydra_train()
+    except ValueError as error:
+        if "Config group override" not in str(error):
+            raise
+        words = " ".join(word for word in overrides if "null" in word)
+        raise InputError(
+            f"{words}: a group of the configuration takes the name of a file, not "
+            "null; leave the word out, or name one (twotower train --help lists them)"
+        ) from None
     finally:
         sys.argv = before
-    if not _failures:
+    if not FAILURES:
         return 0
-    return 2 if all(isinstance(error, InputError) for error in _failures) else 1
+    return 2 if all(isinstance(error, InputError) for error in FAILURES) else 1
 
 
 @hydra.main(version_base="1.3", config_path=f"pkg://{CONF}", config_name="config")
 def _hydra_train(composed: DictConfig) -> float:
     """Run one job; one that fails is reported, and the others of a sweep go on."""
-    command = shlex.join([*sys.argv[:1], "train", *sys.argv[1:]])
     console = Console()
     try:
         config = to_config(composed)
-        _folders.add(Path(config.output) / config.name)
-        result = run(config, console=console, command=command)
+        claim(config)
+        result = train(config, console=console, command=command_line())
     except Exception as error:
-        _fail(error)
+        fail(error)
         return float("nan")
     if HydraConfig.get().mode == RunMode.RUN:
         print_result(console, config, result)
@@ -186,14 +185,6 @@ def _hydra_train(composed: DictConfig) -> float:
         swept = [word for word in words if word not in sys.argv]
         print_line(console, config, result, swept)
     return _objective(config, result)
-
-
-def _fail(error: Exception) -> None:
-    """Report an error now, and let it decide the exit status at the end."""
-    if not isinstance(error, (InputError, NonFiniteLossError)):
-        traceback.print_exc()
-    _report_error(error)
-    _failures.append(error)
 
 
 def _objective(config: Config, result: dict[str, Any]) -> float:
@@ -218,69 +209,9 @@ def compose_config(overrides: list[str]) -> Config:
         return to_config(compose("config", overrides=_open(overrides)))
 
 
-def to_config(composed: DictConfig) -> Config:
-    """Return the validated configuration of a composed one.
-
-    Raises:
-      InputError: for a value out of range, or one that is missing.
-    """
-    missing = sorted(OmegaConf.missing_keys(composed))
-    if missing:
-        raise InputError(f"{missing[0]} has no value; set it: {missing[0]}=...")
-    config = OmegaConf.to_object(composed)
-    assert isinstance(config, Config)
-    return config
-
-
-class StudyCallback(Callback):
-    """Ends a sweep with study.csv, comparison.csv, report.html and the tables of arms.
-
-    An experiment says what it asks by `hydra.callbacks.study`; study.json keeps it.
-    """
-
-    def __init__(
-        self,
-        question: str | None = None,
-        source: str | None = None,
-        metric: str | None = None,
-        base: str | None = None,
-    ):
-        said = (question, source, metric, base)
-        self.asked = Description(*(None if one is None else str(one) for one in said))
-
-    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        """Make the report of every folder that the sweep has put runs into."""
-        _folders.add(Path(config.output) / config.name)
-        for folder in sorted(_folders):
-            try:
-                if folder.is_dir():
-                    self._describe(folder)
-                    _write_report([folder])
-            except Exception as error:  # Hydra would make a warning of it
-                _fail(error)
-
-    def _describe(self, folder: Path) -> None:
-        """Write study.json: a sweep may be a part of one, and say less than it."""
-        asked = self.asked.or_else(read_description(folder))
-        write_description(asked, folder)
-
-
-def _write_report(
-    folders: list[Path], given: Description | None = None, out: Path | None = None
-) -> None:
-    # Matplotlib takes a fifth of the start, and a single run draws nothing.
-    from twotower_jax.study.load import load_study
-    from twotower_jax.study.report import write_report
-
-    out = out or folders[0]
-    study = load_study(folders, given, out)
-    path = write_report(study, out)
-    print_study(study, Console(), path)
-
-
 def _report(options: argparse.Namespace) -> int:
     given = Description(options.question, options.source, options.metric, options.base)
-    _write_report(options.folder, given, options.out)
+    write_reports(options.folder, given, options.out)
     return 0
 
 

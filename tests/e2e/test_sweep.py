@@ -215,3 +215,30 @@ def test_a_sweep_equals_separate_runs(swept, tmp_path):
         tiny.read_json(path / "result.json")["metrics"] for path in (alone, together)
     )
     assert json.dumps(first) == json.dumps(second)
+
+
+def test_one_configuration_under_two_labels_is_refused_before_any_run(tmp_path, capsys):
+    words = (*tiny.SMALL, f"output={tmp_path}", "name=twice", "towers=popularity")
+    assert tiny.command("train", "-m", *words, "arm=first,second", "seed=0,1") == 2
+    shown = capsys.readouterr()
+    assert shown.err.count("error: ") == 1 and "Traceback" not in shown.err
+    assert "arm='first' and arm='second' are one configuration" in shown.err
+    assert not (tmp_path / "twice").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["arms=foo"], ["'arms/foo'", "Available options", "in_batch_logq"]),
+        (["arms=uniform,foo"], ["'arms/foo'", "Available options", "in_batch_logq"]),
+        (["experiment=foo"], ["'experiment/foo'", "Available options", "quickstart"]),
+        (["arms=null"], ["arms=null: a group", "leave the word out, or name one"]),
+        (["arms=uniform,null"], ["arms=uniform,null: a group", "leave the word out"]),
+    ],
+)
+def test_arms_that_do_not_exist(tmp_path, capsys, words, parts):
+    assert tiny.command("train", "-m", f"output={tmp_path}/out", *words) == 2
+    error = capsys.readouterr().err
+    assert error.count("error: ") == 1 and "Traceback" not in error
+    assert all(part in error for part in parts), error
+    assert not list(tmp_path.glob("out/*/*/config.yaml"))

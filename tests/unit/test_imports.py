@@ -24,7 +24,7 @@ ROOMS = (
     ("training",),
     ("prepare", "problem", "truth", "assess", "positives_report", "samples", "run"),
     ("study",),
-    ("cli",),
+    ("jobs", "cli"),
 )
 LEVELS = {name: level for level, room in enumerate(ROOMS) for name in room}
 
@@ -36,8 +36,8 @@ BLIND = {
 
 # Libraries that only the named modules import.
 ONLY_IN = {
-    "hydra": ("cli", "study.launcher"),
-    "omegaconf": ("cli", "study.launcher"),
+    "hydra": ("cli", "jobs", "study.launcher"),
+    "omegaconf": ("cli", "jobs", "study.launcher"),
     "orbax": ("training.checkpoint",),
 }
 

@@ -1,0 +1,173 @@
+"""What the jobs of Hydra share: composed configurations, failures, the report."""
+
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from hydra import compose
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+
+from twotower_jax.config import Config
+from twotower_jax.errors import InputError
+from twotower_jax.records import run_folder
+from twotower_jax.study.console import print_study
+from twotower_jax.study.description import (
+    Description,
+    read_description,
+    write_description,
+)
+from twotower_jax.training.loop import NonFiniteLossError
+
+# Of the sweep that this process runs: folders with runs, the label of each run by its
+# place, and jobs that failed.
+FOLDERS: set[Path] = set()
+LABELS: dict[Path, str | None] = {}
+FAILURES: list[Exception] = []
+
+
+def clear() -> None:
+    """Forget the sweep that this process ran before."""
+    for kept in (FOLDERS, LABELS, FAILURES):
+        kept.clear()
+
+
+def claim(config: Config) -> None:
+    """Note a job of the sweep, whose run nobody may claim under another label.
+
+    Raises:
+      InputError: when a job before was the same run under another label.
+    """
+    check_label(LABELS, config)
+    FOLDERS.add(Path(config.output) / config.name)
+
+
+def check_label(labels: dict[Path, str | None], config: Config) -> None:
+    """Note the label of a run by its place; refuse two labels of one run."""
+    before = labels.setdefault(run_folder(config), config.arm)
+    if before != config.arm:
+        raise InputError(
+            f"arm={before!r} and arm={config.arm!r} are one configuration under two "
+            "labels; leave one of them out of the sweep, or set what differs"
+        )
+
+
+def check_arms(config: DictConfig) -> None:
+    """Refuse a sweep with one configuration under two labels, before any job.
+
+    Only the jobs of Hydra's basic sweeper are known before; others are refused one by
+    one, by `claim`. What does not compose is left to Hydra or to its job.
+
+    Args:
+      config: of the sweep, with `hydra`.
+    Raises:
+      InputError: naming both labels.
+    """
+    sweeper = config.hydra.sweeper
+    if not sweeper["_target_"].endswith(".BasicSweeper"):
+        return
+    words = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
+    words += config.hydra.overrides.task
+    try:
+        swept = OverridesParser.create().parse_overrides(words)
+        (jobs,) = BasicSweeper.split_arguments(swept, None)
+    except (HydraException, AssertionError):
+        return
+    labels: dict[Path, str | None] = {}
+    arms = [tuple(word for word in job if word[:5] != "seed=") for job in jobs]
+    for job in dict.fromkeys(arms):
+        try:
+            one = to_config(compose("config", overrides=list(job)))
+        except (HydraException, OmegaConfBaseException, InputError):
+            continue
+        check_label(labels, one)
+
+
+def report_error(error: Exception) -> int:
+    """Print one message; its last line says what to do. Return the exit status."""
+    print(f"error: {error}", file=sys.stderr)
+    return 2 if isinstance(error, InputError) else 1
+
+
+def fail(error: Exception) -> None:
+    """Report an error now, and let it decide the exit status at the end."""
+    if not isinstance(error, (InputError, NonFiniteLossError)):
+        traceback.print_exc()
+    report_error(error)
+    FAILURES.append(error)
+
+
+def to_config(composed: DictConfig) -> Config:
+    """Return the validated configuration of a composed one.
+
+    Raises:
+      InputError: for a value out of range, or one that is missing.
+    """
+    missing = sorted(OmegaConf.missing_keys(composed))
+    if missing:
+        raise InputError(f"{missing[0]} has no value; set it: {missing[0]}=...")
+    config = OmegaConf.to_object(composed)
+    assert isinstance(config, Config)
+    return config
+
+
+class StudyCallback(Callback):
+    """Ends a sweep with study.csv, comparison.csv, report.html and the tables of arms.
+
+    An experiment says what it asks by `hydra.callbacks.study`; study.json keeps it.
+    """
+
+    def __init__(
+        self,
+        question: str | None = None,
+        source: str | None = None,
+        metric: str | None = None,
+        base: str | None = None,
+    ):
+        said = (question, source, metric, base)
+        self.asked = Description(*(None if one is None else str(one) for one in said))
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """End a sweep that would train one configuration under two labels."""
+        try:
+            check_arms(config)
+        except InputError as error:
+            fail(error)
+            # Hydra makes a warning of an exception here.
+            raise SystemExit(2) from None
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        """Make the report of every folder that the sweep has put runs into."""
+        FOLDERS.add(Path(config.output) / config.name)
+        for folder in sorted(FOLDERS):
+            try:
+                if folder.is_dir():
+                    self._describe(folder)
+                    write_reports([folder])
+            except Exception as error:  # Hydra would make a warning of it
+                fail(error)
+
+    def _describe(self, folder: Path) -> None:
+        """Write study.json: a sweep may be a part of one, and say less than it."""
+        asked = self.asked.or_else(read_description(folder))
+        write_description(asked, folder)
+
+
+def write_reports(
+    folders: list[Path], given: Description | None = None, out: Path | None = None
+) -> None:
+    """Write the report of the runs of folders into one folder, and print its tables."""
+    # Matplotlib takes a fifth of the start, and a single run draws nothing.
+    from twotower_jax.study.load import load_study
+    from twotower_jax.study.report import write_report
+
+    out = out or folders[0]
+    study = load_study(folders, given, out)
+    path = write_report(study, out)
+    print_study(study, Console(), path)
