@@ -30,6 +30,8 @@ def test_registry_names_every_source_with_one_line():
         "table",
         "movielens",
         "lightgcn",
+        "mind",
+        "recbole",
         "wikispeedia",
     }
     assert all(s.description and "\n" not in s.description for s in SOURCES.values())
@@ -79,30 +81,79 @@ def test_movielens_csv(tmp_path):
     assert load(movielens(tmp_path)).stage.tolist() == [5, 5, 5]
 
 
-def test_movielens_1m(tmp_path):
-    write(tmp_path, "ratings.dat", "1::10::5::978300760\n2::20::3::978302109\n")
-    movies = "10::Amélie (2001)::Comedy|Romance\n20::Heat (1995)::Comedy\n"
-    (tmp_path / "movies.dat").write_bytes(movies.encode("latin-1"))
+def test_movielens_20m(tmp_path):
+    """Half stars, quotes within quotes, and tables that are not read."""
+    ratings = "userId,movieId,rating,timestamp\n1,2,3.5,1112486027\n1,29,4,1112484676\n"
+    write(tmp_path, "ratings.csv", ratings)
+    movies = 'movieId,title,genres\n2,"A ""B"", The (1995)",Action|IMAX\n29,C (1995),\n'
+    write(tmp_path, "movies.csv", movies)
+    write(tmp_path, "links.csv", "no table")
     log = load(movielens(tmp_path, min_rating=4.0))
+    assert log.stage.tolist() == [4, 5]
+    assert log.item_features["genres"].values.tolist() == [[0, 1], [-1, -1]]
+    assert log.user_features == {}
+
+
+USERS_1M = "1::F::1::10::48067\n2::M::56::16::70072\n"
+
+
+def movielens_1m(folder, users=USERS_1M):
+    write(folder, "ratings.dat", "1::10::5::978300760\n2::20::3::978302109\n")
+    # 0x85 is a line's end to str.splitlines, and a letter of these files
+    movies = "10::Amélie \x85 (2001)::Comedy|Romance\n20::Heat (1995)::Comedy\n"
+    (folder / "movies.dat").write_bytes(movies.encode("latin-1"))
+    if users is not None:
+        write(folder, "users.dat", users)
+    return movielens(folder, min_rating=4.0)
+
+
+def test_movielens_1m(tmp_path):
+    log = load(movielens_1m(tmp_path))
     assert log.stage.tolist() == [5, 4]
+    assert log.time.tolist() == [978300760, 978302109]
     assert log.item_features["genres"].values.tolist() == [[0, 1], [0, -1]]
     assert log.item_features["year"].values.tolist() == [1.0, -1.0]
+    users = log.user_features
+    assert set(users) == {"gender", "age", "occupation"}
+    for feature in users.values():
+        assert feature.kind == "categorical" and feature.values.tolist() == [0, 1]
+
+
+def test_movielens_10m_has_no_users(tmp_path):
+    config = movielens_1m(tmp_path, users=None)
+    write(tmp_path, "ratings.dat", "1::10::4.5::838985046\n2::20::0.5::838983525\n")
+    log = load(config)
+    assert log.stage.tolist() == [5, 4] and log.user_features == {}
+
+
+def item_100k(movie, on, title="Film (1995)"):
+    """Return a line of u.item: five fields, then a flag for each of 19 genres."""
+    marks = "|".join("1" if i in on else "0" for i in range(19))
+    return f"{movie}|{title}|01-Jan-1995||http://us.imdb.com/M/x|{marks}\n"
+
+
+USERS_100K = "1|24|M|technician|85711\n2|53|F|other|94043\n"
 
 
 def test_movielens_100k(tmp_path):
     write(tmp_path, "u.data", "1\t10\t5\t881250949\n2\t20\t3\t891717742\n")
-    flags = {"10": [1, 5], "20": [5]}  # Action and Comedy; Comedy
-    lines = []
-    for movie, on in flags.items():
-        marks = "|".join("1" if i in on else "0" for i in range(19))
-        lines.append(f"{movie}|Film {movie} (1995)|01-Jan-1995||url|{marks}\n")
-    write(tmp_path, "u.item", "".join(lines))
+    # Action, Children's and Comedy; Comedy; the unknown film 267 of the data set
+    lines = item_100k(10, [1, 4, 5], "Fil\xe9 (1995)") + item_100k(20, [5])
+    lines += "267|unknown||||1|" + "|".join("0" * 18) + "\n"
+    (tmp_path / "u.item").write_bytes(lines.encode("latin-1"))
+    write(tmp_path, "u.user", USERS_100K)
     log = load(movielens(tmp_path))
     genres = log.item_features["genres"]
-    assert (genres.values.tolist(), genres.size) == ([[0, 1], [1, -1]], 2)
+    assert (genres.values.tolist(), genres.size) == ([[0, 1, 2], [2, -1, -1]], 3)
     assert log.time.tolist() == [881250949, 891717742]
+    age = log.user_features["age"]
+    assert age.kind == "numeric" and age.values.tolist() == [-1.0, 1.0]
+    for name in ("gender", "occupation"):
+        feature = log.user_features[name]
+        assert feature.kind == "categorical" and feature.values.tolist() == [0, 1]
 
 
+U_DATA = "1\t1\t5\t9\n"
 BAD_MOVIELENS = {
     "nothing": ({}, "holds none of ratings.csv, ratings.dat, u.data; give the folder"),
     "no movies": (
@@ -127,6 +178,34 @@ BAD_MOVIELENS = {
         {"ratings.dat": "1::1::5::9\n1::1::5\n", "movies.dat": "1::A::B\n"},
         "ratings.dat: row 2 has 3 fields separated by '::' where 4 belong",
     ),
+    "users 1m": (
+        {
+            "ratings.dat": "1::1::5::9\n",
+            "movies.dat": "1::A::B\n",
+            "users.dat": "1::F::1::10\n",
+        },
+        "users.dat: row 1 has 4 fields separated by '::' where 5 belong",
+    ),
+    "movies 1m": (
+        {"ratings.dat": "1::1::5::9\n", "movies.dat": "1::A\n"},
+        "movies.dat: row 1 has 2 fields",
+    ),
+    "data 100k": (
+        {"u.data": "1\t1\t5\t9\n1 2 5 9\n", "u.item": item_100k(1, [1])},
+        "u.data: row 2 has 1 fields separated by '.t' where 4 belong",
+    ),
+    "item 100k": (
+        {"u.data": U_DATA, "u.item": item_100k(1, [1])[:-3] + "\n"},
+        "u.item: row 1 has 23 fields",
+    ),
+    "flag 100k": (
+        {"u.data": U_DATA, "u.item": item_100k(1, [1])[:-2] + "x\n"},
+        "u.item: row 1, column 'Western': 'x' is no flag; give 0 or 1",
+    ),
+    "user 100k": (
+        {"u.data": U_DATA, "u.item": item_100k(1, []), "u.user": "1|x|M|a|b\n"},
+        "u.user: row 1, column 'age': 'x' is not a number",
+    ),
 }
 
 
@@ -139,7 +218,9 @@ def test_bad_movielens_folders_are_named(tmp_path, name):
         load(movielens(tmp_path))
 
 
-@pytest.mark.parametrize("source", ["movielens", "lightgcn", "wikispeedia"])
+@pytest.mark.parametrize(
+    "source", ["movielens", "lightgcn", "mind", "recbole", "wikispeedia"]
+)
 def test_bad_folders_are_named(tmp_path, source):
     file = write(tmp_path, "a.csv", "user,item\n1,1\n")
     for path, message in (

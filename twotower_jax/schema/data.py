@@ -185,6 +185,7 @@ class DataConfig:
     query_features: dict[str, str] = field(default_factory=dict)
     candidate_features: dict[str, str] = field(default_factory=dict)
     min_rating: float | None = None
+    history_clicks: bool = True
     min_user_positives: int = 1
     min_item_positives: int = 1
     split: str = "temporal"

@@ -6,7 +6,14 @@ from typing import NamedTuple
 from twotower_jax.data.build import filter_log
 from twotower_jax.data.log import FunnelLog
 from twotower_jax.data.simulator import simulate
-from twotower_jax.data.sources import lightgcn, movielens, table, wikispeedia
+from twotower_jax.data.sources import (
+    lightgcn,
+    mind,
+    movielens,
+    recbole,
+    table,
+    wikispeedia,
+)
 from twotower_jax.errors import InputError, unknown
 from twotower_jax.schema.data import DataConfig
 
@@ -27,10 +34,16 @@ SOURCES: dict[str, Source] = {
         table.load, "any csv, tsv, parquet or feather file (data.path, data.columns.*)"
     ),
     "movielens": Source(
-        movielens.load, "folder of MovieLens: latest, latest-small, 25M, 20M, 1M, 100K"
+        movielens.load, "folder of MovieLens: latest, 25M, 20M, 10M, 1M, 100K"
     ),
     "lightgcn": Source(
         lightgcn.load, "folder with train.txt, [valid.txt], test.txt: 'user item item'"
+    ),
+    "mind": Source(
+        mind.load, "folder of MIND: news shown together, some of them clicked"
+    ),
+    "recbole": Source(
+        recbole.load, "folder of RecBole's atomic files: NAME.inter, .user, .item"
     ),
     "wikispeedia": Source(
         wikispeedia.load,
@@ -64,6 +77,11 @@ def load(config: DataConfig) -> FunnelLog:
                     f"data.{key}={value!r} is used by data.source='table' only, and "
                     f"data.source={config.source!r}; leave data.{key} empty"
                 )
+    if not config.history_clicks and config.source != "mind":
+        raise InputError(
+            "data.history_clicks=false is used by data.source='mind' only, and "
+            f"data.source={config.source!r}; leave it true"
+        )
     log = SOURCES[config.source].load(config)
     return filter_log(
         log,

@@ -84,9 +84,7 @@ def _read_dat(folder: Path) -> Tables:
     if (path := folder / "users.dat").exists():
         users = read_fields(path, "::", 5, encoding="latin-1")
         users = _named(users, ("user", "gender", "age", "occupation", "zip"))
-    return Tables(
-        _named(ratings, RATING_COLUMNS), _named(movies, MOVIE_COLUMNS), users
-    )
+    return Tables(_named(ratings, RATING_COLUMNS), _named(movies, MOVIE_COLUMNS), users)
 
 
 def _read_100k(folder: Path) -> Tables:

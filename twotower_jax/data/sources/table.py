@@ -1,7 +1,5 @@
 """Any log as a table: csv, tsv, parquet or feather, with columns named by config."""
 
-from pathlib import Path
-
 import polars as pl
 
 from twotower_jax.data import parse
@@ -27,7 +25,7 @@ def stage_of_rating(
     )
 
 
-def _check_meaning(columns: ColumnsConfig, min_rating: float | None) -> None:
+def check_meaning(columns: ColumnsConfig, min_rating: float | None) -> None:
     """Raise InputError unless at most one column says what a positive is."""
     named = [n for n in ("clicked", "rating", "stage") if getattr(columns, n)]
     if len(named) > 1:
@@ -69,10 +67,11 @@ def _features(
     }
 
 
-def _canonical(path: Path, part: int, config: DataConfig) -> pl.DataFrame:
-    """Read one file: columns user, item, ..., and features as "user:name"."""
-    where, columns = str(path), config.columns
-    frame = read_table(path)
+def canonical(
+    frame: pl.DataFrame, where: str, part: int, config: DataConfig
+) -> pl.DataFrame:
+    """Return columns user, item, ..., and features as "user:name"."""
+    columns = config.columns
     used = {
         f"data.columns.{key}": name
         for key in (
@@ -109,7 +108,7 @@ def _canonical(path: Path, part: int, config: DataConfig) -> pl.DataFrame:
     return pl.DataFrame(out)
 
 
-def _stack(frames: list[pl.DataFrame]) -> pl.DataFrame:
+def stack(frames: list[pl.DataFrame]) -> pl.DataFrame:
     """Put files below each other; ids that are text in one file are text in all."""
     try:
         for name in frames[0].columns:
@@ -163,13 +162,14 @@ def load(config: DataConfig) -> FunnelLog:
       InputError: for anything wrong in the files, with file, row or column, value
         and remedy.
     """
-    _check_meaning(config.columns, config.min_rating)
-    frames = [_canonical(need_file(config.path, "data.path"), 0, config)]
+    check_meaning(config.columns, config.min_rating)
+    path = need_file(config.path, "data.path")
+    frames = [canonical(read_table(path), str(path), 0, config)]
     for part, key in ((1, "valid_path"), (2, "test_path")):
         if getattr(config, key) is not None:
             path = need_file(getattr(config, key), f"data.{key}")
-            frames.append(_canonical(path, part, config))
-    log = _stack(frames)
+            frames.append(canonical(read_table(path), str(path), part, config))
+    log = stack(frames)
     users, users_where = _side_table(log, "user", config)
     items, items_where = _side_table(log, "item", config)
     left_out = [name for name in log.columns if ":" in name]

@@ -1,0 +1,167 @@
+"""RecBole's atomic files: NAME.inter with interactions, NAME.user, NAME.item.
+
+The first line names each column and its type, ``user_id:token``; the types are token,
+token_seq, float and float_seq; the columns are separated by tabs, sequences by blanks.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+
+from twotower_jax.data import parse
+from twotower_jax.data.build import build_log
+from twotower_jax.data.log import FunnelLog
+from twotower_jax.data.sources.files import need_columns, need_folder, read_fields
+from twotower_jax.data.sources.table import canonical, check_meaning, stack
+from twotower_jax.errors import InputError
+from twotower_jax.schema.data import DataConfig
+
+HINT = "NAME.inter and perhaps NAME.user and NAME.item"
+TYPES = ("token", "token_seq", "float", "float_seq")
+# Ends of the names of files that come split: RecBole's benchmark_filename.
+PARTS = {"train": 0, "part1": 0, "valid": 1, "part2": 1, "test": 2, "part3": 2}
+TIME, RATING = "timestamp", "rating"
+
+
+def _read(path: Path) -> tuple[pl.DataFrame, dict[str, str]]:
+    """Return the columns of an atomic file as text or null, and the type of each.
+
+    Raises:
+      InputError: a header without types, an unknown type, or a ragged row.
+    """
+    frame = read_fields(path, "\t", header=True)
+    types = {}
+    for head in frame.columns:
+        name, colon, kind = head.rpartition(":")
+        if not colon or not name or kind not in TYPES:
+            raise InputError(
+                f"{path}: the header has {head!r} where 'name:type' belongs, with a "
+                f"type of: {', '.join(TYPES)}; write it so"
+            )
+        if name in types:
+            raise InputError(
+                f"{path}: the header names {name!r} twice; give one another name"
+            )
+        types[name] = kind
+    frame = frame.rename(dict(zip(frame.columns, types, strict=True)))
+    return frame.with_columns(pl.all().replace("", None)), types
+
+
+def _interactions(folder: Path, split: str) -> tuple[str, dict[int, Path]]:
+    """Return the name of the data set, and the file of each part.
+
+    A folder with both reads its parts for data.split=given, else the whole.
+
+    Raises:
+      InputError: no file, several, or parts without a train part.
+    """
+    whole: dict[str, Path] = {}
+    parts: dict[str, dict[int, Path]] = {}
+    for path in sorted(folder.glob("*.inter")):
+        name, _, end = path.stem.rpartition(".")
+        if name and end in PARTS:
+            if PARTS[end] in parts.setdefault(name, {}):
+                raise InputError(
+                    f"data.path={str(folder)!r} holds {path.name!r} and "
+                    f"{parts[name][PARTS[end]].name!r}, the same part; keep one"
+                )
+            parts[name][PARTS[end]] = path
+        else:
+            whole[path.stem] = path
+    names = sorted({*whole, *parts})
+    if folder.name in names:
+        names = [folder.name]
+    if len(names) != 1:
+        found = f"several: {', '.join(names)}" if names else "none"
+        raise InputError(
+            f"data.path={str(folder)!r} must hold the files of one data set, "
+            f"NAME.inter or NAME.train.inter and NAME.test.inter, and holds {found}; give the "
+            f"folder with {HINT}"
+        )
+    (name,) = names
+    if name in whole and (split != "given" or name not in parts):
+        return name, {0: whole[name]}
+    if 0 not in parts[name]:
+        raise InputError(
+            f"data.path={str(folder)!r} holds {name}'s parts without "
+            f"{name}.train.inter; give it too"
+        )
+    return name, parts[name]
+
+
+def _resolve(config: DataConfig, types: dict[str, str]) -> DataConfig:
+    """Return the configuration with RecBole's names where it has none.
+
+    Times are in a column `timestamp`, if there is one; ratings count only where
+    data.min_rating asks for them, and are in a column `rating`.
+    """
+    columns = config.columns
+    if columns.time is None and TIME in types:
+        columns = replace(columns, time=TIME)
+    chosen = columns.clicked or columns.rating or columns.stage
+    if config.min_rating is not None and not chosen and RATING in types:
+        columns = replace(columns, rating=RATING)
+    return replace(config, columns=columns)
+
+
+def _features(
+    path: Path, key: str, side: str
+) -> tuple[pl.DataFrame | None, dict[str, int]]:
+    """Return the features of one side, one row an id, and what is left out of them."""
+    if not path.exists():
+        return None, {}
+    where, vectors = str(path), 0
+    frame, types = _read(path)
+    need_columns(frame, {f"data.columns.{side}": key}, where)
+    ids = parse.to_ids(frame[key], where, key)
+    out: dict[str, pl.Series] = {side: parse.text_to_ids(ids)}
+    for name, kind in types.items():
+        if name == key:
+            continue
+        values = frame[name]
+        if kind == "float":
+            out[name] = parse.to_number(values, where, name, required=False)
+        elif kind == "token_seq":
+            out[name] = values.str.extract_all(r"\S+")
+        elif kind == "token":
+            out[name] = values
+        else:
+            vectors += 1
+    dropped = {f"columns of {path.name} with vectors (float_seq)": vectors}
+    return pl.DataFrame(out), dropped if vectors else {}
+
+
+def load(config: DataConfig) -> FunnelLog:
+    """Read a folder of atomic files; the meaning of the columns is that of a table.
+
+    ``data.columns.*`` name columns without their type. NAME.user and NAME.item, where
+    they are, give features by type: token (categorical), token_seq (multi), float
+    (numeric); float_seq is left out and counted. Columns of NAME.inter that nothing
+    names are not used, nor are other files.
+
+    Raises:
+      InputError: a missing folder or file, a wrong header, or a bad row.
+    """
+    folder = need_folder(config.path, "data.path", HINT)
+    name, files = _interactions(folder, config.split)
+    tables = {part: _read(path) for part, path in files.items()}
+    config = _resolve(config, tables[0][1])
+    check_meaning(config.columns, config.min_rating)
+    frames = [
+        canonical(frame, str(files[part]), part, config)
+        for part, (frame, _) in sorted(tables.items())
+    ]
+    log = stack(frames)
+    users, items = (folder / f"{name}.{side}" for side in ("user", "item"))
+    user_features, lost = _features(users, config.columns.user, "user")
+    item_features, more = _features(items, config.columns.item, "item")
+    return build_log(
+        log.drop("part") if len(files) == 1 else log,
+        where=str(folder),
+        user_features=user_features,
+        item_features=item_features,
+        users_where=str(users),
+        items_where=str(items),
+        dropped=lost | more,
+    )
