@@ -84,7 +84,7 @@ def check_arms(config: DictConfig) -> None:
     for job in dict.fromkeys(arms):
         try:
             one = to_config(compose("config", overrides=list(job)))
-        except (HydraException, OmegaConfBaseException, InputError):
+        except (HydraException, OmegaConfBaseException, ValueError):
             continue
         check_label(labels, one)
 
