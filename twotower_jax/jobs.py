@@ -10,7 +10,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
@@ -23,6 +23,7 @@ from twotower_jax.study.description import (
     read_description,
     write_description,
 )
+from twotower_jax.study.launcher import to_config
 from twotower_jax.training.loop import NonFiniteLossError
 
 # Of the sweep that this process runs: folders with runs, the label of each run by its
@@ -101,20 +102,6 @@ def fail(error: Exception) -> None:
         traceback.print_exc()
     report_error(error)
     FAILURES.append(error)
-
-
-def to_config(composed: DictConfig) -> Config:
-    """Return the validated configuration of a composed one.
-
-    Raises:
-      InputError: for a value out of range, or one that is missing.
-    """
-    missing = sorted(OmegaConf.missing_keys(composed))
-    if missing:
-        raise InputError(f"{missing[0]} has no value; set it: {missing[0]}=...")
-    config = OmegaConf.to_object(composed)
-    assert isinstance(config, Config)
-    return config
 
 
 class StudyCallback(Callback):

@@ -1,9 +1,11 @@
 """One run: where data, training, evaluation and records meet."""
 
+import threading
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from rich.console import Console
@@ -32,11 +34,30 @@ from twotower_jax.records import RunFolder, manifest, run_folder
 from twotower_jax.samples import report_samples
 from twotower_jax.training.checkpoint import Checkpoints
 from twotower_jax.training.loop import Notes, Problem, fit
-from twotower_jax.training.progress import TrainingProgress
-from twotower_jax.training.signals import Stopped
+from twotower_jax.training.progress import Line, TrainingProgress
+from twotower_jax.training.signals import Stopped, StopRequest
 
 # Data whose details were printed: a sweep says them once.
 _described: set[str] = set()
+# Matplotlib has one state for all threads.
+_drawing = threading.Lock()
+
+
+class Shared(NamedTuple):
+    """What a run shares with runs beside it in the same process.
+
+    Attributes:
+      load: reads the data of a configuration.
+      progress: makes the line of a training; takes what TrainingProgress takes.
+      request: where SIGTERM and Ctrl-C are noted; None: the run notes them itself.
+    """
+
+    load: Callable[[Config], Loaded] = load_data
+    progress: Callable[..., Line] = TrainingProgress
+    request: StopRequest | None = None
+
+
+ALONE = Shared()
 
 
 def run(
@@ -45,6 +66,7 @@ def run(
     folder: Path | None = None,
     console: Console | None = None,
     command: str = "twotower_jax.run.run",
+    shared: Shared = ALONE,
 ) -> dict[str, Any]:
     """Train and evaluate one configuration; resume it, or return it when finished.
 
@@ -53,6 +75,7 @@ def run(
       folder: where its files go; output/name/hash of the configuration by default.
       console: where progress is shown; nowhere by default.
       command: noted in the manifest.
+      shared: what the run shares with runs beside it.
 
     Returns:
       What result.json holds.
@@ -66,7 +89,7 @@ def run(
     check_names(config)
     folder = folder or run_folder(config)
     console.print(f"run {folder}", highlight=False, soft_wrap=True)
-    data = load_data(config)
+    data = shared.load(config)
     _print_data(console, data)
     check_sizes(config, data)
     record = RunFolder(folder)
@@ -81,7 +104,7 @@ def run(
     record.write("manifest", manifest(config, data.fingerprint, device, command))
     record.set_status("running")
     try:
-        result = _train_and_evaluate(config, data, record, console)
+        result = _train_and_evaluate(config, data, record, console, shared)
     except Stopped as stop:
         record.set_status("running", stop.reason)
         raise
@@ -124,7 +147,7 @@ def _print_data(console: Console, data: Loaded) -> None:
 
 
 def _train_and_evaluate(
-    config: Config, data: Loaded, record: RunFolder, console: Console
+    config: Config, data: Loaded, record: RunFolder, console: Console, shared: Shared
 ) -> dict[str, Any]:
     sets = {name: make_query_set(config, data, name) for name in ("valid", "test")}
     if sets["test"] is None:
@@ -136,8 +159,10 @@ def _train_and_evaluate(
     started = time.perf_counter()
     if trains(config):
         problem = make_problem(config, data)
-        report_samples(config, data, problem, record, console)
-        params, notes = _train(config, data, problem, record, console, sets["valid"])
+        with _drawing:
+            report_samples(config, data, problem, record, console)
+        valid = sets["valid"]
+        params, notes = _train(config, data, problem, record, console, valid, shared)
     else:
         notes.seconds = time.perf_counter() - started
     rankings = {}
@@ -172,6 +197,7 @@ def _train(
     record: RunFolder,
     console: Console,
     valid: QuerySet | None,
+    shared: Shared,
 ) -> tuple[dict, Notes]:
     """Return the params of the best validation and the notes of the training."""
     schedule = make_schedule(config, data, problem.order)
@@ -184,13 +210,12 @@ def _train(
     if valid is not None:
         evaluate = partial(validate, config, data, problem.structure.model, valid)
 
-    def progress(start: int) -> TrainingProgress:
+    def progress(start: int) -> Line:
         batch = config.training.batch_size
-        return TrainingProgress(console, schedule.steps, start, batch, schedule.metric)
+        return shared.progress(console, schedule.steps, start, batch, schedule.metric)
 
-    state, notes = fit(
-        problem, schedule, checkpoints, progress, record.add_metrics, evaluate
-    )
+    arguments = (problem, schedule, checkpoints, progress, record.add_metrics)
+    state, notes = fit(*arguments, evaluate, shared.request)
     return state.params, notes
 
 

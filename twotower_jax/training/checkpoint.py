@@ -7,6 +7,7 @@ step so far, seconds used) travels as the checkpoint's metadata.
 
 import re
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from twotower_jax.training.mesh import whole
 from twotower_jax.training.structure import TrainState
 
 CHUNK_BYTES = 2**23
+# Orbax counts operations for the whole process: threads take turns.
+_turn = threading.Lock()
 
 
 class Checkpoints:
@@ -37,7 +40,7 @@ class Checkpoints:
     def save(self, state: TrainState, notes: dict[str, Any], keep: set[int]) -> None:
         """Save the state with its notes, then remove all but it and ``keep``."""
         step = int(state.step)
-        with _saving(state):
+        with _turn, _saving(state):
             ocp.save(
                 str(self._folder / str(step)),
                 state._asdict(),
@@ -73,11 +76,12 @@ class Checkpoints:
             like._asdict(),
         )
         try:
-            found: Any = ocp.metadata(path)
-            # Compared first: a read that fails half-way leaves others in the air.
-            if _shapes(found.metadata) != _shapes(abstract):
-                raise ValueError("other shapes")
-            loaded = ocp.load(path, abstract)
+            with _turn:
+                found: Any = ocp.metadata(path)
+                # Compared first: a read that fails half-way leaves others in the air.
+                if _shapes(found.metadata) != _shapes(abstract):
+                    raise ValueError("other shapes")
+                loaded = ocp.load(path, abstract)
         except (ValueError, KeyError, OSError, TypeError) as error:
             raise InputError(
                 f"the checkpoint {path} cannot be read for this configuration "

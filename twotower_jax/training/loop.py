@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from twotower_jax.data.feed import Order
 from twotower_jax.training.checkpoint import Checkpoints
 from twotower_jax.training.mesh import everywhere, make_mesh, spread_rows
 from twotower_jax.training.mine import Mining, mine
-from twotower_jax.training.progress import TrainingProgress
+from twotower_jax.training.progress import Line
 from twotower_jax.training.samplers import diagnostics, init_samplers
 from twotower_jax.training.signals import Stopped, StopRequest
 from twotower_jax.training.step import init_state, run_steps
@@ -96,9 +97,10 @@ def fit(
     problem: Problem,
     schedule: Schedule,
     checkpoints: Checkpoints,
-    progress: Callable[[int], TrainingProgress],
+    progress: Callable[[int], Line],
     log: Log,
     evaluate: Evaluate | None,
+    request: StopRequest | None = None,
 ) -> tuple[TrainState, Notes]:
     """Train from the newest checkpoint, or the start, to the end of the schedule.
 
@@ -109,6 +111,8 @@ def fit(
       progress: makes the progress line, given the first step.
       log: called with one record each validation.
       evaluate: validation metrics of params; None where there is no validation set.
+      request: of a caller that notes signals for several trainings; else they are
+        noted here.
 
     Returns:
       The state of the best validation (the last state where there is none), and the
@@ -121,8 +125,8 @@ def fit(
     trainer = _Trainer(problem, schedule, checkpoints, log, evaluate)
     line = progress(trainer.step)
     try:
-        with StopRequest() as request:
-            trainer.run(line, request)
+        with nullcontext(request) if request else StopRequest() as asked:
+            trainer.run(line, asked)
     finally:
         line.close()
     return trainer.best_state(), trainer.notes
@@ -159,7 +163,7 @@ class _Trainer:
         self.resumed_at = time.perf_counter()
         self.seconds_before = self.notes.seconds
 
-    def run(self, line: TrainingProgress, request: StopRequest) -> None:
+    def run(self, line: Line, request: StopRequest) -> None:
         """Run to the end, from boundary to boundary (validation, checkpoint, end)."""
         if self.schedule.steps == 0 and not self.notes.done:
             self.notes.done = True
@@ -183,7 +187,7 @@ class _Trainer:
     def _checkpoint_due(self) -> bool:
         return self.step % self.schedule.checkpoint_every == 0
 
-    def _to_boundary(self, line: TrainingProgress, request: StopRequest) -> None:
+    def _to_boundary(self, line: Line, request: StopRequest) -> None:
         """Dispatch steps up to the next boundary, one dispatch always in flight."""
         boundary, periods = self.schedule.steps, list(self.schedule[2:4])
         mining = self.problem.mining
@@ -225,7 +229,7 @@ class _Trainer:
         samplers = self.state.samplers | {"mined": everywhere(self.mesh, mined)}
         self.state = self.state._replace(samplers=samplers)
 
-    def _finish_pending(self, line: TrainingProgress) -> None:
+    def _finish_pending(self, line: Line) -> None:
         """Wait for the dispatch in flight, check its losses and show the last."""
         if self.pending is None:
             return
@@ -243,7 +247,7 @@ class _Trainer:
         self.notes.loss_steps += number
         line.update(self.step, float(values[-1]))
 
-    def _validate(self, line: TrainingProgress) -> None:
+    def _validate(self, line: Line) -> None:
         """Log the mean loss and the validation metrics, and note the best."""
         notes = self.notes
         record: dict[str, Any] = {"step": self.step}

@@ -1,11 +1,34 @@
-"""Progress of a run: a live line on a terminal, plain lines otherwise."""
+"""Progress of a run or a sweep: a live line on a terminal, plain lines otherwise."""
 
+import threading
 import time
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 PLAIN_SECONDS = 10.0
+
+
+class Line(Protocol):
+    """What the loop tells of a training."""
+
+    def update(self, step: int, loss: float) -> None:
+        """Show a step that is done and its loss."""
+
+    def validated(self, metrics: dict[str, float]) -> None:
+        """Show the newest value of the validation metric."""
+
+    def close(self) -> None:
+        """End the line."""
+
+
+def _live(console: Console, title: str, text: str) -> Progress | None:
+    """Return a live line, or None where the console cannot redraw one."""
+    if not console.is_terminal or console.is_dumb_terminal:
+        return None
+    columns = (TextColumn(title), BarColumn(), TextColumn(text), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True)
 
 
 class TrainingProgress:
@@ -19,15 +42,10 @@ class TrainingProgress:
         self._begin, self._start = time.perf_counter(), start
         self._last_line = self._begin
         self._bar = None
-        if console.is_terminal and not console.is_dumb_terminal and total > start:
-            self._bar = Progress(
-                TextColumn("training"),
-                BarColumn(),
-                TextColumn("{task.completed}/{task.total} steps  {task.fields[text]}"),
-                TimeRemainingColumn(),
-                console=console,
-                transient=True,
-            )
+        if total > start:
+            form = "{task.completed}/{task.total} steps  {task.fields[text]}"
+            self._bar = _live(console, "training", form)
+        if self._bar is not None:
             self._task = self._bar.add_task("", total=total, completed=start, text="")
             self._bar.start()
 
@@ -55,3 +73,81 @@ class TrainingProgress:
         """End the live line."""
         if self._bar is not None:
             self._bar.stop()
+
+
+class SweepProgress:
+    """Shows runs that train side by side: how many, their rate together, time left.
+
+    Runs tell of themselves from their own threads. The time left takes each run as
+    one part of the work; one that finished before is none.
+    """
+
+    def __init__(self, console: Console, runs: int):
+        self._console, self._lock = console, threading.Lock()
+        self._todo, self._ended, self._examples = runs, 0, 0
+        self._parts: dict[_RunLine, float] = {}
+        self._begin = self._last_line = time.perf_counter()
+        self._bar = _live(console, "runs", "{task.fields[text]}")
+        if self._bar is not None:
+            self._task = self._bar.add_task("", total=runs, text="")
+            self._bar.start()
+
+    def line(
+        self, console: Console, total: int, start: int, batch: int, metric: str
+    ) -> "_RunLine":
+        """Return the line of one run; made as a TrainingProgress is."""
+        del console, metric
+        return _RunLine(self, total, start, batch)
+
+    def end_run(self, trained: bool) -> None:
+        """Count a run that has ended; ``trained`` is False for one found finished."""
+        with self._lock:
+            self._todo -= not trained
+            self._ended += trained
+            self._show()
+
+    def close(self) -> None:
+        """End the live line."""
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _advance(self, line: "_RunLine", part: float | None, examples: int) -> None:
+        """Note the part of its training that a run has done; None when it ends."""
+        with self._lock:
+            self._examples += examples
+            if part is None:
+                self._parts.pop(line, None)
+            else:
+                self._parts[line] = part
+                self._show()
+
+    def _show(self) -> None:
+        now = time.perf_counter()
+        done, spent = self._ended + sum(self._parts.values()), now - self._begin
+        rate = self._examples / max(spent, 1e-9)
+        text = f"{self._ended}/{self._todo} done  {rate:,.0f} examples/s"
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, total=self._todo, text=text)
+        elif now - self._last_line > PLAIN_SECONDS:
+            self._last_line = now
+            left = spent * (self._todo - done) / max(done, 1e-9)
+            self._console.print(
+                f"runs {text}  {left:.0f} s left", highlight=False, soft_wrap=True
+            )
+
+
+class _RunLine:
+    def __init__(self, sweep: SweepProgress, total: int, start: int, batch: int):
+        self._sweep, self._total, self._batch = sweep, total, batch
+        self._step = start
+
+    def update(self, step: int, loss: float) -> None:
+        del loss
+        examples, self._step = (step - self._step) * self._batch, step
+        self._sweep._advance(self, step / max(self._total, 1), examples)
+
+    def validated(self, metrics: dict[str, float]) -> None:
+        del metrics
+
+    def close(self) -> None:
+        self._sweep._advance(self, None, 0)
