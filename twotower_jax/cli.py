@@ -23,6 +23,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from twotower_jax.config import Config, known_keys
+from twotower_jax.data.fetch import fetch_command
 from twotower_jax.data.sources import SOURCES
 from twotower_jax.data.summary import describe
 from twotower_jax.errors import InputError, closest
@@ -103,6 +104,13 @@ def _parser() -> argparse.ArgumentParser:
     check = actions.add_parser("check", help="read, validate, split and count")
     check.add_argument("overrides", nargs="*", metavar="key=value")
     check.set_defaults(function=_data_check)
+    fetch = actions.add_parser("fetch", help="public data sets: list, show, fetch")
+    fetch.add_argument("name", nargs="?", help="none: list them")
+    fetch.add_argument("--out", type=Path, default=Path("data"), metavar="DIR")
+    fetch.add_argument("--yes", action="store_true", help="fetch; else only show")
+    fetch.add_argument("--address", action="append", default=[], metavar="URL")
+    fetch.add_argument("--sha256", action="append", default=[], metavar="SUM")
+    fetch.set_defaults(function=_data_fetch)
     return parser
 
 
@@ -262,4 +270,16 @@ def _data_check(options: argparse.Namespace) -> int:
     check_names(config)
     data = load_data(config)
     print_data(Console(), describe(data.log, data.split), data.fingerprint)
+    return 0
+
+
+def _data_fetch(options: argparse.Namespace) -> int:
+    fetch_command(
+        options.name,
+        options.out,
+        Console(),
+        yes=options.yes,
+        addresses=options.address,
+        sums=options.sha256,
+    )
     return 0
