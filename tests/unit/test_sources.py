@@ -32,6 +32,8 @@ def test_registry_names_every_source_with_one_line():
         "lightgcn",
         "mind",
         "recbole",
+        "recflow",
+        "kuairand",
         "wikispeedia",
     }
     assert all(s.description and "\n" not in s.description for s in SOURCES.values())

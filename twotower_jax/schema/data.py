@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from twotower_jax.errors import InputError
 from twotower_jax.schema.checks import choice, in_range
+from twotower_jax.schema.kuaishou import KuaiRandConfig, RecFlowConfig
 
 FEATURE_KINDS = ("categorical", "multi", "numeric")
 SPLITS = ("temporal", "leave_last_out", "ratio", "given")
@@ -194,6 +195,8 @@ class DataConfig:
     fit_valid: bool = False
     mask_seen: bool = True
     simulator: SimulatorConfig = field(default_factory=SimulatorConfig)
+    recflow: RecFlowConfig = field(default_factory=RecFlowConfig)
+    kuairand: KuaiRandConfig = field(default_factory=KuaiRandConfig)
 
     def __hash__(self) -> int:
         """Hash over the values (the feature dictionaries are not hashable)."""

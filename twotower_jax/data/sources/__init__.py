@@ -7,10 +7,12 @@ from twotower_jax.data.build import filter_log
 from twotower_jax.data.log import FunnelLog
 from twotower_jax.data.simulator import simulate
 from twotower_jax.data.sources import (
+    kuairand,
     lightgcn,
     mind,
     movielens,
     recbole,
+    recflow,
     table,
     wikispeedia,
 )
@@ -44,6 +46,14 @@ SOURCES: dict[str, Source] = {
     ),
     "recbole": Source(
         recbole.load, "folder of RecBole's atomic files: NAME.inter, .user, .item"
+    ),
+    "recflow": Source(
+        recflow.load,
+        "folder of RecFlow: what each stage of a funnel threw out, day by day",
+    ),
+    "kuairand": Source(
+        kuairand.load,
+        "folder of KuaiRand: shown videos, and others shown at random to test on",
     ),
     "wikispeedia": Source(
         wikispeedia.load,

@@ -1,0 +1,229 @@
+"""KuaiRand (Gao et al., CIKM 2022): shown videos, some of them chosen at random.
+
+The versions Pure, 1K and 27K. Logs are read one file after the other, and of each only
+the columns that are needed: who was shown what when, and the feedback.
+"""
+
+from pathlib import Path
+
+import polars as pl
+
+from twotower_jax.data import parse
+from twotower_jax.data.build import build_log
+from twotower_jax.data.log import FunnelLog
+from twotower_jax.data.sources.files import (
+    need_columns,
+    need_folder,
+    need_in_folder,
+    read_table,
+    read_text,
+)
+from twotower_jax.data.split import TEST, TRAIN, VALID
+from twotower_jax.errors import InputError
+from twotower_jax.schema.data import DataConfig
+
+HINT = "log_standard_4_08_to_4_21_pure.csv (or 1k, 27k) and the files beside it"
+EARLY = "log_standard_4_08_to_4_21"
+LATE = "log_standard_4_22_to_5_08"
+RANDOM = "log_random_4_22_to_5_08"
+STATISTIC = "video_features_statistic"
+VERSIONS = ("pure", "1k", "27k")
+# Files that a version is published in several parts of.
+PARTS = {("27k", EARLY): 2, ("27k", LATE): 2, ("27k", STATISTIC): 3}
+_NUMBERS = ("follow_user_num", "fans_user_num", "friend_user_num", "register_days")
+USER_KINDS = {
+    **dict.fromkeys(
+        (
+            "user_active_degree",
+            "is_lowactive_period",
+            "is_live_streamer",
+            "is_video_author",
+            *(f"{name}_range" for name in _NUMBERS),
+            *(f"onehot_feat{i}" for i in range(18)),
+        ),
+        "categorical",
+    ),
+    **dict.fromkeys(_NUMBERS, "numeric"),
+}
+ITEM_KINDS = {
+    "author_id": "categorical",
+    "video_type": "categorical",
+    "upload_dt": "numeric",
+    "upload_type": "categorical",
+    "visible_status": "categorical",
+    "video_duration": "numeric",
+    "server_width": "numeric",
+    "server_height": "numeric",
+    "music_id": "categorical",
+    "music_type": "categorical",
+    "tag": "multi",
+}
+
+
+def _version(folder: Path) -> str:
+    """Return the version whose logs a folder holds."""
+    found = [v for v in VERSIONS if list(folder.glob(f"log_standard_*_{v}*.csv"))]
+    if not found:
+        raise InputError(
+            f"data.path={str(folder)!r} holds no log; give the folder with {HINT}"
+        )
+    if len(found) > 1:
+        raise InputError(
+            f"data.path={str(folder)!r} holds the versions {' and '.join(found)}; give "
+            "each a folder of its own"
+        )
+    return found[0]
+
+
+def _files(folder: Path, stem: str, version: str) -> list[Path]:
+    """Return the files of one table, all of which must be there."""
+    parts = PARTS.get((version, stem), 1)
+    endings = [f"_part{i}" for i in range(1, parts + 1)] if parts > 1 else [""]
+    names = [f"{stem}_{version}{ending}.csv" for ending in endings]
+    return [need_in_folder(folder, name, HINT) for name in names]
+
+
+def read_whole_numbers(path: Path, columns: list[str]) -> pl.DataFrame:
+    """Return columns of a csv file, every value of which must be a whole number.
+
+    Raises:
+      InputError: a missing column, no rows, or another value, with its row.
+    """
+    try:
+        types = dict.fromkeys(columns, pl.Int64)
+        frame = pl.read_csv(path, columns=columns, schema_overrides=types)
+    except (pl.exceptions.PolarsError, OSError):
+        # As text, which is slower and says what is wrong, and in which row.
+        text = read_text(path, ",")
+        for name in columns:
+            need_columns(text, {f"the header of {path.name}": name}, str(path))
+        frame = text.select(columns).cast(pl.Int64, strict=False)
+        for name in columns:
+            bad = frame[name].is_null() & text[name].is_not_null()
+            problem = "is no whole number; repair the row, or get the file anew"
+            parse.fail_at(bad, text[name], str(path), name, problem)
+    if len(frame) == 0:
+        raise InputError(f"{path}: has a header and no rows; get the file anew")
+    for name in columns:
+        problem = (
+            "is not allowed; repair the row, or get the file anew (it may be cut off)"
+        )
+        parse.fail_at(frame[name].is_null(), frame[name], str(path), name, problem)
+    return frame
+
+
+def _read_log(path: Path, clicked: str, part: int) -> pl.DataFrame:
+    """Return columns user, item, time, stage and part of one log file."""
+    # The last column is read for the sake of lines that were cut off.
+    columns = ["user_id", "video_id", "time_ms", clicked, "tab"]
+    frame = read_whole_numbers(path, columns)
+    return frame.select(
+        user="user_id",
+        item="video_id",
+        time=pl.col("time_ms") / 1000,
+        stage=parse.to_clicked(frame[clicked], str(path), clicked),
+        part=pl.lit(part, pl.Int8),
+    )
+
+
+def _features(path: Path, key: str, kinds: dict[str, str]) -> pl.DataFrame:
+    """Return the columns of a table of features as text, ids and numbers parsed."""
+    frame = read_table(path)
+    for name in (key, *kinds):
+        need_columns(frame, {f"the header of {path.name}": name}, str(path))
+    out = {key: parse.text_to_ids(parse.to_ids(frame[key], str(path), key))}
+    for name, kind in kinds.items():
+        out[name] = frame[name]
+        if name == "upload_dt":
+            out[name] = _date(frame[name], str(path), name)
+        elif kind == "numeric":
+            out[name] = parse.to_number(frame[name], str(path), name, required=False)
+        elif kind == "multi":
+            out[name] = frame[name].str.split(",")
+    return pl.DataFrame(out)
+
+
+def _date(values: pl.Series, where: str, column: str) -> pl.Series:
+    """Return days since 1970 of dates such as 2022-04-10; missing ones stay so."""
+    days = values.str.to_date("%Y-%m-%d", strict=False)
+    bad = days.is_null() & values.is_not_null()
+    parse.fail_at(bad, values, where, column, "is no date such as 2022-04-10")
+    return days.cast(pl.Int32).cast(pl.Float64)
+
+
+def _statistics(
+    paths: list[Path], names: tuple[str, ...], items: pl.Series
+) -> pl.DataFrame:
+    """Return the chosen statistics of the videos of the log."""
+    kinds = dict.fromkeys(names, "numeric")
+    frames = []
+    for path in paths:
+        frame = _features(path, "video_id", kinds)
+        parse.fail_at(
+            ~frame["video_id"].is_first_distinct(),
+            frame["video_id"],
+            str(path),
+            "video_id",
+            "is there twice; get the file anew",
+        )
+        frames.append(frame.filter(pl.col("video_id").is_in(items.implode())))
+    return pl.concat(frames).unique("video_id", keep="first", maintain_order=True)
+
+
+def _check_split(config: DataConfig) -> None:
+    """Raise InputError unless the split fits what the test part is made of."""
+    random = config.kuairand.test == "random"
+    if random != (config.split == "given"):
+        other = "standard" if random else "random"
+        right = "given" if random else "temporal, ratio or leave_last_out"
+        raise InputError(
+            f"data.kuairand.test={config.kuairand.test} does not go with data.split="
+            f"{config.split}; set data.split={right}, or data.kuairand.test={other}"
+        )
+
+
+def load(config: DataConfig) -> FunnelLog:
+    """Read a folder of KuaiRand, or its folder ``data``.
+
+    Rows are shown videos; those with the feedback ``data.kuairand.clicked`` are
+    clicked. With ``data.kuairand.test=random`` the standard log of the first two weeks
+    is the train part, that of the other weeks the valid part, and the random log,
+    which is of these weeks too, the test part. User features: all of user_features;
+    item features: all of video_features_basic and ``data.kuairand.statistics``.
+
+    Raises:
+      InputError: a missing or damaged folder, file, column or value, or a split that
+        does not go with the test part.
+    """
+    _check_split(config)
+    folder = need_folder(config.path, "data.path", HINT)
+    if (folder / "data").is_dir():
+        folder = folder / "data"
+    version, clicked = _version(folder), config.kuairand.clicked
+    logs = [(path, TRAIN) for path in _files(folder, EARLY, version)]
+    logs += [(path, VALID) for path in _files(folder, LATE, version)]
+    random = config.kuairand.test == "random"
+    if random:
+        logs += [(path, TEST) for path in _files(folder, RANDOM, version)]
+    (users,) = _files(folder, "user_features", version)
+    (videos,) = _files(folder, "video_features_basic", version)
+    names = config.kuairand.statistics
+    statistics = _files(folder, STATISTIC, version) if names else []
+    rows = pl.concat([_read_log(path, clicked, part) for path, part in logs])
+    items = _features(videos, "video_id", ITEM_KINDS)
+    item_kinds = ITEM_KINDS | dict.fromkeys(names, "numeric")
+    if names:
+        known = _statistics(statistics, names, rows["item"].unique())
+        items = items.join(known, on="video_id", how="left", maintain_order="left")
+    return build_log(
+        rows if random else rows.drop("part"),
+        where=str(folder),
+        user_features=_features(users, "user_id", USER_KINDS).rename(
+            {"user_id": "user"}
+        ),
+        item_features=items.rename({"video_id": "item"}),
+        user_kinds=USER_KINDS,
+        item_kinds=item_kinds,
+        users_where=str(users),
+        items_where=str(videos),
+    )
