@@ -4,6 +4,8 @@ import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "Agg")
+# Nothing is left in the user's cache folder.
+os.environ["TWOTOWER_CACHE"] = ""
 
 import jax
 import pytest

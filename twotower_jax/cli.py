@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from twotower_jax.compiled import keep_programs
 from twotower_jax.config import Config, known_keys
 from twotower_jax.data.fetch import fetch_command
 from twotower_jax.data.sources import SOURCES
@@ -177,6 +178,7 @@ def _train(overrides: list[str]) -> int:
 @hydra.main(version_base="1.3", config_path=f"pkg://{CONF}", config_name="config")
 def _hydra_train(composed: DictConfig) -> float:
     """Run one job; one that fails is reported, and the others of a sweep go on."""
+    keep_programs()
     console = Console()
     try:
         config = to_config(composed)
@@ -225,6 +227,7 @@ def _report(options: argparse.Namespace) -> int:
 
 def _evaluate(options: argparse.Namespace) -> int:
     config = stored_config(options.folder)
+    keep_programs()
     metrics = evaluate_run(config, options.folder)
     print_metrics(Console(), metrics, list(metrics["test"]))
     return 0
@@ -239,6 +242,7 @@ def _reproduce(options: argparse.Namespace) -> int:
         )
     before, manifest = record.read("result"), record.read("manifest")
     assert before is not None and manifest is not None
+    keep_programs()
     console = Console()
     data = load_data(config).fingerprint
     if data != manifest["data_fingerprint"]:

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
+from twotower_jax.compiled import keep_programs
 from twotower_jax.config import Config
 from twotower_jax.errors import InputError
 from twotower_jax.study.fused import SideBySide
@@ -70,6 +71,7 @@ class FusedLauncher(Launcher):
     ) -> Sequence[JobReturn]:
         """Run the jobs and return what each returned, in their order."""
         setup_globals()
+        keep_programs()
         hydra = self._config.hydra
         configure_log(hydra.hydra_logging, hydra.verbose)
         Path(str(hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
