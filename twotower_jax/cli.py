@@ -26,6 +26,7 @@ from twotower_jax.compiled import keep_programs
 from twotower_jax.config import Config, known_keys
 from twotower_jax.data.fetch import fetch_command
 from twotower_jax.data.sources import SOURCES
+from twotower_jax.data.studies import studies
 from twotower_jax.data.summary import describe
 from twotower_jax.errors import InputError, closest
 from twotower_jax.jobs import (
@@ -273,7 +274,9 @@ def _data_check(options: argparse.Namespace) -> int:
     config = compose_config(options.overrides)
     check_names(config)
     data = load_data(config)
-    print_data(Console(), describe(data.log, data.split), data.fingerprint)
+    values = describe(data.log, data.split)
+    values["study"] = studies(data.log, config.data.source)
+    print_data(Console(), values, data.fingerprint)
     return 0
 
 

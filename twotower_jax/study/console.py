@@ -137,7 +137,7 @@ def _print_differences(
 
 
 def print_data(console: Console, values: dict[str, Any], fingerprint: str) -> None:
-    """Print what `data.summary.describe` counts, and the fingerprint."""
+    """Print what `data.summary.describe` counts, other lines, and the fingerprint."""
     table = Table("what", "number", box=None)
     _add_rows(table.add_row, "", values)
     table.add_row("fingerprint", fingerprint)
@@ -149,5 +149,9 @@ def _add_rows(add: Callable[..., None], prefix: str, values: dict[str, Any]) -> 
         if isinstance(value, dict):
             _add_rows(add, f"{prefix}{name}: ", value)
         else:
-            shown = f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
-            add(prefix + name, shown)
+            shown = value if isinstance(value, str) else _number(value)
+            add(Text(prefix + name), Text(shown))
+
+
+def _number(value: int | float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"

@@ -1,0 +1,52 @@
+"""Which studies a log can carry, in the words that a run needs for them."""
+
+import numpy as np
+
+from twotower_jax.data.log import FunnelLog, Stage
+
+# Stages that threw items out before anything was shown.
+DISCARDED = tuple(stage for stage in Stage if stage < Stage.EXPOSED)
+
+
+def studies(log: FunnelLog, source: str) -> dict[str, str]:
+    """Return, for each study, "yes" and how, or "no" and what is missing.
+
+    Args:
+      log: the data.
+      source: the value of ``data.source``.
+    """
+    counts = np.bincount(log.stage, minlength=len(Stage))
+    found = [stage.name.lower() for stage in DISCARDED if counts[stage]]
+    hard = "negatives=hard negatives.hard.stages="
+    pool = "" if log.request is not None else " negatives.hard.pool=user (no requests)"
+    exposed = f"{hard}[exposed] negatives.allow_exposed=true{pool}"
+    ranks = log.rank is not None and bool((log.rank >= 0).any())
+    given = log.part is not None
+    return {
+        "easy negatives, logQ": "yes",
+        "positives resampling": "yes",
+        "hard negatives by stage": _answer(
+            bool(found),
+            f"{hard}[{','.join(found)}]{pool}",
+            "no item that a stage threw out",
+        ),
+        "windows of ranks": _answer(
+            bool(found) and ranks, "such as ranked:10-50", "no ranks in a stage"
+        ),
+        "exposed, not clicked": _answer(
+            bool(counts[Stage.EXPOSED]),
+            exposed,
+            "no item that was shown and not clicked",
+        ),
+        "temporal split": _answer(
+            log.time is not None, "data.split=temporal", "no times"
+        ),
+        "given split": _answer(given, "data.split=given", "it comes in one part"),
+        "against the truth": _answer(
+            source == "simulator", "evaluation.truth=true", "only a simulator knows it"
+        ),
+    }
+
+
+def _answer(can: bool, how: str, why_not: str) -> str:
+    return f"yes: {how}" if can else f"no: {why_not}"
