@@ -9,9 +9,9 @@ from typing import Any
 import polars as pl
 
 from twotower_jax.study.naming import name_arms
-from twotower_jax.study.runs import Runs
+from twotower_jax.study.runs import Run, Runs
 
-COSTS = ("seconds", "examples_per_second")
+COSTS = ("seconds", "examples", "examples_per_second")
 SCHEMA = {
     "arm": pl.String,
     "seed": pl.Int64,
@@ -19,6 +19,7 @@ SCHEMA = {
     "metric": pl.String,
     "value": pl.Float64,
     "seconds": pl.Float64,
+    "examples": pl.Float64,
     "examples_per_second": pl.Float64,
     "run": pl.String,
 }
@@ -28,8 +29,9 @@ def study_table(runs: Runs) -> pl.DataFrame:
     """Return one row per arm, seed, split and metric.
 
     Returns:
-      Columns arm, seed, split, metric, value, seconds, examples_per_second and run
-      (its folder), sorted by arm and seed; a value that is not finite is null.
+      Columns arm, seed, split, metric, value, seconds, examples (that training saw),
+      examples_per_second and run (its folder), sorted by arm and seed; a value that
+      is not finite is null.
     """
     names = name_arms([run.config for run in runs.finished])
     rows = []
@@ -37,12 +39,22 @@ def study_table(runs: Runs) -> pl.DataFrame:
         zip(names, runs.finished, strict=True),
         key=lambda pair: (pair[0], pair[1].seed, pair[1].name),
     ):
-        costs = [_number(run.result.get(cost)) for cost in COSTS]
+        costs = [_cost(run, cost) for cost in COSTS]
         for split, metrics in run.result["metrics"].items():
             for metric, value in metrics.items():
                 row = (name, run.seed, split, metric, _number(value))
                 rows.append((*row, *costs, run.name))
     return pl.DataFrame(rows, schema=SCHEMA, orient="row")
+
+
+def _cost(run: Run, cost: str) -> float | None:
+    """Return what a run took; its examples are steps times the batch size."""
+    if cost != "examples":
+        return _number(run.result.get(cost))
+    training = run.config.get("training")
+    size = training.get("batch_size") if isinstance(training, dict) else None
+    steps, size = _number(run.result.get("steps")), _number(size)
+    return None if steps is None or size is None else steps * size
 
 
 def _number(value: Any) -> float | None:
@@ -63,7 +75,7 @@ def summary(
 
     Args:
       table: what `study_table` returns.
-      metrics: names of metrics; `seconds` and `examples_per_second` are known too.
+      metrics: names of metrics; those of COSTS are known too.
       split: the split of the metrics.
     Returns:
       Columns arm, metric, mean, sd (ddof 1; null for one seed) and seeds (how many

@@ -22,6 +22,7 @@ from twotower_jax.study.tables import (
     shown_metrics,
 )
 
+NAME = 24  # characters that the name of an arm has at least, if it needs them
 SKIPPED = 5  # folders that are no finished run, named before the rest is counted
 
 
@@ -92,7 +93,7 @@ def print_study(study: Study, console: Console, report: Path) -> None:
     table, primary, comparison = study.table, study.metric, study.comparison
     if study.missing_base:
         console.print(Text(study.missing_base), soft_wrap=True)
-    metrics = [name for name in shown_metrics(table, primary) if "coverage" not in name]
+    metrics = _fitting(table, primary, console.width)
     grid = Table(header_style="bold", box=None, padding=(0, 1, 0, 0))
     grid.add_column("arm", overflow="fold")
     for head in ("seeds", *map(heading, metrics), "seconds"):
@@ -106,6 +107,26 @@ def print_study(study: Study, console: Console, report: Path) -> None:
     for line in skipped_lines(study.runs):
         console.print(Text(line), soft_wrap=True)
     console.print(Text(str(report)), soft_wrap=True)
+
+
+def _fitting(table: pl.DataFrame, primary: str, width: int) -> list[str]:
+    """Return the metrics whose columns fit beside the names of the arms.
+
+    The first is always among them; coverage is left to the report.
+    """
+    wanted = [name for name in shown_metrics(table, primary) if "coverage" not in name]
+    rows = arm_cells(table, primary, [*wanted, "seconds"])
+    names = max(len(arm) for arm, _, _ in rows)
+    room = width - min(names, NAME) - len(" seeds seconds ") - 3
+    kept = []
+    for place, name in enumerate(wanted):
+        cells = [cells[place] for _, _, cells in rows]
+        widest = max(len(cell if not place else cell.split(" ")[0]) for cell in cells)
+        room -= max(widest, len(heading(name))) + 1
+        if room < 0 and kept:
+            break
+        kept.append(name)
+    return kept
 
 
 def skipped_lines(runs: Runs) -> list[str]:

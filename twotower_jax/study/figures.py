@@ -1,132 +1,106 @@
-"""The figures of a study.
+"""The figures of a study that have a row per arm, and the list of all figures."""
 
-A figure is SVG text drawn without pyplot. It depends on the numbers alone (no date,
-no random ids, no matplotlibrc) and takes its ink from `currentColor`, so that it
-reads on a light and on a dark page.
-"""
-
-import io
-import re
-import warnings
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
-from typing import Any
 
-import matplotlib
 import polars as pl
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from twotower_jax.study.arms import write_whole
+from twotower_jax.study.canvas import (
+    INK,
+    TITLE,
+    Drawing,
+    draw_svg,
+    own_ids,
+    shorten,
+)
+from twotower_jax.study.curves import learning_figures
+from twotower_jax.study.load import Study
+from twotower_jax.study.response import response_figures
 from twotower_jax.study.tables import SLICES, main_metric, main_split, rank_arms
+from twotower_jax.study.tradeoff import tradeoff_figures
 
-# Okabe and Ito's palette: told apart with any colour vision, on white and on black.
 COLOURS = {"main": "#0072B2", "head": "#0072B2", "mid": "#E69F00", "tail": "#009E73"}
 MARKERS = {"head": "o", "mid": "s", "tail": "^"}
-INK = "#010203"  # stands for the colour of the text, replaced in the SVG
-WIDTH, ROW, TOP, BOTTOM = 4.4, 0.56, 0.36, 0.58  # inches; ROW is that of an arm
+ROW, BOTTOM, LEGEND = 0.56, 0.6, 0.28  # inches; ROW is that of an arm
 LABEL = 58  # characters of an arm's name that fit into the width
-SETTINGS: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "twotower_jax",
-    "text.parse_math": False,
-    "font.size": 10,
-    "axes.spines.left": False,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.formatter.useoffset": False,
-    "grid.alpha": 0.15,
-    **dict.fromkeys(
-        ("text.color", "axes.edgecolor", "axes.labelcolor", "grid.color"), INK
-    ),
-    **dict.fromkeys(("xtick.color", "ytick.color"), INK),
-}
+SEEDS = "Faint: a seed. Strong: the mean of the arm. "
+SPREAD = "Bar: one standard deviation over seeds on each side."
 
 
-def study_figures(
-    table: pl.DataFrame,
-    primary: str,
-    comparison: pl.DataFrame | None = None,
-) -> dict[str, str]:
+def study_figures(study: Study) -> dict[str, Drawing]:
     """Draw the figures of a study, to be shown beside each other.
 
     Args:
-      table: what `arms.study_table` returns.
-      primary: the metric that is drawn and that orders the arms.
-      comparison: what `comparison.compare_arms` returns.
+      study: what `load.load_study` returns.
     Returns:
-      {name: SVG text}: `primary` (each seed, mean and one standard deviation per
-      arm), `forest` when the comparison has an interval of the metric (differences to
-      the base arm), and, when the runs have it, `slices` (as `primary`, by popularity
-      of the item).
+      {name: figure}. `primary` (the primary metric of each arm) is always there; the
+      others when the runs have what they show: `forest` (differences to the base
+      arm), `slices` (by popularity of the item), `coverage` and `popularity` (the
+      primary metric against those of the catalogue), `learning` and `loss` (against
+      steps), `response_KEY` (against a key that is swept over numbers).
     """
+    table, primary = study.table, study.metric
     rows = table.filter(pl.col("split") == main_split(table))
     arms = rank_arms(table, primary)
     draw = partial(_dots, rows=rows, metric=primary, arms=arms)
-    figures = {"primary": _panel(arms, primary, draw)}
-    found = pl.DataFrame() if comparison is None else comparison
-    if not found.is_empty():
-        found = found.filter(
-            (pl.col("metric") == primary) & pl.col("low").is_not_null()
-        )
+    title = f"{primary} of the arms"
+    svg = _panel(arms, title, primary, draw)
+    figures = {"primary": Drawing(title, SEEDS + SPREAD, svg)}
+    found = study.comparison.filter(
+        (pl.col("metric") == primary) & pl.col("low").is_not_null()
+    )
     if not found.is_empty():
         draw = partial(_forest, found=found, arms=arms)
         title = f"{primary}, difference to the base"
-        figures["forest"] = _panel(arms, title, draw)
+        svg = _panel(arms, title, f"difference in {primary}", draw)
+        caption = "Bar: the 95 % interval. Ring: the base arm, at 0."
+        figures["forest"] = Drawing(title, caption, svg)
+    figures |= _sliced(table, rows, primary, arms)
+    figures |= tradeoff_figures(rows, primary, arms)
+    figures |= response_figures(study, rows, arms)
+    figures |= learning_figures(study, arms)
+    return {
+        name: one._replace(svg=own_ids(one.svg, name)) for name, one in figures.items()
+    }
+
+
+def _sliced(
+    table: pl.DataFrame, rows: pl.DataFrame, primary: str, arms: list[str]
+) -> dict[str, Drawing]:
+    """Return the figure of the slices of the primary metric, else of recall."""
     known = set(rows["metric"])
     for base in (primary, main_metric(table)):
         names = {part: f"{base}/{part}" for part in SLICES}
         if set(names.values()) <= known:
             draw = partial(_slices, rows=rows, names=names, arms=arms)
-            figures["slices"] = _panel(arms, f"{base} by item popularity", draw)
-            break
-    return {name: _own_ids(svg, name) for name, svg in figures.items()}
+            title = f"{base} by item popularity"
+            svg = _panel(arms, title, base, draw, legend=LEGEND)
+            return {"slices": Drawing(title, SEEDS + SPREAD, svg)}
+    return {}
 
 
-def write_figures(figures: dict[str, str], folder: str | Path) -> list[Path]:
-    """Write each figure to figure_NAME.svg, dark on white, and return the paths.
+def _panel(
+    arms: list[str],
+    title: str,
+    label: str,
+    draw: Callable[[Axes], None],
+    legend: float = 0,
+) -> str:
+    """Draw axes with a row per arm; `legend` inches are left free below them."""
+    bottom = BOTTOM + legend
+    height = TITLE + ROW * len(arms) + bottom
 
-    A figure of an earlier report that these runs no longer give is removed.
-    """
-    for name in {"primary", "forest", "slices"} - set(figures):
-        (Path(folder) / f"figure_{name}.svg").unlink(missing_ok=True)
-    sheet = '<rect width="100%" height="100%" fill="#ffffff"/>'
-    paths = []
-    for name, svg in figures.items():
-        text = svg.replace("currentColor", "#1f2328")
-        text = re.sub(r"(<svg[^>]*>)", rf"\1{sheet}", text, count=1)
-        paths.append(write_whole(Path(folder) / f"figure_{name}.svg", text))
-    return paths
-
-
-def _panel(arms: list[str], title: str, draw: Callable[[Axes], None]) -> str:
-    """Draw one set of axes with a row per arm and return it as SVG text."""
-    height = TOP + ROW * len(arms) + BOTTOM
-    with matplotlib.rc_context(), warnings.catch_warnings():
-        # The browser has the fonts for names that matplotlib's own font cannot write.
-        warnings.filterwarnings("ignore", message="Glyph")
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(SETTINGS)
-        figure = Figure(figsize=(WIDTH, height))
-        figure.patch.set_visible(False)
-        box = (0.02, BOTTOM / height, 0.95, ROW * len(arms) / height)
+    def fill(figure: Figure) -> None:
+        box = (0.02, bottom / height, 0.95, ROW * len(arms) / height)
         axes = figure.add_axes(box)
         axes.patch.set_visible(False)
+        axes.set_xlabel(label)
         _rows(axes, arms)
         draw(axes)
-        figure.text(0.02, 1 - 0.08 / height, title, va="top", weight="bold", size=11)
-        buffer = io.StringIO()
-        plain = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        FigureCanvasSVG(figure).print_svg(buffer, metadata=plain)
-    svg = buffer.getvalue()
-    return svg[svg.index("<svg") :].replace(INK, "currentColor")
 
-
-def _own_ids(svg: str, name: str) -> str:
-    """Prefix the ids of an SVG, so that several can stand in one page."""
-    return re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{name}_", svg)
+    return draw_svg(height, title, fill)
 
 
 def _rows(axes: Axes, arms: list[str]) -> None:
@@ -135,7 +109,7 @@ def _rows(axes: Axes, arms: list[str]) -> None:
     axes.set_yticks([])
     axes.grid(axis="x")
     for row, arm in enumerate(arms):
-        name = arm if len(arm) <= LABEL else arm[: LABEL - 1] + "…"
+        name = shorten(arm, LABEL)
         place = axes.get_yaxis_transform()
         axes.text(
             0, row - 0.42, f"{row + 1}  {name}", transform=place, va="center", size=8.5

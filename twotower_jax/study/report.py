@@ -7,18 +7,22 @@ twice gives the same bytes.
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from twotower_jax.errors import InputError
-from twotower_jax.study.arms import COSTS, write_study, write_whole
+from twotower_jax.study.arms import write_study, write_whole
+from twotower_jax.study.canvas import Drawing, write_figures
 from twotower_jax.study.comparison import RELEVANT, write_comparison
 from twotower_jax.study.description import write_description
-from twotower_jax.study.figures import study_figures, write_figures
+from twotower_jax.study.figures import study_figures
 from twotower_jax.study.load import Study
 from twotower_jax.study.naming import differing_keys, flatten, name_arms
+from twotower_jax.study.page import STYLE, box
 from twotower_jax.study.runs import Runs
 from twotower_jax.study.tables import (
+    SLICES,
     arm_cells,
     difference_cells,
     heading,
@@ -27,42 +31,6 @@ from twotower_jax.study.tables import (
     rank_arms,
     shown_metrics,
 )
-
-STYLE = """
-:root { color-scheme: light dark; --ink: #1f2328; --soft: #59636e; --line: #d1d9e0;
-  --page: #ffffff; --box: #f6f8fa; --note: #9a6700; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --soft: #9198a1;
-  --line: #3d444d; --page: #0d1117; --box: #151b23; --note: #d29922; } }
-@media print { :root { color-scheme: light; --ink: #000; --soft: #444; --line: #bbb;
-  --page: #fff; --box: #fff; --note: #7a5200; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1.5rem 1rem 3rem; max-width: 84rem; color: var(--ink);
-  background: var(--page); font: 16px/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.6rem; line-height: 1.2; overflow-wrap: anywhere; }
-h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; break-after: avoid; }
-p, li, dd { overflow-wrap: anywhere; }
-.soft { color: var(--soft); font-size: .9rem; }
-.note { border-left: 4px solid var(--note); padding: .4rem .8rem; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; }
-dt { color: var(--soft); } dd { margin: 0; }
-.box { overflow-x: auto; border: 1px solid var(--line); border-radius: 6px; }
-table { border-collapse: collapse; width: 100%; font-size: .85rem;
-  font-variant-numeric: tabular-nums; }
-th, td { padding: .4rem .5rem; text-align: right; white-space: nowrap; }
-th { color: var(--soft); font-weight: 600; background: var(--box); }
-tr + tr td, tbody tr td, tbody tr th { border-top: 1px solid var(--line); }
-.text { text-align: left; }
-td.arm { white-space: normal; min-width: 12rem; overflow-wrap: break-word; }
-.figures { display: grid; gap: 1.5rem;
-  grid-template-columns: repeat(auto-fit, minmax(min(100%, 28rem), 1fr)); }
-figure { margin: 0; break-inside: avoid; }
-figure svg { width: 100%; max-width: 36rem; height: auto; display: block; }
-figure svg text { font-family: inherit !important; }
-@media print { html, body { font-size: 11px; } body { max-width: none; padding: 0; }
-  .box { overflow: visible; border: 0; } table { font-size: 9px; }
-  th, td { padding: .2rem .3rem; white-space: normal; } tr { break-inside: avoid; }
-  .figures { grid-template-columns: 1fr 1fr; } }
-"""
 
 
 def write_report(study: Study, out: str | Path | None = None) -> Path:
@@ -77,28 +45,26 @@ def write_report(study: Study, out: str | Path | None = None) -> Path:
     Raises:
       InputError: when `out` is a file.
     """
-    runs, table, comparison = study.runs, study.table, study.comparison
-    primary = study.metric
-    folder = runs.folders[0] if out is None else Path(out)
+    folder = study.runs.folders[0] if out is None else Path(out)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--out {folder} is a file; give a folder for the report")
+    figures = study_figures(study)
     folder.mkdir(parents=True, exist_ok=True)
-    figures = study_figures(table, primary, comparison)
     write_description(study.asked, folder)
-    write_study(table, folder)
-    write_comparison(comparison, folder)
+    write_study(study.table, folder)
+    write_comparison(study.comparison, folder)
     write_figures(figures, folder)
     title = folder.resolve().name
-    order = rank_arms(table, primary)
+    order = rank_arms(study.table, study.metric)
     body = [
         f"<h1>Study {escape(title)}</h1>",
         *_asked(study),
-        *_setting(runs, table),
-        *_arms(table, primary),
-        *_compared(comparison, primary, order),
+        *_arms(study, order),
         *_figures(figures),
-        *_differences(runs, order),
-        *_skipped(runs),
+        *_metrics(study, order),
+        *_differences(study.runs, order),
+        *_took(study, order),
+        *_skipped(study.runs),
     ]
     page = [
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
@@ -123,29 +89,59 @@ def _asked(study: Study) -> list[str]:
     return lines
 
 
-def _setting(runs: Runs, table: pl.DataFrame) -> list[str]:
-    """Return what was run, on what, and what it cost."""
-    manifests = [run.manifest for run in runs.finished]
-    once = table.unique("run", maintain_order=True)
+def _took(study: Study, order: Sequence[str]) -> list[str]:
+    """Return what was run, on what, and what it cost: in all and by arm."""
+    manifests = [run.manifest for run in study.runs.finished]
+    once = study.table.unique("run", maintain_order=True)
     versions: dict[str, list[str]] = {}
     for manifest in manifests:
         found = manifest.get("versions")
         for name, version in found.items() if isinstance(found, dict) else ():
             versions.setdefault(str(name), []).append(str(version))
-    arms, seeds = table["arm"].n_unique(), table["seed"].n_unique()
+    seeds = once["seed"].n_unique()
+    runs = f"{len(once)} finished: {len(order)} arms, {seeds} seeds"
     facts = {
-        "Data fingerprint": manifests[0]["data_fingerprint"],
-        "Runs": f"{len(runs.finished)} finished: {arms} arms, {seeds} seeds",
+        "Runs": f"{runs}; {len(study.runs.skipped)} folders skipped",
+        "Cost": f"{once['seconds'].sum():,.1f} seconds, {once['examples'].sum():,.0f} "
+        "examples, all runs together",
         "Device": _distinct(str(m.get("device", "unknown")) for m in manifests),
+        "Data": _distinct(_source(run.config) for run in study.runs.finished),
+        "Data fingerprint": manifests[0]["data_fingerprint"],
         "Versions": ", ".join(f"{k} {_distinct(v)}" for k, v in versions.items())
         or "unknown",
-        "Cost": f"{once['seconds'].sum():,.1f} seconds, all runs together",
     }
+    costs = {arm: once.filter(pl.col("arm") == arm) for arm in order}
+    rows = [
+        [
+            str(rank),
+            arm,
+            str(len(cost)),
+            f"{cost['seconds'].sum():,.1f}",
+            f"{cost['examples'].sum():,.0f}",
+            "-" if (rate := cost["examples_per_second"].mean()) is None else _int(rate),
+        ]
+        for rank, (arm, cost) in enumerate(costs.items(), start=1)
+    ]
+    heads = ["#", "arm", "runs", "seconds", "examples", "examples/s"]
     return [
+        "<h2>What it took</h2>",
         "<dl>",
         *(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in facts.items()),
         "</dl>",
+        '<p class="soft">All runs of an arm together; examples are steps times the '
+        "batch size, examples/s is the mean over runs.</p>",
+        *box(heads, rows, text=(1,)),
     ]
+
+
+def _source(config: dict[str, Any]) -> str:
+    """Return the name of the data of a run."""
+    data = config.get("data")
+    return str(data.get("source", "unknown")) if isinstance(data, dict) else "unknown"
+
+
+def _int(value: Any) -> str:
+    return f"{value:,.0f}"
 
 
 def _distinct(values: Iterable[str]) -> str:
@@ -153,108 +149,99 @@ def _distinct(values: Iterable[str]) -> str:
     return " or ".join(sorted(set(values)))
 
 
-def _arms(table: pl.DataFrame, primary: str) -> list[str]:
-    """Return the table of the arms, and the warning where an arm has one seed."""
-    columns = [*shown_metrics(table, primary), *COSTS]
-    rows = arm_cells(table, primary, columns)
-    heads = ["#", "arm", "seeds", *map(heading, columns)]
+def _arms(study: Study, order: Sequence[str]) -> list[str]:
+    """Return the table of the arms: primary metric, difference to the base, cost."""
+    primary, table = study.metric, study.table
+    compared = difference_cells(study.comparison, primary, order)
+    differences = {arm: cells for arm, *cells in compared}
+    blank = ["base", *["-"] * 5] if compared else []
+    rows = arm_cells(table, primary, [primary, "seconds", "examples"])
     body = [
-        [str(rank), arm, str(len(seeds)), *cells]
-        for rank, (arm, seeds, cells) in enumerate(rows, start=1)
+        [str(rank), arm, str(len(seeds)), mean, *differences.get(arm, blank), *costs]
+        for rank, (arm, seeds, (mean, *costs)) in enumerate(rows, start=1)
     ]
+    heads = ["#", "arm", "seeds", primary]
+    if compared:
+        heads += ["difference", "95 % interval", "p Holm", "smallest visible"]
+        heads += ["seeds x queries", "verdict"]
     lonely = [arm for arm, seeds, _ in rows if len(seeds) == 1]
-    note = (
+    single = (
         f"One seed is never a result: {len(lonely)} of {len(rows)} arms have a single "
         f"seed ({', '.join(lonely)}). Run further seeds before comparing them."
     )
-    sliced = any("/" in column for column in columns)
+    notes = [single] if lonely else []
+    if compared and (note := interval_note(study.comparison, primary)):
+        notes.append(note)
     caption = (
         f"Mean ± standard deviation over seeds on the {main_split(table)} split, "
-        f"ordered by {primary}."
-        + (
-            " Head, mid and tail are recall by popularity of the item."
-            if sliced
-            else ""
-        )
+        f"ordered by {primary}; seconds and examples are of one run."
     )
+    if compared:
+        caption += (
+            f" Difference to the base arm, {study.base}, paired by seed and query; p "
+            "by flips of sign, Holm over the arms. Better and worse: p below 0.05. No "
+            f"difference seen: one of {RELEVANT:.0%} of the base's mean would have "
+            "been seen 8 times of 10 (smallest visible). Cannot tell: it would not, "
+            "or there is one seed."
+        )
     return [
         "<h2>Arms</h2>",
         f'<p class="soft">{escape(caption)}</p>',
-        *_box(heads, body, text=(1,)),
-        *([f'<p class="note">{escape(note)}</p>'] if lonely else []),
+        *box([*heads, "seconds", "examples"], body, text=(1, 9) if compared else (1,)),
+        *(f'<p class="note">{escape(note)}</p>' for note in notes),
     ]
 
 
-def _compared(
-    comparison: pl.DataFrame, primary: str, order: Sequence[str]
-) -> list[str]:
-    """Return the differences to the base arm: the primary metric, then the others."""
-    if comparison.is_empty():
+def _metrics(study: Study, order: Sequence[str]) -> list[str]:
+    """Return the other metrics of the arms, and their differences to the base."""
+    primary, comparison = study.metric, study.comparison
+    shown = [name for name in shown_metrics(study.table, primary) if name != primary]
+    if not shown:
         return []
-    base = comparison["base"][0]
-    first = difference_cells(comparison, primary, order)
-    ranks = {arm: str(rank) for rank, arm in enumerate(order, start=1)}
-    rows = [[ranks[arm], arm, *cells] for arm, *cells in first]
-    heads = ["difference", "95 % interval", "p Holm", "smallest visible"]
-    heads += ["seeds x queries", "verdict"]
-    tested = comparison.filter(pl.col("low").is_not_null())
-    metrics = tested["metric"].unique(maintain_order=True).to_list()
-    others = [metric for metric in metrics if metric != primary]
-    cells = [difference_cells(comparison, metric, order) for metric in others]
-    more = [
-        [ranks[arm], arm, *(f"{one[1]} ({one[2]}) {one[-1]}" for one in ones)]
-        for arm, *ones in zip([row[0] for row in first], *cells, strict=True)
+    means = [
+        [str(rank), arm, *cells]
+        for rank, (arm, _, cells) in enumerate(
+            arm_cells(study.table, primary, shown), start=1
+        )
     ]
-    caption = (
-        f"Difference in {primary} to the base arm, {base}, paired by seed and query; "
-        "p by flips of sign, Holm over the arms. Better and worse: p below 0.05. No "
-        f"difference seen: one of {RELEVANT:.0%} of the base's mean would have been "
-        "seen 8 times of 10 (smallest visible). Cannot tell: it would not, or there is "
-        "one seed."
+    sliced = any(name.endswith(tuple(f"/{part}" for part in SLICES)) for name in shown)
+    caption = "Mean ± standard deviation over seeds." + (
+        " Head, mid and tail are by popularity of the item." if sliced else ""
     )
-    note = interval_note(comparison, primary)
-    return [
-        "<h2>Against the base arm</h2>",
+    lines = [
+        "<h2>Other metrics</h2>",
         f'<p class="soft">{escape(caption)}</p>',
-        *_box(["#", "arm", *heads], rows, text=(1, 7)),
-        *([f'<p class="note">{escape(note)}</p>'] if note else []),
-        *(['<p class="soft">The other metrics:</p>'] if others else []),
-        *(_box(["#", "arm", *map(heading, others)], more, (1,)) if others else []),
+        *box(["#", "arm", *map(heading, shown)], means, text=(1,)),
+    ]
+    tested = comparison.filter(pl.col("low").is_not_null())
+    paired = [name for name in shown if name in set(tested["metric"])]
+    if not paired:
+        return lines
+    cells = [difference_cells(comparison, metric, order) for metric in paired]
+    ranks = {arm: str(rank) for rank, arm in enumerate(order, start=1)}
+    more = [
+        [ranks[ones[0][0]], ones[0][0], *(f"{c[1]} ({c[2]}) {c[-1]}" for c in ones)]
+        for ones in zip(*cells, strict=True)
+    ]
+    text = f"Difference to the base arm, {study.base}, with its 95 % interval."
+    return [
+        *lines,
+        f'<p class="soft">{escape(text)}</p>',
+        *box(["#", "arm", *map(heading, paired)], more, text=(1,)),
     ]
 
 
-def _box(
-    heads: Sequence[str], rows: Sequence[Sequence[str]], text: Sequence[int]
-) -> list[str]:
-    """Return a table that scrolls in its own box; columns `text` align left."""
-    kinds = [' class="text"' if i in text else "" for i in range(len(heads))]
-    cells = ['"text arm"' if i == text[0] else '"text"' for i in range(len(heads))]
-    opened = [
-        f"<td class={cell}>" if kind else "<td>"
-        for kind, cell in zip(kinds, cells, strict=True)
-    ]
-    lines = ['<div class="box" tabindex="0"><table>', "<thead><tr>"]
-    lines += [
-        f"<th{kind}>{escape(h)}</th>" for kind, h in zip(kinds, heads, strict=True)
-    ]
-    lines.append("</tr></thead>\n<tbody>")
-    for row in rows:
-        inner = (f"{td}{escape(v)}</td>" for td, v in zip(opened, row, strict=True))
-        lines.append(f"<tr>{''.join(inner)}</tr>")
-    return [*lines, "</tbody></table></div>"]
-
-
-def _figures(figures: dict[str, str]) -> list[str]:
+def _figures(figures: dict[str, Drawing]) -> list[str]:
     """Return the figures inline, beside each other where there is room."""
     inner = [
-        f'<figure role="img" aria-label="{escape(name)}">{svg}</figure>'
-        for name, svg in figures.items()
+        f'<figure><div role="img" aria-label="{escape(one.title)}">{one.svg}</div>'
+        f'<figcaption class="soft">{escape(one.caption)}</figcaption></figure>'
+        for one in figures.values()
     ]
     return [
         "<h2>Figures</h2>",
-        '<p class="soft">A faint mark is a seed, a strong one the mean of the arm, a '
-        "bar one standard deviation on each side; for differences to the base, the "
-        "ring, it is the 95 % interval. Arms are numbered as above.</p>",
+        '<p class="soft">Arms are numbered as above. Each figure is also a file, '
+        "figure_*.svg, beside this report.</p>",
         '<div class="figures">',
         *inner,
         "</div>",
@@ -277,7 +264,7 @@ def _differences(runs: Runs, order: Sequence[str]) -> list[str]:
         "<h2>Configuration</h2>",
         f'<p class="soft">Keys that differ between the arms. The other {shared} are '
         "equal in all runs; config.yaml in the folder of a run holds them.</p>",
-        *_box(["#", "arm", *keys], rows, text=range(1, len(keys) + 2)),
+        *box(["#", "arm", *keys], rows, text=range(1, len(keys) + 2)),
     ]
 
 

@@ -11,6 +11,7 @@ from twotower_jax.study.arms import COSTS, summary
 
 PRIMARY = "recall@20"  # where a study names no metric
 SLICES = ("head", "mid", "tail")
+COST_DIGITS = {"seconds": ",.1f", "examples": ",.0f", "examples_per_second": ",.0f"}
 
 
 def main_split(table: pl.DataFrame) -> str:
@@ -82,14 +83,20 @@ def _mean(row: dict[str, Any]) -> str:
     """Return `mean ± sd` with the digits that its column needs."""
     if row["mean"] is None:
         return "-"
-    spec = {"seconds": ",.1f", "examples_per_second": ",.0f"}.get(row["metric"], ".4f")
+    spec = COST_DIGITS.get(row["metric"], ".4f")
     spread = "" if row["sd"] is None else f" ± {row['sd']:{spec}}"
     return f"{row['mean']:{spec}}{spread}"
 
 
 def heading(column: str) -> str:
     """Return a short heading: a slice without its metric, a rate as such."""
-    return "examples/s" if column == COSTS[1] else column.rsplit("/", 1)[-1]
+    return column.replace("_per_second", "/s") if column in COSTS else _last(column)
+
+
+def _last(column: str) -> str:
+    """Return the name of a slice; that of a metric without slices as it is."""
+    stem, _, part = column.rpartition("/")
+    return part if stem and part in SLICES else column
 
 
 def difference_cells(

@@ -1,0 +1,66 @@
+"""How the report looks: its style sheet and its tables."""
+
+from collections.abc import Sequence
+from html import escape
+
+STYLE = """
+:root { color-scheme: light dark; --ink: #1f2328; --soft: #59636e; --line: #d1d9e0;
+  --page: #ffffff; --box: #f6f8fa; --note: #9a6700; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --soft: #9198a1;
+  --line: #3d444d; --page: #0d1117; --box: #151b23; --note: #d29922; } }
+@media print { :root { color-scheme: light; --ink: #000; --soft: #444; --line: #bbb;
+  --page: #fff; --box: #fff; --note: #7a5200; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 1.5rem 1rem 3rem; max-width: 84rem; color: var(--ink);
+  background: var(--page); font: 16px/1.5 system-ui, sans-serif; }
+h1 { font-size: 1.6rem; line-height: 1.2; overflow-wrap: anywhere; }
+h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; break-after: avoid; }
+p, li, dd { overflow-wrap: anywhere; }
+.question { font-size: 1.15rem; margin: .3rem 0; }
+.soft { color: var(--soft); font-size: .9rem; }
+.note { border-left: 4px solid var(--note); padding: .4rem .8rem; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; }
+dt { color: var(--soft); } dd { margin: 0; }
+.box { overflow-x: auto; border: 1px solid var(--line); border-radius: 6px; }
+table { border-collapse: collapse; width: 100%; font-size: .85rem;
+  font-variant-numeric: tabular-nums; }
+th, td { padding: .4rem .5rem; text-align: right; white-space: nowrap; }
+th { color: var(--soft); font-weight: 600; background: var(--box); }
+tr + tr td, tbody tr td, tbody tr th { border-top: 1px solid var(--line); }
+.text { text-align: left; }
+td.arm { white-space: normal; min-width: 12rem; overflow-wrap: break-word; }
+.figures { display: grid; gap: 1.5rem;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 28rem), 1fr)); }
+figure { margin: 0; break-inside: avoid; }
+figure svg { width: 100%; max-width: 36rem; height: auto; display: block; }
+figcaption { font-size: .8rem; margin-top: .2rem; max-width: 36rem; }
+figure svg text { font-family: inherit !important; }
+@media print { html, body { font-size: 11px; } body { max-width: none; padding: 0; }
+  .box { overflow: visible; border: 0; } table { font-size: 9px; }
+  th, td { padding: .2rem .3rem; white-space: normal; } tr { break-inside: avoid; }
+  .figures { grid-template-columns: 1fr 1fr; } }
+"""
+
+
+def box(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], text: Sequence[int]
+) -> list[str]:
+    """Return a table that scrolls in its own box; columns `text` align left.
+
+    The first of `text` is the name of the arm, which wraps.
+    """
+    kinds = [' class="text"' if i in text else "" for i in range(len(heads))]
+    cells = ['"text arm"' if i == text[0] else '"text"' for i in range(len(heads))]
+    opened = [
+        f"<td class={cell}>" if kind else "<td>"
+        for kind, cell in zip(kinds, cells, strict=True)
+    ]
+    lines = ['<div class="box" tabindex="0"><table>', "<thead><tr>"]
+    lines += [
+        f"<th{kind}>{escape(h)}</th>" for kind, h in zip(kinds, heads, strict=True)
+    ]
+    lines.append("</tr></thead>\n<tbody>")
+    for row in rows:
+        inner = (f"{td}{escape(v)}</td>" for td, v in zip(opened, row, strict=True))
+        lines.append(f"<tr>{''.join(inner)}</tr>")
+    return [*lines, "</tbody></table></div>"]
