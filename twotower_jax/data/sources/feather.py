@@ -31,13 +31,11 @@ def _unreadable(path: Path, error: Exception) -> InputError:
 def check_columns(path: Path, needed: list[str]) -> None:
     """Raise InputError unless a feather file has the columns, and rows."""
     try:
-        reader = _open(path)
-        known = reader.schema.names
-        rows = sum(
-            reader.get_batch(i).num_rows
-            for i in range(min(1, reader.num_record_batches))
-        )
-    except (pa.ArrowException, OSError) as error:
+        known = _open(path).schema.names
+        reader = _open(path, [0])
+        batches = range(reader.num_record_batches)
+        rows = sum(reader.get_batch(i).num_rows for i in batches)
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise _unreadable(path, error) from None
     missing = [name for name in needed if known.count(name) != 1]
     if missing:
@@ -59,7 +57,7 @@ def read_column(path: Path, name: str) -> pl.Series:
         place = _open(path).schema.get_field_index(name)
         table = _open(path, [place]).read_all()
         table.validate(full=True)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise _unreadable(path, error) from None
     values = pl.Series(name, pl.from_arrow(table.column(0)))
     if values.dtype.is_float():
