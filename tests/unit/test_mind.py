@@ -140,7 +140,7 @@ BAD = {
     "cut": ((TRAIN[:-30], NEWS), "behaviors.tsv: row 3 has 3 fields .* where 5 belong"),
     "label": (
         (LINE + LINE.replace("N3-1", "N3-1 N4"), NEWS),
-        "behaviors.tsv: row 2, column 'impressions': 'N3-1 N4' holds a news without a",
+        "behaviors.tsv: row 2, column 'impressions': 'N4' has no label -0 or -1",
     ),
     "label 2": ((LINE.replace("N3-1", "N3-2"), NEWS), "row 1, column 'impressions'"),
     "no news": ((LINE.replace("N3-1", " "), NEWS), "row 1, column 'shown': ' ' is em"),

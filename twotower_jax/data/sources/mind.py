@@ -80,18 +80,21 @@ def _read_behaviors(folder: Path) -> pl.DataFrame:
     fail_at(time.is_null(), frame["time"], where, "time", problem)
     words = pl.col("history", "shown").str.extract_all(r"\S+")
     frame = frame.with_columns(words, time=time.dt.epoch("us") / 1e6)
-    wrong = frame.select(
-        pl.col("shown").list.eval(~pl.element().str.contains(r"^.+-[01]$")).list.any()
-    )
-    fail_at(
-        wrong["shown"],
-        frame["shown"].list.join(" ").str.slice(0, 60),
-        where,
-        "impressions",
-        "holds a news without a label -0 or -1 (the test part of MIND has none); give "
-        "'news-1' for a click, else 'news-0'",
-    )
+    _check_labels(frame["shown"], where)
     return frame.select("user", "time", "history", "shown")
+
+
+def _check_labels(shown: pl.Series, where: str) -> None:
+    """Raise InputError unless every news shown has a label."""
+    each = pl.DataFrame({"shown": shown}).with_row_index("row").explode("shown")
+    bad = each.filter(~pl.col("shown").str.contains(r"^.+-[01]$"))
+    if len(bad):
+        row, news = bad.row(0)
+        raise InputError(
+            f"{where}: row {row + 1}, column 'impressions': {news!r} has no label -0 "
+            "or -1 (those of MIND's test part are not public); give 'news-1' for a "
+            "click, else 'news-0'"
+        )
 
 
 def _shown(frame: pl.DataFrame) -> pl.DataFrame:

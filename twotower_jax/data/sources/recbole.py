@@ -76,8 +76,8 @@ def _interactions(folder: Path, split: str) -> tuple[str, dict[int, Path]]:
         found = f"several: {', '.join(names)}" if names else "none"
         raise InputError(
             f"data.path={str(folder)!r} must hold the files of one data set, "
-            f"NAME.inter or NAME.train.inter and NAME.test.inter, and holds {found}; give the "
-            f"folder with {HINT}"
+            f"NAME.inter or NAME.train.inter and NAME.test.inter, and holds {found}; "
+            f"give the folder with {HINT}"
         )
     (name,) = names
     if name in whole and (split != "given" or name not in parts):
