@@ -7,6 +7,8 @@ the columns that are needed: who was shown what when, and the feedback.
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
+from pyarrow import csv
 
 from twotower_jax.data import parse
 from twotower_jax.data.build import build_log
@@ -89,10 +91,13 @@ def read_whole_numbers(path: Path, columns: list[str]) -> pl.DataFrame:
     Raises:
       InputError: a missing column, no rows, or another value, with its row.
     """
+    types = dict.fromkeys(columns, pa.int64())
+    convert = csv.ConvertOptions(include_columns=columns, column_types=types)
     try:
-        types = dict.fromkeys(columns, pl.Int64)
-        frame = pl.read_csv(path, columns=columns, schema_overrides=types)
-    except (pl.exceptions.PolarsError, OSError):
+        # Polars would not see a line with too many fields when it reads few columns.
+        table = csv.read_csv(path, convert_options=convert)
+        frame = pl.DataFrame(pl.from_arrow(table))
+    except (pa.ArrowException, OSError, KeyError):
         # As text, which is slower and says what is wrong, and in which row.
         text = read_text(path, ",")
         for name in columns:
@@ -131,7 +136,10 @@ def _features(path: Path, key: str, kinds: dict[str, str]) -> pl.DataFrame:
     frame = read_table(path)
     for name in (key, *kinds):
         need_columns(frame, {f"the header of {path.name}": name}, str(path))
-    out = {key: parse.text_to_ids(parse.to_ids(frame[key], str(path), key))}
+    ids = parse.text_to_ids(parse.to_ids(frame[key], str(path), key))
+    again = ~ids.is_first_distinct()
+    parse.fail_at(again, ids, str(path), key, "is there twice; get the file anew")
+    out = {key: ids}
     for name, kind in kinds.items():
         out[name] = frame[name]
         if name == "upload_dt":
@@ -159,13 +167,6 @@ def _statistics(
     frames = []
     for path in paths:
         frame = _features(path, "video_id", kinds)
-        parse.fail_at(
-            ~frame["video_id"].is_first_distinct(),
-            frame["video_id"],
-            str(path),
-            "video_id",
-            "is there twice; get the file anew",
-        )
         frames.append(frame.filter(pl.col("video_id").is_in(items.implode())))
     return pl.concat(frames).unique("video_id", keep="first", maintain_order=True)
 
