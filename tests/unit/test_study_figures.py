@@ -151,14 +151,16 @@ def test_broken_lines_of_a_record_are_left_out(tmp_path):
 
 
 def test_places_are_pushed_apart_as_little_as_needed():
-    assert push_apart(np.array([0.0, 50.0]), 10).tolist() == [0, 50]
-    assert push_apart(np.array([5.0, 5.0]), 10).tolist() == [0, 10]
+    assert push_apart(np.array([0.0, 50.0]), 10, 60).tolist() == [0, 50]
+    assert push_apart(np.array([5.0, 5.0]), 10, 60).tolist() == [0, 10]
+    assert push_apart(np.array([1.0, 1.0]), 10, 60).tolist() == [0, 10]
+    assert push_apart(np.array([58.0, 60.0]), 10, 60).tolist() == [50, 60]
     rng = np.random.default_rng(0)
-    places = np.sort(rng.random(20) * 30)
-    moved = push_apart(places, 9.5)
+    places = 200 + np.sort(rng.random(20) * 30)
+    moved = push_apart(places, 9.5, 500)
     assert np.diff(moved).min() >= 9.5 - 1e-9
     assert moved.mean() == pytest.approx(places.mean())
-    assert push_apart(np.array([]), 9.5).size == 0
+    assert push_apart(np.array([]), 9.5, 500).size == 0
 
 
 # --- trade-off ------------------------------------------------------------------------

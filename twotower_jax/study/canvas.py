@@ -26,7 +26,7 @@ DASHES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D")
 INK = "#010203"  # stands for the colour of the text, replaced in the SVG
 WIDTH = 4.4  # inches, of every figure
-TITLE, LEGEND = 0.36, 0.19  # inches: above the axes; of a line of the legend
+TITLE, LEGEND = 0.36, 0.21  # inches: above the axes; of a line of the legend
 SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "twotower_jax",
@@ -36,13 +36,13 @@ SETTINGS: dict[Any, Any] = {
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.formatter.useoffset": False,
-    "axes.labelsize": 9,
+    "axes.labelsize": 10,
     "grid.alpha": 0.15,
     **dict.fromkeys(
         ("text.color", "axes.edgecolor", "axes.labelcolor", "grid.color"), INK
     ),
     **dict.fromkeys(("xtick.color", "ytick.color"), INK),
-    **dict.fromkeys(("xtick.labelsize", "ytick.labelsize"), 9),
+    **dict.fromkeys(("xtick.labelsize", "ytick.labelsize"), 9.5),
 }
 
 
@@ -112,7 +112,7 @@ def draw_plane(
     Returns:
       SVG text.
     """
-    plot, bottom = 2.5, 0.6 + LEGEND * len(names)
+    plot, bottom = 2.5, 0.58 + LEGEND * len(names)
     height = TITLE + plot + bottom
 
     def fill(figure: Figure) -> None:
@@ -123,8 +123,8 @@ def draw_plane(
         axes.set_ylabel(labels[1])
         draw(axes)
         for index, name in enumerate(names):
-            at = (LEGEND * (len(names) - index) - 0.08) / height
-            _legend_line(figure, at, style(index), shorten(name, 50))
+            at = (LEGEND * (len(names) - index) - 0.09) / height
+            _legend_line(figure, at, style(index), shorten(name, 46))
 
     return draw_svg(height, title, fill)
 
@@ -135,7 +135,7 @@ def _legend_line(figure: Figure, at: float, look: Style, name: str) -> None:
     figure.add_artist(line)
     mark = Line2D([0.065], [at], marker=look.marker, color=look.colour, markersize=5)
     figure.add_artist(mark)
-    figure.text(0.125, at, name, va="center", size=8.5)
+    figure.text(0.125, at, name, va="center", size=9.5)
 
 
 def own_ids(svg: str, name: str) -> str:

@@ -139,25 +139,38 @@ def _number_ends(axes: Axes, ends: list[tuple[str, float, str]]) -> None:
     tall = box.height * figure.get_figheight() * 72  # type: ignore[union-attr]
     low, high = axes.get_ylim()
     places = np.array([(value - low) / (high - low) * tall for _, value, _ in ends])
-    for (text, _, colour), place in zip(ends, push_apart(places, 9.5), strict=True):
+    for (text, _, colour), place in zip(
+        ends, push_apart(places, 10, tall), strict=True
+    ):
+        at = (1.02, place / tall)
+        axes.plot(
+            *[[one] for one in at],
+            marker="s",
+            markersize=4,
+            color=colour,
+            transform=axes.transAxes,
+            clip_on=False,
+        )
         axes.annotate(
             text,
-            (1, place / tall),
+            at,
             xycoords="axes fraction",
             xytext=(5, 0),
             textcoords="offset points",
             va="center",
-            size=8.5,
-            weight="bold",
-            color=colour,
+            size=9,
         )
 
 
-def push_apart(places: np.ndarray, gap: float) -> np.ndarray:
-    """Return sorted places moved as little as needed to be `gap` apart.
+def push_apart(places: np.ndarray, gap: float, top: float) -> np.ndarray:
+    """Return sorted places moved as little as needed to be `gap` apart in [0, top].
 
     The nearest such places in the sense of least squares: with the gaps taken off,
-    it is the isotonic regression of the places.
+    it is the isotonic regression of the places, cut at the bounds. Where `top` has no
+    room for all, they end above it.
     """
+    if not len(places):
+        return places
     steps = gap * np.arange(len(places))
-    return isotonic_regression(places - steps).x + steps if len(places) else places
+    moved = isotonic_regression(places - steps).x
+    return np.clip(moved, 0, max(top - steps[-1], 0)) + steps

@@ -23,8 +23,8 @@ from twotower_jax.study.tradeoff import tradeoff_figures
 
 COLOURS = {"main": "#0072B2", "head": "#0072B2", "mid": "#E69F00", "tail": "#009E73"}
 MARKERS = {"head": "o", "mid": "s", "tail": "^"}
-ROW, BOTTOM, LEGEND = 0.56, 0.6, 0.28  # inches; ROW is that of an arm
-LABEL = 58  # characters of an arm's name that fit into the width
+ROW, BOTTOM, LEGEND = 0.56, 0.5, 0.34  # inches; ROW is that of an arm
+LABEL = 52  # characters of an arm's name that fit into the width
 SEEDS = "Faint: a seed. Strong: the mean of the arm. "
 SPREAD = "Bar: one standard deviation over seeds on each side."
 
@@ -93,7 +93,7 @@ def _panel(
     height = TITLE + ROW * len(arms) + bottom
 
     def fill(figure: Figure) -> None:
-        box = (0.02, bottom / height, 0.95, ROW * len(arms) / height)
+        box = (0.05, bottom / height, 0.9, ROW * len(arms) / height)
         axes = figure.add_axes(box)
         axes.patch.set_visible(False)
         axes.set_xlabel(label)
@@ -112,7 +112,7 @@ def _rows(axes: Axes, arms: list[str]) -> None:
         name = shorten(arm, LABEL)
         place = axes.get_yaxis_transform()
         axes.text(
-            0, row - 0.42, f"{row + 1}  {name}", transform=place, va="center", size=8.5
+            0, row - 0.42, f"{row + 1}  {name}", transform=place, va="center", size=9.5
         )
 
 

@@ -24,11 +24,11 @@ dt { color: var(--soft); } dd { margin: 0; }
 .box { overflow-x: auto; border: 1px solid var(--line); border-radius: 6px; }
 table { border-collapse: collapse; width: 100%; font-size: .85rem;
   font-variant-numeric: tabular-nums; }
-th, td { padding: .4rem .5rem; text-align: right; white-space: nowrap; }
+th, td { padding: .4rem .45rem; text-align: right; white-space: nowrap; }
 th { color: var(--soft); font-weight: 600; background: var(--box); }
 tr + tr td, tbody tr td, tbody tr th { border-top: 1px solid var(--line); }
 .text { text-align: left; }
-td.arm { white-space: normal; min-width: 12rem; overflow-wrap: break-word; }
+td.arm { white-space: normal; min-width: 9rem; overflow-wrap: break-word; }
 .figures { display: grid; gap: 1.5rem;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 28rem), 1fr)); }
 figure { margin: 0; break-inside: avoid; }

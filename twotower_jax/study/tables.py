@@ -84,7 +84,9 @@ def _mean(row: dict[str, Any]) -> str:
     if row["mean"] is None:
         return "-"
     spec = COST_DIGITS.get(row["metric"], ".4f")
-    spread = "" if row["sd"] is None else f" ± {row['sd']:{spec}}"
+    # Arms train on as many examples with every seed, unless they stop early.
+    exact = row["metric"] == "examples" and row["sd"] == 0
+    spread = "" if row["sd"] is None or exact else f" ± {row['sd']:{spec}}"
     return f"{row['mean']:{spec}}{spread}"
 
 

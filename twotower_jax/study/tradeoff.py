@@ -12,7 +12,7 @@ from twotower_jax.study.canvas import Drawing, draw_plane, style
 # {figure: (metric without cutoff, label of its axis)}
 AGAINST = {
     "coverage": ("coverage", "share of the catalogue that is shown"),
-    "popularity": ("arp", "mean popularity of what is shown (training clicks)"),
+    "popularity": ("arp", "mean popularity of what is shown"),
 }
 # Where the number of an arm may stand, in points beside its mark, best first.
 PLACES = [(x, y) for x in (7, -7, 0) for y in (6, -6, 0) if x or y]
@@ -122,5 +122,5 @@ def number_points(axes: Axes, points: list[tuple[str, float, float]]) -> None:
             textcoords="offset points",
             ha="center",
             va="center",
-            size=8.5,
+            size=9,
         )
