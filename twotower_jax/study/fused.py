@@ -61,18 +61,22 @@ class _Job:
             console.print(text, end="", markup=False, highlight=False, soft_wrap=True)
 
 
-class _OneDataSet:
-    """Reads data once for runs that follow each other; keeps one data set."""
+class _Reading:
+    """One reading of a data set, by the first run that asks; the others wait for it."""
 
     def __init__(self) -> None:
-        self._lock, self._kept = threading.Lock(), None
+        self._lock, self._begun = threading.Lock(), False
+        self._data: Future[Loaded] = Future()
 
     def __call__(self, config: Config) -> Loaded:
         with self._lock:
-            if self._kept is None or self._kept[0] != config.data:
-                self._kept = None  # let go of the old one before the new one is read
-                self._kept = (config.data, load_data(config))
-            return self._kept[1]
+            first, self._begun = not self._begun, True
+        if first:
+            try:
+                self._data.set_result(load_data(config))
+            except BaseException as error:
+                self._data.set_exception(error)
+        return self._data.result()
 
 
 class SideBySide:
@@ -108,10 +112,10 @@ class SideBySide:
         global _sweep
         self._request.__enter__()
         self._progress = SweepProgress(self._console, len(self._jobs))
-        queue, shared = self._in_order(), self._share()
+        queue = self._in_order()
         # Daemons: a second Ctrl-C leaves without waiting for them.
         self._threads = [
-            threading.Thread(target=self._work, args=(queue, shared), daemon=True)
+            threading.Thread(target=self._work, args=(queue,), daemon=True)
             for _ in range(self._workers)
         ]
         for thread in self._threads:
@@ -130,24 +134,27 @@ class SideBySide:
             self._progress.close()
             self._request.__exit__()
 
-    def _share(self) -> Shared:
-        return Shared(_OneDataSet(), self._progress.line, self._request)
+    def _in_order(self) -> Iterator[tuple[_Job, Shared]]:
+        """Yield the jobs, those on the same data one after the other.
 
-    def _in_order(self) -> Iterator[_Job]:
-        """Yield the jobs, those on the same data one after the other."""
-        first: dict[str, int] = {}
-        jobs = list(self._jobs.values())
-        for place, job in enumerate(jobs):
-            first.setdefault(repr(job.config.data), place)
-        yield from sorted(jobs, key=lambda job: first[repr(job.config.data)])
+        A data set is kept by the jobs that read it, and no longer.
+        """
+        by_data: dict[str, list[_Job]] = {}
+        for job in self._jobs.values():
+            by_data.setdefault(repr(job.config.data), []).append(job)
+        for jobs in by_data.values():
+            read = _Reading()
+            for job in jobs:
+                yield job, Shared(read, self._progress.line, self._request)
 
-    def _work(self, queue: Iterator[_Job], shared: Shared) -> None:
+    def _work(self, queue: Iterator[tuple[_Job, Shared]]) -> None:
         """Run jobs until none is left; after a signal the rest are not begun."""
         while True:
             with self._lock:
-                job = next(queue, None)
-            if job is None:
+                taken = next(queue, None)
+            if taken is None:
                 return
+            job, shared = taken
             try:
                 if self._request.number is not None:
                     raise Stopped(self._request.number, 0)

@@ -1,0 +1,206 @@
+"""hydra/launcher=fused: runs side by side are the runs of the basic launcher."""
+
+import json
+import signal
+import time
+
+import polars as pl
+import pytest
+import tiny
+
+from twotower_jax.study import fused
+
+FUSED = "hydra/launcher=fused"
+# Arms that differ in numbers, in the number of steps and in where they stop.
+SWEEP = (
+    "negatives.in_batch=true",
+    "negatives.easy.num=32",
+    "seed=0,1",
+    "optimizer.learning_rate=0.05,0.4",
+    "training.steps=20,40",
+    "training.patience=1",
+    "training.eval_every=4",
+    "evaluation.save_topk=true",
+)
+
+
+def sweep(output, *words, status=0, base=(*tiny.SMALL, "training.batch_size=128")):
+    """Run a sweep and return the folders of its runs by their names."""
+    command = ("train", "-m", *base, f"output={output}", "name=sweep")
+    assert tiny.command(*command, *words) == status
+    return {path.name: path for path in sorted((output / "sweep").glob("*/"))}
+
+
+def assert_same_run(one, other):
+    """Compare all that two runs have left, but for times and places."""
+    first, second = (tiny.read_json(path / "result.json") for path in (one, other))
+    for key in ("seconds", "examples_per_second"):
+        del first[key], second[key]
+    assert json.dumps(first) == json.dumps(second)
+    logs = [tiny.read_lines(path / "metrics.jsonl") for path in (one, other)]
+    for record in (*logs[0], *logs[1]):
+        del record["seconds"]
+    assert logs[0] == logs[1]
+    for name in ("queries.parquet", "topk.parquet"):
+        assert pl.read_parquet(one / name).equals(pl.read_parquet(other / name))
+    files = [{p.name for p in path.iterdir()} for path in (one, other)]
+    assert files[0] == files[1] >= {"config.yaml", "manifest.json", "checkpoints"}
+    assert not list(one.rglob("*tmp*"))
+    steps = [{p.name for p in (x / "checkpoints").iterdir()} for x in (one, other)]
+    assert steps[0] == steps[1]
+
+
+@pytest.fixture(scope="module")
+def fused_sweep(tmp_path_factory):
+    return sweep(tmp_path_factory.mktemp("fused"), FUSED, *SWEEP)
+
+
+def test_runs_have_the_bits_of_separate_ones(fused_sweep, tmp_path, capsys):
+    basic = sweep(tmp_path, *SWEEP)
+    assert len(basic) == 8 and basic.keys() == fused_sweep.keys()
+    stopped = set()
+    for name, path in basic.items():
+        assert_same_run(fused_sweep[name], path)
+        stopped.add(tiny.read_json(path / "result.json")["steps"])
+    # Early stopping is each arm's own.
+    assert len(stopped) > 2
+    shown = capsys.readouterr().out
+    assert shown.count(": test recall@20 0.") == 8
+
+
+def test_it_says_what_the_basic_launcher_says(fused_sweep, capsys):
+    output = fused_sweep.popitem()[1].parents[1]
+    sweep(output, *SWEEP)
+    basic = capsys.readouterr().out
+    sweep(output, FUSED, *SWEEP)
+    again = capsys.readouterr().out
+    assert again == basic
+    assert again.count("finished before; returning its result") == 8
+    assert again.splitlines()[-1].endswith("report.html")
+
+
+def test_what_fails_is_named_and_the_others_go_on(tmp_path, capsys):
+    words = (FUSED, "towers.normalize=false", "training.steps=20", "seed=0,1")
+    rates = "optimizer.learning_rate=1e30,0.05"
+    found = sweep(tmp_path, *words, rates, status=1)
+    results = [path for path in found.values() if (path / "result.json").exists()]
+    failed = [path for path in found.values() if path not in results]
+    assert len(results) == len(failed) == 2
+    for path in failed:
+        status = tiny.read_json(path / "status.json")
+        assert status["status"] == "failed"
+        assert "NonFiniteLossError" in status["reason"]
+    shown = capsys.readouterr()
+    assert shown.err.count("lower optimizer.learning_rate") == 2
+    assert "Traceback" not in shown.err
+    # Wrong input of some jobs, before and after their configuration is composed.
+    batches = "training.batch_size=128,1000000,1"
+    sweep(tmp_path, FUSED, "training.steps=20", batches, status=2)
+    shown = capsys.readouterr()
+    assert "training.batch_size=1000000 is more than the" in shown.err
+    assert "training.batch_size=1 " in shown.err and shown.err.count("error: ") == 2
+    assert shown.out.count(": test recall@20 0.") == 1
+
+
+def test_files_are_read_once(tmp_path, monkeypatch):
+    """As is each of two data sets, whatever the order of the jobs."""
+    rows = [(f"u{n % 40}", f"i{n}", n) for n in range(400)]
+    table = pl.DataFrame(rows, schema=["user", "item", "time"], orient="row")
+    table.write_parquet(tmp_path / "clicks.parquet")
+    loads = []
+
+    def load(config, real=fused.load_data):
+        loads.append(config.data.test_share)
+        return real(config)
+
+    monkeypatch.setattr(fused, "load_data", load)
+    words = ("data=table", f"data.path={tmp_path}/clicks.parquet", "towers=popularity")
+    words = (*words, "data.columns.time=time", "evaluation.k=[5]", "seed=0,1,2")
+    words = (*words, "training.metric=recall@5", "data.test_share=0.1,0.2", "name=x")
+    sweep(tmp_path, FUSED, *words, base=(), status=2)  # no report over two data sets
+    assert sorted(loads) == [0.1, 0.2]
+    assert len(list((tmp_path / "x").glob("*/result.json"))) == 6
+
+
+def test_positives_are_drawn_by_runs_side_by_side(tmp_path):
+    words = ("training.steps=2", "positives=downsample_hot", "seed=0,1")
+    exponents = "positives.exponent=0.25,0.75"
+    for path in sweep(tmp_path, FUSED, *words, exponents).values():
+        assert (path / "positives.png").read_bytes().endswith(b"IEND\xaeB`\x82")
+
+
+def test_as_many_at_a_time_as_asked(tmp_path, monkeypatch):
+    """One worker is the basic launcher's order; a run of two jobs is made once."""
+    begun = []
+
+    def run(config, real=fused.run, **options):
+        begun.append(config.seed)
+        return real(config, **options)
+
+    monkeypatch.setattr(fused, "run", run)
+    words = ("training.steps=2", "hydra.launcher.workers=1", "seed=2,0,2,1")
+    assert len(sweep(tmp_path, FUSED, *words)) == 3
+    assert begun == [2, 0, 1, 2]  # the second job of seed 2 finds its result
+
+
+LONG = (
+    "train",
+    "-m",
+    FUSED,
+    *tiny.SMALL,
+    "training.steps=400",
+    "training.eval_every=100",
+    "training.checkpoint_every=20",
+    "training.steps_per_dispatch=3",
+    "evaluation.save_topk=true",
+    "output=outputs",
+    "name=sweep",
+    "seed=0,1,2",
+)
+
+
+@pytest.mark.slow
+def test_all_arms_stop_and_go_on(tmp_path):
+    """SIGTERM, then SIGKILL, then to the end: the bits of runs that never stopped."""
+    cache, runs = tmp_path / "cache", tmp_path / "outputs/sweep"
+
+    def start(name):
+        log = tmp_path / f"{name}.log"
+        return tiny.start(LONG, cwd=tmp_path, cache=cache, log=log)
+
+    def saved():
+        """Return the newest step of each run that has one."""
+        found = {}
+        for path in runs.glob("*/checkpoints/*"):
+            if path.name.isdigit():
+                found.setdefault(path.parent.parent.name, []).append(int(path.name))
+        return {name: max(steps) for name, steps in found.items()}
+
+    def wait(process, condition):
+        until = time.monotonic() + 240
+        while process.poll() is None and not condition():
+            assert time.monotonic() < until
+            time.sleep(0.002)
+
+    process = start("stopped")
+    wait(process, lambda: saved())
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(240) == 128 + signal.SIGTERM
+    before = saved()
+    assert before
+    for name, step in before.items():
+        status = tiny.read_json(runs / name / "status.json")
+        assert status["reason"].startswith(f"stopped by SIGTERM at step {step};")
+    assert not list(runs.glob("*/result.json"))
+    process = start("killed")
+    wait(process, lambda: saved() != before)
+    process.kill()
+    assert process.wait(240) == -signal.SIGKILL
+    assert start("last").wait(240) == 0, (tmp_path / "last.log").read_text()
+    shown = (tmp_path / "last.log").read_text()
+    assert "resuming at step" in shown
+    base = tuple(word for word in LONG[3:] if not word.startswith("output="))
+    whole = sweep(tmp_path / "whole", base=base)
+    assert len(whole) == 3
+    for name, path in whole.items():
+        assert_same_run(runs / name, path)
