@@ -1,0 +1,130 @@
+"""Claim L1: clicks concentrate on few items, in worlds and in public data.
+
+    python experiments/lecture/concentration.py movielens=FOLDER gowalla=FOLDER
+
+Writes concentration.csv, figure_L1.svg and the table of README.md. Five simulated
+worlds (seeds 0 to 4); the interval of a log is over its users, 2,000 bootstrap draws.
+"""
+
+import sys
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import polars as pl
+from verdicts import HERE, insert
+
+from twotower_jax.config import from_dict
+from twotower_jax.data.log import FunnelLog, Stage
+from twotower_jax.data.sources import load
+from twotower_jax.data.summary import gini
+
+matplotlib.use("svg")
+from matplotlib import pyplot as plt
+
+DRAWS = 2000
+# The claim is refuted where the top tenth of the items takes less than this.
+REFUTED_BELOW = 0.3
+SOURCES = {
+    "movielens": {"source": "movielens", "min_rating": 4.0},
+    "gowalla": {"source": "lightgcn", "split": "given"},
+    "wikispeedia": {"source": "wikispeedia"},
+}
+
+
+def logs(words: list[str]) -> dict[str, FunnelLog]:
+    """Return the five worlds, and the data sets named on the command line."""
+    found = {}
+    for seed in range(5):
+        config = from_dict({"data": {"simulator": {"seed": seed}}})
+        found[f"simulator, seed {seed}"] = load(config.data)
+    for word in words:
+        name, _, path = word.partition("=")
+        config = from_dict({"data": SOURCES[name] | {"path": path}})
+        found[name] = load(config.data)
+    return found
+
+
+def top_share(counts: np.ndarray, share: float) -> float:
+    """Return the share of clicks on the most clicked ``share`` of the catalogue."""
+    number = int(np.ceil(share * len(counts)))
+    return float(np.sort(counts)[::-1][:number].sum() / counts.sum())
+
+
+def intervals(log: FunnelLog) -> dict[str, float]:
+    """Return shares and Gini, with the interval of the top tenth over users."""
+    rows = np.flatnonzero(log.stage == Stage.CLICKED)
+    user, item = log.user[rows], log.item[rows]
+    counts = np.bincount(item, minlength=log.num_items)
+    rng = np.random.default_rng(0)
+    draws = []
+    for _ in range(DRAWS):
+        times = rng.multinomial(
+            log.num_users, np.full(log.num_users, 1 / log.num_users)
+        )
+        drawn = np.bincount(item, times[user], minlength=log.num_items)
+        draws.append(top_share(drawn, 0.1))
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return {
+        "clicks": len(rows),
+        "items": log.num_items,
+        "top 1 %": top_share(counts, 0.01),
+        "top 10 %": top_share(counts, 0.1),
+        "low": float(low),
+        "high": float(high),
+        "gini": gini(counts),
+        "without a click": float((counts == 0).mean()),
+    }
+
+
+def verdict(row: dict) -> str:
+    """Return what the interval of the top tenth says of the claim."""
+    if row["low"] > REFUTED_BELOW:
+        return "holds"
+    return "refuted" if row["high"] < REFUTED_BELOW else "cannot tell"
+
+
+def draw(found: dict[str, FunnelLog]) -> None:
+    """Write the Lorenz curves: the share of clicks of the most clicked items."""
+    figure, axis = plt.subplots(figsize=(6, 4.5), layout="constrained")
+    for name, log in found.items():
+        counts = np.bincount(
+            log.item[log.stage == Stage.CLICKED], minlength=log.num_items
+        )
+        curve = np.cumsum(np.sort(counts)[::-1]) / counts.sum()
+        share = np.arange(1, len(curve) + 1) / len(curve)
+        kept = np.unique(np.geomspace(1, len(curve), 200).astype(int)) - 1
+        axis.plot(share[kept], curve[kept], label=name, lw=1.5)
+    axis.plot([0, 1], [0, 1], color="grey", lw=0.8, ls="--", label="all alike")
+    axis.axvline(0.1, color="grey", lw=0.6)
+    axis.set_xlabel("share of the catalogue, most clicked first")
+    axis.set_ylabel("share of the clicks")
+    axis.legend(fontsize=8)
+    with matplotlib.rc_context({"svg.hashsalt": "L1"}):
+        figure.savefig(HERE / "figure_L1.svg", metadata={"Date": None})
+    plt.close(figure)
+
+
+def main() -> None:
+    """Measure the concentration of every log."""
+    found = logs(sys.argv[1:])
+    rows = [{"where": name, **intervals(log)} for name, log in found.items()]
+    for row in rows:
+        row["verdict"] = verdict(row)
+    pl.DataFrame(rows).write_csv(Path(HERE) / "concentration.csv")
+    lines = [
+        "| where | clicks | items | top 1 % | top 10 % | interval | Gini | verdict |",
+        "|---|---|---|---|---|---|---|---|",
+        *(
+            f"| {r['where']} | {r['clicks']:,} | {r['items']:,} | {r['top 1 %']:.3f} "
+            f"| {r['top 10 %']:.3f} | {r['low']:.3f} to {r['high']:.3f} "
+            f"| {r['gini']:.3f} | {r['verdict']} |"
+            for r in rows
+        ),
+    ]
+    insert("L1", "\n".join(lines))
+    draw(found)
+
+
+if __name__ == "__main__":
+    main()
