@@ -18,6 +18,7 @@ from kuaishou import (
 )
 
 from twotower_jax.data.log import Stage
+from twotower_jax.data.pools import make_pools
 from twotower_jax.data.sources import load, recflow, recflow_files
 from twotower_jax.data.split import split
 from twotower_jax.errors import InputError
@@ -157,6 +158,25 @@ def test_days_are_chosen(folder, days, chosen):
     assert found == set(chosen)
 
 
+def test_hard_negatives_are_what_stages_threw_out_of_the_request(folder):
+    log = read(folder)
+    parts = split(log, DataConfig(source="recflow", split="given"))
+    table = expected()
+    stages = (("retrieved", 0, None), ("ranked", 0, 2))
+    pools, _ = make_pools(log, parts, stages=stages)
+    items = log.item_ids.to_list()
+    assert len(parts.train) and (pools.of_row >= 0).all()
+    for request, place in zip(parts.train.request, pools.of_row, strict=True):
+        found = [items[code] for code in pools.item[place] if code < log.num_items]
+        wanted = {
+            video
+            for (one, video), row in table.items()
+            if one == request
+            and (row[1] == "RETRIEVED" or (row[1] == "RANKED" and 0 <= row[3] < 2))
+        }
+        assert set(found) == wanted and len(found) == len(wanted) == 7 + 2
+
+
 # ---------------------------------------------------------------- what is kept
 
 
@@ -177,7 +197,7 @@ def test_rows_kept_of_each_flag_and_request(folder):
     counts = flags_of_rows(log, recflow_day(0))
     sizes = dict(zip(STAGES, (4, 1, 2, 2, 0, 5, 7), strict=True))
     assert counts == {(r, n): sizes[n] for r in range(20) for n in STAGES if sizes[n]}
-    left_out = log.dropped["rows left out by data.recflow.kept"]
+    left_out = log.dropped["rows beyond recflow.kept"]
     assert left_out == 20 * (sum(SIZES) - sum(sizes.values()))
     # Ranks are those before rows were left out.
     whole = rows(read(folder, days="1"), "rank")
@@ -235,14 +255,14 @@ def test_a_video_with_several_rows_is_at_its_furthest_stage(tmp_path):
     log = read(tmp_path)
     assert rows(log) == {key: row[:3] for key, row in expected(days=[0]).items()}
     more = sum(len(piece) for piece in pieces) - len(long)
-    assert log.dropped["further rows of a request's video"] == more > 0
+    assert log.dropped["further rows of a video"] == more > 0
 
 
 def test_rows_without_a_flag_are_dropped_and_counted(tmp_path):
     table = recflow_day(0).with_columns(prerank_neg=0)
     write_feather(table, tmp_path / f"all_stage/{DAYS[0]}.feather")
     log = read(tmp_path)
-    assert log.dropped["rows without the flag of a stage"] == 20 * 7
+    assert log.dropped["rows of no stage"] == 20 * 7
     assert "RETRIEVED" not in {row[1] for row in rows(log).values()}
 
 
@@ -424,7 +444,7 @@ def test_requests_in_which_nothing_was_shown_are_counted(tmp_path):
     path = tmp_path / "request_id_dict" / f"{DAYS[0]}.pkl"
     path.write_bytes(pickle.dumps(arrays))
     log = read(tmp_path, stages="request_id_dict")
-    assert log.dropped["rows of requests in which nothing was shown"] == 3
+    assert log.dropped["rows of requests not shown"] == 3
     assert 999 not in log.request
 
 

@@ -96,12 +96,12 @@ def _furthest(
             )
         frame = frame.with_columns(place=place)
     flagged = frame.filter(pl.col("flag") < UNFLAGGED)
-    dropped["rows without the flag of a stage"] += len(frame) - len(flagged)
+    dropped["rows of no stage"] += len(frame) - len(flagged)
     pair = ["request", "item"]
     one = flagged.sort("flag", maintain_order=True).unique(
         pair, keep="first", maintain_order=True
     )
-    dropped["further rows of a request's video"] += len(flagged) - len(one)
+    dropped["further rows of a video"] += len(flagged) - len(one)
     if ranked:
         known = pl.when(pl.col("place") >= 0).then(pl.col("place"))
         rank = known.rank("dense").over("request", "stage").cast(pl.Int64) - 1
@@ -126,7 +126,7 @@ def _sample(
         .to_series()
     )
     kept = frame.filter(place <= pl.Series(np.array(most)[frame["flag"].to_numpy()]))
-    dropped["rows left out by data.recflow.kept"] += len(frame) - len(kept)
+    dropped["rows beyond recflow.kept"] += len(frame) - len(kept)
     return kept
 
 

@@ -203,7 +203,7 @@ def _joined(folder: Path, name: str, config: RecFlowConfig, dropped: Counter[str
     of_request = ["request_id", "user_id", "request_timestamp", *USER_KINDS]
     requests = shown.select(of_request).unique("request_id", keep="first")
     known = thrown.join(requests, on="request_id", maintain_order="left")
-    dropped["rows of requests in which nothing was shown"] += len(thrown) - len(known)
+    dropped["rows of requests not shown"] += len(thrown) - len(known)
     flag = pl.col("flag")
     both = pl.concat(
         [
