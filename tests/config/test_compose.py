@@ -269,6 +269,7 @@ def leaf_keys():
 
 # A value other than the default for the keys where adding 1, or a letter, is wrong.
 OTHER = {
+    "trackers": ["mlflow"],
     "data.split": "ratio",
     "data.query_features": {"a": "numeric"},
     "data.candidate_features": {"a": "numeric"},
@@ -293,6 +294,7 @@ OTHER = {
     "negatives.hard_start": 0.25,
     "negatives.hard_ramp": 0.5,
     "negatives.bank.size": 8192,
+    "evaluation.auc": ["ranked"],
     "negatives.mask": "none",
     "loss.logq.correct": "none",
     "loss.logq.frequency": "streaming",
