@@ -32,10 +32,12 @@ from twotower_jax.prepare import (
 from twotower_jax.problem import make_problem, make_schedule
 from twotower_jax.records import RunFolder, manifest, run_folder
 from twotower_jax.samples import report_samples
+from twotower_jax.trackers import Tracking, make_trackers
 from twotower_jax.training.checkpoint import Checkpoints
 from twotower_jax.training.loop import Notes, Problem, fit
 from twotower_jax.training.progress import Line, TrainingProgress
 from twotower_jax.training.signals import Stopped, StopRequest
+from twotower_jax.training.together import ArmSteps
 
 # Data whose details were printed: a sweep says them once.
 _described: set[str] = set()
@@ -50,11 +52,13 @@ class Shared(NamedTuple):
       load: reads the data of a configuration.
       progress: makes the line of a training; takes what TrainingProgress takes.
       request: where SIGTERM and Ctrl-C are noted; None: the run notes them itself.
+      together: runs the steps with those of other runs; None: they run alone.
     """
 
     load: Callable[[Config], Loaded] = load_data
     progress: Callable[..., Line] = TrainingProgress
     request: StopRequest | None = None
+    together: ArmSteps | None = None
 
 
 ALONE = Shared()
@@ -87,6 +91,7 @@ def run(
     """
     console = console or Console(quiet=True)
     check_names(config)
+    make_trackers(config)
     folder = folder or run_folder(config)
     console.print(f"run {folder}", highlight=False, soft_wrap=True)
     data = shared.load(config)
@@ -103,16 +108,20 @@ def run(
     device = jax.devices()[0].device_kind
     record.write("manifest", manifest(config, data.fingerprint, device, command))
     record.set_status("running")
+    tracking = Tracking(config, record, console.print)
     try:
         result = _train_and_evaluate(config, data, record, console, shared)
     except Stopped as stop:
         record.set_status("running", stop.reason)
+        tracking.finish(None)
         raise
     except Exception as error:
         record.set_status("failed", f"{type(error).__name__}: {error}")
+        tracking.finish(None)
         raise
     record.write("result", result)
     record.set_status("done")
+    tracking.finish(result)
     return result
 
 
@@ -215,7 +224,7 @@ def _train(
         return shared.progress(console, schedule.steps, start, batch, schedule.metric)
 
     arguments = (problem, schedule, checkpoints, progress, record.add_metrics)
-    state, notes = fit(*arguments, evaluate, shared.request)
+    state, notes = fit(*arguments, evaluate, shared.request, shared.together)
     return state.params, notes
 
 

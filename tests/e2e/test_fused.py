@@ -64,7 +64,7 @@ def test_runs_have_the_bits_of_separate_ones(fused_sweep, tmp_path, capsys):
         stopped.add(tiny.read_json(path / "result.json")["steps"])
     # Early stopping is each arm's own.
     assert len(stopped) > 2
-    shown = capsys.readouterr().out
+    shown = " ".join(capsys.readouterr().out.split())
     assert shown.count(": test recall@20 0.") == 8
 
 

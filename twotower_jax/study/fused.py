@@ -4,6 +4,9 @@ A program of a small step does not fill the cores of a machine, and JAX lets go 
 interpreter while one runs. So each core has a thread that takes the next run: the runs
 share the compiled programs (numbers are arguments) and the data, and each has the bits
 of a run alone, for it is the same program.
+
+On an accelerator the runs that differ in numbers train as one program over all of them
+(`training/together.py`), each still in a thread of its own.
 """
 
 import io
@@ -14,14 +17,20 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+import jax
 from rich.console import Console
 
 from twotower_jax.config import Config
 from twotower_jax.prepare import Loaded, load_data
 from twotower_jax.records import RunFolder, run_folder
 from twotower_jax.run import Shared, run
+from twotower_jax.study.groups import group_runs
 from twotower_jax.training.progress import SweepProgress
 from twotower_jax.training.signals import Stopped, StopRequest
+from twotower_jax.training.together import Together
+
+# Runs at a time on an accelerator, where each holds its tables.
+ARMS = 16
 
 # The sweep that this process runs side by side, if any.
 _sweep: "SideBySide | None" = None
@@ -88,6 +97,7 @@ class SideBySide:
         console: Console,
         command: str,
         workers: int | None = None,
+        together: bool | None = None,
     ):
         """Prepare the runs; nothing starts before the context is entered.
 
@@ -95,28 +105,37 @@ class SideBySide:
           configs: of the runs; of several with one folder, the first counts.
           console: where the progress of all runs is shown.
           command: noted in the manifests.
-          workers: runs at a time; as many as cores by default.
+          workers: runs at a time; by default as many as cores, on an accelerator 16.
+          together: whether runs train as one program; by default on an accelerator.
         """
         self._jobs: dict[Path, _Job] = {}
         for config in configs:
             self._jobs.setdefault(run_folder(config), _Job(config, console.width))
         self._console, self._command = console, command
-        self._workers = min(workers or cores(), len(self._jobs))
+        self._together, self._most = together, workers
         self._lock, self._request = threading.Lock(), StopRequest()
+        self._taken: set[Path] = set()
 
     def take(self, config: Config) -> _Job | None:
         """Return the job of a configuration, once."""
-        return self._jobs.pop(run_folder(config), None)
+        folder = run_folder(config)
+        if folder in self._taken:
+            return None
+        self._taken.add(folder)
+        return self._jobs.get(folder)
 
     def __enter__(self) -> "SideBySide":
         global _sweep
         self._request.__enter__()
         self._progress = SweepProgress(self._console, len(self._jobs))
-        queue = self._in_order()
+        on_cpu = jax.default_backend() == "cpu"
+        together = not on_cpu if self._together is None else self._together
+        number = self._most or (cores() if on_cpu else ARMS)
+        queue = self._in_order(number if together else 0)
         # Daemons: a second Ctrl-C leaves without waiting for them.
         self._threads = [
             threading.Thread(target=self._work, args=(queue,), daemon=True)
-            for _ in range(self._workers)
+            for _ in range(min(number, len(self._jobs)))
         ]
         for thread in self._threads:
             thread.start()
@@ -134,18 +153,35 @@ class SideBySide:
             self._progress.close()
             self._request.__exit__()
 
-    def _in_order(self) -> Iterator[tuple[_Job, Shared]]:
+    def _in_order(self, together: int) -> Iterator[tuple[_Job, Shared]]:
         """Yield the jobs, those on the same data one after the other.
 
-        A data set is kept by the jobs that read it, and no longer.
+        A data set is kept by the jobs that read it, and no longer. A job that waits for
+        others in a program has them right behind it, and there is a thread for each.
+
+        Args:
+          together: most runs in one program; 0 where each has its own.
         """
         by_data: dict[str, list[_Job]] = {}
         for job in self._jobs.values():
             by_data.setdefault(repr(job.config.data), []).append(job)
         for jobs in by_data.values():
             read = _Reading()
-            for job in jobs:
-                yield job, Shared(read, self._progress.line, self._request)
+            shared = Shared(read, self._progress.line, self._request)
+            if not together:
+                yield from ((job, shared) for job in jobs)
+                continue
+            for group in group_runs([job.config for job in jobs], read, together):
+                yield from self._group(group, shared)
+
+    def _group(
+        self, group: list[Config], shared: Shared
+    ) -> Iterator[tuple[_Job, Shared]]:
+        """Yield the jobs of one program."""
+        meeting = Together(len(group)) if len(group) > 1 else None
+        for place, config in enumerate(group):
+            steps = meeting and meeting.steps(place)
+            yield self._jobs[run_folder(config)], shared._replace(together=steps)
 
     def _work(self, queue: Iterator[tuple[_Job, Shared]]) -> None:
         """Run jobs until none is left; after a signal the rest are not begun."""
@@ -161,6 +197,9 @@ class SideBySide:
                 job.future.set_result(self._run(job, shared))
             except BaseException as error:
                 job.future.set_exception(error)
+            finally:
+                if shared.together is not None:
+                    shared.together.leave()
 
     def _run(self, job: _Job, shared: Shared) -> dict[str, Any]:
         trains = not RunFolder(run_folder(job.config)).is_done()

@@ -52,8 +52,8 @@ class FusedLauncher(Launcher):
 
     __module__ = PLUGIN
 
-    def __init__(self, workers: int | None = None):
-        self._workers = workers
+    def __init__(self, workers: int | None = None, together: bool | None = None):
+        self._options = (workers, together)
 
     def setup(
         self,
@@ -80,7 +80,7 @@ class FusedLauncher(Launcher):
             for place, overrides in enumerate(job_overrides)
         ]
         configs = [config for job in jobs if (config := _valid(job))]
-        with SideBySide(configs, Console(), command_line(), self._workers):
+        with SideBySide(configs, Console(), command_line(), *self._options):
             return [self._run(job) for job in jobs]
 
     def _compose(self, overrides: Sequence[str], number: int) -> DictConfig:

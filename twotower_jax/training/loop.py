@@ -21,6 +21,7 @@ from twotower_jax.training.samplers import diagnostics, init_samplers
 from twotower_jax.training.signals import Stopped, StopRequest
 from twotower_jax.training.step import init_state, run_steps
 from twotower_jax.training.structure import Hyper, Structure, TrainData, TrainState
+from twotower_jax.training.together import ArmSteps, Lane
 
 
 class Problem(NamedTuple):
@@ -101,6 +102,7 @@ def fit(
     log: Log,
     evaluate: Evaluate | None,
     request: StopRequest | None = None,
+    together: ArmSteps | None = None,
 ) -> tuple[TrainState, Notes]:
     """Train from the newest checkpoint, or the start, to the end of the schedule.
 
@@ -113,6 +115,7 @@ def fit(
       evaluate: validation metrics of params; None where there is no validation set.
       request: of a caller that notes signals for several trainings; else they are
         noted here.
+      together: runs the steps with those of other arms; else they are run alone.
 
     Returns:
       The state of the best validation (the last state where there is none), and the
@@ -122,7 +125,7 @@ def fit(
       NonFiniteLossError: naming the steps, when a loss is not finite.
       Stopped: after saving, on SIGTERM or Ctrl-C.
     """
-    trainer = _Trainer(problem, schedule, checkpoints, log, evaluate)
+    trainer = _Trainer(problem, schedule, checkpoints, log, evaluate, together)
     line = progress(trainer.step)
     try:
         with nullcontext(request) if request else StopRequest() as asked:
@@ -140,9 +143,11 @@ class _Trainer:
         checkpoints: Checkpoints,
         log: Log,
         evaluate: Evaluate | None,
+        together: ArmSteps | None = None,
     ):
         self.problem, self.schedule, self.checkpoints = problem, schedule, checkpoints
         self.log, self.evaluate = log, evaluate
+        self.run_steps = together or run_steps
         self.notes, self.mesh = Notes(), problem.mesh()
         self.arguments = (
             problem.structure,
@@ -198,14 +203,15 @@ class _Trainer:
         for every in periods:
             boundary = min(boundary, (self.step // every + 1) * every)
         started, timed_from = time.perf_counter(), None
+        state: TrainState | Lane = self.state
         while self.step < boundary and request.number is None:
             rows = self.problem.order.batches(
                 self.step, self.schedule.steps_per_dispatch
             )
             number = min(self.schedule.steps_per_dispatch, boundary - self.step)
-            self.state, losses = run_steps(
+            state, losses = self.run_steps(
                 *self.arguments,
-                self.state,
+                state,
                 spread_rows(self.mesh, rows),
                 np.int32(number),
             )
@@ -217,6 +223,7 @@ class _Trainer:
                 jax.block_until_ready(losses)
                 timed_from, started = self.step, time.perf_counter()
         self._finish_pending(line)
+        self.state = state.take() if isinstance(state, Lane) else state
         if timed_from is not None:
             self.notes.timed_seconds += time.perf_counter() - started
             self.notes.timed_steps += self.step - timed_from
