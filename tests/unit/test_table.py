@@ -389,6 +389,20 @@ def test_broken_binary_files_are_named(tmp_path, ending):
         load(table(write(tmp_path, f"b.{ending}", "")))
 
 
+def test_damaged_feather_files_are_refused(tmp_path):
+    rows = pl.DataFrame({"user": range(100), "item": [f"i{n}" for n in range(100)]})
+    path = tmp_path / "a.feather"
+    rows.write_ipc(path)
+    whole, rng = path.read_bytes(), np.random.default_rng(0)
+    for _ in range(20):
+        content = bytearray(whole)
+        for place in rng.integers(0, len(whole), 50):
+            content[place] = rng.integers(0, 256)
+        path.write_bytes(content)
+        with pytest.raises(InputError, match="a.feather"):
+            load(table(path))
+
+
 def test_bytes_that_are_no_utf8_are_refused(tmp_path):
     path = tmp_path / "a.csv"
     path.write_bytes(b"user,item\n\xff\xfe,1\n")

@@ -129,7 +129,12 @@ def read_table(path: Path) -> pl.DataFrame:
         try:
             with path.open("rb") as file:
                 frame = read(file)
-        except (pl.exceptions.PolarsError, OSError) as error:
+        # Polars panics at some damaged files, which is no Exception.
+        except (
+            pl.exceptions.PolarsError,
+            pl.exceptions.PanicException,
+            OSError,
+        ) as error:
             raise InputError(
                 f"{path}: is no {ending[1:]} file: {_first_line(error)}; "
                 "write it again, or give it the ending of its format"
