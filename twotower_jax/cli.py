@@ -7,6 +7,7 @@ import argparse
 import os
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -252,7 +253,8 @@ def _reproduce(options: argparse.Namespace) -> int:
             f"now reads {data}; restore the files of data.path"
         )
     with tempfile.TemporaryDirectory() as place:
-        after = run(config, folder=Path(place) / "run", console=console)
+        again = replace(config, trackers=())
+        after = run(again, folder=Path(place) / "run", console=console)
     found = differences(before, after)
     for name, old, new in found:
         console.print(f"{name}: {old} before, {new} now", highlight=False)

@@ -26,8 +26,8 @@ from twotower_jax.schema.training import (
     TrainingConfig,
 )
 
-# Keys that name a run and decide no number.
-LABELS = ("name", "output", "arm")
+# Keys that name a run, or say where its records go, and decide no number.
+LABELS = ("name", "output", "arm", "trackers")
 
 
 @dataclass(unsafe_hash=True)
@@ -46,9 +46,11 @@ class Config:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    trackers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse combinations that cannot work."""
+        self.trackers = tuple(self.trackers)
         in_range("seed", self.seed, 0, 2**31 - 1)
         if self.loss.name != "full_softmax":
             self._check_negatives()

@@ -29,6 +29,18 @@ VERSIONS = (
     "polars",
     "scipy",
 )
+# What is read of each file, and its types.
+NEEDED: dict[str, dict[str, Any]] = {
+    "status": {"status": str},
+    "manifest": {"data_fingerprint": str},
+    "result": {
+        "metrics": dict,
+        "steps": int,
+        "best_step": int,
+        "seconds": int | float,
+        "examples_per_second": int | float | None,
+    },
+}
 
 
 def run_folder(config: Config) -> Path:
@@ -77,6 +89,7 @@ class RunFolder:
 
     def __init__(self, path: Path | str):
         self.path = Path(path)
+        self.listeners: list[Callable[[dict[str, Any]], None]] = []
 
     def config(self) -> dict[str, Any]:
         """Return the resolved configuration as nested dictionaries."""
@@ -92,7 +105,19 @@ class RunFolder:
         path = self.path / f"{name}.json"
         if not path.is_file():
             return None
-        return _read_mapping(path, json.loads)
+        values = _read_mapping(path, json.loads)
+        needed = NEEDED[name].items()
+        broken = [k for k, kinds in needed if not isinstance(values.get(k, ()), kinds)]
+        if name == "result" and not broken:
+            tables = values["metrics"]
+            whole = all(isinstance(table, dict) for table in tables.values())
+            broken = [] if whole and "test" in tables else ["metrics"]
+        if broken:
+            raise InputError(
+                f"{path} is broken: {broken[0]} is missing or of another kind; restore "
+                "the file, or remove its folder and run again"
+            )
+        return values
 
     def write(self, name: str, values: dict[str, Any]) -> None:
         """Write a JSON file of the run."""
@@ -107,25 +132,39 @@ class RunFolder:
         status = self.read("status")
         return status is not None and status["status"] == "done"
 
+    def metrics(self) -> list[dict[str, Any]]:
+        """Return the records of metrics.jsonl up to the first that is broken."""
+        path = self.path / "metrics.jsonl"
+        if not path.is_file():
+            return []
+        records = []
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                record = json.loads(line)
+                whole = isinstance(record["step"], int)
+            except (ValueError, TypeError, KeyError):
+                whole = False
+            if not whole:
+                break  # a line cut off by a kill is the last one
+            records.append(record)
+        return records
+
     def keep_metrics(self, last_step: int) -> None:
         """Drop the lines of metrics.jsonl after a step (they will be made again)."""
         path = self.path / "metrics.jsonl"
         if not path.is_file():
             return
-        kept = []
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                record = json.loads(line)
-            except json.JSONDecodeError:
-                break  # a line cut off by a kill is the last one
-            if record["step"] <= last_step:
-                kept.append(line + "\n")
+        lines = path.read_text(encoding="utf-8").splitlines()
+        pairs = zip(self.metrics(), lines, strict=False)
+        kept = [line + "\n" for record, line in pairs if record["step"] <= last_step]
         write_text(path, "".join(kept))
 
     def add_metrics(self, record: dict[str, Any]) -> None:
-        """Append one line to metrics.jsonl."""
+        """Append one line to metrics.jsonl, and tell it to the listeners."""
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(_plain(record)) + "\n")
+        for listener in self.listeners:
+            listener(record)
 
     def write_table(self, name: str, table: pl.DataFrame) -> None:
         """Write a parquet file whole or not at all."""

@@ -22,7 +22,8 @@ ROOMS = (
     ("evaluation",),
     ("optim",),
     ("training",),
-    ("prepare", "problem", "truth", "assess", "positives_report", "samples", "run"),
+    ("prepare", "problem", "truth", "assess", "positives_report", "samples"),
+    ("trackers", "run"),
     ("study",),
     ("jobs", "cli"),
 )

@@ -11,6 +11,8 @@ from twotower_jax.config import Config, fingerprint
 from twotower_jax.errors import InputError
 from twotower_jax.records import RunFolder, manifest, run_folder, write_json, write_text
 
+COUNTS = ("steps", "best_step", "seconds", "examples_per_second")
+
 
 @pytest.fixture
 def record(tmp_path):
@@ -72,8 +74,39 @@ def test_values_without_a_number_become_null(tmp_path):
 
 def test_floats_keep_their_bits(tmp_path):
     values = {"x": 0.1 + 0.2, "y": 1 / 3, "z": 5e-324, "w": 1.7976931348623157e308}
-    RunFolder(tmp_path).write("result", values)
-    assert RunFolder(tmp_path).read("result") == values
+    result = {"metrics": {"test": values}, "steps": 1, "best_step": 1, "seconds": 0.5}
+    result["examples_per_second"] = None
+    RunFolder(tmp_path).write("result", result)
+    assert RunFolder(tmp_path).read("result") == result
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "key"),
+    [
+        ("status", {}, "status"),
+        ("status", {"status": None}, "status"),
+        ("manifest", {"seed": 3}, "data_fingerprint"),
+        ("result", {}, "metrics"),
+        ("result", {"metrics": {"test": {}}, "steps": "9"}, "steps"),
+        ("result", {"metrics": {}, **dict.fromkeys(COUNTS, 1)}, "metrics"),
+        ("result", {"metrics": {"test": 3}, **dict.fromkeys(COUNTS, 1)}, "metrics"),
+    ],
+)
+def test_file_without_its_keys_is_named(tmp_path, name, values, key):
+    write_json(tmp_path / f"{name}.json", values)
+    message = rf"{name}\.json is broken: {key} is missing .* or remove its folder"
+    with pytest.raises(InputError, match=message):
+        RunFolder(tmp_path).read(name)
+
+
+def test_records_end_at_the_first_broken_line(record):
+    path = record.path / "metrics.jsonl"
+    before = path.read_text()
+    path.write_text(before + '{"stp": 40}\n{"step": 50}\n')
+    assert [one["step"] for one in record.metrics()] == [10, 20, 30]
+    record.keep_metrics(99)
+    assert path.read_text() == before
+    assert RunFolder(record.path / "none").metrics() == []
 
 
 def test_infinity_is_refused_rather_than_written(tmp_path):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 # Keys that say where a run is kept, what it is called and which seed it has.
-NOT_DIFFERENCES = ("seed", "output", "name", "arm")
+NOT_DIFFERENCES = ("seed", "output", "name", "arm", "trackers")
 # Keys that choose what a whole group does: they are called as the group is.
 CHOICES = ("name", "kind", "strategy", "source")
 # What says nothing without the group it belongs to: whole groups, and last parts.
