@@ -202,7 +202,7 @@ def _hydra_train(composed: DictConfig) -> float:
 def _objective(config: Config, result: dict[str, Any]) -> float:
     """Return the metric that a sweeper optimises: on valid, or test without one."""
     metrics = result["metrics"]
-    chosen = metrics.get("valid", metrics["test"])
+    chosen = metrics["valid" if "valid" in metrics else "test"]
     value = chosen.get(config.training.metric)
     return float("nan") if value is None else value
 
@@ -231,7 +231,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     config = stored_config(options.folder)
     keep_programs()
     metrics = evaluate_run(config, options.folder)
-    print_metrics(Console(), metrics, list(metrics["test"]))
+    print_metrics(Console(), metrics, list(list(metrics.values())[-1]))
     return 0
 
 

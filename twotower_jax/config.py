@@ -60,6 +60,12 @@ class Config:
                 "but data.fit_valid=true trains on it; set training.patience=0"
             )
 
+        if self.data.fit_valid and not self.evaluation.test:
+            raise InputError(
+                "evaluation.test=false leaves validation to evaluate on, but data."
+                "fit_valid=true trains on it; set data.fit_valid=false"
+            )
+
     def _check_negatives(self) -> None:
         """Refuse sampled losses without negatives, or with a correction of log 0."""
         chosen, hard = self.negatives, self.negatives.hard

@@ -111,7 +111,7 @@ class RunFolder:
         if name == "result" and not broken:
             tables = values["metrics"]
             whole = all(isinstance(table, dict) for table in tables.values())
-            broken = [] if whole and "test" in tables else ["metrics"]
+            broken = [] if whole and {"test", "valid"} & set(tables) else ["metrics"]
         if broken:
             raise InputError(
                 f"{path} is broken: {broken[0]} is missing or of another kind; restore "

@@ -158,12 +158,8 @@ def _print_data(console: Console, data: Loaded) -> None:
 def _train_and_evaluate(
     config: Config, data: Loaded, record: RunFolder, console: Console, shared: Shared
 ) -> dict[str, Any]:
-    sets = {name: make_query_set(config, data, name) for name in ("valid", "test")}
-    if sets["test"] is None:
-        raise InputError(
-            "every positive of the test split was clicked in training by the same "
-            "user; set data.mask_seen=false to retrieve seen items again"
-        )
+    sets = {name: make_query_set(config, data, name) for name in _splits(config)}
+    _check_queries(config, sets)
     problem, params, notes = None, {}, Notes()
     started = time.perf_counter()
     if trains(config):
@@ -178,7 +174,8 @@ def _train_and_evaluate(
     for name, queries in sets.items():
         if queries is not None:
             rankings[name] = evaluate_split(config, data, problem, params, queries)
-    _write_tables(config, data, record, sets["test"], rankings["test"])
+    if (tested := sets.get("test")) is not None:
+        _write_tables(config, data, record, tested, rankings["test"])
     return {
         "metrics": {name: rankings[name].metrics() for name in rankings},
         "queries": {n: len(q.user) for n, q in sets.items() if q is not None},
@@ -197,6 +194,26 @@ def _train_and_evaluate(
         "samples": (problem and problem.report) or {},
         "data": dict(data.split.report) | dict(data.log.dropped),
     }
+
+
+def _splits(config: Config) -> tuple[str, ...]:
+    """Return what a run is evaluated on."""
+    return ("valid", "test") if config.evaluation.test else ("valid",)
+
+
+def _check_queries(config: Config, sets: dict[str, QuerySet | None]) -> None:
+    """Refuse a run that nothing would be left to evaluate on."""
+    if config.evaluation.test and sets["test"] is None:
+        raise InputError(
+            "every positive of the test split was clicked in training by the same "
+            "user; set data.mask_seen=false to retrieve seen items again"
+        )
+    if not config.evaluation.test and sets["valid"] is None:
+        raise InputError(
+            "evaluation.test=false leaves validation to evaluate on, but data.split="
+            f"{config.data.split} with data.valid_share={config.data.valid_share} "
+            "leaves no validation set; set data.valid_share above 0"
+        )
 
 
 def _train(
@@ -268,7 +285,7 @@ def evaluate_run(config: Config, folder: Path) -> dict[str, dict[str, float]]:
         problem = make_problem(config, data)
         params = _best_params(problem, record)
     metrics = {}
-    for name in ("valid", "test"):
+    for name in _splits(config):
         queries = make_query_set(config, data, name)
         if queries is not None:
             ranking = evaluate_split(config, data, problem, params, queries)

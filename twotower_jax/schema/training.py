@@ -105,6 +105,7 @@ class EvaluationConfig:
 
     Attributes:
       k: cutoffs.
+      test: evaluate on the test split; false leaves it alone, and only valid counts.
       save_topk: write the lists.
       truth: compare to the truth as well, where the data knows it (the simulator).
       uniform_exposures: items shown to each user at random for uniform_recall@k, which
@@ -116,6 +117,7 @@ class EvaluationConfig:
     """
 
     k: tuple[int, ...] = (10, 20, 50, 100)
+    test: bool = True
     save_topk: bool = False
     truth: bool = True
     uniform_exposures: int = 0

@@ -56,10 +56,11 @@ def print_line(
     pairs = [word.partition("=") for word in swept]
     words = [f"{short_key(key)}={value}" for key, _, value in pairs if key not in told]
     name = " ".join([config.arm, *words] if config.arm else words) or "default"
-    value = result["metrics"]["test"].get(config.training.metric)
+    split = "test" if "test" in result["metrics"] else "valid"
+    value = result["metrics"][split].get(config.training.metric)
     shown = "no value" if value is None or value != value else f"{value:.4f}"
     console.print(
-        f"{name}, seed {config.seed}: test {config.training.metric} {shown}, "
+        f"{name}, seed {config.seed}: {split} {config.training.metric} {shown}, "
         f"{result['seconds']:.1f} s",
         highlight=False,
         markup=False,
