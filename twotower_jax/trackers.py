@@ -82,8 +82,8 @@ class TensorBoard:
 class MLflow:
     """A run of the file store `mlruns/` in the output folder.
 
-    `mlflow.json` in the run's folder says which one. MLflow allows no `@` in names:
-    recall@20 is recall_at_20 there.
+    `mlflow.json` in the run's folder says which one. MLflow allows no `@` in names,
+    and folders in its store must not be files: recall@20/head is recall_at_20.head.
     """
 
     _creating = threading.Lock()  # of experiments, when runs share a process
@@ -291,5 +291,11 @@ def _leaves(values: dict[str, Any], join: str) -> Iterator[tuple[str, Any]]:
 
 
 def _allowed(name: str) -> str:
-    """Return a name as MLflow allows it."""
+    """Return a name as MLflow allows it.
+
+    A metric is a file of its store, and one with slices cannot be a folder too: only
+    the split stays one, as in valid/recall_at_20.head.
+    """
+    split, slash, rest = name.partition("/")
+    name = split + slash + rest.replace("/", ".")
     return re.sub(r"[^\w\-. /]", "_", name.replace("@", "_at_"))

@@ -84,7 +84,17 @@ def test_table_is_tidy_and_sorted(folder):
     table = study_table(read_runs(folder))
     assert dict(table.schema) == SCHEMA
     first = table.row(0)
-    assert first == ("temperature=0.1", 0, "test", "recall@20", 0.1, 10, None, 1000, "a0")
+    assert first == (
+        "temperature=0.1",
+        0,
+        "test",
+        "recall@20",
+        0.1,
+        10,
+        None,
+        1000,
+        "a0",
+    )
     assert table["run"].unique(maintain_order=True).to_list() == [
         "a0",
         "a1",
