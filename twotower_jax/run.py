@@ -100,7 +100,9 @@ def run(
     record = RunFolder(folder)
     _check_same_data(record, data)
     if record.is_done():
-        console.print("finished before; returning its result", highlight=False)
+        arm = record.config().get("arm")
+        told = "" if arm == config.arm else f" as the arm {arm!r}"
+        console.print(f"finished before{told}; returning its result", highlight=False)
         result = record.read("result")
         assert result is not None
         return result

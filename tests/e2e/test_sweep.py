@@ -5,7 +5,9 @@ import json
 import polars as pl
 import pytest
 import tiny
+from studies import Page
 
+from twotower_jax import run
 from twotower_jax.training.step import run_steps
 
 ARMS = ("in_batch", "uniform")
@@ -189,9 +191,9 @@ def test_report_takes_another_base_and_keeps_it(swept, capsys):
 def test_an_experiment_names_its_base(tmp_path, capsys):
     words = (*tiny.SMALL, f"output={tmp_path}", "training.steps=10", "seed=0")
     study = ("train", "-m", "experiment=quickstart", *words)
-    assert tiny.command(*study, "arms=popularity,in_batch,uniform") == 0
+    assert tiny.command(*study, "arms=popularity,in_batch_logq,uniform") == 0
     shown = capsys.readouterr().out
-    assert "difference to in-batch" in shown
+    assert "true_recall@20, difference to in-batch + logQ" in shown
     assert "the interval is over queries only" in shown
     base = "hydra.callbacks.study.base=popularity"
     assert tiny.command(*study, "arms=popularity,uniform", base) == 0
@@ -199,7 +201,7 @@ def test_an_experiment_names_its_base(tmp_path, capsys):
     # A part of the study has its report too, against another arm.
     assert tiny.command(*study, "name=baseless", "arms=popularity,uniform") == 0
     shown = capsys.readouterr().out
-    assert "no finished run of the base arm in-batch; comparing to another" in shown
+    assert "no finished run of the base arm in-batch + logQ; comparing" in shown
     assert "difference to popularity" in shown
     assert len(runs(tmp_path / "baseless")) == 2
 
@@ -224,6 +226,10 @@ def test_one_configuration_under_two_labels_is_refused_before_any_run(tmp_path, 
     assert shown.err.count("error: ") == 1 and "Traceback" not in shown.err
     assert "arm='first' and arm='second' are one configuration" in shown.err
     assert not (tmp_path / "twice").exists()
+    # In a later sweep it is the run of before, under the label of before.
+    assert tiny.command("train", *words, "arm=first") == 0
+    assert tiny.command("train", *words, "arm=second") == 0
+    assert "finished before as the arm 'first'" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -242,3 +248,86 @@ def test_arms_that_do_not_exist(tmp_path, capsys, words, parts):
     assert error.count("error: ") == 1 and "Traceback" not in error
     assert all(part in error for part in parts), error
     assert not list(tmp_path.glob("out/*/*/config.yaml"))
+
+
+def test_failed_run_is_reported_with_its_reason_and_alone_tried_again(
+    tmp_path, capsys, monkeypatch
+):
+    write, tried = run._write_tables, []
+
+    def fail_once(config, *rest):
+        tried.append(config.seed)
+        if tried == [0, 1]:
+            raise OSError("no space left")
+        write(config, *rest)
+
+    monkeypatch.setattr(run, "_write_tables", fail_once)
+    words = (*tiny.SMALL, f"output={tmp_path}", "name=retry", "towers=popularity")
+    assert tiny.command("train", "-m", *words, "seed=0,1,2") == 1
+    folder = tmp_path / "retry"
+    shown = capsys.readouterr()
+    assert tried == [0, 1, 2] and "error: no space left" in shown.err
+    assert "skipped 1 folder(s):" in shown.out
+    page = Page(folder / "report.html")
+    (failed,) = (p for p in folder.glob("*/") if not (p / "result.json").exists())
+    reason = f"{failed.name}: status is failed: OSError: no space left"
+    assert reason in page.texts["Skipped folders (1)"] and reason in shown.out
+    assert "2 finished: 1 arms, 2 seeds; 1 folders" in page.texts["What it took"]
+    assert tiny.command("train", "-m", *words, "seed=0,1,2") == 0
+    assert tried == [0, 1, 2, 1]
+    assert capsys.readouterr().out.count("finished before") == 2
+    page = Page(folder / "report.html")
+    assert "3 finished: 1 arms, 3 seeds; 0 folders" in page.texts["What it took"]
+
+
+def test_study_of_an_experiment_is_reported_again_without_options(tmp_path, capsys):
+    words = (*tiny.SMALL, f"output={tmp_path}", "training.steps=10", "seed=0")
+    asked = ("question", "metric", "base")
+    values = ("Which one, then?", "ndcg@20", "uniform")
+    given = [
+        f"hydra.callbacks.study.{key}={json.dumps(value)}"
+        for key, value in zip(asked, values, strict=True)
+    ]
+    words = ("-m", *words, "towers=popularity", "name=asked", *given)
+    words = (*words, "arms=in_batch,uniform")
+    assert tiny.command("train", *words) == 0
+    folder = tmp_path / "asked"
+    before = (folder / "report.html").read_bytes()
+    written = tiny.read_json(folder / "study.json")
+    assert [written[key] for key in asked] == [*values]
+    assert "ndcg@20, difference to uniform" in capsys.readouterr().out
+    assert "Which one, then?" in Page(folder / "report.html").texts["Study asked"]
+    assert tiny.command("report", str(folder)) == 0
+    assert (folder / "report.html").read_bytes() == before
+    capsys.readouterr()
+    assert tiny.command("report", str(folder), "--metric", "ndgc@20") == 2
+    error = capsys.readouterr().err
+    assert "no run has the metric 'ndgc@20'" in error and "mean ndcg@20?" in error
+
+
+def test_sweeps_in_several_folders_are_reported_together(tmp_path, capsys):
+    words = (*tiny.SMALL, f"output={tmp_path}", "towers=popularity", "arm=hot")
+    for name, seeds in (("one", "0,1"), ("two", "1,2")):
+        assert tiny.command("train", "-m", *words, f"name={name}", f"seed={seeds}") == 0
+    other = ("name=other", "data.test_share=0.2", "seed=0,1")
+    assert tiny.command("train", "-m", *words, *other) == 0
+    capsys.readouterr()
+    places = [str(tmp_path / name) for name in ("one", "two")]
+    out = tmp_path / "both"
+    (tmp_path / "two/notes").mkdir()
+    assert tiny.command("report", *places, "--out", str(out)) == 0
+    shown = capsys.readouterr().out
+    assert "skipped 2 folder(s):" in shown and f"{places[1]}/notes: not a run" in shown
+    assert "the same arm and seed as" in shown
+    table = pl.read_csv(out / "study.csv")
+    assert sorted(set(table["seed"])) == [0, 1, 2] and set(table["arm"]) == {"hot"}
+    assert tiny.command("report", *places, str(tmp_path / "other")) == 2
+    error = capsys.readouterr().err
+    (first,) = {r["data_fingerprint"] for r in manifests(tmp_path / "one")}
+    (second,) = {r["data_fingerprint"] for r in manifests(tmp_path / "other")}
+    assert first in error and second in error
+    assert "one/" in error and "other/" in error
+
+
+def manifests(folder):
+    return [tiny.read_json(path) for path in folder.glob("*/manifest.json")]

@@ -205,6 +205,13 @@ def test_runs_of_several_folders_are_one_study(tmp_path):
     assert [row[2] for row in means] == [0.1, 10.0, 0.2, 10.0]
 
 
+def test_one_configuration_on_changed_data_is_refused(tmp_path):
+    for folder, data in (("x", "aaaa"), ("y", "bbbb")):
+        write_run(tmp_path / folder / "r0", {"a": 1}, 0, {"recall@20": 0.1}, data)
+    with pytest.raises(InputError, match=r"x/r0 has .* aaaa, \S+y/r0 has bbbb"):
+        read_runs(tmp_path / "x", tmp_path / "y")
+
+
 def test_folders_of_different_data_are_refused_by_name(tmp_path):
     write_run(tmp_path / "x/r0", {"a": 1}, 0, {"recall@20": 0.1}, "aaaa")
     write_run(tmp_path / "y/r1", {"a": 2}, 0, {"recall@20": 0.1}, "bbbb")

@@ -184,5 +184,6 @@ def _without_label(run: Run) -> str:
 
 
 def _identity(run: Run) -> str:
-    """Return a text that equal arms with equal seeds share."""
-    return json.dumps([label(run.config), run.seed, _without_label(run)])
+    """Return a text that equal arms with equal seeds on the same data share."""
+    data = run.manifest["data_fingerprint"]
+    return json.dumps([label(run.config), run.seed, data, _without_label(run)])
