@@ -151,10 +151,12 @@ def _slices(
     for part in names:
         axes.plot([], [], MARKERS[part], color=COLOURS[part], label=part)
     axes.margins(x=0.06)
+    figure = axes.get_figure()
+    assert isinstance(figure, Figure)
     axes.legend(
         loc="lower center",
-        bbox_to_anchor=(0.5, 0.02),
-        bbox_transform=axes.get_figure().transFigure,  # type: ignore[union-attr]
+        bbox_to_anchor=(0.5, 0.05 / figure.get_figheight()),
+        bbox_transform=figure.transFigure,
         borderaxespad=0,
         borderpad=0,
         ncols=3,
