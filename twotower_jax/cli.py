@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+import twotower_jax.study.sweeper  # noqa: F401  (registers hydra/sweeper=select)
 from twotower_jax.compiled import keep_programs
 from twotower_jax.config import Config, known_keys
 from twotower_jax.data.fetch import fetch_command
@@ -55,8 +56,8 @@ from twotower_jax.training.loop import NonFiniteLossError
 
 CONF = "twotower_jax.conf"
 ConfigStore.instance().store(name="schema", node=Config)
-# Dictionaries with names from the user's data; Hydra adds to them by ++ only.
-OPEN_KEYS = ("data.query_features", "data.candidate_features")
+# Dictionaries whose names the user chooses; Hydra adds to them by ++ only.
+OPEN_KEYS = ("data.query_features", "data.candidate_features", "hydra.sweeper.tune=")
 
 
 def main(arguments: list[str] | None = None) -> None:

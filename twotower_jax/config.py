@@ -60,10 +60,21 @@ class Config:
                 "but data.fit_valid=true trains on it; set training.patience=0"
             )
 
-        if self.data.fit_valid and not self.evaluation.test:
+        if not self.evaluation.test:
+            self._check_validation()
+
+    def _check_validation(self) -> None:
+        """Refuse to leave the test alone where nothing else is evaluated."""
+        data = self.data
+        if data.fit_valid:
             raise InputError(
                 "evaluation.test=false leaves validation to evaluate on, but data."
                 "fit_valid=true trains on it; set data.fit_valid=false"
+            )
+        if data.valid_share == 0 and data.split in ("temporal", "ratio"):
+            raise InputError(
+                "evaluation.test=false leaves validation to evaluate on, but data."
+                "valid_share=0 makes none; set data.valid_share above 0"
             )
 
     def _check_negatives(self) -> None:

@@ -24,6 +24,7 @@ from twotower_jax.study.description import (
     write_description,
 )
 from twotower_jax.study.launcher import to_config
+from twotower_jax.study.selection import FOLDER as SELECT
 from twotower_jax.training.loop import NonFiniteLossError
 
 # Of the sweep that this process runs: folders with runs, the label of each run by its
@@ -132,7 +133,8 @@ class StudyCallback(Callback):
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Make the report of every folder that the sweep has put runs into."""
         FOLDERS.add(Path(config.output) / config.name)
-        for folder in sorted(FOLDERS):
+        tuning = {folder / SELECT for folder in FOLDERS}
+        for folder in sorted(FOLDERS - tuning):
             try:
                 if folder.is_dir():
                     self._describe(folder)

@@ -37,8 +37,8 @@ BLIND = {
 
 # Libraries that only the named modules import.
 ONLY_IN = {
-    "hydra": ("cli", "jobs", "study.launcher"),
-    "omegaconf": ("cli", "jobs", "study.launcher"),
+    "hydra": ("cli", "jobs", "study.launcher", "study.sweeper"),
+    "omegaconf": ("cli", "jobs", "study.launcher", "study.sweeper"),
     "orbax": ("training.checkpoint",),
 }
 

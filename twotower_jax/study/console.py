@@ -52,7 +52,7 @@ def print_line(
       result: what result.json holds.
       swept: the overrides of this job that its sweep varies, as key=value.
     """
-    told = ("seed", "arms") if config.arm else ("seed",)
+    told = ("seed", "name", "evaluation.test", *(["arms"] if config.arm else []))
     pairs = [word.partition("=") for word in swept]
     words = [f"{short_key(key)}={value}" for key, _, value in pairs if key not in told]
     name = " ".join([config.arm, *words] if config.arm else words) or "default"

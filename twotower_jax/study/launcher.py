@@ -11,6 +11,7 @@ from types import ModuleType
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, configure_log, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
+from hydra.plugins.plugin import Plugin
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
@@ -111,10 +112,10 @@ def _valid(job: DictConfig) -> Config | None:
         return None
 
 
-def _register() -> None:
-    """Make the launcher known to Hydra, which takes plugins of one package only.
+def register(plugin: type[Plugin]) -> None:
+    """Make a plugin known to Hydra, which takes those of one package only.
 
-    It gets a name there, and no file: Hydra would import the file, and with it JAX, in
+    They get names there, and no file: Hydra would import the file, and with it JAX, in
     every other program of the environment.
     """
     parent, _, name = PLUGIN.partition(".")
@@ -123,9 +124,10 @@ def _register() -> None:
     except ImportError:  # no plugin is installed
         package = sys.modules[parent] = ModuleType(parent)
         package.__path__ = []
-    sys.modules[PLUGIN] = sys.modules[__name__]
-    setattr(package, name, sys.modules[__name__])
-    Plugins.instance().register(FusedLauncher)
+    module = sys.modules[PLUGIN] = sys.modules[__name__]
+    setattr(package, name, module)
+    setattr(module, plugin.__name__, plugin)
+    Plugins.instance().register(plugin)
 
 
-_register()
+register(FusedLauncher)

@@ -21,6 +21,7 @@ from twotower_jax.study.load import Study
 from twotower_jax.study.naming import differing_keys, flatten, name_arms
 from twotower_jax.study.page import STYLE, box
 from twotower_jax.study.runs import Runs
+from twotower_jax.study.selection_report import selection_section
 from twotower_jax.study.tables import (
     SLICES,
     arm_cells,
@@ -62,6 +63,7 @@ def write_report(study: Study, out: str | Path | None = None) -> Path:
         *_arms(study, order),
         *_figures(figures),
         *_metrics(study, order),
+        *selection_section(study.runs.folders, study.table),
         *_differences(study.runs, order),
         *_took(study, order),
         *_skipped(study.runs),

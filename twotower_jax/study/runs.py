@@ -14,6 +14,7 @@ import yaml
 
 from twotower_jax.errors import InputError
 from twotower_jax.study.naming import flatten, label
+from twotower_jax.study.selection import FOLDER as SELECT
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,8 @@ def read_runs(*folders: str | Path) -> Runs:
     seen: dict[str, str] = {}
     for folder in places:
         for path in sorted(entry for entry in folder.iterdir() if entry.is_dir()):
+            if path.name == SELECT:
+                continue  # runs that chose on validation: no part of the study
             name = path.name if len(places) == 1 else str(path)
             try:
                 run = _read_run(path, name)

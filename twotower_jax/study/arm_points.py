@@ -1,0 +1,128 @@
+"""The arms of a selection at the points of its grid: runs, and what is refused."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from twotower_jax.config import Config, fingerprint
+from twotower_jax.errors import InputError, unknown
+from twotower_jax.evaluation.metrics import METRICS
+from twotower_jax.records import RunFolder, run_folder
+from twotower_jax.study.naming import NOT_DIFFERENCES
+from twotower_jax.study.selection import FOLDER, Point
+
+# What no axis may be: what names a run, what is held out, and how it is judged.
+NO_AXES = (*NOT_DIFFERENCES, "arms", "data", "evaluation", "experiment", "hydra")
+
+
+class Arm(NamedTuple):
+    """An arm of the study.
+
+    Attributes:
+      words: its overrides, without a seed.
+      points: its configuration at each point of the grid.
+    """
+
+    words: tuple[str, ...]
+    points: list[Config]
+
+
+class TuningRun(NamedTuple):
+    """A run on validation alone: its overrides and the configuration they compose."""
+
+    words: list[str]
+    config: Config
+
+
+def told(point: Point) -> list[str]:
+    """Return a point as overrides."""
+    return [f"{key}={value}" for key, value in point.items()]
+
+
+def tuning_run(arm: Arm, place: int, point: Point, seed: int) -> TuningRun:
+    """Return the run of an arm at a point that leaves the test alone.
+
+    It lies in a folder of its own, so that the folder of the study has winners only.
+
+    Raises:
+      InputError: where there is no validation set.
+    """
+    start = arm.points[place]
+    evaluation = replace(start.evaluation, test=False)
+    name = f"{start.name}/{FOLDER}"
+    config = replace(start, seed=seed, name=name, evaluation=evaluation)
+    quoted = name.replace("\\", "\\\\").replace("'", "\\'")
+    own = [f"seed={seed}", "evaluation.test=false", f"name='{quoted}'"]
+    kept = [w for w in arm.words if not w.startswith(("name=", "evaluation.test="))]
+    return TuningRun([*kept, *told(point), *own], config)
+
+
+def valid_metric(config: Config, metric: str) -> float | None:
+    """Return a metric of a finished run on validation, None without a value."""
+    result = RunFolder(run_folder(config)).read("result")
+    return None if result is None else result["metrics"]["valid"].get(metric)
+
+
+def test_runs(config: Config, seeds: Iterable[int]) -> tuple[str, ...]:
+    """Return the names of the folders of a winner's runs."""
+    return tuple(fingerprint(replace(config, seed=seed)) for seed in seeds)
+
+
+def check_axis(key: str) -> None:
+    """Refuse an axis along which validation would not compare like with like."""
+    if key.partition(".")[0] in NO_AXES:
+        raise InputError(
+            f"hydra.sweeper.tune.{key} cannot be tuned: validation compares models of "
+            "an arm on the same data by the same metric; put it into "
+            "hydra.sweeper.params, or leave it out"
+        )
+
+
+def check_budget(budget: int | None) -> None:
+    """Refuse a budget that tries nothing."""
+    if budget is not None and budget < 1:
+        raise InputError(
+            f"hydra.sweeper.budget={budget} tries nothing; give 1 or more, or null for "
+            "the whole grid"
+        )
+
+
+def check_seeds(tuned: Sequence[int], seeds: Sequence[int]) -> None:
+    """Refuse seeds of the tuning that the test would use again."""
+    key = f"hydra.sweeper.tune_seeds={list(tuned)}"
+    if not tuned:
+        raise InputError(f"{key} is empty; give one or more seeds, such as [100,101]")
+    if both := sorted(set(seeds) & set(tuned)):
+        raise InputError(
+            f"{key} and seed={list(seeds)} share {both}: winners would be tested with "
+            "the seeds that chose them; give other tune_seeds"
+        )
+
+
+def check_metric(metric: str, arms: Iterable[Arm]) -> None:
+    """Refuse a metric that some run would not have."""
+    for arm in arms:
+        for config in arm.points:
+            known = [f"{name}@{k}" for name in METRICS for k in config.evaluation.k]
+            if metric not in known:
+                raise unknown("hydra.sweeper.metric", metric, known)
+
+
+def check_apart(arms: Sequence[Arm], names: Sequence[str]) -> None:
+    """Refuse arms that are one configuration, and arms kept in different folders."""
+    starts = [arm.points[0] for arm in arms]
+    first: dict[str, str] = {}
+    for start, name in zip(starts, names, strict=True):
+        same = fingerprint(start)
+        if same in first:
+            raise InputError(
+                f"the arms {first[same]!r} and {name!r} are one configuration; leave "
+                "one of them out of the sweep, or set what differs"
+            )
+        first[same] = name
+        places = [str(run_folder(one).parent) for one in (starts[0], start)]
+        if places[0] != places[1]:
+            raise InputError(
+                f"the arms of a selection are kept in one folder, not in {places[0]} "
+                f"and {places[1]}; give them one name= and output="
+            )

@@ -1,0 +1,94 @@
+"""What was tuned, in words: lines of the console and a section of the report."""
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+import polars as pl
+
+from twotower_jax.study.page import box
+from twotower_jax.study.selection import (
+    TABLE,
+    ArmChoice,
+    Selection,
+    edges,
+    grid_size,
+    read_selection,
+)
+
+
+def chosen_lines(selection: Selection) -> list[str]:
+    """Return a line for each arm: its winner, and whether it lies on an edge."""
+    lines = [f"chosen on validation by {selection.metric}, {_often(selection)}:"]
+    for one in selection.arms:
+        found = edges(selection.axes, one)
+        edge = f"; on the edge of the grid: {', '.join(found)}" if found else ""
+        lines.append(f"  {one.arm}: {_winner(one)} {_mean(one)}{edge}")
+    return lines
+
+
+def selection_section(folders: Sequence[Path], table: pl.DataFrame) -> list[str]:
+    """Return the section "What was tuned" of a report; nothing where nothing was.
+
+    Args:
+      folders: of the study; those without select.json have no part in it.
+      table: what `arms.study_table` returns, for the names of the arms.
+    Raises:
+      InputError: when a select.json is broken.
+    """
+    found = [read_selection(folder) for folder in folders]
+    lines = [line for one in found if one is not None for line in _section(one, table)]
+    return ["<h2>What was tuned</h2>", *lines] if lines else []
+
+
+def _section(selection: Selection, table: pl.DataFrame) -> list[str]:
+    axes = "; ".join(f"{k}: {', '.join(v)}" for k, v in selection.axes.items())
+    text = (
+        f"Each arm chose its values on validation by the mean {selection.metric}, "
+        f"{_often(selection)}, from the grid {axes}. No run on validation saw the "
+        f"test; the winners were then tested once, with {len(selection.seeds)} fresh "
+        f"seed(s). {TABLE} holds every point."
+    )
+    names = dict(table.select("run", "arm").unique().iter_rows())
+    rows, notes = [], []
+    for one in selection.arms:
+        name = next((names[run] for run in one.runs if run in names), one.arm)
+        runs = len(selection.tune_seeds)
+        failed = sum(len(trial.values) < runs for trial in one.trials)
+        tried = f"{len(one.trials)}{f', {failed} failed' if failed else ''}"
+        edge = ", ".join(edges(selection.axes, one))
+        rows.append([name, tried, str(runs), _winner(one), _mean(one), edge or "no"])
+        if edge:
+            notes.append(
+                f"{name} is best on the edge of the grid, at {edge}: a better value "
+                "may lie beyond. Extend the axis before the arms are compared."
+            )
+    heads = ["arm", "points tried", "runs each", "chosen", f"valid {selection.metric}"]
+    return [
+        f'<p class="soft">{escape(text)}</p>',
+        *box([*heads, "on the edge"], rows, text=(0, 3, 5)),
+        *(f'<p class="note">{escape(note)}</p>' for note in notes),
+    ]
+
+
+def _often(selection: Selection) -> str:
+    """Return how many points of the grid each arm tried, and how often."""
+    tried = len(selection.arms[0].trials) if selection.arms else 0
+    size = grid_size(selection.axes)
+    points = f"all {size}" if tried == size else f"the same {tried} of {size}"
+    seeds = ", ".join(map(str, selection.tune_seeds))
+    return f"{points} points for every arm, each with seeds {seeds}"
+
+
+def _winner(one: ArmChoice) -> str:
+    if one.chosen is None:
+        return "nothing: no point was finished by all its runs"
+    return " ".join(f"{k}={v}" for k, v in one.trials[one.chosen].point.items())
+
+
+def _mean(one: ArmChoice) -> str:
+    if one.chosen is None:
+        return "-"
+    trial = one.trials[one.chosen]
+    spread = "" if trial.sd is None else f" ± {trial.sd:.4f}"
+    return f"{trial.mean:.4f}{spread}"
