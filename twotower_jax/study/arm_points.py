@@ -113,16 +113,15 @@ def check_apart(arms: Sequence[Arm], names: Sequence[str]) -> None:
     starts = [arm.points[0] for arm in arms]
     first: dict[str, str] = {}
     for start, name in zip(starts, names, strict=True):
-        same = fingerprint(start)
-        if same in first:
-            raise InputError(
-                f"the arms {first[same]!r} and {name!r} are one configuration; leave "
-                "one of them out of the sweep, or set what differs"
-            )
-        first[same] = name
         places = [str(run_folder(one).parent) for one in (starts[0], start)]
         if places[0] != places[1]:
             raise InputError(
                 f"the arms of a selection are kept in one folder, not in {places[0]} "
                 f"and {places[1]}; give them one name= and output="
+            )
+        same = first.setdefault(fingerprint(start), name)
+        if same is not name:
+            raise InputError(
+                f"the arms {same!r} and {name!r} are one configuration; leave one of "
+                "them out of the sweep, or set what differs"
             )

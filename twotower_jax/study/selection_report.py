@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from html import escape
-from pathlib import Path
 
 import polars as pl
 
 from twotower_jax.study.page import box
+from twotower_jax.study.runs import Runs
 from twotower_jax.study.selection import (
     TABLE,
     ArmChoice,
@@ -27,29 +27,41 @@ def chosen_lines(selection: Selection) -> list[str]:
     return lines
 
 
-def selection_section(folders: Sequence[Path], table: pl.DataFrame) -> list[str]:
+def selection_section(runs: Runs, table: pl.DataFrame) -> list[str]:
     """Return the section "What was tuned" of a report; nothing where nothing was.
 
     Args:
-      folders: of the study; those without select.json have no part in it.
+      runs: of the study; its folders without select.json have no part in it.
       table: what `arms.study_table` returns, for the names of the arms.
     Raises:
       InputError: when a select.json is broken.
     """
-    found = [read_selection(folder) for folder in folders]
-    lines = [line for one in found if one is not None for line in _section(one, table)]
+    arms = dict(table.select("run", "arm").unique().iter_rows())
+    lines = []
+    for folder in runs.folders:
+        selection = read_selection(folder)
+        ours = [run for run in runs.finished if run.path.parent == folder]
+        if selection is not None:
+            lines += _section(
+                selection, {run.path.name: arms[run.name] for run in ours}
+            )
     return ["<h2>What was tuned</h2>", *lines] if lines else []
 
 
-def _section(selection: Selection, table: pl.DataFrame) -> list[str]:
+def _section(selection: Selection, names: dict[str, str]) -> list[str]:
+    """Return the text and table of a selection.
+
+    Args:
+      selection: what was tuned.
+      names: the arm of each finished run in the folder of the study.
+    """
     axes = "; ".join(f"{k}: {', '.join(v)}" for k, v in selection.axes.items())
     text = (
         f"Each arm chose its values on validation by the mean {selection.metric}, "
-        f"{_often(selection)}, from the grid {axes}. No run on validation saw the "
-        f"test; the winners were then tested once, with {len(selection.seeds)} fresh "
-        f"seed(s). {TABLE} holds every point."
+        f"{_often(selection)}, from the grid {axes}. These runs did not see the test; "
+        f"the winners were tested with other seeds, {_list(selection.seeds)}. {TABLE} "
+        "holds every point."
     )
-    names = dict(table.select("run", "arm").unique().iter_rows())
     rows, notes = [], []
     for one in selection.arms:
         name = next((names[run] for run in one.runs if run in names), one.arm)
@@ -63,6 +75,12 @@ def _section(selection: Selection, table: pl.DataFrame) -> list[str]:
                 f"{name} is best on the edge of the grid, at {edge}: a better value "
                 "may lie beyond. Extend the axis before the arms are compared."
             )
+    chosen = {run for one in selection.arms for run in one.runs}
+    if others := len(set(names) - chosen):
+        notes.append(
+            f"{others} more runs of this folder were tested that this selection did "
+            "not choose: what is chosen after seeing them is chosen on the test."
+        )
     heads = ["arm", "points tried", "runs each", "chosen", f"valid {selection.metric}"]
     return [
         f'<p class="soft">{escape(text)}</p>',
@@ -76,8 +94,12 @@ def _often(selection: Selection) -> str:
     tried = len(selection.arms[0].trials) if selection.arms else 0
     size = grid_size(selection.axes)
     points = f"all {size}" if tried == size else f"the same {tried} of {size}"
-    seeds = ", ".join(map(str, selection.tune_seeds))
+    seeds = _list(selection.tune_seeds)
     return f"{points} points for every arm, each with seeds {seeds}"
+
+
+def _list(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))
 
 
 def _winner(one: ArmChoice) -> str:
