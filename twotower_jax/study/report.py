@@ -63,7 +63,7 @@ def write_report(study: Study, out: str | Path | None = None) -> Path:
         *_arms(study, order),
         *_figures(figures),
         *_metrics(study, order),
-        *selection_section(study.runs.folders, study.table),
+        *selection_section(study.runs, study.table),
         *_differences(study.runs, order),
         *_took(study, order),
         *_skipped(study.runs),
