@@ -9,6 +9,7 @@ import pytest
 import tiny
 
 from twotower_jax.study import fused
+from twotower_jax.training.together import run_arms
 
 FUSED = "hydra/launcher=fused"
 # Arms that differ in numbers, in the number of steps and in where they stop.
@@ -17,14 +18,19 @@ SWEEP = (
     "negatives.easy.num=32",
     "seed=0,1",
     "optimizer.learning_rate=0.05,0.4",
-    "training.steps=20,40",
+    "training.steps=12,24",
     "training.patience=1",
     "training.eval_every=4",
     "evaluation.save_topk=true",
 )
 
 
-def sweep(output, *words, status=0, base=(*tiny.SMALL, "training.batch_size=128")):
+NO_REPORT = "~hydra.callbacks.study"
+
+
+def sweep(
+    output, *words, status=0, base=(*tiny.SMALL, "training.batch_size=128", NO_REPORT)
+):
     """Run a sweep and return the folders of its runs by their names."""
     command = ("train", "-m", *base, f"output={output}", "name=sweep")
     assert tiny.command(*command, *words) == status
@@ -68,11 +74,33 @@ def test_runs_have_the_bits_of_separate_ones(fused_sweep, tmp_path, capsys):
     assert shown.count(": test recall@20 0.") == 8
 
 
+def test_all_arms_as_one_program(tmp_path):
+    """As on an accelerator: equal to rounding, which may swap two items of a list."""
+    before = run_arms._cache_size()
+    words = ("hydra.launcher.together=true", "hydra.launcher.workers=8")
+    short = (*SWEEP, "training.steps=4,8", "training.patience=0")
+    found = sweep(tmp_path, FUSED, *words, *short)
+    alone = sweep(tmp_path / "alone", FUSED, *short)
+    assert len(found) == 8 and found.keys() == alone.keys()
+    assert run_arms._cache_size() == before + 1
+    for name, path in found.items():
+        records = tiny.read_lines(path / "metrics.jsonl")
+        expected = tiny.read_lines(alone[name] / "metrics.jsonl")
+        assert [one["step"] for one in records] == [one["step"] for one in expected]
+        losses = [one["loss"] for one in expected]
+        assert [one["loss"] for one in records] == pytest.approx(losses, rel=1e-5)
+        one, other = (tiny.read_json(x / "result.json") for x in (path, alone[name]))
+        for split, values in other["metrics"].items():
+            recall = one["metrics"][split]["recall@20"]
+            assert recall == pytest.approx(values["recall@20"], abs=0.005)
+
+
 def test_it_says_what_the_basic_launcher_says(fused_sweep, capsys):
-    output = fused_sweep.popitem()[1].parents[1]
-    sweep(output, *SWEEP)
+    output = next(iter(fused_sweep.values())).parents[1]
+    base = (*tiny.SMALL, "training.batch_size=128")
+    sweep(output, *SWEEP, base=base)
     basic = capsys.readouterr().out
-    sweep(output, FUSED, *SWEEP)
+    sweep(output, FUSED, *SWEEP, base=base)
     again = capsys.readouterr().out
     assert again == basic
     assert again.count("finished before; returning its result") == 8

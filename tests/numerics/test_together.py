@@ -1,0 +1,134 @@
+"""Arms as one program: each is what it is alone, however the others go on."""
+
+import threading
+from functools import partial
+
+import jax
+import numpy as np
+import pytest
+from problems import as_loaded, small_problem, zipf_clicks
+
+from twotower_jax.data.log import Stage
+from twotower_jax.training.step import run_steps
+from twotower_jax.training.together import Lane, Together, run_arms
+
+USERS, ITEMS, CLICKS = 30, 40, 400
+USER, ITEM = zipf_clicks(USERS, ITEMS, CLICKS)
+
+
+def loaded():
+    """Return clicks with six ranked items in the request of each."""
+    rows = {
+        "user": np.repeat(USER, 6),
+        "item": np.random.default_rng(1).integers(0, ITEMS, CLICKS * 6),
+        "stage": np.full(6 * CLICKS, Stage.RANKED),
+        "request": np.repeat(np.arange(CLICKS), 6),
+    }
+    return as_loaded(USER, ITEM, USERS, ITEMS, rows, np.arange(CLICKS))
+
+
+DATA = loaded()
+HARD = {"negatives__hard__num": 3, "negatives__hard__stages": ["ranked"]}
+EVERYTHING = HARD | {
+    "towers__hidden": (),
+    "negatives__bank__size": 40,
+    "negatives__bank__warmup": 2,
+    "negatives__easy__num": 4,
+    "negatives__easy__sampler": "popularity",
+    "negatives__hard_ratio": 0.5,
+    "loss__logq__frequency": "streaming",
+    "loss__learn_temperature": True,
+    "positives__strategy": "downsample_hot",
+    "positives__reweight": True,
+}
+ARMS = (
+    {"seed": 0},
+    {"seed": 1, "optimizer__learning_rate": 0.2, "loss__temperature": 0.2},
+    {"seed": 2, "positives__exponent": 0.2, "negatives__easy__alpha": 0.1},
+)
+
+
+def dispatches(problem, numbers, steps):
+    """Return the state and the losses of dispatches of so many steps each."""
+    state, losses, first = problem.start(), [], 0
+    for number in numbers:
+        rows = problem.order.batches(first, 4)
+        state, some = steps(
+            problem.structure,
+            problem.hyper,
+            problem.data,
+            state,
+            rows,
+            np.int32(number),
+        )
+        losses.append(np.asarray(some)[:number])
+        first += number
+    return state.take() if isinstance(state, Lane) else state, np.concatenate(losses)
+
+
+def in_threads(arms):
+    """Run functions side by side to their ends."""
+    threads = [threading.Thread(target=arm, daemon=True) for arm in arms]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+        assert not thread.is_alive()
+
+
+def side_by_side(problems, numbers):
+    """Return what ``dispatches`` does, or raises, for arms that meet at each dispatch.
+
+    An arm without numbers leaves at once.
+    """
+    together, found = Together(len(problems)), {}
+
+    def arm(place):
+        steps = together.steps(place)
+        try:
+            if numbers[place]:
+                found[place] = dispatches(problems[place], numbers[place], steps)
+        except Exception as error:
+            found[place] = error
+        finally:
+            steps.leave()
+
+    in_threads([partial(arm, place) for place in range(len(problems))])
+    return [found.get(place) for place in range(len(problems))]
+
+
+def assert_like_alone(problems, numbers):
+    for problem, own, (state, losses) in zip(
+        problems, numbers, side_by_side(problems, numbers), strict=True
+    ):
+        alone, expected = dispatches(problem, own, run_steps)
+        np.testing.assert_allclose(losses, expected, rtol=1e-5)
+        assert int(state.step) == sum(own)
+        for one, other in zip(
+            jax.tree.leaves(state), jax.tree.leaves(alone), strict=True
+        ):
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("keys", [{}, EVERYTHING], ids=["in-batch", "everything"])
+def test_an_arm_is_what_it_is_alone(keys):
+    problems = [small_problem(DATA, **(keys | arm)) for arm in ARMS]
+    assert problems[0].structure.merged_size > 0
+    before = run_arms._cache_size()
+    # One stops first, one has a boundary of its own, and one goes on.
+    assert_like_alone(problems, [(4,), (4, 2, 4), (4, 4, 2)])
+    assert run_arms._cache_size() == before + 1
+
+
+def test_an_arm_that_leaves_holds_up_nobody():
+    problems = [small_problem(DATA, **arm) for arm in ARMS]
+    none, (first, _), (second, _) = side_by_side(problems, [(), (4, 4), (4, 4)])
+    assert none is None and int(first.step) == int(second.step) == 8
+
+
+def test_an_error_of_the_program_reaches_every_arm():
+    right, wrong = (small_problem(DATA, **arm) for arm in ARMS[:2])
+    other_shape = wrong.hyper._replace(log_q_batch=right.hyper.log_q_batch[:3])
+    wrong = wrong._replace(hyper=other_shape)
+    errors = side_by_side([right, wrong], [(4,), (4,)])
+    assert all("shape" in str(error) for error in errors)
