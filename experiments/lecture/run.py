@@ -40,7 +40,7 @@ SHORT = {
     "ladder": ["arms=ladder/uniform,ladder/retrieved,ladder/pre_ranked,ladder/ranked"],
     "hard_ratio": ["negatives.hard_ratio=0,0.5,1", "negatives.hard.log_q=mixture"],
     "half_hard": ["negatives.hard_ratio=0,0.5,1", "loss=sampled_softmax"],
-    "exposed": ["negatives.hard_ratio=0,0.0625,0.5", "negatives.hard.log_q=easy"],
+    "exposed": ["negatives.hard_ratio=0,0.0625,0.5"],
     "one_of_200": [
         "loss=sampled_softmax",
         "arms=one_of_200/none,one_of_200/pre_ranked,one_of_200/exposed",
