@@ -13,34 +13,27 @@ from pathlib import Path
 
 import polars as pl
 
-from twotower_jax.study.arms import study_table, summary
-from twotower_jax.study.runs import read_runs
-from twotower_jax.study.tables import rank_arms
+from twotower_jax.study.arms import summary
+from twotower_jax.study.load import Study, load_study
+from twotower_jax.study.tables import heading, rank_arms, shown_metrics
 
 HERE = Path(__file__).parent
-SHOWN = {
-    "recall@20": "recall@20",
-    "ndcg@20": "ndcg@20",
-    "recall@20/head": "head",
-    "recall@20/mid": "mid",
-    "recall@20/tail": "tail",
-    "coverage@20": "coverage@20",
-}
 
 
-def markdown(table: pl.DataFrame) -> str:
+def markdown(study: Study) -> str:
     """Return the arms as a table, mean and standard deviation over seeds."""
+    shown = shown_metrics(study.table, study.metric)
     lines = [
-        f"| arm | seeds | {' | '.join(SHOWN.values())} | seconds |",
-        "|---|" + "---|" * (len(SHOWN) + 2),
+        f"| arm | seeds | {' | '.join(map(heading, shown))} | seconds |",
+        "|---|" + "---|" * (len(shown) + 2),
     ]
     cells = {
         (row["arm"], row["metric"]): row
-        for row in summary(table, [*SHOWN, "seconds"]).iter_rows(named=True)
+        for row in summary(study.table, [*shown, "seconds"]).iter_rows(named=True)
     }
-    for arm in rank_arms(table, "recall@20"):
-        seeds = cells[arm, "recall@20"]["seeds"]
-        values = [_cell(cells[arm, name], 4) for name in SHOWN]
+    for arm in rank_arms(study.table, study.metric):
+        seeds = cells[arm, study.metric]["seeds"]
+        values = [_cell(cells[arm, name], 4) for name in shown]
         seconds = _cell(cells[arm, "seconds"], 0)
         lines.append(f"| {arm} | {seeds} | {' | '.join(values)} | {seconds} |")
     return "\n".join(lines)
@@ -55,7 +48,7 @@ def _cell(row: dict, digits: int) -> str:
 def insert(path: Path, name: str, text: str) -> None:
     """Replace what stands between the marks of ``name`` in a file, if it has them."""
     begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
-    if begin not in path.read_text(encoding="utf-8"):
+    if not path.exists() or begin not in path.read_text(encoding="utf-8"):
         return
     before, rest = path.read_text(encoding="utf-8").split(begin)
     after = rest.split(end)[1]
@@ -65,17 +58,20 @@ def insert(path: Path, name: str, text: str) -> None:
 def main() -> None:
     """Collect one experiment."""
     name, folder = sys.argv[1], Path(sys.argv[2])
-    table = study_table(read_runs(folder))
-    place = HERE / name
-    shown = (pl.col("split") == "test") & pl.col("metric").is_in(list(SHOWN))
-    results = table.filter(shown).select(
+    study, place = load_study([folder]), HERE / name
+    place.mkdir(parents=True, exist_ok=True)
+    metrics = shown_metrics(study.table, study.metric)
+    shown = (pl.col("split") == "test") & pl.col("metric").is_in(metrics)
+    results = study.table.filter(shown).select(
         "arm", "seed", "metric", "value", "seconds", "examples_per_second"
     )
     results.write_csv(place / "results.csv")
+    for old in place.glob("figure_*.svg"):
+        old.unlink()
     for made in (*folder.glob("figure_*.svg"), *folder.glob("comparison.csv")):
         shutil.copy(made, place / made.name)
     for path in (place / "README.md", HERE.parent / "README.md"):
-        insert(path, name, markdown(table))
+        insert(path, name, markdown(study))
 
 
 if __name__ == "__main__":
