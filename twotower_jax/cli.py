@@ -5,6 +5,7 @@ Exit status: 0 done, 1 failed run, 2 wrong input, 128 + signal when told to stop
 
 import argparse
 import os
+import shlex
 import sys
 import tempfile
 from dataclasses import replace
@@ -35,7 +36,8 @@ from twotower_jax.jobs import (
     FAILURES,
     claim,
     clear,
-    fail,
+    failed,
+    finished,
     report_error,
     to_config,
     write_reports,
@@ -51,7 +53,7 @@ from twotower_jax.study.console import (
 )
 from twotower_jax.study.description import Description
 from twotower_jax.study.fused import train
-from twotower_jax.study.launcher import command_line
+from twotower_jax.study.launcher import command_line, keep_command
 from twotower_jax.training.loop import NonFiniteLossError
 
 CONF = "twotower_jax.conf"
@@ -161,6 +163,7 @@ def _train(overrides: list[str]) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     clear()
     before, sys.argv = sys.argv, ["twotower", *_open(overrides)]
+    keep_command()
     try:
         _hydra_train()
     except ValueError as error:
@@ -188,16 +191,16 @@ def _hydra_train(composed: DictConfig) -> float:
         claim(config)
         result = train(config, console=console, command=command_line())
     except Exception as error:
-        fail(error)
-        return float("nan")
+        return failed(error)
     if HydraConfig.get().mode == RunMode.RUN:
         print_result(console, config, result)
     else:
         # A swept word, key=a,b, reaches the job as key=a; the others as they are.
         words = HydraConfig.get().overrides.task
-        swept = [word for word in words if word not in sys.argv]
+        given = shlex.split(command_line())
+        swept = [word for word in words if word not in given]
         print_line(console, config, result, swept)
-    return _objective(config, result)
+    return finished(config, _objective(config, result))
 
 
 def _objective(config: Config, result: dict[str, Any]) -> float:

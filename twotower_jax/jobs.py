@@ -1,5 +1,6 @@
 """What the jobs of Hydra share: composed configurations, failures, the report."""
 
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -28,16 +29,72 @@ from twotower_jax.study.selection import FOLDER as SELECT
 from twotower_jax.training.loop import NonFiniteLossError
 
 # Of the sweep that this process runs: folders with runs, the label of each run by its
-# place, and jobs that failed.
+# place, jobs that failed, and the process itself.
 FOLDERS: set[Path] = set()
 LABELS: dict[Path, str | None] = {}
 FAILURES: list[Exception] = []
+HOME: set[int] = set()
 
 
 def clear() -> None:
-    """Forget the sweep that this process ran before."""
-    for kept in (FOLDERS, LABELS, FAILURES):
+    """Forget the sweep that this process ran before, and begin one."""
+    for kept in (FOLDERS, LABELS, FAILURES, HOME):
         kept.clear()
+    HOME.add(os.getpid())
+
+
+class Outcome(float):
+    """What a job returns to a sweeper: its objective, NaN where it failed.
+
+    A launcher may run jobs in other processes, or on other machines, and what a job
+    notes there the process of the sweep never sees. So an outcome brings it along: it
+    is noted where the launcher unpacks the outcome.
+    """
+
+    folder: str | None = None
+    error: str | None = None
+    wrong_input = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how launchers make the outcome again: by `arrive`."""
+        return arrive, (float(self), self.folder, self.error, self.wrong_input)
+
+
+def arrive(
+    value: float, folder: str | None, error: str | None, wrong_input: bool
+) -> Outcome:
+    """Return the outcome of a job that ran elsewhere, after noting what it brings."""
+    outcome = Outcome(value)
+    outcome.folder, outcome.error, outcome.wrong_input = folder, error, wrong_input
+    if os.getpid() in HOME:
+        if folder is not None:
+            FOLDERS.add(Path(folder))
+        if error is not None:
+            fail(InputError(error) if wrong_input else FailedJobError(error))
+    return outcome
+
+
+class FailedJobError(Exception):
+    """A job failed in another process, which has printed the traceback."""
+
+
+def failed(error: Exception) -> Outcome:
+    """Report the failure of a job, here or where its outcome arrives; return that."""
+    outcome = Outcome("nan")
+    if os.getpid() in HOME:
+        fail(error)
+    elif not isinstance(error, (InputError, NonFiniteLossError)):
+        traceback.print_exc()
+    outcome.error = str(error) or type(error).__name__
+    outcome.wrong_input = isinstance(error, InputError)
+    return outcome
+
+
+def finished(config: Config, value: float) -> Outcome:
+    """Return the outcome of a job that has finished."""
+    outcome = Outcome(value)
+    outcome.folder = str(Path(config.output) / config.name)
+    return outcome
 
 
 def claim(config: Config) -> None:
@@ -99,7 +156,7 @@ def report_error(error: Exception) -> int:
 
 def fail(error: Exception) -> None:
     """Report an error now, and let it decide the exit status at the end."""
-    if not isinstance(error, (InputError, NonFiniteLossError)):
+    if not isinstance(error, (InputError, NonFiniteLossError, FailedJobError)):
         traceback.print_exc()
     report_error(error)
     FAILURES.append(error)

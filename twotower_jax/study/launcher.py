@@ -2,6 +2,7 @@
 
 import copy
 import importlib
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -20,14 +21,22 @@ from rich.console import Console
 from twotower_jax.compiled import keep_programs
 from twotower_jax.config import Config
 from twotower_jax.errors import InputError
+from twotower_jax.schema.checks import in_range
 from twotower_jax.study.fused import SideBySide
 
 PLUGIN = "hydra_plugins.twotower_jax"
+# Processes that a launcher starts have arguments of their own, but inherit this.
+COMMAND = "TWOTOWER_COMMAND"
+
+
+def keep_command() -> None:
+    """Keep the command that Hydra is started with, for jobs in any process."""
+    os.environ[COMMAND] = shlex.join([*sys.argv[:1], "train", *sys.argv[1:]])
 
 
 def command_line() -> str:
     """Return the command that Hydra was started with."""
-    return shlex.join([*sys.argv[:1], "train", *sys.argv[1:]])
+    return os.environ.get(COMMAND, "twotower train")
 
 
 def to_config(composed: DictConfig) -> Config:
@@ -72,6 +81,9 @@ class FusedLauncher(Launcher):
     ) -> Sequence[JobReturn]:
         """Run the jobs and return what each returned, in their order."""
         setup_globals()
+        workers, _ = self._options
+        if workers is not None:
+            in_range("hydra.launcher.workers", workers, 1)
         keep_programs()
         hydra = self._config.hydra
         configure_log(hydra.hydra_logging, hydra.verbose)

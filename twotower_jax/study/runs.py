@@ -66,8 +66,8 @@ def read_runs(*folders: str | Path) -> Runs:
     seen: dict[str, str] = {}
     for folder in places:
         for path in sorted(entry for entry in folder.iterdir() if entry.is_dir()):
-            if path.name == SELECT:
-                continue  # runs that chose on validation: no part of the study
+            if path.name == SELECT or path.name.startswith("."):
+                continue  # runs that chose on validation; what a launcher keeps
             name = path.name if len(places) == 1 else str(path)
             try:
                 run = _read_run(path, name)
