@@ -34,6 +34,8 @@ from twotower_jax.data.summary import describe
 from twotower_jax.errors import InputError, closest
 from twotower_jax.jobs import (
     FAILURES,
+    Failed,
+    Finished,
     claim,
     clear,
     failed,
@@ -43,7 +45,7 @@ from twotower_jax.jobs import (
     write_reports,
 )
 from twotower_jax.prepare import check_names, load_data
-from twotower_jax.records import RunFolder, stored_config
+from twotower_jax.records import RunFolder, run_folder, stored_config
 from twotower_jax.run import differences, evaluate_run, run
 from twotower_jax.study.console import (
     print_data,
@@ -139,7 +141,10 @@ def _explain(error: Exception) -> str:
     key = getattr(error, "full_key", None)
     if isinstance(error, MissingConfigException):
         found = str(error).split("Config search path")[0]
-        return " ".join(found.replace("In 'config': ", "").split())
+        found = " ".join(found.replace("In 'config': ", "").split())
+        plugin = "hydra/launcher/" in found or "hydra/sweeper/" in found
+        extra = "; others: pip install -c constraints.txt -e '.[sweep]'"
+        return found + (extra if plugin else "")
     text = str(error).splitlines()[0]
     cause = error.__cause__
     while cause is not None:
@@ -182,7 +187,7 @@ def _train(overrides: list[str]) -> int:
 
 
 @hydra.main(version_base="1.3", config_path=f"pkg://{CONF}", config_name="config")
-def _hydra_train(composed: DictConfig) -> float:
+def _hydra_train(composed: DictConfig) -> Finished | Failed:
     """Run one job; one that fails is reported, and the others of a sweep go on."""
     keep_programs()
     console = Console()
@@ -200,7 +205,7 @@ def _hydra_train(composed: DictConfig) -> float:
         given = shlex.split(command_line())
         swept = [word for word in words if word not in given]
         print_line(console, config, result, swept)
-    return finished(config, _objective(config, result))
+    return finished(_objective(config, result), str(run_folder(config).parent))
 
 
 def _objective(config: Config, result: dict[str, Any]) -> float:

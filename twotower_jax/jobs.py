@@ -34,6 +34,8 @@ FOLDERS: set[Path] = set()
 LABELS: dict[Path, str | None] = {}
 FAILURES: list[Exception] = []
 HOME: set[int] = set()
+# Failures whose message says all.
+EXPECTED = (InputError, NonFiniteLossError)
 
 
 def clear() -> None:
@@ -43,58 +45,63 @@ def clear() -> None:
     HOME.add(os.getpid())
 
 
-class Outcome(float):
-    """What a job returns to a sweeper: its objective, NaN where it failed.
+# A launcher may run jobs in other processes, or on other machines, and what a job notes
+# there the process of the sweep never sees. So what a job returns brings it along, and
+# it is noted where the launcher unpacks it.
 
-    A launcher may run jobs in other processes, or on other machines, and what a job
-    notes there the process of the sweep never sees. So an outcome brings it along: it
-    is noted where the launcher unpacks the outcome.
-    """
 
-    folder: str | None = None
-    error: str | None = None
-    wrong_input = False
+class Finished(float):
+    """What a finished job returns to a sweeper: its objective."""
+
+    folder = ""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Return how launchers make the outcome again: by `arrive`."""
-        return arrive, (float(self), self.folder, self.error, self.wrong_input)
+        """Return how launchers make it again."""
+        return finished, (float(self), self.folder)
 
 
-def arrive(
-    value: float, folder: str | None, error: str | None, wrong_input: bool
-) -> Outcome:
-    """Return the outcome of a job that ran elsewhere, after noting what it brings."""
-    outcome = Outcome(value)
-    outcome.folder, outcome.error, outcome.wrong_input = folder, error, wrong_input
+def finished(value: float, folder: str) -> Finished:
+    """Return what a job returns that has put a run into a folder of runs."""
     if os.getpid() in HOME:
-        if folder is not None:
-            FOLDERS.add(Path(folder))
-        if error is not None:
-            fail(InputError(error) if wrong_input else FailedJobError(error))
+        FOLDERS.add(Path(folder))
+    outcome = Finished(value)
+    outcome.folder = folder
     return outcome
+
+
+class Failed:
+    """What a failed job returns: no number, so that no sweeper takes it for one."""
+
+    def __init__(self, error: str, wrong_input: bool):
+        self._parts = (error, wrong_input)
+
+    def __repr__(self) -> str:
+        return self._parts[0]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how launchers make it again."""
+        return failed_elsewhere, self._parts
+
+
+def failed(error: Exception) -> Failed:
+    """Report a failure, here or where the sweep is; return what the job returns."""
+    if os.getpid() in HOME:
+        fail(error)
+    elif not isinstance(error, EXPECTED):
+        traceback.print_exc()
+    text = str(error) or type(error).__name__
+    return Failed(text, isinstance(error, InputError))
 
 
 class FailedJobError(Exception):
-    """A job failed in another process, which has printed the traceback."""
+    """A job failed in another process, which has printed what it was doing."""
 
 
-def failed(error: Exception) -> Outcome:
-    """Report the failure of a job, here or where its outcome arrives; return that."""
-    outcome = Outcome("nan")
+def failed_elsewhere(error: str, wrong_input: bool) -> Failed:
+    """Report the failure of a job that ran in another process."""
     if os.getpid() in HOME:
-        fail(error)
-    elif not isinstance(error, (InputError, NonFiniteLossError)):
-        traceback.print_exc()
-    outcome.error = str(error) or type(error).__name__
-    outcome.wrong_input = isinstance(error, InputError)
-    return outcome
-
-
-def finished(config: Config, value: float) -> Outcome:
-    """Return the outcome of a job that has finished."""
-    outcome = Outcome(value)
-    outcome.folder = str(Path(config.output) / config.name)
-    return outcome
+        fail(InputError(error) if wrong_input else FailedJobError(error))
+    return Failed(error, wrong_input)
 
 
 def claim(config: Config) -> None:
@@ -156,7 +163,7 @@ def report_error(error: Exception) -> int:
 
 def fail(error: Exception) -> None:
     """Report an error now, and let it decide the exit status at the end."""
-    if not isinstance(error, (InputError, NonFiniteLossError, FailedJobError)):
+    if not isinstance(error, (*EXPECTED, FailedJobError)):
         traceback.print_exc()
     report_error(error)
     FAILURES.append(error)

@@ -6,7 +6,6 @@ seeds of its own.
 """
 
 import itertools
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -157,10 +156,10 @@ class SelectSweeper(Sweeper):
             for arm, (place, point) in pairs
             for seed in self._tune_seeds
         ]
-        returned = self._launch([run.words for run in runs])
+        finished = self._launch([run.words for run in runs])
         values = [
-            arm_points.valid_metric(run.config, metric) if math.isfinite(one) else None
-            for run, one in zip(runs, returned, strict=True)
+            arm_points.valid_metric(run.config, metric) if done else None
+            for run, done in zip(runs, finished, strict=True)
         ]
         size = len(self._tune_seeds)
         trials = [
@@ -193,11 +192,12 @@ class SelectSweeper(Sweeper):
             )
         self._launch(jobs)
 
-    def _launch(self, jobs: list[list[str]]) -> list[float]:
-        """Run jobs and return what each returned, NaN where it failed."""
+    def _launch(self, jobs: list[list[str]]) -> list[bool]:
+        """Run jobs and return which of them finished with an objective."""
         returns = self._launcher.launch(jobs, initial_job_idx=self._launched)
         self._launched += len(jobs)
-        return [float(one.return_value) for one in returns]
+        values = [one.return_value for one in returns]
+        return [isinstance(value, float) and value == value for value in values]
 
 
 def _axis(key: str, values: Any) -> list[str]:
