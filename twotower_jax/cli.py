@@ -54,7 +54,7 @@ from twotower_jax.study.console import (
     print_result,
 )
 from twotower_jax.study.description import Description
-from twotower_jax.study.fused import train
+from twotower_jax.study.fused import shared_console, train
 from twotower_jax.study.launcher import command_line, keep_command
 from twotower_jax.training.loop import NonFiniteLossError
 
@@ -190,7 +190,7 @@ def _train(overrides: list[str]) -> int:
 def _hydra_train(composed: DictConfig) -> Finished | Failed:
     """Run one job; one that fails is reported, and the others of a sweep go on."""
     keep_programs()
-    console = Console()
+    console = shared_console()
     try:
         config = to_config(composed)
         claim(config)

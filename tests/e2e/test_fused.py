@@ -130,6 +130,31 @@ def test_what_fails_is_named_and_the_others_go_on(tmp_path, capsys):
     assert shown.out.count(": test recall@20 0.") == 1
 
 
+def test_the_number_of_workers_is_checked(tmp_path, capsys):
+    sweep(tmp_path, FUSED, "hydra.launcher.workers=0", "seed=0,1", status=2)
+    error = capsys.readouterr().err
+    assert "hydra.launcher.workers=0 is out of range" in error
+    assert "Traceback" not in error
+
+
+def test_runs_over_devices_are_left_to_themselves(tmp_path, monkeypatch):
+    """They begin when the others have ended: two at once may wait for each other."""
+    events = []
+
+    def run(config, real=fused.run, **options):
+        events.append(config.training.devices)
+        config.training.devices = 1  # there is one here
+        try:
+            return real(config, folder=tmp_path / f"{len(events)}", **options)
+        finally:
+            events.append("end")
+
+    monkeypatch.setattr(fused, "run", run)
+    words = ("training.steps=2", "training.batch_size=64", "seed=0")
+    sweep(tmp_path, FUSED, *words, "training.devices=2,1")
+    assert events == [1, "end", 2, "end"]
+
+
 def test_files_are_read_once(tmp_path, monkeypatch):
     """As is each of two data sets, whatever the order of the jobs."""
     rows = [(f"u{n % 40}", f"i{n}", n) for n in range(400)]
@@ -176,9 +201,9 @@ LONG = (
     "-m",
     FUSED,
     *tiny.SMALL,
-    "training.steps=400",
-    "training.eval_every=100",
-    "training.checkpoint_every=20",
+    "training.steps=1600",
+    "training.eval_every=400",
+    "training.checkpoint_every=40",
     "training.steps_per_dispatch=3",
     "evaluation.save_topk=true",
     "output=outputs",
@@ -219,6 +244,7 @@ def test_all_arms_stop_and_go_on(tmp_path):
     for name, step in before.items():
         status = tiny.read_json(runs / name / "status.json")
         assert status["reason"].startswith(f"stopped by SIGTERM at step {step};")
+        assert status["status"] == "running" and step < 1600
     assert not list(runs.glob("*/result.json"))
     process = start("killed")
     wait(process, lambda: saved() != before)

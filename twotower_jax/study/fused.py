@@ -37,14 +37,21 @@ _sweep: "SideBySide | None" = None
 
 
 def train(config: Config, *, console: Console, command: str) -> dict[str, Any]:
-    """Return the result of a run: of the sweep's threads, or made now.
+    """Return the result of a run: of the sweep's threads, or made now, after them.
 
     Raises:
       What `twotower_jax.run.run` raises.
     """
-    if _sweep is not None and (job := _sweep.take(config)):
-        return job.wait(console)
+    if _sweep is not None:
+        if job := _sweep.take(config):
+            return job.wait(console)
+        _sweep.join()
     return run(config, console=console, command=command)
+
+
+def shared_console() -> Console:
+    """Return the console of the sweep's live line, for what is printed above it."""
+    return Console() if _sweep is None else _sweep.console
 
 
 def cores() -> int:
@@ -102,7 +109,8 @@ class SideBySide:
         """Prepare the runs; nothing starts before the context is entered.
 
         Args:
-          configs: of the runs; of several with one folder, the first counts.
+          configs: of the runs; of several with one folder, the first counts, and runs
+            over several devices are left to ``train``.
           console: where the progress of all runs is shown.
           command: noted in the manifests.
           workers: runs at a time; by default as many as cores, on an accelerator 16.
@@ -110,8 +118,10 @@ class SideBySide:
         """
         self._jobs: dict[Path, _Job] = {}
         for config in configs:
+            if config.training.devices > 1:
+                continue  # devices that wait for each other belong to one run
             self._jobs.setdefault(run_folder(config), _Job(config, console.width))
-        self._console, self._command = console, command
+        self.console, self._command = console, command
         self._together, self._most = together, workers
         self._lock, self._request = threading.Lock(), StopRequest()
         self._taken: set[Path] = set()
@@ -124,10 +134,15 @@ class SideBySide:
         self._taken.add(folder)
         return self._jobs.get(folder)
 
+    def join(self) -> None:
+        """Wait until every run has ended."""
+        for thread in self._threads:
+            thread.join()
+
     def __enter__(self) -> "SideBySide":
         global _sweep
         self._request.__enter__()
-        self._progress = SweepProgress(self._console, len(self._jobs))
+        self._progress = SweepProgress(self.console, len(self._jobs))
         on_cpu = jax.default_backend() == "cpu"
         together = not on_cpu if self._together is None else self._together
         number = self._most or (cores() if on_cpu else ARMS)
@@ -147,8 +162,7 @@ class SideBySide:
         _sweep = None
         try:
             if kind is not KeyboardInterrupt:
-                for thread in self._threads:
-                    thread.join()
+                self.join()
         finally:
             self._progress.close()
             self._request.__exit__()
@@ -167,7 +181,7 @@ class SideBySide:
             by_data.setdefault(repr(job.config.data), []).append(job)
         for jobs in by_data.values():
             read = _Reading()
-            shared = Shared(read, self._progress.line, self._request)
+            shared = Shared(read, request=self._request)
             if not together:
                 yield from ((job, shared) for job in jobs)
                 continue
@@ -202,9 +216,11 @@ class SideBySide:
                     shared.together.leave()
 
     def _run(self, job: _Job, shared: Shared) -> dict[str, Any]:
-        trains = not RunFolder(run_folder(job.config)).is_done()
+        line = self._progress.add_run()
+        options = {"console": job.console, "command": self._command}
+        if RunFolder(run_folder(job.config)).is_done():
+            line.found_finished()
         try:
-            options = {"console": job.console, "command": self._command}
-            return run(job.config, shared=shared, **options)
+            return run(job.config, shared=shared._replace(progress=line), **options)
         finally:
-            self._progress.end_run(trains)
+            line.end()

@@ -15,8 +15,7 @@ def group_runs(
 ) -> list[list[Config]]:
     """Return the runs in groups of equal programs, in the order of their first.
 
-    Runs that have nothing to train, are finished, are wrong or spread their batch over
-    devices are alone: a group of one.
+    Runs that have nothing to train, are finished or wrong are alone: a group of one.
 
     Args:
       configs: of the runs.
@@ -36,8 +35,7 @@ def group_runs(
 
 def signature(config: Config, read: Callable[[Config], Loaded]) -> Hashable | None:
     """Return what the compiled program of a run depends on, None where it is alone."""
-    alone = not trains(config) or config.training.devices > 1
-    if alone or RunFolder(run_folder(config)).is_done():
+    if not trains(config) or RunFolder(run_folder(config)).is_done():
         return None
     try:
         check_names(config)

@@ -85,41 +85,36 @@ class SweepProgress:
     def __init__(self, console: Console, runs: int):
         self._console, self._lock = console, threading.Lock()
         self._todo, self._ended, self._examples = runs, 0, 0
-        self._parts: dict[_RunLine, float] = {}
+        self._parts: dict[RunLine, float] = {}
         self._begin = self._last_line = time.perf_counter()
         self._bar = _live(console, "runs", "{task.fields[text]}")
         if self._bar is not None:
             self._task = self._bar.add_task("", total=runs, text="")
             self._bar.start()
 
-    def line(
-        self, console: Console, total: int, start: int, batch: int, metric: str
-    ) -> "_RunLine":
-        """Return the line of one run; made as a TrainingProgress is."""
-        del console, metric
-        return _RunLine(self, total, start, batch)
-
-    def end_run(self, trained: bool) -> None:
-        """Count a run that has ended; ``trained`` is False for one found finished."""
-        with self._lock:
-            self._todo -= not trained
-            self._ended += trained
-            self._show()
+    def add_run(self) -> "RunLine":
+        """Return the line of a run that begins."""
+        return RunLine(self)
 
     def close(self) -> None:
         """End the live line."""
         if self._bar is not None:
             self._bar.stop()
 
-    def _advance(self, line: "_RunLine", part: float | None, examples: int) -> None:
-        """Note the part of its training that a run has done; None when it ends."""
+    def note(self, line: "RunLine", part: float, examples: int) -> None:
+        """Note the part of its training that a run has done, and its new examples."""
         with self._lock:
             self._examples += examples
-            if part is None:
-                self._parts.pop(line, None)
-            else:
-                self._parts[line] = part
-                self._show()
+            self._parts[line] = part
+            self._show()
+
+    def end_run(self, line: "RunLine", trained: bool) -> None:
+        """Count a run that has ended; ``trained`` is False for one found finished."""
+        with self._lock:
+            self._parts.pop(line, None)
+            self._todo -= not trained
+            self._ended += trained
+            self._show()
 
     def _show(self) -> None:
         now = time.perf_counter()
@@ -136,18 +131,38 @@ class SweepProgress:
             )
 
 
-class _RunLine:
-    def __init__(self, sweep: SweepProgress, total: int, start: int, batch: int):
-        self._sweep, self._total, self._batch = sweep, total, batch
-        self._step = start
+class RunLine:
+    """What one run tells of itself; called as a TrainingProgress is made."""
+
+    def __init__(self, sweep: SweepProgress):
+        self._sweep, self._trained = sweep, True
+        self._total = self._step = self._batch = 0
+
+    def __call__(
+        self, console: Console, total: int, start: int, batch: int, metric: str
+    ) -> "RunLine":
+        """Begin the training."""
+        del console, metric
+        self._total, self._step, self._batch = total, start, batch
+        return self
 
     def update(self, step: int, loss: float) -> None:
+        """Note a step that is done."""
         del loss
         examples, self._step = (step - self._step) * self._batch, step
-        self._sweep._advance(self, step / max(self._total, 1), examples)
+        self._sweep.note(self, step / max(self._total, 1), examples)
 
     def validated(self, metrics: dict[str, float]) -> None:
+        """Show nothing: runs have different metrics."""
         del metrics
 
     def close(self) -> None:
-        self._sweep._advance(self, None, 0)
+        """End the training; the run is still to be evaluated."""
+
+    def found_finished(self) -> None:
+        """Say that the run finished before and is no work."""
+        self._trained = False
+
+    def end(self) -> None:
+        """End the run."""
+        self._sweep.end_run(self, self._trained)

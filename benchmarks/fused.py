@@ -1,0 +1,171 @@
+"""Runs side by side: `python benchmarks/fused.py [seeds|study] [--help]`.
+
+seeds  one process: 8 seeds at batch 256 on a log of 943 users, 1,682 items and 100,000
+       clicks (Zipf), one after the other and side by side; whole runs, with validation,
+       checkpoints and files.
+study  24 runs (4 kinds of negatives x 2 temperatures x 3 seeds) on the embedded
+       simulator: 24 commands one after the other, and one sweep with the launcher. Each
+       side begins with an empty cache of compiled programs.
+
+Both are timed in turn, pair after pair; what counts is the ratio within a pair. Timings
+of shared machines are noisy: the load of the machine is printed with each pair.
+"""
+
+import argparse
+import itertools
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from rich.console import Console
+
+from twotower_jax.config import Config, from_dict
+from twotower_jax.run import run
+from twotower_jax.study.fused import SideBySide, cores, train
+
+USERS, ITEMS, CLICKS = 943, 1682, 100_000
+NEGATIVES = ("in_batch", "uniform", "popularity", "mixed")
+TEMPERATURES, SEEDS = ("0.1", "0.2"), ("0", "1", "2")
+QUIET = Console(quiet=True)
+
+
+def write_log(path: Path) -> None:
+    """Write as many clicks for each user, on distinct items drawn by Zipf's law."""
+    rng = np.random.default_rng(0)
+    each = CLICKS // USERS
+    # The largest of log weight + Gumbel are draws without replacement.
+    scores = rng.gumbel(size=(USERS, ITEMS)) - np.log(np.arange(1, ITEMS + 1))
+    item = np.argsort(-scores, axis=1)[:, :each].ravel()
+    user = np.repeat(np.arange(USERS), each)
+    table = pl.DataFrame({"user": user, "item": item, "time": np.arange(len(item))})
+    table.write_parquet(path)
+
+
+def configs(log: Path, output: Path, options: argparse.Namespace) -> list[Config]:
+    """Return the runs of the seeds."""
+    columns = {"time": "time"}
+    data = {"source": "table", "path": str(log), "split": "ratio", "columns": columns}
+    training = {"batch_size": 256, "epochs": options.epochs}
+    return [
+        from_dict(
+            {"output": str(output), "data": data, "training": training, "seed": seed}
+        )
+        for seed in range(options.seeds)
+    ]
+
+
+def side_by_side(runs: Sequence[Config]) -> list[dict]:
+    """Return the results of runs in threads."""
+    with SideBySide(runs, QUIET, "benchmark"):
+        return [train(config, console=QUIET, command="benchmark") for config in runs]
+
+
+def in_turn(runs: Sequence[Config]) -> list[dict]:
+    """Return the results of runs one after the other."""
+    return [run(config) for config in runs]
+
+
+def timed(function: Callable[[], object]) -> tuple[float, object]:
+    """Return seconds and result of a function."""
+    started = time.perf_counter()
+    result = function()
+    return time.perf_counter() - started, result
+
+
+def compare(options: argparse.Namespace, pair: Callable[[int], tuple[float, float]]):
+    """Time pairs and print each ratio and their median."""
+    ratios = []
+    for number in range(options.pairs):
+        apart, together = pair(number)
+        ratios.append(apart / together)
+        print(
+            f"pair {number}: one after the other {apart:.1f} s, side by side "
+            f"{together:.1f} s, ratio {ratios[-1]:.2f}, load {os.getloadavg()[0]:.1f}",
+            flush=True,
+        )
+    low, high = min(ratios), max(ratios)
+    print(
+        f"median ratio {statistics.median(ratios):.2f} ({low:.2f} to {high:.2f}, "
+        f"{options.pairs} pairs, {cores()} cores)"
+    )
+
+
+def seeds(options: argparse.Namespace, folder: Path) -> None:
+    """Compare seeds in one process."""
+    log = folder / "clicks.parquet"
+    write_log(log)
+    run(configs(log, folder / "warm", options)[0])  # compiles
+
+    def pair(number: int) -> tuple[float, float]:
+        outputs = (folder / f"turn{number}", folder / f"side{number}")
+        first, second = (configs(log, output, options) for output in outputs)
+        apart, alone = timed(lambda: in_turn(first))
+        together, fused = timed(lambda: side_by_side(second))
+        same = [a["metrics"] == b["metrics"] for a, b in zip(alone, fused, strict=True)]
+        assert all(same), "not the same bits"
+        return apart, together
+
+    compare(options, pair)
+
+
+def command(folder: Path, cache: str, *words: str) -> None:
+    """Run a command line in a process of its own."""
+    subprocess.run(
+        [sys.executable, "-m", "twotower_jax", "train", *words],
+        cwd=folder,
+        env=os.environ | {"TWOTOWER_CACHE": str(folder / cache)},
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
+
+
+def study(options: argparse.Namespace, folder: Path) -> None:
+    """Compare a study of 24 runs with 24 commands."""
+    epochs = f"training.epochs={options.epochs}"
+
+    def alone(number: int) -> None:
+        for negatives, temperature, seed in itertools.product(
+            NEGATIVES, TEMPERATURES, SEEDS
+        ):
+            words = (f"negatives={negatives}", f"loss.temperature={temperature}")
+            command(
+                folder, f"c{number}", *words, f"seed={seed}", epochs, f"name=a{number}"
+            )
+
+    def fused(number: int) -> None:
+        words = (
+            f"negatives={','.join(NEGATIVES)}",
+            f"loss.temperature={','.join(TEMPERATURES)}",
+            f"seed={','.join(SEEDS)}",
+        )
+        launcher = ("-m", "hydra/launcher=fused")
+        command(folder, f"d{number}", *launcher, *words, epochs, f"name=b{number}")
+
+    def pair(number: int) -> tuple[float, float]:
+        return timed(lambda: alone(number))[0], timed(lambda: fused(number))[0]
+
+    compare(options, pair)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", nargs="?", choices=("seeds", "study"), default="seeds")
+    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=8)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        {"seeds": seeds, "study": study}[options.what](options, Path(folder))
+
+
+if __name__ == "__main__":
+    main()
