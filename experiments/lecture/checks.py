@@ -4,15 +4,15 @@ from typing import Any, NamedTuple
 
 # "recall" stands for true_recall@20 where a world knows its truth, else for recall@20.
 RECALL = "recall"
+LATE = ["pre_ranked", "ranked"]
 
 
 class Check(NamedTuple):
-    """Two arms of a study, a metric, and the sign that the claim gives the difference.
+    """Two arms, a metric, and the sign that the claim gives their difference.
 
     Attributes:
       claim: L2 to L8.
       says: the claim, of these two arms.
-      study: its folder's name.
       metric: RECALL, with a slice such as /tail, or a metric's whole name.
       arm, base: dotted keys and values that choose the runs.
       sign: 1 more, -1 less, 0 no claim: what it costs.
@@ -21,7 +21,6 @@ class Check(NamedTuple):
 
     claim: str
     says: str
-    study: str
     metric: str
     arm: dict[str, Any]
     base: dict[str, Any]
@@ -30,29 +29,48 @@ class Check(NamedTuple):
 
 
 def _alpha(value: float) -> dict[str, Any]:
-    return {"negatives.easy.alpha": value}
+    """Return what chooses uncorrected easy negatives by clicks^alpha."""
+    return {
+        "negatives.in_batch": False,
+        "negatives.hard.num": 0,
+        "negatives.easy.sampler": "popularity",
+        "negatives.easy.alpha": value,
+        "loss.logq.correct": "none",
+    }
 
 
-def _logq(value: str) -> dict[str, Any]:
-    return {"loss.logq.correct": value}
+def _in_batch(
+    correct: str, *, positives: str = "none", exponent: float = 0.5, serve: bool = False
+) -> dict[str, Any]:
+    """Return what chooses in-batch negatives alone; serve: with log q."""
+    return {
+        "negatives.in_batch": True,
+        "negatives.hard.num": 0,
+        "loss.logq.correct": correct,
+        "positives.strategy": positives,
+        "positives.exponent": exponent,
+        "evaluation.subtract_log_q": serve,
+    }
 
 
-def _ratio(value: float, **more: Any) -> dict[str, Any]:
-    names = {"loss": "loss.name", "log_q": "negatives.hard.log_q"}
-    chosen = {names[name]: one for name, one in more.items()}
-    # At ratio 0 there are no hard slots: the runs of all kinds of log q are the same.
-    if value == 0:
-        chosen.pop("negatives.hard.log_q", None)
-    return {"negatives.hard_ratio": value} | chosen
+def _mix(
+    ratio: float, slots: int, stages: list[str], loss: str, correct: str, log_q: str
+) -> dict[str, Any]:
+    """Return what chooses slots of a row that are hard at a ratio."""
+    keys = {
+        "negatives.hard_ratio": ratio,
+        "negatives.hard.num": slots // 2,
+        "negatives.hard.stages": stages,
+        "negatives.in_batch": False,
+        "loss.name": loss,
+        "loss.logq.correct": correct,
+    }
+    # Without a hard slot it is moot which log q it would have.
+    return keys | ({"negatives.hard.log_q": log_q} if ratio else {})
 
 
-def _arm(label: str, **more: Any) -> dict[str, Any]:
-    return {"arm": label} | {f"loss.{key}": value for key, value in more.items()}
-
-
-def _resampled(strategy: str, exponent: float) -> dict[str, Any]:
-    # Exponent 0 resamples nothing, whatever the strategy's name.
-    return {"positives.exponent": exponent, "positives.strategy": strategy}
+def _one(label: str) -> dict[str, Any]:
+    return {"arm": label, "loss.name": "sampled_softmax"}
 
 
 def _ladder(below: str, above: str) -> Check:
@@ -60,21 +78,41 @@ def _ladder(below: str, above: str) -> Check:
     return Check(
         "L4",
         f"clicks are told from {below} items worse than from {above} ones",
-        "ladder",
         f"auc@{above}",
-        _arm(f"against {below}"),
-        _arm(f"against {above}"),
+        {"arm": f"against {below}"},
+        {"arm": f"against {above}"},
         -1,
         f"auc@{below}",
     )
 
 
-SOFTMAX, BCE = {"loss": "sampled_softmax"}, {"loss": "bce"}
+def _mixes(text: str, *more: Any) -> list[Check]:
+    """Return the checks of hard negatives for a way to weigh them."""
+    none, half, every = (_mix(ratio, *more) for ratio in (0, 0.5, 1))
+    return [
+        Check("L5", f"{text}: half hard finds more than none", RECALL, half, none, 1),
+        Check("L5", f"{text}: all hard finds less than none", RECALL, every, none, -1),
+    ]
+
+
+def _resampled(strategy: str, text: str) -> list[Check]:
+    """Return the checks of resampled positives, at exponent .5."""
+    arm, base = _in_batch("all", positives=strategy), _in_batch("all")
+    return [
+        Check("L7", f"{text} finds more tail items", f"{RECALL}/tail", arm, base, 1),
+        Check("L7", f"head items: {text}", f"{RECALL}/head", arm, base, 0),
+        Check("L7", f"all items: {text}", RECALL, arm, base, 0),
+    ]
+
+
+def _shown(ratio: float) -> dict[str, Any]:
+    return _mix(ratio, 16, ["exposed"], "sampled_softmax", "negatives", "easy")
+
+
 CHECKS = (
     Check(
         "L2",
         "alpha .75 finds more tail items than uniform negatives",
-        "popularity",
         f"{RECALL}/tail",
         _alpha(0.75),
         _alpha(0),
@@ -83,7 +121,6 @@ CHECKS = (
     Check(
         "L2",
         "alpha .75 recommends less popular items than uniform negatives",
-        "popularity",
         "arp@20",
         _alpha(0.75),
         _alpha(0),
@@ -92,131 +129,67 @@ CHECKS = (
     Check(
         "L2",
         "alpha .75 recommends more popular items than alpha 1",
-        "popularity",
         "arp@20",
         _alpha(0.75),
         _alpha(1),
         1,
     ),
-    Check(
-        "L2",
-        "all items: alpha .75 against uniform",
-        "popularity",
-        RECALL,
-        _alpha(0.75),
-        _alpha(0),
-        0,
-    ),
-    Check(
-        "L3",
-        "logQ finds more than no correction",
-        "logq",
-        RECALL,
-        _logq("all"),
-        _logq("none"),
-        1,
-    ),
-    Check(
-        "L3",
-        "logQ finds more head items than no correction",
-        "logq",
-        f"{RECALL}/head",
-        _logq("all"),
-        _logq("none"),
-        1,
-    ),
-    Check(
-        "L3",
-        "tail items: logQ against no correction",
-        "logq",
-        f"{RECALL}/tail",
-        _logq("all"),
-        _logq("none"),
-        0,
+    Check("L2", "all items: alpha .75", RECALL, _alpha(0.75), _alpha(0), 0),
+    *(
+        Check("L3", says, metric, _in_batch("all"), _in_batch("none"), sign)
+        for says, metric, sign in (
+            ("logQ finds more than no correction", RECALL, 1),
+            ("logQ finds more head items than no correction", f"{RECALL}/head", 1),
+            ("tail items: logQ", f"{RECALL}/tail", 0),
+        )
     ),
     _ladder("retrieved", "uniform"),
     _ladder("pre_ranked", "retrieved"),
     _ladder("ranked", "pre_ranked"),
-    *(
-        Check("L5", f"{text}: {says}", study, RECALL, arm, base, sign)
-        for text, study, more in (
-            ("no log q, softmax", "half_hard", SOFTMAX),
-            ("no log q, bce", "half_hard", BCE),
-            ("log q of the mixture", "hard_ratio", {"log_q": "mixture"}),
-            ("log q of easy ones", "hard_ratio", {"log_q": "easy"}),
-        )
-        for says, arm, base, sign in (
-            (
-                "half hard finds more than none",
-                _ratio(0.5, **more),
-                _ratio(0, **more),
-                1,
-            ),
-            ("all hard finds less than none", _ratio(1, **more), _ratio(0, **more), -1),
-        )
-    ),
+    *_mixes("no log q, softmax", 16, LATE, "sampled_softmax", "none", "easy"),
+    *_mixes("no log q, bce", 16, LATE, "bce", "none", "easy"),
+    *_mixes("log q of the mixture", 8, LATE, "sampled_softmax", "negatives", "mixture"),
+    *_mixes("log q of easy ones", 8, LATE, "sampled_softmax", "negatives", "easy"),
     Check(
         "L6",
         "half of the negatives exposed finds less than none",
-        "exposed",
         RECALL,
-        _ratio(0.5, log_q="easy"),
-        _ratio(0),
+        _shown(0.5),
+        _shown(0),
         -1,
     ),
     Check(
         "L6",
         "a sixteenth exposed finds less than none",
-        "exposed",
         RECALL,
-        _ratio(0.0625, log_q="easy"),
-        _ratio(0),
+        _shown(0.0625),
+        _shown(0),
         -1,
     ),
     Check(
         "L6",
-        "one exposed of 200 finds less than none",
-        "one_of_200",
+        "one exposed of 200, no log q, finds less than none",
         RECALL,
-        _arm("one exposed", name="sampled_softmax"),
-        _arm("uniform only", name="sampled_softmax"),
+        _one("one exposed"),
+        _one("uniform only"),
         -1,
     ),
     Check(
         "L6",
         "one of 200 thrown out by ranking finds more than none (RecFlow's gain)",
-        "one_of_200",
         RECALL,
-        _arm("one pre_ranked", name="sampled_softmax"),
-        _arm("uniform only", name="sampled_softmax"),
+        _one("one pre_ranked"),
+        _one("uniform only"),
         1,
     ),
-    *(
-        Check(
-            "L7",
-            f"{text} .5 {says}",
-            "resampling",
-            f"{RECALL}/{part}",
-            _resampled(strategy, 0.5),
-            _resampled(strategy, 0),
-            sign,
-        )
-        for strategy, text in (
-            ("downsample_hot", "down-sampling hot"),
-            ("upsample_cold", "up-sampling cold"),
-        )
-        for part, says, sign in (
-            ("tail", "finds more tail items", 1),
-            ("head", "against none on head items", 0),
-        )
-    ),
+    *_resampled("downsample_hot", "down-sampling hot"),
+    *_resampled("upsample_cold", "up-sampling cold"),
     Check(
         "L8",
         "serving by the corrected logit finds less than by the cosine",
-        "serving",
         RECALL,
-        _logq("all") | {"evaluation.subtract_log_q": True},
-        _logq("all") | {"evaluation.subtract_log_q": False},
+        _in_batch("all", serve=True),
+        _in_batch("all"),
         -1,
     ),
 )

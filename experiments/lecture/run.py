@@ -33,71 +33,45 @@ STUDIES = (
     "resampling",
     "serving",
 )
-# The arms that decide the verdicts: what other worlds are asked.
-SHORT = {
-    "popularity": ["negatives.easy.alpha=0,0.75,1"],
-    "logq": ["loss.logq.correct=none,all"],
-    "ladder": ["arms=ladder/uniform,ladder/retrieved,ladder/pre_ranked,ladder/ranked"],
-    "hard_ratio": ["negatives.hard_ratio=0,0.5,1", "negatives.hard.log_q=mixture"],
-    "half_hard": ["negatives.hard_ratio=0,0.5,1", "loss=sampled_softmax"],
-    "exposed": ["negatives.hard_ratio=0,0.0625,0.5"],
-    "one_of_200": [
-        "loss=sampled_softmax",
-        "arms=one_of_200/none,one_of_200/pre_ranked,one_of_200/exposed",
-    ],
-    "resampling": [
-        "positives=downsample_hot,upsample_cold",
-        "positives.exponent=0,0.5",
-    ],
-    "serving": ["loss.logq.correct=all"],
-}
-# Studies that a data set without stages can carry, and how it is trained on. The
-# numbers of epochs are those of its own study, or fewer where that takes too long.
+# Without exposures and stages, the arms that are left of the short form.
+POSITIVES_ONLY = (
+    "arms=in_batch,in_batch_logq,served_with_log_q,plain/uniform,plain/alpha_75,"
+    "downsample_hot,upsample_cold"
+)
+# Real data: its study, and how it is trained on. The numbers of epochs are those of its
+# own study, or fewer where that takes too long.
 REAL = {
     "movielens": [
-        "data=movielens",
-        "data.fit_valid=true",
-        "training.epochs=30",
-        "training.eval_every=null",
+        *("experiment=lecture/short", POSITIVES_ONLY, "data=movielens"),
+        *("data.fit_valid=true", "training.epochs=30"),
     ],
     "gowalla": [
-        "data=lightgcn",
-        "data.fit_valid=true",
-        "optimizer=adam",
-        "optimizer.learning_rate=0.006",
-        "training.batch_size=2048",
-        "training.epochs=10",
-        "training.eval_every=null",
-        "evaluation.k=[20]",
+        *("experiment=lecture/short", POSITIVES_ONLY, "data=lightgcn"),
+        *("data.fit_valid=true", "optimizer=adam", "optimizer.learning_rate=0.006"),
+        *("training.batch_size=2048", "training.epochs=10"),
     ],
     "wikispeedia": [
-        "data=wikispeedia",
-        "towers.query=[current,target]",
-        "training.epochs=20",
-        "training.eval_every=null",
-        "evaluation.k=[20]",
+        *("experiment=lecture/exposed", "negatives.hard_ratio=0,0.0625,0.5,1"),
+        *("data=wikispeedia", "towers.query=[current,target]", "training.epochs=20"),
     ],
 }
 NO_TRUTH = [
+    "seed=0,1,2,3,4",
     "towers.candidate=[id]",
+    "training.eval_every=null",
+    "evaluation.k=[20]",
+    "evaluation.auc=[]",
     "evaluation.uniform_exposures=0",
     "hydra.callbacks.study.metric=recall@20",
 ]
-CARRIES = {
-    "movielens": ("popularity", "logq", "resampling", "serving"),
-    "gowalla": ("popularity", "logq", "resampling", "serving"),
-    "wikispeedia": ("exposed",),
-}
-# Twenty minutes of Gowalla: the arms that decide.
-LARGE = {"gowalla", "wikispeedia"}
 
 
 def main() -> None:
     """Run the chosen studies one after the other."""
     options = _options()
-    chosen = options.studies or CARRIES.get(options.data, STUDIES)
+    alone = options.world or options.data
     failed = 0
-    for study in chosen:
+    for study in options.studies or ([None] if alone else STUDIES):
         command = [
             *(sys.executable, "-m", "twotower_jax", "train", "-m"),
             *words(study, options.world, options.data, options.path),
@@ -108,22 +82,16 @@ def main() -> None:
     sys.exit(failed)
 
 
-def words(study: str, world: str | None, data: str | None, path: str | None):
-    """Return the overrides of a study."""
+def words(
+    study: str | None, world: str | None, data: str | None, path: str | None
+) -> list[str]:
+    """Return the overrides of a study, or of the short form elsewhere."""
     if world:
         numbers = [f"data.simulator.{word}" for word in WORLDS[world]]
-        name = f"name=lecture/{study}/{world}"
-        return [
-            *(f"experiment=lecture/{study}", name, "seed=0,1,2"),
-            *numbers,
-            *SHORT[study],
-        ]
+        return ["experiment=lecture/short", f"name=lecture/short/{world}", *numbers]
     if data:
-        short = SHORT[study] if data in LARGE else []
-        return [
-            *(f"experiment=lecture/{study}", f"name=lecture/{study}/{data}"),
-            *(f"data.path={path}", *NO_TRUTH, *REAL[data], *short),
-        ]
+        name = REAL[data][0].removeprefix("experiment=")
+        return [*REAL[data], f"name={name}/{data}", f"data.path={path}", *NO_TRUTH]
     return [f"experiment=lecture/{study}"]
 
 
@@ -138,6 +106,8 @@ def _options() -> argparse.Namespace:
     for study in options.studies:
         if study not in STUDIES:
             parser.error(f"{study} is no study; give some of {', '.join(STUDIES)}")
+    if options.studies and (options.world or options.data):
+        parser.error("another world, or real data, has one study: name none")
     if options.data and not options.path:
         parser.error(f"--data {options.data} needs --path")
     return options

@@ -90,16 +90,23 @@ def main() -> None:
             insert(claim, markdown(mine))
 
 
+def runs_of(folder: Path, inner: str) -> list[Run]:
+    """Return the finished runs of all studies of a place."""
+    found = []
+    for study in sorted(folder.iterdir()):
+        try:
+            found += read_runs(study / inner).finished
+        except InputError:  # the study was not run in this place
+            continue
+    return found
+
+
 def verdicts(folder: Path, place: str) -> list[Row]:
     """Return every check that the runs of a place can answer, Holm within a claim."""
-    found = []
+    inner, recall = PLACES[place]
+    runs, found = runs_of(folder, inner), []
     for check in CHECKS:
-        inner, recall = PLACES[place]
         if place == BY_LOG and not check.metric.startswith(RECALL):
-            continue
-        try:
-            runs = read_runs(folder / check.study / inner).finished
-        except InputError:
             continue
         one = difference(runs, check, recall)
         if one is not None:
