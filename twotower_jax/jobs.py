@@ -88,7 +88,7 @@ def failed(error: Exception) -> Failed:
     if os.getpid() in HOME:
         fail(error)
     elif not isinstance(error, EXPECTED):
-        traceback.print_exc()
+        traceback.print_exception(error)
     text = str(error) or type(error).__name__
     return Failed(text, isinstance(error, InputError))
 
@@ -164,7 +164,7 @@ def report_error(error: Exception) -> int:
 def fail(error: Exception) -> None:
     """Report an error now, and let it decide the exit status at the end."""
     if not isinstance(error, (*EXPECTED, FailedJobError)):
-        traceback.print_exc()
+        traceback.print_exception(error)
     report_error(error)
     FAILURES.append(error)
 
@@ -196,7 +196,8 @@ class StudyCallback(Callback):
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Make the report of every folder that the sweep has put runs into."""
-        FOLDERS.add(Path(config.output) / config.name)
+        if not FOLDERS:  # also where another name is swept, this one has a folder
+            FOLDERS.add(Path(config.output) / config.name)
         tuning = {folder / SELECT for folder in FOLDERS}
         for folder in sorted(FOLDERS - tuning):
             try:
