@@ -64,8 +64,8 @@ def intervals(log: FunnelLog) -> dict[str, float]:
         )
         drawn = np.bincount(item, times[user], minlength=log.num_items)
         draws.append(top_share(drawn, 0.1))
-    # Draws of users are more concentrated than the users are, so their percentiles would
-    # be too high: the interval is around the estimate, by their standard deviation.
+    # Drawn users are more concentrated than all are, so that percentiles would be too
+    # high: the interval is around the estimate, by their standard deviation.
     share, error = top_share(counts, 0.1), 1.96 * float(np.std(draws, ddof=1))
     return {
         "clicks": len(rows),
