@@ -3,9 +3,9 @@
 seeds  one process: 8 seeds at batch 256 on a log of 943 users, 1,682 items and 100,000
        clicks (Zipf), one after the other and side by side; whole runs, with validation,
        checkpoints and files.
-study  24 runs (4 kinds of negatives x 2 temperatures x 3 seeds) on the embedded
-       simulator: 24 commands one after the other, and one sweep with the launcher. Each
-       side begins with an empty cache of compiled programs.
+study  `experiment=quickstart`, eight arms x three seeds: a command for each run, one
+       after the other, and one sweep with the launcher, which also writes the report.
+       Each side begins with an empty cache of compiled programs.
 
 Both are timed in turn, pair after pair; what counts is the ratio within a pair. Timings
 of shared machines are noisy: the load of the machine is printed with each pair.
@@ -24,15 +24,15 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import yaml
 from rich.console import Console
 
+from twotower_jax import conf
 from twotower_jax.config import Config, from_dict
 from twotower_jax.run import run
 from twotower_jax.study.fused import SideBySide, cores, train
 
 USERS, ITEMS, CLICKS = 943, 1682, 100_000
-NEGATIVES = ("in_batch", "uniform", "popularity", "mixed")
-TEMPERATURES, SEEDS = ("0.1", "0.2"), ("0", "1", "2")
 QUIET = Console(quiet=True)
 
 
@@ -127,26 +127,23 @@ def command(folder: Path, cache: str, *words: str) -> None:
 
 
 def study(options: argparse.Namespace, folder: Path) -> None:
-    """Compare a study of 24 runs with 24 commands."""
-    epochs = f"training.epochs={options.epochs}"
+    """Compare the quickstart with a command for each of its runs."""
+    both = ("experiment=quickstart", f"training.epochs={options.epochs}")
+    path = Path(conf.__path__[0]) / "experiment" / "quickstart.yaml"
+    swept = yaml.safe_load(path.read_text())["hydra"]["sweeper"]["params"]
+    jobs = list(
+        itertools.product(*(str(swept[k]).split(",") for k in ("arms", "seed")))
+    )
+    print(f"{len(jobs)} runs", flush=True)
 
     def alone(number: int) -> None:
-        for negatives, temperature, seed in itertools.product(
-            NEGATIVES, TEMPERATURES, SEEDS
-        ):
-            words = (f"negatives={negatives}", f"loss.temperature={temperature}")
-            command(
-                folder, f"c{number}", *words, f"seed={seed}", epochs, f"name=a{number}"
-            )
+        for arm, seed in jobs:
+            words = ("hydra.mode=RUN", f"arms={arm}", f"seed={seed}")
+            command(folder, f"cache{number}a", *both, *words, f"output=a{number}")
 
     def fused(number: int) -> None:
-        words = (
-            f"negatives={','.join(NEGATIVES)}",
-            f"loss.temperature={','.join(TEMPERATURES)}",
-            f"seed={','.join(SEEDS)}",
-        )
-        launcher = ("-m", "hydra/launcher=fused")
-        command(folder, f"d{number}", *launcher, *words, epochs, f"name=b{number}")
+        words = ("hydra/launcher=fused", f"output=b{number}")
+        command(folder, f"cache{number}b", *both, *words)
 
     def pair(number: int) -> tuple[float, float]:
         return timed(lambda: alone(number))[0], timed(lambda: fused(number))[0]
