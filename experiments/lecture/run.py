@@ -44,6 +44,7 @@ REAL = {
     "movielens": [
         *("experiment=lecture/short", POSITIVES_ONLY, "data=movielens"),
         *("data.fit_valid=true", "training.steps=1131"),
+        "optimizer.learning_rate=0.05",
     ],
     "gowalla": [
         *("experiment=lecture/short", POSITIVES_ONLY, "data=lightgcn"),
@@ -53,6 +54,7 @@ REAL = {
     "wikispeedia": [
         *("experiment=lecture/exposed", "negatives.hard_ratio=0,0.0625,0.5,1"),
         *("data=wikispeedia", "towers.query=[current,target]", "training.epochs=20"),
+        "optimizer.learning_rate=0.05",
     ],
 }
 NO_TRUTH = [

@@ -30,6 +30,7 @@ BY_LOG = "default, by its log"
 PLACES = {
     "default": ("", "true_recall@20"),
     BY_LOG: ("", "recall@20"),
+    "learning rate .05": ("rate_05", "true_recall@20"),
     **{
         world: (world, "true_recall@20")
         for world in (
