@@ -76,6 +76,7 @@ def main() -> None:
     for study in options.studies or ([None] if alone else STUDIES):
         command = [
             *(sys.executable, "-m", "twotower_jax", "train", "-m"),
+            "hydra/launcher=fused",
             *words(study, options.world, options.data, options.path),
             *options.overrides,
         ]
