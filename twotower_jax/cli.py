@@ -25,6 +25,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import twotower_jax.study.sweeper  # noqa: F401  (registers hydra/sweeper=select)
+from twotower_jax.again import differences, evaluate_run
 from twotower_jax.compiled import keep_programs
 from twotower_jax.config import Config, known_keys
 from twotower_jax.data.fetch import fetch_command
@@ -46,7 +47,7 @@ from twotower_jax.jobs import (
 )
 from twotower_jax.prepare import check_names, load_data
 from twotower_jax.records import RunFolder, run_folder, stored_config
-from twotower_jax.run import differences, evaluate_run, run
+from twotower_jax.run import run
 from twotower_jax.study.console import (
     print_data,
     print_line,

@@ -98,7 +98,7 @@ def run(
     _print_data(console, data)
     check_sizes(config, data)
     record = RunFolder(folder)
-    _check_same_data(record, data)
+    check_same_data(record, data)
     if record.is_done():
         arm = record.config().get("arm")
         told = "" if arm == config.arm else f" as the arm {arm!r}"
@@ -127,7 +127,7 @@ def run(
     return result
 
 
-def _check_same_data(record: RunFolder, data: Loaded) -> None:
+def check_same_data(record: RunFolder, data: Loaded) -> None:
     """Refuse to go on with, or return, a run of other data."""
     before = record.read("manifest")
     if before and before["data_fingerprint"] != data.fingerprint:
@@ -160,7 +160,7 @@ def _print_data(console: Console, data: Loaded) -> None:
 def _train_and_evaluate(
     config: Config, data: Loaded, record: RunFolder, console: Console, shared: Shared
 ) -> dict[str, Any]:
-    sets = {name: make_query_set(config, data, name) for name in _splits(config)}
+    sets = {name: make_query_set(config, data, name) for name in splits(config)}
     _check_queries(config, sets)
     problem, params, notes = None, {}, Notes()
     started = time.perf_counter()
@@ -198,7 +198,7 @@ def _train_and_evaluate(
     }
 
 
-def _splits(config: Config) -> tuple[str, ...]:
+def splits(config: Config) -> tuple[str, ...]:
     """Return what a run is evaluated on."""
     return ("valid", "test") if config.evaluation.test else ("valid",)
 
@@ -269,63 +269,3 @@ def _write_tables(
     record.write_table("queries.parquet", query_table(data, queries, ranking))
     if config.evaluation.save_topk:
         record.write_table("topk.parquet", topk_table(data, queries, ranking))
-
-
-def evaluate_run(config: Config, folder: Path) -> dict[str, dict[str, float]]:
-    """Return the metrics of a finished run, computed anew from its checkpoint.
-
-    Raises:
-      InputError: when the run did not finish, or its data has changed.
-    """
-    record = RunFolder(folder)
-    if not record.is_done():
-        raise InputError(f"{folder} holds no finished run; run its command again first")
-    data = load_data(config)
-    _check_same_data(record, data)
-    problem, params = None, {}
-    if trains(config):
-        problem = make_problem(config, data)
-        params = _best_params(problem, record)
-    metrics = {}
-    for name in _splits(config):
-        queries = make_query_set(config, data, name)
-        if queries is not None:
-            ranking = evaluate_split(config, data, problem, params, queries)
-            metrics[name] = ranking.metrics()
-    return metrics
-
-
-def _best_params(problem: Problem, record: RunFolder) -> dict:
-    result = record.read("result")
-    assert result is not None
-    like = jax.eval_shape(problem.start)
-    checkpoints = Checkpoints(record.path)
-    if result["best_step"] not in checkpoints.steps():
-        raise InputError(
-            f"{record.path}/checkpoints lacks step {result['best_step']}; train again "
-            "under another name="
-        )
-    return checkpoints.load(result["best_step"], like, problem.mesh())[0].params
-
-
-def differences(first: dict, second: dict) -> list[tuple[str, Any, Any]]:
-    """Return the metrics in which two results differ: (name, first, second).
-
-    Exact: floats must have the same bits; a metric without a value (NaN, null) equals
-    itself.
-    """
-    found = []
-    flat = [_flat_metrics(one.get("metrics", {})) for one in (first, second)]
-    for name in sorted(flat[0] | flat[1]):
-        values = [one.get(name) for one in flat]
-        if values[0] != values[1]:
-            found.append((name, *values))
-    return found
-
-
-def _flat_metrics(metrics: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    return {
-        f"{split} {name}": None if value is None or value != value else value
-        for split, values in metrics.items()
-        for name, value in values.items()
-    }

@@ -7,10 +7,11 @@ import polars as pl
 import pytest
 import tiny
 
+from twotower_jax.again import differences, evaluate_run
 from twotower_jax.errors import InputError
 from twotower_jax.prepare import load_data
 from twotower_jax.records import RunFolder, run_folder
-from twotower_jax.run import differences, evaluate_run, run
+from twotower_jax.run import run
 
 
 def simulated_table(path, user=str, item=int):

@@ -23,7 +23,7 @@ ROOMS = (
     ("optim",),
     ("training",),
     ("prepare", "problem", "truth", "assess", "positives_report", "samples"),
-    ("trackers", "run"),
+    ("trackers", "run", "again"),
     ("study",),
     ("jobs", "cli"),
 )
