@@ -39,7 +39,7 @@ POSITIVES_ONLY = (
     "downsample_hot,upsample_cold"
 )
 # Real data: its study, and how it is trained on: MovieLens for 30 epochs as in its own
-# study, Gowalla for 10 (of 100, which take too long), Wikispeedia for 20.
+# study, Gowalla for 4 (of 100, which take too long), Wikispeedia for 20.
 REAL = {
     "movielens": [
         *("experiment=lecture/short", POSITIVES_ONLY, "data=movielens"),
@@ -49,7 +49,7 @@ REAL = {
     "gowalla": [
         *("experiment=lecture/short", POSITIVES_ONLY, "data=lightgcn"),
         *("data.fit_valid=true", "optimizer=adam", "optimizer.learning_rate=0.006"),
-        *("training.batch_size=2048", "training.steps=3956"),
+        *("training.batch_size=2048", "training.steps=1582"),
     ],
     "wikispeedia": [
         *("experiment=lecture/exposed", "negatives.hard_ratio=0,0.0625,0.5,1"),
