@@ -1,6 +1,9 @@
 """Settings of every test: strict JAX, repeatable hypothesis, one key."""
 
+import gc
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -19,6 +22,21 @@ jax.config.update("jax_legacy_prng_key", "error")
 # The same examples on every machine, however slow it is.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
+
+
+# Linux gives a process 65,530 mappings of memory by default, a compiled program takes
+# about 30, and XLA aborts where it gets none. No test needs programs of another file.
+MAPPINGS = 20_000
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _forget_programs() -> Iterator[None]:
+    """Forget compiled programs after a file of tests once there are many."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > MAPPINGS:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture
