@@ -401,7 +401,9 @@ def test_a_terminal_shows_a_bar_and_a_file_plain_lines(get, tmp_path, monkeypatc
     assert re.search(r"ratings.csv: 2.0 of 2.0 MB, [\d.]+ MB/s, 0 s left", shown)
     (tmp_path / "out").rename(tmp_path / "first")
     screen = io.StringIO()
-    terminal = Console(file=screen, force_terminal=True, width=120)
+    terminal = Console(
+        file=screen, force_terminal=True, width=120, _environ={"TERM": "xterm"}
+    )
     get({TEXT: bytes(2_000_000)}, limit=3_000_000, console=terminal)
     assert re.search(r"2.0/2.0 MB", screen.getvalue())
     assert "s left" not in screen.getvalue()

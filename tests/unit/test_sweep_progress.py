@@ -58,7 +58,9 @@ def test_a_run_found_finished_is_no_work(clock):
 
 def test_a_terminal_has_one_live_line():
     text = io.StringIO()
-    console = Console(file=text, force_terminal=True, width=80)
+    console = Console(
+        file=text, force_terminal=True, width=80, _environ={"TERM": "xterm"}
+    )
     sweep = SweepProgress(console, 2)
     sweep.add_run().end()
     sweep.close()
