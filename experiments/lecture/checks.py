@@ -5,6 +5,15 @@ from typing import Any, NamedTuple
 # "recall" stands for true_recall@20 where a world knows its truth, else for recall@20.
 RECALL = "recall"
 LATE = ["pre_ranked", "ranked"]
+CLAIMS = {
+    "L2": "uniform negatives are unfair to cold items; clicks^.75 lies between",
+    "L3": "in-batch negatives push hot items down; logQ repairs it",
+    "L4": "a classifier tells clicks from the catalogue best, from late stages worst",
+    "L5": "hard negatives help when mixed with easy ones; all-hard hurts",
+    "L6": "exposed, not clicked items as negatives hurt",
+    "L7": "resampling positives helps cold items",
+    "L8": "log q belongs to training, not to serving",
+}
 
 
 class Check(NamedTuple):

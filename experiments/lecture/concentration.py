@@ -12,7 +12,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import polars as pl
-from verdicts import HERE, insert
+from tables import HERE, insert
 
 from twotower_jax.config import from_dict
 from twotower_jax.data.log import FunnelLog, Stage

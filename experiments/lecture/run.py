@@ -32,6 +32,7 @@ STUDIES = (
     "one_of_200",
     "resampling",
     "serving",
+    "tuned",
 )
 # Without exposures and stages, the arms that are left of the short form.
 POSITIVES_ONLY = (

@@ -2,7 +2,8 @@
 
     python experiments/lecture/verdicts.py outputs/lecture
 
-Writes verdicts.csv, the figures and the tables of the README of this folder.
+Writes verdicts.csv, and from it the figures and the tables of this folder's README. A
+place without runs in the folder keeps its rows; one with some is answered anew by them.
 """
 
 import math
@@ -10,48 +11,51 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-import matplotlib
 import numpy as np
 import polars as pl
-from checks import CHECKS, RECALL, Check
+from checks import CHECKS, CLAIMS, RECALL, Check
 from scipy import stats
+from tables import HERE, draw, insert, markdown
 
 from twotower_jax.errors import InputError
 from twotower_jax.study.comparison import RELEVANT
 from twotower_jax.study.runs import Run, read_runs
 from twotower_jax.study.statistics import Difference, compare, holm
 
-matplotlib.use("svg")
-from matplotlib import pyplot as plt
 
-HERE = Path(__file__).parent
-# Where a study was run: the folder within its own, and the metric that is recall there.
-BY_LOG = "default, by its log"
+class Place(NamedTuple):
+    """Where a study was run.
+
+    Attributes:
+      folder: within that of the study; "" for the study's own.
+      recall: the metric that is recall there.
+      claims: that are asked there.
+    """
+
+    folder: str
+    recall: str = "true_recall@20"
+    claims: tuple[str, ...] = tuple(CLAIMS)
+
+
+WORLDS = (
+    "weak_position",
+    "strong_position",
+    "weak_popularity",
+    "strong_popularity",
+    "good_ranker",
+    "bad_ranker",
+)
+LOG = "recall@20"  # what the log's clicks say
+BY_LOG = "by its log"  # of a world: what an engineer without the truth would conclude
 PLACES = {
-    "default": ("", "true_recall@20"),
-    BY_LOG: ("", "recall@20"),
-    "learning rate .05": ("rate_05", "true_recall@20"),
-    **{
-        world: (world, "true_recall@20")
-        for world in (
-            "weak_position",
-            "strong_position",
-            "weak_popularity",
-            "strong_popularity",
-            "good_ranker",
-            "bad_ranker",
-        )
-    },
-    **{data: (data, "recall@20") for data in ("movielens", "gowalla", "wikispeedia")},
-}
-CLAIMS = {
-    "L2": "uniform negatives are unfair to cold items; clicks^.75 lies between",
-    "L3": "in-batch negatives push hot items down; logQ repairs it",
-    "L4": "a classifier tells clicks from the catalogue best, from late stages worst",
-    "L5": "hard negatives help when mixed with easy ones; all-hard hurts",
-    "L6": "exposed, not clicked items as negatives hurt",
-    "L7": "resampling positives helps cold items",
-    "L8": "log q belongs to training, not to serving",
+    "default": Place(""),
+    f"default, {BY_LOG}": Place("", LOG),
+    "learning rate .05": Place("rate_05"),
+    "each arm tuned": Place("tuned"),
+    **{world: Place(world) for world in WORLDS},
+    # Where the log and the truth part ways on the default world.
+    **{f"{world}, {BY_LOG}": Place(world, LOG, ("L5", "L7")) for world in WORLDS},
+    **{data: Place(data, LOG) for data in ("movielens", "gowalla", "wikispeedia")},
 }
 
 
@@ -83,12 +87,27 @@ def main() -> None:
     rows = [row for place in PLACES for row in verdicts(folder, place)]
     if not rows:
         raise SystemExit(f"{folder} holds none of the studies; run run.py first")
-    to_table(rows).write_csv(HERE / "verdicts.csv")
+    path = HERE / "verdicts.csv"
+    table = merge(pl.read_csv(path) if path.exists() else None, to_table(rows))
+    table.write_csv(path)
     for claim in CLAIMS:
-        mine = [row for row in rows if row.check.claim == claim]
-        if mine:
+        mine = table.filter(pl.col("claim") == claim)
+        if len(mine):
             draw(claim, mine)
             insert(claim, markdown(mine))
+
+
+def merge(earlier: pl.DataFrame | None, table: pl.DataFrame) -> pl.DataFrame:
+    """Return the new rows, and the earlier ones of all other places, in order."""
+    if earlier is not None:
+        kept = earlier.filter(~pl.col("place").is_in(table["place"].unique()))
+        table = pl.concat([table, kept.cast(dict(table.schema))])
+    said = [check.says for check in CHECKS]
+    order = pl.DataFrame({"says": said, "check": range(len(said))})
+    places = pl.DataFrame({"place": list(PLACES), "where": range(len(PLACES))})
+    # A check or a place that is asked no more has no order, and is left out.
+    table = table.join(order, on="says").join(places, on="place")
+    return table.sort("check", "where").drop("check", "where")
 
 
 def runs_of(folder: Path, inner: str) -> list[Run]:
@@ -102,14 +121,16 @@ def runs_of(folder: Path, inner: str) -> list[Run]:
     return found
 
 
-def verdicts(folder: Path, place: str) -> list[Row]:
+def verdicts(folder: Path, name: str) -> list[Row]:
     """Return every check that the runs of a place can answer, Holm within a claim."""
-    inner, recall = PLACES[place]
-    runs, found = runs_of(folder, inner), []
+    place = PLACES[name]
+    runs, found = runs_of(folder, place.folder), []
     for check in CHECKS:
-        if place == BY_LOG and not check.metric.startswith(RECALL):
+        if name.endswith(BY_LOG) and not check.metric.startswith(RECALL):
+            continue  # the same as by the truth
+        if check.claim not in place.claims:
             continue
-        one = difference(runs, check, recall)
+        one = difference(runs, check, place.recall)
         if one is not None:
             found.append((check, one))
     rows = []
@@ -118,7 +139,7 @@ def verdicts(folder: Path, place: str) -> list[Row]:
         if mine:
             adjusted = holm(np.array([one.p for _, one in mine]))
             pairs = zip(mine, adjusted.tolist(), strict=True)
-            rows += [Row(check, place, one, p) for (check, one), p in pairs]
+            rows += [Row(check, name, one, p) for (check, one), p in pairs]
     return rows
 
 
@@ -188,7 +209,7 @@ def to_table(rows: list[Row]) -> pl.DataFrame:
                 "claim": row.check.claim,
                 "says": row.check.says,
                 "place": row.place,
-                "metric": row.check.metric.replace(RECALL, PLACES[row.place][1], 1),
+                "metric": row.check.metric.replace(RECALL, PLACES[row.place].recall, 1),
                 "mean": row.found.mean,
                 "base_mean": row.found.base_mean,
                 "difference": row.found.difference,
@@ -203,63 +224,6 @@ def to_table(rows: list[Row]) -> pl.DataFrame:
             for row in rows
         ]
     )
-
-
-def markdown(rows: list[Row]) -> str:
-    """Return the verdicts of a claim as a table."""
-    lines = [
-        "| the claim says | where | base | difference | interval | seeds | verdict |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for row in sorted(rows, key=lambda row: CHECKS.index(row.check)):
-        one, digits = row.found, 1 if row.check.metric.startswith("arp") else 4
-        lines.append(
-            f"| {row.check.says} | {row.place} | {one.base_mean:.{digits}f} "
-            f"| {one.difference:+.{digits}f} | {one.low:+.{digits}f} to "
-            f"{one.high:+.{digits}f} | {one.seeds} | {row.verdict} |"
-        )
-    return "\n".join(lines)
-
-
-def insert(claim: str, text: str) -> None:
-    """Replace what stands between the marks of a claim in README.md."""
-    path, (begin, end) = HERE / "README.md", (f"<!-- {claim} -->", f"<!-- /{claim} -->")
-    before, rest = path.read_text(encoding="utf-8").split(begin)
-    after = rest.split(end)[1]
-    path.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
-
-
-COLOURS = {"holds": "#1b7837", "reversed": "#b2182b"}
-
-
-def draw(claim: str, rows: list[Row]) -> None:
-    """Write the differences of a claim's checks in every place, in % of the base."""
-    checks = [check for check in CHECKS if any(row.check == check for row in rows)]
-    heights = [sum(row.check == check for row in rows) for check in checks]
-    figure, axes = plt.subplots(
-        len(checks),
-        figsize=(8, 0.26 * sum(heights) + 0.75 * len(checks)),
-        height_ratios=heights,
-        squeeze=False,
-        layout="constrained",
-    )
-    for axis, check in zip(axes[:, 0], checks, strict=True):
-        mine = [row for row in rows if row.check == check]
-        for place, row in enumerate(reversed(mine)):
-            scale = 100 / row.found.base_mean
-            low, high = row.found.low * scale, row.found.high * scale
-            colour = COLOURS.get(row.verdict, "#666666")
-            axis.plot([low, high], [place, place], color=colour, lw=2)
-            axis.plot(row.found.difference * scale, place, "o", color=colour, ms=5)
-        axis.axvline(0, color="black", lw=0.8)
-        axis.set_yticks(range(len(mine)), [row.place for row in reversed(mine)])
-        axis.set_ylim(-0.6, len(mine) - 0.4)
-        axis.tick_params(labelsize=8)
-        axis.set_title(check.says, fontsize=9, loc="left")
-    axes[-1, 0].set_xlabel("difference in % of the base, 95 % interval", fontsize=9)
-    with matplotlib.rc_context({"svg.hashsalt": claim}):
-        figure.savefig(HERE / f"figure_{claim}.svg", metadata={"Date": None})
-    plt.close(figure)
 
 
 if __name__ == "__main__":
