@@ -37,7 +37,7 @@ STUDIES = (
 # Without exposures and stages, the arms that are left of the short form.
 POSITIVES_ONLY = (
     "arms=in_batch,in_batch_logq,served_with_log_q,plain/uniform,plain/alpha_75,"
-    "downsample_hot,upsample_cold"
+    "plain/alpha_1,downsample_hot,upsample_cold"
 )
 # Real data: its study, and how it is trained on: MovieLens for 30 epochs as in its own
 # study, Gowalla for 4 (of 100, which take too long), Wikispeedia for 20.

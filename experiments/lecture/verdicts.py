@@ -100,7 +100,7 @@ def main() -> None:
 def merge(earlier: pl.DataFrame | None, table: pl.DataFrame) -> pl.DataFrame:
     """Return the new rows, and the earlier ones of all other places, in order."""
     if earlier is not None:
-        kept = earlier.filter(~pl.col("place").is_in(table["place"].unique()))
+        kept = earlier.filter(~pl.col("place").is_in(table["place"].unique().to_list()))
         table = pl.concat([table, kept.cast(dict(table.schema))])
     said = [check.says for check in CHECKS]
     order = pl.DataFrame({"says": said, "check": range(len(said))})

@@ -55,6 +55,12 @@ def tarred(files, *odd):
     return data.getvalue()
 
 
+def damaged(content, place):
+    changed = bytearray(content)
+    changed[place] ^= 0xFF
+    return bytes(changed)
+
+
 class Server:
     """Serves bytes by path, and remembers what was asked for."""
 
@@ -289,6 +295,22 @@ HOSTILE = {
     "cut zip": (ZIP, zipped(FILES)[:-40], "set.zip: cannot be unpacked"),
     "cut tar": (TAR, tarred({"a": bytes(range(256)) * 30})[:-90], "cannot be unpacked"),
     "cut gz": (GZ, gzip.compress(b"abc" * 99)[:-9], "ratings.csv.gz: cannot be unpack"),
+    "zip without a name": (ZIP, zipped({".": b"x"}), "member '.' leads out of the fol"),
+    "zip of other letters": (
+        ZIP,
+        zipped({"é": b"x"}).replace("é".encode(), b"\xff\xff"),
+        "set.zip: cannot be unpacked",
+    ),
+    "tar whose second file is damaged": (
+        TAR,
+        gzip.compress(damaged(gzip.decompress(tarred({"a": b"x", "b": b"y"})), 1_030)),
+        "set.tar.gz: cannot be unpacked: something that is no file",
+    ),
+    "tar with another sum": (
+        TAR,
+        damaged(tarred({"a": b"x"}), -8),
+        "set.tar.gz: cannot be unpacked: CRC",
+    ),
     "folder as file": (ZIP, zipped({"a": b"x", "a/b": b"y"}), "cannot be unpacked"),
 }
 
@@ -359,7 +381,10 @@ def test_what_the_server_does_not_have(get, server, tmp_path):
     server.close = lambda: None
 
 
-@pytest.mark.parametrize("address", ["file:///etc/passwd", "ftp://a/b", "set.zip"])
+ADDRESSES = ["file:///etc/passwd", "ftp://a/b", "set.zip", "http://[::1", "http://é"]
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
 def test_only_addresses_of_the_web(get, tmp_path, address):
     message = "--address='.*' is no address of the web"
     refused(get, tmp_path, message, {TEXT: b""}, addresses=[address])

@@ -186,6 +186,31 @@ def test_nothing_of_a_hostile_pickle_runs(name, tmp_path):
     assert "nothing of it was run" in message
 
 
+# Tuples nested too deep to be hashed or printed, and, as each holds the one before
+# twice, too large for either.
+DEEP = b")" + b"\x85" * 200_000
+WIDE = b")\x94" + b"".join(b"h" + bytes([n]) + b"\x86\x94" for n in range(60))
+
+
+@pytest.mark.parametrize("value", [DEEP, WIDE], ids=["deep", "wide"])
+@pytest.mark.parametrize("after", [b"\x85R.", b"K\x00K\x00\x87R."])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "collections defaultdict",
+        "collections OrderedDict",
+        "numpy._core.multiarray _reconstruct",
+        "numpy dtype",
+        "_codecs encode",
+        "__builtin__ bytes",
+    ],
+)
+def test_a_value_in_place_of_a_name_ends_in_an_error(name, after, value, tmp_path):
+    path = written(tmp_path, named(*name.split()) + value + after)
+    with pytest.raises(InputError):
+        read_pickled_arrays(path)
+
+
 @pytest.mark.parametrize("name", ["os.system", "eval", "exec", "memo", "stack global"])
 def test_a_loader_would_have_run_them(name, tmp_path):
     """The files above are hostile indeed: pickle itself leaves the mark."""

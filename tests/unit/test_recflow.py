@@ -411,12 +411,23 @@ def test_a_damaged_table_is_no_crash(tmp_path):
     assert refused > 20
 
 
+EVERYWHERE = {"rank_neg": np.ones((200, 8), np.int64)}
 ARRAYS = {
     "another stage": ({1: {"click": np.zeros((1, 8), int)}}, "a stage 'click'"),
     "no dictionary": ([1, 2], "is no dictionary of requests"),
     "no request": ({}, "is no dictionary of requests"),
     "text as request": ({"a": {}}, "'a' is no request"),
     "no stages": ({1: [2]}, "1 is no request"),
+    "huge request": ({2**70: {}}, "is no request"),
+    "huge number": (
+        {1: {"rank_neg": np.full((1, 8), 2**64 - 1, np.uint64)}},
+        "a number above 9223372036854775807",
+    ),
+    # Held once by the file, and in so many places far more than its size.
+    "one array everywhere": (
+        dict.fromkeys(range(500), EVERYWHERE),
+        "700,000 numbers by its requests",
+    ),
     "list": ({1: {"rank_neg": [1, 2]}}, "request 1, 'rank_neg': is list of"),
     "number": ({1: {"rank_neg": 5}}, "request 1, 'rank_neg': is int of"),
     "one dimension": ({1: {"rank_neg": np.zeros(8, int)}}, "is (8,) of int64"),

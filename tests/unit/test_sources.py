@@ -168,6 +168,26 @@ BAD_MOVIELENS = {
         {"ratings.csv": "userId,movieId,rating\n1,1,4\n", "movies.csv": MOVIES},
         "ratings.csv: has no column 'timestamp'",
     ),
+    "header without rating": (
+        {"ratings.csv": "userId,movieId,timestamp\n1,1,4\n", "movies.csv": MOVIES},
+        "ratings.csv: has no column 'rating'",
+    ),
+    "cut": (
+        {"ratings.csv": RATINGS[:-2], "movies.csv": MOVIES},
+        "ratings.csv: its last line has no end, as if the file were cut off",
+    ),
+    "movies cut": (
+        {"ratings.csv": RATINGS, "movies.csv": MOVIES[:-3]},
+        "movies.csv: its last line has no end",
+    ),
+    "cut 1m": (
+        {"ratings.dat": "1::1::5::978\n2::1::5::97", "movies.dat": "1::A::B\n"},
+        "ratings.dat: its last line has no end",
+    ),
+    "cut 100k": (
+        {"u.data": U_DATA + "2\t1\t5\t9", "u.item": item_100k(1, [1])},
+        "u.data: its last line has no end",
+    ),
     "rating": (
         {"ratings.csv": RATINGS.replace("3.5", "good"), "movies.csv": MOVIES},
         "ratings.csv: row 2, column 'rating': 'good' is not a number",

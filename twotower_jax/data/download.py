@@ -31,16 +31,24 @@ def say(console: Console, text: str) -> None:
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
+def _of_the_web(address: str) -> bool:
+    """Say whether an address is one of http or https, in ASCII."""
+    try:
+        return address.isascii() and urlsplit(address).scheme in ("http", "https")
+    except ValueError:  # such as a bracket that is never closed
+        return False
+
+
 def download(part: Part, path: Path, console: Console) -> str:
     """Write a file and return its SHA-256.
 
     Raises:
       InputError: the file cannot be had, is cut, or is larger than it may be.
     """
-    if urlsplit(part.address).scheme not in ("http", "https"):
+    if not _of_the_web(part.address):
         raise InputError(
             f"--address={part.address!r} is no address of the web; give one that "
-            "begins with https://"
+            "begins with https:// (letters beyond ASCII percent-encoded)"
         )
     request = urllib.request.Request(
         part.address, headers={"User-Agent": "twotower-jax"}

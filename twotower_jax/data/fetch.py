@@ -65,6 +65,7 @@ def fetch_command(
         raise InputError(
             f"{name} cannot be fetched by a program: {entry.page}; {entry.by_hand}"
         )
+    say(console, f"terms: {entry.terms}")
     fetch(entry, target, console)
     say(console, f"wrote {target}; check it: {_check_command(entry, target)}")
 

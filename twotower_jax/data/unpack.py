@@ -1,6 +1,7 @@
 """Archives are unpacked inside one folder, up to a stated size, without links."""
 
 import gzip
+import lzma
 import re
 import stat
 import tarfile
@@ -19,10 +20,12 @@ BROKEN = (
     zipfile.BadZipFile,
     tarfile.TarError,
     zlib.error,
+    lzma.LZMAError,
     EOFError,
     NotImplementedError,
     RuntimeError,
     OSError,
+    ValueError,  # a name or a header that cannot be decoded
 )
 
 
@@ -56,7 +59,7 @@ def _zip(path: Path) -> Iterator[Member]:
 
 
 def _tar(path: Path) -> Iterator[Member]:
-    with tarfile.open(path, "r:gz") as archive:
+    with gzip.open(path) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
         for info in archive:
             if info.isdir():
                 yield Member(info.name, None, "folder")
@@ -64,6 +67,12 @@ def _tar(path: Path) -> Iterator[Member]:
                 yield Member(info.name, archive.extractfile(info), "file")
             else:
                 yield Member(info.name, None, "a link or a device")
+        # A damaged header ends an archive as zeros do; and only who reads to its end
+        # has the sum of a gzip file checked.
+        stream.seek(archive.offset)
+        while chunk := stream.read(CHUNK):
+            if chunk.strip(b"\0"):
+                raise tarfile.ReadError("something that is no file follows the files")
 
 
 def _gzip(path: Path) -> Iterator[Member]:
@@ -80,15 +89,17 @@ def _plain(path: Path) -> Iterator[Member]:
 FORMATS = {".zip": _zip, ".tar.gz": _tar, ".tgz": _tar, ".gz": _gzip, "": _plain}
 
 
-def _place(folder: Path, name: str, archive: str) -> Path:
+def _place(folder: Path, member: Member, archive: str) -> Path:
     """Return where a member goes.
 
     Raises:
-      InputError: a name that leads out of the folder.
+      InputError: a name that leads out of the folder, or a file without a name.
     """
+    name = member.name
     pure = PurePosixPath(name)
     odd = "\\" in name or "\0" in name or re.match(r"[A-Za-z]:", name)
-    if odd or pure.is_absolute() or ".." in pure.parts:
+    nameless = member.kind == "file" and not pure.parts
+    if odd or nameless or pure.is_absolute() or ".." in pure.parts:
         raise InputError(
             f"{archive}: its member {name!r} leads out of the folder; nothing was "
             "kept; do not trust this file"
@@ -113,7 +124,7 @@ def unpack(path: Path, folder: Path, limit: int) -> int:
     written = 0
     try:
         for number, member in enumerate(read(path), start=1):
-            place = _place(folder, member.name, path.name)
+            place = _place(folder, member, path.name)
             if number > MEMBERS:
                 raise InputError(
                     f"{path.name}: holds more than {MEMBERS:,} files; nothing was kept"
@@ -128,6 +139,8 @@ def unpack(path: Path, folder: Path, limit: int) -> int:
             elif member.content is not None and not _of_macos(place, folder):
                 left = limit - written
                 written += _copy(member.content, place, left, path.name, limit)
+    except InputError:
+        raise
     except BROKEN as error:
         text = str(error).strip().split("\n")[0]
         raise InputError(

@@ -30,9 +30,9 @@ class ColumnsConfig:
 
 # Name, lowest and highest value of each number of the simulator.
 _SIMULATOR_RANGES: tuple[tuple[str, float, float | None], ...] = (
-    ("users", 2, None),
+    ("users", 2, 10**8),
     ("items", 1, 2**31 - 1),
-    ("requests", 1, None),
+    ("requests", 1, 10**9),
     ("exposed", 1, None),
     ("re_ranked", 1, None),
     ("ranked", 1, None),
@@ -71,9 +71,9 @@ class SimulatorConfig:
     """The embedded world (data/simulator/README.md has its formulas).
 
     Attributes:
-      users: number of users, at least 2.
+      users: number of users, 2 to 1e8.
       items: number of items in the end, at least 1.
-      requests: number of requests, at least 1.
+      requests: number of requests, 1 to 1e9.
       exposed: items on the page of a request.
       re_ranked: items that pass re-ranking, at least exposed.
       ranked: items that pass ranking, at least re_ranked.
@@ -107,7 +107,7 @@ class SimulatorConfig:
       growth: items that appear during the log, for each one that is there from the
         beginning; 0 (none) to 100.
       drift: angle in radians by which tastes turn during the log; 0 (none) to pi.
-      days: what the log spans; at most 256 requests a second.
+      days: what the log spans, 1 to 100,000; at most 256 requests a second.
       feature_noise: deviation of the noise of tastes in features, 0 to 100.
       seed: of the world, at least 0.
     """

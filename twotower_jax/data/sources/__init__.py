@@ -27,9 +27,25 @@ class Source(NamedTuple):
     description: str
 
 
+def _simulated(config: DataConfig) -> FunnelLog:
+    """Return the log of the embedded world.
+
+    Raises:
+      InputError: a world that does not fit into the memory.
+    """
+    world = config.simulator
+    try:
+        return simulate(world)
+    except MemoryError:
+        raise InputError(
+            f"data.simulator: users={world.users}, items={world.items} and requests="
+            f"{world.requests} need more memory than there is; lower them"
+        ) from None
+
+
 SOURCES: dict[str, Source] = {
     "simulator": Source(
-        lambda config: simulate(config.simulator),
+        _simulated,
         "embedded world of users, items, exposures and clicks (data.simulator.*)",
     ),
     "table": Source(

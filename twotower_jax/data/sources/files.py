@@ -2,6 +2,7 @@
 
 import csv
 import difflib
+import os
 from pathlib import Path
 
 import polars as pl
@@ -144,6 +145,25 @@ def read_table(path: Path) -> pl.DataFrame:
     return frame
 
 
+def need_whole(path: Path) -> None:
+    """Raise InputError where a text file ends within a line: it was cut off.
+
+    For files of published formats, all of which end with a line feed; a number that
+    lost its last digits is another number, and could not be told.
+    """
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        if size == 0:
+            return  # that it is empty is said by who reads it
+        file.seek(size - 1)
+        if file.read(1) == b"\n":
+            return
+    raise InputError(
+        f"{path}: its last line has no end, as if the file were cut off; get it anew, "
+        "or, if it is whole, end it with a line break"
+    )
+
+
 def decode_lines(path: Path, encoding: str = "utf-8") -> list[str]:
     """Return the lines of a text file; only a line feed ends one.
 
@@ -212,7 +232,7 @@ def read_fields(
       A table of text. Rows are counted from 1, the header is none.
 
     Raises:
-      InputError: nothing to read, or a row with more or fewer fields.
+      InputError: nothing to read, a row with more or fewer fields, or a file cut off.
     """
     lines = read_lines(path, encoding)
     first = (lines[0] or "").split(separator)
@@ -234,4 +254,5 @@ def read_fields(
             f"{path}: row {row + 1} has {counts[row]} fields separated by "
             f"{separator!r} where {len(names)} belong; repair or remove the row"
         )
+    need_whole(path)
     return fields.list.to_struct(fields=names).struct.unnest()

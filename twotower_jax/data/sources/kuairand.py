@@ -17,6 +17,7 @@ from twotower_jax.data.sources.files import (
     need_columns,
     need_folder,
     need_in_folder,
+    need_whole,
     read_table,
     read_text,
 )
@@ -89,8 +90,10 @@ def read_whole_numbers(path: Path, columns: list[str]) -> pl.DataFrame:
     """Return columns of a csv file, every value of which must be a whole number.
 
     Raises:
-      InputError: a missing column, no rows, or another value, with its row.
+      InputError: a missing column, no rows, a file cut off, or another value, with
+        its row.
     """
+    need_whole(path)
     types = dict.fromkeys(columns, pa.int64())
     convert = csv.ConvertOptions(include_columns=columns, column_types=types)
     try:
@@ -133,6 +136,7 @@ def _read_log(path: Path, clicked: str, part: int) -> pl.DataFrame:
 
 def _features(path: Path, key: str, kinds: dict[str, str]) -> pl.DataFrame:
     """Return the columns of a table of features as text, ids and numbers parsed."""
+    need_whole(path)
     frame = read_table(path)
     for name in (key, *kinds):
         need_columns(frame, {f"the header of {path.name}": name}, str(path))

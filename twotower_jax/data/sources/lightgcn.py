@@ -6,7 +6,12 @@ import polars as pl
 
 from twotower_jax.data.build import build_log
 from twotower_jax.data.log import FunnelLog
-from twotower_jax.data.sources.files import decode_lines, need_folder, need_in_folder
+from twotower_jax.data.sources.files import (
+    decode_lines,
+    need_folder,
+    need_in_folder,
+    need_whole,
+)
 from twotower_jax.errors import InputError
 from twotower_jax.schema.data import DataConfig
 
@@ -18,6 +23,7 @@ def _read(path: Path, part: int) -> pl.DataFrame:
     text = pl.Series("token", decode_lines(path), dtype=pl.String)
     lines = pl.DataFrame({"token": text.str.extract_all(r"\S+")})
     tokens = lines.with_row_index("line", offset=1).explode("token").drop_nulls()
+    need_whole(path)
     ids = tokens["token"].cast(pl.Int64, strict=False)
     bad = ids.is_null().arg_true()
     if len(bad):
@@ -40,8 +46,8 @@ def load(config: DataConfig) -> FunnelLog:
     """Read train.txt (part 0), valid.txt if there is one (1) and test.txt (2).
 
     Raises:
-      InputError: a folder or file that is missing or empty, or a token that is no
-        integer, with its line.
+      InputError: a folder or file that is missing, empty or cut off, or a token that is
+        no integer, with its line.
     """
     folder = need_folder(config.path, "data.path", HINT)
     frames = [_read(need_in_folder(folder, "train.txt", HINT), 0)]

@@ -16,6 +16,7 @@ from twotower_jax.data.sources.files import (
     need_columns,
     need_folder,
     need_in_folder,
+    need_whole,
     read_fields,
     read_table,
 )
@@ -69,8 +70,10 @@ def _read_csv(folder: Path) -> Tables:
         ("movies.csv", MOVIE_COLUMNS),
     ):
         path = need_in_folder(folder, name, HINT)
+        need_whole(path)
         frame = read_table(path)
-        need_columns(frame, {f"the header of {name}": c for c in columns}, str(path))
+        for column in columns:
+            need_columns(frame, {f"the header of {name}": column}, str(path))
         tables.append(frame.select(columns))
     return Tables(*tables)
 

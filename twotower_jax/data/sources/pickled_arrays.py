@@ -88,8 +88,8 @@ def _array_of(data: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
 
 def _array(cls: Any, shape: Any, code: Any) -> _Unfinished:
     """Stand for numpy's _reconstruct(ndarray, (0,), b"b"): all of it follows."""
-    if cls != _Name("numpy", "ndarray"):
-        raise _RefusedError(f"an array of class {cls}")
+    if not isinstance(cls, _Name) or cls != _Name("numpy", "ndarray"):
+        raise _RefusedError("an array of another class")
 
     def build(state: tuple) -> np.ndarray:
         _, shape, dtype, fortran, data = state
@@ -112,7 +112,11 @@ def _bytes(text: Any = "", encoding: Any = "latin1") -> bytes:
 
 def _dictionary(factory: Any = None, *more: Any) -> dict:
     """Stand for a dictionary with a default or an order; both are left out."""
-    if more or factory not in _FACTORIES:
+    # Only a name is hashed or printed: either would never end, or overflow the stack,
+    # for tuples that hold each other.
+    if more or not (factory is None or isinstance(factory, _Name)):
+        raise _RefusedError("a dictionary made with a value")
+    if factory is not None and factory not in _FACTORIES:
         raise _RefusedError(f"a dictionary made with {factory}")
     return {}
 
@@ -133,7 +137,6 @@ _CALLS: dict[_Name, Callable | None] = {
 # never called: a dictionary that was read has no defaults.
 _MADE = ("str", "tuple")
 _FACTORIES = {
-    None,
     *(
         _Name(module, name)
         for module in ("builtins", "__builtin__")

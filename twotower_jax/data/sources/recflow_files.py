@@ -51,6 +51,7 @@ ARRAY_COLUMNS = (
 )
 IDS = ("request_id", "user_id", "video_id", "request_timestamp")
 UNFLAGGED = len(FLAGS)
+_LARGEST = 2**63 - 1
 
 _ANEW = "get the file anew from its publisher, or leave the day out (data.recflow.days)"
 
@@ -149,7 +150,8 @@ def _stage_arrays(path: Path) -> pl.DataFrame:
         raise InputError(f"{path}: is no dictionary of requests; {_ANEW}")
     arrays, requests, flags = [], [], []
     for request, stages in content.items():
-        if not (isinstance(request, int) and isinstance(stages, dict)):
+        number = isinstance(request, int) and abs(request) <= _LARGEST
+        if not (number and isinstance(stages, dict)):
             raise InputError(f"{path}: {request!r:.50} is no request; {_ANEW}")
         for name, array in stages.items():
             if name not in FLAGS:
@@ -165,8 +167,9 @@ def _stage_arrays(path: Path) -> pl.DataFrame:
             flags.append(list(FLAGS).index(name))
     if not arrays:
         raise InputError(f"{path}: holds nothing that a stage threw out; {_ANEW}")
+    _check_size(arrays, path)
     sizes = [len(array) for array in arrays]
-    values = np.concatenate(arrays)
+    values = np.concatenate(arrays, dtype=np.int64, casting="unsafe")
     return pl.DataFrame(
         {
             "request_id": np.repeat(np.array(requests, np.int64), sizes),
@@ -176,8 +179,18 @@ def _stage_arrays(path: Path) -> pl.DataFrame:
     )
 
 
+def _check_size(arrays: list[np.ndarray], path: Path) -> None:
+    """Refuse more numbers than the file has bytes: one array in many places."""
+    numbers, size = sum(array.size for array in arrays), path.stat().st_size
+    if numbers > size:
+        raise InputError(
+            f"{path}: holds {size:,} bytes, and {numbers:,} numbers by its requests, "
+            f"which is the same array in many places; {_ANEW}"
+        )
+
+
 def _checked(array: object, where: str) -> np.ndarray:
-    """Return the columns of one stage of one request, int64."""
+    """Return the columns of one stage of one request, whole numbers up to int64."""
     width = len(ARRAY_COLUMNS)
     if (
         not isinstance(array, np.ndarray)
@@ -190,7 +203,10 @@ def _checked(array: object, where: str) -> np.ndarray:
             f"{where}: is {form} of {getattr(array, 'dtype', 'something else')} where "
             f"rows of {width} whole numbers or more belong; {_ANEW}"
         )
-    return array[:, :width].astype(np.int64)
+    columns = array[:, :width]
+    if columns.dtype == np.uint64 and len(columns) and columns.max() > _LARGEST:
+        raise InputError(f"{where}: holds a number above {_LARGEST}; {_ANEW}")
+    return columns
 
 
 def _joined(folder: Path, name: str, config: RecFlowConfig, dropped: Counter[str]):

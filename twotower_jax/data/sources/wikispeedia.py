@@ -14,7 +14,12 @@ import polars as pl
 
 from twotower_jax.data.build import build_log
 from twotower_jax.data.log import FunnelLog, Stage
-from twotower_jax.data.sources.files import decode_lines, need_folder, need_in_folder
+from twotower_jax.data.sources.files import (
+    decode_lines,
+    need_folder,
+    need_in_folder,
+    need_whole,
+)
 from twotower_jax.errors import InputError
 from twotower_jax.schema.data import DataConfig
 
@@ -53,6 +58,7 @@ def _rows(path: Path, width: int) -> list[tuple[int, list[str]]]:
                 f"where {width} belong; repair or remove the line"
             )
         rows.append((number, fields))
+    need_whole(path)
     return rows
 
 
