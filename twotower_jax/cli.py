@@ -74,6 +74,10 @@ def main(arguments: list[str] | None = None) -> None:
         status = report_error(InputError(_explain(error)))
     except (InputError, NonFiniteLossError) as error:
         status = report_error(error)
+    except OSError as error:
+        where, why = error.filename or "a file", error.strerror or error
+        remedy = "give another place by output= or --out, or make room in this one"
+        status = report_error(InputError(f"{where}: {why}; {remedy}"))
     except KeyboardInterrupt:
         status = 130
     sys.exit(status)
@@ -193,6 +197,7 @@ def _hydra_train(composed: DictConfig) -> Finished | Failed:
     keep_programs()
     console = shared_console()
     try:
+        _check_mode()
         config = to_config(composed)
         claim(config)
         result = train(config, console=console, command=command_line())
@@ -207,6 +212,20 @@ def _hydra_train(composed: DictConfig) -> Finished | Failed:
         swept = [word for word in words if word not in given]
         print_line(console, config, result, swept)
     return finished(_objective(config, result), str(run_folder(config).parent))
+
+
+def _check_mode() -> None:
+    """Refuse to tune and test a single run, which would do neither.
+
+    Raises:
+      InputError: for a sweeper that selects, without a sweep.
+    """
+    asked = HydraConfig.get()
+    if asked.mode == RunMode.RUN and asked.runtime.choices["hydra/sweeper"] == "select":
+        raise InputError(
+            "hydra/sweeper=select tunes and tests by a sweep, and this is a single run;"
+            " add -m (and no hydra.mode=RUN), or leave the sweeper out"
+        )
 
 
 def _objective(config: Config, result: dict[str, Any]) -> float:

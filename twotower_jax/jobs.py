@@ -3,6 +3,7 @@
 import os
 import sys
 import traceback
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from twotower_jax.study.description import (
     write_description,
 )
 from twotower_jax.study.launcher import to_config
+from twotower_jax.study.planned import Planned, check_label, check_planned
 from twotower_jax.study.selection import FOLDER as SELECT
 from twotower_jax.training.loop import NonFiniteLossError
 
@@ -110,49 +112,53 @@ def claim(config: Config) -> None:
     Raises:
       InputError: when a job before was the same run under another label.
     """
-    check_label(LABELS, config)
+    check_label(LABELS.setdefault(run_folder(config), config.arm), config.arm)
     FOLDERS.add(Path(config.output) / config.name)
 
 
-def check_label(labels: dict[Path, str | None], config: Config) -> None:
-    """Note the label of a run by its place; refuse two labels of one run."""
-    before = labels.setdefault(run_folder(config), config.arm)
-    if before != config.arm:
-        raise InputError(
-            f"arm={before!r} and arm={config.arm!r} are one configuration under two "
-            "labels; leave one of them out of the sweep, or set what differs"
-        )
+def check_arms(config: DictConfig, asked: Description) -> None:
+    """Refuse a sweep of which no report could be made, before any job.
 
-
-def check_arms(config: DictConfig) -> None:
-    """Refuse a sweep with one configuration under two labels, before any job.
-
-    Only the jobs of Hydra's basic sweeper are known before; others are refused one by
-    one, by `claim`. What does not compose is left to Hydra or to its job.
+    Only the jobs of Hydra's basic sweeper are known before; the labels of others are
+    looked at one by one, by `claim`. What does not compose is left to Hydra or its job.
 
     Args:
       config: of the sweep, with `hydra`.
+      asked: what the study asks.
     Raises:
-      InputError: naming both labels.
+      InputError: a job that comes twice, and what `check_planned` refuses.
     """
     sweeper = config.hydra.sweeper
     if not sweeper["_target_"].endswith(".BasicSweeper"):
         return
     words = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
-    words += config.hydra.overrides.task
     try:
-        swept = OverridesParser.create().parse_overrides(words)
-        (jobs,) = BasicSweeper.split_arguments(swept, None)
+        swept = OverridesParser.create().parse_overrides(config.hydra.overrides.task)
+        named = OverridesParser.create().parse_overrides(words)
+        (jobs,) = BasicSweeper.split_arguments([*named, *swept], None)
     except (HydraException, AssertionError):
         return
-    labels: dict[Path, str | None] = {}
+    for one in (*named, *swept):
+        if one.is_sweep_override():
+            values = Counter(map(str, one.sweep_string_iterator()))
+            value, times = values.most_common(1)[0]
+            if times > 1:
+                word = f"{one.get_key_element()}={value}"
+                raise InputError(f"{word} is in the sweep twice; name each value once")
     arms = [tuple(word for word in job if word[:5] != "seed=") for job in jobs]
+    planned, whole = [], True
     for job in dict.fromkeys(arms):
         try:
             one = to_config(compose("config", overrides=list(job)))
         except (HydraException, OmegaConfBaseException, ValueError):
-            continue
-        check_label(labels, one)
+            whole = False
+        else:
+            planned.append(Planned(job, one))
+    # A part of a study may be without the base arm that its file names.
+    part = {one.key_or_group for one in swept} & set(sweeper.params or {}) - {"seed"}
+    by_hand = any("callbacks.study.base" in one for one in config.hydra.overrides.hydra)
+    strict = whole and (by_hand or not part)
+    check_planned(planned, asked.metric, asked.base if strict else None)
 
 
 def report_error(error: Exception) -> int:
@@ -186,9 +192,9 @@ class StudyCallback(Callback):
         self.asked = Description(*(None if one is None else str(one) for one in said))
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """End a sweep that would train one configuration under two labels."""
+        """End a sweep of which no report could be made."""
         try:
-            check_arms(config)
+            check_arms(config, self.asked)
         except InputError as error:
             fail(error)
             # Hydra makes a warning of an exception here.
@@ -202,15 +208,20 @@ class StudyCallback(Callback):
         for folder in sorted(FOLDERS - tuning):
             try:
                 if folder.is_dir():
-                    self._describe(folder)
-                    write_reports([folder])
+                    self._report(folder)
             except Exception as error:  # Hydra would make a warning of it
                 fail(error)
 
-    def _describe(self, folder: Path) -> None:
-        """Write study.json: a sweep may be a part of one, and say less than it."""
-        asked = self.asked.or_else(read_description(folder))
-        write_description(asked, folder)
+    def _report(self, folder: Path) -> None:
+        """Write study.json and the report; what cannot be asked is not kept."""
+        before = read_description(folder)
+        # A sweep may be a part of a study, and say less than it.
+        write_description(self.asked.or_else(before), folder)
+        try:
+            write_reports([folder])
+        except InputError:
+            write_description(before, folder)
+            raise
 
 
 def write_reports(

@@ -17,9 +17,9 @@ from checks import CHECKS, CLAIMS, RECALL, Check
 from scipy import stats
 from tables import HERE, draw, insert, markdown
 
-from twotower_jax.errors import InputError
 from twotower_jax.study.comparison import RELEVANT
-from twotower_jax.study.runs import Run, read_runs
+from twotower_jax.study.naming import differing_keys
+from twotower_jax.study.runs import Run, check_same_data, read_runs
 from twotower_jax.study.statistics import Difference, compare, holm
 
 
@@ -46,6 +46,8 @@ WORLDS = (
     "bad_ranker",
 )
 LOG = "recall@20"  # what the log's clicks say
+# Keys that decide nothing where the ratio of hard negatives is 0.
+MOOT = (["negatives.hard.log_q"],)
 BY_LOG = "by its log"  # of a world: what an engineer without the truth would conclude
 PLACES = {
     "default": Place(""),
@@ -78,7 +80,8 @@ class Row(NamedTuple):
                 return "more" if one.difference > 0 else "less"
             return "holds" if one.difference * sign > 0 else "reversed"
         visible = one.smallest <= RELEVANT * abs(one.base_mean)
-        return "no difference seen" if visible else "cannot tell"
+        alike = visible and one.low <= 0 <= one.high
+        return "no difference seen" if alike else "cannot tell"
 
 
 def main() -> None:
@@ -112,12 +115,13 @@ def merge(earlier: pl.DataFrame | None, table: pl.DataFrame) -> pl.DataFrame:
 
 def runs_of(folder: Path, inner: str) -> list[Run]:
     """Return the finished runs of all studies of a place."""
-    found = []
+    found: list[Run] = []
     for study in sorted(folder.iterdir()):
-        try:
-            found += read_runs(study / inner).finished
-        except InputError:  # the study was not run in this place
-            continue
+        place = study / inner
+        if any(place.glob("*/result.json")):  # else it was not run in this place
+            found += read_runs(place).finished
+    if found:
+        check_same_data(found)
     return found
 
 
@@ -145,11 +149,9 @@ def verdicts(folder: Path, name: str) -> list[Row]:
 
 def difference(runs: list[Run], check: Check, recall: str) -> Difference | None:
     """Return the difference of a check's arms over the seeds that both have."""
-    arms = [
-        {run.seed: run for run in runs if matches(run, keys)}
-        for keys in (check.arm, check.base)
-    ]
+    arms = [by_seed(runs, keys) for keys in (check.arm, check.base)]
     seeds = sorted(set(arms[0]) & set(arms[1]))
+    tests = sum(one.claim == check.claim for one in CHECKS)
     if not seeds:
         return None
     names = (check.arm_metric or check.metric, check.metric)
@@ -160,11 +162,29 @@ def difference(runs: list[Run], check: Check, recall: str) -> Difference | None:
             *(
                 np.array([arm[seed].result["metrics"]["test"][name] for seed in seeds])
                 for arm, name in pairs
-            )
+            ),
+            tests,
         )
-    return compare(
-        *(np.stack([queries(arm[seed], name) for seed in seeds]) for arm, name in pairs)
-    )
+    values = [
+        np.stack([queries(arm[seed], name) for seed in seeds]) for arm, name in pairs
+    ]
+    return compare(*values, tests=tests)
+
+
+def by_seed(runs: list[Run], keys: dict) -> dict[int, Run]:
+    """Return the runs with the values by their seed; of equal ones the first.
+
+    Raises:
+      SystemExit: two that differ in more than seed, name and label: which is meant?
+    """
+    found: dict[int, Run] = {}
+    for run in runs:
+        if not matches(run, keys):
+            continue
+        same = found.setdefault(run.seed, run)
+        if differing_keys([same.config, run.config]) not in ([], *MOOT):
+            raise SystemExit(f"{same.path} and {run.path} are both what is asked for")
+    return found
 
 
 def matches(run: Run, keys: dict) -> bool:
@@ -179,12 +199,15 @@ def matches(run: Run, keys: dict) -> bool:
 
 
 def queries(run: Run, metric: str) -> np.ndarray:
-    """Return a metric of every test query, in order of the queries' names."""
+    """Return a metric of every test query, in order of the queries' names.
+
+    The same queries in every run, for their data and split are the same.
+    """
     table = pl.read_parquet(run.path / "queries.parquet", columns=["user", metric])
-    return table.sort("user")[metric].to_numpy()
+    return table.sort("user", maintain_order=True)[metric].to_numpy()
 
 
-def over_seeds(arm: np.ndarray, base: np.ndarray) -> Difference:
+def over_seeds(arm: np.ndarray, base: np.ndarray, tests: int) -> Difference:
     """Return the difference of a metric of whole lists: a t interval over seeds."""
     nan = math.nan
     mean, other = float(arm.mean()), float(base.mean())
@@ -194,7 +217,7 @@ def over_seeds(arm: np.ndarray, base: np.ndarray) -> Difference:
     interval = test.confidence_interval()
     # Seen 8 times of 10: the usual sum of two quantiles, of t.
     error = (interval.high - interval.low) / 2 / stats.t.ppf(0.975, len(arm) - 1)
-    smallest = error * stats.t.ppf([0.975, 0.8], len(arm) - 1).sum()
+    smallest = error * stats.t.ppf([1 - 0.025 / tests, 0.8], len(arm) - 1).sum()
     low, high, p = (float(x) for x in (interval.low, interval.high, test.pvalue))
     return Difference(
         mean, other, mean - other, low, high, p, float(smallest), len(arm), 0

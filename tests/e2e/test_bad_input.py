@@ -307,6 +307,20 @@ def test_report_of_folders_without_runs(tmp_path, capsys):
     refused(("report", str(tmp_path / "nowhere")), ["nowhere", "folder"], capsys)
 
 
+def test_places_that_cannot_be_written_to(tmp_path, capsys):
+    file = tmp_path / "file"
+    file.write_text("mine")
+    words = (*tiny.SMALL, "towers=popularity")
+    for one in ((), ("-m", "seed=0,1")):
+        refused(("train", *one, *words, f"output={file}"), [str(file)], capsys)
+    assert tiny.command("train", *words, f"output={tmp_path}") == 0
+    report = ("report", str(tmp_path / "simulator"), "--out")
+    refused((*report, str(file / "in")), [str(file), "--out"], capsys)
+    (tmp_path / "out" / "report.html").mkdir(parents=True)
+    refused((*report, str(tmp_path / "out")), ["report.html", "--out"], capsys)
+    assert file.read_text() == "mine"
+
+
 @pytest.mark.parametrize(
     ("name", "text", "part"),
     [

@@ -135,6 +135,11 @@ def test_the_number_of_workers_is_checked(tmp_path, capsys):
     error = capsys.readouterr().err
     assert "hydra.launcher.workers=0 is out of range" in error
     assert "Traceback" not in error
+    for wrong in ("x", "1.5"):
+        sweep(tmp_path, FUSED, f"hydra.launcher.workers={wrong}", "seed=0,1", status=2)
+        error = capsys.readouterr().err
+        assert f"hydra.launcher.workers={wrong} is no whole number" in error
+        assert "Traceback" not in error
 
 
 def test_runs_over_devices_are_left_to_themselves(tmp_path, monkeypatch):

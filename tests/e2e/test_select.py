@@ -183,7 +183,27 @@ WRONG = {
     ),
     "no budget": (
         [TUNE, "hydra.sweeper.budget=0"],
-        ["hydra.sweeper.budget=0 tries nothing", "1 or more"],
+        ["hydra.sweeper.budget=0 is out of range", "at least 1"],
+    ),
+    "budget of text": (
+        [TUNE, "hydra.sweeper.budget=two"],
+        ["hydra.sweeper.budget=two is no whole number"],
+    ),
+    "half a budget": (
+        [TUNE, "hydra.sweeper.budget=1.5"],
+        ["hydra.sweeper.budget=1.5 is no whole number"],
+    ),
+    "one seed that chooses and tests": (
+        [TUNE, "hydra.sweeper.tune_seeds=100", "seed=0,100"],
+        ["tune_seeds=[100]", "seed=[0, 100]"],
+    ),
+    "unknown metric of the study": (
+        [TUNE, "hydra.callbacks.study.metric=recal@20"],
+        ["hydra.callbacks.study.metric='recal@20'", "did you mean recall@20?"],
+    ),
+    "no such base arm": (
+        [TUNE, "arms=in_batch,uniform", "hydra.callbacks.study.base=unform"],
+        ["hydra.callbacks.study.base='unform' is no arm", "did you mean uniform?"],
     ),
     "seeds that choose and test": (
         [TUNE, "seed=0,100,101"],
@@ -217,6 +237,15 @@ def test_wrong_selections_end_before_any_run(case, tmp_path, capsys):
     error = capsys.readouterr().err
     assert error.count("error: ") == 1 and "Traceback" not in error
     assert all(part in error for part in parts), error
+    assert not list(tmp_path.rglob("config.yaml"))
+
+
+def test_a_single_run_is_no_selection(tmp_path, capsys):
+    words = (*tiny.SMALL, f"output={tmp_path}", "hydra/sweeper=select", TUNE)
+    assert tiny.command("train", *words) == 2
+    error = capsys.readouterr().err
+    assert "hydra/sweeper=select tunes and tests by a sweep" in error
+    assert "add -m" in error and "Traceback" not in error
     assert not list(tmp_path.rglob("config.yaml"))
 
 

@@ -80,14 +80,58 @@ def test_runs_without_a_label_are_named_by_what_is_swept(tmp_path, capsys):
     assert "towers" not in shown
 
 
-def test_a_sweep_without_a_report_fails(tmp_path, capsys):
-    """Runs on different data cannot be compared: said at the end, with status 2."""
-    words = (*tiny.SMALL, f"output={tmp_path}", "name=mixed", "towers=popularity")
-    assert tiny.command("train", "-m", *words, "data.test_share=0.1,0.2") == 2
+@pytest.mark.parametrize(
+    ("swept", "part"),
+    [
+        (
+            ["data.test_share=0.1,0.2"],
+            "data.test_share=0.1,0.2: arms on different data cannot be compared",
+        ),
+        (["loss.temperature=0.1,0.10"], "loss.temperature=0.1 is in the sweep twice"),
+        (["arms=uniform,uniform"], "arms=uniform is in the sweep twice"),
+        (["seed=1,1"], "seed=1 is in the sweep twice"),
+        (
+            ["seed=0,1", "hydra.callbacks.study.metric=recal@20"],
+            "metric='recal@20' is none of the metrics of these runs (did you mean "
+            "recall@20?)",
+        ),
+        (
+            ["arms=uniform,in_batch", "hydra.callbacks.study.base=nosuch"],
+            "base='nosuch' is no arm of this study; it has 'in-batch', 'uniform'",
+        ),
+    ],
+)
+def test_a_sweep_without_a_report_ends_before_any_run(swept, part, tmp_path, capsys):
+    words = (*tiny.SMALL, f"output={tmp_path}", "name=none", "training.steps=10")
+    assert tiny.command("train", "-m", *words, *swept) == 2
     shown = capsys.readouterr()
-    assert len(runs(tmp_path / "mixed")) == 2
-    assert shown.err.count("error: ") == 1 and "different data are not" in shown.err
+    assert shown.err.count("error: ") == 1 and part in shown.err
     assert "Traceback" not in shown.err
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_sweep_into_a_folder_of_other_runs(tmp_path, capsys):
+    words = (*tiny.SMALL, f"output={tmp_path}", "name=first", "towers=popularity")
+    assert tiny.command("train", *words, "arm=one") == 0
+    for swept, part in (
+        (["data.test_share=0.2", "seed=0,1"], "has runs with 0.1, and arms on diff"),
+        (["arm=two", "seed=0,1"], "has runs of this configuration as arm='one'"),
+    ):
+        assert tiny.command("train", "-m", *words, *swept) == 2
+        error = capsys.readouterr().err
+        assert part in error and str(tmp_path / "first") in error
+        assert "Traceback" not in error
+    assert len(runs(tmp_path / "first")) == 1
+
+
+def test_a_report_that_cannot_be_made_is_not_kept_as_the_question(tmp_path, capsys):
+    """Only the sweep's last lines know it where a run has fewer metrics than asked."""
+    words = (*tiny.SMALL, f"output={tmp_path}", "name=one", "towers=popularity")
+    words = (*words, "evaluation.test=false", "seed=0,1")
+    asked = "hydra.callbacks.study.metric=true_recall@20/head"
+    assert tiny.command("train", "-m", *words, asked) == 2
+    assert "no run has the metric 'true_recall@20/head'" in capsys.readouterr().err
+    assert tiny.command("train", "-m", *words) == 0
 
 
 def test_every_arm_is_compiled_once_whatever_its_seeds(swept):

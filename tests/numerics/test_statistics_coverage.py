@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from twotower_jax.study.comparison import verdict
 from twotower_jax.study.spread import spread
 from twotower_jax.study.statistics import compare, holm, permutation_p
 
@@ -76,6 +77,23 @@ def test_an_effect_of_the_smallest_visible_size_is_seen_as_often_as_said():
         told.append(found.smallest)
     assert seen / 400 == pytest.approx(0.8, abs=0.06)
     assert np.median(told) == pytest.approx(size, rel=0.06)
+
+
+def test_beside_other_arms_the_smallest_visible_difference_passes_holm_as_often():
+    """One arm of five has an effect of that size; "better" is said 8 times of 10."""
+    rng = np.random.default_rng(4)
+    better = 0
+    for study in range(300):
+        arms = rng.normal(0, 1, (6, 1, 80))
+        size = compare(arms[1], arms[0], tests=5, draws=100, flips=10).smallest
+        arms[1] += size
+        found = [
+            compare(arm, arms[0], tests=5, draws=100, flips=2000, seed=study)
+            for arm in arms[1:]
+        ]
+        p = holm(np.array([one.p for one in found]))
+        better += verdict(found[0]._replace(seeds=2), p[0]) == "better"
+    assert better / 300 == pytest.approx(0.8, abs=0.08)
 
 
 def test_holm_keeps_the_error_of_a_study_of_four_arms_at_five_percent():

@@ -412,3 +412,10 @@ def test_comparison_csv_of_another_kind_is_no_comparison(tmp_path, text):
 def test_verdict(difference, p, smallest, seeds, word):
     one = Difference(1 + difference, 1.0, difference, -1, 1, p, smallest, seeds, 9)
     assert verdict(one, p) == word
+
+
+def test_an_interval_without_0_never_says_that_no_difference_is_seen():
+    """One of many tests may be without 0 in its interval, and not pass Holm."""
+    one = Difference(1.004, 1.0, 0.004, 0.001, 0.007, 0.02, 0.005, 3, 9)
+    assert verdict(one, 0.08) == "cannot tell"
+    assert verdict(one._replace(low=-0.001), 0.08) == "no difference seen"

@@ -12,6 +12,13 @@ def in_range(key: str, value: float, low: float, high: float | None = None) -> N
         raise InputError(f"{key}={value} is out of range; give a value {span}")
 
 
+def whole_number(key: str, value: object, low: int) -> None:
+    """Raise InputError unless a value of no schema is an int, and low or more."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InputError(f"{key}={value} is no whole number; give one, at least {low}")
+    in_range(key, value, low)
+
+
 def positive(key: str, value: float) -> None:
     """Raise InputError unless value > 0."""
     if not 0 < value < math.inf:

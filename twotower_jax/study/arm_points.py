@@ -8,6 +8,7 @@ from twotower_jax.config import Config, fingerprint
 from twotower_jax.errors import InputError, unknown
 from twotower_jax.evaluation.metrics import METRICS
 from twotower_jax.records import RunFolder, run_folder
+from twotower_jax.schema.checks import whole_number
 from twotower_jax.study.naming import NOT_DIFFERENCES
 from twotower_jax.study.selection import FOLDER, Point
 
@@ -80,11 +81,8 @@ def check_axis(key: str) -> None:
 
 def check_budget(budget: int | None) -> None:
     """Refuse a budget that tries nothing."""
-    if budget is not None and budget < 1:
-        raise InputError(
-            f"hydra.sweeper.budget={budget} tries nothing; give 1 or more, or null for "
-            "the whole grid"
-        )
+    if budget is not None:
+        whole_number("hydra.sweeper.budget", budget, 1)  # null is the whole grid
 
 
 def check_seeds(tuned: Sequence[int], seeds: Sequence[int]) -> None:

@@ -89,7 +89,7 @@ def compare_arms(runs: Runs, metrics: Sequence[str], base: str) -> pl.DataFrame:
     rows = []
     for metric in metrics:
         found = {
-            arm: _difference(table, rows_of, metric, seeds, arms[base])
+            arm: _difference(table, rows_of, metric, seeds, arms[base], len(arms) - 1)
             for arm, seeds in arms.items()
             if arm != base
         }
@@ -156,6 +156,7 @@ def _difference(
     metric: str,
     arm: dict[int, Run],
     base: dict[int, Run],
+    tests: int,
 ) -> Difference:
     """Compare two arms by the seeds that both have; means alone without queries."""
     shared = sorted(set(arm) & set(base))
@@ -168,7 +169,8 @@ def _difference(
         )
     ]
     if having:
-        return compare(*(_values(frames, metric, one, having) for one in (arm, base)))
+        values = [_values(frames, metric, one, having) for one in (arm, base)]
+        return compare(*values, tests=tests)
     ours, theirs = (_mean(table, metric, [a[s] for s in shared]) for a in (arm, base))
     nan = math.nan
     seeds = len(shared)
@@ -196,8 +198,9 @@ def _mean(table: pl.DataFrame, metric: str, runs: Sequence[Run]) -> float:
 def verdict(one: Difference, p_holm: float) -> str:
     """Return better, worse, no difference seen, cannot tell, or "" without a test.
 
-    Better and worse are at 5 % after Holm. "No difference seen" is said by a study
-    that would have seen one of RELEVANT of the base's mean; one seed never tells.
+    Better and worse are at 5 % after Holm. "No difference seen" is said where the
+    interval holds 0, by a study that would have seen a difference of RELEVANT of the
+    base's mean beside the other arms; one seed never tells.
     """
     if math.isnan(one.low):
         return ""
@@ -206,7 +209,8 @@ def verdict(one: Difference, p_holm: float) -> str:
     if p_holm < 1 - LEVEL:
         return "better" if one.difference > 0 else "worse"
     visible = one.smallest <= RELEVANT * abs(one.base_mean)
-    return "no difference seen" if visible else "cannot tell"
+    alike = visible and one.low <= 0 <= one.high
+    return "no difference seen" if alike else "cannot tell"
 
 
 def write_comparison(comparison: pl.DataFrame, folder: str | Path) -> Path:

@@ -21,7 +21,7 @@ from rich.console import Console
 from twotower_jax.compiled import keep_programs
 from twotower_jax.config import Config
 from twotower_jax.errors import InputError
-from twotower_jax.schema.checks import in_range
+from twotower_jax.schema.checks import whole_number
 from twotower_jax.study.fused import SideBySide
 
 PLUGIN = "hydra_plugins.twotower_jax"
@@ -83,7 +83,7 @@ class FusedLauncher(Launcher):
         setup_globals()
         workers, _ = self._options
         if workers is not None:
-            in_range("hydra.launcher.workers", workers, 1)
+            whole_number("hydra.launcher.workers", workers, 1)
         keep_programs()
         hydra = self._config.hydra
         configure_log(hydra.hydra_logging, hydra.verbose)

@@ -182,9 +182,9 @@ def _arms(study: Study, order: Sequence[str]) -> list[str]:
         caption += (
             f" Difference to the base arm, {study.base}, paired by seed and query; p "
             "by flips of sign, Holm over the arms. Better and worse: p below 0.05. No "
-            f"difference seen: one of {RELEVANT:.0%} of the base's mean would have "
-            "been seen 8 times of 10 (smallest visible). Cannot tell: it would not, "
-            "or there is one seed."
+            f"difference seen: the interval holds 0, and one of {RELEVANT:.0%} of the "
+            "base's mean would have been seen 8 times of 10 beside the other arms "
+            "(smallest visible). Cannot tell: not so, or there is one seed."
         )
     return [
         "<h2>Arms</h2>",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import yaml
 
 from twotower_jax.errors import InputError
@@ -107,14 +108,28 @@ def _read_run(path: Path, name: str) -> Run:
     seed = result.get("seed", config.get("seed"))
     if not isinstance(seed, int) or isinstance(seed, bool):
         raise _SkippedError("neither result.json nor config.yaml holds a seed")
+    _check_queries(path / "queries.parquet")
     return Run(path, name, seed, config, manifest, result)
+
+
+def _check_queries(path: Path) -> None:
+    """Raise _SkippedError for a table of queries that is there and cannot be read."""
+    if not path.exists():
+        return  # the run is compared by its means
+    try:
+        pl.read_parquet_schema(path)
+    except (OSError, pl.exceptions.PolarsError):
+        raise _SkippedError(f"{path.name} cannot be read") from None
 
 
 def _read_mapping(path: Path) -> dict[str, Any]:
     """Return a YAML or JSON file that holds a mapping, or raise _SkippedError."""
     load = yaml.safe_load if path.suffix == ".yaml" else json.loads
     try:
-        value = load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".yaml" and not text.endswith("\n"):
+            raise _SkippedError(f"{path.name} is cut off")  # JSON shows that itself
+        value = load(text)
         json.dumps(value, default=str)  # refuses a mapping that contains itself
     except FileNotFoundError:
         raise _SkippedError(f"it lacks {path.name}") from None

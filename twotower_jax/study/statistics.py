@@ -29,7 +29,8 @@ class Difference(NamedTuple):
       difference: mean - base_mean.
       low, high: its 95 % interval.
       p: of "the arms are alike", two-sided.
-      smallest: the smallest difference that would have been seen 8 times of 10.
+      smallest: the smallest difference that would have been seen 8 times of 10, beside
+        the other tests of its family.
       seeds, queries: how many were paired.
     """
 
@@ -55,6 +56,7 @@ def compare(
     arm: np.ndarray,
     base: np.ndarray,
     *,
+    tests: int = 1,
     draws: int = DRAWS,
     flips: int = FLIPS,
     seed: int = 0,
@@ -64,6 +66,8 @@ def compare(
     Args:
       arm: [seeds, queries] a metric of each query; NaN where it has none.
       base: [seeds, queries] the same of the base arm: same seeds, same queries.
+      tests: of the family that Holm's correction is over, whose first is tested at
+        5 % / tests; the smallest visible difference would pass as the first.
       draws, flips: of the bootstrap and of the permutation test.
       seed: of both.
     Raises:
@@ -83,7 +87,7 @@ def compare(
         low,
         high,
         permutation_p(differences, flips=flips, seed=seed),
-        smallest_visible(spread(differences)),
+        smallest_visible(spread(differences), level=1 - (1 - LEVEL) / tests),
         seeds,
         queries,
     )

@@ -21,7 +21,7 @@ from rich.console import Console
 from twotower_jax.config import to_dict
 from twotower_jax.errors import InputError
 from twotower_jax.prepare import check_names
-from twotower_jax.study import arm_points
+from twotower_jax.study import arm_points, planned
 from twotower_jax.study.arm_points import Arm, told
 from twotower_jax.study.launcher import PLUGIN, register, to_config
 from twotower_jax.study.naming import name_arms
@@ -46,14 +46,16 @@ class SelectSweeper(Sweeper):
         self,
         params: dict[str, Any] | None,
         tune: dict[str, Any] | None,
-        tune_seeds: Sequence[int],
+        tune_seeds: Sequence[int] | int,
         budget: int | None,
         budget_seed: int,
         metric: str | None,
     ):
         self._params = dict(params or {})
         self._tune = dict(tune or {})
-        self._tune_seeds = tuple(_seed(str(seed)) for seed in tune_seeds)
+        # tune_seeds=100 is one seed as well as tune_seeds=[100].
+        listed = [tune_seeds] if isinstance(tune_seeds, int | str) else tune_seeds
+        self._tune_seeds = tuple(_seed(str(seed)) for seed in listed)
         self._budget = (budget, budget_seed)
         self._metric, self._launched = metric, 0
 
@@ -85,6 +87,7 @@ class SelectSweeper(Sweeper):
         metric = self._metric or arms[0].points[0].training.metric
         arm_points.check_apart(arms, names)
         arm_points.check_metric(metric, arms)
+        self._check_study(arms, names)
         tried = self._tune_arms(arms, points, metric)
         choices = []
         for name, arm, trials in zip(names, arms, tried, strict=True):
@@ -143,6 +146,15 @@ class SelectSweeper(Sweeper):
             check_names(arm.points[-1])
             arm_points.tuning_run(arm, place, point, self._tune_seeds[0])
         return arm
+
+    def _check_study(self, arms: list[Arm], names: list[str]) -> None:
+        """Refuse a metric or a base arm of the study that the winners will not have."""
+        study = OmegaConf.select(self._config, "hydra.callbacks.study") or {}
+        configs = [arm.points[0] for arm in arms]
+        planned.check_metric(study.get("metric"), configs)
+        # Arms without labels are called by their points as well, once these are chosen.
+        if all(config.arm for config in configs):
+            planned.check_base(study.get("base"), names)
 
     # --- what is run -----------------------------------------------------------------
 
