@@ -3,7 +3,7 @@
     python experiments/lecture/verdicts.py outputs/lecture
 
 Writes verdicts.csv, and from it the figures and the tables of this folder's README. A
-place without runs in the folder keeps its rows; one with some is answered anew by them.
+claim keeps the rows of a place where the folder has not all of its runs.
 """
 
 import math
@@ -101,14 +101,20 @@ def main() -> None:
 
 
 def merge(earlier: pl.DataFrame | None, table: pl.DataFrame) -> pl.DataFrame:
-    """Return the new rows, and the earlier ones of all other places, in order."""
-    if earlier is not None:
-        kept = earlier.filter(~pl.col("place").is_in(table["place"].unique().to_list()))
-        table = pl.concat([table, kept.cast(dict(table.schema))])
+    """Return the new rows, and the earlier ones that they do not answer anew, in order.
+
+    Holm's family is a claim in a place: it is answered anew as a whole, or not at all.
+    """
     said = [check.says for check in CHECKS]
+    if earlier is not None:
+        family, earlier = ["claim", "place"], earlier.cast(dict(table.schema))
+        asked = earlier.filter(pl.col("says").is_in(said))
+        partly = asked.join(table, on=[*family, "says"], how="anti")
+        table = table.join(partly, on=family, how="anti")
+        table = pl.concat([table, earlier.join(table, on=family, how="anti")])
     order = pl.DataFrame({"says": said, "check": range(len(said))})
     places = pl.DataFrame({"place": list(PLACES), "where": range(len(PLACES))})
-    # A check or a place that is asked no more has no order, and is left out.
+    # A check or a place that is asked no more has no order, and is left out here.
     table = table.join(order, on="says").join(places, on="place")
     return table.sort("check", "where").drop("check", "where")
 

@@ -28,7 +28,8 @@ from twotower_jax.schema.training import EvaluationConfig, TowersConfig
 (FOLDER,) = (Path(place) for place in twotower_jax.conf.__path__)
 FILES = sorted(
     path.relative_to(FOLDER).with_suffix("").as_posix()
-    for path in FOLDER.glob("*/*.yaml")
+    for path in FOLDER.glob("*/**/*.yaml")
+    if path.relative_to(FOLDER).parts[0] != "hydra"
 )
 EXPERIMENTS = [name for name in FILES if name.startswith("experiment/")]
 
@@ -47,12 +48,13 @@ def test_the_files_are_found():
         "towers",
         "training",
     }
-    assert {"data/table", "loss/full_softmax", "experiment/quickstart"} <= set(FILES)
+    assert {"data/table", "loss/full_softmax", "arms/plain/easy"} <= set(FILES)
+    assert {"experiment/quickstart", "experiment/lecture/short"} <= set(FILES)
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_every_file_composes(name):
-    group, choice = name.split("/")
+    group, choice = name.split("/", 1)
     config = compose_config([f"{group}={choice}"])
     assert isinstance(config, Config)
     check_names(config)
@@ -63,7 +65,7 @@ def test_every_file_composes(name):
 @pytest.mark.parametrize("name", FILES)
 def test_every_key_of_a_file_is_read(name):
     """What a file says is what the configuration holds, unless hydra.* or defaults."""
-    group, choice = name.split("/")
+    group, choice = name.split("/", 1)
     told = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
     top = "@package _global_" in (FOLDER / f"{name}.yaml").read_text()
     found = to_dict(compose_config([f"{group}={choice}"]))
@@ -90,7 +92,7 @@ def leaves(values, before=()):
 def test_every_job_of_an_experiment_composes(name):
     """Every value that its sweep gives a key is one that the key takes."""
     with initialize_config_module(CONF, version_base="1.3"):
-        words = [f"experiment={name.split('/')[1]}"]
+        words = [f"experiment={name.removeprefix('experiment/')}"]
         composed = compose("config", overrides=words, return_hydra_config=True)
         params = composed.hydra.sweeper.params or {}
         jobs = [

@@ -1,0 +1,102 @@
+"""The claims of the lecture: each check is between two arms of the short form."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import polars as pl
+import pytest
+from hydra import compose, initialize_config_module
+
+from twotower_jax.cli import CONF, compose_config
+from twotower_jax.config import to_dict
+
+LECTURE = Path(__file__).parents[2] / "experiments" / "lecture"
+
+
+@pytest.fixture(scope="module")
+def lecture():
+    """Return the modules of the folder, which is no package."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(LECTURE))
+        import checks
+        import verdicts
+
+        yield SimpleNamespace(checks=checks, verdicts=verdicts)
+
+
+@pytest.fixture(scope="module")
+def short():
+    """Return the configuration of each arm of the short form by its words."""
+    with initialize_config_module(CONF, version_base="1.3"):
+        words = ["experiment=lecture/short"]
+        hydra = compose("config", overrides=words, return_hydra_config=True).hydra
+    arms = str(hydra.sweeper.params.arms).split(",")
+    return {arm: to_dict(compose_config([*words, f"arms={arm}"])) for arm in arms}
+
+
+def test_each_check_is_between_two_arms_of_the_short_form(lecture, short):
+    used = set()
+    for check in lecture.checks.CHECKS:
+        sides = [
+            [
+                arm
+                for arm, config in short.items()
+                if lecture.verdicts.matches(SimpleNamespace(config=config), keys)
+            ]
+            for keys in (check.arm, check.base)
+        ]
+        assert [len(side) for side in sides] == [1, 1], (check.says, sides)
+        # Only L4 compares what one arm's negatives make of another measure.
+        assert sides[0] != sides[1], check.says
+        used |= {*sides[0], *sides[1]}
+    assert used == set(short)
+
+
+def row(claim, says, place, difference, order=0.0):
+    keys = dict.fromkeys(("mean", "base_mean", "low", "high", "p_holm"), order)
+    return {
+        "claim": claim,
+        "says": says,
+        "place": place,
+        "difference": difference,
+        **keys,
+    }
+
+
+def test_a_claim_is_answered_anew_as_a_whole_or_not_at_all(lecture):
+    merge, checks = lecture.verdicts.merge, lecture.checks.CHECKS
+    first, second, *_ = (check.says for check in checks if check.claim == "L3")
+    (other,) = (check.says for check in checks if check.claim == "L8")
+    earlier = pl.DataFrame(
+        [
+            row("L3", first, "default", 1.0),
+            row("L3", second, "default", 2.0),
+            row("L3", first, "gowalla", 3.0),
+            row("L8", other, "default", 4.0),
+            row("L8", "asked no more", "default", 5.0),
+        ]
+    )
+
+    def merged(*rows):
+        table = merge(earlier, pl.DataFrame(rows))
+        return dict(
+            zip(
+                table.select("says", "place").iter_rows(),
+                table["difference"],
+                strict=True,
+            )
+        )
+
+    before = {
+        (first, "default"): 1.0,
+        (second, "default"): 2.0,
+        (first, "gowalla"): 3.0,
+        (other, "default"): 4.0,
+    }
+    assert merged(row("L3", first, "default", 9.0)) == before
+    whole = merged(row("L3", first, "default", 9.0), row("L3", second, "default", 8.0))
+    changed = {(first, "default"): 9.0, (second, "default"): 8.0}
+    assert whole == before | changed
+    assert merged(row("L8", other, "default", 7.0)) == before | {
+        (other, "default"): 7.0
+    }
