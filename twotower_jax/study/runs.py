@@ -127,8 +127,6 @@ def _read_mapping(path: Path) -> dict[str, Any]:
     load = yaml.safe_load if path.suffix == ".yaml" else json.loads
     try:
         text = path.read_text(encoding="utf-8")
-        if path.suffix == ".yaml" and not text.endswith("\n"):
-            raise _SkippedError(f"{path.name} is cut off")  # JSON shows that itself
         value = load(text)
         json.dumps(value, default=str)  # refuses a mapping that contains itself
     except FileNotFoundError:
@@ -138,6 +136,8 @@ def _read_mapping(path: Path) -> dict[str, Any]:
         raise _SkippedError(f"{path.name} cannot be read ({reason})") from None
     if not isinstance(value, dict):
         raise _SkippedError(f"{path.name} does not hold a mapping")
+    if path.suffix == ".yaml" and not text.endswith("\n"):
+        raise _SkippedError(f"{path.name} is cut off")  # JSON shows that itself
     return value
 
 
