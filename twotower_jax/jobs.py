@@ -12,7 +12,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
@@ -133,7 +133,9 @@ def check_arms(config: DictConfig, asked: Description) -> None:
         return
     words = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
     try:
-        swept = OverridesParser.create().parse_overrides(config.hydra.overrides.task)
+        # As they were typed: a word such as name=x${seed} is for each job to fill in.
+        typed: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
+        swept = OverridesParser.create().parse_overrides(typed)
         named = OverridesParser.create().parse_overrides(words)
         (jobs,) = BasicSweeper.split_arguments([*named, *swept], None)
     except (HydraException, AssertionError):

@@ -174,10 +174,10 @@ def test_files_are_read_once(tmp_path, monkeypatch):
     monkeypatch.setattr(fused, "load_data", load)
     words = ("data=table", f"data.path={tmp_path}/clicks.parquet", "towers=popularity")
     words = (*words, "data.columns.time=time", "evaluation.k=[5]", "seed=0,1,2")
-    words = (*words, "training.metric=recall@5", "data.test_share=0.1,0.2", "name=x")
-    sweep(tmp_path, FUSED, *words, base=(), status=2)  # no report over two data sets
+    words = (*words, "training.metric=recall@5", "data.test_share=0.1,0.2")
+    sweep(tmp_path, FUSED, *words, "name=x${data.test_share}", base=())
     assert sorted(loads) == [0.1, 0.2]
-    assert len(list((tmp_path / "x").glob("*/result.json"))) == 6
+    assert len(list(tmp_path.glob("x0.[12]/*/result.json"))) == 6
 
 
 def test_positives_are_drawn_by_runs_side_by_side(tmp_path):

@@ -168,12 +168,23 @@ def test_one_configuration_under_two_labels_is_refused(tmp_path):
 @pytest.mark.parametrize("name", ["config.yaml", "manifest.json", "result.json"])
 @pytest.mark.parametrize("text", ["", "{}", "[]", "{a: 1}", '{"metrics": {"test": 3}}'])
 def test_file_without_its_keys_skips_the_run(folder, name, text):
-    (folder / "b0" / name).write_text(text)
+    (folder / "b0" / name).write_text(text + "\n")
     runs = read_runs(folder)
     known = name == "config.yaml" and text in ("{a: 1}", '{"metrics": {"test": 3}}')
     # A configuration may have any keys; result.json has the seed.
     assert [one for one, _ in runs.skipped] == ([] if known else ["b0"])
     assert study_table(runs).height
+
+
+@pytest.mark.parametrize(
+    ("name", "part"), [("config.yaml", "is cut off"), ("queries.parquet", "be read")]
+)
+def test_a_file_that_is_cut_off_skips_the_run(study, name, part):
+    folder, _ = study
+    path = next(folder.glob(f"*/{name}"))
+    path.write_bytes(path.read_bytes()[:-9])
+    ((skipped, reason),) = read_runs(folder).skipped
+    assert skipped == path.parent.name and reason.startswith(name) and part in reason
 
 
 def test_metrics_by_query_need_no_cutoff_in_their_name(tmp_path):
@@ -276,8 +287,8 @@ def test_comparison_is_that_of_the_arrays(study):
     found = compare_arms(read_runs(folder), SHOWN, "base")
     assert dict(found.schema) == COLUMNS
     assert found["arm"].to_list() == ["bettered", "worse"] * 3
-    one = compare(recalls["bettered"], recalls["base"])
-    other = compare(recalls["worse"], recalls["base"])
+    one = compare(recalls["bettered"], recalls["base"], tests=2)
+    other = compare(recalls["worse"], recalls["base"], tests=2)
     adjusted = holm(np.array([one.p, other.p]))
     row = found.row(0)
     assert row[:3] == ("bettered", "base", "recall@20")

@@ -376,7 +376,7 @@ def test_a_click_rate_above_the_examination_rate_is_refused():
     ("values", "message"),
     [
         ({"items": 0}, r"items=0 is out of range; give a value between 1"),
-        ({"users": 1}, r"users=1 is out of range; give a value at least 2"),
+        ({"users": 1}, r"users=1 is out of range; give a value between 2"),
         ({"click_rate": 1.5}, r"click_rate=1.5 .* between 0 and 1"),
         ({"position_bias": -0.5}, r"position_bias=-0.5 .* between 0 and 1"),
         ({"kept": -1}, r"kept=-1 .* at least 0"),
