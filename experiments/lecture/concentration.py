@@ -2,8 +2,9 @@
 
     python experiments/lecture/concentration.py movielens=FOLDER gowalla=FOLDER
 
-Writes concentration.csv, figure_L1.svg and the table of README.md. Five simulated
-worlds (seeds 0 to 4); the interval of a log is over its users, 500 bootstrap draws.
+Writes concentration.csv, figure_L1.svg and the table of README.md. The default world
+with five seeds, and the other worlds of run.py with one; the interval of a log is over
+its users, 500 bootstrap draws.
 """
 
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import polars as pl
+from run import WORLDS
 from tables import HERE, insert
 
 from twotower_jax.config import from_dict
@@ -33,16 +35,24 @@ SOURCES = {
 
 
 def logs(words: list[str]) -> dict[str, FunnelLog]:
-    """Return the five worlds, and the data sets named on the command line."""
+    """Return the worlds, and the data sets named on the command line."""
     found = {}
     for seed in range(5):
         config = from_dict({"data": {"simulator": {"seed": seed}}})
         found[f"simulator, seed {seed}"] = load(config.data)
+    for world, pairs in WORLDS.items():
+        simulator = {key: float(value) for key, value in map(_parts, pairs)}
+        config = from_dict({"data": {"simulator": simulator}})
+        found[world] = load(config.data)
     for word in words:
         name, _, path = word.partition("=")
         config = from_dict({"data": SOURCES[name] | {"path": path}})
         found[name] = load(config.data)
     return found
+
+
+def _parts(pair: str) -> list[str]:
+    return pair.split("=")
 
 
 def top_share(counts: np.ndarray, share: float) -> float:
