@@ -240,6 +240,16 @@ def compared(tmp_path):
     return folder
 
 
+def test_two_seeds_are_said_to_be_few(compared, tmp_path):
+    assert "Two seeds are few" not in report(compared, base="base").read_text()
+    folder = tmp_path / "few"
+    folder.mkdir()
+    for arm, recalls in (("base", [0.2, 0.201]), ("other", [0.1, 0.101])):
+        write_arm(folder, arm, recalls)
+    write_queries(folder)
+    assert "Two seeds are few" in report(folder, base="base").read_text()
+
+
 def test_report_shows_differences_with_intervals_and_verdicts(compared):
     page = Page(report(compared, base="base"))
     found = read_comparison(compared)

@@ -186,6 +186,11 @@ def _arms(study: Study, order: Sequence[str]) -> list[str]:
             "base's mean would have been seen 8 times of 10 beside the other arms "
             "(smallest visible). Cannot tell: not so, or there is one seed."
         )
+        if (study.comparison["seeds"] == 2).any():
+            caption += (
+                " Two seeds are few: where they differ much, an interval may cover 89 "
+                "of 100 differences instead of 95; give three or more."
+            )
     return [
         "<h2>Arms</h2>",
         f'<p class="soft">{escape(caption)}</p>',
