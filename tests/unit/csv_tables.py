@@ -1,0 +1,17 @@
+"""Small files of source table: what its tests share."""
+
+from twotower_jax.schema.data import ColumnsConfig, DataConfig
+
+CSV = "user,item,time,clicked,age\nu1,7,10,1,20\nu2,8,11,0,40\nu1,8,12,1,20\n"
+
+
+def write(folder, name, text):
+    path = folder / name
+    path.write_text(text)
+    return str(path)
+
+
+def table(path, columns=None, **keys):
+    return DataConfig(
+        source="table", path=path, columns=ColumnsConfig(**(columns or {})), **keys
+    )

@@ -1,0 +1,41 @@
+"""Finished runs as `twotower train` leaves them: what tests of studies share."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+def write_run(
+    path: Path,
+    config: dict[str, Any],
+    seed: int,
+    metrics: dict[str, Any],
+    fingerprint: str = "aaaa",
+) -> Path:
+    """Write a finished run as `twotower train` leaves it."""
+    path.mkdir(parents=True)
+    (path / "config.yaml").write_text(yaml.safe_dump({**config, "seed": seed}))
+    files = {
+        "manifest": {"data_fingerprint": fingerprint, "device": "cpu"},
+        "status": {"status": "done"},
+        "result": {
+            "metrics": {"test": metrics, "valid": {"recall@20": 0.5}},
+            "seconds": 10.0 + seed,
+            "examples_per_second": 1000.0,
+            "seed": seed,
+        },
+    }
+    for name, value in files.items():
+        (path / f"{name}.json").write_text(json.dumps(value))
+    return path
+
+
+def two_arms(tmp_path: Path) -> Path:
+    """Write two arms: three seeds with recall 0.1, 0.2, 0.6, and one seed with 0.4."""
+    for seed, recall in enumerate((0.1, 0.2, 0.6)):
+        config = {"loss": {"temperature": 0.1}}
+        write_run(tmp_path / f"a{seed}", config, seed, {"recall@20": recall})
+    write_run(tmp_path / "b0", {"loss": {"temperature": 0.2}}, 0, {"recall@20": 0.4})
+    return tmp_path
