@@ -37,6 +37,7 @@ from twotower_jax.jobs import (
     FAILURES,
     Failed,
     Finished,
+    check_mode,
     claim,
     clear,
     failed,
@@ -76,8 +77,9 @@ def main(arguments: list[str] | None = None) -> None:
         status = report_error(error)
     except OSError as error:
         where, why = error.filename or "a file", error.strerror or error
-        remedy = "give another place by output= or --out, or make room in this one"
-        status = report_error(InputError(f"{where}: {why}; {remedy}"))
+        remedy = "see that it may be read and written, or give another place"
+        error = InputError(f"{where}: {why}; {remedy} (data.path=, output=, --out)")
+        status = report_error(error)
     except KeyboardInterrupt:
         status = 130
     sys.exit(status)
@@ -197,7 +199,7 @@ def _hydra_train(composed: DictConfig) -> Finished | Failed:
     keep_programs()
     console = shared_console()
     try:
-        _check_mode()
+        check_mode()
         config = to_config(composed)
         claim(config)
         result = train(config, console=console, command=command_line())
@@ -212,20 +214,6 @@ def _hydra_train(composed: DictConfig) -> Finished | Failed:
         swept = [word for word in words if word not in given]
         print_line(console, config, result, swept)
     return finished(_objective(config, result), str(run_folder(config).parent))
-
-
-def _check_mode() -> None:
-    """Refuse to tune and test a single run, which would do neither.
-
-    Raises:
-      InputError: for a sweeper that selects, without a sweep.
-    """
-    asked = HydraConfig.get()
-    if asked.mode == RunMode.RUN and asked.runtime.choices["hydra/sweeper"] == "select":
-        raise InputError(
-            "hydra/sweeper=select tunes and tests by a sweep, and this is a single run;"
-            " add -m (and no hydra.mode=RUN), or leave the sweeper out"
-        )
 
 
 def _objective(config: Config, result: dict[str, Any]) -> float:

@@ -1,17 +1,22 @@
 """What the jobs of Hydra share: composed configurations, failures, the report."""
 
+import contextlib
 import os
 import sys
 import traceback
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra import compose
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
@@ -116,6 +121,20 @@ def claim(config: Config) -> None:
     FOLDERS.add(Path(config.output) / config.name)
 
 
+def check_mode() -> None:
+    """Refuse to select by a single run, which would neither tune nor test winners.
+
+    Raises:
+      InputError: for `hydra/sweeper=select` without a sweep.
+    """
+    job = HydraConfig.get()
+    if job.mode == RunMode.RUN and job.runtime.choices["hydra/sweeper"] == "select":
+        raise InputError(
+            "hydra/sweeper=select tunes and tests by a sweep, and this is a single run;"
+            " add -m (and no hydra.mode=RUN), or leave the sweeper out"
+        )
+
+
 def check_arms(config: DictConfig, asked: Description) -> None:
     """Refuse a sweep of which no report could be made, before any job.
 
@@ -131,36 +150,45 @@ def check_arms(config: DictConfig, asked: Description) -> None:
     sweeper = config.hydra.sweeper
     if not sweeper["_target_"].endswith(".BasicSweeper"):
         return
-    words = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
+    params = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
     try:
         # As they were typed: a word such as name=x${seed} is for each job to fill in.
         typed: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
         swept = OverridesParser.create().parse_overrides(typed)
-        named = OverridesParser.create().parse_overrides(words)
+        named = OverridesParser.create().parse_overrides(params)
         (jobs,) = BasicSweeper.split_arguments([*named, *swept], None)
     except (HydraException, AssertionError):
         return
     for one in (*named, *swept):
-        if one.is_sweep_override():
-            values = Counter(map(str, one.sweep_string_iterator()))
-            value, times = values.most_common(1)[0]
-            if times > 1:
-                word = f"{one.get_key_element()}={value}"
-                raise InputError(f"{word} is in the sweep twice; name each value once")
-    arms = [tuple(word for word in job if word[:5] != "seed=") for job in jobs]
-    planned, whole = [], True
-    for job in dict.fromkeys(arms):
-        try:
-            one = to_config(compose("config", overrides=list(job)))
-        except (HydraException, OmegaConfBaseException, ValueError):
-            whole = False
-        else:
-            planned.append(Planned(job, one))
+        _check_once(one)
+    seedless = (tuple(word for word in job if word[:5] != "seed=") for job in jobs)
+    arms = list(dict.fromkeys(seedless))
+    planned = _composed(arms)
     # A part of a study may be without the base arm that its file names.
     part = {one.key_or_group for one in swept} & set(sweeper.params or {}) - {"seed"}
     by_hand = any("callbacks.study.base" in one for one in config.hydra.overrides.hydra)
-    strict = whole and (by_hand or not part)
+    strict = len(planned) == len(arms) and (by_hand or not part)
     check_planned(planned, asked.metric, asked.base if strict else None)
+
+
+def _composed(arms: Sequence[tuple[str, ...]]) -> list[Planned]:
+    """Return the arms that compose."""
+    planned = []
+    for words in arms:
+        with contextlib.suppress(HydraException, OmegaConfBaseException, ValueError):
+            config = to_config(compose("config", overrides=list(words)))
+            planned.append(Planned(words, config))
+    return planned
+
+
+def _check_once(swept: Override) -> None:
+    """Refuse a value that a key of the sweep has twice: two jobs in one folder."""
+    if not swept.is_sweep_override():
+        return
+    value, times = Counter(map(str, swept.sweep_string_iterator())).most_common(1)[0]
+    if times > 1:
+        word = f"{swept.get_key_element()}={value}"
+        raise InputError(f"{word} is in the sweep twice; name each value once")
 
 
 def report_error(error: Exception) -> int:

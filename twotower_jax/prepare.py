@@ -80,9 +80,14 @@ def check_names(config: Config) -> None:
     ):
         if name not in known:
             raise unknown(key, name, known)
+    check_watched("training.metric", config.training.metric, config)
+
+
+def check_watched(key: str, metric: str, config: Config) -> None:
+    """Refuse a metric that validation does not give: no ranking metric at a cutoff."""
     metrics = [f"{name}@{k}" for name in METRICS for k in config.evaluation.k]
-    if config.training.metric not in metrics:
-        raise unknown("training.metric", config.training.metric, metrics)
+    if metric not in metrics:
+        raise unknown(key, metric, metrics)
 
 
 def check_sizes(config: Config, data: Loaded) -> None:

@@ -34,25 +34,22 @@ SOURCES = {
 }
 
 
-def logs(words: list[str]) -> dict[str, FunnelLog]:
+def logs(named: list[str]) -> dict[str, FunnelLog]:
     """Return the worlds, and the data sets named on the command line."""
     found = {}
     for seed in range(5):
         config = from_dict({"data": {"simulator": {"seed": seed}}})
         found[f"simulator, seed {seed}"] = load(config.data)
     for world, pairs in WORLDS.items():
-        simulator = {key: float(value) for key, value in map(_parts, pairs)}
+        words = [pair.split("=") for pair in pairs]
+        simulator = {key: float(value) for key, value in words}
         config = from_dict({"data": {"simulator": simulator}})
         found[world] = load(config.data)
-    for word in words:
+    for word in named:
         name, _, path = word.partition("=")
         config = from_dict({"data": SOURCES[name] | {"path": path}})
         found[name] = load(config.data)
     return found
-
-
-def _parts(pair: str) -> list[str]:
-    return pair.split("=")
 
 
 def top_share(counts: np.ndarray, share: float) -> float:

@@ -14,10 +14,11 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 from checks import CHECKS, CLAIMS, RECALL, Check
+from run import WORLDS
 from scipy import stats
 from tables import HERE, draw, insert, markdown
 
-from twotower_jax.study.comparison import RELEVANT
+from twotower_jax.study.comparison import without_effect
 from twotower_jax.study.naming import differing_keys
 from twotower_jax.study.runs import Run, check_same_data, read_runs
 from twotower_jax.study.statistics import Difference, compare, holm
@@ -37,17 +38,9 @@ class Place(NamedTuple):
     claims: tuple[str, ...] = tuple(CLAIMS)
 
 
-WORLDS = (
-    "weak_position",
-    "strong_position",
-    "weak_popularity",
-    "strong_popularity",
-    "good_ranker",
-    "bad_ranker",
-)
 LOG = "recall@20"  # what the log's clicks say
 # Keys that decide nothing where the ratio of hard negatives is 0.
-MOOT = (["negatives.hard.log_q"],)
+MOOT = {"negatives.hard.log_q"}
 BY_LOG = "by its log"  # of a world: what an engineer without the truth would conclude
 PLACES = {
     "default": Place(""),
@@ -79,9 +72,7 @@ class Row(NamedTuple):
             if sign == 0:
                 return "more" if one.difference > 0 else "less"
             return "holds" if one.difference * sign > 0 else "reversed"
-        visible = one.smallest <= RELEVANT * abs(one.base_mean)
-        alike = visible and one.low <= 0 <= one.high
-        return "no difference seen" if alike else "cannot tell"
+        return without_effect(one)
 
 
 def main() -> None:
@@ -188,7 +179,7 @@ def by_seed(runs: list[Run], keys: dict) -> dict[int, Run]:
         if not matches(run, keys):
             continue
         same = found.setdefault(run.seed, run)
-        if differing_keys([same.config, run.config]) not in ([], *MOOT):
+        if set(differing_keys([same.config, run.config])) - MOOT:
             raise SystemExit(f"{same.path} and {run.path} are both what is asked for")
     return found
 

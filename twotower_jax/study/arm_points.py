@@ -5,8 +5,8 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from twotower_jax.config import Config, fingerprint
-from twotower_jax.errors import InputError, unknown
-from twotower_jax.evaluation.metrics import METRICS
+from twotower_jax.errors import InputError
+from twotower_jax.prepare import check_watched
 from twotower_jax.records import RunFolder, run_folder
 from twotower_jax.schema.checks import whole_number
 from twotower_jax.study.naming import NOT_DIFFERENCES
@@ -101,25 +101,15 @@ def check_metric(metric: str, arms: Iterable[Arm]) -> None:
     """Refuse a metric that some run would not have."""
     for arm in arms:
         for config in arm.points:
-            known = [f"{name}@{k}" for name in METRICS for k in config.evaluation.k]
-            if metric not in known:
-                raise unknown("hydra.sweeper.metric", metric, known)
+            check_watched("hydra.sweeper.metric", metric, config)
 
 
-def check_apart(arms: Sequence[Arm], names: Sequence[str]) -> None:
-    """Refuse arms that are one configuration, and arms kept in different folders."""
-    starts = [arm.points[0] for arm in arms]
-    first: dict[str, str] = {}
-    for start, name in zip(starts, names, strict=True):
-        places = [str(run_folder(one).parent) for one in (starts[0], start)]
-        if places[0] != places[1]:
+def check_one_folder(arms: Sequence[Arm]) -> None:
+    """Refuse arms kept in different folders."""
+    first, *others = (str(run_folder(arm.points[0]).parent) for arm in arms)
+    for place in others:
+        if place != first:
             raise InputError(
-                f"the arms of a selection are kept in one folder, not in {places[0]} "
-                f"and {places[1]}; give them one name= and output="
-            )
-        same = first.setdefault(fingerprint(start), name)
-        if same is not name:
-            raise InputError(
-                f"the arms {same!r} and {name!r} are one configuration; leave one of "
-                "them out of the sweep, or set what differs"
+                f"the arms of a selection are kept in one folder, not in {first} "
+                f"and {place}; give them one name= and output="
             )

@@ -208,6 +208,11 @@ def verdict(one: Difference, p_holm: float) -> str:
         return "cannot tell"
     if p_holm < 1 - LEVEL:
         return "better" if one.difference > 0 else "worse"
+    return without_effect(one)
+
+
+def without_effect(one: Difference) -> str:
+    """Return no difference seen, or cannot tell, of a difference that is no effect."""
     visible = one.smallest <= RELEVANT * abs(one.base_mean)
     alike = visible and one.low <= 0 <= one.high
     return "no difference seen" if alike else "cannot tell"

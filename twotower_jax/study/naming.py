@@ -43,6 +43,11 @@ def flatten(config: dict[str, Any]) -> dict[str, str]:
     return flat
 
 
+def identity(config: dict[str, Any]) -> str:
+    """Return a text that equal configurations share, whatever their seed and label."""
+    return json.dumps(sorted(flatten(config).items()))
+
+
 def _show(value: Any) -> str:
     """Return a value as it would be written on the command line."""
     if isinstance(value, str):

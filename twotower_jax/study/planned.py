@@ -1,7 +1,6 @@
 """What a sweep is about to run: refused where no report could be made of it."""
 
 import itertools
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +9,7 @@ from twotower_jax.config import Config, to_dict
 from twotower_jax.errors import InputError, closest
 from twotower_jax.evaluation.metrics import METRICS
 from twotower_jax.records import run_folder
-from twotower_jax.study.naming import differing_keys, flatten, name_arms
+from twotower_jax.study.naming import differing_keys, flatten, identity, name_arms
 from twotower_jax.study.runs import read_runs
 from twotower_jax.study.tables import SLICES
 
@@ -110,19 +109,14 @@ def _check_earlier_labels(
     folder: Path, configs: Sequence[Config], before: list[dict]
 ) -> None:
     """Refuse an arm that the folder has runs of under another label."""
-    labels = {_text(config): config.get("arm") for config in before}
+    labels = {identity(config): config.get("arm") for config in before}
     for config in configs:
-        label = labels.get(_text(to_dict(config)), config.arm)
+        label = labels.get(identity(to_dict(config)), config.arm)
         if label != config.arm:
             raise InputError(
                 f"arm={config.arm!r}: {folder} has runs of this configuration as "
                 f"arm={label!r}; use that label, or another name="
             )
-
-
-def _text(config: dict) -> str:
-    """Return a text that equal configurations share, whatever their seed and label."""
-    return json.dumps(flatten(config))
 
 
 def metric_names(config: Config) -> list[str]:

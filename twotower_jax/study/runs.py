@@ -14,7 +14,7 @@ import polars as pl
 import yaml
 
 from twotower_jax.errors import InputError
-from twotower_jax.study.naming import flatten, label
+from twotower_jax.study.naming import identity, label
 from twotower_jax.study.selection import FOLDER as SELECT
 
 
@@ -72,13 +72,13 @@ def read_runs(*folders: str | Path) -> Runs:
             name = path.name if len(places) == 1 else str(path)
             try:
                 run = _read_run(path, name)
-                identity = _identity(run)
-                if identity in seen:
-                    raise _SkippedError(f"the same arm and seed as {seen[identity]}")
+                key = _identity(run)
+                if key in seen:
+                    raise _SkippedError(f"the same arm and seed as {seen[key]}")
             except _SkippedError as error:
                 skipped.append((name, str(error)))
             else:
-                seen[identity] = name
+                seen[key] = name
                 finished.append(run)
     _check_found(places, finished, skipped)
     check_same_data(finished)
@@ -186,7 +186,7 @@ def _check_labels(finished: Sequence[Run]) -> None:
     """Raise InputError where one configuration goes by two labels."""
     first: dict[str, Run] = {}
     for run in finished:
-        same = first.setdefault(_without_label(run), run)
+        same = first.setdefault(identity(run.config), run)
         ours, theirs = label(same.config), label(run.config)
         if ours != theirs:
             raise InputError(
@@ -196,12 +196,7 @@ def _check_labels(finished: Sequence[Run]) -> None:
             )
 
 
-def _without_label(run: Run) -> str:
-    """Return a text that equal configurations share, whatever their seed and label."""
-    return json.dumps(sorted(flatten(run.config).items()))
-
-
 def _identity(run: Run) -> str:
     """Return a text that equal arms with equal seeds on the same data share."""
     data = run.manifest["data_fingerprint"]
-    return json.dumps([label(run.config), run.seed, data, _without_label(run)])
+    return json.dumps([label(run.config), run.seed, data, identity(run.config)])

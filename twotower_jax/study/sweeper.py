@@ -85,7 +85,7 @@ class SelectSweeper(Sweeper):
         arms = [self._arm(words, points) for words in itertools.product(*columns)]
         names = name_arms([to_dict(arm.points[0]) for arm in arms])
         metric = self._metric or arms[0].points[0].training.metric
-        arm_points.check_apart(arms, names)
+        arm_points.check_one_folder(arms)
         arm_points.check_metric(metric, arms)
         self._check_study(arms, names)
         tried = self._tune_arms(arms, points, metric)
@@ -148,7 +148,8 @@ class SelectSweeper(Sweeper):
         return arm
 
     def _check_study(self, arms: list[Arm], names: list[str]) -> None:
-        """Refuse a metric or a base arm of the study that the winners will not have."""
+        """Refuse equal arms, and a metric or base arm that winners will not have."""
+        planned.check_apart([planned.Planned(arm.words, arm.points[0]) for arm in arms])
         study = OmegaConf.select(self._config, "hydra.callbacks.study") or {}
         configs = [arm.points[0] for arm in arms]
         planned.check_metric(study.get("metric"), configs)
