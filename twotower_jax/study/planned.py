@@ -138,11 +138,13 @@ def check_metric(metric: str | None, configs: Sequence[Config]) -> None:
     known = list(dict.fromkeys(n for config in configs for n in metric_names(config)))
     if metric not in known:
         near = closest(metric, known)
+        stems = ", ".join(dict.fromkeys(name.partition("@")[0] for name in known))
+        whole = [name for name in known if "/" not in name]
+        ends = ", @".join(dict.fromkeys(name.partition("@")[2] for name in whole))
         raise InputError(
             f"hydra.callbacks.study.metric={metric!r} is none of the metrics of these "
-            f"runs{f' ({near})' if near else ''}; they have, by evaluation.k and "
-            f"data.source: {', '.join(n for n in known if '/' not in n)}; of some also "
-            f"{', '.join(f'/{part}' for part in SLICES)}"
+            f"runs{f' ({near})' if near else ''}; they have {stems} with @{ends} "
+            f"(evaluation.k), some of them also /{', /'.join(SLICES)}"
         )
 
 
