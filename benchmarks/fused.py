@@ -30,7 +30,7 @@ from rich.console import Console
 from twotower_jax import conf
 from twotower_jax.config import Config, from_dict
 from twotower_jax.run import run
-from twotower_jax.study.fused import SideBySide, cores, train
+from twotower_jax.sweeps.fused import SideBySide, cores, train
 
 USERS, ITEMS, CLICKS = 943, 1682, 100_000
 QUIET = Console(quiet=True)

@@ -16,7 +16,7 @@ import numpy as np
 from training import clicks, loaded
 
 from twotower_jax.config import from_dict
-from twotower_jax.problem import make_problem
+from twotower_jax.run.problem import make_problem
 from twotower_jax.training.draws import draw
 from twotower_jax.training.loop import Problem
 from twotower_jax.training.step import run_steps

@@ -8,9 +8,9 @@ import numpy as np
 import polars as pl
 import yaml
 
+from twotower_jax.report.html import write_report
 from twotower_jax.study.description import Description
 from twotower_jax.study.load import load_study
-from twotower_jax.study.report import write_report
 
 HOSTILE = '<script>alert("x")</script> & [red] $x_1$'
 

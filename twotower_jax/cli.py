@@ -24,16 +24,27 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-import twotower_jax.study.sweeper  # noqa: F401  (registers hydra/sweeper=select)
-from twotower_jax.again import differences, evaluate_run
-from twotower_jax.compiled import keep_programs
+import twotower_jax.sweeps.sweeper  # noqa: F401  (registers hydra/sweeper=select)
+from twotower_jax.compile_cache import keep_programs
 from twotower_jax.config import Config, known_keys
-from twotower_jax.data.fetch import fetch_command
+from twotower_jax.data.public.fetch import fetch_command
 from twotower_jax.data.sources import SOURCES
-from twotower_jax.data.studies import studies
+from twotower_jax.data.suitability import studies
 from twotower_jax.data.summary import describe
 from twotower_jax.errors import InputError, closest
-from twotower_jax.jobs import (
+from twotower_jax.report.console import (
+    print_data,
+    print_line,
+    print_metrics,
+    print_result,
+)
+from twotower_jax.run import run
+from twotower_jax.run.inputs import check_names, load_data
+from twotower_jax.run.records import RunFolder, run_folder, stored_config
+from twotower_jax.run.reproduce import differences, evaluate_run
+from twotower_jax.study.description import Description
+from twotower_jax.sweeps.fused import shared_console, train
+from twotower_jax.sweeps.jobs import (
     FAILURES,
     Failed,
     Finished,
@@ -46,18 +57,7 @@ from twotower_jax.jobs import (
     to_config,
     write_reports,
 )
-from twotower_jax.prepare import check_names, load_data
-from twotower_jax.records import RunFolder, run_folder, stored_config
-from twotower_jax.run import run
-from twotower_jax.study.console import (
-    print_data,
-    print_line,
-    print_metrics,
-    print_result,
-)
-from twotower_jax.study.description import Description
-from twotower_jax.study.fused import shared_console, train
-from twotower_jax.study.launcher import command_line, keep_command
+from twotower_jax.sweeps.launcher import command_line, keep_command
 from twotower_jax.training.loop import NonFiniteLossError
 
 CONF = "twotower_jax.conf"

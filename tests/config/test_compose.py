@@ -19,11 +19,11 @@ from twotower_jax.config import (
     known_keys,
     to_dict,
 )
+from twotower_jax.config.data import SimulatorConfig
+from twotower_jax.config.training import EvaluationConfig, TowersConfig
 from twotower_jax.errors import InputError
-from twotower_jax.prepare import check_names
-from twotower_jax.records import RunFolder
-from twotower_jax.schema.data import SimulatorConfig
-from twotower_jax.schema.training import EvaluationConfig, TowersConfig
+from twotower_jax.run.inputs import check_names
+from twotower_jax.run.records import RunFolder
 
 (FOLDER,) = (Path(place) for place in twotower_jax.conf.__path__)
 FILES = sorted(

@@ -3,8 +3,7 @@
 import pytest
 
 from twotower_jax.config import from_dict
-from twotower_jax.errors import InputError
-from twotower_jax.schema.sampling import (
+from twotower_jax.config.sampling import (
     STAGES,
     BankConfig,
     EasyConfig,
@@ -13,6 +12,7 @@ from twotower_jax.schema.sampling import (
     NegativesConfig,
     parse_stage,
 )
+from twotower_jax.errors import InputError
 
 NAN = float("nan")
 

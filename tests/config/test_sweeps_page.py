@@ -13,7 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from twotower_jax.cli import CONF, _open, to_config
-from twotower_jax.prepare import check_names
+from twotower_jax.run.inputs import check_names
 
 PAGE = (Path(__file__).parents[2] / "docs" / "sweeps.md").read_text()
 FENCES = re.findall(r"^```(\w*)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)

@@ -6,8 +6,8 @@ import pytest
 import tiny
 
 from twotower_jax.data import sources
-from twotower_jax.data.pools import make_pools
 from twotower_jax.data.split import split
+from twotower_jax.sampling.hard_pools import make_pools
 
 PAGES = 40
 HARD = (

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 import tiny
 
-from twotower_jax.study import fused
+from twotower_jax.sweeps import fused
 from twotower_jax.training.together import run_arms
 
 FUSED = "hydra/launcher=fused"

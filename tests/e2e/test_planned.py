@@ -5,7 +5,7 @@ import tiny
 
 from twotower_jax.config import from_dict
 from twotower_jax.errors import InputError
-from twotower_jax.study.planned import (
+from twotower_jax.sweeps.planned import (
     Planned,
     check_apart,
     check_base,

@@ -7,7 +7,7 @@ import pytest
 import tiny
 from studies import Page
 
-from twotower_jax import run
+from twotower_jax.run import execute as run
 from twotower_jax.training.step import run_steps
 
 ARMS = ("in_batch", "uniform")

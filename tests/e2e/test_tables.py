@@ -7,11 +7,11 @@ import polars as pl
 import pytest
 import tiny
 
-from twotower_jax.again import differences, evaluate_run
 from twotower_jax.errors import InputError
-from twotower_jax.prepare import load_data
-from twotower_jax.records import RunFolder, run_folder
 from twotower_jax.run import run
+from twotower_jax.run.inputs import load_data
+from twotower_jax.run.records import RunFolder, run_folder
+from twotower_jax.run.reproduce import differences, evaluate_run
 
 
 def simulated_table(path, user=str, item=int):

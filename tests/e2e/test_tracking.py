@@ -5,7 +5,7 @@ import sys
 import pytest
 import tiny
 
-from twotower_jax.trackers import TRACKERS
+from twotower_jax.run.trackers import TRACKERS
 
 
 class Memory:

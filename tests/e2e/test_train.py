@@ -12,11 +12,11 @@ import polars as pl
 import pytest
 import tiny
 
-from twotower_jax.again import evaluate_run
 from twotower_jax.config import fingerprint, from_dict
-from twotower_jax.prepare import load_data
-from twotower_jax.records import VERSIONS, RunFolder, run_folder
 from twotower_jax.run import run
+from twotower_jax.run.inputs import load_data
+from twotower_jax.run.records import VERSIONS, RunFolder, run_folder
+from twotower_jax.run.reproduce import evaluate_run
 from twotower_jax.training.loop import NonFiniteLossError
 
 SPLITS = ("valid", "test")

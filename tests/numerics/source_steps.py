@@ -12,9 +12,9 @@ import numpy as np
 from problems import as_loaded, small_problem, zipf_clicks
 
 from twotower_jax.data.log import Stage
-from twotower_jax.towers.tower import l2_normalize
+from twotower_jax.model.tower import l2_normalize
 from twotower_jax.training.draws import draw
-from twotower_jax.training.samplers import init_samplers
+from twotower_jax.training.sampler_state import init_samplers
 from twotower_jax.training.step import init_state, run_steps
 
 USERS, ITEMS, CLICKS, BATCH, RATE, TEMPERATURE = 30, 40, 400, 16, 0.05, 0.1

@@ -16,6 +16,7 @@ from problems import as_loaded, small_problem, zipf_clicks
 from scipy import stats
 
 from twotower_jax.data.log import Stage
+from twotower_jax.losses.blockwise import column_terms
 from twotower_jax.sampling.columns import catalogue_columns
 from twotower_jax.sampling.proposals import (
     PROPOSALS,
@@ -24,10 +25,9 @@ from twotower_jax.sampling.proposals import (
     make_proposal,
     sample,
 )
-from twotower_jax.sweep import column_terms
 from twotower_jax.training.correction import batch_terms
 from twotower_jax.training.draws import draw
-from twotower_jax.training.structure import TrainState
+from twotower_jax.training.types import TrainState
 
 ITEMS, USERS = 1_000, 100
 USER, ITEM = zipf_clicks(USERS, ITEMS, 20_000)

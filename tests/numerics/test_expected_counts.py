@@ -13,13 +13,13 @@ import pytest
 from problems import as_loaded, small_problem
 
 from twotower_jax.data.log import Stage
+from twotower_jax.losses.blockwise import column_terms
 from twotower_jax.sampling import columns as cols
 from twotower_jax.sampling import masks
 from twotower_jax.sampling.bank import Bank
-from twotower_jax.sweep import column_terms
 from twotower_jax.training.correction import batch_terms
 from twotower_jax.training.draws import Draws, RowPools, expected_draws
-from twotower_jax.training.structure import TrainState
+from twotower_jax.training.types import TrainState
 
 ITEMS = 5
 # A positive of every user: user u clicked CLICKED[u]; q+ is 3/8, 2/8, 1/8, 1/8, 1/8.

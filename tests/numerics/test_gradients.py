@@ -19,8 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from twotower_jax.losses import full_softmax, sampled_softmax
-from twotower_jax.towers.tower import l2_normalize
+from twotower_jax.losses.rowwise import full_softmax, sampled_softmax
+from twotower_jax.model.tower import l2_normalize
 
 ITEMS, HOT, COLD = 200, 0, 150
 Q = 1 / np.arange(1, ITEMS + 1)

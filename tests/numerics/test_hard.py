@@ -9,7 +9,6 @@ import pytest
 from funnels import COLUMNS, by_hand, make_log, pool_dicts
 from scipy import stats
 
-from twotower_jax.data.pools import make_pools
 from twotower_jax.sampling.hard import (
     cumulated,
     draw_hard,
@@ -20,6 +19,7 @@ from twotower_jax.sampling.hard import (
     row_ratio,
     slot_log_prob,
 )
+from twotower_jax.sampling.hard_pools import make_pools
 from twotower_jax.sampling.proposals import log_prob, make_proposal, sample
 
 ITEMS = 1_000

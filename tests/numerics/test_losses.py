@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from twotower_jax import losses
+from twotower_jax.losses import rowwise as losses
 
 
 def test_every_negative_masked_gives_loss_zero():

@@ -24,8 +24,8 @@ from source_steps import (
     start,
 )
 
-from twotower_jax.losses import LOSSES
-from twotower_jax.training.structure import HardRatio, TrainState
+from twotower_jax.losses.rowwise import LOSSES
+from twotower_jax.training.types import HardRatio, TrainState
 
 # ------------------------------------------------------------------------------- masks
 

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from twotower_jax.errors import InputError
-from twotower_jax.optim import (
+from twotower_jax.training.optimizers import (
     OptimizerNumbers,
     make_optimizer,
     update_dense,

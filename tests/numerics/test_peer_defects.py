@@ -23,14 +23,20 @@ import numpy as np
 import pytest
 from problems import as_loaded, configure, small_problem, zipf_clicks
 
-from twotower_jax.config import Config, fingerprint, from_dict, known_keys, to_dict
+from twotower_jax.config import (
+    Config,
+    fingerprint,
+    from_dict,
+    known_keys,
+    to_dict,
+)
 from twotower_jax.data.log import Stage
+from twotower_jax.losses.blockwise import column_terms
 from twotower_jax.sampling.proposals import PROPOSALS, make_proposal, sample
-from twotower_jax.sweep import column_terms
 from twotower_jax.training.correction import batch_terms
 from twotower_jax.training.draws import draw
 from twotower_jax.training.step import train_step
-from twotower_jax.training.structure import TrainState
+from twotower_jax.training.types import TrainState
 
 USERS, ITEMS, CLICKS = 30, 40, 400
 USER, ITEM = zipf_clicks(USERS, ITEMS, CLICKS)

@@ -23,7 +23,7 @@ from problems import as_loaded, small_problem
 from scipy import stats
 
 from twotower_jax.data.feed import make_queries
-from twotower_jax.training.embed import all_candidates, all_queries
+from twotower_jax.model.embed import all_candidates, all_queries
 from twotower_jax.training.step import init_state, run_steps
 
 USERS, ITEMS, BATCH, STEPS = 10, 100, 128, 1_000

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from twotower_jax import losses, sweep
+from twotower_jax.losses import blockwise as sweep
+from twotower_jax.losses import rowwise as losses
 
 ROWS, COLUMNS, DIM, SLOTS, POOL = 13, 9, 5, 3, 4
 ITEM = np.array([0, 1, 2, 3, 4, 5, 6, 7, 3])  # Items of the columns; 3 twice.

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from twotower_jax import losses
 from twotower_jax.errors import InputError
+from twotower_jax.losses import rowwise as losses
 from twotower_jax.sampling import columns as cols
 from twotower_jax.sampling.mixture import log_expected_count, log_frequency
 from twotower_jax.sampling.proposals import (

@@ -31,7 +31,7 @@ from source_steps import (
 )
 
 from twotower_jax.sampling import frequency
-from twotower_jax.training.mine import mine
+from twotower_jax.training.hard_mining import mine
 
 # ------------------------------------------------------------------------------- bank
 

@@ -8,8 +8,8 @@ import pytest
 from problems import as_loaded, small_problem, zipf_clicks
 
 from twotower_jax import keys
+from twotower_jax.model.tower import make_tower
 from twotower_jax.sampling.proposals import sample
-from twotower_jax.towers.tower import make_tower
 from twotower_jax.training.step import init_state, run_steps, train_step
 
 USERS, ITEMS, BATCH = 30, 40, 16

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from problems import as_loaded, small_problem, zipf_clicks
 
-from twotower_jax.assess import subtracted_log_q
+from twotower_jax.run.evaluate import subtracted_log_q
 
 USERS, ITEMS, BATCH, T = 30, 12, 16, 0.2
 

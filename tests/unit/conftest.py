@@ -6,8 +6,8 @@ import pytest
 from downloads import Server
 from rich.console import Console
 
-from twotower_jax.data import fetch
-from twotower_jax.data.catalogue import DataSet, Part
+from twotower_jax.data.public import fetch
+from twotower_jax.data.public.catalogue import DataSet, Part
 
 
 @pytest.fixture

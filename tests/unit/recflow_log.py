@@ -7,9 +7,9 @@ from kuaishou import (
     recflow_day,
 )
 
+from twotower_jax.config.data import DataConfig
+from twotower_jax.config.kuaishou import RecFlowConfig, RecFlowKeptConfig
 from twotower_jax.data.sources import load
-from twotower_jax.schema.data import DataConfig
-from twotower_jax.schema.kuaishou import RecFlowConfig, RecFlowKeptConfig
 
 ALL = RecFlowKeptConfig(*[1000] * 6)
 # The stage of a row by its furthest flag, as the documentation of the source says.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu
 
-from twotower_jax.evaluation.pairs import query_auc
+from twotower_jax.evaluation.auc import query_auc
 from twotower_jax.evaluation.ragged import from_pairs
 
 

@@ -14,8 +14,8 @@ from kuaishou import (
 )
 from recflow_log import expected, read
 
+from twotower_jax.config.kuaishou import RecFlowConfig, RecFlowKeptConfig
 from twotower_jax.errors import InputError
-from twotower_jax.schema.kuaishou import RecFlowConfig, RecFlowKeptConfig
 
 
 @pytest.fixture(scope="module")

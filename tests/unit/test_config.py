@@ -12,8 +12,8 @@ from twotower_jax.config import (
     known_keys,
     to_dict,
 )
+from twotower_jax.config.data import DataConfig
 from twotower_jax.errors import InputError, closest, unknown
-from twotower_jax.schema.data import DataConfig
 
 
 def test_dictionaries_hold_plain_values_and_a_copy():

@@ -7,8 +7,8 @@ import pytest
 from rich.console import Console
 from studies import HOSTILE, report, write_arm, write_queries
 
+from twotower_jax.report.console import print_study
 from twotower_jax.study.comparison import read_comparison
-from twotower_jax.study.console import print_study
 from twotower_jax.study.load import load_study
 from twotower_jax.study.tables import difference_cells, interval_note
 

@@ -13,7 +13,7 @@ import pytest
 from downloads import TEXT, refused
 from rich.console import Console
 
-from twotower_jax.data import download, fetch
+from twotower_jax.data.public import download, fetch
 
 # ------------------------------------------------------------------------- the network
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twotower_jax.towers import embeddings
-from twotower_jax.towers.embeddings import find_rows, gather, init_table, pool
+from twotower_jax.model import embeddings
+from twotower_jax.model.embeddings import find_rows, gather, init_table, pool
 
 # Row i is (i + 1, 10 (i + 1)).
 TABLE = jnp.asarray([[1.0, 10.0], [2.0, 20.0], [3.0, 30.0], [4.0, 40.0]])

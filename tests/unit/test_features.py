@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twotower_jax.data.features import make_history
+from twotower_jax.config.training import TowersConfig
 from twotower_jax.data.feed import Entities, make_queries
+from twotower_jax.data.history import make_history
 from twotower_jax.data.log import Feature, FunnelLog, Pairs
 from twotower_jax.errors import InputError
-from twotower_jax.schema.training import TowersConfig
-from twotower_jax.training.model import make_model, query_inputs
+from twotower_jax.model.two_tower import make_model, query_inputs
 
 # User 0 clicks items 10..13 at times 1, 2, 2, 5; user 2 clicks item 10 twice.
 EVENTS = Pairs(

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twotower_jax import keys
-from twotower_jax.data.features import make_history
 from twotower_jax.data.feed import Order, device_features, make_queries
+from twotower_jax.data.history import make_history
 from twotower_jax.data.log import Feature, Pairs
 from twotower_jax.errors import InputError
 

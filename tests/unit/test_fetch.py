@@ -7,8 +7,8 @@ import pytest
 from downloads import FILES, GZ, TAR, TEXT, ZIP, refused, sha, tarred, tree, zipped
 
 from twotower_jax.cli import main
-from twotower_jax.data import fetch
-from twotower_jax.data.catalogue import CATALOGUE
+from twotower_jax.data.public import fetch
+from twotower_jax.data.public.catalogue import CATALOGUE
 from twotower_jax.data.sources import SOURCES
 from twotower_jax.errors import InputError
 

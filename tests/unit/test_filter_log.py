@@ -6,11 +6,11 @@ import numpy as np
 import polars as pl
 import pytest
 
+from twotower_jax.config.data import DataConfig
 from twotower_jax.data.build import build_log, filter_log
 from twotower_jax.data.split import split
 from twotower_jax.data.summary import describe, fingerprint, gini
 from twotower_jax.errors import InputError
-from twotower_jax.schema.data import DataConfig
 
 # -------------------------------------------------------------------------- filters
 

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from twotower_jax import jobs
 from twotower_jax.errors import InputError
+from twotower_jax.sweeps import jobs
 
 # A job of a launcher: what the sweep will print it leaves alone.
 ELSEWHERE = """

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from kuaishou import APRIL, LOG_COLUMNS, kuairand_log, write_csv, write_kuairand
 
+from twotower_jax.config.data import DataConfig
+from twotower_jax.config.kuaishou import KuaiRandConfig
 from twotower_jax.data.log import Stage
 from twotower_jax.data.sources import kuairand, load
 from twotower_jax.data.split import split
 from twotower_jax.errors import InputError
-from twotower_jax.schema.data import DataConfig
-from twotower_jax.schema.kuaishou import KuaiRandConfig
 
 EARLY = "log_standard_4_08_to_4_21_pure.csv"
 RANDOM = "log_random_4_22_to_5_08_pure.csv"

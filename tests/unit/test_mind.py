@@ -2,11 +2,11 @@
 
 import pytest
 
+from twotower_jax.config.data import DataConfig
 from twotower_jax.data.log import Stage
 from twotower_jax.data.sources import load
 from twotower_jax.data.split import split
 from twotower_jax.errors import InputError
-from twotower_jax.schema.data import DataConfig
 
 TRAIN = (
     "1\tU1\t11/9/2019 9:05:58 AM\tN1 N2\tN3-1 N4-0\n"

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from funnels import COLUMNS, PRE, RANKED, approx, by_hand, make_log, pool_dicts
 
-from twotower_jax.data.pools import make_pools
 from twotower_jax.errors import InputError
+from twotower_jax.sampling.hard_pools import make_pools
 
 # ------------------------------------------------------------------------- by hand
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from funnels import COLUMNS, PRE, RANKED, approx, by_hand, make_log, pool_dicts
 
+from twotower_jax.config.data import DataConfig
 from twotower_jax.data.log import Stage
-from twotower_jax.data.pools import make_pools
 from twotower_jax.data.split import split
-from twotower_jax.schema.data import DataConfig
+from twotower_jax.sampling.hard_pools import make_pools
 
 
 def losers(time, request, user=0, first=10):

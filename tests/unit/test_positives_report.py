@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from twotower_jax.positives_report import format_report, write_figure
+from twotower_jax.run.sample_report import format_report, write_figure
 from twotower_jax.sampling.positives import item_weights, resampling_report
 
 COUNTS = (10_000 / np.arange(1, 1_001)).astype(int)
@@ -103,7 +103,7 @@ def test_the_file_depends_on_the_numbers_alone(tmp_path):
 
 def test_matplotlib_is_imported_only_to_draw():
     code = (
-        "import sys, twotower_jax.positives_report\nprint('matplotlib' in sys.modules)"
+        "import sys, twotower_jax.run.sample_report\nprint('matplotlib' in sys.modules)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True

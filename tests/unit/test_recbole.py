@@ -2,10 +2,10 @@
 
 import pytest
 
+from twotower_jax.config.data import ColumnsConfig, DataConfig
 from twotower_jax.data.sources import load
 from twotower_jax.data.split import split
 from twotower_jax.errors import InputError
-from twotower_jax.schema.data import ColumnsConfig, DataConfig
 
 INTER = (
     "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"

@@ -16,12 +16,12 @@ from kuaishou import (
 )
 from recflow_log import expected, read
 
+from twotower_jax.config.data import DataConfig
+from twotower_jax.config.kuaishou import RecFlowKeptConfig
 from twotower_jax.data.log import Stage
-from twotower_jax.data.pools import make_pools
 from twotower_jax.data.sources import recflow, recflow_files
 from twotower_jax.data.split import split
-from twotower_jax.schema.data import DataConfig
-from twotower_jax.schema.kuaishou import RecFlowKeptConfig
+from twotower_jax.sampling.hard_pools import make_pools
 
 NONE = RecFlowKeptConfig(*[0] * 6)
 

@@ -6,10 +6,16 @@ import math
 import polars as pl
 import pytest
 
-from twotower_jax import records
 from twotower_jax.config import Config, fingerprint
 from twotower_jax.errors import InputError
-from twotower_jax.records import RunFolder, manifest, run_folder, write_json, write_text
+from twotower_jax.run import records
+from twotower_jax.run.records import (
+    RunFolder,
+    manifest,
+    run_folder,
+    write_json,
+    write_text,
+)
 
 COUNTS = ("steps", "best_step", "seconds", "examples_per_second")
 

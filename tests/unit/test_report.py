@@ -9,6 +9,7 @@ import pytest
 from studies import HOSTILE, Page, report, write_arm, write_queries
 
 from twotower_jax.errors import InputError
+from twotower_jax.report.html import write_report
 from twotower_jax.study.arms import study_table
 from twotower_jax.study.comparison import read_comparison
 from twotower_jax.study.description import (
@@ -17,7 +18,6 @@ from twotower_jax.study.description import (
     write_description,
 )
 from twotower_jax.study.load import load_study
-from twotower_jax.study.report import write_report
 from twotower_jax.study.runs import read_runs
 from twotower_jax.study.tables import main_metric, rank_arms, shown_metrics
 

@@ -5,8 +5,8 @@ import polars as pl
 import pytest
 
 from twotower_jax.data.log import FunnelLog, Pairs, Stage
-from twotower_jax.data.rivals import UNIFORM_RIVALS, rivals
 from twotower_jax.errors import InputError
+from twotower_jax.evaluation.rivals import UNIFORM_RIVALS, rivals
 
 # user, request, item, stage: two users whose requests have the same numbers.
 ROWS = [

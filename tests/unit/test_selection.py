@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 
 from twotower_jax.errors import InputError
+from twotower_jax.report.selected import chosen_lines, selection_section
 from twotower_jax.study.runs import Run, Runs
 from twotower_jax.study.selection import (
     ArmChoice,
@@ -18,7 +19,6 @@ from twotower_jax.study.selection import (
     read_selection,
     write_selection,
 )
-from twotower_jax.study.selection_report import chosen_lines, selection_section
 
 AXES = {"loss.temperature": ["0.05", "0.1", "0.2"], "loss": ["bce", "hinge"]}
 

@@ -13,13 +13,13 @@ import pytest
 from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
 from scipy import stats
 
+from twotower_jax.config.data import SimulatorConfig
 from twotower_jax.data.log import Stage
 from twotower_jax.data.simulator import simulate, simulate_blocks, truth
 from twotower_jax.data.simulator.record import _prepared, prepare
 from twotower_jax.data.simulator.requests import make_blocks
 from twotower_jax.data.simulator.world import affinity, make_sizes, tastes_at
 from twotower_jax.errors import InputError
-from twotower_jax.schema.data import SimulatorConfig
 
 SMALL = SimulatorConfig(
     users=300,

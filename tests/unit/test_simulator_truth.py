@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from twotower_jax.config.data import SimulatorConfig
 from twotower_jax.data.log import Stage
 from twotower_jax.data.simulator import (
     make_world,
@@ -16,7 +17,6 @@ from twotower_jax.data.simulator import (
 )
 from twotower_jax.data.simulator.record import prepare
 from twotower_jax.errors import InputError
-from twotower_jax.schema.data import SimulatorConfig
 
 CONFIG = SimulatorConfig(users=300, items=1_200, requests=1_500, retrieved=200)
 

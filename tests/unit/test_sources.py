@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from realdata import data_folder
 
+from twotower_jax.config.data import DataConfig
 from twotower_jax.data.log import Stage
 from twotower_jax.data.sources import SOURCES, load
 from twotower_jax.data.split import split
 from twotower_jax.errors import InputError
-from twotower_jax.schema.data import DataConfig
 
 
 def write(folder, name, text):

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from twotower_jax.config.data import DataConfig
 from twotower_jax.data.build import build_log
 from twotower_jax.data.split import split
 from twotower_jax.errors import InputError
-from twotower_jax.schema.data import DataConfig
 
 
 def log_of(user, item, time=None, **more):

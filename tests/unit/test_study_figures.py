@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 from scipy import stats
 from studies import HOSTILE, Page, report, write_arm, write_queries
 
-from twotower_jax.study.curves import push_apart, read_records
-from twotower_jax.study.figures import study_figures
+from twotower_jax.report.curves import push_apart, read_records
+from twotower_jax.report.figures import study_figures
+from twotower_jax.report.response import half_width
+from twotower_jax.report.tradeoff import number_points
 from twotower_jax.study.load import load_study
-from twotower_jax.study.response import half_width
-from twotower_jax.study.tradeoff import number_points
 
 RECORDS = [
     {"step": step, "loss": 5 - step / 10, "valid": {"recall@20": step / 100}}

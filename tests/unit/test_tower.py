@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from twotower_jax.towers.embeddings import FeatureSpec
-from twotower_jax.towers.tower import TowerSpec, l2_normalize, make_tower
+from twotower_jax.model.embeddings import FeatureSpec
+from twotower_jax.model.tower import TowerSpec, l2_normalize, make_tower
 
 DIM = 3
 ID = FeatureSpec("id", "id", 10)

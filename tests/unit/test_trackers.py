@@ -9,8 +9,8 @@ import pytest
 
 from twotower_jax.config import Config, fingerprint, to_dict
 from twotower_jax.errors import InputError
-from twotower_jax.records import RunFolder
-from twotower_jax.trackers import TRACKERS, Tracking, make_trackers, numbers
+from twotower_jax.run.records import RunFolder
+from twotower_jax.run.trackers import TRACKERS, Tracking, make_trackers, numbers
 
 
 def valid(step):

@@ -8,7 +8,7 @@ import zipfile
 import pytest
 from downloads import FILES, GZ, TAR, ZIP, damaged, refused, tarred, zipped
 
-from twotower_jax.data.unpack import unpack
+from twotower_jax.data.public.unpack import unpack
 from twotower_jax.errors import InputError
 
 HOSTILE = {
@@ -88,7 +88,7 @@ def test_a_member_that_comes_twice_is_refused(get, tmp_path):
 
 
 def test_too_many_members_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("twotower_jax.data.unpack.MEMBERS", 3)
+    monkeypatch.setattr("twotower_jax.data.public.unpack.MEMBERS", 3)
     (tmp_path / ZIP).write_bytes(zipped({f"{i}": b"" for i in range(4)}))
     (tmp_path / "new").mkdir()
     with pytest.raises(InputError, match="holds more than 3 files"):

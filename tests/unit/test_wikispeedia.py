@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from realdata import data_folder
 
+from twotower_jax.config.data import DataConfig
 from twotower_jax.data.log import Stage
 from twotower_jax.data.sources import load
 from twotower_jax.errors import InputError
-from twotower_jax.schema.data import DataConfig
 
 DROPPED = "clicks on pages that are no link of theirs"
 ARTICLES = "# names\n\nA\nB%C3%A9\nC\nD\nE\n"

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from twotower_jax import keys
-from twotower_jax.data.features import History
+from twotower_jax.data.history import History
 from twotower_jax.data.log import Feature
 from twotower_jax.errors import InputError
 

@@ -3,9 +3,9 @@
 import numpy as np
 import polars as pl
 
+from twotower_jax.config.data import DataConfig
 from twotower_jax.data.log import FunnelLog, Pairs, Split, Stage
 from twotower_jax.errors import InputError, unknown
-from twotower_jax.schema.data import DataConfig
 
 TRAIN, VALID, TEST = 0, 1, 2
 # Order of a user's positives under `ratio` where the log has no times.

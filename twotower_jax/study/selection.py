@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 
 from twotower_jax.errors import InputError
-from twotower_jax.records import write_text
+from twotower_jax.run.records import write_text
 
 FILE, TABLE = "select.json", "select.csv"
 FOLDER = "select"  # below the folder of the study: the runs on validation alone

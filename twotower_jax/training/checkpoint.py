@@ -17,7 +17,7 @@ from orbax.checkpoint import v1 as ocp
 
 from twotower_jax.errors import InputError
 from twotower_jax.training.mesh import whole
-from twotower_jax.training.structure import TrainState
+from twotower_jax.training.types import TrainState
 
 CHUNK_BYTES = 2**23
 # Orbax counts operations for the whole process: threads take turns.

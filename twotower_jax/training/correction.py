@@ -11,7 +11,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from twotower_jax.losses import WHOLE_CATALOGUE
+from twotower_jax.losses.blockwise import Rows, Shared
+from twotower_jax.losses.rowwise import WHOLE_CATALOGUE
 from twotower_jax.sampling import bank as banks
 from twotower_jax.sampling import frequency
 from twotower_jax.sampling.columns import Columns
@@ -19,9 +20,8 @@ from twotower_jax.sampling.hard import hard_log_prob
 from twotower_jax.sampling.masks import contains, seen_places
 from twotower_jax.sampling.mixture import log_expected_count
 from twotower_jax.sampling.proposals import log_prob
-from twotower_jax.sweep import Rows, Shared
 from twotower_jax.training.draws import Draws
-from twotower_jax.training.structure import Hyper, Structure, TrainData, TrainState
+from twotower_jax.training.types import Hyper, Structure, TrainData, TrainState
 
 LogQ = Callable[[jax.Array], jax.Array]
 

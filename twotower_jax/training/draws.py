@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 
 from twotower_jax import keys
-from twotower_jax.losses import WHOLE_CATALOGUE
+from twotower_jax.losses.rowwise import WHOLE_CATALOGUE
 from twotower_jax.sampling import columns as cols
 from twotower_jax.sampling.hard import draw_hard, hard_slots, has_pool
 from twotower_jax.sampling.proposals import sample
-from twotower_jax.training.structure import (
+from twotower_jax.training.types import (
     HardRatio,
     Hyper,
     Negatives,

@@ -14,14 +14,14 @@ from jax.sharding import Mesh
 
 from twotower_jax.data.feed import Order
 from twotower_jax.training.checkpoint import Checkpoints
+from twotower_jax.training.hard_mining import Mining, mine
 from twotower_jax.training.mesh import everywhere, make_mesh, spread_rows
-from twotower_jax.training.mine import Mining, mine
 from twotower_jax.training.progress import Line
-from twotower_jax.training.samplers import diagnostics, init_samplers
+from twotower_jax.training.sampler_state import diagnostics, init_samplers
 from twotower_jax.training.signals import Stopped, StopRequest
 from twotower_jax.training.step import init_state, run_steps
-from twotower_jax.training.structure import Hyper, Structure, TrainData, TrainState
 from twotower_jax.training.together import ArmSteps, Lane
+from twotower_jax.training.types import Hyper, Structure, TrainData, TrainState
 
 
 class Problem(NamedTuple):

@@ -5,23 +5,23 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from twotower_jax import sweep
 from twotower_jax.data.feed import Queries
-from twotower_jax.losses import LOSSES, SOFTMAX
-from twotower_jax.optim import (
+from twotower_jax.losses import blockwise as sweep
+from twotower_jax.losses.rowwise import LOSSES, SOFTMAX
+from twotower_jax.model import two_tower as net
+from twotower_jax.sampling import bank as banks
+from twotower_jax.sampling import frequency
+from twotower_jax.sampling.columns import first_columns
+from twotower_jax.sampling.mining import best_of
+from twotower_jax.training.correction import batch_terms, log_q_plus
+from twotower_jax.training.draws import Draws, draw
+from twotower_jax.training.optimizers import (
     OptimizerNumbers,
     make_optimizer,
     update_dense,
     update_rows,
 )
-from twotower_jax.sampling import bank as banks
-from twotower_jax.sampling import frequency
-from twotower_jax.sampling.columns import first_columns
-from twotower_jax.sampling.mining import best_of
-from twotower_jax.training import model as net
-from twotower_jax.training.correction import batch_terms, log_q_plus
-from twotower_jax.training.draws import Draws, draw
-from twotower_jax.training.structure import Hyper, Structure, TrainData, TrainState
+from twotower_jax.training.types import Hyper, Structure, TrainData, TrainState
 
 
 @partial(jax.jit, static_argnames="structure")

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from twotower_jax.training.step import run_steps
-from twotower_jax.training.structure import Hyper, Structure, TrainData, TrainState
+from twotower_jax.training.types import Hyper, Structure, TrainData, TrainState
 
 
 class Lane(NamedTuple):

@@ -8,13 +8,13 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
+from twotower_jax.config.data import SimulatorConfig
 from twotower_jax.data.log import FunnelLog, Stage
 from twotower_jax.data.simulator.arrays import choose, stream, take
 from twotower_jax.data.simulator.clicks import Page, fit_intercept, pages
 from twotower_jax.data.simulator.features import item_features, user_features
 from twotower_jax.data.simulator.requests import Requests, make_requests
 from twotower_jax.data.simulator.world import Sizes, World, make_world
-from twotower_jax.schema.data import SimulatorConfig
 
 DISCARDED = (Stage.RE_RANKED, Stage.RANKED, Stage.PRE_RANKED, Stage.RETRIEVED)
 

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from twotower_jax.config.data import SimulatorConfig
 from twotower_jax.data.simulator.arrays import best, dots, on_grid, stream
 from twotower_jax.data.simulator.groups import Groups, make_groups
-from twotower_jax.schema.data import SimulatorConfig
 
 # Popularity as whole numbers, whose sums are exact.
 WEIGHT_ONE = 2.0**40

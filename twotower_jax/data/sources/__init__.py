@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+from twotower_jax.config.data import DataConfig
 from twotower_jax.data.build import filter_log
 from twotower_jax.data.log import FunnelLog
 from twotower_jax.data.simulator import simulate
@@ -17,7 +18,6 @@ from twotower_jax.data.sources import (
     wikispeedia,
 )
 from twotower_jax.errors import InputError, unknown
-from twotower_jax.schema.data import DataConfig
 
 
 class Source(NamedTuple):

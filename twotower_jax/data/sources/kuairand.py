@@ -10,6 +10,7 @@ import polars as pl
 import pyarrow as pa
 from pyarrow import csv
 
+from twotower_jax.config.data import DataConfig
 from twotower_jax.data import parse
 from twotower_jax.data.build import build_log
 from twotower_jax.data.log import FunnelLog
@@ -23,7 +24,6 @@ from twotower_jax.data.sources.files import (
 )
 from twotower_jax.data.split import TEST, TRAIN, VALID
 from twotower_jax.errors import InputError
-from twotower_jax.schema.data import DataConfig
 
 HINT = "log_standard_4_08_to_4_21_pure.csv (or 1k, 27k) and the files beside it"
 EARLY = "log_standard_4_08_to_4_21"

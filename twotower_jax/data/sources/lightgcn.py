@@ -4,6 +4,7 @@ from pathlib import Path
 
 import polars as pl
 
+from twotower_jax.config.data import DataConfig
 from twotower_jax.data.build import build_log
 from twotower_jax.data.log import FunnelLog
 from twotower_jax.data.sources.files import (
@@ -13,7 +14,6 @@ from twotower_jax.data.sources.files import (
     need_whole,
 )
 from twotower_jax.errors import InputError
-from twotower_jax.schema.data import DataConfig
 
 HINT = "train.txt, test.txt and perhaps valid.txt"
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import polars as pl
 
+from twotower_jax.config.data import DataConfig
 from twotower_jax.data import parse
 from twotower_jax.data.build import build_log
 from twotower_jax.data.log import FunnelLog
@@ -22,7 +23,6 @@ from twotower_jax.data.sources.files import (
 )
 from twotower_jax.data.sources.table import stage_of_rating
 from twotower_jax.errors import InputError
-from twotower_jax.schema.data import DataConfig
 
 RATING_COLUMNS = ("userId", "movieId", "rating", "timestamp")
 MOVIE_COLUMNS = ("movieId", "title", "genres")

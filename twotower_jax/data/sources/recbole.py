@@ -9,13 +9,13 @@ from pathlib import Path
 
 import polars as pl
 
+from twotower_jax.config.data import DataConfig
 from twotower_jax.data import parse
 from twotower_jax.data.build import build_log
 from twotower_jax.data.log import FunnelLog
 from twotower_jax.data.sources.files import need_columns, need_folder, read_fields
 from twotower_jax.data.sources.table import canonical, check_meaning, stack
 from twotower_jax.errors import InputError
-from twotower_jax.schema.data import DataConfig
 
 HINT = "NAME.inter and perhaps NAME.user and NAME.item"
 TYPES = ("token", "token_seq", "float", "float_seq")

@@ -29,6 +29,8 @@ import numpy as np
 import polars as pl
 
 from twotower_jax import keys
+from twotower_jax.config.data import DataConfig
+from twotower_jax.config.kuaishou import RecFlowConfig
 from twotower_jax.data import parse
 from twotower_jax.data.build import build_log
 from twotower_jax.data.log import FunnelLog, Stage
@@ -45,8 +47,6 @@ from twotower_jax.data.sources.recflow_files import (
     days_of,
 )
 from twotower_jax.data.split import TEST, TRAIN, VALID
-from twotower_jax.schema.data import DataConfig
-from twotower_jax.schema.kuaishou import RecFlowConfig
 
 
 class Day(NamedTuple):

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from twotower_jax.config.kuaishou import RecFlowConfig
 from twotower_jax.data.log import Stage
 from twotower_jax.data.sources.feather import check_columns, read_column
 from twotower_jax.data.sources.pickled_arrays import read_pickled_arrays
 from twotower_jax.errors import InputError
-from twotower_jax.schema.kuaishou import RecFlowConfig
 
 HINT = "RecFlow: all_stage/DATE.feather, or realshow/DATE.feather and request_id_dict"
 # The furthest flag first.

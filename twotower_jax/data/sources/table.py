@@ -2,12 +2,12 @@
 
 import polars as pl
 
+from twotower_jax.config.data import ColumnsConfig, DataConfig
 from twotower_jax.data import parse
 from twotower_jax.data.build import build_log
 from twotower_jax.data.log import FunnelLog
 from twotower_jax.data.sources.files import need_columns, need_file, read_table
 from twotower_jax.errors import InputError
-from twotower_jax.schema.data import ColumnsConfig, DataConfig
 
 SIDES = {"user": "query_features", "item": "candidate_features"}
 

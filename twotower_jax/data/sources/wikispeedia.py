@@ -12,6 +12,7 @@ from urllib.parse import unquote
 import numpy as np
 import polars as pl
 
+from twotower_jax.config.data import DataConfig
 from twotower_jax.data.build import build_log
 from twotower_jax.data.log import FunnelLog, Stage
 from twotower_jax.data.sources.files import (
@@ -21,7 +22,6 @@ from twotower_jax.data.sources.files import (
     need_whole,
 )
 from twotower_jax.errors import InputError
-from twotower_jax.schema.data import DataConfig
 
 BACK = "<"
 HINT = "articles.tsv, links.tsv, categories.tsv and paths_unfinished.tsv"

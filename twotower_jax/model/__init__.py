@@ -1,0 +1,1 @@
+"""The model: embedding tables and two towers."""

@@ -1,0 +1,1 @@
+"""Reports of studies: console tables, figures and one HTML page."""

@@ -1,0 +1,126 @@
+"""The primary metric against what the lists do to the catalogue."""
+
+import re
+from functools import partial
+
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.transforms import Bbox
+
+from twotower_jax.report.canvas import Drawing, draw_plane, style
+
+# {figure: (metric without cutoff, label of its axis)}
+AGAINST = {
+    "coverage": ("coverage", "share of the catalogue that is shown"),
+    "popularity": ("arp", "mean popularity of what is shown"),
+}
+# Where the number of an arm may stand, in points beside its mark, best first.
+PLACES = [(x, y) for x in (7, -7, 0) for y in (6, -6, 0) if x or y]
+PLACES = [(near * x, near * y) for near in (1, 2, 3) for x, y in PLACES]
+
+
+def tradeoff_figures(
+    rows: pl.DataFrame, primary: str, arms: list[str]
+) -> dict[str, Drawing]:
+    """Draw the primary metric against coverage and against mean popularity.
+
+    Args:
+      rows: the rows of the reported split of what `arms.study_table` returns.
+      primary: the metric on the y axis.
+      arms: by rank; their places are their numbers.
+    Returns:
+      {name: figure} for those of AGAINST that the runs have.
+    """
+    names = [f"{rank}  {arm}" for rank, arm in enumerate(arms, start=1)]
+    figures = {}
+    for figure, (stem, label) in AGAINST.items():
+        metric = _at_cutoff(set(rows["metric"]), stem, primary)
+        if metric is None:
+            continue
+        title = f"{primary} against {metric}"
+        points = _points(rows, metric, primary)
+        draw = partial(_scatter, points=points, arms=arms)
+        svg = draw_plane(title, (f"{label}, {metric}", primary), names, draw)
+        caption = (
+            "Faint: a seed. Strong: the mean of the arm. Numbers are those of the "
+            "table of arms."
+        )
+        figures[figure] = Drawing(title, caption, svg)
+    return figures
+
+
+def _at_cutoff(known: set[str], stem: str, primary: str) -> str | None:
+    """Return stem@k with the cutoff of the primary metric, else the smallest one."""
+    found = {
+        int(match[1]): name
+        for name in known
+        if (match := re.fullmatch(rf"{stem}@(\d+)", name))
+    }
+    cutoff = match[1] if (match := re.search(r"@(\d+)", primary)) else "20"
+    return found.get(int(cutoff)) or (found[min(found)] if found else None)
+
+
+def _points(rows: pl.DataFrame, x: str, y: str) -> pl.DataFrame:
+    """Return arm, x and y, one row a run that has both."""
+    values = [
+        rows.filter(pl.col("metric") == name).select("arm", "run", value)
+        for name, value in ((x, pl.col("value").alias("x")), (y, pl.col("value")))
+    ]
+    joined = values[0].join(values[1].rename({"value": "y"}), on=["arm", "run"])
+    return joined.drop_nulls()
+
+
+def _scatter(axes: Axes, points: pl.DataFrame, arms: list[str]) -> None:
+    """Draw seeds and means, and number the means without overlap."""
+    means = []
+    for index, arm in enumerate(arms):
+        x, y = points.filter(pl.col("arm") == arm).select("x", "y").to_numpy().T
+        if not len(x):
+            continue
+        look = style(index)
+        axes.plot(
+            x,
+            y,
+            look.marker,
+            color=look.colour,
+            alpha=0.35,
+            markersize=4,
+            markeredgewidth=0,
+        )
+        axes.plot([x.mean()], [y.mean()], look.marker, color=look.colour, markersize=6)
+        means.append((str(index + 1), float(x.mean()), float(y.mean())))
+    axes.margins(0.1)
+    number_points(axes, means)
+
+
+def number_points(axes: Axes, points: list[tuple[str, float, float]]) -> None:
+    """Write a text beside each (text, x, y), where it covers no mark and no text."""
+    figure = axes.get_figure()
+    assert figure is not None
+    scale = figure.dpi / 72
+    axes.get_xlim()  # settles the limits that the places depend on
+    at = axes.transData.transform([(x, y) for _, x, y in points]) if points else []
+    taken = [Bbox.from_bounds(x - 3 * scale, y - 3 * scale, 6, 6) for x, y in at]
+    for (text, x, y), (left, low) in zip(points, at, strict=True):
+        wide = (5 * len(text) + 1) * scale
+        boxes = {
+            place: Bbox.from_bounds(
+                left + place[0] * scale - wide / 2,
+                low + place[1] * scale - 4.5 * scale,
+                wide,
+                9 * scale,
+            )
+            for place in PLACES
+        }
+        free = (p for p, box in boxes.items() if not box.count_overlaps(taken))
+        place = next(free, PLACES[0])
+        taken.append(boxes[place])
+        axes.annotate(
+            text,
+            (x, y),
+            xytext=place,
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            size=9,
+        )

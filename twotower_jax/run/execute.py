@@ -1,0 +1,271 @@
+"""One run: where data, training, evaluation and records meet."""
+
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from rich.console import Console
+
+from twotower_jax.config import Config
+from twotower_jax.errors import InputError
+from twotower_jax.run.evaluate import (
+    QuerySet,
+    Ranking,
+    make_query_set,
+    query_table,
+    rank,
+    subtracted_log_q,
+    topk_table,
+    validate,
+)
+from twotower_jax.run.inputs import (
+    Loaded,
+    check_names,
+    check_sizes,
+    load_data,
+    trains,
+)
+from twotower_jax.run.problem import make_problem, make_schedule
+from twotower_jax.run.records import RunFolder, manifest, run_folder
+from twotower_jax.run.samples import report_samples
+from twotower_jax.run.trackers import Tracking, make_trackers
+from twotower_jax.training.checkpoint import Checkpoints
+from twotower_jax.training.loop import Notes, Problem, fit
+from twotower_jax.training.progress import Line, TrainingProgress
+from twotower_jax.training.signals import Stopped, StopRequest
+from twotower_jax.training.together import ArmSteps
+
+# Data whose details were printed: a sweep says them once.
+_described: set[str] = set()
+# Matplotlib has one state for all threads.
+_drawing = threading.Lock()
+
+
+class Shared(NamedTuple):
+    """What a run shares with runs beside it in the same process.
+
+    Attributes:
+      load: reads the data of a configuration.
+      progress: makes the line of a training; takes what TrainingProgress takes.
+      request: where SIGTERM and Ctrl-C are noted; None: the run notes them itself.
+      together: runs the steps with those of other runs; None: they run alone.
+    """
+
+    load: Callable[[Config], Loaded] = load_data
+    progress: Callable[..., Line] = TrainingProgress
+    request: StopRequest | None = None
+    together: ArmSteps | None = None
+
+
+ALONE = Shared()
+
+
+def run(
+    config: Config,
+    *,
+    folder: Path | None = None,
+    console: Console | None = None,
+    command: str = "twotower_jax.run.run",
+    shared: Shared = ALONE,
+) -> dict[str, Any]:
+    """Train and evaluate one configuration; resume it, or return it when finished.
+
+    Args:
+      config: the run.
+      folder: where its files go; output/name/hash of the configuration by default.
+      console: where progress is shown; nowhere by default.
+      command: noted in the manifest.
+      shared: what the run shares with runs beside it.
+
+    Returns:
+      What result.json holds.
+
+    Raises:
+      InputError: for wrong input, before any training.
+      NonFiniteLossError: when training diverges.
+      Stopped: on SIGTERM or Ctrl-C, after saving.
+    """
+    console = console or Console(quiet=True)
+    check_names(config)
+    make_trackers(config)
+    folder = folder or run_folder(config)
+    console.print(f"run {folder}", highlight=False, soft_wrap=True)
+    data = shared.load(config)
+    _print_data(console, data)
+    check_sizes(config, data)
+    record = RunFolder(folder)
+    check_same_data(record, data)
+    if record.is_done():
+        arm = record.config().get("arm")
+        told = "" if arm == config.arm else f" as the arm {arm!r}"
+        console.print(f"finished before{told}; returning its result", highlight=False)
+        result = record.read("result")
+        assert result is not None
+        return result
+    record.write_config(config)
+    device = jax.devices()[0].device_kind
+    record.write("manifest", manifest(config, data.fingerprint, device, command))
+    record.set_status("running")
+    tracking = Tracking(config, record, console.print)
+    try:
+        result = _train_and_evaluate(config, data, record, console, shared)
+    except Stopped as stop:
+        record.set_status("running", stop.reason)
+        tracking.finish(None)
+        raise
+    except Exception as error:
+        record.set_status("failed", f"{type(error).__name__}: {error}")
+        tracking.finish(None)
+        raise
+    record.write("result", result)
+    record.set_status("done")
+    tracking.finish(result)
+    return result
+
+
+def check_same_data(record: RunFolder, data: Loaded) -> None:
+    """Refuse to go on with, or return, a run of other data."""
+    before = record.read("manifest")
+    if before and before["data_fingerprint"] != data.fingerprint:
+        raise InputError(
+            f"{record.path} holds a run on data {before['data_fingerprint']}, but the "
+            f"same configuration now reads data {data.fingerprint}: the files have "
+            "changed; set name= to keep both, or move that folder away"
+        )
+
+
+def _print_data(console: Console, data: Loaded) -> None:
+    """Print what was read and what was dropped; the details once a process."""
+    parts = data.split
+    console.print(
+        f"data {data.fingerprint}: {data.log.num_users:,} users, "
+        f"{data.log.num_items:,} items, {len(data.log.user):,} rows; positives: "
+        f"{len(parts.train):,} train, {len(parts.valid):,} valid, "
+        f"{len(parts.test):,} test",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if data.fingerprint in _described:
+        return
+    _described.add(data.fingerprint)
+    for reason, number in (data.log.dropped | parts.report).items():
+        if number:
+            console.print(f"  {reason}: {number:,}", highlight=False, soft_wrap=True)
+
+
+def _train_and_evaluate(
+    config: Config, data: Loaded, record: RunFolder, console: Console, shared: Shared
+) -> dict[str, Any]:
+    sets = {name: make_query_set(config, data, name) for name in splits(config)}
+    _check_queries(config, sets)
+    problem, params, notes = None, {}, Notes()
+    started = time.perf_counter()
+    if trains(config):
+        problem = make_problem(config, data)
+        with _drawing:
+            report_samples(config, data, problem, record, console)
+        valid = sets["valid"]
+        params, notes = _train(config, data, problem, record, console, valid, shared)
+    else:
+        notes.seconds = time.perf_counter() - started
+    rankings = {}
+    for name, queries in sets.items():
+        if queries is not None:
+            rankings[name] = evaluate_split(config, data, problem, params, queries)
+    if (tested := sets.get("test")) is not None:
+        _write_tables(config, data, record, tested, rankings["test"])
+    return {
+        "metrics": {name: rankings[name].metrics() for name in rankings},
+        "queries": {n: len(q.user) for n, q in sets.items() if q is not None},
+        "positives already seen": {
+            n: q.already_seen for n, q in sets.items() if q is not None
+        },
+        "seed": config.seed,
+        "steps": notes.last_step,
+        "best_step": notes.best_step if notes.best_step >= 0 else notes.last_step,
+        "seconds": notes.seconds,
+        "examples_per_second": (
+            notes.timed_steps * config.training.batch_size / notes.timed_seconds
+            if notes.timed_seconds > 0
+            else None
+        ),
+        "samples": (problem and problem.report) or {},
+        "data": dict(data.split.report) | dict(data.log.dropped),
+    }
+
+
+def splits(config: Config) -> tuple[str, ...]:
+    """Return what a run is evaluated on."""
+    return ("valid", "test") if config.evaluation.test else ("valid",)
+
+
+def _check_queries(config: Config, sets: dict[str, QuerySet | None]) -> None:
+    """Refuse a run that nothing would be left to evaluate on."""
+    if config.evaluation.test and sets["test"] is None:
+        raise InputError(
+            "every positive of the test split was clicked in training by the same "
+            "user; set data.mask_seen=false to retrieve seen items again"
+        )
+    if not config.evaluation.test and sets["valid"] is None:
+        raise InputError(
+            "evaluation.test=false leaves validation to evaluate on, but data.split="
+            f"{config.data.split} with data.valid_share={config.data.valid_share} "
+            "leaves no validation set; set data.valid_share above 0"
+        )
+
+
+def _train(
+    config: Config,
+    data: Loaded,
+    problem: Problem,
+    record: RunFolder,
+    console: Console,
+    valid: QuerySet | None,
+    shared: Shared,
+) -> tuple[dict, Notes]:
+    """Return the params of the best validation and the notes of the training."""
+    schedule = make_schedule(config, data, problem.order)
+    checkpoints = Checkpoints(record.path)
+    saved = checkpoints.steps()
+    record.keep_metrics(saved[-1] if saved else -1)
+    if saved:
+        console.print(f"resuming at step {saved[-1]}", highlight=False)
+    evaluate = None
+    if valid is not None:
+        evaluate = partial(validate, config, data, problem.structure.model, valid)
+
+    def progress(start: int) -> Line:
+        batch = config.training.batch_size
+        return shared.progress(console, schedule.steps, start, batch, schedule.metric)
+
+    arguments = (problem, schedule, checkpoints, progress, record.add_metrics)
+    state, notes = fit(*arguments, evaluate, shared.request, shared.together)
+    return state.params, notes
+
+
+def evaluate_split(
+    config: Config,
+    data: Loaded,
+    problem: Problem | None,
+    params: dict,
+    queries: QuerySet,
+) -> Ranking:
+    """Return the ranking of a split by a trained model, or by popularity."""
+    if problem is None:
+        return rank(config, data, None, params, queries)
+    offset = None
+    if config.evaluation.subtract_log_q:
+        offset = subtracted_log_q(problem, params, config.training.batch_size)
+    return rank(config, data, problem.structure.model, params, queries, offset)
+
+
+def _write_tables(
+    config: Config, data: Loaded, record: RunFolder, queries: QuerySet, ranking: Ranking
+) -> None:
+    record.write_table("queries.parquet", query_table(data, queries, ranking))
+    if config.evaluation.save_topk:
+        record.write_table("topk.parquet", topk_table(data, queries, ranking))

@@ -1,0 +1,270 @@
+"""From a configuration and its data to what is trained: structure, numbers, arrays."""
+
+import math
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from twotower_jax.config import Config
+from twotower_jax.config.sampling import parse_stage
+from twotower_jax.data.feed import Order, make_queries
+from twotower_jax.errors import InputError
+from twotower_jax.evaluation.ragged import from_pairs
+from twotower_jax.losses.rowwise import WHOLE_CATALOGUE, LossNumbers
+from twotower_jax.model.two_tower import Model, make_model
+from twotower_jax.run.inputs import Loaded, make_entities, query_history
+from twotower_jax.sampling.columns import merged_size
+from twotower_jax.sampling.hard_pools import Pools, make_pools
+from twotower_jax.sampling.masks import user_positives
+from twotower_jax.sampling.positives import (
+    draw_epoch,
+    item_weights,
+    log_effective,
+    resampling_report,
+)
+from twotower_jax.sampling.proposals import make_proposal
+from twotower_jax.training.hard_mining import Mining
+from twotower_jax.training.loop import Problem, Schedule
+from twotower_jax.training.optimizers import OptimizerNumbers
+from twotower_jax.training.types import (
+    HardRatio,
+    Hyper,
+    Negatives,
+    Structure,
+    TrainData,
+)
+
+
+def make_problem(config: Config, data: Loaded) -> Problem:
+    """Return what is trained, and what its sampling reports of itself.
+
+    Raises:
+      InputError: when a tower names a feature, or the negatives a stage, that the
+        data does not have.
+    """
+    train = data.split.train
+    model = make_model(config.towers, data.log)
+    structure = _structure(config, data, model)
+    history = query_history(config, train, train.user, train.time)
+    pools, report = None, {}
+    if structure.negatives.has_pools and config.negatives.hard.source == "log":
+        pools, report = _pools(config, data)
+    positives = None
+    if structure.negatives.mask == "user_positives":
+        positives = user_positives(
+            train.user, train.item, data.log.num_users, data.log.num_items
+        )
+    weights = positive_weights(config, data.counts)
+    order = make_order(config, data)
+    schedule = make_schedule(config, data, order)
+    return Problem(
+        structure=structure,
+        hyper=_hyper(config, data, weights, schedule.steps),
+        data=TrainData(
+            make_queries(train.user, history),
+            jnp.asarray(train.item, jnp.int32),
+            make_entities(config, data, history),
+            pools and jax.tree.map(jnp.asarray, pools),
+            positives,
+        ),
+        order=order,
+        init_scale=config.towers.init_scale,
+        streaming=_streaming(config),
+        mining=_mining(config, data),
+        devices=config.training.devices,
+        report={
+            "positives": resampling_report(data.counts, weights),
+            "hard negatives": report,
+        },
+    )
+
+
+def _streaming(config: Config) -> tuple[int, int, float] | None:
+    if config.loss.logq.frequency != "streaming":
+        return None
+    chosen = config.loss.logq.streaming
+    return chosen.hashes, chosen.buckets, chosen.initial_gap
+
+
+def _mining(config: Config, data: Loaded) -> Mining | None:
+    hard, train = config.negatives.hard, data.split.train
+    if hard.source != "mined" or not _negatives(config).hard_num:
+        return None
+    users = np.arange(data.log.num_users, dtype=np.int32)
+    return Mining(
+        hard.mined.every,
+        hard.mined.range_min,
+        hard.mined.range_max,
+        make_queries(users, query_history(config, train, users, None)),
+        from_pairs(train.user, train.item, data.log.num_users),
+    )
+
+
+def positive_weights(config: Config, counts: np.ndarray) -> np.ndarray:
+    """Return w_i, how often a positive of each item enters an epoch: [num_items].
+
+    Raises:
+      InputError: when an epoch would not fill a batch.
+    """
+    chosen = config.positives
+    weights = item_weights(
+        chosen.strategy,
+        counts,
+        exponent=chosen.exponent,
+        reference=chosen.reference,
+        max_repeat=chosen.max_repeat,
+        threshold=chosen.threshold,
+        cap=chosen.cap,
+    )
+    expected, batch = (counts * weights).sum(), config.training.batch_size
+    if expected < batch:
+        raise InputError(
+            f"positives.strategy={chosen.strategy} leaves {expected:.0f} of "
+            f"{counts.sum()} positives an epoch, fewer than training.batch_size="
+            f"{batch}; lower the batch size, or resample less"
+        )
+    return weights
+
+
+def make_order(config: Config, data: Loaded) -> Order:
+    """Return the order in which positives are read, resampled each epoch."""
+    train, draw = data.split.train, None
+    if config.positives.strategy != "none":
+        weights = positive_weights(config, data.counts)
+        draw = partial(
+            draw_epoch,
+            config.positives.strategy,
+            train.item,
+            data.counts,
+            weights,
+        )
+    return Order(config.seed, len(train), config.training.batch_size, draw)
+
+
+def _negatives(config: Config) -> Negatives:
+    """Return the static part of the negatives.
+
+    A hard ratio that is 0 throughout is easy negatives only: the same program, so the
+    same bits.
+    """
+    chosen, hard = config.negatives, config.negatives.hard
+    if config.loss.name in WHOLE_CATALOGUE:
+        return Negatives(mask=chosen.mask)
+    per_row, mixes = chosen.layout == "per_row", chosen.hard_ratio is not None
+    easy_num, hard_num = chosen.easy.num, hard.num
+    if chosen.hard_ratio == 0 and not chosen.hard_start:
+        easy_num += hard_num if per_row else 0
+        hard_num, mixes = 0, False
+    return Negatives(
+        in_batch=chosen.in_batch,
+        easy_num=easy_num,
+        per_row=per_row,
+        hard_num=hard_num,
+        hard_source=hard.source if hard_num else "log",
+        candidate_num=hard.candidate_num if hard_num and hard.source == "dns" else 0,
+        log_q=hard.log_q if hard_num else "mixture",
+        mixes=mixes,
+        bank=chosen.bank.size,
+        mask=chosen.mask,
+        top_k=chosen.num_hard_negatives,
+    )
+
+
+def _structure(config: Config, data: Loaded, model: Model) -> Structure:
+    chosen, full = config.negatives, config.loss.name in WHOLE_CATALOGUE
+    negatives = _negatives(config)
+    # The best k are counted in draws, which merged columns are not.
+    able = chosen.in_batch and not full and not negatives.top_k
+    merges = config.training.merge_columns and able
+    batch, shared = config.training.batch_size, negatives.shared_easy
+    return Structure(
+        model=model,
+        loss=config.loss.name,
+        negatives=negatives,
+        correct=config.loss.logq.correct,
+        optimizer=config.optimizer.name,
+        learn_temperature=config.loss.learn_temperature,
+        merged_size=merged_size(data.counts, batch, shared) if merges else 0,
+        num_items=data.log.num_items,
+        frequency=config.loss.logq.frequency,
+        reweight=config.positives.reweight,
+    )
+
+
+def _hyper(config: Config, data: Loaded, weights: np.ndarray, steps: int) -> Hyper:
+    easy, chosen, loss = config.negatives.easy, config.optimizer, config.loss
+    numbers = {
+        name: jnp.float32(getattr(chosen, name)) for name in OptimizerNumbers._fields
+    }
+    return Hyper(
+        seed=jnp.uint32(config.seed),
+        log_temperature=jnp.float32(math.log(loss.temperature)),
+        log_q_batch=jnp.asarray(log_effective(data.counts, weights)),
+        easy=make_proposal(
+            easy.sampler, data.counts, alpha=easy.alpha, smoothing=easy.smoothing
+        ),
+        optimizer=OptimizerNumbers(**numbers),
+        decay_steps=jnp.float32(steps * chosen.decay),
+        loss=LossNumbers(
+            temperature=jnp.float32(loss.temperature),
+            ratio=jnp.float32(loss.ratio or 0),
+            margin=jnp.float32(loss.margin),
+            calibration=jnp.float32(loss.calibration),
+            num_items=jnp.float32(data.log.num_items),
+        ),
+        hard_ratio=_hard_ratio(config, steps),
+        bank_warmup=jnp.int32(config.negatives.bank.warmup),
+        streaming_alpha=jnp.float32(loss.logq.streaming.alpha),
+        positive_weight=_importance(weights) if config.positives.reweight else None,
+    )
+
+
+def _importance(weights: np.ndarray) -> jnp.ndarray:
+    """Return 1 / w_i, which undoes what resampling does to the optimum."""
+    safe = np.where(weights > 0, weights, 1)
+    return jnp.asarray(1 / safe, jnp.float32)
+
+
+def _hard_ratio(config: Config, steps: int) -> HardRatio:
+    chosen = config.negatives
+    end = chosen.hard_ratio or 0.0
+    start = end if chosen.hard_start is None else chosen.hard_start
+    return HardRatio(
+        jnp.float32(start), jnp.float32(end), jnp.float32(chosen.hard_ramp * steps)
+    )
+
+
+def _pools(config: Config, data: Loaded) -> tuple[Pools, dict[str, int]]:
+    """Return the pools of hard negatives, and what was left out."""
+    hard = config.negatives.hard
+    pools, report = make_pools(
+        data.log,
+        data.split,
+        stages=tuple(parse_stage(name) for name in hard.stages),
+        weights=hard.weights or (1.0,) * len(hard.stages),
+        pool=hard.pool,
+        pool_size=hard.pool_size,
+        seed=config.seed,
+    )
+    return pools, report
+
+
+def make_schedule(config: Config, data: Loaded, order: Order) -> Schedule:
+    """Return the schedule in steps; an epoch is what one resampling draws."""
+    training = config.training
+    batch = training.batch_size
+    steps = training.steps
+    if steps is None:
+        steps = math.ceil(order.positives(training.epochs) / batch)
+    epoch = max(1, math.ceil(order.positives(1) / batch))
+    eval_every = training.eval_every or epoch
+    return Schedule(
+        steps=steps,
+        steps_per_dispatch=training.steps_per_dispatch,
+        eval_every=eval_every,
+        checkpoint_every=training.checkpoint_every or eval_every,
+        patience=training.patience,
+        metric=training.metric,
+    )

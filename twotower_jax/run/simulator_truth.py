@@ -1,0 +1,166 @@
+"""Against the truth of a simulated world: what users would click, not what a log has.
+
+A log knows clicks on what was shown; a list of other items, however good, finds none of
+them. The simulator knows the probability of a click for every user and item, so a list
+can be judged by what its user would do. All answers are for the end of the log.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from twotower_jax.config.data import DataConfig, SimulatorConfig
+from twotower_jax.config.training import EvaluationConfig
+from twotower_jax.data.simulator import (
+    true_vectors,
+    truth,
+    uniform_exposures,
+)
+from twotower_jax.evaluation.metrics import ranking_metrics
+from twotower_jax.evaluation.ragged import Ragged, from_pairs
+from twotower_jax.evaluation.retrieve import top_k
+from twotower_jax.evaluation.slices import sliced_metrics
+from twotower_jax.run.inputs import Loaded
+
+
+class Truth(NamedTuple):
+    """The truth for some queries.
+
+    Attributes:
+      world: of the simulator.
+      user: [Q] ids of the world.
+      item: [I] ids of the world, by code.
+      best: [Q, K] codes of the items that each user would most probably click, best
+        first, -1 where none is left; items that are masked for the query are left out.
+      ideal: [Q, K] the probabilities of a click on them, NaN beyond.
+      uniform: items clicked in uniform exposures, a row a query; None without them.
+    """
+
+    world: SimulatorConfig
+    user: np.ndarray
+    item: np.ndarray
+    best: np.ndarray
+    ideal: np.ndarray
+    uniform: Ragged | None
+
+
+def make_truth(
+    config: DataConfig,
+    evaluation: EvaluationConfig,
+    data: Loaded,
+    users: np.ndarray,
+    seen: Ragged | None,
+) -> Truth | None:
+    """Return the truth for the queries of users [Q]; None where no one knows it.
+
+    Args:
+      config: of the data; only the simulator knows a truth.
+      evaluation: its cutoffs, and how many uniform exposures a user has.
+      data: the log.
+      users: [Q] codes.
+      seen: items that are masked, a row a query.
+    """
+    if config.source != "simulator" or not evaluation.truth:
+        return None
+    world = config.simulator
+    user = data.log.user_ids.to_numpy()[users]
+    item = data.log.item_ids.to_numpy()
+    vectors = true_vectors(world, user, item)
+    _, best = top_k(*vectors, max(evaluation.k), seen=seen)
+    uniform = None
+    if evaluation.uniform_exposures:
+        uniform = _uniform(world, evaluation.uniform_exposures, user, item, seen)
+    ideal = _probabilities(world, user, item, best)
+    return Truth(world, user, item, best, ideal, uniform)
+
+
+def _uniform(
+    world: SimulatorConfig,
+    per_user: int,
+    user: np.ndarray,
+    item: np.ndarray,
+    seen: Ragged | None,
+) -> Ragged:
+    """Return codes of unmasked items that users [Q] clicked in uniform exposures."""
+    row = np.full(world.users, -1)
+    row[user] = np.arange(len(user))
+    code = np.full(world.items, -1)
+    code[item] = np.arange(len(item))
+    shown = _exposures(world, per_user)
+    rows, codes = row[shown.user], code[shown.item]
+    kept = shown.clicked & (rows >= 0) & (codes >= 0)
+    rows, codes = rows[kept], codes[kept]
+    if seen is not None:
+        span = len(item)
+        new = ~np.isin(rows * span + codes, seen.rows * span + seen.items)
+        rows, codes = rows[new], codes[new]
+    return from_pairs(rows, codes, len(user))
+
+
+@functools.lru_cache(maxsize=1)
+def _exposures(world: SimulatorConfig, per_user: int):
+    return uniform_exposures(world, per_user=per_user)
+
+
+def _probabilities(
+    world: SimulatorConfig, user: np.ndarray, item: np.ndarray, lists: np.ndarray
+) -> np.ndarray:
+    """Return P(click | looked at) [Q, K] of lists [Q, K] of codes, NaN on padding."""
+    known = lists >= 0
+    users = np.broadcast_to(user[:, None], lists.shape)[known]
+    out = np.full(lists.shape, np.nan)
+    out[known] = truth(world, users, item[lists[known]])
+    return out
+
+
+def true_metrics(
+    known: Truth, items: np.ndarray, buckets: np.ndarray, ks: Sequence[int]
+) -> dict[str, np.ndarray]:
+    """Return the metrics of lists against the truth, a value a query.
+
+      true_recall@k     share of the user's k truly best items that are in the list's
+                        first k; with /head, /mid, /tail the share of those of them
+                        that are in that part of the popularity
+      true_ctr@k        mean P(click | looked at) of the list's first k
+      true_gain@k       the same over that of the truly best list: 1 is perfect
+      uniform_recall@k  recall of the items clicked in uniform exposures
+
+    Args:
+      known: the truth for the queries.
+      items: [Q, K] codes, best first, negative where a list is short.
+      buckets: [I] int, the part of the popularity of each item.
+      ks: cutoffs, each in 1..K.
+
+    Returns:
+      {"true_recall@20": float64 [Q], ...}; NaN where a query has no value.
+    """
+    values: dict[str, np.ndarray] = {}
+    chance = _probabilities(known.world, known.user, known.item, items)
+    for k in ks:
+        found = _recall(items[:, :k], _ragged(known.best[:, :k]), buckets, k)
+        values |= {f"true_{name}": value for name, value in found.items()}
+        with np.errstate(invalid="ignore"):
+            got = np.nanmean(chance[:, :k], axis=1)
+            best = np.nanmean(known.ideal[:, :k], axis=1)
+        values[f"true_ctr@{k}"] = got
+        values[f"true_gain@{k}"] = got / best
+        if known.uniform is not None:
+            found = _recall(items[:, :k], known.uniform, buckets, k)
+            values |= {f"uniform_{name}": value for name, value in found.items()}
+    return values
+
+
+def _recall(
+    items: np.ndarray, wanted: Ragged, buckets: np.ndarray, k: int
+) -> dict[str, np.ndarray]:
+    """Return recall@k and its slices."""
+    values = ranking_metrics(items, wanted, [k])
+    values |= sliced_metrics(items, wanted, buckets, [k])
+    return {name: v for name, v in values.items() if name.startswith("recall@")}
+
+
+def _ragged(lists: np.ndarray) -> Ragged:
+    rows, columns = np.nonzero(lists >= 0)
+    return from_pairs(rows, lists[rows, columns], len(lists))

@@ -1,1 +1,0 @@
-"""The sections of the configuration: plain dataclasses with ranges."""

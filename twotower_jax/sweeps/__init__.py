@@ -1,0 +1,1 @@
+"""Sweeps: Hydra jobs, launchers and sweepers."""

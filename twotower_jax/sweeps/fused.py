@@ -1,0 +1,227 @@
+"""Runs of a sweep side by side: one process, its data, programs and cores shared.
+
+A program of a small step does not fill the cores of a machine, and JAX lets go of the
+interpreter while one runs. So each core has a thread that takes the next run: the runs
+share the compiled programs (numbers are arguments) and the data, and each has the bits
+of a run alone, for it is the same program.
+
+On an accelerator the runs that differ in numbers train as one program over all of them
+(`training/together.py`), each still in a thread of its own.
+"""
+
+import io
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import jax
+from rich.console import Console
+
+from twotower_jax.config import Config
+from twotower_jax.run import run
+from twotower_jax.run.execute import Shared
+from twotower_jax.run.inputs import Loaded, load_data
+from twotower_jax.run.records import RunFolder, run_folder
+from twotower_jax.sweeps.groups import group_runs
+from twotower_jax.training.progress import SweepProgress
+from twotower_jax.training.signals import Stopped, StopRequest
+from twotower_jax.training.together import Together
+
+# Runs at a time on an accelerator, where each holds its tables.
+ARMS = 16
+
+# The sweep that this process runs side by side, if any.
+_sweep: "SideBySide | None" = None
+
+
+def train(config: Config, *, console: Console, command: str) -> dict[str, Any]:
+    """Return the result of a run: of the sweep's threads, or made now, after them.
+
+    Raises:
+      What `twotower_jax.run.run` raises.
+    """
+    if _sweep is not None:
+        if job := _sweep.take(config):
+            return job.wait(console)
+        _sweep.join()
+    return run(config, console=console, command=command)
+
+
+def shared_console() -> Console:
+    """Return the console of the sweep's live line, for what is printed above it."""
+    return Console() if _sweep is None else _sweep.console
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class _Job:
+    """A run in a thread; what it prints is kept until it is waited for."""
+
+    def __init__(self, config: Config, width: int):
+        self.config, self._text = config, io.StringIO()
+        self.console = Console(file=self._text, width=width)
+        self.future: Future[dict[str, Any]] = Future()
+
+    def wait(self, console: Console) -> dict[str, Any]:
+        try:
+            return self.future.result()
+        finally:
+            text = self._text.getvalue()
+            console.print(text, end="", markup=False, highlight=False, soft_wrap=True)
+
+
+class _Reading:
+    """One reading of a data set, by the first run that asks; the others wait for it."""
+
+    def __init__(self) -> None:
+        self._lock, self._begun = threading.Lock(), False
+        self._data: Future[Loaded] = Future()
+
+    def __call__(self, config: Config) -> Loaded:
+        with self._lock:
+            first, self._begun = not self._begun, True
+        if first:
+            try:
+                self._data.set_result(load_data(config))
+            except BaseException as error:
+                self._data.set_exception(error)
+        return self._data.result()
+
+
+class SideBySide:
+    """Context in which ``train`` finds the results of these runs."""
+
+    def __init__(
+        self,
+        configs: Sequence[Config],
+        console: Console,
+        command: str,
+        workers: int | None = None,
+        together: bool | None = None,
+    ):
+        """Prepare the runs; nothing starts before the context is entered.
+
+        Args:
+          configs: of the runs; of several with one folder, the first counts, and runs
+            over several devices are left to ``train``.
+          console: where the progress of all runs is shown.
+          command: noted in the manifests.
+          workers: runs at a time; by default as many as cores, on an accelerator 16.
+          together: whether runs train as one program; by default on an accelerator.
+        """
+        self._jobs: dict[Path, _Job] = {}
+        for config in configs:
+            if config.training.devices > 1:
+                continue  # devices that wait for each other belong to one run
+            self._jobs.setdefault(run_folder(config), _Job(config, console.width))
+        self.console, self._command = console, command
+        self._together, self._most = together, workers
+        self._lock, self._request = threading.Lock(), StopRequest()
+        self._taken: set[Path] = set()
+
+    def take(self, config: Config) -> _Job | None:
+        """Return the job of a configuration, once."""
+        folder = run_folder(config)
+        if folder in self._taken:
+            return None
+        self._taken.add(folder)
+        return self._jobs.get(folder)
+
+    def join(self) -> None:
+        """Wait until every run has ended."""
+        for thread in self._threads:
+            thread.join()
+
+    def __enter__(self) -> "SideBySide":
+        global _sweep
+        self._request.__enter__()
+        self._progress = SweepProgress(self.console, len(self._jobs))
+        on_cpu = jax.default_backend() == "cpu"
+        together = not on_cpu if self._together is None else self._together
+        number = self._most or (cores() if on_cpu else ARMS)
+        queue = self._in_order(number if together else 0)
+        # Daemons: a second Ctrl-C leaves without waiting for them.
+        self._threads = [
+            threading.Thread(target=self._work, args=(queue,), daemon=True)
+            for _ in range(min(number, len(self._jobs)))
+        ]
+        for thread in self._threads:
+            thread.start()
+        _sweep = self
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        global _sweep
+        _sweep = None
+        try:
+            if kind is not KeyboardInterrupt:
+                self.join()
+        finally:
+            self._progress.close()
+            self._request.__exit__()
+
+    def _in_order(self, together: int) -> Iterator[tuple[_Job, Shared]]:
+        """Yield the jobs, those on the same data one after the other.
+
+        A data set is kept by the jobs that read it, and no longer. A job that waits for
+        others in a program has them right behind it, and there is a thread for each.
+
+        Args:
+          together: most runs in one program; 0 where each has its own.
+        """
+        by_data: dict[str, list[_Job]] = {}
+        for job in self._jobs.values():
+            by_data.setdefault(repr(job.config.data), []).append(job)
+        for jobs in by_data.values():
+            read = _Reading()
+            shared = Shared(read, request=self._request)
+            if not together:
+                yield from ((job, shared) for job in jobs)
+                continue
+            for group in group_runs([job.config for job in jobs], read, together):
+                yield from self._group(group, shared)
+
+    def _group(
+        self, group: list[Config], shared: Shared
+    ) -> Iterator[tuple[_Job, Shared]]:
+        """Yield the jobs of one program."""
+        meeting = Together(len(group)) if len(group) > 1 else None
+        for place, config in enumerate(group):
+            steps = meeting and meeting.steps(place)
+            yield self._jobs[run_folder(config)], shared._replace(together=steps)
+
+    def _work(self, queue: Iterator[tuple[_Job, Shared]]) -> None:
+        """Run jobs until none is left; after a signal the rest are not begun."""
+        while True:
+            with self._lock:
+                taken = next(queue, None)
+            if taken is None:
+                return
+            job, shared = taken
+            try:
+                if self._request.number is not None:
+                    raise Stopped(self._request.number, 0)
+                job.future.set_result(self._run(job, shared))
+            except BaseException as error:
+                job.future.set_exception(error)
+            finally:
+                if shared.together is not None:
+                    shared.together.leave()
+
+    def _run(self, job: _Job, shared: Shared) -> dict[str, Any]:
+        line = self._progress.add_run()
+        options = {"console": job.console, "command": self._command}
+        if RunFolder(run_folder(job.config)).is_done():
+            line.found_finished()
+        try:
+            return run(job.config, shared=shared._replace(progress=line), **options)
+        finally:
+            line.end()

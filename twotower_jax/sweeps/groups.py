@@ -1,0 +1,57 @@
+"""Which runs of a sweep can train as one program: those that differ in numbers only."""
+
+from collections.abc import Callable, Hashable, Sequence
+
+import jax
+
+from twotower_jax.config import Config
+from twotower_jax.run.inputs import Loaded, check_names, check_sizes, trains
+from twotower_jax.run.problem import make_problem, make_schedule
+from twotower_jax.run.records import RunFolder, run_folder
+
+
+def group_runs(
+    configs: Sequence[Config], read: Callable[[Config], Loaded], largest: int
+) -> list[list[Config]]:
+    """Return the runs in groups of equal programs, in the order of their first.
+
+    Runs that have nothing to train, are finished or wrong are alone: a group of one.
+
+    Args:
+      configs: of the runs.
+      read: returns their data.
+      largest: runs in a group.
+    """
+    groups: dict[Hashable, list[Config]] = {}
+    for place, config in enumerate(configs):
+        key = signature(config, read)
+        groups.setdefault(place if key is None else key, []).append(config)
+    return [
+        members[first : first + largest]
+        for members in groups.values()
+        for first in range(0, len(members), largest)
+    ]
+
+
+def signature(config: Config, read: Callable[[Config], Loaded]) -> Hashable | None:
+    """Return what the compiled program of a run depends on, None where it is alone."""
+    if not trains(config) or RunFolder(run_folder(config)).is_done():
+        return None
+    try:
+        check_names(config)
+        data = read(config)
+        check_sizes(config, data)
+        problem = make_problem(config, data)
+        schedule = make_schedule(config, data, problem.order)
+    except Exception:
+        return None  # the run itself will say so
+    arrays = (problem.hyper, problem.data, jax.eval_shape(problem.start))
+    leaves, tree = jax.tree.flatten(arrays)
+    return (
+        problem.structure,
+        tree,
+        tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves),
+        config.training.batch_size,
+        schedule._replace(steps=0),
+        problem.mining and problem.mining.every,
+    )

@@ -1,1 +1,0 @@
-"""What is learned: embedding tables and the two towers."""
