@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-import tiny
+from helpers import tiny
 
 CLICKS = "user,item,at,clicked\n" + "".join(
     f"u{user},i{(user * 7 + step * 3) % 40},{step},1\n"

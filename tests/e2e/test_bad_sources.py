@@ -1,7 +1,7 @@
 """A bad row of any format: exit status 2, one message with file and row, no run."""
 
 import pytest
-import tiny
+from helpers import tiny
 
 BEHAVIORS = "1\tU1\t11/9/2019 9:05:58 AM\tN1\tN3-1\n2\tU2\t11/9/2019 9:06:00 AM\tN1\t"
 ATOMIC = "user_id:token\titem_id:token\n1\t1\n"

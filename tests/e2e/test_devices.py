@@ -7,11 +7,11 @@ from pathlib import Path
 
 import jax
 import pytest
-from problems import as_loaded, small_problem, zipf_clicks
+from helpers.problems import as_loaded, small_problem, zipf_clicks
 
 from twotower_jax.errors import InputError
 
-SCRIPT = Path(__file__).with_name("two_devices.py")
+SCRIPT = Path(__file__).parents[1] / "helpers" / "two_devices.py"
 
 
 def test_two_devices_train_what_one_does(tmp_path):

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-import tiny
+from helpers import tiny
 
 from twotower_jax.data import sources
 from twotower_jax.data.split import split

@@ -6,7 +6,7 @@ import time
 
 import polars as pl
 import pytest
-import tiny
+from helpers import tiny
 
 from twotower_jax.sweeps import fused
 from twotower_jax.training.together import run_arms

@@ -4,7 +4,7 @@ import importlib.util
 
 import polars as pl
 import pytest
-import tiny
+from helpers import tiny
 
 # Processes start, and import JAX, for each of them.
 pytestmark = pytest.mark.slow

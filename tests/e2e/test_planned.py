@@ -1,7 +1,7 @@
 """What a sweep is refused for before its first run."""
 
 import pytest
-import tiny
+from helpers import tiny
 
 from twotower_jax.config import from_dict
 from twotower_jax.errors import InputError

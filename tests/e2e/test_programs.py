@@ -1,7 +1,7 @@
 """Arms that differ in numbers share every compiled program of a process."""
 
 import pytest
-import tiny
+from helpers import tiny
 from jax import monitoring
 
 from twotower_jax.run import run

@@ -4,8 +4,8 @@ import os
 import pickle
 
 import pytest
-import tiny
-from kuaishou import DAYS, SIZES, write_kuairand, write_recflow
+from helpers import tiny
+from helpers.kuaishou import DAYS, SIZES, write_kuairand, write_recflow
 
 SMALL = (
     "towers.dim=8",

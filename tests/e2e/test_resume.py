@@ -4,7 +4,7 @@ import signal
 import time
 
 import pytest
-import tiny
+from helpers import tiny
 
 STEPS, EVAL, SAVE = 320, 40, 20
 # Checkpoints also between validations, and a dispatch that does not divide either.

@@ -2,7 +2,7 @@
 
 import polars as pl
 import pytest
-import tiny
+from helpers import tiny
 
 from twotower_jax.study.selection import grid_points, read_selection
 

@@ -4,8 +4,8 @@ import json
 
 import polars as pl
 import pytest
-import tiny
-from studies import Page
+from helpers import tiny
+from helpers.studies import Page
 
 from twotower_jax.run import execute as run
 from twotower_jax.training.step import run_steps

@@ -5,7 +5,7 @@ from collections import defaultdict
 import numpy as np
 import polars as pl
 import pytest
-import tiny
+from helpers import tiny
 
 from twotower_jax.errors import InputError
 from twotower_jax.run import run

@@ -3,7 +3,7 @@
 import sys
 
 import pytest
-import tiny
+from helpers import tiny
 
 from twotower_jax.run.trackers import TRACKERS
 

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import polars as pl
 import pytest
-import tiny
+from helpers import tiny
 
 from twotower_jax.config import fingerprint, from_dict
 from twotower_jax.run import run

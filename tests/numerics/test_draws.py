@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import as_loaded, small_problem, zipf_clicks
+from helpers.problems import as_loaded, small_problem, zipf_clicks
 from scipy import stats
 
 from twotower_jax.data.log import Stage

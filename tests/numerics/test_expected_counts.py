@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import as_loaded, small_problem
+from helpers.problems import as_loaded, small_problem
 
 from twotower_jax.data.log import Stage
 from twotower_jax.losses.blockwise import column_terms

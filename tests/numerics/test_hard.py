@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from funnels import COLUMNS, by_hand, make_log, pool_dicts
+from helpers.funnels import COLUMNS, by_hand, make_log, pool_dicts
 from scipy import stats
 
 from twotower_jax.sampling.hard import (

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from source_steps import (
+from helpers.source_steps import (
     BATCH,
     HARD,
     ITEM,

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import as_loaded, configure, small_problem, zipf_clicks
+from helpers.problems import as_loaded, configure, small_problem, zipf_clicks
 
 from twotower_jax.config import (
     Config,

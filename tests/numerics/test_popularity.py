@@ -19,7 +19,7 @@ Slopes and 95 % intervals on the machine where this was written:
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import as_loaded, small_problem
+from helpers.problems import as_loaded, small_problem
 from scipy import stats
 
 from twotower_jax.data.feed import make_queries

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import as_loaded, small_problem, zipf_clicks
-from source_steps import (
+from helpers.problems import as_loaded, small_problem, zipf_clicks
+from helpers.source_steps import (
     BATCH,
     ITEM,
     ITEMS,

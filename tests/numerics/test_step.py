@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from problems import as_loaded, small_problem, zipf_clicks
+from helpers.problems import as_loaded, small_problem, zipf_clicks
 
 from twotower_jax import keys
 from twotower_jax.model.tower import make_tower

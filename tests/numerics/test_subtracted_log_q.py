@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import as_loaded, small_problem, zipf_clicks
+from helpers.problems import as_loaded, small_problem, zipf_clicks
 
 from twotower_jax.run.evaluate import subtracted_log_q
 

@@ -6,7 +6,7 @@ from functools import partial
 import jax
 import numpy as np
 import pytest
-from problems import as_loaded, small_problem, zipf_clicks
+from helpers.problems import as_loaded, small_problem, zipf_clicks
 
 from twotower_jax.data.log import Stage
 from twotower_jax.training.step import run_steps

@@ -1,0 +1,79 @@
+"""What the commands print of a study: it fits, and names what was skipped."""
+
+import io
+import json
+
+import pytest
+from helpers.studies import HOSTILE, report, write_arm, write_queries
+from rich.console import Console
+
+from twotower_jax.report.console import print_study
+from twotower_jax.study.comparison import read_comparison
+from twotower_jax.study.load import load_study
+from twotower_jax.study.tables import difference_cells, interval_note
+
+
+def printed(folder, width: int) -> list[str]:
+    """Return the lines that are printed of a study."""
+    stream = io.StringIO()
+    console = Console(file=stream, width=width)
+    print_study(load_study([folder]), console, folder / "report.html")
+    return stream.getvalue().splitlines()
+
+
+def test_printed_table_ends_with_the_path_of_the_report(tmp_path):
+    write_arm(tmp_path, "low", [0.1, 0.2])
+    write_arm(tmp_path, HOSTILE, [0.4, 0.6])
+    lines = printed(tmp_path, 120)
+    heads = "arm seeds recall@20 ndcg@20 head mid tail seconds"
+    assert lines[0].split() == heads.split()
+    assert lines[1].startswith(HOSTILE)
+    low = "low 2 0.1500 ± 0.0707 0.0750 0.3000 0.1500 0.0150 11.0"
+    assert lines[2].split() == low.split()
+    assert lines[-1] == str(tmp_path / "report.html")
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_narrow_table_leaves_metrics_out_and_keeps_the_arms(tmp_path, width):
+    names = [f"recall@20/{part}" for part in ("head", "mid", "tail")]
+    names += ["true_recall@20", "true_ctr@20", "ndcg@20", "auc@ranked"]
+    for arm in ("in-batch", "in-batch + logQ"):
+        metrics = {name: 0.25 for name in ("recall@20", *names)}
+        write_arm(tmp_path, arm, [0.1, 0.2], metrics=metrics)
+    lines = printed(tmp_path, width)
+    assert lines[1].startswith("in-batch  ")
+    assert lines[2].startswith("in-batch + logQ ")
+    heads = lines[0].split()
+    assert heads[:3] == ["arm", "seeds", "recall@20"]
+    assert ("true_recall@20" in heads) == (width == 80)
+    assert heads[-1] == "seconds" and "auc@ranked" not in heads
+    assert "…" not in "".join(lines) and max(map(len, lines[:3])) <= width
+
+
+def test_printed_table_shows_the_difference_to_the_base(tmp_path):
+    write_arm(tmp_path, "base", [0.200, 0.201, 0.202])
+    write_arm(tmp_path, "low", [0.1, 0.101, 0.102])
+    write_arm(tmp_path, HOSTILE, [0.6, 0.601, 0.602])
+    write_queries(tmp_path)
+    report(tmp_path, base="base")
+    lines, found = printed(tmp_path, 80), read_comparison(tmp_path)
+    assert "recall@20, difference to base with 95 % interval" in lines
+    words = difference_cells(found, "recall@20", ["low"])[0]
+    line = next(line for line in lines if words[2] in line)
+    assert line.split() == " ".join([*words[:4], words[-1]]).split()
+    assert "[red]" in "".join(lines)
+    assert all(len(line) <= 80 for line in lines[:-1])
+    assert interval_note(found, "recall@20") == ""
+
+
+def test_skipped_folders_are_counted_and_named(tmp_path):
+    write_arm(tmp_path, "low", [0.1] * 2)
+    status = {"status": "failed", "reason": "NonFiniteLossError: lower it [red]"}
+    (tmp_path / "001/status.json").write_text(json.dumps(status))
+    for index in range(6):
+        (tmp_path / f"notes{index}").mkdir()
+    lines = printed(tmp_path, 80)
+    start = lines.index("skipped 7 folder(s):")
+    reason = "  001: status is failed: NonFiniteLossError: lower it [red]"
+    assert lines[start + 1] == reason
+    assert lines[start + 6] == "  and 2 more in the report"

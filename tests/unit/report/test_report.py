@@ -1,0 +1,297 @@
+"""The report of a study as a reader sees it: numbers, texts, same bytes twice."""
+
+import json
+import re
+from pathlib import Path
+
+import polars as pl
+import pytest
+from helpers.studies import HOSTILE, Page, report, write_arm, write_queries
+
+from twotower_jax.errors import InputError
+from twotower_jax.report.html import write_report
+from twotower_jax.study.arms import study_table
+from twotower_jax.study.comparison import read_comparison
+from twotower_jax.study.description import (
+    Description,
+    read_description,
+    write_description,
+)
+from twotower_jax.study.load import load_study
+from twotower_jax.study.runs import read_runs
+from twotower_jax.study.tables import main_metric, rank_arms, shown_metrics
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three arms of 2, 1 and 2 seeds, one of them hostile, and a failed run."""
+    folder = tmp_path / "a<b>study"
+    folder.mkdir()
+    write_arm(folder, "low", [0.1, 0.2])
+    write_arm(folder, "lonely", [0.3])
+    write_arm(folder, HOSTILE, [0.4, 0.6])
+    (folder / "zz<i>").mkdir()
+    return folder
+
+
+def test_report_holds_the_numbers_worked_out_by_hand(folder):
+    page = Page(report(folder, base="lonely"))
+    # 0.1 and 0.2: mean 0.15, sd 0.1 / sqrt(2) = 0.0707; 100 steps of 64 examples;
+    # seed 0 alone is shared with the base arm: 0.1 - 0.3.
+    assert page.row("Arms", "low") == {
+        "#": "3",
+        "arm": "low",
+        "seeds": "2",
+        "recall@20": "0.1500 ± 0.0707",
+        "difference": "-0.2000",
+        "95 % interval": "-",
+        "p Holm": "-",
+        "smallest visible": "-",
+        "seeds x queries": "1 x 0",
+        "verdict": "-",
+        "seconds": "11.0 ± 1.4",
+        "examples": "6,400",
+    }
+    assert page.row("Arms", "lonely")["difference"] == "base"
+    assert page.row("Other metrics", "low") == {
+        "#": "3",
+        "arm": "low",
+        "ndcg@20": "0.0750 ± 0.0354",
+        "head": "0.3000 ± 0.1414",
+        "mid": "0.1500 ± 0.0707",
+        "tail": "0.0150 ± 0.0071",
+        "coverage@20": "0.5000 ± 0.0000",
+    }
+
+
+def test_report_says_what_it_took(folder):
+    page = Page(report(folder))
+    text = page.texts["What it took"]
+    for part in (
+        "f1f2f3",
+        "jax 0.10.1",
+        "table",
+        "5 finished: 3 arms, 2 seeds; 1 folders skipped",
+        "54.0 seconds, 32,000 examples",
+    ):
+        assert part in text
+    assert list(page.row("What it took", "low").values()) == [
+        *("3", "low", "2", "22.0", "12,800", "12,345")
+    ]
+    assert page.tables["Configuration"][0][0] == ["#", "arm", "loss.x"]
+
+
+def test_report_names_failed_runs_with_their_reasons(folder):
+    write_arm(folder, "bad", [0.1])
+    (failed,) = (p for p in folder.glob("*/config.yaml") if "arm: bad" in p.read_text())
+    status = {"status": "failed", "reason": "NonFiniteLossError: the loss <b>"}
+    (failed.parent / "status.json").write_text(json.dumps(status))
+    (folder / "half").mkdir()
+    (folder / "half/config.yaml").write_text("arm: half")
+    page = Page(report(folder))
+    text = page.texts["Skipped folders (3)"]
+    assert f"{failed.parent.name}: status is failed: NonFiniteLossError: the" in text
+    assert "loss <b>" in text
+    assert "half: not a run: it lacks config.yaml or status.json" in text
+    assert "bad" not in {row[1] for row in page.tables["Arms"][0]}
+
+
+def test_report_warns_of_the_arm_with_one_seed(folder):
+    text = Page(report(folder)).texts["Arms"]
+    assert "One seed is never a result: 1 of 3 arms" in text
+    assert "(lonely)" in text
+
+
+def test_report_of_enough_seeds_does_not_warn(tmp_path):
+    write_arm(tmp_path, "low", [0.1, 0.2])
+    page = Page(report(tmp_path))
+    assert "One seed" not in page.texts["Arms"]
+    assert not any("Skipped" in heading for heading in page.texts)
+    assert "All runs share one configuration" in page.texts["Configuration"]
+
+
+def test_every_text_is_escaped(folder):
+    given = {"question": "<script>q</script>", "source": "<i>s</i>"}
+    page = report(folder, **given).read_text()
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    assert "a&lt;b&gt;study" in page
+    assert "zz&lt;i&gt;: not a run" in page
+    assert "<i>" not in page
+
+
+def test_report_needs_no_network_no_script_and_has_unique_ids(folder):
+    write_queries(folder)
+    page = report(folder).read_text()
+    assert not re.findall(r"(?:src|href)=\"(?!#)", page)
+    assert not re.findall(r"@import|url\((?!#)|<script", page)
+    ids = re.findall(r' id="([^"]*)"', page)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'href="#([^"]*)"', page)) <= set(ids)
+    assert "prefers-color-scheme: dark" in page and "@media print" in page
+
+
+def test_writing_twice_gives_the_same_bytes(folder):
+    def written():
+        return {path.name: path.read_bytes() for path in folder.glob("*.*")}
+
+    report(folder, question="why?")
+    before = written()
+    assert {"study.json", "study.csv", "comparison.csv", "report.html"} <= set(before)
+    report(folder)
+    assert written() == before
+    assert not list(folder.glob(".*"))
+
+
+def test_arms_are_ranked_by_the_primary_metric(folder):
+    table = study_table(read_runs(folder))
+    assert rank_arms(table, "recall@20") == [HOSTILE, "lonely", "low"]
+
+
+def test_primary_falls_back_to_the_first_recall(folder):
+    table = study_table(read_runs(folder))
+    assert main_metric(table) == "recall@20"
+    assert main_metric(table.filter(pl.col("metric") != "recall@20")) == "recall@10"
+    assert main_metric(table, "ndcg@20") == "ndcg@20"
+    with pytest.raises(InputError, match=r"'recall@02' on test \(did you mean recall@"):
+        main_metric(table, "recall@02")
+    assert shown_metrics(table, "ndcg@20")[:2] == ["ndcg@20", "recall@20"]
+
+
+def test_runs_without_test_split_or_recall_are_reported(tmp_path):
+    write_arm(tmp_path, "a", [0.1, 0.2], split="valid", metrics={"auc@ranked": 0.125})
+    page = Page(report(tmp_path))
+    assert "on the valid split, ordered by auc@ranked;" in page.texts["Arms"]
+    assert page.row("Arms", "a")["auc@ranked"] == "0.1250 ± 0.0000"
+    assert page.figures == ["auc@ranked of the arms"]
+    assert "Other metrics" not in page.tables
+
+
+# --- what the study asks --------------------------------------------------------------
+
+
+def test_report_begins_with_the_question_and_orders_by_the_metric(folder):
+    page = Page(report(folder, question="Which one?", source="A & B", metric="ndcg@20"))
+    title = f"Study {folder.name}"
+    assert "Which one?" in page.texts[title] and "Source: A & B" in page.texts[title]
+    assert page.row("Arms", "low")["ndcg@20"] == "0.0750 ± 0.0354"
+    # study.json keeps it for the next report, which may change a part of it.
+    again = Page(report(folder, question="Why?"))
+    assert "Why?" in again.texts[title] and "Source: A & B" in again.texts[title]
+    assert again.row("Arms", "low") == page.row("Arms", "low")
+    assert read_description(folder) == Description("Why?", "A & B", "ndcg@20")
+
+
+def test_base_that_only_the_file_names_may_be_missing(folder):
+    write_description(Description(base="not yet"), folder)
+    page = Page(report(folder))
+    assert "no finished run of the base arm not yet" in page.texts["Study a<b>study"]
+    assert read_description(folder).base == "not yet"
+    with pytest.raises(InputError, match="'lowe' has no .* you mean low.* 'low', "):
+        report(folder, base="lowe")
+
+
+def test_metric_of_the_file_that_no_run_has_is_refused(folder):
+    write_description(Description(metric="mrr@3"), folder)
+    with pytest.raises(
+        InputError, match=r"no run has .* 'mrr@3' .* one of recall@10, "
+    ):
+        report(folder)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"metric": 3}', '{"base": ["a"]}', "\xff"])
+def test_broken_description_is_named(folder, text):
+    (folder / "study.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError, match=r"study\.json is broken.*remove it"):
+        report(folder)
+
+
+def test_report_of_several_folders(tmp_path):
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder, arm in zip(folders, ("low", "high"), strict=True):
+        folder.mkdir()
+        write_arm(folder, arm, [0.1, 0.2] if arm == "low" else [0.3, 0.4])
+    write_description(Description(question="Of one?"), folders[0])
+    write_description(Description(question="Of two?", base="low"), folders[1])
+    out = tmp_path / "deep/out"
+    page = Page(write_report(load_study(folders, out=out), out))
+    assert [row[1] for row in page.tables["Arms"][0][1:]] == ["high", "low"]
+    assert page.row("Arms", "low")["difference"] == "base"
+    assert "Of one?" in page.texts["Study out"]
+    assert not (folders[0] / "report.html").exists()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"--out \S+file is a file"):
+        write_report(load_study(folders), tmp_path / "file")
+
+
+# --- against the base arm -------------------------------------------------------------
+
+
+@pytest.fixture
+def compared(tmp_path):
+    """Four arms of three seeds with queries: the base, its equal, two others."""
+    folder = tmp_path / "study"
+    folder.mkdir()
+    write_arm(folder, "base", [0.200, 0.201, 0.202])
+    write_arm(folder, "equal", [0.2001, 0.2011, 0.2021])
+    write_arm(folder, "low", [0.1, 0.101, 0.102])
+    write_arm(folder, HOSTILE, [0.6, 0.601, 0.602])
+    write_queries(folder)
+    return folder
+
+
+def test_two_seeds_are_said_to_be_few(compared, tmp_path):
+    assert "Two seeds are few" not in report(compared, base="base").read_text()
+    folder = tmp_path / "few"
+    folder.mkdir()
+    for arm, recalls in (("base", [0.2, 0.201]), ("other", [0.1, 0.101])):
+        write_arm(folder, arm, recalls)
+    write_queries(folder)
+    assert "Two seeds are few" in report(folder, base="base").read_text()
+
+
+def test_report_shows_differences_with_intervals_and_verdicts(compared):
+    page = Page(report(compared, base="base"))
+    found = read_comparison(compared)
+    row = found.filter((pl.col("arm") == "low") & (pl.col("metric") == "recall@20"))
+    low, high, p = row.select("low", "high", "p_holm").row(0)
+    cells = page.row("Arms", "low")
+    assert cells["difference"] == "-0.1000"
+    assert cells["95 % interval"] == f"{low:+.4f} to {high:+.4f}"
+    assert cells["p Holm"] == ("<0.001" if p < 1e-3 else f"{p:.3f}")
+    assert cells["smallest visible"] == f"{row['smallest_visible'][0]:.4f}"
+    assert (cells["seeds x queries"], cells["verdict"]) == ("3 x 50", "worse")
+    assert page.row("Arms", "equal")["verdict"] == "no difference seen"
+    assert page.row("Arms", HOSTILE)["difference"] == "+0.4000"
+    assert page.row("Arms", "base")["difference"] == "base"
+    # Coverage has no values by query.
+    others = page.row("Other metrics", HOSTILE, table=1)
+    assert list(others)[2:] == ["ndcg@20", "head", "mid", "tail"]
+    assert others["mid"].startswith("+0.4000 (")
+
+
+def test_report_of_runs_without_queries_says_so(compared):
+    for path in compared.glob("*/queries.parquet"):
+        path.unlink()
+    page = Page(report(compared, base="base"))
+    assert "No interval: no seed shared with the base" in page.texts["Arms"]
+    cells = list(page.row("Arms", "low").values())
+    assert cells[4:10] == ["-0.1000", *["-"] * 3, "3 x 0", "-"]
+    assert len(page.tables["Other metrics"]) == 1
+
+
+def test_report_of_one_seed_says_that_intervals_are_over_queries(tmp_path):
+    write_arm(tmp_path, "base", [0.2])
+    write_arm(tmp_path, "other", [0.4])
+    write_queries(tmp_path)
+    page = Page(report(tmp_path))
+    assert "the interval is over queries only (other)" in page.texts["Arms"]
+    assert page.row("Arms", "other")["verdict"] == "cannot tell"
+
+
+def test_report_of_one_arm_compares_nothing(tmp_path):
+    write_arm(tmp_path, "alone", [0.1, 0.2])
+    page = Page(report(tmp_path))
+    heads = ["#", "arm", "seeds", "recall@20", "seconds", "examples"]
+    assert page.tables["Arms"][0][0] == heads
+    assert read_comparison(Path(tmp_path)).is_empty()

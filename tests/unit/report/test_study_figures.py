@@ -1,0 +1,229 @@
+"""The figures of a study: what they show, their ink, and what they do not overlap."""
+
+import json
+import re
+from xml.etree import ElementTree
+
+import matplotlib
+import numpy as np
+import pytest
+from helpers.studies import HOSTILE, Page, report, write_arm, write_queries
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from scipy import stats
+
+from twotower_jax.report.curves import push_apart, read_records
+from twotower_jax.report.figures import study_figures
+from twotower_jax.report.response import half_width
+from twotower_jax.report.tradeoff import number_points
+from twotower_jax.study.load import load_study
+
+RECORDS = [
+    {"step": step, "loss": 5 - step / 10, "valid": {"recall@20": step / 100}}
+    for step in (10, 20, 30)
+]
+
+
+def texts(svg: str) -> str:
+    """Return every text of an SVG, one a line."""
+    return "\n".join(ElementTree.fromstring(svg).itertext())
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A hostile and two plain arms with queries, curves and popularity."""
+    for arm, recall in (("base", 0.2), ("low", 0.1), (HOSTILE, 0.6)):
+        metrics = {"recall@20": recall, "coverage@20": recall, "arp@20": 1 / recall}
+        metrics |= {f"recall@20/{part}": recall for part in ("head", "mid", "tail")}
+        write_arm(tmp_path, arm, [recall] * 2, metrics=metrics, records=RECORDS)
+    write_queries(tmp_path)
+    return tmp_path
+
+
+def test_every_figure_names_every_arm_in_the_colour_of_the_page(folder):
+    figures = study_figures(load_study([folder]))
+    names = ["primary", "forest", "slices", "coverage", "popularity"]
+    assert list(figures) == [*names, "learning", "loss"]
+    for figure in figures.values():
+        shown = texts(figure.svg)
+        assert figure.title in shown
+        for arm in ("base", "low", HOSTILE):
+            assert arm in shown
+        assert "currentColor" in figure.svg and "#010203" not in figure.svg
+
+
+def test_axes_are_labelled(folder):
+    figures = study_figures(load_study([folder]))
+    labels = {
+        "primary": ["recall@20"],
+        "forest": ["difference in recall@20"],
+        "slices": ["recall@20", "head", "mid", "tail"],
+        "coverage": ["recall@20", "share of the catalogue that is shown, coverage@20"],
+        "popularity": ["recall@20", "arp@20"],
+        "learning": ["steps", "validation recall@20"],
+        "loss": ["steps", "training loss"],
+    }
+    for name, expected in labels.items():
+        shown = texts(figures[name].svg).splitlines()
+        for label in expected:
+            assert any(line.endswith(label) for line in shown), (name, label)
+
+
+def test_figures_stand_in_the_page_and_beside_it_dark_on_white(folder):
+    page = Page(report(folder))
+    figures = study_figures(load_study([folder]))
+    assert page.figures == [one.title for one in figures.values()]
+    for name in figures:
+        svg = (folder / f"figure_{name}.svg").read_text()
+        ElementTree.fromstring(svg)
+        assert 'fill="#ffffff"' in svg and "currentColor" not in svg
+
+
+def test_figure_that_the_runs_no_longer_have_is_removed(folder):
+    (folder / "figure_own.svg").write_text("<svg/>")
+    report(folder)
+    for path in folder.glob("*/result.json"):
+        result = json.loads(path.read_text())
+        result["metrics"] = {"test": {"recall@20": 0.5}}
+        path.write_text(json.dumps(result))
+        (path.parent / "metrics.jsonl").unlink()
+        (path.parent / "queries.parquet").unlink()
+    report(folder)
+    left = {path.name for path in folder.glob("figure_*.svg")}
+    assert left == {"figure_primary.svg", "figure_own.svg"}
+
+
+@pytest.mark.parametrize("arms", [1, 30])
+def test_figure_marks_every_arm(tmp_path, arms):
+    for index in range(arms):
+        name = f"arm {index} 日本 " + "long " * 20
+        write_arm(tmp_path, name, [0.1 * index, 0.2], records=RECORDS)
+    figures = study_figures(load_study([tmp_path]))
+    for name in ("primary", "coverage", "learning"):
+        assert all(f"arm {index} 日本" in figures[name].svg for index in range(arms))
+
+
+def test_figures_ignore_and_keep_the_settings_of_matplotlib(folder):
+    study = load_study([folder])
+    expected = study_figures(study)
+    with matplotlib.rc_context({"font.size": 30, "axes.grid": True}):
+        before = dict(matplotlib.rcParams)
+        assert study_figures(study) == expected
+        assert dict(matplotlib.rcParams) == before
+
+
+# --- learning curves ------------------------------------------------------------------
+
+
+def test_batches_of_two_sizes_are_compared_by_examples(tmp_path):
+    for size in (64, 128):
+        config = {"training": {"batch_size": size}}
+        write_arm(tmp_path, f"of {size}", [0.1], config=config, records=RECORDS)
+    svg = study_figures(load_study([tmp_path]))["learning"].svg
+    assert "examples seen" in texts(svg)
+    assert "3500" in texts(svg) and "steps" not in texts(svg)
+
+
+def test_validation_shows_the_metric_that_is_validated(tmp_path):
+    metrics = {"true_recall@20": 0.5, "recall@20": 0.25}
+    write_arm(tmp_path, "a", [0.1], metrics=metrics, records=RECORDS)
+    (tmp_path / "study.json").write_text('{"metric": "true_recall@20"}')
+    figures = study_figures(load_study([tmp_path]))
+    assert figures["primary"].title == "true_recall@20 of the arms"
+    assert figures["learning"].title == "Validation recall@20 while training"
+
+
+@pytest.mark.parametrize(
+    "records",
+    [[], RECORDS[:1], [{"step": 1, "valid": 3}, {"step": "x"}, {"loss": None}]],
+)
+def test_runs_without_two_validations_have_no_curve(tmp_path, records):
+    write_arm(tmp_path, "a", [0.1], records=records)
+    assert not {"learning", "loss"} & set(study_figures(load_study([tmp_path])))
+
+
+def test_broken_lines_of_a_record_are_left_out(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1}\n{"step": NaN}\n[3]\n{"step": true}\n{"step": 2, "lo')
+    assert read_records(path) == [{"step": 1}]
+    path.write_bytes(b"\xff\n")
+    assert read_records(path) == read_records(tmp_path / "none") == []
+
+
+def test_places_are_pushed_apart_as_little_as_needed():
+    assert push_apart(np.array([0.0, 50.0]), 10, 60).tolist() == [0, 50]
+    assert push_apart(np.array([5.0, 5.0]), 10, 60).tolist() == [0, 10]
+    assert push_apart(np.array([1.0, 1.0]), 10, 60).tolist() == [0, 10]
+    assert push_apart(np.array([58.0, 60.0]), 10, 60).tolist() == [50, 60]
+    rng = np.random.default_rng(0)
+    places = 200 + np.sort(rng.random(20) * 30)
+    moved = push_apart(places, 9.5, 500)
+    assert np.diff(moved).min() >= 9.5 - 1e-9
+    assert moved.mean() == pytest.approx(places.mean())
+    assert push_apart(np.array([]), 9.5, 500).size == 0
+
+
+# --- trade-off ------------------------------------------------------------------------
+
+
+def test_numbers_of_near_points_do_not_overlap():
+    figure = Figure()
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    points = [(str(index), 0.5 + index / 500, 0.5) for index in range(8)]
+    axes.plot([0, 1], [0, 1])
+    number_points(axes, points)
+    canvas.draw()
+    renderer = canvas.get_renderer()
+    boxes = [text.get_window_extent(renderer) for text in axes.texts]
+    assert len(boxes) == 8
+    for index, box in enumerate(boxes):
+        assert box.count_overlaps(boxes[index + 1 :]) == 0
+
+
+# --- response curves ------------------------------------------------------------------
+
+
+def write_grid(folder, label=None):
+    """Write arms over two numeric keys and one that is not numeric."""
+    for temperature in (0.02, 0.1, 1.0):
+        for kind in ("a", "b"):
+            loss = {"temperature": temperature, "name": kind, "logq": {"on": True}}
+            arm = label and f"{label} {temperature} {kind}"
+            write_arm(folder, arm, [0.1, 0.2], config={"loss": loss})
+
+
+@pytest.mark.parametrize("label", [None, "arm"])
+def test_response_curve_of_a_numeric_key(tmp_path, label):
+    write_grid(tmp_path, label)
+    study = load_study([tmp_path])
+    figures = study_figures(study)
+    responses = [name for name in figures if name.startswith("response")]
+    assert responses == ["response_loss_temperature"]
+    shown = texts(figures[responses[0]].svg)
+    # A line for each value of the other key, and the axis in decades.
+    assert "loss=a" in shown and "loss=b" in shown
+    assert "loss.temperature" in shown.splitlines()
+    assert f"Dotted: the base arm, {study.base}" in figures[responses[0]].caption
+
+
+def test_arms_that_differ_in_more_than_a_number_have_no_response_curve(tmp_path):
+    for number, kind in ((0, "a"), (1024, "b")):
+        loss = {"num": number, "kind": kind}
+        write_arm(tmp_path, None, [0.1], config={"loss": loss})
+    write_arm(tmp_path, None, [0.1], config={"loss": {"num": None, "kind": "c"}})
+    figures = study_figures(load_study([tmp_path]))
+    assert not [name for name in figures if name.startswith("response")]
+
+
+def test_interval_of_a_point_is_that_of_scipy():
+    values = np.array([0.1, 0.2, 0.6])
+    low, high = stats.t.interval(0.95, 2, values.mean(), stats.sem(values))
+    assert half_width(values) == pytest.approx((high - low) / 2)
+    assert half_width(values[:1]) == 0
+
+
+def test_ids_of_all_figures_are_apart(folder):
+    figures = study_figures(load_study([folder]))
+    ids = [one for f in figures.values() for one in re.findall(r' id="(.*?)"', f.svg)]
+    assert len(ids) == len(set(ids))

@@ -1,0 +1,88 @@
+"""What jobs return: what they note in another process arrives in that of the sweep."""
+
+import math
+import pickle
+import subprocess
+import sys
+
+import pytest
+
+from twotower_jax.errors import InputError
+from twotower_jax.sweeps import jobs
+
+# A job of a launcher: what the sweep will print it leaves alone.
+ELSEWHERE = """
+import pickle, sys
+from twotower_jax.sweeps import jobs
+from twotower_jax.errors import InputError
+from twotower_jax.training.loop import NonFiniteLossError
+outcome = {}
+assert not jobs.FAILURES and not jobs.FOLDERS
+sys.stdout.buffer.write(pickle.dumps(outcome))
+"""
+
+
+@pytest.fixture(autouse=True)
+def a_sweep():
+    jobs.clear()
+    yield
+    jobs.clear()
+
+
+def elsewhere(outcome):
+    """Return what another process sends, packed, and what it prints."""
+    code = [sys.executable, "-c", ELSEWHERE.format(outcome)]
+    done = subprocess.run(code, capture_output=True, check=True)
+    return done.stdout, done.stderr.decode()
+
+
+def test_a_finished_job_brings_its_objective_and_its_folder():
+    packed, printed = elsewhere("jobs.finished(0.25, 'outputs/swept')")
+    outcome = pickle.loads(packed)
+    assert outcome == 0.25 and isinstance(outcome, float) and not printed
+    assert [path.as_posix() for path in jobs.FOLDERS] == ["outputs/swept"]
+    assert not jobs.FAILURES
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [("InputError('set k')", InputError), ("NonFiniteLossError(3, 4)", Exception)],
+)
+def test_a_failed_job_brings_its_error(error, kind, capsys):
+    packed, printed = elsewhere(f"jobs.failed({error})")
+    assert not printed
+    outcome = pickle.loads(packed)
+    (failure,) = jobs.FAILURES
+    assert isinstance(failure, kind)
+    assert isinstance(failure, InputError) == (kind is InputError)
+    shown = capsys.readouterr().err
+    assert shown == f"error: {failure}\n" and str(failure) == repr(outcome)
+
+
+def test_an_unforeseen_error_leaves_its_traceback_where_it_was(capsys):
+    packed, printed = elsewhere("jobs.failed(KeyError('users'))")
+    pickle.loads(packed)
+    assert "KeyError: 'users'" in printed
+    assert capsys.readouterr().err == "error: 'users'\n"
+    assert not isinstance(jobs.FAILURES[0], InputError)
+
+
+def test_here_a_failure_is_told_at_once_and_is_no_number(capsys):
+    outcome = jobs.failed(InputError("set k"))
+    assert capsys.readouterr().err == "error: set k\n" and len(jobs.FAILURES) == 1
+    with pytest.raises(TypeError):
+        float(outcome)  # type: ignore[arg-type]
+
+
+def test_an_objective_without_a_value_is_no_failure():
+    assert math.isnan(jobs.finished(math.nan, "outputs/swept"))
+    assert not jobs.FAILURES
+
+
+def test_a_process_without_a_sweep_notes_nothing(capsys):
+    packed = pickle.dumps(jobs.failed(InputError("set k")))
+    jobs.clear()
+    jobs.HOME.clear()
+    pickle.loads(packed)
+    assert not jobs.FAILURES
+    assert capsys.readouterr().err == "error: set k\n"  # from before

@@ -1,0 +1,298 @@
+"""The loop: boundaries, stopping, and what a checkpoint must remember."""
+
+import gc
+import os
+import shutil
+import signal
+
+import numpy as np
+import pytest
+from helpers.problems import as_loaded, small_problem
+from rich.console import Console
+
+from twotower_jax.errors import InputError
+from twotower_jax.training import loop
+from twotower_jax.training.checkpoint import Checkpoints
+from twotower_jax.training.loop import (
+    NonFiniteLossError,
+    Schedule,
+    _Trainer,
+    fit,
+)
+from twotower_jax.training.progress import TrainingProgress
+from twotower_jax.training.signals import Stopped, StopRequest
+
+USERS, ITEMS, BATCH, NUMBER = 6, 8, 4, 30
+
+
+def make_problem(learning_rate=0.05, normalize=True, items=ITEMS):
+    rng = np.random.default_rng(0)
+    user, item = rng.integers(0, USERS, NUMBER), rng.integers(0, ITEMS, NUMBER)
+    return small_problem(
+        as_loaded(user, item, USERS, items),
+        towers__dim=2,
+        towers__hidden=(),
+        towers__normalize=normalize,
+        towers__init_scale=0.5,
+        loss__temperature=1.0,
+        optimizer__learning_rate=learning_rate,
+        training__batch_size=BATCH,
+        training__merge_columns=False,
+    )
+
+
+def make_schedule(**changes):
+    schedule = Schedule(
+        steps=12,
+        steps_per_dispatch=3,
+        eval_every=4,
+        checkpoint_every=4,
+        patience=0,
+        metric="m",
+    )
+    return schedule._replace(**changes)
+
+
+class Watched(Checkpoints):
+    """Checkpoints that note the steps of their saves."""
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.saves = []
+
+    def save(self, state, notes, keep):
+        self.saves.append(int(state.step))
+        super().save(state, notes, keep)
+
+
+class Run:
+    """A training with validation values given in advance."""
+
+    def __init__(self, folder, values=(), problem=None, **changes):
+        self.checkpoints, self.records = Watched(folder), []
+        self.schedule = make_schedule(**changes)
+        self.values, self.problem = list(values), problem or make_problem()
+
+    def evaluate(self, params):
+        assert set(params) == {"tables", "dense"}
+        return {"m": self.values.pop(0)}
+
+    def fit(self):
+        return fit(
+            self.problem, self.schedule, self.checkpoints, quiet, self.records.append,
+            self.evaluate if self.values else None,
+        )  # fmt: skip
+
+    def steps(self):
+        return [one["step"] for one in self.records]
+
+
+def quiet(start):
+    return TrainingProgress(Console(quiet=True), 12, start, BATCH, "m")
+
+
+def tables(state):
+    return {n: np.asarray(t).tobytes() for n, t in state.params["tables"].items()}
+
+
+def test_boundaries_of_validation_and_checkpoints(tmp_path):
+    run = Run(tmp_path, [1, 2, 3, 4], steps=14, checkpoint_every=3)
+    _, notes = run.fit()
+    assert run.steps() == [4, 8, 12, 14]
+    assert run.checkpoints.saves == [3, 4, 6, 8, 9, 12, 14]
+    assert run.checkpoints.steps() == [14]
+    assert notes.last_step == 14 and notes.best_step == 14 and notes.done
+
+
+def test_the_best_state_is_kept_and_returned(tmp_path):
+    short = Run(tmp_path / "short", [1, 2], steps=8)
+    expected, _ = short.fit()
+    run = Run(tmp_path / "long", [1, 5, 4])
+    state, notes = run.fit()
+    assert run.checkpoints.steps() == [8, 12]
+    assert notes.best_step == 8 and notes.best_value == 5
+    assert int(state.step) == 8
+    assert tables(state) == tables(expected)
+
+
+def test_equal_values_keep_the_first(tmp_path):
+    _, notes = Run(tmp_path, [2, 2, 2]).fit()
+    assert notes.best_step == 4 and notes.worse == 2
+
+
+def test_patience_counts_validations_without_improvement(tmp_path):
+    # An improvement begins the count anew; an equal value is none.
+    run = Run(tmp_path, [1, 0, 3, 2, 3, 9], steps=24, patience=2)
+    state, notes = run.fit()
+    assert run.steps() == [4, 8, 12, 16, 20]
+    assert notes.best_step == 12 and notes.last_step == 20 and int(state.step) == 12
+
+
+def test_the_loss_of_a_record_is_the_mean_since_the_last(tmp_path):
+    one = Run(tmp_path / "one", steps=4, eval_every=1, checkpoint_every=99)
+    one.fit()
+    two = Run(tmp_path / "two", steps=4, eval_every=2, checkpoint_every=99)
+    two.fit()
+    losses = [record["loss"] for record in one.records]
+    assert [record["loss"] for record in two.records] == [
+        (losses[0] + losses[1]) / 2,
+        (losses[2] + losses[3]) / 2,
+    ]
+
+
+@pytest.mark.parametrize("per_dispatch", [1, 5, 64])
+def test_steps_per_dispatch_change_no_bit(tmp_path, per_dispatch):
+    first, _ = Run(tmp_path / "a", [1, 2, 3]).fit()
+    run = Run(tmp_path / "b", [1, 2, 3], steps_per_dispatch=per_dispatch)
+    second, _ = run.fit()
+    assert tables(first) == tables(second)
+    assert run.steps() == [4, 8, 12]
+
+
+def test_a_run_without_steps_is_saved_as_it_began(tmp_path):
+    run = Run(tmp_path, [1], steps=0)
+    state, notes = run.fit()
+    assert run.steps() == [] and run.checkpoints.saves == [0]
+    assert int(state.step) == 0 and notes.best_step == -1
+
+
+# --- stopping ------------------------------------------------------------------------
+
+
+class KilledError(Exception):
+    """Stands for a kill: nothing after it runs."""
+
+
+@pytest.mark.parametrize("save", range(6))
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_kill_at_any_save_changes_no_bit(save, moment, tmp_path, monkeypatch):
+    values = [1, 3, 2]
+    whole = Run(tmp_path / "whole", values, checkpoint_every=2)
+    expected, notes = whole.fit()
+    killed = Run(tmp_path / "killed", values, checkpoint_every=2)
+    number = len(whole.checkpoints.saves)
+    assert number == 6
+    original = Watched.save
+
+    def dies(self, state, notes, keep):
+        if moment == "after" or len(self.saves) < save:
+            original(self, state, notes, keep)
+        if len(self.saves) == save + (moment == "after"):
+            raise KilledError
+
+    monkeypatch.setattr(Watched, "save", dies)
+    with pytest.raises(KilledError):
+        killed.fit()
+    monkeypatch.undo()
+    saved = killed.checkpoints.steps()
+    kept = [one for one in killed.records if saved and one["step"] <= saved[-1]]
+    again = Run(tmp_path / "killed", values[len(kept) :] or [None], checkpoint_every=2)
+    state, after = again.fit()
+    assert tables(state) == tables(expected)
+    for name in ("best_step", "best_value", "worse", "last_step", "done"):
+        assert getattr(after, name) == getattr(notes, name), name
+    lines = [(r["step"], r["loss"], r["valid"]) for r in kept + again.records]
+    assert lines == [(r["step"], r["loss"], r["valid"]) for r in whole.records]
+    assert again.checkpoints.steps() == whole.checkpoints.steps()
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_stop_before_the_first_step_neither_validates_nor_saves(tmp_path, resumed):
+    if resumed:
+        first = Run(tmp_path, [1], steps=4)
+        first.fit()
+        # As if the schedule went on: the run was saved at a validation.
+        state, notes = first.checkpoints.load(4, first.fit()[0], first.problem.mesh())
+        first.checkpoints.save(state, notes | {"done": False}, {4})
+    run = Run(tmp_path, [1, 2])
+    trainer = _Trainer(
+        run.problem, run.schedule, run.checkpoints, run.records.append, run.evaluate
+    )
+    request = StopRequest()
+    request.number = signal.SIGTERM
+    with pytest.raises(Stopped) as caught:
+        trainer.run(quiet(0), request)
+    assert caught.value.code == 128 + signal.SIGTERM
+    assert f"SIGTERM at step {4 if resumed else 0};" in caught.value.reason
+    assert run.records == [] and run.checkpoints.saves == []
+
+
+def test_a_stop_between_boundaries_saves_and_names_the_step(tmp_path, monkeypatch):
+    run = Run(tmp_path, [1, 2, 3], steps_per_dispatch=1)
+    real = loop.run_steps
+
+    def told_to_stop(*arguments):
+        state, losses = real(*arguments)
+        if int(state.step) == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return state, losses
+
+    monkeypatch.setattr(loop, "run_steps", told_to_stop)
+    with pytest.raises(Stopped) as caught:
+        run.fit()
+    monkeypatch.undo()
+    assert caught.value.code == 143
+    step = run.checkpoints.steps()[-1]
+    assert step == 6
+    assert f"at step {step}; the same command goes on" in caught.value.reason
+    assert run.steps() == [4]
+    again = Run(tmp_path, [2, 3])
+    state, _ = again.fit()
+    expected, _ = Run(tmp_path / "whole", [1, 2, 3]).fit()
+    assert tables(state) == tables(expected)
+
+
+def test_a_second_ctrl_c_leaves_at_once():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with StopRequest() as request:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert request.number == signal.SIGINT
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+# --- failures ------------------------------------------------------------------------
+
+
+def test_a_loss_that_is_not_finite_names_the_steps(tmp_path):
+    problem = make_problem(learning_rate=1e30, normalize=False)
+    run = Run(tmp_path, [1, 2, 3], problem=problem)
+    with pytest.raises(NonFiniteLossError, match=r"within the \d+ steps before step"):
+        run.fit()
+    assert run.checkpoints.steps() == []
+
+
+# Orbax leaves the coroutines of its other reads to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_checkpoint_of_another_structure_is_refused(tmp_path):
+    Run(tmp_path, [1, 2, 3]).fit()
+    other = Run(tmp_path, [1, 2, 3], problem=make_problem(items=ITEMS + 1))
+    with pytest.raises(InputError, match=r"checkpoints.*12 cannot be read.*remove"):
+        other.fit()
+    gc.collect()
+
+
+def test_what_an_interrupted_save_left_is_no_checkpoint(tmp_path):
+    run = Run(tmp_path, [1, 2, 3])
+    left = tmp_path / "checkpoints" / "8.orbax-checkpoint-tmp"
+    left.mkdir(parents=True)
+    (tmp_path / "checkpoints" / "notes.txt").write_text("x")
+    assert run.checkpoints.steps() == []
+    run.fit()
+    assert run.checkpoints.steps() == [12]
+    assert not left.exists()
+
+
+def test_a_finished_run_drops_what_a_kill_after_its_last_save_left(tmp_path):
+    run = Run(tmp_path, [1, 3, 2])
+    expected, _ = run.fit()
+    folder = tmp_path / "checkpoints"
+    shutil.copytree(folder / "12", folder / "4")
+    again = Run(tmp_path, [None])
+    state, _ = again.fit()
+    assert again.checkpoints.steps() == [8, 12] and again.records == []
+    assert tables(state) == tables(expected)
