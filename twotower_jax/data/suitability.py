@@ -3,6 +3,7 @@
 import numpy as np
 
 from twotower_jax.data.log import FunnelLog, Stage
+from twotower_jax.data.sources import SOURCES
 
 # Stages that threw items out before anything was shown.
 DISCARDED = tuple(stage for stage in Stage if stage < Stage.EXPOSED)
@@ -43,7 +44,9 @@ def studies(log: FunnelLog, source: str) -> dict[str, str]:
         ),
         "given split": _answer(given, "data.split=given", "it comes in one part"),
         "against the truth": _answer(
-            source == "simulator", "evaluation.truth=true", "only a simulator knows it"
+            source in SOURCES and SOURCES[source].has_truth,
+            "evaluation.truth=true",
+            "only a simulator knows it",
         ),
     }
 

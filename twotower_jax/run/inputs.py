@@ -44,14 +44,14 @@ class Loaded(NamedTuple):
 def load_data(config: Config) -> Loaded:
     """Read the log and split it.
 
-    A world is simulated once for all runs of a sweep; files are read by each run.
+    A world is simulated once for all runs of a sweep; each run reads files anew.
 
     Raises:
       InputError: for anything wrong in the data or its description.
     """
-    if config.data.source == "simulator":
-        return _simulated(config.data)
-    return _load(config.data)
+    if sources.SOURCES[config.data.source].reads_files:
+        return _load(config.data)
+    return _load_once(config.data)
 
 
 def _load(config: DataConfig) -> Loaded:
@@ -61,7 +61,7 @@ def _load(config: DataConfig) -> Loaded:
     return Loaded(log, parts, counts, fingerprint(log, parts))
 
 
-_simulated = functools.lru_cache(maxsize=1)(_load)
+_load_once = functools.lru_cache(maxsize=1)(_load)
 
 
 def check_names(config: Config) -> None:

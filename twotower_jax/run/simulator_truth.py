@@ -18,6 +18,7 @@ from twotower_jax.data.simulator import (
     truth,
     uniform_exposures,
 )
+from twotower_jax.data.sources import SOURCES
 from twotower_jax.evaluation.metrics import ranking_metrics
 from twotower_jax.evaluation.ragged import Ragged, from_pairs
 from twotower_jax.evaluation.retrieve import top_k
@@ -62,7 +63,7 @@ def make_truth(
       users: [Q] codes.
       seen: items that are masked, a row a query.
     """
-    if config.source != "simulator" or not evaluation.truth:
+    if not SOURCES[config.source].has_truth or not evaluation.truth:
         return None
     world = config.simulator
     user = data.log.user_ids.to_numpy()[users]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from twotower_jax.config import Config, to_dict
+from twotower_jax.data.sources import SOURCES
 from twotower_jax.errors import InputError, closest
 from twotower_jax.evaluation.metrics import METRICS
 from twotower_jax.run.records import run_folder
@@ -122,7 +123,7 @@ def _check_earlier_labels(
 def metric_names(config: Config) -> list[str]:
     """Return the metrics that a run of a configuration can have on test."""
     asked, whole, sliced = config.evaluation, [*LISTS], [*METRICS]
-    if config.data.source == "simulator" and asked.truth:
+    if SOURCES[config.data.source].has_truth and asked.truth:
         whole += TRUTH
         sliced += ["true_recall", *["uniform_recall"] * (asked.uniform_exposures > 0)]
     names = [f"{stem}@{k}" for k in asked.k for stem in (*sliced, *whole)]

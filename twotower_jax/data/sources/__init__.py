@@ -1,81 +1,84 @@
-"""Where logs come from: one file a source, one line in ``SOURCES``."""
+"""Where logs come from: one module per source, one entry in ``SOURCES``."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+import importlib
+from typing import TYPE_CHECKING, NamedTuple
 
-from twotower_jax.config.data import DataConfig
-from twotower_jax.data.build import filter_log
-from twotower_jax.data.log import FunnelLog
-from twotower_jax.data.simulator import simulate
-from twotower_jax.data.sources import (
-    kuairand,
-    lightgcn,
-    mind,
-    movielens,
-    recbole,
-    recflow,
-    table,
-    wikispeedia,
-)
-from twotower_jax.errors import InputError, unknown
+from twotower_jax.errors import InputError
+from twotower_jax.registry import Registry
+
+if TYPE_CHECKING:
+    from twotower_jax.config.data import DataConfig
+    from twotower_jax.data.log import FunnelLog
 
 
 class Source(NamedTuple):
-    """How a source is read, and one line about it."""
+    """A source of logs.
 
-    load: Callable[[DataConfig], FunnelLog]
-    description: str
-
-
-def _simulated(config: DataConfig) -> FunnelLog:
-    """Return the log of the embedded world.
-
-    Raises:
-      InputError: a world that does not fit into the memory.
+    Attributes:
+      description: one line for ``twotower data list``.
+      module: the module of this package whose ``load`` reads the source. It is
+        imported on use, so that the list of sources needs none of the libraries.
+      has_truth: whether the probability of a click is known for every user and item.
+      reads_files: whether the log depends on files, not on the configuration alone.
     """
-    world = config.simulator
-    try:
-        return simulate(world)
-    except MemoryError:
-        raise InputError(
-            f"data.simulator: users={world.users}, items={world.items} and requests="
-            f"{world.requests} need more memory than there is; lower them"
-        ) from None
+
+    description: str
+    module: str
+    has_truth: bool = False
+    reads_files: bool = True
+
+    def load(self, config: "DataConfig") -> "FunnelLog":
+        """Return the log as the source has it.
+
+        Raises:
+          InputError: for anything wrong in the files or in the configuration.
+        """
+        return importlib.import_module(self.module).load(config)
 
 
-SOURCES: dict[str, Source] = {
-    "simulator": Source(
-        _simulated,
-        "embedded world of users, items, exposures and clicks (data.simulator.*)",
-    ),
-    "table": Source(
-        table.load, "any csv, tsv, parquet or feather file (data.path, data.columns.*)"
-    ),
-    "movielens": Source(
-        movielens.load, "folder of MovieLens: latest, 25M, 20M, 10M, 1M, 100K"
-    ),
-    "lightgcn": Source(
-        lightgcn.load, "folder with train.txt, [valid.txt], test.txt: 'user item item'"
-    ),
-    "mind": Source(
-        mind.load, "folder of MIND: news shown together, some of them clicked"
-    ),
-    "recbole": Source(
-        recbole.load, "folder of RecBole's atomic files: NAME.inter, .user, .item"
-    ),
-    "recflow": Source(
-        recflow.load,
-        "folder of RecFlow: what each stage of a funnel threw out, day by day",
-    ),
-    "kuairand": Source(
-        kuairand.load,
-        "folder of KuaiRand: shown videos, and others shown at random to test on",
-    ),
-    "wikispeedia": Source(
-        wikispeedia.load,
-        "folder of Wikispeedia paths: links shown, one of them clicked",
-    ),
-}
+SOURCES: Registry[Source] = Registry(
+    "data.source",
+    {
+        "simulator": Source(
+            "embedded world of users, items, exposures and clicks (data.simulator.*)",
+            "twotower_jax.data.sources.simulated",
+            has_truth=True,
+            reads_files=False,
+        ),
+        "table": Source(
+            "any csv, tsv, parquet or feather file (data.path, data.columns.*)",
+            "twotower_jax.data.sources.table",
+        ),
+        "movielens": Source(
+            "folder of MovieLens: latest, 25M, 20M, 10M, 1M, 100K",
+            "twotower_jax.data.sources.movielens",
+        ),
+        "lightgcn": Source(
+            "folder with train.txt, [valid.txt], test.txt: 'user item item'",
+            "twotower_jax.data.sources.lightgcn",
+        ),
+        "mind": Source(
+            "folder of MIND: news shown together, some of them clicked",
+            "twotower_jax.data.sources.mind",
+        ),
+        "recbole": Source(
+            "folder of RecBole's atomic files: NAME.inter, .user, .item",
+            "twotower_jax.data.sources.recbole",
+        ),
+        "recflow": Source(
+            "folder of RecFlow: what each stage of a funnel threw out, day by day",
+            "twotower_jax.data.sources.recflow",
+        ),
+        "kuairand": Source(
+            "folder of KuaiRand: shown videos, and others shown at random to test on",
+            "twotower_jax.data.sources.kuairand",
+        ),
+        "wikispeedia": Source(
+            "folder of Wikispeedia paths: links shown, one of them clicked",
+            "twotower_jax.data.sources.wikispeedia",
+        ),
+    },
+)
 # Keys that would be ignored without a word by every source but the table.
 _TABLE_KEYS = (
     "valid_path",
@@ -87,15 +90,16 @@ _TABLE_KEYS = (
 )
 
 
-def load(config: DataConfig) -> FunnelLog:
+def load(config: "DataConfig") -> "FunnelLog":
     """Return the log of ``data.source``, filtered by ``data.min_*_positives``.
 
     Raises:
       InputError: an unknown source, a key that the source does not use, anything
         wrong in its files, or no positive left by the filters.
     """
-    if config.source not in SOURCES:
-        raise unknown("data.source", config.source, SOURCES)
+    from twotower_jax.data.build import filter_log
+
+    source = SOURCES[config.source]
     if config.source != "table":
         for key in _TABLE_KEYS:
             if value := getattr(config, key):
@@ -108,7 +112,7 @@ def load(config: DataConfig) -> FunnelLog:
             "data.history_clicks=false is used by data.source='mind' only, and "
             f"data.source={config.source!r}; leave it true"
         )
-    log = SOURCES[config.source].load(config)
+    log = source.load(config)
     return filter_log(
         log,
         min_user_positives=config.min_user_positives,
