@@ -1,6 +1,7 @@
 # make study   the embedded study: installs into .venv, trains, compares, reports
 # make test    the tests that take seconds       make test-all   every test
-# make lint    ruff and pyright                  make clean      build artefacts
+# make lint    ruff and pyright                  make docs       the site, into site/
+# make clean   build artefacts
 #
 # Every target installs what it needs first, and again only when pyproject.toml or
 # constraints.txt have changed. Another Python: make study PYTHON=python3.12
@@ -11,6 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.installed-run
 DEV_STAMP := $(VENV)/.installed-dev
+DOCS_STAMP := $(VENV)/.installed-docs
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
@@ -22,8 +24,11 @@ endif
 ifneq ($(shell cat $(DEV_STAMP) 2>/dev/null),$(CURDIR))
 .PHONY: $(DEV_STAMP)
 endif
+ifneq ($(shell cat $(DOCS_STAMP) 2>/dev/null),$(CURDIR))
+.PHONY: $(DOCS_STAMP)
+endif
 
-.PHONY: study test test-all lint clean
+.PHONY: study test test-all lint docs clean
 .DEFAULT_GOAL := study
 
 study: $(RUN_STAMP)
@@ -40,8 +45,13 @@ lint: $(DEV_STAMP)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/pyright
 
+# Warnings are errors: a dead link or anchor, a page outside the navigation.
+docs: $(DOCS_STAMP)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "The site is in site/: open site/index.html"
+
 clean:
-	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	@rm -rf build dist site *.egg-info .pytest_cache .ruff_cache .hypothesis
 	@find twotower_jax conf tests benchmarks experiments -name __pycache__ \
 	  -prune -exec rm -rf {} + 2>/dev/null || true
 
@@ -53,6 +63,11 @@ $(DEV_STAMP): pyproject.toml constraints.txt
 	@$(call install,.[dev])
 	@printf '%s\n' "$(CURDIR)" > $(RUN_STAMP)
 	@printf '%s\n' "$(CURDIR)" > $(DEV_STAMP)
+
+$(DOCS_STAMP): pyproject.toml constraints.txt
+	@$(call install,.[docs])
+	@printf '%s\n' "$(CURDIR)" > $(RUN_STAMP)
+	@printf '%s\n' "$(CURDIR)" > $(DOCS_STAMP)
 
 # Make the environment if it is missing or broken; install, one line a package.
 define install

@@ -41,7 +41,7 @@ def train(config: Config, *, console: Console, command: str) -> dict[str, Any]:
     """Return the result of a run: of the sweep's threads, or made now, after them.
 
     Raises:
-      What `twotower_jax.run.run` raises.
+      Exception: any exception of `twotower_jax.run.run`.
     """
     if _sweep is not None:
         if job := _sweep.take(config):
