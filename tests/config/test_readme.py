@@ -1,0 +1,77 @@
+"""README.md: its commands and its Python run, its table is the study's, its links exist."""
+
+import json
+import re
+import runpy
+import shlex
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from helpers import tiny
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+COMMANDS = [
+    shlex.split(line)
+    for kind, block in BLOCKS
+    if not kind
+    for line in block.replace("\\\n", " ").splitlines()
+    if line.startswith("twotower ")
+]
+SHORT = ("towers.dim=8", "training.batch_size=64", "training.steps=6", "seed=0")
+
+
+@pytest.fixture
+def log(tmp_path, monkeypatch):
+    """Write the log that README.md describes; commands run in its folder."""
+    rng = np.random.default_rng(0)
+    who, what = rng.integers(0, 200, 6000), rng.zipf(1.3, 6000) % 400
+    rows = {"who": who, "what": what}
+    pl.DataFrame({**rows, "at": np.arange(6000)}).write_csv(tmp_path / "clicks.csv")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_commands_for_a_log_of_ones_own_run(log):
+    check, train = COMMANDS
+    assert tiny.command(*check[1:]) == 0
+    assert tiny.command(*train[1:], *SHORT) == 0
+    assert (log / "outputs" / "table" / "report.html").is_file()
+    results = sorted((log / "outputs" / "table").glob("*/result.json"))
+    assert len(results) == 4
+    arms = pl.read_csv(log / "outputs" / "table" / "study.csv")["arm"].unique()
+    assert len(arms) == 4 and "popularity" in arms
+    for path in results:
+        assert json.loads(path.read_text())["metrics"]["test"]["recall@20"] > 0
+
+
+def test_the_python_of_the_readme_runs(log, capsys):
+    (code,) = [block for kind, block in BLOCKS if kind == "python"]
+    (log / "readme.py").write_text(code)
+    values = runpy.run_path(str(log / "readme.py"))
+    recall = values["result"]["metrics"]["test"]["recall@20"]
+    assert recall > 0 and str(recall) in capsys.readouterr().out
+
+
+def test_the_table_is_that_of_the_study(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "experiments"))
+    make = runpy.run_path(str(ROOT / "experiments" / "headline.py"))["headline"]
+    study = pl.read_csv(ROOT / "experiments" / "quickstart" / "comparison.csv")
+    shown = TEXT.split("<!-- headline -->\n")[1].split("\n<!-- /headline -->")[0]
+    assert shown == make(study)
+
+
+def test_every_file_that_it_links_to_exists():
+    links = re.findall(r"\]\(([^)#]+)", TEXT)
+    assert len(links) > 10
+    for link in links:
+        assert link.startswith("https://") or (ROOT / link).exists(), link
+
+
+def test_a_reader_is_through_in_five_minutes():
+    lines = TEXT.splitlines()
+    assert 120 <= len(lines) <= 150
+    assert any("make study" in line for line in lines[:40])
