@@ -24,7 +24,9 @@ def headline(comparison: pl.DataFrame) -> str:
     Args:
       comparison: the rows of comparison.csv, one per arm, metric and base arm.
     """
-    rows = {(row["arm"], row["metric"]): row for row in comparison.iter_rows(named=True)}
+    rows = {
+        (row["arm"], row["metric"]): row for row in comparison.iter_rows(named=True)
+    }
     base = next(iter(rows.values()))["base"]
     lines = [
         "| arm | true_recall@20 | difference to the first (95 % interval) | recall@20 |",
