@@ -29,7 +29,7 @@ def headline(comparison: pl.DataFrame) -> str:
     }
     base = next(iter(rows.values()))["base"]
     lines = [
-        "| arm | true_recall@20 | difference to the first (95 % interval) | recall@20 |",
+        "| arm | true_recall@20 | difference (95 % interval) | recall@20 |",
         "|---|---|---|---|",
     ]
     for arm in ARMS:

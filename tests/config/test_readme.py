@@ -1,4 +1,4 @@
-"""README.md: its commands and its Python run, its table is the study's, its links exist."""
+"""README.md: commands and Python run, the table is the study's, the links exist."""
 
 import json
 import re
