@@ -4,7 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import yaml
+
+from twotower_jax.study.comparison import COLUMNS
 
 
 def write_run(
@@ -39,3 +42,8 @@ def two_arms(tmp_path: Path) -> Path:
         write_run(tmp_path / f"a{seed}", config, seed, {"recall@20": recall})
     write_run(tmp_path / "b0", {"loss": {"temperature": 0.2}}, 0, {"recall@20": 0.4})
     return tmp_path
+
+
+def read_comparison(folder: Path) -> pl.DataFrame:
+    """Return comparison.csv of a folder with the columns of a comparison."""
+    return pl.read_csv(folder / "comparison.csv", schema=pl.Schema(COLUMNS))

@@ -51,7 +51,7 @@ def write_report(study: Study, out: str | Path | None = None) -> Path:
         raise InputError(f"--out {folder} is a file; give a folder for the report")
     figures = study_figures(study)
     folder.mkdir(parents=True, exist_ok=True)
-    write_description(study.asked, folder)
+    write_description(study.description, folder)
     write_study(study.table, folder)
     write_comparison(study.comparison, folder)
     write_figures(figures, folder)
@@ -81,7 +81,7 @@ def write_report(study: Study, out: str | Path | None = None) -> Path:
 
 def _asked(study: Study) -> list[str]:
     """Return the question of the study and where it comes from."""
-    asked, lines = study.asked, []
+    asked, lines = study.description, []
     if asked.question:
         lines.append(f'<p class="question">{escape(asked.question)}</p>')
     if asked.source:

@@ -26,11 +26,14 @@ SCHEMA = {
 
 
 def study_table(runs: Runs) -> pl.DataFrame:
-    """Return one row per arm, seed, split and metric.
+    """Tidy table of a study: one row per arm, seed, split and metric.
+
+    Args:
+      runs: the result of `runs.read_runs`.
 
     Returns:
-      Columns arm, seed, split, metric, value, seconds, examples (that training saw),
-      examples_per_second and run (its folder), sorted by arm and seed; a value that
+      Columns arm, seed, split, metric, value, seconds, examples (training examples),
+      examples_per_second and run (folder name), sorted by arm and seed; a value that
       is not finite is null.
     """
     names = name_arms([run.config for run in runs.finished])
@@ -48,7 +51,7 @@ def study_table(runs: Runs) -> pl.DataFrame:
 
 
 def _cost(run: Run, cost: str) -> float | None:
-    """Return what a run took; its examples are steps times the batch size."""
+    """Return a cost of a run; its examples are steps times the batch size."""
     if cost != "examples":
         return _number(run.result.get(cost))
     training = run.config.get("training")
@@ -71,39 +74,66 @@ def _number(value: Any) -> float | None:
 def summary(
     table: pl.DataFrame, metrics: Sequence[str], split: str = "test"
 ) -> pl.DataFrame:
-    """Return mean and standard deviation over seeds of each arm and metric.
+    """Mean and standard deviation over seeds of each arm and metric.
 
     Args:
-      table: what `study_table` returns.
-      metrics: names of metrics; those of COSTS are known too.
+      table: the result of `study_table`.
+      metrics: names of metrics; the names in COSTS are accepted too.
       split: the split of the metrics.
+
     Returns:
-      Columns arm, metric, mean, sd (ddof 1; null for one seed) and seeds (how many
-      of them have the metric), arms in the order of the table, metrics as given.
+      Columns arm, metric, mean, sd (ddof 1; null for one seed) and seeds (number of
+      seeds that have the metric), arms in the order of the table, metrics as given.
+
+    Examples:
+      >>> row = {"arm": "bce", "split": "test", "metric": "recall@20", "seconds": 9.0}
+      >>> row |= {"examples": 64.0, "examples_per_second": 7.0}
+      >>> table = pl.DataFrame(
+      ...     [row | {"run": "a", "value": 0.1}, row | {"run": "b", "value": 0.3}]
+      ... )
+      >>> arm, metric, mean, sd, seeds = summary(table, ["recall@20"]).row(0)
+      >>> round(mean, 3), round(sd, 3), seeds
+      (0.2, 0.141, 2)
     """
     keys = ["arm", "metric"]
     rows = table.filter(pl.col("split") == split)
     once = table.unique("run", maintain_order=True).select("arm", *COSTS)
     costs = once.unpivot(on=list(COSTS), index="arm", variable_name="metric")
-    found = pl.concat([rows.select(*keys, "value"), costs.select(*keys, "value")])
-    numbers = found.group_by(keys, maintain_order=True).agg(
+    values = pl.concat([rows.select(*keys, "value"), costs.select(*keys, "value")])
+    numbers = values.group_by(keys, maintain_order=True).agg(
         mean=pl.col("value").mean(),
         sd=pl.col("value").std(ddof=1),
         seeds=pl.col("value").count().cast(pl.Int64),
     )
     arms = table.select("arm").unique(maintain_order=True)
-    wanted = arms.join(pl.DataFrame({"metric": list(metrics)}), how="cross")
-    joined = wanted.join(numbers, on=keys, how="left", maintain_order="left")
+    cells = arms.join(pl.DataFrame({"metric": list(metrics)}), how="cross")
+    joined = cells.join(numbers, on=keys, how="left", maintain_order="left")
     return joined.with_columns(pl.col("seeds").fill_null(0))
 
 
 def write_study(table: pl.DataFrame, folder: str | Path) -> Path:
-    """Write the table to study.csv in a folder and return its path."""
+    """Write study.csv.
+
+    Args:
+      table: the result of `study_table`.
+      folder: an existing folder.
+
+    Returns:
+      The path of the file.
+    """
     return write_whole(Path(folder) / "study.csv", table.write_csv())
 
 
 def write_whole(path: Path, text: str) -> Path:
-    """Write a text file so that readers see the old or the new one, never a part."""
+    """Write a text file atomically: readers see the old text or the whole new one.
+
+    Args:
+      path: the file; its folder exists.
+      text: written as UTF-8; characters that UTF-8 cannot encode become "?".
+
+    Returns:
+      The path.
+    """
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         draft.write_bytes(text.encode("utf-8", "replace"))

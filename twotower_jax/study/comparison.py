@@ -1,9 +1,10 @@
-"""The arms of a study against its base arm, paired by seed and query."""
+"""Comparison of the arms of a study to its base arm, paired by seed and query."""
 
 import math
 from collections.abc import Sequence
 from difflib import SequenceMatcher
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -17,7 +18,8 @@ from twotower_jax.study.statistics import Difference, compare, holm
 from twotower_jax.study.tables import main_split
 
 QUERIES = "queries.parquet"
-RELEVANT = 0.05  # of the base arm's mean: what "no difference seen" would have seen
+# "No difference seen" requires a study that would detect this share of the base's mean.
+RELEVANT = 0.05
 COLUMNS = {
     "arm": pl.String,
     "base": pl.String,
@@ -38,92 +40,104 @@ COLUMNS = {
 
 
 def choose_base(
-    table: pl.DataFrame, named: str | None = None, earlier: str | None = None
+    table: pl.DataFrame, requested: str | None = None, recorded: str | None = None
 ) -> str:
-    """Return the base arm of a study: the named one, the earlier one, or the first.
+    """Base arm of a study: the requested one, the recorded one, or the first.
 
     Args:
-      table: what `arms.study_table` returns; its arms are sorted by name.
-      named: the arm that the user asks for.
-      earlier: the base arm that the study names, if any; it may have no run yet.
+      table: the result of `arms.study_table`; its arms are sorted by name.
+      requested: the arm that the user names; it must be in the table.
+      recorded: the base arm in study.json, if any; it may have no run yet.
+
+    Returns:
+      The name of an arm in the table.
+
     Raises:
-      InputError: the named arm is not one of the study.
+      InputError: when the requested arm is not in the table.
+
+    Examples:
+      >>> table = pl.DataFrame({"arm": ["bce", "softmax"]})
+      >>> choose_base(table), choose_base(table, recorded="softmax")
+      ('bce', 'softmax')
     """
     arms: list[str] = table["arm"].unique(maintain_order=True).to_list()
-    if named is None:
-        return earlier if earlier is not None and earlier in arms else arms[0]
-    if named not in arms:
-        near = closest(named, arms)
+    if requested is None:
+        return recorded if recorded is not None and recorded in arms else arms[0]
+    if requested not in arms:
+        near = closest(requested, arms)
         # The nearest first: a study can have many arms.
-        ratio = {arm: SequenceMatcher(None, named, arm).ratio() for arm in arms}
+        ratio = {arm: SequenceMatcher(None, requested, arm).ratio() for arm in arms}
         listed = sorted(arms, key=lambda arm: -ratio[arm])
         raise InputError(
-            f"the base arm {named!r} has no finished run in this study"
+            f"the base arm {requested!r} has no finished run in this study"
             + (f" ({near})" if near else "")
             + f"; choose one of {', '.join(map(repr, listed))}: twotower report DIR "
             "--base ARM"
         )
-    return named
+    return requested
 
 
 def compare_arms(runs: Runs, metrics: Sequence[str], base: str) -> pl.DataFrame:
-    """Compare every arm of a study to its base arm.
+    """Comparison of every arm of a study to its base arm.
 
     Args:
-      runs: what `arms.read_runs` returns.
-      metrics: which metrics; one without values by query (coverage) gets its means
-        and no interval.
+      runs: the result of `runs.read_runs`.
+      metrics: the metrics to compare; one without values per query (coverage) gets
+        its means and no interval.
       base: the name of the base arm.
+
     Returns:
-      COLUMNS, one row per metric and arm but the base. Holm's adjustment is over the
-      arms, for each metric. NaN is null.
+      COLUMNS, one row per metric and arm other than the base. Holm's correction is
+      over the arms, for each metric. NaN is null.
+
     Raises:
-      InputError: runs whose test queries differ.
+      InputError: when the test queries of two runs differ.
     """
     table = study_table(runs)
-    rows_of = _read_queries(runs.finished, metrics, main_split(table))
+    queries = _read_queries(runs.finished, metrics, main_split(table))
     arms: dict[str, dict[int, Run]] = {}
     names = name_arms([run.config for run in runs.finished])
-    for name, run in sorted(zip(names, runs.finished, strict=True), key=_by_name):
+    for name, run in sorted(zip(names, runs.finished, strict=True), key=_name_and_seed):
         arms.setdefault(name, {})[run.seed] = run
+    pairing = _Pairing(table, queries, tests=len(arms) - 1)
     rows = []
     for metric in metrics:
-        found = {
-            arm: _difference(table, rows_of, metric, seeds, arms[base], len(arms) - 1)
-            for arm, seeds in arms.items()
+        differences = {
+            arm: _difference(pairing, metric, by_seed, arms[base])
+            for arm, by_seed in arms.items()
             if arm != base
         }
-        adjusted = holm(np.array([one.p for one in found.values()]))
-        for (arm, one), p in zip(found.items(), adjusted.tolist(), strict=True):
-            key = (arm, base, metric, *one[:6], p, *one[6:])
-            rows.append((*key, one.over, verdict(one, p)))
+        adjusted = holm(np.array([one.p for one in differences.values()]))
+        for (arm, one), p in zip(differences.items(), adjusted.tolist(), strict=True):
+            values = (arm, base, metric, *one[:6], p, *one[6:])
+            rows.append((*values, one.over, verdict(one, p)))
     frame = pl.DataFrame(rows, schema=COLUMNS, orient="row")
     return frame.with_columns(pl.col(pl.Float64).fill_nan(None))
 
 
-def _by_name(pair: tuple[str, Run]) -> tuple[str, int]:
+def _name_and_seed(pair: tuple[str, Run]) -> tuple[str, int]:
     return pair[0], pair[1].seed
 
 
 def _read_queries(
     finished: Sequence[Run], metrics: Sequence[str], split: str
 ) -> dict[Path, pl.DataFrame]:
-    """Return the metrics by query of each run that has them, in one order.
+    """Return the metrics per query of each run that has them, in one order.
 
-    A query is known by the columns that are no metric (neither named in result.json
-    nor fractional); the n-th row of one identity is the same query in every run.
+    The columns that are not metrics (neither named in result.json nor fractional)
+    identify a query; the n-th row of one identity is the same query in every run.
     """
     if split != "test":
-        return {}  # the file holds the queries of test
+        return {}  # the file holds the test queries
     frames: dict[Path, pl.DataFrame] = {}
     first: tuple[str, pl.DataFrame] | None = None
     for run in finished:
         frame = _read_frame(run.path / QUERIES)
-        known = run.result["metrics"].get(split, {})
+        metric_names = run.result["metrics"].get(split, {})
         identity = [
             name
             for name, kind in frame.schema.items()
-            if name not in known and not kind.is_float()
+            if name not in metric_names and not kind.is_float()
         ]
         if not identity:
             continue
@@ -150,31 +164,48 @@ def _read_frame(path: Path) -> pl.DataFrame:
         return pl.DataFrame()
 
 
+class _Pairing(NamedTuple):
+    """Everything besides two arms and a metric that their comparison needs.
+
+    Attributes:
+      table: the result of `arms.study_table`.
+      queries: the metrics per query of each run that has them.
+      tests: size of the family of Holm's correction.
+    """
+
+    table: pl.DataFrame
+    queries: dict[Path, pl.DataFrame]
+    tests: int
+
+    def has(self, run: Run, metric: str) -> bool:
+        """Return whether a run has a metric per query."""
+        return run.path in self.queries and metric in self.queries[run.path].columns
+
+
 def _difference(
-    table: pl.DataFrame,
-    frames: dict[Path, pl.DataFrame],
-    metric: str,
-    arm: dict[int, Run],
-    base: dict[int, Run],
-    tests: int,
+    pairing: _Pairing, metric: str, arm: dict[int, Run], base: dict[int, Run]
 ) -> Difference:
     """Compare two arms by the seeds that both have; means alone without queries."""
     shared = sorted(set(arm) & set(base))
-    having = [
+    with_queries = [
         seed
         for seed in shared
-        if all(
-            run.path in frames and metric in frames[run.path].columns
-            for run in (arm[seed], base[seed])
-        )
+        if all(pairing.has(run, metric) for run in (arm[seed], base[seed]))
     ]
-    if having:
-        values = [_values(frames, metric, one, having) for one in (arm, base)]
-        return compare(*values, tests=tests)
-    ours, theirs = (_mean(table, metric, [a[s] for s in shared]) for a in (arm, base))
+    if with_queries:
+        values = [
+            _values(pairing.queries, metric, one, with_queries) for one in (arm, base)
+        ]
+        return compare(*values, tests=pairing.tests)
+    mean, base_mean = (
+        _mean(pairing.table, metric, [one[seed] for seed in shared])
+        for one in (arm, base)
+    )
     nan = math.nan
     seeds = len(shared)
-    return Difference(ours, theirs, ours - theirs, nan, nan, nan, nan, seeds, 0)
+    return Difference(
+        mean, base_mean, mean - base_mean, nan, nan, nan, nan, seeds, queries=0
+    )
 
 
 def _values(
@@ -196,11 +227,24 @@ def _mean(table: pl.DataFrame, metric: str, runs: Sequence[Run]) -> float:
 
 
 def verdict(one: Difference, p_holm: float) -> str:
-    """Return better, worse, no difference seen, cannot tell, or "" without a test.
+    """Verdict of a comparison, in words.
 
-    Better and worse are at 5 % after Holm. "No difference seen" is said where the
-    interval holds 0, by a study that would have seen a difference of RELEVANT of the
-    base's mean beside the other arms; one seed never tells.
+    Better and worse hold at 5 % after Holm's correction. "No difference seen" requires
+    an interval that contains 0, and a study that would detect a difference of RELEVANT
+    times the base's mean beside its other arms. Every other case, and every study of
+    one seed, cannot tell.
+
+    Args:
+      one: the difference of an arm to the base.
+      p_holm: its p value after Holm's correction.
+
+    Returns:
+      "better", "worse", "no difference seen" or "cannot tell"; "" without an interval.
+
+    Examples:
+      >>> gain = Difference(0.3, 0.2, 0.1, 0.05, 0.15, 0.001, 0.02, seeds=3, queries=90)
+      >>> verdict(gain, 0.002), verdict(gain._replace(seeds=1), 0.002)
+      ('better', 'cannot tell')
     """
     if math.isnan(one.low):
         return ""
@@ -212,20 +256,32 @@ def verdict(one: Difference, p_holm: float) -> str:
 
 
 def without_effect(one: Difference) -> str:
-    """Return no difference seen, or cannot tell, of a difference that is no effect."""
+    """Verdict of a difference that is not significant.
+
+    Args:
+      one: the difference of an arm to the base.
+
+    Returns:
+      "no difference seen" or "cannot tell".
+
+    Examples:
+      >>> tie = Difference(0.2, 0.2, 0.0, -0.01, 0.01, 0.8, 0.005, seeds=3, queries=90)
+      >>> without_effect(tie), without_effect(tie._replace(smallest=0.02))
+      ('no difference seen', 'cannot tell')
+    """
     visible = one.smallest <= RELEVANT * abs(one.base_mean)
     alike = visible and one.low <= 0 <= one.high
     return "no difference seen" if alike else "cannot tell"
 
 
 def write_comparison(comparison: pl.DataFrame, folder: str | Path) -> Path:
-    """Write the table to comparison.csv in a folder and return its path."""
+    """Write comparison.csv.
+
+    Args:
+      comparison: the result of `compare_arms`.
+      folder: an existing folder.
+
+    Returns:
+      The path of the file.
+    """
     return write_whole(Path(folder) / "comparison.csv", comparison.write_csv())
-
-
-def read_comparison(folder: str | Path) -> pl.DataFrame:
-    """Return comparison.csv of a folder; no rows where there is none to read."""
-    try:
-        return pl.read_csv(Path(folder) / "comparison.csv", schema=pl.Schema(COLUMNS))
-    except (OSError, pl.exceptions.PolarsError):
-        return pl.DataFrame(schema=COLUMNS)

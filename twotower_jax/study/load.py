@@ -1,4 +1,4 @@
-"""A study: the runs of folders, what it asks, and its arms against the base arm."""
+"""A study: its runs, its description, and the comparison of its arms to the base."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,15 +15,15 @@ from twotower_jax.study.tables import main_metric, shown_metrics
 
 @dataclass(frozen=True)
 class Study:
-    """What the report, the figures and the console show.
+    """The content of the report, the figures and the console table.
 
     Attributes:
-      runs: the finished and the skipped ones.
-      table: what `arms.study_table` makes of them.
-      comparison: what `comparison.compare_arms` makes of them.
-      metric: the primary metric, one that the runs have.
-      base: the base arm, one of the study.
-      asked: what the study asks, as given or as its folders hold it.
+      runs: the finished and the skipped runs.
+      table: the result of `arms.study_table`.
+      comparison: the result of `comparison.compare_arms`.
+      metric: the primary metric, which at least one run has.
+      base: the base arm, which has a finished run.
+      description: as given, completed from study.json of the folders.
     """
 
     runs: Runs
@@ -31,16 +31,16 @@ class Study:
     comparison: pl.DataFrame
     metric: str
     base: str
-    asked: Description
+    description: Description
 
     @property
     def missing_base(self) -> str:
-        """Why another arm than the one asked for is the base, or an empty text."""
-        if self.asked.base in (None, self.base):
+        """The reason for another base arm than the described one, or an empty text."""
+        if self.description.base in (None, self.base):
             return ""
         return (
-            f"no finished run of the base arm {self.asked.base}; comparing to another, "
-            f"{self.base}"
+            f"The base arm {self.description.base} has no finished run; the arms are "
+            f"compared to {self.base} instead."
         )
 
 
@@ -53,18 +53,24 @@ def load_study(
 
     Args:
       folders: folders of sweeps.
-      given: what the user asks; study.json of `out` and of the folders, in this
-        order, say the rest. A base arm that only a file names may be missing.
+      given: the parts of the description that the user gives. The rest comes from
+        study.json of `out` and of the folders, in this order. A base arm from a file
+        may have no run.
       out: the folder of the report.
+
+    Returns:
+      The study.
+
     Raises:
       InputError: no finished run, runs on different data or with different test
         queries, a metric that no run has, or a given base arm that the study lacks.
     """
     given = given or Description()
     runs = read_runs(*folders)
-    asked = first_description(given, [*([out] if out else []), *runs.folders])
+    places = [*([out] if out else []), *runs.folders]
+    description = first_description(given, places)
     table = study_table(runs)
-    metric = main_metric(table, asked.metric)
-    base = choose_base(table, given.base, asked.base)
+    metric = main_metric(table, description.metric)
+    base = choose_base(table, given.base, description.base)
     comparison = compare_arms(runs, shown_metrics(table, metric), base)
-    return Study(runs, table, comparison, metric, base, asked)
+    return Study(runs, table, comparison, metric, base, description)

@@ -1,6 +1,7 @@
-"""How arms are called: by their label, else by the keys in which they differ.
+"""Names of arms: the label, or else the keys in which the arms differ.
 
-An arm is a configuration without its seed, and without what says where it is kept.
+An arm is a configuration without its seed and without the keys that only decide where
+and under which name a run is kept.
 """
 
 import json
@@ -8,14 +9,14 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-# Keys that say where a run is kept, what it is called and which seed it has.
+# Keys that set the place, the name and the seed of a run, not its arm.
 NOT_DIFFERENCES = ("seed", "output", "name", "arm", "trackers")
-# Keys that choose what a whole group does: they are called as the group is.
+# Keys that choose the method of a whole group: they are named as the group is.
 CHOICES = ("name", "kind", "strategy", "source")
-# What says nothing without the group it belongs to: whole groups, and last parts.
+# Names that are unclear without their group: whole groups, and last parts of keys.
 KEPT_GROUPS = ("positives", "evaluation")
 KEPT_PARTS = ("path", "ratio", "eps", "b1", "b2", "l2", "decay")
-# Sections that 0 in one of their keys turns off: their other keys then say nothing.
+# Sections that 0 in one of their keys turns off: their other keys then have no effect.
 SWITCHES = {
     "negatives.easy": "negatives.easy.num",
     "negatives.hard": "negatives.hard.num",
@@ -24,7 +25,13 @@ SWITCHES = {
 
 
 def flatten(config: dict[str, Any]) -> dict[str, str]:
-    """Return {dotted key: value as text} of a config, without NOT_DIFFERENCES.
+    """The values of a configuration by dotted key, without NOT_DIFFERENCES.
+
+    Args:
+      config: a resolved configuration as nested dictionaries.
+
+    Returns:
+      {dotted key: value as it is written on the command line}.
 
     Examples:
       >>> flatten({"seed": 3, "loss": {"name": "bpr", "logq": {"on": True}}})
@@ -44,7 +51,12 @@ def flatten(config: dict[str, Any]) -> dict[str, str]:
 
 
 def identity(config: dict[str, Any]) -> str:
-    """Return a text that equal configurations share, whatever their seed and label."""
+    """A text that is equal for configurations which differ in seed and label alone.
+
+    Examples:
+      >>> identity({"seed": 0, "arm": "a", "k": 1}) == identity({"seed": 1, "k": 1})
+      True
+    """
     return json.dumps(sorted(flatten(config).items()))
 
 
@@ -62,14 +74,21 @@ def _show(value: Any) -> str:
 
 
 def differing_keys(configs: Sequence[dict[str, Any]]) -> list[str]:
-    """Return the dotted keys whose values differ between configs, in their order."""
+    """The dotted keys whose values differ between configurations, in their order.
+
+    Examples:
+      >>> differing_keys([{"loss": {"name": "bce", "k": 1}}, {"loss": {"name": "bpr"}}])
+      ['loss.name', 'loss.k']
+    """
     flats = [flatten(config) for config in configs]
     keys = dict.fromkeys(key for flat in flats for key in flat)
     return [key for key in keys if len({flat.get(key) for flat in flats}) > 1]
 
 
 def short_key(key: str) -> str:
-    """Return a dotted key without its group, or the group for what chooses in it.
+    """A short name of a dotted key: without its group, or the group alone.
+
+    The key that chooses the method of a group is named as the group is.
 
     Examples:
       >>> [short_key(key) for key in ("loss.name", "loss.logq.correct", "loss.ratio")]
@@ -90,7 +109,12 @@ def _short_keys(keys: Sequence[str]) -> dict[str, str]:
 
 
 def label(config: dict[str, Any]) -> str:
-    """Return the name given by the key `arm` on one line, or an empty text."""
+    """The name given by the key `arm` on one line, or an empty text.
+
+    Examples:
+      >>> label({"arm": "in-batch\\n+ logQ"}), label({})
+      ('in-batch + logQ', '')
+    """
     value = config.get("arm")
     return "" if value is None else _one_line(str(value))
 
@@ -104,10 +128,16 @@ def _one_line(text: str) -> str:
 
 
 def name_arms(configs: Sequence[dict[str, Any]]) -> list[str]:
-    """Name the arm of each config by its `arm`, else by what differs between them.
+    """The name of each configuration's arm: its label, or else its differing keys.
 
-    Configs that share a name without being equal get their differences appended,
-    so that two arms are never merged into one.
+    Configurations that share a name without being equal get their differences
+    appended, so that two arms are never merged into one.
+
+    Args:
+      configs: resolved configurations; those of one arm differ in the seed alone.
+
+    Returns:
+      One name per configuration.
 
     Examples:
       >>> name_arms([{"loss": {"temperature": t}, "seed": 0} for t in (0.1, 0.2)])
@@ -130,24 +160,24 @@ def name_arms(configs: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _describe(configs: Sequence[dict[str, Any]], whole: bool = False) -> list[str]:
-    """Return `key=value ...` of the differences for each config.
+    """Return `key=value ...` of the differences for each configuration.
 
-    Unless `whole`, a config does not name the sections that it turns off, provided
-    that more of the section than its switch differs.
+    Unless `whole`, the text leaves out the sections that the configuration turns off,
+    provided that more of the section than its switch differs.
     """
     keys = differing_keys(configs)
     short = _short_keys(keys)
     texts = []
     for flat in map(flatten, configs):
         idle = () if whole else _idle(keys, flat)
-        told = [key for key in keys if not key.startswith(idle)] or keys
-        words = (f"{short[key]}={flat.get(key, 'unset')}" for key in told)
+        named = [key for key in keys if not key.startswith(idle)] or keys
+        words = (f"{short[key]}={flat.get(key, 'unset')}" for key in named)
         texts.append(_one_line(" ".join(words)))
     return texts
 
 
 def _idle(keys: Sequence[str], flat: dict[str, str]) -> tuple[str, ...]:
-    """Return the beginnings of the keys that say nothing of this config."""
+    """Return the prefixes of the keys that have no effect in this configuration."""
     return tuple(
         f"{section}."
         for section, switch in SWITCHES.items()

@@ -1,7 +1,7 @@
-"""The finished runs of one or more folders of sweeps.
+"""The finished runs in one or more folders of sweeps.
 
-Everything here reads plain YAML and JSON; a folder that is not a finished run is
-skipped, with the reason kept.
+The files are plain YAML and JSON. A folder that is not a finished run is skipped, and
+the reason is kept.
 """
 
 import json
@@ -20,7 +20,14 @@ from twotower_jax.study.selection import FOLDER as SELECT
 
 @dataclass(frozen=True)
 class Run:
-    """One finished run: its folder, its name in the study and what it wrote."""
+    """One finished run.
+
+    Attributes:
+      path: its folder.
+      name: its name in the study.
+      seed: its seed.
+      config, manifest, result: the contents of its files.
+    """
 
     path: Path
     name: str
@@ -32,7 +39,13 @@ class Run:
 
 @dataclass(frozen=True)
 class Runs:
-    """The finished runs of folders, and (name, reason) for the skipped ones."""
+    """The runs in some folders.
+
+    Attributes:
+      folders: the folders of sweeps, as given.
+      finished: the finished runs, by folder name.
+      skipped: (name, reason) of the other folders.
+    """
 
     folders: tuple[Path, ...]
     finished: list[Run]
@@ -46,14 +59,16 @@ class _SkippedError(Exception):
 def read_runs(*folders: str | Path) -> Runs:
     """Read every finished run directly below the folders.
 
-    A run is called by the name of its folder; those of several folders by their path
-    as it was given.
+    The name of a run is the name of its folder; with several folders of sweeps, it is
+    the path as it was given.
 
     Args:
-      folders: folders of sweeps; each run is one folder in one of them.
+      folders: folders of sweeps, whose subfolders are runs.
+
     Returns:
-      The finished runs by folder name, and the skipped folders with reasons. Of runs
-      of the same arm and seed, the first counts.
+      The finished runs by folder name, and the skipped folders with reasons. Of
+      several runs with the same arm and seed, the first counts.
+
     Raises:
       InputError: no such folder, no finished run, runs on different data, or one
         configuration under two labels.
@@ -62,28 +77,34 @@ def read_runs(*folders: str | Path) -> Runs:
     for folder in places:
         if not folder.is_dir():
             raise InputError(f"{folder} is not a folder; give the folder of a sweep")
-    finished: list[Run] = []
+    finished: dict[str, Run] = {}
     skipped: list[tuple[str, str]] = []
-    seen: dict[str, str] = {}
-    for folder in places:
-        for path in sorted(entry for entry in folder.iterdir() if entry.is_dir()):
-            if path.name == SELECT or path.name.startswith("."):
-                continue  # runs that chose on validation; what a launcher keeps
-            name = path.name if len(places) == 1 else str(path)
-            try:
-                run = _read_run(path, name)
-                key = _identity(run)
-                if key in seen:
-                    raise _SkippedError(f"the same arm and seed as {seen[key]}")
-            except _SkippedError as error:
-                skipped.append((name, str(error)))
-            else:
-                seen[key] = name
-                finished.append(run)
-    _check_found(places, finished, skipped)
-    check_same_data(finished)
-    _check_labels(finished)
-    return Runs(tuple(places), finished, skipped)
+    for path in (path for folder in places for path in _subfolders(folder)):
+        name = path.name if len(places) == 1 else str(path)
+        try:
+            run = _read_run(path, name)
+            same = finished.setdefault(_arm_and_seed(run), run)
+            if same is not run:
+                raise _SkippedError(f"the same arm and seed as {same.name}")
+        except _SkippedError as error:
+            skipped.append((name, str(error)))
+    runs = Runs(tuple(places), list(finished.values()), skipped)
+    _check_any(runs)
+    check_same_data(runs.finished)
+    _check_labels(runs.finished)
+    return runs
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    """Return the subfolders that may be runs of a study, by name.
+
+    The runs of a selection on validation and hidden folders are no part of the study.
+    """
+    return [
+        path
+        for path in sorted(folder.iterdir())
+        if path.is_dir() and path.name != SELECT and not path.name.startswith(".")
+    ]
 
 
 def _read_run(path: Path, name: str) -> Run:
@@ -113,7 +134,7 @@ def _read_run(path: Path, name: str) -> Run:
 
 
 def _check_queries(path: Path) -> None:
-    """Raise _SkippedError for a table of queries that is there and cannot be read."""
+    """Raise _SkippedError if the table of queries exists and cannot be read."""
     if not path.exists():
         return  # the run is compared by its means
     try:
@@ -142,7 +163,7 @@ def _read_mapping(path: Path) -> dict[str, Any]:
 
 
 def _is_metrics(split: Any) -> bool:
-    """Tell whether a value maps names to numbers or null."""
+    """Return whether a value maps names to numbers or null."""
     return isinstance(split, dict) and all(
         value is None
         or (isinstance(value, int | float) and not isinstance(value, bool))
@@ -150,40 +171,45 @@ def _is_metrics(split: Any) -> bool:
     )
 
 
-def _check_found(
-    folders: Sequence[Path], finished: list[Run], skipped: list[tuple[str, str]]
-) -> None:
-    """Raise InputError for no finished run, saying what was found instead."""
-    if finished:
+def _check_any(runs: Runs) -> None:
+    """Raise InputError if there is no finished run, with the folders and reasons."""
+    if runs.finished:
         return
-    single = [folder for folder in folders if (folder / "config.yaml").is_file()]
+    single = [folder for folder in runs.folders if (folder / "config.yaml").is_file()]
     if single:
         remedy = f"{single[0]} is one run; give the folder above it, {single[0].parent}"
     else:
         remedy = "run a sweep into it, or give a folder that holds finished runs"
-    found = "; ".join(f"{name}: {reason}" for name, reason in skipped[:5])
+    reasons = "; ".join(f"{name}: {reason}" for name, reason in runs.skipped[:5])
     raise InputError(
-        f"no finished run in {', '.join(map(str, folders))}"
-        + (f" ({found})" if found else "")
+        f"no finished run in {', '.join(map(str, runs.folders))}"
+        + (f" ({reasons})" if reasons else "")
         + f"; {remedy}"
     )
 
 
 def check_same_data(finished: Sequence[Run]) -> None:
-    """Raise InputError for runs on different data, naming two and their data."""
+    """Raise InputError for runs on different data, with two of them as an example.
+
+    Args:
+      finished: at least one run.
+
+    Raises:
+      InputError: two runs have different data fingerprints.
+    """
     first = finished[0]
     for run in finished[1:]:
         ours, theirs = (r.manifest["data_fingerprint"] for r in (first, run))
         if ours != theirs:
             raise InputError(
-                f"runs on different data are not compared: {first.path} has the data "
-                f"fingerprint {ours}, {run.path} has {theirs}; set name= so that each "
-                "data set has its own folder, and report the folders apart"
+                "runs on different data cannot be compared: the data fingerprint of "
+                f"{first.path} is {ours}, that of {run.path} is {theirs}; set name= so "
+                "that each data set has its own folder, and report each folder alone"
             )
 
 
 def _check_labels(finished: Sequence[Run]) -> None:
-    """Raise InputError where one configuration goes by two labels."""
+    """Raise InputError if one configuration has two labels."""
     first: dict[str, Run] = {}
     for run in finished:
         same = first.setdefault(identity(run.config), run)
@@ -192,11 +218,11 @@ def _check_labels(finished: Sequence[Run]) -> None:
             raise InputError(
                 f"the arms {ours!r} ({same.path}) and {theirs!r} ({run.path}) are one "
                 "configuration under two labels; give both the same arm= in their "
-                "config.yaml, or report their folders apart"
+                "config.yaml, or report each folder alone"
             )
 
 
-def _identity(run: Run) -> str:
+def _arm_and_seed(run: Run) -> str:
     """Return a text that equal arms with equal seeds on the same data share."""
     data = run.manifest["data_fingerprint"]
     return json.dumps([label(run.config), run.seed, data, identity(run.config)])

@@ -1,7 +1,7 @@
-"""Selection without peeking: what the arms of a study chose on validation.
+"""Selection of hyperparameters on validation, per arm of a study.
 
-Each arm tries the same points of a grid, with seeds that its test never sees. What was
-tried and chosen is kept beside the study, in select.json and select.csv.
+Every arm tries the same points of a grid, with seeds that are not used on test. All
+trials and choices are kept beside the study, in select.json and select.csv.
 """
 
 import itertools
@@ -27,11 +27,11 @@ Point = dict[str, str]
 
 @dataclass(frozen=True)
 class Trial:
-    """What an arm did at a point of the grid.
+    """The validation metric of one arm at one point of the grid.
 
     Attributes:
       point: the value of each axis, as on the command line.
-      values: the metric on validation, one for each run that finished with one.
+      values: the metric on validation, one per run that finished with a value.
     """
 
     point: Point
@@ -39,7 +39,7 @@ class Trial:
 
     @property
     def mean(self) -> float | None:
-        """The mean over the runs; None without any."""
+        """The mean over the runs; None without runs."""
         return fmean(self.values) if self.values else None
 
     @property
@@ -50,13 +50,13 @@ class Trial:
 
 @dataclass(frozen=True)
 class ArmChoice:
-    """An arm and its trials.
+    """The trials of one arm and its choice.
 
     Attributes:
       arm: its name.
-      trials: one for each point, in the order of the grid.
-      chosen: place of the winner among the trials; None where no point was finished.
-      runs: folders of the runs of the winner in the folder of the study.
+      trials: one per point, in the order of the grid.
+      chosen: index of the best trial; None if all runs finished at no point.
+      runs: folder names of the chosen point's runs in the folder of the study.
     """
 
     arm: str
@@ -67,12 +67,13 @@ class ArmChoice:
 
 @dataclass(frozen=True)
 class Selection:
-    """What was tuned, on what and how often.
+    """The selection of all arms of a study.
 
     Attributes:
-      metric: of the validation set, larger is better.
+      metric: the validation metric; larger is better.
       axes: the values of each axis.
-      tune_seeds, seeds: of the runs on validation, and of those on test.
+      tune_seeds, seeds: seeds of the runs on validation, and of those on test.
+      arms: the trials and the choice of each arm.
     """
 
     metric: str
@@ -83,19 +84,32 @@ class Selection:
 
 
 def grid_size(axes: dict[str, list[str]]) -> int:
-    """Return the number of points of the grid."""
+    """The number of points of a grid.
+
+    Examples:
+      >>> grid_size({"loss.temperature": ["0.1", "0.2"], "optimizer": ["adam"]})
+      2
+    """
     return math.prod(map(len, axes.values()))
 
 
 def grid_points(
     axes: dict[str, list[str]], budget: int | None = None, seed: int = 0
 ) -> list[Point]:
-    """Return the points of the grid, the last axis fastest, or some of them.
+    """The points of a grid in order, the last axis fastest, or a random part of them.
 
     Args:
       axes: the values of each axis.
-      budget: how many to draw, without replacement and kept in order; None for all.
-      seed: of the draw. It does not know the arms: all of them try the same points.
+      budget: number of points to draw without replacement; None keeps all.
+      seed: seed of the draw. It does not depend on the arm: all arms try the same
+        points.
+
+    Returns:
+      One {axis: value} per point.
+
+    Examples:
+      >>> grid_points({"rate": ["1", "2"], "batch": ["64", "128"]})[1]
+      {'rate': '1', 'batch': '128'}
     """
     places = range(grid_size(axes))
     if budget is not None and budget < len(places):
@@ -106,24 +120,47 @@ def grid_points(
 
 
 def choose(trials: Sequence[Trial], runs: int) -> int | None:
-    """Return the place of the best mean; of equal ones the first.
+    """The index of the trial with the largest mean; of equal ones the first.
 
-    A point counts only where all its runs have a value, for one that diverges for some
-    seeds would be taken at its lucky ones. None where no point counts.
+    A trial counts only if all its runs have a value. Otherwise a point that diverges
+    for some seeds would be judged by its lucky seeds.
+
+    Args:
+      trials: the trials of one arm.
+      runs: number of runs per trial.
+
+    Returns:
+      The index; None if no trial counts.
+
+    Examples:
+      >>> choose([Trial({}, (0.1, 0.2)), Trial({}, (0.9,)), Trial({}, (0.2, 0.2))], 2)
+      2
     """
     whole = [i for i, trial in enumerate(trials) if len(trial.values) == runs > 0]
     return max(whole, key=lambda i: (fmean(trials[i].values), -i), default=None)
 
 
 def edges(axes: dict[str, list[str]], choice: ArmChoice) -> list[str]:
-    """Return the axes of numbers at whose end a winner lies, as key=value (which end).
+    """The numeric axes at whose end the chosen point lies, as key=value (which end).
 
-    Beyond the end of an axis a better value may lie, so that the arm is not tuned yet.
-    An arm whose points are all alike has none: it does not care.
+    A better value may lie beyond the end of the axis, so that the arm is not tuned
+    yet. An arm whose trials are all equal has no such axis: the axes do not affect it.
+
+    Args:
+      axes: the values of each axis.
+      choice: the trials and the choice of one arm.
+
+    Returns:
+      One text per axis.
+
+    Examples:
+      >>> trials = (Trial({"rate": "0.1"}, (0.5,)), Trial({"rate": "0.2"}, (0.6,)))
+      >>> edges({"rate": ["0.1", "0.2"]}, ArmChoice("bce", trials, chosen=1))
+      ['rate=0.2 (largest)']
     """
     if choice.chosen is None or len({trial.values for trial in choice.trials}) == 1:
         return []
-    point, found = choice.trials[choice.chosen].point, []
+    point, ends = choice.trials[choice.chosen].point, []
     for key, texts in axes.items():
         try:
             values = [float(text) for text in texts]
@@ -132,12 +169,17 @@ def edges(axes: dict[str, list[str]], choice: ArmChoice) -> list[str]:
         value = float(point[key])
         if len(set(values)) > 1 and value in (min(values), max(values)):
             end = "smallest" if value == min(values) else "largest"
-            found.append(f"{key}={point[key]} ({end})")
-    return found
+            ends.append(f"{key}={point[key]} ({end})")
+    return ends
 
 
 def write_selection(selection: Selection, folder: Path) -> None:
-    """Write select.json and select.csv into the folder of a study."""
+    """Write select.json and select.csv.
+
+    Args:
+      selection: the selection of all arms.
+      folder: the folder of the study.
+    """
     text = json.dumps(asdict(selection), indent=2, ensure_ascii=False)
     write_text(folder / FILE, text + "\n")
     rows = [
@@ -157,10 +199,16 @@ def write_selection(selection: Selection, folder: Path) -> None:
 
 
 def read_selection(folder: Path) -> Selection | None:
-    """Return what select.json of a study holds, None without one.
+    """Read select.json of a study.
+
+    Args:
+      folder: the folder of the study.
+
+    Returns:
+      The selection; None without the file.
 
     Raises:
-      InputError: when the file is not what a selection writes.
+      InputError: when the content of the file is not a selection.
     """
     path = folder / FILE
     if not path.is_file():
@@ -169,15 +217,15 @@ def read_selection(folder: Path) -> Selection | None:
         values = json.loads(path.read_text(encoding="utf-8"))
         return Selection(
             str(values["metric"]),
-            {key: [str(one) for one in found] for key, found in values["axes"].items()},
+            {key: [str(one) for one in ones] for key, ones in values["axes"].items()},
             tuple(map(int, values["tune_seeds"])),
             tuple(map(int, values["seeds"])),
             tuple(map(_arm, values["arms"])),
         )
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         raise InputError(
-            f"{path} is broken; remove it, and repeat the command of the sweep: runs "
-            "that finished are not made again"
+            f"{path} is broken; remove it and repeat the command of the sweep: "
+            "finished runs are kept"
         ) from None
 
 

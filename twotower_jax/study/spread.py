@@ -1,10 +1,10 @@
-"""How uncertain a mean difference is, over seeds and queries.
+"""The uncertainty of a mean difference over seeds and queries.
 
-The differences of two arms, paired by seed and query, are taken to be
+The differences of two arms, paired by seed and query, follow the model
 
     d[s, q] = effect + seed[s] + query[q] + rest[s, q]
 
-with seeds and queries both drawn from many.
+where seeds and queries are both random samples.
 """
 
 import math
@@ -13,18 +13,18 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-LEVEL = 0.95
-POWER = 0.8
+LEVEL = 0.95  # coverage of every interval
+POWER = 0.8  # chance to detect a difference of the smallest visible size
 
 
 class Spread(NamedTuple):
-    """How uncertain a mean difference is.
+    """The uncertainty of a mean difference.
 
     Attributes:
-      error: the standard error, over seeds and queries; over queries for one seed.
-      df: its degrees of freedom.
-      seed_error: the part of the error that the seeds add to that of the queries.
-      seed_df: the degrees of freedom that are left by few seeds alone.
+      error: standard error over seeds and queries; over queries alone for one seed.
+      df: degrees of freedom of `error`.
+      seed_error: the part of `error` that the seeds add to that of the queries.
+      seed_df: degrees of freedom of the seeds' part alone.
     """
 
     error: float
@@ -34,46 +34,47 @@ class Spread(NamedTuple):
 
 
 def spread(differences: np.ndarray) -> Spread:
-    """Return the error of the mean of differences.
+    """Standard error of the mean of paired differences, with degrees of freedom.
 
-    With the mean squares of seeds, queries and rest, each over seeds * queries,
+    With the mean squares of seeds, queries and rest, each divided by S * Q,
 
         error^2 = M_queries + max(M_seeds - M_rest, 0)
 
-    which has the expectation var(seed)/S + var(query)/Q + var(rest)/SQ where the
-    seeds matter, and is never less than what the queries alone give. The degrees of
-    freedom weigh those of seeds and queries by their shares of error^2,
+    Its expectation is var(seed)/S + var(query)/Q + var(rest)/(S Q) where the seeds
+    matter, and it is never below the error of the queries alone. The degrees of
+    freedom of seeds and queries are weighted by their shares of error^2:
 
         1 / df = share_seeds^1.5 / (S - 1) + share_queries^1.5 / (Q - 1)
 
-    By simulation, t intervals of this error and df cover 93 to 97 % for three to five
-    seeds, whatever the shares. Satterthwaite's exponent, 2, is too sure of three seeds
-    that make most of the error (92.5 %), 1 too careful where they make a tenth (96.3).
-    Two seeds that make most of it are too few for any (89 %).
+    In simulations, t intervals with this error and df cover 93 to 97 % for three to
+    five seeds, at every share. Satterthwaite's exponent, 2, gives intervals that are
+    too short when three seeds make most of the error (92.5 %); the exponent 1 gives
+    intervals that are too long when they make a tenth of it (96.3 %). Two seeds that
+    make most of the error are too few for every exponent (89 %).
 
     Args:
-      differences: [seeds, queries], no NaN.
+      differences: [seeds, queries] float, without NaN.
+
     Returns:
-      The spread; NaN for a single query.
+      The spread; every field is NaN for a single query.
+
+    Examples:
+      >>> one_seed = spread(np.array([[0.1, 0.2, 0.1, 0.1]]))
+      >>> round(one_seed.error, 4), one_seed.df, one_seed.seed_error
+      (0.025, 3.0, 0.0)
+
     References:
       Satterthwaite, An approximate distribution of estimates of variance components,
       Biometrics 1946. Owen, The pigeonhole bootstrap, Annals of Applied Statistics
-      2007, on two factors that cross.
+      2007 (two crossed factors).
     """
     seeds, queries = differences.shape
     if queries < 2:
         return Spread(math.nan, math.nan, math.nan, math.nan)
-    of_query, of_seed = differences.mean(axis=0), differences.mean(axis=1)
-    query_part = float(of_query.var(ddof=1)) / queries
-    seed_part = excess = 0.0
-    if seeds > 1:
-        rest = differences - of_query - of_seed[:, None] + differences.mean()
-        freedom = (seeds - 1) * (queries - 1)
-        rest_part = float((rest**2).sum()) / freedom / (seeds * queries)
-        seed_part = float(of_seed.var(ddof=1)) / seeds
-        excess = max(seed_part - rest_part, 0.0)
+    query_part = float(differences.mean(axis=0).var(ddof=1)) / queries
+    seed_part, excess = _seed_parts(differences) if seeds > 1 else (0.0, 0.0)
     total = query_part + excess
-    # What the seeds add is as uncertain as all of their part, not as the excess.
+    # The excess is as uncertain as the whole mean square of the seeds.
     share = min(seed_part / total, 1.0) if excess > 0 else 0.0
     doubt = share**1.5 / (seeds - 1) if share else 0.0
     seed_df = 1 / doubt if doubt else math.inf
@@ -81,13 +82,37 @@ def spread(differences: np.ndarray) -> Spread:
     return Spread(math.sqrt(total), df, math.sqrt(excess), seed_df)
 
 
+def _seed_parts(differences: np.ndarray) -> tuple[float, float]:
+    """Return the seeds' part of the squared error, and its excess over the rest."""
+    seeds, queries = differences.shape
+    of_query, of_seed = differences.mean(axis=0), differences.mean(axis=1)
+    rest = differences - of_query - of_seed[:, None] + differences.mean()
+    freedom = (seeds - 1) * (queries - 1)
+    rest_part = float((rest**2).sum()) / freedom / (seeds * queries)
+    seed_part = float(of_seed.var(ddof=1)) / seeds
+    return seed_part, max(seed_part - rest_part, 0.0)
+
+
 def smallest_visible(
     spread: Spread, *, power: float = POWER, level: float = LEVEL
 ) -> float:
-    """Return the smallest difference that a study would have seen.
+    """Smallest true difference that a study detects with probability `power`.
 
-    (t_level + t_power) * error: a true difference of that size gives an interval
+    (t_level + t_power) * error: a true difference of this size gives an interval
     without 0 in the share `power` of studies.
+
+    Args:
+      spread: the uncertainty of the mean difference.
+      power: probability of detection.
+      level: coverage of the interval.
+
+    Returns:
+      The difference, in the unit of the metric; NaN where the error is NaN.
+
+    Examples:
+      >>> large_sample = Spread(error=0.01, df=1e9, seed_error=0.0, seed_df=math.inf)
+      >>> round(smallest_visible(large_sample), 4)
+      0.028
 
     References:
       Bloom, Minimum detectable effects, Evaluation Review 1995.

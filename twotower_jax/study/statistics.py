@@ -1,9 +1,9 @@
-"""Is an arm better than the base arm? Functions of per-query values, seeded.
+"""Paired comparison of an arm to the base arm: difference, interval, p value.
 
-An interval speaks of further seeds and further queries, both drawn from many as
-`spread` has it. The queries are many and are resampled; the seeds are three to five,
-with a variance but no shape: their part is a normal draw with that variance, and what
-so few leave uncertain goes into a t quantile.
+Intervals and p values are about further seeds and further queries, both random samples
+(the model of `spread`). The queries are many, so they are resampled. The seeds are
+three to five, which is enough for a variance and too few for a shape: their part is a
+normal deviation with that variance, and a t quantile accounts for the few seeds.
 """
 
 import math
@@ -15,23 +15,23 @@ from scipy import stats
 from twotower_jax.errors import InputError
 from twotower_jax.study.spread import LEVEL, Spread, smallest_visible, spread
 
-DRAWS = 2000
-FLIPS = 10_000  # of signs: Holm over many arms asks for small p
-EXACT = 12  # with so many differences that are not 0, or fewer, all signs are tried
-CELLS = 2_000_000  # of a draw's array that are held at once
+DRAWS = 2000  # of the bootstrap
+FLIPS = 10_000  # random sign flips: Holm over many arms needs small p values
+EXACT = 12  # up to this many nonzero differences, all sign flips are enumerated
+CELLS = 2_000_000  # array elements of random draws that are held at once
 
 
 class Difference(NamedTuple):
-    """An arm against its base; NaN for what the values do not tell.
+    """An arm compared to its base arm; NaN where the values determine nothing.
 
     Attributes:
       mean, base_mean: over the seeds and queries that both arms have.
       difference: mean - base_mean.
-      low, high: its 95 % interval.
-      p: of "the arms are alike", two-sided.
-      smallest: the smallest difference that would have been seen 8 times of 10, beside
-        the other tests of its family.
-      seeds, queries: how many were paired.
+      low, high: 95 % interval of the difference.
+      p: two-sided p value of the hypothesis that the arms are alike.
+      smallest: smallest true difference that would be detected with probability 0.8,
+        given the number of tests in its family.
+      seeds, queries: numbers of paired seeds and queries.
     """
 
     mean: float
@@ -46,7 +46,7 @@ class Difference(NamedTuple):
 
     @property
     def over(self) -> str:
-        """What the interval speaks of: one seed says nothing of other seeds."""
+        """The factors that the interval covers: for one seed, queries only."""
         if math.isnan(self.low):
             return ""
         return "seeds and queries" if self.seeds > 1 else "queries"
@@ -61,17 +61,31 @@ def compare(
     flips: int = FLIPS,
     seed: int = 0,
 ) -> Difference:
-    """Compare an arm to the base arm.
+    """Difference of an arm to the base arm, with interval and p value.
 
     Args:
-      arm: [seeds, queries] a metric of each query; NaN where it has none.
-      base: [seeds, queries] the same of the base arm: same seeds, same queries.
-      tests: of the family that Holm's correction is over, whose first is tested at
-        5 % / tests; the smallest visible difference would pass as the first.
-      draws, flips: of the bootstrap and of the permutation test.
-      seed: of both.
+      arm: [seeds, queries] float, the metric of each query; NaN where undefined.
+      base: [seeds, queries] float, the same seeds and queries for the base arm.
+      tests: size of the family of Holm's correction, whose first test is made at
+        5 % / tests; the smallest visible difference passes that first test.
+      draws: number of bootstrap draws.
+      flips: number of random sign flips.
+      seed: seed of both.
+
+    Returns:
+      The difference over the queries that have a value in every seed of both arms.
+
     Raises:
       InputError: when the shapes differ or are not [seeds, queries].
+
+    Examples:
+      >>> base = np.array([[0.2, 0.4, 0.3, 0.5], [0.1, 0.4, 0.2, 0.5]])
+      >>> gain = np.array([[0.1, 0.2, 0.1, 0.1], [0.2, 0.1, 0.1, 0.2]])
+      >>> result = compare(base + gain, base)
+      >>> round(result.difference, 4), result.p, result.over
+      (0.1375, 0.125, 'seeds and queries')
+      >>> round(result.low, 3), round(result.high, 3)
+      (0.091, 0.161)
     """
     arm, base = paired(arm, base)
     seeds, queries = arm.shape
@@ -94,9 +108,21 @@ def compare(
 
 
 def paired(arm: np.ndarray, base: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return both arms without the queries that lack a value in any of their seeds.
+    """Both arms, without the queries that lack a value in any seed of either arm.
 
-    Both arms come as [seeds, queries] and go as [seeds, kept queries].
+    Args:
+      arm: [seeds, queries] float; NaN where undefined.
+      base: [seeds, queries] float, the same of the base arm.
+
+    Returns:
+      Both arms, [seeds, kept queries] float64.
+
+    Raises:
+      InputError: when the shapes differ or are not [seeds, queries].
+
+    Examples:
+      >>> paired(np.array([[1.0, np.nan]]), np.array([[2.0, 3.0]]))
+      (array([[1.]]), array([[2.]]))
     """
     arm, base = np.asarray(arm, float), np.asarray(base, float)
     if arm.ndim != 2 or arm.shape != base.shape:
@@ -115,23 +141,29 @@ def bootstrap_interval(
     level: float = LEVEL,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Return the bootstrap interval of the mean difference, over seeds and queries.
+    """Bootstrap interval of the mean difference over seeds and queries.
 
-    A draw is the mean of resampled queries (of their means over seeds), stretched by
-    sqrt(Q / (Q - 1)), plus a normal deviation with the error that seeds add. The
-    percentiles' distances from the mean are stretched by t / z for the degrees of
-    freedom of `spread`. With one seed the interval is over queries only.
+    One draw is the mean of resampled queries (of their means over seeds), stretched by
+    sqrt(Q / (Q - 1)), plus a normal deviation with the error that the seeds add. The
+    distances of the percentiles from the mean are stretched by t / z with the degrees
+    of freedom of `spread`. For one seed the interval covers queries only.
 
     Args:
-      differences: [seeds, queries], no NaN.
-      draws: how many.
-      level: the share of studies whose interval covers the true difference.
-      seed: of the draws.
+      differences: [seeds, queries] float, without NaN.
+      draws: number of draws.
+      level: share of studies whose interval covers the true difference.
+      seed: seed of the draws.
+
     Returns:
       (low, high); NaN for a single query.
+
+    Examples:
+      >>> low, high = bootstrap_interval(np.array([[0.1, 0.2, 0.1, 0.1]]))
+      >>> round(low, 3), round(high, 3)
+      (0.078, 0.219)
     """
-    error = spread(differences)
-    if math.isnan(error.error):
+    uncertainty = spread(differences)
+    if math.isnan(uncertainty.error):
         return math.nan, math.nan
     values = differences.mean(axis=0)
     centre, queries = float(values.mean()), len(values)
@@ -142,9 +174,9 @@ def bootstrap_interval(
         for done in range(0, draws, size)
     ]
     deviations = (np.concatenate(parts) - centre) * math.sqrt(queries / (queries - 1))
-    deviations += error.seed_error * rng.standard_normal(draws)
+    deviations += uncertainty.seed_error * rng.standard_normal(draws)
     tail = (1 - level) / 2
-    stretch = float(stats.t.isf(tail, error.df) / stats.norm.isf(tail))
+    stretch = float(stats.t.isf(tail, uncertainty.df) / stats.norm.isf(tail))
     low, high = np.quantile(deviations, [tail, 1 - tail]) * stretch
     return centre + float(low), centre + float(high)
 
@@ -152,32 +184,44 @@ def bootstrap_interval(
 def permutation_p(
     differences: np.ndarray, *, flips: int = FLIPS, seed: int = 0
 ) -> float:
-    """Return the two-sided p of "the arms are alike" by flips of sign over queries.
+    """Two-sided p value of the hypothesis that the arms are alike, by sign flips.
 
-    If the arms are alike, the difference of a query (its mean over seeds) has either
-    sign with equal chance. What seeds add is no matter of queries: it enters as a
-    normal deviation beside each flipped mean, integrated in closed form; the observed
-    mean is brought from the t of `Spread.seed_df` to the normal. For one seed, or
-    seeds that add nothing, this is the paired permutation test as it stands.
+    If the arms are alike, the difference of each query (its mean over seeds) is
+    positive or negative with equal probability. The error that seeds add is not a
+    property of queries: it enters as a normal deviation beside each flipped mean,
+    integrated in closed form, and the observed mean is transformed from the t
+    distribution of `Spread.seed_df` to the normal. For one seed, or seeds that add
+    nothing, this is the usual paired permutation test.
 
     Args:
-      differences: [seeds, queries], no NaN.
-      flips: how many; up to 12 differences other than 0 get all, and p is exact.
-      seed: of the flips.
+      differences: [seeds, queries] float, without NaN.
+      flips: number of random sign flips; for up to 12 nonzero differences all flips
+        are enumerated and p is exact.
+      seed: seed of the flips.
+
+    Returns:
+      p in (0, 1].
+
+    Examples:
+      >>> permutation_p(np.array([[0.1, 0.2, 0.1, 0.1]]))  # 2 of 2**4 flips
+      0.125
+      >>> permutation_p(np.zeros((3, 5)))
+      1.0
+
     References:
       Smucker, Allan, Carterette, A comparison of statistical significance tests for
       information retrieval evaluation, CIKM 2007.
     """
     values = differences.mean(axis=0)
-    error = spread(differences)
-    observed = _observed(values, error)
+    uncertainty = spread(differences)
+    observed = _observed(values, uncertainty)
     moving = values[values != 0]
     exact = len(moving) <= EXACT
     flipped = _all_flips(moving) if exact else _flips(moving, flips, seed)
     flipped /= len(values)
-    if error.seed_error > 0:
-        further = stats.norm.sf((observed - flipped) / error.seed_error)
-        further += stats.norm.sf((observed + flipped) / error.seed_error)
+    if uncertainty.seed_error > 0:
+        further = stats.norm.sf((observed - flipped) / uncertainty.seed_error)
+        further += stats.norm.sf((observed + flipped) / uncertainty.seed_error)
     else:
         # Sums of equal numbers in another order differ in their last digits.
         further = np.abs(flipped) >= observed * (1 - 1e-9)
@@ -186,18 +230,19 @@ def permutation_p(
     return float((np.sum(further) + 1) / (flips + 1))
 
 
-def _observed(values: np.ndarray, error: Spread) -> float:
-    """Return the size of the mean, brought from t to the normal where seeds add."""
+def _observed(values: np.ndarray, uncertainty: Spread) -> float:
+    """Return the absolute mean, transformed from t to normal where seeds add error."""
     observed = abs(float(values.mean()))
-    if not math.isfinite(error.seed_df) or error.error == 0:
+    if not math.isfinite(uncertainty.seed_df) or uncertainty.error == 0:
         return observed
-    tail = stats.t.sf(observed / error.error, error.seed_df)
-    of_flips = float(np.mean(values**2)) / len(values)  # the variance of their mean
-    return math.sqrt(of_flips + error.seed_error**2) * float(stats.norm.isf(tail))
+    tail = stats.t.sf(observed / uncertainty.error, uncertainty.seed_df)
+    flip_variance = float(np.mean(values**2)) / len(values)  # of the flipped mean
+    scale = math.sqrt(flip_variance + uncertainty.seed_error**2)
+    return scale * float(stats.norm.isf(tail))
 
 
 def _all_flips(values: np.ndarray) -> np.ndarray:
-    """Return the sums of values under all 2 ** n signs, [2 ** n]."""
+    """Return the sums of values under all sign flips, [2 ** len(values)]."""
     sums = np.zeros(1)
     for value in values:
         sums = np.concatenate([sums + value, sums - value])
@@ -205,7 +250,7 @@ def _all_flips(values: np.ndarray) -> np.ndarray:
 
 
 def _flips(values: np.ndarray, flips: int, seed: int) -> np.ndarray:
-    """Return the sums of values under random signs, [flips]."""
+    """Return the sums of values under random sign flips, [flips]."""
     rng = np.random.default_rng(seed)
     size = max(1, CELLS // len(values))
     parts = []
@@ -217,13 +262,21 @@ def _flips(values: np.ndarray, flips: int, seed: int) -> np.ndarray:
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """Return Holm's adjusted p of a family of tests.
+    """Holm's adjusted p values of a family of tests.
 
     In increasing order, the i-th of n (from 0) is max over j <= i of (n - j) p_j, and
     at most 1.
 
     Args:
-      p: [tests]; a NaN stays, and does not count as a test.
+      p: [tests] float; a NaN stays NaN and does not count as a test.
+
+    Returns:
+      [tests] float64.
+
+    Examples:
+      >>> holm(np.array([0.01, 0.04, 0.03])).round(4).tolist()
+      [0.03, 0.06, 0.06]
+
     References:
       Holm, A simple sequentially rejective multiple test procedure, Scandinavian
       Journal of Statistics 1979.

@@ -4,11 +4,11 @@ import io
 import json
 
 import pytest
+from helpers.run_folders import read_comparison
 from helpers.studies import HOSTILE, report, write_arm, write_queries
 from rich.console import Console
 
 from twotower_jax.report.console import print_study
-from twotower_jax.study.comparison import read_comparison
 from twotower_jax.study.load import load_study
 from twotower_jax.study.tables import difference_cells, interval_note
 

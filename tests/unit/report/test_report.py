@@ -2,16 +2,15 @@
 
 import json
 import re
-from pathlib import Path
 
 import polars as pl
 import pytest
+from helpers.run_folders import read_comparison
 from helpers.studies import HOSTILE, Page, report, write_arm, write_queries
 
 from twotower_jax.errors import InputError
 from twotower_jax.report.html import write_report
 from twotower_jax.study.arms import study_table
-from twotower_jax.study.comparison import read_comparison
 from twotower_jax.study.description import (
     Description,
     read_description,
@@ -185,7 +184,7 @@ def test_report_begins_with_the_question_and_orders_by_the_metric(folder):
 def test_base_that_only_the_file_names_may_be_missing(folder):
     write_description(Description(base="not yet"), folder)
     page = Page(report(folder))
-    assert "no finished run of the base arm not yet" in page.texts["Study a<b>study"]
+    assert "The base arm not yet has no finished run" in page.texts["Study a<b>study"]
     assert read_description(folder).base == "not yet"
     with pytest.raises(InputError, match="'lowe' has no .* you mean low.* 'low', "):
         report(folder, base="lowe")
@@ -294,4 +293,4 @@ def test_report_of_one_arm_compares_nothing(tmp_path):
     page = Page(report(tmp_path))
     heads = ["#", "arm", "seeds", "recall@20", "seconds", "examples"]
     assert page.tables["Arms"][0][0] == heads
-    assert read_comparison(Path(tmp_path)).is_empty()
+    assert read_comparison(tmp_path).is_empty()

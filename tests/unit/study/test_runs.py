@@ -49,7 +49,7 @@ def test_copy_of_a_run_does_not_count_as_another_seed(folder):
 
 def test_runs_on_different_data_are_refused(folder):
     write_run(folder / "c0", {}, 0, {"recall@20": 1.0}, fingerprint="bbbb")
-    with pytest.raises(InputError, match=r"a0 has .* aaaa, \S+c0 has bbbb; set name="):
+    with pytest.raises(InputError, match=r"a0 is aaaa, that of \S+c0 is bbbb; set name="):
         read_runs(folder)
 
 
@@ -95,14 +95,14 @@ def test_runs_of_several_folders_are_one_study(tmp_path):
 def test_one_configuration_on_changed_data_is_refused(tmp_path):
     for folder, data in (("x", "aaaa"), ("y", "bbbb")):
         write_run(tmp_path / folder / "r0", {"a": 1}, 0, {"recall@20": 0.1}, data)
-    with pytest.raises(InputError, match=r"x/r0 has .* aaaa, \S+y/r0 has bbbb"):
+    with pytest.raises(InputError, match=r"x/r0 is aaaa, that of \S+y/r0 is bbbb"):
         read_runs(tmp_path / "x", tmp_path / "y")
 
 
 def test_folders_of_different_data_are_refused_by_name(tmp_path):
     write_run(tmp_path / "x/r0", {"a": 1}, 0, {"recall@20": 0.1}, "aaaa")
     write_run(tmp_path / "y/r1", {"a": 2}, 0, {"recall@20": 0.1}, "bbbb")
-    with pytest.raises(InputError, match=r"x/r0 has .* aaaa, \S+y/r1 has bbbb; set"):
+    with pytest.raises(InputError, match=r"x/r0 is aaaa, that of \S+y/r1 is bbbb; set"):
         read_runs(tmp_path / "x", tmp_path / "y")
 
 
