@@ -245,7 +245,7 @@ def test_an_experiment_names_its_base(tmp_path, capsys):
     # A part of the study has its report too, against another arm.
     assert tiny.command(*study, "name=baseless", "arms=popularity,uniform") == 0
     shown = capsys.readouterr().out
-    assert "no finished run of the base arm in-batch + logQ; comparing" in shown
+    assert "The base arm in-batch + logQ has no finished run; the arms" in shown
     assert "difference to popularity" in shown
     assert len(runs(tmp_path / "baseless")) == 2
 

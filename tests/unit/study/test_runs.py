@@ -49,7 +49,7 @@ def test_copy_of_a_run_does_not_count_as_another_seed(folder):
 
 def test_runs_on_different_data_are_refused(folder):
     write_run(folder / "c0", {}, 0, {"recall@20": 1.0}, fingerprint="bbbb")
-    with pytest.raises(InputError, match=r"a0 is aaaa, that of \S+c0 is bbbb; set name="):
+    with pytest.raises(InputError, match=r"a0 is aaaa, that of \S+c0 is bbbb; set"):
         read_runs(folder)
 
 
