@@ -18,7 +18,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from twotower_jax.evaluation import from_pairs, top_k
+from twotower_jax.evaluation.ragged import from_pairs
+from twotower_jax.evaluation.retrieve import top_k
 
 DIM, MASKED, SEED = 64, 50, 0
 

@@ -17,9 +17,9 @@ from run import WORLDS
 from tables import HERE, insert
 
 from twotower_jax.config import from_dict
+from twotower_jax.data.concentration import gini
 from twotower_jax.data.log import FunnelLog, Stage
 from twotower_jax.data.sources import load
-from twotower_jax.data.summary import gini
 
 matplotlib.use("svg")
 from matplotlib import pyplot as plt

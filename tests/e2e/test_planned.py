@@ -11,7 +11,7 @@ from twotower_jax.sweeps.planned import (
     check_base,
     check_metric,
     check_planned,
-    metric_names,
+    evaluated_metrics,
 )
 
 
@@ -60,7 +60,7 @@ def test_the_metrics_are_those_of_a_run(auc, truth, shown, tmp_path):
         "uniform_exposures": shown,
         "k": [5, 20],
     }
-    known = metric_names(from_dict({"evaluation": evaluation}))
+    known = evaluated_metrics(from_dict({"evaluation": evaluation}))
     assert sorted(known) == sorted(tiny.read_json(path)["metrics"]["test"])
     assert len(known) == len(set(known))
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from twotower_jax.evaluation import from_pairs, ranking_metrics
+from twotower_jax.evaluation.metrics import ranking_metrics
+from twotower_jax.evaluation.ragged import from_pairs
 
 HERE = Path(__file__).parent
 KS = (1, 5, 10, 20, 40)

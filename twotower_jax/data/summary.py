@@ -7,16 +7,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from twotower_jax.data.concentration import gini
 from twotower_jax.data.log import FunnelLog, Pairs, Split, Stage
-
-
-def gini(counts: np.ndarray) -> float:
-    """Return the Gini coefficient of counts [n]: 0 all alike, near 1 one has all."""
-    ordered = np.sort(np.asarray(counts, np.float64))
-    n, total = len(ordered), ordered.sum()
-    if total == 0:
-        return 0.0
-    return float(2 * (np.arange(1, n + 1) @ ordered) / (n * total) - (n + 1) / n)
 
 
 def describe(log: FunnelLog, split: Split) -> dict[str, Any]:

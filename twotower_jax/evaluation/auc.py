@@ -1,42 +1,64 @@
-"""AUC of each query: how well its scores part its positives from other items."""
+"""AUC of each query: how well its scores separate its positives from other items."""
+
+from typing import NamedTuple
 
 import numpy as np
 
 from twotower_jax.evaluation.ragged import Ragged
 
 
-def query_auc(
-    queries: np.ndarray,
-    candidates: np.ndarray,
-    positives: Ragged,
-    others: Ragged,
-) -> np.ndarray:
-    """Return, for each query, the share of (positive, other) pairs scored rightly.
+class Contest(NamedTuple):
+    """Positives and other items of queries, and the embeddings that score them.
+
+    Attributes:
+      queries: [Q, D] float.
+      candidates: [I, D] float; the row is the item. Scores are dot products.
+      positives: one row per query.
+      others: the items to separate them from, one row per query.
+    """
+
+    queries: np.ndarray
+    candidates: np.ndarray
+    positives: Ragged
+    others: Ragged
+
+
+def query_auc(contest: Contest) -> np.ndarray:
+    """Share of the (positive, other) pairs of each query that are ordered rightly.
 
       auc = mean over pairs of [s(positive) > s(other)] + 1/2 [s(positive) = s(other)]
 
-    the area under the ROC curve of the query's items (Hanley & McNeil, The Meaning and
-    Use of the Area under a ROC Curve, Radiology 1982): what a binary classifier that
-    is to tell the two kinds apart is worth; 1/2 is guessing.
+    The area under the ROC curve of the items of the query: the quality of a binary
+    classifier that separates the two kinds. 1/2 is guessing.
 
     Args:
-      queries: [Q, D] float.
-      candidates: [I, D] float; the row is the item. Scores are dot products.
-      positives: a row a query.
-      others: the items to tell them from, a row a query.
+      contest: embeddings, positives and other items.
 
     Returns:
-      float64 [Q]; NaN where the query lacks one of the two.
+      [Q] float64; NaN where the query lacks one of the two.
 
     Raises:
       ValueError: when rows and queries differ in number.
+
+    Examples:
+      >>> positives = Ragged(np.array([0, 1]), np.array([2]))
+      >>> others = Ragged(np.array([0, 2]), np.array([0, 1]))
+      >>> scores = np.array([[1.0], [4.0], [2.0]])
+      >>> query_auc(Contest(np.ones((1, 1)), scores, positives, others))
+      array([0.5])
+
+    References:
+      Hanley & McNeil, The Meaning and Use of the Area under a ROC Curve, Radiology
+      1982.
     """
-    if not positives.num_rows == others.num_rows == len(queries):
+    positives, others = contest.positives, contest.others
+    num_queries = len(contest.queries)
+    if not positives.num_rows == others.num_rows == num_queries:
         raise ValueError(
-            f"{len(queries)} queries, but {positives.num_rows} rows of positives and "
+            f"{num_queries} queries, but {positives.num_rows} rows of positives and "
             f"{others.num_rows} of others"
         )
-    right, left = (_scores(queries, candidates, part) for part in (positives, others))
+    right, left = (_scores(contest, pairs) for pairs in (positives, others))
     row = np.concatenate([positives.rows, others.rows])
     score = np.concatenate([right, left])
     order = np.lexsort((score, row))
@@ -50,15 +72,16 @@ def query_auc(
     run = np.cumsum(begins) - 1
     first = np.concatenate([[0], np.cumsum(positives.sizes + others.sizes)])[row]
     twice_rank = starts[run] + ends[run] - 1 - 2 * first
-    total = np.bincount(row[is_positive], twice_rank[is_positive], len(queries))
+    total = np.bincount(row[is_positive], twice_rank[is_positive], num_queries)
     p, n = positives.sizes.astype(np.float64), others.sizes.astype(np.float64)
     wins = total / 2 - p * (p - 1) / 2
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where((p > 0) & (n > 0), wins / (p * n), np.nan)
 
 
-def _scores(queries: np.ndarray, candidates: np.ndarray, pairs: Ragged) -> np.ndarray:
+def _scores(contest: Contest, pairs: Ragged) -> np.ndarray:
     """Return the dot products [nnz] of pairs, in blocks."""
+    queries, candidates = contest.queries, contest.candidates
     rows, out = pairs.rows, np.empty(len(pairs.items))
     block = max(1, (1 << 24) // max(1, queries.shape[1]))
     for i in range(0, len(rows), block):

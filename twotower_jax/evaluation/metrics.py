@@ -1,42 +1,181 @@
-"""Ranking metrics, a value for each query, and metrics of the recommended catalogue.
+"""The table of metrics, and their values for lists of the whole catalogue.
+
+A metric is one function and one entry of `METRICS`. The entry decides where the metric
+appears: in result.json and queries.parquet, in the checks of the configuration, in the
+tables of a study.
 
 Lists must come from the whole catalogue. Metrics computed among a sample of items
 order methods differently from the exact ones, even in expectation (Krichene & Rendle,
 On Sampled Metrics for Item Recommendation, KDD 2020).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from twotower_jax.evaluation.auc import query_auc
+from twotower_jax.evaluation.catalogue import Exposure, arp, coverage, gini
+from twotower_jax.evaluation.clicks import Clicks, true_ctr, true_gain
 from twotower_jax.evaluation.ragged import Ragged
+from twotower_jax.evaluation.ranking import (
+    Hits,
+    average_precision,
+    capped_recall,
+    hit_rate,
+    mrr,
+    ndcg,
+    recall,
+)
+from twotower_jax.registry import Registry
 
-# The ranking metrics, without their cutoffs.
-METRICS = ("recall", "capped_recall", "ndcg", "mrr", "hit_rate", "map")
+Scope = Literal["query", "best", "uniform", "clicks", "catalogue", "rivals"]
+View = Literal["run", "study"]
+
+MAIN = "recall"  # the metric of tables where none is named
+BUCKETS = ("head", "mid", "tail")
+
+
+class Metric(NamedTuple):
+    """One metric.
+
+    Attributes:
+      compute: evidence -> one value per query, [Q] float64, or one float ("catalogue").
+        The scope determines the type of the evidence.
+      scope: what the lists are compared with.
+        "query": the held-out positives of the query (`Hits`).
+        "best": the k items that the user would most probably click (`Hits`).
+        "uniform": the items that the user clicked in uniform exposures (`Hits`).
+        "clicks": true click probabilities (`Clicks`).
+        "catalogue": all lists together (`Exposure`); one value per split.
+        "rivals": items of a stage of the funnel (`Contest`); named by the stage and not
+        by a cutoff.
+      sliced: whether there are also values for head, mid and tail items.
+      shown: the tables that show it by default: "run" after a run; "study" in the
+        report and in comparison.csv.
+      larger_is_better: the order of arms.
+    """
+
+    compute: Callable[[Any], np.ndarray | float]
+    scope: Scope = "query"
+    sliced: bool = False
+    shown: tuple[View, ...] = ()
+    larger_is_better: bool = True
+
+
+METRICS = Registry(
+    "metric",
+    {
+        "recall": Metric(recall, sliced=True, shown=("run", "study")),
+        "capped_recall": Metric(capped_recall, sliced=True),
+        "ndcg": Metric(ndcg, sliced=True, shown=("run", "study")),
+        "mrr": Metric(mrr, sliced=True, shown=("run",)),
+        "hit_rate": Metric(hit_rate, sliced=True, shown=("run",)),
+        "map": Metric(average_precision, sliced=True),
+        "true_recall": Metric(recall, "best", sliced=True, shown=("study",)),
+        "true_ctr": Metric(true_ctr, "clicks", shown=("study",)),
+        "true_gain": Metric(true_gain, "clicks"),
+        "uniform_recall": Metric(recall, "uniform", sliced=True),
+        "coverage": Metric(coverage, "catalogue", shown=("run", "study")),
+        "gini": Metric(gini, "catalogue", larger_is_better=False),
+        "arp": Metric(arp, "catalogue", larger_is_better=False),
+        "auc": Metric(query_auc, "rivals", shown=("study",)),
+    },
+)
+
+
+def of_scope(*scopes: Scope, view: View | None = None) -> dict[str, Metric]:
+    """Metrics of the given scopes, in the order of the table.
+
+    Args:
+      scopes: one or more.
+      view: only the metrics that this table shows; None for all.
+
+    Returns:
+      {name: metric}.
+
+    Examples:
+      >>> list(of_scope("catalogue", view="run"))
+      ['coverage']
+    """
+    return {
+        name: metric
+        for name, metric in METRICS.items()
+        if metric.scope in scopes and (view is None or view in metric.shown)
+    }
+
+
+def metric_names(
+    scopes: Collection[Scope], ks: Sequence[int], stages: Sequence[str] = ()
+) -> list[str]:
+    """Names of all values of an evaluation.
+
+    Args:
+      scopes: those that the evaluation has evidence for.
+      ks: cutoffs.
+      stages: names of the rivals; "rivals" is a scope where there are some.
+
+    Returns:
+      Whole metrics first, then slices, as in "recall@20", "auc@exposed",
+      "recall@20/tail".
+
+    Examples:
+      >>> metric_names({"catalogue"}, [10])
+      ['coverage@10', 'gini@10', 'arp@10']
+      >>> metric_names({"uniform"}, [10])[-1]
+      'uniform_recall@10/tail'
+    """
+    metrics = {n: m for n, m in METRICS.items() if m.scope in scopes}
+    whole = [
+        f"{name}@{end}"
+        for name, metric in metrics.items()
+        for end in (stages if metric.scope == "rivals" else ks)
+    ]
+    sliced = [
+        f"{name}@{k}/{bucket}"
+        for name, metric in metrics.items()
+        if metric.sliced
+        for k in ks
+        for bucket in BUCKETS
+    ]
+    return whole + sliced
+
+
+def stem(name: str) -> str:
+    """Name of a metric without cutoff and slice.
+
+    Examples:
+      >>> stem("recall@20/tail")
+      'recall'
+    """
+    return name.partition("@")[0]
+
+
+def larger_is_better(name: str) -> bool:
+    """Whether larger values of a named metric are better; True outside of the table.
+
+    Examples:
+      >>> larger_is_better("recall@20/tail"), larger_is_better("gini@20")
+      (True, False)
+    """
+    metric = METRICS.get(stem(name))
+    return metric is None or metric.larger_is_better
 
 
 def ranking_metrics(
-    items: np.ndarray, positives: Ragged, ks: Sequence[int]
+    items: np.ndarray,
+    positives: Ragged,
+    ks: Sequence[int],
+    metrics: Mapping[str, Metric] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Return every ranking metric of every query, at every cutoff.
-
-    With hit(r) = 1 if the item at rank r = 1, 2, ... is a positive, P the number of
-    positives, hits(k) = hit(1) + ... + hit(k) and m = min(k, P):
-
-      recall@k         hits(k) / P
-      capped_recall@k  hits(k) / m, which a perfect list brings to 1 also for P > k
-      ndcg@k           sum_{r<=k} hit(r)/log2(r+1)  /  sum_{r<=m} 1/log2(r+1)
-      mrr@k            1 / (rank of the first hit), 0 without a hit in the first k
-      hit_rate@k       1 if hits(k) > 0, else 0
-      map@k            sum_{r<=k} hit(r) hits(r)/r  /  m
-
-    Dividing map@k by m makes a perfect list score 1; trec_eval's map_cut divides by P.
+    """Ranking metrics of every query, at every cutoff.
 
     Args:
       items: [Q, K] integers, best first; a negative item fills a short list and is
         a miss.
-      positives: a row a query; a repeated item counts once.
+      positives: one row per query; a repeated item counts once.
       ks: cutoffs, each in 1..K.
+      metrics: metrics that are computed from `Hits`; None: all of scope "query".
 
     Returns:
       {"recall@20": float64 [Q], ...}. A query without positives has NaN everywhere:
@@ -53,8 +192,7 @@ def ranking_metrics(
       (0.3333, 1.0)
 
     References:
-      Järvelin & Kekäläinen, Cumulated Gain-Based Evaluation of IR Techniques, TOIS
-      2002 (ndcg). Krichene & Rendle, KDD 2020 (why no sampling).
+      Krichene & Rendle, KDD 2020 (why no sampling).
     """
     items = np.asarray(items)
     if items.ndim != 2 or len(items) != positives.num_rows:
@@ -63,39 +201,22 @@ def ranking_metrics(
             f"got {items.shape}"
         )
     _check_cutoffs(ks, items.shape[1])
+    metrics = of_scope("query") if metrics is None else metrics
     hit, num_positives = _hits(items[:, : max(ks)], positives)
-    ranks = np.arange(1, hit.shape[1] + 1, dtype=np.float64)
-    hits = np.cumsum(hit, axis=1, dtype=np.float64)
-    gain = np.cumsum(hit / np.log2(ranks + 1), axis=1)
-    ideal = np.cumsum(1 / np.log2(ranks + 1))
-    precision = np.cumsum(hit * hits / ranks, axis=1)
-    first = np.where(hit.any(axis=1), hit.argmax(axis=1) + 1.0, np.inf)
     empty = num_positives == 0
     values: dict[str, np.ndarray] = {}
     for k in ks:
         # One in place of zero keeps empty rows free of 0/0 until they become NaN.
-        reachable = np.clip(num_positives, 1, k)
-        values[f"recall@{k}"] = hits[:, k - 1] / np.maximum(num_positives, 1)
-        values[f"capped_recall@{k}"] = hits[:, k - 1] / reachable
-        values[f"ndcg@{k}"] = gain[:, k - 1] / ideal[reachable - 1]
-        values[f"mrr@{k}"] = np.where(first <= k, 1 / first, 0.0)
-        values[f"hit_rate@{k}"] = (first <= k).astype(np.float64)
-        values[f"map@{k}"] = precision[:, k - 1] / reachable
-    return {name: np.where(empty, np.nan, value) for name, value in values.items()}
+        hits = Hits(hit[:, :k], np.maximum(num_positives, 1))
+        for name, metric in metrics.items():
+            values[f"{name}@{k}"] = np.where(empty, np.nan, metric.compute(hits))
+    return values
 
 
 def catalogue_metrics(
     items: np.ndarray, counts: np.ndarray, ks: Sequence[int]
 ) -> dict[str, float]:
-    """Return what the lists of all queries together do to the catalogue.
-
-    With n(i) the number of lists whose first k contain item i, I items, N = sum n(i),
-    and n sorted ascending as n_1 <= ... <= n_I:
-
-      coverage@k  share of the catalogue with n(i) > 0
-      gini@k      sum_j (2j - I - 1) n_j / (I N): 0 when all items are recommended
-                  equally often, (I - 1)/I when only one is
-      arp@k       average recommendation popularity, sum_i n(i) counts(i) / N
+    """Metrics of scope "catalogue": of the lists of all queries together.
 
     Args:
       items: [Q, K] integers; negative items fill short lists and are left out.
@@ -103,14 +224,14 @@ def catalogue_metrics(
       ks: cutoffs, each in 1..K.
 
     Returns:
-      {"coverage@20": float, ...}; gini and arp are NaN when nothing is recommended.
+      {"coverage@20": float, ...}.
 
     Raises:
       ValueError: when a cutoff is out of range or an item is not in the catalogue.
 
-    References:
-      Yin et al., Challenging the Long Tail Recommendation, VLDB 2012 (popularity of
-      recommendations).
+    Examples:
+      >>> catalogue_metrics(np.array([[0, 1], [0, 2]]), np.ones(4), [1])["coverage@1"]
+      0.25
     """
     items, counts = np.asarray(items), np.asarray(counts, dtype=np.float64)
     if items.ndim != 2 or counts.ndim != 1 or len(counts) == 0:
@@ -124,23 +245,39 @@ def catalogue_metrics(
             f"items must be below the number of counts, {len(counts)}, got "
             f"{items.max()}"
         )
-    size = len(counts)
-    weights = 2 * np.arange(1, size + 1, dtype=np.float64) - size - 1
     values: dict[str, float] = {}
     for k in ks:
-        shown = items[:, :k]
-        times = np.bincount(shown[shown >= 0], minlength=size)
-        total = int(times.sum())
-        values[f"coverage@{k}"] = float(np.count_nonzero(times) / size)
-        values[f"gini@{k}"] = values[f"arp@{k}"] = float("nan")
-        if total:
-            values[f"gini@{k}"] = float(weights @ np.sort(times) / (size * total))
-            values[f"arp@{k}"] = float(times @ counts / total)
+        listed = items[:, :k]
+        times = np.bincount(listed[listed >= 0], minlength=len(counts))
+        exposure = Exposure(times, counts)
+        for name, metric in of_scope("catalogue").items():
+            values[f"{name}@{k}"] = float(metric.compute(exposure))
     return values
 
 
+def click_metrics(
+    listed: np.ndarray, best: np.ndarray, ks: Sequence[int]
+) -> dict[str, np.ndarray]:
+    """Metrics of scope "clicks", of every query at every cutoff.
+
+    Args:
+      listed: [Q, K] float64 P(click | looked at) of the items of each list, best rank
+        first; NaN where it is short.
+      best: [Q, K] float64, the same of the best possible lists.
+      ks: cutoffs, each in 1..K.
+
+    Returns:
+      {"true_ctr@20": float64 [Q], ...}.
+    """
+    return {
+        f"{name}@{k}": np.asarray(metric.compute(Clicks(listed[:, :k], best[:, :k])))
+        for k in ks
+        for name, metric in of_scope("clicks").items()
+    }
+
+
 def _hits(items: np.ndarray, positives: Ragged) -> tuple[np.ndarray, np.ndarray]:
-    """Return hits bool [Q, K] and the number of distinct positives int64 [Q].
+    """Return hits [Q, K] bool and the number of distinct positives [Q] int64.
 
     One binary search among the sorted keys row * span + item serves all queries.
     """
@@ -149,13 +286,13 @@ def _hits(items: np.ndarray, positives: Ragged) -> tuple[np.ndarray, np.ndarray]
     num_positives = np.bincount(keys // span, minlength=len(items))
     if len(keys) == 0:
         return np.zeros(items.shape, bool), num_positives
-    wanted = np.arange(len(items), dtype=np.int64)[:, None] * span + items
+    listed = np.arange(len(items), dtype=np.int64)[:, None] * span + items
     # A negative item would borrow the key of the row above.
-    wanted = np.where(items < 0, -1, wanted)
-    at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    hit = keys[at] == wanted
-    found = at[hit]
-    if len(np.unique(found)) < len(found):
+    listed = np.where(items < 0, -1, listed)
+    place = np.minimum(np.searchsorted(keys, listed), len(keys) - 1)
+    hit = keys[place] == listed
+    matches = place[hit]
+    if len(np.unique(matches)) < len(matches):
         raise ValueError("items contain a positive twice in the list of one query")
     return hit, num_positives
 

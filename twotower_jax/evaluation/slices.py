@@ -1,13 +1,16 @@
-"""Metrics by the popularity of what should have been found, and their means."""
+"""Metrics by the popularity of the positives, and means over queries."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from twotower_jax.evaluation.metrics import ranking_metrics
+from twotower_jax.evaluation.metrics import (
+    BUCKETS,
+    Metric,
+    of_scope,
+    ranking_metrics,
+)
 from twotower_jax.evaluation.ragged import Ragged
-
-BUCKETS = ("head", "mid", "tail")
 
 
 def popularity_buckets(counts: np.ndarray) -> np.ndarray:
@@ -45,25 +48,38 @@ def popularity_buckets(counts: np.ndarray) -> np.ndarray:
 
 
 def sliced_metrics(
-    items: np.ndarray, positives: Ragged, buckets: np.ndarray, ks: Sequence[int]
+    items: np.ndarray,
+    positives: Ragged,
+    buckets: np.ndarray,
+    ks: Sequence[int],
+    metrics: Mapping[str, Metric] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Return the ranking metrics with the positives of one bucket at a time.
+    """Sliced metrics of every query: only the positives of one bucket are to be found.
 
     The lists stay as they are: an item of another bucket keeps its rank and counts
     as a miss.
 
     Args:
       items: [Q, K] integers, best first, negative where a list is short.
-      positives: a row a query.
-      buckets: int [I], see ``popularity_buckets``.
+      positives: one row per query.
+      buckets: [I] int, see `popularity_buckets`.
       ks: cutoffs, each in 1..K.
+      metrics: metrics that are computed from `Hits`, those that are not sliced are
+        left out; None: all of scope "query".
 
     Returns:
       {"recall@20/head": float64 [Q], ...}; NaN where the query has no positive in
       the bucket.
 
     Raises:
-      ValueError: as ``ranking_metrics``, or when a positive has no bucket.
+      ValueError: as `ranking_metrics`, or when a positive has no bucket.
+
+    Examples:
+      >>> positives = Ragged(np.array([0, 2]), np.array([0, 1]))
+      >>> buckets = np.array([0, 2])
+      >>> values = sliced_metrics(np.array([[0]]), positives, buckets, [1])
+      >>> float(values["recall@1/head"][0]), float(values["recall@1/tail"][0])
+      (1.0, 0.0)
     """
     largest = positives.items.max(initial=-1)
     if largest >= len(buckets):
@@ -71,23 +87,36 @@ def sliced_metrics(
             f"positives must be below the number of buckets, {len(buckets)}, got "
             f"{largest}"
         )
+    metrics = of_scope("query") if metrics is None else metrics
+    sliced = {name: metric for name, metric in metrics.items() if metric.sliced}
     bucket = np.asarray(buckets)[positives.items]
     values: dict[str, np.ndarray] = {}
-    for code, name in enumerate(BUCKETS):
-        part = ranking_metrics(items, _keep(positives, bucket == code), ks)
-        values |= {f"{metric}/{name}": value for metric, value in part.items()}
+    for code, part in enumerate(BUCKETS):
+        kept = _keep(positives, bucket == code)
+        whole = ranking_metrics(items, kept, ks, sliced)
+        values |= {f"{name}/{part}": value for name, value in whole.items()}
     return values
 
 
 def mean(values: np.ndarray) -> float:
-    """Return sum / count of the values [Q] that are not NaN; NaN if there are none."""
+    """Mean of the values that are not NaN; NaN if there are none.
+
+    Examples:
+      >>> mean(np.array([1.0, np.nan, 0.0]))
+      0.5
+    """
     values = np.asarray(values, dtype=np.float64)
     kept = values[~np.isnan(values)]
     return float(kept.sum() / len(kept)) if len(kept) else float("nan")
 
 
 def summarise(per_query: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """Return the mean over queries of each metric, see ``mean``."""
+    """Mean over queries of each metric, see `mean`.
+
+    Examples:
+      >>> summarise({"recall@20": np.array([1.0, np.nan, 0.0])})
+      {'recall@20': 0.5}
+    """
     return {name: mean(values) for name, values in per_query.items()}
 
 

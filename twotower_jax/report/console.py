@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from twotower_jax.config import Config
+from twotower_jax.evaluation.metrics import BUCKETS, MAIN, of_scope, stem
 from twotower_jax.study.load import Study
 from twotower_jax.study.naming import short_key
 from twotower_jax.study.runs import Runs
@@ -29,10 +30,11 @@ SKIPPED = 5  # folders that are no finished run, named before the rest is counte
 def print_result(console: Console, config: Config, result: dict[str, Any]) -> None:
     """Print what a reader wants first; result.json holds every metric."""
     cutoff = config.training.metric.rsplit("@", 1)[1]
+    metrics = of_scope("query", "catalogue", view="run")
     shown = [
-        *(f"recall@{k}" for k in config.evaluation.k),
-        *(f"recall@{cutoff}/{part}" for part in ("head", "mid", "tail")),
-        *(f"{name}@{cutoff}" for name in ("ndcg", "hit_rate", "mrr", "coverage")),
+        *(f"{MAIN}@{k}" for k in config.evaluation.k),
+        *(f"{MAIN}@{cutoff}/{part}" for part in BUCKETS),
+        *(f"{name}@{cutoff}" for name in metrics if name != MAIN),
     ]
     print_metrics(console, result["metrics"], shown)
     rate = result["examples_per_second"]
@@ -113,9 +115,10 @@ def print_study(study: Study, console: Console, report: Path) -> None:
 def _fitting(table: pl.DataFrame, primary: str, width: int) -> list[str]:
     """Return the metrics whose columns fit beside the names of the arms.
 
-    The first is always among them; coverage is left to the report.
+    The first is always among them; metrics of the catalogue are left to the report.
     """
-    wanted = [name for name in shown_metrics(table, primary) if "coverage" not in name]
+    shown, catalogue = shown_metrics(table, primary), of_scope("catalogue")
+    wanted = [n for n in shown if n == primary or stem(n) not in catalogue]
     rows = arm_cells(table, primary, [*wanted, "seconds"])
     names = max(len(arm) for arm, _, _ in rows)
     room = width - min(names, NAME) - len(" seeds seconds ") - 3

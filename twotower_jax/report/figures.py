@@ -7,6 +7,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from twotower_jax.evaluation.metrics import BUCKETS
 from twotower_jax.report.canvas import (
     INK,
     TITLE,
@@ -19,7 +20,7 @@ from twotower_jax.report.curves import learning_figures
 from twotower_jax.report.response import response_figures
 from twotower_jax.report.tradeoff import tradeoff_figures
 from twotower_jax.study.load import Study
-from twotower_jax.study.tables import SLICES, main_metric, main_split, rank_arms
+from twotower_jax.study.tables import main_metric, main_split, rank_arms
 
 COLOURS = {"main": "#0072B2", "head": "#0072B2", "mid": "#E69F00", "tail": "#009E73"}
 MARKERS = {"head": "o", "mid": "s", "tail": "^"}
@@ -72,7 +73,7 @@ def _sliced(
     """Return the figure of the slices of the primary metric, else of recall."""
     known = set(rows["metric"])
     for base in (primary, main_metric(table)):
-        names = {part: f"{base}/{part}" for part in SLICES}
+        names = {part: f"{base}/{part}" for part in BUCKETS}
         if set(names.values()) <= known:
             draw = partial(_slices, rows=rows, names=names, arms=arms)
             title = f"{base} by item popularity"

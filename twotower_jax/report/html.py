@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from twotower_jax.errors import InputError
+from twotower_jax.evaluation.metrics import BUCKETS
 from twotower_jax.report.canvas import Drawing, write_figures
 from twotower_jax.report.figures import study_figures
 from twotower_jax.report.page import STYLE, box
@@ -23,7 +24,6 @@ from twotower_jax.study.load import Study
 from twotower_jax.study.naming import differing_keys, flatten, name_arms
 from twotower_jax.study.runs import Runs
 from twotower_jax.study.tables import (
-    SLICES,
     arm_cells,
     difference_cells,
     heading,
@@ -211,7 +211,7 @@ def _metrics(study: Study, order: Sequence[str]) -> list[str]:
             arm_cells(study.table, primary, shown), start=1
         )
     ]
-    sliced = any(name.endswith(tuple(f"/{part}" for part in SLICES)) for name in shown)
+    sliced = any(name.endswith(tuple(f"/{part}" for part in BUCKETS)) for name in shown)
     caption = "Mean ± standard deviation over seeds." + (
         " Head, mid and tail are by popularity of the item." if sliced else ""
     )

@@ -10,8 +10,12 @@ import polars as pl
 from twotower_jax.config import Config
 from twotower_jax.data.feed import Entities, Queries, make_queries
 from twotower_jax.data.log import Pairs
-from twotower_jax.evaluation.auc import query_auc
-from twotower_jax.evaluation.metrics import catalogue_metrics, ranking_metrics
+from twotower_jax.evaluation.auc import Contest
+from twotower_jax.evaluation.metrics import (
+    catalogue_metrics,
+    of_scope,
+    ranking_metrics,
+)
 from twotower_jax.evaluation.ragged import Ragged, from_pairs
 from twotower_jax.evaluation.retrieve import top_k
 from twotower_jax.evaluation.rivals import rivals
@@ -171,7 +175,9 @@ def rank(
         per_query |= true_metrics(queries.truth, items, buckets, cutoffs)
     for kind, others in queries.rivals.items():
         left, right = (np.asarray(vectors) for vectors in embedded)
-        per_query[f"auc@{kind}"] = query_auc(left, right, queries.positives, others)
+        contest = Contest(left, right, queries.positives, others)
+        for name, metric in of_scope("rivals").items():
+            per_query[f"{name}@{kind}"] = np.asarray(metric.compute(contest))
     return Ranking(
         per_query, catalogue_metrics(items, data.counts, cutoffs), items, scores
     )

@@ -18,7 +18,7 @@ from twotower_jax.data.log import FunnelLog, Pairs, Split
 from twotower_jax.data.split import split
 from twotower_jax.data.summary import fingerprint
 from twotower_jax.errors import InputError, unknown
-from twotower_jax.evaluation.metrics import METRICS
+from twotower_jax.evaluation.metrics import of_scope
 from twotower_jax.losses.rowwise import LOSSES
 from twotower_jax.sampling.positives import POSITIVES
 from twotower_jax.sampling.proposals import PROPOSALS
@@ -85,7 +85,8 @@ def check_names(config: Config) -> None:
 
 def check_watched(key: str, metric: str, config: Config) -> None:
     """Refuse a metric that validation does not give: no ranking metric at a cutoff."""
-    metrics = [f"{name}@{k}" for name in METRICS for k in config.evaluation.k]
+    watched = [n for n, m in of_scope("query").items() if m.larger_is_better]
+    metrics = [f"{name}@{k}" for name in watched for k in config.evaluation.k]
     if metric not in metrics:
         raise unknown(key, metric, metrics)
 

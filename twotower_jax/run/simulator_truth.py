@@ -19,7 +19,12 @@ from twotower_jax.data.simulator import (
     uniform_exposures,
 )
 from twotower_jax.data.sources import SOURCES
-from twotower_jax.evaluation.metrics import ranking_metrics
+from twotower_jax.evaluation.metrics import (
+    Scope,
+    click_metrics,
+    of_scope,
+    ranking_metrics,
+)
 from twotower_jax.evaluation.ragged import Ragged, from_pairs
 from twotower_jax.evaluation.retrieve import top_k
 from twotower_jax.evaluation.slices import sliced_metrics
@@ -140,26 +145,21 @@ def true_metrics(
     values: dict[str, np.ndarray] = {}
     chance = _probabilities(known.world, known.user, known.item, items)
     for k in ks:
-        found = _recall(items[:, :k], _ragged(known.best[:, :k]), buckets, k)
-        values |= {f"true_{name}": value for name, value in found.items()}
-        with np.errstate(invalid="ignore"):
-            got = np.nanmean(chance[:, :k], axis=1)
-            best = np.nanmean(known.ideal[:, :k], axis=1)
-        values[f"true_ctr@{k}"] = got
-        values[f"true_gain@{k}"] = got / best
+        best = _ragged(known.best[:, :k])
+        values |= _hit_metrics("best", items[:, :k], best, buckets)
+        values |= click_metrics(chance, known.ideal, [k])
         if known.uniform is not None:
-            found = _recall(items[:, :k], known.uniform, buckets, k)
-            values |= {f"uniform_{name}": value for name, value in found.items()}
+            values |= _hit_metrics("uniform", items[:, :k], known.uniform, buckets)
     return values
 
 
-def _recall(
-    items: np.ndarray, wanted: Ragged, buckets: np.ndarray, k: int
+def _hit_metrics(
+    scope: Scope, items: np.ndarray, positives: Ragged, buckets: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Return recall@k and its slices."""
-    values = ranking_metrics(items, wanted, [k])
-    values |= sliced_metrics(items, wanted, buckets, [k])
-    return {name: v for name, v in values.items() if name.startswith("recall@")}
+    """Return the metrics of a scope at the length of the lists [Q, k], and slices."""
+    metrics, ks = of_scope(scope), [items.shape[1]]
+    values = ranking_metrics(items, positives, ks, metrics)
+    return values | sliced_metrics(items, positives, buckets, ks, metrics)
 
 
 def _ragged(lists: np.ndarray) -> Ragged:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from twotower_jax.data.concentration import gini
 from twotower_jax.errors import InputError, unknown
 from twotower_jax.sampling.mixture import log_frequency
 
@@ -283,11 +284,10 @@ def resampling_report(counts: np.ndarray, weights: np.ndarray) -> dict[str, floa
         number = np.sort(number)
         items, total = len(number), number.sum()
         top = (items + 99) // 100
-        rank = np.arange(1, items + 1)
         report |= {
             f"samples {when}": total,
             f"top 1% share {when}": number[items - top :].sum() / total,
-            f"gini {when}": (2 * rank - items - 1) @ number / (items * total),
+            f"gini {when}": gini(number),
             f"effective items {when}": total**2 / (number @ number),
         }
     report["effective samples"] = (counts @ weights) ** 2 / (counts @ weights**2)

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from twotower_jax.errors import InputError, closest
+from twotower_jax.evaluation.metrics import larger_is_better
 from twotower_jax.study.arms import study_table, write_whole
 from twotower_jax.study.naming import name_arms
 from twotower_jax.study.runs import Run, Runs
@@ -110,7 +111,8 @@ def compare_arms(runs: Runs, metrics: Sequence[str], base: str) -> pl.DataFrame:
         adjusted = holm(np.array([one.p for one in differences.values()]))
         for (arm, one), p in zip(differences.items(), adjusted.tolist(), strict=True):
             values = (arm, base, metric, *one[:6], p, *one[6:])
-            rows.append((*values, one.over, verdict(one, p)))
+            larger = larger_is_better(metric)
+            rows.append((*values, one.over, verdict(one, p, larger)))
     frame = pl.DataFrame(rows, schema=COLUMNS, orient="row")
     return frame.with_columns(pl.col(pl.Float64).fill_nan(None))
 
@@ -226,7 +228,7 @@ def _mean(table: pl.DataFrame, metric: str, runs: Sequence[Run]) -> float:
     return float(value) if isinstance(value, int | float) else math.nan
 
 
-def verdict(one: Difference, p_holm: float) -> str:
+def verdict(one: Difference, p_holm: float, larger: bool = True) -> str:
     """Verdict of a comparison, in words.
 
     Better and worse hold at 5 % after Holm's correction. "No difference seen" requires
@@ -237,6 +239,7 @@ def verdict(one: Difference, p_holm: float) -> str:
     Args:
       one: the difference of an arm to the base.
       p_holm: its p value after Holm's correction.
+      larger: whether larger values of the metric are better.
 
     Returns:
       "better", "worse", "no difference seen" or "cannot tell"; "" without an interval.
@@ -251,7 +254,7 @@ def verdict(one: Difference, p_holm: float) -> str:
     if one.seeds < 2:
         return "cannot tell"
     if p_holm < 1 - LEVEL:
-        return "better" if one.difference > 0 else "worse"
+        return "better" if (one.difference > 0) == larger else "worse"
     return without_effect(one)
 
 

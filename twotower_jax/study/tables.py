@@ -7,10 +7,17 @@ from typing import Any
 import polars as pl
 
 from twotower_jax.errors import InputError, closest
+from twotower_jax.evaluation.metrics import (
+    BUCKETS,
+    MAIN,
+    Scope,
+    larger_is_better,
+    of_scope,
+    stem,
+)
 from twotower_jax.study.arms import COSTS, summary
 
-PRIMARY = "recall@20"  # where a study names no metric
-SLICES = ("head", "mid", "tail")
+PRIMARY = f"{MAIN}@20"  # where a study names no metric
 COST_DIGITS = {"seconds": ",.1f", "examples": ",.0f", "examples_per_second": ",.0f"}
 
 
@@ -29,7 +36,7 @@ def main_metric(table: pl.DataFrame, asked: str | None = None) -> str:
     rows = table.filter(pl.col("split") == main_split(table))
     metrics = rows["metric"].unique(maintain_order=True).to_list()
     if asked is None:
-        recalls = [name for name in metrics if re.fullmatch(r"recall@\d+", name)]
+        recalls = [name for name in metrics if re.fullmatch(rf"{MAIN}@\d+", name)]
         return PRIMARY if PRIMARY in metrics else [*recalls, *metrics][0]
     if asked not in metrics:
         near = closest(asked, metrics)
@@ -42,9 +49,10 @@ def main_metric(table: pl.DataFrame, asked: str | None = None) -> str:
 
 
 def rank_arms(table: pl.DataFrame, metric: str) -> list[str]:
-    """Return the arms by the mean of a metric, largest first; equal ones by name."""
+    """Return the arms by the mean of a metric, best first; equal ones by name."""
     means = summary(table, [metric], main_split(table))
-    order = means.sort("mean", "arm", descending=[True, False], nulls_last=True)
+    descending = [larger_is_better(metric), False]
+    order = means.sort("mean", "arm", descending=descending, nulls_last=True)
     return order["arm"].to_list()
 
 
@@ -56,14 +64,18 @@ def shown_metrics(table: pl.DataFrame, primary: str) -> list[str]:
     """
     cutoff = match[1] if (match := re.search(r"@(\d+)$", primary)) else "20"
     rows = table.filter(pl.col("split") == main_split(table))
-    found = rows["metric"].unique(maintain_order=True).to_list()
-    recall, ndcg = f"recall@{cutoff}", f"ndcg@{cutoff}"
-    whole = primary if f"{primary}/{SLICES[0]}" in found else recall
-    sliced = [f"{whole}/{part}" for part in SLICES]
-    truth = [f"{name}@{cutoff}" for name in ("true_recall", "true_ctr")]
-    parted = [name for name in found if name.startswith("auc@")]
-    wanted = [primary, *truth, recall, ndcg, *sliced, f"coverage@{cutoff}", *parted]
-    return [name for name in dict.fromkeys(wanted) if name in found]
+    present = rows["metric"].unique(maintain_order=True).to_list()
+
+    def shown(*scopes: Scope) -> list[str]:
+        return [f"{name}@{cutoff}" for name in of_scope(*scopes, view="study")]
+
+    main = f"{MAIN}@{cutoff}"
+    whole = primary if f"{primary}/{BUCKETS[0]}" in present else main
+    sliced = [f"{whole}/{part}" for part in BUCKETS]
+    rivals = [n for n in present if stem(n) in of_scope("rivals", view="study")]
+    truth, query = shown("best", "uniform", "clicks"), shown("query")
+    names = [primary, *truth, *query, *sliced, *shown("catalogue"), *rivals]
+    return [name for name in dict.fromkeys(names) if name in present]
 
 
 def arm_cells(
@@ -98,7 +110,7 @@ def heading(column: str) -> str:
 def _last(column: str) -> str:
     """Return the name of a slice; that of a metric without slices as it is."""
     stem, _, part = column.rpartition("/")
-    return part if stem and part in SLICES else column
+    return part if stem and part in BUCKETS else column
 
 
 def difference_cells(

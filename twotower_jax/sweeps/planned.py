@@ -1,6 +1,5 @@
 """What a sweep is about to run: refused where no report could be made of it."""
 
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -8,15 +7,10 @@ from typing import NamedTuple
 from twotower_jax.config import Config, to_dict
 from twotower_jax.data.sources import SOURCES
 from twotower_jax.errors import InputError, closest
-from twotower_jax.evaluation.metrics import METRICS
+from twotower_jax.evaluation.metrics import BUCKETS, Scope, metric_names
 from twotower_jax.run.records import run_folder
 from twotower_jax.study.naming import differing_keys, flatten, identity, name_arms
 from twotower_jax.study.runs import read_runs
-from twotower_jax.study.tables import SLICES
-
-# Metrics without slices: of all lists together, and of each against the truth.
-LISTS = ("coverage", "gini", "arp")
-TRUTH = ("true_ctr", "true_gain")
 
 
 class Planned(NamedTuple):
@@ -120,23 +114,22 @@ def _check_earlier_labels(
             )
 
 
-def metric_names(config: Config) -> list[str]:
+def evaluated_metrics(config: Config) -> list[str]:
     """Return the metrics that a run of a configuration can have on test."""
-    asked, whole, sliced = config.evaluation, [*LISTS], [*METRICS]
-    if SOURCES[config.data.source].has_truth and asked.truth:
-        whole += TRUTH
-        sliced += ["true_recall", *["uniform_recall"] * (asked.uniform_exposures > 0)]
-    names = [f"{stem}@{k}" for k in asked.k for stem in (*sliced, *whole)]
-    names += [f"auc@{stage}" for stage in asked.auc]
-    parts = itertools.product(sliced, asked.k, SLICES)
-    return names + [f"{stem}@{k}/{part}" for stem, k, part in parts]
+    evaluation = config.evaluation
+    scopes: set[Scope] = {"query", "catalogue", "rivals"}
+    if SOURCES[config.data.source].has_truth and evaluation.truth:
+        scopes |= {"best", "clicks"}
+        if evaluation.uniform_exposures:
+            scopes.add("uniform")
+    return metric_names(scopes, evaluation.k, evaluation.auc)
 
 
 def check_metric(metric: str | None, configs: Sequence[Config]) -> None:
     """Refuse a metric of the study that no arm will have."""
     if metric is None:
         return
-    known = list(dict.fromkeys(n for config in configs for n in metric_names(config)))
+    known = list(dict.fromkeys(n for one in configs for n in evaluated_metrics(one)))
     if metric not in known:
         near = closest(metric, known)
         stems = ", ".join(dict.fromkeys(name.partition("@")[0] for name in known))
@@ -145,7 +138,7 @@ def check_metric(metric: str | None, configs: Sequence[Config]) -> None:
         raise InputError(
             f"hydra.callbacks.study.metric={metric!r} is none of the metrics of these "
             f"runs{f' ({near})' if near else ''}; they have {stems} with @{ends} "
-            f"(evaluation.k), some of them also /{', /'.join(SLICES)}"
+            f"(evaluation.k), some of them also /{', /'.join(BUCKETS)}"
         )
 
 

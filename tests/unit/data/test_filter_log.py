@@ -8,8 +8,9 @@ import pytest
 
 from twotower_jax.config.data import DataConfig
 from twotower_jax.data.build import build_log, filter_log
+from twotower_jax.data.concentration import gini
 from twotower_jax.data.split import split
-from twotower_jax.data.summary import describe, fingerprint, gini
+from twotower_jax.data.summary import describe, fingerprint
 from twotower_jax.errors import InputError
 
 # -------------------------------------------------------------------------- filters

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twotower_jax.evaluation.metrics import METRICS, catalogue_metrics, ranking_metrics
+from twotower_jax.evaluation.metrics import (
+    METRICS,
+    catalogue_metrics,
+    metric_names,
+    of_scope,
+    ranking_metrics,
+)
 from twotower_jax.evaluation.ragged import Ragged, from_pairs
 from twotower_jax.evaluation.slices import (
     mean,
@@ -14,6 +20,8 @@ from twotower_jax.evaluation.slices import (
     sliced_metrics,
     summarise,
 )
+
+RANKING = tuple(of_scope("query"))
 
 
 def ragged(rows):
@@ -28,7 +36,7 @@ def ragged(rows):
 def slow_metrics(items, positives, k):
     """The definitions, one query and one rank at a time."""
     if not positives:
-        return dict.fromkeys(METRICS, math.nan)
+        return dict.fromkeys(RANKING, math.nan)
     hits, gain, precision, first = 0, 0.0, 0.0, 0
     for rank, item in enumerate(items[:k], start=1):
         if item in positives:
@@ -52,7 +60,7 @@ def test_by_hand():
     values = ranking_metrics(
         np.array([[10, 11, 12, 13, 14]]), ragged([[11, 13, 20, 21, 22]]), [3, 4]
     )
-    assert set(values) == {f"{name}@{k}" for name in METRICS for k in (3, 4)}
+    assert set(values) == {f"{name}@{k}" for name in RANKING for k in (3, 4)}
     found = {name: round(float(value[0]), 6) for name, value in values.items()}
     assert found["recall@3"] == 0.2 and found["recall@4"] == 0.4
     assert found["capped_recall@3"] == 0.333333 and found["capped_recall@4"] == 0.5
@@ -129,8 +137,8 @@ def test_equals_the_loop(seed, num_queries, num_items):
         for k in ks:
             wanted = set(np.flatnonzero(chosen[query]).tolist())
             slow = slow_metrics(items[query].tolist(), wanted, k)
-            fast = {name: values[f"{name}@{k}"][query] for name in METRICS}
-            for name in METRICS:
+            fast = {name: values[f"{name}@{k}"][query] for name in RANKING}
+            for name in RANKING:
                 assert fast[name] == pytest.approx(slow[name], rel=1e-12, nan_ok=True)
 
 
@@ -251,7 +259,7 @@ def test_slices_by_hand():
     items = np.array([[0, 1, 2], [3, 1, 0]])
     positives = ragged([[0, 2, 3], [1]])
     values = sliced_metrics(items, positives, buckets, [2, 3])
-    assert len(values) == len(METRICS) * 2 * 3
+    assert len(values) == len(RANKING) * 2 * 3
     np.testing.assert_array_equal(values["recall@2/head"], [1.0, np.nan])
     np.testing.assert_array_equal(values["recall@2/mid"], [np.nan, 1.0])
     np.testing.assert_array_equal(values["recall@2/tail"], [0.0, np.nan])
@@ -287,3 +295,12 @@ def test_mean_leaves_nan_out():
     found = summarise({"a": np.array([np.nan, 0.25]), "b": np.array([1.0, 0.0])})
     assert found == {"a": 0.25, "b": 0.5}
     assert type(found["a"]) is float
+
+
+def test_every_entry_of_the_table_is_named_once():
+    scopes = {metric.scope for metric in METRICS.values()}
+    names = metric_names(scopes, [5, 10], ["exposed"])
+    assert len(names) == len(set(names))
+    assert {name.partition("@")[0] for name in names} == set(METRICS)
+    sliced = {name.partition("@")[0] for name in names if "/" in name}
+    assert sliced == {name for name, metric in METRICS.items() if metric.sliced}

@@ -11,10 +11,10 @@ from helpers.realdata import data_folder
 
 import twotower_jax.data.simulator as simulator
 from twotower_jax.config.data import SimulatorConfig
+from twotower_jax.data.concentration import gini
 from twotower_jax.data.log import Stage
 from twotower_jax.data.simulator import simulate, truth, uniform_exposures
 from twotower_jax.data.simulator.world import make_sizes
-from twotower_jax.data.summary import gini
 
 README = Path(simulator.__file__).parent / "README.md"
 DEFAULT = SimulatorConfig()

@@ -1,0 +1,127 @@
+"""Ranking metrics: one value per query, from the places of its positives in its list.
+
+In all of them k is the length of the list, hit(r) = 1 if the item at rank r = 1..k is a
+positive, P the number of positives, and m = min(k, P) the hits of a perfect list.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Hits(NamedTuple):
+    """The places of the positives in the first k items of every list.
+
+    Attributes:
+      hit: [Q, k] bool, whether the item at a rank is a positive; best rank first.
+      num_positives: [Q] int64, positives of each query, at least 1. Queries without a
+        positive hold 1 here; their values become NaN afterwards.
+    """
+
+    hit: np.ndarray
+    num_positives: np.ndarray
+
+    @property
+    def ranks(self) -> np.ndarray:
+        """[k] float64: 1, 2, ..., k."""
+        return np.arange(1, self.hit.shape[1] + 1, dtype=np.float64)
+
+    @property
+    def reachable(self) -> np.ndarray:
+        """[Q] int64: m, the hits of a perfect list."""
+        return np.minimum(self.num_positives, self.hit.shape[1])
+
+
+def recall(hits: Hits) -> np.ndarray:
+    """Share of the positives that are listed: sum_r hit(r) / P.
+
+    A perfect list has k / P < 1 where P > k; see `capped_recall`.
+
+    Args:
+      hits: of the first k items.
+
+    Returns:
+      [Q] float64 in [0, 1].
+
+    Examples:
+      >>> recall(Hits(np.array([[True, False]]), np.array([4])))
+      array([0.25])
+    """
+    return hits.hit.sum(axis=1) / hits.num_positives
+
+
+def capped_recall(hits: Hits) -> np.ndarray:
+    """Hits over those of a perfect list: sum_r hit(r) / m, 1 at best for any P.
+
+    Examples:
+      >>> capped_recall(Hits(np.array([[True, False]]), np.array([4])))
+      array([0.5])
+    """
+    return hits.hit.sum(axis=1) / hits.reachable
+
+
+def ndcg(hits: Hits) -> np.ndarray:
+    """Discounted gain over that of a perfect list.
+
+      sum_{r<=k} hit(r) / log2(r + 1)  /  sum_{r<=m} 1 / log2(r + 1)
+
+    Args:
+      hits: of the first k items.
+
+    Returns:
+      [Q] float64 in [0, 1].
+
+    Examples:
+      >>> ndcg(Hits(np.array([[False, False, True]]), np.array([1])))
+      array([0.5])
+
+    References:
+      Järvelin & Kekäläinen, Cumulated Gain-Based Evaluation of IR Techniques, TOIS
+      2002.
+    """
+    discount = np.log2(hits.ranks + 1)
+    # Running sums add from rank 1 on, so a cutoff does not change the rounding.
+    gain = np.cumsum(hits.hit / discount, axis=1)[:, -1]
+    return gain / np.cumsum(1 / discount)[hits.reachable - 1]
+
+
+def mrr(hits: Hits) -> np.ndarray:
+    """Reciprocal rank: 1 / (rank of the first hit), 0 without a hit.
+
+    Examples:
+      >>> mrr(Hits(np.array([[False, True, True], [False] * 3]), np.array([2, 2])))
+      array([0.5, 0. ])
+    """
+    first = hits.hit.argmax(axis=1) + 1.0
+    return np.where(hits.hit.any(axis=1), 1 / first, 0.0)
+
+
+def hit_rate(hits: Hits) -> np.ndarray:
+    """Whether any positive is listed: 1 or 0.
+
+    Examples:
+      >>> hit_rate(Hits(np.array([[False, True, True], [False] * 3]), np.array([2, 2])))
+      array([1., 0.])
+    """
+    return np.where(hits.hit.any(axis=1), 1.0, 0.0)
+
+
+def average_precision(hits: Hits) -> np.ndarray:
+    """Mean over m of the precision at each hit: sum_r hit(r) hits(r) / r  /  m.
+
+    hits(r) = hit(1) + ... + hit(r). The division by m gives a perfect list the value 1;
+    trec_eval's map_cut divides by P.
+
+    Args:
+      hits: of the first k items.
+
+    Returns:
+      [Q] float64 in [0, 1].
+
+    Examples:
+      >>> average_precision(Hits(np.array([[False, True, True]]), np.array([3])))
+      array([0.38888889])
+    """
+    running = np.cumsum(hits.hit, axis=1, dtype=np.float64)
+    precision = hits.hit * running / hits.ranks
+    return np.cumsum(precision, axis=1)[:, -1] / hits.reachable
