@@ -4,12 +4,13 @@
 
 Writes results.csv (arm, seed, metric, value of the shown metrics on test),
 comparison.csv (differences to the base arm), the figures, and the table between the
-marks of experiments/NAME/README.md and, where it has them, of README.md.
+marks of experiments/NAME/README.md and, if it has such marks, of README.md.
 """
 
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -21,7 +22,14 @@ HERE = Path(__file__).parent
 
 
 def markdown(study: Study) -> str:
-    """Return the arms as a table, mean and standard deviation over seeds."""
+    """The arms as a Markdown table, mean and standard deviation over seeds.
+
+    Args:
+      study: the result of `load_study`.
+
+    Returns:
+      Markdown text.
+    """
     shown = shown_metrics(study.table, study.metric)
     lines = [
         f"| arm | seeds | {' | '.join(map(heading, shown))} | seconds |",
@@ -39,14 +47,20 @@ def markdown(study: Study) -> str:
     return "\n".join(lines)
 
 
-def _cell(row: dict, digits: int) -> str:
+def _cell(row: dict[str, Any], digits: int) -> str:
     if row["sd"] is None:
         return f"{row['mean']:.{digits}f}"
     return f"{row['mean']:.{digits}f} ± {row['sd']:.{digits}f}"
 
 
 def insert(path: Path, name: str, text: str) -> None:
-    """Replace what stands between the marks of ``name`` in a file, if it has them."""
+    """Replace the text between the marks of a name in a file, if it has them.
+
+    Args:
+      path: a Markdown file, which may be missing.
+      name: the name in the marks.
+      text: the new text.
+    """
     begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
     if not path.exists() or begin not in path.read_text(encoding="utf-8"):
         return
@@ -56,7 +70,7 @@ def insert(path: Path, name: str, text: str) -> None:
 
 
 def main() -> None:
-    """Collect one experiment."""
+    """Collect the results of one experiment."""
     name, folder = sys.argv[1], Path(sys.argv[2])
     study, place = load_study([folder]), HERE / name
     place.mkdir(parents=True, exist_ok=True)

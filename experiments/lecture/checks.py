@@ -1,44 +1,47 @@
-"""What each claim of the lecture says of two arms, and so what would refute it."""
+"""The checks of each claim of the lecture: two arms, a metric, an expected sign."""
 
 from typing import Any, NamedTuple
 
-# "recall" stands for true_recall@20 where a world knows its truth, else for recall@20.
+# "recall" stands for true_recall@20 where the truth is known, else for recall@20.
 RECALL = "recall"
 LATE = ["pre_ranked", "ranked"]
 CLAIMS = {
-    "L2": "uniform negatives are unfair to cold items; clicks^.75 lies between",
-    "L3": "in-batch negatives push hot items down; logQ repairs it",
-    "L4": "a classifier tells clicks from the catalogue best, from late stages worst",
-    "L5": "hard negatives help when mixed with easy ones; all-hard hurts",
-    "L6": "exposed, not clicked items as negatives hurt",
-    "L7": "resampling positives helps cold items",
-    "L8": "log q belongs to training, not to serving",
+    "L1": "Clicks concentrate on few items",
+    "L2": "Uniform negatives are unfair to cold items; clicks^.75 is between",
+    "L3": "In-batch negatives push popular items down; logQ repairs it",
+    "L4": "Items rejected at later stages are harder to distinguish from clicks",
+    "L5": "Hard negatives help when mixed with easy ones; all-hard hurts",
+    "L6": "Shown-but-not-clicked items as negatives hurt",
+    "L7": "Resampling positives helps cold items",
+    "L8": "Log q belongs to training, not to serving",
 }
 
 
 class Check(NamedTuple):
-    """Two arms, a metric, and the sign that the claim gives their difference.
+    """Two arms, a metric, and the sign of their difference according to the claim.
 
     Attributes:
       claim: L2 to L8.
-      says: the claim, of these two arms.
-      metric: RECALL, with a slice such as /tail, or a metric's whole name.
-      arm, base: dotted keys and values that choose the runs.
-      sign: 1 more, -1 less, 0 no claim: what it costs.
-      arm_metric: the metric of the arm where it is another one.
+      statement: the claim about these two arms.
+      metric: RECALL, with a slice such as /tail, or the full name of a metric.
+      arm, base: dotted keys and values that select the runs.
+      sign: 1 more, -1 less, 0 no claim (a cost).
+      arm_metric: the metric of the arm, where it is not that of the base.
+      variant: the part of the claim that has its own row in the matrix, if any.
     """
 
     claim: str
-    says: str
+    statement: str
     metric: str
     arm: dict[str, Any]
     base: dict[str, Any]
     sign: int
     arm_metric: str | None = None
+    variant: str = ""
 
 
 def _alpha(value: float) -> dict[str, Any]:
-    """Return what chooses uncorrected easy negatives by clicks^alpha."""
+    """Return the keys of uncorrected easy negatives drawn by clicks^alpha."""
     return {
         "negatives.in_batch": False,
         "negatives.hard.num": 0,
@@ -51,7 +54,7 @@ def _alpha(value: float) -> dict[str, Any]:
 def _in_batch(
     correct: str, *, positives: str = "none", exponent: float = 0.5, serve: bool = False
 ) -> dict[str, Any]:
-    """Return what chooses in-batch negatives alone; serve: with log q."""
+    """Return the keys of in-batch negatives alone; serve: with log q."""
     return {
         "negatives.in_batch": True,
         "negatives.hard.num": 0,
@@ -65,7 +68,7 @@ def _in_batch(
 def _mix(
     ratio: float, slots: int, stages: list[str], loss: str, correct: str, log_q: str
 ) -> dict[str, Any]:
-    """Return what chooses slots of a row that are hard at a ratio."""
+    """Return the keys of a row's slots, of which a ratio is hard."""
     keys = {
         "negatives.hard_ratio": ratio,
         "negatives.hard.num": slots // 2,
@@ -74,7 +77,7 @@ def _mix(
         "loss.name": loss,
         "loss.logq.correct": correct,
     }
-    # Without a hard slot it is moot which log q it would have.
+    # Without hard slots, their log q has no effect.
     return keys | ({"negatives.hard.log_q": log_q} if ratio else {})
 
 
@@ -82,35 +85,47 @@ def _one(label: str) -> dict[str, Any]:
     return {"arm": label, "loss.name": "sampled_softmax"}
 
 
-def _ladder(below: str, above: str) -> Check:
-    """Return the check that clicks are told from above better than from below."""
+def _ladder(later: str, earlier: str) -> Check:
+    """Return the check that a later stage is harder to distinguish from clicks."""
     return Check(
         "L4",
-        f"clicks are told from {below} items worse than from {above} ones",
-        f"auc@{above}",
-        {"arm": f"against {below}"},
-        {"arm": f"against {above}"},
+        f"{later} items are harder to distinguish from clicks than {earlier} items",
+        f"auc@{earlier}",
+        {"arm": f"against {later}"},
+        {"arm": f"against {earlier}"},
         -1,
-        f"auc@{below}",
+        f"auc@{later}",
     )
 
 
 def _mixes(text: str, *more: Any) -> list[Check]:
-    """Return the checks of hard negatives for a way to weigh them."""
+    """Return the checks of hard negatives for one kind of log q."""
     none, half, every = (_mix(ratio, *more) for ratio in (0, 0.5, 1))
     return [
-        Check("L5", f"{text}: half hard finds more than none", RECALL, half, none, 1),
-        Check("L5", f"{text}: all hard finds less than none", RECALL, every, none, -1),
+        Check(
+            "L5",
+            f"{text}: {mix}",
+            RECALL,
+            arm,
+            none,
+            sign,
+            variant=text,
+        )
+        for mix, arm, sign in (
+            ("half hard finds more than none", half, 1),
+            ("all hard finds less than none", every, -1),
+        )
     ]
 
 
 def _resampled(strategy: str, text: str) -> list[Check]:
     """Return the checks of resampled positives, at exponent .5."""
-    arm, base = _in_batch("all", positives=strategy), _in_batch("all")
+    arms = (_in_batch("all", positives=strategy), _in_batch("all"))
+    tail, head = f"{RECALL}/tail", f"{RECALL}/head"
     return [
-        Check("L7", f"{text} finds more tail items", f"{RECALL}/tail", arm, base, 1),
-        Check("L7", f"head items: {text}", f"{RECALL}/head", arm, base, 0),
-        Check("L7", f"all items: {text}", RECALL, arm, base, 0),
+        Check("L7", f"{text} finds more tail items", tail, *arms, 1, variant=text),
+        Check("L7", f"cost in the head: {text}", head, *arms, 0),
+        Check("L7", f"cost over all items: {text}", RECALL, *arms, 0),
     ]
 
 
@@ -143,13 +158,13 @@ CHECKS = (
         _alpha(1),
         1,
     ),
-    Check("L2", "all items: alpha .75", RECALL, _alpha(0.75), _alpha(0), 0),
+    Check("L2", "cost over all items: alpha .75", RECALL, _alpha(0.75), _alpha(0), 0),
     *(
-        Check("L3", says, metric, _in_batch("all"), _in_batch("none"), sign)
-        for says, metric, sign in (
+        Check("L3", statement, metric, _in_batch("all"), _in_batch("none"), sign)
+        for statement, metric, sign in (
             ("logQ finds more than no correction", RECALL, 1),
             ("logQ finds more head items than no correction", f"{RECALL}/head", 1),
-            ("tail items: logQ", f"{RECALL}/tail", 0),
+            ("cost in the tail: logQ", f"{RECALL}/tail", 0),
         )
     ),
     _ladder("retrieved", "uniform"),
@@ -158,10 +173,12 @@ CHECKS = (
     *_mixes("no log q, softmax", 16, LATE, "sampled_softmax", "none", "easy"),
     *_mixes("no log q, bce", 16, LATE, "bce", "none", "easy"),
     *_mixes("log q of the mixture", 8, LATE, "sampled_softmax", "negatives", "mixture"),
-    *_mixes("log q of easy ones", 8, LATE, "sampled_softmax", "negatives", "easy"),
+    *_mixes(
+        "log q of the easy negatives", 8, LATE, "sampled_softmax", "negatives", "easy"
+    ),
     Check(
         "L6",
-        "half of the negatives exposed finds less than none",
+        "half exposed finds less than none",
         RECALL,
         _shown(0.5),
         _shown(0),
@@ -177,7 +194,7 @@ CHECKS = (
     ),
     Check(
         "L6",
-        "one exposed of 200, no log q, finds less than none",
+        "one of 200 exposed, no log q, finds less than none",
         RECALL,
         _one("one exposed"),
         _one("uniform only"),
@@ -185,17 +202,18 @@ CHECKS = (
     ),
     Check(
         "L6",
-        "one of 200 thrown out by ranking finds more than none (RecFlow's gain)",
+        "one of 200 rejected by ranking finds more than none",
         RECALL,
         _one("one pre_ranked"),
         _one("uniform only"),
         1,
+        variant="RecFlow: one of 200 rejected by ranking helps",
     ),
-    *_resampled("downsample_hot", "down-sampling hot"),
-    *_resampled("upsample_cold", "up-sampling cold"),
+    *_resampled("downsample_hot", "down-sampling popular positives"),
+    *_resampled("upsample_cold", "up-sampling cold positives"),
     Check(
         "L8",
-        "serving by the corrected logit finds less than by the cosine",
+        "serving with the corrected logit finds less than with the cosine",
         RECALL,
         _in_batch("all", serve=True),
         _in_batch("all"),

@@ -2,19 +2,20 @@
 
     python experiments/lecture/concentration.py movielens=FOLDER gowalla=FOLDER
 
-Writes concentration.csv, figure_L1.svg and the table of README.md. The default world
-with five seeds, and the other worlds of run.py with one; the interval of a log is over
-its users, 500 bootstrap draws.
+Writes concentration.csv, figure_L1.svg and the table of L1. The default world has five
+seeds, each of the other worlds of run.py one. The interval of a log is over its users,
+from 500 bootstrap draws.
 """
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
 import polars as pl
 from run import WORLDS
-from tables import HERE, insert
+from tables import HERE, insert, save
 
 from twotower_jax.config import from_dict
 from twotower_jax.data.concentration import gini
@@ -35,7 +36,14 @@ SOURCES = {
 
 
 def logs(named: list[str]) -> dict[str, FunnelLog]:
-    """Return the worlds, and the data sets named on the command line."""
+    """The logs of the worlds and of the named data sets.
+
+    Args:
+      named: NAME=FOLDER per data set.
+
+    Returns:
+      {name: log}.
+    """
     found = {}
     for seed in range(5):
         config = from_dict({"data": {"simulator": {"seed": seed}}})
@@ -53,13 +61,28 @@ def logs(named: list[str]) -> dict[str, FunnelLog]:
 
 
 def top_share(counts: np.ndarray, share: float) -> float:
-    """Return the share of clicks on the most clicked ``share`` of the catalogue."""
+    """Share of the clicks on the most clicked items.
+
+    Args:
+      counts: [items] clicks per item.
+      share: share of the catalogue that counts as most clicked.
+
+    Returns:
+      A number in [0, 1].
+    """
     number = int(np.ceil(share * len(counts)))
     return float(np.sort(counts)[::-1][:number].sum() / counts.sum())
 
 
 def intervals(log: FunnelLog) -> dict[str, float]:
-    """Return shares and Gini, with the interval of the top tenth over users."""
+    """Shares of clicks and Gini of a log, with an interval for the top tenth.
+
+    Args:
+      log: a log of the funnel.
+
+    Returns:
+      One row of concentration.csv without its name and verdict.
+    """
     rows = np.flatnonzero(log.stage == Stage.CLICKED)
     user, item = log.user[rows], log.item[rows]
     counts = np.bincount(item, minlength=log.num_items)
@@ -71,8 +94,9 @@ def intervals(log: FunnelLog) -> dict[str, float]:
         )
         drawn = np.bincount(item, times[user], minlength=log.num_items)
         draws.append(top_share(drawn, 0.1))
-    # Drawn users are more concentrated than all are, so that percentiles would be too
-    # high: the interval is around the estimate, by their standard deviation.
+    # Clicks of resampled users are more concentrated than those of all users, so that
+    # percentiles would be too high. The interval is the estimate +- 1.96 standard
+    # deviations of the draws.
     share, error = top_share(counts, 0.1), 1.96 * float(np.std(draws, ddof=1))
     return {
         "clicks": len(rows),
@@ -86,15 +110,26 @@ def intervals(log: FunnelLog) -> dict[str, float]:
     }
 
 
-def verdict(row: dict) -> str:
-    """Return what the interval of the top tenth says of the claim."""
+def verdict(row: dict[str, Any]) -> str:
+    """Verdict of L1 from the interval of the top tenth's share.
+
+    Args:
+      row: a row of concentration.csv.
+
+    Returns:
+      "holds", "refuted" or "cannot tell".
+    """
     if row["low"] > REFUTED_BELOW:
         return "holds"
     return "refuted" if row["high"] < REFUTED_BELOW else "cannot tell"
 
 
 def draw(found: dict[str, FunnelLog]) -> None:
-    """Write the Lorenz curves: the share of clicks of the most clicked items."""
+    """Draw the Lorenz curves: share of the clicks on the most clicked items.
+
+    Args:
+      found: {name: log}.
+    """
     figure, axis = plt.subplots(figsize=(6, 4.5), layout="constrained")
     for name, log in found.items():
         counts = np.bincount(
@@ -104,14 +139,12 @@ def draw(found: dict[str, FunnelLog]) -> None:
         share = np.arange(1, len(curve) + 1) / len(curve)
         kept = np.unique(np.geomspace(1, len(curve), 200).astype(int)) - 1
         axis.plot(share[kept], curve[kept], label=name, lw=1.5)
-    axis.plot([0, 1], [0, 1], color="grey", lw=0.8, ls="--", label="all alike")
+    axis.plot([0, 1], [0, 1], color="grey", lw=0.8, ls="--", label="equal clicks")
     axis.axvline(0.1, color="grey", lw=0.6)
     axis.set_xlabel("share of the catalogue, most clicked first")
     axis.set_ylabel("share of the clicks")
     axis.legend(fontsize=8)
-    with matplotlib.rc_context({"svg.hashsalt": "L1"}):
-        figure.savefig(HERE / "figure_L1.svg", metadata={"Date": None})
-    plt.close(figure)
+    save(figure, "L1")
 
 
 def main() -> None:

@@ -4,8 +4,9 @@
     python experiments/lecture/run.py --world bad_ranker     # a short form in another
     python experiments/lecture/run.py --data movielens --path ml-latest-small
 
-Each study is one command, `twotower train -m experiment=lecture/STUDY ...`, printed
-before it is run; finished runs are returned, so that it can be stopped and run again.
+Each study is one command, `twotower train -m experiment=lecture/STUDY ...`, which is
+printed before it runs. Finished runs are kept, so the script can be stopped and started
+again.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import shlex
 import subprocess
 import sys
 
-# Worlds in which a verdict might turn: overrides of data.simulator.
+# Worlds in which a verdict may differ: overrides of data.simulator.
 WORLDS = {
     "weak_position": ["position_bias=0.2"],
     "strong_position": ["position_bias=1.0"],
@@ -34,13 +35,13 @@ STUDIES = (
     "serving",
     "tuned",
 )
-# Without exposures and stages, the arms that are left of the short form.
+# The arms of the short form that need neither exposures nor stages.
 POSITIVES_ONLY = (
     "arms=in_batch,in_batch_logq,served_with_log_q,plain/uniform,plain/alpha_75,"
     "plain/alpha_1,downsample_hot,upsample_cold"
 )
-# Real data: its study, and how it is trained on: MovieLens for 30 epochs as in its own
-# study, Gowalla for 4 (of 100, which take too long), Wikispeedia for 20.
+# Real data: the study and its training. MovieLens has 30 epochs as in its own study,
+# Gowalla 4 (100 take too long), Wikispeedia 20.
 REAL = {
     "movielens": [
         *("experiment=lecture/short", POSITIVES_ONLY, "data=movielens"),
@@ -70,7 +71,7 @@ NO_TRUTH = [
 
 
 def main() -> None:
-    """Run the chosen studies one after the other."""
+    """Run the named studies one after the other."""
     options = _options()
     alone = options.world or options.data
     failed = 0
@@ -89,7 +90,17 @@ def main() -> None:
 def words(
     study: str | None, world: str | None, data: str | None, path: str | None
 ) -> list[str]:
-    """Return the overrides of a study, or of the short form elsewhere."""
+    """Overrides of a study, or of the short form in another world or on real data.
+
+    Args:
+      study: the name of a study.
+      world: the name of a world, or None.
+      data: the name of a data set, or None.
+      path: the folder of the data set.
+
+    Returns:
+      Overrides as on the command line.
+    """
     if world:
         numbers = [f"data.simulator.{word}" for word in WORLDS[world]]
         return ["experiment=lecture/short", f"name=lecture/short/{world}", *numbers]
@@ -104,14 +115,14 @@ def _options() -> argparse.Namespace:
     parser.add_argument("studies", nargs="*", metavar="STUDY", help=", ".join(STUDIES))
     parser.add_argument("--world", choices=WORLDS)
     parser.add_argument("--data", choices=REAL)
-    parser.add_argument("--path", help="of the data")
+    parser.add_argument("--path", help="folder of the data")
     parser.add_argument("--overrides", nargs="*", default=[], metavar="key=value")
     options = parser.parse_args()
     for study in options.studies:
         if study not in STUDIES:
-            parser.error(f"{study} is no study; give some of {', '.join(STUDIES)}")
+            parser.error(f"{study} is not a study; choose from {', '.join(STUDIES)}")
     if options.studies and (options.world or options.data):
-        parser.error("another world, or real data, has one study: name none")
+        parser.error("--world and --data have one study of their own: name none")
     if options.data and not options.path:
         parser.error(f"--data {options.data} needs --path")
     return options

@@ -1,44 +1,75 @@
-"""How a claim's differences are shown: a figure, and a table in the README."""
+"""Verdicts as readers see them: a matrix, and a figure and a table per claim.
 
+    python experiments/lecture/tables.py
+
+Reads verdicts.csv and concentration.csv; writes figure_L2.svg to figure_L8.svg and
+replaces the marked parts of README.md here and of docs/results/lecture.md.
+"""
+
+import shutil
 from pathlib import Path
 
 import matplotlib
 import polars as pl
+from checks import CLAIMS
+from matrix import matrix
 
 matplotlib.use("svg")
 from matplotlib import pyplot as plt
 
 HERE = Path(__file__).parent
+SITE = HERE.parents[1] / "docs" / "results"
+PAGES = (HERE / "README.md", SITE / "lecture.md")
 COLOURS = {"holds": "#1b7837", "reversed": "#b2182b"}
 
 
 def markdown(table: pl.DataFrame) -> str:
-    """Return the verdicts of a claim as a table."""
+    """The verdicts of a claim as a Markdown table.
+
+    Args:
+      table: the rows of verdicts.csv of one claim.
+
+    Returns:
+      Markdown text.
+    """
     lines = [
-        "| the claim says | where | base | difference | interval | seeds | verdict |",
+        "| check | place | base | difference | 95 % interval | seeds | verdict |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in table.iter_rows(named=True):
         digits = 1 if row["metric"].startswith("arp") else 4
         lines.append(
-            f"| {row['says']} | {row['place']} | {row['base_mean']:.{digits}f} "
+            f"| {row['statement']} | {row['place']} | {row['base_mean']:.{digits}f} "
             f"| {row['difference']:+.{digits}f} | {row['low']:+.{digits}f} to "
             f"{row['high']:+.{digits}f} | {row['seeds']} | {row['verdict']} |"
         )
     return "\n".join(lines)
 
 
-def insert(claim: str, text: str) -> None:
-    """Replace what stands between the marks of a claim in README.md."""
-    path, (begin, end) = HERE / "README.md", (f"<!-- {claim} -->", f"<!-- /{claim} -->")
-    before, rest = path.read_text(encoding="utf-8").split(begin)
-    after = rest.split(end)[1]
-    path.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
+def insert(name: str, text: str) -> None:
+    """Replace the text between the marks of a name, in the pages that have them.
+
+    Args:
+      name: the name in the marks, such as L3.
+      text: the new text.
+    """
+    begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    for path in PAGES:
+        page = path.read_text(encoding="utf-8") if path.exists() else ""
+        if begin in page:
+            before, rest = page.split(begin)
+            after = rest.split(end)[1]
+            path.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
 
 
 def draw(claim: str, table: pl.DataFrame) -> None:
-    """Write the differences of a claim's checks in every place, in % of the base."""
-    checks = table.partition_by("says", maintain_order=True)
+    """Draw the differences of a claim's checks in every place, in % of the base.
+
+    Args:
+      claim: L2 to L8; the figure is figure_CLAIM.svg.
+      table: the rows of verdicts.csv of the claim.
+    """
+    checks = table.partition_by("statement", maintain_order=True)
     heights = [len(check) for check in checks]
     figure, axes = plt.subplots(
         len(checks),
@@ -58,8 +89,38 @@ def draw(claim: str, table: pl.DataFrame) -> None:
         axis.set_yticks(range(len(mine)), mine["place"].reverse().to_list())
         axis.set_ylim(-0.6, len(mine) - 0.4)
         axis.tick_params(labelsize=8)
-        axis.set_title(mine["says"][0], fontsize=9, loc="left")
-    axes[-1, 0].set_xlabel("difference in % of the base, 95 % interval", fontsize=9)
+        axis.set_title(mine["statement"][0], fontsize=9, loc="left")
+    axes[-1, 0].set_xlabel(
+        "difference in % of the base arm's mean, with 95 % interval", fontsize=9
+    )
+    save(figure, claim)
+
+
+def save(figure: plt.Figure, claim: str) -> None:
+    """Write figure_CLAIM.svg here and, under another name, beside the site's page.
+
+    Args:
+      figure: the figure, which is closed.
+      claim: L1 to L8.
+    """
+    path = HERE / f"figure_{claim}.svg"
     with matplotlib.rc_context({"svg.hashsalt": claim}):
-        figure.savefig(HERE / f"figure_{claim}.svg", metadata={"Date": None})
+        figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
+    if SITE.is_dir():
+        shutil.copy(path, SITE / f"lecture_{claim}.svg")
+
+
+def write_pages() -> None:
+    """Write the matrix, and the figures and tables of L2 to L8, from the csv files."""
+    verdicts = pl.read_csv(HERE / "verdicts.csv")
+    insert("matrix", matrix(verdicts, pl.read_csv(HERE / "concentration.csv")))
+    for claim in CLAIMS:
+        mine = verdicts.filter(pl.col("claim") == claim)
+        if len(mine):
+            draw(claim, mine)
+            insert(claim, markdown(mine))
+
+
+if __name__ == "__main__":
+    write_pages()

@@ -1,61 +1,41 @@
-"""Put the claims to the test: what the runs of experiments/lecture/run.py say.
+"""Check the claims of the lecture on the runs of experiments/lecture/run.py.
 
     python experiments/lecture/verdicts.py outputs/lecture
 
-Writes verdicts.csv, and from it the figures and the tables of this folder's README. A
-claim keeps the rows of a place where the folder has not all of its runs.
+Writes verdicts.csv, and from it the pages and figures of `tables`. A claim keeps its
+earlier rows for a place if the folder lacks some of its runs.
 """
 
 import math
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 from checks import CHECKS, CLAIMS, RECALL, Check
-from run import WORLDS
+from places import BY_LOG, PLACES
 from scipy import stats
-from tables import HERE, draw, insert, markdown
+from tables import HERE, write_pages
 
 from twotower_jax.study.comparison import without_effect
 from twotower_jax.study.naming import differing_keys
 from twotower_jax.study.runs import Run, check_same_data, read_runs
 from twotower_jax.study.statistics import Difference, compare, holm
 
-
-class Place(NamedTuple):
-    """Where a study was run.
-
-    Attributes:
-      folder: within that of the study; "" for the study's own.
-      recall: the metric that is recall there.
-      claims: that are asked there.
-    """
-
-    folder: str
-    recall: str = "true_recall@20"
-    claims: tuple[str, ...] = tuple(CLAIMS)
-
-
-LOG = "recall@20"  # what the log's clicks say
-# Keys that decide nothing where the ratio of hard negatives is 0.
+# Keys that have no effect where the ratio of hard negatives is 0.
 MOOT = {"negatives.hard.log_q"}
-BY_LOG = "by its log"  # of a world: what an engineer without the truth would conclude
-PLACES = {
-    "default": Place(""),
-    f"default, {BY_LOG}": Place("", LOG),
-    "learning rate .05": Place("rate_05"),
-    "each arm tuned": Place("tuned"),
-    **{world: Place(world) for world in WORLDS},
-    # Where the log and the truth part ways on the default world.
-    **{f"{world}, {BY_LOG}": Place(world, LOG, ("L5", "L7")) for world in WORLDS},
-    **{data: Place(data, LOG) for data in ("movielens", "gowalla", "wikispeedia")},
-}
 
 
 class Row(NamedTuple):
-    """A check in a place: the difference, and what it says of the claim."""
+    """A check in a place.
+
+    Attributes:
+      check: the check.
+      place: the name of the place.
+      found: the difference of the check's arms.
+      p_holm: its p value, after Holm's correction over the checks of the claim.
+    """
 
     check: Check
     place: str
@@ -64,9 +44,9 @@ class Row(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """Holds, reversed, or why not told; a check without a claim says its sign."""
+        """Holds, reversed, no difference seen or cannot tell; for a cost, its sign."""
         one, sign = self.found, self.check.sign
-        if one.seeds < 2:  # one seed says nothing of other seeds
+        if one.seeds < 2:  # one seed gives no interval over seeds
             return "cannot tell"
         if self.p_holm < 0.05:
             if sign == 0:
@@ -84,46 +64,64 @@ def main() -> None:
     path = HERE / "verdicts.csv"
     table = merge(pl.read_csv(path) if path.exists() else None, to_table(rows))
     table.write_csv(path)
-    for claim in CLAIMS:
-        mine = table.filter(pl.col("claim") == claim)
-        if len(mine):
-            draw(claim, mine)
-            insert(claim, markdown(mine))
+    write_pages()
 
 
 def merge(earlier: pl.DataFrame | None, table: pl.DataFrame) -> pl.DataFrame:
-    """Return the new rows, and the earlier ones that they do not answer anew, in order.
+    """New rows, and the earlier rows that they do not replace, in order.
 
-    Holm's family is a claim in a place: it is answered anew as a whole, or not at all.
+    Holm's family is a claim in a place: it is replaced as a whole, or not at all.
+
+    Args:
+      earlier: the rows of verdicts.csv, if any.
+      table: the new rows.
+
+    Returns:
+      The rows by check and place; those of removed checks and places are left out.
     """
-    said = [check.says for check in CHECKS]
+    statements = [check.statement for check in CHECKS]
     if earlier is not None:
         family, earlier = ["claim", "place"], earlier.cast(dict(table.schema))
-        asked = earlier.filter(pl.col("says").is_in(said))
-        partly = asked.join(table, on=[*family, "says"], how="anti")
+        current = earlier.filter(pl.col("statement").is_in(statements))
+        partly = current.join(table, on=[*family, "statement"], how="anti")
         table = table.join(partly, on=family, how="anti")
         table = pl.concat([table, earlier.join(table, on=family, how="anti")])
-    order = pl.DataFrame({"says": said, "check": range(len(said))})
+    order = pl.DataFrame({"statement": statements, "check": range(len(statements))})
     places = pl.DataFrame({"place": list(PLACES), "where": range(len(PLACES))})
-    # A check or a place that is asked no more has no order, and is left out here.
-    table = table.join(order, on="says").join(places, on="place")
+    table = table.join(order, on="statement").join(places, on="place")
     return table.sort("check", "where").drop("check", "where")
 
 
 def runs_of(folder: Path, inner: str) -> list[Run]:
-    """Return the finished runs of all studies of a place."""
-    found: list[Run] = []
+    """Finished runs of all studies in a place.
+
+    Args:
+      folder: the folder of the studies.
+      inner: the subfolder of each study; "" for the study's own folder.
+
+    Returns:
+      The runs, all on the same data.
+    """
+    runs: list[Run] = []
     for study in sorted(folder.iterdir()):
         place = study / inner
         if any(place.glob("*/result.json")):  # else it was not run in this place
-            found += read_runs(place).finished
-    if found:
-        check_same_data(found)
-    return found
+            runs += read_runs(place).finished
+    if runs:
+        check_same_data(runs)
+    return runs
 
 
 def verdicts(folder: Path, name: str) -> list[Row]:
-    """Return every check that the runs of a place can answer, Holm within a claim."""
+    """Every check for which a place has the runs, with Holm's correction per claim.
+
+    Args:
+      folder: the folder of the studies.
+      name: the name of the place.
+
+    Returns:
+      One row per check.
+    """
     place = PLACES[name]
     runs, found = runs_of(folder, place.folder), []
     for check in CHECKS:
@@ -145,7 +143,16 @@ def verdicts(folder: Path, name: str) -> list[Row]:
 
 
 def difference(runs: list[Run], check: Check, recall: str) -> Difference | None:
-    """Return the difference of a check's arms over the seeds that both have."""
+    """Difference of a check's arms over the seeds that both have.
+
+    Args:
+      runs: the runs of a place.
+      check: the check.
+      recall: the metric that stands for recall there.
+
+    Returns:
+      The difference; None if the arms share no seed.
+    """
     arms = [by_seed(runs, keys) for keys in (check.arm, check.base)]
     seeds = sorted(set(arms[0]) & set(arms[1]))
     tests = sum(one.claim == check.claim for one in CHECKS)
@@ -168,11 +175,18 @@ def difference(runs: list[Run], check: Check, recall: str) -> Difference | None:
     return compare(*values, tests=tests)
 
 
-def by_seed(runs: list[Run], keys: dict) -> dict[int, Run]:
-    """Return the runs with the values by their seed; of equal ones the first.
+def by_seed(runs: list[Run], keys: dict[str, Any]) -> dict[int, Run]:
+    """Runs with given values of keys, by seed; of equal runs the first.
+
+    Args:
+      runs: the runs of a place.
+      keys: the values by dotted key.
+
+    Returns:
+      {seed: run}.
 
     Raises:
-      SystemExit: two that differ in more than seed, name and label: which is meant?
+      SystemExit: when two runs match that differ in more than seed, name and label.
     """
     found: dict[int, Run] = {}
     for run in runs:
@@ -180,39 +194,65 @@ def by_seed(runs: list[Run], keys: dict) -> dict[int, Run]:
             continue
         same = found.setdefault(run.seed, run)
         if set(differing_keys([same.config, run.config])) - MOOT:
-            raise SystemExit(f"{same.path} and {run.path} are both what is asked for")
+            raise SystemExit(
+                f"{same.path} and {run.path} both match one arm of a check"
+            )
     return found
 
 
-def matches(run: Run, keys: dict) -> bool:
-    """Say whether a run's configuration has all the values."""
-    for key, wanted in keys.items():
-        value = run.config
+def matches(run: Run, keys: dict[str, Any]) -> bool:
+    """Whether a run's configuration has all the values.
+
+    Args:
+      run: a finished run.
+      keys: the values by dotted key.
+
+    Returns:
+      True if all are equal.
+    """
+    for key, expected in keys.items():
+        value: Any = run.config
         for part in key.split("."):
             value = value[part]
-        if value != wanted:
+        if value != expected:
             return False
     return True
 
 
 def queries(run: Run, metric: str) -> np.ndarray:
-    """Return a metric of every test query, in order of the queries' names.
+    """A metric of every test query, sorted by the names of the users.
 
-    The same queries in every run, for their data and split are the same.
+    The queries are the same in all runs of a place, because data and split are.
+
+    Args:
+      run: a finished run.
+      metric: the name of a column of queries.parquet.
+
+    Returns:
+      [queries] float64.
     """
     table = pl.read_parquet(run.path / "queries.parquet", columns=["user", metric])
     return table.sort("user", maintain_order=True)[metric].to_numpy()
 
 
 def over_seeds(arm: np.ndarray, base: np.ndarray, tests: int) -> Difference:
-    """Return the difference of a metric of whole lists: a t interval over seeds."""
+    """Difference of a metric without values per query: a t interval over seeds.
+
+    Args:
+      arm: [seeds] float.
+      base: [seeds] float, the same seeds.
+      tests: size of the family of Holm's correction.
+
+    Returns:
+      The difference, with 0 queries.
+    """
     nan = math.nan
     mean, other = float(arm.mean()), float(base.mean())
     if len(arm) < 2:
         return Difference(mean, other, mean - other, nan, nan, nan, nan, len(arm), 0)
     test = stats.ttest_rel(arm, base)
     interval = test.confidence_interval()
-    # Seen 8 times of 10: the usual sum of two quantiles, of t.
+    # Detected with probability .8: the usual sum of two t quantiles.
     error = (interval.high - interval.low) / 2 / stats.t.ppf(0.975, len(arm) - 1)
     smallest = error * stats.t.ppf([1 - 0.025 / tests, 0.8], len(arm) - 1).sum()
     low, high, p = (float(x) for x in (interval.low, interval.high, test.pvalue))
@@ -222,12 +262,12 @@ def over_seeds(arm: np.ndarray, base: np.ndarray, tests: int) -> Difference:
 
 
 def to_table(rows: list[Row]) -> pl.DataFrame:
-    """Return the verdicts as a tidy table."""
+    """The verdicts as a tidy table."""
     return pl.DataFrame(
         [
             {
                 "claim": row.check.claim,
-                "says": row.check.says,
+                "statement": row.check.statement,
                 "place": row.place,
                 "metric": row.check.metric.replace(RECALL, PLACES[row.place].recall, 1),
                 "mean": row.found.mean,

@@ -19,9 +19,12 @@ def lecture():
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(LECTURE))
         import checks
+        import matrix
+        import tables
         import verdicts
 
-        yield SimpleNamespace(checks=checks, verdicts=verdicts)
+        modules = {"checks": checks, "matrix": matrix, "tables": tables}
+        yield SimpleNamespace(verdicts=verdicts, **modules)
 
 
 @pytest.fixture(scope="module")
@@ -45,18 +48,18 @@ def test_each_check_is_between_two_arms_of_the_short_form(lecture, short):
             ]
             for keys in (check.arm, check.base)
         ]
-        assert [len(side) for side in sides] == [1, 1], (check.says, sides)
+        assert [len(side) for side in sides] == [1, 1], (check.statement, sides)
         # Only L4 compares what one arm's negatives make of another measure.
-        assert sides[0] != sides[1], check.says
+        assert sides[0] != sides[1], check.statement
         used |= {*sides[0], *sides[1]}
     assert used == set(short)
 
 
-def row(claim, says, place, difference, order=0.0):
+def row(claim, statement, place, difference, order=0.0):
     keys = dict.fromkeys(("mean", "base_mean", "low", "high", "p_holm"), order)
     return {
         "claim": claim,
-        "says": says,
+        "statement": statement,
         "place": place,
         "difference": difference,
         **keys,
@@ -65,8 +68,8 @@ def row(claim, says, place, difference, order=0.0):
 
 def test_a_claim_is_answered_anew_as_a_whole_or_not_at_all(lecture):
     merge, checks = lecture.verdicts.merge, lecture.checks.CHECKS
-    first, second, *_ = (check.says for check in checks if check.claim == "L3")
-    (other,) = (check.says for check in checks if check.claim == "L8")
+    first, second, *_ = (check.statement for check in checks if check.claim == "L3")
+    (other,) = (check.statement for check in checks if check.claim == "L8")
     earlier = pl.DataFrame(
         [
             row("L3", first, "default", 1.0),
@@ -81,7 +84,7 @@ def test_a_claim_is_answered_anew_as_a_whole_or_not_at_all(lecture):
         table = merge(earlier, pl.DataFrame(rows))
         return dict(
             zip(
-                table.select("says", "place").iter_rows(),
+                table.select("statement", "place").iter_rows(),
                 table["difference"],
                 strict=True,
             )
@@ -100,3 +103,37 @@ def test_a_claim_is_answered_anew_as_a_whole_or_not_at_all(lecture):
     assert merged(row("L8", other, "default", 7.0)) == before | {
         (other, "default"): 7.0
     }
+
+
+# --- the matrix -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "text"),
+    [
+        ([], "-"),
+        (["holds", "holds"], "holds"),
+        (["holds"], "holds *"),
+        (["holds", "cannot tell"], "cannot tell"),
+        (["cannot tell", "reversed"], "does not hold"),
+        (["holds", "no difference seen"], "does not hold"),
+    ],
+)
+def test_cell_sums_up_the_checks_of_a_row(lecture, verdicts, text):
+    assert lecture.matrix.cell(verdicts, 2) == text
+
+
+def test_both_pages_show_the_matrix_of_the_csv_files(lecture):
+    verdicts, concentration = (
+        pl.read_csv(LECTURE / name) for name in ("verdicts.csv", "concentration.csv")
+    )
+    text = lecture.matrix.matrix(verdicts, concentration)
+    heads = [line for line in text.splitlines() if line.startswith("| claim |")]
+    assert len(heads) == 2 and all(
+        f"**{claim}**" in text for claim in lecture.checks.CLAIMS
+    )
+    for page in lecture.tables.PAGES:
+        shown = page.read_text(encoding="utf-8")
+        assert f"<!-- matrix -->\n{text}\n<!-- /matrix -->" in shown
+        # The matrix stands before every interval.
+        assert shown.index("<!-- matrix -->") < shown.index("<!-- L1 -->")
