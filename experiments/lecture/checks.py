@@ -207,7 +207,7 @@ CHECKS = (
         _one("one pre_ranked"),
         _one("uniform only"),
         1,
-        variant="RecFlow: one of 200 rejected by ranking helps",
+        variant="RecFlow",
     ),
     *_resampled("downsample_hot", "down-sampling popular positives"),
     *_resampled("upsample_cold", "up-sampling cold positives"),

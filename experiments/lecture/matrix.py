@@ -6,9 +6,25 @@ A cell sums up the checks of its row that were made in its column.
 from collections.abc import Collection, Sequence
 
 import polars as pl
-from checks import CHECKS, CLAIMS
+from checks import CHECKS
 from places import BY_LOG, LOG, PLACES
 
+# Short names of the rows: a claim, or a variant of it with a verdict of its own.
+ROWS = {
+    ("L1", ""): "few items get the clicks",
+    ("L2", ""): "uniform is unfair to cold items",
+    ("L3", ""): "logQ repairs in-batch",
+    ("L4", ""): "later stages are harder",
+    ("L5", "no log q, softmax"): "hard negatives: no log q, softmax",
+    ("L5", "no log q, bce"): "hard negatives: no log q, bce",
+    ("L5", "log q of the mixture"): "hard negatives: log q of the mixture",
+    ("L5", "log q of the easy negatives"): "hard negatives: log q of the easy ones",
+    ("L6", ""): "exposed negatives hurt",
+    ("L6", "RecFlow"): "RecFlow: one rejected of 200 helps",
+    ("L7", "down-sampling popular positives"): "down-sampling popular positives helps",
+    ("L7", "up-sampling cold positives"): "up-sampling cold positives helps",
+    ("L8", ""): "no log q in serving",
+}
 NOT_ASKED = "-"
 HOLDS, DOES_NOT, OPEN = "holds", "does not hold", "cannot tell"
 # Verdicts of a check that refute its claim.
@@ -93,21 +109,12 @@ def _checked(verdicts: pl.DataFrame) -> dict[tuple[str, str, str], str]:
 
 
 def _table(cells: dict[tuple[str, str, str], str], places: Sequence[str]) -> str:
-    """Return one Markdown table, claims in order, each followed by its variants.
-
-    A place where nothing was asked has no column.
-    """
+    """Return one Markdown table; a place where nothing was asked has no column."""
     asked = {place for (_, _, place), word in cells.items() if word != NOT_ASKED}
     places = [place for place in places if place in asked]
     heads = [place.removesuffix(f", {BY_LOG}").replace("_", " ") for place in places]
     lines = [f"| claim | {' | '.join(heads)} |", "|---|" + "---|" * len(places)]
-    claims: set[str] = set()
-    for claim, variant in dict.fromkeys(
-        (claim, variant) for claim, variant, _ in cells
-    ):
-        title = CLAIMS[claim] if claim not in claims else ""
-        claims.add(claim)
-        heading = f"**{claim}** {': '.join(filter(None, (title, variant)))}"
+    for (claim, variant), name in ROWS.items():
         row = [cells.get((claim, variant, place), NOT_ASKED) for place in places]
-        lines.append(f"| {heading} | {' | '.join(row)} |")
+        lines.append(f"| **{claim}** {name} | {' | '.join(row)} |")
     return "\n".join(lines)
