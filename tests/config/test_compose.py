@@ -19,8 +19,9 @@ from twotower_jax.config import (
     known_keys,
     to_dict,
 )
-from twotower_jax.config.data import SimulatorConfig
-from twotower_jax.config.training import EvaluationConfig, TowersConfig
+from twotower_jax.config.evaluation import EvaluationConfig
+from twotower_jax.config.simulator import SimulatorConfig
+from twotower_jax.config.towers import TowersConfig
 from twotower_jax.errors import InputError
 from twotower_jax.run.inputs import check_names
 from twotower_jax.run.records import RunFolder

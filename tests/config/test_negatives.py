@@ -3,7 +3,7 @@
 import pytest
 
 from twotower_jax.config import from_dict
-from twotower_jax.config.sampling import (
+from twotower_jax.config.negatives import (
     STAGES,
     BankConfig,
     EasyConfig,

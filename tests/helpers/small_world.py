@@ -1,6 +1,6 @@
 """A small world and its log: what tests of the simulator share."""
 
-from twotower_jax.config.data import SimulatorConfig
+from twotower_jax.config.simulator import SimulatorConfig
 
 CONFIG = SimulatorConfig(users=500, items=4_000, requests=3_000, kept=10)
 

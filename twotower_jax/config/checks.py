@@ -1,4 +1,4 @@
-"""Checks of single values, with the key in the message."""
+"""Checks of single values; a message names the key, the value and the remedy."""
 
 import math
 
@@ -6,26 +6,86 @@ from twotower_jax.errors import InputError, unknown
 
 
 def in_range(key: str, value: float, low: float, high: float | None = None) -> None:
-    """Raise InputError unless low <= value (<= high)."""
+    """Check that a number is finite and between two bounds, both included.
+
+    Args:
+      key: dotted key of the configuration, such as ``training.epochs``.
+      value: the number.
+      low: the lowest value allowed.
+      high: the highest value allowed; None for any finite number.
+
+    Raises:
+      InputError: the value is out of range, infinite or NaN.
+
+    Examples:
+      >>> in_range("data.test_share", 0.1, 0, 0.9)
+      >>> in_range("data.test_share", 0.95, 0, 0.9)
+      Traceback (most recent call last):
+        ...
+      InputError: data.test_share=0.95 is out of range; give a value between 0 and 0.9
+    """
     if not (low <= value < math.inf and (high is None or value <= high)):
         span = f"at least {low}" if high is None else f"between {low} and {high}"
         raise InputError(f"{key}={value} is out of range; give a value {span}")
 
 
+def above(key: str, value: float, low: float) -> None:
+    """Check that a number is finite and greater than a bound.
+
+    Args:
+      key: dotted key of the configuration.
+      value: the number.
+      low: the bound, itself not allowed.
+
+    Raises:
+      InputError: the value is the bound or less, infinite or NaN.
+    """
+    if not low < value < math.inf:
+        raise InputError(f"{key}={value} is out of range; give a value above {low}")
+
+
 def whole_number(key: str, value: object, low: int) -> None:
-    """Raise InputError unless a value of no schema is an int, and low or more."""
+    """Check a value that no schema has typed: a whole number from a bound on.
+
+    Args:
+      key: dotted key of the configuration.
+      value: the value, of any type; a bool is not a whole number.
+      low: the lowest value allowed.
+
+    Raises:
+      InputError: the value is not an int, or below the bound.
+
+    Examples:
+      >>> whole_number("hydra.launcher.workers", 2, low=1)
+      >>> whole_number("hydra.launcher.workers", 2.5, low=1)
+      Traceback (most recent call last):
+        ...
+      InputError: hydra.launcher.workers=2.5 is not a whole number; ...
+    """
     if not isinstance(value, int) or isinstance(value, bool):
-        raise InputError(f"{key}={value} is no whole number; give one, at least {low}")
+        raise InputError(
+            f"{key}={value} is not a whole number; give one, at least {low}"
+        )
     in_range(key, value, low)
 
 
-def positive(key: str, value: float) -> None:
-    """Raise InputError unless value > 0."""
-    if not 0 < value < math.inf:
-        raise InputError(f"{key}={value} is out of range; give a value above 0")
+def choice(key: str, value: str, choices: tuple[str, ...]) -> None:
+    """Check that a name is one of the choices of its key.
 
+    Args:
+      key: dotted key of the configuration.
+      value: the name.
+      choices: the names allowed.
 
-def choice(key: str, value: str, known: tuple[str, ...]) -> None:
-    """Raise InputError unless the value is one of the known names."""
-    if value not in known:
-        raise unknown(key, value, known)
+    Raises:
+      InputError: the name is another one; the message lists the choices.
+
+    Examples:
+      >>> choice("data.split", "ratio", ("temporal", "ratio"))
+      >>> choice("data.split", "random", ("temporal", "ratio"))
+      Traceback (most recent call last):
+        ...
+      InputError: data.split='random' is unknown; choose one of: ratio, temporal
+    """
+    if value not in choices:
+        raise unknown(key, value, choices)

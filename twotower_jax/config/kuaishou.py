@@ -1,12 +1,11 @@
-"""How the public logs of Kuaishou are read: RecFlow and KuaiRand."""
+"""Sections ``data.recflow`` and ``data.kuairand``: the public logs of Kuaishou."""
 
 import contextlib
-import dataclasses
 import re
 from dataclasses import dataclass, field
 from datetime import date
 
-from twotower_jax.config.checks import choice, in_range
+from twotower_jax.config.schema import check_keys, key
 from twotower_jax.errors import InputError
 
 RECFLOW_STAGES = ("all_stage", "request_id_dict")
@@ -33,66 +32,76 @@ _SPAN = re.compile(r"(\d{4}-\d\d-\d\d)(?:\.\.(\d{4}-\d\d-\d\d))?")
 
 @dataclass(unsafe_hash=True)
 class RecFlowKeptConfig:
-    """Rows kept a request of what was not shown, by the furthest flag of the row."""
+    """Rows kept per request of the videos that were not shown; 0 keeps none.
 
-    rerank_pos: int = 10
-    rerank_neg: int = 10
-    rank_pos: int = 10
-    rank_neg: int = 10
-    coarse_neg: int = 10
-    prerank_neg: int = 10
+    A row belongs to the flag of its furthest stage.
+    """
+
+    rerank_pos: int = key(10, low=0, doc="passed re-ranking, not shown")
+    rerank_neg: int = key(10, low=0, doc="discarded by re-ranking")
+    rank_pos: int = key(10, low=0, doc="passed ranking")
+    rank_neg: int = key(10, low=0, doc="discarded by ranking")
+    coarse_neg: int = key(10, low=0, doc="discarded by coarse ranking")
+    prerank_neg: int = key(10, low=0, doc="discarded by pre-ranking")
 
     def __post_init__(self) -> None:
-        """Check ranges."""
-        for name, number in dataclasses.asdict(self).items():
-            in_range(f"data.recflow.kept.{name}", number, 0)
+        """Check each value."""
+        check_keys(self, "data.recflow.kept")
 
 
 @dataclass(unsafe_hash=True)
 class RecFlowConfig:
-    """What is read of RecFlow.
+    """The part of RecFlow that is read.
 
-    Attributes:
-      days: null is every day there, "7" the first seven, "2024-01-13" one day and
-        "2024-01-13..2024-01-19" a span with both its ends.
-      stages: the folder that says what every stage threw out: "all_stage" (tables,
-        with places) or "request_id_dict" (pickled arrays without places, beside the
-        tables in "realshow").
-      clicked: the feedback that makes a shown video a positive.
-      kept: rows kept of each kind.
-      seed: of the choice of these rows.
+    ``days`` is null (all), a number of days such as ``7`` (the first ones), one day
+    such as ``2024-01-13``, or a span of days, both ends included, such as
+    ``2024-01-13..2024-01-19``.
     """
 
-    days: str | None = None
-    stages: str = "all_stage"
-    clicked: str = "effective_view"
+    days: str | None = key(
+        None, doc="null: all; 7: the first seven; 2024-01-13; 2024-01-13..2024-01-19"
+    )
+    stages: str = key(
+        "all_stage",
+        choices=RECFLOW_STAGES,
+        doc="folder of the discarded videos: tables with ranks, or pickled arrays "
+        "without ranks beside the tables of `realshow`",
+    )
+    clicked: str = key(
+        "effective_view",
+        choices=RECFLOW_FEEDBACK,
+        doc="feedback that makes a shown video a positive",
+    )
     kept: RecFlowKeptConfig = field(default_factory=RecFlowKeptConfig)
-    seed: int = 0
+    seed: int = key(0, low=0, high=2**31 - 1, doc="seed of the choice of kept rows")
 
     def __post_init__(self) -> None:
-        """Check ranges and choices."""
-        choice("data.recflow.stages", self.stages, RECFLOW_STAGES)
-        choice("data.recflow.clicked", self.clicked, RECFLOW_FEEDBACK)
-        in_range("data.recflow.seed", self.seed, 0, 2**31 - 1)
+        """Check each value, and the text of ``days``."""
+        check_keys(self, "data.recflow")
         if self.days is not None and not self.days.isdecimal():
             self.span()
 
     def span(self) -> tuple[date, date]:
-        """Return the first and the last day that ``days`` names as dates.
+        """Return the first and the last day of ``days``.
 
         Raises:
-          InputError: it is neither a day nor a span of days.
+          InputError: ``days`` is neither a day nor a span of days.
+
+        Examples:
+          >>> first, last = RecFlowConfig(days="2024-01-13..2024-01-19").span()
+          >>> (last - first).days
+          6
         """
-        found = _SPAN.fullmatch(self.days or "")
+        match = _SPAN.fullmatch(self.days or "")
         first, last = date.max, date.min
-        if found:
+        if match:
             with contextlib.suppress(ValueError):
-                first = date.fromisoformat(found[1])
-                last = date.fromisoformat(found[2] or found[1])
+                first = date.fromisoformat(match[1])
+                last = date.fromisoformat(match[2] or match[1])
         if first > last:
             raise InputError(
-                f"data.recflow.days={self.days!r} names no days; give a number of days "
-                "(the first ones), a day such as 2024-01-13, or a span such as "
+                f"data.recflow.days={self.days!r} does not name days; give a number of "
+                "days (the first ones), a day such as 2024-01-13, or a span such as "
                 "2024-01-13..2024-01-19"
             )
         return first, last
@@ -100,24 +109,30 @@ class RecFlowConfig:
 
 @dataclass(unsafe_hash=True)
 class KuaiRandConfig:
-    """What is read of KuaiRand.
+    """The part of KuaiRand that is read.
 
-    Attributes:
-      clicked: the feedback that makes a shown video a positive.
-      test: "random": the log of random exposures is the test part, the standard log
-        of the first two weeks the train part and that of the weeks of the random log
-        the valid part (data.split=given). "standard": only the standard logs are
-        read, for the other splits.
-      statistics: columns of video_features_statistic to use as numeric features.
-        They are means over the whole month, test included.
+    With ``test=random`` (for ``data.split=given``) the log of random exposures is the
+    test part, the standard log of the first two weeks the train part and the standard
+    log of the weeks of the random log the valid part. With ``test=standard`` only the
+    standard logs are read, for the other splits.
     """
 
-    clicked: str = "is_click"
-    test: str = "random"
-    statistics: tuple[str, ...] = ()
+    clicked: str = key(
+        "is_click",
+        choices=KUAIRAND_FEEDBACK,
+        doc="feedback that makes a shown video a positive",
+    )
+    test: str = key(
+        "random",
+        choices=KUAIRAND_TESTS,
+        doc="test on random exposures, or read the standard logs only",
+    )
+    statistics: tuple[str, ...] = key(
+        (),
+        doc="columns of `video_features_statistic` that become numeric features; "
+        "means over the whole month, test included",
+    )
 
     def __post_init__(self) -> None:
-        """Check choices; lists become tuples."""
-        self.statistics = tuple(self.statistics)
-        choice("data.kuairand.clicked", self.clicked, KUAIRAND_FEEDBACK)
-        choice("data.kuairand.test", self.test, KUAIRAND_TESTS)
+        """Check each value; lists become tuples."""
+        check_keys(self, "data.kuairand")

@@ -1,36 +1,25 @@
-"""The configuration of a run: every choice that decides a number, with its range.
+"""The whole configuration: its sections and their combinations.
 
 Plain dataclasses, standard library only. Hydra uses them as the schema of the
-``conf`` tree (unknown keys and wrong types are refused there); ranges are checked in
-``__post_init__`` of the sections (``schema/``), and combinations of sections in
+``conf`` tree, which refuses unknown keys and wrong types; values are checked in
+``__post_init__`` of the sections, and combinations of sections in
 ``Config.__post_init__``. The dataclasses are hashable and are treated as immutable.
 """
 
-import dataclasses
-import hashlib
-import json
-import re
-import reprlib
 from dataclasses import dataclass, field
-from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
 
-from twotower_jax.config.checks import in_range
 from twotower_jax.config.data import DataConfig
-from twotower_jax.config.sampling import (
-    LossConfig,
-    NegativesConfig,
-    PositivesConfig,
-)
-from twotower_jax.config.training import (
-    EvaluationConfig,
-    OptimizerConfig,
-    TowersConfig,
-    TrainingConfig,
-)
-from twotower_jax.errors import InputError, unknown
+from twotower_jax.config.evaluation import EvaluationConfig
+from twotower_jax.config.loss import LossConfig
+from twotower_jax.config.negatives import NegativesConfig
+from twotower_jax.config.optimizer import OptimizerConfig
+from twotower_jax.config.positives import PositivesConfig
+from twotower_jax.config.schema import check_keys, key
+from twotower_jax.config.towers import TowersConfig
+from twotower_jax.config.training import TrainingConfig
+from twotower_jax.errors import InputError
 
-# Keys that name a run, or say where its records go, and decide no number.
+# Keys of names and places of records, which decide no number.
 LABELS = ("name", "output", "arm", "trackers")
 
 
@@ -38,10 +27,15 @@ LABELS = ("name", "output", "arm", "trackers")
 class Config:
     """One run. Its hash names the run's folder."""
 
-    name: str = "default"
-    output: str = "outputs"
-    arm: str | None = None
-    seed: int = 0
+    name: str = key("default", doc="folder below `output` of comparable runs")
+    output: str = key("outputs", doc="folder of all runs")
+    arm: str | None = key(None, doc="label of the run in tables and figures")
+    seed: int = key(
+        0,
+        low=0,
+        high=2**31 - 1,
+        doc="seed of initialisation, order and draws; not of the data or its split",
+    )
     data: DataConfig = field(default_factory=DataConfig)
     positives: PositivesConfig = field(default_factory=PositivesConfig)
     negatives: NegativesConfig = field(default_factory=NegativesConfig)
@@ -50,64 +44,77 @@ class Config:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    trackers: tuple[str, ...] = ()
+    trackers: tuple[str, ...] = key(
+        (), doc="tools that also record the metrics: tensorboard, mlflow, wandb"
+    )
 
     def __post_init__(self) -> None:
-        """Refuse combinations that cannot work."""
-        self.trackers = tuple(self.trackers)
-        in_range("seed", self.seed, 0, 2**31 - 1)
+        """Check each value, then the combinations of sections."""
+        check_keys(self, "")
         if self.loss.name != "full_softmax":
             self._check_negatives()
+            self._check_bank()
+            self._check_correction()
         if self.training.patience > 0 and self.data.fit_valid:
             raise InputError(
                 f"training.patience={self.training.patience} needs a validation set, "
                 "but data.fit_valid=true trains on it; set training.patience=0"
             )
-
         if not self.evaluation.test:
             self._check_validation()
 
     def _check_validation(self) -> None:
-        """Refuse to leave the test alone where nothing else is evaluated."""
+        """Check that there is a valid part to evaluate where the test part is not."""
         data = self.data
         if data.fit_valid:
             raise InputError(
-                "evaluation.test=false leaves validation to evaluate on, but data."
+                "evaluation.test=false leaves the valid part to evaluate, but data."
                 "fit_valid=true trains on it; set data.fit_valid=false"
             )
         if data.valid_share == 0 and data.split in ("temporal", "ratio"):
             raise InputError(
-                "evaluation.test=false leaves validation to evaluate on, but data."
+                "evaluation.test=false leaves the valid part to evaluate, but data."
                 "valid_share=0 makes none; set data.valid_share above 0"
             )
 
     def _check_negatives(self) -> None:
-        """Refuse sampled losses without negatives, or with a correction of log 0."""
-        chosen, hard = self.negatives, self.negatives.hard
-        drawn = chosen.easy.num + hard.num
-        if not chosen.in_batch and drawn == 0:
+        """Check that a sampled loss has negatives."""
+        negatives = self.negatives
+        drawn = negatives.easy.num + negatives.hard.num
+        if not negatives.in_batch and drawn == 0:
             raise InputError(
                 "negatives.in_batch=false with negatives.easy.num=0 and negatives.hard"
                 ".num=0 leaves no negatives; set negatives.easy.num above 0 or "
                 "negatives.in_batch=true"
             )
-        if chosen.bank.size and not chosen.in_batch:
+
+    def _check_bank(self) -> None:
+        """Check that a bank has in-batch candidates to keep, and room for a batch."""
+        size = self.negatives.bank.size
+        if size and not self.negatives.in_batch:
             raise InputError(
-                f"negatives.bank.size={chosen.bank.size} keeps in-batch candidates of "
-                "earlier steps, but negatives.in_batch=false; set it to true, or "
+                f"negatives.bank.size={size} keeps in-batch candidates of earlier "
+                "steps, but negatives.in_batch=false; set it to true, or "
                 "negatives.bank.size=0"
             )
-        if 0 < chosen.bank.size < self.training.batch_size:
+        if 0 < size < self.training.batch_size:
             raise InputError(
-                f"negatives.bank.size={chosen.bank.size} is smaller than training."
-                f"batch_size={self.training.batch_size}, so a batch does not fit; set "
-                "it to the batch size or more, or 0 for no bank"
+                f"negatives.bank.size={size} is smaller than training.batch_size="
+                f"{self.training.batch_size}, so a batch does not fit; set it to the "
+                "batch size or more, or 0 for no bank"
             )
-        all_hard = 1.0 in (chosen.hard_ratio, chosen.hard_start)
-        only_hard = hard.num and not chosen.in_batch
+
+    def _check_correction(self) -> None:
+        """Check that the expected count of the positive, which is corrected, is not 0.
+
+        It is 0 where every negative of the row is hard: a positive is not in its pool.
+        """
+        negatives, hard = self.negatives, self.negatives.hard
+        all_hard = 1.0 in (negatives.hard_ratio, negatives.hard_start)
+        only_hard = hard.num and not negatives.in_batch
         # With a ratio below 1 the slots of a row are easy ones too.
-        mixes = chosen.layout == "per_row" and chosen.hard_ratio is not None
-        no_easy = chosen.easy.num == 0 and not mixes
+        mixes = negatives.layout == "per_row" and negatives.hard_ratio is not None
+        no_easy = negatives.easy.num == 0 and not mixes
         never_drawn = only_hard and (no_easy or all_hard)
         if never_drawn and self.loss.logq.correct == "all" and hard.log_q != "easy":
             raise InputError(
@@ -116,97 +123,3 @@ class Config:
                 "correct=negatives, negatives.hard.log_q=easy, or add easy or in-batch "
                 "negatives"
             )
-
-
-def to_dict(config: Any) -> dict[str, Any]:
-    """Return a config as nested dictionaries of plain values (tuples as lists)."""
-    return json.loads(json.dumps(dataclasses.asdict(config)))
-
-
-def from_dict(values: dict[str, Any], kind: Any = Config, prefix: str = "") -> Any:
-    """Return a config from nested dictionaries such as ``to_dict`` gives.
-
-    Args:
-      values: {key: value}; keys that are left out keep their defaults.
-      kind: the dataclass of the section, Config for a whole configuration.
-      prefix: what stands before the keys in messages, such as ``loss.logq.``.
-    Raises:
-      InputError: for a key that the schema does not know, a value of another type,
-        one out of range, or a combination that cannot work.
-    """
-    hints = get_type_hints(kind)
-    arguments = {}
-    for key, value in values.items():
-        if key not in hints:
-            raise unknown(f"a key of {prefix[:-1] or kind.__name__}", key, hints)
-        arguments[key] = _typed(f"{prefix}{key}", value, hints[key])
-    return kind(**arguments)
-
-
-EXPECTED = {
-    bool: "true or false",
-    int: "an integer",
-    float: "a number",
-    str: "a text",
-    tuple: "a list",
-    dict: "keys with values",
-}
-
-
-def _typed(key: str, value: Any, hint: Any, tail: str = "") -> Any:
-    """Return a value as its annotation wants it: lists as tuples, 1 as 1.0 for float.
-
-    Raises:
-      InputError: naming the key, the value and the expected type (``tail``: or null).
-    """
-    if dataclasses.is_dataclass(hint):
-        _check(key, value, dict, tail)
-        return from_dict(value, hint, f"{key}.")
-    origin, inner = get_origin(hint), get_args(hint)
-    if origin is UnionType:  # X | None: the schema has no other union
-        return None if value is None else _typed(key, value, inner[0], " or null")
-    if origin is tuple:
-        value = tuple(value) if isinstance(value, list) else value
-        _check(key, value, tuple, tail)
-        parts = enumerate(value)
-        return tuple(_typed(f"{key}[{i}]", part, inner[0]) for i, part in parts)
-    if origin is dict:
-        _check(key, value, dict, tail)
-        for name, part in value.items():
-            _check(f"{key}.{name}", name, inner[0], " as its name")
-            _check(f"{key}.{name}", part, inner[1])
-        return dict(value)
-    if hint is float and type(value) is int and abs(value) < 2**1023:
-        value = float(value)
-    _check(key, value, hint, tail)
-    return value
-
-
-def _check(key: str, value: Any, kind: Any, tail: str = "") -> None:
-    """Raise InputError unless the value is of the kind; a bool is no number."""
-    if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
-        return
-    expected = EXPECTED[kind] + tail
-    if kind is float and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE]\S+", str(value)):
-        expected += ", in YAML with a dot and a sign as in 1.0e-7"
-    raise InputError(f"{key}={reprlib.repr(value)} has the wrong type; give {expected}")
-
-
-def fingerprint(config: Config) -> str:
-    """Return 10 hex digits that name a config: all of it but names and places."""
-    values = to_dict(config)
-    for key in LABELS:
-        del values[key]
-    text = json.dumps(values, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:10]
-
-
-def known_keys(kind: type = Config, prefix: str = "") -> list[str]:
-    """Return every key of the schema in dotted form, sections included."""
-    keys = []
-    for item in dataclasses.fields(kind):
-        keys.append(prefix + item.name)
-        section = item.default_factory
-        if isinstance(section, type) and dataclasses.is_dataclass(section):
-            keys += known_keys(section, f"{prefix}{item.name}.")
-    return keys

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from twotower_jax import keys
-from twotower_jax.config.training import TowersConfig
+from twotower_jax.config.towers import TowersConfig
 from twotower_jax.data.feed import Entities, Queries
 from twotower_jax.data.log import Feature, FunnelLog
 from twotower_jax.errors import InputError

@@ -3,7 +3,7 @@
 from rich.console import Console
 
 from twotower_jax.config import Config
-from twotower_jax.config.sampling import parse_stage
+from twotower_jax.config.negatives import parse_stage
 from twotower_jax.run.inputs import Loaded
 from twotower_jax.run.problem import positive_weights
 from twotower_jax.run.records import RunFolder

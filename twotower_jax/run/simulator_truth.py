@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from twotower_jax.config.data import DataConfig, SimulatorConfig
-from twotower_jax.config.training import EvaluationConfig
+from twotower_jax.config.data import DataConfig
+from twotower_jax.config.evaluation import EvaluationConfig
+from twotower_jax.config.simulator import SimulatorConfig
 from twotower_jax.data.simulator import (
     true_vectors,
     truth,

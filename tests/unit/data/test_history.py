@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twotower_jax.config.training import TowersConfig
+from twotower_jax.config.towers import TowersConfig
 from twotower_jax.data.feed import Entities, make_queries
 from twotower_jax.data.history import make_history
 from twotower_jax.data.log import Feature, FunnelLog, Pairs

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from twotower_jax.config.data import SimulatorConfig
+from twotower_jax.config.simulator import SimulatorConfig
 from twotower_jax.data.simulator.arrays import best, stream
 from twotower_jax.data.simulator.clicks import sigmoid
 from twotower_jax.data.simulator.record import prepare

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from twotower_jax.config.data import SimulatorConfig
+from twotower_jax.config.simulator import SimulatorConfig
 from twotower_jax.data.log import FunnelLog, Stage
 from twotower_jax.data.simulator.arrays import choose, stream, take
 from twotower_jax.data.simulator.clicks import Page, fit_intercept, pages

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from twotower_jax.config.data import SimulatorConfig
+from twotower_jax.config.simulator import SimulatorConfig
 from twotower_jax.data.simulator.arrays import best, dots, on_grid, stream
 from twotower_jax.data.simulator.groups import Groups, make_groups
 

@@ -13,7 +13,7 @@ import pytest
 from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
 from scipy import stats
 
-from twotower_jax.config.data import SimulatorConfig
+from twotower_jax.config.simulator import SimulatorConfig
 from twotower_jax.data.log import Stage
 from twotower_jax.data.simulator import simulate, simulate_blocks, truth
 from twotower_jax.data.simulator.record import _prepared, prepare

@@ -10,7 +10,7 @@ import pytest
 from helpers.realdata import data_folder
 
 import twotower_jax.data.simulator as simulator
-from twotower_jax.config.data import SimulatorConfig
+from twotower_jax.config.simulator import SimulatorConfig
 from twotower_jax.data.concentration import gini
 from twotower_jax.data.log import Stage
 from twotower_jax.data.simulator import simulate, truth, uniform_exposures

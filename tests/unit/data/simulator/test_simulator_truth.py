@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from twotower_jax.config.data import SimulatorConfig
+from twotower_jax.config.simulator import SimulatorConfig
 from twotower_jax.data.log import Stage
 from twotower_jax.data.simulator import (
     make_world,

@@ -1,0 +1,161 @@
+"""Configurations as dictionaries, their hash and their keys."""
+
+import dataclasses
+import hashlib
+import json
+import re
+import reprlib
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+from twotower_jax.config.root import LABELS, Config
+from twotower_jax.config.schema import sections
+from twotower_jax.errors import InputError, unknown
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Return a configuration as nested dictionaries of plain values.
+
+    Args:
+      config: a ``Config`` or one of its sections.
+
+    Returns:
+      {key: value} that JSON and YAML can hold; tuples are lists.
+
+    Examples:
+      >>> to_dict(Config())["towers"]["hidden"]
+      [128]
+    """
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def from_dict(values: dict[str, Any], kind: Any = Config, prefix: str = "") -> Any:
+    """Return a configuration from nested dictionaries such as those of ``to_dict``.
+
+    Args:
+      values: {key: value}; keys that are left out keep their defaults.
+      kind: the dataclass of the section, Config for a whole configuration.
+      prefix: written before the keys in messages, such as ``loss.logq.``.
+
+    Returns:
+      An instance of ``kind``.
+
+    Raises:
+      InputError: a key that the schema does not have, a value of another type or out
+        of range, or a combination that cannot work.
+
+    Examples:
+      >>> from_dict({"loss": {"temperature": 0.1}}).loss.temperature
+      0.1
+      >>> from_dict({"loss": {"temprature": 0.1}})
+      Traceback (most recent call last):
+        ...
+      InputError: a key of loss='temprature' is unknown; choose one of: ...
+    """
+    hints = get_type_hints(kind)
+    arguments = {}
+    for key, value in values.items():
+        if key not in hints:
+            raise unknown(f"a key of {prefix[:-1] or kind.__name__}", key, hints)
+        arguments[key] = _typed(f"{prefix}{key}", value, hints[key])
+    return kind(**arguments)
+
+
+EXPECTED = {
+    bool: "true or false",
+    int: "an integer",
+    float: "a number",
+    str: "a text",
+    tuple: "a list",
+    dict: "keys with values",
+}
+
+
+def _typed(key: str, value: Any, hint: Any, tail: str = "") -> Any:
+    """Return a value in the type of its annotation: lists as tuples, 1 as 1.0.
+
+    Args:
+      key: dotted key, for the message.
+      value: the value as JSON or YAML holds it.
+      hint: the annotation.
+      tail: end of the expected type in the message, such as " or null".
+
+    Raises:
+      InputError: the value has another type.
+    """
+    if dataclasses.is_dataclass(hint):
+        _check(key, value, dict, tail)
+        return from_dict(value, hint, f"{key}.")
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is UnionType:  # X | None: the schema has no other union
+        return None if value is None else _typed(key, value, inner[0], " or null")
+    if origin is tuple:
+        value = tuple(value) if isinstance(value, list) else value
+        _check(key, value, tuple, tail)
+        parts = enumerate(value)
+        return tuple(_typed(f"{key}[{i}]", part, inner[0]) for i, part in parts)
+    if origin is dict:
+        _check(key, value, dict, tail)
+        for name, part in value.items():
+            _check(f"{key}.{name}", name, inner[0], " as its name")
+            _check(f"{key}.{name}", part, inner[1])
+        return dict(value)
+    if hint is float and type(value) is int and abs(value) < 2**1023:
+        value = float(value)
+    _check(key, value, hint, tail)
+    return value
+
+
+def _check(key: str, value: Any, kind: Any, tail: str = "") -> None:
+    """Raise InputError unless the value is of the kind; a bool is not a number."""
+    if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
+        return
+    expected = EXPECTED[kind] + tail
+    if kind is float and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE]\S+", str(value)):
+        expected += ", in YAML with a dot and a sign as in 1.0e-7"
+    raise InputError(f"{key}={reprlib.repr(value)} has the wrong type; give {expected}")
+
+
+def fingerprint(config: Config) -> str:
+    """Return the hash of a configuration, which names the folder of its run.
+
+    SHA-256 over all keys but ``LABELS``, which decide no number.
+
+    Args:
+      config: the configuration.
+
+    Returns:
+      10 hexadecimal digits.
+
+    Examples:
+      >>> fingerprint(Config(arm="a label")) == fingerprint(Config())
+      True
+      >>> fingerprint(Config(seed=1)) == fingerprint(Config())
+      False
+    """
+    values = to_dict(config)
+    for key in LABELS:
+        del values[key]
+    text = json.dumps(values, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def known_keys(kind: type = Config, prefix: str = "") -> list[str]:
+    """Return every key in dotted form, sections included, in the order of the schema.
+
+    Args:
+      kind: a dataclass of the configuration.
+      prefix: written before each key, such as ``loss.``.
+
+    Examples:
+      >>> known_keys()[:4]
+      ['name', 'output', 'arm', 'seed']
+      >>> "loss.logq.correct" in known_keys()
+      True
+    """
+    inner, keys = sections(kind), []
+    for item in dataclasses.fields(kind):
+        keys.append(prefix + item.name)
+        if item.name in inner:
+            keys += known_keys(inner[item.name], f"{prefix}{item.name}.")
+    return keys

@@ -1,0 +1,133 @@
+"""Tables of the keys of the configuration, made from their declarations."""
+
+import dataclasses
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, NamedTuple, get_type_hints
+
+from twotower_jax.config.root import Config
+from twotower_jax.config.schema import declared, sections
+
+
+class KeyRow(NamedTuple):
+    """One key of the configuration, as text.
+
+    Attributes:
+      key: dotted name.
+      type: its type in words, such as "int or null".
+      default: its default as YAML writes it.
+      allowed: its range or choices; "" where any value of the type is allowed.
+      doc: its meaning in one line.
+    """
+
+    key: str
+    type: str
+    default: str
+    allowed: str
+    doc: str
+
+
+TYPES = {bool: "bool", int: "int", float: "float", str: "text", dict: "mapping"}
+
+
+def describe_keys(
+    names: Mapping[str, Collection[str]] | None = None,
+    *,
+    kind: type = Config,
+    prefix: str = "",
+) -> list[KeyRow]:
+    """Return one row per key of the configuration, in the order of the schema.
+
+    Args:
+      names: {dotted key: names} for keys whose choices are the entries of a registry,
+        such as ``loss.name``. The configuration does not know the registries.
+      kind: the dataclass of a section, Config for all keys.
+      prefix: written before each key, such as ``data.simulator.``.
+
+    Returns:
+      The rows; sections have none.
+
+    Examples:
+      >>> rows = {row.key: row for row in describe_keys({"loss.name": ["bce"]})}
+      >>> rows["training.steps"][:4]
+      ('training.steps', 'int or null', 'null', 'at least 0')
+      >>> rows["data.split"].allowed
+      'temporal, leave_last_out, ratio, given'
+      >>> rows["loss.name"].allowed
+      'bce'
+    """
+    names = names or {}
+    inner, hints = sections(kind), get_type_hints(kind)
+    rows = []
+    for item in dataclasses.fields(kind):
+        key = f"{prefix}{item.name}"
+        if item.name in inner:
+            rows += describe_keys(names, kind=inner[item.name], prefix=f"{key}.")
+        made = declared(item)
+        if made is None:
+            continue
+        allowed = ", ".join(names.get(key, ())) or made.allowed()
+        typed = _type_text(hints[item.name])
+        rows.append(KeyRow(key, typed, _value_text(_default(item)), allowed, made.doc))
+    return rows
+
+
+def key_table(rows: Iterable[KeyRow], prefix: str = "") -> str:
+    """Return rows as a table in Markdown.
+
+    Args:
+      rows: of ``describe_keys``.
+      prefix: left out of the keys where they start with it.
+
+    Returns:
+      Lines with a line break after each.
+
+    Examples:
+      >>> row = KeyRow("loss.margin", "float", "0.2", "above 0", "margin of hinge")
+      >>> print(key_table([row], "loss."), end="")
+      | key | type | default | allowed | meaning |
+      |---|---|---|---|---|
+      | `margin` | float | `0.2` | above 0 | margin of hinge |
+    """
+    lines = ["| key | type | default | allowed | meaning |", "|---|---|---|---|---|"]
+    for row in rows:
+        cells = (
+            f"`{row.key.removeprefix(prefix)}`",
+            row.type,
+            f"`{row.default}`",
+            row.allowed,
+            row.doc,
+        )
+        lines.append(
+            f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _default(item: dataclasses.Field[Any]) -> Any:
+    if item.default_factory is not dataclasses.MISSING:
+        return item.default_factory()
+    return item.default
+
+
+def _type_text(hint: Any) -> str:
+    """Return an annotation in words, such as "list of int" or "text or null"."""
+    if hint in TYPES:
+        return TYPES[hint]
+    inner = hint.__args__
+    origin = getattr(hint, "__origin__", None)
+    if origin is tuple:
+        return f"list of {_type_text(inner[0])}"
+    if origin is dict:
+        return TYPES[dict]
+    return f"{_type_text(inner[0])} or null"
+
+
+def _value_text(value: Any) -> str:
+    """Return a default as YAML writes it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return f"[{', '.join(_value_text(part) for part in value)}]"
+    return str(value)

@@ -1,0 +1,44 @@
+"""Section ``evaluation``: metrics over the whole catalogue."""
+
+from dataclasses import dataclass
+
+from twotower_jax.config.negatives import STAGES
+from twotower_jax.config.schema import check_keys, key
+from twotower_jax.errors import InputError
+
+
+@dataclass(unsafe_hash=True)
+class EvaluationConfig:
+    """Exact evaluation over the whole catalogue."""
+
+    k: tuple[int, ...] = key((10, 20, 50, 100), low=1, doc="cutoffs of the metrics")
+    test: bool = key(True, doc="evaluate the test part; false: only the valid part")
+    save_topk: bool = key(False, doc="write the recommended items to topk.parquet")
+    truth: bool = key(
+        True, doc="compare to the truth as well, where the source has it (simulator)"
+    )
+    uniform_exposures: int = key(
+        0,
+        low=0,
+        doc="items shown to each user at random for uniform_recall@k, with the truth; "
+        "0: none",
+    )
+    auc: tuple[str, ...] = key(
+        (),
+        choices=("uniform", *STAGES),
+        doc="rivals of the positives for auc@NAME: items of the whole catalogue, or of "
+        "a stage in the same requests",
+    )
+    subtract_log_q: bool = key(
+        False,
+        doc="rank by the corrected logit instead of the plain score, which is wrong "
+        "and here to show it",
+    )
+
+    def __post_init__(self) -> None:
+        """Check each value, then that cutoffs are distinct."""
+        check_keys(self, "evaluation")
+        if not self.k or len(set(self.k)) < len(self.k):
+            raise InputError(
+                f"evaluation.k={list(self.k)} must name cutoffs, each once"
+            )

@@ -1,0 +1,27 @@
+"""Section ``optimizer``: the update of tables and dense parameters."""
+
+from dataclasses import dataclass
+
+from twotower_jax.config.schema import check_keys, key
+
+
+@dataclass(unsafe_hash=True)
+class OptimizerConfig:
+    """The optimizer of the tables (row-sparse) and of the dense part (optax)."""
+
+    name: str = key("adagrad", doc="name of the optimizer")
+    learning_rate: float = key(0.05, above=0, doc="learning rate at the first step")
+    initial_accumulator: float = key(
+        0.1, low=0, doc="adagrad: initial sum of squared gradients"
+    )
+    eps: float = key(1e-7, above=0, doc="added to the denominator of an update")
+    b1: float = key(0.9, low=0, high=1, doc="adam: decay of the first moment")
+    b2: float = key(0.999, low=0, high=1, doc="adam: decay of the second moment")
+    l2: float = key(0.0, low=0, doc="weight of the L2 penalty")
+    decay: bool = key(
+        False, doc="let the learning rate fall linearly to 0 at the last step"
+    )
+
+    def __post_init__(self) -> None:
+        """Check each value."""
+        check_keys(self, "optimizer")

@@ -1,0 +1,155 @@
+"""Section ``data.simulator``: the embedded world."""
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+from twotower_jax.config.schema import check_keys, key
+from twotower_jax.errors import InputError
+
+MAX_REQUESTS_PER_SECOND = 256
+
+
+@dataclass(unsafe_hash=True)
+class SimulatorConfig:
+    """The embedded world; its formulas are in ``data/simulator/README.md``.
+
+    A catalogue of fewer than twice ``retrieved`` items shrinks all stages in
+    proportion, so that only ``exposed`` is bounded by ``items``.
+    """
+
+    users: int = key(5_000, low=2, high=10**8, doc="number of users")
+    items: int = key(20_000, low=1, high=2**31 - 1, doc="number of items at the end")
+    requests: int = key(
+        50_000, low=1, high=10**9, doc="number of requests, at most 256 per second"
+    )
+    exposed: int = key(10, low=1, doc="items on the page of a request")
+    re_ranked: int = key(20, low=1, doc="items that pass re-ranking, >= `exposed`")
+    ranked: int = key(50, low=1, doc="items that pass ranking, >= `re_ranked`")
+    pre_ranked: int = key(150, low=1, doc="items that pass pre-ranking, >= `ranked`")
+    retrieved: int = key(
+        400, low=1, high=100_000, doc="items retrieved per request, >= `pre_ranked`"
+    )
+    kept: int = key(
+        10, low=0, doc="rows of the log per discarded stage and request; 0: none"
+    )
+    from_popular: float = key(
+        1.0, low=0, high=1e6, doc="relative share of the popular channel in retrieval"
+    )
+    from_similar: float = key(
+        1.0, low=0, high=1e6, doc="relative share of the similar channel"
+    )
+    from_taste: float = key(
+        1.0, low=0, high=1e6, doc="relative share of the taste channel"
+    )
+    latent_dim: int = key(8, low=1, high=256, doc="dimension of tastes")
+    zipf_exponent: float = key(
+        1.0, low=0, high=5, doc="the item at place r has popularity r^-zipf_exponent"
+    )
+    popular_quality: float = key(
+        0.5, low=0, high=100, doc="weight of the quality of an item in its place"
+    )
+    taste_weight: float = key(
+        1.5, low=0, high=100, doc="standard deviation of affinities due to taste"
+    )
+    quality_weight: float = key(
+        0.3, low=0, high=100, doc="standard deviation of affinities due to quality"
+    )
+    items_per_author: int = key(20, low=1, doc="mean number of items per author")
+    author_spread: float = key(
+        0.7,
+        low=0,
+        high=100,
+        doc="standard deviation of tastes within an author; 1 between authors",
+    )
+    retrieval_noise: float = key(
+        0.5,
+        low=0,
+        high=100,
+        doc="standard deviation of the noise of a taste in retrieval",
+    )
+    pre_ranking_noise: float = key(
+        1.5,
+        low=0,
+        high=100,
+        doc="standard deviation of the noise of a pre-ranking score",
+    )
+    ranking_noise: float = key(
+        0.75, low=0, high=100, doc="standard deviation of the noise of a ranking score"
+    )
+    popularity_pull: float = key(
+        0.2,
+        low=0,
+        high=100,
+        doc="weight of log popularity in both scores; the truth does not have it",
+    )
+    variety: float = key(
+        0.3,
+        low=0,
+        high=100,
+        doc="deduction in re-ranking per better item of the same author",
+    )
+    position_bias: float = key(
+        0.7,
+        low=0,
+        high=1,
+        doc="the item at position k is examined with probability k^-position_bias",
+    )
+    click_rate: float = key(
+        0.2,
+        low=0,
+        high=1,
+        doc="approximate mean probability of a click on an exposed item",
+    )
+    activity_spread: float = key(
+        1.0, low=0, high=5, doc="standard deviation of the log activity of users"
+    )
+    history: int = key(
+        50, low=1, high=1_000, doc="last clicks of a user that retrieval uses"
+    )
+    growth: float = key(
+        0.25,
+        low=0,
+        high=100,
+        doc="items that appear during the log per item at its start; 0: none",
+    )
+    drift: float = key(
+        0.5,
+        low=0,
+        high=math.pi,
+        doc="angle in radians by which tastes turn during the log; 0: none",
+    )
+    days: int = key(
+        30, low=1, high=100_000, doc="days from the first request to the last"
+    )
+    feature_noise: float = key(
+        0.5,
+        low=0,
+        high=100,
+        doc="standard deviation of the noise of tastes in features",
+    )
+    seed: int = key(0, low=0, doc="seed of the world and its log")
+
+    def __post_init__(self) -> None:
+        """Check each value, then the combinations of them."""
+        check_keys(self, "data.simulator")
+        stages = ("retrieved", "pre_ranked", "ranked", "re_ranked", "exposed")
+        for wide, narrow in (("items", "exposed"), *pairwise(stages)):
+            most, number = getattr(self, wide), getattr(self, narrow)
+            if number > most:
+                raise InputError(
+                    f"data.simulator.{narrow}={number} is more than data.simulator."
+                    f"{wide}={most}; lower {narrow}, or raise {wide}"
+                )
+        if self.from_popular + self.from_similar + self.from_taste <= 0:
+            raise InputError(
+                f"data.simulator.from_popular={self.from_popular}, from_similar="
+                f"{self.from_similar} and from_taste={self.from_taste} retrieve "
+                "nothing; raise one of them above 0"
+            )
+        if self.requests > MAX_REQUESTS_PER_SECOND * 86_400 * self.days:
+            raise InputError(
+                f"data.simulator.requests={self.requests} are more than "
+                f"{MAX_REQUESTS_PER_SECOND} per second; raise data.simulator.days="
+                f"{self.days}, or lower requests"
+            )

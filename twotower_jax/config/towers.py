@@ -1,0 +1,44 @@
+"""Section ``towers``: the two towers."""
+
+from dataclasses import dataclass
+
+from twotower_jax.config.schema import check_keys, key
+from twotower_jax.errors import InputError
+
+
+@dataclass(unsafe_hash=True)
+class TowersConfig:
+    """The two towers: their features, width and depth."""
+
+    kind: str = key("two_tower", doc="kind of model")
+    dim: int = key(64, low=1, doc="dimension of the embeddings")
+    hidden: tuple[int, ...] = key(
+        (128,), low=1, doc="widths of the hidden layers; []: sum of the features"
+    )
+    query: tuple[str, ...] = key(
+        ("id",), doc="features of the query: id, history, and those of the data"
+    )
+    candidate: tuple[str, ...] = key(
+        ("id",), doc="features of the candidate: id, and those of the data"
+    )
+    history_length: int = key(20, low=1, doc="last clicks in the feature history")
+    normalize: bool = key(True, doc="divide embeddings by their L2 norm")
+    init_scale: float = key(
+        0.05, above=0, doc="initial tables are uniform in [-init_scale, init_scale]"
+    )
+
+    def __post_init__(self) -> None:
+        """Check each value, then the features."""
+        check_keys(self, "towers")
+        for side in ("query", "candidate"):
+            names = getattr(self, side)
+            if not names or len(set(names)) < len(names):
+                raise InputError(
+                    f"towers.{side}={list(names)} must name one or more features, "
+                    "each once"
+                )
+        if "history" in self.candidate:
+            raise InputError(
+                "towers.candidate names 'history', which is a feature of the query; "
+                "move it to towers.query"
+            )
