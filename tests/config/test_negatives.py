@@ -125,15 +125,15 @@ def test_every_stage_is_read_with_and_without_a_window(name):
     ("text", "message"),
     [
         ("clicked", "='clicked' is unknown; choose one of: exposed, pre_ranked, rank"),
-        ("pre-ranked", "='pre-ranked' is no stage; write one such as ranked, or with"),
-        ("", "='' is no stage; write one such as ranked"),
-        ("Ranked", "='Ranked' is no stage"),
-        ("ranked:", "='ranked:' is no stage"),
-        ("ranked:10", "='ranked:10' is no stage; .* ranked:10-50"),
-        ("ranked:-1-5", "='ranked:-1-5' is no stage"),
-        ("ranked: 1-5", "='ranked: 1-5' is no stage"),
-        ("ranked:1-5,9", "='ranked:1-5,9' is no stage"),
-        ("ranked:1.5-3", "='ranked:1.5-3' is no stage"),
+        ("pre-ranked", "='pre-ranked' is not a stage; write one such as ranked, or"),
+        ("", "='' is not a stage; write one such as ranked"),
+        ("Ranked", "='Ranked' is not a stage"),
+        ("ranked:", "='ranked:' is not a stage"),
+        ("ranked:10", "='ranked:10' is not a stage; .* ranked:10-50"),
+        ("ranked:-1-5", "='ranked:-1-5' is not a stage"),
+        ("ranked: 1-5", "='ranked: 1-5' is not a stage"),
+        ("ranked:1-5,9", "='ranked:1-5,9' is not a stage"),
+        ("ranked:1.5-3", "='ranked:1.5-3' is not a stage"),
         ("ranked:5-5", "='ranked:5-5' has an empty window of ranks; the second number"),
         ("ranked:9-3", "='ranked:9-3' has an empty window .* must be the larger one"),
         ("wrong:1-3", "='wrong' is unknown; choose one of: exposed, "),
@@ -194,8 +194,8 @@ def test_an_empty_window_of_mined_ranks_is_refused():
 COMBINATIONS = {
     "dns without an exact log q": (
         {"negatives.hard.source": "dns", "negatives.hard.num": 4},
-        "negatives.hard.log_q=mixture is unknown to negatives.hard.source=dns in "
-        "training: .* set negatives.hard.log_q=easy or none",
+        "negatives.hard.log_q=mixture cannot be computed for negatives.hard.source=dns "
+        "in training: .* set negatives.hard.log_q=easy or none",
     ),
     "exposed": (
         {

@@ -40,5 +40,5 @@ def test_more_devices_than_there_are_is_an_error():
 
 def test_a_batch_that_cannot_be_spread_evenly_is_an_error():
     data = as_loaded(*zipf_clicks(30, 40, 400), 30, 40)
-    with pytest.raises(InputError, match="no multiple of training.devices=3"):
+    with pytest.raises(InputError, match="not a multiple of training.devices=3"):
         small_problem(data, training__devices=3)

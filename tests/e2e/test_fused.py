@@ -138,7 +138,7 @@ def test_the_number_of_workers_is_checked(tmp_path, capsys):
     for wrong in ("x", "1.5"):
         sweep(tmp_path, FUSED, f"hydra.launcher.workers={wrong}", "seed=0,1", status=2)
         error = capsys.readouterr().err
-        assert f"hydra.launcher.workers={wrong} is no whole number" in error
+        assert f"hydra.launcher.workers={wrong} is not a whole number" in error
         assert "Traceback" not in error
 
 

@@ -187,11 +187,11 @@ WRONG = {
     ),
     "budget of text": (
         [TUNE, "hydra.sweeper.budget=two"],
-        ["hydra.sweeper.budget=two is no whole number"],
+        ["hydra.sweeper.budget=two is not a whole number"],
     ),
     "half a budget": (
         [TUNE, "hydra.sweeper.budget=1.5"],
-        ["hydra.sweeper.budget=1.5 is no whole number"],
+        ["hydra.sweeper.budget=1.5 is not a whole number"],
     ),
     "one seed that chooses and tests": (
         [TUNE, "hydra.sweeper.tune_seeds=100", "seed=0,100"],

@@ -1,6 +1,7 @@
 """Tables of the keys of the configuration, made from their declarations."""
 
 import dataclasses
+import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple, get_type_hints
 
@@ -97,9 +98,7 @@ def key_table(rows: Iterable[KeyRow], prefix: str = "") -> str:
             row.allowed,
             row.doc,
         )
-        lines.append(
-            f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
-        )
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -130,4 +129,5 @@ def _value_text(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, tuple):
         return f"[{', '.join(_value_text(part) for part in value)}]"
-    return str(value)
+    # YAML reads 1e-07 as a text, and 1.0e-07 as a number.
+    return re.sub(r"^(\d+)e", r"\1.0e", str(value))

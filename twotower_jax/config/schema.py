@@ -76,7 +76,7 @@ class Key(NamedTuple):
 
 
 def _short(number: float) -> str:
-    return f"{number:,}" if isinstance(number, int) else f"{number:g}"
+    return f"{int(number):,}" if number == int(number) else f"{number:g}"
 
 
 def key(

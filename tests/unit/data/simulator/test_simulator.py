@@ -392,7 +392,7 @@ def test_a_click_rate_above_the_examination_rate_is_refused():
             {"from_popular": 0, "from_similar": 0, "from_taste": 0},
             r"from_popular=0, .* retrieve nothing; raise one",
         ),
-        ({"requests": 10**9}, r"requests=1000000000 .* 256 a second; raise .*days=30"),
+        ({"requests": 10**9}, r"requests=10{9} .* 256 per second; raise .*days=30"),
     ],
 )
 def test_impossible_worlds_are_refused(values, message):
