@@ -174,7 +174,8 @@ def sections(kind: type) -> dict[str, type]:
     Returns:
       {name of the field: its dataclass}.
     """
-    hints = get_type_hints(kind)
     return {
-        name: hint for name, hint in hints.items() if dataclasses.is_dataclass(hint)
+        name: hint
+        for name, hint in get_type_hints(kind).items()
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint)
     }
