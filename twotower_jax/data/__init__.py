@@ -1,1 +1,1 @@
-"""What happened: logs, splits, features and batches."""
+"""Logs of a funnel, their splits, features and batches."""

@@ -1,6 +1,7 @@
-"""From a table with canonical columns to a validated FunnelLog, and filters of it."""
+"""A validated FunnelLog from a table with canonical columns, and its filters."""
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -11,6 +12,22 @@ from twotower_jax.data.parse import fail_at, to_ids, to_rank, to_stage, to_time
 from twotower_jax.errors import InputError
 
 COLUMNS = ("user", "item", "time", "stage", "request", "rank", "part")
+
+
+class SideTable(NamedTuple):
+    """Features of the users or of the items.
+
+    Attributes:
+      table: one row per user or item: its id in column "user" or "item", and the
+        features in the other columns.
+      kinds: the kind of each feature to use. None uses all columns: lists are multi,
+        floats numeric, all else categorical.
+      where: name of the table in errors; None for that of the log.
+    """
+
+    table: pl.DataFrame
+    kinds: dict[str, str] | None = None
+    where: str | None = None
 
 
 def _kinds(table: pl.DataFrame, key: str) -> dict[str, str]:
@@ -46,7 +63,11 @@ def _parts(frame: pl.DataFrame, where: str) -> np.ndarray | None:
     values = frame["part"]
     bad = ~values.is_in([0, 1, 2]).fill_null(False)
     fail_at(
-        bad, values, where, "part", "is no part; give 0 (train), 1 (valid) or 2 (test)"
+        bad,
+        values,
+        where,
+        "part",
+        "is not a part; give 0 (train), 1 (valid) or 2 (test)",
     )
     return values.cast(pl.Int8).to_numpy()
 
@@ -65,7 +86,7 @@ def _check_columns(frame: pl.DataFrame, where: str) -> None:
     if surplus:
         raise InputError(
             f"{where}: unknown columns {surplus}; the columns of a log are: "
-            + ", ".join(COLUMNS)
+            f"{', '.join(COLUMNS)}; leave out the others"
         )
     if len(frame) == 0:
         raise InputError(f"{where}: has no rows; give at least one positive")
@@ -75,33 +96,24 @@ def build_log(
     frame: pl.DataFrame,
     *,
     where: str,
-    user_features: pl.DataFrame | None = None,
-    item_features: pl.DataFrame | None = None,
-    user_kinds: dict[str, str] | None = None,
-    item_kinds: dict[str, str] | None = None,
-    users_where: str | None = None,
-    items_where: str | None = None,
+    users: SideTable | None = None,
+    items: SideTable | None = None,
     catalogue: pl.Series | None = None,
     dropped: dict[str, int] | None = None,
 ) -> FunnelLog:
-    """Validate a table of rows and replace ids by codes.
+    """Validated log of a table of rows, with ids replaced by codes.
 
     Args:
-      frame: columns user and item (any scalar type) and, where known, time (numbers,
-        dates or ISO text), stage (names or numbers of ``Stage``; none: all rows are
-        positives), request (any type), rank (whole numbers from 0) and
+      frame: [rows] with columns user and item (any scalar type) and optionally time
+        (numbers, dates or ISO text), stage (names or numbers of ``Stage``; without it
+        all rows are positives), request (any type), rank (whole numbers from 0) and
         part (0, 1, 2).
-      where: the name of the source, which begins every error.
-      user_features: one row per user: column "user" and the features.
-      item_features: the same with column "item".
-      user_kinds: the kind of each feature to use. None: all columns; lists are
-        multi, floats numeric, all else categorical.
-      item_kinds: the same for items.
-      users_where: name of the table of users, for errors; None is ``where``.
-      items_where: the same for items.
-      catalogue: ids of items that belong to the catalogue even without a row; they
-        follow those of the rows. Items of the feature table alone are not added.
-      dropped: counts of what the source left out.
+      where: name of the source, which begins every error message.
+      users: features of the users; users without a row in the log are not added.
+      items: features of the items; items without a row in the log are not added.
+      catalogue: ids of items that belong to the catalogue even without a row; their
+        codes follow those of the rows.
+      dropped: counts of rows that the source left out, by reason.
 
     Returns:
       The log; codes in order of first appearance.
@@ -109,6 +121,14 @@ def build_log(
     Raises:
       InputError: a missing column, no rows, a missing id, a time, stage or part that
         does not parse, or a wrong feature table; with the row and the value.
+
+    Examples:
+      >>> frame = pl.DataFrame({"user": ["u", "v", "u"], "item": [7, 7, 9]})
+      >>> log = build_log(frame, where="example")
+      >>> log.user.tolist(), log.item.tolist(), log.item_ids.to_list()
+      ([0, 1, 0], [0, 0, 1], [7, 9])
+      >>> Stage(log.stage[0]).name
+      'CLICKED'
     """
     _check_columns(frame, where)
     user, user_ids = encode_ids(to_ids(frame["user"], where, "user"))
@@ -116,16 +136,6 @@ def build_log(
     time = None
     if "time" in frame.columns:
         time = to_time(frame["time"], where, "time").to_numpy()
-    features: list[dict[str, Feature]] = []
-    for table, key, ids, kinds, place in (
-        (user_features, "user", user_ids, user_kinds, users_where),
-        (item_features, "item", item_ids, item_kinds, items_where),
-    ):
-        if table is None:
-            features.append({})
-            continue
-        kinds = _kinds(table, key) if kinds is None else kinds
-        features.append(encode_features(table, key, ids, kinds, place or where))
     return FunnelLog(
         user=user,
         item=item,
@@ -136,14 +146,26 @@ def build_log(
         request=_requests(frame, where),
         rank=_ranks(frame, where),
         part=_parts(frame, where),
-        user_features=features[0],
-        item_features=features[1],
+        user_features=_features(users, "user", user_ids, where),
+        item_features=_features(items, "item", item_ids, where),
         dropped=dict(dropped or {}),
     )
 
 
-def _take(log: FunnelLog, rows: np.ndarray, users: np.ndarray, items: np.ndarray):
-    """Return the log with some rows, users and items (bool masks), codes renewed."""
+def _features(
+    side: SideTable | None, key: str, ids: pl.Series, where: str
+) -> dict[str, Feature]:
+    """Return the features of the ids, in their order."""
+    if side is None:
+        return {}
+    kinds = _kinds(side.table, key) if side.kinds is None else side.kinds
+    return encode_features(side.table, key, ids, kinds, side.where or where)
+
+
+def _take(
+    log: FunnelLog, rows: np.ndarray, users: np.ndarray, items: np.ndarray
+) -> FunnelLog:
+    """Return the log with the rows, users and items of bool masks, and new codes."""
 
     def column(values: np.ndarray | None) -> np.ndarray | None:
         return None if values is None else values[rows]
@@ -179,50 +201,87 @@ def _present(codes: np.ndarray, num: int) -> np.ndarray:
 def filter_log(
     log: FunnelLog, *, min_user_positives: int, min_item_positives: int
 ) -> FunnelLog:
-    """Leave out items, then users, with few positives; each once.
+    """Log without the items and users that have few positives.
 
-    Items are dropped first, then users by the positives that they still have. This
-    is no k-core: an item may end with fewer positives than asked for, because users
-    were dropped after it. A dropped item or user loses its rows of every stage, and
-    what loses its last row leaves the log too (items that never had one, from a
-    catalogue, stay). A minimum of 1 drops nothing, so that items and users that
-    were only exposed stay. Numeric features keep their scale.
+    Items are dropped first, then users by their remaining positives, each once. This
+    is not a k-core: an item may end with fewer positives than the minimum, because
+    users were dropped after it. A dropped item or user loses its rows of every stage.
+    An item or user that loses its last row is dropped too; an item of the catalogue
+    that never had a row stays. A minimum of 1 drops nothing, so that items and users
+    that were only exposed stay. Numeric features keep their scale.
+
+    Args:
+      log: the log.
+      min_user_positives: least number of positives per user.
+      min_item_positives: least number of positives per item.
 
     Returns:
-      A log with renewed codes (in the same order) and the counts in ``dropped``.
+      A log with new codes in the same order, and the counts in ``dropped``.
 
     Raises:
       InputError: no positive is left.
+
+    Examples:
+      >>> frame = pl.DataFrame({"user": [1, 1, 2], "item": [7, 8, 7]})
+      >>> log = build_log(frame, where="example")
+      >>> kept = filter_log(log, min_user_positives=1, min_item_positives=2)
+      >>> kept.item_ids.to_list(), kept.dropped["items with fewer than 2 positives"]
+      ([7], 1)
     """
-    positive = log.stage == Stage.CLICKED
-    keep = np.ones(len(log.user), bool)
-    items = np.ones(log.num_items, bool)
-    users = np.ones(log.num_users, bool)
+    kept = _Kept(
+        *(np.ones(n, bool) for n in (len(log.user), log.num_users, log.num_items))
+    )
     dropped = dict(log.dropped)
-    for name, codes, alive, minimum in (
-        ("item", log.item, items, min_item_positives),
-        ("user", log.user, users, min_user_positives),
+    dropped |= _drop_rare(log, kept, "item", min_item_positives)
+    dropped |= _drop_rare(log, kept, "user", min_user_positives)
+    dropped |= _drop_empty(log, kept)
+    if all(mask.all() for mask in kept):
+        return replace(log, dropped=dropped)
+    return replace(_take(log, *kept), dropped=dropped)
+
+
+class _Kept(NamedTuple):
+    """Masks of the rows, users and items that are kept; changed in place."""
+
+    rows: np.ndarray
+    users: np.ndarray
+    items: np.ndarray
+
+
+def _drop_rare(log: FunnelLog, kept: _Kept, name: str, minimum: int) -> dict[str, int]:
+    """Drop the items or users with fewer positives than the minimum, and count them."""
+    if minimum <= 1:
+        return {}
+    codes = log.item if name == "item" else log.user
+    alive = kept.items if name == "item" else kept.users
+    positive = log.stage == Stage.CLICKED
+    before = _present(codes[kept.rows], len(alive)) | (name == "item")
+    counts = np.bincount(codes[kept.rows & positive], minlength=len(alive))
+    alive &= counts >= minimum
+    gone = kept.rows & ~alive[codes]
+    kept.rows[gone] = False
+    if not (kept.rows & positive).any():
+        raise InputError(
+            f"data.min_{name}_positives={minimum} leaves no positive (the most "
+            f"of one {name} is {counts.max(initial=0)}); lower it"
+        )
+    reason = f"{name}s with fewer than {minimum} positives"
+    return {
+        reason: int((before & ~alive).sum()),
+        f"rows of {reason}": int(gone.sum()),
+    }
+
+
+def _drop_empty(log: FunnelLog, kept: _Kept) -> dict[str, int]:
+    """Drop the items and users that lost their last row, and count them."""
+    dropped = {}
+    for name, codes, alive in (
+        ("item", log.item, kept.items),
+        ("user", log.user, kept.users),
     ):
-        if minimum <= 1:
-            continue
-        before = _present(codes[keep], len(alive)) | (name == "item")
-        counts = np.bincount(codes[keep & positive], minlength=len(alive))
-        alive &= counts >= minimum
-        gone = keep & ~alive[codes]
-        keep &= ~gone
-        if not (keep & positive).any():
-            raise InputError(
-                f"data.min_{name}_positives={minimum} leaves no positive (the most "
-                f"that one {name} has is {counts.max(initial=0)}); lower it"
-            )
-        reason = f"{name}s with fewer than {minimum} positives"
-        dropped[reason] = int((before & ~alive).sum())
-        dropped[f"rows of {reason}"] = int(gone.sum())
-    for name, codes, alive in (("item", log.item, items), ("user", log.user, users)):
-        lost = _present(codes, len(alive)) & ~_present(codes[keep], len(alive)) & alive
+        rows = _present(codes[kept.rows], len(alive))
+        lost = _present(codes, len(alive)) & ~rows & alive
         alive &= ~lost
         if lost.any():
             dropped[f"{name}s left without rows"] = int(lost.sum())
-    if keep.all() and items.all() and users.all():
-        return replace(log, dropped=dropped)
-    return replace(_take(log, keep, users, items), dropped=dropped)
+    return dropped

@@ -1,4 +1,4 @@
-"""Ids to codes, and features of users or items to arrays."""
+"""Codes of ids, and arrays of the features of users or items."""
 
 import math
 
@@ -14,20 +14,42 @@ KINDS = ("categorical", "multi", "numeric")
 
 
 def codes_of(values: pl.Series, vocabulary: pl.Series) -> np.ndarray:
-    """Return int32 positions of values in a vocabulary, -1 where there is none."""
-    known = pl.DataFrame({"value": vocabulary}).with_row_index("code")
+    """Positions of values in a vocabulary.
+
+    Args:
+      values: [n].
+      vocabulary: [size] distinct values of the same type.
+
+    Returns:
+      [n] int32, -1 for a value outside the vocabulary.
+
+    Examples:
+      >>> codes_of(pl.Series(["b", "x", "a"]), pl.Series(["a", "b"])).tolist()
+      [1, -1, 0]
+    """
+    places = pl.DataFrame({"value": vocabulary}).with_row_index("code")
     column = pl.DataFrame({"value": values})
-    joined = column.join(known, on="value", how="left", maintain_order="left")
+    joined = column.join(places, on="value", how="left", maintain_order="left")
     return joined["code"].cast(pl.Int32).fill_null(-1).to_numpy()
 
 
 def encode_ids(
     values: pl.Series, more: pl.Series | None = None
 ) -> tuple[np.ndarray, pl.Series]:
-    """Return codes [rows] int32 and the distinct ids in order of first appearance.
+    """Codes of ids, and the distinct ids in order of first appearance.
 
-    ``more`` are ids that follow those of the rows (a catalogue); they get codes
-    even where no row has them.
+    Args:
+      values: [rows] ids.
+      more: ids of a catalogue; they have codes even without a row, after those of
+        the rows.
+
+    Returns:
+      Codes [rows] int32, and the distinct ids by code.
+
+    Examples:
+      >>> codes, ids = encode_ids(pl.Series([7, 9, 7]), pl.Series([9, 5]))
+      >>> codes.tolist(), ids.to_list()
+      ([0, 1, 0], [7, 9, 5])
     """
     ids = values.unique(maintain_order=True)
     if more is not None:
@@ -37,7 +59,7 @@ def encode_ids(
 
 def _categorical(values: pl.Series) -> Feature:
     if isinstance(values.dtype, pl.Enum):
-        # An Enum brings its own vocabulary, which several features can share.
+        # The categories of an Enum are its vocabulary, which several features share.
         codes = values.to_physical().cast(pl.Int32).fill_null(-1)
         return Feature("categorical", codes.to_numpy(), len(values.dtype.categories))
     if values.dtype.is_float():
@@ -47,7 +69,7 @@ def _categorical(values: pl.Series) -> Feature:
 
 
 def _multi(values: pl.Series) -> Feature:
-    """Encode lists, or strings that a bar separates; a value counts once a list."""
+    """Encode lists, or texts separated by a bar; a value counts once per list."""
     if not isinstance(values.dtype, pl.List):
         values = values.cast(pl.String).str.split(SEPARATOR)
     rows = pl.DataFrame({"value": values}).with_row_index("row").explode("value")
@@ -66,7 +88,7 @@ def _multi(values: pl.Series) -> Feature:
 
 def _numeric(values: pl.Series, where: str, name: str) -> Feature:
     numbers = to_number(values, where, name, required=False)
-    known = numbers.is_not_null().to_numpy()
+    has_value = numbers.is_not_null().to_numpy()
     out = np.zeros(len(numbers), np.float64)
     present = numbers.drop_nulls().to_numpy()
     if len(present):
@@ -74,21 +96,35 @@ def _numeric(values: pl.Series, where: str, name: str) -> Feature:
         mean = math.fsum(present) / len(present)
         spread = math.sqrt(math.fsum((present - mean) ** 2) / len(present))
         if spread > 0:
-            out[known] = (present - mean) / spread
+            out[has_value] = (present - mean) / spread
     return Feature("numeric", out.astype(np.float32))
 
 
 def encode_feature(values: pl.Series, kind: str, where: str, name: str) -> Feature:
-    """Encode one value per entity.
+    """Array of one feature.
 
     Args:
-      values: [entities]; null is missing. An Enum keeps its own codes.
-      kind: "categorical", "multi" (lists, or strings joined by ``|``) or "numeric".
-      where: the file, for errors.
-      name: the feature, for errors.
+      values: [entities], one value per user or item; null is missing. An Enum keeps
+        its own codes.
+      kind: "categorical", "multi" (lists, or texts joined by ``|``) or "numeric".
+      where: name of the file in errors.
+      name: name of the feature in errors.
+
+    Returns:
+      The feature: codes, or standardised numbers.
 
     Raises:
-      InputError: text or an infinite number in a numeric feature, unknown kind.
+      InputError: text or an infinite number in a numeric feature, lists in a
+        categorical one, or an unknown kind.
+
+    Examples:
+      >>> encode_feature(pl.Series(["a", None, "a"]), "categorical", "f", "town").values
+      array([ 0, -1,  0], dtype=int32)
+      >>> encode_feature(pl.Series(["a|b", "b"]), "multi", "f", "tags").values
+      array([[ 0,  1],
+             [ 1, -1]], dtype=int32)
+      >>> encode_feature(pl.Series([1.0, 3.0]), "numeric", "f", "age").values
+      array([-1.,  1.], dtype=float32)
     """
     if kind == "categorical":
         if values.dtype.is_nested():
@@ -106,10 +142,20 @@ def encode_feature(values: pl.Series, kind: str, where: str, name: str) -> Featu
 def encode_features(
     table: pl.DataFrame, key: str, ids: pl.Series, kinds: dict[str, str], where: str
 ) -> dict[str, Feature]:
-    """Encode the columns of a table with one row per entity, in the order of ids.
+    """Features of users or items, in the order of their codes.
 
-    Ids without a row have missing values, rows of other ids are not used. Ids of
+    An id without a row has missing values; rows of other ids are not used. Ids of
     different types (1 and '1') are compared as text.
+
+    Args:
+      table: one row per id, with the ids in column ``key``.
+      key: "user" or "item".
+      ids: [entities] ids by code.
+      kinds: {column: kind} of the features.
+      where: name of the table in errors.
+
+    Returns:
+      {name of the feature: its array}.
 
     Raises:
       InputError: an id twice, or no row for any of the ids.
@@ -120,7 +166,7 @@ def encode_features(
         keys,
         where,
         key,
-        "is there twice; keep one row an id",
+        "occurs twice; keep one row per id",
     )
     if keys.dtype != ids.dtype:
         keys, ids = keys.cast(pl.String), ids.cast(pl.String)

@@ -15,13 +15,18 @@ from twotower_jax.errors import InputError
 
 Draw = Callable[[np.random.Generator], np.ndarray]
 
-# Epochs without a positive before reading gives up: with one expected positive an
-# epoch, so many have a chance of e^-100.
+# Epochs in a row without a positive before an error: with one expected positive per
+# epoch this has probability e^-100.
 EMPTY = 100
 
 
 class Queries(NamedTuple):
-    """What is known of queries: [n] users and their spans of the history, or None."""
+    """Queries: users, and the parts of their histories that may be seen.
+
+    Attributes:
+      user: [n] int32 codes.
+      begin, end: [n] int32 spans of ``Entities.history``, or None without histories.
+    """
 
     user: jax.Array
     begin: jax.Array | None
@@ -42,42 +47,68 @@ class Entities(NamedTuple):
 
 
 def make_queries(user: np.ndarray, history: History | None) -> Queries:
-    """Put queries on the device."""
+    """Queries on the device.
+
+    Args:
+      user: [n] codes.
+      history: spans [n] of the history that each query may see, or None.
+
+    Returns:
+      The queries.
+    """
     begin = end = None
     if history is not None:
         begin, end = jnp.asarray(history.begin), jnp.asarray(history.end)
     return Queries(jnp.asarray(user, jnp.int32), begin, end)
 
 
-def device_features(features: dict[str, Feature], names: tuple[str, ...]) -> dict:
-    """Put the named features on the device; "id" and "history" have no array."""
+def device_features(
+    features: dict[str, Feature], names: tuple[str, ...]
+) -> dict[str, jax.Array]:
+    """Arrays of features on the device.
+
+    Args:
+      features: of the users or of the items, by name.
+      names: features of a tower; "id" and "history" have no array.
+
+    Returns:
+      {name: array}, first axis the code.
+    """
     return {n: jnp.asarray(features[n].values) for n in names if n in features}
 
 
 class Order:
-    """The order of reading: a shuffle an epoch, batches cut from their sequence.
+    """Order in which positives are read: one shuffle per epoch, cut into batches.
 
-    Batch t holds the positions [t B, (t + 1) B) of the endless sequence of epochs,
-    whatever the batch size, and is a function of (seed, step) alone: the step is the
-    cursor. An epoch is every positive once, or what ``draw`` makes of the epoch's own
-    generator, so a function of (seed, epoch).
+    Batch t holds the positions [t B, (t + 1) B) of the endless sequence of epochs
+    and is a function of (seed, step) alone, so that a checkpoint stores no cursor. An
+    epoch is every positive once, or the rows that ``draw`` returns for the generator
+    of the epoch, hence a function of (seed, epoch).
 
-    Cost: two epochs of rows are kept. With ``draw`` the lengths differ, so reading at
-    a step of epoch e takes the lengths of the e epochs before; they are drawn once
-    and kept as one number each. Reading on from the start draws each epoch once; a
-    resume in epoch e draws e epochs first, and `positives` those that it counts.
+    Cost: two epochs of rows are kept. With ``draw`` epochs differ in length, so
+    reading at a step of epoch e needs the lengths of the e epochs before; each is
+    drawn once and kept as one number. Reading from the start draws each epoch once;
+    a resume in epoch e first draws e epochs.
+
+    Examples:
+      >>> order = Order(seed=0, number=5, batch_size=2)
+      >>> first = order.batches(step=0, number=5)
+      >>> first.shape, sorted(first.ravel()[:5].tolist())
+      ((5, 2), [0, 1, 2, 3, 4])
+      >>> bool((Order(0, 5, 2).batches(step=3, number=2) == first[3:]).all())
+      True
     """
 
     def __init__(
         self, seed: int, number: int, batch_size: int, draw: Draw | None = None
     ):
-        """Make the order of the positives 0 to number - 1.
+        """Store the arguments; nothing is drawn yet.
 
         Args:
-          seed: of the run.
-          number: positives.
-          batch_size: rows a batch.
-          draw: generator -> rows [any number] of one epoch; none: every row once.
+          seed: seed of the run.
+          number: number of positives; rows are 0 to number - 1.
+          batch_size: rows per batch.
+          draw: generator -> rows [any number] of one epoch; None: every row once.
         """
         self._seed, self._number, self._batch = seed, number, batch_size
         self._draw = draw
@@ -85,10 +116,10 @@ class Order:
         self._epochs: dict[int, np.ndarray] = {}
 
     def positives(self, epochs: int) -> int:
-        """Return the number of positives of the first ``epochs`` epochs.
+        """Return the number of positives in the first ``epochs`` epochs.
 
         Raises:
-          InputError: when epoch after epoch has none.
+          InputError: ``EMPTY`` epochs in a row have none.
         """
         if self._draw is None:
             return epochs * self._number
@@ -97,10 +128,17 @@ class Order:
         return self._ends[epochs]
 
     def batches(self, step: int, number: int) -> np.ndarray:
-        """Return rows [number, batch_size] int32 of the batches from ``step`` on.
+        """Rows of successive batches.
+
+        Args:
+          step: step of the first batch.
+          number: number of batches.
+
+        Returns:
+          [number, batch_size] int32 rows of the training positives.
 
         Raises:
-          InputError: when epoch after epoch has no positive.
+          InputError: ``EMPTY`` epochs in a row have no positive.
         """
         position, end = step * self._batch, (step + number) * self._batch
         epoch, parts = self._epoch_of(position), []
@@ -129,13 +167,13 @@ class Order:
         return self._epochs[epoch]
 
     def _drawn(self, draw: Draw, epoch: int) -> np.ndarray:
-        """Return the rows of an epoch in no order, and remember how many they are."""
+        """Return the rows of an epoch, unordered, and store their number."""
         rows = draw(keys.generator(self._seed, "positives", epoch))
         if epoch == len(self._ends) - 1:
             self._ends.append(self._ends[-1] + len(rows))
             if len(self._ends) > EMPTY and self._ends[-1] == self._ends[-1 - EMPTY]:
                 raise InputError(
-                    f"{EMPTY} epochs in a row have no positive, of {self._number:,}; "
-                    "choose a positives.strategy that keeps more"
+                    f"{EMPTY} epochs in a row keep none of the {self._number:,} "
+                    "positives; choose a positives.strategy that keeps more"
                 )
         return rows

@@ -1,4 +1,4 @@
-"""Histories: the last clicked items of a user, before the moment of a query."""
+"""Histories: the items that a user clicked before the time of a query."""
 
 from typing import NamedTuple
 
@@ -8,11 +8,11 @@ from twotower_jax.data.log import Pairs
 
 
 class History(NamedTuple):
-    """Clicks of every user in order of time, and the part that a query may see.
+    """Clicks of all users in order of time, and the part that each query may see.
 
     Attributes:
       items: [clicks] int32, sorted by user, then time.
-      begin, end: [queries] int32; a query sees items[begin:end], the last ones first.
+      begin, end: [queries] int32; a query sees ``items[begin:end]``, latest last.
     """
 
     items: np.ndarray
@@ -21,18 +21,28 @@ class History(NamedTuple):
 
 
 def make_history(events: Pairs, users: np.ndarray, times: np.ndarray | None) -> History:
-    """Return what each query may see of its user's events.
+    """Clicks of the user that each query may see.
 
-    With times, a query at time t sees the events strictly before t, so never the
-    predicted click, a later one, or one of the same moment. ``times=None`` is a query
-    after all events (evaluation), or a log without times, where the history is the
-    set of the user's other positives; the predicted item itself is then left out when
+    With times, a query at time t sees the clicks strictly before t, so never the
+    predicted click, a later one, or one of the same moment. ``times=None`` stands for
+    queries after all clicks (evaluation), or a log without times, where the history
+    is the set of the user's other positives; the predicted item is then left out when
     the batch is made.
 
     Args:
       events: the clicks that may be seen.
-      users: [queries] int32.
-      times: [queries] float64 or None.
+      users: [queries] int32 codes.
+      times: [queries] float64 seconds, or None.
+
+    Returns:
+      The clicks in order of user and time, and the span of each query.
+
+    Examples:
+      >>> user, item, time = (np.array(x) for x in ([0, 0, 1], [5, 6, 7], [1, 3, 2]))
+      >>> clicks = Pairs(user, item, time.astype(float))
+      >>> history = make_history(clicks, np.array([0, 1]), np.array([3.0, 9.0]))
+      >>> [history.items[b:e].tolist() for b, e in zip(history.begin, history.end)]
+      [[5], [7]]
     """
     if events.time is None or times is None:
         moments = np.zeros(0)

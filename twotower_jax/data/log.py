@@ -1,4 +1,4 @@
-"""FunnelLog: what happened to (request, item) pairs on their way to a click."""
+"""FunnelLog: the furthest stage of each item of a request, up to the click."""
 
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -25,9 +25,9 @@ class Feature:
     Attributes:
       kind: "categorical", "multi" or "numeric".
       values: categorical int32 [n]; multi int32 [n, width]; numeric float32 [n].
-        Codes are 0..size-1, and -1 means missing (or padding of a short list).
-        Numeric values are standardised over the entities (mean 0, deviation 1), a
-        missing value is 0.
+        Codes are 0..size-1, and -1 is a missing value (or padding of a short list).
+        Numeric values are standardised over the users or items (mean 0, standard
+        deviation 1); a missing value is 0.
       size: number of codes; 0 for numeric.
     """
 
@@ -46,12 +46,12 @@ class FunnelLog:
       stage: [rows] int8, a ``Stage``; ``Stage.CLICKED`` rows are the positives.
       time: [rows] float64 seconds, or None for a log without times.
       request: [rows] int64, or None.
-      rank: [rows] int32, place of an item within its stage of the request, from 0
-        (the best), -1 where it is not known; None for a log without ranks.
-      part: [rows] int8, 0 train, 1 valid, 2 test where the data comes split.
-      user_ids, item_ids: ids as they came, by code.
-      user_features, item_features: by name.
-      dropped: how much was left out, by reason (which names what is counted).
+      rank: [rows] int32, rank of an item within its stage of the request, from 0
+        (the best), -1 for an unknown rank; None for a log without ranks.
+      part: [rows] int8, 0 train, 1 valid, 2 test; None for data without parts.
+      user_ids, item_ids: ids of the input, by code.
+      user_features, item_features: features by name.
+      dropped: {unit and reason: number left out}.
     """
 
     user: np.ndarray
@@ -80,7 +80,14 @@ class FunnelLog:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Positives: [n] int32 user and item codes, float64 times, int64 requests."""
+    """Positives.
+
+    Attributes:
+      user: [n] int32 codes.
+      item: [n] int32 codes.
+      time: [n] float64 seconds, or None.
+      request: [n] int64, or None.
+    """
 
     user: np.ndarray
     item: np.ndarray
@@ -93,7 +100,12 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Split:
-    """Positives for fitting, for choosing and for reporting, and what got lost."""
+    """Positives to train on, to select by and to report on.
+
+    Attributes:
+      train, valid, test: the parts.
+      report: {count: number} of rows left out and of unseen users and items.
+    """
 
     train: Pairs
     valid: Pairs

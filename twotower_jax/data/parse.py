@@ -1,7 +1,7 @@
-"""Columns as they come, turned into numbers; a bad value is named with its row.
+"""Columns of files as numbers; an error names the row and the value.
 
-Every function takes a polars column, the name of the file (``where``) and of the
-column, and returns a column of one fixed type. Rows are counted from 1, without
+Every function takes a polars column, the name of the file (``where``) and the name of
+the column, and returns a column of one fixed type. Rows are counted from 1, without
 the header.
 """
 
@@ -19,7 +19,25 @@ _FLAGS = {"true": 1.0, "false": 0.0}
 def fail_at(
     bad: pl.Series, values: pl.Series, where: str, column: str, problem: str
 ) -> None:
-    """Raise InputError for the first row where ``bad`` is true, if there is one."""
+    """Raise an error for the first row where ``bad`` is true, if there is one.
+
+    Args:
+      bad: [rows] bool; null counts as false.
+      values: [rows] values to print.
+      where: name of the file.
+      column: name of the column.
+      problem: end of the message: what is wrong, and the remedy.
+
+    Raises:
+      InputError: a row is bad; the message names file, row, column and value.
+
+    Examples:
+      >>> values = pl.Series([1, -2])
+      >>> fail_at(values < 0, values, "a.csv", "age", "is negative; give 0 or more")
+      Traceback (most recent call last):
+        ...
+      InputError: a.csv: row 2, column 'age': -2 is negative; give 0 or more
+    """
     row = bad.fill_null(False).arg_max() if bad.any() else None
     if row is not None:
         value = "an empty value" if values[row] is None else repr(values[row])
@@ -41,7 +59,15 @@ def _wrong_type(values: pl.Series, where: str, column: str, right: str) -> Input
 
 
 def to_ids(values: pl.Series, where: str, column: str) -> pl.Series:
-    """Return ids without a missing one; categories become strings.
+    """Ids, none of them missing; categories become texts.
+
+    Args:
+      values: [rows] of any scalar type.
+      where: name of the file.
+      column: name of the column.
+
+    Returns:
+      [rows] ids of their own type.
 
     Raises:
       InputError: a missing id, or values that are lists or other containers.
@@ -49,13 +75,20 @@ def to_ids(values: pl.Series, where: str, column: str) -> pl.Series:
     if values.dtype in (pl.Categorical, pl.Enum):
         values = values.cast(pl.String)
     if values.dtype.is_nested() or values.dtype in (pl.Object, pl.Binary):
-        raise _wrong_type(values, where, column, "one number or string a row")
+        raise _wrong_type(values, where, column, "one number or text per row")
     _fail_null(values, where, column, "give every row an id, or remove the row")
     return values
 
 
 def text_to_ids(values: pl.Series) -> pl.Series:
-    """Return a text column as int64 where no id changes by that ('007' would)."""
+    """Ids as int64 where that changes no id ('007' would change), else as they are.
+
+    Examples:
+      >>> text_to_ids(pl.Series(["7", "12"])).to_list()
+      [7, 12]
+      >>> text_to_ids(pl.Series(["007", "12"])).to_list()
+      ['007', '12']
+    """
     if values.dtype != pl.String:
         return values
     numbers = values.cast(pl.Int64, strict=False)
@@ -66,10 +99,23 @@ def text_to_ids(values: pl.Series) -> pl.Series:
 def to_number(
     values: pl.Series, where: str, column: str, *, required: bool = True
 ) -> pl.Series:
-    """Return float64 numbers; missing values are null unless ``required``.
+    """Numbers as float64; a missing value is null.
+
+    Args:
+      values: [rows] numbers, booleans or texts of numbers.
+      where: name of the file.
+      column: name of the column.
+      required: whether a missing value is an error.
+
+    Returns:
+      [rows] float64, finite or null.
 
     Raises:
       InputError: text, an infinite number, or a missing value that is required.
+
+    Examples:
+      >>> to_number(pl.Series(["1.5", None]), "a.csv", "x", required=False).to_list()
+      [1.5, None]
     """
     if values.dtype in (pl.Categorical, pl.Enum):
         values = values.cast(pl.String)
@@ -92,7 +138,7 @@ def to_number(
 
 
 def _iso_seconds(text: str | None) -> float | None:
-    """Return epoch seconds of an ISO date or time (UTC unless it says), or None."""
+    """Return epoch seconds of an ISO date or time (UTC without a zone), or None."""
     try:
         moment = datetime.fromisoformat(text or "")
     except ValueError:
@@ -103,14 +149,14 @@ def _iso_seconds(text: str | None) -> float | None:
 
 
 def _text_to_time(values: pl.Series, where: str, column: str) -> pl.Series:
-    """Return epoch seconds from text: numbers if the first row is one, else ISO."""
+    """Return epoch seconds of text: all numbers if the first row is one, else ISO."""
     text = values.str.strip_chars()
     numbers = text.cast(pl.Float64, strict=False)
     if numbers[0] is not None:
         seconds = numbers
     else:
-        # The plain form is parsed as a column, which is far faster; other ISO forms
-        # (dates, zones, no seconds) one by one.
+        # The plain form is parsed column-wise, which is far faster; other ISO forms
+        # (dates, zones, no seconds) value by value.
         plain = text.str.replace(" ", "T").str.to_datetime(
             "%Y-%m-%dT%H:%M:%S%.f", strict=False, time_unit="us"
         )
@@ -130,10 +176,22 @@ def _text_to_time(values: pl.Series, where: str, column: str) -> pl.Series:
 
 
 def to_time(values: pl.Series, where: str, column: str) -> pl.Series:
-    """Return times as float64: numbers as they are, dates as epoch seconds (UTC).
+    """Times as float64: numbers unchanged, dates as epoch seconds (UTC).
+
+    Args:
+      values: [rows] numbers, dates, or texts of either.
+      where: name of the file.
+      column: name of the column.
+
+    Returns:
+      [rows] float64, finite.
 
     Raises:
       InputError: a missing time, one that does not parse, or one that is not finite.
+
+    Examples:
+      >>> to_time(pl.Series(["1970-01-02", "1970-01-01T00:01"]), "a.csv", "t").to_list()
+      [86400.0, 60.0]
     """
     _fail_null(values, where, column, "give every row a time")
     if values.dtype in (pl.Categorical, pl.Enum):
@@ -146,10 +204,22 @@ def to_time(values: pl.Series, where: str, column: str) -> pl.Series:
 
 
 def to_clicked(values: pl.Series, where: str, column: str) -> pl.Series:
-    """Return stages (int8) of a column that says 1 or true where there was a click.
+    """Stages of a column that is 1 or true for a click.
+
+    Args:
+      values: [rows] of 0, 1, true and false, as numbers, booleans or texts.
+      where: name of the file.
+      column: name of the column.
+
+    Returns:
+      [rows] int8: ``Stage.CLICKED`` or ``Stage.EXPOSED``.
 
     Raises:
-      InputError: a value other than 0, 1, true and false.
+      InputError: another value, or a missing one.
+
+    Examples:
+      >>> to_clicked(pl.Series(["1", "false"]), "a.csv", "click").to_list()
+      [5, 4]
     """
     if values.dtype == pl.String:
         lower = values.str.strip_chars().str.to_lowercase()
@@ -170,22 +240,42 @@ def clicked_stage(clicked: pl.Series) -> pl.Series:
 
 
 def to_rank(values: pl.Series, where: str, column: str) -> pl.Series:
-    """Return ranks (int64) from 0; -1 where the value is missing or -1.
+    """Ranks from 0; -1 for a missing value.
+
+    Args:
+      values: [rows] whole numbers; -1 is a missing value too.
+      where: name of the file.
+      column: name of the column.
+
+    Returns:
+      [rows] int64.
 
     Raises:
       InputError: text, a fraction, or a number below -1 or beyond 2^31 - 1.
     """
     numbers = to_number(values, where, column, required=False).fill_null(-1)
     bad = (numbers < -1) | (numbers >= 2**31) | (numbers != numbers.round())
-    fail_at(bad, values, where, column, "is no rank; give a whole number from 0")
+    fail_at(bad, values, where, column, "is not a rank; give a whole number from 0")
     return numbers.cast(pl.Int64)
 
 
 def to_stage(values: pl.Series, where: str, column: str) -> pl.Series:
-    """Return stages (int8) from the names of ``Stage`` in any case, or its numbers.
+    """Stages from the names of ``Stage`` in any case, or from its numbers.
+
+    Args:
+      values: [rows] texts or whole numbers.
+      where: name of the file.
+      column: name of the column.
+
+    Returns:
+      [rows] int8.
 
     Raises:
-      InputError: a missing value or one that is no stage.
+      InputError: a missing value, or one that is not a stage.
+
+    Examples:
+      >>> to_stage(pl.Series(["Ranked", "clicked"]), "a.csv", "stage").to_list()
+      [2, 5]
     """
     if values.dtype in (pl.Categorical, pl.Enum):
         values = values.cast(pl.String)
@@ -198,7 +288,6 @@ def to_stage(values: pl.Series, where: str, column: str) -> pl.Series:
     else:
         raise _wrong_type(values, where, column, "names of stages")
     names = ", ".join(_STAGE_NAMES)
-    fail_at(
-        stages.is_null(), values, where, column, f"is no stage; choose one of: {names}"
-    )
+    problem = f"is not a stage; choose one of: {names}"
+    fail_at(stages.is_null(), values, where, column, problem)
     return stages

@@ -1,11 +1,14 @@
-"""Which positives are for fitting, which for choosing, which for reporting."""
+"""Division of the positives into train, valid and test."""
+
+from collections.abc import Callable
 
 import numpy as np
 import polars as pl
 
 from twotower_jax.config.data import DataConfig
 from twotower_jax.data.log import FunnelLog, Pairs, Split, Stage
-from twotower_jax.errors import InputError, unknown
+from twotower_jax.errors import InputError
+from twotower_jax.registry import Registry
 
 TRAIN, VALID, TEST = 0, 1, 2
 # Order of a user's positives under `ratio` where the log has no times.
@@ -18,9 +21,10 @@ def _round(share: float, n: np.ndarray | int) -> np.ndarray:
 
 
 def _cut(times: np.ndarray, target: int) -> int:
-    """Return where the later part begins: between two times, nearest to target.
+    """Return the first row of the later part: between two times, nearest to target.
 
-    The earliest time stays in the earlier part, however much the later one asks for.
+    The earliest time stays in the earlier part, even if the later part then is
+    smaller than its share.
     """
     target = max(target, 0)
     if target >= len(times):
@@ -54,9 +58,10 @@ def _temporal(
 
 
 def _from_end(log: FunnelLog, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return, per positive, its rank from its user's end (0 is last) and the count.
+    """Return, per positive, its rank from the user's last one, and the user's count.
 
-    The order is by time, then by row; without times by row.
+    The rank of the last one is 0. The order is by time, then by row; without times by
+    row.
     """
     user = log.user[rows]
     time = np.zeros(len(rows)) if log.time is None else log.time[rows]
@@ -71,7 +76,7 @@ def _from_end(log: FunnelLog, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 def _leave_last_out(
     log: FunnelLog, rows: np.ndarray, config: DataConfig
 ) -> tuple[np.ndarray, dict[str, int]]:
-    """Last positive of a user to test, the one before to valid; shares are not used."""
+    """Put the last positive of a user into test and the one before into valid."""
     from_end, count = _from_end(log, rows)
     part = np.full(len(rows), TRAIN, np.int8)
     part[(from_end == 1) & (count >= 3)] = VALID
@@ -83,7 +88,7 @@ def _leave_last_out(
 def _ratio(
     log: FunnelLog, rows: np.ndarray, config: DataConfig
 ) -> tuple[np.ndarray, dict[str, int]]:
-    """Last shares of each user's positives; at least one stays in train."""
+    """Put the last shares of each user's positives into test and valid."""
     if log.time is None:
         shuffle = np.random.default_rng(ORDER_SEED).permutation(len(rows))
         shuffled, total = _from_end(log, rows[shuffle])
@@ -102,22 +107,29 @@ def _ratio(
 def _given(
     log: FunnelLog, rows: np.ndarray, config: DataConfig
 ) -> tuple[np.ndarray, dict[str, int]]:
-    """Take the parts that the data came in."""
+    """Use the parts of the data."""
     if log.part is None:
         raise InputError(
-            f"data.split=given needs data that comes in parts, and data.source="
+            "data.split=given needs data that comes in parts, and data.source="
             f"{config.source} has none; set data.test_path (and data.valid_path) of a "
             "table, or use data.split=temporal, ratio or leave_last_out"
         )
     return log.part[rows], {}
 
 
-METHODS = {
-    "temporal": _temporal,
-    "leave_last_out": _leave_last_out,
-    "ratio": _ratio,
-    "given": _given,
-}
+# (log, rows of the positives, config) -> part of each positive [n] int8, and counts.
+Method = Callable[
+    [FunnelLog, np.ndarray, DataConfig], tuple[np.ndarray, dict[str, int]]
+]
+METHODS: Registry[Method] = Registry(
+    "data.split",
+    {
+        "temporal": _temporal,
+        "leave_last_out": _leave_last_out,
+        "ratio": _ratio,
+        "given": _given,
+    },
+)
 
 
 def _pairs(log: FunnelLog, rows: np.ndarray) -> Pairs:
@@ -131,7 +143,7 @@ def _keys(log: FunnelLog, rows: np.ndarray) -> np.ndarray:
 
 
 def _present(codes: np.ndarray) -> set[int]:
-    """Return the distinct codes (counting, for sorting millions is slow)."""
+    """Return the distinct codes, by counting, which is faster than sorting."""
     return set(np.flatnonzero(np.bincount(codes)).tolist())
 
 
@@ -143,7 +155,7 @@ def _distinct(log: FunnelLog, rows: np.ndarray) -> np.ndarray:
 def _unseen(
     log: FunnelLog, train: np.ndarray, rows: np.ndarray, name: str
 ) -> dict[str, int]:
-    """Count users, items and pairs of a part by whether training has them."""
+    """Count the users and items of a part that training lacks, and common pairs."""
     seen = pl.Series(_keys(log, rows)).is_in(pl.Series(_keys(log, train)).implode())
     users = _present(log.user[rows]) - _present(log.user[train])
     items = _present(log.item[rows]) - _present(log.item[train])
@@ -187,29 +199,43 @@ def _check_parts(config: DataConfig, train: np.ndarray, test: np.ndarray) -> Non
 
 
 def split(log: FunnelLog, config: DataConfig) -> Split:
-    """Split the positives of a log by ``data.split``.
+    """Train, valid and test parts of the positives of a log, by ``data.split``.
 
-    * temporal: two points in time, the same for all users, so that the later parts
-      hold about valid_share and test_share of the positives. Positives of one time
-      are never parted: train < valid < test strictly in time.
+    * temporal: cut at two points in time, the same for all users, such that the later
+      parts hold about valid_share and test_share of the positives. Positives of one
+      time stay together: train < valid < test strictly in time.
     * leave_last_out: a user's last positive is test and the one before valid; users
-      with fewer than 3 stay in train. The shares are not used.
-    * ratio: of a user's n positives the last floor(test_share n + 1/2) are test, of
-      the rest the last valid_share likewise; one at least stays in train. By time, or
-      in an order drawn once with a fixed seed where there are no times.
-    * given: the parts the data came in.
+      with fewer than 3 positives stay in train. The shares are not used.
+    * ratio: of a user's n positives the last floor(test_share n + 1/2) are test, and
+      of the rest the last valid_share likewise; at least one stays in train. The
+      order is by time, or drawn once with a fixed seed where there are no times.
+    * given: the parts of the data.
 
     Train keeps every row; valid and test keep the first of a repeated (user, item).
     With ``data.fit_valid`` the valid rows then join train. Users and items that
-    training does not have stay in valid and test, and are counted in the report.
-    Each part is in the order of the log; equal times are in the order of the log.
+    training lacks stay in valid and test, and are counted in the report. Each part is
+    in the order of the log.
+
+    Args:
+      log: the log.
+      config: its section ``data``: split, shares and fit_valid.
+
+    Returns:
+      The parts and the counts.
 
     Raises:
       InputError: no positive, fewer than two users or items with one, nothing to
-        train or to test on, or a method that the log has no columns for.
+        train or to test on, or a log without the columns that the method needs.
+
+    Examples:
+      >>> columns = {"user": [0, 0, 0, 1], "item": [0, 1, 2, 0], "stage": [5] * 4}
+      >>> arrays = {name: np.array(column) for name, column in columns.items()}
+      >>> ids = pl.Series([0, 1, 2])
+      >>> log = FunnelLog(**arrays, user_ids=ids[:2], item_ids=ids)
+      >>> parts = split(log, DataConfig(split="leave_last_out"))
+      >>> parts.train.item.tolist(), parts.valid.item.tolist(), parts.test.item.tolist()
+      ([0, 0], [1], [2])
     """
-    if config.split not in METHODS:
-        raise unknown("data.split", config.split, METHODS)
     rows = np.flatnonzero(log.stage == Stage.CLICKED)
     _check(log, rows)
     part, report = METHODS[config.split](log, rows, config)

@@ -1,23 +1,26 @@
-"""Which studies a log can carry, in the words that a run needs for them."""
+"""Studies that a log supports, with the keys of a run for each."""
 
 import numpy as np
 
 from twotower_jax.data.log import FunnelLog, Stage
 from twotower_jax.data.sources import SOURCES
 
-# Stages that threw items out before anything was shown.
+# Stages of items that were discarded before anything was shown.
 DISCARDED = tuple(stage for stage in Stage if stage < Stage.EXPOSED)
 
 
 def studies(log: FunnelLog, source: str) -> dict[str, str]:
-    """Return, for each study, "yes" and how, or "no" and what is missing.
+    """Studies that a log supports.
 
     Args:
       log: the data.
       source: the value of ``data.source``.
+
+    Returns:
+      {study: "yes" and its keys, or "no" and the missing columns or rows}.
     """
     counts = np.bincount(log.stage, minlength=len(Stage))
-    found = [stage.name.lower() for stage in DISCARDED if counts[stage]]
+    stages = [stage.name.lower() for stage in DISCARDED if counts[stage]]
     hard = "negatives=hard negatives.hard.stages="
     pool = "" if log.request is not None else " negatives.hard.pool=user (no requests)"
     exposed = f"{hard}[exposed] negatives.allow_exposed=true{pool}"
@@ -27,12 +30,12 @@ def studies(log: FunnelLog, source: str) -> dict[str, str]:
         "easy negatives, logQ": "yes",
         "positives resampling": "yes",
         "hard negatives by stage": _answer(
-            bool(found),
-            f"{hard}[{','.join(found)}]{pool}",
-            "no item that a stage threw out",
+            bool(stages),
+            f"{hard}[{','.join(stages)}]{pool}",
+            "no item that a stage discarded",
         ),
         "windows of ranks": _answer(
-            bool(found) and ranks, "such as ranked:10-50", "no ranks in a stage"
+            bool(stages) and ranks, "such as ranked:10-50", "no ranks in a stage"
         ),
         "exposed, not clicked": _answer(
             bool(counts[Stage.EXPOSED]),
@@ -46,7 +49,7 @@ def studies(log: FunnelLog, source: str) -> dict[str, str]:
         "against the truth": _answer(
             source in SOURCES and SOURCES[source].has_truth,
             "evaluation.truth=true",
-            "only a simulator knows it",
+            "only the simulator has it",
         ),
     }
 

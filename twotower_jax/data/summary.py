@@ -1,4 +1,4 @@
-"""What a data set holds, in numbers, and the hash that names it."""
+"""Counts of a data set, and the hash that identifies it."""
 
 import hashlib
 import math
@@ -12,10 +12,17 @@ from twotower_jax.data.log import FunnelLog, Pairs, Split, Stage
 
 
 def describe(log: FunnelLog, split: Split) -> dict[str, Any]:
-    """Return counts of a log and its split, as plain values.
+    """Counts of a log and its split, as plain values.
 
-    ``top 1% share`` is the share of positives on the ceil(1 %) most clicked items of
-    the catalogue, and ``gini`` is over the whole catalogue.
+    ``top 1% share`` is the share of the positives on the ceil(1 %) most clicked items
+    of the catalogue, and ``gini`` is over the whole catalogue.
+
+    Args:
+      log: the log.
+      split: its parts.
+
+    Returns:
+      {name: number or {name: number}}.
     """
     positive = log.stage == Stage.CLICKED
     counts = np.bincount(log.item[positive], minlength=log.num_items)
@@ -51,7 +58,7 @@ def _add(digest: Any, name: str, array: np.ndarray | None) -> None:
 
 
 def _add_ids(digest: Any, name: str, ids: pl.Series) -> None:
-    """Add ids as text with their lengths, so that no two lists look alike."""
+    """Add ids as text with their lengths, so that different lists differ."""
     text = ids.cast(pl.String)
     lengths = text.str.len_bytes().cast(pl.Int64).to_numpy()
     _add(digest, f"{name} {ids.dtype}", lengths)
@@ -63,11 +70,18 @@ def _add_pairs(digest: Any, name: str, pairs: Pairs) -> None:
         _add(digest, f"{name}.{column}", getattr(pairs, column))
 
 
-def fingerprint(log: FunnelLog, split: Split) -> str:
-    """Return 12 hex digits that name a log and its split.
+def data_fingerprint(log: FunnelLog, split: Split) -> str:
+    """Hash of a log and its split, which identifies the data of a run.
 
     SHA-256 over every array, id and feature; equal on every machine that reads the
-    same files with the same config. Counts of what was dropped do not enter.
+    same files with the same configuration. The counts of dropped rows do not enter.
+
+    Args:
+      log: the log.
+      split: its parts.
+
+    Returns:
+      12 hexadecimal digits.
     """
     digest = hashlib.sha256()
     for column in ("user", "item", "stage", "time", "request", "rank", "part"):

@@ -16,7 +16,7 @@ from twotower_jax.data.feed import (
 from twotower_jax.data.history import History, make_history
 from twotower_jax.data.log import FunnelLog, Pairs, Split
 from twotower_jax.data.split import split
-from twotower_jax.data.summary import fingerprint
+from twotower_jax.data.summary import data_fingerprint
 from twotower_jax.errors import InputError, unknown
 from twotower_jax.evaluation.metrics import of_scope
 from twotower_jax.losses.rowwise import LOSSES
@@ -58,7 +58,7 @@ def _load(config: DataConfig) -> Loaded:
     log = sources.load(config)
     parts = split(log, config)
     counts = np.bincount(parts.train.item, minlength=log.num_items)
-    return Loaded(log, parts, counts, fingerprint(log, parts))
+    return Loaded(log, parts, counts, data_fingerprint(log, parts))
 
 
 _load_once = functools.lru_cache(maxsize=1)(_load)

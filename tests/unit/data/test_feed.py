@@ -185,7 +185,7 @@ def test_epochs_that_draw_nothing_end_in_an_error(read):
     order = Order(0, 1_234, 2, lambda generator: np.arange(0))
     arguments = (0, 1) if read == "batches" else (1_000,)
     for _ in range(2):
-        with pytest.raises(InputError, match=r"no positive, of 1,234; choose a positi"):
+        with pytest.raises(InputError, match=r"none of the 1,234 positives; choose"):
             getattr(order, read)(*arguments)
 
 

@@ -7,10 +7,10 @@ import polars as pl
 import pytest
 
 from twotower_jax.config.data import DataConfig
-from twotower_jax.data.build import build_log, filter_log
+from twotower_jax.data.build import SideTable, build_log, filter_log
 from twotower_jax.data.concentration import gini
 from twotower_jax.data.split import split
-from twotower_jax.data.summary import describe, fingerprint
+from twotower_jax.data.summary import data_fingerprint, describe
 from twotower_jax.errors import InputError
 
 # -------------------------------------------------------------------------- filters
@@ -31,7 +31,7 @@ def funnel():
     frame = pl.DataFrame(rows, schema=["user", "item", "stage"], orient="row")
     frame = frame.with_columns(time=pl.int_range(8), request=pl.int_range(8) + 100)
     users = pl.DataFrame({"user": ["a", "b", "c"], "f": ["A", "B", "C"]})
-    return build_log(frame, where="here", user_features=users, dropped={"before": 1})
+    return build_log(frame, where="here", users=SideTable(users), dropped={"before": 1})
 
 
 def test_a_minimum_of_one_keeps_everything():
@@ -83,8 +83,8 @@ def test_what_loses_its_last_row_leaves_but_a_catalogue_stays():
 @pytest.mark.parametrize(
     ("minimums", "message"),
     [
-        ((4, 1), "data.min_user_positives=4 leaves no positive .*one user has is 3"),
-        ((1, 4), "data.min_item_positives=4 leaves no positive .*one item has is 3"),
+        ((4, 1), "data.min_user_positives=4 leaves no positive .*of one user is 3"),
+        ((1, 4), "data.min_item_positives=4 leaves no positive .*of one item is 3"),
     ],
 )
 def test_a_filter_that_leaves_nothing_is_refused(minimums, message):
@@ -123,19 +123,19 @@ def test_fingerprint_is_the_same_everywhere_and_sees_every_part():
     log = funnel()
     config = DataConfig(split="leave_last_out")
     parts = split(log, config)
-    name = fingerprint(log, parts)
-    assert name == fingerprint(funnel(), split(funnel(), config))
+    name = data_fingerprint(log, parts)
+    assert name == data_fingerprint(funnel(), split(funnel(), config))
     # Pinned: the value must not depend on machine, process or version.
     assert name == "4e1c4fdb9bb2"
     swapped = replace(parts, valid=parts.test, test=parts.valid)
     others = {
-        fingerprint(replace(log, user_ids=pl.Series(["a", "bc", ""])), parts),
-        fingerprint(replace(log, user_ids=pl.Series(["ab", "c", ""])), parts),
-        fingerprint(replace(log, stage=log.stage[::-1]), parts),
-        fingerprint(replace(log, time=None), parts),
-        fingerprint(replace(log, rank=np.zeros(8, np.int32)), parts),
-        fingerprint(replace(log, user_features={}), parts),
-        fingerprint(log, swapped),
+        data_fingerprint(replace(log, user_ids=pl.Series(["a", "bc", ""])), parts),
+        data_fingerprint(replace(log, user_ids=pl.Series(["ab", "c", ""])), parts),
+        data_fingerprint(replace(log, stage=log.stage[::-1]), parts),
+        data_fingerprint(replace(log, time=None), parts),
+        data_fingerprint(replace(log, rank=np.zeros(8, np.int32)), parts),
+        data_fingerprint(replace(log, user_features={}), parts),
+        data_fingerprint(log, swapped),
     }
     assert len(others) == 7 and name not in others
-    assert fingerprint(replace(log, dropped={}), parts) == name
+    assert data_fingerprint(replace(log, dropped={}), parts) == name

@@ -142,11 +142,11 @@ BAD = {
     ),
     "stage name": (
         {"user": [1, 2], "item": [1, 2], "stage": ["clicked", "bought"]},
-        "row 2, column 'stage': 'bought' is no stage; choose one of: retrieved, pre_r",
+        "row 2, column 'stage': 'bought' is not a stage; choose one of: retrieved",
     ),
     "stage number": (
         {"user": [1, 2], "item": [1, 2], "stage": [6, 5]},
-        "row 1, column 'stage': 6 is no stage",
+        "row 1, column 'stage': 6 is not a stage",
     ),
     "stage type": ({"user": [1], "item": [1], "stage": [0.5]}, "give names of stages"),
     "null request": (
@@ -155,11 +155,11 @@ BAD = {
     ),
     "rank below zero": (
         {"user": [1, 2], "item": [1, 2], "rank": [0, -2]},
-        "row 2, column 'rank': -2 is no rank; give a whole number from 0",
+        "row 2, column 'rank': -2 is not a rank; give a whole number from 0",
     ),
     "rank fraction": (
         {"user": [1, 2], "item": [1, 2], "rank": [0.5, 1]},
-        "row 1, column 'rank': 0.5 is no rank; give a whole number from 0",
+        "row 1, column 'rank': 0.5 is not a rank; give a whole number from 0",
     ),
     "infinite rank": (
         {"user": [1, 2], "item": [1, 2], "rank": [0.0, float("inf")]},
@@ -171,7 +171,7 @@ BAD = {
     ),
     "part": (
         {"user": [1, 2], "item": [1, 2], "part": [0, 3]},
-        "row 2, column 'part': 3 is no part",
+        "row 2, column 'part': 3 is not a part",
     ),
 }
 

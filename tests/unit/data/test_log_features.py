@@ -4,14 +4,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from twotower_jax.data.build import build_log
+from twotower_jax.data.build import SideTable, build_log
 from twotower_jax.errors import InputError
 
 
 def feature(values, kind, ids=("a", "b", "c")):
     frame = pl.DataFrame({"user": list(ids), "item": [1] * len(ids)})
     table = pl.DataFrame({"user": list(ids), "f": values})
-    log = build_log(frame, where="here", user_features=table, user_kinds={"f": kind})
+    log = build_log(frame, where="here", users=SideTable(table, {"f": kind}))
     return log.user_features["f"]
 
 
@@ -61,7 +61,7 @@ def test_constant_numeric_is_zero():
 def test_feature_rows_are_matched_by_id_not_by_order():
     frame = pl.DataFrame({"user": [2, 1, 3], "item": [1, 1, 1]})
     table = pl.DataFrame({"user": ["1", "2", "9"], "f": ["one", "two", "nine"]})
-    log = build_log(frame, where="here", user_features=table)
+    log = build_log(frame, where="here", users=SideTable(table))
     out = log.user_features["f"]
     # codes by first appearance over the users of the log: two, one, missing
     assert (out.values.tolist(), out.size) == ([0, 1, -1], 2)
@@ -72,7 +72,7 @@ def test_kinds_come_from_types_where_none_are_given():
     table = pl.DataFrame(
         {"item": [5, 6], "a": ["x", "y"], "b": [1.5, 2], "c": [[1], []]}
     )
-    log = build_log(frame, where="here", item_features=table)
+    log = build_log(frame, where="here", items=SideTable(table))
     kinds = {name: value.kind for name, value in log.item_features.items()}
     assert kinds == {"a": "categorical", "b": "numeric", "c": "multi"}
 
@@ -96,7 +96,7 @@ def test_bad_features_are_named(name):
 @pytest.mark.parametrize(
     ("ids", "message"),
     [
-        (["a", "b", "a"], "people: row 3, column 'user': 'a' is there twice"),
+        (["a", "b", "a"], "people: row 3, column 'user': 'a' occurs twice"),
         (
             ["x", "y", "z"],
             "people: none of its ids in column 'user' .such as 'x'. occurs",
@@ -110,4 +110,4 @@ def test_bad_feature_tables_are_named(ids, message):
     ids = pl.Series(ids, dtype=pl.String)
     table = pl.DataFrame({"user": ids, "f": pl.Series([1] * len(ids), dtype=pl.Int64)})
     with pytest.raises(InputError, match=message):
-        build_log(frame, where="here", user_features=table, users_where="people")
+        build_log(frame, where="here", users=SideTable(table, where="people"))

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from twotower_jax.config.data import DataConfig
+from twotower_jax.config.data import SPLITS, DataConfig
 from twotower_jax.data.build import build_log
-from twotower_jax.data.split import split
+from twotower_jax.data.split import METHODS, split
 from twotower_jax.errors import InputError
 
 
@@ -19,6 +19,10 @@ def log_of(user, item, time=None, **more):
     if time is not None:
         columns["time"] = list(time)
     return build_log(pl.DataFrame(columns), where="here")
+
+
+def test_every_method_of_the_configuration_is_there():
+    assert set(SPLITS) == set(METHODS)
 
 
 def run(log, method, **keys):

@@ -12,7 +12,7 @@ from pyarrow import csv
 
 from twotower_jax.config.data import DataConfig
 from twotower_jax.data import parse
-from twotower_jax.data.build import build_log
+from twotower_jax.data.build import SideTable, build_log
 from twotower_jax.data.log import FunnelLog
 from twotower_jax.data.sources.files import (
     need_columns,
@@ -223,12 +223,10 @@ def load(config: DataConfig) -> FunnelLog:
     return build_log(
         rows if random else rows.drop("part"),
         where=str(folder),
-        user_features=_features(users, "user_id", USER_KINDS).rename(
-            {"user_id": "user"}
+        users=SideTable(
+            _features(users, "user_id", USER_KINDS).rename({"user_id": "user"}),
+            USER_KINDS,
+            str(users),
         ),
-        item_features=items.rename({"video_id": "item"}),
-        user_kinds=USER_KINDS,
-        item_kinds=item_kinds,
-        users_where=str(users),
-        items_where=str(videos),
+        items=SideTable(items.rename({"video_id": "item"}), item_kinds, str(videos)),
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from twotower_jax.config.data import DataConfig
-from twotower_jax.data.build import build_log
+from twotower_jax.data.build import SideTable, build_log
 from twotower_jax.data.log import FunnelLog, Stage
 from twotower_jax.data.parse import fail_at
 from twotower_jax.data.sources.files import need_folder, need_in_folder, read_fields
@@ -183,5 +183,8 @@ def load(config: DataConfig) -> FunnelLog:
     if len(folders) == 1:
         rows = rows.drop("part")
     return build_log(
-        rows, where=str(config.path), item_features=news, catalogue=news["item"]
+        rows,
+        where=str(config.path),
+        items=SideTable(news),
+        catalogue=news["item"],
     )

@@ -11,7 +11,7 @@ import polars as pl
 
 from twotower_jax.config.data import DataConfig
 from twotower_jax.data import parse
-from twotower_jax.data.build import build_log
+from twotower_jax.data.build import SideTable, build_log
 from twotower_jax.data.log import FunnelLog
 from twotower_jax.data.sources.files import (
     need_columns,
@@ -155,9 +155,8 @@ def load(config: DataConfig) -> FunnelLog:
     return build_log(
         frame,
         where=where,
-        user_features=users,
-        item_features=_item_features(movies),
-        item_kinds={"genres": "multi", "year": "numeric"},
+        users=None if users is None else SideTable(users),
+        items=SideTable(_item_features(movies), {"genres": "multi", "year": "numeric"}),
     )
 
 

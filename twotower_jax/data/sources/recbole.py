@@ -11,7 +11,7 @@ import polars as pl
 
 from twotower_jax.config.data import DataConfig
 from twotower_jax.data import parse
-from twotower_jax.data.build import build_log
+from twotower_jax.data.build import SideTable, build_log
 from twotower_jax.data.log import FunnelLog
 from twotower_jax.data.sources.files import need_columns, need_folder, read_fields
 from twotower_jax.data.sources.table import canonical, check_meaning, stack
@@ -107,8 +107,8 @@ def _resolve(config: DataConfig, types: dict[str, str]) -> DataConfig:
 
 def _features(
     path: Path, key: str, side: str
-) -> tuple[pl.DataFrame | None, dict[str, int]]:
-    """Return the features of one side, one row an id, and what is left out of them."""
+) -> tuple[SideTable | None, dict[str, int]]:
+    """Return the features of one side, and the number of columns left out."""
     if not path.exists():
         return None, {}
     where, vectors = str(path), 0
@@ -129,7 +129,8 @@ def _features(
         else:
             vectors += 1
     dropped = {f"columns of {path.name} with vectors (float_seq)": vectors}
-    return pl.DataFrame(out), dropped if vectors else {}
+    table = SideTable(pl.DataFrame(out), where=where)
+    return table, dropped if vectors else {}
 
 
 def load(config: DataConfig) -> FunnelLog:
@@ -154,14 +155,12 @@ def load(config: DataConfig) -> FunnelLog:
     ]
     log = stack(frames)
     users, items = (folder / f"{name}.{side}" for side in ("user", "item"))
-    user_features, lost = _features(users, config.columns.user, "user")
-    item_features, more = _features(items, config.columns.item, "item")
+    user_table, user_vectors = _features(users, config.columns.user, "user")
+    item_table, item_vectors = _features(items, config.columns.item, "item")
     return build_log(
         log.drop("part") if len(files) == 1 else log,
         where=str(folder),
-        user_features=user_features,
-        item_features=item_features,
-        users_where=str(users),
-        items_where=str(items),
-        dropped=lost | more,
+        users=user_table,
+        items=item_table,
+        dropped=user_vectors | item_vectors,
     )

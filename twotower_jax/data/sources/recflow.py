@@ -32,7 +32,7 @@ from twotower_jax import keys
 from twotower_jax.config.data import DataConfig
 from twotower_jax.config.kuaishou import RecFlowConfig
 from twotower_jax.data import parse
-from twotower_jax.data.build import build_log
+from twotower_jax.data.build import SideTable, build_log
 from twotower_jax.data.log import FunnelLog, Stage
 from twotower_jax.data.sources.files import need_folder
 from twotower_jax.data.sources.recflow_files import (
@@ -200,16 +200,18 @@ def load(config: DataConfig) -> FunnelLog:
     return build_log(
         frame,
         where=str(folder),
-        user_features=pl.concat(users).unique(
-            "user", keep="first", maintain_order=True
-        ),
-        item_features=pl.concat(items).unique(
-            "item", keep="first", maintain_order=True
-        ),
-        user_kinds=USER_KINDS,
-        item_kinds=ITEM_KINDS,
+        users=_side_table(users, "user", USER_KINDS),
+        items=_side_table(items, "item", ITEM_KINDS),
         dropped=dict(dropped),
     )
+
+
+def _side_table(
+    tables: list[pl.DataFrame], key: str, kinds: dict[str, str]
+) -> SideTable:
+    """Return the features of all days; those of the first row of an id count."""
+    table = pl.concat(tables).unique(key, keep="first", maintain_order=True)
+    return SideTable(table, kinds)
 
 
 def _part(number: int, days: int) -> int:

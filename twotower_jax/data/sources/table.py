@@ -4,7 +4,7 @@ import polars as pl
 
 from twotower_jax.config.data import ColumnsConfig, DataConfig
 from twotower_jax.data import parse
-from twotower_jax.data.build import build_log
+from twotower_jax.data.build import SideTable, build_log
 from twotower_jax.data.log import FunnelLog
 from twotower_jax.data.sources.files import need_columns, need_file, read_table
 from twotower_jax.errors import InputError
@@ -124,10 +124,8 @@ def stack(frames: list[pl.DataFrame]) -> pl.DataFrame:
         ) from None
 
 
-def _side_table(
-    log: pl.DataFrame, side: str, config: DataConfig
-) -> tuple[pl.DataFrame | None, str | None]:
-    """Return the features of one side, one row per id, and the name of their file."""
+def _side_table(log: pl.DataFrame, side: str, config: DataConfig) -> SideTable | None:
+    """Return the features of one side, from their own file or from the log."""
     kinds: dict[str, str] = getattr(config, SIDES[side])
     path = getattr(config, f"{side}s_path")
     if not kinds:
@@ -136,19 +134,18 @@ def _side_table(
                 f"data.{side}s_path={path!r} is set and data.{SIDES[side]} names no "
                 "feature of it; name its columns there, as {column: kind}"
             )
-        return None, None
+        return None
     if path is None:
         first = log.unique(subset=side, keep="first", maintain_order=True)
-        return first.select(
-            pl.col(side), *(pl.col(f"{side}:{n}").alias(n) for n in kinds)
-        ), None
+        columns = (pl.col(f"{side}:{name}").alias(name) for name in kinds)
+        return SideTable(first.select(pl.col(side), *columns), kinds)
     path = need_file(path, f"data.{side}s_path")
     frame = read_table(path)
     key = getattr(config.columns, side)
     need_columns(frame, {f"data.columns.{side}": key}, str(path))
     ids = parse.text_to_ids(parse.to_ids(frame[key], str(path), key))
     features = _features(frame, side, config, str(path))
-    return pl.DataFrame({side: ids, **features}), str(path)
+    return SideTable(pl.DataFrame({side: ids, **features}), kinds, str(path))
 
 
 def load(config: DataConfig) -> FunnelLog:
@@ -170,18 +167,12 @@ def load(config: DataConfig) -> FunnelLog:
             path = need_file(getattr(config, key), f"data.{key}")
             frames.append(canonical(read_table(path), str(path), part, config))
     log = stack(frames)
-    users, users_where = _side_table(log, "user", config)
-    items, items_where = _side_table(log, "item", config)
     left_out = [name for name in log.columns if ":" in name]
     if len(frames) == 1:
         left_out.append("part")
     return build_log(
         log.drop(left_out),
         where=str(config.path),
-        user_features=users,
-        item_features=items,
-        user_kinds=config.query_features,
-        item_kinds=config.candidate_features,
-        users_where=users_where,
-        items_where=items_where,
+        users=_side_table(log, "user", config),
+        items=_side_table(log, "item", config),
     )

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from twotower_jax.config.data import DataConfig
-from twotower_jax.data.build import build_log
+from twotower_jax.data.build import SideTable, build_log
 from twotower_jax.data.log import FunnelLog, Stage
 from twotower_jax.data.sources.files import (
     decode_lines,
@@ -230,8 +230,8 @@ def load(config: DataConfig) -> FunnelLog:
     return build_log(
         frame,
         where=str(folder),
-        user_features=users,
-        item_features=_categories(files["categories"]),
+        users=SideTable(users),
+        items=SideTable(_categories(files["categories"])),
         catalogue=pl.Series(articles, dtype=pl.String),
         dropped=dropped,
     )

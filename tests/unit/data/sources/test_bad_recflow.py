@@ -62,7 +62,7 @@ TABLES = {
         put("effective_view", 1, None),
         "row 1, column 'effective_view': an empty value is neither",
     ),
-    "rank": (put("rank_index", 17, -5), "row 17, column 'rank_index': -5 is no rank"),
+    "rank": (put("rank_index", 17, -5), "row 17, .*'rank_index': -5 is not a rank"),
 }
 
 

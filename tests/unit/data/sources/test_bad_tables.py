@@ -56,7 +56,7 @@ BAD_TABLES = {
         "user,item,s\n1,1,seen\n",
         {"stage": "s"},
         {},
-        "row 1, column 's': 'seen' is no stage; choose one of: retrieved",
+        "row 1, column 's': 'seen' is not a stage; choose one of: retrieved",
     ),
     "user empty": (
         "user,item\n1,1\n,2\n",
@@ -86,13 +86,13 @@ BAD_TABLES = {
         "user,item,p\n1,1,0\n1,2,1.5\n2,1,1\n",
         {"rank": "p"},
         {},
-        r"a.csv: row 2, column 'p': '1.5' is no rank; give a whole number from 0",
+        r"a.csv: row 2, column 'p': '1.5' is not a rank; give a whole number from 0",
     ),
     "rank beyond": (
         "user,item,p\n1,1,0\n1,2,3000000000\n2,1,1\n",
         {"rank": "p"},
         {},
-        r"a.csv: row 2, column 'p': '3000000000' is no rank",
+        r"a.csv: row 2, column 'p': '3000000000' is not a rank",
     ),
     "rank text": (
         "user,item,p\n1,1,0\n2,2,first\n",
@@ -238,7 +238,7 @@ def test_bad_side_tables_are_named(tmp_path):
         )
 
     for text, message in (
-        ("user,age\nu1,5\nu1,6\n", "u.csv: row 2, column 'user': 'u1' is there twice"),
+        ("user,age\nu1,5\nu1,6\n", "u.csv: row 2, column 'user': 'u1' occurs twice"),
         ("user,age\nu1,5\nu2,x\n", "u.csv: row 2, column 'age': 'x' is not a number"),
         ("user,agee\nu1,5\n", "u.csv: has no column 'age' .*did you mean 'agee'"),
         ("name,age\nu1,5\n", r"u.csv: has no column 'user' \(data.columns.user=user\)"),
