@@ -119,7 +119,7 @@ def test_true_probabilities_of_the_readme(made):
 
 
 def test_parameters_of_the_readme_are_those_of_the_configuration():
-    expected = {f"`{field.name}`": str(field.default) for field in fields(DEFAULT)}
+    expected = {f"`{key.name}`": f"`{key.default}`" for key in fields(DEFAULT)}
     assert column("key", "default") == expected
 
 
