@@ -93,7 +93,7 @@ def test_the_report_has_winners_only_and_says_what_was_tuned(study):
     table = pl.read_csv(study / "study.csv")
     assert set(table["run"]) == set(results(study))
     text = (study / "report.html").read_text()
-    assert "What was tuned" in text and "Skipped folders" not in text
+    assert "<h2>Tuning</h2>" in text and "Skipped folders" not in text
     assert "all 4 points for every arm, each with seeds 100, 101" in text
     assert "in-batch + logQ is best on the edge of the grid, at" in text
     assert "more runs of this folder" not in text

@@ -1,8 +1,8 @@
-"""What the figures of a study share: ink, colours, a canvas that gives SVG text.
+"""The shared parts of all figures: ink, colours, and a canvas that returns SVG text.
 
-A figure is drawn without pyplot. It depends on the numbers alone (no date, no random
-ids, no matplotlibrc) and takes its ink from `currentColor`, so that it reads on a
-light and on a dark page.
+A figure is drawn without pyplot. It depends on the numbers alone (not on the date,
+random ids or matplotlibrc). Its ink is `currentColor`, so that it is readable on light
+and dark pages.
 """
 
 import io
@@ -20,13 +20,14 @@ from matplotlib.lines import Line2D
 
 from twotower_jax.study.arms import write_whole
 
-# Okabe and Ito's palette: told apart with any colour vision, on white and on black.
+# Okabe and Ito's palette: distinguishable with any colour vision, on white and black.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
 DASHES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D")
-INK = "#010203"  # stands for the colour of the text, replaced in the SVG
-WIDTH = 4.4  # inches, of every figure
-TITLE, LEGEND = 0.36, 0.21  # inches: above the axes; of a line of the legend
+INK = "#010203"  # placeholder of the text colour, replaced in the SVG
+WIDTH = 4.4  # width of every figure in inches
+TITLE = 0.36  # height of the title above the axes in inches
+LEGEND_LINE = 0.21  # height of a line of the legend in inches
 SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "twotower_jax",
@@ -47,7 +48,13 @@ SETTINGS: dict[Any, Any] = {
 
 
 class Drawing(NamedTuple):
-    """A figure: what it shows in a few words, how to read it, and its SVG text."""
+    """A finished figure.
+
+    Attributes:
+      title: its subject.
+      caption: how to read it.
+      svg: the SVG text.
+    """
 
     title: str
     caption: str
@@ -55,7 +62,13 @@ class Drawing(NamedTuple):
 
 
 class Style(NamedTuple):
-    """How the lines and points of one arm look."""
+    """The look of an arm's lines and points.
+
+    Attributes:
+      colour: a hex colour of PALETTE.
+      dash: a line style of matplotlib.
+      marker: a marker of matplotlib.
+    """
 
     colour: str
     dash: Any  # matplotlib has no name for the type of "--"
@@ -63,7 +76,14 @@ class Style(NamedTuple):
 
 
 def style(index: int) -> Style:
-    """Return the style of the arm at a place; 24 arms are told apart."""
+    """Style of the arm at a place in the ranking; 24 arms have different styles.
+
+    Examples:
+      >>> style(0)
+      Style(colour='#0072B2', dash='-', marker='o')
+      >>> style(6)  # the first colour again, with the next dash and marker
+      Style(colour='#0072B2', dash='--', marker='s')
+    """
     turn = index // len(PALETTE)
     return Style(
         PALETTE[index % len(PALETTE)],
@@ -73,12 +93,51 @@ def style(index: int) -> Style:
 
 
 def shorten(name: str, length: int) -> str:
-    """Return a name in at most `length` characters."""
+    """A name in at most `length` characters.
+
+    Args:
+      name: the name of an arm.
+      length: number of characters, at least 1.
+
+    Returns:
+      The name, or its beginning with an ellipsis.
+
+    Examples:
+      >>> shorten("in-batch + logQ", 9), shorten("bce", 9)
+      ('in-batch…', 'bce')
+    """
     return name if len(name) <= length else name[: length - 1] + "…"
 
 
+def figure_of(axes: Axes) -> Figure:
+    """Figure of some axes.
+
+    Args:
+      axes: axes that belong to a figure.
+
+    Returns:
+      The figure.
+
+    Raises:
+      ValueError: when the axes were removed from their figure.
+    """
+    figure = axes.get_figure(root=True)
+    if figure is None:
+        raise ValueError("the axes belong to no figure")
+    return figure
+
+
 def draw_svg(height: float, title: str, draw: Callable[[Figure], None]) -> str:
-    """Draw a figure of WIDTH and a height in inches; return it as SVG text."""
+    """SVG text of a figure of width WIDTH.
+
+    Args:
+      height: height in inches.
+      title: text above the axes.
+      draw: fills the figure.
+
+    Returns:
+      SVG text without date and creator.
+    """
     with matplotlib.rc_context(), warnings.catch_warnings():
         # The browser has the fonts for names that matplotlib's own font cannot write.
         warnings.filterwarnings("ignore", message="Glyph")
@@ -102,17 +161,18 @@ def draw_plane(
     names: Sequence[str],
     draw: Callable[[Axes], None],
 ) -> str:
-    """Draw axes with both labels, and below them a legend with a line a name.
+    """SVG text of axes with two labels, and of a legend with one line per name.
 
     Args:
-      title: above the axes.
-      labels: of the x and of the y axis.
-      names: of the styles 0, 1, ...; none draws no legend.
+      title: text above the axes.
+      labels: labels of the x axis and of the y axis.
+      names: names of the styles 0, 1, ...; without names there is no legend.
       draw: fills the axes.
+
     Returns:
       SVG text.
     """
-    plot, bottom = 2.5, 0.58 + LEGEND * len(names)
+    plot, bottom = 2.5, 0.58 + LEGEND_LINE * len(names)
     height = TITLE + plot + bottom
 
     def fill(figure: Figure) -> None:
@@ -123,7 +183,7 @@ def draw_plane(
         axes.set_ylabel(labels[1])
         draw(axes)
         for index, name in enumerate(names):
-            at = (LEGEND * (len(names) - index) - 0.09) / height
+            at = (LEGEND_LINE * (len(names) - index) - 0.09) / height
             _legend_line(figure, at, style(index), shorten(name, 46))
 
     return draw_svg(height, title, fill)
@@ -139,14 +199,33 @@ def _legend_line(figure: Figure, at: float, look: Style, name: str) -> None:
 
 
 def own_ids(svg: str, name: str) -> str:
-    """Prefix the ids of an SVG, so that several can stand in one page."""
+    """SVG text with prefixed ids, so that several figures fit into one page.
+
+    Args:
+      svg: SVG text.
+      name: the prefix.
+
+    Returns:
+      SVG text.
+
+    Examples:
+      >>> own_ids('<path id="a"/><use href="#a"/>', "loss")
+      '<path id="loss_a"/><use href="#loss_a"/>'
+    """
     return re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{name}_", svg)
 
 
 def write_figures(figures: dict[str, Drawing], folder: str | Path) -> list[Path]:
-    """Write each figure to figure_NAME.svg, dark on white, and return the paths.
+    """Write each figure to figure_NAME.svg, dark on white.
 
-    A figure of an earlier report that these runs no longer give is removed.
+    Figures of an earlier report that the runs no longer have are removed.
+
+    Args:
+      figures: the figures by name.
+      folder: the folder of the report.
+
+    Returns:
+      The paths of the files.
     """
     kinds = r"primary|forest|slices|coverage|popularity|learning|loss|response_\w+"
     for path in Path(folder).glob("figure_*.svg"):

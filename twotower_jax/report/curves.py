@@ -1,8 +1,8 @@
-"""Learning curves: what metrics.jsonl of the runs says, against steps."""
+"""Learning curves: the records of metrics.jsonl against training steps."""
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from scipy.optimize import isotonic_regression
 
-from twotower_jax.report.canvas import Drawing, draw_plane, style
+from twotower_jax.report.canvas import Drawing, draw_plane, figure_of, style
 from twotower_jax.study.load import Study
 from twotower_jax.study.naming import name_arms
 from twotower_jax.study.runs import Run
@@ -21,46 +21,77 @@ NUMBERED = 16  # ends of lines that can be numbered without overlap
 
 
 def learning_figures(study: Study, arms: list[str]) -> dict[str, Drawing]:
-    """Draw the validation metric and the training loss against steps.
+    """Figures of the validation metric and of the training loss against steps.
 
     Args:
-      study: what `load.load_study` returns.
-      arms: by rank; their places are their numbers.
+      study: the result of `load.load_study`.
+      arms: names of the arms by rank, which is their number in the figure.
+
     Returns:
-      `learning` and `loss`; one that no run has at two steps is left out.
+      `learning` and `loss`; a figure without a run of two recorded steps is left out.
     """
     finished = study.runs.finished
-    names = name_arms([run.config for run in finished])
     records = [read_records(run.path / "metrics.jsonl") for run in finished]
-    sizes = {_batch_size(run) for run in finished}
-    # Steps of different size are compared by the examples that they have seen.
-    scales = [_batch_size(run) if len(sizes) > 1 else 1 for run in finished]
-    label = "examples seen" if len(sizes) > 1 else "steps"
     metric = _valid_metric([one for ones in records for one in ones], study.metric)
-    wanted: dict[str, tuple[str, Callable[[dict], Any]]] = {
+    parts: dict[str, tuple[str, Callable[[dict[str, Any]], Any]]] = {
         "learning": (f"validation {metric}", lambda one: _valid(one).get(metric)),
         "loss": ("training loss", lambda one: one.get("loss")),
     }
     figures = {}
-    for figure, (what, value) in wanted.items():
-        curves: dict[str, list[Curve]] = {arm: [] for arm in arms}
-        for name, ones, scale in zip(names, records, scales, strict=True):
-            curves[name].append(_curve(ones, value, scale))
+    for figure, (quantity, value) in parts.items():
+        curves = _curves_of(finished, records, value)
         if max(len(c) for many in curves.values() for c in many) < 2:
             continue
-        title = f"{what[0].upper()}{what[1:]} while training"
+        title = f"{quantity[0].upper()}{quantity[1:]} during training"
         legend = [f"{rank}  {arm}" for rank, arm in enumerate(arms, start=1)]
-        draw = partial(_lines, curves=curves)
-        svg = draw_plane(title, (label, what), legend, draw)
-        caption = "Faint: a seed. Strong: the mean of the arm, while all its seeds run."
+        draw = partial(_lines, curves=[curves[arm] for arm in arms])
+        svg = draw_plane(title, (_step_label(finished), quantity), legend, draw)
+        caption = (
+            "Faint lines: seeds. Strong line: the mean of the arm over the steps that "
+            "all its seeds have."
+        )
         if figure == "loss":
-            caption += " Losses of different kinds or negatives do not compare."
+            caption += (
+                " Losses are comparable only between arms with the same loss and the "
+                "same negatives."
+            )
         figures[figure] = Drawing(title, caption, svg)
     return figures
 
 
+def _curves_of(
+    runs: Sequence[Run],
+    records: Sequence[list[dict[str, Any]]],
+    value: Callable[[dict[str, Any]], Any],
+) -> dict[str, list[Curve]]:
+    """Return the curves of each arm's runs."""
+    curves: dict[str, list[Curve]] = {}
+    names = name_arms([run.config for run in runs])
+    for name, run, ones in zip(names, runs, records, strict=True):
+        scale = _batch_size(run) if _mixed_sizes(runs) else 1.0
+        curves.setdefault(name, []).append(_curve(ones, value, scale))
+    return curves
+
+
+def _mixed_sizes(runs: Sequence[Run]) -> bool:
+    """Return whether the runs have several batch sizes, which makes steps unequal."""
+    return len({_batch_size(run) for run in runs}) > 1
+
+
+def _step_label(runs: Sequence[Run]) -> str:
+    """Return the label of the x axis: examples where the steps are unequal."""
+    return "examples seen" if _mixed_sizes(runs) else "steps"
+
+
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """Return the records of metrics.jsonl that can be read; none without the file."""
+    """The readable records of metrics.jsonl that have a step.
+
+    Args:
+      path: the file, which may be missing or cut off.
+
+    Returns:
+      The records in order.
+    """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError):
@@ -77,14 +108,15 @@ def read_records(path: Path) -> list[dict[str, Any]]:
 
 
 def _is_number(value: Any) -> bool:
+    """Return whether a value is a finite number below 1e300."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return number and abs(value) < 1e300 and math.isfinite(value)
 
 
 def _valid(record: dict[str, Any]) -> dict[str, Any]:
     """Return the validation metrics of a record."""
-    found = record.get("valid")
-    return found if isinstance(found, dict) else {}
+    metrics = record.get("valid")
+    return metrics if isinstance(metrics, dict) else {}
 
 
 def _valid_metric(records: list[dict[str, Any]], primary: str) -> str:
@@ -96,32 +128,36 @@ def _valid_metric(records: list[dict[str, Any]], primary: str) -> str:
 
 
 def _batch_size(run: Run) -> float:
+    """Return the number of examples per step, 1 where it is unknown."""
     training = run.config.get("training")
     size = training.get("batch_size") if isinstance(training, dict) else None
     return float(size) if isinstance(size, int) and _is_number(size) else 1.0
 
 
 def _curve(
-    records: list[dict[str, Any]], value: Callable[[dict], Any], scale: float
+    records: list[dict[str, Any]],
+    value: Callable[[dict[str, Any]], Any],
+    scale: float,
 ) -> Curve:
+    """Return a value of each record that has it, by scaled step."""
     pairs = ((record["step"] * scale, value(record)) for record in records)
     return {step: float(number) for step, number in pairs if _is_number(number)}
 
 
-def _lines(axes: Axes, curves: dict[str, list[Curve]]) -> None:
-    """Draw each seed faintly and the mean of the arm over the steps of all seeds."""
+def _lines(axes: Axes, curves: list[list[Curve]]) -> None:
+    """Draw each seed faintly, and the arm's mean over the steps of all its seeds."""
     ends = []
-    for index, (_, seeds) in enumerate(curves.items()):
+    for index, every in enumerate(curves):
         look = style(index)
-        told = [seed for seed in seeds if seed]
-        for seed in told:
+        seeds = [curve for curve in every if curve]
+        for seed in seeds:
             axes.plot(
                 list(seed), list(seed.values()), color=look.colour, alpha=0.25, lw=0.8
             )
-        shared = sorted(set.intersection(*map(set, told))) if told else []
+        shared = sorted(set.intersection(*map(set, seeds))) if seeds else []
         if not shared:
             continue
-        means = [float(np.mean([seed[step] for seed in told])) for step in shared]
+        means = [float(np.mean([seed[step] for seed in seeds])) for step in shared]
         marker = look.marker if len(shared) == 1 else None
         axes.plot(shared, means, color=look.colour, ls=look.dash, lw=1.6, marker=marker)
         ends.append((str(index + 1), means[-1], look.colour))
@@ -131,12 +167,10 @@ def _lines(axes: Axes, curves: dict[str, list[Curve]]) -> None:
 
 
 def _number_ends(axes: Axes, ends: list[tuple[str, float, str]]) -> None:
-    """Write the numbers of the arms at the right of the axes, pushed apart."""
+    """Write the numbers of the arms to the right of the axes, pushed apart."""
     ends = sorted(ends, key=lambda end: end[1])
-    box = axes.get_position()
-    figure = axes.get_figure()
-    assert figure is not None
-    tall = box.height * figure.get_figheight() * 72  # type: ignore[union-attr]
+    points = 72 * figure_of(axes).get_figheight()
+    tall = axes.get_position().height * points
     low, high = axes.get_ylim()
     places = np.array([(value - low) / (high - low) * tall for _, value, _ in ends])
     for (text, _, colour), place in zip(
@@ -163,11 +197,23 @@ def _number_ends(axes: Axes, ends: list[tuple[str, float, str]]) -> None:
 
 
 def push_apart(places: np.ndarray, gap: float, top: float) -> np.ndarray:
-    """Return sorted places moved as little as needed to be `gap` apart in [0, top].
+    """Places moved as little as needed to be `gap` apart within [0, top].
 
-    The nearest such places in the sense of least squares: with the gaps taken off,
-    it is the isotonic regression of the places, cut at the bounds. Where `top` has no
-    room for all, they end above it.
+    The result has the least sum of squared moves. Without the gaps it is the isotonic
+    regression of the places, clipped at the bounds. If `top` has no room for all
+    places, the last ones lie above it.
+
+    Args:
+      places: [places] float, sorted.
+      gap: least distance between neighbours.
+      top: upper bound.
+
+    Returns:
+      [places] float64, sorted.
+
+    Examples:
+      >>> push_apart(np.array([20.0, 22.0, 50.0]), 10, 60).tolist()
+      [16.0, 26.0, 50.0]
     """
     if not len(places):
         return places

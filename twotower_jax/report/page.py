@@ -1,6 +1,6 @@
-"""How the report looks: its style sheet and its tables."""
+"""The look of the report: its style sheet, tables and definitions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 STYLE = """
@@ -21,6 +21,9 @@ p, li, dd { overflow-wrap: anywhere; }
 .note { border-left: 4px solid var(--note); padding: .4rem .8rem; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; }
 dt { color: var(--soft); } dd { margin: 0; }
+.terms { font-size: .85rem; color: var(--soft); } .terms dt { font-weight: 600; }
+@media (max-width: 40rem) { dl { grid-template-columns: 1fr; }
+  dd { margin-bottom: .3rem; } }
 .box { overflow-x: auto; border: 1px solid var(--line); border-radius: 6px; }
 table { border-collapse: collapse; width: 100%; font-size: .85rem;
   font-variant-numeric: tabular-nums; }
@@ -45,9 +48,20 @@ figure svg text { font-family: inherit !important; }
 def box(
     heads: Sequence[str], rows: Sequence[Sequence[str]], text: Sequence[int]
 ) -> list[str]:
-    """Return a table that scrolls in its own box; columns `text` align left.
+    """HTML of a table that scrolls in its own box.
 
-    The first of `text` is the name of the arm, which wraps.
+    Args:
+      heads: the headings of the columns.
+      rows: the cells of each row, as plain text.
+      text: indices of the columns that align left; the first of them is the name of
+        the arm, which wraps.
+
+    Returns:
+      Lines of HTML.
+
+    Examples:
+      >>> box(["arm", "seeds"], [["a < b", "3"]], text=(0,))[-2]
+      '<tr><td class="text arm">a &lt; b</td><td>3</td></tr>'
     """
     kinds = [' class="text"' if i in text else "" for i in range(len(heads))]
     cells = ['"text arm"' if i == text[0] else '"text"' for i in range(len(heads))]
@@ -64,3 +78,39 @@ def box(
         inner = (f"{td}{escape(v)}</td>" for td, v in zip(opened, row, strict=True))
         lines.append(f"<tr>{''.join(inner)}</tr>")
     return [*lines, "</tbody></table></div>"]
+
+
+def note(text: str, kind: str = "soft") -> str:
+    """HTML of a paragraph.
+
+    Args:
+      text: plain text.
+      kind: "soft" for an explanation, "note" for a warning, "question" for the
+        question of the study.
+
+    Returns:
+      A line of HTML.
+
+    Examples:
+      >>> note("3 < 5")
+      '<p class="soft">3 &lt; 5</p>'
+    """
+    return f'<p class="{kind}">{escape(text)}</p>'
+
+
+def definitions(facts: Mapping[str, str], kind: str = "facts") -> list[str]:
+    """HTML of a list of names with their values or meanings.
+
+    Args:
+      facts: {name: text}, both plain text.
+      kind: "facts" for values, "terms" for the meanings of headings.
+
+    Returns:
+      Lines of HTML.
+
+    Examples:
+      >>> definitions({"Device": "cpu"})
+      ['<dl class="facts">', '<dt>Device</dt><dd>cpu</dd>', '</dl>']
+    """
+    lines = [f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in facts.items()]
+    return [f'<dl class="{kind}">', *lines, "</dl>"]

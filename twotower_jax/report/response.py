@@ -19,8 +19,13 @@ from twotower_jax.study.spread import LEVEL
 WIDE = 20  # values whose largest is this many times the smallest get a log axis
 
 
-class Point(NamedTuple):
-    """An arm on a response curve: its value of the key and its runs' metric."""
+class CurvePoint(NamedTuple):
+    """An arm on a response curve.
+
+    Attributes:
+      x: the arm's value of the key.
+      values: [runs] float64, the primary metric.
+    """
 
     x: float
     values: np.ndarray
@@ -29,23 +34,24 @@ class Point(NamedTuple):
 def response_figures(
     study: Study, rows: pl.DataFrame, arms: list[str]
 ) -> dict[str, Drawing]:
-    """Draw the primary metric against each key that is swept over numbers.
+    """Figures of the primary metric against each key that is swept over numbers.
 
-    A line joins the arms that differ in that key alone; a key without such a line
-    has no figure.
+    A line joins the arms that differ in that key alone. A key without such a line has
+    no figure.
 
     Args:
-      study: what `load.load_study` returns.
-      rows: the rows of the reported split of its table.
-      arms: by rank.
+      study: the result of `load.load_study`.
+      rows: the rows of its table that belong to the reported split.
+      arms: names of the arms by rank.
+
     Returns:
       {response_KEY: figure}.
     """
     configs = [run.config for run in study.runs.finished]
     of_arm = dict(zip(name_arms(configs), configs, strict=True))
-    found = rows.filter(pl.col("metric") == study.metric).drop_nulls("value")
+    primary = rows.filter(pl.col("metric") == study.metric).drop_nulls("value")
     values = {
-        arm: found.filter(pl.col("arm") == arm)["value"].to_numpy() for arm in arms
+        arm: primary.filter(pl.col("arm") == arm)["value"].to_numpy() for arm in arms
     }
     base = values[study.base]
     figures = {}
@@ -60,8 +66,8 @@ def response_figures(
         draw = partial(_curves, lines=list(lines.values()), base=level)
         svg = draw_plane(title, (key, study.metric), names, draw)
         caption = (
-            "Points: the mean over seeds with its 95 % interval (t) where there are "
-            f"several. Dotted: the base arm, {study.base}."
+            "Points: the mean over seeds; with several seeds, bars are its 95 % t "
+            f"interval. Dotted: the base arm, {study.base}."
         )
         name = f"response_{re.sub(r'[^0-9A-Za-z]+', '_', key)}"
         figures[name] = Drawing(title, caption, svg)
@@ -70,7 +76,7 @@ def response_figures(
 
 def _lines_of(
     key: str, of_arm: dict[str, dict[str, Any]], values: dict[str, np.ndarray]
-) -> dict[str, list[Point]]:
+) -> dict[str, list[CurvePoint]]:
     """Return {name: points by x} of the arms that differ in a numeric key alone."""
     numeric = {
         arm: number
@@ -78,9 +84,9 @@ def _lines_of(
         if (number := _number_at(config, key)) is not None and len(values[arm])
     }
     others = name_arms([_without(of_arm[arm], key) for arm in numeric])
-    lines: dict[str, list[Point]] = {}
+    lines: dict[str, list[CurvePoint]] = {}
     for (arm, number), name in zip(numeric.items(), others, strict=True):
-        lines.setdefault(name, []).append(Point(number, values[arm]))
+        lines.setdefault(name, []).append(CurvePoint(number, values[arm]))
     return {
         name: sorted(points, key=lambda point: point.x)
         for name, points in sorted(lines.items())
@@ -89,7 +95,7 @@ def _lines_of(
 
 
 def _number_at(config: dict[str, Any], key: str) -> float | None:
-    """Return the number at a dotted key, None where there is something else."""
+    """Return the number at a dotted key, None for any other value."""
     value: Any = config
     for part in key.split("."):
         value = value.get(part) if isinstance(value, dict) else None
@@ -110,7 +116,7 @@ def _without(config: dict[str, Any], key: str) -> dict[str, Any]:
     return copied
 
 
-def _curves(axes: Axes, lines: list[list[Point]], base: float | None) -> None:
+def _curves(axes: Axes, lines: list[list[CurvePoint]], base: float | None) -> None:
     """Draw each line with the intervals of its points, and the base arm's level."""
     every = [point.x for line in lines for point in line]
     if min(every) > 0 and max(every) / min(every) >= WIDE:
@@ -136,9 +142,19 @@ def _curves(axes: Axes, lines: list[list[Point]], base: float | None) -> None:
 
 
 def half_width(values: np.ndarray) -> float:
-    """Return half the t interval of the mean over seeds, 0 for a single seed.
+    """Half the width of the t interval of the mean over seeds.
 
     t_{(1 + level) / 2, n - 1} * sd / sqrt(n), sd with ddof 1.
+
+    Args:
+      values: [seeds] float.
+
+    Returns:
+      Half the width, 0 for a single seed.
+
+    Examples:
+      >>> round(half_width(np.array([0.1, 0.2, 0.3])), 4)
+      0.2484
     """
     number = len(values)
     if number < 2:

@@ -1,11 +1,10 @@
-"""What was tuned, in words: lines of the console and a section of the report."""
+"""Tuning on validation, in words: console lines and a section of the report."""
 
 from collections.abc import Sequence
-from html import escape
 
 import polars as pl
 
-from twotower_jax.report.page import box
+from twotower_jax.report.page import box, note
 from twotower_jax.study.runs import Runs
 from twotower_jax.study.selection import (
     TABLE,
@@ -18,21 +17,32 @@ from twotower_jax.study.selection import (
 
 
 def chosen_lines(selection: Selection) -> list[str]:
-    """Return a line for each arm: its winner, and whether it lies on an edge."""
-    lines = [f"chosen on validation by {selection.metric}, {_often(selection)}:"]
+    """Console lines: the chosen point of each arm, and whether it lies on an edge.
+
+    Args:
+      selection: the selection of all arms.
+
+    Returns:
+      A title and one line per arm.
+    """
+    lines = [f"chosen on validation by {selection.metric}, {_trials(selection)}:"]
     for one in selection.arms:
-        found = edges(selection.axes, one)
-        edge = f"; on the edge of the grid: {', '.join(found)}" if found else ""
+        ends = edges(selection.axes, one)
+        edge = f"; on the edge of the grid: {', '.join(ends)}" if ends else ""
         lines.append(f"  {one.arm}: {_winner(one)} {_mean(one)}{edge}")
     return lines
 
 
 def selection_section(runs: Runs, table: pl.DataFrame) -> list[str]:
-    """Return the section "What was tuned" of a report; nothing where nothing was.
+    """HTML of the section "Tuning" of a report.
 
     Args:
-      runs: of the study; its folders without select.json have no part in it.
-      table: what `arms.study_table` returns, for the names of the arms.
+      runs: the runs of the study; folders without select.json add nothing.
+      table: the result of `arms.study_table`, for the names of the arms.
+
+    Returns:
+      Lines of HTML; none if nothing was tuned.
+
     Raises:
       InputError: when a select.json is broken.
     """
@@ -45,22 +55,22 @@ def selection_section(runs: Runs, table: pl.DataFrame) -> list[str]:
             lines += _section(
                 selection, {run.path.name: arms[run.name] for run in ours}
             )
-    return ["<h2>What was tuned</h2>", *lines] if lines else []
+    return ["<h2>Tuning</h2>", *lines] if lines else []
 
 
 def _section(selection: Selection, names: dict[str, str]) -> list[str]:
-    """Return the text and table of a selection.
+    """Return the text and the table of a selection.
 
     Args:
-      selection: what was tuned.
+      selection: the selection of all arms.
       names: the arm of each finished run in the folder of the study.
     """
     axes = "; ".join(f"{k}: {', '.join(v)}" for k, v in selection.axes.items())
     text = (
-        f"Each arm chose its values on validation by the mean {selection.metric}, "
-        f"{_often(selection)}, from the grid {axes}. These runs did not see the test; "
-        f"the winners were tested with other seeds, {_list(selection.seeds)}. {TABLE} "
-        "holds every point."
+        f"Each arm has the values with the best mean {selection.metric} on validation, "
+        f"{_trials(selection)}. The grid is {axes}. The runs on validation did not use "
+        f"the test split; the chosen points were tested with other seeds, "
+        f"{_list(selection.seeds)}. {TABLE} holds every point."
     )
     rows, notes = [], []
     for one in selection.arms:
@@ -73,24 +83,25 @@ def _section(selection: Selection, names: dict[str, str]) -> list[str]:
         if edge:
             notes.append(
                 f"{name} is best on the edge of the grid, at {edge}: a better value "
-                "may lie beyond. Extend the axis before the arms are compared."
+                "may lie beyond. Extend the axis before you compare the arms."
             )
     chosen = {run for one in selection.arms for run in one.runs}
     if others := len(set(names) - chosen):
         notes.append(
             f"{others} more runs of this folder were tested that this selection did "
-            "not choose: what is chosen after seeing them is chosen on the test."
+            "not choose. A choice made after seeing them is a choice on the test split."
         )
-    heads = ["arm", "points tried", "runs each", "chosen", f"valid {selection.metric}"]
+    heads = ["arm", "points tried", "runs per point", "chosen"]
+    heads += [f"valid {selection.metric}", "on the edge"]
     return [
-        f'<p class="soft">{escape(text)}</p>',
-        *box([*heads, "on the edge"], rows, text=(0, 3, 5)),
-        *(f'<p class="note">{escape(note)}</p>' for note in notes),
+        note(text),
+        *box(heads, rows, text=(0, 3, 5)),
+        *(note(one, "note") for one in notes),
     ]
 
 
-def _often(selection: Selection) -> str:
-    """Return how many points of the grid each arm tried, and how often."""
+def _trials(selection: Selection) -> str:
+    """Return the number of points that each arm tried, and their seeds."""
     tried = len(selection.arms[0].trials) if selection.arms else 0
     size = grid_size(selection.axes)
     points = f"all {size}" if tried == size else f"the same {tried} of {size}"
@@ -103,12 +114,14 @@ def _list(numbers: Sequence[int]) -> str:
 
 
 def _winner(one: ArmChoice) -> str:
+    """Return the chosen point as key=value, or the reason for none."""
     if one.chosen is None:
         return "nothing: no point was finished by all its runs"
     return " ".join(f"{k}={v}" for k, v in one.trials[one.chosen].point.items())
 
 
 def _mean(one: ArmChoice) -> str:
+    """Return `mean ± sd` of the chosen point on validation."""
     if one.chosen is None:
         return "-"
     trial = one.trials[one.chosen]

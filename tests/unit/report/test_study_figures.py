@@ -130,7 +130,7 @@ def test_validation_shows_the_metric_that_is_validated(tmp_path):
     (tmp_path / "study.json").write_text('{"metric": "true_recall@20"}')
     figures = study_figures(load_study([tmp_path]))
     assert figures["primary"].title == "true_recall@20 of the arms"
-    assert figures["learning"].title == "Validation recall@20 while training"
+    assert figures["learning"].title == "Validation recall@20 during training"
 
 
 @pytest.mark.parametrize(

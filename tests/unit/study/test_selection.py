@@ -122,7 +122,7 @@ def test_the_report_says_what_was_tuned_and_how_often(tmp_path):
     assert section(tmp_path, {"r0": "A"}) == ""
     write_selection(make(), tmp_path)
     text = section(tmp_path, {"r0": "A", "r1": "A"})
-    assert "<h2>What was tuned</h2>" in text and "with seeds 7, 8" in text
+    assert "<h2>Tuning</h2>" in text and "with seeds 7, 8" in text
     assert "all 6 points for every arm" in text and "other seeds, 0, 1" in text
     # The arm is called as in the other tables; its one half-finished point is counted.
     assert ">A</td><td>6, 1 failed</td><td>2</td>" in text
