@@ -1,4 +1,4 @@
-"""The embedded world: a funnel whose truth is known (README.md in this folder)."""
+"""The embedded world: a funnel with known truth (formulas in README.md)."""
 
 from twotower_jax.data.simulator.facts import (
     UniformExposures,
@@ -7,11 +7,11 @@ from twotower_jax.data.simulator.facts import (
     truth,
     uniform_exposures,
 )
-from twotower_jax.data.simulator.record import Rows, simulate, simulate_blocks
+from twotower_jax.data.simulator.record import LogBlock, simulate, simulate_blocks
 from twotower_jax.data.simulator.world import World, make_world
 
 __all__ = [
-    "Rows",
+    "LogBlock",
     "UniformExposures",
     "World",
     "make_world",

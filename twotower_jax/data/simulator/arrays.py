@@ -6,28 +6,52 @@ import numpy as np
 
 # Tastes are multiples of 1 / GRID. A dot product of two of them is then a sum of
 # multiples of GRID ** -2 that float32 holds without rounding (up to a dimension of a
-# few hundred), so that it is the same in whatever order a machine adds it up.
+# few hundred), so that the order of the additions does not matter.
 GRID = 64
 _BITS = 31
 
 
 def on_grid(values: np.ndarray) -> np.ndarray:
-    """Round to multiples of 1 / GRID, as float32."""
+    """Values rounded to multiples of 1 / GRID, as float32.
+
+    Examples:
+      >>> on_grid(np.array([0.5, 0.49])).tolist()
+      [0.5, 0.484375]
+    """
     return (np.rint(values * GRID) / GRID).astype(np.float32)
 
 
 def dots(rows: np.ndarray, tables: np.ndarray) -> np.ndarray:
-    """Return the dot products [n, k] of rows [n, dim] with tables [n, k, dim]."""
+    """Dot products of each row with its own vectors.
+
+    Args:
+      rows: [n, dim] float32.
+      tables: [n, k, dim] float32.
+
+    Returns:
+      [n, k] float32.
+    """
     return np.einsum("nd,nkd->nk", rows, tables)
 
 
 def smallest(keys: np.ndarray, k: int) -> np.ndarray:
-    """Return the columns [n, k] of the k smallest integers (below 2 ** 31), in order.
+    """Columns of the k smallest integers of each row, in ascending order.
 
-    Of equal ones the lower column comes first.
+    Of equal integers the lower column comes first.
+
+    Args:
+      keys: [n, width] integers from 0 to 2^31 - 1.
+      k: number of columns, at most width.
+
+    Returns:
+      [n, k] int64.
+
+    Examples:
+      >>> smallest(np.array([[7, 3, 3, 5]]), 3).tolist()
+      [[1, 2, 3]]
     """
     width = keys.shape[1]
-    # Key and column in one number: no two are alike, so that no sort has a choice.
+    # Key and column in one number: all differ, so that every sort has one result.
     packed = (keys.astype(np.int64) << _BITS) | np.arange(width)
     if k < width:
         packed = np.partition(packed, k - 1, axis=1)[:, :k]
@@ -36,9 +60,20 @@ def smallest(keys: np.ndarray, k: int) -> np.ndarray:
 
 
 def best(scores: np.ndarray, k: int) -> np.ndarray:
-    """Return the columns [n, k] of the k highest float32 scores, best first.
+    """Columns of the k highest scores of each row, best first.
 
-    Of equal ones the lower column comes first.
+    Of equal scores the lower column comes first.
+
+    Args:
+      scores: [n, width], compared as float32.
+      k: number of columns, at most width.
+
+    Returns:
+      [n, k] int64.
+
+    Examples:
+      >>> best(np.array([[0.5, -1.0, 2.0, 0.5]]), 3).tolist()
+      [[2, 0, 3]]
     """
     # Adding 0 makes -0 and 0 alike; the bits of a float then sort like an integer.
     bits = (scores.astype(np.float32, copy=False) + np.float32(0)).view(np.int32)
@@ -46,7 +81,17 @@ def best(scores: np.ndarray, k: int) -> np.ndarray:
 
 
 def choose(rng: np.random.Generator, rows: int, width: int, k: int) -> np.ndarray:
-    """Draw min(k, width) distinct columns [rows, .] uniformly, in ascending order."""
+    """Uniform draw of distinct columns for each row.
+
+    Args:
+      rng: the generator.
+      rows: number of rows.
+      width: number of columns to draw from.
+      k: number of draws per row.
+
+    Returns:
+      [rows, min(k, width)] int64, ascending in each row.
+    """
     if k >= width:
         return np.tile(np.arange(width), (rows, 1))
     keys = rng.integers(0, 1 << 31, (rows, width), np.int32)
@@ -54,15 +99,31 @@ def choose(rng: np.random.Generator, rows: int, width: int, k: int) -> np.ndarra
 
 
 def take(values: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Return values [n, k] at some columns [n, k] of each row."""
+    """Values at given columns of each row.
+
+    Args:
+      values: [n, width].
+      columns: [n, k] integers.
+
+    Returns:
+      [n, k] of the type of the values.
+    """
     return np.take_along_axis(values, columns, axis=1)
 
 
 def stream(seed: int, name: str, block: int = 0) -> np.random.Generator:
-    """Return the generator of one block of a named stream.
+    """Generator of one block of a named stream.
 
-    Philox is counter-based: the key is a hash of seed and name, and a block begins at
-    its own counter, so that a block needs no other block's numbers.
+    Philox is counter-based: the key is a hash of seed and name, and each block has a
+    counter of its own, so that blocks are independent of each other.
+
+    Args:
+      seed: seed of the world.
+      name: name of the stream, such as "items".
+      block: number of the block.
+
+    Returns:
+      A generator that depends on nothing else.
     """
     root = np.random.SeedSequence((seed, zlib.crc32(name.encode())))
     key = root.generate_state(2, np.uint64)

@@ -1,8 +1,8 @@
-"""What is true of a world: click probabilities, exposures without any bias, best items.
+"""Truth of a world: click probabilities, unbiased exposures, best items.
 
-The truth changes with the tastes of the users. These functions answer for the end of
-the log's time (``moment=1``), after all drift and with every item there, unless told
-otherwise. Users and items are the ids of the log.
+The truth changes with the tastes of the users. By default these functions compute it
+at the end of the log (``moment=1``), after all drift and with every item present.
+Users and items are the ids of the log.
 """
 
 from typing import NamedTuple
@@ -20,12 +20,12 @@ _BLOCK = 1 << 22
 
 
 class UniformExposures(NamedTuple):
-    """Pairs [n] that were shown without any bias.
+    """Pairs that were shown without any bias.
 
     Attributes:
-      user, item: int32 ids of the log.
-      probability: float64, of a click.
-      clicked: bool, drawn with that probability.
+      user, item: [n] int32 ids of the log.
+      probability: [n] float64 probability of a click.
+      clicked: [n] bool, drawn with that probability.
     """
 
     user: np.ndarray
@@ -39,13 +39,13 @@ def _ids(name: str, ids: np.ndarray, number: int) -> np.ndarray:
     ids = np.asarray(ids)
     if len(ids) == 0:
         return ids.astype(np.int64)
-    known = np.zeros(len(ids), bool)
+    valid = np.zeros(len(ids), bool)
     if ids.dtype.kind in "iu":
-        known = (ids >= 0) & (ids < number)
-    if not known.all():
+        valid = (ids >= 0) & (ids < number)
+    if not valid.all():
         raise InputError(
-            f"{name} has {ids[~known][0]!r}, which is no id of the world; give whole "
-            f"numbers from 0 to {number - 1} (data.simulator.{name}={number})"
+            f"{name} has {ids[~valid][0]!r}, which is not an id of the world; give "
+            f"whole numbers from 0 to {number - 1} (data.simulator.{name}={number})"
         )
     return ids.astype(np.int64)
 
@@ -63,8 +63,8 @@ def _probability(
     for i in range(0, len(users), rows):
         block = slice(i, i + rows)
         tastes = tastes_at(world, users[block], moments[block])
-        liking = affinity(world, tastes, items[block, None])[:, 0]
-        out[block] = sigmoid(liking + intercept)
+        affinities = affinity(world, tastes, items[block, None])[:, 0]
+        out[block] = sigmoid(affinities + intercept)
     return out
 
 
@@ -74,16 +74,19 @@ def truth(
     items: np.ndarray,
     moment: float | np.ndarray = 1.0,
 ) -> np.ndarray:
-    """Return the probability [n] float64 of a click on an item that is looked at.
+    """Probability of a click on an item that is examined.
 
     sigmoid(affinity + intercept), without the position bias.
 
     Args:
-      config: of the world.
+      config: configuration of the world.
       users: [n] ids.
       items: [n] ids.
-      moment: 0 is the beginning of the log's time, 1 its end; one for all pairs, or
-        [n]. Request r of the log is at (r + 1/2) / requests.
+      moment: share of the log's time that has passed, from 0 to 1, one number or [n].
+        Request r of the log is at (r + 1/2) / requests.
+
+    Returns:
+      [n] float64.
 
     Raises:
       InputError: an id that is not in the world.
@@ -93,7 +96,7 @@ def truth(
     items = _ids("items", items, config.items)
     if len(users) != len(items):
         raise InputError(
-            f"{len(users)} users and {len(items)} items are no pairs; give as many "
+            f"{len(users)} users and {len(items)} items are not pairs; give as many "
             "of both"
         )
     moments = np.broadcast_to(np.asarray(moment, np.float64), users.shape)
@@ -106,8 +109,8 @@ def _check_size(
     """Raise InputError unless there is one size, in its range."""
     if (number is None) == (per_user is None):
         raise InputError(
-            f"number={number}, per_user={per_user}: give one of the two for the size "
-            "of the set of uniform exposures"
+            f"number={number}, per_user={per_user}: exactly one of the two is the size "
+            "of the set of uniform exposures; give one"
         )
     if per_user is not None and not 1 <= per_user <= config.items:
         raise InputError(
@@ -125,14 +128,17 @@ def uniform_exposures(
     per_user: int | None = None,
     seed: int = 0,
 ) -> UniformExposures:
-    """Draw a test set of exposures with no bias of popularity, funnel or position.
+    """Test set of exposures without a bias of popularity, funnel or position.
 
     Args:
-      config: of the world.
-      number: of pairs, each of a uniform user and a uniform item.
-      per_user: instead, so many distinct items for every user of the world, those
-        without a request too.
-      seed: of the draw; the same world can have many test sets.
+      config: configuration of the world.
+      number: number of pairs of a uniform user and a uniform item.
+      per_user: instead, number of distinct items for every user of the world,
+        including users without a request.
+      seed: seed of the draw; one world can have many test sets.
+
+    Returns:
+      The exposures with their true probabilities and clicks.
 
     Raises:
       InputError: neither or both of number and per_user, or one out of range.
@@ -164,16 +170,16 @@ def true_vectors(
     items: np.ndarray,
     moment: float = 1.0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return vectors whose dot products are the affinities, for a search of the best.
+    """Vectors of users and items whose dot products are the affinities.
 
     Args:
-      config: of the world.
+      config: configuration of the world.
       users: [n] ids.
       items: [m] ids.
-      moment: 0 is the beginning of the log's time, 1 its end.
+      moment: share of the log's time that has passed, from 0 to 1.
 
     Returns:
-      float32 [n, latent_dim + 1] and [m, latent_dim + 1].
+      [n, latent_dim + 1] and [m, latent_dim + 1] float32.
 
     Raises:
       InputError: an id that is not in the world.
@@ -193,10 +199,18 @@ def true_vectors(
 def true_top_k(
     config: SimulatorConfig, users: np.ndarray, k: int, moment: float = 1.0
 ) -> np.ndarray:
-    """Return the items [n, k] int32 that users most probably click, best first.
+    """Items of the whole catalogue that users click most probably, best first.
 
-    Over the whole catalogue, in blocks of users. Of equally good items the one with
-    the lower id comes first.
+    Of equally good items the one with the lower id comes first.
+
+    Args:
+      config: configuration of the world.
+      users: [n] ids.
+      k: number of items per user.
+      moment: share of the log's time that has passed, from 0 to 1.
+
+    Returns:
+      [n, k] int32 ids of items.
 
     Raises:
       InputError: a user that is not in the world, or k out of range.
@@ -214,6 +228,6 @@ def true_top_k(
     for i in range(0, len(users), rows):
         block = users[i : i + rows]
         tastes = tastes_at(world, block, np.full(len(block), moment))
-        liking = taste_scale(config) * (tastes @ world.items.T) + merit
-        out[i : i + rows] = best(liking, k)
+        affinities = taste_scale(config) * (tastes @ world.items.T) + merit
+        out[i : i + rows] = best(affinities, k)
     return out

@@ -1,4 +1,4 @@
-"""What the log tells of users and items: noisy views of what is true of them."""
+"""Features of users and items: noisy views of their tastes."""
 
 import numpy as np
 import polars as pl
@@ -18,7 +18,7 @@ def _labels(prefix: str, codes: np.ndarray) -> pl.Series:
 
 
 def _tags(seen: np.ndarray) -> pl.Series:
-    """Return, per item, the list of the axes along which it is seen to be high."""
+    """Return, per item, the list of axes along which its noisy taste is high."""
     row, axis = np.nonzero(seen > TAG_ABOVE)
     pairs = pl.DataFrame({"row": row, "tag": _labels("tag", axis)})
     lists = pairs.group_by("row", maintain_order=True).agg("tag")
@@ -27,10 +27,17 @@ def _tags(seen: np.ndarray) -> pl.Series:
 
 
 def user_features(world: World, ids: pl.Series) -> dict[str, Feature]:
-    """Return segment and activity of users, in the order of their ids.
+    """Features segment and activity of users.
 
     The segment is the axis of the highest noisy taste at the beginning of the log;
     activity is the logarithm of a user's share of the requests.
+
+    Args:
+      world: the world.
+      ids: [users of the log] ids by code.
+
+    Returns:
+      {name: feature}, in the order of the ids.
     """
     rng = stream(world.config.seed, "user features")
     noise = world.config.feature_noise * rng.standard_normal(world.users.shape)
@@ -46,10 +53,17 @@ def user_features(world: World, ids: pl.Series) -> dict[str, Feature]:
 
 
 def item_features(world: World, ids: pl.Series) -> dict[str, Feature]:
-    """Return category, author, tags, price and stars of items, in order of their ids.
+    """Features category, author, tags, price and stars of items.
 
     Category is the axis of the highest noisy taste, tags the axes where it is above
     TAG_ABOVE, price the noisy taste along the first axis, stars the noisy quality.
+
+    Args:
+      world: the world.
+      ids: [items of the log] ids by code.
+
+    Returns:
+      {name: feature}, in the order of the ids.
     """
     rng, deviation = stream(world.config.seed, "features"), world.config.feature_noise
     seen = world.items + deviation * rng.standard_normal(world.items.shape)

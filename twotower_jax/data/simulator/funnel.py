@@ -9,16 +9,33 @@ from twotower_jax.data.simulator.arrays import best, take
 from twotower_jax.data.simulator.world import World, affinity
 
 
-class Line(NamedTuple):
-    """Items [n, k] best first, their true affinity, the scores that ordered them."""
+class Ranking(NamedTuple):
+    """Ordered items of requests.
+
+    Attributes:
+      items: [n, k] int32, best first.
+      affinities: [n, k] float32 true affinities.
+      scores: [n, k] float32 scores of the order.
+    """
 
     items: np.ndarray
-    liking: np.ndarray
+    affinities: np.ndarray
     scores: np.ndarray
 
 
 def repeats(groups: np.ndarray) -> np.ndarray:
-    """Return how many columns before have the same group, for each entry [n, k]."""
+    """Number of earlier columns of the same row with the same group.
+
+    Args:
+      groups: [n, k] integers.
+
+    Returns:
+      [n, k] int64.
+
+    Examples:
+      >>> repeats(np.array([[4, 7, 4, 4]])).tolist()
+      [[0, 0, 1, 2]]
+    """
     order = np.argsort(groups, axis=1, kind="stable")
     ordered = take(groups, order)
     place = np.broadcast_to(np.arange(groups.shape[1]), groups.shape)
@@ -33,60 +50,60 @@ def repeats(groups: np.ndarray) -> np.ndarray:
 def _score(
     world: World,
     items: np.ndarray,
-    liking: np.ndarray,
+    affinities: np.ndarray,
     deviation: float,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Return what a ranker takes for the affinity: with noise, and for popularity."""
-    pull = np.float32(world.config.popularity_pull) * world.fame[items]
-    noise = rng.standard_normal(liking.shape, np.float32)
-    return liking + pull + np.float32(deviation) * noise
+    """Return the scores [n, k] of a ranker: affinity, popularity pull and noise."""
+    pull = np.float32(world.config.popularity_pull) * world.log_popularity[items]
+    noise = rng.standard_normal(affinities.shape, np.float32)
+    return affinities + pull + np.float32(deviation) * noise
 
 
-def _cut(line: Line, keep: int) -> tuple[Line, Line]:
-    """Order by the scores; return the first ``keep`` and the others."""
-    order = best(line.scores, line.scores.shape[1])
-    items, liking, scores = (take(part, order) for part in line)
-    head = Line(items[:, :keep], liking[:, :keep], scores[:, :keep])
-    return head, Line(items[:, keep:], liking[:, keep:], scores[:, keep:])
+def _cut(ranking: Ranking, keep: int) -> tuple[Ranking, Ranking]:
+    """Order items by their scores; return the first ``keep`` and the others."""
+    order = best(ranking.scores, ranking.scores.shape[1])
+    items, affinities, scores = (take(part, order) for part in ranking)
+    head = Ranking(items[:, :keep], affinities[:, :keep], scores[:, :keep])
+    return head, Ranking(items[:, keep:], affinities[:, keep:], scores[:, keep:])
 
 
 def judge(
     world: World, tastes: np.ndarray, items: np.ndarray, rng: np.random.Generator
-) -> dict[Stage, Line]:
-    """Send the retrieved items of requests through the stages.
+) -> dict[Stage, Ranking]:
+    """Furthest stages of the retrieved items of requests.
 
-    Pre-ranking and ranking score the affinity, with noise and what popularity adds.
-    Re-ranking takes ``variety`` off an item's ranking score for each better one of
-    the same author, which is what choosing one item after another by score less
-    ``variety`` times the chosen ones of its author gives. The page shows the first
-    ``exposed``.
+    Pre-ranking and ranking use the affinity plus ``popularity_pull`` times the log
+    popularity plus noise. Re-ranking subtracts ``variety`` from the ranking score of
+    an item for each better item of the same author; this equals the greedy choice by
+    score less ``variety`` times the number of chosen items of the author. The page
+    shows the first ``exposed`` items.
 
     Args:
       world: the world.
-      tastes: [n, dim] float32.
+      tastes: [n, dim] float32 of the users at the time of the request.
       items: [n, retrieved] int32.
-      rng: of the block.
+      rng: generator of the block.
 
     Returns:
-      For RETRIEVED to RE_RANKED what got no further, best first; for EXPOSED the
-      page from its top. Ties go to the item that came first before.
+      {stage: items that ended there, best first}; EXPOSED is the page from its top.
+      Of equal scores the item that came first before stays first.
     """
     config, sizes = world.config, world.sizes
-    liking = affinity(world, tastes, items)
-    scores = _score(world, items, liking, config.pre_ranking_noise, rng)
-    line, retrieved = _cut(Line(items, liking, scores), sizes.pre_ranked)
-    scores = _score(world, line.items, line.liking, config.ranking_noise, rng)
-    line = line._replace(scores=scores)
-    line, pre_ranked = _cut(line, sizes.ranked)
-    penalty = repeats(world.authors.of[line.items]).astype(np.float32)
-    varied = line.scores - np.float32(config.variety) * penalty
-    line, ranked = _cut(line._replace(scores=varied), sizes.re_ranked)
-    line, re_ranked = _cut(line, sizes.exposed)
+    affinities = affinity(world, tastes, items)
+    scores = _score(world, items, affinities, config.pre_ranking_noise, rng)
+    ranking, retrieved = _cut(Ranking(items, affinities, scores), sizes.pre_ranked)
+    scores = _score(world, ranking.items, ranking.affinities, config.ranking_noise, rng)
+    ranking = ranking._replace(scores=scores)
+    ranking, pre_ranked = _cut(ranking, sizes.ranked)
+    penalty = repeats(world.authors.of[ranking.items]).astype(np.float32)
+    varied = ranking.scores - np.float32(config.variety) * penalty
+    ranking, ranked = _cut(ranking._replace(scores=varied), sizes.re_ranked)
+    ranking, re_ranked = _cut(ranking, sizes.exposed)
     return {
         Stage.RETRIEVED: retrieved,
         Stage.PRE_RANKED: pre_ranked,
         Stage.RANKED: ranked,
         Stage.RE_RANKED: re_ranked,
-        Stage.EXPOSED: line,
+        Stage.EXPOSED: ranking,
     }

@@ -1,4 +1,4 @@
-"""Items in groups, and draws from those of a group that are there at a time."""
+"""Groups of items, and draws from the items of a group that have appeared."""
 
 from typing import NamedTuple
 
@@ -9,9 +9,9 @@ class Groups(NamedTuple):
     """Items by group; items appear in the order of their index.
 
     Attributes:
-      of: [items] int32, the group of an item.
+      of: [items] int32, the group of each item.
       order: [items] int32, the items sorted by group, then index.
-      first: [groups] int64, where a group begins in ``order``.
+      first: [groups] int64, the first place of each group in ``order``.
       keys: [items] int64, group * items + item in that order.
     """
 
@@ -22,7 +22,20 @@ class Groups(NamedTuple):
 
 
 def make_groups(of: np.ndarray, num: int) -> Groups:
-    """Return the groups 0..num-1 of items [items]; some may be empty."""
+    """Items sorted by group.
+
+    Args:
+      of: [items] integers, the group of each item.
+      num: number of groups; some may be empty.
+
+    Returns:
+      The groups.
+
+    Examples:
+      >>> groups = make_groups(np.array([1, 0, 1]), 2)
+      >>> groups.order.tolist(), groups.first.tolist()
+      ([1, 0, 2], [0, 1])
+    """
     of = of.astype(np.int32)
     order = np.argsort(of, kind="stable")
     keys = of[order].astype(np.int64) * len(of) + order
@@ -33,16 +46,16 @@ def make_groups(of: np.ndarray, num: int) -> Groups:
 def draw_in_groups(
     groups: Groups, group: np.ndarray, alive: np.ndarray, uniform: np.ndarray
 ) -> np.ndarray:
-    """Draw items uniformly, with replacement, from groups.
+    """Uniform draws of items from groups, with replacement.
 
     Args:
-      groups: of the items.
-      group: [n, g], -1 for none.
-      alive: [n], items from this index on have not yet appeared.
-      uniform: [n, g, m] in [0, 1).
+      groups: the groups of the items.
+      group: [n, g] groups to draw from, -1 for none.
+      alive: [n] number of items that have appeared: those with a lower index.
+      uniform: [n, g, m] random numbers in [0, 1).
 
     Returns:
-      [n, g, m] int32; -1 where there is no group, or nothing in it has appeared.
+      [n, g, m] int32; -1 without a group, or where no item of it has appeared.
     """
     items = len(groups.of)
     begin = groups.first[group]

@@ -1,4 +1,4 @@
-"""The log of a world: which rows are kept of a request, and the FunnelLog of all."""
+"""The log of a world: the rows that are kept per request, and the FunnelLog."""
 
 import functools
 from collections.abc import Iterator
@@ -27,8 +27,17 @@ class Prepared(NamedTuple):
     intercept: float
 
 
-class Rows(NamedTuple):
-    """Rows [n] of a log, with users and items as indices of the world."""
+class LogBlock(NamedTuple):
+    """Rows of a log, with users and items as indices of the world.
+
+    Attributes:
+      user: [n] int32.
+      item: [n] int32.
+      stage: [n] int8.
+      time: [n] float64 seconds.
+      request: [n] int64.
+      rank: [n] int32.
+    """
 
     user: np.ndarray
     item: np.ndarray
@@ -38,7 +47,7 @@ class Rows(NamedTuple):
     rank: np.ndarray
 
 
-# Types of the columns of a log.
+# Types of the columns of a LogBlock.
 TYPES = (np.int32, np.int32, np.int8, np.float64, np.int64, np.int32)
 
 
@@ -53,19 +62,24 @@ def _prepared(config: SimulatorConfig) -> Prepared:
 
 
 def prepare(config: SimulatorConfig) -> Prepared:
-    """Make a world ready for requests; the last two are remembered.
+    """World, requests and intercept of a configuration; the last two are cached.
 
     Raises:
       InputError: a click rate that the position bias makes impossible.
     """
-    # A copy, for a configuration can be changed after it became a key.
+    # A copy, because a configuration can be changed after it became a key.
     return _prepared(replace(config))
 
 
 def kept_sizes(sizes: Sizes, kept: int) -> dict[Stage, int]:
-    """Return how many rows of a request the log has of each stage.
+    """Number of rows per request and stage in the log; clicked counts as exposed.
 
-    Clicked items count as exposed.
+    Args:
+      sizes: sizes of the stages.
+      kept: largest number of rows per discarded stage.
+
+    Returns:
+      {stage: number of rows}.
     """
     ends = {
         Stage.RE_RANKED: sizes.re_ranked - sizes.exposed,
@@ -77,11 +91,18 @@ def kept_sizes(sizes: Sizes, kept: int) -> dict[Stage, int]:
     return {Stage.EXPOSED: sizes.exposed} | rows
 
 
-def to_rows(world: World, page: Page) -> Rows:
-    """Return the rows of a block: the page from its top, then the discarded.
+def to_rows(world: World, page: Page) -> LogBlock:
+    """Rows of a block: the page from its top, then the discarded items.
 
     Of each discarded stage ``kept`` items are drawn; they keep their rank among all
-    that ended there.
+    items that ended there.
+
+    Args:
+      world: the world.
+      page: the block after the funnel.
+
+    Returns:
+      [n * rows per request] rows, request by request.
     """
     config, rng = world.config, stream(world.config.seed, "keep", page.number)
     shown = page.stages[Stage.EXPOSED].items
@@ -89,14 +110,14 @@ def to_rows(world: World, page: Page) -> Rows:
     items, ranks = [shown], [np.tile(np.arange(exposed), (n, 1))]
     stages = [np.where(page.clicked, int(Stage.CLICKED), int(Stage.EXPOSED))]
     for stage in DISCARDED:
-        line = page.stages[stage]
-        rank = choose(rng, n, line.items.shape[1], config.kept)
-        items.append(take(line.items, rank))
+        ended = page.stages[stage].items
+        rank = choose(rng, n, ended.shape[1], config.kept)
+        items.append(take(ended, rank))
         ranks.append(rank)
         stages.append(np.full(rank.shape, int(stage)))
     item = np.concatenate(items, axis=1)
     width, request = item.shape[1], np.arange(page.rows.start, page.rows.stop)
-    columns = Rows(
+    columns = LogBlock(
         user=np.repeat(page.requests.user, width),
         item=item.ravel(),
         stage=np.concatenate(stages, axis=1).ravel(),
@@ -104,11 +125,17 @@ def to_rows(world: World, page: Page) -> Rows:
         request=np.repeat(request, width),
         rank=np.concatenate(ranks, axis=1).ravel(),
     )
-    return Rows(*(x.astype(t, copy=False) for x, t in zip(columns, TYPES, strict=True)))
+    return LogBlock(
+        *(x.astype(t, copy=False) for x, t in zip(columns, TYPES, strict=True))
+    )
 
 
-def simulate_blocks(config: SimulatorConfig) -> Iterator[Rows]:
-    """Yield the rows of the log of ``simulate`` block by block, in order of time."""
+def simulate_blocks(config: SimulatorConfig) -> Iterator[LogBlock]:
+    """Yield the rows of the log of ``simulate`` block by block, in order of time.
+
+    Raises:
+      InputError: a click rate that the position bias makes impossible.
+    """
     world, requests, intercept = prepare(config)
     for page in pages(world, requests, lambda _: intercept):
         yield to_rows(world, page)
@@ -120,14 +147,14 @@ class _Codes:
     def __init__(self, n: int) -> None:
         self.code = np.full(n, -1, np.int32)
         self.ids: list[np.ndarray] = []
-        self.known = 0
+        self.size = 0
 
     def encode(self, ids: np.ndarray) -> np.ndarray:
         """Return the codes [n] int32 of ids [n], giving new ones to new ids."""
         new, first = np.unique(ids[self.code[ids] < 0], return_index=True)
         new = new[np.argsort(first)]
-        self.code[new] = np.arange(self.known, self.known + len(new))
-        self.known += len(new)
+        self.code[new] = np.arange(self.size, self.size + len(new))
+        self.size += len(new)
         self.ids.append(new)
         return self.code[ids]
 
@@ -137,19 +164,24 @@ class _Codes:
 
 
 def simulate(config: SimulatorConfig) -> FunnelLog:
-    """Return the log of a simulated world: a pure function of its config.
+    """Log of a simulated world, a pure function of its configuration.
 
-    One row for every item on the page of a request (EXPOSED or CLICKED), and for
-    ``kept`` items of each stage before it, in order of time. Ids are the indices of
-    users and items in the world. The catalogue is every item; users without a
-    request are not in the log.
+    One row per item on the page of a request (EXPOSED or CLICKED), and per ``kept``
+    items of each stage before it, in order of time. Ids are the indices of users and
+    items in the world. The catalogue is every item; users without a request are not
+    in the log.
 
     Raises:
       InputError: a click rate that the position bias makes impossible.
+
+    Examples:
+      >>> log = simulate(SimulatorConfig(users=5, items=40, requests=20, kept=1))
+      >>> len(log.user), log.num_items
+      (280, 40)
     """
     world = prepare(config).world
     per_request = sum(kept_sizes(world.sizes, config.kept).values())
-    log = Rows(*(np.empty(config.requests * per_request, t) for t in TYPES))
+    log = LogBlock(*(np.empty(config.requests * per_request, t) for t in TYPES))
     users, items = _Codes(config.users), _Codes(config.items)
     begin = 0
     for rows in simulate_blocks(config):

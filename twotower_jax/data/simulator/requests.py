@@ -1,4 +1,4 @@
-"""Who asks when, and how requests go into blocks."""
+"""Users and times of requests, and blocks of requests."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -12,7 +12,7 @@ START_SECONDS = 1_600_000_000
 SECONDS_A_DAY = 86_400
 # Times are multiples of this many seconds, which float64 holds exactly.
 TICK = 2.0**-10
-# A block's arrays have about so many entries.
+# Entries of an array of a block, about.
 _BLOCK = 1 << 21
 
 
@@ -30,14 +30,14 @@ class Requests(NamedTuple):
     time: np.ndarray
 
     def at(self, rows: slice | np.ndarray) -> "Requests":
-        """Return some of the requests."""
+        """Return the requests at some rows."""
         return Requests(self.user[rows], self.moment[rows], self.time[rows])
 
 
 def make_requests(world: World) -> Requests:
     """Draw users by their activity, and one time in each of equal spans of time.
 
-    The time is in the first half of its span, so that no two are the same.
+    The time is in the first half of its span, so that all times differ.
     """
     config, n = world.config, world.config.requests
     rng = stream(config.seed, "requests")
@@ -53,17 +53,28 @@ def make_requests(world: World) -> Requests:
 
 
 def make_blocks(users: np.ndarray, largest: int) -> Iterator[slice]:
-    """Cut users [n] into runs of at most ``largest`` in which no user comes twice.
+    """Blocks of successive requests in which no user occurs twice.
 
-    The requests of a block can then be handled at once: none depends on what
-    another one's user clicked in it.
+    The requests of a block can then be simulated at once: none depends on a click in
+    the same block.
+
+    Args:
+      users: [n] users of the requests.
+      largest: largest number of requests per block.
+
+    Yields:
+      The rows of each block.
+
+    Examples:
+      >>> [(b.start, b.stop) for b in make_blocks(np.array([0, 1, 0, 2, 2]), 3)]
+      [(0, 2), (2, 4), (4, 5)]
     """
     n = len(users)
     order = np.argsort(users, kind="stable")
     before = np.full(n, -1)
     same = users[order[1:]] == users[order[:-1]]
     before[order[1:][same]] = order[:-1][same]
-    # The first row whose user was there in or after row `begin` ends the block.
+    # The first row whose user also occurs in or after row `begin` ends the block.
     latest = np.maximum.accumulate(before)
     begin = 0
     while begin < n:
@@ -73,6 +84,6 @@ def make_blocks(users: np.ndarray, largest: int) -> Iterator[slice]:
 
 
 def block_size(world: World) -> int:
-    """Return the most requests that a block has."""
+    """Return the largest number of requests per block."""
     widest = max(3 * world.sizes.retrieved + world.config.history, len(world.centres))
     return max(1, _BLOCK // widest)

@@ -1,4 +1,4 @@
-"""Retrieval: three channels propose items, and a request takes the first distinct."""
+"""Retrieval: three channels propose items; a request takes the first distinct."""
 
 from typing import NamedTuple
 
@@ -9,22 +9,27 @@ from twotower_jax.data.simulator.groups import draw_in_groups
 from twotower_jax.data.simulator.world import World
 
 POPULAR, SIMILAR, TASTE, FILLER = range(4)
-# Regions that the taste channel looks into, clicked items that the similar one uses.
+# Regions that the taste channel searches, clicked items that the similar one uses.
 PROBES = 8
 ANCHORS = 8
-# A channel proposes its quota once more, for where it repeats itself or another.
+# Proposals per item of the quota: the surplus replaces repeated items.
 RESERVE = 2
 
 
 class Candidates(NamedTuple):
-    """[n, retrieved] int32 items, distinct, and the channel that each came by."""
+    """Retrieved items of requests.
+
+    Attributes:
+      items: [n, retrieved] int32, distinct in each row.
+      channel: [n, retrieved] int8, POPULAR, SIMILAR, TASTE or FILLER.
+    """
 
     items: np.ndarray
     channel: np.ndarray
 
 
 def quotas(world: World) -> tuple[int, int, int]:
-    """Return how many items each channel is to give; their sum is ``retrieved``."""
+    """Return the number of items of each channel; their sum is ``retrieved``."""
     config, total = world.config, world.sizes.retrieved
     weights = (config.from_popular, config.from_similar, config.from_taste)
     ends = np.rint(np.cumsum(weights) / sum(weights) * total).astype(int).tolist()
@@ -48,9 +53,9 @@ def _similar(
     number: int,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Draw items [n, number] by the authors of clicked ones; -1 without clicks."""
-    rows, known = len(history), (history >= 0).sum(axis=1)
-    pick = np.floor(rng.random((rows, ANCHORS)) * known[:, None]).astype(np.int64)
+    """Draw items [n, number] by authors of clicked items; -1 without clicks."""
+    rows, clicks = len(history), (history >= 0).sum(axis=1)
+    pick = np.floor(rng.random((rows, ANCHORS)) * clicks[:, None]).astype(np.int64)
     anchor = take(history, pick)
     author = np.where(anchor >= 0, world.authors.of[anchor], -1)
     uniform = rng.random((rows, ANCHORS, -(-number // ANCHORS)))
@@ -66,10 +71,11 @@ def _taste(
     number: int,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Return the best items [n, number] of a noisy taste among some of its regions.
+    """Return the best items [n, number] for a noisy taste in its nearest regions.
 
-    The regions whose centres have the highest dot products give items at random;
-    the highest dot products among these come first. -1 where a region is empty.
+    Items are drawn at random from the regions whose centres have the highest dot
+    products with the taste; of these, the highest dot products come first. -1 where a
+    region is empty.
     """
     rows, probes = len(tastes), min(PROBES, len(world.centres))
     noise = rng.standard_normal(tastes.shape)
@@ -97,18 +103,19 @@ def _proposals(
     )
     first = [(name, items[:, :quota]) for name, quota, items in parts]
     more = [(name, items[:, quota:]) for name, quota, items in parts]
-    chosen = first + more[::-1]
-    channel = np.repeat([name for name, _ in chosen], [i.shape[1] for _, i in chosen])
-    return np.concatenate([items for _, items in chosen], axis=1), channel
+    ordered = first + more[::-1]
+    widths = [items.shape[1] for _, items in ordered]
+    channel = np.repeat([name for name, _ in ordered], widths)
+    return np.concatenate([items for _, items in ordered], axis=1), channel
 
 
 def _first_distinct(
     items: np.ndarray, clicked: int, k: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the first k columns [n, k] with distinct items, and whether they suffice.
+    """Return the first k columns [n, k] of distinct items, and whether they suffice.
 
-    The first ``clicked`` columns are the last resort, and so is every column that
-    repeats one of their items. -1 is no item.
+    The first ``clicked`` columns, and every column that repeats one of their items,
+    are used only where the others do not suffice. -1 stands for no item.
     """
     columns = items.shape[1]
     keys = (items.astype(np.int64) << 31) | np.arange(columns)
@@ -118,8 +125,8 @@ def _first_distinct(
     usable[:, 1:] &= item[:, 1:] != item[:, :-1]
     last = column < clicked
     order = np.where(usable, column + np.where(last, columns, 0), 2 * columns)
-    chosen = take(column, smallest(order, k))
-    return chosen, (usable & ~last).sum(axis=1) >= k
+    columns_of_items = take(column, smallest(order, k))
+    return columns_of_items, (usable & ~last).sum(axis=1) >= k
 
 
 def retrieve(
@@ -129,30 +136,33 @@ def retrieve(
     alive: np.ndarray,
     rng: np.random.Generator,
 ) -> Candidates:
-    """Retrieve distinct items for requests.
+    """Distinct items for requests.
 
-    In turn: the quotas of the popular, the similar and the taste channel, what the
-    three propose beyond them, items from a random index on, and, where all that has
-    appeared is not enough, items that the user clicked lately.
+    In this order: the quotas of the popular, the similar and the taste channel, their
+    surplus proposals, items from a random index on, and, if all items that have
+    appeared do not suffice, items that the user clicked lately.
 
     Args:
       world: the world.
-      tastes: [n, dim] float32 of the users at the time.
-      history: [n, history] int32, the last clicked items, -1 after the last of them.
+      tastes: [n, dim] float32 of the users at the time of the request.
+      history: [n, history] int32 last clicked items, then -1.
       alive: [n] number of items that have appeared, at least ``retrieved``.
-      rng: of the block.
+      rng: generator of the block.
+
+    Returns:
+      The items and the channel of each.
     """
     items, channel = _proposals(world, tastes, history, alive, rng)
     offset = np.floor(rng.random(len(items)) * alive).astype(np.int64)
     clicked, k = history.shape[1], world.sizes.retrieved
     items = np.concatenate([history, items], axis=1)
     channel = np.concatenate([np.full(clicked, FILLER), channel, np.full(k, FILLER)])
-    chosen, enough = _first_distinct(items, clicked, k)
-    found = take(items, chosen)
+    columns, enough = _first_distinct(items, clicked, k)
+    retrieved = take(items, columns)
     short = np.flatnonzero(~enough)
     if len(short):
         run = (offset[short, None] + np.arange(k)) % alive[short, None]
         longer = np.concatenate([items[short], run.astype(np.int32)], axis=1)
-        chosen[short], _ = _first_distinct(longer, clicked, k)
-        found[short] = take(longer, chosen[short])
-    return Candidates(found, channel[chosen].astype(np.int8))
+        columns[short], _ = _first_distinct(longer, clicked, k)
+        retrieved[short] = take(longer, columns[short])
+    return Candidates(retrieved, channel[columns].astype(np.int8))

@@ -1,4 +1,4 @@
-"""Users, items and what is true of them: tastes, quality, popularity, drift."""
+"""Users and items: tastes, quality, popularity, activity, drift."""
 
 import math
 from typing import NamedTuple
@@ -15,7 +15,7 @@ _BLOCK = 1 << 22
 
 
 class Sizes(NamedTuple):
-    """How many items of a request reach each stage."""
+    """Number of items per request that reach each stage."""
 
     retrieved: int
     pre_ranked: int
@@ -25,22 +25,22 @@ class Sizes(NamedTuple):
 
 
 class World(NamedTuple):
-    """What does not depend on the requests. An item's index is its order of birth.
+    """Everything that does not depend on requests. Items are in order of appearance.
 
     Attributes:
-      config: what it was made from.
-      sizes: of the stages.
+      config: the configuration of the world.
+      sizes: sizes of the stages.
       users: [users, dim] float32, tastes at the beginning.
-      turns: [users, dim] float32, where the tastes drift to.
+      turns: [users, dim] float32, tastes toward which the users drift.
       items: [items, dim] float32, tastes.
       quality: [items] float32, standard normal.
       cumulative: [items] int64, running sum of the popularity weights.
-      fame: [items] float32, logarithm of the popularity, less its mean.
+      log_popularity: [items] float32, log of the popularity, less its mean.
       activity: [users] float64, share of the requests; sums to 1.
       authors: the items by author.
       cells: the items by region of the space of tastes.
-      centres: [cells, dim] float32, of the regions.
-      old: number of items that are there from the beginning.
+      centres: [cells, dim] float32, centres of the regions.
+      old: number of items that are present from the beginning.
     """
 
     config: SimulatorConfig
@@ -50,7 +50,7 @@ class World(NamedTuple):
     items: np.ndarray
     quality: np.ndarray
     cumulative: np.ndarray
-    fame: np.ndarray
+    log_popularity: np.ndarray
     activity: np.ndarray
     authors: Groups
     cells: Groups
@@ -59,17 +59,21 @@ class World(NamedTuple):
 
 
 def make_sizes(config: SimulatorConfig) -> Sizes:
-    """Return the sizes of the stages.
+    """Sizes of the stages.
 
-    Of a catalogue of fewer than twice ``retrieved`` items half is retrieved, and what
-    a stage has beyond ``exposed`` shrinks in proportion.
+    Of a catalogue of fewer than twice ``retrieved`` items half is retrieved, and the
+    surplus of each stage over ``exposed`` shrinks in proportion.
+
+    Examples:
+      >>> make_sizes(SimulatorConfig(items=400)).retrieved
+      200
     """
     exposed = config.exposed
     retrieved = min(config.retrieved, max(exposed, config.items // 2))
     whole = max(1, config.retrieved - exposed)
 
-    def size(wanted: int) -> int:
-        surplus = (wanted - exposed) * (retrieved - exposed)
+    def size(full: int) -> int:
+        surplus = (full - exposed) * (retrieved - exposed)
         return exposed + -(-surplus // whole)
 
     return Sizes(
@@ -93,9 +97,9 @@ def _popularity(config: SimulatorConfig, quality: np.ndarray) -> np.ndarray:
 
 
 def _items(config: SimulatorConfig) -> tuple[np.ndarray, Groups]:
-    """Return the tastes of the items, which scatter around their author's.
+    """Return the tastes of the items, scattered around those of their author.
 
-    All have the length sqrt(dim), so that none is liked by all for its length alone.
+    All have the length sqrt(dim), so that no item is liked for its length alone.
     """
     rng = stream(config.seed, "items")
     number = math.ceil(config.items / config.items_per_author)
@@ -134,8 +138,8 @@ def make_world(config: SimulatorConfig) -> World:
     quality = on_grid(stream(config.seed, "quality").standard_normal(config.items))
     centres, cells = _cells(config, items)
     popularity = _popularity(config, quality)
-    fame = np.log(popularity)
-    # Retrieval must find its number of items at the very beginning.
+    log_popularity = np.log(popularity)
+    # The items of the beginning must suffice for retrieval.
     new = math.floor(config.items * config.growth / (1 + config.growth))
     new = min(new, config.items - sizes.retrieved)
     return World(
@@ -146,7 +150,7 @@ def make_world(config: SimulatorConfig) -> World:
         items=items,
         quality=quality,
         cumulative=np.cumsum(popularity),
-        fame=on_grid(fame - fame.mean()),
+        log_popularity=on_grid(log_popularity - log_popularity.mean()),
         activity=activity / activity.sum(),
         authors=authors,
         cells=cells,
@@ -156,24 +160,50 @@ def make_world(config: SimulatorConfig) -> World:
 
 
 def tastes_at(world: World, users: np.ndarray, moment: np.ndarray) -> np.ndarray:
-    """Return the tastes [n, dim] of users [n] at moments [n] (0 begins, 1 ends)."""
+    """Tastes of users at given times: cos(drift t) z + sin(drift t) w, on the grid.
+
+    Args:
+      world: the world.
+      users: [n] indices.
+      moment: [n] share of the log's time that has passed, from 0 to 1.
+
+    Returns:
+      [n, dim] float32.
+    """
     angle = world.config.drift * np.asarray(moment, np.float64)[:, None]
     turned = np.sin(angle) * world.turns[users]
     return on_grid(np.cos(angle) * world.users[users] + turned)
 
 
 def alive_at(world: World, moment: np.ndarray) -> np.ndarray:
-    """Return the number of items [n] that have appeared by moments [n]."""
+    """Number of items that have appeared.
+
+    Args:
+      world: the world.
+      moment: [n] share of the log's time that has passed, from 0 to 1.
+
+    Returns:
+      [n] int64; items with a lower index have appeared.
+    """
     new = world.config.items - world.old
     return world.old + np.floor(new * np.asarray(moment)).astype(np.int64)
 
 
 def taste_scale(config: SimulatorConfig) -> np.float32:
-    """Return what a dot product of tastes is multiplied by in an affinity."""
+    """Return the factor taste_weight / sqrt(dim) of a dot product in an affinity."""
     return np.float32(config.taste_weight / math.sqrt(config.latent_dim))
 
 
 def affinity(world: World, tastes: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """Return the affinity [n, k] float32 of tastes [n, dim] to items [n, k]."""
+    """Affinities a = taste_weight <z, x> / sqrt(dim) + quality_weight q.
+
+    Args:
+      world: the world.
+      tastes: [n, dim] float32 tastes z.
+      items: [n, k] indices of items with tastes x and quality q.
+
+    Returns:
+      [n, k] float32.
+    """
     merit = np.float32(world.config.quality_weight) * world.quality[items]
     return taste_scale(world.config) * dots(tastes, world.items[items]) + merit

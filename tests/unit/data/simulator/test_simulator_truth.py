@@ -170,18 +170,18 @@ def test_a_changed_configuration_is_another_world():
     [
         (
             lambda: truth(CONFIG, [300], [0]),
-            r"users has .*300.*, which is no id .* 0 to 299",
+            r"users has .*300.*, which is not an id .* 0 to 299",
         ),
         (
             lambda: truth(CONFIG, [0], [-1]),
-            r"items has .*-1.*, which is no id .* to 1199",
+            r"items has .*-1.*, which is not an id .* to 1199",
         ),
         (lambda: truth(CONFIG, [0.5], [1]), r"users has .*0.5.* give whole numbers"),
-        (lambda: truth(CONFIG, [0, 1], [1]), r"2 users and 1 items are no pairs"),
-        (lambda: uniform_exposures(CONFIG), r"number=None, per_user=None: give one"),
+        (lambda: truth(CONFIG, [0, 1], [1]), r"2 users and 1 items are not pairs"),
+        (lambda: uniform_exposures(CONFIG), r"number=None, per_user=None: exactly one"),
         (
             lambda: uniform_exposures(CONFIG, number=1, per_user=1),
-            r"number=1, per_user=1: give one of the two",
+            r"number=1, per_user=1: exactly one of the two",
         ),
         (lambda: uniform_exposures(CONFIG, number=0), r"number=0 .* at least 1"),
         (
@@ -190,7 +190,10 @@ def test_a_changed_configuration_is_another_world():
         ),
         (lambda: true_top_k(CONFIG, [0], 0), r"k=0 is out of range"),
         (lambda: true_top_k(CONFIG, [0], 1_201), r"k=1201 .*items=1200"),
-        (lambda: true_top_k(CONFIG, ["a"], 5), r"users has .*'a'.*, which is no id"),
+        (
+            lambda: true_top_k(CONFIG, ["a"], 5),
+            r"users has .*'a'.*, which is not an id",
+        ),
     ],
 )
 def test_what_is_not_in_the_world_is_refused(call, message):
