@@ -1,0 +1,49 @@
+"""The pool of one request, for equal and for unequal weights of the stages."""
+
+import matplotlib as mpl
+import numpy as np
+import polars as pl
+from matplotlib.figure import Figure
+
+from figures.style import COLOURS, STYLE, axes
+from twotower_jax.data.log import FunnelLog, Pairs, Split, Stage
+from twotower_jax.sampling.hard_pools import make_pools
+
+PRE_RANKED, RANKED = 8, 4
+STAGES = (("pre_ranked", 0, None), ("ranked", 0, None))
+
+
+def one_request() -> tuple[FunnelLog, Split]:
+    """Return a log of one request: a click, 8 pre-ranked and 4 ranked items."""
+    stage = [Stage.CLICKED] + [Stage.PRE_RANKED] * PRE_RANKED + [Stage.RANKED] * RANKED
+    rows = len(stage)
+    log = FunnelLog(
+        user=np.zeros(rows, np.int32),
+        item=np.arange(rows, dtype=np.int32),
+        stage=np.array(stage, np.int8),
+        user_ids=pl.Series("user", [0]),
+        item_ids=pl.Series("item", np.arange(rows)),
+        request=np.zeros(rows, np.int64),
+    )
+    empty = Pairs(log.user[:0], log.item[:0])
+    request = np.zeros(1, np.int64)
+    train = Pairs(log.user[:1], log.item[:1], None, request)
+    return log, Split(train, empty, empty)
+
+
+def draw() -> Figure:
+    """Return the probability of a draw of each item of the pool."""
+    log, split = one_request()
+    one = axes("item of the request", "probability of a draw")
+    with mpl.rc_context(STYLE):
+        for place, weights in enumerate(((1.0, 1.0), (1.0, 3.0))):
+            pools, _ = make_pools(log, split, stages=STAGES, weights=weights)
+            order = np.argsort(pools.item[0])
+            chance = np.exp(pools.log_prob[0][order])
+            at = np.arange(1, len(chance) + 1) + 0.4 * (place - 0.5)
+            label = "weights=[{:g}, {:g}]".format(*weights)
+            one.bar(at, chance, 0.38, color=COLOURS[place], label=label)
+        one.set_xticks([4.5, 10.5], ["8 pre-ranked", "4 ranked"])
+        one.axvline(PRE_RANKED + 0.5, color=COLOURS[-1], lw=1, ls="--")
+        one.legend()
+    return one.figure
