@@ -25,7 +25,7 @@ SHOWN = {
 }
 # Files of the repository that a page of docs/ stands for.
 STANDS_FOR = {
-    "README.md": "index.md",
+    "README.md": "start.md",
     "experiments/lecture/README.md": "results/lecture.md",
     **{
         f"experiments/{path.parent.name}/README.md": "results/index.md"
@@ -74,9 +74,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
         {room.removeprefix("twotower_jax."): reference_page(room)}
         for room in sorted(rooms(), key=lambda name: (name != "twotower_jax", name))
     ]
-    keys = "reference-keys.md"
-    if (Path(config.docs_dir) / keys).exists():
-        pages.insert(1, {"Configuration keys": keys})
+    pages.insert(1, {"Configuration keys": "reference-keys.md"})
     for entry in config.nav or []:
         if entry.get("Reference") == "reference/":
             entry["Reference"] = pages
