@@ -30,7 +30,7 @@ from rich.console import Console
 from twotower_jax import conf
 from twotower_jax.config import Config, from_dict
 from twotower_jax.run import run
-from twotower_jax.sweeps.fused import SideBySide, cores, train
+from twotower_jax.sweeps.fused import SideBySide, cores, train_job
 
 USERS, ITEMS, CLICKS = 943, 1682, 100_000
 QUIET = Console(quiet=True)
@@ -64,7 +64,9 @@ def configs(log: Path, output: Path, options: argparse.Namespace) -> list[Config
 def side_by_side(runs: Sequence[Config]) -> list[dict]:
     """Return the results of runs in threads."""
     with SideBySide(runs, QUIET, "benchmark"):
-        return [train(config, console=QUIET, command="benchmark") for config in runs]
+        return [
+            train_job(config, console=QUIET, command="benchmark") for config in runs
+        ]
 
 
 def in_turn(runs: Sequence[Config]) -> list[dict]:

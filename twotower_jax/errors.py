@@ -1,4 +1,4 @@
-"""The one exception for wrong input; the command line turns it into exit status 2."""
+"""The exceptions whose message is all that the command line prints."""
 
 import difflib
 from collections.abc import Iterable
@@ -12,13 +12,40 @@ class InputError(ValueError):
     """
 
 
+class NonFiniteLossError(RuntimeError):
+    """The loss became NaN or infinite; ``twotower`` exits with status 1."""
+
+
 def unknown(key: str, value: object, known: Iterable[str]) -> InputError:
-    """Return the error for a name that no registry knows, listing those it does."""
+    """Return the error for a name that is not among the choices of a key.
+
+    Args:
+      key: the key of the configuration.
+      value: the unknown name.
+      known: the names of all choices.
+
+    Examples:
+      >>> str(unknown("loss.name", "bcee", ["hinge", "bce"]))
+      "loss.name='bcee' is unknown; choose one of: bce, hinge"
+    """
     names = ", ".join(sorted(known))
     return InputError(f"{key}={value!r} is unknown; choose one of: {names}")
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:
-    """Return "did you mean X?" for the known word nearest to a misspelt one."""
+    """Return "did you mean X?" for the known word nearest to a misspelt one.
+
+    Args:
+      word: the misspelt word.
+      known: the words to choose from.
+
+    Returns:
+      The question, None where no known word is near.
+
+    Examples:
+      >>> closest("optimzer", ["optimizer", "loss"])
+      'did you mean optimizer?'
+      >>> closest("xyz", ["optimizer", "loss"])
+    """
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f"did you mean {near[0]}?" if near else None

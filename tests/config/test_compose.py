@@ -10,7 +10,6 @@ import yaml
 from hydra import compose, initialize_config_module
 from hydra.errors import HydraException
 
-from twotower_jax.cli import CONF, compose_config, to_config
 from twotower_jax.config import (
     LABELS,
     Config,
@@ -25,6 +24,7 @@ from twotower_jax.config.towers import TowersConfig
 from twotower_jax.errors import InputError
 from twotower_jax.run.inputs import check_names
 from twotower_jax.run.records import RunFolder
+from twotower_jax.sweeps.compose import CONF, compose_config, to_config
 
 (FOLDER,) = (Path(place) for place in twotower_jax.conf.__path__)
 FILES = sorted(

@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 from hydra import compose, initialize_config_module
 
-from twotower_jax.cli import CONF, compose_config
 from twotower_jax.config import to_dict
+from twotower_jax.sweeps.compose import CONF, compose_config
 
 LECTURE = Path(__file__).parents[2] / "experiments" / "lecture"
 

@@ -12,8 +12,8 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from twotower_jax.cli import CONF, _open, to_config
 from twotower_jax.run.inputs import check_names
+from twotower_jax.sweeps.compose import CONF, open_words, to_config
 
 PAGE = (Path(__file__).parents[2] / "docs" / "sweeps.md").read_text()
 FENCES = re.findall(r"^```(\w*)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
@@ -67,10 +67,12 @@ def test_the_launcher_and_sweeper_of_a_command_compose(line):
     ]
     with initialize_config_module(CONF, version_base="1.3"):
         try:
-            made = compose("config", overrides=_open(fixed), return_hydra_config=True)
+            made = compose(
+                "config", overrides=open_words(fixed), return_hydra_config=True
+            )
         except HydraException as error:
             # Without the plugin its options are not there; any other error is ours.
-            missing = from_plugin(words)
+            missing = from_plugin(words_of(line))
             assert missing and f"hydra/{missing[0]}" not in OWN, error
             assert re.search("Could not (find|load)", str(error)), error
             pytest.skip(f"{missing[0]} is not installed: pip extra sweep")

@@ -6,8 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from twotower_jax.cli import compose_config, main
+from twotower_jax.cli import main
 from twotower_jax.config import Config
+from twotower_jax.sweeps.compose import compose_config
 
 WORLD = (
     "data.simulator.users=200",

@@ -103,9 +103,7 @@ def run(
         arm = record.config().get("arm")
         told = "" if arm == config.arm else f" as the arm {arm!r}"
         console.print(f"finished before{told}; returning its result", highlight=False)
-        result = record.read("result")
-        assert result is not None
-        return result
+        return record.result()
     record.write_config(config)
     device = jax.devices()[0].device_kind
     record.write("manifest", manifest(config, data.fingerprint, device, command))

@@ -11,13 +11,15 @@ import platform
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import polars as pl
 import yaml
 
 from twotower_jax.config import Config, fingerprint, from_dict, to_dict
 from twotower_jax.errors import InputError
+
+if TYPE_CHECKING:
+    import polars as pl
 
 VERSIONS = (
     "twotower-jax",
@@ -119,6 +121,24 @@ class RunFolder:
             )
         return values
 
+    def result(self) -> dict[str, Any]:
+        """Return result.json of a finished run.
+
+        Raises:
+          InputError: when the run did not finish, or the file is broken or missing.
+        """
+        if not self.is_done():
+            raise InputError(
+                f"{self.path} holds no finished run; run its command again first"
+            )
+        result = self.read("result")
+        if result is None:
+            raise InputError(
+                f"{self.path}/result.json is missing, though the run finished; restore "
+                "the file, or remove its folder and run again"
+            )
+        return result
+
     def write(self, name: str, values: dict[str, Any]) -> None:
         """Write a JSON file of the run."""
         write_json(self.path / f"{name}.json", values)
@@ -166,7 +186,7 @@ class RunFolder:
         for listener in self.listeners:
             listener(record)
 
-    def write_table(self, name: str, table: pl.DataFrame) -> None:
+    def write_table(self, name: str, table: "pl.DataFrame") -> None:
         """Write a parquet file whole or not at all."""
         temporary = self.path / f".{name}.tmp"
         table.write_parquet(temporary)

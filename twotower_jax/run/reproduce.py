@@ -23,14 +23,13 @@ def evaluate_run(config: Config, folder: Path) -> dict[str, dict[str, float]]:
       InputError: when the run did not finish, or its data has changed.
     """
     record = RunFolder(folder)
-    if not record.is_done():
-        raise InputError(f"{folder} holds no finished run; run its command again first")
+    best_step = record.result()["best_step"]
     data = load_data(config)
     check_same_data(record, data)
     problem, params = None, {}
     if trains(config):
         problem = make_problem(config, data)
-        params = _best_params(problem, record)
+        params = _load_params(problem, record, best_step)
     metrics = {}
     for name in splits(config):
         queries = make_query_set(config, data, name)
@@ -40,17 +39,16 @@ def evaluate_run(config: Config, folder: Path) -> dict[str, dict[str, float]]:
     return metrics
 
 
-def _best_params(problem: Problem, record: RunFolder) -> dict:
-    result = record.read("result")
-    assert result is not None
-    like = jax.eval_shape(problem.start)
+def _load_params(problem: Problem, record: RunFolder, step: int) -> dict:
+    """Return the parameters that a run saved at a step."""
     checkpoints = Checkpoints(record.path)
-    if result["best_step"] not in checkpoints.steps():
+    if step not in checkpoints.steps():
         raise InputError(
-            f"{record.path}/checkpoints lacks step {result['best_step']}; train again "
-            "under another name="
+            f"{record.path}/checkpoints lacks step {step}; train again under another "
+            "name="
         )
-    return checkpoints.load(result["best_step"], like, problem.mesh())[0].params
+    like = jax.eval_shape(problem.start)
+    return checkpoints.load(step, like, problem.mesh())[0].params
 
 
 def differences(first: dict, second: dict) -> list[tuple[str, Any, Any]]:

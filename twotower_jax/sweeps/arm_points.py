@@ -35,7 +35,7 @@ class TuningRun(NamedTuple):
     config: Config
 
 
-def told(point: Point) -> list[str]:
+def point_words(point: Point) -> list[str]:
     """Return a point as overrides."""
     return [f"{key}={value}" for key, value in point.items()]
 
@@ -55,7 +55,7 @@ def tuning_run(arm: Arm, place: int, point: Point, seed: int) -> TuningRun:
     quoted = name.replace("\\", "\\\\").replace("'", "\\'")
     own = [f"seed={seed}", "evaluation.test=false", f"name='{quoted}'"]
     kept = [w for w in arm.words if not w.startswith(("name=", "evaluation.test="))]
-    return TuningRun([*kept, *told(point), *own], config)
+    return TuningRun([*kept, *point_words(point), *own], config)
 
 
 def valid_metric(config: Config, metric: str) -> float | None:

@@ -21,8 +21,7 @@ import jax
 from rich.console import Console
 
 from twotower_jax.config import Config
-from twotower_jax.run import run
-from twotower_jax.run.execute import Shared
+from twotower_jax.run.execute import Shared, run
 from twotower_jax.run.inputs import Loaded, load_data
 from twotower_jax.run.records import RunFolder, run_folder
 from twotower_jax.sweeps.groups import group_runs
@@ -37,7 +36,7 @@ ARMS = 16
 _sweep: "SideBySide | None" = None
 
 
-def train(config: Config, *, console: Console, command: str) -> dict[str, Any]:
+def train_job(config: Config, *, console: Console, command: str) -> dict[str, Any]:
     """Return the result of a run: of the sweep's threads, or made now, after them.
 
     Raises:
@@ -97,7 +96,7 @@ class _Reading:
 
 
 class SideBySide:
-    """Context in which ``train`` finds the results of these runs."""
+    """Context in which ``train_job`` finds the results of these runs."""
 
     def __init__(
         self,
@@ -111,7 +110,7 @@ class SideBySide:
 
         Args:
           configs: of the runs; of several with one folder, the first counts, and runs
-            over several devices are left to ``train``.
+            over several devices are left to ``train_job``.
           console: where the progress of all runs is shown.
           command: noted in the manifests.
           workers: runs at a time; by default as many as cores, on an accelerator 16.

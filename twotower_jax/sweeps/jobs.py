@@ -1,268 +1,194 @@
-"""What the jobs of Hydra share: composed configurations, failures, the report."""
+"""The state of a sweep and the outcomes of its jobs.
 
-import contextlib
+A launcher may run jobs in other processes or on other machines, whose notes the process
+of the sweep never sees. So the value that a job returns carries its outcome, and
+unpickling that value in the process of the sweep notes it there.
+"""
+
 import os
 import sys
 import traceback
-from collections import Counter
-from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hydra import compose
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
-from hydra.experimental.callback import Callback
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from rich.console import Console
-
 from twotower_jax.config import Config
-from twotower_jax.errors import InputError
-from twotower_jax.report.console import print_study
+from twotower_jax.errors import InputError, NonFiniteLossError
 from twotower_jax.run.records import run_folder
-from twotower_jax.study.description import (
-    Description,
-    read_description,
-    write_description,
-)
-from twotower_jax.study.selection import FOLDER as SELECT
-from twotower_jax.sweeps.launcher import to_config
-from twotower_jax.sweeps.planned import Planned, check_label, check_planned
-from twotower_jax.training.loop import NonFiniteLossError
-
-# Of the sweep that this process runs: folders with runs, the label of each run by its
-# place, jobs that failed, and the process itself.
-FOLDERS: set[Path] = set()
-LABELS: dict[Path, str | None] = {}
-FAILURES: list[Exception] = []
-HOME: set[int] = set()
-# Failures whose message says all.
-EXPECTED = (InputError, NonFiniteLossError)
-
-
-def clear() -> None:
-    """Forget the sweep that this process ran before, and begin one."""
-    for kept in (FOLDERS, LABELS, FAILURES, HOME):
-        kept.clear()
-    HOME.add(os.getpid())
-
-
-# A launcher may run jobs in other processes, or on other machines, and what a job notes
-# there the process of the sweep never sees. So what a job returns brings it along, and
-# it is noted where the launcher unpacks it.
-
-
-class Finished(float):
-    """What a finished job returns to a sweeper: its objective."""
-
-    folder = ""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Return how launchers make it again."""
-        return finished, (float(self), self.folder)
-
-
-def finished(value: float, folder: str) -> Finished:
-    """Return what a job returns that has put a run into a folder of runs."""
-    if os.getpid() in HOME:
-        FOLDERS.add(Path(folder))
-    outcome = Finished(value)
-    outcome.folder = folder
-    return outcome
-
-
-class Failed:
-    """What a failed job returns: no number, so that no sweeper takes it for one."""
-
-    def __init__(self, error: str, wrong_input: bool):
-        self._parts = (error, wrong_input)
-
-    def __repr__(self) -> str:
-        return self._parts[0]
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Return how launchers make it again."""
-        return failed_elsewhere, self._parts
-
-
-def failed(error: Exception) -> Failed:
-    """Report a failure, here or where the sweep is; return what the job returns."""
-    if os.getpid() in HOME:
-        fail(error)
-    elif not isinstance(error, EXPECTED):
-        traceback.print_exception(error)
-    text = str(error) or type(error).__name__
-    return Failed(text, isinstance(error, InputError))
 
 
 class FailedJobError(Exception):
-    """A job failed in another process, which has printed what it was doing."""
+    """A job failed in another process, which has printed its traceback."""
 
 
-def failed_elsewhere(error: str, wrong_input: bool) -> Failed:
-    """Report the failure of a job that ran in another process."""
-    if os.getpid() in HOME:
-        fail(InputError(error) if wrong_input else FailedJobError(error))
-    return Failed(error, wrong_input)
+# Failures whose message is complete without a traceback.
+EXPECTED = (InputError, NonFiniteLossError, FailedJobError)
 
 
-def claim(config: Config) -> None:
-    """Note a job of the sweep, whose run nobody may claim under another label.
+@dataclass
+class SweepState:
+    """The sweep that a process runs.
+
+    Attributes:
+      process: id of the process of the sweep, None where there is none.
+      folders: folders that the sweep has put runs into.
+      labels: the label (``arm``) of each run, by the run's folder.
+      failures: the errors of jobs and of the report.
+    """
+
+    process: int | None = None
+    folders: set[Path] = field(default_factory=set)
+    labels: dict[Path, str | None] = field(default_factory=dict)
+    failures: list[Exception] = field(default_factory=list)
+
+    def begin(self) -> None:
+        """Begin a sweep in this process, without any notes."""
+        self.end()
+        self.process = os.getpid()
+
+    def end(self) -> None:
+        """Forget the sweep."""
+        self.process = None
+        self.folders.clear()
+        self.labels.clear()
+        self.failures.clear()
+
+    def is_here(self) -> bool:
+        """Return whether this process is that of the sweep; a fork of it is not."""
+        return self.process == os.getpid()
+
+    def fail(self, error: Exception) -> None:
+        """Print an error now; it decides the exit status at the end."""
+        if not isinstance(error, EXPECTED):
+            traceback.print_exception(error)
+        report_error(error)
+        self.failures.append(error)
+
+    def note(self, outcome: "JobOutcome") -> None:
+        """Note the outcome of a job that ran in another process."""
+        if not self.is_here():
+            return
+        if outcome.error is None:
+            self.folders.add(Path(outcome.folder))
+        else:
+            kind = InputError if outcome.wrong_input else FailedJobError
+            self.fail(kind(outcome.error))
+
+    def claim(self, config: Config) -> None:
+        """Note a job of the sweep; another label for the same run is refused.
+
+        Raises:
+          InputError: when a job before was the same run under another label.
+        """
+        label = self.labels.setdefault(run_folder(config), config.arm)
+        check_label(label, config.arm)
+        self.folders.add(Path(config.output) / config.name)
+
+    def exit_status(self) -> int:
+        """Return 0 without failures, 2 where all are wrong input, else 1."""
+        if not self.failures:
+            return 0
+        return 2 if all(isinstance(e, InputError) for e in self.failures) else 1
+
+
+SWEEP = SweepState()
+
+
+@dataclass(frozen=True, repr=False)
+class JobOutcome:
+    """The outcome of a job; a failed job returns it to the sweeper.
+
+    It is not a number, so that no sweeper takes a failure for an objective.
+
+    Attributes:
+      folder: the folder that holds the job's run; empty for a failed job.
+      error: the message of a failure, None for a finished job.
+      wrong_input: whether the failure is an InputError.
+    """
+
+    folder: str
+    error: str | None = None
+    wrong_input: bool = False
+
+    def __repr__(self) -> str:
+        return self.error or self.folder
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Unpickle by `_arrived`, which notes the outcome."""
+        return _arrived, (self.folder, self.error, self.wrong_input)
+
+
+class Objective(float):
+    """The objective of a finished job, as a sweeper reads it, with its outcome."""
+
+    outcome: JobOutcome
+
+    def __new__(cls, value: float, outcome: JobOutcome) -> "Objective":
+        """Return the number with the outcome of its job."""
+        objective = super().__new__(cls, value)
+        objective.outcome = outcome
+        return objective
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Unpickle with the outcome, which is noted."""
+        return Objective, (float(self), self.outcome)
+
+
+def _arrived(folder: str, error: str | None, wrong_input: bool) -> JobOutcome:
+    """Return an outcome that comes from another process, and note it."""
+    outcome = JobOutcome(folder, error, wrong_input)
+    SWEEP.note(outcome)
+    return outcome
+
+
+def finished(value: float, folder: str) -> Objective:
+    """Return the value of a finished job for Hydra.
+
+    Args:
+      value: the objective, NaN for none.
+      folder: the folder that holds the job's run.
+
+    Examples:
+      >>> finished(0.25, "outputs/swept")
+      0.25
+    """
+    outcome = JobOutcome(folder)
+    SWEEP.note(outcome)
+    return Objective(value, outcome)
+
+
+def failed(error: Exception) -> JobOutcome:
+    """Return the value of a failed job for Hydra; report the error.
+
+    In the process of the sweep the error is printed at once. In another process only
+    the traceback of an unexpected error is printed.
+    """
+    if SWEEP.is_here():
+        SWEEP.fail(error)
+    elif not isinstance(error, EXPECTED):
+        traceback.print_exception(error)
+    text = str(error) or type(error).__name__
+    return JobOutcome("", text, isinstance(error, InputError))
+
+
+def check_label(before: str | None, label: str | None) -> None:
+    """Refuse two labels of one configuration.
+
+    Args:
+      before: the label of an earlier job or run.
+      label: the label of this one.
 
     Raises:
-      InputError: when a job before was the same run under another label.
+      InputError: when they differ.
     """
-    check_label(LABELS.setdefault(run_folder(config), config.arm), config.arm)
-    FOLDERS.add(Path(config.output) / config.name)
-
-
-def check_mode() -> None:
-    """Refuse to select by a single run, which would neither tune nor test winners.
-
-    Raises:
-      InputError: for `hydra/sweeper=select` without a sweep.
-    """
-    job = HydraConfig.get()
-    if job.mode == RunMode.RUN and job.runtime.choices["hydra/sweeper"] == "select":
+    if before != label:
         raise InputError(
-            "hydra/sweeper=select tunes and tests by a sweep, and this is a single run;"
-            " add -m (and no hydra.mode=RUN), or leave the sweeper out"
+            f"arm={before!r} and arm={label!r} are one configuration under two "
+            "labels; leave one of them out of the sweep, or set what differs"
         )
 
 
-def check_arms(config: DictConfig, asked: Description) -> None:
-    """Refuse a sweep of which no report could be made, before any job.
-
-    Only the jobs of Hydra's basic sweeper are known before; the labels of others are
-    looked at one by one, by `claim`. What does not compose is left to Hydra or its job.
-
-    Args:
-      config: of the sweep, with `hydra`.
-      asked: what the study asks.
-    Raises:
-      InputError: a job that comes twice, and what `check_planned` refuses.
-    """
-    sweeper = config.hydra.sweeper
-    if not sweeper["_target_"].endswith(".BasicSweeper"):
-        return
-    params = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
-    try:
-        # As they were typed: a word such as name=x${seed} is for each job to fill in.
-        typed: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
-        swept = OverridesParser.create().parse_overrides(typed)
-        named = OverridesParser.create().parse_overrides(params)
-        (jobs,) = BasicSweeper.split_arguments([*named, *swept], None)
-    except (HydraException, AssertionError):
-        return
-    for one in (*named, *swept):
-        _check_once(one)
-    seedless = (tuple(word for word in job if word[:5] != "seed=") for job in jobs)
-    arms = list(dict.fromkeys(seedless))
-    planned = _composed(arms)
-    # A part of a study may be without the base arm that its file names.
-    part = {one.key_or_group for one in swept} & set(sweeper.params or {}) - {"seed"}
-    by_hand = any("callbacks.study.base" in one for one in config.hydra.overrides.hydra)
-    strict = len(planned) == len(arms) and (by_hand or not part)
-    check_planned(planned, asked.metric, asked.base if strict else None)
-
-
-def _composed(arms: Sequence[tuple[str, ...]]) -> list[Planned]:
-    """Return the arms that compose."""
-    planned = []
-    for words in arms:
-        with contextlib.suppress(HydraException, OmegaConfBaseException, ValueError):
-            config = to_config(compose("config", overrides=list(words)))
-            planned.append(Planned(words, config))
-    return planned
-
-
-def _check_once(swept: Override) -> None:
-    """Refuse a value that a key of the sweep has twice: two jobs in one folder."""
-    if not swept.is_sweep_override():
-        return
-    value, times = Counter(map(str, swept.sweep_string_iterator())).most_common(1)[0]
-    if times > 1:
-        word = f"{swept.get_key_element()}={value}"
-        raise InputError(f"{word} is in the sweep twice; name each value once")
-
-
 def report_error(error: Exception) -> int:
-    """Print one message; its last line says what to do. Return the exit status."""
+    """Print one message, whose last line names the remedy. Return the exit status."""
     print(f"error: {error}", file=sys.stderr)
     return 2 if isinstance(error, InputError) else 1
-
-
-def fail(error: Exception) -> None:
-    """Report an error now, and let it decide the exit status at the end."""
-    if not isinstance(error, (*EXPECTED, FailedJobError)):
-        traceback.print_exception(error)
-    report_error(error)
-    FAILURES.append(error)
-
-
-class StudyCallback(Callback):
-    """Ends a sweep with study.csv, comparison.csv, report.html and the tables of arms.
-
-    An experiment says what it asks by `hydra.callbacks.study`; study.json keeps it.
-    """
-
-    def __init__(
-        self,
-        question: str | None = None,
-        source: str | None = None,
-        metric: str | None = None,
-        base: str | None = None,
-    ):
-        said = (question, source, metric, base)
-        self.asked = Description(*(None if one is None else str(one) for one in said))
-
-    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """End a sweep of which no report could be made."""
-        try:
-            check_arms(config, self.asked)
-        except InputError as error:
-            fail(error)
-            # Hydra makes a warning of an exception here.
-            raise SystemExit(2) from None
-
-    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        """Make the report of every folder that the sweep has put runs into."""
-        if not FOLDERS:  # also where another name is swept, this one has a folder
-            FOLDERS.add(Path(config.output) / config.name)
-        tuning = {folder / SELECT for folder in FOLDERS}
-        for folder in sorted(FOLDERS - tuning):
-            try:
-                if folder.is_dir():
-                    self._report(folder)
-            except Exception as error:  # Hydra would make a warning of it
-                fail(error)
-
-    def _report(self, folder: Path) -> None:
-        """Write study.json and the report; what cannot be asked is not kept."""
-        before = read_description(folder)
-        # A sweep may be a part of a study, and say less than it.
-        write_description(self.asked.or_else(before), folder)
-        try:
-            write_reports([folder])
-        except InputError:
-            write_description(before, folder)
-            raise
-
-
-def write_reports(
-    folders: list[Path], given: Description | None = None, out: Path | None = None
-) -> None:
-    """Write the report of the runs of folders into one folder, and print its tables."""
-    # Matplotlib takes a fifth of the start, and a single run draws nothing.
-    from twotower_jax.report.html import write_report
-    from twotower_jax.study.load import load_study
-
-    out = out or folders[0]
-    study = load_study(folders, given, out)
-    path = write_report(study, out)
-    print_study(study, Console(), path)

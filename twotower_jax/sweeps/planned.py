@@ -11,6 +11,7 @@ from twotower_jax.evaluation.metrics import BUCKETS, Scope, metric_names
 from twotower_jax.run.records import run_folder
 from twotower_jax.study.naming import differing_keys, flatten, identity, name_arms
 from twotower_jax.study.runs import read_runs
+from twotower_jax.sweeps.jobs import check_label
 
 
 class Planned(NamedTuple):
@@ -59,15 +60,6 @@ def check_apart(arms: Sequence[Planned]) -> None:
                 f"{ours} and {theirs} are one configuration; leave one of them out of "
                 "the sweep, or set what differs"
             )
-
-
-def check_label(before: str | None, label: str | None) -> None:
-    """Refuse two labels of one configuration."""
-    if before != label:
-        raise InputError(
-            f"arm={before!r} and arm={label!r} are one configuration under two "
-            "labels; leave one of them out of the sweep, or set what differs"
-        )
 
 
 def _finished(folder: Path) -> list[dict]:

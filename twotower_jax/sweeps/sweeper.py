@@ -1,43 +1,37 @@
-"""Hydra's sweeper `hydra/sweeper=select`: tune on validation, then test the winners.
+"""Hydra's sweeper `hydra/sweeper=select`: tune on validation, then test the winners."""
 
-It hands its jobs to whatever launcher the sweep has, in two batches: every arm at every
-point of the grid with `evaluation.test=false`, then each arm at its best point with
-seeds of its own.
-"""
-
-import itertools
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict
-from rich.console import Console
+from omegaconf import DictConfig
 
-from twotower_jax.config import to_dict
-from twotower_jax.errors import InputError
-from twotower_jax.report.selected import chosen_lines
-from twotower_jax.run.inputs import check_names
-from twotower_jax.study.naming import name_arms
-from twotower_jax.study.selection import (
-    ArmChoice,
-    Point,
-    Selection,
-    Trial,
-    choose,
-    grid_points,
-    write_selection,
-)
-from twotower_jax.sweeps import arm_points, planned
-from twotower_jax.sweeps.arm_points import Arm, told
-from twotower_jax.sweeps.launcher import PLUGIN, register, to_config
+from twotower_jax.sweeps.plugins import PLUGIN, KeepsSetup, register
 
 
-class SelectSweeper(Sweeper):
+class Options(NamedTuple):
+    """The options of the sweeper (``conf/hydra/sweeper/select.yaml``).
+
+    Attributes:
+      params: values of the arms and seeds of the study, by key.
+      tune: values of the axes of the grid, by key.
+      tune_seeds: seeds of the runs on validation, one number or several.
+      budget: points of the grid that are tried, None for all.
+      budget_seed: of the draw of these points.
+      metric: on validation, None for ``training.metric``.
+    """
+
+    params: dict[str, Any]
+    tune: dict[str, Any]
+    tune_seeds: Sequence[int] | int
+    budget: int | None
+    budget_seed: int
+    metric: str | None
+
+
+class SelectSweeper(KeepsSetup, Sweeper):
     """Tunes the axes of each arm on validation and tests the winners."""
 
     __module__ = PLUGIN
@@ -51,13 +45,14 @@ class SelectSweeper(Sweeper):
         budget_seed: int,
         metric: str | None,
     ):
-        self._params = dict(params or {})
-        self._tune = dict(tune or {})
-        # tune_seeds=100 is one seed as well as tune_seeds=[100].
-        listed = [tune_seeds] if isinstance(tune_seeds, int | str) else tune_seeds
-        self._tune_seeds = tuple(_seed(str(seed)) for seed in listed)
-        self._budget = (budget, budget_seed)
-        self._metric, self._launched = metric, 0
+        self._options = Options(
+            dict(params or {}),
+            dict(tune or {}),
+            tune_seeds,
+            budget,
+            budget_seed,
+            metric,
+        )
 
     def setup(
         self,
@@ -66,11 +61,14 @@ class SelectSweeper(Sweeper):
         task_function: TaskFunction,
         config: DictConfig,
     ) -> None:
-        """Keep what Hydra hands over, and make the launcher that the sweep asks for."""
-        self._context, self._config = hydra_context, config
-        self._launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
-        )
+        """Keep the objects of Hydra, and make the launcher of the sweep."""
+        parts: dict[str, Any] = {
+            "hydra_context": hydra_context,
+            "task_function": task_function,
+            "config": config,
+        }
+        super().setup(**parts)
+        self._launcher = Plugins.instance().instantiate_launcher(**parts)
 
     def sweep(self, arguments: list[str]) -> None:
         """Tune, choose, test.
@@ -79,164 +77,13 @@ class SelectSweeper(Sweeper):
           InputError: for axes, seeds, a budget or a metric that cannot be, before any
             run; where no arm has a winner, after those on validation.
         """
-        axes = self._axes()
-        columns, seeds = self._columns(arguments, axes)
-        points = grid_points(axes, *self._budget)
-        arms = [self._arm(words, points) for words in itertools.product(*columns)]
-        names = name_arms([to_dict(arm.points[0]) for arm in arms])
-        metric = self._metric or arms[0].points[0].training.metric
-        arm_points.check_one_folder(arms)
-        arm_points.check_metric(metric, arms)
-        self._check_study(arms, names)
-        tried = self._tune_arms(arms, points, metric)
-        choices = []
-        for name, arm, trials in zip(names, arms, tried, strict=True):
-            best = choose(trials, len(self._tune_seeds))
-            found = best is not None
-            runs = arm_points.test_runs(arm.points[best], seeds) if found else ()
-            choices.append(ArmChoice(name, trials, best, runs))
-        asked = (metric, axes, self._tune_seeds, seeds)
-        selection = Selection(*asked, tuple(choices))
-        self._keep(selection, arms[0])
-        self._test(arms, selection)
+        # Imported on use: a single run, or a misspelt key, needs none of it.
+        from twotower_jax.sweeps.select import Selecting
 
-    # --- what is asked ---------------------------------------------------------------
-
-    def _axes(self) -> dict[str, list[str]]:
-        """Return the values of each axis, as words of the command line."""
-        arm_points.check_budget(self._budget[0])
-        if not self._tune:
-            raise InputError(
-                "hydra.sweeper.tune has no axis; give one, such as hydra.sweeper.tune="
-                "{optimizer.learning_rate:[0.02,0.05,0.1]}, or leave out "
-                "hydra/sweeper=select"
-            )
-        for key in self._tune:
-            arm_points.check_axis(key)
-        return {key: _axis(key, values) for key, values in self._tune.items()}
-
-    def _columns(
-        self, arguments: list[str], axes: dict[str, list[str]]
-    ) -> tuple[list[list[str]], tuple[int, ...]]:
-        """Return the words of each key of the study but the seed, and the seeds."""
-        params = [f"{key}={values}" for key, values in self._params.items()]
-        words = [*params, *arguments]
-        parsed = OverridesParser.create().parse_overrides(words)
-        if both := {one.key_or_group for one in parsed} & set(axes):
-            raise InputError(
-                f"{min(both)} is tuned by hydra.sweeper.tune and set for the arms too, "
-                "by hydra.sweeper.params or on the command line; leave one out"
-            )
-        (jobs,) = BasicSweeper.split_arguments(parsed, None)
-        columns = [list(dict.fromkeys(column)) for column in zip(*jobs, strict=True)]
-        seeded = [one for one in columns if one[0].startswith("seed=")]
-        words = seeded[0] if seeded else [f"seed={self._config.seed}"]
-        seeds = tuple(_seed(word.removeprefix("seed=")) for word in words)
-        arm_points.check_seeds(self._tune_seeds, seeds)
-        return [one for one in columns if one not in seeded], seeds
-
-    def _arm(self, words: tuple[str, ...], points: list[Point]) -> Arm:
-        """Return an arm, composed at each point; refuse what is wrong in one."""
-        loader, arm = self._context.config_loader, Arm(words, [])
-        for place, point in enumerate(points):
-            job = loader.load_sweep_config(self._config, [*words, *told(point)])
-            with open_dict(job):
-                del job["hydra"]
-            arm.points.append(to_config(job))
-            check_names(arm.points[-1])
-            arm_points.tuning_run(arm, place, point, self._tune_seeds[0])
-        return arm
-
-    def _check_study(self, arms: list[Arm], names: list[str]) -> None:
-        """Refuse equal arms, and a metric or base arm that winners will not have."""
-        planned.check_apart([planned.Planned(arm.words, arm.points[0]) for arm in arms])
-        study = OmegaConf.select(self._config, "hydra.callbacks.study") or {}
-        configs = [arm.points[0] for arm in arms]
-        planned.check_metric(study.get("metric"), configs)
-        # Arms without labels are called by their points as well, once these are chosen.
-        if all(config.arm for config in configs):
-            planned.check_base(study.get("base"), names)
-
-    # --- what is run -----------------------------------------------------------------
-
-    def _tune_arms(
-        self, arms: list[Arm], points: list[Point], metric: str
-    ) -> list[tuple[Trial, ...]]:
-        """Run every arm at every point on validation; return the trials of each."""
-        pairs = list(itertools.product(arms, enumerate(points)))
-        runs = [
-            arm_points.tuning_run(arm, place, point, seed)
-            for arm, (place, point) in pairs
-            for seed in self._tune_seeds
-        ]
-        finished = self._launch([run.words for run in runs])
-        values = [
-            arm_points.valid_metric(run.config, metric) if done else None
-            for run, done in zip(runs, finished, strict=True)
-        ]
-        size = len(self._tune_seeds)
-        trials = [
-            Trial(point, tuple(v for v in values[i * size :][:size] if v is not None))
-            for i, (_, (_, point)) in enumerate(pairs)
-        ]
-        return [
-            tuple(trials[i * len(points) :][: len(points)]) for i in range(len(arms))
-        ]
-
-    def _keep(self, selection: Selection, arm: Arm) -> None:
-        """Write what was chosen beside the study, and print it."""
-        start = arm.points[0]
-        write_selection(selection, Path(start.output) / start.name)
-        for line in chosen_lines(selection):
-            Console().print(line, highlight=False, markup=False, soft_wrap=True)
-
-    def _test(self, arms: list[Arm], selection: Selection) -> None:
-        """Run each arm at its best point on test."""
-        jobs = [
-            [*arm.words, *told(choice.trials[choice.chosen].point), f"seed={seed}"]
-            for arm, choice in zip(arms, selection.arms, strict=True)
-            if choice.chosen is not None
-            for seed in selection.seeds
-        ]
-        if not jobs:
-            raise InputError(
-                "no arm has a point of the grid that all its runs finished (their "
-                "errors stand above), so nothing is tested; change hydra.sweeper.tune"
-            )
-        self._launch(jobs)
-
-    def _launch(self, jobs: list[list[str]]) -> list[bool]:
-        """Run jobs and return which of them finished with an objective."""
-        returns = self._launcher.launch(jobs, initial_job_idx=self._launched)
-        self._launched += len(jobs)
-        values = [one.return_value for one in returns]
-        return [isinstance(value, float) and value == value for value in values]
-
-
-def _axis(key: str, values: Any) -> list[str]:
-    """Return the values of an axis, each once, given as `0.05,0.1` or as a list."""
-    if OmegaConf.is_list(values):
-        values = ",".join("null" if one is None else str(one) for one in values)
-    if OmegaConf.is_dict(values):
-        raise InputError(
-            f"hydra.sweeper.tune.{key} holds keys; write each axis in one, such as "
-            f"{key}.{next(iter(values), 'name')}: 0.05,0.1"
+        selecting = Selecting(
+            self.context, self.sweep_config, self._launcher, self._options
         )
-    if values is None or not str(values).strip():
-        raise InputError(
-            f"hydra.sweeper.tune.{key} is empty; give its values, such as 0.05,0.1"
-        )
-    (one,) = OverridesParser.create().parse_overrides([f"{key}={values}"])
-    if one.is_sweep_override():
-        return list(dict.fromkeys(map(str, one.sweep_string_iterator())))
-    return [one.get_value_element_as_str()]
-
-
-def _seed(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise InputError(f"seed={text} is no integer; give seeds such as 0,1") from None
+        selecting.run(arguments)
 
 
 register(SelectSweeper)

@@ -13,6 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from twotower_jax.data.feed import Order
+from twotower_jax.errors import NonFiniteLossError
 from twotower_jax.training.checkpoint import Checkpoints
 from twotower_jax.training.hard_mining import Mining, mine
 from twotower_jax.training.mesh import everywhere, make_mesh, spread_rows
@@ -84,10 +85,6 @@ class Notes:
     timed_steps: int = 0
     last_step: int = 0
     done: bool = False
-
-
-class NonFiniteLossError(RuntimeError):
-    """The loss became NaN or infinite."""
 
 
 Evaluate = Callable[[dict], dict[str, float]]

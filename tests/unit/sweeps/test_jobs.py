@@ -15,18 +15,18 @@ ELSEWHERE = """
 import pickle, sys
 from twotower_jax.sweeps import jobs
 from twotower_jax.errors import InputError
-from twotower_jax.training.loop import NonFiniteLossError
+from twotower_jax.errors import NonFiniteLossError
 outcome = {}
-assert not jobs.FAILURES and not jobs.FOLDERS
+assert not jobs.SWEEP.failures and not jobs.SWEEP.folders
 sys.stdout.buffer.write(pickle.dumps(outcome))
 """
 
 
 @pytest.fixture(autouse=True)
 def a_sweep():
-    jobs.clear()
+    jobs.SWEEP.begin()
     yield
-    jobs.clear()
+    jobs.SWEEP.end()
 
 
 def elsewhere(outcome):
@@ -40,8 +40,8 @@ def test_a_finished_job_brings_its_objective_and_its_folder():
     packed, printed = elsewhere("jobs.finished(0.25, 'outputs/swept')")
     outcome = pickle.loads(packed)
     assert outcome == 0.25 and isinstance(outcome, float) and not printed
-    assert [path.as_posix() for path in jobs.FOLDERS] == ["outputs/swept"]
-    assert not jobs.FAILURES
+    assert [path.as_posix() for path in jobs.SWEEP.folders] == ["outputs/swept"]
+    assert not jobs.SWEEP.failures
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_a_failed_job_brings_its_error(error, kind, capsys):
     packed, printed = elsewhere(f"jobs.failed({error})")
     assert not printed
     outcome = pickle.loads(packed)
-    (failure,) = jobs.FAILURES
+    (failure,) = jobs.SWEEP.failures
     assert isinstance(failure, kind)
     assert isinstance(failure, InputError) == (kind is InputError)
     shown = capsys.readouterr().err
@@ -64,25 +64,24 @@ def test_an_unforeseen_error_leaves_its_traceback_where_it_was(capsys):
     pickle.loads(packed)
     assert "KeyError: 'users'" in printed
     assert capsys.readouterr().err == "error: 'users'\n"
-    assert not isinstance(jobs.FAILURES[0], InputError)
+    assert not isinstance(jobs.SWEEP.failures[0], InputError)
 
 
 def test_here_a_failure_is_told_at_once_and_is_no_number(capsys):
     outcome = jobs.failed(InputError("set k"))
-    assert capsys.readouterr().err == "error: set k\n" and len(jobs.FAILURES) == 1
+    assert capsys.readouterr().err == "error: set k\n" and len(jobs.SWEEP.failures) == 1
     with pytest.raises(TypeError):
         float(outcome)  # type: ignore[arg-type]
 
 
 def test_an_objective_without_a_value_is_no_failure():
     assert math.isnan(jobs.finished(math.nan, "outputs/swept"))
-    assert not jobs.FAILURES
+    assert not jobs.SWEEP.failures
 
 
 def test_a_process_without_a_sweep_notes_nothing(capsys):
     packed = pickle.dumps(jobs.failed(InputError("set k")))
-    jobs.clear()
-    jobs.HOME.clear()
+    jobs.SWEEP.end()
     pickle.loads(packed)
-    assert not jobs.FAILURES
+    assert not jobs.SWEEP.failures
     assert capsys.readouterr().err == "error: set k\n"  # from before

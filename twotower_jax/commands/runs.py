@@ -1,0 +1,91 @@
+"""``twotower report``, ``evaluate`` and ``reproduce``: commands on folders of runs."""
+
+import argparse
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from twotower_jax.errors import InputError
+
+
+def add_report(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``report``."""
+    folders = "folders of sweeps, reported together"
+    parser.add_argument("folder", type=Path, nargs="+", help=folders)
+    out = "folder of the report; the first folder by default"
+    parser.add_argument("--out", type=Path, metavar="DIR", help=out)
+    for name, metavar, text in (
+        ("question", "TEXT", "the question that the study answers"),
+        ("source", "TEXT", "the source of the question"),
+        ("metric", "NAME", "the primary metric: it orders the arms"),
+        ("base", "ARM", "the arm that the others are compared to"),
+    ):
+        parser.add_argument(f"--{name}", metavar=metavar, help=text)
+
+
+def report(options: argparse.Namespace) -> int:
+    """Write the report of folders of runs."""
+    from twotower_jax.study.description import Description
+    from twotower_jax.sweeps.reports import write_reports
+
+    given = Description(options.question, options.source, options.metric, options.base)
+    write_reports(options.folder, given, options.out)
+    return 0
+
+
+def add_folder(parser: argparse.ArgumentParser) -> None:
+    """Add the folder of one run."""
+    text = "folder of one run, such as outputs/NAME/HASH"
+    parser.add_argument("folder", type=Path, help=text)
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """Compute and print the metrics of a finished run from its checkpoint."""
+    from twotower_jax.run.records import stored_config
+
+    config = stored_config(options.folder)
+    from twotower_jax.compile_cache import keep_programs
+    from twotower_jax.report.console import print_metrics
+    from twotower_jax.run.reproduce import evaluate_run
+
+    keep_programs()
+    metrics = evaluate_run(config, options.folder)
+    print_metrics(Console(), metrics, list(list(metrics.values())[-1]))
+    return 0
+
+
+def reproduce(options: argparse.Namespace) -> int:
+    """Run the configuration in a temporary folder and compare every metric."""
+    from twotower_jax.run.records import RunFolder, stored_config
+
+    config, record = stored_config(options.folder), RunFolder(options.folder)
+    before, manifest = record.result(), record.read("manifest")
+    if manifest is None:
+        raise InputError(
+            f"{options.folder} has no manifest.json; restore the file, or remove its "
+            "folder and run again"
+        )
+    from twotower_jax.compile_cache import keep_programs
+    from twotower_jax.run.execute import run
+    from twotower_jax.run.inputs import load_data
+    from twotower_jax.run.reproduce import differences
+
+    keep_programs()
+    console = Console()
+    data = load_data(config).fingerprint
+    if data != manifest["data_fingerprint"]:
+        raise InputError(
+            f"the run used data {manifest['data_fingerprint']}, the same configuration "
+            f"now reads {data}; restore the files of data.path"
+        )
+    with tempfile.TemporaryDirectory() as place:
+        again = replace(config, trackers=())
+        after = run(again, folder=Path(place) / "run", console=console)
+    different = differences(before, after)
+    for name, old, new in different:
+        console.print(f"{name}: {old} before, {new} now", highlight=False)
+    if not different:
+        console.print("equal: every metric has the same bits", highlight=False)
+    return 1 if different else 0

@@ -1,0 +1,99 @@
+"""``twotower train``: Hydra composes the configuration and runs one job or a sweep."""
+
+import os
+import shlex
+import sys
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+# Imported for their registration: hydra/launcher=fused and hydra/sweeper=select.
+import twotower_jax.sweeps.launcher
+import twotower_jax.sweeps.sweeper  # noqa: F401
+from twotower_jax.config import Config
+from twotower_jax.errors import InputError
+from twotower_jax.run.records import run_folder
+from twotower_jax.sweeps.callback import check_mode
+from twotower_jax.sweeps.compose import (
+    CONF,
+    command_line,
+    explain,
+    keep_command,
+    open_words,
+    to_config,
+)
+from twotower_jax.sweeps.jobs import SWEEP, JobOutcome, Objective, failed, finished
+
+
+def train(overrides: list[str]) -> int:
+    """Hand the command line to Hydra and return the exit status.
+
+    Raises:
+      InputError: for overrides that do not compose.
+    """
+    # Hydra raises its errors instead of printing them.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    SWEEP.begin()
+    before, sys.argv = sys.argv, ["twotower", *open_words(overrides)]
+    keep_command()
+    try:
+        _hydra_train()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise explain(error) from None
+    except ValueError as error:
+        if "Config group override" not in str(error):
+            raise
+        words = " ".join(word for word in overrides if "null" in word)
+        raise InputError(
+            f"{words}: a group of the configuration takes the name of a file, not "
+            "null; leave the word out, or name one (twotower train --help lists them)"
+        ) from None
+    finally:
+        sys.argv = before
+    return SWEEP.exit_status()
+
+
+@hydra.main(version_base="1.3", config_path=f"pkg://{CONF}", config_name="config")
+def _hydra_train(composed: DictConfig) -> Objective | JobOutcome:
+    """Run one job; a failure is reported, and the other jobs of a sweep go on."""
+    try:
+        return _run_job(composed)
+    except Exception as error:
+        return failed(error)
+
+
+def _run_job(composed: DictConfig) -> Objective:
+    """Train and evaluate one job, and print its result."""
+    check_mode()
+    config = to_config(composed)
+    SWEEP.claim(config)
+    # Imported after the checks, for they import JAX.
+    from twotower_jax.compile_cache import keep_programs
+    from twotower_jax.report.console import print_line, print_result
+    from twotower_jax.sweeps.fused import shared_console, train_job
+
+    keep_programs()
+    console = shared_console()
+    result = train_job(config, console=console, command=command_line())
+    if HydraConfig.get().mode == RunMode.RUN:
+        print_result(console, config, result)
+    else:
+        # A swept word, key=a,b, reaches the job as key=a; the others are unchanged.
+        words = HydraConfig.get().overrides.task
+        given = shlex.split(command_line())
+        swept = [word for word in words if word not in given]
+        print_line(console, config, result, swept)
+    return finished(_objective(config, result), str(run_folder(config).parent))
+
+
+def _objective(config: Config, result: dict[str, Any]) -> float:
+    """Return the metric that a sweeper optimises: on valid, or test without one."""
+    metrics = result["metrics"]
+    values = metrics["valid" if "valid" in metrics else "test"]
+    value = values.get(config.training.metric)
+    return float("nan") if value is None else value

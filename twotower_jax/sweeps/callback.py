@@ -1,0 +1,161 @@
+"""Hydra's callback of a sweep: checks before its first job, a report at its end."""
+
+import contextlib
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from twotower_jax.config import Config
+from twotower_jax.errors import InputError
+from twotower_jax.sweeps.compose import to_config
+from twotower_jax.sweeps.jobs import SWEEP
+
+Words = tuple[str, ...]
+
+
+def check_mode() -> None:
+    """Refuse to select by a single run, which would neither tune nor test winners.
+
+    Raises:
+      InputError: for `hydra/sweeper=select` without a sweep.
+    """
+    job = HydraConfig.get()
+    if job.mode == RunMode.RUN and job.runtime.choices["hydra/sweeper"] == "select":
+        raise InputError(
+            "hydra/sweeper=select tunes and tests by a sweep, and this is a single run;"
+            " add -m (and no hydra.mode=RUN), or leave the sweeper out"
+        )
+
+
+def check_arms(config: DictConfig, metric: str | None, base: str | None) -> None:
+    """Refuse a sweep of which no report could be made, before any job.
+
+    Only the jobs of Hydra's basic sweeper are known before; the labels of others are
+    looked at one by one, by `claim`. What does not compose is left to Hydra or its job.
+
+    Args:
+      config: of the sweep, with `hydra`.
+      metric: the primary metric of the study, None for the default.
+      base: its base arm, None for the first.
+
+    Raises:
+      InputError: for a job that comes twice, and where `check_planned` raises it.
+    """
+    sweeper = config.hydra.sweeper
+    if not sweeper["_target_"].endswith(".BasicSweeper"):
+        return
+    params = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
+    try:
+        # As they were typed: a word such as name=x${seed} is for each job to fill in.
+        typed: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
+        swept = OverridesParser.create().parse_overrides(typed)
+        named = OverridesParser.create().parse_overrides(params)
+        (jobs,) = BasicSweeper.split_arguments([*named, *swept], None)
+    except (HydraException, AssertionError):
+        return
+    for one in (*named, *swept):
+        _check_once(one)
+    seedless = (tuple(word for word in job if word[:5] != "seed=") for job in jobs)
+    arms = list(dict.fromkeys(seedless))
+    planned = _composed(arms)
+    if not planned:
+        return
+    # A part of a study may be without the base arm that its file names.
+    part = {one.key_or_group for one in swept} & set(sweeper.params or {}) - {"seed"}
+    by_hand = any("callbacks.study.base" in one for one in config.hydra.overrides.hydra)
+    strict = len(planned) == len(arms) and (by_hand or not part)
+    from twotower_jax.sweeps.planned import Planned, check_planned
+
+    checked = [Planned(words, one) for words, one in planned]
+    check_planned(checked, metric, base if strict else None)
+
+
+def _composed(arms: Sequence[Words]) -> list[tuple[Words, Config]]:
+    """Return the words and the configuration of each arm that composes."""
+    composed = []
+    for words in arms:
+        with contextlib.suppress(HydraException, OmegaConfBaseException, ValueError):
+            config = to_config(compose("config", overrides=list(words)))
+            composed.append((words, config))
+    return composed
+
+
+def _check_once(swept: Override) -> None:
+    """Refuse a value that a key of the sweep has twice: two jobs in one folder."""
+    if not swept.is_sweep_override():
+        return
+    value, times = Counter(map(str, swept.sweep_string_iterator())).most_common(1)[0]
+    if times > 1:
+        word = f"{swept.get_key_element()}={value}"
+        raise InputError(f"{word} is in the sweep twice; name each value once")
+
+
+class StudyCallback(Callback):
+    """Ends a sweep with study.csv, comparison.csv, report.html and the tables of arms.
+
+    An experiment describes its question by `hydra.callbacks.study`; study.json keeps
+    it. The libraries of reports are imported when a sweep ends.
+    """
+
+    def __init__(
+        self,
+        question: str | None = None,
+        source: str | None = None,
+        metric: str | None = None,
+        base: str | None = None,
+    ):
+        texts = (question, source, metric, base)
+        self._texts = [None if one is None else str(one) for one in texts]
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """End a sweep of which no report could be made."""
+        try:
+            check_arms(config, *self._texts[2:])
+        except InputError as error:
+            SWEEP.fail(error)
+            # Hydra makes a warning of an exception here.
+            raise SystemExit(2) from None
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        """Make the report of every folder that the sweep has put runs into."""
+        from twotower_jax.study.selection import FOLDER as TUNING
+
+        folders = SWEEP.folders or {Path(config.output) / config.name}
+        tuning = {folder / TUNING for folder in folders}
+        for folder in sorted(folders - tuning):
+            try:
+                if folder.is_dir():
+                    self._report(folder)
+            except Exception as error:  # Hydra would make a warning of it
+                SWEEP.fail(error)
+
+    def _report(self, folder: Path) -> None:
+        """Write study.json and the report; a description that fails is not kept."""
+        from twotower_jax.study.description import (
+            Description,
+            read_description,
+            write_description,
+        )
+        from twotower_jax.sweeps.reports import write_reports
+
+        before = read_description(folder)
+        # A sweep may be a part of a study, and describe less than all of it.
+        description = Description(*self._texts).or_else(before)
+        write_description(description, folder)
+        try:
+            write_reports([folder])
+        except InputError:
+            write_description(before, folder)
+            raise

@@ -1,0 +1,133 @@
+"""Configurations from overrides, composed by Hydra.
+
+Nothing here imports JAX: wrong input is refused before the libraries are loaded.
+"""
+
+import copy
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+
+from hydra import compose, initialize_config_module
+from hydra.core.config_store import ConfigStore
+from hydra.errors import MissingConfigException
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from twotower_jax.config import Config, known_keys
+from twotower_jax.errors import InputError, closest
+
+CONF = "twotower_jax.conf"
+ConfigStore.instance().store(name="schema", node=Config)
+# Dictionaries whose names the user chooses; Hydra adds to them by ++ only.
+OPEN_KEYS = ("data.query_features", "data.candidate_features", "hydra.sweeper.tune=")
+# Processes that a launcher starts have arguments of their own, but inherit this.
+COMMAND = "TWOTOWER_COMMAND"
+
+
+def keep_command() -> None:
+    """Keep the command that Hydra is started with, for jobs in any process."""
+    os.environ[COMMAND] = shlex.join([*sys.argv[:1], "train", *sys.argv[1:]])
+
+
+def command_line() -> str:
+    """Return the command that Hydra was started with."""
+    return os.environ.get(COMMAND, "twotower train")
+
+
+def open_words(overrides: Sequence[str]) -> list[str]:
+    """Return overrides with ``++`` before those that add keys of the user's choice.
+
+    Examples:
+      >>> open_words(["data.query_features.age=numeric", "seed=1"])
+      ['++data.query_features.age=numeric', 'seed=1']
+    """
+    return [f"++{word}" if word.startswith(OPEN_KEYS) else word for word in overrides]
+
+
+def to_config(composed: DictConfig) -> Config:
+    """Return the validated configuration of a composed one without ``hydra``.
+
+    Raises:
+      InputError: for a value that is out of range or missing.
+    """
+    missing = sorted(OmegaConf.missing_keys(composed))
+    if missing:
+        raise InputError(f"{missing[0]} has no value; set it: {missing[0]}=...")
+    config = OmegaConf.to_object(composed)
+    if not isinstance(config, Config):
+        raise TypeError(f"the schema of the configuration is {type(config)}")
+    return config
+
+
+def compose_config(overrides: Sequence[str]) -> Config:
+    """Return the configuration that ``twotower train`` makes of overrides.
+
+    Args:
+      overrides: words such as ``loss.temperature=0.1``.
+
+    Raises:
+      InputError: for a value that is out of range or missing.
+      HydraException: for an unknown key or a value of another type.
+    """
+    with initialize_config_module(CONF, version_base="1.3"):
+        return to_config(compose("config", overrides=open_words(overrides)))
+
+
+def compose_job(
+    context: HydraContext, config: DictConfig, overrides: Sequence[str]
+) -> DictConfig:
+    """Return the composed configuration of one job of a sweep, with ``hydra``.
+
+    Args:
+      context: of Hydra.
+      config: of the sweep.
+      overrides: of the job.
+    """
+    return context.config_loader.load_sweep_config(config, list(overrides))
+
+
+def job_config(composed: DictConfig) -> Config:
+    """Return the validated configuration of a composed job, which is left as it is.
+
+    Raises:
+      InputError: for a value that is out of range or missing.
+    """
+    job = copy.deepcopy(composed)
+    with open_dict(job):
+        del job["hydra"]
+    return to_config(job)
+
+
+def explain(error: Exception) -> InputError:
+    """Return a composition error of Hydra as wrong input, with the nearest known key.
+
+    Args:
+      error: a HydraException or OmegaConfBaseException.
+    """
+    if isinstance(error, MissingConfigException):
+        return InputError(_missing_file(error))
+    key = getattr(error, "full_key", None)
+    text = str(error).splitlines()[0]
+    cause = error.__cause__
+    while cause is not None:
+        key = key or getattr(cause, "full_key", None)
+        text = f"{text}: {str(cause).splitlines()[0]}"
+        cause = cause.__cause__
+    key = key and key.split("[")[0]
+    if key and key not in known_keys():
+        near = closest(key, known_keys()) or "twotower train --help lists all keys"
+        return InputError(f"unknown key {key}; {near}")
+    if key:
+        text = f"{key}: {text}"
+    return InputError(f"{text} (twotower train --help lists keys and groups)")
+
+
+def _missing_file(error: MissingConfigException) -> str:
+    """Return the message for a choice of a group that has no file."""
+    text = str(error).split("Config search path")[0]
+    text = " ".join(text.replace("In 'config': ", "").split())
+    plugin = "hydra/launcher/" in text or "hydra/sweeper/" in text
+    extra = "; others: pip install -c constraints.txt -e '.[sweep]'"
+    return text + (extra if plugin else "")

@@ -1,0 +1,29 @@
+"""The report of a sweep: its files and the tables on the console."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from twotower_jax.report.console import print_study
+from twotower_jax.report.html import write_report
+from twotower_jax.study.description import Description
+from twotower_jax.study.load import load_study
+
+
+def write_reports(
+    folders: list[Path], given: Description | None = None, out: Path | None = None
+) -> None:
+    """Write the report of the runs of folders into one folder, and print its tables.
+
+    Args:
+      folders: of the runs.
+      given: the description of the study, completed by study.json of the folders.
+      out: where the report goes; the first folder by default.
+
+    Raises:
+      InputError: for folders without finished runs, or an unknown metric or base arm.
+    """
+    out = out or folders[0]
+    study = load_study(folders, given, out)
+    path = write_report(study, out)
+    print_study(study, Console(), path)
