@@ -73,14 +73,13 @@ def add_fetch(parser: argparse.ArgumentParser) -> None:
 
 def fetch(options: argparse.Namespace) -> int:
     """List the public data sets, show one, or fetch it."""
-    from twotower_jax.data.public.fetch import fetch_command
+    from twotower_jax.data.public.fetch import Replaced, fetch_command
 
     fetch_command(
         options.name,
         options.out,
         Console(),
         yes=options.yes,
-        addresses=options.address,
-        sums=options.sha256,
+        replaced=Replaced(options.address, options.sha256),
     )
     return 0

@@ -1,1 +1,1 @@
-"""Public data sets: their catalogue, and how they are fetched."""
+"""Public data sets: their catalogue, download and unpacking."""

@@ -1,11 +1,13 @@
-"""Public data sets: where each comes from, under which terms, and how to know it.
+"""Catalogue of public data sets: address, terms, size and SHA-256 of each.
 
-An address is the publisher's own. A SHA-256 stands here only where others have recorded
-the same one for the same address: TensorFlow Datasets for MovieLens, several projects
-independently for Wikispeedia and KuaiRand.
+Addresses are those of the publishers. A SHA-256 is listed only where independent
+projects have recorded the same one for the same address: TensorFlow Datasets for
+MovieLens, several projects for Wikispeedia and KuaiRand.
 """
 
 from typing import NamedTuple
+
+from twotower_jax.registry import Registry
 
 MB = 1_000_000
 
@@ -14,11 +16,11 @@ class Part(NamedTuple):
     """One file to fetch.
 
     Attributes:
-      name: of the file; its ending says how it is packed.
-      address: where it is.
-      limit: bytes that it may hold at most, unpacked.
-      size: bytes of the file itself, None where that is not known.
-      sha256: its SHA-256, None where that is not known for certain.
+      name: name of the file; its ending is the format of the archive.
+      address: URL.
+      limit: largest number of bytes after unpacking.
+      size: bytes of the file itself, or None.
+      sha256: SHA-256 as 64 hexadecimal digits, or None.
     """
 
     name: str
@@ -32,15 +34,15 @@ class DataSet(NamedTuple):
     """A data set of the catalogue.
 
     Attributes:
-      what: what it holds, in a line.
+      content: its content in one line.
       source: the value of ``data=`` that reads it.
-      page: its own page.
-      terms: its licence, as far as it states one.
-      parts: the files to fetch; none where a person must ask for them.
-      by_hand: how to get it where there are no parts.
+      page: its web page.
+      terms: its licence, as far as one is stated.
+      parts: the files to fetch; () for a data set that has to be requested by hand.
+      by_hand: the steps by hand for a data set without parts.
     """
 
-    what: str
+    content: str
     source: str
     page: str
     terms: str
@@ -57,16 +59,21 @@ _COPIES = f"{_RESEARCH}; redistribution under the same terms"
 
 
 def _movielens(
-    name: str, what: str, terms: str, limit: int, size: int | None, sha256: str | None
+    name: str,
+    content: str,
+    terms: str,
+    limit: int,
+    size: int | None,
+    sha256: str | None,
 ) -> DataSet:
     part = Part(f"{name}.zip", f"{_GROUPLENS}/{name}.zip", limit * MB, size, sha256)
     page = "https://grouplens.org/datasets/movielens/"
-    return DataSet(what, "movielens", page, terms, (part,))
+    return DataSet(content, "movielens", page, terms, (part,))
 
 
 _LIGHTGCN = "https://raw.githubusercontent.com/kuandeng/LightGCN/master/Data/gowalla"
 
-CATALOGUE: dict[str, DataSet] = {
+_DATA_SETS: dict[str, DataSet] = {
     "ml-latest-small": _movielens(
         "ml-latest-small",
         "100,836 ratings of 610 users, 1996-2018",
@@ -152,7 +159,7 @@ CATALOGUE: dict[str, DataSet] = {
         ),
     ),
     "recflow": DataSet(
-        "9.3M requests of a video feed, what each of 6 stages threw out of them",
+        "9.3M requests of a video feed, with the items that each of 6 stages discarded",
         "recflow",
         "https://github.com/RecFlow-ICLR/RecFlow",
         "CC BY-SA 4.0 by its repository; cite Liu et al. 2025",
@@ -160,7 +167,7 @@ CATALOGUE: dict[str, DataSet] = {
         "folder all_stage (or realshow and request_id_dict) into one.",
     ),
     "mind-small": DataSet(
-        "news shown to 50,000 users of Microsoft News in a week, and what they clicked",
+        "news shown to 50,000 users of Microsoft News in a week, and their clicks",
         "mind",
         "https://msnews.github.io",
         "Microsoft Research License Terms, to be accepted on that page; no commercial "
@@ -178,3 +185,5 @@ CATALOGUE: dict[str, DataSet] = {
         "NAME.inter.",
     ),
 }
+
+CATALOGUE: Registry[DataSet] = Registry("data set", _DATA_SETS)

@@ -1,4 +1,4 @@
-"""One file from the web: counted and hashed on its way, and bounded in size."""
+"""Download of one file: bounded in size, hashed while it is written."""
 
 import hashlib
 import http.client
@@ -27,12 +27,17 @@ PLAIN_SECONDS = 10.0
 
 
 def say(console: Console, text: str) -> None:
-    """Print a line as it is, without markup, colours or breaks."""
+    """Print a line without markup, colours or line breaks.
+
+    Args:
+      console: the console.
+      text: the line.
+    """
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _of_the_web(address: str) -> bool:
-    """Say whether an address is one of http or https, in ASCII."""
+    """Return whether an address begins with http or https and is in ASCII."""
     try:
         return address.isascii() and urlsplit(address).scheme in ("http", "https")
     except ValueError:  # such as a bracket that is never closed
@@ -40,14 +45,22 @@ def _of_the_web(address: str) -> bool:
 
 
 def download(part: Part, path: Path, console: Console) -> str:
-    """Write a file and return its SHA-256.
+    """Download a file.
+
+    Args:
+      part: the file of the catalogue.
+      path: a new file to write.
+      console: console of the progress bar.
+
+    Returns:
+      The SHA-256 of the file, as 64 hexadecimal digits.
 
     Raises:
-      InputError: the file cannot be had, is cut, or is larger than it may be.
+      InputError: the file cannot be fetched, is cut off, or exceeds its limit.
     """
     if not _of_the_web(part.address):
         raise InputError(
-            f"--address={part.address!r} is no address of the web; give one that "
+            f"--address={part.address!r} is not a web address; give one that "
             "begins with https:// (letters beyond ASCII percent-encoded)"
         )
     request = urllib.request.Request(
@@ -84,8 +97,8 @@ def _receive(
             if done > limit:
                 raise InputError(
                     f"{part.address}: sends more than the {limit:,} bytes that were "
-                    "expected; nothing was kept; if its publisher has renewed it and "
-                    "you trust it, give its --sha256"
+                    "expected; nothing was kept; if the publisher has renewed the file "
+                    "and you trust it, give its --sha256"
                 )
             file.write(chunk)
             digest.update(chunk)
@@ -124,7 +137,7 @@ class _Meter:
         self._bar.stop()
 
     def show(self, done: int) -> None:
-        """Show how many bytes are there."""
+        """Show the number of bytes received so far."""
         self._bar.update(self._task, completed=done)
         now = time.perf_counter()
         if not self._bar.disable or now - self._last < PLAIN_SECONDS:

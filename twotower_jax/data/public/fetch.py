@@ -1,4 +1,4 @@
-"""Fetch public data sets: only when told to, checked, and whole or not at all."""
+"""Fetching of public data sets: on request only, checked, whole or not at all."""
 
 import contextlib
 import re
@@ -8,15 +8,29 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
 
 from twotower_jax.data.public.catalogue import CATALOGUE, DataSet, Part
 from twotower_jax.data.public.download import download, say
 from twotower_jax.data.public.unpack import only_folder, unpack
-from twotower_jax.errors import InputError, unknown
+from twotower_jax.errors import InputError
+from twotower_jax.registry import Registry
+
+
+class Replaced(NamedTuple):
+    """Addresses and sums in place of those of the catalogue, one per file.
+
+    Attributes:
+      addresses: URLs; () for those of the catalogue.
+      sums: SHA-256 as hexadecimal digits; () for those of the catalogue.
+    """
+
+    addresses: Sequence[str] = ()
+    sums: Sequence[str] = ()
 
 
 def fetch_command(
@@ -25,37 +39,33 @@ def fetch_command(
     console: Console,
     *,
     yes: bool = False,
-    addresses: Sequence[str] = (),
-    sums: Sequence[str] = (),
-    catalogue: Mapping[str, DataSet] = CATALOGUE,
+    replaced: Replaced | None = None,
+    catalogue: Registry[DataSet] = CATALOGUE,
 ) -> None:
     """List the catalogue, show a data set, or, with ``yes``, fetch it.
 
     Args:
-      name: of the catalogue; None lists it.
-      out: the folder that gets a folder of that name.
-      console: for what is printed.
-      yes: fetch. Without it nothing is asked of the network and nothing written.
-      addresses: in place of the catalogue's, one a file.
-      sums: SHA-256 in place of the catalogue's, one a file.
+      name: name of the data set; None lists all.
+      out: the folder in which a folder of that name is made.
+      console: console of the output.
+      yes: fetch. Otherwise nothing is requested from the network or written.
+      replaced: other addresses and sums than those of the catalogue.
       catalogue: the data sets.
 
     Raises:
-      InputError: an unknown name, a folder that is there already, a file that cannot
-        be had, is not the expected one or cannot be unpacked.
+      InputError: an unknown name, a folder that exists already, a file that cannot
+        be fetched, is not the expected one or cannot be unpacked.
     """
     if name is None:
         for key, entry in catalogue.items():
-            say(console, f"{key:16} data={entry.source:12} {entry.what}")
+            say(console, f"{key:16} data={entry.source:12} {entry.content}")
         return
-    if name not in catalogue:
-        raise unknown("data set", name, catalogue)
     entry = catalogue[name]
-    entry = entry._replace(parts=_override(entry.parts, addresses, sums))
+    entry = entry._replace(parts=_override(entry.parts, replaced or Replaced()))
     target = out / name
     if target.exists():
         raise InputError(
-            f"{target} is there already, and nothing is overwritten; remove it, or "
+            f"{target} exists already, and nothing is overwritten; remove it, or "
             "give another folder by --out"
         )
     if not yes:
@@ -76,14 +86,13 @@ def _check_command(entry: DataSet, target: Path) -> str:
     )
 
 
-def _override(
-    parts: tuple[Part, ...], addresses: Sequence[str], sums: Sequence[str]
-) -> tuple[Part, ...]:
+def _override(parts: tuple[Part, ...], replaced: Replaced) -> tuple[Part, ...]:
     """Return the parts with other addresses and sums.
 
     Raises:
-      InputError: not one of them for each file, or no SHA-256.
+      InputError: another number of them than files, or a text that is not a SHA-256.
     """
+    addresses, sums = replaced
     for option, given in (("--address", addresses), ("--sha256", sums)):
         if given and len(given) != len(parts):
             raise InputError(
@@ -92,7 +101,7 @@ def _override(
             )
     for text in sums:
         if not re.fullmatch(r"[0-9a-fA-F]{64}", text):
-            raise InputError(f"--sha256={text!r} is no SHA-256; give 64 hex digits")
+            raise InputError(f"--sha256={text!r} is not a SHA-256; give 64 hex digits")
     return tuple(
         part._replace(
             address=addresses[i] if addresses else part.address,
@@ -104,14 +113,14 @@ def _override(
 
 
 def _show(console: Console, name: str, entry: DataSet, target: Path) -> None:
-    """Print all that is known of a data set, and the commands to come."""
-    say(console, f"{name}: {entry.what}")
+    """Print the entry of a data set and the next commands."""
+    say(console, f"{name}: {entry.content}")
     say(console, f"page: {entry.page}")
     say(console, f"terms: {entry.terms}")
     for part in entry.parts:
-        size = f"{part.size:,} bytes" if part.size else "size not known"
+        size = f"{part.size:,} bytes" if part.size else "size unknown"
         say(console, f"address: {part.address} ({size})")
-        say(console, f"SHA-256: {part.sha256 or 'not known; it will be printed'}")
+        say(console, f"SHA-256: {part.sha256 or 'unknown; it will be printed'}")
     if not entry.parts:
         say(console, f"by hand: {entry.by_hand}")
         folder = Path("FOLDER")
@@ -125,12 +134,17 @@ def _show(console: Console, name: str, entry: DataSet, target: Path) -> None:
 def fetch(entry: DataSet, target: Path, console: Console) -> None:
     """Fetch the parts of a data set into a new folder, whole or not at all.
 
-    Everything happens in a temporary folder beside the target, which is removed also
-    when the fetch fails or is stopped, and is renamed at the end.
+    Files are written to a temporary folder beside the target, which is renamed at the
+    end. It is removed when the fetch fails or is stopped.
+
+    Args:
+      entry: the data set.
+      target: the new folder.
+      console: console of the output.
 
     Raises:
-      InputError: a file that cannot be had, is not the expected one or cannot be
-        unpacked; the target came into being meanwhile.
+      InputError: a file that cannot be fetched, is not the expected one or cannot be
+        unpacked; or the target was created meanwhile.
     """
     new = [
         path for path in (target.parent, *target.parent.parents) if not path.exists()
@@ -160,15 +174,15 @@ def _fetch_into(place: Path, entry: DataSet, console: Console) -> None:
     unpacked.mkdir()
     for part in entry.parts:
         path = place / part.name
-        found = download(part, path, console)
-        if part.sha256 is not None and found != part.sha256:
+        digest = download(part, path, console)
+        if part.sha256 is not None and digest != part.sha256:
             raise InputError(
-                f"{part.address}: its SHA-256 is {found}, and {part.sha256} was "
-                "expected; nothing was kept; fetch it again, or, if its publisher has "
-                f"renewed it and you trust it, add --sha256 {found}"
+                f"{part.address}: its SHA-256 is {digest}, and {part.sha256} was "
+                "expected; nothing was kept; fetch it again, or, if the publisher has "
+                f"renewed the file and you trust it, add --sha256 {digest}"
             )
         if part.sha256 is None:
-            text = f"not known before; to expect it from now on: --sha256 {found}"
+            text = f"unknown before; to require it from now on: --sha256 {digest}"
             say(console, f"{part.name}: SHA-256 {text}")
         else:
             say(console, f"{part.name}: SHA-256 as expected")
@@ -178,21 +192,21 @@ def _fetch_into(place: Path, entry: DataSet, console: Console) -> None:
 
 
 def _rename(folder: Path, target: Path) -> None:
-    """Move a folder; another one, even an empty one, is not replaced."""
+    """Move a folder to a target that does not exist, not even as an empty folder."""
     try:
         if target.exists():
             raise FileExistsError
         folder.rename(target)
     except OSError:
         raise InputError(
-            f"{target} came into being during the fetch, and nothing is overwritten; "
+            f"{target} was created during the fetch, and nothing is overwritten; "
             "give another folder by --out"
         ) from None
 
 
 @contextlib.contextmanager
 def _stopped_by_terminate() -> Iterator[None]:
-    """Turn SIGTERM into an exit that cleans up (only a main thread can)."""
+    """Turn SIGTERM into an exit that cleans up (in the main thread only)."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""Archives are unpacked inside one folder, up to a stated size, without links."""
+"""Unpacking of archives inside one folder, up to a size limit, without links."""
 
 import gzip
 import lzma
@@ -7,15 +7,16 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, Protocol
 
 from twotower_jax.errors import InputError
+from twotower_jax.registry import Registry
 
 CHUNK = 1 << 20
 MEMBERS = 20_000
-# What unpacking raises for archives that are damaged, encrypted or not archives.
+# Exceptions for files that are damaged, encrypted or not archives.
 BROKEN = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -30,7 +31,7 @@ BROKEN = (
 
 
 class Content(Protocol):
-    """What can be read piece by piece."""
+    """A stream of bytes."""
 
     def read(self, size: int = -1, /) -> bytes:
         """Return at most ``size`` bytes, none at the end."""
@@ -38,7 +39,13 @@ class Content(Protocol):
 
 
 class Member(NamedTuple):
-    """One entry: its name, its content (None for a folder) and what it is."""
+    """One entry of an archive.
+
+    Attributes:
+      name: path inside the archive.
+      content: stream of its bytes; None unless it is a file.
+      kind: "file", "folder" or "a link or a device".
+    """
 
     name: str
     content: Content | None
@@ -67,12 +74,12 @@ def _tar(path: Path) -> Iterator[Member]:
                 yield Member(info.name, archive.extractfile(info), "file")
             else:
                 yield Member(info.name, None, "a link or a device")
-        # A damaged header ends an archive as zeros do; and only who reads to its end
-        # has the sum of a gzip file checked.
+        # A damaged header ends an archive as zeros do, and the checksum of a gzip
+        # file is only verified at its end: read the rest.
         stream.seek(archive.offset)
         while chunk := stream.read(CHUNK):
             if chunk.strip(b"\0"):
-                raise tarfile.ReadError("something that is no file follows the files")
+                raise tarfile.ReadError("bytes that are not a file follow the files")
 
 
 def _gzip(path: Path) -> Iterator[Member]:
@@ -85,12 +92,16 @@ def _plain(path: Path) -> Iterator[Member]:
         yield Member(path.name, content, "file")
 
 
-# The first ending that fits; any other file is taken as it is.
-FORMATS = {".zip": _zip, ".tar.gz": _tar, ".tgz": _tar, ".gz": _gzip, "": _plain}
+# By the end of a file's name; the first that matches, so that "" copies the rest.
+Reader = Callable[[Path], Iterator[Member]]
+FORMATS: Registry[Reader] = Registry(
+    "ending of a file",
+    {".zip": _zip, ".tar.gz": _tar, ".tgz": _tar, ".gz": _gzip, "": _plain},
+)
 
 
 def _place(folder: Path, member: Member, archive: str) -> Path:
-    """Return where a member goes.
+    """Return the path of a member inside the folder.
 
     Raises:
       InputError: a name that leads out of the folder, or a file without a name.
@@ -108,17 +119,19 @@ def _place(folder: Path, member: Member, archive: str) -> Path:
 
 
 def unpack(path: Path, folder: Path, limit: int) -> int:
-    """Unpack a file into a folder that exists, and return the bytes written.
+    """Unpack a file into a folder.
 
     Args:
-      path: a .zip, .tar.gz, .tgz or .gz by its name, or any other file, which is
-        copied.
-      folder: new, so that it holds no link that a name could follow.
-      limit: of the bytes written, whatever the archive says of itself.
+      path: a .zip, .tar.gz, .tgz or .gz file by its name; any other file is copied.
+      folder: an existing new folder, without links that a name could follow.
+      limit: largest number of bytes written, whatever sizes the archive states.
+
+    Returns:
+      The number of bytes written.
 
     Raises:
       InputError: a member that leads out of the folder, is neither a file nor a folder
-        or comes twice; more bytes than the limit; a damaged archive.
+        or occurs twice; more bytes than the limit; a damaged archive.
     """
     read = next(read for end, read in FORMATS.items() if path.name.endswith(end))
     written = 0
@@ -150,7 +163,7 @@ def unpack(path: Path, folder: Path, limit: int) -> int:
 
 
 def _of_macos(place: Path, folder: Path) -> bool:
-    """Say whether a file is one that macOS adds to archives."""
+    """Return whether a file is one that macOS adds to archives."""
     parts = place.relative_to(folder).parts
     return "__MACOSX" in parts or parts[-1].startswith("._")
 
@@ -163,15 +176,15 @@ def _copy(content: Content, place: Path, left: int, name: str, limit: int) -> in
             written += len(chunk)
             if written > left:
                 raise InputError(
-                    f"{name}: unpacks to more than the {limit:,} bytes that its data "
-                    "set may have; nothing was kept; do not trust this file"
+                    f"{name}: unpacks to more than the {limit:,} bytes that are the "
+                    "limit of its data set; nothing was kept; do not trust this file"
                 )
             file.write(chunk)
     return written
 
 
 def only_folder(folder: Path) -> Path:
-    """Return the folder that holds the files: the one within, if it is alone."""
+    """Return the folder of the files: the only folder inside, or the folder itself."""
     inner = list(folder.iterdir())
     if len(inner) == 1 and inner[0].is_dir():
         return inner[0]

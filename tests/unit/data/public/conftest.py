@@ -1,4 +1,4 @@
-"""A server of this machine, and what fetches from it."""
+"""A server on this machine, and a function that fetches from it."""
 
 import io
 
@@ -8,6 +8,7 @@ from rich.console import Console
 
 from twotower_jax.data.public import fetch
 from twotower_jax.data.public.catalogue import DataSet, Part
+from twotower_jax.registry import Registry
 
 
 @pytest.fixture
@@ -29,8 +30,8 @@ def get(server, tmp_path):
         size=None,
         yes=True,
         pinned=(),
+        addresses=(),
         console=None,
-        **keys,
     ):
         server.files |= files
         parts = tuple(
@@ -44,9 +45,8 @@ def get(server, tmp_path):
             tmp_path / "out",
             console or Console(file=out, width=200),
             yes=yes,
-            sums=pinned,
-            catalogue={"tiny": entry},
-            **keys,
+            replaced=fetch.Replaced(addresses, pinned),
+            catalogue=Registry("data set", {"tiny": entry}),
         )
         return out.getvalue()
 

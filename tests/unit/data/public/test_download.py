@@ -51,7 +51,7 @@ ADDRESSES = ["file:///etc/passwd", "ftp://a/b", "set.zip", "http://[::1", "http:
 
 @pytest.mark.parametrize("address", ADDRESSES)
 def test_only_addresses_of_the_web(get, tmp_path, address):
-    message = "--address='.*' is no address of the web"
+    message = "--address='.*' is not a web address"
     refused(get, tmp_path, message, {TEXT: b""}, addresses=[address])
 
 

@@ -88,7 +88,7 @@ def test_a_wrong_second_file_takes_the_first_with_it(get, tmp_path):
 
 def test_an_existing_folder_is_never_touched(get, server, tmp_path):
     (tmp_path / "out" / "tiny").mkdir(parents=True)
-    with pytest.raises(InputError, match="tiny is there already, and nothing is overw"):
+    with pytest.raises(InputError, match="tiny exists already, and nothing is overw"):
         get({TEXT: b"a"})
     assert server.asked == []
 
@@ -102,7 +102,7 @@ def test_a_folder_that_comes_meanwhile_is_kept(get, tmp_path, monkeypatch):
         return real(path, folder, limit)
 
     monkeypatch.setattr(fetch, "unpack", late)
-    with pytest.raises(InputError, match="came into being during the fetch"):
+    with pytest.raises(InputError, match="was created during the fetch"):
         get({TEXT: b"a"})
     assert tree(tmp_path) == {"out/tiny/mine": b"mine"}
 
@@ -115,7 +115,7 @@ def test_options_that_do_not_fit(get, tmp_path):
     for keys, message in (
         ({"pinned": ["0" * 64]}, "--sha256 is given 1 times and the data set has 2"),
         ({"addresses": ["a"] * 3}, "--address is given 3 times and the data set has 2"),
-        ({"pinned": ["0" * 64, "x"]}, "--sha256='x' is no SHA-256; give 64 hex"),
+        ({"pinned": ["0" * 64, "x"]}, "--sha256='x' is not a SHA-256; give 64 hex"),
     ):
         refused(get, tmp_path, message, files, **keys)
 

@@ -61,7 +61,7 @@ HOSTILE = {
     "tar whose second file is damaged": (
         TAR,
         gzip.compress(damaged(gzip.decompress(tarred({"a": b"x", "b": b"y"})), 1_030)),
-        "set.tar.gz: cannot be unpacked: something that is no file",
+        "set.tar.gz: cannot be unpacked: bytes that are not a file",
     ),
     "tar with another sum": (
         TAR,
