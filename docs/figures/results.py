@@ -41,35 +41,53 @@ def signed(value: float) -> str:
     return f"{value:+.4f}".replace("-", MINUS)
 
 
-def table(name: str) -> str:
-    """Return the arms of an experiment, the best first."""
-    arms = summary(name)
-    shown = MAIN.get(name, ("recall@20",))
-    metrics = [*shown, *(f"{shown[0]}/{part}" for part in SLICES), "coverage@20"]
-    compared = differences(name, metrics[0])
-    heading = ["arm", "seeds", *shown, *SLICES, "coverage"]
-    if compared:
-        heading += ["difference", "verdict"]
-    lines = [heading, ["---", *["---:"] * (len(heading) - 1)]]
-    for arm in sorted(arms, key=lambda arm: -arms[arm][metrics[0]][0]):
-        cells = arms[arm]
-        row = [arm, str(cells[metrics[0]][2])]
-        row += [_cell(*cells[metric][:2]) for metric in metrics]
-        if compared:
-            row += _difference(compared.get(arm))
-        lines.append(row)
+def markdown(heading: list[str], rows: list[list[str]]) -> str:
+    """Return a Markdown table whose first column is text."""
+    lines = [heading, ["---", *["---:"] * (len(heading) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def ranked(name: str) -> tuple[tuple[str, ...], list[tuple[str, dict]]]:
+    """Return the main metrics of an experiment, and its arms, the best first."""
+    shown = MAIN.get(name, ("recall@20",))
+    arms = summary(name)
+    order = sorted(arms, key=lambda arm: -arms[arm][shown[0]][0])
+    return shown, [(arm, arms[arm]) for arm in order]
+
+
+def main_table(name: str) -> str:
+    """Return the main metrics of every arm, and differences to the base arm."""
+    shown, arms = ranked(name)
+    compared = differences(name, shown[0])
+    heading = ["arm", "seeds", *shown]
+    heading += ["difference", "verdict"] if compared else []
+    rows = []
+    for arm, cells in arms:
+        row = [arm, str(cells[shown[0]][2]), *(_cell(*cells[m][:2]) for m in shown)]
+        rows.append(row + (_difference(compared.get(arm)) if compared else []))
+    return markdown(heading, rows)
+
+
+def slices_table(name: str) -> str:
+    """Return the slices by popularity and the coverage of every arm."""
+    shown, arms = ranked(name)
+    metrics = [*(f"{shown[0]}/{part}" for part in SLICES), "coverage@20"]
+    rows = [
+        [arm, *(_cell(*cells[metric][:2]) for metric in metrics)] for arm, cells in arms
+    ]
+    return markdown(["arm", *SLICES, "coverage@20"], rows)
+
+
 def _cell(mean: float, sd: float | None) -> str:
-    return f"{mean:.4f}" if sd is None else f"{mean:.4f} ± {sd:.4f}"
+    return f"{mean:.4f}" if sd is None else f"{mean:.4f}&nbsp;±&nbsp;{sd:.4f}"
 
 
 def _difference(row: dict | None) -> list[str]:
     if row is None:
         return ["base", ""]
     low, high = signed(row["low"]), signed(row["high"])
-    return [f"{signed(row['difference'])} ({low} to {high})", row["verdict"]]
+    interval = f"({low}&nbsp;to&nbsp;{high})"
+    return [f"{signed(row['difference'])} {interval}", row["verdict"]]
 
 
 def draw() -> Figure:
@@ -90,6 +108,7 @@ def draw() -> Figure:
 
 
 def values() -> dict[str, str]:
-    """Return one table per experiment that has results."""
-    names = (path.parent.name for path in EXPERIMENTS.glob("*/results.csv"))
-    return {name: table(name) for name in sorted(names)}
+    """Return two tables per experiment that has results."""
+    names = sorted(path.parent.name for path in EXPERIMENTS.glob("*/results.csv"))
+    tables = {name: main_table(name) for name in names}
+    return tables | {f"{name}-slices": slices_table(name) for name in names}

@@ -19,7 +19,7 @@ PART = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 TOKEN = re.compile(r"<p>FORMULA(\d+)ALUMROF</p>|FORMULA(\d+)ALUMROF")
-ONE_WORD = re.compile(r"<mi>([A-Za-z]{2,})</mi>")
+FUNCTION = re.compile(r"(<mi>log</mi>)(?=<m(?:i|sub|sup|subsup)>)")
 
 _formulas: dict[str, list[tuple[str, bool]]] = {}
 
@@ -27,6 +27,7 @@ _formulas: dict[str, list[tuple[str, bool]]] = {}
 def mathml(text: str, display: bool) -> str:
     """Return a formula as MathML, with its TeX as the label for screen readers."""
     found = convert(text.strip(), display="block" if display else "inline")
+    found = FUNCTION.sub(r'\1<mspace width="0.17em"/>', found)
     label = escape(" ".join(text.split()), quote=True)
     return found.replace("<math ", f'<math aria-label="{label}" ', 1)
 
