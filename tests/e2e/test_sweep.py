@@ -316,12 +316,12 @@ def test_failed_run_is_reported_with_its_reason_and_alone_tried_again(
     (failed,) = (p for p in folder.glob("*/") if not (p / "result.json").exists())
     reason = f"{failed.name}: status is failed: OSError: no space left"
     assert reason in page.texts["Skipped folders (1)"] and reason in shown.out
-    assert "2 finished: 1 arms, 2 seeds; 1 folders" in page.texts["What it took"]
+    assert "2 finished: 1 arms, 2 seeds; 1 folders" in page.texts["Cost"]
     assert tiny.command("train", "-m", *words, "seed=0,1,2") == 0
     assert tried == [0, 1, 2, 1]
     assert capsys.readouterr().out.count("finished before") == 2
     page = Page(folder / "report.html")
-    assert "3 finished: 1 arms, 3 seeds; 0 folders" in page.texts["What it took"]
+    assert "3 finished: 1 arms, 3 seeds; 0 folders" in page.texts["Cost"]
 
 
 def test_study_of_an_experiment_is_reported_again_without_options(tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""What the commands print: a run, a line of a sweep, a study, a data set."""
+"""Console output of the commands: a run, a line of a sweep, a study, a data set."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,12 +23,18 @@ from twotower_jax.study.tables import (
     shown_metrics,
 )
 
-NAME = 24  # characters that the name of an arm has at least, if it needs them
-SKIPPED = 5  # folders that are no finished run, named before the rest is counted
+NAME = 24  # least number of characters for the names of arms, if they are longer
+SKIPPED = 5  # number of skipped folders that are listed by name
 
 
 def print_result(console: Console, config: Config, result: dict[str, Any]) -> None:
-    """Print what a reader wants first; result.json holds every metric."""
+    """Print the main metrics, time and speed of a run; result.json has all metrics.
+
+    Args:
+      console: the console.
+      config: the configuration of the run.
+      result: the content of result.json.
+    """
     cutoff = config.training.metric.rsplit("@", 1)[1]
     metrics = of_scope("query", "catalogue", view="run")
     shown = [
@@ -46,17 +52,17 @@ def print_result(console: Console, config: Config, result: dict[str, Any]) -> No
 def print_line(
     console: Console, config: Config, result: dict[str, Any], swept: Sequence[str]
 ) -> None:
-    """Print a run of a sweep in one line: its arm, what was swept, its main metric.
+    """Print a run of a sweep in one line: its arm, its overrides, its main metric.
 
     Args:
-      console: where to print.
-      config: the run.
-      result: what result.json holds.
+      console: the console.
+      config: the configuration of the run.
+      result: the content of result.json.
       swept: the overrides of this job that its sweep varies, as key=value.
     """
-    told = ("seed", "name", "evaluation.test", *(["arms"] if config.arm else []))
+    hidden = ("seed", "name", "evaluation.test", *(["arms"] if config.arm else []))
     pairs = [word.partition("=") for word in swept]
-    words = [f"{short_key(key)}={value}" for key, _, value in pairs if key not in told]
+    words = [f"{short_key(k)}={value}" for k, _, value in pairs if k not in hidden]
     name = " ".join([config.arm, *words] if config.arm else words) or "default"
     split = "test" if "test" in result["metrics"] else "valid"
     value = result["metrics"][split].get(config.training.metric)
@@ -69,8 +75,16 @@ def print_line(
     )
 
 
-def print_metrics(console: Console, metrics: dict[str, dict], shown: list[str]) -> None:
-    """Print metrics as rows, splits as columns; nothing where there is no value."""
+def print_metrics(
+    console: Console, metrics: dict[str, dict[str, Any]], shown: list[str]
+) -> None:
+    """Print a table with metrics as rows and splits as columns.
+
+    Args:
+      console: the console.
+      metrics: {split: {metric: value}}; a cell without a value is empty.
+      shown: names of the metrics to print.
+    """
     table = Table("metric", box=None)
     for split in metrics:
         table.add_column(split, justify="right")
@@ -84,14 +98,13 @@ def print_metrics(console: Console, metrics: dict[str, dict], shown: list[str]) 
 def print_study(study: Study, console: Console, report: Path) -> None:
     """Print the arms, best first, and the path of the report as the last line.
 
-    The primary metric comes with its standard deviation, the others as means. Below
-    stand its differences to the base arm with their intervals, and the folders that
-    are no finished run.
+    The primary metric has its standard deviation, the others are means. The
+    differences to the base arm follow with their intervals, then the skipped folders.
 
     Args:
-      study: what `load.load_study` returns.
-      console: where to print; its width decides how arms are wrapped.
-      report: the path that `write_report` returned.
+      study: the result of `load.load_study`.
+      console: the console; long names of arms wrap at its width.
+      report: the path of report.html.
     """
     table, primary, comparison = study.table, study.metric, study.comparison
     if study.missing_base:
@@ -115,15 +128,16 @@ def print_study(study: Study, console: Console, report: Path) -> None:
 def _fitting(table: pl.DataFrame, primary: str, width: int) -> list[str]:
     """Return the metrics whose columns fit beside the names of the arms.
 
-    The first is always among them; metrics of the catalogue are left to the report.
+    The primary metric is always among them. Metrics of the catalogue are left to the
+    report.
     """
     shown, catalogue = shown_metrics(table, primary), of_scope("catalogue")
-    wanted = [n for n in shown if n == primary or stem(n) not in catalogue]
-    rows = arm_cells(table, primary, [*wanted, "seconds"])
-    names = max(len(arm) for arm, _, _ in rows)
-    room = width - min(names, NAME) - len(" seeds seconds ") - 3
+    names = [n for n in shown if n == primary or stem(n) not in catalogue]
+    rows = arm_cells(table, primary, [*names, "seconds"])
+    longest = max(len(arm) for arm, _, _ in rows)
+    room = width - min(longest, NAME) - len(" seeds seconds ") - 3
     kept = []
-    for place, name in enumerate(wanted):
+    for place, name in enumerate(names):
         cells = [cells[place] for _, _, cells in rows]
         widest = max(len(cell if not place else cell.split(" ")[0]) for cell in cells)
         room -= max(widest, len(heading(name))) + 1
@@ -134,7 +148,18 @@ def _fitting(table: pl.DataFrame, primary: str, width: int) -> list[str]:
 
 
 def skipped_lines(runs: Runs) -> list[str]:
-    """Return how many folders were skipped, and the first ones with their reasons."""
+    """Lines with the number of skipped folders and the first of them with reasons.
+
+    Args:
+      runs: the runs of a study.
+
+    Returns:
+      Lines of text; none without skipped folders.
+
+    Examples:
+      >>> skipped_lines(Runs((), [], [("notes", "not a run")]))
+      ['skipped 1 folder(s):', '  notes: not a run']
+    """
     if not runs.skipped:
         return []
     lines = [f"skipped {len(runs.skipped)} folder(s):"]
@@ -162,14 +187,21 @@ def _print_differences(
 
 
 def print_data(console: Console, values: dict[str, Any], fingerprint: str) -> None:
-    """Print what `data.summary.describe` counts, other lines, and the fingerprint."""
-    table = Table("what", "number", box=None)
+    """Print a table of counts of a data set, with the fingerprint as the last row.
+
+    Args:
+      console: the console.
+      values: the result of `data.summary.describe`, possibly with more entries.
+      fingerprint: the fingerprint of the data.
+    """
+    table = Table("quantity", "value", box=None)
     _add_rows(table.add_row, "", values)
     table.add_row("fingerprint", fingerprint)
     console.print(table)
 
 
 def _add_rows(add: Callable[..., None], prefix: str, values: dict[str, Any]) -> None:
+    """Add a row per value; the names of nested values begin with those above them."""
     for name, value in values.items():
         if isinstance(value, dict):
             _add_rows(add, f"{prefix}{name}: ", value)
@@ -179,4 +211,5 @@ def _add_rows(add: Callable[..., None], prefix: str, values: dict[str, Any]) -> 
 
 
 def _number(value: int | float) -> str:
+    """Return a count with thousands separators, a fraction with four digits."""
     return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"

@@ -11,10 +11,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from scipy.optimize import isotonic_regression
 
+from twotower_jax.evaluation.metrics import METRICS, of_scope
 from twotower_jax.report.canvas import Drawing, draw_plane, figure_of, style
 from twotower_jax.study.load import Study
 from twotower_jax.study.naming import name_arms
 from twotower_jax.study.runs import Run
+from twotower_jax.study.tables import PRIMARY
 
 Curve = dict[float, float]  # {step: value}
 NUMBERED = 16  # ends of lines that can be numbered without overlap
@@ -120,11 +122,25 @@ def _valid(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _valid_metric(records: list[dict[str, Any]], primary: str) -> str:
-    """Return the primary metric if it is validated, its plain form, or another."""
-    known = dict.fromkeys(name for record in records for name in _valid(record))
-    plain = primary.removeprefix("true_").split("/")[0]
-    wanted = (primary, plain, "recall@20", *known)
-    return next((name for name in wanted if name in known), primary)
+    """Return the validated metric that is nearest to the primary one.
+
+    The primary metric itself, the same quantity on held-out clicks, recall@20, or the
+    first metric that is validated.
+    """
+    validated = dict.fromkeys(name for record in records for name in _valid(record))
+    candidates = (primary, _on_clicks(primary), PRIMARY, *validated)
+    return next((name for name in candidates if name in validated), primary)
+
+
+def _on_clicks(name: str) -> str:
+    """Return the metric of held-out clicks with the same formula, without slice."""
+    whole = name.partition("/")[0]
+    kind, _, cutoff = whole.partition("@")
+    if kind not in METRICS:
+        return whole
+    compute = METRICS[kind].compute
+    same = (one for one, m in of_scope("query").items() if m.compute is compute)
+    return f"{next(same, kind)}@{cutoff}"
 
 
 def _batch_size(run: Run) -> float:

@@ -1,8 +1,9 @@
-"""The figures of a study that have a row per arm, and the list of all figures."""
+"""All figures of a study, and the drawing of those with a row per arm."""
 
 from collections.abc import Callable
 from functools import partial
 
+import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -13,6 +14,7 @@ from twotower_jax.report.canvas import (
     TITLE,
     Drawing,
     draw_svg,
+    figure_of,
     own_ids,
     shorten,
 )
@@ -22,25 +24,31 @@ from twotower_jax.report.tradeoff import tradeoff_figures
 from twotower_jax.study.load import Study
 from twotower_jax.study.tables import main_metric, main_split, rank_arms
 
-COLOURS = {"main": "#0072B2", "head": "#0072B2", "mid": "#E69F00", "tail": "#009E73"}
-MARKERS = {"head": "o", "mid": "s", "tail": "^"}
-ROW, BOTTOM, LEGEND = 0.56, 0.5, 0.34  # inches; ROW is that of an arm
+BLUE = "#0072B2"
+BUCKET_LOOKS: dict[str, tuple[str, str]] = dict(
+    zip(BUCKETS, (("o", BLUE), ("s", "#E69F00"), ("^", "#009E73")), strict=True)
+)
+BUCKET_OFFSETS = (-0.12, 0.06, 0.24)  # of head, mid and tail within the row of an arm
+ROW, BOTTOM, BUCKET_LEGEND = 0.56, 0.5, 0.34  # heights in inches; ROW is that of an arm
 LABEL = 52  # characters of an arm's name that fit into the width
-SEEDS = "Faint: a seed. Strong: the mean of the arm. "
-SPREAD = "Bar: one standard deviation over seeds on each side."
+SEEDS = (
+    "Faint marks: seeds. Strong mark: the mean of the arm. Bar: one standard deviation "
+    "over seeds on each side."
+)
 
 
 def study_figures(study: Study) -> dict[str, Drawing]:
-    """Draw the figures of a study, to be shown beside each other.
+    """All figures of a study, in the order of the report.
 
     Args:
-      study: what `load.load_study` returns.
+      study: the result of `load.load_study`.
+
     Returns:
-      {name: figure}. `primary` (the primary metric of each arm) is always there; the
-      others when the runs have what they show: `forest` (differences to the base
+      {name: figure}. `primary` (the primary metric of each arm) always exists. The
+      others exist if the runs have their data: `forest` (differences to the base
       arm), `slices` (by popularity of the item), `coverage` and `popularity` (the
-      primary metric against those of the catalogue), `learning` and `loss` (against
-      steps), `response_KEY` (against a key that is swept over numbers).
+      primary metric against those of the catalogue), `response_KEY` (against a key
+      that is swept over numbers), `learning` and `loss` (against steps).
     """
     table, primary = study.table, study.metric
     rows = table.filter(pl.col("split") == main_split(table))
@@ -48,13 +56,13 @@ def study_figures(study: Study) -> dict[str, Drawing]:
     draw = partial(_dots, rows=rows, metric=primary, arms=arms)
     title = f"{primary} of the arms"
     svg = _panel(arms, title, primary, draw)
-    figures = {"primary": Drawing(title, SEEDS + SPREAD, svg)}
-    found = study.comparison.filter(
+    figures = {"primary": Drawing(title, SEEDS, svg)}
+    compared = study.comparison.filter(
         (pl.col("metric") == primary) & pl.col("low").is_not_null()
     )
-    if not found.is_empty():
-        draw = partial(_forest, found=found, arms=arms)
-        title = f"{primary}, difference to the base"
+    if not compared.is_empty():
+        draw = partial(_forest, compared=compared, arms=arms)
+        title = f"{primary}, difference to the base arm"
         svg = _panel(arms, title, f"difference in {primary}", draw)
         caption = "Bar: the 95 % interval. Ring: the base arm, at 0."
         figures["forest"] = Drawing(title, caption, svg)
@@ -71,14 +79,14 @@ def _sliced(
     table: pl.DataFrame, rows: pl.DataFrame, primary: str, arms: list[str]
 ) -> dict[str, Drawing]:
     """Return the figure of the slices of the primary metric, else of recall."""
-    known = set(rows["metric"])
+    present = set(rows["metric"])
     for base in (primary, main_metric(table)):
         names = {part: f"{base}/{part}" for part in BUCKETS}
-        if set(names.values()) <= known:
+        if set(names.values()) <= present:
             draw = partial(_slices, rows=rows, names=names, arms=arms)
             title = f"{base} by item popularity"
-            svg = _panel(arms, title, base, draw, legend=LEGEND)
-            return {"slices": Drawing(title, SEEDS + SPREAD, svg)}
+            svg = _panel(arms, title, base, draw, legend=BUCKET_LEGEND)
+            return {"slices": Drawing(title, SEEDS, svg)}
     return {}
 
 
@@ -89,7 +97,7 @@ def _panel(
     draw: Callable[[Axes], None],
     legend: float = 0,
 ) -> str:
-    """Draw axes with a row per arm; `legend` inches are left free below them."""
+    """Return SVG text of axes with a row per arm, above `legend` inches of space."""
     bottom = BOTTOM + legend
     height = TITLE + ROW * len(arms) + bottom
 
@@ -105,7 +113,7 @@ def _panel(
 
 
 def _rows(axes: Axes, arms: list[str]) -> None:
-    """Give each arm a row: a thin line and the name above it."""
+    """Give each arm a row with its number and name above its marks."""
     axes.set_ylim(len(arms) - 0.42, -0.58)
     axes.set_yticks([])
     axes.grid(axis="x")
@@ -120,21 +128,22 @@ def _rows(axes: Axes, arms: list[str]) -> None:
 def _dots(axes: Axes, rows: pl.DataFrame, metric: str, arms: list[str]) -> None:
     """Draw every seed, the mean and one standard deviation on each side."""
     for row, arm in enumerate(arms):
-        _marks(axes, rows, (arm, metric), row, ("o", COLOURS["main"]))
+        values = _values(rows, arm, metric)
+        _marks(axes, values, row, ("o", BLUE))
     axes.margins(x=0.06)
 
 
-def _forest(axes: Axes, found: pl.DataFrame, arms: list[str]) -> None:
+def _forest(axes: Axes, compared: pl.DataFrame, arms: list[str]) -> None:
     """Draw each arm's difference to the base with its interval, and a line at 0."""
-    rows = {row["arm"]: row for row in found.iter_rows(named=True)}
+    rows = {row["arm"]: row for row in compared.iter_rows(named=True)}
     for height, arm in enumerate(arms):
-        # Broken where the name of the arm stands.
+        # The line leaves out the name of the arm.
         axes.plot([0, 0], [height - 0.2, height + 0.4], color=INK, linewidth=0.8)
         if row := rows.get(arm):
             ends = [row["low"], row["high"]]
-            axes.plot(ends, [height] * 2, color=COLOURS["main"], linewidth=1.8)
-            axes.plot([row["difference"]], [height], "o", color=COLOURS["main"])
-    base = arms.index(found["base"][0])
+            axes.plot(ends, [height] * 2, color=BLUE, linewidth=1.8)
+            axes.plot([row["difference"]], [height], "o", color=BLUE)
+    base = arms.index(compared["base"][0])
     axes.plot([0], [base], "o", color=INK, markerfacecolor="none", markersize=7)
     axes.margins(x=0.06)
 
@@ -144,16 +153,14 @@ def _slices(
 ) -> None:
     """Draw head, mid and tail below each other in the row of each arm."""
     for row, arm in enumerate(arms):
-        for offset, (part, metric) in zip(
-            (-0.12, 0.06, 0.24), names.items(), strict=True
-        ):
-            style = (MARKERS[part], COLOURS[part])
-            _marks(axes, rows, (arm, metric), row + offset, style)
+        for offset, (part, metric) in zip(BUCKET_OFFSETS, names.items(), strict=True):
+            values = _values(rows, arm, metric)
+            _marks(axes, values, row + offset, BUCKET_LOOKS[part])
     for part in names:
-        axes.plot([], [], MARKERS[part], color=COLOURS[part], label=part)
+        marker, colour = BUCKET_LOOKS[part]
+        axes.plot([], [], marker, color=colour, label=part)
     axes.margins(x=0.06)
-    figure = axes.get_figure()
-    assert isinstance(figure, Figure)
+    figure = figure_of(axes)
     axes.legend(
         loc="lower center",
         bbox_to_anchor=(0.5, 0.05 / figure.get_figheight()),
@@ -167,21 +174,20 @@ def _slices(
     )
 
 
+def _values(rows: pl.DataFrame, arm: str, metric: str) -> np.ndarray:
+    """Return a metric of an arm's seeds, [seeds] float64."""
+    chosen = rows.filter((pl.col("arm") == arm) & (pl.col("metric") == metric))
+    return chosen["value"].drop_nulls().to_numpy()
+
+
 def _marks(
-    axes: Axes,
-    rows: pl.DataFrame,
-    key: tuple[str, str],
-    height: float,
-    style: tuple[str, str],
+    axes: Axes, values: np.ndarray, height: float, look: tuple[str, str]
 ) -> None:
-    """Draw the seeds of one arm and metric faintly, and their mean and sd."""
-    arm, metric = key
-    marker, colour = style
-    found = rows.filter((pl.col("arm") == arm) & (pl.col("metric") == metric))
-    values = found["value"].drop_nulls()
-    if values.is_empty():
+    """Draw the values of seeds faintly, and their mean and standard deviation."""
+    if not len(values):
         return
-    mean = float(values.mean())  # type: ignore[arg-type]
+    marker, colour = look
+    mean = float(values.mean())
     axes.plot(
         values,
         [height] * len(values),
@@ -192,6 +198,6 @@ def _marks(
         markeredgewidth=0,
     )
     if len(values) > 1:
-        sd = float(values.std(ddof=1))  # type: ignore[arg-type]
+        sd = float(values.std(ddof=1))
         axes.plot([mean - sd, mean + sd], [height, height], color=colour, linewidth=1.8)
     axes.plot([mean], [height], marker, color=colour, markersize=6.5)

@@ -32,6 +32,8 @@ th { color: var(--soft); font-weight: 600; background: var(--box); }
 tr + tr td, tbody tr td, tbody tr th { border-top: 1px solid var(--line); }
 .text { text-align: left; }
 td.arm { white-space: normal; min-width: 9rem; overflow-wrap: break-word; }
+.wrap td:not(.arm) { white-space: normal; min-width: 7.5rem; }
+.wrap td:first-child { min-width: 0; }
 .figures { display: grid; gap: 1.5rem;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 28rem), 1fr)); }
 figure { margin: 0; break-inside: avoid; }
@@ -46,7 +48,10 @@ figure svg text { font-family: inherit !important; }
 
 
 def box(
-    heads: Sequence[str], rows: Sequence[Sequence[str]], text: Sequence[int]
+    heads: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    text: Sequence[int],
+    wrap: bool = False,
 ) -> list[str]:
     """HTML of a table that scrolls in its own box.
 
@@ -55,6 +60,7 @@ def box(
       rows: the cells of each row, as plain text.
       text: indices of the columns that align left; the first of them is the name of
         the arm, which wraps.
+      wrap: whether the other cells wrap too.
 
     Returns:
       Lines of HTML.
@@ -69,7 +75,8 @@ def box(
         f"<td class={cell}>" if kind else "<td>"
         for kind, cell in zip(kinds, cells, strict=True)
     ]
-    lines = ['<div class="box" tabindex="0"><table>', "<thead><tr>"]
+    kind = ' class="wrap"' if wrap else ""
+    lines = [f'<div class="box" tabindex="0"><table{kind}>', "<thead><tr>"]
     lines += [
         f"<th{kind}>{escape(h)}</th>" for kind, h in zip(kinds, heads, strict=True)
     ]

@@ -48,7 +48,7 @@ def response_figures(
       {response_KEY: figure}.
     """
     configs = [run.config for run in study.runs.finished]
-    of_arm = dict(zip(name_arms(configs), configs, strict=True))
+    by_arm = dict(zip(name_arms(configs), configs, strict=True))
     primary = rows.filter(pl.col("metric") == study.metric).drop_nulls("value")
     values = {
         arm: primary.filter(pl.col("arm") == arm)["value"].to_numpy() for arm in arms
@@ -56,14 +56,13 @@ def response_figures(
     base = values[study.base]
     figures = {}
     for key in differing_keys(configs):
-        lines = _lines_of(key, of_arm, values)
+        lines = _lines_of(key, by_arm, values)
         if not lines:
             continue
-        short = short_key(key)
-        title = f"{study.metric} against {short}"
-        names = list(lines) if len(lines) > 1 else []
+        title = f"{study.metric} against {short_key(key)}"
         level = float(base.mean()) if len(base) else None
         draw = partial(_curves, lines=list(lines.values()), base=level)
+        names = list(lines) if len(lines) > 1 else []
         svg = draw_plane(title, (key, study.metric), names, draw)
         caption = (
             "Points: the mean over seeds; with several seeds, bars are its 95 % t "

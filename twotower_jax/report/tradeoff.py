@@ -1,4 +1,4 @@
-"""The primary metric against what the lists do to the catalogue."""
+"""The primary metric against coverage and popularity of the recommended items."""
 
 import re
 from functools import partial
@@ -7,14 +7,14 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.transforms import Bbox
 
-from twotower_jax.report.canvas import Drawing, draw_plane, style
+from twotower_jax.report.canvas import Drawing, draw_plane, figure_of, style
 
 # {figure: (metric without cutoff, label of its axis)}
 AGAINST = {
-    "coverage": ("coverage", "share of the catalogue that is shown"),
-    "popularity": ("arp", "mean popularity of what is shown"),
+    "coverage": ("coverage", "recommended share of the catalogue"),
+    "popularity": ("arp", "mean popularity of recommended items"),
 }
-# Where the number of an arm may stand, in points beside its mark, best first.
+# Positions of an arm's number beside its mark, in points, best first.
 PLACES = [(x, y) for x in (7, -7, 0) for y in (6, -6, 0) if x or y]
 PLACES = [(near * x, near * y) for near in (1, 2, 3) for x, y in PLACES]
 
@@ -22,12 +22,13 @@ PLACES = [(near * x, near * y) for near in (1, 2, 3) for x, y in PLACES]
 def tradeoff_figures(
     rows: pl.DataFrame, primary: str, arms: list[str]
 ) -> dict[str, Drawing]:
-    """Draw the primary metric against coverage and against mean popularity.
+    """Figures of the primary metric against coverage and against mean popularity.
 
     Args:
-      rows: the rows of the reported split of what `arms.study_table` returns.
+      rows: the rows of `arms.study_table` that belong to the reported split.
       primary: the metric on the y axis.
-      arms: by rank; their places are their numbers.
+      arms: names of the arms by rank, which is their number in the figure.
+
     Returns:
       {name: figure} for those of AGAINST that the runs have.
     """
@@ -42,26 +43,27 @@ def tradeoff_figures(
         draw = partial(_scatter, points=points, arms=arms)
         svg = draw_plane(title, (f"{label}, {metric}", primary), names, draw)
         caption = (
-            "Faint: a seed. Strong: the mean of the arm. Numbers are those of the "
-            "table of arms."
+            "Faint marks: seeds. Strong mark: the mean of the arm. The numbers are "
+            "those of the first table."
         )
         figures[figure] = Drawing(title, caption, svg)
     return figures
 
 
-def _at_cutoff(known: set[str], stem: str, primary: str) -> str | None:
+def _at_cutoff(metrics: set[str], stem: str, primary: str) -> str | None:
     """Return stem@k with the cutoff of the primary metric, else the smallest one."""
-    found = {
+    by_cutoff = {
         int(match[1]): name
-        for name in known
+        for name in metrics
         if (match := re.fullmatch(rf"{stem}@(\d+)", name))
     }
     cutoff = match[1] if (match := re.search(r"@(\d+)", primary)) else "20"
-    return found.get(int(cutoff)) or (found[min(found)] if found else None)
+    smallest = by_cutoff[min(by_cutoff)] if by_cutoff else None
+    return by_cutoff.get(int(cutoff), smallest)
 
 
 def _points(rows: pl.DataFrame, x: str, y: str) -> pl.DataFrame:
-    """Return arm, x and y, one row a run that has both."""
+    """Return arm, x and y, one row per run that has both."""
     values = [
         rows.filter(pl.col("metric") == name).select("arm", "run", value)
         for name, value in ((x, pl.col("value").alias("x")), (y, pl.col("value")))
@@ -94,10 +96,13 @@ def _scatter(axes: Axes, points: pl.DataFrame, arms: list[str]) -> None:
 
 
 def number_points(axes: Axes, points: list[tuple[str, float, float]]) -> None:
-    """Write a text beside each (text, x, y), where it covers no mark and no text."""
-    figure = axes.get_figure()
-    assert figure is not None
-    scale = figure.dpi / 72
+    """Write a text beside each point, at a position that covers no mark and no text.
+
+    Args:
+      axes: axes whose limits are final.
+      points: (text, x, y) per point.
+    """
+    scale = figure_of(axes).dpi / 72
     axes.get_xlim()  # settles the limits that the places depend on
     at = axes.transData.transform([(x, y) for _, x, y in points]) if points else []
     taken = [Bbox.from_bounds(x - 3 * scale, y - 3 * scale, 6, 6) for x, y in at]

@@ -1,4 +1,4 @@
-"""What a study shows first: its main metric, the order of its arms, their cells."""
+"""The main metric of a study, the order of its arms, and the cells of its tables."""
 
 import re
 from collections.abc import Sequence
@@ -17,39 +17,70 @@ from twotower_jax.evaluation.metrics import (
 )
 from twotower_jax.study.arms import COSTS, summary
 
-PRIMARY = f"{MAIN}@20"  # where a study names no metric
+PRIMARY = f"{MAIN}@20"  # the main metric of a study that names none
 COST_DIGITS = {"seconds": ",.1f", "examples": ",.0f", "examples_per_second": ",.0f"}
 
 
 def main_split(table: pl.DataFrame) -> str:
-    """Return the split that is reported: test where there is one, else valid."""
+    """The reported split of a study: test if there is one, else valid.
+
+    Args:
+      table: the result of `arms.study_table`.
+
+    Returns:
+      The name of a split in the table.
+
+    Examples:
+      >>> main_split(pl.DataFrame({"split": ["valid", "test"]}))
+      'test'
+    """
     splits = table["split"].unique(maintain_order=True).to_list()
     return next((split for split in ("test", "valid") if split in splits), splits[0])
 
 
-def main_metric(table: pl.DataFrame, asked: str | None = None) -> str:
-    """Return the metric asked for, else recall@20, the first recall@k or metric.
+def main_metric(table: pl.DataFrame, requested: str | None = None) -> str:
+    """The requested metric, else recall@20, the first recall@k, or the first metric.
+
+    Args:
+      table: the result of `arms.study_table`.
+      requested: the metric that the user names.
+
+    Returns:
+      A metric of the table.
 
     Raises:
-      InputError: when no run has the metric asked for, naming those that they have.
+      InputError: when no run has the requested metric, with those that they have.
+
+    Examples:
+      >>> table = pl.DataFrame({"split": "test", "metric": ["ndcg@5", "recall@5"]})
+      >>> main_metric(table), main_metric(table, "ndcg@5")
+      ('recall@5', 'ndcg@5')
     """
     rows = table.filter(pl.col("split") == main_split(table))
     metrics = rows["metric"].unique(maintain_order=True).to_list()
-    if asked is None:
+    if requested is None:
         recalls = [name for name in metrics if re.fullmatch(rf"{MAIN}@\d+", name)]
         return PRIMARY if PRIMARY in metrics else [*recalls, *metrics][0]
-    if asked not in metrics:
-        near = closest(asked, metrics)
+    if requested not in metrics:
+        near = closest(requested, metrics)
         raise InputError(
-            f"no run has the metric {asked!r} on {main_split(table)}"
+            f"no run has the metric {requested!r} on {main_split(table)}"
             + (f" ({near})" if near else "")
             + f"; choose one of {', '.join(metrics)}: twotower report DIR --metric NAME"
         )
-    return asked
+    return requested
 
 
 def rank_arms(table: pl.DataFrame, metric: str) -> list[str]:
-    """Return the arms by the mean of a metric, best first; equal ones by name."""
+    """Names of the arms by the mean of a metric, best first; equal ones by name.
+
+    Args:
+      table: the result of `arms.study_table`.
+      metric: the metric; the table of metrics decides whether larger is better.
+
+    Returns:
+      All arms; those without the metric are last.
+    """
     means = summary(table, [metric], main_split(table))
     descending = [larger_is_better(metric), False]
     order = means.sort("mean", "arm", descending=descending, nulls_last=True)
@@ -57,10 +88,22 @@ def rank_arms(table: pl.DataFrame, metric: str) -> list[str]:
 
 
 def shown_metrics(table: pl.DataFrame, primary: str) -> list[str]:
-    """Return the metrics of the tables: the primary one first, those that exist.
+    """Metrics of the report's tables: the primary one first, then the shown ones.
 
-    They are taken at the cutoff of the primary metric, 20 where it has none. Slices
-    are those of the primary metric where it has some, else of recall.
+    They have the cutoff of the primary metric, or 20 if it has none. Slices are those
+    of the primary metric, or those of recall if it has none.
+
+    Args:
+      table: the result of `arms.study_table`.
+      primary: the primary metric.
+
+    Returns:
+      Names of metrics that at least one run has.
+
+    Examples:
+      >>> metrics = ["recall@5", "recall@5/head", "coverage@5", "gini@5", "ndcg@20"]
+      >>> shown_metrics(pl.DataFrame({"split": "test", "metric": metrics}), "recall@5")
+      ['recall@5', 'recall@5/head', 'coverage@5']
     """
     cutoff = match[1] if (match := re.search(r"@(\d+)$", primary)) else "20"
     rows = table.filter(pl.col("split") == main_split(table))
@@ -81,9 +124,18 @@ def shown_metrics(table: pl.DataFrame, primary: str) -> list[str]:
 def arm_cells(
     table: pl.DataFrame, primary: str, columns: Sequence[str]
 ) -> list[tuple[str, list[int], list[str]]]:
-    """Return (arm, seeds, `mean ± sd` of each column) by rank."""
+    """Cells of the table of the arms, by rank.
+
+    Args:
+      table: the result of `arms.study_table`.
+      primary: the metric that orders the arms.
+      columns: names of metrics and costs.
+
+    Returns:
+      (arm, its seeds, `mean ± sd` of each column) per arm.
+    """
     rows = summary(table, columns, main_split(table)).rows(named=True)
-    cells = {(row["arm"], row["metric"]): _mean(row) for row in rows}
+    cells = {(row["arm"], row["metric"]): mean_cell(row) for row in rows}
     seeds = dict(table.group_by("arm").agg(pl.col("seed").unique().sort()).iter_rows())
     return [
         (arm, seeds[arm], [cells[arm, column] for column in columns])
@@ -91,63 +143,119 @@ def arm_cells(
     ]
 
 
-def _mean(row: dict[str, Any]) -> str:
-    """Return `mean ± sd` with the digits that its column needs."""
+def mean_cell(row: dict[str, Any]) -> str:
+    """`mean ± sd` with the number of digits that suits the metric.
+
+    Args:
+      row: a row of `arms.summary`.
+
+    Returns:
+      The text; a dash without a mean, no sd for one seed.
+
+    Examples:
+      >>> mean_cell({"metric": "recall@20", "mean": 0.15, "sd": 0.0707})
+      '0.1500 ± 0.0707'
+      >>> mean_cell({"metric": "seconds", "mean": 1234.56, "sd": None})
+      '1,234.6'
+    """
     if row["mean"] is None:
         return "-"
     spec = COST_DIGITS.get(row["metric"], ".4f")
-    # Arms train on as many examples with every seed, unless they stop early.
-    exact = row["metric"] == "examples" and row["sd"] == 0
-    spread = "" if row["sd"] is None or exact else f" ± {row['sd']:{spec}}"
+    # The seeds of an arm have equally many examples unless some stop early.
+    equal = row["metric"] == "examples" and row["sd"] == 0
+    spread = "" if row["sd"] is None or equal else f" ± {row['sd']:{spec}}"
     return f"{row['mean']:{spec}}{spread}"
 
 
 def heading(column: str) -> str:
-    """Return a short heading: a slice without its metric, a rate as such."""
-    return column.replace("_per_second", "/s") if column in COSTS else _last(column)
+    """Short heading of a column: a slice without its metric, a rate with a slash.
 
+    Args:
+      column: the name of a metric or a cost.
 
-def _last(column: str) -> str:
-    """Return the name of a slice; that of a metric without slices as it is."""
-    stem, _, part = column.rpartition("/")
-    return part if stem and part in BUCKETS else column
+    Returns:
+      The heading.
+
+    Examples:
+      >>> heading("recall@20/tail"), heading("recall@20")
+      ('tail', 'recall@20')
+      >>> heading("examples_per_second")
+      'examples/s'
+    """
+    if column in COSTS:
+        return column.replace("_per_second", "/s")
+    bucket = column.rpartition("/")[2]
+    return bucket if bucket in BUCKETS else column
 
 
 def difference_cells(
     comparison: pl.DataFrame, metric: str, order: Sequence[str]
 ) -> list[tuple[str, ...]]:
-    """Return (arm, difference, interval, p Holm, smallest visible, pairs, verdict).
+    """Cells of the differences to the base arm in one metric.
 
     Args:
-      comparison: what `comparison.compare_arms` returns.
-      metric: of which metric.
-      order: the arms; those without a row are left out.
+      comparison: the result of `comparison.compare_arms`.
+      metric: the metric.
+      order: names of the arms; those without a row are left out.
+
+    Returns:
+      (arm, difference, interval, p Holm, smallest visible, seeds x queries, verdict)
+      per arm.
     """
     rows = comparison.filter(pl.col("metric") == metric).rows(named=True)
-    found = {row["arm"]: row for row in rows}
+    by_arm = {row["arm"]: row for row in rows}
     return [
         (
             arm,
             _number(row["difference"], "+.4f"),
             interval(row),
-            "<0.001" if (p := row["p_holm"]) is not None and p < 1e-3 else _number(p),
+            p_cell(row["p_holm"]),
             _number(row["smallest_visible"], ".4f"),
             f"{row['seeds']} x {row['queries']:,}",
             row["verdict"] or "-",
         )
-        for arm, row in ((arm, found[arm]) for arm in order if arm in found)
+        for arm, row in ((arm, by_arm[arm]) for arm in order if arm in by_arm)
     ]
 
 
 def interval(row: dict[str, Any]) -> str:
-    """Return `low to high` of a row of a comparison."""
+    """`low to high` of a row of a comparison, a dash without an interval.
+
+    Args:
+      row: a row of `comparison.compare_arms`.
+
+    Returns:
+      The text.
+
+    Examples:
+      >>> interval({"low": -0.0121, "high": 0.02})
+      '-0.0121 to +0.0200'
+    """
     if row["low"] is None:
         return "-"
     return f"{row['low']:+.4f} to {row['high']:+.4f}"
 
 
+def p_cell(p: float | None) -> str:
+    """A p value with three digits, a dash without one.
+
+    Examples:
+      >>> p_cell(0.0312), p_cell(0.0004), p_cell(None)
+      ('0.031', '<0.001', '-')
+    """
+    return "<0.001" if p is not None and p < 1e-3 else _number(p, ".3f")
+
+
 def interval_note(comparison: pl.DataFrame, metric: str) -> str:
-    """Return what the intervals of a metric do not speak of, or an empty text."""
+    """A note about arms without an interval, or with one over queries only.
+
+    Args:
+      comparison: the result of `comparison.compare_arms`.
+      metric: the metric.
+
+    Returns:
+      Sentences, or an empty text.
+    """
     rows = comparison.filter(pl.col("metric") == metric)
     bare = rows.filter(pl.col("low").is_null())["arm"].to_list()
     single = rows.filter(pl.col("low").is_not_null() & (pl.col("seeds") < 2))
@@ -161,11 +269,12 @@ def interval_note(comparison: pl.DataFrame, metric: str) -> str:
     if bare:
         arms = ", ".join(bare)
         notes.append(
-            "No interval: no seed shared with the base has values by query in "
+            "No interval: no seed shared with the base has values per query in "
             f"queries.parquet ({arms})."
         )
     return " ".join(notes)
 
 
-def _number(value: float | None, spec: str = ".3f") -> str:
+def _number(value: float | None, spec: str) -> str:
+    """Return a formatted number, a dash for None."""
     return "-" if value is None else f"{value:{spec}}"

@@ -63,9 +63,9 @@ def test_report_holds_the_numbers_worked_out_by_hand(folder):
     }
 
 
-def test_report_says_what_it_took(folder):
+def test_report_shows_the_cost(folder):
     page = Page(report(folder))
-    text = page.texts["What it took"]
+    text = page.texts["Cost"]
     for part in (
         "f1f2f3",
         "jax 0.10.1",
@@ -74,7 +74,7 @@ def test_report_says_what_it_took(folder):
         "54.0 seconds, 32,000 examples",
     ):
         assert part in text
-    assert list(page.row("What it took", "low").values()) == [
+    assert list(page.row("Cost", "low").values()) == [
         *("3", "low", "2", "22.0", "12,800", "12,345")
     ]
     assert page.tables["Configuration"][0][0] == ["#", "arm", "loss.x"]
@@ -160,7 +160,7 @@ def test_primary_falls_back_to_the_first_recall(folder):
 def test_runs_without_test_split_or_recall_are_reported(tmp_path):
     write_arm(tmp_path, "a", [0.1, 0.2], split="valid", metrics={"auc@ranked": 0.125})
     page = Page(report(tmp_path))
-    assert "on the valid split, ordered by auc@ranked;" in page.texts["Arms"]
+    assert "on the valid split, ordered by auc@ranked." in page.texts["Arms"]
     assert page.row("Arms", "a")["auc@ranked"] == "0.1250 ± 0.0000"
     assert page.figures == ["auc@ranked of the arms"]
     assert "Other metrics" not in page.tables

@@ -58,7 +58,7 @@ def test_axes_are_labelled(folder):
         "primary": ["recall@20"],
         "forest": ["difference in recall@20"],
         "slices": ["recall@20", "head", "mid", "tail"],
-        "coverage": ["recall@20", "share of the catalogue that is shown, coverage@20"],
+        "coverage": ["recall@20", "recommended share of the catalogue, coverage@20"],
         "popularity": ["recall@20", "arp@20"],
         "learning": ["steps", "validation recall@20"],
         "loss": ["steps", "training loss"],
