@@ -4,10 +4,10 @@ import json
 
 import pytest
 from helpers import tiny
+from helpers.funnels import pools_of
 
 from twotower_jax.data import sources
 from twotower_jax.data.split import split
-from twotower_jax.sampling.hard_pools import make_pools
 
 PAGES = 40
 HARD = (
@@ -70,7 +70,7 @@ def test_training_against_what_was_shown(tmp_path, write, capsys):
     log = sources.load(config.data)
     parts = split(log, config.data)
     # The pool of a click: the four others of its page, and of no other page.
-    pools, report = make_pools(log, parts, stages=(("exposed", 0, None),))
+    pools, report = pools_of(log, parts, stages=(("exposed", 0, None),))
     assert report["training positives without a pool"] == 0
     ids = log.item_ids.to_list()
     number = [int(name[1:]) for name in ids]

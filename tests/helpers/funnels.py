@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 
 from twotower_jax.data.log import FunnelLog, Pairs, Split, Stage
+from twotower_jax.sampling.hard_pools import PoolRule, make_pools
 
 COLUMNS = ("user", "item", "stage", "request", "time", "rank", "part")
 PRE, RANKED = ("pre_ranked", 0, None), ("ranked", 0, None)
@@ -41,6 +42,11 @@ def by_hand(log, held_out=()):
     return Split(
         pairs(log, train), pairs(log, none), pairs(log, np.array(held_out, int))
     )
+
+
+def pools_of(log, split, seed=0, **rule):
+    """Return the pools of a rule that is given by keywords, and the report."""
+    return make_pools(log, split, PoolRule(**rule), seed)
 
 
 def pool_dicts(pools, log):

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers.funnels import COLUMNS, by_hand, make_log, pool_dicts
+from helpers.funnels import COLUMNS, by_hand, make_log, pool_dicts, pools_of
 from scipy import stats
 
 from twotower_jax.sampling.hard import (
@@ -19,7 +19,6 @@ from twotower_jax.sampling.hard import (
     row_ratio,
     slot_log_prob,
 )
-from twotower_jax.sampling.hard_pools import make_pools
 from twotower_jax.sampling.proposals import log_prob, make_proposal, sample
 
 ITEMS = 1_000
@@ -76,7 +75,7 @@ def test_draws_of_every_pool_fit_the_log_and_log_prob(name, key):
     rows = funnel_rows()
     log = make_log(rows, (*COLUMNS[:4], "rank"), num_items=ITEMS)
     stages, weights = STAGES[name], WEIGHTS.get(name, (1.0,) * len(STAGES[name]))
-    pools, _ = make_pools(
+    pools, _ = pools_of(
         log, by_hand(log), stages=tuple(stages), weights=weights, pool="request"
     )
     drawn = np.asarray(draw_hard(key, pools.item, pools.log_prob, DRAWS))
@@ -206,7 +205,7 @@ def test_log_prob_answers_for_any_id():
 
 def test_log_prob_of_a_catalogue_sums_to_one():
     log = make_log(funnel_rows(), (*COLUMNS[:4], "rank"), num_items=ITEMS)
-    pools, _ = make_pools(log, by_hand(log), stages=(("ranked", 0, None),), seed=0)
+    pools, _ = pools_of(log, by_hand(log), stages=(("ranked", 0, None),), seed=0)
     ids = jnp.tile(jnp.arange(ITEMS, dtype=jnp.int32), (len(pools.item), 1))
     got = hard_log_prob(jnp.array(pools.item), jnp.array(pools.log_prob), ids)
     np.testing.assert_allclose(np.exp(got).sum(1), 1, rtol=1e-5)

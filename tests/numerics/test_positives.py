@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from helpers.positives import item_weights
 from scipy import stats
 
 from twotower_jax.errors import InputError
 from twotower_jax.sampling.positives import (
     POSITIVES,
     draw_epoch,
-    item_weights,
     log_effective,
     resampling_report,
 )

@@ -10,6 +10,7 @@ import yaml
 from scipy import stats
 
 from twotower_jax.config import from_dict
+from twotower_jax.registry import Registry
 from twotower_jax.sampling import proposals
 
 TEXT = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text()
@@ -23,7 +24,7 @@ def block(language):
 
 
 def test_the_sampler_that_is_added_draws_what_it_says(monkeypatch):
-    registry = dict(proposals.PROPOSALS)
+    registry = Registry("negatives.easy.sampler", proposals.PROPOSALS)
     monkeypatch.setattr(proposals, "PROPOSALS", registry)
     tree = compile(block("python"), "CONTRIBUTING.md", "exec")
     scope = {"np": np, "PROPOSALS": registry}

@@ -16,8 +16,10 @@ from twotower_jax.losses.rowwise import WHOLE_CATALOGUE, LossNumbers
 from twotower_jax.model.two_tower import Model, make_model
 from twotower_jax.run.inputs import Loaded, make_entities, query_history
 from twotower_jax.sampling.columns import merged_size
-from twotower_jax.sampling.hard_pools import Pools, make_pools
+from twotower_jax.sampling.hard_pools import PoolRule, make_pools
 from twotower_jax.sampling.masks import user_positives
+from twotower_jax.sampling.pool_arrays import HardPools
+from twotower_jax.sampling.positive_weights import Settings
 from twotower_jax.sampling.positives import (
     draw_epoch,
     item_weights,
@@ -109,15 +111,14 @@ def positive_weights(config: Config, counts: np.ndarray) -> np.ndarray:
       InputError: when an epoch would not fill a batch.
     """
     chosen = config.positives
-    weights = item_weights(
-        chosen.strategy,
-        counts,
+    settings = Settings(
         exponent=chosen.exponent,
         reference=chosen.reference,
         max_repeat=chosen.max_repeat,
         threshold=chosen.threshold,
         cap=chosen.cap,
     )
+    weights = item_weights(chosen.strategy, counts, settings)
     expected, batch = (counts * weights).sum(), config.training.batch_size
     if expected < batch:
         raise InputError(
@@ -236,19 +237,16 @@ def _hard_ratio(config: Config, steps: int) -> HardRatio:
     )
 
 
-def _pools(config: Config, data: Loaded) -> tuple[Pools, dict[str, int]]:
+def _pools(config: Config, data: Loaded) -> tuple[HardPools, dict[str, int]]:
     """Return the pools of hard negatives, and what was left out."""
     hard = config.negatives.hard
-    pools, report = make_pools(
-        data.log,
-        data.split,
+    rule = PoolRule(
         stages=tuple(parse_stage(name) for name in hard.stages),
         weights=hard.weights or (1.0,) * len(hard.stages),
         pool=hard.pool,
         pool_size=hard.pool_size,
-        seed=config.seed,
     )
-    return pools, report
+    return make_pools(data.log, data.split, rule, config.seed)
 
 
 def make_schedule(config: Config, data: Loaded, order: Order) -> Schedule:

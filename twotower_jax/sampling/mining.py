@@ -9,7 +9,7 @@ import jax.numpy as jnp
 TINY_LOG_R = -60.0
 
 
-class Pools(NamedTuple):
+class MinedPools(NamedTuple):
     """Hard negatives of each query: W items at most, drawn uniformly.
 
     Attributes:
@@ -124,7 +124,7 @@ def keep_top_k(scores: jax.Array, k: int) -> jax.Array:
     return chosen & (scores > -jnp.inf)
 
 
-def window(items: jax.Array, first: int, end: int, num_items: int) -> Pools:
+def window(items: jax.Array, first: int, end: int, num_items: int) -> MinedPools:
     """Return the ranks [first, end) of exact top-k lists as pools of hard negatives.
 
     The very first ranks hold what the user would like as well (false negatives), the
@@ -153,4 +153,4 @@ def window(items: jax.Array, first: int, end: int, num_items: int) -> Pools:
     valid = (part >= 0) & (part < num_items)
     number = jnp.maximum(valid.sum(axis=1, keepdims=True), 1)
     log_prob = jnp.where(valid, -jnp.log(number.astype(jnp.float32)), -jnp.inf)
-    return Pools(item=jnp.where(valid, part, num_items), log_prob=log_prob)
+    return MinedPools(item=jnp.where(valid, part, num_items), log_prob=log_prob)

@@ -1,18 +1,17 @@
-"""Proposals for easy negatives: a weight for every item, drawn by an alias table.
+"""Proposals of easy negatives: a weight per item, drawn by an alias table.
 
-A proposal is its arrays, so it enters a jitted step as an argument and a sweep over
-``alpha`` runs one compiled program. ``log_prob`` answers for any id, not only for
-ids that were drawn: a mixture adds up the proposals of all its sources.
+A proposal consists of arrays, so it enters a jitted step as an argument, and a sweep
+over `alpha` runs one compiled program. `log_prob` is exact for any id, drawn or not,
+because a mixture adds up the proposals of all its sources.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from twotower_jax.errors import unknown
+from twotower_jax.registry import Registry
 
 
 class Proposal(NamedTuple):
@@ -30,26 +29,73 @@ class Proposal(NamedTuple):
     alias: jax.Array
 
 
+class Weighting(Protocol):
+    """A way to weigh items: (counts, alpha, smoothing) -> weights above 0."""
+
+    def __call__(
+        self, counts: np.ndarray, *, alpha: float, smoothing: float
+    ) -> np.ndarray:
+        """Weights of items, [num_items] float64."""
+        ...
+
+
 def uniform(counts: np.ndarray, *, alpha: float, smoothing: float) -> np.ndarray:
-    """Return equal weights [num_items]; alpha and smoothing do not matter."""
+    """Equal weights.
+
+    Args:
+      counts: [num_items] training positives of each item; only their number is read.
+      alpha: ignored.
+      smoothing: ignored.
+
+    Returns:
+      [num_items] float64 ones.
+    """
     del alpha, smoothing
     return np.ones(len(counts))
 
 
 def popularity(counts: np.ndarray, *, alpha: float, smoothing: float) -> np.ndarray:
-    """Return weights (c_i + s)^alpha, [num_items] float64.
+    """Powers of smoothed counts: (c_i + s)^alpha.
 
-    alpha = 0 is uniform, .75 word2vec's noise distribution and 1 the unigram. The
+    alpha = 0 is uniform, 0.75 word2vec's noise distribution and 1 the unigram. The
     smoothing s > 0 lets an item without clicks be drawn.
+
+    Args:
+      counts: [num_items] training positives c_i of each item.
+      alpha: exponent.
+      smoothing: s, added to every count.
+
+    Returns:
+      [num_items] float64 weights.
+
+    Examples:
+      >>> popularity(np.array([0, 8]), alpha=0.5, smoothing=1.0).tolist()
+      [1.0, 3.0]
+
+    References:
+      Mikolov et al., Distributed Representations of Words and Phrases and their
+      Compositionality, NIPS 2013, section 2.2.
     """
     return (np.asarray(counts, np.float64) + smoothing) ** alpha
 
 
 def log_uniform(counts: np.ndarray, *, alpha: float, smoothing: float) -> np.ndarray:
-    """Return log((k + 2) / (k + 1)) of an item's rank k by count, [num_items].
+    """Zipf-like weights of ranks: log((k + 2) / (k + 1)) for the item of rank k.
 
-    The most clicked item has rank 0; equal counts rank by lower item. Its sum is
-    log(num_items + 1). The usual stand-in for frequencies that are not known.
+    The most clicked item has rank 0; equal counts rank by lower item. The sum is
+    log(num_items + 1). The usual stand-in where frequencies are unknown.
+
+    Args:
+      counts: [num_items] training positives of each item.
+      alpha: ignored.
+      smoothing: ignored.
+
+    Returns:
+      [num_items] float64 weights.
+
+    Examples:
+      >>> np.exp(log_uniform(np.array([1, 5]), alpha=1, smoothing=0)).round(3).tolist()
+      [1.5, 2.0]
     """
     del alpha, smoothing
     rank = np.empty(len(counts))
@@ -57,32 +103,53 @@ def log_uniform(counts: np.ndarray, *, alpha: float, smoothing: float) -> np.nda
     return np.log1p(1 / (rank + 1))
 
 
-PROPOSALS: dict[str, Callable[..., np.ndarray]] = {
-    "uniform": uniform,
-    "popularity": popularity,
-    "log_uniform": log_uniform,
-}
+PROPOSALS: Registry[Weighting] = Registry(
+    "negatives.easy.sampler",
+    {"uniform": uniform, "popularity": popularity, "log_uniform": log_uniform},
+)
 
 
 def make_proposal(
     name: str, counts: np.ndarray, *, alpha: float = 0.75, smoothing: float = 1.0
 ) -> Proposal:
-    """Build the proposal ``name`` from training counts [num_items].
+    """Proposal of a named sampler.
+
+    Args:
+      name: a sampler of PROPOSALS.
+      counts: [num_items] training positives of each item.
+      alpha: exponent of the counts.
+      smoothing: added to the counts.
+
+    Returns:
+      The proposal.
 
     Raises:
       InputError: when the name is unknown.
+
+    Examples:
+      >>> proposal = make_proposal("popularity", np.array([0, 2]), alpha=1.0)
+      >>> np.exp(proposal.log_q).round(4).tolist()
+      [0.25, 0.75]
     """
-    if name not in PROPOSALS:
-        raise unknown("negatives.easy.sampler", name, PROPOSALS)
     return from_weights(PROPOSALS[name](counts, alpha=alpha, smoothing=smoothing))
 
 
 def from_weights(weights: np.ndarray) -> Proposal:
-    """Build a proposal q_i = w_i / sum w from weights [num_items] > 0.
+    """Proposal q_i = w_i / sum_j w_j.
+
+    Args:
+      weights: [num_items] float, finite and above 0.
+
+    Returns:
+      The proposal.
 
     Raises:
       ValueError: when a weight is not finite or not positive; an item that can be
         in a row must never have q = 0.
+
+    Examples:
+      >>> np.exp(from_weights(np.array([1.0, 3.0])).log_q).tolist()
+      [0.25, 0.75]
     """
     weights = np.asarray(weights, np.float64)
     if weights.ndim != 1 or not len(weights):
@@ -104,8 +171,8 @@ def from_weights(weights: np.ndarray) -> Proposal:
 def _alias_table(q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return Vose's thresholds and aliases [n], in O(n) by vectorised rounds.
 
-    Each round pairs cells below the mean with cells above it; what a large cell
-    gives away may make it small, so it returns in the next round.
+    Each round pairs cells below the mean with cells above it. A large cell may become
+    small by the mass that it gives away, so it returns in the next round.
     """
     n = len(q)
     mass = q * n
@@ -123,7 +190,25 @@ def _alias_table(q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def sample(key: jax.Array, proposal: Proposal, shape: tuple[int, ...]) -> jax.Array:
-    """Draw item ids of the given shape, independently and with replacement."""
+    """Independent draws from a proposal, with replacement.
+
+    Args:
+      key: used for nothing else.
+      proposal: the distribution.
+      shape: of the draws.
+
+    Returns:
+      Item ids of the given shape, int32.
+
+    Examples:
+      >>> one = from_weights(np.array([1e-30, 1.0]))
+      >>> sample(jax.random.key(0), one, (3,)).tolist()
+      [1, 1, 1]
+
+    References:
+      Vose, A Linear Algorithm for Generating Random Numbers with a Given
+      Distribution, IEEE Transactions on Software Engineering 1991.
+    """
     cell_key, keep_key = jax.random.split(key)
     cell = jax.random.randint(cell_key, shape, 0, proposal.alias.shape[0])
     keep = fine_uniform(keep_key, shape) < proposal.threshold[cell]
@@ -131,10 +216,17 @@ def sample(key: jax.Array, proposal: Proposal, shape: tuple[int, ...]) -> jax.Ar
 
 
 def fine_uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Return uniform float32 in [0, 1), fine near 0: multiples of 2^-48.
+    """Uniform numbers in [0, 1), fine near 0: multiples of 2^-48.
 
-    ``jax.random.uniform`` has multiples of 2^-23 only, which a probability of 1e-7
-    does not survive.
+    `jax.random.uniform` has multiples of 2^-23 only, too coarse for a probability of
+    1e-7.
+
+    Args:
+      key: used for nothing else.
+      shape: of the numbers.
+
+    Returns:
+      float32 of the given shape.
     """
     high, low = jax.random.bits(key, (2, *shape), jnp.uint32) >> 8
     value = high.astype(jnp.float32) * 2.0**-24 + low.astype(jnp.float32) * 2.0**-48
@@ -142,5 +234,18 @@ def fine_uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
 
 def log_prob(proposal: Proposal, ids: jax.Array) -> jax.Array:
-    """Return the log probability of a draw, for any ids, with the ids' shape."""
+    """Log probability of a draw, for any item.
+
+    Args:
+      proposal: the distribution.
+      ids: [...] int32 items.
+
+    Returns:
+      [...] float32.
+
+    Examples:
+      >>> proposal = from_weights(np.array([1.0, 3.0]))
+      >>> jnp.exp(log_prob(proposal, jnp.array([1, 0, 1]))).tolist()
+      [0.75, 0.25, 0.75]
+    """
     return proposal.log_q[ids]

@@ -10,8 +10,8 @@ import jax
 from twotower_jax.data.feed import Entities, Queries
 from twotower_jax.losses.rowwise import LossNumbers
 from twotower_jax.model.two_tower import Model
-from twotower_jax.sampling.hard_pools import Pools
 from twotower_jax.sampling.masks import UserPositives
+from twotower_jax.sampling.pool_arrays import HardPools
 from twotower_jax.sampling.proposals import Proposal
 from twotower_jax.training.optimizers import OptimizerNumbers
 
@@ -138,7 +138,7 @@ class TrainData(NamedTuple):
     queries: Queries
     item: jax.Array
     entities: Entities
-    pools: Pools | None = None
+    pools: HardPools | None = None
     positives: UserPositives | None = None
 
 

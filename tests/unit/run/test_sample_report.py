@@ -6,11 +6,12 @@ import sys
 import matplotlib
 import numpy as np
 import pytest
+from helpers.positives import item_weights
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from twotower_jax.run.sample_report import format_report, write_figure
-from twotower_jax.sampling.positives import item_weights, resampling_report
+from twotower_jax.sampling.positives import resampling_report
 
 COUNTS = (10_000 / np.arange(1, 1_001)).astype(int)
 COUNTS[-150:] = 0

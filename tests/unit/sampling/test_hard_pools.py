@@ -2,10 +2,18 @@
 
 import numpy as np
 import pytest
-from helpers.funnels import COLUMNS, PRE, RANKED, approx, by_hand, make_log, pool_dicts
+from helpers.funnels import (
+    COLUMNS,
+    PRE,
+    RANKED,
+    approx,
+    by_hand,
+    make_log,
+    pool_dicts,
+    pools_of,
+)
 
 from twotower_jax.errors import InputError
-from twotower_jax.sampling.hard_pools import make_pools
 
 # ------------------------------------------------------------------------- by hand
 
@@ -28,7 +36,7 @@ FUNNEL = [
 
 def test_pools_of_requests_by_hand():
     log = make_log(FUNNEL)
-    pools, report = make_pools(log, by_hand(log), stages=(PRE, RANKED), weights=(1, 2))
+    pools, report = pools_of(log, by_hand(log), stages=(PRE, RANKED), weights=(1, 2))
     # Request 7: 1 once pre_ranked (1), 2 and 3 ranked (2 each); ascending by weight.
     assert pools.item.tolist() == [[1, 2, 3], [2, 7, 7], [2, 7, 7]]
     inf = float("inf")
@@ -56,7 +64,7 @@ def test_pools_of_requests_by_hand():
 
 def test_pools_of_users_merge_the_repeated_item():
     log = make_log(FUNNEL)
-    pools, report = make_pools(
+    pools, report = pools_of(
         log, by_hand(log), stages=(PRE, RANKED), weights=(1, 2), pool="user"
     )
     # User 0: item 1 once pre_ranked; 2 ranked and pre_ranked, 2 + 1; 3 ranked.
@@ -70,14 +78,14 @@ def test_pools_of_users_merge_the_repeated_item():
 
 def test_no_weights_are_equal_weights_of_entries():
     log = make_log(FUNNEL)
-    pools, _ = make_pools(log, by_hand(log), stages=(PRE, RANKED))
+    pools, _ = pools_of(log, by_hand(log), stages=(PRE, RANKED))
     # One pre_ranked and two ranked: the stages have 1/3 and 2/3.
     assert pool_dicts(pools, log)[0] == approx({1: 1 / 3, 2: 1 / 3, 3: 1 / 3})
 
 
 def test_one_stage_alone_and_exposed_is_allowed_here():
     log = make_log(FUNNEL)
-    pools, report = make_pools(log, by_hand(log), stages=(("exposed", 0, None),))
+    pools, report = pools_of(log, by_hand(log), stages=(("exposed", 0, None),))
     assert pool_dicts(pools, log) == [{5: 1}, None, None, None]
     assert report["training positives without a pool"] == 3
 
@@ -91,7 +99,7 @@ def test_two_users_with_the_same_request_number_have_two_requests():
             (1, 3, "clicked", 5),
         ]
     )
-    pools, _ = make_pools(log, by_hand(log), stages=(RANKED,))
+    pools, _ = pools_of(log, by_hand(log), stages=(RANKED,))
     assert pool_dicts(pools, log) == [{1: 1}, {2: 1}]
 
 
@@ -106,7 +114,7 @@ def test_numbers_of_requests_can_be_anything():
             (0, 3, "clicked", high),
         ]
     )
-    pools, _ = make_pools(log, by_hand(log), stages=(RANKED,))
+    pools, _ = pools_of(log, by_hand(log), stages=(RANKED,))
     assert pool_dicts(pools, log) == [{1: 1}, None, {2: 1}]
 
 
@@ -119,15 +127,13 @@ def test_the_item_of_the_positive_can_be_in_its_own_pool():
             (0, 3, "ranked", 1),
         ]
     )
-    pools, _ = make_pools(log, by_hand(log), stages=(RANKED,), pool="user")
+    pools, _ = pools_of(log, by_hand(log), stages=(RANKED,), pool="user")
     assert pool_dicts(pools, log) == [approx({1: 0.5, 3: 0.5})] * 2
 
 
 def test_small_weights_stay_exact():
     log = make_log([(0, 1, "pre_ranked", 0), (0, 2, "ranked", 0), (0, 3, "clicked", 0)])
-    pools, _ = make_pools(
-        log, by_hand(log), stages=(PRE, RANKED), weights=(1e-30, 1e12)
-    )
+    pools, _ = pools_of(log, by_hand(log), stages=(PRE, RANKED), weights=(1e-30, 1e12))
     assert pools.item.tolist() == [[1, 2]]
     np.testing.assert_allclose(pools.log_prob, [[np.log(1e-42), 0]], rtol=1e-6)
 
@@ -162,7 +168,7 @@ RANKS = [
 )
 def test_windows_of_ranks(stages, expected):
     log = make_log(RANKS, (*COLUMNS[:4], "rank"))
-    pools, report = make_pools(log, by_hand(log), stages=stages)
+    pools, report = pools_of(log, by_hand(log), stages=stages)
     total = sum(expected.values())
     (got,) = pool_dicts(pools, log)
     assert got == approx({item: w / total for item, w in expected.items()})
@@ -177,7 +183,7 @@ def test_a_window_without_ranks_is_refused():
         "out: ranked"
     )
     with pytest.raises(InputError, match=message):
-        make_pools(log, by_hand(log), stages=(PRE, ("ranked", 10, 50)))
+        pools_of(log, by_hand(log), stages=(PRE, ("ranked", 10, 50)))
 
 
 # ------------------------------------------------------------------------ pool size
@@ -191,16 +197,16 @@ def crowd(users=40, width=50):
 
 def test_a_crowded_pool_keeps_a_random_subset():
     log = crowd()
-    whole, _ = make_pools(log, by_hand(log), stages=(RANKED,), pool_size=50)
+    whole, _ = pools_of(log, by_hand(log), stages=(RANKED,), pool_size=50)
     assert whole.item.shape == (40, 50)
-    pools, report = make_pools(log, by_hand(log), stages=(RANKED,), pool_size=8)
+    pools, report = pools_of(log, by_hand(log), stages=(RANKED,), pool_size=8)
     assert pools.item.shape == (40, 8)
     assert all(len(set(row)) == 8 for row in pools.item.tolist())
     np.testing.assert_allclose(np.exp(pools.log_prob), 1 / 8, rtol=1e-6)
     assert report["items cut by pool_size"] == 40 * 42
     assert report["items in pools"] == 40 * 8
-    again, _ = make_pools(log, by_hand(log), stages=(RANKED,), pool_size=8)
-    other, _ = make_pools(log, by_hand(log), stages=(RANKED,), pool_size=8, seed=1)
+    again, _ = pools_of(log, by_hand(log), stages=(RANKED,), pool_size=8)
+    other, _ = pools_of(log, by_hand(log), stages=(RANKED,), pool_size=8, seed=1)
     np.testing.assert_array_equal(pools.item, again.item)
     assert (pools.item != other.item).any()
     # The subsets of the users differ, and no item is preferred.
@@ -209,7 +215,7 @@ def test_a_crowded_pool_keeps_a_random_subset():
 
 def test_every_item_is_kept_equally_often():
     log = crowd(users=2_000, width=10)
-    pools, _ = make_pools(log, by_hand(log), stages=(RANKED,), pool_size=3)
+    pools, _ = pools_of(log, by_hand(log), stages=(RANKED,), pool_size=3)
     kept = np.bincount(pools.item.ravel(), minlength=11)[1:]
     # Hypergeometric: 2,000 times .3, deviation sqrt(2000 * .3 * .7) = 20.5.
     assert kept.sum() == 6_000 and abs(kept - 600).max() < 4 * 20.5
@@ -218,7 +224,7 @@ def test_every_item_is_kept_equally_often():
 def test_weights_within_the_subset_stay():
     rows = [(0, i, "ranked" if i % 2 else "pre_ranked", 0) for i in range(1, 21)]
     log = make_log([*rows, (0, 0, "clicked", 0)])
-    pools, _ = make_pools(
+    pools, _ = pools_of(
         log, by_hand(log), stages=(PRE, RANKED), weights=(1, 3), pool_size=9
     )
     (got,) = pool_dicts(pools, log)
@@ -229,11 +235,11 @@ def test_weights_within_the_subset_stay():
 
 def test_a_pool_as_large_as_pool_size_is_whole():
     log = make_log(FUNNEL)
-    whole, _ = make_pools(log, by_hand(log), stages=(PRE, RANKED), pool_size=3)
-    pools, report = make_pools(log, by_hand(log), stages=(PRE, RANKED), pool_size=2)
+    whole, _ = pools_of(log, by_hand(log), stages=(PRE, RANKED), pool_size=3)
+    pools, report = pools_of(log, by_hand(log), stages=(PRE, RANKED), pool_size=2)
     assert whole.item.shape == (3, 3) and pools.item.shape == (3, 2)
     assert report["items cut by pool_size"] == 1
-    one, _ = make_pools(log, by_hand(log), stages=(PRE, RANKED), pool_size=1)
+    one, _ = pools_of(log, by_hand(log), stages=(PRE, RANKED), pool_size=1)
     assert one.item.shape == (3, 1) and (one.log_prob == 0).all()
 
 
@@ -247,26 +253,26 @@ def test_pools_of_requests_need_requests():
         "none; set data.columns.request, or negatives.hard.pool=user"
     )
     with pytest.raises(InputError, match=message):
-        make_pools(log, by_hand(log), stages=(RANKED,))
-    pools, _ = make_pools(log, by_hand(log), stages=(RANKED,), pool="user")
+        pools_of(log, by_hand(log), stages=(RANKED,))
+    pools, _ = pools_of(log, by_hand(log), stages=(RANKED,), pool="user")
     assert len(pools.item) == 2
 
 
 def test_stages_that_the_log_does_not_have_are_named_with_what_it_has():
     log = make_log(FUNNEL)
     message = (
-        r"negatives.hard.stages=\['re_ranked'\] chooses no row of the log, whose rows "
+        r"negatives.hard.stages=\['re_ranked'\] selects no row of the log, whose rows "
         r"by furthest stage are: retrieved \(2\), pre_ranked \(2\), ranked \(3\), "
         r"exposed \(1\), clicked \(4\); choose stages .* negatives.hard.source=mined"
     )
     with pytest.raises(InputError, match=message):
-        make_pools(log, by_hand(log), stages=(("re_ranked", 0, None),))
+        pools_of(log, by_hand(log), stages=(("re_ranked", 0, None),))
 
 
 def test_a_window_beyond_all_ranks_is_named():
     log = make_log(RANKS, (*COLUMNS[:4], "rank"))
-    with pytest.raises(InputError, match=r"\['ranked:10-50'\] chooses no row"):
-        make_pools(log, by_hand(log), stages=(("ranked", 10, 50),))
+    with pytest.raises(InputError, match=r"\['ranked:10-50'\] selects no row"):
+        pools_of(log, by_hand(log), stages=(("ranked", 10, 50),))
 
 
 def test_pools_that_no_training_positive_has_are_refused_with_the_reasons():
@@ -286,6 +292,6 @@ def test_pools_that_no_training_positive_has_are_refused_with_the_reasons():
         "negatives.hard.pool=user"
     )
     with pytest.raises(InputError, match=message):
-        make_pools(log, by_hand(log, [3]), stages=(RANKED,))
-    pools, _ = make_pools(log, by_hand(log, [3]), stages=(RANKED,), pool="user")
+        pools_of(log, by_hand(log, [3]), stages=(RANKED,))
+    pools, _ = pools_of(log, by_hand(log, [3]), stages=(RANKED,), pool="user")
     assert pool_dicts(pools, log) == [{1: 1}, None]

@@ -5,12 +5,20 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
-from helpers.funnels import COLUMNS, PRE, RANKED, approx, by_hand, make_log, pool_dicts
+from helpers.funnels import (
+    COLUMNS,
+    PRE,
+    RANKED,
+    approx,
+    by_hand,
+    make_log,
+    pool_dicts,
+    pools_of,
+)
 
 from twotower_jax.config.data import DataConfig
 from twotower_jax.data.log import Stage
 from twotower_jax.data.split import split
-from twotower_jax.sampling.hard_pools import make_pools
 
 
 def losers(time, request, user=0, first=10):
@@ -37,7 +45,7 @@ def test_a_temporal_split_knows_nothing_later_than_its_last_training_positive():
     config = DataConfig(split="temporal", valid_share=0.1, test_share=0.1)
     parts = split(log, config)
     assert parts.train.time.max() == 70.0 and parts.valid.time.min() == 80.0
-    pools, report = make_pools(log, parts, stages=(RANKED,), pool="user")
+    pools, report = pools_of(log, parts, stages=(RANKED,), pool="user")
     assert {1, 10, 14, 18, 22} == set(pool_dicts(pools, log)[0])
     assert {3, 12, 16, 20, 24} == set(pool_dicts(pools, log)[1])
     assert report["rows later than training"] == 3
@@ -56,7 +64,7 @@ def test_other_splits_know_of_a_user_what_was_before_the_last_training_positive(
     config = DataConfig(split=method, valid_share=0.25, test_share=0.2)
     parts = split(log, config)
     assert parts.train.request.tolist() == [0, 1, 2, 5, 6, 7]
-    pools, report = make_pools(log, parts, stages=(RANKED,), pool="user")
+    pools, report = pools_of(log, parts, stages=(RANKED,), pool="user")
     assert set(pool_dicts(pools, log)[0]) == {10, 12, 14, 2}
     # User 0's last training positive is at 20, user 1's at 70.
     assert set(pool_dicts(pools, log)[3]) == {20, 22, 24}
@@ -73,7 +81,7 @@ def test_losers_of_a_request_with_a_held_out_positive_are_not_known():
     ]
     log = make_log(rows, TIMED)
     for pool, expected in (("user", [{1: 1}, {1: 1}]), ("request", [{1: 1}, None])):
-        pools, report = make_pools(log, by_hand(log, [4]), stages=(RANKED,), pool=pool)
+        pools, report = pools_of(log, by_hand(log, [4]), stages=(RANKED,), pool=pool)
         assert pool_dicts(pools, log) == expected
         assert report["rows of requests with a held-out positive"] == 1
 
@@ -86,7 +94,7 @@ def test_a_repeated_test_positive_that_the_split_dropped_is_held_out_too():
     # The first click on 17 (request 3) is test, the second one dropped with it.
     parts = split(make_log(rows, TIMED), DataConfig(split="ratio", test_share=0.4))
     assert parts.report["duplicate test positives"] == 1
-    pools, report = make_pools(log, parts, stages=(RANKED,), pool="user")
+    pools, report = pools_of(log, parts, stages=(RANKED,), pool="user")
     assert 1 not in pools.item and 16 not in pools.item
     assert report["rows of requests with a held-out positive"] == 2
 
@@ -103,7 +111,7 @@ def test_without_requests_rows_at_the_time_of_a_held_out_positive_are_not_known(
     log = make_log(
         [(*row[:3], row[4]) for row in rows], ("user", "item", "stage", "time")
     )
-    pools, _ = make_pools(log, by_hand(log, [3]), stages=(RANKED,), pool="user")
+    pools, _ = pools_of(log, by_hand(log, [3]), stages=(RANKED,), pool="user")
     assert pool_dicts(pools, log) == [{1: 1}, {3: 1}]
 
 
@@ -120,7 +128,7 @@ def test_given_parts_know_the_rows_of_the_parts_that_are_trained_on(fit_valid):
         ]
     log = make_log(rows, (*COLUMNS[:4], "part"))
     parts = split(log, DataConfig(split="given", fit_valid=fit_valid))
-    pools, report = make_pools(log, parts, stages=(RANKED,), pool="user")
+    pools, report = pools_of(log, parts, stages=(RANKED,), pool="user")
     known = {0, 2, 10, 12} if fit_valid else {0, 2}
     assert set(pool_dicts(pools, log)[0]) == known
     assert report["rows later than training"] == (4 if fit_valid else 8)
@@ -131,7 +139,7 @@ def test_parts_that_the_split_does_not_use_hide_nothing():
     rows += [(*row, 0) for k in range(6, 9) for row in losers(1.0 * k, k, user=1)]
     log = make_log(rows, (*TIMED, "part"))
     parts = split(log, DataConfig(split="leave_last_out"))
-    pools, _ = make_pools(log, parts, stages=(RANKED,))
+    pools, _ = pools_of(log, parts, stages=(RANKED,))
     assert (pools.of_row >= 0).all() and len(pools.of_row) == 5
 
 
@@ -201,7 +209,7 @@ def test_pools_are_those_of_a_slow_loop(method, timed, pool):
     for seed in range(5):
         log = random_log(seed, timed=timed)
         parts = split(log, DataConfig(split=method, valid_share=0.2, test_share=0.2))
-        pools, report = make_pools(
+        pools, report = pools_of(
             log, parts, stages=stages, weights=weights, pool=pool, pool_size=99
         )
         expected = slow_pools(log, parts, method, stages, weights, pool)
@@ -217,7 +225,7 @@ def test_every_row_of_the_stages_is_accounted_for(pool):
     for seed, size in itertools.product(range(3), (2, 99)):
         log = random_log(seed, timed=True)
         parts = split(log, DataConfig(split="ratio", valid_share=0.2, test_share=0.2))
-        pools, report = make_pools(
+        pools, report = pools_of(
             log, parts, stages=(PRE, RANKED), pool=pool, pool_size=size
         )
         chosen = np.isin(log.stage, [Stage.PRE_RANKED, Stage.RANKED]).sum()

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 import numpy as np
 import polars as pl
 import pytest
+from helpers.funnels import pools_of
 from helpers.kuaishou import (
     DAYS,
     SIZES,
@@ -21,7 +22,6 @@ from twotower_jax.config.kuaishou import RecFlowKeptConfig
 from twotower_jax.data.log import Stage
 from twotower_jax.data.sources import recflow, recflow_files
 from twotower_jax.data.split import split
-from twotower_jax.sampling.hard_pools import make_pools
 
 NONE = RecFlowKeptConfig(*[0] * 6)
 
@@ -123,7 +123,7 @@ def test_hard_negatives_are_what_stages_threw_out_of_the_request(folder):
     parts = split(log, DataConfig(source="recflow", split="given"))
     table = expected()
     stages = (("retrieved", 0, None), ("ranked", 0, 2))
-    pools, _ = make_pools(log, parts, stages=stages)
+    pools, _ = pools_of(log, parts, stages=stages)
     items = log.item_ids.to_list()
     assert len(parts.train) and (pools.of_row >= 0).all()
     for request, place in zip(parts.train.request, pools.of_row, strict=True):
