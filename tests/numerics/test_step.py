@@ -8,7 +8,7 @@ import pytest
 from helpers.problems import as_loaded, small_problem, zipf_clicks
 
 from twotower_jax import keys
-from twotower_jax.model.tower import make_tower
+from twotower_jax.model.tower import apply_tower
 from twotower_jax.sampling.proposals import sample
 from twotower_jax.training.step import init_state, run_steps, train_step
 
@@ -38,11 +38,17 @@ def batches(number):
 
 def dense_loss(params, structure, hyper, users, items, drawn):
     """Return the mean loss by loops over the rows, on whole tables."""
-    query = make_tower(structure.model.query).apply(
-        params["dense"]["query"], {"id": params["tables"]["query.id"]}, None
+    query = apply_tower(
+        structure.model.query,
+        params["dense"]["query"],
+        {"id": params["tables"]["query.id"]},
+        None,
     )
-    item = make_tower(structure.model.candidate).apply(
-        params["dense"]["candidate"], {"id": params["tables"]["candidate.id"]}, None
+    item = apply_tower(
+        structure.model.candidate,
+        params["dense"]["candidate"],
+        {"id": params["tables"]["candidate.id"]},
+        None,
     )
     scores = query @ item.T / jnp.exp(hyper.log_temperature)
     count = structure.negatives.easy_num * np.exp(np.asarray(hyper.easy.log_q, float))
@@ -173,10 +179,14 @@ def test_full_softmax_reads_the_whole_catalogue():
     state = init_state(structure, hyper, jnp.float32(0.3))
     rows = batches(1)[0]
     _, loss = train_step(structure, hyper, data, state, rows)
-    query = make_tower(structure.model.query).apply(
-        state.params["dense"]["query"], {"id": state.params["tables"]["query.id"]}, None
+    query = apply_tower(
+        structure.model.query,
+        state.params["dense"]["query"],
+        {"id": state.params["tables"]["query.id"]},
+        None,
     )
-    item = make_tower(structure.model.candidate).apply(
+    item = apply_tower(
+        structure.model.candidate,
         state.params["dense"]["candidate"],
         {"id": state.params["tables"]["candidate.id"]},
         None,

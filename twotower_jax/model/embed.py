@@ -17,7 +17,17 @@ BLOCK = 4096
 def all_candidates(
     model: Model, params: dict, entities: Entities, num_items: int
 ) -> jax.Array:
-    """Return candidate embeddings [num_items, dim]."""
+    """Embeddings of the whole catalogue.
+
+    Args:
+      model: the static part.
+      params: tables and dense parameters.
+      entities: features on the device.
+      num_items: size of the catalogue.
+
+    Returns:
+      [num_items, dim] float32.
+    """
     ids = jnp.arange(num_items, dtype=jnp.int32)
     embed = partial(embed_candidates, model, params, entities)
     return _in_blocks(embed, ids, num_items, model.candidate.dim)
@@ -27,7 +37,17 @@ def all_candidates(
 def all_queries(
     model: Model, params: dict, entities: Entities, queries: Queries
 ) -> jax.Array:
-    """Return query embeddings [queries, dim]."""
+    """Embeddings of queries.
+
+    Args:
+      model: the static part.
+      params: tables and dense parameters.
+      entities: features on the device.
+      queries: n queries.
+
+    Returns:
+      [n, dim] float32.
+    """
     embed = partial(embed_queries, model, params, entities)
     return _in_blocks(embed, queries, queries.user.shape[0], model.query.dim)
 
@@ -37,7 +57,7 @@ def _in_blocks(
 ) -> jax.Array:
     """Return embeddings [number, dim] of entities (arrays [number]), block by block.
 
-    The last block is moved back so that it fits; no second copy is ever held.
+    The last block is moved back so that it fits; a second copy is never held.
     """
     block = min(BLOCK, number)
 

@@ -1,8 +1,8 @@
-"""Embedding tables: rows are gathered first and are what the loss is differentiated by.
+"""Embedding tables: the loss is differentiated by the gathered rows.
 
 A batch touches few rows of a table. Its distinct rows are gathered, the loss is a
-function of these rows, and the optimizer writes them back, so that a step costs the
-same whatever the size of the table.
+function of these rows, and the optimizer writes them back, so that the cost of a step
+does not depend on the size of the table.
 """
 
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-# Rows of a table that are initialised at a time: 16 MB at dimension 64.
+# TableRows of a table that are initialised at a time: 16 MB at dimension 64.
 INIT_ROWS = 2**16
 
 
@@ -28,7 +28,7 @@ class FeatureSpec(NamedTuple):
     size: int
 
 
-class Rows(NamedTuple):
+class TableRows(NamedTuple):
     """The distinct rows that a batch touches in one table.
 
     Attributes:
@@ -45,10 +45,24 @@ class Rows(NamedTuple):
 def init_table(
     key: jax.Array, size: int, dim: int, scale: float | jax.Array
 ) -> jax.Array:
-    """Return a table [size, dim] float32, uniform in [-scale, scale].
+    """Initial table, uniform in [-scale, scale).
 
-    Blocks of rows have keys of their own, so that the memory that is needed beside the
-    table does not grow with it.
+    Blocks of rows have keys of their own, so that the memory beside the table does not
+    grow with it.
+
+    Args:
+      key: used for nothing else.
+      size: rows, at least 1.
+      dim: numbers per row.
+      scale: half-width of the distribution.
+
+    Returns:
+      [size, dim] float32.
+
+    Examples:
+      >>> table = init_table(jax.random.key(0), 3, 2, 0.1)
+      >>> table.shape, bool(jnp.abs(table).max() <= 0.1)
+      ((3, 2), True)
     """
     block = min(INIT_ROWS, size)
 
@@ -62,26 +76,61 @@ def init_table(
     return jax.lax.fori_loop(0, -(-size // block), fill, start)
 
 
-def find_rows(ids: jax.Array, size: int) -> Rows:
-    """Return the distinct rows among ids of any shape; ids outside 0..size-1 miss."""
+def find_rows(ids: jax.Array, size: int) -> TableRows:
+    """Distinct rows of a table among ids.
+
+    Args:
+      ids: int32 of any shape; an id outside 0..size-1 is a missing value.
+      size: rows of the table.
+
+    Returns:
+      The rows, ascending; R is the number of ids or size + 1, the smaller of the two.
+
+    Examples:
+      >>> rows = find_rows(jnp.array([3, 1, 3, -1]), 4)
+      >>> rows.ids.tolist(), rows.place.tolist(), rows.present.tolist()
+      ([1, 3, 4, 4], [1, 0, 1, 2], [True, True, True, False])
+    """
     present = (ids >= 0) & (ids < size)
-    wanted = jnp.where(present, ids, size).reshape(-1)
+    flat = jnp.where(present, ids, size).reshape(-1)
     distinct, place = jnp.unique(
-        wanted, size=min(wanted.size, size + 1), fill_value=size, return_inverse=True
+        flat, size=min(flat.size, size + 1), fill_value=size, return_inverse=True
     )
-    return Rows(distinct.astype(jnp.int32), place.reshape(ids.shape), present)
+    return TableRows(distinct.astype(jnp.int32), place.reshape(ids.shape), present)
 
 
-def gather(table: jax.Array, rows: Rows) -> jax.Array:
-    """Return the rows [R, dim]; padding is 0."""
+def gather(table: jax.Array, rows: TableRows) -> jax.Array:
+    """Gathered rows of a table.
+
+    Args:
+      table: [size, dim] float32.
+      rows: distinct rows.
+
+    Returns:
+      [R, dim] float32; padding is 0.
+
+    Examples:
+      >>> gather(jnp.array([[1.0], [2.0]]), find_rows(jnp.array([1, -1]), 2)).tolist()
+      [[2.0], [0.0]]
+    """
     return table.at[rows.ids].get(mode="fill", fill_value=0)
 
 
-def pool(values: jax.Array, rows: Rows) -> jax.Array:
-    """Return vectors [E, dim] of E entities from the gathered rows [R, dim].
+def pool(values: jax.Array, rows: TableRows) -> jax.Array:
+    """Vectors of entities from gathered rows.
 
-    One id an entity: its row, 0 where it is missing. Several ids, [E, width]: the
-    mean of those present, 0 where none is.
+    Args:
+      values: [R, dim] float32, the result of `gather`.
+      rows: with places [E] for one id per entity, [E, width] for several.
+
+    Returns:
+      [E, dim] float32. One id: its row, 0 where it is missing. Several ids: the mean
+      of those present, 0 where none is.
+
+    Examples:
+      >>> rows = find_rows(jnp.array([[0, 1], [1, -1]]), 2)
+      >>> pool(gather(jnp.array([[1.0], [2.0]]), rows), rows).tolist()
+      [[1.5], [2.0]]
     """
     looked_up = values[rows.place] * rows.present[..., None].astype(values.dtype)
     if rows.place.ndim == 1:

@@ -1,14 +1,14 @@
-"""The towers as pure functions: init(key) -> params, apply(params, vectors).
+"""Towers: pure functions from the vectors of features to one embedding.
 
-A tower gets one vector a feature. Without hidden layers their sum is the embedding
-(matrix factorisation when the only feature is the id); with hidden layers they are
-concatenated and go through an MLP with ReLU. Then the embedding is L2-normalised.
-Flax is used inside, once; outside, parameters are nested dictionaries of arrays.
+A tower is a pair of functions, init(key) -> params and apply(params, vectors) ->
+[E, dim]. The model looks up and pools the rows of every feature before the tower, and
+normalises the embedding after it, so a tower only combines vectors. A new tower is one
+function of a `TowerSpec` and one entry of `TOWERS`.
 """
 
 import functools
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -16,30 +16,165 @@ import jax.numpy as jnp
 from flax import nnx
 
 from twotower_jax.model.embeddings import FeatureSpec
+from twotower_jax.registry import Registry
 
 
 class TowerSpec(NamedTuple):
-    """The static shape of a tower: features, embedding size, hidden widths."""
+    """The static shape of a tower.
+
+    Attributes:
+      features: features that the tower reads.
+      dim: size of the vectors of features and of the embedding.
+      hidden: widths of hidden layers.
+      normalize: whether the embedding has length 1.
+      kind: a name of TOWERS.
+    """
 
     features: tuple[FeatureSpec, ...]
     dim: int
     hidden: tuple[int, ...]
     normalize: bool
+    kind: str = "two_tower"
+
+    @property
+    def numeric(self) -> tuple[FeatureSpec, ...]:
+        """Features that are numbers, in order."""
+        return tuple(feature for feature in self.features if feature.kind == "numeric")
 
 
 class Tower(NamedTuple):
-    """Pure functions.
+    """A tower: two pure functions.
 
     Attributes:
-      init: key -> params, nested dict of arrays.
-      apply: (params, vectors {feature: [E, dim]}, numeric [E, n] or None) -> [E, dim].
+      init: key -> params, a nested dictionary of float32 arrays.
+      apply: (params, vectors) -> embeddings [E, dim]; vectors holds one float32
+        [E, dim] per feature, numeric features last, 0 where a value is missing.
     """
 
     init: Callable[[jax.Array], dict]
-    apply: Callable[..., jax.Array]
+    apply: Callable[[dict, Sequence[jax.Array]], jax.Array]
 
 
-class _MLP(nnx.Module):
+def two_tower(spec: TowerSpec) -> Tower:
+    """Multi-layer perceptron of the concatenated vectors, or their sum.
+
+    With hidden layers, the vectors are concatenated and pass through linear layers with
+    ReLU between them. Without, the embedding is the sum of the vectors: matrix
+    factorisation where the only feature is the id.
+
+    Args:
+      spec: static shape; an empty `hidden` selects the sum.
+
+    Returns:
+      The tower; params are {"mlp": ...}, or {} for the sum.
+
+    Examples:
+      >>> tower = two_tower(TowerSpec((FeatureSpec("id", "id", 5),), 2, (), False))
+      >>> tower.apply({}, [jnp.ones((1, 2))]).tolist()
+      [[1.0, 1.0]]
+    """
+    if not spec.hidden:
+        return Tower(_no_params, _sum)
+    mlp = _mlp((len(spec.features) * spec.dim, *spec.hidden, spec.dim))
+
+    def init(key: jax.Array) -> dict:
+        return {"mlp": mlp.init(key)}
+
+    def apply(params: dict, vectors: Sequence[jax.Array]) -> jax.Array:
+        return mlp.apply(params["mlp"], [jnp.concatenate(vectors, 1)])
+
+    return Tower(init, apply)
+
+
+def _no_params(key: jax.Array) -> dict:
+    del key
+    return {}
+
+
+def _sum(params: dict, vectors: Sequence[jax.Array]) -> jax.Array:
+    del params
+    return functools.reduce(jnp.add, vectors)
+
+
+TOWERS: Registry[Callable[[TowerSpec], Tower]] = Registry(
+    "towers.kind", {"two_tower": two_tower}
+)
+
+
+def init_tower(spec: TowerSpec, key: jax.Array) -> dict:
+    """Initial parameters of one side of the model, tables excepted.
+
+    Args:
+      spec: static shape.
+      key: used for nothing else.
+
+    Returns:
+      The params of the tower, and "numeric" [n, dim] float32 where the tower reads n
+      numbers: the vector that each of them scales.
+
+    Examples:
+      >>> age = FeatureSpec("age", "numeric", 0)
+      >>> params = init_tower(TowerSpec((age,), 2, (), False), jax.random.key(0))
+      >>> params["numeric"].shape
+      (1, 2)
+    """
+    params = _build(spec).init(jax.random.fold_in(key, 0))
+    if spec.numeric:
+        shape = (len(spec.numeric), spec.dim)
+        numeric = 0.05 * jax.random.normal(jax.random.fold_in(key, 1), shape)
+        params = {**params, "numeric": numeric}
+    return params
+
+
+def apply_tower(
+    spec: TowerSpec,
+    params: dict,
+    vectors: dict[str, jax.Array],
+    numbers: jax.Array | None,
+) -> jax.Array:
+    """Embeddings of entities from the vectors and the numbers of their features.
+
+    Args:
+      spec: static shape.
+      params: as of `init_tower`.
+      vectors: {feature: [E, dim]} float32, of features that have a table.
+      numbers: [E, n] float32, of numeric features in order; None without any.
+
+    Returns:
+      [E, dim] float32, of length 1 where the spec normalises.
+    """
+    parts = [vectors[f.name] for f in spec.features if f.kind != "numeric"]
+    if numbers is not None:
+        for place in range(len(spec.numeric)):
+            number, vector = numbers[:, place, None], params["numeric"][place]
+            parts.append(number * vector[None, :])
+    x = _build(spec).apply(params, parts)
+    return l2_normalize(x) if spec.normalize else x
+
+
+@functools.lru_cache
+def _build(spec: TowerSpec) -> Tower:
+    """Return the tower of a static shape, built once."""
+    return TOWERS[spec.kind](spec)
+
+
+def l2_normalize(x: jax.Array) -> jax.Array:
+    """Vectors of length 1: x / |x| along the last axis, with a finite gradient at 0.
+
+    Args:
+      x: [..., dim] float32.
+
+    Returns:
+      [..., dim] float32; 0 stays 0.
+
+    Examples:
+      >>> [round(x, 4) for x in l2_normalize(jnp.array([3.0, 4.0])).tolist()]
+      [0.6, 0.8]
+    """
+    return x * jax.lax.rsqrt(jnp.maximum((x * x).sum(-1, keepdims=True), 1e-12))
+
+
+class _Layers(nnx.Module):
     """Linear layers with ReLU between them; none after the last."""
 
     def __init__(self, widths: tuple[int, ...], *, rngs: nnx.Rngs):
@@ -55,62 +190,20 @@ class _MLP(nnx.Module):
         return self.layers[-1](x)
 
 
-@functools.lru_cache
-def make_tower(spec: TowerSpec) -> Tower:
-    """Build a tower's functions from its static shape."""
-    widths = (len(spec.features) * spec.dim, *spec.hidden, spec.dim)
-    mlp = _pure_mlp(widths) if spec.hidden else None
-    numeric = [feature for feature in spec.features if feature.kind == "numeric"]
+def _mlp(widths: tuple[int, ...]) -> Tower:
+    """Return the layers as a tower of one vector, with plain dictionaries outside."""
 
-    def init(key: jax.Array) -> dict:
-        params: dict = {}
-        if mlp:
-            params["mlp"] = mlp.init(jax.random.fold_in(key, 0))
-        if numeric:
-            shape = (len(numeric), spec.dim)
-            params["numeric"] = 0.05 * jax.random.normal(
-                jax.random.fold_in(key, 1), shape
-            )
-        return params
-
-    def apply(params: dict, vectors: dict, numbers: jax.Array | None) -> jax.Array:
-        parts = [vectors[f.name] for f in spec.features if f.kind != "numeric"]
-        for place in range(len(numeric)):
-            assert numbers is not None
-            parts.append(numbers[:, place, None] * params["numeric"][place][None, :])
-        if mlp:
-            x = mlp.apply(params["mlp"], jnp.concatenate(parts, 1))
-        else:
-            x = functools.reduce(jnp.add, parts)
-        return l2_normalize(x) if spec.normalize else x
-
-    return Tower(init, apply)
-
-
-def l2_normalize(x: jax.Array) -> jax.Array:
-    """Return x / |x| along the last axis, with a finite gradient at 0."""
-    return x * jax.lax.rsqrt(jnp.maximum((x * x).sum(-1, keepdims=True), 1e-12))
-
-
-class _Mlp(NamedTuple):
-    init: Callable
-    apply: Callable
-
-
-def _pure_mlp(widths: tuple[int, ...]) -> _Mlp:
-    """Wrap the flax module once into pure functions over plain dictionaries."""
-
-    def build(rngs: nnx.Rngs) -> _MLP:
-        return _MLP(widths, rngs=rngs)
+    def build(rngs: nnx.Rngs) -> _Layers:
+        return _Layers(widths, rngs=rngs)
 
     graph, abstract = nnx.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))))
 
     def init(key: jax.Array) -> dict:
         return nnx.to_pure_dict(nnx.state(build(nnx.Rngs(key))))
 
-    def apply(params: dict, x: jax.Array) -> jax.Array:
+    def apply(params: dict, vectors: Sequence[jax.Array]) -> jax.Array:
         state = jax.tree.map(lambda leaf: leaf, abstract)
         nnx.replace_by_pure_dict(state, params)
-        return nnx.merge(graph, state)(x)
+        return nnx.merge(graph, state)(vectors[0])
 
-    return _Mlp(init, apply)
+    return Tower(init, apply)

@@ -1,4 +1,4 @@
-"""The two-tower model of a run: features looked up in tables, pooled, encoded."""
+"""The two-tower model of a run: rows of tables are looked up, pooled and encoded."""
 
 from typing import NamedTuple
 
@@ -12,17 +12,23 @@ from twotower_jax.data.log import Feature, FunnelLog
 from twotower_jax.errors import InputError
 from twotower_jax.model.embeddings import (
     FeatureSpec,
-    Rows,
+    TableRows,
     find_rows,
     gather,
     init_table,
     pool,
 )
-from twotower_jax.model.tower import TowerSpec, make_tower
+from twotower_jax.model.tower import TowerSpec, apply_tower, init_tower
 
 
 class Model(NamedTuple):
-    """The static part of a model."""
+    """The static part of a model.
+
+    Attributes:
+      query: the query tower.
+      candidate: the candidate tower.
+      history_length: items of a history that are read, the last ones.
+    """
 
     query: TowerSpec
     candidate: TowerSpec
@@ -30,14 +36,26 @@ class Model(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """What a tower reads for [E] entities: rows by table name, and numbers [E, n]."""
+    """Inputs of a tower for E entities.
 
-    rows: dict[str, Rows]
+    Attributes:
+      rows: {table: rows}, the names of tables as in "query.id".
+      numbers: [E, n] float32 of the numeric features; None without any.
+    """
+
+    rows: dict[str, TableRows]
     numbers: jax.Array | None
 
 
 def make_model(config: TowersConfig, log: FunnelLog) -> Model:
-    """Resolve the configured features against those that the data has.
+    """Static part of a model: the configured features with the sizes of the data.
+
+    Args:
+      config: of both towers.
+      log: with the features of users and items.
+
+    Returns:
+      The model.
 
     Raises:
       InputError: when a tower names a feature that the data does not have.
@@ -52,6 +70,7 @@ def make_model(config: TowersConfig, log: FunnelLog) -> Model:
             config.dim,
             config.hidden,
             config.normalize,
+            config.kind,
         )
         for side, (names, features, size) in sides.items()
     }
@@ -59,19 +78,20 @@ def make_model(config: TowersConfig, log: FunnelLog) -> Model:
 
 
 def _feature(
-    side: str, name: str, known: dict[str, Feature], size: int, num_items: int
+    side: str, name: str, features: dict[str, Feature], size: int, num_items: int
 ) -> FeatureSpec:
+    """Return the static shape of a feature of one side, which has `size` entities."""
     if name == "id":
         return FeatureSpec(name, "id", size)
     if name == "history":
         return FeatureSpec(name, "history", num_items)
-    if name not in known:
-        choices = ["id", *(["history"] if side == "query" else []), *sorted(known)]
+    if name not in features:
+        choices = ["id", *(["history"] if side == "query" else []), *sorted(features)]
         raise InputError(
             f"towers.{side} names the feature {name!r}, which the data does not have; "
             f"choose from {', '.join(choices)}"
         )
-    return FeatureSpec(name, known[name].kind, known[name].size)
+    return FeatureSpec(name, features[name].kind, features[name].size)
 
 
 def init_params(
@@ -80,13 +100,18 @@ def init_params(
     scale: float | jax.Array,
     log_temperature: jax.Array | None,
 ) -> dict:
-    """Return parameters {"tables": {name: [size, dim]}, "dense": {...}}.
+    """Initial parameters of a model.
 
     Args:
       model: the static part.
-      seed: the run's seed.
+      seed: seed of the run.
       scale: half-width of the uniform distribution of the tables.
-      log_temperature: start of a learned temperature; None where it is fixed.
+      log_temperature: [] float32, start of a learned temperature; None where it is
+        fixed.
+
+    Returns:
+      {"tables": {name: [size, dim]}, "dense": {"query": ..., "candidate": ...}}, and
+      "log_temperature" in "dense" where it is learned.
     """
     tables, dense = {}, {}
     for side, spec in (("query", model.query), ("candidate", model.candidate)):
@@ -95,7 +120,7 @@ def init_params(
                 name = f"{side}.{feature.name}"
                 key = keys.stream(seed, f"init.{name}")
                 tables[name] = init_table(key, feature.size, spec.dim, scale)
-        dense[side] = make_tower(spec).init(keys.stream(seed, f"init.{side}"))
+        dense[side] = init_tower(spec, keys.stream(seed, f"init.{side}"))
     if log_temperature is not None:
         dense["log_temperature"] = log_temperature
     return {"tables": tables, "dense": dense}
@@ -104,58 +129,95 @@ def init_params(
 def query_inputs(
     model: Model, entities: Entities, queries: Queries, target: jax.Array | None
 ) -> Inputs:
-    """Return what the query tower reads; a target item is left out of its history."""
-    history = None
-    if any(f.kind == "history" for f in model.query.features):
-        history = _history(model.history_length, entities, queries, target)
-    return _inputs("query", model.query, entities.query, queries.user, history)
+    """Inputs of the query tower.
+
+    Args:
+      model: the static part.
+      entities: features on the device.
+      queries: E queries.
+      target: [E] int32 item of each row, which is left out of its own history; None
+        leaves nothing out.
+
+    Returns:
+      The inputs for E queries.
+    """
+    ids = {"id": queries.user}
+    history = _history(model.history_length, entities.history, queries)
+    if history is not None:
+        if target is not None:
+            history = jnp.where(history == target[:, None], -1, history)
+        ids["history"] = history
+    return _inputs("query", model.query, entities.query, ids)
 
 
 def candidate_inputs(model: Model, entities: Entities, items: jax.Array) -> Inputs:
-    """Return what the candidate tower reads for items [E]; unknown ids read nothing."""
-    return _inputs("candidate", model.candidate, entities.candidate, items, None)
+    """Inputs of the candidate tower.
+
+    Args:
+      model: the static part.
+      entities: features on the device.
+      items: [E] int32; an id outside of the catalogue has no value in any feature.
+
+    Returns:
+      The inputs for E items.
+    """
+    return _inputs("candidate", model.candidate, entities.candidate, {"id": items})
 
 
 def _history(
-    length: int, entities: Entities, queries: Queries, target: jax.Array | None
-) -> jax.Array:
-    """Return the last items [E, length] of each query's span, padded with -1."""
-    assert queries.begin is not None and queries.end is not None
-    place = queries.end[:, None] - 1 - jnp.arange(length, dtype=jnp.int32)[None, :]
-    assert entities.history is not None
-    items = entities.history.at[place].get(mode="fill", fill_value=-1)
-    visible = place >= queries.begin[:, None]
-    if target is not None:
-        visible &= items != target[:, None]
-    return jnp.where(visible, items, -1)
+    length: int, clicks: jax.Array | None, queries: Queries
+) -> jax.Array | None:
+    """Return the last items [E, length] of each query's span, padded with -1.
+
+    None where the queries have no histories.
+    """
+    begin, end = queries.begin, queries.end
+    if clicks is None or begin is None or end is None:
+        return None
+    place = end[:, None] - 1 - jnp.arange(length, dtype=jnp.int32)[None, :]
+    items = clicks.at[place].get(mode="fill", fill_value=-1)
+    return jnp.where(place >= begin[:, None], items, -1)
 
 
 def _inputs(
     side: str,
     spec: TowerSpec,
     features: dict[str, jax.Array],
-    entity: jax.Array,
-    history: jax.Array | None,
+    ids: dict[str, jax.Array],
 ) -> Inputs:
+    """Return the inputs of a tower.
+
+    Args:
+      side: "query" or "candidate".
+      spec: static shape.
+      features: arrays by feature name, first axis the entity.
+      ids: "id" [E] int32 of the entities and, for queries, "history" [E, length].
+    """
     rows, numbers = {}, []
     for feature in spec.features:
         if feature.kind == "numeric":
-            values = features[feature.name].at[entity].get(mode="fill", fill_value=0)
-            numbers.append(values)
+            values = features[feature.name].at[ids["id"]]
+            numbers.append(values.get(mode="fill", fill_value=0))
             continue
-        if feature.kind == "id":
-            ids = entity
-        elif feature.kind == "history":
-            assert history is not None
-            ids = history
+        if feature.kind in ids:
+            values = ids[feature.kind]
         else:
-            ids = features[feature.name].at[entity].get(mode="fill", fill_value=-1)
-        rows[f"{side}.{feature.name}"] = find_rows(ids, feature.size)
+            entries = features[feature.name].at[ids["id"]]
+            values = entries.get(mode="fill", fill_value=-1)
+        rows[f"{side}.{feature.name}"] = find_rows(values, feature.size)
     return Inputs(rows, jnp.stack(numbers, 1) if numbers else None)
 
 
 def gather_rows(tables: dict[str, jax.Array], inputs: Inputs) -> dict[str, jax.Array]:
-    """Return the gathered rows [R, dim] of every table that the inputs read."""
+    """Gathered rows of every table that the inputs read.
+
+    Args:
+      tables: {name: [size, dim]}.
+      inputs: of a tower.
+
+    Returns:
+      {name: [R, dim]}.
+    """
     return {name: gather(tables[name], rows) for name, rows in inputs.rows.items()}
 
 
@@ -166,16 +228,35 @@ def encode(
     values: dict[str, jax.Array],
     inputs: Inputs,
 ) -> jax.Array:
-    """Return embeddings [E, dim] from gathered rows."""
+    """Embeddings of entities from gathered rows.
+
+    Args:
+      side: "query" or "candidate".
+      spec: static shape of its tower.
+      dense: parameters of both towers.
+      values: {table: [R, dim]}, the result of `gather_rows`.
+      inputs: of the tower, for E entities.
+
+    Returns:
+      [E, dim] float32.
+    """
     vectors = {
         name.split(".", 1)[1]: pool(values[name], rows)
         for name, rows in inputs.rows.items()
     }
-    return make_tower(spec).apply(dense[side], vectors, inputs.numbers)
+    return apply_tower(spec, dense[side], vectors, inputs.numbers)
 
 
 def first_entities(inputs: Inputs, number: int) -> Inputs:
-    """Return the inputs of the first entities, of the same gathered rows."""
+    """Inputs of the first entities, of the same gathered rows.
+
+    Args:
+      inputs: of E entities.
+      number: of entities that are kept, at most E.
+
+    Returns:
+      The inputs of `number` entities.
+    """
     rows = {
         name: r._replace(place=r.place[:number], present=r.present[:number])
         for name, r in inputs.rows.items()
@@ -187,7 +268,17 @@ def first_entities(inputs: Inputs, number: int) -> Inputs:
 def embed_queries(
     model: Model, params: dict, entities: Entities, queries: Queries
 ) -> jax.Array:
-    """Return query embeddings [E, dim], for serving: no temperature, no log q."""
+    """Embeddings of queries for serving: no temperature, no log q.
+
+    Args:
+      model: the static part.
+      params: as of `init_params`.
+      entities: features on the device.
+      queries: E queries.
+
+    Returns:
+      [E, dim] float32.
+    """
     inputs = query_inputs(model, entities, queries, None)
     values = gather_rows(params["tables"], inputs)
     return encode("query", model.query, params["dense"], values, inputs)
@@ -196,7 +287,17 @@ def embed_queries(
 def embed_candidates(
     model: Model, params: dict, entities: Entities, items: jax.Array
 ) -> jax.Array:
-    """Return candidate embeddings [E, dim] of items [E]."""
+    """Embeddings of items for serving.
+
+    Args:
+      model: the static part.
+      params: as of `init_params`.
+      entities: features on the device.
+      items: [E] int32.
+
+    Returns:
+      [E, dim] float32.
+    """
     inputs = candidate_inputs(model, entities, items)
     values = gather_rows(params["tables"], inputs)
     return encode("candidate", model.candidate, params["dense"], values, inputs)

@@ -20,6 +20,7 @@ from twotower_jax.evaluation.ragged import Ragged, from_pairs
 from twotower_jax.evaluation.retrieve import top_k
 from twotower_jax.evaluation.rivals import rivals
 from twotower_jax.evaluation.slices import popularity_buckets, sliced_metrics, summarise
+from twotower_jax.model.baselines import BASELINES
 from twotower_jax.model.embed import all_candidates, all_queries
 from twotower_jax.model.two_tower import Model
 from twotower_jax.run.inputs import Loaded, make_entities, query_history, trains
@@ -137,7 +138,8 @@ def embed(
     """Return embeddings of the queries and of the catalogue, for plain dot products."""
     if not trains(config):
         ones = jnp.ones((len(queries.user), 1), jnp.float32)
-        return ones, jnp.asarray(data.counts[:, None], jnp.float32)
+        scores = BASELINES[config.towers.kind](data.counts)
+        return ones, jnp.asarray(scores[:, None])
     assert model is not None
     return (
         all_queries(model, params, queries.entities, queries.queries),

@@ -20,11 +20,11 @@ from twotower_jax.data.summary import data_fingerprint
 from twotower_jax.errors import InputError, unknown
 from twotower_jax.evaluation.metrics import of_scope
 from twotower_jax.losses.rowwise import LOSSES
+from twotower_jax.model.baselines import BASELINES
+from twotower_jax.model.tower import TOWERS
 from twotower_jax.sampling.positives import POSITIVES
 from twotower_jax.sampling.proposals import PROPOSALS
 from twotower_jax.training.optimizers import OPTIMIZERS
-
-TOWERS = ("two_tower", "popularity")
 
 
 class Loaded(NamedTuple):
@@ -75,7 +75,7 @@ def check_names(config: Config) -> None:
         ("positives.strategy", config.positives.strategy, POSITIVES),
         ("negatives.easy.sampler", config.negatives.easy.sampler, PROPOSALS),
         ("loss.name", config.loss.name, LOSSES),
-        ("towers.kind", config.towers.kind, TOWERS),
+        ("towers.kind", config.towers.kind, [*TOWERS, *BASELINES]),
         ("optimizer.name", config.optimizer.name, OPTIMIZERS),
     ):
         if name not in known:
@@ -125,7 +125,7 @@ def check_sizes(config: Config, data: Loaded) -> None:
 
 def trains(config: Config) -> bool:
     """Return whether the arm has anything to train."""
-    return config.towers.kind != "popularity"
+    return config.towers.kind not in BASELINES
 
 
 def make_entities(config: Config, data: Loaded, history: History | None) -> Entities:

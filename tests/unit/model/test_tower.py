@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from twotower_jax.model.embeddings import FeatureSpec
-from twotower_jax.model.tower import TowerSpec, l2_normalize, make_tower
+from twotower_jax.model.tower import TowerSpec, apply_tower, init_tower, l2_normalize
 
 DIM = 3
 ID = FeatureSpec("id", "id", 10)
@@ -23,34 +23,34 @@ def vectors(key, *features, number=5):
 
 
 def test_without_hidden_layers_the_embedding_is_the_sum(key):
-    tower = make_tower(TowerSpec((ID, TAGS), DIM, (), False))
-    params, inputs = tower.init(key), vectors(key, ID, TAGS)
+    tower = TowerSpec((ID, TAGS), DIM, (), False)
+    params, inputs = init_tower(tower, key), vectors(key, ID, TAGS)
     assert params == {}
-    found = tower.apply(params, inputs, None)
+    found = apply_tower(tower, params, inputs, None)
     np.testing.assert_allclose(found, inputs["id"] + inputs["tags"], rtol=1e-6)
 
 
 def test_a_tower_of_the_id_alone_is_matrix_factorisation(key):
-    tower = make_tower(TowerSpec((ID,), DIM, (), False))
+    tower = TowerSpec((ID,), DIM, (), False)
     inputs = vectors(key, ID)
-    assert jnp.array_equal(tower.apply({}, inputs, None), inputs["id"])
+    assert jnp.array_equal(apply_tower(tower, {}, inputs, None), inputs["id"])
 
 
 def test_a_number_scales_a_vector_of_its_own(key):
     # The order of numbers is that of the numeric features, whatever is between.
-    tower = make_tower(TowerSpec((AGE, ID, PRICE), DIM, (), False))
-    params, inputs = tower.init(key), vectors(key, ID)
+    tower = TowerSpec((AGE, ID, PRICE), DIM, (), False)
+    params, inputs = init_tower(tower, key), vectors(key, ID)
     assert params["numeric"].shape == (2, DIM)
     assert not np.isclose(params["numeric"][0], params["numeric"][1]).any()
     numbers = jnp.asarray([[0.0, 0.0], [1.0, 0.0], [0.0, -2.0], [3.0, 1.0], [1.0, 1.0]])
-    found = tower.apply(params, inputs, numbers)
+    found = apply_tower(tower, params, inputs, numbers)
     expected = np.asarray(inputs["id"]) + np.asarray(numbers) @ params["numeric"]
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_hidden_layers_are_linear_relu_linear(key):
-    tower = make_tower(TowerSpec((ID, AGE), DIM, (7, 4), False))
-    params, inputs = tower.init(key), vectors(key, ID)
+    tower = TowerSpec((ID, AGE), DIM, (7, 4), False)
+    params, inputs = init_tower(tower, key), vectors(key, ID)
     numbers = jnp.arange(5.0)[:, None]
     layers = [params["mlp"]["layers"][place] for place in range(3)]
     shapes = [layer["kernel"].shape for layer in layers]
@@ -62,15 +62,15 @@ def test_hidden_layers_are_linear_relu_linear(key):
     for layer in layers[:-1]:
         x = np.maximum(x @ np.asarray(layer["kernel"]) + np.asarray(layer["bias"]), 0)
     x = x @ np.asarray(layers[-1]["kernel"]) + np.asarray(layers[-1]["bias"])
-    found = tower.apply(params, inputs, numbers)
+    found = apply_tower(tower, params, inputs, numbers)
     np.testing.assert_allclose(found, x, rtol=1e-5, atol=1e-6)
     assert (x < 0).any(), "the last layer has no ReLU"
 
 
 def test_initial_weights_are_a_function_of_the_key(key):
-    tower = make_tower(TowerSpec((ID,), DIM, (7,), True))
-    first, again = tower.init(key), tower.init(key)
-    other = tower.init(jax.random.fold_in(key, 1))
+    tower = TowerSpec((ID,), DIM, (7,), True)
+    first, again = init_tower(tower, key), init_tower(tower, key)
+    other = init_tower(tower, jax.random.fold_in(key, 1))
     kernels = [p["mlp"]["layers"][0]["kernel"] for p in (first, again, other)]
     assert jnp.array_equal(kernels[0], kernels[1])
     assert not jnp.isclose(kernels[0], kernels[2]).any()
@@ -78,13 +78,13 @@ def test_initial_weights_are_a_function_of_the_key(key):
 
 @pytest.mark.parametrize("hidden", [(), (7,)])
 def test_normalised_embeddings_have_length_one(hidden, key):
-    tower = make_tower(TowerSpec((ID, TAGS), DIM, hidden, True))
+    tower = TowerSpec((ID, TAGS), DIM, hidden, True)
     inputs = vectors(key, ID, TAGS)
-    found = tower.apply(tower.init(key), inputs, None)
+    found = apply_tower(tower, init_tower(tower, key), inputs, None)
     assert found.dtype == jnp.float32
     np.testing.assert_allclose(jnp.linalg.norm(found, axis=1), 1, rtol=1e-6)
-    plain = make_tower(TowerSpec((ID, TAGS), DIM, hidden, False))
-    raw = np.asarray(plain.apply(tower.init(key), inputs, None))
+    plain = TowerSpec((ID, TAGS), DIM, hidden, False)
+    raw = np.asarray(apply_tower(plain, init_tower(tower, key), inputs, None))
     expected = raw / np.linalg.norm(raw, axis=1, keepdims=True)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
