@@ -44,20 +44,20 @@ def logs(named: list[str]) -> dict[str, FunnelLog]:
     Returns:
       {name: log}.
     """
-    found = {}
+    by_name = {}
     for seed in range(5):
         config = from_dict({"data": {"simulator": {"seed": seed}}})
-        found[f"simulator, seed {seed}"] = load(config.data)
+        by_name[f"simulator, seed {seed}"] = load(config.data)
     for world, pairs in WORLDS.items():
         words = [pair.split("=") for pair in pairs]
         simulator = {key: float(value) for key, value in words}
         config = from_dict({"data": {"simulator": simulator}})
-        found[world] = load(config.data)
+        by_name[world] = load(config.data)
     for word in named:
         name, _, path = word.partition("=")
         config = from_dict({"data": SOURCES[name] | {"path": path}})
-        found[name] = load(config.data)
-    return found
+        by_name[name] = load(config.data)
+    return by_name
 
 
 def top_share(counts: np.ndarray, share: float) -> float:
@@ -124,14 +124,14 @@ def verdict(row: dict[str, Any]) -> str:
     return "refuted" if row["high"] < REFUTED_BELOW else "cannot tell"
 
 
-def draw(found: dict[str, FunnelLog]) -> None:
+def draw(named: dict[str, FunnelLog]) -> None:
     """Draw the Lorenz curves: share of the clicks on the most clicked items.
 
     Args:
-      found: {name: log}.
+      named: {name: log}.
     """
     figure, axis = plt.subplots(figsize=(6, 4.5), layout="constrained")
-    for name, log in found.items():
+    for name, log in named.items():
         counts = np.bincount(
             log.item[log.stage == Stage.CLICKED], minlength=log.num_items
         )
@@ -149,8 +149,8 @@ def draw(found: dict[str, FunnelLog]) -> None:
 
 def main() -> None:
     """Measure the concentration of every log."""
-    found = logs(sys.argv[1:])
-    rows = [{"where": name, **intervals(log)} for name, log in found.items()]
+    named = logs(sys.argv[1:])
+    rows = [{"where": name, **intervals(log)} for name, log in named.items()]
     for row in rows:
         row["verdict"] = verdict(row)
     pl.DataFrame(rows).write_csv(Path(HERE) / "concentration.csv")
@@ -165,7 +165,7 @@ def main() -> None:
         ),
     ]
     insert("L1", "\n".join(lines))
-    draw(found)
+    draw(named)
 
 
 if __name__ == "__main__":

@@ -77,20 +77,20 @@ def matrix(verdicts: pl.DataFrame, concentration: pl.DataFrame) -> str:
 
 def _l1(concentration: pl.DataFrame) -> dict[tuple[str, str, str], str]:
     """Return the cells of L1, which is about the clicks of a log."""
-    found = dict(concentration.select("where", "verdict").iter_rows())
+    by_log = dict(concentration.select("where", "verdict").iter_rows())
     cells = {}
     for place in BY_LOGS:
         log = place.removesuffix(f", {BY_LOG}")
-        names = [name for name in found if name.startswith("simulator, seed")]
+        names = [name for name in by_log if name.startswith("simulator, seed")]
         names = names if log == "default" else [log]
-        ours = [found[name] for name in names if name in found]
+        ours = [by_log[name] for name in names if name in by_log]
         cells["L1", "", place] = cell(ours, len(names))
     return cells
 
 
 def _checked(verdicts: pl.DataFrame) -> dict[tuple[str, str, str], str]:
     """Return the cells of L2 to L8, by claim, variant and place."""
-    found = {
+    words = {
         (row["statement"], row["place"]): row["verdict"]
         for row in verdicts.iter_rows(named=True)
     }
@@ -101,7 +101,7 @@ def _checked(verdicts: pl.DataFrame) -> dict[tuple[str, str, str], str]:
             statements.setdefault(key, []).append(check.statement)
     return {
         (*key, place): cell(
-            [found[one, place] for one in ours if (one, place) in found], len(ours)
+            [words[one, place] for one in ours if (one, place) in words], len(ours)
         )
         for key, ours in statements.items()
         for place in PLACES

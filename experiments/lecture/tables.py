@@ -16,6 +16,7 @@ from matrix import matrix
 
 matplotlib.use("svg")
 from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 
 HERE = Path(__file__).parent
 SITE = HERE.parents[1] / "docs" / "results"
@@ -96,7 +97,7 @@ def draw(claim: str, table: pl.DataFrame) -> None:
     save(figure, claim)
 
 
-def save(figure: plt.Figure, claim: str) -> None:
+def save(figure: Figure, claim: str) -> None:
     """Write figure_CLAIM.svg here and, under another name, beside the site's page.
 
     Args:

@@ -33,19 +33,19 @@ class Row(NamedTuple):
     Attributes:
       check: the check.
       place: the name of the place.
-      found: the difference of the check's arms.
+      difference: the difference of the check's arms.
       p_holm: its p value, after Holm's correction over the checks of the claim.
     """
 
     check: Check
     place: str
-    found: Difference
+    difference: Difference
     p_holm: float
 
     @property
     def verdict(self) -> str:
         """Holds, reversed, no difference seen or cannot tell; for a cost, its sign."""
-        one, sign = self.found, self.check.sign
+        one, sign = self.difference, self.check.sign
         if one.seeds < 2:  # one seed gives no interval over seeds
             return "cannot tell"
         if self.p_holm < 0.05:
@@ -81,7 +81,7 @@ def merge(earlier: pl.DataFrame | None, table: pl.DataFrame) -> pl.DataFrame:
     """
     statements = [check.statement for check in CHECKS]
     if earlier is not None:
-        family, earlier = ["claim", "place"], earlier.cast(dict(table.schema))
+        family, earlier = ["claim", "place"], earlier.cast(table.schema)
         current = earlier.filter(pl.col("statement").is_in(statements))
         partly = current.join(table, on=[*family, "statement"], how="anti")
         table = table.join(partly, on=family, how="anti")
@@ -123,7 +123,7 @@ def verdicts(folder: Path, name: str) -> list[Row]:
       One row per check.
     """
     place = PLACES[name]
-    runs, found = runs_of(folder, place.folder), []
+    runs, measured = runs_of(folder, place.folder), []
     for check in CHECKS:
         if name.endswith(BY_LOG) and not check.metric.startswith(RECALL):
             continue  # the same as by the truth
@@ -131,10 +131,10 @@ def verdicts(folder: Path, name: str) -> list[Row]:
             continue
         one = difference(runs, check, place.recall)
         if one is not None:
-            found.append((check, one))
+            measured.append((check, one))
     rows = []
     for claim in CLAIMS:
-        mine = [(check, one) for check, one in found if check.claim == claim]
+        mine = [(check, one) for check, one in measured if check.claim == claim]
         if mine:
             adjusted = holm(np.array([one.p for _, one in mine]))
             pairs = zip(mine, adjusted.tolist(), strict=True)
@@ -162,13 +162,11 @@ def difference(runs: list[Run], check: Check, recall: str) -> Difference | None:
     names = [name.replace(RECALL, recall, 1) for name in names]
     pairs = list(zip(arms, names, strict=True))
     if names[0].startswith("arp@"):
-        return over_seeds(
-            *(
-                np.array([arm[seed].result["metrics"]["test"][name] for seed in seeds])
-                for arm, name in pairs
-            ),
-            tests,
-        )
+        means = [
+            np.array([arm[seed].result["metrics"]["test"][name] for seed in seeds])
+            for arm, name in pairs
+        ]
+        return over_seeds(means[0], means[1], tests)
     values = [
         np.stack([queries(arm[seed], name) for seed in seeds]) for arm, name in pairs
     ]
@@ -188,16 +186,16 @@ def by_seed(runs: list[Run], keys: dict[str, Any]) -> dict[int, Run]:
     Raises:
       SystemExit: when two runs match that differ in more than seed, name and label.
     """
-    found: dict[int, Run] = {}
+    runs_by_seed: dict[int, Run] = {}
     for run in runs:
         if not matches(run, keys):
             continue
-        same = found.setdefault(run.seed, run)
+        same = runs_by_seed.setdefault(run.seed, run)
         if set(differing_keys([same.config, run.config])) - MOOT:
             raise SystemExit(
                 f"{same.path} and {run.path} both match one arm of a check"
             )
-    return found
+    return runs_by_seed
 
 
 def matches(run: Run, keys: dict[str, Any]) -> bool:
@@ -270,15 +268,15 @@ def to_table(rows: list[Row]) -> pl.DataFrame:
                 "statement": row.check.statement,
                 "place": row.place,
                 "metric": row.check.metric.replace(RECALL, PLACES[row.place].recall, 1),
-                "mean": row.found.mean,
-                "base_mean": row.found.base_mean,
-                "difference": row.found.difference,
-                "low": row.found.low,
-                "high": row.found.high,
+                "mean": row.difference.mean,
+                "base_mean": row.difference.base_mean,
+                "difference": row.difference.difference,
+                "low": row.difference.low,
+                "high": row.difference.high,
                 "p_holm": row.p_holm,
-                "smallest_visible": row.found.smallest,
-                "seeds": row.found.seeds,
-                "queries": row.found.queries,
+                "smallest_visible": row.difference.smallest,
+                "seeds": row.difference.seeds,
+                "queries": row.difference.queries,
                 "verdict": row.verdict,
             }
             for row in rows

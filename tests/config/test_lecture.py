@@ -15,7 +15,7 @@ LECTURE = Path(__file__).parents[2] / "experiments" / "lecture"
 
 @pytest.fixture(scope="module")
 def lecture():
-    """Return the modules of the folder, which is no package."""
+    """Return the modules of the folder, which is not a package."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(LECTURE))
         import checks
@@ -29,7 +29,7 @@ def lecture():
 
 @pytest.fixture(scope="module")
 def short():
-    """Return the configuration of each arm of the short form by its words."""
+    """Return the configuration of each arm of the short form by its name."""
     with initialize_config_module(CONF, version_base="1.3"):
         words = ["experiment=lecture/short"]
         hydra = compose("config", overrides=words, return_hydra_config=True).hydra

@@ -1,4 +1,4 @@
-"""Finished runs as `twotower train` leaves them: what tests of studies share."""
+"""Finished runs with the files of `twotower train`, shared by tests of studies."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ def write_run(
     metrics: dict[str, Any],
     fingerprint: str = "aaaa",
 ) -> Path:
-    """Write a finished run as `twotower train` leaves it."""
+    """Write the files of a finished run."""
     path.mkdir(parents=True)
     (path / "config.yaml").write_text(yaml.safe_dump({**config, "seed": seed}))
     files = {

@@ -1,4 +1,4 @@
-"""Studies made by hand, and the report as a reader sees it: what tests share."""
+"""Handmade studies and a parser of reports, shared by tests."""
 
 import json
 from html.parser import HTMLParser
@@ -16,23 +16,23 @@ HOSTILE = '<script>alert("x")</script> & [red] $x_1$'
 
 
 def write_arm(folder: Path, arm: str | None, recalls: list[float], **other) -> None:
-    """Write one finished run a seed; slices are multiples of the recall.
+    """Write one finished run per seed; slices are multiples of the recall.
 
     Args:
       folder: of the study.
       arm: the label.
       recalls: of each seed.
-      other: `metrics` and `split` in place of these; `config`, added keys; `records`,
-        those of metrics.jsonl.
+      other: `metrics` and `split` replace the defaults; `config` has additional keys;
+        `records` are the lines of metrics.jsonl.
     """
-    known = dict(other)
-    records, config = known.pop("records", []), known.pop("config", {})
+    rest = dict(other)
+    records, config = rest.pop("records", []), rest.pop("config", {})
     for seed, recall in enumerate(recalls):
         path = folder / f"{len(list(folder.iterdir())):03d}"
         path.mkdir()
         config = {"arm": arm, "seed": seed, "data": {"source": "table"}, **config}
         if "loss" not in config:
-            config["loss"] = {"x": str(known) + str(arm)}
+            config["loss"] = {"x": str(rest) + str(arm)}
         config = {"training": {"batch_size": 64}, **config, "seed": seed}
         (path / "config.yaml").write_text(yaml.safe_dump(config))
         metrics = {
@@ -52,7 +52,7 @@ def write_arm(folder: Path, arm: str | None, recalls: list[float], **other) -> N
             },
             "status": {"status": "done"},
             "result": {
-                "metrics": {known.get("split", "test"): known.get("metrics", metrics)},
+                "metrics": {rest.get("split", "test"): rest.get("metrics", metrics)},
                 "seconds": 10.0 + 2 * seed,
                 "steps": 100,
                 "examples_per_second": 12345.0,
@@ -66,7 +66,7 @@ def write_arm(folder: Path, arm: str | None, recalls: list[float], **other) -> N
 
 
 def report(folder: Path, **given: str) -> Path:
-    """Write the report of a folder as the command does, and return its path."""
+    """Write the report of a folder like the command, and return its path."""
     return write_report(load_study([folder], Description(**given)))
 
 

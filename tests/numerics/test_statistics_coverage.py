@@ -54,7 +54,7 @@ def test_interval_covers_and_p_is_uniform_without_an_effect(seeds, seed_size):
 
 @pytest.mark.slow
 def test_flips_of_queries_alone_are_too_sure_where_seeds_matter():
-    """Why p has a part for the seeds: without it, 5 % are really more than 10 %."""
+    """Without its part for the seeds, p is below 5 % in more than 10 % of studies."""
     rng = np.random.default_rng(1)
     p = []
     for study in range(600):
@@ -64,23 +64,23 @@ def test_flips_of_queries_alone_are_too_sure_where_seeds_matter():
     assert np.mean(np.array(p) < 0.05) > 0.1
 
 
-def test_an_effect_of_the_smallest_visible_size_is_seen_as_often_as_said():
+def test_an_effect_of_the_smallest_visible_size_is_detected_with_probability_08():
     rng = np.random.default_rng(2)
     error = np.sqrt(0.02**2 / 5 + 1 / 200 + 0.5**2 / 1000)
     size = 2.8016 * error
-    seen, told = 0, []
+    seen, sizes = 0, []
     for study in range(400):
         values = size + rng.normal(0, 1, 200) + rng.normal(0, 0.02, (5, 1))
         values = values + rng.normal(0, 0.5, (5, 200))
         found = compare(values, np.zeros_like(values), draws=400, flips=100, seed=study)
         seen += found.low > 0 or found.high < 0
-        told.append(found.smallest)
+        sizes.append(found.smallest)
     assert seen / 400 == pytest.approx(0.8, abs=0.06)
-    assert np.median(told) == pytest.approx(size, rel=0.06)
+    assert np.median(sizes) == pytest.approx(size, rel=0.06)
 
 
 def test_beside_other_arms_the_smallest_visible_difference_passes_holm_as_often():
-    """One arm of five has an effect of that size; "better" is said 8 times of 10."""
+    """One arm of five has an effect of that size; 8 of 10 verdicts are "better"."""
     rng = np.random.default_rng(4)
     better = 0
     for study in range(300):

@@ -166,7 +166,7 @@ def draw_plane(
     Args:
       title: text above the axes.
       labels: labels of the x axis and of the y axis.
-      names: names of the styles 0, 1, ...; without names there is no legend.
+      names: names of the styles 0, 1, ...; an empty list leaves out the legend.
       draw: fills the axes.
 
     Returns:

@@ -39,15 +39,15 @@ def learning_figures(study: Study, arms: list[str]) -> dict[str, Drawing]:
         "learning": (f"validation {metric}", lambda one: _valid(one).get(metric)),
         "loss": ("training loss", lambda one: one.get("loss")),
     }
-    figures = {}
+    label, figures = _step_label(finished), {}
     for figure, (quantity, value) in parts.items():
         curves = _curves_of(finished, records, value)
         if max(len(c) for many in curves.values() for c in many) < 2:
             continue
-        title = f"{quantity[0].upper()}{quantity[1:]} during training"
+        title = f"{quantity[0].upper()}{quantity[1:]} against {label}"
         legend = [f"{rank}  {arm}" for rank, arm in enumerate(arms, start=1)]
         draw = partial(_lines, curves=[curves[arm] for arm in arms])
-        svg = draw_plane(title, (_step_label(finished), quantity), legend, draw)
+        svg = draw_plane(title, (label, quantity), legend, draw)
         caption = (
             "Faint lines: seeds. Strong line: the mean of the arm over the steps that "
             "all its seeds have."

@@ -24,16 +24,16 @@ from twotower_jax.study.tables import (
 COMPARED = ("difference", "95 % interval", "p Holm", "smallest visible")
 COMPARED += ("seeds x queries", "verdict")
 TERMS = {
-    "difference": "mean of the arm minus mean of the base arm, over the seeds and "
+    "difference": "Mean of the arm minus mean of the base arm, over the seeds and "
     "queries that both have.",
-    "p Holm": "p value of random sign flips over queries, after Holm's correction over "
-    "the arms.",
-    "smallest visible": "the smallest true difference that these runs would detect "
+    "p Holm": "The p value of random sign flips over queries, after Holm's correction "
+    "over the arms.",
+    "smallest visible": "The smallest true difference that these runs would detect "
     "with probability 0.8, beside the other arms.",
     "better, worse": "p Holm is below 0.05.",
-    "no difference seen": "the interval contains 0, and the smallest visible "
+    "no difference seen": "The interval contains 0, and the smallest visible "
     f"difference is at most {RELEVANT:.0%} of the base's mean.",
-    "cannot tell": "none of these, or only one shared seed.",
+    "cannot tell": "None of these, or only one shared seed.",
 }
 
 

@@ -98,7 +98,7 @@ def read_runs(*folders: str | Path) -> Runs:
 def _subfolders(folder: Path) -> list[Path]:
     """Return the subfolders that may be runs of a study, by name.
 
-    The runs of a selection on validation and hidden folders are no part of the study.
+    The study excludes runs of a selection on validation, and hidden folders.
     """
     return [
         path
@@ -172,7 +172,7 @@ def _is_metrics(split: Any) -> bool:
 
 
 def _check_any(runs: Runs) -> None:
-    """Raise InputError if there is no finished run, with the folders and reasons."""
+    """Raise InputError with folders and reasons unless a run is finished."""
     if runs.finished:
         return
     single = [folder for folder in runs.folders if (folder / "config.yaml").is_file()]

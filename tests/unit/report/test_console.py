@@ -1,4 +1,4 @@
-"""What the commands print of a study: it fits, and names what was skipped."""
+"""The printed table of a study: it fits, and skipped folders are named."""
 
 import io
 import json
@@ -14,7 +14,7 @@ from twotower_jax.study.tables import difference_cells, interval_note
 
 
 def printed(folder, width: int) -> list[str]:
-    """Return the lines that are printed of a study."""
+    """Return the printed lines of a study."""
     stream = io.StringIO()
     console = Console(file=stream, width=width)
     print_study(load_study([folder]), console, folder / "report.html")

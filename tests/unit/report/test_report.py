@@ -166,7 +166,7 @@ def test_runs_without_test_split_or_recall_are_reported(tmp_path):
     assert "Other metrics" not in page.tables
 
 
-# --- what the study asks --------------------------------------------------------------
+# --- the description of the study -----------------------------------------------------
 
 
 def test_report_begins_with_the_question_and_orders_by_the_metric(folder):
@@ -181,7 +181,7 @@ def test_report_begins_with_the_question_and_orders_by_the_metric(folder):
     assert read_description(folder) == Description("Why?", "A & B", "ndcg@20")
 
 
-def test_base_that_only_the_file_names_may_be_missing(folder):
+def test_base_of_the_file_may_be_missing(folder):
     write_description(Description(base="not yet"), folder)
     page = Page(report(folder))
     assert "The base arm not yet has no finished run" in page.texts["Study a<b>study"]
@@ -239,7 +239,7 @@ def compared(tmp_path):
     return folder
 
 
-def test_two_seeds_are_said_to_be_few(compared, tmp_path):
+def test_report_warns_of_two_seeds(compared, tmp_path):
     assert "Two seeds are few" not in report(compared, base="base").read_text()
     folder = tmp_path / "few"
     folder.mkdir()
@@ -269,7 +269,7 @@ def test_report_shows_differences_with_intervals_and_verdicts(compared):
     assert others["mid"].startswith("+0.4000 (")
 
 
-def test_report_of_runs_without_queries_says_so(compared):
+def test_report_of_runs_without_queries_has_a_note(compared):
     for path in compared.glob("*/queries.parquet"):
         path.unlink()
     page = Page(report(compared, base="base"))
@@ -279,7 +279,7 @@ def test_report_of_runs_without_queries_says_so(compared):
     assert len(page.tables["Other metrics"]) == 1
 
 
-def test_report_of_one_seed_says_that_intervals_are_over_queries(tmp_path):
+def test_report_of_one_seed_notes_that_intervals_are_over_queries(tmp_path):
     write_arm(tmp_path, "base", [0.2])
     write_arm(tmp_path, "other", [0.4])
     write_queries(tmp_path)

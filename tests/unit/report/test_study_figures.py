@@ -1,4 +1,4 @@
-"""The figures of a study: what they show, their ink, and what they do not overlap."""
+"""The figures of a study: content, ink, and texts that do not overlap."""
 
 import json
 import re
@@ -25,7 +25,7 @@ RECORDS = [
 
 
 def texts(svg: str) -> str:
-    """Return every text of an SVG, one a line."""
+    """Return every text of an SVG, one per line."""
     return "\n".join(ElementTree.fromstring(svg).itertext())
 
 
@@ -130,7 +130,7 @@ def test_validation_shows_the_metric_that_is_validated(tmp_path):
     (tmp_path / "study.json").write_text('{"metric": "true_recall@20"}')
     figures = study_figures(load_study([tmp_path]))
     assert figures["primary"].title == "true_recall@20 of the arms"
-    assert figures["learning"].title == "Validation recall@20 during training"
+    assert figures["learning"].title == "Validation recall@20 against steps"
 
 
 @pytest.mark.parametrize(

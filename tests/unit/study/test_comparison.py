@@ -212,8 +212,8 @@ def test_verdict(difference, p, smallest, seeds, word):
     assert verdict(one, p) == word
 
 
-def test_an_interval_without_0_never_says_that_no_difference_is_seen():
-    """One of many tests may be without 0 in its interval, and not pass Holm."""
+def test_an_interval_without_0_never_means_no_difference_seen():
+    """One of many tests may have an interval without 0 and still not pass Holm."""
     one = Difference(1.004, 1.0, 0.004, 0.001, 0.007, 0.02, 0.005, 3, 9)
     assert verdict(one, 0.08) == "cannot tell"
     assert verdict(one._replace(low=-0.001), 0.08) == "no difference seen"

@@ -106,7 +106,7 @@ def test_folders_of_different_data_are_refused_by_name(tmp_path):
         read_runs(tmp_path / "x", tmp_path / "y")
 
 
-def test_folder_without_finished_run_says_what_was_found(tmp_path):
+def test_folder_without_finished_run_lists_the_reasons(tmp_path):
     (tmp_path / "x").mkdir()
     with pytest.raises(
         InputError, match=r"no finished run in \S+ \(x: not a run.*sweep into"

@@ -67,7 +67,7 @@ def test_numbers_have_edges_and_names_have_none():
     assert edges(AXES, ArmChoice("a", found, None)) == []
 
 
-def test_an_arm_that_does_not_care_is_on_no_edge():
+def test_an_arm_with_equal_trials_is_on_no_edge():
     assert edges(AXES, ArmChoice("popularity", trials(*[[0.1, 0.1]] * 6), 0)) == []
 
 
@@ -78,7 +78,7 @@ def make(**changes):
     return Selection(**values | {"seeds": (0, 1), "arms": arms} | changes)
 
 
-def test_the_files_say_what_was_tried(tmp_path):
+def test_the_files_hold_all_trials(tmp_path):
     selection = make()
     write_selection(selection, tmp_path)
     assert read_selection(tmp_path) == selection
@@ -118,13 +118,13 @@ def section(folder, runs):
     return " ".join(selection_section(Runs((folder,), finished, []), table))
 
 
-def test_the_report_says_what_was_tuned_and_how_often(tmp_path):
+def test_the_report_shows_the_tuning(tmp_path):
     assert section(tmp_path, {"r0": "A"}) == ""
     write_selection(make(), tmp_path)
     text = section(tmp_path, {"r0": "A", "r1": "A"})
     assert "<h2>Tuning</h2>" in text and "with seeds 7, 8" in text
     assert "all 6 points for every arm" in text and "other seeds, 0, 1" in text
-    # The arm is called as in the other tables; its one half-finished point is counted.
+    # The arm has its name of the other tables; its one half-finished point is counted.
     assert ">A</td><td>6, 1 failed</td><td>2</td>" in text
     assert "loss.temperature=0.05 loss=hinge</td><td>0.2500 ± 0.0707" in text
     assert "A is best on the edge of the grid, at loss.temperature=0.05" in text

@@ -133,7 +133,7 @@ def test_p_of_many_queries_is_that_of_scipy():
 
 
 def test_p_of_seeds_alone_is_that_of_a_t_test():
-    # A difference that only seeds make: flips of queries alone would say p = 0.
+    # A difference that only seeds make: flips of queries alone would give p = 0.
     seeds = np.array([0.1, 0.3, 0.2, 0.7])
     values = np.tile(seeds[:, None], 3000) + crossed(1, 3000, sizes=(0, 1e-3, 0))
     expected = stats.ttest_1samp(values.mean(axis=1), 0).pvalue
@@ -162,7 +162,7 @@ def test_holm_worked_out_by_hand():
     assert holm(np.array([0.03])) == pytest.approx([0.03])
 
 
-def test_holm_leaves_what_is_not_tested():
+def test_holm_leaves_out_nan():
     found = holm(np.array([0.01, np.nan, 0.04]))
     assert found == pytest.approx([0.02, np.nan, 0.04], nan_ok=True)
     assert holm(np.array([])).shape == (0,)
@@ -179,7 +179,7 @@ def test_smallest_visible_of_normal_data_is_the_textbook_one():
 
 
 @pytest.mark.parametrize("queries", [15, 200])
-def test_smallest_visible_is_seen_eight_times_of_ten(queries):
+def test_smallest_visible_is_detected_with_probability_08(queries):
     found = spread(crossed(1, queries))
     shift = smallest_visible(found) / found.error
     beyond = stats.t.isf(0.025, found.df)
@@ -201,12 +201,12 @@ def test_compare_leaves_out_queries_without_a_value_pairwise():
     assert found.low < found.difference < found.high
 
 
-def test_one_seed_says_that_it_is_over_queries_only():
+def test_one_seed_is_over_queries_only():
     assert compare(crossed(1, 9, 1), crossed(1, 9, 2)).over == "queries"
     assert compare(crossed(2, 9, 1), crossed(2, 9, 2)).over == "seeds and queries"
 
 
-def test_compare_without_queries_or_with_one_knows_no_interval():
+def test_compare_without_queries_or_with_one_has_no_interval():
     nothing = compare(np.full((2, 3), np.nan), np.zeros((2, 3)))
     assert all(math.isnan(value) for value in nothing[:7])
     assert nothing[7:] == (2, 0)
