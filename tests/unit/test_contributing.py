@@ -1,35 +1,65 @@
-"""The example of CONTRIBUTING.md is added and used as it stands there."""
+"""The examples of CONTRIBUTING.md are added and used as they stand there."""
 
+import functools
 import re
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import pytest
 import yaml
 from scipy import stats
 
 from twotower_jax.config import from_dict
-from twotower_jax.registry import Registry
+from twotower_jax.evaluation import metrics
+from twotower_jax.evaluation.ragged import from_pairs
+from twotower_jax.evaluation.ranking import Hits
+from twotower_jax.evaluation.slices import sliced_metrics
+from twotower_jax.model import tower
+from twotower_jax.model.embeddings import FeatureSpec
+from twotower_jax.run.inputs import check_names
 from twotower_jax.sampling import proposals
+from twotower_jax.sweeps.planned import evaluated_metrics
 
 TEXT = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text()
 
 
-def block(language):
-    """Return the first block of a language, without its indentation."""
-    found = re.search(rf"^ *```{language}\n(.*?)^ *```", TEXT, re.DOTALL | re.MULTILINE)
-    assert found
-    return textwrap.dedent(found.group(1))
+def block(section, language):
+    """Return the first block of a language in a section, without its indentation."""
+    text = re.search(
+        rf"^## {section}\n(.*?)(?=^## |\Z)", TEXT, re.DOTALL | re.MULTILINE
+    )
+    assert text
+    fenced = rf"^ *```{language}\n(.*?)^ *```"
+    code = re.search(fenced, text[1], re.DOTALL | re.MULTILINE)
+    assert code
+    return textwrap.dedent(code[1])
 
 
-def test_the_sampler_that_is_added_draws_what_it_says(monkeypatch):
-    registry = Registry("negatives.easy.sampler", proposals.PROPOSALS)
-    monkeypatch.setattr(proposals, "PROPOSALS", registry)
-    tree = compile(block("python"), "CONTRIBUTING.md", "exec")
-    scope = {"np": np, "PROPOSALS": registry}
-    exec(tree, scope)
-    values = yaml.safe_load(block("yaml"))
+@pytest.fixture
+def add():
+    """Run the code of a section on a registry, and remove its entries afterwards."""
+    before = []
+
+    def run(section, registry, **scope):
+        before.append((registry, set(registry)))
+        code = compile(block(section, "python"), "CONTRIBUTING.md", "exec")
+        exec(code, {"np": np, "jax": jax, "jnp": jnp, **scope})
+        return set(registry) - before[-1][1]
+
+    yield run
+    for registry, names in before:
+        for name in set(registry) - names:
+            del registry[name]
+
+
+def test_the_sampler_that_is_added_draws_its_log_q(add):
+    registry = proposals.PROPOSALS
+    assert add("Add a sampler", registry, PROPOSALS=registry) == {"rare"}
+    values = yaml.safe_load(block("Add a sampler", "yaml"))
     config = from_dict({"negatives": values})
     counts = np.arange(50)
     proposal = proposals.make_proposal(config.negatives.easy.sampler, counts)
@@ -38,3 +68,37 @@ def test_the_sampler_that_is_added_draws_what_it_says(monkeypatch):
     drawn = proposals.sample(jax.random.key(0), proposal, (100_000,))
     observed = np.bincount(drawn, minlength=50)
     assert stats.chisquare(observed, 100_000 * expected).pvalue > 1e-3
+
+
+def test_the_tower_that_is_added_is_configured_built_and_differentiated(add):
+    types = {"TowerSpec": tower.TowerSpec, "Tower": tower.Tower}
+    types |= {"Sequence": Sequence, "functools": functools}
+    registry = tower.TOWERS
+    assert add("Add a tower", registry, TOWERS=registry, **types) == {"residual"}
+    check_names(from_dict({"towers": {"kind": "residual"}}))
+    spec = tower.TowerSpec((FeatureSpec("id", "id", 9),), 3, (), False, "residual")
+    params = tower.init_tower(spec, jax.random.key(0))
+    x = jax.random.normal(jax.random.key(1), (5, 3))
+    found = tower.apply_tower(spec, params, {"id": x}, None)
+    expected = np.asarray(x) + np.maximum(np.asarray(x) @ params["kernel"], 0)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+    def total(params):
+        return tower.apply_tower(spec, params, {"id": x}, None).sum()
+
+    assert (jax.grad(total)(params)["kernel"] != 0).any()
+
+
+def test_the_metric_that_is_added_is_evaluated_sliced_and_accepted(add):
+    types = {"Hits": Hits, "Metric": metrics.Metric}
+    registry = metrics.METRICS
+    assert add("Add a metric", registry, METRICS=registry, **types) == {"precision"}
+    items, positives = np.array([[3, 1, 2, 0]]), from_pairs([0, 0], [3, 2], 1)
+    values = metrics.ranking_metrics(items, positives, [1, 4])
+    assert values["precision@1"] == [1.0] and values["precision@4"] == [0.5]
+    sliced = sliced_metrics(items, positives, np.array([0, 0, 2, 1]), [4])
+    assert sliced["precision@4/tail"] == [0.25]
+    config = from_dict({"training": {"metric": "precision@20"}})
+    check_names(config)
+    assert "precision@20/tail" in evaluated_metrics(config)
+    assert "precision" in metrics.of_scope("query", view="study")

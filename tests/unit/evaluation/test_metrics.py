@@ -74,7 +74,7 @@ def test_by_hand():
 
 def test_a_perfect_list():
     values = ranking_metrics(np.array([[3, 1, 2]]), ragged([[1, 2, 3, 4, 5, 6]]), [3])
-    assert {name: float(value[0]) for name, value in values.items()} == {
+    expected = {
         "recall@3": 0.5,
         "capped_recall@3": 1.0,
         "ndcg@3": 1.0,
@@ -82,6 +82,7 @@ def test_a_perfect_list():
         "hit_rate@3": 1.0,
         "map@3": 1.0,
     }
+    assert {name: float(values[name][0]) for name in expected} == expected
 
 
 def test_the_first_hit_is_beyond_the_cutoff():
@@ -138,6 +139,7 @@ def test_equals_the_loop(seed, num_queries, num_items):
             wanted = set(np.flatnonzero(chosen[query]).tolist())
             slow = slow_metrics(items[query].tolist(), wanted, k)
             fast = {name: values[f"{name}@{k}"][query] for name in RANKING}
+            assert set(slow) == set(RANKING), "a metric without its slow definition"
             for name in RANKING:
                 assert fast[name] == pytest.approx(slow[name], rel=1e-12, nan_ok=True)
 
