@@ -1,4 +1,4 @@
-"""Where logs come from: one module per source, one entry in ``SOURCES``."""
+"""Sources of logs: one module per source, one entry in ``SOURCES``."""
 
 import importlib
 from typing import TYPE_CHECKING, NamedTuple
@@ -66,7 +66,7 @@ SOURCES: Registry[Source] = Registry(
             "twotower_jax.data.sources.recbole",
         ),
         "recflow": Source(
-            "folder of RecFlow: what each stage of a funnel threw out, day by day",
+            "folder of RecFlow: items discarded by each stage of a funnel, by day",
             "twotower_jax.data.sources.recflow",
         ),
         "kuairand": Source(
@@ -79,7 +79,7 @@ SOURCES: Registry[Source] = Registry(
         ),
     },
 )
-# Keys that would be ignored without a word by every source but the table.
+# Keys that every source except the table would silently ignore.
 _TABLE_KEYS = (
     "valid_path",
     "test_path",

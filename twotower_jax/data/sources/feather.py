@@ -1,6 +1,6 @@
-"""Columns of feather files, one at a time: a file can be larger than the memory.
+"""Columns of feather files, one at a time: a file may be larger than the memory.
 
-Read by pyarrow, for at a damaged file polars ends the process instead of saying so.
+Files are read with pyarrow, because polars aborts the process at a damaged file.
 """
 
 from pathlib import Path
@@ -12,43 +12,58 @@ from pyarrow import ipc
 from twotower_jax.data import parse
 from twotower_jax.errors import InputError
 
-_ANEW = "get the file anew from its publisher, or leave it out"
+_REMEDY = "download the file again from its publisher, or leave it out"
 
 
-def _open(path: Path, fields: list[int] | None = None):
-    """Open a feather file."""
+def _open(path: Path, fields: list[int] | None = None) -> ipc.RecordBatchFileReader:
+    """Open a feather file to read some of its columns, or all."""
     options = ipc.IpcReadOptions(included_fields=fields)
     return ipc.open_file(pa.OSFile(str(path)), options=options)
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:
     return InputError(
-        f"{path}: is no feather file, or damaged: {str(error).splitlines()[0][:200]}; "
-        + _ANEW
+        f"{path}: is not a feather file, or is damaged: "
+        f"{str(error).splitlines()[0][:200]}; {_REMEDY}"
     )
 
 
 def check_columns(path: Path, needed: list[str]) -> None:
-    """Raise InputError unless a feather file has the columns, and rows."""
+    """Check that a feather file has columns, each once, and rows.
+
+    Args:
+      path: the file.
+      needed: names of the columns.
+
+    Raises:
+      InputError: a damaged file, a missing or repeated column, or no rows.
+    """
     try:
-        known = _open(path).schema.names
+        names = _open(path).schema.names
         reader = _open(path, [0])
         batches = range(reader.num_record_batches)
         rows = sum(reader.get_batch(i).num_rows for i in batches)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _unreadable(path, error) from None
-    missing = [name for name in needed if known.count(name) != 1]
+    missing = [name for name in needed if names.count(name) != 1]
     if missing:
         raise InputError(
             f"{path}: has no column {missing[0]!r}; its columns are: "
-            f"{', '.join(known)}; give the file as it was published"
+            f"{', '.join(names)}; give the file as it was published"
         )
     if not rows:
-        raise InputError(f"{path}: holds no rows; {_ANEW}")
+        raise InputError(f"{path}: holds no rows; {_REMEDY}")
 
 
 def read_column(path: Path, name: str) -> pl.Series:
-    """Return a column of a feather file as int64; null where there is no value.
+    """Column of a feather file as int64; a missing value is null.
+
+    Args:
+      path: the file.
+      name: name of the column.
+
+    Returns:
+      [rows] int64.
 
     Raises:
       InputError: a damaged file, or values other than whole numbers.
@@ -64,7 +79,7 @@ def read_column(path: Path, name: str) -> pl.Series:
         # A column of whole numbers with gaps.
         values = values.fill_nan(None)
         bad = values != values.round()
-        parse.fail_at(bad, values, str(path), name, "is no whole number; give one")
+        parse.fail_at(bad, values, str(path), name, "is not a whole number; give one")
     elif values.dtype == pl.Null or not (
         values.dtype.is_integer() or values.dtype == pl.Boolean
     ):

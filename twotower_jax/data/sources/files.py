@@ -1,4 +1,4 @@
-"""Files and their columns: what is missing or broken is named, with the remedy."""
+"""Reading of files and tables; an error names the file, the row and the remedy."""
 
 import csv
 import difflib
@@ -14,10 +14,17 @@ ENDINGS = (*SEPARATORS, ".parquet", ".feather", ".arrow", ".ipc")
 
 
 def need_file(path: str | Path | None, key: str) -> Path:
-    """Return the path of a file that exists.
+    """Path of an existing file.
+
+    Args:
+      path: the value of the key.
+      key: the key, such as ``data.path``, for the message.
+
+    Returns:
+      The path.
 
     Raises:
-      InputError: not set, not there, or a folder.
+      InputError: the path is not set, does not exist, or is a folder.
     """
     if path is None:
         raise InputError(f"{key} is not set; give the path of a file")
@@ -30,7 +37,19 @@ def need_file(path: str | Path | None, key: str) -> Path:
 
 
 def need_folder(path: str | Path | None, key: str, hint: str) -> Path:
-    """Return the path of a folder that exists; ``hint`` says what it must hold."""
+    """Path of an existing folder.
+
+    Args:
+      path: the value of the key.
+      key: the key, such as ``data.path``, for the message.
+      hint: the files of the folder, for the message.
+
+    Returns:
+      The path.
+
+    Raises:
+      InputError: the path is not set, does not exist, or is a file.
+    """
     if path is None:
         raise InputError(f"{key} is not set; give the folder with {hint}")
     path = Path(path)
@@ -44,10 +63,18 @@ def need_folder(path: str | Path | None, key: str, hint: str) -> Path:
 
 
 def need_in_folder(folder: Path, name: str, hint: str) -> Path:
-    """Return the path of a file that the folder ``data.path`` must hold.
+    """Path of a file in the folder ``data.path``.
+
+    Args:
+      folder: the folder.
+      name: name of the file.
+      hint: the files of the folder, for the message.
+
+    Returns:
+      The path.
 
     Raises:
-      InputError: it does not.
+      InputError: the folder does not hold the file.
     """
     if not (folder / name).is_file():
         raise InputError(
@@ -58,7 +85,23 @@ def need_in_folder(folder: Path, name: str, hint: str) -> Path:
 
 
 def need_columns(frame: pl.DataFrame, names: dict[str, str], where: str) -> None:
-    """Raise InputError unless the table has the columns; names are by config key."""
+    """Check that a table has columns.
+
+    Args:
+      frame: the table.
+      names: {key of the configuration: name of the column}.
+      where: name of the file, for the message.
+
+    Raises:
+      InputError: a column is missing; the message names the key and the nearest name.
+
+    Examples:
+      >>> frame = pl.DataFrame({"user_id": [1]})
+      >>> need_columns(frame, {"data.columns.user": "userid"}, "a.csv")
+      Traceback (most recent call last):
+        ...
+      InputError: a.csv: has no column 'userid' (data.columns.user=userid); ...
+    """
     for key, name in names.items():
         if name in frame.columns:
             continue
@@ -72,7 +115,7 @@ def need_columns(frame: pl.DataFrame, names: dict[str, str], where: str) -> None
 
 
 def _ragged_row(path: Path, separator: str) -> str:
-    """Say which row of a text table has too many fields, if one has."""
+    """Return a description of the first row with too many fields, or ""."""
     with path.open(newline="", encoding="utf-8", errors="replace") as lines:
         reader = csv.reader(lines, delimiter=separator)
         width = len(next(reader, []))
@@ -86,10 +129,17 @@ def _ragged_row(path: Path, separator: str) -> str:
 
 
 def read_text(path: Path, separator: str) -> pl.DataFrame:
-    """Read a text table with every column as text (an empty field is null).
+    """Text table with every column as text; an empty field is null.
+
+    Args:
+      path: the file, UTF-8 with one header line.
+      separator: one character between two fields.
+
+    Returns:
+      The table.
 
     Raises:
-      InputError: an empty file, a row with too many fields, or no UTF-8.
+      InputError: an empty file, a row with too many fields, or another encoding.
     """
     try:
         with path.open("rb") as file:
@@ -108,9 +158,9 @@ def _first_line(error: Exception) -> str:
 
 
 def read_table(path: Path) -> pl.DataFrame:
-    """Read csv, tsv, parquet or feather by the ending of the file's name.
+    """Table of a csv, tsv, parquet or feather file, by the ending of its name.
 
-    Text files come with every column as text, the others with their own types.
+    Columns of text files are text; those of the other files keep their types.
 
     Raises:
       InputError: another ending, an empty or broken file, or no rows.
@@ -130,14 +180,14 @@ def read_table(path: Path) -> pl.DataFrame:
         try:
             with path.open("rb") as file:
                 frame = read(file)
-        # Polars panics at some damaged files, which is no Exception.
+        # Polars panics at some damaged files; a panic is not an Exception.
         except (
             pl.exceptions.PolarsError,
             pl.exceptions.PanicException,
             OSError,
         ) as error:
             raise InputError(
-                f"{path}: is no {ending[1:]} file: {_first_line(error)}; "
+                f"{path}: is not a {ending[1:]} file: {_first_line(error)}; "
                 "write it again, or give it the ending of its format"
             ) from None
     if len(frame) == 0:
@@ -146,26 +196,35 @@ def read_table(path: Path) -> pl.DataFrame:
 
 
 def need_whole(path: Path) -> None:
-    """Raise InputError where a text file ends within a line: it was cut off.
+    """Check that a text file ends with a line feed, as all published formats do.
 
-    For files of published formats, all of which end with a line feed; a number that
-    lost its last digits is another number, and could not be told.
+    A file that was cut off inside a number would otherwise be read as another number.
+
+    Raises:
+      InputError: the last line has no end.
     """
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         if size == 0:
-            return  # that it is empty is said by who reads it
+            return  # the reader reports an empty file
         file.seek(size - 1)
         if file.read(1) == b"\n":
             return
     raise InputError(
-        f"{path}: its last line has no end, as if the file were cut off; get it anew, "
-        "or, if it is whole, end it with a line break"
+        f"{path}: its last line has no end, as if the file were cut off; download it "
+        "again, or, if it is whole, end it with a line break"
     )
 
 
 def decode_lines(path: Path, encoding: str = "utf-8") -> list[str]:
-    """Return the lines of a text file; only a line feed ends one.
+    """Lines of a text file; only a line feed ends a line.
+
+    Args:
+      path: the file.
+      encoding: its encoding.
+
+    Returns:
+      The lines without their ends.
 
     Raises:
       InputError: an empty file, or bytes that are not in the encoding.
@@ -179,19 +238,26 @@ def decode_lines(path: Path, encoding: str = "utf-8") -> list[str]:
         ) from None
     if not text:
         raise InputError(f"{path}: is empty; give a file with rows")
-    # str.splitlines would also cut at characters that titles and abstracts contain.
+    # str.splitlines also splits at characters that titles and abstracts contain.
     return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
 
 
 def read_lines(path: Path, encoding: str = "utf-8") -> pl.Series:
-    """Return the lines of a text file as a column; an empty line is null.
+    """Lines of a text file as a column; an empty line is null.
+
+    Args:
+      path: the file.
+      encoding: its encoding.
+
+    Returns:
+      [lines] text.
 
     Raises:
       InputError: an empty file, bytes that are not in the encoding, or a control
-        character 0x1f, which no text holds.
+        character 0x1f.
     """
     try:
-        # The file is opened here, for a path given to polars may hold wild cards.
+        # The file is opened here, because polars expands wild cards in a path.
         with path.open("rb") as file:
             data = file if encoding == "utf-8" else file.read().decode(encoding)
             frame = pl.read_csv(
@@ -205,7 +271,7 @@ def read_lines(path: Path, encoding: str = "utf-8") -> pl.Series:
     except (pl.exceptions.PolarsError, UnicodeDecodeError, OSError):
         decode_lines(path, encoding)
         raise InputError(
-            f"{path}: holds the control character 0x1f, which no text does; give "
+            f"{path}: holds the control character 0x1f, so it is not text; give "
             "the file unpacked and unchanged"
         ) from None
     return frame["line"]
@@ -219,20 +285,20 @@ def read_fields(
     encoding: str = "utf-8",
     header: bool = False,
 ) -> pl.DataFrame:
-    """Read lines of fields without any quoting; every line has as many fields.
+    """Table of text from lines of fields without quoting, all of one width.
 
     Args:
       path: the file.
-      separator: what stands between two fields, of any length.
-      width: number of fields of a line; None is that of the first line.
-      encoding: of the file.
-      header: the first line names the columns, else they are column_0, column_1 ...
+      separator: text between two fields, of any length.
+      width: fields per line; None for that of the first line.
+      encoding: encoding of the file.
+      header: whether the first line names the columns; else they are column_0, ...
 
     Returns:
-      A table of text. Rows are counted from 1, the header is none.
+      The table. In messages rows are counted from 1, without the header.
 
     Raises:
-      InputError: nothing to read, a row with more or fewer fields, or a file cut off.
+      InputError: no rows, a row with more or fewer fields, or a file cut off.
     """
     lines = read_lines(path, encoding)
     first = (lines[0] or "").split(separator)
@@ -245,14 +311,27 @@ def read_fields(
     lines = lines.slice(1) if header else lines
     if not len(lines):
         raise InputError(f"{path}: has a header and no rows; give at least one row")
-    fields = lines.fill_null("").str.split(separator)
+    fields = _same_width(
+        lines.fill_null("").str.split(separator), names, separator, path
+    )
+    need_whole(path)
+    return fields.list.to_struct(fields=names).struct.unnest()
+
+
+def _same_width(
+    fields: pl.Series, names: list[str], separator: str, path: Path
+) -> pl.Series:
+    """Return lists of fields, all as long as the names.
+
+    Raises:
+      InputError: another number of fields in a row.
+    """
     counts = fields.list.len()
     bad = counts != len(names)
     if bad.any():
         row = int(bad.arg_max() or 0)
         raise InputError(
             f"{path}: row {row + 1} has {counts[row]} fields separated by "
-            f"{separator!r} where {len(names)} belong; repair or remove the row"
+            f"{separator!r} instead of {len(names)}; repair or remove the row"
         )
-    need_whole(path)
-    return fields.list.to_struct(fields=names).struct.unnest()
+    return fields

@@ -1,7 +1,7 @@
-"""KuaiRand (Gao et al., CIKM 2022): shown videos, some of them chosen at random.
+"""KuaiRand (Gao et al., CIKM 2022): shown videos, some of them drawn at random.
 
-The versions Pure, 1K and 27K. Logs are read one file after the other, and of each only
-the columns that are needed: who was shown what when, and the feedback.
+The versions Pure, 1K and 27K. Logs are read file by file, and of each only the columns
+user, video, time and feedback.
 """
 
 from pathlib import Path
@@ -31,7 +31,7 @@ LATE = "log_standard_4_22_to_5_08"
 RANDOM = "log_random_4_22_to_5_08"
 STATISTIC = "video_features_statistic"
 VERSIONS = ("pure", "1k", "27k")
-# Files that a version is published in several parts of.
+# Number of files of a table that a version splits.
 PARTS = {("27k", EARLY): 2, ("27k", LATE): 2, ("27k", STATISTIC): 3}
 _NUMBERS = ("follow_user_num", "fans_user_num", "friend_user_num", "register_days")
 USER_KINDS = {
@@ -65,21 +65,21 @@ ITEM_KINDS = {
 
 def _version(folder: Path) -> str:
     """Return the version whose logs a folder holds."""
-    found = [v for v in VERSIONS if list(folder.glob(f"log_standard_*_{v}*.csv"))]
-    if not found:
+    versions = [v for v in VERSIONS if list(folder.glob(f"log_standard_*_{v}*.csv"))]
+    if not versions:
         raise InputError(
             f"data.path={str(folder)!r} holds no log; give the folder with {HINT}"
         )
-    if len(found) > 1:
+    if len(versions) > 1:
         raise InputError(
-            f"data.path={str(folder)!r} holds the versions {' and '.join(found)}; give "
-            "each a folder of its own"
+            f"data.path={str(folder)!r} holds the versions {' and '.join(versions)}; "
+            "give each a folder of its own"
         )
-    return found[0]
+    return versions[0]
 
 
 def _files(folder: Path, stem: str, version: str) -> list[Path]:
-    """Return the files of one table, all of which must be there."""
+    """Return the files of one table, all of which must exist."""
     parts = PARTS.get((version, stem), 1)
     endings = [f"_part{i}" for i in range(1, parts + 1)] if parts > 1 else [""]
     names = [f"{stem}_{version}{ending}.csv" for ending in endings]
@@ -87,7 +87,14 @@ def _files(folder: Path, stem: str, version: str) -> list[Path]:
 
 
 def read_whole_numbers(path: Path, columns: list[str]) -> pl.DataFrame:
-    """Return columns of a csv file, every value of which must be a whole number.
+    """Columns of whole numbers of a csv file.
+
+    Args:
+      path: the file.
+      columns: names of the columns.
+
+    Returns:
+      [rows] int64 of each column, none missing.
 
     Raises:
       InputError: a missing column, no rows, a file cut off, or another value, with
@@ -97,24 +104,27 @@ def read_whole_numbers(path: Path, columns: list[str]) -> pl.DataFrame:
     types = dict.fromkeys(columns, pa.int64())
     convert = csv.ConvertOptions(include_columns=columns, column_types=types)
     try:
-        # Polars would not see a line with too many fields when it reads few columns.
+        # Polars does not notice a line with too many fields when it reads few columns.
         table = csv.read_csv(path, convert_options=convert)
         frame = pl.DataFrame(pl.from_arrow(table))
     except (pa.ArrowException, OSError, KeyError):
-        # As text, which is slower and says what is wrong, and in which row.
+        # As text, which is slower but finds the row and the value of the error.
         text = read_text(path, ",")
         for name in columns:
             need_columns(text, {f"the header of {path.name}": name}, str(path))
         frame = text.select(columns).cast(pl.Int64, strict=False)
         for name in columns:
             bad = frame[name].is_null() & text[name].is_not_null()
-            problem = "is no whole number; repair the row, or get the file anew"
+            problem = (
+                "is not a whole number; repair the row, or download the file again"
+            )
             parse.fail_at(bad, text[name], str(path), name, problem)
     if len(frame) == 0:
-        raise InputError(f"{path}: has a header and no rows; get the file anew")
+        raise InputError(f"{path}: has a header and no rows; download it again")
     for name in columns:
         problem = (
-            "is not allowed; repair the row, or get the file anew (it may be cut off)"
+            "is not allowed; repair the row, or download the file again (it may be cut "
+            "off)"
         )
         parse.fail_at(frame[name].is_null(), frame[name], str(path), name, problem)
     return frame
@@ -122,7 +132,7 @@ def read_whole_numbers(path: Path, columns: list[str]) -> pl.DataFrame:
 
 def _read_log(path: Path, clicked: str, part: int) -> pl.DataFrame:
     """Return columns user, item, time, stage and part of one log file."""
-    # The last column is read for the sake of lines that were cut off.
+    # The last column is read to notice lines that were cut off.
     columns = ["user_id", "video_id", "time_ms", clicked, "tab"]
     frame = read_whole_numbers(path, columns)
     return frame.select(
@@ -135,14 +145,14 @@ def _read_log(path: Path, clicked: str, part: int) -> pl.DataFrame:
 
 
 def _features(path: Path, key: str, kinds: dict[str, str]) -> pl.DataFrame:
-    """Return the columns of a table of features as text, ids and numbers parsed."""
+    """Return the columns of a table of features, with ids and numbers parsed."""
     need_whole(path)
     frame = read_table(path)
     for name in (key, *kinds):
         need_columns(frame, {f"the header of {path.name}": name}, str(path))
     ids = parse.text_to_ids(parse.to_ids(frame[key], str(path), key))
     again = ~ids.is_first_distinct()
-    parse.fail_at(again, ids, str(path), key, "is there twice; get the file anew")
+    parse.fail_at(again, ids, str(path), key, "occurs twice; download it again")
     out = {key: ids}
     for name, kind in kinds.items():
         out[name] = frame[name]
@@ -156,17 +166,17 @@ def _features(path: Path, key: str, kinds: dict[str, str]) -> pl.DataFrame:
 
 
 def _date(values: pl.Series, where: str, column: str) -> pl.Series:
-    """Return days since 1970 of dates such as 2022-04-10; missing ones stay so."""
+    """Return days since 1970 of dates such as 2022-04-10; a missing one is null."""
     days = values.str.to_date("%Y-%m-%d", strict=False)
     bad = days.is_null() & values.is_not_null()
-    parse.fail_at(bad, values, where, column, "is no date such as 2022-04-10")
+    parse.fail_at(bad, values, where, column, "is not a date such as 2022-04-10")
     return days.cast(pl.Int32).cast(pl.Float64)
 
 
 def _statistics(
     paths: list[Path], names: tuple[str, ...], items: pl.Series
 ) -> pl.DataFrame:
-    """Return the chosen statistics of the videos of the log."""
+    """Return the named statistics of the videos of the log."""
     kinds = dict.fromkeys(names, "numeric")
     frames = []
     for path in paths:
@@ -176,29 +186,29 @@ def _statistics(
 
 
 def _check_split(config: DataConfig) -> None:
-    """Raise InputError unless the split fits what the test part is made of."""
+    """Check that the split fits the kind of test part."""
     random = config.kuairand.test == "random"
     if random != (config.split == "given"):
         other = "standard" if random else "random"
         right = "given" if random else "temporal, ratio or leave_last_out"
         raise InputError(
-            f"data.kuairand.test={config.kuairand.test} does not go with data.split="
+            f"data.kuairand.test={config.kuairand.test} does not fit data.split="
             f"{config.split}; set data.split={right}, or data.kuairand.test={other}"
         )
 
 
 def load(config: DataConfig) -> FunnelLog:
-    """Read a folder of KuaiRand, or its folder ``data``.
+    """Log of a folder of KuaiRand, or of its folder ``data``.
 
     Rows are shown videos; those with the feedback ``data.kuairand.clicked`` are
     clicked. With ``data.kuairand.test=random`` the standard log of the first two weeks
-    is the train part, that of the other weeks the valid part, and the random log,
-    which is of these weeks too, the test part. User features: all of user_features;
-    item features: all of video_features_basic and ``data.kuairand.statistics``.
+    is the train part, that of the later weeks the valid part, and the random log of
+    the same later weeks the test part. User features: all of user_features; item
+    features: all of video_features_basic and ``data.kuairand.statistics``.
 
     Raises:
       InputError: a missing or damaged folder, file, column or value, or a split that
-        does not go with the test part.
+        does not fit the test part.
     """
     _check_split(config)
     folder = need_folder(config.path, "data.path", HINT)
@@ -218,8 +228,8 @@ def load(config: DataConfig) -> FunnelLog:
     items = _features(videos, "video_id", ITEM_KINDS)
     item_kinds = ITEM_KINDS | dict.fromkeys(names, "numeric")
     if names:
-        known = _statistics(statistics, names, rows["item"].unique())
-        items = items.join(known, on="video_id", how="left", maintain_order="left")
+        means = _statistics(statistics, names, rows["item"].unique())
+        items = items.join(means, on="video_id", how="left", maintain_order="left")
     return build_log(
         rows if random else rows.drop("part"),
         where=str(folder),

@@ -1,4 +1,4 @@
-"""Positives in LightGCN's form: one line a user, ``user item item ...``."""
+"""Positives in the format of LightGCN: one line per user, ``user item item ...``."""
 
 from pathlib import Path
 
@@ -15,11 +15,11 @@ from twotower_jax.data.sources.files import (
 )
 from twotower_jax.errors import InputError
 
-HINT = "train.txt, test.txt and perhaps valid.txt"
+HINT = "train.txt, test.txt and optionally valid.txt"
 
 
 def _read(path: Path, part: int) -> pl.DataFrame:
-    """Return columns user and item (int64) and part; users without items vanish."""
+    """Return columns user and item (int64) and part, one row per item."""
     text = pl.Series("token", decode_lines(path), dtype=pl.String)
     lines = pl.DataFrame({"token": text.str.extract_all(r"\S+")})
     tokens = lines.with_row_index("line", offset=1).explode("token").drop_nulls()
@@ -29,8 +29,8 @@ def _read(path: Path, part: int) -> pl.DataFrame:
     if len(bad):
         line, token = tokens.row(int(bad[0]))
         raise InputError(
-            f"{path}: line {line}: {token!r} is no integer; give 'user item item ...' "
-            "as integers separated by blanks"
+            f"{path}: line {line}: {token!r} is not an integer; give 'user item item "
+            "...' as integers separated by blanks"
         )
     tokens = tokens.select("line", id=ids)
     head = pl.col("line").is_first_distinct()
@@ -43,11 +43,11 @@ def _read(path: Path, part: int) -> pl.DataFrame:
 
 
 def load(config: DataConfig) -> FunnelLog:
-    """Read train.txt (part 0), valid.txt if there is one (1) and test.txt (2).
+    """Log of train.txt (part 0), valid.txt if it exists (1) and test.txt (2).
 
     Raises:
       InputError: a folder or file that is missing, empty or cut off, or a token that is
-        no integer, with its line.
+        not an integer, with its line.
     """
     folder = need_folder(config.path, "data.path", HINT)
     frames = [_read(need_in_folder(folder, "train.txt", HINT), 0)]

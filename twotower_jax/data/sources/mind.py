@@ -1,7 +1,7 @@
-"""MIND: news that were shown together, clicks on them, and clicks from before.
+"""MIND: news shown together, clicks on them, and clicks before the log.
 
 Wu et al., MIND: A Large-scale Dataset for News Recommendation, ACL 2020. A folder holds
-behaviors.tsv (impression, user, time, clicked before, shown now) and news.tsv.
+behaviors.tsv (impression, user, time, history, impressions) and news.tsv.
 """
 
 from pathlib import Path
@@ -32,35 +32,35 @@ NEWS_FIELDS = (
     "abstract_entities",
 )
 TIME_FORMAT = "%m/%d/%Y %I:%M:%S %p"
-# The labels of the test part are not public: the field reports on dev.
+# The labels of the test part are not public; papers report on dev.
 PARTS = {"train": 0, "dev": 2}
 
 
 def _folders(folder: Path) -> dict[int, Path]:
-    """Return the folder of each part; a folder with the files itself is part 0.
+    """Return the folder of each part; a folder that holds the files is part 0.
 
     Raises:
-      InputError: no part, or two that could be the same one.
+      InputError: no train part, or two folders of the same part.
     """
     if (folder / BEHAVIORS).exists():
         return {0: folder}
-    found: dict[int, Path] = {}
+    folders: dict[int, Path] = {}
     for path in sorted(folder.iterdir()):
         part = PARTS.get(path.name.rsplit("_", 1)[-1].lower())
         if part is None or not path.is_dir():
             continue
-        if part in found:
+        if part in folders:
             raise InputError(
-                f"data.path={str(folder)!r} holds {found[part].name!r} and "
+                f"data.path={str(folder)!r} holds {folders[part].name!r} and "
                 f"{path.name!r}; keep one of them in the folder"
             )
-        found[part] = path
-    if 0 not in found:
+        folders[part] = path
+    if 0 not in folders:
         raise InputError(
             f"data.path={str(folder)!r} holds no {BEHAVIORS} and no folder that ends "
             f"with 'train'; give the folder with {HINT}"
         )
-    return dict(sorted(found.items()))
+    return dict(sorted(folders.items()))
 
 
 def _read_behaviors(folder: Path) -> pl.DataFrame:
@@ -76,7 +76,7 @@ def _read_behaviors(folder: Path) -> pl.DataFrame:
         empty = frame[name].str.strip_chars() == ""
         fail_at(empty, frame[name], where, name, "is empty; give it, or remove the row")
     time = frame["time"].str.to_datetime(TIME_FORMAT, strict=False)
-    problem = "is no time such as '11/11/2019 9:05:58 AM'; give it in that form"
+    problem = "is not a time such as '11/11/2019 9:05:58 AM'; give it in that form"
     fail_at(time.is_null(), frame["time"], where, "time", problem)
     words = pl.col("history", "shown").str.extract_all(r"\S+")
     frame = frame.with_columns(words, time=time.dt.epoch("us") / 1e6)
@@ -85,7 +85,7 @@ def _read_behaviors(folder: Path) -> pl.DataFrame:
 
 
 def _check_labels(shown: pl.Series, where: str) -> None:
-    """Raise InputError unless every news shown has a label."""
+    """Check that every shown news has a label."""
     each = pl.DataFrame({"shown": shown}).with_row_index("row").explode("shown")
     bad = each.filter(~pl.col("shown").str.contains(r"^.+-[01]$"))
     if len(bad):
@@ -98,7 +98,7 @@ def _check_labels(shown: pl.Series, where: str) -> None:
 
 
 def _shown(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return a row for each news of each impression."""
+    """Return one row per news of an impression."""
     rows = frame.select("user", "time", "request", "part", "shown").explode("shown")
     label = pl.col("shown").str.slice(-1) == "1"
     return rows.select(
@@ -112,12 +112,13 @@ def _shown(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _history(frame: pl.DataFrame, shown: pl.DataFrame) -> pl.DataFrame:
-    """Return a positive for each click of before, in order, ahead of all impressions.
+    """Return one positive per click of a history, dated before all impressions.
 
-    The data has their order and no times: the last one of a user gets the second
-    before the first impression of all, the one before it the second before, and so on,
-    so that they are always training data. A history is that of the first impression
-    of its user in each part, without what is a training positive already.
+    The data has the order of these clicks but not their times: the last one of a user
+    is dated one second before the first impression of all, the one before it two
+    seconds, and so on, so that they are always training data. The history of a user
+    is that of the first impression in each part, without clicks that are training
+    positives already.
     """
     rows = frame.unique(subset=["user", "part"], keep="first", maintain_order=True)
     rows = rows.select("user", "history").explode("history").drop_nulls()
@@ -133,7 +134,7 @@ def _history(frame: pl.DataFrame, shown: pl.DataFrame) -> pl.DataFrame:
     return rows.select(
         "user",
         time=pl.lit(first, pl.Float64) - place,
-        # One request a user, for nothing was shown to lose against these.
+        # One request per user, in which nothing else was shown.
         request=codes + (len(frame) - 1),
         part=pl.lit(0, pl.Int8),
         item="item",
@@ -156,13 +157,13 @@ def _read_news(folder: Path) -> pl.DataFrame:
 
 
 def load(config: DataConfig) -> FunnelLog:
-    """Read MIND: a news that was shown is exposed, one that was clicked a positive.
+    """Log of MIND: a shown news is exposed, a clicked one is a positive.
 
-    A request is an impression. With ``data.history_clicks`` the clicks of before are
-    positives of the training, dated ahead of all impressions; they have no impression,
-    and so no losers. Where the folder holds train and dev, dev is the test part (for
-    data.split=given). The catalogue is every news. Item features: category,
-    subcategory (categorical) and the words of the title (multi).
+    A request is an impression. With ``data.history_clicks`` the clicks of the histories
+    are training positives, dated before all impressions; they have no exposed rows.
+    If the folder holds train and dev, dev is the test part (for data.split=given).
+    The catalogue is every news. Item features: category, subcategory (categorical)
+    and the words of the title (multi).
 
     Raises:
       InputError: a missing folder or file, or a bad row.

@@ -4,6 +4,7 @@ The layouts are those of the archives of files.grouplens.org, whose README files
 describe them.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ from twotower_jax.data.sources.files import (
 )
 from twotower_jax.data.sources.table import stage_of_rating
 from twotower_jax.errors import InputError
+from twotower_jax.registry import Registry
 
 RATING_COLUMNS = ("userId", "movieId", "rating", "timestamp")
 MOVIE_COLUMNS = ("movieId", "title", "genres")
@@ -52,7 +54,13 @@ GENRES_100K = [
 
 
 class Tables(NamedTuple):
-    """Text as it is in the files: ratings, movies, and users with features, if any."""
+    """Tables of text.
+
+    Attributes:
+      ratings: columns userId, movieId, rating, timestamp.
+      movies: columns movieId, title, genres (joined by ``|``).
+      users: columns user, gender, age, occupation, or None.
+    """
 
     ratings: pl.DataFrame
     movies: pl.DataFrame
@@ -79,7 +87,7 @@ def _read_csv(folder: Path) -> Tables:
 
 
 def _read_dat(folder: Path) -> Tables:
-    """Read 1M, whose ages are the lower ends of brackets, or 10M, without users."""
+    """Read 1M (ages are lower ends of brackets) or 10M (without users)."""
     ratings = read_fields(folder / "ratings.dat", "::", 4, encoding="latin-1")
     path = need_in_folder(folder, "movies.dat", "ratings.dat and movies.dat")
     movies = read_fields(path, "::", 3, encoding="latin-1")
@@ -97,7 +105,7 @@ def _read_100k(folder: Path) -> Tables:
     for i, genre in enumerate(GENRES_100K):
         flags = items[f"column_{5 + i}"]
         bad = ~flags.is_in(["0", "1"])
-        parse.fail_at(bad, flags, str(path), genre, "is no flag; give 0 or 1")
+        parse.fail_at(bad, flags, str(path), genre, "is not a flag; give 0 or 1")
     flags = [
         pl.when(pl.col(f"column_{5 + i}") == "1").then(pl.lit(genre))
         for i, genre in enumerate(GENRES_100K)
@@ -113,11 +121,15 @@ def _read_100k(folder: Path) -> Tables:
     return Tables(_named(ratings, RATING_COLUMNS), movies, users)
 
 
-_FORMATS = {"ratings.csv": _read_csv, "ratings.dat": _read_dat, "u.data": _read_100k}
+# By the name of the file of ratings.
+FORMATS: Registry[Callable[[Path], Tables]] = Registry(
+    "file of ratings",
+    {"ratings.csv": _read_csv, "ratings.dat": _read_dat, "u.data": _read_100k},
+)
 
 
 def load(config: DataConfig) -> FunnelLog:
-    """Read a MovieLens folder; ratings from ``data.min_rating`` on are positives.
+    """Log of a MovieLens folder; ratings from ``data.min_rating`` on are positives.
 
     Lower ratings are exposed rows; without ``data.min_rating`` every rating is a
     positive. Item features: genres (multi) and year (numeric, from the title). 1M and
@@ -125,38 +137,41 @@ def load(config: DataConfig) -> FunnelLog:
     (categorical) in 1M, of years (numeric) in 100K.
 
     Raises:
-      InputError: no such folder or files, or a bad value with its file and row.
+      InputError: a missing folder or file, or a bad value with its file and row.
     """
     folder = need_folder(config.path, "data.path", HINT)
-    found = [name for name in _FORMATS if (folder / name).exists()]
-    if not found:
+    name = next((name for name in FORMATS if (folder / name).exists()), None)
+    if name is None:
         raise InputError(
-            f"data.path={str(folder)!r} holds none of {', '.join(_FORMATS)}; give the "
+            f"data.path={str(folder)!r} holds none of {', '.join(FORMATS)}; give the "
             f"folder with {HINT}"
         )
-    where = str(folder / found[0])
-    ratings, movies, users = _FORMATS[found[0]](folder)
-    frame = pl.DataFrame(
-        {
-            "user": parse.text_to_ids(parse.to_ids(ratings["userId"], where, "userId")),
-            "item": parse.text_to_ids(
-                parse.to_ids(ratings["movieId"], where, "movieId")
-            ),
-            "time": parse.to_time(ratings["timestamp"], where, "timestamp"),
-            "stage": stage_of_rating(
-                ratings["rating"], config.min_rating, where, "rating"
-            ),
-        }
-    )
+    ratings, movies, users = FORMATS[name](folder)
     if users is not None:
         users = users.select(
             "gender", "age", "occupation", user=parse.text_to_ids(users["user"])
         )
+    where = str(folder / name)
     return build_log(
-        frame,
+        _rows(ratings, config.min_rating, where),
         where=where,
         users=None if users is None else SideTable(users),
         items=SideTable(_item_features(movies), {"genres": "multi", "year": "numeric"}),
+    )
+
+
+def _rows(ratings: pl.DataFrame, min_rating: float | None, where: str) -> pl.DataFrame:
+    """Return columns user, item, time and stage of the ratings."""
+    ids = {
+        side: parse.text_to_ids(parse.to_ids(ratings[name], where, name))
+        for side, name in (("user", "userId"), ("item", "movieId"))
+    }
+    return pl.DataFrame(
+        {
+            **ids,
+            "time": parse.to_time(ratings["timestamp"], where, "timestamp"),
+            "stage": stage_of_rating(ratings["rating"], min_rating, where, "rating"),
+        }
     )
 
 

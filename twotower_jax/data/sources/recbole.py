@@ -19,7 +19,7 @@ from twotower_jax.errors import InputError
 
 HINT = "NAME.inter and perhaps NAME.user and NAME.item"
 TYPES = ("token", "token_seq", "float", "float_seq")
-# Ends of the names of files that come split: RecBole's benchmark_filename.
+# Ends of the names of files that are parts: RecBole's benchmark_filename.
 PARTS = {"train": 0, "part1": 0, "valid": 1, "part2": 1, "test": 2, "part3": 2}
 TIME, RATING = "timestamp", "rating"
 
@@ -36,8 +36,8 @@ def _read(path: Path) -> tuple[pl.DataFrame, dict[str, str]]:
         name, colon, kind = head.rpartition(":")
         if not colon or not name or kind not in TYPES:
             raise InputError(
-                f"{path}: the header has {head!r} where 'name:type' belongs, with a "
-                f"type of: {', '.join(TYPES)}; write it so"
+                f"{path}: the header has {head!r} instead of 'name:type'; give a "
+                f"type of: {', '.join(TYPES)}"
             )
         if name in types:
             raise InputError(
@@ -51,10 +51,11 @@ def _read(path: Path) -> tuple[pl.DataFrame, dict[str, str]]:
 def _interactions(folder: Path, split: str) -> tuple[str, dict[int, Path]]:
     """Return the name of the data set, and the file of each part.
 
-    A folder with both reads its parts for data.split=given, else the whole.
+    Of a folder with parts and a whole file, the parts are read for data.split=given,
+    else the whole file.
 
     Raises:
-      InputError: no file, several, or parts without a train part.
+      InputError: no data set, several of them, or parts without a train part.
     """
     whole: dict[str, Path] = {}
     parts: dict[str, dict[int, Path]] = {}
@@ -73,10 +74,10 @@ def _interactions(folder: Path, split: str) -> tuple[str, dict[int, Path]]:
     if folder.name in names:
         names = [folder.name]
     if len(names) != 1:
-        found = f"several: {', '.join(names)}" if names else "none"
+        content = f"several: {', '.join(names)}" if names else "none"
         raise InputError(
             f"data.path={str(folder)!r} must hold the files of one data set, "
-            f"NAME.inter or NAME.train.inter and NAME.test.inter, and holds {found}; "
+            f"NAME.inter or NAME.train.inter and NAME.test.inter, and holds {content}; "
             f"give the folder with {HINT}"
         )
     (name,) = names
@@ -91,16 +92,16 @@ def _interactions(folder: Path, split: str) -> tuple[str, dict[int, Path]]:
 
 
 def _resolve(config: DataConfig, types: dict[str, str]) -> DataConfig:
-    """Return the configuration with RecBole's names where it has none.
+    """Return the configuration with RecBole's names for columns that it does not name.
 
-    Times are in a column `timestamp`, if there is one; ratings count only where
-    data.min_rating asks for them, and are in a column `rating`.
+    Times are in a column `timestamp`, if it exists; ratings are used only with
+    data.min_rating, and are in a column `rating`.
     """
     columns = config.columns
     if columns.time is None and TIME in types:
         columns = replace(columns, time=TIME)
-    chosen = columns.clicked or columns.rating or columns.stage
-    if config.min_rating is not None and not chosen and RATING in types:
+    named = columns.clicked or columns.rating or columns.stage
+    if config.min_rating is not None and not named and RATING in types:
         columns = replace(columns, rating=RATING)
     return replace(config, columns=columns)
 
@@ -134,12 +135,12 @@ def _features(
 
 
 def load(config: DataConfig) -> FunnelLog:
-    """Read a folder of atomic files; the meaning of the columns is that of a table.
+    """Log of a folder of atomic files; columns have the meaning of those of a table.
 
-    ``data.columns.*`` name columns without their type. NAME.user and NAME.item, where
-    they are, give features by type: token (categorical), token_seq (multi), float
-    (numeric); float_seq is left out and counted. Columns of NAME.inter that nothing
-    names are not used, nor are other files.
+    ``data.columns.*`` name columns without their type. NAME.user and NAME.item, if they
+    exist, hold features, by type: token (categorical), token_seq (multi), float
+    (numeric); float_seq is left out and counted. Other columns of NAME.inter and other
+    files are not used.
 
     Raises:
       InputError: a missing folder or file, a wrong header, or a bad row.

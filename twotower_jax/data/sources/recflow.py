@@ -1,24 +1,24 @@
-"""RecFlow (Liu et al., ICLR 2025): a public log of what every stage threw out.
+"""RecFlow (Liu et al., ICLR 2025): a public log of the items that stages discarded.
 
-A day is a file, and days are read one after the other, a column at a time: of each,
-only the rows that are kept stay in memory.
+A day is a file. Days are read one after the other, a column at a time, and only the
+kept rows of each stay in memory.
 
-What the flags of a row say about the furthest stage that its video reached:
+Flags of a row, and the furthest stage of its video:
 
 =========== ================================================== ============
-flag        what it means                                      stage
+flag        meaning                                            stage
 =========== ================================================== ============
 realshow    shown to the user                                  exposed
 rerank_pos  among the ten best of re-ranking, not shown        re_ranked
-rerank_neg  passed ranking, thrown out by re-ranking           ranked
+rerank_neg  passed ranking, discarded by re-ranking            ranked
 rank_pos    among the ten best of ranking                      ranked
-rank_neg    passed coarse ranking, thrown out by ranking       pre_ranked
-coarse_neg  passed pre-ranking, thrown out by coarse ranking   pre_ranked
-prerank_neg thrown out by pre-ranking                          retrieved
+rank_neg    passed coarse ranking, discarded by ranking        pre_ranked
+coarse_neg  passed pre-ranking, discarded by coarse ranking    pre_ranked
+prerank_neg discarded by pre-ranking                           retrieved
 =========== ================================================== ============
 
-A row with several flags is at the furthest of them, which is the highest in the table,
-and a shown one with the chosen feedback is clicked.
+A row with several flags is at the furthest of them, the highest in the table. A shown
+row with the feedback ``data.recflow.clicked`` is clicked.
 """
 
 from collections import Counter
@@ -50,7 +50,7 @@ from twotower_jax.data.split import TEST, TRAIN, VALID
 
 
 class Day(NamedTuple):
-    """What is kept of a day: rows of the log, and the users and items in them."""
+    """Kept rows of a day, and the features of their users and items."""
 
     rows: pl.DataFrame
     users: pl.DataFrame
@@ -59,23 +59,24 @@ class Day(NamedTuple):
 
 def _flags(column: Column, where: str) -> np.ndarray:
     """Return the furthest flag of each row [rows] int8: its place in FLAGS."""
-    flag = None
-    for place, name in reversed(list(enumerate(FLAGS))):
-        stages = parse.to_clicked(column(name), where, name).to_numpy()
-        if flag is None:
-            flag = np.full(len(stages), UNFLAGGED, np.int8)
-        flag[stages == Stage.CLICKED] = place
-    assert flag is not None
+
+    def is_set(name: str) -> np.ndarray:
+        return parse.to_clicked(column(name), where, name).to_numpy() == Stage.CLICKED
+
+    *others, nearest = FLAGS
+    flag = np.where(is_set(nearest), len(others), UNFLAGGED).astype(np.int8)
+    for place in reversed(range(len(others))):
+        flag[is_set(others[place])] = place
     return flag
 
 
 def _furthest(
     column: Column, where: str, ranked: bool, dropped: Counter[str]
 ) -> pl.DataFrame:
-    """Return one row a request and video, at its furthest flag, in order of the file.
+    """Return one row per request and video, at its furthest flag, in order of the file.
 
     Columns row (of the file), request, item, flag, stage and, if ``ranked``, rank: the
-    place among the rows of the request that ended at the stage, from 0, -1 unknown.
+    rank among the rows of the request that ended at the stage, from 0; -1: unknown.
     """
     flag = _flags(column, where)
     frame = pl.DataFrame(
@@ -103,8 +104,8 @@ def _furthest(
     )
     dropped["further rows of a video"] += len(flagged) - len(one)
     if ranked:
-        known = pl.when(pl.col("place") >= 0).then(pl.col("place"))
-        rank = known.rank("dense").over("request", "stage").cast(pl.Int64) - 1
+        place = pl.when(pl.col("place") >= 0).then(pl.col("place"))
+        rank = place.rank("dense").over("request", "stage").cast(pl.Int64) - 1
         one = one.with_columns(rank=rank.fill_null(-1)).drop("place")
     return one.sort("row")
 
@@ -112,9 +113,9 @@ def _furthest(
 def _sample(
     frame: pl.DataFrame, config: RecFlowConfig, day: date, dropped: Counter[str]
 ) -> pl.DataFrame:
-    """Keep ``data.recflow.kept`` rows of each request and flag, each subset alike.
+    """Keep ``data.recflow.kept`` uniformly drawn rows of each request and flag.
 
-    The lots are those of the day: they do not depend on which other days are read.
+    The draw depends on the day only, not on the other days that are read.
     """
     most = [len(frame), *(getattr(config.kept, name) for name in list(FLAGS)[1:])]
     lots = keys.generator(config.seed, "recflow", day.toordinal())
@@ -137,7 +138,7 @@ def _reduce(
     day: date,
     dropped: Counter[str],
 ) -> Day:
-    """Return what is kept of a day, given its columns."""
+    """Return the kept rows of a day, given its columns."""
     ranked = config.stages == "all_stage"
     kept = _sample(_furthest(column, where, ranked, dropped), config, day, dropped)
     rows = kept["row"]
@@ -149,7 +150,7 @@ def _reduce(
     feedback = column(config.clicked)
     others = np.ones(len(feedback), bool)
     others[rows.filter(shown).to_numpy()] = False
-    # Only what was shown can be clicked: elsewhere the feedback is not looked at.
+    # Only shown videos can be clicked: the feedback of other rows is not read.
     feedback = feedback.set(pl.Series(others), 0)
     clicked = parse.to_clicked(feedback, where, config.clicked).gather(rows)
     time = parse.to_time(column("request_timestamp"), where, "request_timestamp")
@@ -169,33 +170,33 @@ def _reduce(
 
 
 def load(config: DataConfig) -> FunnelLog:
-    """Read the days of a RecFlow folder that ``data.recflow.days`` names.
+    """Log of the days ``data.recflow.days`` of a folder of RecFlow.
 
-    Every stage of a request gives rows (see the module), those of discarded videos
+    Every stage of a request has rows (see the module); those of discarded videos are
     thinned to ``data.recflow.kept``. With two days or more the last is the test part
     and, with three or more, the one before it the valid part (data.split=given).
     User features: device_id, age, gender, province; item features: author_id,
     category_level_one, category_level_two, upload_type (all categorical), duration and
-    upload_timestamp (numeric). Each is that of the first row of its user or video.
+    upload_timestamp (numeric), each of the first row of its user or video.
 
     Raises:
       InputError: a missing or damaged folder, file, column or value.
     """
     folder = need_folder(config.path, "data.path", HINT)
-    chosen = days_of(folder, config.recflow)
+    days = days_of(folder, config.recflow)
     dropped: Counter[str] = Counter()
     rows, users, items = [], [], []
-    for number, day in enumerate(chosen, start=1):
+    for number, day in enumerate(days, start=1):
         column, where = day_columns(folder, day, config.recflow, dropped)
         kept = _reduce(column, where, config.recflow, day, dropped)
-        # The day itself ends here; only what is kept of it is still needed.
+        # Frees the columns of the day; only its kept rows are still needed.
         del column
-        part = _part(number, len(chosen))
+        part = _part(number, len(days))
         rows.append(kept.rows.with_columns(part=pl.lit(part, pl.Int8)))
         users.append(kept.users)
         items.append(kept.items)
     frame = pl.concat(rows)
-    if len(chosen) == 1:
+    if len(days) == 1:
         frame = frame.drop("part")
     return build_log(
         frame,

@@ -1,4 +1,4 @@
-"""The files of RecFlow: which days there are, and the columns of one."""
+"""Files of RecFlow: the days in a folder, and the columns of a day."""
 
 import functools
 from collections import Counter
@@ -26,7 +26,7 @@ FLAGS = {
     "coarse_neg": Stage.PRE_RANKED,
     "prerank_neg": Stage.RETRIEVED,
 }
-# The column of the place that the stage which threw a row out gave it.
+# Column of the rank of a row in the stage that discarded it.
 PLACES = {
     "rerank_pos": "rerank_index",
     "rerank_neg": "rerank_index",
@@ -53,48 +53,58 @@ IDS = ("request_id", "user_id", "video_id", "request_timestamp")
 UNFLAGGED = len(FLAGS)
 _LARGEST = 2**63 - 1
 
-_ANEW = "get the file anew from its publisher, or leave the day out (data.recflow.days)"
+_REMEDY = (
+    "download the file again from its publisher, or leave the day out "
+    "(data.recflow.days)"
+)
 
-# Gives a column of a day by its documented name, all rows of it.
+# Name of a column -> the column [rows] of a day.
 Column = Callable[[str], pl.Series]
 
 
 def days_of(folder: Path, config: RecFlowConfig) -> list[date]:
-    """Return the days that ``data.recflow.days`` names, in order.
+    """Days of ``data.recflow.days``, in order.
+
+    Args:
+      folder: the folder of RecFlow.
+      config: days and kind of folder.
+
+    Returns:
+      The days, all of which have files.
 
     Raises:
       InputError: a folder or the file of a day is missing, or there are fewer days
-        than asked for.
+        than ``days``.
     """
     first, *others = (
         {"realshow": ".feather", "request_id_dict": ".pkl"}
         if config.stages == "request_id_dict"
         else {"all_stage": ".feather"}
     ).items()
-    have = sorted(_days_in(folder, *first, config))
-    chosen = have
+    available = sorted(_days_in(folder, *first, config))
+    days = available
     if config.days is not None and config.days.isdecimal():
-        chosen = have[: int(config.days)]
-        if len(chosen) < int(config.days):
-            chosen = []
+        days = available[: int(config.days)]
+        if len(days) < int(config.days):
+            days = []
     elif config.days is not None:
         start, end = config.span()
         span = range(start.toordinal(), end.toordinal() + 1)
-        chosen = [date.fromordinal(number) for number in span]
-    if not chosen or not set(chosen) <= set(have):
-        raise _no_days(config, folder / first[0], have)
+        days = [date.fromordinal(number) for number in span]
+    if not days or not set(days) <= set(available):
+        raise _no_days(config, folder / first[0], available)
     for name, ending in others:
-        lacking = sorted(set(chosen) - _days_in(folder, name, ending, config))
-        if lacking:
+        missing = sorted(set(days) - _days_in(folder, name, ending, config))
+        if missing:
             raise InputError(
-                f"{folder / name}: has no file of {lacking[0]}; get it, or leave the "
-                "day out (data.recflow.days)"
+                f"{folder / name}: has no file of {missing[0]}; download it, or leave "
+                "the day out (data.recflow.days)"
             )
-    return chosen
+    return days
 
 
 def _days_in(folder: Path, name: str, ending: str, config: RecFlowConfig) -> set[date]:
-    """Return the days that a folder of RecFlow has a file of."""
+    """Return the days that have a file in a folder of RecFlow."""
     if not (folder / name).is_dir():
         raise InputError(
             f"data.path={str(folder)!r} holds no folder {name!r}, which data.recflow."
@@ -106,27 +116,37 @@ def _days_in(folder: Path, name: str, ending: str, config: RecFlowConfig) -> set
             days.add(date.fromisoformat(path.stem))
         except ValueError:
             raise InputError(
-                f"{path}: is named after no day; names are such as 2024-01-13{ending}; "
+                f"{path}: is not named after a day such as 2024-01-13{ending}; "
                 "rename the file, or move it away"
             ) from None
     return days
 
 
-def _no_days(config: RecFlowConfig, folder: Path, have: list[date]) -> InputError:
-    if not have:
+def _no_days(config: RecFlowConfig, folder: Path, available: list[date]) -> InputError:
+    if not available:
         return InputError(
             f"{folder}: holds no file of a day; give the folder with {HINT}"
         )
     return InputError(
-        f"data.recflow.days={config.days}: {folder} has files of {len(have)} days, "
-        f"from {have[0]} to {have[-1]}, and not of all these; give days that are there"
+        f"data.recflow.days={config.days}: {folder} has files of {len(available)} "
+        f"days, from {available[0]} to {available[-1]}, and not of all of these; give "
+        "days that have files"
     )
 
 
 def day_columns(
     folder: Path, day: date, config: RecFlowConfig, dropped: Counter[str]
 ) -> tuple[Column, str]:
-    """Return the columns of a day, and the name of the file that they are from.
+    """Columns of a day.
+
+    Args:
+      folder: the folder of RecFlow.
+      day: the day.
+      config: kind of folder and feedback.
+      dropped: counts by reason, to which those of the day are added.
+
+    Returns:
+      A function from names to columns, and the name of the file.
 
     Raises:
       InputError: a missing column, no rows, or a damaged file.
@@ -141,32 +161,32 @@ def day_columns(
 
 
 def _stage_arrays(path: Path) -> pl.DataFrame:
-    """Return the rows of a day's request_id_dict but the shown ones.
+    """Return the rows of a day's request_id_dict without the shown ones.
 
     Columns request_id, flag (a place in FLAGS) and ARRAY_COLUMNS.
     """
     content = read_pickled_arrays(path)
     if not isinstance(content, dict) or not content:
-        raise InputError(f"{path}: is no dictionary of requests; {_ANEW}")
+        raise InputError(f"{path}: is not a dictionary of requests; {_REMEDY}")
     arrays, requests, flags = [], [], []
     for request, stages in content.items():
         number = isinstance(request, int) and abs(request) <= _LARGEST
         if not (number and isinstance(stages, dict)):
-            raise InputError(f"{path}: {request!r:.50} is no request; {_ANEW}")
+            raise InputError(f"{path}: {request!r:.50} is not a request; {_REMEDY}")
         for name, array in stages.items():
             if name not in FLAGS:
                 raise InputError(
                     f"{path}: request {request} has a stage {name!r:.50}; the stages "
-                    f"are: {', '.join(FLAGS)}; {_ANEW}"
+                    f"are: {', '.join(FLAGS)}; {_REMEDY}"
                 )
-            # An empty tuple stands for a stage of which nothing was kept.
+            # An empty tuple stands for a stage without kept rows.
             if name == "realshow" or (hasattr(array, "__len__") and len(array) == 0):
                 continue
             arrays.append(_checked(array, f"{path}: request {request}, {name!r}"))
             requests.append(request)
             flags.append(list(FLAGS).index(name))
     if not arrays:
-        raise InputError(f"{path}: holds nothing that a stage threw out; {_ANEW}")
+        raise InputError(f"{path}: holds no discarded item of a stage; {_REMEDY}")
     _check_size(arrays, path)
     sizes = [len(array) for array in arrays]
     values = np.concatenate(arrays, dtype=np.int64, casting="unsafe")
@@ -180,12 +200,12 @@ def _stage_arrays(path: Path) -> pl.DataFrame:
 
 
 def _check_size(arrays: list[np.ndarray], path: Path) -> None:
-    """Refuse more numbers than the file has bytes: one array in many places."""
+    """Check that numbers are not more than bytes: one array in many places."""
     numbers, size = sum(array.size for array in arrays), path.stat().st_size
     if numbers > size:
         raise InputError(
             f"{path}: holds {size:,} bytes, and {numbers:,} numbers by its requests, "
-            f"which is the same array in many places; {_ANEW}"
+            f"which is the same array in many places; {_REMEDY}"
         )
 
 
@@ -200,31 +220,33 @@ def _checked(array: object, where: str) -> np.ndarray:
     ):
         form = getattr(array, "shape", type(array).__name__)
         raise InputError(
-            f"{where}: is {form} of {getattr(array, 'dtype', 'something else')} where "
-            f"rows of {width} whole numbers or more belong; {_ANEW}"
+            f"{where}: is {form} of {getattr(array, 'dtype', 'something else')} "
+            f"instead of rows of {width} or more whole numbers; {_REMEDY}"
         )
     columns = array[:, :width]
     if columns.dtype == np.uint64 and len(columns) and columns.max() > _LARGEST:
-        raise InputError(f"{where}: holds a number above {_LARGEST}; {_ANEW}")
+        raise InputError(f"{where}: holds a number above {_LARGEST}; {_REMEDY}")
     return columns
 
 
-def _joined(folder: Path, name: str, config: RecFlowConfig, dropped: Counter[str]):
+def _joined(
+    folder: Path, name: str, config: RecFlowConfig, dropped: Counter[str]
+) -> pl.DataFrame:
     """Return a day of realshow and request_id_dict, in the columns of all_stage."""
     path = folder / "realshow" / f"{name}.feather"
     columns = [*IDS, config.clicked, *USER_KINDS, *ITEM_KINDS]
     check_columns(path, columns)
     shown = pl.DataFrame({name: read_column(path, name) for name in columns})
-    thrown = _stage_arrays(folder / "request_id_dict" / f"{name}.pkl")
+    discarded = _stage_arrays(folder / "request_id_dict" / f"{name}.pkl")
     of_request = ["request_id", "user_id", "request_timestamp", *USER_KINDS]
     requests = shown.select(of_request).unique("request_id", keep="first")
-    known = thrown.join(requests, on="request_id", maintain_order="left")
-    dropped["rows of requests not shown"] += len(thrown) - len(known)
+    kept = discarded.join(requests, on="request_id", maintain_order="left")
+    dropped["rows of requests not shown"] += len(discarded) - len(kept)
     flag = pl.col("flag")
     both = pl.concat(
         [
             shown.with_columns(pl.lit(0, pl.Int8).alias("flag")),
-            known.with_columns(pl.lit(0, pl.Int64).alias(config.clicked)),
+            kept.with_columns(pl.lit(0, pl.Int64).alias(config.clicked)),
         ],
         how="diagonal",
     )

@@ -10,7 +10,7 @@ def load(config: DataConfig) -> FunnelLog:
     """Return the log of the embedded world.
 
     Raises:
-      InputError: for a world that does not fit into the memory.
+      InputError: the world does not fit into memory, or its click rate is impossible.
     """
     world = config.simulator
     try:
@@ -18,5 +18,5 @@ def load(config: DataConfig) -> FunnelLog:
     except MemoryError:
         raise InputError(
             f"data.simulator: users={world.users}, items={world.items} and requests="
-            f"{world.requests} need more memory than there is; lower them"
+            f"{world.requests} need more memory than is available; lower them"
         ) from None

@@ -1,4 +1,4 @@
-"""Any log as a table: csv, tsv, parquet or feather, with columns named by config."""
+"""Any log as a table: csv, tsv, parquet or feather, with columns of any name."""
 
 import polars as pl
 
@@ -15,9 +15,23 @@ SIDES = {"user": "query_features", "item": "candidate_features"}
 def stage_of_rating(
     ratings: pl.Series, minimum: float | None, where: str, column: str
 ) -> pl.Series:
-    """Return stages (int8): CLICKED from the minimum on, EXPOSED below it.
+    """Stages of ratings: CLICKED from the minimum on, EXPOSED below it.
 
-    Without a minimum every rating is a positive.
+    Args:
+      ratings: [rows] numbers, or texts of numbers.
+      minimum: lowest rating of a positive; None: every rating is a positive.
+      where: name of the file.
+      column: name of the column.
+
+    Returns:
+      [rows] int8.
+
+    Raises:
+      InputError: a rating that is not a number.
+
+    Examples:
+      >>> stage_of_rating(pl.Series([3.5, 4.0]), 4, "ratings.csv", "rating").to_list()
+      [4, 5]
     """
     numbers = parse.to_number(ratings, where, column)
     return parse.clicked_stage(
@@ -26,13 +40,21 @@ def stage_of_rating(
 
 
 def check_meaning(columns: ColumnsConfig, min_rating: float | None) -> None:
-    """Raise InputError unless at most one column says what a positive is."""
+    """Check that at most one column defines the positives.
+
+    Args:
+      columns: names of the columns.
+      min_rating: lowest rating of a positive, or None.
+
+    Raises:
+      InputError: two such columns, or a minimum without a column of ratings.
+    """
     named = [n for n in ("clicked", "rating", "stage") if getattr(columns, n)]
     if len(named) > 1:
         raise InputError(
             "data.columns names "
             + " and ".join(f"{name}={getattr(columns, name)}" for name in named)
-            + ", and only one of them can say which rows are positives; keep one"
+            + ", and only one of them can define the positives; keep one"
         )
     if min_rating is not None and not columns.rating:
         raise InputError(
@@ -56,7 +78,7 @@ def _stage(frame: pl.DataFrame, config: DataConfig, where: str) -> pl.Series | N
 def _features(
     frame: pl.DataFrame, side: str, config: DataConfig, where: str
 ) -> dict[str, pl.Series]:
-    """Return the feature columns of one side, numbers parsed (with row in errors)."""
+    """Return the feature columns of one side, with numbers parsed."""
     kinds: dict[str, str] = getattr(config, SIDES[side])
     need_columns(frame, {f"data.{SIDES[side]}.{n}": n for n in kinds}, where)
     return {
@@ -70,7 +92,21 @@ def _features(
 def canonical(
     frame: pl.DataFrame, where: str, part: int, config: DataConfig
 ) -> pl.DataFrame:
-    """Return columns user, item, ..., and features as "user:name"."""
+    """Columns of a log from the columns of a table.
+
+    Args:
+      frame: the table.
+      where: name of its file.
+      part: 0 train, 1 valid, 2 test.
+      config: names of the columns and kinds of the features.
+
+    Returns:
+      Columns part, user, item and those of request, time, rank and stage that the
+      table has; features without a file of their own as "user:NAME", "item:NAME".
+
+    Raises:
+      InputError: a missing column, or a bad value with its row.
+    """
     columns = config.columns
     used = {
         f"data.columns.{key}": name
@@ -109,7 +145,11 @@ def canonical(
 
 
 def stack(frames: list[pl.DataFrame]) -> pl.DataFrame:
-    """Put files below each other; ids that are text in one file are text in all."""
+    """Rows of all files; ids that are text in one file are text in all.
+
+    Raises:
+      InputError: a column has types in two files that do not match.
+    """
     try:
         for name in frames[0].columns:
             types = {frame[name].dtype for frame in frames}
@@ -119,7 +159,7 @@ def stack(frames: list[pl.DataFrame]) -> pl.DataFrame:
         return pl.concat(frames, how="vertical_relaxed")
     except pl.exceptions.PolarsError as error:
         raise InputError(
-            "the files of data.path, data.valid_path and data.test_path do not fit: "
+            "the files of data.path, data.valid_path and data.test_path do not match: "
             f"{str(error).splitlines()[0]}; give each column the same type in all"
         ) from None
 
@@ -149,15 +189,14 @@ def _side_table(log: pl.DataFrame, side: str, config: DataConfig) -> SideTable |
 
 
 def load(config: DataConfig) -> FunnelLog:
-    """Read ``data.path`` and, as parts 1 and 2, ``data.valid_path`` and ``test_path``.
+    """Log of ``data.path`` (part 0), ``valid_path`` (part 1) and ``test_path`` (2).
 
     Without a column ``clicked``, ``rating`` or ``stage`` every row is a positive.
     With ``clicked`` (0/1) the other rows are exposed; with ``rating`` those below
     ``data.min_rating`` are.
 
     Raises:
-      InputError: for anything wrong in the files, with file, row or column, value
-        and remedy.
+      InputError: an error in a file, with file, row or column, value and remedy.
     """
     check_meaning(config.columns, config.min_rating)
     path = need_file(config.path, "data.path")

@@ -1,7 +1,7 @@
 """Wikispeedia: players click from page to page toward a target page.
 
 The query is (current page, target page), the links of the current page are the
-exposed items, and the link that was clicked is the positive.
+exposed items, and the clicked link is the positive.
 """
 
 from itertools import compress
@@ -29,7 +29,7 @@ UNFINISHED, FINISHED = "paths_unfinished.tsv", "paths_finished.tsv"
 
 
 class Clicks(NamedTuple):
-    """Forward clicks [n]: page clicked from, page clicked, target page, time."""
+    """Forward clicks [n]: current page, clicked page, target page, time."""
 
     current: list[int]
     clicked: list[int]
@@ -55,7 +55,7 @@ def _rows(path: Path, width: int) -> list[tuple[int, list[str]]]:
         if len(fields) != width:
             raise InputError(
                 f"{path}: line {number} has {len(fields)} fields separated by tabs "
-                f"where {width} belong; repair or remove the line"
+                f"instead of {width}; repair or remove the line"
             )
         rows.append((number, fields))
     need_whole(path)
@@ -65,8 +65,8 @@ def _rows(path: Path, width: int) -> list[tuple[int, list[str]]]:
 def _walk(path: list[int | None]) -> list[tuple[int, int]]:
     """Return the forward clicks (from, to) of a path; None is a back click.
 
-    A back click returns to the page before, as a browser's button does; on the first
-    page there is none and it stays.
+    A back click returns to the page before, like the button of a browser; on the
+    first page it has no effect.
     """
     stack: list[int] = []
     clicks: list[tuple[int, int]] = []
@@ -88,14 +88,14 @@ def _read_games(path: Path, finished: bool, names: Names, clicks: Clicks) -> Non
             time = float(fields[1])
         except ValueError:
             raise InputError(
-                f"{path}: line {number}: {fields[1]!r} is no time; give seconds since "
-                "1970 in the second field"
+                f"{path}: line {number}: {fields[1]!r} is not a time; give seconds "
+                "since 1970 in the second field"
             ) from None
         pages = fields[3].split(";")
         if pages[0] in ("", BACK):
             raise InputError(
-                f"{path}: line {number}: the path {fields[3]!r} begins with no page; "
-                "repair or remove the line"
+                f"{path}: line {number}: the path {fields[3]!r} does not begin with a "
+                "page; repair or remove the line"
             )
         target = pages[-1] if finished else fields[4]
         steps = [None if page == BACK else names[unquote(page)] for page in pages]
@@ -119,16 +119,16 @@ def _read_links(path: Path, names: Names) -> tuple[np.ndarray, np.ndarray]:
 def _on_links(
     clicks: Clicks, links: tuple[np.ndarray, np.ndarray], num: int
 ) -> tuple[Clicks, dict[str, int]]:
-    """Return the clicks on links of their page, and how many others there were.
+    """Return the clicks on links of their page, and the number of other clicks.
 
-    The links are of one day, the games of many: a page may have lost a link since.
+    The links are those of one day, the games of many: a page may have lost a link.
     """
     source, target = links
     keys = np.array(clicks.current, np.int64) * num + np.array(clicks.clicked)
     linked = np.isin(keys, source * num + target)
     columns: Any = (list(compress(column, linked)) for column in clicks)
     kept = Clicks(*columns)
-    return kept, {"clicks on pages that are no link of theirs": int((~linked).sum())}
+    return kept, {"clicks on pages that are not linked": int((~linked).sum())}
 
 
 def _expose(
@@ -162,14 +162,16 @@ def _categories(path: Path) -> pl.DataFrame:
         parts = category.split(".")
         # "subject" alone is the root of all.
         depths = range(min(2, len(parts)), len(parts) + 1)
-        known = levels.setdefault(unquote(article), [])
-        known.extend(".".join(parts[:depth]) for depth in depths)
+        of_article = levels.setdefault(unquote(article), [])
+        of_article.extend(".".join(parts[:depth]) for depth in depths)
     schema = {"item": pl.String, "category": pl.List(pl.String)}
     columns = {"item": list(levels), "category": list(levels.values())}
     return pl.DataFrame(columns, schema=schema)
 
 
-def _queries(clicks: Clicks, names: list[str], articles: list[str]):
+def _queries(
+    clicks: Clicks, names: list[str], articles: list[str]
+) -> tuple[pl.Series, pl.DataFrame]:
     """Return the query of each click as text, and the table of distinct queries."""
     vocabulary = pl.Enum(articles)
     page = pl.Series(names, dtype=pl.String)
@@ -178,17 +180,44 @@ def _queries(clicks: Clicks, names: list[str], articles: list[str]):
     ).with_columns(user=pl.concat_str("current", pl.lit(" -> "), "target"))
     table = pages.unique(subset="user", keep="first", maintain_order=True)
     return pages["user"], table.with_columns(
-        # Names that players typed and that are no article are missing values.
+        # Names typed by players that are not articles are missing values.
         pl.col("current", "target").cast(vocabulary, strict=False)
     )
 
 
+def _games(folder: Path) -> list[Path]:
+    """Return the files of games, at least one of them."""
+    games = [folder / name for name in (UNFINISHED, FINISHED)]
+    existing = [path for path in games if path.exists()]
+    return existing or [need_in_folder(folder, UNFINISHED, HINT)]
+
+
+def _frame(
+    clicks: Clicks,
+    links: tuple[np.ndarray, np.ndarray],
+    names: list[str],
+    user: pl.Series,
+) -> pl.DataFrame:
+    """Return the rows of the log: each click, and the other links of its page."""
+    request, item, clicked = _expose(clicks, links, len(names))
+    stage = np.where(clicked, int(Stage.CLICKED), int(Stage.EXPOSED)).astype(np.int8)
+    return pl.DataFrame(
+        {
+            "user": user.gather(request),
+            "item": pl.Series(names, dtype=pl.String).gather(item),
+            "time": np.array(clicks.time)[request],
+            "stage": stage,
+            "request": request,
+        }
+    )
+
+
 def load(config: DataConfig) -> FunnelLog:
-    """Read a Wikispeedia folder: unfinished paths, and finished ones if present.
+    """Log of a folder of Wikispeedia: unfinished paths, and finished ones if present.
 
     Each forward click is a request of the query "current -> target": the clicked
     page is its positive, every other link of the current page an exposed row. A click
-    on a page that is no link of the current one was never shown: dropped, counted. All
+    on a page that is not linked from the current one is dropped and counted. All
     clicks of a game have the time of the game. The catalogue is every article.
     Query features: current, target (categorical with the same codes); item feature:
     category (multi).
@@ -205,30 +234,17 @@ def load(config: DataConfig) -> FunnelLog:
     for _, (article,) in _rows(files["articles"], 1):
         names[unquote(article)]
     articles = list(names)
+    games = _games(folder)
     clicks = Clicks([], [], [], [])
-    games = [name for name in (UNFINISHED, FINISHED) if (folder / name).exists()]
-    if not games:
-        need_in_folder(folder, UNFINISHED, HINT)
-    for name in games:
-        _read_games(folder / name, name == FINISHED, names, clicks)
+    for path in games:
+        _read_games(path, path.name == FINISHED, names, clicks)
     links = _read_links(files["links"], names)
     clicks, dropped = _on_links(clicks, links, len(names))
     if not clicks.current:
-        raise InputError(f"{folder / games[0]}: holds no click; give games with clicks")
-    request, item, clicked = _expose(clicks, links, len(names))
+        raise InputError(f"{games[0]}: holds no click; give games with clicks")
     user, users = _queries(clicks, list(names), articles)
-    stage = np.where(clicked, int(Stage.CLICKED), int(Stage.EXPOSED)).astype(np.int8)
-    frame = pl.DataFrame(
-        {
-            "user": user.gather(request),
-            "item": pl.Series(list(names), dtype=pl.String).gather(item),
-            "time": np.array(clicks.time)[request],
-            "stage": stage,
-            "request": request,
-        }
-    )
     return build_log(
-        frame,
+        _frame(clicks, links, list(names), user),
         where=str(folder),
         users=SideTable(users),
         items=SideTable(_categories(files["categories"])),

@@ -51,7 +51,7 @@ TABLES = {
         lambda t: t.with_columns(age=pl.concat_list("age")),
         "column 'age' has values of type List",
     ),
-    "fraction": (put("user_id", 3, 2.5), "row 3, column 'user_id': 2.5 is no whole"),
+    "fraction": (put("user_id", 3, 2.5), "row 3, column 'user_id': 2.5 is not a whole"),
     "no video": (put("video_id", 4, None), "row 4, column 'video_id': an empty value"),
     "no user": (put("user_id", 5, None), "row 5, column 'user_id': an empty value"),
     "no request": (put("request_id", 2, None), "row 2, column 'request_id': an empty"),
@@ -97,7 +97,7 @@ def test_a_table_that_is_cut_off_is_named(end, tmp_path):
     end = int(len(whole) * end) if isinstance(end, float) else end
     path.write_bytes(whole[:end])
     with pytest.raises(
-        InputError, match=f"{DAYS[2]}.feather: is no feather file, or da"
+        InputError, match=f"{DAYS[2]}.feather: is not a feather file, or is da"
     ):
         read(tmp_path)
 
@@ -124,11 +124,11 @@ def test_a_damaged_table_is_no_crash(tmp_path):
 EVERYWHERE = {"rank_neg": np.ones((200, 8), np.int64)}
 ARRAYS = {
     "another stage": ({1: {"click": np.zeros((1, 8), int)}}, "a stage 'click'"),
-    "no dictionary": ([1, 2], "is no dictionary of requests"),
-    "no request": ({}, "is no dictionary of requests"),
-    "text as request": ({"a": {}}, "'a' is no request"),
-    "no stages": ({1: [2]}, "1 is no request"),
-    "huge request": ({2**70: {}}, "is no request"),
+    "no dictionary": ([1, 2], "is not a dictionary of requests"),
+    "no request": ({}, "is not a dictionary of requests"),
+    "text as request": ({"a": {}}, "'a' is not a request"),
+    "no stages": ({1: [2]}, "1 is not a request"),
+    "huge request": ({2**70: {}}, "is not a request"),
     "huge number": (
         {1: {"rank_neg": np.full((1, 8), 2**64 - 1, np.uint64)}},
         "a number above 9223372036854775807",
@@ -143,7 +143,7 @@ ARRAYS = {
     "one dimension": ({1: {"rank_neg": np.zeros(8, int)}}, "is (8,) of int64"),
     "few columns": ({1: {"rank_neg": np.zeros((2, 3), int)}}, "is (2, 3) of int64"),
     "fractions": ({1: {"rank_neg": np.zeros((2, 8))}}, "is (2, 8) of float64"),
-    "nothing": ({1: {"rank_neg": np.zeros((0, 8), int)}}, "holds nothing that"),
+    "nothing": ({1: {"rank_neg": np.zeros((0, 8), int)}}, "holds no discarded item"),
 }
 
 
@@ -207,7 +207,7 @@ def test_missing_folders_and_files_are_named(tmp_path):
         read(tmp_path, **config)
     read(tmp_path, **config, days="1")
     (tmp_path / "all_stage" / "test.feather").write_bytes(b"")
-    with pytest.raises(InputError, match="test.feather: is named after no day"):
+    with pytest.raises(InputError, match="test.feather: is not named after a day"):
         read(tmp_path)
 
 

@@ -143,7 +143,7 @@ BAD_TABLES = {
         "user,item,c,r\n1,1,1,5\n",
         {"clicked": "c", "rating": "r"},
         {},
-        "data.columns names clicked=c and rating=r, and only one of them can say",
+        "data.columns names clicked=c and rating=r, and only one of them can define",
     ),
     "min_rating alone": (
         "user,item\n1,1\n",
@@ -189,7 +189,7 @@ def test_bad_paths_are_named(tmp_path):
 @pytest.mark.parametrize("ending", ["parquet", "feather"])
 def test_broken_binary_files_are_named(tmp_path, ending):
     path = write(tmp_path, f"a.{ending}", "this is text")
-    with pytest.raises(InputError, match=f"a.{ending}: is no {ending} file: "):
+    with pytest.raises(InputError, match=f"a.{ending}: is not a {ending} file: "):
         load(table(path))
     with pytest.raises(InputError, match="is empty"):
         load(table(write(tmp_path, f"b.{ending}", "")))
@@ -258,5 +258,5 @@ def test_columns_of_types_that_do_not_fit_are_named(tmp_path):
         test_path=str(tmp_path / "b.parquet"),
         query_features={"f": "multi"},
     )
-    with pytest.raises(InputError, match=r"do not fit: .*the same type in all"):
+    with pytest.raises(InputError, match=r"do not match: .*the same type in all"):
         load(config)

@@ -193,7 +193,7 @@ FILES = {
     "video twice": (
         VIDEOS,
         lambda lines: [*lines, lines[-1]],
-        "'video_id': 59 is there",
+        "'video_id': 59 occurs twice",
     ),
     "no number": (VIDEOS, put(2, "1001.0", "long"), "'video_duration': 'long' is not"),
     "no date": (
@@ -264,9 +264,9 @@ def test_statistics_that_are_none(folder):
         (
             "temporal",
             "random",
-            "test=random does not go with data.split=temporal; set ",
+            "test=random does not fit data.split=temporal; set ",
         ),
-        ("given", "standard", "test=standard does not go with data.split=given; set "),
+        ("given", "standard", "test=standard does not fit data.split=given; set "),
     ],
 )
 def test_the_split_must_fit_the_test_part(splits, test, part, folder):

@@ -137,7 +137,7 @@ def test_history_clicks_belong_to_mind_alone():
 LINE = "1\tU1\t11/9/2019 9:05:58 AM\tN1\tN3-1\n"
 BAD = {
     "fields": ((LINE + "2\tU2\tN1\n", NEWS), "row 2 has 3 fields separated by '.t'"),
-    "cut": ((TRAIN[:-30], NEWS), "behaviors.tsv: row 3 has 3 fields .* where 5 belong"),
+    "cut": ((TRAIN[:-30], NEWS), "behaviors.tsv: row 3 has 3 fields .* instead of 5"),
     "label": (
         (LINE + LINE.replace("N3-1", "N3-1 N4"), NEWS),
         "behaviors.tsv: row 2, column 'impressions': 'N4' has no label -0 or -1",
@@ -147,7 +147,7 @@ BAD = {
     "no user": ((LINE.replace("U1", ""), NEWS), "row 1, column 'user': '' is empty"),
     "time": (
         (LINE + LINE.replace("11/9/2019", "2019-11-09"), NEWS),
-        "row 2, column 'time': '2019-11-09 9:05:58 AM' is no time such as '11/11/2019",
+        "row 2, column 'time': '2019-11-09 9:05:58 AM' is not a time such as '11/11/",
     ),
     "month": ((LINE.replace("11/9", "13/9"), NEWS), "row 1, column 'time': '13/9/20"),
     "empty": (("", NEWS), "behaviors.tsv: is empty"),

@@ -240,14 +240,20 @@ def test_an_array_of_any_shape_is_made_as_numpy_makes_it(tmp_path):
     [
         (array_state(b"\x8a\x06" + b"\xff" * 5 + b"\x00\x85"), "an array of 8796"),
         (array_state(b"\x8a\x09" + b"\xff" * 8 + b"\x00\x85"), "impossible shape"),
-        (array_state(b"K\x02\x85"), "an array of 16 bytes by its shape, and 8 are"),
+        (array_state(b"K\x02\x85"), "an array of 16 bytes by its shape and 8 bytes"),
         (array_state(b"J\xff\xff\xff\xff\x85"), "impossible shape"),
         (array_state(b"(" + b"K\x01" * 9 + b"t"), "impossible shape"),
         (array_state(b"\x88\x85"), "impossible shape"),
-        (b"\x80\x04\x8e" + struct.pack("<Q", 2**40) + b"x.", "is no pickle, cut off"),
-        (b"\x80\x04\x8d" + struct.pack("<Q", 2**62) + b"x.", "is no pickle, cut off"),
-        (b"\x80\x04\x8b" + struct.pack("<i", 2**31 - 1) + b"x.", "is no pickle"),
-        (b"\x80\x04j" + struct.pack("<I", 2**32 - 1) + b".", "is no pickle"),
+        (
+            b"\x80\x04\x8e" + struct.pack("<Q", 2**40) + b"x.",
+            "is not a pickle, is cut off",
+        ),
+        (
+            b"\x80\x04\x8d" + struct.pack("<Q", 2**62) + b"x.",
+            "is not a pickle, is cut off",
+        ),
+        (b"\x80\x04\x8b" + struct.pack("<i", 2**31 - 1) + b"x.", "is not a pickle"),
+        (b"\x80\x04j" + struct.pack("<I", 2**32 - 1) + b".", "is not a pickle"),
         (b"\x80\x02}()K\x01u.", "neither a number nor a string"),
     ],
 )
@@ -305,7 +311,7 @@ def test_a_changed_byte_gives_an_error_of_input_or_plain_data(tmp_path):
 
 
 def test_text_is_no_pickle(tmp_path):
-    with pytest.raises(InputError, match="is no pickle, cut off or damaged"):
+    with pytest.raises(InputError, match="is not a pickle, is cut off or damaged"):
         read_pickled_arrays(written(tmp_path, b"\x00request_id,video_id\n"))
     with pytest.raises(InputError, match="is empty"):
         read_pickled_arrays(written(tmp_path, b""))

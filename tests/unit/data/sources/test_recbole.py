@@ -105,18 +105,18 @@ def test_the_folder_names_the_data_set(tmp_path):
 BAD = {
     "no type": (
         "user_id\titem_id:token\n1\t1\n",
-        "has 'user_id' where 'name:type' bel",
+        "has 'user_id' instead of 'name:type'",
     ),
     "type": (
         HEAD.replace("id:token\n", "id:tokens\n") + "1\t1\n",
-        "'item_id:tokens' wh",
+        "'item_id:tokens' instead",
     ),
-    "no name": (":token\titem_id:token\n1\t1\n", "has ':token' where 'name:type' bel"),
+    "no name": (":token\titem_id:token\n1\t1\n", "has ':token' instead of 'name:type'"),
     "twice": ("a:token\ta:float\n1\t1\n", "the header names 'a' twice"),
     "twice alike": ("a:token\ta:token\n1\t1\n", "its header names 'a:token' twice"),
     "fields": (
         HEAD + "1\t1\n1\t2\t3\n",
-        "row 2 has 3 fields separated by .* where 2 b",
+        "row 2 has 3 fields separated by .* instead of 2",
     ),
     "cut": (HEAD + "1\t1\n1", "ml-1m.inter: row 2 has 1 fields"),
     "empty": ("", "ml-1m.inter: is empty"),
@@ -149,7 +149,7 @@ def test_bad_interactions_are_named(tmp_path, name):
         ({"user": "uid:token\n1\n"}, r"ml-1m.user: has no column 'user_id' \(data.col"),
         (
             {"user": USER + "1\t3\tF\n"},
-            "ml-1m.user: row 4, column 'user': 1 is there tw",
+            "ml-1m.user: row 4, column 'user': 1 occurs twice",
         ),
         (
             {"user": USER.replace("25", "old")},

@@ -198,7 +198,7 @@ BAD_MOVIELENS = {
     ),
     "fields": (
         {"ratings.dat": "1::1::5::9\n1::1::5\n", "movies.dat": "1::A::B\n"},
-        "ratings.dat: row 2 has 3 fields separated by '::' where 4 belong",
+        "ratings.dat: row 2 has 3 fields separated by '::' instead of 4",
     ),
     "users 1m": (
         {
@@ -206,7 +206,7 @@ BAD_MOVIELENS = {
             "movies.dat": "1::A::B\n",
             "users.dat": "1::F::1::10\n",
         },
-        "users.dat: row 1 has 4 fields separated by '::' where 5 belong",
+        "users.dat: row 1 has 4 fields separated by '::' instead of 5",
     ),
     "movies 1m": (
         {"ratings.dat": "1::1::5::9\n", "movies.dat": "1::A\n"},
@@ -214,7 +214,7 @@ BAD_MOVIELENS = {
     ),
     "data 100k": (
         {"u.data": "1\t1\t5\t9\n1 2 5 9\n", "u.item": item_100k(1, [1])},
-        "u.data: row 2 has 1 fields separated by '.t' where 4 belong",
+        "u.data: row 2 has 1 fields separated by '.t' instead of 4",
     ),
     "item 100k": (
         {"u.data": U_DATA, "u.item": item_100k(1, [1])[:-3] + "\n"},
@@ -222,7 +222,7 @@ BAD_MOVIELENS = {
     ),
     "flag 100k": (
         {"u.data": U_DATA, "u.item": item_100k(1, [1])[:-2] + "x\n"},
-        "u.item: row 1, column 'Western': 'x' is no flag; give 0 or 1",
+        "u.item: row 1, column 'Western': 'x' is not a flag; give 0 or 1",
     ),
     "user 100k": (
         {"u.data": U_DATA, "u.item": item_100k(1, []), "u.user": "1|x|M|a|b\n"},
@@ -289,9 +289,13 @@ def test_lightgcn_without_a_valid_file(tmp_path):
     [
         ("0 1\n", None, "holds no file 'test.txt'; give the folder with train.txt"),
         (None, "0 1\n", "holds no file 'train.txt'"),
-        ("0 1\n1 x 2\n", "0 1\n", "train.txt: line 2: 'x' is no integer; give 'user"),
-        ("0 1\n", "\n0 1.5\n", "test.txt: line 2: '1.5' is no integer"),
-        ("0,1,2\n", "0 1\n", "train.txt: line 1: '0,1,2' is no integer"),
+        (
+            "0 1\n1 x 2\n",
+            "0 1\n",
+            "train.txt: line 2: 'x' is not an integer; give 'user",
+        ),
+        ("0 1\n", "\n0 1.5\n", "test.txt: line 2: '1.5' is not an integer"),
+        ("0,1,2\n", "0 1\n", "train.txt: line 1: '0,1,2' is not an integer"),
         ("", "0 1\n", "train.txt: is empty"),
         ("0\n1\n", "2\n", "has no rows"),
     ],

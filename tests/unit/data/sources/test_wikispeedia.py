@@ -9,7 +9,7 @@ from twotower_jax.data.log import Stage
 from twotower_jax.data.sources import load
 from twotower_jax.errors import InputError
 
-DROPPED = "clicks on pages that are no link of theirs"
+DROPPED = "clicks on pages that are not linked"
 ARTICLES = "# names\n\nA\nB%C3%A9\nC\nD\nE\n"
 # A links to Bé, C and D (one twice); Bé to C; C to A and D.
 LINKS = "# links\n\nA\tB%C3%A9\nA\tC\nA\tD\nA\tD\nB%C3%A9\tC\nC\tA\nC\tD\n"
@@ -126,19 +126,19 @@ BAD = {
     "empty": ({"links": ""}, "links.tsv: is empty"),
     "fields": (
         {"links": "# x\nA\tC\nA C\n"},
-        "links.tsv: line 3 has 1 fields separated by tabs where 2 belong",
+        "links.tsv: line 3 has 1 fields separated by tabs instead of 2",
     ),
     "path fields": (
         {"paths_unfinished": "p\t1\t9\tA;C\tE\n"},
-        "paths_unfinished.tsv: line 1 has 5 fields separated by tabs where 6 belong",
+        "paths_unfinished.tsv: line 1 has 5 fields separated by tabs instead of 6",
     ),
     "time": (
         {"paths_unfinished": "# x\np\tnow\t9\tA;C\tE\ttimeout\n"},
-        "paths_unfinished.tsv: line 2: 'now' is no time; give seconds",
+        "paths_unfinished.tsv: line 2: 'now' is not a time; give seconds",
     ),
     "path": (
         {"paths_unfinished": "p\t1\t9\t<;C\tE\ttimeout\n"},
-        "line 1: the path '<;C' begins with no page",
+        "line 1: the path '<;C' does not begin with a page",
     ),
     "no clicks": (
         {"paths_unfinished": "p\t1\t9\tA\tE\ttimeout\n"},
