@@ -89,7 +89,7 @@ def test_winners_are_tested_with_seeds_of_their_own(study):
             assert f"arm: {one.arm}" in config and f"learning_rate: {rate}" in config
 
 
-def test_the_report_has_winners_only_and_says_what_was_tuned(study):
+def test_the_report_has_winners_only_and_shows_the_tuning(study):
     table = pl.read_csv(study / "study.csv")
     assert set(table["run"]) == set(results(study))
     text = (study / "report.html").read_text()

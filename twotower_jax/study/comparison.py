@@ -149,8 +149,8 @@ def _read_queries(
         if not ours.equals(first[1]):
             raise InputError(
                 f"{first[0]} and {run.name} are tested on different queries "
-                f"({len(first[1])} and {len(ours)}): they are not compared; move the "
-                "runs apart"
+                f"({len(first[1])} and {len(ours)}) and cannot be compared; move the "
+                "runs into separate folders"
             )
         frames[run.path] = frame.select(
             name for name in metrics if frame.schema.get(name) == pl.Float64
