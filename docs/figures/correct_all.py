@@ -9,7 +9,7 @@ from figures.optimum import ITEMS, Case, optimum, slope, target, uniform
 from figures.style import lines
 from twotower_jax.sampling.proposals import make_proposal
 
-DRAWS = (2, 4, 8, 16, 32, 64, 128)
+DRAWS = (2, 4, 8, 32, 128)
 
 
 @functools.cache

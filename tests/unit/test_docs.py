@@ -13,11 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from twotower_jax.cli import compose_config
 from twotower_jax.config import Config
 from twotower_jax.losses.rowwise import LOSSES, sampled_softmax
 from twotower_jax.run.inputs import check_names
 from twotower_jax.sampling.positives import POSITIVES
+from twotower_jax.sweeps.compose import compose_config
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -66,7 +66,7 @@ def key_exists(key: str) -> bool:
 
 def test_every_key_that_a_page_names_exists():
     sections = "data|positives|negatives|loss|towers|optimizer|training|evaluation"
-    pattern = rf"`((?:{sections})\.[a-z_.]+)(?:=[^`]*)?`(?!\\])"
+    pattern = rf"`((?:{sections})\.[a-z_.]+)(?:=[^`]*)?`(?!\])"
     named = {
         (path.name, key)
         for path in PAGES
