@@ -5,8 +5,8 @@ import functools
 import numpy as np
 from matplotlib.figure import Figure
 
-from figures.optimum import Case, optimum, slope, target, uniform
-from figures.style import by_rank
+from figures.optimum import ITEMS, Case, optimum, slope, target, uniform
+from figures.style import lines
 
 DRAWS = (4, 8, 16, 32, 64, 128)
 SHOWN = (4, 8, 32, 128)
@@ -23,9 +23,21 @@ def drift() -> dict[int, np.ndarray]:
 
 
 def draw() -> Figure:
-    """Return the drift of the optimum by rank, one line per number of draws."""
-    series = {f"{draws} draws": drift()[draws] for draws in SHOWN}
-    return by_rank(series, "optimum - log P, nats", log="x")
+    """Return the drift by rank in bins, one line per number of draws."""
+    edges = np.unique(np.geomspace(1, ITEMS + 1, 14).astype(int))
+    starts, width = edges[:-1] - 1, np.diff(edges)
+    middle = edges[:-1] + (width - 1) / 2
+    series = {
+        f"{draws} draws": (middle, np.add.reduceat(drift()[draws], starts) / width)
+        for draws in SHOWN
+    }
+    return lines(
+        series,
+        "rank of the item by clicks",
+        "optimum - log P, nats",
+        log="x",
+        marker="o",
+    )
 
 
 def values() -> dict[str, str]:
