@@ -31,8 +31,9 @@ from twotower_jax.run.inputs import (
 )
 from twotower_jax.run.problem import make_problem, make_schedule
 from twotower_jax.run.records import RunFolder, manifest, run_folder
-from twotower_jax.run.samples import report_samples
-from twotower_jax.run.trackers import Tracking, make_trackers
+from twotower_jax.run.sample_report import report_samples
+from twotower_jax.run.trackers import make_trackers
+from twotower_jax.run.tracking import Tracking
 from twotower_jax.training.checkpoint import Checkpoints
 from twotower_jax.training.loop import Notes, Problem, fit
 from twotower_jax.training.progress import Line, TrainingProgress
@@ -165,7 +166,7 @@ def _train_and_evaluate(
     if trains(config):
         problem = make_problem(config, data)
         with _drawing:
-            report_samples(config, data, problem, record, console)
+            report_samples(config, data, problem, record.path, console)
         valid = sets["valid"]
         params, notes = _train(config, data, problem, record, console, valid, shared)
     else:

@@ -1,29 +1,72 @@
-"""What resampling did to the positives of a run: two lines and a figure."""
+"""Statistics of a run's samples, reported before training.
+
+Two lines and a figure compare the positives before and after resampling.
+"""
 
 import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from rich.console import Console
+
+from twotower_jax.config import Config
+from twotower_jax.config.negatives import parse_stage
+from twotower_jax.run.inputs import Loaded
+from twotower_jax.run.problem import positive_weights
+from twotower_jax.training.loop import Problem
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COLOURS = {"before": "#0072B2", "after": "#D55E00"}  # Okabe and Ito
 STYLES = {"before": "--", "after": "-"}
-POINTS = 2_000  # of a line; more cannot be told apart
-INK = "0.45"  # of what is only there to compare with
+POINTS = 2_000  # of a line; more are not visible
+INK = "0.45"  # of the line of comparison
+
+EXPOSED = (
+    "warning: items that were shown and not clicked are negatives here. Users often "
+    "like such items: as negatives of retrieval they are a well-known mistake, as "
+    "negatives of ranking they are not. Compare with an arm that leaves them out."
+)
+
+
+def report_samples(
+    config: Config, data: Loaded, problem: Problem, folder: Path, console: Console
+) -> None:
+    """Print the statistics of resampling and hard pools, and draw the resampled items.
+
+    Args:
+      config: the run's configuration.
+      data: the run's data.
+      problem: the training problem, with its report.
+      folder: the run's folder, which gets ``positives.png``.
+      console: where the statistics are printed.
+    """
+    report = problem.report or {}
+    if config.positives.strategy != "none":
+        text = format_report(report["positives"])
+        console.print(text, highlight=False, soft_wrap=True)
+        weights = positive_weights(config, data.counts)
+        write_figure(folder / "positives.png", data.counts, weights)
+    for reason, number in report.get("hard negatives", {}).items():
+        if number:
+            console.print(f"  {reason}: {number:,}", highlight=False, soft_wrap=True)
+    hard = config.negatives.hard
+    stages = {parse_stage(name)[0] for name in hard.stages}
+    if hard.num and hard.source == "log" and "exposed" in stages:
+        console.print(EXPOSED, highlight=False, soft_wrap=True)
 
 
 def format_report(report: dict[str, float]) -> str:
-    """Format what `sampling.positives.resampling_report` returns, in two lines."""
+    """Return the statistics of `sampling.positives.resampling_report` in two lines."""
 
     def change(key: str, form: str) -> str:
         before, after = (format(report[f"{key} {when}"], form) for when in COLOURS)
         return before if before == after else f"{before} -> {after}"
 
     return (
-        f"positives an epoch: {change('samples', ',.0f')} "
+        f"positives per epoch: {change('samples', ',.0f')} "
         f"(effective sample size {report['effective samples']:,.0f})\n"
         f"  top 1% of items: {change('top 1% share', '.1%')} of them; "
         f"Gini {change('gini', '.3f')}; "
@@ -35,15 +78,16 @@ def write_figure(path: str | Path, counts: np.ndarray, weights: np.ndarray) -> N
     """Draw the distribution of items before and after resampling, as PNG.
 
     Left, the share of each item against its rank; right, the share of the most
-    frequent items together (the Lorenz curve from its other end). Before and after
-    each have a ranking of their own.
+    frequent items together (the Lorenz curve from its other end). Items are ranked
+    once before and once after resampling.
 
     Args:
       path: of the file; its folder exists.
-      counts: [num_items] positives c_i of each item.
-      weights: [num_items] w_i, what `sampling.positives.item_weights` returns.
+      counts: [num_items] integers, the positives c_i of each item.
+      weights: [num_items] float64, the weights w_i of
+        `sampling.positives.item_weights`.
     """
-    # Imported here: a run that draws nothing starts faster without it.
+    # Imported on use: a run that draws nothing starts faster without it.
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -62,7 +106,7 @@ def write_figure(path: str | Path, counts: np.ndarray, weights: np.ndarray) -> N
 
 
 def _shares(number: np.ndarray) -> np.ndarray:
-    """Return the items' shares [num_items], the largest first."""
+    """Return the shares of the items [num_items], the largest first."""
     return np.sort(number)[::-1] / np.sum(number)
 
 
@@ -73,7 +117,7 @@ def _places(size: int) -> np.ndarray:
 
 
 def _by_rank(axes: "Axes", shares: dict[str, np.ndarray]) -> None:
-    """Draw share against rank, both logarithmic; items without any are left out."""
+    """Draw share against rank, both logarithmic, for items with positives."""
     for when, share in shares.items():
         share = share[share > 0]
         at = _places(len(share))

@@ -1,13 +1,12 @@
-"""Trackers: where the records of a run go beside its plain files.
+"""Trackers: TensorBoard, MLflow and W&B log the records of a run.
 
-`metrics.jsonl` is always written; a tracker is told the same records. Trackers decide
-no number, write below the output folder only and need no network. Their packages are
-the pip extra `track`.
+`metrics.jsonl` is always written; a tracker gets the same records. Trackers do not
+change a number, write below the output folder only and need no network. Their packages
+are the pip extra `track`.
 """
 
 import importlib
 import json
-import math
 import os
 import re
 import shutil
@@ -18,30 +17,40 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from twotower_jax.config import Config, fingerprint, to_dict
-from twotower_jax.errors import InputError, unknown
-from twotower_jax.run.records import RunFolder
+from twotower_jax.errors import InputError
+from twotower_jax.registry import Registry
 
 Values = dict[str, float]
 
 
 class Tracker(Protocol):
-    """What is told the records of one run; a new object for each attempt."""
+    """Logs the records of one run; a new object per attempt."""
 
     def start(self, config: Config, folder: Path) -> None:
-        """Begin anew: what an attempt before left of this run is replaced.
+        """Begin; the records of an earlier attempt at this run are replaced.
 
         Args:
-          config: the run.
-          folder: the run's own.
+          config: the run's configuration.
+          folder: the run's folder.
         """
         ...
 
     def log(self, step: int, values: Values) -> None:
-        """Take what was measured at a step; steps come in order."""
+        """Log the values of a step; steps come in order.
+
+        Args:
+          step: number of optimizer steps done.
+          values: by name, such as "valid/recall@20".
+        """
         ...
 
     def finish(self, step: int, values: Values | None) -> None:
-        """Take the final values, None for a run that stopped or failed, and close."""
+        """Log the final values and close.
+
+        Args:
+          step: number of optimizer steps of the run.
+          values: by name; None for a run that stopped or failed.
+        """
         ...
 
 
@@ -65,9 +74,9 @@ class TensorBoard:
     def log(self, step: int, values: Values) -> None:
         """Write one event with all values."""
         kind = self._summaries.Summary
-        told = [kind.Value(tag=tag, simple_value=v) for tag, v in values.items()]
+        scalars = [kind.Value(tag=tag, simple_value=v) for tag, v in values.items()]
         event = self._events.Event(
-            wall_time=time.time(), step=step, summary=kind(value=told)
+            wall_time=time.time(), step=step, summary=kind(value=scalars)
         )
         self._writer.add_event(event)
         self._writer.flush()
@@ -82,14 +91,14 @@ class TensorBoard:
 class MLflow:
     """A run of the file store `mlruns/` in the output folder.
 
-    `mlflow.json` in the run's folder says which one. MLflow allows no `@` in names,
-    and folders in its store must not be files: recall@20/head is recall_at_20.head.
+    `mlflow.json` in the run's folder holds its id. MLflow does not allow `@` in names,
+    and a folder of its store cannot be a file: recall@20/head is recall_at_20.head.
     """
 
     _creating = threading.Lock()  # of experiments, when runs share a process
 
     def __init__(self) -> None:
-        # The file store has to be asked for, and nothing is sent anywhere.
+        # The file store is off by default; telemetry is on.
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         self._client_of = _need("mlflow.tracking", "mlflow").MlflowClient
@@ -103,10 +112,10 @@ class MLflow:
         if note.is_file():
             self._client.delete_run(json.loads(note.read_text("utf-8"))["run_id"])
         with self._creating:
-            found = self._client.get_experiment_by_name(config.name)
+            same = self._client.get_experiment_by_name(config.name)
             experiment = (
-                found.experiment_id
-                if found
+                same.experiment_id
+                if same
                 else self._client.create_experiment(config.name)
             )
         run = self._client.create_run(
@@ -116,7 +125,7 @@ class MLflow:
         )
         self._run = run.info.run_id
         note.write_text(json.dumps({"run_id": self._run}) + "\n", encoding="utf-8")
-        for key, value in _leaves(to_dict(config), "."):
+        for key, value in leaves(to_dict(config), "."):
             self._client.log_param(self._run, _allowed(key), str(value))
 
     def log(self, step: int, values: Values) -> None:
@@ -126,7 +135,7 @@ class MLflow:
             self._entities.Metric(_allowed(name), value, now, step)
             for name, value in values.items()
         ]
-        for start in range(0, len(metrics), 500):  # at most 1000 a call
+        for start in range(0, len(metrics), 500):  # at most 1000 per call
             self._client.log_batch(self._run, metrics=metrics[start : start + 500])
 
     def finish(self, step: int, values: Values | None) -> None:
@@ -177,11 +186,9 @@ class WandB:
         self._run.finish(exit_code=int(values is None))
 
 
-TRACKERS: dict[str, Callable[[], Tracker]] = {
-    "tensorboard": TensorBoard,
-    "mlflow": MLflow,
-    "wandb": WandB,
-}
+TRACKERS: Registry[Callable[[], Tracker]] = Registry(
+    "trackers", {"tensorboard": TensorBoard, "mlflow": MLflow, "wandb": WandB}
+)
 
 
 def _need(module: str, tracker: str) -> Any:
@@ -196,105 +203,42 @@ def _need(module: str, tracker: str) -> Any:
 
 
 def make_trackers(config: Config) -> dict[str, Tracker]:
-    """Return a new tracker for each name in ``trackers``.
+    """Return a new tracker per name in ``trackers``.
 
     Raises:
       InputError: for a name that is unknown, or whose package is not installed.
     """
-    made = {}
-    for name in config.trackers:
-        if name not in TRACKERS:
-            raise unknown("trackers", name, TRACKERS)
-        made[name] = TRACKERS[name]()
-    return made
+    return {name: TRACKERS[name]() for name in config.trackers}
 
 
-class Tracking:
-    """Tells the trackers of a run what its metrics.jsonl is told.
+def leaves(values: dict[str, Any], join: str) -> Iterator[tuple[str, Any]]:
+    """Yield (name, value) of nested dictionaries.
 
-    They begin at the first record, or at the end of a run without one, with the
-    records that a resumed run has kept: they hold what the file holds. A tracker that
-    fails is left out from there on; the run goes on.
+    Args:
+      values: dictionaries within dictionaries.
+      join: the text between the keys of a name.
+
+    Examples:
+      >>> list(leaves({"loss": {"ratio": 1.0}, "seed": 0}, "."))
+      [('loss.ratio', 1.0), ('seed', 0)]
     """
-
-    def __init__(self, config: Config, record: RunFolder, warn: Callable[[str], Any]):
-        """Listen to the records of a run.
-
-        Args:
-          config: the run.
-          record: its folder.
-          warn: told when a tracker fails.
-        Raises:
-          InputError: as `make_trackers`.
-        """
-        self._config, self._record, self._warn = config, record, warn
-        self._trackers = make_trackers(config)
-        self._begun = False
-        record.listeners.append(self._log)
-
-    def _log(self, record: dict[str, Any]) -> None:
-        if self._begun:
-            self._tell(record)
-        else:
-            self._begin()  # the record is in the file by now
-
-    def _begin(self) -> None:
-        self._begun = True
-        self._each(lambda tracker: tracker.start(self._config, self._record.path))
-        for record in self._record.metrics() if self._trackers else ():
-            self._tell(record)
-
-    def _tell(self, record: dict[str, Any]) -> None:
-        values = numbers({k: v for k, v in record.items() if k != "step"})
-        self._each(lambda tracker: tracker.log(record["step"], values))
-
-    def finish(self, result: dict[str, Any] | None) -> None:
-        """Close the trackers with what result.json holds, None where there is none."""
-        if not self._begun and result is None:
-            return
-        if not self._begun:
-            self._begin()
-        step, values = 0, None
-        if result is not None:
-            step = result["steps"]
-            costs = {name: result[name] for name in ("seconds", "examples_per_second")}
-            values = numbers(result["metrics"] | costs)
-        self._each(lambda tracker: tracker.finish(step, values))
-
-    def _each(self, tell: Callable[[Tracker], None]) -> None:
-        for name, tracker in list(self._trackers.items()):
-            try:
-                tell(tracker)
-            except Exception as error:
-                del self._trackers[name]
-                self._warn(f"tracker {name} failed, the run goes on without: {error}")
-
-
-def numbers(values: dict[str, Any]) -> Values:
-    """Return the finite numbers of nested values, as {"valid/recall@20": 0.5}."""
-    return {
-        key: float(value)
-        for key, value in _leaves(values, "/")
-        if isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and math.isfinite(value)
-    }
-
-
-def _leaves(values: dict[str, Any], join: str) -> Iterator[tuple[str, Any]]:
     for key, value in values.items():
         if isinstance(value, dict):
-            for inner, leaf in _leaves(value, join):
+            for inner, leaf in leaves(value, join):
                 yield f"{key}{join}{inner}", leaf
         else:
             yield str(key), value
 
 
 def _allowed(name: str) -> str:
-    """Return a name as MLflow allows it.
+    """Return a name that MLflow allows.
 
-    A metric is a file of its store, and one with slices cannot be a folder too: only
-    the split stays one, as in valid/recall_at_20.head.
+    A metric is a file of its store, and a metric with slices cannot be a folder too:
+    only the split stays a folder.
+
+    Examples:
+      >>> _allowed("valid/recall@20/head")
+      'valid/recall_at_20.head'
     """
     split, slash, rest = name.partition("/")
     name = split + slash + rest.replace("/", ".")

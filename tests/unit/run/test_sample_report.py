@@ -24,7 +24,7 @@ def lines(counts, weights):
 def test_two_lines_say_before_and_after():
     counts, weights = np.array([6_000, 3_000, 1_000, 0]), np.array([1 / 3, 1, 2, 0])
     assert lines(counts, weights) == [
-        "positives an epoch: 10,000 -> 7,000 (effective sample size 6,391)",
+        "positives per epoch: 10,000 -> 7,000 (effective sample size 6,391)",
         "  top 1% of items: 60.0% -> 42.9% of them; Gini 0.500 -> 0.321; "
         "effective items 2.2 -> 2.9",
     ]

@@ -1,4 +1,4 @@
-"""Trackers are told what metrics.jsonl is told, whatever happens to the run."""
+"""Trackers get the records of metrics.jsonl, however the run ends."""
 
 import json
 import math
@@ -10,7 +10,8 @@ import pytest
 from twotower_jax.config import Config, fingerprint, to_dict
 from twotower_jax.errors import InputError
 from twotower_jax.run.records import RunFolder
-from twotower_jax.run.trackers import TRACKERS, Tracking, make_trackers, numbers
+from twotower_jax.run.trackers import TRACKERS, make_trackers
+from twotower_jax.run.tracking import Tracking, numbers
 
 
 def valid(step):
@@ -32,21 +33,21 @@ MISSING = "the package is not installed: pip install 'twotower-jax[track]'"
 
 
 class Memory:
-    """A tracker that remembers what it was told."""
+    """A tracker that remembers its calls."""
 
-    told: list[tuple]
+    calls: list[tuple]
 
     def __init__(self):
-        Memory.told = []
+        Memory.calls = []
 
     def start(self, config, folder):
-        self.told.append(("start", config.name, folder))
+        self.calls.append(("start", config.name, folder))
 
     def log(self, step, values):
-        self.told.append((step, values))
+        self.calls.append((step, values))
 
     def finish(self, step, values):
-        self.told.append(("finish", step, values))
+        self.calls.append(("finish", step, values))
 
 
 class Broken(Memory):
@@ -77,7 +78,7 @@ def logged(record, tracking, records=RECORDS, result=RESULT):
 def test_tracker_is_told_every_record_and_the_result(tmp_path, registry):
     record, tracking = track(tmp_path, "memory")
     logged(record, tracking)
-    assert Memory.told == [
+    assert Memory.calls == [
         ("start", "n", record.path),
         (10, {"loss": 0.1, "valid/recall@20": 0.1, "valid/recall@20/head": 0.2}),
         (20, {"loss": 0.05, "valid/recall@20": 0.2, "valid/recall@20/head": 0.4}),
@@ -90,22 +91,22 @@ def test_tracker_is_told_every_record_and_the_result(tmp_path, registry):
 def test_resumed_run_tells_what_it_has_kept_first(tmp_path, registry):
     record, tracking = track(tmp_path, "memory")
     logged(record, tracking, RECORDS, None)
-    assert Memory.told[-1] == ("finish", 0, None)
+    assert Memory.calls[-1] == ("finish", 0, None)
     record, tracking = track(tmp_path, "memory")
     record.keep_metrics(10)
     logged(record, tracking, RECORDS[1:])
-    steps = [told[0] for told in Memory.told]
+    steps = [told[0] for told in Memory.calls]
     assert steps == ["start", 10, 20, 30, "finish"]
 
 
 def test_run_without_records_is_told_its_result_alone(tmp_path, registry):
     record, tracking = track(tmp_path, "memory")
     logged(record, tracking, [])
-    assert [told[0] for told in Memory.told] == ["start", "finish"]
+    assert [told[0] for told in Memory.calls] == ["start", "finish"]
     # One that failed before its first record leaves nothing.
     record, tracking = track(tmp_path, "memory")
     logged(record, tracking, [], None)
-    assert Memory.told == []
+    assert Memory.calls == []
 
 
 def test_tracker_that_fails_is_left_out_and_the_others_go_on(tmp_path, registry):
@@ -114,7 +115,7 @@ def test_tracker_that_fails_is_left_out_and_the_others_go_on(tmp_path, registry)
     logged(record, tracking)
     assert len(warnings) == 1 and "tracker broken failed" in warnings[0]
     assert "disk full" in warnings[0]
-    assert [told[0] for told in Memory.told][-4:] == [10, 20, 30, "finish"]
+    assert [told[0] for told in Memory.calls][-4:] == [10, 20, 30, "finish"]
     assert len(record.metrics()) == 3
 
 
