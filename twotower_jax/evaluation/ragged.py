@@ -1,4 +1,4 @@
-"""Ragged: a set of items for each query, in compressed rows."""
+"""Ragged: a set of items per query, in compressed rows."""
 
 from typing import NamedTuple
 
@@ -33,7 +33,7 @@ class Ragged(NamedTuple):
 
 
 def from_pairs(rows: np.ndarray, items: np.ndarray, num_rows: int) -> Ragged:
-    """Group (row, item) pairs by row; within a row items rise and are distinct.
+    """(row, item) pairs grouped by row; within a row items rise and are distinct.
 
     Args:
       rows: [n] integers in 0..num_rows-1, in any order.
@@ -41,7 +41,7 @@ def from_pairs(rows: np.ndarray, items: np.ndarray, num_rows: int) -> Ragged:
       num_rows: number of rows; a row without pairs is empty.
 
     Returns:
-      Ragged with ``num_rows`` rows.
+      Ragged with `num_rows` rows.
 
     Raises:
       ValueError: when the lengths differ, a row is out of range or an item negative.

@@ -26,18 +26,18 @@ def top_k(
     seen: Ragged | None = None,
     block: int = 256,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the k best-scoring candidates of each query, best first.
+    """The k best-scoring candidates of each query, best first.
 
     The score is the dot product in float32, of every query with every candidate:
     nothing is sampled or approximated. Equal scores are ordered by lower item index
-    (-0.0 equals 0.0). Each of at most two threads holds ``block x I`` scores;
-    ``block`` shrinks where that would exceed ``MAX_SCORES``.
+    (-0.0 equals 0.0). Each of at most two threads holds `block x I` scores;
+    `block` shrinks where that would exceed `MAX_SCORES`.
 
     Args:
       queries: [Q, D] float, finite.
       candidates: [I, D] float, finite; the row is the item.
       k: 1..I.
-      seen: items that must not be returned, a row a query; None masks nothing.
+      seen: items that must not be returned, one row per query; None masks nothing.
       block: queries scored at a time.
 
     Returns:
@@ -46,8 +46,13 @@ def top_k(
 
     Raises:
       InputError: when k is not in 1..I.
-      ValueError: when shapes differ, ``seen`` names an item that is not there, or
-        embeddings are not finite or so large that a score may overflow.
+      ValueError: when shapes differ, `seen` contains an item outside of the catalogue,
+        or embeddings are not finite or so large that a score may overflow.
+
+    Examples:
+      >>> scores, items = top_k(np.ones((1, 1)), np.array([[1.0], [3.0], [3.0]]), 2)
+      >>> scores.tolist(), items.tolist()
+      ([[3.0, 3.0]], [[1, 2]])
     """
     query = np.asarray(queries, dtype=np.float32)
     item = jnp.asarray(candidates, dtype=jnp.float32)
@@ -68,8 +73,8 @@ def top_k(
         part = query[first : first + len(chunk)]
         chunk[: len(part)] = part
         chunk = chunk.reshape(per_call, block, -1)
-        found = _search(chunk, table, rows, columns, k=k, num_items=num_items)
-        scores, items = (np.asarray(x).reshape(-1, k)[: len(part)] for x in found)
+        best = _search(chunk, table, rows, columns, k=k, num_items=num_items)
+        scores, items = (np.asarray(x).reshape(-1, k)[: len(part)] for x in best)
         return scores, items
 
     with ThreadPoolExecutor(workers) as pool:
@@ -91,9 +96,9 @@ def _search(
 
     Args:
       queries: [blocks, block, D].
-      table: [columns, D], see ``_columns``.
-      rows, columns: int32 [blocks, pairs] scores to mask in each block; a column
-        beyond the table is padding.
+      table: [columns, D], see `_columns`.
+      rows: [blocks, pairs] int32, row of each score to mask.
+      columns: [blocks, pairs] int32, its column; a column beyond the table is padding.
       k: number of items.
       num_items: columns of the table that are items.
 
@@ -119,7 +124,7 @@ def _search(
 def _pick_plain(
     scores: jax.Array, k: int, num_items: int
 ) -> tuple[jax.Array, jax.Array]:
-    """Top-k of scores [block, num_items]; ``lax.top_k`` puts lower columns first."""
+    """Return the top k of scores [block, num_items]; ties go to the lower column."""
     del num_items
     return jax.lax.top_k(_one_zero(scores), k)
 
@@ -127,15 +132,15 @@ def _pick_plain(
 def _pick_grouped(
     scores: jax.Array, k: int, num_items: int
 ) -> tuple[jax.Array, jax.Array]:
-    """Top-k of scores [block, columns] by way of the maxima of groups of columns.
+    """Return the top k of scores [block, columns] by way of the maxima of groups.
 
     Groups are GROUP neighbouring columns. The k groups of largest maximum (equal
-    maxima: lower group first) contain the top-k. Proof: let item x lie in a group h
-    that was not chosen. Each of the k chosen groups has either a larger maximum than
-    h, or an equal one and a lower index. Its best item then has a score above that
-    of x, or a score not below it and, as groups are contiguous, a lower item index.
-    So k items come before x. Sorting the chosen groups makes position within them
-    rise with the item index, which carries the tie rule through the second top-k.
+    maxima: lower group first) contain the top k. Proof: let item x lie in a group h
+    that was not selected. Each of the k selected groups has either a larger maximum
+    than h, or an equal one and a lower index. Its best item then has a score above that
+    of x, or a score not below it and, as groups are contiguous, a lower item index. So
+    k items come before x. Sorting the selected groups makes the position within them
+    rise with the item index, which carries the tie rule through the second top k.
     """
     block, columns = scores.shape
     groups = scores.reshape(block, columns // GROUP, GROUP)
@@ -144,37 +149,37 @@ def _pick_grouped(
     # all scores that masking the padding columns would cost.
     in_last = num_items - (columns - GROUP)
     best = best.at[:, -1].set(jnp.max(groups[:, -1, :in_last], axis=-1))
-    chosen = jnp.sort(jax.lax.top_k(_one_zero(best), k)[1], axis=-1)
-    inside = jnp.take_along_axis(groups, chosen[:, :, None], axis=1)
-    item = chosen[:, :, None] * GROUP + jnp.arange(GROUP)[None, None, :]
+    selected = jnp.sort(jax.lax.top_k(_one_zero(best), k)[1], axis=-1)
+    inside = jnp.take_along_axis(groups, selected[:, :, None], axis=1)
+    item = selected[:, :, None] * GROUP + jnp.arange(GROUP)[None, None, :]
     inside = jnp.where(item < num_items, _one_zero(inside), -jnp.inf)
     scores, at = jax.lax.top_k(inside.reshape(block, k * GROUP), k)
     return scores, jnp.take_along_axis(item.reshape(block, k * GROUP), at, axis=1)
 
 
 def _one_zero(scores: jax.Array) -> jax.Array:
-    """Turn -0.0 into 0.0: ``lax.top_k`` orders them, equal scores must tie."""
+    """Return the scores with 0.0 for -0.0, which `lax.top_k` would not tie."""
     return jnp.where(scores == 0, 0.0, scores)
 
 
 def _grouped(num_items: int, k: int) -> bool:
-    """Whether groups leave enough columns out to be worth it."""
+    """Return whether groups leave enough columns out to be faster."""
     return num_items > 2 * GROUP * k
 
 
 def _columns(candidates: jax.Array, k: int) -> jax.Array:
-    """Candidates [I, D], padded with zeros to whole groups."""
+    """Return the candidates [I, D], padded with zeros to whole groups."""
     padding = -len(candidates) % GROUP if _grouped(len(candidates), k) else 0
     return jnp.pad(candidates, ((0, padding), (0, 0))) if padding else candidates
 
 
 def _workers() -> int:
-    """Host threads: ``lax.top_k`` uses a single core on the CPU backend."""
+    """Return the number of host threads: `lax.top_k` uses a single core on a CPU."""
     return min(2, os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
 
 
 def _pair_width(seen: Ragged | None, block: int) -> int:
-    """Pairs kept for each block: the largest block's, rounded up to a power of two.
+    """Return the pairs kept per block: those of the largest, up to a power of two.
 
     One width for all blocks means one compiled program; the power of two lets other
     data share it.
@@ -188,9 +193,9 @@ def _pair_width(seen: Ragged | None, block: int) -> int:
 def _pairs(
     seen: Ragged | None, first: int, shape: tuple[int, int], width: int, outside: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns int32 [blocks, width] to mask in the blocks from ``first`` on.
+    """Return rows and columns int32 [blocks, width] to mask, from block `first` on.
 
-    Unused places hold column ``outside``, which the scatter drops.
+    Unused places hold column `outside`, which the scatter drops.
     """
     blocks, block = shape
     rows = np.zeros((blocks, width), np.int32)
@@ -211,7 +216,7 @@ def _pairs(
 def _check(
     queries: np.ndarray, candidates: jax.Array, k: int, seen: Ragged | None, block: int
 ) -> None:
-    """Raise for arguments that ``top_k`` cannot answer; see there."""
+    """Raise an error for arguments outside the contract of `top_k`."""
     shapes = f"{queries.shape} and {candidates.shape}"
     if queries.ndim != 2 or candidates.ndim != 2:
         raise ValueError(f"queries and candidates must be matrices, got {shapes}")
@@ -231,7 +236,7 @@ def _check(
 
 
 def _check_seen(seen: Ragged | None, num_queries: int, num_items: int) -> None:
-    """Raise ValueError unless ``seen`` has a row a query and items of the catalogue."""
+    """Raise ValueError unless `seen` has a row per query and known items."""
     if seen is None:
         return
     if seen.num_rows != num_queries:

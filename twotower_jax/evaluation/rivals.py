@@ -1,4 +1,4 @@
-"""Rivals: the items that a held-out positive was up against, by stage of the funnel."""
+"""Rivals: the items that competed with a held-out positive, by stage of the funnel."""
 
 import numpy as np
 import polars as pl
@@ -15,7 +15,7 @@ UNIFORM_SEED = 0
 def rivals(
     log: FunnelLog, held_out: Pairs, users: np.ndarray, kind: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return pairs (row into ``users``, item) of rivals of the held-out positives.
+    """Pairs of queries and the rivals of their held-out positives.
 
     Args:
       log: with the rows of all stages.
@@ -25,10 +25,12 @@ def rivals(
         run) or the furthest stage of items in the requests of the positives.
 
     Returns:
-      int64 [n] and [n]; the positives of a query themselves are left out.
+      Row into `users` and item, int64 [n] each; the positives of a query themselves are
+      left out.
 
     Raises:
-      InputError: the log has no requests, or no item of the stage in these requests.
+      InputError: when the log has no requests, or no item of the stage in these
+        requests.
     """
     if kind == UNIFORM:
         rng = np.random.default_rng(UNIFORM_SEED)
@@ -56,11 +58,11 @@ def _rows(log: FunnelLog, held_out: Pairs, kind: str) -> np.ndarray:
     rows = np.flatnonzero(log.stage == Stage[kind.upper()])
     # Two users may have requests of the same number.
     frame = pl.DataFrame({"user": log.user[rows], "request": log.request[rows]})
-    wanted = pl.DataFrame({"user": held_out.user, "request": held_out.request})
-    found = frame.with_row_index("at").join(
-        wanted.unique(), on=["user", "request"], how="semi", maintain_order="left"
+    requests = pl.DataFrame({"user": held_out.user, "request": held_out.request})
+    matches = frame.with_row_index("at").join(
+        requests.unique(), on=["user", "request"], how="semi", maintain_order="left"
     )
-    rows = rows[found["at"].to_numpy()]
+    rows = rows[matches["at"].to_numpy()]
     if not len(rows):
         present = np.bincount(log.stage, minlength=len(Stage))
         stages = [s.name.lower() for s in Stage if present[s]]

@@ -14,7 +14,7 @@ from twotower_jax.evaluation.ragged import Ragged
 
 
 def popularity_buckets(counts: np.ndarray) -> np.ndarray:
-    """Divide the catalogue into head, mid and tail of a third of the clicks each.
+    """Head, mid and tail of the catalogue, with a third of the clicks each.
 
     Items are sorted by count, largest first (equal counts: lower index first), and
     laid end to end on a line of all clicks that is cut into three equal parts. An
@@ -112,6 +112,12 @@ def mean(values: np.ndarray) -> float:
 
 def summarise(per_query: Mapping[str, np.ndarray]) -> dict[str, float]:
     """Mean over queries of each metric, see `mean`.
+
+    Args:
+      per_query: {metric: [Q] float64}.
+
+    Returns:
+      {metric: mean}.
 
     Examples:
       >>> summarise({"recall@20": np.array([1.0, np.nan, 0.0])})

@@ -209,14 +209,14 @@ def _inputs(
 
 
 def gather_rows(tables: dict[str, jax.Array], inputs: Inputs) -> dict[str, jax.Array]:
-    """Gathered rows of every table that the inputs read.
+    """Gathered rows {table: [R, dim]} of the tables {name: [size, dim]} of the inputs.
 
     Args:
-      tables: {name: [size, dim]}.
+      tables: {name: [size, dim]} float32.
       inputs: of a tower.
 
     Returns:
-      {name: [R, dim]}.
+      {name: [R, dim]} float32.
     """
     return {name: gather(tables[name], rows) for name, rows in inputs.rows.items()}
 

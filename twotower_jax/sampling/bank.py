@@ -1,10 +1,10 @@
-"""The cross-batch bank: candidates of the last batches as more negatives.
+"""The cross-batch bank: candidates of the last batches as additional negatives.
 
 Wang et al., Cross-Batch Negative Sampling for Training Two-Tower Recommenders, SIGIR
-2021. Embeddings of items move slowly after a warm-up, so those of the last batches
-are nearly what the tower would give now, for the price of a copy. The bank is first
-in, first out; an entry is an embedding without gradient, its item, and the log q of
-the time when it was put in. The same item can be in the bank several times.
+2021. Embeddings of items move slowly after a warm-up, so those of the last batches are
+close to the current ones, at the price of a copy. The bank is first in, first out; an
+entry is an embedding without gradient, its item, and its log q at the time of the push.
+The same item can be in the bank several times.
 """
 
 from typing import NamedTuple
@@ -19,8 +19,8 @@ class Bank(NamedTuple):
     Attributes:
       embedding: [M, D] float32; 0 where empty.
       item: [M] int32; num_items where empty.
-      log_q: [M] float32, log q of the item when it was put in; 0 where empty.
-      step: [M] int32, when it was put in; -1 where empty.
+      log_q: [M] float32, log q of the item at its push; 0 where empty.
+      step: [M] int32, step of the push; -1 where empty.
     """
 
     embedding: jax.Array
@@ -42,10 +42,23 @@ class Drift(NamedTuple):
 
 
 def init_bank(size: int, dim: int, num_items: int) -> Bank:
-    """Return an empty bank of ``size`` entries for embeddings of ``dim`` numbers.
+    """Empty bank.
+
+    Args:
+      size: entries M, at least 1.
+      dim: numbers per embedding.
+      num_items: size of the catalogue, the item of an empty entry.
+
+    Returns:
+      A bank of empty entries.
 
     Raises:
       ValueError: when size is below 1.
+
+    Examples:
+      >>> bank = init_bank(2, 1, num_items=9)
+      >>> bank.item.tolist(), bank.step.tolist()
+      ([9, 9], [-1, -1])
     """
     if size < 1:
         raise ValueError(f"size of the bank must be at least 1, got {size}")
@@ -64,22 +77,33 @@ def push(
     log_q: jax.Array,
     step: jax.Array | int,
 ) -> Bank:
-    """Return the bank with a batch put in place of its oldest entries.
+    """The bank with a batch in place of its oldest entries.
 
     Entry i of the batch goes to place (step B + i) mod M, a function of the step, so
     that no position is carried and a resumed run continues the same ring. The oldest
-    leave if every step, from the first push on, pushes a batch of the same size. No
-    gradient passes, neither to what is pushed nor to what was stored.
+    entries leave if every step, from the first push on, pushes a batch of the same
+    size. No gradient passes, neither to the new entries nor to the stored ones.
 
     Args:
       bank: M entries.
-      embeddings: [B, D] of the batch's candidates, B <= M.
+      embeddings: [B, D] float of the batch's candidates, B <= M.
       items: [B] int32.
-      log_q: [B] float, log q of the items now.
-      step: the trainer's step, >= 0.
+      log_q: [B] float, current log q of the items.
+      step: optimizer step, at least 0.
+
+    Returns:
+      The new bank.
 
     Raises:
       ValueError: when the batch is larger than the bank or of another width.
+
+    Examples:
+      >>> bank = init_bank(3, 1, num_items=9)
+      >>> for step in range(2):
+      ...     items = jnp.array([2 * step, 2 * step + 1])
+      ...     bank = push(bank, jnp.zeros((2, 1)), items, jnp.zeros(2), step)
+      >>> bank.item.tolist(), bank.step.tolist()
+      ([3, 1, 2], [1, 0, 1])
 
     References:
       Wang et al., SIGIR 2021: the queue of (embedding, q) behind eq. 9.
@@ -130,30 +154,54 @@ def _times_modulo(step: jax.Array, factor: int, modulus: int) -> jax.Array:
 
 
 def filled(bank: Bank) -> jax.Array:
-    """Return the number of entries that hold a candidate, [] int32."""
+    """Number of entries that hold a candidate, [] int32.
+
+    Examples:
+      >>> int(filled(init_bank(4, 1, num_items=9)))
+      0
+    """
     return (bank.step >= 0).sum(dtype=jnp.int32)
 
 
 def mean_age(bank: Bank, step: jax.Array | int) -> jax.Array:
-    """Return the mean of step - (step of an entry) over the filled entries.
+    """Mean age of the filled entries, in steps.
 
-    [] float32, in steps; 0 for an empty bank. Right after the push of a step the age
-    of its own entries is 0.
+    Args:
+      bank: M entries.
+      step: current step; right after its push the age of its own entries is 0.
+
+    Returns:
+      [] float32; 0 for an empty bank.
+
+    Examples:
+      >>> bank = init_bank(2, 1, num_items=9)._replace(step=jnp.array([4, -1]))
+      >>> float(mean_age(bank, 7))
+      3.0
     """
     age = jnp.asarray(step, jnp.int32) - bank.step
     return _mean(bank, age.astype(jnp.float32), empty=0.0)
 
 
 def drift(bank: Bank, current: jax.Array) -> Drift:
-    """Return how far the stored embeddings are from those of the tower now.
+    """Distance of the stored embeddings from the current ones.
 
     The paper's feature drift D = sum_I |g(I; theta_t) - g(I; theta_(t - dt))|_2, as a
-    mean, and beside it the mean cosine, which does not depend on lengths.
+    mean, and the mean cosine, which does not depend on lengths.
 
     Args:
       bank: M entries.
-      current: [M, D] embeddings of ``bank.item`` now; rows of empty entries are not
-        read, not even where they are NaN.
+      current: [M, D] float, current embeddings of `bank.item`; rows of empty entries
+        are not read, not even where they are NaN.
+
+    Returns:
+      Distance and cosine, [] float32 each.
+
+    Examples:
+      >>> bank, item = init_bank(2, 1, num_items=9), jnp.array([0])
+      >>> bank = push(bank, jnp.ones((1, 1)), item, jnp.zeros(1), step=0)
+      >>> moved = drift(bank, jnp.array([[3.0], [0.0]]))
+      >>> float(moved.distance), float(moved.cosine)
+      (2.0, 1.0)
 
     References:
       Wang et al., SIGIR 2021: feature drift D(t; dt).

@@ -1,10 +1,10 @@
 """Columns: the candidates that the rows of a batch are compared with.
 
-A column is an item and the number of draws that it stands for. Repeated draws can be
+A column is an item and the number of draws that it represents. Repeated draws can be
 merged into one column with their multiplicity, which gives the same loss and the same
 gradient for less work. A row's own positive is never read from the columns: the loss
-gets its score apart. ``own_log_mult`` says what a column of the row's own item counts
-for in that row, which is how the masks work.
+receives its score apart. `own_log_mult` is the multiplicity of a column of the row's
+own item in that row; the masks set it.
 """
 
 from typing import NamedTuple
@@ -20,13 +20,13 @@ class Columns(NamedTuple):
     Attributes:
       encode_ids: [E] int32 items to encode; the first C of them are the columns. A
         merged layout is padded with num_items, which has multiplicity 0.
-      positive: [B] int32, where a row's positive is within ``encode_ids``.
+      positive: [B] int32 index of a row's positive in `encode_ids`.
       log_mult: [C] float32, log of the number of draws of a column; -inf for none.
-      key: [C] int32 item of the column, num_items for padding; its place where only
+      key: [C] int32 item of the column, num_items for padding; its index where only
         a row's own positive is dropped.
       row_key: [B] int32: where it equals a column's key, the column is of the row's
         own item and
-      own_log_mult: [B] float32 replaces ``log_mult``; -inf masks the column.
+      own_log_mult: [B] float32 replaces `log_mult`; -inf masks the column.
       num_distinct: [] int32, the distinct items of a merged layout.
     """
 
@@ -42,7 +42,7 @@ class Columns(NamedTuple):
 def separate_columns(
     items: jax.Array, drawn: jax.Array, *, in_batch: bool, mask: str, num_items: int
 ) -> Columns:
-    """Return one column a draw: the batch's items (if in_batch), then the drawn ones.
+    """One column per draw: the batch's items (if in_batch), then the drawn ones.
 
     Args:
       items: [B] int32 positives.
@@ -51,6 +51,17 @@ def separate_columns(
       mask: "none" drops only the row's own positive; any other drops every draw equal
         to the row's positive.
       num_items: size of the catalogue.
+
+    Returns:
+      B + m columns, or m without in-batch negatives.
+
+    Examples:
+      >>> items, drawn = jnp.array([2, 5]), jnp.array([5, 7])
+      >>> columns = separate_columns(
+      ...     items, drawn, in_batch=True, mask="same_item", num_items=9
+      ... )
+      >>> columns.key.tolist(), columns.positive.tolist()
+      ([2, 5, 5, 7], [0, 1])
     """
     batch = items.shape[0]
     if in_batch:
@@ -78,16 +89,25 @@ def separate_columns(
 def merged_columns(
     items: jax.Array, drawn: jax.Array, *, mask: str, num_items: int
 ) -> Columns:
-    """Return one column a distinct item of the batch and the draws (in-batch on).
+    """One column per distinct item of the batch and the draws.
 
-    Same loss and gradient as ``separate_columns(in_batch=True)``: a column that
-    stands for k draws has log k added to its logit.
+    Same loss and gradient as `separate_columns(in_batch=True)`: a column of k draws has
+    log k added to its logit.
 
     Args:
       items: [B] int32 positives.
       drawn: [m] int32 shared negatives.
-      mask: as in ``separate_columns``.
+      mask: as in `separate_columns`.
       num_items: size of the catalogue, the id of padding columns.
+
+    Returns:
+      B + m columns, those beyond the distinct items being padding.
+
+    Examples:
+      >>> items, drawn = jnp.array([2, 5]), jnp.array([5, 7])
+      >>> columns = merged_columns(items, drawn, mask="same_item", num_items=9)
+      >>> columns.key.tolist(), jnp.exp(columns.log_mult).round().tolist()
+      ([2, 5, 7, 9], [1.0, 2.0, 1.0, 0.0])
     """
     batch = items.shape[0]
     draws = jnp.concatenate([items, drawn])
@@ -113,9 +133,20 @@ def merged_columns(
 
 
 def catalogue_columns(items: jax.Array, num_items: int) -> Columns:
-    """Return the whole catalogue as columns: the full softmax.
+    """The whole catalogue as columns: the full softmax.
 
     The row's own item is masked as a column, because the loss adds its score apart.
+
+    Args:
+      items: [B] int32 positives.
+      num_items: size of the catalogue.
+
+    Returns:
+      num_items columns.
+
+    Examples:
+      >>> catalogue_columns(jnp.array([2]), 3).key.tolist()
+      [0, 1, 2]
     """
     place = jnp.arange(num_items, dtype=jnp.int32)
     return Columns(
@@ -130,7 +161,21 @@ def catalogue_columns(items: jax.Array, num_items: int) -> Columns:
 
 
 def first_columns(columns: Columns, size: int) -> Columns:
-    """Return the first ``size`` of merged columns; all the distinct ones must fit."""
+    """The first columns of a merged layout.
+
+    Args:
+      columns: merged columns.
+      size: columns that are kept; all the distinct ones must fit.
+
+    Returns:
+      The same candidates with less padding.
+
+    Examples:
+      >>> items, drawn = jnp.array([2, 2]), jnp.array([7])
+      >>> columns = merged_columns(items, drawn, mask="same_item", num_items=9)
+      >>> first_columns(columns, 2).key.tolist()
+      [2, 7]
+    """
     return columns._replace(
         encode_ids=columns.encode_ids[:size],
         log_mult=columns.log_mult[:size],
@@ -139,12 +184,24 @@ def first_columns(columns: Columns, size: int) -> Columns:
 
 
 def merged_size(counts: np.ndarray, batch: int, drawn: int) -> int:
-    """Return how many columns a merged batch is given: a static size.
+    """Number of columns that a merged batch is given: a static size.
 
-    The expected number of distinct items of a batch, sum_i 1 - (1 - q+_i)^B, and six
+    The expected number of distinct items of a batch, sum_i 1 - (1 - q+_i)^B, plus six
     standard deviations (the variance is at most the mean), rounded up to 256, plus
     every shared draw. It depends on data and batch size alone, so that arms and seeds
     share a program; a batch that does not fit is computed at full size.
+
+    Args:
+      counts: [num_items] training positives of each item.
+      batch: rows B of a batch.
+      drawn: shared draws of a batch.
+
+    Returns:
+      The size, at most batch + drawn.
+
+    Examples:
+      >>> merged_size(np.ones(10), batch=1024, drawn=32)
+      288
     """
     share = np.asarray(counts, np.float64) / np.sum(counts)
     with np.errstate(divide="ignore"):

@@ -1,4 +1,4 @@
-"""Streaming item frequencies: how likely an item is in a batch, from the stream alone.
+"""Streaming item frequencies: the probability of an item in a batch, from the stream.
 
 Yi et al., Sampling-Bias-Corrected Neural Modeling for Large Corpus Item
 Recommendations, RecSys 2019, algorithms 2 (one hash) and 3 (several). A bucket keeps
@@ -9,8 +9,8 @@ the batch is read, so no counts of the whole data are needed and drift is follow
 Known limits, all of the method:
 
 * A gap is at least 1. An item in every batch has gap 1 however often it occurs there,
-  so expected counts above 1 a batch cannot be seen: hot items of large batches are
-  corrected too little.
+  so expected counts above 1 per batch cannot be seen: popular items of large batches
+  are corrected too little.
 * A bucket changes when it is hit. An item that stops occurring keeps its estimate.
 * 1/B is biased upwards (Jensen): geometric gaps give E[1/B] about
   p (1 + alpha (1 - p) / (2 - alpha)), 5 % at alpha = .1 and .5 % at .01.
@@ -47,13 +47,25 @@ class Frequency(NamedTuple):
 
 
 def init_frequency(hashes: int, buckets: int, initial_gap: float) -> Frequency:
-    """Return the arrays before the first step: no hit yet, every gap initial_gap.
+    """Arrays before the first step: no hit yet, and every gap is initial_gap.
 
     The estimate of an item without a hit is 1 / initial_gap. After t hits the mean
     gap still holds (1 - alpha)^t (initial_gap - true gap) of the start.
 
+    Args:
+      hashes: m, in 1..16.
+      buckets: H, at least 1.
+      initial_gap: in steps, at least 1.
+
+    Returns:
+      [m, H] arrays.
+
     Raises:
       ValueError: when hashes is not in 1..16, buckets below 1 or initial_gap below 1.
+
+    Examples:
+      >>> init_frequency(1, 2, 50.0).gap.tolist()
+      [[50.0, 50.0]]
     """
     if not 1 <= hashes <= len(MULTIPLIERS):
         raise ValueError(f"hashes must be in 1..{len(MULTIPLIERS)}, got {hashes}")
@@ -69,12 +81,24 @@ def init_frequency(hashes: int, buckets: int, initial_gap: float) -> Frequency:
 
 
 def bucket_of(ids: jax.Array, hashes: int, buckets: int) -> jax.Array:
-    """Return the bucket of ids [...] under each hash, [m, ...] int32.
+    """Bucket of every id under each hash.
 
     h_i(y) = mix(mix(y) * c_i) mod H in uint32, with odd constants c_i and the
     finaliser of MurmurHash3 as mix (Appleby, public domain). Each step but the last is
     a bijection, so two ids meet only by the reduction to H. Without the inner mix,
-    ids in a row would be an arithmetic progression under every hash.
+    consecutive ids would be an arithmetic progression under every hash.
+
+    Args:
+      ids: [...] int.
+      hashes: m.
+      buckets: H.
+
+    Returns:
+      [m, ...] int32 in 0..H-1.
+
+    Examples:
+      >>> bucket_of(jnp.arange(5), 2, 7).shape
+      (2, 5)
     """
     shape = (hashes, *(1,) * jnp.ndim(ids))
     multiplier = jnp.asarray(MULTIPLIERS[:hashes], jnp.uint32).reshape(shape)
@@ -97,16 +121,16 @@ def update(
     *,
     num_items: jax.Array | int | None = None,
 ) -> Frequency:
-    """Return the arrays after a batch: B <- (1 - alpha) B + alpha (t - A), A <- t.
+    """Arrays after a batch: B <- (1 - alpha) B + alpha (t - A), A <- t.
 
     Once for every bucket that the batch hits, however many of its items or their
-    repetitions do: all of them write the value computed from the arrays before.
+    repetitions hit it: all of them write the value computed from the arrays before.
     t = step + 1, because the paper counts from 1 and A = 0 means "no hit yet": a hit
     at step 0 has gap 1.
 
-    The work is O(m B), whatever H is, if the arrays are donated and the same program
-    reads ``log_count`` from what is returned here: a read of the arrays before costs
-    a copy of them.
+    The work is O(m B), for any H, if the arrays are donated and the same program reads
+    `log_count` from the returned arrays: a read of the arrays before costs a copy of
+    them.
 
     Args:
       frequency: [m, H] arrays.
@@ -114,6 +138,15 @@ def update(
       step: the trainer's step, from 0; must grow from call to call.
       alpha: weight of the newest gap, in [0, 1]; a number, not structure.
       num_items: ids from here on are padding too; None: every id >= 0 is an item.
+
+    Returns:
+      The new arrays.
+
+    Examples:
+      >>> start = init_frequency(1, 1, 50.0)
+      >>> after = update(start, jnp.array([3, 4]), step=9, alpha=0.5)
+      >>> after.last.tolist(), after.gap.tolist()
+      ([[10]], [[30.0]])
 
     References:
       Yi et al., RecSys 2019, algorithms 2 and 3.
@@ -138,10 +171,10 @@ def update(
 
 
 def log_count(frequency: Frequency, ids: jax.Array) -> jax.Array:
-    """Return the log probability that items are in a batch: -log max_i B_i[h_i(y)].
+    """Log probability that items are in a batch: -log max_i B_i[h_i(y)].
 
-    For items that occur at most once a batch this is the log of their expected count
-    a batch. The largest gap is taken because a collision can only shorten gaps.
+    For items that occur at most once per batch this is the log of their expected count
+    per batch. The largest gap is taken because a collision can only shorten gaps.
 
     Args:
       frequency: [m, H] arrays.
@@ -149,6 +182,11 @@ def log_count(frequency: Frequency, ids: jax.Array) -> jax.Array:
 
     Returns:
       [...] float32, at most 0.
+
+    Examples:
+      >>> count = log_count(init_frequency(2, 4, 50.0), jnp.array([3]))
+      >>> [round(x, 4) for x in jnp.exp(count).tolist()]
+      [0.02]
 
     References:
       Yi et al., RecSys 2019, algorithm 3.
@@ -162,9 +200,22 @@ def log_count(frequency: Frequency, ids: jax.Array) -> jax.Array:
 def log_q(
     frequency: Frequency, ids: jax.Array, batch_size: jax.Array | int
 ) -> jax.Array:
-    """Return the log probability of one draw, log_count - log(batch_size), [...].
+    """Log probability of one draw: log_count - log(batch_size).
 
-    The batch is taken as batch_size draws. Nothing is clipped: an item in every batch
+    The batch counts as batch_size draws. Nothing is clipped: an item in every batch
     gets 1 / batch_size, its largest possible estimate.
+
+    Args:
+      frequency: [m, H] arrays.
+      ids: [...] int items.
+      batch_size: draws per batch.
+
+    Returns:
+      [...] float32.
+
+    Examples:
+      >>> one = log_q(init_frequency(2, 4, 50.0), jnp.array([3]), 10)
+      >>> [round(x, 4) for x in jnp.exp(one).tolist()]
+      [0.002]
     """
     return log_count(frequency, ids) - jnp.log(jnp.float32(batch_size))

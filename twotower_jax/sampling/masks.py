@@ -1,4 +1,4 @@
-"""Masks: items that the user is known to like are no negatives of their rows.
+"""Masks: items that are training positives of the row's user are not negatives.
 
 Every user's training positives are one sorted list; a batch looks up only those of its
 own users, so the cost depends on the batch and not on users or catalogue.
@@ -31,7 +31,22 @@ class UserPositives(NamedTuple):
 def user_positives(
     user: np.ndarray, item: np.ndarray, num_users: int, num_items: int
 ) -> UserPositives:
-    """Return the distinct items of every user from pairs [n]."""
+    """Distinct training positives of every user.
+
+    Args:
+      user: [n] integers, users of the training positives.
+      item: [n] integers, their items; a repeated pair counts once.
+      num_users: number of users.
+      num_items: size of the catalogue.
+
+    Returns:
+      The lists, on the device.
+
+    Examples:
+      >>> lists = user_positives(np.array([1, 0, 1]), np.array([4, 2, 3]), 2, 9)
+      >>> lists.begin.tolist(), lists.item.tolist()
+      ([0, 1, 3], [2, 3, 4])
+    """
     pairs = np.unique(user.astype(np.int64) * num_items + item)
     counts = np.bincount(pairs // num_items, minlength=num_users)
     begin = np.concatenate([[0], np.cumsum(counts)])
@@ -43,12 +58,20 @@ def user_positives(
 def seen_places(
     positives: UserPositives, users: jax.Array, distinct: jax.Array
 ) -> jax.Array:
-    """Return whether the row's user has each item as a training positive: [B, U] bool.
+    """Whether each item is a training positive of the row's user.
 
     Args:
       positives: of every user.
       users: [B] int32 of the rows.
       distinct: [U] int32 ascending items.
+
+    Returns:
+      [B, U] bool.
+
+    Examples:
+      >>> lists = user_positives(np.array([1, 0, 1]), np.array([4, 2, 3]), 2, 9)
+      >>> seen_places(lists, jnp.array([1, 0]), jnp.array([2, 4])).tolist()
+      [[False, True], [True, False]]
     """
     begin = positives.begin[users]
     ends = jnp.cumsum(positives.begin[users + 1] - begin)
@@ -69,18 +92,34 @@ def seen_places(
 
 
 def contains(positives: UserPositives, users: jax.Array, items: jax.Array) -> jax.Array:
-    """Return whether items [B, K] are training positives of the rows' users [B]."""
+    """Whether items of rows are training positives of the rows' users.
+
+    Args:
+      positives: of every user.
+      users: [B] int32 of the rows.
+      items: [B, K] int32.
+
+    Returns:
+      [B, K] bool.
+
+    Examples:
+      >>> lists = user_positives(np.array([1, 0, 1]), np.array([4, 2, 3]), 2, 9)
+      >>> contains(lists, jnp.array([1]), jnp.array([[2, 3]])).tolist()
+      [[False, True]]
+    """
     low = jnp.broadcast_to(positives.begin[users][:, None], items.shape)
     high = end = jnp.broadcast_to(positives.begin[users + 1][:, None], items.shape)
 
-    def halve(_, bounds):
+    def halve(
+        _: jax.Array, bounds: tuple[jax.Array, jax.Array]
+    ) -> tuple[jax.Array, jax.Array]:
         low, high = bounds
         middle = low + (high - low) // 2
         right = positives.item[middle] < items
-        open_ = low < high
+        unfinished = low < high
         return (
-            jnp.where(open_ & right, middle + 1, low),
-            jnp.where(open_ & ~right, middle, high),
+            jnp.where(unfinished & right, middle + 1, low),
+            jnp.where(unfinished & ~right, middle, high),
         )
 
     low, _ = jax.lax.fori_loop(0, HALVINGS, halve, (low, high))

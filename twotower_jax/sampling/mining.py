@@ -1,4 +1,4 @@
-"""Dynamic negatives: chosen by the scores of the model that is being trained."""
+"""Dynamic negatives: selected by the scores of the model that is being trained."""
 
 from typing import NamedTuple
 
@@ -22,13 +22,17 @@ class MinedPools(NamedTuple):
 
 
 def best_of(scores: jax.Array) -> jax.Array:
-    """Return which of a slot's draws is its dynamic negative: the best-scored one.
+    """Dynamic negative of a slot: the index of its best-scored draw.
 
     Args:
-      scores: [..., candidate_num] of independent draws. Equal scores: the first draw.
+      scores: [..., candidate_num] float of independent draws. Equal scores: the first.
 
     Returns:
-      [...] int32, index of the draw.
+      [...] int32.
+
+    Examples:
+      >>> best_of(jnp.array([0.1, 0.7, 0.7])).tolist()
+      1
 
     References:
       Zhang et al., Optimizing Top-N Collaborative Filtering via Dynamic Negative Item
@@ -40,7 +44,7 @@ def best_of(scores: jax.Array) -> jax.Array:
 def dns_log_prob(
     scores: jax.Array, log_q: jax.Array, candidate_num: jax.Array | int
 ) -> jax.Array:
-    """Return the exact log probability that ``best_of`` picks each item.
+    """Exact log probability that `best_of` selects each item.
 
     With M draws from q and F(s) = sum of q_k over the items with s_k <= s, the best
     score is s with probability F(s)^M - F(s-)^M. Given that, and whichever draws have
@@ -54,12 +58,18 @@ def dns_log_prob(
     candidate_num = 1 it is q. No gradient passes: scores matter by their order alone.
 
     Args:
-      scores: [..., N] score of every item of the catalogue.
-      log_q: [N] log probability of a draw; normalised here. -inf is never drawn.
-      candidate_num: M >= 1, independent draws a slot; a number, not structure.
+      scores: [..., N] float score of every item of the catalogue.
+      log_q: [N] float log probability of a draw; normalised here. -inf is never drawn.
+      candidate_num: M >= 1, independent draws per slot; a number, not structure.
 
     Returns:
       [..., N] float32; -inf where log_q is.
+
+    Examples:
+      >>> half = jnp.log(jnp.array([0.5, 0.5]))
+      >>> p = jnp.exp(dns_log_prob(jnp.array([0.0, 1.0]), half, 2))
+      >>> [round(x, 4) for x in p.tolist()]
+      [0.25, 0.75]
     """
     scores, log_q = jax.lax.stop_gradient((scores, log_q))
     draws = jnp.asarray(candidate_num, jnp.float32)
@@ -98,14 +108,14 @@ def _dns_row(scores: jax.Array, log_q: jax.Array, draws: jax.Array) -> jax.Array
 
 
 def keep_top_k(scores: jax.Array, k: int) -> jax.Array:
-    """Say which columns are among the k best-scored of their row.
+    """Whether each column is among the k best-scored of its row.
 
-    Exactly k of a row are kept; equal scores (-0.0 equals 0.0): the lower column. A
-    score of -inf is a masked column and never kept, so a row with fewer valid columns
-    keeps them all.
+    Exactly k columns of a row are kept; equal scores (-0.0 equals 0.0): the lower
+    column. A score of -inf is a masked column and never kept, so a row with fewer valid
+    columns keeps them all.
 
     Args:
-      scores: [B, C] raw scores: without log q, which would prefer rare items.
+      scores: [B, C] float raw scores, without log q, which would prefer rare items.
       k: static, at least 1.
 
     Returns:
@@ -113,6 +123,10 @@ def keep_top_k(scores: jax.Array, k: int) -> jax.Array:
 
     Raises:
       ValueError: when k is below 1.
+
+    Examples:
+      >>> keep_top_k(jnp.array([[0.3, 0.9, -jnp.inf, 0.9]]), 1).tolist()
+      [[False, True, False, False]]
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
@@ -125,15 +139,16 @@ def keep_top_k(scores: jax.Array, k: int) -> jax.Array:
 
 
 def window(items: jax.Array, first: int, end: int, num_items: int) -> MinedPools:
-    """Return the ranks [first, end) of exact top-k lists as pools of hard negatives.
+    """Ranks [first, end) of exact top-k lists as pools of hard negatives.
 
-    The very first ranks hold what the user would like as well (false negatives), the
+    The first ranks hold items that the user would like as well (false negatives), the
     last ones are easy; a window such as [100, 500) leaves out both.
 
     Args:
-      items: [Q, K] items, best first; an id outside 0..num_items - 1, such as the -1
-        of ``top_k``, is padding.
-      first, end: static ranks, from 0.
+      items: [Q, K] int items, best first; an id outside 0..num_items - 1, such as the
+        -1 of `top_k`, is padding.
+      first: static rank, from 0.
+      end: static rank, above first.
       num_items: size of the catalogue, the id of padding.
 
     Returns:
@@ -142,6 +157,11 @@ def window(items: jax.Array, first: int, end: int, num_items: int) -> MinedPools
 
     Raises:
       ValueError: unless 0 <= first < end.
+
+    Examples:
+      >>> pools = window(jnp.array([[4, 2, 7, -1]]), 1, 4, num_items=9)
+      >>> pools.item.tolist(), jnp.exp(pools.log_prob).tolist()
+      ([[2, 7, 9]], [[0.5, 0.5, 0.0]])
     """
     if not 0 <= first < end:
         raise ValueError(

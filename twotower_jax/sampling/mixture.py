@@ -8,10 +8,20 @@ import numpy as np
 
 
 def log_frequency(counts: np.ndarray) -> np.ndarray:
-    """Return log q+_i = log(c_i / C), [num_items] float32; -inf where c_i = 0.
+    """Log of the relative frequencies: log q+_i = log(c_i / C), C = sum_j c_j.
 
     q+ is the distribution of the items of a batch, so an item without a positive
     cannot be an in-batch negative.
+
+    Args:
+      counts: [num_items] training positives c_i of each item.
+
+    Returns:
+      [num_items] float32; -inf where c_i = 0.
+
+    Examples:
+      >>> np.exp(log_frequency(np.array([3, 1, 0]))).tolist()
+      [0.75, 0.25, 0.0]
     """
     counts = np.asarray(counts, np.float64)
     with np.errstate(divide="ignore"):
@@ -19,17 +29,17 @@ def log_frequency(counts: np.ndarray) -> np.ndarray:
 
 
 def log_expected_count(*sources: tuple[jax.Array, jax.Array | float]) -> jax.Array:
-    """Return log N_j, N_j = sum over sources of draws times probability.
+    """Log of expected counts: log N_j, N_j the sum over sources of draws times q_j.
 
     For a row with n - 1 in-batch draws from q+, m easy draws from q^E and h hard ones
     from its pool pi_u: N_j(u) = (n - 1) q+_j + m q^E_j + h pi_u(j). logQ subtracts the
-    log of this sum, never of one source's q alone: a row does not know which source
-    drew an item.
+    log of this sum, never of one source's q alone, because the source of a negative is
+    unknown to its row.
 
     Args:
-      sources: pairs of log probabilities [...] of the items (-inf where a source
-        cannot draw one) and the number of draws, a number or an array that broadcasts;
-        0 leaves a source out.
+      sources: pairs of log probabilities [...] float32 of the items (-inf where a
+        source cannot draw one) and the number of draws, a number or an array that
+        broadcasts; 0 leaves a source out.
 
     Returns:
       [...] float32, -inf where no source draws the item.
@@ -38,7 +48,6 @@ def log_expected_count(*sources: tuple[jax.Array, jax.Array | float]) -> jax.Arr
       ValueError: when there is no source.
 
     Examples:
-      >>> import jax.numpy as jnp
       >>> half, tenth = jnp.log(jnp.float32(0.5)), jnp.log(jnp.float32(0.1))
       >>> count = log_expected_count((half, 3), (tenth, 5))  # 3 * .5 + 5 * .1
       >>> round(float(jnp.exp(count)), 4)
