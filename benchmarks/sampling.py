@@ -57,14 +57,13 @@ class Arm:
         )
         self.problem: Problem = make_problem(config, data)
         self.state, self.step = self.problem.start(), 0
-        structure = self.problem.structure
 
         @jax.jit
-        def draws(hyper, data, state, rows):
+        def draws(program, data, state, rows):
             """Draw for batches [K, B] in one dispatch; sums keep all of it alive."""
 
             def one(total, row):
-                drawn = draw(structure, hyper, data, state, row)
+                drawn = draw(program, data, state, data.batch(row))
                 parts = [leaf.sum() for leaf in jax.tree.leaves(drawn)]
                 return total + sum(part.astype(jnp.float32) for part in parts), None
 
@@ -76,9 +75,8 @@ class Arm:
         """Run steps in one dispatch and return seconds a step."""
         rows = self.problem.order.batches(self.step, steps)
         started = time.perf_counter()
-        self.state, losses = run_steps(
-            *self.problem[:3], self.state, rows, np.int32(steps)
-        )
+        program, data = self.problem.program, self.problem.data
+        self.state, losses = run_steps(program, data, self.state, rows, np.int32(steps))
         jax.block_until_ready(losses)
         self.step += steps
         return (time.perf_counter() - started) / steps
@@ -87,8 +85,8 @@ class Arm:
         """Draw the negatives of some batches and return seconds a batch."""
         rows = jnp.asarray(self.problem.order.batches(self.step, steps))
         started = time.perf_counter()
-        hyper, data = self.problem.hyper, self.problem.data
-        jax.block_until_ready(self.draw(hyper, data, self.state, rows))
+        program, data = self.problem.program, self.problem.data
+        jax.block_until_ready(self.draw(program, data, self.state, rows))
         return (time.perf_counter() - started) / steps
 
 

@@ -131,9 +131,8 @@ class World:
         """Run steps in one dispatch and return seconds per step."""
         rows = self.problem.order.batches(self.step, steps)
         started = time.perf_counter()
-        self.state, losses = run_steps(
-            *self.problem[:3], self.state, rows, np.int32(steps)
-        )
+        program, data = self.problem.program, self.problem.data
+        self.state, losses = run_steps(program, data, self.state, rows, np.int32(steps))
         jax.block_until_ready(losses)
         self.step += steps
         return (time.perf_counter() - started) / steps

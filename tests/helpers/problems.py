@@ -10,6 +10,7 @@ from twotower_jax.data.log import FunnelLog, Pairs, Split, Stage
 from twotower_jax.run.inputs import Loaded
 from twotower_jax.run.problem import make_problem
 from twotower_jax.training.loop import Problem
+from twotower_jax.training.types import Program
 
 
 def configure(**keys: Any) -> Config:
@@ -64,6 +65,18 @@ def zipf_clicks(users: int, items: int, number: int, seed: int = 0):
     weights = 1 / np.arange(1, items + 1)
     user = rng.integers(0, users, number)
     return user, rng.choice(items, number, p=weights / weights.sum())
+
+
+def with_structure(problem: Problem, **changes: Any) -> Problem:
+    """Return the problem with changes of the static part of its program."""
+    structure = problem.program.structure._replace(**changes)
+    return problem._replace(program=Program(structure, problem.program.hyper))
+
+
+def with_numbers(problem: Problem, **changes: Any) -> Problem:
+    """Return the problem with changes of the numbers of its program."""
+    hyper = problem.program.hyper._replace(**changes)
+    return problem._replace(program=Program(problem.program.structure, hyper))
 
 
 def small_problem(data: Loaded, **keys: Any) -> Problem:

@@ -10,12 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from helpers.problems import as_loaded, small_problem, zipf_clicks
+from helpers.problems import as_loaded, small_problem, with_structure, zipf_clicks
 from twotower_jax.data.log import Stage
 from twotower_jax.model.tower import l2_normalize
 from twotower_jax.training.draws import draw
 from twotower_jax.training.sampler_state import init_samplers
 from twotower_jax.training.step import init_state, run_steps
+from twotower_jax.training.types import Program
 
 USERS, ITEMS, CLICKS, BATCH, RATE, TEMPERATURE = 30, 40, 400, 16, 0.05, 0.1
 USER, ITEM = zipf_clicks(USERS, ITEMS, CLICKS)
@@ -39,10 +40,7 @@ def loaded():
 DATA = loaded()
 HARD = {"negatives__hard__num": 3, "negatives__hard__stages": ["ranked"]}
 # Without the slow passes of the compiler, which takes most of the time of these tests.
-CHEAP = {
-    "static_argnames": "structure",
-    "compiler_options": {"xla_backend_optimization_level": 0},
-}
+CHEAP = {"compiler_options": {"xla_backend_optimization_level": 0}}
 DRAW, RUN = jax.jit(draw, **CHEAP), jax.jit(run_steps.__wrapped__, **CHEAP)
 
 
@@ -50,15 +48,15 @@ def problem_of(**keys):
     return small_problem(DATA, **(SGD | keys))
 
 
-PLAIN = problem_of().structure
+PLAIN = problem_of().program.structure
 
 
 def start(problem):
     """Return the state before the first step, of one program for all problems."""
-    structure, scale = problem.structure, jnp.float32(problem.init_scale)
+    structure, hyper = problem.program.structure, problem.program.hyper
     plain = PLAIN._replace(model=structure.model, optimizer=structure.optimizer)
     samplers = init_samplers(structure, problem.streaming, problem.mining)
-    state = init_state(plain, problem.hyper, scale)
+    state = init_state(Program(plain, hyper), jnp.float32(problem.init_scale))
     return state._replace(samplers=samplers)
 
 
@@ -66,7 +64,7 @@ def go(problem, state, rows):
     """Return the state after the batches rows [steps, B], and the losses."""
     rows = np.atleast_2d(np.asarray(rows, np.int32))
     number = np.int32(len(rows))
-    return RUN(problem.structure, problem.hyper, problem.data, state, rows, number)
+    return RUN(problem.program, problem.data, state, rows, number)
 
 
 def one_by_one(problem, state, batches):
@@ -110,12 +108,16 @@ def listed(problem, state, rows):
     """Return negatives [B, n] of the rows: columns, then slots; and which count."""
     rows = np.asarray(rows)
     # Draws do not depend on these: one program for all.
-    structure = problem.structure._replace(optimizer="", loss="", correct="")
-    draws = DRAW(structure, problem.hyper, problem.data, state, jnp.asarray(rows))
+    names = {"optimizer": "sgd", "loss": "sampled_softmax", "correct": "none"}
+    program = with_structure(problem, **names).program
+    batch = problem.data.batch(jnp.asarray(rows))
+    draws = DRAW(program, problem.data, state, batch)
     number = draws.columns.key.shape[0]
     ids = np.tile(np.asarray(draws.columns.encode_ids)[:number], (len(rows), 1))
     if draws.slots is not None:
-        ids = np.concatenate([ids, np.asarray(draws.slots).reshape(len(rows), -1)], 1)
+        ids = np.concatenate(
+            [ids, np.asarray(draws.slots.items).reshape(len(rows), -1)], 1
+        )
     return ids, (ids != ITEM[rows][:, None]) & (ids < ITEMS), draws
 
 

@@ -11,8 +11,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from helpers.problems import as_loaded, small_problem, zipf_clicks
 from twotower_jax.training.checkpoint import Checkpoints
-from twotower_jax.training.loop import Schedule, fit
+from twotower_jax.training.loop import Hooks, fit
 from twotower_jax.training.progress import TrainingProgress
+from twotower_jax.training.schedule import Schedule
 
 
 def train(folder: str, devices: int):
@@ -29,7 +30,7 @@ def train(folder: str, devices: int):
     def progress(start):
         return TrainingProgress(Console(quiet=True), 12, start, 16, "recall@20")
 
-    return fit(problem, schedule, Checkpoints(folder), progress, print, None)[0]
+    return fit(problem, schedule, Checkpoints(folder), Hooks(progress, print))[0]
 
 
 def main(folder: str) -> None:

@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers.problems import as_loaded, small_problem, zipf_clicks
+from helpers.problems import as_loaded, small_problem, with_numbers, zipf_clicks
 from scipy import stats
 
 from twotower_jax.data.log import Stage
-from twotower_jax.losses.blockwise import column_terms
+from twotower_jax.losses.terms import column_terms
 from twotower_jax.sampling.columns import catalogue_columns
 from twotower_jax.sampling.proposals import (
     PROPOSALS,
@@ -36,31 +36,32 @@ COUNTS = np.bincount(ITEM, minlength=ITEMS)
 PLAIN = {"negatives__mask": "none", "loss__logq__correct": "all"}
 
 
-@partial(jax.jit, static_argnames="structure")
-def told(structure, hyper, data, rows):
+@jax.jit
+def stated(program, data, rows):
     """Return log expected counts of the whole catalogue [rows, ITEMS]."""
-    state = TrainState(jnp.int32(0), {}, {}, {})
-    drawn = draw(structure, hyper, data, state, rows)
-    columns = catalogue_columns(data.item[rows], ITEMS)
-    # The row's own item is no exception here.
+    state, batch = TrainState(jnp.int32(0), {}, {}, {}), data.batch(rows)
+    draws = draw(program, data, state, batch)
+    columns = catalogue_columns(batch.items, ITEMS)
+    # The row's own item is not an exception here.
     columns = columns._replace(own_log_mult=jnp.zeros(rows.shape))
-    terms = batch_terms(structure, hyper, data, state, rows, drawn, columns)
-    return column_terms(terms.shared, terms.rows)[1]
+    draws = draws._replace(columns=columns)
+    terms = batch_terms(program, data, state, batch, draws)
+    return column_terms(terms.columns, terms.rows).log_count
 
 
 def every_item(problem, rows):
     """Return expected counts [rows, ITEMS] of the whole catalogue, in float64."""
-    structure, hyper, data = problem.structure, problem.hyper, problem.data
-    return np.exp(np.asarray(told(structure, hyper, data, jnp.asarray(rows)), float))
+    log_count = stated(problem.program, problem.data, jnp.asarray(rows))
+    return np.exp(np.asarray(log_count, float))
 
 
-@partial(jax.jit, static_argnames=("structure", "looked_at", "together"))
-def drawn(structure, hyper, data, batches, looked_at, together):
+@partial(jax.jit, static_argnames=("looked_at", "together"))
+def drawn(program, data, batches, looked_at, together):
     """Return negatives of the first rows of each batch and what each counts for."""
 
     def one(step, rows):
         state = TrainState(step, {}, {}, {})
-        draws = draw(structure, hyper, data, state, rows)
+        draws = draw(program, data, state, data.batch(rows))
         columns = draws.columns
         ids = columns.encode_ids[: columns.key.shape[0]]
         own = columns.key[None] == columns.row_key[:looked_at, None]
@@ -70,8 +71,9 @@ def drawn(structure, hyper, data, batches, looked_at, together):
         counted = jnp.round(jnp.exp(log_mult)).astype(jnp.int32)
         ids = jnp.broadcast_to(ids[None], counted.shape)
         if draws.slots is not None:
-            ids = jnp.concatenate([ids, draws.slots[:looked_at]], axis=1)
-            on = (draws.slots[:looked_at] < ITEMS).astype(jnp.int32)
+            slots = draws.slots.items[:looked_at]
+            ids = jnp.concatenate([ids, slots], axis=1)
+            on = (slots < ITEMS).astype(jnp.int32)
             counted = jnp.concatenate([counted, on], axis=1)
         return ids, counted
 
@@ -88,9 +90,9 @@ def drawn_counts(problem, batches, looked_at=1, together=None):
       looked_at: number of the first rows of a batch that are counted.
       together: steps computed at a time, which changes no draw.
     """
-    structure, hyper, data = problem.structure, problem.hyper, problem.data
-    found = drawn(structure, hyper, data, jnp.asarray(batches), looked_at, together)
-    ids, counted = (np.asarray(x).swapaxes(0, 1) for x in found)
+    batches = jnp.asarray(batches)
+    result = drawn(problem.program, problem.data, batches, looked_at, together)
+    ids, counted = (np.asarray(x).swapaxes(0, 1) for x in result)
     return np.stack(
         [
             np.bincount(i.ravel(), c.ravel(), minlength=ITEMS + 1)[:ITEMS]
@@ -144,9 +146,9 @@ def test_the_fit_would_notice_a_slightly_wrong_exponent():
         "negatives__easy__sampler": "popularity",
     }
     drawn_from = small_problem(data, negatives__easy__alpha=0.75, **keys, **PLAIN)
-    told_by = small_problem(data, negatives__easy__alpha=0.74, **keys, **PLAIN)
+    stated_by = small_problem(data, negatives__easy__alpha=0.74, **keys, **PLAIN)
     [observed] = drawn_counts(drawn_from, np.full((2_048, 1), 7, np.int32))
-    [expected] = 2_048 * every_item(told_by, [7])
+    [expected] = 2_048 * every_item(stated_by, [7])
     assert p_value(observed, expected, 2**20) < 1e-6
 
 
@@ -174,9 +176,9 @@ def test_log_q_is_exact_over_twelve_decades():
         negatives__easy__num=512,
         **PLAIN,
     )
-    problem = problem._replace(hyper=problem.hyper._replace(easy=proposal))
-    told = np.log(every_item(problem, [7])[0])
-    np.testing.assert_allclose(told, exact + np.log(512), atol=4e-6)
+    problem = with_numbers(problem, easy=proposal)
+    stated_log = np.log(every_item(problem, [7])[0])
+    np.testing.assert_allclose(stated_log, exact + np.log(512), atol=4e-6)
 
 
 def test_rare_items_are_drawn_as_rarely_as_they_say(key):
@@ -301,13 +303,13 @@ def test_mixtures_with_hard_negatives_fit_their_expected_counts(layout, ratio):
     on = 1_024 if ratio is None or layout == "per_row" else 512 / max(share, 1 - share)
     batches = np.tile(np.array([POOLED, BARE], np.int32), (steps, 1))
     expected = every_item(problem, batches[0])
-    easy = np.exp(np.asarray(problem.hyper.easy.log_q, float))
+    easy = np.exp(np.asarray(problem.program.hyper.easy.log_q, float))
     by_hand = on * np.stack([(1 - share) * easy + share * pool_by_hand(), easy])
     np.testing.assert_allclose(expected, by_hand, rtol=2e-5)
     observed = drawn_counts(problem, batches, 2)
-    for one, told in zip(observed, steps * expected, strict=True):
+    for one, mean in zip(observed, steps * expected, strict=True):
         assert one.sum() > 1e6
-        assert p_value(one, told, 1_024 * steps) > 0.001
+        assert p_value(one, mean, 1_024 * steps) > 0.001
 
 
 def test_all_sources_together_fit_the_sum_of_their_expected_counts():
@@ -333,8 +335,8 @@ def test_all_sources_together_fit_the_sum_of_their_expected_counts():
     assert observed.sum() > 1e6
     assert p_value(observed, expected, steps * (15 + 240 + 40)) > 0.001
     # Without any one of the sources the fit is lost.
-    q_plus = np.exp(np.asarray(problem.hyper.log_q_batch, float))
-    easy = np.exp(np.asarray(problem.hyper.easy.log_q, float))
+    q_plus = np.exp(np.asarray(problem.program.hyper.log_q_batch, float))
+    easy = np.exp(np.asarray(problem.program.hyper.easy.log_q, float))
     for part in (15 * q_plus, 120 * easy, 40 * pool_by_hand()):
         other = np.maximum(expected - steps * part, 1e-9)
         other *= expected.sum() / other.sum()

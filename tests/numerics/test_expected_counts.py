@@ -10,15 +10,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers.problems import as_loaded, small_problem
+from helpers.problems import as_loaded, small_problem, with_structure
 
 from twotower_jax.data.log import Stage
-from twotower_jax.losses.blockwise import column_terms
+from twotower_jax.losses.terms import column_terms
 from twotower_jax.sampling import columns as cols
 from twotower_jax.sampling import masks
 from twotower_jax.sampling.bank import Bank
 from twotower_jax.training.correction import batch_terms
-from twotower_jax.training.draws import Draws, RowPools, expected_draws
+from twotower_jax.training.draws import Draws, row_groups
+from twotower_jax.training.hard_sources import RowPools, Slots
 from twotower_jax.training.types import TrainState
 
 ITEMS = 5
@@ -60,38 +61,38 @@ def outcomes(*distributions):
     return np.array(values)[keep], np.array(chance)[keep]
 
 
-def estimate(problem, batch, drawn, slots, is_hard, bank, ratio, has_pool):
-    """Return sum_d exp(s_d - log N_d) over the draws of row 0 of ``batch``."""
-    structure, hyper, train = problem.structure, problem.hyper, problem.data
-    wanted, items = structure.negatives, train.item[batch]
+def estimate(problem, rows, drawn, items, bank, ratio, has_pool):
+    """Return sum_d exp(s_d - log N_d) over the draws of row 0 of the batch ``rows``."""
+    structure, train = problem.program.structure, problem.data
+    negatives, batch = structure.negatives, train.batch(rows)
     make = cols.merged_columns if structure.merged_size else cols.separate_columns
-    options = {} if structure.merged_size else {"in_batch": wanted.in_batch}
-    columns = make(items, drawn, mask=wanted.mask, num_items=ITEMS, **options)
-    easy, hard = expected_draws(wanted, ratio)
-    pools, group = None, None
-    if wanted.has_pools:
-        pool = jnp.where(has_pool, train.pools.of_row[batch], len(train.pools.item))
-        pools = RowPools(
-            train.pools.item.at[pool].get(mode="fill", fill_value=ITEMS),
-            train.pools.log_prob.at[pool].get(mode="fill", fill_value=-jnp.inf),
+    options = {} if structure.merged_size else {"in_batch": negatives.in_batch}
+    same_item = masks.MASKS[negatives.mask].same_item
+    columns = make(batch.items, drawn, same_item=same_item, num_items=ITEMS, **options)
+    pool, slots = None, None
+    if negatives.hard_num:
+        place = jnp.where(has_pool, train.pools.of_row[rows], len(train.pools.item))
+        pool = RowPools(
+            train.pools.item.at[place].get(mode="fill", fill_value=ITEMS),
+            train.pools.log_prob.at[place].get(mode="fill", fill_value=-jnp.inf),
         )
-        group = jnp.where(jnp.isneginf(pools.log_prob).all(axis=1), 1, 0)
-    else:
-        easy, hard = easy[:1], hard[:1]
-    own = None if slots is None else jnp.broadcast_to(slots, (len(batch), len(slots)))
-    draws = Draws(columns, own, is_hard, pools, group, easy, hard)
+    if items is not None:
+        shape = (len(rows), len(items))
+        slots = Slots(jnp.broadcast_to(items, shape), jnp.zeros(shape, bool), pool)
+    draws = Draws(columns, slots, row_groups(negatives, ratio, pool))
     samplers = {} if bank is None else {"bank": bank}
     state = TrainState(jnp.int32(5), {}, {}, samplers)
-    terms = batch_terms(structure, hyper, train, state, batch, draws, columns)
-    log_mult, log_count = column_terms(terms.shared, terms.rows)
+    terms = batch_terms(problem.program, train, state, batch, draws)
+    pairs = column_terms(terms.columns, terms.rows)
     ids = columns.encode_ids[: columns.log_mult.shape[0]]
     if bank is not None:
         ids = jnp.concatenate([ids, bank.item])
     scores = jnp.asarray(SCORES)
-    total = jnp.exp(scores[ids.clip(0, ITEMS - 1)] + log_mult[0] - log_count[0]).sum()
-    if slots is not None:
-        part = terms.rows.slot_log_mult[0] - terms.rows.slot_log_count[0]
-        total += jnp.exp(scores[slots.clip(0, ITEMS - 1)] + part).sum()
+    part = pairs.log_mult[0] - pairs.log_count[0]
+    total = jnp.exp(scores[ids.clip(0, ITEMS - 1)] + part).sum()
+    if items is not None:
+        part = terms.rows.slots.log_mult[0] - terms.rows.slots.log_count[0]
+        total += jnp.exp(scores[items.clip(0, ITEMS - 1)] + part).sum()
     return total
 
 
@@ -100,31 +101,31 @@ def expectation(keys, *, has_pool=True, ratio=None, positives=(), merged=False):
     keys = {"loss__logq__correct": "negatives", "training__batch_size": 2} | keys
     problem = small_problem(data(positives), **keys)
     if not merged:
-        structure = problem.structure._replace(merged_size=0)
-        problem = problem._replace(structure=structure)
-    wanted = problem.structure.negatives
-    q_plus = np.exp(np.asarray(problem.hyper.log_q_batch, float))
-    easy = np.exp(np.asarray(problem.hyper.easy.log_q, float))
+        problem = with_structure(problem, merged_size=0)
+    negatives, hyper = problem.program.structure.negatives, problem.program.hyper
+    q_plus = np.exp(np.asarray(hyper.log_q_batch, float))
+    easy = np.exp(np.asarray(hyper.easy.log_q, float))
     pool = np.bincount(POOL_ITEM, minlength=ITEMS) / 4
     ratio_now = jnp.float32(0 if ratio is None else ratio)
-    columns, slots = slot_laws(wanted, easy, pool, has_pool, ratio)
-    laws = [q_plus] + columns + slots + [q_plus] * wanted.bank
+    columns, slots = slot_laws(negatives, easy, pool, has_pool, ratio)
+    laws = [q_plus] + columns + slots + [q_plus] * negatives.bank
     values, chance = outcomes(*laws)
     m, k = len(columns), len(slots)
 
     def one(value):
         # A row of the batch stands for its item: rows 0, 3, 5, 6, 7 are items 0 to 4.
         other = jnp.array([0, 3, 5, 6, 7])[value[:1]]
-        batch = jnp.concatenate([jnp.array([ROW]), other])
+        rows = jnp.concatenate([jnp.array([ROW]), other])
         mine = value[1 + m : 1 + m + k] if k else None
-        hard = None if mine is None else jnp.zeros((2, k), bool)
         bank = None
-        if wanted.bank:
+        if negatives.bank:
             item = value[1 + m + k :].astype(jnp.int32)
-            log_q = problem.hyper.log_q_batch[item]
-            bank = Bank(jnp.zeros((wanted.bank, 6)), item, log_q, jnp.zeros_like(item))
+            log_q = hyper.log_q_batch[item]
+            bank = Bank(
+                jnp.zeros((negatives.bank, 6)), item, log_q, jnp.zeros_like(item)
+            )
         drawn = value[1 : 1 + m]
-        return estimate(problem, batch, drawn, mine, hard, bank, ratio_now, has_pool)
+        return estimate(problem, rows, drawn, mine, bank, ratio_now, has_pool)
 
     with jax.enable_x64(True):
         every = jnp.asarray(values, jnp.int32)
@@ -132,7 +133,7 @@ def expectation(keys, *, has_pool=True, ratio=None, positives=(), merged=False):
     return float(chance @ np.asarray(sums))
 
 
-def slot_laws(wanted, easy, pool, has_pool, ratio):
+def slot_laws(negatives, easy, pool, has_pool, ratio):
     """Return the laws of easy columns and of slots; the last outcome is "off"."""
     hard = pool if has_pool else easy
     off = np.eye(ITEMS + 1)[ITEMS]
@@ -140,19 +141,19 @@ def slot_laws(wanted, easy, pool, has_pool, ratio):
     def switched(law, on):
         return on * np.append(law, 0) + (1 - on) * off
 
-    if wanted.per_row:
+    if negatives.per_row:
         if ratio is None:
-            return [], [easy] * wanted.easy_num + [hard] * wanted.hard_num
-        return [], [ratio * hard + (1 - ratio) * easy] * wanted.slots
+            return [], [easy] * negatives.easy_num + [hard] * negatives.hard_num
+        return [], [ratio * hard + (1 - ratio) * easy] * negatives.slots
     easy_on = hard_on = 1.0
-    if ratio is not None and wanted.hard_num:
+    if ratio is not None and negatives.hard_num:
         # Expected hard over expected hard and easy is the ratio.
-        m, h = wanted.easy_num, wanted.hard_num
+        m, h = negatives.easy_num, negatives.hard_num
         hard_on = 1.0 if ratio == 1 else min(1, m * ratio / ((1 - ratio) * h))
         easy_on = 1.0 if ratio == 0 else min(1, h * (1 - ratio) / (ratio * m))
     return (
-        [switched(easy, easy_on)] * wanted.easy_num,
-        [switched(hard, hard_on)] * wanted.hard_num,
+        [switched(easy, easy_on)] * negatives.easy_num,
+        [switched(hard, hard_on)] * negatives.hard_num,
     )
 
 
@@ -210,8 +211,8 @@ CASES = [
 @pytest.mark.parametrize(("name", "merged"), CASES)
 def test_the_corrected_sum_is_unbiased(name, merged):
     keys, options = MIXTURES[name]
-    found = expectation(keys, merged=merged, **options)
-    assert found == pytest.approx(others(), rel=1e-5)
+    mean = expectation(keys, merged=merged, **options)
+    assert mean == pytest.approx(others(), rel=1e-5)
 
 
 @pytest.mark.parametrize(("name", "merged"), CASES)
@@ -220,8 +221,8 @@ def test_it_is_with_the_users_positives_masked(monkeypatch, name, merged):
     keys, options = MIXTURES[name]
     monkeypatch.setattr(masks, "CHUNK", 4)
     keys = keys | {"negatives__mask": "user_positives"}
-    found = expectation(keys, merged=merged, positives=(2, 4), **options)
-    assert found == pytest.approx(others(2, 4), rel=1e-5)
+    mean = expectation(keys, merged=merged, positives=(2, 4), **options)
+    assert mean == pytest.approx(others(2, 4), rel=1e-5)
 
 
 def test_easy_treats_hard_draws_as_if_the_easy_proposal_had_drawn_them():

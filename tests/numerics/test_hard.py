@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers.funnels import COLUMNS, by_hand, make_log, pool_dicts, pools_of
+from helpers.oracles import mix_slots, row_ratio, slot_log_prob
 from scipy import stats
 
 from twotower_jax.sampling.hard import (
@@ -15,9 +16,6 @@ from twotower_jax.sampling.hard import (
     hard_log_prob,
     hard_slots,
     has_pool,
-    mix_slots,
-    row_ratio,
-    slot_log_prob,
 )
 from twotower_jax.sampling.proposals import log_prob, make_proposal, sample
 

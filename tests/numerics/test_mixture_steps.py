@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.problems import with_numbers
 from helpers.source_steps import (
     BATCH,
     HARD,
@@ -47,7 +48,7 @@ def test_the_score_of_a_masked_pair_never_changes_the_loss():
     ids, _, draws = listed(problem, state, rows)
     bank = state.samplers["bank"]
     banked = np.isin(bank.item, liked)
-    for source in (ids[:, :-20], draws.slots, bank.item):
+    for source in (ids[:, :-20], draws.slots.items, bank.item):
         assert np.isin(source, liked).any() and not np.isin(source, own).all()
 
     def loss(items, entries):
@@ -87,7 +88,7 @@ def test_a_hard_ratio_that_has_come_to_zero_draws_easy_only(layout, optimizer):
         negatives__easy__num=6, negatives__hard_ratio=0.5, **HARD, **keys
     )
     zero = HardRatio(jnp.float32(0), jnp.float32(0), jnp.float32(0))
-    mixed = mixed._replace(hyper=mixed.hyper._replace(hard_ratio=zero))
+    mixed = with_numbers(mixed, hard_ratio=zero)
     batches = batches_of(mixed, 5)
     assert POOLED[batches].any() and not POOLED[batches].all()
     one, losses = go(mixed, start(mixed), batches)
@@ -102,7 +103,8 @@ def test_a_hard_ratio_that_has_come_to_zero_draws_easy_only(layout, optimizer):
     state = start(easy)
     ids, _, _ = listed(easy, state, batches[0])
     mixed_ids, mixed_keep, mixed_draws = listed(mixed, state, batches[0])
-    assert not np.asarray(mixed_draws.is_hard)[mixed_draws.slots < ITEMS].any()
+    slots = mixed_draws.slots
+    assert not np.asarray(slots.is_hard)[slots.items < ITEMS].any()
     np.testing.assert_array_equal(ids, mixed_ids[:, : ids.shape[1]])
     assert not mixed_keep[:, ids.shape[1] :].any()
     plain, plain_losses = go(easy, state, batches)
@@ -129,7 +131,7 @@ def test_a_schedule_from_all_hard_to_mixed(layout):
     rows = np.flatnonzero(POOLED)[:64]
     for step, ratio in enumerate([1, 0.8125, 0.625, 0.4375, 0.25, 0.25, 0.25]):
         _, _, draws = listed(problem, TrainState(jnp.int32(step), {}, {}, {}), rows)
-        slots, is_hard = np.asarray(draws.slots), np.asarray(draws.is_hard)
+        slots, is_hard = np.asarray(draws.slots.items), np.asarray(draws.slots.is_hard)
         on = slots < ITEMS
         in_pool = (slots[:, :, None] == POOL[rows][:, None, :]).any(axis=2)
         assert in_pool[on & is_hard].all()
@@ -157,7 +159,7 @@ def test_every_loss_falls_and_merged_columns_change_nothing(loss):
     batches = batches_of(problem, 5)
     state, first = go(problem, start(problem), batches)
     if loss != "full_softmax":
-        assert problem.structure.merged_size
+        assert problem.program.structure.merged_size
         separate = problem_of(**keys)
         other, losses = go(separate, start(separate), batches)
         np.testing.assert_allclose(losses, first, rtol=1e-5)
@@ -191,9 +193,7 @@ def test_steps_per_dispatch_change_no_bit_with_all_memories_at_once():
     for part in (batches[:4], batches[4:]):
         some = np.zeros((4, BATCH), np.int32)
         some[: len(part)] = part
-        many, losses = RUN(
-            problem.structure, problem.hyper, problem.data, many, some, len(part)
-        )
+        many, losses = RUN(problem.program, problem.data, many, some, len(part))
     assert np.isfinite(losses).all() and losses[0] > 0
     jax.tree.map(np.testing.assert_array_equal, one, many)
     assert {"bank", "frequency"} == set(one.samplers)

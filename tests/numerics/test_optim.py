@@ -9,6 +9,7 @@ import pytest
 from twotower_jax.errors import InputError
 from twotower_jax.training.optimizers import (
     OptimizerNumbers,
+    TouchedRows,
     make_optimizer,
     update_dense,
     update_rows,
@@ -32,12 +33,14 @@ def loss(rows_of_batch, target):
 
 
 def run_sparse(name, numbers, table, steps):
-    state = make_optimizer(name, numbers).init(table)
+    optimizer = make_optimizer(name, numbers)
+    state = optimizer.transformation.init(table)
     for ids, target in batches(steps):
         distinct, place = jnp.unique(ids, size=16, fill_value=SIZE, return_inverse=True)
         rows = table.at[distinct].get(mode="fill", fill_value=0)
         grads = jax.grad(lambda r, p=place, t=target: loss(r[p], t))(rows)
-        table, state = update_rows(name, numbers, table, state, distinct, rows, grads)
+        touched = TouchedRows(distinct, rows, grads)
+        table, state = update_rows(optimizer, table, state, touched)
     return table
 
 
@@ -65,17 +68,16 @@ def test_row_sparse_adagrad_equals_dense_adagrad_after_20_steps_in_float64():
 def test_adam_equals_dense_adam_where_every_row_is_touched_each_step():
     with jax.enable_x64(True):
         table = start()[:3]
-        state = make_optimizer("adam", NUMBERS).init(table)
+        lazy = make_optimizer("adam", NUMBERS)
+        state = lazy.transformation.init(table)
         sparse, dense = table, table
         optimizer = optax.adam(0.05, 0.9, 0.999, 1e-7)
         dense_state = optimizer.init(table)
         for step in range(10):
             target = jnp.asarray(np.random.default_rng(step).normal(size=(3, DIM)))
             grads = jax.grad(loss)(sparse, target)
-            ids = jnp.arange(3)
-            sparse, state = update_rows(
-                "adam", NUMBERS, sparse, state, ids, sparse, grads
-            )
+            touched = TouchedRows(jnp.arange(3), sparse, grads)
+            sparse, state = update_rows(lazy, sparse, state, touched)
             updates, dense_state = optimizer.update(
                 jax.grad(loss)(dense, target), dense_state
             )
@@ -86,10 +88,12 @@ def test_adam_equals_dense_adam_where_every_row_is_touched_each_step():
 @pytest.mark.parametrize("name", ["adagrad", "adam", "sgd"])
 def test_rows_outside_the_batch_keep_their_bits(name):
     table = jnp.asarray(start(), jnp.float32)
-    state = make_optimizer(name, NUMBERS).init(table)
+    optimizer = make_optimizer(name, NUMBERS)
+    state = optimizer.transformation.init(table)
     ids = jnp.array([3, 7, SIZE, SIZE])
     rows = table.at[ids].get(mode="fill", fill_value=0)
-    new, _ = update_rows(name, NUMBERS, table, state, ids, rows, jnp.ones_like(rows))
+    touched = TouchedRows(ids, rows, jnp.ones_like(rows))
+    new, _ = update_rows(optimizer, table, state, touched)
     changed = np.flatnonzero((np.asarray(new) != np.asarray(table)).any(1))
     assert changed.tolist() == [3, 7]
 
@@ -97,8 +101,8 @@ def test_rows_outside_the_batch_keep_their_bits(name):
 def test_l2_adds_the_rows_themselves_to_the_gradient():
     table = jnp.ones((2, DIM))
     numbers = NUMBERS._replace(l2=0.5, learning_rate=0.1)
-    rows, ids = table[:1], jnp.array([0])
-    new, _ = update_rows("sgd", numbers, table, (), ids, rows, jnp.zeros_like(rows))
+    touched = TouchedRows(jnp.array([0]), table[:1], jnp.zeros((1, DIM)))
+    new, _ = update_rows(make_optimizer("sgd", numbers), table, (), touched)
     np.testing.assert_allclose(new, [[0.95] * DIM, [1.0] * DIM], rtol=1e-6)
 
 
@@ -108,8 +112,9 @@ def test_dense_part_is_optax():
     want_updates, _ = optax.adagrad(0.05, 0.1, 1e-7).update(
         grads, optax.adagrad(0.05, 0.1, 1e-7).init(params)
     )
-    state = make_optimizer("adagrad", NUMBERS).init(params)
-    got, _ = update_dense("adagrad", NUMBERS, params, grads, state)
+    optimizer = make_optimizer("adagrad", NUMBERS)
+    state = optimizer.transformation.init(params)
+    got, _ = update_dense(optimizer, params, grads, state)
     want = optax.apply_updates(params, want_updates)
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6), got, want)
 

@@ -21,7 +21,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers.problems import as_loaded, configure, small_problem, zipf_clicks
+from helpers.problems import (
+    as_loaded,
+    configure,
+    small_problem,
+    with_numbers,
+    zipf_clicks,
+)
 
 from twotower_jax.config import (
     Config,
@@ -31,7 +37,7 @@ from twotower_jax.config import (
     to_dict,
 )
 from twotower_jax.data.log import Stage
-from twotower_jax.losses.blockwise import column_terms
+from twotower_jax.losses.terms import column_terms
 from twotower_jax.sampling.proposals import PROPOSALS, make_proposal, sample
 from twotower_jax.training.correction import batch_terms
 from twotower_jax.training.draws import draw
@@ -47,25 +53,17 @@ ROWS = np.array([0, 1, 2, 3], np.int32)
 def draws_of(problem, rows, step=0):
     """Return the negatives of the rows at a step."""
     state = TrainState(jnp.int32(step), {}, {}, {})
-    return DRAW(problem.structure, problem.hyper, problem.data, state, rows)
+    return DRAW(problem.program, problem.data, state, problem.data.batch(rows))
 
 
 def terms_of(problem, rows, draws):
     """Return masks and corrections of the rows."""
     state = TrainState(jnp.int32(0), {}, {}, {})
-    return TERMS(
-        problem.structure,
-        problem.hyper,
-        problem.data,
-        state,
-        rows,
-        draws,
-        draws.columns,
-    )
+    batch = problem.data.batch(rows)
+    return TERMS(problem.program, problem.data, state, batch, draws)
 
 
-DRAW = jax.jit(draw, static_argnames="structure")
-TERMS = jax.jit(batch_terms, static_argnames="structure")
+DRAW, TERMS = jax.jit(draw), jax.jit(batch_terms)
 
 
 # ------------------------------------------------------------------------------- masks
@@ -74,10 +72,9 @@ TERMS = jax.jit(batch_terms, static_argnames="structure")
 def chances(problem, rows, draws):
     """Return softmax probabilities [B, 1 + draws] of the rows at equal scores."""
     terms = terms_of(problem, rows, draws)
-    log_mult, log_count = column_terms(terms.shared, terms.rows)
-    parts = [terms.positive[:, None], log_mult - log_count]
-    if draws.slots is not None:
-        parts.append(terms.rows.slot_log_mult - terms.rows.slot_log_count)
+    parts = [terms.positive[:, None]]
+    for pairs in (column_terms(terms.columns, terms.rows), terms.rows.slots):
+        parts.append(pairs.log_mult - pairs.log_count)
     return np.asarray(jax.nn.softmax(jnp.concatenate(parts, axis=1), axis=1))
 
 
@@ -92,7 +89,7 @@ def test_an_accidental_hit_has_probability_zero_in_its_own_row_alone(layout):
     )
     draws = draws_of(problem, ROWS)
     ids = draws.columns.encode_ids[: draws.columns.key.shape[0]]
-    ids = np.tile(ids, (len(ROWS), 1)) if draws.slots is None else draws.slots
+    ids = np.tile(ids, (len(ROWS), 1)) if draws.slots is None else draws.slots.items
     hit = np.asarray(ids) == ITEM[ROWS][:, None]
     assert (hit.sum(axis=1) > 0).all() and len(set(ITEM[ROWS])) > 2
     found = chances(problem, ROWS, draws)[:, 1:]
@@ -137,13 +134,13 @@ def test_the_correction_is_not_divided_by_the_temperature():
     tables = dict(state.params["tables"])
     tables["candidate.id"] = jnp.ones_like(tables["candidate.id"])
     params = state.params | {"tables": tables}
-    step = jax.jit(train_step, static_argnames="structure")
+    step = jax.jit(train_step)
     rows = np.arange(16, dtype=np.int32)
 
     def loss(temperature):
-        hyper = problem.hyper._replace(log_temperature=jnp.log(temperature))
+        at = with_numbers(problem, log_temperature=jnp.log(temperature))
         start = state._replace(params=params)
-        return float(step(problem.structure, hyper, problem.data, start, rows)[1])
+        return float(step(at.program, at.data, start, rows)[1])
 
     draws = draws_of(problem, rows)
     want = -np.log(chances(problem, rows, draws)[:, 0]).mean()
@@ -173,10 +170,10 @@ def test_an_item_without_clicks_has_a_correction_of_its_own():
     )
     draws = draws_of(problem, ROWS)
     terms = terms_of(problem, ROWS, draws)
-    unseen = np.asarray(draws.slots) == ITEMS - 1
+    unseen = np.asarray(draws.slots.items) == ITEMS - 1
     assert unseen.any()
     want = np.log(400 * 1 / (CLICKS + ITEMS))  # (0 + 1) of all counts + 1
-    got = np.asarray(terms.rows.slot_log_count)[unseen]
+    got = np.asarray(terms.rows.slots.log_count)[unseen]
     np.testing.assert_allclose(got, want, rtol=1e-5)
 
 
@@ -226,7 +223,7 @@ def test_seeds_reproduce_draws_and_every_step_and_row_has_its_own():
     rows = np.zeros(64, np.int32)  # Rows alike, so that draws alone differ.
 
     def slots(problem, step):
-        return np.asarray(draws_of(problem, rows, step).slots)
+        return np.asarray(draws_of(problem, rows, step).slots.items)
 
     first = slots(one, 5)
     np.testing.assert_array_equal(first, slots(small_problem(data, seed=3, **HARD), 5))

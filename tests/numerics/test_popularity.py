@@ -25,6 +25,7 @@ from scipy import stats
 from twotower_jax.data.feed import make_queries
 from twotower_jax.model.embed import all_candidates, all_queries
 from twotower_jax.training.step import init_state, run_steps
+from twotower_jax.training.types import Program
 
 USERS, ITEMS, BATCH, STEPS = 10, 100, 128, 1_000
 SHARE = 1 / np.arange(1, ITEMS + 1)
@@ -52,23 +53,24 @@ def problem_of(**keys):
     return small_problem(DATA, **(defaults | keys))
 
 
-START = problem_of().structure  # Model and optimizer are the same in every problem.
+START = (
+    problem_of().program.structure
+)  # Model and optimizer are the same in every problem.
 
 
 def learned(**keys):
     """Return what is learned of each item, mean over users of cosine / temperature."""
     problem = problem_of(**keys)
-    state = init_state(START, problem.hyper, jnp.float32(problem.init_scale))
+    program, scale = problem.program, jnp.float32(problem.init_scale)
+    state = init_state(Program(START, program.hyper), scale)
     rows = problem.order.batches(0, STEPS)
-    state, losses = run_steps(
-        problem.structure, problem.hyper, problem.data, state, rows, np.int32(STEPS)
-    )
+    state, losses = run_steps(program, problem.data, state, rows, np.int32(STEPS))
     assert np.mean(losses[-100:]) < np.mean(losses[:10]) - 0.1
     users = make_queries(np.arange(USERS, dtype=np.int32), None)
-    model, entities = problem.structure.model, problem.data.entities
+    model, entities = program.structure.model, problem.data.entities
     queries = np.asarray(all_queries(model, state.params, entities, users), float)
     items = np.asarray(all_candidates(model, state.params, entities, ITEMS), float)
-    temperature = float(jnp.exp(problem.hyper.log_temperature))
+    temperature = float(jnp.exp(program.hyper.log_temperature))
     return (queries @ items.T).mean(axis=0) / temperature
 
 

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.oracles import full_softmax
 from scipy import stats
 
 from twotower_jax.errors import InputError
-from twotower_jax.losses import rowwise as losses
 from twotower_jax.sampling import columns as cols
 from twotower_jax.sampling.mixture import log_expected_count, log_frequency
 from twotower_jax.sampling.proposals import (
@@ -118,7 +118,10 @@ def test_columns_hold_exactly_the_draws_of_each_row(layout, mask):
     scores = rng.normal(size=(6, 10))
     if layout == "merged":
         got = cols.merged_columns(
-            jnp.array(items), jnp.array(drawn), mask=mask, num_items=10
+            jnp.array(items),
+            jnp.array(drawn),
+            same_item=mask == "same_item",
+            num_items=10,
         )
         assert int(got.num_distinct) == 5
     else:
@@ -126,7 +129,7 @@ def test_columns_hold_exactly_the_draws_of_each_row(layout, mask):
             jnp.array(items),
             jnp.array(drawn),
             in_batch=layout == "in_batch",
-            mask=mask,
+            same_item=mask == "same_item",
             num_items=10,
         )
     want = slow_row_weights(items, drawn, scores, layout != "easy_only", mask)
@@ -145,7 +148,7 @@ def test_catalogue_columns_are_all_items_but_the_rows_own():
 
 def test_first_columns_keep_every_distinct_item():
     items, drawn = jnp.array([4, 4, 1, 4], jnp.int32), jnp.array([1], jnp.int32)
-    full = cols.merged_columns(items, drawn, mask="same_item", num_items=6)
+    full = cols.merged_columns(items, drawn, same_item=True, num_items=6)
     some = cols.first_columns(full, 3)
     scores = np.random.default_rng(0).normal(size=(4, 6))
     np.testing.assert_allclose(row_weights(some, scores), row_weights(full, scores))
@@ -187,7 +190,7 @@ def test_corrected_sum_is_an_unbiased_estimate_of_the_other_items(sources, mask)
             items,
             jnp.array(drawn if easy else (), jnp.int32),
             in_batch=in_batch,
-            mask=mask,
+            same_item=mask == "same_item",
             num_items=3,
         )
         total += chance * row_weights(columns, np.tile(scores - log_n, (3, 1)))[0]
@@ -206,6 +209,6 @@ def test_temperature_does_not_move_the_optimum():
         def expected(cosine, temperature=temperature):
             logits = cosine / temperature
             rows = jnp.tile(logits, (3, 1))
-            return (p * losses.full_softmax(rows, jnp.arange(3))).sum()
+            return (p * full_softmax(rows, jnp.arange(3))).sum()
 
         np.testing.assert_allclose(jax.grad(expected)(cosine), 0, atol=1e-5)

@@ -210,8 +210,9 @@ def test_mined_negatives_are_a_window_of_the_exact_ranking():
     state = start(problem)
     rows = batches_of(problem, 1)[0]
     ids, _, draws = listed(problem, state, rows)
-    assert (np.asarray(draws.group) == 1).all()  # Before mining no row has a pool.
-    mined = mine(problem.mining, problem.structure, state.params, problem.data)
+    assert not draws.groups.has_pool.any()  # Before mining no row has a pool.
+    structure = problem.program.structure
+    mined = mine(problem.mining, structure, state.params, problem.data)
     query, item = (np.asarray(x, float) for x in vectors(state.params["tables"]))
     for user in range(USERS):
         own = np.unique(ITEM[user == USER])

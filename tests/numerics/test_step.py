@@ -5,12 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers.problems import as_loaded, small_problem, zipf_clicks
+from helpers.problems import as_loaded, small_problem, with_structure, zipf_clicks
 
 from twotower_jax import keys
 from twotower_jax.model.tower import apply_tower
 from twotower_jax.sampling.proposals import sample
 from twotower_jax.training.step import init_state, run_steps, train_step
+from twotower_jax.training.types import Program
 
 USERS, ITEMS, BATCH = 30, 40, 16
 USER, ITEM = zipf_clicks(USERS, ITEMS, 400)
@@ -24,10 +25,10 @@ EASY = {
 
 
 def setup(merged_size=0, **keys):
-    """Return structure, numbers and data of a step, with the size of the columns."""
+    """Return program and data of a step, with the number of merged columns."""
     problem = small_problem(DATA, **(EASY | keys))
-    structure = problem.structure._replace(merged_size=merged_size)
-    return structure, problem.hyper, problem.data
+    problem = with_structure(problem, merged_size=merged_size)
+    return problem.program, problem.data
 
 
 def batches(number):
@@ -36,8 +37,9 @@ def batches(number):
     )
 
 
-def dense_loss(params, structure, hyper, users, items, drawn):
+def dense_loss(params, program, users, items, drawn):
     """Return the mean loss by loops over the rows, on whole tables."""
+    structure, hyper = program.structure, program.hyper
     query = apply_tower(
         structure.model.query,
         params["dense"]["query"],
@@ -76,35 +78,33 @@ def dense_loss(params, structure, hyper, users, items, drawn):
 @pytest.mark.parametrize("correct", ["none", "all", "negatives"])
 @pytest.mark.parametrize("in_batch", [True, False])
 def test_steps_equal_dense_autodiff_and_optax_adagrad(in_batch, correct):
-    structure, hyper, data = setup(
-        negatives__in_batch=in_batch, loss__logq__correct=correct
-    )
-    state = init_state(structure, hyper, jnp.float32(0.3))
+    program, data = setup(negatives__in_batch=in_batch, loss__logq__correct=correct)
+    state = init_state(program, jnp.float32(0.3))
     params, optimizer = state.params, optax.adagrad(0.05, 0.1, 1e-7)
     dense_state = optimizer.init(params)
     for step, rows in enumerate(batches(2)):
-        key = keys.stream(hyper.seed, "negatives.easy", step)
-        drawn = np.asarray(sample(key, hyper.easy, (10,)))
+        key = keys.stream(program.hyper.seed, "negatives.easy", step)
+        drawn = np.asarray(sample(key, program.hyper.easy, (10,)))
         want, grads = jax.value_and_grad(dense_loss)(
-            params, structure, hyper, USER[rows], ITEM[rows], drawn
+            params, program, USER[rows], ITEM[rows], drawn
         )
         updates, dense_state = optimizer.update(grads, dense_state)
         params = optax.apply_updates(params, updates)
-        state, loss = train_step(structure, hyper, data, state, jnp.asarray(rows))
+        state, loss = train_step(program, data, state, jnp.asarray(rows))
         assert float(loss) == pytest.approx(float(want), rel=1e-5)
     jax.tree.map(
         lambda x, y: np.testing.assert_allclose(x, y, atol=2e-6), state.params, params
     )
 
 
-def after(structure, hyper, data, steps=6, per_dispatch=6):
-    state = init_state(structure, hyper, jnp.float32(0.3))
+def after(program, data, steps=6, per_dispatch=6):
+    state = init_state(program, jnp.float32(0.3))
     rows = batches(steps)
     for start in range(0, steps, per_dispatch):
         some = np.zeros((per_dispatch, BATCH), np.int32)
         number = min(per_dispatch, steps - start)
         some[:number] = rows[start : start + number]
-        state, losses = run_steps(structure, hyper, data, state, some, np.int32(number))
+        state, losses = run_steps(program, data, state, some, np.int32(number))
     return state, np.asarray(losses)
 
 
@@ -137,14 +137,14 @@ def test_merged_columns_train_like_separate_ones(size, mask):
 
 def test_easy_negatives_do_not_read_the_other_rows():
     """With in_batch off, a row's loss is the same in any batch."""
-    structure, hyper, data = setup(negatives__in_batch=False)
-    state = init_state(structure, hyper, jnp.float32(0.3))
+    program, data = setup(negatives__in_batch=False)
+    state = init_state(program, jnp.float32(0.3))
     rows = batches(2)
     losses = []
     for batch in (rows[0], np.concatenate([rows[0][:8], rows[1][:8]]), rows[1]):
-        losses.append(float(train_step(structure, hyper, data, state, batch)[1]))
+        losses.append(float(train_step(program, data, state, batch)[1]))
     halves = [
-        float(train_step(structure, hyper, data, state, half)[1])
+        float(train_step(program, data, state, half)[1])
         for half in (rows[0][:8], rows[1][:8])
     ]
     assert losses[1] == pytest.approx(np.mean(halves), rel=1e-6)
@@ -170,23 +170,23 @@ def test_learned_temperature_moves_and_a_fixed_one_is_no_parameter():
     fixed, _ = after(*setup())
     assert "log_temperature" not in fixed.params["dense"]
     learned, _ = after(*setup(loss__learn_temperature=True))
-    start = float(setup()[1].log_temperature)
+    start = float(setup()[0].hyper.log_temperature)
     assert abs(float(learned.params["dense"]["log_temperature"]) - start) > 0.01
 
 
 def test_full_softmax_reads_the_whole_catalogue():
-    structure, hyper, data = setup(loss__name="full_softmax")
-    state = init_state(structure, hyper, jnp.float32(0.3))
+    program, data = setup(loss__name="full_softmax")
+    state = init_state(program, jnp.float32(0.3))
     rows = batches(1)[0]
-    _, loss = train_step(structure, hyper, data, state, rows)
+    _, loss = train_step(program, data, state, rows)
     query = apply_tower(
-        structure.model.query,
+        program.structure.model.query,
         state.params["dense"]["query"],
         {"id": state.params["tables"]["query.id"]},
         None,
     )
     item = apply_tower(
-        structure.model.candidate,
+        program.structure.model.candidate,
         state.params["dense"]["candidate"],
         {"id": state.params["tables"]["candidate.id"]},
         None,
@@ -198,14 +198,15 @@ def test_full_softmax_reads_the_whole_catalogue():
 
 def test_the_learning_rate_falls_linearly_to_zero():
     """With plain SGD a step's change is the rate times the gradient."""
-    structure, hyper, data = setup(optimizer__name="sgd", negatives__easy__num=0)
-    hyper = hyper._replace(decay_steps=jnp.float32(4))
-    start = init_state(structure, hyper, jnp.float32(0.3))
+    program, data = setup(optimizer__name="sgd", negatives__easy__num=0)
+    hyper = program.hyper._replace(decay_steps=jnp.float32(4))
+    program = Program(program.structure, hyper)
+    start = init_state(program, jnp.float32(0.3))
     rows = batches(1)[0]
     changes = []
     for step in (0, 1, 3, 4):
         state = start._replace(step=jnp.int32(step))
-        new, _ = train_step(structure, hyper, data, state, jnp.asarray(rows))
+        new, _ = train_step(program, data, state, jnp.asarray(rows))
         moved = jax.tree.map(lambda a, b: a - b, new.params, start.params)
         changes.append(np.concatenate([np.ravel(x) for x in jax.tree.leaves(moved)]))
     assert np.abs(changes[0]).max() > 1e-4

@@ -6,7 +6,7 @@ from functools import partial
 import jax
 import numpy as np
 import pytest
-from helpers.problems import as_loaded, small_problem, zipf_clicks
+from helpers.problems import as_loaded, small_problem, with_numbers, zipf_clicks
 
 from twotower_jax.data.log import Stage
 from twotower_jax.training.step import run_steps
@@ -54,8 +54,7 @@ def dispatches(problem, numbers, steps):
     for number in numbers:
         rows = problem.order.batches(first, 4)
         state, some = steps(
-            problem.structure,
-            problem.hyper,
+            problem.program,
             problem.data,
             state,
             rows,
@@ -113,7 +112,7 @@ def assert_like_alone(problems, numbers):
 @pytest.mark.parametrize("keys", [{}, EVERYTHING], ids=["in-batch", "everything"])
 def test_an_arm_is_what_it_is_alone(keys):
     problems = [small_problem(DATA, **(keys | arm)) for arm in ARMS]
-    assert problems[0].structure.merged_size > 0
+    assert problems[0].program.structure.merged_size > 0
     before = run_arms._cache_size()
     # One stops first, one has a boundary of its own, and one goes on.
     assert_like_alone(problems, [(4,), (4, 2, 4), (4, 4, 2)])
@@ -128,7 +127,6 @@ def test_an_arm_that_leaves_holds_up_nobody():
 
 def test_an_error_of_the_program_reaches_every_arm():
     right, wrong = (small_problem(DATA, **arm) for arm in ARMS[:2])
-    other_shape = wrong.hyper._replace(log_q_batch=right.hyper.log_q_batch[:3])
-    wrong = wrong._replace(hyper=other_shape)
+    wrong = with_numbers(wrong, log_q_batch=right.program.hyper.log_q_batch[:3])
     errors = side_by_side([right, wrong], [(4,), (4,)])
     assert all("shape" in str(error) for error in errors)

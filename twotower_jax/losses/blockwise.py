@@ -1,18 +1,25 @@
-"""Losses of a batch in one sweep over blocks of rows; logits are never stored.
+"""Losses of a batch in one pass over blocks of rows; logits are never stored.
 
-Blocks of rows give the loss and every gradient in the same pass. Rows are compared with
-columns (candidates that all rows share), and each with slots of its own. The softmax
-has a pass written by hand, with the maximum of the row subtracted, so that it is finite
-at any temperature; any other loss is differentiated block by block.
+A block of rows gives its loss and every gradient in the same pass. Rows are compared
+with columns (candidates that all rows share) and with slots (candidates of one row).
+The softmax has a pass written by hand, which subtracts the maximum of each row and so
+is finite at any temperature. Any other loss is differentiated block by block.
 """
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from twotower_jax.losses.rowwise import Loss, LossNumbers, RowLoss
+from twotower_jax.losses.terms import (
+    ColumnTerms,
+    RowTerms,
+    Scores,
+    bias,
+    column_terms,
+)
 from twotower_jax.sampling.mining import keep_top_k
 
 # Elements of one block of logits: 8 MB stay in a core's cache.
@@ -20,273 +27,274 @@ BLOCK_ELEMENTS = 2**21
 MAX_BLOCK_ROWS = 512
 
 
-class Shared(NamedTuple):
-    """What is known of the C columns.
-
-    Attributes:
-      log_mult: [C] log of the draws that a column stands for; -inf for none.
-      log_count: [G, C] log of the expected count by group of rows; 0 corrects nothing.
-      key: [C] int32 item of the column.
-      place: [C] int32 place of the column's item among the U distinct ones that
-        ``Rows.pool_place`` and ``Rows.seen`` speak of, or None where neither is used.
-    """
-
-    log_mult: jax.Array
-    log_count: jax.Array
-    key: jax.Array
-    place: jax.Array | None = None
-
-
-class Rows(NamedTuple):
-    """What is known of the B rows, beside scores.
-
-    Attributes:
-      weight: [B] weight in the sum.
-      key: [B] int32 the row's own item.
-      own_log_mult: [B] replaces ``log_mult`` in columns of the own item.
-      own_log_count: [B] replaces ``log_count`` there.
-      group: [B] int32 group of ``log_count``.
-      pool_place: [B, L] int32 places of the items of the row's pool (U is nowhere).
-      pool_log_count: [B, L] what the pool adds to their expected counts, in logs.
-      seen: [B, U] bool, items that are masked.
-      slot_log_mult: [B, K] 0 for a slot that counts, -inf for one that does not.
-      slot_log_count: [B, K] log expected counts of the slots' items.
-    """
-
-    weight: jax.Array
-    key: jax.Array
-    own_log_mult: jax.Array
-    own_log_count: jax.Array
-    group: jax.Array | None = None
-    pool_place: jax.Array | None = None
-    pool_log_count: jax.Array | None = None
-    seen: jax.Array | None = None
-    slot_log_mult: jax.Array | None = None
-    slot_log_count: jax.Array | None = None
-
-
-def column_terms(shared: Shared, rows: Rows) -> tuple[jax.Array, jax.Array]:
-    """Return log multiplicities and log expected counts [b, C] of some rows.
+def batch_loss(
+    loss: Loss,
+    top_k: int,
+    scores: Scores,
+    columns: ColumnTerms,
+    rows: RowTerms,
+    numbers: LossNumbers,
+) -> jax.Array:
+    """Sum of the weighted losses of the rows of a batch.
 
     Args:
-      shared: the columns.
-      rows: any number b of rows.
+      loss: Entry of `LOSSES`.
+      top_k: Number of negatives of a row with the best scores, before any correction,
+        that are kept; 0 keeps all.
+      scores: Scores of B rows, C columns and K slots per row.
+      columns: Terms of the columns; constants.
+      rows: Terms of the rows; constants.
+      numbers: Numbers of the loss; constants.
+
+    Returns:
+      [] float. Gradients flow to the scores.
     """
-    number = rows.key.shape[0]
-    group = jnp.zeros(number, jnp.int32) if rows.group is None else rows.group
-    log_count = shared.log_count[group]
-    if rows.pool_place is not None:
-        assert shared.place is not None
-        table = jnp.full((number, shared.key.shape[0] + 1), -jnp.inf, log_count.dtype)
-        line = jnp.arange(number)[:, None]
-        table = table.at[line, rows.pool_place].set(rows.pool_log_count, mode="drop")
-        log_count = jnp.logaddexp(log_count, table[:, shared.place])
-    own = shared.key[None, :] == rows.key[:, None]
-    log_mult = jnp.where(own, rows.own_log_mult[:, None], shared.log_mult[None, :])
-    if rows.seen is not None:
-        log_mult = jnp.where(rows.seen[:, shared.place], -jnp.inf, log_mult)
-    log_count = jnp.where(own, rows.own_log_count[:, None], log_count)
-    # What is not there has no count either: an item of count 0 stays out, not nan.
-    return log_mult, jnp.where(jnp.isneginf(log_mult), 0, log_count)
+    if loss.softmax and not top_k:
+        return softmax_loss(scores, columns, rows)
+    return row_loss(loss.of_rows, top_k, scores, columns, rows, numbers)
 
 
-def _bias(shared: Shared, rows: Rows) -> jax.Array:
-    """Return log multiplicity minus log expected count [b, C].
-
-    Where no term depends on both row and column, vectors are subtracted instead.
-    """
-    if rows.group is not None or rows.pool_place is not None:
-        log_mult, log_count = column_terms(shared, rows)
-        return log_mult - log_count
-    own = shared.key[None, :] == rows.key[:, None]
-    bias = _minus(shared.log_mult, shared.log_count[0])[None, :]
-    own_bias = _minus(rows.own_log_mult, rows.own_log_count)[:, None]
-    bias = jnp.where(own, own_bias, bias)
-    if rows.seen is not None:
-        bias = jnp.where(rows.seen[:, shared.place], -jnp.inf, bias)
-    return bias
-
-
-def _minus(log_mult: jax.Array, log_count: jax.Array) -> jax.Array:
-    """Return the difference; -inf where nothing is drawn, whatever its count."""
-    return jnp.where(jnp.isneginf(log_mult), -jnp.inf, log_mult - log_count)
-
-
-def softmax_loss(
-    query: jax.Array,
-    columns: jax.Array,
-    positive: jax.Array,
-    slots: jax.Array | None,
-    shared: Shared,
-    rows: Rows,
-) -> jax.Array:
-    """Return sum_i w_i -log [e^p / (e^p + sum_d e^{s_d - log N_d})], in one sweep.
+def softmax_loss(scores: Scores, columns: ColumnTerms, rows: RowTerms) -> jax.Array:
+    """Return sum_i w_i -log [e^p / (e^p + sum_d e^{s_d - log N_d})] in one pass.
 
     d runs over the draws of row i: columns with their multiplicity, and slots.
 
     Args:
-      query: [B, D] query embeddings over the temperature.
-      columns: [C, D] candidate embeddings.
-      positive: [B] logit of the row's positive.
-      slots: [B, K] scores of the row's own slots, or None.
-      shared, rows: the rest; constants.
+      scores: Scores of B rows, C columns and K slots per row.
+      columns: Terms of the columns; constants.
+      rows: Terms of the rows; constants.
 
     Returns:
-      A scalar. Gradients flow to query, columns, positive and slots.
+      [] float. Gradients flow to the scores.
+
+    Examples:
+      >>> from twotower_jax.losses.terms import PairTerms
+      >>> columns = ColumnTerms(jnp.zeros(2), jnp.zeros((1, 2)), *2 * [jnp.arange(2)])
+      >>> none = PairTerms(*2 * [jnp.zeros((1, 0))])
+      >>> masked = jnp.full(1, -jnp.inf)
+      >>> rows = RowTerms(jnp.ones(1), jnp.array([1]), masked, jnp.zeros(1), none)
+      >>> equal = Scores(jnp.ones((1, 1)), jnp.ones((2, 1)), jnp.ones(1), none.log_mult)
+      >>> round(float(softmax_loss(equal, columns, rows)), 4)  # log 2: own item masked
+      0.6931
     """
-    rest = positive
-    if slots is not None:
-        assert rows.slot_log_count is not None and rows.slot_log_mult is not None
-        # With the positive among them, so that a row may have every slot off.
-        own = slots - rows.slot_log_count + rows.slot_log_mult
-        parts = jnp.concatenate([positive[:, None], own], axis=1)
+    rest = scores.positive
+    if scores.slots.shape[1]:
+        # With the positive among them, so that every slot of a row may be masked.
+        own = scores.slots - rows.slots.log_count + rows.slots.log_mult
+        parts = jnp.concatenate([scores.positive[:, None], own], axis=1)
         rest = jax.nn.logsumexp(parts, axis=1)
-    total = _softmax_sweep(query, columns, rest, shared, rows)
-    return total - (rows.weight * positive).sum()
+    total = _softmax_sum(scores.query, scores.columns, rest, columns, rows)
+    return total - (rows.weight * scores.positive).sum()
 
 
 @jax.custom_vjp
-def _softmax_sweep(query, columns, rest, shared: Shared, rows: Rows) -> jax.Array:
-    """Return sum_i w_i log(e^{rest_i} + sum_c e^{logit_ic})."""
-    return _softmax_pass(query, columns, rest, shared, rows)[0]
+def _softmax_sum(
+    query: jax.Array,
+    matrix: jax.Array,
+    rest: jax.Array,
+    columns: ColumnTerms,
+    rows: RowTerms,
+) -> jax.Array:
+    """Return sum_i w_i log(e^{rest_i} + sum_c e^{logit_ic}); matrix is [C, D]."""
+    return _softmax_pass(query, matrix, rest, columns, rows)[0]
 
 
-def _softmax_pass(query, columns, rest, shared, rows):
+class _SoftmaxBlock(NamedTuple):
+    """The rows of one block: query embeddings, logits beside the columns, terms."""
+
+    query: jax.Array
+    rest: jax.Array
+    rows: RowTerms
+
+
+class _Sums(NamedTuple):
+    """Sums over blocks: the loss, and the gradient by the columns."""
+
+    loss: jax.Array
+    columns: jax.Array
+
+
+_Gradients = tuple[jax.Array, jax.Array, jax.Array]
+
+
+def _softmax_pass(
+    query: jax.Array,
+    matrix: jax.Array,
+    rest: jax.Array,
+    columns: ColumnTerms,
+    rows: RowTerms,
+) -> tuple[jax.Array, _Gradients]:
+    """Return the sum and its gradients by query, matrix and rest."""
     number, dim = query.shape
-    block = block_rows(number, columns.shape[0])
 
-    def one_block(carry, part):
-        loss, d_columns = carry
-        q, one, some = part
-        logits = q @ columns.T + _bias(shared, some)
-        top = jnp.maximum(logits.max(axis=1, initial=-jnp.inf), one)
+    def add_block(
+        sums: _Sums, block: _SoftmaxBlock
+    ) -> tuple[_Sums, tuple[jax.Array, jax.Array]]:
+        logits = block.query @ matrix.T + bias(columns, block.rows)
+        top = jnp.maximum(logits.max(axis=1, initial=-jnp.inf), block.rest)
         weights = jnp.exp(logits - top[:, None])
-        first = jnp.exp(one - top)
+        first = jnp.exp(block.rest - top)
         total = weights.sum(axis=1) + first
-        scaled = some.weight / total
-        d_query = (weights @ columns) * scaled[:, None]
+        scaled = block.rows.weight / total
+        d_query = (weights @ matrix) * scaled[:, None]
         # [D, C] = q^T e runs at three times the speed of [C, D] = e^T q on a CPU.
-        d_columns = d_columns + (q * scaled[:, None]).T @ weights
-        loss = loss + (some.weight * (top + jnp.log(total))).sum()
-        return (loss, d_columns), (d_query, first * scaled)
+        d_columns = sums.columns + (block.query * scaled[:, None]).T @ weights
+        loss = sums.loss + (block.rows.weight * (top + jnp.log(total))).sum()
+        return _Sums(loss, d_columns), (d_query, first * scaled)
 
-    start = (
-        jnp.zeros((), query.dtype),
-        jnp.zeros((dim, columns.shape[0]), query.dtype),
+    start = _Sums(
+        jnp.zeros((), query.dtype), jnp.zeros((dim, matrix.shape[0]), query.dtype)
     )
-    blocks = _in_blocks((query, rest, rows), number, block)
-    (loss, d_columns), (d_query, d_rest) = jax.lax.scan(one_block, start, blocks)
-    return loss, (d_query.reshape(-1, dim)[:number], d_columns.T, _flat(d_rest, number))
+    blocks = _in_blocks(_SoftmaxBlock(query, rest, rows), number, matrix.shape[0])
+    sums, (d_query, d_rest) = jax.lax.scan(add_block, start, blocks)
+    gradients = (_flat(d_query, number), sums.columns.T, _flat(d_rest, number))
+    return sums.loss, gradients
 
 
-def _softmax_forward(*args):
-    return _softmax_pass(*args)
-
-
-def _softmax_backward(gradients, cotangent):
+def _softmax_backward(
+    gradients: _Gradients, cotangent: jax.Array
+) -> tuple[jax.Array | None, ...]:
     return (*(cotangent * gradient for gradient in gradients), None, None)
 
 
-_softmax_sweep.defvjp(_softmax_forward, _softmax_backward)
-
-
-RowLoss = Callable[..., jax.Array]
+_softmax_sum.defvjp(_softmax_pass, _softmax_backward)
 
 
 def row_loss(
     loss: RowLoss,
     top_k: int,
-    query: jax.Array,
-    columns: jax.Array,
-    positive: jax.Array,
-    slots: jax.Array | None,
-    shared: Shared,
-    rows: Rows,
-    numbers: Any,
+    scores: Scores,
+    columns: ColumnTerms,
+    rows: RowTerms,
+    numbers: LossNumbers,
 ) -> jax.Array:
     """Return sum_i w_i loss(positive, negatives, weight, numbers)_i, block by block.
 
     Args:
-      loss: a function of (positive [b], negatives [b, n], weight [b, n], numbers).
-      top_k: keep only the k negatives of a row with the best scores, before any
-        correction; 0 keeps all.
-      query, columns, positive, slots, shared, rows: as in ``softmax_loss``.
-      numbers: passed on to the loss; constants.
+      loss: Function of (positive [b], negatives [b, n], weight [b, n], numbers).
+      top_k: Number of negatives of a row with the best scores, before any correction,
+        that are kept; 0 keeps all.
+      scores: Scores of B rows, C columns and K slots per row.
+      columns: Terms of the columns; constants.
+      rows: Terms of the rows; constants.
+      numbers: Numbers of the loss; constants.
+
+    Returns:
+      [] float. Gradients flow to the scores.
     """
-    consts = (shared, rows, numbers)
-    return _row_sweep((loss, top_k), query, columns, positive, slots, consts)
+    return _row_sum(_Choice(loss, top_k), scores, _Constants(columns, rows, numbers))
+
+
+class _Choice(NamedTuple):
+    """The static arguments of ``row_loss``."""
+
+    loss: RowLoss
+    top_k: int
+
+
+class _Constants(NamedTuple):
+    """The arguments of ``row_loss`` to which no gradient flows."""
+
+    columns: ColumnTerms
+    rows: RowTerms
+    numbers: LossNumbers
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _row_sweep(static, query, columns, positive, slots, consts) -> jax.Array:
-    return _row_pass(static, query, columns, positive, slots, consts)[0]
+def _row_sum(choice: _Choice, scores: Scores, constants: _Constants) -> jax.Array:
+    return _row_pass(choice, scores, constants)[0]
 
 
-def _row_pass(static, query, columns, positive, slots, consts):
-    shared, rows, numbers = consts
-    number = query.shape[0]
-    block = block_rows(number, columns.shape[0])
+class _RowBlock(NamedTuple):
+    """The rows of one block: query embeddings, logits, scores of slots, terms."""
 
-    def one_block(carry, part):
-        loss, d_columns = carry
-        q, p, s, some = part
-        value, grads = jax.value_and_grad(_block_loss, argnums=(1, 2, 3, 4))(
-            static, q, columns, p, s, shared, some, numbers
+    query: jax.Array
+    positive: jax.Array
+    slots: jax.Array
+    rows: RowTerms
+
+
+def _row_pass(
+    choice: _Choice, scores: Scores, constants: _Constants
+) -> tuple[jax.Array, Scores]:
+    """Return the sum and its gradients by the scores."""
+    number, matrix = scores.query.shape[0], scores.columns
+
+    def add_block(
+        sums: _Sums, block: _RowBlock
+    ) -> tuple[_Sums, tuple[jax.Array, jax.Array, jax.Array]]:
+        some = Scores(block.query, matrix, block.positive, block.slots)
+        loss, gradient = jax.value_and_grad(_block_loss, argnums=1)(
+            choice, some, constants._replace(rows=block.rows)
         )
-        return (loss + value, d_columns + grads[1]), (grads[0], *grads[2:])
+        sums = _Sums(sums.loss + loss, sums.columns + gradient.columns)
+        return sums, (gradient.query, gradient.positive, gradient.slots)
 
-    blocks = _in_blocks((query, positive, slots, rows), number, block)
-    start = (jnp.zeros((), query.dtype), jnp.zeros_like(columns))
-    (loss, d_columns), parts = jax.lax.scan(one_block, start, blocks)
+    whole = _RowBlock(scores.query, scores.positive, scores.slots, constants.rows)
+    blocks = _in_blocks(whole, number, matrix.shape[0])
+    start = _Sums(jnp.zeros((), scores.query.dtype), jnp.zeros_like(matrix))
+    sums, parts = jax.lax.scan(add_block, start, blocks)
     d_query, d_positive, d_slots = jax.tree.map(lambda x: _flat(x, number), parts)
-    return loss, (d_query, d_columns, d_positive, d_slots)
+    return sums.loss, Scores(d_query, sums.columns, d_positive, d_slots)
 
 
-def _block_loss(static, query, columns, positive, slots, shared, rows, numbers):
-    loss, top_k = static
-    scores = query @ columns.T
-    log_mult, log_count = column_terms(shared, rows)
-    if slots is not None:
-        scores = jnp.concatenate([scores, slots], axis=1)
-        log_mult = jnp.concatenate([log_mult, rows.slot_log_mult], axis=1)
-        log_count = jnp.concatenate([log_count, rows.slot_log_count], axis=1)
+def _block_loss(choice: _Choice, scores: Scores, constants: _Constants) -> jax.Array:
+    """Return the sum of the weighted losses of the rows of one block."""
+    rows = constants.rows
+    raw = scores.query @ scores.columns.T
+    pairs = column_terms(constants.columns, rows)
+    raw = jnp.concatenate([raw, scores.slots], axis=1)
+    log_mult = jnp.concatenate([pairs.log_mult, rows.slots.log_mult], axis=1)
+    log_count = jnp.concatenate([pairs.log_count, rows.slots.log_count], axis=1)
     weight = jnp.exp(log_mult)
-    if top_k:
-        valid = jnp.where(weight > 0, jax.lax.stop_gradient(scores), -jnp.inf)
-        weight = jnp.where(keep_top_k(valid, top_k), weight, 0)
-    logits = jnp.where(weight > 0, scores - log_count, 0)
-    return (rows.weight * loss(positive, logits, weight, numbers)).sum()
+    if choice.top_k:
+        valid = jnp.where(weight > 0, jax.lax.stop_gradient(raw), -jnp.inf)
+        weight = jnp.where(keep_top_k(valid, choice.top_k), weight, 0)
+    logits = jnp.where(weight > 0, raw - log_count, 0)
+    values = choice.loss(scores.positive, logits, weight, constants.numbers)
+    return (rows.weight * values).sum()
 
 
-def _row_forward(static, *args):
-    return _row_pass(static, *args)
+def _row_backward(
+    choice: _Choice, gradients: Scores, cotangent: jax.Array
+) -> tuple[Scores, None]:
+    del choice
+    return jax.tree.map(lambda gradient: cotangent * gradient, gradients), None
 
 
-def _row_backward(static, gradients, cotangent):
-    del static
-    scaled = jax.tree.map(lambda gradient: cotangent * gradient, gradients)
-    return (*scaled, None)
-
-
-_row_sweep.defvjp(_row_forward, _row_backward)
+_row_sum.defvjp(_row_pass, _row_backward)
 
 
 def block_rows(rows: int, columns: int) -> int:
-    """Return how many rows a block of the sweep has."""
+    """Number of rows of a block.
+
+    Args:
+      rows: Number of rows of the batch.
+      columns: Number of columns of the batch.
+
+    Returns:
+      A number of at least 1, whose block of logits fits a core's cache.
+
+    Examples:
+      >>> block_rows(4096, 4096), block_rows(4096, 2**20), block_rows(5, 10)
+      (512, 8, 5)
+    """
     fitting = max(8, BLOCK_ELEMENTS // max(columns, 1) // 8 * 8)
     return min(MAX_BLOCK_ROWS, fitting, rows)
 
 
-def _in_blocks(tree: Any, rows: int, block: int) -> Any:
+def _in_blocks(tree: Any, rows: int, columns: int) -> Any:
     """Pad axis 0 with zeros (weight 0 for padded rows) and split it into blocks."""
+    block = block_rows(rows, columns)
 
     def split(x: jax.Array) -> jax.Array:
         x = jnp.pad(x, [(0, -rows % block)] + [(0, 0)] * (x.ndim - 1))
-        return x.reshape(-1, block, *x.shape[1:])
+        return x.reshape(x.shape[0] // block, block, *x.shape[1:])
 
     return jax.tree.map(split, tree)
 
 
 def _flat(blocks: jax.Array, rows: int) -> jax.Array:
     """Join blocks [n, b, ...] to [rows, ...]."""
-    return blocks.reshape(-1, *blocks.shape[2:])[:rows]
+    number = blocks.shape[0] * blocks.shape[1]
+    return blocks.reshape(number, *blocks.shape[2:])[:rows]

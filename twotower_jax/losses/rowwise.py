@@ -1,9 +1,9 @@
-"""Losses of arrays: per-row values, no configuration, no keys.
+"""Losses of arrays: one value per row, without configuration and without keys.
 
 A row has one positive and any number of negatives. Logits are scores (dot product over
-temperature), corrected by the caller. A negative has a weight: the number of draws that
-it stands for, 0 for one that is masked. A masked negative has probability and gradient
-0 exactly.
+temperature) that the caller has corrected. The weight of a negative is the number of
+draws that it stands for, 0 for a masked one. A masked negative has probability 0 and
+gradient 0 exactly.
 """
 
 from collections.abc import Callable
@@ -12,16 +12,19 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from twotower_jax.registry import Registry
+
 
 class LossNumbers(NamedTuple):
     """Numbers of the losses; scalars or traced arrays.
 
     Attributes:
-      temperature: of the logits, for losses whose margin is in units of the cosine.
-      ratio: negatives a positive of the pointwise losses; 0: each negative counts 1.
-      margin: of hinge, in units of the score before the temperature.
-      calibration: t of gbce.
-      num_items: size of the catalogue, for the sampling rate of gbce.
+      temperature: Temperature of the logits, for margins in units of the cosine.
+      ratio: Negatives per positive in the pointwise losses; 0 counts each negative
+        once.
+      margin: Margin of hinge, in units of the score before the temperature.
+      calibration: Calibration t of gbce.
+      num_items: Size of the catalogue, for the sampling rate of gbce.
     """
 
     temperature: jax.Array | float
@@ -37,15 +40,15 @@ def sampled_softmax(
     """Return -log [ e^p / (e^p + sum_j w_j e^{n_j}) ] of every row.
 
     Args:
-      positive: [batch] logit of the positive.
-      negatives: [batch, columns] logits of the negatives; -inf masks one.
-      weight: [batch, columns] draws that a negative stands for; None is 1.
+      positive: [batch] float, logit of the positive.
+      negatives: [batch, columns] float, logits of the negatives; -inf masks one.
+      weight: [batch, columns] float, draws that a negative stands for; None is 1.
 
     Returns:
-      [batch] float32 loss, unreduced. A row with every negative masked gives 0.
+      [batch] float32 loss, unreduced. A row with every negative masked has loss 0.
 
     Raises:
-      ValueError: when the shapes do not match.
+      ValueError: The shapes do not match.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -65,17 +68,6 @@ def sampled_softmax(
     return jax.nn.logsumexp(logits, axis=1) - positive
 
 
-def full_softmax(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Return the cross-entropy over the whole catalogue, the oracle: [batch].
-
-    Args:
-      logits: [batch, num_items] scores, uncorrected.
-      labels: [batch] int32, the positive's item.
-    """
-    picked = jnp.take_along_axis(logits, labels[:, None], axis=1)[:, 0]
-    return jax.nn.logsumexp(logits, axis=1) - picked
-
-
 def bce(
     positive: jax.Array,
     negatives: jax.Array,
@@ -83,14 +75,30 @@ def bce(
     *,
     ratio: jax.Array | float = 0.0,
 ) -> jax.Array:
-    """Return -log sigmoid(p) - c sum_j w_j log sigmoid(-n_j) of every row: [batch].
+    """Return -log sigmoid(p) - c sum_j w_j log sigmoid(-n_j) of every row.
 
-    With ``ratio`` r > 0 the weights are scaled to sum to r, which is in expectation
-    what r drawn negatives a positive give (1:2, 1:3); with 0 each counts as it is.
+    With ``ratio`` r > 0 the weights are scaled to sum to r. In expectation this is the
+    loss of r drawn negatives per positive (1:2, 1:3). With ratio 0 the factor c is 1.
 
     Args:
-      positive, negatives, weight: as in ``sampled_softmax``, negatives finite.
-      ratio: negatives a positive, or 0.
+      positive: [batch] float, logit of the positive.
+      negatives: [batch, columns] float, finite logits of the negatives.
+      weight: [batch, columns] float, draws that a negative stands for; None is 1.
+      ratio: Negatives per positive, or 0.
+
+    Returns:
+      [batch] float32 loss, unreduced.
+
+    Raises:
+      ValueError: The shapes do not match.
+
+    Examples:
+      >>> loss = bce(jnp.zeros(1), jnp.zeros((1, 3)))
+      >>> round(float(loss[0]), 4)  # 4 log 2
+      2.7726
+      >>> loss = bce(jnp.zeros(1), jnp.zeros((1, 3)), ratio=2.0)
+      >>> round(float(loss[0]), 4)  # 3 log 2
+      2.0794
     """
     weight = _weight(positive, negatives, weight)
     return jax.nn.softplus(-positive) + _negative_part(negatives, weight, ratio)
@@ -108,8 +116,28 @@ def gbce(
     """Return -beta log sigmoid(p) - c sum_j w_j log sigmoid(-n_j) of every row.
 
     beta = a (t (1 - 1/a) + 1/a) with the sampling rate a = k / (num_items - 1) of the
-    row's k negatives: t = 0 is bce, t = 1 undoes the overconfidence that sampling
-    negatives causes.
+    row's k negatives. t = 0 is bce; t = 1 undoes the overconfidence that the sampling
+    of negatives causes.
+
+    Args:
+      positive: [batch] float, logit of the positive.
+      negatives: [batch, columns] float, finite logits of the negatives.
+      weight: [batch, columns] float, draws that a negative stands for; None is 1.
+      num_items: Size of the catalogue.
+      calibration: Calibration t, between 0 and 1.
+      ratio: Negatives per positive, or 0, as in ``bce``.
+
+    Returns:
+      [batch] float32 loss, unreduced.
+
+    Raises:
+      ValueError: The shapes do not match.
+
+    Examples:
+      >>> at = jnp.zeros(1), jnp.zeros((1, 3))
+      >>> loss = gbce(*at, num_items=7, calibration=1.0)  # a = beta = 1/2
+      >>> round(float(loss[0]), 4)  # 3.5 log 2
+      2.426
 
     References:
       Petrov & Macdonald, gSASRec: reducing overconfidence, RecSys 2023 (gBCE).
@@ -128,12 +156,32 @@ def hinge(
     margin: jax.Array | float,
     temperature: jax.Array | float = 1.0,
 ) -> jax.Array:
-    """Return the mean over negatives of max(0, margin - (s_p - s_n)): [batch].
+    """Return the mean over negatives of max(0, margin - (s_p - s_n)) of every row.
 
     Scores s are the logits times the temperature (cosines), so that the margin does
-    not depend on it; with cosines it is the loss of Huang et al., Embedding-based
-    retrieval in Facebook search, KDD 2020, eq. 2 (D = 1 - cos). A row without
-    negatives gives 0.
+    not depend on the temperature.
+
+    Args:
+      positive: [batch] float, logit of the positive.
+      negatives: [batch, columns] float, finite logits of the negatives.
+      weight: [batch, columns] float, draws that a negative stands for; None is 1.
+      margin: Distance by which the positive has to lead, in units of s.
+      temperature: Temperature of the logits.
+
+    Returns:
+      [batch] float32 loss, unreduced. A row without negatives has loss 0.
+
+    Raises:
+      ValueError: The shapes do not match.
+
+    Examples:
+      >>> loss = hinge(jnp.array([0.5]), jnp.array([[0.4, 0.0]]), margin=0.25)
+      >>> round(float(loss[0]), 4)  # (0.15 + 0) / 2
+      0.075
+
+    References:
+      Huang et al., Embedding-based retrieval in Facebook search, KDD 2020, eq. 2, with
+      cosines (D = 1 - cos).
     """
     weight = _weight(positive, negatives, weight)
     ahead = temperature * (positive[:, None] - negatives)
@@ -143,10 +191,30 @@ def hinge(
 def logistic(
     positive: jax.Array, negatives: jax.Array, weight: jax.Array | None = None
 ) -> jax.Array:
-    """Return the mean over negatives of log(1 + e^{-(p - n)}), the BPR loss: [batch].
+    """Return the mean over negatives of log(1 + e^{-(p - n)}) of every row.
 
-    The scale of the triplet-logistic loss is 1 / temperature, which the logits carry.
-    A row without negatives gives 0.
+    This is the BPR loss, also called triplet-logistic. Its scale is 1 / temperature,
+    which is part of the logits.
+
+    Args:
+      positive: [batch] float, logit of the positive.
+      negatives: [batch, columns] float, finite logits of the negatives.
+      weight: [batch, columns] float, draws that a negative stands for; None is 1.
+
+    Returns:
+      [batch] float32 loss, unreduced. A row without negatives has loss 0.
+
+    Raises:
+      ValueError: The shapes do not match.
+
+    Examples:
+      >>> loss = logistic(jnp.zeros(1), jnp.zeros((1, 3)))
+      >>> round(float(loss[0]), 4)  # log 2
+      0.6931
+
+    References:
+      Rendle et al., BPR: Bayesian personalized ranking from implicit feedback, UAI
+      2009.
     """
     weight = _weight(positive, negatives, weight)
     return _weighted_mean(jax.nn.softplus(negatives - positive[:, None]), weight)
@@ -160,42 +228,72 @@ def _check_shapes(positive: jax.Array, negatives: jax.Array) -> None:
         )
 
 
-def _weight(positive, negatives, weight) -> jax.Array:
+def _weight(
+    positive: jax.Array, negatives: jax.Array, weight: jax.Array | None
+) -> jax.Array:
     _check_shapes(positive, negatives)
     return jnp.ones_like(negatives) if weight is None else weight
 
 
 def _weighted_mean(values: jax.Array, weight: jax.Array) -> jax.Array:
-    """Return sum w v / sum w of each row, 0 where no weight is left."""
+    """Return sum w v / sum w of each row, 0 where the weights sum to 0."""
     total = weight.sum(axis=1)
     return (weight * values).sum(axis=1) / jnp.where(total > 0, total, 1)
 
 
-def _negative_part(negatives, weight, ratio) -> jax.Array:
+def _negative_part(
+    negatives: jax.Array, weight: jax.Array, ratio: jax.Array | float
+) -> jax.Array:
     each = jax.nn.softplus(negatives)
     counted = (weight * each).sum(axis=1)
     return jnp.where(ratio > 0, ratio * _weighted_mean(each, weight), counted)
 
 
-# Losses of rows by name: (positive, negatives, weight, numbers) -> [batch].
-LOSSES: dict[str, Callable[..., jax.Array]] = {
-    "sampled_softmax": lambda p, n, w, numbers: sampled_softmax(p, n, w),
-    "full_softmax": lambda p, n, w, numbers: sampled_softmax(p, n, w),
-    "bce": lambda p, n, w, numbers: bce(p, n, w, ratio=numbers.ratio),
-    "gbce": lambda p, n, w, numbers: gbce(
-        p,
-        n,
-        w,
-        num_items=numbers.num_items,
-        calibration=numbers.calibration,
-        ratio=numbers.ratio,
-    ),
-    "hinge": lambda p, n, w, numbers: hinge(
-        p, n, w, margin=numbers.margin, temperature=numbers.temperature
-    ),
-    "logistic": lambda p, n, w, numbers: logistic(p, n, w),
-}
-# Those whose columns are every item, instead of the negatives that were drawn.
-WHOLE_CATALOGUE = frozenset({"full_softmax"})
-# Those that the one-sweep softmax computes.
-SOFTMAX = frozenset({"sampled_softmax", "full_softmax"})
+# (positive [b], negatives [b, n], weight [b, n], numbers) -> [b] loss per row.
+RowLoss = Callable[[jax.Array, jax.Array, jax.Array, LossNumbers], jax.Array]
+
+
+class Loss(NamedTuple):
+    """A choice of ``loss.name``.
+
+    Attributes:
+      of_rows: Function of positive, negatives, weight and numbers.
+      whole_catalogue: Whether the negatives are every item instead of the draws.
+      softmax: Whether ``of_rows`` is the softmax, which has a pass written by hand.
+    """
+
+    of_rows: RowLoss
+    whole_catalogue: bool = False
+    softmax: bool = False
+
+
+LOSSES: Registry[Loss] = Registry(
+    "loss.name",
+    {
+        "sampled_softmax": Loss(
+            lambda p, n, w, _: sampled_softmax(p, n, w), softmax=True
+        ),
+        "full_softmax": Loss(
+            lambda p, n, w, _: sampled_softmax(p, n, w),
+            whole_catalogue=True,
+            softmax=True,
+        ),
+        "bce": Loss(lambda p, n, w, numbers: bce(p, n, w, ratio=numbers.ratio)),
+        "gbce": Loss(
+            lambda p, n, w, numbers: gbce(
+                p,
+                n,
+                w,
+                num_items=numbers.num_items,
+                calibration=numbers.calibration,
+                ratio=numbers.ratio,
+            )
+        ),
+        "hinge": Loss(
+            lambda p, n, w, numbers: hinge(
+                p, n, w, margin=numbers.margin, temperature=numbers.temperature
+            )
+        ),
+        "logistic": Loss(lambda p, n, w, _: logistic(p, n, w)),
+    },
+)

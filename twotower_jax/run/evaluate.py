@@ -27,7 +27,7 @@ from twotower_jax.run.inputs import Loaded, make_entities, query_history, trains
 from twotower_jax.run.simulator_truth import Truth, make_truth, true_metrics
 from twotower_jax.sampling.mixture import log_expected_count
 from twotower_jax.sampling.proposals import log_prob
-from twotower_jax.training.draws import expected_draws, ratio_at
+from twotower_jax.training.draws import ratio_at, row_groups
 from twotower_jax.training.loop import Problem
 
 
@@ -193,9 +193,9 @@ def subtracted_log_q(problem: Problem, params: dict, batch: int) -> jax.Array:
     drawn. N_i counts in-batch and easy draws; hard ones depend on the query. An item
     that is never drawn is taken as the one that is drawn least.
     """
-    structure, hyper = problem.structure, problem.hyper
+    structure, hyper = problem.program.structure, problem.program.hyper
     ratio = ratio_at(hyper.hard_ratio, jnp.int32(2**30))
-    easy, _ = expected_draws(structure.negatives, ratio)
+    easy = row_groups(structure.negatives, ratio, None).easy
     every = jnp.arange(structure.num_items)
     in_batch = batch - 1 if structure.negatives.in_batch else 0
     count = log_expected_count(

@@ -35,8 +35,9 @@ from twotower_jax.run.sample_report import report_samples
 from twotower_jax.run.trackers import make_trackers
 from twotower_jax.run.tracking import Tracking
 from twotower_jax.training.checkpoint import Checkpoints
-from twotower_jax.training.loop import Notes, Problem, fit
-from twotower_jax.training.progress import Line, TrainingProgress
+from twotower_jax.training.loop import Hooks, Problem, fit
+from twotower_jax.training.progress import ProgressLine, TrainingProgress
+from twotower_jax.training.schedule import Notes
 from twotower_jax.training.signals import Stopped, StopRequest
 from twotower_jax.training.together import ArmSteps
 
@@ -57,7 +58,7 @@ class Shared(NamedTuple):
     """
 
     load: Callable[[Config], Loaded] = load_data
-    progress: Callable[..., Line] = TrainingProgress
+    progress: Callable[..., ProgressLine] = TrainingProgress
     request: StopRequest | None = None
     together: ArmSteps | None = None
 
@@ -235,14 +236,18 @@ def _train(
         console.print(f"resuming at step {saved[-1]}", highlight=False)
     evaluate = None
     if valid is not None:
-        evaluate = partial(validate, config, data, problem.structure.model, valid)
+        evaluate = partial(
+            validate, config, data, problem.program.structure.model, valid
+        )
 
-    def progress(start: int) -> Line:
+    def progress(start: int) -> ProgressLine:
         batch = config.training.batch_size
         return shared.progress(console, schedule.steps, start, batch, schedule.metric)
 
-    arguments = (problem, schedule, checkpoints, progress, record.add_metrics)
-    state, notes = fit(*arguments, evaluate, shared.request, shared.together)
+    hooks = Hooks(progress, record.add_metrics, evaluate)
+    state, notes = fit(
+        problem, schedule, checkpoints, hooks, shared.request, shared.together
+    )
     return state.params, notes
 
 
@@ -259,7 +264,7 @@ def evaluate_split(
     offset = None
     if config.evaluation.subtract_log_q:
         offset = subtracted_log_q(problem, params, config.training.batch_size)
-    return rank(config, data, problem.structure.model, params, queries, offset)
+    return rank(config, data, problem.program.structure.model, params, queries, offset)
 
 
 def _write_tables(

@@ -12,12 +12,12 @@ from twotower_jax.config.negatives import parse_stage
 from twotower_jax.data.feed import Order, make_queries
 from twotower_jax.errors import InputError
 from twotower_jax.evaluation.ragged import from_pairs
-from twotower_jax.losses.rowwise import WHOLE_CATALOGUE, LossNumbers
+from twotower_jax.losses.rowwise import LOSSES, LossNumbers
 from twotower_jax.model.two_tower import Model, make_model
 from twotower_jax.run.inputs import Loaded, make_entities, query_history
 from twotower_jax.sampling.columns import merged_size
 from twotower_jax.sampling.hard_pools import PoolRule, make_pools
-from twotower_jax.sampling.masks import user_positives
+from twotower_jax.sampling.masks import MASKS, user_positives
 from twotower_jax.sampling.pool_arrays import HardPools
 from twotower_jax.sampling.positive_weights import Settings
 from twotower_jax.sampling.positives import (
@@ -28,12 +28,15 @@ from twotower_jax.sampling.positives import (
 )
 from twotower_jax.sampling.proposals import make_proposal
 from twotower_jax.training.hard_mining import Mining
-from twotower_jax.training.loop import Problem, Schedule
+from twotower_jax.training.loop import Problem
 from twotower_jax.training.optimizers import OptimizerNumbers
+from twotower_jax.training.sampler_state import Streaming
+from twotower_jax.training.schedule import Schedule
 from twotower_jax.training.types import (
     HardRatio,
     Hyper,
     Negatives,
+    Program,
     Structure,
     TrainData,
 )
@@ -51,10 +54,10 @@ def make_problem(config: Config, data: Loaded) -> Problem:
     structure = _structure(config, data, model)
     history = query_history(config, train, train.user, train.time)
     pools, report = None, {}
-    if structure.negatives.has_pools and config.negatives.hard.source == "log":
+    if structure.negatives.hard_num and config.negatives.hard.source == "log":
         pools, report = _pools(config, data)
     positives = None
-    if structure.negatives.mask == "user_positives":
+    if MASKS[structure.negatives.mask].user_positives:
         positives = user_positives(
             train.user, train.item, data.log.num_users, data.log.num_items
         )
@@ -62,8 +65,7 @@ def make_problem(config: Config, data: Loaded) -> Problem:
     order = make_order(config, data)
     schedule = make_schedule(config, data, order)
     return Problem(
-        structure=structure,
-        hyper=_hyper(config, data, weights, schedule.steps),
+        program=Program(structure, _hyper(config, data, weights, schedule.steps)),
         data=TrainData(
             make_queries(train.user, history),
             jnp.asarray(train.item, jnp.int32),
@@ -83,11 +85,11 @@ def make_problem(config: Config, data: Loaded) -> Problem:
     )
 
 
-def _streaming(config: Config) -> tuple[int, int, float] | None:
+def _streaming(config: Config) -> Streaming | None:
     if config.loss.logq.frequency != "streaming":
         return None
     chosen = config.loss.logq.streaming
-    return chosen.hashes, chosen.buckets, chosen.initial_gap
+    return Streaming(chosen.hashes, chosen.buckets, chosen.initial_gap)
 
 
 def _mining(config: Config, data: Loaded) -> Mining | None:
@@ -151,7 +153,7 @@ def _negatives(config: Config) -> Negatives:
     same bits.
     """
     chosen, hard = config.negatives, config.negatives.hard
-    if config.loss.name in WHOLE_CATALOGUE:
+    if LOSSES[config.loss.name].whole_catalogue:
         return Negatives(mask=chosen.mask)
     per_row, mixes = chosen.layout == "per_row", chosen.hard_ratio is not None
     easy_num, hard_num = chosen.easy.num, hard.num
@@ -174,7 +176,7 @@ def _negatives(config: Config) -> Negatives:
 
 
 def _structure(config: Config, data: Loaded, model: Model) -> Structure:
-    chosen, full = config.negatives, config.loss.name in WHOLE_CATALOGUE
+    chosen, full = config.negatives, LOSSES[config.loss.name].whole_catalogue
     negatives = _negatives(config)
     # The best k are counted in draws, which merged columns are not.
     able = chosen.in_batch and not full and not negatives.top_k
@@ -189,8 +191,6 @@ def _structure(config: Config, data: Loaded, model: Model) -> Structure:
         learn_temperature=config.loss.learn_temperature,
         merged_size=merged_size(data.counts, batch, shared) if merges else 0,
         num_items=data.log.num_items,
-        frequency=config.loss.logq.frequency,
-        reweight=config.positives.reweight,
     )
 
 

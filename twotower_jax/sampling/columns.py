@@ -40,7 +40,12 @@ class Columns(NamedTuple):
 
 
 def separate_columns(
-    items: jax.Array, drawn: jax.Array, *, in_batch: bool, mask: str, num_items: int
+    items: jax.Array,
+    drawn: jax.Array,
+    *,
+    in_batch: bool,
+    same_item: bool,
+    num_items: int,
 ) -> Columns:
     """One column per draw: the batch's items (if in_batch), then the drawn ones.
 
@@ -48,8 +53,8 @@ def separate_columns(
       items: [B] int32 positives.
       drawn: [m] int32 shared negatives; num_items for a draw that does not count.
       in_batch: whether the other rows' positives are negatives.
-      mask: "none" drops only the row's own positive; any other drops every draw equal
-        to the row's positive.
+      same_item: Whether every draw of a row's own item is masked in the row; otherwise
+        only the row's own positive is.
       num_items: size of the catalogue.
 
     Returns:
@@ -58,7 +63,7 @@ def separate_columns(
     Examples:
       >>> items, drawn = jnp.array([2, 5]), jnp.array([5, 7])
       >>> columns = separate_columns(
-      ...     items, drawn, in_batch=True, mask="same_item", num_items=9
+      ...     items, drawn, in_batch=True, same_item=True, num_items=9
       ... )
       >>> columns.key.tolist(), columns.positive.tolist()
       ([2, 5, 5, 7], [0, 1])
@@ -71,7 +76,7 @@ def separate_columns(
         encode, columns = jnp.concatenate([drawn, items]), drawn.shape[0]
         positive = drawn.shape[0] + jnp.arange(batch, dtype=jnp.int32)
     key, row_key = encode[:columns], items
-    if mask == "none":
+    if not same_item:
         # A row knows its own place only, so that other draws of its item count.
         key = jnp.arange(columns, dtype=jnp.int32)
         row_key = positive if in_batch else jnp.full(batch, -1, jnp.int32)
@@ -87,7 +92,7 @@ def separate_columns(
 
 
 def merged_columns(
-    items: jax.Array, drawn: jax.Array, *, mask: str, num_items: int
+    items: jax.Array, drawn: jax.Array, *, same_item: bool, num_items: int
 ) -> Columns:
     """One column per distinct item of the batch and the draws.
 
@@ -97,7 +102,7 @@ def merged_columns(
     Args:
       items: [B] int32 positives.
       drawn: [m] int32 shared negatives.
-      mask: as in `separate_columns`.
+      same_item: as in `separate_columns`.
       num_items: size of the catalogue, the id of padding columns.
 
     Returns:
@@ -105,7 +110,7 @@ def merged_columns(
 
     Examples:
       >>> items, drawn = jnp.array([2, 5]), jnp.array([5, 7])
-      >>> columns = merged_columns(items, drawn, mask="same_item", num_items=9)
+      >>> columns = merged_columns(items, drawn, same_item=True, num_items=9)
       >>> columns.key.tolist(), jnp.exp(columns.log_mult).round().tolist()
       ([2, 5, 7, 9], [1.0, 2.0, 1.0, 0.0])
     """
@@ -120,7 +125,7 @@ def merged_columns(
     )
     positive = inverse.reshape(-1)[:batch].astype(jnp.int32)
     mult = jnp.where(distinct < num_items, counts, 0).astype(jnp.float32)
-    others = mult[positive] - 1 if mask == "none" else jnp.zeros(batch, jnp.float32)
+    others = jnp.zeros(batch, jnp.float32) if same_item else mult[positive] - 1
     return Columns(
         encode_ids=distinct.astype(jnp.int32),
         positive=positive,
@@ -172,7 +177,7 @@ def first_columns(columns: Columns, size: int) -> Columns:
 
     Examples:
       >>> items, drawn = jnp.array([2, 2]), jnp.array([7])
-      >>> columns = merged_columns(items, drawn, mask="same_item", num_items=9)
+      >>> columns = merged_columns(items, drawn, same_item=True, num_items=9)
       >>> first_columns(columns, 2).key.tolist()
       [2, 7]
     """

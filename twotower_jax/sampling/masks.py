@@ -10,10 +10,35 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from twotower_jax.registry import Registry
+
 # Positives that are looked up at a time.
 CHUNK = 2**15
 # Halvings of a list of at most 2^31 items.
 HALVINGS = 31
+
+
+class Mask(NamedTuple):
+    """Items that are masked in a row; a choice of ``negatives.mask``.
+
+    Attributes:
+      same_item: Every draw of the row's own item is masked. Otherwise only the row's
+        own positive is, and other draws of its item count.
+      user_positives: Every training positive of the row's user is masked.
+    """
+
+    same_item: bool
+    user_positives: bool
+
+
+MASKS: Registry[Mask] = Registry(
+    "negatives.mask",
+    {
+        "none": Mask(same_item=False, user_positives=False),
+        "same_item": Mask(same_item=True, user_positives=False),
+        "user_positives": Mask(same_item=True, user_positives=True),
+    },
+)
 
 
 class UserPositives(NamedTuple):

@@ -45,10 +45,10 @@ def signature(config: Config, read: Callable[[Config], Loaded]) -> Hashable | No
         schedule = make_schedule(config, data, problem.order)
     except Exception:
         return None  # the run itself will say so
-    arrays = (problem.hyper, problem.data, jax.eval_shape(problem.start))
+    arrays = (problem.program, problem.data, jax.eval_shape(problem.start))
     leaves, tree = jax.tree.flatten(arrays)
     return (
-        problem.structure,
+        problem.program.structure,
         tree,
         tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves),
         config.training.batch_size,

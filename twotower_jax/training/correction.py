@@ -1,201 +1,182 @@
-"""Masks and log q of a batch: what the sweep knows of columns, slots and rows.
+"""Masks and corrections of a batch: the terms of its columns, rows and slots.
 
-Order of a logit: score / temperature, minus the log of the expected count of the item
-in its row (logQ), mask, loss. The expected count is that of the row's whole mixture,
-N_j(u) = (n - 1 + M) q+_j + m q^E_j + h pi_u(j), of in-batch and bank, easy and hard.
+The logit of a negative is its score over the temperature minus the log of its expected
+count in the row (logQ). A masked negative stands for no draw.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from twotower_jax.losses.blockwise import Rows, Shared
-from twotower_jax.losses.rowwise import WHOLE_CATALOGUE
-from twotower_jax.sampling import bank as banks
-from twotower_jax.sampling import frequency
-from twotower_jax.sampling.columns import Columns
-from twotower_jax.sampling.hard import hard_log_prob
-from twotower_jax.sampling.masks import contains, seen_places
-from twotower_jax.sampling.mixture import log_expected_count
-from twotower_jax.sampling.proposals import log_prob
+from twotower_jax.losses.terms import ColumnTerms, PairTerms, PoolTerms, RowTerms
+from twotower_jax.sampling.masks import MASKS, contains, seen_places
 from twotower_jax.training.draws import Draws
-from twotower_jax.training.types import Hyper, Structure, TrainData, TrainState
+from twotower_jax.training.expected_counts import (
+    CORRECTIONS,
+    HARD_LOG_Q,
+    Mixture,
+    bank_counts,
+    column_counts,
+    negative_mixture,
+    row_counts,
+    used_entries,
+)
+from twotower_jax.training.hard_sources import Slots
+from twotower_jax.training.types import Batch, Program, TrainData, TrainState
 
-LogQ = Callable[[jax.Array], jax.Array]
+# Key of bank entries where rows mask no item: no row has it.
+NO_KEY = -2
 
 
 class Terms(NamedTuple):
-    """What is added to scores: for the sweep, and for the positive [B]."""
+    """What a loss adds to the scores of a batch.
 
-    shared: Shared
-    rows: Rows
+    Attributes:
+      columns: Terms of the columns.
+      rows: Terms of the rows and their slots.
+      positive: [B] term of the positive.
+    """
+
+    columns: ColumnTerms
+    rows: RowTerms
     positive: jax.Array
 
 
-def log_q_plus(structure: Structure, hyper: Hyper, state: TrainState, batch: int):
-    """Return the function from items to their log q+, counted or streamed."""
-    if structure.frequency == "streaming":
-        seen = state.samplers["frequency"]
-        return lambda ids: frequency.log_q(seen, ids, batch)
-    return lambda ids: hyper.log_q_batch[ids]
-
-
 def batch_terms(
-    structure: Structure,
-    hyper: Hyper,
+    program: Program,
     data: TrainData,
     state: TrainState,
-    rows: jax.Array,
+    batch: Batch,
     draws: Draws,
-    columns: Columns,
 ) -> Terms:
-    """Return masks and corrections of the rows [B] against columns and slots.
+    """Masks and corrections of a batch.
 
     Args:
-      structure, hyper, data, state, rows: as of the step.
-      draws: the negatives.
-      columns: of the draws, all of them or the first ones.
+      program: The program.
+      data: Training data.
+      state: State before the step.
+      batch: B positives.
+      draws: Negatives of the batch.
+
+    Returns:
+      The terms of the columns (with the bank behind them), of the rows and of the
+      positives.
     """
-    items = data.item[rows]
-    counts = _Counts(structure, hyper, state, draws, items.shape[0])
-    bank = state.samplers.get("bank")
-    ids = columns.encode_ids[: columns.log_mult.shape[0]]
-    shared = Shared(columns.log_mult, counts.of_columns(ids), columns.key)
-    if bank is not None:
-        ids = jnp.concatenate([ids, bank.item])
-        shared = _with_bank(shared, structure, counts, bank)
-    own = counts.of_rows(items[:, None])[:, 0]
-    weight = jnp.ones(items.shape, jnp.float32)
-    if structure.reweight:
-        assert hyper.positive_weight is not None
-        weight = hyper.positive_weight[items]
-    terms = Rows(
-        weight / weight.sum(),
-        columns.row_key,
-        columns.own_log_mult,
-        own,
-        draws.group if counts.by_group else None,
+    mixture = negative_mixture(program, state, draws, batch.items.shape[0])
+    drawn, num_items = draws.columns, program.structure.num_items
+    items = drawn.encode_ids[: drawn.log_mult.shape[0]]
+    log_count = column_counts(mixture, items)
+    columns = ColumnTerms(drawn.log_mult, log_count, drawn.key, jnp.zeros_like(items))
+    if "bank" in state.samplers:
+        items = jnp.concatenate([items, state.samplers["bank"].item])
+        columns = _append_bank(program, state, columns, mixture)
+    own = row_counts(mixture, batch.items[:, None])[:, 0]
+    rows = RowTerms(
+        weight=_row_weights(program, batch),
+        key=drawn.row_key,
+        own_log_mult=drawn.own_log_mult,
+        own_log_count=own,
+        slots=_slot_terms(program, data, batch, draws.slots, mixture),
+        group=None if mixture is None else mixture.groups.of_row,
     )
-    shared, terms = _with_places(structure, data, rows, counts, ids, shared, terms)
-    if draws.slots is not None:
-        terms = _with_slots(structure, data, rows, draws, counts, terms)
-    positive = -own if structure.correct == "all" else jnp.zeros_like(own)
-    return Terms(shared, terms, positive)
-
-
-class _Counts:
-    """Expected counts of items as negatives of the rows, in logs."""
-
-    def __init__(self, structure, hyper, state, draws, batch):
-        self.structure, self.hyper, self.draws = structure, hyper, draws
-        self.off = structure.correct == "none" or structure.loss in WHOLE_CATALOGUE
-        wanted = structure.negatives
-        self.log_q_plus: LogQ = log_q_plus(structure, hyper, state, batch)
-        self.in_batch = batch - 1 if wanted.in_batch else 0
-        self.banked = jnp.float32(0)
-        if "bank" in state.samplers:
-            used = state.step >= hyper.bank_warmup
-            self.banked = jnp.where(used, banks.filled(state.samplers["bank"]), 0)
-        self.easy, self.hard = draws.easy_draws, draws.hard_draws
-        if wanted.log_q == "easy":
-            # As if the easy proposal had drawn the hard slots too: the same for all.
-            self.easy = (self.easy + self.hard)[:1]
-        self.by_group = not self.off and self.easy.shape[0] > 1
-        self.pools = draws.pools if wanted.pools_count and not self.off else None
-
-    def _base(self, ids: jax.Array, easy: jax.Array) -> jax.Array:
-        """Return log [(n - 1 + M) q+ + m q^E] of ids; padding is taken as any item."""
-        if self.off:
-            return jnp.zeros(jnp.broadcast_shapes(ids.shape, easy.shape), jnp.float32)
-        known = jnp.minimum(ids, self.structure.num_items - 1)
-        sources = [(log_prob(self.hyper.easy, known), easy)]
-        if self.structure.negatives.in_batch or self.structure.negatives.bank:
-            sources.append((self.log_q_plus(known), self.in_batch + self.banked))
-        return log_expected_count(*sources)
-
-    def of_columns(self, ids: jax.Array) -> jax.Array:
-        """Return the counts [G, C] without the row's pool."""
-        easy = self.easy if self.by_group else self.easy[:1]
-        return self._base(ids[None, :], easy[:, None])
-
-    def of_rows(self, ids: jax.Array) -> jax.Array:
-        """Return the whole counts of ids [B, K] in their rows."""
-        easy = self.easy[:1, None]
-        if self.by_group:
-            assert self.draws.group is not None
-            easy = self.easy[self.draws.group][:, None]
-        base = self._base(ids, easy)
-        if self.pools is None:
-            return base
-        in_pool = hard_log_prob(self.pools.item, self.pools.log_prob, ids)
-        return jnp.logaddexp(base, in_pool + jnp.log(self.hard[0]))
-
-    def of_bank(self, bank: banks.Bank) -> jax.Array:
-        """Return the counts [G, M] of bank entries, by log q of their time."""
-        easy = self.easy if self.by_group else self.easy[:1]
-        if self.off:
-            return jnp.zeros((easy.shape[0], bank.item.shape[0]), jnp.float32)
-        known = jnp.minimum(bank.item, self.structure.num_items - 1)
-        return log_expected_count(
-            (log_prob(self.hyper.easy, known)[None, :], easy[:, None]),
-            (self.log_q_plus(known)[None, :], self.in_batch),
-            (bank.log_q[None, :], self.banked),
+    has_pools = mixture is not None and mixture.pool is not None
+    if items.shape[0] and (has_pools or data.positives is not None):
+        places = _distinct(items, num_items)
+        columns = columns._replace(place=places.of_column)
+        rows = rows._replace(
+            seen=_seen(data, batch, places), pool=_pool_terms(mixture, places)
         )
+    corrected = CORRECTIONS[program.structure.correct].positive
+    return Terms(columns, rows, -own if corrected else jnp.zeros_like(own))
 
 
-def _with_bank(shared: Shared, structure, counts: _Counts, bank) -> Shared:
-    """Return the columns followed by the entries of the bank."""
-    used = (bank.item < structure.num_items) & (counts.banked > 0)
+def _append_bank(
+    program: Program, state: TrainState, columns: ColumnTerms, mixture: Mixture | None
+) -> ColumnTerms:
+    """Return the terms of the columns followed by those of the bank's entries."""
+    structure, bank = program.structure, state.samplers["bank"]
+    used = (bank.item < structure.num_items) & (used_entries(program, state) > 0)
     key = bank.item
-    if structure.negatives.mask == "none":
-        key = jnp.full_like(key, -2)
-    return Shared(
-        jnp.concatenate([shared.log_mult, jnp.where(used, 0.0, -jnp.inf)]),
-        jnp.concatenate([shared.log_count, counts.of_bank(bank)], axis=1),
-        jnp.concatenate([shared.key, key]),
+    if not MASKS[structure.negatives.mask].same_item:
+        key = jnp.full_like(key, NO_KEY)
+    return ColumnTerms(
+        jnp.concatenate([columns.log_mult, jnp.where(used, 0.0, -jnp.inf)]),
+        jnp.concatenate([columns.log_count, bank_counts(mixture, bank)], axis=1),
+        jnp.concatenate([columns.key, key]),
+        jnp.concatenate([columns.place, jnp.zeros_like(bank.item)]),
     )
 
 
-def _with_places(structure, data, rows, counts, ids, shared, terms):
-    """Add what depends on row and column: pools, and users' other positives."""
-    masks = structure.negatives.mask == "user_positives"
-    if not ids.shape[0] or (counts.pools is None and not masks):
-        return shared, terms
+def _row_weights(program: Program, batch: Batch) -> jax.Array:
+    """Return the weights [B] of the rows, which sum to 1."""
+    weight = jnp.ones(batch.items.shape, jnp.float32)
+    if program.hyper.positive_weight is not None:
+        weight = program.hyper.positive_weight[batch.items]
+    return weight / weight.sum()
+
+
+class _Places(NamedTuple):
+    """Distinct items of the columns.
+
+    Attributes:
+      items: [C] int32 distinct items, ascending, padded with an id of no item.
+      of_column: [C] int32 place of each column's item among them.
+    """
+
+    items: jax.Array
+    of_column: jax.Array
+
+
+def _distinct(items: jax.Array, num_items: int) -> _Places:
     distinct, place = jnp.unique(
-        ids,
-        size=ids.shape[0],
-        fill_value=structure.num_items + 1,
-        return_inverse=True,
+        items, size=items.shape[0], fill_value=num_items + 1, return_inverse=True
     )
-    shared = shared._replace(place=place.reshape(-1).astype(jnp.int32))
-    if masks:
-        assert data.positives is not None
-        seen = seen_places(data.positives, data.queries.user[rows], distinct)
-        terms = terms._replace(seen=seen)
-    if counts.pools is not None:
-        item = counts.pools.item
-        found = jnp.minimum(jnp.searchsorted(distinct, item), ids.shape[0] - 1)
-        known = (distinct[found] == item) & (item < structure.num_items)
-        terms = terms._replace(
-            pool_place=jnp.where(known, found, ids.shape[0]).astype(jnp.int32),
-            pool_log_count=counts.pools.log_prob + jnp.log(counts.hard[0]),
-        )
-    return shared, terms
+    return _Places(distinct, place.reshape(-1).astype(jnp.int32))
 
 
-def _with_slots(structure, data, rows, draws, counts, terms: Rows) -> Rows:
-    slots, wanted = draws.slots, structure.negatives
-    out = slots >= structure.num_items
-    if wanted.mask != "none":
-        out |= slots == data.item[rows][:, None]
-    if wanted.mask == "user_positives":
-        out |= contains(data.positives, data.queries.user[rows], slots)
-    log_count = counts.of_rows(slots)
-    if wanted.log_q == "none":
-        log_count = jnp.where(draws.is_hard, 0, log_count)
-    return terms._replace(
-        slot_log_mult=jnp.where(out, -jnp.inf, 0.0),
-        slot_log_count=jnp.where(out, 0, log_count),
+def _seen(data: TrainData, batch: Batch, places: _Places) -> jax.Array | None:
+    """Return which items are masked as positives of the row's user, [B, C] bool."""
+    if data.positives is None:
+        return None
+    return seen_places(data.positives, batch.queries.user, places.items)
+
+
+def _pool_terms(mixture: Mixture | None, places: _Places) -> PoolTerms | None:
+    """Return what the rows' pools add to the expected counts of the columns."""
+    if mixture is None or mixture.pool is None:
+        return None
+    number, item = places.items.shape[0], mixture.pool.item
+    place = jnp.minimum(jnp.searchsorted(places.items, item), number - 1)
+    # Padding has the id num_items, which padding of merged columns has too.
+    present = (places.items[place] == item) & (item < mixture.num_items)
+    return PoolTerms(
+        jnp.where(present, place, number).astype(jnp.int32),
+        mixture.pool.log_prob + jnp.log(mixture.groups.hard[0]),
+    )
+
+
+def _slot_terms(
+    program: Program,
+    data: TrainData,
+    batch: Batch,
+    slots: Slots | None,
+    mixture: Mixture | None,
+) -> PairTerms:
+    """Return the terms of the slots [B, K]; K is 0 where rows have none."""
+    if slots is None:
+        none = jnp.zeros((batch.items.shape[0], 0), jnp.float32)
+        return PairTerms(none, none)
+    negatives = program.structure.negatives
+    masked = slots.items >= program.structure.num_items
+    if MASKS[negatives.mask].same_item:
+        masked |= slots.items == batch.items[:, None]
+    if data.positives is not None:
+        masked |= contains(data.positives, batch.queries.user, slots.items)
+    log_count = row_counts(mixture, slots.items)
+    if not HARD_LOG_Q[negatives.log_q].corrected:
+        log_count = jnp.where(slots.is_hard, 0, log_count)
+    return PairTerms(
+        log_mult=jnp.where(masked, -jnp.inf, 0.0),
+        log_count=jnp.where(masked, 0, log_count),
     )

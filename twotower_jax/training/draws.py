@@ -1,7 +1,7 @@
 """The negatives of a batch: columns that its rows share, and slots of each row.
 
-Every row also belongs to a group, rows with a hard pool and rows without one, because
-their expected counts differ: a row without a pool draws easy negatives in its place.
+A row with an empty pool draws easy negatives in place of the hard ones, so that its
+expected counts differ from those of the other rows: the rows of a batch form groups.
 """
 
 from typing import NamedTuple
@@ -10,178 +10,280 @@ import jax
 import jax.numpy as jnp
 
 from twotower_jax import keys
-from twotower_jax.losses.rowwise import WHOLE_CATALOGUE
+from twotower_jax.losses.rowwise import LOSSES
+from twotower_jax.model.two_tower import Inputs
 from twotower_jax.sampling import columns as cols
-from twotower_jax.sampling.hard import draw_hard, hard_slots, has_pool
+from twotower_jax.sampling.hard import hard_slots, has_pool
+from twotower_jax.sampling.masks import MASKS
 from twotower_jax.sampling.proposals import sample
+from twotower_jax.training.hard_sources import (
+    HARD_SOURCES,
+    HardDraws,
+    RowPools,
+    Slots,
+)
 from twotower_jax.training.types import (
+    Batch,
     HardRatio,
-    Hyper,
     Negatives,
-    Structure,
+    Program,
     TrainData,
     TrainState,
 )
 
 
-class RowPools(NamedTuple):
-    """Pools of the rows of a batch: items and log probabilities [B, L]."""
+class RowGroups(NamedTuple):
+    """Groups of rows that draw alike: those with a pool (0), those without one (1).
 
-    item: jax.Array
-    log_prob: jax.Array
+    Attributes:
+      easy: [G] expected easy draws of a row by group.
+      hard: [G] expected hard draws of a row by group.
+      has_pool: [B] bool, or None where all rows are alike (G = 1).
+    """
+
+    easy: jax.Array
+    hard: jax.Array
+    has_pool: jax.Array | None = None
+
+    @property
+    def of_row(self) -> jax.Array | None:
+        """Group of each row [B] int32, or None where all rows are alike."""
+        return None if self.has_pool is None else jnp.where(self.has_pool, 0, 1)
 
 
 class Draws(NamedTuple):
     """The negatives of a batch of B rows.
 
     Attributes:
-      columns: candidates that all rows share.
-      slots: [B, K] int32 items of the rows' own slots (num_items: off), or None.
-      is_hard: [B, K] bool, whether a hard source drew the slot, or None.
-      pools: of the rows, or None.
-      group: [B] int32, 0 with a pool and 1 without, or None where there is one group.
-      easy_draws, hard_draws: [G] expected draws of a row from each source.
+      columns: Candidates that all rows share.
+      slots: Candidates of each row, or None where rows have no slots.
+      groups: Expected draws of the rows.
     """
 
     columns: cols.Columns
-    slots: jax.Array | None
-    is_hard: jax.Array | None
-    pools: RowPools | None
-    group: jax.Array | None
-    easy_draws: jax.Array
-    hard_draws: jax.Array
+    slots: Slots | None
+    groups: RowGroups
 
 
-def draw(
-    structure: Structure,
-    hyper: Hyper,
+def draw(program: Program, data: TrainData, state: TrainState, batch: Batch) -> Draws:
+    """Draw the negatives of a batch at the state's step.
+
+    Args:
+      program: The program.
+      data: Training data.
+      state: State before the step.
+      batch: B positives.
+
+    Returns:
+      The negatives. The slots of a source that scores candidates (dns) are still to be
+      chosen: their items are [B, K, M].
+    """
+    structure = program.structure
+    negatives, num_items = structure.negatives, structure.num_items
+    if LOSSES[structure.loss].whole_catalogue:
+        zero = jnp.zeros(1, jnp.float32)
+        columns = cols.catalogue_columns(batch.items, num_items)
+        return Draws(columns, None, RowGroups(zero, zero))
+    ratio = ratio_at(program.hyper.hard_ratio, state.step)
+    columns = _draw_columns(program, state.step, batch, ratio)
+    if not negatives.hard_num:
+        slots = None
+        if negatives.slots:
+            easy = _draw_easy_slots(program, state.step, batch.items.shape[0])
+            slots = Slots(easy, jnp.zeros(easy.shape, bool), None)
+        return Draws(columns, slots, row_groups(negatives, ratio, None))
+    hard = HARD_SOURCES[negatives.hard_source].draw(program, data, state, batch)
+    groups = row_groups(negatives, ratio, hard.pool)
+    slots = _mix_slots(program, state.step, ratio, groups, hard)
+    return Draws(columns, slots, groups)
+
+
+def choose(
+    program: Program,
     data: TrainData,
     state: TrainState,
-    rows: jax.Array,
+    queries: Inputs,
+    draws: Draws,
 ) -> Draws:
-    """Draw the negatives of the positives ``rows`` [B] at the state's step.
+    """Keep one item per slot, where the hard source scores candidates (dns).
 
-    Slots of dns hold the ``hard_num`` x ``candidate_num`` draws: [B, K, candidates];
-    the best are chosen by the caller, who can score them.
+    Args:
+      program: The program.
+      data: Training data.
+      state: State before the step.
+      queries: What the query tower reads for the B rows.
+      draws: Negatives of the batch, as drawn.
+
+    Returns:
+      The negatives, with slots [B, K].
     """
-    items, wanted, step = data.item[rows], structure.negatives, state.step
-    if structure.loss in WHOLE_CATALOGUE:
-        columns = cols.catalogue_columns(items, structure.num_items)
-        none = jnp.zeros(1, jnp.float32)
-        return Draws(columns, None, None, None, None, none, none)
-    ratio = ratio_at(hyper.hard_ratio, step)
-    easy_on, hard_on = switches(wanted, ratio)
-    drawn = sample(
-        keys.stream(hyper.seed, "negatives.easy", step),
-        hyper.easy,
-        (wanted.shared_easy,),
-    )
-    if wanted.mixes and not wanted.per_row:
-        key = keys.stream(hyper.seed, "negatives.switch", step)
-        on = jax.random.uniform(key, drawn.shape) < easy_on
-        drawn = jnp.where(on, drawn, structure.num_items)
-    columns = _columns(structure, items, drawn)
-    pools = _row_pools(structure, data, state, rows) if wanted.has_pools else None
-    slots, is_hard = None, None
-    if wanted.slots:
-        slots, is_hard = _slots(structure, hyper, step, pools, ratio, hard_on, items)
-    easy_draws, hard_draws = expected_draws(wanted, ratio)
-    group = None
-    if pools is None:
-        easy_draws, hard_draws = easy_draws[:1], hard_draws[:1]
-    else:
-        group = jnp.where(has_pool(pools.log_prob), 0, 1)
-    return Draws(columns, slots, is_hard, pools, group, easy_draws, hard_draws)
+    if draws.slots is None:
+        return draws
+    source = HARD_SOURCES[program.structure.negatives.hard_source]
+    slots = source.choose(program, data, state, queries, draws.slots)
+    return draws._replace(slots=slots)
 
 
 def ratio_at(ratio: HardRatio, step: jax.Array) -> jax.Array:
-    """Return the hard ratio of a step."""
+    """Hard ratio of a step.
+
+    Args:
+      ratio: Linear schedule.
+      step: [] int32.
+
+    Returns:
+      [] float32.
+
+    Examples:
+      >>> schedule = HardRatio(*jnp.array([1.0, 0.5, 4.0]))
+      >>> [float(ratio_at(schedule, jnp.int32(step))) for step in (0, 1, 4, 9)]
+      [1.0, 0.875, 0.5, 0.5]
+    """
     done = jnp.clip(step.astype(jnp.float32) / jnp.maximum(ratio.steps, 1), 0, 1)
     done = jnp.where(ratio.steps > 0, done, 1)
     return ratio.start + (ratio.end - ratio.start) * done
 
 
-def switches(wanted: Negatives, ratio: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Return the chances that an easy column and a hard slot are on (shared layout).
+class Switches(NamedTuple):
+    """Chances that a draw counts.
 
-    With m columns and H slots, H b / (m a + H b) = ratio, and one of the chances a and
-    b is 1: no more draws are thrown away than the ratio asks for.
+    Attributes:
+      easy: [] chance of an easy column.
+      hard: [] chance of a hard slot.
+    """
+
+    easy: jax.Array
+    hard: jax.Array
+
+
+def switches(negatives: Negatives, ratio: jax.Array) -> Switches:
+    """Chances that an easy column and a hard slot are on, in the shared layout.
+
+    With m columns and H slots, the chances a and b satisfy H b / (m a + H b) = ratio,
+    and one of them is 1, so that no more draws are switched off than the ratio needs.
+
+    Args:
+      negatives: Static part of the negatives.
+      ratio: [] hard ratio.
+
+    Returns:
+      The two chances; 1 where the ratio does not switch draws.
+
+    Examples:
+      >>> negatives = Negatives(easy_num=6, hard_num=2, mixes=True)
+      >>> chances = switches(negatives, jnp.float32(0.5))
+      >>> round(float(chances.easy), 4), float(chances.hard)  # 2 of 6 columns, 2 of 2
+      (0.3333, 1.0)
     """
     one = jnp.float32(1)
-    if not wanted.mixes or wanted.per_row:
-        return one, one
-    easy, hard = wanted.easy_num * ratio, wanted.hard_num * (1 - ratio)
+    if not negatives.switched:
+        return Switches(one, one)
+    easy, hard = negatives.easy_num * ratio, negatives.hard_num * (1 - ratio)
     # easy < hard: there are more hard slots than the ratio needs.
-    easy_on = jnp.where(easy <= hard, 1, hard / jnp.maximum(easy, 1e-30))
-    hard_on = jnp.where(hard <= easy, 1, easy / jnp.maximum(hard, 1e-30))
-    return easy_on, hard_on
+    return Switches(
+        easy=jnp.where(easy <= hard, 1, hard / jnp.maximum(easy, 1e-30)),
+        hard=jnp.where(hard <= easy, 1, easy / jnp.maximum(hard, 1e-30)),
+    )
 
 
-def expected_draws(wanted: Negatives, ratio: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Return expected easy and hard draws [2] of rows with a pool and without one."""
-    easy, hard = jnp.float32(wanted.easy_num), jnp.float32(wanted.hard_num)
-    if wanted.mixes and wanted.per_row:
-        easy, hard = wanted.slots * (1 - ratio), wanted.slots * ratio
+def row_groups(
+    negatives: Negatives, ratio: jax.Array, pool: RowPools | None
+) -> RowGroups:
+    """Groups of rows with their expected draws.
+
+    Args:
+      negatives: Static part of the negatives.
+      ratio: [] hard ratio.
+      pool: Pools of the rows; None: every row can draw hard negatives.
+
+    Returns:
+      One group, or with pools two: rows with a pool and rows without one.
+
+    Examples:
+      >>> pool = RowPools(jnp.array([[7], [9]]), jnp.array([[0.0], [-jnp.inf]]))
+      >>> negatives = Negatives(easy_num=6, hard_num=2)
+      >>> groups = row_groups(negatives, jnp.float32(0), pool)
+      >>> groups.easy.tolist(), groups.hard.tolist(), groups.of_row.tolist()
+      ([6.0, 8.0], [2.0, 0.0], [0, 1])
+    """
+    if negatives.mixes and negatives.per_row:
+        easy, hard = negatives.slots * (1 - ratio), negatives.slots * ratio
     else:
-        easy_on, hard_on = switches(wanted, ratio)
-        easy, hard = easy * easy_on, hard * hard_on
-    return jnp.stack([easy, easy + hard]), jnp.stack([hard, jnp.zeros_like(hard)])
+        on = switches(negatives, ratio)
+        easy = jnp.float32(negatives.easy_num) * on.easy
+        hard = jnp.float32(negatives.hard_num) * on.hard
+    if pool is None:
+        return RowGroups(easy[None], hard[None])
+    return RowGroups(
+        jnp.stack([easy, easy + hard]),
+        jnp.stack([hard, jnp.zeros_like(hard)]),
+        has_pool(pool.log_prob),
+    )
 
 
-def _columns(structure: Structure, items: jax.Array, drawn: jax.Array) -> cols.Columns:
-    mask, num_items = structure.negatives.mask, structure.num_items
+def _draw_columns(
+    program: Program, step: jax.Array, batch: Batch, ratio: jax.Array
+) -> cols.Columns:
+    """Return the columns: the items of the batch and the shared easy draws."""
+    structure, hyper = program.structure, program.hyper
+    negatives, num_items = structure.negatives, structure.num_items
+    key = keys.stream(hyper.seed, "negatives.easy", step)
+    drawn = sample(key, hyper.easy, (negatives.shared_easy,))
+    if negatives.switched:
+        key = keys.stream(hyper.seed, "negatives.switch", step)
+        on = jax.random.uniform(key, drawn.shape) < switches(negatives, ratio).easy
+        drawn = jnp.where(on, drawn, num_items)
+    same_item = MASKS[negatives.mask].same_item
     if structure.merged_size:
-        return cols.merged_columns(items, drawn, mask=mask, num_items=num_items)
-    in_batch = structure.negatives.in_batch
+        return cols.merged_columns(
+            batch.items, drawn, same_item=same_item, num_items=num_items
+        )
     return cols.separate_columns(
-        items, drawn, in_batch=in_batch, mask=mask, num_items=num_items
+        batch.items,
+        drawn,
+        in_batch=negatives.in_batch,
+        same_item=same_item,
+        num_items=num_items,
     )
 
 
-def _row_pools(
-    structure: Structure, data: TrainData, state: TrainState, rows: jax.Array
-) -> RowPools:
-    num_items = structure.num_items
-    if structure.negatives.hard_source == "mined":
-        item = state.samplers["mined"][data.queries.user[rows]]
-        present = item < num_items
-        number = present.sum(axis=1, keepdims=True).astype(jnp.float32)
-        return RowPools(item, jnp.where(present, -jnp.log(number), -jnp.inf))
-    assert data.pools is not None
-    pool = jnp.asarray(data.pools.of_row)[rows]
-    item, log_prob = jnp.asarray(data.pools.item), jnp.asarray(data.pools.log_prob)
-    pool = jnp.where(pool < 0, item.shape[0], pool)
-    return RowPools(
-        item.at[pool].get(mode="fill", fill_value=num_items),
-        log_prob.at[pool].get(mode="fill", fill_value=-jnp.inf),
-    )
+def _draw_easy_slots(program: Program, step: jax.Array, rows: int) -> jax.Array:
+    """Return easy draws for every slot of the rows [rows, K] int32."""
+    key = keys.stream(program.hyper.seed, "negatives.slots", step)
+    return sample(key, program.hyper.easy, (rows, program.structure.negatives.slots))
 
 
-def _slots(structure, hyper, step, pools, ratio, hard_on, items):
-    """Return items of the slots [B, K] (dns: [B, K, candidates]) and is_hard [B, K]."""
-    wanted, batch = structure.negatives, items.shape[0]
-    shape = (batch, wanted.slots)
-    easy_key = keys.stream(hyper.seed, "negatives.slots", step)
-    hard_key = keys.stream(hyper.seed, "negatives.hard", step)
-    mix_key = keys.stream(hyper.seed, "negatives.mix", step)
-    easy = sample(easy_key, hyper.easy, shape)
-    if pools is not None:
-        hard = draw_hard(hard_key, pools.item, pools.log_prob, wanted.slots)
-        able = has_pool(pools.log_prob)
-    elif wanted.hard_num:
-        hard = sample(hard_key, hyper.easy, (*shape, wanted.candidate_num))
-        easy, able = easy[..., None], jnp.ones(batch, bool)
+def _mix_slots(
+    program: Program,
+    step: jax.Array,
+    ratio: jax.Array,
+    groups: RowGroups,
+    hard: HardDraws,
+) -> Slots:
+    """Return slots of hard and easy draws, some of them switched off.
+
+    In the layout per row each slot is hard with chance ``ratio``. Otherwise the last
+    ``hard_num`` slots are hard.
+    """
+    negatives = program.structure.negatives
+    shape = (hard.items.shape[0], negatives.slots)
+    easy = _draw_easy_slots(program, step, shape[0])
+    has_hard = groups.has_pool
+    if has_hard is None:
+        has_hard = jnp.ones(shape[0], bool)
+    key = keys.stream(program.hyper.seed, "negatives.mix", step)
+    if negatives.mixes and negatives.per_row:
+        is_hard = hard_slots(key, shape, jnp.where(has_hard, ratio, 0))
     else:
-        return easy, jnp.zeros(shape, bool)
-    if wanted.mixes and wanted.per_row:
-        is_hard = hard_slots(mix_key, shape, jnp.where(able, ratio, 0))
-    else:
-        first_hard = wanted.slots - wanted.hard_num
-        is_hard = (jnp.arange(wanted.slots) >= first_hard)[None, :] & able[:, None]
-    chosen = is_hard if pools is not None else is_hard[..., None]
-    slots = jnp.where(chosen, hard, easy)
-    if wanted.mixes and not wanted.per_row:
-        on = jax.random.uniform(mix_key, shape) < hard_on
-        on = on if pools is not None else on[..., None]
-        slots = jnp.where(on, slots, structure.num_items)
-    return slots, is_hard
+        last = jnp.arange(negatives.slots) >= negatives.slots - negatives.hard_num
+        is_hard = last[None, :] & has_hard[:, None]
+    items = jnp.where(_like(is_hard, hard.items), hard.items, _like(easy, hard.items))
+    if negatives.switched:
+        on = jax.random.uniform(key, shape) < switches(negatives, ratio).hard
+        items = jnp.where(_like(on, items), items, program.structure.num_items)
+    return Slots(items, is_hard, hard.pool)
+
+
+def _like(values: jax.Array, items: jax.Array) -> jax.Array:
+    """Return values [B, K], with an axis of candidates if items are [B, K, M]."""
+    return values[..., None] if items.ndim > values.ndim else values

@@ -1,6 +1,6 @@
 """Hard negatives that the model itself mines: a window of its exact ranking."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,10 +17,11 @@ class Mining(NamedTuple):
     """How hard negatives are mined.
 
     Attributes:
-      every: steps between two minings; between them the pools are stale.
-      first, end: the window [first, end) of ranks, from 0.
-      queries: one query of every user, as they are known at the end of training.
-      seen: training positives of every user, which are never mined.
+      every: Steps between two minings; between them the pools are stale.
+      first: First rank of the window, from 0.
+      end: Rank behind the window.
+      queries: One query of every user, as of the end of training.
+      seen: Training positives of every user, which are never mined.
     """
 
     every: int
@@ -30,21 +31,44 @@ class Mining(NamedTuple):
     seen: Ragged
 
 
+def empty_window(mining: Mining, num_items: int) -> jax.Array:
+    """The mined items before the first mining: none.
+
+    Args:
+      mining: How hard negatives are mined.
+      num_items: Size of the catalogue, the id of no item.
+
+    Returns:
+      [users, end - first] int32, all num_items.
+    """
+    shape = (mining.seen.num_rows, mining.end - mining.first)
+    return jnp.full(shape, num_items, jnp.int32)
+
+
 def mine(
-    mining: Mining, structure: Structure, params: dict, data: TrainData
+    mining: Mining, structure: Structure, params: dict[str, Any], data: TrainData
 ) -> jax.Array:
-    """Return each user's items at the window's ranks [users, end - first] int32.
+    """Each user's items at the ranks of the window.
 
     The ranking is exact, over the whole catalogue without the user's training
-    positives; num_items where it is shorter.
+    positives.
+
+    Args:
+      mining: How hard negatives are mined.
+      structure: Static part of the program.
+      params: Parameters of the towers.
+      data: Training data, with the features of users and items.
+
+    Returns:
+      [users, end - first] int32; num_items where the ranking is shorter.
 
     References:
-      Huang et al., Embedding-based retrieval in Facebook search, KDD 2020
-      (offline mining; ranks 101-500 served best).
+      Huang et al., Embedding-based retrieval in Facebook search, KDD 2020 (offline
+      mining; ranks 101-500 served best).
     """
     model, entities = structure.model, data.entities
     candidates = all_candidates(model, params, entities, structure.num_items)
     queries = all_queries(model, params, entities, mining.queries)
     _, items = top_k(queries, candidates, mining.end, seen=mining.seen)
     padded = jnp.where(items < 0, structure.num_items, items)
-    return window(padded, mining.first, mining.end, structure.num_items)[0]
+    return window(padded, mining.first, mining.end, structure.num_items).item

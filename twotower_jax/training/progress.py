@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 PLAIN_SECONDS = 10.0
 
 
-class Line(Protocol):
+class ProgressLine(Protocol):
     """What the loop tells of a training."""
 
     def update(self, step: int, loss: float) -> None:

@@ -1,6 +1,6 @@
-"""What samplers remember between steps, and what they say of themselves."""
+"""Memories of the samplers between steps, and measurements of them."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -8,50 +8,72 @@ import jax.numpy as jnp
 from twotower_jax.model import two_tower as net
 from twotower_jax.sampling import bank as banks
 from twotower_jax.sampling import frequency
-from twotower_jax.training.hard_mining import Mining
+from twotower_jax.training.hard_mining import Mining, empty_window
 from twotower_jax.training.types import Structure, TrainData, TrainState
 
 
+class Streaming(NamedTuple):
+    """The arrays of the streaming frequency.
+
+    Attributes:
+      hashes: Number of hash functions.
+      buckets: Number of buckets of each.
+      initial_gap: Gap of every bucket before the first step, in steps.
+    """
+
+    hashes: int
+    buckets: int
+    initial_gap: float
+
+
 def init_samplers(
-    structure: Structure,
-    streaming: tuple[int, int, float] | None,
-    mining: Mining | None,
+    structure: Structure, streaming: Streaming | None, mining: Mining | None
 ) -> dict[str, Any]:
-    """Return the memory of the samplers in use, before the first step.
+    """Memories of the samplers in use, before the first step.
+
+    A step reads and renews the memories that it is given, so that their presence
+    decides which samplers are in use.
 
     Args:
-      structure: static part of the step.
-      streaming: hashes, buckets and first gap of the streaming frequency.
-      mining: how hard negatives are mined.
+      structure: Static part of the program.
+      streaming: Arrays of the streaming frequency; None: log q+ is counted.
+      mining: How hard negatives are mined; None: they are not.
+
+    Returns:
+      Any of {"bank": Bank, "frequency": Frequency, "mined": [users, W] int32}.
     """
     samplers: dict[str, Any] = {}
     negatives, num_items = structure.negatives, structure.num_items
     if negatives.bank:
         dim = structure.model.candidate.dim
         samplers["bank"] = banks.init_bank(negatives.bank, dim, num_items)
-    if structure.frequency == "streaming":
-        assert streaming is not None
+    if streaming is not None:
         samplers["frequency"] = frequency.init_frequency(*streaming)
     if mining is not None:
-        shape = (mining.seen.num_rows, mining.end - mining.first)
-        samplers["mined"] = jnp.full(shape, num_items, jnp.int32)
+        samplers["mined"] = empty_window(mining, num_items)
     return samplers
 
 
 def diagnostics(
     structure: Structure, data: TrainData, state: TrainState
 ) -> dict[str, float]:
-    """Return what is worth watching of the samplers' memory, for metrics.jsonl.
+    """Measurements of the samplers' memories, for metrics.jsonl.
 
-    ``bank age`` is in steps; ``bank drift`` is the mean distance, and ``bank cosine``
-    the mean cosine, between the stored embeddings and those of the same items now.
+    Args:
+      structure: Static part of the program.
+      data: Training data.
+      state: State after a step.
+
+    Returns:
+      With a bank, its mean age in steps ("bank age"), and the mean distance ("bank
+      drift") and mean cosine ("bank cosine") between its embeddings and those of the
+      same items now. Without a bank, nothing.
     """
     bank = state.samplers.get("bank")
     if bank is None:
         return {}
-    known = jnp.minimum(bank.item, structure.num_items - 1)
-    current = _embed(structure, data, state.params, known)
-    moved = banks.drift(bank, current)
+    items = jnp.minimum(bank.item, structure.num_items - 1)
+    moved = banks.drift(bank, _embed(structure, data, state.params, items))
     return {
         "bank age": float(banks.mean_age(bank, state.step)),
         "bank drift": float(moved.distance),
@@ -60,7 +82,7 @@ def diagnostics(
 
 
 def _embed(
-    structure: Structure, data: TrainData, params: dict, items: jax.Array
+    structure: Structure, data: TrainData, params: dict[str, Any], items: jax.Array
 ) -> jax.Array:
     embed = jax.jit(net.embed_candidates, static_argnums=0)
     return embed(structure.model, params, data.entities, items)

@@ -1,9 +1,10 @@
-"""What a training step is made of: structure is static, numbers are arguments.
+"""Records of the training step: structure is static, numbers are arguments.
 
-Arms of a sweep that differ in numbers only share one compiled program.
+Arms of a sweep that differ in numbers alone share one compiled program.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import jax
 
@@ -17,20 +18,21 @@ from twotower_jax.training.optimizers import OptimizerNumbers
 
 
 class Negatives(NamedTuple):
-    """Which items a row is compared with; the static part of ``negatives``.
+    """The static part of the negatives of a row.
 
     Attributes:
-      in_batch: the other positives of the batch are columns.
-      easy_num: easy draws, shared by the batch or, with per_row, of each row.
-      per_row: each row draws its easy negatives itself.
-      hard_num: hard slots a row.
-      hard_source: "log", "mined" or "dns".
-      candidate_num: draws of dns that the best is chosen from.
-      log_q: "mixture", "easy" or "none", what hard draws are corrected by.
-      mixes: the hard ratio decides which slots are hard; else all hard slots are.
-      bank: entries of the cross-batch bank.
-      mask: "none", "same_item" or "user_positives".
-      top_k: best scored negatives that are kept; 0 keeps all.
+      in_batch: Whether the other positives of the batch are columns.
+      easy_num: Number of easy draws, per batch or, with per_row, per row.
+      per_row: Whether each row draws easy negatives of its own.
+      hard_num: Number of hard slots per row.
+      hard_source: Name in `HARD_SOURCES`.
+      candidate_num: Number of easy draws from which dns keeps the best one.
+      log_q: Name in `HARD_LOG_Q`, the log q of hard draws.
+      mixes: Whether the hard ratio decides which slots are hard; otherwise every hard
+        slot is.
+      bank: Number of entries of the cross-batch bank.
+      mask: Name in `MASKS`.
+      top_k: Number of negatives with the best scores that are kept; 0 keeps all.
     """
 
     in_batch: bool = True
@@ -52,26 +54,27 @@ class Negatives(NamedTuple):
 
     @property
     def slots(self) -> int:
-        """Number of a row's own slots."""
+        """Number of slots per row."""
         return self.hard_num + (self.easy_num if self.per_row else 0)
 
     @property
-    def has_pools(self) -> bool:
-        """Whether hard draws come from pools of items."""
-        return self.hard_num > 0 and self.hard_source != "dns"
-
-    @property
-    def pools_count(self) -> bool:
-        """Whether expected counts have a term of the row's pool."""
-        return self.has_pools and self.log_q == "mixture"
+    def switched(self) -> bool:
+        """Whether the hard ratio switches easy columns and hard slots on and off."""
+        return self.mixes and not self.per_row
 
 
 class Structure(NamedTuple):
-    """What a compiled program depends on, beside the shapes of its arguments.
+    """The static part of a program: another structure is another program.
 
     Attributes:
-      reweight: rows weigh ``Hyper.positive_weight`` of their item.
-      merged_size: static number of merged columns; 0 keeps one column a draw.
+      model: Towers and their features.
+      loss: Name in `LOSSES`.
+      negatives: Static part of the negatives.
+      correct: Name in `CORRECTIONS`.
+      optimizer: Name in `OPTIMIZERS`.
+      learn_temperature: Whether the temperature is a parameter.
+      merged_size: Number of merged columns; 0 keeps one column per draw.
+      num_items: Size of the catalogue.
     """
 
     model: Model
@@ -82,12 +85,16 @@ class Structure(NamedTuple):
     learn_temperature: bool
     merged_size: int
     num_items: int
-    frequency: str = "counts"
-    reweight: bool = False
 
 
 class HardRatio(NamedTuple):
-    """The share of hard slots: from start to end in ``steps`` steps, linearly."""
+    """Schedule of the share of hard slots, linear in the step.
+
+    Attributes:
+      start: [] share at step 0.
+      end: [] share from step ``steps`` on.
+      steps: [] length of the schedule; 0 has the share ``end`` at every step.
+    """
 
     start: jax.Array
     end: jax.Array
@@ -95,20 +102,20 @@ class HardRatio(NamedTuple):
 
 
 class Hyper(NamedTuple):
-    """Every number of a run, as arrays.
+    """The numbers of a program, all of them arrays.
 
     Attributes:
-      seed: uint32 scalar.
-      log_temperature: scalar; not read when the temperature is learned.
-      log_q_batch: [num_items] log q+ of the batch's items.
-      easy: the easy proposal.
-      optimizer: the optimizer's numbers.
-      decay_steps: steps in which the learning rate falls linearly to 0; 0 keeps it.
-      loss: numbers of the losses (the temperature in them is not read).
-      hard_ratio: the schedule of hard slots.
-      bank_warmup: steps before the bank is used.
-      streaming_alpha: learning rate of the streaming frequency.
-      positive_weight: [num_items] weight of a positive, or None.
+      seed: [] uint32.
+      log_temperature: [], not read when the temperature is learned.
+      log_q_batch: [num_items] log q+ of the items of a batch.
+      easy: Proposal of the easy draws.
+      optimizer: Numbers of the optimizer.
+      decay_steps: [] steps in which the learning rate falls linearly to 0; 0 keeps it.
+      loss: Numbers of the losses; their temperature is not read.
+      hard_ratio: Schedule of the share of hard slots.
+      bank_warmup: [] steps before the bank is used.
+      streaming_alpha: [] learning rate of the streaming frequency.
+      positive_weight: [num_items] weight of a positive, or None for equal weights.
     """
 
     seed: jax.Array
@@ -124,15 +131,50 @@ class Hyper(NamedTuple):
     positive_weight: jax.Array | None = None
 
 
-class TrainData(NamedTuple):
-    """Training positives and what belongs to them, resident on the device.
+@dataclass(frozen=True)
+class Program:
+    """A training program: a tree whose leaves are numbers and whose form is static.
+
+    A jitted function takes it as an ordinary argument. Two programs of equal structure
+    are one compiled program, whatever their numbers are.
 
     Attributes:
-      queries: of the [n] positives.
-      item: [n] int32 items that they clicked.
-      entities: features of users and items.
-      pools: hard negatives of the log, or None.
-      positives: the users' training positives, for the mask, or None.
+      structure: Static part.
+      hyper: Numbers.
+    """
+
+    structure: Structure
+    hyper: Hyper
+
+
+jax.tree_util.register_dataclass(
+    Program, data_fields=["hyper"], meta_fields=["structure"]
+)
+
+
+class Batch(NamedTuple):
+    """Training positives of one step.
+
+    Attributes:
+      rows: [B] int32 places of the positives among all training positives.
+      items: [B] int32 clicked items.
+      queries: Queries of the B clicks.
+    """
+
+    rows: jax.Array
+    items: jax.Array
+    queries: Queries
+
+
+class TrainData(NamedTuple):
+    """Training positives and their features, resident on the device.
+
+    Attributes:
+      queries: Queries of the n positives.
+      item: [n] int32 clicked items.
+      entities: Features of users and items.
+      pools: Hard negatives of the log, or None where no row has any.
+      positives: Training positives of every user; None masks none of them.
     """
 
     queries: Queries
@@ -141,17 +183,23 @@ class TrainData(NamedTuple):
     pools: HardPools | None = None
     positives: UserPositives | None = None
 
+    def batch(self, rows: jax.Array) -> Batch:
+        """Return the positives ``rows`` [B] int32."""
+        queries = jax.tree.map(lambda x: x[rows], self.queries)
+        return Batch(rows, self.item[rows], queries)
+
 
 class TrainState(NamedTuple):
-    """What a checkpoint holds.
+    """Everything that a step changes, and all that a checkpoint holds.
 
     Attributes:
-      step: number of steps done.
-      params, opt_state: {"tables": ..., "dense": ...}.
-      samplers: what samplers remember: "bank", "frequency", "mined"; those in use.
+      step: [] int32 number of steps done.
+      params: {"tables": {name: [size, dim]}, "dense": ...}.
+      opt_state: {"tables": {name: ...}, "dense": ...}.
+      samplers: Memories of the samplers in use: "bank", "frequency" and "mined".
     """
 
     step: jax.Array
-    params: dict
-    opt_state: dict
-    samplers: dict
+    params: dict[str, Any]
+    opt_state: dict[str, Any]
+    samplers: dict[str, Any]

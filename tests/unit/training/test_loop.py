@@ -13,13 +13,9 @@ from rich.console import Console
 from twotower_jax.errors import InputError
 from twotower_jax.training import loop
 from twotower_jax.training.checkpoint import Checkpoints
-from twotower_jax.training.loop import (
-    NonFiniteLossError,
-    Schedule,
-    _Trainer,
-    fit,
-)
+from twotower_jax.training.loop import Hooks, NonFiniteLossError, Trainer, fit
 from twotower_jax.training.progress import TrainingProgress
+from twotower_jax.training.schedule import Schedule
 from twotower_jax.training.signals import Stopped, StopRequest
 
 USERS, ITEMS, BATCH, NUMBER = 6, 8, 4, 30
@@ -77,11 +73,11 @@ class Run:
         assert set(params) == {"tables", "dense"}
         return {"m": self.values.pop(0)}
 
+    def hooks(self):
+        return Hooks(quiet, self.records.append, self.evaluate if self.values else None)
+
     def fit(self):
-        return fit(
-            self.problem, self.schedule, self.checkpoints, quiet, self.records.append,
-            self.evaluate if self.values else None,
-        )  # fmt: skip
+        return fit(self.problem, self.schedule, self.checkpoints, self.hooks())
 
     def steps(self):
         return [one["step"] for one in self.records]
@@ -205,9 +201,7 @@ def test_a_stop_before_the_first_step_neither_validates_nor_saves(tmp_path, resu
         state, notes = first.checkpoints.load(4, first.fit()[0], first.problem.mesh())
         first.checkpoints.save(state, notes | {"done": False}, {4})
     run = Run(tmp_path, [1, 2])
-    trainer = _Trainer(
-        run.problem, run.schedule, run.checkpoints, run.records.append, run.evaluate
-    )
+    trainer = Trainer(run.problem, run.schedule, run.checkpoints, run.hooks())
     request = StopRequest()
     request.number = signal.SIGTERM
     with pytest.raises(Stopped) as caught:
@@ -221,13 +215,13 @@ def test_a_stop_between_boundaries_saves_and_names_the_step(tmp_path, monkeypatc
     run = Run(tmp_path, [1, 2, 3], steps_per_dispatch=1)
     real = loop.run_steps
 
-    def told_to_stop(*arguments):
+    def stop_at_six(*arguments):
         state, losses = real(*arguments)
         if int(state.step) == 6:
             os.kill(os.getpid(), signal.SIGTERM)
         return state, losses
 
-    monkeypatch.setattr(loop, "run_steps", told_to_stop)
+    monkeypatch.setattr(loop, "run_steps", stop_at_six)
     with pytest.raises(Stopped) as caught:
         run.fit()
     monkeypatch.undo()

@@ -7,8 +7,9 @@ from helpers.problems import as_loaded, small_problem, zipf_clicks
 from rich.console import Console
 
 from twotower_jax.training.checkpoint import Checkpoints
-from twotower_jax.training.loop import Schedule, fit
+from twotower_jax.training.loop import Hooks, fit
 from twotower_jax.training.progress import TrainingProgress
+from twotower_jax.training.schedule import Schedule
 
 USERS, ITEMS, STEPS = 12, 30, 24
 USER, ITEM = zipf_clicks(USERS, ITEMS, 60)
@@ -61,7 +62,7 @@ def train(folder, saves=99, records=None, **keys):
 
     log = (lambda record: None) if records is None else records.append
     checkpoints = Mortal(folder, saves)
-    return fit(problem, SCHEDULE, checkpoints, progress, log, None)[0]
+    return fit(problem, SCHEDULE, checkpoints, Hooks(progress, log))[0]
 
 
 def bits(state):

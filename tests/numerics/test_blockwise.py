@@ -1,0 +1,263 @@
+"""Blockwise losses against loops over the definition and autodiff of stored logits."""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from twotower_jax.losses import blockwise
+from twotower_jax.losses.rowwise import LOSSES, LossNumbers
+from twotower_jax.losses.terms import (
+    ColumnTerms,
+    PairTerms,
+    PoolTerms,
+    RowTerms,
+    Scores,
+    column_terms,
+)
+
+ROWS, COLUMNS, DIM, SLOTS, POOL = 13, 9, 5, 3, 4
+ITEM = np.array([0, 1, 2, 3, 4, 5, 6, 7, 3])  # Items of the columns; 3 twice.
+FEATURES = ("plain", "groups", "pools", "seen", "slots", "all")
+NUMBERS = LossNumbers(0.5, 3.0, 0.2, 0.75, 50.0)
+
+
+class Case(NamedTuple):
+    """The arguments of ``softmax_loss``."""
+
+    scores: Scores
+    columns: ColumnTerms
+    rows: RowTerms
+
+
+def make_case(feature, seed=0, own_counts=False):
+    """Return scores and terms with one feature, or all of them."""
+    rng = np.random.default_rng(seed)
+    query, matrix = rng.normal(size=(ROWS, DIM)), rng.normal(size=(COLUMNS, DIM))
+    key = rng.integers(0, 8, ROWS)
+    everything = feature == "all"
+    groups = 2 if everything or feature in ("groups", "pools") else 1
+    distinct, place = np.unique(ITEM, return_inverse=True)
+    columns = ColumnTerms(
+        np.log(rng.integers(1, 4, COLUMNS)),
+        rng.normal(size=(groups, COLUMNS)),
+        ITEM.astype(np.int32),
+        place.astype(np.int32),
+    )
+    none = np.zeros((ROWS, 0))
+    rows = RowTerms(
+        rng.uniform(0.5, 2, ROWS),
+        key.astype(np.int32),
+        np.linspace(-1, 1, ROWS) if own_counts else np.full(ROWS, -np.inf),
+        rng.normal(size=ROWS),
+        PairTerms(none, none),
+        rng.integers(0, 2, ROWS) if groups == 2 else None,
+    )
+    if everything or feature == "pools":
+        pool = np.stack([rng.permutation(12)[:POOL] for _ in range(ROWS)])
+        pool_place = np.where(pool < len(distinct), pool, COLUMNS)
+        log_count = rng.normal(size=(ROWS, POOL))
+        rows = rows._replace(pool=PoolTerms(pool_place.astype(np.int32), log_count))
+    if everything or feature == "seen":
+        rows = rows._replace(seen=rng.random((ROWS, COLUMNS)) < 0.2)
+    slots = none
+    if everything or feature == "slots":
+        slots = rng.normal(size=(ROWS, SLOTS))
+        off = rng.random((ROWS, SLOTS)) < 0.3
+        log_count = rng.normal(size=(ROWS, SLOTS))
+        rows = rows._replace(slots=PairTerms(np.where(off, -np.inf, 0.0), log_count))
+    positive = (query * matrix[key]).sum(1)
+    return Case(Scores(query, matrix, positive, slots), columns, rows)
+
+
+def negatives(i, case):
+    """Return (score, log count, draws) of row i's negatives, by loops."""
+    scores, columns, rows = case
+    listed = []
+    group = 0 if rows.group is None else rows.group[i]
+    for c in range(COLUMNS):
+        mult = math.exp(columns.log_mult[c])
+        count = math.exp(columns.log_count[group, c])
+        if rows.pool is not None:
+            for place, more in zip(
+                rows.pool.place[i], rows.pool.log_count[i], strict=True
+            ):
+                count += math.exp(more) if place == columns.place[c] else 0
+        if columns.key[c] == rows.key[i]:
+            mult = math.exp(rows.own_log_mult[i])
+            count = math.exp(rows.own_log_count[i])
+        if rows.seen is not None and rows.seen[i, columns.place[c]]:
+            mult = 0
+        listed.append((scores.query[i] @ scores.columns[c], math.log(count), mult))
+    for s in range(scores.slots.shape[1]):
+        mult = math.exp(rows.slots.log_mult[i, s])
+        listed.append((scores.slots[i, s], rows.slots.log_count[i, s], mult))
+    return [one for one in listed if one[2] > 0]
+
+
+def slow_softmax(case):
+    total = 0.0
+    for i, positive in enumerate(case.scores.positive):
+        others = sum(m * math.exp(s - n) for s, n, m in negatives(i, case))
+        loss = math.log(math.exp(positive) + others) - positive
+        total += case.rows.weight[i] * loss
+    return total
+
+
+def stored(loss, case, top_k=0):
+    """Return the loss of stored logits, for autodiff."""
+    scores, columns, rows = case
+    pairs = column_terms(columns, rows)
+    values = jnp.concatenate([scores.query @ scores.columns.T, scores.slots], 1)
+    log_mult = jnp.concatenate([pairs.log_mult, rows.slots.log_mult], 1)
+    log_count = jnp.concatenate([pairs.log_count, rows.slots.log_count], 1)
+    weight = jnp.exp(log_mult)
+    if top_k:
+        valid = jnp.where(weight > 0, values, -jnp.inf)
+        limit = -jnp.sort(-valid, axis=1)[:, top_k - 1 : top_k]
+        weight = jnp.where(valid >= limit, weight, 0)
+    logits = jnp.where(weight > 0, values - log_count, 0)
+    losses = LOSSES[loss].of_rows(scores.positive, logits, weight, NUMBERS)
+    return (rows.weight * losses).sum()
+
+
+def blocks(loss, case, top_k=0):
+    """Return the loss of blocks of rows."""
+    return blockwise.batch_loss(LOSSES[loss], top_k, *case, NUMBERS)
+
+
+def with_gradient(loss, case, function, top_k=0):
+    """Return the value and its gradient by the scores."""
+
+    def value(scores):
+        return function(loss, case._replace(scores=scores), top_k)
+
+    return jax.jit(jax.value_and_grad(value))(case.scores)
+
+
+def on_device(case):
+    return jax.tree.map(jnp.asarray, case)
+
+
+def assert_close(one, other):
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-10, atol=1e-12),
+        one,
+        other,
+    )
+
+
+@pytest.mark.parametrize("own_counts", [False, True])
+@pytest.mark.parametrize("feature", FEATURES)
+def test_softmax_equals_loops_over_the_definition(feature, own_counts):
+    case = make_case(feature, own_counts=own_counts)
+    with jax.enable_x64(True):
+        got = float(blockwise.softmax_loss(*on_device(case)))
+    assert got == pytest.approx(slow_softmax(case), rel=1e-12)
+
+
+CASES = [("sampled_softmax", f, b) for f in FEATURES for b in (4, 512)]
+CASES += [(loss, "all", 4) for loss in sorted(LOSSES)]
+CASES += [("logistic", "plain", 512)]
+
+
+@pytest.mark.parametrize(("loss", "feature", "block"), CASES)
+def test_every_loss_equals_autodiff_of_stored_logits(monkeypatch, loss, feature, block):
+    monkeypatch.setattr(blockwise, "MAX_BLOCK_ROWS", block)
+    with jax.enable_x64(True):
+        case = on_device(make_case(feature, seed=1))
+        want, want_gradient = with_gradient(loss, case, stored)
+        got, gradient = with_gradient(loss, case, blocks)
+        np.testing.assert_allclose(got, want, rtol=1e-12)
+        assert_close(gradient, want_gradient)
+
+
+@pytest.mark.parametrize("loss", sorted(LOSSES))
+def test_the_best_scored_negatives_are_kept(loss):
+    with jax.enable_x64(True):
+        case = on_device(make_case("all", seed=2))
+        want, want_gradient = with_gradient(loss, case, stored, 3)
+        got, gradient = with_gradient(loss, case, blocks, 3)
+        np.testing.assert_allclose(got, want, rtol=1e-12)
+        assert_close(gradient, want_gradient)
+        assert float(got) != pytest.approx(float(blocks(loss, case)), rel=1e-3)
+
+
+def test_keeping_as_many_as_there_are_changes_nothing():
+    with jax.enable_x64(True):
+        case = on_device(make_case("all", seed=2))
+        kept = blocks("sampled_softmax", case, COLUMNS + SLOTS)
+        assert float(kept) == pytest.approx(float(blocks("sampled_softmax", case)))
+
+
+@pytest.mark.parametrize("loss", sorted(LOSSES))
+def test_gradients_scale_with_the_cotangent(loss):
+    case = on_device(make_case("slots", seed=2))
+    _, once = with_gradient(loss, case, blocks)
+    _, thrice = with_gradient(loss, case, lambda *a: 3 * blocks(*a))
+    for one, other in zip(once, thrice, strict=True):
+        np.testing.assert_allclose(3 * one, other, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("loss", sorted(LOSSES))
+def test_repeated_columns_are_one_column_with_their_number(loss):
+    scores, columns, rows = make_case("plain", seed=3)
+    again = np.repeat(np.arange(COLUMNS), 2)
+    twice = ColumnTerms(
+        log_mult=columns.log_mult[again],
+        log_count=columns.log_count[:, again],
+        key=columns.key[again],
+        place=columns.place[again],
+    )
+    repeated = scores._replace(columns=scores.columns[again])
+    once = columns._replace(log_mult=columns.log_mult + math.log(2))
+    with jax.enable_x64(True):
+        one = blocks(loss, on_device(Case(repeated, twice, rows)))
+        other = blocks(loss, on_device(Case(scores, once, rows)))
+        assert float(one) == pytest.approx(float(other), rel=1e-12)
+
+
+@pytest.mark.parametrize("loss", sorted(LOSSES))
+def test_a_masked_item_has_probability_and_gradient_zero_exactly(loss):
+    case = make_case("all", seed=4)
+    case.columns.log_mult[5] = -np.inf
+    case.rows.slots.log_mult[:, 1] = -np.inf
+    case.rows.seen[2, :] = True
+    value, gradient = with_gradient(loss, on_device(case), blocks)
+    np.testing.assert_array_equal(gradient.columns[5], 0)
+    np.testing.assert_array_equal(gradient.slots[:, 1], 0)
+    moved = jax.tree.map(np.copy, case)
+    moved.scores.columns[5], moved.scores.slots[:, 1] = 100, -100
+    moved_value, _ = with_gradient(loss, on_device(moved), blocks)
+    assert float(value) == float(moved_value)
+    # A row whose every column is seen has its slots left.
+    case.rows.slots.log_mult[2] = -np.inf
+    _, gradient = with_gradient(loss, on_device(case), blocks)
+    np.testing.assert_array_equal(gradient.query[2], 0)
+
+
+def test_softmax_is_finite_at_temperature_of_five_thousandths():
+    rng = np.random.default_rng(0)
+    unit = rng.normal(size=(64, DIM))
+    unit = (unit / np.linalg.norm(unit, axis=1, keepdims=True)).astype(np.float32)
+    query, key = -unit / np.float32(0.005), np.arange(64, dtype=np.int32)
+    positive = (query * unit).sum(1)
+    columns = ColumnTerms(np.zeros(64, "f4"), np.full((1, 64), -20, "f4"), key, key)
+    none, masked = np.zeros((64, 0), "f4"), np.full(64, -np.inf, "f4")
+    rows = RowTerms(
+        np.ones(64, "f4"), key, masked, np.zeros(64, "f4"), PairTerms(none, none)
+    )
+    assert positive.max() < -199  # The shift 1/T would underflow every term.
+    case = on_device(Case(Scores(query, unit, positive, none), columns, rows))
+    value, gradient = with_gradient("sampled_softmax", case, blocks)
+    assert all(np.isfinite(one).all() for one in gradient)
+    scores = query.astype(float) @ unit.T.astype(float) + 20
+    want = 0.0
+    for i in range(64):
+        logits = np.append(np.delete(scores[i], i), positive[i])
+        top = logits.max()
+        want += top + np.log(np.exp(logits - top).sum()) - positive[i]
+    assert float(value) == pytest.approx(want, rel=1e-5)

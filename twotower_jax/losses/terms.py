@@ -1,0 +1,160 @@
+"""What a loss reads of a batch: scores, and the terms that correct and mask them.
+
+A batch of B rows has C columns (candidates that all rows share) and K slots per row
+(candidates of one row). The logit of a pair is its score minus the log of the expected
+count of the item in the row, plus the log of the number of draws that the pair stands
+for.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+
+class Scores(NamedTuple):
+    """Scores of B rows, or what they are computed from; gradients flow to all of them.
+
+    Attributes:
+      query: [B, D] query embeddings over the temperature.
+      columns: [C, D] candidate embeddings of the columns.
+      positive: [B] logit of the row's positive.
+      slots: [B, K] scores of the row's slots; K is 0 where rows have none.
+    """
+
+    query: jax.Array
+    columns: jax.Array
+    positive: jax.Array
+    slots: jax.Array
+
+
+class PairTerms(NamedTuple):
+    """What a loss adds to the score of pairs of a row and a negative, in logs.
+
+    Attributes:
+      log_mult: [B, n] log of the number of draws that the negative stands for; -inf
+        masks it.
+      log_count: [B, n] log of the negative's expected count in the row, which is
+        subtracted from the score; 0 corrects nothing.
+    """
+
+    log_mult: jax.Array
+    log_count: jax.Array
+
+
+class ColumnTerms(NamedTuple):
+    """Terms of the C columns.
+
+    Attributes:
+      log_mult: [C] log of the number of draws that a column stands for; -inf for none.
+      log_count: [G, C] log of the expected count by group of rows; 0 corrects nothing.
+      key: [C] int32 item of the column.
+      place: [C] int32 place of the column's item among the U distinct items to which
+        `PoolTerms.place` and `RowTerms.seen` refer. Not read where a row has neither.
+    """
+
+    log_mult: jax.Array
+    log_count: jax.Array
+    key: jax.Array
+    place: jax.Array
+
+
+class PoolTerms(NamedTuple):
+    """What the pools of B rows add to expected counts.
+
+    Attributes:
+      place: [B, L] int32 places of the pool's items among the U distinct items of the
+        columns; C for an item that is none of them.
+      log_count: [B, L] log of the expected draws of the item from the pool.
+    """
+
+    place: jax.Array
+    log_count: jax.Array
+
+
+class RowTerms(NamedTuple):
+    """Terms of B rows.
+
+    Attributes:
+      weight: [B] weight of the row in the sum of losses.
+      key: [B] int32 the row's own item.
+      own_log_mult: [B] replaces `ColumnTerms.log_mult` in columns of the own item.
+      own_log_count: [B] replaces the log of the expected count there.
+      slots: [B, K] terms of the row's slots.
+      group: [B] int32 group in `ColumnTerms.log_count`; None: all are in group 0.
+      pool: Expected draws from the row's pool, or None.
+      seen: [B, U] bool, items that are masked in the row, or None.
+    """
+
+    weight: jax.Array
+    key: jax.Array
+    own_log_mult: jax.Array
+    own_log_count: jax.Array
+    slots: PairTerms
+    group: jax.Array | None = None
+    pool: PoolTerms | None = None
+    seen: jax.Array | None = None
+
+
+def column_terms(columns: ColumnTerms, rows: RowTerms) -> PairTerms:
+    """Terms [b, C] of the pairs of rows and columns.
+
+    Args:
+      columns: C columns.
+      rows: Any number b of rows.
+
+    Returns:
+      The log multiplicities and the log expected counts.
+
+    Examples:
+      >>> columns = ColumnTerms(jnp.zeros(2), jnp.ones((1, 2)), *2 * [jnp.arange(2)])
+      >>> none = PairTerms(*2 * [jnp.zeros((1, 0))])
+      >>> masked = jnp.full(1, -jnp.inf)
+      >>> rows = RowTerms(jnp.ones(1), jnp.array([1]), masked, jnp.ones(1), none)
+      >>> column_terms(columns, rows).log_mult.tolist()  # column 1 is the own item
+      [[0.0, -inf]]
+    """
+    number = rows.key.shape[0]
+    group = jnp.zeros(number, jnp.int32) if rows.group is None else rows.group
+    log_count = columns.log_count[group]
+    if rows.pool is not None:
+        table = jnp.full((number, columns.key.shape[0] + 1), -jnp.inf, log_count.dtype)
+        line = jnp.arange(number)[:, None]
+        table = table.at[line, rows.pool.place].set(rows.pool.log_count, mode="drop")
+        log_count = jnp.logaddexp(log_count, table[:, columns.place])
+    own = columns.key[None, :] == rows.key[:, None]
+    log_mult = jnp.where(own, rows.own_log_mult[:, None], columns.log_mult[None, :])
+    if rows.seen is not None:
+        log_mult = jnp.where(rows.seen[:, columns.place], -jnp.inf, log_mult)
+    log_count = jnp.where(own, rows.own_log_count[:, None], log_count)
+    # A masked pair has count 1: an item of count 0 stays masked and is never nan.
+    return PairTerms(log_mult, jnp.where(jnp.isneginf(log_mult), 0, log_count))
+
+
+def bias(columns: ColumnTerms, rows: RowTerms) -> jax.Array:
+    """Log multiplicity minus log expected count of the pairs of rows and columns.
+
+    Where no term depends on both row and column, vectors are subtracted instead.
+
+    Args:
+      columns: C columns.
+      rows: Any number b of rows.
+
+    Returns:
+      [b, C] float, -inf for a masked pair.
+    """
+    if rows.group is not None or rows.pool is not None:
+        pairs = column_terms(columns, rows)
+        return pairs.log_mult - pairs.log_count
+    own = columns.key[None, :] == rows.key[:, None]
+    bias = _minus(columns.log_mult, columns.log_count[0])[None, :]
+    own_bias = _minus(rows.own_log_mult, rows.own_log_count)[:, None]
+    bias = jnp.where(own, own_bias, bias)
+    if rows.seen is not None:
+        bias = jnp.where(rows.seen[:, columns.place], -jnp.inf, bias)
+    return bias
+
+
+def _minus(log_mult: jax.Array, log_count: jax.Array) -> jax.Array:
+    """Return the difference; -inf where nothing is drawn, whatever its count is."""
+    return jnp.where(jnp.isneginf(log_mult), -jnp.inf, log_mult - log_count)

@@ -1,0 +1,217 @@
+"""The loss of a batch as a function of the parameters that the batch touches."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from twotower_jax.losses import blockwise
+from twotower_jax.losses.rowwise import LOSSES
+from twotower_jax.losses.terms import Scores
+from twotower_jax.model import two_tower as net
+from twotower_jax.sampling.columns import first_columns
+from twotower_jax.training.correction import batch_terms
+from twotower_jax.training.draws import Draws
+from twotower_jax.training.types import Batch, Program, TrainData, TrainState
+
+
+class TowerInputs(NamedTuple):
+    """What both towers read for a batch.
+
+    Attributes:
+      query: Inputs of the queries of the B rows.
+      candidate: Inputs of the slots, row by row, and then of the columns.
+    """
+
+    query: net.Inputs
+    candidate: net.Inputs
+
+
+class Weights(NamedTuple):
+    """The parameters that a batch touches; the loss is differentiated by them.
+
+    Attributes:
+      dense: Parameters of the towers, and the temperature where it is learned.
+      query: {table: [R, dim]} rows that the query tower reads.
+      candidate: {table: [R, dim]} rows that the candidate tower reads.
+    """
+
+    dense: dict[str, Any]
+    query: dict[str, jax.Array]
+    candidate: dict[str, jax.Array]
+
+
+class Context(NamedTuple):
+    """The constants of the loss of a batch.
+
+    Attributes:
+      program: The program.
+      data: Training data.
+      state: State before the step.
+      batch: B positives.
+      draws: Negatives of the batch.
+      inputs: What the towers read.
+    """
+
+    program: Program
+    data: TrainData
+    state: TrainState
+    batch: Batch
+    draws: Draws
+    inputs: TowerInputs
+
+
+class BatchLoss(NamedTuple):
+    """The result of the loss of a batch.
+
+    Attributes:
+      loss: [] weighted mean over the rows.
+      items: [B, D] embeddings of the rows' items; no gradient flows.
+    """
+
+    loss: jax.Array
+    items: jax.Array
+
+
+def candidate_inputs(program: Program, data: TrainData, draws: Draws) -> net.Inputs:
+    """What the candidate tower reads for the slots and the columns of a batch.
+
+    Args:
+      program: The program.
+      data: Training data.
+      draws: Negatives of the batch.
+
+    Returns:
+      Inputs of the B K slots, row by row, and then of the columns.
+    """
+    ids = draws.columns.encode_ids
+    if draws.slots is not None:
+        # Slots come first, because the columns may be cut to the first ones.
+        ids = jnp.concatenate([draws.slots.items.reshape(-1), ids])
+    return net.candidate_inputs(program.structure.model, data.entities, ids)
+
+
+def gather_weights(state: TrainState, inputs: TowerInputs) -> Weights:
+    """The parameters that a batch touches.
+
+    Args:
+      state: State before the step.
+      inputs: What the towers read.
+
+    Returns:
+      The dense parameters and the rows of the tables.
+    """
+    tables = state.params["tables"]
+    return Weights(
+        state.params["dense"],
+        net.gather_rows(tables, inputs.query),
+        net.gather_rows(tables, inputs.candidate),
+    )
+
+
+def loss_and_gradient(context: Context, weights: Weights) -> tuple[BatchLoss, Weights]:
+    """Loss of a batch and its gradient.
+
+    Merged columns are computed at their usual, static size. The rare batch with more
+    distinct items takes the branch of full size, with the same result.
+
+    Args:
+      context: Constants of the loss.
+      weights: Parameters that the batch touches.
+
+    Returns:
+      The loss, and its gradient by the weights.
+    """
+    size = context.program.structure.merged_size
+    columns = context.draws.columns
+    at_full_size = partial(_value_and_gradient, context, None)
+    if not 0 < size < columns.encode_ids.shape[0]:
+        return at_full_size(weights)
+    return jax.lax.cond(
+        columns.num_distinct <= size,
+        partial(_value_and_gradient, context, size),
+        at_full_size,
+        weights,
+    )
+
+
+def _value_and_gradient(
+    context: Context, size: int | None, weights: Weights
+) -> tuple[BatchLoss, Weights]:
+    loss = partial(_batch_loss, context, size)
+    (value, items), gradient = jax.value_and_grad(loss, has_aux=True)(weights)
+    return BatchLoss(value, items), gradient
+
+
+def _batch_loss(
+    context: Context, size: int | None, weights: Weights
+) -> tuple[jax.Array, jax.Array]:
+    """Return the mean loss of the rows, and the embeddings of their items.
+
+    Args:
+      context: Constants of the loss.
+      size: Number of columns that are computed; None: all of them.
+      weights: Parameters that the batch touches.
+    """
+    if size is not None:
+        context = _first_columns(context, size)
+    program, draws = context.program, context.draws
+    model, hyper = program.structure.model, program.hyper
+    query = net.encode(
+        "query", model.query, weights.dense, weights.query, context.inputs.query
+    )
+    candidates = net.encode(
+        "candidate",
+        model.candidate,
+        weights.dense,
+        weights.candidate,
+        context.inputs.candidate,
+    )
+    log_temperature = weights.dense.get("log_temperature", hyper.log_temperature)
+    query = query * jnp.exp(-log_temperature)
+    slots = _slot_scores(query, candidates, draws)
+    candidates = candidates[_number_of_slots(draws) :]
+    items = candidates[draws.columns.positive]
+    terms = batch_terms(program, context.data, context.state, context.batch, draws)
+    positive = (query * items).sum(axis=1) + terms.positive
+    columns = candidates[: draws.columns.log_mult.shape[0]]
+    if "bank" in context.state.samplers:
+        bank = context.state.samplers["bank"]
+        columns = jnp.concatenate([columns, bank.embedding])
+    loss = blockwise.batch_loss(
+        LOSSES[program.structure.loss],
+        program.structure.negatives.top_k,
+        Scores(query, columns, positive, slots),
+        terms.columns,
+        terms.rows,
+        hyper.loss._replace(
+            temperature=jax.lax.stop_gradient(jnp.exp(log_temperature)),
+            num_items=jnp.float32(program.structure.num_items),
+        ),
+    )
+    return loss, jax.lax.stop_gradient(items)
+
+
+def _first_columns(context: Context, size: int) -> Context:
+    """Return the context with the first ``size`` of merged columns only."""
+    draws, inputs = context.draws, context.inputs
+    candidate = net.first_entities(inputs.candidate, _number_of_slots(draws) + size)
+    return context._replace(
+        draws=draws._replace(columns=first_columns(draws.columns, size)),
+        inputs=inputs._replace(candidate=candidate),
+    )
+
+
+def _number_of_slots(draws: Draws) -> int:
+    """Return the number of slots of all rows together."""
+    return 0 if draws.slots is None else draws.slots.items.size
+
+
+def _slot_scores(query: jax.Array, candidates: jax.Array, draws: Draws) -> jax.Array:
+    """Return the scores of the slots [B, K]; K is 0 where rows have none."""
+    rows, dim = query.shape
+    if draws.slots is None:
+        return jnp.zeros((rows, 0), query.dtype)
+    slots = candidates[: draws.slots.items.size].reshape(rows, -1, dim)
+    return jnp.einsum("bd,bkd->bk", query, slots)

@@ -1,0 +1,309 @@
+"""Expected counts: how many times an item is expected as a negative of a row.
+
+logQ subtracts the log of the expected count of the row's whole mixture of sources,
+N_j(u) = (n - 1 + M) q+_j + m q^E_j + h pi_u(j): n - 1 other rows of the batch, M
+entries of the bank, m easy draws and h hard ones.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from twotower_jax.losses.rowwise import LOSSES
+from twotower_jax.registry import Registry
+from twotower_jax.sampling import bank as banks
+from twotower_jax.sampling import frequency
+from twotower_jax.sampling.hard import hard_log_prob
+from twotower_jax.sampling.mixture import log_expected_count
+from twotower_jax.sampling.proposals import Proposal, log_prob
+from twotower_jax.training.draws import Draws, RowGroups
+from twotower_jax.training.hard_sources import RowPools
+from twotower_jax.training.types import Program, TrainState
+
+
+class Correction(NamedTuple):
+    """Logits that are corrected by log q; a choice of ``loss.logq.correct``.
+
+    Attributes:
+      negatives: Whether the negatives are corrected.
+      positive: Whether the positive is corrected too.
+    """
+
+    negatives: bool
+    positive: bool
+
+
+CORRECTIONS: Registry[Correction] = Registry(
+    "loss.logq.correct",
+    {
+        "all": Correction(negatives=True, positive=True),
+        "negatives": Correction(negatives=True, positive=False),
+        "none": Correction(negatives=False, positive=False),
+    },
+)
+
+
+class HardLogQ(NamedTuple):
+    """How hard draws are corrected; a choice of ``negatives.hard.log_q``.
+
+    Attributes:
+      of_pool: Hard draws are expected by the probabilities of the row's pool.
+      as_easy: Hard draws are expected as if the easy proposal had drawn them.
+      corrected: Hard slots are corrected by their expected counts.
+    """
+
+    of_pool: bool
+    as_easy: bool
+    corrected: bool
+
+
+HARD_LOG_Q: Registry[HardLogQ] = Registry(
+    "negatives.hard.log_q",
+    {
+        "mixture": HardLogQ(of_pool=True, as_easy=False, corrected=True),
+        "easy": HardLogQ(of_pool=False, as_easy=True, corrected=True),
+        "none": HardLogQ(of_pool=False, as_easy=False, corrected=False),
+    },
+)
+
+
+class Source(NamedTuple):
+    """One source of negatives, for some items.
+
+    Attributes:
+      log_q: [...] log probability that a draw is the item; -inf for never.
+      draws: Expected draws of a row, a number or an array that broadcasts.
+    """
+
+    log_q: jax.Array
+    draws: jax.Array | int
+
+
+class Mixture(NamedTuple):
+    """All sources of the negatives of a batch.
+
+    Attributes:
+      num_items: Size of the catalogue.
+      easy: Proposal of the easy draws.
+      log_q_plus: Function from items to their log q+; None where neither the batch nor
+        a bank is a source.
+      in_batch: Number of other rows of the batch, whose positives are columns; or 0.
+      banked: [] number of entries of the bank that are columns.
+      groups: Expected easy and hard draws of the rows.
+      pool: Pools of the hard draws; None where they are not counted by their pools.
+    """
+
+    num_items: int
+    easy: Proposal
+    log_q_plus: Callable[[jax.Array], jax.Array] | None
+    in_batch: int
+    banked: jax.Array
+    groups: RowGroups
+    pool: RowPools | None
+
+
+def easy_source(mixture: Mixture, items: jax.Array, draws: jax.Array) -> Source:
+    """Easy draws of a row: m draws from q^E.
+
+    Args:
+      mixture: All sources.
+      items: [...] int32.
+      draws: Number m, of a shape that broadcasts with the items.
+
+    Returns:
+      The source.
+    """
+    return Source(log_prob(mixture.easy, items), draws)
+
+
+def batch_sources(
+    mixture: Mixture, items: jax.Array, draws: jax.Array | int
+) -> list[Source]:
+    """Positives of other rows, of this batch or of earlier ones: draws from q+.
+
+    Args:
+      mixture: All sources.
+      items: [...] int32.
+      draws: Number of other rows.
+
+    Returns:
+      One source, or none where other rows are not columns.
+    """
+    if mixture.log_q_plus is None:
+        return []
+    return [Source(mixture.log_q_plus(items), draws)]
+
+
+def pool_sources(mixture: Mixture, items: jax.Array) -> list[Source]:
+    """Hard draws of the rows: h draws from the pool pi_u of each.
+
+    Args:
+      mixture: All sources.
+      items: [B, K] int32 items in rows.
+
+    Returns:
+      One source, or none where hard draws are not counted by their pools. The pool of a
+      row without one has log probability -inf.
+    """
+    if mixture.pool is None:
+        return []
+    log_q = hard_log_prob(mixture.pool.item, mixture.pool.log_prob, items)
+    return [Source(log_q, mixture.groups.hard[0])]
+
+
+def bank_source(mixture: Mixture, bank: banks.Bank) -> Source:
+    """Entries of the bank: draws from the q+ of the time when they were put in.
+
+    Args:
+      mixture: All sources.
+      bank: M entries.
+
+    Returns:
+      The source of the items [1, M] of the entries.
+    """
+    return Source(bank.log_q[None, :], mixture.banked)
+
+
+def log_q_plus(
+    program: Program, state: TrainState, batch_size: int, items: jax.Array
+) -> jax.Array:
+    """Log probability that a positive of a batch is the item, counted or streamed.
+
+    Args:
+      program: The program, with the counted log q+.
+      state: State with the memory "frequency" where log q+ is streamed.
+      batch_size: Rows per batch.
+      items: [...] int32.
+
+    Returns:
+      [...] float32.
+    """
+    if "frequency" in state.samplers:
+        return frequency.log_q(state.samplers["frequency"], items, batch_size)
+    return program.hyper.log_q_batch[items]
+
+
+def used_entries(program: Program, state: TrainState) -> jax.Array:
+    """Number of bank entries that are columns; 0 until the warm-up is over.
+
+    Args:
+      program: The program, with the steps of the warm-up.
+      state: State before the step.
+
+    Returns:
+      [] number of entries.
+    """
+    if "bank" not in state.samplers:
+        return jnp.float32(0)
+    warm = state.step >= program.hyper.bank_warmup
+    return jnp.where(warm, banks.filled(state.samplers["bank"]), 0)
+
+
+def negative_mixture(
+    program: Program, state: TrainState, draws: Draws, batch_size: int
+) -> Mixture | None:
+    """All sources of the negatives of a batch.
+
+    Args:
+      program: The program.
+      state: State before the step.
+      draws: Negatives of the batch.
+      batch_size: Rows per batch.
+
+    Returns:
+      The mixture, or None where no negative is corrected.
+    """
+    structure = program.structure
+    if (
+        not CORRECTIONS[structure.correct].negatives
+        or LOSSES[structure.loss].whole_catalogue
+    ):
+        return None
+    negatives, log_q = structure.negatives, HARD_LOG_Q[structure.negatives.log_q]
+    groups = draws.groups
+    if log_q.as_easy:
+        # Easy and hard draws together are as many in every row.
+        groups = RowGroups((groups.easy + groups.hard)[:1], groups.hard[:1])
+    of_batch = None
+    if negatives.in_batch or negatives.bank:
+        of_batch = partial(log_q_plus, program, state, batch_size)
+    pool = draws.slots.pool if draws.slots is not None and log_q.of_pool else None
+    in_batch = batch_size - 1 if negatives.in_batch else 0
+    banked = used_entries(program, state)
+    return Mixture(
+        structure.num_items,
+        program.hyper.easy,
+        of_batch,
+        in_batch,
+        banked,
+        groups,
+        pool,
+    )
+
+
+def column_counts(mixture: Mixture | None, items: jax.Array) -> jax.Array:
+    """Log expected counts of columns in each group of rows, without the rows' pools.
+
+    Args:
+      mixture: All sources; None: nothing is corrected.
+      items: [C] int32; padding has the count of any item.
+
+    Returns:
+      [G, C] float32.
+    """
+    if mixture is None:
+        return jnp.zeros((1, items.shape[0]), jnp.float32)
+    items = _known(mixture, items[None, :])
+    return log_expected_count(
+        easy_source(mixture, items, mixture.groups.easy[:, None]),
+        *batch_sources(mixture, items, mixture.in_batch + mixture.banked),
+    )
+
+
+def bank_counts(mixture: Mixture | None, bank: banks.Bank) -> jax.Array:
+    """Log expected counts of bank entries in each group of rows.
+
+    Args:
+      mixture: All sources; None: nothing is corrected.
+      bank: M entries.
+
+    Returns:
+      [G, M] float32.
+    """
+    if mixture is None:
+        return jnp.zeros((1, bank.item.shape[0]), jnp.float32)
+    items = _known(mixture, bank.item[None, :])
+    return log_expected_count(
+        easy_source(mixture, items, mixture.groups.easy[:, None]),
+        *batch_sources(mixture, items, mixture.in_batch),
+        bank_source(mixture, bank),
+    )
+
+
+def row_counts(mixture: Mixture | None, items: jax.Array) -> jax.Array:
+    """Log expected counts of items in their rows, with the rows' pools.
+
+    Args:
+      mixture: All sources; None: nothing is corrected.
+      items: [B, K] int32; padding has the count of any item.
+
+    Returns:
+      [B, K] float32.
+    """
+    if mixture is None:
+        return jnp.zeros(items.shape, jnp.float32)
+    known, groups = _known(mixture, items), mixture.groups
+    easy = groups.easy if groups.of_row is None else groups.easy[groups.of_row]
+    return log_expected_count(
+        easy_source(mixture, known, easy[:, None]),
+        *batch_sources(mixture, known, mixture.in_batch + mixture.banked),
+        *pool_sources(mixture, items),
+    )
+
+
+def _known(mixture: Mixture, items: jax.Array) -> jax.Array:
+    """Return the items with the last one in place of padding."""
+    return jnp.minimum(items, mixture.num_items - 1)
