@@ -1,1 +1,1 @@
-"""How the towers are trained: model, step, loop, checkpoints."""
+"""Training of the towers: draws, loss, step, loop and checkpoints."""

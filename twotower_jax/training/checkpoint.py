@@ -1,8 +1,8 @@
 """Checkpoints of a run: Orbax writes each to its own folder, visible when complete.
 
 ``checkpoints/<step>`` appears by an atomic rename, so a process killed at any moment
-leaves either the whole checkpoint or none. What the loop knows beside the arrays (best
-step so far, seconds used) travels as the checkpoint's metadata.
+leaves either the whole checkpoint or none. The notes of the loop (best step so far,
+seconds used) are stored as the checkpoint's metadata.
 """
 
 import re
@@ -25,7 +25,11 @@ _turn = threading.Lock()
 
 
 class Checkpoints:
-    """The checkpoints of one run's folder."""
+    """The checkpoints of one run.
+
+    Args:
+      folder: Folder of the run; the checkpoints are in its folder "checkpoints".
+    """
 
     def __init__(self, folder: Path):
         self._folder = Path(folder).absolute() / "checkpoints"
@@ -38,7 +42,13 @@ class Checkpoints:
         return sorted(int(name) for name in names if re.fullmatch(r"\d+", name))
 
     def save(self, state: TrainState, notes: dict[str, Any], keep: set[int]) -> None:
-        """Save the state with its notes, then remove all but it and ``keep``."""
+        """Save a state and its notes; remove the other checkpoints.
+
+        Args:
+          state: State after a step.
+          notes: Values that JSON can hold.
+          keep: Steps of the older checkpoints that are kept.
+        """
         step = int(state.step)
         with _turn, _saving(state):
             ocp.save(
@@ -50,7 +60,7 @@ class Checkpoints:
         self.keep_only({step, *keep})
 
     def keep_only(self, steps: set[int]) -> None:
-        """Remove all other checkpoints and what an interrupted save left."""
+        """Remove all other checkpoints and the remains of interrupted saves."""
         for old in self.steps():
             if old not in steps:
                 shutil.rmtree(self._folder / str(old))
@@ -60,15 +70,18 @@ class Checkpoints:
     def load(
         self, step: int, like: TrainState, mesh: Mesh
     ) -> tuple[TrainState, dict[str, Any]]:
-        """Return the state and notes of a step.
+        """State and notes of a step.
 
         Args:
-          step: one of ``steps()``.
-          like: a state, or its shapes, of the same structure.
-          mesh: the devices that hold it.
+          step: One of ``steps()``.
+          like: A state, or its shapes, of the same structure.
+          mesh: Devices that hold the state.
+
+        Returns:
+          The state, whole on every device, and the notes.
 
         Raises:
-          InputError: when the checkpoint cannot be read as such a state.
+          InputError: The checkpoint has other arrays, or cannot be read.
         """
         path = str(self._folder / str(step))
         abstract = jax.tree.map(
@@ -77,9 +90,9 @@ class Checkpoints:
         )
         try:
             with _turn:
-                found: Any = ocp.metadata(path)
-                # Compared first: a read that fails half-way leaves others in the air.
-                if _shapes(found.metadata) != _shapes(abstract):
+                stored: Any = ocp.metadata(path)
+                # Compared first: a read that fails half-way leaves other reads open.
+                if _shapes(stored.metadata) != _shapes(abstract):
                     raise ValueError("other shapes")
                 loaded = ocp.load(path, abstract)
         except (ValueError, KeyError, OSError, TypeError) as error:
@@ -87,11 +100,11 @@ class Checkpoints:
                 f"the checkpoint {path} cannot be read for this configuration "
                 f"({type(error).__name__}); remove its folder to train from the start"
             ) from error
-        return TrainState(**loaded), found.custom_metadata or {}
+        return TrainState(**loaded), stored.custom_metadata or {}
 
 
 def _shapes(tree: Any) -> dict[str, Any]:
-    """Return shape and type of every array of a state by its path."""
+    """Return the shape and dtype of every array of a state by its path."""
     return {
         jax.tree_util.keystr(path, simple=True, separator="/"): (
             tuple(leaf.shape),

@@ -11,10 +11,15 @@ PLAIN_SECONDS = 10.0
 
 
 class ProgressLine(Protocol):
-    """What the loop tells of a training."""
+    """The line on which the loop shows a training."""
 
     def update(self, step: int, loss: float) -> None:
-        """Show a step that is done and its loss."""
+        """Show the number of steps done and the loss of the last one.
+
+        Args:
+          step: Number of steps done.
+          loss: Mean loss of the last step.
+        """
 
     def validated(self, metrics: dict[str, float]) -> None:
         """Show the newest value of the validation metric."""
@@ -32,7 +37,15 @@ def _live(console: Console, title: str, text: str) -> Progress | None:
 
 
 class TrainingProgress:
-    """Shows steps, examples per second, loss, validation metric and time left."""
+    """Shows steps, examples per second, loss, validation metric and time left.
+
+    Args:
+      console: Console on which the line is shown.
+      total: Number of steps of the training.
+      start: Number of steps done before.
+      batch: Rows per batch.
+      metric: Name of the validation metric.
+    """
 
     def __init__(
         self, console: Console, total: int, start: int, batch: int, metric: str
@@ -50,7 +63,12 @@ class TrainingProgress:
             self._bar.start()
 
     def update(self, step: int, loss: float) -> None:
-        """Show a step that is done and its loss."""
+        """Show the number of steps done, their rate, and the loss of the last one.
+
+        Args:
+          step: Number of steps done.
+          loss: Mean loss of the last step.
+        """
         now = time.perf_counter()
         rate = (step - self._start) * self._batch / max(now - self._begin, 1e-9)
         text = f"{rate:,.0f} examples/s  loss {loss:.4f}{self._value}"
@@ -76,10 +94,14 @@ class TrainingProgress:
 
 
 class SweepProgress:
-    """Shows runs that train side by side: how many, their rate together, time left.
+    """Shows runs that train side by side: their number, joint rate and time left.
 
-    Runs tell of themselves from their own threads. The time left takes each run as
-    one part of the work; one that finished before is none.
+    Runs report from their own threads. The time left counts each run as one part of the
+    work; a run that finished before the sweep does not count.
+
+    Args:
+      console: Console on which the line is shown.
+      runs: Number of runs.
     """
 
     def __init__(self, console: Console, runs: int):
@@ -102,14 +124,25 @@ class SweepProgress:
             self._bar.stop()
 
     def note(self, line: "RunLine", part: float, examples: int) -> None:
-        """Note the part of its training that a run has done, and its new examples."""
+        """Note the progress of a run.
+
+        Args:
+          line: Line of the run.
+          part: Share of its training that is done.
+          examples: Number of examples since the last call.
+        """
         with self._lock:
             self._examples += examples
             self._parts[line] = part
             self._show()
 
     def end_run(self, line: "RunLine", trained: bool) -> None:
-        """Count a run that has ended; ``trained`` is False for one found finished."""
+        """Count a run that has ended.
+
+        Args:
+          line: Line of the run.
+          trained: Whether the run trained; False if it had finished before.
+        """
         with self._lock:
             self._parts.pop(line, None)
             self._todo -= not trained
@@ -132,7 +165,11 @@ class SweepProgress:
 
 
 class RunLine:
-    """What one run tells of itself; called as a TrainingProgress is made."""
+    """The progress of one run among several; called like ``TrainingProgress``.
+
+    Args:
+      sweep: Progress of all runs.
+    """
 
     def __init__(self, sweep: SweepProgress):
         self._sweep, self._trained = sweep, True
@@ -141,13 +178,26 @@ class RunLine:
     def __call__(
         self, console: Console, total: int, start: int, batch: int, metric: str
     ) -> "RunLine":
-        """Begin the training."""
+        """Begin the training.
+
+        Args:
+          console: Not used; the sweep has a console of its own.
+          total: Number of steps of the training.
+          start: Number of steps done before.
+          batch: Rows per batch.
+          metric: Not used; runs have different metrics.
+        """
         del console, metric
         self._total, self._step, self._batch = total, start, batch
         return self
 
     def update(self, step: int, loss: float) -> None:
-        """Note a step that is done."""
+        """Note the number of steps done.
+
+        Args:
+          step: Number of steps done.
+          loss: Not used.
+        """
         del loss
         examples, self._step = (step - self._step) * self._batch, step
         self._sweep.note(self, step / max(self._total, 1), examples)
@@ -160,7 +210,7 @@ class RunLine:
         """End the training; the run is still to be evaluated."""
 
     def found_finished(self) -> None:
-        """Say that the run finished before and is no work."""
+        """Note that the run had finished before the sweep."""
         self._trained = False
 
     def end(self) -> None:

@@ -5,7 +5,12 @@ from types import FrameType
 
 
 class Stopped(SystemExit):
-    """The run was told to stop and saved its state; the exit status is 128 + signal."""
+    """A signal ended the run, which saved its state.
+
+    Args:
+      number: Number of the signal; the exit status is 128 + number.
+      step: Number of steps done.
+    """
 
     def __init__(self, number: int, step: int):
         super().__init__(128 + number)
@@ -16,7 +21,11 @@ class Stopped(SystemExit):
 
 
 class StopRequest:
-    """Context that notes SIGTERM and SIGINT instead of dying of them."""
+    """Context that notes the first SIGTERM or SIGINT instead of ending the process.
+
+    Attributes:
+      number: Number of the signal that arrived, or None.
+    """
 
     def __init__(self) -> None:
         self.number: int | None = None
@@ -27,7 +36,7 @@ class StopRequest:
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._before[number] = signal.signal(number, self._note)
         except ValueError:
-            # Not the main thread: signals belong to whoever runs it.
+            # Python delivers signals to the main thread alone: its caller notes them.
             self._before = {}
         return self
 
