@@ -26,7 +26,7 @@ def fail_at(
       values: [rows] values to print.
       where: name of the file.
       column: name of the column.
-      problem: end of the message: what is wrong, and the remedy.
+      problem: end of the message: the fault and the remedy.
 
     Raises:
       InputError: a row is bad; the message names file, row, column and value.

@@ -26,7 +26,7 @@ TIMEOUT = 60.0
 PLAIN_SECONDS = 10.0
 
 
-def say(console: Console, text: str) -> None:
+def print_line(console: Console, text: str) -> None:
     """Print a line without markup, colours or line breaks.
 
     Args:
@@ -149,4 +149,4 @@ class _Meter:
             of = f" of {self._total / 1e6:,.1f}"
             left = f", {(self._total - done) / rate:.0f} s left"
         text = f"{done / 1e6:,.1f}{of} MB, {rate / 1e6:.1f} MB/s{left}"
-        say(self._console, f"{self._name}: {text}")
+        print_line(self._console, f"{self._name}: {text}")

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from rich.console import Console
 
 from twotower_jax.data.public.catalogue import CATALOGUE, DataSet, Part
-from twotower_jax.data.public.download import download, say
+from twotower_jax.data.public.download import download, print_line
 from twotower_jax.data.public.unpack import only_folder, unpack
 from twotower_jax.errors import InputError
 from twotower_jax.registry import Registry
@@ -58,7 +58,7 @@ def fetch_command(
     """
     if name is None:
         for key, entry in catalogue.items():
-            say(console, f"{key:16} data={entry.source:12} {entry.content}")
+            print_line(console, f"{key:16} data={entry.source:12} {entry.content}")
         return
     entry = catalogue[name]
     entry = entry._replace(parts=_override(entry.parts, replaced or Replaced()))
@@ -75,9 +75,9 @@ def fetch_command(
         raise InputError(
             f"{name} cannot be fetched by a program: {entry.page}; {entry.by_hand}"
         )
-    say(console, f"terms: {entry.terms}")
+    print_line(console, f"terms: {entry.terms}")
     fetch(entry, target, console)
-    say(console, f"wrote {target}; check it: {_check_command(entry, target)}")
+    print_line(console, f"wrote {target}; check it: {_check_command(entry, target)}")
 
 
 def _check_command(entry: DataSet, target: Path) -> str:
@@ -114,21 +114,21 @@ def _override(parts: tuple[Part, ...], replaced: Replaced) -> tuple[Part, ...]:
 
 def _show(console: Console, name: str, entry: DataSet, target: Path) -> None:
     """Print the entry of a data set and the next commands."""
-    say(console, f"{name}: {entry.content}")
-    say(console, f"page: {entry.page}")
-    say(console, f"terms: {entry.terms}")
+    print_line(console, f"{name}: {entry.content}")
+    print_line(console, f"page: {entry.page}")
+    print_line(console, f"terms: {entry.terms}")
     for part in entry.parts:
         size = f"{part.size:,} bytes" if part.size else "size unknown"
-        say(console, f"address: {part.address} ({size})")
-        say(console, f"SHA-256: {part.sha256 or 'unknown; it will be printed'}")
+        print_line(console, f"address: {part.address} ({size})")
+        print_line(console, f"SHA-256: {part.sha256 or 'unknown; it will be printed'}")
     if not entry.parts:
-        say(console, f"by hand: {entry.by_hand}")
+        print_line(console, f"by hand: {entry.by_hand}")
         folder = Path("FOLDER")
-        say(console, f"then check it: {_check_command(entry, folder)}")
+        print_line(console, f"then check it: {_check_command(entry, folder)}")
         return
     most = sum(part.limit for part in entry.parts) // 1_000_000
-    say(console, f"would write: {target} (at most {most:,} MB)")
-    say(console, "nothing was fetched; the same command with --yes fetches it")
+    print_line(console, f"would write: {target} (at most {most:,} MB)")
+    print_line(console, "nothing was fetched; the same command with --yes fetches it")
 
 
 def fetch(entry: DataSet, target: Path, console: Console) -> None:
@@ -183,11 +183,11 @@ def _fetch_into(place: Path, entry: DataSet, console: Console) -> None:
             )
         if part.sha256 is None:
             text = f"unknown before; to require it from now on: --sha256 {digest}"
-            say(console, f"{part.name}: SHA-256 {text}")
+            print_line(console, f"{part.name}: SHA-256 {text}")
         else:
-            say(console, f"{part.name}: SHA-256 as expected")
+            print_line(console, f"{part.name}: SHA-256 as expected")
         written = unpack(path, unpacked, part.limit)
-        say(console, f"{part.name}: {written:,} bytes unpacked")
+        print_line(console, f"{part.name}: {written:,} bytes unpacked")
         path.unlink()
 
 
