@@ -48,7 +48,7 @@ lint: $(DEV_STAMP)
 # Warnings are errors: a dead link or anchor, a page outside the navigation.
 docs: $(DOCS_STAMP)
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
-	@echo "The site is in site/: open site/index.html"
+	@echo "Open site/index.html, or with search: python3 -m http.server -d site"
 
 clean:
 	@rm -rf build dist site *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from figures.style import COLOURS, STYLE, axes
 from twotower_jax.data.log import FunnelLog, Pairs, Split, Stage
-from twotower_jax.sampling.hard_pools import make_pools
+from twotower_jax.sampling.hard_pools import PoolRule, make_pools
 
 PRE_RANKED, RANKED = 8, 4
 STAGES = (("pre_ranked", 0, None), ("ranked", 0, None))
@@ -37,7 +37,7 @@ def draw() -> Figure:
     one = axes("item of the request", "probability of a draw")
     with mpl.rc_context(STYLE):
         for place, weights in enumerate(((1.0, 1.0), (1.0, 3.0))):
-            pools, _ = make_pools(log, split, stages=STAGES, weights=weights)
+            pools, _ = make_pools(log, split, PoolRule(STAGES, weights))
             order = np.argsort(pools.item[0])
             chance = np.exp(pools.log_prob[0][order])
             at = np.arange(1, len(chance) + 1) + 0.4 * (place - 0.5)

@@ -61,6 +61,8 @@ def reference_page(room: str) -> str:
 def reference_text(room: str, modules: list[str]) -> str:
     """Return the Markdown of a room's page: its docstring, then every module."""
     blocks = [
+        # A search lists the pages with explanations first.
+        "---\nsearch:\n  boost: 0.3\n---\n",
         f"# {room}\n",
         f"::: {room}\n    options:\n      members: false\n"
         "      show_root_heading: false\n      show_root_toc_entry: false\n",
