@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 from figures.style import by_rank, zipf_counts
 from twotower_jax.sampling.positives import (
     POSITIVES,
+    Settings,
     item_weights,
     log_effective,
     resampling_report,
@@ -19,7 +20,7 @@ def draw() -> Figure:
     counts = zipf_counts()
     figure = by_rank(
         {
-            name: np.exp(log_effective(counts, item_weights(name, counts)))
+            name: np.exp(log_effective(counts, item_weights(name, counts, Settings())))
             for name in POSITIVES
         },
         "share of the positives, q+",
@@ -37,7 +38,7 @@ def values() -> dict[str, str]:
         "|---|---:|---:|---:|",
     ]
     for name in POSITIVES:
-        report = resampling_report(counts, item_weights(name, counts))
+        report = resampling_report(counts, item_weights(name, counts, Settings()))
         after, top, effective = (report[key] for key in SHOWN[1:])
         rows.append(f"| `{name}` | {after:,.0f} | {top:.1%} | {effective:,.0f} |")
     return {"table": "\n".join(rows)}

@@ -70,6 +70,7 @@ def test_every_key_that_a_page_names_exists():
     named = {
         (path.name, key)
         for path in PAGES
+        if path.name != "architecture.md"  # its names are modules
         for key in re.findall(pattern, path.read_text())
     }
     assert len(named) > 50
