@@ -59,7 +59,7 @@ def batch() -> Batch:
         jnp.asarray(POSITIVES),
         jnp.asarray(DRAWN),
         in_batch=True,
-        mask="same_item",
+        same_item=True,
         num_items=len(ITEMS),
     )
     keep = np.asarray(columns.key)[None, :] != np.asarray(columns.row_key)[:, None]
