@@ -5,17 +5,15 @@ kept rows of each stay in memory.
 
 Flags of a row, and the furthest stage of its video:
 
-=========== ================================================== ============
-flag        meaning                                            stage
-=========== ================================================== ============
-realshow    shown to the user                                  exposed
-rerank_pos  among the ten best of re-ranking, not shown        re_ranked
-rerank_neg  passed ranking, discarded by re-ranking            ranked
-rank_pos    among the ten best of ranking                      ranked
-rank_neg    passed coarse ranking, discarded by ranking        pre_ranked
-coarse_neg  passed pre-ranking, discarded by coarse ranking    pre_ranked
-prerank_neg discarded by pre-ranking                           retrieved
-=========== ================================================== ============
+| flag | meaning | stage |
+|---|---|---|
+| realshow | shown to the user | exposed |
+| rerank_pos | among the ten best of re-ranking, not shown | re_ranked |
+| rerank_neg | passed ranking, discarded by re-ranking | ranked |
+| rank_pos | among the ten best of ranking | ranked |
+| rank_neg | passed coarse ranking, discarded by ranking | pre_ranked |
+| coarse_neg | passed pre-ranking, discarded by coarse ranking | pre_ranked |
+| prerank_neg | discarded by pre-ranking | retrieved |
 
 A row with several flags is at the furthest of them, the highest in the table. A shown
 row with the feedback ``data.recflow.clicked`` is clicked.

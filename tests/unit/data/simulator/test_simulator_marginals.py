@@ -94,7 +94,7 @@ def test_stages_of_the_readme(made):
     sizes = make_sizes(DEFAULT)
     names = ("retrieved", "pre-ranked", "ranked", "re-ranked", "exposed")
     expected = {name: str(size) for name, size in zip(names, sizes, strict=True)}
-    expected["rows kept of a discarded stage"] = "10"
+    expected["rows kept per discarded stage"] = "10"
     assert column("funnel", "this world") == expected
     assert (request < Stage.EXPOSED).sum() == 40
     # What passed is the quotient of a row and the one before, of both funnels.
