@@ -10,7 +10,8 @@ from pathlib import Path
 from twotower_jax.config.describe import KeyRow, describe_keys, key_table
 from twotower_jax.data.sources import SOURCES
 from twotower_jax.losses.rowwise import LOSSES
-from twotower_jax.run.inputs import TOWERS
+from twotower_jax.model.baselines import BASELINES
+from twotower_jax.model.tower import TOWERS
 from twotower_jax.sampling.positives import POSITIVES
 from twotower_jax.sampling.proposals import PROPOSALS
 from twotower_jax.training.optimizers import OPTIMIZERS
@@ -23,7 +24,7 @@ NAMES = {
     "positives.strategy": POSITIVES,
     "negatives.easy.sampler": PROPOSALS,
     "loss.name": LOSSES,
-    "towers.kind": TOWERS,
+    "towers.kind": [*TOWERS, *BASELINES],
     "optimizer.name": OPTIMIZERS,
 }
 HEAD = """# Keys of the configuration

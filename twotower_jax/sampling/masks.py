@@ -106,8 +106,9 @@ def seen_places(
     def look_up(chunk: jax.Array, seen: jax.Array) -> jax.Array:
         flat = chunk * CHUNK + jnp.arange(CHUNK, dtype=ends.dtype)
         row = jnp.searchsorted(ends, flat, side="right").astype(jnp.int32)
-        known = jnp.minimum(row, rows - 1)
-        item = positives.item[begin[known] + flat - starts[known]]
+        # Beyond the last positive of the batch, the last row is read and dropped.
+        at = jnp.minimum(row, rows - 1)
+        item = positives.item[begin[at] + flat - starts[at]]
         place = jnp.minimum(jnp.searchsorted(distinct, item), width - 1)
         hit = (row < rows) & (distinct[place] == item)
         return seen.at[jnp.where(hit, row, rows), place].set(True, mode="drop")

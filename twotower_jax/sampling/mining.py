@@ -74,10 +74,10 @@ def dns_log_prob(
     scores, log_q = jax.lax.stop_gradient((scores, log_q))
     draws = jnp.asarray(candidate_num, jnp.float32)
     rows = scores.reshape(-1, scores.shape[-1])
-    found = jax.vmap(_dns_row, in_axes=(0, None, None))(
+    log_prob = jax.vmap(_dns_row, in_axes=(0, None, None))(
         rows, log_q.astype(jnp.float32), draws
     )
-    return found.reshape(scores.shape)
+    return log_prob.reshape(scores.shape)
 
 
 def _dns_row(scores: jax.Array, log_q: jax.Array, draws: jax.Array) -> jax.Array:
@@ -134,8 +134,8 @@ def keep_top_k(scores: jax.Array, k: int) -> jax.Array:
     scores = jnp.where(scores == 0, 0, scores)  # top_k would put -0.0 below 0.0
     _, best = jax.lax.top_k(scores, min(k, columns))
     row = jnp.arange(rows, dtype=jnp.int32)[:, None]
-    chosen = jnp.zeros(scores.shape, bool).at[row, best].set(True)
-    return chosen & (scores > -jnp.inf)
+    best_of_row = jnp.zeros(scores.shape, bool).at[row, best].set(True)
+    return best_of_row & (scores > -jnp.inf)
 
 
 def window(items: jax.Array, first: int, end: int, num_items: int) -> MinedPools:

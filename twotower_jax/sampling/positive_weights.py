@@ -24,6 +24,9 @@ class Settings(NamedTuple):
     cap: int = 100
 
 
+DEFAULTS = Settings()
+
+
 def none(counts: np.ndarray, settings: Settings) -> np.ndarray:
     """Weight 1: every positive once per epoch.
 

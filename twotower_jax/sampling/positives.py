@@ -25,6 +25,7 @@ from twotower_jax.sampling.positive_draws import (
     without_replacement,
 )
 from twotower_jax.sampling.positive_weights import (
+    DEFAULTS,
     Settings,
     cap,
     downsample_hot,
@@ -64,7 +65,9 @@ POSITIVES = Registry(
 )
 
 
-def item_weights(name: str, counts: np.ndarray, settings: Settings) -> np.ndarray:
+def item_weights(
+    name: str, counts: np.ndarray, settings: Settings = DEFAULTS
+) -> np.ndarray:
     """Expected appearances w_i of each positive of an item in an epoch.
 
     Args:
