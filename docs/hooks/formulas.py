@@ -32,6 +32,12 @@ def mathml(text: str, display: bool) -> str:
     return found.replace("<math ", f'<math aria-label="{label}" ', 1)
 
 
+def displayed(text: str) -> str:
+    """Return a displayed formula, whose parts between quads may stand in own lines."""
+    parts = "".join(mathml(part, True) for part in text.split(r"\qquad"))
+    return f'<div class="formula">{parts}</div>'
+
+
 def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     """Replace formulas by tokens."""
     formulas = _formulas[page.file.src_uri] = []
@@ -52,7 +58,6 @@ def on_page_content(html: str, page: Page, **_: object) -> str:
 
     def formula(match: re.Match[str]) -> str:
         text, display = formulas[int(match[1] or match[2])]
-        found = mathml(text, display)
-        return f'<div class="formula">{found}</div>' if match[1] and display else found
+        return displayed(text) if match[1] and display else mathml(text, display)
 
     return TOKEN.sub(formula, html)

@@ -246,6 +246,7 @@ def test_a_formula_becomes_mathml_and_code_stays(hooks):
         "<p>FORMULA0ALUMROF</p><p>a FORMULA1ALUMROF</p>".replace("0", "1", 1), Page()
     )
     assert html.count("<math") == 2 and '<div class="formula">' in html
+    assert formulas.displayed(r"a = b, \qquad c = d").count("<math") == 2
 
 
 @needs_extra
