@@ -14,22 +14,28 @@ from twotower_jax.sampling.proposals import fine_uniform
 def draw_hard(
     key: jax.Array, item: jax.Array, log_prob: jax.Array, num: int
 ) -> jax.Array:
-    """Draw items from each row's pool, independently and with replacement.
+    """Draws from each row's pool, independent and with replacement.
 
-    By inverse of the cumulated probabilities, at the uniform numbers of 48 bits of
-    ``_uniform``. A pool that ascends by probability (as those of the log do) keeps the
-    proportions of its items to about 1e-6, however small they are; in another order a
-    probability is right to about 1e-7 of the whole.
+    By inverse of the cumulated probabilities, at uniform numbers of 48 bits (see
+    `fine_uniform`). A pool that ascends by probability, as those of the log do, keeps
+    the proportions of its items to about 1e-6, however small they are; in another order
+    a probability is right to about 1e-7 of the whole.
 
     Args:
       key: used for nothing else.
       item: [B, L] int32, any on padding.
       log_prob: [B, L] float32 log probability of each entry, -inf on padding. A row
-        needs no sum of 1: proportions count.
-      num: draws a row.
+        needs no sum of 1: only proportions count.
+      num: draws per row.
 
     Returns:
-      [B, num] int32; for a row without an entry its last ``item``, which is padding.
+      [B, num] int32; for a row without an entry its last `item`, which is padding.
+
+    Examples:
+      >>> pool = jnp.array([[3, 8]])
+      >>> log_prob = jnp.array([[-jnp.inf, 0.0]])
+      >>> draw_hard(jax.random.key(0), pool, log_prob, 2).tolist()
+      [[8, 8]]
     """
     total = cumulated(log_prob)
     # u < 1, and then u * sum < sum in floats too.
@@ -40,10 +46,20 @@ def draw_hard(
 
 
 def cumulated(log_prob: jax.Array) -> jax.Array:
-    """Return sums from the left of the probabilities of each row, [B, L] float32.
+    """Sums from the left of the probabilities of each row.
 
     In units of the row's largest probability. They never fall, nor rise on padding, as
     a plain parallel sum does by a rounding; padding would be drawn with that chance.
+
+    Args:
+      log_prob: [B, L] float32, -inf on padding.
+
+    Returns:
+      [B, L] float32.
+
+    Examples:
+      >>> cumulated(jnp.log(jnp.array([[0.25, 0.5, 0.0]]))).tolist()
+      [[0.5, 1.5, 1.5]]
     """
     top = log_prob.max(axis=1, keepdims=True)
     prob = jnp.exp(log_prob - jnp.where(top > -jnp.inf, top, 0))
@@ -52,34 +68,57 @@ def cumulated(log_prob: jax.Array) -> jax.Array:
 
 
 def hard_log_prob(item: jax.Array, log_prob: jax.Array, ids: jax.Array) -> jax.Array:
-    """Return log pi_u(j) of any ids under each row's pool, -inf outside of it.
+    """Log probability pi_u(j) of any items under each row's pool, -inf outside of it.
 
     Args:
-      item: [B, L] int32, distinct but for padding.
+      item: [B, L] int32, distinct except on padding.
       log_prob: [B, L] float32, -inf on padding.
-      ids: [B, K] int32, also those that are no item.
+      ids: [B, K] int32, also ids outside of the catalogue.
 
     Returns:
       [B, K] float32.
+
+    Examples:
+      >>> pool, log_prob = jnp.array([[3, 8]]), jnp.array([[-1.0, -0.5]])
+      >>> hard_log_prob(pool, log_prob, jnp.array([[8, 4]])).tolist()
+      [[-0.5, -inf]]
     """
     same = ids[:, :, None] == item[:, None, :]
     return jnp.where(same, log_prob[:, None, :], -jnp.inf).max(axis=2)
 
 
 def has_pool(log_prob: jax.Array) -> jax.Array:
-    """Return whether a row's pool log_prob [B, L] has an entry: [B] bool."""
+    """Whether each row's pool has an entry.
+
+    Args:
+      log_prob: [B, L] float32, -inf on padding.
+
+    Returns:
+      [B] bool.
+
+    Examples:
+      >>> has_pool(jnp.array([[0.0, -jnp.inf], [-jnp.inf, -jnp.inf]])).tolist()
+      [True, False]
+    """
     return (log_prob > -jnp.inf).any(axis=1)
 
 
 def hard_slots(
     key: jax.Array, shape: tuple[int, int], ratio: jax.Array | float
 ) -> jax.Array:
-    """Return which slots [B, K] are hard: each with its row's ratio, independently.
+    """Which slots are hard: each with its row's ratio, independently.
 
     Args:
       key: used for nothing else.
       shape: (B, K).
       ratio: [B] or a number; 0 makes no slot hard and 1 every one.
+
+    Returns:
+      [B, K] bool.
+
+    Examples:
+      >>> hard_slots(jax.random.key(0), (2, 2), jnp.array([0.0, 1.0])).tolist()
+      [[False, False], [True, True]]
     """
     chance = jnp.reshape(jnp.asarray(ratio, jnp.float32), (-1, 1))
     return jax.random.uniform(key, shape) < chance

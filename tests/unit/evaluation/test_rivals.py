@@ -1,4 +1,4 @@
-"""Rivals of held-out positives: whose request, which stage, and what is left out."""
+"""Rivals of held-out positives: requests, stages, and the items left out."""
 
 import numpy as np
 import polars as pl

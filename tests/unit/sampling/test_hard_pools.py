@@ -162,7 +162,7 @@ RANKS = [
         ((("ranked", 2, None),), {3: 1}),
         ((("ranked", 0, 1), ("pre_ranked", 1, 2)), {1: 1, 5: 1}),
         ((("ranked", 0, 1), PRE), {1: 1, 5: 1, 6: 1}),
-        # A row that two windows choose has the weights of both.
+        # A row that two windows select has the weights of both.
         ((("ranked", 0, 2), ("ranked", 1, 3)), {1: 1, 2: 2, 3: 1}),
     ],
 )

@@ -1,4 +1,4 @@
-"""Pools know nothing of held-out positives; and they are those of a slow loop."""
+"""Held-out positives stay invisible to pools; pools are those of a slow loop."""
 
 import itertools
 from collections import defaultdict
@@ -33,10 +33,10 @@ def losers(time, request, user=0, first=10):
 TIMED = COLUMNS[:5]
 
 
-def test_a_temporal_split_knows_nothing_later_than_its_last_training_positive():
+def test_a_temporal_split_hides_rows_after_its_last_training_positive():
     rows = [pair for k in range(10) for pair in losers(10.0 * k, k, user=k % 2)]
     rows += [
-        (0, 1, "ranked", 50, 70.0),  # at the last training positive: known
+        (0, 1, "ranked", 50, 70.0),  # at the last training positive: visible
         (0, 2, "ranked", 51, 70.5),  # later, and before the first held-out positive
         (1, 3, "ranked", 52, 65.0),  # after its user's last training positive
         (2, 4, "ranked", 53, 5.0),  # a user without a positive
@@ -56,7 +56,7 @@ def test_a_temporal_split_knows_nothing_later_than_its_last_training_positive():
 
 
 @pytest.mark.parametrize("method", ["leave_last_out", "ratio"])
-def test_other_splits_know_of_a_user_what_was_before_the_last_training_positive(method):
+def test_other_splits_hide_rows_after_the_last_training_positive_of_the_user(method):
     rows = [pair for k in range(5) for pair in losers(10.0 * k, k)]
     rows += [pair for k in range(5, 10) for pair in losers(10.0 * k, k, user=1)]
     rows += [(0, 1, "ranked", 50, 21.0), (0, 2, "ranked", 51, 15.0)]
@@ -71,7 +71,7 @@ def test_other_splits_know_of_a_user_what_was_before_the_last_training_positive(
     assert report["rows later than training"] == 5
 
 
-def test_losers_of_a_request_with_a_held_out_positive_are_not_known():
+def test_losers_of_a_request_with_a_held_out_positive_are_hidden():
     rows = [
         (0, 1, "ranked", 0, 1.0),
         (0, 2, "clicked", 0, 1.0),
@@ -99,7 +99,7 @@ def test_a_repeated_test_positive_that_the_split_dropped_is_held_out_too():
     assert report["rows of requests with a held-out positive"] == 2
 
 
-def test_without_requests_rows_at_the_time_of_a_held_out_positive_are_not_known():
+def test_without_requests_rows_at_the_time_of_a_held_out_positive_are_hidden():
     rows = [
         (0, 1, "ranked", 0, 1.0),
         (0, 2, "clicked", 0, 2.0),
@@ -116,7 +116,7 @@ def test_without_requests_rows_at_the_time_of_a_held_out_positive_are_not_known(
 
 
 @pytest.mark.parametrize("fit_valid", [False, True])
-def test_given_parts_know_the_rows_of_the_parts_that_are_trained_on(fit_valid):
+def test_given_parts_show_the_rows_of_the_parts_that_are_trained_on(fit_valid):
     rows = []
     for part, user in itertools.product(range(3), range(2)):
         request = 2 * part + user
