@@ -9,6 +9,8 @@ import twotower_jax.conf
 import yaml
 from hydra import compose, initialize_config_module
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import ValidationError
 
 from twotower_jax.config import (
     LABELS,
@@ -126,6 +128,13 @@ def test_the_defaults_of_the_files_are_those_of_the_schema():
 
 
 # --- what is refused -----------------------------------------------------------------
+
+
+def test_hydra_reads_defaults_and_types_of_the_declarations():
+    schema = OmegaConf.structured(Config)
+    assert OmegaConf.to_container(schema) == to_dict(Config())
+    with pytest.raises(ValidationError):
+        schema.data.simulator.users = "many"
 
 
 @pytest.mark.parametrize(

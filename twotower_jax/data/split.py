@@ -244,12 +244,23 @@ def split(log: FunnelLog, config: DataConfig) -> Split:
         report["valid positives moved into train"] = len(valid)
         train, valid = np.sort(np.concatenate([train, valid])), valid[:0]
     _check_parts(config, train, test)
-    kept = []
-    for name, part_rows in (("valid", valid), ("test", test)):
-        distinct = _distinct(log, part_rows)
-        report[f"duplicate {name} positives"] = len(part_rows) - len(distinct)
-        report |= _unseen(log, train, distinct, name)
-        kept.append(distinct)
+    valid, test = (
+        _without_duplicates(log, train, part_rows, name, report)
+        for name, part_rows in (("valid", valid), ("test", test))
+    )
     report["valid split is empty"] = int(len(valid) == 0)
-    pairs = [_pairs(log, part_rows) for part_rows in (train, *kept)]
-    return Split(pairs[0], pairs[1], pairs[2], report)
+    return Split(_pairs(log, train), _pairs(log, valid), _pairs(log, test), report)
+
+
+def _without_duplicates(
+    log: FunnelLog,
+    train: np.ndarray,
+    rows: np.ndarray,
+    name: str,
+    report: dict[str, int],
+) -> np.ndarray:
+    """Return the first row of each pair of a part, and add its counts to the report."""
+    distinct = _distinct(log, rows)
+    report[f"duplicate {name} positives"] = len(rows) - len(distinct)
+    report |= _unseen(log, train, distinct, name)
+    return distinct

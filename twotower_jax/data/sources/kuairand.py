@@ -18,10 +18,10 @@ from twotower_jax.data.sources.files import (
     need_columns,
     need_folder,
     need_in_folder,
-    need_whole,
     read_table,
     read_text,
 )
+from twotower_jax.data.sources.lines import need_whole
 from twotower_jax.data.split import TEST, TRAIN, VALID
 from twotower_jax.errors import InputError
 
@@ -108,17 +108,7 @@ def read_whole_numbers(path: Path, columns: list[str]) -> pl.DataFrame:
         table = csv.read_csv(path, convert_options=convert)
         frame = pl.DataFrame(pl.from_arrow(table))
     except (pa.ArrowException, OSError, KeyError):
-        # As text, which is slower but finds the row and the value of the error.
-        text = read_text(path, ",")
-        for name in columns:
-            need_columns(text, {f"the header of {path.name}": name}, str(path))
-        frame = text.select(columns).cast(pl.Int64, strict=False)
-        for name in columns:
-            bad = frame[name].is_null() & text[name].is_not_null()
-            problem = (
-                "is not a whole number; repair the row, or download the file again"
-            )
-            parse.fail_at(bad, text[name], str(path), name, problem)
+        frame = _numbers_of_text(path, columns)
     if len(frame) == 0:
         raise InputError(f"{path}: has a header and no rows; download it again")
     for name in columns:
@@ -127,6 +117,19 @@ def read_whole_numbers(path: Path, columns: list[str]) -> pl.DataFrame:
             "off)"
         )
         parse.fail_at(frame[name].is_null(), frame[name], str(path), name, problem)
+    return frame
+
+
+def _numbers_of_text(path: Path, columns: list[str]) -> pl.DataFrame:
+    """Read the columns as text: slower, but it finds the row and value of an error."""
+    text = read_text(path, ",")
+    for name in columns:
+        need_columns(text, {f"the header of {path.name}": name}, str(path))
+    frame = text.select(columns).cast(pl.Int64, strict=False)
+    for name in columns:
+        bad = frame[name].is_null() & text[name].is_not_null()
+        problem = "is not a whole number; repair the row, or download the file again"
+        parse.fail_at(bad, text[name], str(path), name, problem)
     return frame
 
 
@@ -197,6 +200,16 @@ def _check_split(config: DataConfig) -> None:
         )
 
 
+def _logs(folder: Path, version: str, random: bool) -> list[tuple[Path, int]]:
+    """Return the files of logs, each with its part."""
+    parts = {EARLY: TRAIN, LATE: VALID} | ({RANDOM: TEST} if random else {})
+    return [
+        (path, part)
+        for stem, part in parts.items()
+        for path in _files(folder, stem, version)
+    ]
+
+
 def load(config: DataConfig) -> FunnelLog:
     """Log of a folder of KuaiRand, or of its folder ``data``.
 
@@ -215,11 +228,8 @@ def load(config: DataConfig) -> FunnelLog:
     if (folder / "data").is_dir():
         folder = folder / "data"
     version, clicked = _version(folder), config.kuairand.clicked
-    logs = [(path, TRAIN) for path in _files(folder, EARLY, version)]
-    logs += [(path, VALID) for path in _files(folder, LATE, version)]
     random = config.kuairand.test == "random"
-    if random:
-        logs += [(path, TEST) for path in _files(folder, RANDOM, version)]
+    logs = _logs(folder, version, random)
     (users,) = _files(folder, "user_features", version)
     (videos,) = _files(folder, "video_features_basic", version)
     names = config.kuairand.statistics

@@ -18,10 +18,9 @@ from twotower_jax.data.sources.files import (
     need_columns,
     need_folder,
     need_in_folder,
-    need_whole,
-    read_fields,
     read_table,
 )
+from twotower_jax.data.sources.lines import need_whole, read_fields
 from twotower_jax.data.sources.table import stage_of_rating
 from twotower_jax.errors import InputError
 from twotower_jax.registry import Registry

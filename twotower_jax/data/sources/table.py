@@ -1,5 +1,7 @@
 """Any log as a table: csv, tsv, parquet or feather, with columns of any name."""
 
+from dataclasses import asdict
+
 import polars as pl
 
 from twotower_jax.config.data import ColumnsConfig, DataConfig
@@ -110,17 +112,8 @@ def canonical(
     columns = config.columns
     used = {
         f"data.columns.{key}": name
-        for key in (
-            "user",
-            "item",
-            "time",
-            "clicked",
-            "rating",
-            "stage",
-            "request",
-            "rank",
-        )
-        if (name := getattr(columns, key)) is not None
+        for key, name in asdict(columns).items()
+        if name is not None
     }
     need_columns(frame, used, where)
     out = {"part": pl.repeat(part, len(frame), dtype=pl.Int8, eager=True)}

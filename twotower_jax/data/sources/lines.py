@@ -1,0 +1,150 @@
+"""Lines and fields of text files; an error names the file, the row and the remedy."""
+
+import os
+from pathlib import Path
+
+import polars as pl
+
+from twotower_jax.errors import InputError
+
+
+def need_whole(path: Path) -> None:
+    """Check that a text file ends with a line feed, as all published formats do.
+
+    A file that was cut off inside a number would otherwise be read as another number.
+
+    Raises:
+      InputError: the last line has no end.
+    """
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        if size == 0:
+            return  # the reader reports an empty file
+        file.seek(size - 1)
+        if file.read(1) == b"\n":
+            return
+    raise InputError(
+        f"{path}: its last line has no end, as if the file were cut off; download it "
+        "again, or, if it is whole, end it with a line break"
+    )
+
+
+def decode_lines(path: Path, encoding: str = "utf-8") -> list[str]:
+    """Lines of a text file; only a line feed ends a line.
+
+    Args:
+      path: the file.
+      encoding: its encoding.
+
+    Returns:
+      The lines without their ends.
+
+    Raises:
+      InputError: an empty file, or bytes that are not in the encoding.
+    """
+    try:
+        text = path.read_bytes().decode(encoding)
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path}: is not {encoding} text ({error.reason} at byte {error.start}); "
+            "convert it"
+        ) from None
+    if not text:
+        raise InputError(f"{path}: is empty; give a file with rows")
+    # str.splitlines also splits at characters that titles and abstracts contain.
+    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
+
+
+def read_lines(path: Path, encoding: str = "utf-8") -> pl.Series:
+    """Lines of a text file as a column; an empty line is null.
+
+    Args:
+      path: the file.
+      encoding: its encoding.
+
+    Returns:
+      [lines] text.
+
+    Raises:
+      InputError: an empty file, bytes that are not in the encoding, or a control
+        character 0x1f.
+    """
+    try:
+        # The file is opened here, because polars expands wild cards in a path.
+        with path.open("rb") as file:
+            data = file if encoding == "utf-8" else file.read().decode(encoding)
+            frame = pl.read_csv(
+                data.encode() if isinstance(data, str) else data,
+                separator="\x1f",
+                has_header=False,
+                quote_char=None,
+                infer_schema=False,
+                new_columns=["line"],
+            )
+    except (pl.exceptions.PolarsError, UnicodeDecodeError, OSError):
+        decode_lines(path, encoding)
+        raise InputError(
+            f"{path}: holds the control character 0x1f, so it is not text; give "
+            "the file unpacked and unchanged"
+        ) from None
+    return frame["line"]
+
+
+def read_fields(
+    path: Path,
+    separator: str,
+    width: int | None = None,
+    *,
+    encoding: str = "utf-8",
+    header: bool = False,
+) -> pl.DataFrame:
+    """Table of text from lines of fields without quoting, all of one width.
+
+    Args:
+      path: the file.
+      separator: text between two fields, of any length.
+      width: fields per line; None for that of the first line.
+      encoding: encoding of the file.
+      header: whether the first line names the columns; else they are column_0, ...
+
+    Returns:
+      The table. In messages rows are counted from 1, without the header.
+
+    Raises:
+      InputError: no rows, a row with more or fewer fields, or a file cut off.
+    """
+    lines = read_lines(path, encoding)
+    first = (lines[0] or "").split(separator)
+    names = first if header else [f"column_{i}" for i in range(width or len(first))]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(
+            f"{path}: its header names {twice!r} twice; give each column another name"
+        )
+    lines = lines.slice(1) if header else lines
+    if not len(lines):
+        raise InputError(f"{path}: has a header and no rows; give at least one row")
+    fields = _same_width(
+        lines.fill_null("").str.split(separator), names, separator, path
+    )
+    need_whole(path)
+    return fields.list.to_struct(fields=names).struct.unnest()
+
+
+def _same_width(
+    fields: pl.Series, names: list[str], separator: str, path: Path
+) -> pl.Series:
+    """Return lists of fields, all as long as the names.
+
+    Raises:
+      InputError: another number of fields in a row.
+    """
+    counts = fields.list.len()
+    bad = counts != len(names)
+    if bad.any():
+        row = int(bad.arg_max() or 0)
+        raise InputError(
+            f"{path}: row {row + 1} has {counts[row]} fields separated by "
+            f"{separator!r} instead of {len(names)}; repair or remove the row"
+        )
+    return fields
