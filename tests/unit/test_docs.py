@@ -186,17 +186,18 @@ def test_the_optimum_of_the_pages_has_no_gradient(figures, correct, mask):
         scores = scores + np.log(chance / page.given_share(case, scores, counts))
     log_n = np.log(8 / page.ITEMS)
 
-    def expected_loss(scores: jax.Array) -> jax.Array:
+    def loss_of_set(scores: jax.Array, drawn: jax.Array) -> jax.Array:
         own = scores - log_n if correct == "all" else scores
-        total = jnp.zeros(())
-        for drawn in jnp.asarray(counts, jnp.float32):
-            weight = jnp.broadcast_to(drawn, (page.ITEMS, page.ITEMS))
-            if mask:
-                weight = weight * (1 - jnp.eye(page.ITEMS))
-            logits = jnp.broadcast_to(scores - log_n, weight.shape)
-            loss = sampled_softmax(own, logits, weight)
-            total += jnp.vdot(jnp.asarray(chance, jnp.float32), loss)
-        return total / len(counts)
+        weight = jnp.broadcast_to(drawn, (page.ITEMS, page.ITEMS))
+        if mask:
+            weight = weight * (1 - jnp.eye(page.ITEMS))
+        logits = jnp.broadcast_to(scores - log_n, weight.shape)
+        loss = sampled_softmax(own, logits, weight)
+        return jnp.vdot(jnp.asarray(chance, jnp.float32), loss)
+
+    def expected_loss(scores: jax.Array) -> jax.Array:
+        sets = jnp.asarray(counts, jnp.float32)
+        return jax.vmap(loss_of_set, (None, 0))(scores, sets).mean()
 
     at_start, at_optimum = (
         np.abs(jax.grad(expected_loss)(jnp.asarray(point, jnp.float32))).sum()
