@@ -37,7 +37,7 @@ FILES = sorted(
 EXPERIMENTS = [name for name in FILES if name.startswith("experiment/")]
 
 
-def test_the_files_are_found():
+def test_every_group_has_files():
     groups = {name.split("/")[0] for name in FILES}
     assert groups == {
         "arms",
@@ -67,12 +67,12 @@ def test_every_file_composes(name):
 
 @pytest.mark.parametrize("name", FILES)
 def test_every_key_of_a_file_is_read(name):
-    """What a file says is what the configuration holds, unless hydra.* or defaults."""
+    """The configuration holds every value of a file, except hydra.* and defaults."""
     group, choice = name.split("/", 1)
-    told = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
+    values = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
     top = "@package _global_" in (FOLDER / f"{name}.yaml").read_text()
     found = to_dict(compose_config([f"{group}={choice}"]))
-    pairs = list(leaves(told))
+    pairs = list(leaves(values))
     assert pairs
     for keys, value in pairs:
         if keys[0] in ("defaults", "hydra"):
@@ -127,7 +127,7 @@ def test_the_defaults_of_the_files_are_those_of_the_schema():
     assert compose_config(["data=movielens", "data.path=x"]).name == "movielens"
 
 
-# --- what is refused -----------------------------------------------------------------
+# --- refused input -------------------------------------------------------------------
 
 
 def test_hydra_reads_defaults_and_types_of_the_declarations():

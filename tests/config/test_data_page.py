@@ -1,4 +1,4 @@
-"""docs/data.md: every source and data set is there, and its commands compose."""
+"""docs/data.md: it lists every source and data set, and its commands compose."""
 
 import re
 import shlex

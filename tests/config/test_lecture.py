@@ -49,7 +49,7 @@ def test_each_check_is_between_two_arms_of_the_short_form(lecture, short):
             for keys in (check.arm, check.base)
         ]
         assert [len(side) for side in sides] == [1, 1], (check.statement, sides)
-        # Only L4 compares what one arm's negatives make of another measure.
+        # Only L4 compares one arm on the measures of others.
         assert sides[0] != sides[1], check.statement
         used |= {*sides[0], *sides[1]}
     assert used == set(short)

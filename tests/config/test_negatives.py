@@ -1,4 +1,4 @@
-"""Values of positives, negatives and loss: the wrong ones are named with a remedy."""
+"""Values of positives, negatives and loss: errors name wrong ones and a remedy."""
 
 import pytest
 
@@ -102,7 +102,7 @@ CHOICES = [
 
 
 @pytest.mark.parametrize(("key", "value", "known"), CHOICES)
-def test_an_unknown_choice_lists_the_known_ones(key, value, known):
+def test_an_unknown_choice_lists_all_choices(key, value, known):
     message = f"{key}={value!r} is unknown; choose one of: {', '.join(known)}"
     with pytest.raises(InputError) as caught:
         make({key: value})

@@ -1,4 +1,4 @@
-"""docs/sweeps.md: its commands compose, and it lists what there is."""
+"""docs/sweeps.md: its commands compose, and its lists are complete."""
 
 import re
 import shlex

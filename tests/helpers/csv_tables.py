@@ -1,4 +1,4 @@
-"""Small files of source table: what its tests share."""
+"""Small files of source table, shared by tests."""
 
 from twotower_jax.config.data import ColumnsConfig, DataConfig
 

@@ -1,4 +1,4 @@
-"""Archives and a server that gives them: what tests of fetching share."""
+"""Archives and a server for them, shared by tests of fetching."""
 
 import hashlib
 import http.server
@@ -48,7 +48,7 @@ def damaged(content, place):
 
 
 class Server:
-    """Serves bytes by path, and remembers what was asked for."""
+    """Serves bytes by path, and stores the requested paths."""
 
     def __init__(self):
         self.files, self.asked, self.extra = {}, [], 0

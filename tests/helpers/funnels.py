@@ -1,4 +1,4 @@
-"""Small logs with stages and requests, and the pools that they should give."""
+"""Small logs with stages and requests, and their expected pools."""
 
 import numpy as np
 import polars as pl
@@ -45,7 +45,7 @@ def by_hand(log, held_out=()):
 
 
 def pools_of(log, split, seed=0, **rule):
-    """Return the pools of a rule that is given by keywords, and the report."""
+    """Return the pools of a rule given by keywords, and the report."""
     return make_pools(log, split, PoolRule(**rule), seed)
 
 

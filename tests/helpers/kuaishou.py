@@ -1,4 +1,4 @@
-"""Small folders in the published formats of RecFlow and KuaiRand, made up here."""
+"""Small folders in the published formats of RecFlow and KuaiRand."""
 
 import pickle
 from pathlib import Path
@@ -18,7 +18,7 @@ STAGES = (
 )
 # Rows of a request whose furthest flag it is, in the order of STAGES.
 SIZES = (4, 3, 4, 2, 5, 6, 7)
-# What a row with a flag as its furthest one carries beside it.
+# The other flags of a row by its furthest one.
 ALSO = {
     "realshow": ("rerank_pos", "rank_neg"),
     "rerank_pos": ("rank_pos",),
@@ -79,7 +79,7 @@ def write_feather(frame: pl.DataFrame, path: Path) -> None:
 
 
 def stage_arrays(frame: pl.DataFrame) -> dict:
-    """Return what request_id_dict holds of a day: request, stage, rows by columns."""
+    """Return the request_id_dict of a day: {request: {stage: rows by columns}}."""
     columns = [
         "video_id",
         "author_id",
@@ -160,7 +160,7 @@ def kuairand_log(seed: int, start: int, rows: int, rand: int = 0) -> list[list]:
 
 
 def write_csv(path: Path, columns: list[str], rows: list[list]) -> Path:
-    """Write a table as pandas does: no quotes but where they are needed."""
+    """Write a table as pandas does: quotes only where they are needed."""
 
     def field(value) -> str:
         return f'"{value}"' if "," in str(value) else str(value)

@@ -1,4 +1,4 @@
-"""Where tests find public data sets, which are not part of the project."""
+"""Folders of public data sets, which are not part of the project."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ DEFAULT = Path(__file__).parents[2] / ".." / "shared" / "data"
 
 
 def data_folder(name: str) -> Path:
-    """Return the folder of a data set, or skip the test that asks for it."""
+    """Return the folder of a data set, or skip the test."""
     root = Path(os.environ.get("TWOTOWER_SHARED_DATA") or DEFAULT).resolve()
     if not (root / name).is_dir():
         pytest.skip(

@@ -1,4 +1,4 @@
-"""A folder of RecFlow, read, and what should come out: what its tests share."""
+"""A log of a folder of RecFlow, and its expected rows, shared by tests."""
 
 from collections import defaultdict
 
@@ -11,7 +11,7 @@ from twotower_jax.config.kuaishou import RecFlowConfig, RecFlowKeptConfig
 from twotower_jax.data.sources import load
 
 ALL = RecFlowKeptConfig(*[1000] * 6)
-# The stage of a row by its furthest flag, as the documentation of the source says.
+# The stage of a row by its furthest flag, as documented in the source.
 STAGE = dict(
     zip(
         STAGES,
@@ -29,7 +29,7 @@ def read(folder, **keys):
 
 
 def expected(clicked="effective_view", days=range(3)):
-    """Work the rows out of the tables by a plain loop."""
+    """Return the expected rows, computed from the tables by a plain loop."""
     out = {}
     for day in days:
         table = recflow_day(day)

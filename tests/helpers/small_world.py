@@ -1,4 +1,4 @@
-"""A small world and its log: what tests of the simulator share."""
+"""A small world and its log, shared by tests of the simulator."""
 
 from twotower_jax.config.simulator import SimulatorConfig
 

@@ -178,7 +178,7 @@ def test_a_configuration_without_negatives_is_refused_unless_full():
     from_dict({"negatives": {"in_batch": False, "easy": {"num": 1}}})
 
 
-def test_unknown_names_list_the_known_ones():
+def test_unknown_names_list_all_names():
     error = unknown("loss.name", "hinge", ["b", "a"])
     assert isinstance(error, InputError) and isinstance(error, ValueError)
     assert str(error) == "loss.name='hinge' is unknown; choose one of: a, b"

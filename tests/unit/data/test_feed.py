@@ -1,4 +1,4 @@
-"""The order of reading: every positive once an epoch, the step as cursor."""
+"""Order of reading: every positive once per epoch, a function of seed and step."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ SIZES = [(10, 10), (10, 3), (7, 5), (100, 64), (3, 2), (5, 8)]
 
 
 @pytest.mark.parametrize(("number", "batch"), SIZES)
-def test_every_positive_once_an_epoch_whatever_the_batch(number, batch):
+def test_every_positive_once_per_epoch_for_any_batch_size(number, batch):
     epochs = 4
     steps = -(-epochs * number // batch)
     rows = Order(0, number, batch).batches(0, steps).reshape(-1)
@@ -44,7 +44,7 @@ def test_epochs_and_seeds_have_orders_of_their_own():
     batch=st.integers(2, 40),
     chunks=st.lists(st.integers(1, 9), min_size=1, max_size=8),
 )
-def test_batches_do_not_depend_on_how_they_are_asked_for(number, batch, chunks):
+def test_batches_do_not_depend_on_the_order_of_calls(number, batch, chunks):
     whole = Order(5, number, batch).batches(0, sum(chunks))
     order, step, found = Order(5, number, batch), 0, []
     for chunk in chunks:

@@ -1,4 +1,4 @@
-"""filter_log, and the summary and fingerprint of what is left."""
+"""filter_log, and the summary and hash of the remaining log."""
 
 from dataclasses import replace
 
@@ -72,7 +72,7 @@ def test_filters_run_once_and_are_no_core():
     assert out.item_ids.to_list() == ["x", "w", "y", "z"]
 
 
-def test_what_loses_its_last_row_leaves_but_a_catalogue_stays():
+def test_items_without_rows_are_dropped_but_a_catalogue_stays():
     frame = pl.DataFrame({"user": [1, 1, 2], "item": ["x", "y", "z"]})
     log = build_log(frame, where="here", catalogue=pl.Series(["never"]))
     out = filter_log(log, min_user_positives=2, min_item_positives=1)

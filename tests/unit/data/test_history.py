@@ -54,7 +54,7 @@ def visible(events, users, times, length=20, target=None):
     ]
 
 
-def test_a_query_sees_what_came_strictly_before_it():
+def test_a_query_sees_clicks_strictly_before_it():
     times = np.array([0.5, 1.0, 1.5, 2.0, 2.5, 5.0, 99.0])
     expected = [[], [], [10], [10], [11, 12, 10], [11, 12, 10], [13, 11, 12, 10]]
     assert visible(EVENTS, [0] * 7, times) == expected

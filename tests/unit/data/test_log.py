@@ -57,7 +57,7 @@ def test_integer_requests_stay_as_they_are():
 @pytest.mark.parametrize(
     "values", [[3, None], ["3", None], [3.0, float("nan")], [3, -1]]
 )
-def test_a_rank_that_is_not_known_is_minus_one(values):
+def test_an_unknown_rank_is_minus_one(values):
     assert make(user=[1, 2], item=[1, 2], rank=values).rank.tolist() == [3, -1]
 
 

@@ -1,4 +1,4 @@
-"""Features of a log: codes, missing values, scales, and what is refused."""
+"""Features of a log: codes, missing values, scales, and refused input."""
 
 import numpy as np
 import polars as pl
@@ -47,7 +47,7 @@ def test_multi_without_any_value_has_one_missing_column():
     assert (out.values.tolist(), out.size) == ([[-1], [-1], [-1]], 0)
 
 
-def test_numeric_is_standardised_over_known_values():
+def test_numeric_is_standardised_over_present_values():
     # mean 2, deviation 1 over {1, 3}; the missing one is 0
     out = feature([1.0, None, 3.0], "numeric")
     assert (out.values.tolist(), out.size) == ([-1.0, 0.0, 1.0], 0)

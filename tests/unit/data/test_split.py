@@ -274,7 +274,7 @@ def test_splits_that_cannot_be_are_refused(log, keys, message):
         split(log, DataConfig(**keys))
 
 
-def test_unknown_method_is_refused_and_the_known_are_listed():
+def test_unknown_method_is_refused_and_all_methods_are_listed():
     config = DataConfig()
     config.split = "random"
     message = "data.split='random' is unknown; choose one of: given, leave_last_out"

@@ -1,4 +1,4 @@
-"""What `data check` says about the studies that a log can carry."""
+"""Studies that a log supports, as `data check` lists them."""
 
 import pytest
 from helpers.funnels import make_log

@@ -1,4 +1,4 @@
-"""The network: what breaks off, is too long, is no address, or is stopped."""
+"""Downloads that break off, are too long, are not web addresses, or are stopped."""
 
 import contextlib
 import io
@@ -29,7 +29,7 @@ def test_more_bytes_than_expected(get, tmp_path):
     refused(get, tmp_path, "sends more than the 2 bytes", {TEXT: b"0 1\n"}, limit=2)
 
 
-def test_what_the_server_does_not_have(get, server, tmp_path):
+def test_a_missing_file_of_the_server(get, server, tmp_path):
     server.moved = {"gone": "/nowhere", "local": "file:///etc/passwd"}
     for name, message in (
         (

@@ -23,7 +23,7 @@ from twotower_jax.data.public.catalogue import CATALOGUE
 from twotower_jax.data.sources import SOURCES
 from twotower_jax.errors import InputError
 
-# ------------------------------------------------------------------- what is written
+# --------------------------------------------------------------------- written files
 
 
 @pytest.mark.parametrize(("name", "pack"), [(ZIP, zipped), (TAR, tarred)])
@@ -47,7 +47,7 @@ def test_plain_and_packed_files_lie_side_by_side(get, server, tmp_path):
     assert server.asked == [GZ, "test.txt"]
 
 
-def test_without_yes_nothing_is_asked_and_nothing_written(get, server, tmp_path):
+def test_without_yes_nothing_is_requested_and_nothing_written(get, server, tmp_path):
     shown = get({ZIP: zipped(FILES)}, yes=False)
     assert server.asked == [] and list(tmp_path.iterdir()) == []
     for text in (f"{server.address}/{ZIP}", "some terms", "https://page", "--yes"):
@@ -72,7 +72,7 @@ def test_another_address_has_to_give_the_same_bytes(get, server, tmp_path):
     assert tree(tmp_path / "out" / "tiny") == {TEXT: b"a\n"}
 
 
-# ---------------------------------------------------------------------- what is refused
+# ----------------------------------------------------------------------- refused input
 
 
 def test_a_wrong_sum_names_both_and_leaves_nothing(get, tmp_path):

@@ -203,12 +203,12 @@ def test_clicks_fit_the_truth_in_bins_of_probability():
     mean, variance = np.bincount(bins, expected), expected * (1 - expected)
     z = (observed - mean) / np.sqrt(np.bincount(bins, variance))
     assert (z**2).sum() < stats.chi2.ppf(0.999, 20)
-    # The bins span a wide range, so that this is no test of one mean.
+    # The bins span a wide range, so that this does not test one mean only.
     assert mean.min() / 1_500 < 0.05 and mean.max() / 1_500 > 0.5
 
 
 def test_the_truth_of_a_wrong_moment_or_a_wrong_user_does_not_fit():
-    """What the test above would see if the truth were not that of the clicks."""
+    """The test above fails for a truth other than that of the clicks."""
     config = replace(SMALL, kept=0, requests=3_000, drift=1.5)
     log = simulate(config)
     users, items = ids(log)
@@ -251,7 +251,7 @@ def test_same_config_same_log_other_seed_other_log(small):
     assert (small.item[:5_000] != other.item[:5_000]).mean() > 0.9
 
 
-# Of the rows of SMALL. It changes when what a config means changes (say so in the
+# Of the rows of SMALL. It changes when the meaning of a config changes (note it in the
 # changelog), or numpy its streams of random numbers.
 DIGEST = "1db126963ffb"
 

@@ -1,4 +1,4 @@
-"""Exact products, stable order and draws: what the simulator computes with."""
+"""Exact products, stable order and draws of the simulator."""
 
 import numpy as np
 import pytest

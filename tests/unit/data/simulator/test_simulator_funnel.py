@@ -38,7 +38,7 @@ def log():
 
 @pytest.fixture(scope="module")
 def retrieved(world):
-    """Return 400 requests of users with 30 clicked items each, and what they got."""
+    """Return 400 requests of users with 30 clicked items each, and their candidates."""
     rng = np.random.default_rng(1)
     history = np.full((400, 50), -1, np.int32)
     history[:, :30] = rng.permuted(np.tile(np.arange(3_000), (400, 1)), axis=1)[:, :30]
@@ -97,7 +97,7 @@ def test_a_noisier_taste_finds_worse_items():
 
 
 def test_the_similar_channel_knows_the_clicks_of_requests_before():
-    """Replayed from what was clicked, for every request of the log."""
+    """Replayed from the clicks, for every request of the log."""
     config = replace(CONFIG, users=60, requests=400, history=1_000)
     world, requests, intercept = prepare(config)
     clicked = {user: set() for user in range(60)}

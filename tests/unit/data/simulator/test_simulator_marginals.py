@@ -1,4 +1,4 @@
-"""The numbers of the simulator's README, computed anew."""
+"""The numbers of the simulator's README, recomputed."""
 
 import math
 from dataclasses import fields
@@ -97,7 +97,7 @@ def test_stages_of_the_readme(made):
     expected["rows kept per discarded stage"] = "10"
     assert column("funnel", "this world") == expected
     assert (request < Stage.EXPOSED).sum() == 40
-    # What passed is the quotient of a row and the one before, of both funnels.
+    # The passed share is the quotient of a row and the one before, of both funnels.
     for cells in (column("funnel", "RecFlow"), column("funnel", "this world")):
         passed = {k: float(v) for k, v in cells.items() if "kept" not in k}
         quotients = np.array(list(passed.values()))

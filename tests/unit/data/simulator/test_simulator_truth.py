@@ -48,7 +48,7 @@ def test_truth_is_the_formula(moment):
     assert found.min() < 0.01 and found.max() > 0.5
 
 
-def test_truth_is_that_of_the_end_unless_told_otherwise():
+def test_truth_is_that_of_the_end_by_default():
     users, items = pairs()
     np.testing.assert_array_equal(
         truth(CONFIG, users, items), truth(CONFIG, users, items, 1.0)
@@ -59,7 +59,7 @@ def test_truth_is_that_of_the_end_unless_told_otherwise():
 
 
 def test_ids_of_the_log_are_those_of_the_world():
-    """Features of the log, looked up by id, agree with what is true of the world."""
+    """Features of the log, looked up by id, agree with the truth of the world."""
     config = replace(CONFIG, feature_noise=0.0)
     log, world = simulate(config), make_world(config)
     price = log.item_features["price"].values
@@ -155,7 +155,7 @@ def test_blocks_of_users_do_not_matter(monkeypatch):
 
 
 def test_a_changed_configuration_is_another_world():
-    """What was prepared is remembered by value, not by object."""
+    """Prepared worlds are cached by value, not by object."""
     config = replace(CONFIG)
     users, items = pairs(200)
     before = truth(config, users, items)
@@ -196,7 +196,7 @@ def test_a_changed_configuration_is_another_world():
         ),
     ],
 )
-def test_what_is_not_in_the_world_is_refused(call, message):
+def test_ids_outside_the_world_are_refused(call, message):
     with pytest.raises(InputError, match=message):
         call()
 

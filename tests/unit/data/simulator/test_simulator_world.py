@@ -1,4 +1,4 @@
-"""What the world is made of: tastes, popularity, features, drift."""
+"""Parts of a world: tastes, popularity, features, drift."""
 
 from dataclasses import replace
 
@@ -61,7 +61,7 @@ def test_popularity_is_zipf_and_leans_to_quality(world):
     assert abs(found) < 0.05
 
 
-def test_the_popular_channel_draws_by_popularity_among_what_has_appeared(world):
+def test_the_popular_channel_draws_by_popularity_among_items_that_appeared(world):
     alive = np.full(200, 3_500)
     drawn = _popular(world, alive, 500, np.random.default_rng(0))
     weights = np.diff(world.cumulative, prepend=0)[:3_500].astype(float)
@@ -109,7 +109,7 @@ def test_features_have_one_row_an_entity_and_their_kinds(log):
     assert log.item_ids.sort().to_list() == list(range(4_000))
 
 
-def test_features_tell_of_taste_and_quality(log, world):
+def test_features_depend_on_taste_and_quality(log, world):
     items = log.item_ids.to_numpy()
     price = log.item_features["price"].values
     # Noise of deviation 1/2 on a signal of deviation 1: correlation 1 / sqrt(1.25).

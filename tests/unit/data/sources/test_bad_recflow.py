@@ -1,4 +1,4 @@
-"""RecFlow: damaged files, days that are not there and wrong keys are named."""
+"""RecFlow: errors name damaged files, missing days and wrong keys."""
 
 import pickle
 
@@ -30,7 +30,7 @@ def change(folder, alter, kind="all_stage", day=DAYS[1]):
 
 
 def put(name, row, value):
-    """Return what puts a value into a row (from 1) of a column."""
+    """Return a function that puts a value into a row (from 1) of a column."""
     return lambda table: table.with_columns(
         pl.Series(
             name, [*table[name][: row - 1], value, *table[name][row:]], strict=False
@@ -103,13 +103,13 @@ def test_a_table_that_is_cut_off_is_named(end, tmp_path):
 
 
 def test_a_damaged_table_is_no_crash(tmp_path):
-    """Whatever byte is wrong, the outcome is an error of input or another table."""
+    """Any wrong byte leads to an InputError or another table."""
     write_recflow(tmp_path, DAYS[:1], requests=4)
     path = tmp_path / "all_stage" / f"{DAYS[0]}.feather"
     whole, some, refused = path.read_bytes(), np.random.default_rng(0), 0
     for turn in range(60):
         content = bytearray(whole)
-        # Every other time in the footer, which says where the columns are.
+        # Every other time in the footer, which stores the places of the columns.
         low = len(content) - 600 if turn % 2 else 0
         for place in some.integers(low, len(content), size=3):
             content[place] ^= 0xFF

@@ -1,4 +1,4 @@
-"""Source table: every bad input is named."""
+"""Source table: errors name every bad input."""
 
 import polars as pl
 import pytest

@@ -161,7 +161,7 @@ def change(folder, name, alter):
 
 
 def put(row, old, new):
-    """Return what replaces a text in a row (from 1) of a file."""
+    """Return a function that replaces a text in a row (from 1) of a file."""
 
     def alter(lines):
         assert old in lines[row]

@@ -127,7 +127,7 @@ def called(module: str, name: str, *arguments: str) -> bytes:
 
 
 def hostile(mark: Path) -> dict[str, tuple[bytes, str]]:
-    """Return pickles that leave a file when loaded, and what is said of each."""
+    """Return pickles that leave a file when loaded, and the message for each."""
     shell, code = f"touch {mark}", f"open({str(mark)!r}, 'w').close()"
     system = f"{os.system.__module__}.system"
     in_objects = np.empty(1, object)

@@ -1,4 +1,4 @@
-"""RecFlow: stages, ranks, days and what is kept, on small files of its format."""
+"""RecFlow: stages, ranks, days and kept rows, on small files of its format."""
 
 import weakref
 from collections import Counter, defaultdict
@@ -118,7 +118,7 @@ def test_days_are_chosen(folder, days, chosen):
     assert found == set(chosen)
 
 
-def test_hard_negatives_are_what_stages_threw_out_of_the_request(folder):
+def test_hard_negatives_are_discarded_items_of_the_request(folder):
     log = read(folder)
     parts = split(log, DataConfig(source="recflow", split="given"))
     table = expected()
@@ -137,7 +137,7 @@ def test_hard_negatives_are_what_stages_threw_out_of_the_request(folder):
         assert set(found) == wanted and len(found) == len(wanted) == 7 + 2
 
 
-# ---------------------------------------------------------------- what is kept
+# ------------------------------------------------------------------ kept rows
 
 
 def flags_of_rows(log, table):
@@ -164,7 +164,7 @@ def test_rows_kept_of_each_flag_and_request(folder):
     assert all(whole[key] == values for key, values in rows(log, "rank").items())
 
 
-def test_the_same_seed_keeps_the_same_rows_of_a_day_whatever_other_days_are_read(
+def test_the_kept_rows_of_a_day_do_not_depend_on_other_days(
     folder,
 ):
     kept = RecFlowKeptConfig(*[2] * 6)

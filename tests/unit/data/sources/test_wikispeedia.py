@@ -63,7 +63,7 @@ def test_clicks_and_the_links_that_were_not_clicked(tmp_path):
         (2, "Bé -> nonsense", "C", "CLICKED"),
     ]
     assert log.time.tolist() == [100] * 6 + [300]
-    # player3 went from A to E, which is no link of A: never shown, so no positive
+    # player3 went from A to E, which A does not link: never shown, so not a positive
     assert log.part is None and log.dropped == {DROPPED: 1}
 
 
@@ -163,7 +163,7 @@ def test_real_wikispeedia():
     assert (~clicked).sum() == 5_472_165
     assert log.num_items == 4_604
     assert "Édouard_Manet" in log.item_ids.to_list()
-    # one click a request, and it comes first
+    # one click per request, the first row
     np.testing.assert_array_equal(log.request[clicked], np.arange(91_413))
     assert clicked[np.flatnonzero(np.diff(log.request, prepend=-1))].all()
     assert (log.user_features["current"].values >= 0).all()
