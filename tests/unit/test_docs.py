@@ -182,7 +182,7 @@ def test_the_optimum_of_the_pages_has_no_gradient(figures, correct, mask):
     case = page.Case(page.uniform(), 8, correct, mask)
     counts, chance = page.multiplicities(case, 50), page.target()
     scores = np.log(chance)
-    for _ in range(2_000):
+    for _ in range(300):
         scores = scores + np.log(chance / page.given_share(case, scores, counts))
     log_n = np.log(8 / page.ITEMS)
 
