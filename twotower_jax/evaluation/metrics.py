@@ -23,6 +23,7 @@ from twotower_jax.evaluation.ranking import (
     average_precision,
     capped_recall,
     hit_rate,
+    match_positives,
     mrr,
     ndcg,
     recall,
@@ -190,9 +191,6 @@ def ranking_metrics(
       >>> values = ranking_metrics(np.array([[7, 1]]), positives, [2])
       >>> round(float(values["recall@2"][0]), 4), float(values["mrr@2"][0])
       (0.3333, 1.0)
-
-    References:
-      Krichene & Rendle, KDD 2020 (why no sampling).
     """
     items = np.asarray(items)
     if items.ndim != 2 or len(items) != positives.num_rows:
@@ -202,7 +200,7 @@ def ranking_metrics(
         )
     _check_cutoffs(ks, items.shape[1])
     metrics = of_scope("query") if metrics is None else metrics
-    hit, num_positives = _hits(items[:, : max(ks)], positives)
+    hit, num_positives = match_positives(items[:, : max(ks)], positives)
     empty = num_positives == 0
     values: dict[str, np.ndarray] = {}
     for k in ks:
@@ -268,33 +266,17 @@ def click_metrics(
 
     Returns:
       {"true_ctr@20": float64 [Q], ...}.
+
+    Examples:
+      >>> values = click_metrics(np.array([[0.2, 0.4]]), np.array([[0.4, 0.4]]), [1])
+      >>> values["true_gain@1"]
+      array([0.5])
     """
     return {
         f"{name}@{k}": np.asarray(metric.compute(Clicks(listed[:, :k], best[:, :k])))
         for k in ks
         for name, metric in of_scope("clicks").items()
     }
-
-
-def _hits(items: np.ndarray, positives: Ragged) -> tuple[np.ndarray, np.ndarray]:
-    """Return hits [Q, K] bool and the number of distinct positives [Q] int64.
-
-    One binary search among the sorted keys row * span + item serves all queries.
-    """
-    span = int(max(items.max(initial=0), positives.items.max(initial=0))) + 1
-    keys = np.unique(positives.rows * span + positives.items)
-    num_positives = np.bincount(keys // span, minlength=len(items))
-    if len(keys) == 0:
-        return np.zeros(items.shape, bool), num_positives
-    listed = np.arange(len(items), dtype=np.int64)[:, None] * span + items
-    # A negative item would borrow the key of the row above.
-    listed = np.where(items < 0, -1, listed)
-    place = np.minimum(np.searchsorted(keys, listed), len(keys) - 1)
-    hit = keys[place] == listed
-    matches = place[hit]
-    if len(np.unique(matches)) < len(matches):
-        raise ValueError("items contain a positive twice in the list of one query")
-    return hit, num_positives
 
 
 def _check_cutoffs(ks: Sequence[int], width: int) -> None:

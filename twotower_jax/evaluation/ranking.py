@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from twotower_jax.evaluation.ragged import Ragged
+
 
 class Hits(NamedTuple):
     """The places of the positives in the first k items of every list.
@@ -30,6 +32,45 @@ class Hits(NamedTuple):
     def reachable(self) -> np.ndarray:
         """[Q] int64: m, the hits of a perfect list."""
         return np.minimum(self.num_positives, self.hit.shape[1])
+
+
+def match_positives(
+    items: np.ndarray, positives: Ragged
+) -> tuple[np.ndarray, np.ndarray]:
+    """Places of the positives in lists, and the number of distinct positives.
+
+    One binary search among the sorted keys row * span + item serves all queries.
+
+    Args:
+      items: [Q, K] integers, best first; a negative item is a miss.
+      positives: one row per query; a repeated item counts once.
+
+    Returns:
+      hits [Q, K] bool and numbers [Q] int64.
+
+    Raises:
+      ValueError: when a list contains a positive twice.
+
+    Examples:
+      >>> positives = Ragged(np.array([0, 3]), np.array([4, 7, 7]))
+      >>> hit, number = match_positives(np.array([[7, 1]]), positives)
+      >>> hit.tolist(), number.tolist()
+      ([[True, False]], [2])
+    """
+    span = int(max(items.max(initial=0), positives.items.max(initial=0))) + 1
+    keys = np.unique(positives.rows * span + positives.items)
+    num_positives = np.bincount(keys // span, minlength=len(items))
+    if len(keys) == 0:
+        return np.zeros(items.shape, bool), num_positives
+    listed = np.arange(len(items), dtype=np.int64)[:, None] * span + items
+    # A negative item would borrow the key of the row above.
+    listed = np.where(items < 0, -1, listed)
+    place = np.minimum(np.searchsorted(keys, listed), len(keys) - 1)
+    hit = keys[place] == listed
+    matches = place[hit]
+    if len(np.unique(matches)) < len(matches):
+        raise ValueError("items contain a positive twice in the list of one query")
+    return hit, num_positives
 
 
 def recall(hits: Hits) -> np.ndarray:

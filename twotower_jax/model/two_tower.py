@@ -185,13 +185,9 @@ def _inputs(
     features: dict[str, jax.Array],
     ids: dict[str, jax.Array],
 ) -> Inputs:
-    """Return the inputs of a tower.
+    """Return the inputs of a tower from features by name, first axis the entity.
 
-    Args:
-      side: "query" or "candidate".
-      spec: static shape.
-      features: arrays by feature name, first axis the entity.
-      ids: "id" [E] int32 of the entities and, for queries, "history" [E, length].
+    The ids are "id" [E] int32 of the entities and, for queries, "history" [E, length].
     """
     rows, numbers = {}, []
     for feature in spec.features:
@@ -209,7 +205,7 @@ def _inputs(
 
 
 def gather_rows(tables: dict[str, jax.Array], inputs: Inputs) -> dict[str, jax.Array]:
-    """Gathered rows {table: [R, dim]} of the tables {name: [size, dim]} of the inputs.
+    """Gathered rows of every table that the inputs read.
 
     Args:
       tables: {name: [size, dim]} float32.

@@ -1,1 +1,1 @@
-"""What is trained on: proposals, expected counts and the columns of a batch."""
+"""Samples of training: positives, proposals, pools, expected counts and columns."""

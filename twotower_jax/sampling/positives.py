@@ -111,7 +111,7 @@ def _too_few(
     value = settings._asdict().get(key, name)
     return InputError(
         f"positives.{key}={value} leaves {expected:.3g} of "
-        f"{counts.sum():.0f} positives an epoch (positives.strategy={name}); "
+        f"{counts.sum():.0f} positives per epoch (positives.strategy={name}); "
         "an epoch needs at least one: raise it, or choose another strategy"
     )
 
