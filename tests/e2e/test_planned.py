@@ -40,9 +40,9 @@ def test_folders_are_looked_at_one_by_one(tmp_path):
         for label, t in (("cold", 0.1), ("warm", 0.2))
     ]
     check_planned(arms, "recall@20", "cold")
-    with pytest.raises(InputError, match="base='hot' is no arm .* 'cold', 'warm'; nam"):
+    with pytest.raises(InputError, match="'hot' is not an arm .* 'cold', 'warm'; nam"):
         check_planned(arms, None, "hot")
-    with pytest.raises(InputError, match="base='cold' is no arm"):
+    with pytest.raises(InputError, match="base='cold' is not an arm"):
         check_planned(arms[:3][1:], None, "cold")
 
 
@@ -69,7 +69,7 @@ def test_a_metric_that_some_arm_has_is_one_of_the_study():
     plain, told = (from_dict({"evaluation": {"auc": auc}}) for auc in ([], ["uniform"]))
     check_metric("auc@uniform", [plain, told])
     check_metric(None, [plain])
-    with pytest.raises(InputError, match="metric='auc@uniform' is none of the metrics"):
+    with pytest.raises(InputError, match="='auc@uniform' is not among the metrics"):
         check_metric("auc@uniform", [plain])
 
 

@@ -203,7 +203,7 @@ WRONG = {
     ),
     "no such base arm": (
         [TUNE, "arms=in_batch,uniform", "hydra.callbacks.study.base=unform"],
-        ["hydra.callbacks.study.base='unform' is no arm", "did you mean uniform?"],
+        ["hydra.callbacks.study.base='unform' is not an arm", "did you mean uniform?"],
     ),
     "seeds that choose and test": (
         [TUNE, "seed=0,100,101"],

@@ -92,12 +92,12 @@ def test_runs_without_a_label_are_named_by_what_is_swept(tmp_path, capsys):
         (["seed=1,1"], "seed=1 is in the sweep twice"),
         (
             ["seed=0,1", "hydra.callbacks.study.metric=recal@20"],
-            "metric='recal@20' is none of the metrics of these runs (did you mean "
+            "metric='recal@20' is not among the metrics of these runs (did you mean "
             "recall@20?)",
         ),
         (
             ["arms=uniform,in_batch", "hydra.callbacks.study.base=nosuch"],
-            "base='nosuch' is no arm of this study; it has 'in-batch', 'uniform'",
+            "base='nosuch' is not an arm of this study; it has 'in-batch', 'uniform'",
         ),
     ],
 )

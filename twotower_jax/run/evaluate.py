@@ -1,5 +1,6 @@
 """Evaluation of a run: embeddings of queries and catalogue, exact top-k, metrics."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -23,7 +24,7 @@ from twotower_jax.evaluation.slices import popularity_buckets, sliced_metrics, s
 from twotower_jax.model.baselines import BASELINES
 from twotower_jax.model.embed import all_candidates, all_queries
 from twotower_jax.model.two_tower import Model
-from twotower_jax.run.inputs import Loaded, make_entities, query_history, trains
+from twotower_jax.run.inputs import Loaded, make_entities, query_history
 from twotower_jax.run.simulator_truth import Truth, make_truth, true_metrics
 from twotower_jax.sampling.mixture import log_expected_count
 from twotower_jax.sampling.proposals import log_prob
@@ -35,13 +36,14 @@ class QuerySet(NamedTuple):
     """The queries of a split, ascending by user code.
 
     Attributes:
-      user: [queries] int32.
-      positives: the items to find.
-      seen: items that are left out of a query's ranking, or None.
-      queries, entities: what the query tower reads, on the device.
-      already_seen: positives that are left out because the user clicked them before.
-      rivals: by name, the items that auc@NAME tells the positives from.
-      truth: what the users would click, where the data knows it.
+      user: [queries] int32 codes.
+      positives: the items to retrieve, a row per query.
+      seen: items that are left out of the rankings, a row per query; None for none.
+      queries: the input of the query tower, on the device.
+      entities: features and histories of both towers, on the device.
+      already_seen: number of positives left out, for their users clicked them before.
+      rivals: by name, the items that auc@NAME compares the positives with.
+      truth: the items that the users would click, None where this is unknown.
     """
 
     user: np.ndarray
@@ -55,7 +57,14 @@ class QuerySet(NamedTuple):
 
 
 class Ranking(NamedTuple):
-    """The result for one split: values by query, over the catalogue, and the lists."""
+    """The evaluation of one split.
+
+    Attributes:
+      per_query: by name, the values of a metric [queries] float64.
+      catalogue: by name, the metrics of all lists together.
+      items: [queries, length] int32 codes, best first, negative where a list is short.
+      scores: [queries, length] float32, of the items.
+    """
 
     per_query: dict[str, np.ndarray]
     catalogue: dict[str, float]
@@ -63,17 +72,22 @@ class Ranking(NamedTuple):
     scores: np.ndarray
 
     def metrics(self) -> dict[str, float]:
-        """Return the means over queries (of those with a value) and the rest."""
+        """Return the means over the queries with a value, and the catalogue metrics."""
         return summarise(self.per_query) | self.catalogue
 
 
 def make_query_set(config: Config, data: Loaded, name: str) -> QuerySet | None:
-    """Return the queries of split ``name`` ("valid", "test"), None where it is empty.
+    """Return the queries of a split, None where it is empty.
 
     Items that the user clicked in training (for the test split: in training or
     validation) are masked when ``data.mask_seen``; a positive among them cannot be
     retrieved, so it is left out and counted. The history of a query ends where its
     split begins.
+
+    Args:
+      config: the run.
+      data: its data.
+      name: "valid" or "test".
     """
     pairs: Pairs = getattr(data.split, name)
     known = data.split.train
@@ -85,19 +99,14 @@ def make_query_set(config: Config, data: Loaded, name: str) -> QuerySet | None:
     if not len(pairs):
         return None
     user, row = np.unique(pairs.user, return_inverse=True)
-    seen = None
-    if config.data.mask_seen:
-        place = np.full(data.log.num_users, -1)
-        place[user] = np.arange(len(user))
-        rows = place[known.user]
-        seen = from_pairs(rows[rows >= 0], known.item[rows >= 0], len(user))
+    seen = _seen(user, known, data.log.num_users) if config.data.mask_seen else None
     history = query_history(config, known, user, None)
     against = {
         kind: from_pairs(*rivals(data.log, pairs, user, kind), len(user))
         for kind in config.evaluation.auc
     }
     truth = None
-    if name == "test":  # the truth is that of the end of the log
+    if name == "test":  # the truth refers to the end of the log
         truth = make_truth(config.data, config.evaluation, data, user, seen)
     return QuerySet(
         user=user.astype(np.int32),
@@ -109,6 +118,14 @@ def make_query_set(config: Config, data: Loaded, name: str) -> QuerySet | None:
         rivals=against,
         truth=truth,
     )
+
+
+def _seen(user: np.ndarray, known: Pairs, num_users: int) -> Ragged:
+    """Return the known items of the users [queries], a row per query."""
+    place = np.full(num_users, -1)
+    place[user] = np.arange(len(user))
+    rows = place[known.user]
+    return from_pairs(rows[rows >= 0], known.item[rows >= 0], len(user))
 
 
 def _join(first: Pairs, second: Pairs) -> Pairs:
@@ -123,7 +140,7 @@ def _join(first: Pairs, second: Pairs) -> Pairs:
 
 
 def _unseen(pairs: Pairs, known: Pairs, num_items: int) -> tuple[Pairs, int]:
-    """Return the pairs that are not among the known ones, and how many are."""
+    """Return the pairs that are not among the known ones, and the number that are."""
     keys = pairs.user.astype(np.int64) * num_items + pairs.item
     new = ~np.isin(keys, known.user.astype(np.int64) * num_items + known.item)
     time = None if pairs.time is None else pairs.time[new]
@@ -132,43 +149,66 @@ def _unseen(pairs: Pairs, known: Pairs, num_items: int) -> tuple[Pairs, int]:
     return kept, int((~new).sum())
 
 
-def embed(
-    config: Config, data: Loaded, model: Model | None, params: dict, queries: QuerySet
-) -> tuple[jax.Array, jax.Array]:
-    """Return embeddings of the queries and of the catalogue, for plain dot products."""
-    if not trains(config):
-        ones = jnp.ones((len(queries.user), 1), jnp.float32)
-        scores = BASELINES[config.towers.kind](data.counts)
-        return ones, jnp.asarray(scores[:, None])
-    assert model is not None
-    return (
+class Embeddings(NamedTuple):
+    """Embeddings whose dot products are the scores.
+
+    Attributes:
+      queries: [queries, dim] float32.
+      candidates: [items, dim] float32.
+    """
+
+    queries: jax.Array
+    candidates: jax.Array
+
+    def with_offset(self, offset: jax.Array) -> "Embeddings":
+        """Return embeddings whose scores are larger by an offset [items] per item."""
+        ones = jnp.ones((len(self.queries), 1), jnp.float32)
+        return Embeddings(
+            jnp.concatenate([self.queries, ones], axis=1),
+            jnp.concatenate([self.candidates, offset[:, None]], axis=1),
+        )
+
+
+def embed(model: Model, params: dict, queries: QuerySet, num_items: int) -> Embeddings:
+    """Return the embeddings of the queries and of the catalogue by a model.
+
+    Args:
+      model: both towers.
+      params: of the model.
+      queries: of a split.
+      num_items: size of the catalogue.
+    """
+    return Embeddings(
         all_queries(model, params, queries.entities, queries.queries),
-        all_candidates(model, params, queries.entities, data.log.num_items),
+        all_candidates(model, params, queries.entities, num_items),
     )
 
 
-def rank(
-    config: Config,
-    data: Loaded,
-    model: Model | None,
-    params: dict,
-    queries: QuerySet,
-    offset: jax.Array | None = None,
-) -> Ranking:
-    """Rank the whole catalogue for every query: all metrics, with slices.
+def baseline_embeddings(config: Config, data: Loaded, number: int) -> Embeddings:
+    """Return embeddings of one dimension for a baseline that scores items alone.
 
     Args:
-      config, data, model, params, queries: of the run.
-      offset: [items] what is added to the scores of items, or None.
+      config: the run; ``towers.kind`` names the baseline.
+      data: the run's data.
+      number: number of queries.
+    """
+    scores = BASELINES[config.towers.kind](data.counts)
+    ones = jnp.ones((number, 1), jnp.float32)
+    return Embeddings(ones, jnp.asarray(scores[:, None]))
+
+
+def rank(
+    config: Config, data: Loaded, queries: QuerySet, embedded: Embeddings
+) -> Ranking:
+    """Rank the whole catalogue for every query, and compute all metrics with slices.
+
+    Args:
+      config: the run; its cutoffs.
+      data: the run's data.
+      queries: of a split.
+      embedded: of these queries and of the catalogue.
     """
     cutoffs = config.evaluation.k
-    embedded = embed(config, data, model, params, queries)
-    if offset is not None:
-        ones = jnp.ones((len(queries.user), 1), jnp.float32)
-        embedded = (
-            jnp.concatenate([embedded[0], ones], axis=1),
-            jnp.concatenate([embedded[1], offset[:, None]], axis=1),
-        )
     scores, items = top_k(*embedded, max(cutoffs), seen=queries.seen)
     buckets = popularity_buckets(data.counts)
     per_query = ranking_metrics(items, queries.positives, cutoffs)
@@ -180,18 +220,48 @@ def rank(
         contest = Contest(left, right, queries.positives, others)
         for name, metric in of_scope("rivals").items():
             per_query[f"{name}@{kind}"] = np.asarray(metric.compute(contest))
-    return Ranking(
-        per_query, catalogue_metrics(items, data.counts, cutoffs), items, scores
-    )
+    catalogue = catalogue_metrics(items, data.counts, cutoffs)
+    return Ranking(per_query, catalogue, items, scores)
+
+
+def rank_split(
+    config: Config,
+    data: Loaded,
+    problem: Problem | None,
+    params: dict,
+    queries: QuerySet,
+) -> Ranking:
+    """Rank the catalogue for the queries of a split, by a model or a baseline.
+
+    Args:
+      config: the run.
+      data: the run's data.
+      problem: the training problem, None for a baseline.
+      params: of the model.
+      queries: of the split.
+    """
+    if problem is None:
+        embedded = baseline_embeddings(config, data, len(queries.user))
+        return rank(config, data, queries, embedded)
+    embedded = embed(problem.program.structure.model, params, queries, data.log.num_items)
+    if config.evaluation.subtract_log_q:
+        batch = config.training.batch_size
+        embedded = embedded.with_offset(subtracted_log_q(problem, params, batch))
+    return rank(config, data, queries, embedded)
 
 
 def subtracted_log_q(problem: Problem, params: dict, batch: int) -> jax.Array:
-    """Return the offset of scores [num_items] that serves as if it were training.
+    """Return the offset -T log N_i of the scores: [num_items] float32.
 
-    A logit of training is s / T - log N_i, so that serving by s - T log N_i orders
-    items as the logits do: wrong, for the correction belongs to how negatives were
-    drawn. N_i counts in-batch and easy draws; hard ones depend on the query. An item
-    that is never drawn is taken as the one that is drawn least.
+    A logit of training is s / T - log N_i, so scores with the offset order the items as
+    the logits do. Serving with it is a mistake, for log N_i corrects the draw of the
+    negatives, which serving does not repeat. N_i counts in-batch and easy draws; hard
+    draws depend on the query. An item that is never drawn has the smallest N_i.
+
+    Args:
+      problem: the training problem.
+      params: of the model, for a learned temperature T.
+      batch: batch size.
     """
     structure, hyper = problem.program.structure, problem.program.hyper
     ratio = ratio_at(hyper.hard_ratio, jnp.int32(2**30))
@@ -208,17 +278,34 @@ def subtracted_log_q(problem: Problem, params: dict, batch: int) -> jax.Array:
 
 
 def validate(
-    config: Config, data: Loaded, model: Model, queries: QuerySet, params: dict
+    cutoffs: Sequence[int],
+    num_items: int,
+    model: Model,
+    queries: QuerySet,
+    params: dict,
 ) -> dict[str, float]:
-    """Return the mean ranking metrics only: what is watched while training."""
-    cutoffs = config.evaluation.k
-    embedded = embed(config, data, model, params, queries)
+    """Return the mean ranking metrics, which are watched during training.
+
+    Args:
+      cutoffs: of the metrics.
+      num_items: size of the catalogue.
+      model: both towers.
+      queries: of the validation split.
+      params: of the model.
+    """
+    embedded = embed(model, params, queries, num_items)
     _, items = top_k(*embedded, max(cutoffs), seen=queries.seen)
     return summarise(ranking_metrics(items, queries.positives, cutoffs))
 
 
 def query_table(data: Loaded, queries: QuerySet, ranking: Ranking) -> pl.DataFrame:
-    """Return one row a query: the user's id as it came, every metric."""
+    """Return a table with one row per query: the user's id in the input, every metric.
+
+    Args:
+      data: the run's data.
+      queries: of a split.
+      ranking: of these queries.
+    """
     user = data.log.user_ids[queries.user.tolist()].alias("user")
     return pl.DataFrame(
         [user, *(pl.Series(n, v) for n, v in ranking.per_query.items())]
@@ -226,7 +313,13 @@ def query_table(data: Loaded, queries: QuerySet, ranking: Ranking) -> pl.DataFra
 
 
 def topk_table(data: Loaded, queries: QuerySet, ranking: Ranking) -> pl.DataFrame:
-    """Return the lists in long form: user, rank (from 1), item, score."""
+    """Return the lists in long form: user, rank (from 1), item, score.
+
+    Args:
+      data: the run's data.
+      queries: of a split.
+      ranking: of these queries.
+    """
     number, length = ranking.items.shape
     kept = ranking.items.reshape(-1) >= 0
     users = np.repeat(queries.user, length)[kept]

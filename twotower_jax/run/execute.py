@@ -17,8 +17,7 @@ from twotower_jax.run.evaluate import (
     Ranking,
     make_query_set,
     query_table,
-    rank,
-    subtracted_log_q,
+    rank_split,
     topk_table,
     validate,
 )
@@ -41,19 +40,19 @@ from twotower_jax.training.schedule import Notes
 from twotower_jax.training.signals import Stopped, StopRequest
 from twotower_jax.training.together import ArmSteps
 
-# Data whose details were printed: a sweep says them once.
+# Data whose details were printed: a sweep prints them once.
 _described: set[str] = set()
 # Matplotlib has one state for all threads.
 _drawing = threading.Lock()
 
 
-class Shared(NamedTuple):
-    """What a run shares with runs beside it in the same process.
+class Sharing(NamedTuple):
+    """Objects that a run shares with the runs beside it in the same process.
 
     Attributes:
       load: reads the data of a configuration.
-      progress: makes the line of a training; takes what TrainingProgress takes.
-      request: where SIGTERM and Ctrl-C are noted; None: the run notes them itself.
+      progress: makes the progress line of a training, as TrainingProgress.
+      request: notes SIGTERM and Ctrl-C; None: the run notes them itself.
       together: runs the steps with those of other runs; None: they run alone.
     """
 
@@ -63,7 +62,25 @@ class Shared(NamedTuple):
     together: ArmSteps | None = None
 
 
-ALONE = Shared()
+ALONE = Sharing()
+
+
+class Attempt(NamedTuple):
+    """One attempt at a run, which may end before the run does.
+
+    Attributes:
+      config: the run's configuration.
+      data: its data.
+      record: its folder.
+      console: where progress is shown.
+      sharing: what it shares with other runs.
+    """
+
+    config: Config
+    data: Loaded
+    record: RunFolder
+    console: Console
+    sharing: Sharing
 
 
 def run(
@@ -72,19 +89,19 @@ def run(
     folder: Path | None = None,
     console: Console | None = None,
     command: str = "twotower_jax.run.run",
-    shared: Shared = ALONE,
+    shared: Sharing = ALONE,
 ) -> dict[str, Any]:
     """Train and evaluate one configuration; resume it, or return it when finished.
 
     Args:
       config: the run.
-      folder: where its files go; output/name/hash of the configuration by default.
+      folder: of its files; output/name/hash of the configuration by default.
       console: where progress is shown; nowhere by default.
       command: noted in the manifest.
-      shared: what the run shares with runs beside it.
+      shared: objects shared with the runs beside it.
 
     Returns:
-      What result.json holds.
+      The content of result.json.
 
     Raises:
       InputError: for wrong input, before any training.
@@ -103,16 +120,22 @@ def run(
     check_same_data(record, data)
     if record.is_done():
         arm = record.config().get("arm")
-        told = "" if arm == config.arm else f" as the arm {arm!r}"
-        console.print(f"finished before{told}; returning its result", highlight=False)
+        label = "" if arm == config.arm else f" as the arm {arm!r}"
+        console.print(f"finished before{label}; returning its result", highlight=False)
         return record.result()
     record.write_config(config)
     device = jax.devices()[0].device_kind
     record.write("manifest", manifest(config, data.fingerprint, device, command))
+    return _recorded(Attempt(config, data, record, console, shared))
+
+
+def _recorded(attempt: Attempt) -> dict[str, Any]:
+    """Train and evaluate; record the status and the result, in trackers too."""
+    record = attempt.record
     record.set_status("running")
-    tracking = Tracking(config, record, console.print)
+    tracking = Tracking(attempt.config, record, attempt.console.print)
     try:
-        result = _train_and_evaluate(config, data, record, console, shared)
+        result = _train_and_evaluate(attempt)
     except Stopped as stop:
         record.set_status("running", stop.reason)
         tracking.finish(None)
@@ -128,7 +151,15 @@ def run(
 
 
 def check_same_data(record: RunFolder, data: Loaded) -> None:
-    """Refuse to go on with, or return, a run of other data."""
+    """Refuse to resume, or return, a run of other data.
+
+    Args:
+      record: the run's folder.
+      data: that its configuration reads now.
+
+    Raises:
+      InputError: where the fingerprints of the data differ.
+    """
     before = record.read("manifest")
     if before and before["data_fingerprint"] != data.fingerprint:
         raise InputError(
@@ -139,7 +170,7 @@ def check_same_data(record: RunFolder, data: Loaded) -> None:
 
 
 def _print_data(console: Console, data: Loaded) -> None:
-    """Print what was read and what was dropped; the details once a process."""
+    """Print the size of the data; once per process also the rows that were dropped."""
     parts = data.split
     console.print(
         f"data {data.fingerprint}: {data.log.num_users:,} users, "
@@ -157,9 +188,9 @@ def _print_data(console: Console, data: Loaded) -> None:
             console.print(f"  {reason}: {number:,}", highlight=False, soft_wrap=True)
 
 
-def _train_and_evaluate(
-    config: Config, data: Loaded, record: RunFolder, console: Console, shared: Shared
-) -> dict[str, Any]:
+def _train_and_evaluate(attempt: Attempt) -> dict[str, Any]:
+    """Return the content of result.json."""
+    config, data = attempt.config, attempt.data
     sets = {name: make_query_set(config, data, name) for name in splits(config)}
     _check_queries(config, sets)
     problem, params, notes = None, {}, Notes()
@@ -167,44 +198,45 @@ def _train_and_evaluate(
     if trains(config):
         problem = make_problem(config, data)
         with _drawing:
-            report_samples(config, data, problem, record.path, console)
-        valid = sets["valid"]
-        params, notes = _train(config, data, problem, record, console, valid, shared)
+            report_samples(config, data, problem, attempt.record.path, attempt.console)
+        params, notes = _train(attempt, problem, sets["valid"])
     else:
         notes.seconds = time.perf_counter() - started
-    rankings = {}
-    for name, queries in sets.items():
-        if queries is not None:
-            rankings[name] = evaluate_split(config, data, problem, params, queries)
-    if (tested := sets.get("test")) is not None:
-        _write_tables(config, data, record, tested, rankings["test"])
+    queries = {name: one for name, one in sets.items() if one is not None}
+    rankings = {
+        name: rank_split(config, data, problem, params, one)
+        for name, one in queries.items()
+    }
+    if "test" in queries:
+        _write_tables(attempt, queries["test"], rankings["test"])
     return {
-        "metrics": {name: rankings[name].metrics() for name in rankings},
-        "queries": {n: len(q.user) for n, q in sets.items() if q is not None},
-        "positives already seen": {
-            n: q.already_seen for n, q in sets.items() if q is not None
-        },
+        "metrics": {name: ranking.metrics() for name, ranking in rankings.items()},
+        "queries": {name: len(one.user) for name, one in queries.items()},
+        "positives already seen": {n: one.already_seen for n, one in queries.items()},
         "seed": config.seed,
         "steps": notes.last_step,
         "best_step": notes.best_step if notes.best_step >= 0 else notes.last_step,
         "seconds": notes.seconds,
-        "examples_per_second": (
-            notes.timed_steps * config.training.batch_size / notes.timed_seconds
-            if notes.timed_seconds > 0
-            else None
-        ),
+        "examples_per_second": _speed(notes, config.training.batch_size),
         "samples": (problem and problem.report) or {},
         "data": dict(data.split.report) | dict(data.log.dropped),
     }
 
 
+def _speed(notes: Notes, batch_size: int) -> float | None:
+    """Return the examples per second of training, None where none was timed."""
+    if notes.timed_seconds <= 0:
+        return None
+    return notes.timed_steps * batch_size / notes.timed_seconds
+
+
 def splits(config: Config) -> tuple[str, ...]:
-    """Return what a run is evaluated on."""
+    """Return the names of the splits that a run is evaluated on."""
     return ("valid", "test") if config.evaluation.test else ("valid",)
 
 
 def _check_queries(config: Config, sets: dict[str, QuerySet | None]) -> None:
-    """Refuse a run that nothing would be left to evaluate on."""
+    """Refuse a run without any query to evaluate on."""
     if config.evaluation.test and sets["test"] is None:
         raise InputError(
             "every positive of the test split was clicked in training by the same "
@@ -219,15 +251,10 @@ def _check_queries(config: Config, sets: dict[str, QuerySet | None]) -> None:
 
 
 def _train(
-    config: Config,
-    data: Loaded,
-    problem: Problem,
-    record: RunFolder,
-    console: Console,
-    valid: QuerySet | None,
-    shared: Shared,
+    attempt: Attempt, problem: Problem, valid: QuerySet | None
 ) -> tuple[dict, Notes]:
     """Return the params of the best validation and the notes of the training."""
+    config, data, record, console, shared = attempt
     schedule = make_schedule(config, data, problem.order)
     checkpoints = Checkpoints(record.path)
     saved = checkpoints.steps()
@@ -236,9 +263,9 @@ def _train(
         console.print(f"resuming at step {saved[-1]}", highlight=False)
     evaluate = None
     if valid is not None:
-        evaluate = partial(
-            validate, config, data, problem.program.structure.model, valid
-        )
+        cutoffs, num_items = config.evaluation.k, data.log.num_items
+        model = problem.program.structure.model
+        evaluate = partial(validate, cutoffs, num_items, model, valid)
 
     def progress(start: int) -> ProgressLine:
         batch = config.training.batch_size
@@ -251,25 +278,9 @@ def _train(
     return state.params, notes
 
 
-def evaluate_split(
-    config: Config,
-    data: Loaded,
-    problem: Problem | None,
-    params: dict,
-    queries: QuerySet,
-) -> Ranking:
-    """Return the ranking of a split by a trained model, or by popularity."""
-    if problem is None:
-        return rank(config, data, None, params, queries)
-    offset = None
-    if config.evaluation.subtract_log_q:
-        offset = subtracted_log_q(problem, params, config.training.batch_size)
-    return rank(config, data, problem.program.structure.model, params, queries, offset)
-
-
-def _write_tables(
-    config: Config, data: Loaded, record: RunFolder, queries: QuerySet, ranking: Ranking
-) -> None:
+def _write_tables(attempt: Attempt, queries: QuerySet, ranking: Ranking) -> None:
+    """Write the metrics per query, and the lists where they are to be saved."""
+    data, record = attempt.data, attempt.record
     record.write_table("queries.parquet", query_table(data, queries, ranking))
-    if config.evaluation.save_topk:
+    if attempt.config.evaluation.save_topk:
         record.write_table("topk.parquet", topk_table(data, queries, ranking))

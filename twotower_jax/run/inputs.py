@@ -1,4 +1,4 @@
-"""From a configuration to arrays: data, split, queries and the training problem."""
+"""The data of a run, checks of its names and sizes, and inputs of the towers."""
 
 import functools
 from typing import NamedTuple
@@ -31,8 +31,10 @@ class Loaded(NamedTuple):
     """The data of a run.
 
     Attributes:
-      counts: [num_items] int64 training positives of each item.
-      fingerprint: names the log and its split.
+      log: all rows, with users and items as codes.
+      split: the positives of training, validation and test.
+      counts: [num_items] int64, the number of training positives of each item.
+      fingerprint: hex digits that identify the log and its split.
     """
 
     log: FunnelLog
@@ -65,7 +67,7 @@ _load_once = functools.lru_cache(maxsize=1)(_load)
 
 
 def check_names(config: Config) -> None:
-    """Refuse names that no registry knows and metrics that no evaluation gives.
+    """Refuse unknown names in the configuration, and unknown metrics.
 
     Raises:
       InputError: naming the key, the value and the known names.
@@ -84,7 +86,16 @@ def check_names(config: Config) -> None:
 
 
 def check_watched(key: str, metric: str, config: Config) -> None:
-    """Refuse a metric that validation does not give: no ranking metric at a cutoff."""
+    """Refuse a metric that is not a ranking metric at a cutoff of the evaluation.
+
+    Args:
+      key: the key that names the metric.
+      metric: its value, such as ``recall@20``.
+      config: the run; its cutoffs.
+
+    Raises:
+      InputError: naming all metrics that validation computes.
+    """
     watched = [n for n, m in of_scope("query").items() if m.larger_is_better]
     metrics = [f"{name}@{k}" for name in watched for k in config.evaluation.k]
     if metric not in metrics:
@@ -92,7 +103,11 @@ def check_watched(key: str, metric: str, config: Config) -> None:
 
 
 def check_sizes(config: Config, data: Loaded) -> None:
-    """Refuse cutoffs and batches that the data is too small for.
+    """Refuse cutoffs and batches that are too large for the data.
+
+    Args:
+      config: the run.
+      data: its data.
 
     Raises:
       InputError: naming the key, both numbers and the remedy.
@@ -124,12 +139,18 @@ def check_sizes(config: Config, data: Loaded) -> None:
 
 
 def trains(config: Config) -> bool:
-    """Return whether the arm has anything to train."""
+    """Return whether the towers have parameters to train; a baseline has none."""
     return config.towers.kind not in BASELINES
 
 
 def make_entities(config: Config, data: Loaded, history: History | None) -> Entities:
-    """Put the features that the towers read on the device."""
+    """Return the features and histories that the towers read, on the device.
+
+    Args:
+      config: the run.
+      data: its data.
+      history: past items of the queries, None where no tower reads it.
+    """
     return Entities(
         device_features(data.log.user_features, config.towers.query),
         device_features(data.log.item_features, config.towers.candidate),
@@ -140,7 +161,14 @@ def make_entities(config: Config, data: Loaded, history: History | None) -> Enti
 def query_history(
     config: Config, events: Pairs, users: np.ndarray, times: np.ndarray | None
 ) -> History | None:
-    """Return what queries may see of the events, None where no tower reads it."""
+    """Return the past items of queries, None where no tower reads them.
+
+    Args:
+      config: the run.
+      events: positives, in time.
+      users: [queries] codes.
+      times: [queries] moments before which events count; None for all events.
+    """
     if "history" not in config.towers.query:
         return None
     return make_history(events, users, times)

@@ -1,7 +1,7 @@
 """The folder of a run: configuration, manifest, status, metrics, result.
 
 Every file is written whole (a temporary file, then a rename), so that a process killed
-at any moment leaves readable files; ``metrics.jsonl`` alone grows by lines.
+at any moment leaves readable files. Only ``metrics.jsonl`` grows by lines.
 """
 
 import importlib.metadata
@@ -31,7 +31,7 @@ VERSIONS = (
     "polars",
     "scipy",
 )
-# What is read of each file, and its types.
+# The keys that are read from each file, and their types.
 NEEDED: dict[str, dict[str, Any]] = {
     "status": {"status": str},
     "manifest": {"data_fingerprint": str},
@@ -46,12 +46,26 @@ NEEDED: dict[str, dict[str, Any]] = {
 
 
 def run_folder(config: Config) -> Path:
-    """Return output/name/hash: the place of a run, from its configuration alone."""
+    """Return output/name/hash, the folder of a run, from its configuration alone.
+
+    Examples:
+      >>> run_folder(Config(name="first")).parent.as_posix()
+      'outputs/first'
+      >>> run_folder(Config(arm="a")) == run_folder(Config(arm="b"))  # a label
+      True
+      >>> run_folder(Config(seed=0)) == run_folder(Config(seed=1))
+      False
+    """
     return Path(config.output) / config.name / fingerprint(config)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
+    """Write a text file whole or not at all.
+
+    Args:
+      path: of the file; its folder is made where it is missing.
+      text: the content.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.write_text(text, encoding="utf-8")
@@ -59,12 +73,23 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, values: Any) -> None:
-    """Write readable JSON; NaN becomes null, which JSON has."""
+    """Write indented JSON; NaN becomes null, for JSON does not have NaN.
+
+    Args:
+      path: of the file.
+      values: dictionaries, lists, texts and numbers.
+    """
     text = json.dumps(_plain(values), indent=2, allow_nan=False)
     write_text(path, text + "\n")
 
 
 def _plain(values: Any) -> Any:
+    """Return values with tuples as lists and NaN as None.
+
+    Examples:
+      >>> _plain({"a": (1.0, float("nan"))})
+      {'a': [1.0, None]}
+    """
     if isinstance(values, dict):
         return {key: _plain(value) for key, value in values.items()}
     if isinstance(values, (list, tuple)):
@@ -144,7 +169,12 @@ class RunFolder:
         write_json(self.path / f"{name}.json", values)
 
     def set_status(self, status: str, reason: str | None = None) -> None:
-        """Write status.json: running, done, or failed with its reason."""
+        """Write status.json.
+
+        Args:
+          status: "running", "done" or "failed".
+          reason: of a failure or of a stop.
+        """
         self.write("status", {"status": status, "reason": reason})
 
     def is_done(self) -> bool:
@@ -153,7 +183,7 @@ class RunFolder:
         return status is not None and status["status"] == "done"
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Return the records of metrics.jsonl up to the first that is broken."""
+        """Return the records of metrics.jsonl up to the first broken line."""
         path = self.path / "metrics.jsonl"
         if not path.is_file():
             return []
@@ -170,7 +200,7 @@ class RunFolder:
         return records
 
     def keep_metrics(self, last_step: int) -> None:
-        """Drop the lines of metrics.jsonl after a step (they will be made again)."""
+        """Drop the lines of metrics.jsonl after a step; they will be written again."""
         path = self.path / "metrics.jsonl"
         if not path.is_file():
             return
@@ -180,14 +210,19 @@ class RunFolder:
         write_text(path, "".join(kept))
 
     def add_metrics(self, record: dict[str, Any]) -> None:
-        """Append one line to metrics.jsonl, and tell it to the listeners."""
+        """Append one line to metrics.jsonl, and pass the record to the listeners."""
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(_plain(record)) + "\n")
         for listener in self.listeners:
             listener(record)
 
     def write_table(self, name: str, table: "pl.DataFrame") -> None:
-        """Write a parquet file whole or not at all."""
+        """Write a parquet file whole or not at all.
+
+        Args:
+          name: of the file, such as ``queries.parquet``.
+          table: its rows.
+        """
         temporary = self.path / f".{name}.tmp"
         table.write_parquet(temporary)
         temporary.replace(self.path / name)
@@ -197,7 +232,7 @@ def stored_config(folder: Path) -> Config:
     """Return the configuration of the run in a folder.
 
     Raises:
-      InputError: when the folder is no run's, or its config.yaml is not valid.
+      InputError: when the folder does not hold a run, or its config.yaml is not valid.
     """
     if not (folder / "config.yaml").is_file():
         raise InputError(
@@ -212,7 +247,14 @@ def stored_config(folder: Path) -> Config:
 
 
 def manifest(config: Config, data_fingerprint: str, device: str, command: str) -> dict:
-    """Return what is needed to know later how a run came about."""
+    """Return the content of manifest.json: how the run was made.
+
+    Args:
+      config: the run.
+      data_fingerprint: of its data.
+      device: kind of its devices.
+      command: that started it.
+    """
     return {
         "command": command,
         "config_fingerprint": fingerprint(config),
@@ -227,7 +269,7 @@ def manifest(config: Config, data_fingerprint: str, device: str, command: str) -
 
 
 def git_state() -> dict[str, Any] | None:
-    """Return commit and cleanness of the working directory, None outside git."""
+    """Return the commit of the working directory and whether it is clean, or None."""
     try:
         commit = _git("rev-parse", "HEAD")
         return {"commit": commit, "clean": _git("status", "--porcelain") == ""}

@@ -1,4 +1,4 @@
-"""A finished run again: its metrics from the checkpoint, and two results compared."""
+"""The metrics of a finished run from its checkpoint; the differences of two results."""
 
 from pathlib import Path
 from typing import Any
@@ -7,8 +7,8 @@ import jax
 
 from twotower_jax.config import Config
 from twotower_jax.errors import InputError
-from twotower_jax.run.evaluate import make_query_set
-from twotower_jax.run.execute import check_same_data, evaluate_split, splits
+from twotower_jax.run.evaluate import make_query_set, rank_split
+from twotower_jax.run.execute import check_same_data, splits
 from twotower_jax.run.inputs import load_data, trains
 from twotower_jax.run.problem import make_problem
 from twotower_jax.run.records import RunFolder
@@ -18,6 +18,13 @@ from twotower_jax.training.loop import Problem
 
 def evaluate_run(config: Config, folder: Path) -> dict[str, dict[str, float]]:
     """Return the metrics of a finished run, computed anew from its checkpoint.
+
+    Args:
+      config: the run's configuration.
+      folder: the run's folder.
+
+    Returns:
+      {split: {metric: value}}, as in result.json.
 
     Raises:
       InputError: when the run did not finish, or its data has changed.
@@ -34,7 +41,7 @@ def evaluate_run(config: Config, folder: Path) -> dict[str, dict[str, float]]:
     for name in splits(config):
         queries = make_query_set(config, data, name)
         if queries is not None:
-            ranking = evaluate_split(config, data, problem, params, queries)
+            ranking = rank_split(config, data, problem, params, queries)
             metrics[name] = ranking.metrics()
     return metrics
 
@@ -54,16 +61,28 @@ def _load_params(problem: Problem, record: RunFolder, step: int) -> dict:
 def differences(first: dict, second: dict) -> list[tuple[str, Any, Any]]:
     """Return the metrics in which two results differ: (name, first, second).
 
-    Exact: floats must have the same bits; a metric without a value (NaN, null) equals
-    itself.
+    The comparison is exact: floats must have the same bits. A metric without a value
+    (NaN, null) equals itself.
+
+    Args:
+      first: the content of a result.json.
+      second: the content of another.
+
+    Examples:
+      >>> first = {"metrics": {"test": {"mrr@10": 0.5, "map@10": float("nan")}}}
+      >>> second = {"metrics": {"test": {"mrr@10": 0.25, "map@10": None}}}
+      >>> differences(first, second)
+      [('test mrr@10', 0.5, 0.25)]
+      >>> differences(first, first)
+      []
     """
-    found = []
+    different = []
     flat = [_flat_metrics(one.get("metrics", {})) for one in (first, second)]
     for name in sorted(flat[0] | flat[1]):
         values = [one.get(name) for one in flat]
         if values[0] != values[1]:
-            found.append((name, *values))
-    return found
+            different.append((name, *values))
+    return different
 
 
 def _flat_metrics(metrics: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""Against the truth of a simulated world: what users would click, not what a log has.
+"""Metrics against the truth of a simulated world: the clicks that users would make.
 
-A log knows clicks on what was shown; a list of other items, however good, finds none of
-them. The simulator knows the probability of a click for every user and item, so a list
-can be judged by what its user would do. All answers are for the end of the log.
+A log holds clicks on items that were shown, so a list of other items has no hits in it,
+however good it is. The simulator knows the probability of a click for every user and
+item, and judges every list by it. The truth refers to the end of the log.
 """
 
 import functools
@@ -36,13 +36,13 @@ class Truth(NamedTuple):
     """The truth for some queries.
 
     Attributes:
-      world: of the simulator.
+      world: the configuration of the simulator.
       user: [Q] ids of the world.
       item: [I] ids of the world, by code.
       best: [Q, K] codes of the items that each user would most probably click, best
         first, -1 where none is left; items that are masked for the query are left out.
-      ideal: [Q, K] the probabilities of a click on them, NaN beyond.
-      uniform: items clicked in uniform exposures, a row a query; None without them.
+      ideal: [Q, K] float64 probabilities of a click on them, NaN beyond.
+      uniform: items clicked in uniform exposures, a row per query; None without them.
     """
 
     world: SimulatorConfig
@@ -60,14 +60,14 @@ def make_truth(
     users: np.ndarray,
     seen: Ragged | None,
 ) -> Truth | None:
-    """Return the truth for the queries of users [Q]; None where no one knows it.
+    """Return the truth for the queries of users, None for a source without a truth.
 
     Args:
-      config: of the data; only the simulator knows a truth.
-      evaluation: its cutoffs, and how many uniform exposures a user has.
-      data: the log.
-      users: [Q] codes.
-      seen: items that are masked, a row a query.
+      config: of the data.
+      evaluation: its cutoffs and its number of uniform exposures per user.
+      data: the run's data.
+      users: [Q] int codes.
+      seen: items that are masked, a row per query; None for none.
     """
     if not SOURCES[config.source].has_truth or not evaluation.truth:
         return None
@@ -123,34 +123,34 @@ def _probabilities(
 
 
 def true_metrics(
-    known: Truth, items: np.ndarray, buckets: np.ndarray, ks: Sequence[int]
+    truths: Truth, items: np.ndarray, buckets: np.ndarray, ks: Sequence[int]
 ) -> dict[str, np.ndarray]:
-    """Return the metrics of lists against the truth, a value a query.
+    """Return the metrics of lists against the truth, one value per query.
 
       true_recall@k     share of the user's k truly best items that are in the list's
-                        first k; with /head, /mid, /tail the share of those of them
-                        that are in that part of the popularity
+                        first k; with /head, /mid, /tail the same for the best
+                        items in that part of the popularity
       true_ctr@k        mean P(click | looked at) of the list's first k
-      true_gain@k       the same over that of the truly best list: 1 is perfect
+      true_gain@k       true_ctr@k divided by that of the truly best list
       uniform_recall@k  recall of the items clicked in uniform exposures
 
     Args:
-      known: the truth for the queries.
+      truths: the truth for the queries.
       items: [Q, K] codes, best first, negative where a list is short.
-      buckets: [I] int, the part of the popularity of each item.
+      buckets: [I] int8, the part of the popularity of each item.
       ks: cutoffs, each in 1..K.
 
     Returns:
       {"true_recall@20": float64 [Q], ...}; NaN where a query has no value.
     """
     values: dict[str, np.ndarray] = {}
-    chance = _probabilities(known.world, known.user, known.item, items)
+    probability = _probabilities(truths.world, truths.user, truths.item, items)
     for k in ks:
-        best = _ragged(known.best[:, :k])
+        best = _ragged(truths.best[:, :k])
         values |= _hit_metrics("best", items[:, :k], best, buckets)
-        values |= click_metrics(chance, known.ideal, [k])
-        if known.uniform is not None:
-            values |= _hit_metrics("uniform", items[:, :k], known.uniform, buckets)
+        values |= click_metrics(probability, truths.ideal, [k])
+        if truths.uniform is not None:
+            values |= _hit_metrics("uniform", items[:, :k], truths.uniform, buckets)
     return values
 
 

@@ -1,9 +1,9 @@
 """Runs of a sweep side by side: one process, its data, programs and cores shared.
 
-A program of a small step does not fill the cores of a machine, and JAX lets go of the
-interpreter while one runs. So each core has a thread that takes the next run: the runs
-share the compiled programs (numbers are arguments) and the data, and each has the bits
-of a run alone, for it is the same program.
+The program of a small step does not fill the cores of a machine, and JAX releases the
+interpreter lock while it runs. So each core has a thread that takes the next run. The
+runs share the compiled programs (numbers are arguments) and the data. Each run has the
+bits of a run alone, for it is the same program.
 
 On an accelerator the runs that differ in numbers train as one program over all of them
 (`training/together.py`), each still in a thread of its own.
@@ -21,7 +21,7 @@ import jax
 from rich.console import Console
 
 from twotower_jax.config import Config
-from twotower_jax.run.execute import Shared, run
+from twotower_jax.run.execute import Sharing, run
 from twotower_jax.run.inputs import Loaded, load_data
 from twotower_jax.run.records import RunFolder, run_folder
 from twotower_jax.sweeps.groups import group_runs
@@ -50,7 +50,7 @@ def train_job(config: Config, *, console: Console, command: str) -> dict[str, An
 
 
 def shared_console() -> Console:
-    """Return the console of the sweep's live line, for what is printed above it."""
+    """Return the console of the sweep's live line, for output above that line."""
     return Console() if _sweep is None else _sweep.console
 
 
@@ -62,7 +62,7 @@ def cores() -> int:
 
 
 class _Job:
-    """A run in a thread; what it prints is kept until it is waited for."""
+    """A run in a thread; its output is kept until its result is waited for."""
 
     def __init__(self, config: Config, width: int):
         self.config, self._text = config, io.StringIO()
@@ -78,7 +78,7 @@ class _Job:
 
 
 class _Reading:
-    """One reading of a data set, by the first run that asks; the others wait for it."""
+    """One reading of a data set, by the first run that needs it; the others wait."""
 
     def __init__(self) -> None:
         self._lock, self._begun = threading.Lock(), False
@@ -96,7 +96,7 @@ class _Reading:
 
 
 class SideBySide:
-    """Context in which ``train_job`` finds the results of these runs."""
+    """Context in which ``train_job`` takes the results of these runs."""
 
     def __init__(
         self,
@@ -109,8 +109,8 @@ class SideBySide:
         """Prepare the runs; nothing starts before the context is entered.
 
         Args:
-          configs: of the runs; of several with one folder, the first counts, and runs
-            over several devices are left to ``train_job``.
+          configs: the runs; of several with one folder the first counts. Runs over
+            several devices are left to ``train_job``.
           console: where the progress of all runs is shown.
           command: noted in the manifests.
           workers: runs at a time; by default as many as cores, on an accelerator 16.
@@ -167,21 +167,22 @@ class SideBySide:
             self._progress.close()
             self._request.__exit__()
 
-    def _in_order(self, together: int) -> Iterator[tuple[_Job, Shared]]:
-        """Yield the jobs, those on the same data one after the other.
+    def _in_order(self, together: int) -> Iterator[tuple[_Job, Sharing]]:
+        """Yield the jobs, those on the same data next to each other.
 
-        A data set is kept by the jobs that read it, and no longer. A job that waits for
-        others in a program has them right behind it, and there is a thread for each.
+        A data set is kept as long as jobs read it. A job that waits for others of its
+        program has them right behind it, and there is a thread for each.
 
         Args:
-          together: most runs in one program; 0 where each has its own.
+          together: the largest number of runs in one program; 0 where each run has its
+            own.
         """
         by_data: dict[str, list[_Job]] = {}
         for job in self._jobs.values():
             by_data.setdefault(repr(job.config.data), []).append(job)
         for jobs in by_data.values():
             read = _Reading()
-            shared = Shared(read, request=self._request)
+            shared = Sharing(read, request=self._request)
             if not together:
                 yield from ((job, shared) for job in jobs)
                 continue
@@ -189,22 +190,22 @@ class SideBySide:
                 yield from self._group(group, shared)
 
     def _group(
-        self, group: list[Config], shared: Shared
-    ) -> Iterator[tuple[_Job, Shared]]:
+        self, group: list[Config], shared: Sharing
+    ) -> Iterator[tuple[_Job, Sharing]]:
         """Yield the jobs of one program."""
         meeting = Together(len(group)) if len(group) > 1 else None
         for place, config in enumerate(group):
             steps = meeting and meeting.steps(place)
             yield self._jobs[run_folder(config)], shared._replace(together=steps)
 
-    def _work(self, queue: Iterator[tuple[_Job, Shared]]) -> None:
-        """Run jobs until none is left; after a signal the rest are not begun."""
+    def _work(self, queue: Iterator[tuple[_Job, Sharing]]) -> None:
+        """Run jobs until none is left; after a signal the other jobs do not begin."""
         while True:
             with self._lock:
-                taken = next(queue, None)
-            if taken is None:
+                entry = next(queue, None)
+            if entry is None:
                 return
-            job, shared = taken
+            job, shared = entry
             try:
                 if self._request.number is not None:
                     raise Stopped(self._request.number, 0)
@@ -215,7 +216,7 @@ class SideBySide:
                 if shared.together is not None:
                     shared.together.leave()
 
-    def _run(self, job: _Job, shared: Shared) -> dict[str, Any]:
+    def _run(self, job: _Job, shared: Sharing) -> dict[str, Any]:
         line = self._progress.add_run()
         options = {"console": job.console, "command": self._command}
         if RunFolder(run_folder(job.config)).is_done():

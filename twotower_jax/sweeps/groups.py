@@ -1,4 +1,4 @@
-"""Which runs of a sweep can train as one program: those that differ in numbers only."""
+"""Groups of runs that can train as one program, for they differ in numbers only."""
 
 from collections.abc import Callable, Hashable, Sequence
 
@@ -13,14 +13,14 @@ from twotower_jax.run.records import RunFolder, run_folder
 def group_runs(
     configs: Sequence[Config], read: Callable[[Config], Loaded], largest: int
 ) -> list[list[Config]]:
-    """Return the runs in groups of equal programs, in the order of their first.
+    """Return the runs in groups of equal programs, in the order of their first runs.
 
-    Runs that have nothing to train, are finished or wrong are alone: a group of one.
+    A run that has nothing to train, is finished or has wrong input is a group of one.
 
     Args:
-      configs: of the runs.
-      read: returns their data.
-      largest: runs in a group.
+      configs: the runs.
+      read: returns the data of a run.
+      largest: the largest number of runs in a group.
     """
     groups: dict[Hashable, list[Config]] = {}
     for place, config in enumerate(configs):
@@ -34,7 +34,15 @@ def group_runs(
 
 
 def signature(config: Config, read: Callable[[Config], Loaded]) -> Hashable | None:
-    """Return what the compiled program of a run depends on, None where it is alone."""
+    """Return the key of a run's compiled program, None for a group of one.
+
+    Args:
+      config: the run.
+      read: returns its data.
+
+    Returns:
+      Static structure, shapes and dtypes; equal keys mean equal programs.
+    """
     if not trains(config) or RunFolder(run_folder(config)).is_done():
         return None
     try:
@@ -44,7 +52,7 @@ def signature(config: Config, read: Callable[[Config], Loaded]) -> Hashable | No
         problem = make_problem(config, data)
         schedule = make_schedule(config, data, problem.order)
     except Exception:
-        return None  # the run itself will say so
+        return None  # the run itself reports the error
     arrays = (problem.program, problem.data, jax.eval_shape(problem.start))
     leaves, tree = jax.tree.flatten(arrays)
     return (

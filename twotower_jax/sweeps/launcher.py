@@ -1,4 +1,4 @@
-"""Hydra's launcher `hydra/launcher=fused`: a sweep's runs side by side."""
+"""Hydra's launcher `hydra/launcher=fused`: the runs of a sweep side by side."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,8 +19,8 @@ from twotower_jax.sweeps.plugins import PLUGIN, KeepsSetup, register
 class FusedLauncher(KeepsSetup, Launcher):
     """Runs the jobs of a sweep side by side.
 
-    The jobs of Hydra then follow in their order, and each takes the result of its run
-    with `twotower_jax.sweeps.fused.train`.
+    The jobs of Hydra follow in their order, and each takes the result of its run with
+    `twotower_jax.sweeps.fused.train_job`.
     """
 
     __module__ = PLUGIN
@@ -31,7 +31,12 @@ class FusedLauncher(KeepsSetup, Launcher):
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        """Run the jobs and return what each returned, in their order."""
+        """Run the jobs and return their values in order.
+
+        Args:
+          job_overrides: overrides of each job.
+          initial_job_idx: number of the first job.
+        """
         setup_globals()
         workers, _ = self._options
         if workers is not None:
@@ -69,7 +74,7 @@ class FusedLauncher(KeepsSetup, Launcher):
 
 
 def _valid(job: DictConfig) -> Config | None:
-    """Return the job's configuration, None where its own task will name the error."""
+    """Return the job's configuration, None where its own task reports the error."""
     try:
         return job_config(job)
     except (InputError, OmegaConfBaseException):

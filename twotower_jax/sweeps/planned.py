@@ -1,4 +1,4 @@
-"""What a sweep is about to run: refused where no report could be made of it."""
+"""Checks of the arms of a sweep before its first job."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,12 @@ from twotower_jax.sweeps.jobs import check_label
 
 
 class Planned(NamedTuple):
-    """An arm to be run: its words of the command line but the seed; what they mean."""
+    """An arm of a sweep before it runs.
+
+    Attributes:
+      words: its overrides on the command line, without the seed.
+      config: the configuration that they compose.
+    """
 
     words: tuple[str, ...]
     config: Config
@@ -27,19 +32,21 @@ def check_planned(
     """Refuse a sweep that would end without a report, before it trains.
 
     Args:
-      arms: all of the sweep.
-      metric, base: what the study asks for, None for nothing.
+      arms: all arms of the sweep.
+      metric: the primary metric of the study, None for the default.
+      base: the base arm of the study, None for the first.
+
     Raises:
-      InputError: two arms that are one configuration, arms on different data in one
-        folder, another label than before, a metric that no arm will have, or a base arm
-        that is none of them.
+      InputError: for two arms that are one configuration, arms on different data in one
+        folder, a label that differs from that of an earlier run, a metric that no arm
+        will have, or an unknown base arm.
     """
     check_apart(arms)
     folders: dict[Path, list[Config]] = {}
     for arm in arms:
         folders.setdefault(run_folder(arm.config).parent, []).append(arm.config)
     for folder, configs in folders.items():
-        before = _finished(folder)
+        before = _finished_configs(folder)
         _check_data(folder, configs, before)
         _check_earlier_labels(folder, configs, before)
         check_metric(metric, configs)
@@ -48,21 +55,25 @@ def check_planned(
 
 
 def check_apart(arms: Sequence[Planned]) -> None:
-    """Refuse two arms that are one configuration, under one label or two."""
+    """Refuse two arms that are one configuration, under one label or two.
+
+    Raises:
+      InputError: naming the overrides of both.
+    """
     places: dict[Path, Planned] = {}
     for arm in arms:
         same = places.setdefault(run_folder(arm.config), arm)
         check_label(same.config.arm, arm.config.arm)
         if same.words != arm.words:
-            ours = " ".join(word for word in same.words if word not in arm.words)
-            theirs = " ".join(word for word in arm.words if word not in same.words)
+            first = " ".join(word for word in same.words if word not in arm.words)
+            second = " ".join(word for word in arm.words if word not in same.words)
             raise InputError(
-                f"{ours} and {theirs} are one configuration; leave one of them out of "
+                f"{first} and {second} are one configuration; leave one of them out of "
                 "the sweep, or set what differs"
             )
 
 
-def _finished(folder: Path) -> list[dict]:
+def _finished_configs(folder: Path) -> list[dict]:
     """Return the configurations of the finished runs of a folder, if any."""
     try:
         return [run.config for run in read_runs(folder).finished]
@@ -71,7 +82,7 @@ def _finished(folder: Path) -> list[dict]:
 
 
 def _check_data(folder: Path, configs: Sequence[Config], before: list[dict]) -> None:
-    """Refuse arms on different data, and others than the folder has runs on."""
+    """Refuse arms on different data, or on other data than the folder's runs."""
     ours = [{"data": to_dict(config)["data"]} for config in configs]
     remedy = "set name= so that each data set has a folder of its own"
     if keys := differing_keys(ours):
@@ -84,7 +95,7 @@ def _check_data(folder: Path, configs: Sequence[Config], before: list[dict]) -> 
     for config in before:
         theirs = flatten({"data": config.get("data", {})})
         for key, value in mine.items():
-            # Where the files are says nothing of what they hold.
+            # The place of the files does not identify their content.
             if not key.endswith("path") and theirs.get(key, value) != value:
                 raise InputError(
                     f"{key}={value}: {folder} has runs with {theirs[key]}, and arms on "
@@ -95,7 +106,7 @@ def _check_data(folder: Path, configs: Sequence[Config], before: list[dict]) -> 
 def _check_earlier_labels(
     folder: Path, configs: Sequence[Config], before: list[dict]
 ) -> None:
-    """Refuse an arm that the folder has runs of under another label."""
+    """Refuse an arm whose runs in the folder have another label."""
     labels = {identity(config): config.get("arm") for config in before}
     for config in configs:
         label = labels.get(identity(to_dict(config)), config.arm)
@@ -118,7 +129,15 @@ def evaluated_metrics(config: Config) -> list[str]:
 
 
 def check_metric(metric: str | None, configs: Sequence[Config]) -> None:
-    """Refuse a metric of the study that no arm will have."""
+    """Refuse a primary metric that no arm will have.
+
+    Args:
+      metric: the primary metric of the study, None for the default.
+      configs: the arms.
+
+    Raises:
+      InputError: naming the metrics that the arms will have.
+    """
     if metric is None:
         return
     known = list(dict.fromkeys(n for one in configs for n in evaluated_metrics(one)))
@@ -128,20 +147,32 @@ def check_metric(metric: str | None, configs: Sequence[Config]) -> None:
         whole = [name for name in known if "/" not in name]
         ends = ", @".join(dict.fromkeys(name.partition("@")[2] for name in whole))
         raise InputError(
-            f"hydra.callbacks.study.metric={metric!r} is none of the metrics of these "
-            f"runs{f' ({near})' if near else ''}; they have {stems} with @{ends} "
+            f"hydra.callbacks.study.metric={metric!r} is not among the metrics of "
+            f"these runs{f' ({near})' if near else ''}; they have {stems} with @{ends} "
             f"(evaluation.k), some of them also /{', /'.join(BUCKETS)}"
         )
 
 
 def check_base(base: str | None, names: Sequence[str]) -> None:
-    """Refuse a base arm that is none of the arms."""
+    """Refuse a base arm that is not an arm of the study.
+
+    Args:
+      base: the name of the base arm, None for the first.
+      names: the names of all arms.
+
+    Raises:
+      InputError: naming the arms.
+
+    Examples:
+      >>> check_base("uniform", ["uniform", "in_batch"])
+      >>> check_base(None, [])
+    """
     if base is None or base in names:
         return
     arms = sorted(set(names))
     near = closest(base, arms)
     raise InputError(
-        f"hydra.callbacks.study.base={base!r} is no arm of this study"
+        f"hydra.callbacks.study.base={base!r} is not an arm of this study"
         f"{f' ({near})' if near else ''}; it has {', '.join(map(repr, arms))}; name "
         "one of them, or null for the first"
     )

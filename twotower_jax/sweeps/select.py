@@ -103,7 +103,7 @@ class Selecting:
     # --- axes and arms ---------------------------------------------------------------
 
     def _axes(self) -> dict[str, list[str]]:
-        """Return the values of each axis, as words of the command line."""
+        """Return the values of each axis, as on the command line."""
         arm_points.check_budget(self._options.budget)
         if not self._options.tune:
             raise InputError(
@@ -118,7 +118,7 @@ class Selecting:
     def _columns(
         self, arguments: list[str], axes: dict[str, list[str]]
     ) -> tuple[list[list[str]], tuple[int, ...]]:
-        """Return the words of each key of the study but the seed, and the seeds."""
+        """Return the overrides of each key except the seed, and the seeds."""
         params = [f"{key}={values}" for key, values in self._options.params.items()]
         words = [*params, *arguments]
         parsed = OverridesParser.create().parse_overrides(words)
@@ -136,7 +136,7 @@ class Selecting:
         return [one for one in columns if one not in seeded], seeds
 
     def _arm(self, words: tuple[str, ...], points: list[Point]) -> Arm:
-        """Return an arm, composed at each point; refuse what is wrong in one."""
+        """Return an arm, composed at each point; refuse wrong input at any of them."""
         arm = Arm(words, [])
         for place, point in enumerate(points):
             overrides = [*words, *point_words(point)]
@@ -147,12 +147,12 @@ class Selecting:
         return arm
 
     def _check_study(self, arms: list[Arm], names: list[str]) -> None:
-        """Refuse equal arms, and a metric or base arm that winners will not have."""
+        """Refuse equal arms, and an unknown primary metric or base arm."""
         planned.check_apart([planned.Planned(arm.words, arm.points[0]) for arm in arms])
         study = OmegaConf.select(self._config, "hydra.callbacks.study") or {}
         configs = [arm.points[0] for arm in arms]
         planned.check_metric(study.get("metric"), configs)
-        # Arms without labels are called by their points as well, once these are chosen.
+        # Without labels, the names of arms include the points that are chosen later.
         if all(config.arm for config in configs):
             planned.check_base(study.get("base"), names)
 
@@ -183,7 +183,7 @@ class Selecting:
         ]
 
     def _keep(self, selection: Selection, arm: Arm) -> None:
-        """Write what was chosen beside the study, and print it."""
+        """Write the selection into the folder of the study, and print it."""
         start = arm.points[0]
         write_selection(selection, Path(start.output) / start.name)
         for line in chosen_lines(selection):
@@ -203,13 +203,13 @@ class Selecting:
         ]
         if not jobs:
             raise InputError(
-                "no arm has a point of the grid that all its runs finished (their "
-                "errors stand above), so nothing is tested; change hydra.sweeper.tune"
+                "no arm has a point of the grid at which all its runs finished (their "
+                "errors are above), so nothing is tested; change hydra.sweeper.tune"
             )
         self._launch(jobs)
 
     def _launch(self, jobs: list[list[str]]) -> list[bool]:
-        """Run jobs and return which of them finished with an objective."""
+        """Run jobs and return for each whether it finished with an objective."""
         returns = self._launcher.launch(jobs, initial_job_idx=self._launched)
         self._launched += len(jobs)
         values = [one.return_value for one in returns]
@@ -217,7 +217,11 @@ class Selecting:
 
 
 def _axis(key: str, values: Any) -> list[str]:
-    """Return the values of an axis, each once, given as `0.05,0.1` or as a list."""
+    """Return the distinct values of an axis, from `0.05,0.1` or a list.
+
+    Raises:
+      InputError: for an axis without values, or of several keys.
+    """
     if OmegaConf.is_list(values):
         values = ",".join("null" if one is None else str(one) for one in values)
     if OmegaConf.is_dict(values):
@@ -239,4 +243,6 @@ def _seed(text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise InputError(f"seed={text} is no integer; give seeds such as 0,1") from None
+        raise InputError(
+            f"seed={text} is not an integer; give seeds such as 0,1"
+        ) from None
