@@ -243,7 +243,9 @@ def rank_split(
     if problem is None:
         embedded = baseline_embeddings(config, data, len(queries.user))
         return rank(config, data, queries, embedded)
-    embedded = embed(problem.program.structure.model, params, queries, data.log.num_items)
+    embedded = embed(
+        problem.program.structure.model, params, queries, data.log.num_items
+    )
     if config.evaluation.subtract_log_q:
         batch = config.training.batch_size
         embedded = embedded.with_offset(subtracted_log_q(problem, params, batch))

@@ -28,7 +28,7 @@ from twotower_jax.run.inputs import (
     load_data,
     trains,
 )
-from twotower_jax.run.problem import make_problem, make_schedule
+from twotower_jax.run.problem import make_problem
 from twotower_jax.run.records import RunFolder, manifest, run_folder
 from twotower_jax.run.sample_report import report_samples
 from twotower_jax.run.trackers import make_trackers
@@ -255,7 +255,7 @@ def _train(
 ) -> tuple[dict, Notes]:
     """Return the params of the best validation and the notes of the training."""
     config, data, record, console, shared = attempt
-    schedule = make_schedule(config, data, problem.order)
+    schedule = problem.schedule
     checkpoints = Checkpoints(record.path)
     saved = checkpoints.steps()
     record.keep_metrics(saved[-1] if saved else -1)

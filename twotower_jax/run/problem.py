@@ -1,4 +1,4 @@
-"""From a configuration and its data to what is trained: structure, numbers, arrays."""
+"""From a configuration and its data to the training problem."""
 
 import math
 from functools import partial
@@ -17,7 +17,7 @@ from twotower_jax.model.two_tower import Model, make_model
 from twotower_jax.run.inputs import Loaded, make_entities, query_history
 from twotower_jax.sampling.columns import merged_size
 from twotower_jax.sampling.hard_pools import PoolRule, make_pools
-from twotower_jax.sampling.masks import MASKS, user_positives
+from twotower_jax.sampling.masks import MASKS, UserPositives, user_positives
 from twotower_jax.sampling.pool_arrays import HardPools
 from twotower_jax.sampling.positive_weights import Settings
 from twotower_jax.sampling.positives import (
@@ -43,27 +43,26 @@ from twotower_jax.training.types import (
 
 
 def make_problem(config: Config, data: Loaded) -> Problem:
-    """Return what is trained, and what its sampling reports of itself.
+    """Return the training problem of a run: program, data, order and schedule.
+
+    Args:
+      config: the run.
+      data: its data.
 
     Raises:
       InputError: when a tower names a feature, or the negatives a stage, that the
-        data does not have.
+        data does not have, or when an epoch would not fill a batch.
     """
     train = data.split.train
-    model = make_model(config.towers, data.log)
-    structure = _structure(config, data, model)
+    structure = _structure(config, data, make_model(config.towers, data.log))
+    negatives = structure.negatives
     history = query_history(config, train, train.user, train.time)
-    pools, report = None, {}
-    if structure.negatives.hard_num and config.negatives.hard.source == "log":
-        pools, report = _pools(config, data)
-    positives = None
-    if MASKS[structure.negatives.mask].user_positives:
-        positives = user_positives(
-            train.user, train.item, data.log.num_users, data.log.num_items
-        )
+    pools, pool_report = None, {}
+    if negatives.hard_num and negatives.hard_source == "log":
+        pools, pool_report = _pools(config, data)
     weights = positive_weights(config, data.counts)
-    order = make_order(config, data)
-    schedule = make_schedule(config, data, order)
+    order = _order(config, data, weights)
+    schedule = _schedule(config, order)
     return Problem(
         program=Program(structure, _hyper(config, data, weights, schedule.steps)),
         data=TrainData(
@@ -71,43 +70,34 @@ def make_problem(config: Config, data: Loaded) -> Problem:
             jnp.asarray(train.item, jnp.int32),
             make_entities(config, data, history),
             pools and jax.tree.map(jnp.asarray, pools),
-            positives,
+            _user_positives(negatives, data),
         ),
         order=order,
+        schedule=schedule,
+        weights=weights,
         init_scale=config.towers.init_scale,
         streaming=_streaming(config),
-        mining=_mining(config, data),
+        mining=_mining(config, data, negatives),
         devices=config.training.devices,
         report={
             "positives": resampling_report(data.counts, weights),
-            "hard negatives": report,
+            "hard negatives": pool_report,
         },
     )
 
 
-def _streaming(config: Config) -> Streaming | None:
-    if config.loss.logq.frequency != "streaming":
-        return None
-    chosen = config.loss.logq.streaming
-    return Streaming(chosen.hashes, chosen.buckets, chosen.initial_gap)
-
-
-def _mining(config: Config, data: Loaded) -> Mining | None:
-    hard, train = config.negatives.hard, data.split.train
-    if hard.source != "mined" or not _negatives(config).hard_num:
-        return None
-    users = np.arange(data.log.num_users, dtype=np.int32)
-    return Mining(
-        hard.mined.every,
-        hard.mined.range_min,
-        hard.mined.range_max,
-        make_queries(users, query_history(config, train, users, None)),
-        from_pairs(train.user, train.item, data.log.num_users),
-    )
+# --- positives: weights, order, schedule -----------------------------------------------
 
 
 def positive_weights(config: Config, counts: np.ndarray) -> np.ndarray:
-    """Return w_i, how often a positive of each item enters an epoch: [num_items].
+    """Return the weights w_i, the copies of a positive of item i per epoch.
+
+    Args:
+      config: the run.
+      counts: [num_items] integers, the positives of each item.
+
+    Returns:
+      [num_items] float64.
 
     Raises:
       InputError: when an epoch would not fill a batch.
@@ -125,31 +115,46 @@ def positive_weights(config: Config, counts: np.ndarray) -> np.ndarray:
     if expected < batch:
         raise InputError(
             f"positives.strategy={chosen.strategy} leaves {expected:.0f} of "
-            f"{counts.sum()} positives an epoch, fewer than training.batch_size="
+            f"{counts.sum()} positives per epoch, fewer than training.batch_size="
             f"{batch}; lower the batch size, or resample less"
         )
     return weights
 
 
-def make_order(config: Config, data: Loaded) -> Order:
+def _order(config: Config, data: Loaded, weights: np.ndarray) -> Order:
     """Return the order in which positives are read, resampled each epoch."""
-    train, draw = data.split.train, None
-    if config.positives.strategy != "none":
-        weights = positive_weights(config, data.counts)
-        draw = partial(
-            draw_epoch,
-            config.positives.strategy,
-            train.item,
-            data.counts,
-            weights,
-        )
+    train, draw, strategy = data.split.train, None, config.positives.strategy
+    if strategy != "none":
+        draw = partial(draw_epoch, strategy, train.item, data.counts, weights)
     return Order(config.seed, len(train), config.training.batch_size, draw)
+
+
+def _schedule(config: Config, order: Order) -> Schedule:
+    """Return the schedule in steps; an epoch has the positives of one resampling."""
+    training = config.training
+    batch = training.batch_size
+    steps = training.steps
+    if steps is None:
+        steps = math.ceil(order.positives(training.epochs) / batch)
+    epoch = max(1, math.ceil(order.positives(1) / batch))
+    eval_every = training.eval_every or epoch
+    return Schedule(
+        steps=steps,
+        steps_per_dispatch=training.steps_per_dispatch,
+        eval_every=eval_every,
+        checkpoint_every=training.checkpoint_every or eval_every,
+        patience=training.patience,
+        metric=training.metric,
+    )
+
+
+# --- negatives -------------------------------------------------------------------------
 
 
 def _negatives(config: Config) -> Negatives:
     """Return the static part of the negatives.
 
-    A hard ratio that is 0 throughout is easy negatives only: the same program, so the
+    A hard ratio that is always 0 means easy negatives only: the same program, so the
     same bits.
     """
     chosen, hard = config.negatives, config.negatives.hard
@@ -175,10 +180,56 @@ def _negatives(config: Config) -> Negatives:
     )
 
 
+def _pools(config: Config, data: Loaded) -> tuple[HardPools, dict[str, int]]:
+    """Return the pools of hard negatives, and the number left out per reason."""
+    hard = config.negatives.hard
+    rule = PoolRule(
+        stages=tuple(parse_stage(name) for name in hard.stages),
+        weights=hard.weights or (1.0,) * len(hard.stages),
+        pool=hard.pool,
+        pool_size=hard.pool_size,
+    )
+    return make_pools(data.log, data.split, rule, config.seed)
+
+
+def _user_positives(negatives: Negatives, data: Loaded) -> UserPositives | None:
+    """Return the items of each user, None where the mask does not read them."""
+    if not MASKS[negatives.mask].user_positives:
+        return None
+    train, log = data.split.train, data.log
+    return user_positives(train.user, train.item, log.num_users, log.num_items)
+
+
+def _streaming(config: Config) -> Streaming | None:
+    """Return the arrays of the streaming frequency, None where counts are used."""
+    if config.loss.logq.frequency != "streaming":
+        return None
+    chosen = config.loss.logq.streaming
+    return Streaming(chosen.hashes, chosen.buckets, chosen.initial_gap)
+
+
+def _mining(config: Config, data: Loaded, negatives: Negatives) -> Mining | None:
+    """Return the mining of hard negatives, None where none are mined."""
+    if not negatives.hard_num or negatives.hard_source != "mined":
+        return None
+    train, mined = data.split.train, config.negatives.hard.mined
+    users = np.arange(data.log.num_users, dtype=np.int32)
+    return Mining(
+        mined.every,
+        mined.range_min,
+        mined.range_max,
+        make_queries(users, query_history(config, train, users, None)),
+        from_pairs(train.user, train.item, data.log.num_users),
+    )
+
+
+# --- program ---------------------------------------------------------------------------
+
+
 def _structure(config: Config, data: Loaded, model: Model) -> Structure:
     chosen, full = config.negatives, LOSSES[config.loss.name].whole_catalogue
     negatives = _negatives(config)
-    # The best k are counted in draws, which merged columns are not.
+    # The best k are counted in draws, but merged columns are items.
     able = chosen.in_batch and not full and not negatives.top_k
     merges = config.training.merge_columns and able
     batch, shared = config.training.batch_size, negatives.shared_easy
@@ -223,7 +274,7 @@ def _hyper(config: Config, data: Loaded, weights: np.ndarray, steps: int) -> Hyp
 
 
 def _importance(weights: np.ndarray) -> jnp.ndarray:
-    """Return 1 / w_i, which undoes what resampling does to the optimum."""
+    """Return 1 / w_i [num_items] float32, which restores the optimum of the log."""
     safe = np.where(weights > 0, weights, 1)
     return jnp.asarray(1 / safe, jnp.float32)
 
@@ -234,35 +285,4 @@ def _hard_ratio(config: Config, steps: int) -> HardRatio:
     start = end if chosen.hard_start is None else chosen.hard_start
     return HardRatio(
         jnp.float32(start), jnp.float32(end), jnp.float32(chosen.hard_ramp * steps)
-    )
-
-
-def _pools(config: Config, data: Loaded) -> tuple[HardPools, dict[str, int]]:
-    """Return the pools of hard negatives, and what was left out."""
-    hard = config.negatives.hard
-    rule = PoolRule(
-        stages=tuple(parse_stage(name) for name in hard.stages),
-        weights=hard.weights or (1.0,) * len(hard.stages),
-        pool=hard.pool,
-        pool_size=hard.pool_size,
-    )
-    return make_pools(data.log, data.split, rule, config.seed)
-
-
-def make_schedule(config: Config, data: Loaded, order: Order) -> Schedule:
-    """Return the schedule in steps; an epoch is what one resampling draws."""
-    training = config.training
-    batch = training.batch_size
-    steps = training.steps
-    if steps is None:
-        steps = math.ceil(order.positives(training.epochs) / batch)
-    epoch = max(1, math.ceil(order.positives(1) / batch))
-    eval_every = training.eval_every or epoch
-    return Schedule(
-        steps=steps,
-        steps_per_dispatch=training.steps_per_dispatch,
-        eval_every=eval_every,
-        checkpoint_every=training.checkpoint_every or eval_every,
-        patience=training.patience,
-        metric=training.metric,
     )

@@ -13,7 +13,6 @@ from rich.console import Console
 from twotower_jax.config import Config
 from twotower_jax.config.negatives import parse_stage
 from twotower_jax.run.inputs import Loaded
-from twotower_jax.run.problem import positive_weights
 from twotower_jax.training.loop import Problem
 
 if TYPE_CHECKING:
@@ -47,8 +46,7 @@ def report_samples(
     if config.positives.strategy != "none":
         text = format_report(report["positives"])
         console.print(text, highlight=False, soft_wrap=True)
-        weights = positive_weights(config, data.counts)
-        write_figure(folder / "positives.png", data.counts, weights)
+        write_figure(folder / "positives.png", data.counts, problem.weights)
     for reason, number in report.get("hard negatives", {}).items():
         if number:
             console.print(f"  {reason}: {number:,}", highlight=False, soft_wrap=True)

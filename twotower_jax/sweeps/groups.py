@@ -6,7 +6,7 @@ import jax
 
 from twotower_jax.config import Config
 from twotower_jax.run.inputs import Loaded, check_names, check_sizes, trains
-from twotower_jax.run.problem import make_problem, make_schedule
+from twotower_jax.run.problem import make_problem
 from twotower_jax.run.records import RunFolder, run_folder
 
 
@@ -50,7 +50,6 @@ def signature(config: Config, read: Callable[[Config], Loaded]) -> Hashable | No
         data = read(config)
         check_sizes(config, data)
         problem = make_problem(config, data)
-        schedule = make_schedule(config, data, problem.order)
     except Exception:
         return None  # the run itself reports the error
     arrays = (problem.program, problem.data, jax.eval_shape(problem.start))
@@ -60,6 +59,6 @@ def signature(config: Config, read: Callable[[Config], Loaded]) -> Hashable | No
         tree,
         tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves),
         config.training.batch_size,
-        schedule._replace(steps=0),
+        problem.schedule._replace(steps=0),
         problem.mining and problem.mining.every,
     )

@@ -31,6 +31,8 @@ class Problem(NamedTuple):
       program: Structure and numbers of the steps.
       data: Training positives.
       order: Order in which the positives are read.
+      schedule: Length and periods of the training.
+      weights: [num_items] float64 copies of a positive of each item per epoch.
       init_scale: Half-width of the uniform distribution of the tables.
       streaming: Arrays of the streaming frequency, or None where log q+ is counted.
       mining: How hard negatives are mined, or None.
@@ -41,6 +43,8 @@ class Problem(NamedTuple):
     program: Program
     data: TrainData
     order: Order
+    schedule: Schedule
+    weights: np.ndarray
     init_scale: float
     streaming: Streaming | None = None
     mining: Mining | None = None
