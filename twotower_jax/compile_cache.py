@@ -1,6 +1,6 @@
 """JAX's cache of compiled programs on disk, so that the next process compiles less.
 
-It decides no number: a program that is read has the bits of the one that was written.
+It does not change a number: a program from the cache has the bits of the compiled one.
 """
 
 import functools
@@ -12,26 +12,27 @@ from pathlib import Path
 
 import jax
 
-# JAX keeps programs that took a second to compile; most of ours take less.
+# By default JAX keeps programs that took a second to compile; most here take less.
 LEAST_SECONDS = 0.1
 
 
 @functools.cache
 def keep_programs() -> Path | None:
-    """Keep compiled programs in a folder; called before JAX compiles anything.
+    """Keep compiled programs in a folder; called before JAX compiles a program.
 
-    The folder is that of the environment variable ``TWOTOWER_CACHE``, empty for none;
-    else ``twotower_jax`` in the user's cache folder. JAX's own settings go first. A
-    folder that cannot be written is no error: a note on stderr, and no cache.
+    The environment variable ``TWOTOWER_CACHE`` names the folder, and an empty value
+    turns the cache off. By default it is ``twotower_jax`` in the user's cache folder.
+    JAX's own settings go first. If the folder cannot be written, there is a note on
+    stderr, and no cache.
 
     Returns:
-      The folder, None where none is set here.
+      The folder, None where this function sets none.
     """
-    chosen = os.environ.get("TWOTOWER_CACHE")
-    if chosen == "" or jax.config.values.get("jax_compilation_cache_dir"):
+    setting = os.environ.get("TWOTOWER_CACHE")
+    if setting == "" or jax.config.values.get("jax_compilation_cache_dir"):
         return None
     try:
-        folder = Path(chosen) if chosen else _user_cache() / "twotower_jax"
+        folder = Path(setting) if setting else _user_cache() / "twotower_jax"
         folder = folder.expanduser().absolute() / _processor()
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -51,8 +52,8 @@ def _user_cache() -> Path:
 
 
 def _processor() -> str:
-    """Return a name of what the processor can do: homes are shared by machines."""
-    known = Path("/proc/cpuinfo")
-    lines = known.read_text().splitlines() if known.is_file() else []
-    able = [line for line in lines if line.startswith(("flags", "Features"))]
-    return hashlib.sha256("".join(able[:1]).encode()).hexdigest()[:10]
+    """Return a name of the processor's instructions; machines may share a home."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.is_file() else []
+    flags = [line for line in lines if line.startswith(("flags", "Features"))]
+    return hashlib.sha256("".join(flags[:1]).encode()).hexdigest()[:10]

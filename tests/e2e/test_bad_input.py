@@ -1,4 +1,4 @@
-"""Wrong input ends at once with status 2 and one message that says what to do."""
+"""Wrong input ends at once with status 2 and one message that names the remedy."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ def lines(*rows):
     return "".join(row + "\n" for row in rows)
 
 
-# What the file holds, overrides beside the file, parts of the message.
+# Content of the file, further overrides, parts of the message.
 TABLES = {
     "empty file": ("", [], ["clicks.csv", "is empty", "give a file with rows"]),
     "header only": ("user,item\n", [], ["clicks.csv", "no rows", "at least one row"]),
@@ -295,7 +295,7 @@ def test_a_missing_file(tmp_path, capsys):
     refused(words, ["data.path=", str(path), "does not exist", "give"], capsys)
 
 
-def test_folders_that_are_no_run(tmp_path, capsys):
+def test_folders_without_a_run(tmp_path, capsys):
     for name in ("evaluate", "reproduce"):
         parts = [str(tmp_path), "config.yaml", "give the folder of one run"]
         refused((name, str(tmp_path)), parts, capsys)
@@ -353,7 +353,7 @@ def test_wrong_commands(words, capsys):
     ("words", "part"),
     [
         (["training.batchsize=64"], "did you mean training.batch_size?"),
-        # The slowest of all: it reads a world of the usual size before it can tell.
+        # The slowest of all: it reads a world of the usual size before the check.
         (["training.batch_size=100000000"], "training.batch_size=100000000"),
     ],
     ids=["key", "size"],

@@ -38,7 +38,7 @@ def sweep(
 
 
 def assert_same_run(one, other):
-    """Compare all that two runs have left, but for times and places."""
+    """Compare all files of two runs, except times and places."""
     first, second = (tiny.read_json(path / "result.json") for path in (one, other))
     for key in ("seconds", "examples_per_second"):
         del first[key], second[key]
@@ -79,11 +79,11 @@ def test_all_arms_as_one_program(tmp_path):
     before = run_arms._cache_size()
     words = ("hydra.launcher.together=true", "hydra.launcher.workers=8")
     short = (*SWEEP, "training.steps=4,8", "training.patience=0")
-    found = sweep(tmp_path, FUSED, *words, *short)
+    fused = sweep(tmp_path, FUSED, *words, *short)
     alone = sweep(tmp_path / "alone", FUSED, *short)
-    assert len(found) == 8 and found.keys() == alone.keys()
+    assert len(fused) == 8 and fused.keys() == alone.keys()
     assert run_arms._cache_size() == before + 1
-    for name, path in found.items():
+    for name, path in fused.items():
         records = tiny.read_lines(path / "metrics.jsonl")
         expected = tiny.read_lines(alone[name] / "metrics.jsonl")
         assert [one["step"] for one in records] == [one["step"] for one in expected]
@@ -95,7 +95,7 @@ def test_all_arms_as_one_program(tmp_path):
             assert recall == pytest.approx(values["recall@20"], abs=0.005)
 
 
-def test_it_says_what_the_basic_launcher_says(fused_sweep, capsys):
+def test_it_prints_the_lines_of_the_basic_launcher(fused_sweep, capsys):
     output = next(iter(fused_sweep.values())).parents[1]
     base = (*tiny.SMALL, "training.batch_size=128")
     sweep(output, *SWEEP, base=base)
@@ -107,12 +107,12 @@ def test_it_says_what_the_basic_launcher_says(fused_sweep, capsys):
     assert again.splitlines()[-1].endswith("report.html")
 
 
-def test_what_fails_is_named_and_the_others_go_on(tmp_path, capsys):
+def test_failed_runs_are_named_and_the_others_go_on(tmp_path, capsys):
     words = (FUSED, "towers.normalize=false", "training.steps=20", "seed=0,1")
     rates = "optimizer.learning_rate=1e30,0.05"
-    found = sweep(tmp_path, *words, rates, status=1)
-    results = [path for path in found.values() if (path / "result.json").exists()]
-    failed = [path for path in found.values() if path not in results]
+    fused = sweep(tmp_path, *words, rates, status=1)
+    results = [path for path in fused.values() if (path / "result.json").exists()]
+    failed = [path for path in fused.values() if path not in results]
     assert len(results) == len(failed) == 2
     for path in failed:
         status = tiny.read_json(path / "status.json")
@@ -187,7 +187,7 @@ def test_positives_are_drawn_by_runs_side_by_side(tmp_path):
         assert (path / "positives.png").read_bytes().endswith(b"IEND\xaeB`\x82")
 
 
-def test_as_many_at_a_time_as_asked(tmp_path, monkeypatch):
+def test_the_number_of_workers_limits_the_runs_at_a_time(tmp_path, monkeypatch):
     """One worker is the basic launcher's order; a run of two jobs is made once."""
     begun = []
 
@@ -228,11 +228,11 @@ def test_all_arms_stop_and_go_on(tmp_path):
 
     def saved():
         """Return the newest step of each run that has one."""
-        found = {}
+        saved = {}
         for path in runs.glob("*/checkpoints/*"):
             if path.name.isdigit():
-                found.setdefault(path.parent.parent.name, []).append(int(path.name))
-        return {name: max(steps) for name, steps in found.items()}
+                saved.setdefault(path.parent.parent.name, []).append(int(path.name))
+        return {name: max(steps) for name, steps in saved.items()}
 
     def wait(process, condition):
         until = time.monotonic() + 240

@@ -22,7 +22,7 @@ def need(plugin):
 
 
 def sweep(output, *words):
-    """Run a sweep in a process of its own; return its status and what it printed."""
+    """Run a sweep in a process of its own; return its status and its output."""
     base = (*tiny.SMALL, f"output={output}", "name=away", "towers=popularity")
     log, words = output / "log", ("train", "-m", *base, *words)
     process = tiny.start(words, cwd=output, cache=output / "cache", log=log)

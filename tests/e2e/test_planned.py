@@ -1,4 +1,4 @@
-"""What a sweep is refused for before its first run."""
+"""Sweeps that are refused before their first run."""
 
 import pytest
 from helpers import tiny
@@ -60,14 +60,14 @@ def test_the_metrics_are_those_of_a_run(auc, truth, shown, tmp_path):
         "uniform_exposures": shown,
         "k": [5, 20],
     }
-    known = evaluated_metrics(from_dict({"evaluation": evaluation}))
-    assert sorted(known) == sorted(tiny.read_json(path)["metrics"]["test"])
-    assert len(known) == len(set(known))
+    metrics = evaluated_metrics(from_dict({"evaluation": evaluation}))
+    assert sorted(metrics) == sorted(tiny.read_json(path)["metrics"]["test"])
+    assert len(metrics) == len(set(metrics))
 
 
 def test_a_metric_that_some_arm_has_is_one_of_the_study():
-    plain, told = (from_dict({"evaluation": {"auc": auc}}) for auc in ([], ["uniform"]))
-    check_metric("auc@uniform", [plain, told])
+    plain, rival = (from_dict({"evaluation": {"auc": a}}) for a in ([], ["uniform"]))
+    check_metric("auc@uniform", [plain, rival])
     check_metric(None, [plain])
     with pytest.raises(InputError, match="='auc@uniform' is not among the metrics"):
         check_metric("auc@uniform", [plain])

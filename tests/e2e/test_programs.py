@@ -26,7 +26,7 @@ def note(event: str, duration: float, **keys) -> None:
 
 @pytest.fixture(scope="module")
 def output(tmp_path_factory):
-    """Train the first arm, which may compile; count what is compiled from there on."""
+    """Train the first arm, which may compile; count the compilations of the others."""
     monitoring.register_event_duration_secs_listener(note)
     folder = tmp_path_factory.mktemp("programs")
     # Other shapes than those of other tests, so that this one does compile.

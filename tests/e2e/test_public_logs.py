@@ -24,7 +24,7 @@ def count(shown, name):
 
 
 def train(output, *words):
-    """Train in a folder of the output, and return what the run tells."""
+    """Train in a folder of the output, and return its result."""
     assert tiny.command("train", *SMALL, f"output={output}", *words) == 0
     (run,) = output.glob("*/*/result.json")
     return tiny.read_json(run)
@@ -105,7 +105,7 @@ def cut_off(folder):
     path.write_bytes(path.read_bytes()[:-9])
 
 
-# What is wrong with a folder of RecFlow, further keys, parts of the message.
+# The fault of a folder of RecFlow, further keys, parts of the message.
 BAD = {
     "hostile": (
         hostile,

@@ -27,7 +27,7 @@ def start(folder, output, cache, name):
 
 
 def finish(folder, output, cache, name="last"):
-    """Run the command to its end; return the run's folder and what was printed."""
+    """Run the command to its end; return the run's folder and its output."""
     assert start(folder, output, cache, name).wait(LIMIT) == 0, printed(folder, name)
     (path,) = (folder / output / "simulator").iterdir()
     return path, printed(folder, name)
@@ -44,7 +44,7 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def reference(cache, tmp_path_factory):
-    """A run that nobody interrupts."""
+    """A run without interruption."""
     path, text = finish(tmp_path_factory.mktemp("reference"), "whole", cache)
     assert "resuming" not in text
     result = tiny.read_json(path / "result.json")
@@ -62,8 +62,8 @@ def wait_until(process, condition):
 
 def saved_steps(output):
     """Return the steps of the complete checkpoints below a folder."""
-    found = output.glob("simulator/*/checkpoints/*")
-    return {int(path.name) for path in found if path.name.isdigit()}
+    paths = output.glob("simulator/*/checkpoints/*")
+    return {int(path.name) for path in paths if path.name.isdigit()}
 
 
 def lines(output):
@@ -137,7 +137,7 @@ def test_killed_runs_end_with_the_same_bits(moments, reference, cache, tmp_path)
         assert "resuming" not in printed(tmp_path, "start0")
 
 
-def test_a_run_told_to_stop_saves_and_goes_on(reference, cache, tmp_path):
+def test_a_run_that_is_stopped_saves_and_goes_on(reference, cache, tmp_path):
     output, steps = tmp_path / "stopped", [0]
     for number in (signal.SIGTERM, signal.SIGINT):
         process = start(tmp_path, "stopped", cache, number.name)

@@ -123,9 +123,9 @@ def test_arms_try_the_points_of_a_budget(tmp_path):
     folder = select(tmp_path, *words, "hydra/launcher=fused")
     selection = read_selection(folder)
     assert selection is not None and selection.seeds == (0,)
-    wanted = grid_points(selection.axes, 2)
+    points = grid_points(selection.axes, 2)
     for one in selection.arms:
-        assert [trial.point for trial in one.trials] == wanted
+        assert [trial.point for trial in one.trials] == points
     assert len(results(folder / "select")) == 4 and len(results(folder)) == 2
     assert (
         "the same 2 of 4 points for every arm" in (folder / "report.html").read_text()
@@ -240,7 +240,7 @@ def test_wrong_selections_end_before_any_run(case, tmp_path, capsys):
     assert not list(tmp_path.rglob("config.yaml"))
 
 
-def test_a_single_run_is_no_selection(tmp_path, capsys):
+def test_a_single_run_is_not_a_selection(tmp_path, capsys):
     words = (*tiny.SMALL, f"output={tmp_path}", "hydra/sweeper=select", TUNE)
     assert tiny.command("train", *words) == 2
     error = capsys.readouterr().err

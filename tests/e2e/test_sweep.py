@@ -1,4 +1,4 @@
-"""A sweep: what fails is reported, the rest goes on, and repeating it is free."""
+"""A sweep: failed runs are reported, the others go on, and repeating it is free."""
 
 import json
 
@@ -51,13 +51,13 @@ def test_a_failing_value_does_not_stop_the_others(swept):
         assert tiny.read_json(path / "status.json")["status"] == "done"
 
 
-def test_what_failed_is_named(tmp_path, capsys):
+def test_failed_jobs_are_named(tmp_path, capsys):
     assert sweep(tmp_path) == 2
     shown = capsys.readouterr()
     assert shown.err.count("training.batch_size=1000000 is more than the") == 4
     assert shown.err.count("error: ") == 4
     assert "Traceback" not in shown.err
-    # A line for each run that finished says which one of the sweep it is ...
+    # The line of a finished run has its swept values ...
     for arm in ("in-batch", "uniform"):
         for seed in (0, 1):
             line = f"{arm} batch_size=64, seed {seed}: test recall@20 0."
@@ -66,7 +66,7 @@ def test_what_failed_is_named(tmp_path, capsys):
     assert shown.out.splitlines()[-1].endswith("report.html")
 
 
-def test_runs_without_a_label_are_named_by_what_is_swept(tmp_path, capsys):
+def test_runs_without_a_label_are_named_by_the_swept_values(tmp_path, capsys):
     words = (*tiny.SMALL, f"output={tmp_path}", "name=cut", "towers=popularity")
     swept = ("evaluation.k=[20],[20,50]", "towers.init_scale=1,2", "seed=3")
     assert tiny.command("train", "-m", *words, *swept) == 0
@@ -125,7 +125,7 @@ def test_a_sweep_into_a_folder_of_other_runs(tmp_path, capsys):
 
 
 def test_a_report_that_cannot_be_made_is_not_kept_as_the_question(tmp_path, capsys):
-    """Only the sweep's last lines know it where a run has fewer metrics than asked."""
+    """A metric that the runs turn out to lack is reported at the end of the sweep."""
     words = (*tiny.SMALL, f"output={tmp_path}", "name=one", "towers=popularity")
     words = (*words, "evaluation.test=false", "seed=0,1")
     asked = "hydra.callbacks.study.metric=true_recall@20/head"

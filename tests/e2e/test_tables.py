@@ -204,8 +204,8 @@ def test_features_of_each_kind_change_the_result(feature_tables):
     assert len(values) == len(FEATURES)
 
 
-def test_a_feature_tells_apart_what_ids_cannot(tmp_path):
-    """Users of two towns click different halves of the items: the town finds out."""
+def test_a_feature_separates_users_that_ids_cannot(tmp_path):
+    """Users of two towns click different halves of the items."""
     some = np.random.default_rng(0)
     users = some.integers(0, 100, 4000)
     pl.DataFrame(

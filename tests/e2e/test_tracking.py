@@ -1,4 +1,4 @@
-"""Runs with trackers: told while training, and of no influence on the numbers."""
+"""Runs with trackers: records arrive during training, and the numbers do not change."""
 
 import sys
 
@@ -9,7 +9,7 @@ from twotower_jax.run.trackers import TRACKERS
 
 
 class Memory:
-    """A tracker that remembers the steps that it was told."""
+    """A tracker that remembers its steps."""
 
     steps: list[int]
 
@@ -53,7 +53,7 @@ def test_tracked_run_is_the_same_run(tmp_path, monkeypatch, words, capsys):
         ("wanbd", ["trackers='wanbd' is unknown", "mlflow, tensorboard, wandb"]),
     ],
 )
-def test_tracker_that_cannot_be_is_refused_before_training(
+def test_unusable_tracker_is_refused_before_training(
     tmp_path, monkeypatch, words, capsys, name, parts
 ):
     monkeypatch.setitem(sys.modules, "wandb", None)

@@ -142,7 +142,7 @@ def test_evaluate_gives_the_bits_of_the_result(finished, capsys):
     assert re.search(rf"recall@20 .*{value:.4f}", shown)
 
 
-def test_reproduce_says_equal_or_where_it_differs(finished, capsys):
+def test_reproduce_prints_equal_or_the_differences(finished, capsys):
     config, _ = finished
     folder = run_folder(config)
     assert tiny.command("reproduce", str(folder)) == 0
@@ -162,7 +162,7 @@ def test_reproduce_says_equal_or_where_it_differs(finished, capsys):
     assert shown.count(" before, ") == 1 and "equal" not in shown
 
 
-def test_a_single_run_does_not_wait_for_the_libraries_of_reports(tmp_path):
+def test_a_single_run_does_not_import_matplotlib(tmp_path):
     words = [*tiny.SMALL, "towers=popularity", f"output={tmp_path}"]
     code = (
         "import sys\nfrom twotower_jax.cli import main\n"
@@ -190,7 +190,7 @@ def test_early_stopping_reports_the_best_checkpoint(tmp_path):
     records = tiny.read_lines(run_folder(config) / "metrics.jsonl")
     values = [one["valid"]["recall@20"] for one in records]
     best = values.index(max(values))
-    # It stops at the second validation in a row that is no better than the best.
+    # It stops at the second validation in a row that is not better than the best.
     assert len(values) == best + 3
     assert result["steps"] == records[-1]["step"] == 10 * len(values) < 4000
     assert result["best_step"] == records[best]["step"] < result["steps"]

@@ -1,4 +1,4 @@
-"""Runs in a tiny world: what the end-to-end tests share."""
+"""Runs in a tiny world, for the end-to-end tests."""
 
 import json
 import os
@@ -43,7 +43,7 @@ def command(*words: str) -> int:
 
 
 def start(words, *, cwd: Path, cache: Path, log: Path) -> subprocess.Popen:
-    """Start a command line in a process of its own; what it prints goes to log."""
+    """Start a command line in a process of its own; its output goes to log."""
     env = os.environ | {
         "JAX_COMPILATION_CACHE_DIR": str(cache),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",

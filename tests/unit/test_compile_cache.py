@@ -50,8 +50,8 @@ def test_the_next_process_reads_what_one_has_compiled(tmp_path):
 
 
 def test_the_user_names_the_folder(tmp_path):
-    chosen = start(TWOTOWER_CACHE=str(tmp_path / "mine"), HOME=str(tmp_path / "home"))
-    assert chosen[0].startswith(str(tmp_path / "mine"))
+    mine = start(TWOTOWER_CACHE=str(tmp_path / "mine"), HOME=str(tmp_path / "home"))
+    assert mine[0].startswith(str(tmp_path / "mine"))
     assert not (tmp_path / "home").exists()
 
 

@@ -90,17 +90,17 @@ def make_query_set(config: Config, data: Loaded, name: str) -> QuerySet | None:
       name: "valid" or "test".
     """
     pairs: Pairs = getattr(data.split, name)
-    known = data.split.train
+    earlier = data.split.train
     if name == "test":
-        known = _join(known, data.split.valid)
+        earlier = _join(earlier, data.split.valid)
     already = 0
     if config.data.mask_seen and len(pairs):
-        pairs, already = _unseen(pairs, known, data.log.num_items)
+        pairs, already = _unseen(pairs, earlier, data.log.num_items)
     if not len(pairs):
         return None
     user, row = np.unique(pairs.user, return_inverse=True)
-    seen = _seen(user, known, data.log.num_users) if config.data.mask_seen else None
-    history = query_history(config, known, user, None)
+    seen = _seen(user, earlier, data.log.num_users) if config.data.mask_seen else None
+    history = query_history(config, earlier, user, None)
     against = {
         kind: from_pairs(*rivals(data.log, pairs, user, kind), len(user))
         for kind in config.evaluation.auc
@@ -120,12 +120,12 @@ def make_query_set(config: Config, data: Loaded, name: str) -> QuerySet | None:
     )
 
 
-def _seen(user: np.ndarray, known: Pairs, num_users: int) -> Ragged:
-    """Return the known items of the users [queries], a row per query."""
+def _seen(user: np.ndarray, earlier: Pairs, num_users: int) -> Ragged:
+    """Return the earlier items of the users [queries], a row per query."""
     place = np.full(num_users, -1)
     place[user] = np.arange(len(user))
-    rows = place[known.user]
-    return from_pairs(rows[rows >= 0], known.item[rows >= 0], len(user))
+    rows = place[earlier.user]
+    return from_pairs(rows[rows >= 0], earlier.item[rows >= 0], len(user))
 
 
 def _join(first: Pairs, second: Pairs) -> Pairs:
@@ -139,10 +139,10 @@ def _join(first: Pairs, second: Pairs) -> Pairs:
     )
 
 
-def _unseen(pairs: Pairs, known: Pairs, num_items: int) -> tuple[Pairs, int]:
-    """Return the pairs that are not among the known ones, and the number that are."""
+def _unseen(pairs: Pairs, earlier: Pairs, num_items: int) -> tuple[Pairs, int]:
+    """Return the pairs that are not among the earlier ones, and the number that are."""
     keys = pairs.user.astype(np.int64) * num_items + pairs.item
-    new = ~np.isin(keys, known.user.astype(np.int64) * num_items + known.item)
+    new = ~np.isin(keys, earlier.user.astype(np.int64) * num_items + earlier.item)
     time = None if pairs.time is None else pairs.time[new]
     request = None if pairs.request is None else pairs.request[new]
     kept = Pairs(pairs.user[new], pairs.item[new], time, request)

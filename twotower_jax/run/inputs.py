@@ -72,7 +72,7 @@ def check_names(config: Config) -> None:
     Raises:
       InputError: naming the key, the value and the known names.
     """
-    for key, name, known in (
+    for key, name, choices in (
         ("data.source", config.data.source, sources.SOURCES),
         ("positives.strategy", config.positives.strategy, POSITIVES),
         ("negatives.easy.sampler", config.negatives.easy.sampler, PROPOSALS),
@@ -80,8 +80,8 @@ def check_names(config: Config) -> None:
         ("towers.kind", config.towers.kind, [*TOWERS, *BASELINES]),
         ("optimizer.name", config.optimizer.name, OPTIMIZERS),
     ):
-        if name not in known:
-            raise unknown(key, name, known)
+        if name not in choices:
+            raise unknown(key, name, choices)
     check_watched("training.metric", config.training.metric, config)
 
 

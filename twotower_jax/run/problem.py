@@ -86,7 +86,7 @@ def make_problem(config: Config, data: Loaded) -> Problem:
     )
 
 
-# --- positives: weights, order, schedule -----------------------------------------------
+# --- positives: weights, order, schedule ----------------------------------------------
 
 
 def positive_weights(config: Config, counts: np.ndarray) -> np.ndarray:
@@ -102,19 +102,19 @@ def positive_weights(config: Config, counts: np.ndarray) -> np.ndarray:
     Raises:
       InputError: when an epoch would not fill a batch.
     """
-    chosen = config.positives
+    positives = config.positives
     settings = Settings(
-        exponent=chosen.exponent,
-        reference=chosen.reference,
-        max_repeat=chosen.max_repeat,
-        threshold=chosen.threshold,
-        cap=chosen.cap,
+        exponent=positives.exponent,
+        reference=positives.reference,
+        max_repeat=positives.max_repeat,
+        threshold=positives.threshold,
+        cap=positives.cap,
     )
-    weights = item_weights(chosen.strategy, counts, settings)
+    weights = item_weights(positives.strategy, counts, settings)
     expected, batch = (counts * weights).sum(), config.training.batch_size
     if expected < batch:
         raise InputError(
-            f"positives.strategy={chosen.strategy} leaves {expected:.0f} of "
+            f"positives.strategy={positives.strategy} leaves {expected:.0f} of "
             f"{counts.sum()} positives per epoch, fewer than training.batch_size="
             f"{batch}; lower the batch size, or resample less"
         )
@@ -148,7 +148,7 @@ def _schedule(config: Config, order: Order) -> Schedule:
     )
 
 
-# --- negatives -------------------------------------------------------------------------
+# --- negatives ------------------------------------------------------------------------
 
 
 def _negatives(config: Config) -> Negatives:
@@ -157,16 +157,16 @@ def _negatives(config: Config) -> Negatives:
     A hard ratio that is always 0 means easy negatives only: the same program, so the
     same bits.
     """
-    chosen, hard = config.negatives, config.negatives.hard
+    negatives, hard = config.negatives, config.negatives.hard
     if LOSSES[config.loss.name].whole_catalogue:
-        return Negatives(mask=chosen.mask)
-    per_row, mixes = chosen.layout == "per_row", chosen.hard_ratio is not None
-    easy_num, hard_num = chosen.easy.num, hard.num
-    if chosen.hard_ratio == 0 and not chosen.hard_start:
+        return Negatives(mask=negatives.mask)
+    per_row, mixes = negatives.layout == "per_row", negatives.hard_ratio is not None
+    easy_num, hard_num = negatives.easy.num, hard.num
+    if negatives.hard_ratio == 0 and not negatives.hard_start:
         easy_num += hard_num if per_row else 0
         hard_num, mixes = 0, False
     return Negatives(
-        in_batch=chosen.in_batch,
+        in_batch=negatives.in_batch,
         easy_num=easy_num,
         per_row=per_row,
         hard_num=hard_num,
@@ -174,9 +174,9 @@ def _negatives(config: Config) -> Negatives:
         candidate_num=hard.candidate_num if hard_num and hard.source == "dns" else 0,
         log_q=hard.log_q if hard_num else "mixture",
         mixes=mixes,
-        bank=chosen.bank.size,
-        mask=chosen.mask,
-        top_k=chosen.num_hard_negatives,
+        bank=negatives.bank.size,
+        mask=negatives.mask,
+        top_k=negatives.num_hard_negatives,
     )
 
 
@@ -204,8 +204,8 @@ def _streaming(config: Config) -> Streaming | None:
     """Return the arrays of the streaming frequency, None where counts are used."""
     if config.loss.logq.frequency != "streaming":
         return None
-    chosen = config.loss.logq.streaming
-    return Streaming(chosen.hashes, chosen.buckets, chosen.initial_gap)
+    streaming = config.loss.logq.streaming
+    return Streaming(streaming.hashes, streaming.buckets, streaming.initial_gap)
 
 
 def _mining(config: Config, data: Loaded, negatives: Negatives) -> Mining | None:
@@ -223,15 +223,15 @@ def _mining(config: Config, data: Loaded, negatives: Negatives) -> Mining | None
     )
 
 
-# --- program ---------------------------------------------------------------------------
+# --- program --------------------------------------------------------------------------
 
 
 def _structure(config: Config, data: Loaded, model: Model) -> Structure:
-    chosen, full = config.negatives, LOSSES[config.loss.name].whole_catalogue
+    full = LOSSES[config.loss.name].whole_catalogue
     negatives = _negatives(config)
     # The best k are counted in draws, but merged columns are items.
-    able = chosen.in_batch and not full and not negatives.top_k
-    merges = config.training.merge_columns and able
+    mergeable = config.negatives.in_batch and not full and not negatives.top_k
+    merges = config.training.merge_columns and mergeable
     batch, shared = config.training.batch_size, negatives.shared_easy
     return Structure(
         model=model,
@@ -246,9 +246,9 @@ def _structure(config: Config, data: Loaded, model: Model) -> Structure:
 
 
 def _hyper(config: Config, data: Loaded, weights: np.ndarray, steps: int) -> Hyper:
-    easy, chosen, loss = config.negatives.easy, config.optimizer, config.loss
+    easy, optimizer, loss = config.negatives.easy, config.optimizer, config.loss
     numbers = {
-        name: jnp.float32(getattr(chosen, name)) for name in OptimizerNumbers._fields
+        name: jnp.float32(getattr(optimizer, name)) for name in OptimizerNumbers._fields
     }
     return Hyper(
         seed=jnp.uint32(config.seed),
@@ -258,7 +258,7 @@ def _hyper(config: Config, data: Loaded, weights: np.ndarray, steps: int) -> Hyp
             easy.sampler, data.counts, alpha=easy.alpha, smoothing=easy.smoothing
         ),
         optimizer=OptimizerNumbers(**numbers),
-        decay_steps=jnp.float32(steps * chosen.decay),
+        decay_steps=jnp.float32(steps * optimizer.decay),
         loss=LossNumbers(
             temperature=jnp.float32(loss.temperature),
             ratio=jnp.float32(loss.ratio or 0),
@@ -280,9 +280,9 @@ def _importance(weights: np.ndarray) -> jnp.ndarray:
 
 
 def _hard_ratio(config: Config, steps: int) -> HardRatio:
-    chosen = config.negatives
-    end = chosen.hard_ratio or 0.0
-    start = end if chosen.hard_start is None else chosen.hard_start
+    negatives = config.negatives
+    end = negatives.hard_ratio or 0.0
+    start = end if negatives.hard_start is None else negatives.hard_start
     return HardRatio(
-        jnp.float32(start), jnp.float32(end), jnp.float32(chosen.hard_ramp * steps)
+        jnp.float32(start), jnp.float32(end), jnp.float32(negatives.hard_ramp * steps)
     )

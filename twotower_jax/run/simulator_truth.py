@@ -115,10 +115,10 @@ def _probabilities(
     world: SimulatorConfig, user: np.ndarray, item: np.ndarray, lists: np.ndarray
 ) -> np.ndarray:
     """Return P(click | looked at) [Q, K] of lists [Q, K] of codes, NaN on padding."""
-    known = lists >= 0
-    users = np.broadcast_to(user[:, None], lists.shape)[known]
+    filled = lists >= 0
+    users = np.broadcast_to(user[:, None], lists.shape)[filled]
     out = np.full(lists.shape, np.nan)
-    out[known] = truth(world, users, item[lists[known]])
+    out[filled] = truth(world, users, item[lists[filled]])
     return out
 
 

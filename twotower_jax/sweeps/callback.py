@@ -26,7 +26,7 @@ Words = tuple[str, ...]
 
 
 def check_mode() -> None:
-    """Refuse to select by a single run, which would neither tune nor test winners.
+    """Refuse a selection without a sweep, for a single run neither tunes nor tests.
 
     Raises:
       InputError: for `hydra/sweeper=select` without a sweep.
@@ -40,13 +40,14 @@ def check_mode() -> None:
 
 
 def check_arms(config: DictConfig, metric: str | None, base: str | None) -> None:
-    """Refuse a sweep of which no report could be made, before any job.
+    """Refuse a sweep that could not end with a report, before its first job.
 
-    Only the jobs of Hydra's basic sweeper are known before; the labels of others are
-    looked at one by one, by `claim`. What does not compose is left to Hydra or its job.
+    The jobs of Hydra's basic sweeper can be listed before they run. The labels of the
+    jobs of other sweepers are checked one by one, by `SweepState.claim`. Errors of
+    composition are left to Hydra and to the jobs.
 
     Args:
-      config: of the sweep, with `hydra`.
+      config: the configuration of the sweep, with `hydra`.
       metric: the primary metric of the study, None for the default.
       base: its base arm, None for the first.
 
@@ -58,7 +59,7 @@ def check_arms(config: DictConfig, metric: str | None, base: str | None) -> None
         return
     params = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
     try:
-        # As they were typed: a word such as name=x${seed} is for each job to fill in.
+        # As typed: each job resolves a word such as name=x${seed} for itself.
         typed: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
         swept = OverridesParser.create().parse_overrides(typed)
         named = OverridesParser.create().parse_overrides(params)
@@ -72,7 +73,7 @@ def check_arms(config: DictConfig, metric: str | None, base: str | None) -> None
     planned = _composed(arms)
     if not planned:
         return
-    # A part of a study may be without the base arm that its file names.
+    # A part of a study may lack the base arm that its file names.
     part = {one.key_or_group for one in swept} & set(sweeper.params or {}) - {"seed"}
     by_hand = any("callbacks.study.base" in one for one in config.hydra.overrides.hydra)
     strict = len(planned) == len(arms) and (by_hand or not part)
@@ -93,7 +94,7 @@ def _composed(arms: Sequence[Words]) -> list[tuple[Words, Config]]:
 
 
 def _check_once(swept: Override) -> None:
-    """Refuse a value that a key of the sweep has twice: two jobs in one folder."""
+    """Refuse a value that a key has twice: two jobs would share one folder."""
     if not swept.is_sweep_override():
         return
     value, times = Counter(map(str, swept.sweep_string_iterator())).most_common(1)[0]
@@ -120,7 +121,7 @@ class StudyCallback(Callback):
         self._texts = [None if one is None else str(one) for one in texts]
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """End a sweep of which no report could be made."""
+        """End a sweep that could not end with a report."""
         try:
             check_arms(config, *self._texts[2:])
         except InputError as error:

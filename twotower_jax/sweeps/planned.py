@@ -140,11 +140,11 @@ def check_metric(metric: str | None, configs: Sequence[Config]) -> None:
     """
     if metric is None:
         return
-    known = list(dict.fromkeys(n for one in configs for n in evaluated_metrics(one)))
-    if metric not in known:
-        near = closest(metric, known)
-        stems = ", ".join(dict.fromkeys(name.partition("@")[0] for name in known))
-        whole = [name for name in known if "/" not in name]
+    metrics = list(dict.fromkeys(n for one in configs for n in evaluated_metrics(one)))
+    if metric not in metrics:
+        near = closest(metric, metrics)
+        stems = ", ".join(dict.fromkeys(name.partition("@")[0] for name in metrics))
+        whole = [name for name in metrics if "/" not in name]
         ends = ", @".join(dict.fromkeys(name.partition("@")[2] for name in whole))
         raise InputError(
             f"hydra.callbacks.study.metric={metric!r} is not among the metrics of "

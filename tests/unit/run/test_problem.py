@@ -1,4 +1,4 @@
-"""From a configuration to a problem: what is refused, and what numbers become."""
+"""From a configuration to a problem: refusals and numbers."""
 
 import jax
 import numpy as np

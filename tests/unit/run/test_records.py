@@ -74,8 +74,8 @@ def test_without_lines_there_is_nothing_to_drop(tmp_path):
 def test_values_without_a_number_become_null(tmp_path):
     values = {"a": math.nan, "b": [1.5, math.nan], "c": {"d": (2, math.nan)}, "e": None}
     write_json(tmp_path / "x.json", values)
-    found = json.loads((tmp_path / "x.json").read_text())
-    assert found == {"a": None, "b": [1.5, None], "c": {"d": [2, None]}, "e": None}
+    values = json.loads((tmp_path / "x.json").read_text())
+    assert values == {"a": None, "b": [1.5, None], "c": {"d": [2, None]}, "e": None}
 
 
 def test_floats_keep_their_bits(tmp_path):
@@ -181,18 +181,18 @@ def test_a_stored_configuration_is_data_only(tmp_path):
         RunFolder(tmp_path).config()
 
 
-def test_the_place_of_a_run_is_its_configuration():
+def test_the_folder_of_a_run_depends_on_its_configuration():
     config = Config(output="out", name="study", seed=3)
     assert run_folder(config).parts == ("out", "study", fingerprint(config))
 
 
-def test_the_manifest_says_how_a_run_came_about(tmp_path, monkeypatch):
+def test_the_manifest_of_a_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    found = manifest(Config(seed=3), "abc", "cpu", "twotower train seed=3")
-    assert found["seed"] == 3 and found["data_fingerprint"] == "abc"
-    assert found["command"] == "twotower train seed=3"
-    assert set(found["versions"]) == set(records.VERSIONS)
-    assert json.dumps(found)
+    values = manifest(Config(seed=3), "abc", "cpu", "twotower train seed=3")
+    assert values["seed"] == 3 and values["data_fingerprint"] == "abc"
+    assert values["command"] == "twotower train seed=3"
+    assert set(values["versions"]) == set(records.VERSIONS)
+    assert json.dumps(values)
 
 
 def test_outside_git_and_without_git_there_is_no_commit(tmp_path, monkeypatch):

@@ -21,7 +21,7 @@ def lines(counts, weights):
     return format_report(resampling_report(counts, weights)).splitlines()
 
 
-def test_two_lines_say_before_and_after():
+def test_two_lines_compare_before_and_after():
     counts, weights = np.array([6_000, 3_000, 1_000, 0]), np.array([1 / 3, 1, 2, 0])
     assert lines(counts, weights) == [
         "positives per epoch: 10,000 -> 7,000 (effective sample size 6,391)",
@@ -30,7 +30,7 @@ def test_two_lines_say_before_and_after():
     ]
 
 
-def test_what_does_not_change_is_said_once():
+def test_an_unchanged_statistic_is_printed_once():
     assert not any("->" in line for line in lines(COUNTS, np.ones(1_000)))
 
 

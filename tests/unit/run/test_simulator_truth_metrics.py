@@ -1,4 +1,4 @@
-"""Metrics against the truth of a small world, by brute force and by known lists."""
+"""Metrics against the truth of a small world, by brute force and by lists made by hand."""
 
 import numpy as np
 import pytest
@@ -40,30 +40,32 @@ def chances(data):
     return p.reshape(len(user), len(item))
 
 
-def known(data, users, seen=None):
-    made = make_truth(CONFIG.data, CONFIG.evaluation, data, users, seen)
-    assert made is not None
-    return made
+def truths_of(data, users, seen=None):
+    truths = make_truth(CONFIG.data, CONFIG.evaluation, data, users, seen)
+    assert truths is not None
+    return truths
 
 
 def test_the_best_items_are_those_of_the_world(data):
     users = np.arange(data.log.num_users)
-    best = known(data, users).best
+    best = truths_of(data, users).best
     ids = data.log.item_ids.to_numpy()[best]
     expected = true_top_k(WORLD, data.log.user_ids.to_numpy(), K)
     chance = truth(WORLD, np.repeat(data.log.user_ids.to_numpy(), K), ids.reshape(-1))
-    wanted = truth(
+    expected = truth(
         WORLD, np.repeat(data.log.user_ids.to_numpy(), K), expected.reshape(-1)
     )
-    np.testing.assert_array_equal(chance, wanted)  # equally good ones may swap
+    np.testing.assert_array_equal(chance, expected)  # equally good ones may swap
 
 
 def test_the_truly_best_lists_are_perfect_and_the_worst_find_nothing(data, chances):
     users = np.arange(data.log.num_users)
     buckets = np.arange(data.log.num_items) % 3
     order = np.argsort(-chances, axis=1, kind="stable")
-    perfect = true_metrics(known(data, users), known(data, users).best, buckets, [5, K])
-    worst = true_metrics(known(data, users), order[:, ::-1][:, :K], buckets, [5, K])
+    perfect = true_metrics(
+        truths_of(data, users), truths_of(data, users).best, buckets, [5, K]
+    )
+    worst = true_metrics(truths_of(data, users), order[:, ::-1][:, :K], buckets, [5, K])
     for k in (5, K):
         np.testing.assert_array_equal(perfect[f"true_recall@{k}"], 1)
         np.testing.assert_allclose(perfect[f"true_gain@{k}"], 1, rtol=1e-12)
@@ -78,10 +80,10 @@ def test_values_of_random_lists_are_those_of_a_loop(data, chances):
     users = np.array([3, 5, 11])
     lists = np.stack([rng.permutation(data.log.num_items)[:K] for _ in users])
     buckets = rng.integers(0, 3, data.log.num_items)
-    made = known(data, users)
-    values = true_metrics(made, lists, buckets, [K])
+    truths = truths_of(data, users)
+    values = true_metrics(truths, lists, buckets, [K])
     for row, user in enumerate(users):
-        best = made.best[row]
+        best = truths.best[row]
         hits = np.isin(best, lists[row])
         assert values[f"true_recall@{K}"][row] == pytest.approx(hits.mean())
         assert values[f"true_ctr@{K}"][row] == pytest.approx(
@@ -94,9 +96,9 @@ def test_values_of_random_lists_are_those_of_a_loop(data, chances):
 
 def test_masked_items_are_neither_best_nor_clicked(data):
     users = np.array([0, 1])
-    first = known(data, users).best[:, 0]
+    first = truths_of(data, users).best[:, 0]
     seen = from_pairs([0, 1], first, 2)
-    masked = known(data, users, seen)
+    masked = truths_of(data, users, seen)
     assert not (masked.best == first[:, None]).any()
     assert masked.uniform is not None
     assert not set(masked.uniform.items[masked.uniform.rows == 0]) & {int(first[0])}
@@ -104,15 +106,15 @@ def test_masked_items_are_neither_best_nor_clicked(data):
 
 def test_uniform_recall_is_of_the_clicks_of_uniform_exposures(data):
     users = np.arange(data.log.num_users)
-    made = known(data, users)
+    truths = truths_of(data, users)
     shown = uniform_exposures(WORLD, per_user=100)
     ids = data.log.user_ids.to_numpy()
     clicks = {
         int(u): {int(i) for i in shown.item[(shown.user == u) & shown.clicked]}
         for u in ids
     }
-    lists = made.best
-    values = true_metrics(made, lists, np.zeros(data.log.num_items, int), [K])
+    lists = truths.best
+    values = true_metrics(truths, lists, np.zeros(data.log.num_items, int), [K])
     items = data.log.item_ids.to_numpy()
     for row, user in enumerate(ids):
         found = {int(i) for i in items[lists[row]]} & clicks[int(user)]

@@ -62,7 +62,7 @@ def registry(monkeypatch):
 
 
 def track(tmp_path, *names, warn=print):
-    """Return the record of a run and what tells its trackers."""
+    """Return the record of a run and its tracking."""
     config = Config(name="n", output=str(tmp_path), arm="a b", trackers=names)
     record = RunFolder(tmp_path / "n/run")
     record.path.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ def logged(record, tracking, records=RECORDS, result=RESULT):
     tracking.finish(result)
 
 
-def test_tracker_is_told_every_record_and_the_result(tmp_path, registry):
+def test_tracker_gets_every_record_and_the_result(tmp_path, registry):
     record, tracking = track(tmp_path, "memory")
     logged(record, tracking)
     assert Memory.calls == [
@@ -88,21 +88,21 @@ def test_tracker_is_told_every_record_and_the_result(tmp_path, registry):
     assert [one["step"] for one in record.metrics()] == [10, 20, 30]
 
 
-def test_resumed_run_tells_what_it_has_kept_first(tmp_path, registry):
+def test_resumed_run_logs_its_kept_records_first(tmp_path, registry):
     record, tracking = track(tmp_path, "memory")
     logged(record, tracking, RECORDS, None)
     assert Memory.calls[-1] == ("finish", 0, None)
     record, tracking = track(tmp_path, "memory")
     record.keep_metrics(10)
     logged(record, tracking, RECORDS[1:])
-    steps = [told[0] for told in Memory.calls]
+    steps = [call[0] for call in Memory.calls]
     assert steps == ["start", 10, 20, 30, "finish"]
 
 
-def test_run_without_records_is_told_its_result_alone(tmp_path, registry):
+def test_run_without_records_logs_its_result_alone(tmp_path, registry):
     record, tracking = track(tmp_path, "memory")
     logged(record, tracking, [])
-    assert [told[0] for told in Memory.calls] == ["start", "finish"]
+    assert [call[0] for call in Memory.calls] == ["start", "finish"]
     # One that failed before its first record leaves nothing.
     record, tracking = track(tmp_path, "memory")
     logged(record, tracking, [], None)
@@ -115,11 +115,11 @@ def test_tracker_that_fails_is_left_out_and_the_others_go_on(tmp_path, registry)
     logged(record, tracking)
     assert len(warnings) == 1 and "tracker broken failed" in warnings[0]
     assert "disk full" in warnings[0]
-    assert [told[0] for told in Memory.calls][-4:] == [10, 20, 30, "finish"]
+    assert [call[0] for call in Memory.calls][-4:] == [10, 20, 30, "finish"]
     assert len(record.metrics()) == 3
 
 
-def test_trackers_decide_no_number():
+def test_trackers_do_not_change_the_folder():
     assert fingerprint(Config(trackers=("mlflow",))) == fingerprint(Config())
     assert to_dict(Config(trackers=("mlflow",)))["trackers"] == ["mlflow"]
 

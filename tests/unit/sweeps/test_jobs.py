@@ -1,4 +1,4 @@
-"""What jobs return: what they note in another process arrives in that of the sweep."""
+"""Outcomes of jobs: an outcome of another process arrives in that of the sweep."""
 
 import math
 import pickle
@@ -10,7 +10,7 @@ import pytest
 from twotower_jax.errors import InputError
 from twotower_jax.sweeps import jobs
 
-# A job of a launcher: what the sweep will print it leaves alone.
+# A job of a launcher, which does not print the messages of the sweep.
 ELSEWHERE = """
 import pickle, sys
 from twotower_jax.sweeps import jobs
@@ -30,13 +30,13 @@ def a_sweep():
 
 
 def elsewhere(outcome):
-    """Return what another process sends, packed, and what it prints."""
+    """Return the pickled outcome of another process and its stderr."""
     code = [sys.executable, "-c", ELSEWHERE.format(outcome)]
     done = subprocess.run(code, capture_output=True, check=True)
     return done.stdout, done.stderr.decode()
 
 
-def test_a_finished_job_brings_its_objective_and_its_folder():
+def test_a_finished_job_returns_its_objective_and_its_folder():
     packed, printed = elsewhere("jobs.finished(0.25, 'outputs/swept')")
     outcome = pickle.loads(packed)
     assert outcome == 0.25 and isinstance(outcome, float) and not printed
@@ -48,7 +48,7 @@ def test_a_finished_job_brings_its_objective_and_its_folder():
     ("error", "kind"),
     [("InputError('set k')", InputError), ("NonFiniteLossError(3, 4)", Exception)],
 )
-def test_a_failed_job_brings_its_error(error, kind, capsys):
+def test_a_failed_job_returns_its_error(error, kind, capsys):
     packed, printed = elsewhere(f"jobs.failed({error})")
     assert not printed
     outcome = pickle.loads(packed)
@@ -67,14 +67,14 @@ def test_an_unforeseen_error_leaves_its_traceback_where_it_was(capsys):
     assert not isinstance(jobs.SWEEP.failures[0], InputError)
 
 
-def test_here_a_failure_is_told_at_once_and_is_no_number(capsys):
+def test_here_a_failure_is_printed_at_once_and_is_not_a_number(capsys):
     outcome = jobs.failed(InputError("set k"))
     assert capsys.readouterr().err == "error: set k\n" and len(jobs.SWEEP.failures) == 1
     with pytest.raises(TypeError):
         float(outcome)  # type: ignore[arg-type]
 
 
-def test_an_objective_without_a_value_is_no_failure():
+def test_an_objective_without_a_value_is_not_a_failure():
     assert math.isnan(jobs.finished(math.nan, "outputs/swept"))
     assert not jobs.SWEEP.failures
 
