@@ -1,4 +1,4 @@
-"""Metrics against the truth of a small world, by brute force and by lists made by hand."""
+"""Metrics against the truth of a small world, by brute force and by special lists."""
 
 import numpy as np
 import pytest
