@@ -170,6 +170,19 @@ def encode_features(
     )
     if keys.dtype != ids.dtype:
         keys, ids = keys.cast(pl.String), ids.cast(pl.String)
+    place = _places(ids, keys, key, where)
+    return {
+        name: encode_feature(table[name].gather(place), kind, where, name)
+        for name, kind in kinds.items()
+    }
+
+
+def _places(ids: pl.Series, keys: pl.Series, key: str, where: str) -> pl.Series:
+    """Return the row of each id in a table with these keys; null without a row.
+
+    Raises:
+      InputError: no id has a row.
+    """
     place = pl.Series(codes_of(ids, keys))
     if len(ids) and (place < 0).all():
         raise InputError(
@@ -178,8 +191,4 @@ def encode_features(
             if len(keys)
             else f"{where}: has no rows; give one row per id"
         )
-    place = place.set(place < 0, None)
-    return {
-        name: encode_feature(table[name].gather(place), kind, where, name)
-        for name, kind in kinds.items()
-    }
+    return place.set(place < 0, None)

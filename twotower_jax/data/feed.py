@@ -72,7 +72,7 @@ def device_features(
       names: features of a tower; "id" and "history" have no array.
 
     Returns:
-      {name: array}, first axis the code.
+      {name: array of shape [codes, ...]}.
     """
     return {n: jnp.asarray(features[n].values) for n in names if n in features}
 

@@ -44,15 +44,7 @@ def make_history(events: Pairs, users: np.ndarray, times: np.ndarray | None) -> 
       >>> [history.items[b:e].tolist() for b, e in zip(history.begin, history.end)]
       [[5], [7]]
     """
-    if events.time is None or times is None:
-        moments = np.zeros(0)
-        event_code = np.zeros(len(events), np.int64)
-        query_code = np.ones(len(users), np.int64)
-    else:
-        moments = np.unique(events.time)
-        event_code = np.searchsorted(moments, events.time)
-        query_code = np.searchsorted(moments, times, side="left")
-    width = len(moments) + 1
+    event_code, query_code, width = _time_codes(events, times, len(users))
     time_order = (
         event_code
         if events.time is None
@@ -67,3 +59,17 @@ def make_history(events: Pairs, users: np.ndarray, times: np.ndarray | None) -> 
         begin=np.searchsorted(sorted_keys, first).astype(np.int32),
         end=np.searchsorted(sorted_keys, first + query_code).astype(np.int32),
     )
+
+
+def _time_codes(
+    events: Pairs, times: np.ndarray | None, queries: int
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Return codes of the times of events and queries, and the number of codes.
+
+    A query sees the events with a lower code; without times it sees all.
+    """
+    if events.time is None or times is None:
+        return np.zeros(len(events), np.int64), np.ones(queries, np.int64), 1
+    moments = np.unique(events.time)
+    event_code = np.searchsorted(moments, events.time)
+    return event_code, np.searchsorted(moments, times, side="left"), len(moments) + 1

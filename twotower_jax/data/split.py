@@ -208,7 +208,7 @@ def split(log: FunnelLog, config: DataConfig) -> Split:
       with fewer than 3 positives stay in train. The shares are not used.
     * ratio: of a user's n positives the last floor(test_share n + 1/2) are test, and
       of the rest the last valid_share likewise; at least one stays in train. The
-      order is by time, or drawn once with a fixed seed where there are no times.
+      order is by time, or drawn once with a fixed seed for a log without times.
     * given: the parts of the data.
 
     Train keeps every row; valid and test keep the first of a repeated (user, item).

@@ -19,13 +19,28 @@ def studies(log: FunnelLog, source: str) -> dict[str, str]:
     Returns:
       {study: "yes" and its keys, or "no" and the missing columns or rows}.
     """
+    given = log.part is not None
+    return _hard_studies(log) | {
+        "temporal split": _answer(
+            log.time is not None, "data.split=temporal", "no times"
+        ),
+        "given split": _answer(given, "data.split=given", "it comes in one part"),
+        "against the truth": _answer(
+            source in SOURCES and SOURCES[source].has_truth,
+            "evaluation.truth=true",
+            "only the simulator has it",
+        ),
+    }
+
+
+def _hard_studies(log: FunnelLog) -> dict[str, str]:
+    """Return the studies of positives and negatives that a log supports."""
     counts = np.bincount(log.stage, minlength=len(Stage))
     stages = [stage.name.lower() for stage in DISCARDED if counts[stage]]
     hard = "negatives=hard negatives.hard.stages="
     pool = "" if log.request is not None else " negatives.hard.pool=user (no requests)"
     exposed = f"{hard}[exposed] negatives.allow_exposed=true{pool}"
     ranks = log.rank is not None and bool((log.rank >= 0).any())
-    given = log.part is not None
     return {
         "easy negatives, logQ": "yes",
         "positives resampling": "yes",
@@ -41,15 +56,6 @@ def studies(log: FunnelLog, source: str) -> dict[str, str]:
             bool(counts[Stage.EXPOSED]),
             exposed,
             "no item that was shown and not clicked",
-        ),
-        "temporal split": _answer(
-            log.time is not None, "data.split=temporal", "no times"
-        ),
-        "given split": _answer(given, "data.split=given", "it comes in one part"),
-        "against the truth": _answer(
-            source in SOURCES and SOURCES[source].has_truth,
-            "evaluation.truth=true",
-            "only the simulator has it",
         ),
     }
 

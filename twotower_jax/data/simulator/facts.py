@@ -133,8 +133,7 @@ def uniform_exposures(
     Args:
       config: configuration of the world.
       number: number of pairs of a uniform user and a uniform item.
-      per_user: instead, number of distinct items for every user of the world,
-        including users without a request.
+      per_user: instead, number of distinct items for every user of the world.
       seed: seed of the draw; one world can have many test sets.
 
     Returns:

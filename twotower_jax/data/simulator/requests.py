@@ -30,7 +30,7 @@ class Requests(NamedTuple):
     time: np.ndarray
 
     def at(self, rows: slice | np.ndarray) -> "Requests":
-        """Return the requests at some rows."""
+        """Return the requests at rows [n], given by index, mask or slice."""
         return Requests(self.user[rows], self.moment[rows], self.time[rows])
 
 

@@ -49,14 +49,13 @@ def _read(path: Path) -> tuple[pl.DataFrame, dict[str, str]]:
     return frame.with_columns(pl.all().replace("", None)), types
 
 
-def _interactions(folder: Path, split: str) -> tuple[str, dict[int, Path]]:
-    """Return the name of the data set, and the file of each part.
-
-    Of a folder with parts and a whole file, the parts are read for data.split=given,
-    else the whole file.
+def _inter_files(
+    folder: Path,
+) -> tuple[dict[str, Path], dict[str, dict[int, Path]]]:
+    """Return the whole file of each data set of a folder, and the file of each part.
 
     Raises:
-      InputError: no data set, several of them, or parts without a train part.
+      InputError: two files of the same part.
     """
     whole: dict[str, Path] = {}
     parts: dict[str, dict[int, Path]] = {}
@@ -71,6 +70,19 @@ def _interactions(folder: Path, split: str) -> tuple[str, dict[int, Path]]:
             parts[name][PARTS[end]] = path
         else:
             whole[path.stem] = path
+    return whole, parts
+
+
+def _interactions(folder: Path, split: str) -> tuple[str, dict[int, Path]]:
+    """Return the name of the data set, and the file of each part.
+
+    Of a folder with parts and a whole file, the parts are read for data.split=given,
+    else the whole file.
+
+    Raises:
+      InputError: no data set, several of them, or parts without a train part.
+    """
+    whole, parts = _inter_files(folder)
     names = sorted({*whole, *parts})
     if folder.name in names:
         names = [folder.name]
