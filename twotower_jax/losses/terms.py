@@ -1,4 +1,4 @@
-"""What a loss reads of a batch: scores, and the terms that correct and mask them.
+"""Arguments of a batch's loss: scores, and the terms that correct and mask them.
 
 A batch of B rows has C columns (candidates that all rows share) and K slots per row
 (candidates of one row). The logit of a pair is its score minus the log of the expected
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 
 class Scores(NamedTuple):
-    """Scores of B rows, or what they are computed from; gradients flow to all of them.
+    """Scores of B rows, or the arrays behind them; gradients flow to all of them.
 
     Attributes:
       query: [B, D] query embeddings over the temperature.
@@ -29,7 +29,7 @@ class Scores(NamedTuple):
 
 
 class PairTerms(NamedTuple):
-    """What a loss adds to the score of pairs of a row and a negative, in logs.
+    """Terms of pairs of a row and a negative, in logs.
 
     Attributes:
       log_mult: [B, n] log of the number of draws that the negative stands for; -inf
@@ -60,7 +60,7 @@ class ColumnTerms(NamedTuple):
 
 
 class PoolTerms(NamedTuple):
-    """What the pools of B rows add to expected counts.
+    """Expected draws from the pools of B rows.
 
     Attributes:
       place: [B, L] int32 places of the pool's items among the U distinct items of the

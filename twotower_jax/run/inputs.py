@@ -24,6 +24,7 @@ from twotower_jax.model.baselines import BASELINES
 from twotower_jax.model.tower import TOWERS
 from twotower_jax.sampling.positives import POSITIVES
 from twotower_jax.sampling.proposals import PROPOSALS
+from twotower_jax.training.hard_sources import HARD_SOURCES
 from twotower_jax.training.optimizers import OPTIMIZERS
 
 
@@ -125,7 +126,8 @@ def check_sizes(config: Config, data: Loaded) -> None:
             f"positives; set it to {number} or less"
         )
     mined, hard = config.negatives.hard.mined, config.negatives.hard
-    if hard.num and hard.source == "mined" and mined.range_max > data.log.num_items:
+    mines = hard.num and HARD_SOURCES[hard.source].mined
+    if mines and mined.range_max > data.log.num_items:
         raise InputError(
             f"negatives.hard.mined.range_max={mined.range_max} is beyond the catalogue "
             f"of {data.log.num_items} items; lower it"

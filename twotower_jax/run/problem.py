@@ -28,6 +28,7 @@ from twotower_jax.sampling.positives import (
 )
 from twotower_jax.sampling.proposals import make_proposal
 from twotower_jax.training.hard_mining import Mining
+from twotower_jax.training.hard_sources import HARD_SOURCES
 from twotower_jax.training.loop import Problem
 from twotower_jax.training.optimizers import OptimizerNumbers
 from twotower_jax.training.sampler_state import Streaming
@@ -58,7 +59,7 @@ def make_problem(config: Config, data: Loaded) -> Problem:
     negatives = structure.negatives
     history = query_history(config, train, train.user, train.time)
     pools, pool_report = None, {}
-    if negatives.hard_num and negatives.hard_source == "log":
+    if negatives.hard_num and HARD_SOURCES[negatives.hard_source].of_log:
         pools, pool_report = _pools(config, data)
     weights = positive_weights(config, data.counts)
     order = _order(config, data, weights)
@@ -162,6 +163,7 @@ def _negatives(config: Config) -> Negatives:
         return Negatives(mask=negatives.mask)
     per_row, mixes = negatives.layout == "per_row", negatives.hard_ratio is not None
     easy_num, hard_num = negatives.easy.num, hard.num
+    scored = HARD_SOURCES[hard.source].scored
     if negatives.hard_ratio == 0 and not negatives.hard_start:
         easy_num += hard_num if per_row else 0
         hard_num, mixes = 0, False
@@ -171,7 +173,7 @@ def _negatives(config: Config) -> Negatives:
         per_row=per_row,
         hard_num=hard_num,
         hard_source=hard.source if hard_num else "log",
-        candidate_num=hard.candidate_num if hard_num and hard.source == "dns" else 0,
+        candidate_num=hard.candidate_num if hard_num and scored else 0,
         log_q=hard.log_q if hard_num else "mixture",
         mixes=mixes,
         bank=negatives.bank.size,
@@ -210,7 +212,7 @@ def _streaming(config: Config) -> Streaming | None:
 
 def _mining(config: Config, data: Loaded, negatives: Negatives) -> Mining | None:
     """Return the mining of hard negatives, None where none are mined."""
-    if not negatives.hard_num or negatives.hard_source != "mined":
+    if not negatives.hard_num or not HARD_SOURCES[negatives.hard_source].mined:
         return None
     train, mined = data.split.train, config.negatives.hard.mined
     users = np.arange(data.log.num_users, dtype=np.int32)

@@ -13,6 +13,7 @@ from rich.console import Console
 from twotower_jax.config import Config
 from twotower_jax.config.negatives import parse_stage
 from twotower_jax.run.inputs import Loaded
+from twotower_jax.training.hard_sources import HARD_SOURCES
 from twotower_jax.training.loop import Problem
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def report_samples(
             console.print(f"  {reason}: {number:,}", highlight=False, soft_wrap=True)
     hard = config.negatives.hard
     stages = {parse_stage(name)[0] for name in hard.stages}
-    if hard.num and hard.source == "log" and "exposed" in stages:
+    if hard.num and HARD_SOURCES[hard.source].of_log and "exposed" in stages:
         console.print(EXPOSED, highlight=False, soft_wrap=True)
 
 

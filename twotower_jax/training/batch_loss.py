@@ -17,7 +17,7 @@ from twotower_jax.training.types import Batch, Program, TrainData, TrainState
 
 
 class TowerInputs(NamedTuple):
-    """What both towers read for a batch.
+    """Inputs of both towers for a batch.
 
     Attributes:
       query: Inputs of the queries of the B rows.
@@ -51,7 +51,7 @@ class Context(NamedTuple):
       state: State before the step.
       batch: B positives.
       draws: Negatives of the batch.
-      inputs: What the towers read.
+      inputs: Inputs of both towers.
     """
 
     program: Program
@@ -75,7 +75,7 @@ class BatchLoss(NamedTuple):
 
 
 def candidate_inputs(program: Program, data: TrainData, draws: Draws) -> net.Inputs:
-    """What the candidate tower reads for the slots and the columns of a batch.
+    """Inputs of the candidate tower for the slots and the columns of a batch.
 
     Args:
       program: The program.
@@ -97,7 +97,7 @@ def gather_weights(state: TrainState, inputs: TowerInputs) -> Weights:
 
     Args:
       state: State before the step.
-      inputs: What the towers read.
+      inputs: Inputs of both towers.
 
     Returns:
       The dense parameters and the rows of the tables.
@@ -157,17 +157,8 @@ def _batch_loss(
     if size is not None:
         context = _first_columns(context, size)
     program, draws = context.program, context.draws
-    model, hyper = program.structure.model, program.hyper
-    query = net.encode(
-        "query", model.query, weights.dense, weights.query, context.inputs.query
-    )
-    candidates = net.encode(
-        "candidate",
-        model.candidate,
-        weights.dense,
-        weights.candidate,
-        context.inputs.candidate,
-    )
+    hyper = program.hyper
+    query, candidates = _embed(context, weights)
     log_temperature = weights.dense.get("log_temperature", hyper.log_temperature)
     query = query * jnp.exp(-log_temperature)
     slots = _slot_scores(query, candidates, draws)
@@ -191,6 +182,17 @@ def _batch_loss(
         ),
     )
     return loss, jax.lax.stop_gradient(items)
+
+
+def _embed(context: Context, weights: Weights) -> tuple[jax.Array, jax.Array]:
+    """Return embeddings of the queries [B, D] and of slots and columns [B K + C, D]."""
+    model, dense = context.program.structure.model, weights.dense
+    inputs = context.inputs
+    query = net.encode("query", model.query, dense, weights.query, inputs.query)
+    candidates = net.encode(
+        "candidate", model.candidate, dense, weights.candidate, inputs.candidate
+    )
+    return query, candidates
 
 
 def _first_columns(context: Context, size: int) -> Context:

@@ -13,8 +13,6 @@ from twotower_jax.losses.terms import ColumnTerms, PairTerms, PoolTerms, RowTerm
 from twotower_jax.sampling.masks import MASKS, contains, seen_places
 from twotower_jax.training.draws import Draws
 from twotower_jax.training.expected_counts import (
-    CORRECTIONS,
-    HARD_LOG_Q,
     Mixture,
     bank_counts,
     column_counts,
@@ -23,6 +21,7 @@ from twotower_jax.training.expected_counts import (
     used_entries,
 )
 from twotower_jax.training.hard_sources import Slots
+from twotower_jax.training.log_q import CORRECTIONS, HARD_LOG_Q
 from twotower_jax.training.types import Batch, Program, TrainData, TrainState
 
 # Key of bank entries where rows mask no item: no row has it.
@@ -30,7 +29,7 @@ NO_KEY = -2
 
 
 class Terms(NamedTuple):
-    """What a loss adds to the scores of a batch.
+    """Masks and corrections of the scores of a batch.
 
     Attributes:
       columns: Terms of the columns.
@@ -143,7 +142,7 @@ def _seen(data: TrainData, batch: Batch, places: _Places) -> jax.Array | None:
 
 
 def _pool_terms(mixture: Mixture | None, places: _Places) -> PoolTerms | None:
-    """Return what the rows' pools add to the expected counts of the columns."""
+    """Return the expected draws of the columns' items from the rows' pools."""
     if mixture is None or mixture.pool is None:
         return None
     number, item = places.items.shape[0], mixture.pool.item

@@ -111,7 +111,7 @@ def choose(
       program: The program.
       data: Training data.
       state: State before the step.
-      queries: What the query tower reads for the B rows.
+      queries: Inputs of the query tower for the B rows.
       draws: Negatives of the batch, as drawn.
 
     Returns:

@@ -13,61 +13,14 @@ import jax
 import jax.numpy as jnp
 
 from twotower_jax.losses.rowwise import LOSSES
-from twotower_jax.registry import Registry
 from twotower_jax.sampling import bank as banks
-from twotower_jax.sampling import frequency
 from twotower_jax.sampling.hard import hard_log_prob
 from twotower_jax.sampling.mixture import log_expected_count
 from twotower_jax.sampling.proposals import Proposal, log_prob
 from twotower_jax.training.draws import Draws, RowGroups
 from twotower_jax.training.hard_sources import RowPools
+from twotower_jax.training.log_q import CORRECTIONS, HARD_LOG_Q, log_q_plus
 from twotower_jax.training.types import Program, TrainState
-
-
-class Correction(NamedTuple):
-    """Logits that are corrected by log q; a choice of ``loss.logq.correct``.
-
-    Attributes:
-      negatives: Whether the negatives are corrected.
-      positive: Whether the positive is corrected too.
-    """
-
-    negatives: bool
-    positive: bool
-
-
-CORRECTIONS: Registry[Correction] = Registry(
-    "loss.logq.correct",
-    {
-        "all": Correction(negatives=True, positive=True),
-        "negatives": Correction(negatives=True, positive=False),
-        "none": Correction(negatives=False, positive=False),
-    },
-)
-
-
-class HardLogQ(NamedTuple):
-    """How hard draws are corrected; a choice of ``negatives.hard.log_q``.
-
-    Attributes:
-      of_pool: Hard draws are expected by the probabilities of the row's pool.
-      as_easy: Hard draws are expected as if the easy proposal had drawn them.
-      corrected: Hard slots are corrected by their expected counts.
-    """
-
-    of_pool: bool
-    as_easy: bool
-    corrected: bool
-
-
-HARD_LOG_Q: Registry[HardLogQ] = Registry(
-    "negatives.hard.log_q",
-    {
-        "mixture": HardLogQ(of_pool=True, as_easy=False, corrected=True),
-        "easy": HardLogQ(of_pool=False, as_easy=True, corrected=True),
-        "none": HardLogQ(of_pool=False, as_easy=False, corrected=False),
-    },
-)
 
 
 class Source(NamedTuple):
@@ -167,25 +120,6 @@ def bank_source(mixture: Mixture, bank: banks.Bank) -> Source:
     return Source(bank.log_q[None, :], mixture.banked)
 
 
-def log_q_plus(
-    program: Program, state: TrainState, batch_size: int, items: jax.Array
-) -> jax.Array:
-    """Log probability that a positive of a batch is the item, counted or streamed.
-
-    Args:
-      program: The program, with the counted log q+.
-      state: State with the memory "frequency" where log q+ is streamed.
-      batch_size: Rows per batch.
-      items: [...] int32.
-
-    Returns:
-      [...] float32.
-    """
-    if "frequency" in state.samplers:
-        return frequency.log_q(state.samplers["frequency"], items, batch_size)
-    return program.hyper.log_q_batch[items]
-
-
 def used_entries(program: Program, state: TrainState) -> jax.Array:
     """Number of bank entries that are columns; 0 until the warm-up is over.
 
@@ -225,22 +159,19 @@ def negative_mixture(
     negatives, log_q = structure.negatives, HARD_LOG_Q[structure.negatives.log_q]
     groups = draws.groups
     if log_q.as_easy:
-        # Easy and hard draws together are as many in every row.
+        # Every row has the same number of easy and hard draws together.
         groups = RowGroups((groups.easy + groups.hard)[:1], groups.hard[:1])
     of_batch = None
     if negatives.in_batch or negatives.bank:
         of_batch = partial(log_q_plus, program, state, batch_size)
-    pool = draws.slots.pool if draws.slots is not None and log_q.of_pool else None
-    in_batch = batch_size - 1 if negatives.in_batch else 0
-    banked = used_entries(program, state)
     return Mixture(
-        structure.num_items,
-        program.hyper.easy,
-        of_batch,
-        in_batch,
-        banked,
-        groups,
-        pool,
+        num_items=structure.num_items,
+        easy=program.hyper.easy,
+        log_q_plus=of_batch,
+        in_batch=batch_size - 1 if negatives.in_batch else 0,
+        banked=used_entries(program, state),
+        groups=groups,
+        pool=draws.slots.pool if draws.slots is not None and log_q.of_pool else None,
     )
 
 
@@ -256,7 +187,7 @@ def column_counts(mixture: Mixture | None, items: jax.Array) -> jax.Array:
     """
     if mixture is None:
         return jnp.zeros((1, items.shape[0]), jnp.float32)
-    items = _known(mixture, items[None, :])
+    items = _clip(mixture, items[None, :])
     return log_expected_count(
         easy_source(mixture, items, mixture.groups.easy[:, None]),
         *batch_sources(mixture, items, mixture.in_batch + mixture.banked),
@@ -275,7 +206,7 @@ def bank_counts(mixture: Mixture | None, bank: banks.Bank) -> jax.Array:
     """
     if mixture is None:
         return jnp.zeros((1, bank.item.shape[0]), jnp.float32)
-    items = _known(mixture, bank.item[None, :])
+    items = _clip(mixture, bank.item[None, :])
     return log_expected_count(
         easy_source(mixture, items, mixture.groups.easy[:, None]),
         *batch_sources(mixture, items, mixture.in_batch),
@@ -295,15 +226,15 @@ def row_counts(mixture: Mixture | None, items: jax.Array) -> jax.Array:
     """
     if mixture is None:
         return jnp.zeros(items.shape, jnp.float32)
-    known, groups = _known(mixture, items), mixture.groups
+    clipped, groups = _clip(mixture, items), mixture.groups
     easy = groups.easy if groups.of_row is None else groups.easy[groups.of_row]
     return log_expected_count(
-        easy_source(mixture, known, easy[:, None]),
-        *batch_sources(mixture, known, mixture.in_batch + mixture.banked),
+        easy_source(mixture, clipped, easy[:, None]),
+        *batch_sources(mixture, clipped, mixture.in_batch + mixture.banked),
         *pool_sources(mixture, items),
     )
 
 
-def _known(mixture: Mixture, items: jax.Array) -> jax.Array:
+def _clip(mixture: Mixture, items: jax.Array) -> jax.Array:
     """Return the items with the last one in place of padding."""
     return jnp.minimum(items, mixture.num_items - 1)

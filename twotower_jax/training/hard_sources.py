@@ -61,10 +61,16 @@ class HardSource(NamedTuple):
       draw: Function of the program, the data, the state and the batch.
       choose: Function of the program, the data, the state, the inputs of the query
         tower and the slots, which returns slots with one item each.
+      of_log: Whether the pools are those of the log's funnel, in ``TrainData.pools``.
+      mined: Whether the model mines the pools during the training.
+      scored: Whether each slot has candidates, of which ``choose`` keeps one.
     """
 
     draw: Callable[[Program, TrainData, TrainState, Batch], HardDraws]
     choose: Callable[[Program, TrainData, TrainState, net.Inputs, Slots], Slots]
+    of_log: bool = False
+    mined: bool = False
+    scored: bool = False
 
 
 def draw_from_log(
@@ -137,7 +143,18 @@ def keep_items(
     queries: net.Inputs,
     slots: Slots,
 ) -> Slots:
-    """The slots as they were drawn."""
+    """The slots as they were drawn.
+
+    Args:
+      program: Not used, like all arguments but the slots.
+      data: Not used.
+      state: Not used.
+      queries: Not used.
+      slots: Slots with items [B, K].
+
+    Returns:
+      The slots.
+    """
     del program, data, state, queries
     return slots
 
@@ -175,7 +192,7 @@ def choose_best(
       program: The program.
       data: Training data.
       state: State before the step.
-      queries: What the query tower reads for B rows.
+      queries: Inputs of the query tower for B rows.
       slots: Candidates [B, K, M].
 
     Returns:
@@ -199,8 +216,8 @@ def choose_best(
 HARD_SOURCES: Registry[HardSource] = Registry(
     "negatives.hard.source",
     {
-        "log": HardSource(draw_from_log, keep_items),
-        "mined": HardSource(draw_from_mined, keep_items),
-        "dns": HardSource(draw_candidates, choose_best),
+        "log": HardSource(draw_from_log, keep_items, of_log=True),
+        "mined": HardSource(draw_from_mined, keep_items, mined=True),
+        "dns": HardSource(draw_candidates, choose_best, scored=True),
     },
 )

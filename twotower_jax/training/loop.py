@@ -63,7 +63,7 @@ class Problem(NamedTuple):
 
 
 class Hooks(NamedTuple):
-    """What the loop calls.
+    """Functions that the loop calls.
 
     Attributes:
       progress: Returns the progress line of a training, given its first step.
@@ -242,7 +242,7 @@ class Trainer:
     def _mine_if_due(self) -> tuple[int, ...]:
         """Renew the mined pools if it is time; return the period of mining, if any.
 
-        What is mined is a function of the parameters at this step alone.
+        The mined items are a function of the parameters at this step alone.
         """
         mining = self.problem.mining
         if mining is None:

@@ -54,7 +54,7 @@ class Schedule(NamedTuple):
 
 @dataclass
 class Notes:
-    """What the loop knows beside the state; saved with every checkpoint.
+    """Notes of the loop beside the state; saved with every checkpoint.
 
     Attributes:
       best_step: Step of the best validation; -1 before the first one.

@@ -18,7 +18,7 @@ from twotower_jax.training.batch_loss import (
     loss_and_gradient,
 )
 from twotower_jax.training.draws import choose, draw
-from twotower_jax.training.expected_counts import log_q_plus
+from twotower_jax.training.log_q import log_q_plus
 from twotower_jax.training.optimizers import (
     OptimizerNumbers,
     TouchedRows,
@@ -117,7 +117,7 @@ def update(
     Args:
       program: The program.
       state: State before the step.
-      inputs: What the towers read.
+      inputs: Inputs of both towers.
       weights: Parameters that the batch touches.
       gradient: Gradient of the loss by the weights.
 

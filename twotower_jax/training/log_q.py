@@ -1,0 +1,74 @@
+"""Choices of logQ, and the log q+ of the positives of a batch."""
+
+from typing import NamedTuple
+
+import jax
+
+from twotower_jax.registry import Registry
+from twotower_jax.sampling import frequency
+from twotower_jax.training.types import Program, TrainState
+
+
+class Correction(NamedTuple):
+    """Logits that are corrected by log q; a choice of ``loss.logq.correct``.
+
+    Attributes:
+      negatives: Whether the negatives are corrected.
+      positive: Whether the positive is corrected too.
+    """
+
+    negatives: bool
+    positive: bool
+
+
+CORRECTIONS: Registry[Correction] = Registry(
+    "loss.logq.correct",
+    {
+        "all": Correction(negatives=True, positive=True),
+        "negatives": Correction(negatives=True, positive=False),
+        "none": Correction(negatives=False, positive=False),
+    },
+)
+
+
+class HardLogQ(NamedTuple):
+    """How hard draws are corrected; a choice of ``negatives.hard.log_q``.
+
+    Attributes:
+      of_pool: Hard draws are expected by the probabilities of the row's pool.
+      as_easy: Hard draws are expected as if the easy proposal had drawn them.
+      corrected: Hard slots are corrected by their expected counts.
+    """
+
+    of_pool: bool
+    as_easy: bool
+    corrected: bool
+
+
+HARD_LOG_Q: Registry[HardLogQ] = Registry(
+    "negatives.hard.log_q",
+    {
+        "mixture": HardLogQ(of_pool=True, as_easy=False, corrected=True),
+        "easy": HardLogQ(of_pool=False, as_easy=True, corrected=True),
+        "none": HardLogQ(of_pool=False, as_easy=False, corrected=False),
+    },
+)
+
+
+def log_q_plus(
+    program: Program, state: TrainState, batch_size: int, items: jax.Array
+) -> jax.Array:
+    """Log probability that a positive of a batch is the item, counted or streamed.
+
+    Args:
+      program: The program, with the counted log q+.
+      state: State with the memory "frequency" where log q+ is streamed.
+      batch_size: Rows per batch.
+      items: [...] int32.
+
+    Returns:
+      [...] float32.
+    """
+    if "frequency" in state.samplers:
+        return frequency.log_q(state.samplers["frequency"], items, batch_size)
+    return program.hyper.log_q_batch[items]
