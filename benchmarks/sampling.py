@@ -1,4 +1,4 @@
-"""What sampling costs: `python benchmarks/sampling.py [--items N] [--users N]`.
+"""The cost of sampling: `python benchmarks/sampling.py [--items N] [--users N]`.
 
 For each choice of samples, in one process and in turn: the time of a whole training
 step, the time of its draws alone, and the share of the draws; for the masks the step

@@ -81,7 +81,7 @@ def write_log(path: Path, size: int) -> None:
 
 
 def measure_path(options: argparse.Namespace) -> None:
-    """Run the command in a process of its own and print what it did."""
+    """Run the command in a process of its own and print its speed and memory."""
     with tempfile.TemporaryDirectory() as place:
         log = Path(place) / "log.parquet"
         write_log(log, options.size)

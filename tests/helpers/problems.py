@@ -80,7 +80,7 @@ def with_numbers(problem: Problem, **changes: Any) -> Problem:
 
 
 def small_problem(data: Loaded, **keys: Any) -> Problem:
-    """Return the problem of a configuration, small towers unless keys say else."""
+    """Return the problem of a configuration, with small towers by default."""
     defaults = {
         "towers__dim": 6,
         "towers__hidden": (8,),

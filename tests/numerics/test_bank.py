@@ -23,10 +23,10 @@ def batch_of(step: int, batch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 def entries(bank: banks.Bank) -> list[tuple]:
     """Return the filled entries as sorted tuples (step, item, log q, embedding)."""
-    found = zip(bank.step, bank.item, bank.log_q, bank.embedding, strict=True)
+    entries = zip(bank.step, bank.item, bank.log_q, bank.embedding, strict=True)
     plain = [
         (int(step), int(item), float(log_q), *map(float, row))
-        for step, item, log_q, row in found
+        for step, item, log_q, row in entries
     ]
     return sorted(entry for entry in plain if entry[0] >= 0)
 
@@ -36,7 +36,7 @@ def entries(bank: banks.Bank) -> list[tuple]:
     ("size", "batch", "first"),
     [(10, 4, 0), (10, 4, 7), (7, 7, 0), (12, 4, 3), (5, 1, 0)],
 )
-def test_what_comes_out_is_the_last_that_went_in(size, batch, first, jitted):
+def test_the_bank_holds_the_last_entries_that_went_in(size, batch, first, jitted):
     """Against a queue, for 20 pushes, from any first step, with B not dividing M."""
     call = push if jitted else banks.push
     bank = banks.init_bank(size, DIM, ITEMS)
@@ -157,7 +157,7 @@ def test_an_empty_bank_has_defined_values():
     np.testing.assert_array_equal(bank.step, -1)
 
 
-def test_what_does_not_fit_is_refused():
+def test_a_batch_that_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="batch of 4 does not fit into a bank of 3"):
         banks.push(banks.init_bank(3, DIM, ITEMS), *batch_of(0, 4), 0)
     with pytest.raises(ValueError, match=r"must be \[batch, 2\] as in the bank"):

@@ -1,9 +1,8 @@
 """The draws of a step against the expected counts that its correction states.
 
-What `draw` makes at one million draws and more is counted as negatives of given rows,
-and compared by chi-square with exp(log N) of `batch_terms`. Every count comes from the
-package's own answer for the whole catalogue, every draw from its own draws, so a test
-fails when the two part, whichever of them is wrong.
+A million draws and more of `draw` are counted as negatives of given rows and compared
+by chi-square with exp(log N) of `batch_terms`. The package computes both, the counts
+for the whole catalogue, so that a test fails when they differ, whichever is wrong.
 """
 
 from functools import partial
@@ -57,7 +56,7 @@ def every_item(problem, rows):
 
 @partial(jax.jit, static_argnames=("looked_at", "together"))
 def drawn(program, data, batches, looked_at, together):
-    """Return negatives of the first rows of each batch and what each counts for."""
+    """Return negatives of the first rows of each batch, and the draws of each."""
 
     def one(step, rows):
         state = TrainState(step, {}, {}, {})
@@ -85,7 +84,7 @@ def drawn_counts(problem, batches, looked_at=1, together=None):
     """Return how often each item is a negative, [looked_at, ITEMS], over the steps.
 
     Args:
-      problem: what is trained.
+      problem: the training problem.
       batches: [steps, B] rows of the batch of each step.
       looked_at: number of the first rows of a batch that are counted.
       together: steps computed at a time, which changes no draw.

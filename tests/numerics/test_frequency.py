@@ -69,9 +69,9 @@ def test_collisions_are_as_many_as_birthdays(name):
     pairs = len(ids) * (len(ids) - 1) / 2
     for buckets in (65_536, 100_003):
         cells = np.asarray(fr.bucket_of(jnp.asarray(ids), 16, buckets))
-        found = np.array([pairs_in_one_cell(row) for row in cells])
+        meetings = np.array([pairs_in_one_cell(row) for row in cells])
         expected = pairs / buckets
-        assert (np.abs(found - expected) < 4.5 * np.sqrt(expected)).all()
+        assert (np.abs(meetings - expected) < 4.5 * np.sqrt(expected)).all()
 
 
 @pytest.mark.parametrize("name", ID_SETS)
@@ -85,8 +85,8 @@ def test_two_hashes_are_independent(name):
         observed = np.bincount(cells[i], minlength=buckets)
         assert stats.chisquare(observed).pvalue > 1e-4
         for j in range(i):
-            found = pairs_in_one_cell(cells[i] * buckets + cells[j])
-            assert abs(found - expected) < 4.5 * np.sqrt(expected)
+            meetings = pairs_in_one_cell(cells[i] * buckets + cells[j])
+            assert abs(meetings - expected) < 4.5 * np.sqrt(expected)
 
 
 def slow_update(last, gap, cells, ids, t, alpha, *, once=True):
@@ -266,13 +266,13 @@ def error_of(probability: np.ndarray, step: int) -> float:
 def errors(batches, shift, hashes, buckets, alpha, moments) -> list[float]:
     """Return the error of the estimator at moments of the stream."""
     state = fr.init_frequency(hashes, buckets, 100.0)
-    found, done = [], 0
+    errors, done = [], 0
     ids = jnp.arange(ITEMS) + shift
     for moment in moments:
         state = run_stream(state, batches + shift, done, moment - done, alpha)
         done = moment
-        found.append(error_of(np.exp(np.asarray(log_count(state, ids))), moment))
-    return found
+        errors.append(error_of(np.exp(np.asarray(log_count(state, ids))), moment))
+    return errors
 
 
 def slow_error(batches, hashes, buckets, once) -> float:

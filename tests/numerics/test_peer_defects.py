@@ -3,13 +3,13 @@
 Shown elsewhere, and so not repeated here:
 
 * log q has no floor, log q over twelve decades is exact: test_draws.
-* what is drawn is what is declared, for every sampler and for mixtures: test_draws.
+* draws have the declared probabilities, for every sampler and mixture: test_draws.
 * an item that can be drawn has no q = 0: test_draws and test_sampling (a weight of 0);
   a correction by a count of 0 is refused: tests/config/test_negatives.
 * logQ with several samplers at once is exact: test_expected_counts.
 * a margin compares negative cosines as well: test_losses, hinge and logistic.
-* `num_hard_negatives` takes raw scores: test_sweep and test_sources; more of them than
-  there are columns keeps all: test_sweep.
+* `num_hard_negatives` takes raw scores: test_blockwise and test_source_steps; more of
+  them than there are columns keeps all: test_blockwise.
 * the optimum does not depend on the temperature: test_popularity.
 * evaluation ranks the whole catalogue, the same every time: tests/golden.
 """
@@ -92,9 +92,9 @@ def test_an_accidental_hit_has_probability_zero_in_its_own_row_alone(layout):
     ids = np.tile(ids, (len(ROWS), 1)) if draws.slots is None else draws.slots.items
     hit = np.asarray(ids) == ITEM[ROWS][:, None]
     assert (hit.sum(axis=1) > 0).all() and len(set(ITEM[ROWS])) > 2
-    found = chances(problem, ROWS, draws)[:, 1:]
-    assert (found[hit] == 0).all()
-    assert (found[~hit] > 1e-4).all()
+    chance = chances(problem, ROWS, draws)[:, 1:]
+    assert (chance[hit] == 0).all()
+    assert (chance[~hit] > 1e-4).all()
 
 
 def test_a_catalogue_of_two_items_has_the_other_one_as_negative():
@@ -247,7 +247,7 @@ def test_seeds_reproduce_draws_and_every_step_and_row_has_its_own():
 
 
 def test_a_configuration_of_every_kind_of_value_survives_its_dictionary():
-    """Methods in place of values, lists for tuples, defaults for what was set."""
+    """Methods in place of values, lists for tuples, defaults in place of set values."""
     config = configure(
         name="a study",
         arm="0.25",

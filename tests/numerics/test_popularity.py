@@ -1,4 +1,4 @@
-"""What a trained model learns of clicks that do not depend on the user.
+"""The scores that a model learns from clicks that do not depend on the user.
 
 100 items of Zipf popularity, 10 users with the same 2,000 clicks each, so that the
 truth is known without noise: P(i|u) = P(i). The real step trains, and the scores that
@@ -59,7 +59,7 @@ START = (
 
 
 def learned(**keys):
-    """Return what is learned of each item, mean over users of cosine / temperature."""
+    """Return learned scores of the items: mean over users of cosine / temperature."""
     problem = problem_of(**keys)
     program, scale = problem.program, jnp.float32(problem.init_scale)
     state = init_state(Program(START, program.hyper), scale)
@@ -81,7 +81,7 @@ def slope_of(scores, on=LOG_P):
 
 
 def assert_slope(scores, want, on=LOG_P):
-    """The interval has the wanted slope, up to what an optimizer leaves undone."""
+    """The interval holds the slope, up to the error that an optimizer leaves."""
     slope, half = slope_of(scores, on)
     assert half < 0.02
     assert slope == pytest.approx(want, abs=max(half, 0.005))
@@ -141,7 +141,7 @@ def test_masked_repeats_of_the_positive_lift_items_of_many_a_batch():
     """With every logit corrected, and repeats of the positive masked as is usual.
 
     The most popular item is 25 times in a batch of 128, and its positive is divided by
-    25 though the row has it once: it learns log P + 0.26, what theory says.
+    25 though the row has it once: it learns log P + 0.26, as the theory predicts.
     """
     scores = learned(loss__logq__correct="all", negatives__mask="same_item")
     want = masked_optimum((BATCH - 1) * P)

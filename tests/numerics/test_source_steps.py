@@ -1,4 +1,4 @@
-"""Bank, streamed frequencies and what the model chooses, in real steps.
+"""Bank, streamed frequencies and negatives that the model selects, in real steps.
 
 Losses and gradients are compared to the reference of `source_steps`.
 """
@@ -37,7 +37,7 @@ from twotower_jax.training.hard_mining import mine
 
 
 def test_the_bank_holds_the_last_candidates_as_they_were():
-    """40 entries and batches of 16: what comes out is the last two and a half."""
+    """40 entries and batches of 16: the bank holds the last two and a half batches."""
     problem = problem_of(negatives__bank__size=40)
     batches = batches_of(problem, 5)
     states, _ = one_by_one(problem, start(problem), batches)
@@ -49,9 +49,9 @@ def test_the_bank_holds_the_last_candidates_as_they_were():
     kept = entries[-40:]
     place = list(zip(bank.step.tolist(), bank.item.tolist(), strict=True))
     assert sorted(place) == sorted((step, item) for step, item, _ in kept)
-    known = {(step, item): vector for step, item, vector in kept}
+    vectors_of = {(step, item): vector for step, item, vector in kept}
     for one, vector in zip(place, bank.embedding, strict=True):
-        np.testing.assert_allclose(vector, known[one], atol=1e-6)
+        np.testing.assert_allclose(vector, vectors_of[one], atol=1e-6)
     np.testing.assert_allclose(bank.log_q, log_of(Q_PLUS)[bank.item], rtol=1e-6)
 
 
@@ -106,7 +106,7 @@ def test_streamed_frequencies_are_near_the_counted_ones():
 
     A moving mean with alpha = 0.01 has a relative error of sqrt(alpha / 2) = 7 %; it
     is biased by the hits that a batch has twice, log [(1 - (1 - q)^4) / 4 q]. Found:
-    5.8 % (root mean square) to what a batch hits, 6.3 % to the counted q.
+    5.8 % (root mean square) to the items of a batch, 6.3 % to the counted q.
     """
     user, item = zipf_clicks(20, 200, 24_000)
     problem = small_problem(
@@ -156,13 +156,13 @@ def test_a_batch_is_counted_before_its_frequencies_are_read():
     assert abs(losses[3] - loss(old)) > 0.02
 
 
-# --------------------------------------------------------- chosen by the model's scores
+# ------------------------------------------------------- selected by the model's scores
 
 
 def scores_of(state, rows, ids):
     query, item = vectors(state.params["tables"])
-    known = np.clip(ids, 0, ITEMS - 1)
-    return np.asarray((query[USER[rows]][:, None] * item[known]).sum(axis=2))
+    clipped = np.clip(ids, 0, ITEMS - 1)
+    return np.asarray((query[USER[rows]][:, None] * item[clipped]).sum(axis=2))
 
 
 def test_a_dynamic_negative_is_the_best_of_its_candidates():
@@ -185,9 +185,9 @@ def test_a_dynamic_negative_is_the_best_of_its_candidates():
         slots = np.take_along_axis(
             candidates.reshape(BATCH, 3, 6), choice[..., None], axis=2
         )[..., 0]
-        chosen = np.concatenate([columns, slots], axis=1)
-        keep = chosen != ITEM[rows][:, None]
-        arguments = (chosen, keep, log_n[chosen], log_n[ITEM[rows]], NO_BANK)
+        everything = np.concatenate([columns, slots], axis=1)
+        keep = everything != ITEM[rows][:, None]
+        arguments = (everything, keep, log_n[everything], log_n[ITEM[rows]], NO_BANK)
         return jax.value_and_grad(reference)(state.params["tables"], rows, *arguments)
 
     loss, gradient = expected(scores.argmax(axis=2))

@@ -1,4 +1,4 @@
-"""Arms as one program: each is what it is alone, however the others go on."""
+"""Arms as one program: each equals its run alone, whatever the others do."""
 
 import threading
 from functools import partial
@@ -76,24 +76,24 @@ def in_threads(arms):
 
 
 def side_by_side(problems, numbers):
-    """Return what ``dispatches`` does, or raises, for arms that meet at each dispatch.
+    """Return the result, or the error, of ``dispatches`` of arms that run together.
 
     An arm without numbers leaves at once.
     """
-    together, found = Together(len(problems)), {}
+    together, results = Together(len(problems)), {}
 
     def arm(place):
         steps = together.steps(place)
         try:
             if numbers[place]:
-                found[place] = dispatches(problems[place], numbers[place], steps)
+                results[place] = dispatches(problems[place], numbers[place], steps)
         except Exception as error:
-            found[place] = error
+            results[place] = error
         finally:
             steps.leave()
 
     in_threads([partial(arm, place) for place in range(len(problems))])
-    return [found.get(place) for place in range(len(problems))]
+    return [results.get(place) for place in range(len(problems))]
 
 
 def assert_like_alone(problems, numbers):
@@ -110,7 +110,7 @@ def assert_like_alone(problems, numbers):
 
 
 @pytest.mark.parametrize("keys", [{}, EVERYTHING], ids=["in-batch", "everything"])
-def test_an_arm_is_what_it_is_alone(keys):
+def test_an_arm_equals_its_run_alone(keys):
     problems = [small_problem(DATA, **(keys | arm)) for arm in ARMS]
     assert problems[0].program.structure.merged_size > 0
     before = run_arms._cache_size()

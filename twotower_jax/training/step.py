@@ -130,15 +130,17 @@ def update(
         optimizer, weights.dense, gradient.dense, state.opt_state["dense"]
     )
     tables, table_state = state.params["tables"], state.opt_state["tables"]
-    for side in ("query", "candidate"):
-        for name, rows in getattr(inputs, side).rows.items():
-            touched = TouchedRows(
-                rows.ids, getattr(weights, side)[name], getattr(gradient, side)[name]
-            )
-            table, rest = update_rows(
+    for side, values, gradients in (
+        (inputs.query, weights.query, gradient.query),
+        (inputs.candidate, weights.candidate, gradient.candidate),
+    ):
+        for name, rows in side.rows.items():
+            touched = TouchedRows(rows.ids, values[name], gradients[name])
+            table, row_state = update_rows(
                 optimizer, tables[name], table_state[name], touched
             )
-            tables, table_state = tables | {name: table}, table_state | {name: rest}
+            tables = tables | {name: table}
+            table_state = table_state | {name: row_state}
     return (
         {"tables": tables, "dense": dense},
         {"tables": table_state, "dense": dense_state},

@@ -1,4 +1,4 @@
-"""The loop: boundaries, stopping, and what a checkpoint must remember."""
+"""The loop: boundaries, stopping, and resuming from a checkpoint."""
 
 import gc
 import os
@@ -270,7 +270,7 @@ def test_a_checkpoint_of_another_structure_is_refused(tmp_path):
     gc.collect()
 
 
-def test_what_an_interrupted_save_left_is_no_checkpoint(tmp_path):
+def test_remains_of_an_interrupted_save_are_not_a_checkpoint(tmp_path):
     run = Run(tmp_path, [1, 2, 3])
     left = tmp_path / "checkpoints" / "8.orbax-checkpoint-tmp"
     left.mkdir(parents=True)
@@ -281,7 +281,7 @@ def test_what_an_interrupted_save_left_is_no_checkpoint(tmp_path):
     assert not left.exists()
 
 
-def test_a_finished_run_drops_what_a_kill_after_its_last_save_left(tmp_path):
+def test_a_finished_run_drops_older_checkpoints_that_a_kill_left(tmp_path):
     run = Run(tmp_path, [1, 3, 2])
     expected, _ = run.fit()
     folder = tmp_path / "checkpoints"

@@ -1,4 +1,4 @@
-"""What samplers remember survives a kill, is shown, and is a function of the run."""
+"""Memories of samplers survive a kill, are recorded, and are functions of the run."""
 
 import jax
 import numpy as np
@@ -102,9 +102,9 @@ def test_mined_pools_are_a_window_of_each_users_ranking(whole):
     mined = np.asarray(whole[0].samplers["mined"])
     assert mined.shape == (USERS, 6)
     clicked = set(zip(USER.tolist(), ITEM.tolist(), strict=True))
-    found = [(u, int(i)) for u in range(USERS) for i in mined[u] if i < ITEMS]
-    assert len(found) == USERS * 6
-    assert not clicked & set(found)
+    pairs = [(u, int(i)) for u in range(USERS) for i in mined[u] if i < ITEMS]
+    assert len(pairs) == USERS * 6
+    assert not clicked & set(pairs)
 
 
 def test_the_age_and_drift_of_the_bank_are_recorded(whole):
