@@ -9,51 +9,24 @@ import numpy as np
 import polars as pl
 
 from twotower_jax.config import Config
-from twotower_jax.data.feed import Entities, Queries, make_queries
-from twotower_jax.data.log import Pairs
 from twotower_jax.evaluation.auc import Contest
 from twotower_jax.evaluation.metrics import (
     catalogue_metrics,
     of_scope,
     ranking_metrics,
 )
-from twotower_jax.evaluation.ragged import Ragged, from_pairs
 from twotower_jax.evaluation.retrieve import top_k
-from twotower_jax.evaluation.rivals import rivals
 from twotower_jax.evaluation.slices import popularity_buckets, sliced_metrics, summarise
 from twotower_jax.model.baselines import BASELINES
 from twotower_jax.model.embed import all_candidates, all_queries
 from twotower_jax.model.two_tower import Model
-from twotower_jax.run.inputs import Loaded, make_entities, query_history
-from twotower_jax.run.simulator_truth import Truth, make_truth, true_metrics
+from twotower_jax.run.inputs import Loaded
+from twotower_jax.run.queries import QuerySet
+from twotower_jax.run.simulator_truth import true_metrics
 from twotower_jax.sampling.mixture import log_expected_count
 from twotower_jax.sampling.proposals import log_prob
 from twotower_jax.training.draws import ratio_at, row_groups
 from twotower_jax.training.loop import Problem
-
-
-class QuerySet(NamedTuple):
-    """The queries of a split, ascending by user code.
-
-    Attributes:
-      user: [queries] int32 codes.
-      positives: the items to retrieve, a row per query.
-      seen: items that are left out of the rankings, a row per query; None for none.
-      queries: the input of the query tower, on the device.
-      entities: features and histories of both towers, on the device.
-      already_seen: number of positives left out, for their users clicked them before.
-      rivals: by name, the items that auc@NAME compares the positives with.
-      truth: the items that the users would click, None where this is unknown.
-    """
-
-    user: np.ndarray
-    positives: Ragged
-    seen: Ragged | None
-    queries: Queries
-    entities: Entities
-    already_seen: int
-    rivals: dict[str, Ragged]
-    truth: Truth | None
 
 
 class Ranking(NamedTuple):
@@ -74,79 +47,6 @@ class Ranking(NamedTuple):
     def metrics(self) -> dict[str, float]:
         """Return the means over the queries with a value, and the catalogue metrics."""
         return summarise(self.per_query) | self.catalogue
-
-
-def make_query_set(config: Config, data: Loaded, name: str) -> QuerySet | None:
-    """Return the queries of a split, None where it is empty.
-
-    Items that the user clicked in training (for the test split: in training or
-    validation) are masked when ``data.mask_seen``; a positive among them cannot be
-    retrieved, so it is left out and counted. The history of a query ends where its
-    split begins.
-
-    Args:
-      config: the run.
-      data: its data.
-      name: "valid" or "test".
-    """
-    pairs: Pairs = getattr(data.split, name)
-    earlier = data.split.train
-    if name == "test":
-        earlier = _join(earlier, data.split.valid)
-    already = 0
-    if config.data.mask_seen and len(pairs):
-        pairs, already = _unseen(pairs, earlier, data.log.num_items)
-    if not len(pairs):
-        return None
-    user, row = np.unique(pairs.user, return_inverse=True)
-    seen = _seen(user, earlier, data.log.num_users) if config.data.mask_seen else None
-    history = query_history(config, earlier, user, None)
-    against = {
-        kind: from_pairs(*rivals(data.log, pairs, user, kind), len(user))
-        for kind in config.evaluation.auc
-    }
-    truth = None
-    if name == "test":  # the truth refers to the end of the log
-        truth = make_truth(config.data, config.evaluation, data, user, seen)
-    return QuerySet(
-        user=user.astype(np.int32),
-        positives=from_pairs(row, pairs.item, len(user)),
-        seen=seen,
-        queries=make_queries(user, history),
-        entities=make_entities(config, data, history),
-        already_seen=already,
-        rivals=against,
-        truth=truth,
-    )
-
-
-def _seen(user: np.ndarray, earlier: Pairs, num_users: int) -> Ragged:
-    """Return the earlier items of the users [queries], a row per query."""
-    place = np.full(num_users, -1)
-    place[user] = np.arange(len(user))
-    rows = place[earlier.user]
-    return from_pairs(rows[rows >= 0], earlier.item[rows >= 0], len(user))
-
-
-def _join(first: Pairs, second: Pairs) -> Pairs:
-    time = None
-    if first.time is not None and second.time is not None:
-        time = np.concatenate([first.time, second.time])
-    return Pairs(
-        np.concatenate([first.user, second.user]),
-        np.concatenate([first.item, second.item]),
-        time,
-    )
-
-
-def _unseen(pairs: Pairs, earlier: Pairs, num_items: int) -> tuple[Pairs, int]:
-    """Return the pairs that are not among the earlier ones, and the number that are."""
-    keys = pairs.user.astype(np.int64) * num_items + pairs.item
-    new = ~np.isin(keys, earlier.user.astype(np.int64) * num_items + earlier.item)
-    time = None if pairs.time is None else pairs.time[new]
-    request = None if pairs.request is None else pairs.request[new]
-    kept = Pairs(pairs.user[new], pairs.item[new], time, request)
-    return kept, int((~new).sum())
 
 
 class Embeddings(NamedTuple):

@@ -13,9 +13,7 @@ from rich.console import Console
 from twotower_jax.config import Config
 from twotower_jax.errors import InputError
 from twotower_jax.run.evaluate import (
-    QuerySet,
     Ranking,
-    make_query_set,
     query_table,
     rank_split,
     topk_table,
@@ -29,6 +27,7 @@ from twotower_jax.run.inputs import (
     trains,
 )
 from twotower_jax.run.problem import make_problem
+from twotower_jax.run.queries import QuerySet, make_query_set
 from twotower_jax.run.records import RunFolder, manifest, run_folder
 from twotower_jax.run.sample_report import report_samples
 from twotower_jax.run.trackers import make_trackers

@@ -165,7 +165,12 @@ class RunFolder:
         return result
 
     def write(self, name: str, values: dict[str, Any]) -> None:
-        """Write a JSON file of the run."""
+        """Write a JSON file of the run.
+
+        Args:
+          name: "status", "manifest" or "result".
+          values: its content.
+        """
         write_json(self.path / f"{name}.json", values)
 
     def set_status(self, status: str, reason: str | None = None) -> None:

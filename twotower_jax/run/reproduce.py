@@ -7,10 +7,11 @@ import jax
 
 from twotower_jax.config import Config
 from twotower_jax.errors import InputError
-from twotower_jax.run.evaluate import make_query_set, rank_split
+from twotower_jax.run.evaluate import rank_split
 from twotower_jax.run.execute import check_same_data, splits
 from twotower_jax.run.inputs import load_data, trains
 from twotower_jax.run.problem import make_problem
+from twotower_jax.run.queries import make_query_set
 from twotower_jax.run.records import RunFolder
 from twotower_jax.training.checkpoint import Checkpoints
 from twotower_jax.training.loop import Problem

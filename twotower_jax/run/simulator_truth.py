@@ -15,6 +15,7 @@ from twotower_jax.config.data import DataConfig
 from twotower_jax.config.evaluation import EvaluationConfig
 from twotower_jax.config.simulator import SimulatorConfig
 from twotower_jax.data.simulator import (
+    UniformExposures,
     true_vectors,
     truth,
     uniform_exposures,
@@ -107,7 +108,7 @@ def _uniform(
 
 
 @functools.lru_cache(maxsize=1)
-def _exposures(world: SimulatorConfig, per_user: int):
+def _exposures(world: SimulatorConfig, per_user: int) -> UniformExposures:
     return uniform_exposures(world, per_user=per_user)
 
 

@@ -37,7 +37,12 @@ _sweep: "SideBySide | None" = None
 
 
 def train_job(config: Config, *, console: Console, command: str) -> dict[str, Any]:
-    """Return the result of a run: of the sweep's threads, or made now, after them.
+    """Return the result of a run: from a thread of the sweep, or made now, after them.
+
+    Args:
+      config: the run.
+      console: where its output is printed.
+      command: noted in its manifest.
 
     Raises:
       Exception: any exception of `twotower_jax.run.run`.
