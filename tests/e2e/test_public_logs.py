@@ -112,7 +112,7 @@ BAD = {
         ["data.recflow.stages=request_id_dict"],
         [f"{DAYS[1]}.pkl", "system", "nothing of it was run"],
     ),
-    "cut off": (cut_off, [], [f"{DAYS[2]}.feather", "no feather file"]),
+    "cut off": (cut_off, [], [f"{DAYS[2]}.feather", "not a feather file"]),
     "no such days": (lambda _: None, ["data.recflow.days=9"], ["data.recflow.days=9"]),
     "one day": (
         lambda _: None,
