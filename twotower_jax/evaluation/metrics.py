@@ -43,7 +43,7 @@ class Metric(NamedTuple):
     Attributes:
       compute: evidence -> one value per query, [Q] float64, or one float ("catalogue").
         The scope determines the type of the evidence.
-      scope: what the lists are compared with.
+      scope: the evidence that the lists are compared with.
         "query": the held-out positives of the query (`Hits`).
         "best": the k items that the user would most probably click (`Hits`).
         "uniform": the items that the user clicked in uniform exposures (`Hits`).

@@ -65,14 +65,24 @@ class TensorBoard:
         )
 
     def start(self, config: Config, folder: Path) -> None:
-        """Replace the event files."""
+        """Replace the event files.
+
+        Args:
+          config: of the run.
+          folder: of the run.
+        """
         del config
         place = folder / "tensorboard"
         shutil.rmtree(place, ignore_errors=True)
         self._writer = self._writers.EventFileWriter(str(place))
 
     def log(self, step: int, values: Values) -> None:
-        """Write one event with all values."""
+        """Write one event with all values.
+
+        Args:
+          step: number of steps done.
+          values: metrics by name.
+        """
         kind = self._summaries.Summary
         scalars = [kind.Value(tag=tag, simple_value=v) for tag, v in values.items()]
         event = self._events.Event(
@@ -82,7 +92,12 @@ class TensorBoard:
         self._writer.flush()
 
     def finish(self, step: int, values: Values | None) -> None:
-        """Write the final values and close the file."""
+        """Write the final values and close the file.
+
+        Args:
+          step: number of steps done.
+          values: final metrics by name; None for a run that failed.
+        """
         if values:
             self.log(step, values)
         self._writer.close()
@@ -105,7 +120,12 @@ class MLflow:
         self._entities = _need("mlflow.entities", "mlflow")
 
     def start(self, config: Config, folder: Path) -> None:
-        """Create the run, with the configuration as its parameters."""
+        """Create the run, with the configuration as its parameters.
+
+        Args:
+          config: of the run.
+          folder: of the run.
+        """
         store = Path(config.output).resolve() / "mlruns"
         self._client = self._client_of(tracking_uri=store.as_uri())
         note = folder / "mlflow.json"
@@ -129,7 +149,12 @@ class MLflow:
             self._client.log_param(self._run, _allowed(key), str(value))
 
     def log(self, step: int, values: Values) -> None:
-        """Write the values as metrics."""
+        """Write the values as metrics.
+
+        Args:
+          step: number of steps done.
+          values: metrics by name.
+        """
         now = int(time.time() * 1000)
         metrics = [
             self._entities.Metric(_allowed(name), value, now, step)
@@ -139,7 +164,12 @@ class MLflow:
             self._client.log_batch(self._run, metrics=metrics[start : start + 500])
 
     def finish(self, step: int, values: Values | None) -> None:
-        """Write the final values and the status."""
+        """Write the final values and the status.
+
+        Args:
+          step: number of steps done.
+          values: final metrics by name; None for a run that failed.
+        """
         if values:
             self.log(step, values)
         status = "FAILED" if values is None else "FINISHED"
@@ -154,7 +184,12 @@ class WandB:
         self._wandb = _need("wandb", "wandb")
 
     def start(self, config: Config, folder: Path) -> None:
-        """Replace the run."""
+        """Replace the run.
+
+        Args:
+          config: of the run.
+          folder: of the run.
+        """
         shutil.rmtree(folder / "wandb", ignore_errors=True)
         settings = self._wandb.Settings(
             silent=True,
@@ -176,11 +211,21 @@ class WandB:
         )
 
     def log(self, step: int, values: Values) -> None:
-        """Log the values at a step."""
+        """Log the values at a step.
+
+        Args:
+          step: number of steps done.
+          values: metrics by name.
+        """
         self._run.log(values, step=step)
 
     def finish(self, step: int, values: Values | None) -> None:
-        """Set the final values as the summary, and close the run."""
+        """Set the final values as the summary, and close the run.
+
+        Args:
+          step: number of steps done.
+          values: final metrics by name; None for a run that failed.
+        """
         del step
         self._run.summary.update(values or {})
         self._run.finish(exit_code=int(values is None))

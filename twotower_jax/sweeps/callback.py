@@ -121,7 +121,15 @@ class StudyCallback(Callback):
         self._texts = [None if one is None else str(one) for one in texts]
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """End a sweep that could not end with a report."""
+        """End a sweep that could not end with a report.
+
+        Args:
+          config: of the sweep.
+          _: ignored.
+
+        Raises:
+          SystemExit: with status 2, after the message is printed.
+        """
         try:
             check_arms(config, *self._texts[2:])
         except InputError as error:
@@ -130,7 +138,12 @@ class StudyCallback(Callback):
             raise SystemExit(2) from None
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        """Make the report of every folder that the sweep has put runs into."""
+        """Make the report of every folder that the sweep has put runs into.
+
+        Args:
+          config: of the sweep.
+          _: ignored.
+        """
         from twotower_jax.study.selection import FOLDER as TUNING
 
         folders = SWEEP.folders or {Path(config.output) / config.name}

@@ -33,7 +33,7 @@ from twotower_jax.study.selection import (
 from twotower_jax.sweeps import arm_points, planned
 from twotower_jax.sweeps.arm_points import Arm, point_words
 from twotower_jax.sweeps.compose import compose_job, job_config
-from twotower_jax.sweeps.sweeper import Options
+from twotower_jax.sweeps.options import Options
 
 
 class Selecting:

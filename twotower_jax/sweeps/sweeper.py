@@ -1,34 +1,15 @@
 """Hydra's sweeper `hydra/sweeper=select`: tune on validation, then test the winners."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from twotower_jax.sweeps.options import Options
 from twotower_jax.sweeps.plugins import PLUGIN, KeepsSetup, register
-
-
-class Options(NamedTuple):
-    """The options of the sweeper (``conf/hydra/sweeper/select.yaml``).
-
-    Attributes:
-      params: values of the arms and seeds of the study, by key.
-      tune: values of the axes of the grid, by key.
-      tune_seeds: seeds of the runs on validation, one number or several.
-      budget: points of the grid that are tried, None for all.
-      budget_seed: of the draw of these points.
-      metric: on validation, None for ``training.metric``.
-    """
-
-    params: dict[str, Any]
-    tune: dict[str, Any]
-    tune_seeds: Sequence[int] | int
-    budget: int | None
-    budget_seed: int
-    metric: str | None
 
 
 class SelectSweeper(KeepsSetup, Sweeper):
@@ -61,7 +42,13 @@ class SelectSweeper(KeepsSetup, Sweeper):
         task_function: TaskFunction,
         config: DictConfig,
     ) -> None:
-        """Keep the objects of Hydra, and make the launcher of the sweep."""
+        """Keep the objects of Hydra, and make the launcher of the sweep.
+
+        Args:
+          hydra_context: parts of Hydra that compose jobs.
+          task_function: runs one job.
+          config: of the sweep.
+        """
         parts: dict[str, Any] = {
             "hydra_context": hydra_context,
             "task_function": task_function,
