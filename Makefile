@@ -3,16 +3,40 @@
 # make lint    ruff and pyright                  make docs       the site, into site/
 # make clean   build artefacts
 #
-# Every target installs what it needs first, and again only when pyproject.toml or
-# constraints.txt have changed. Another Python: make study PYTHON=python3.12
+# Every target installs its packages first, and again only when pyproject.toml or the
+# constraints have changed. Variables, all optional:
+#   PYTHON=python3.13                     The Python of the environment. .venv keeps the
+#                                         Python it was made with; another version has
+#                                         an environment of its own, .venv-3.13.
+#   CONSTRAINTS=constraints-oldest.txt    The oldest versions of all packages (Python
+#                                         3.11), in .venv-oldest.
+#   WORKERS=4                             Processes that share the tests.
 
 SHELL := bash
-PYTHON ?= python3
-VENV := .venv
+CONSTRAINTS := constraints.txt
+WORKERS := 2
+VENV := $(patsubst constraints%.txt,.venv%,$(notdir $(CONSTRAINTS)))
+
+ifeq ($(origin PYTHON),undefined)
+PYTHON := python3
+else
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+ifeq ($(VERSION),)
+$(error $(PYTHON) cannot be run; name one: make PYTHON=/path/to/python3)
+endif
+MADE := $(shell sed -n 's/^version *= *\([0-9]*\.[0-9]*\).*/\1/p' \
+  $(VENV)/pyvenv.cfg 2>/dev/null)
+ifneq ($(or $(MADE),$(VERSION)),$(VERSION))
+VENV := $(VENV)-$(VERSION)
+endif
+endif
+
 BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.installed-run
 DEV_STAMP := $(VENV)/.installed-dev
 DOCS_STAMP := $(VENV)/.installed-docs
+# One file of tests stays in one process, whose compiled programs it shares.
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
@@ -35,15 +59,15 @@ study: $(RUN_STAMP)
 	@$(BIN)/twotower train -m experiment=quickstart
 
 test: $(DEV_STAMP)
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(PYTEST) -m "not slow"
 
 test-all: $(DEV_STAMP)
-	@$(BIN)/python -m pytest
+	@$(PYTEST)
 
 lint: $(DEV_STAMP)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/pyright
+	@$(BIN)/pyright --pythonpath $(BIN)/python
 
 # Warnings are errors: a dead link or anchor, a page outside the navigation.
 docs: $(DOCS_STAMP)
@@ -55,16 +79,16 @@ clean:
 	@find twotower_jax conf tests benchmarks experiments -name __pycache__ \
 	  -prune -exec rm -rf {} + 2>/dev/null || true
 
-$(RUN_STAMP): pyproject.toml constraints.txt
+$(RUN_STAMP): pyproject.toml $(CONSTRAINTS)
 	@$(call install,.)
 	@printf '%s\n' "$(CURDIR)" > $(RUN_STAMP)
 
-$(DEV_STAMP): pyproject.toml constraints.txt
+$(DEV_STAMP): pyproject.toml $(CONSTRAINTS)
 	@$(call install,.[dev])
 	@printf '%s\n' "$(CURDIR)" > $(RUN_STAMP)
 	@printf '%s\n' "$(CURDIR)" > $(DEV_STAMP)
 
-$(DOCS_STAMP): pyproject.toml constraints.txt
+$(DOCS_STAMP): pyproject.toml $(CONSTRAINTS)
 	@$(call install,.[docs])
 	@printf '%s\n' "$(CURDIR)" > $(RUN_STAMP)
 	@printf '%s\n' "$(CURDIR)" > $(DOCS_STAMP)
@@ -83,7 +107,7 @@ if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
   $(PYTHON) -m venv --clear $(VENV); \
 fi; \
 echo "Installing $(1) into $(VENV) (minutes the first time, seconds after)"; \
-$(BIN)/python -m pip install --progress-bar off -c constraints.txt -e "$(1)" \
+$(BIN)/python -m pip install --progress-bar off -c $(CONSTRAINTS) -e "$(1)" \
   | { grep --line-buffered -o -E \
     '^(Collecting [^ ]+|Building wheels?|Installing collected packages|ERROR.*)' \
     || true; }
