@@ -1,7 +1,10 @@
 """Settings of every test: strict JAX, repeatable hypothesis, one key."""
 
+import atexit
 import gc
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +12,13 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "Agg")
 # Nothing is left in the user's cache folder.
 os.environ["TWOTOWER_CACHE"] = ""
+
+# What a test has compiled, later tests and the processes that they start read from
+# disk. Every worker has a folder of its own: JAX does not write these files atomically.
+PROGRAMS = tempfile.mkdtemp(prefix="twotower-tests-")
+atexit.register(shutil.rmtree, PROGRAMS, ignore_errors=True)
+os.environ["JAX_COMPILATION_CACHE_DIR"] = PROGRAMS
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 import jax
 import pytest
