@@ -299,11 +299,11 @@ def test_failed_run_is_reported_with_its_reason_and_alone_tried_again(
 ):
     write, tried = run._write_tables, []
 
-    def fail_once(config, *rest):
-        tried.append(config.seed)
+    def fail_once(attempt, *rest):
+        tried.append(attempt.config.seed)
         if tried == [0, 1]:
             raise OSError("no space left")
-        write(config, *rest)
+        write(attempt, *rest)
 
     monkeypatch.setattr(run, "_write_tables", fail_once)
     words = (*tiny.SMALL, f"output={tmp_path}", "name=retry", "towers=popularity")
