@@ -15,14 +15,15 @@ os.environ["TWOTOWER_CACHE"] = ""
 
 # What a test has compiled, later tests and the processes that they start read from
 # disk. Every worker has a folder of its own: JAX does not write these files atomically.
-PROGRAMS = tempfile.mkdtemp(prefix="twotower-tests-")
-atexit.register(shutil.rmtree, PROGRAMS, ignore_errors=True)
-os.environ["JAX_COMPILATION_CACHE_DIR"] = PROGRAMS
+os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="twotower-tests-")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 import jax
 import pytest
 from hypothesis import settings
+
+PROGRAMS = os.environ["JAX_COMPILATION_CACHE_DIR"]
+atexit.register(shutil.rmtree, PROGRAMS, ignore_errors=True)
 
 # Strict from the start: no silent broadcasting between ranks, typed keys only.
 # 64 bits stay off; a test of numerics asks for them with `jax.enable_x64(True)`.
