@@ -23,8 +23,14 @@ SHOWN = {
     "CHANGELOG.md": "changelog.md",
     "twotower_jax/data/simulator/README.md": "simulator.md",
 }
+# Figures of the site by the file of the repository.
+FIGURES = {
+    f"experiments/lecture/{path.name}": f"results/{path.name}"
+    for path in sorted((ROOT / "experiments" / "lecture").glob("figure_*.svg"))
+}
 # Files of the repository that a page of docs/ stands for.
 STANDS_FOR = {
+    **FIGURES,
     "README.md": "start.md",
     "experiments/lecture/README.md": "results/lecture.md",
     **{
@@ -91,6 +97,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for source, page in SHOWN.items():
         text = (ROOT / source).read_text(encoding="utf-8")
         files.append(File.generated(config, page, content=text))
+    for source, figure in FIGURES.items():
+        place = str(ROOT / source)
+        files.append(File.generated(config, figure, abs_src_path=place))
     return files
 
 

@@ -6,7 +6,6 @@ Reads verdicts.csv and concentration.csv; writes figure_L2.svg to figure_L8.svg 
 replaces the marked parts of README.md here and of docs/results/lecture.md.
 """
 
-import shutil
 from pathlib import Path
 
 import matplotlib
@@ -19,8 +18,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 HERE = Path(__file__).parent
-SITE = HERE.parents[1] / "docs" / "results"
-PAGES = (HERE / "README.md", SITE / "lecture.md")
+PAGES = (HERE / "README.md", HERE.parents[1] / "docs" / "results" / "lecture.md")
 COLOURS = {"holds": "#1b7837", "reversed": "#b2182b"}
 
 
@@ -98,18 +96,15 @@ def draw(claim: str, table: pl.DataFrame) -> None:
 
 
 def save(figure: Figure, claim: str) -> None:
-    """Write figure_CLAIM.svg here and, under another name, beside the site's page.
+    """Write figure_CLAIM.svg.
 
     Args:
       figure: the figure, which is closed.
       claim: L1 to L8.
     """
-    path = HERE / f"figure_{claim}.svg"
     with matplotlib.rc_context({"svg.hashsalt": claim}):
-        figure.savefig(path, metadata={"Date": None})
+        figure.savefig(HERE / f"figure_{claim}.svg", metadata={"Date": None})
     plt.close(figure)
-    if SITE.is_dir():
-        shutil.copy(path, SITE / f"lecture_{claim}.svg")
 
 
 def write_pages() -> None:
