@@ -6,7 +6,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -35,19 +34,17 @@ settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
 
-# Linux gives a process 65,530 mappings of memory by default, a compiled program takes
-# about 30, and XLA aborts where it gets none. No test needs programs of another file.
-MAPPINGS = 20_000
-
-
 @pytest.fixture(autouse=True, scope="module")
 def _forget_programs() -> Iterator[None]:
-    """Forget compiled programs after a file of tests once there are many."""
+    """Forget compiled programs after a file of tests.
+
+    Linux gives a process 65,530 mappings of memory by default, a compiled program takes
+    about 30, and XLA aborts where it gets none. Thousands of programs also make each
+    collection of garbage slow. Programs of other files are read again from disk.
+    """
     yield
-    maps = Path("/proc/self/maps")
-    if maps.exists() and maps.read_bytes().count(b"\n") > MAPPINGS:
-        jax.clear_caches()
-        gc.collect()
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture
