@@ -230,6 +230,21 @@ def test_epochs_are_steps_over_the_positives(tmp_path):
     assert run(config)["steps"] == -(-2 * number // 256)
 
 
+def test_resampling_changes_neither_the_steps_nor_the_validations(tmp_path):
+    """Arms of equal epochs train alike, whatever number of positives they keep."""
+    words = ("training.steps=null", "training.epochs=2", "training.eval_every=null")
+    steps, samples = {}, {}
+    for strategy in ("none", "downsample_hot", "upsample_cold"):
+        config = tiny.make_config(tmp_path, *words, f"positives={strategy}")
+        result = run(config)
+        records = tiny.read_lines(run_folder(config) / "metrics.jsonl")
+        steps[strategy] = [record["step"] for record in records]
+        samples[strategy] = result["samples"]["positives"]["samples after"]
+    assert samples["downsample_hot"] < samples["none"] < samples["upsample_cold"]
+    epoch = -(-samples["none"] // 256)
+    assert steps == dict.fromkeys(samples, [epoch, 2 * epoch])
+
+
 def test_a_loss_that_is_not_finite_fails_naming_the_steps(tmp_path, capsys):
     words = (*tiny.SMALL, f"output={tmp_path}", "towers.normalize=false")
     words = (*words, "optimizer.learning_rate=1e30")

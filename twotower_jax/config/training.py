@@ -11,7 +11,9 @@ class TrainingConfig:
     """Batches, steps, validation, checkpoints and stopping."""
 
     batch_size: int = key(1024, low=2, doc="positives per step")
-    epochs: int = key(10, low=0, doc="passes over the training positives")
+    epochs: int = key(
+        10, low=0, doc="passes over the training positives, before resampling"
+    )
     steps: int | None = key(None, low=0, doc="steps, instead of epochs")
     steps_per_dispatch: int = key(
         8, low=1, doc="steps per call of the compiled program; does not change the bits"

@@ -63,7 +63,7 @@ def make_problem(config: Config, data: Loaded) -> Problem:
         pools, pool_report = _pools(config, data)
     weights = positive_weights(config, data.counts)
     order = _order(config, data, weights)
-    schedule = _schedule(config, order)
+    schedule = _schedule(config, len(train))
     return Problem(
         program=Program(structure, _hyper(config, data, weights, schedule.steps)),
         data=TrainData(
@@ -130,15 +130,22 @@ def _order(config: Config, data: Loaded, weights: np.ndarray) -> Order:
     return Order(config.seed, len(train), config.training.batch_size, draw)
 
 
-def _schedule(config: Config, order: Order) -> Schedule:
-    """Return the schedule in steps; an epoch has the positives of one resampling."""
+def _schedule(config: Config, positives: int) -> Schedule:
+    """Return the schedule in steps.
+
+    An epoch counts the positives before resampling, so that arms that resample them
+    differently train and validate at the same steps.
+
+    Args:
+      config: the run.
+      positives: number of training positives, before resampling.
+    """
     training = config.training
     batch = training.batch_size
     steps = training.steps
     if steps is None:
-        steps = math.ceil(order.positives(training.epochs) / batch)
-    epoch = max(1, math.ceil(order.positives(1) / batch))
-    eval_every = training.eval_every or epoch
+        steps = math.ceil(training.epochs * positives / batch)
+    eval_every = training.eval_every or math.ceil(positives / batch)
     return Schedule(
         steps=steps,
         steps_per_dispatch=training.steps_per_dispatch,

@@ -229,6 +229,33 @@ def read_selection(folder: Path) -> Selection | None:
         ) from None
 
 
+def tuned_alike(folder: Path) -> str | None:
+    """Whether all tested arms of a study were tuned alike, as a sentence for a table.
+
+    They were if every finished run of the folder is a chosen one of its selection. A run
+    that no selection chose belongs to an arm without tuning, or to an earlier choice.
+
+    Args:
+      folder: the folder of the study.
+
+    Returns:
+      Such as "tuned: 12 trials per arm on validation, seeds 100"; None where an arm is
+      untuned.
+
+    Raises:
+      InputError: when the content of select.json is not a selection.
+    """
+    selection = read_selection(folder)
+    if selection is None:
+        return None
+    tested = {path.parent.name for path in folder.glob("*/result.json")}
+    if tested - {run for one in selection.arms for run in one.runs}:
+        return None
+    tried = max((len(one.trials) for one in selection.arms), default=0)
+    seeds = ", ".join(map(str, selection.tune_seeds))
+    return f"tuned: {tried} trials per arm on validation, seeds {seeds}"
+
+
 def _arm(values: dict[str, Any]) -> ArmChoice:
     trials = tuple(
         Trial(

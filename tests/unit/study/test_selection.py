@@ -17,6 +17,7 @@ from twotower_jax.study.selection import (
     grid_points,
     grid_size,
     read_selection,
+    tuned_alike,
     write_selection,
 )
 
@@ -109,6 +110,22 @@ def test_a_broken_file_is_named(tmp_path, change):
     path.write_text("{")
     with pytest.raises(InputError, match=r"select\.json is broken; remove it"):
         read_selection(tmp_path)
+
+
+def test_a_study_is_tuned_alike_if_its_selection_chose_every_run(tmp_path):
+    def finish(run):
+        (tmp_path / run).mkdir()
+        (tmp_path / run / "result.json").write_text("{}")
+
+    finish("r0")
+    assert tuned_alike(tmp_path) is None
+    write_selection(make(), tmp_path)
+    sentence = "tuned: 6 trials per arm on validation, seeds 7, 8"
+    assert tuned_alike(tmp_path) == sentence
+    (tmp_path / "select").mkdir()  # runs on validation are no arms
+    assert tuned_alike(tmp_path) == sentence
+    finish("untuned")
+    assert tuned_alike(tmp_path) is None
 
 
 def section(folder, runs):
