@@ -242,7 +242,7 @@ def test_resampling_changes_neither_the_steps_nor_the_validations(tmp_path):
         samples[strategy] = result["samples"]["positives"]["samples after"]
     assert samples["downsample_hot"] < samples["none"] < samples["upsample_cold"]
     epoch = -(-samples["none"] // 256)
-    assert steps == dict.fromkeys(samples, [epoch, 2 * epoch])
+    assert steps == {name: [epoch, 2 * epoch] for name in samples}
 
 
 def test_a_loss_that_is_not_finite_fails_naming_the_steps(tmp_path, capsys):

@@ -232,8 +232,8 @@ def read_selection(folder: Path) -> Selection | None:
 def tuned_alike(folder: Path) -> str | None:
     """Whether all tested arms of a study were tuned alike, as a sentence for a table.
 
-    They were if every finished run of the folder is a chosen one of its selection. A run
-    that no selection chose belongs to an arm without tuning, or to an earlier choice.
+    They were if the selection chose every finished run of the folder. Another run
+    belongs to an arm without tuning, or to an earlier choice.
 
     Args:
       folder: the folder of the study.
