@@ -327,3 +327,19 @@ def test_a_positive_that_is_never_a_negative_has_no_count_to_correct(negatives):
         {"negatives": values | {"in_batch": True}},
     ):
         from_dict(remedy)
+
+
+def test_a_positive_is_not_counted_twice():
+    """As an uncorrected positive, and as a corrected draw that equals it."""
+    negatives = {"mask": "none"}
+    loss = {"logq": {"correct": "negatives"}}
+    message = r"correct=negatives with negatives\.mask=none counts the positive twice"
+    with pytest.raises(InputError, match=message):
+        from_dict({"negatives": negatives, "loss": loss})
+    for remedy in (
+        {"negatives": {"mask": "same_item"}, "loss": loss},
+        {"negatives": {"mask": "user_positives"}, "loss": loss},
+        {"negatives": negatives, "loss": {"logq": {"correct": "all"}}},
+        {"negatives": negatives, "loss": loss | {"name": "full_softmax"}},
+    ):
+        from_dict(remedy)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers.oracles import full_softmax
+from scipy import optimize, special, stats
 
 from twotower_jax.losses import rowwise as losses
 
@@ -112,24 +113,56 @@ def test_gbce_is_bce_at_calibration_0_and_calibrated_at_1():
         assert calibrated[i] == pytest.approx(want, rel=1e-5)
 
 
-def test_calibrated_gbce_is_optimal_at_the_true_probability():
-    """All items but the positive sampled at rate a: bce overestimates, gbce does not.
+@jax.jit
+def expected_gbce(score, p, chance, draws, numbers):
+    """Return the expected gbce of rows by one item's free score.
 
-    A pair is clicked with probability P; a negative is drawn with probability a. The
-    expected loss of gbce at t = 1 is least where sigmoid(s) = P.
+    The item is the row's positive with chance p. In the other rows it is drawn c times
+    with chance[c], among the row's uniform draws. The other scores are fixed.
     """
-    p, rate, items = 0.2, 0.1, 101
-    grid = jnp.linspace(-4, 3, 7001)
-    k = rate * (items - 1)
-    weight = jnp.full((len(grid), 1), k)
-    positive_part = losses.gbce(
-        grid, jnp.full((len(grid), 1), -50.0), weight, num_items=items, calibration=1
-    )
-    expected = p * positive_part + (1 - p) * rate * jax.nn.softplus(grid)
-    best = jax.nn.sigmoid(grid[jnp.argmin(expected)])
-    assert float(best) == pytest.approx(p, abs=2e-3)
-    plain = p * jax.nn.softplus(-grid) + (1 - p) * rate * jax.nn.softplus(grid)
-    assert float(jax.nn.sigmoid(grid[jnp.argmin(plain)])) > 0.6
+    times = jnp.arange(len(chance), dtype=score.dtype)
+    others = jnp.full(len(chance), -1.0)
+    weight = jnp.stack([times, draws - times], axis=1)
+    clicked = losses.gbce(score[None], others[:1, None], draws[None, None], **numbers)
+    pair = jnp.stack([jnp.full(len(chance), score), others], axis=1)
+    drawn = chance * losses.gbce(others, pair, weight, **numbers)
+    return p * clicked[0] + (1 - p) * drawn.sum()
+
+
+def optimal_sigmoid(p, draws, ratio, t, items=1000):
+    """Return sigmoid(s) at the least expected gbce, found by numerical search."""
+    chance = stats.binom.pmf(np.arange(41), draws, 1 / (items - 1))  # nearly all
+    numbers = {"num_items": items, "calibration": t, "ratio": ratio}
+
+    def expected(score):
+        return float(
+            expected_gbce(*map(jnp.float64, (score, p, chance, draws)), numbers)
+        )
+
+    with jax.enable_x64(True):
+        numbers = jax.tree.map(jnp.float64, numbers)
+        best = optimize.minimize_scalar(
+            expected, bounds=(-12, 12), method="bounded", options={"xatol": 1e-7}
+        )
+    return special.expit(best.x)
+
+
+@pytest.mark.parametrize("ratio", [0.0, 3.0, 0.5])
+@pytest.mark.parametrize("draws", [16.0, 256.0, 1500.0])
+@pytest.mark.parametrize("p", [0.05, 0.3])
+def test_gbce_at_t_1_is_optimal_at_the_true_probability(p, draws, ratio):
+    assert optimal_sigmoid(p, draws, ratio, 1.0) == pytest.approx(p, rel=1e-4)
+
+
+@pytest.mark.parametrize(("draws", "ratio"), [(256.0, 0.0), (256.0, 3.0)])
+@pytest.mark.parametrize("t", [0.0, 0.5, 0.75])
+def test_gbce_optimum_has_the_odds_of_the_paper(t, draws, ratio):
+    """beta = a (t (1 - 1/a) + 1/a), where a is the rate that the loss really uses."""
+    p, rate = 0.05, (ratio or draws) / 999
+    beta = rate * (t * (1 - 1 / rate) + 1 / rate)
+    odds = beta * p / (rate * (1 - p))
+    best = optimal_sigmoid(p, draws, ratio, t)
+    assert best / (1 - best) == pytest.approx(odds, rel=1e-3)
 
 
 def test_hinge_and_logistic_compare_cosines_whatever_their_sign():

@@ -26,8 +26,8 @@ class EvaluationConfig:
     auc: tuple[str, ...] = key(
         (),
         choices=("uniform", *STAGES),
-        doc="rivals of the positives for auc@NAME: items of the whole catalogue, or of "
-        "a stage in the same requests",
+        doc="rivals of the positives for auc@NAME, which the user did not click: items "
+        "of the whole catalogue, or of a stage in the same requests",
     )
     subtract_log_q: bool = key(
         False,

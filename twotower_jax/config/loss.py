@@ -56,7 +56,7 @@ class LossConfig:
     ratio: float | None = key(
         None,
         above=0,
-        doc="bce: sum of the weights of the negatives per positive; null: 1 each",
+        doc="bce, gbce: sum of the weights of the negatives per positive; null: 1 each",
     )
     margin: float = key(
         0.2, above=0, doc="hinge: margin, in units of the score without temperature"

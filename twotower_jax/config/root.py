@@ -105,11 +105,18 @@ class Config:
             )
 
     def _check_correction(self) -> None:
-        """Check that the expected count of the positive, which is corrected, is not 0.
+        """Check that the correction fits the mask and the sources of negatives.
 
-        It is 0 where every negative of the row is hard: a positive is not in its pool.
+        The expected count of a positive is 0 where every negative of its row is hard: a
+        positive is not in its pool.
         """
         negatives, hard = self.negatives, self.negatives.hard
+        if self.loss.logq.correct == "negatives" and negatives.mask == "none":
+            raise InputError(
+                "loss.logq.correct=negatives with negatives.mask=none counts the "
+                "positive twice: as itself, and as the draws that equal it; set "
+                "negatives.mask=same_item, or loss.logq.correct=all"
+            )
         all_hard = 1.0 in (negatives.hard_ratio, negatives.hard_start)
         only_hard = hard.num and not negatives.in_batch
         # With a ratio below 1 the slots of a row are easy ones too.

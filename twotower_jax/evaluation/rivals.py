@@ -13,20 +13,23 @@ UNIFORM_SEED = 0
 
 
 def rivals(
-    log: FunnelLog, held_out: Pairs, users: np.ndarray, kind: str
+    log: FunnelLog, held_out: Pairs, earlier: Pairs, users: np.ndarray, kind: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pairs of queries and the rivals of their held-out positives.
+
+    An item that the user clicked is not a rival: neither a positive of the query, nor
+    one of training, which the model ranks high for good reason.
 
     Args:
       log: with the rows of all stages.
       held_out: the positives of a split.
+      earlier: the positives of the splits before it.
       users: [Q] distinct ascending codes, the queries; other users have no rivals.
       kind: "uniform" (items drawn uniformly from the catalogue, the same for every
         run) or the furthest stage of items in the requests of the positives.
 
     Returns:
-      Row into `users` and item, int64 [n] each; the positives of a query themselves are
-      left out.
+      Row into `users` and item, int64 [n] each.
 
     Raises:
       InputError: when the log has no requests, or no item of the stage in these
@@ -43,8 +46,13 @@ def rivals(
         row, item = place[log.user[rows]], log.item[rows].astype(np.int64)
         row, item = row[row >= 0], item[row >= 0]
     span = log.num_items
-    positives = held_out.user.astype(np.int64) * span + held_out.item
-    other = ~np.isin(users[row].astype(np.int64) * span + item, positives)
+    clicked = np.concatenate(
+        [
+            pairs.user.astype(np.int64) * span + pairs.item
+            for pairs in (held_out, earlier)
+        ]
+    )
+    other = ~np.isin(users[row].astype(np.int64) * span + item, clicked)
     return row[other], item[other]
 
 

@@ -115,9 +115,11 @@ def gbce(
 ) -> jax.Array:
     """Return -beta log sigmoid(p) - c sum_j w_j log sigmoid(-n_j) of every row.
 
-    beta = a (t (1 - 1/a) + 1/a) with the sampling rate a = k / (num_items - 1) of the
-    row's k negatives. t = 0 is bce; t = 1 undoes the overconfidence that the sampling
-    of negatives causes.
+    beta = a (t (1 - 1/a) + 1/a) = t (a - 1) + 1, with the sampling rate
+    a = c sum_j w_j / (num_items - 1): the weight that the row's negatives have in the
+    loss, over the number of other items. With uniform negatives and a share P of
+    clicks, the optimum has the odds sigmoid / (1 - sigmoid) = beta P / (a (1 - P)).
+    t = 0 is bce; t = 1 gives sigmoid = P, whatever the number of draws and the ratio.
 
     Args:
       positive: [batch] float, logit of the positive.
@@ -143,8 +145,9 @@ def gbce(
       Petrov & Macdonald, gSASRec: reducing overconfidence, RecSys 2023 (gBCE).
     """
     weight = _weight(positive, negatives, weight)
-    rate = jnp.minimum(weight.sum(axis=1) / (num_items - 1), 1)
-    power = calibration * (rate - 1) + 1
+    drawn = weight.sum(axis=1)
+    counted = jnp.where(ratio > 0, jnp.where(drawn > 0, ratio, 0), drawn)
+    power = calibration * (counted / (num_items - 1) - 1) + 1
     return power * jax.nn.softplus(-positive) + _negative_part(negatives, weight, ratio)
 
 

@@ -63,7 +63,7 @@ def make_query_set(config: Config, data: Loaded, name: str) -> QuerySet | None:
     seen = _seen(user, earlier, data.log.num_users) if config.data.mask_seen else None
     history = query_history(config, earlier, user, None)
     against = {
-        kind: from_pairs(*rivals(data.log, pairs, user, kind), len(user))
+        kind: from_pairs(*rivals(data.log, pairs, earlier, user, kind), len(user))
         for kind in config.evaluation.auc
     }
     truth = None

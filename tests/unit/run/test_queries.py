@@ -1,0 +1,32 @@
+"""The queries of a split: which items their positives are compared with."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers.problems import as_loaded, configure
+
+from twotower_jax.data.log import Pairs, Split
+from twotower_jax.run.evaluate import Embeddings, rank
+from twotower_jax.run.queries import make_query_set
+
+# User 0 clicked item 3 in training and item 1 in validation; the test has item 0.
+TRAIN = Pairs(np.array([0, 1], np.int32), np.array([3, 2], np.int32))
+VALID = Pairs(np.array([0], np.int32), np.array([1], np.int32))
+TEST = Pairs(np.array([0], np.int32), np.array([0], np.int32))
+
+
+@pytest.mark.parametrize("mask_seen", [True, False])
+def test_earlier_positives_of_the_user_do_not_lower_the_auc(mask_seen):
+    config = configure(
+        data__mask_seen=mask_seen, evaluation__auc=("uniform",), evaluation__k=(2,)
+    )
+    data = as_loaded(TRAIN.user, TRAIN.item, 2, 5)
+    data = data._replace(split=Split(TRAIN, VALID, TEST))
+    # Items 1 and 3 are ahead of the positive, items 2 and 4 are behind it.
+    embedded = Embeddings(
+        jnp.ones((1, 1)), jnp.array([[2.0], [3.0], [1.0], [4.0], [0.0]])
+    )
+    queries = make_query_set(config, data, "test")
+    assert queries is not None
+    assert set(queries.rivals["uniform"].items.tolist()) == {2, 4}
+    assert rank(config, data, queries, embedded).metrics()["auc@uniform"] == 1.0
