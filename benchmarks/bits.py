@@ -69,7 +69,7 @@ RUNS: dict[str, tuple[str, ...]] = {
         "optimizer.l2=0.001",
         FACTORS,
     ),
-    "bank": ("negatives=bank", "negatives.bank.size=256", "negatives.bank.warmup=4"),
+    "bank": ("negatives=bank", "negatives.bank.size=256", "negatives.bank.warmup=0.2"),
     "hard, mixture": HARD,
     "hard, easy log q, user pool": (
         *HARD,
@@ -90,7 +90,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     ),
     "mined": (
         "negatives=mined",
-        "negatives.hard.mined.every=8",
+        "negatives.hard.mined.every=0.3",
         "negatives.hard.mined.range_min=5",
         "negatives.hard.mined.range_max=40",
         "negatives.hard.num=2",

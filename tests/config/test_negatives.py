@@ -53,10 +53,11 @@ RANGES = [
     ("negatives.hard.num", (-1,), (0, 8), "at least 0"),
     ("negatives.hard.pool_size", (0,), (1, 10_000), "at least 1"),
     ("negatives.hard.candidate_num", (1, 0), (2,), "at least 2"),
-    ("negatives.hard.mined.every", (0,), (1,), "at least 1"),
+    ("negatives.hard.mined.every", (0.0, -0.1), (0.001, 0.89), "above 0"),
+    ("negatives.hard.mined.warmup", (0.0, -0.1), (0.001, 0.89), "above 0"),
     ("negatives.hard.mined.range_min", (-1,), (0,), "at least 0"),
     ("negatives.bank.size", (-1,), (0, 4096), "at least 0"),
-    ("negatives.bank.warmup", (-1,), (0,), "at least 0"),
+    ("negatives.bank.warmup", (-0.1, NAN), (0, 0.999), "at least 0"),
     ("negatives.num_hard_negatives", (-1,), (0, 50), "at least 0"),
     ("negatives.hard_ratio", (-0.1, 1.1, NAN), (), "between 0 and 1"),
     ("negatives.hard_start", (-0.1, 1.1, NAN), (), "between 0 and 1"),
@@ -175,6 +176,30 @@ def test_stages_and_weights_of_lists_become_tuples():
     assert config.negatives.hard.stages == ("ranked:0-10", "retrieved")
     assert config.negatives.hard.weights == (2.0, 0.5)
     assert hash(config.negatives) == hash(config.negatives)
+
+
+@pytest.mark.parametrize("value", [1, 1.0, 1000])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "negatives.bank.warmup",
+        "negatives.hard.mined.warmup",
+        "negatives.hard.mined.every",
+    ],
+)
+def test_a_number_of_steps_in_place_of_a_share_is_named(key, value):
+    with pytest.raises(InputError) as caught:
+        make({key: value})
+    assert str(caught.value) == (
+        f"{key}={float(value)} is now a share of the training; give a value below 1, "
+        "such as 0.1 for a tenth of its steps"
+    )
+
+
+def test_shares_without_time_for_a_second_mining_are_refused():
+    with pytest.raises(InputError, match=r"every=0\.6 after .*warmup=0\.4 leaves no"):
+        MinedConfig(warmup=0.4, every=0.6)
+    assert MinedConfig(warmup=0.4, every=0.59).every == 0.59
 
 
 def test_an_empty_window_of_mined_ranks_is_refused():

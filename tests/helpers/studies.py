@@ -22,8 +22,8 @@ def write_arm(folder: Path, arm: str | None, recalls: list[float], **other) -> N
       folder: of the study.
       arm: the label.
       recalls: of each seed.
-      other: `metrics` and `split` replace the defaults; `config` has additional keys;
-        `records` are the lines of metrics.jsonl.
+      other: `metrics`, `split` and `samples` replace the defaults; `config` has
+        additional keys; `records` are the lines of metrics.jsonl.
     """
     rest = dict(other)
     records, config = rest.pop("records", []), rest.pop("config", {})
@@ -57,6 +57,7 @@ def write_arm(folder: Path, arm: str | None, recalls: list[float], **other) -> N
                 "steps": 100,
                 "examples_per_second": 12345.0,
                 "seed": seed,
+                "samples": rest.get("samples", {}),
             },
         }
         for name, value in files.items():

@@ -176,7 +176,7 @@ def test_every_loss_falls_and_merged_columns_change_nothing(loss):
 def test_steps_per_dispatch_change_no_bit_with_all_memories_at_once():
     problem = problem_of(
         negatives__bank__size=40,
-        negatives__bank__warmup=2,
+        negatives__bank__warmup=0.3,
         negatives__easy__num=4,
         negatives__hard_ratio=0.5,
         negatives__hard_start=1.0,

@@ -57,7 +57,7 @@ def test_the_bank_holds_the_last_candidates_as_they_were():
 
 def test_a_warm_up_without_bank_and_no_gradient_through_it():
     """Steps of the warm-up are those without a bank; then the bank is a constant."""
-    problem = problem_of(negatives__bank__size=40, negatives__bank__warmup=3)
+    problem = problem_of(negatives__bank__size=40, negatives__bank__warmup=3 / 250)
     batches = batches_of(problem, 4)
     states, losses = one_by_one(problem, start(problem), batches)
     without = problem_of()

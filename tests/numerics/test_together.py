@@ -32,7 +32,7 @@ HARD = {"negatives__hard__num": 3, "negatives__hard__stages": ["ranked"]}
 EVERYTHING = HARD | {
     "towers__hidden": (),
     "negatives__bank__size": 40,
-    "negatives__bank__warmup": 2,
+    "negatives__bank__warmup": 2 / 250,
     "negatives__easy__num": 4,
     "negatives__easy__sampler": "popularity",
     "negatives__hard_ratio": 0.5,

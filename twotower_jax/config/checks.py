@@ -44,6 +44,30 @@ def above(key: str, value: float, low: float) -> None:
         raise InputError(f"{key}={value} is out of range; give a value above {low}")
 
 
+def share(key: str, value: float) -> None:
+    """Check that a share of the training is below 1, and not a number of steps.
+
+    Args:
+      key: dotted key of the configuration.
+      value: the share.
+
+    Raises:
+      InputError: the value is 1 or more.
+
+    Examples:
+      >>> share("negatives.bank.warmup", 0.1)
+      >>> share("negatives.bank.warmup", 1000)
+      Traceback (most recent call last):
+        ...
+      InputError: negatives.bank.warmup=1000 is now a share of the training; ...
+    """
+    if value >= 1:
+        raise InputError(
+            f"{key}={value} is now a share of the training; give a value below 1, such "
+            "as 0.1 for a tenth of its steps"
+        )
+
+
 def whole_number(key: str, value: object, low: int) -> None:
     """Check a value that no schema has typed: a whole number from a bound on.
 

@@ -35,13 +35,27 @@ class EasyConfig:
 class MinedConfig:
     """Hard negatives mined by the model itself: a window of its exact ranking."""
 
-    every: int = key(1000, low=1, doc="steps between two minings")
+    warmup: float = key(
+        0.1,
+        above=0,
+        training=True,
+        doc="share of the training before the first mining; until then slots are easy",
+    )
+    every: float = key(
+        0.1, above=0, training=True, doc="share of the training between two minings"
+    )
     range_min: int = key(100, low=0, doc="first rank of the window, from 0")
     range_max: int = key(500, doc="end of the window of ranks, itself not included")
 
     def __post_init__(self) -> None:
-        """Check each value, then the window."""
+        """Check each value, then that pools are renewed, and the window."""
         check_keys(self, "negatives.hard.mined")
+        if self.warmup + self.every >= 1:
+            raise InputError(
+                f"negatives.hard.mined.every={self.every} after negatives.hard.mined."
+                f"warmup={self.warmup} leaves no time for a second mining; their sum "
+                "must be below 1"
+            )
         if self.range_max <= self.range_min:
             raise InputError(
                 f"negatives.hard.mined.range_max={self.range_max} must be above "
@@ -141,7 +155,12 @@ class BankConfig:
     """Cross-batch negatives: the candidates of the last batches, first in first out."""
 
     size: int = key(0, low=0, doc="candidates kept; 0: no bank")
-    warmup: int = key(0, low=0, doc="steps before the bank is used")
+    warmup: float = key(
+        0.1,
+        low=0,
+        training=True,
+        doc="share of the training before the bank is used",
+    )
 
     def __post_init__(self) -> None:
         """Check each value."""

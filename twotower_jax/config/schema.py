@@ -11,7 +11,7 @@ from this declaration. The sections stay plain dataclasses.
 import dataclasses
 from typing import Any, NamedTuple, TypeVar, cast, get_type_hints
 
-from twotower_jax.config.checks import above, choice, in_range
+from twotower_jax.config.checks import above, choice, in_range, share
 
 T = TypeVar("T")
 _KEY = "key"
@@ -28,6 +28,7 @@ class Key(NamedTuple):
       high: the highest value allowed, or None.
       above: a lower bound that is not itself allowed, or None.
       choices: the names allowed; () for any.
+      training: whether the value is a share of the training, below 1.
     """
 
     doc: str
@@ -35,6 +36,7 @@ class Key(NamedTuple):
     high: float | None = None
     above: float | None = None
     choices: tuple[str, ...] = ()
+    training: bool = False
 
     def allowed(self) -> str:
         """Return the allowed values in words, "" where any value of the type is.
@@ -46,9 +48,13 @@ class Key(NamedTuple):
           'above 0'
           >>> Key("a split", choices=("temporal", "ratio")).allowed()
           'temporal, ratio'
+          >>> Key("a warm-up", low=0, training=True).allowed()
+          'at least 0, below 1'
         """
         if self.choices:
             return ", ".join(self.choices)
+        if self.training:
+            return f"{self._replace(training=False).allowed()}, below 1"
         if self.above is not None:
             return f"above {_short(self.above)}"
         if self.low is None:
@@ -69,6 +75,8 @@ class Key(NamedTuple):
         """
         if self.choices:
             choice(name, value, self.choices)
+        if self.training:
+            share(name, value)
         if self.above is not None:
             above(name, value, self.above)
         if self.low is not None:
@@ -87,6 +95,7 @@ def key(
     high: float | None = None,
     above: float | None = None,
     choices: tuple[str, ...] = (),
+    training: bool = False,
 ) -> T:
     """Return the dataclass field that declares a key.
 
@@ -97,6 +106,8 @@ def key(
       high: the highest value allowed, beside ``low``.
       above: a lower bound that is not itself allowed, instead of ``low``.
       choices: the names allowed; () for any.
+      training: whether the value is a share of the training, below 1; beside ``low``
+        or ``above``.
 
     Returns:
       A ``dataclasses.field``, typed as its default so that
@@ -116,7 +127,7 @@ def key(
         ...
       InputError: world.users=1 is out of range; give a value at least 2
     """
-    metadata = {_KEY: Key(doc, low, high, above, choices)}
+    metadata = {_KEY: Key(doc, low, high, above, choices, training)}
     if isinstance(default, dict):
         made = dataclasses.field(default_factory=default.copy, metadata=metadata)
     else:

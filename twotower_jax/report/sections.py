@@ -7,6 +7,7 @@ import polars as pl
 
 from twotower_jax.evaluation.metrics import BUCKETS
 from twotower_jax.report.page import box, definitions, note
+from twotower_jax.study.arms import idle_sources
 from twotower_jax.study.comparison import RELEVANT
 from twotower_jax.study.load import Study
 from twotower_jax.study.naming import differing_keys, flatten, name_arms
@@ -73,7 +74,7 @@ def arms_section(study: Study, order: Sequence[str]) -> list[str]:
 
 
 def _warnings(study: Study, order: Sequence[str]) -> list[str]:
-    """Return the texts about too few seeds and missing intervals."""
+    """Return the texts about too few seeds, idle sources and missing intervals."""
     counts = study.table.group_by("arm").agg(pl.col("seed").n_unique())
     seeds = dict(counts.iter_rows())
     single = [arm for arm in order if seeds[arm] == 1]
@@ -83,6 +84,12 @@ def _warnings(study: Study, order: Sequence[str]) -> list[str]:
             f"One seed is never a result: {len(single)} of {len(seeds)} arms have a "
             f"single seed ({', '.join(single)}). Run more seeds before you compare "
             "them."
+        )
+    if idle := idle_sources(study.runs):
+        warnings.append(
+            "The best parameters are from before the first use of a source of "
+            f"negatives, which had no effect on them: {', '.join(idle)}. Lower its "
+            "warm-up."
         )
     if study.comparison.is_empty():
         return warnings

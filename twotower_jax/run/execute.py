@@ -19,6 +19,7 @@ from twotower_jax.run.evaluate import (
     topk_table,
     validate,
 )
+from twotower_jax.run.in_use import check_use, report_use
 from twotower_jax.run.inputs import (
     Loaded,
     check_names,
@@ -115,6 +116,8 @@ def run(
     data = shared.load(config)
     _print_data(console, data)
     check_sizes(config, data)
+    if trains(config):
+        check_use(config, len(data.split.train))
     record = RunFolder(folder)
     check_same_data(record, data)
     if record.is_done():
@@ -214,12 +217,21 @@ def _train_and_evaluate(attempt: Attempt) -> dict[str, Any]:
         "positives already seen": {n: one.already_seen for n, one in queries.items()},
         "seed": config.seed,
         "steps": notes.last_step,
-        "best_step": notes.best_step if notes.best_step >= 0 else notes.last_step,
+        "best_step": notes.evaluated_step,
         "seconds": notes.seconds,
         "examples_per_second": _speed(notes, config.training.batch_size),
-        "samples": (problem and problem.report) or {},
+        "samples": _samples(attempt, problem, notes),
         "data": dict(data.split.report) | dict(data.log.dropped),
     }
+
+
+def _samples(attempt: Attempt, problem: Problem | None, notes: Notes) -> dict[str, Any]:
+    """Return the statistics of the samples before training, and of their use."""
+    if problem is None:
+        return {}
+    positives = len(attempt.data.split.train)
+    used = report_use(attempt.config, positives, notes, attempt.console)
+    return (problem.report or {}) | used
 
 
 def _speed(notes: Notes, batch_size: int) -> float | None:

@@ -1,7 +1,6 @@
 """From a configuration and its data to the training problem."""
 
 import math
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -9,23 +8,22 @@ import numpy as np
 
 from twotower_jax.config import Config
 from twotower_jax.config.negatives import parse_stage
-from twotower_jax.data.feed import Order, make_queries
-from twotower_jax.errors import InputError
+from twotower_jax.data.feed import make_queries
 from twotower_jax.evaluation.ragged import from_pairs
 from twotower_jax.losses.rowwise import LOSSES, LossNumbers
 from twotower_jax.model.two_tower import Model, make_model
 from twotower_jax.run.inputs import Loaded, make_entities, query_history
+from twotower_jax.run.plan import (
+    make_order,
+    make_schedule,
+    minings,
+    positive_weights,
+)
 from twotower_jax.sampling.columns import merged_size
 from twotower_jax.sampling.hard_pools import PoolRule, make_pools
 from twotower_jax.sampling.masks import MASKS, UserPositives, user_positives
 from twotower_jax.sampling.pool_arrays import HardPools
-from twotower_jax.sampling.positive_weights import Settings
-from twotower_jax.sampling.positives import (
-    draw_epoch,
-    item_weights,
-    log_effective,
-    resampling_report,
-)
+from twotower_jax.sampling.positives import log_effective, resampling_report
 from twotower_jax.sampling.proposals import make_proposal
 from twotower_jax.training.hard_mining import Mining
 from twotower_jax.training.hard_sources import HARD_SOURCES
@@ -62,10 +60,10 @@ def make_problem(config: Config, data: Loaded) -> Problem:
     if negatives.hard_num and HARD_SOURCES[negatives.hard_source].of_log:
         pools, pool_report = _pools(config, data)
     weights = positive_weights(config, data.counts)
-    order = _order(config, data, weights)
-    schedule = _schedule(config, len(train))
+    order = make_order(config, data, weights)
+    schedule = make_schedule(config, len(train))
     return Problem(
-        program=Program(structure, _hyper(config, data, weights, schedule.steps)),
+        program=Program(structure, _hyper(config, data, weights, schedule)),
         data=TrainData(
             make_queries(train.user, history),
             jnp.asarray(train.item, jnp.int32),
@@ -78,7 +76,7 @@ def make_problem(config: Config, data: Loaded) -> Problem:
         weights=weights,
         init_scale=config.towers.init_scale,
         streaming=_streaming(config),
-        mining=_mining(config, data, negatives),
+        mining=_mining(config, data, negatives, schedule),
         devices=config.training.devices,
         report={
             "positives": resampling_report(data.counts, weights),
@@ -87,79 +85,10 @@ def make_problem(config: Config, data: Loaded) -> Problem:
     )
 
 
-# --- positives: weights, order, schedule ----------------------------------------------
-
-
-def positive_weights(config: Config, counts: np.ndarray) -> np.ndarray:
-    """Return the weights w_i, the copies of a positive of item i per epoch.
-
-    Args:
-      config: the run.
-      counts: [num_items] integers, the positives of each item.
-
-    Returns:
-      [num_items] float64.
-
-    Raises:
-      InputError: when an epoch would not fill a batch.
-    """
-    positives = config.positives
-    settings = Settings(
-        exponent=positives.exponent,
-        reference=positives.reference,
-        max_repeat=positives.max_repeat,
-        threshold=positives.threshold,
-        cap=positives.cap,
-    )
-    weights = item_weights(positives.strategy, counts, settings)
-    expected, batch = (counts * weights).sum(), config.training.batch_size
-    if expected < batch:
-        raise InputError(
-            f"positives.strategy={positives.strategy} leaves {expected:.0f} of "
-            f"{counts.sum()} positives per epoch, fewer than training.batch_size="
-            f"{batch}; lower the batch size, or resample less"
-        )
-    return weights
-
-
-def _order(config: Config, data: Loaded, weights: np.ndarray) -> Order:
-    """Return the order in which positives are read, resampled each epoch."""
-    train, draw, strategy = data.split.train, None, config.positives.strategy
-    if strategy != "none":
-        draw = partial(draw_epoch, strategy, train.item, data.counts, weights)
-    return Order(config.seed, len(train), config.training.batch_size, draw)
-
-
-def _schedule(config: Config, positives: int) -> Schedule:
-    """Return the schedule in steps.
-
-    An epoch counts the positives before resampling, so that arms that resample them
-    differently train and validate at the same steps.
-
-    Args:
-      config: the run.
-      positives: number of training positives, before resampling.
-    """
-    training = config.training
-    batch = training.batch_size
-    steps = training.steps
-    if steps is None:
-        steps = math.ceil(training.epochs * positives / batch)
-    eval_every = training.eval_every or math.ceil(positives / batch)
-    return Schedule(
-        steps=steps,
-        steps_per_dispatch=training.steps_per_dispatch,
-        eval_every=eval_every,
-        checkpoint_every=training.checkpoint_every or eval_every,
-        patience=training.patience,
-        metric=training.metric,
-    )
-
-
 # --- negatives ------------------------------------------------------------------------
 
 
-def _negatives(config: Config) -> Negatives:
+def static_negatives(config: Config) -> Negatives:
     """Return the static part of the negatives.
 
     A hard ratio that is always 0 means easy negatives only: the same program, so the
@@ -217,14 +146,16 @@ def _streaming(config: Config) -> Streaming | None:
     return Streaming(streaming.hashes, streaming.buckets, streaming.initial_gap)
 
 
-def _mining(config: Config, data: Loaded, negatives: Negatives) -> Mining | None:
+def _mining(
+    config: Config, data: Loaded, negatives: Negatives, schedule: Schedule
+) -> Mining | None:
     """Return the mining of hard negatives, None where none are mined."""
     if not negatives.hard_num or not HARD_SOURCES[negatives.hard_source].mined:
         return None
     train, mined = data.split.train, config.negatives.hard.mined
     users = np.arange(data.log.num_users, dtype=np.int32)
     return Mining(
-        mined.every,
+        minings(config, schedule),
         mined.range_min,
         mined.range_max,
         make_queries(users, query_history(config, train, users, None)),
@@ -237,7 +168,7 @@ def _mining(config: Config, data: Loaded, negatives: Negatives) -> Mining | None
 
 def _structure(config: Config, data: Loaded, model: Model) -> Structure:
     full = LOSSES[config.loss.name].whole_catalogue
-    negatives = _negatives(config)
+    negatives = static_negatives(config)
     # The best k are counted in draws, but merged columns are items.
     mergeable = config.negatives.in_batch and not full and not negatives.top_k
     merges = config.training.merge_columns and mergeable
@@ -254,7 +185,9 @@ def _structure(config: Config, data: Loaded, model: Model) -> Structure:
     )
 
 
-def _hyper(config: Config, data: Loaded, weights: np.ndarray, steps: int) -> Hyper:
+def _hyper(
+    config: Config, data: Loaded, weights: np.ndarray, schedule: Schedule
+) -> Hyper:
     easy, optimizer, loss = config.negatives.easy, config.optimizer, config.loss
     numbers = {
         name: jnp.float32(getattr(optimizer, name)) for name in OptimizerNumbers._fields
@@ -267,7 +200,7 @@ def _hyper(config: Config, data: Loaded, weights: np.ndarray, steps: int) -> Hyp
             easy.sampler, data.counts, alpha=easy.alpha, smoothing=easy.smoothing
         ),
         optimizer=OptimizerNumbers(**numbers),
-        decay_steps=jnp.float32(steps * optimizer.decay),
+        decay_steps=jnp.float32(schedule.steps * optimizer.decay),
         loss=LossNumbers(
             temperature=jnp.float32(loss.temperature),
             ratio=jnp.float32(loss.ratio or 0),
@@ -275,8 +208,8 @@ def _hyper(config: Config, data: Loaded, weights: np.ndarray, steps: int) -> Hyp
             calibration=jnp.float32(loss.calibration),
             num_items=jnp.float32(data.log.num_items),
         ),
-        hard_ratio=_hard_ratio(config, steps),
-        bank_warmup=jnp.int32(config.negatives.bank.warmup),
+        hard_ratio=_hard_ratio(config, schedule.shortest),
+        bank_warmup=jnp.int32(schedule.steps_of(config.negatives.bank.warmup)),
         streaming_alpha=jnp.float32(loss.logq.streaming.alpha),
         positive_weight=_importance(weights) if config.positives.reweight else None,
     )

@@ -12,6 +12,8 @@ from twotower_jax.study.naming import name_arms
 from twotower_jax.study.runs import Run, Runs
 
 COSTS = ("seconds", "examples", "examples_per_second")
+# Counts of result.json, under "samples", that are 0 where a source did not act.
+IDLE = {"bank": "steps to the best step", "mining": "minings to the best step"}
 SCHEMA = {
     "arm": pl.String,
     "seed": pl.Int64,
@@ -48,6 +50,29 @@ def study_table(runs: Runs) -> pl.DataFrame:
                 row = (name, run.seed, split, metric, _number(value))
                 rows.append((*row, *costs, run.name))
     return pl.DataFrame(rows, schema=SCHEMA, orient="row")
+
+
+def idle_sources(runs: Runs) -> list[str]:
+    """The arms with a source of negatives that did not act on what is evaluated.
+
+    Of some run of the arm the best parameters are from before the bank was first used,
+    or before the first mining.
+
+    Args:
+      runs: the result of `runs.read_runs`.
+
+    Returns:
+      Texts "arm (source)", sorted, each once.
+    """
+    names = name_arms([run.config for run in runs.finished])
+    found = set()
+    for name, run in zip(names, runs.finished, strict=True):
+        samples = run.result.get("samples")
+        for source in IDLE if isinstance(samples, dict) else ():
+            counts = samples.get(source)
+            if isinstance(counts, dict) and counts.get(IDLE[source]) == 0:
+                found.add(f"{name} ({source})")
+    return sorted(found)
 
 
 def _cost(run: Run, cost: str) -> float | None:

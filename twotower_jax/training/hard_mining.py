@@ -10,6 +10,7 @@ from twotower_jax.evaluation.ragged import Ragged
 from twotower_jax.evaluation.retrieve import top_k
 from twotower_jax.model.embed import all_candidates, all_queries
 from twotower_jax.sampling.mining import window
+from twotower_jax.training.schedule import Renewals
 from twotower_jax.training.types import Structure, TrainData
 
 
@@ -17,14 +18,15 @@ class Mining(NamedTuple):
     """How hard negatives are mined.
 
     Attributes:
-      every: Steps between two minings; between them the pools are stale.
+      when: Steps of the minings; between them the pools are stale. None is at step 0,
+        where the parameters are random.
       first: First rank of the window, from 0.
       end: Rank behind the window.
       queries: One query of every user, as of the end of training.
       seen: Training positives of every user, which are never mined.
     """
 
-    every: int
+    when: Renewals
     first: int
     end: int
     queries: Queries

@@ -196,8 +196,7 @@ class Trainer:
 
     def _run_to_boundary(self, line: ProgressLine, request: StopRequest) -> None:
         """Dispatch steps up to the next boundary, one dispatch always in flight."""
-        periods = self._mine_if_due()
-        boundary = self.schedule.boundary(self.step, *periods)
+        boundary = self.schedule.boundary(self.step, *self._mine_if_due())
         state: TrainState | Lane = self.state
         pending: _Dispatch | None = None
         started, timed_from = time.perf_counter(), None
@@ -240,19 +239,19 @@ class Trainer:
         line.update(dispatch.step, float(losses[-1]))
 
     def _mine_if_due(self) -> tuple[int, ...]:
-        """Renew the mined pools if it is time; return the period of mining, if any.
+        """Renew the mined pools if it is time; return the step of the next mining.
 
         The mined items are a function of the parameters at this step alone.
         """
         mining = self.problem.mining
         if mining is None:
             return ()
-        if self.step % mining.every == 0:
+        if mining.when.due(self.step):
             structure = self.problem.program.structure
             mined = mine(mining, structure, self.state.params, self.problem.data)
             samplers = self.state.samplers | {"mined": everywhere(self.mesh, mined)}
             self.state = self.state._replace(samplers=samplers)
-        return (mining.every,)
+        return (mining.when.after(self.step),)
 
     def _validate(self, line: ProgressLine) -> None:
         """Log the mean loss and the validation metrics, and note the best."""

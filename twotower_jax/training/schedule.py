@@ -26,12 +26,44 @@ class Schedule(NamedTuple):
     patience: int
     metric: str
 
-    def boundary(self, step: int, *periods: int) -> int:
+    @property
+    def shortest(self) -> int:
+        """The number of steps before which the training cannot end.
+
+        All of them, or with patience those of the first validation and of ``patience``
+        more. Shares of the training are shares of it: under a limit of steps that early
+        stopping never reaches, a share of the limit might lie behind the actual end.
+
+        Examples:
+          >>> schedule = Schedule(10_000, 8, eval_every=30, checkpoint_every=30,
+          ...     patience=0, metric="recall@20")
+          >>> schedule.shortest, schedule._replace(patience=4).shortest
+          (10000, 150)
+        """
+        if not self.patience:
+            return self.steps
+        return min(self.steps, (self.patience + 1) * self.eval_every)
+
+    def steps_of(self, share: float) -> int:
+        """The steps of a share of the training, at least one if the share is above 0.
+
+        Args:
+          share: In [0, 1), of `shortest`.
+
+        Examples:
+          >>> schedule = Schedule(75, 8, eval_every=30, checkpoint_every=30,
+          ...     patience=0, metric="recall@20")
+          >>> schedule.steps_of(0.1), schedule.steps_of(0.001), schedule.steps_of(0)
+          (8, 1, 0)
+        """
+        return max(round(share * self.shortest), int(share > 0))
+
+    def boundary(self, step: int, *stops: int) -> int:
         """The first step after ``step`` at which the loop interrupts its dispatches.
 
         Args:
           step: Number of steps done.
-          periods: More periods, beside those of validations and checkpoints.
+          stops: More steps after ``step`` at which it does.
 
         Returns:
           A step, at most the last one.
@@ -44,12 +76,54 @@ class Schedule(NamedTuple):
           >>> schedule.boundary(0, 7)
           7
         """
-        every = (self.eval_every, self.checkpoint_every, *periods)
-        return min(self.steps, *((step // period + 1) * period for period in every))
+        every = (self.eval_every, self.checkpoint_every)
+        ends = ((step // period + 1) * period for period in every)
+        return min(self.steps, *ends, *stops)
 
     def validates(self, step: int) -> bool:
         """Return whether a step is followed by a validation."""
         return step >= self.steps or step % self.eval_every == 0
+
+
+class Renewals(NamedTuple):
+    """Steps before which a memory is renewed: first, first + every, and so on.
+
+    Attributes:
+      first: The first of them.
+      every: Steps between two of them, at least 1.
+    """
+
+    first: int
+    every: int
+
+    def due(self, step: int) -> bool:
+        """Whether the memory is renewed when ``step`` steps are done.
+
+        Examples:
+          >>> [step for step in range(30) if Renewals(8, 10).due(step)]
+          [8, 18, 28]
+        """
+        return step >= self.first and (step - self.first) % self.every == 0
+
+    def after(self, step: int) -> int:
+        """The next renewal after ``step`` steps.
+
+        Examples:
+          >>> [Renewals(8, 10).after(step) for step in (0, 7, 8, 17, 18)]
+          [8, 8, 18, 18, 28]
+        """
+        return self.first + max(0, (step - self.first) // self.every + 1) * self.every
+
+    def number(self, steps: int) -> int:
+        """The number of renewals in a training of ``steps`` steps.
+
+        One after the last step would change nothing and does not happen.
+
+        Examples:
+          >>> [Renewals(8, 10).number(steps) for steps in (8, 9, 18, 19)]
+          [0, 1, 1, 2]
+        """
+        return max(0, -((self.first - steps) // self.every))
 
 
 @dataclass
@@ -79,6 +153,11 @@ class Notes:
     timed_steps: int = 0
     last_step: int = 0
     done: bool = False
+
+    @property
+    def evaluated_step(self) -> int:
+        """Step of the parameters that are evaluated: the best, or the last one."""
+        return self.best_step if self.best_step >= 0 else self.last_step
 
     def add_losses(self, losses: Sequence[float]) -> None:
         """Add the losses of steps to their sum."""

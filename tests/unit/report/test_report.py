@@ -109,6 +109,16 @@ def test_report_of_enough_seeds_does_not_warn(tmp_path):
     assert "All runs share one configuration" in page.texts["Configuration"]
 
 
+def test_report_names_a_source_that_had_no_effect(tmp_path):
+    idle = {"bank": {"steps": 9, "steps to the best step": 0}}
+    acts = {"mining": {"minings": 9, "minings to the best step": 1}}
+    write_arm(tmp_path, "late", [0.3, 0.3, 0.4], samples=idle)
+    write_arm(tmp_path, "early", [0.3, 0.4, 0.4], samples=acts)
+    text = Page(report(tmp_path)).texts["Arms"]
+    assert "had no effect on them: late (bank). Lower its warm-up." in text
+    assert "early (mining)" not in text
+
+
 def test_every_text_is_escaped(folder):
     given = {"question": "<script>q</script>", "source": "<i>s</i>"}
     page = report(folder, **given).read_text()

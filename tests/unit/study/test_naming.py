@@ -59,8 +59,8 @@ SWEEPS = {
     ),
     "negatives.hard.log_q": (["easy", "none"], ["hard.log_q=easy", "hard.log_q=none"]),
     "negatives.hard.mined.every": (
-        [100, 500],
-        ["hard.mined.every=100", "hard.mined.every=500"],
+        [0.1, 0.05],
+        ["hard.mined.every=0.1", "hard.mined.every=0.05"],
     ),
     "negatives.bank.size": ([0, 4096], ["bank.size=0", "bank.size=4096"]),
     "negatives.layout": (["shared", "per_row"], ["layout=shared", "layout=per_row"]),
@@ -119,7 +119,7 @@ def negatives(in_batch, easy=0, sampler="uniform", hard=0, bank=0, **changes):
         negatives__hard__num=hard,
         negatives__hard__source="log" if hard < 8 else "mined",
         negatives__bank__size=bank,
-        negatives__bank__warmup=bank // 8,
+        negatives__bank__warmup=0.5 if bank else 0,
         **changes,
     )
 
@@ -139,7 +139,7 @@ def test_sources_that_are_off_are_not_named():
         "in_batch=false easy.sampler=popularity easy.num=1024",
         "in_batch=true hard.source=log hard.num=4",
         "in_batch=true hard.source=mined hard.num=8",
-        "in_batch=true bank.size=8192 bank.warmup=1024",
+        "in_batch=true bank.size=8192 bank.warmup=0.5",
     ]
 
 
@@ -147,7 +147,7 @@ def test_a_source_that_is_off_is_named_where_nothing_else_differs():
     configs = [negatives(True, bank=0), negatives(True, bank=8)]
     assert name_arms(configs) == [
         "bank.size=0 bank.warmup=0",
-        "bank.size=8 bank.warmup=1",
+        "bank.size=8 bank.warmup=0.5",
     ]
 
 

@@ -23,10 +23,11 @@ SCHEDULE = Schedule(
 )
 REMEMBERING = {
     "negatives__bank__size": 20,
-    "negatives__bank__warmup": 3,
+    "negatives__bank__warmup": 3 / 75,
     "negatives__hard__num": 2,
     "negatives__hard__source": "mined",
-    "negatives__hard__mined__every": 4,
+    "negatives__hard__mined__warmup": 2 / 75,
+    "negatives__hard__mined__every": 4 / 75,
     "negatives__hard__mined__range_min": 2,
     "negatives__hard__mined__range_max": 8,
     "loss__logq__frequency": "streaming",
@@ -77,7 +78,7 @@ def whole(tmp_path_factory):
 
 @pytest.mark.parametrize("saves", [1, 2, 4])
 def test_a_killed_run_ends_with_the_same_bits(saves, whole, tmp_path):
-    """Saves are at 5, 10, ...: mined pools (every 4 steps) are stale at each."""
+    """Saves are at 5, 10, 20: mined pools (of steps 2, 6, 10, 18) are there at each."""
     with pytest.raises(KilledError):
         train(tmp_path, saves)
     assert Checkpoints(tmp_path).steps() == [5 * saves]

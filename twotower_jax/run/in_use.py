@@ -1,0 +1,108 @@
+"""Whether bank and mining act: settings that cannot are refused, their use is counted.
+
+Warm-ups and periods are shares of the shortest training that the schedule allows, so
+that early stopping cannot end before them.
+"""
+
+from typing import Any
+
+from rich.console import Console
+
+from twotower_jax.config import Config
+from twotower_jax.errors import InputError
+from twotower_jax.run.plan import make_schedule, minings
+from twotower_jax.run.problem import static_negatives
+from twotower_jax.training.hard_sources import HARD_SOURCES
+from twotower_jax.training.schedule import Notes
+
+
+def check_use(config: Config, positives: int) -> None:
+    """Refuse a bank that no step uses, and mining that is never renewed.
+
+    A training of 0 steps passes: it uses no negatives at all.
+
+    Args:
+      config: the run.
+      positives: number of training positives.
+
+    Raises:
+      InputError: naming the key, the steps and the remedy.
+    """
+    steps = make_schedule(config, positives).shortest
+    longer = "train longer (training.epochs, training.steps, training.patience)"
+    used = uses(config, positives, steps) if steps else {}
+    if "bank" in used and not used["bank"]["steps"]:
+        bank = config.negatives.bank
+        raise InputError(
+            f"negatives.bank.warmup={bank.warmup} leaves none of the {steps} steps of "
+            f"the training for negatives.bank.size={bank.size}; lower the warm-up, "
+            f"{longer}, or set negatives.bank.size=0"
+        )
+    if "mining" in used and used["mining"]["minings"] < 2:
+        mined = config.negatives.hard.mined
+        raise InputError(
+            f"negatives.hard.mined.every={mined.every} after negatives.hard.mined."
+            f"warmup={mined.warmup} leaves no second mining in the {steps} steps of "
+            f"the training; lower them, or {longer}"
+        )
+
+
+def uses(config: Config, positives: int, steps: int) -> dict[str, dict[str, int]]:
+    """The use of bank and mined pools in the first steps of a training.
+
+    Args:
+      config: the run.
+      positives: number of training positives.
+      steps: number of these steps.
+
+    Returns:
+      "bank", where there is one: "first step" that uses it, and number of "steps" that
+      do. "mining", where there is one: "first step", "period" and number of "minings".
+    """
+    negatives, schedule = static_negatives(config), make_schedule(config, positives)
+    found: dict[str, dict[str, int]] = {}
+    if negatives.bank:
+        # The first step of all finds an empty bank.
+        first = max(1, schedule.steps_of(config.negatives.bank.warmup))
+        found["bank"] = {"first step": first, "steps": max(0, steps - first)}
+    if negatives.hard_num and HARD_SOURCES[negatives.hard_source].mined:
+        when = minings(config, schedule)
+        found["mining"] = {
+            "first step": when.first,
+            "period": when.every,
+            "minings": when.number(steps),
+        }
+    return found
+
+
+def report_use(
+    config: Config, positives: int, notes: Notes, console: Console
+) -> dict[str, Any]:
+    """Return the use of bank and mined pools by a finished training.
+
+    Prints a warning where the parameters that are evaluated are from before the first
+    use.
+
+    Args:
+      config: the run.
+      positives: number of training positives.
+      notes: of the training.
+      console: where the warning is printed.
+
+    Returns:
+      As `uses`, and each number of steps or minings also up to the step of the
+      parameters that are evaluated, with "to the best step" behind its name.
+    """
+    found, best = uses(config, positives, notes.last_step), notes.evaluated_step
+    for name, counts in uses(config, positives, best).items():
+        key = "steps" if name == "bank" else "minings"
+        found[name][f"{key} to the best step"] = counts[key]
+        if not counts[key] and notes.last_step:
+            console.print(
+                f"warning: the {name} had no effect on the parameters that are "
+                f"evaluated. They are those of step {best}; its first step is "
+                f"{counts['first step']}.",
+                highlight=False,
+                soft_wrap=True,
+            )
+    return found

@@ -1,0 +1,86 @@
+"""The positives of a run: their weights, their order, and the schedule of steps."""
+
+import math
+from functools import partial
+
+import numpy as np
+
+from twotower_jax.config import Config
+from twotower_jax.data.feed import Order
+from twotower_jax.errors import InputError
+from twotower_jax.run.inputs import Loaded
+from twotower_jax.sampling.positive_weights import Settings
+from twotower_jax.sampling.positives import draw_epoch, item_weights
+from twotower_jax.training.schedule import Renewals, Schedule
+
+
+def positive_weights(config: Config, counts: np.ndarray) -> np.ndarray:
+    """Return the weights w_i, the copies of a positive of item i per epoch.
+
+    Args:
+      config: the run.
+      counts: [num_items] integers, the positives of each item.
+
+    Returns:
+      [num_items] float64.
+
+    Raises:
+      InputError: when an epoch would not fill a batch.
+    """
+    positives = config.positives
+    settings = Settings(
+        exponent=positives.exponent,
+        reference=positives.reference,
+        max_repeat=positives.max_repeat,
+        threshold=positives.threshold,
+        cap=positives.cap,
+    )
+    weights = item_weights(positives.strategy, counts, settings)
+    expected, batch = (counts * weights).sum(), config.training.batch_size
+    if expected < batch:
+        raise InputError(
+            f"positives.strategy={positives.strategy} leaves {expected:.0f} of "
+            f"{counts.sum()} positives per epoch, fewer than training.batch_size="
+            f"{batch}; lower the batch size, or resample less"
+        )
+    return weights
+
+
+def make_order(config: Config, data: Loaded, weights: np.ndarray) -> Order:
+    """Return the order in which positives are read, resampled each epoch."""
+    train, draw, strategy = data.split.train, None, config.positives.strategy
+    if strategy != "none":
+        draw = partial(draw_epoch, strategy, train.item, data.counts, weights)
+    return Order(config.seed, len(train), config.training.batch_size, draw)
+
+
+def make_schedule(config: Config, positives: int) -> Schedule:
+    """Return the schedule in steps.
+
+    An epoch counts the positives before resampling, so that arms that resample them
+    differently train and validate at the same steps.
+
+    Args:
+      config: the run.
+      positives: number of training positives, before resampling.
+    """
+    training = config.training
+    batch = training.batch_size
+    steps = training.steps
+    if steps is None:
+        steps = math.ceil(training.epochs * positives / batch)
+    eval_every = training.eval_every or math.ceil(positives / batch)
+    return Schedule(
+        steps=steps,
+        steps_per_dispatch=training.steps_per_dispatch,
+        eval_every=eval_every,
+        checkpoint_every=training.checkpoint_every or eval_every,
+        patience=training.patience,
+        metric=training.metric,
+    )
+
+
+def minings(config: Config, schedule: Schedule) -> Renewals:
+    """Return the steps before which hard negatives are mined."""
+    mined = config.negatives.hard.mined
+    return Renewals(schedule.steps_of(mined.warmup), schedule.steps_of(mined.every))
