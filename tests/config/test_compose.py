@@ -192,6 +192,8 @@ RANGES = [
     ("training.eval_every", (0,), (1,)),
     ("training.checkpoint_every", (0,), (1,)),
     ("training.patience", (-1,), (0,)),
+    ("training.min_steps", (-1,), (0,)),
+    ("training.eval_queries", (0,), (1,)),
     ("evaluation.k", ([0], [], [10, 10]), ([1],)),
 ]
 

@@ -111,6 +111,15 @@ TABLES = {
         ["training.patience=2", "data.valid_share=0"],
         ["training.patience=2 needs a validation set", "set training.patience=0"],
     ),
+    "patience that the limit forestalls": (
+        CLICKS,
+        ["training.patience=2", "training.epochs=3", "training.batch_size=4"],
+        [
+            "training.patience=2 cannot end a training of",
+            "training.min_steps=2000",
+            "lower that, or set training.patience=0",
+        ],
+    ),
     "all test positives seen before": (
         lines("user,item,at", *(f"u{u},i0,{t}" for u in range(2) for t in range(9)))
         + lines("u0,i1,0", "u1,i1,0"),

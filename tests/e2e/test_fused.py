@@ -9,7 +9,7 @@ import pytest
 from helpers import tiny
 
 from twotower_jax.sweeps import fused
-from twotower_jax.training.together import run_arms
+from twotower_jax.training.lanes import run_arms
 
 FUSED = "hydra/launcher=fused"
 # Arms that differ in numbers, in the number of steps and in where they stop.
@@ -20,6 +20,7 @@ SWEEP = (
     "optimizer.learning_rate=0.05,0.4",
     "training.steps=12,24",
     "training.patience=1",
+    "training.min_steps=0",
     "training.eval_every=4",
     "evaluation.save_topk=true",
 )

@@ -68,6 +68,7 @@ def test_shares_are_of_the_shortest_training_with_patience(tmp_path):
     """
     stops = (
         "training.patience=2",
+        "training.min_steps=0",
         "training.steps=4000",
         "optimizer.learning_rate=1.0e-30",
     )

@@ -14,9 +14,12 @@ from helpers import tiny
 
 from twotower_jax.config import fingerprint, from_dict
 from twotower_jax.run import run
+from twotower_jax.run.evaluate import rank_split
 from twotower_jax.run.inputs import load_data
+from twotower_jax.run.problem import make_problem
+from twotower_jax.run.queries import make_query_set, some_queries
 from twotower_jax.run.records import VERSIONS, RunFolder, run_folder
-from twotower_jax.run.reproduce import evaluate_run
+from twotower_jax.run.reproduce import _load_params, evaluate_run
 from twotower_jax.training.loop import NonFiniteLossError
 
 SPLITS = ("valid", "test")
@@ -183,6 +186,7 @@ def test_early_stopping_reports_the_best_checkpoint(tmp_path):
     config = tiny.make_config(
         tmp_path,
         "training.patience=2",
+        "training.min_steps=0",
         "training.steps=4000",
         "optimizer.learning_rate=0.5",
     )
@@ -193,6 +197,7 @@ def test_early_stopping_reports_the_best_checkpoint(tmp_path):
     # It stops at the second validation in a row that is not better than the best.
     assert len(values) == best + 3
     assert result["steps"] == records[-1]["step"] == 10 * len(values) < 4000
+    assert result["stopped"] == "patience"
     assert result["best_step"] == records[best]["step"] < result["steps"]
     assert metrics(result)["valid"].items() >= records[best]["valid"].items()
     assert metrics({"metrics": evaluate_run(config, run_folder(config))}) == metrics(
@@ -200,11 +205,36 @@ def test_early_stopping_reports_the_best_checkpoint(tmp_path):
     )
 
 
+def test_validations_of_a_part_watch_the_same_queries_in_every_run(tmp_path):
+    """The result has all queries; the order of steps is judged on some of them."""
+    watched = []
+    for seed in (0, 1):
+        config = tiny.make_config(tmp_path, "training.eval_queries=30", f"seed={seed}")
+        result = run(config)
+        assert result["queries"]["valid"] > 100
+        data = load_data(config)
+        queries = make_query_set(config, data, "valid")
+        part = some_queries(queries, 30)
+        watched.append(part.user.tolist())
+        rows = np.searchsorted(queries.user, part.user)
+        record, problem = RunFolder(run_folder(config)), make_problem(config, data)
+        params = _load_params(problem, record, result["best_step"])
+        ranking = rank_split(config, data, problem, params, queries)
+        records = tiny.read_lines(run_folder(config) / "metrics.jsonl")
+        (best,) = [r for r in records if r["step"] == result["best_step"]]
+        for name in ("recall@20", "ndcg@10"):
+            value = ranking.per_query[name][rows].mean()
+            assert best["valid"][name] == pytest.approx(value, abs=1e-6)
+        assert ranking.metrics()["recall@20"] == result["metrics"]["valid"]["recall@20"]
+    assert watched[0] == watched[1] and len(set(watched[0])) == 30
+
+
 def test_a_run_without_a_validation_set_reports_its_last_step(tmp_path):
     config = tiny.make_config(tmp_path, "data.fit_valid=true")
     result = run(config)
     assert set(result["metrics"]) == {"test"}
     assert result["best_step"] == result["steps"] == 40
+    assert result["stopped"] == "limit"
     records = tiny.read_lines(run_folder(config) / "metrics.jsonl")
     assert [set(one) for one in records] == [{"step", "loss", "seconds"}] * 4
     assert metrics({"metrics": evaluate_run(config, run_folder(config))}) == metrics(

@@ -1,6 +1,7 @@
 """Arms as one program: each equals its run alone, whatever the others do."""
 
 import threading
+import time
 from functools import partial
 
 import jax
@@ -9,8 +10,10 @@ import pytest
 from helpers.problems import as_loaded, small_problem, with_numbers, zipf_clicks
 
 from twotower_jax.data.log import Stage
+from twotower_jax.training import together as module
+from twotower_jax.training.lanes import Lane, run_arms
 from twotower_jax.training.step import run_steps
-from twotower_jax.training.together import Lane, Together, run_arms
+from twotower_jax.training.together import Together
 
 USERS, ITEMS, CLICKS = 30, 40, 400
 USER, ITEM = zipf_clicks(USERS, ITEMS, CLICKS)
@@ -49,9 +52,15 @@ ARMS = (
 
 
 def dispatches(problem, numbers, steps):
-    """Return the state and the losses of dispatches of so many steps each."""
+    """Return the state and the losses of dispatches of so many steps each.
+
+    At a boundary, 0, the loop takes the state, as for a validation.
+    """
     state, losses, first = problem.start(), [], 0
     for number in numbers:
+        if not number:
+            state = state.take() if isinstance(state, Lane) else state
+            continue
         rows = problem.order.batches(first, 4)
         state, some = steps(
             problem.program,
@@ -75,15 +84,19 @@ def in_threads(arms):
         assert not thread.is_alive()
 
 
-def side_by_side(problems, numbers):
+def side_by_side(problems, numbers, lanes=None):
     """Return the result, or the error, of ``dispatches`` of arms that run together.
 
-    An arm without numbers leaves at once.
+    An arm without numbers leaves at once. Those beyond the lanes wait from the start.
     """
-    together, results = Together(len(problems)), {}
+    together, results = Together(lanes or len(problems)), {}
+    late = set(range(lanes or len(problems), len(problems)))
 
     def arm(place):
         steps = together.steps(place)
+        while place not in late and late - together._calls.keys():
+            time.sleep(0.001)
+        late.difference_update([] if place in late else late)
         try:
             if numbers[place]:
                 results[place] = dispatches(problems[place], numbers[place], steps)
@@ -96,10 +109,9 @@ def side_by_side(problems, numbers):
     return [results.get(place) for place in range(len(problems))]
 
 
-def assert_like_alone(problems, numbers):
-    for problem, own, (state, losses) in zip(
-        problems, numbers, side_by_side(problems, numbers), strict=True
-    ):
+def assert_like_alone(problems, numbers, lanes=None):
+    results = side_by_side(problems, numbers, lanes)
+    for problem, own, (state, losses) in zip(problems, numbers, results, strict=True):
         alone, expected = dispatches(problem, own, run_steps)
         np.testing.assert_allclose(losses, expected, rtol=1e-5)
         assert int(state.step) == sum(own)
@@ -116,6 +128,48 @@ def test_an_arm_equals_its_run_alone(keys):
     before = run_arms._cache_size()
     # One stops first, one has a boundary of its own, and one goes on.
     assert_like_alone(problems, [(4,), (4, 2, 4), (4, 4, 2)])
+    assert run_arms._cache_size() == before + 1
+
+
+@pytest.fixture
+def dispatched(monkeypatch):
+    """Return the list of the programs that ran, filled as they run."""
+    calls = []
+
+    def run_arms(*arguments, real=module.run_arms):
+        calls.append(int(arguments[-1]))
+        return real(*arguments)
+
+    monkeypatch.setattr(module, "run_arms", run_arms)
+    return calls
+
+
+def test_the_lane_of_an_arm_that_ended_is_free_for_the_next(dispatched):
+    """Three short arms share the lane beside a long one: no dispatch is added."""
+    arms = [ARMS[0], ARMS[1], ARMS[2], ARMS[0] | {"seed": 3}]
+    problems = [small_problem(DATA, **(HARD | arm)) for arm in arms]
+    period = (4, 4, 0)
+    before = run_arms._cache_size()
+    assert_like_alone(problems, [period * 3, period, period, period], lanes=2)
+    assert run_arms._cache_size() == before + 1
+    assert dispatched == [4] * 6
+
+
+def test_arms_at_a_boundary_wait_for_the_others(dispatched):
+    """As after a resume: from then on all have their boundaries at one dispatch."""
+    problems = [small_problem(DATA, **arm) for arm in ARMS[:2]]
+    assert_like_alone(problems, [(4, 0, 4, 2, 0, 4, 2), (4, 2, 0, 4, 2)])
+    assert dispatched == [4, 2, 4, 2, 4, 2]
+
+
+def test_the_last_arm_compiles_nothing_anew():
+    """Data that differed between the arms are stacked to the end."""
+    keys = HARD | {"negatives__hard__pool_size": 3}
+    problems = [small_problem(DATA, **(keys | arm)) for arm in ARMS[:2]]
+    pools = [jax.tree.leaves(problem.data.pools) for problem in problems]
+    assert any((x != y).any() for x, y in zip(*pools, strict=True))
+    before = run_arms._cache_size()
+    assert_like_alone(problems, [(4,), (4, 4)])
     assert run_arms._cache_size() == before + 1
 
 

@@ -55,7 +55,7 @@ class Config:
             self._check_negatives()
             self._check_bank()
             self._check_correction()
-        if self.training.patience > 0 and self.data.fit_valid:
+        if self.training.patience and self.data.fit_valid:
             raise InputError(
                 f"training.patience={self.training.patience} needs a validation set, "
                 "but data.fit_valid=true trains on it; set training.patience=0"

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from twotower_jax.config.schema import check_keys, key
 from twotower_jax.errors import InputError
 
+# Validations without improvement that end a training where none are configured.
+PATIENCE = 10
+
 
 @dataclass(unsafe_hash=True)
 class TrainingConfig:
@@ -24,8 +27,19 @@ class TrainingConfig:
     checkpoint_every: int | None = key(
         None, low=1, doc="steps between two checkpoints; null: at each validation"
     )
-    patience: int = key(
-        0, low=0, doc="validations without improvement before stopping; 0: never stop"
+    patience: int | None = key(
+        None,
+        low=0,
+        doc=f"validations without improvement before stopping; 0: never stop; null: "
+        f"{PATIENCE}, never without a validation set",
+    )
+    min_steps: int = key(
+        2000, low=0, doc="steps before which patience does not stop: a slow start"
+    )
+    eval_queries: int | None = key(
+        None,
+        low=1,
+        doc="queries of a validation during training, a fixed random part; null: all",
     )
     metric: str = key(
         "recall@20", doc="metric of the valid part that selects the best step"

@@ -65,3 +65,24 @@ def from_pairs(rows: np.ndarray, items: np.ndarray, num_rows: int) -> Ragged:
     offsets = np.zeros(num_rows + 1, np.int64)
     np.cumsum(np.bincount(row, minlength=num_rows), out=offsets[1:])
     return Ragged(offsets, item.astype(np.int32))
+
+
+def take_rows(ragged: Ragged, rows: np.ndarray) -> Ragged:
+    """Some rows, in the order given.
+
+    Args:
+      ragged: the items of all rows.
+      rows: [n] places of rows.
+
+    Returns:
+      Ragged with n rows.
+
+    Examples:
+      >>> take_rows(from_pairs([0, 1, 1, 2], [5, 3, 4, 6], 3), [2, 1]).items.tolist()
+      [6, 3, 4]
+    """
+    sizes = ragged.sizes[rows]
+    offsets = np.zeros(len(sizes) + 1, np.int64)
+    np.cumsum(sizes, out=offsets[1:])
+    shift = np.repeat(ragged.offsets[:-1][rows] - offsets[:-1], sizes)
+    return Ragged(offsets, ragged.items[np.arange(offsets[-1]) + shift])

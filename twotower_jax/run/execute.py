@@ -28,7 +28,7 @@ from twotower_jax.run.inputs import (
     trains,
 )
 from twotower_jax.run.problem import make_problem
-from twotower_jax.run.queries import QuerySet, make_query_set
+from twotower_jax.run.queries import QuerySet, make_query_set, some_queries
 from twotower_jax.run.records import RunFolder, manifest, run_folder
 from twotower_jax.run.sample_report import report_samples
 from twotower_jax.run.trackers import make_trackers
@@ -117,7 +117,7 @@ def run(
     _print_data(console, data)
     check_sizes(config, data)
     if trains(config):
-        check_use(config, len(data.split.train))
+        check_use(config, data.split)
     record = RunFolder(folder)
     check_same_data(record, data)
     if record.is_done():
@@ -218,6 +218,7 @@ def _train_and_evaluate(attempt: Attempt) -> dict[str, Any]:
         "seed": config.seed,
         "steps": notes.last_step,
         "best_step": notes.evaluated_step,
+        "stopped": notes.stopped,
         "seconds": notes.seconds,
         "examples_per_second": _speed(notes, config.training.batch_size),
         "samples": _samples(attempt, problem, notes),
@@ -229,8 +230,7 @@ def _samples(attempt: Attempt, problem: Problem | None, notes: Notes) -> dict[st
     """Return the statistics of the samples before training, and of their use."""
     if problem is None:
         return {}
-    positives = len(attempt.data.split.train)
-    used = report_use(attempt.config, positives, notes, attempt.console)
+    used = report_use(attempt.config, attempt.data.split, notes, attempt.console)
     return (problem.report or {}) | used
 
 
@@ -276,7 +276,8 @@ def _train(
     if valid is not None:
         cutoffs, num_items = config.evaluation.k, data.log.num_items
         model = problem.program.structure.model
-        evaluate = partial(validate, cutoffs, num_items, model, valid)
+        watched = some_queries(valid, config.training.eval_queries)
+        evaluate = partial(validate, cutoffs, num_items, model, watched)
 
     def progress(start: int) -> ProgressLine:
         batch = config.training.batch_size

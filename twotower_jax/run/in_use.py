@@ -1,4 +1,4 @@
-"""Whether bank and mining act: settings that cannot are refused, their use is counted.
+"""Whether bank, mining and patience act: settings that cannot are refused.
 
 Warm-ups and periods are shares of the shortest training that the schedule allows, so
 that early stopping cannot end before them.
@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from twotower_jax.config import Config
+from twotower_jax.data.log import Split
 from twotower_jax.errors import InputError
 from twotower_jax.run.plan import make_schedule, minings
 from twotower_jax.run.problem import static_negatives
@@ -16,21 +17,28 @@ from twotower_jax.training.hard_sources import HARD_SOURCES
 from twotower_jax.training.schedule import Notes
 
 
-def check_use(config: Config, positives: int) -> None:
-    """Refuse a bank that no step uses, and mining that is never renewed.
+def check_use(config: Config, split: Split) -> None:
+    """Refuse a bank that no step uses, mining that is never renewed, an idle patience.
 
     A training of 0 steps passes: it uses no negatives at all.
 
     Args:
       config: the run.
-      positives: number of training positives.
+      split: its positives.
 
     Raises:
       InputError: naming the key, the steps and the remedy.
     """
-    steps = make_schedule(config, positives).shortest
+    schedule = make_schedule(config, split)
+    steps = schedule.shortest
+    if config.training.patience and schedule.min_steps >= schedule.steps > 0:
+        raise InputError(
+            f"training.patience={schedule.patience} cannot end a training of "
+            f"{schedule.steps} steps before training.min_steps={schedule.min_steps}; "
+            "lower that, or set training.patience=0"
+        )
     longer = "train longer (training.epochs, training.steps, training.patience)"
-    used = uses(config, positives, steps) if steps else {}
+    used = uses(config, split, steps) if steps else {}
     if "bank" in used and not used["bank"]["steps"]:
         bank = config.negatives.bank
         raise InputError(
@@ -47,19 +55,19 @@ def check_use(config: Config, positives: int) -> None:
         )
 
 
-def uses(config: Config, positives: int, steps: int) -> dict[str, dict[str, int]]:
+def uses(config: Config, split: Split, steps: int) -> dict[str, dict[str, int]]:
     """The use of bank and mined pools in the first steps of a training.
 
     Args:
       config: the run.
-      positives: number of training positives.
+      split: its positives.
       steps: number of these steps.
 
     Returns:
       "bank", where there is one: "first step" that uses it, and number of "steps" that
       do. "mining", where there is one: "first step", "period" and number of "minings".
     """
-    negatives, schedule = static_negatives(config), make_schedule(config, positives)
+    negatives, schedule = static_negatives(config), make_schedule(config, split)
     found: dict[str, dict[str, int]] = {}
     if negatives.bank:
         # The first step of all finds an empty bank.
@@ -76,7 +84,7 @@ def uses(config: Config, positives: int, steps: int) -> dict[str, dict[str, int]
 
 
 def report_use(
-    config: Config, positives: int, notes: Notes, console: Console
+    config: Config, split: Split, notes: Notes, console: Console
 ) -> dict[str, Any]:
     """Return the use of bank and mined pools by a finished training.
 
@@ -85,7 +93,7 @@ def report_use(
 
     Args:
       config: the run.
-      positives: number of training positives.
+      split: its positives.
       notes: of the training.
       console: where the warning is printed.
 
@@ -93,8 +101,8 @@ def report_use(
       As `uses`, and each number of steps or minings also up to the step of the
       parameters that are evaluated, with "to the best step" behind its name.
     """
-    found, best = uses(config, positives, notes.last_step), notes.evaluated_step
-    for name, counts in uses(config, positives, best).items():
+    found, best = uses(config, split, notes.last_step), notes.evaluated_step
+    for name, counts in uses(config, split, best).items():
         key = "steps" if name == "bank" else "minings"
         found[name][f"{key} to the best step"] = counts[key]
         if not counts[key] and notes.last_step:

@@ -6,7 +6,9 @@ from functools import partial
 import numpy as np
 
 from twotower_jax.config import Config
+from twotower_jax.config.training import PATIENCE
 from twotower_jax.data.feed import Order
+from twotower_jax.data.log import Split
 from twotower_jax.errors import InputError
 from twotower_jax.run.inputs import Loaded
 from twotower_jax.sampling.positive_weights import Settings
@@ -54,7 +56,7 @@ def make_order(config: Config, data: Loaded, weights: np.ndarray) -> Order:
     return Order(config.seed, len(train), config.training.batch_size, draw)
 
 
-def make_schedule(config: Config, positives: int) -> Schedule:
+def make_schedule(config: Config, split: Split) -> Schedule:
     """Return the schedule in steps.
 
     An epoch counts the positives before resampling, so that arms that resample them
@@ -62,21 +64,24 @@ def make_schedule(config: Config, positives: int) -> Schedule:
 
     Args:
       config: the run.
-      positives: number of training positives, before resampling.
+      split: its positives, before resampling.
     """
     training = config.training
-    batch = training.batch_size
-    steps = training.steps
+    batch, positives = training.batch_size, len(split.train)
+    steps, patience = training.steps, training.patience
     if steps is None:
         steps = math.ceil(training.epochs * positives / batch)
+    if patience is None:
+        patience = PATIENCE if len(split.valid) else 0
     eval_every = training.eval_every or math.ceil(positives / batch)
     return Schedule(
         steps=steps,
         steps_per_dispatch=training.steps_per_dispatch,
         eval_every=eval_every,
         checkpoint_every=training.checkpoint_every or eval_every,
-        patience=training.patience,
+        patience=patience,
         metric=training.metric,
+        min_steps=training.min_steps,
     )
 
 

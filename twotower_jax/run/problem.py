@@ -61,7 +61,7 @@ def make_problem(config: Config, data: Loaded) -> Problem:
         pools, pool_report = _pools(config, data)
     weights = positive_weights(config, data.counts)
     order = make_order(config, data, weights)
-    schedule = make_schedule(config, len(train))
+    schedule = make_schedule(config, data.split)
     return Problem(
         program=Program(structure, _hyper(config, data, weights, schedule)),
         data=TrainData(

@@ -2,12 +2,14 @@
 
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
+from twotower_jax import keys
 from twotower_jax.config import Config
 from twotower_jax.data.feed import Entities, Queries, make_queries
 from twotower_jax.data.log import Pairs
-from twotower_jax.evaluation.ragged import Ragged, from_pairs
+from twotower_jax.evaluation.ragged import Ragged, from_pairs, take_rows
 from twotower_jax.evaluation.rivals import rivals
 from twotower_jax.run.inputs import Loaded, make_entities, query_history
 from twotower_jax.run.simulator_truth import Truth, make_truth
@@ -78,6 +80,31 @@ def make_query_set(config: Config, data: Loaded, name: str) -> QuerySet | None:
         already_seen=already,
         rivals=against,
         truth=truth,
+    )
+
+
+def some_queries(queries: QuerySet, number: int | None) -> QuerySet:
+    """Return a random part of the queries, the same in every run.
+
+    Args:
+      queries: of a split.
+      number: number of queries; None, or a number as large as all, for all.
+
+    Returns:
+      The queries, ascending by user code. They have neither rivals nor a truth.
+    """
+    if number is None or number >= len(queries.user):
+        return queries
+    # The seed of the run has no part in it: runs are watched on the same queries.
+    drawn = keys.generator(0, "eval_queries").choice(len(queries.user), number, False)
+    rows = np.sort(drawn)
+    return queries._replace(
+        user=queries.user[rows],
+        positives=take_rows(queries.positives, rows),
+        seen=None if queries.seen is None else take_rows(queries.seen, rows),
+        queries=jax.tree.map(lambda x: x[rows], queries.queries),
+        rivals={},
+        truth=None,
     )
 
 

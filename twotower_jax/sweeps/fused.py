@@ -191,16 +191,17 @@ class SideBySide:
             if not together:
                 yield from ((job, shared) for job in jobs)
                 continue
-            for group in group_runs([job.config for job in jobs], read, together):
-                yield from self._group(group, shared)
+            for group in group_runs([job.config for job in jobs], read):
+                lanes = min(together, len(group))
+                yield from self._group(group, lanes, shared)
 
     def _group(
-        self, group: list[Config], shared: Sharing
+        self, group: list[Config], lanes: int, shared: Sharing
     ) -> Iterator[tuple[_Job, Sharing]]:
-        """Yield the jobs of one program."""
-        meeting = Together(len(group)) if len(group) > 1 else None
-        for place, config in enumerate(group):
-            steps = meeting and meeting.steps(place)
+        """Yield the jobs of one program, in the order in which they take its lanes."""
+        meeting = Together(lanes) if lanes > 1 else None
+        for arm, config in enumerate(group):
+            steps = meeting and meeting.steps(arm)
             yield self._jobs[run_folder(config)], shared._replace(together=steps)
 
     def _work(self, queue: Iterator[tuple[_Job, Sharing]]) -> None:

@@ -11,7 +11,7 @@ from twotower_jax.run.records import RunFolder, run_folder
 
 
 def group_runs(
-    configs: Sequence[Config], read: Callable[[Config], Loaded], largest: int
+    configs: Sequence[Config], read: Callable[[Config], Loaded]
 ) -> list[list[Config]]:
     """Return the runs in groups of equal programs, in the order of their first runs.
 
@@ -20,17 +20,12 @@ def group_runs(
     Args:
       configs: the runs.
       read: returns the data of a run.
-      largest: the largest number of runs in a group.
     """
     groups: dict[Hashable, list[Config]] = {}
     for place, config in enumerate(configs):
         key = signature(config, read)
         groups.setdefault(place if key is None else key, []).append(config)
-    return [
-        members[first : first + largest]
-        for members in groups.values()
-        for first in range(0, len(members), largest)
-    ]
+    return list(groups.values())
 
 
 def signature(config: Config, read: Callable[[Config], Loaded]) -> Hashable | None:

@@ -14,13 +14,14 @@ from twotower_jax.data.feed import Order
 from twotower_jax.errors import NonFiniteLossError
 from twotower_jax.training.checkpoint import Checkpoints
 from twotower_jax.training.hard_mining import Mining, mine
+from twotower_jax.training.lanes import Lane
 from twotower_jax.training.mesh import everywhere, make_mesh, spread_rows
 from twotower_jax.training.progress import ProgressLine
 from twotower_jax.training.sampler_state import Streaming, diagnostics, init_samplers
 from twotower_jax.training.schedule import Notes, Schedule
 from twotower_jax.training.signals import Stopped, StopRequest
 from twotower_jax.training.step import init_state, run_steps
-from twotower_jax.training.together import ArmSteps, Lane
+from twotower_jax.training.together import ArmSteps
 from twotower_jax.training.types import Program, TrainData, TrainState
 
 
@@ -110,6 +111,8 @@ def fit(
             trainer.run(line, signals)
     finally:
         line.close()
+        if together is not None:
+            together.leave()  # the other arms go on while this one is evaluated
     return trainer.best_state(), trainer.notes
 
 
@@ -174,7 +177,7 @@ class Trainer:
           Stopped: A signal arrived; the state is saved.
         """
         if self.schedule.steps == 0 and not self.notes.done:
-            self.notes.done = True
+            self.notes.end("limit")
             self._save()
         while not self.notes.done:
             before = self.step
@@ -184,7 +187,8 @@ class Trainer:
                 raise Stopped(request.number, self.step)
             if self.schedule.validates(self.step):
                 self._validate(line)
-                self.notes.done |= self.step >= self.schedule.steps
+                if self.step >= self.schedule.steps:
+                    self.notes.end("limit")
                 self._save()
             elif request.number is not None or self._checkpoint_due():
                 self._save()
@@ -261,8 +265,9 @@ class Trainer:
             metrics = self.hooks.evaluate(self.state.params)
             record["valid"] = metrics
             line.validated(metrics)
+            patience, least = self.schedule.patience, self.schedule.min_steps
             value = metrics[self.schedule.metric]
-            self.notes.judge(self.step, value, self.schedule.patience)
+            self.notes.judge(self.step, value, patience, least)
         structure = self.problem.program.structure
         record |= diagnostics(structure, self.problem.data, self.state)
         record["seconds"] = round(self._seconds(), 3)

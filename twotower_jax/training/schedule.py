@@ -17,6 +17,7 @@ class Schedule(NamedTuple):
       patience: Number of validations without improvement that ends the training; 0
         never does.
       metric: Name of the validation metric; larger is better.
+      min_steps: Number of steps before which the patience does not end the training.
     """
 
     steps: int
@@ -25,24 +26,29 @@ class Schedule(NamedTuple):
     checkpoint_every: int
     patience: int
     metric: str
+    min_steps: int = 0
 
     @property
     def shortest(self) -> int:
         """The number of steps before which the training cannot end.
 
         All of them, or with patience those of the first validation and of ``patience``
-        more. Shares of the training are shares of it: under a limit of steps that early
-        stopping never reaches, a share of the limit might lie behind the actual end.
+        more, and the first validation from ``min_steps`` on. Shares of the training are
+        shares of it: under a limit of steps that early stopping never reaches, a share
+        of the limit might lie behind the actual end.
 
         Examples:
           >>> schedule = Schedule(10_000, 8, eval_every=30, checkpoint_every=30,
           ...     patience=0, metric="recall@20")
           >>> schedule.shortest, schedule._replace(patience=4).shortest
           (10000, 150)
+          >>> schedule._replace(patience=4, min_steps=200).shortest
+          210
         """
         if not self.patience:
             return self.steps
-        return min(self.steps, (self.patience + 1) * self.eval_every)
+        first = math.ceil(self.min_steps / self.eval_every)
+        return min(self.steps, max(self.patience + 1, first) * self.eval_every)
 
     def steps_of(self, share: float) -> int:
         """The steps of a share of the training, at least one if the share is above 0.
@@ -141,6 +147,7 @@ class Notes:
       timed_steps: Number of these steps.
       last_step: Number of steps done.
       done: Whether the training has ended.
+      stopped: Why it ended: "patience" or "limit" (its last step); None before.
     """
 
     best_step: int = -1
@@ -153,6 +160,7 @@ class Notes:
     timed_steps: int = 0
     last_step: int = 0
     done: bool = False
+    stopped: str | None = None
 
     @property
     def evaluated_step(self) -> int:
@@ -171,23 +179,30 @@ class Notes:
         self.loss_sum, self.loss_steps = 0.0, 0
         return mean
 
-    def judge(self, step: int, value: float, patience: int) -> None:
+    def judge(self, step: int, value: float, patience: int, min_steps: int = 0) -> None:
         """Compare a validation with the best one; end the training by the patience.
 
         Args:
           step: Step of the validation.
           value: Value of the validation metric; larger is better.
           patience: Number of validations without improvement; 0 never ends.
+          min_steps: Step before which the training does not end: a model may be worse
+            than its first validations for some time before it learns.
 
         Examples:
           >>> notes = Notes()
           >>> for step, value in [(10, 0.2), (20, 0.3), (30, 0.3), (40, 0.1)]:
           ...     notes.judge(step, value, patience=2)
-          >>> notes.best_step, notes.worse, notes.done
-          (20, 2, True)
+          >>> notes.best_step, notes.worse, notes.stopped
+          (20, 2, 'patience')
         """
         if self.best_step < 0 or value > self.best_value:
             self.best_step, self.best_value, self.worse = step, value, 0
         else:
             self.worse += 1
-        self.done |= 0 < patience <= self.worse
+        if 0 < patience <= self.worse and step >= min_steps:
+            self.end("patience")
+
+    def end(self, reason: str) -> None:
+        """Note the end of the training; the first reason stays."""
+        self.done, self.stopped = True, self.stopped or reason

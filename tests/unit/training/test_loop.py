@@ -124,6 +124,33 @@ def test_patience_counts_validations_without_improvement(tmp_path):
     assert notes.best_step == 12 and notes.last_step == 20 and int(state.step) == 12
 
 
+@pytest.mark.parametrize(
+    ("least", "last"), [(0, 12), (12, 12), (13, 16), (20, 28), (99, 28)]
+)
+def test_the_patience_does_not_stop_a_slow_start(tmp_path, least, last):
+    """The metric falls below its first value before the model learns."""
+    values = [2, 1, 1, 1, 3, 2, 2]
+    run = Run(tmp_path, values, steps=28, patience=2, min_steps=least)
+    state, notes = run.fit()
+    assert run.steps()[-1] == notes.last_step == last
+    assert notes.best_step == int(state.step) == (20 if least > 16 else 4)
+    assert notes.stopped == ("limit" if least > 28 else "patience")
+
+
+def test_why_a_training_ended_is_noted_once(tmp_path):
+    _, notes = Run(tmp_path / "a", [1, 2, 3]).fit()
+    assert notes.stopped == "limit"
+    # The last step is also the last of the patience: the model had learned.
+    _, notes = Run(tmp_path / "b", [3, 2, 1], patience=2).fit()
+    assert notes.stopped == "patience" and notes.last_step == 12
+    _, again = Run(tmp_path / "b", [None], patience=2).fit()
+    assert again.stopped == "patience"
+    _, notes = Run(tmp_path / "c", steps=8).fit()  # no validation set
+    assert notes.stopped == "limit"
+    _, notes = Run(tmp_path / "d", [1], steps=0).fit()
+    assert notes.stopped == "limit"
+
+
 def test_the_loss_of_a_record_is_the_mean_since_the_last(tmp_path):
     one = Run(tmp_path / "one", steps=4, eval_every=1, checkpoint_every=99)
     one.fit()
