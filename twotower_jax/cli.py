@@ -8,10 +8,10 @@ import sys
 from collections.abc import Callable
 
 from twotower_jax import __version__
-from twotower_jax.commands import completion, data, runs
+from twotower_jax.commands import audit, completion, data, runs
 from twotower_jax.errors import InputError, NonFiniteLossError
 
-COMMANDS = ("train", "report", "evaluate", "reproduce", "data")
+COMMANDS = ("train", "report", "audit", "evaluate", "reproduce", "data")
 Command = Callable[[argparse.Namespace], int]
 
 
@@ -67,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
         help="train and evaluate; overrides as key=value, -m sweeps, --help lists keys",
     )
     _add(commands, "report", runs.add_report, runs.report, REPORT)
+    _add(commands, "audit", audit.add_audit, audit.audit, AUDIT)
     _add(commands, "evaluate", runs.add_folder, runs.evaluate, EVALUATE)
     _add(commands, "reproduce", runs.add_folder, runs.reproduce, REPRODUCE)
     group = commands.add_parser("data", help="list sources, check or fetch a data set")
@@ -78,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 REPORT = "compare the runs of a folder: report.html and tables"
+AUDIT = "compute the optimum of an arm's objective, before any training"
 EVALUATE = "compute the metrics of a finished run from its checkpoint"
 REPRODUCE = "run the configuration of a finished run again and compare the metrics"
 CHECK = "read, validate and split a data set, and print its counts"

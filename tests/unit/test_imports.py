@@ -22,6 +22,7 @@ ROOMS = (
     ("evaluation",),
     ("training",),
     ("run",),
+    ("objective",),
     ("study",),
     ("report",),
     ("sweeps",),

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 
 # Commands whose words are overrides.
-OVERRIDES = re.compile(r"\s*(\S+)\s+(?:train|data\s+check)\s+(.*)", re.DOTALL)
+OVERRIDES = re.compile(r"\s*(\S+)\s+(?:train|audit|data\s+check)\s+(.*)", re.DOTALL)
 
 
 def without_command(line: str) -> str | None:

@@ -23,6 +23,8 @@ def add_report(parser: argparse.ArgumentParser) -> None:
         ("base", "ARM", "the arm that the others are compared to"),
     ):
         parser.add_argument(f"--{name}", metavar=metavar, help=text)
+    text = "leave out the optimum of each arm's objective"
+    parser.add_argument("--no-objective", action="store_true", help=text)
 
 
 def report(options: argparse.Namespace) -> int:
@@ -31,7 +33,8 @@ def report(options: argparse.Namespace) -> int:
     from twotower_jax.sweeps.reports import write_reports
 
     given = Description(options.question, options.source, options.metric, options.base)
-    write_reports(options.folder, given, options.out)
+    objective = not options.no_objective
+    write_reports(options.folder, given, options.out, objective=objective)
     return 0
 
 

@@ -263,11 +263,13 @@ class Loss(NamedTuple):
       of_rows: Function of positive, negatives, weight and numbers.
       whole_catalogue: Whether the negatives are every item instead of the draws.
       softmax: Whether ``of_rows`` is the softmax, which has a pass written by hand.
+      pointwise: Whether a constant that is added to all scores changes the loss.
     """
 
     of_rows: RowLoss
     whole_catalogue: bool = False
     softmax: bool = False
+    pointwise: bool = False
 
 
 LOSSES: Registry[Loss] = Registry(
@@ -281,7 +283,9 @@ LOSSES: Registry[Loss] = Registry(
             whole_catalogue=True,
             softmax=True,
         ),
-        "bce": Loss(lambda p, n, w, numbers: bce(p, n, w, ratio=numbers.ratio)),
+        "bce": Loss(
+            lambda p, n, w, numbers: bce(p, n, w, ratio=numbers.ratio), pointwise=True
+        ),
         "gbce": Loss(
             lambda p, n, w, numbers: gbce(
                 p,
@@ -290,7 +294,8 @@ LOSSES: Registry[Loss] = Registry(
                 num_items=numbers.num_items,
                 calibration=numbers.calibration,
                 ratio=numbers.ratio,
-            )
+            ),
+            pointwise=True,
         ),
         "hinge": Loss(
             lambda p, n, w, numbers: hinge(

@@ -232,10 +232,22 @@ def write_figures(figures: dict[str, Drawing], folder: str | Path) -> list[Path]
         name = path.stem.removeprefix("figure_")
         if re.fullmatch(kinds, name) and name not in figures:
             path.unlink()
+    return [
+        write_drawing(figure, Path(folder) / f"figure_{name}.svg")
+        for name, figure in figures.items()
+    ]
+
+
+def write_drawing(figure: Drawing, path: Path) -> Path:
+    """Write a figure to a file, dark on white.
+
+    Args:
+      figure: the figure.
+      path: the file; its folder exists.
+
+    Returns:
+      The path.
+    """
     sheet = '<rect width="100%" height="100%" fill="#ffffff"/>'
-    paths = []
-    for name, figure in figures.items():
-        text = figure.svg.replace("currentColor", "#1f2328")
-        text = re.sub(r"(<svg[^>]*>)", rf"\1{sheet}", text, count=1)
-        paths.append(write_whole(Path(folder) / f"figure_{name}.svg", text))
-    return paths
+    text = figure.svg.replace("currentColor", "#1f2328")
+    return write_whole(path, re.sub(r"(<svg[^>]*>)", rf"\1{sheet}", text, count=1))

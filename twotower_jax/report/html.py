@@ -4,13 +4,15 @@ The content depends on the runs alone, so that writing the report twice gives th
 bytes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
 from twotower_jax.errors import InputError
+from twotower_jax.objective.card import Card
 from twotower_jax.report.canvas import Drawing, write_figures
 from twotower_jax.report.figures import study_figures
+from twotower_jax.report.objective import objective_section
 from twotower_jax.report.page import STYLE, note
 from twotower_jax.report.sections import (
     arms_section,
@@ -27,13 +29,19 @@ from twotower_jax.study.runs import Runs
 from twotower_jax.study.tables import rank_arms
 
 
-def write_report(study: Study, out: str | Path | None = None) -> Path:
+def write_report(
+    study: Study,
+    out: str | Path | None = None,
+    cards: Mapping[str, Card | str] | None = None,
+) -> Path:
     """Write study.json, study.csv, comparison.csv, the figures and report.html.
 
     Args:
       study: the result of `load.load_study`.
       out: the folder of the report, which is made if it is missing; by default the
         first folder of the runs.
+      cards: card of the objective, or the reason why there is none, by arm; None
+        leaves out the section.
 
     Returns:
       The path of report.html.
@@ -51,7 +59,7 @@ def write_report(study: Study, out: str | Path | None = None) -> Path:
     write_comparison(study.comparison, folder)
     write_figures(figures, folder)
     title = f"Study {folder.resolve().name}"
-    text = _page(title, _body(study, figures))
+    text = _page(title, _body(study, figures, cards or {}))
     return write_whole(folder / "report.html", text)
 
 
@@ -68,13 +76,16 @@ def _page(title: str, body: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def _body(study: Study, figures: dict[str, Drawing]) -> list[str]:
+def _body(
+    study: Study, figures: dict[str, Drawing], cards: Mapping[str, Card | str]
+) -> list[str]:
     """Return the sections of the report in order."""
     order = rank_arms(study.table, study.metric)
     return [
         *_introduction(study),
         *arms_section(study, order),
         *_figures(figures),
+        *objective_section(cards, order),
         *metrics_section(study, order),
         *selection_section(study.runs, study.table),
         *configuration_section(study.runs, order),

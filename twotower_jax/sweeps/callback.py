@@ -116,8 +116,10 @@ class StudyCallback(Callback):
         source: str | None = None,
         metric: str | None = None,
         base: str | None = None,
+        objective: bool = True,
     ):
         texts = (question, source, metric, base)
+        self._objective = objective
         self._texts = [None if one is None else str(one) for one in texts]
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
@@ -169,7 +171,7 @@ class StudyCallback(Callback):
         description = Description(*self._texts).or_else(before)
         write_description(description, folder)
         try:
-            write_reports([folder])
+            write_reports([folder], objective=self._objective)
         except InputError:
             write_description(before, folder)
             raise

@@ -10,13 +10,16 @@ import sys
 from collections.abc import Sequence
 
 from hydra import compose, initialize_config_module
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import MissingConfigException
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from twotower_jax.config import Config, known_keys
+from twotower_jax.config import Config, known_keys, to_dict
 from twotower_jax.errors import InputError, closest
+from twotower_jax.study.naming import name_arms
 
 CONF = "twotower_jax.conf"
 ConfigStore.instance().store(name="schema", node=Config)
@@ -73,6 +76,26 @@ def compose_config(overrides: Sequence[str]) -> Config:
     """
     with initialize_config_module(CONF, version_base="1.3"):
         return to_config(compose("config", overrides=open_words(overrides)))
+
+
+def compose_configs(overrides: Sequence[str]) -> dict[str, Config]:
+    """Return the configurations of overrides whose values may be lists of choices.
+
+    Args:
+      overrides: words such as ``arms=uniform,in_batch``.
+
+    Returns:
+      {name of the arm: configuration}, one per combination of the choices.
+
+    Raises:
+      InputError: for a value that is out of range or missing.
+      HydraException: for an unknown key or a value of another type.
+    """
+    parsed = OverridesParser.create().parse_overrides(open_words(overrides))
+    (jobs,) = BasicSweeper.split_arguments(parsed, None)
+    configs = [compose_config(job) for job in jobs]
+    names = name_arms([to_dict(config) for config in configs])
+    return dict(zip(names, configs, strict=True))
 
 
 def compose_job(

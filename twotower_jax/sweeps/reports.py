@@ -4,14 +4,20 @@ from pathlib import Path
 
 from rich.console import Console
 
+from twotower_jax.compile_cache import keep_programs
 from twotower_jax.report.console import print_study
 from twotower_jax.report.html import write_report
+from twotower_jax.report.objective import study_cards
 from twotower_jax.study.description import Description
 from twotower_jax.study.load import load_study
 
 
 def write_reports(
-    folders: list[Path], given: Description | None = None, out: Path | None = None
+    folders: list[Path],
+    given: Description | None = None,
+    out: Path | None = None,
+    *,
+    objective: bool = True,
 ) -> None:
     """Write the report of the runs of folders into one folder, and print its tables.
 
@@ -19,11 +25,16 @@ def write_reports(
       folders: of the runs.
       given: the description of the study, completed by study.json of the folders.
       out: where the report goes; the first folder by default.
+      objective: whether the report shows the optimum of each arm's objective.
 
     Raises:
       InputError: for folders without finished runs, or an unknown metric or base arm.
     """
     out = out or folders[0]
     study = load_study(folders, given, out)
-    path = write_report(study, out)
+    cards = None
+    if objective:
+        keep_programs()
+        cards = study_cards(study, out)
+    path = write_report(study, out, cards)
     print_study(study, Console(), path)

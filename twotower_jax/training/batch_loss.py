@@ -156,32 +156,68 @@ def _batch_loss(
     """
     if size is not None:
         context = _first_columns(context, size)
-    program, draws = context.program, context.draws
-    hyper = program.hyper
+    log_temperature = weights.dense.get(
+        "log_temperature", context.program.hyper.log_temperature
+    )
     query, candidates = _embed(context, weights)
-    log_temperature = weights.dense.get("log_temperature", hyper.log_temperature)
     query = query * jnp.exp(-log_temperature)
+    scores = batch_scores(context, query, candidates)
+    loss = loss_of_scores(context, scores, jnp.exp(log_temperature))
+    items = candidates[_number_of_slots(context.draws) :]
+    items = items[context.draws.columns.positive]
+    return loss, jax.lax.stop_gradient(items)
+
+
+def batch_scores(context: Context, query: jax.Array, candidates: jax.Array) -> Scores:
+    """Scores of a batch before any correction.
+
+    Args:
+      context: Constants of the loss.
+      query: [B, D] embeddings of the queries over the temperature.
+      candidates: [B K + C, D] embeddings of the slots, row by row, and of the columns.
+
+    Returns:
+      The scores, with the entries of a bank behind the columns.
+    """
+    draws = context.draws
     slots = _slot_scores(query, candidates, draws)
     candidates = candidates[_number_of_slots(draws) :]
     items = candidates[draws.columns.positive]
-    terms = batch_terms(program, context.data, context.state, context.batch, draws)
-    positive = (query * items).sum(axis=1) + terms.positive
     columns = candidates[: draws.columns.log_mult.shape[0]]
     if "bank" in context.state.samplers:
         bank = context.state.samplers["bank"]
         columns = jnp.concatenate([columns, bank.embedding])
-    loss = blockwise.batch_loss(
+    return Scores(query, columns, (query * items).sum(axis=1), slots)
+
+
+def loss_of_scores(
+    context: Context, scores: Scores, temperature: jax.Array
+) -> jax.Array:
+    """Weighted mean loss of the rows of a batch, corrected and masked.
+
+    Args:
+      context: Constants of the loss; its inputs are not read.
+      scores: Scores before any correction.
+      temperature: [] temperature of the scores.
+
+    Returns:
+      [] float32.
+    """
+    program = context.program
+    terms = batch_terms(
+        program, context.data, context.state, context.batch, context.draws
+    )
+    return blockwise.batch_loss(
         LOSSES[program.structure.loss],
         program.structure.negatives.top_k,
-        Scores(query, columns, positive, slots),
+        scores._replace(positive=scores.positive + terms.positive),
         terms.columns,
         terms.rows,
-        hyper.loss._replace(
-            temperature=jax.lax.stop_gradient(jnp.exp(log_temperature)),
+        program.hyper.loss._replace(
+            temperature=jax.lax.stop_gradient(temperature),
             num_items=jnp.float32(program.structure.num_items),
         ),
     )
-    return loss, jax.lax.stop_gradient(items)
 
 
 def _embed(context: Context, weights: Weights) -> tuple[jax.Array, jax.Array]:

@@ -10,12 +10,13 @@ EASY = ["alpha", "num", "sampler", "smoothing"]
     ("line", "completions"),
     [
         ("twotower rep", ["report", "reproduce"]),
-        ("twotower ", ["train", "report", "evaluate", "reproduce", "data"]),
+        ("twotower ", ["train", "report", "audit", "evaluate", "reproduce", "data"]),
         ("twotower report outp", []),
         ("twotower train loss=b", ["loss=bce"]),
         ("twotower train negatives.easy.", [f"negatives.easy.{k}=" for k in EASY]),
         ("twotower train seed=1 optimizer.le", ["optimizer.learning_rate="]),
         ("twotower  data  check data=mo", ["data=movielens"]),
+        ("twotower audit loss=b", ["loss=bce"]),
         ("twotower train xyz", []),
     ],
 )

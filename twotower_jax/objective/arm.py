@@ -1,0 +1,153 @@
+"""An arm's training problem in a small world, with free scores in place of towers.
+
+The samplers, corrections, masks and the loss are those of the configuration, and the
+problem is made by the code that makes it for a run. Sizes are kept up to limits that
+keep an audit short; beyond them few draws are many already.
+"""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+from twotower_jax.config import Config
+from twotower_jax.config.negatives import MinedConfig, NegativesConfig, parse_stage
+from twotower_jax.config.towers import TowersConfig
+from twotower_jax.errors import InputError
+from twotower_jax.losses.rowwise import LOSSES
+from twotower_jax.model.baselines import BASELINES
+from twotower_jax.objective.world import StageWindow, World, make_world
+from twotower_jax.run.inputs import check_names
+from twotower_jax.run.problem import make_problem, positive_weights
+from twotower_jax.training.hard_sources import HARD_SOURCES
+from twotower_jax.training.loop import Problem
+
+# Rows of a batch, shared draws, entries of a bank, and slots per row, at most.
+MOST_ROWS = MOST_SHARED = MOST_BANKED = 1024
+MOST_SLOTS = 256
+# Rows of a batch where frequencies are streamed. They count an item once per batch, and
+# a large batch of a small catalogue would hold most items every time.
+MOST_STREAMED = 64
+
+
+class SmallArm(NamedTuple):
+    """An arm in a small world.
+
+    Attributes:
+      world: The world.
+      problem: The training problem, with free towers.
+      scaled: Sizes that differ from those of the arm, as "key=value, here value".
+    """
+
+    world: World
+    problem: Problem
+    scaled: tuple[str, ...]
+
+
+def small_arm(config: Config) -> SmallArm:
+    """An arm's training problem in the small world of the audit.
+
+    Args:
+      config: The configuration of the arm; its data, towers and optimizer are not read.
+
+    Returns:
+      The arm.
+
+    Raises:
+      InputError: The arm is a baseline, which minimises no objective of samples, or a
+        name is unknown.
+    """
+    check_names(config)
+    if config.towers.kind in BASELINES:
+        raise InputError(
+            f"towers.kind={config.towers.kind} is a baseline that is not trained by "
+            "samples, so it has no objective to audit; choose towers.kind=two_tower"
+        )
+    world = make_world(_stages(config))
+    small = small_config(config, world)
+    problem = make_problem(small, world.loaded)
+    return SmallArm(world, problem, tuple(_scaled(config, small)))
+
+
+def small_config(config: Config, world: World) -> Config:
+    """The configuration of an arm for a small world.
+
+    Args:
+      config: The configuration of the arm.
+      world: The world.
+
+    Returns:
+      The configuration with towers that are tables of ids, seed 0, and sizes within
+      their limits.
+    """
+    towers = TowersConfig(
+        query=("id",),
+        candidate=("id",),
+        dim=len(world.probability),
+        hidden=(),
+        normalize=False,
+    )
+    counts = world.loaded.counts
+    one = replace(config, training=replace(config.training, batch_size=2, devices=1))
+    expected = float(counts @ positive_weights(one, counts))
+    streamed = config.loss.logq.frequency == "streaming"
+    most = MOST_STREAMED if streamed else MOST_ROWS
+    rows = min(config.training.batch_size, most, max(2, int(expected)))
+    training = replace(config.training, batch_size=rows, devices=1, merge_columns=False)
+    return replace(
+        config,
+        seed=0,
+        towers=towers,
+        training=training,
+        negatives=_small_negatives(config.negatives, len(counts)),
+        loss=replace(config.loss, learn_temperature=False),
+    )
+
+
+def _stages(config: Config) -> tuple[StageWindow, ...]:
+    """Return the stages whose rejected items the arm draws."""
+    hard = config.negatives.hard
+    if not hard.num or not HARD_SOURCES[hard.source].of_log:
+        return ()
+    return tuple(dict.fromkeys(map(parse_stage, hard.stages)))
+
+
+def _small_negatives(negatives: NegativesConfig, num_items: int) -> NegativesConfig:
+    """Return the negatives with sizes within their limits."""
+    most = MOST_SLOTS if negatives.layout == "per_row" else MOST_SHARED
+    easy, hard, bank = negatives.easy, negatives.hard, negatives.bank
+    return replace(
+        negatives,
+        easy=replace(easy, num=min(easy.num, most)),
+        hard=replace(
+            hard,
+            num=min(hard.num, MOST_SLOTS),
+            mined=_small_window(hard.mined, num_items),
+        ),
+        bank=replace(bank, size=min(bank.size, MOST_BANKED)),
+    )
+
+
+def _small_window(mined: MinedConfig, num_items: int) -> MinedConfig:
+    """Return the window of ranks, in the first half of too small a catalogue."""
+    if mined.range_max <= num_items:
+        return mined
+    end = num_items // 2
+    first = min(mined.range_min * end // mined.range_max, end - 1)
+    return replace(mined, range_min=first, range_max=end)
+
+
+def _scaled(config: Config, small: Config) -> list[str]:
+    """Return the keys whose values are smaller in the small world."""
+    negatives, ours = config.negatives, small.negatives
+    pairs = [
+        ("training.batch_size", config.training.batch_size, small.training.batch_size),
+        ("negatives.easy.num", negatives.easy.num, ours.easy.num),
+        ("negatives.hard.num", negatives.hard.num, ours.hard.num),
+        ("negatives.bank.size", negatives.bank.size, ours.bank.size),
+    ]
+    if negatives.hard.num and HARD_SOURCES[negatives.hard.source].mined:
+        for name in ("range_min", "range_max"):
+            before, now = (getattr(n.hard.mined, name) for n in (negatives, ours))
+            pairs.append((f"negatives.hard.mined.{name}", before, now))
+    if LOSSES[config.loss.name].whole_catalogue:
+        pairs = pairs[:1]
+    return [f"{key}={was}, here {now}" for key, was, now in pairs if was != now]

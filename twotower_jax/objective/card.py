@@ -1,0 +1,279 @@
+"""The card of an objective: where its optimum lies, and how noisy its gradient is."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from twotower_jax.config import Config
+from twotower_jax.evaluation.metrics import BUCKETS
+from twotower_jax.evaluation.slices import popularity_buckets
+from twotower_jax.losses.rowwise import LOSSES
+from twotower_jax.objective.arm import SmallArm, small_arm
+from twotower_jax.objective.optimum import Optimum, find_optimum
+from twotower_jax.objective.world import World
+from twotower_jax.training.loop import Problem
+
+# A drift of a group in nats, and a deviation of the slope from 1, that are a move.
+DRIFT, SLOPE = 0.1, 0.03
+# Names of the groups beside head, mid and tail.
+POOL, OWN = "retrieved", "own positives"
+# Points of a curve.
+BINS = 10
+
+Curve = tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class Card:
+    """The optimum of an objective in a small world.
+
+    The target is log P(i | u), plus log w_i where positives are resampled and not
+    weighted back. The drift of an item is its optimal score minus its target, less the
+    mean over the items of the user, in nats.
+
+    Attributes:
+      slope: Slope of the optimum on log P(i | u).
+      slope_target: Slope of the optimum on the target.
+      on_probability: Coefficient of log P(i | u) in the best fit of the optimum by it
+        and by the log share of the item among all clicks.
+      on_popularity: Coefficient of the log share.
+      constant: Mean of the optimum minus the target, where the loss fixes it: that of
+        single pairs; None for a softmax and for pairs of items.
+      drift: {group: mean drift} of head, mid and tail items, of those that the funnel
+        retrieves for the user, and of the user's positives.
+      error: Largest standard error of the drifts.
+      variance: Variance of the gradient, in units of that of the full softmax over the
+        same rows.
+      pairs: Scored pairs per row.
+      items: Items of the small world.
+      curves: {name: ((log P, drift), ...)} means over bins of the items.
+      resampled: Whether the target is not log P.
+      scaled: Sizes that differ from those of the arm.
+    """
+
+    slope: float
+    slope_target: float
+    on_probability: float
+    on_popularity: float
+    constant: float | None
+    drift: dict[str, float]
+    error: float
+    variance: float
+    pairs: int
+    items: int
+    curves: dict[str, Curve]
+    resampled: bool = False
+    scaled: tuple[str, ...] = ()
+
+    @property
+    def moved(self) -> bool:
+        """Whether the optimum is not the target."""
+        far = max(abs(value) for value in self.drift.values())
+        return far > DRIFT or abs(self.slope_target - 1) > SLOPE
+
+    @property
+    def break_even(self) -> float:
+        """Catalogue above which the full softmax has more variance at equal cost.
+
+        The full softmax scores every item, so that with the same number of scored pairs
+        it has fewer rows. The variance per row is taken from the small world.
+        """
+        return self.variance * self.pairs
+
+
+def audit_arm(config: Config) -> Card:
+    """The card of an arm's objective.
+
+    Args:
+      config: The configuration of the arm; its data, towers and optimizer are not read.
+
+    Returns:
+      The card.
+
+    Raises:
+      InputError: The arm has no objective (a baseline), or a name is unknown.
+    """
+    arm = small_arm(config)
+    optimum = find_optimum(arm.problem, arm.world)
+    return card_of(arm, optimum)
+
+
+def card_of(arm: SmallArm, optimum: Optimum) -> Card:
+    """The card of an optimum in a small world.
+
+    Args:
+      arm: The arm in the world.
+      optimum: The optimum of its objective.
+
+    Returns:
+      The card.
+    """
+    world, problem = arm.world, arm.problem
+    log_p = np.log(world.probability)
+    log_w = _log_weight(problem)
+    target = log_p if log_w is None else log_p + log_w
+    drift = _centred(optimum.scores - target)
+    groups = item_groups(world)
+    moves = optimum.moves - optimum.moves.mean(axis=2, keepdims=True)
+    errors = [_means(groups, move) for move in moves]
+    spread = [np.std([e[name] for e in errors], ddof=1) for name in groups]
+    popularity = np.log(world.loaded.counts / world.loaded.counts.sum())
+    fit = _fit(optimum.scores, log_p, np.broadcast_to(popularity, log_p.shape))
+    structure = problem.program.structure
+    fixed = LOSSES[structure.loss].pointwise
+    return Card(
+        slope=_slope(optimum.scores, log_p),
+        slope_target=_slope(optimum.scores, target),
+        on_probability=fit[0],
+        on_popularity=fit[1],
+        constant=float((optimum.scores - target).mean()) if fixed else None,
+        drift=_means(groups, drift),
+        error=float(max(spread) / np.sqrt(len(moves))),
+        variance=_relative_variance(optimum, world, problem),
+        pairs=_pairs(problem),
+        items=log_p.shape[1],
+        curves=_curves(log_p, drift, world.retrieved),
+        resampled=log_w is not None,
+        scaled=arm.scaled,
+    )
+
+
+def item_groups(world: World) -> dict[str, np.ndarray]:
+    """Weights of the items of each type in the groups of a card.
+
+    Args:
+      world: A small world.
+
+    Returns:
+      {group: [T, N] float64}; the mean of a group is the weighted one.
+    """
+    shape = world.probability.shape
+    buckets = popularity_buckets(world.loaded.counts)
+    groups = {
+        name: np.broadcast_to(buckets == code, shape).astype(float)
+        for code, name in enumerate(BUCKETS)
+    }
+    train, own = world.loaded.split.train, np.zeros(shape)
+    pairs = np.unique(np.stack([train.user, train.item]), axis=1)
+    np.add.at(own, (world.type_of_user[pairs[0]], pairs[1]), 1)
+    return groups | {POOL: world.retrieved.astype(float), OWN: own}
+
+
+def to_json(card: Card) -> dict[str, Any]:
+    """A card as plain values.
+
+    Args:
+      card: A card.
+
+    Returns:
+      {field: value}, for ``from_json``.
+    """
+    return dataclasses.asdict(card)
+
+
+def from_json(values: Mapping[str, Any]) -> Card:
+    """A card from the values of ``to_json``, also after they were a JSON text.
+
+    Args:
+      values: {field: value}.
+
+    Returns:
+      The card.
+
+    Raises:
+      TypeError: A field is missing or unknown.
+    """
+    curves = {
+        name: tuple((float(x), float(y)) for x, y in points)
+        for name, points in values["curves"].items()
+    }
+    scaled = tuple(values["scaled"])
+    return Card(**{**values, "curves": curves, "scaled": scaled})
+
+
+def _log_weight(problem: Problem) -> np.ndarray | None:
+    """Return log w_i [N] of resampled positives; None where the target is log P."""
+    if problem.program.hyper.positive_weight is not None:
+        return None
+    if np.ptp(problem.weights) == 0:
+        return None
+    return np.log(problem.weights)
+
+
+def _centred(values: np.ndarray) -> np.ndarray:
+    return values - values.mean(axis=1, keepdims=True)
+
+
+def _slope(scores: np.ndarray, on: np.ndarray) -> float:
+    """Return the slope of scores [T, N] within the types, by least squares."""
+    x, y = _centred(on), _centred(scores)
+    return float((x * y).sum() / (x * x).sum())
+
+
+def _fit(scores: np.ndarray, *on: np.ndarray) -> list[float]:
+    """Return the coefficients of several variables [T, N] within the types."""
+    columns = np.stack([_centred(x).ravel() for x in on], axis=1)
+    found = np.linalg.lstsq(columns, _centred(scores).ravel(), rcond=None)[0]
+    return [float(value) for value in found]
+
+
+def _means(groups: Mapping[str, np.ndarray], values: np.ndarray) -> dict[str, float]:
+    return {
+        name: float((weight * values).sum() / weight.sum())
+        for name, weight in groups.items()
+    }
+
+
+def _relative_variance(optimum: Optimum, world: World, problem: Problem) -> float:
+    """Return the variance of the gradient in units of the full softmax's.
+
+    Gradients are compared in units of their pull on the positives, so that a factor of
+    the loss does not count. A row of the full softmax has the gradient P - e_i, whose
+    variance and whose pull both are 1 - sum P^2. A pass reads every row once, so that
+    its batches are draws without replacement, with less variance.
+    """
+    rows, number = problem.order.batches(0, 1).shape[1], len(problem.data.item)
+    full = 1 - float((world.probability**2).sum(axis=1).mean())
+    of_batch = (number - rows) / (number - 1) / rows / full
+    return optimum.variance / optimum.pull**2 / of_batch
+
+
+def _pairs(problem: Problem) -> int:
+    """Return the pairs of a row and a candidate that are scored per row."""
+    structure = problem.program.structure
+    if LOSSES[structure.loss].whole_catalogue:
+        return structure.num_items
+    negatives = structure.negatives
+    batch = problem.order.batches(0, 1).shape[1] if negatives.in_batch else 1
+    slots = negatives.slots * max(1, negatives.candidate_num)
+    return batch + negatives.shared_easy + negatives.bank + slots
+
+
+class _Items(NamedTuple):
+    """Items of a curve, with their log P and their drift."""
+
+    log_p: np.ndarray
+    drift: np.ndarray
+
+
+def _curves(
+    log_p: np.ndarray, drift: np.ndarray, retrieved: np.ndarray
+) -> dict[str, Curve]:
+    """Return the mean drift by log P of retrieved and of other items."""
+    parts = {
+        name: _Items(log_p[kept], drift[kept])
+        for name, kept in (("other items", ~retrieved), (POOL, retrieved))
+    }
+    return {name: _curve(items) for name, items in parts.items() if len(items.log_p)}
+
+
+def _curve(items: _Items) -> Curve:
+    bins = np.array_split(np.argsort(items.log_p, kind="stable"), BINS)
+    return tuple(
+        (float(items.log_p[one].mean()), float(items.drift[one].mean()))
+        for one in bins
+        if len(one)
+    )

@@ -1,0 +1,108 @@
+"""Cards that were computed before, in one JSON file per folder.
+
+A card depends on the samples and the loss of an arm alone, so that arms which differ in
+their data, towers, learning rate or seed share one.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from twotower_jax.config import Config, to_dict
+from twotower_jax.errors import InputError
+from twotower_jax.objective.card import Card, audit_arm, from_json, to_json
+
+FILE = "objective.json"
+# Raised where equal configurations get other cards.
+VERSION = 1
+# Cards that one report computes, at most.
+MOST = 24
+
+
+def objective_values(config: Config) -> dict[str, Any]:
+    """The part of a configuration that decides its card.
+
+    Args:
+      config: The configuration.
+
+    Returns:
+      Nested dictionaries of plain values.
+
+    Examples:
+      >>> from twotower_jax.config import from_dict
+      >>> one, other = from_dict({"seed": 1}), from_dict({"towers": {"dim": 8}})
+      >>> objective_values(one) == objective_values(other)
+      True
+    """
+    values = to_dict(config)
+    training = {"batch_size": values["training"]["batch_size"]}
+    kept = {name: values[name] for name in ("positives", "negatives", "loss")}
+    return kept | {"training": training, "kind": values["towers"]["kind"]}
+
+
+def card_key(config: Config) -> str:
+    """The hash of the part of a configuration that decides its card.
+
+    Args:
+      config: The configuration.
+
+    Returns:
+      10 hexadecimal digits.
+    """
+    text = json.dumps([VERSION, objective_values(config)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def find_cards(
+    configs: Mapping[str, Config], folder: Path, most: int = MOST
+) -> dict[str, Card | str]:
+    """The cards of arms; those that the folder does not have yet are added to it.
+
+    Args:
+      configs: Configuration by name of the arm.
+      folder: Folder of the file, which is made with the first card.
+      most: Cards that are computed, at most.
+
+    Returns:
+      {name: card, or the reason why there is none}.
+    """
+    stored = _read(folder / FILE)
+    before, cards = len(stored), {}
+    for name, config in configs.items():
+        key = card_key(config)
+        if key not in stored and len(stored) - before >= most:
+            cards[name] = f"not computed, for {most} others were; see twotower audit"
+            continue
+        try:
+            cards[name] = stored[key] if key in stored else audit_arm(config)
+        except InputError as error:
+            cards[name] = str(error)
+            continue
+        if key not in stored:
+            stored[key] = cards[name]
+            _write(folder, stored)
+    return cards
+
+
+def _read(path: Path) -> dict[str, Card]:
+    """Return the cards of a file by key; none where it is missing or broken."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return {key: from_json(card) for key, card in values.items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return {}
+
+
+def _write(folder: Path, cards: Mapping[str, Card]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    values = {key: to_json(card) for key, card in cards.items()}
+    text = json.dumps(values, indent=1) + "\n"
+    draft = folder / f".{FILE}.{os.getpid()}.tmp"
+    try:
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(folder / FILE)
+    finally:
+        draft.unlink(missing_ok=True)

@@ -1,0 +1,231 @@
+"""A small world whose click probabilities are known, as the log of a funnel.
+
+A few types of users have their own tastes on top of the popularity of the items. The
+log holds each pair of a type and an item exactly in proportion to its probability, and
+deals these clicks to the users of the type, so that
+
+    P(i | t) = clicks of item i by users of type t / clicks of type t
+
+without error. Every click is one request. A stage of a request rejects some of the
+items that the funnel retrieves for the type, later stages rather those that the type
+likes, and never the clicked one.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from twotower_jax import keys
+from twotower_jax.data.log import FunnelLog, Pairs, Split, Stage
+from twotower_jax.run.inputs import Loaded
+
+# (name, first rank, end rank or None), the result of `config.negatives.parse_stage`.
+StageWindow = tuple[str, int, int | None]
+
+ITEMS, TYPES, CLICKS = 400, 4, 4096
+# Popularity falls as rank^-POPULARITY; tastes multiply it by e^(TASTE normal).
+POPULARITY, TASTE = 0.7, 0.7
+# Share of the catalogue that the funnel retrieves for a type.
+RETRIEVED = 0.2
+# Clicks of a user, and items that a stage rejects in a request.
+PER_USER, REJECTED = 16, 8
+# A stage rejects item i with a chance in proportion to P(i | t)^power.
+POWER = {
+    Stage.RETRIEVED: 0.25,
+    Stage.PRE_RANKED: 0.5,
+    Stage.RANKED: 0.75,
+    Stage.RE_RANKED: 1.0,
+    Stage.EXPOSED: 1.0,
+}
+
+
+class World(NamedTuple):
+    """A small world of T types of users and N items.
+
+    Attributes:
+      probability: [T, N] float64 P(i | t), above 0.
+      type_of_user: [users] int32.
+      retrieved: [T, N] bool, items that the requests of a type may reject.
+      loaded: The log, its split and the counts of the items.
+    """
+
+    probability: np.ndarray
+    type_of_user: np.ndarray
+    retrieved: np.ndarray
+    loaded: Loaded
+
+
+@functools.lru_cache(maxsize=4)
+def make_world(stages: tuple[StageWindow, ...] = ()) -> World:
+    """The small world of the audit, with the items that some stages rejected.
+
+    Args:
+      stages: Stages with windows of ranks.
+
+    Returns:
+      The world, the same for equal stages.
+    """
+    counts = zipf_counts(ITEMS, TYPES, CLICKS)
+    return world_of(counts, retrieved_items(counts), stages)
+
+
+def world_of(
+    counts: np.ndarray,
+    retrieved: np.ndarray,
+    stages: Sequence[StageWindow] = (),
+    per_user: int = PER_USER,
+) -> World:
+    """A small world with given clicks.
+
+    Args:
+      counts: [T, N] clicks of each type and item, at least 1, with equal sums per type
+        that are multiples of ``per_user``.
+      retrieved: [T, N] bool, items that requests may reject; more than are rejected.
+      stages: Stages with windows of ranks.
+      per_user: Clicks of a user.
+
+    Returns:
+      The world.
+
+    Examples:
+      >>> world = world_of(np.array([[3, 1], [2, 2]]), np.ones((2, 2), bool), (), 2)
+      >>> world.probability.tolist(), world.type_of_user.tolist()
+      ([[0.75, 0.25], [0.5, 0.5]], [0, 0, 1, 1])
+    """
+    types, num_items = counts.shape
+    rng = keys.generator(0, "objective.deal")
+    clicked = [rng.permutation(np.repeat(np.arange(num_items), row)) for row in counts]
+    item = np.concatenate(clicked).astype(np.int32)
+    user = (np.arange(len(item)) // per_user).astype(np.int32)
+    type_of_user = np.repeat(np.arange(types), len(item) // per_user // types)
+    chance = np.where(retrieved, counts, 0)
+    rejected = [_rejected(chance, type_of_user[user], item, one) for one in stages]
+    log = _log(user, item, rejected, num_items)
+    none = Pairs(user[:0], item[:0])
+    split = Split(Pairs(user, item, None, np.arange(len(item))), none, none)
+    totals = np.bincount(item, minlength=num_items)
+    return World(
+        counts / counts.sum(axis=1, keepdims=True),
+        type_of_user.astype(np.int32),
+        retrieved,
+        Loaded(log, split, totals, "small world"),
+    )
+
+
+def zipf_counts(num_items: int, types: int, clicks: int) -> np.ndarray:
+    """Clicks of types whose tastes vary around a common popularity.
+
+    Args:
+      num_items: Size N of the catalogue.
+      types: Number T of types.
+      clicks: Clicks of a type.
+
+    Returns:
+      [T, N] int64, at least 1, with the sum ``clicks`` for each type.
+
+    Examples:
+      >>> counts = zipf_counts(50, 2, 512)
+      >>> counts.sum(axis=1).tolist(), int(counts.min())
+      ([512, 512], 1)
+    """
+    rng = keys.generator(0, "objective.tastes")
+    taste = np.exp(TASTE * rng.standard_normal((types, num_items)))
+    weight = np.arange(1, num_items + 1) ** -POPULARITY * taste
+    return np.array([whole_counts(row, clicks) for row in weight])
+
+
+def whole_counts(weight: np.ndarray, clicks: int) -> np.ndarray:
+    """Whole numbers nearly in proportion to weights, at least 1.
+
+    Args:
+      weight: [N] float, at least 0.
+      clicks: Their sum, at least N.
+
+    Returns:
+      [N] int64.
+
+    Examples:
+      >>> whole_counts(np.array([6.0, 3.0, 0.0]), 12).tolist()
+      [7, 4, 1]
+    """
+    share = weight / weight.sum() * (clicks - len(weight))
+    counts = 1 + np.floor(share).astype(np.int64)
+    rest = clicks - counts.sum()
+    counts[np.argsort(-(share % 1), kind="stable")[:rest]] += 1
+    return counts
+
+
+def retrieved_items(counts: np.ndarray) -> np.ndarray:
+    """Items that the funnel retrieves for each type: rather popular ones.
+
+    Args:
+      counts: [T, N] clicks.
+
+    Returns:
+      [T, N] bool, the same number for each type.
+    """
+    rng = keys.generator(0, "objective.retrieved")
+    # The largest values of log w + Gumbel noise are a draw without replacement by w.
+    lots = 0.5 * np.log(counts) + rng.gumbel(size=counts.shape)
+    places = np.argsort(np.argsort(-lots, axis=1), axis=1)
+    return places < int(RETRIEVED * counts.shape[1])
+
+
+def _rejected(
+    chance: np.ndarray, kinds: np.ndarray, clicked: np.ndarray, window: StageWindow
+) -> dict[str, np.ndarray]:
+    """Return the rows of the items that one stage rejects, best first in each request.
+
+    Args:
+      chance: [T, N] clicks of the items, 0 where they are not retrieved.
+      kinds: [n] type of the user of each request.
+      clicked: [n] clicked item of each request.
+      window: Stage and ranks.
+    """
+    name, first, end = window
+    stage = Stage[name.upper()]
+    number = REJECTED if end is None else min(REJECTED, end - first)
+    rng = keys.generator(0, f"objective.{name}", first)
+    best = np.empty((len(kinds), number), np.int64)
+    for kind, row in enumerate(chance):
+        (items,), mine = np.nonzero(row), kinds == kind
+        lots = POWER[stage] * np.log(row[items]) + rng.gumbel(
+            size=(mine.sum(), len(items))
+        )
+        lots[clicked[mine][:, None] == items] = -np.inf
+        best[mine] = items[np.argsort(-lots, axis=1)[:, :number]]
+    return {
+        "request": np.repeat(np.arange(len(kinds)), number),
+        "item": best.reshape(-1),
+        "stage": np.full(best.size, stage),
+        "rank": np.tile(first + np.arange(number), len(kinds)),
+    }
+
+
+def _log(
+    user: np.ndarray,
+    item: np.ndarray,
+    rejected: Sequence[dict[str, np.ndarray]],
+    num_items: int,
+) -> FunnelLog:
+    """Return the log of the clicks, one request each, and of the rejected items."""
+    clicks = {
+        "request": np.arange(len(user)),
+        "item": item,
+        "stage": np.full(len(user), Stage.CLICKED),
+        "rank": np.full(len(user), -1),
+    }
+    parts = (clicks, *rejected)
+    rows = {name: np.concatenate([part[name] for part in parts]) for name in clicks}
+    return FunnelLog(
+        user=user[rows["request"]],
+        item=rows["item"].astype(np.int32),
+        stage=rows["stage"].astype(np.int8),
+        rank=rows["rank"].astype(np.int32),
+        request=rows["request"].astype(np.int64),
+        user_ids=pl.Series("user", np.arange(user[-1] + 1)),
+        item_ids=pl.Series("item", np.arange(num_items)),
+    )
