@@ -40,7 +40,7 @@ ARMS = {
         "easy": {"num": 4},
         "hard": {"num": 4, "stages": ["ranked"], "log_q": "easy"},
     },
-    "in-batch + bank of 8192": {"bank": {"size": 8192}},
+    "in-batch + bank of 8192": {"bank": {"size": 8192, "warmup": 0}},
 }
 
 

@@ -24,6 +24,7 @@ def train(folder: str, devices: int):
         training__devices=devices,
         negatives__easy__num=10,
         negatives__bank__size=32,
+        negatives__bank__warmup=0,
     )
     schedule = Schedule(12, 4, 6, 6, 0, "recall@20")
 

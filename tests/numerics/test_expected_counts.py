@@ -168,6 +168,7 @@ HARD = {
     "negatives__hard__stages": ["ranked"],
     "negatives__easy__num": 1,
 }
+BANK = {"negatives__bank__size": 2, "negatives__bank__warmup": 0}
 EASY = {"negatives__easy__num": 2, "negatives__easy__sampler": "popularity"}
 MIXTURES = {
     "in-batch": ({}, {}),
@@ -178,8 +179,8 @@ MIXTURES = {
     ),
     "mixed": (EASY, {}),
     "mixed, easy a row": ({"negatives__layout": "per_row", **EASY}, {}),
-    "bank": ({"negatives__bank__size": 2}, {}),
-    "bank and easy": ({"negatives__bank__size": 2, "negatives__easy__num": 1}, {}),
+    "bank": (BANK, {}),
+    "bank and easy": (BANK | {"negatives__easy__num": 1}, {}),
     "hard": (HARD, {}),
     "hard only": (HARD | {"negatives__in_batch": False}, {}),
     "hard, no pool": (HARD, {"has_pool": False}),
@@ -188,7 +189,7 @@ MIXTURES = {
         HARD | {"negatives__layout": "per_row"},
         {"has_pool": False},
     ),
-    "bank and hard": (HARD | {"negatives__bank__size": 2}, {}),
+    "bank and hard": (HARD | BANK, {}),
 }
 for layout in ("shared", "per_row"):
     for ratio in (0.0, 0.3, 0.75, 1.0):

@@ -36,6 +36,7 @@ def test_the_score_of_a_masked_pair_never_changes_the_loss():
     problem = problem_of(
         negatives__easy__num=60,
         negatives__bank__size=40,
+        negatives__bank__warmup=0,
         negatives__mask="user_positives",
         **(HARD | {"negatives__hard__num": 20}),
     )

@@ -17,6 +17,7 @@ import yaml
 
 from twotower_jax.config import Config, fingerprint, from_dict, to_dict
 from twotower_jax.errors import InputError
+from twotower_jax.run.old_runs import modernised
 
 if TYPE_CHECKING:
     import polars as pl
@@ -244,9 +245,10 @@ def stored_config(folder: Path) -> Config:
             f"{folder} has no config.yaml; give the folder of one run, such as "
             "outputs/NAME/HASH"
         )
-    values = RunFolder(folder).config()
+    record = RunFolder(folder)
+    result = record.read("result") or {}
     try:
-        return from_dict(values)
+        return from_dict(modernised(record.config(), result.get("steps")))
     except InputError as error:
         raise InputError(f"{folder / 'config.yaml'}: {error}") from None
 

@@ -1,0 +1,42 @@
+"""Configurations that older versions wrote, in the keys of this one."""
+
+import copy
+from typing import Any
+
+# Shares of the training that were numbers of steps.
+STEPS = (("bank", "warmup"), ("hard", "mined", "every"))
+
+
+def modernised(values: dict[str, Any], steps: int | None) -> dict[str, Any]:
+    """Return the stored keys of a run with shares of the training in place of steps.
+
+    Versions before 0.2 counted the warm-up of the bank and the period of mining in
+    steps. A number of steps that has no share, such as one beyond the training, gets
+    the default: evaluation does not read it, and a repetition differs.
+
+    Args:
+      values: {key: value} of config.yaml.
+      steps: steps of the run; None for a run without a result.
+
+    Returns:
+      The keys; a copy where something changed.
+
+    Examples:
+      >>> old = {"negatives": {"bank": {"size": 64, "warmup": 10}}}
+      >>> modernised(old, steps=40)["negatives"]["bank"]
+      {'size': 64, 'warmup': 0.25}
+      >>> modernised(old, steps=10)["negatives"]["bank"]
+      {'size': 64}
+    """
+    values = copy.deepcopy(values)
+    for *sections, key in STEPS:
+        place = values.get("negatives")
+        for section in sections:
+            place = place.get(section) if isinstance(place, dict) else None
+        number = place.get(key) if isinstance(place, dict) else None
+        if not isinstance(place, dict) or not isinstance(number, int) or number < 1:
+            continue
+        del place[key]
+        if key == "warmup" and steps and number < steps:
+            place[key] = number / steps
+    return values
