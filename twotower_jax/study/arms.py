@@ -68,7 +68,9 @@ def idle_sources(runs: Runs) -> list[str]:
     found = set()
     for name, run in zip(names, runs.finished, strict=True):
         samples = run.result.get("samples")
-        for source in IDLE if isinstance(samples, dict) else ():
+        if not isinstance(samples, dict):
+            continue
+        for source in IDLE:
             counts = samples.get(source)
             if isinstance(counts, dict) and counts.get(IDLE[source]) == 0:
                 found.add(f"{name} ({source})")
