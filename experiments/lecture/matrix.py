@@ -27,15 +27,15 @@ ROWS = {
 }
 NOT_ASKED = "-"
 HOLDS, DOES_NOT, OPEN = "holds", "does not hold", "cannot tell"
-# Verdicts of a check that refute its claim.
-REFUTING = {"reversed", "no difference seen", "refuted"}
+# Verdicts of a check that refute its claim; the third is one of version 0.1.
+REFUTING = {"reversed", "equivalent", "no difference seen", "refuted"}
 BY_TRUTH = [name for name, place in PLACES.items() if place.recall != LOG]
 BY_LOGS = [name for name, place in PLACES.items() if place.recall == LOG]
 LEGEND = f"""\
 *holds*: every check of the row holds there. *does not hold*: a check is reversed, or
-no difference is seen. *cannot tell*: neither. {NOT_ASKED}: not asked there. An asterisk
-marks a cell for which only some of the row's checks were made. Checks of costs decide
-no cell."""
+its arms are equivalent. *cannot tell*: neither. {NOT_ASKED}: not asked there. An
+asterisk marks a cell for which only some of the row's checks were made. Checks of costs
+decide no cell."""
 
 
 def cell(verdicts: Collection[str], checks: int) -> str:

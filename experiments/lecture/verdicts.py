@@ -6,7 +6,6 @@ Writes verdicts.csv, and from it the pages and figures of `tables`. A claim keep
 earlier rows for a place if the folder lacks some of its runs.
 """
 
-import math
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,10 +17,13 @@ from places import BY_LOG, PLACES
 from scipy import stats
 from tables import HERE, write_pages
 
-from twotower_jax.study.comparison import without_effect
+from twotower_jax.study.intervals import Interval
 from twotower_jax.study.naming import differing_keys
+from twotower_jax.study.permutation import holm
 from twotower_jax.study.runs import Run, check_same_data, read_runs
-from twotower_jax.study.statistics import Difference, compare, holm
+from twotower_jax.study.spread import Spread
+from twotower_jax.study.statistics import Difference, compare, means_alone
+from twotower_jax.study.verdicts import CANNOT_TELL, EQUIVALENT, SEEDS, equivalent
 
 # Keys that have no effect where the ratio of hard negatives is 0.
 MOOT = {"negatives.hard.log_q"}
@@ -44,15 +46,15 @@ class Row(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """Holds, reversed, no difference seen or cannot tell; for a cost, its sign."""
+        """Holds, reversed, equivalent or cannot tell; for a cost, its sign."""
         one, sign = self.difference, self.check.sign
-        if one.seeds < 2:  # one seed gives no interval over seeds
-            return "cannot tell"
+        if one.seeds < SEEDS:
+            return CANNOT_TELL
         if self.p_holm < 0.05:
             if sign == 0:
                 return "more" if one.difference > 0 else "less"
             return "holds" if one.difference * sign > 0 else "reversed"
-        return without_effect(one)
+        return EQUIVALENT if equivalent(one) else CANNOT_TELL
 
 
 def main() -> None:
@@ -244,18 +246,21 @@ def over_seeds(arm: np.ndarray, base: np.ndarray, tests: int) -> Difference:
     Returns:
       The difference, with 0 queries.
     """
-    nan = math.nan
-    mean, other = float(arm.mean()), float(base.mean())
-    if len(arm) < 2:
-        return Difference(mean, other, mean - other, nan, nan, nan, nan, len(arm), 0)
+    mean, other, seeds = float(arm.mean()), float(base.mean()), len(arm)
+    if seeds < 2:
+        return means_alone(mean, other, seeds)
     test = stats.ttest_rel(arm, base)
-    interval = test.confidence_interval()
-    # Detected with probability .8: the usual sum of two t quantiles.
-    error = (interval.high - interval.low) / 2 / stats.t.ppf(0.975, len(arm) - 1)
-    smallest = error * stats.t.ppf([1 - 0.025 / tests, 0.8], len(arm) - 1).sum()
-    low, high, p = (float(x) for x in (interval.low, interval.high, test.pvalue))
+    ends = test.confidence_interval()
+    df, error = seeds - 1, float(stats.sem(arm - base))
     return Difference(
-        mean, other, mean - other, low, high, p, float(smallest), len(arm), 0
+        mean,
+        other,
+        Interval(mean - other, float(ends.low), float(ends.high), df),
+        float(test.pvalue),
+        Spread(error, df, error, df),
+        seeds,
+        queries=0,
+        tests=tests,
     )
 
 
@@ -271,8 +276,8 @@ def to_table(rows: list[Row]) -> pl.DataFrame:
                 "mean": row.difference.mean,
                 "base_mean": row.difference.base_mean,
                 "difference": row.difference.difference,
-                "low": row.difference.low,
-                "high": row.difference.high,
+                "low": row.difference.interval.low,
+                "high": row.difference.interval.high,
                 "p_holm": row.p_holm,
                 "smallest_visible": row.difference.smallest,
                 "seeds": row.difference.seeds,

@@ -116,7 +116,7 @@ def test_a_claim_is_answered_anew_as_a_whole_or_not_at_all(lecture):
         (["holds"], "holds *"),
         (["holds", "cannot tell"], "cannot tell"),
         (["cannot tell", "reversed"], "does not hold"),
-        (["holds", "no difference seen"], "does not hold"),
+        (["holds", "equivalent"], "does not hold"),
     ],
 )
 def test_cell_sums_up_the_checks_of_a_row(lecture, verdicts, text):

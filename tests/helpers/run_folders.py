@@ -46,4 +46,5 @@ def two_arms(tmp_path: Path) -> Path:
 
 def read_comparison(folder: Path) -> pl.DataFrame:
     """Return comparison.csv of a folder with the columns of a comparison."""
-    return pl.read_csv(folder / "comparison.csv", schema=pl.Schema(COLUMNS))
+    table = pl.read_csv(folder / "comparison.csv", schema_overrides=COLUMNS)
+    return table.select(list(COLUMNS))

@@ -3,6 +3,7 @@
 import json
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -66,7 +67,7 @@ def write_arm(folder: Path, arm: str | None, recalls: list[float], **other) -> N
         (path / "metrics.jsonl").write_text("".join(lines))
 
 
-def report(folder: Path, **given: str) -> Path:
+def report(folder: Path, **given: Any) -> Path:
     """Write the report of a folder like the command, and return its path."""
     return write_report(load_study([folder], Description(**given)))
 

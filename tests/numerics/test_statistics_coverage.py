@@ -1,17 +1,25 @@
-"""Simulated studies without an effect: 95 % of intervals cover 0, p is uniform.
+"""Simulated studies: coverage, false alarms, equivalence at the margin, power.
 
 A query has one to five positives; whether each is found depends on the query, on the
 query in this arm, on the seed in this arm, and on both together. The two arms are
 drawn alike, so that the true difference is 0 over further seeds and queries.
 """
 
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy import stats
 
-from twotower_jax.study.comparison import verdict
-from twotower_jax.study.spread import spread
-from twotower_jax.study.statistics import compare, holm, permutation_p
+from twotower_jax.study.permutation import holm, permutation_p
+from twotower_jax.study.spread import smallest_visible, spread
+from twotower_jax.study.statistics import compare
+from twotower_jax.study.verdicts import verdict
+
+ROOT = Path(__file__).parents[2]
+SIMULATION = SimpleNamespace(**runpy.run_path(str(ROOT / "benchmarks/verdicts.py")))
 
 QUERIES = 300
 STUDIES = 2000
@@ -44,7 +52,7 @@ def test_interval_covers_and_p_is_uniform_without_an_effect(seeds, seed_size):
         compare(*recalls(rng, seeds, seed_size), draws=1000, flips=1000, seed=study)
         for study in range(STUDIES)
     ]
-    covered = np.mean([one.low <= 0 <= one.high for one in found])
+    covered = np.mean([one.interval.low <= 0 <= one.interval.high for one in found])
     p = [one.p for one in found]
     print(f"coverage {covered:.4f}, KS {stats.kstest(p, 'uniform')}")
     assert covered == pytest.approx(0.95, abs=0.015)
@@ -64,19 +72,58 @@ def test_flips_of_queries_alone_are_too_sure_where_seeds_matter():
     assert np.mean(np.array(p) < 0.05) > 0.1
 
 
-def test_an_effect_of_the_smallest_visible_size_is_detected_with_probability_08():
-    rng = np.random.default_rng(2)
-    error = np.sqrt(0.02**2 / 5 + 1 / 200 + 0.5**2 / 1000)
-    size = 2.8016 * error
-    seen, sizes = 0, []
-    for study in range(400):
-        values = size + rng.normal(0, 1, 200) + rng.normal(0, 0.02, (5, 1))
-        values = values + rng.normal(0, 0.5, (5, 200))
-        found = compare(values, np.zeros_like(values), draws=400, flips=100, seed=study)
-        seen += found.low > 0 or found.high < 0
-        sizes.append(found.smallest)
-    assert seen / 400 == pytest.approx(0.8, abs=0.06)
-    assert np.median(sizes) == pytest.approx(size, rel=0.06)
+# Satterthwaite's exponent of the shares, and degrees of freedom of the queries alone
+# where the seeds look alike, gave up to 8 % with three seeds.
+@pytest.mark.parametrize(
+    ("seeds", "share", "most"),
+    [
+        (3, 0.5, 0.05),
+        (3, 0.9, 0.058),
+        (3, 0.99, 0.058),
+        (5, 0.9, 0.05),
+        (10, 0.5, 0.05),
+    ],
+)
+def test_t_tests_with_the_spread_keep_their_size_and_have_their_power(
+    seeds, share, most
+):
+    """Size and power of the t test that intervals and p values are built on."""
+    rng = np.random.default_rng([seeds, int(100 * share)])
+    visible = smallest_visible(SIMULATION.true_spread(seeds, share))
+    false, detected, studies = 0, 0, 6000
+    for _ in range(studies):
+        noise = SIMULATION.deviations(rng, seeds, share, queries=50)
+        found = spread(noise)
+        bound, mean = stats.t.isf(0.025, found.df) * found.error, noise.mean()
+        false += abs(mean) > bound
+        detected += mean + visible > bound
+    assert false / studies < most + 2.5 * np.sqrt(most * (1 - most) / studies)
+    assert detected / studies == pytest.approx(0.8, abs=0.035)
+
+
+@pytest.mark.parametrize(("seeds", "share"), [(3, 0.9), (5, 0.5)])
+def test_verdicts_of_a_few_simulated_studies(seeds, share):
+    rates = SIMULATION.simulate(seeds, share, studies=200)
+    assert rates.coverage > 0.9
+    assert rates.false < 0.1 and rates.within < 0.1
+    assert rates.power == pytest.approx(0.8, abs=0.09)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.99])
+@pytest.mark.parametrize("seeds", [3, 5, 10])
+def test_verdicts_of_many_simulated_studies(seeds, share):
+    """The table of docs/statistics.md, with its bounds."""
+    rates = SIMULATION.simulate(seeds, share, studies=2000)
+    assert rates.coverage > 0.935
+    assert rates.false < 0.065 and rates.within < 0.065
+    assert 0.74 < rates.power < 0.86
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.9])
+def test_a_family_of_alike_arms_has_few_false_verdicts_with_five_seeds(share):
+    assert SIMULATION.family(5, share, studies=1000) < 0.07
 
 
 def test_beside_other_arms_the_smallest_visible_difference_passes_holm_as_often():
@@ -92,7 +139,7 @@ def test_beside_other_arms_the_smallest_visible_difference_passes_holm_as_often(
             for arm in arms[1:]
         ]
         p = holm(np.array([one.p for one in found]))
-        better += verdict(found[0]._replace(seeds=2), p[0]) == "better"
+        better += verdict(found[0]._replace(seeds=3), p[0]) == "better"
     assert better / 300 == pytest.approx(0.8, abs=0.08)
 
 

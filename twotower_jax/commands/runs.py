@@ -21,6 +21,8 @@ def add_report(parser: argparse.ArgumentParser) -> None:
         ("source", "TEXT", "the source of the question"),
         ("metric", "NAME", "the primary metric: it orders the arms"),
         ("base", "ARM", "the arm that the others are compared to"),
+        ("tuned", "TEXT", "where the settings of the arms were tuned"),
+        ("margin", "SHARE", "share of a mean up to which arms are equivalent; 0.02"),
     ):
         parser.add_argument(f"--{name}", metavar=metavar, help=text)
     text = "leave out the optimum of each arm's objective"
@@ -29,10 +31,13 @@ def add_report(parser: argparse.ArgumentParser) -> None:
 
 def report(options: argparse.Namespace) -> int:
     """Write the report of folders of runs."""
-    from twotower_jax.study.description import Description
+    from twotower_jax.study.description import TEXTS, Description
+    from twotower_jax.study.verdicts import check_margin
     from twotower_jax.sweeps.reports import write_reports
 
-    given = Description(options.question, options.source, options.metric, options.base)
+    texts = {name: getattr(options, name) for name in TEXTS}
+    margin = check_margin("--margin", options.margin)
+    given = Description(**texts, margin=margin)
     objective = not options.no_objective
     write_reports(options.folder, given, options.out, objective=objective)
     return 0

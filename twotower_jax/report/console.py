@@ -11,6 +11,7 @@ from rich.text import Text
 
 from twotower_jax.config import Config
 from twotower_jax.evaluation.metrics import BUCKETS, MAIN, of_scope, stem
+from twotower_jax.study.cautions import arm_marks, cautions
 from twotower_jax.study.load import Study
 from twotower_jax.study.naming import short_key
 from twotower_jax.study.runs import Runs
@@ -98,28 +99,35 @@ def print_metrics(
 def print_study(study: Study, console: Console, report: Path) -> None:
     """Print the arms, best first, and the path of the report as the last line.
 
-    The primary metric has its standard deviation, the others are means. The
-    differences to the base arm follow with their intervals, then the skipped folders.
+    Warnings come first. The primary metric has its standard deviation, the others are
+    means. The differences to the base arm and to the controls follow with their
+    intervals, then the skipped folders.
 
     Args:
       study: the result of `load.load_study`.
       console: the console; long names of arms wrap at its width.
       report: the path of report.html.
     """
-    table, primary, comparison = study.table, study.metric, study.comparison
-    if study.missing_base:
-        console.print(Text(study.missing_base), soft_wrap=True)
-    metrics = _fitting(table, primary, console.width)
+    table, primary = study.table, study.metric
+    for line in cautions(study):
+        console.print(Text(line), soft_wrap=True)
+    order = rank_arms(table, primary)
+    marks = arm_marks(study, order)
+    widest = max(map(len, marks.values()))
+    metrics = _fitting(table, primary, console.width - (widest and widest + 1))
     grid = Table(header_style="bold", box=None, padding=(0, 1, 0, 0))
     grid.add_column("arm", overflow="fold")
     for head in ("seeds", *map(heading, metrics), "seconds"):
         grid.add_column(head, justify="right", no_wrap=True)
+    if widest:
+        grid.add_column("mark", no_wrap=True)
     for arm, seeds, cells in arm_cells(table, primary, [*metrics, "seconds"]):
         means = [cell.split(" ")[0] for cell in cells[1:]]
-        grid.add_row(Text(arm), str(len(seeds)), cells[0], *means)
+        mark = [marks[arm]] if widest else []
+        grid.add_row(Text(arm), str(len(seeds)), cells[0], *means, *mark)
     console.print(grid)
-    if not comparison.is_empty():
-        _print_differences(console, comparison, primary, rank_arms(table, primary))
+    _print_differences(console, study.comparison, primary, order)
+    _print_controls(console, study, order)
     for line in skipped_lines(study.runs):
         console.print(Text(line), soft_wrap=True)
     console.print(Text(str(report)), soft_wrap=True)
@@ -172,18 +180,51 @@ def _print_differences(
     console: Console, comparison: pl.DataFrame, metric: str, order: Sequence[str]
 ) -> None:
     """Print the differences to the base arm, best first."""
-    title = f"\n{metric}, difference to {comparison['base'][0]} with 95 % interval"
+    if comparison.is_empty():
+        return
+    arms = comparison["arm"].n_unique()
+    title = f"\n{metric}, difference to {comparison['base'][0]} {_intervals(arms)}"
     console.print(Text(title))
-    grid = Table(header_style="bold", box=None, padding=(0, 1, 0, 0))
-    grid.add_column("arm", overflow="fold")
-    for head in ("difference", "interval", "p Holm"):
-        grid.add_column(head, justify="right", no_wrap=True)
-    grid.add_column("verdict")
+    grid = _difference_grid()
     for arm, *cells in difference_cells(comparison, metric, order):
-        grid.add_row(Text(arm), *cells[:3], cells[-1])
+        grid.add_row(Text(arm), cells[0], *cells[2:4], cells[-1])
     console.print(grid)
     if note := interval_note(comparison, metric):
         console.print(Text(note))
+
+
+def _print_controls(console: Console, study: Study, order: Sequence[str]) -> None:
+    """Print the differences to the controls, if one of them is not the base arm."""
+    controlled = study.controlled
+    if set(controlled["base"]) <= {study.base}:
+        return
+    arms = controlled["arm"].n_unique()
+    title = f"\n{study.metric}, difference to the control {_intervals(arms)}"
+    console.print(Text(title))
+    grid = _difference_grid("control")
+    controls = dict(controlled.select("arm", "base").iter_rows())
+    for arm, *cells in difference_cells(controlled, study.metric, order):
+        names = Text(arm), Text(controls[arm])
+        grid.add_row(*names, cells[0], *cells[2:4], cells[-1])
+    console.print(grid)
+    if note := interval_note(controlled, study.metric, "its control"):
+        console.print(Text(note))
+
+
+def _intervals(arms: int) -> str:
+    """Return the kind of the printed intervals, which cover all arms together."""
+    return "with 95 % interval" + (f"s for {arms} arms together" if arms > 1 else "")
+
+
+def _difference_grid(*names: str) -> Table:
+    """Return an empty table of differences with more columns of names."""
+    grid = Table(header_style="bold", box=None, padding=(0, 1, 0, 0))
+    for name in ("arm", *names):
+        grid.add_column(name, overflow="fold")
+    for head in ("difference", "interval", "p Holm"):
+        grid.add_column(head, justify="right", no_wrap=True)
+    grid.add_column("verdict")
+    return grid
 
 
 def print_data(console: Console, values: dict[str, Any], fingerprint: str) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from twotower_jax.errors import InputError
 from twotower_jax.objective.card import Card
 from twotower_jax.report.canvas import Drawing, write_figures
+from twotower_jax.report.differences import controls_section
 from twotower_jax.report.figures import study_figures
 from twotower_jax.report.objective import objective_section
 from twotower_jax.report.page import STYLE, note
@@ -22,6 +23,7 @@ from twotower_jax.report.sections import (
 )
 from twotower_jax.report.selected import selection_section
 from twotower_jax.study.arms import write_study, write_whole
+from twotower_jax.study.cautions import cautions
 from twotower_jax.study.comparison import write_comparison
 from twotower_jax.study.description import write_description
 from twotower_jax.study.load import Study
@@ -56,7 +58,7 @@ def write_report(
     folder.mkdir(parents=True, exist_ok=True)
     write_description(study.description, folder)
     write_study(study.table, folder)
-    write_comparison(study.comparison, folder)
+    write_comparison(study.comparison, study.controlled, folder)
     write_figures(figures, folder)
     title = f"Study {folder.resolve().name}"
     text = _page(title, _body(study, figures, cards or {}))
@@ -84,6 +86,7 @@ def _body(
     return [
         *_introduction(study),
         *arms_section(study, order),
+        *controls_section(study, order),
         *_figures(figures),
         *objective_section(cards, order),
         *metrics_section(study, order),
@@ -95,14 +98,14 @@ def _body(
 
 
 def _introduction(study: Study) -> list[str]:
-    """Return the question of the study and its source."""
-    lines = []
+    """Return the warnings of the study, its question, source and tuning."""
+    lines = [note(text, "note") for text in cautions(study)]
     if study.description.question:
         lines.append(note(study.description.question, "question"))
     if study.description.source:
         lines.append(note(f"Source: {study.description.source}"))
-    if study.missing_base:
-        lines.append(note(study.missing_base, "note"))
+    if study.tuning.tuned and not study.comparison.is_empty():
+        lines.append(note(study.tuning.text))
     return lines
 
 

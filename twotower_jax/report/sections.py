@@ -6,9 +6,9 @@ from typing import Any
 import polars as pl
 
 from twotower_jax.evaluation.metrics import BUCKETS
+from twotower_jax.report.differences import COMPARED, other_differences, terms
 from twotower_jax.report.page import box, definitions, note
-from twotower_jax.study.arms import idle_sources
-from twotower_jax.study.comparison import RELEVANT
+from twotower_jax.study.cautions import arm_marks
 from twotower_jax.study.load import Study
 from twotower_jax.study.naming import differing_keys, flatten, name_arms
 from twotower_jax.study.runs import Runs
@@ -21,20 +21,11 @@ from twotower_jax.study.tables import (
     shown_metrics,
 )
 
-# Headings of the comparison in the table of the arms, and their meanings below it.
-COMPARED = ("difference", "95 % interval", "p Holm", "smallest visible")
-COMPARED += ("seeds x queries", "verdict")
-TERMS = {
-    "difference": "Mean of the arm minus mean of the base arm, over the seeds and "
-    "queries that both have.",
-    "p Holm": "The p value of random sign flips over queries, after Holm's correction "
-    "over the arms.",
-    "smallest visible": "The smallest true difference that these runs would detect "
-    "with probability 0.8, beside the other arms.",
-    "better, worse": "p Holm is below 0.05.",
-    "no difference seen": "The interval contains 0, and the smallest visible "
-    f"difference is at most {RELEVANT:.0%} of the base's mean.",
-    "cannot tell": "None of these, or only one shared seed.",
+MARKS = {
+    "baseline": "Scores from the clicks alone, without training.",
+    "oracle": "The full softmax: every item of the catalogue is a negative.",
+    "still learning": "In half of the runs or more, the last validation is the best.",
+    "at its limit": "The last step came before the patience ended the training.",
 }
 
 
@@ -51,13 +42,20 @@ def arms_section(study: Study, order: Sequence[str]) -> list[str]:
     primary, table = study.metric, study.table
     compared = difference_cells(study.comparison, primary, order)
     differences = {arm: cells for arm, *cells in compared}
-    blank = ["base", *["-"] * 5] if compared else []
+    blank = ["base", *["-"] * (len(COMPARED) - 1)] if compared else []
+    marks = arm_marks(study, order)
+    marked = any(marks.values())
     rows = arm_cells(table, primary, [primary, "seconds", "examples"])
     body = [
-        [str(rank), arm, str(len(seeds)), mean, *differences.get(arm, blank), *costs]
+        [
+            *(str(rank), arm, *([marks[arm] or "-"] if marked else [])),
+            *(str(len(seeds)), mean, *differences.get(arm, blank), *costs),
+        ]
         for rank, (arm, seeds, (mean, *costs)) in enumerate(rows, start=1)
     ]
-    heads = ["#", "arm", "seeds", primary, *(COMPARED if compared else ())]
+    heads = ["#", "arm", *(["mark"] if marked else []), "seeds", primary]
+    heads += COMPARED if compared else ()
+    text = [i for i, head in enumerate(heads) if head in ("arm", "mark", "verdict")]
     caption = (
         f"Mean ± standard deviation over seeds on the {main_split(table)} split, "
         f"ordered by {primary}. Seconds and examples are those of one run."
@@ -67,40 +65,19 @@ def arms_section(study: Study, order: Sequence[str]) -> list[str]:
     return [
         "<h2>Arms</h2>",
         note(caption),
-        *box([*heads, "seconds", "examples"], body, text=(1, 9) if compared else (1,)),
-        *(note(text, "note") for text in _warnings(study, order)),
-        *(definitions(TERMS, "terms") if compared else []),
+        *box([*heads, "seconds", "examples"], body, text=text),
+        *_interval_notes(study),
+        *(definitions(terms(study), "terms") if compared else []),
+        *(definitions(MARKS, "terms") if marked else []),
     ]
 
 
-def _warnings(study: Study, order: Sequence[str]) -> list[str]:
-    """Return the texts about too few seeds, idle sources and missing intervals."""
-    counts = study.table.group_by("arm").agg(pl.col("seed").n_unique())
-    seeds = dict(counts.iter_rows())
-    single = [arm for arm in order if seeds[arm] == 1]
-    warnings = []
-    if single:
-        warnings.append(
-            f"One seed is never a result: {len(single)} of {len(seeds)} arms have a "
-            f"single seed ({', '.join(single)}). Run more seeds before you compare "
-            "them."
-        )
-    if idle := idle_sources(study.runs):
-        warnings.append(
-            "The best parameters are from before the first use of a source of "
-            f"negatives, which had no effect on them: {', '.join(idle)}. Lower its "
-            "warm-up."
-        )
+def _interval_notes(study: Study) -> list[str]:
+    """Return the note about missing intervals, if any."""
     if study.comparison.is_empty():
-        return warnings
-    if text := interval_note(study.comparison, study.metric):
-        warnings.append(text)
-    if (study.comparison["seeds"] == 2).any():
-        warnings.append(
-            "Two seeds are few: if they differ much, an interval may cover 89 of 100 "
-            "true differences instead of 95. Run three or more."
-        )
-    return warnings
+        return []
+    text = interval_note(study.comparison, study.metric)
+    return [note(text, "note")] if text else []
 
 
 def metrics_section(study: Study, order: Sequence[str]) -> list[str]:
@@ -130,28 +107,7 @@ def metrics_section(study: Study, order: Sequence[str]) -> list[str]:
         "<h2>Other metrics</h2>",
         note(caption),
         *box(["#", "arm", *map(heading, shown)], means, text=(1,)),
-        *_other_differences(study, order, shown),
-    ]
-
-
-def _other_differences(
-    study: Study, order: Sequence[str], shown: Sequence[str]
-) -> list[str]:
-    """Return the table of differences in the metrics that have values per query."""
-    comparison = study.comparison
-    tested = comparison.filter(pl.col("low").is_not_null())
-    paired = [name for name in shown if name in set(tested["metric"])]
-    if not paired:
-        return []
-    cells = [difference_cells(comparison, metric, order) for metric in paired]
-    ranks = {arm: str(rank) for rank, arm in enumerate(order, start=1)}
-    rows = [
-        [ranks[ones[0][0]], ones[0][0], *(f"{c[1]} ({c[2]}) {c[-1]}" for c in ones)]
-        for ones in zip(*cells, strict=True)
-    ]
-    return [
-        note(f"Differences to the base arm, {study.base}, with 95 % intervals."),
-        *box(["#", "arm", *map(heading, paired)], rows, text=(1,), wrap=True),
+        *other_differences(study, order, shown),
     ]
 
 

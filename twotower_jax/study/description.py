@@ -1,18 +1,21 @@
-"""The description of a study in study.json: question, source, metric and base arm.
+"""The description of a study in study.json: question, metric, base arm, controls.
 
 A sweep writes the file beside its runs, so that `twotower report` later makes the same
 report without options.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
-from twotower_jax.errors import InputError
+from twotower_jax.errors import InputError, unknown
 from twotower_jax.study.arms import write_whole
+from twotower_jax.study.verdicts import check_margin
 
 FILE = "study.json"
+TEXTS = ("question", "source", "metric", "base", "tuned")
 
 
 @dataclass(frozen=True)
@@ -24,22 +27,76 @@ class Description:
       source: the origin of the question or of the arms.
       metric: the primary metric, which orders the arms and is compared first.
       base: the arm to which the others are compared.
+      tuned: where the settings of the arms were tuned; None: by the selections in the
+        folders of the study, if any.
+      margin: share of a mean up to which a difference is equivalent; None: 0.02.
+      controls: {arm: its control}; the controls of the other arms are searched.
     """
 
     question: str | None = None
     source: str | None = None
     metric: str | None = None
     base: str | None = None
+    tuned: str | None = None
+    margin: float | None = None
+    controls: dict[str, str] | None = None
 
     def or_else(self, other: "Description") -> "Description":
         """This description, with its missing parts taken from another.
 
         Examples:
-          >>> Description(base="bce").or_else(Description(metric="mrr@5", base="bpr"))
-          Description(question=None, source=None, metric='mrr@5', base='bce')
+          >>> mine, other = Description(base="bce"), Description("Why?", base="bpr")
+          >>> both = mine.or_else(other)
+          >>> both.question, both.base
+          ('Why?', 'bce')
         """
         given = {name: value for name, value in asdict(self).items() if value}
         return replace(other, **given)
+
+
+def described(given: Mapping[str, Any], key: str) -> Description:
+    """The description from values of the configuration.
+
+    Args:
+      given: the fields of a description; None where not given.
+      key: the key of the configuration that holds them.
+
+    Returns:
+      The description, with texts for texts.
+
+    Raises:
+      InputError: for an unknown field, a margin that is not a share, or controls that
+        are not pairs of arms.
+
+    Examples:
+      >>> made = described({"base": "in-batch", "margin": "0.05"}, "callbacks.study")
+      >>> made.base, made.margin
+      ('in-batch', 0.05)
+    """
+    names = [field.name for field in fields(Description)]
+    for name in given:
+        if name not in names:
+            raise unknown(f"a key of {key}", name, names)
+    values = {
+        name: str(value)
+        for name, value in given.items()
+        if name in TEXTS and value is not None
+    }
+    margin = check_margin(f"{key}.margin", given.get("margin"))
+    controls = _pairs(given.get("controls"), f"{key}.controls")
+    return Description(**values, margin=margin, controls=controls)
+
+
+def _pairs(controls: Any, key: str) -> dict[str, str] | None:
+    """Return {arm: its control} as texts; None without any."""
+    if controls is None:
+        return None
+    if not isinstance(controls, Mapping):
+        raise InputError(
+            f"{key}={controls} does not pair arms; give each arm its control, such as "
+            "{half hard: none hard}"
+        )
+    return {str(arm): str(control) for arm, control in controls.items()} or None
 
 
 def read_description(folder: str | Path) -> Description:
@@ -57,15 +114,28 @@ def read_description(folder: str | Path) -> Description:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         names = {field.name for field in fields(Description)}
-        texts = {key: value for key, value in values.items() if key in names}
-        if not all(value is None or isinstance(value, str) for value in texts.values()):
+        known = {key: value for key, value in values.items() if key in names}
+        if not all(_has_its_type(key, value) for key, value in known.items()):
             raise ValueError
     except (OSError, ValueError, AttributeError, RecursionError):
         raise InputError(
-            f"{path} is broken: question, source, metric and base must be texts; "
-            "remove it, and give twotower report --question, --metric, --base"
+            f"{path} is broken: question, source, metric, base and tuned must be "
+            "texts, margin a number and controls pairs of arms; remove it, and give "
+            "twotower report --question, --metric, --base"
         ) from None
-    return Description(**texts)
+    return Description(**known)
+
+
+def _has_its_type(key: str, value: Any) -> bool:
+    """Return whether a value of study.json has the type of its key."""
+    if value is None:
+        return True
+    if key == "margin":
+        return isinstance(value, float) and 0 < value < 1
+    if key == "controls":
+        pairs = value.items() if isinstance(value, dict) else [(None, None)]
+        return all(isinstance(one, str) for pair in pairs for one in pair)
+    return isinstance(value, str)
 
 
 def first_description(given: Description, folders: Iterable[str | Path]) -> Description:

@@ -1,4 +1,4 @@
-"""A study: its runs, its description, and the comparison of its arms to the base."""
+"""A study: its runs, its description, and the comparisons of its arms."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,9 +8,14 @@ import polars as pl
 
 from twotower_jax.study.arms import study_table
 from twotower_jax.study.comparison import choose_base, compare_arms
+from twotower_jax.study.controls import Control, choose_controls
 from twotower_jax.study.description import Description, first_description
+from twotower_jax.study.pairing import Pairing, pair_arms
 from twotower_jax.study.runs import Runs, read_runs
 from twotower_jax.study.tables import main_metric, shown_metrics
+from twotower_jax.study.trained import trained_arms
+from twotower_jax.study.tuning import Tuning, study_tuning
+from twotower_jax.study.verdicts import MARGIN, Rules
 
 
 @dataclass(frozen=True)
@@ -19,19 +24,35 @@ class Study:
 
     Attributes:
       runs: the finished and the skipped runs.
-      table: the result of `arms.study_table`.
-      comparison: the result of `comparison.compare_arms`.
+      pairing: the runs by arm and seed, and the table of all metrics.
       metric: the primary metric, which at least one run has.
       base: the base arm, which has a finished run.
       description: as given, completed from study.json of the folders.
+      tuning: whether the arms were tuned alike.
+      comparison: the arms against the base, a result of `comparison.compare_arms`.
+      controls: the control of each trained arm except the base.
+      controlled: the arms against their controls, as `comparison`.
     """
 
     runs: Runs
-    table: pl.DataFrame
-    comparison: pl.DataFrame
+    pairing: Pairing
     metric: str
     base: str
     description: Description
+    tuning: Tuning
+    comparison: pl.DataFrame
+    controls: dict[str, Control]
+    controlled: pl.DataFrame
+
+    @property
+    def table(self) -> pl.DataFrame:
+        """The result of `arms.study_table`."""
+        return self.pairing.table
+
+    @property
+    def margin(self) -> float:
+        """The share of a mean up to which a difference is equivalent."""
+        return self.description.margin or MARGIN
 
     @property
     def missing_base(self) -> str:
@@ -54,8 +75,8 @@ def load_study(
     Args:
       folders: folders of sweeps.
       given: the parts of the description that the user gives. The rest comes from
-        study.json of `out` and of the folders, in this order. A base arm from a file
-        may have no run.
+        study.json of `out` and of the folders, in this order. A base arm or a control
+        from a file may have no run.
       out: the folder of the report.
 
     Returns:
@@ -72,5 +93,37 @@ def load_study(
     table = study_table(runs)
     metric = main_metric(table, description.metric)
     base = choose_base(table, given.base, description.base)
-    comparison = compare_arms(runs, shown_metrics(table, metric), base)
-    return Study(runs, table, comparison, metric, base, description)
+    metrics = shown_metrics(table, metric)
+    pairing = pair_arms(runs, table, metrics)
+    tuning = study_tuning(runs, pairing.arms, description.tuned)
+    rules = Rules(description.margin or MARGIN, tuning.tuned)
+    to_base = {arm: base for arm in pairing.arms if arm != base}
+    controls = _controls(pairing, base, tuning, description.controls or {})
+    to_control = {arm: one.control for arm, one in controls.items() if one.control}
+    return Study(
+        runs,
+        pairing,
+        metric,
+        base,
+        description,
+        tuning,
+        compare_arms(pairing, metrics, to_base, rules),
+        controls,
+        compare_arms(pairing, metrics, to_control, rules),
+    )
+
+
+def _controls(
+    pairing: Pairing, base: str, tuning: Tuning, declared: dict[str, str]
+) -> dict[str, Control]:
+    """Return the control of each trained arm; a declared one may have no run."""
+    configs = trained_arms(
+        {arm: next(iter(runs.values())).config for arm, runs in pairing.arms.items()}
+    )
+    known = {
+        arm: control
+        for arm, control in declared.items()
+        if arm in configs and control in configs
+    }
+    tuned = tuning.keys if tuning.tuned else ()
+    return choose_controls(configs, base, tuned=tuned, declared=known)

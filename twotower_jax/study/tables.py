@@ -191,7 +191,7 @@ def heading(column: str) -> str:
 def difference_cells(
     comparison: pl.DataFrame, metric: str, order: Sequence[str]
 ) -> list[tuple[str, ...]]:
-    """Cells of the differences to the base arm in one metric.
+    """Cells of the differences to the reference arms in one metric.
 
     Args:
       comparison: the result of `comparison.compare_arms`.
@@ -199,8 +199,8 @@ def difference_cells(
       order: names of the arms; those without a row are left out.
 
     Returns:
-      (arm, difference, interval, p Holm, smallest visible, seeds x queries, verdict)
-      per arm.
+      (arm, difference, interval, interval of the family, p Holm, smallest visible,
+      seeds x queries, verdict) per arm.
     """
     rows = comparison.filter(pl.col("metric") == metric).rows(named=True)
     by_arm = {row["arm"]: row for row in rows}
@@ -209,6 +209,7 @@ def difference_cells(
             arm,
             _number(row["difference"], "+.4f"),
             interval(row),
+            interval(row, "_family"),
             p_cell(row["p_holm"]),
             _number(row["smallest_visible"], ".4f"),
             f"{row['seeds']} x {row['queries']:,}",
@@ -218,11 +219,12 @@ def difference_cells(
     ]
 
 
-def interval(row: dict[str, Any]) -> str:
+def interval(row: dict[str, Any], kind: str = "") -> str:
     """`low to high` of a row of a comparison, a dash without an interval.
 
     Args:
       row: a row of `comparison.compare_arms`.
+      kind: end of the names of the columns: "" for 95 %, "_family", "_90".
 
     Returns:
       The text.
@@ -231,9 +233,8 @@ def interval(row: dict[str, Any]) -> str:
       >>> interval({"low": -0.0121, "high": 0.02})
       '-0.0121 to +0.0200'
     """
-    if row["low"] is None:
-        return "-"
-    return f"{row['low']:+.4f} to {row['high']:+.4f}"
+    low, high = row[f"low{kind}"], row[f"high{kind}"]
+    return "-" if low is None else f"{low:+.4f} to {high:+.4f}"
 
 
 def p_cell(p: float | None) -> str:
@@ -246,12 +247,15 @@ def p_cell(p: float | None) -> str:
     return "<0.001" if p is not None and p < 1e-3 else _number(p, ".3f")
 
 
-def interval_note(comparison: pl.DataFrame, metric: str) -> str:
+def interval_note(
+    comparison: pl.DataFrame, metric: str, reference: str = "the base"
+) -> str:
     """A note about arms without an interval, or with one over queries only.
 
     Args:
       comparison: the result of `comparison.compare_arms`.
       metric: the metric.
+      reference: the arms that they are compared to.
 
     Returns:
       Sentences, or an empty text.
@@ -263,13 +267,13 @@ def interval_note(comparison: pl.DataFrame, metric: str) -> str:
     if len(single):
         arms = ", ".join(single["arm"])
         notes.append(
-            "One seed shared with the base: the interval is over queries only "
+            f"One seed shared with {reference}: the interval is over queries only "
             f"({arms})."
         )
     if bare:
         arms = ", ".join(bare)
         notes.append(
-            "No interval: no seed shared with the base has values per query in "
+            f"No interval: no seed shared with {reference} has values per query in "
             f"queries.parquet ({arms})."
         )
     return " ".join(notes)

@@ -4,7 +4,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra import compose
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -21,6 +21,9 @@ from twotower_jax.config import Config
 from twotower_jax.errors import InputError
 from twotower_jax.sweeps.compose import to_config
 from twotower_jax.sweeps.jobs import SWEEP
+
+if TYPE_CHECKING:
+    from twotower_jax.study.description import Description
 
 Words = tuple[str, ...]
 
@@ -39,8 +42,10 @@ def check_mode() -> None:
         )
 
 
-def check_arms(config: DictConfig, metric: str | None, base: str | None) -> None:
+def check_arms(config: DictConfig, study: "Description") -> None:
     """Refuse a sweep that could not end with a report, before its first job.
+
+    A warning is printed for every arm that will have no control.
 
     The jobs of Hydra's basic sweeper can be listed before they run. The labels of the
     jobs of other sweepers are checked one by one, by `SweepState.claim`. Errors of
@@ -48,8 +53,7 @@ def check_arms(config: DictConfig, metric: str | None, base: str | None) -> None
 
     Args:
       config: the configuration of the sweep, with `hydra`.
-      metric: the primary metric of the study, None for the default.
-      base: its base arm, None for the first.
+      study: the description of the study.
 
     Raises:
       InputError: for a job that comes twice, and where `check_planned` raises it.
@@ -73,14 +77,22 @@ def check_arms(config: DictConfig, metric: str | None, base: str | None) -> None
     planned = _composed(arms)
     if not planned:
         return
-    # A part of a study may lack the base arm that its file names.
+    # A part of a study may lack the base arm and controls that its file names.
     part = {one.key_or_group for one in swept} & set(sweeper.params or {}) - {"seed"}
     by_hand = any("callbacks.study.base" in one for one in config.hydra.overrides.hydra)
-    strict = len(planned) == len(arms) and (by_hand or not part)
+    whole = len(planned) == len(arms) and (by_hand or not part)
     from twotower_jax.sweeps.planned import Planned, check_planned
 
     checked = [Planned(words, one) for words, one in planned]
-    check_planned(checked, metric, base if strict else None)
+    for warning in check_planned(checked, study, whole=whole):
+        print_warning(warning)
+
+
+def print_warning(text: str) -> None:
+    """Print a warning of a sweep before it trains."""
+    from rich.console import Console
+
+    Console().print(f"warning: {text}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _composed(arms: Sequence[Words]) -> list[tuple[Words, Config]]:
@@ -110,17 +122,20 @@ class StudyCallback(Callback):
     it. The libraries of reports are imported when a sweep ends.
     """
 
-    def __init__(
-        self,
-        question: str | None = None,
-        source: str | None = None,
-        metric: str | None = None,
-        base: str | None = None,
-        objective: bool = True,
-    ):
-        texts = (question, source, metric, base)
-        self._objective = objective
-        self._texts = [None if one is None else str(one) for one in texts]
+    def __init__(self, objective: bool = True, **given: Any):
+        """Keep the parts of the description.
+
+        Args:
+          objective: whether the report shows the optimum of each arm's objective.
+          given: the fields of `study.description.Description`; None where not given.
+        """
+        self._objective, self._given = objective, given
+
+    def _description(self) -> "Description":
+        """Return the description that the configuration gives."""
+        from twotower_jax.study.description import described
+
+        return described(self._given, "hydra.callbacks.study")
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """End a sweep that could not end with a report.
@@ -133,7 +148,7 @@ class StudyCallback(Callback):
           SystemExit: with status 2, after the message is printed.
         """
         try:
-            check_arms(config, *self._texts[2:])
+            check_arms(config, self._description())
         except InputError as error:
             SWEEP.fail(error)
             # Hydra makes a warning of an exception here.
@@ -160,7 +175,6 @@ class StudyCallback(Callback):
     def _report(self, folder: Path) -> None:
         """Write study.json and the report; a description that fails is not kept."""
         from twotower_jax.study.description import (
-            Description,
             read_description,
             write_description,
         )
@@ -168,7 +182,7 @@ class StudyCallback(Callback):
 
         before = read_description(folder)
         # A sweep may be a part of a study, and describe less than all of it.
-        description = Description(*self._texts).or_else(before)
+        description = self._description().or_else(before)
         write_description(description, folder)
         try:
             write_reports([folder], objective=self._objective)

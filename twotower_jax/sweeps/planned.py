@@ -1,6 +1,6 @@
 """Checks of the arms of a sweep before its first job."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,8 +9,12 @@ from twotower_jax.data.sources import SOURCES
 from twotower_jax.errors import InputError, closest
 from twotower_jax.evaluation.metrics import BUCKETS, Scope, metric_names
 from twotower_jax.run.records import run_folder
+from twotower_jax.study.controls import choose_controls
+from twotower_jax.study.description import Description
 from twotower_jax.study.naming import differing_keys, flatten, identity, name_arms
 from twotower_jax.study.runs import read_runs
+from twotower_jax.study.trained import trained_arms
+from twotower_jax.study.tuning import TUNED_KEYS
 from twotower_jax.sweeps.jobs import check_label
 
 
@@ -27,20 +31,24 @@ class Planned(NamedTuple):
 
 
 def check_planned(
-    arms: Sequence[Planned], metric: str | None = None, base: str | None = None
-) -> None:
+    arms: Sequence[Planned], study: Description | None = None, *, whole: bool = True
+) -> list[str]:
     """Refuse a sweep that would end without a report, before it trains.
 
     Args:
       arms: all arms of the sweep.
-      metric: the primary metric of the study, None for the default.
-      base: the base arm of the study, None for the first.
+      study: the description of the study.
+      whole: whether its base arm and controls must be among the arms.
+
+    Returns:
+      Sentences about arms that will have no control.
 
     Raises:
       InputError: for two arms that are one configuration, arms on different data in one
         folder, a label that differs from that of an earlier run, a metric that no arm
-        will have, or an unknown base arm.
+        will have, or an unknown base arm or control.
     """
+    study, warnings = study or Description(), []
     check_apart(arms)
     folders: dict[Path, list[Config]] = {}
     for arm in arms:
@@ -49,9 +57,16 @@ def check_planned(
         before = _finished_configs(folder)
         _check_data(folder, configs, before)
         _check_earlier_labels(folder, configs, before)
-        check_metric(metric, configs)
-        names = name_arms([*map(to_dict, configs), *before])
-        check_base(base, names)
+        check_metric(study.metric, configs)
+        dicts = [*map(to_dict, configs), *before]
+        names = name_arms(dicts)
+        if whole:
+            check_base(study.base, names)
+            check_controls(study.controls, names)
+        named = dict(zip(names, dicts, strict=True))
+        tuned = TUNED_KEYS if study.tuned else ()
+        warnings += control_warnings(named, study, tuned)
+    return warnings
 
 
 def check_apart(arms: Sequence[Planned]) -> None:
@@ -167,12 +182,71 @@ def check_base(base: str | None, names: Sequence[str]) -> None:
       >>> check_base("uniform", ["uniform", "in_batch"])
       >>> check_base(None, [])
     """
-    if base is None or base in names:
+    if base is not None:
+        _check_arm("hydra.callbacks.study.base", base, names, "null for the first")
+
+
+def check_controls(controls: Mapping[str, str] | None, names: Sequence[str]) -> None:
+    """Refuse a declared control between arms that the study does not have.
+
+    Args:
+      controls: {arm: its control}; None for none.
+      names: the names of all arms.
+
+    Raises:
+      InputError: naming the arms.
+
+    Examples:
+      >>> check_controls({"half hard": "none hard"}, ["half hard", "none hard"])
+      >>> check_controls({"a": "a"}, ["a", "b"])
+      Traceback (most recent call last):
+        ...
+      InputError: hydra.callbacks.study.controls: 'a' cannot be its own control; ...
+    """
+    key = "hydra.callbacks.study.controls"
+    for arm, control in (controls or {}).items():
+        for name in (arm, control):
+            _check_arm(key, name, names, "leave the pair out")
+        if arm == control:
+            raise InputError(
+                f"{key}: {arm!r} cannot be its own control; name another arm, or leave "
+                "the pair out"
+            )
+
+
+def _check_arm(key: str, name: str, names: Sequence[str], remedy: str) -> None:
+    """Raise InputError unless a name is one of an arm."""
+    if name in names:
         return
     arms = sorted(set(names))
-    near = closest(base, arms)
+    near = closest(name, arms)
     raise InputError(
-        f"hydra.callbacks.study.base={base!r} is not an arm of this study"
-        f"{f' ({near})' if near else ''}; it has {', '.join(map(repr, arms))}; name "
-        "one of them, or null for the first"
+        f"{key}={name!r} is not an arm of this study{f' ({near})' if near else ''}; it "
+        f"has {', '.join(map(repr, arms))}; name one of them, or {remedy}"
     )
+
+
+def control_warnings(
+    arms: Mapping[str, dict], study: Description, tuned: Collection[str]
+) -> list[str]:
+    """The sentences about arms that will have no control.
+
+    Args:
+      arms: {name: configuration} of all arms.
+      study: the description of the study.
+      tuned: keys that every arm tunes for itself.
+
+    Returns:
+      One sentence per arm; none for a single arm.
+    """
+    trained = trained_arms(arms)
+    base = study.base or min(arms, default="")
+    declared = {
+        arm: control
+        for arm, control in (study.controls or {}).items()
+        if arm in trained and control in trained
+    }
+    controls = choose_controls(
+        dict(sorted(trained.items())), base, tuned=tuned, declared=declared
+    )
+    return [one.warning for one in controls.values() if one.warning]

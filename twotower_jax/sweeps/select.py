@@ -20,6 +20,7 @@ from twotower_jax.config import to_dict
 from twotower_jax.errors import InputError
 from twotower_jax.report.selected import chosen_lines
 from twotower_jax.run.inputs import check_names
+from twotower_jax.study.description import described
 from twotower_jax.study.naming import name_arms
 from twotower_jax.study.selection import (
     ArmChoice,
@@ -32,6 +33,7 @@ from twotower_jax.study.selection import (
 )
 from twotower_jax.sweeps import arm_points, planned
 from twotower_jax.sweeps.arm_points import Arm, point_words
+from twotower_jax.sweeps.callback import print_warning
 from twotower_jax.sweeps.compose import compose_job, job_config
 from twotower_jax.sweeps.options import Options
 
@@ -82,7 +84,7 @@ class Selecting:
         metric = self._options.metric or arms[0].points[0].training.metric
         arm_points.check_one_folder(arms)
         arm_points.check_metric(metric, arms)
-        self._check_study(arms, names)
+        self._check_study(arms, names, axes)
         trials = self._tune_arms(arms, points, metric)
         choices = [
             self._choice(name, arm, tried, seeds)
@@ -146,15 +148,23 @@ class Selecting:
             arm_points.tuning_run(arm, place, point, self._tune_seeds[0])
         return arm
 
-    def _check_study(self, arms: list[Arm], names: list[str]) -> None:
-        """Refuse equal arms, and an unknown primary metric or base arm."""
+    def _check_study(
+        self, arms: list[Arm], names: list[str], axes: dict[str, list[str]]
+    ) -> None:
+        """Refuse equal arms, and an unknown primary metric, base arm or control."""
         planned.check_apart([planned.Planned(arm.words, arm.points[0]) for arm in arms])
-        study = OmegaConf.select(self._config, "hydra.callbacks.study") or {}
+        given = OmegaConf.select(self._config, "hydra.callbacks.study") or {}
+        given = {k: v for k, v in given.items() if k not in ("_target_", "objective")}
+        study = described(given, "hydra.callbacks.study")
         configs = [arm.points[0] for arm in arms]
-        planned.check_metric(study.get("metric"), configs)
+        planned.check_metric(study.metric, configs)
+        named = dict(zip(names, map(to_dict, configs), strict=True))
         # Without labels, the names of arms include the points that are chosen later.
         if all(config.arm for config in configs):
-            planned.check_base(study.get("base"), names)
+            planned.check_base(study.base, names)
+            planned.check_controls(study.controls, names)
+        for warning in planned.control_warnings(named, study, tuple(axes)):
+            print_warning(warning)
 
     # --- runs ------------------------------------------------------------------------
 

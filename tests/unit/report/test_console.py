@@ -21,10 +21,17 @@ def printed(folder, width: int) -> list[str]:
     return stream.getvalue().splitlines()
 
 
+def table_of(lines: list[str]) -> list[str]:
+    """Return the lines with those before the first table as one."""
+    start = next(i for i, line in enumerate(lines) if line.startswith("arm "))
+    return ["\n".join(lines[:start]), *lines[start:]]
+
+
 def test_printed_table_ends_with_the_path_of_the_report(tmp_path):
     write_arm(tmp_path, "low", [0.1, 0.2])
     write_arm(tmp_path, HOSTILE, [0.4, 0.6])
-    lines = printed(tmp_path, 120)
+    warnings, *lines = table_of(printed(tmp_path, 120))
+    assert "Untuned." in warnings and "low have 2." in warnings
     heads = "arm seeds recall@20 ndcg@20 head mid tail seconds"
     assert lines[0].split() == heads.split()
     assert lines[1].startswith(HOSTILE)
@@ -40,7 +47,7 @@ def test_narrow_table_leaves_metrics_out_and_keeps_the_arms(tmp_path, width):
     for arm in ("in-batch", "in-batch + logQ"):
         metrics = {name: 0.25 for name in ("recall@20", *names)}
         write_arm(tmp_path, arm, [0.1, 0.2], metrics=metrics)
-    lines = printed(tmp_path, width)
+    _, *lines = table_of(printed(tmp_path, width))
     assert lines[1].startswith("in-batch  ")
     assert lines[2].startswith("in-batch + logQ ")
     heads = lines[0].split()
@@ -56,11 +63,14 @@ def test_printed_table_shows_the_difference_to_the_base(tmp_path):
     write_arm(tmp_path, HOSTILE, [0.6, 0.601, 0.602])
     write_queries(tmp_path)
     report(tmp_path, base="base")
-    lines, found = printed(tmp_path, 80), read_comparison(tmp_path)
-    assert "recall@20, difference to base with 95 % interval" in lines
+    lines, found = table_of(printed(tmp_path, 80))[1:], read_comparison(tmp_path)
+    title = "recall@20, difference to base with 95 % intervals for 2 arms together"
+    assert title in lines
     words = difference_cells(found, "recall@20", ["low"])[0]
-    line = next(line for line in lines if words[2] in line)
-    assert line.split() == " ".join([*words[:4], words[-1]]).split()
+    line = next(line for line in lines if words[3] in line)
+    assert line.split() == " ".join([*words[:2], *words[3:5], words[-1]]).split()
+    # Every control is the base, so that there is no second table of differences.
+    assert not [line for line in lines if "control" in line]
     assert "[red]" in "".join(lines)
     assert all(len(line) <= 80 for line in lines[:-1])
     assert interval_note(found, "recall@20") == ""
@@ -77,3 +87,35 @@ def test_skipped_folders_are_counted_and_named(tmp_path):
     reason = "  001: status is failed: NonFiniteLossError: lower it [red]"
     assert lines[start + 1] == reason
     assert lines[start + 6] == "  and 2 more in the report"
+
+
+def test_differences_to_the_controls_are_printed_where_they_are_not_the_base(tmp_path):
+    loss = {"name": "sampled_softmax", "temperature": 0.1}
+    for arm, recall, changed in (
+        ("base", 0.2, {}),
+        ("uncorrected", 0.3, {"logq": {"correct": "none"}}),
+        ("warm", 0.4, {"logq": {"correct": "none"}, "temperature": 0.2}),
+    ):
+        recalls = [recall, recall + 0.001, recall + 0.002]
+        write_arm(tmp_path, arm, recalls, config={"loss": loss | changed})
+    write_queries(tmp_path)
+    report(tmp_path, base="base", tuned=None)
+    lines = printed(tmp_path, 100)
+    title = (
+        "recall@20, difference to the control with 95 % intervals for 2 arms together"
+    )
+    rows = [line.split()[:3] for line in lines[lines.index(title) :]]
+    assert ["warm", "uncorrected", "+0.1000"] in rows
+    assert ["uncorrected", "base", "+0.1000"] in rows
+
+
+def test_marks_have_a_column_where_there_are_any(tmp_path):
+    write_arm(tmp_path, "plain", [0.1] * 3)
+    write_arm(tmp_path, "clicks", [0.2] * 3, config={"towers": {"kind": "popularity"}})
+    warnings, heads, *lines = table_of(printed(tmp_path, 80))
+    assert warnings.startswith(
+        "Every arm loses to a baseline: clicks has recall@20 0.2"
+    )
+    assert heads.split()[-1] == "mark"
+    assert lines[0].split()[-1] == "baseline"
+    assert lines[1].split()[-1] == "12.0"  # seconds: a trained arm without a mark

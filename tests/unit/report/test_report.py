@@ -44,6 +44,7 @@ def test_report_holds_the_numbers_worked_out_by_hand(folder):
         "recall@20": "0.1500 ± 0.0707",
         "difference": "-0.2000",
         "95 % interval": "-",
+        "95 %, all arms": "-",
         "p Holm": "-",
         "smallest visible": "-",
         "seeds x queries": "1 x 0",
@@ -95,16 +96,16 @@ def test_report_names_failed_runs_with_their_reasons(folder):
     assert "bad" not in {row[1] for row in page.tables["Arms"][0]}
 
 
-def test_report_warns_of_the_arm_with_one_seed(folder):
-    text = Page(report(folder)).texts["Arms"]
-    assert "One seed is never a result: 1 of 3 arms" in text
-    assert "(lonely)" in text
+def test_report_begins_with_the_arms_that_have_too_few_seeds(folder):
+    text = Page(report(folder)).texts["Study a<b>study"]
+    assert "Too few seeds for a verdict, which needs 3 of both arms" in text
+    assert f"better 5: lonely has 1; {HOSTILE}, low have 2." in text
 
 
 def test_report_of_enough_seeds_does_not_warn(tmp_path):
-    write_arm(tmp_path, "low", [0.1, 0.2])
+    write_arm(tmp_path, "low", [0.1, 0.2, 0.3])
     page = Page(report(tmp_path))
-    assert "One seed" not in page.texts["Arms"]
+    assert "Too few seeds" not in str(page.texts)
     assert not any("Skipped" in heading for heading in page.texts)
     assert "All runs share one configuration" in page.texts["Configuration"]
 
@@ -114,7 +115,7 @@ def test_report_names_a_source_that_had_no_effect(tmp_path):
     acts = {"mining": {"minings": 9, "minings to the best step": 1}}
     write_arm(tmp_path, "late", [0.3, 0.3, 0.4], samples=idle)
     write_arm(tmp_path, "early", [0.3, 0.4, 0.4], samples=acts)
-    text = Page(report(tmp_path)).texts["Arms"]
+    text = Page(report(tmp_path)).texts[f"Study {tmp_path.name}"]
     assert "had no effect on them: late (bank). Lower its warm-up." in text
     assert "early (mining)" not in text
 
@@ -249,34 +250,54 @@ def compared(tmp_path):
     return folder
 
 
-def test_report_warns_of_two_seeds(compared, tmp_path):
-    assert "Two seeds are few" not in report(compared, base="base").read_text()
-    folder = tmp_path / "few"
-    folder.mkdir()
+def test_two_seeds_have_no_verdict(tmp_path):
     for arm, recalls in (("base", [0.2, 0.201]), ("other", [0.1, 0.101])):
-        write_arm(folder, arm, recalls)
-    write_queries(folder)
-    assert "Two seeds are few" in report(folder, base="base").read_text()
+        write_arm(tmp_path, arm, recalls)
+    write_queries(tmp_path)
+    page = Page(report(tmp_path, base="base", tuned="by hand"))
+    assert page.row("Arms", "other")["verdict"] == "fewer than 3 seeds"
+
+
+def test_arms_that_were_not_tuned_alike_have_no_verdict(compared):
+    page = Page(report(compared, base="base"))
+    assert page.row("Arms", "low")["verdict"] == "untuned"
+    title = "Study study"
+    assert "Untuned. Differences have no verdict" in page.texts[title]
+    page = Page(report(compared, tuned="24 trials in study X"))
+    assert page.row("Arms", "low")["verdict"] == "worse"
+    assert "Tuned: 24 trials in study X" in page.texts[title]
+    assert "no verdict" not in page.texts[title]
+
+
+def test_the_margin_decides_what_is_equivalent(compared):
+    page = Page(report(compared, base="base", tuned="by hand", margin=0.0001))
+    assert page.row("Arms", "equal")["verdict"] == "cannot tell"
+    assert "within 0.01 % of the mean" in page.texts["Arms"]
+    assert read_description(compared).margin == 0.0001
 
 
 def test_report_shows_differences_with_intervals_and_verdicts(compared):
-    page = Page(report(compared, base="base"))
+    page = Page(report(compared, base="base", tuned="by hand"))
     found = read_comparison(compared)
     row = found.filter((pl.col("arm") == "low") & (pl.col("metric") == "recall@20"))
     low, high, p = row.select("low", "high", "p_holm").row(0)
+    lowest, highest = row.select("low_family", "high_family").row(0)
     cells = page.row("Arms", "low")
     assert cells["difference"] == "-0.1000"
     assert cells["95 % interval"] == f"{low:+.4f} to {high:+.4f}"
+    assert cells["95 %, all arms"] == f"{lowest:+.4f} to {highest:+.4f}"
+    assert lowest < low < high < highest
     assert cells["p Holm"] == ("<0.001" if p < 1e-3 else f"{p:.3f}")
     assert cells["smallest visible"] == f"{row['smallest_visible'][0]:.4f}"
     assert (cells["seeds x queries"], cells["verdict"]) == ("3 x 50", "worse")
-    assert page.row("Arms", "equal")["verdict"] == "no difference seen"
+    assert page.row("Arms", "equal")["verdict"] == "equivalent (within 2 %)"
     assert page.row("Arms", HOSTILE)["difference"] == "+0.4000"
     assert page.row("Arms", "base")["difference"] == "base"
     # Coverage has no values by query.
     others = page.row("Other metrics", HOSTILE, table=1)
     assert list(others)[2:] == ["ndcg@20", "head", "mid", "tail"]
     assert others["mid"].startswith("+0.4000 (")
+    assert "10,001 sign flips over queries (minimal p 1e-04" in page.texts["Arms"]
 
 
 def test_report_of_runs_without_queries_has_a_note(compared):
@@ -285,7 +306,7 @@ def test_report_of_runs_without_queries_has_a_note(compared):
     page = Page(report(compared, base="base"))
     assert "No interval: no seed shared with the base" in page.texts["Arms"]
     cells = list(page.row("Arms", "low").values())
-    assert cells[4:10] == ["-0.1000", *["-"] * 3, "3 x 0", "-"]
+    assert cells[4:11] == ["-0.1000", *["-"] * 4, "3 x 0", "-"]
     assert len(page.tables["Other metrics"]) == 1
 
 
@@ -295,7 +316,7 @@ def test_report_of_one_seed_notes_that_intervals_are_over_queries(tmp_path):
     write_queries(tmp_path)
     page = Page(report(tmp_path))
     assert "the interval is over queries only (other)" in page.texts["Arms"]
-    assert page.row("Arms", "other")["verdict"] == "cannot tell"
+    assert page.row("Arms", "other")["verdict"] == "fewer than 3 seeds"
 
 
 def test_report_of_one_arm_compares_nothing(tmp_path):

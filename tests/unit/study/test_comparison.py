@@ -11,13 +11,24 @@ from twotower_jax.errors import InputError
 from twotower_jax.study.arms import study_table
 from twotower_jax.study.comparison import (
     COLUMNS,
+    CONTROLLED,
     choose_base,
     compare_arms,
-    verdict,
     write_comparison,
 )
+from twotower_jax.study.pairing import pair_arms
+from twotower_jax.study.permutation import holm
 from twotower_jax.study.runs import read_runs
-from twotower_jax.study.statistics import Difference, compare, holm
+from twotower_jax.study.statistics import compare
+from twotower_jax.study.verdicts import Rules
+
+
+def compare_to(folder: Path, metrics, base: str, rules=None) -> pl.DataFrame:
+    """Return the comparison of all arms of a folder to one of them."""
+    runs = read_runs(folder)
+    pairing = pair_arms(runs, study_table(runs), metrics)
+    references = {arm: base for arm in pairing.arms if arm != base}
+    return compare_arms(pairing, metrics, references, rules)
 
 
 @pytest.mark.parametrize(
@@ -37,7 +48,7 @@ def test_metrics_by_query_need_no_cutoff_in_their_name(tmp_path):
     for path in tmp_path.glob("*/queries.parquet"):
         auc = pl.col("recall@20").alias("auc/ranked")
         pl.read_parquet(path).with_columns(auc).write_parquet(path)
-    row = compare_arms(read_runs(tmp_path), ["auc/ranked"], "base").row(0, named=True)
+    row = compare_to(tmp_path, ["auc/ranked"], "base").row(0, named=True)
     assert (row["seeds"], row["queries"], row["verdict"]) == (3, 40, "better")
 
 
@@ -77,28 +88,36 @@ SHOWN = ("recall@20", "recall@20/tail", "coverage@20")
 
 def test_comparison_is_that_of_the_arrays(study):
     folder, recalls = study
-    found = compare_arms(read_runs(folder), SHOWN, "base")
+    found = compare_to(folder, SHOWN, "base")
     assert dict(found.schema) == COLUMNS
     assert found["arm"].to_list() == ["bettered", "worse"] * 3
     one = compare(recalls["bettered"], recalls["base"], tests=2)
     other = compare(recalls["worse"], recalls["base"], tests=2)
     adjusted = holm(np.array([one.p, other.p]))
-    row = found.row(0)
-    assert row[:3] == ("bettered", "base", "recall@20")
-    assert row[3:] == (*one[:6], adjusted[0], *one[6:], "seeds and queries", "better")
+    row = found.row(0, named=True)
+    assert (row["arm"], row["base"], row["metric"]) == ("bettered", "base", "recall@20")
+    assert (row["mean"], row["base_mean"]) == (one.mean, one.base_mean)
+    assert row["difference"] == one.difference
+    assert (row["low"], row["high"]) == one.interval[1:3]
+    assert (row["low_90"], row["high_90"]) == one.equivalence_interval
+    assert (row["low_family"], row["high_family"]) == one.family_interval
+    assert (row["p"], row["p_holm"]) == (one.p, adjusted[0])
+    assert row["smallest_visible"] == one.smallest
+    assert (row["seeds"], row["queries"]) == (3, 40)
+    assert row["interval_over"] == "seeds and queries"
     assert found["verdict"].to_list()[:2] == ["better", "worse"]
 
 
 def test_slice_is_compared_on_the_queries_that_have_it(study):
     folder, recalls = study
-    found = compare_arms(read_runs(folder), SHOWN, "base").row(2, named=True)
+    found = compare_to(folder, SHOWN, "base").row(2, named=True)
     assert (found["metric"], found["queries"]) == ("recall@20/tail", 20)
     expected = (recalls["bettered"] - recalls["base"])[:, 1::2].mean() / 2
     assert found["difference"] == pytest.approx(expected)
 
 
 def test_metric_without_values_by_query_has_means_alone(study):
-    row = compare_arms(read_runs(study[0]), SHOWN, "base").row(4, named=True)
+    row = compare_to(study[0], SHOWN, "base").row(4, named=True)
     assert (row["metric"], row["seeds"], row["queries"]) == ("coverage@20", 3, 0)
     assert row["difference"] == pytest.approx(0.2)
     assert row["low"] is row["p"] is row["p_holm"] is row["smallest_visible"] is None
@@ -108,7 +127,7 @@ def test_metric_without_values_by_query_has_means_alone(study):
 def test_seeds_are_matched_by_number(tmp_path):
     base = write_arm(tmp_path, "base", 0.2, seeds=(0, 1, 2))
     other = write_arm(tmp_path, "shift", 0.2, seeds=(1, 2, 5))
-    row = compare_arms(read_runs(tmp_path), SHOWN, "base").row(0, named=True)
+    row = compare_to(tmp_path, SHOWN, "base").row(0, named=True)
     assert row["seeds"] == 2
     assert row["difference"] == pytest.approx((other[:2] - base[1:]).mean())
 
@@ -116,39 +135,39 @@ def test_seeds_are_matched_by_number(tmp_path):
 def test_arms_without_a_common_seed_are_not_compared(tmp_path):
     write_arm(tmp_path, "base", 0.2, seeds=(0, 1))
     write_arm(tmp_path, "shift", 0.2, seeds=(2, 3))
-    row = compare_arms(read_runs(tmp_path), SHOWN, "base").row(0, named=True)
+    row = compare_to(tmp_path, SHOWN, "base").row(0, named=True)
     assert (row["seeds"], row["difference"], row["verdict"]) == (0, None, "")
 
 
-def test_one_seed_is_over_queries_and_cannot_tell(tmp_path):
+def test_one_seed_is_over_queries_and_has_no_word(tmp_path):
     write_arm(tmp_path, "base", 0.2, seeds=(0,))
     write_arm(tmp_path, "shift", 0.4, seeds=(0,))
-    row = compare_arms(read_runs(tmp_path), SHOWN, "base").row(0, named=True)
+    row = compare_to(tmp_path, SHOWN, "base").row(0, named=True)
     assert row["low"] > 0 and row["p_holm"] < 0.05
-    assert (row["interval_over"], row["verdict"]) == ("queries", "cannot tell")
+    assert (row["interval_over"], row["verdict"]) == ("queries", "fewer than 3 seeds")
 
 
 def test_order_of_queries_does_not_matter_and_repeated_ones_keep_theirs(study):
     folder, _ = study
-    before = compare_arms(read_runs(folder), SHOWN, "base")
+    before = compare_to(folder, SHOWN, "base")
     for path in folder.glob("worse*/queries.parquet"):
         pl.read_parquet(path).reverse().write_parquet(path)
-    after = compare_arms(read_runs(folder), SHOWN, "base")
+    after = compare_to(folder, SHOWN, "base")
     assert after.equals(before)
     for path in folder.glob("*/queries.parquet"):
         twice = pl.col("user").replace("u01", "u00")
         pl.read_parquet(path).sort("user").with_columns(twice).write_parquet(path)
-    assert compare_arms(read_runs(folder), SHOWN, "base").equals(before)
+    assert compare_to(folder, SHOWN, "base").equals(before)
 
 
 def test_runs_tested_on_different_queries_are_refused(study):
     folder, recalls = study
     write_queries(folder / "worse1", recalls["worse"][1], users=[*USERS[1:], "u99"])
     with pytest.raises(InputError, match=r"base0 and worse1 are .* \(40 and 40\)"):
-        compare_arms(read_runs(folder), SHOWN, "base")
+        compare_to(folder, SHOWN, "base")
     write_queries(folder / "worse1", recalls["worse"][1][:30], users=USERS[:30])
     with pytest.raises(InputError, match=r"base0 and worse1 are .* \(40 and 30\)"):
-        compare_arms(read_runs(folder), SHOWN, "base")
+        compare_to(folder, SHOWN, "base")
 
 
 @pytest.mark.parametrize("broken", ["gone", "torn", "without user", "text"])
@@ -164,17 +183,48 @@ def test_run_without_readable_queries_is_left_out_of_the_pairs(study, broken):
     else:
         text = pl.col("recall@20").cast(pl.String)
         pl.read_parquet(path).with_columns(text).write_parquet(path)
-    rows = compare_arms(read_runs(folder), SHOWN, "base").rows(named=True)
+    rows = compare_to(folder, SHOWN, "base").rows(named=True)
     assert [row["seeds"] for row in rows[:2]] == [3, 2]
     expected = (recalls["worse"] - recalls["base"])[:2].mean()
     assert rows[1]["difference"] == pytest.approx(expected)
 
 
+def test_two_seeds_have_no_word_however_large_the_difference(tmp_path):
+    write_arm(tmp_path, "base", 0.2, seeds=(0, 1))
+    write_arm(tmp_path, "shift", 0.9, seeds=(0, 1))
+    row = compare_to(tmp_path, SHOWN, "base").row(0, named=True)
+    assert (row["seeds"], row["verdict"]) == (2, "fewer than 3 seeds")
+
+
+def test_arms_that_were_not_tuned_alike_have_numbers_and_no_words(study):
+    found = compare_to(study[0], SHOWN, "base", Rules(tuned=False))
+    assert found["verdict"].to_list() == ["untuned"] * 4 + [""] * 2
+    assert found.drop("verdict").equals(
+        compare_to(study[0], SHOWN, "base").drop("verdict")
+    )
+
+
 def test_study_of_one_arm_has_nothing_to_compare(tmp_path):
     write_arm(tmp_path, "base", 0.2)
-    found = compare_arms(read_runs(tmp_path), SHOWN, "base")
+    found = compare_to(tmp_path, SHOWN, "base")
     assert found.is_empty() and dict(found.schema) == COLUMNS
-    assert write_comparison(found, tmp_path).read_text().count("\n") == 1
+    assert write_comparison(found, found, tmp_path).read_text().count("\n") == 1
+
+
+def test_comparison_is_made_once_whatever_its_family(study, monkeypatch):
+    runs = read_runs(study[0])
+    pairing = pair_arms(runs, study_table(runs), SHOWN)
+    to_base = {"bettered": "base", "worse": "base"}
+    first = compare_arms(pairing, SHOWN, to_base)
+    monkeypatch.delattr("twotower_jax.study.pairing.compare")
+    one = compare_arms(pairing, SHOWN, {"worse": "base"})
+    assert compare_arms(pairing, SHOWN, to_base).equals(first)
+    both = first.filter(pl.col("arm") == "worse")
+    assert one["p"].equals(both["p"]) and one["low"].equals(both["low"])
+    # Alone, its interval and its smallest visible difference are smaller.
+    assert (one["low_family"] > both["low_family"])[0]
+    assert one["low_family"][0] == one["low"][0]
+    assert (one["smallest_visible"] < both["smallest_visible"])[0]
 
 
 def test_base_is_the_requested_one_the_recorded_one_or_the_first(study):
@@ -190,30 +240,22 @@ def test_base_is_the_requested_one_the_recorded_one_or_the_first(study):
         choose_base(table, "bettred")
 
 
-def test_comparison_csv_reads_back_equal(study):
+def test_comparison_csv_has_the_base_and_the_control_of_each_arm(study):
     folder, _ = study
-    found = compare_arms(read_runs(folder), SHOWN, "worse")
-    assert write_comparison(found, folder) == folder / "comparison.csv"
+    runs = read_runs(folder)
+    pairing = pair_arms(runs, study_table(runs), SHOWN)
+    found = compare_to(folder, SHOWN, "worse")
+    controlled = compare_arms(pairing, SHOWN, {"bettered": "base"})
+    path = write_comparison(found, controlled, folder)
+    assert path == folder / "comparison.csv"
     assert read_comparison(folder).equals(found)
-
-
-@pytest.mark.parametrize(
-    ("difference", "p", "smallest", "seeds", "word"),
-    [
-        (0.1, 0.049, 0.05, 3, "better"),
-        (-0.1, 0.049, 0.05, 3, "worse"),
-        (0.1, 0.051, 0.05, 3, "no difference seen"),
-        (0.1, 0.051, 0.051, 3, "cannot tell"),
-        (0.1, 0.001, 0.001, 1, "cannot tell"),
-    ],
-)
-def test_verdict(difference, p, smallest, seeds, word):
-    one = Difference(1 + difference, 1.0, difference, -1, 1, p, smallest, seeds, 9)
-    assert verdict(one, p) == word
-
-
-def test_an_interval_without_0_never_means_no_difference_seen():
-    """One of many tests may have an interval without 0 and still not pass Holm."""
-    one = Difference(1.004, 1.0, 0.004, 0.001, 0.007, 0.02, 0.005, 3, 9)
-    assert verdict(one, 0.08) == "cannot tell"
-    assert verdict(one._replace(low=-0.001), 0.08) == "no difference seen"
+    table = pl.read_csv(path)
+    assert table.columns == [*COLUMNS, *CONTROLLED.values()]
+    row = table.row(by_predicate=(pl.col("arm") == "bettered") & (
+        pl.col("metric") == "recall@20"), named=True)  # fmt: skip
+    ours = controlled.row(0, named=True)
+    assert row["control"] == "base" and row["base"] == "worse"
+    assert row["control_difference"] == pytest.approx(ours["difference"])
+    assert row["control_verdict"] == "better"
+    bare = table.filter(pl.col("arm") == "base")
+    assert bare["control"].null_count() == bare["control_p"].null_count() == len(bare)

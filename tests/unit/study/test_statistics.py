@@ -8,14 +8,10 @@ import pytest
 from scipy import stats
 
 from twotower_jax.errors import InputError
-from twotower_jax.study.spread import smallest_visible, spread
-from twotower_jax.study.statistics import (
-    bootstrap_interval,
-    compare,
-    holm,
-    paired,
-    permutation_p,
-)
+from twotower_jax.study.intervals import bootstrap_interval
+from twotower_jax.study.permutation import holm, permutation_p
+from twotower_jax.study.spread import Spread, smallest_visible, spread
+from twotower_jax.study.statistics import compare, paired
 
 
 def crossed(seeds, queries, seed=0, effect=0.0, sizes=(0.1, 1.0, 0.5)):
@@ -47,8 +43,18 @@ def test_spread_worked_out_by_hand():
     # Queries: variance 7 over 3; seeds: variance 8 over 2; 19/3 together.
     assert found.error == pytest.approx(math.sqrt(19 / 3))
     assert found.seed_error == pytest.approx(2)
-    assert found.seed_df == pytest.approx(1 / (12 / 19) ** 1.5)
-    assert found.df == pytest.approx(1 / ((12 / 19) ** 1.5 + (7 / 19) ** 1.5 / 2))
+    assert found.seed_df == pytest.approx(19 / 12)
+    assert found.df == pytest.approx(1 / (12 / 19 + 7 / 19 / 2))
+
+
+def test_seeds_that_agree_by_chance_still_cost_degrees_of_freedom():
+    """Below the rest they add no error, yet two or three of them show little."""
+    # Seed means 1 and 2; the rest is far larger.
+    values = np.array([[0.0, 4, -1], [5, 0, 1]])
+    found = spread(values)
+    assert found.seed_error == 0
+    share = 0.25 / found.error**2  # variance 1/2 over 2 seeds
+    assert found.df == pytest.approx(1 / (share + (1 - share) / 2))
 
 
 def test_spread_is_the_error_of_the_mean_on_average():
@@ -70,7 +76,7 @@ def test_spread_is_never_below_that_of_the_queries():
 
 def test_interval_of_normal_queries_is_that_of_t():
     values = crossed(1, 200, effect=0.3)
-    low, high = bootstrap_interval(values, draws=40_000)
+    _, low, high, _ = bootstrap_interval(values, draws=40_000)
     expected = stats.t.interval(0.95, 199, values.mean(), stats.sem(values[0]))
     assert (low, high) == pytest.approx(expected, abs=0.03 * np.ptp(expected))
 
@@ -78,14 +84,14 @@ def test_interval_of_normal_queries_is_that_of_t():
 def test_interval_of_seeds_alone_is_that_of_t():
     # Every query has the same difference: a paired t test over four seeds.
     seeds = np.array([0.1, 0.3, 0.2, 0.7])
-    low, high = bootstrap_interval(np.tile(seeds[:, None], 30), draws=40_000)
+    _, low, high, _ = bootstrap_interval(np.tile(seeds[:, None], 30), draws=40_000)
     expected = stats.t.interval(0.95, 3, seeds.mean(), stats.sem(seeds))
     assert (low, high) == pytest.approx(expected, abs=0.03 * np.ptp(expected))
 
 
 def test_interval_of_skewed_queries_agrees_with_scipy_and_leans_their_way():
     values = np.random.default_rng(3).exponential(size=(1, 400)) ** 2
-    low, high = bootstrap_interval(values, draws=20_000)
+    _, low, high, _ = bootstrap_interval(values, draws=20_000)
     other = stats.bootstrap(
         (values[0],), np.mean, method="percentile", n_resamples=20_000, rng=1
     ).confidence_interval
@@ -98,8 +104,16 @@ def test_interval_depends_on_the_seed_alone_and_not_on_how_draws_are_held(monkey
     first = bootstrap_interval(values, seed=5)
     assert bootstrap_interval(values, seed=5) == first
     assert bootstrap_interval(values, seed=6) != first
-    monkeypatch.setattr("twotower_jax.study.statistics.CELLS", 100 * 70)
+    monkeypatch.setattr("twotower_jax.study.intervals.CELLS", 100 * 70)
     assert bootstrap_interval(values, seed=5) == first
+
+
+@pytest.mark.parametrize("level", [0.9, 0.99])
+def test_interval_of_another_level_is_that_of_t(level):
+    seeds = np.array([0.1, 0.3, 0.2, 0.7])
+    found = bootstrap_interval(np.tile(seeds[:, None], 30), draws=40_000).at(level)
+    expected = stats.t.interval(level, 3, seeds.mean(), stats.sem(seeds))
+    assert found == pytest.approx(expected, abs=0.03 * np.ptp(expected))
 
 
 # --- p --------------------------------------------------------------------------------
@@ -178,12 +192,16 @@ def test_smallest_visible_of_normal_data_is_the_textbook_one():
     assert smallest_visible(spread(values)) == pytest.approx(0.02802, rel=1e-3)
 
 
-@pytest.mark.parametrize("queries", [15, 200])
-def test_smallest_visible_is_detected_with_probability_08(queries):
-    found = spread(crossed(1, queries))
-    shift = smallest_visible(found) / found.error
-    beyond = stats.t.isf(0.025, found.df)
-    assert stats.nct.sf(beyond, found.df, shift) == pytest.approx(0.8, abs=0.01)
+@pytest.mark.parametrize("df", [1, 2, 4.5, 14, 300])
+@pytest.mark.parametrize("level", [0.95, 0.99])
+def test_smallest_visible_is_detected_with_probability_08(df, level):
+    """In simulated t tests of normal data with so many degrees of freedom."""
+    shift = smallest_visible(Spread(1.0, df, 0.0, df), level=level)
+    rng = np.random.default_rng(0)
+    errors = np.sqrt(rng.chisquare(df, 100_000) / df)
+    found = rng.normal(shift, 1, 100_000) / errors
+    detected = np.mean(found > stats.t.isf((1 - level) / 2, df))
+    assert detected == pytest.approx(0.8, abs=0.006)
 
 
 # --- both arms ------------------------------------------------------------------------
@@ -198,7 +216,7 @@ def test_compare_leaves_out_queries_without_a_value_pairwise():
     assert (found.seeds, found.queries) == (3, 58)
     assert found.difference == pytest.approx((arm - base)[:, kept].mean())
     assert found.mean - found.base_mean == pytest.approx(found.difference)
-    assert found.low < found.difference < found.high
+    assert found.interval.low < found.difference < found.interval.high
 
 
 def test_one_seed_is_over_queries_only():
@@ -208,18 +226,35 @@ def test_one_seed_is_over_queries_only():
 
 def test_compare_without_queries_or_with_one_has_no_interval():
     nothing = compare(np.full((2, 3), np.nan), np.zeros((2, 3)))
-    assert all(math.isnan(value) for value in nothing[:7])
-    assert nothing[7:] == (2, 0)
+    assert all(math.isnan(value) for value in (nothing.mean, nothing.p))
+    assert all(math.isnan(value) for value in nothing.interval)
+    assert (nothing.seeds, nothing.queries, nothing.over) == (2, 0, "")
     single = compare(np.ones((2, 1)), np.zeros((2, 1)))
     assert single.difference == 1
-    assert math.isnan(single.low) and math.isnan(single.smallest)
+    assert math.isnan(single.interval.low) and math.isnan(single.smallest)
+    assert all(map(math.isnan, (*single.equivalence_interval, *single.family_interval)))
     assert single.p == 1
 
 
 def test_equal_arms_differ_by_nothing():
     values = crossed(3, 40)
     found = compare(values, values)
-    assert (found.difference, found.low, found.high, found.p) == (0, 0, 0, 1)
+    assert found.interval[:3] == (0, 0, 0) and found.p == 1
+
+
+def test_a_family_widens_its_intervals_and_smallest_differences():
+    """Bonferroni over five tests is the interval of one test at 1 %."""
+    values = np.tile(np.array([0.1, 0.3, 0.2, 0.7])[:, None], 30)
+    one, five = (compare(values, 0 * values, tests=tests) for tests in (1, 5))
+    assert one.family_interval == pytest.approx(one.interval[1:3])
+    assert five.interval == one.interval and five.p == one.p
+    ends = five.family_interval[1] - five.difference, one.interval.high - one.difference
+    assert ends[0] / ends[1] == pytest.approx(
+        stats.t.isf(0.005, 3) / stats.t.isf(0.025, 3)
+    )
+    assert five.smallest == pytest.approx(smallest_visible(five.spread, level=0.99))
+    low, high = one.equivalence_interval
+    assert one.interval.low < low < high < one.interval.high
 
 
 @pytest.mark.parametrize("shapes", [((2, 3), (3, 3)), ((2, 3), (2, 4)), ((3,), (3,))])

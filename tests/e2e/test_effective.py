@@ -1,0 +1,120 @@
+"""Keys without an effect: changing all of them at once leaves every metric's bits."""
+
+import pytest
+from helpers import tiny
+
+from twotower_jax.config import from_dict, known_keys, to_dict
+from twotower_jax.config.effective import RULES, all_values, idle_keys
+from twotower_jax.run import run
+
+# Another value for every key of the rules.
+OTHERS = {
+    "negatives.in_batch": False,
+    "negatives.layout": "per_row",
+    "negatives.easy.sampler": "log_uniform",
+    "negatives.easy.alpha": 0.3,
+    "negatives.easy.smoothing": 2.0,
+    "negatives.easy.num": 32,
+    "negatives.hard.source": "dns",
+    "negatives.hard.stages": ["retrieved"],
+    "negatives.hard.weights": [],
+    "negatives.hard.pool": "user",
+    "negatives.hard.pool_size": 7,
+    "negatives.hard.num": 3,
+    "negatives.hard.log_q": "none",
+    "negatives.hard.candidate_num": 3,
+    "negatives.hard_ramp": 0.5,
+    "negatives.num_hard_negatives": 5,
+    "negatives.allow_exposed": True,
+    "loss.logq.correct": "negatives",
+    "loss.logq.frequency": "streaming",
+    "loss.logq.streaming.buckets": 64,
+    "loss.logq.streaming.hashes": 3,
+    "loss.logq.streaming.alpha": 0.5,
+    "loss.logq.streaming.initial_gap": 9.0,
+    "loss.ratio": 2.0,
+    "loss.margin": 0.7,
+    "loss.calibration": 0.1,
+    "positives.exponent": 0.9,
+    "positives.reference": 3.0,
+    "positives.max_repeat": 2,
+    "positives.threshold": 0.1,
+    "positives.cap": 2,
+    "positives.reweight": True,
+    "towers.history_length": 3,
+    "optimizer.initial_accumulator": 0.7,
+    "optimizer.eps": 0.1,
+    "optimizer.b1": 0.5,
+    "optimizer.b2": 0.5,
+    "training.epochs": 3,
+    "training.steps_per_dispatch": 3,
+    "training.checkpoint_every": 4,
+    "evaluation.k": [10, 20, 30],
+    "evaluation.save_topk": True,
+    "evaluation.uniform_exposures": 5,
+    "evaluation.auc": ["uniform"],
+}
+# Keys that another key forbids to change while they have no effect, and two that change
+# the order of sums.
+FIXED = {
+    "data.path",
+    "negatives.hard_ratio",
+    "negatives.hard_start",
+    "training.merge_columns",
+    "training.devices",
+    "evaluation.test",
+    "evaluation.truth",
+}
+MANY = ("negatives.bank.", "negatives.hard.mined.")  # sections whose keys all follow
+
+
+def changed(values: dict, keys: set[str]) -> dict:
+    """Return a configuration with other values for some keys."""
+    for key in keys & set(OTHERS):
+        *sections, name = key.split(".")
+        place = values
+        for section in sections:
+            place = place[section]
+        place[name] = OTHERS[key]
+    return values
+
+
+def test_the_rules_name_keys_of_the_schema():
+    known = set(known_keys())
+    assert {key for rule in RULES for key in rule.keys} <= known
+    leaves = set(all_values({}))
+    ruled = {
+        leaf
+        for rule in RULES
+        for key in rule.keys
+        for leaf in leaves
+        if leaf == key or leaf.startswith(f"{key}.")
+    }
+    assert ruled - set(OTHERS) - FIXED == {k for k in ruled if k.startswith(MANY)}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("positives=upsample_cold", "negatives=in_batch", "loss.logq.correct=none"),
+        ("arms=slots/uniform",),
+        pytest.param(("loss=full_softmax", "optimizer=adam"), marks=pytest.mark.slow),
+        pytest.param(("arms=slots/half_hard",), marks=pytest.mark.slow),
+        pytest.param(
+            (
+                *("negatives=uniform", "negatives.easy.num=32", "loss=bce"),
+                *("negatives.hard.num=2", "negatives.hard_ratio=0"),
+            ),
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_keys_without_an_effect_change_no_bit(tmp_path, words):
+    short = ("training.steps=6", "training.eval_every=6", "training.batch_size=64")
+    config = tiny.make_config(tmp_path, *words, *short)
+    idle = idle_keys(to_dict(config))
+    assert len(idle & set(OTHERS)) > 15
+    other = from_dict(changed(to_dict(config), idle))
+    assert other != config
+    ours, theirs = (run(one)["metrics"]["test"] for one in (config, other))
+    assert ours.items() <= theirs.items()

@@ -1,0 +1,87 @@
+"""The warnings at the head of a study."""
+
+import numpy as np
+import polars as pl
+import pytest
+from helpers.run_folders import write_run
+
+from twotower_jax.study.cautions import arm_marks, cautions, lost_to_baseline
+from twotower_jax.study.description import Description
+from twotower_jax.study.load import load_study
+
+POPULARITY, EASE = ({"towers": {"kind": kind}} for kind in ("popularity", "ease"))
+FULL = {"loss": {"name": "full_softmax"}}
+
+
+def study(folder, arms, seeds=3, **given):
+    """Load a study of arms with values per query: {name: (config, mean)}."""
+    noise = np.random.default_rng(0).normal(0, 0.001, 40)
+    for name, (config, mean) in arms.items():
+        for seed in range(seeds):
+            metrics = {"recall@20": mean, "gini@20": mean}
+            path = write_run(
+                folder / f"{name}{seed}", {"arm": name, **config}, seed, metrics
+            )
+            table = pl.DataFrame({"user": range(40), "recall@20": mean + noise})
+            table.write_parquet(path / "queries.parquet")
+    return load_study([folder], Description(**{"tuned": "here", **given}))
+
+
+ARMS = {"in-batch": ({}, 0.2), "warm": ({"loss": {"temperature": 0.2}}, 0.1)}
+
+
+@pytest.mark.parametrize(
+    ("others", "text"),
+    [
+        ({}, ""),
+        ({"clicks": (POPULARITY, 0.15)}, ""),
+        (
+            {"clicks": (POPULARITY, 0.25)},
+            "Every arm loses to a baseline: clicks has recall@20 0.2500, and the best "
+            "arm, in-batch, 0.2000. The study compares models that nobody would serve.",
+        ),
+        ({"clicks": (POPULARITY, 0.1), "full": (FULL, 0.3)}, ""),
+    ],
+)
+def test_a_study_in_which_every_arm_loses_to_a_baseline(tmp_path, others, text):
+    made = study(tmp_path, ARMS | others)
+    assert lost_to_baseline(made) == text
+    assert cautions(made)[:1] == ([text] if text else [])
+
+
+def test_the_best_baseline_counts_and_smaller_may_be_better(tmp_path):
+    others = {"clicks": (POPULARITY, 0.05), "ease": (EASE, 0.3)}
+    made = study(tmp_path, ARMS | others, metric="gini@20")
+    assert lost_to_baseline(made).startswith(
+        "Every arm loses to a baseline: clicks has"
+    )
+
+
+def test_baselines_alone_lose_to_nobody(tmp_path):
+    arms = {"clicks": (POPULARITY, 0.1), "ease": (EASE, 0.3)}
+    assert lost_to_baseline(study(tmp_path, arms)) == ""
+
+
+def test_a_clean_study_has_no_warning(tmp_path):
+    made = study(tmp_path, ARMS | {"clicks": (POPULARITY, 0.05)})
+    assert cautions(made) == []
+    assert arm_marks(made, ["clicks", "warm"]) == {"clicks": "baseline", "warm": ""}
+    assert made.controls["warm"].control == "in-batch"
+    assert set(made.controls) == {"warm"}
+
+
+def test_each_fault_has_a_sentence(tmp_path):
+    half = {"negatives": {"easy": {"num": 4}, "hard": {"num": 4}}}
+    arms = ARMS | {"half hard": (half, 0.2), "full": (FULL, 0.2)}
+    made = study(tmp_path, arms, seeds=2, tuned=None, base="in-batch")
+    untuned, control, seeds = cautions(made)
+    assert untuned.startswith("Untuned. Differences have no verdict")
+    assert control.startswith("half hard has no control: it differs from the nearest")
+    assert seeds.startswith("Too few seeds for a verdict, which needs 3")
+    assert set(made.controls) == {"half hard", "warm"}
+    assert arm_marks(made, ["full"]) == {"full": "oracle"}
+
+
+def test_a_declared_control_without_a_run_is_left_out(tmp_path):
+    made = study(tmp_path, ARMS, base="in-batch", controls={"warm": "gone"})
+    assert made.controls["warm"].control == "in-batch"

@@ -1,0 +1,82 @@
+"""Whether the arms of a study count as tuned alike."""
+
+from pathlib import Path
+
+import pytest
+from helpers.run_folders import write_run
+
+from twotower_jax.study.arms import study_table
+from twotower_jax.study.pairing import pair_arms
+from twotower_jax.study.runs import read_runs
+from twotower_jax.study.selection import ArmChoice, Selection, Trial, write_selection
+from twotower_jax.study.tuning import TUNED_KEYS, study_tuning
+
+AXES = {"loss.temperature": ["0.1", "0.2"], "optimizer.learning_rate": ["1"]}
+
+
+def write_arm(folder: Path, arm: str, kind: str = "two_tower") -> tuple[str, ...]:
+    """Write two runs of an arm and return their names."""
+    config = {"arm": arm, "loss": {"x": arm}, "towers": {"kind": kind}}
+    names = [f"{arm}{seed}" for seed in (0, 1)]
+    for seed, name in enumerate(names):
+        write_run(folder / name, config, seed, {"recall@20": 0.1})
+    return tuple(names)
+
+
+def select(folder: Path, arms: dict[str, tuple[tuple[str, ...], int]]) -> None:
+    """Write a selection of arms with their runs and numbers of trials."""
+    choices = [
+        ArmChoice(arm, (Trial({}, (0.1,)),) * trials, 0, runs)
+        for arm, (runs, trials) in arms.items()
+    ]
+    write_selection(
+        Selection("recall@20", AXES, (100,), (0, 1), tuple(choices)), folder
+    )
+
+
+def tuning(folder: Path, declared: str | None = None):
+    runs = read_runs(folder)
+    return study_tuning(runs, pair_arms(runs, study_table(runs), []).arms, declared)
+
+
+def test_a_study_without_a_selection_is_untuned(tmp_path):
+    for arm in ("one", "two"):
+        write_arm(tmp_path, arm)
+    assert tuning(tmp_path) == (False, "Untuned.", ())
+
+
+def test_a_study_may_name_the_place_of_its_tuning(tmp_path):
+    write_arm(tmp_path, "one")
+    expected = (True, "Tuned: 24 trials in study X", TUNED_KEYS)
+    assert tuning(tmp_path, "24 trials in study X") == expected
+
+
+def test_arms_with_as_many_trials_are_tuned_alike(tmp_path):
+    runs = {arm: (write_arm(tmp_path, arm), 12) for arm in ("one", "two")}
+    write_arm(tmp_path, "clicks", "popularity")  # has nothing to tune
+    select(tmp_path, runs)
+    text = "Tuned: 12 trials per arm on validation, with seeds 100."
+    assert tuning(tmp_path) == (True, text, tuple(AXES))
+
+
+@pytest.mark.parametrize(
+    ("trials", "text"),
+    [
+        ((12, 0), "Untuned: two."),
+        ((12, 6), "Untuned alike: trials per arm differ (one 12, two 6)."),
+    ],
+)
+def test_arms_with_other_numbers_of_trials_are_not(tmp_path, trials, text):
+    runs = {arm: write_arm(tmp_path, arm) for arm in ("one", "two")}
+    select(tmp_path, {
+        arm: (ones, number)
+        for (arm, ones), number in zip(runs.items(), trials, strict=True) if number
+    })  # fmt: skip
+    found = tuning(tmp_path)
+    assert not found.tuned and found.text == text
+
+
+def test_a_run_that_no_selection_chose_makes_its_arm_untuned(tmp_path):
+    one, two = write_arm(tmp_path, "one"), write_arm(tmp_path, "two")
+    select(tmp_path, {"one": (one, 12), "two": (two[:1], 12)})
+    assert tuning(tmp_path).text == "Untuned: two."

@@ -1,0 +1,251 @@
+"""The keys of a configuration that have an effect, given the others.
+
+A key without an effect does not tell two runs apart: ``negatives.hard.pool`` where
+there are no hard negatives, ``training.epochs`` where ``training.steps`` is set. The
+rules hold for configurations of earlier versions too: they read plain values, and a key
+that a configuration lacks has its default.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from twotower_jax.config.convert import to_dict
+from twotower_jax.config.root import Config
+
+Values = Mapping[str, Any]
+
+
+class Rule(NamedTuple):
+    """A condition under which keys have an effect.
+
+    Attributes:
+      keys: dotted keys; the name of a section stands for all of its keys.
+      used: returns whether they have an effect, given all values by dotted key.
+    """
+
+    keys: tuple[str, ...]
+    used: Callable[[Values], bool]
+
+
+def hard_negatives(values: Values) -> bool:
+    """Whether any slot is ever hard.
+
+    Args:
+      values: all values by dotted key.
+
+    Returns:
+      False without hard slots, and where the ratio of hard ones is always 0.
+    """
+    if not values["negatives.hard.num"]:
+        return False
+    return values["negatives.hard_ratio"] != 0 or bool(values["negatives.hard_start"])
+
+
+def explicit_slots(values: Values) -> int:
+    """Number of easy and hard draws beside the batch and the bank.
+
+    In the shared layout without hard negatives, hard slots do not add easy draws.
+    """
+    easy, hard = values["negatives.easy.num"], values["negatives.hard.num"]
+    adds = hard_negatives(values) or values["negatives.layout"] == "per_row"
+    return easy + hard if adds else easy
+
+
+def _corrects(values: Values) -> bool:
+    return values["loss.logq.correct"] != "none"
+
+
+def _hard_from(source: str) -> Callable[[Values], bool]:
+    return lambda v: hard_negatives(v) and v["negatives.hard.source"] == source
+
+
+def _strategy(*names: str) -> Callable[[Values], bool]:
+    return lambda v: v["positives.strategy"] in names
+
+
+RULES = (
+    # Permissions, speed, records, and metrics that do not change each other.
+    Rule(
+        (
+            "data.path",
+            "negatives.allow_exposed",
+            "training.steps_per_dispatch",
+            "training.checkpoint_every",
+            "training.merge_columns",
+            "training.devices",
+            "evaluation.k",
+            "evaluation.test",
+            "evaluation.save_topk",
+            "evaluation.truth",
+            "evaluation.uniform_exposures",
+            "evaluation.auc",
+        ),
+        lambda _: False,
+    ),
+    Rule(
+        (
+            "negatives.in_batch",
+            "negatives.layout",
+            "negatives.easy",
+            "negatives.hard",
+            "negatives.hard_ratio",
+            "negatives.hard_start",
+            "negatives.hard_ramp",
+            "negatives.bank",
+            "negatives.num_hard_negatives",
+            "loss.logq",
+        ),
+        # The mask has an effect there too.
+        lambda v: v["loss.name"] != "full_softmax",
+    ),
+    Rule(
+        ("negatives.easy.sampler", "negatives.easy.alpha", "negatives.easy.smoothing"),
+        # Rows without a pool, and dns, draw easy negatives in place of hard ones.
+        lambda v: explicit_slots(v) > 0,
+    ),
+    Rule(
+        ("negatives.easy.alpha", "negatives.easy.smoothing"),
+        lambda v: v["negatives.easy.sampler"] == "popularity",
+    ),
+    Rule(("negatives.layout",), lambda v: explicit_slots(v) > 0),
+    Rule(
+        (
+            "negatives.hard.source",
+            "negatives.hard.stages",
+            "negatives.hard.weights",
+            "negatives.hard.pool",
+            "negatives.hard.pool_size",
+            "negatives.hard.log_q",
+            "negatives.hard.candidate_num",
+            "negatives.hard.mined",
+        ),
+        hard_negatives,
+    ),
+    Rule(
+        (
+            "negatives.hard.stages",
+            "negatives.hard.weights",
+            "negatives.hard.pool",
+            "negatives.hard.pool_size",
+        ),
+        _hard_from("log"),
+    ),
+    Rule(("negatives.hard.candidate_num",), _hard_from("dns")),
+    Rule(("negatives.hard.mined",), _hard_from("mined")),
+    Rule(("negatives.hard.log_q", "loss.logq.frequency"), _corrects),
+    Rule(
+        ("negatives.hard.num",),
+        # Slots that are never hard: per row they are easy draws, else none. A key that
+        # turns a section on has an effect where it is 0.
+        lambda v: (
+            hard_negatives(v)
+            or v["negatives.layout"] == "per_row"
+            or not v["negatives.hard.num"]
+        ),
+    ),
+    Rule(("negatives.hard_ratio",), lambda v: v["negatives.hard.num"] > 0),
+    Rule(
+        ("negatives.hard_start", "negatives.hard_ramp"),
+        lambda v: hard_negatives(v) and v["negatives.hard_start"] is not None,
+    ),
+    Rule(
+        ("negatives.bank.warmup",),
+        lambda v: v["negatives.bank.size"] > 0,
+    ),
+    Rule(("loss.logq.frequency",), lambda v: v["negatives.in_batch"]),
+    Rule(
+        ("loss.logq.streaming",),
+        lambda v: (
+            v["loss.logq.frequency"] == "streaming"
+            and v["negatives.in_batch"]
+            and _corrects(v)
+        ),
+    ),
+    Rule(("loss.ratio",), lambda v: v["loss.name"] in ("bce", "gbce")),
+    Rule(("loss.margin",), lambda v: v["loss.name"] == "hinge"),
+    Rule(("loss.calibration",), lambda v: v["loss.name"] == "gbce"),
+    Rule(
+        ("positives.exponent",),
+        _strategy("upsample_cold", "downsample_hot", "power"),
+    ),
+    Rule(("positives.reference",), _strategy("upsample_cold", "downsample_hot")),
+    Rule(("positives.max_repeat",), _strategy("upsample_cold")),
+    Rule(("positives.threshold",), _strategy("word2vec", "word2vec_c")),
+    Rule(("positives.cap",), _strategy("cap")),
+    Rule(("positives.reweight",), lambda v: v["positives.strategy"] != "none"),
+    Rule(
+        ("towers.history_length",),
+        lambda v: "history" in v["towers.query"],
+    ),
+    Rule(
+        ("optimizer.initial_accumulator",),
+        lambda v: v["optimizer.name"] == "adagrad",
+    ),
+    Rule(("optimizer.b1", "optimizer.b2"), lambda v: v["optimizer.name"] == "adam"),
+    Rule(("optimizer.eps",), lambda v: v["optimizer.name"] in ("adagrad", "adam")),
+    Rule(("training.epochs",), lambda v: v["training.steps"] is None),
+)
+
+
+def all_values(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a configuration by dotted key, with defaults for missing keys.
+
+    Args:
+      config: a configuration as nested dictionaries, also of an earlier version.
+
+    Returns:
+      {dotted key: value}.
+
+    Examples:
+      >>> all_values({"loss": {"name": "bce"}})["loss.name"]
+      'bce'
+      >>> all_values({})["training.steps"] is None
+      True
+    """
+    return _defaults() | _flat(config)
+
+
+@functools.cache
+def _defaults() -> dict[str, Any]:
+    return _flat(to_dict(Config()))
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def idle_keys(config: Mapping[str, Any]) -> set[str]:
+    """The dotted keys of a configuration that have no effect, given the others.
+
+    Args:
+      config: a configuration as nested dictionaries, also of an earlier version.
+
+    Returns:
+      The keys, those with their default value too.
+
+    Examples:
+      >>> idle = idle_keys({"negatives": {"hard": {"num": 0, "pool": "user"}}})
+      >>> "negatives.hard.pool" in idle, "negatives.hard.num" in idle
+      (True, False)
+    """
+    values = all_values(config)
+    unused = tuple(
+        key for rule in RULES if not _used(rule, values) for key in rule.keys
+    )
+    sections = tuple(f"{key}." for key in unused)
+    return {key for key in values if key in unused or key.startswith(sections)}
+
+
+def _used(rule: Rule, values: Values) -> bool:
+    """Return whether keys have an effect; they do if a value has another type."""
+    try:
+        return rule.used(values)
+    except TypeError:
+        return True

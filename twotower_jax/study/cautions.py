@@ -1,0 +1,132 @@
+"""What a reader has to know before the numbers of a study: one sentence each."""
+
+from collections.abc import Sequence
+
+from twotower_jax.evaluation.metrics import larger_is_better
+from twotower_jax.study.arms import idle_sources, summary
+from twotower_jax.study.load import Study
+from twotower_jax.study.tables import main_split
+from twotower_jax.study.trained import (
+    BASELINE,
+    ORACLE,
+    is_baseline,
+    is_oracle,
+    training_mark,
+    training_warnings,
+)
+from twotower_jax.study.verdicts import SEEDS, UNTUNED
+
+
+def cautions(study: Study) -> list[str]:
+    """The warnings of a study, the gravest first.
+
+    Args:
+      study: the result of `load.load_study`.
+
+    Returns:
+      Sentences: every arm loses to a baseline, another base arm, untuned arms, arms
+      without a control, arms that were not trained alike or enough, too few seeds.
+    """
+    lines = [lost_to_baseline(study), study.missing_base]
+    if not study.comparison.is_empty():
+        lines += [_untuned(study), *(one.warning for one in study.controls.values())]
+    references = {
+        arm: study.base for arm in study.pairing.arms if arm != study.base
+    } | {arm: one.control for arm, one in study.controls.items() if one.control}
+    lines += training_warnings(study.pairing.arms, references)
+    lines += [_idle_sources(study), _few_seeds(study)]
+    return [line for line in lines if line]
+
+
+def lost_to_baseline(study: Study) -> str:
+    """The sentence for a study in which no trained arm is better than its baselines.
+
+    Args:
+      study: the result of `load.load_study`.
+
+    Returns:
+      A sentence; "" where an arm is better, or there are no baselines or no arms.
+    """
+    means = summary(study.table, [study.metric], main_split(study.table))
+    values = dict(means.drop_nulls("mean").select("arm", "mean").iter_rows())
+    baselines = [arm for arm in values if _is_baseline(study, arm)]
+    trained = [arm for arm in values if arm not in baselines]
+    if not baselines or not trained:
+        return ""
+    best_of = max if larger_is_better(study.metric) else min
+    first, best = (
+        best_of(ones, key=values.__getitem__) for ones in (baselines, trained)
+    )
+    if best_of(values[first], values[best]) != values[first]:
+        return ""
+    return (
+        f"Every arm loses to a baseline: {first} has {study.metric} "
+        f"{values[first]:.4f}, and the best arm, {best}, {values[best]:.4f}. The study "
+        "compares models that nobody would serve."
+    )
+
+
+def _is_baseline(study: Study, arm: str) -> bool:
+    return all(is_baseline(run.config) for run in study.pairing.arms[arm].values())
+
+
+def _untuned(study: Study) -> str:
+    """Return why the arms have no verdict, or an empty text."""
+    if study.tuning.tuned:
+        return ""
+    return (
+        f'{study.tuning.text} Differences have no verdict, only "{UNTUNED}": another '
+        "learning rate or temperature may reverse them. Tune every arm alike with "
+        "hydra/sweeper=select, or name the place where their settings were tuned by "
+        "hydra.callbacks.study.tuned or twotower report --tuned."
+    )
+
+
+def _idle_sources(study: Study) -> str:
+    """Return the arms whose bank or mining came too late, or an empty text."""
+    idle = idle_sources(study.runs)
+    if not idle:
+        return ""
+    return (
+        "The best parameters are from before the first use of a source of negatives, "
+        f"which had no effect on them: {', '.join(idle)}. Lower its warm-up."
+    )
+
+
+def _few_seeds(study: Study) -> str:
+    """Return the arms with too few seeds, or an empty text."""
+    few: dict[int, list[str]] = {}
+    for arm, runs in study.pairing.arms.items():
+        if len(runs) < SEEDS:
+            few.setdefault(len(runs), []).append(arm)
+    if not few:
+        return ""
+    listed = (
+        f"{', '.join(arms)} {'has' if len(arms) == 1 else 'have'} {number}"
+        for number, arms in sorted(few.items())
+    )
+    return (
+        f"Too few seeds for a verdict, which needs {SEEDS} of both arms, better 5: "
+        f"{'; '.join(listed)}."
+    )
+
+
+def arm_marks(study: Study, arms: Sequence[str]) -> dict[str, str]:
+    """The mark of each arm in tables.
+
+    Args:
+      study: the result of `load.load_study`.
+      arms: names of arms.
+
+    Returns:
+      {arm: "baseline", "oracle", "still learning", "at its limit" or ""}; an oracle may
+      have two of them.
+    """
+    marks = {}
+    for arm in arms:
+        runs = list(study.pairing.arms[arm].values())
+        oracle = all(is_oracle(run.config) for run in runs)
+        mark = training_mark(runs)
+        words = [ORACLE if oracle and mark != BASELINE else "", mark]
+        marks[arm] = ", ".join(word for word in words if word)
+    return marks

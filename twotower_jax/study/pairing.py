@@ -1,0 +1,170 @@
+"""The runs of a study by arm and seed, with their metrics per query in one order."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from twotower_jax.errors import InputError
+from twotower_jax.study.naming import name_arms
+from twotower_jax.study.runs import Run, Runs
+from twotower_jax.study.statistics import Difference, compare, means_alone
+from twotower_jax.study.tables import main_split
+
+QUERIES = "queries.parquet"
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """The runs of a study, ready for the comparison of any two arms.
+
+    Attributes:
+      table: the result of `arms.study_table`.
+      arms: the runs of each arm by seed, arms by name.
+      queries: the metrics per query of each run that has them.
+      measured: the comparisons made so far, by metric, arm and reference.
+    """
+
+    table: pl.DataFrame
+    arms: dict[str, dict[int, Run]]
+    queries: dict[Path, pl.DataFrame]
+    measured: dict[tuple[str, str, str], Difference] = field(default_factory=dict)
+
+    def has(self, run: Run, metric: str) -> bool:
+        """Return whether a run has a metric per query."""
+        return run.path in self.queries and metric in self.queries[run.path].columns
+
+
+def pair_arms(runs: Runs, table: pl.DataFrame, metrics: Sequence[str]) -> Pairing:
+    """Read the metrics per query of the runs of a study.
+
+    Args:
+      runs: the result of `runs.read_runs`.
+      table: the result of `arms.study_table`.
+      metrics: the metrics that will be compared.
+
+    Returns:
+      The runs by arm and seed, with their queries in one order.
+
+    Raises:
+      InputError: when the test queries of two runs differ.
+    """
+    names = name_arms([run.config for run in runs.finished])
+    arms: dict[str, dict[int, Run]] = {}
+    for name, run in sorted(zip(names, runs.finished, strict=True), key=_name_and_seed):
+        arms.setdefault(name, {})[run.seed] = run
+    queries = _read_queries(runs.finished, metrics, main_split(table))
+    return Pairing(table, arms, queries)
+
+
+def _name_and_seed(pair: tuple[str, Run]) -> tuple[str, int]:
+    return pair[0], pair[1].seed
+
+
+def _read_queries(
+    finished: Sequence[Run], metrics: Sequence[str], split: str
+) -> dict[Path, pl.DataFrame]:
+    """Return the metrics per query of each run that has them, in one order.
+
+    The columns that are not metrics (neither named in result.json nor fractional)
+    identify a query; the n-th row of one identity is the same query in every run.
+    """
+    if split != "test":
+        return {}  # the file holds the test queries
+    frames: dict[Path, pl.DataFrame] = {}
+    first: tuple[str, pl.DataFrame] | None = None
+    for run in finished:
+        frame = _read_frame(run.path / QUERIES)
+        metric_names = run.result["metrics"].get(split, {})
+        identity = [
+            name
+            for name, kind in frame.schema.items()
+            if name not in metric_names and not kind.is_float()
+        ]
+        if not identity:
+            continue
+        frame = frame.sort(identity, maintain_order=True)
+        ours = frame.select(identity)
+        first = first or (run.name, ours)
+        if not ours.equals(first[1]):
+            raise InputError(
+                f"{first[0]} and {run.name} are tested on different queries "
+                f"({len(first[1])} and {len(ours)}) and cannot be compared; move the "
+                "runs into separate folders"
+            )
+        frames[run.path] = frame.select(
+            name for name in metrics if frame.schema.get(name) == pl.Float64
+        )
+    return frames
+
+
+def _read_frame(path: Path) -> pl.DataFrame:
+    """Return a parquet file; a table without columns where it cannot be read."""
+    try:
+        return pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError):
+        return pl.DataFrame()
+
+
+def difference(
+    pairing: Pairing, metric: str, arm_name: str, reference: str
+) -> Difference:
+    """Comparison of two arms in a metric, which is made once.
+
+    Args:
+      pairing: the result of `pair_arms` for this metric.
+      metric: the metric.
+      arm_name, reference: the arm, and the arm that it is compared to.
+
+    Returns:
+      The difference over the seeds that both have; means alone without values per
+      query.
+    """
+    key = (metric, arm_name, reference)
+    if key not in pairing.measured:
+        arm, base = pairing.arms[arm_name], pairing.arms[reference]
+        pairing.measured[key] = _measure(pairing, metric, arm, base)
+    return pairing.measured[key]
+
+
+def _measure(
+    pairing: Pairing, metric: str, arm: dict[int, Run], base: dict[int, Run]
+) -> Difference:
+    """Compare two arms by the seeds that both have; means alone without queries."""
+    shared = sorted(set(arm) & set(base))
+    with_queries = [
+        seed
+        for seed in shared
+        if all(pairing.has(run, metric) for run in (arm[seed], base[seed]))
+    ]
+    if with_queries:
+        values = [
+            _values(pairing.queries, metric, one, with_queries) for one in (arm, base)
+        ]
+        return compare(*values)
+    means = [
+        _mean(pairing.table, metric, [one[seed] for seed in shared])
+        for one in (arm, base)
+    ]
+    return means_alone(*means, seeds=len(shared))
+
+
+def _values(
+    frames: dict[Path, pl.DataFrame], metric: str, arm: dict[int, Run], seeds: list[int]
+) -> np.ndarray:
+    """Return [seeds, queries] of a metric; NaN where a query has no value."""
+    return np.stack([frames[arm[seed].path][metric].to_numpy() for seed in seeds])
+
+
+def _mean(table: pl.DataFrame, metric: str, runs: Sequence[Run]) -> float:
+    """Return the mean of a metric over runs, NaN without a value."""
+    rows = table.filter(
+        (pl.col("split") == main_split(table))
+        & (pl.col("metric") == metric)
+        & pl.col("run").is_in([run.name for run in runs])
+    )
+    value = rows["value"].mean()
+    return float(value) if isinstance(value, int | float) else math.nan

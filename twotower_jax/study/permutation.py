@@ -1,0 +1,125 @@
+"""p values of paired differences by random sign flips over queries, and Holm's."""
+
+import math
+
+import numpy as np
+from scipy import stats
+
+from twotower_jax.study.intervals import CELLS
+from twotower_jax.study.spread import Spread, spread
+
+FLIPS = 10_000  # random sign flips: Holm over many arms needs small p values
+EXACT = 12  # up to this many nonzero differences, all sign flips are enumerated
+
+
+def permutation_p(
+    differences: np.ndarray, *, flips: int = FLIPS, seed: int = 0
+) -> float:
+    """Two-sided p value of the hypothesis that the arms are alike, by sign flips.
+
+    If the arms are alike, the difference of each query (its mean over seeds) is
+    positive or negative with equal probability. The error that seeds add is not a
+    property of queries: it enters as a normal deviation beside each flipped mean,
+    integrated in closed form, and the observed mean is transformed from the t
+    distribution of `Spread.seed_df` to the normal. For one seed this is the usual
+    paired permutation test.
+
+    Args:
+      differences: [seeds, queries] float, without NaN.
+      flips: number of random sign flips. The observed signs count as one more, so that
+        p is at least 1 / (flips + 1) for one seed. For up to 12 nonzero differences all
+        flips are enumerated and p is exact.
+      seed: seed of the flips.
+
+    Returns:
+      p in (0, 1].
+
+    Examples:
+      >>> permutation_p(np.array([[0.1, 0.2, 0.1, 0.1]]))  # 2 of 2**4 flips
+      0.125
+      >>> permutation_p(np.zeros((3, 5)))
+      1.0
+
+    References:
+      Smucker, Allan, Carterette, A comparison of statistical significance tests for
+      information retrieval evaluation, CIKM 2007.
+    """
+    values = differences.mean(axis=0)
+    moving = values[values != 0]
+    exact = len(moving) <= EXACT
+    flipped = _all_flips(moving) if exact else _flips(moving, flips, seed)
+    further = _further(flipped / len(values), values, spread(differences))
+    if exact:
+        return float(np.mean(further))
+    return float((np.sum(further) + 1) / (flips + 1))
+
+
+def _further(
+    flipped: np.ndarray, values: np.ndarray, uncertainty: Spread
+) -> np.ndarray:
+    """Return per flipped mean the probability to be as far from 0 as the observed."""
+    observed = _observed(values, uncertainty)
+    if uncertainty.seed_error > 0:
+        further = stats.norm.sf((observed - flipped) / uncertainty.seed_error)
+        return further + stats.norm.sf((observed + flipped) / uncertainty.seed_error)
+    # Sums of equal numbers in another order differ in their last digits.
+    return np.abs(flipped) >= observed * (1 - 1e-9)
+
+
+def _observed(values: np.ndarray, uncertainty: Spread) -> float:
+    """Return the absolute mean, transformed from t to normal for the few seeds."""
+    observed = abs(float(values.mean()))
+    if not math.isfinite(uncertainty.seed_df) or uncertainty.error == 0:
+        return observed
+    tail = stats.t.sf(observed / uncertainty.error, uncertainty.seed_df)
+    flip_variance = float(np.mean(values**2)) / len(values)  # of the flipped mean
+    scale = math.sqrt(flip_variance + uncertainty.seed_error**2)
+    return scale * float(stats.norm.isf(tail))
+
+
+def _all_flips(values: np.ndarray) -> np.ndarray:
+    """Return the sums of values under all sign flips, [2 ** len(values)]."""
+    sums = np.zeros(1)
+    for value in values:
+        sums = np.concatenate([sums + value, sums - value])
+    return sums
+
+
+def _flips(values: np.ndarray, flips: int, seed: int) -> np.ndarray:
+    """Return the sums of values under random sign flips, [flips]."""
+    rng = np.random.default_rng(seed)
+    size = max(1, CELLS // len(values))
+    parts = []
+    for done in range(0, flips, size):
+        shape = (min(size, flips - done), -(-len(values) // 8))
+        bits = np.unpackbits(rng.integers(0, 256, shape, dtype=np.uint8), axis=1)
+        parts.append(bits[:, : len(values)].astype(float) @ (2 * values))
+    return np.concatenate(parts) - values.sum()
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """Holm's adjusted p values of a family of tests.
+
+    In increasing order, the i-th of n (from 0) is max over j <= i of (n - j) p_j, and
+    at most 1.
+
+    Args:
+      p: [tests] float; a NaN stays NaN and does not count as a test.
+
+    Returns:
+      [tests] float64.
+
+    Examples:
+      >>> holm(np.array([0.01, 0.04, 0.03])).round(4).tolist()
+      [0.03, 0.06, 0.06]
+
+    References:
+      Holm, A simple sequentially rejective multiple test procedure, Scandinavian
+      Journal of Statistics 1979.
+    """
+    p = np.asarray(p, float)
+    adjusted = p.copy()
+    order = np.argsort(p)[: np.isfinite(p).sum()]  # NaN sorts last
+    factors = np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * factors), 1)
+    return adjusted

@@ -1,0 +1,133 @@
+"""The words for a difference: better, worse, equivalent, or why there is no word."""
+
+import math
+from typing import NamedTuple
+
+from twotower_jax.errors import InputError
+from twotower_jax.study.spread import LEVEL
+from twotower_jax.study.statistics import Difference
+
+SEEDS = 3  # fewer give no word: with two, false alarms are up to 9 % instead of 5 %
+MARGIN = 0.02  # of the reference's mean: the largest difference that is "equivalent"
+BETTER, WORSE = "better", "worse"
+EQUIVALENT, WITHIN = "equivalent", "within"
+CANNOT_TELL = "cannot tell"
+TOO_FEW = f"fewer than {SEEDS} seeds"
+UNTUNED = "untuned"
+
+
+class Rules(NamedTuple):
+    """The rules by which a study gives its verdicts.
+
+    Attributes:
+      margin: share of the reference's mean up to which a difference is equivalent.
+      tuned: whether the arms were tuned alike; without, no difference has a word.
+    """
+
+    margin: float = MARGIN
+    tuned: bool = True
+
+
+def check_margin(key: str, margin: object) -> float | None:
+    """Return a margin as a number.
+
+    Args:
+      key: the key or option that gives it.
+      margin: its value; None for the default.
+
+    Raises:
+      InputError: when it is not a number between 0 and 1.
+
+    Examples:
+      >>> check_margin("--margin", "0.05")
+      0.05
+      >>> check_margin("--margin", 2)
+      Traceback (most recent call last):
+        ...
+      InputError: --margin=2 is not a share of the mean; give a number above 0 and ...
+    """
+    if margin is None:
+        return None
+    try:
+        value = float(str(margin))
+    except ValueError:
+        value = math.nan
+    if not 0 < value < 1:
+        raise InputError(
+            f"{key}={margin} is not a share of the mean; give a number above 0 and "
+            "below 1, such as 0.02"
+        )
+    return value
+
+
+def verdict(
+    one: Difference, p_holm: float, larger: bool = True, rules: Rules | None = None
+) -> str:
+    """Verdict of a comparison, in words.
+
+    Better and worse hold at 5 % after Holm's correction. Equivalent requires a 90 %
+    interval within the margin: two one-sided tests at 5 %. A difference can be both,
+    such as "better (within 2 %)". Every other case cannot tell.
+
+    Args:
+      one: the difference of an arm to its reference.
+      p_holm: its p value after Holm's correction.
+      larger: whether larger values of the metric are better.
+      rules: of the study; by default the margin MARGIN, and tuned arms.
+
+    Returns:
+      "better", "worse", "equivalent", "cannot tell", or the reason for no word; ""
+      without an interval.
+
+    Examples:
+      >>> import numpy as np
+      >>> from twotower_jax.study.statistics import compare
+      >>> base = np.tile(np.linspace(0.1, 0.3, 50), (3, 1))
+      >>> gain, tie = (compare(base + shift, base) for shift in (0.1, 0.001))
+      >>> verdict(gain, p_holm=0.002), verdict(tie, p_holm=0.4)
+      ('better', 'equivalent (within 2 %)')
+      >>> verdict(tie, p_holm=0.002)
+      'better (within 2 %)'
+      >>> verdict(gain._replace(seeds=2), p_holm=0.002)
+      'fewer than 3 seeds'
+    """
+    rules = rules or Rules()
+    if math.isnan(one.interval.low):
+        return ""
+    if one.seeds < SEEDS:
+        return TOO_FEW
+    if not rules.tuned:
+        return UNTUNED
+    alike = equivalent(one, rules.margin)
+    within = f" ({WITHIN} {percent(rules.margin)})" if alike else ""
+    if p_holm < 1 - LEVEL:
+        return (BETTER if (one.difference > 0) == larger else WORSE) + within
+    return EQUIVALENT + within if alike else CANNOT_TELL
+
+
+def equivalent(one: Difference, margin: float = MARGIN) -> bool:
+    """Whether the 90 % interval lies within the margin around 0.
+
+    Args:
+      one: the difference of an arm to its reference.
+      margin: share of the reference's mean.
+
+    Returns:
+      True if two one-sided tests at 5 % exclude a difference of the margin or more.
+
+    References:
+      Schuirmann, A comparison of the two one-sided tests procedure and the power
+      approach, Journal of Pharmacokinetics and Biopharmaceutics 1987.
+    """
+    bound, (low, high) = margin * abs(one.base_mean), one.equivalence_interval
+    return -bound < low and high < bound
+
+
+def percent(share: float) -> str:
+    """A share in percent.
+
+    Examples:
+      >>> percent(0.02), percent(0.015)
+      ('2 %', '1.5 %')
+    """
+    return f"{100 * share:.3g} %"
