@@ -1,12 +1,10 @@
 """Hydra's callback of a sweep: checks before its first job, a report at its end."""
 
-import contextlib
 from collections import Counter
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hydra import compose
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -15,14 +13,16 @@ from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from twotower_jax.config import Config
 from twotower_jax.errors import InputError
-from twotower_jax.sweeps.compose import to_config
+from twotower_jax.sweeps.baseline_arms import (
+    Words,
+    composed,
+    plan_baselines,
+    run_baselines,
+)
 from twotower_jax.sweeps.jobs import SWEEP
-
-Words = tuple[str, ...]
 
 
 def check_mode() -> None:
@@ -39,7 +39,9 @@ def check_mode() -> None:
         )
 
 
-def check_arms(config: DictConfig, metric: str | None, base: str | None) -> None:
+def check_arms(
+    config: DictConfig, metric: str | None, base: str | None
+) -> list[Config]:
     """Refuse a sweep that could not end with a report, before its first job.
 
     The jobs of Hydra's basic sweeper can be listed before they run. The labels of the
@@ -51,12 +53,15 @@ def check_arms(config: DictConfig, metric: str | None, base: str | None) -> None
       metric: the primary metric of the study, None for the default.
       base: its base arm, None for the first.
 
+    Returns:
+      The baselines that the sweep runs after its jobs.
+
     Raises:
       InputError: for a job that comes twice, and where `check_planned` raises it.
     """
     sweeper = config.hydra.sweeper
     if not sweeper["_target_"].endswith(".BasicSweeper"):
-        return
+        return []
     params = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
     try:
         # As typed: each job resolves a word such as name=x${seed} for itself.
@@ -65,32 +70,30 @@ def check_arms(config: DictConfig, metric: str | None, base: str | None) -> None
         named = OverridesParser.create().parse_overrides(params)
         (jobs,) = BasicSweeper.split_arguments([*named, *swept], None)
     except (HydraException, AssertionError):
-        return
+        return []
     for one in (*named, *swept):
         _check_once(one)
-    seedless = (tuple(word for word in job if word[:5] != "seed=") for job in jobs)
-    arms = list(dict.fromkeys(seedless))
-    planned = _composed(arms)
+    jobs = [tuple(job) for job in jobs]
+    arms = list(dict.fromkeys(map(_seedless, jobs)))
+    planned = composed(arms)
     if not planned:
-        return
+        return []
+    baselines = plan_baselines(jobs, [config for _, config in planned])
     # A part of a study may lack the base arm that its file names.
     part = {one.key_or_group for one in swept} & set(sweeper.params or {}) - {"seed"}
     by_hand = any("callbacks.study.base" in one for one in config.hydra.overrides.hydra)
     strict = len(planned) == len(arms) and (by_hand or not part)
     from twotower_jax.sweeps.planned import Planned, check_planned
 
-    checked = [Planned(words, one) for words, one in planned]
+    fitted = {_seedless(words): replace(one, seed=0) for words, one in baselines}
+    checked = [Planned(words, one) for words, one in (*planned, *fitted.items())]
     check_planned(checked, metric, base if strict else None)
+    return [config for _, config in baselines]
 
 
-def _composed(arms: Sequence[Words]) -> list[tuple[Words, Config]]:
-    """Return the words and the configuration of each arm that composes."""
-    composed = []
-    for words in arms:
-        with contextlib.suppress(HydraException, OmegaConfBaseException, ValueError):
-            config = to_config(compose("config", overrides=list(words)))
-            composed.append((words, config))
-    return composed
+def _seedless(words: Words) -> Words:
+    """Return overrides without the seed."""
+    return tuple(word for word in words if not word.startswith("seed="))
 
 
 def _check_once(swept: Override) -> None:
@@ -120,6 +123,7 @@ class StudyCallback(Callback):
     ):
         texts = (question, source, metric, base)
         self._objective = objective
+        self._baselines: list[Config] = []
         self._texts = [None if one is None else str(one) for one in texts]
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
@@ -133,14 +137,14 @@ class StudyCallback(Callback):
           SystemExit: with status 2, after the message is printed.
         """
         try:
-            check_arms(config, *self._texts[2:])
+            self._baselines = check_arms(config, *self._texts[2:])
         except InputError as error:
             SWEEP.fail(error)
             # Hydra makes a warning of an exception here.
             raise SystemExit(2) from None
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        """Make the report of every folder that the sweep has put runs into.
+        """Run the baselines, and report every folder that the sweep has put runs into.
 
         Args:
           config: of the sweep.
@@ -148,6 +152,7 @@ class StudyCallback(Callback):
         """
         from twotower_jax.study.selection import FOLDER as TUNING
 
+        run_baselines(self._baselines)
         folders = SWEEP.folders or {Path(config.output) / config.name}
         tuning = {folder / TUNING for folder in folders}
         for folder in sorted(folders - tuning):
