@@ -53,6 +53,7 @@ SECTIONS = (
     "optimizer",
     "training",
     "evaluation",
+    "baseline",
 )
 BEGIN, END = "<!-- keys: python docs/make_keys.py -->\n", "<!-- /keys -->"
 

@@ -89,7 +89,7 @@ def reproduce(options: argparse.Namespace) -> int:
             f"now reads {data}; restore the files of data.path"
         )
     with tempfile.TemporaryDirectory() as place:
-        again = replace(config, trackers=())
+        again = replace(config, trackers=(), baselines=False)
         after = run(again, folder=Path(place) / "run", console=console)
     different = differences(before, after)
     for name, old, new in different:

@@ -18,6 +18,7 @@ import twotower_jax.sweeps.sweeper  # noqa: F401
 from twotower_jax.config import Config
 from twotower_jax.errors import InputError
 from twotower_jax.run.records import run_folder
+from twotower_jax.sweeps.baseline_arms import as_job
 from twotower_jax.sweeps.callback import check_mode
 from twotower_jax.sweeps.compose import (
     CONF,
@@ -71,6 +72,9 @@ def _run_job(composed: DictConfig) -> Objective:
     """Train and evaluate one job, and print its result."""
     check_mode()
     config = to_config(composed)
+    single = HydraConfig.get().mode == RunMode.RUN
+    if not single:
+        config = as_job(config, HydraConfig.get())
     SWEEP.claim(config)
     # Imported after the checks, for they import JAX.
     from twotower_jax.compile_cache import keep_programs
@@ -80,7 +84,7 @@ def _run_job(composed: DictConfig) -> Objective:
     keep_programs()
     console = shared_console()
     result = train_job(config, console=console, command=command_line())
-    if HydraConfig.get().mode == RunMode.RUN:
+    if single:
         print_result(console, config, result)
     else:
         # A swept word, key=a,b, reaches the job as key=a; the others are unchanged.

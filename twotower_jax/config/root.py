@@ -8,6 +8,7 @@ Plain dataclasses, standard library only. Hydra uses them as the schema of the
 
 from dataclasses import dataclass, field
 
+from twotower_jax.config.baseline import BaselineConfig
 from twotower_jax.config.data import DataConfig
 from twotower_jax.config.evaluation import EvaluationConfig
 from twotower_jax.config.loss import LossConfig
@@ -19,8 +20,8 @@ from twotower_jax.config.towers import TowersConfig
 from twotower_jax.config.training import TrainingConfig
 from twotower_jax.errors import InputError
 
-# Keys of names and places of records, which decide no number.
-LABELS = ("name", "output", "arm", "trackers")
+# Keys of names, places and further records, which decide no number of the run.
+LABELS = ("name", "output", "arm", "trackers", "baselines")
 
 
 @dataclass(unsafe_hash=True)
@@ -44,6 +45,11 @@ class Config:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    baseline: BaselineConfig = field(default_factory=BaselineConfig)
+    baselines: bool = key(
+        False,
+        doc="also fit item-kNN, EASE and iALS, beside the run or as arms of a sweep",
+    )
     trackers: tuple[str, ...] = key(
         (), doc="tools that also record the metrics: tensorboard, mlflow, wandb"
     )

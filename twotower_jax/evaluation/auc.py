@@ -1,5 +1,6 @@
 """AUC of each query: how well its scores separate its positives from other items."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -8,17 +9,15 @@ from twotower_jax.evaluation.ragged import Ragged
 
 
 class Contest(NamedTuple):
-    """Positives and other items of queries, and the embeddings that score them.
+    """Positives and other items of queries, and the scores of both.
 
     Attributes:
-      queries: [Q, D] float.
-      candidates: [I, D] float; the row is the item. Scores are dot products.
+      score: items of each query -> their scores [nnz] float64, in the same order.
       positives: one row per query.
       others: the items to separate them from, one row per query.
     """
 
-    queries: np.ndarray
-    candidates: np.ndarray
+    score: Callable[[Ragged], np.ndarray]
     positives: Ragged
     others: Ragged
 
@@ -32,19 +31,19 @@ def query_auc(contest: Contest) -> np.ndarray:
     classifier that separates the two kinds. 1/2 is guessing.
 
     Args:
-      contest: embeddings, positives and other items.
+      contest: scores, positives and other items.
 
     Returns:
       [Q] float64; NaN where the query lacks one of the two.
 
     Raises:
-      ValueError: when rows and queries differ in number.
+      ValueError: when the two have different numbers of rows.
 
     Examples:
       >>> positives = Ragged(np.array([0, 1]), np.array([2]))
       >>> others = Ragged(np.array([0, 2]), np.array([0, 1]))
-      >>> scores = np.array([[1.0], [4.0], [2.0]])
-      >>> query_auc(Contest(np.ones((1, 1)), scores, positives, others))
+      >>> scores = np.array([1.0, 4.0, 2.0])
+      >>> query_auc(Contest(lambda pairs: scores[pairs.items], positives, others))
       array([0.5])
 
     References:
@@ -52,13 +51,12 @@ def query_auc(contest: Contest) -> np.ndarray:
       1982.
     """
     positives, others = contest.positives, contest.others
-    num_queries = len(contest.queries)
-    if not positives.num_rows == others.num_rows == num_queries:
+    num_queries = positives.num_rows
+    if others.num_rows != num_queries:
         raise ValueError(
-            f"{num_queries} queries, but {positives.num_rows} rows of positives and "
-            f"{others.num_rows} of others"
+            f"{num_queries} rows of positives, but {others.num_rows} of others"
         )
-    right, left = (_scores(contest, pairs) for pairs in (positives, others))
+    right, left = contest.score(positives), contest.score(others)
     row = np.concatenate([positives.rows, others.rows])
     score = np.concatenate([right, left])
     order = np.lexsort((score, row))
@@ -77,15 +75,3 @@ def query_auc(contest: Contest) -> np.ndarray:
     wins = total / 2 - p * (p - 1) / 2
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where((p > 0) & (n > 0), wins / (p * n), np.nan)
-
-
-def _scores(contest: Contest, pairs: Ragged) -> np.ndarray:
-    """Return the dot products [nnz] of pairs, in blocks."""
-    queries, candidates = contest.queries, contest.candidates
-    rows, out = pairs.rows, np.empty(len(pairs.items))
-    block = max(1, (1 << 24) // max(1, queries.shape[1]))
-    for i in range(0, len(rows), block):
-        part = slice(i, i + block)
-        left, right = queries[rows[part]], candidates[pairs.items[part]]
-        out[part] = np.einsum("nd,nd->n", left, right, dtype=np.float64)
-    return out

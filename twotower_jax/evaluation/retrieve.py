@@ -2,6 +2,7 @@
 
 import functools
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
@@ -10,6 +11,7 @@ import numpy as np
 
 from twotower_jax.errors import InputError
 from twotower_jax.evaluation.ragged import Ragged
+from twotower_jax.evaluation.seen_pairs import check_seen, pair_width, pairs_to_mask
 
 GROUP = 16  # Columns behind one maximum; 8 and 32 measured no faster on a CPU.
 MAX_SCORES = 32 * 2**20  # float32 scores held by one thread: 128 MiB.
@@ -65,10 +67,12 @@ def top_k(
     workers = _workers()
     blocks = -(-num_queries // block)
     per_call = min(BLOCKS_PER_CALL, -(-blocks // workers))
-    width = _pair_width(seen, block)
+    width = pair_width(seen, block)
 
     def search(first: int) -> tuple[np.ndarray, np.ndarray]:
-        rows, columns = _pairs(seen, first, (per_call, block), width, table.shape[0])
+        rows, columns = pairs_to_mask(
+            seen, first, (per_call, block), width, table.shape[0]
+        )
         chunk = np.zeros((per_call * block, query.shape[1]), np.float32)
         part = query[first : first + len(chunk)]
         chunk[: len(part)] = part
@@ -80,6 +84,61 @@ def top_k(
     with ThreadPoolExecutor(workers) as pool:
         parts = list(pool.map(search, range(0, num_queries, per_call * block)))
     return np.concatenate([s for s, _ in parts]), np.concatenate([i for _, i in parts])
+
+
+def top_k_of_scores(
+    score: Callable[[slice], np.ndarray],
+    shape: tuple[int, int],
+    k: int,
+    *,
+    seen: Ragged | None = None,
+    block: int = 256,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k best-scoring items of each query, for scores that are no dot products.
+
+    The tie rule, the masks and the results are those of `top_k`.
+
+    Args:
+      score: a slice of the queries -> their scores [n, I] float32, finite.
+      shape: Q and I.
+      k: 1..I.
+      seen: items that must not be returned, one row per query; None masks nothing.
+      block: queries scored at a time; fewer where that would exceed `MAX_SCORES`.
+
+    Returns:
+      scores float32 [Q, k] and items int32 [Q, k].
+
+    Raises:
+      InputError: when k is not in 1..I.
+      ValueError: when `seen` does not fit, or a score is not finite.
+
+    Examples:
+      >>> table = np.array([[1.0, 3.0, 3.0]])
+      >>> top_k_of_scores(lambda rows: table[rows], (1, 3), 2)[1].tolist()
+      [[1, 2]]
+    """
+    num_queries, num_items = shape
+    _check_k(k, num_items)
+    check_seen(seen, num_queries, num_items)
+    columns = num_items + _padding(num_items, k)
+    block = max(1, min(block, num_queries, MAX_SCORES // columns))
+    width = pair_width(seen, block)
+    out = np.empty((num_queries, k), np.float32), np.empty((num_queries, k), np.int32)
+
+    def search(first: int) -> None:
+        part = slice(first, min(first + block, num_queries))
+        scores = np.zeros((block, columns), np.float32)
+        scores[: part.stop - first, :num_items] = score(part)
+        if not np.isfinite(scores).all():
+            raise ValueError("scores must be finite, but contain NaN or infinity")
+        rows, items = pairs_to_mask(seen, first, (1, block), width, columns)
+        best = _best(scores, rows[0], items[0], k=k, num_items=num_items)
+        for whole, values in zip(out, best, strict=True):
+            whole[part] = np.asarray(values)[: part.stop - first]
+
+    with ThreadPoolExecutor(_workers()) as pool:
+        list(pool.map(search, range(0, num_queries, block)))
+    return out
 
 
 @functools.partial(jax.jit, static_argnames=("k", "num_items"))
@@ -112,13 +171,21 @@ def _search(
         scores = jax.lax.dot_general(
             query, table, (((1,), (1,)), ((), ())), precision=jax.lax.Precision.HIGHEST
         )
-        if row.shape[0]:
-            scores = scores.at[row, column].set(-jnp.inf, mode="drop")
-        pick = _pick_grouped if _grouped(num_items, k) else _pick_plain
-        best, item = pick(scores, k, num_items)
-        return best, jnp.where(best == -jnp.inf, -1, item).astype(jnp.int32)
+        return _best(scores, row, column, k=k, num_items=num_items)
 
     return jax.lax.map(one, (queries, rows, columns))
+
+
+@functools.partial(jax.jit, static_argnames=("k", "num_items"))
+def _best(
+    scores: jax.Array, row: jax.Array, column: jax.Array, *, k: int, num_items: int
+) -> tuple[jax.Array, jax.Array]:
+    """Return scores and items [block, k] of scores [block, columns] less the pairs."""
+    if row.shape[0]:
+        scores = scores.at[row, column].set(-jnp.inf, mode="drop")
+    pick = _pick_grouped if _grouped(num_items, k) else _pick_plain
+    best, item = pick(scores, k, num_items)
+    return best, jnp.where(best == -jnp.inf, -1, item).astype(jnp.int32)
 
 
 def _pick_plain(
@@ -169,48 +236,18 @@ def _grouped(num_items: int, k: int) -> bool:
 
 def _columns(candidates: jax.Array, k: int) -> jax.Array:
     """Return the candidates [I, D], padded with zeros to whole groups."""
-    padding = -len(candidates) % GROUP if _grouped(len(candidates), k) else 0
+    padding = _padding(len(candidates), k)
     return jnp.pad(candidates, ((0, padding), (0, 0))) if padding else candidates
+
+
+def _padding(num_items: int, k: int) -> int:
+    """Return the columns that fill the last group, 0 where there are no groups."""
+    return -num_items % GROUP if _grouped(num_items, k) else 0
 
 
 def _workers() -> int:
     """Return the number of host threads: `lax.top_k` uses a single core on a CPU."""
     return min(2, os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
-
-
-def _pair_width(seen: Ragged | None, block: int) -> int:
-    """Return the pairs kept per block: those of the largest, up to a power of two.
-
-    One width for all blocks means one compiled program; the power of two lets other
-    data share it.
-    """
-    if seen is None or len(seen.items) == 0:
-        return 0
-    edges = np.append(seen.offsets[:-1:block], seen.offsets[-1])
-    return 1 << int(np.diff(edges).max() - 1).bit_length()
-
-
-def _pairs(
-    seen: Ragged | None, first: int, shape: tuple[int, int], width: int, outside: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return rows and columns int32 [blocks, width] to mask, from block `first` on.
-
-    Unused places hold column `outside`, which the scatter drops.
-    """
-    blocks, block = shape
-    rows = np.zeros((blocks, width), np.int32)
-    columns = np.full((blocks, width), outside, np.int32)
-    if seen is None or width == 0:
-        return rows, columns
-    for index in range(blocks):
-        low = min(first + index * block, seen.num_rows)
-        offsets = seen.offsets[low : low + block + 1]
-        items = seen.items[offsets[0] : offsets[-1]]
-        rows[index, : len(items)] = np.repeat(
-            np.arange(len(offsets) - 1), np.diff(offsets)
-        )
-        columns[index, : len(items)] = items
-    return rows, columns
 
 
 def _check(
@@ -225,26 +262,18 @@ def _check(
     if block < 1:
         raise ValueError(f"block must be at least 1, got {block}")
     num_items = len(candidates)
-    if not 1 <= k <= num_items:
-        raise InputError(
-            f"evaluation.k={k} must be between 1 and the number of items in the "
-            f"catalogue, {num_items}; set evaluation.k to at most {num_items}"
-        )
-    _check_seen(seen, len(queries), num_items)
+    _check_k(k, num_items)
+    check_seen(seen, len(queries), num_items)
     if queries.size and candidates.size:
         _check_range(queries, candidates)
 
 
-def _check_seen(seen: Ragged | None, num_queries: int, num_items: int) -> None:
-    """Raise ValueError unless `seen` has a row per query and known items."""
-    if seen is None:
-        return
-    if seen.num_rows != num_queries:
-        raise ValueError(f"seen has {seen.num_rows} rows for {num_queries} queries")
-    if len(seen.items) and not (seen.items.min() >= 0 and seen.items.max() < num_items):
-        raise ValueError(
-            f"seen items must be in 0..{num_items - 1}, "
-            f"got {seen.items.min()}..{seen.items.max()}"
+def _check_k(k: int, num_items: int) -> None:
+    """Raise InputError unless k is in 1..num_items."""
+    if not 1 <= k <= num_items:
+        raise InputError(
+            f"evaluation.k={k} must be between 1 and the number of items in the "
+            f"catalogue, {num_items}; set evaluation.k to at most {num_items}"
         )
 
 

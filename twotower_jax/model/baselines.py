@@ -1,28 +1,64 @@
-"""Baselines: scores of items that need no training."""
+"""Baselines: scores of items from the clicks alone, without towers or samples."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
+from twotower_jax.config.baseline import BaselineConfig
+from twotower_jax.model.click_matrix import Clicks
+from twotower_jax.model.ease import ease, ease_excess
+from twotower_jax.model.ials import ials, ials_excess
+from twotower_jax.model.item_knn import item_knn, item_knn_excess
 from twotower_jax.registry import Registry
 
+Scores = Callable[[Clicks], np.ndarray]
 
-def popularity(counts: np.ndarray) -> np.ndarray:
-    """Training positives of each item, the same scores for every query.
+
+class Baseline(NamedTuple):
+    """One baseline.
+
+    Attributes:
+      label: its name in tables.
+      fit: (clicks, numbers, seed) -> scores. The clicks are [users, items]; the scores
+        take histories [n, items] to [n, items] float32.
+      excess: (clicks, numbers) -> the limit that a fit would exceed, None within it.
+      shared: whether every query has the same scores.
+      seeded: whether the fit depends on the seed.
+    """
+
+    label: str
+    fit: Callable[[Clicks, BaselineConfig, int], Scores]
+    excess: Callable[[Clicks, BaselineConfig], str | None]
+    shared: bool = False
+    seeded: bool = False
+
+
+def popularity(clicks: Clicks, numbers: BaselineConfig, seed: int) -> Scores:
+    """Clicks of each item, the same scores for every query.
 
     Args:
-      counts: [num_items] int64.
-
-    Returns:
-      [num_items] float32.
+      clicks: [users, items], the number of clicks of each pair.
+      numbers: not used.
+      seed: not used.
 
     Examples:
-      >>> popularity(np.array([3, 0])).tolist()
-      [3.0, 0.0]
+      >>> from twotower_jax.model.click_matrix import click_matrix
+      >>> clicks = click_matrix(np.array([0, 1]), np.array([1, 1]), (2, 2))
+      >>> popularity(clicks, BaselineConfig(), 0)(clicks[:1]).tolist()
+      [[0.0, 2.0]]
     """
-    return counts.astype(np.float32)
+    del numbers, seed
+    counts = clicks.sum(axis=0).astype(np.float32)
+    return lambda history: np.repeat(counts[None], history.shape[0], axis=0)
 
 
-BASELINES: Registry[Callable[[np.ndarray], np.ndarray]] = Registry(
-    "towers.kind", {"popularity": popularity}
+BASELINES: Registry[Baseline] = Registry(
+    "towers.kind",
+    {
+        "popularity": Baseline("popularity", popularity, lambda *_: None, shared=True),
+        "item_knn": Baseline("item-kNN", item_knn, item_knn_excess),
+        "ease": Baseline("EASE", ease, ease_excess),
+        "ials": Baseline("iALS", ials, ials_excess, seeded=True),
+    },
 )

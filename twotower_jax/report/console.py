@@ -11,6 +11,12 @@ from rich.text import Text
 
 from twotower_jax.config import Config
 from twotower_jax.evaluation.metrics import BUCKETS, MAIN, of_scope, stem
+from twotower_jax.report.beside import (
+    baseline_lines,
+    last_split,
+    metric_text,
+    popularity_text,
+)
 from twotower_jax.study.cautions import arm_marks, cautions
 from twotower_jax.study.load import Study
 from twotower_jax.study.naming import short_key
@@ -48,6 +54,8 @@ def print_result(console: Console, config: Config, result: dict[str, Any]) -> No
     speed = f", {rate:,.0f} examples/s" if rate else ""
     steps = f"{result['steps']} steps in {result['seconds']:.1f} s{speed}"
     console.print(steps, highlight=False)
+    for line in baseline_lines(config, result):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def print_line(
@@ -65,14 +73,17 @@ def print_line(
     pairs = [word.partition("=") for word in swept]
     words = [f"{short_key(k)}={value}" for k, _, value in pairs if k not in hidden]
     name = " ".join([config.arm, *words] if config.arm else words) or "default"
-    split = "test" if "test" in result["metrics"] else "valid"
-    value = result["metrics"][split].get(config.training.metric)
-    shown = "no value" if value is None or value != value else f"{value:.4f}"
+    split = last_split(result)
+    shown = metric_text(result["metrics"][split].get(config.training.metric))
+    ends = [f"{result['seconds']:.1f} s"]
+    if text := popularity_text(config, result, config.training.metric):
+        ends.insert(0, text)
     console.print(
         f"{name}, seed {config.seed}: {split} {config.training.metric} {shown}, "
-        f"{result['seconds']:.1f} s",
+        f"{', '.join(ends)}",
         highlight=False,
         markup=False,
+        soft_wrap=True,
     )
 
 

@@ -12,13 +12,13 @@ from rich.console import Console
 
 from twotower_jax.config import Config
 from twotower_jax.errors import InputError
-from twotower_jax.run.evaluate import (
-    Ranking,
-    query_table,
-    rank_split,
-    topk_table,
-    validate,
+from twotower_jax.run.baselines import (
+    add_baselines,
+    compare_baselines,
+    fit_baseline,
+    rank_splits,
 )
+from twotower_jax.run.evaluate import rank_split, validate
 from twotower_jax.run.in_use import check_use, report_use
 from twotower_jax.run.inputs import (
     Loaded,
@@ -28,7 +28,8 @@ from twotower_jax.run.inputs import (
     trains,
 )
 from twotower_jax.run.problem import make_problem
-from twotower_jax.run.queries import QuerySet, make_query_set, some_queries
+from twotower_jax.run.queries import QuerySet, make_query_sets, some_queries
+from twotower_jax.run.ranking import Ranking, query_table, topk_table
 from twotower_jax.run.records import RunFolder, manifest, run_folder
 from twotower_jax.run.sample_report import report_samples
 from twotower_jax.run.trackers import make_trackers
@@ -124,7 +125,7 @@ def run(
         arm = record.config().get("arm")
         label = "" if arm == config.arm else f" as the arm {arm!r}"
         console.print(f"finished before{label}; returning its result", highlight=False)
-        return record.result()
+        return add_baselines(config, data, record, console)
     record.write_config(config)
     device = jax.devices()[0].device_kind
     record.write("manifest", manifest(config, data.fingerprint, device, command))
@@ -192,27 +193,28 @@ def _print_data(console: Console, data: Loaded) -> None:
 
 def _train_and_evaluate(attempt: Attempt) -> dict[str, Any]:
     """Return the content of result.json."""
-    config, data = attempt.config, attempt.data
-    sets = {name: make_query_set(config, data, name) for name in splits(config)}
-    _check_queries(config, sets)
-    problem, params, notes = None, {}, Notes()
-    started = time.perf_counter()
+    config, data, console = attempt.config, attempt.data, attempt.console
+    queries = make_query_sets(config, data)
+    notes, started = Notes(), time.perf_counter()
     if trains(config):
         problem = make_problem(config, data)
         with _drawing:
-            report_samples(config, data, problem, attempt.record.path, attempt.console)
-        params, notes = _train(attempt, problem, sets["valid"])
+            report_samples(config, data, problem, attempt.record.path, console)
+        params, notes = _train(attempt, problem, queries.get("valid"))
+        rankings = {
+            name: rank_split(config, data, problem, params, one)
+            for name, one in queries.items()
+        }
+        samples = _samples(attempt, problem, notes)
     else:
+        fit_baseline(config, data, config.towers.kind)
         notes.seconds = time.perf_counter() - started
-    queries = {name: one for name, one in sets.items() if one is not None}
-    rankings = {
-        name: rank_split(config, data, problem, params, one)
-        for name, one in queries.items()
-    }
+        rankings, samples = rank_splits(config, data, queries)
     if "test" in queries:
         _write_tables(attempt, queries["test"], rankings["test"])
     return {
         "metrics": {name: ranking.metrics() for name, ranking in rankings.items()},
+        "baselines": compare_baselines(config, data, queries, console),
         "queries": {name: len(one.user) for name, one in queries.items()},
         "positives already seen": {n: one.already_seen for n, one in queries.items()},
         "seed": config.seed,
@@ -221,15 +223,13 @@ def _train_and_evaluate(attempt: Attempt) -> dict[str, Any]:
         "stopped": notes.stopped,
         "seconds": notes.seconds,
         "examples_per_second": _speed(notes, config.training.batch_size),
-        "samples": _samples(attempt, problem, notes),
+        "samples": samples,
         "data": dict(data.split.report) | dict(data.log.dropped),
     }
 
 
-def _samples(attempt: Attempt, problem: Problem | None, notes: Notes) -> dict[str, Any]:
+def _samples(attempt: Attempt, problem: Problem, notes: Notes) -> dict[str, Any]:
     """Return the statistics of the samples before training, and of their use."""
-    if problem is None:
-        return {}
     used = report_use(attempt.config, attempt.data.split, notes, attempt.console)
     return (problem.report or {}) | used
 
@@ -239,26 +239,6 @@ def _speed(notes: Notes, batch_size: int) -> float | None:
     if notes.timed_seconds <= 0:
         return None
     return notes.timed_steps * batch_size / notes.timed_seconds
-
-
-def splits(config: Config) -> tuple[str, ...]:
-    """Return the names of the splits that a run is evaluated on."""
-    return ("valid", "test") if config.evaluation.test else ("valid",)
-
-
-def _check_queries(config: Config, sets: dict[str, QuerySet | None]) -> None:
-    """Refuse a run without any query to evaluate on."""
-    if config.evaluation.test and sets["test"] is None:
-        raise InputError(
-            "every positive of the test split was clicked in training by the same "
-            "user; set data.mask_seen=false to retrieve seen items again"
-        )
-    if not config.evaluation.test and sets["valid"] is None:
-        raise InputError(
-            "evaluation.test=false leaves validation to evaluate on, but data.split="
-            f"{config.data.split} with data.valid_share={config.data.valid_share} "
-            "leaves no validation set; set data.valid_share above 0"
-        )
 
 
 def _train(

@@ -21,6 +21,7 @@ from twotower_jax.errors import InputError, unknown
 from twotower_jax.evaluation.metrics import of_scope
 from twotower_jax.losses.rowwise import LOSSES
 from twotower_jax.model.baselines import BASELINES
+from twotower_jax.model.click_matrix import Clicks, click_matrix
 from twotower_jax.model.tower import TOWERS
 from twotower_jax.sampling.positives import POSITIVES
 from twotower_jax.sampling.proposals import PROPOSALS
@@ -125,6 +126,9 @@ def check_sizes(config: Config, data: Loaded) -> None:
             f"training.batch_size={batch} is more than the {number} training "
             f"positives; set it to {number} or less"
         )
+    if (reason := oversized(config, data)) is not None:
+        kind = config.towers.kind
+        raise InputError(f"towers.kind={kind}: {reason}, or leave this arm out")
     mined, hard = config.negatives.hard.mined, config.negatives.hard
     mines = hard.num and HARD_SOURCES[hard.source].mined
     if mines and mined.range_max > data.log.num_items:
@@ -138,6 +142,26 @@ def check_sizes(config: Config, data: Loaded) -> None:
             f"but data.split={config.data.split} with data.valid_share="
             f"{config.data.valid_share} leaves none; set training.patience=0"
         )
+
+
+def oversized(config: Config, data: Loaded) -> str | None:
+    """Return the limit of a baseline that the data exceed, None for other runs.
+
+    Args:
+      config: the run.
+      data: its data.
+    """
+    kind = config.towers.kind
+    if kind not in BASELINES:
+        return None
+    return BASELINES[kind].excess(train_clicks(data), config.baseline)
+
+
+def train_clicks(data: Loaded) -> Clicks:
+    """Return the training positives as a matrix [users, items] of numbers of clicks."""
+    train = data.split.train
+    shape = data.log.num_users, data.log.num_items
+    return click_matrix(train.user, train.item, shape)
 
 
 def trains(config: Config) -> bool:

@@ -9,6 +9,7 @@ from twotower_jax import keys
 from twotower_jax.config import Config
 from twotower_jax.data.feed import Entities, Queries, make_queries
 from twotower_jax.data.log import Pairs
+from twotower_jax.errors import InputError
 from twotower_jax.evaluation.ragged import Ragged, from_pairs, take_rows
 from twotower_jax.evaluation.rivals import rivals
 from twotower_jax.run.inputs import Loaded, make_entities, query_history
@@ -37,6 +38,35 @@ class QuerySet(NamedTuple):
     already_seen: int
     rivals: dict[str, Ragged]
     truth: Truth | None
+
+
+def make_query_sets(config: Config, data: Loaded) -> dict[str, QuerySet]:
+    """Return the queries of the splits that a run is evaluated on, by name.
+
+    Args:
+      config: the run.
+      data: its data.
+
+    Returns:
+      Those of "valid", unless it is empty, and "test".
+
+    Raises:
+      InputError: where no query is left to evaluate on.
+    """
+    names = ("valid", "test") if config.evaluation.test else ("valid",)
+    made = {name: make_query_set(config, data, name) for name in names}
+    if config.evaluation.test and made["test"] is None:
+        raise InputError(
+            "every positive of the test split was clicked in training by the same "
+            "user; set data.mask_seen=false to retrieve seen items again"
+        )
+    if not config.evaluation.test and made["valid"] is None:
+        raise InputError(
+            "evaluation.test=false leaves validation to evaluate on, but data.split="
+            f"{config.data.split} with data.valid_share={config.data.valid_share} "
+            "leaves no validation set; set data.valid_share above 0"
+        )
+    return {name: one for name, one in made.items() if one is not None}
 
 
 def make_query_set(config: Config, data: Loaded, name: str) -> QuerySet | None:

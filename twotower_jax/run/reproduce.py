@@ -7,11 +7,12 @@ import jax
 
 from twotower_jax.config import Config
 from twotower_jax.errors import InputError
+from twotower_jax.run.baselines import rank_splits
 from twotower_jax.run.evaluate import rank_split
-from twotower_jax.run.execute import check_same_data, splits
+from twotower_jax.run.execute import check_same_data
 from twotower_jax.run.inputs import load_data, trains
 from twotower_jax.run.problem import make_problem
-from twotower_jax.run.queries import make_query_set
+from twotower_jax.run.queries import make_query_sets
 from twotower_jax.run.records import RunFolder
 from twotower_jax.training.checkpoint import Checkpoints
 from twotower_jax.training.loop import Problem
@@ -34,17 +35,17 @@ def evaluate_run(config: Config, folder: Path) -> dict[str, dict[str, float]]:
     best_step = record.result()["best_step"]
     data = load_data(config)
     check_same_data(record, data)
-    problem, params = None, {}
+    queries = make_query_sets(config, data)
     if trains(config):
         problem = make_problem(config, data)
         params = _load_params(problem, record, best_step)
-    metrics = {}
-    for name in splits(config):
-        queries = make_query_set(config, data, name)
-        if queries is not None:
-            ranking = rank_split(config, data, problem, params, queries)
-            metrics[name] = ranking.metrics()
-    return metrics
+        rankings = {
+            name: rank_split(config, data, problem, params, one)
+            for name, one in queries.items()
+        }
+    else:
+        rankings, _ = rank_splits(config, data, queries)
+    return {name: ranking.metrics() for name, ranking in rankings.items()}
 
 
 def _load_params(problem: Problem, record: RunFolder, step: int) -> dict:

@@ -1,12 +1,10 @@
 """Hydra's callback of a sweep: checks before its first job, a report at its end."""
 
-import contextlib
 from collections import Counter
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra import compose
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -15,17 +13,19 @@ from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from twotower_jax.config import Config
 from twotower_jax.errors import InputError
-from twotower_jax.sweeps.compose import to_config
+from twotower_jax.sweeps.baseline_arms import (
+    Words,
+    composed,
+    plan_baselines,
+    run_baselines,
+)
 from twotower_jax.sweeps.jobs import SWEEP
 
 if TYPE_CHECKING:
     from twotower_jax.study.description import Description
-
-Words = tuple[str, ...]
 
 
 def check_mode() -> None:
@@ -42,7 +42,7 @@ def check_mode() -> None:
         )
 
 
-def check_arms(config: DictConfig, study: "Description") -> None:
+def check_arms(config: DictConfig, study: "Description") -> list[Config]:
     """Refuse a sweep that could not end with a report, before its first job.
 
     A warning is printed for every arm that will have no control.
@@ -55,12 +55,15 @@ def check_arms(config: DictConfig, study: "Description") -> None:
       config: the configuration of the sweep, with `hydra`.
       study: the description of the study.
 
+    Returns:
+      The baselines that the sweep runs after its jobs.
+
     Raises:
       InputError: for a job that comes twice, and where `check_planned` raises it.
     """
     sweeper = config.hydra.sweeper
     if not sweeper["_target_"].endswith(".BasicSweeper"):
-        return
+        return []
     params = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
     try:
         # As typed: each job resolves a word such as name=x${seed} for itself.
@@ -69,23 +72,26 @@ def check_arms(config: DictConfig, study: "Description") -> None:
         named = OverridesParser.create().parse_overrides(params)
         (jobs,) = BasicSweeper.split_arguments([*named, *swept], None)
     except (HydraException, AssertionError):
-        return
+        return []
     for one in (*named, *swept):
         _check_once(one)
-    seedless = (tuple(word for word in job if word[:5] != "seed=") for job in jobs)
-    arms = list(dict.fromkeys(seedless))
-    planned = _composed(arms)
+    jobs = [tuple(job) for job in jobs]
+    arms = list(dict.fromkeys(map(_seedless, jobs)))
+    planned = composed(arms)
     if not planned:
-        return
+        return []
+    baselines = plan_baselines(jobs, [config for _, config in planned])
     # A part of a study may lack the base arm and controls that its file names.
     part = {one.key_or_group for one in swept} & set(sweeper.params or {}) - {"seed"}
     by_hand = any("callbacks.study.base" in one for one in config.hydra.overrides.hydra)
     whole = len(planned) == len(arms) and (by_hand or not part)
     from twotower_jax.sweeps.planned import Planned, check_planned
 
-    checked = [Planned(words, one) for words, one in planned]
+    fitted = {_seedless(words): replace(one, seed=0) for words, one in baselines}
+    checked = [Planned(words, one) for words, one in (*planned, *fitted.items())]
     for warning in check_planned(checked, study, whole=whole):
         print_warning(warning)
+    return [config for _, config in baselines]
 
 
 def print_warning(text: str) -> None:
@@ -95,14 +101,9 @@ def print_warning(text: str) -> None:
     Console().print(f"warning: {text}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _composed(arms: Sequence[Words]) -> list[tuple[Words, Config]]:
-    """Return the words and the configuration of each arm that composes."""
-    composed = []
-    for words in arms:
-        with contextlib.suppress(HydraException, OmegaConfBaseException, ValueError):
-            config = to_config(compose("config", overrides=list(words)))
-            composed.append((words, config))
-    return composed
+def _seedless(words: Words) -> Words:
+    """Return overrides without the seed."""
+    return tuple(word for word in words if not word.startswith("seed="))
 
 
 def _check_once(swept: Override) -> None:
@@ -130,6 +131,7 @@ class StudyCallback(Callback):
           given: the fields of `study.description.Description`; None where not given.
         """
         self._objective, self._given = objective, given
+        self._baselines: list[Config] = []
 
     def _description(self) -> "Description":
         """Return the description that the configuration gives."""
@@ -148,14 +150,14 @@ class StudyCallback(Callback):
           SystemExit: with status 2, after the message is printed.
         """
         try:
-            check_arms(config, self._description())
+            self._baselines = check_arms(config, self._description())
         except InputError as error:
             SWEEP.fail(error)
             # Hydra makes a warning of an exception here.
             raise SystemExit(2) from None
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        """Make the report of every folder that the sweep has put runs into.
+        """Run the baselines, and report every folder that the sweep has put runs into.
 
         Args:
           config: of the sweep.
@@ -163,6 +165,7 @@ class StudyCallback(Callback):
         """
         from twotower_jax.study.selection import FOLDER as TUNING
 
+        run_baselines(self._baselines)
         folders = SWEEP.folders or {Path(config.output) / config.name}
         tuning = {folder / TUNING for folder in folders}
         for folder in sorted(folders - tuning):

@@ -12,6 +12,7 @@ from rich.console import Console
 from twotower_jax.config import Config
 from twotower_jax.config.checks import whole_number
 from twotower_jax.errors import InputError
+from twotower_jax.sweeps.baseline_arms import as_job
 from twotower_jax.sweeps.compose import command_line, compose_job, job_config
 from twotower_jax.sweeps.plugins import PLUGIN, KeepsSetup, register
 
@@ -76,7 +77,7 @@ class FusedLauncher(KeepsSetup, Launcher):
 def _valid(job: DictConfig) -> Config | None:
     """Return the job's configuration, None where its own task reports the error."""
     try:
-        return job_config(job)
+        return as_job(job_config(job), job.hydra)
     except (InputError, OmegaConfBaseException):
         return None
 

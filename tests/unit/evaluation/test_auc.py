@@ -6,6 +6,7 @@ from scipy.stats import mannwhitneyu
 
 from twotower_jax.evaluation.auc import Contest, query_auc
 from twotower_jax.evaluation.ragged import from_pairs
+from twotower_jax.evaluation.scorers import Embeddings
 
 
 def make(seed: int, queries: int = 30, items: int = 50, dim: int = 2):
@@ -21,7 +22,7 @@ def make(seed: int, queries: int = 30, items: int = 50, dim: int = 2):
 @pytest.mark.parametrize("seed", [0, 1])
 def test_it_is_the_mann_whitney_statistic_over_pairs(seed):
     left, right, positives, others = make(seed)
-    values = query_auc(Contest(left, right, positives, others))
+    values = query_auc(Contest(Embeddings(left, right).of_pairs, positives, others))
     scores = (left @ right.T).astype(np.float64)
     for row, value in enumerate(values):
         a, b = (
@@ -40,19 +41,23 @@ def test_perfect_reversed_and_constant_scores_give_one_zero_and_a_half():
     for slope, expected in ((1.0, 1.0), (-1.0, 0.0), (0.0, 0.5)):
         left = np.array([[slope]])
         right = np.arange(3.0)[:, None]
-        assert query_auc(Contest(left, right, positives, others))[0] == expected
+        assert (
+            query_auc(Contest(Embeddings(left, right).of_pairs, positives, others))[0]
+            == expected
+        )
 
 
 def test_a_query_without_one_of_the_two_has_no_value():
     left, right = np.ones((3, 1)), np.arange(4.0)[:, None]
     some = from_pairs([0, 1], [3, 3], 3)
     others = from_pairs([0, 2], [0, 0], 3)
-    values = query_auc(Contest(left, right, some, others))
+    values = query_auc(Contest(Embeddings(left, right).of_pairs, some, others))
     assert values[0] == 1
     assert np.isnan(values[1:]).all()
 
 
 def test_other_numbers_of_rows_are_refused():
-    with pytest.raises(ValueError, match="2 queries, but 1 rows"):
-        one = from_pairs([0], [0], 1)
-        query_auc(Contest(np.ones((2, 1)), np.ones((1, 1)), one, one))
+    one, two = from_pairs([0], [0], 1), from_pairs([0], [0], 2)
+    scorer = Embeddings(np.ones((1, 1)), np.ones((1, 1)))
+    with pytest.raises(ValueError, match="1 rows of positives, but 2 of others"):
+        query_auc(Contest(scorer.of_pairs, one, two))

@@ -1,0 +1,231 @@
+"""Baselines against the conditions of their optima, and against slow loops."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from twotower_jax.config.baseline import (
+    BaselineConfig,
+    EaseConfig,
+    IalsConfig,
+    ItemKnnConfig,
+)
+from twotower_jax.model import ease as ease_module
+from twotower_jax.model import ials as ials_module
+from twotower_jax.model import item_knn as knn_module
+from twotower_jax.model.baselines import BASELINES
+from twotower_jax.model.click_matrix import click_matrix
+from twotower_jax.model.ease import ease, ease_weights
+from twotower_jax.model.ials import ials, initial_factors, solve_factors
+from twotower_jax.model.item_knn import item_knn, neighbours
+
+USERS, ITEMS = 60, 35
+
+
+@pytest.fixture(scope="module")
+def clicks():
+    """Clicks with repeated pairs, a user and two items without any."""
+    rng = np.random.default_rng(0)
+    user = rng.integers(1, USERS, 500)
+    item = np.minimum(rng.geometric(0.12, 500), ITEMS - 2)
+    return click_matrix(user, item, (USERS, ITEMS))
+
+
+def dense(clicks):
+    return (clicks.toarray() > 0).astype(float)
+
+
+# --- EASE ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("block", [7, 512])
+def test_ease_satisfies_the_conditions_of_its_optimum(clicks, block, monkeypatch):
+    """G B - G + l2 B = diag(multipliers), and diag(B) = 0: the objective is convex."""
+    monkeypatch.setattr(ease_module, "BLOCK", block)
+    x, l2 = dense(clicks), 3.0
+    weights = ease_weights(click_matrix(*np.nonzero(x), x.shape), l2).astype(float)
+    assert (np.diag(weights) == 0).all()
+    gram = x.T @ x
+    slope = gram @ weights - gram + l2 * weights
+    np.testing.assert_allclose(slope[~np.eye(ITEMS, dtype=bool)], 0, atol=2e-5)
+    assert np.abs(np.diag(slope)).max() > 1  # the constraint binds
+
+
+def test_no_other_weights_are_better(clicks):
+    x, l2 = dense(clicks), 3.0
+    best = ease_weights(click_matrix(*np.nonzero(x), x.shape), l2).astype(float)
+
+    def objective(weights):
+        return ((x - x @ weights) ** 2).sum() + l2 * (weights**2).sum()
+
+    rng = np.random.default_rng(1)
+    for scale in (1e-3, 1e-2, 0.1):
+        other = best + scale * rng.normal(size=best.shape) * (1 - np.eye(ITEMS))
+        assert objective(other) > objective(best)
+
+
+def test_ease_scores_are_the_weights_of_the_history(clicks):
+    """Repeated clicks count once; an item without a click gives and gets nothing."""
+    x = dense(clicks)
+    numbers = BaselineConfig(ease=EaseConfig(l2=3.0))
+    history = click_matrix(np.array([0, 0, 0]), np.array([3, 5, 5]), (1, ITEMS))
+    scores = ease(clicks, numbers, 0)(history)
+    weights = ease_weights(click_matrix(*np.nonzero(x), x.shape), 3.0)
+    np.testing.assert_allclose(scores[0], weights[3] + weights[5], atol=1e-6)
+    never = np.flatnonzero(x.sum(axis=0) == 0)
+    assert len(never) >= 2 and (scores[0, never] == 0).all()
+    unknown = click_matrix(np.array([0]), never[:1], (1, ITEMS))
+    assert (ease(clicks, numbers, 0)(unknown) == 0).all()
+
+
+# --- item-kNN ------------------------------------------------------------------------
+
+
+def slow_similarities(x, number, shrink):
+    """Return the similarities that are kept, one pair at a time."""
+    out = np.zeros((x.shape[1], x.shape[1]))
+    for j in range(x.shape[1]):
+        found = []
+        for i in range(x.shape[1]):
+            both = sum(row[i] * row[j] for row in x)
+            if i != j and both:
+                size = np.sqrt(x[:, i].sum() * x[:, j].sum())
+                found.append((-both / (size + shrink), i))
+        for value, i in sorted(found)[:number]:
+            out[j, i] = -value
+    return out
+
+
+@pytest.mark.parametrize("block", [1, 2**23])
+@pytest.mark.parametrize(("number", "shrink"), [(1, 0.0), (4, 5.0), (1000, 0.0)])
+def test_item_knn_equals_a_slow_loop(clicks, number, shrink, block, monkeypatch):
+    monkeypatch.setattr(knn_module, "BLOCK", block)
+    x = dense(clicks)
+    expected = slow_similarities(x, number, shrink)
+    kept = neighbours(click_matrix(*np.nonzero(x), x.shape), number, shrink)
+    np.testing.assert_allclose(kept.toarray(), expected, rtol=1e-6)
+    numbers = BaselineConfig(item_knn=ItemKnnConfig(number, shrink))
+    np.testing.assert_allclose(
+        item_knn(clicks, numbers, 0)(clicks), x @ expected, rtol=1e-5, atol=1e-7
+    )
+
+
+def test_equally_similar_items_are_kept_by_index():
+    pairs = np.array([[0, 4], [0, 2], [0, 1], [0, 3]])
+    kept = neighbours(click_matrix(*pairs.T, (1, 5)), 2, 0.0).toarray()
+    assert [np.flatnonzero(row).tolist() for row in kept] == [
+        [],
+        [2, 3],
+        [1, 3],
+        [1, 2],
+        [1, 2],
+    ]
+
+
+# --- iALS ----------------------------------------------------------------------------
+
+SETTINGS = IalsConfig(factors=6, l2=0.05, unobserved_weight=0.1, iterations=4)
+
+
+def objective(x, users, items, settings):
+    """Return L over all pairs, as its docstring defines it."""
+    a, scores = settings.unobserved_weight, users @ items.T
+    row = x.sum(axis=1) + a * x.shape[1]
+    column = x.sum(axis=0) + a * x.shape[0]
+    return (
+        (x * (scores - 1) ** 2).sum()
+        + a * (scores**2).sum()
+        + settings.l2 * (row @ (users**2).sum(axis=1))
+        + settings.l2 * (column @ (items**2).sum(axis=1))
+    )
+
+
+def slope(x, users, items, settings):
+    """Return the gradient of L in the users, by central differences."""
+    out = np.zeros_like(users)
+    for place in np.ndindex(*users.shape):
+        shift = np.zeros_like(users)
+        shift[place] = 1e-4
+        above, below = (
+            objective(x, users + sign * shift, items, settings) for sign in (1, -1)
+        )
+        out[place] = (above - below) / 2e-4
+    return out
+
+
+@pytest.mark.parametrize("block", [1, 2**22])
+def test_each_half_step_minimises_the_objective(clicks, block, monkeypatch):
+    monkeypatch.setattr(ials_module, "BLOCK", block)
+    x, matrix = dense(clicks), click_matrix(*np.nonzero(dense(clicks)), clicks.shape)
+    items = initial_factors(ITEMS, 6, seed=3)
+    losses = []
+    for _ in range(4):
+        users = solve_factors(matrix, items, SETTINGS)
+        assert np.abs(slope(x, users, items, SETTINGS)).max() < 1e-6
+        losses.append(objective(x, users, items, SETTINGS))
+        items = solve_factors(matrix.T.tocsr(), users, SETTINGS)
+        losses.append(objective(x, users, items, SETTINGS))
+    assert (np.diff(losses) < 0).all()
+    assert (users[x.sum(axis=1) == 0] == 0).all()
+
+
+def slow_ials(x, settings, seed):
+    """Alternate by dense normal equations of one row at a time, over all columns."""
+
+    def solved(x, others):
+        a, out = settings.unobserved_weight, []
+        for row in x:
+            ridge = settings.l2 * (row.sum() + a * len(row)) * np.eye(others.shape[1])
+            left = others.T @ np.diag(row + a) @ others + ridge
+            out.append(np.linalg.solve(left, others.T @ row))
+        return np.array(out)
+
+    items = initial_factors(x.shape[1], settings.factors, seed)
+    for _ in range(settings.iterations):
+        users = solved(x, items)
+        items = solved(x.T, users)
+    return solved(x, items) @ items.T
+
+
+def test_ials_equals_dense_normal_equations(clicks):
+    """Scores of the training users, folded in by their own clicks."""
+    scores = ials(clicks, BaselineConfig(ials=SETTINGS), 3)(clicks)
+    expected = slow_ials(dense(clicks), SETTINGS, 3)
+    np.testing.assert_allclose(scores, expected, atol=1e-6)
+    assert scores.dtype == np.float32
+
+
+def test_ials_depends_on_the_seed_alone(clicks):
+    numbers = BaselineConfig(ials=SETTINGS)
+    first, again, other = (ials(clicks, numbers, s)(clicks) for s in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 1e-6
+
+
+# --- limits --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["item_knn", "ease", "ials"])
+def test_limits_are_exact(clicks, kind):
+    x = dense(clicks)
+    rows, columns = (np.count_nonzero(x.sum(axis=axis)) for axis in (1, 0))
+    size, key = {
+        "item_knn": (int((x.sum(axis=1) ** 2).sum()), "max_pairs"),
+        "ease": (columns, "max_items"),
+        "ials": (rows + columns, "max_rows"),
+    }[kind]
+    for limit, refused in ((size, False), (size - 1, True)):
+        section = replace(getattr(BaselineConfig(), kind), **{key: limit})
+        numbers = replace(BaselineConfig(), **{kind: section})
+        reason = BASELINES[kind].excess(clicks.sign(), numbers)
+        assert (reason is not None) == refused
+        if reason:
+            assert f"baseline.{kind}.{key}={limit}" in reason and f"{size:,}" in reason
+
+
+def test_a_user_of_many_items_does_not_overflow():
+    items = np.arange(70_000)
+    many = click_matrix(np.zeros_like(items), items, (1, len(items)))
+    reason = BASELINES["item_knn"].excess(many, BaselineConfig())
+    assert reason is not None and "4,900,000,000 pairs" in reason

@@ -1,0 +1,77 @@
+"""Section ``baseline``: numbers and limits of the baselines, read where one is fitted.
+
+A baseline whose fit would take more than about a minute on two cores is refused by its
+limit, which a user who has the time and the memory raises.
+"""
+
+from dataclasses import dataclass, field
+
+from twotower_jax.config.schema import check_keys, key
+
+
+@dataclass(unsafe_hash=True)
+class ItemKnnConfig:
+    """Item-kNN: the items clicked by the same users."""
+
+    neighbours: int = key(200, low=1, doc="most similar items kept for each item")
+    shrink: float = key(
+        20.0, low=0, doc="added to the denominator of the cosine of two items"
+    )
+    max_pairs: int = key(
+        1_000_000_000,
+        low=1,
+        doc="limit on the sum over users of (number of items)^2",
+    )
+
+    def __post_init__(self) -> None:
+        """Check each value."""
+        check_keys(self, "baseline.item_knn")
+
+
+@dataclass(unsafe_hash=True)
+class EaseConfig:
+    """EASE: the ridge regression of each item on all others."""
+
+    l2: float = key(200.0, above=0, doc="weight of the squared coefficients")
+    max_items: int = key(
+        15_000,
+        low=2,
+        doc="limit on the items with a training positive; the fit holds 12 bytes per "
+        "pair of them",
+    )
+
+    def __post_init__(self) -> None:
+        """Check each value."""
+        check_keys(self, "baseline.ease")
+
+
+@dataclass(unsafe_hash=True)
+class IalsConfig:
+    """iALS: factors of the whole matrix of clicks by alternating least squares."""
+
+    factors: int = key(64, low=1, doc="dimension of the factors")
+    l2: float = key(
+        0.01, above=0, doc="weight of the squared factors, times the row's weight"
+    )
+    unobserved_weight: float = key(
+        0.03, above=0, doc="weight of a pair without a click; a click adds 1"
+    )
+    iterations: int = key(16, low=1, doc="passes over users and items")
+    max_rows: int = key(
+        100_000,
+        low=2,
+        doc="limit on users plus items with a training positive, at 64 factors",
+    )
+
+    def __post_init__(self) -> None:
+        """Check each value."""
+        check_keys(self, "baseline.ials")
+
+
+@dataclass(unsafe_hash=True)
+class BaselineConfig:
+    """The baselines that are fitted in closed form or by alternating least squares."""
+
+    item_knn: ItemKnnConfig = field(default_factory=ItemKnnConfig)
+    ease: EaseConfig = field(default_factory=EaseConfig)
+    ials: IalsConfig = field(default_factory=IalsConfig)

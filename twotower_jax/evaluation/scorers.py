@@ -1,0 +1,142 @@
+"""Scores of every item for every query, in the forms that are ranked and compared."""
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from twotower_jax.evaluation.ragged import Ragged
+from twotower_jax.evaluation.retrieve import top_k, top_k_of_scores
+
+# Cells of the popularity order that are looked at together.
+BLOCK = 2**22
+
+
+class Scorer(Protocol):
+    """Scores of Q queries for the whole catalogue."""
+
+    def top_k(self, k: int, seen: Ragged | None) -> tuple[np.ndarray, np.ndarray]:
+        """Return the k best scores and items of each query, as `retrieve.top_k`.
+
+        Args:
+          k: length of the lists.
+          seen: items that are left out, a row per query; None for none.
+        """
+        ...
+
+    def of_pairs(self, pairs: Ragged) -> np.ndarray:
+        """Return the scores [nnz] float64 of items of each query.
+
+        Args:
+          pairs: a row per query.
+        """
+        ...
+
+
+class Embeddings(NamedTuple):
+    """Embeddings whose dot products are the scores.
+
+    Attributes:
+      queries: [Q, dim] float32.
+      candidates: [items, dim] float32.
+    """
+
+    queries: jax.Array | np.ndarray
+    candidates: jax.Array | np.ndarray
+
+    def with_offset(self, offset: jax.Array) -> "Embeddings":
+        """Return embeddings whose scores are larger by an offset [items] per item."""
+        ones = jnp.ones((len(self.queries), 1), jnp.float32)
+        return Embeddings(
+            jnp.concatenate([self.queries, ones], axis=1),
+            jnp.concatenate([self.candidates, offset[:, None]], axis=1),
+        )
+
+    def top_k(self, k: int, seen: Ragged | None) -> tuple[np.ndarray, np.ndarray]:
+        """Return the k best scores and items of each query."""
+        return top_k(self.queries, self.candidates, k, seen=seen)
+
+    def of_pairs(self, pairs: Ragged) -> np.ndarray:
+        """Return the scores [nnz] of items of each query, in blocks."""
+        queries, candidates = np.asarray(self.queries), np.asarray(self.candidates)
+        rows, out = pairs.rows, np.empty(len(pairs.items))
+        block = max(1, (1 << 24) // max(1, queries.shape[1]))
+        for i in range(0, len(rows), block):
+            part = slice(i, i + block)
+            left, right = queries[rows[part]], candidates[pairs.items[part]]
+            out[part] = np.einsum("nd,nd->n", left, right, dtype=np.float64)
+        return out
+
+
+class BlockScores(NamedTuple):
+    """Scores that a function computes for some queries at a time.
+
+    Attributes:
+      score: a slice of the queries -> their scores [n, items] float32.
+      num_queries: Q.
+      num_items: size of the catalogue.
+    """
+
+    score: Callable[[slice], np.ndarray]
+    num_queries: int
+    num_items: int
+
+    def top_k(self, k: int, seen: Ragged | None) -> tuple[np.ndarray, np.ndarray]:
+        """Return the k best scores and items of each query."""
+        shape = self.num_queries, self.num_items
+        return top_k_of_scores(self.score, shape, k, seen=seen)
+
+    def of_pairs(self, pairs: Ragged) -> np.ndarray:
+        """Return the scores [nnz] of items of each query."""
+        out, block = np.empty(len(pairs.items)), 256
+        for first in range(0, self.num_queries, block):
+            offsets = pairs.offsets[first : first + block + 1]
+            part = slice(offsets[0], offsets[-1])
+            rows = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+            scores = self.score(slice(first, first + len(offsets) - 1))
+            out[part] = scores[rows, pairs.items[part]]
+        return out
+
+
+class SharedScores(NamedTuple):
+    """The same scores for every query.
+
+    Attributes:
+      scores: [items] float32.
+      num_queries: Q.
+    """
+
+    scores: np.ndarray
+    num_queries: int
+
+    def top_k(self, k: int, seen: Ragged | None) -> tuple[np.ndarray, np.ndarray]:
+        """Return the k best scores and items of each query.
+
+        The items are ordered once. A list is the order's begin without the seen items,
+        so only its first k + (number of seen items) places matter.
+        """
+        order = np.argsort(-self.scores, kind="stable")
+        if seen is None:
+            seen = Ragged(np.zeros(self.num_queries + 1, np.int64), order[:0])
+        place = np.empty_like(order)
+        place[order] = np.arange(len(order))
+        items = np.full((self.num_queries, k), -1, np.int32)
+        longest = min(len(order), k + int(seen.sizes.max(initial=0)))
+        block = max(1, BLOCK // longest)
+        for first in range(0, self.num_queries, block):
+            offsets = seen.offsets[first : first + block + 1]
+            rows = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+            masked = place[seen.items[offsets[0] : offsets[-1]]]
+            free = np.ones((len(offsets) - 1, longest), bool)
+            free[rows[masked < longest], masked[masked < longest]] = False
+            rank = np.cumsum(free, axis=1)
+            row, column = np.nonzero(free & (rank <= k))
+            items[first + row, rank[row, column] - 1] = order[column]
+        scores = np.where(items < 0, -np.inf, self.scores[items])
+        return scores.astype(np.float32), items
+
+    def of_pairs(self, pairs: Ragged) -> np.ndarray:
+        """Return the scores [nnz] of items of each query."""
+        return self.scores[pairs.items].astype(np.float64)

@@ -1,0 +1,138 @@
+"""iALS: factors of all pairs of users and items, by alternating least squares."""
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from twotower_jax.config.baseline import BaselineConfig, IalsConfig
+from twotower_jax.model.click_matrix import Clicks, binary
+
+# Factors that are gathered at a time: 32 MiB of float64.
+BLOCK = 2**22
+
+
+def ials(
+    clicks: Clicks, numbers: BaselineConfig, seed: int
+) -> Callable[[Clicks], np.ndarray]:
+    """Scores <w_u, h_i> of the factors that minimise
+
+      L = sum_{(u,i) in S} (<w_u, h_i> - 1)^2 + a sum_{all u, i} <w_u, h_i>^2
+          + l2 (sum_u #_u |w_u|^2 + sum_i #_i |h_i|^2)
+      #_u = |S_u| + a |I|,   #_i = |S_i| + a |U|
+
+    S are the clicks and a is the weight of unobserved pairs. The factors of a query are
+    those that minimise L for its history, given the items.
+
+    Args:
+      clicks: [users, items].
+      numbers: its ``ials``: factors, l2, unobserved_weight and iterations.
+      seed: of the initial factors of the items, which are normal with standard
+        deviation 0.1 / sqrt(factors).
+
+    Returns:
+      histories [n, items] -> scores [n, items] float32.
+
+    References:
+      Hu, Koren & Volinsky, Collaborative Filtering for Implicit Feedback Datasets, ICDM
+      2008. Rendle, Krichene, Zhang & Koren, Revisiting the Performance of iALS on Item
+      Recommendation Benchmarks, RecSys 2022 (with exponent nu = 1).
+    """
+    settings = numbers.ials
+    clicks = binary(clicks)
+    # Items without a click have factors 0, users likewise.
+    items = initial_factors(clicks.shape[1], settings.factors, seed)
+    by_item = clicks.T.tocsr()
+    for _ in range(settings.iterations):
+        users = solve_factors(clicks, items, settings)
+        items = solve_factors(by_item, users, settings)
+    table = np.ascontiguousarray(items.T, np.float32)
+
+    def scores(history: Clicks) -> np.ndarray:
+        queries = solve_factors(binary(history), items, settings)
+        return queries.astype(np.float32) @ table
+
+    return scores
+
+
+def initial_factors(number: int, factors: int, seed: int) -> np.ndarray:
+    """Return normal factors [number, factors] float64 of deviation 0.1 / sqrt(factors).
+
+    Args:
+      number: of rows.
+      factors: dimension.
+      seed: of the draw.
+    """
+    rng = np.random.default_rng(seed)
+    return rng.normal(0, 0.1 / np.sqrt(factors), (number, factors))
+
+
+def solve_factors(
+    clicks: Clicks, others: np.ndarray, settings: IalsConfig
+) -> np.ndarray:
+    """Return the factors of the rows that minimise L, given those of the columns.
+
+      (sum_{i in S_u} h_i h_i' + a H' H + l2 #_u I) w_u = sum_{i in S_u} h_i
+
+    Args:
+      clicks: [rows, columns], 0 or 1.
+      others: [columns, factors] float64.
+      settings: l2 and unobserved_weight.
+
+    Returns:
+      [rows, factors] float64; 0 for a row without a click.
+    """
+    weight = settings.unobserved_weight
+    shared = weight * (others.T @ others)
+    sizes = np.diff(clicks.indptr)
+    ridge = settings.l2 * (sizes + weight * clicks.shape[1])
+    factors = np.zeros((clicks.shape[0], others.shape[1]))
+
+    def solve(block: tuple[np.ndarray, int]) -> None:
+        rows, width = block
+        filled = np.arange(width) < sizes[rows, None]
+        place = np.where(filled, clicks.indptr[rows, None] + np.arange(width), 0)
+        clicked = others[clicks.indices[place]] * filled[:, :, None]
+        left = clicked.transpose(0, 2, 1) @ clicked + shared
+        diagonal = np.arange(left.shape[1])
+        left[:, diagonal, diagonal] += ridge[rows, None]
+        factors[rows] = np.linalg.solve(left, clicked.sum(axis=1)[:, :, None])[:, :, 0]
+
+    with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
+        list(pool.map(solve, _blocks(sizes, others.shape[1])))
+    return factors
+
+
+def _blocks(sizes: np.ndarray, factors: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Yield rows of similar size with their largest size; empty rows are left out."""
+    order = np.argsort(sizes, kind="stable")
+    sizes = sizes[order]
+    first = int(np.searchsorted(sizes, 1))
+    while first < len(order):
+        # Sizes up to the next power of two share a block: at most half is padding.
+        width = 1 << int(sizes[first] - 1).bit_length()
+        room = max(1, BLOCK // (factors * max(width, factors)))
+        last = min(first + room, int(np.searchsorted(sizes, width, "right")))
+        yield order[first:last], int(sizes[last - 1])
+        first = last
+
+
+def ials_excess(clicks: Clicks, numbers: BaselineConfig) -> str | None:
+    """Return the limit that the fit would exceed, None within it.
+
+    A row costs about factors^3 operations, so the limit is that of 64 factors.
+
+    Args:
+      clicks: [users, items].
+      numbers: its ``ials.max_rows`` and ``ials.factors``.
+    """
+    own = numbers.ials
+    rows = sum(len(np.unique(axis)) for axis in clicks.nonzero())
+    if rows * (own.factors / 64) ** 3 <= own.max_rows:
+        return None
+    return (
+        f"ials solves a system of {own.factors} equations for each of {rows:,} users "
+        f"and items, above baseline.ials.max_rows={own.max_rows} (at 64 factors); "
+        "raise it to fit all the same"
+    )

@@ -1,0 +1,103 @@
+"""Item-kNN: the items that the same users clicked."""
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.sparse import csr_array, vstack
+
+from twotower_jax.config.baseline import BaselineConfig
+from twotower_jax.model.click_matrix import Clicks, binary
+
+# Products of two clicks held at a time: less than 1 GB.
+BLOCK = 2**23
+
+
+def item_knn(
+    clicks: Clicks, numbers: BaselineConfig, seed: int
+) -> Callable[[Clicks], np.ndarray]:
+    """Scores by the similarity to the items of the history.
+
+      s(i) = sum_{j in history} sim(j, i) [i is among the k most similar items of j]
+      sim(j, i) = n_ji / (sqrt(n_j n_i) + shrink),   j != i
+
+    n_ji users clicked both j and i, and n_i = n_ii clicked i. Of equally similar items
+    the one with the lower index is kept.
+
+    Args:
+      clicks: [users, items].
+      numbers: its ``item_knn``: neighbours k and shrink.
+      seed: not used.
+
+    Returns:
+      histories [n, items] -> scores [n, items] float32.
+
+    References:
+      Deshpande & Karypis, Item-Based Top-N Recommendation Algorithms, TOIS 2004.
+    """
+    del seed
+    own = numbers.item_knn
+    similar = neighbours(binary(clicks), own.neighbours, own.shrink)
+    return lambda history: (binary(history).astype(np.float32) @ similar).toarray()
+
+
+def neighbours(clicks: Clicks, number: int, shrink: float) -> Clicks:
+    """Return the similarities to the most similar items of each item.
+
+    Args:
+      clicks: [users, items], 0 or 1.
+      number: of items that are kept per row.
+      shrink: added to the denominator.
+
+    Returns:
+      [items, items] float32; row j holds at most ``number`` items.
+    """
+    by_item = clicks.T.tocsr()
+    counts = by_item.sum(axis=1)
+    # Work of a row: the clicks of all users of the item.
+    work = np.cumsum(by_item @ clicks.sum(axis=1))
+    rows, first = [], 0
+    while first < len(work):
+        done = work[first - 1] if first else 0
+        last = max(first + 1, int(np.searchsorted(work, done + BLOCK, "right")))
+        both = (by_item[first:last] @ clicks).tocoo()
+        row, column = both.row + first, both.col
+        other = row != column
+        row, column, both = row[other], column[other], both.data[other]
+        value = both / (np.sqrt(counts[row] * counts[column]) + shrink)
+        kept = _largest(row, column, value, number)
+        place = (row[kept] - first, column[kept])
+        shape = (last - first, clicks.shape[1])
+        rows.append(csr_array((value[kept].astype(np.float32), place), shape=shape))
+        first = last
+    return vstack(rows, format="csr")
+
+
+def _largest(
+    row: np.ndarray, column: np.ndarray, value: np.ndarray, number: int
+) -> np.ndarray:
+    """Return the places of the largest values of each row; ties: lower column."""
+    order = np.lexsort((column, -value, row))
+    row = row[order]
+    begins = np.flatnonzero(np.r_[True, row[1:] != row[:-1]]) if len(row) else row
+    sizes = np.diff(np.r_[begins, len(row)])
+    rank = np.arange(len(row)) - np.repeat(begins, sizes)
+    return order[rank < number]
+
+
+def item_knn_excess(clicks: Clicks, numbers: BaselineConfig) -> str | None:
+    """Return the limit that the fit would exceed, None within it.
+
+    Args:
+      clicks: [users, items].
+      numbers: its ``item_knn.max_pairs``.
+    """
+    pairs, limit = (
+        int((np.diff(clicks.indptr).astype(np.int64) ** 2).sum()),
+        numbers.item_knn.max_pairs,
+    )
+    if pairs <= limit:
+        return None
+    return (
+        f"item_knn counts {pairs:,} pairs of items of the same user, above baseline."
+        f"item_knn.max_pairs={limit}; raise it to fit all the same"
+    )

@@ -1,0 +1,127 @@
+"""The baselines beside the result of a run, as lines of the console."""
+
+from typing import Any
+
+from twotower_jax.config import Config
+from twotower_jax.model.baselines import BASELINES
+
+POPULARITY = "popularity"
+ADVICE = (
+    "Popularity is the same list for everyone, so nobody would serve this model. Train "
+    "longer, tune optimizer.learning_rate and loss.temperature "
+    "(hydra/sweeper=select), and correct the log q of in-batch negatives; "
+    "`twotower data check` counts the positives per item."
+)
+
+
+def baseline_lines(config: Config, result: dict[str, Any]) -> list[str]:
+    """Lines with the metrics of a run beside those of the baselines, and a warning.
+
+    Args:
+      config: the configuration of the run.
+      result: the content of result.json.
+
+    Returns:
+      One line per metric; none for a result without baselines.
+
+    Examples:
+      >>> ours, theirs = {"recall@20": 0.0412}, {"recall@20": 0.0201}
+      >>> result = {"metrics": {"test": ours}}
+      >>> result["baselines"] = {"popularity": {"test": theirs}}
+      >>> baseline_lines(Config(), result)
+      ['test recall@20 0.0412   popularity 0.0201']
+    """
+    baselines = result.get("baselines", {})
+    if not baselines:
+        return []
+    split = last_split(result)
+    lines, lost = [], []
+    for name in _watched(config, result):
+        own = result["metrics"][split][name]
+        values = {kind: tables.get(split, {}) for kind, tables in baselines.items()}
+        texts = [
+            f"{BASELINES[kind].label} {metric_text(table.get(name))}"
+            for kind, table in values.items()
+            if kind in BASELINES and kind != config.towers.kind
+        ]
+        lines.append("   ".join([f"{split} {name} {metric_text(own)}", *texts]))
+        if loses(config, result, name):
+            lost.append(name)
+    if lost:
+        lines.append(
+            f"warning: {' and '.join(lost)} does not beat popularity. {ADVICE}"
+        )
+    return lines
+
+
+def popularity_text(config: Config, result: dict[str, Any], metric: str) -> str:
+    """The value of popularity for a line of a sweep, with a remark where it wins.
+
+    Args:
+      config: the configuration of the run.
+      result: the content of result.json.
+      metric: its name.
+
+    Returns:
+      The text, empty without such a value.
+
+    Examples:
+      >>> ours, theirs = {"recall@20": 0.01}, {"recall@20": 0.0201}
+      >>> result = {"metrics": {"test": ours}}
+      >>> result["baselines"] = {"popularity": {"test": theirs}}
+      >>> popularity_text(Config(), result, "recall@20")
+      'popularity 0.0201: not beaten'
+    """
+    value = _popularity(result, metric)
+    if value is None or config.towers.kind == POPULARITY:
+        return ""
+    lost = ": not beaten" if loses(config, result, metric) else ""
+    return f"popularity {metric_text(value)}{lost}"
+
+
+def loses(config: Config, result: dict[str, Any], metric: str) -> bool:
+    """Return whether a run is not better than popularity in a metric.
+
+    Args:
+      config: the configuration of the run; popularity itself never loses.
+      result: the content of result.json.
+      metric: its name; larger values must be better.
+    """
+    own = result["metrics"][last_split(result)].get(metric)
+    other = _popularity(result, metric)
+    if own is None or other is None or config.towers.kind == POPULARITY:
+        return False
+    return own <= other
+
+
+def _popularity(result: dict[str, Any], metric: str) -> float | None:
+    """Return the value of popularity on the split that is reported, None without."""
+    tables = result.get("baselines", {}).get(POPULARITY, {})
+    return tables.get(last_split(result), {}).get(metric)
+
+
+def _watched(config: Config, result: dict[str, Any]) -> list[str]:
+    """Return the metric of the training, and the same against the truth if known."""
+    metric = config.training.metric
+    present = result["metrics"][last_split(result)]
+    return [name for name in (metric, f"true_{metric}") if name in present]
+
+
+def last_split(result: dict[str, Any]) -> str:
+    """The split that is reported: test, or valid where test was not evaluated.
+
+    Examples:
+      >>> last_split({"metrics": {"valid": {}}})
+      'valid'
+    """
+    return "test" if "test" in result["metrics"] else "valid"
+
+
+def metric_text(value: float | None) -> str:
+    """A metric with four digits, or "no value".
+
+    Examples:
+      >>> metric_text(0.04118), metric_text(None)
+      ('0.0412', 'no value')
+    """
+    return "no value" if value is None or value != value else f"{value:.4f}"

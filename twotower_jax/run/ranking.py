@@ -1,0 +1,99 @@
+"""Rankings of the whole catalogue: metrics, slices, tables per query."""
+
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from twotower_jax.config import Config
+from twotower_jax.evaluation.auc import Contest
+from twotower_jax.evaluation.metrics import (
+    catalogue_metrics,
+    of_scope,
+    ranking_metrics,
+)
+from twotower_jax.evaluation.scorers import Scorer
+from twotower_jax.evaluation.slices import popularity_buckets, sliced_metrics, summarise
+from twotower_jax.run.inputs import Loaded
+from twotower_jax.run.queries import QuerySet
+from twotower_jax.run.simulator_truth import true_metrics
+
+
+class Ranking(NamedTuple):
+    """The evaluation of one split.
+
+    Attributes:
+      per_query: by name, the values of a metric [queries] float64.
+      catalogue: by name, the metrics of all lists together.
+      items: [queries, length] int32 codes, best first, negative where a list is short.
+      scores: [queries, length] float32, of the items.
+    """
+
+    per_query: dict[str, np.ndarray]
+    catalogue: dict[str, float]
+    items: np.ndarray
+    scores: np.ndarray
+
+    def metrics(self) -> dict[str, float]:
+        """Return the means over the queries with a value, and the catalogue metrics."""
+        return summarise(self.per_query) | self.catalogue
+
+
+def rank(config: Config, data: Loaded, queries: QuerySet, scorer: Scorer) -> Ranking:
+    """Rank the whole catalogue for every query, and compute all metrics with slices.
+
+    Args:
+      config: the run; its cutoffs.
+      data: the run's data.
+      queries: of a split.
+      scorer: scores of the catalogue for these queries.
+    """
+    cutoffs = config.evaluation.k
+    scores, items = scorer.top_k(max(cutoffs), queries.seen)
+    buckets = popularity_buckets(data.counts)
+    per_query = ranking_metrics(items, queries.positives, cutoffs)
+    per_query |= sliced_metrics(items, queries.positives, buckets, cutoffs)
+    if queries.truth is not None:
+        per_query |= true_metrics(queries.truth, items, buckets, cutoffs)
+    for kind, others in queries.rivals.items():
+        contest = Contest(scorer.of_pairs, queries.positives, others)
+        for name, metric in of_scope("rivals").items():
+            per_query[f"{name}@{kind}"] = np.asarray(metric.compute(contest))
+    catalogue = catalogue_metrics(items, data.counts, cutoffs)
+    return Ranking(per_query, catalogue, items, scores)
+
+
+def query_table(data: Loaded, queries: QuerySet, ranking: Ranking) -> pl.DataFrame:
+    """Return a table with one row per query: the user's id in the input, every metric.
+
+    Args:
+      data: the run's data.
+      queries: of a split.
+      ranking: of these queries.
+    """
+    user = data.log.user_ids[queries.user.tolist()].alias("user")
+    return pl.DataFrame(
+        [user, *(pl.Series(n, v) for n, v in ranking.per_query.items())]
+    )
+
+
+def topk_table(data: Loaded, queries: QuerySet, ranking: Ranking) -> pl.DataFrame:
+    """Return the lists in long form: user, rank (from 1), item, score.
+
+    Args:
+      data: the run's data.
+      queries: of a split.
+      ranking: of these queries.
+    """
+    number, length = ranking.items.shape
+    kept = ranking.items.reshape(-1) >= 0
+    users = np.repeat(queries.user, length)[kept]
+    ranks = np.tile(np.arange(1, length + 1, dtype=np.int32), number)[kept]
+    return pl.DataFrame(
+        {
+            "user": data.log.user_ids.gather(users),
+            "rank": ranks,
+            "item": data.log.item_ids.gather(ranking.items.reshape(-1)[kept]),
+            "score": ranking.scores.reshape(-1)[kept],
+        }
+    )

@@ -1,0 +1,165 @@
+"""The baselines as arms of a sweep: `baselines=true` runs them after its jobs.
+
+A sweep crosses its axes, and a baseline reads few of them. So a baseline has one run
+per seed and data set of the sweep, whatever else is swept.
+"""
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from hydra import compose
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+
+from twotower_jax.config import Config
+from twotower_jax.errors import InputError
+from twotower_jax.run.records import RunFolder, run_folder
+from twotower_jax.sweeps.compose import command_line, to_config
+from twotower_jax.sweeps.jobs import SWEEP
+
+Words = tuple[str, ...]
+
+# Keys and groups of overrides that a baseline reads, or that name its run.
+READ = ("seed", "name", "output", "experiment", "data", "evaluation", "baseline")
+READ += ("towers.query",)
+# Their values in an arm come from its own file.
+REPLACED = ("arms", "arm", "towers.kind")
+
+
+def adds_arms(hydra: Any) -> bool:
+    """Return whether the sweeper of a sweep has the baselines as arms.
+
+    Args:
+      hydra: the section ``hydra`` of the configuration.
+    """
+    return hydra.sweeper["_target_"].endswith((".BasicSweeper", ".SelectSweeper"))
+
+
+def as_job(config: Config, hydra: Any) -> Config:
+    """Return the configuration of a job of a sweep, whose baselines are other jobs.
+
+    Args:
+      config: as composed.
+      hydra: the section ``hydra`` of the configuration.
+    """
+    return replace(config, baselines=False) if adds_arms(hydra) else config
+
+
+def baseline_words(jobs: Sequence[Words]) -> list[Words]:
+    """Return the overrides of the baselines of a sweep, the seeds of one together.
+
+    Args:
+      jobs: the overrides of each job.
+
+    Examples:
+      >>> jobs = [("name=a", f"loss.margin={m}", "seed=0") for m in (2, 3)]
+      >>> baseline_words(jobs)[-1]
+      ('name=a', 'seed=0', 'arms=baseline/ials')
+    """
+    from twotower_jax.model.baselines import BASELINES
+
+    common = set(jobs[0]).intersection(*jobs[1:])
+    kept = [tuple(word for word in job if _keeps(word, common)) for job in jobs]
+    return [
+        (*words, f"arms=baseline/{kind}")
+        for kind in BASELINES
+        for words in dict.fromkeys(kept)
+    ]
+
+
+def _keeps(word: str, common: set[str]) -> bool:
+    """Return whether an override of a job is one of its baselines too."""
+    key = word.lstrip("+~").partition("=")[0]
+    if key.startswith(READ):
+        return True
+    return word in common and key not in REPLACED
+
+
+def plan_baselines(
+    jobs: Sequence[Words], arms: Sequence[Config]
+) -> list[tuple[Words, Config]]:
+    """Return the baselines of a sweep that are not among its arms, with their words.
+
+    Args:
+      jobs: the overrides of each job.
+      arms: the configurations of the arms, composed without a seed.
+    """
+    if not any(config.baselines for config in arms):
+        return []
+    folders = {run_folder(replace(config, seed=0)) for config in arms}
+    return [
+        (words, config)
+        for words, config in composed(baseline_words(jobs))
+        if run_folder(replace(config, seed=0)) not in folders
+    ]
+
+
+def composed(jobs: Sequence[Words]) -> list[tuple[Words, Config]]:
+    """Return the words and the configuration of each job that composes.
+
+    Errors of composition are left to Hydra and to the jobs.
+
+    Args:
+      jobs: the overrides of each job.
+    """
+    made = []
+    for words in jobs:
+        with contextlib.suppress(HydraException, OmegaConfBaseException, ValueError):
+            made.append((words, to_config(compose("config", overrides=list(words)))))
+    return made
+
+
+def run_baselines(configs: Sequence[Config]) -> None:
+    """Run the baselines of a sweep in this process, and print a line for each.
+
+    A baseline that the data are too large for is left out with its reason. Where no job
+    of the sweep has begun a run, for its input is wrong, no baseline does either.
+
+    Args:
+      configs: of `plan_baselines`.
+    """
+    begun = [
+        one for one in configs if any(run_folder(one).parent.glob("*/config.yaml"))
+    ]
+    if not begun:
+        return
+    # Imported on use, for they import JAX.
+    from twotower_jax.report.console import print_line
+    from twotower_jax.run.execute import Sharing, run
+    from twotower_jax.run.inputs import oversized
+
+    console, load, large = Console(), _one_reading(), set()
+    for config in begun:
+        try:
+            reason = oversized(config, load(config))
+            if reason is not None and not RunFolder(run_folder(config)).is_done():
+                if reason not in large:
+                    line = f"baseline left out: {reason}"
+                    console.print(line, highlight=False, soft_wrap=True)
+                large.add(reason)
+                continue
+            SWEEP.claim(config)
+            config = replace(config, baselines=False)
+            result = run(config, command=command_line(), shared=Sharing(load))
+            print_line(console, config, result, [])
+        except InputError as error:
+            SWEEP.fail(error)
+
+
+def _one_reading() -> Callable[[Config], Any]:
+    """Return a function that loads data, and keeps the last ones for the next run."""
+    from twotower_jax.run.inputs import load_data
+
+    kept: dict[str, Any] = {}
+
+    def load(config: Config) -> Any:
+        key = repr(config.data)
+        if key not in kept:
+            kept.clear()
+            kept[key] = load_data(config)
+        return kept[key]
+
+    return load
