@@ -91,7 +91,7 @@ class HardConfig:
     log_q: str = key(
         "mixture",
         choices=("mixture", "easy", "none"),
-        doc="log q of hard draws: exact, that of an easy draw, or none",
+        doc="log q of hard draws: that of the row's mixture, of an easy draw, or none",
     )
     candidate_num: int = key(8, low=2, doc="dns: easy draws per slot")
     mined: MinedConfig = field(default_factory=MinedConfig)
