@@ -47,6 +47,7 @@ OTHERS = {
     "optimizer.b1": 0.5,
     "optimizer.b2": 0.5,
     "training.epochs": 3,
+    "training.min_steps": 3,
     "training.steps_per_dispatch": 3,
     "training.checkpoint_every": 4,
     "evaluation.k": [10, 20, 30],
@@ -65,7 +66,11 @@ FIXED = {
     "evaluation.test",
     "evaluation.truth",
 }
-MANY = ("negatives.bank.", "negatives.hard.mined.")  # sections whose keys all follow
+MANY = (
+    "baseline.",
+    "negatives.bank.",
+    "negatives.hard.mined.",
+)  # sections whose keys all follow
 
 
 def changed(values: dict, keys: set[str]) -> dict:

@@ -65,9 +65,11 @@ def _strategy(*names: str) -> Callable[[Values], bool]:
 
 
 RULES = (
-    # Permissions, speed, records, and metrics that do not change each other.
+    # Permissions, speed, records, metrics that do not change each other, and the
+    # numbers of baselines, which train no tower.
     Rule(
         (
+            "baseline",
             "data.path",
             "negatives.allow_exposed",
             "training.steps_per_dispatch",
@@ -184,6 +186,7 @@ RULES = (
     ),
     Rule(("optimizer.b1", "optimizer.b2"), lambda v: v["optimizer.name"] == "adam"),
     Rule(("optimizer.eps",), lambda v: v["optimizer.name"] in ("adagrad", "adam")),
+    Rule(("training.min_steps",), lambda v: v["training.patience"] != 0),
     Rule(("training.epochs",), lambda v: v["training.steps"] is None),
 )
 

@@ -44,7 +44,7 @@ def terms(study: Study) -> dict[str, str]:
         "difference alone. A better or worse arm may lie within the margin too.",
         "cannot tell": "Neither.",
         TOO_FEW: f"Better, worse and equivalent need {SEEDS} seeds of both arms.",
-        UNTUNED: "The arms were not tuned alike, so their differences have no verdict.",
+        UNTUNED: "The two arms were not tuned alike, so they have no verdict.",
     }
 
 

@@ -71,14 +71,14 @@ def _is_baseline(study: Study, arm: str) -> bool:
 
 
 def _untuned(study: Study) -> str:
-    """Return why the arms have no verdict, or an empty text."""
+    """Return why differences have no verdict, or an empty text."""
     if study.tuning.tuned:
         return ""
     return (
-        f'{study.tuning.text} Differences have no verdict, only "{UNTUNED}": another '
-        "learning rate or temperature may reverse them. Tune every arm alike with "
-        "hydra/sweeper=select, or name the place where their settings were tuned by "
-        "hydra.callbacks.study.tuned or twotower report --tuned."
+        f"{study.tuning.text} Differences of arms that were not tuned alike are only "
+        f'"{UNTUNED}": another learning rate or temperature may reverse them. Tune '
+        "every arm alike with hydra/sweeper=select, or name the place where the "
+        "settings were tuned by hydra.callbacks.study.tuned or twotower report --tuned."
     )
 
 

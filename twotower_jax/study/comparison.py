@@ -1,6 +1,6 @@
 """Comparison of the arms of a study to reference arms, paired by seed and query."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import SequenceMatcher
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from twotower_jax.study.arms import write_whole
 from twotower_jax.study.pairing import Pairing, difference
 from twotower_jax.study.permutation import holm
 from twotower_jax.study.statistics import Difference
-from twotower_jax.study.verdicts import Rules, verdict
+from twotower_jax.study.verdicts import MARGIN, Rules, verdict
 
 COLUMNS = {
     "arm": pl.String,
@@ -88,7 +88,8 @@ def compare_arms(
     pairing: Pairing,
     metrics: Sequence[str],
     references: Mapping[str, str],
-    rules: Rules | None = None,
+    margin: float = MARGIN,
+    alike: Callable[[str, str], bool] = lambda arm, reference: True,
 ) -> pl.DataFrame:
     """Comparison of arms, each to a reference arm.
 
@@ -97,7 +98,8 @@ def compare_arms(
       metrics: the metrics to compare; one without values per query (coverage) gets
         its means and no interval.
       references: {arm: the arm that it is compared to}.
-      rules: of the verdicts.
+      margin: share of the reference's mean up to which a difference is equivalent.
+      alike: whether two arms were tuned alike; others have no verdict.
 
     Returns:
       COLUMNS, one row per metric and arm; `base` is the reference. Holm's correction is
@@ -114,6 +116,7 @@ def compare_arms(
         adjusted = holm(np.array([one.p for one in differences.values()]))
         larger = larger_is_better(metric)
         for (arm, one), p in zip(differences.items(), adjusted.tolist(), strict=True):
+            rules = Rules(margin, tuned=alike(arm, references[arm]))
             word = verdict(one, p, larger, rules)
             rows.append((arm, references[arm], metric, *_cells(one, p), word))
     frame = pl.DataFrame(rows, schema=COLUMNS, orient="row")

@@ -15,7 +15,7 @@ from twotower_jax.study.runs import Runs, read_runs
 from twotower_jax.study.tables import main_metric, shown_metrics
 from twotower_jax.study.trained import trained_arms
 from twotower_jax.study.tuning import Tuning, study_tuning
-from twotower_jax.study.verdicts import MARGIN, Rules
+from twotower_jax.study.verdicts import MARGIN
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def load_study(
     metrics = shown_metrics(table, metric)
     pairing = pair_arms(runs, table, metrics)
     tuning = study_tuning(runs, pairing.arms, description.tuned)
-    rules = Rules(description.margin or MARGIN, tuning.tuned)
+    margin = description.margin or MARGIN
     to_base = {arm: base for arm in pairing.arms if arm != base}
     controls = _controls(pairing, base, tuning, description.controls or {})
     to_control = {arm: one.control for arm, one in controls.items() if one.control}
@@ -107,9 +107,9 @@ def load_study(
         base,
         description,
         tuning,
-        compare_arms(pairing, metrics, to_base, rules),
+        compare_arms(pairing, metrics, to_base, margin, tuning.alike),
         controls,
-        compare_arms(pairing, metrics, to_control, rules),
+        compare_arms(pairing, metrics, to_control, margin, tuning.alike),
     )
 
 
@@ -125,5 +125,4 @@ def _controls(
         for arm, control in declared.items()
         if arm in configs and control in configs
     }
-    tuned = tuning.keys if tuning.tuned else ()
-    return choose_controls(configs, base, tuned=tuned, declared=known)
+    return choose_controls(configs, base, tuned=tuning.keys, declared=known)

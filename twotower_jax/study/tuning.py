@@ -1,6 +1,6 @@
 """Whether the arms of a study were tuned alike, so that differences may have words."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from twotower_jax.study.runs import Run, Runs
@@ -16,14 +16,39 @@ class Tuning(NamedTuple):
     """The tuning of a study.
 
     Attributes:
-      tuned: whether all arms were tuned alike.
-      text: how they were tuned, or why they count as untuned.
+      text: how the arms were tuned, or that they were not.
+      trials: number of trials of each arm, 0 for an untuned one; an arm without numbers
+        to tune is not among them. None: all arms count as tuned alike.
       keys: the tuned keys.
     """
 
-    tuned: bool
     text: str
+    trials: dict[str, int] | None
     keys: tuple[str, ...] = ()
+
+    def alike(self, arm: str, other: str) -> bool:
+        """Whether two arms were tuned alike, so that their difference may have a word.
+
+        Args:
+          arm, other: names of arms.
+
+        Examples:
+          >>> tuning = Tuning("", {"in-batch": 24, "uniform": 24, "iALS": 0})
+          >>> tuning.alike("in-batch", "uniform"), tuning.alike("in-batch", "iALS")
+          (True, False)
+          >>> tuning.alike("in-batch", "popularity")  # has nothing to tune
+          True
+        """
+        if self.trials is None:
+            return True
+        known = {self.trials[one] for one in (arm, other) if one in self.trials}
+        return 0 not in known and len(known) <= 1
+
+    @property
+    def tuned(self) -> bool:
+        """Whether all arms were tuned alike."""
+        numbers = set((self.trials or {}).values())
+        return 0 not in numbers and len(numbers) <= 1
 
 
 def study_tuning(
@@ -31,8 +56,7 @@ def study_tuning(
 ) -> Tuning:
     """The tuning of a study: as declared, or by the selections in its folders.
 
-    The arms were tuned alike if every run is a chosen point of a selection that had the
-    same number of trials for each arm. Arms without numbers to tune are left out.
+    An arm was tuned if each of its runs is a chosen point of a selection.
 
     Args:
       runs: the result of `runs.read_runs`.
@@ -46,30 +70,34 @@ def study_tuning(
       InputError: when a select.json is broken.
     """
     if declared:
-        return Tuning(True, f"Tuned: {declared}", TUNED_KEYS)
+        return Tuning(f"Tuned: {declared}", None, TUNED_KEYS)
     selections = {folder: read_selection(folder) for folder in runs.folders}
-    trials: dict[str, set[int]] = {
-        arm: {_trials(run, selections.get(run.path.parent)) for run in by_seed.values()}
+    found = [one for one in selections.values() if one is not None]
+    keys = tuple(dict.fromkeys(key for one in found for key in one.axes))
+    trials = {
+        arm: min(
+            _trials(run, selections.get(run.path.parent)) for run in by_seed.values()
+        )
         for arm, by_seed in arms.items()
         if not all(_has_nothing_to_tune(run) for run in by_seed.values())
     }
-    found = [one for one in selections.values() if one is not None]
-    keys = tuple(dict.fromkeys(key for one in found for key in one.axes))
-    untuned = [arm for arm, numbers in trials.items() if 0 in numbers]
-    if untuned:
-        which = f": {', '.join(untuned)}" if len(untuned) < len(trials) else ""
-        return Tuning(False, f"Untuned{which}.", keys)
-    numbers = sorted(set().union(*trials.values()))
-    if len(numbers) > 1:
-        each = ", ".join(f"{arm} {max(ones)}" for arm, ones in trials.items())
-        return Tuning(False, f"Untuned alike: trials per arm differ ({each}).", keys)
-    if not numbers:
-        return Tuning(True, "Nothing to tune.", keys)
-    seeds = ", ".join(
-        map(str, dict.fromkeys(s for one in found for s in one.tune_seeds))
-    )
-    text = f"Tuned: {numbers[0]} trials per arm on validation, with seeds {seeds}."
-    return Tuning(True, text, keys)
+    return Tuning(_text(trials, found), trials, keys)
+
+
+def _text(trials: dict[str, int], selections: Sequence[Selection]) -> str:
+    """Return the numbers of trials, and the arms without any."""
+    untuned = [arm for arm, number in trials.items() if not number]
+    tuned = {arm: number for arm, number in trials.items() if number}
+    if not trials:
+        return "Nothing to tune."
+    if not tuned:
+        return "Untuned."
+    seeds = dict.fromkeys(str(seed) for one in selections for seed in one.tune_seeds)
+    each = f"{', '.join(map(str, sorted(set(tuned.values()))))} trials per arm"
+    if len(set(tuned.values())) > 1:
+        each = "trials " + ", ".join(f"{arm} {number}" for arm, number in tuned.items())
+    text = f"Tuned: {each} on validation, with seeds {', '.join(seeds)}."
+    return text + (f" Untuned: {', '.join(untuned)}." if untuned else "")
 
 
 def _trials(run: Run, selection: Selection | None) -> int:

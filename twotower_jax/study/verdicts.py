@@ -17,11 +17,11 @@ UNTUNED = "untuned"
 
 
 class Rules(NamedTuple):
-    """The rules by which a study gives its verdicts.
+    """The rules of one verdict.
 
     Attributes:
       margin: share of the reference's mean up to which a difference is equivalent.
-      tuned: whether the arms were tuned alike; without, no difference has a word.
+      tuned: whether both arms were tuned alike; without, a difference has no word.
     """
 
     margin: float = MARGIN

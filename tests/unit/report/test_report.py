@@ -262,11 +262,11 @@ def test_arms_that_were_not_tuned_alike_have_no_verdict(compared):
     page = Page(report(compared, base="base"))
     assert page.row("Arms", "low")["verdict"] == "untuned"
     title = "Study study"
-    assert "Untuned. Differences have no verdict" in page.texts[title]
+    assert "Untuned. Differences of arms that were not tuned" in page.texts[title]
     page = Page(report(compared, tuned="24 trials in study X"))
     assert page.row("Arms", "low")["verdict"] == "worse"
     assert "Tuned: 24 trials in study X" in page.texts[title]
-    assert "no verdict" not in page.texts[title]
+    assert "untuned" not in page.texts[title]
 
 
 def test_the_margin_decides_what_is_equivalent(compared):

@@ -75,7 +75,7 @@ def test_each_fault_has_a_sentence(tmp_path):
     arms = ARMS | {"half hard": (half, 0.2), "full": (FULL, 0.2)}
     made = study(tmp_path, arms, seeds=2, tuned=None, base="in-batch")
     untuned, control, seeds = cautions(made)
-    assert untuned.startswith("Untuned. Differences have no verdict")
+    assert untuned.startswith("Untuned. Differences of arms that")
     assert control.startswith("half hard has no control: it differs from the nearest")
     assert seeds.startswith("Too few seeds for a verdict, which needs 3")
     assert set(made.controls) == {"half hard", "warm"}

@@ -20,15 +20,14 @@ from twotower_jax.study.pairing import pair_arms
 from twotower_jax.study.permutation import holm
 from twotower_jax.study.runs import read_runs
 from twotower_jax.study.statistics import compare
-from twotower_jax.study.verdicts import Rules
 
 
-def compare_to(folder: Path, metrics, base: str, rules=None) -> pl.DataFrame:
+def compare_to(folder: Path, metrics, base: str, **rules) -> pl.DataFrame:
     """Return the comparison of all arms of a folder to one of them."""
     runs = read_runs(folder)
     pairing = pair_arms(runs, study_table(runs), metrics)
     references = {arm: base for arm in pairing.arms if arm != base}
-    return compare_arms(pairing, metrics, references, rules)
+    return compare_arms(pairing, metrics, references, **rules)
 
 
 @pytest.mark.parametrize(
@@ -197,8 +196,13 @@ def test_two_seeds_have_no_word_however_large_the_difference(tmp_path):
 
 
 def test_arms_that_were_not_tuned_alike_have_numbers_and_no_words(study):
-    found = compare_to(study[0], SHOWN, "base", Rules(tuned=False))
-    assert found["verdict"].to_list() == ["untuned"] * 4 + [""] * 2
+    found = compare_to(
+        study[0],
+        SHOWN,
+        "base",
+        alike=lambda arm, base: (arm, base) == ("worse", "base"),
+    )
+    assert found["verdict"].to_list() == ["untuned", "worse"] * 2 + [""] * 2
     assert found.drop("verdict").equals(
         compare_to(study[0], SHOWN, "base").drop("verdict")
     )

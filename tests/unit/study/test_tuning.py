@@ -42,12 +42,12 @@ def tuning(folder: Path, declared: str | None = None):
 def test_a_study_without_a_selection_is_untuned(tmp_path):
     for arm in ("one", "two"):
         write_arm(tmp_path, arm)
-    assert tuning(tmp_path) == (False, "Untuned.", ())
+    assert tuning(tmp_path) == ("Untuned.", {"one": 0, "two": 0}, ())
 
 
 def test_a_study_may_name_the_place_of_its_tuning(tmp_path):
     write_arm(tmp_path, "one")
-    expected = (True, "Tuned: 24 trials in study X", TUNED_KEYS)
+    expected = ("Tuned: 24 trials in study X", None, TUNED_KEYS)
     assert tuning(tmp_path, "24 trials in study X") == expected
 
 
@@ -56,14 +56,19 @@ def test_arms_with_as_many_trials_are_tuned_alike(tmp_path):
     write_arm(tmp_path, "clicks", "popularity")  # has nothing to tune
     select(tmp_path, runs)
     text = "Tuned: 12 trials per arm on validation, with seeds 100."
-    assert tuning(tmp_path) == (True, text, tuple(AXES))
+    found = tuning(tmp_path)
+    assert found == (text, {"one": 12, "two": 12}, tuple(AXES))
+    assert found.tuned and found.alike("one", "two") and found.alike("one", "clicks")
 
 
 @pytest.mark.parametrize(
     ("trials", "text"),
     [
-        ((12, 0), "Untuned: two."),
-        ((12, 6), "Untuned alike: trials per arm differ (one 12, two 6)."),
+        (
+            (12, 0),
+            "Tuned: 12 trials per arm on validation, with seeds 100. Untuned: two.",
+        ),
+        ((12, 6), "Tuned: trials one 12, two 6 on validation, with seeds 100."),
     ],
 )
 def test_arms_with_other_numbers_of_trials_are_not(tmp_path, trials, text):
@@ -74,9 +79,20 @@ def test_arms_with_other_numbers_of_trials_are_not(tmp_path, trials, text):
     })  # fmt: skip
     found = tuning(tmp_path)
     assert not found.tuned and found.text == text
+    assert not found.alike("one", "two")
 
 
 def test_a_run_that_no_selection_chose_makes_its_arm_untuned(tmp_path):
     one, two = write_arm(tmp_path, "one"), write_arm(tmp_path, "two")
     select(tmp_path, {"one": (one, 12), "two": (two[:1], 12)})
-    assert tuning(tmp_path).text == "Untuned: two."
+    assert tuning(tmp_path).trials == {"one": 12, "two": 0}
+
+
+def test_arms_beside_an_untuned_one_may_be_tuned_alike(tmp_path):
+    """Baselines at their defaults take no verdict from the others."""
+    runs = {arm: (write_arm(tmp_path, arm), 12) for arm in ("one", "two")}
+    write_arm(tmp_path, "EASE", "ease")
+    select(tmp_path, runs)
+    found = tuning(tmp_path)
+    assert not found.tuned and found.text.endswith("Untuned: EASE.")
+    assert found.alike("one", "two") and not found.alike("one", "EASE")
