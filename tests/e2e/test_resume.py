@@ -17,6 +17,7 @@ TRAIN = (
     "training.steps_per_dispatch=3",
     # Too fast on purpose: the best validation is not the last one.
     "optimizer.learning_rate=0.3",
+    "loss.learn_temperature=true",
 )
 LIMIT = 240
 

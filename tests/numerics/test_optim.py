@@ -16,7 +16,7 @@ from twotower_jax.training.optimizers import (
 )
 
 SIZE, DIM = 50, 4
-NUMBERS = OptimizerNumbers(0.05, 0.1, 1e-7, 0.9, 0.999, 0.0)
+NUMBERS = OptimizerNumbers(0.05, 0.1, 1e-7, 0.9, 0.999)
 
 
 def batches(steps):
@@ -96,14 +96,6 @@ def test_rows_outside_the_batch_keep_their_bits(name):
     new, _ = update_rows(optimizer, table, state, touched)
     changed = np.flatnonzero((np.asarray(new) != np.asarray(table)).any(1))
     assert changed.tolist() == [3, 7]
-
-
-def test_l2_adds_the_rows_themselves_to_the_gradient():
-    table = jnp.ones((2, DIM))
-    numbers = NUMBERS._replace(l2=0.5, learning_rate=0.1)
-    touched = TouchedRows(jnp.array([0]), table[:1], jnp.zeros((1, DIM)))
-    new, _ = update_rows(make_optimizer("sgd", numbers), table, (), touched)
-    np.testing.assert_allclose(new, [[0.95] * DIM, [1.0] * DIM], rtol=1e-6)
 
 
 def test_dense_part_is_optax():

@@ -166,14 +166,6 @@ def test_arms_that_differ_in_numbers_share_one_program():
     assert len(set(finals)) == len(arms)
 
 
-def test_learned_temperature_moves_and_a_fixed_one_is_no_parameter():
-    fixed, _ = after(*setup())
-    assert "log_temperature" not in fixed.params["dense"]
-    learned, _ = after(*setup(loss__learn_temperature=True))
-    start = float(setup()[0].hyper.log_temperature)
-    assert abs(float(learned.params["dense"]["log_temperature"]) - start) > 0.01
-
-
 def test_full_softmax_reads_the_whole_catalogue():
     program, data = setup(loss__name="full_softmax")
     state = init_state(program, jnp.float32(0.3))

@@ -48,6 +48,6 @@ def test_a_learned_temperature_is_the_one_of_the_params(data):
     problem = small_problem(data, loss__learn_temperature=True, loss__temperature=T)
     params = problem.start().params
     before = subtracted_log_q(problem, params, BATCH)
-    dense = params["dense"] | {"log_temperature": jnp.log(jnp.float32(2 * T))}
-    after = subtracted_log_q(problem, params | {"dense": dense}, BATCH)
+    doubled = params | {"log_temperature": jnp.log(jnp.float32(2 * T))}
+    after = subtracted_log_q(problem, doubled, BATCH)
     np.testing.assert_allclose(after, 2 * np.asarray(before), rtol=1e-5)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from twotower_jax.config.schema import check_keys, key
+from twotower_jax.errors import InputError
 
 
 @dataclass(unsafe_hash=True)
@@ -52,7 +53,18 @@ class LossConfig:
     temperature: float = key(
         0.07, above=0, doc="divides the scores in training; serving does not use it"
     )
-    learn_temperature: bool = key(False, doc="learn the temperature through its log")
+    learn_temperature: bool = key(
+        False, doc="learn the temperature by the training loss, through its log"
+    )
+    temperature_rate: float = key(
+        0.001, above=0, doc="learned temperature: rate of its gradient descent"
+    )
+    temperature_min: float | None = key(
+        None,
+        above=0,
+        doc="learned temperature: lowest value; null: its start, `loss.temperature`",
+    )
+    temperature_max: float = key(1.0, above=0, doc="learned temperature: highest value")
     ratio: float | None = key(
         None,
         above=0,
@@ -67,5 +79,28 @@ class LossConfig:
     logq: LogqConfig = field(default_factory=LogqConfig)
 
     def __post_init__(self) -> None:
-        """Check each value."""
+        """Check each value, then the learned temperature."""
         check_keys(self, "loss")
+        if self.learn_temperature:
+            self._check_learned()
+
+    @property
+    def lowest_temperature(self) -> float:
+        """Lowest value of a learned temperature."""
+        return self.temperature_min or self.temperature
+
+    def _check_learned(self) -> None:
+        """Check that the loss has a use for the temperature, and the bounds."""
+        if self.name == "hinge":
+            raise InputError(
+                "loss.learn_temperature=true has no use with loss.name=hinge: its "
+                "margin is in units of the cosine, and the temperature only weighs log "
+                "q; set loss.learn_temperature=false, or another loss.name"
+            )
+        low, high = self.lowest_temperature, self.temperature_max
+        if not low <= self.temperature <= high:
+            raise InputError(
+                f"loss.temperature={self.temperature} starts a learned temperature "
+                f"outside its bounds, loss.temperature_min={low} and "
+                f"loss.temperature_max={high}; change one of the three"
+            )

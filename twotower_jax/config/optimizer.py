@@ -17,7 +17,12 @@ class OptimizerConfig:
     eps: float = key(1e-7, above=0, doc="added to the denominator of an update")
     b1: float = key(0.9, low=0, high=1, doc="adam: decay of the first moment")
     b2: float = key(0.999, low=0, high=1, doc="adam: decay of the second moment")
-    l2: float = key(0.0, low=0, doc="weight of the L2 penalty")
+    l2: float = key(
+        0.0,
+        low=0,
+        doc="L2 penalty per example, of the table rows of its query and positive; "
+        "negatives have none",
+    )
     decay: bool = key(
         False, doc="let the learning rate fall linearly to 0 at the last step"
     )

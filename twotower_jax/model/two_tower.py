@@ -111,7 +111,7 @@ def init_params(
 
     Returns:
       {"tables": {name: [size, dim]}, "dense": {"query": ..., "candidate": ...}}, and
-      "log_temperature" in "dense" where it is learned.
+      "log_temperature" [] where it is learned.
     """
     tables, dense = {}, {}
     for side, spec in (("query", model.query), ("candidate", model.candidate)):
@@ -121,9 +121,10 @@ def init_params(
                 key = keys.stream(seed, f"init.{name}")
                 tables[name] = init_table(key, feature.size, spec.dim, scale)
         dense[side] = init_tower(spec, keys.stream(seed, f"init.{side}"))
+    params: dict = {"tables": tables, "dense": dense}
     if log_temperature is not None:
-        dense["log_temperature"] = log_temperature
-    return {"tables": tables, "dense": dense}
+        params["log_temperature"] = log_temperature
+    return params
 
 
 def query_inputs(

@@ -11,7 +11,7 @@ from twotower_jax.report.page import box, definitions, note
 from twotower_jax.study.cautions import arm_marks
 from twotower_jax.study.load import Study
 from twotower_jax.study.naming import differing_keys, flatten, name_arms
-from twotower_jax.study.runs import Runs
+from twotower_jax.study.runs import Run, Runs
 from twotower_jax.study.tables import (
     arm_cells,
     difference_cells,
@@ -195,9 +195,19 @@ def _facts(study: Study, runs: pl.DataFrame, arms: int) -> dict[str, str]:
         "Device": _distinct(str(m.get("device", "unknown")) for m in manifests),
         "Data": _distinct(_source(run.config) for run in finished),
         "Data fingerprint": manifests[0]["data_fingerprint"],
+        "L2 penalty": _distinct(_penalty(run) for run in finished),
         "Versions": ", ".join(f"{k} {_distinct(v)}" for k, v in versions.items())
         or "unknown",
     }
+
+
+def _penalty(run: Run) -> str:
+    """Return the rows that the L2 penalty of a run covers."""
+    optimizer = run.config.get("optimizer")
+    if not isinstance(optimizer, dict) or not optimizer.get("l2"):
+        return "none"
+    form = run.manifest.get("l2_penalty")
+    return str(form or "every row of the batch, negatives too (version 0.1)")
 
 
 def _source(config: dict[str, Any]) -> str:

@@ -83,7 +83,7 @@ def subtracted_log_q(problem: Problem, params: dict, batch: int) -> jax.Array:
     )
     drawn = jnp.isfinite(count)
     least = jnp.min(jnp.where(drawn, count, jnp.inf))
-    log_t = params["dense"].get("log_temperature", hyper.log_temperature)
+    log_t = params.get("log_temperature", hyper.log_temperature)
     return -jnp.exp(log_t) * jnp.where(drawn, count, least)
 
 

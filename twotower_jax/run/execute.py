@@ -39,6 +39,7 @@ from twotower_jax.training.loop import Hooks, Problem, fit
 from twotower_jax.training.progress import ProgressLine, TrainingProgress
 from twotower_jax.training.schedule import Notes
 from twotower_jax.training.signals import Stopped, StopRequest
+from twotower_jax.training.temperature import learned_temperature
 from twotower_jax.training.together import ArmSteps
 
 # Data whose details were printed: a sweep prints them once.
@@ -221,6 +222,7 @@ def _train_and_evaluate(attempt: Attempt) -> dict[str, Any]:
         "steps": notes.last_step,
         "best_step": notes.evaluated_step,
         "stopped": notes.stopped,
+        "temperature": learned_temperature(params),
         "seconds": notes.seconds,
         "examples_per_second": _speed(notes, config.training.batch_size),
         "samples": samples,

@@ -1,6 +1,7 @@
 """From a configuration and its data to the training problem."""
 
 import math
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +32,7 @@ from twotower_jax.training.loop import Problem
 from twotower_jax.training.optimizers import OptimizerNumbers
 from twotower_jax.training.sampler_state import Streaming
 from twotower_jax.training.schedule import Schedule
+from twotower_jax.training.temperature import TemperatureNumbers
 from twotower_jax.training.types import (
     HardRatio,
     Hyper,
@@ -39,6 +41,8 @@ from twotower_jax.training.types import (
     Structure,
     TrainData,
 )
+
+T = TypeVar("T")
 
 
 def make_problem(config: Config, data: Loaded) -> Problem:
@@ -189,30 +193,37 @@ def _hyper(
     config: Config, data: Loaded, weights: np.ndarray, schedule: Schedule
 ) -> Hyper:
     easy, optimizer, loss = config.negatives.easy, config.optimizer, config.loss
-    numbers = {
-        name: jnp.float32(getattr(optimizer, name)) for name in OptimizerNumbers._fields
-    }
+    temperature = TemperatureNumbers(
+        loss.temperature_rate,
+        math.log(loss.lowest_temperature),
+        math.log(loss.temperature_max),
+    )
+    loss_numbers = LossNumbers(
+        loss.temperature, loss.ratio or 0, loss.margin, loss.calibration
+    )
+    names = OptimizerNumbers._fields
     return Hyper(
         seed=jnp.uint32(config.seed),
         log_temperature=jnp.float32(math.log(loss.temperature)),
+        temperature=_arrays(temperature),
         log_q_batch=jnp.asarray(log_effective(data.counts, weights)),
         easy=make_proposal(
             easy.sampler, data.counts, alpha=easy.alpha, smoothing=easy.smoothing
         ),
-        optimizer=OptimizerNumbers(**numbers),
+        optimizer=_arrays(OptimizerNumbers(*(getattr(optimizer, n) for n in names))),
+        l2=jnp.float32(optimizer.l2),
         decay_steps=jnp.float32(schedule.steps * optimizer.decay),
-        loss=LossNumbers(
-            temperature=jnp.float32(loss.temperature),
-            ratio=jnp.float32(loss.ratio or 0),
-            margin=jnp.float32(loss.margin),
-            calibration=jnp.float32(loss.calibration),
-            num_items=jnp.float32(data.log.num_items),
-        ),
+        loss=_arrays(loss_numbers._replace(num_items=data.log.num_items)),
         hard_ratio=_hard_ratio(config, schedule.shortest),
         bank_warmup=jnp.int32(schedule.steps_of(config.negatives.bank.warmup)),
         streaming_alpha=jnp.float32(loss.logq.streaming.alpha),
         positive_weight=_importance(weights) if config.positives.reweight else None,
     )
+
+
+def _arrays(numbers: T) -> T:
+    """Return a tree of numbers as arrays [] float32."""
+    return jax.tree.map(jnp.float32, numbers)
 
 
 def _importance(weights: np.ndarray) -> jnp.ndarray:

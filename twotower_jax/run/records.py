@@ -32,6 +32,8 @@ VERSIONS = (
     "polars",
     "scipy",
 )
+# The rows that optimizer.l2 penalises. Version 0.1 penalised those of negatives too.
+L2_PENALTY = "per example, of its query and its positive; negatives have none"
 # The keys that are read from each file, and their types.
 NEEDED: dict[str, dict[str, Any]] = {
     "status": {"status": str},
@@ -268,6 +270,7 @@ def manifest(config: Config, data_fingerprint: str, device: str, command: str) -
         "data_fingerprint": data_fingerprint,
         "seed": config.seed,
         "device": device,
+        "l2_penalty": L2_PENALTY if config.optimizer.l2 else None,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "versions": {name: importlib.metadata.version(name) for name in VERSIONS},

@@ -32,14 +32,16 @@ class Weights(NamedTuple):
     """The parameters that a batch touches; the loss is differentiated by them.
 
     Attributes:
-      dense: Parameters of the towers, and the temperature where it is learned.
+      dense: Parameters of the towers.
       query: {table: [R, dim]} rows that the query tower reads.
       candidate: {table: [R, dim]} rows that the candidate tower reads.
+      log_temperature: [] log of a learned temperature; None where it is fixed.
     """
 
     dense: dict[str, Any]
     query: dict[str, jax.Array]
     candidate: dict[str, jax.Array]
+    log_temperature: jax.Array | None
 
 
 class Context(NamedTuple):
@@ -107,6 +109,7 @@ def gather_weights(state: TrainState, inputs: TowerInputs) -> Weights:
         state.params["dense"],
         net.gather_rows(tables, inputs.query),
         net.gather_rows(tables, inputs.candidate),
+        state.params.get("log_temperature"),
     )
 
 
@@ -156,14 +159,14 @@ def _batch_loss(
     """
     if size is not None:
         context = _first_columns(context, size)
-    log_temperature = weights.dense.get(
-        "log_temperature", context.program.hyper.log_temperature
-    )
+    log_temperature = weights.log_temperature
+    if log_temperature is None:
+        log_temperature = context.program.hyper.log_temperature
     query, candidates = _embed(context, weights)
     query = query * jnp.exp(-log_temperature)
     scores = batch_scores(context, query, candidates)
     loss = loss_of_scores(context, scores, jnp.exp(log_temperature))
-    items = candidates[_number_of_slots(context.draws) :]
+    items = candidates[number_of_slots(context.draws) :]
     items = items[context.draws.columns.positive]
     return loss, jax.lax.stop_gradient(items)
 
@@ -181,7 +184,7 @@ def batch_scores(context: Context, query: jax.Array, candidates: jax.Array) -> S
     """
     draws = context.draws
     slots = _slot_scores(query, candidates, draws)
-    candidates = candidates[_number_of_slots(draws) :]
+    candidates = candidates[number_of_slots(draws) :]
     items = candidates[draws.columns.positive]
     columns = candidates[: draws.columns.log_mult.shape[0]]
     if "bank" in context.state.samplers:
@@ -234,15 +237,15 @@ def _embed(context: Context, weights: Weights) -> tuple[jax.Array, jax.Array]:
 def _first_columns(context: Context, size: int) -> Context:
     """Return the context with the first ``size`` of merged columns only."""
     draws, inputs = context.draws, context.inputs
-    candidate = net.first_entities(inputs.candidate, _number_of_slots(draws) + size)
+    candidate = net.first_entities(inputs.candidate, number_of_slots(draws) + size)
     return context._replace(
         draws=draws._replace(columns=first_columns(draws.columns, size)),
         inputs=inputs._replace(candidate=candidate),
     )
 
 
-def _number_of_slots(draws: Draws) -> int:
-    """Return the number of slots of all rows together."""
+def number_of_slots(draws: Draws) -> int:
+    """Return the number of slots of all rows together, which precede the columns."""
     return 0 if draws.slots is None else draws.slots.items.size
 
 

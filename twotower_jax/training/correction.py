@@ -72,7 +72,7 @@ def batch_terms(
         columns = _append_bank(program, state, columns, mixture)
     own = row_counts(mixture, batch.items[:, None])[:, 0]
     rows = RowTerms(
-        weight=_row_weights(program, batch),
+        weight=row_weights(program, batch),
         key=drawn.row_key,
         own_log_mult=drawn.own_log_mult,
         own_log_count=own,
@@ -107,8 +107,16 @@ def _append_bank(
     )
 
 
-def _row_weights(program: Program, batch: Batch) -> jax.Array:
-    """Return the weights [B] of the rows, which sum to 1."""
+def row_weights(program: Program, batch: Batch) -> jax.Array:
+    """Weights of the rows of a batch, which sum to 1.
+
+    Args:
+      program: The program.
+      batch: B positives.
+
+    Returns:
+      [B] float32.
+    """
     weight = jnp.ones(batch.items.shape, jnp.float32)
     if program.hyper.positive_weight is not None:
         weight = program.hyper.positive_weight[batch.items]

@@ -21,6 +21,7 @@ from twotower_jax.training.sampler_state import Streaming, diagnostics, init_sam
 from twotower_jax.training.schedule import Notes, Schedule
 from twotower_jax.training.signals import Stopped, StopRequest
 from twotower_jax.training.step import init_state, run_steps
+from twotower_jax.training.temperature import learned_temperature
 from twotower_jax.training.together import ArmSteps
 from twotower_jax.training.types import Program, TrainData, TrainState
 
@@ -268,6 +269,9 @@ class Trainer:
             patience, least = self.schedule.patience, self.schedule.min_steps
             value = metrics[self.schedule.metric]
             self.notes.judge(self.step, value, patience, least)
+        temperature = learned_temperature(self.state.params)
+        if temperature is not None:
+            record["temperature"] = temperature
         structure = self.problem.program.structure
         record |= diagnostics(structure, self.problem.data, self.state)
         record["seconds"] = round(self._seconds(), 3)

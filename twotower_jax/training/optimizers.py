@@ -26,7 +26,6 @@ class OptimizerNumbers(NamedTuple):
       eps: Number that adagrad and adam add to the denominator.
       b1: Decay of adam's mean.
       b2: Decay of adam's mean of squares.
-      l2: Factor of the rows of tables that is added to their gradient.
     """
 
     learning_rate: jax.Array | float
@@ -34,7 +33,6 @@ class OptimizerNumbers(NamedTuple):
     eps: jax.Array | float
     b1: jax.Array | float
     b2: jax.Array | float
-    l2: jax.Array | float
 
 
 class Optimizer(NamedTuple):
@@ -42,7 +40,7 @@ class Optimizer(NamedTuple):
 
     Attributes:
       transformation: Elementwise optax transformation, without the learning rate.
-      numbers: Numbers of the transformation, the learning rate and l2.
+      numbers: Numbers of the transformation, and the learning rate.
     """
 
     transformation: optax.GradientTransformation
@@ -108,7 +106,7 @@ def make_optimizer(name: str, numbers: OptimizerNumbers) -> Optimizer:
       InputError: The name is unknown.
 
     Examples:
-      >>> optimizer = make_optimizer("sgd", OptimizerNumbers(0.5, 0, 0, 0, 0, 0))
+      >>> optimizer = make_optimizer("sgd", OptimizerNumbers(0.5, 0, 0, 0, 0))
       >>> params, _ = update_dense(optimizer, jnp.ones(2), jnp.array([1.0, -2.0]), ())
       >>> params.tolist()
       [0.5, 2.0]
@@ -156,7 +154,7 @@ def update_rows(
       The new table and the new state.
 
     Examples:
-      >>> optimizer = make_optimizer("sgd", OptimizerNumbers(0.5, 0, 0, 0, 0, l2=0))
+      >>> optimizer = make_optimizer("sgd", OptimizerNumbers(0.5, 0, 0, 0, 0))
       >>> table = jnp.ones((3, 1))
       >>> touched = TouchedRows(jnp.array([1, 3]), table[:2], jnp.ones((2, 1)))
       >>> new, _ = update_rows(optimizer, table, (), touched)  # 3 is padding
@@ -164,10 +162,9 @@ def update_rows(
       [1.0, 0.5, 1.0]
     """
     numbers, rows = optimizer.numbers, touched.values
-    gradient = touched.gradient + jnp.asarray(numbers.l2, rows.dtype) * rows
     row_state = jax.tree.map(lambda leaf: _take(leaf, table, touched.ids), state)
     updates: Any
-    updates, row_state = optimizer.transformation.update(gradient, row_state)
+    updates, row_state = optimizer.transformation.update(touched.gradient, row_state)
     new_rows = rows - jnp.asarray(numbers.learning_rate, rows.dtype) * updates
     state = jax.tree.map(
         lambda leaf, new: _put(leaf, new, table, touched.ids), state, row_state

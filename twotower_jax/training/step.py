@@ -26,6 +26,8 @@ from twotower_jax.training.optimizers import (
     update_dense,
     update_rows,
 )
+from twotower_jax.training.penalty import add_l2
+from twotower_jax.training.temperature import update_log_temperature
 from twotower_jax.training.types import Batch, Hyper, Program, TrainData, TrainState
 
 
@@ -78,6 +80,7 @@ def train_step(
     weights = gather_weights(state, inputs)
     context = Context(program, data, state, batch, draws, inputs)
     result, gradient = loss_and_gradient(context, weights)
+    gradient = add_l2(context, weights, gradient)
     params, opt_state = update(program, state, inputs, weights, gradient)
     samplers = remember_items(program, state, batch, result.items)
     return TrainState(state.step + 1, params, opt_state, samplers), result.loss
@@ -141,10 +144,13 @@ def update(
             )
             tables = tables | {name: table}
             table_state = table_state | {name: row_state}
-    return (
-        {"tables": tables, "dense": dense},
-        {"tables": table_state, "dense": dense_state},
-    )
+    params = {"tables": tables, "dense": dense}
+    log_temperature, slope = weights.log_temperature, gradient.log_temperature
+    if log_temperature is not None and slope is not None:
+        params["log_temperature"] = update_log_temperature(
+            program.hyper.temperature, log_temperature, slope
+        )
+    return params, {"tables": table_state, "dense": dense_state}
 
 
 def numbers_at(hyper: Hyper, step: jax.Array) -> OptimizerNumbers:

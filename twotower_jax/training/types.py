@@ -15,6 +15,7 @@ from twotower_jax.sampling.masks import UserPositives
 from twotower_jax.sampling.pool_arrays import HardPools
 from twotower_jax.sampling.proposals import Proposal
 from twotower_jax.training.optimizers import OptimizerNumbers
+from twotower_jax.training.temperature import TemperatureNumbers
 
 
 class Negatives(NamedTuple):
@@ -106,10 +107,12 @@ class Hyper(NamedTuple):
 
     Attributes:
       seed: [] uint32.
-      log_temperature: [], not read when the temperature is learned.
+      log_temperature: [] log of the temperature, or of a learned one at the start.
+      temperature: Numbers of the update of a learned temperature.
       log_q_batch: [num_items] log q+ of the items of a batch.
       easy: Proposal of the easy draws.
       optimizer: Numbers of the optimizer.
+      l2: [] factor of the L2 penalty.
       decay_steps: [] steps in which the learning rate falls linearly to 0; 0 keeps it.
       loss: Numbers of the losses; their temperature is not read.
       hard_ratio: Schedule of the share of hard slots.
@@ -120,9 +123,11 @@ class Hyper(NamedTuple):
 
     seed: jax.Array
     log_temperature: jax.Array
+    temperature: TemperatureNumbers
     log_q_batch: jax.Array
     easy: Proposal
     optimizer: OptimizerNumbers
+    l2: jax.Array
     decay_steps: jax.Array
     loss: LossNumbers
     hard_ratio: HardRatio
@@ -194,7 +199,8 @@ class TrainState(NamedTuple):
 
     Attributes:
       step: [] int32 number of steps done.
-      params: {"tables": {name: [size, dim]}, "dense": ...}.
+      params: {"tables": {name: [size, dim]}, "dense": ...}, and "log_temperature" []
+        where it is learned.
       opt_state: {"tables": {name: ...}, "dense": ...}.
       samplers: Memories of the samplers in use: "bank", "frequency" and "mined".
     """
