@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from twotower_jax.losses.terms import ColumnTerms, PairTerms, PoolTerms, RowTerms
-from twotower_jax.sampling.masks import MASKS, contains, seen_places
+from twotower_jax.sampling.masks import MASKS, seen_places
 from twotower_jax.training.draws import Draws
 from twotower_jax.training.expected_counts import (
     Mixture,
@@ -22,6 +22,7 @@ from twotower_jax.training.expected_counts import (
 )
 from twotower_jax.training.hard_sources import Slots
 from twotower_jax.training.log_q import CORRECTIONS, HARD_LOG_Q
+from twotower_jax.training.row_masks import masked_items
 from twotower_jax.training.types import Batch, Program, TrainData, TrainState
 
 # Key of bank entries where rows mask no item: no row has it.
@@ -167,11 +168,7 @@ def _slot_terms(
         none = jnp.zeros((batch.items.shape[0], 0), jnp.float32)
         return PairTerms(none, none)
     negatives = program.structure.negatives
-    masked = slots.items >= program.structure.num_items
-    if MASKS[negatives.mask].same_item:
-        masked |= slots.items == batch.items[:, None]
-    if data.positives is not None:
-        masked |= contains(data.positives, batch.queries.user, slots.items)
+    masked = masked_items(program, data, batch, slots.items)
     log_count = row_counts(mixture, slots.items)
     if not HARD_LOG_Q[negatives.log_q].corrected:
         log_count = jnp.where(slots.is_hard, 0, log_count)

@@ -102,6 +102,7 @@ def choose(
     program: Program,
     data: TrainData,
     state: TrainState,
+    batch: Batch,
     queries: Inputs,
     draws: Draws,
 ) -> Draws:
@@ -111,6 +112,7 @@ def choose(
       program: The program.
       data: Training data.
       state: State before the step.
+      batch: B positives.
       queries: Inputs of the query tower for the B rows.
       draws: Negatives of the batch, as drawn.
 
@@ -120,7 +122,7 @@ def choose(
     if draws.slots is None:
         return draws
     source = HARD_SOURCES[program.structure.negatives.hard_source]
-    slots = source.choose(program, data, state, queries, draws.slots)
+    slots = source.choose(program, data, state, batch, queries, draws.slots)
     return draws._replace(slots=slots)
 
 
@@ -281,6 +283,7 @@ def _mix_slots(
     if negatives.switched:
         on = jax.random.uniform(key, shape) < switches(negatives, ratio).hard
         items = jnp.where(_like(on, items), items, program.structure.num_items)
+        is_hard &= on
     return Slots(items, is_hard, hard.pool)
 
 

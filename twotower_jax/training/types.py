@@ -196,7 +196,8 @@ class TrainState(NamedTuple):
       step: [] int32 number of steps done.
       params: {"tables": {name: [size, dim]}, "dense": ...}.
       opt_state: {"tables": {name: ...}, "dense": ...}.
-      samplers: Memories of the samplers in use: "bank", "frequency" and "mined".
+      samplers: Memories of the samplers in use: "bank", "frequency", "mined" and
+        "lost_slots".
     """
 
     step: jax.Array
