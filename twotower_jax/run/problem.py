@@ -75,7 +75,7 @@ def make_problem(config: Config, data: Loaded) -> Problem:
         schedule=schedule,
         weights=weights,
         init_scale=config.towers.init_scale,
-        streaming=_streaming(config),
+        streaming=_streaming(config, data.log.num_items),
         mining=_mining(config, data, negatives, schedule),
         devices=config.training.devices,
         report={
@@ -138,12 +138,17 @@ def _user_positives(negatives: Negatives, data: Loaded) -> UserPositives | None:
     return user_positives(train.user, train.item, log.num_users, log.num_items)
 
 
-def _streaming(config: Config) -> Streaming | None:
-    """Return the arrays of the streaming frequency, None where counts are used."""
+def _streaming(config: Config, num_items: int) -> Streaming | None:
+    """Return the arrays of the streaming frequency, None where counts are used.
+
+    With four buckets per item at most 22 % of them hold another item, and of two
+    hashes both do for 5 % of the items.
+    """
     if config.loss.logq.frequency != "streaming":
         return None
     streaming = config.loss.logq.streaming
-    return Streaming(streaming.hashes, streaming.buckets, streaming.initial_gap)
+    buckets = streaming.buckets or 4 * num_items
+    return Streaming(streaming.hashes, buckets, streaming.initial_gap)
 
 
 def _mining(
