@@ -140,6 +140,23 @@ def check_sizes(config: Config, data: Loaded) -> None:
         )
 
 
+def check_times(config: Config, data: Loaded) -> None:
+    """Refuse choices that read the times of the log where it has none.
+
+    Args:
+      config: the run.
+      data: its data.
+
+    Raises:
+      InputError: naming the key and the remedy.
+    """
+    if data.log.time is None and config.training.order == "time":
+        raise InputError(
+            "training.order=time reads the positives in the order of time, but the log "
+            "has no times; set data.columns.time, or training.order=shuffled"
+        )
+
+
 def trains(config: Config) -> bool:
     """Return whether the towers have parameters to train; a baseline has none."""
     return config.towers.kind not in BASELINES
