@@ -150,10 +150,18 @@ def check_times(config: Config, data: Loaded) -> None:
     Raises:
       InputError: naming the key and the remedy.
     """
-    if data.log.time is None and config.training.order == "time":
+    if data.log.time is not None:
+        return
+    if config.training.order == "time":
         raise InputError(
             "training.order=time reads the positives in the order of time, but the log "
             "has no times; set data.columns.time, or training.order=shuffled"
+        )
+    if config.negatives.available:
+        raise InputError(
+            "negatives.available=true leaves out items that came after the positive, "
+            "but the log has no times; set data.columns.time, or negatives.available="
+            "false"
         )
 
 

@@ -15,7 +15,7 @@ from twotower_jax.model.two_tower import Inputs
 from twotower_jax.sampling import columns as cols
 from twotower_jax.sampling.hard import hard_slots, has_pool
 from twotower_jax.sampling.masks import MASKS
-from twotower_jax.sampling.proposals import sample
+from twotower_jax.training.easy_draws import draw_easy, log_mass
 from twotower_jax.training.hard_sources import (
     HARD_SOURCES,
     HardDraws,
@@ -58,11 +58,14 @@ class Draws(NamedTuple):
       columns: Candidates that all rows share.
       slots: Candidates of each row, or None where rows have no slots.
       groups: Expected draws of the rows.
+      log_mass: [B] log of the mass of the items to which the easy draws of a row are
+        restricted; None where they are not.
     """
 
     columns: cols.Columns
     slots: Slots | None
     groups: RowGroups
+    log_mass: jax.Array | None = None
 
 
 def draw(program: Program, data: TrainData, state: TrainState, batch: Batch) -> Draws:
@@ -85,17 +88,19 @@ def draw(program: Program, data: TrainData, state: TrainState, batch: Batch) -> 
         columns = cols.catalogue_columns(batch.items, num_items)
         return Draws(columns, None, RowGroups(zero, zero))
     ratio = ratio_at(program.hyper.hard_ratio, state.step)
-    columns = _draw_columns(program, state.step, batch, ratio)
+    columns = _draw_columns(program, data, state.step, batch, ratio)
+    mass = log_mass(program, data, batch)
+    if not negatives.slots:
+        return Draws(columns, None, row_groups(negatives, ratio, None), mass)
+    key = keys.stream(program.hyper.seed, "negatives.slots", state.step)
+    easy = draw_easy(program, data, batch, key, (batch.items.shape[0], negatives.slots))
     if not negatives.hard_num:
-        slots = None
-        if negatives.slots:
-            easy = _draw_easy_slots(program, state.step, batch.items.shape[0])
-            slots = Slots(easy, jnp.zeros(easy.shape, bool), None)
-        return Draws(columns, slots, row_groups(negatives, ratio, None))
+        slots = Slots(easy, jnp.zeros(easy.shape, bool), None)
+        return Draws(columns, slots, row_groups(negatives, ratio, None), mass)
     hard = HARD_SOURCES[negatives.hard_source].draw(program, data, state, batch)
     groups = row_groups(negatives, ratio, hard.pool)
-    slots = _mix_slots(program, state.step, ratio, groups, hard)
-    return Draws(columns, slots, groups)
+    slots = _mix_slots(program, state.step, ratio, groups, easy, hard)
+    return Draws(columns, slots, groups, mass)
 
 
 def choose(
@@ -224,13 +229,17 @@ def row_groups(
 
 
 def _draw_columns(
-    program: Program, step: jax.Array, batch: Batch, ratio: jax.Array
+    program: Program,
+    data: TrainData,
+    step: jax.Array,
+    batch: Batch,
+    ratio: jax.Array,
 ) -> cols.Columns:
     """Return the columns: the items of the batch and the shared easy draws."""
     structure, hyper = program.structure, program.hyper
     negatives, num_items = structure.negatives, structure.num_items
     key = keys.stream(hyper.seed, "negatives.easy", step)
-    drawn = sample(key, hyper.easy, (negatives.shared_easy,))
+    drawn = draw_easy(program, data, batch, key, (negatives.shared_easy,))
     if negatives.switched:
         key = keys.stream(hyper.seed, "negatives.switch", step)
         on = jax.random.uniform(key, drawn.shape) < switches(negatives, ratio).easy
@@ -249,17 +258,12 @@ def _draw_columns(
     )
 
 
-def _draw_easy_slots(program: Program, step: jax.Array, rows: int) -> jax.Array:
-    """Return easy draws for every slot of the rows [rows, K] int32."""
-    key = keys.stream(program.hyper.seed, "negatives.slots", step)
-    return sample(key, program.hyper.easy, (rows, program.structure.negatives.slots))
-
-
 def _mix_slots(
     program: Program,
     step: jax.Array,
     ratio: jax.Array,
     groups: RowGroups,
+    easy: jax.Array,
     hard: HardDraws,
 ) -> Slots:
     """Return slots of hard and easy draws, some of them switched off.
@@ -268,8 +272,7 @@ def _mix_slots(
     ``hard_num`` slots are hard.
     """
     negatives = program.structure.negatives
-    shape = (hard.items.shape[0], negatives.slots)
-    easy = _draw_easy_slots(program, step, shape[0])
+    shape = (easy.shape[0], negatives.slots)
     has_hard = groups.has_pool
     if has_hard is None:
         has_hard = jnp.ones(shape[0], bool)

@@ -11,7 +11,7 @@ from twotower_jax.model import two_tower as net
 from twotower_jax.registry import Registry
 from twotower_jax.sampling.hard import draw_hard
 from twotower_jax.sampling.mining import best_of
-from twotower_jax.sampling.proposals import sample
+from twotower_jax.training.easy_draws import draw_easy
 from twotower_jax.training.row_masks import masked_items
 from twotower_jax.training.types import Batch, Program, TrainData, TrainState
 
@@ -176,10 +176,10 @@ def draw_candidates(
     Returns:
       Draws [B, K, M] with M = ``candidate_num``.
     """
-    del data
     negatives = program.structure.negatives
     shape = (batch.items.shape[0], negatives.slots, negatives.candidate_num)
-    return HardDraws(sample(_key(program, state), program.hyper.easy, shape), None)
+    key = _key(program, state)
+    return HardDraws(draw_easy(program, data, batch, key, shape), None)
 
 
 def choose_best(

@@ -2,6 +2,7 @@
 
 import jax
 
+from twotower_jax.sampling.availability import KnownItems
 from twotower_jax.sampling.masks import MASKS, contains
 from twotower_jax.training.types import Batch, Program, TrainData
 
@@ -12,11 +13,13 @@ def masked_items(
     """Whether each item of a row is masked in it.
 
     Masked are ids outside of the catalogue, which stand for draws that are switched
-    off, and the items that ``negatives.mask`` names.
+    off, the items that ``negatives.mask`` names, and with ``negatives.available`` those
+    that are not known yet.
 
     Args:
       program: The program, with the mask.
-      data: Training data, with the positives of the users where the mask reads them.
+      data: Training data, with the positives of the users and the known items where
+        the masks read them.
       batch: B positives.
       items: [B, ...] int32.
 
@@ -29,4 +32,20 @@ def masked_items(
         masked |= flat == batch.items[:, None]
     if data.positives is not None:
         masked |= contains(data.positives, batch.queries.user, flat)
+    if data.known is not None:
+        masked |= unknown_items(data.known, batch, flat)
     return masked.reshape(items.shape)
+
+
+def unknown_items(known: KnownItems, batch: Batch, items: jax.Array) -> jax.Array:
+    """Whether each item is not known yet at the moment of the row.
+
+    Args:
+      known: Items known at each positive.
+      batch: B positives.
+      items: [B or 1, K] int32; an id outside of the catalogue gets some value.
+
+    Returns:
+      [B, K] bool.
+    """
+    return known.place[items] >= known.number[batch.rows][:, None]
