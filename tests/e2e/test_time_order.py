@@ -57,3 +57,24 @@ def test_a_log_without_times_is_refused(timeless, tmp_path):
     with pytest.raises(InputError, match="training.order=time reads .* has no times"):
         run(tiny.make_config(tmp_path / "runs", *timeless, TIME))
     assert not (tmp_path / "runs").exists()
+
+
+def test_known_items_are_reported(tmp_path):
+    world = "data.simulator.growth=3"
+    for more in ((), ("negatives.layout=per_row",), (TIME,)):
+        config = tiny.make_config(
+            tmp_path,
+            world,
+            "negatives=mixed",
+            "negatives.easy.num=32",
+            *more,
+            "negatives.available=true",
+        )
+        known = run(config)["samples"]["available"]
+        assert 0.3 < known["mean share"] < known["last share"] < 1
+
+
+def test_known_items_need_times(timeless, tmp_path):
+    with pytest.raises(InputError, match="negatives.available=true leaves out"):
+        run(tiny.make_config(tmp_path / "runs", *timeless, "negatives.available=true"))
+    assert not (tmp_path / "runs").exists()

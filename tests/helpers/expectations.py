@@ -4,14 +4,13 @@ For a row with positive p, the sum over draws d of exp(s_d - log N_d) has the me
 sum over the items j != p (that are not masked) of exp(s_j), whatever the sources.
 """
 
-import dataclasses
 import itertools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from helpers.problems import as_loaded, small_problem, with_structure
+from helpers.problems import as_loaded, small_problem, with_structure, with_times
 from twotower_jax.data.log import Stage
 from twotower_jax.losses.terms import column_terms
 from twotower_jax.sampling import columns as cols
@@ -59,13 +58,7 @@ def data(positives=(), timed=False):
     if not timed:
         return loaded
     time = np.concatenate([TIME, np.full(len(more), 9.0)])
-    log = dataclasses.replace(
-        loaded.log, time=np.concatenate([time, np.full(4, POOL_TIME)])
-    )
-    train = dataclasses.replace(loaded.split.train, time=time)
-    return loaded._replace(
-        log=log, split=dataclasses.replace(loaded.split, train=train)
-    )
+    return with_times(loaded, time, np.full(4, POOL_TIME))
 
 
 def outcomes(*distributions):

@@ -15,6 +15,7 @@ from twotower_jax.model.two_tower import Inputs
 from twotower_jax.sampling import columns as cols
 from twotower_jax.sampling.hard import hard_slots, has_pool
 from twotower_jax.sampling.masks import MASKS
+from twotower_jax.sampling.proposals import sample
 from twotower_jax.training.easy_draws import draw_easy, log_mass
 from twotower_jax.training.hard_sources import (
     HARD_SOURCES,
@@ -88,7 +89,7 @@ def draw(program: Program, data: TrainData, state: TrainState, batch: Batch) -> 
         columns = cols.catalogue_columns(batch.items, num_items)
         return Draws(columns, None, RowGroups(zero, zero))
     ratio = ratio_at(program.hyper.hard_ratio, state.step)
-    columns = _draw_columns(program, data, state.step, batch, ratio)
+    columns = _draw_columns(program, state.step, batch, ratio)
     mass = log_mass(program, data, batch)
     if not negatives.slots:
         return Draws(columns, None, row_groups(negatives, ratio, None), mass)
@@ -229,17 +230,13 @@ def row_groups(
 
 
 def _draw_columns(
-    program: Program,
-    data: TrainData,
-    step: jax.Array,
-    batch: Batch,
-    ratio: jax.Array,
+    program: Program, step: jax.Array, batch: Batch, ratio: jax.Array
 ) -> cols.Columns:
     """Return the columns: the items of the batch and the shared easy draws."""
     structure, hyper = program.structure, program.hyper
     negatives, num_items = structure.negatives, structure.num_items
     key = keys.stream(hyper.seed, "negatives.easy", step)
-    drawn = draw_easy(program, data, batch, key, (negatives.shared_easy,))
+    drawn = sample(key, hyper.easy, (negatives.shared_easy,))
     if negatives.switched:
         key = keys.stream(hyper.seed, "negatives.switch", step)
         on = jax.random.uniform(key, drawn.shape) < switches(negatives, ratio).easy

@@ -1,4 +1,4 @@
-"""Easy draws of a batch: from the whole catalogue, or from the items known by then.
+"""Easy draws of rows: from the whole catalogue, or from the items known by then.
 
 With ``negatives.available`` a row of a positive at time t has only items of the log by
 t. In the layout per row each row draws from the proposal restricted to its own moment,
@@ -27,14 +27,14 @@ def draw_easy(
     key: jax.Array,
     shape: tuple[int, ...],
 ) -> jax.Array:
-    """Easy draws of a batch.
+    """Easy draws of the rows of a batch.
 
     Args:
       program: The program, with the easy proposal.
       data: Training data, with the known items where they are restricted.
       batch: B positives.
       key: Used for nothing else.
-      shape: [B, ...] where rows draw from their own restrictions, else any.
+      shape: (B, ...).
 
     Returns:
       Items of the given shape, int32.
