@@ -25,7 +25,7 @@ def estimate(counts: np.ndarray, batch: int) -> np.ndarray:
 
     seen, _ = jax.lax.scan(one_step, seen, jnp.arange(STEPS))
     ids = jnp.arange(len(counts))
-    return np.exp(frequency.log_q(seen, ids, batch))
+    return np.exp(frequency.log_q(seen, ids, batch, STEPS - 1))
 
 
 def draw() -> Figure:

@@ -66,7 +66,7 @@ RANGES = [
     ("loss.ratio", (0.0, -1.0), (0.5, None), "above 0"),
     ("loss.margin", (0.0,), (0.01,), "above 0"),
     ("loss.calibration", (-0.1, 1.5), (0, 1), "between 0 and 1"),
-    ("loss.logq.streaming.buckets", (0,), (1,), "at least 1"),
+    ("loss.logq.streaming.buckets", (0,), (1, None), "at least 1"),
     ("loss.logq.streaming.hashes", (0, 17), (1, 16), "between 1 and 16"),
     ("loss.logq.streaming.alpha", (-0.01, 1.01), (0, 1), "between 0 and 1"),
     ("loss.logq.streaming.initial_gap", (0.5,), (1,), "at least 1"),

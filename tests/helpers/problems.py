@@ -1,5 +1,6 @@
 """Small training problems from the real configuration, for tests of the step."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,19 @@ def as_loaded(
     none = Pairs(user[:0], item[:0])
     split = Split(Pairs(user, item, None, request), none, none)
     return Loaded(log, split, np.bincount(item, minlength=items), "test")
+
+
+def with_times(data: Loaded, time: np.ndarray, rows: np.ndarray) -> Loaded:
+    """Return data of `as_loaded` with times.
+
+    Args:
+      data: the data.
+      time: [n] moments of the positives.
+      rows: moments of the other rows of the log.
+    """
+    log = replace(data.log, time=np.concatenate([time, rows]).astype(float))
+    train = replace(data.split.train, time=time.astype(float))
+    return data._replace(log=log, split=replace(data.split, train=train))
 
 
 def zipf_clicks(users: int, items: int, number: int, seed: int = 0):

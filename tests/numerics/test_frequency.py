@@ -13,6 +13,7 @@ from twotower_jax.sampling import frequency as fr
 ITEMS, BATCH, SWITCH, STEPS = 1_000, 128, 10_000, 12_000
 Q = np.arange(ITEMS) ** 2 / np.sum(np.arange(ITEMS) ** 2.0)
 SHIFTS = (0, 1_000)  # the same stream under other ids, so in other buckets
+PAPER = -1  # a step before all hits: the gap that is read is the paper's, B alone
 
 run_update = jax.jit(fr.update)
 log_count, log_q = jax.jit(fr.log_count), jax.jit(fr.log_q)
@@ -116,10 +117,17 @@ def test_update_fits_a_loop_with_repeats_collisions_and_padding(jitted):
         slow_update(last, gap, cells, ids, step + 1, 0.1)
     np.testing.assert_array_equal(state.last, last)
     np.testing.assert_allclose(state.gap, gap, rtol=1e-5)
-    want = -np.log(np.max([gap[i, cells[i]] for i in range(3)], axis=0))
-    got = log_count(state, jnp.arange(40).reshape(8, 5))
-    assert got.dtype == jnp.float32
-    np.testing.assert_allclose(got, want.reshape(8, 5), rtol=1e-5)
+    ids = jnp.arange(40).reshape(8, 5)
+    for later in (0, 7, 500):
+        want = [
+            max(
+                max(gap[i, c], step + 1 + later - last[i, c]) for i, c in enumerate(row)
+            )
+            for row in cells.T
+        ]
+        got = log_count(state, ids, step + later)
+        assert got.dtype == jnp.float32
+        np.testing.assert_allclose(got, -np.log(want).reshape(8, 5), rtol=1e-5)
 
 
 def test_order_and_repeats_within_a_batch_do_not_matter():
@@ -165,7 +173,7 @@ def test_work_does_not_depend_on_the_number_of_buckets():
 
     def step(state, ids):
         state = fr.update(state, ids, 0, 0.1)
-        return state, fr.log_count(state, ids)
+        return state, fr.log_count(state, ids, 0)
 
     scratch = []
     for buckets in (1_000, 1_000_000):
@@ -263,15 +271,19 @@ def error_of(probability: np.ndarray, step: int) -> float:
     return float(np.abs(probability - target).sum() / (2 * BATCH))
 
 
-def errors(batches, shift, hashes, buckets, alpha, moments) -> list[float]:
-    """Return the error of the estimator at moments of the stream."""
+def errors(batches, shift, hashes, buckets, alpha, moments, since=False) -> list[float]:
+    """Return the error of the estimator at moments of the stream.
+
+    It is the paper's, B, or with ``since`` max(B, t - A).
+    """
     state = fr.init_frequency(hashes, buckets, 100.0)
     errors, done = [], 0
     ids = jnp.arange(ITEMS) + shift
     for moment in moments:
         state = run_stream(state, batches + shift, done, moment - done, alpha)
         done = moment
-        errors.append(error_of(np.exp(np.asarray(log_count(state, ids))), moment))
+        count = log_count(state, ids, moment - 1 if since else PAPER)
+        errors.append(error_of(np.exp(np.asarray(count)), moment))
     return errors
 
 
@@ -340,18 +352,70 @@ def test_counts_above_one_a_batch_cannot_be_seen():
     batch = jnp.array([7] * 60 + [8, 9, 10, 11])
     for step in range(50):
         state = run_update(state, batch, step, 0.1)
-    hot, once = log_q(state, jnp.array([7, 8]), 64)
+    hot, once = log_q(state, jnp.array([7, 8]), 64, 49)
     assert float(hot) == float(once) == pytest.approx(-np.log(64))
 
 
 def test_log_q_is_the_count_over_the_batch():
     state = run_update(fr.init_frequency(2, 100, 50.0), jnp.arange(9), 30, 0.5)
     ids = jnp.arange(20)
-    np.testing.assert_allclose(
-        np.exp(log_q(state, ids, 9)), np.exp(log_count(state, ids)) / 9, rtol=1e-6
-    )
-    unseen = log_count(fr.init_frequency(2, 100, 50.0), ids)
+    count = np.exp(log_count(state, ids, 40))
+    np.testing.assert_allclose(np.exp(log_q(state, ids, 9, 40)), count / 9, rtol=1e-6)
+    unseen = log_count(fr.init_frequency(2, 100, 50.0), ids, 0)
     np.testing.assert_allclose(unseen, -np.log(50), rtol=1e-6)
+
+
+def test_items_never_seen_are_expected_as_often_as_counted():
+    """A million items, 50,000 of them clicked; 1,024 uniform negatives beside a batch.
+
+    The expected count N of an item is that of its easy draws, 1,024 / 1,000,000, and
+    that of the other rows. Of an item never seen it is at most 1 / t per batch after t
+    steps. A gap of 100 for ever gave 10.8 times the counted N.
+    """
+    items, clicked, batch, gap = 1_000_000, 50_000, 256, 100.0
+    rng = np.random.default_rng(0)
+    stream = rng.integers(0, clicked, (10_000, batch)).astype(np.int32)
+    some = rng.integers(clicked, items, 2_000)
+    easy = 1_024 / items
+    state, done, ratios = fr.init_frequency(2, 4_000_000, gap), 0, []
+    for steps in (100, 1_000, 10_000):
+        state = run_stream(state, stream, done, steps - done, 0.01)
+        done = steps
+        q = np.exp(np.asarray(log_q(state, jnp.asarray(some), batch, steps - 1), float))
+        ratios.append(((batch - 1) * q + easy) / easy)
+    # Buckets without a hit: all but the 5 % that a clicked item shares.
+    np.testing.assert_allclose(
+        np.median(ratios, axis=1),
+        [1 + 255 / 256 / steps / easy for steps in (100, 1_000, 10_000)],
+        rtol=1e-4,
+    )
+    assert np.mean(ratios[-1]) < 1.15
+
+
+def test_an_item_that_stops_decays_and_the_others_stay(batches):
+    """After the switch the items that left are forgotten sooner, by the time since.
+
+    Before it the two estimates differ by the bias of a steady item alone.
+    """
+    moments = [SWITCH, SWITCH + 500, SWITCH + 2_000]
+    arguments = (batches, 0, 1, 5_000, 0.001, moments)
+    paper, since = errors(*arguments), errors(*arguments, since=True)
+    assert abs(since[0] - paper[0]) < 0.1
+    assert since[1] < paper[1] and since[2] < paper[2]
+
+
+def test_a_steady_item_is_read_too_low_between_its_hits():
+    """Geometric gaps with known mean: .85 of the truth at a step chosen beforehand."""
+    p, steps, streams = 0.02, 1_000, 20_000
+    rng = np.random.default_rng(0)
+    hit = rng.random((steps, streams)) < p
+    last = np.where(hit.any(0), steps - hit[::-1].argmax(0), 0)
+    state = fr.Frequency(
+        jnp.asarray(last)[:, None, None], jnp.full((streams, 1, 1), 50.0)
+    )
+    read = jax.vmap(fr.log_count, in_axes=(0, None, None))
+    count = np.exp(np.asarray(read(state, jnp.array(0), steps - 1)))
+    assert count.mean() / p == pytest.approx(0.851, abs=0.01)
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,8 @@ def test_streamed_frequencies_are_near_the_counted_ones():
     some = (hit > 0.03) & (hit < 0.3)
     assert some.sum() > 20
     seen = state.samplers["frequency"]
-    got = np.asarray(frequency.log_q(seen, np.arange(200), 4), float)
+    # Of B alone: at a step before all hits the time since them does not count.
+    got = np.asarray(frequency.log_q(seen, np.arange(200), 4, -1), float)
     error = (got - np.log(hit / 4))[some]
     assert np.sqrt((error**2).mean()) < 0.1
     assert abs(error.mean()) < 0.04
@@ -135,6 +136,7 @@ def test_a_batch_is_counted_before_its_frequencies_are_read():
         loss__logq__correct="negatives",
         loss__logq__frequency="streaming",
         loss__logq__streaming__alpha=0.5,
+        loss__logq__streaming__initial_gap=1.5,
     )
     batches = batches_of(problem, 4)
     states, losses = one_by_one(problem, start(problem), batches)
@@ -144,8 +146,9 @@ def test_a_batch_is_counted_before_its_frequencies_are_read():
     jax.tree.map(np.testing.assert_array_equal, states[4].samplers["frequency"], new)
     ids, keep, _ = listed(problem, before, rows)
 
-    def loss(seen):
-        q = np.exp(np.asarray(frequency.log_q(seen, np.arange(ITEMS), BATCH), float))
+    def loss(seen, step=3):
+        log_q = frequency.log_q(seen, np.arange(ITEMS), BATCH, step)
+        q = np.exp(np.asarray(log_q, float))
         log_n = log_of((BATCH - 1) * q + 8 / ITEMS)[ids]
         own = np.zeros(BATCH, np.float32)
         return float(
@@ -154,6 +157,8 @@ def test_a_batch_is_counted_before_its_frequencies_are_read():
 
     assert losses[3] == pytest.approx(loss(new), rel=1e-5)
     assert abs(losses[3] - loss(old)) > 0.02
+    # The time since the last hit is that of this step: without it, another loss.
+    assert abs(losses[3] - loss(new, step=-1)) > 0.01
 
 
 # ------------------------------------------------------- selected by the model's scores

@@ -10,7 +10,9 @@ from twotower_jax.errors import InputError
 class StreamingConfig:
     """The streaming estimator of item frequencies (sampling/frequency.py)."""
 
-    buckets: int = key(100_000, low=1, doc="buckets per hash")
+    buckets: int | None = key(
+        None, low=1, doc="buckets per hash; null: four per item of the catalogue"
+    )
     hashes: int = key(2, low=1, high=16, doc="number of hashes")
     alpha: float = key(
         0.01, low=0, high=1, doc="weight of the last gap in the moving mean"

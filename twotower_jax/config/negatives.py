@@ -207,6 +207,10 @@ class NegativesConfig:
         doc="draws left out: none, those equal to the positive, or all positives of "
         "the user",
     )
+    available: bool = key(
+        False,
+        doc="only items of the log by the time of the positive are its negatives",
+    )
     allow_exposed: bool = key(
         False, doc="allow exposed items without a click as negatives"
     )

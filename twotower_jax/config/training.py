@@ -18,6 +18,11 @@ class TrainingConfig:
         10, low=0, doc="passes over the training positives, before resampling"
     )
     steps: int | None = key(None, low=0, doc="steps, instead of epochs")
+    order: str = key(
+        "shuffled",
+        choices=("shuffled", "time"),
+        doc="order of the positives in an epoch; time: that of the log's times",
+    )
     steps_per_dispatch: int = key(
         8, low=1, doc="steps per call of the compiled program; does not change the bits"
     )

@@ -78,7 +78,10 @@ def device_features(
 
 
 class Order:
-    """Order in which positives are read: one shuffle per epoch, cut into batches.
+    """Order in which positives are read: one pass per epoch, cut into batches.
+
+    A pass is shuffled, or in the order of time (equal times: by row; the copies of a
+    resampled positive stand together).
 
     Batch t holds the positions [t B, (t + 1) B) of the endless sequence of epochs
     and is a function of (seed, step) alone, so that a checkpoint stores no cursor. An
@@ -97,10 +100,17 @@ class Order:
       ((5, 2), [0, 1, 2, 3, 4])
       >>> bool((Order(0, 5, 2).batches(step=3, number=2) == first[3:]).all())
       True
+      >>> Order(0, 4, 2, time=np.array([9, 3, 7, 3])).batches(0, 3).tolist()
+      [[1, 3], [2, 0], [1, 3]]
     """
 
     def __init__(
-        self, seed: int, number: int, batch_size: int, draw: Draw | None = None
+        self,
+        seed: int,
+        number: int,
+        batch_size: int,
+        draw: Draw | None = None,
+        time: np.ndarray | None = None,
     ):
         """Store the arguments; nothing is drawn yet.
 
@@ -109,9 +119,12 @@ class Order:
           number: number of positives; rows are 0 to number - 1.
           batch_size: rows per batch.
           draw: generator -> rows [any number] of one epoch; None: every row once.
+          time: [number] moments of the positives, which order each pass; None: a pass
+            is shuffled.
         """
         self._seed, self._number, self._batch = seed, number, batch_size
         self._draw = draw
+        self._by_time = None if time is None else np.argsort(time, kind="stable")
         self._ends = [0]  # positives of the first 0, 1, 2, ... epochs
         self._epochs: dict[int, np.ndarray] = {}
 
@@ -159,12 +172,18 @@ class Order:
     def _epoch(self, epoch: int) -> np.ndarray:
         if epoch not in self._epochs:
             rows = None if self._draw is None else self._drawn(self._draw, epoch)
-            number = self._number if rows is None else len(rows)
-            order = keys.generator(self._seed, "order", epoch).permutation(number)
             kept = {e: old for e, old in self._epochs.items() if e == epoch - 1}
-            shuffled = order if rows is None else rows[order]
-            self._epochs = {**kept, epoch: shuffled.astype(np.int32)}
+            if self._by_time is None:
+                ordered = self._shuffled(epoch, rows)
+            else:
+                ordered = _in_order(self._by_time, rows)
+            self._epochs = {**kept, epoch: ordered.astype(np.int32)}
         return self._epochs[epoch]
+
+    def _shuffled(self, epoch: int, rows: np.ndarray | None) -> np.ndarray:
+        number = self._number if rows is None else len(rows)
+        order = keys.generator(self._seed, "order", epoch).permutation(number)
+        return order if rows is None else rows[order]
 
     def _drawn(self, draw: Draw, epoch: int) -> np.ndarray:
         """Return the rows of an epoch, unordered, and store their number."""
@@ -177,3 +196,11 @@ class Order:
                     "positives; choose a positives.strategy that keeps more"
                 )
         return rows
+
+
+def _in_order(by_time: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
+    """Return some rows, or every row once, in an order of all rows."""
+    if rows is None:
+        return by_time
+    copies = np.bincount(rows, minlength=len(by_time))
+    return np.repeat(by_time, copies[by_time])

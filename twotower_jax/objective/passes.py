@@ -121,7 +121,7 @@ def _step(
     state = count_items(program, state, batch)
     draws = draw(program, data, state, batch)
     queries = net.query_inputs(model, data.entities, batch.queries, batch.items)
-    draws = choose(program, data, state, queries, draws)
+    draws = choose(program, data, state, batch, queries, draws)
     inputs = TowerInputs(queries, candidate_inputs(program, data, draws))
     context = Context(program, data, state, batch, draws, inputs)
     tables = state.params["tables"]

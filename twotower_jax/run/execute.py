@@ -24,6 +24,7 @@ from twotower_jax.run.inputs import (
     Loaded,
     check_names,
     check_sizes,
+    check_times,
     load_data,
     trains,
 )
@@ -119,6 +120,7 @@ def run(
     _print_data(console, data)
     check_sizes(config, data)
     if trains(config):
+        check_times(config, data)
         check_use(config, data.split)
     record = RunFolder(folder)
     check_same_data(record, data)

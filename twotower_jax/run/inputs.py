@@ -164,6 +164,31 @@ def train_clicks(data: Loaded) -> Clicks:
     return click_matrix(train.user, train.item, shape)
 
 
+def check_times(config: Config, data: Loaded) -> None:
+    """Refuse choices that read the times of the log where it has none.
+
+    Args:
+      config: the run.
+      data: its data.
+
+    Raises:
+      InputError: naming the key and the remedy.
+    """
+    if data.log.time is not None:
+        return
+    if config.training.order == "time":
+        raise InputError(
+            "training.order=time reads the positives in the order of time, but the log "
+            "has no times; set data.columns.time, or training.order=shuffled"
+        )
+    if config.negatives.available:
+        raise InputError(
+            "negatives.available=true leaves out items that came after the positive, "
+            "but the log has no times; set data.columns.time, or negatives.available="
+            "false"
+        )
+
+
 def trains(config: Config) -> bool:
     """Return whether the towers have parameters to train; a baseline has none."""
     return config.towers.kind not in BASELINES

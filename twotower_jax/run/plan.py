@@ -49,11 +49,18 @@ def positive_weights(config: Config, counts: np.ndarray) -> np.ndarray:
 
 
 def make_order(config: Config, data: Loaded, weights: np.ndarray) -> Order:
-    """Return the order in which positives are read, resampled each epoch."""
+    """Return the order in which positives are read, resampled each epoch.
+
+    Args:
+      config: the run.
+      data: its data, with times if ``training.order=time``.
+      weights: [num_items] float64, the result of `positive_weights`.
+    """
     train, draw, strategy = data.split.train, None, config.positives.strategy
     if strategy != "none":
         draw = partial(draw_epoch, strategy, train.item, data.counts, weights)
-    return Order(config.seed, len(train), config.training.batch_size, draw)
+    time = train.time if config.training.order == "time" else None
+    return Order(config.seed, len(train), config.training.batch_size, draw, time)
 
 
 def make_schedule(config: Config, split: Split) -> Schedule:

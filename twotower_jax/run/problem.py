@@ -20,12 +20,19 @@ from twotower_jax.run.plan import (
     minings,
     positive_weights,
 )
+from twotower_jax.sampling.availability import (
+    KnownItems,
+    MassTree,
+    known_items,
+    known_share,
+    mass_tree,
+)
 from twotower_jax.sampling.columns import merged_size
 from twotower_jax.sampling.hard_pools import PoolRule, make_pools
 from twotower_jax.sampling.masks import MASKS, UserPositives, user_positives
 from twotower_jax.sampling.pool_arrays import HardPools
 from twotower_jax.sampling.positives import log_effective, resampling_report
-from twotower_jax.sampling.proposals import make_proposal
+from twotower_jax.sampling.proposals import Proposal, make_proposal
 from twotower_jax.training.hard_mining import Mining
 from twotower_jax.training.hard_sources import HARD_SOURCES
 from twotower_jax.training.loop import Problem
@@ -66,25 +73,28 @@ def make_problem(config: Config, data: Loaded) -> Problem:
     weights = positive_weights(config, data.counts)
     order = make_order(config, data, weights)
     schedule = make_schedule(config, data.split)
+    known = _known(config, data)
     return Problem(
-        program=Program(structure, _hyper(config, data, weights, schedule)),
+        program=Program(structure, _hyper(config, data, weights, schedule, known)),
         data=TrainData(
             make_queries(train.user, history),
             jnp.asarray(train.item, jnp.int32),
             make_entities(config, data, history),
             pools and jax.tree.map(jnp.asarray, pools),
             _user_positives(negatives, data),
+            known,
         ),
         order=order,
         schedule=schedule,
         weights=weights,
         init_scale=config.towers.init_scale,
-        streaming=_streaming(config),
+        streaming=_streaming(config, data.log.num_items),
         mining=_mining(config, data, negatives, schedule),
         devices=config.training.devices,
         report={
             "positives": resampling_report(data.counts, weights),
             "hard negatives": pool_report,
+            "available": {} if known is None else known_share(known),
         },
     )
 
@@ -142,12 +152,32 @@ def _user_positives(negatives: Negatives, data: Loaded) -> UserPositives | None:
     return user_positives(train.user, train.item, log.num_users, log.num_items)
 
 
-def _streaming(config: Config) -> Streaming | None:
-    """Return the arrays of the streaming frequency, None where counts are used."""
+def _known(config: Config, data: Loaded) -> KnownItems | None:
+    """Return the items known at each positive, None where all may be negatives.
+
+    The first event of an item is its first row of the log, of any stage: an item that
+    was shown, or only retrieved, exists. Rows of the valid and test parts count too, so
+    that an item of later times is known as such.
+    """
+    log, moments = data.log, data.split.train.time
+    if not config.negatives.available or log.time is None or moments is None:
+        return None
+    first = np.full(log.num_items, np.inf)
+    np.minimum.at(first, log.item, log.time)
+    return known_items(first, moments)
+
+
+def _streaming(config: Config, num_items: int) -> Streaming | None:
+    """Return the arrays of the streaming frequency, None where counts are used.
+
+    With four buckets per item at most 22 % of them hold another item, and of two
+    hashes both do for 5 % of the items.
+    """
     if config.loss.logq.frequency != "streaming":
         return None
     streaming = config.loss.logq.streaming
-    return Streaming(streaming.hashes, streaming.buckets, streaming.initial_gap)
+    buckets = streaming.buckets or 4 * num_items
+    return Streaming(streaming.hashes, buckets, streaming.initial_gap)
 
 
 def _mining(
@@ -190,7 +220,11 @@ def _structure(config: Config, data: Loaded, model: Model) -> Structure:
 
 
 def _hyper(
-    config: Config, data: Loaded, weights: np.ndarray, schedule: Schedule
+    config: Config,
+    data: Loaded,
+    weights: np.ndarray,
+    schedule: Schedule,
+    known: KnownItems | None,
 ) -> Hyper:
     easy, optimizer, loss = config.negatives.easy, config.optimizer, config.loss
     temperature = TemperatureNumbers(
@@ -202,14 +236,15 @@ def _hyper(
         loss.temperature, loss.ratio or 0, loss.margin, loss.calibration
     )
     names = OptimizerNumbers._fields
+    proposal = make_proposal(
+        easy.sampler, data.counts, alpha=easy.alpha, smoothing=easy.smoothing
+    )
     return Hyper(
         seed=jnp.uint32(config.seed),
         log_temperature=jnp.float32(math.log(loss.temperature)),
         temperature=_arrays(temperature),
         log_q_batch=jnp.asarray(log_effective(data.counts, weights)),
-        easy=make_proposal(
-            easy.sampler, data.counts, alpha=easy.alpha, smoothing=easy.smoothing
-        ),
+        easy=proposal,
         optimizer=_arrays(OptimizerNumbers(*(getattr(optimizer, n) for n in names))),
         l2=jnp.float32(optimizer.l2),
         decay_steps=jnp.float32(schedule.steps * optimizer.decay),
@@ -218,12 +253,22 @@ def _hyper(
         bank_warmup=jnp.int32(schedule.steps_of(config.negatives.bank.warmup)),
         streaming_alpha=jnp.float32(loss.logq.streaming.alpha),
         positive_weight=_importance(weights) if config.positives.reweight else None,
+        known_mass=_known_mass(config, proposal, known),
     )
 
 
 def _arrays(numbers: T) -> T:
     """Return a tree of numbers as arrays [] float32."""
     return jax.tree.map(jnp.float32, numbers)
+
+
+def _known_mass(
+    config: Config, proposal: Proposal, known: KnownItems | None
+) -> MassTree | None:
+    """Return the sums of the easy proposal, None where rows do not restrict it."""
+    if known is None or config.negatives.layout == "shared":
+        return None
+    return mass_tree(proposal, known.place)
 
 
 def _importance(weights: np.ndarray) -> jnp.ndarray:

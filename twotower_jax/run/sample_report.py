@@ -51,6 +51,13 @@ def report_samples(
     for reason, number in report.get("hard negatives", {}).items():
         if number:
             console.print(f"  {reason}: {number:,}", highlight=False, soft_wrap=True)
+    if available := report.get("available"):
+        console.print(
+            f"items known at a positive: {available['mean share']:.1%} of the "
+            f"catalogue on average, {available['last share']:.1%} at the last one",
+            highlight=False,
+            soft_wrap=True,
+        )
     hard = config.negatives.hard
     stages = {parse_stage(name)[0] for name in hard.stages}
     if hard.num and HARD_SOURCES[hard.source].of_log and "exposed" in stages:

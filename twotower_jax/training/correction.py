@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from twotower_jax.losses.terms import ColumnTerms, PairTerms, PoolTerms, RowTerms
-from twotower_jax.sampling.masks import MASKS, contains, seen_places
+from twotower_jax.sampling.masks import MASKS, seen_places
 from twotower_jax.training.draws import Draws
 from twotower_jax.training.expected_counts import (
     Mixture,
@@ -22,6 +22,7 @@ from twotower_jax.training.expected_counts import (
 )
 from twotower_jax.training.hard_sources import Slots
 from twotower_jax.training.log_q import CORRECTIONS, HARD_LOG_Q
+from twotower_jax.training.row_masks import masked_items, unknown_items
 from twotower_jax.training.types import Batch, Program, TrainData, TrainState
 
 # Key of bank entries where rows mask no item: no row has it.
@@ -77,10 +78,11 @@ def batch_terms(
         own_log_mult=drawn.own_log_mult,
         own_log_count=own,
         slots=_slot_terms(program, data, batch, draws.slots, mixture),
-        group=None if mixture is None else mixture.groups.of_row,
+        group=None if mixture is None else mixture.of_row,
     )
     has_pools = mixture is not None and mixture.pool is not None
-    if items.shape[0] and (has_pools or data.positives is not None):
+    by_row = data.positives is not None or data.known is not None
+    if items.shape[0] and (has_pools or by_row):
         places = _distinct(items, num_items)
         columns = columns._replace(place=places.of_column)
         rows = rows._replace(
@@ -143,10 +145,17 @@ def _distinct(items: jax.Array, num_items: int) -> _Places:
 
 
 def _seen(data: TrainData, batch: Batch, places: _Places) -> jax.Array | None:
-    """Return which items are masked as positives of the row's user, [B, C] bool."""
-    if data.positives is None:
-        return None
-    return seen_places(data.positives, batch.queries.user, places.items)
+    """Return which items are masked in a row, [B, C] bool; None where none is.
+
+    They are the positives of the row's user, and items that it does not know yet.
+    """
+    seen = None
+    if data.positives is not None:
+        seen = seen_places(data.positives, batch.queries.user, places.items)
+    if data.known is not None:
+        unknown = unknown_items(data.known, batch, places.items[None, :])
+        seen = unknown if seen is None else seen | unknown
+    return seen
 
 
 def _pool_terms(mixture: Mixture | None, places: _Places) -> PoolTerms | None:
@@ -159,7 +168,7 @@ def _pool_terms(mixture: Mixture | None, places: _Places) -> PoolTerms | None:
     present = (places.items[place] == item) & (item < mixture.num_items)
     return PoolTerms(
         jnp.where(present, place, number).astype(jnp.int32),
-        mixture.pool.log_prob + jnp.log(mixture.groups.hard[0]),
+        mixture.pool.log_prob + jnp.log(mixture.hard_draws),
     )
 
 
@@ -175,11 +184,7 @@ def _slot_terms(
         none = jnp.zeros((batch.items.shape[0], 0), jnp.float32)
         return PairTerms(none, none)
     negatives = program.structure.negatives
-    masked = slots.items >= program.structure.num_items
-    if MASKS[negatives.mask].same_item:
-        masked |= slots.items == batch.items[:, None]
-    if data.positives is not None:
-        masked |= contains(data.positives, batch.queries.user, slots.items)
+    masked = masked_items(program, data, batch, slots.items)
     log_count = row_counts(mixture, slots.items)
     if not HARD_LOG_Q[negatives.log_q].corrected:
         log_count = jnp.where(slots.is_hard, 0, log_count)

@@ -16,6 +16,7 @@ from twotower_jax.sampling import columns as cols
 from twotower_jax.sampling.hard import hard_slots, has_pool
 from twotower_jax.sampling.masks import MASKS
 from twotower_jax.sampling.proposals import sample
+from twotower_jax.training.easy_draws import draw_easy, log_mass
 from twotower_jax.training.hard_sources import (
     HARD_SOURCES,
     HardDraws,
@@ -58,11 +59,14 @@ class Draws(NamedTuple):
       columns: Candidates that all rows share.
       slots: Candidates of each row, or None where rows have no slots.
       groups: Expected draws of the rows.
+      log_mass: [B] log of the mass of the items to which the easy draws of a row are
+        restricted; None where they are not.
     """
 
     columns: cols.Columns
     slots: Slots | None
     groups: RowGroups
+    log_mass: jax.Array | None = None
 
 
 def draw(program: Program, data: TrainData, state: TrainState, batch: Batch) -> Draws:
@@ -86,22 +90,25 @@ def draw(program: Program, data: TrainData, state: TrainState, batch: Batch) -> 
         return Draws(columns, None, RowGroups(zero, zero))
     ratio = ratio_at(program.hyper.hard_ratio, state.step)
     columns = _draw_columns(program, state.step, batch, ratio)
+    mass = log_mass(program, data, batch)
+    if not negatives.slots:
+        return Draws(columns, None, row_groups(negatives, ratio, None), mass)
+    key = keys.stream(program.hyper.seed, "negatives.slots", state.step)
+    easy = draw_easy(program, data, batch, key, (batch.items.shape[0], negatives.slots))
     if not negatives.hard_num:
-        slots = None
-        if negatives.slots:
-            easy = _draw_easy_slots(program, state.step, batch.items.shape[0])
-            slots = Slots(easy, jnp.zeros(easy.shape, bool), None)
-        return Draws(columns, slots, row_groups(negatives, ratio, None))
+        slots = Slots(easy, jnp.zeros(easy.shape, bool), None)
+        return Draws(columns, slots, row_groups(negatives, ratio, None), mass)
     hard = HARD_SOURCES[negatives.hard_source].draw(program, data, state, batch)
     groups = row_groups(negatives, ratio, hard.pool)
-    slots = _mix_slots(program, state.step, ratio, groups, hard)
-    return Draws(columns, slots, groups)
+    slots = _mix_slots(program, state.step, ratio, groups, easy, hard)
+    return Draws(columns, slots, groups, mass)
 
 
 def choose(
     program: Program,
     data: TrainData,
     state: TrainState,
+    batch: Batch,
     queries: Inputs,
     draws: Draws,
 ) -> Draws:
@@ -111,6 +118,7 @@ def choose(
       program: The program.
       data: Training data.
       state: State before the step.
+      batch: B positives.
       queries: Inputs of the query tower for the B rows.
       draws: Negatives of the batch, as drawn.
 
@@ -120,7 +128,7 @@ def choose(
     if draws.slots is None:
         return draws
     source = HARD_SOURCES[program.structure.negatives.hard_source]
-    slots = source.choose(program, data, state, queries, draws.slots)
+    slots = source.choose(program, data, state, batch, queries, draws.slots)
     return draws._replace(slots=slots)
 
 
@@ -247,17 +255,12 @@ def _draw_columns(
     )
 
 
-def _draw_easy_slots(program: Program, step: jax.Array, rows: int) -> jax.Array:
-    """Return easy draws for every slot of the rows [rows, K] int32."""
-    key = keys.stream(program.hyper.seed, "negatives.slots", step)
-    return sample(key, program.hyper.easy, (rows, program.structure.negatives.slots))
-
-
 def _mix_slots(
     program: Program,
     step: jax.Array,
     ratio: jax.Array,
     groups: RowGroups,
+    easy: jax.Array,
     hard: HardDraws,
 ) -> Slots:
     """Return slots of hard and easy draws, some of them switched off.
@@ -266,8 +269,7 @@ def _mix_slots(
     ``hard_num`` slots are hard.
     """
     negatives = program.structure.negatives
-    shape = (hard.items.shape[0], negatives.slots)
-    easy = _draw_easy_slots(program, step, shape[0])
+    shape = (easy.shape[0], negatives.slots)
     has_hard = groups.has_pool
     if has_hard is None:
         has_hard = jnp.ones(shape[0], bool)
@@ -281,6 +283,7 @@ def _mix_slots(
     if negatives.switched:
         on = jax.random.uniform(key, shape) < switches(negatives, ratio).hard
         items = jnp.where(_like(on, items), items, program.structure.num_items)
+        is_hard &= on
     return Slots(items, is_hard, hard.pool)
 
 

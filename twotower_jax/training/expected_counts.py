@@ -45,7 +45,10 @@ class Mixture(NamedTuple):
         a bank is a source.
       in_batch: Number of other rows of the batch, whose positives are columns; or 0.
       banked: [] number of entries of the bank that are columns.
-      groups: Expected easy and hard draws of the rows.
+      easy_draws: [G] expected easy draws of a row by group. Where they are restricted
+        to known items, over the mass Q of these.
+      hard_draws: [] expected hard draws of a row with a pool.
+      of_row: Group of each row [B] int32, or None where all rows are alike (G = 1).
       pool: Pools of the hard draws; None where they are not counted by their pools.
     """
 
@@ -54,7 +57,9 @@ class Mixture(NamedTuple):
     log_q_plus: Callable[[jax.Array], jax.Array] | None
     in_batch: int
     banked: jax.Array
-    groups: RowGroups
+    easy_draws: jax.Array
+    hard_draws: jax.Array
+    of_row: jax.Array | None
     pool: RowPools | None
 
 
@@ -104,7 +109,7 @@ def pool_sources(mixture: Mixture, items: jax.Array) -> list[Source]:
     if mixture.pool is None:
         return []
     log_q = hard_log_prob(mixture.pool.item, mixture.pool.log_prob, items)
-    return [Source(log_q, mixture.groups.hard[0])]
+    return [Source(log_q, mixture.hard_draws)]
 
 
 def bank_source(mixture: Mixture, bank: banks.Bank) -> Source:
@@ -161,6 +166,7 @@ def negative_mixture(
     if log_q.as_easy:
         # Every row has the same number of easy and hard draws together.
         groups = RowGroups((groups.easy + groups.hard)[:1], groups.hard[:1])
+    easy_draws, of_row = _restricted(groups, draws.log_mass)
     of_batch = None
     if negatives.in_batch or negatives.bank:
         of_batch = partial(log_q_plus, program, state, batch_size)
@@ -170,9 +176,26 @@ def negative_mixture(
         log_q_plus=of_batch,
         in_batch=batch_size - 1 if negatives.in_batch else 0,
         banked=used_entries(program, state),
-        groups=groups,
+        easy_draws=easy_draws,
+        hard_draws=groups.hard[0],
+        of_row=of_row,
         pool=draws.slots.pool if draws.slots is not None and log_q.of_pool else None,
     )
+
+
+def _restricted(
+    groups: RowGroups, log_mass: jax.Array | None
+) -> tuple[jax.Array, jax.Array | None]:
+    """Return the expected easy draws by group over the mass Q, and the group of rows.
+
+    An item j that the row knows is expected m q_j / Q times. With masses of their own
+    rows are groups of their own.
+    """
+    easy, of_row = groups.easy, groups.of_row
+    if log_mass is None:
+        return easy, of_row
+    easy = easy[jnp.zeros(log_mass.shape, int) if of_row is None else of_row]
+    return easy * jnp.exp(-log_mass), jnp.arange(log_mass.shape[0], dtype=jnp.int32)
 
 
 def column_counts(mixture: Mixture | None, items: jax.Array) -> jax.Array:
@@ -189,7 +212,7 @@ def column_counts(mixture: Mixture | None, items: jax.Array) -> jax.Array:
         return jnp.zeros((1, items.shape[0]), jnp.float32)
     items = _clip(mixture, items[None, :])
     return log_expected_count(
-        easy_source(mixture, items, mixture.groups.easy[:, None]),
+        easy_source(mixture, items, mixture.easy_draws[:, None]),
         *batch_sources(mixture, items, mixture.in_batch + mixture.banked),
     )
 
@@ -208,7 +231,7 @@ def bank_counts(mixture: Mixture | None, bank: banks.Bank) -> jax.Array:
         return jnp.zeros((1, bank.item.shape[0]), jnp.float32)
     items = _clip(mixture, bank.item[None, :])
     return log_expected_count(
-        easy_source(mixture, items, mixture.groups.easy[:, None]),
+        easy_source(mixture, items, mixture.easy_draws[:, None]),
         *batch_sources(mixture, items, mixture.in_batch),
         bank_source(mixture, bank),
     )
@@ -226,8 +249,8 @@ def row_counts(mixture: Mixture | None, items: jax.Array) -> jax.Array:
     """
     if mixture is None:
         return jnp.zeros(items.shape, jnp.float32)
-    clipped, groups = _clip(mixture, items), mixture.groups
-    easy = groups.easy if groups.of_row is None else groups.easy[groups.of_row]
+    clipped, easy = _clip(mixture, items), mixture.easy_draws
+    easy = easy if mixture.of_row is None else easy[mixture.of_row]
     return log_expected_count(
         easy_source(mixture, clipped, easy[:, None]),
         *batch_sources(mixture, clipped, mixture.in_batch + mixture.banked),

@@ -11,7 +11,8 @@ from twotower_jax.model import two_tower as net
 from twotower_jax.registry import Registry
 from twotower_jax.sampling.hard import draw_hard
 from twotower_jax.sampling.mining import best_of
-from twotower_jax.sampling.proposals import sample
+from twotower_jax.training.easy_draws import draw_easy
+from twotower_jax.training.row_masks import masked_items
 from twotower_jax.training.types import Batch, Program, TrainData, TrainState
 
 
@@ -59,15 +60,15 @@ class HardSource(NamedTuple):
 
     Attributes:
       draw: Function of the program, the data, the state and the batch.
-      choose: Function of the program, the data, the state, the inputs of the query
-        tower and the slots, which returns slots with one item each.
+      choose: Function of the program, the data, the state, the batch, the inputs of
+        the query tower and the slots, which returns slots with one item each.
       of_log: Whether the pools are those of the log's funnel, in ``TrainData.pools``.
       mined: Whether the model mines the pools during the training.
       scored: Whether each slot has candidates, of which ``choose`` keeps one.
     """
 
     draw: Callable[[Program, TrainData, TrainState, Batch], HardDraws]
-    choose: Callable[[Program, TrainData, TrainState, net.Inputs, Slots], Slots]
+    choose: Callable[[Program, TrainData, TrainState, Batch, net.Inputs, Slots], Slots]
     of_log: bool = False
     mined: bool = False
     scored: bool = False
@@ -140,6 +141,7 @@ def keep_items(
     program: Program,
     data: TrainData,
     state: TrainState,
+    batch: Batch,
     queries: net.Inputs,
     slots: Slots,
 ) -> Slots:
@@ -149,13 +151,14 @@ def keep_items(
       program: Not used, like all arguments but the slots.
       data: Not used.
       state: Not used.
+      batch: Not used.
       queries: Not used.
       slots: Slots with items [B, K].
 
     Returns:
       The slots.
     """
-    del program, data, state, queries
+    del program, data, state, batch, queries
     return slots
 
 
@@ -173,30 +176,41 @@ def draw_candidates(
     Returns:
       Draws [B, K, M] with M = ``candidate_num``.
     """
-    del data
     negatives = program.structure.negatives
     shape = (batch.items.shape[0], negatives.slots, negatives.candidate_num)
-    return HardDraws(sample(_key(program, state), program.hyper.easy, shape), None)
+    key = _key(program, state)
+    return HardDraws(draw_easy(program, data, batch, key, shape), None)
 
 
 def choose_best(
     program: Program,
     data: TrainData,
     state: TrainState,
+    batch: Batch,
     queries: net.Inputs,
     slots: Slots,
 ) -> Slots:
     """Slots with the candidate that has the best score under the current parameters.
 
+    The row's mask applies before the choice: a candidate that it drops has the score
+    -inf. The best of plain draws is often an item that the user likes; masked after the
+    choice, it would leave its slot empty. A slot with masked candidates alone is
+    switched off.
+
+    With ``negatives.hard.log_q=easy`` the expected counts stay those of the easy
+    proposal: m + h draws of q^E. They do not describe the choice. Its exact probability
+    is that of ``dns_log_prob`` with the scores of masked items at -inf.
+
     Args:
       program: The program.
       data: Training data.
       state: State before the step.
+      batch: B positives.
       queries: Inputs of the query tower for B rows.
       slots: Candidates [B, K, M].
 
     Returns:
-      Slots with items [B, K].
+      Slots with items [B, K]; num_items where every candidate is masked.
 
     References:
       Zhang et al., Optimizing Top-N Collaborative Filtering via Dynamic Negative Item
@@ -209,8 +223,11 @@ def choose_best(
         model, state.params, data.entities, ids.reshape(-1)
     )
     scores = jnp.einsum("bd,bkmd->bkm", query, candidates.reshape(*ids.shape, -1))
-    best = best_of(scores)[..., None]
-    return slots._replace(items=jnp.take_along_axis(ids, best, axis=-1)[..., 0])
+    masked = masked_items(program, data, batch, ids)
+    best = best_of(jnp.where(masked, -jnp.inf, scores))[..., None]
+    items = jnp.take_along_axis(ids, best, axis=-1)[..., 0]
+    items = jnp.where(masked.all(axis=-1), program.structure.num_items, items)
+    return slots._replace(items=items)
 
 
 HARD_SOURCES: Registry[HardSource] = Registry(

@@ -62,7 +62,8 @@ def log_q_plus(
 
     Args:
       program: The program, with the counted log q+.
-      state: State with the memory "frequency" where log q+ is streamed.
+      state: State before the step; where log q+ is streamed, its memory "frequency"
+        holds the batch of the step already.
       batch_size: Rows per batch.
       items: [...] int32.
 
@@ -70,5 +71,6 @@ def log_q_plus(
       [...] float32.
     """
     if "frequency" in state.samplers:
-        return frequency.log_q(state.samplers["frequency"], items, batch_size)
+        seen = state.samplers["frequency"]
+        return frequency.log_q(seen, items, batch_size, state.step)
     return program.hyper.log_q_batch[items]

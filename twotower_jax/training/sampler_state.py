@@ -40,7 +40,8 @@ def init_samplers(
       mining: How hard negatives are mined; None: they are not.
 
     Returns:
-      Any of {"bank": Bank, "frequency": Frequency, "mined": [users, W] int32}.
+      Any of {"bank": Bank, "frequency": Frequency, "mined": [users, W] int32,
+      "lost_slots": [] float32}.
     """
     samplers: dict[str, Any] = {}
     negatives, num_items = structure.negatives, structure.num_items
@@ -51,6 +52,8 @@ def init_samplers(
         samplers["frequency"] = frequency.init_frequency(*streaming)
     if mining is not None:
         samplers["mined"] = empty_window(mining, num_items)
+    if negatives.candidate_num:
+        samplers["lost_slots"] = jnp.float32(0)
     return samplers
 
 
@@ -67,14 +70,18 @@ def diagnostics(
     Returns:
       With a bank, its mean age in steps ("bank age"), and the mean distance ("bank
       drift") and mean cosine ("bank cosine") between its embeddings and those of the
-      same items now. Without a bank, nothing.
+      same items now. With dns, the share of its slots that were lost because every
+      candidate is masked, over all steps ("lost slots").
     """
+    measured: dict[str, float] = {}
+    if "lost_slots" in state.samplers:
+        measured["lost slots"] = float(state.samplers["lost_slots"])
     bank = state.samplers.get("bank")
     if bank is None:
-        return {}
+        return measured
     items = jnp.minimum(bank.item, structure.num_items - 1)
     moved = banks.drift(bank, _embed(structure, data, state.params, items))
-    return {
+    return measured | {
         "bank age": float(banks.mean_age(bank, state.step)),
         "bank drift": float(moved.distance),
         "bank cosine": float(moved.cosine),

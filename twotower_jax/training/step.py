@@ -17,7 +17,7 @@ from twotower_jax.training.batch_loss import (
     gather_weights,
     loss_and_gradient,
 )
-from twotower_jax.training.draws import choose, draw
+from twotower_jax.training.draws import Draws, choose, draw
 from twotower_jax.training.log_q import log_q_plus
 from twotower_jax.training.optimizers import (
     OptimizerNumbers,
@@ -75,7 +75,8 @@ def train_step(
     state = count_items(program, state, batch)
     draws = draw(program, data, state, batch)
     queries = net.query_inputs(model, data.entities, batch.queries, batch.items)
-    draws = choose(program, data, state, queries, draws)
+    draws = choose(program, data, state, batch, queries, draws)
+    state = count_lost_slots(program, state, draws)
     inputs = TowerInputs(queries, candidate_inputs(program, data, draws))
     weights = gather_weights(state, inputs)
     context = Context(program, data, state, batch, draws, inputs)
@@ -106,6 +107,28 @@ def count_items(program: Program, state: TrainState, batch: Batch) -> TrainState
         program.hyper.streaming_alpha,
     )
     return state._replace(samplers=state.samplers | {"frequency": counted})
+
+
+def count_lost_slots(program: Program, state: TrainState, draws: Draws) -> TrainState:
+    """State with the share of lost slots counted: every candidate is masked (dns).
+
+    Args:
+      program: The program.
+      state: State before the step.
+      draws: Negatives of the batch, chosen.
+
+    Returns:
+      The state with the mean share over all steps; the same one without the memory
+      "lost_slots".
+    """
+    if "lost_slots" not in state.samplers or draws.slots is None:
+        return state
+    hard = draws.slots.is_hard
+    lost = hard & (draws.slots.items >= program.structure.num_items)
+    share = lost.sum() / jnp.maximum(hard.sum(), 1)
+    mean = state.samplers["lost_slots"]
+    mean += (share - mean) / (state.step + 1)
+    return state._replace(samplers=state.samplers | {"lost_slots": mean})
 
 
 def update(

@@ -11,6 +11,7 @@ import jax
 from twotower_jax.data.feed import Entities, Queries
 from twotower_jax.losses.rowwise import LossNumbers
 from twotower_jax.model.two_tower import Model
+from twotower_jax.sampling.availability import KnownItems, MassTree
 from twotower_jax.sampling.masks import UserPositives
 from twotower_jax.sampling.pool_arrays import HardPools
 from twotower_jax.sampling.proposals import Proposal
@@ -119,6 +120,8 @@ class Hyper(NamedTuple):
       bank_warmup: [] steps before the bank is used.
       streaming_alpha: [] learning rate of the streaming frequency.
       positive_weight: [num_items] weight of a positive, or None for equal weights.
+      known_mass: Sums of the easy proposal in the order of first events, or None where
+        rows do not restrict their easy draws to known items.
     """
 
     seed: jax.Array
@@ -134,6 +137,7 @@ class Hyper(NamedTuple):
     bank_warmup: jax.Array
     streaming_alpha: jax.Array
     positive_weight: jax.Array | None = None
+    known_mass: MassTree | None = None
 
 
 @dataclass(frozen=True)
@@ -180,6 +184,7 @@ class TrainData(NamedTuple):
       entities: Features of users and items.
       pools: Hard negatives of the log, or None where no row has any.
       positives: Training positives of every user; None masks none of them.
+      known: Items known at each positive; None: all of them are.
     """
 
     queries: Queries
@@ -187,6 +192,7 @@ class TrainData(NamedTuple):
     entities: Entities
     pools: HardPools | None = None
     positives: UserPositives | None = None
+    known: KnownItems | None = None
 
     def batch(self, rows: jax.Array) -> Batch:
         """Return the positives ``rows`` [B] int32."""
@@ -202,7 +208,8 @@ class TrainState(NamedTuple):
       params: {"tables": {name: [size, dim]}, "dense": ...}, and "log_temperature" []
         where it is learned.
       opt_state: {"tables": {name: ...}, "dense": ...}.
-      samplers: Memories of the samplers in use: "bank", "frequency" and "mined".
+      samplers: Memories of the samplers in use: "bank", "frequency", "mined" and
+        "lost_slots".
     """
 
     step: jax.Array

@@ -121,6 +121,30 @@ def test_resampled_epochs_are_one_sequence_read_from_anywhere(most, batch, step,
         assert fresh.positives(epochs) == sum(lengths[:epochs])
 
 
+@given(
+    times=st.lists(st.integers(0, 5), min_size=3, max_size=30),
+    batch=st.integers(2, 8),
+    most=st.integers(3, 40),
+    step=st.integers(0, 12),
+)
+def test_passes_in_the_order_of_time(times, batch, most, step):
+    """Each epoch is its rows sorted by (time, row), read from anywhere."""
+    number, draw = len(times), some_rows(len(times), most)
+    moments = np.array(times, float)
+    for one, drawn in ((None, lambda _: np.arange(number)), (draw, draw)):
+        want, epoch = [], 0
+        while len(want) < (step + 3) * batch:
+            rows = drawn(keys.generator(6, "positives", epoch)).tolist()
+            want += sorted(rows, key=lambda row: (times[row], row))
+            epoch += 1
+        order = Order(6, number, batch, one, moments)
+        for first in (step, 0, step):  # as after a resume, then going back and on
+            got = order.batches(first, 3)
+            assert got.dtype == np.int32
+            part = want[first * batch : (first + 3) * batch]
+            assert got.reshape(-1).tolist() == part
+
+
 def test_positives_of_epochs_without_resampling():
     order = Order(0, 10, 4)
     assert [order.positives(epochs) for epochs in (0, 1, 10**9)] == [0, 10, 10**10]

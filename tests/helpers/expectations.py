@@ -1,0 +1,179 @@
+"""The exact mean of a corrected sum over draws, by enumeration of a small catalogue.
+
+For a row with positive p, the sum over draws d of exp(s_d - log N_d) has the mean
+sum over the items j != p (that are not masked) of exp(s_j), whatever the sources.
+"""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from helpers.problems import as_loaded, small_problem, with_structure, with_times
+from twotower_jax.data.log import Stage
+from twotower_jax.losses.terms import column_terms
+from twotower_jax.sampling import columns as cols
+from twotower_jax.sampling import masks
+from twotower_jax.sampling.bank import Bank
+from twotower_jax.training.correction import batch_terms
+from twotower_jax.training.draws import Draws, row_groups
+from twotower_jax.training.easy_draws import log_mass
+from twotower_jax.training.hard_sources import RowPools, Slots
+from twotower_jax.training.types import TrainState
+
+ITEMS = 5
+# A positive of every user: user u clicked CLICKED[u]; q+ is 3/8, 2/8, 1/8, 1/8, 1/8.
+USER = np.array([0, 1, 2, 3, 4, 5, 6, 7])
+CLICKED = np.array([0, 0, 0, 1, 1, 2, 3, 4])
+SCORES = np.array([0.3, -1.0, 0.9, 0.1, 1.4])
+ROW = 3  # Its positive is item 1.
+POOL_ITEM = np.array([2, 2, 4, 0])  # Merged: item 2 half of the pool.
+REQUEST = np.arange(8)
+# Moments of the positives, and of the pool's rows: the row knows items 0, 1 and 2.
+TIME, POOL_TIME = np.array([1, 2, 6, 3, 7, 2.5, 8, 5]), 4.0
+FIRST = np.array([1, 3, 2.5, 8, POOL_TIME])
+
+
+def data(positives=(), timed=False):
+    """Return the log; ``positives`` are further clicks of the row's user.
+
+    They come after all others where the log is ``timed``.
+    """
+    more = np.array(positives, int)
+    rows = {
+        "user": np.full(4, USER[ROW]),
+        "item": POOL_ITEM,
+        "stage": np.full(4, Stage.RANKED),
+        "request": np.full(4, ROW),
+    }
+    loaded = as_loaded(
+        np.concatenate([USER, np.full(len(more), USER[ROW])]),
+        np.concatenate([CLICKED, more]),
+        8,
+        ITEMS,
+        rows,
+        np.concatenate([REQUEST, 100 + np.arange(len(more))]),
+    )
+    if not timed:
+        return loaded
+    time = np.concatenate([TIME, np.full(len(more), 9.0)])
+    return with_times(loaded, time, np.full(4, POOL_TIME))
+
+
+def outcomes(*distributions):
+    """Return every outcome [n, draws] of independent draws, and its probability."""
+    values = list(itertools.product(*(range(len(d)) for d in distributions)))
+    chance = [
+        np.prod([d[v] for d, v in zip(distributions, o, strict=True)]) for o in values
+    ]
+    keep = np.array(chance) > 0
+    return np.array(values)[keep], np.array(chance)[keep]
+
+
+def estimate(problem, rows, drawn, items, bank, ratio, has_pool):
+    """Return sum_d exp(s_d - log N_d) over the draws of row 0 of the batch ``rows``."""
+    structure, train = problem.program.structure, problem.data
+    negatives, batch = structure.negatives, train.batch(rows)
+    make = cols.merged_columns if structure.merged_size else cols.separate_columns
+    options = {} if structure.merged_size else {"in_batch": negatives.in_batch}
+    same_item = masks.MASKS[negatives.mask].same_item
+    columns = make(batch.items, drawn, same_item=same_item, num_items=ITEMS, **options)
+    pool, slots = None, None
+    if negatives.hard_num:
+        place = jnp.where(has_pool, train.pools.of_row[rows], len(train.pools.item))
+        pool = RowPools(
+            train.pools.item.at[place].get(mode="fill", fill_value=ITEMS),
+            train.pools.log_prob.at[place].get(mode="fill", fill_value=-jnp.inf),
+        )
+    if items is not None:
+        shape = (len(rows), len(items))
+        slots = Slots(jnp.broadcast_to(items, shape), jnp.zeros(shape, bool), pool)
+    mass = log_mass(problem.program, train, batch)
+    draws = Draws(columns, slots, row_groups(negatives, ratio, pool), mass)
+    samplers = {} if bank is None else {"bank": bank}
+    state = TrainState(jnp.int32(5), {}, {}, samplers)
+    terms = batch_terms(problem.program, train, state, batch, draws)
+    pairs = column_terms(terms.columns, terms.rows)
+    ids = columns.encode_ids[: columns.log_mult.shape[0]]
+    if bank is not None:
+        ids = jnp.concatenate([ids, bank.item])
+    scores = jnp.asarray(SCORES)
+    part = pairs.log_mult[0] - pairs.log_count[0]
+    total = jnp.exp(scores[ids.clip(0, ITEMS - 1)] + part).sum()
+    if items is not None:
+        part = terms.rows.slots.log_mult[0] - terms.rows.slots.log_count[0]
+        total += jnp.exp(scores[items.clip(0, ITEMS - 1)] + part).sum()
+    return total
+
+
+def expectation(keys, *, has_pool=True, ratio=None, positives=(), merged=False):
+    """Return the exact mean of the estimate for a configuration."""
+    keys = {"loss__logq__correct": "negatives", "training__batch_size": 2} | keys
+    available = keys.get("negatives__available", False)
+    problem = small_problem(data(positives, timed=available), **keys)
+    if not merged:
+        problem = with_structure(problem, merged_size=0)
+    negatives, hyper = problem.program.structure.negatives, problem.program.hyper
+    q_plus = np.exp(np.asarray(hyper.log_q_batch, float))
+    easy = np.exp(np.asarray(hyper.easy.log_q, float))
+    pool = np.bincount(POOL_ITEM, minlength=ITEMS) / 4
+    ratio_now = jnp.float32(0 if ratio is None else ratio)
+    if available and negatives.per_row:
+        # The row draws from what it knows; columns are drawn from everything.
+        easy = np.where(TIME[ROW] >= FIRST, easy, 0)
+        easy = easy / easy.sum()
+    columns, slots = slot_laws(negatives, easy, pool, has_pool, ratio)
+    laws = [q_plus] + columns + slots + [q_plus] * negatives.bank
+    values, chance = outcomes(*laws)
+    m, k = len(columns), len(slots)
+
+    def one(value):
+        # A row of the batch stands for its item: rows 0, 3, 5, 6, 7 are items 0 to 4.
+        other = jnp.array([0, 3, 5, 6, 7])[value[:1]]
+        rows = jnp.concatenate([jnp.array([ROW]), other])
+        mine = value[1 + m : 1 + m + k] if k else None
+        bank = None
+        if negatives.bank:
+            item = value[1 + m + k :].astype(jnp.int32)
+            log_q = hyper.log_q_batch[item]
+            bank = Bank(
+                jnp.zeros((negatives.bank, 6)), item, log_q, jnp.zeros_like(item)
+            )
+        drawn = value[1 : 1 + m]
+        return estimate(problem, rows, drawn, mine, bank, ratio_now, has_pool)
+
+    with jax.enable_x64(True):
+        every = jnp.asarray(values, jnp.int32)
+        sums = jax.jit(lambda v: jax.lax.map(one, v, batch_size=256))(every)
+    return float(chance @ np.asarray(sums))
+
+
+def slot_laws(negatives, easy, pool, has_pool, ratio):
+    """Return the laws of easy columns and of slots; the last outcome is "off"."""
+    hard = pool if has_pool else easy
+    off = np.eye(ITEMS + 1)[ITEMS]
+
+    def switched(law, on):
+        return on * np.append(law, 0) + (1 - on) * off
+
+    if negatives.per_row:
+        if ratio is None:
+            return [], [easy] * negatives.easy_num + [hard] * negatives.hard_num
+        return [], [ratio * hard + (1 - ratio) * easy] * negatives.slots
+    easy_on = hard_on = 1.0
+    if ratio is not None and negatives.hard_num:
+        # Expected hard over expected hard and easy is the ratio.
+        m, h = negatives.easy_num, negatives.hard_num
+        hard_on = 1.0 if ratio == 1 else min(1, m * ratio / ((1 - ratio) * h))
+        easy_on = 1.0 if ratio == 0 else min(1, h * (1 - ratio) / (ratio * m))
+    return (
+        [switched(easy, easy_on)] * negatives.easy_num,
+        [switched(hard, hard_on)] * negatives.hard_num,
+    )
+
+
+def others(*masked, only=None):
+    """Return the sum over the items that are not masked."""
+    kept = [j for j in range(ITEMS) if j not in (CLICKED[ROW], *masked)]
+    return sum(np.exp(SCORES[j]) for j in kept if only is None or j in only)

@@ -1,0 +1,180 @@
+"""Items that are known at a moment, and draws from them.
+
+A log is a stream: an item does not exist before its first event. Items stand in the
+order of their first events, so that those known at a moment are the first ones, a
+prefix of this order. A proposal q restricted to a prefix is
+
+  q_t(j) = q_j / Q(t), Q(t) = sum of q over the items known at t,
+
+and 0 for the others. A binary tree over the order holds the sums of q below each node;
+a walk from its root to a leaf draws from the proposal restricted to any prefix. Only
+sums and ratios of positive numbers are taken, so that the probability of every item is
+right to float32 rounding, however small it is.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from twotower_jax.sampling.proposals import Proposal, fine_uniform
+
+
+class KnownItems(NamedTuple):
+    """Items known at the moments of the training positives.
+
+    Attributes:
+      place: [num_items] int32 place of an item in the order of first events.
+      number: [n] int32 number of items known at each positive: places below it.
+    """
+
+    place: jax.Array
+    number: jax.Array
+
+
+class MassTree(NamedTuple):
+    """Sums of a proposal over the nodes of a binary tree.
+
+    Attributes:
+      mass: [2 P] float32, P a power of 2: the root is 1, the children of node i are
+        2 i and 2 i + 1, and the leaf of place k is P + k. Place 0 is not used.
+      item: [num_items] int32 items in the order of first events.
+    """
+
+    mass: jax.Array
+    item: jax.Array
+
+
+def known_items(first: np.ndarray, times: np.ndarray) -> KnownItems:
+    """Items known at moments: those whose first event is not later.
+
+    Args:
+      first: [num_items] float64 time of the first event; inf for an item without one,
+        which is never known. Items of one time: the lower id stands first.
+      times: [n] float64 moments.
+
+    Returns:
+      Places and numbers, on the device.
+
+    Examples:
+      >>> known = known_items(np.array([5.0, 1.0, np.inf]), np.array([1.0, 9.0]))
+      >>> known.place.tolist(), known.number.tolist()
+      ([1, 0, 2], [1, 2])
+    """
+    order = np.argsort(first, kind="stable")
+    place = np.empty(len(first), np.int32)
+    place[order] = np.arange(len(first))
+    number = np.searchsorted(first[order], times, side="right")
+    return KnownItems(jnp.asarray(place), jnp.asarray(number, jnp.int32))
+
+
+def known_share(known: KnownItems) -> dict[str, float]:
+    """Shares of the catalogue that the training positives know.
+
+    Args:
+      known: the items known at each positive.
+
+    Returns:
+      The mean share over the positives, and the share known at the last one.
+
+    Examples:
+      >>> known = known_items(np.array([5.0, 1.0, 7.0, 8.0]), np.array([1.0, 7.0]))
+      >>> known_share(known)
+      {'mean share': 0.5, 'last share': 0.75}
+    """
+    share = np.asarray(known.number) / len(known.place)
+    return {"mean share": float(share.mean()), "last share": float(share.max())}
+
+
+def mass_tree(proposal: Proposal, place: jax.Array) -> MassTree:
+    """The sums of a proposal in the order of first events.
+
+    Args:
+      proposal: the distribution.
+      place: [num_items] place of each item.
+
+    Returns:
+      The tree, on the device.
+    """
+    q = np.exp(np.asarray(proposal.log_q, np.float64))
+    item = np.empty(len(q), np.int32)
+    item[np.asarray(place)] = np.arange(len(q))
+    size = 1 << max(len(q) - 1, 1).bit_length()
+    mass = np.zeros(2 * size)
+    mass[size : size + len(q)] = q[item]
+    while size > 1:
+        size //= 2
+        pairs = mass[2 * size : 4 * size].reshape(-1, 2)
+        mass[size : 2 * size] = pairs.sum(axis=1)
+    return MassTree(jnp.asarray(mass, jnp.float32), jnp.asarray(item))
+
+
+def log_known_mass(tree: MassTree, number: jax.Array) -> jax.Array:
+    """Log of Q: the probability that a draw from the whole proposal is a known item.
+
+    Args:
+      tree: sums of the proposal.
+      number: [...] int32 number of known items, at least 1.
+
+    Returns:
+      [...] float32.
+
+    Examples:
+      >>> from twotower_jax.sampling.proposals import from_weights
+      >>> tree = mass_tree(from_weights(np.array([2.0, 1.0, 1.0])), jnp.arange(3))
+      >>> jnp.exp(log_known_mass(tree, jnp.arange(1, 4))).tolist()
+      [0.5, 0.75, 1.0]
+    """
+    return jnp.log(_boundary(tree, number)[-1]) - jnp.log(tree.mass[1])
+
+
+def sample_known(
+    key: jax.Array, tree: MassTree, number: jax.Array, shape: tuple[int, ...]
+) -> jax.Array:
+    """Independent draws from the proposal restricted to known items.
+
+    Args:
+      key: used for nothing else.
+      tree: sums of the proposal.
+      number: int32 number of known items, at least 1; broadcasts to the shape.
+      shape: of the draws.
+
+    Returns:
+      Item ids of the given shape, int32.
+
+    Examples:
+      >>> from twotower_jax.sampling.proposals import from_weights
+      >>> proposal = from_weights(np.array([1.0, 1.0, 9.0]))
+      >>> tree = mass_tree(proposal, jnp.array([2, 0, 1]))
+      >>> sample_known(jax.random.key(0), tree, jnp.array(1), (3,)).tolist()
+      [1, 1, 1]
+    """
+    boundary = _boundary(tree, number)
+    size = tree.mass.shape[0] // 2
+    last = size + number - 1
+    node = jnp.ones(shape, jnp.int32)
+    uniform = fine_uniform(key, (len(boundary) - 1, *shape))
+    for level in reversed(range(len(boundary) - 1)):
+        # Nodes of a level ascend with their places: beyond the boundary none is known.
+        edge, left = last >> level, 2 * node
+        masses = [
+            jnp.where(child < edge, tree.mass[child], 0)
+            + jnp.where(child == edge, boundary[level], 0)
+            for child in (left, left + 1)
+        ]
+        right = uniform[level] * (masses[0] + masses[1]) >= masses[0]
+        node = left + (right & (masses[1] > 0))
+    return tree.item[node - size]
+
+
+def _boundary(tree: MassTree, number: jax.Array) -> list[jax.Array]:
+    """Return the known mass below each ancestor of the last known leaf, leaf first."""
+    size = tree.mass.shape[0] // 2
+    node = size + number - 1
+    masses = [tree.mass[node]]
+    for _ in range(size.bit_length() - 1):
+        left = jnp.where(node % 2 == 1, tree.mass[node - 1], 0)
+        masses.append(masses[-1] + left)
+        node = node // 2
+    return masses
