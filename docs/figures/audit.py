@@ -1,6 +1,7 @@
 """The cards of two arms of the configuration tree."""
 
 import functools
+import textwrap
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -32,5 +33,6 @@ def draw() -> Figure:
 
 def values() -> dict[str, str]:
     """Return the card as the command prints it."""
-    text = "\n".join(f"  {line}" for line in card_lines(card(ARM)))
+    lines = [textwrap.fill(line, 96) for line in card_lines(card(ARM))]
+    text = textwrap.indent("\n".join(lines), "  ")
     return {"card": f"```\nuniform, a row\n{text}\n```"}

@@ -55,16 +55,28 @@ def small_arm(config: Config) -> SmallArm:
       InputError: The arm is a baseline, which minimises no objective of samples, or a
         name is unknown.
     """
+    check_arm(config)
+    world = make_world(_stages(config))
+    small = small_config(config, world)
+    problem = make_problem(small, world.loaded)
+    return SmallArm(world, problem, tuple(_scaled(config, small)))
+
+
+def check_arm(config: Config) -> None:
+    """Refuse a configuration that has no objective.
+
+    Args:
+      config: The configuration of the arm.
+
+    Raises:
+      InputError: The arm is a baseline, or a name is unknown.
+    """
     check_names(config)
     if config.towers.kind in BASELINES:
         raise InputError(
             f"towers.kind={config.towers.kind} is a baseline that is not trained by "
             "samples, so it has no objective to audit; choose towers.kind=two_tower"
         )
-    world = make_world(_stages(config))
-    small = small_config(config, world)
-    problem = make_problem(small, world.loaded)
-    return SmallArm(world, problem, tuple(_scaled(config, small)))
 
 
 def small_config(config: Config, world: World) -> Config:

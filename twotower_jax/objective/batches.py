@@ -11,7 +11,7 @@ from twotower_jax.objective.catalogue import Catalogue, Proposal
 # Rows of a batch of slots.
 ROWS = 256
 # Rows of an in-batch matrix, those of the user among them, and matrices per item.
-BATCH, OWN, SETS = 64, 8, 8
+BATCH, OWN, SETS = 64, 8, 4
 
 
 class Layout(Protocol):

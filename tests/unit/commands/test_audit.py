@@ -29,6 +29,7 @@ def test_cards_and_figures_of_several_arms(tmp_path, capsys):
     ("words", "part"),
     [
         (["towers.kind=popularity"], "has no objective to audit"),
+        (["arms=in_batch,baseline/ease"], "towers.kind=ease is a baseline"),
         (["loss.nam=bce"], "did you mean loss.name"),
         (["loss.name=bcee"], "choose one of"),
         (["arms=nothing"], "nothing"),
