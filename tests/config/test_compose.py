@@ -315,6 +315,7 @@ OTHER = {
     "negatives.hard.mined.warmup": 0.2,
     "negatives.hard.mined.every": 0.2,
     "evaluation.auc": ["ranked"],
+    "training.order": "time",
     "negatives.mask": "none",
     "loss.logq.correct": "none",
     "loss.logq.frequency": "streaming",
