@@ -67,11 +67,15 @@ def test_its_step_does_not_depend_on_the_optimizer_of_the_tables(optimizer):
 
 @pytest.mark.parametrize("low", [0.05, None])
 def test_it_stays_within_its_bounds(low):
-    """At a rate that always overshoots; the lowest value is the start by default."""
+    """At a rate that always overshoots; the lowest value is the start by default.
+
+    It rises for random towers and falls as they learn the clicks.
+    """
     fast = LEARNED | {"loss__temperature_rate": 1e4, "loss__temperature_max": 0.3}
-    problem = problem_of(**fast | {"loss__temperature_min": low})
+    learning = {"optimizer__learning_rate": 0.5}
+    problem = problem_of(**fast | learning | {"loss__temperature_min": low})
     state, values = problem.start(), set()
-    for rows in batches_of(problem, 6):
+    for rows in batches_of(problem, 60):
         state, _ = STEP(problem.program, problem.data, state, rows)
         values.add(round(learned_temperature(state.params) or 0, 5))
     assert values == {low or START, 0.3}
