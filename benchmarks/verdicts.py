@@ -1,6 +1,6 @@
 """How often the verdicts of a study are right, in simulated studies.
 
-    python benchmarks/verdicts.py [--studies 2000] [--seeds 2 3 5 10]
+    python benchmarks/verdicts.py [--studies 2000] [--seeds 2 3 5 10] [--shares 0 0.5]
 
 A study has two arms, some seeds and 200 queries. The difference of a query in a seed is
 the true difference plus normal deviations of the seed, of the query, and of both
@@ -17,16 +17,18 @@ that refuses verdicts of two seeds is left out.
 
 import argparse
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from twotower_jax.study.permutation import holm
 from twotower_jax.study.spread import Spread, smallest_visible
-from twotower_jax.study.statistics import compare
+from twotower_jax.study.statistics import Difference, compare_all
 from twotower_jax.study.verdicts import BETTER, SEEDS, WITHIN, WORSE, verdict
 
 QUERIES, REST, ARMS = 200, 0.3, 8
+TOGETHER = 50  # studies that are compared at once
 SHARES = (0.0, 0.1, 0.5, 0.9, 0.99)
 # The reference's mean, in errors of the difference: the margin of 2 % is ten errors.
 BASE = 500.0
@@ -79,14 +81,23 @@ def deviations(
 def true_spread(seeds: int, share: float, queries: int = QUERIES) -> Spread:
     """Return the spread of these differences, from the variances themselves."""
     part = share + (1 - share) * REST  # of the mean square of seeds
-    doubt = part / (seeds - 1)
+    doubt = part**0.75 / (seeds - 1)
     return Spread(1.0, 1 / (doubt + (1 - part) / (queries - 1)), 0.0, 1 / doubt)
 
 
-def word(differences: np.ndarray, study: int) -> str:
-    """Return the verdict on [seeds, queries] differences, also of two seeds."""
-    base = np.full_like(differences, BASE)
-    one = compare(base + differences, base, draws=1000, flips=1000, seed=study)
+def compared(noise: Sequence[np.ndarray], seed: int) -> list[Difference]:
+    """Return the comparison of an arm with a reference of mean BASE, for each study.
+
+    Args:
+      noise: per study its differences [seeds, queries].
+      seed: of the draws, which these studies share.
+    """
+    pairs = [(BASE + one, np.full_like(one, BASE)) for one in noise]
+    return compare_all(pairs, flips=2000, seed=seed)
+
+
+def word(one: Difference) -> str:
+    """Return the verdict on a single difference, also of two seeds."""
     return verdict(one._replace(seeds=max(one.seeds, SEEDS)), one.p)
 
 
@@ -102,17 +113,24 @@ def simulate(seeds: int, share: float, studies: int, seed: int = 0) -> Rates:
     rng = np.random.default_rng([seeds, int(100 * share), seed])
     visible = smallest_visible(true_spread(seeds, share))
     found = []
-    for study in range(studies):
-        noise = deviations(rng, seeds, share)
-        interval = compare(noise, 0 * noise, draws=1000, flips=1, seed=study).interval
-        found.append(
-            (
-                interval.low <= 0 <= interval.high,
-                word(noise, study).startswith((BETTER, WORSE)),
-                WITHIN in word(MARGIN * rng.choice((-1, 1)) + noise, study),
-                word(visible + noise, study).startswith(BETTER),
+    for first in range(0, studies, TOGETHER):
+        noise = [deviations(rng, seeds, share) for _ in range(TOGETHER)]
+        sides = rng.choice((-MARGIN, MARGIN), TOGETHER)
+        at_margin = [side + one for side, one in zip(sides, noise, strict=True)]
+        cases = [*noise, *at_margin, *(visible + one for one in noise)]
+        every = compared(cases, first)
+        for alike, apart, seen in zip(
+            every[:TOGETHER], every[TOGETHER:-TOGETHER], every[-TOGETHER:], strict=True
+        ):
+            low, high = alike.interval[1:3]
+            found.append(
+                (
+                    low <= 0 <= high,
+                    word(alike).startswith((BETTER, WORSE)),
+                    WITHIN in word(apart),
+                    word(seen).startswith(BETTER),
+                )
             )
-        )
     return Rates(*map(float, np.mean(found, axis=0)))
 
 
@@ -128,11 +146,9 @@ def family(seeds: int, share: float, studies: int, seed: int = 0) -> float:
     rng = np.random.default_rng([seeds, int(100 * share), seed, ARMS])
     wrong = 0
     for study in range(studies):
-        arms = [deviations(rng, seeds, share) for _ in range(ARMS + 1)]
-        p = [
-            compare(arm, arms[0], draws=2, flips=2000, seed=study).p for arm in arms[1:]
-        ]
-        wrong += bool((holm(np.array(p)) < 0.05).any())
+        base, *arms = (deviations(rng, seeds, share) for _ in range(ARMS + 1))
+        every = compare_all([(arm, base) for arm in arms], draws=2, seed=study)
+        wrong += bool((holm(np.array([one.p for one in every])) < 0.05).any())
     return wrong / studies
 
 
@@ -141,10 +157,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--studies", type=int, default=2000)
     parser.add_argument("--seeds", type=int, nargs="+", default=[2, 3, 5, 10])
+    parser.add_argument("--shares", type=float, nargs="+", default=SHARES)
     options = parser.parse_args()
     print(f"| {' | '.join(HEADS)} |\n|{'---|' * len(HEADS)}")
     for seeds in options.seeds:
-        for share in SHARES:
+        for share in options.shares:
             rates = simulate(seeds, share, options.studies)
             every = family(seeds, share, options.studies // 2)
             cells = " | ".join(f"{100 * rate:.1f} %" for rate in (*rates, every))

@@ -10,7 +10,7 @@ import polars as pl
 from twotower_jax.errors import InputError, closest
 from twotower_jax.evaluation.metrics import larger_is_better
 from twotower_jax.study.arms import write_whole
-from twotower_jax.study.pairing import Pairing, difference
+from twotower_jax.study.pairing import Pairing, measure
 from twotower_jax.study.permutation import holm
 from twotower_jax.study.statistics import Difference
 from twotower_jax.study.verdicts import MARGIN, Rules, verdict
@@ -105,20 +105,20 @@ def compare_arms(
       COLUMNS, one row per metric and arm; `base` is the reference. Holm's correction is
       over the arms, for each metric. NaN is null.
     """
-    rows = []
+    measured, rows = measure(pairing, metrics, references), []
     for metric in metrics:
-        differences = {
-            arm: difference(pairing, metric, arm, reference)._replace(
-                tests=len(references)
-            )
-            for arm, reference in references.items()
-        }
-        adjusted = holm(np.array([one.p for one in differences.values()]))
+        differences = [
+            measured[metric, *pair]._replace(tests=len(references))
+            for pair in references.items()
+        ]
+        adjusted = holm(np.array([one.p for one in differences])).tolist()
         larger = larger_is_better(metric)
-        for (arm, one), p in zip(differences.items(), adjusted.tolist(), strict=True):
-            rules = Rules(margin, tuned=alike(arm, references[arm]))
+        for (arm, reference), one, p in zip(
+            references.items(), differences, adjusted, strict=True
+        ):
+            rules = Rules(margin, tuned=alike(arm, reference))
             word = verdict(one, p, larger, rules)
-            rows.append((arm, references[arm], metric, *_cells(one, p), word))
+            rows.append((arm, reference, metric, *_cells(one, p), word))
     frame = pl.DataFrame(rows, schema=COLUMNS, orient="row")
     return frame.with_columns(pl.col(pl.Float64).fill_nan(None))
 

@@ -6,6 +6,7 @@ variance, and the quantiles of t account for the few seeds.
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -55,10 +56,10 @@ class Interval(NamedTuple):
         )
 
 
-def bootstrap_interval(
-    differences: np.ndarray, *, draws: int = DRAWS, seed: int = 0
-) -> Interval:
-    """Bootstrap interval of the mean difference over seeds and queries.
+def bootstrap_intervals(
+    pairs: Sequence[np.ndarray], *, draws: int = DRAWS, seed: int = 0
+) -> list[Interval]:
+    """Bootstrap intervals of mean differences over seeds and queries.
 
     One draw is the mean of resampled queries (of their means over seeds), stretched by
     sqrt(Q / (Q - 1)), plus a normal deviation with the error that the seeds add. The
@@ -66,40 +67,52 @@ def bootstrap_interval(
     of freedom of `spread`. For one seed the interval covers queries only.
 
     Args:
-      differences: [seeds, queries] float, without NaN.
+      pairs: per pair of arms its differences [seeds, queries] float, without NaN, of
+        the same number of queries. All pairs draw the same queries.
       draws: number of draws.
       seed: seed of the draws.
 
     Returns:
-      The interval.
+      One interval per pair.
 
     Examples:
-      >>> found = bootstrap_interval(np.array([[0.1, 0.2, 0.1, 0.1]]))
+      >>> (found,) = bootstrap_intervals([np.array([[0.1, 0.2, 0.1, 0.1]])])
       >>> round(found.low, 3), round(found.high, 3)
       (0.078, 0.219)
     """
-    uncertainty = spread(differences)
-    if math.isnan(uncertainty.error):
-        return Interval(float(differences.mean()), math.nan, math.nan, math.nan)
-    values, rng = differences.mean(axis=0), np.random.default_rng(seed)
-    centre, queries = float(values.mean()), len(values)
-    deviations = _resampled_means(values, draws, rng) - centre
+    values = np.stack([one.mean(axis=0) for one in pairs], axis=1)
+    queries, centres = len(values), values.mean(axis=0)
+    if queries < 2:
+        nan = math.nan
+        return [Interval(float(centre), nan, nan, nan) for centre in centres]
+    rng = np.random.default_rng(seed)
+    deviations = _resampled_means(values - centres, draws, rng)
     deviations *= math.sqrt(queries / (queries - 1))
-    deviations += uncertainty.seed_error * rng.standard_normal(draws)
+    of_seeds = rng.standard_normal(draws)
     tail = (1 - LEVEL) / 2
-    stretch = float(stats.t.isf(tail, uncertainty.df) / stats.norm.isf(tail))
-    low, high = np.quantile(deviations, [tail, 1 - tail]) * stretch
-    return Interval(centre, centre + float(low), centre + float(high), uncertainty.df)
+    intervals = []
+    for differences, deviation, centre in zip(
+        pairs, deviations.T, centres, strict=True
+    ):
+        uncertainty = spread(differences)
+        stretch = float(stats.t.isf(tail, uncertainty.df) / stats.norm.isf(tail))
+        further = deviation + uncertainty.seed_error * of_seeds
+        low, high = centre + np.quantile(further, [tail, 1 - tail]) * stretch
+        ends = float(low), float(high)
+        intervals.append(Interval(float(centre), *ends, uncertainty.df))
+    return intervals
 
 
 def _resampled_means(
     values: np.ndarray, draws: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Return the means of values drawn with replacement, [draws]."""
+    """Return the means of values [queries, n] drawn with replacement, [draws, n]."""
     queries = len(values)
-    size = max(1, CELLS // queries)
-    parts = [
-        values[rng.integers(0, queries, (min(size, draws - done), queries))].mean(1)
-        for done in range(0, draws, size)
-    ]
-    return np.concatenate(parts)
+    size, parts = max(1, CELLS // queries), []
+    for done in range(0, draws, size):
+        rows = min(size, draws - done)
+        drawn = rng.integers(0, queries, (rows, queries))
+        drawn += queries * np.arange(rows)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=rows * queries)
+        parts.append(counts.reshape(rows, queries).astype(float) @ values)
+    return np.concatenate(parts) / queries

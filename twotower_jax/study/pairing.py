@@ -1,7 +1,7 @@
 """The runs of a study by arm and seed, with their metrics per query in one order."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import polars as pl
 from twotower_jax.errors import InputError
 from twotower_jax.study.naming import name_arms
 from twotower_jax.study.runs import Run, Runs
-from twotower_jax.study.statistics import Difference, compare, means_alone
+from twotower_jax.study.statistics import Difference, compare_all, means_alone
 from twotower_jax.study.tables import main_split
 
 QUERIES = "queries.parquet"
@@ -109,45 +109,56 @@ def _read_frame(path: Path) -> pl.DataFrame:
         return pl.DataFrame()
 
 
-def difference(
-    pairing: Pairing, metric: str, arm_name: str, reference: str
-) -> Difference:
-    """Comparison of two arms in a metric, which is made once.
+Key = tuple[str, str, str]
+
+
+def measure(
+    pairing: Pairing, metrics: Sequence[str], references: Mapping[str, str]
+) -> dict[Key, Difference]:
+    """Comparisons of arms with reference arms, each of which is made once.
 
     Args:
-      pairing: the result of `pair_arms` for this metric.
-      metric: the metric.
-      arm_name, reference: the arm, and the arm that it is compared to.
+      pairing: the result of `pair_arms` for these metrics.
+      metrics: the metrics.
+      references: {arm: the arm that it is compared to}.
 
     Returns:
-      The difference over the seeds that both have; means alone without values per
-      query.
+      {(metric, arm, reference): difference} over the seeds that both arms have; means
+      alone without values per query.
     """
-    key = (metric, arm_name, reference)
-    if key not in pairing.measured:
-        arm, base = pairing.arms[arm_name], pairing.arms[reference]
-        pairing.measured[key] = _measure(pairing, metric, arm, base)
-    return pairing.measured[key]
+    keys = [(name, *pair) for name in metrics for pair in references.items()]
+    missing = [key for key in keys if key not in pairing.measured]
+    sides = {key: _sides(pairing, *key) for key in missing}
+    values = {key: pair for key, pair in sides.items() if pair is not None}
+    made = compare_all(list(values.values()))
+    pairing.measured.update(zip(values, made, strict=True))
+    for key in sides.keys() - values.keys():
+        pairing.measured[key] = _means(pairing, *key)
+    return {key: pairing.measured[key] for key in keys}
 
 
-def _measure(
-    pairing: Pairing, metric: str, arm: dict[int, Run], base: dict[int, Run]
-) -> Difference:
-    """Compare two arms by the seeds that both have; means alone without queries."""
-    shared = sorted(set(arm) & set(base))
-    with_queries = [
+def _sides(
+    pairing: Pairing, metric: str, arm_name: str, reference: str
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return both arms [seeds, queries] by their common seeds; None without queries."""
+    arm, base = pairing.arms[arm_name], pairing.arms[reference]
+    seeds = [
         seed
-        for seed in shared
+        for seed in sorted(set(arm) & set(base))
         if all(pairing.has(run, metric) for run in (arm[seed], base[seed]))
     ]
-    if with_queries:
-        values = [
-            _values(pairing.queries, metric, one, with_queries) for one in (arm, base)
-        ]
-        return compare(*values)
+    if not seeds:
+        return None
+    ours, theirs = (_values(pairing.queries, metric, one, seeds) for one in (arm, base))
+    return ours, theirs
+
+
+def _means(pairing: Pairing, metric: str, arm_name: str, reference: str) -> Difference:
+    """Return the difference of two arms in a metric without values per query."""
+    sides = pairing.arms[arm_name], pairing.arms[reference]
+    shared = sorted(set(sides[0]) & set(sides[1]))
     means = [
-        _mean(pairing.table, metric, [one[seed] for seed in shared])
-        for one in (arm, base)
+        _mean(pairing.table, metric, [one[seed] for seed in shared]) for one in sides
     ]
     return means_alone(*means, seeds=len(shared))
 

@@ -1,6 +1,7 @@
 """p values of paired differences by random sign flips over queries, and Holm's."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import stats
@@ -12,10 +13,10 @@ FLIPS = 10_000  # random sign flips: Holm over many arms needs small p values
 EXACT = 12  # up to this many nonzero differences, all sign flips are enumerated
 
 
-def permutation_p(
-    differences: np.ndarray, *, flips: int = FLIPS, seed: int = 0
-) -> float:
-    """Two-sided p value of the hypothesis that the arms are alike, by sign flips.
+def permutation_ps(
+    pairs: Sequence[np.ndarray], *, flips: int = FLIPS, seed: int = 0
+) -> list[float]:
+    """Two-sided p values of the hypotheses that two arms are alike, by sign flips.
 
     If the arms are alike, the difference of each query (its mean over seeds) is
     positive or negative with equal probability. The error that seeds add is not a
@@ -25,33 +26,39 @@ def permutation_p(
     paired permutation test.
 
     Args:
-      differences: [seeds, queries] float, without NaN.
+      pairs: per pair of arms its differences [seeds, queries] float, without NaN, of
+        the same number of queries. All pairs have the same flips.
       flips: number of random sign flips. The observed signs count as one more, so that
         p is at least 1 / (flips + 1) for one seed. For up to 12 nonzero differences all
         flips are enumerated and p is exact.
       seed: seed of the flips.
 
     Returns:
-      p in (0, 1].
+      One p in (0, 1] per pair.
 
     Examples:
-      >>> permutation_p(np.array([[0.1, 0.2, 0.1, 0.1]]))  # 2 of 2**4 flips
-      0.125
-      >>> permutation_p(np.zeros((3, 5)))
-      1.0
+      >>> permutation_ps([np.array([[0.1, 0.2, 0.1, 0.1]])])  # 2 of 2**4 flips
+      [0.125]
+      >>> permutation_ps([np.zeros((3, 5))])
+      [1.0]
 
     References:
       Smucker, Allan, Carterette, A comparison of statistical significance tests for
       information retrieval evaluation, CIKM 2007.
     """
-    values = differences.mean(axis=0)
-    moving = values[values != 0]
-    exact = len(moving) <= EXACT
-    flipped = _all_flips(moving) if exact else _flips(moving, flips, seed)
-    further = _further(flipped / len(values), values, spread(differences))
-    if exact:
-        return float(np.mean(further))
-    return float((np.sum(further) + 1) / (flips + 1))
+    values = np.stack([one.mean(axis=0) for one in pairs], axis=1)
+    few = np.count_nonzero(values, axis=0) <= EXACT
+    flipped = None if few.all() else _flips(values, flips, seed) / len(values)
+    found = []
+    for place, differences in enumerate(pairs):
+        own, uncertainty = values[:, place], spread(differences)
+        if flipped is None or few[place]:
+            every = _all_flips(own[own != 0]) / len(own)
+            found.append(float(np.mean(_further(every, own, uncertainty))))
+        else:
+            further = _further(flipped[:, place], own, uncertainty)
+            found.append(float((np.sum(further) + 1) / (flips + 1)))
+    return found
 
 
 def _further(
@@ -86,15 +93,15 @@ def _all_flips(values: np.ndarray) -> np.ndarray:
 
 
 def _flips(values: np.ndarray, flips: int, seed: int) -> np.ndarray:
-    """Return the sums of values under random sign flips, [flips]."""
+    """Return the sums of values [queries, n] under random sign flips, [flips, n]."""
     rng = np.random.default_rng(seed)
-    size = max(1, CELLS // len(values))
-    parts = []
+    queries, parts = len(values), []
+    size = max(1, CELLS // queries)
     for done in range(0, flips, size):
-        shape = (min(size, flips - done), -(-len(values) // 8))
+        shape = (min(size, flips - done), -(-queries // 8))
         bits = np.unpackbits(rng.integers(0, 256, shape, dtype=np.uint8), axis=1)
-        parts.append(bits[:, : len(values)].astype(float) @ (2 * values))
-    return np.concatenate(parts) - values.sum()
+        parts.append(bits[:, :queries].astype(float) @ (2 * values))
+    return np.concatenate(parts) - values.sum(axis=0)
 
 
 def holm(p: np.ndarray) -> np.ndarray:

@@ -8,10 +8,10 @@ import pytest
 from scipy import stats
 
 from twotower_jax.errors import InputError
-from twotower_jax.study.intervals import bootstrap_interval
-from twotower_jax.study.permutation import holm, permutation_p
+from twotower_jax.study.intervals import bootstrap_intervals
+from twotower_jax.study.permutation import holm, permutation_ps
 from twotower_jax.study.spread import Spread, smallest_visible, spread
-from twotower_jax.study.statistics import compare, paired
+from twotower_jax.study.statistics import compare, compare_all, paired
 
 
 def crossed(seeds, queries, seed=0, effect=0.0, sizes=(0.1, 1.0, 0.5)):
@@ -24,6 +24,16 @@ def crossed(seeds, queries, seed=0, effect=0.0, sizes=(0.1, 1.0, 0.5)):
         + of_query * rng.standard_normal(queries)
         + rest * rng.standard_normal((seeds, queries))
     )
+
+
+def bootstrap_interval(differences, **given):
+    (interval,) = bootstrap_intervals([differences], **given)
+    return interval
+
+
+def permutation_p(differences, **given):
+    (p,) = permutation_ps([differences], **given)
+    return p
 
 
 # --- the error of the mean ------------------------------------------------------------
@@ -43,8 +53,8 @@ def test_spread_worked_out_by_hand():
     # Queries: variance 7 over 3; seeds: variance 8 over 2; 19/3 together.
     assert found.error == pytest.approx(math.sqrt(19 / 3))
     assert found.seed_error == pytest.approx(2)
-    assert found.seed_df == pytest.approx(19 / 12)
-    assert found.df == pytest.approx(1 / (12 / 19 + 7 / 19 / 2))
+    assert found.seed_df == pytest.approx((19 / 12) ** 0.75)
+    assert found.df == pytest.approx(1 / ((12 / 19) ** 0.75 + 7 / 19 / 2))
 
 
 def test_seeds_that_agree_by_chance_still_cost_degrees_of_freedom():
@@ -54,7 +64,7 @@ def test_seeds_that_agree_by_chance_still_cost_degrees_of_freedom():
     found = spread(values)
     assert found.seed_error == 0
     share = 0.25 / found.error**2  # variance 1/2 over 2 seeds
-    assert found.df == pytest.approx(1 / (share + (1 - share) / 2))
+    assert found.df == pytest.approx(1 / (share**0.75 + (1 - share) / 2))
 
 
 def test_spread_is_the_error_of_the_mean_on_average():
@@ -255,6 +265,25 @@ def test_a_family_widens_its_intervals_and_smallest_differences():
     assert five.smallest == pytest.approx(smallest_visible(five.spread, level=0.99))
     low, high = one.equivalence_interval
     assert one.interval.low < low < high < one.interval.high
+
+
+def test_pairs_together_are_as_each_of_them_alone():
+    """Pairs share their draws; seeds and missing queries may differ."""
+    pairs = [(crossed(3, 60, i, i / 20), crossed(3, 60, 9)) for i in range(3)]
+    pairs += [(crossed(2, 60, 4), crossed(2, 60, 9)), (crossed(3, 9), crossed(3, 9, 1))]
+    pairs[1][0][0, 4] = np.nan
+    pairs.append((np.full((2, 3), np.nan), np.zeros((2, 3))))
+    together = compare_all(pairs)
+    for pair, one in zip(pairs, together, strict=True):
+        alone = compare(*pair)
+        for ours, theirs in (
+            (one.interval, alone.interval),
+            (one.spread, alone.spread),
+        ):
+            assert ours == pytest.approx(theirs, nan_ok=True, rel=1e-9)
+        assert one.p == pytest.approx(alone.p, nan_ok=True)
+        assert (one.seeds, one.queries) == (alone.seeds, alone.queries)
+    assert compare_all([]) == []
 
 
 @pytest.mark.parametrize("shapes", [((2, 3), (3, 3)), ((2, 3), (2, 4)), ((3,), (3,))])
