@@ -4,9 +4,13 @@ import polars as pl
 import pytest
 from helpers import tiny
 
-from twotower_jax.study.selection import grid_points, read_selection
+from twotower_jax.study.grid import grid_points
+from twotower_jax.study.selection import read_selection
 
 TUNE = "hydra.sweeper.tune={optimizer.learning_rate:[0.01,0.4],training.epochs:'1,2'}"
+# An axis of one arm alone, found by its choice of arms=.
+OWN = "hydra.sweeper.arm_tune={uniform:{negatives.easy.num:[16,32,64]}}"
+ARMS = ("popularity", "uniform", "in-batch + logQ")
 STUDY = (
     "train",
     "-m",
@@ -14,9 +18,11 @@ STUDY = (
     *tiny.SMALL[:-3],
     "training.eval_every=10",
     "evaluation.k=[20]",
-    "arms=popularity,in_batch_logq",
+    "arms=popularity,uniform,in_batch_logq",
     "name=study",
 )
+# Of 12, 4 and 1 points.
+SELECTION = ("seed=0,1", TUNE, OWN, "hydra.sweeper.trials=5")
 
 
 def select(output, *words, status=0):
@@ -37,12 +43,20 @@ def touched(folder):
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    return select(tmp_path_factory.mktemp("outputs"), "seed=0,1", TUNE)
+    output = tmp_path_factory.mktemp("outputs")
+    return select(output, *SELECTION, "hydra.sweeper.tune_seeds=[100,101]")
+
+
+def read(folder):
+    selection = read_selection(folder)
+    assert selection is not None
+    assert [one.arm for one in selection.arms] == list(ARMS)
+    return selection
 
 
 def test_runs_that_choose_do_not_see_the_test(study):
     tuning = results(study / "select")
-    assert len(tuning) == 2 * 4 * 2
+    assert len(tuning) == (1 + 5 + 4) * 2
     for name, result in tuning.items():
         assert set(result["metrics"]) == set(result["queries"]) == {"valid"}
         assert not list((study / "select" / name).glob("*.parquet"))
@@ -50,33 +64,46 @@ def test_runs_that_choose_do_not_see_the_test(study):
         assert set(result["metrics"]) == {"valid", "test"}
 
 
+def test_each_arm_has_as_many_trials_of_its_own_grid(study):
+    """All points of a smaller grid, and one of an arm without a number to tune."""
+    popularity, uniform, in_batch = read(study).arms
+    common = {"optimizer.learning_rate": ["0.01", "0.4"], "training.epochs": ["1", "2"]}
+    assert popularity.axes == {} and in_batch.axes == common
+    assert uniform.axes == common | {"negatives.easy.num": ["16", "32", "64"]}
+    for one, number in ((popularity, 1), (uniform, 5), (in_batch, 4)):
+        assert [trial.point for trial in one.trials] == grid_points(one.axes, 5)
+        assert len(one.trials) == number
+
+
 def test_the_winner_is_the_best_on_validation(study):
     """Made again from the runs alone: configurations by arm and point."""
     found = {}
     for name, result in results(study / "select").items():
         config = (study / "select" / name / "config.yaml").read_text()
-        arm = "popularity" if "arm: popularity" in config else "in-batch + logQ"
+        (arm,) = (arm for arm in ARMS if f"arm: {arm}\n" in config)
         rate = "0.01" if "learning_rate: 0.01" in config else "0.4"
         epochs = "2" if "epochs: 2" in config else "1"
+        number = next(n for n in (16, 32, 64, 0) if f"num: {n}\n" in config)
+        point = {"popularity": (), "uniform": (rate, epochs, str(number))}
         value = result["metrics"]["valid"]["recall@20"]
-        found.setdefault(arm, {}).setdefault((rate, epochs), []).append(value)
-    # As many points for each arm, and as many runs for each point.
-    assert [len(v) for arm in found.values() for v in arm.values()] == [2] * 8
-    selection = read_selection(study)
-    assert selection is not None and selection.seeds == (0, 1)
-    for one in selection.arms:
+        point = point.get(arm, (rate, epochs))
+        found.setdefault(arm, {}).setdefault(point, []).append(value)
+    for one in read(study).arms:
+        assert [len(values) for values in found[one.arm].values()] == [2] * len(
+            one.trials
+        )
         means = {point: sum(v) / 2 for point, v in found[one.arm].items()}
         trial = one.trials[one.chosen]
         best = max(means.values())
         assert means[tuple(trial.point.values())] == trial.mean == best
         assert len(one.runs) == 2
-    trained = next(one for one in selection.arms if one.arm != "popularity")
-    assert len({trial.mean for trial in trained.trials}) > 1
+        trained = one.arm != "popularity"
+        assert len({trial.mean for trial in one.trials}) > trained
 
 
 def test_winners_are_tested_with_seeds_of_their_own(study):
-    selection = read_selection(study)
-    assert selection is not None
+    selection = read(study)
+    assert selection.seeds == (0, 1)
     tested = results(study)
     assert sorted(tested) == sorted(run for one in selection.arms for run in one.runs)
     assert {result["seed"] for result in tested.values()} == {0, 1}
@@ -85,8 +112,9 @@ def test_winners_are_tested_with_seeds_of_their_own(study):
     for one in selection.arms:
         for run in one.runs:
             config = (study / run / "config.yaml").read_text()
-            rate = one.trials[one.chosen].point["optimizer.learning_rate"]
-            assert f"arm: {one.arm}" in config and f"learning_rate: {rate}" in config
+            assert f"arm: {one.arm}" in config
+            for key, value in one.trials[one.chosen].point.items():
+                assert f"{key.rpartition('.')[2]}: {value}\n" in config
 
 
 def test_the_report_has_winners_only_and_shows_the_tuning(study):
@@ -94,42 +122,119 @@ def test_the_report_has_winners_only_and_shows_the_tuning(study):
     assert set(table["run"]) == set(results(study))
     text = (study / "report.html").read_text()
     assert "<h2>Tuning</h2>" in text and "Skipped folders" not in text
-    assert "all 4 points for every arm, each with seeds 100, 101" in text
-    assert "in-batch + logQ is best on the edge of the grid, at" in text
+    sentence = (
+        "uned: 5 trials per arm on validation (in-batch + logQ all 4 of its grid), "
+        "seeds 100, 101"
+    )
+    assert text.count(f"T{sentence}.") == 2  # the section, and above the verdicts
+    assert "in-batch + logQ has its best value at the edge of its axis, opt" in text
     assert "more runs of this folder" not in text
     points = pl.read_csv(study / "select.csv")
-    assert points.group_by("arm").len()["len"].to_list() == [4, 4]
+    numbers = dict(points.group_by("arm").len().iter_rows())
+    assert numbers == dict(zip(ARMS, (1, 5, 4), strict=True))
     assert not (study / "select" / "report.html").exists()
 
 
 def test_the_same_again_runs_nothing(study, capsys):
     before = touched(study)
-    select(study.parent, "seed=0,1", TUNE)
+    select(study.parent, *SELECTION, "hydra.sweeper.tune_seeds=[100,101]")
     assert touched(study) == before
-    assert capsys.readouterr().out.count("finished before") == len(before) == 20
+    shown = capsys.readouterr().out
+    assert shown.count("finished before") == len(before) == 26
+    assert "tuning: 20 runs on validation, then 6 of the chosen points on" in shown
+    assert "(run 20 of 20)" in shown and "(run 6 of 6)" in shown
 
 
 def test_one_more_seed_makes_the_runs_of_that_seed(study):
     before = touched(study)
-    select(study.parent, "seed=0,1,2", TUNE)
+    words = ("seed=0,1,2", *SELECTION[1:], "hydra.sweeper.tune_seeds=[100,101]")
+    select(study.parent, *words)
     after = touched(study)
     assert {path: after[path] for path in before} == before
-    assert len(after) == len(before) + 2  # a run of each arm
+    assert len(after) == len(before) + 3  # a run of each arm
 
 
-def test_arms_try_the_points_of_a_budget(tmp_path):
-    """Also where the runs are side by side, and the test seed comes by default."""
-    words = (TUNE, "hydra.sweeper.budget=2", "hydra.sweeper.tune_seeds=[5]")
+def test_the_choices_are_carried_to_another_world(study, tmp_path, capsys):
+    """Without any run on validation there, and for some of the arms."""
+    words = ("arms=in_batch_logq,uniform", "data.simulator.seed=5", "seed=0,1")
+    for place in (study, study / "select.json"):
+        words = (*words, f"hydra.sweeper.selection={place}")
+        folder = select(tmp_path, *words, "hydra/launcher=fused")
+    assert not (folder / "select").exists() and len(results(folder)) == 4
+    found, source = read_selection(folder), read(study)
+    assert found is not None and found.source == str(study / "select.json")
+    assert found.tune_seeds == source.tune_seeds and found.seeds == (0, 1)
+    for one, tuned in zip(found.arms, source.arms[:0:-1], strict=True):
+        assert (one.arm, one.trials, one.chosen) == (
+            tuned.arm,
+            tuned.trials,
+            tuned.chosen,
+        )
+        for run in one.runs:
+            config = (folder / run / "config.yaml").read_text()
+            for key, value in tuned.trials[tuned.chosen].point.items():
+                assert f"{key.rpartition('.')[2]}: {value}\n" in config
+    text = (folder / "report.html").read_text()
+    assert text.count(f"seeds 100, 101, in {study / 'select.json'}.") == 2
+    assert "tuning:" not in capsys.readouterr().out
+
+
+def test_an_arm_without_settings_to_carry_is_refused(study, tmp_path, capsys):
+    """As are settings that the study sets too, and files that are not there."""
+    carry = f"hydra.sweeper.selection={study}"
+    for words, parts in (
+        (
+            ("arms=uniform,half_hard", carry),
+            ["no arm 'in-batch + logQ + half hard'", "'uniform'"],
+        ),
+        (
+            (carry, "training.epochs=3"),
+            ["training.epochs is tuned by", "leave one out"],
+        ),
+        ((carry, "seed=0,101"), ["tune_seeds=[100, 101]", "share [101]"]),
+        (
+            (f"hydra.sweeper.selection={tmp_path}",),
+            ["there is no", "select.json; name"],
+        ),
+    ):
+        select(tmp_path, *words, status=2)
+        error = capsys.readouterr().err
+        assert error.count("error: ") == 1 and all(part in error for part in parts), (
+            error
+        )
+    assert not list(tmp_path.rglob("config.yaml")) + list(tmp_path.rglob("*.json"))
+
+
+def test_arms_are_tuned_side_by_side(tmp_path):
+    """The seed of the test comes by default, and so does that of the tuning."""
+    words = (TUNE, "hydra.sweeper.trials=2", "arms=popularity,in_batch_logq")
     folder = select(tmp_path, *words, "hydra/launcher=fused")
     selection = read_selection(folder)
     assert selection is not None and selection.seeds == (0,)
-    points = grid_points(selection.axes, 2)
-    for one in selection.arms:
-        assert [trial.point for trial in one.trials] == points
-    assert len(results(folder / "select")) == 4 and len(results(folder)) == 2
-    assert (
-        "the same 2 of 4 points for every arm" in (folder / "report.html").read_text()
-    )
+    assert selection.tune_seeds == (100,)
+    assert len(results(folder / "select")) == 3 and len(results(folder)) == 2
+    sentence = "Tuned: 2 trials per arm on validation, seeds 100."
+    assert (folder / "report.html").read_text().count(sentence) == 2
+
+
+def test_baselines_are_tuned_too(tmp_path, capsys):
+    """Each by axes of its own; one that the data are too large for is left out."""
+    small = ("baselines=true", "baseline.ease.max_items=10", "hydra.sweeper.trials=2")
+    words = (TUNE, *small, "arms=baseline/popularity,in_batch_logq", "seed=0,1")
+    folder = select(tmp_path, *words, "hydra/launcher=fused")
+    selection = read_selection(folder)
+    assert selection is not None
+    found = {one.arm: (len(one.trials), set(one.axes)) for one in selection.arms}
+    assert found == {
+        "popularity": (1, set()),
+        "in-batch + logQ": (2, {"optimizer.learning_rate", "training.epochs"}),
+        "item-kNN": (2, {"baseline.item_knn.neighbours", "baseline.item_knn.shrink"}),
+        "iALS": (2, {"baseline.ials.l2", "baseline.ials.unobserved_weight"}),
+    }
+    assert "baseline left out: " in capsys.readouterr().out
+    assert len(results(folder)) == 4 * 2
+    text = (folder / "report.html").read_text()
+    assert "Tuned: 2 trials per arm on validation, seeds 100." in text
 
 
 def unsized(output, sizes):
@@ -164,7 +269,27 @@ WRONG = {
         ["hydra.sweeper.tune={loss.temperature:[0.1,0]}"],
         ["loss.temperature=0"],
     ),
-    "no axis": ([], ["hydra.sweeper.tune has no axis", "give one, such as"]),
+    "no axis": ([], ["no arm of this study has an axis", "give one, such as"]),
+    "no axis of any arm": (
+        [TUNE, "arms=popularity"],
+        ["no arm of this study has an axis", "give one, such as"],
+    ),
+    "axes of no arm": (
+        [TUNE, "hydra.sweeper.arm_tune={unifrm:{negatives.easy.num:[16]}}"],
+        ["hydra.sweeper.arm_tune.unifrm", "did you mean uniform?", "'popularity'"],
+    ),
+    "axis of an arm without a key": (
+        [TUNE, "hydra.sweeper.arm_tune={uniform:[16]}"],
+        ["hydra.sweeper.arm_tune.uniform=[16] holds no axes"],
+    ),
+    "unknown axis of an arm": (
+        [TUNE, "hydra.sweeper.arm_tune={uniform:{negatives.easy.nun:[16]}}"],
+        ["negatives.easy.nun"],
+    ),
+    "axis of an arm that the arms set": (
+        [TUNE, OWN, "negatives.easy.num=16"],
+        ["negatives.easy.num is tuned", "leave one out"],
+    ),
     "empty axis": (
         ["hydra.sweeper.tune={loss.temperature:[]}"],
         ["hydra.sweeper.tune.loss.temperature is empty", "give its values"],
@@ -181,17 +306,17 @@ WRONG = {
         ["hydra.sweeper.tune={data.valid_share:[0.1,0.2]}"],
         ["hydra.sweeper.tune.data.valid_share cannot be tuned", "same data"],
     ),
-    "no budget": (
-        [TUNE, "hydra.sweeper.budget=0"],
-        ["hydra.sweeper.budget=0 is out of range", "at least 1"],
+    "no trials": (
+        [TUNE, "hydra.sweeper.trials=0"],
+        ["hydra.sweeper.trials=0 is out of range", "at least 1"],
     ),
-    "budget of text": (
-        [TUNE, "hydra.sweeper.budget=two"],
-        ["hydra.sweeper.budget=two is not a whole number"],
+    "trials of text": (
+        [TUNE, "hydra.sweeper.trials=two"],
+        ["hydra.sweeper.trials=two is not a whole number"],
     ),
-    "half a budget": (
-        [TUNE, "hydra.sweeper.budget=1.5"],
-        ["hydra.sweeper.budget=1.5 is not a whole number"],
+    "half a trial": (
+        [TUNE, "hydra.sweeper.trials=1.5"],
+        ["hydra.sweeper.trials=1.5 is not a whole number"],
     ),
     "one seed that chooses and tests": (
         [TUNE, "hydra.sweeper.tune_seeds=100", "seed=0,100"],
@@ -206,7 +331,7 @@ WRONG = {
         ["hydra.callbacks.study.base='unform' is not an arm", "did you mean uniform?"],
     ),
     "seeds that choose and test": (
-        [TUNE, "seed=0,100,101"],
+        [TUNE, "hydra.sweeper.tune_seeds=[100,101]", "seed=0,100,101"],
         ["tune_seeds=[100, 101]", "seed=[0, 100, 101]", "share [100, 101]"],
     ),
     "no tune seeds": ([TUNE, "hydra.sweeper.tune_seeds=[]"], ["is empty; give one or"]),

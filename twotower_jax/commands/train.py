@@ -83,7 +83,10 @@ def _run_job(composed: DictConfig) -> Objective:
 
     keep_programs()
     console = shared_console()
-    result = train_job(config, console=console, command=command_line())
+    try:
+        result = train_job(config, console=console, command=command_line())
+    finally:
+        progress = SWEEP.count_down(config)
     if single:
         print_result(console, config, result)
     else:
@@ -91,7 +94,7 @@ def _run_job(composed: DictConfig) -> Objective:
         words = HydraConfig.get().overrides.task
         given = shlex.split(command_line())
         swept = [word for word in words if word not in given]
-        print_line(console, config, result, swept)
+        print_line(console, config, result, swept, progress)
     return finished(_objective(config, result), str(run_folder(config).parent))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple, get_type_hints
 
 from twotower_jax.config.root import Config
-from twotower_jax.config.schema import declared, sections
+from twotower_jax.config.schema import Key, declared, sections
 
 
 class KeyRow(NamedTuple):
@@ -131,3 +131,22 @@ def _value_text(value: Any) -> str:
         return f"[{', '.join(_value_text(part) for part in value)}]"
     # YAML reads 1e-07 as a text, and 1.0e-07 as a number.
     return re.sub(r"^(\d+)e", r"\1.0e", str(value))
+
+
+def declaration(name: str, kind: type = Config) -> Key | None:
+    """Return the declaration of a key; None for a section or an unknown key.
+
+    Args:
+      name: dotted key.
+      kind: the dataclass of a section, Config for all keys.
+
+    Examples:
+      >>> declaration("negatives.hard_ratio").allowed()
+      '0 to 1'
+      >>> declaration("negatives") or declaration("negatives.hard.rate")
+    """
+    head, _, rest = name.partition(".")
+    if inner := sections(kind).get(head):
+        return declaration(rest, inner)
+    fields = {item.name: item for item in dataclasses.fields(kind)}
+    return declared(fields[name]) if name in fields else None

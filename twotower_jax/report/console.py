@@ -59,7 +59,11 @@ def print_result(console: Console, config: Config, result: dict[str, Any]) -> No
 
 
 def print_line(
-    console: Console, config: Config, result: dict[str, Any], swept: Sequence[str]
+    console: Console,
+    config: Config,
+    result: dict[str, Any],
+    swept: Sequence[str],
+    progress: str = "",
 ) -> None:
     """Print a run of a sweep in one line: its arm, its overrides, its main metric.
 
@@ -68,6 +72,7 @@ def print_line(
       config: the configuration of the run.
       result: the content of result.json.
       swept: the overrides of this job that its sweep varies, as key=value.
+      progress: the number of this job and the time left; "" where they are unknown.
     """
     hidden = ("seed", "name", "evaluation.test", *(["arms"] if config.arm else []))
     pairs = [word.partition("=") for word in swept]
@@ -80,7 +85,7 @@ def print_line(
         ends.insert(0, text)
     console.print(
         f"{name}, seed {config.seed}: {split} {config.training.metric} {shown}, "
-        f"{', '.join(ends)}",
+        f"{', '.join(ends)}{progress and f' ({progress})'}",
         highlight=False,
         markup=False,
         soft_wrap=True,

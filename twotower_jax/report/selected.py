@@ -5,19 +5,19 @@ from collections.abc import Sequence
 import polars as pl
 
 from twotower_jax.report.page import box, note
+from twotower_jax.study.grid import grid_size
 from twotower_jax.study.runs import Runs
 from twotower_jax.study.selection import (
     TABLE,
     ArmChoice,
     Selection,
     edges,
-    grid_size,
     read_selection,
 )
 
 
 def chosen_lines(selection: Selection) -> list[str]:
-    """Console lines: the chosen point of each arm, and whether it lies on an edge.
+    """Console lines: the chosen point of each arm, and whether it lies at an edge.
 
     Args:
       selection: the selection of all arms.
@@ -25,11 +25,12 @@ def chosen_lines(selection: Selection) -> list[str]:
     Returns:
       A title and one line per arm.
     """
-    lines = [f"chosen on validation by {selection.metric}, {_trials(selection)}:"]
+    lines = [f"{selection.sentence}; the best by {selection.metric}:"]
     for one in selection.arms:
-        ends = edges(selection.axes, one)
-        edge = f"; on the edge of the grid: {', '.join(ends)}" if ends else ""
-        lines.append(f"  {one.arm}: {_winner(one)} {_mean(one)}{edge}")
+        ends = edges(one)
+        edge = f"; best value at the edge of its axis: widen {', '.join(ends)}"
+        mean = _mean(one) + (edge if ends else "")
+        lines.append(f"  {one.arm}: {_winner(one)} {mean}")
     return lines
 
 
@@ -65,25 +66,16 @@ def _section(selection: Selection, names: dict[str, str]) -> list[str]:
       selection: the selection of all arms.
       names: the arm of each finished run in the folder of the study.
     """
-    axes = "; ".join(f"{k}: {', '.join(v)}" for k, v in selection.axes.items())
-    text = (
-        f"Each arm has the values with the best mean {selection.metric} on validation, "
-        f"{_trials(selection)}. The grid is {axes}. The runs on validation did not use "
-        f"the test split; the chosen points were tested with other seeds, "
-        f"{_list(selection.seeds)}. {TABLE} holds every point."
-    )
     rows, notes = [], []
     for one in selection.arms:
         name = next((names[run] for run in one.runs if run in names), one.arm)
-        runs = len(selection.tune_seeds)
-        failed = sum(len(trial.values) < runs for trial in one.trials)
-        tried = f"{len(one.trials)}{f', {failed} failed' if failed else ''}"
-        edge = ", ".join(edges(selection.axes, one))
-        rows.append([name, tried, str(runs), _winner(one), _mean(one), edge or "no"])
+        edge = ", ".join(edges(one))
+        cells = [name, _axes(one), _tried(selection, one), _winner(one), _mean(one)]
+        rows.append([*cells, edge or "no"])
         if edge:
             notes.append(
-                f"{name} is best on the edge of the grid, at {edge}: a better value "
-                "may lie beyond. Extend the axis before you compare the arms."
+                f"{name} has its best value at the edge of its axis, {edge}: a better "
+                "value may lie beyond. Widen the axis before you compare the arms."
             )
     chosen = {run for one in selection.arms for run in one.runs}
     if others := len(set(names) - chosen):
@@ -91,22 +83,41 @@ def _section(selection: Selection, names: dict[str, str]) -> list[str]:
             f"{others} more runs of this folder were tested that this selection did "
             "not choose. A choice made after seeing them is a choice on the test split."
         )
-    heads = ["arm", "points tried", "runs per point", "chosen"]
-    heads += [f"valid {selection.metric}", "on the edge"]
+    heads = ["arm", "axes", "points tried", "chosen", f"valid {selection.metric}"]
     return [
-        note(text),
-        *box(heads, rows, text=(0, 3, 5)),
+        note(_text(selection)),
+        *box([*heads, "at the edge"], rows, text=(0, 1, 3, 5), wrap=True),
         *(note(one, "note") for one in notes),
     ]
 
 
-def _trials(selection: Selection) -> str:
-    """Return the number of points that each arm tried, and their seeds."""
-    tried = len(selection.arms[0].trials) if selection.arms else 0
-    size = grid_size(selection.axes)
-    points = f"all {size}" if tried == size else f"the same {tried} of {size}"
-    seeds = _list(selection.tune_seeds)
-    return f"{points} points for every arm, each with seeds {seeds}"
+def _text(selection: Selection) -> str:
+    """Return how the arms were tuned, in sentences."""
+    sentence = selection.sentence
+    where = (
+        "The settings come from an earlier study and were not tuned anew on these data."
+        if selection.source
+        else f"{TABLE} holds every point."
+    )
+    return (
+        f"{sentence[0].upper()}{sentence[1:]}. Each arm has the values with the best "
+        f"mean {selection.metric} on validation. The runs on validation did not use "
+        f"the test split; the chosen points were tested with other seeds, "
+        f"{_list(selection.seeds)}. {where}"
+    )
+
+
+def _axes(one: ArmChoice) -> str:
+    """Return the axes of an arm and their values."""
+    return "; ".join(f"{k}: {', '.join(v)}" for k, v in one.axes.items()) or "none"
+
+
+def _tried(selection: Selection, one: ArmChoice) -> str:
+    """Return the number of points that an arm tried, of how many, and the failed."""
+    runs = len(selection.tune_seeds)
+    failed = sum(len(trial.values) < runs for trial in one.trials)
+    number = f"{len(one.trials)} of {grid_size(one.axes)}"
+    return f"{number}, {failed} failed" if failed else number
 
 
 def _list(numbers: Sequence[int]) -> str:
@@ -117,7 +128,8 @@ def _winner(one: ArmChoice) -> str:
     """Return the chosen point as key=value, or the reason for none."""
     if one.chosen is None:
         return "nothing: no point was finished by all its runs"
-    return " ".join(f"{k}={v}" for k, v in one.trials[one.chosen].point.items())
+    point = one.trials[one.chosen].point
+    return " ".join(f"{k}={v}" for k, v in point.items()) or "nothing to tune"
 
 
 def _mean(one: ArmChoice) -> str:

@@ -150,13 +150,14 @@ def sample_known(
       >>> sample_known(jax.random.key(0), tree, jnp.array(1), (3,)).tolist()
       [1, 1, 1]
     """
-    boundary = _boundary(tree, number)
-    size = tree.mass.shape[0] // 2
+    number = jnp.asarray(number, jnp.int32)
+    boundary, size = _boundary(tree, number), tree.mass.shape[0] // 2
     last = size + number - 1
-    node = jnp.ones(shape, jnp.int32)
     uniform = fine_uniform(key, (len(boundary) - 1, *shape))
-    for level in reversed(range(len(boundary) - 1)):
-        # Nodes of a level ascend with their places: beyond the boundary none is known.
+
+    def descend(done: jax.Array, node: jax.Array) -> jax.Array:
+        level = len(boundary) - 2 - done
+        # Nodes of a level ascend with their places: beyond the edge none is known.
         edge, left = last >> level, 2 * node
         masses = [
             jnp.where(child < edge, tree.mass[child], 0)
@@ -164,17 +165,24 @@ def sample_known(
             for child in (left, left + 1)
         ]
         right = uniform[level] * (masses[0] + masses[1]) >= masses[0]
-        node = left + (right & (masses[1] > 0))
-    return tree.item[node - size]
+        return left + (right & (masses[1] > 0))
+
+    root = jnp.ones(shape, jnp.int32)
+    return tree.item[jax.lax.fori_loop(0, len(boundary) - 1, descend, root) - size]
 
 
-def _boundary(tree: MassTree, number: jax.Array) -> list[jax.Array]:
+def _boundary(tree: MassTree, number: jax.Array) -> jax.Array:
     """Return the known mass below each ancestor of the last known leaf, leaf first."""
     size = tree.mass.shape[0] // 2
-    node = size + number - 1
-    masses = [tree.mass[node]]
-    for _ in range(size.bit_length() - 1):
-        left = jnp.where(node % 2 == 1, tree.mass[node - 1], 0)
-        masses.append(masses[-1] + left)
-        node = node // 2
-    return masses
+
+    def ascend(
+        below: tuple[jax.Array, jax.Array], _: None
+    ) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
+        node, mass = below
+        mass = mass + jnp.where(node % 2 == 1, tree.mass[node - 1], 0)
+        return (node // 2, mass), mass
+
+    leaf = size + jnp.asarray(number, jnp.int32) - 1
+    first = tree.mass[leaf]
+    _, masses = jax.lax.scan(ascend, (leaf, first), length=size.bit_length() - 1)
+    return jnp.concatenate([first[None], masses])

@@ -1,28 +1,25 @@
 """Selection of hyperparameters on validation, per arm of a study.
 
-Every arm tries the same points of a grid, with seeds that are not used on test. All
-trials and choices are kept beside the study, in select.json and select.csv.
+Every arm tries as many points of its own grid, with seeds that are not used on test.
+All trials and choices are kept beside the study, in select.json and select.csv.
 """
 
-import itertools
 import json
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-import numpy as np
 import polars as pl
 
+from twotower_jax.config.describe import declaration
 from twotower_jax.errors import InputError
 from twotower_jax.run.records import write_text
+from twotower_jax.study.grid import Axes, Point, grid_size
 
 FILE, TABLE = "select.json", "select.csv"
 FOLDER = "select"  # below the folder of the study: the runs on validation alone
-
-Point = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -54,15 +51,27 @@ class ArmChoice:
 
     Attributes:
       arm: its name.
-      trials: one per point, in the order of the grid.
+      axes: the values of each axis of its grid.
+      trials: one per point that was tried, in the order of the grid.
       chosen: index of the best trial; None if all runs finished at no point.
       runs: folder names of the chosen point's runs in the folder of the study.
     """
 
     arm: str
+    axes: Axes
     trials: tuple[Trial, ...]
     chosen: int | None
     runs: tuple[str, ...] = ()
+
+    @property
+    def tunable(self) -> bool:
+        """Whether there is more than one point to choose from."""
+        return grid_size(self.axes) > 1
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether every point of the grid was tried."""
+        return len(self.trials) == grid_size(self.axes)
 
 
 @dataclass(frozen=True)
@@ -71,52 +80,31 @@ class Selection:
 
     Attributes:
       metric: the validation metric; larger is better.
-      axes: the values of each axis.
       tune_seeds, seeds: seeds of the runs on validation, and of those on test.
       arms: the trials and the choice of each arm.
+      limit: the largest number of trials per arm; None for all points of each grid.
+      source: the file of the selection whose choices are carried to this study; None
+        where the arms were tuned here.
     """
 
     metric: str
-    axes: dict[str, list[str]]
     tune_seeds: tuple[int, ...]
     seeds: tuple[int, ...]
     arms: tuple[ArmChoice, ...]
+    limit: int | None = None
+    source: str | None = None
 
+    @property
+    def axes(self) -> Axes:
+        """The axes of all arms; of two arms with the same key those of the later."""
+        return {key: values for one in self.arms for key, values in one.axes.items()}
 
-def grid_size(axes: dict[str, list[str]]) -> int:
-    """The number of points of a grid.
-
-    Examples:
-      >>> grid_size({"loss.temperature": ["0.1", "0.2"], "optimizer": ["adam"]})
-      2
-    """
-    return math.prod(map(len, axes.values()))
-
-
-def grid_points(
-    axes: dict[str, list[str]], budget: int | None = None, seed: int = 0
-) -> list[Point]:
-    """The points of a grid in order, the last axis fastest, or a random part of them.
-
-    Args:
-      axes: the values of each axis.
-      budget: number of points to draw without replacement; None keeps all.
-      seed: seed of the draw. It does not depend on the arm: all arms try the same
-        points.
-
-    Returns:
-      One {axis: value} per point.
-
-    Examples:
-      >>> grid_points({"rate": ["1", "2"], "batch": ["64", "128"]})[1]
-      {'rate': '1', 'batch': '128'}
-    """
-    places = range(grid_size(axes))
-    if budget is not None and budget < len(places):
-        rng = np.random.default_rng(seed)
-        places = sorted(rng.choice(len(places), budget, replace=False).tolist())
-    every = list(itertools.product(*axes.values()))
-    return [dict(zip(axes, every[place], strict=True)) for place in places]
+    @property
+    def sentence(self) -> str:
+        """The number of trials per arm and their seeds, in words."""
+        arms = {one.arm: one for one in self.arms}
+        sources = [self.source] if self.source else []
+        return tuning_sentence(arms, self.tune_seeds, sources)
 
 
 def choose(trials: Sequence[Trial], runs: int) -> int | None:
@@ -140,14 +128,14 @@ def choose(trials: Sequence[Trial], runs: int) -> int | None:
     return max(whole, key=lambda i: (fmean(trials[i].values), -i), default=None)
 
 
-def edges(axes: dict[str, list[str]], choice: ArmChoice) -> list[str]:
+def edges(choice: ArmChoice) -> list[str]:
     """The numeric axes at whose end the chosen point lies, as key=value (which end).
 
     A better value may lie beyond the end of the axis, so that the arm is not tuned
-    yet. An arm whose trials are all equal has no such axis: the axes do not affect it.
+    yet. A value at which the range of the key itself ends is no such end. An arm whose
+    trials are all equal has none either: the axes do not affect it.
 
     Args:
-      axes: the values of each axis.
       choice: the trials and the choice of one arm.
 
     Returns:
@@ -155,18 +143,20 @@ def edges(axes: dict[str, list[str]], choice: ArmChoice) -> list[str]:
 
     Examples:
       >>> trials = (Trial({"rate": "0.1"}, (0.5,)), Trial({"rate": "0.2"}, (0.6,)))
-      >>> edges({"rate": ["0.1", "0.2"]}, ArmChoice("bce", trials, chosen=1))
+      >>> edges(ArmChoice("bce", {"rate": ["0.1", "0.2"]}, trials, chosen=1))
       ['rate=0.2 (largest)']
     """
     if choice.chosen is None or len({trial.values for trial in choice.trials}) == 1:
         return []
     point, ends = choice.trials[choice.chosen].point, []
-    for key, texts in axes.items():
+    for key, texts in choice.axes.items():
         try:
-            values = [float(text) for text in texts]
+            values, value = [float(text) for text in texts], float(point[key])
         except ValueError:
             continue  # names have no ends
-        value = float(point[key])
+        declared = declaration(key)
+        if declared is not None and value in (declared.low, declared.high):
+            continue
         if len(set(values)) > 1 and value in (min(values), max(values)):
             end = "smallest" if value == min(values) else "largest"
             ends.append(f"{key}={point[key]} ({end})")
@@ -180,7 +170,10 @@ def write_selection(selection: Selection, folder: Path) -> None:
       selection: the selection of all arms.
       folder: the folder of the study.
     """
-    text = json.dumps(asdict(selection), indent=2, ensure_ascii=False)
+    values = asdict(selection)
+    for one, choice in zip(values["arms"], selection.arms, strict=True):
+        one["edges"] = edges(choice)
+    text = json.dumps(values, indent=2, ensure_ascii=False)
     write_text(folder / FILE, text + "\n")
     rows = [
         {
@@ -215,12 +208,15 @@ def read_selection(folder: Path) -> Selection | None:
         return None
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
+        limit, source = values.get("limit"), values.get("source")
         return Selection(
             str(values["metric"]),
-            {key: [str(one) for one in ones] for key, ones in values["axes"].items()},
             tuple(map(int, values["tune_seeds"])),
             tuple(map(int, values["seeds"])),
-            tuple(map(_arm, values["arms"])),
+            # A file of an earlier version has one grid for all arms.
+            tuple(_arm({"axes": values.get("axes")} | one) for one in values["arms"]),
+            None if limit is None else int(limit),
+            None if source is None else str(source),
         )
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         raise InputError(
@@ -229,31 +225,32 @@ def read_selection(folder: Path) -> Selection | None:
         ) from None
 
 
-def tuned_alike(folder: Path) -> str | None:
-    """Whether all tested arms of a study were tuned alike, as a sentence for a table.
-
-    They were if the selection chose every finished run of the folder. Another run
-    belongs to an arm without tuning, or to an earlier choice.
+def tuning_sentence(
+    arms: Mapping[str, ArmChoice], seeds: Sequence[int], sources: Sequence[str] = ()
+) -> str:
+    """The number of trials per arm, their seeds, and the arms with smaller grids.
 
     Args:
-      folder: the folder of the study.
+      arms: the choice of each arm, by its name.
+      seeds: of the runs on validation.
+      sources: files of the selections whose choices were carried to this study.
 
-    Returns:
-      Such as "tuned: 12 trials per arm on validation, seeds 100"; None where an arm is
-      untuned.
-
-    Raises:
-      InputError: when the content of select.json is not a selection.
+    Examples:
+      >>> trials = (Trial({"rate": "1"}, (0.5,)), Trial({"rate": "2"}, (0.6,)))
+      >>> choice = ArmChoice("a", {"rate": ["1", "2", "3"]}, trials, 1)
+      >>> tuning_sentence({"a": choice}, [100])
+      'tuned: 2 trials per arm on validation, seeds 100'
     """
-    selection = read_selection(folder)
-    if selection is None:
-        return None
-    tested = {path.parent.name for path in folder.glob("*/result.json")}
-    if tested - {run for one in selection.arms for run in one.runs}:
-        return None
-    tried = max((len(one.trials) for one in selection.arms), default=0)
-    seeds = ", ".join(map(str, selection.tune_seeds))
-    return f"tuned: {tried} trials per arm on validation, seeds {seeds}"
+    number = max((len(one.trials) for one in arms.values()), default=0)
+    fewer = [
+        f"{name} all {len(one.trials)} of its grid"
+        for name, one in arms.items()
+        if len(one.trials) < number and one.tunable
+    ]
+    text = f"tuned: {number} trials per arm on validation"
+    text += f" ({', '.join(fewer)})" if fewer else ""
+    text += f", seeds {', '.join(map(str, seeds))}"
+    return text + (f", in {' and '.join(sources)}" if sources else "")
 
 
 def _arm(values: dict[str, Any]) -> ArmChoice:
@@ -267,4 +264,5 @@ def _arm(values: dict[str, Any]) -> ArmChoice:
     chosen = values["chosen"]
     if chosen is not None:
         trials[chosen]  # raises where there is none
-    return ArmChoice(str(values["arm"]), trials, chosen, tuple(values["runs"]))
+    axes = {str(key): list(map(str, ones)) for key, ones in values["axes"].items()}
+    return ArmChoice(str(values["arm"]), axes, trials, chosen, tuple(values["runs"]))

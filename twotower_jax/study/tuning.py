@@ -4,7 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from twotower_jax.study.runs import Run, Runs
-from twotower_jax.study.selection import Selection, read_selection
+from twotower_jax.study.selection import (
+    ArmChoice,
+    Selection,
+    read_selection,
+    tuning_sentence,
+)
 
 # Numbers that tuning sets for each arm; a study that says it is tuned has tuned these.
 TUNED_KEYS = ("optimizer.learning_rate", "loss.temperature")
@@ -17,8 +22,9 @@ class Tuning(NamedTuple):
 
     Attributes:
       text: how the arms were tuned, or that they were not.
-      trials: number of trials of each arm, 0 for an untuned one; an arm without numbers
-        to tune is not among them. None: all arms count as tuned alike.
+      trials: number of trials of each arm, 0 for an untuned one. An arm that tried all
+        points of a grid smaller than the limit of trials has that limit, and one
+        without numbers to tune is not among them. None: all count as tuned alike.
       keys: the tuned keys.
     """
 
@@ -74,38 +80,63 @@ def study_tuning(
     selections = {folder: read_selection(folder) for folder in runs.folders}
     found = [one for one in selections.values() if one is not None]
     keys = tuple(dict.fromkeys(key for one in found for key in one.axes))
-    trials = {
-        arm: min(
-            _trials(run, selections.get(run.path.parent)) for run in by_seed.values()
-        )
+    choices = {
+        arm: [_choice(run, selections.get(run.path.parent)) for run in by_seed.values()]
         for arm, by_seed in arms.items()
-        if not all(_has_nothing_to_tune(run) for run in by_seed.values())
+        if not all(map(_has_nothing_to_tune, by_seed.values()))
     }
-    return Tuning(_text(trials, found), trials, keys)
+    chosen = {arm: [one for one in ones if one] for arm, ones in choices.items()}
+    limits = {one.limit for one in found}
+    trials = {
+        arm: 0 if None in ones else min(_trials(one, limits) for one in chosen[arm])
+        for arm, ones in choices.items()
+        if None in ones or any(one.tunable for one in chosen[arm])
+    }
+    firsts = {arm: chosen[arm][0] for arm, number in trials.items() if number}
+    return Tuning(_text(trials, firsts, found), trials, keys)
 
 
-def _text(trials: dict[str, int], selections: Sequence[Selection]) -> str:
-    """Return the numbers of trials, and the arms without any."""
-    untuned = [arm for arm, number in trials.items() if not number]
-    tuned = {arm: number for arm, number in trials.items() if number}
+def _text(
+    trials: dict[str, int],
+    choices: dict[str, ArmChoice],
+    selections: Sequence[Selection],
+) -> str:
+    """Return the numbers of trials, and the arms without any.
+
+    Args:
+      trials: number of trials of each arm.
+      choices: of the tuned arms.
+      selections: of the study.
+    """
     if not trials:
         return "Nothing to tune."
-    if not tuned:
+    if not choices:
         return "Untuned."
-    seeds = dict.fromkeys(str(seed) for one in selections for seed in one.tune_seeds)
-    each = f"{', '.join(map(str, sorted(set(tuned.values()))))} trials per arm"
-    if len(set(tuned.values())) > 1:
-        each = "trials " + ", ".join(f"{arm} {number}" for arm, number in tuned.items())
-    text = f"Tuned: {each} on validation, with seeds {', '.join(seeds)}."
-    return text + (f" Untuned: {', '.join(untuned)}." if untuned else "")
+    seeds = list(dict.fromkeys(seed for one in selections for seed in one.tune_seeds))
+    sources = list(dict.fromkeys(one.source for one in selections if one.source))
+    text = tuning_sentence(choices, seeds, sources)
+    if len({trials[arm] for arm in choices}) > 1:
+        each = ", ".join(f"{arm} {len(one.trials)}" for arm, one in choices.items())
+        shown = ", ".join(map(str, seeds))
+        text = f"tuned: trials {each} on validation, seeds {shown}"
+    untuned = ", ".join(arm for arm, number in trials.items() if not number)
+    return f"{text[0].upper()}{text[1:]}." + (f" Untuned: {untuned}." * bool(untuned))
 
 
-def _trials(run: Run, selection: Selection | None) -> int:
-    """Return the number of trials of a run's arm; 0 where the run was not chosen."""
+def _choice(run: Run, selection: Selection | None) -> ArmChoice | None:
+    """Return the choice that a run is of, None where no selection chose it."""
     for one in selection.arms if selection else ():
         if run.path.name in one.runs:
-            return len(one.trials)
-    return 0
+            return one
+    return None
+
+
+def _trials(choice: ArmChoice, limits: set[int | None]) -> int:
+    """Return the number of trials of an arm, the limit where its grid is smaller."""
+    (limit, *others) = limits
+    if limit is not None and not others and choice.exhausted:
+        return limit
+    return len(choice.trials)
 
 
 def _has_nothing_to_tune(run: Run) -> bool:

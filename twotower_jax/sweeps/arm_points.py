@@ -9,11 +9,9 @@ from twotower_jax.config.checks import whole_number
 from twotower_jax.errors import InputError
 from twotower_jax.run.inputs import check_watched
 from twotower_jax.run.records import RunFolder, run_folder
-from twotower_jax.study.naming import NOT_DIFFERENCES
-from twotower_jax.study.selection import FOLDER, Point
-
-# Keys that cannot be tuned: names of runs, held-out data, and the evaluation.
-NO_AXES = (*NOT_DIFFERENCES, "arms", "data", "evaluation", "experiment", "hydra")
+from twotower_jax.study.grid import Axes, Point
+from twotower_jax.study.selection import FOLDER
+from twotower_jax.sweeps.axes import Names
 
 
 class Arm(NamedTuple):
@@ -21,11 +19,29 @@ class Arm(NamedTuple):
 
     Attributes:
       words: its overrides, without a seed.
-      points: its configuration at each point of the grid.
+      names: the names under which it has axes of its own.
+      config: its configuration without a point.
     """
 
     words: tuple[str, ...]
-    points: list[Config]
+    names: Names
+    config: Config
+
+
+class ArmGrid(NamedTuple):
+    """The points of an arm that are tried.
+
+    Attributes:
+      arm: the arm.
+      axes: the values of each axis.
+      points: of its grid.
+      configs: its configuration at each of these points.
+    """
+
+    arm: Arm
+    axes: Axes
+    points: list[Point]
+    configs: list[Config]
 
 
 class TuningRun(NamedTuple):
@@ -45,28 +61,27 @@ def point_words(point: Point) -> list[str]:
     return [f"{key}={value}" for key, value in point.items()]
 
 
-def tuning_run(arm: Arm, place: int, point: Point, seed: int) -> TuningRun:
+def tuning_run(grid: ArmGrid, place: int, seed: int) -> TuningRun:
     """Return the run of an arm at a point, evaluated on validation alone.
 
     It has a folder of its own, so that the folder of the study has winners only.
 
     Args:
-      arm: the arm.
-      place: the index of the point in the grid.
-      point: the values of the axes.
+      grid: the points of the arm.
+      place: the index of the point.
       seed: of the run.
 
     Raises:
       InputError: where there is no validation set.
     """
-    start = arm.points[place]
+    start, words = grid.configs[place], grid.arm.words
     evaluation = replace(start.evaluation, test=False)
     name = f"{start.name}/{FOLDER}"
     config = replace(start, seed=seed, name=name, evaluation=evaluation)
     quoted = name.replace("\\", "\\\\").replace("'", "\\'")
     own = [f"seed={seed}", "evaluation.test=false", f"name='{quoted}'"]
-    kept = [w for w in arm.words if not w.startswith(("name=", "evaluation.test="))]
-    return TuningRun([*kept, *point_words(point), *own], config)
+    kept = [w for w in words if not w.startswith(("name=", "evaluation.test="))]
+    return TuningRun([*kept, *point_words(grid.points[place]), *own], config)
 
 
 def valid_metric(config: Config, metric: str) -> float | None:
@@ -90,31 +105,42 @@ def test_runs(config: Config, seeds: Iterable[int]) -> tuple[str, ...]:
     return tuple(fingerprint(replace(config, seed=seed)) for seed in seeds)
 
 
-def check_axis(key: str) -> None:
-    """Refuse an axis that changes the data or the metric that validation compares.
+def check_trials(trials: int | None) -> None:
+    """Refuse a number of trials below one; None is the whole grid."""
+    if trials is not None:
+        whole_number("hydra.sweeper.trials", trials, 1)
+
+
+def check_set_once(words: Iterable[str], grid: ArmGrid, option: str) -> None:
+    """Refuse a key that has an axis and is set for the arms too.
+
+    Args:
+      words: keys and groups that the study sets.
+      grid: the points of an arm.
+      option: that sets the keys of the points.
 
     Raises:
-      InputError: for such an axis.
-
-    Examples:
-      >>> check_axis("loss.temperature")
-      >>> check_axis("data.valid_share")
-      Traceback (most recent call last):
-        ...
-      InputError: hydra.sweeper.tune.data.valid_share cannot be tuned
+      InputError: naming the key.
     """
-    if key.partition(".")[0] in NO_AXES:
+    if both := set(words) & {key for point in grid.points for key in point}:
         raise InputError(
-            f"hydra.sweeper.tune.{key} cannot be tuned: validation compares models of "
-            "an arm on the same data by the same metric; put it into "
-            "hydra.sweeper.params, or leave it out"
+            f"{min(both)} is tuned by {option} and set for the arms too, by "
+            "hydra.sweeper.params or on the command line; leave one out"
         )
 
 
-def check_budget(budget: int | None) -> None:
-    """Refuse a budget below one point; None is the whole grid."""
-    if budget is not None:
-        whole_number("hydra.sweeper.budget", budget, 1)
+def read_seed(text: str) -> int:
+    """Return a seed.
+
+    Raises:
+      InputError: where it is not an integer.
+    """
+    try:
+        return int(text)
+    except ValueError:
+        raise InputError(
+            f"seed={text} is not an integer; give seeds such as 0,1"
+        ) from None
 
 
 def check_seeds(tuned: Sequence[int], seeds: Sequence[int]) -> None:
@@ -140,18 +166,18 @@ def check_seeds(tuned: Sequence[int], seeds: Sequence[int]) -> None:
         )
 
 
-def check_metric(metric: str, arms: Iterable[Arm]) -> None:
+def check_metric(metric: str, grids: Iterable[ArmGrid]) -> None:
     """Refuse a metric that some run would not have.
 
     Args:
       metric: the metric of the selection.
-      arms: at all points of the grid.
+      grids: the arms at all their points.
 
     Raises:
       InputError: naming the metrics of the run.
     """
-    for arm in arms:
-        for config in arm.points:
+    for grid in grids:
+        for config in grid.configs:
             check_watched("hydra.sweeper.metric", metric, config)
 
 
@@ -161,7 +187,7 @@ def check_one_folder(arms: Sequence[Arm]) -> None:
     Raises:
       InputError: naming two folders.
     """
-    first, *others = (str(run_folder(arm.points[0]).parent) for arm in arms)
+    first, *others = (str(run_folder(arm.config).parent) for arm in arms)
     for place in others:
         if place != first:
             raise InputError(

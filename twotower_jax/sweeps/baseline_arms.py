@@ -129,17 +129,11 @@ def run_baselines(configs: Sequence[Config]) -> None:
     # Imported on use, for they import JAX.
     from twotower_jax.report.console import print_line
     from twotower_jax.run.execute import Sharing, run
-    from twotower_jax.run.inputs import oversized
 
-    console, load, large = Console(), _one_reading(), set()
+    console, load, large = Console(), one_reading(), set()
     for config in begun:
         try:
-            reason = oversized(config, load(config))
-            if reason is not None and not RunFolder(run_folder(config)).is_done():
-                if reason not in large:
-                    line = f"baseline left out: {reason}"
-                    console.print(line, highlight=False, soft_wrap=True)
-                large.add(reason)
+            if not fits(config, load, large):
                 continue
             SWEEP.claim(config)
             config = replace(config, baselines=False)
@@ -149,7 +143,27 @@ def run_baselines(configs: Sequence[Config]) -> None:
             SWEEP.fail(error)
 
 
-def _one_reading() -> Callable[[Config], Any]:
+def fits(config: Config, load: Callable[[Config], Any], large: set[str]) -> bool:
+    """Return whether a baseline is within its limit, or was fitted before.
+
+    Args:
+      config: of the baseline.
+      load: returns its data.
+      large: the reasons that were printed; a new one is printed and added.
+    """
+    from twotower_jax.run.inputs import oversized
+
+    reason = oversized(config, load(config))
+    if reason is None or RunFolder(run_folder(config)).is_done():
+        return True
+    if reason not in large:
+        large.add(reason)
+        line = f"baseline left out: {reason}"
+        Console().print(line, highlight=False, soft_wrap=True)
+    return False
+
+
+def one_reading() -> Callable[[Config], Any]:
     """Return a function that loads data, and keeps the last ones for the next run."""
     from twotower_jax.run.inputs import load_data
 

@@ -24,7 +24,12 @@ from twotower_jax.study.naming import name_arms
 CONF = "twotower_jax.conf"
 ConfigStore.instance().store(name="schema", node=Config)
 # Dictionaries whose names the user chooses; Hydra adds to them by ++ only.
-OPEN_KEYS = ("data.query_features", "data.candidate_features", "hydra.sweeper.tune=")
+OPEN_KEYS = (
+    "data.query_features",
+    "data.candidate_features",
+    "hydra.sweeper.tune=",
+    "hydra.sweeper.arm_tune=",
+)
 # Processes that a launcher starts have arguments of their own, but inherit this.
 COMMAND = "TWOTOWER_COMMAND"
 

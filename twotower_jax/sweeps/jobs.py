@@ -15,6 +15,7 @@ from typing import Any
 from twotower_jax.config import Config
 from twotower_jax.errors import InputError, NonFiniteLossError
 from twotower_jax.run.records import run_folder
+from twotower_jax.sweeps.countdown import Countdown
 
 
 class FailedJobError(Exception):
@@ -34,12 +35,14 @@ class SweepState:
       folders: folders that the sweep has put runs into.
       labels: the label (``arm``) of each run, by the run's folder.
       failures: the errors of jobs and of the report.
+      countdown: of the jobs, where their number is known.
     """
 
     process: int | None = None
     folders: set[Path] = field(default_factory=set)
     labels: dict[Path, str | None] = field(default_factory=dict)
     failures: list[Exception] = field(default_factory=list)
+    countdown: Countdown | None = None
 
     def begin(self) -> None:
         """Begin a sweep in this process, without any notes."""
@@ -48,7 +51,7 @@ class SweepState:
 
     def end(self) -> None:
         """Forget the sweep."""
-        self.process = None
+        self.process = self.countdown = None
         self.folders.clear()
         self.labels.clear()
         self.failures.clear()
@@ -83,6 +86,12 @@ class SweepState:
         label = self.labels.setdefault(run_folder(config), config.arm)
         check_label(label, config.arm)
         self.folders.add(Path(config.output) / config.name)
+
+    def count_down(self, config: Config) -> str:
+        """Return the number of a job that has ended and the time left, if known."""
+        if self.countdown is None or not self.is_here():
+            return ""
+        return self.countdown.ended(run_folder(config))
 
     def exit_status(self) -> int:
         """Return 0 without failures, 2 where all are wrong input, else 1."""

@@ -9,16 +9,21 @@ class Options(NamedTuple):
 
     Attributes:
       params: values of the arms and seeds of the study, by key.
-      tune: values of the axes of the grid, by key.
+      tune: values of the axes that all trained arms have, by key.
+      arm_tune: axes of single arms, by the name of the arm and by key.
+      trials: largest number of points that each arm tries, None for all.
+      trials_seed: seed of the draw of these points.
       tune_seeds: seeds of the runs on validation, one number or several.
-      budget: points of the grid that are tried, None for all.
-      budget_seed: of the draw of these points.
       metric: on validation, None for ``training.metric``.
+      selection: file or folder of an earlier selection whose choices are tested, None
+        to tune.
     """
 
     params: dict[str, Any]
     tune: dict[str, Any]
+    arm_tune: dict[str, Any]
+    trials: int | None
+    trials_seed: int
     tune_seeds: Sequence[int] | int
-    budget: int | None
-    budget_seed: int
     metric: str | None
+    selection: str | None

@@ -1,13 +1,15 @@
 """Selection without peeking: tune on validation, then test the winners.
 
-The jobs go to the launcher of the sweep in two batches: every arm at every point of the
-grid with `evaluation.test=false`, then each arm at its best point with the seeds of the
-study.
+The jobs go to the launcher of the sweep in two batches: every arm at its points with
+`evaluation.test=false`, then each arm at its best point with the seeds of the study.
+With the choices of an earlier selection there is the second batch only.
 """
 
 import itertools
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -16,25 +18,29 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from twotower_jax.config import to_dict
+from twotower_jax.config import Config, to_dict
 from twotower_jax.errors import InputError
 from twotower_jax.report.selected import chosen_lines
 from twotower_jax.run.inputs import check_names
+from twotower_jax.run.records import run_folder
 from twotower_jax.study.description import described
+from twotower_jax.study.grid import Axes, Point, grid_points
 from twotower_jax.study.naming import name_arms
 from twotower_jax.study.selection import (
     ArmChoice,
-    Point,
     Selection,
     Trial,
     choose,
-    grid_points,
     write_selection,
 )
-from twotower_jax.sweeps import arm_points, planned
-from twotower_jax.sweeps.arm_points import Arm, point_words
+from twotower_jax.sweeps import arm_points, carried, planned
+from twotower_jax.sweeps.arm_points import Arm, ArmGrid, TuningRun, point_words
+from twotower_jax.sweeps.axes import Names, check_axes, read_axes
+from twotower_jax.sweeps.baseline_arms import baseline_words, fits, one_reading
 from twotower_jax.sweeps.callback import print_warning
 from twotower_jax.sweeps.compose import compose_job, job_config
+from twotower_jax.sweeps.countdown import Countdown
+from twotower_jax.sweeps.jobs import SWEEP
 from twotower_jax.sweeps.options import Options
 
 
@@ -64,195 +70,221 @@ class Selecting:
         # tune_seeds=100 is one seed as well as tune_seeds=[100].
         seeds = options.tune_seeds
         listed = [seeds] if isinstance(seeds, int | str) else seeds
-        self._tune_seeds = tuple(_seed(str(seed)) for seed in listed)
+        self._tune_seeds = tuple(map(arm_points.read_seed, map(str, listed)))
 
     def run(self, arguments: list[str]) -> None:
-        """Tune, choose, test.
+        """Tune and choose, or take the choices of an earlier selection; then test.
 
         Args:
           arguments: overrides of the command line.
 
         Raises:
-          InputError: for axes, seeds, a budget or a metric that cannot be, before any
+          InputError: for axes, seeds, trials or a metric that cannot be, before any
             run; where no arm has a winner, after those on validation.
         """
-        axes = self._axes()
-        columns, seeds = self._columns(arguments, axes)
-        points = grid_points(axes, self._options.budget, self._options.budget_seed)
-        arms = [self._arm(words, points) for words in itertools.product(*columns)]
-        names = name_arms([to_dict(arm.points[0]) for arm in arms])
-        metric = self._options.metric or arms[0].points[0].training.metric
+        arm_points.check_trials(self._options.trials)
+        columns, seeds = self._columns(arguments)
+        arms = [self._arm(words) for words in itertools.product(*columns)]
+        arms += self._baselines(arms)
+        names = name_arms([to_dict(arm.config) for arm in arms])
         arm_points.check_one_folder(arms)
-        arm_points.check_metric(metric, arms)
-        self._check_study(arms, names, axes)
-        trials = self._tune_arms(arms, points, metric)
-        choices = [
-            self._choice(name, arm, tried, seeds)
-            for name, arm, tried in zip(names, arms, trials, strict=True)
-        ]
-        selection = Selection(metric, axes, self._tune_seeds, seeds, tuple(choices))
-        self._keep(selection, arms[0])
-        self._test(arms, selection)
+        if self._options.selection is None:
+            grids = self._grids(arms)
+            arm_points.check_seeds(self._tune_seeds, seeds)
+            self._check_study(grids, names)
+            selection, winners = self._tuned(grids, names, seeds)
+        else:
+            selection, winners = self._carried(arms, names, seeds)
+            self._check_study(winners, names)
+        self._keep(selection, arms[0].config)
+        self._test(winners, seeds)
 
-    def _choice(
-        self, name: str, arm: Arm, trials: tuple[Trial, ...], seeds: tuple[int, ...]
-    ) -> ArmChoice:
-        """Return the best point of an arm, and the names of its runs on test."""
-        best = choose(trials, len(self._tune_seeds))
-        runs = () if best is None else arm_points.test_runs(arm.points[best], seeds)
-        return ArmChoice(name, trials, best, runs)
+    # --- arms ------------------------------------------------------------------------
 
-    # --- axes and arms ---------------------------------------------------------------
-
-    def _axes(self) -> dict[str, list[str]]:
-        """Return the values of each axis, as on the command line."""
-        arm_points.check_budget(self._options.budget)
-        if not self._options.tune:
-            raise InputError(
-                "hydra.sweeper.tune has no axis; give one, such as hydra.sweeper.tune="
-                "{optimizer.learning_rate:[0.02,0.05,0.1]}, or leave out "
-                "hydra/sweeper=select"
-            )
-        for key in self._options.tune:
-            arm_points.check_axis(key)
-        return {key: _axis(key, values) for key, values in self._options.tune.items()}
-
-    def _columns(
-        self, arguments: list[str], axes: dict[str, list[str]]
-    ) -> tuple[list[list[str]], tuple[int, ...]]:
+    def _columns(self, arguments: list[str]) -> tuple[list[list[str]], tuple[int, ...]]:
         """Return the overrides of each key except the seed, and the seeds."""
         params = [f"{key}={values}" for key, values in self._options.params.items()]
-        words = [*params, *arguments]
-        parsed = OverridesParser.create().parse_overrides(words)
-        if both := {one.key_or_group for one in parsed} & set(axes):
-            raise InputError(
-                f"{min(both)} is tuned by hydra.sweeper.tune and set for the arms too, "
-                "by hydra.sweeper.params or on the command line; leave one out"
-            )
+        parsed = OverridesParser.create().parse_overrides([*params, *arguments])
+        self._given = {one.key_or_group for one in parsed}
         (jobs,) = BasicSweeper.split_arguments(parsed, None)
         columns = [list(dict.fromkeys(column)) for column in zip(*jobs, strict=True)]
         seeded = [one for one in columns if one[0].startswith("seed=")]
         words = seeded[0] if seeded else [f"seed={self._config.seed}"]
-        seeds = tuple(_seed(word.removeprefix("seed=")) for word in words)
-        arm_points.check_seeds(self._tune_seeds, seeds)
+        texts = (word.removeprefix("seed=") for word in words)
+        seeds = tuple(map(arm_points.read_seed, texts))
         return [one for one in columns if one not in seeded], seeds
 
-    def _arm(self, words: tuple[str, ...], points: list[Point]) -> Arm:
-        """Return an arm, composed at each point; refuse wrong input at any of them."""
-        arm = Arm(words, [])
-        for place, point in enumerate(points):
-            overrides = [*words, *point_words(point)]
-            job = compose_job(self._context, self._config, overrides)
-            arm.points.append(job_config(job))
-            check_names(arm.points[-1])
-            arm_points.tuning_run(arm, place, point, self._tune_seeds[0])
-        return arm
+    def _arm(self, words: tuple[str, ...]) -> Arm:
+        """Return an arm; refuse wrong input."""
+        job = compose_job(self._context, self._config, words)
+        config = job_config(job)
+        check_names(config)
+        chosen = OmegaConf.select(job, "hydra.runtime.choices.arms")
+        return Arm(words, Names(config.towers.kind, config.arm, chosen), config)
 
-    def _check_study(
-        self, arms: list[Arm], names: list[str], axes: dict[str, list[str]]
-    ) -> None:
+    def _baselines(self, arms: list[Arm]) -> list[Arm]:
+        """Return the baselines that are not among the arms, with `baselines=true`."""
+        if not any(arm.config.baselines for arm in arms):
+            return []
+        places = {run_folder(arm.config) for arm in arms}
+        load, large = one_reading(), set()
+        words = baseline_words([arm.words for arm in arms])
+        return [
+            arm
+            for arm in map(self._arm, words)
+            if run_folder(arm.config) not in places and fits(arm.config, load, large)
+        ]
+
+    def _grid(self, arm: Arm, axes: Axes, points: list[Point]) -> ArmGrid:
+        """Return an arm at points; refuse wrong input at any of them."""
+        grid = ArmGrid(arm, axes, points, [])
+        option = self._options.selection or "hydra.sweeper.tune or arm_tune"
+        arm_points.check_set_once(self._given, grid, option)
+        for point in points:
+            words = [*arm.words, *point_words(point)]
+            config = job_config(compose_job(self._context, self._config, words))
+            check_names(config)
+            grid.configs.append(config)
+        return grid
+
+    def _check_study(self, grids: list[ArmGrid], names: list[str]) -> None:
         """Refuse equal arms, and an unknown primary metric, base arm or control."""
-        planned.check_apart([planned.Planned(arm.words, arm.points[0]) for arm in arms])
+        arms = [grid.arm for grid in grids]
+        configs = [arm.config for arm in arms]
+        planned.check_apart([planned.Planned(arm.words, arm.config) for arm in arms])
         given = OmegaConf.select(self._config, "hydra.callbacks.study") or {}
         given = {k: v for k, v in given.items() if k not in ("_target_", "objective")}
         study = described(given, "hydra.callbacks.study")
-        configs = [arm.points[0] for arm in arms]
         planned.check_metric(study.metric, configs)
         named = dict(zip(names, map(to_dict, configs), strict=True))
         # Without labels, the names of arms include the points that are chosen later.
         if all(config.arm for config in configs):
             planned.check_base(study.base, names)
             planned.check_controls(study.controls, names)
-        for warning in planned.control_warnings(named, study, tuple(axes)):
+        tuned = {key for grid in grids for key in grid.axes}
+        for warning in planned.control_warnings(named, study, tuned):
             print_warning(warning)
+
+    # --- choices ---------------------------------------------------------------------
+
+    def _grids(self, arms: list[Arm]) -> list[ArmGrid]:
+        """Return every arm at its points."""
+        options = self._options
+        axes = read_axes(options)
+        check_axes(axes, [arm.names for arm in arms])
+        grids = []
+        for arm in arms:
+            own = axes.of(arm.names)
+            points = grid_points(own, options.trials, options.trials_seed)
+            grids.append(self._grid(arm, own, points))
+        return grids
+
+    def _tuned(
+        self, grids: list[ArmGrid], names: list[str], seeds: tuple[int, ...]
+    ) -> tuple[Selection, list[ArmGrid]]:
+        """Run every arm at its points on validation, and choose.
+
+        Returns:
+          The selection, and each arm that has a winner, at that point alone.
+        """
+        options = self._options
+        metric = options.metric or grids[0].arm.config.training.metric
+        arm_points.check_metric(metric, grids)
+        tried = self._tune(grids, metric, len(seeds))
+        choices, winners = [], []
+        for name, grid, trials in zip(names, grids, tried, strict=True):
+            best, runs = choose(trials, len(self._tune_seeds)), ()
+            if best is not None:
+                runs = arm_points.test_runs(grid.configs[best], seeds)
+                point, config = grid.points[best], grid.configs[best]
+                winners.append(grid._replace(points=[point], configs=[config]))
+            choices.append(ArmChoice(name, grid.axes, trials, best, runs))
+        found = Selection(
+            metric, self._tune_seeds, seeds, tuple(choices), options.trials
+        )
+        return found, winners
+
+    def _tune(
+        self, grids: list[ArmGrid], metric: str, tests: int
+    ) -> list[tuple[Trial, ...]]:
+        """Run every arm at every point on validation; return the trials of each."""
+        runs = {
+            (arm, place, seed): arm_points.tuning_run(grid, place, seed)
+            for arm, grid in enumerate(grids)
+            for place in range(len(grid.points))
+            for seed in self._tune_seeds
+        }
+        self._print(
+            f"tuning: {len(runs)} runs on validation, then {tests * len(grids)} of the "
+            "chosen points on test"
+        )
+        finished = self._launch(list(runs.values()))
+        values: dict[tuple[int, int], list[float]] = defaultdict(list)
+        for ((arm, place, _), run), done in zip(runs.items(), finished, strict=True):
+            value = arm_points.valid_metric(run.config, metric) if done else None
+            if value is not None:
+                values[arm, place].append(value)
+        return [
+            tuple(
+                Trial(point, tuple(values[arm, place]))
+                for place, point in enumerate(grid.points)
+            )
+            for arm, grid in enumerate(grids)
+        ]
+
+    def _carried(
+        self, arms: list[Arm], names: list[str], seeds: tuple[int, ...]
+    ) -> tuple[Selection, list[ArmGrid]]:
+        """Return the choices of an earlier selection for these arms, and their points.
+
+        As `_tuned`, without any run.
+        """
+        path, source = carried.read_source(str(self._options.selection))
+        arm_points.check_seeds(source.tune_seeds, seeds)
+        by_name = {one.arm: one for one in source.arms}
+        choices, winners = [], []
+        for name, arm in zip(names, arms, strict=True):
+            choice = carried.carried_choice(name, by_name, path)
+            point = choice.trials[choice.chosen or 0].point
+            winners.append(self._grid(arm, choice.axes, [point]))
+            runs = arm_points.test_runs(winners[-1].configs[0], seeds)
+            choices.append(replace(choice, runs=runs))
+        found = replace(source, seeds=seeds, arms=tuple(choices), source=str(path))
+        return found, winners
 
     # --- runs ------------------------------------------------------------------------
 
-    def _tune_arms(
-        self, arms: list[Arm], points: list[Point], metric: str
-    ) -> list[tuple[Trial, ...]]:
-        """Run every arm at every point on validation; return the trials of each."""
-        pairs = list(itertools.product(arms, enumerate(points)))
-        runs = [
-            arm_points.tuning_run(arm, place, point, seed)
-            for arm, (place, point) in pairs
-            for seed in self._tune_seeds
-        ]
-        finished = self._launch([run.words for run in runs])
-        values = [
-            arm_points.valid_metric(run.config, metric) if done else None
-            for run, done in zip(runs, finished, strict=True)
-        ]
-        size = len(self._tune_seeds)
-        trials = [
-            Trial(point, tuple(v for v in values[i * size :][:size] if v is not None))
-            for i, (_, (_, point)) in enumerate(pairs)
-        ]
-        return [
-            tuple(trials[i * len(points) :][: len(points)]) for i in range(len(arms))
-        ]
-
-    def _keep(self, selection: Selection, arm: Arm) -> None:
+    def _keep(self, selection: Selection, start: Config) -> None:
         """Write the selection into the folder of the study, and print it."""
-        start = arm.points[0]
         write_selection(selection, Path(start.output) / start.name)
-        for line in chosen_lines(selection):
-            Console().print(line, highlight=False, markup=False, soft_wrap=True)
+        self._print(*chosen_lines(selection))
 
-    def _test(self, arms: list[Arm], selection: Selection) -> None:
+    def _test(self, winners: list[ArmGrid], seeds: tuple[int, ...]) -> None:
         """Run each arm at its best point on test."""
-        jobs = [
-            [
-                *arm.words,
-                *point_words(choice.trials[choice.chosen].point),
-                f"seed={seed}",
-            ]
-            for arm, choice in zip(arms, selection.arms, strict=True)
-            if choice.chosen is not None
-            for seed in selection.seeds
-        ]
-        if not jobs:
+        if not winners:
             raise InputError(
                 "no arm has a point of the grid at which all its runs finished (their "
                 "errors are above), so nothing is tested; change hydra.sweeper.tune"
             )
-        self._launch(jobs)
+        runs = [
+            TuningRun(
+                [*one.arm.words, *point_words(one.points[0]), f"seed={seed}"],
+                replace(one.configs[0], seed=seed),
+            )
+            for one in winners
+            for seed in seeds
+        ]
+        self._launch(runs)
 
-    def _launch(self, jobs: list[list[str]]) -> list[bool]:
+    def _launch(self, runs: Sequence[TuningRun]) -> list[bool]:
         """Run jobs and return for each whether it finished with an objective."""
+        SWEEP.countdown = Countdown(run_folder(run.config) for run in runs)
+        jobs = [run.words for run in runs]
         returns = self._launcher.launch(jobs, initial_job_idx=self._launched)
         self._launched += len(jobs)
         values = [one.return_value for one in returns]
         return [isinstance(value, float) and value == value for value in values]
 
-
-def _axis(key: str, values: Any) -> list[str]:
-    """Return the distinct values of an axis, from `0.05,0.1` or a list.
-
-    Raises:
-      InputError: for an axis without values, or of several keys.
-    """
-    if OmegaConf.is_list(values):
-        values = ",".join("null" if one is None else str(one) for one in values)
-    if OmegaConf.is_dict(values):
-        raise InputError(
-            f"hydra.sweeper.tune.{key} holds keys; write each axis in one, such as "
-            f"{key}.{next(iter(values), 'name')}: 0.05,0.1"
-        )
-    if values is None or not str(values).strip():
-        raise InputError(
-            f"hydra.sweeper.tune.{key} is empty; give its values, such as 0.05,0.1"
-        )
-    (one,) = OverridesParser.create().parse_overrides([f"{key}={values}"])
-    if one.is_sweep_override():
-        return list(dict.fromkeys(map(str, one.sweep_string_iterator())))
-    return [one.get_value_element_as_str()]
-
-
-def _seed(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise InputError(
-            f"seed={text} is not an integer; give seeds such as 0,1"
-        ) from None
+    def _print(self, *lines: str) -> None:
+        for line in lines:
+            Console().print(line, highlight=False, markup=False, soft_wrap=True)

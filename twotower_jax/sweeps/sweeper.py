@@ -1,6 +1,5 @@
 """Hydra's sweeper `hydra/sweeper=select`: tune on validation, then test the winners."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from hydra.core.plugins import Plugins
@@ -21,18 +20,11 @@ class SelectSweeper(KeepsSetup, Sweeper):
         self,
         params: dict[str, Any] | None,
         tune: dict[str, Any] | None,
-        tune_seeds: Sequence[int] | int,
-        budget: int | None,
-        budget_seed: int,
-        metric: str | None,
+        arm_tune: dict[str, Any] | None,
+        **options: Any,
     ):
         self._options = Options(
-            dict(params or {}),
-            dict(tune or {}),
-            tune_seeds,
-            budget,
-            budget_seed,
-            metric,
+            dict(params or {}), dict(tune or {}), dict(arm_tune or {}), **options
         )
 
     def setup(
@@ -61,7 +53,7 @@ class SelectSweeper(KeepsSetup, Sweeper):
         """Tune, choose, test.
 
         Raises:
-          InputError: for axes, seeds, a budget or a metric that cannot be, before any
+          InputError: for axes, seeds, trials or a metric that cannot be, before any
             run; where no arm has a winner, after those on validation.
         """
         # Imported on use: a single run, or a misspelt key, needs none of it.

@@ -78,7 +78,7 @@ class TrainingProgress:
             self._last_line = now
             left = (self._total - step) * self._batch / max(rate, 1e-9)
             self._console.print(
-                f"step {step}/{self._total}  {text}  {left:.0f} s left",
+                f"step {step}/{self._total}  {text}  at most {left:.0f} s left",
                 highlight=False,
                 soft_wrap=True,
             )
@@ -159,9 +159,8 @@ class SweepProgress:
         elif now - self._last_line > PLAIN_SECONDS:
             self._last_line = now
             left = spent * (self._todo - done) / max(done, 1e-9)
-            self._console.print(
-                f"runs {text}  {left:.0f} s left", highlight=False, soft_wrap=True
-            )
+            text = f"runs {text}  at most {left:.0f} s left"
+            self._console.print(text, highlight=False, soft_wrap=True)
 
 
 class RunLine:

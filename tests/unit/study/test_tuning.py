@@ -11,7 +11,10 @@ from twotower_jax.study.runs import read_runs
 from twotower_jax.study.selection import ArmChoice, Selection, Trial, write_selection
 from twotower_jax.study.tuning import TUNED_KEYS, study_tuning
 
-AXES = {"loss.temperature": ["0.1", "0.2"], "optimizer.learning_rate": ["1"]}
+AXES = {
+    "loss.temperature": ["0.1", "0.2", "0.3"],
+    "optimizer.learning_rate": ["1", "2", "3", "4"],
+}
 
 
 def write_arm(folder: Path, arm: str, kind: str = "two_tower") -> tuple[str, ...]:
@@ -23,15 +26,18 @@ def write_arm(folder: Path, arm: str, kind: str = "two_tower") -> tuple[str, ...
     return tuple(names)
 
 
-def select(folder: Path, arms: dict[str, tuple[tuple[str, ...], int]]) -> None:
-    """Write a selection of arms with their runs and numbers of trials."""
+def select(
+    folder: Path, arms: dict[str, tuple[tuple[str, ...], int]], own=None, **options
+) -> None:
+    """Write a selection of arms with their runs, numbers of trials and own axes."""
     choices = [
-        ArmChoice(arm, (Trial({}, (0.1,)),) * trials, 0, runs)
+        ArmChoice(
+            arm, (own or {}).get(arm, AXES), (Trial({}, (0.1,)),) * trials, 0, runs
+        )
         for arm, (runs, trials) in arms.items()
     ]
-    write_selection(
-        Selection("recall@20", AXES, (100,), (0, 1), tuple(choices)), folder
-    )
+    found = Selection("recall@20", (100,), (0, 1), tuple(choices), **options)
+    write_selection(found, folder)
 
 
 def tuning(folder: Path, declared: str | None = None):
@@ -55,10 +61,37 @@ def test_arms_with_as_many_trials_are_tuned_alike(tmp_path):
     runs = {arm: (write_arm(tmp_path, arm), 12) for arm in ("one", "two")}
     write_arm(tmp_path, "clicks", "popularity")  # has nothing to tune
     select(tmp_path, runs)
-    text = "Tuned: 12 trials per arm on validation, with seeds 100."
+    text = "Tuned: 12 trials per arm on validation, seeds 100."
     found = tuning(tmp_path)
     assert found == (text, {"one": 12, "two": 12}, tuple(AXES))
     assert found.tuned and found.alike("one", "two") and found.alike("one", "clicks")
+
+
+@pytest.mark.parametrize("trials", [2, 1])
+def test_a_grid_smaller_than_the_limit_is_tried_whole(tmp_path, trials):
+    """EASE has one number. An arm with part of its grid was not tuned alike."""
+    runs = {"one": (write_arm(tmp_path, "one"), 12)}
+    runs["ease"] = (write_arm(tmp_path, "ease"), trials)
+    runs["clicks"] = (write_arm(tmp_path, "clicks"), 1)
+    own = {"ease": {"l2": ["1", "2"]}, "clicks": {}}
+    select(tmp_path, runs, own, limit=12, source="other/select.json")
+    found = tuning(tmp_path)
+    assert found.tuned == found.alike("one", "ease") == (trials == 2)
+    assert found.alike("one", "clicks") and "clicks" not in (found.trials or {})
+    texts = {
+        2: "Tuned: 12 trials per arm on validation (ease all 2 of its grid), "
+        "seeds 100, in other/select.json.",
+        1: "Tuned: trials ease 1, one 12 on validation, seeds 100.",
+    }
+    assert found.text == texts[trials]
+
+
+def test_whole_grids_of_other_sizes_without_a_limit_are_not_alike(tmp_path):
+    runs = {"one": (write_arm(tmp_path, "one"), 12)}
+    runs["two"] = (write_arm(tmp_path, "two"), 2)
+    select(tmp_path, runs, {"two": {"loss.temperature": ["1", "2"]}})
+    found = tuning(tmp_path)
+    assert not found.alike("one", "two") and found.trials == {"one": 12, "two": 2}
 
 
 @pytest.mark.parametrize(
@@ -66,9 +99,9 @@ def test_arms_with_as_many_trials_are_tuned_alike(tmp_path):
     [
         (
             (12, 0),
-            "Tuned: 12 trials per arm on validation, with seeds 100. Untuned: two.",
+            "Tuned: 12 trials per arm on validation, seeds 100. Untuned: two.",
         ),
-        ((12, 6), "Tuned: trials one 12, two 6 on validation, with seeds 100."),
+        ((12, 6), "Tuned: trials one 12, two 6 on validation, seeds 100."),
     ],
 )
 def test_arms_with_other_numbers_of_trials_are_not(tmp_path, trials, text):

@@ -32,13 +32,13 @@ def test_two_runs_are_one_line_with_rate_and_time_left(clock):
     # Resumed at step 40 of 80: its part is three quarters, its examples are 20 x 8.
     second(console, 80, 40, 8, "m").update(60, 0.1)
     # 1.25 of 4 runs in 20 s leave 44 s; 50 x 8 + 20 x 8 examples in 20 s.
-    assert text.getvalue() == "runs 0/4 done  28 examples/s  44 s left\n"
+    assert text.getvalue() == "runs 0/4 done  28 examples/s  at most 44 s left\n"
     clock[0] = 25.0
     first.end()
     assert text.getvalue().count("\n") == 1, "a line each ten seconds"
     clock[0] = 40.0
     second.update(80, 0.1)
-    assert text.getvalue().endswith("runs 1/4 done  18 examples/s  40 s left\n")
+    assert text.getvalue().endswith("runs 1/4 done  18 examples/s  at most 40 s left\n")
 
 
 def test_a_run_found_finished_is_no_work(clock):
@@ -53,7 +53,7 @@ def test_a_run_found_finished_is_no_work(clock):
     run.update(10, 0.1)
     run.close()
     run.end()
-    assert text.getvalue() == "runs 0/2 done  4 examples/s  11 s left\n"
+    assert text.getvalue() == "runs 0/2 done  4 examples/s  at most 11 s left\n"
 
 
 def test_a_terminal_has_one_live_line():
