@@ -31,8 +31,7 @@ def add_report(parser: argparse.ArgumentParser) -> None:
 
 def report(options: argparse.Namespace) -> int:
     """Write the report of folders of runs."""
-    from twotower_jax.study.description import TEXTS, Description
-    from twotower_jax.study.verdicts import check_margin
+    from twotower_jax.study.description import TEXTS, Description, check_margin
     from twotower_jax.sweeps.reports import write_reports
 
     texts = {name: getattr(options, name) for name in TEXTS}

@@ -18,7 +18,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from twotower_jax.study.arms import write_whole
+from twotower_jax.study.files import write_whole
 
 # Okabe and Ito's palette: distinguishable with any colour vision, on white and black.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")

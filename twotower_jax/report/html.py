@@ -22,10 +22,11 @@ from twotower_jax.report.sections import (
     metrics_section,
 )
 from twotower_jax.report.selected import selection_section
-from twotower_jax.study.arms import write_study, write_whole
+from twotower_jax.study.arms import write_study
 from twotower_jax.study.cautions import cautions
 from twotower_jax.study.comparison import write_comparison
 from twotower_jax.study.description import write_description
+from twotower_jax.study.files import write_whole
 from twotower_jax.study.load import Study
 from twotower_jax.study.runs import Runs
 from twotower_jax.study.tables import rank_arms

@@ -1,13 +1,13 @@
 """The finished runs of a study as arms over seeds, in one tidy table."""
 
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from twotower_jax.study.files import write_whole
 from twotower_jax.study.naming import name_arms
 from twotower_jax.study.runs import Run, Runs
 
@@ -148,22 +148,3 @@ def write_study(table: pl.DataFrame, folder: str | Path) -> Path:
       The path of the file.
     """
     return write_whole(Path(folder) / "study.csv", table.write_csv())
-
-
-def write_whole(path: Path, text: str) -> Path:
-    """Write a text file atomically: readers see the old text or the whole new one.
-
-    Args:
-      path: the file; its folder exists.
-      text: written as UTF-8; characters that UTF-8 cannot encode become "?".
-
-    Returns:
-      The path.
-    """
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        draft.write_bytes(text.encode("utf-8", "replace"))
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
-    return path

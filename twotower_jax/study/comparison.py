@@ -9,7 +9,7 @@ import polars as pl
 
 from twotower_jax.errors import InputError, closest
 from twotower_jax.evaluation.metrics import larger_is_better
-from twotower_jax.study.arms import write_whole
+from twotower_jax.study.files import write_whole
 from twotower_jax.study.pairing import Pairing, measure
 from twotower_jax.study.permutation import holm
 from twotower_jax.study.statistics import Difference

@@ -5,14 +5,14 @@ report without options.
 """
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from twotower_jax.errors import InputError, unknown
-from twotower_jax.study.arms import write_whole
-from twotower_jax.study.verdicts import check_margin
+from twotower_jax.study.files import write_whole
 
 FILE = "study.json"
 TEXTS = ("question", "source", "metric", "base", "tuned")
@@ -165,3 +165,35 @@ def write_description(description: Description, folder: str | Path) -> Path:
     """
     text = json.dumps(asdict(description), indent=2, ensure_ascii=False)
     return write_whole(Path(folder) / FILE, text + "\n")
+
+
+def check_margin(key: str, margin: object) -> float | None:
+    """Return a margin as a number.
+
+    Args:
+      key: the key or option that gives it.
+      margin: its value; None for the default.
+
+    Raises:
+      InputError: when it is not a number between 0 and 1.
+
+    Examples:
+      >>> check_margin("--margin", "0.05")
+      0.05
+      >>> check_margin("--margin", 2)
+      Traceback (most recent call last):
+        ...
+      InputError: --margin=2 is not a share of the mean; give a number above 0 and ...
+    """
+    if margin is None:
+        return None
+    try:
+        value = float(str(margin))
+    except ValueError:
+        value = math.nan
+    if not 0 < value < 1:
+        raise InputError(
+            f"{key}={margin} is not a share of the mean; give a number above 0 and "
+            "below 1, such as 0.02"
+        )
+    return value

@@ -3,7 +3,6 @@
 import math
 from typing import NamedTuple
 
-from twotower_jax.errors import InputError
 from twotower_jax.study.spread import LEVEL
 from twotower_jax.study.statistics import Difference
 
@@ -26,38 +25,6 @@ class Rules(NamedTuple):
 
     margin: float = MARGIN
     tuned: bool = True
-
-
-def check_margin(key: str, margin: object) -> float | None:
-    """Return a margin as a number.
-
-    Args:
-      key: the key or option that gives it.
-      margin: its value; None for the default.
-
-    Raises:
-      InputError: when it is not a number between 0 and 1.
-
-    Examples:
-      >>> check_margin("--margin", "0.05")
-      0.05
-      >>> check_margin("--margin", 2)
-      Traceback (most recent call last):
-        ...
-      InputError: --margin=2 is not a share of the mean; give a number above 0 and ...
-    """
-    if margin is None:
-        return None
-    try:
-        value = float(str(margin))
-    except ValueError:
-        value = math.nan
-    if not 0 < value < 1:
-        raise InputError(
-            f"{key}={margin} is not a share of the mean; give a number above 0 and "
-            "below 1, such as 0.02"
-        )
-    return value
 
 
 def verdict(

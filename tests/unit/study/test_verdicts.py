@@ -4,10 +4,11 @@ import pytest
 from scipy import stats
 
 from twotower_jax.errors import InputError
+from twotower_jax.study.description import check_margin
 from twotower_jax.study.intervals import Interval
 from twotower_jax.study.spread import Spread
 from twotower_jax.study.statistics import Difference
-from twotower_jax.study.verdicts import Rules, check_margin, equivalent, verdict
+from twotower_jax.study.verdicts import Rules, equivalent, verdict
 
 
 def difference(gain: float, half: float, *, base=1.0, seeds=3, df=1e9) -> Difference:
