@@ -198,7 +198,7 @@ def _train_and_evaluate(attempt: Attempt) -> dict[str, Any]:
     """Return the content of result.json."""
     config, data, console = attempt.config, attempt.data, attempt.console
     queries = make_query_sets(config, data)
-    notes, started = Notes(), time.perf_counter()
+    params, notes, started = {}, Notes(), time.perf_counter()
     if trains(config):
         problem = make_problem(config, data)
         with _drawing:
