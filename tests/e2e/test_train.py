@@ -229,6 +229,19 @@ def test_validations_of_a_part_watch_the_same_queries_in_every_run(tmp_path):
     assert watched[0] == watched[1] and len(set(watched[0])) == 30
 
 
+@pytest.mark.parametrize(
+    ("patience", "end"), [(1, "ended by training.patience"), (0, "ended by its limit")]
+)
+def test_the_last_line_names_the_end_of_the_training(tmp_path, capsys, patience, end):
+    words = ("training.min_steps=0", f"training.patience={patience}", "name=one")
+    rate = "optimizer.learning_rate=1.0e-30"  # the first validation stays the best
+    assert tiny.command("train", *tiny.SMALL, *words, rate, f"output={tmp_path}") == 0
+    shown = capsys.readouterr().out
+    steps = 20 if patience else 40
+    (line,) = (one for one in shown.splitlines() if one.startswith(f"{steps} steps in"))
+    assert line.endswith(f"examples/s; the best is step 10, {end}")
+
+
 def test_a_run_without_a_validation_set_reports_its_last_step(tmp_path):
     config = tiny.make_config(tmp_path, "data.fit_valid=true")
     result = run(config)

@@ -31,6 +31,8 @@ from twotower_jax.study.tables import (
 )
 
 NAME = 24  # least number of characters for the names of arms, if they are longer
+# Why a training ended, by `stopped` of its result.
+ENDED = {"patience": "ended by training.patience", "limit": "ended by its limit"}
 SKIPPED = 5  # number of skipped folders that are listed by name
 
 
@@ -53,7 +55,9 @@ def print_result(console: Console, config: Config, result: dict[str, Any]) -> No
     rate = result["examples_per_second"]
     speed = f", {rate:,.0f} examples/s" if rate else ""
     steps = f"{result['steps']} steps in {result['seconds']:.1f} s{speed}"
-    console.print(steps, highlight=False)
+    if reason := ENDED.get(result.get("stopped")):
+        steps += f"; the best is step {result['best_step']}, {reason}"
+    console.print(steps, highlight=False, soft_wrap=True)
     for line in baseline_lines(config, result):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
