@@ -34,7 +34,7 @@ class SmallArm(NamedTuple):
     Attributes:
       world: The world.
       problem: The training problem, with free towers.
-      scaled: Sizes that differ from those of the arm, as "key=value, here value".
+      scaled: Keys with another value than that of the arm, as "key=value, here value".
     """
 
     world: World
@@ -135,6 +135,8 @@ def _small_negatives(negatives: NegativesConfig, num_items: int) -> NegativesCon
             mined=_small_window(hard.mined, num_items),
         ),
         bank=replace(bank, size=min(bank.size, MOST_BANKED)),
+        # Every item of the small world is there from the start.
+        available=False,
     )
 
 
@@ -148,13 +150,14 @@ def _small_window(mined: MinedConfig, num_items: int) -> MinedConfig:
 
 
 def _scaled(config: Config, small: Config) -> list[str]:
-    """Return the keys whose values are smaller in the small world."""
+    """Return the keys whose values are others in the small world."""
     negatives, ours = config.negatives, small.negatives
     pairs = [
         ("training.batch_size", config.training.batch_size, small.training.batch_size),
         ("negatives.easy.num", negatives.easy.num, ours.easy.num),
         ("negatives.hard.num", negatives.hard.num, ours.hard.num),
         ("negatives.bank.size", negatives.bank.size, ours.bank.size),
+        ("negatives.available", str(negatives.available).lower(), "false"),
     ]
     if negatives.hard.num and HARD_SOURCES[negatives.hard.source].mined:
         for name in ("range_min", "range_max"):

@@ -51,7 +51,7 @@ class Card:
       items: Items of the small world.
       curves: {name: ((log P, drift), ...)} means over bins of the items.
       resampled: Whether the target is not log P.
-      scaled: Sizes that differ from those of the arm.
+      scaled: Keys with another value than that of the arm.
     """
 
     slope: float

@@ -109,5 +109,5 @@ def card_lines(card: Card) -> list[str]:
         gradient_sentence(card),
     ]
     if card.scaled:
-        lines.append(f"smaller in the small world: {'; '.join(card.scaled)}")
+        lines.append(f"other values in the small world: {'; '.join(card.scaled)}")
     return lines

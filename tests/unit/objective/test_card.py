@@ -115,6 +115,8 @@ def test_sizes_are_kept_or_named():
         "negatives.hard.mined.range_max=500, here 200",
     )
     assert small_arm(configure(training__batch_size=64)).scaled == ()
+    known = configure(training__batch_size=64, negatives__available=True)
+    assert small_arm(known).scaled == ("negatives.available=true, here false",)
 
 
 def test_a_strategy_that_leaves_few_positives_gets_a_smaller_batch():
