@@ -55,7 +55,7 @@ def print_result(console: Console, config: Config, result: dict[str, Any]) -> No
     rate = result["examples_per_second"]
     speed = f", {rate:,.0f} examples/s" if rate else ""
     steps = f"{result['steps']} steps in {result['seconds']:.1f} s{speed}"
-    if reason := ENDED.get(result.get("stopped")):
+    if reason := ENDED.get(result.get("stopped") or ""):
         steps += f"; the best is step {result['best_step']}, {reason}"
     console.print(steps, highlight=False, soft_wrap=True)
     for line in baseline_lines(config, result):
