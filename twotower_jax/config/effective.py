@@ -164,6 +164,10 @@ RULES = (
             and _corrects(v)
         ),
     ),
+    Rule(
+        ("loss.temperature_rate", "loss.temperature_min", "loss.temperature_max"),
+        lambda v: v["loss.learn_temperature"],
+    ),
     Rule(("loss.ratio",), lambda v: v["loss.name"] in ("bce", "gbce")),
     Rule(("loss.margin",), lambda v: v["loss.name"] == "hinge"),
     Rule(("loss.calibration",), lambda v: v["loss.name"] == "gbce"),
