@@ -18,7 +18,7 @@ from scipy import stats
 from tables import HERE, write_pages
 
 from twotower_jax.study.intervals import Interval
-from twotower_jax.study.naming import differing_keys
+from twotower_jax.study.naming import differing_keys, is_baseline
 from twotower_jax.study.permutation import holm
 from twotower_jax.study.runs import Run, check_same_data, read_runs
 from twotower_jax.study.spread import Spread
@@ -108,7 +108,8 @@ def runs_of(folder: Path, inner: str) -> list[Run]:
     for study in sorted(folder.iterdir()):
         place = study / inner
         if any(place.glob("*/result.json")):  # else it was not run in this place
-            runs += read_runs(place).finished
+            found = read_runs(place).finished  # no claim is about a baseline
+            runs += [run for run in found if not is_baseline(run.config)]
     if runs:
         check_same_data(runs)
     return runs

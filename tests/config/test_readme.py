@@ -41,9 +41,9 @@ def test_the_commands_for_a_log_of_ones_own_run(log):
     assert tiny.command(*train[1:], *SHORT) == 0
     assert (log / "outputs" / "table" / "report.html").is_file()
     results = sorted((log / "outputs" / "table").glob("*/result.json"))
-    assert len(results) == 4
+    assert len(results) == 3 + 4
     arms = pl.read_csv(log / "outputs" / "table" / "study.csv")["arm"].unique()
-    assert len(arms) == 4 and "popularity" in arms
+    assert len(arms) == 7 and {"popularity", "item-kNN", "EASE", "iALS"} < set(arms)
     for path in results:
         assert json.loads(path.read_text())["metrics"]["test"]["recall@20"] > 0
 

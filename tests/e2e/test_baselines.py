@@ -201,7 +201,7 @@ def test_the_others_are_fitted_and_shown_on_request(tmp_path, capsys):
 
 SMALL_LIMITS = {
     "item_knn": "baseline.item_knn.max_pairs=100",
-    "ease": "baseline.ease.max_items=10",
+    "ease": "baseline.ease.max_size=10",
     "ials": "baseline.ials.max_rows=20",
 }
 
@@ -262,7 +262,7 @@ def test_no_baseline_begins_after_wrong_input(tmp_path, capsys):
 
 def test_a_sweep_crosses_no_axis_with_its_baselines(tmp_path, capsys):
     words = (*tiny.SMALL, *QUICK, f"output={tmp_path}", "name=study", "baselines=true")
-    words = ("train", "-m", *words, "training.steps=5", "baseline.ease.max_items=10")
+    words = ("train", "-m", *words, "training.steps=5", "baseline.ease.max_size=10")
     axes = ("optimizer.learning_rate=0.1,0.2", "seed=0,1")
     assert tiny.command(*words, *axes) == 0
     shown = capsys.readouterr().out
@@ -272,7 +272,9 @@ def test_a_sweep_crosses_no_axis_with_its_baselines(tmp_path, capsys):
     assert {arm for arm, _ in found} == fitted | {None}
     assert len(list((tmp_path / "study").glob("*/result.json"))) == 2 * 2 + 3 * 2
     table = pl.read_csv(tmp_path / "study" / "study.csv")
-    assert fitted < set(table["arm"]) and table["arm"].n_unique() == 3 + 2
+    axes_alone = {"learning_rate=0.1", "learning_rate=0.2"}
+    assert set(table["arm"]) == fitted | axes_alone
+    assert "difference to learning_rate=0.1" in shown
     alone = made(tmp_path / "alone", "item_knn")[1]["metrics"]["test"]["recall@20"]
     assert found["item-kNN", 1]["metrics"]["test"]["recall@20"] == alone
     for (arm, _), result in found.items():

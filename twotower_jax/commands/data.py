@@ -40,13 +40,19 @@ def check(options: argparse.Namespace) -> int:
         raise explain(error) from None
     from twotower_jax.data.suitability import studies
     from twotower_jax.data.summary import describe
+    from twotower_jax.model.baselines import BASELINES
     from twotower_jax.report.console import print_data
-    from twotower_jax.run.inputs import check_names, load_data
+    from twotower_jax.run.inputs import check_names, load_data, train_clicks
 
     check_names(config)
     data = load_data(config)
     values = describe(data.log, data.split)
     values["study"] = studies(data.log, config.data.source)
+    clicks = train_clicks(data)
+    for kind, baseline in BASELINES.items():
+        reason = baseline.excess(clicks, config.baseline)
+        fits = f"yes: arms=baseline/{kind}" if reason is None else f"no: {reason}"
+        values[f"baseline: {kind}"] = fits
     print_data(Console(), values, data.fingerprint)
     return 0
 

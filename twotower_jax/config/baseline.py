@@ -33,11 +33,11 @@ class EaseConfig:
     """EASE: the ridge regression of each item on all others."""
 
     l2: float = key(200.0, above=0, doc="weight of the squared coefficients")
-    max_items: int = key(
+    max_size: int = key(
         15_000,
         low=2,
-        doc="limit on the items with a training positive; the fit holds 12 bytes per "
-        "pair of them",
+        doc="limit on the users or the items with a training positive, whichever are "
+        "fewer; the fit holds 12 bytes per pair of them",
     )
 
     def __post_init__(self) -> None:

@@ -8,18 +8,21 @@ from scipy.linalg import get_lapack_funcs
 from twotower_jax.config.baseline import BaselineConfig
 from twotower_jax.model.click_matrix import Clicks, binary
 
-BLOCK = 512  # rows of the item matrix that are handled at a time
+BLOCK = 512  # rows of a large matrix that are handled at a time
+
+Scores = Callable[[Clicks], np.ndarray]
 
 
-def ease(
-    clicks: Clicks, numbers: BaselineConfig, seed: int
-) -> Callable[[Clicks], np.ndarray]:
+def ease(clicks: Clicks, numbers: BaselineConfig, seed: int) -> Scores:
     """Scores X B of histories X, with the weights B of the ridge regression
 
       min_B |X - X B|^2 + l2 |B|^2   subject to   diag(B) = 0
-      B_ij = -P_ij / P_jj,   P = (X' X + l2 I)^-1
+      B_ij = -P_ij / P_jj for i != j,   P = (X' X + l2 I)^-1
 
-    Items without a click have no weights; their score is 0.
+    Items without a click have no weights; their score is 0. With fewer users than
+    items, P comes from the inverse of a matrix of users:
+
+      l2 P = I - X' M X,   M = (X X' + l2 I)^-1
 
     Args:
       clicks: [users, items].
@@ -33,58 +36,89 @@ def ease(
       Steck, Embarrassingly Shallow Autoencoders for Sparse Data, WWW 2019.
     """
     del seed
-    clicks = binary(clicks)
-    present = np.flatnonzero(clicks.sum(axis=0))
-    weights = ease_weights(clicks[:, present], numbers.ease.l2)
+    items, users = np.unique(clicks.indices), np.flatnonzero(np.diff(clicks.indptr))
+    known, l2 = binary(clicks)[users][:, items], numbers.ease.l2
+    fit = _by_users if len(users) < len(items) else _by_items
+    scores = fit(known, l2)
+
+    def all_scores(history: Clicks) -> np.ndarray:
+        out = np.zeros(history.shape, np.float32)
+        out[:, items] = scores(binary(history)[:, items])
+        return out
+
+    return all_scores
+
+
+def _by_items(clicks: Clicks, l2: float) -> Scores:
+    """Return the scores by the weights [items, items]."""
+    weights = _weights(_inverse(clicks.T.tocsr(), l2))
+    return lambda history: history.astype(np.float32) @ weights
+
+
+def _by_users(clicks: Clicks, l2: float) -> Scores:
+    """Return the scores by M [users, users]; the weights are never made.
+
+    With y = x X' M X for a history x, the score of item j is
+
+      (y_j - x_j) / (l2 P_jj) + x_j,   l2 P_jj = 1 - (X' M X)_jj
+    """
+    inverse = _symmetric(_inverse(clicks, l2))
+    by_item = clicks.T.tocsr()
+    own = np.empty(len(by_item.indptr) - 1)
+    for first in range(0, len(own), BLOCK):
+        rows = by_item[first : first + BLOCK]
+        own[first : first + BLOCK] = (rows.multiply(rows @ inverse)).sum(axis=1)
+    scale = (1 - own).astype(np.float32)
+    inverse = inverse.astype(np.float32)
+    by_item = by_item.astype(np.float32)
 
     def scores(history: Clicks) -> np.ndarray:
-        known = binary(history)[:, present].astype(np.float32)
-        out = np.zeros(history.shape, np.float32)
-        out[:, present] = known @ weights
-        return out
+        history = history.astype(np.float32)
+        near = (history @ by_item).toarray() @ inverse
+        known = history.toarray()
+        return ((by_item @ near.T).T - known) / scale + known
 
     return scores
 
 
-def ease_weights(clicks: Clicks, l2: float) -> np.ndarray:
-    """Return B [items, items] float32 with a diagonal of 0.
+def _inverse(rows: Clicks, l2: float) -> np.ndarray:
+    """Return the lower triangle of (R R' + l2 I)^-1, for the rows R of a matrix.
 
-    The inverse replaces the matrix of counts in place, so the largest arrays are that
-    one of 8 bytes per pair of items and B of 4.
-
-    Args:
-      clicks: [users, items], 0 or 1.
-      l2: weight of the squared coefficients, above 0.
+    The inverse replaces the matrix in place.
     """
-    num_items = clicks.shape[1]
-    by_item = clicks.T.tocsr()
-    matrix = np.empty((num_items, num_items), order="F")
-    for first in range(0, num_items, BLOCK):
-        rows = slice(first, first + BLOCK)
-        matrix[:, rows] = (by_item[rows] @ clicks).toarray().T
-    matrix[np.diag_indices(num_items)] += l2
+    number, columns = rows.shape[0], rows.T.tocsr()
+    matrix = np.empty((number, number), order="F")
+    for first in range(0, number, BLOCK):
+        part = slice(first, first + BLOCK)
+        matrix[:, part] = (rows[part] @ columns).toarray().T
+    matrix[np.diag_indices(number)] += l2
     factor, invert = get_lapack_funcs(("potrf", "potri"), (matrix,))
     matrix, info = factor(matrix, lower=1, overwrite_a=1)
     if info == 0:
         matrix, info = invert(matrix, lower=1, overwrite_c=1)
     if info:
         raise np.linalg.LinAlgError(f"the Cholesky factor has no entry {info}")
-    return _weights(matrix)
+    return matrix
+
+
+def _symmetric(lower: np.ndarray) -> np.ndarray:
+    """Return the symmetric matrix of a lower triangle, in place."""
+    for first in range(0, len(lower), BLOCK):
+        part = slice(first, first + BLOCK)
+        corner = np.tril(lower[part, part])
+        lower[part, part] = corner + np.tril(corner, -1).T
+        lower[part, first + BLOCK :] = lower[first + BLOCK :, part].T
+    return lower
 
 
 def _weights(inverse: np.ndarray) -> np.ndarray:
-    """Return -P_ij / P_jj float32 from the lower triangle of P; 0 on the diagonal."""
-    num_items, own = len(inverse), np.diag(inverse).copy()
-    weights = np.empty((num_items, num_items), np.float32)
-    for first in range(0, num_items, BLOCK):
-        rows = slice(first, first + BLOCK)
-        # A row of the lower triangle, and the column that is its rest.
-        weights[rows, :first] = inverse[rows, :first]
-        corner = np.tril(inverse[rows, rows])
-        weights[rows, rows] = corner + np.tril(corner, -1).T
-        weights[rows, first + BLOCK :] = inverse[first + BLOCK :, rows].T
-        weights[rows] /= -own
-    weights[np.diag_indices(num_items)] = 0
+    """Return -P_ij / P_jj float32, 0 on the diagonal, from the lower triangle of P."""
+    inverse, own = _symmetric(inverse), np.diag(inverse).copy()
+    weights = np.empty(inverse.shape, np.float32)
+    for first in range(0, len(inverse), BLOCK):
+        part = slice(first, first + BLOCK)
+        weights[part] = inverse[part] / -own
+    weights[np.diag_indices(len(inverse))] = 0
     return weights
 
 
@@ -93,13 +127,15 @@ def ease_excess(clicks: Clicks, numbers: BaselineConfig) -> str | None:
 
     Args:
       clicks: [users, items].
-      numbers: its ``ease.max_items``.
+      numbers: its ``ease.max_size``.
     """
-    present, limit = len(np.unique(clicks.indices)), numbers.ease.max_items
-    if present <= limit:
+    items, users = len(np.unique(clicks.indices)), (np.diff(clicks.indptr) > 0).sum()
+    size, limit = min(items, int(users)), numbers.ease.max_size
+    if size <= limit:
         return None
+    side = "items" if items == size else "users"
     return (
-        f"ease inverts a matrix of {present:,} x {present:,} items "
-        f"({12 * present**2 / 2**30:,.1f} GiB), above baseline.ease.max_items={limit}; "
+        f"ease inverts a matrix of {size:,} x {size:,} {side} "
+        f"({12 * size**2 / 2**30:,.1f} GiB), above baseline.ease.max_size={limit}; "
         "raise it to fit all the same"
     )

@@ -73,35 +73,69 @@ def solve_factors(
 ) -> np.ndarray:
     """Return the factors of the rows that minimise L, given those of the columns.
 
-      (sum_{i in S_u} h_i h_i' + a H' H + l2 #_u I) w_u = sum_{i in S_u} h_i
+      (V' V + D) w_u = V' 1,   D = a H' H + l2 #_u I,   V = the rows h_i of S_u
+
+    In the basis of the eigenvectors of H' H, D is diagonal. So a row with fewer clicks
+    than factors needs a system of the size of its clicks only:
+
+      w_u = D^-1 V' (I + V D^-1 V')^-1 1
 
     Args:
       clicks: [rows, columns], 0 or 1.
-      others: [columns, factors] float64.
+      others: [columns, factors] float64, the H of the formula.
       settings: l2 and unobserved_weight.
 
     Returns:
       [rows, factors] float64; 0 for a row without a click.
     """
     weight = settings.unobserved_weight
-    shared = weight * (others.T @ others)
+    spectrum, basis = np.linalg.eigh(weight * (others.T @ others))
+    others = others @ basis
     sizes = np.diff(clicks.indptr)
     ridge = settings.l2 * (sizes + weight * clicks.shape[1])
-    factors = np.zeros((clicks.shape[0], others.shape[1]))
+    rotated = np.zeros((clicks.shape[0], others.shape[1]))
 
     def solve(block: tuple[np.ndarray, int]) -> None:
         rows, width = block
         filled = np.arange(width) < sizes[rows, None]
         place = np.where(filled, clicks.indptr[rows, None] + np.arange(width), 0)
         clicked = others[clicks.indices[place]] * filled[:, :, None]
-        left = clicked.transpose(0, 2, 1) @ clicked + shared
-        diagonal = np.arange(left.shape[1])
-        left[:, diagonal, diagonal] += ridge[rows, None]
-        factors[rows] = np.linalg.solve(left, clicked.sum(axis=1)[:, :, None])[:, :, 0]
+        diagonal = np.maximum(spectrum, 0) + ridge[rows, None]
+        rotated[rows] = _solve_rows(clicked, diagonal, filled)
 
     with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
         list(pool.map(solve, _blocks(sizes, others.shape[1])))
-    return factors
+    return rotated @ basis.T
+
+
+def _solve_rows(
+    clicked: np.ndarray, diagonal: np.ndarray, filled: np.ndarray
+) -> np.ndarray:
+    """Return (V' V + D)^-1 V' 1 of some rows.
+
+    Args:
+      clicked: V, [rows, width, factors], 0 on padding.
+      diagonal: of D, [rows, factors].
+      filled: [rows, width] bool, whether a place is no padding.
+
+    Returns:
+      [rows, factors] float64.
+    """
+    transposed = clicked.transpose(0, 2, 1)
+    if clicked.shape[1] < clicked.shape[2]:
+        left = (clicked / diagonal[:, None]) @ transposed
+        right = filled[:, :, None].astype(np.float64)
+        _add_diagonal(left, 1.0)
+        return (transposed @ np.linalg.solve(left, right))[:, :, 0] / diagonal
+    left = transposed @ clicked
+    _add_diagonal(left, diagonal)
+    return np.linalg.solve(left, clicked.sum(axis=1)[:, :, None])[:, :, 0]
+
+
+def _add_diagonal(matrices: np.ndarray, values: np.ndarray | float) -> None:
+    """Add values to the diagonals of matrices [n, size, size] in place."""
+    places = np.arange(matrices.shape[1])
+    matrices[:, places, places] += values
 
 
 def _blocks(sizes: np.ndarray, factors: int) -> Iterator[tuple[np.ndarray, int]]:
@@ -112,7 +146,7 @@ def _blocks(sizes: np.ndarray, factors: int) -> Iterator[tuple[np.ndarray, int]]
     while first < len(order):
         # Sizes up to the next power of two share a block: at most half is padding.
         width = 1 << int(sizes[first] - 1).bit_length()
-        room = max(1, BLOCK // (factors * max(width, factors)))
+        room = max(1, BLOCK // (factors * width))
         last = min(first + room, int(np.searchsorted(sizes, width, "right")))
         yield order[first:last], int(sizes[last - 1])
         first = last

@@ -21,8 +21,10 @@ from twotower_jax.report.canvas import (
 from twotower_jax.report.curves import learning_figures
 from twotower_jax.report.response import response_figures
 from twotower_jax.report.tradeoff import tradeoff_figures
+from twotower_jax.study.cautions import arm_marks
 from twotower_jax.study.load import Study
 from twotower_jax.study.tables import main_metric, main_split, rank_arms
+from twotower_jax.study.trained import BASELINE
 
 BLUE = "#0072B2"
 BUCKET_LOOKS: dict[str, tuple[str, str]] = dict(
@@ -31,6 +33,7 @@ BUCKET_LOOKS: dict[str, tuple[str, str]] = dict(
 BUCKET_OFFSETS = (-0.12, 0.06, 0.24)  # of head, mid and tail within the row of an arm
 ROW, BOTTOM, BUCKET_LEGEND = 0.56, 0.5, 0.34  # heights in inches; ROW is that of an arm
 LABEL = 52  # characters of an arm's name that fit into the width
+GREY = "0.45"  # of baselines, which are no arms of the question
 SEEDS = (
     "Faint marks: seeds. Strong mark: the mean of the arm. Bar: one standard deviation "
     "over seeds on each side."
@@ -53,19 +56,22 @@ def study_figures(study: Study) -> dict[str, Drawing]:
     table, primary = study.table, study.metric
     rows = table.filter(pl.col("split") == main_split(table))
     arms = rank_arms(table, primary)
-    draw = partial(_dots, rows=rows, metric=primary, arms=arms)
+    marks = arm_marks(study, arms)
+    colours = {arm: GREY if marks[arm] == BASELINE else BLUE for arm in arms}
+    draw = partial(_dots, rows=rows, metric=primary, arms=colours)
     title = f"{primary} of the arms"
     svg = _panel(arms, title, primary, draw)
-    figures = {"primary": Drawing(title, SEEDS, svg)}
+    grey = " Grey: a baseline." if GREY in colours.values() else ""
+    figures = {"primary": Drawing(title, SEEDS + grey, svg)}
     compared = study.comparison.filter(
         (pl.col("metric") == primary) & pl.col("low").is_not_null()
     )
     if not compared.is_empty():
-        draw = partial(_forest, compared=compared, arms=arms)
+        draw = partial(_forest, compared=compared, arms=colours)
         title = f"{primary}, difference to the base arm"
         svg = _panel(arms, title, f"difference in {primary}", draw)
         caption = "Bar: the 95 % interval. Ring: the base arm, at 0."
-        figures["forest"] = Drawing(title, caption, svg)
+        figures["forest"] = Drawing(title, caption + grey, svg)
     figures |= _sliced(table, rows, primary, arms)
     figures |= tradeoff_figures(rows, primary, arms)
     figures |= response_figures(study, rows, arms)
@@ -125,25 +131,25 @@ def _rows(axes: Axes, arms: list[str]) -> None:
         )
 
 
-def _dots(axes: Axes, rows: pl.DataFrame, metric: str, arms: list[str]) -> None:
-    """Draw every seed, the mean and one standard deviation on each side."""
-    for row, arm in enumerate(arms):
+def _dots(axes: Axes, rows: pl.DataFrame, metric: str, arms: dict[str, str]) -> None:
+    """Draw every seed, the mean and one standard deviation in the arm's colour."""
+    for row, (arm, colour) in enumerate(arms.items()):
         values = _values(rows, arm, metric)
-        _marks(axes, values, row, ("o", BLUE))
+        _marks(axes, values, row, ("o", colour))
     axes.margins(x=0.06)
 
 
-def _forest(axes: Axes, compared: pl.DataFrame, arms: list[str]) -> None:
+def _forest(axes: Axes, compared: pl.DataFrame, arms: dict[str, str]) -> None:
     """Draw each arm's difference to the base with its interval, and a line at 0."""
     rows = {row["arm"]: row for row in compared.iter_rows(named=True)}
-    for height, arm in enumerate(arms):
+    for height, (arm, colour) in enumerate(arms.items()):
         # The line leaves out the name of the arm.
         axes.plot([0, 0], [height - 0.2, height + 0.4], color=INK, linewidth=0.8)
         if row := rows.get(arm):
             ends = [row["low"], row["high"]]
-            axes.plot(ends, [height] * 2, color=BLUE, linewidth=1.8)
-            axes.plot([row["difference"]], [height], "o", color=BLUE)
-    base = arms.index(compared["base"][0])
+            axes.plot(ends, [height] * 2, color=colour, linewidth=1.8)
+            axes.plot([row["difference"]], [height], "o", color=colour)
+    base = list(arms).index(compared["base"][0])
     axes.plot([0], [base], "o", color=INK, markerfacecolor="none", markersize=7)
     axes.margins(x=0.06)
 

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from twotower_jax.evaluation.metrics import larger_is_better
 from twotower_jax.study.arms import idle_sources, summary
 from twotower_jax.study.load import Study
+from twotower_jax.study.naming import is_baseline
 from twotower_jax.study.tables import main_split
 from twotower_jax.study.trained import (
     BASELINE,
     ORACLE,
-    is_baseline,
     is_oracle,
     training_mark,
     training_warnings,

@@ -1,6 +1,6 @@
 """Comparison of the arms of a study to reference arms, paired by seed and query."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from difflib import SequenceMatcher
 from pathlib import Path
 
@@ -47,7 +47,10 @@ CONTROLLED = {
 
 
 def choose_base(
-    table: pl.DataFrame, requested: str | None = None, recorded: str | None = None
+    table: pl.DataFrame,
+    requested: str | None = None,
+    recorded: str | None = None,
+    baselines: Collection[str] = (),
 ) -> str:
     """Base arm of a study: the requested one, the recorded one, or the first.
 
@@ -55,6 +58,7 @@ def choose_base(
       table: the result of `arms.study_table`; its arms are sorted by name.
       requested: the arm that the user names; it must be in the table.
       recorded: the base arm in study.json, if any; it may have no run yet.
+      baselines: arms that are the first only where no other arm exists.
 
     Returns:
       The name of an arm in the table.
@@ -66,10 +70,13 @@ def choose_base(
       >>> table = pl.DataFrame({"arm": ["bce", "softmax"]})
       >>> choose_base(table), choose_base(table, recorded="softmax")
       ('bce', 'softmax')
+      >>> choose_base(table, baselines=["bce"])
+      'softmax'
     """
     arms: list[str] = table["arm"].unique(maintain_order=True).to_list()
     if requested is None:
-        return recorded if recorded is not None and recorded in arms else arms[0]
+        first = next((arm for arm in arms if arm not in baselines), arms[0])
+        return recorded if recorded is not None and recorded in arms else first
     if requested not in arms:
         near = closest(requested, arms)
         # The nearest first: a study can have many arms.

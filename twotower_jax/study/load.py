@@ -10,6 +10,7 @@ from twotower_jax.study.arms import study_table
 from twotower_jax.study.comparison import choose_base, compare_arms
 from twotower_jax.study.controls import Control, choose_controls
 from twotower_jax.study.description import Description, first_description
+from twotower_jax.study.naming import is_baseline
 from twotower_jax.study.pairing import Pairing, pair_arms
 from twotower_jax.study.runs import Runs, read_runs
 from twotower_jax.study.tables import main_metric, shown_metrics
@@ -92,9 +93,13 @@ def load_study(
     description = first_description(given, places)
     table = study_table(runs)
     metric = main_metric(table, description.metric)
-    base = choose_base(table, given.base, description.base)
     metrics = shown_metrics(table, metric)
     pairing = pair_arms(runs, table, metrics)
+    configs = {
+        arm: next(iter(ones.values())).config for arm, ones in pairing.arms.items()
+    }
+    baselines = [arm for arm, config in configs.items() if is_baseline(config)]
+    base = choose_base(table, given.base, description.base, baselines)
     tuning = study_tuning(runs, pairing.arms, description.tuned)
     margin = description.margin or MARGIN
     to_base = {arm: base for arm in pairing.arms if arm != base}

@@ -6,8 +6,10 @@ and under which name a run is kept.
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from twotower_jax.model.baselines import BASELINES
 
 # Keys that set the place, the name and the seed of a run, not its arm.
 NOT_DIFFERENCES = ("seed", "output", "name", "arm", "trackers", "baselines")
@@ -127,6 +129,20 @@ def _one_line(text: str) -> str:
     )
 
 
+def is_baseline(config: Mapping[str, Any]) -> bool:
+    """Whether a configuration is a baseline, which has no training.
+
+    Args:
+      config: a configuration as nested dictionaries.
+
+    Examples:
+      >>> is_baseline({"towers": {"kind": "popularity"}}), is_baseline({})
+      (True, False)
+    """
+    towers = config.get("towers")
+    return isinstance(towers, dict) and towers.get("kind") in list(BASELINES)
+
+
 def name_arms(configs: Sequence[dict[str, Any]]) -> list[str]:
     """The name of each configuration's arm: its label, or else its differing keys.
 
@@ -140,13 +156,21 @@ def name_arms(configs: Sequence[dict[str, Any]]) -> list[str]:
       One name per configuration.
 
     Examples:
-      >>> name_arms([{"loss": {"temperature": t}, "seed": 0} for t in (0.1, 0.2)])
+      >>> arms = [{"loss": {"temperature": t}, "seed": 0} for t in (0.1, 0.2)]
+      >>> name_arms(arms)
       ['temperature=0.1', 'temperature=0.2']
+      >>> name_arms([*arms, {"arm": "EASE", "towers": {"kind": "ease"}}])
+      ['temperature=0.1', 'temperature=0.2', 'EASE']
     """
-    described = _describe(configs)
+    # A labelled baseline stands beside the arms; it is no value of their axes.
+    crossed = [
+        i for i, one in enumerate(configs) if not (label(one) and is_baseline(one))
+    ]
+    texts = _describe([configs[i] for i in crossed])
+    described = dict(zip(crossed, texts, strict=True))
     names = [
-        label(config) or text or "default"
-        for config, text in zip(configs, described, strict=True)
+        label(config) or described.get(index) or "default"
+        for index, config in enumerate(configs)
     ]
     for whole in (False, True):
         groups: dict[str, list[int]] = {}

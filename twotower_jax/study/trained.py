@@ -8,7 +8,7 @@ ended by its patience.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from twotower_jax.model.baselines import BASELINES
+from twotower_jax.study.naming import is_baseline
 from twotower_jax.study.runs import Run
 
 STILL_LEARNING = "still learning"
@@ -17,20 +17,6 @@ BASELINE, ORACLE = "baseline", "oracle"
 TOLERANCE = 0.01  # of the steps: fewer are the rounding of epochs
 
 Arms = Mapping[str, Mapping[int, Run]]
-
-
-def is_baseline(config: Mapping[str, Any]) -> bool:
-    """Whether a configuration is a baseline, which has no training.
-
-    Args:
-      config: a configuration as nested dictionaries.
-
-    Examples:
-      >>> is_baseline({"towers": {"kind": "popularity"}}), is_baseline({})
-      (True, False)
-    """
-    towers = config.get("towers")
-    return isinstance(towers, dict) and towers.get("kind") in list(BASELINES)
 
 
 def trained_arms(configs: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -103,6 +103,24 @@ def test_figure_marks_every_arm(tmp_path, arms):
         assert all(f"arm {index} 日本" in figures[name].svg for index in range(arms))
 
 
+def test_baselines_are_grey_and_no_base_arm(tmp_path):
+    """The base arm of a study that names none is its first trained arm."""
+    kinds = {"EASE": "ease", "b": "two_tower", "c": "two_tower"}
+    for arm, kind in kinds.items():
+        write_arm(tmp_path, arm, [0.1, 0.2], config={"towers": {"kind": kind}})
+    write_queries(tmp_path)
+    study = load_study([tmp_path])
+    assert study.base == "b"
+    figures = study_figures(study)
+    for name in ("primary", "forest"):
+        assert figures[name].caption.endswith("Grey: a baseline.")
+        assert "#737373" in figures[name].svg  # 0.45 of white
+    for path in tmp_path.glob("*/config.yaml"):
+        path.write_text(path.read_text().replace("kind: ease", "kind: two_tower"))
+    figures = study_figures(load_study([tmp_path]))
+    assert not figures["primary"].caption.endswith("Grey: a baseline.")
+
+
 def test_figures_ignore_and_keep_the_settings_of_matplotlib(folder):
     study = load_study([folder])
     expected = study_figures(study)
