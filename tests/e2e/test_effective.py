@@ -57,6 +57,7 @@ OTHERS = {
     "evaluation.save_topk": True,
     "evaluation.uniform_exposures": 5,
     "evaluation.auc": ["uniform"],
+    "evaluation.ips_clip": 2.0,
 }
 # Keys that another key forbids to change while they have no effect, and two that change
 # the order of sums.
@@ -104,7 +105,10 @@ def test_the_rules_name_keys_of_the_schema():
 @pytest.mark.parametrize(
     "words",
     [
-        ("positives=upsample_cold", "negatives=in_batch", "loss.logq.correct=none"),
+        (
+            *("positives=upsample_cold", "negatives=in_batch"),
+            *("loss.logq.correct=none", "evaluation.ips_power=0"),
+        ),
         ("arms=slots/uniform",),
         pytest.param(("loss=full_softmax", "optimizer=adam"), marks=pytest.mark.slow),
         pytest.param(("arms=slots/half_hard",), marks=pytest.mark.slow),

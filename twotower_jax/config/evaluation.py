@@ -29,6 +29,18 @@ class EvaluationConfig:
         doc="rivals of the positives for auc@NAME, which the user did not click: items "
         "of the whole catalogue, or of a stage in the same requests",
     )
+    ips_power: float = key(
+        0.75,
+        low=0,
+        high=4,
+        doc="ips_recall@k: power of an item's training clicks in its propensity; 0: "
+        "equal weights, as recall@k",
+    )
+    ips_clip: float = key(
+        10.0,
+        low=1,
+        doc="ips_recall@k: largest weight of a positive, in units of the mean weight",
+    )
     subtract_log_q: bool = key(
         False,
         doc="rank by the corrected logit instead of the plain score, which is wrong "

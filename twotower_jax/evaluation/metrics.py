@@ -23,6 +23,7 @@ from twotower_jax.evaluation.ranking import (
     average_precision,
     capped_recall,
     hit_rate,
+    ips_recall,
     match_positives,
     mrr,
     ndcg,
@@ -72,6 +73,7 @@ METRICS = Registry(
         "ndcg": Metric(ndcg, sliced=True, shown=("run", "study")),
         "mrr": Metric(mrr, sliced=True, shown=("run",)),
         "hit_rate": Metric(hit_rate, sliced=True, shown=("run",)),
+        "ips_recall": Metric(ips_recall),
         "map": Metric(average_precision, sliced=True),
         "true_recall": Metric(recall, "best", sliced=True, shown=("study",)),
         "true_ctr": Metric(true_ctr, "clicks", shown=("study",)),
@@ -168,6 +170,7 @@ def ranking_metrics(
     positives: Ragged,
     ks: Sequence[int],
     metrics: Mapping[str, Metric] | None = None,
+    weights: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """Ranking metrics of every query, at every cutoff.
 
@@ -177,6 +180,8 @@ def ranking_metrics(
       positives: one row per query; a repeated item counts once.
       ks: cutoffs, each in 1..K.
       metrics: metrics that are computed from `Hits`; None: all of scope "query".
+      weights: [I] float64, weight of each item as a positive, which ips_recall uses;
+        None: all are 1.
 
     Returns:
       {"recall@20": float64 [Q], ...}. A query without positives has NaN everywhere:
@@ -200,12 +205,16 @@ def ranking_metrics(
         )
     _check_cutoffs(ks, items.shape[1])
     metrics = of_scope("query") if metrics is None else metrics
-    hit, num_positives = match_positives(items[:, : max(ks)], positives)
+    items = items[:, : max(ks)]
+    hit, num_positives = match_positives(items, positives)
+    weight = np.ones(hit.shape)
+    if weights is not None:
+        weight[hit] = weights[items[hit]]
     empty = num_positives == 0
     values: dict[str, np.ndarray] = {}
     for k in ks:
         # One in place of zero keeps empty rows free of 0/0 until they become NaN.
-        hits = Hits(hit[:, :k], np.maximum(num_positives, 1))
+        hits = Hits(hit[:, :k], np.maximum(num_positives, 1), weight[:, :k])
         for name, metric in metrics.items():
             values[f"{name}@{k}"] = np.where(empty, np.nan, metric.compute(hits))
     return values

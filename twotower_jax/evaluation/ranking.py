@@ -18,10 +18,13 @@ class Hits(NamedTuple):
       hit: [Q, k] bool, whether the item at a rank is a positive; best rank first.
       num_positives: [Q] int64, positives of each query, at least 1. Queries without a
         positive hold 1 here; their values become NaN afterwards.
+      weight: [Q, k] float64, weight of the positive at a rank as a target, anything at
+        a miss; or one number for all.
     """
 
     hit: np.ndarray
     num_positives: np.ndarray
+    weight: np.ndarray | float = 1.0
 
     @property
     def ranks(self) -> np.ndarray:
@@ -89,6 +92,28 @@ def recall(hits: Hits) -> np.ndarray:
       array([0.25])
     """
     return hits.hit.sum(axis=1) / hits.num_positives
+
+
+def ips_recall(hits: Hits) -> np.ndarray:
+    """Recall with weights of the positives: sum_r hit(r) w(r) / P.
+
+    The weights are clipped inverse propensities with the mean 1 over the split, see
+    `propensity.inverse_propensities`; the mean over queries estimates the recall of a
+    log in which every item had been shown equally often. One query's value can exceed
+    1.
+
+    Args:
+      hits: of the first k items.
+
+    Returns:
+      [Q] float64, not negative.
+
+    Examples:
+      >>> weight = np.array([[0.5, 1.5]])
+      >>> ips_recall(Hits(np.array([[False, True]]), np.array([3]), weight))
+      array([0.5])
+    """
+    return (hits.hit * hits.weight).sum(axis=1) / hits.num_positives
 
 
 def capped_recall(hits: Hits) -> np.ndarray:

@@ -105,4 +105,6 @@ def validate(
     """
     embedded = embed(model, params, queries, num_items)
     _, items = embedded.top_k(max(cutoffs), queries.seen)
-    return summarise(ranking_metrics(items, queries.positives, cutoffs))
+    return summarise(
+        ranking_metrics(items, queries.positives, cutoffs, weights=queries.weights)
+    )

@@ -10,6 +10,7 @@ from twotower_jax.config import Config
 from twotower_jax.data.feed import Entities, Queries, make_queries
 from twotower_jax.data.log import Pairs
 from twotower_jax.errors import InputError
+from twotower_jax.evaluation.propensity import inverse_propensities
 from twotower_jax.evaluation.ragged import Ragged, from_pairs, take_rows
 from twotower_jax.evaluation.rivals import rivals
 from twotower_jax.run.inputs import Loaded, make_entities, query_history
@@ -22,6 +23,8 @@ class QuerySet(NamedTuple):
     Attributes:
       user: [queries] int32 codes.
       positives: the items to retrieve, a row per query.
+      weights: [items] float64, inverse propensities with the mean 1 over the positives
+        of the whole split.
       seen: items that are left out of the rankings, a row per query; None for none.
       queries: the input of the query tower, on the device.
       entities: features and histories of both towers, on the device.
@@ -32,6 +35,7 @@ class QuerySet(NamedTuple):
 
     user: np.ndarray
     positives: Ragged
+    weights: np.ndarray
     seen: Ragged | None
     queries: Queries
     entities: Entities
@@ -101,9 +105,16 @@ def make_query_set(config: Config, data: Loaded, name: str) -> QuerySet | None:
     truth = None
     if name == "test":  # the truth refers to the end of the log
         truth = make_truth(config.data, config.evaluation, data, user, seen)
+    positives = from_pairs(row, pairs.item, len(user))
     return QuerySet(
         user=user.astype(np.int32),
-        positives=from_pairs(row, pairs.item, len(user)),
+        positives=positives,
+        weights=inverse_propensities(
+            data.counts,
+            positives,
+            config.evaluation.ips_power,
+            config.evaluation.ips_clip,
+        ),
         seen=seen,
         queries=make_queries(user, history),
         entities=make_entities(config, data, history),

@@ -51,7 +51,9 @@ def rank(config: Config, data: Loaded, queries: QuerySet, scorer: Scorer) -> Ran
     cutoffs = config.evaluation.k
     scores, items = scorer.top_k(max(cutoffs), queries.seen)
     buckets = popularity_buckets(data.counts)
-    per_query = ranking_metrics(items, queries.positives, cutoffs)
+    per_query = ranking_metrics(
+        items, queries.positives, cutoffs, weights=queries.weights
+    )
     per_query |= sliced_metrics(items, queries.positives, buckets, cutoffs)
     if queries.truth is not None:
         per_query |= true_metrics(queries.truth, items, buckets, cutoffs)

@@ -52,6 +52,7 @@ def slow_metrics(items, positives, k):
         "mrr": 1 / first if first else 0.0,
         "hit_rate": float(hits > 0),
         "map": precision / most,
+        "ips_recall": hits / len(positives),  # weights: tests of propensity
     }
 
 
@@ -261,7 +262,8 @@ def test_slices_by_hand():
     items = np.array([[0, 1, 2], [3, 1, 0]])
     positives = ragged([[0, 2, 3], [1]])
     values = sliced_metrics(items, positives, buckets, [2, 3])
-    assert len(values) == len(RANKING) * 2 * 3
+    sliced = [name for name in RANKING if METRICS[name].sliced]
+    assert len(values) == len(sliced) * 2 * 3
     np.testing.assert_array_equal(values["recall@2/head"], [1.0, np.nan])
     np.testing.assert_array_equal(values["recall@2/mid"], [np.nan, 1.0])
     np.testing.assert_array_equal(values["recall@2/tail"], [0.0, np.nan])

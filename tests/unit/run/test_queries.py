@@ -31,3 +31,22 @@ def test_earlier_positives_of_the_user_do_not_lower_the_auc(mask_seen):
     assert queries is not None
     assert set(queries.rivals["uniform"].items.tolist()) == {2, 4}
     assert rank(config, data, queries, embedded).metrics()["auc@uniform"] == 1.0
+
+
+@pytest.mark.parametrize(("power", "expected"), [(0.0, 1 / 2), (0.5, 2 / 3)])
+def test_clicks_on_rare_items_have_more_weight_in_ips_recall(power, expected):
+    # Item 0 has four training clicks, item 1 one; each is the positive of one user.
+    # The weights are 1/2 and 1, with the mean 3/4; item 1 alone is found.
+    config = configure(
+        evaluation__ips_power=power, evaluation__k=(1,), data__mask_seen=False
+    )
+    train = Pairs(np.array([0, 1, 1, 0, 0], np.int32), np.array([0, 0, 0, 0, 1]))
+    test = Pairs(np.array([0, 1], np.int32), np.array([0, 1], np.int32))
+    data = as_loaded(train.user, train.item, 2, 3)
+    data = data._replace(split=Split(train, VALID, test))
+    embedded = Embeddings(jnp.ones((2, 1)), jnp.array([[1.0], [2.0], [0.0]]))
+    queries = make_query_set(config, data, "test")
+    assert queries is not None
+    found = rank(config, data, queries, embedded).metrics()
+    assert found["recall@1"] == 1 / 2
+    assert found["ips_recall@1"] == pytest.approx(expected, rel=1e-12)
