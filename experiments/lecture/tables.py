@@ -100,7 +100,7 @@ def save(figure: Figure, claim: str) -> None:
 
     Args:
       figure: the figure, which is closed.
-      claim: L1 to L8.
+      claim: L1 to L8, or another name.
     """
     with matplotlib.rc_context({"svg.hashsalt": claim}):
         figure.savefig(HERE / f"figure_{claim}.svg", metadata={"Date": None})

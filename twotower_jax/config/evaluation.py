@@ -30,7 +30,7 @@ class EvaluationConfig:
         "of the whole catalogue, or of a stage in the same requests",
     )
     ips_power: float = key(
-        0.75,
+        0.5,
         low=0,
         high=4,
         doc="ips_recall@k: power of an item's training clicks in its propensity; 0: "
