@@ -13,13 +13,16 @@ class TowersConfig:
     kind: str = key("two_tower", doc="kind of model")
     dim: int = key(64, low=1, doc="dimension of the embeddings")
     hidden: tuple[int, ...] = key(
-        (128,), low=1, doc="widths of the hidden layers; []: sum of the features"
+        (), low=1, doc="widths of the hidden layers; []: sum of the features"
     )
     query: tuple[str, ...] = key(
-        ("id",), doc="features of the query: id, history, and those of the data"
+        (),
+        doc="features of the query: id, history, and those of the data; []: chosen "
+        "from the data",
     )
     candidate: tuple[str, ...] = key(
-        ("id",), doc="features of the candidate: id, and those of the data"
+        (),
+        doc="features of the candidate: id, and those of the data; []: all of them",
     )
     history_length: int = key(20, low=1, doc="last clicks in the feature history")
     normalize: bool = key(True, doc="divide embeddings by their L2 norm")
@@ -32,10 +35,9 @@ class TowersConfig:
         check_keys(self, "towers")
         for side in ("query", "candidate"):
             names = getattr(self, side)
-            if not names or len(set(names)) < len(names):
+            if len(set(names)) < len(names):
                 raise InputError(
-                    f"towers.{side}={list(names)} must name one or more features, "
-                    "each once"
+                    f"towers.{side}={list(names)} must name each feature once"
                 )
         if "history" in self.candidate:
             raise InputError(

@@ -33,6 +33,7 @@ from twotower_jax.run.queries import QuerySet, make_query_sets, some_queries
 from twotower_jax.run.ranking import Ranking, query_table, topk_table
 from twotower_jax.run.records import RunFolder, manifest, run_folder
 from twotower_jax.run.sample_report import report_samples
+from twotower_jax.run.tower_features import choose_features
 from twotower_jax.run.trackers import make_trackers
 from twotower_jax.run.tracking import Tracking
 from twotower_jax.training.checkpoint import Checkpoints
@@ -132,7 +133,8 @@ def run(
     record.write_config(config)
     device = jax.devices()[0].device_kind
     record.write("manifest", manifest(config, data.fingerprint, device, command))
-    return _recorded(Attempt(config, data, record, console, shared))
+    chosen = choose_features(config, data)
+    return _recorded(Attempt(chosen, data, record, console, shared))
 
 
 def _recorded(attempt: Attempt) -> dict[str, Any]:
@@ -228,6 +230,7 @@ def _train_and_evaluate(attempt: Attempt) -> dict[str, Any]:
         "seconds": notes.seconds,
         "examples_per_second": _speed(notes, config.training.batch_size),
         "samples": samples,
+        "towers": {"query": config.towers.query, "candidate": config.towers.candidate},
         "data": dict(data.split.report) | dict(data.log.dropped),
     }
 

@@ -14,6 +14,7 @@ from twotower_jax.run.inputs import load_data, trains
 from twotower_jax.run.problem import make_problem
 from twotower_jax.run.queries import make_query_sets
 from twotower_jax.run.records import RunFolder
+from twotower_jax.run.tower_features import choose_features
 from twotower_jax.training.checkpoint import Checkpoints
 from twotower_jax.training.loop import Problem
 
@@ -35,6 +36,7 @@ def evaluate_run(config: Config, folder: Path) -> dict[str, dict[str, float]]:
     best_step = record.result()["best_step"]
     data = load_data(config)
     check_same_data(record, data)
+    config = choose_features(config, data)
     queries = make_query_sets(config, data)
     if trains(config):
         problem = make_problem(config, data)
