@@ -182,7 +182,7 @@ RULES = (
     Rule(("positives.reweight",), lambda v: v["positives.strategy"] != "none"),
     Rule(
         ("towers.history_length",),
-        lambda v: "history" in v["towers.query"],
+        lambda v: not v["towers.query"] or "history" in v["towers.query"],
     ),
     Rule(
         ("optimizer.initial_accumulator",),
