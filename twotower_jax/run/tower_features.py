@@ -1,4 +1,4 @@
-"""The features of the towers, where the configuration leaves their choice to the data."""
+"""Features of the towers, where the configuration leaves their choice to the data."""
 
 from dataclasses import replace
 
