@@ -98,6 +98,8 @@ def small_problem(data: Loaded, **keys: Any) -> Problem:
     defaults = {
         "towers__dim": 6,
         "towers__hidden": (8,),
+        "towers__query": ("id",),
+        "towers__candidate": ("id",),
         "towers__init_scale": 0.3,
         "training__batch_size": 16,
         "loss__temperature": 0.1,

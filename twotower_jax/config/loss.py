@@ -53,7 +53,7 @@ class LossConfig:
 
     name: str = key("sampled_softmax", doc="name of the loss")
     temperature: float = key(
-        0.07, above=0, doc="divides the scores in training; serving does not use it"
+        0.14, above=0, doc="divides the scores in training; serving does not use it"
     )
     learn_temperature: bool = key(
         False, doc="learn the temperature by the training loss, through its log"

@@ -10,7 +10,7 @@ class OptimizerConfig:
     """The optimizer of the tables (row-sparse) and of the dense part (optax)."""
 
     name: str = key("adagrad", doc="name of the optimizer")
-    learning_rate: float = key(0.05, above=0, doc="learning rate at the first step")
+    learning_rate: float = key(0.2, above=0, doc="learning rate at the first step")
     initial_accumulator: float = key(
         0.1, low=0, doc="adagrad: initial sum of squared gradients"
     )

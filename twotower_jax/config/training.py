@@ -15,7 +15,7 @@ class TrainingConfig:
 
     batch_size: int = key(1024, low=2, doc="positives per step")
     epochs: int = key(
-        10, low=0, doc="passes over the training positives, before resampling"
+        100, low=0, doc="passes over the training positives, before resampling"
     )
     steps: int | None = key(None, low=0, doc="steps, instead of epochs")
     order: str = key(

@@ -20,6 +20,7 @@ from twotower_jax.run.plan import (
     minings,
     positive_weights,
 )
+from twotower_jax.run.tower_features import choose_features
 from twotower_jax.sampling.availability import (
     KnownItems,
     MassTree,
@@ -63,7 +64,7 @@ def make_problem(config: Config, data: Loaded) -> Problem:
       InputError: when a tower names a feature, or the negatives a stage, that the
         data does not have, or when an epoch would not fill a batch.
     """
-    train = data.split.train
+    config, train = choose_features(config, data), data.split.train
     structure = _structure(config, data, make_model(config.towers, data.log))
     negatives = structure.negatives
     history = query_history(config, train, train.user, train.time)

@@ -15,6 +15,7 @@ from twotower_jax.evaluation.ragged import Ragged, from_pairs, take_rows
 from twotower_jax.evaluation.rivals import rivals
 from twotower_jax.run.inputs import Loaded, make_entities, query_history
 from twotower_jax.run.simulator_truth import Truth, make_truth
+from twotower_jax.run.tower_features import choose_features
 
 
 class QuerySet(NamedTuple):
@@ -86,6 +87,7 @@ def make_query_set(config: Config, data: Loaded, name: str) -> QuerySet | None:
       data: its data.
       name: "valid" or "test".
     """
+    config = choose_features(config, data)
     pairs: Pairs = getattr(data.split, name)
     earlier = data.split.train
     if name == "test":

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from twotower_jax.config import Config
-from twotower_jax.run.inputs import Loaded
+from twotower_jax.run.inputs import Loaded, trains
 
 # With fewer training positives per user, an id is rarely met again and a history is
 # mostly empty.

@@ -19,7 +19,7 @@ from twotower_jax.errors import InputError, closest, unknown
 def test_dictionaries_hold_plain_values_and_a_copy():
     config = Config()
     values = to_dict(config)
-    assert values["towers"]["hidden"] == [128]
+    assert values["towers"]["hidden"] == []
     assert values["data"]["columns"]["user"] == "user"
     values["towers"]["hidden"].append(1)
     values["data"]["query_features"]["age"] = "numeric"
