@@ -9,12 +9,12 @@ from twotower_jax.config.schema import check_keys, key
 class OptimizerConfig:
     """The optimizer of the tables (row-sparse) and of the dense part (optax)."""
 
-    name: str = key("adagrad", doc="name of the optimizer")
-    learning_rate: float = key(0.2, above=0, doc="learning rate at the first step")
+    name: str = key("adam", doc="name of the optimizer")
+    learning_rate: float = key(0.01, above=0, doc="learning rate at the first step")
     initial_accumulator: float = key(
         0.1, low=0, doc="adagrad: initial sum of squared gradients"
     )
-    eps: float = key(1e-7, above=0, doc="added to the denominator of an update")
+    eps: float = key(1e-8, above=0, doc="added to the denominator of an update")
     b1: float = key(0.9, low=0, high=1, doc="adam: decay of the first moment")
     b2: float = key(0.999, low=0, high=1, doc="adam: decay of the second moment")
     l2: float = key(
