@@ -39,7 +39,7 @@ class TrainingConfig:
         f"{PATIENCE}, never without a validation set",
     )
     min_steps: int = key(
-        2000, low=0, doc="steps before which patience does not stop: a slow start"
+        500, low=0, doc="steps before which patience does not stop: a slow start"
     )
     eval_queries: int | None = key(
         None,
