@@ -57,7 +57,9 @@ def _in_batch(
     """Return the keys of in-batch negatives alone; serve: with log q."""
     return {
         "negatives.in_batch": True,
+        "negatives.easy.num": 0,
         "negatives.hard.num": 0,
+        "loss.name": "sampled_softmax",
         "loss.logq.correct": correct,
         "positives.strategy": positives,
         "positives.exponent": exponent,
@@ -71,6 +73,7 @@ def _mix(
     """Return the keys of a row's slots, of which a ratio is hard."""
     keys = {
         "negatives.hard_ratio": ratio,
+        "negatives.easy.num": slots // 2,
         "negatives.hard.num": slots // 2,
         "negatives.hard.stages": stages,
         "negatives.in_batch": False,
@@ -116,6 +119,34 @@ def _mixes(text: str, *more: Any) -> list[Check]:
             ("all hard finds less than none", every, -1),
         )
     ]
+
+
+def _more_slots(easy: int, correct: str) -> Check:
+    """Return the check of half hard with other numbers of slots, or in the other form.
+
+    Each of the easy + 4 slots of a row is hard with probability hard_ratio.
+    """
+    half, none = (
+        _mix(ratio, 8, LATE, "sampled_softmax", correct, "mixture")
+        | {"negatives.easy.num": easy}
+        for ratio in (0.5, 0)
+    )
+    form = {"negatives": "of the negatives", "all": "of all logits"}[correct]
+    text = f"log q {form}, {easy + 4} slots"
+    statement = f"{text}: half hard finds more than none"
+    return Check("L5", statement, RECALL, half, none, 1, variant=text)
+
+
+def _beside_in_batch() -> Check:
+    """Return the check of half hard slots beside in-batch negatives."""
+    half, none = (
+        _mix(ratio, 8, LATE, "sampled_softmax", "all", "mixture")
+        | {"negatives.in_batch": True}
+        for ratio in (0.5, 0)
+    )
+    text = "beside in-batch negatives"
+    statement = f"{text}: half hard finds more than uniform slots"
+    return Check("L5", statement, RECALL, half, none, 1, variant=text)
 
 
 def _resampled(strategy: str, text: str) -> list[Check]:
@@ -175,6 +206,13 @@ CHECKS = (
     *_mixes("log q of the mixture", 8, LATE, "sampled_softmax", "negatives", "mixture"),
     *_mixes(
         "log q of the easy negatives", 8, LATE, "sampled_softmax", "negatives", "easy"
+    ),
+    _beside_in_batch(),
+    *(
+        _more_slots(easy, correct)
+        for correct in ("negatives", "all")
+        for easy in (4, 28, 124)
+        if (easy, correct) != (4, "negatives")  # among the checks above
     ),
     Check(
         "L6",

@@ -19,6 +19,16 @@ ROWS = {
     ("L5", "no log q, bce"): "hard negatives: no log q, bce",
     ("L5", "log q of the mixture"): "hard negatives: log q of the mixture",
     ("L5", "log q of the easy negatives"): "hard negatives: log q of the easy ones",
+    ("L5", "beside in-batch negatives"): "hard negatives: beside in-batch, log q",
+    **{
+        ("L5", f"log q {form}, {slots} slots"): f"hard negatives: {slots} slots, {name}"
+        for form, name in (
+            ("of the negatives", "mixture"),
+            ("of all logits", "all logits"),
+        )
+        for slots in (8, 32, 128)
+        if (form, slots) != ("of the negatives", 8)
+    },
     ("L6", ""): "exposed negatives hurt",
     ("L6", "RecFlow"): "RecFlow: one rejected of 200 helps",
     ("L7", "down-sampling popular positives"): "down-sampling popular positives helps",

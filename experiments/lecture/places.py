@@ -13,23 +13,24 @@ class Place(NamedTuple):
     """A place where studies were run.
 
     Attributes:
-      folder: subfolder of each study; "" for the study's own folder.
+      studies: names of the studies, folders of outputs/lecture.
       recall: the metric that stands for recall in this place.
       claims: the claims that are checked in this place.
     """
 
-    folder: str
+    studies: tuple[str, ...]
     recall: str = "true_recall@20"
     claims: tuple[str, ...] = tuple(CLAIMS)
 
 
 PLACES = {
-    "default": Place(""),
-    f"default, {BY_LOG}": Place("", LOG),
-    "learning rate .05": Place("rate_05"),
-    "each arm tuned": Place("tuned"),
-    **{world: Place(world) for world in WORLDS},
+    "default": Place(("default",)),
+    f"default, {BY_LOG}": Place(("default",), LOG),
+    "numbers of slots": Place(("forms",), claims=("L5",)),
+    f"numbers of slots, {BY_LOG}": Place(("forms",), LOG, ("L5",)),
+    **{world: Place((world,)) for world in WORLDS},
+    **{f"{world}, tuned there": Place((f"{world}_tuned",)) for world in WORLDS},
     # The two claims for which log and truth disagree in the default world.
-    **{f"{world}, {BY_LOG}": Place(world, LOG, ("L5", "L7")) for world in WORLDS},
-    **{data: Place(data, LOG) for data in REAL},
+    **{f"{world}, {BY_LOG}": Place((world,), LOG, ("L5", "L7")) for world in WORLDS},
+    **{data: Place((data,), LOG) for data in REAL},
 }

@@ -1,7 +1,8 @@
 """Run the studies of the lecture's claims, in one world or on real data.
 
     python experiments/lecture/run.py                        # the default world
-    python experiments/lecture/run.py --world bad_ranker     # a short form in another
+    python experiments/lecture/run.py --world bad_ranker     # its choices in another
+    python experiments/lecture/run.py --world bad_ranker --tune   # tuned anew there
     python experiments/lecture/run.py --data movielens --path ml-latest-small
 
 Each study is one command, `twotower train -m experiment=lecture/STUDY ...`, which is
@@ -23,63 +24,36 @@ WORLDS = {
     "good_ranker": ["pre_ranking_noise=0.5", "ranking_noise=0.25"],
     "bad_ranker": ["pre_ranking_noise=3.0", "ranking_noise=1.5"],
 }
-STUDIES = (
-    "popularity",
-    "logq",
-    "ladder",
-    "hard_ratio",
-    "half_hard",
-    "exposed",
-    "one_of_200",
-    "resampling",
-    "serving",
-    "tuned",
-)
-# The arms of the short form that need neither exposures nor stages.
+STUDIES = ("tuned", "forms")
+# Arms that need neither exposures nor stages.
 POSITIVES_ONLY = (
     "arms=in_batch,in_batch_logq,served_with_log_q,plain/uniform,plain/alpha_75,"
     "plain/alpha_1,downsample_hot,upsample_cold"
 )
-# Real data: the study and its training. MovieLens has 30 epochs as in its own study,
-# Gowalla 4 (100 take too long), Wikispeedia 20.
+EXPOSED = "arms=in_batch_logq,uniform_per_row,exposed_sixteenth,exposed_as_negatives"
+# Real data: arms and keys. Each arm is tuned there.
 REAL = {
-    "movielens": [
-        *("experiment=lecture/short", POSITIVES_ONLY, "data=movielens"),
-        *("data.fit_valid=true", "training.steps=1131"),
-        "optimizer.learning_rate=0.05",
-    ],
-    "gowalla": [
-        *("experiment=lecture/short", POSITIVES_ONLY, "data=lightgcn"),
-        *("data.fit_valid=true", "optimizer=adam", "optimizer.learning_rate=0.006"),
-        *("training.batch_size=2048", "training.steps=1582"),
-    ],
-    "wikispeedia": [
-        *("experiment=lecture/exposed", "negatives.hard_ratio=0,0.0625,0.5,1"),
-        *("data=wikispeedia", "towers.query=[current,target]", "training.epochs=20"),
-        "optimizer.learning_rate=0.05",
-    ],
+    "movielens": [POSITIVES_ONLY, "data=movielens"],
+    "gowalla": [POSITIVES_ONLY, "data=lightgcn", "seed=0,1,2"],
+    "wikispeedia": [EXPOSED, "data=wikispeedia", "towers.query=[current,target]"],
 }
 NO_TRUTH = [
-    "seed=0,1,2,3,4",
     "towers.candidate=[id]",
-    "training.eval_every=null",
     "evaluation.k=[20]",
     "evaluation.auc=[]",
     "evaluation.uniform_exposures=0",
     "hydra.callbacks.study.metric=recall@20",
 ]
+CHOICES = "outputs/lecture/default"  # of the arms, in the default world
 
 
 def main() -> None:
     """Run the named studies one after the other."""
     options = _options()
-    alone = options.world or options.data
     failed = 0
-    for study in options.studies or ([None] if alone else STUDIES):
+    for words in studies(options):
         command = [
-            *(sys.executable, "-m", "twotower_jax", "train", "-m"),
-            "hydra/launcher=fused",
-            *words(study, options.world, options.data, options.path),
+            *(sys.executable, "-m", "twotower_jax", "train", "-m", *words),
             *options.overrides,
         ]
         print(shlex.join(command), flush=True)
@@ -87,33 +61,58 @@ def main() -> None:
     sys.exit(failed)
 
 
-def words(
-    study: str | None, world: str | None, data: str | None, path: str | None
-) -> list[str]:
-    """Overrides of a study, or of the short form in another world or on real data.
+def studies(options: argparse.Namespace) -> list[list[str]]:
+    """Overrides of each study.
 
     Args:
-      study: the name of a study.
-      world: the name of a world, or None.
-      data: the name of a data set, or None.
-      path: the folder of the data set.
+      options: of the command line.
+
+    Returns:
+      Overrides as on the command line, a list per study.
+    """
+    if options.world:
+        return [world_words(options.world, options.tune)]
+    if options.data:
+        return [data_words(options.data, options.path)]
+    return [[f"experiment=lecture/{study}"] for study in options.studies or STUDIES]
+
+
+def world_words(world: str, tune: bool) -> list[str]:
+    """Overrides of the study in another world, with three seeds.
+
+    Args:
+      world: its name.
+      tune: tune each arm there, in place of the choices of the default world.
 
     Returns:
       Overrides as on the command line.
     """
-    if world:
-        numbers = [f"data.simulator.{word}" for word in WORLDS[world]]
-        return ["experiment=lecture/short", f"name=lecture/short/{world}", *numbers]
-    if data:
-        name = REAL[data][0].removeprefix("experiment=")
-        return [*REAL[data], f"name={name}/{data}", f"data.path={path}", *NO_TRUTH]
-    return [f"experiment=lecture/{study}"]
+    numbers = [f"data.simulator.{word}" for word in WORLDS[world]]
+    common = ["experiment=lecture/tuned", "seed=0,1,2", *numbers]
+    if tune:
+        return [*common, f"name=lecture/{world}_tuned"]
+    return [*common, f"name=lecture/{world}", f"hydra.sweeper.selection={CHOICES}"]
+
+
+def data_words(data: str, path: str) -> list[str]:
+    """Overrides of the study of a public log, on which each arm is tuned.
+
+    Args:
+      data: its name.
+      path: its folder.
+
+    Returns:
+      Overrides as on the command line.
+    """
+    common = ["experiment=lecture/tuned", f"name=lecture/{data}", f"data.path={path}"]
+    return [*common, *NO_TRUTH, *REAL[data]]
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Run the studies of the claims.")
     parser.add_argument("studies", nargs="*", metavar="STUDY", help=", ".join(STUDIES))
     parser.add_argument("--world", choices=WORLDS)
+    parser.add_argument("--tune", action="store_true", help="tune the arms in the world")
     parser.add_argument("--data", choices=REAL)
     parser.add_argument("--path", help="folder of the data")
     parser.add_argument("--overrides", nargs="*", default=[], metavar="key=value")
@@ -125,6 +124,8 @@ def _options() -> argparse.Namespace:
         parser.error("--world and --data have one study of their own: name none")
     if options.data and not options.path:
         parser.error(f"--data {options.data} needs --path")
+    if options.tune and not options.world:
+        parser.error("--tune needs --world: the other studies tune by themselves")
     return options
 
 

@@ -7,6 +7,7 @@ earlier rows for a place if the folder lacks some of its runs.
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -94,21 +95,20 @@ def merge(earlier: pl.DataFrame | None, table: pl.DataFrame) -> pl.DataFrame:
     return table.sort("check", "where").drop("check", "where")
 
 
-def runs_of(folder: Path, inner: str) -> list[Run]:
-    """Finished runs of all studies in a place.
+def runs_of(folder: Path, studies: Sequence[str]) -> list[Run]:
+    """Finished runs of the studies of a place.
 
     Args:
       folder: the folder of the studies.
-      inner: the subfolder of each study; "" for the study's own folder.
+      studies: names of their folders.
 
     Returns:
-      The runs, all on the same data.
+      The runs, all on the same data, without baselines: no claim is about one.
     """
     runs: list[Run] = []
-    for study in sorted(folder.iterdir()):
-        place = study / inner
-        if any(place.glob("*/result.json")):  # else it was not run in this place
-            found = read_runs(place).finished  # no claim is about a baseline
+    for place in (folder / study for study in studies):
+        if any(place.glob("*/result.json")):  # else it was not run
+            found = read_runs(place).finished
             runs += [run for run in found if not is_baseline(run.config)]
     if runs:
         check_same_data(runs)
@@ -126,7 +126,7 @@ def verdicts(folder: Path, name: str) -> list[Row]:
       One row per check.
     """
     place = PLACES[name]
-    runs, measured = runs_of(folder, place.folder), []
+    runs, measured = runs_of(folder, place.studies), []
     for check in CHECKS:
         if name.endswith(BY_LOG) and not check.metric.startswith(RECALL):
             continue  # the same as by the truth
