@@ -90,8 +90,11 @@ def measure_path(options: argparse.Namespace) -> None:
             f"data.path={log}",
             *("data.columns.clicked=clicked", "data.columns.time=time"),
             *("data.split=temporal", "data.valid_share=0", "data.test_share=0.001"),
-            *("loss.temperature=0.05", f"training.batch_size={options.batch}"),
-            f"training.steps={options.steps}",
+            *("towers=factors", "optimizer=adagrad", "loss.temperature=0.05"),
+            *(
+                f"training.batch_size={options.batch}",
+                f"training.steps={options.steps}",
+            ),
             f"training.merge_columns={str(options.merge).lower()}",
             *("evaluation.k=[20]", f"output={place}", "name=benchmark"),
         ]

@@ -112,7 +112,9 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Run the studies of the claims.")
     parser.add_argument("studies", nargs="*", metavar="STUDY", help=", ".join(STUDIES))
     parser.add_argument("--world", choices=WORLDS)
-    parser.add_argument("--tune", action="store_true", help="tune the arms in the world")
+    parser.add_argument(
+        "--tune", action="store_true", help="tune the arms in the world"
+    )
     parser.add_argument("--data", choices=REAL)
     parser.add_argument("--path", help="folder of the data")
     parser.add_argument("--overrides", nargs="*", default=[], metavar="key=value")
