@@ -42,7 +42,7 @@ class TrainingConfig:
         500, low=0, doc="steps before which patience does not stop: a slow start"
     )
     eval_queries: int | None = key(
-        None,
+        5000,
         low=1,
         doc="queries of a validation during training, a fixed random part; null: all",
     )
