@@ -11,15 +11,17 @@ from collect import insert
 HERE = Path(__file__).parent
 ARMS = (
     "in-batch + logQ",
-    "uniform",
+    "in-batch + logQ + uniform slots",
+    "in-batch + logQ + half hard",
     "in-batch + logQ + downsample_hot",
     "in-batch",
+    "uniform, a row",
     "exposed as negatives",
 )
 
 
 def headline(comparison: pl.DataFrame) -> str:
-    """Return five arms of the quickstart study as a table in markdown.
+    """Return some arms of the quickstart study as a table in markdown.
 
     Args:
       comparison: the rows of comparison.csv, one per arm, metric and base arm.
