@@ -9,7 +9,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from twotower_jax.model.baselines import BASELINES
 
 # Keys that set the place, the name and the seed of a run, not its arm.
 NOT_DIFFERENCES = ("seed", "output", "name", "arm", "trackers", "baselines")
@@ -139,6 +138,8 @@ def is_baseline(config: Mapping[str, Any]) -> bool:
       >>> is_baseline({"towers": {"kind": "popularity"}}), is_baseline({})
       (True, False)
     """
+    from twotower_jax.model.baselines import BASELINES  # names alone need no scipy
+
     towers = config.get("towers")
     return isinstance(towers, dict) and towers.get("kind") in list(BASELINES)
 
