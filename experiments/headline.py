@@ -15,8 +15,8 @@ ARMS = (
     "in-batch + logQ + half hard",
     "in-batch + logQ + downsample_hot",
     "in-batch",
-    "uniform, a row",
-    "exposed as negatives",
+    "uniform slots",
+    "half exposed",
 )
 
 
