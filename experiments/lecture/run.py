@@ -25,6 +25,18 @@ WORLDS = {
     "bad_ranker": ["pre_ranking_noise=3.0", "ranking_noise=1.5"],
 }
 STUDIES = ("tuned", "forms")
+# Response curves and single claims; not tuned.
+CURVES = (
+    "popularity",
+    "logq",
+    "ladder",
+    "hard_ratio",
+    "half_hard",
+    "exposed",
+    "one_of_200",
+    "resampling",
+    "serving",
+)
 # Arms that need neither exposures nor stages.
 POSITIVES_ONLY = (
     "arms=in_batch,in_batch_logq,served_with_log_q,plain/uniform,plain/alpha_75,"
@@ -110,7 +122,8 @@ def data_words(data: str, path: str) -> list[str]:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Run the studies of the claims.")
-    parser.add_argument("studies", nargs="*", metavar="STUDY", help=", ".join(STUDIES))
+    every = [*STUDIES, *CURVES]
+    parser.add_argument("studies", nargs="*", metavar="STUDY", help=", ".join(every))
     parser.add_argument("--world", choices=WORLDS)
     parser.add_argument(
         "--tune", action="store_true", help="tune the arms in the world"
@@ -120,8 +133,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--overrides", nargs="*", default=[], metavar="key=value")
     options = parser.parse_args()
     for study in options.studies:
-        if study not in STUDIES:
-            parser.error(f"{study} is not a study; choose from {', '.join(STUDIES)}")
+        if study not in every:
+            parser.error(f"{study} is not a study; choose from {', '.join(every)}")
     if options.studies and (options.world or options.data):
         parser.error("--world and --data have one study of their own: name none")
     if options.data and not options.path:

@@ -38,7 +38,11 @@ def test_an_id_needs_users_with_many_clicks(per_user, timed, expected):
 
 def test_features_stand_beside_a_history_and_alone_where_it_is_empty():
     described = {"features": ("country", "age")}
-    assert query_features(clicks(5, 3, **described), 20) == ("history", "age", "country")
+    assert query_features(clicks(5, 3, **described), 20) == (
+        "history",
+        "age",
+        "country",
+    )
     assert query_features(clicks(5, 1, **described), 20) == ("age", "country")
 
 

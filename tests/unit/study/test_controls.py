@@ -125,7 +125,7 @@ def test_controls_of_a_study_lead_to_its_base(short):
         "in-batch + logQ + downsample_hot": base,
         "half hard, uncorrected": "none hard, uncorrected",
         "all hard, bce": "none hard, bce",
-        "half hard, log q of the mixture": "none hard, log q",
+        "half hard, log q of the mixture": "uniform slots",
         "exposed as negatives": "uniform, a row",
         "one pre_ranked": "uniform only",
         "against ranked": "against uniform",
