@@ -2,9 +2,9 @@
 
     python experiments/defaults/table.py outputs/defaults
 
-Reads the folders of `twotower train -m experiment=defaults name=defaults/LOG ...`. Writes
-results.csv (the test runs), trials.csv (the runs on validation) and the table of
-README.md. Logs that the folder lacks keep their rows.
+Reads the folders of `twotower train -m experiment=defaults name=defaults/LOG ...`.
+Writes results.csv (the test runs), trials.csv (the runs on validation) and the table
+of README.md. Logs that the folder lacks keep their rows.
 """
 
 import json
@@ -109,8 +109,7 @@ def markdown(tests: pl.DataFrame, trials: pl.DataFrame) -> str:
       A table; the tuned arm is the better one on validation.
     """
     lines = [
-        f"| log | popularity | defaults | tuned | share | trials | tuned, {METRIC} best "
-        "on validation |",
+        "| log | popularity | defaults | tuned | share | trials | best on validation |",
         "|---|---|---|---|---|---|---|",
     ]
     for log in tests["log"].unique(maintain_order=True):
@@ -120,8 +119,9 @@ def markdown(tests: pl.DataFrame, trials: pl.DataFrame) -> str:
         means = dict(runs.group_by("arm").agg(pl.mean(METRIC)).iter_rows())
         ours, tuned = means[OURS], means[best["arm"]]
         lines.append(
-            f"| {log} | {runs['popularity'][0]:.4f} | {ours:.4f} | {tuned:.4f} "
-            f"| {100 * ours / tuned:.0f} % | {len(mine)} | {best['arm']}: {best['point']} |"
+            f"| {log} | {runs['popularity'][0]:.4f} | {ours:.4f} | {tuned:.4f} | "
+            f"{100 * ours / tuned:.0f} % | {len(mine)} | {best['arm']}: "
+            f"{best['point']} |"
         )
     return "\n".join(lines)
 
