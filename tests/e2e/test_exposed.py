@@ -17,7 +17,8 @@ HARD = (
 )
 SMALL = (
     "towers.dim=16",
-    "towers.hidden=[]",
+    "towers.query=[id]",
+    "towers.candidate=[id]",
     "training.batch_size=64",
     "training.steps=100",
     "training.eval_every=100",

@@ -9,7 +9,8 @@ from helpers.kuaishou import DAYS, SIZES, write_kuairand, write_recflow
 
 SMALL = (
     "towers.dim=8",
-    "towers.hidden=[]",
+    "towers.query=[id]",
+    "towers.candidate=[id]",
     "training.batch_size=32",
     "training.steps=10",
     "training.eval_every=10",

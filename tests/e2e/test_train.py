@@ -337,3 +337,19 @@ def test_popularity_recommends_by_counts_without_training(tmp_path):
         unseen.sort(key=lambda one: (-counts[one], ids.index(one)))
         assert rows.sort("rank")["item"].to_list() == unseen[:20]
         assert rows.sort("rank")["score"].to_list() == [counts[o] for o in unseen[:20]]
+
+
+def test_features_that_the_data_choose_are_named_and_used_again(tmp_path, capsys):
+    words = [*tiny.SMALL, "towers.query=[]", "towers.candidate=[]", "training.steps=8"]
+    assert tiny.command("train", *words, f"output={tmp_path}") == 0
+    (folder,) = (tmp_path / "simulator").glob("*/result.json")
+    result = tiny.read_json(folder)
+    assert result["towers"] == {
+        "query": ["id", "history", "activity", "segment"],
+        "candidate": ["id", "author", "category", "price", "stars", "tags"],
+    }
+    # The checkpoint has a table of each: the same towers are made again.
+    capsys.readouterr()
+    assert tiny.command("evaluate", str(folder.parent)) == 0
+    shown = f"{result['metrics']['test']['recall@20']:.4f}"
+    assert shown in capsys.readouterr().out

@@ -19,7 +19,8 @@ WORLD = (
 SMALL = (
     *WORLD,
     "towers.dim=8",
-    "towers.hidden=[]",
+    "towers.query=[id]",
+    "towers.candidate=[id]",
     "training.batch_size=256",
     "training.steps=40",
     "training.eval_every=10",
