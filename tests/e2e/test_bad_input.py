@@ -116,7 +116,7 @@ TABLES = {
         ["training.patience=2", "training.epochs=3", "training.batch_size=4"],
         [
             "training.patience=2 cannot end a training of",
-            "training.min_steps=2000",
+            "training.min_steps=500",
             "lower that, or set training.patience=0",
         ],
     ),
@@ -231,7 +231,7 @@ KEYS = {
         ["towers.candidate=[history]"],
         ["towers.candidate", "'history'", "move it to towers.query"],
     ),
-    "no feature": (["towers.query=[]"], ["towers.query=[]", "one or more features"]),
+    "feature twice": (["towers.query=[id,id]"], ["towers.query=['id', 'id']", "once"]),
     "no negatives at all": (
         ["negatives.in_batch=false", "negatives.easy.num=0"],
         ["negatives.in_batch=false", "negatives.easy.num=0", "above 0"],

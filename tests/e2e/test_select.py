@@ -219,7 +219,7 @@ def test_arms_are_tuned_side_by_side(tmp_path):
 
 def test_baselines_are_tuned_too(tmp_path, capsys):
     """Each by axes of its own; one that the data are too large for is left out."""
-    small = ("baselines=true", "baseline.ease.max_items=10", "hydra.sweeper.trials=2")
+    small = ("baselines=true", "baseline.ease.max_size=10", "hydra.sweeper.trials=2")
     words = (TUNE, *small, "arms=baseline/popularity,in_batch_logq", "seed=0,1")
     folder = select(tmp_path, *words, "hydra/launcher=fused")
     selection = read_selection(folder)

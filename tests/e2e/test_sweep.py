@@ -234,7 +234,8 @@ def test_report_takes_another_base_and_keeps_it(swept, capsys):
 
 def test_an_experiment_names_its_base(tmp_path, capsys):
     words = (*tiny.SMALL, f"output={tmp_path}", "training.steps=10", "seed=0")
-    study = ("train", "-m", "experiment=quickstart", *words, "baselines=false")
+    words = (*words, "training.patience=null", "baselines=false")
+    study = ("train", "-m", "experiment=quickstart", *words)
     assert tiny.command(*study, "arms=popularity,in_batch_logq,uniform") == 0
     shown = capsys.readouterr().out
     assert "true_recall@20, difference to in-batch + logQ" in shown
