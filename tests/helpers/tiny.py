@@ -22,7 +22,6 @@ SMALL = (
     "towers.query=[id]",
     "towers.candidate=[id]",
     "optimizer=adagrad",
-    "loss.temperature=0.07",
     "training.batch_size=256",
     "training.steps=40",
     "training.eval_every=10",
