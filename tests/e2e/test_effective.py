@@ -110,7 +110,9 @@ def test_the_rules_name_keys_of_the_schema():
             *("loss.logq.correct=none", "evaluation.ips_power=0"),
         ),
         ("arms=slots/uniform",),
-        pytest.param(("loss=full_softmax", "optimizer.name=adam"), marks=pytest.mark.slow),
+        pytest.param(
+            ("loss=full_softmax", "optimizer.name=adam"), marks=pytest.mark.slow
+        ),
         pytest.param(("arms=slots/half_hard",), marks=pytest.mark.slow),
         pytest.param(
             (
