@@ -102,6 +102,9 @@ def small_problem(data: Loaded, **keys: Any) -> Problem:
         "towers__candidate": ("id",),
         "towers__init_scale": 0.3,
         "training__batch_size": 16,
+        "optimizer__name": "adagrad",
+        "optimizer__learning_rate": 0.05,
+        "optimizer__eps": 1e-7,
         "loss__temperature": 0.1,
     }
     return make_problem(configure(**(defaults | keys)), data)
