@@ -102,6 +102,7 @@ def small_problem(data: Loaded, **keys: Any) -> Problem:
         "towers__candidate": ("id",),
         "towers__init_scale": 0.3,
         "training__batch_size": 16,
+        "training__epochs": 10,
         "optimizer__name": "adagrad",
         "optimizer__learning_rate": 0.05,
         "optimizer__eps": 1e-7,
