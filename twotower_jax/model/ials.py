@@ -116,7 +116,7 @@ def _solve_rows(
     Args:
       clicked: V, [rows, width, factors], 0 on padding.
       diagonal: of D, [rows, factors].
-      filled: [rows, width] bool, whether a place is no padding.
+      filled: [rows, width] bool, False where a place is padding.
 
     Returns:
       [rows, factors] float64.

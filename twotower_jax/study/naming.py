@@ -128,7 +128,7 @@ def _one_line(text: str) -> str:
 
 
 def is_baseline(config: Mapping[str, Any]) -> bool:
-    """Whether a configuration is a baseline, which has no training.
+    """Whether the model of a configuration is one of the baselines.
 
     Args:
       config: a configuration as nested dictionaries.
@@ -162,7 +162,7 @@ def name_arms(configs: Sequence[dict[str, Any]]) -> list[str]:
       >>> name_arms([*arms, {"arm": "EASE", "towers": {"kind": "ease"}}])
       ['temperature=0.1', 'temperature=0.2', 'EASE']
     """
-    # A labelled baseline stands beside the arms; it is no value of their axes.
+    # The label is the whole name of a baseline: the axes of the arms do not apply.
     crossed = [
         i for i, one in enumerate(configs) if not (label(one) and is_baseline(one))
     ]

@@ -65,12 +65,12 @@ class ArmChoice:
 
     @property
     def tunable(self) -> bool:
-        """Whether there is more than one point to choose from."""
+        """Whether the arm tried two or more points."""
         return grid_size(self.axes) > 1
 
     @property
     def exhausted(self) -> bool:
-        """Whether every point of the grid was tried."""
+        """Whether the trials are all points of the arm's grid."""
         return len(self.trials) == grid_size(self.axes)
 
 
@@ -132,7 +132,7 @@ def edges(choice: ArmChoice) -> list[str]:
     """The numeric axes at whose end the chosen point lies, as key=value (which end).
 
     A better value may lie beyond the end of the axis, so that the arm is not tuned
-    yet. A value at which the range of the key itself ends is no such end. An arm whose
+    yet. The limits of the key's own range do not count as ends. An arm whose
     trials are all equal has none either: the axes do not affect it.
 
     Args:
