@@ -3,7 +3,7 @@
     python experiments/defaults/table.py outputs/defaults
 
 Reads the folders of `twotower train -m experiment=defaults name=defaults/LOG ...`.
-Writes results.csv (the test runs), trials.csv (the runs on validation) and the table
+Writes runs.csv (the test runs), trials.csv (the runs on validation) and the table
 of README.md. Logs that the folder lacks keep their rows.
 """
 
@@ -134,7 +134,7 @@ def main() -> None:
             f"{sys.argv[1]} holds no study; see README.md for the commands"
         )
     done = sorted(path for path in folders if (path / "study.csv").exists())
-    tests = merge("results.csv", pl.concat(tests_of(p.name, p) for p in done))
+    tests = merge("runs.csv", pl.concat(tests_of(p.name, p) for p in done))
     trials = merge("trials.csv", pl.concat(trials_of(p.name, p) for p in done))
     insert(HERE / "README.md", "defaults", markdown(tests, trials))
 
