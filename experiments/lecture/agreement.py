@@ -2,7 +2,7 @@
 
     python experiments/lecture/agreement.py outputs/lecture
 
-Reads the runs of lecture/short in the default world and in the others. Writes
+Reads the runs of lecture/tuned in the default world and in the others. Writes
 agreement.csv and figure_agreement.svg, and replaces the table of README.md. A place
 keeps its earlier rows if the folder lacks its runs.
 """
@@ -15,12 +15,14 @@ from typing import Any
 import matplotlib
 import numpy as np
 import polars as pl
+from checks import CLAIMS
 from matrix import BY_TRUTH
 from places import LOG, PLACES
 from tables import HERE, insert, save
+from verdicts import runs_of
 
 from twotower_jax.study.naming import identity
-from twotower_jax.study.runs import Run, check_same_data, read_runs
+from twotower_jax.study.runs import Run
 
 matplotlib.use("svg")
 from matplotlib import pyplot as plt
@@ -34,6 +36,7 @@ PAIRS = {
     "log and weighted log": (LOG, WEIGHTED),
 }
 GAIN = "gain of the weights"  # tau of the second pair minus that of the first
+WORLDS = [name for name in BY_TRUTH if PLACES[name].claims == tuple(CLAIMS)]
 ENOUGH = 20  # arms; with fewer the interval covers most of -1 to 1
 DRAWS = 2_000
 FIGURE = "![Agreement with intervals in every place](figure_agreement.svg)"
@@ -43,42 +46,20 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")
 def main() -> None:
     """Measure the agreement in every place of a folder of studies."""
     folder = Path(sys.argv[1])
-    found = {name: read(folder, PLACES[name].folder) for name in BY_TRUTH}
+    found = {name: runs_of(folder, PLACES[name].studies) for name in WORLDS}
     tables = [agreement(name, means(runs)) for name, runs in found.items() if runs]
     if not tables:
-        raise SystemExit(f"{folder} holds no run of lecture/short; run run.py first")
+        raise SystemExit(f"{folder} holds no run of lecture/tuned; run run.py first")
     path, table = HERE / "agreement.csv", pl.concat(tables)
     if path.exists():
         earlier = pl.read_csv(path, schema_overrides=table.schema)
         table = pl.concat([earlier.join(table, on="place", how="anti"), table])
-    order = pl.DataFrame({"place": BY_TRUTH, "order": range(len(BY_TRUTH))})
+    order = pl.DataFrame({"place": WORLDS, "order": range(len(WORLDS))})
     table = table.join(order, on="place").sort("order", maintain_order=True)
     table = table.drop("order")
     table.write_csv(path)
     insert("agreement", f"{markdown(table)}\n\n{FIGURE}")
     draw(table)
-
-
-def read(folder: Path, inner: str) -> list[Run]:
-    """The finished runs of a place, baselines too.
-
-    Args:
-      folder: the folder of the studies.
-      inner: the subfolder of a place; "" for the default world.
-
-    Returns:
-      The runs of lecture/short. Where the default world lacks them, those of all other
-      studies: they have the same arms among others.
-    """
-    short = folder / "short" / inner
-    others = sorted(folder.iterdir()) if not inner else []
-    for places in ([short], others):
-        filled = [place for place in places if any(place.glob("*/result.json"))]
-        runs = [run for place in filled for run in read_runs(place).finished]
-        if runs:
-            check_same_data(runs)
-            return runs
-    return []
 
 
 def means(runs: Sequence[Run]) -> pl.DataFrame:

@@ -103,13 +103,12 @@ def runs_of(folder: Path, studies: Sequence[str]) -> list[Run]:
       studies: names of their folders.
 
     Returns:
-      The runs, all on the same data, without baselines: no claim is about one.
+      The runs, all on the same data, baselines too.
     """
     runs: list[Run] = []
     for place in (folder / study for study in studies):
         if any(place.glob("*/result.json")):  # else it was not run
-            found = read_runs(place).finished
-            runs += [run for run in found if not is_baseline(run.config)]
+            runs += read_runs(place).finished
     if runs:
         check_same_data(runs)
     return runs
@@ -126,7 +125,9 @@ def verdicts(folder: Path, name: str) -> list[Row]:
       One row per check.
     """
     place = PLACES[name]
-    runs, measured = runs_of(folder, place.studies), []
+    found = runs_of(folder, place.studies)
+    runs = [run for run in found if not is_baseline(run.config)]
+    measured = []
     for check in CHECKS:
         if name.endswith(BY_LOG) and not check.metric.startswith(RECALL):
             continue  # the same as by the truth

@@ -92,10 +92,10 @@ def test_each_place_has_a_row_in_csv_table_and_figure(
     agreement, measure, page, tmp_path
 ):
     studies = tmp_path / "outputs"
-    write_runs(studies / "short", orders(20, swapped=5))
-    write_runs(studies / "short" / "weak_position", orders(21), seeds=(0,))
-    write_runs(studies / "short" / "bad_ranker", orders(19))
-    # Runs of the default world that are left out, as lecture/short was run there.
+    write_runs(studies / "default", orders(20, swapped=5))
+    write_runs(studies / "weak_position", orders(21), seeds=(0,))
+    write_runs(studies / "bad_ranker", orders(19))
+    # Another study of the default world, which is left out.
     write_runs(studies / "popularity", orders(22)[::-1])
     measure(studies)
     table = pl.read_csv(tmp_path / "agreement.csv")
@@ -122,22 +122,12 @@ def test_each_place_has_a_row_in_csv_table_and_figure(
 
 def test_a_place_keeps_its_rows_where_its_runs_are_absent(measure, page, tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
-    write_runs(first / "short", orders(20))
-    write_runs(second / "short" / "good_ranker", orders(20))
+    write_runs(first / "default", orders(20))
+    write_runs(second / "good_ranker", orders(20))
     for folder in (first, second):
         measure(folder)
     text = page.read_text()
     assert text.index("| default | 20 |") < text.index("| good ranker | 20 |")
-
-
-def test_other_studies_stand_for_the_default_world_where_short_was_not_run_there(
-    agreement, tmp_path
-):
-    write_runs(tmp_path / "short" / "bad_ranker", orders(2))
-    write_runs(tmp_path / "logq", orders(12))
-    (tmp_path / "ladder").mkdir()  # nothing finished
-    arms = agreement.means(agreement.read(tmp_path, ""))
-    assert sorted(arms[LOG]) == pytest.approx(list(range(12)))
 
 
 def test_runs_that_are_older_than_a_metric_have_no_value_for_it(agreement):
@@ -152,6 +142,6 @@ def test_runs_that_are_older_than_a_metric_have_no_value_for_it(agreement):
 
 def test_a_folder_without_runs_is_refused(measure, tmp_path):
     (tmp_path / "outputs").mkdir()
-    with pytest.raises(SystemExit, match="holds no run of lecture/short"):
+    with pytest.raises(SystemExit, match="holds no run of lecture/tuned"):
         measure(tmp_path / "outputs")
     assert not (tmp_path / "agreement.csv").exists()
