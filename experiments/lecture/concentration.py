@@ -21,6 +21,7 @@ from twotower_jax.config import from_dict
 from twotower_jax.data.concentration import gini
 from twotower_jax.data.log import FunnelLog, Stage
 from twotower_jax.data.sources import load
+from twotower_jax.sweeps.compose import compose_config
 
 matplotlib.use("svg")
 from matplotlib import pyplot as plt
@@ -45,13 +46,10 @@ def logs(named: list[str]) -> dict[str, FunnelLog]:
       {name: log}.
     """
     by_name = {}
-    for seed in range(5):
-        config = from_dict({"data": {"simulator": {"seed": seed}}})
-        by_name[f"simulator, seed {seed}"] = load(config.data)
-    for world, pairs in WORLDS.items():
-        words = [pair.split("=") for pair in pairs]
-        simulator = {key: float(value) for key, value in words}
-        config = from_dict({"data": {"simulator": simulator}})
+    worlds = {f"simulator, seed {seed}": [f"seed={seed}"] for seed in range(5)}
+    for world, pairs in (worlds | WORLDS).items():
+        words = [f"data.simulator.{pair}" for pair in pairs]
+        config = compose_config(["experiment=lecture/base", *words])
         by_name[world] = load(config.data)
     for word in named:
         name, _, path = word.partition("=")
