@@ -21,7 +21,7 @@ from twotower_jax.config.training import TrainingConfig
 from twotower_jax.errors import InputError
 
 # Keys of names, places and further records, which decide no number of the run.
-LABELS = ("name", "output", "arm", "trackers", "baselines")
+LABELS = ("name", "output", "arm", "trackers", "baselines", "pause")
 
 
 @dataclass(unsafe_hash=True)
@@ -50,6 +50,12 @@ class Config:
         False,
         doc="also fit item-kNN, EASE and iALS, beside the run or as arms of a sweep",
     )
+    pause: int | None = key(
+        None,
+        low=1,
+        doc="step after whose next validation the run pauses, without a test; the same "
+        "command with a later step, or with null, goes on",
+    )
     trackers: tuple[str, ...] = key(
         (), doc="tools that also record the metrics: tensorboard, mlflow, wandb"
     )
@@ -67,20 +73,26 @@ class Config:
                 "but data.fit_valid=true trains on it; set training.patience=0"
             )
         if not self.evaluation.test:
-            self._check_validation()
+            self._check_validation("evaluation.test=false")
+        if self.pause is not None:
+            self._check_validation(f"pause={self.pause}")
 
-    def _check_validation(self) -> None:
-        """Check that there is a valid part to evaluate where the test part is not."""
+    def _check_validation(self, word: str) -> None:
+        """Check that there is a valid part to evaluate where the test part is not.
+
+        Args:
+          word: the override that leaves the test part out.
+        """
         data = self.data
         if data.fit_valid:
             raise InputError(
-                "evaluation.test=false leaves the valid part to evaluate, but data."
-                "fit_valid=true trains on it; set data.fit_valid=false"
+                f"{word} leaves the valid part to evaluate, but data.fit_valid=true "
+                "trains on it; set data.fit_valid=false"
             )
         if data.valid_share == 0 and data.split in ("temporal", "ratio"):
             raise InputError(
-                "evaluation.test=false leaves the valid part to evaluate, but data."
-                "valid_share=0 makes none; set data.valid_share above 0"
+                f"{word} leaves the valid part to evaluate, but data.valid_share=0 "
+                "makes none; set data.valid_share above 0"
             )
 
     def _check_negatives(self) -> None:

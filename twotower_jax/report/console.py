@@ -32,7 +32,11 @@ from twotower_jax.study.tables import (
 
 NAME = 24  # least number of characters for the names of arms, if they are longer
 # Why a training ended, by `stopped` of its result.
-ENDED = {"patience": "ended by training.patience", "limit": "ended by its limit"}
+ENDED = {
+    "patience": "ended by training.patience",
+    "limit": "ended by its limit",
+    "pause": "ended by pause: the same command without it goes on",
+}
 SKIPPED = 5  # number of skipped folders that are listed by name
 
 
@@ -78,7 +82,13 @@ def print_line(
       swept: the overrides of this job that its sweep varies, as key=value.
       progress: the number of this job and the time left; "" where they are unknown.
     """
-    hidden = ("seed", "name", "evaluation.test", *(["arms"] if config.arm else []))
+    hidden = (
+        "seed",
+        "name",
+        "evaluation.test",
+        "pause",
+        *(["arms"] if config.arm else []),
+    )
     pairs = [word.partition("=") for word in swept]
     words = [f"{short_key(k)}={value}" for k, _, value in pairs if k not in hidden]
     name = " ".join([config.arm, *words] if config.arm else words) or "default"

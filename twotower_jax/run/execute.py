@@ -67,6 +67,7 @@ class Sharing(NamedTuple):
 
 
 ALONE = Sharing()
+PAUSED = "pause"  # why a training ended that another command goes on with
 
 
 class Attempt(NamedTuple):
@@ -105,7 +106,8 @@ def run(
       shared: objects shared with the runs beside it.
 
     Returns:
-      The content of result.json.
+      The content of result.json; of a run that pauses, the same on validation alone,
+      which is not recorded.
 
     Raises:
       InputError: for wrong input, before any training.
@@ -152,6 +154,11 @@ def _recorded(attempt: Attempt) -> dict[str, Any]:
         record.set_status("failed", f"{type(error).__name__}: {error}")
         tracking.finish(None)
         raise
+    if result["stopped"] == PAUSED:
+        reason = f"at step {result['steps']}; the same command without pause= goes on"
+        record.set_status("paused", reason)
+        tracking.finish(None)
+        return result
     record.write("result", result)
     record.set_status("done")
     tracking.finish(result)
@@ -206,6 +213,9 @@ def _train_and_evaluate(attempt: Attempt) -> dict[str, Any]:
         with _drawing:
             report_samples(config, data, problem, attempt.record.path, console)
         params, notes = _train(attempt, problem, queries.get("valid"))
+        if not notes.done:
+            notes.stopped = PAUSED
+            queries = {"valid": queries["valid"]}
         rankings = {
             name: rank_split(config, data, problem, params, one)
             for name, one in queries.items()

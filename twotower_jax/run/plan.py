@@ -89,6 +89,7 @@ def make_schedule(config: Config, split: Split) -> Schedule:
         patience=patience,
         metric=training.metric,
         min_steps=training.min_steps,
+        pause=config.pause,
     )
 
 

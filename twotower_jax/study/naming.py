@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 # Keys that set the place, the name and the seed of a run, not its arm.
-NOT_DIFFERENCES = ("seed", "output", "name", "arm", "trackers", "baselines")
+NOT_DIFFERENCES = ("seed", "output", "name", "arm", "trackers", "baselines", "pause")
 # Keys that choose the method of a whole group: they are named as the group is.
 CHOICES = ("name", "kind", "strategy", "source")
 # Names that are unclear without their group: whole groups, and last parts of keys.

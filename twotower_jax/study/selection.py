@@ -29,10 +29,13 @@ class Trial:
     Attributes:
       point: the value of each axis, as on the command line.
       values: the metric on validation, one per run that finished with a value.
+      left_at: the step at which the point was left, behind others of its arm; None
+        where its runs were trained to their ends.
     """
 
     point: Point
     values: tuple[float, ...]
+    left_at: int | None = None
 
     @property
     def mean(self) -> float | None:
@@ -110,8 +113,8 @@ class Selection:
 def choose(trials: Sequence[Trial], runs: int) -> int | None:
     """The index of the trial with the largest mean; of equal ones the first.
 
-    A trial counts only if all its runs have a value. Otherwise a point that diverges
-    for some seeds would be judged by its lucky seeds.
+    A trial counts only if all its runs have a value, and were trained to their ends.
+    Otherwise a point that diverges for some seeds would be judged by its lucky seeds.
 
     Args:
       trials: the trials of one arm.
@@ -124,7 +127,11 @@ def choose(trials: Sequence[Trial], runs: int) -> int | None:
       >>> choose([Trial({}, (0.1, 0.2)), Trial({}, (0.9,)), Trial({}, (0.2, 0.2))], 2)
       2
     """
-    whole = [i for i, trial in enumerate(trials) if len(trial.values) == runs > 0]
+    whole = [
+        place
+        for place, trial in enumerate(trials)
+        if len(trial.values) == runs > 0 and trial.left_at is None
+    ]
     return max(whole, key=lambda i: (fmean(trials[i].values), -i), default=None)
 
 
@@ -182,6 +189,7 @@ def write_selection(selection: Selection, folder: Path) -> None:
             "mean": trial.mean,
             "sd": trial.sd,
             "runs": len(trial.values),
+            "left_at": trial.left_at,
             "chosen": place == one.chosen,
         }
         for one in selection.arms
@@ -258,6 +266,7 @@ def _arm(values: dict[str, Any]) -> ArmChoice:
         Trial(
             {str(k): str(v) for k, v in one["point"].items()},
             tuple(map(float, one["values"])),
+            one.get("left_at"),
         )
         for one in values["trials"]
     )

@@ -61,7 +61,9 @@ def point_words(point: Point) -> list[str]:
     return [f"{key}={value}" for key, value in point.items()]
 
 
-def tuning_run(grid: ArmGrid, place: int, seed: int) -> TuningRun:
+def tuning_run(
+    grid: ArmGrid, place: int, seed: int, pause: int | None = None
+) -> TuningRun:
     """Return the run of an arm at a point, evaluated on validation alone.
 
     It has a folder of its own, so that the folder of the study has winners only.
@@ -70,6 +72,7 @@ def tuning_run(grid: ArmGrid, place: int, seed: int) -> TuningRun:
       grid: the points of the arm.
       place: the index of the point.
       seed: of the run.
+      pause: the step at which it pauses; None: it is trained to its end.
 
     Raises:
       InputError: where there is no validation set.
@@ -77,22 +80,36 @@ def tuning_run(grid: ArmGrid, place: int, seed: int) -> TuningRun:
     start, words = grid.configs[place], grid.arm.words
     evaluation = replace(start.evaluation, test=False)
     name = f"{start.name}/{FOLDER}"
-    config = replace(start, seed=seed, name=name, evaluation=evaluation)
+    config = replace(start, seed=seed, name=name, evaluation=evaluation, pause=pause)
     quoted = name.replace("\\", "\\\\").replace("'", "\\'")
     own = [f"seed={seed}", "evaluation.test=false", f"name='{quoted}'"]
+    own += [f"pause={pause}"] if pause is not None else []
     kept = [w for w in words if not w.startswith(("name=", "evaluation.test="))]
     return TuningRun([*kept, *point_words(grid.points[place]), *own], config)
 
 
 def valid_metric(config: Config, metric: str) -> float | None:
-    """Return a metric of a finished run on validation, None without a value.
+    """Return a metric of a run on validation, None without a value.
+
+    At a pause it is the best validation up to there, whether the run has gone on or not:
+    a sweep that is repeated judges as before.
 
     Args:
       config: the run.
       metric: its name, such as ``recall@20``.
     """
-    result = RunFolder(run_folder(config)).read("result")
-    return None if result is None else result["metrics"]["valid"].get(metric)
+    record = RunFolder(run_folder(config))
+    if config.pause is None:
+        result = record.read("result")
+        return None if result is None else result["metrics"]["valid"].get(metric)
+    best = None
+    for one in record.metrics():
+        value = one.get("valid", {}).get(metric)
+        if value is not None and (best is None or value > best):
+            best = value
+        if one["step"] >= config.pause:
+            break
+    return best
 
 
 def test_runs(config: Config, seeds: Iterable[int]) -> tuple[str, ...]:

@@ -15,6 +15,10 @@ class Options(NamedTuple):
       trials_seed: seed of the draw of these points.
       tune_seeds: seeds of the runs on validation, one number or several.
       metric: on validation, None for ``training.metric``.
+      rungs: steps at which the worse points of each arm are left, ascending; empty:
+        every point is trained to its end.
+      eta: of this many points of an arm one goes on from a rung.
+      minutes: for the runs on validation; None: no limit.
       selection: file or folder of an earlier selection whose choices are tested, None
         to tune.
     """
@@ -26,4 +30,7 @@ class Options(NamedTuple):
     trials_seed: int
     tune_seeds: Sequence[int] | int
     metric: str | None
+    rungs: Sequence[int]
+    eta: int
+    minutes: float | None
     selection: str | None

@@ -1,12 +1,11 @@
 """Selection without peeking: tune on validation, then test the winners.
 
-The jobs go to the launcher of the sweep in two batches: every arm at its points with
-`evaluation.test=false`, then each arm at its best point with the seeds of the study.
-With the choices of an earlier selection there is the second batch only.
+First every arm is run at its points with `evaluation.test=false` (`rungs.race`), then
+each arm at its best point with the seeds of the study. With the choices of an earlier
+selection there is the second part only.
 """
 
 import itertools
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +28,6 @@ from twotower_jax.study.naming import name_arms
 from twotower_jax.study.selection import (
     ArmChoice,
     Selection,
-    Trial,
     choose,
     write_selection,
 )
@@ -42,6 +40,7 @@ from twotower_jax.sweeps.compose import compose_job, job_config
 from twotower_jax.sweeps.countdown import Countdown
 from twotower_jax.sweeps.jobs import SWEEP
 from twotower_jax.sweeps.options import Options
+from twotower_jax.sweeps.rungs import Validation, check_rungs, race
 
 
 class Selecting:
@@ -83,6 +82,7 @@ class Selecting:
             run; where no arm has a winner, after those on validation.
         """
         arm_points.check_trials(self._options.trials)
+        check_rungs(self._options)
         columns, seeds = self._columns(arguments)
         arms = [self._arm(words) for words in itertools.product(*columns)]
         arms += self._baselines(arms)
@@ -190,7 +190,13 @@ class Selecting:
         options = self._options
         metric = options.metric or grids[0].arm.config.training.metric
         arm_points.check_metric(metric, grids)
-        tried = self._tune(grids, metric, len(seeds))
+        runs = sum(len(one.points) for one in grids) * len(self._tune_seeds)
+        self._print(
+            f"tuning: {runs} runs on validation, then {len(seeds) * len(grids)} of the "
+            "chosen points on test"
+        )
+        how = Validation(metric, self._tune_seeds, self._launch, self._print)
+        tried = race(grids, options, how)
         choices, winners = [], []
         for name, grid, trials in zip(names, grids, tried, strict=True):
             best, runs = choose(trials, len(self._tune_seeds)), ()
@@ -203,34 +209,6 @@ class Selecting:
             metric, self._tune_seeds, seeds, tuple(choices), options.trials
         )
         return found, winners
-
-    def _tune(
-        self, grids: list[ArmGrid], metric: str, tests: int
-    ) -> list[tuple[Trial, ...]]:
-        """Run every arm at every point on validation; return the trials of each."""
-        runs = {
-            (arm, place, seed): arm_points.tuning_run(grid, place, seed)
-            for arm, grid in enumerate(grids)
-            for place in range(len(grid.points))
-            for seed in self._tune_seeds
-        }
-        self._print(
-            f"tuning: {len(runs)} runs on validation, then {tests * len(grids)} of the "
-            "chosen points on test"
-        )
-        finished = self._launch(list(runs.values()))
-        values: dict[tuple[int, int], list[float]] = defaultdict(list)
-        for ((arm, place, _), run), done in zip(runs.items(), finished, strict=True):
-            value = arm_points.valid_metric(run.config, metric) if done else None
-            if value is not None:
-                values[arm, place].append(value)
-        return [
-            tuple(
-                Trial(point, tuple(values[arm, place]))
-                for place, point in enumerate(grid.points)
-            )
-            for arm, grid in enumerate(grids)
-        ]
 
     def _carried(
         self, arms: list[Arm], names: list[str], seeds: tuple[int, ...]

@@ -167,7 +167,7 @@ class Trainer:
         return state, notes
 
     def run(self, line: ProgressLine, request: StopRequest) -> None:
-        """Train to the end of the schedule.
+        """Train to the end of the schedule, or to its pause.
 
         Args:
           line: Progress line.
@@ -180,7 +180,7 @@ class Trainer:
         if self.schedule.steps == 0 and not self.notes.done:
             self.notes.end("limit")
             self._save()
-        while not self.notes.done:
+        while not self.notes.done and not self.schedule.pauses(self.step):
             before = self.step
             self._run_to_boundary(line, request)
             if request.number is not None and self.step == before:

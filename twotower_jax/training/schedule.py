@@ -18,6 +18,7 @@ class Schedule(NamedTuple):
         never does.
       metric: Name of the validation metric; larger is better.
       min_steps: Number of steps before which the patience does not end the training.
+      pause: Step after whose next validation the training pauses; None: it does not.
     """
 
     steps: int
@@ -27,6 +28,7 @@ class Schedule(NamedTuple):
     patience: int
     metric: str
     min_steps: int = 0
+    pause: int | None = None
 
     @property
     def shortest(self) -> int:
@@ -89,6 +91,17 @@ class Schedule(NamedTuple):
     def validates(self, step: int) -> bool:
         """Return whether a step is followed by a validation."""
         return step >= self.steps or step % self.eval_every == 0
+
+    def pauses(self, step: int) -> bool:
+        """Whether the training pauses after a step, once its state is saved.
+
+        Examples:
+          >>> schedule = Schedule(100, 8, eval_every=30, checkpoint_every=30,
+          ...     patience=0, metric="recall@20", pause=40)
+          >>> [step for step in (0, 30, 60, 90) if schedule.pauses(step)]
+          [60, 90]
+        """
+        return self.pause is not None and step >= self.pause and self.validates(step)
 
 
 class Renewals(NamedTuple):

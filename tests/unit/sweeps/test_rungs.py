@@ -1,0 +1,145 @@
+"""Successive halving, with runs whose validations are known functions."""
+
+from dataclasses import replace
+
+import pytest
+
+from twotower_jax.config import Config
+from twotower_jax.errors import InputError
+from twotower_jax.sweeps import rungs
+from twotower_jax.sweeps.arm_points import Arm, ArmGrid
+from twotower_jax.sweeps.axes import Names
+from twotower_jax.sweeps.options import Options
+
+OPTIONS = Options({}, {}, {}, None, 0, [100], None, [10, 30], 3, None, None)
+TEMPERATURES = [round(0.01 * place, 2) for place in range(1, 10)]
+
+
+def grid(kind="two_tower", dim=8, temperatures=TEMPERATURES):
+    """An arm that tries temperatures; its dimension tells it from other arms."""
+    config = Config()
+    config = replace(config, towers=replace(config.towers, kind=kind, dim=dim))
+    points = [{"loss.temperature": str(one)} for one in temperatures]
+    configs = [
+        replace(config, loss=replace(config.loss, temperature=one))
+        for one in temperatures
+    ]
+    return ArmGrid(Arm((), Names(kind, None, None), config), {}, points, configs)
+
+
+class Runs:
+    """Launches nothing, keeps what was asked for, and takes 10 s per run."""
+
+    def __init__(self, monkeypatch, value, fail=()):
+        self.asked, self.now, self.lines, self._fail = [], 0.0, [], fail
+        monkeypatch.setattr(rungs, "valid_metric", lambda config, metric: value(config))
+
+    def launch(self, runs):
+        configs = [run.config for run in runs]
+        self.asked.append(configs)
+        self.now += 10 * len(runs)
+        return [config.loss.temperature not in self._fail for config in configs]
+
+    def race(self, grids, seeds=(100,), **options):
+        how = rungs.Validation(
+            "recall@20", seeds, self.launch, self.lines.append, lambda: self.now
+        )
+        return rungs.race(grids, OPTIONS._replace(**options), how)
+
+    def tried(self, dim, pause):
+        return sorted(
+            config.loss.temperature
+            for configs in self.asked
+            for config in configs
+            if config.towers.dim == dim and config.pause == pause
+        )
+
+
+def test_the_better_third_of_each_arm_goes_on_even_of_an_arm_that_loses(monkeypatch):
+    runs = Runs(
+        monkeypatch, lambda c: c.loss.temperature * (1 if c.towers.dim == 8 else 0.01)
+    )
+    trials = runs.race([grid(), grid(dim=16)])
+    for dim in (8, 16):
+        assert runs.tried(dim, 10) == TEMPERATURES
+        assert runs.tried(dim, 30) == [0.07, 0.08, 0.09]
+        assert runs.tried(dim, None) == [0.09]
+    for ours in trials:
+        assert [one.left_at for one in ours] == [10] * 6 + [30, 30, None]
+    assert runs.lines == [
+        "rung of 10 steps: 6 of 18 points go on",
+        "rung of 30 steps: 2 of 6 points go on",
+    ]
+
+
+def test_a_later_rung_judges_anew(monkeypatch):
+    """A point that learns slowly wins, once it is on the rung where it is better."""
+    slow = 0.08
+    runs = Runs(
+        monkeypatch,
+        lambda c: (
+            1.0 if c.loss.temperature == slow and c.pause != 10 else c.loss.temperature
+        ),
+    )
+    (ours,) = runs.race([grid()])
+    assert runs.tried(8, None) == [slow]
+    assert ours[TEMPERATURES.index(slow)].mean == 1.0
+
+
+def test_without_rungs_every_point_is_trained_to_its_end(monkeypatch):
+    runs = Runs(monkeypatch, lambda c: c.loss.temperature)
+    (ours,) = runs.race([grid()], rungs=[])
+    assert runs.tried(8, None) == TEMPERATURES
+    assert {one.left_at for one in ours} == {None}
+
+
+def test_a_baseline_is_fitted_once_and_all_its_points_count(monkeypatch):
+    runs = Runs(monkeypatch, lambda c: c.loss.temperature)
+    ease, ours = runs.race([grid("ease", dim=4), grid()])
+    assert runs.tried(4, None) == TEMPERATURES and not runs.tried(4, 10)
+    assert [one.left_at for one in ease] == [None] * 9
+    assert runs.tried(8, None) == [0.09] and ours[-1].left_at is None
+
+
+def test_a_point_of_which_a_seed_failed_does_not_go_on(monkeypatch):
+    runs = Runs(monkeypatch, lambda c: c.loss.temperature, fail={0.09})
+    (ours,) = runs.race([grid()], seeds=(100, 101))
+    assert runs.tried(8, 30) == [0.06] * 2 + [0.07] * 2 + [0.08] * 2
+    assert ours[-1].values == ()
+
+
+@pytest.mark.parametrize("minutes", [0.1, 2, 3, 60])
+def test_a_limit_of_time_gives_every_arm_as_many_points(monkeypatch, minutes):
+    runs = Runs(monkeypatch, lambda c: c.loss.temperature)
+    trials = runs.race([grid(), grid(dim=16)], minutes=minutes)
+    first = [runs.tried(dim, 10) for dim in (8, 16)]
+    assert first[0] == first[1]  # the same points
+    # A third of the time, at 20 s for a point of both arms.
+    assert len(first[0]) == min(9, max(1, -(-minutes * 60 // 3 // 20)))
+    # One column may begin before the limit and end after it, on each of three rungs.
+    assert runs.now <= max(60 * minutes, 20) + 3 * 20
+    for ours in trials:
+        assert sum(one.left_at is None and bool(one.values) for one in ours) >= 1
+
+
+def test_the_points_under_a_limit_are_a_sample_and_not_a_corner(monkeypatch):
+    runs = Runs(monkeypatch, lambda c: c.loss.temperature)
+    runs.race([grid()], minutes=1.5)
+    assert 0 < len(runs.tried(8, 10)) < 9
+    assert runs.tried(8, 10) != TEMPERATURES[: len(runs.tried(8, 10))]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"rungs": [30, 10]}, "hydra.sweeper.rungs=[30, 10] do not ascend"),
+        ({"rungs": [10, 10]}, "do not ascend"),
+        ({"rungs": [0]}, "hydra.sweeper.rungs=0"),
+        ({"eta": 1}, "hydra.sweeper.eta=1"),
+        ({"minutes": 0}, "hydra.sweeper.minutes=0 is no time"),
+    ],
+)
+def test_wrong_options_are_refused(options, said):
+    with pytest.raises(InputError) as error:
+        rungs.check_rungs(OPTIONS._replace(**options))
+    assert said in str(error.value)

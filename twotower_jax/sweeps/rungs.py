@@ -1,0 +1,190 @@
+"""Successive halving: the points of every arm on validation, rung by rung.
+
+Every arm has as many points on a rung. The better ones of each arm go on from their
+checkpoints to the next rung, and those of the last rung are trained to their ends
+(Jamieson and Talwalkar, AISTATS 2016). No arm drops out: each is tuned alike.
+"""
+
+import itertools
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from twotower_jax.config.checks import whole_number
+from twotower_jax.errors import InputError
+from twotower_jax.model.baselines import BASELINES
+from twotower_jax.study.selection import Trial
+from twotower_jax.sweeps.arm_points import (
+    ArmGrid,
+    TuningRun,
+    tuning_run,
+    valid_metric,
+)
+from twotower_jax.sweeps.options import Options
+
+Place = tuple[int, int]  # an arm, and a point of its grid
+
+
+class Validation(NamedTuple):
+    """How points are judged.
+
+    Attributes:
+      metric: on validation, larger is better.
+      seeds: of the runs of a point.
+      launch: runs jobs, and returns for each whether it finished with an objective.
+      tell: prints a line.
+      clock: seconds.
+    """
+
+    metric: str
+    seeds: tuple[int, ...]
+    launch: Callable[[list[TuningRun]], list[bool]]
+    tell: Callable[[str], None]
+    clock: Callable[[], float] = time.monotonic
+
+
+def check_rungs(options: Options) -> None:
+    """Refuse rungs that do not ascend, eta below 2, and a budget of no time.
+
+    Raises:
+      InputError: naming the option, its value and the remedy.
+    """
+    rungs = list(options.rungs)
+    for rung in rungs:
+        whole_number("hydra.sweeper.rungs", rung, 1)
+    if rungs != sorted(set(rungs)):
+        raise InputError(
+            f"hydra.sweeper.rungs={rungs} do not ascend; give steps such as [500,1500]"
+        )
+    whole_number("hydra.sweeper.eta", options.eta, 2)
+    minutes = options.minutes
+    if minutes is not None and not 0 < minutes < math.inf:
+        raise InputError(
+            f"hydra.sweeper.minutes={minutes} is no time; give minutes above 0, or "
+            "null for no limit"
+        )
+
+
+def race(
+    grids: Sequence[ArmGrid], options: Options, validation: Validation
+) -> list[tuple[Trial, ...]]:
+    """Run every arm at its points on validation, the better ones longer.
+
+    With a limit of time each rung has an equal part of what is left. It begins with one
+    point of each arm, and goes on to the next point of each while its part lasts.
+
+    Args:
+      grids: the arms and their points.
+      options: rungs, eta and minutes of the sweeper; the seed of the order of points.
+      validation: how points are judged.
+
+    Returns:
+      The trials of each arm, in the order of its points. A point that was not tried has
+      no values.
+    """
+    begin, clock = validation.clock(), validation.clock
+    trials: dict[Place, Trial] = {}
+    left = {arm: _shuffled(grid, options) for arm, grid in enumerate(grids)}
+    rungs = [*options.rungs, None]
+    for number, pause in enumerate(rungs):
+        end = math.inf
+        if options.minutes is not None:
+            over = clock()
+            rest = begin + 60 * options.minutes - over
+            end = over + max(rest, 0) / (len(rungs) - number)
+        tried: dict[Place, tuple[float, ...]] = {}
+        for places in _columns(left, whole=options.minutes is None):
+            if tried and clock() >= end:
+                break
+            tried |= _judge(grids, places, pause, validation)
+        for (arm, place), values in tried.items():
+            final = pause is None or is_exact(grids[arm])
+            point = grids[arm].points[place]
+            trials[arm, place] = Trial(point, values, None if final else pause)
+        left = _better(grids, tried, trials, options.eta, len(validation.seeds))
+        if pause is not None and (going := sum(map(len, left.values()))):
+            validation.tell(
+                f"rung of {pause:,} steps: {going} of {len(tried)} points go on"
+            )
+    return [
+        tuple(
+            trials.get((arm, place), Trial(point, ()))
+            for place, point in enumerate(grid.points)
+        )
+        for arm, grid in enumerate(grids)
+    ]
+
+
+def is_exact(grid: ArmGrid) -> bool:
+    """Whether an arm is fitted at once: it has no steps, and so no rungs."""
+    return grid.arm.config.towers.kind in BASELINES
+
+
+def _shuffled(grid: ArmGrid, options: Options) -> list[int]:
+    """Return the points of an arm in an order in which every beginning is a sample."""
+    places = list(range(len(grid.points)))
+    if options.minutes is None:
+        return places
+    return np.random.default_rng(options.trials_seed).permutation(places).tolist()
+
+
+def _columns(left: dict[int, list[int]], whole: bool) -> Iterable[list[Place]]:
+    """Yield the points to run together: all, or the next one of each arm."""
+    if whole:
+        yield [(arm, place) for arm, places in left.items() for place in places]
+        return
+    for column in itertools.zip_longest(*left.values()):
+        yield [
+            (arm, place)
+            for arm, place in zip(left, column, strict=True)
+            if place is not None
+        ]
+
+
+def _judge(
+    grids: Sequence[ArmGrid],
+    places: Sequence[Place],
+    pause: int | None,
+    validation: Validation,
+) -> dict[Place, tuple[float, ...]]:
+    """Return the metric of each point, one value per run that finished with one."""
+    runs = [
+        (
+            (arm, place),
+            tuning_run(
+                grids[arm], place, seed, None if is_exact(grids[arm]) else pause
+            ),
+        )
+        for arm, place in places
+        for seed in validation.seeds
+    ]
+    finished = validation.launch([run for _, run in runs])
+    values: dict[Place, list[float]] = defaultdict(list)
+    for (where, run), done in zip(runs, finished, strict=True):
+        value = valid_metric(run.config, validation.metric) if done else None
+        if value is not None:
+            values[where].append(value)
+    return {where: tuple(values[where]) for where in places}
+
+
+def _better(
+    grids: Sequence[ArmGrid],
+    tried: dict[Place, tuple[float, ...]],
+    trials: dict[Place, Trial],
+    eta: int,
+    runs: int,
+) -> dict[int, list[int]]:
+    """Return the points of each arm that go on, the best first."""
+    left: dict[int, list[int]] = {}
+    for arm, grid in enumerate(grids):
+        if is_exact(grid):
+            continue
+        mine = [place for one, place in tried if one == arm]
+        whole = [place for place in mine if len(tried[arm, place]) == runs]
+        whole.sort(key=lambda place: (-(trials[arm, place].mean or 0.0), place))
+        left[arm] = whole[: math.ceil(len(mine) / eta)]
+    return left
