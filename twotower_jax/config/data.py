@@ -69,7 +69,11 @@ class DataConfig:
         0.1, low=0, high=0.9, doc="share of the positives in the valid part"
     )
     test_share: float = key(
-        0.1, low=0, high=0.9, doc="share of the positives in the test part"
+        0.1,
+        low=0,
+        high=0.9,
+        doc="share of the positives in the test part; 0: no test, to train a model that "
+        "is served",
     )
     fit_valid: bool = key(False, doc="train on the valid part too")
     mask_seen: bool = key(
@@ -82,6 +86,11 @@ class DataConfig:
     def __hash__(self) -> int:
         """Hash over the values (the feature dictionaries are not hashable)."""
         return hash(json.dumps(dataclasses.asdict(self), sort_keys=True))
+
+    @property
+    def has_test(self) -> bool:
+        """Whether there is a test part: its share is above 0, or the split has no share."""
+        return self.test_share > 0 or self.split not in ("temporal", "ratio")
 
     def __post_init__(self) -> None:
         """Check each value, then the combinations of them."""

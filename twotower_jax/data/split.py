@@ -182,7 +182,7 @@ def _check(log: FunnelLog, rows: np.ndarray) -> None:
 
 def _check_parts(config: DataConfig, train: np.ndarray, test: np.ndarray) -> None:
     key = f"data.split={config.split}"
-    if len(test) == 0:
+    if len(test) == 0 and config.has_test:
         remedies = {
             "given": "give a test part (data.test_path) with a positive",
             "leave_last_out": "it needs a user with at least 3 positives",

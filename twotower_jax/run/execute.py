@@ -228,7 +228,9 @@ def _train_and_evaluate(attempt: Attempt) -> dict[str, Any]:
     if "test" in queries:
         _write_tables(attempt, queries["test"], rankings["test"])
     return {
-        "metrics": {name: ranking.metrics() for name, ranking in rankings.items()},
+        # A model that is trained on the whole log has no metrics.
+        "metrics": {name: ranking.metrics() for name, ranking in rankings.items()}
+        or {"test": {}},
         "baselines": compare_baselines(config, data, queries, console),
         "queries": {name: len(one.user) for name, one in queries.items()},
         "positives already seen": {n: one.already_seen for n, one in queries.items()},

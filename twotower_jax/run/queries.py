@@ -53,14 +53,15 @@ def make_query_sets(config: Config, data: Loaded) -> dict[str, QuerySet]:
       data: its data.
 
     Returns:
-      Those of "valid", unless it is empty, and "test".
+      Those of "valid", unless it is empty, and "test", unless the data have none.
 
     Raises:
       InputError: where no query is left to evaluate on.
     """
-    names = ("valid", "test") if config.evaluation.test else ("valid",)
+    tests = config.evaluation.test and config.data.has_test
+    names = ("valid", "test") if tests else ("valid",)
     made = {name: make_query_set(config, data, name) for name in names}
-    if config.evaluation.test and made["test"] is None:
+    if tests and made["test"] is None:
         raise InputError(
             "every positive of the test split was clicked in training by the same "
             "user; set data.mask_seen=false to retrieve seen items again"
