@@ -8,10 +8,10 @@ import sys
 from collections.abc import Callable
 
 from twotower_jax import __version__
-from twotower_jax.commands import audit, completion, data, runs
+from twotower_jax.commands import advise, audit, completion, data, runs
 from twotower_jax.errors import InputError, NonFiniteLossError
 
-COMMANDS = ("train", "report", "audit", "evaluate", "reproduce", "data")
+COMMANDS = ("train", "advise", "report", "audit", "evaluate", "reproduce", "data")
 Command = Callable[[argparse.Namespace], int]
 
 
@@ -66,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
         "train",
         help="train and evaluate; overrides as key=value, -m sweeps, --help lists keys",
     )
+    _add(commands, "advise", advise.add_advise, advise.advise, ADVISE)
     _add(commands, "report", runs.add_report, runs.report, REPORT)
     _add(commands, "audit", audit.add_audit, audit.audit, AUDIT)
     _add(commands, "evaluate", runs.add_folder, runs.evaluate, EVALUATE)
@@ -78,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+ADVISE = "choose the samples to train on from a log, on validation, and test them"
 REPORT = "compare the runs of a folder: report.html and tables"
 AUDIT = "compute the optimum of an arm's objective, before any training"
 EVALUATE = "compute the metrics of a finished run from its checkpoint"

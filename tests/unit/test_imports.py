@@ -26,6 +26,7 @@ ROOMS = (
     ("study",),
     ("report",),
     ("sweeps",),
+    ("advice",),
     ("commands",),
     ("cli",),
 )

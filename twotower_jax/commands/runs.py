@@ -18,6 +18,7 @@ def add_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="DIR", help=out)
     for name, metavar, text in (
         ("question", "TEXT", "the question that the study answers"),
+        ("answer", "TEXT", "the answer, shown first"),
         ("source", "TEXT", "the source of the question"),
         ("metric", "NAME", "the primary metric: it orders the arms"),
         ("base", "ARM", "the arm that the others are compared to"),

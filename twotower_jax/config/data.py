@@ -72,8 +72,8 @@ class DataConfig:
         0.1,
         low=0,
         high=0.9,
-        doc="share of the positives in the test part; 0: no test, to train a model that "
-        "is served",
+        doc="share of the positives in the test part; 0: no test, to train a model to "
+        "serve",
     )
     fit_valid: bool = key(False, doc="train on the valid part too")
     mask_seen: bool = key(
@@ -89,7 +89,7 @@ class DataConfig:
 
     @property
     def has_test(self) -> bool:
-        """Whether there is a test part: its share is above 0, or the split has no share."""
+        """Whether there is a test part: a share above 0, or a split without shares."""
         return self.test_share > 0 or self.split not in ("temporal", "ratio")
 
     def __post_init__(self) -> None:

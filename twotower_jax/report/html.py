@@ -100,7 +100,10 @@ def _body(
 
 def _introduction(study: Study) -> list[str]:
     """Return the warnings of the study, its question, source and tuning."""
-    lines = [note(text, "note") for text in cautions(study)]
+    lines = []
+    if study.description.answer:
+        lines.append(note(study.description.answer, "question"))
+    lines += [note(text, "note") for text in cautions(study)]
     if study.description.question:
         lines.append(note(study.description.question, "question"))
     if study.description.source:

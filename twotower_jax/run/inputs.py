@@ -59,7 +59,19 @@ def load_data(config: Config) -> Loaded:
 
 
 def _load(config: DataConfig) -> Loaded:
-    log = sources.load(config)
+    return split_log(sources.load(config), config)
+
+
+def split_log(log: FunnelLog, config: DataConfig) -> Loaded:
+    """Split a log that was read.
+
+    Args:
+      log: the log.
+      config: the section ``data``.
+
+    Raises:
+      InputError: where the log cannot be split so.
+    """
     parts = split(log, config)
     counts = np.bincount(parts.train.item, minlength=log.num_items)
     return Loaded(log, parts, counts, data_fingerprint(log, parts))

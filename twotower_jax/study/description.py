@@ -15,7 +15,7 @@ from twotower_jax.errors import InputError, unknown
 from twotower_jax.study.files import write_whole
 
 FILE = "study.json"
-TEXTS = ("question", "source", "metric", "base", "tuned")
+TEXTS = ("question", "answer", "source", "metric", "base", "tuned")
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Description:
 
     Attributes:
       question: the question of the study, one sentence.
+      answer: of the study, in words.
       source: the origin of the question or of the arms.
       metric: the primary metric, which orders the arms and is compared first.
       base: the arm to which the others are compared.
@@ -40,6 +41,7 @@ class Description:
     tuned: str | None = None
     margin: float | None = None
     controls: dict[str, str] | None = None
+    answer: str | None = None
 
     def or_else(self, other: "Description") -> "Description":
         """This description, with its missing parts taken from another.
@@ -119,8 +121,8 @@ def read_description(folder: str | Path) -> Description:
             raise ValueError
     except (OSError, ValueError, AttributeError, RecursionError):
         raise InputError(
-            f"{path} is broken: question, source, metric, base and tuned must be "
-            "texts, margin a number and controls pairs of arms; remove it, and give "
+            f"{path} is broken: question, answer, source, metric, base and tuned must "
+            "be texts, margin a number and controls pairs of arms; remove it, and give "
             "twotower report --question, --metric, --base"
         ) from None
     return Description(**known)

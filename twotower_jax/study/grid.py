@@ -19,6 +19,22 @@ def grid_size(axes: Axes) -> int:
     return math.prod(map(len, axes.values()))
 
 
+def shuffled(points: list[Point], seed: int = 0) -> list[Point]:
+    """The points of a grid in an order of which every beginning is a sample.
+
+    Args:
+      points: the result of `grid_points`.
+      seed: seed of the order. Arms with the same points have the same order.
+
+    Examples:
+      >>> points = grid_points({"rate": ["1", "2", "3"]})
+      >>> sorted(one["rate"] for one in shuffled(points)) == ["1", "2", "3"]
+      True
+    """
+    order = np.random.default_rng(seed).permutation(len(points))
+    return [points[place] for place in order]
+
+
 def grid_points(axes: Axes, trials: int | None = None, seed: int = 0) -> list[Point]:
     """The points of a grid in order, the last axis fastest, or a random part of them.
 

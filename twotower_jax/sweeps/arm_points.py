@@ -91,8 +91,8 @@ def tuning_run(
 def valid_metric(config: Config, metric: str) -> float | None:
     """Return a metric of a run on validation, None without a value.
 
-    At a pause it is the best validation up to there, whether the run has gone on or not:
-    a sweep that is repeated judges as before.
+    At a pause it is the best validation up to there, whether the run has gone on or
+    not: a sweep that is repeated judges as before.
 
     Args:
       config: the run.

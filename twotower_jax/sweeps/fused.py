@@ -12,7 +12,7 @@ On an accelerator the runs that differ in numbers train as one program over all 
 import io
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -85,8 +85,8 @@ class _Job:
 class _Reading:
     """One reading of a data set, by the first run that needs it; the others wait."""
 
-    def __init__(self) -> None:
-        self._lock, self._begun = threading.Lock(), False
+    def __init__(self, load: Callable[[Config], Loaded]) -> None:
+        self._load, self._lock, self._begun = load, threading.Lock(), False
         self._data: Future[Loaded] = Future()
 
     def __call__(self, config: Config) -> Loaded:
@@ -94,7 +94,7 @@ class _Reading:
             first, self._begun = not self._begun, True
         if first:
             try:
-                self._data.set_result(load_data(config))
+                self._data.set_result(self._load(config))
             except BaseException as error:
                 self._data.set_exception(error)
         return self._data.result()
@@ -110,6 +110,7 @@ class SideBySide:
         command: str,
         workers: int | None = None,
         together: bool | None = None,
+        load: Callable[[Config], Loaded] = load_data,
     ):
         """Prepare the runs; nothing starts before the context is entered.
 
@@ -120,6 +121,7 @@ class SideBySide:
           command: noted in the manifests.
           workers: runs at a time; by default as many as cores, on an accelerator 16.
           together: whether runs train as one program; by default on an accelerator.
+          load: reads the data of a configuration.
         """
         self._jobs: dict[Path, _Job] = {}
         for config in configs:
@@ -127,7 +129,7 @@ class SideBySide:
                 continue  # devices that wait for each other belong to one run
             self._jobs.setdefault(run_folder(config), _Job(config, console.width))
         self.console, self._command = console, command
-        self._together, self._most = together, workers
+        self._together, self._most, self._load = together, workers, load
         self._lock, self._request = threading.Lock(), StopRequest()
         self._taken: set[Path] = set()
 
@@ -186,7 +188,7 @@ class SideBySide:
         for job in self._jobs.values():
             by_data.setdefault(repr(job.config.data), []).append(job)
         for jobs in by_data.values():
-            read = _Reading()
+            read = _Reading(self._load)
             shared = Sharing(read, request=self._request)
             if not together:
                 yield from ((job, shared) for job in jobs)

@@ -12,8 +12,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from twotower_jax.config.checks import whole_number
 from twotower_jax.errors import InputError
 from twotower_jax.model.baselines import BASELINES
@@ -74,12 +72,12 @@ def race(
 ) -> list[tuple[Trial, ...]]:
     """Run every arm at its points on validation, the better ones longer.
 
-    With a limit of time each rung has an equal part of what is left. It begins with one
-    point of each arm, and goes on to the next point of each while its part lasts.
+    With a limit of time each rung has an equal part of what is left. It begins with the
+    first point of each arm, and goes on to the next one of each while its part lasts.
 
     Args:
       grids: the arms and their points.
-      options: rungs, eta and minutes of the sweeper; the seed of the order of points.
+      options: rungs, eta and minutes of the sweeper.
       validation: how points are judged.
 
     Returns:
@@ -88,7 +86,7 @@ def race(
     """
     begin, clock = validation.clock(), validation.clock
     trials: dict[Place, Trial] = {}
-    left = {arm: _shuffled(grid, options) for arm, grid in enumerate(grids)}
+    left = {arm: list(range(len(grid.points))) for arm, grid in enumerate(grids)}
     rungs = [*options.rungs, None]
     for number, pause in enumerate(rungs):
         end = math.inf
@@ -122,14 +120,6 @@ def race(
 def is_exact(grid: ArmGrid) -> bool:
     """Whether an arm is fitted at once: it has no steps, and so no rungs."""
     return grid.arm.config.towers.kind in BASELINES
-
-
-def _shuffled(grid: ArmGrid, options: Options) -> list[int]:
-    """Return the points of an arm in an order in which every beginning is a sample."""
-    places = list(range(len(grid.points)))
-    if options.minutes is None:
-        return places
-    return np.random.default_rng(options.trials_seed).permutation(places).tolist()
 
 
 def _columns(left: dict[int, list[int]], whole: bool) -> Iterable[list[Place]]:

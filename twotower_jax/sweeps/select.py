@@ -23,7 +23,7 @@ from twotower_jax.report.selected import chosen_lines
 from twotower_jax.run.inputs import check_names
 from twotower_jax.run.records import run_folder
 from twotower_jax.study.description import described
-from twotower_jax.study.grid import Axes, Point, grid_points
+from twotower_jax.study.grid import Axes, Point, grid_points, shuffled
 from twotower_jax.study.naming import name_arms
 from twotower_jax.study.selection import (
     ArmChoice,
@@ -176,6 +176,8 @@ class Selecting:
         for arm in arms:
             own = axes.of(arm.names)
             points = grid_points(own, options.trials, options.trials_seed)
+            if options.minutes is not None:  # the last ones may not be tried
+                points = shuffled(points, options.trials_seed)
             grids.append(self._grid(arm, own, points))
         return grids
 

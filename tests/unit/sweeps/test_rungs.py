@@ -122,13 +122,6 @@ def test_a_limit_of_time_gives_every_arm_as_many_points(monkeypatch, minutes):
         assert sum(one.left_at is None and bool(one.values) for one in ours) >= 1
 
 
-def test_the_points_under_a_limit_are_a_sample_and_not_a_corner(monkeypatch):
-    runs = Runs(monkeypatch, lambda c: c.loss.temperature)
-    runs.race([grid()], minutes=1.5)
-    assert 0 < len(runs.tried(8, 10)) < 9
-    assert runs.tried(8, 10) != TEMPERATURES[: len(runs.tried(8, 10))]
-
-
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -1,0 +1,1 @@
+"""Advice: which samples to train on, from a user's own log, with proof."""

@@ -1,0 +1,214 @@
+"""The decision of an advice in words and numbers, from its runs on test."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from twotower_jax.advice.space import BASE, CONTROL
+from twotower_jax.advice.stages import Choice, Progress
+from twotower_jax.evaluation.metrics import BUCKETS
+from twotower_jax.study.arms import summary
+from twotower_jax.study.description import Description
+from twotower_jax.study.load import Study, load_study
+from twotower_jax.sweeps.arm_points import point_words
+
+SAMPLES = {
+    CONTROL: "in-batch negatives with logQ",
+    BASE: "in-batch negatives without a correction",
+    "mixed": "in-batch and uniform negatives with logQ of the mixture",
+    "uniform": "uniform negatives",
+    "popularity_negatives": "negatives in proportion to clicks^.75, with logQ",
+    "downsample_hot": "in-batch negatives with logQ, down-sampled hot positives",
+    "upsample_cold": "in-batch negatives with logQ, up-sampled cold positives",
+    "mixed_slots": "in-batch negatives with logQ and uniform slots",
+    "half_hard": "in-batch negatives with logQ and slots that are half hard",
+}
+# Kinds of samples whose metric on validation is this share below the best's or less.
+LEVEL = 0.02
+
+
+class Decision(NamedTuple):
+    """The decision.
+
+    Attributes:
+      choice: the best arm on validation.
+      sentences: what to train on; what it gains; how sure that is and what it cost.
+      study: the runs on test; None where nothing was tested.
+    """
+
+    choice: Choice
+    sentences: list[str]
+    study: Study | None
+
+
+def decide(found: Progress, metric: str, minutes: float) -> Decision | None:
+    """The decision from what was found.
+
+    Args:
+      found: the choices on validation, and the runs on test.
+      metric: by which they were chosen.
+      minutes: that were spent.
+
+    Returns:
+      The decision; None where no arm was tried to its end.
+    """
+    best = found.best
+    if best is None:
+        return None
+    lines = [_what(found, best, metric)]
+    if not found.seeds:
+        lines.append(
+            f"Stopped before the test: on validation it has {metric} "
+            f"{best.value:.4f}. The same command goes on."
+        )
+        return Decision(best, lines, None)
+    study = load_study([found.folder], description(found, metric))
+    lines += [_gain(found, best, study), _certainty(found, best, study, minutes)]
+    return Decision(best, lines, study)
+
+
+def description(found: Progress, metric: str, answer: str | None = None) -> Description:
+    """The description of the study of the tested arms.
+
+    Args:
+      found: the choices on validation.
+      metric: by which they were chosen.
+      answer: the decision in words.
+    """
+    return Description(
+        question="Which samples should a model of this log be trained on?",
+        answer=answer,
+        metric=metric,
+        base=_label(found, BASE),
+        tuned="on validation, each kind of samples by the same trials at the chosen "
+        "model, each baseline by its grid (advice.json); fitted on train and valid",
+    )
+
+
+def _label(found: Progress, choice: str) -> str | None:
+    """Return the name of a tested arm by its choice of the group arms."""
+    arms = [*found.samples, *found.baselines]
+    names = [one.label for one in arms if one.grid.arm.names.choice == choice]
+    return names[0] if names and names[0] in found.tested else None
+
+
+def _what(found: Progress, best: Choice, metric: str) -> str:
+    """Return what to train on."""
+    words = " ".join(point_words(best.point))
+    if best in found.baselines:
+        rest = f"; the best two-tower model has {_best_samples(found):.4f}" * bool(
+            found.samples
+        )
+        return (
+            f"Serve {best.label} ({words or 'nothing to tune'}): on validation its "
+            f"{metric} is {best.value:.4f}{rest}."
+        )
+    choice = best.grid.arm.names.choice or ""
+    model = found.model.point if found.model else {}
+    shown = {**model, **best.point}
+    return (
+        f"Train on {SAMPLES[choice]} (arms={choice}), with the model "
+        f"{' '.join(point_words(shown))}."
+    )
+
+
+def _best_samples(found: Progress) -> float:
+    return max((one.value for one in found.samples), default=0.0)
+
+
+def _gain(found: Progress, best: Choice, study: Study) -> str:
+    """Return what the choice gains over in-batch negatives and the best baseline."""
+    base = study.base
+    means = slices(study, best.label)
+    text = f"On test its {study.metric} is {means[study.metric]:.4f}"
+    parts = []
+    if best.label != base:
+        parts.append(f"{_difference(study, best.label)} against {base}")
+    baselines = [one.label for one in found.baselines if one.label in found.tested]
+    other = next((one for one in baselines if one not in (best.label, base)), None)
+    if other is not None:
+        against = load_study(
+            [found.folder], Description(base=other, metric=study.metric)
+        )
+        parts.append(f"{_difference(against, best.label)} against {other}")
+    head = ", ".join(
+        f"{bucket} {means.get(f'{study.metric}/{bucket}') or 0.0:.4f}"
+        for bucket in BUCKETS
+    )
+    return f"{text}, {' and '.join(parts)}; {head}." if parts else f"{text}; {head}."
+
+
+def _difference(study: Study, arm: str) -> str:
+    """Return the difference of an arm to the base of a study, with its interval."""
+    rows = study.comparison.rows(named=True)
+    row = next(r for r in rows if r["arm"] == arm and r["metric"] == study.metric)
+    low, high = row["low"], row["high"]
+    interval = "" if low is None else f" (95 % interval {low:+.4f} to {high:+.4f})"
+    return f"{row['difference']:+.4f}{interval}"
+
+
+def _certainty(found: Progress, best: Choice, study: Study, minutes: float) -> str:
+    """Return how sure the decision is, what it cost, and what could change it."""
+    level = [
+        one.label
+        for one in found.samples
+        if one is not best and one.value >= (1 - LEVEL) * _best_samples(found)
+    ]
+    text = (
+        f"{len(found.seeds)} seeds, {minutes:.0f} minutes; chosen on validation, which "
+        "has no row of the test part"
+    )
+    if best in found.samples:
+        text += (
+            f"; within {LEVEL:.0%} of it there, so that they may do as well: "
+            f"{', '.join(level)}"
+            if level
+            else f"; no other kind of samples is within {LEVEL:.0%} of it there"
+        )
+    return f"{text}. More minutes try more points and train longer."
+
+
+def slices(study: Study, arm: str) -> dict[str, float | None]:
+    """Means of an arm on test: the primary metric and its slices by popularity.
+
+    Args:
+      study: the runs on test.
+      arm: its name.
+
+    Returns:
+      {metric: mean over the seeds}.
+    """
+    names = [study.metric, *(f"{study.metric}/{bucket}" for bucket in BUCKETS)]
+    rows = summary(study.table, names, "test").rows(named=True)
+    return {row["metric"]: row["mean"] for row in rows if row["arm"] == arm}
+
+
+def arm_values(found: Progress, study: Study | None) -> dict[str, Any]:
+    """Values of every arm on validation and, where it was tested, on test.
+
+    Args:
+      found: the choices on validation.
+      study: the runs on test.
+    """
+    values: dict[str, Any] = {}
+    for one in [*found.samples, *found.baselines]:
+        tested = study is not None and one.label in found.tested
+        values[one.label] = {
+            "overrides": [f"arms={one.grid.arm.names.choice}", *point_words(one.point)],
+            "valid": one.value,
+            "test": slices(study, one.label) if tested and study else None,
+        }
+    return values
+
+
+def run_of(folder: Path, study: Study | None, arm: str) -> str | None:
+    """Path of the first run of an arm on test.
+
+    Args:
+      folder: of the advice.
+      study: the runs on test.
+      arm: its name.
+    """
+    if study is None:
+        return None
+    runs = study.pairing.arms[arm]
+    return str(folder / runs[min(runs)].path.name)

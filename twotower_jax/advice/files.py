@@ -1,0 +1,101 @@
+"""The files of an advice: advice.json, recipe.yaml, and the report."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+
+from twotower_jax.advice.decision import (
+    Decision,
+    arm_values,
+    decide,
+    description,
+    run_of,
+)
+from twotower_jax.advice.stages import Progress
+from twotower_jax.config import LABELS, to_dict
+from twotower_jax.run.records import write_json, write_text
+from twotower_jax.sweeps.arm_points import point_words
+from twotower_jax.sweeps.compose import compose_config
+from twotower_jax.sweeps.reports import write_reports
+
+
+def write_advice(
+    found: Progress, metric: str, minutes: float, console: Console
+) -> Decision | None:
+    """Write what was found, and print the decision.
+
+    Args:
+      found: the choices on validation, and the runs on test.
+      metric: by which they were chosen.
+      minutes: that were spent.
+      console: where the decision is printed.
+
+    Returns:
+      The decision; None where nothing was tried to its end, and nothing is written.
+    """
+    decision = decide(found, metric, minutes)
+    if decision is None:
+        return None
+    folder, label = found.folder, decision.choice.label
+    if decision.study is not None:
+        answer = " ".join(decision.sentences)
+        write_reports([folder], description(found, metric, answer))
+        write_text(folder / "recipe.yaml", recipe(found, decision))
+    values = arm_values(found, decision.study)
+    baselines = {one.label for one in found.baselines}
+    write_json(
+        folder / "advice.json",
+        {
+            "choice": choice_words(found, decision),
+            "decision": decision.sentences,
+            "metrics": {"valid": decision.choice.value, "test": values[label]["test"]}
+            if label in values
+            else {"valid": decision.choice.value, "test": None},
+            "baselines": {k: v for k, v in values.items() if k in baselines},
+            "arms": {k: v for k, v in values.items() if k not in baselines},
+            "split": {"value": found.split[0], "reason": found.split[1]},
+            "run": run_of(folder, decision.study, label),
+        },
+    )
+    for line in decision.sentences:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    return decision
+
+
+def choice_words(found: Progress, decision: Decision) -> list[str]:
+    """Overrides of the choice, as it was tested; as it was tuned where nothing was."""
+    choice = decision.choice
+    tuned = [*choice.grid.arm.words, *point_words(choice.point)]
+    words = found.tested.get(choice.label, tuned)
+    return [word for word in words if not word.startswith(("name=", "output="))]
+
+
+def recipe(found: Progress, decision: Decision) -> str:
+    """The configuration that trains the choice on the whole log, for Hydra.
+
+    Args:
+      found: the overrides that were tested.
+      decision: the choice.
+
+    Returns:
+      YAML for ``twotower train --config-dir FOLDER --config-name recipe``.
+    """
+    label = decision.choice.label
+    values: dict[str, Any] = to_dict(compose_config(found.tested[label]))
+    for key in (*LABELS, "evaluation"):
+        values.pop(key)
+    values["data"] |= {"split": "ratio", "valid_share": 0.0, "test_share": 0.0}
+    values["data"] |= {"fit_valid": False}
+    values |= {"name": "recipe"}
+    path = values["data"].get("path")
+    if path is not None:
+        values["data"]["path"] = str(Path(path).absolute())
+    head = (
+        f"# {label}, the choice of twotower advise, trained on the whole log:\n"
+        "# no part is left to test it on.\n"
+        f"# Command:  twotower train --config-dir {found.folder} --config-name recipe\n"
+    )
+    body = {"defaults": ["config", "_self_"], **values}
+    return head + yaml.safe_dump(body, sort_keys=False)

@@ -1,0 +1,113 @@
+"""The runs of an advice: composed from overrides, launched side by side."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from twotower_jax.advice.space import Arm
+from twotower_jax.config import Config
+from twotower_jax.errors import InputError, NonFiniteLossError
+from twotower_jax.run.inputs import Loaded, check_names
+from twotower_jax.run.records import RunFolder, run_folder
+from twotower_jax.study.grid import Point, grid_points, shuffled
+from twotower_jax.sweeps import arm_points
+from twotower_jax.sweeps.arm_points import ArmGrid, TuningRun, point_words
+from twotower_jax.sweeps.axes import Names
+from twotower_jax.sweeps.compose import compose_config
+from twotower_jax.sweeps.fused import SideBySide, train_job
+
+
+class Runs:
+    """Composes and launches runs on one data set."""
+
+    def __init__(
+        self, words: Sequence[str], data: Loaded, console: Console, command: str
+    ):
+        """Prepare the runs.
+
+        Args:
+          words: overrides of all of them.
+          data: the log and its split.
+          console: where their number and the time left are printed.
+          command: noted in their manifests.
+        """
+        self.words, self.data = list(words), data
+        self._console, self._command = console, command
+
+    def config(self, *words: str) -> Config:
+        """Return a configuration of the common overrides and these."""
+        return compose_config([*self.words, *words])
+
+    def grid(self, arm: Arm, *words: str) -> ArmGrid:
+        """Return an arm at all points of its axes, the first one first, in random order.
+
+        Args:
+          arm: a kind of samples or a baseline.
+          words: overrides of all its points.
+        """
+        own = (*self.words, *words, f"arms={arm.choice}")
+        start = compose_config(own)
+        points = shuffled(grid_points(arm.axes))
+        points.sort(key=lambda point: point != arm.first)  # stable: the others stay
+        configs = [compose_config([*own, *point_words(point)]) for point in points]
+        for config in configs:
+            check_names(config)
+        names = Names(start.towers.kind, start.arm, arm.choice)
+        made = arm_points.Arm(own, names, start)
+        return ArmGrid(made, arm.axes, points, configs)
+
+    def launch(self, runs: Sequence[TuningRun]) -> list[bool]:
+        """Run jobs and return for each whether it finished or paused.
+
+        Args:
+          runs: of `arm_points.tuning_run`.
+        """
+        return self.launch_configs([run.config for run in runs])
+
+    def launch_configs(self, configs: Sequence[Config]) -> list[bool]:
+        """Run configurations and return for each whether it finished or paused.
+
+        Args:
+          configs: of the runs.
+
+        Raises:
+          Stopped: on SIGTERM or Ctrl-C, after saving.
+        """
+        quiet, done = Console(quiet=True), []
+        together = SideBySide(
+            configs, self._console, self._command, load=lambda config: self.data
+        )
+        with together:
+            for config in configs:
+                try:
+                    train_job(config, console=quiet, command=self._command)
+                    done.append(True)
+                except (InputError, NonFiniteLossError) as error:
+                    self._console.print(f"left out: {error}", markup=False)
+                    done.append(False)
+        return done
+
+
+def best_step(grid: ArmGrid, place: int, seed: int) -> int:
+    """Return the step of the best validation of a point that was trained to its end.
+
+    Args:
+      grid: the points of an arm.
+      place: the index of the point.
+      seed: of the run.
+    """
+    config = arm_points.tuning_run(grid, place, seed).config
+    return int(RunFolder(run_folder(config)).result()["best_step"])
+
+
+def final_words(grid: ArmGrid, point: Point, steps: int | None) -> list[str]:
+    """Return the overrides of a run on training and validation together.
+
+    Args:
+      grid: the points of an arm.
+      point: the chosen one.
+      steps: of the training; None for a baseline.
+    """
+    words = [*grid.arm.words, *point_words(point), "data.fit_valid=true"]
+    words.append("training.patience=0")  # there is no validation set
+    return words if steps is None else [*words, f"training.steps={steps}"]

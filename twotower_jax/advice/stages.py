@@ -1,0 +1,312 @@
+"""The stages of an advice: split, baselines, model, samples, test.
+
+Everything is chosen on validation. The test part is read once, at the end, by the
+choice, its control, in-batch negatives without a correction, and the best baseline.
+"""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console
+
+from twotower_jax.advice.runs import Runs, best_step, final_words
+from twotower_jax.advice.space import (
+    BASE,
+    CONTROL,
+    HARD,
+    SMALL,
+    baseline_arms,
+    choose_split,
+    model_arm,
+    sample_arms,
+)
+from twotower_jax.data import sources
+from twotower_jax.run.inputs import Loaded, split_log
+from twotower_jax.run.records import RunFolder, run_folder
+from twotower_jax.study.grid import Point
+from twotower_jax.study.selection import Trial, choose
+from twotower_jax.sweeps import rungs
+from twotower_jax.sweeps.arm_points import ArmGrid, point_words
+from twotower_jax.sweeps.compose import compose_config
+from twotower_jax.sweeps.options import Options
+
+TUNE_SEED = 100
+SEEDS, LEAST_SEEDS = (0, 1, 2, 3, 4), 3
+# Shares of the minutes; the test has the rest.
+BASELINES, MODEL, SAMPLES = 0.1, 0.25, 0.3
+# Runs that are trained to their ends, of which the test may need this many.
+FULL_RUNS = 12
+PROBE = 30  # steps whose rate decides how long a run may be
+PATIENCE = 5
+RUNGS = (2, 6)  # epochs
+ETA = 3
+
+
+class Choice(NamedTuple):
+    """The best point of an arm.
+
+    Attributes:
+      grid: the points of the arm.
+      trials: one per point.
+      place: the index of the best point.
+    """
+
+    grid: ArmGrid
+    trials: tuple[Trial, ...]
+    place: int
+
+    @property
+    def label(self) -> str:
+        """Name of the arm."""
+        return self.grid.arm.config.arm or self.grid.arm.names.kind
+
+    @property
+    def point(self) -> Point:
+        """The best point."""
+        return self.grid.points[self.place]
+
+    @property
+    def value(self) -> float:
+        """Its metric on validation."""
+        return self.trials[self.place].mean or 0.0
+
+
+@dataclass
+class Progress:
+    """What is known so far; an interrupted advice is written from it.
+
+    Attributes:
+      folder: of the advice.
+      split: the split and its reason.
+      baselines, samples: the best point of each arm that was tuned.
+      model: the best point of the model.
+      tested: overrides of the runs that were tested, by name of the arm.
+      seeds: with which every one of them was tested.
+    """
+
+    folder: Path
+    split: tuple[str, str] = ("", "")
+    baselines: list[Choice] = field(default_factory=list)
+    samples: list[Choice] = field(default_factory=list)
+    model: Choice | None = None
+    tested: dict[str, list[str]] = field(default_factory=dict)
+    seeds: list[int] = field(default_factory=list)
+
+    @property
+    def best(self) -> Choice | None:
+        """The choice: the best arm on validation, baselines among them."""
+        arms = [*self.samples, *self.baselines]
+        if not self.samples and self.model:
+            arms.append(self.model)
+        return max(arms, key=lambda one: one.value, default=None)
+
+
+class Advisor:
+    """One advice on one log.
+
+    Attributes:
+      metric: by which arms are chosen on validation.
+      progress: what was found so far.
+    """
+
+    def __init__(self, words: Sequence[str], minutes: float, console: Console):
+        """Compose the user's overrides.
+
+        Args:
+          words: overrides of the user.
+          minutes: for everything.
+          console: where progress is printed.
+
+        Raises:
+          InputError: for overrides that are not valid.
+        """
+        self._given = [word.lstrip("+~").partition("=")[0] for word in words]
+        named = [] if "name" in self._given else ["name=advice"]
+        self._words = [*words, *named]
+        self._seconds, self._console = 60 * minutes, console
+        self._start = time.monotonic()
+        config = compose_config(self._words)
+        self.metric = config.training.metric
+        self.progress = Progress(Path(config.output) / config.name)
+
+    def run(self, command: str) -> Progress:
+        """Choose on validation, then test.
+
+        Args:
+          command: noted in the manifests of the runs.
+
+        Returns:
+          What was found.
+
+        Raises:
+          InputError: for data that cannot be used.
+          Stopped: on SIGTERM or Ctrl-C; `progress` has what was found before.
+        """
+        data = self._data()
+        runs = Runs(self._words, data, self._console, command)
+        self._words += self._length(runs)
+        runs.words = self._words
+        found = self.progress
+        found.baselines = self._choose(
+            "baselines",
+            [runs.grid(arm) for arm in baseline_arms(runs.config(), data)],
+            BASELINES,
+            runs,
+        )
+        arm = model_arm(data, runs.config(), self._given)
+        (found.model,) = self._choose("models", [runs.grid(arm)], MODEL, runs)
+        point = dict(found.model.point)
+        samples = sample_arms(data.log, point, self._given)
+        fixed = [
+            word
+            for word in point_words(point)
+            if word.partition("=")[0] not in samples[0].axes
+        ]
+        found.samples = self._choose(
+            "samples", [runs.grid(arm, *fixed) for arm in samples], SAMPLES, runs
+        )
+        self._test(runs)
+        return found
+
+    # --- before the runs -------------------------------------------------------------
+
+    def _data(self) -> Loaded:
+        """Read the log and split it as the user said, or as suits it."""
+        config = compose_config(self._words)
+        log = sources.load(config.data)
+        value, reason = choose_split(log, self._given)
+        if value:
+            self._words.append(f"data.split={value}")
+            config = compose_config(self._words)
+        self.progress.split = config.data.split, reason
+        data = split_log(log, config.data)
+        parts = data.split
+        self._tell(
+            f"{data.log.num_users:,} users, {data.log.num_items:,} items; positives: "
+            f"{len(parts.train):,} train, {len(parts.valid):,} valid, "
+            f"{len(parts.test):,} test; data.split={config.data.split}: {reason}"
+        )
+        return data
+
+    def _length(self, runs: Runs) -> list[str]:
+        """Return the batch size and the number of steps that the minutes allow."""
+        train, words = len(runs.data.split.train), []
+        if "training.batch_size" not in self._given and train < SMALL:
+            words.append("training.batch_size=256")
+        if {"training.steps", "training.epochs"} & set(self._given):
+            return words
+        config = runs.config(*words)
+        epoch = math.ceil(train / config.training.batch_size)
+        most = epoch * config.training.epochs
+        rate = self._rate(runs, words)
+        seconds = (1 - BASELINES - MODEL - SAMPLES) * self._seconds / FULL_RUNS
+        steps = int(rate * seconds / config.training.batch_size)
+        steps = max(2 * PROBE, min(most, steps))
+        every = min(epoch, max(1, steps // 10))
+        return [
+            *words,
+            f"training.steps={steps}",
+            f"training.eval_every={every}",
+            f"training.patience={PATIENCE}",
+            f"training.min_steps={min(500, steps // 3)}",
+        ]
+
+    def _rate(self, runs: Runs, words: Sequence[str]) -> float:
+        """Return the examples per second of the control arm; kept in the folder."""
+        probe = runs.config(
+            *words,
+            f"arms={CONTROL}",
+            f"name={self.progress.folder.name}/probe",
+            f"training.steps={4 * PROBE}",
+            "training.min_steps=0",
+            f"training.eval_every={4 * PROBE}",
+            "training.patience=0",
+            "evaluation.test=false",
+        )
+        runs.launch_configs([probe])
+        rate = RunFolder(run_folder(probe)).result()["examples_per_second"]
+        return float(rate or 1e4)
+
+    # --- choices ---------------------------------------------------------------------
+
+    def _choose(
+        self, title: str, grids: list[ArmGrid], share: float, runs: Runs
+    ) -> list[Choice]:
+        """Tune arms on validation, and return the best point of each."""
+        if not grids:
+            return []
+        epoch = math.ceil(
+            len(runs.data.split.train) / grids[0].configs[0].training.batch_size
+        )
+        steps = grids[0].configs[0].training.steps or math.inf
+        marks = [epoch * rung for rung in RUNGS if epoch * rung < steps]
+        minutes = share * self._seconds / 60
+        options = Options(
+            {}, {}, {}, None, 0, [TUNE_SEED], None, marks, ETA, minutes, None
+        )
+        number = sum(len(grid.points) for grid in grids)
+        self._tell(
+            f"{title}: {number} points of {len(grids)} arms, {minutes:.1f} minutes"
+        )
+        how = rungs.Validation(self.metric, (TUNE_SEED,), runs.launch, self._tell)
+        chosen = []
+        for grid, trials in zip(grids, rungs.race(grids, options, how), strict=True):
+            place = choose(trials, 1)
+            if place is not None:
+                chosen.append(Choice(grid, trials, place))
+        for one in sorted(chosen, key=lambda one: -one.value):
+            self._tell(
+                f"  {one.label}: {self.metric} {one.value:.4f} on validation  "
+                f"{' '.join(point_words(one.point))}"
+            )
+        return chosen
+
+    # --- test ------------------------------------------------------------------------
+
+    def _test(self, runs: Runs) -> None:
+        """Test the choice, its controls and the best baseline with fresh seeds."""
+        found, parts = self.progress, runs.data.split
+        growth = (len(parts.train) + len(parts.valid)) / len(parts.train)
+        for one in tested_arms(found):
+            trained = one in found.samples
+            steps = best_step(one.grid, one.place, TUNE_SEED) if trained else None
+            steps = None if steps is None else max(1, round(steps * growth))
+            found.tested[one.label] = final_words(one.grid, one.point, steps)
+        self._tell(f"test: {', '.join(found.tested)}")
+        for seed in SEEDS:
+            spent = time.monotonic() - self._start
+            if len(found.seeds) >= LEAST_SEEDS and spent > self._seconds:
+                break
+            configs = [
+                compose_config([*words, f"seed={seed}"])
+                for words in found.tested.values()
+            ]
+            runs.launch_configs(configs)
+            found.seeds.append(seed)
+
+    def _tell(self, text: str) -> None:
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def tested_arms(found: Progress) -> list[Choice]:
+    """The arms that are tested: the best samples and their controls, baselines.
+
+    Args:
+      found: the choices on validation.
+
+    Returns:
+      The best samples, in-batch with and without logQ, the control of hard negatives
+      where those are the best, the best baseline and popularity.
+    """
+    samples = sorted(found.samples, key=lambda one: -one.value)
+    names = {CONTROL, BASE, samples[0].grid.arm.names.choice} if samples else set()
+    if HARD[1] in names:
+        names.add(HARD[0])
+    kept = [one for one in samples if one.grid.arm.names.choice in names]
+    baselines = sorted(found.baselines, key=lambda one: -one.value)
+    simple = [one for one in baselines if one.grid.arm.names.kind == "popularity"]
+    return [*kept, *baselines[:1], *(one for one in simple if one not in baselines[:1])]

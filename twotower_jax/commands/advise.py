@@ -1,0 +1,97 @@
+"""``twotower advise``: which samples to train on, from a user's own log."""
+
+import argparse
+import math
+import shlex
+import time
+
+from rich.console import Console
+
+from twotower_jax.errors import InputError, closest
+
+MINUTES = 10.0
+PREFIX = "advise."
+
+
+def add_advise(parser: argparse.ArgumentParser) -> None:
+    """Add the overrides of ``advise``."""
+    text = (
+        "overrides as for twotower train, such as data=table data.path=FILE, and "
+        f"advise.minutes={MINUTES:g}; a key that is set is not tried at other values"
+    )
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help=text)
+
+
+def advise(options: argparse.Namespace) -> int:
+    """Choose the samples on validation, test the choice, write the advice."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from twotower_jax.sweeps.compose import explain
+
+    minutes, words = read_minutes(options.overrides)
+    from twotower_jax.advice.files import write_advice
+    from twotower_jax.advice.stages import Advisor
+    from twotower_jax.compile_cache import keep_programs
+
+    keep_programs()
+    console, start = Console(), time.monotonic()
+    try:
+        advisor = Advisor(words, minutes, console)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise explain(error) from None
+    command, stop = shlex.join(["twotower", "advise", *options.overrides]), None
+    try:
+        advisor.run(command)
+    except (KeyboardInterrupt, SystemExit) as interrupt:
+        stop = interrupt
+    spent = (time.monotonic() - start) / 60
+    decision = write_advice(advisor.progress, advisor.metric, spent, console)
+    if stop is not None:
+        console.print("stopped; the same command goes on from here")
+        raise stop
+    if decision is None:
+        raise InputError(
+            f"advise.minutes={minutes:g}: no run finished (their errors are above); "
+            "give more minutes, or check the log with twotower data check"
+        )
+    return 0
+
+
+def read_minutes(words: list[str]) -> tuple[float, list[str]]:
+    """Separate the options of the advice from the overrides.
+
+    Args:
+      words: of the command line.
+
+    Returns:
+      The minutes, and the other words.
+
+    Raises:
+      InputError: for an unknown option, or minutes that are no time.
+
+    Examples:
+      >>> read_minutes(["data=table", "advise.minutes=5"])
+      (5.0, ['data=table'])
+    """
+    minutes, others = MINUTES, []
+    for word in words:
+        if not word.startswith(PREFIX):
+            others.append(word)
+            continue
+        key, _, text = word.partition("=")
+        if key != "advise.minutes":
+            near = closest(key, ["advise.minutes"])
+            raise InputError(
+                f"{key} is no option of twotower advise{f' ({near})' if near else ''}; "
+                "it has advise.minutes"
+            )
+        try:
+            minutes = float(text)
+        except ValueError:
+            minutes = math.nan
+        if not 0 < minutes < math.inf:
+            raise InputError(
+                f"advise.minutes={text} is no time; give minutes above 0, such as 10"
+            )
+    return minutes, others
