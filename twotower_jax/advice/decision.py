@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from twotower_jax.advice.progress import LEVEL, Choice, Progress, is_level
 from twotower_jax.advice.space import BASE, CONTROL
-from twotower_jax.advice.stages import Choice, Progress
 from twotower_jax.evaluation.metrics import BUCKETS
 from twotower_jax.study.arms import summary
 from twotower_jax.study.description import Description
@@ -22,8 +22,6 @@ SAMPLES = {
     "mixed_slots": "in-batch negatives with logQ and uniform slots",
     "half_hard": "in-batch negatives with logQ and slots that are half hard",
 }
-# Kinds of samples whose metric on validation is this share below the best's or less.
-LEVEL = 0.02
 
 
 class Decision(NamedTuple):
@@ -61,9 +59,23 @@ def decide(found: Progress, metric: str, minutes: float) -> Decision | None:
             f"{best.value:.4f}. The same command goes on."
         )
         return Decision(best, lines, None)
-    study = load_study([found.folder], description(found, metric))
+    study = load_study([tests(found)], description(found, metric))
     lines += [_gain(found, best, study), _certainty(found, best, study, minutes)]
     return Decision(best, lines, study)
+
+
+def tests(found: Progress) -> Path:
+    """Folder of the runs on test.
+
+    Args:
+      found: what was found.
+
+    Raises:
+      ValueError: where nothing was tested.
+    """
+    if found.tests is None:
+        raise ValueError("nothing was tested")
+    return found.tests
 
 
 def description(found: Progress, metric: str, answer: str | None = None) -> Description:
@@ -123,12 +135,11 @@ def _gain(found: Progress, best: Choice, study: Study) -> str:
     parts = []
     if best.label != base:
         parts.append(f"{_difference(study, best.label)} against {base}")
-    baselines = [one.label for one in found.baselines if one.label in found.tested]
-    other = next((one for one in baselines if one not in (best.label, base)), None)
-    if other is not None:
-        against = load_study(
-            [found.folder], Description(base=other, metric=study.metric)
-        )
+    baselines = [one for one in found.baselines if one.label in found.tested]
+    other = max(baselines, key=lambda one: one.value, default=best).label
+    if other not in (best.label, base):
+        given = Description(base=other, metric=study.metric)
+        against = load_study([tests(found)], given)
         parts.append(f"{_difference(against, best.label)} against {other}")
     head = ", ".join(
         f"{bucket} {means.get(f'{study.metric}/{bucket}') or 0.0:.4f}"
@@ -151,7 +162,7 @@ def _certainty(found: Progress, best: Choice, study: Study, minutes: float) -> s
     level = [
         one.label
         for one in found.samples
-        if one is not best and one.value >= (1 - LEVEL) * _best_samples(found)
+        if one is not best and is_level(one.value, _best_samples(found))
     ]
     text = (
         f"{len(found.seeds)} seeds, {minutes:.0f} minutes; chosen on validation, which "
@@ -159,8 +170,7 @@ def _certainty(found: Progress, best: Choice, study: Study, minutes: float) -> s
     )
     if best in found.samples:
         text += (
-            f"; within {LEVEL:.0%} of it there, so that they may do as well: "
-            f"{', '.join(level)}"
+            f"; level there, within {LEVEL:.0%} of the best: {', '.join(level)}"
             if level
             else f"; no other kind of samples is within {LEVEL:.0%} of it there"
         )
@@ -200,15 +210,14 @@ def arm_values(found: Progress, study: Study | None) -> dict[str, Any]:
     return values
 
 
-def run_of(folder: Path, study: Study | None, arm: str) -> str | None:
+def run_of(study: Study | None, arm: str) -> str | None:
     """Path of the first run of an arm on test.
 
     Args:
-      folder: of the advice.
       study: the runs on test.
       arm: its name.
     """
     if study is None:
         return None
     runs = study.pairing.arms[arm]
-    return str(folder / runs[min(runs)].path.name)
+    return str(runs[min(runs)].path)

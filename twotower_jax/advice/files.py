@@ -12,8 +12,9 @@ from twotower_jax.advice.decision import (
     decide,
     description,
     run_of,
+    tests,
 )
-from twotower_jax.advice.stages import Progress
+from twotower_jax.advice.progress import Progress
 from twotower_jax.config import LABELS, to_dict
 from twotower_jax.run.records import write_json, write_text
 from twotower_jax.sweeps.arm_points import point_words
@@ -41,7 +42,7 @@ def write_advice(
     folder, label = found.folder, decision.choice.label
     if decision.study is not None:
         answer = " ".join(decision.sentences)
-        write_reports([folder], description(found, metric, answer))
+        write_reports([tests(found)], description(found, metric, answer), folder)
         write_text(folder / "recipe.yaml", recipe(found, decision))
     values = arm_values(found, decision.study)
     baselines = {one.label for one in found.baselines}
@@ -56,7 +57,7 @@ def write_advice(
             "baselines": {k: v for k, v in values.items() if k in baselines},
             "arms": {k: v for k, v in values.items() if k not in baselines},
             "split": {"value": found.split[0], "reason": found.split[1]},
-            "run": run_of(folder, decision.study, label),
+            "run": run_of(decision.study, label),
         },
     )
     for line in decision.sentences:

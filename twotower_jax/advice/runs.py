@@ -39,7 +39,7 @@ class Runs:
         return compose_config([*self.words, *words])
 
     def grid(self, arm: Arm, *words: str) -> ArmGrid:
-        """Return an arm at all points of its axes, the first one first, in random order.
+        """Return an arm at all points of its axes, in random order after the first.
 
         Args:
           arm: a kind of samples or a baseline.
@@ -100,14 +100,14 @@ def best_step(grid: ArmGrid, place: int, seed: int) -> int:
     return int(RunFolder(run_folder(config)).result()["best_step"])
 
 
-def final_words(grid: ArmGrid, point: Point, steps: int | None) -> list[str]:
+def final_words(grid: ArmGrid, point: Point, steps: int) -> list[str]:
     """Return the overrides of a run on training and validation together.
 
     Args:
       grid: the points of an arm.
       point: the chosen one.
-      steps: of the training; None for a baseline.
+      steps: of the training, which a baseline does not read.
     """
-    words = [*grid.arm.words, *point_words(point), "data.fit_valid=true"]
-    words.append("training.patience=0")  # there is no validation set
-    return words if steps is None else [*words, f"training.steps={steps}"]
+    # Without a validation set only the number of steps ends the training.
+    own = ["data.fit_valid=true", "training.patience=0", f"training.steps={steps}"]
+    return [*grid.arm.words, *point_words(point), *own]

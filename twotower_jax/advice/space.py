@@ -51,7 +51,7 @@ class Arm(NamedTuple):
 
     choice: str
     axes: Axes
-    first: Point = {}
+    first: Point | None = None
 
 
 def choose_split(log: FunnelLog, given: Sequence[str]) -> tuple[str, str]:

@@ -4,20 +4,18 @@ Everything is chosen on validation. The test part is read once, at the end, by t
 choice, its control, in-batch negatives without a correction, and the best baseline.
 """
 
+import hashlib
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from rich.console import Console
 
+from twotower_jax.advice.progress import Choice, Progress, arms_to_test
 from twotower_jax.advice.runs import Runs, best_step, final_words
 from twotower_jax.advice.space import (
-    BASE,
     CONTROL,
-    HARD,
     SMALL,
     baseline_arms,
     choose_split,
@@ -27,8 +25,7 @@ from twotower_jax.advice.space import (
 from twotower_jax.data import sources
 from twotower_jax.run.inputs import Loaded, split_log
 from twotower_jax.run.records import RunFolder, run_folder
-from twotower_jax.study.grid import Point
-from twotower_jax.study.selection import Trial, choose
+from twotower_jax.study.selection import choose
 from twotower_jax.sweeps import rungs
 from twotower_jax.sweeps.arm_points import ArmGrid, point_words
 from twotower_jax.sweeps.compose import compose_config
@@ -44,65 +41,6 @@ PROBE = 30  # steps whose rate decides how long a run may be
 PATIENCE = 5
 RUNGS = (2, 6)  # epochs
 ETA = 3
-
-
-class Choice(NamedTuple):
-    """The best point of an arm.
-
-    Attributes:
-      grid: the points of the arm.
-      trials: one per point.
-      place: the index of the best point.
-    """
-
-    grid: ArmGrid
-    trials: tuple[Trial, ...]
-    place: int
-
-    @property
-    def label(self) -> str:
-        """Name of the arm."""
-        return self.grid.arm.config.arm or self.grid.arm.names.kind
-
-    @property
-    def point(self) -> Point:
-        """The best point."""
-        return self.grid.points[self.place]
-
-    @property
-    def value(self) -> float:
-        """Its metric on validation."""
-        return self.trials[self.place].mean or 0.0
-
-
-@dataclass
-class Progress:
-    """What is known so far; an interrupted advice is written from it.
-
-    Attributes:
-      folder: of the advice.
-      split: the split and its reason.
-      baselines, samples: the best point of each arm that was tuned.
-      model: the best point of the model.
-      tested: overrides of the runs that were tested, by name of the arm.
-      seeds: with which every one of them was tested.
-    """
-
-    folder: Path
-    split: tuple[str, str] = ("", "")
-    baselines: list[Choice] = field(default_factory=list)
-    samples: list[Choice] = field(default_factory=list)
-    model: Choice | None = None
-    tested: dict[str, list[str]] = field(default_factory=dict)
-    seeds: list[int] = field(default_factory=list)
-
-    @property
-    def best(self) -> Choice | None:
-        """The choice: the best arm on validation, baselines among them."""
-        arms = [*self.samples, *self.baselines]
-        if not self.samples and self.model:
-            arms.append(self.model)
-        return max(arms, key=lambda one: one.value, default=None)
 
 
 class Advisor:
@@ -271,11 +209,21 @@ class Advisor:
         """Test the choice, its controls and the best baseline with fresh seeds."""
         found, parts = self.progress, runs.data.split
         growth = (len(parts.train) + len(parts.valid)) / len(parts.train)
-        for one in tested_arms(found):
-            trained = one in found.samples
-            steps = best_step(one.grid, one.place, TUNE_SEED) if trained else None
-            steps = None if steps is None else max(1, round(steps * growth))
-            found.tested[one.label] = final_words(one.grid, one.point, steps)
+        arms = arms_to_test(found)
+        best = [
+            best_step(one.grid, one.place, TUNE_SEED)
+            for one in arms
+            if one in found.samples
+        ]
+        steps = max(1, round(max(best, default=1) * growth))  # trained alike
+        words = [final_words(one.grid, one.point, steps) for one in arms]
+        # Other choices, after more minutes, are tested in a folder of their own.
+        place = hashlib.sha256(repr(words).encode()).hexdigest()[:8]
+        name = f"name={found.folder.name}/test_{place}"
+        found.tests = found.folder / f"test_{place}"
+        for one, ours in zip(arms, words, strict=True):
+            kept = [word for word in ours if not word.startswith("name=")]
+            found.tested[one.label] = [*kept, name]
         self._tell(f"test: {', '.join(found.tested)}")
         for seed in SEEDS:
             spent = time.monotonic() - self._start
@@ -290,23 +238,3 @@ class Advisor:
 
     def _tell(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-
-def tested_arms(found: Progress) -> list[Choice]:
-    """The arms that are tested: the best samples and their controls, baselines.
-
-    Args:
-      found: the choices on validation.
-
-    Returns:
-      The best samples, in-batch with and without logQ, the control of hard negatives
-      where those are the best, the best baseline and popularity.
-    """
-    samples = sorted(found.samples, key=lambda one: -one.value)
-    names = {CONTROL, BASE, samples[0].grid.arm.names.choice} if samples else set()
-    if HARD[1] in names:
-        names.add(HARD[0])
-    kept = [one for one in samples if one.grid.arm.names.choice in names]
-    baselines = sorted(found.baselines, key=lambda one: -one.value)
-    simple = [one for one in baselines if one.grid.arm.names.kind == "popularity"]
-    return [*kept, *baselines[:1], *(one for one in simple if one not in baselines[:1])]

@@ -1,0 +1,112 @@
+"""twotower advise on a tiny log: choices without the test part, files, a stop."""
+
+import signal
+
+import pytest
+from helpers import tiny
+
+WORDS = (
+    *tiny.WORLD,
+    *("towers.dim=8", "towers=factors", "training.batch_size=256", "training.steps=40"),
+    *("training.eval_every=10", "training.min_steps=0", "evaluation.k=[20]"),
+    *("optimizer.learning_rate=0.03", "loss.temperature=0.2", "advise.minutes=0.05"),
+)
+
+
+@pytest.fixture(scope="module")
+def advice(tmp_path_factory):
+    output = tmp_path_factory.mktemp("outputs")
+    assert tiny.command("advise", *WORDS, f"output={output}") == 0
+    return output / "advice"
+
+
+def test_the_choice_is_made_without_the_test_part(advice):
+    results = list((advice / "select").glob("*/result.json"))
+    assert results
+    for path in results:
+        assert set(tiny.read_json(path)["metrics"]) == {"valid"}
+        assert not list(path.parent.glob("*.parquet"))
+
+
+def test_advice_json_names_the_choice_its_controls_and_its_run(advice):
+    found = tiny.read_json(advice / "advice.json")
+    arms, baselines = found["arms"], found["baselines"]
+    best = max(one["valid"] for one in (arms | baselines).values())
+    label = next(
+        k for k, one in (arms | baselines).items() if one["valid"] >= 0.98 * best
+    )
+    assert found["metrics"]["valid"] == (arms | baselines)[label]["valid"]
+    assert arms["in-batch"]["test"]["recall@20"] > 0
+    assert any(one["test"] for one in baselines.values())
+    run = tiny.read_json(advice.parent / found["run"] / "result.json")
+    assert run["metrics"]["test"]["recall@20"] > 0
+    assert found["split"] == {"value": "temporal", "reason": "the log has times"}
+    assert len(found["decision"]) == 3
+    report = (advice / "report.html").read_text()
+    assert report.index(found["decision"][0].split(" (")[0]) < report.index("<h2>")
+
+
+def test_the_tested_arms_were_trained_alike_with_three_seeds(advice):
+    (place,) = advice.glob("test_*")
+    steps, seeds = set(), {}
+    for path in place.glob("*/result.json"):
+        result = tiny.read_json(path)
+        assert set(result["metrics"]) == {"test"}
+        config = (path.parent / "config.yaml").read_text()
+        assert "fit_valid: true" in config
+        arm = next(line for line in config.splitlines() if line.startswith("arm:"))
+        seeds.setdefault(arm, set()).add(result["seed"])
+        if result["steps"]:
+            steps.add(result["steps"])
+    assert len(steps) == 1
+    assert {len(one) for one in seeds.values()} == {3}
+
+
+def test_the_recipe_trains_the_choice_on_the_whole_log(advice, tmp_path):
+    words = ("--config-dir", str(advice), "--config-name", "recipe")
+    assert tiny.command("train", *words, f"output={tmp_path}") == 0
+    (run,) = (tmp_path / "recipe").glob("*/result.json")
+    result = tiny.read_json(run)
+    assert result["metrics"] == {"test": {}} and result["queries"] == {}
+
+
+def test_the_same_command_trains_nothing_again(advice):
+    def logs():
+        return {path: path.read_bytes() for path in advice.rglob("metrics.jsonl")}
+
+    before = logs()
+    assert tiny.command("advise", *WORDS, f"output={advice.parent}") == 0
+    after = logs()
+    assert before == {path: after[path] for path in before}
+
+
+def test_a_stop_gives_the_best_answer_so_far(tmp_path, monkeypatch, capsys):
+    from twotower_jax.advice import stages
+    from twotower_jax.training.signals import Stopped
+
+    def stop(self, runs):
+        raise Stopped(signal.SIGINT, 10)
+
+    monkeypatch.setattr(stages.Advisor, "_test", stop)
+    status = tiny.command("advise", *WORDS, f"output={tmp_path}")
+    assert status == 128 + signal.SIGINT
+    found = tiny.read_json(tmp_path / "advice" / "advice.json")
+    assert found["choice"] and found["metrics"]["test"] is None
+    assert "Stopped before the test" in found["decision"][1]
+    assert "the same command goes on" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("advise.minutes=0", "advise.minutes=0 is no time"),
+        ("advise.minute=3", "advise.minute is no option of twotower advise"),
+        ("loss.temprature=1", "loss.temprature"),
+        ("data.path=nowhere.csv data=table", "nowhere.csv"),
+    ],
+)
+def test_wrong_words_are_refused_before_anything(tmp_path, capsys, word, said):
+    words = ("advise", f"output={tmp_path}", *word.split())
+    assert tiny.command(*words) == 2
+    assert said in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,50 @@
+"""The choice on validation, and the arms that are tested beside it."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+from twotower_jax.advice.progress import Progress, arms_to_test
+
+
+def choice(name: str, value: float) -> Any:
+    names = SimpleNamespace(choice=name, kind=name.removeprefix("baseline/"))
+    grid = SimpleNamespace(arm=SimpleNamespace(names=names))
+    return SimpleNamespace(grid=grid, value=value, label=name)
+
+
+def progress(samples, baselines):
+    found = Progress(Path())
+    found.samples = [choice(*one) for one in samples.items()]
+    found.baselines = [choice(f"baseline/{name}", v) for name, v in baselines.items()]
+    return found
+
+
+def best(samples, baselines=None):
+    return cast(Any, progress(samples, baselines or BASELINES).best).label
+
+
+BASELINES = {"popularity": 0.05, "ease": 0.15}
+
+
+def test_of_level_samples_the_simplest_is_chosen():
+    level = {"in_batch_logq": 0.199, "in_batch": 0.1, "uniform": 0.2}
+    assert best(level) == "in_batch_logq"
+    assert best(level | {"in_batch_logq": 0.19}) == "uniform"
+
+
+def test_a_baseline_that_is_better_is_chosen():
+    assert best({"in_batch_logq": 0.2}, {"ease": 0.21}) == "baseline/ease"
+    assert progress({}, {}).best is None
+
+
+def test_the_controls_of_the_choice_are_tested_beside_it():
+    def names(samples):
+        return {one.label for one in arms_to_test(progress(samples, BASELINES))}
+
+    always = {"in_batch_logq", "in_batch", "baseline/ease", "baseline/popularity"}
+    samples = {"in_batch_logq": 0.2, "in_batch": 0.1, "uniform": 0.1, "mixed": 0.1}
+    assert names(samples) == always
+    assert names(samples | {"uniform": 0.3}) == always | {"uniform"}
+    hard = {"mixed_slots": 0.1, "half_hard": 0.3}
+    assert names(samples | hard) == always | {"half_hard", "mixed_slots"}

@@ -1,0 +1,113 @@
+"""What is tried on a log depends on the log and on the keys that the user set."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from twotower_jax.advice.space import (
+    FACTORS,
+    HARD,
+    SAMPLES,
+    baseline_arms,
+    choose_split,
+    model_arm,
+    sample_arms,
+)
+from twotower_jax.config import Config
+from twotower_jax.config.data import DataConfig
+from twotower_jax.data.log import Feature, FunnelLog, Stage
+from twotower_jax.run.inputs import split_log
+
+
+def make_log(user, time=None, stage=None, part=None, features=False):
+    user = np.asarray(user, np.int32)
+    item = np.arange(len(user), dtype=np.int32) % 7
+    stage = np.full(len(user), Stage.CLICKED, np.int8) if stage is None else stage
+    colour = Feature("categorical", np.zeros(7, np.int32), 1)
+    return FunnelLog(
+        user=user,
+        item=item,
+        stage=np.asarray(stage, np.int8),
+        user_ids=pl.Series(range(user.max() + 1)),
+        item_ids=pl.Series(range(7)),
+        time=None if time is None else np.asarray(time, np.float64),
+        part=None if part is None else np.asarray(part, np.int8),
+        item_features={"colour": colour} if features else {},
+    )
+
+
+LONG = np.repeat(np.arange(20), 30)
+SPREAD = np.random.default_rng(0).permutation(len(LONG))
+
+
+def test_long_histories_with_times_are_split_in_time():
+    value, reason = choose_split(make_log(LONG, SPREAD), [])
+    assert (value, reason) == ("temporal", "the log has times")
+
+
+def test_short_histories_leave_their_last_positive_out():
+    user = np.repeat(np.arange(100), 4)
+    value, reason = choose_split(make_log(user, np.arange(400)), [])
+    assert value == "leave_last_out" and "4 positives or fewer" in reason
+
+
+def test_a_log_whose_later_users_are_new_leaves_the_last_positives_out():
+    """Users come one after the other: a later part would hold strangers."""
+    value, reason = choose_split(make_log(LONG, np.arange(len(LONG))), [])
+    assert value == "leave_last_out" and "are new" in reason
+
+
+def test_a_log_without_times_is_split_by_shares():
+    assert choose_split(make_log(LONG), [])[0] == "ratio"
+
+
+def test_parts_of_the_data_and_the_users_split_are_kept():
+    part = np.zeros(len(LONG))
+    assert choose_split(make_log(LONG, SPREAD, part=part), [])[0] == "given"
+    assert choose_split(make_log(LONG), ["data.split"]) == ("", "as given")
+
+
+def test_a_key_that_is_set_is_not_tried():
+    log = make_log(LONG, SPREAD, features=True)
+    data = split_log(log, DataConfig())
+    axes = model_arm(data, Config(), []).axes
+    assert list(axes) == [
+        "towers",
+        "optimizer.learning_rate",
+        "loss.temperature",
+        "towers.candidate",
+    ]
+    arm = model_arm(data, Config(), ["loss.temperature", "towers.query"])
+    assert list(arm.axes) == ["optimizer.learning_rate", "towers.candidate"]
+    assert arm.first == {"optimizer.learning_rate": "0.01", "towers.candidate": "[]"}
+    arms = sample_arms(log, {}, ["loss.temperature"])
+    assert {str(one.axes) for one in arms} == {"{}"}
+
+
+def test_every_kind_of_samples_has_the_same_axis_around_the_chosen_temperature():
+    arms = sample_arms(make_log(LONG), {"loss.temperature": "0.2"}, [])
+    assert tuple(one.choice for one in arms) == SAMPLES
+    for one in arms:
+        values = list(map(float, one.axes["loss.temperature"]))
+        assert values == pytest.approx([0.2 * factor for factor in FACTORS])
+        assert one.first == {"loss.temperature": "0.2"}
+
+
+def test_hard_negatives_are_tried_where_a_stage_discarded_items():
+    stage = np.full(len(LONG), Stage.CLICKED)
+    stage[::3] = Stage.EXPOSED  # shown and not clicked: no stage discarded these
+    assert len(sample_arms(make_log(LONG, stage=stage), {}, [])) == len(SAMPLES)
+    stage[::5] = Stage.RANKED
+    arms = sample_arms(make_log(LONG, stage=stage), {}, [])
+    assert tuple(one.choice for one in arms) == (*SAMPLES, *HARD)
+
+
+def test_a_baseline_that_the_data_are_too_large_for_is_left_out():
+    data = split_log(make_log(LONG, SPREAD), DataConfig())
+    config = Config()
+    names = [one.choice for one in baseline_arms(config, data)]
+    assert names == [
+        f"baseline/{n}" for n in ("popularity", "item_knn", "ease", "ials")
+    ]
+    config.baseline.ease.max_size = 3
+    assert "baseline/ease" not in [one.choice for one in baseline_arms(config, data)]

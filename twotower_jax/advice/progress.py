@@ -1,0 +1,113 @@
+"""What an advice has found so far: choices on validation, runs on test."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from twotower_jax.advice.space import BASE, CONTROL, HARD
+from twotower_jax.study.grid import Point
+from twotower_jax.study.selection import Trial
+from twotower_jax.sweeps.arm_points import ArmGrid
+
+# Kinds of samples whose metric on validation differs by this share are level: one seed
+# does not tell them apart.
+LEVEL = 0.02
+
+
+class Choice(NamedTuple):
+    """The best point of an arm.
+
+    Attributes:
+      grid: the points of the arm.
+      trials: one per point.
+      place: the index of the best point.
+    """
+
+    grid: ArmGrid
+    trials: tuple[Trial, ...]
+    place: int
+
+    @property
+    def label(self) -> str:
+        """Name of the arm."""
+        return self.grid.arm.config.arm or self.grid.arm.names.kind
+
+    @property
+    def point(self) -> Point:
+        """The best point."""
+        return self.grid.points[self.place]
+
+    @property
+    def value(self) -> float:
+        """Its metric on validation."""
+        return self.trials[self.place].mean or 0.0
+
+
+@dataclass
+class Progress:
+    """What is known so far; an interrupted advice is written from it.
+
+    Attributes:
+      folder: of the advice.
+      split: the split and its reason.
+      baselines, samples: the best point of each arm that was tuned.
+      model: the best point of the model.
+      tests: folder of the runs on test.
+      tested: overrides of the runs that were tested, by name of the arm.
+      seeds: with which every one of them was tested.
+    """
+
+    folder: Path
+    split: tuple[str, str] = ("", "")
+    baselines: list[Choice] = field(default_factory=list)
+    samples: list[Choice] = field(default_factory=list)
+    model: Choice | None = None
+    tests: Path | None = None
+    tested: dict[str, list[str]] = field(default_factory=dict)
+    seeds: list[int] = field(default_factory=list)
+
+    @property
+    def best(self) -> Choice | None:
+        """The choice on validation; None before any.
+
+        The best baseline, where no kind of samples is better. Of kinds of samples that
+        are level with the best, the first in the order of `SAMPLES`: the simplest.
+        """
+        samples = self.samples or ([self.model] if self.model else [])
+        top = max([*samples, *self.baselines], key=lambda one: one.value, default=None)
+        if top is None or top in self.baselines:
+            return top
+        return next(one for one in samples if is_level(one.value, top.value))
+
+
+def is_level(value: float, best: float) -> bool:
+    """Whether a metric on validation is within `LEVEL` of the best.
+
+    Examples:
+      >>> is_level(0.199, 0.2), is_level(0.19, 0.2)
+      (True, False)
+    """
+    return value >= (1 - LEVEL) * best
+
+
+def arms_to_test(found: Progress) -> list[Choice]:
+    """The arms that are tested: the best samples and their controls, baselines.
+
+    Args:
+      found: the choices on validation.
+
+    Returns:
+      The best samples, in-batch with and without logQ, the control of hard negatives
+      where those are the best, the best baseline and popularity.
+    """
+    samples = sorted(found.samples, key=lambda one: -one.value)
+    best = next(
+        (one for one in found.samples if is_level(one.value, samples[0].value)), None
+    )
+    names = {CONTROL, BASE, best.grid.arm.names.choice if best else None}
+    if HARD[1] in names:
+        names.add(HARD[0])
+    kept = [one for one in samples if one.grid.arm.names.choice in names]
+    baselines = sorted(found.baselines, key=lambda one: -one.value)
+    simple = [one for one in baselines if one.grid.arm.names.kind == "popularity"]
+    return [*kept, *baselines[:1], *(one for one in simple if one not in baselines[:1])]
