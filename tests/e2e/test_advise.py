@@ -5,12 +5,24 @@ import signal
 import pytest
 from helpers import tiny
 
+from twotower_jax.advice import space, stages
+from twotower_jax.training.signals import Stopped
+
 WORDS = (
     *tiny.WORLD,
     *("towers.dim=8", "towers=factors", "training.batch_size=256", "training.steps=40"),
     *("training.eval_every=10", "training.min_steps=0", "evaluation.k=[20]"),
     *("optimizer.learning_rate=0.03", "loss.temperature=0.2", "advise.minutes=0.05"),
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_samples():
+    """Three kinds of samples in place of nine: each compiles programs of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(space, "SAMPLES", ("in_batch_logq", "in_batch", "uniform"))
+        patch.setattr(space, "HARD", ())
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -81,9 +93,6 @@ def test_the_same_command_trains_nothing_again(advice):
 
 
 def test_a_stop_gives_the_best_answer_so_far(tmp_path, monkeypatch, capsys):
-    from twotower_jax.advice import stages
-    from twotower_jax.training.signals import Stopped
-
     def stop(self, runs):
         raise Stopped(signal.SIGINT, 10)
 

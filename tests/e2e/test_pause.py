@@ -83,7 +83,7 @@ def test_halving_trains_the_best_points_to_their_ends(tmp_path, capsys):
             "20",
             "None",
         ]
-        assert one.trials[one.chosen].left_at is None
+        assert one.chosen is not None and one.trials[one.chosen].left_at is None
     tested = list((tmp_path / "study").glob("*/result.json"))
     assert len(tested) == 2 * 3
     # The same command trains nothing again: the seconds of all validations stay.

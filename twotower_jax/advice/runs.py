@@ -7,7 +7,7 @@ from rich.console import Console
 from twotower_jax.advice.space import Arm
 from twotower_jax.config import Config
 from twotower_jax.errors import InputError, NonFiniteLossError
-from twotower_jax.run.inputs import Loaded, check_names
+from twotower_jax.run.inputs import Loaded, check_names, split_log
 from twotower_jax.run.records import RunFolder, run_folder
 from twotower_jax.study.grid import Point, grid_points, shuffled
 from twotower_jax.sweeps import arm_points
@@ -33,6 +33,12 @@ class Runs:
         """
         self.words, self.data = list(words), data
         self._console, self._command = console, command
+
+    def _load(self, config: Config) -> Loaded:
+        """Return the data of a configuration; the log is read once."""
+        if not config.data.fit_valid:
+            return self.data
+        return split_log(self.data.log, config.data)
 
     def config(self, *words: str) -> Config:
         """Return a configuration of the common overrides and these."""
@@ -74,9 +80,7 @@ class Runs:
           Stopped: on SIGTERM or Ctrl-C, after saving.
         """
         quiet, done = Console(quiet=True), []
-        together = SideBySide(
-            configs, self._console, self._command, load=lambda config: self.data
-        )
+        together = SideBySide(configs, self._console, self._command, load=self._load)
         with together:
             for config in configs:
                 try:
