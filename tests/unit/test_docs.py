@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted(path for path in DOCS.rglob("*.md"))
 # Pages whose commands have tests of their own.
-OTHERS = {"data.md", "sweeps.md"}
+OTHERS = {"advise.md", "data.md", "sweeps.md"}
 EXTRA = ("mkdocs", "material", "mkdocstrings", "latex2mathml")
 
 needs_extra = pytest.mark.skipif(

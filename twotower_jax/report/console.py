@@ -17,6 +17,7 @@ from twotower_jax.report.beside import (
     metric_text,
     popularity_text,
 )
+from twotower_jax.study.answer import answer
 from twotower_jax.study.cautions import arm_marks, cautions
 from twotower_jax.study.load import Study
 from twotower_jax.study.naming import short_key
@@ -131,7 +132,7 @@ def print_study(study: Study, console: Console, report: Path) -> None:
 
     Warnings come first. The primary metric has its standard deviation, the others are
     means. The differences to the base arm and to the controls follow with their
-    intervals, then the skipped folders.
+    intervals, then the skipped folders and the answer.
 
     Args:
       study: the result of `load.load_study`.
@@ -160,6 +161,8 @@ def print_study(study: Study, console: Console, report: Path) -> None:
     _print_controls(console, study, order)
     for line in skipped_lines(study.runs):
         console.print(Text(line), soft_wrap=True)
+    if text := answer(study):
+        console.print(Text(text), soft_wrap=True)
     console.print(Text(str(report)), soft_wrap=True)
 
 

@@ -22,6 +22,7 @@ from twotower_jax.report.sections import (
     metrics_section,
 )
 from twotower_jax.report.selected import selection_section
+from twotower_jax.study.answer import answer
 from twotower_jax.study.arms import write_study
 from twotower_jax.study.cautions import cautions
 from twotower_jax.study.comparison import write_comparison
@@ -99,10 +100,9 @@ def _body(
 
 
 def _introduction(study: Study) -> list[str]:
-    """Return the warnings of the study, its question, source and tuning."""
-    lines = []
-    if study.description.answer:
-        lines.append(note(study.description.answer, "question"))
+    """Return the answer, the warnings, the question, its source and the tuning."""
+    text = answer(study)
+    lines = [note(text, "question")] if text else []
     lines += [note(text, "note") for text in cautions(study)]
     if study.description.question:
         lines.append(note(study.description.question, "question"))

@@ -1,0 +1,55 @@
+"""The answer of a study in one sentence."""
+
+import numpy as np
+import polars as pl
+from helpers.run_folders import write_run
+
+from twotower_jax.study.answer import answer
+from twotower_jax.study.description import Description
+from twotower_jax.study.load import load_study
+
+EASE, FULL = {"towers": {"kind": "ease"}}, {"loss": {"name": "full_softmax"}}
+WARM, COLD = ({"loss": {"temperature": one}} for one in (0.2, 0.05))
+
+
+def study(folder, arms, **given):
+    """Load a study of arms with values per query and seed: {name: (config, mean)}."""
+    rng = np.random.default_rng(0)
+    for name, (config, mean) in arms.items():
+        for seed in range(3):
+            noise = rng.normal(0, 0.001, 40)
+            keys, metrics = {"arm": name, **config}, {"recall@20": mean}
+            path = write_run(folder / f"{name}{seed}", keys, seed, metrics)
+            table = pl.DataFrame({"user": range(40), "recall@20": mean + noise})
+            table.write_parquet(path / "queries.parquet")
+    return load_study([folder], Description(**{"tuned": "here", "base": "a", **given}))
+
+
+def test_the_best_arm_is_named_with_its_difference_and_verdict(tmp_path):
+    text = answer(study(tmp_path, {"a": ({}, 0.2), "b": (WARM, 0.25)}))
+    assert text.startswith(
+        "b has the best recall@20, 0.2500, against 0.2000 of a: +0.0498"
+    )
+    assert "95 % interval of all arms together +0.0494" in text and text.endswith(
+        ", better."
+    )
+
+
+def test_baselines_and_the_oracle_are_no_answer(tmp_path):
+    arms = {"a": ({}, 0.2), "b": (WARM, 0.25), "e": (EASE, 0.9), "f": (FULL, 0.8)}
+    assert answer(study(tmp_path, arms)).startswith("b has the best")
+
+
+def test_a_base_that_no_arm_beats(tmp_path):
+    arms = {"a": ({}, 0.2), "b": (WARM, 0.1)}
+    text = "No arm has a better recall@20 than a, 0.2000; "
+    assert answer(study(tmp_path / "1", arms)) == f"{text}all are worse."
+    arms["c"] = (COLD, 0.19999)
+    found = answer(study(tmp_path / "2", arms))
+    assert found == f"{text}no verdict against it: c."
+
+
+def test_a_described_answer_is_kept_and_one_arm_has_none(tmp_path):
+    arms = {"a": ({}, 0.2), "b": (WARM, 0.1)}
+    assert answer(study(tmp_path / "1", arms, answer="Take b.")) == "Take b."
+    assert answer(study(tmp_path / "2", {"a": ({}, 0.2)})) == ""

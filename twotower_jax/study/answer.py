@@ -1,0 +1,78 @@
+"""The answer of a study in one sentence, which its report begins with."""
+
+from typing import Any
+
+import polars as pl
+
+from twotower_jax.evaluation.metrics import larger_is_better
+from twotower_jax.study.arms import summary
+from twotower_jax.study.load import Study
+from twotower_jax.study.naming import is_baseline
+from twotower_jax.study.tables import interval, main_split
+from twotower_jax.study.trained import is_oracle
+from twotower_jax.study.verdicts import BETTER, EQUIVALENT, WORSE
+
+
+def answer(study: Study) -> str:
+    """The described answer of a study, else the best arm against the base.
+
+    Baselines and the full softmax are not among the arms: no choice of samples.
+
+    Args:
+      study: the result of `load.load_study`.
+
+    Returns:
+      A sentence; "" for a study of fewer than two arms.
+    """
+    if study.description.answer:
+        return study.description.answer
+    means = summary(study.table, [study.metric], main_split(study.table))
+    values = dict(means.drop_nulls("mean").select("arm", "mean").iter_rows())
+    arms = [arm for arm in values if _is_choice(study, arm)]
+    if len(arms) < 2 or study.base not in arms:
+        return ""
+    best_of = max if larger_is_better(study.metric) else min
+    best = best_of(arms, key=values.__getitem__)
+    rows = study.comparison.filter(pl.col("metric") == study.metric).rows(named=True)
+    compared = {row["arm"]: row for row in rows if row["arm"] in arms}
+    if best == study.base:
+        return _base_is_best(study, values[best], compared)
+    row = compared[best]
+    return (
+        f"{best} has the best {study.metric}, {values[best]:.4f}, against "
+        f"{values[study.base]:.4f} of {study.base}: {_difference(row)}."
+    )
+
+
+def _is_choice(study: Study, arm: str) -> bool:
+    configs = [run.config for run in study.pairing.arms[arm].values()]
+    return not all(is_baseline(one) or is_oracle(one) for one in configs)
+
+
+def _base_is_best(
+    study: Study, value: float, compared: dict[str, dict[str, Any]]
+) -> str:
+    """Return the sentence for a base arm that has the best mean."""
+    text = f"No arm has a better {study.metric} than {study.base}, {value:.4f}"
+    level = [arm for arm, row in compared.items() if _word(row) not in (BETTER, WORSE)]
+    if not level:
+        return f"{text}; all are worse."
+    return f"{text}; no verdict against it: {', '.join(level)}."
+
+
+def _difference(row: dict[str, Any]) -> str:
+    """Return a difference with its interval and verdict."""
+    ends = interval(row, "_family")
+    text = f"{row['difference']:+.4f} (95 % interval of all arms together {ends})"
+    word = row["verdict"]
+    if not word:
+        return text
+    return (
+        f"{text}, {word}"
+        if _word(row) in (BETTER, EQUIVALENT)
+        else f"{text}, verdict: {word}"
+    )
+
+
+def _word(row: dict[str, Any]) -> str:
+    return (row["verdict"] or "").partition(" (")[0]
