@@ -1,4 +1,4 @@
-"""The baselines beside the result of a run, as lines of the console."""
+"""Lines of the console beside the result of a run: baselines, and its training."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ from twotower_jax.config import Config
 from twotower_jax.model.baselines import BASELINES
 
 POPULARITY = "popularity"
+FEW_STEPS = 200  # fewer hardly change random parameters
 ADVICE = (
     "Popularity is the same list for everyone, so nobody would serve this model. Train "
     "longer, tune optimizer.learning_rate and loss.temperature "
@@ -50,6 +51,34 @@ def baseline_lines(config: Config, result: dict[str, Any]) -> list[str]:
     if lost:
         lines.append(
             f"warning: {' and '.join(lost)} does not beat popularity. {ADVICE}"
+        )
+    return lines
+
+
+def training_lines(result: dict[str, Any]) -> list[str]:
+    """Warnings about a training that was too short.
+
+    Args:
+      result: the content of result.json.
+
+    Returns:
+      One line per fault.
+
+    Examples:
+      >>> result = {"steps": 50, "best_step": 50, "stopped": "limit"}
+      >>> training_lines(result | {"metrics": {"valid": {"recall@20": 0.1}}})[0]
+      'warning: only 50 steps; raise training.epochs or training.steps'
+    """
+    steps, lines = result["steps"], []
+    if 0 < steps < FEW_STEPS:
+        lines.append(
+            f"warning: only {steps} steps; raise training.epochs or training.steps"
+        )
+    rising = steps == result["best_step"] and result.get("stopped") == "limit"
+    if rising and steps and result["metrics"].get("valid"):
+        lines.append(
+            "warning: still rising at the last step; raise training.epochs or "
+            "training.steps"
         )
     return lines
 

@@ -16,6 +16,7 @@ from twotower_jax.report.beside import (
     last_split,
     metric_text,
     popularity_text,
+    training_lines,
 )
 from twotower_jax.study.answer import answer
 from twotower_jax.study.cautions import arm_marks, cautions
@@ -63,6 +64,8 @@ def print_result(console: Console, config: Config, result: dict[str, Any]) -> No
     if reason := ENDED.get(result.get("stopped") or ""):
         steps += f"; the best is step {result['best_step']}, {reason}"
     console.print(steps, highlight=False, soft_wrap=True)
+    for line in training_lines(result):
+        console.print(line, highlight=False, soft_wrap=True)
     for line in baseline_lines(config, result):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
@@ -162,7 +165,7 @@ def print_study(study: Study, console: Console, report: Path) -> None:
     for line in skipped_lines(study.runs):
         console.print(Text(line), soft_wrap=True)
     if text := answer(study):
-        console.print(Text(text), soft_wrap=True)
+        console.print(Text(text))
     console.print(Text(str(report)), soft_wrap=True)
 
 

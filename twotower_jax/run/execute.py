@@ -149,6 +149,7 @@ def _recorded(attempt: Attempt) -> dict[str, Any]:
     except Stopped as stop:
         record.set_status("running", stop.reason)
         tracking.finish(None)
+        attempt.console.print(stop.reason, highlight=False, soft_wrap=True)
         raise
     except Exception as error:
         record.set_status("failed", f"{type(error).__name__}: {error}")

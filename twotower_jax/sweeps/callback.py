@@ -32,13 +32,14 @@ def check_mode() -> None:
     """Refuse a selection without a sweep, for a single run neither tunes nor tests.
 
     Raises:
-      InputError: for `hydra/sweeper=select` without a sweep.
+      InputError: for `hydra/sweeper=select` or `halving` without a sweep.
     """
     job = HydraConfig.get()
-    if job.mode == RunMode.RUN and job.runtime.choices["hydra/sweeper"] == "select":
+    sweeper = job.runtime.choices["hydra/sweeper"]
+    if job.mode == RunMode.RUN and sweeper in ("select", "halving"):
         raise InputError(
-            "hydra/sweeper=select tunes and tests by a sweep, and this is a single run;"
-            " add -m (and no hydra.mode=RUN), or leave the sweeper out"
+            f"hydra/sweeper={sweeper} tunes and tests by a sweep, and this is a single "
+            "run; add -m (and no hydra.mode=RUN), or leave the sweeper out"
         )
 
 
