@@ -111,6 +111,9 @@ def test_a_stop_gives_the_best_answer_so_far(tmp_path, monkeypatch, capsys):
         ("advise.minutes=0", "advise.minutes=0 is no time"),
         ("advise.minute=3", "advise.minute is no option of twotower advise"),
         ("loss.temprature=1", "loss.temprature"),
+        ("arms=uniform", "arms is chosen by twotower advise"),
+        ("negatives.easy.num=3", "negatives.easy.num is chosen by twotower advise"),
+        ("data.valid_share=0", "data.split=temporal leaves no valid part"),
         ("data.path=nowhere.csv data=table", "nowhere.csv"),
     ],
 )

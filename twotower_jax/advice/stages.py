@@ -23,6 +23,7 @@ from twotower_jax.advice.space import (
     sample_arms,
 )
 from twotower_jax.data import sources
+from twotower_jax.errors import InputError
 from twotower_jax.run.inputs import Loaded, split_log
 from twotower_jax.run.records import RunFolder, run_folder
 from twotower_jax.study.selection import choose
@@ -39,8 +40,31 @@ BASELINES, MODEL, SAMPLES = 0.1, 0.25, 0.3
 FULL_RUNS = 12
 PROBE = 30  # steps whose rate decides how long a run may be
 PATIENCE = 5
+# Beginnings of keys and groups that an advice sets.
+CHOSEN = ("arms", "arm", "positives", "negatives", "loss.logq", "loss.name", "pause")
+CHOSEN += ("data.fit_valid", "evaluation.test", "seed", "experiment", "baselines")
 RUNGS = (2, 6)  # epochs
 ETA = 3
+
+
+def check_given(keys: Sequence[str]) -> None:
+    """Refuse keys that an advice chooses itself.
+
+    Args:
+      keys: keys and groups that the user set.
+
+    Raises:
+      InputError: naming the key.
+
+    Examples:
+      >>> check_given(["data", "loss.temperature"])
+    """
+    for key in keys:
+        if key.startswith(CHOSEN):
+            raise InputError(
+                f"{key} is chosen by twotower advise; leave it out, or compare your own "
+                "values by twotower train -m hydra/sweeper=select"
+            )
 
 
 class Advisor:
@@ -60,9 +84,10 @@ class Advisor:
           console: where progress is printed.
 
         Raises:
-          InputError: for overrides that are not valid.
+          InputError: for overrides that are not valid, or that an advice chooses.
         """
         self._given = [word.lstrip("+~").partition("=")[0] for word in words]
+        check_given(self._given)
         named = [] if "name" in self._given else ["name=advice"]
         self._words = [*words, *named]
         self._seconds, self._console = 60 * minutes, console
@@ -123,6 +148,11 @@ class Advisor:
         self.progress.split = config.data.split, reason
         data = split_log(log, config.data)
         parts = data.split
+        if not len(parts.valid):
+            raise InputError(
+                f"data.split={config.data.split} leaves no valid part, and everything is "
+                "chosen on it; set data.valid_share above 0, or another data.split"
+            )
         self._tell(
             f"{data.log.num_users:,} users, {data.log.num_items:,} items; positives: "
             f"{len(parts.train):,} train, {len(parts.valid):,} valid, "
