@@ -62,8 +62,8 @@ def check_given(keys: Sequence[str]) -> None:
     for key in keys:
         if key.startswith(CHOSEN):
             raise InputError(
-                f"{key} is chosen by twotower advise; leave it out, or compare your own "
-                "values by twotower train -m hydra/sweeper=select"
+                f"{key} is chosen by twotower advise; leave it out, or compare values "
+                "of your own by twotower train -m hydra/sweeper=select"
             )
 
 
@@ -150,8 +150,8 @@ class Advisor:
         parts = data.split
         if not len(parts.valid):
             raise InputError(
-                f"data.split={config.data.split} leaves no valid part, and everything is "
-                "chosen on it; set data.valid_share above 0, or another data.split"
+                f"data.split={config.data.split} leaves no valid part, on which all is "
+                "chosen; set data.valid_share above 0, or another data.split"
             )
         self._tell(
             f"{data.log.num_users:,} users, {data.log.num_items:,} items; positives: "
