@@ -3,6 +3,7 @@
 import pytest
 from helpers import tiny
 
+COMMANDS = ["train", "advise", "report", "audit", "evaluate", "reproduce", "data"]
 EASY = ["alpha", "num", "sampler", "smoothing"]
 
 
@@ -10,7 +11,7 @@ EASY = ["alpha", "num", "sampler", "smoothing"]
     ("line", "completions"),
     [
         ("twotower rep", ["report", "reproduce"]),
-        ("twotower ", ["train", "report", "audit", "evaluate", "reproduce", "data"]),
+        ("twotower ", COMMANDS),
         ("twotower report outp", []),
         ("twotower train loss=b", ["loss=bce"]),
         ("twotower train negatives.easy.", [f"negatives.easy.{k}=" for k in EASY]),
