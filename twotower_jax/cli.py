@@ -8,10 +8,12 @@ import sys
 from collections.abc import Callable
 
 from twotower_jax import __version__
-from twotower_jax.commands import advise, audit, completion, data, runs
+from twotower_jax.commands import advise, audit, completion, data, export, runs
 from twotower_jax.errors import InputError, NonFiniteLossError
 
-COMMANDS = ("train", "advise", "report", "audit", "evaluate", "reproduce", "data")
+COMMANDS = (
+    *("train", "advise", "report", "audit", "evaluate", "export", "reproduce", "data"),
+)
 Command = Callable[[argparse.Namespace], int]
 
 
@@ -70,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     _add(commands, "report", runs.add_report, runs.report, REPORT)
     _add(commands, "audit", audit.add_audit, audit.audit, AUDIT)
     _add(commands, "evaluate", runs.add_folder, runs.evaluate, EVALUATE)
+    _add(commands, "export", export.add_export, export.export, EXPORT)
     _add(commands, "reproduce", runs.add_folder, runs.reproduce, REPRODUCE)
     group = commands.add_parser("data", help="list sources, check or fetch a data set")
     actions = group.add_subparsers(required=True, metavar="action")
@@ -83,6 +86,7 @@ ADVISE = "choose the samples to train on from a log, on validation, and test the
 REPORT = "compare the runs of a folder: report.html and tables"
 AUDIT = "compute the optimum of an arm's objective, before any training"
 EVALUATE = "compute the metrics of a finished run from its checkpoint"
+EXPORT = "write the model of a finished run as a folder of files for other programs"
 REPRODUCE = "run the configuration of a finished run again and compare the metrics"
 CHECK = "read, validate and split a data set, and print its counts"
 FETCH = "list the public data sets, show one, or fetch it"

@@ -22,6 +22,7 @@ ROOMS = (
     ("evaluation",),
     ("training",),
     ("run",),
+    ("export",),
     ("objective",),
     ("study",),
     ("report",),

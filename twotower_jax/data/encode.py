@@ -61,11 +61,13 @@ def _categorical(values: pl.Series) -> Feature:
     if isinstance(values.dtype, pl.Enum):
         # The categories of an Enum are its vocabulary, which several features share.
         codes = values.to_physical().cast(pl.Int32).fill_null(-1)
-        return Feature("categorical", codes.to_numpy(), len(values.dtype.categories))
+        names = values.dtype.categories
+        return Feature("categorical", codes.to_numpy(), len(names), names)
     if values.dtype.is_float():
         values = values.fill_nan(None)
     vocabulary = values.drop_nulls().unique(maintain_order=True)
-    return Feature("categorical", codes_of(values, vocabulary), len(vocabulary))
+    codes = codes_of(values, vocabulary)
+    return Feature("categorical", codes, len(vocabulary), vocabulary)
 
 
 def _multi(values: pl.Series) -> Feature:
@@ -83,7 +85,7 @@ def _multi(values: pl.Series) -> Feature:
     width = int(rows["place"].max() or 0) + 1  # type: ignore[arg-type]
     out = np.full((len(values), width), -1, np.int32)
     out[rows["row"].to_numpy(), rows["place"].to_numpy()] = codes
-    return Feature("multi", out, len(vocabulary))
+    return Feature("multi", out, len(vocabulary), vocabulary)
 
 
 def _numeric(values: pl.Series, where: str, name: str) -> Feature:
@@ -91,13 +93,14 @@ def _numeric(values: pl.Series, where: str, name: str) -> Feature:
     has_value = numbers.is_not_null().to_numpy()
     out = np.zeros(len(numbers), np.float64)
     present = numbers.drop_nulls().to_numpy()
+    mean = spread = 0.0
     if len(present):
         # Exactly rounded sums: the same bits on every machine.
         mean = math.fsum(present) / len(present)
         spread = math.sqrt(math.fsum((present - mean) ** 2) / len(present))
         if spread > 0:
             out[has_value] = (present - mean) / spread
-    return Feature("numeric", out.astype(np.float32))
+    return Feature("numeric", out.astype(np.float32), mean=mean, deviation=spread)
 
 
 def encode_feature(values: pl.Series, kind: str, where: str, name: str) -> Feature:

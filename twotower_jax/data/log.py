@@ -29,11 +29,17 @@ class Feature:
         Numeric values are standardised over the users or items (mean 0, standard
         deviation 1); a missing value is 0.
       size: number of codes; 0 for numeric.
+      vocabulary: the values of the input by code; None for numeric.
+      mean, deviation: of the input of a numeric feature; its values are
+        (input - mean) / deviation, or 0 where the deviation is 0.
     """
 
     kind: str
     values: np.ndarray
     size: int = 0
+    vocabulary: pl.Series | None = None
+    mean: float = 0.0
+    deviation: float = 1.0
 
 
 @dataclass(frozen=True)

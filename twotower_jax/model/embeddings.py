@@ -99,6 +99,26 @@ def find_rows(ids: jax.Array, size: int) -> TableRows:
     return TableRows(distinct.astype(jnp.int32), place.reshape(ids.shape), present)
 
 
+def whole_rows(ids: jax.Array, size: int) -> TableRows:
+    """All rows of a table, in their order: ids are places in the table itself.
+
+    Args:
+      ids: int32 of any shape; an id outside 0..size-1 is a missing value.
+      size: rows of the table.
+
+    Returns:
+      The rows, for which ``gather`` is the identity.
+
+    Examples:
+      >>> rows = whole_rows(jnp.array([3, -1]), 4)
+      >>> rows.ids.tolist(), rows.place.tolist(), rows.present.tolist()
+      ([0, 1, 2, 3], [3, 0], [True, False])
+    """
+    present = (ids >= 0) & (ids < size)
+    every = jnp.arange(size, dtype=jnp.int32)
+    return TableRows(every, jnp.where(present, ids, 0), present)
+
+
 def gather(table: jax.Array, rows: TableRows) -> jax.Array:
     """Gathered rows of a table.
 

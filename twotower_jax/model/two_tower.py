@@ -143,7 +143,7 @@ def query_inputs(
       The inputs for E queries.
     """
     ids = {"id": queries.user}
-    history = _history(model.history_length, entities.history, queries)
+    history = last_items(model.history_length, entities.history, queries)
     if history is not None:
         if target is not None:
             history = jnp.where(history == target[:, None], -1, history)
@@ -165,12 +165,18 @@ def candidate_inputs(model: Model, entities: Entities, items: jax.Array) -> Inpu
     return _inputs("candidate", model.candidate, entities.candidate, {"id": items})
 
 
-def _history(
+def last_items(
     length: int, clicks: jax.Array | None, queries: Queries
 ) -> jax.Array | None:
-    """Return the last items [E, length] of each query's span, padded with -1.
+    """Last items of the history of each query, the latest first.
 
-    None where the queries have no histories.
+    Args:
+      length: items of a history that are read.
+      clicks: [clicks] int32, items of all histories; None without histories.
+      queries: E queries with their spans.
+
+    Returns:
+      [E, length] int32, padded with -1; None where the queries have no histories.
     """
     begin, end = queries.begin, queries.end
     if clicks is None or begin is None or end is None:

@@ -127,6 +127,38 @@ def make_query_set(config: Config, data: Loaded, name: str) -> QuerySet | None:
     )
 
 
+class UserState(NamedTuple):
+    """Queries, histories and seen items of all users at the test split.
+
+    Attributes:
+      queries: one query per user, by code, on the device.
+      entities: features and histories of both towers, on the device.
+      seen: items that evaluation leaves out, a row per user; None for none.
+    """
+
+    queries: Queries
+    entities: Entities
+    seen: Ragged | None
+
+
+def user_state(config: Config, data: Loaded) -> UserState:
+    """Return the query of every user as the test split has it.
+
+    Histories and seen items are the positives of the training and validation parts.
+
+    Args:
+      config: the run.
+      data: its data.
+    """
+    config = choose_features(config, data)
+    earlier = _join(data.split.train, data.split.valid)
+    users = np.arange(data.log.num_users, dtype=np.int32)
+    history = query_history(config, earlier, users, None)
+    seen = _seen(users, earlier, len(users)) if config.data.mask_seen else None
+    entities = make_entities(config, data, history)
+    return UserState(make_queries(users, history), entities, seen)
+
+
 def some_queries(queries: QuerySet, number: int | None) -> QuerySet:
     """Return a random part of the queries, the same in every run.
 

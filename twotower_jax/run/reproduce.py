@@ -1,16 +1,17 @@
 """The metrics of a finished run from its checkpoint; the differences of two results."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
 from twotower_jax.config import Config
 from twotower_jax.errors import InputError
+from twotower_jax.model.two_tower import Model
 from twotower_jax.run.baselines import rank_splits
 from twotower_jax.run.evaluate import rank_split
 from twotower_jax.run.execute import check_same_data
-from twotower_jax.run.inputs import load_data, trains
+from twotower_jax.run.inputs import Loaded, load_data, trains
 from twotower_jax.run.problem import make_problem
 from twotower_jax.run.queries import make_query_sets
 from twotower_jax.run.records import RunFolder
@@ -34,8 +35,7 @@ def evaluate_run(config: Config, folder: Path) -> dict[str, dict[str, float]]:
     """
     record = RunFolder(folder)
     best_step = record.result()["best_step"]
-    data = load_data(config)
-    check_same_data(record, data)
+    data = _load_same_data(config, record)
     config = choose_features(config, data)
     queries = make_query_sets(config, data)
     if trains(config):
@@ -48,6 +48,50 @@ def evaluate_run(config: Config, folder: Path) -> dict[str, dict[str, float]]:
     else:
         rankings, _ = rank_splits(config, data, queries)
     return {name: ranking.metrics() for name, ranking in rankings.items()}
+
+
+class TrainedRun(NamedTuple):
+    """A finished run of towers, read from its folder.
+
+    Attributes:
+      config: with the features of both towers named.
+      data: the run's data.
+      model: both towers.
+      params: of the best validation, on the host.
+      step: at which they were saved.
+    """
+
+    config: Config
+    data: Loaded
+    model: Model
+    params: dict
+    step: int
+
+
+def load_trained(config: Config, folder: Path) -> TrainedRun:
+    """Return the model of a finished run, from its checkpoint.
+
+    Args:
+      config: the run's configuration, of a run with towers.
+      folder: the run's folder.
+
+    Raises:
+      InputError: when the run did not finish, or its data has changed.
+    """
+    record = RunFolder(folder)
+    step = record.result()["best_step"]
+    data = _load_same_data(config, record)
+    config = choose_features(config, data)
+    problem = make_problem(config, data)
+    params = jax.device_get(_load_params(problem, record, step))
+    return TrainedRun(config, data, problem.program.structure.model, params, step)
+
+
+def _load_same_data(config: Config, record: RunFolder) -> Loaded:
+    """Return the data of a run, refused where it has changed since."""
+    data = load_data(config)
+    check_same_data(record, data)
+    return data
 
 
 def _load_params(problem: Problem, record: RunFolder, step: int) -> dict:

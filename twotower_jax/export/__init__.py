@@ -1,0 +1,4 @@
+"""A finished run as a model that other programs can use: a folder of plain files.
+
+``twotower export`` writes the folder, ``load_model`` reads it.
+"""

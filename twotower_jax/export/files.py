@@ -1,0 +1,136 @@
+"""The folder of an exported model: its files, their checksums, and the manifest.
+
+The folder is written under a temporary name and then renamed, so that a folder with the
+final name is complete.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from twotower_jax.errors import InputError
+
+FORMAT = "twotower-export"
+FORMAT_VERSION = 1
+
+MANIFEST = "manifest.json"
+VOCABULARY = "vocabulary.json"
+ITEM_VECTORS = "item_vectors.npy"
+ITEM_TABLE = "item_vectors.parquet"
+USERS = "users.npz"
+SERVE = "serve.py"
+README = "README.md"
+# Of the query and of the item.
+TOWERS = {"query": "query_tower.jaxexport", "candidate": "item_tower.jaxexport"}
+
+
+def check_new(out: Path) -> None:
+    """Refuse a folder that would be overwritten.
+
+    Args:
+      out: folder of an export that is to be written.
+
+    Raises:
+      InputError: when it is a file, or a folder with content.
+    """
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out} is a file; give a new folder")
+    if out.is_dir() and any(out.iterdir()):
+        raise InputError(
+            f"--out {out} exists and is not empty; give a new folder, or remove it"
+        )
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """Context of a temporary folder, which becomes the folder when nothing failed.
+
+    Args:
+      out: the folder; missing, or empty.
+
+    Raises:
+      InputError: when it would be overwritten.
+    """
+    check_new(out)
+    final = out.resolve()
+    temporary = final.with_name(f".{final.name}.{os.getpid()}.tmp")
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        temporary.replace(final)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def checksums(folder: Path) -> dict[str, dict[str, Any]]:
+    """SHA-256 and size of every file of a folder but the manifest.
+
+    Args:
+      folder: of an export.
+
+    Returns:
+      {name: {"sha256": hex digits, "bytes": size}}.
+    """
+    paths = sorted(path for path in folder.iterdir() if path.name != MANIFEST)
+    return {
+        path.name: {"sha256": _sha256(path), "bytes": path.stat().st_size}
+        for path in paths
+    }
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Content of the manifest of an export, whose files are compared with it.
+
+    Args:
+      folder: of an export.
+
+    Raises:
+      InputError: when the folder holds no export, an export of another format version,
+        or a file that is missing or has changed.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise InputError(
+            f"{folder} has no {MANIFEST}; give a folder that twotower export wrote"
+        )
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        manifest = None
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise InputError(
+            f"{path} is not that of an exported model; give a folder that twotower "
+            "export wrote"
+        )
+    version = manifest.get("format_version")
+    if version != FORMAT_VERSION:
+        raise InputError(
+            f"{path} has format_version {version}, this program reads "
+            f"{FORMAT_VERSION}; export the run again, or use the version of "
+            "twotower-jax that wrote it"
+        )
+    _check_files(folder, manifest["files"])
+    return manifest
+
+
+def _check_files(folder: Path, files: dict[str, dict[str, Any]]) -> None:
+    """Refuse a folder whose files are not those of its manifest."""
+    for name, entry in files.items():
+        path = folder / name
+        if not path.is_file():
+            raise InputError(f"{path} is missing; copy the whole folder again")
+        if _sha256(path) != entry["sha256"]:
+            raise InputError(
+                f"{path} has another SHA-256 than in {MANIFEST}; copy the folder again"
+            )

@@ -1,0 +1,133 @@
+"""The README of an export: its files, its inputs, and the answers to unknown input."""
+
+from typing import Any
+
+TEXT = """# An exported two-tower model
+
+{users:,} users, {items:,} items, vectors of dimension {dim}, similarity: {similarity}.
+The score of a query and an item is the dot product of their vectors. {length} A score
+contains neither the temperature nor log q. Equal scores are ordered by lower item code.
+
+Written by twotower-jax {version} from step {step} of the run `{config}` (seed {seed},
+data `{data}`). `manifest.json` holds the format version and the SHA-256 of every file.
+
+## Serve
+
+```
+pip install numpy jax flatbuffers
+python serve.py --user ID
+python serve.py --history ID,ID,...
+```
+
+`--exclude-seen` leaves out the items of the history and those that the user clicked.
+The same in Python with twotower-jax, and by other programs with `item_vectors.npy` and
+the query tower:
+
+```python
+import twotower_jax
+
+model = twotower_jax.load_model("this folder")
+model.recommend(users=[...], k=20)
+model.similar([...], k=20)
+```
+
+## Files
+
+| file | content |
+|---|---|
+| `item_vectors.npy` | [{items}, {dim}] float32; the row is the code of the item |
+| `item_vectors.parquet` | the same with the ids: columns `item` and `vector` |
+| `query_tower.jaxexport` | `jax.export`: inputs of queries -> vectors [batch, {dim}] |
+| `item_tower.jaxexport` | the same of items, for items beyond the catalogue |
+| `vocabulary.json` | ids and feature values by code: the place in a list is the code |
+| `users.npz` | `inputs/NAME` of the query tower by user code{seen} |
+| `serve.py` | prints the best items, with numpy and jax |
+{index}| `manifest.json` | format version, inputs of the towers, run, checksums |
+
+The artifacts hold the trained parameters and run on {platforms}:
+
+```python
+tower = jax.export.deserialize(bytearray(open("query_tower.jaxexport", "rb").read()))
+vectors = tower.call({{"name of the input": array, ...}})
+```
+
+JAX {jax} wrote them; JAX reads artifacts of earlier versions for at least six months.
+
+## Inputs of the towers
+
+{inputs}
+
+Codes are int32, and every other number than 0..codes-1 is a missing value. Lists are
+filled up with -1. A history holds the latest item first. A numeric input is
+(value - mean) / deviation with the numbers of `vocabulary.json`, and 0 where the
+deviation is 0.
+
+Histories and seen items of `users.npz` are the positives of the training and validation
+parts, as in the run's evaluation on the test part.
+
+## Answers to unknown input
+
+They are those of the run's evaluation, where a missing value has no vector:
+
+* **Unknown user**: id -1, every feature missing, and an empty history, or the history
+  that is given. Where nothing at all is known, a tower without hidden layers returns
+  the vector 0: every score is 0, and the list is the catalogue in the order of its
+  codes. A tower with hidden layers returns the same vector for all such queries.
+  Hidden layers of this model: {hidden}.
+* **User of the log without a training positive**: the vector of the id is its random
+  start, which training did not move.
+* **Unknown item in a history**: left out.
+* **Item of the catalogue without a training positive**: it has a vector; if the item
+  tower reads the id, that of the id may be its random start.
+* **New item**: the item tower with id -1 computes its vector from its features.
+* **Missing feature**: -1 for codes adds 0; a list or history is the mean of the codes
+  that are present, and 0 where none is. A missing number is 0, the mean.
+* **Unknown value of a feature**: -1, as a missing one.
+"""
+LENGTHS = {
+    "cosine": "Vectors have length 1, or are 0.",
+    "dot product": "The vectors are not normalised.",
+}
+
+
+def readme(manifest: dict[str, Any]) -> str:
+    """Return the text of README.md.
+
+    Args:
+      manifest: as of manifest.json; ``files`` is not read.
+    """
+    run, index = manifest["run"], manifest["index"]
+    line = ""
+    if index is not None:
+        line = (
+            f"| `{index['file']}` | index of {index['library']}, inner product, keys "
+            f"are item codes; recall@{index['k']} {index['recall']:.4f} |\n"
+        )
+    platforms = " and ".join(manifest["query_tower"]["platforms"])
+    return TEXT.format(
+        **{name: manifest[name] for name in ("users", "items", "dim", "similarity")},
+        length=LENGTHS[manifest["similarity"]],
+        version=manifest["versions"]["twotower-jax"],
+        jax=manifest["versions"]["jax"],
+        step=run["step"],
+        seed=run["seed"],
+        config=run["config_fingerprint"],
+        data=run["data_fingerprint"],
+        seen=", and `seen/` the items they clicked" if manifest["seen_items"] else "",
+        index=line,
+        platforms=platforms,
+        hidden=run["hidden"] or "none",
+        inputs=_inputs(manifest),
+    )
+
+
+def _inputs(manifest: dict[str, Any]) -> str:
+    """Return a table of the inputs of both towers."""
+    lines = ["| tower | input | kind | array | codes |", "|---|---|---|---|---|"]
+    for tower in ("query", "item"):
+        for one in manifest[f"{tower}_tower"]["inputs"]:
+            dtype = "float32" if one["kind"] == "numeric" else "int32"
+            shape = "[batch]" if one["width"] is None else f"[batch, {one['width']}]"
+            cells = tower, f"`{one['name']}`", one["kind"], f"{shape} {dtype}"
+            lines.append(f"| {' | '.join(cells)} | {one['codes'] or ''} |")
+    return "\n".join(lines)

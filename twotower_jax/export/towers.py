@@ -1,0 +1,188 @@
+"""Both towers as `jax.export` artifacts, with the trained parameters inside."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+
+from twotower_jax.errors import InputError
+from twotower_jax.model.embeddings import FeatureSpec, whole_rows
+from twotower_jax.model.tower import TowerSpec
+from twotower_jax.model.two_tower import Inputs, Model, encode
+
+PLATFORMS = ("cpu", "cuda")
+# FlatBuffers, the format of an artifact, addresses 2 GiB.
+MAX_BYTES = 2**31 - 2**24
+MAX_BATCH = 4096
+
+
+class TowerInput(NamedTuple):
+    """One input of an exported tower.
+
+    Attributes:
+      name: the feature, as in ``towers.query`` or ``towers.candidate``.
+      kind: "id", "history", "categorical", "multi" or "numeric".
+      codes: number of codes, 0..codes-1; 0 for numeric.
+      width: codes per entity, the second axis; None for one value per entity.
+    """
+
+    name: str
+    kind: str
+    codes: int
+    width: int | None
+
+    @property
+    def dtype(self) -> type[np.generic]:
+        """float32 for numeric, int32 for codes."""
+        return np.float32 if self.kind == "numeric" else np.int32
+
+    def missing(self, number: int) -> np.ndarray:
+        """Return the values of entities of which nothing is known.
+
+        Args:
+          number: of entities.
+
+        Returns:
+          [number] or [number, width]: 0 for numeric, -1 for codes.
+        """
+        shape = (number,) if self.width is None else (number, self.width)
+        return np.full(shape, 0 if self.kind == "numeric" else -1, self.dtype)
+
+
+def tower_inputs(
+    spec: TowerSpec, history_length: int, widths: dict[str, int]
+) -> tuple[TowerInput, ...]:
+    """Inputs of a tower, one per feature.
+
+    Args:
+      spec: static shape of the tower.
+      history_length: items of a history that are read.
+      widths: {feature of kind multi: codes per entity}.
+    """
+
+    def width(feature: FeatureSpec) -> int | None:
+        if feature.kind == "history":
+            return history_length
+        return widths[feature.name] if feature.kind == "multi" else None
+
+    return tuple(TowerInput(f.name, f.kind, f.size, width(f)) for f in spec.features)
+
+
+def check_size(model: Model, params: dict) -> None:
+    """Refuse parameters that an artifact cannot hold.
+
+    Args:
+      model: both towers.
+      params: of the model, on the host.
+
+    Raises:
+      InputError: when the parameters of a tower exceed 2 GiB.
+    """
+    for side in ("query", "candidate"):
+        tables = _tables(side, getattr(model, side), params)
+        size = sum(x.nbytes for x in jax.tree.leaves([tables, params["dense"][side]]))
+        if size > MAX_BYTES:
+            raise InputError(
+                f"the {side} tower has {size / 2**30:.1f} GiB of parameters, and a "
+                "jax.export artifact holds at most 2 GiB; train with a smaller "
+                "towers.dim, or without the id"
+            )
+
+
+def export_tower(
+    side: str, spec: TowerSpec, params: dict, inputs: tuple[TowerInput, ...]
+) -> bytes:
+    """Serialised artifact of a tower: {input: array} -> embeddings [batch, dim].
+
+    The batch dimension is symbolic, and the embeddings are those of evaluation.
+
+    Args:
+      side: "query" or "candidate".
+      spec: static shape of the tower.
+      params: of the model, on the host.
+      inputs: as of `tower_inputs`.
+    """
+    (batch,) = jax.export.symbolic_shape("batch")
+    shapes = {
+        one.name: jax.ShapeDtypeStruct(
+            (batch,) if one.width is None else (batch, one.width), one.dtype
+        )
+        for one in inputs
+    }
+    embed = jax.jit(_embed(side, spec, params))
+    return bytes(jax.export.export(embed, platforms=PLATFORMS)(shapes).serialize())
+
+
+def _embed(
+    side: str, spec: TowerSpec, params: dict
+) -> Callable[[dict[str, jax.Array]], jax.Array]:
+    """Return the function {input: array} -> embeddings of a tower."""
+    tables = {k: jnp.asarray(v) for k, v in _tables(side, spec, params).items()}
+
+    def embed(values: dict[str, jax.Array]) -> jax.Array:
+        rows = {
+            f"{side}.{feature.name}": whole_rows(values[feature.name], feature.size)
+            for feature in spec.features
+            if feature.kind != "numeric"
+        }
+        numbers = [values[feature.name] for feature in spec.numeric]
+        stacked = jnp.stack(numbers, 1) if numbers else None
+        return encode(side, spec, params["dense"], tables, Inputs(rows, stacked))
+
+    return embed
+
+
+def _tables(side: str, spec: TowerSpec, params: dict) -> dict[str, np.ndarray]:
+    """Return the embedding tables of one tower."""
+    names = [f"{side}.{feature.name}" for feature in spec.features if feature.size]
+    return {name: params["tables"][name] for name in names}
+
+
+class LoadedTower:
+    """A tower that was read from its artifact.
+
+    Attributes:
+      inputs: of the tower, in order.
+    """
+
+    def __init__(self, path: Path, inputs: tuple[TowerInput, ...]):
+        """Read the artifact.
+
+        Args:
+          path: of the artifact.
+          inputs: as in the manifest.
+        """
+        self.inputs = inputs
+        exported: Any = jax.export.deserialize(bytearray(path.read_bytes()))
+        self._call = jax.jit(exported.call)
+
+    def missing(self, number: int) -> dict[str, np.ndarray]:
+        """Return the inputs of entities of which nothing is known.
+
+        Args:
+          number: of entities.
+        """
+        return {one.name: one.missing(number) for one in self.inputs}
+
+    def __call__(self, values: dict[str, np.ndarray], number: int) -> np.ndarray:
+        """Return the embeddings [number, dim] float32 of entities.
+
+        A block of entities is filled up to a power of two, so that few shapes are
+        compiled.
+
+        Args:
+          values: {input: [number, ...]}, codes int32 and numbers float32.
+          number: of entities.
+        """
+        parts = []
+        for first in range(0, max(number, 1), MAX_BATCH):
+            size = min(MAX_BATCH, number - first)
+            padded = self.missing(1 << max(0, size - 1).bit_length())
+            for name, array in padded.items():
+                array[:size] = values[name][first : first + size]
+            parts.append(np.asarray(self._call(padded))[:size])
+        return np.concatenate(parts)
