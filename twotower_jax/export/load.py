@@ -121,7 +121,7 @@ class ServedModel:
         seen = self._seen(number, codes, clicks) if exclude_seen else None
         scores, items = top_k(vectors, self.item_vectors, k, seen=seen)
         keys = pl.Series("history", range(number), dtype=pl.Int64)
-        keys = keys if users is None else pl.Series("user", users)
+        keys = keys if users is None else _series("user", users)
         return self._table(keys, "item", items, scores)
 
     def similar(self, items: Ids, k: int = 20) -> pl.DataFrame:
@@ -152,7 +152,7 @@ class ServedModel:
             vectors = vectors / np.maximum(length, np.float32(1e-6))
         itself = Ragged(np.arange(len(codes) + 1), codes)
         scores, others = top_k(vectors[codes], vectors, k, seen=itself)
-        return self._table(pl.Series("item", items), "similar", others, scores)
+        return self._table(_series("item", items), "similar", others, scores)
 
     def open_index(self, path: Path | str | None = None) -> Any:
         """Approximate index of the item vectors, an object of faiss or usearch.
@@ -203,9 +203,7 @@ class ServedModel:
 
     def _codes(self, ids: Ids, text: pl.Series) -> np.ndarray:
         """Return the codes [n] int32 of ids, -1 for an unknown one."""
-        if isinstance(ids, str):
-            raise InputError(f"{ids!r} is one id; give a list of ids")
-        return codes_of(pl.Series(values=ids).cast(pl.String), text)
+        return codes_of(_series("id", ids).cast(pl.String), text)
 
     def _history_codes(self, histories: Sequence[Ids]) -> list[np.ndarray]:
         """Return the codes of the known items of every history."""
@@ -266,6 +264,13 @@ class ServedModel:
                 "score": scores.reshape(-1)[kept],
             }
         )
+
+
+def _series(name: str, ids: Ids) -> pl.Series:
+    """Return ids as a column; numbers among texts become texts."""
+    if isinstance(ids, str):
+        raise InputError(f"{ids!r} is one id; give a list of ids")
+    return pl.Series(name, ids, strict=False)
 
 
 def _tower(folder: Path, section: dict[str, Any]) -> LoadedTower:

@@ -28,14 +28,14 @@ def main() -> None:
     users = np.load(HERE / "users.npz")
     user = codes([options.user], names["users"], "user")
     history = codes(options.history.split(","), names["items"], "item")
+    left_out = history + seen(user, users) if options.exclude_seen else []
 
     query = {one["name"]: value(one, user, history, users) for one in inputs}
     artifact = (HERE / manifest["query_tower"]["file"]).read_bytes()
     vector = np.asarray(jax.export.deserialize(bytearray(artifact)).call(query))[0]
     # einsum adds every row in the same order: equal vectors have equal scores.
     scores = np.einsum("nd,d->n", np.load(HERE / "item_vectors.npy"), vector)
-    if options.exclude_seen:
-        scores[history + seen(user, users)] = -np.inf
+    scores[left_out] = -np.inf
     best = np.argsort(-scores, kind="stable")[: options.top]  # ties: the lower code
     for rank, item in enumerate(best[scores[best] > -np.inf], start=1):
         print(rank, names["items"][item], f"{scores[item]:.6f}", sep="\t")
@@ -76,15 +76,16 @@ def codes(ids: list[str], vocabulary: list, kind: str) -> list[int]:
 
 def value(one: dict[str, Any], user: list[int], history: list[int], users: Any) -> Any:
     """Return an input of the tower, [1] or [1, width]: 0 or -1 where it is unknown."""
+    dtype = np.float32 if one["kind"] == "numeric" else np.int32
     if one["kind"] == "history" and history:
-        latest_first = history[::-1][: one["width"]]
-        return np.array([latest_first + [-1] * (one["width"] - len(latest_first))])
+        last = history[::-1][: one["width"]]  # the latest first
+        return np.array([last + [-1] * (one["width"] - len(last))], dtype)
     if user and one["kind"] == "id":
-        return np.array(user)
+        return np.array(user, dtype)
     if user:
         return users["inputs/" + one["name"]][user]
     shape = (1,) if one["width"] is None else (1, one["width"])
-    return np.zeros(shape) if one["kind"] == "numeric" else np.full(shape, -1)
+    return np.full(shape, 0 if one["kind"] == "numeric" else -1, dtype)
 
 
 def seen(user: list[int], users: Any) -> list[int]:

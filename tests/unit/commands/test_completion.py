@@ -3,7 +3,8 @@
 import pytest
 from helpers import tiny
 
-COMMANDS = ["train", "advise", "report", "audit", "evaluate", "reproduce", "data"]
+COMMANDS = ["train", "advise", "report", "audit", "evaluate", "export", "reproduce"]
+COMMANDS += ["data"]
 EASY = ["alpha", "num", "sampler", "smoothing"]
 
 
@@ -11,6 +12,7 @@ EASY = ["alpha", "num", "sampler", "smoothing"]
     ("line", "completions"),
     [
         ("twotower rep", ["report", "reproduce"]),
+        ("twotower exp", ["export"]),
         ("twotower ", COMMANDS),
         ("twotower report outp", []),
         ("twotower train loss=b", ["loss=bce"]),

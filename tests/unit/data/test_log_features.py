@@ -19,6 +19,7 @@ def test_categorical_codes_and_missing():
     out = feature(["x", None, "w"], "categorical")
     assert (out.kind, out.values.tolist(), out.size) == ("categorical", [0, -1, 1], 2)
     assert out.values.dtype == np.int32
+    assert out.vocabulary is not None and out.vocabulary.to_list() == ["x", "w"]
 
 
 def test_categorical_numbers_and_nan():
@@ -33,6 +34,7 @@ def test_enum_keeps_its_own_codes():
     values = pl.Series(["z", None, "x"], dtype=pl.Enum(["x", "y", "z"]))
     out = feature(values, "categorical")
     assert (out.values.tolist(), out.size) == ([2, -1, 0], 3)
+    assert out.vocabulary is not None and out.vocabulary.to_list() == ["x", "y", "z"]
 
 
 def test_multi_of_strings_and_of_lists_is_padded_and_without_repeats():
@@ -40,6 +42,7 @@ def test_multi_of_strings_and_of_lists_is_padded_and_without_repeats():
         out = feature(values, "multi")
         assert out.values.tolist() == [[0, 1], [-1, -1], [1, -1]]
         assert (out.size, out.values.dtype) == (2, np.int32)
+        assert out.vocabulary is not None and out.vocabulary.to_list() == ["q", "p"]
 
 
 def test_multi_without_any_value_has_one_missing_column():
@@ -51,11 +54,13 @@ def test_numeric_is_standardised_over_present_values():
     # mean 2, deviation 1 over {1, 3}; the missing one is 0
     out = feature([1.0, None, 3.0], "numeric")
     assert (out.values.tolist(), out.size) == ([-1.0, 0.0, 1.0], 0)
+    assert (out.mean, out.deviation, out.vocabulary) == (2.0, 1.0, None)
     assert out.values.dtype == np.float32
 
 
 def test_constant_numeric_is_zero():
-    assert feature([7, 7, 7], "numeric").values.tolist() == [0.0, 0.0, 0.0]
+    out = feature([7, 7, 7], "numeric")
+    assert (out.values.tolist(), out.mean, out.deviation) == ([0.0] * 3, 7.0, 0.0)
 
 
 def test_feature_rows_are_matched_by_id_not_by_order():
