@@ -46,6 +46,15 @@ CASES = {
         "towers.normalize=false",
     ),
 }
+# Lists of 100, and steps that compile fast.
+QUICK = (
+    "evaluation.k=[20,100]",
+    "evaluation.save_topk=true",
+    "training.metric=recall@20",
+    "training.steps=20",
+    "training.steps_per_dispatch=1",
+    "training.merge_columns=false",
+)
 NEEDED = ("numpy", "jax", "jaxlib", "ml_dtypes", "opt_einsum", "scipy", "flatbuffers")
 # Runs serve.py once per line of stdin where nothing but NEEDED can be imported.
 ISOLATED = """
@@ -71,8 +80,7 @@ for line in sys.stdin:
 
 def make(output, *words):
     """Return the configuration and the folder of a finished run with its lists."""
-    wide = ("evaluation.k=[20,100]", "evaluation.save_topk=true", "training.steps=20")
-    config = tiny.make_config(output, *wide, "training.metric=recall@20", *words)
+    config = tiny.make_config(output, *QUICK, *words)
     run(config)
     return config, run_folder(config)
 
