@@ -22,6 +22,10 @@ from twotower_jax.export.files import (
 from twotower_jax.export.index import read_index
 from twotower_jax.export.towers import LoadedTower, TowerInput
 
+# A product of one vector with the items rounds the last items in another way on a CPU,
+# which would part items of equal vectors. Products of matrices do not.
+MIN_QUERIES = 2
+
 Ids = Sequence[Any] | pl.Series
 
 
@@ -119,7 +123,7 @@ class ServedModel:
         number = len(codes if codes is not None else clicks or [])
         vectors = self.query_tower(self._inputs(number, codes, clicks), number)
         seen = self._seen(number, codes, clicks) if exclude_seen else None
-        scores, items = top_k(vectors, self.item_vectors, k, seen=seen)
+        scores, items = _lists(vectors, self.item_vectors, k, seen)
         keys = pl.Series("history", range(number), dtype=pl.Int64)
         keys = keys if users is None else _series("user", users)
         return self._table(keys, "item", items, scores)
@@ -151,7 +155,7 @@ class ServedModel:
             length = np.linalg.norm(vectors, axis=1, keepdims=True)
             vectors = vectors / np.maximum(length, np.float32(1e-6))
         itself = Ragged(np.arange(len(codes) + 1), codes)
-        scores, others = top_k(vectors[codes], vectors, k, seen=itself)
+        scores, others = _lists(vectors[codes], vectors, k, itself)
         return self._table(_series("item", items), "similar", others, scores)
 
     def open_index(self, path: Path | str | None = None) -> Any:
@@ -264,6 +268,19 @@ class ServedModel:
                 "score": scores.reshape(-1)[kept],
             }
         )
+
+
+def _lists(
+    vectors: np.ndarray, items: np.ndarray, k: int, seen: Ragged | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return `top_k`, of at least MIN_QUERIES queries."""
+    number = len(vectors)
+    padding = max(0, MIN_QUERIES - number)
+    padded = np.pad(vectors, ((0, padding), (0, 0)))
+    if seen is not None:
+        seen = Ragged(np.pad(seen.offsets, (0, padding), mode="edge"), seen.items)
+    scores, best = top_k(padded, items, k, seen=seen)
+    return scores[:number], best[:number]
 
 
 def _series(name: str, ids: Ids) -> pl.Series:
