@@ -11,6 +11,8 @@ from twotower_jax.errors import InputError
 
 FEATURE_KINDS = ("categorical", "multi", "numeric")
 SPLITS = ("temporal", "leave_last_out", "ratio", "given")
+SEPARATORS = ("comma", "tab", "semicolon", "bar", "space")
+REPEATS = ("first", "last", "all")
 
 
 @dataclass(unsafe_hash=True)
@@ -20,7 +22,11 @@ class ColumnsConfig:
     user: str = key("user", doc="ids of users, or of queries")
     item: str = key("item", doc="ids of items")
     time: str | None = key(None, doc="numbers, dates or ISO text")
-    clicked: str | None = key(None, doc="1 for a positive, 0 for an exposed item")
+    clicked: str | None = key(
+        None,
+        doc="1 for a positive, 0 for an exposed item, or `data.clicked_values`; beside "
+        "lists of items: a list of 0 and 1, or the clicked ones of them",
+    )
     rating: str | None = key(None, doc="numbers; positives from `data.min_rating` on")
     stage: str | None = key(
         None, doc="furthest stage of the item: retrieved, ..., exposed, clicked"
@@ -45,7 +51,29 @@ class DataConfig:
     test_path: str | None = key(None, doc="file of the test part of a table")
     users_path: str | None = key(None, doc="file of the features of users of a table")
     items_path: str | None = key(None, doc="file of the features of items of a table")
+    separator: str | None = key(
+        None,
+        choices=SEPARATORS,
+        doc="between the fields of a text table; null: by the ending, csv or tsv",
+    )
+    header: bool = key(
+        True, doc="a text table begins with names; false: column_1, column_2, ..."
+    )
+    list_separator: str | None = key(
+        None,
+        choices=SEPARATORS,
+        doc="between the items of a cell of a text table; null: one item per row",
+    )
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
+    clicked_values: tuple[str, ...] = key(
+        (), doc="values of `data.columns.clicked` of a positive; empty: 1 and true"
+    )
+    users_id: str | None = key(
+        None, doc="column of ids in `data.users_path`; null: `data.columns.user`"
+    )
+    items_id: str | None = key(
+        None, doc="column of ids in `data.items_path`; null: `data.columns.item`"
+    )
     query_features: dict[str, str] = key(
         {}, choices=FEATURE_KINDS, doc="{column: kind} of the features of users"
     )
@@ -75,6 +103,13 @@ class DataConfig:
         doc="share of the positives in the test part; 0: no test, to train a model to "
         "serve",
     )
+    repeats: str | None = key(
+        None,
+        choices=REPEATS,
+        doc="positives of one user and item: first and last keep one of them, all "
+        "keeps each and sets `data.mask_seen=false`, so that repeats count in the "
+        "test; null: all train, and `data.mask_seen` decides whether they count",
+    )
     fit_valid: bool = key(False, doc="train on the valid part too")
     mask_seen: bool = key(
         True, doc="do not retrieve items that the user clicked in training"
@@ -95,6 +130,8 @@ class DataConfig:
     def __post_init__(self) -> None:
         """Check each value, then the combinations of them."""
         check_keys(self, "data")
+        if self.repeats == "all":
+            self.mask_seen = False
         if self.valid_share + self.test_share >= 1:
             raise InputError(
                 f"data.valid_share={self.valid_share} + data.test_share="

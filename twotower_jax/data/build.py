@@ -6,9 +6,10 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from twotower_jax.data.encode import encode_features, encode_ids
+from twotower_jax.data.encode import encode_features, encode_ids, encode_requests
 from twotower_jax.data.log import Feature, FunnelLog, Stage
-from twotower_jax.data.parse import fail_at, to_ids, to_rank, to_stage, to_time
+from twotower_jax.data.parse import fail_at, to_ids, to_rank, to_stage
+from twotower_jax.data.times import to_time
 from twotower_jax.errors import InputError
 
 COLUMNS = ("user", "item", "time", "stage", "request", "rank", "part")
@@ -44,10 +45,7 @@ def _kinds(table: pl.DataFrame, key: str) -> dict[str, str]:
 def _requests(frame: pl.DataFrame, where: str) -> np.ndarray | None:
     if "request" not in frame.columns:
         return None
-    values = to_ids(frame["request"], where, "request")
-    if values.dtype.is_integer():
-        return values.cast(pl.Int64).to_numpy()
-    return encode_ids(values)[0].astype(np.int64)
+    return encode_requests(frame["request"], where)
 
 
 def _ranks(frame: pl.DataFrame, where: str) -> np.ndarray | None:

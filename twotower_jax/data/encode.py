@@ -57,6 +57,37 @@ def encode_ids(
     return codes_of(values, ids), ids
 
 
+def encode_requests(values: pl.Series, where: str) -> np.ndarray:
+    """Requests as int64: whole numbers as they are, other ids as codes.
+
+    Args:
+      values: [rows] ids of requests. A row without one is a request of its own.
+      where: name of the file in errors.
+
+    Returns:
+      [rows] int64.
+
+    Raises:
+      InputError: no row has a request, or lists.
+
+    Examples:
+      >>> encode_requests(pl.Series([7, None, 7, None]), "a.csv").tolist()
+      [7, 8, 7, 9]
+    """
+    values = to_ids(values, where, "request", required=False)
+    missing = values.is_null()
+    if missing.all():
+        raise InputError(
+            f"{where}: column 'request' is empty in every row; leave "
+            "data.columns.request out"
+        )
+    if not values.dtype.is_integer():
+        values = pl.Series(encode_ids(values)[0]).set(missing, None)
+    values = values.cast(pl.Int64)
+    own = missing.cast(pl.Int64).cum_sum() + values.max()
+    return values.fill_null(own).to_numpy()
+
+
 def _categorical(values: pl.Series) -> Feature:
     if isinstance(values.dtype, pl.Enum):
         # The categories of an Enum are its vocabulary, which several features share.

@@ -5,8 +5,6 @@ the column, and returns a column of one fixed type. Rows are counted from 1, wit
 the header.
 """
 
-from datetime import UTC, datetime
-
 import polars as pl
 
 from twotower_jax.data.log import Stage
@@ -46,7 +44,18 @@ def fail_at(
         )
 
 
-def _fail_null(values: pl.Series, where: str, column: str, remedy: str) -> None:
+def fail_null(values: pl.Series, where: str, column: str, remedy: str) -> None:
+    """Raise an error for the first missing value (null or NaN), if there is one.
+
+    Args:
+      values: [rows].
+      where: name of the file.
+      column: name of the column.
+      remedy: end of the message.
+
+    Raises:
+      InputError: a value is missing.
+    """
     if values.dtype.is_float():
         values = values.fill_nan(None)
     fail_at(values.is_null(), values, where, column, f"is not allowed; {remedy}")
@@ -58,13 +67,16 @@ def _wrong_type(values: pl.Series, where: str, column: str, right: str) -> Input
     )
 
 
-def to_ids(values: pl.Series, where: str, column: str) -> pl.Series:
+def to_ids(
+    values: pl.Series, where: str, column: str, *, required: bool = True
+) -> pl.Series:
     """Ids, none of them missing; categories become texts.
 
     Args:
       values: [rows] of any scalar type.
       where: name of the file.
       column: name of the column.
+      required: whether a missing id is an error; else it is null.
 
     Returns:
       [rows] ids of their own type.
@@ -76,7 +88,8 @@ def to_ids(values: pl.Series, where: str, column: str) -> pl.Series:
         values = values.cast(pl.String)
     if values.dtype.is_nested() or values.dtype in (pl.Object, pl.Binary):
         raise _wrong_type(values, where, column, "one number or text per row")
-    _fail_null(values, where, column, "give every row an id, or remove the row")
+    if required:
+        fail_null(values, where, column, "give every row an id, or remove the row")
     return values
 
 
@@ -133,94 +146,34 @@ def to_number(
     infinite = numbers.is_infinite()
     fail_at(infinite, values, where, column, "is infinite; give a finite number")
     if required:
-        _fail_null(numbers, where, column, "give a number, or remove the row")
+        fail_null(numbers, where, column, "give a number, or remove the row")
     return numbers
 
 
-def _iso_seconds(text: str | None) -> float | None:
-    """Return epoch seconds of an ISO date or time (UTC without a zone), or None."""
-    try:
-        moment = datetime.fromisoformat(text or "")
-    except ValueError:
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return moment.timestamp()
-
-
-def _text_to_time(values: pl.Series, where: str, column: str) -> pl.Series:
-    """Return epoch seconds of text: all numbers if the first row is one, else ISO."""
-    text = values.str.strip_chars()
-    numbers = text.cast(pl.Float64, strict=False)
-    if numbers[0] is not None:
-        seconds = numbers
-    else:
-        # The plain form is parsed column-wise, which is far faster; other ISO forms
-        # (dates, zones, no seconds) value by value.
-        plain = text.str.replace(" ", "T").str.to_datetime(
-            "%Y-%m-%dT%H:%M:%S%.f", strict=False, time_unit="us"
-        )
-        seconds = plain.dt.epoch("us") / 1e6
-        rest = seconds.is_null().arg_true()
-        if len(rest):
-            others = pl.Series(
-                [_iso_seconds(value) for value in text.gather(rest)], dtype=pl.Float64
-            )
-            seconds = seconds.scatter(rest, others)
-    problem = (
-        "is not a time; give seconds since 1970 or an ISO date, one of the two "
-        "in the whole column"
-    )
-    fail_at(seconds.is_null(), values, where, column, problem)
-    return seconds
-
-
-def to_time(values: pl.Series, where: str, column: str) -> pl.Series:
-    """Times as float64: numbers unchanged, dates as epoch seconds (UTC).
-
-    Args:
-      values: [rows] numbers, dates, or texts of either.
-      where: name of the file.
-      column: name of the column.
-
-    Returns:
-      [rows] float64, finite.
-
-    Raises:
-      InputError: a missing time, one that does not parse, or one that is not finite.
-
-    Examples:
-      >>> to_time(pl.Series(["1970-01-02", "1970-01-01T00:01"]), "a.csv", "t").to_list()
-      [86400.0, 60.0]
-    """
-    _fail_null(values, where, column, "give every row a time")
-    if values.dtype in (pl.Categorical, pl.Enum):
-        values = values.cast(pl.String)
-    if values.dtype == pl.String:
-        values = _text_to_time(values, where, column)
-    elif values.dtype == pl.Date or values.dtype == pl.Datetime:
-        return values.dt.epoch("us") / 1e6
-    return to_number(values, where, column)
-
-
-def to_clicked(values: pl.Series, where: str, column: str) -> pl.Series:
+def to_clicked(
+    values: pl.Series, where: str, column: str, positive: tuple[str, ...] = ()
+) -> pl.Series:
     """Stages of a column that is 1 or true for a click.
 
     Args:
-      values: [rows] of 0, 1, true and false, as numbers, booleans or texts.
+      values: [rows] of 0, 1, true and false, as numbers, booleans or texts; with
+        ``positive`` any values.
       where: name of the file.
       column: name of the column.
+      positive: values of a click, as text; () for 1 and true.
 
     Returns:
       [rows] int8: ``Stage.CLICKED`` or ``Stage.EXPOSED``.
 
     Raises:
-      InputError: another value, or a missing one.
+      InputError: another value, a missing one, or no row with a value of a click.
 
     Examples:
       >>> to_clicked(pl.Series(["1", "false"]), "a.csv", "click").to_list()
       [5, 4]
     """
+    if positive:
+        return _clicked_by_value(values, where, column, positive)
     if values.dtype == pl.String:
         lower = values.str.strip_chars().str.to_lowercase()
         numbers = lower.replace_strict(_FLAGS, default=None, return_dtype=pl.Float64)
@@ -232,6 +185,23 @@ def to_clicked(values: pl.Series, where: str, column: str) -> pl.Series:
         bad, values, where, column, "is neither 0 nor 1; give 1 for a click, else 0"
     )
     return clicked_stage(numbers == 1)
+
+
+def _clicked_by_value(
+    values: pl.Series, where: str, column: str, positive: tuple[str, ...]
+) -> pl.Series:
+    """Return stages of a column whose values of a click are given."""
+    fail_null(values, where, column, "give every row a value, or remove the row")
+    text = values.cast(pl.String)
+    clicked = text.is_in(list(positive))
+    if not clicked.any():
+        shown = ", ".join(text.unique(maintain_order=True).head(10).to_list())
+        raise InputError(
+            f"{where}: no row of column {column!r} has a value of "
+            f"data.clicked_values={list(positive)}; its values are: {shown}; choose "
+            "those of a click"
+        )
+    return clicked_stage(clicked)
 
 
 def clicked_stage(clicked: pl.Series) -> pl.Series:

@@ -152,6 +152,19 @@ def _distinct(log: FunnelLog, rows: np.ndarray) -> np.ndarray:
     return rows[pl.Series(_keys(log, rows)).is_first_distinct().to_numpy()]
 
 
+def _without_repeats(
+    log: FunnelLog, rows: np.ndarray, repeats: str | None
+) -> np.ndarray:
+    """Return the first or the last positive of each (user, item), in order of rows."""
+    if repeats not in ("first", "last"):
+        return rows
+    if log.time is not None:
+        rows = rows[np.argsort(log.time[rows], kind="stable")]
+    pairs = pl.Series(_keys(log, rows))
+    kept = pairs.is_first_distinct() if repeats == "first" else pairs.is_last_distinct()
+    return np.sort(rows[kept.to_numpy()])
+
+
 def _unseen(
     log: FunnelLog, train: np.ndarray, rows: np.ndarray, name: str
 ) -> dict[str, int]:
@@ -211,7 +224,9 @@ def split(log: FunnelLog, config: DataConfig) -> Split:
       order is by time, or drawn once with a fixed seed for a log without times.
     * given: the parts of the data.
 
-    Train keeps every row; valid and test keep the first of a repeated (user, item).
+    With ``data.repeats=first`` or ``last`` only the first or last positive of each
+    (user, item) is divided: by time, then by row. Train keeps every row of its part;
+    valid and test keep the first of a repeated (user, item).
     With ``data.fit_valid`` the valid rows then join train. Users and items that
     training lacks stay in valid and test, and are counted in the report. Each part is
     in the order of the log.
@@ -236,9 +251,12 @@ def split(log: FunnelLog, config: DataConfig) -> Split:
       >>> parts.train.item.tolist(), parts.valid.item.tolist(), parts.test.item.tolist()
       ([0, 0], [1], [2])
     """
-    rows = np.flatnonzero(log.stage == Stage.CLICKED)
+    positives = np.flatnonzero(log.stage == Stage.CLICKED)
+    rows = _without_repeats(log, positives, config.repeats)
     _check(log, rows)
     part, report = METHODS[config.split](log, rows, config)
+    if config.repeats in ("first", "last"):
+        report["repeated positives left out"] = len(positives) - len(rows)
     train, valid, test = (rows[part == code] for code in (TRAIN, VALID, TEST))
     if config.fit_valid:
         report["valid positives moved into train"] = len(valid)

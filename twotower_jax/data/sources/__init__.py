@@ -46,7 +46,7 @@ SOURCES: Registry[Source] = Registry(
             reads_files=False,
         ),
         "table": Source(
-            "any csv, tsv, parquet or feather file (data.path, data.columns.*)",
+            "any csv, tsv, jsonl, parquet or feather file (data.path, data.columns.*)",
             "twotower_jax.data.sources.table",
         ),
         "movielens": Source(
@@ -85,6 +85,11 @@ _TABLE_KEYS = (
     "test_path",
     "users_path",
     "items_path",
+    "separator",
+    "list_separator",
+    "clicked_values",
+    "users_id",
+    "items_id",
     "query_features",
     "candidate_features",
 )
@@ -107,6 +112,11 @@ def load(config: "DataConfig") -> "FunnelLog":
                     f"data.{key}={value!r} is used by data.source='table' only, and "
                     f"data.source={config.source!r}; leave data.{key} empty"
                 )
+    if not config.header and config.source != "table":
+        raise InputError(
+            "data.header=false is used by data.source='table' only, and "
+            f"data.source={config.source!r}; leave it true"
+        )
     if not config.history_clicks and config.source != "mind":
         raise InputError(
             "data.history_clicks=false is used by data.source='mind' only, and "

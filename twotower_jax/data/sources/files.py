@@ -2,14 +2,48 @@
 
 import csv
 import difflib
+import gzip
+from collections.abc import Collection
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 
+from twotower_jax.data.sources.lines import read_lines
 from twotower_jax.errors import InputError
 
-SEPARATORS = {".csv": ",", ".tsv": "\t"}
-ENDINGS = (*SEPARATORS, ".parquet", ".feather", ".arrow", ".ipc")
+SEPARATORS = {"comma": ",", "tab": "\t", "semicolon": ";", "bar": "|", "space": " "}
+TEXT = {".csv": "comma", ".tsv": "tab"}
+JSON = (".jsonl", ".ndjson", ".json")
+BINARY = (".parquet", ".feather", ".arrow", ".ipc")
+ENDINGS = (*TEXT, *JSON, *BINARY)
+COMPRESSED = (".gz", ".zst")
+
+
+class Layout(NamedTuple):
+    """Layout of a text table.
+
+    Attributes:
+      separator: name of the separator of fields; None: by the ending of the file.
+      header: whether the first line names the columns.
+      list_separator: name of the separator of items within a cell, or None. The same
+        as ``separator``: a line is a user and all its items, two columns.
+    """
+
+    separator: str | None = None
+    header: bool = True
+    list_separator: str | None = None
+
+
+def ending(path: Path) -> str:
+    """Ending of a file without that of its compression, in lower case.
+
+    Examples:
+      >>> ending(Path("clicks.CSV.gz"))
+      '.csv'
+    """
+    suffix = path.suffix.lower()
+    return Path(path.stem).suffix.lower() if suffix in COMPRESSED else suffix
 
 
 def need_file(path: str | Path | None, key: str) -> Path:
@@ -115,7 +149,8 @@ def need_columns(frame: pl.DataFrame, names: dict[str, str], where: str) -> None
 
 def _ragged_row(path: Path, separator: str) -> str:
     """Return a description of the first row with too many fields, or ""."""
-    with path.open(newline="", encoding="utf-8", errors="replace") as lines:
+    unpack = gzip.open if path.suffix.lower() == ".gz" else open
+    with unpack(path, "rt", newline="", encoding="utf-8", errors="replace") as lines:
         reader = csv.reader(lines, delimiter=separator)
         width = len(next(reader, []))
         for row, fields in enumerate(reader, start=1):
@@ -127,12 +162,16 @@ def _ragged_row(path: Path, separator: str) -> str:
     return ""
 
 
-def read_text(path: Path, separator: str) -> pl.DataFrame:
+def read_text(
+    path: Path, separator: str, *, header: bool = True, rows: int | None = None
+) -> pl.DataFrame:
     """Text table with every column as text; an empty field is null.
 
     Args:
-      path: the file, UTF-8 with one header line.
+      path: the file, UTF-8, possibly compressed.
       separator: one character between two fields.
+      header: whether the first line names the columns; else they are column_1, ...
+      rows: number of rows to read; None for all.
 
     Returns:
       The table.
@@ -141,8 +180,14 @@ def read_text(path: Path, separator: str) -> pl.DataFrame:
       InputError: an empty file, a row with too many fields, or another encoding.
     """
     try:
-        with path.open("rb") as file:
-            return pl.read_csv(file, separator=separator, infer_schema=False)
+        return pl.read_csv(
+            path,
+            separator=separator,
+            has_header=header,
+            infer_schema=False,
+            n_rows=rows,
+            glob=False,
+        )
     except pl.exceptions.NoDataError:
         raise InputError(f"{path}: is empty; give a file with rows") from None
     except (pl.exceptions.PolarsError, OSError) as error:
@@ -152,43 +197,91 @@ def read_text(path: Path, separator: str) -> pl.DataFrame:
         ) from None
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return str(error).strip().split("\n")[0]
 
 
-def read_table(path: Path) -> pl.DataFrame:
-    """Table of a csv, tsv, parquet or feather file, by the ending of its name.
+def _read_user_lines(path: Path, layout: Layout) -> pl.DataFrame:
+    """Return lines ``user item item ...`` as columns of the user and of its items."""
+    separator = SEPARATORS[layout.separator or ""]
+    lines = read_lines(path).drop_nulls().str.strip_chars_end(f"{separator}\r")
+    parts = lines.str.splitn(separator, 2).struct.rename_fields(["one", "two"])
+    frame = parts.struct.unnest()
+    if not layout.header:
+        return frame.rename({"one": "column_1", "two": "column_2"})
+    names = frame.row(0) if len(frame) else ("", "")
+    return frame.slice(1).rename(dict(zip(frame.columns, map(str, names), strict=True)))
+
+
+def _read_typed(
+    path: Path, kind: str, keep: Collection[str] | None, rows: int | None
+) -> pl.DataFrame:
+    """Return a table of a JSON lines, parquet or feather file, with its types."""
+    try:
+        if kind in JSON:
+            return pl.read_ndjson(path, infer_schema_length=None, n_rows=rows)
+        with path.open("rb") as file:
+            if kind != ".parquet":
+                return pl.read_ipc(file, n_rows=rows, memory_map=False)
+            names = pl.read_parquet_schema(file)
+            file.seek(0)
+            columns = [name for name in names if name in (keep or names)]
+            if keep and not set(keep) <= set(columns):
+                columns = None  # the message about the missing one lists all
+            return pl.read_parquet(file, columns=columns, n_rows=rows)
+    # Polars panics at some damaged files; a panic is not an Exception.
+    except (
+        pl.exceptions.PolarsError,
+        pl.exceptions.PanicException,
+        OSError,
+    ) as error:
+        raise InputError(
+            f"{path}: is not a {kind[1:]} file: {_first_line(error)}; "
+            "write it again, or give it the ending of its format"
+        ) from None
+
+
+def read_table(
+    path: Path,
+    layout: Layout | None = None,
+    *,
+    keep: Collection[str] | None = None,
+    rows: int | None = None,
+) -> pl.DataFrame:
+    """Table of a csv, tsv, jsonl, parquet or feather file, by the ending of its name.
 
     Columns of text files are text; those of the other files keep their types.
+
+    Args:
+      path: the file; text may be compressed (.gz, .zst).
+      layout: separators and header of a text file; None for those of its ending.
+      keep: columns to return, if the table has all of them; None for all.
+      rows: number of rows to read; None for all.
+
+    Returns:
+      The table.
 
     Raises:
       InputError: another ending, an empty or broken file, or no rows.
     """
-    ending = path.suffix.lower()
-    if ending not in ENDINGS:
+    layout, kind = layout or Layout(), ending(path)
+    separator = layout.separator or TEXT.get(kind)
+    if separator is None and kind not in ENDINGS:
         raise InputError(
-            f"{path}: files that end with {ending!r} are not supported; "
-            f"give one of: {', '.join(ENDINGS)}"
+            f"{path}: files that end with {kind!r} are not supported; "
+            f"give one of: {', '.join(ENDINGS)}, or data.separator for a text table"
         )
     if path.stat().st_size == 0:
         raise InputError(f"{path}: is empty; give a file with rows")
-    if ending in SEPARATORS:
-        frame = read_text(path, SEPARATORS[ending])
+    if kind in (*JSON, *BINARY):
+        frame = _read_typed(path, kind, keep, rows)
+    elif separator == layout.list_separator:
+        frame = _read_user_lines(path, layout)
     else:
-        read = pl.read_parquet if ending == ".parquet" else pl.read_ipc
-        try:
-            with path.open("rb") as file:
-                frame = read(file)
-        # Polars panics at some damaged files; a panic is not an Exception.
-        except (
-            pl.exceptions.PolarsError,
-            pl.exceptions.PanicException,
-            OSError,
-        ) as error:
-            raise InputError(
-                f"{path}: is not a {ending[1:]} file: {_first_line(error)}; "
-                "write it again, or give it the ending of its format"
-            ) from None
+        mark = SEPARATORS[separator or ""]
+        frame = read_text(path, mark, header=layout.header, rows=rows)
     if len(frame) == 0:
         raise InputError(f"{path}: has a header and no rows; give at least one row")
+    if keep and set(keep) <= set(frame.columns):
+        frame = frame.select(name for name in frame.columns if name in keep)
     return frame

@@ -22,6 +22,7 @@ from twotower_jax.data.sources.files import (
 )
 from twotower_jax.data.sources.lines import need_whole, read_fields
 from twotower_jax.data.sources.table import stage_of_rating
+from twotower_jax.data.times import to_time
 from twotower_jax.errors import InputError
 from twotower_jax.registry import Registry
 
@@ -168,7 +169,7 @@ def _rows(ratings: pl.DataFrame, min_rating: float | None, where: str) -> pl.Dat
     return pl.DataFrame(
         {
             **ids,
-            "time": parse.to_time(ratings["timestamp"], where, "timestamp"),
+            "time": to_time(ratings["timestamp"], where, "timestamp"),
             "stage": stage_of_rating(ratings["rating"], min_rating, where, "rating"),
         }
     )

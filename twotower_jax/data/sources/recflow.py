@@ -45,6 +45,7 @@ from twotower_jax.data.sources.recflow_files import (
     days_of,
 )
 from twotower_jax.data.split import TEST, TRAIN, VALID
+from twotower_jax.data.times import to_time
 
 
 class Day(NamedTuple):
@@ -151,7 +152,7 @@ def _reduce(
     # Only shown videos can be clicked: the feedback of other rows is not read.
     feedback = feedback.set(pl.Series(others), 0)
     clicked = parse.to_clicked(feedback, where, config.clicked).gather(rows)
-    time = parse.to_time(column("request_timestamp"), where, "request_timestamp")
+    time = to_time(column("request_timestamp"), where, "request_timestamp")
     kept = kept.with_columns(
         user=parse.to_ids(column("user_id"), where, "user_id").gather(rows),
         time=time.gather(rows) / 1000,

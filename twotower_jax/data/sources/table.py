@@ -1,6 +1,7 @@
-"""Any log as a table: csv, tsv, parquet or feather, with columns of any name."""
+"""Any log as a table: csv, tsv, jsonl, parquet or feather; columns of any name."""
 
 from dataclasses import asdict
+from pathlib import Path
 
 import polars as pl
 
@@ -8,7 +9,14 @@ from twotower_jax.config.data import ColumnsConfig, DataConfig
 from twotower_jax.data import parse
 from twotower_jax.data.build import SideTable, build_log
 from twotower_jax.data.log import FunnelLog
-from twotower_jax.data.sources.files import need_columns, need_file, read_table
+from twotower_jax.data.sources.files import (
+    Layout,
+    need_columns,
+    need_file,
+    read_table,
+)
+from twotower_jax.data.sources.lists import holds_lists, rows_of_lists
+from twotower_jax.data.times import to_time
 from twotower_jax.errors import InputError
 
 SIDES = {"user": "query_features", "item": "candidate_features"}
@@ -65,10 +73,20 @@ def check_meaning(columns: ColumnsConfig, min_rating: float | None) -> None:
         )
 
 
+def _check_values(config: DataConfig) -> None:
+    """Check that values of a click have a column."""
+    if config.clicked_values and not config.columns.clicked:
+        raise InputError(
+            f"data.clicked_values={list(config.clicked_values)} needs the column of "
+            "these values; set data.columns.clicked to its name"
+        )
+
+
 def _stage(frame: pl.DataFrame, config: DataConfig, where: str) -> pl.Series | None:
     columns = config.columns
     if columns.clicked:
-        return parse.to_clicked(frame[columns.clicked], where, columns.clicked)
+        name = columns.clicked
+        return parse.to_clicked(frame[name], where, name, config.clicked_values)
     if columns.stage:
         return parse.to_stage(frame[columns.stage], where, columns.stage)
     if columns.rating:
@@ -120,10 +138,10 @@ def canonical(
     for key in ("user", "item", "request"):
         name = getattr(columns, key)
         if name is not None:
-            ids = parse.to_ids(frame[name], where, name)
+            ids = parse.to_ids(frame[name], where, name, required=key != "request")
             out[key] = parse.text_to_ids(ids)
     if columns.time is not None:
-        out["time"] = parse.to_time(frame[columns.time], where, columns.time)
+        out["time"] = to_time(frame[columns.time], where, columns.time)
     if columns.rank is not None:
         name = columns.rank
         out["rank"] = parse.to_rank(frame[name], where, name)
@@ -174,37 +192,69 @@ def _side_table(log: pl.DataFrame, side: str, config: DataConfig) -> SideTable |
         return SideTable(first.select(pl.col(side), *columns), kinds)
     path = need_file(path, f"data.{side}s_path")
     frame = read_table(path)
-    key = getattr(config.columns, side)
-    need_columns(frame, {f"data.columns.{side}": key}, str(path))
+    own = getattr(config, f"{side}s_id")
+    key = own or getattr(config.columns, side)
+    named = f"data.{side}s_id" if own else f"data.columns.{side}"
+    need_columns(frame, {named: key}, str(path))
     ids = parse.text_to_ids(parse.to_ids(frame[key], str(path), key))
     features = _features(frame, side, config, str(path))
     return SideTable(pl.DataFrame({side: ids, **features}), kinds, str(path))
+
+
+def _used(config: DataConfig) -> set[str]:
+    """Return the names of the columns of the log that the configuration names."""
+    names = {name for name in asdict(config.columns).values() if name is not None}
+    for side, features in SIDES.items():
+        if getattr(config, f"{side}s_path") is None:
+            names |= set(getattr(config, features))
+    return names
+
+
+def _read(
+    path: Path, part: int, config: DataConfig
+) -> tuple[pl.DataFrame, dict[str, int]]:
+    """Return the canonical rows of one file, and the numbers of rows left out."""
+    layout = Layout(config.separator, config.header, config.list_separator)
+    frame, where = read_table(path, layout, keep=_used(config)), str(path)
+    dropped: dict[str, int] = {}
+    if holds_lists(frame, config):
+        frame, config, dropped = rows_of_lists(frame, config, where)
+        where = f"{where}, one row per listed item"
+    return canonical(frame, where, part, config), dropped
 
 
 def load(config: DataConfig) -> FunnelLog:
     """Log of ``data.path`` (part 0), ``valid_path`` (part 1) and ``test_path`` (2).
 
     Without a column ``clicked``, ``rating`` or ``stage`` every row is a positive.
-    With ``clicked`` (0/1) the other rows are exposed; with ``rating`` those below
-    ``data.min_rating`` are.
+    With ``clicked`` (0/1, or ``data.clicked_values``) the other rows are exposed; with
+    ``rating`` those below ``data.min_rating`` are. Cells that list items become a row
+    per item, one request per list (`data.sources.lists`).
 
     Raises:
       InputError: an error in a file, with file, row or column, value and remedy.
     """
     check_meaning(config.columns, config.min_rating)
-    path = need_file(config.path, "data.path")
-    frames = [canonical(read_table(path), str(path), 0, config)]
+    _check_values(config)
+    paths = {0: need_file(config.path, "data.path")}
     for part, key in ((1, "valid_path"), (2, "test_path")):
         if getattr(config, key) is not None:
-            path = need_file(getattr(config, key), f"data.{key}")
-            frames.append(canonical(read_table(path), str(path), part, config))
+            paths[part] = need_file(getattr(config, key), f"data.{key}")
+    frames, dropped = [], {}
+    for part, path in paths.items():
+        frame, counts = _read(path, part, config)
+        frames.append(frame)
+        for reason, number in counts.items():
+            dropped[reason] = dropped.get(reason, 0) + number
     log = stack(frames)
+    frames.clear()
     left_out = [name for name in log.columns if ":" in name]
-    if len(frames) == 1:
+    if len(paths) == 1:
         left_out.append("part")
     return build_log(
         log.drop(left_out),
         where=str(config.path),
         users=_side_table(log, "user", config),
         items=_side_table(log, "item", config),
+        dropped=dropped,
     )

@@ -113,10 +113,10 @@ BAD_TABLES = {
         r"a.csv: has no column 'session' \(data.columns.request=session\)",
     ),
     "request empty": (
-        "user,item,r\n1,1,5\n2,2,\n",
+        "user,item,r\n1,1,\n2,2,\n",
         {"request": "r"},
         {},
-        "a.csv: row 2, column 'r': an empty value is not allowed; give every row an id",
+        "a.csv: column 'request' is empty in every row; leave data.columns.request out",
     ),
     "numeric feature": (
         "user,item,age\n1,1,20\n2,2,old\n",
