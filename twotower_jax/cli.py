@@ -8,12 +8,19 @@ import sys
 from collections.abc import Callable
 
 from twotower_jax import __version__
-from twotower_jax.commands import advise, audit, completion, data, export, runs
+from twotower_jax.commands import (
+    advise,
+    audit,
+    check,
+    completion,
+    data,
+    export,
+    runs,
+)
 from twotower_jax.errors import InputError, NonFiniteLossError
 
-COMMANDS = (
-    *("train", "advise", "report", "audit", "evaluate", "export", "reproduce", "data"),
-)
+COMMANDS = ("train", "advise", "report", "audit", "evaluate", "export", "reproduce")
+COMMANDS += ("data",)
 Command = Callable[[argparse.Namespace], int]
 
 
@@ -77,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     group = commands.add_parser("data", help="list sources, check or fetch a data set")
     actions = group.add_subparsers(required=True, metavar="action")
     _add(actions, "list", lambda _: None, data.show_sources, "list the sources of logs")
-    _add(actions, "check", data.add_check, data.check, CHECK)
+    _add(actions, "check", check.add_check, check.check, CHECK)
     _add(actions, "fetch", data.add_fetch, data.fetch, FETCH)
     return parser
 
@@ -88,7 +95,7 @@ AUDIT = "compute the optimum of an arm's objective, before any training"
 EVALUATE = "compute the metrics of a finished run from its checkpoint"
 EXPORT = "write the model of a finished run as a folder of files for other programs"
 REPRODUCE = "run the configuration of a finished run again and compare the metrics"
-CHECK = "read, validate and split a data set, and print its counts"
+CHECK = "guess the columns of a log, validate and split it, print its condition"
 FETCH = "list the public data sets, show one, or fetch it"
 
 

@@ -1,4 +1,4 @@
-"""``twotower data list``, ``check`` and ``fetch``."""
+"""``twotower data list`` and ``fetch``."""
 
 import argparse
 from pathlib import Path
@@ -18,42 +18,6 @@ def show_sources(options: argparse.Namespace) -> int:
     for name, source in SOURCES.items():
         table.add_row(name, escape(source.description))
     Console().print(table)
-    return 0
-
-
-def add_check(parser: argparse.ArgumentParser) -> None:
-    """Add the overrides of ``check``."""
-    text = "overrides as for twotower train, such as data=table data.path=FILE"
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help=text)
-
-
-def check(options: argparse.Namespace) -> int:
-    """Read, validate and split a data set, and print its counts."""
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    from twotower_jax.sweeps.compose import compose_config, explain
-
-    try:
-        config = compose_config(options.overrides)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise explain(error) from None
-    from twotower_jax.data.suitability import studies
-    from twotower_jax.data.summary import describe
-    from twotower_jax.model.baselines import BASELINES
-    from twotower_jax.report.console import print_data
-    from twotower_jax.run.inputs import check_names, load_data, train_clicks
-
-    check_names(config)
-    data = load_data(config)
-    values = describe(data.log, data.split)
-    values["study"] = studies(data.log, config.data.source)
-    clicks = train_clicks(data)
-    for kind, baseline in BASELINES.items():
-        reason = baseline.excess(clicks, config.baseline)
-        fits = f"yes: arms=baseline/{kind}" if reason is None else f"no: {reason}"
-        values[f"baseline: {kind}"] = fits
-    print_data(Console(), values, data.fingerprint)
     return 0
 
 

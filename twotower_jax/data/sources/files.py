@@ -213,12 +213,21 @@ def _read_user_lines(path: Path, layout: Layout) -> pl.DataFrame:
     return frame.slice(1).rename(dict(zip(frame.columns, map(str, names), strict=True)))
 
 
+def _refuse_array(path: Path) -> None:
+    with path.open("rb") as file:
+        if file.read(64).lstrip().startswith(b"["):
+            raise InputError(
+                f"{path}: is one JSON array; write JSON lines, one object per row"
+            )
+
+
 def _read_typed(
     path: Path, kind: str, keep: Collection[str] | None, rows: int | None
 ) -> pl.DataFrame:
     """Return a table of a JSON lines, parquet or feather file, with its types."""
     try:
         if kind in JSON:
+            _refuse_array(path)
             return pl.read_ndjson(path, infer_schema_length=None, n_rows=rows)
         with path.open("rb") as file:
             if kind != ".parquet":
@@ -275,7 +284,7 @@ def read_table(
         raise InputError(f"{path}: is empty; give a file with rows")
     if kind in (*JSON, *BINARY):
         frame = _read_typed(path, kind, keep, rows)
-    elif separator == layout.list_separator:
+    elif layout.separator and layout.separator == layout.list_separator:
         frame = _read_user_lines(path, layout)
     else:
         mark = SEPARATORS[separator or ""]

@@ -175,6 +175,25 @@ def stack(frames: list[pl.DataFrame]) -> pl.DataFrame:
         ) from None
 
 
+def read_side(side: str, config: DataConfig) -> tuple[pl.DataFrame, str]:
+    """Table of the features of one side, and the name of its column of ids.
+
+    Args:
+      side: "user" or "item", whose file the configuration names.
+      config: the paths and names.
+
+    Raises:
+      InputError: a missing or broken file, or no column of ids.
+    """
+    path = need_file(getattr(config, f"{side}s_path"), f"data.{side}s_path")
+    frame = read_table(path, Layout(config.separator))
+    own = getattr(config, f"{side}s_id")
+    key = own or getattr(config.columns, side)
+    named = f"data.{side}s_id" if own else f"data.columns.{side}"
+    need_columns(frame, {named: key}, str(path))
+    return frame, key
+
+
 def _side_table(log: pl.DataFrame, side: str, config: DataConfig) -> SideTable | None:
     """Return the features of one side, from their own file or from the log."""
     kinds: dict[str, str] = getattr(config, SIDES[side])
@@ -190,12 +209,7 @@ def _side_table(log: pl.DataFrame, side: str, config: DataConfig) -> SideTable |
         first = log.unique(subset=side, keep="first", maintain_order=True)
         columns = (pl.col(f"{side}:{name}").alias(name) for name in kinds)
         return SideTable(first.select(pl.col(side), *columns), kinds)
-    path = need_file(path, f"data.{side}s_path")
-    frame = read_table(path)
-    own = getattr(config, f"{side}s_id")
-    key = own or getattr(config.columns, side)
-    named = f"data.{side}s_id" if own else f"data.columns.{side}"
-    need_columns(frame, {named: key}, str(path))
+    frame, key = read_side(side, config)
     ids = parse.text_to_ids(parse.to_ids(frame[key], str(path), key))
     features = _features(frame, side, config, str(path))
     return SideTable(pl.DataFrame({side: ids, **features}), kinds, str(path))

@@ -1,0 +1,225 @@
+"""Roles of the columns of a log, guessed from their names and their content."""
+
+import polars as pl
+
+from twotower_jax.data.guess.feedback import find_clicked, find_rating, find_stage
+from twotower_jax.data.guess.names import role_score, words
+from twotower_jax.data.guess.profile import Profile, numbers, profile, unit
+from twotower_jax.data.guess.roles import Column, Profiles, Roles, best_named, unused
+from twotower_jax.data.sources.files import need_columns
+from twotower_jax.errors import InputError
+
+# Words of quantities, which are not ids, and of lists that are not those shown.
+QUANTITIES = {
+    *("price", "quantity", "qty", "count", "amount", "age", "year", "weight", "title"),
+    *(
+        "duration",
+        "num",
+        "total",
+        "cost",
+        "length",
+        "name",
+        "text",
+        "review",
+        "comment",
+    ),
+    *("gender", "genres", "genre", "category", "zip", "helpful", "vote", "votes"),
+    *("reordered", "description", "summary", "hour", "dow", "days", "verified"),
+}
+PAST = {"history", "hist", "past", "previous", "prior"}
+# Requests that can stand for the users of a log that has none.
+VISITS = {"session", "order", "basket", "visit", "cart", "invoice", "transaction"}
+
+
+def guess_roles(frame: pl.DataFrame, given: dict[str, Column], where: str) -> Roles:
+    """Roles of the columns of a sample.
+
+    Args:
+      frame: the first rows of a log.
+      given: {role: column} that are known.
+      where: name of the file, for messages.
+
+    Returns:
+      Columns user and item, and those of time, stage, clicked, rating, request and
+      rank that are there.
+
+    Raises:
+      InputError: no column looks like users or like items, or ids in two forms.
+    """
+    profiles = {name: profile(frame[name]) for name in frame.columns}
+    roles = Roles({}, {}, [])
+    named = {f"data.columns.{role}": column.name for role, column in given.items()}
+    need_columns(frame, named, where)
+    roles.columns.update(given)
+    _time(profiles, roles)
+    find_stage(profiles, roles)
+    _items(profiles, roles)
+    _users(profiles, roles)
+    _rest(profiles, roles, where, len(frame))
+    find_clicked(profiles, roles)
+    find_rating(profiles, roles)
+    _request(profiles, roles)
+    _rank(profiles, roles)
+    _lists(profiles, roles)
+    for role in ("user", "item"):
+        _check_ids(profiles[roles.columns[role].name], roles, where)
+    return roles
+
+
+def _time(profiles: Profiles, roles: Roles) -> None:
+    if "time" in roles.columns:
+        return
+    free = unused(profiles, roles)
+    best = best_named("time", free, lambda p: p.kind in ("moment", "whole", "number"))
+    moments = [p for p in free if p.kind == "moment"]
+    if best is None and moments:
+        best = moments[0]
+    if best is None:
+        best = _dated(free)
+    if best is not None:
+        roles.columns["time"] = Column(best.name, _clock(best))
+        return
+    for one in free:
+        if role_score(one.name, "time") and one.kind == "text":
+            roles.notes.append(
+                f"column {one.name!r} (such as {one.first()!r}) is not read as a time; "
+                "write seconds since 1970 or ISO dates (2024-05-31 10:00:00) to use it"
+            )
+
+
+def _dated(free: list[Profile]) -> Profile | None:
+    """Return the last column without a name whose numbers are all dates of our time."""
+    for one in reversed(free):
+        if one.name.startswith("column_") and one.kind in ("whole", "number"):
+            values = numbers(one)
+            if unit(values) and values.min() > 7e8 and values.max() < 2.2e18:
+                return one
+    return None
+
+
+def _clock(one: Profile) -> str:
+    """Return the unit of a column of times in words."""
+    if one.kind == "moment":
+        return f"dates such as {one.first()!r}"
+    name = unit(numbers(one))
+    if name is None:
+        return "numbers without a unit: only their order is used"
+    return f"{name} since 1970"
+
+
+def _items(profiles: Profiles, roles: Roles) -> None:
+    if "item" in roles.columns:
+        return
+    free = [p for p in unused(profiles, roles) if not PAST & set(words(p.name))]
+    lists = [p for p in free if p.kind == "list"]
+    shown = [p for p in lists if not role_score(p.name, "clicked")]
+    if shown:
+        best = best_named("item", shown, lambda _: True) or shown[0]
+        roles.columns["item"] = Column(best.name, "lists of items")
+        return
+    best = best_named("item", free, lambda p: p.kind in ("whole", "text"))
+    if best is not None:
+        roles.columns["item"] = Column(best.name, "its name")
+
+
+def _users(profiles: Profiles, roles: Roles) -> None:
+    if "user" in roles.columns:
+        return
+    free = unused(profiles, roles)
+    best = best_named("user", free, lambda p: p.kind in ("whole", "text"))
+    if best is not None:
+        roles.columns["user"] = Column(best.name, "its name")
+        return
+    visits = [p for p in free if VISITS & set(words(p.name)) and p.kind != "list"]
+    if visits and "item" in roles.columns:
+        why = f"no column of users, so each {words(visits[0].name)[0]} is a query"
+        roles.columns["user"] = Column(visits[0].name, why)
+
+
+def _is_ids(one: Profile) -> bool:
+    """Return whether a column of any name may hold ids."""
+    if one.kind not in ("whole", "text") or set(words(one.name)) & QUANTITIES:
+        return False
+    return not any(role_score(one.name, role) for role in ("rating", "rank", "clicked"))
+
+
+def _rest(profiles: Profiles, roles: Roles, where: str, rows: int) -> None:
+    """Choose users and items by their place where no name fits."""
+    others = [p for p in unused(profiles, roles) if _is_ids(p)]
+    item = roles.columns.get("item")
+    alone = item and rows >= 10 and profiles[item.name].distinct == rows
+    if item and "user" not in roles.columns and profiles[item.name].kind != "list":
+        others = [] if alone else others
+    for role in ("user", "item"):
+        if role in roles.columns:
+            continue
+        if not others:
+            hint = f"; its columns are: {', '.join(profiles)}. "
+            if alone and item:
+                hint += (
+                    f"Each value of {item.name!r} occurs once, so this may be a table "
+                    "of items: give the log as FILE and this file as --items. Else "
+                )
+            raise InputError(
+                f"{where}: nothing looks like a column of {role}s{hint}"
+                f"name it: data.columns.{role}=NAME"
+            )
+        chosen = others.pop(0)
+        why = f"the first other column of ids; data.columns.{role}=NAME names another"
+        roles.columns[role] = Column(chosen.name, why)
+
+
+def _request(profiles: Profiles, roles: Roles) -> None:
+    if "request" in roles.columns:
+        return
+    best = best_named(
+        "request", unused(profiles, roles), lambda p: p.kind in ("whole", "text")
+    )
+    if best is None:
+        return
+    if best.missing > 0.5:
+        share = f"{best.missing:.0%} of its rows are empty"
+        roles.notes.append(f"column {best.name!r} is not taken as the request: {share}")
+        return
+    roles.columns["request"] = Column(best.name, "its name")
+
+
+def _rank(profiles: Profiles, roles: Roles) -> None:
+    best = best_named("rank", unused(profiles, roles), lambda p: p.kind == "whole")
+    if best is None or "rank" in roles.columns:
+        return
+    first = numbers(best).min()
+    if first < 0:
+        return
+    why = "its name" if first == 0 else f"its name; it begins at {first:.0f}"
+    roles.columns["rank"] = Column(best.name, why)
+
+
+def _lists(profiles: Profiles, roles: Roles) -> None:
+    """Set the separator of lists in texts."""
+    item = profiles[roles.columns["item"].name]
+    if item.kind == "list" and item.separator:
+        labels = item.separator == "labels"
+        roles.keys["list_separator"] = "space" if labels else item.separator
+
+
+def _check_ids(one: Profile, roles: Roles, where: str) -> None:
+    """Check that ids have one form, and note texts among numbers."""
+    if one.kind not in ("number", "text"):
+        return
+    text = one.values.cast(pl.String)
+    whole = text.str.contains(r"^-?\d+$")
+    point = text.str.contains(r"^-?\d+\.0+$")
+    if whole.any() and point.any():
+        raise InputError(
+            f"{where}: column {one.name!r} has ids of two forms, such as "
+            f"{text.filter(whole)[0]!r} and {text.filter(point)[0]!r}, which count as "
+            "different; write all of them as whole numbers"
+        )
+    strange = text.filter(~whole)
+    if whole.any() and 0 < len(strange) <= 0.01 * len(text):
+        roles.notes.append(
+            f"column {one.name!r} has {len(strange):,} texts among numbers in the "
+            f"sample, such as {strange[0]!r}; remove these rows if they mark missing "
+            "ids"
+        )

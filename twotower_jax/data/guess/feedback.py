@@ -1,0 +1,154 @@
+"""Columns that define the positives: stages, clicks, events and ratings."""
+
+import polars as pl
+
+from twotower_jax.data.guess.names import role_score
+from twotower_jax.data.guess.profile import LABELS, Profile, numbers
+from twotower_jax.data.guess.roles import Column, Profiles, Roles, best_named, unused
+from twotower_jax.data.log import Stage
+
+STAGES = {stage.name.lower() for stage in Stage}
+# Events of an item that was shown, and events of a user who wanted it.
+SHOWN = {
+    *("impression", "imp", "exposure", "exposed", "show", "shown", "display", "skip"),
+    *("ignore", "ignored", "no_click", "noclick", "view", "dislike", "hide"),
+}
+WANTED = {
+    *("click", "clicked", "clk", "purchase", "purchased", "buy", "bought", "cart"),
+    *("addtocart", "add_to_cart", "transaction", "fav", "favorite", "like", "order"),
+    *("conversion", "share", "play", "save", "download", "install", "comment"),
+}
+EVENTS = 20  # most distinct values of a column of events
+SCALES = (5, 10, 20, 100)
+POSITIVE = 0.8  # share of the scale from which a rating is a positive: 4 of 5
+
+
+def find_stage(profiles: Profiles, roles: Roles) -> None:
+    """Add the column of stages, if one holds their names alone.
+
+    Args:
+      profiles: {name: content} of all columns.
+      roles: those of the columns so far; changed in place.
+    """
+    if "stage" in roles.columns:
+        return
+    for one in unused(profiles, roles):
+        if one.kind != "text" or not 1 < one.distinct <= len(STAGES):
+            continue
+        values = {value.lower() for value in one.few()}
+        if values <= STAGES and ("clicked" in values or role_score(one.name, "stage")):
+            roles.columns["stage"] = Column(one.name, f"stages {_listed(one)}")
+            return
+
+
+def find_clicked(profiles: Profiles, roles: Roles) -> None:
+    """Add the column of clicks: 0 and 1, events, or lists beside lists of items.
+
+    Args:
+      profiles: {name: content} of all columns.
+      roles: those of the columns so far; changed in place.
+    """
+    if {"clicked", "stage"} & set(roles.columns):
+        return
+    item = profiles[roles.columns["item"].name]
+    if item.separator == "labels":
+        why = "each item ends with -1 (clicked) or -0"
+        roles.columns["clicked"] = Column(item.name, why)
+        return
+    candidates = [p for p in unused(profiles, roles) if _is_feedback(p, item)]
+    best = best_named("clicked", candidates, lambda _: True)
+    if best is None:
+        flags = best_named("rating", candidates, lambda p: set(p.few()) <= LABELS)
+        best = flags if flags is not None and flags.distinct == 2 else None
+    if best is None:
+        return
+    if item.kind == "list":
+        roles.columns["clicked"] = Column(best.name, "clicks beside the lists of items")
+    elif _flags(best):
+        roles.columns["clicked"] = Column(best.name, "values 0 and 1")
+    else:
+        _events(best, roles)
+
+
+def _flags(one: Profile) -> bool:
+    return {value.lower() for value in one.few()} <= LABELS and one.distinct <= 2
+
+
+def _is_feedback(one: Profile, item: Profile) -> bool:
+    """Return whether the content of a column may be clicks or events."""
+    if item.kind == "list":
+        return one.kind in ("list", "text", "whole")
+    if one.kind == "list":
+        return False
+    return _flags(one) or (one.kind == "text" and one.distinct <= EVENTS)
+
+
+def _events(one: Profile, roles: Roles) -> None:
+    """Use a column of events where it separates wanted items from those shown."""
+    values = one.few()
+    wanted = [value for value in values if value.lower() in WANTED]
+    shown = [value for value in values if value.lower() in SHOWN]
+    impressions = [value for value in shown if value.lower() != "view"]
+    if wanted and (impressions or (shown and "click" in map(str.lower, wanted))):
+        why = f"events {_listed(one)}"
+        roles.columns["clicked"] = Column(one.name, why)
+        roles.keys["clicked_values"] = wanted
+        return
+    roles.notes.append(
+        f"column {one.name!r} holds events ({_listed(one)}), and each of them is a "
+        f"positive; data.columns.clicked={one.name} data.clicked_values=[...] makes "
+        "some of them positives and the others exposed"
+    )
+
+
+def find_rating(profiles: Profiles, roles: Roles) -> None:
+    """Add the column of ratings and the lowest rating of a positive.
+
+    A positive has at least 80 % of the scale: 4 of 5, 8 of 10.
+
+    Args:
+      profiles: {name: content} of all columns.
+      roles: those of the columns so far; changed in place.
+    """
+    if {"clicked", "stage"} & set(roles.columns):
+        return
+    name = roles.columns["rating"].name if "rating" in roles.columns else None
+    free = unused(profiles, roles)
+    if name is None:
+        best = best_named("rating", free, _is_rating) or _headless(free)
+    else:
+        best = profiles[name]
+    if best is None or best.kind not in ("whole", "number"):
+        return
+    values = numbers(best)
+    scale = min(scale for scale in (*SCALES, values.max()) if scale >= values.max())
+    minimum = POSITIVE * scale
+    why = f"numbers from {values.min():g} to {values.max():g}"
+    roles.columns["rating"] = Column(best.name, why)
+    if values.min() < minimum <= values.max():
+        roles.keys["min_rating"] = int(minimum) if minimum % 1 == 0 else minimum
+
+
+def _is_rating(one: Profile) -> bool:
+    """Return whether the numbers of a column may be ratings."""
+    if one.kind not in ("whole", "number") or not 1 < one.distinct <= 101:
+        return False
+    values = numbers(one)
+    return values.min() >= 0 and 1 < values.max() <= 100
+
+
+def _headless(free: list[Profile]) -> Profile | None:
+    """Return the column of a table without names that holds 1 to 5 in half steps."""
+    for one in free:
+        if one.name.startswith("column_") and one.distinct <= 10 and _is_rating(one):
+            values = numbers(one)
+            if values.max() <= 5 and ((2 * values) % 1 == 0).all():
+                return one
+    return None
+
+
+def _listed(one: Profile) -> str:
+    """Return the values of a column with their shares in the sample."""
+    counts = one.values.cast(pl.String).value_counts(sort=True).head(6)
+    parts = [f"{v} {n / len(one.values):.0%}" for v, n in counts.iter_rows()]
+    return ", ".join(parts)

@@ -1,0 +1,226 @@
+"""Layout of a file: its separators and its header, or the source that reads it."""
+
+import csv
+import re
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from twotower_jax.data.guess.names import ROLES, role_score
+from twotower_jax.data.sources.files import (
+    BINARY,
+    JSON,
+    SEPARATORS,
+    TEXT,
+    Layout,
+    ending,
+    read_table,
+)
+from twotower_jax.errors import InputError
+
+SAMPLE = 100_000  # rows of the sample
+LINES = 1_000  # lines from which separator and header are guessed
+# Names of files in the folders of public data sets -> data.source that reads these.
+FILES = {
+    "behaviors.tsv": "mind",
+    "u.data": "movielens",
+    "ratings.dat": "movielens",
+    "paths_unfinished.tsv": "wikispeedia",
+    "paths_finished.tsv": "wikispeedia",
+    "train.txt": "lightgcn",
+    "test.txt": "lightgcn",
+}
+NUMBER = re.compile(r"\s*[-+]?\d+(\.\d*)?([eE][-+]?\d+)?\s*")
+
+
+class Sample(NamedTuple):
+    """The first rows of a table.
+
+    Attributes:
+      frame: the rows.
+      layout: its separators and header, with those of the ending left None.
+      path: the file.
+    """
+
+    frame: pl.DataFrame
+    layout: Layout
+    path: Path
+
+
+def known_source(path: Path) -> tuple[str, Path] | None:
+    """Source that reads the folder of a public data set, and the folder.
+
+    Args:
+      path: a file of the folder, or the folder.
+
+    Returns:
+      (value of data.source, value of data.path); None for any other file.
+    """
+    folder = path if path.is_dir() else path.parent
+    names = {one.name for one in folder.iterdir()} if folder.is_dir() else set()
+    if path.is_dir() and {"ratings.csv", "movies.csv"} <= names:
+        return "movielens", folder
+    if path.suffix == ".inter" or (path.is_dir() and any(folder.glob("*.inter"))):
+        return "recbole", folder
+    for name in sorted(names) if path.is_dir() else [path.name]:
+        source = FILES.get(name)
+        whole = {"lightgcn": {"train.txt", "test.txt"}, "mind": {"news.tsv"}}
+        if source and whole.get(source, set()) <= names:
+            return source, folder
+    return None
+
+
+def read_sample(
+    path: Path, layout: Layout | None = None, rows: int | None = SAMPLE
+) -> Sample:
+    """First rows of a table, and its layout.
+
+    Args:
+      path: the file.
+      layout: its layout where that is known.
+      rows: number of rows; None for all.
+
+    Returns:
+      The sample.
+
+    Raises:
+      InputError: a folder, an empty file, one that is not a table, or one column only.
+    """
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; give the file that holds the log")
+    if not path.exists():
+        raise InputError(f"{path}: does not exist; give an existing file")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path}: is empty; give a file with rows")
+    if layout is None:
+        typed = ending(path) in (*JSON, *BINARY)
+        layout = Layout() if typed else guess_layout(_lines(path), path)
+    frame = read_table(path, layout, rows=rows)
+    if frame.width < 2:
+        raise InputError(
+            f"{path}: has one column only, {frame.columns[0]!r}; a log needs a column "
+            "of users and one of items. Check the separator of its fields "
+            f"(data.separator={', '.join(SEPARATORS)})"
+        )
+    return Sample(frame if rows is None else frame.head(rows), layout, path)
+
+
+def _lines(path: Path) -> list[str]:
+    """Return the first lines of a text file, possibly compressed."""
+    try:
+        frame = pl.read_csv(
+            path,
+            separator="\x1f",
+            has_header=False,
+            quote_char=None,
+            infer_schema=False,
+            new_columns=["line"],
+            n_rows=LINES,
+            glob=False,
+        )
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise _no_table(path, str(error).split("\n")[0]) from None
+    lines = [line.removesuffix("\r") for line in frame["line"].drop_nulls().to_list()]
+    if not lines:
+        raise InputError(f"{path}: holds empty lines only; give a file with rows")
+    first = lines[0].lstrip().lower()
+    if "\x00" in "".join(lines[:50]) or first.startswith(("%pdf", "<!doctype", "<")):
+        raise _no_table(path, f"it begins with {first[:20]!r}")
+    return lines
+
+
+def _no_table(path: Path, reason: str) -> InputError:
+    return InputError(
+        f"{path}: is not a table: {reason}; give UTF-8 text with one row per "
+        "interaction (csv, tsv, JSON lines), a parquet or a feather file"
+    )
+
+
+def guess_layout(lines: list[str], path: Path) -> Layout:
+    """Separators and header of the lines of a text file.
+
+    Args:
+      lines: its first lines, not empty.
+      path: the file, for its ending and for messages.
+
+    Returns:
+      The layout; a separator that the ending implies is left None.
+
+    Raises:
+      InputError: fields separated by ``::``, or no separator.
+
+    Examples:
+      >>> guess_layout(["user;item", "1;2"], Path("a.csv"))
+      Layout(separator='semicolon', header=True, list_separator=None)
+      >>> guess_layout(["0 5 7 9", "1 3", "2 5 8"], Path("a.txt"))
+      Layout(separator='space', header=False, list_separator='space')
+    """
+    if all("::" in line for line in lines):
+        raise InputError(
+            f"{path}: fields are separated by '::', as in MovieLens 1M and 10M; read "
+            "the folder by data=movielens, or replace '::' by a tab"
+        )
+    default = TEXT.get(ending(path))
+    name = _separator(lines, default)
+    if name is None:
+        listed = _user_lines(lines)
+        if listed is None:
+            raise InputError(
+                f"{path}: has one column only; a log needs a column of users and one "
+                f"of items. The separators that are tried: {', '.join(SEPARATORS)}"
+            )
+        split = (line.split(SEPARATORS[listed]) for line in [*lines[:2], ""][:2])
+        first, second = (any(map(_is_number, cells)) for cells in split)
+        header = second and not first
+        return Layout(listed, header, listed)
+    rows = list(csv.reader(lines, delimiter=SEPARATORS[name]))
+    return Layout(None if name == default else name, _has_header(rows))
+
+
+def _separator(lines: list[str], default: str | None) -> str | None:
+    """Return the separator that gives most lines one same width of 2 or more.
+
+    A blank also separates the words of titles, so it is taken where no other fits.
+    """
+    fits: dict[str, tuple[float, int]] = {}
+    for name, mark in SEPARATORS.items():
+        widths = Counter(len(row) for row in csv.reader(lines, delimiter=mark))
+        width, count = widths.most_common(1)[0]
+        if width >= 2 and count > 0.5 * len(lines):
+            fits[name] = (count / len(lines), width)
+    others = {name: fit for name, fit in fits.items() if name != "space"} or fits
+    if not others:
+        return None
+    best = max(others, key=lambda name: others[name])
+    if default in others and others[default][0] > others[best][0] - 0.02:
+        return default
+    return best
+
+
+def _user_lines(lines: list[str]) -> str | None:
+    """Return the separator of lines ``user item item ...``, if they are such lines."""
+    for name in ("space", "tab", "comma"):
+        words = [line.split(SEPARATORS[name]) for line in lines]
+        users = [one[0] for one in words]
+        long = sum(len(one) > 1 for one in words)
+        if long > 0.5 * len(lines) and len(set(users)) == len(users):
+            return name
+    return None
+
+
+def _is_number(cell: str) -> bool:
+    return NUMBER.fullmatch(cell) is not None
+
+
+def _has_header(rows: list[list[str]]) -> bool:
+    """Return whether the first row names the columns."""
+    first, rest = rows[0], rows[1:]
+    if any(_is_number(cell) or not cell.strip() for cell in first):
+        return False
+    if any(role_score(cell, role) for cell in first for role in ROLES):
+        return True
+    # A value of the first row that comes again is a value.
+    columns = zip(*(row for row in rest if len(row) == len(first)), strict=True)
+    return not any(cell in values for cell, values in zip(first, columns, strict=False))

@@ -1,0 +1,121 @@
+"""Guess about a whole log: its file, its columns and its tables of features."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from twotower_jax.data.guess.columns import guess_roles
+from twotower_jax.data.guess.layout import Sample, known_source, read_sample
+from twotower_jax.data.guess.roles import Column, Roles
+from twotower_jax.data.guess.side import guess_side
+from twotower_jax.data.sources.files import Layout
+from twotower_jax.errors import InputError
+
+ROLES = ("user", "item", "time", "clicked", "rating", "stage", "request", "rank")
+DEFAULT = ("user", "item")  # roles whose column has a name by default
+FEATURES = {"item": "candidate_features", "user": "query_features"}
+
+
+class Guess(NamedTuple):
+    """What is understood of a log.
+
+    Attributes:
+      source: value of ``data`` that reads it.
+      keys: {key below ``data``: value} of the configuration that reads it.
+      columns: {role: column}; {} where the source knows them.
+      notes: remarks, one sentence each.
+    """
+
+    source: str
+    keys: dict[str, Any]
+    columns: dict[str, Column]
+    notes: list[str]
+
+
+def guess_log(
+    path: Path,
+    sides: dict[str, Path],
+    given: dict[str, str],
+    layout: Layout | None = None,
+) -> Guess:
+    """Guess about a log.
+
+    Args:
+      path: its file, or the folder of a public data set.
+      sides: {"item" or "user": file with their features}.
+      given: {role: column} that is known.
+      layout: the layout of a text file where that is known.
+
+    Returns:
+      The source, its keys, the columns and remarks.
+
+    Raises:
+      InputError: a file that cannot be a log, with the fault and the remedy.
+    """
+    known = None if given or layout else known_source(path)
+    if known is not None and not sides:
+        source, folder = known
+        note = f"{path}: belongs to a data set that data={source} reads as a whole"
+        return Guess(source, {"path": str(folder)}, {}, [note])
+    sample = read_sample(path, layout)
+    columns: dict[str, Column] = {}
+    if sample.layout.separator and sample.layout.list_separator:
+        user, item = sample.frame.columns
+        columns["user"] = Column(user, "the first word of each line")
+        columns["item"] = Column(item, "the other words of each line")
+    columns |= {role: Column(name, "as given") for role, name in given.items()}
+    roles = guess_roles(sample.frame, columns, str(path))
+    roles.notes.extend(_test_part(path))
+    keys = {"path": str(path)} | _layout_keys(sample.layout) | roles.keys
+    for role in ROLES:
+        column = roles.columns.get(role)
+        if column is not None and (column.name != role or role not in DEFAULT):
+            keys[f"columns.{role}"] = column.name
+    for side, file in sides.items():
+        keys |= _side_keys(sample, side, file, roles)
+    return Guess("table", keys, roles.columns, roles.notes)
+
+
+def _test_part(path: Path) -> list[str]:
+    """Return a remark about a test part beside a file of training positives."""
+    test = path.with_name(path.name.replace("train", "test"))
+    if test == path or not test.is_file():
+        return []
+    return [
+        f"{test} stands beside it; data.test_path={test} data.split=given tests on it"
+    ]
+
+
+def _layout_keys(layout: Layout) -> dict[str, Any]:
+    """Return the keys of a layout that differ from their defaults."""
+    default = Layout()
+    pairs = zip(Layout._fields, layout, default, strict=True)
+    return {name: value for name, value, usual in pairs if value != usual}
+
+
+def _side_keys(log: Sample, side: str, path: Path, roles: Roles) -> dict[str, Any]:
+    """Return the keys of a table of features."""
+    table = read_sample(path, rows=None)
+    if not table.layout.header:
+        raise InputError(f"{path}: has no names of columns in its first line; add them")
+    if table.layout.separator not in (None, log.layout.separator):
+        raise InputError(
+            f"{path}: its fields are separated by {table.layout.separator}; write it "
+            "with the separator of its ending, or with that of the log"
+        )
+    column = roles.columns[side].name
+    ids = log.frame[column]
+    if isinstance(ids.dtype, pl.List):
+        ids = ids.explode()
+    guess = guess_side(table, side, ids, column)
+    roles.notes.extend(guess.notes)
+    if not guess.kinds:
+        raise InputError(
+            f"{path}: has no column of features beside the ids in {guess.key!r}; leave "
+            f"out --{side}s"
+        )
+    keys: dict[str, Any] = {f"{side}s_path": str(path), FEATURES[side]: guess.kinds}
+    if guess.key != column:
+        keys[f"{side}s_id"] = guess.key
+    return keys

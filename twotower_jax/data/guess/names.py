@@ -1,0 +1,92 @@
+"""Names of columns: the roles that they suggest."""
+
+import re
+
+ROLES: dict[str, tuple[str, ...]] = {
+    "user": (
+        *("user", "usr", "uid", "u", "who", "visitor", "customer", "client", "member"),
+        *("reviewer", "rater", "reader", "player", "account", "buyer", "shopper"),
+        *("consumer", "viewer", "listener", "subscriber", "person", "profile"),
+        *("household", "msno", "student", "learner", "patient", "borrower", "playlist"),
+        *("repo", "repository", "project", "query", "device", "cookie", "gamer"),
+        *("contributor", "author", "employee", "users"),
+    ),
+    "item": (
+        *("item", "iid", "i", "what", "product", "prod", "movie", "film", "asin"),
+        *("article", "news", "song", "track", "video", "book", "isbn", "business"),
+        *("venue", "poi", "location", "place", "recipe", "package", "dependency"),
+        *("artist", "sku", "good", "page", "doc", "document", "app", "game", "ad"),
+        *("creative", "course", "job", "listing", "property", "hotel", "restaurant"),
+        *("post", "photo", "dish", "content", "anime", "podcast", "episode", "beer"),
+        *("shown", "impressions", "candidates", "items", "products", "goods"),
+    ),
+    "time": (
+        *("timestamp", "time", "ts", "datetime", "at", "when", "date", "created"),
+        *("unixtime", "unixreviewtime", "eventtime", "submitted", "created at", "t"),
+        *("clicked at", "event time", "review time", "unix time", "day"),
+    ),
+    "stage": ("stage", "funnel stage"),
+    "rating": (
+        *("rating", "ratings", "stars", "star", "overall", "score", "review score"),
+        *("review rating", "r"),
+    ),
+    "clicked": (
+        *("clicked", "click", "is click", "isclick", "label", "target", "event", "y"),
+        *("action", "behavior", "behaviour", "event type", "interaction", "liked"),
+        *("purchased", "is clicked", "clicks", "is purchased", "type", "behavior type"),
+    ),
+    "request": (
+        *("request", "impression", "session", "order", "basket", "transaction"),
+        *("search", "cart", "visit", "slate", "req", "invoice", "page view"),
+    ),
+    "rank": ("rank", "position", "pos", "slot", "place in list"),
+}
+# Ends of a name that mark an id and do not change its role.
+_IDS = ("id", "ids", "idx", "procid", "no", "nr", "number", "code", "uri", "key")
+
+
+def words(name: str) -> list[str]:
+    """Words of a name of a column, in lower case, without a mark of an id.
+
+    Examples:
+      >>> words("userId"), words("user_procid"), words("visitorid"), words("item:token")
+      (['user'], ['user'], ['visitor'], ['item'])
+    """
+    name = re.sub(r":(token|float)(_seq)?$", "", name)
+    name = re.sub(r"([a-z0-9])([A-Z])", r"\1 \2", name)
+    parts = [part for part in re.split(r"[^a-z0-9]+", name.lower()) if part]
+    while len(parts) > 1 and parts[-1] in _IDS:
+        parts.pop()
+    if parts and len(parts[-1]) > 4 and parts[-1].endswith("id"):
+        parts[-1] = parts[-1].removesuffix("id")
+    return parts
+
+
+def role_score(name: str, role: str) -> int:
+    """How well a name fits a role: 3 exactly, 2 by one of its words, 0 not at all.
+
+    Args:
+      name: of a column.
+      role: a key of ``ROLES``.
+
+    Examples:
+      >>> role_score("movieId", "item"), role_score("clicked_item", "item")
+      (3, 2)
+      >>> role_score("price", "item")
+      0
+    """
+    parts = words(name)
+    if " ".join(parts) in ROLES[role] or "".join(parts) in ROLES[role]:
+        return 3
+    # Words of one letter are names, not parts of names.
+    return 2 if any(len(p) > 1 and p in ROLES[role] for p in parts) else 0
+
+
+def is_id(name: str) -> bool:
+    """Whether a name is marked as that of an id.
+
+    Examples:
+      >>> is_id("order_id"), is_id("visitorid"), is_id("orders")
+      (True, True, False)
+    """
+    return bool(re.search(r"(?i)(^|[^a-z]|[a-z])(id|idx|procid|uri|asin|isbn)$", name))

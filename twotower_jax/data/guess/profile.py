@@ -1,0 +1,146 @@
+"""Content of the columns of a sample: numbers, texts, times, lists."""
+
+import re
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from twotower_jax.data.times import to_time
+from twotower_jax.errors import InputError
+
+# Least value of a time in each unit: 1973 in seconds. The largest unit comes last.
+UNITS = (
+    ("seconds", 1e8),
+    ("milliseconds", 1e11),
+    ("microseconds", 1e14),
+    ("nanoseconds", 1e17),
+)
+LABELS = {"0", "1", "true", "false", "0.0", "1.0"}
+# Texts of lists: brackets, or MIND's items with their labels.
+BRACKETS = re.compile(r"\s*[\[(].*[\])]\s*")
+LABELLED = re.compile(r"\S+-[01](\s+\S+-[01])*")
+
+
+class Profile(NamedTuple):
+    """Content of one column of a sample.
+
+    Attributes:
+      name: of the column.
+      kind: "whole", "number", "text", "bool", "moment" (a date or a time), "list" or
+        "empty".
+      values: the values without the missing ones; numbers as float64.
+      missing: share of missing values.
+      distinct: number of distinct values.
+      separator: of the lists in a text; "labels" where items end with -0 or -1.
+    """
+
+    name: str
+    kind: str
+    values: pl.Series
+    missing: float
+    distinct: int
+    separator: str | None = None
+
+    def few(self) -> list[str]:
+        """Values as text, the most frequent first, 10 at most."""
+        counts = self.values.cast(pl.String).value_counts(sort=True)
+        return counts.head(10).to_series(0).to_list()
+
+    def first(self) -> str:
+        """The first value as text."""
+        return str(self.values[0]) if len(self.values) else ""
+
+
+def profile(values: pl.Series) -> Profile:
+    """Content of one column.
+
+    Args:
+      values: [rows] of a sample.
+
+    Examples:
+      >>> profile(pl.Series("age", ["3", "4", None])).kind
+      'whole'
+      >>> profile(pl.Series("shown", ["N1-0 N2-1", "N3-1"])).separator
+      'labels'
+    """
+    name, present = values.name, values.drop_nulls()
+    missing = 1 - len(present) / max(1, len(values))
+    if not len(present):
+        return Profile(name, "empty", present, 1.0, 0)
+    kind, separator = "text", None
+    if isinstance(present.dtype, pl.List):
+        return Profile(name, "list", present, missing, len(present))
+    if present.dtype == pl.Boolean:
+        kind = "bool"
+    elif present.dtype in (pl.Date, pl.Datetime):
+        kind = "moment"
+    elif present.dtype.is_numeric():
+        kind = "whole" if present.dtype.is_integer() else "number"
+        present = present.cast(pl.Float64) if kind == "number" else present
+    else:
+        present = present.cast(pl.String).str.strip_chars()
+        kind, separator = _text_kind(present)
+    return Profile(name, kind, present, missing, present.n_unique(), separator)
+
+
+def _text_kind(values: pl.Series) -> tuple[str, str | None]:
+    """Return the kind of texts, and the separator of the lists in them."""
+    head = values.head(1_000)
+    if head.str.contains(f"^(?:{LABELLED.pattern})$").all():
+        return "list", "labels"
+    if head.str.contains(f"^(?:{BRACKETS.pattern})$").all():
+        return "list", "comma" if head.str.contains(",").any() else "space"
+    numbers = values.cast(pl.Float64, strict=False)
+    if not numbers.has_nulls():
+        whole = not values.str.contains(r"[.eE]").any()
+        return ("whole" if whole else "number"), None
+    if is_moment(values):
+        return "moment", None
+    for name, mark in (
+        ("space", " "),
+        ("bar", "|"),
+        ("comma", ","),
+        ("semicolon", ";"),
+    ):
+        parts = head.str.split(mark).list
+        # Cells of ids: no cell of one line has as many words as a title or a list of
+        # more than one id.
+        words = parts.explode(keep_nulls=False, empty_as_null=False)
+        if parts.len().mean() > 1.2 and words.str.contains(r"^[A-Za-z]{0,3}\d+$").all():
+            return "list", name
+    return "text", None
+
+
+def is_moment(values: pl.Series) -> bool:
+    """Whether texts are dates or times that a log can be read with.
+
+    Args:
+      values: [rows] texts, none missing.
+    """
+    try:
+        to_time(values.head(200), "", "")
+    except InputError:
+        return False
+    return bool(values.head(200).cast(pl.Float64, strict=False).is_null().all())
+
+
+def numbers(one: Profile) -> np.ndarray:
+    """Values of a column of numbers, [present rows] float64."""
+    return one.values.cast(pl.Float64, strict=False).drop_nulls().to_numpy()
+
+
+def unit(times: np.ndarray) -> str | None:
+    """Unit of most times since 1970; None where they are too small for dates.
+
+    Args:
+      times: [n] float64.
+
+    Examples:
+      >>> unit(np.array([1.7e9, 1.6e9])), unit(np.array([1.7e12]))
+      ('seconds', 'milliseconds')
+      >>> unit(np.array([1, 2, 3]))
+    """
+    middle = float(np.median(times))
+    names = [name for name, least in UNITS if middle >= least]
+    return names[-1] if names else None

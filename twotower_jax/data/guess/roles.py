@@ -1,0 +1,59 @@
+"""Roles of columns, and the search of the column that fits a role best."""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from twotower_jax.data.guess.names import is_id, role_score
+from twotower_jax.data.guess.profile import Profile
+
+Profiles = dict[str, Profile]
+
+
+class Column(NamedTuple):
+    """A column and the reason for its role."""
+
+    name: str
+    why: str
+
+
+class Roles(NamedTuple):
+    """Columns by role, and what follows from their content.
+
+    Attributes:
+      columns: {role: column}.
+      keys: further keys of ``data``, such as ``min_rating``, with their values.
+      notes: remarks about columns, one sentence each.
+    """
+
+    columns: dict[str, Column]
+    keys: dict[str, object]
+    notes: list[str]
+
+
+def unused(profiles: Profiles, roles: Roles) -> list[Profile]:
+    """Columns without a role that hold a value.
+
+    Args:
+      profiles: {name: content} of all columns.
+      roles: those of the columns so far.
+    """
+    used = {column.name for column in roles.columns.values()}
+    return [p for p in profiles.values() if p.name not in used and p.kind != "empty"]
+
+
+def best_named(
+    role: str, candidates: Iterable[Profile], fits: Callable[[Profile], bool]
+) -> Profile | None:
+    """Column whose name fits a role best; of equals an id, then the first one.
+
+    Args:
+      role: a role, such as "item".
+      candidates: contents of columns.
+      fits: whether the content of a column allows the role.
+
+    Returns:
+      The column; None where no name fits.
+    """
+    scored = [(role_score(p.name, role), is_id(p.name), p) for p in candidates]
+    scored = [one for one in scored if one[0] and fits(one[2])]
+    return max(scored, key=lambda one: one[:2])[2] if scored else None

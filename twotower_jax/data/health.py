@@ -1,0 +1,135 @@
+"""Condition of a log: repeats, thin users, coverage of features, what splits drop."""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from twotower_jax.config.data import SPLITS, DataConfig
+from twotower_jax.data.log import FunnelLog, Pairs, Split, Stage
+from twotower_jax.data.split import split
+from twotower_jax.errors import InputError
+
+COVERED = 0.95  # least share of ids in a table of features without a warning
+
+
+class SplitHealth(NamedTuple):
+    """What one method of splitting makes of a log.
+
+    Attributes:
+      parts: the parts; None where the method does not fit the log.
+      reason: why it does not fit.
+      repeats: share of the test positives that the user clicked before.
+      cold_users: share of the test positives whose user has none in training.
+      cold_items: share of the test positives whose item has none in training.
+    """
+
+    parts: Split | None
+    reason: str = ""
+    repeats: float = 0.0
+    cold_users: float = 0.0
+    cold_items: float = 0.0
+
+
+def split_health(log: FunnelLog, config: DataConfig) -> dict[str, SplitHealth]:
+    """What each method of splitting makes of a log.
+
+    Args:
+      log: the log.
+      config: its section ``data``; the method in it is not read.
+
+    Returns:
+      {value of data.split: its parts and what they lack}.
+    """
+    return {name: _health(log, replace(config, split=name)) for name in SPLITS}
+
+
+def _health(log: FunnelLog, config: DataConfig) -> SplitHealth:
+    try:
+        parts = split(log, config)
+    except InputError as error:
+        return SplitHealth(None, str(error))
+    earlier = np.concatenate([_keys(log, parts.train), _keys(log, parts.valid)])
+    test = _keys(log, parts.test)
+    repeated = pl.Series(test).is_in(pl.Series(earlier).implode())
+    return SplitHealth(
+        parts,
+        repeats=float(repeated.mean() or 0),  # type: ignore[arg-type]
+        cold_users=_unseen(parts.test.user, parts.train.user),
+        cold_items=_unseen(parts.test.item, parts.train.item),
+    )
+
+
+def _keys(log: FunnelLog, pairs: Pairs) -> np.ndarray:
+    return pairs.user.astype(np.int64) * log.num_items + pairs.item
+
+
+def _unseen(test: np.ndarray, train: np.ndarray) -> float:
+    """Return the share of codes of test that training lacks."""
+    known = np.zeros(1 + max(test.max(), train.max()), bool)
+    known[train] = True
+    return float(1 - known[test].mean())
+
+
+def best_split(log: FunnelLog, health: dict[str, SplitHealth]) -> tuple[str, str]:
+    """Method of splitting for a log, and the reason.
+
+    Args:
+      log: the log.
+      health: the result of ``split_health``.
+
+    Returns:
+      The value of data.split and the reason: the parts of the data, if it comes in
+      parts; temporal, where the users of most test positives have training
+      positives; else ratio.
+
+    Raises:
+      InputError: no method leaves a test part.
+    """
+    fits = {name for name, one in health.items() if one.parts is not None}
+    if "given" in fits:
+        return "given", "the data comes in parts"
+    if "temporal" in fits and health["temporal"].cold_users <= 0.5:
+        return "temporal", "the log has times"
+    if "ratio" in fits:
+        if "temporal" in fits:
+            cold = health["temporal"].cold_users
+            reason = f"{cold:.0%} of the positives of a temporal test part are of users"
+            return "ratio", f"{reason} without training positives"
+        return "ratio", "the log has no times that order it"
+    if fits:
+        return sorted(fits)[0], "the others leave no test part"
+    raise InputError(
+        "no split leaves a test part: "
+        + "; ".join(f"data.split={name}: {one.reason}" for name, one in health.items())
+        + "; give a larger log"
+    )
+
+
+def repeated_share(log: FunnelLog) -> float:
+    """Share of the positives whose user has an earlier row of the same item."""
+    rows = np.flatnonzero(log.stage == Stage.CLICKED)
+    keys = log.user[rows].astype(np.int64) * log.num_items + log.item[rows]
+    return 1 - pl.Series(keys).n_unique() / max(1, len(rows))
+
+
+def users_with_one(log: FunnelLog) -> tuple[int, int]:
+    """Number of users with one positive, and of users with any."""
+    counts = np.bincount(log.user[log.stage == Stage.CLICKED], minlength=log.num_users)
+    return int((counts == 1).sum()), int((counts > 0).sum())
+
+
+def coverage(ids: pl.Series, table: pl.Series) -> float:
+    """Share of ids that a table has, compared as texts.
+
+    Args:
+      ids: distinct ids of a log.
+      table: ids of a table of features.
+
+    Examples:
+      >>> coverage(pl.Series([1, 2]), pl.Series(["2", "3"]))
+      0.5
+    """
+    known = table.cast(pl.String).implode()
+    return float(ids.cast(pl.String).is_in(known).mean() or 0)  # type: ignore[arg-type]
