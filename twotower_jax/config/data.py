@@ -57,7 +57,7 @@ class DataConfig:
         doc="between the fields of a text table; null: by the ending, csv or tsv",
     )
     header: bool = key(
-        True, doc="a text table begins with names; false: column_1, column_2, ..."
+        True, doc="a text table begins with names; false: column_0, column_1, ..."
     )
     list_separator: str | None = key(
         None,

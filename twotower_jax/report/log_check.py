@@ -1,6 +1,7 @@
 """Text of ``twotower data check FILE``: a log as it is understood, and its state."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -146,6 +147,10 @@ def _warnings(checked: Checked) -> Iterator[str]:
             )
         else:
             yield f"{share:.1%} of the log's {side}s are in --{side}s"
+    path = Path(data.path or "")
+    test = path.with_name(path.name.replace("train", "test")) if path.name else path
+    if test != path and test.is_file() and data.test_path is None:
+        yield f"{test} stands beside it; data.test_path={test} tests on it"
     if log.time is not None:
         yield from anomalies(log.time, checked.now)
 

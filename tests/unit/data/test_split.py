@@ -280,3 +280,28 @@ def test_unknown_method_is_refused_and_all_methods_are_listed():
     message = "data.split='random' is unknown; choose one of: given, leave_last_out"
     with pytest.raises(InputError, match=message):
         split(log_of("ab", [1, 2]), config)
+
+
+# --------------------------------------------------------------------------- repeats
+
+
+@pytest.mark.parametrize("repeats", ["first", "last"])
+def test_one_positive_of_each_pair_is_kept(repeats):
+    # User a clicks item 1 at 1, 4 and 6; rows are not in the order of time.
+    log = log_of("aaaaabb", [1, 2, 1, 3, 1, 1, 2], [4, 2, 1, 3, 6, 1, 9])
+    out = run(log, "leave_last_out", repeats=repeats)
+    kept = ids(log, out.train) + ids(log, out.valid) + ids(log, out.test)
+    assert sorted(kept) == [("a", 1), ("a", 2), ("a", 3), ("b", 1), ("b", 2)]
+    # First: 1 at 1, 2 at 2, 3 at 3. Last: 2 at 2, 3 at 3, 1 at 6.
+    assert ids(log, out.test) == [("a", 3 if repeats == "first" else 1)]
+    assert out.report["repeated positives left out"] == 2
+
+
+def test_all_repeats_train_by_default_and_all_unmasks_seen_items():
+    log = log_of("aaaab", [1, 1, 1, 2, 2], [1, 2, 3, 4, 1])
+    for repeats in (None, "all"):
+        out = run(log, "leave_last_out", repeats=repeats)
+        assert ids(log, out.train) == [("a", 1), ("a", 1), ("b", 2)]
+        assert ids(log, out.valid) == [("a", 1)]
+    assert DataConfig(repeats="all").mask_seen is False
+    assert DataConfig().mask_seen is True and DataConfig().repeats is None

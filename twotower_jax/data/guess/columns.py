@@ -117,7 +117,7 @@ def _items(profiles: Profiles, roles: Roles) -> None:
         best = best_named("item", shown, lambda _: True) or shown[0]
         roles.columns["item"] = Column(best.name, "lists of items")
         return
-    best = best_named("item", free, lambda p: p.kind in ("whole", "text"))
+    best = best_named("item", free, lambda p: p.kind in ("whole", "text", "number"))
     if best is not None:
         roles.columns["item"] = Column(best.name, "its name")
 
@@ -126,7 +126,7 @@ def _users(profiles: Profiles, roles: Roles) -> None:
     if "user" in roles.columns:
         return
     free = unused(profiles, roles)
-    best = best_named("user", free, lambda p: p.kind in ("whole", "text"))
+    best = best_named("user", free, lambda p: p.kind in ("whole", "text", "number"))
     if best is not None:
         roles.columns["user"] = Column(best.name, "its name")
         return

@@ -66,7 +66,6 @@ def guess_log(
         columns["item"] = Column(item, "the other words of each line")
     columns |= {role: Column(name, "as given") for role, name in given.items()}
     roles = guess_roles(sample.frame, columns, str(path))
-    roles.notes.extend(_test_part(path))
     keys = {"path": str(path)} | _layout_keys(sample.layout) | roles.keys
     for role in ROLES:
         column = roles.columns.get(role)
@@ -75,16 +74,6 @@ def guess_log(
     for side, file in sides.items():
         keys |= _side_keys(sample, side, file, roles)
     return Guess("table", keys, roles.columns, roles.notes)
-
-
-def _test_part(path: Path) -> list[str]:
-    """Return a remark about a test part beside a file of training positives."""
-    test = path.with_name(path.name.replace("train", "test"))
-    if test == path or not test.is_file():
-        return []
-    return [
-        f"{test} stands beside it; data.test_path={test} data.split=given tests on it"
-    ]
 
 
 def _layout_keys(layout: Layout) -> dict[str, Any]:

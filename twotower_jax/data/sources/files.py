@@ -170,7 +170,7 @@ def read_text(
     Args:
       path: the file, UTF-8, possibly compressed.
       separator: one character between two fields.
-      header: whether the first line names the columns; else they are column_1, ...
+      header: whether the first line names the columns; else they are column_0, ...
       rows: number of rows to read; None for all.
 
     Returns:
@@ -180,7 +180,7 @@ def read_text(
       InputError: an empty file, a row with too many fields, or another encoding.
     """
     try:
-        return pl.read_csv(
+        frame = pl.read_csv(
             path,
             separator=separator,
             has_header=header,
@@ -188,6 +188,11 @@ def read_text(
             n_rows=rows,
             glob=False,
         )
+        if header:
+            return frame
+        # Configurations name these columns, so the names are not left to polars.
+        names = {name: f"column_{i}" for i, name in enumerate(frame.columns)}
+        return frame.rename(names)
     except pl.exceptions.NoDataError:
         raise InputError(f"{path}: is empty; give a file with rows") from None
     except (pl.exceptions.PolarsError, OSError) as error:
@@ -208,7 +213,7 @@ def _read_user_lines(path: Path, layout: Layout) -> pl.DataFrame:
     parts = lines.str.splitn(separator, 2).struct.rename_fields(["one", "two"])
     frame = parts.struct.unnest()
     if not layout.header:
-        return frame.rename({"one": "column_1", "two": "column_2"})
+        return frame.rename({"one": "column_0", "two": "column_1"})
     names = frame.row(0) if len(frame) else ("", "")
     return frame.slice(1).rename(dict(zip(frame.columns, map(str, names), strict=True)))
 
@@ -231,7 +236,7 @@ def _read_typed(
             return pl.read_ndjson(path, infer_schema_length=None, n_rows=rows)
         with path.open("rb") as file:
             if kind != ".parquet":
-                return pl.read_ipc(file, n_rows=rows, memory_map=False)
+                return pl.read_ipc(file, n_rows=rows)
             names = pl.read_parquet_schema(file)
             file.seek(0)
             columns = [name for name in names if name in (keep or names)]

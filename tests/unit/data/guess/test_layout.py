@@ -1,0 +1,52 @@
+"""Separators and headers of text, and compressed files."""
+
+import gzip
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from twotower_jax.data.guess.layout import guess_layout, read_sample
+from twotower_jax.data.sources.files import Layout
+
+
+@pytest.mark.parametrize(
+    ("name", "lines", "layout"),
+    [
+        ("a.csv", ["user,item", "1,2"], Layout()),
+        ("a.tsv", ["user\titem", "1\t2"], Layout()),
+        ("a.csv", ["user\titem", "1\t2"], Layout("tab")),
+        ("a.txt", ["user,item", "1,2"], Layout("comma")),
+        ("a.csv", ["user|item|tags", "1|2|x", "1|3|y,z"], Layout("bar")),
+        ("a.csv", ["user,title,n", '1,"A, b",2', '2,"C; d",3'], Layout()),
+        ("a.txt", ["1 2 5", "3 4 5"], Layout("space", header=False)),
+        ("a.csv", ["ann,hat", "bob,hat", "ann,shoe"], Layout(header=False)),
+        ("a.csv", ["left,right", "ann,hat", "bob,hat"], Layout()),
+        ("a.csv", ["1,2,4.5", "2,3,5"], Layout(header=False)),
+        ("a.txt", ["u 1 2 3", "v 1", "w 5 6"], Layout("space", False, "space")),
+        (
+            "a.txt",
+            ["user items", "1 5 6", "2 5 6 7", "3 1"],
+            Layout("space", True, "space"),
+        ),
+    ],
+)
+def test_layout(name, lines, layout):
+    assert guess_layout(lines, Path(name)) == layout
+
+
+@pytest.mark.parametrize(
+    "name", ["a.csv.gz", "a.jsonl.gz", "a.jsonl", "a.tsv", "a.dat"]
+)
+def test_a_sample_of_every_format(name, tmp_path):
+    frame = pl.DataFrame({"user": [1, 2, 3], "item": ["x", "y", "z"]})
+    if "jsonl" in name:
+        data = frame.write_ndjson()
+    else:
+        data = frame.write_csv(separator="\t" if "csv" not in name else ",")
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(data.encode()) if "gz" in name else data.encode())
+    sample = read_sample(path)
+    assert sample.frame["item"].to_list() == ["x", "y", "z"]
+    assert sample.frame["user"].cast(pl.Int64).to_list() == [1, 2, 3]
+    assert len(read_sample(path, rows=2).frame) == 2
