@@ -6,6 +6,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from twotower_jax.commands.config_dir import add_config_dir, search_words
 from twotower_jax.errors import InputError
 
 
@@ -13,6 +14,7 @@ def add_audit(parser: argparse.ArgumentParser) -> None:
     """Add the overrides and the options of ``audit``."""
     text = "overrides as for twotower train, such as arms=half_hard,in_batch"
     parser.add_argument("overrides", nargs="*", metavar="key=value", help=text)
+    add_config_dir(parser)
     out = "folder of cards and figures; outputs/audit by default"
     parser.add_argument("--out", type=Path, metavar="DIR", help=out)
 
@@ -25,7 +27,8 @@ def audit(options: argparse.Namespace) -> int:
     from twotower_jax.sweeps.compose import compose_configs, explain
 
     try:
-        configs = compose_configs(options.overrides)
+        words = [*search_words(options.config_dir), *options.overrides]
+        configs = compose_configs(words)
     except (HydraException, OmegaConfBaseException) as error:
         raise explain(error) from None
     folder = options.out or Path(next(iter(configs.values())).output) / "audit"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
+from twotower_jax.commands.config_dir import add_config_dir, search_words
 from twotower_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from twotower_jax.report.log_check import Checked
 
 OVERRIDE = re.compile(r"[+~]{0,2}[A-Za-z_][\w./@]*=.*", re.DOTALL)
+SWEPT = ("arms=", "seed=", "baselines=")
 ARMS = ("arms=uniform,in_batch,in_batch_logq", "baselines=true", "seed=0,1,2")
 
 
@@ -31,6 +33,7 @@ def add_check(parser: argparse.ArgumentParser) -> None:
     for side in ("items", "users"):
         help_text = f"table with the features of the {side} of FILE"
         parser.add_argument(f"--{side}", type=Path, metavar="FILE", help=help_text)
+    add_config_dir(parser)
 
 
 def check(options: argparse.Namespace) -> int:
@@ -45,13 +48,13 @@ def check(options: argparse.Namespace) -> int:
             f"{', '.join(files)}; give tables of features by --items and --users"
         )
     if files:
-        return _check_file(Path(files[0]), sides, overrides)
+        return _check_file(Path(files[0]), sides, overrides, options.config_dir)
     if sides:
         raise InputError(
             "--items and --users need the FILE of the log before them; give it, or "
             "set data.items_path and data.users_path"
         )
-    return _check_overrides(overrides)
+    return _check_overrides([*search_words(options.config_dir), *overrides])
 
 
 def _composed(words: list[str]) -> "Config":
@@ -92,7 +95,9 @@ def _check_overrides(overrides: list[str]) -> int:
     return 0
 
 
-def _check_file(path: Path, sides: dict[str, Path], overrides: list[str]) -> int:
+def _check_file(
+    path: Path, sides: dict[str, Path], overrides: list[str], folder: Path | None
+) -> int:
     """Guess the layout of a log, read it, and print its condition."""
     from twotower_jax.data import sources
     from twotower_jax.data.guess.clock import check_unit
@@ -106,10 +111,11 @@ def _check_file(path: Path, sides: dict[str, Path], overrides: list[str]) -> int
         for key, value in given.items()
         if key.startswith("data.columns.")
     }
+    search = search_words(folder)
     with console.status(f"reading {path}"):
         guess = guess_log(path, sides, columns, _layout(given))
         words = _words(guess, given)
-        config = _composed(words + overrides)
+        config = _composed([*search, *words, *overrides])
         log = sources.load(config.data)
         if log.time is not None and "time" in guess.columns:
             check_unit(log.time, str(path), guess.columns["time"].name)
@@ -117,11 +123,12 @@ def _check_file(path: Path, sides: dict[str, Path], overrides: list[str]) -> int
     if method != config.data.split:
         words.append(f"data.split={method}")
     words += overrides
-    config = _composed(words)
+    config = _composed([*search, *words])
     coverage = {side: _coverage(side, config, log) for side in sides}
     checked = Checked(guess, config, log, splits, why, coverage, time.time())
     words += _own_words(train_overrides(checked), given)
-    _print(console, path, checked, words)
+    start = ["--config-dir", str(folder)] if folder is not None else []
+    _print(console, path, checked, [*start, *words])
     return 0
 
 
@@ -167,7 +174,7 @@ def _splits(
     splits = split_health(log, config.data)
     if "data.split" not in given:
         return splits, *best_split(log, splits)
-    if splits[config.data.split].parts is None:
+    if not splits[config.data.split].sizes:
         raise InputError(splits[config.data.split].reason)
     return splits, config.data.split, "as given"
 
@@ -198,6 +205,7 @@ def _print(console: Console, path: Path, checked: "Checked", words: list[str]) -
     line("\nCommands", "bold")
     train = ["twotower", "train"]
     line(command_text([*train, *words]))
-    line(command_text([*train, "-m", *words, *ARMS, "hydra/launcher=fused"]))
+    fixed = [word for word in words if not word.startswith(SWEPT)]
+    line(command_text([*train, "-m", *fixed, *ARMS, "hydra/launcher=fused"]))
     for study in studies_of(checked.log):
         line(command_text([*train, *words, *study]))

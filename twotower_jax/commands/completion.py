@@ -22,10 +22,17 @@ def without_command(line: str) -> str | None:
       'twotower loss='
       >>> without_command("twotower data check data.")
       'twotower data.'
+      >>> without_command("twotower data check clicks.csv data.")
+      'twotower data.'
       >>> without_command("twotower rep")
     """
     match = OVERRIDES.fullmatch(line)
-    return match and f"{match[1]} {match[2]}"
+    if match is None:
+        return None
+    *words, last = match[2].split(" ")
+    # The file that `data check` reads is not an override.
+    words = [word for word in words if "=" in word or word.startswith("-")]
+    return " ".join([match[1], *words, last])
 
 
 def complete(options: list[str], commands: Iterable[str]) -> int:

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from twotower_jax.config.data import SPLITS, DataConfig
-from twotower_jax.data.log import FunnelLog, Pairs, Split, Stage
+from twotower_jax.data.log import FunnelLog, Pairs, Stage
 from twotower_jax.data.split import split
 from twotower_jax.errors import InputError
 
@@ -18,15 +18,19 @@ class SplitHealth(NamedTuple):
     """What one method of splitting makes of a log.
 
     Attributes:
-      parts: the parts; None where the method does not fit the log.
+      sizes: {part: number of positives}; {} where the method does not fit the log.
       reason: why it does not fit.
+      users: number of users in the test part.
+      duplicates: repeats within valid and within test, which are left out.
       repeats: share of the test positives that the user clicked before.
       cold_users: share of the test positives whose user has none in training.
       cold_items: share of the test positives whose item has none in training.
     """
 
-    parts: Split | None
+    sizes: dict[str, int]
     reason: str = ""
+    users: int = 0
+    duplicates: int = 0
     repeats: float = 0.0
     cold_users: float = 0.0
     cold_items: float = 0.0
@@ -40,7 +44,7 @@ def split_health(log: FunnelLog, config: DataConfig) -> dict[str, SplitHealth]:
       config: its section ``data``; the method in it is not read.
 
     Returns:
-      {value of data.split: its parts and what they lack}.
+      {value of data.split: sizes of its parts, and what they lack}.
     """
     return {name: _health(log, replace(config, split=name)) for name in SPLITS}
 
@@ -49,13 +53,16 @@ def _health(log: FunnelLog, config: DataConfig) -> SplitHealth:
     try:
         parts = split(log, config)
     except InputError as error:
-        return SplitHealth(None, str(error))
+        return SplitHealth({}, str(error))
     earlier = np.concatenate([_keys(log, parts.train), _keys(log, parts.valid)])
     test = _keys(log, parts.test)
     repeated = pl.Series(test).is_in(pl.Series(earlier).implode())
+    names = ("train", "valid", "test")
     return SplitHealth(
-        parts,
-        repeats=float(repeated.mean() or 0),  # type: ignore[arg-type]
+        {name: len(getattr(parts, name)) for name in names},
+        users=len(np.unique(parts.test.user)),
+        duplicates=sum(parts.report[f"duplicate {p} positives"] for p in names[1:]),
+        repeats=float(repeated.to_numpy().mean()),
         cold_users=_unseen(parts.test.user, parts.train.user),
         cold_items=_unseen(parts.test.item, parts.train.item),
     )
@@ -87,7 +94,7 @@ def best_split(log: FunnelLog, health: dict[str, SplitHealth]) -> tuple[str, str
     Raises:
       InputError: no method leaves a test part.
     """
-    fits = {name for name, one in health.items() if one.parts is not None}
+    fits = {name for name, one in health.items() if one.sizes}
     if "given" in fits:
         return "given", "the data comes in parts"
     if "temporal" in fits and health["temporal"].cold_users <= 0.5:
@@ -132,4 +139,4 @@ def coverage(ids: pl.Series, table: pl.Series) -> float:
       0.5
     """
     known = table.cast(pl.String).implode()
-    return float(ids.cast(pl.String).is_in(known).mean() or 0)  # type: ignore[arg-type]
+    return float(ids.cast(pl.String).is_in(known).to_numpy().mean())

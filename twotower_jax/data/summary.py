@@ -11,15 +11,14 @@ from twotower_jax.data.concentration import gini
 from twotower_jax.data.log import FunnelLog, Pairs, Split, Stage
 
 
-def describe(log: FunnelLog, split: Split) -> dict[str, Any]:
-    """Counts of a log and its split, as plain values.
+def describe_log(log: FunnelLog) -> dict[str, Any]:
+    """Counts of a log, as plain values.
 
     ``top 1% share`` is the share of the positives on the ceil(1 %) most clicked items
     of the catalogue, and ``gini`` is over the whole catalogue.
 
     Args:
       log: the log.
-      split: its parts.
 
     Returns:
       {name: number or {name: number}}.
@@ -38,6 +37,20 @@ def describe(log: FunnelLog, split: Split) -> dict[str, Any]:
         "positives": positives,
         "top 1% share": float(top / positives) if positives else 0.0,
         "gini": gini(counts),
+    }
+
+
+def describe(log: FunnelLog, split: Split) -> dict[str, Any]:
+    """Counts of a log and its split, as plain values.
+
+    Args:
+      log: the log.
+      split: its parts.
+
+    Returns:
+      Those of ``describe_log``, and the sizes of the parts and what was left out.
+    """
+    return describe_log(log) | {
         "split": {
             name: len(getattr(split, name)) for name in ("train", "valid", "test")
         },

@@ -17,7 +17,7 @@ from twotower_jax.data.health import (
 )
 from twotower_jax.data.log import FunnelLog, Stage
 from twotower_jax.data.suitability import DISCARDED, studies
-from twotower_jax.data.summary import describe
+from twotower_jax.data.summary import describe_log
 from twotower_jax.run.inputs import trains
 
 
@@ -100,7 +100,7 @@ def _meaning(checked: Checked) -> str:
 
 def _counts(checked: Checked) -> list[tuple[str, str]]:
     log = checked.log
-    counted = describe(log, checked.splits[checked.config.data.split].parts)  # type: ignore[arg-type]
+    counted = describe_log(log)
     stages = counted["stages"]
     rows = [
         ("users", f"{counted['users']:,}"),
@@ -158,7 +158,7 @@ def _warnings(checked: Checked) -> Iterator[str]:
 def _splits(checked: Checked) -> list[tuple[str, str]]:
     rows = []
     for name, one in checked.splits.items():
-        if name == "given" and one.parts is None:
+        if name == "given" and not one.sizes:
             continue
         chosen = f"; chosen: {checked.why}" if name == checked.config.data.split else ""
         rows.append((f"data.split={name}", _split(one, checked) + chosen))
@@ -167,32 +167,25 @@ def _splits(checked: Checked) -> list[tuple[str, str]]:
 
 def _split(one: SplitHealth, checked: Checked) -> str:
     """Return the sizes of the parts, and what does not count in the test."""
-    if one.parts is None:
+    if not one.sizes:
         return f"not possible: {one.reason}"
-    parts = ("train", "valid", "test")
-    sizes = ", ".join(f"{len(getattr(one.parts, part)):,} {part}" for part in parts)
-    users = len(np.unique(one.parts.test.user))
-    lacks = [f"{users:,} users in test"]
+    sizes = ", ".join(f"{number:,} {part}" for part, number in one.sizes.items())
+    lacks = [f"{one.users:,} users in test"]
     if one.cold_users >= 0.005:
         lacks.append(f"{one.cold_users:.0%} of test of users without training")
     if one.cold_items >= 0.005:
         lacks.append(f"{one.cold_items:.0%} of test of items without training")
     if one.repeats >= 0.005 and checked.config.data.mask_seen:
         lacks.append(f"{one.repeats:.0%} of test are repeats, which do not count")
-    twice = sum(
-        one.parts.report.get(f"duplicate {part} positives", 0)
-        for part in ("valid", "test")
-    )
-    if twice:
-        lacks.append(f"{twice:,} duplicates dropped")
+    if one.duplicates:
+        lacks.append(f"{one.duplicates:,} duplicates dropped")
     return f"{sizes} positives; {', '.join(lacks)}"
 
 
 def _steps(checked: Checked) -> str:
     """Return the number of steps of an epoch, and whether training has enough."""
     training, batch = checked.config.training, checked.config.training.batch_size
-    parts = checked.splits[checked.config.data.split].parts
-    number = len(parts.train) if parts else 0
+    number = checked.splits[checked.config.data.split].sizes["train"]
     steps = number // batch
     text = f"{steps:,} of {batch:,} positives"
     total = training.steps or steps * training.epochs
@@ -220,8 +213,7 @@ def train_overrides(checked: Checked) -> dict[str, Any]:
     """
     keys: dict[str, Any] = {}
     config = checked.config
-    parts = checked.splits[config.data.split].parts
-    number = len(parts.train) if parts else 1
+    number = checked.splits[config.data.split].sizes["train"]
     if number < 8 * config.training.batch_size:
         # Eight steps per epoch or more, in batches of a power of two.
         batch = 2 ** int(np.log2(max(2, number // 8)))

@@ -107,7 +107,7 @@ def _text_kind(values: pl.Series) -> tuple[str, str | None]:
         # Cells of ids: no cell of one line has as many words as a title or a list of
         # more than one id.
         words = parts.explode(keep_nulls=False, empty_as_null=False)
-        if parts.len().mean() > 1.2 and words.str.contains(r"^[A-Za-z]{0,3}\d+$").all():
+        if parts.len().to_numpy().mean() > 1.2 and words.str.contains(r"^[A-Za-z]{0,3}\d+$").all():
             return "list", name
     return "text", None
 

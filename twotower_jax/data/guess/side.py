@@ -99,7 +99,7 @@ def _kind(one: Profile, rows: int) -> str | None:
     if one.kind in ("whole", "number"):
         few = one.kind == "whole" and one.distinct <= CATEGORIES
         return "categorical" if few else "numeric"
-    if one.values.str.contains("|", literal=True).mean() > 0.1:  # type: ignore[operator]
+    if one.values.str.contains("|", literal=True).to_numpy().mean() > 0.1:
         return "multi"
     return "categorical" if one.distinct <= 0.5 * rows else None
 

@@ -1,0 +1,66 @@
+"""``--config-dir`` in the commands that compose a configuration."""
+
+import json
+
+import pytest
+from helpers import tiny
+
+from twotower_jax.sweeps.compose import compose_config
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Write an arm of one's own, and return the folder of the configuration."""
+    folder = tmp_path / "my conf"
+    (folder / "arms").mkdir(parents=True)
+    text = "# @package _global_\narm: mine\nloss:\n  temperature: 0.11\n"
+    (folder / "arms" / "mine.yaml").write_text(text)
+    return folder
+
+
+def test_data_check_reads_the_folder(folder, tmp_path, capsys):
+    words = ("data", "check", *tiny.WORLD, "arms=mine")
+    assert tiny.command(*words) == 2
+    assert "arms/mine" in capsys.readouterr().err
+    assert tiny.command(*words, "--config-dir", str(folder)) == 0
+    path = tmp_path / "a.csv"
+    path.write_text("user,item\n" + "".join(f"{i % 9},{i % 7}\n" for i in range(60)))
+    capsys.readouterr()
+    words = ("data", "check", str(path), "arms=mine", "--config-dir", str(folder))
+    assert tiny.command(*words) == 0
+    shown = capsys.readouterr().out.replace("\\\n", "").split()
+    assert " ".join(shown).count(f"train --config-dir '{folder}'") == 1
+    assert " ".join(shown).count(f"train -m --config-dir '{folder}'") == 1
+
+
+def test_audit_reads_the_folder(folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    words = ("audit", "arms=mine", f"--out={out}")
+    assert tiny.command(*words) == 2
+    assert "arms/mine" in capsys.readouterr().err
+    assert tiny.command(*words, "--config-dir", str(folder)) == 0
+    assert "mine" in capsys.readouterr().out and list(out.glob("*.svg"))
+
+
+@pytest.mark.parametrize("command", [("train",), ("audit",), ("data", "check")])
+def test_a_folder_that_is_not_there_is_named(command, tmp_path, capsys):
+    words = (*command, "--config-dir", str(tmp_path / "none"))
+    assert tiny.command(*words) == 2
+    assert str(tmp_path / "none") in capsys.readouterr().err
+
+
+def test_a_run_of_the_folder_is_evaluated_and_reported_without_it(
+    folder, tmp_path, capsys
+):
+    """evaluate, reproduce and report read the config.yaml of the run."""
+    words = (*tiny.SMALL, "training.steps=4", "training.eval_every=4", "arms=mine")
+    out = f"output={tmp_path / 'out'}"
+    assert tiny.command("train", "--config-dir", str(folder), *words, out) == 0
+    (run,) = (path.parent for path in (tmp_path / "out").rglob("result.json"))
+    assert json.loads((run / "status.json").read_text())["status"] == "done"
+    assert "temperature: 0.11" in (run / "config.yaml").read_text()
+    for command in ("evaluate", "reproduce"):
+        assert tiny.command(command, str(run)) == 0
+    report = ("report", str(run.parent), "--no-objective")
+    assert tiny.command(*report) == 0
+    assert compose_config([]).loss.temperature != 0.11
