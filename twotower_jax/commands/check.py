@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from twotower_jax.config import Config
     from twotower_jax.data.guess.log import Guess
     from twotower_jax.data.log import FunnelLog
+    from twotower_jax.model.click_matrix import Clicks
     from twotower_jax.report.log_check import Checked
 
 OVERRIDE = re.compile(r"[+~]{0,2}[A-Za-z_][\w./@]*=.*", re.DOTALL)
@@ -79,20 +80,39 @@ def _check_overrides(overrides: list[str]) -> int:
     config = _composed(overrides)
     from twotower_jax.data.suitability import studies
     from twotower_jax.data.summary import describe
-    from twotower_jax.model.baselines import BASELINES
     from twotower_jax.report.console import print_data
     from twotower_jax.run.inputs import load_data, train_clicks
 
     data = load_data(config)
     values = describe(data.log, data.split)
     values["study"] = studies(data.log, config.data.source)
-    clicks = train_clicks(data)
-    for kind, baseline in BASELINES.items():
-        reason = baseline.excess(clicks, config.baseline)
-        fits = f"yes: arms=baseline/{kind}" if reason is None else f"no: {reason}"
+    for kind, fits in _baselines(train_clicks(data), config).items():
         values[f"baseline: {kind}"] = fits
     print_data(Console(), values, data.fingerprint)
     return 0
+
+
+def _baselines(clicks: "Clicks", config: "Config") -> dict[str, str]:
+    """Return by baseline its override, or the limit that training clicks exceed."""
+    from twotower_jax.model.baselines import BASELINES
+
+    reasons = {
+        kind: baseline.excess(clicks, config.baseline)
+        for kind, baseline in BASELINES.items()
+    }
+    return {
+        kind: f"yes: arms=baseline/{kind}" if reason is None else f"no: {reason}"
+        for kind, reason in reasons.items()
+    }
+
+
+def _train_clicks(log: "FunnelLog", config: "Config") -> "Clicks":
+    """Return the training positives of a log as a matrix [users, items]."""
+    from twotower_jax.data.split import split
+    from twotower_jax.model.click_matrix import click_matrix
+
+    train = split(log, config.data).train
+    return click_matrix(train.user, train.item, (log.num_users, log.num_items))
 
 
 def _check_file(
@@ -125,7 +145,8 @@ def _check_file(
     words += overrides
     config = _composed([*search, *words])
     coverage = {side: _coverage(side, config, log) for side in sides}
-    checked = Checked(guess, config, log, splits, why, coverage, time.time())
+    baselines = _baselines(_train_clicks(log, config), config)
+    checked = Checked(guess, config, log, splits, why, coverage, baselines, time.time())
     words += _own_words(train_overrides(checked), given)
     start = ["--config-dir", str(folder)] if folder is not None else []
     _print(console, path, checked, [*start, *words])
@@ -140,7 +161,7 @@ def _given(overrides: list[str]) -> dict[str, str]:
 
 def _layout(given: dict[str, str]) -> Any:
     """Return the layout of a text file if the user sets a part of it, else None."""
-    from twotower_jax.data.sources.files import Layout
+    from twotower_jax.data.sources.layout import Layout
 
     names = {f"data.{name}" for name in Layout._fields}
     if not names & set(given):
@@ -160,7 +181,7 @@ def _own_words(keys: dict[str, Any], given: dict[str, str]) -> list[str]:
 
 
 def _words(guess: "Guess", given: dict[str, str]) -> list[str]:
-    """Return the overrides that read what is understood of a log."""
+    """Return the overrides that read a log as it is understood."""
     keys = {f"data.{key}": value for key, value in guess.keys.items()}
     return [f"data={guess.source}", *_own_words(keys, given)]
 

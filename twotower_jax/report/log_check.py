@@ -22,7 +22,7 @@ from twotower_jax.run.inputs import trains
 
 
 class Checked(NamedTuple):
-    """A log that was read, and what is known of it.
+    """A log that was read, and its condition.
 
     Attributes:
       guess: the keys and columns that are understood.
@@ -31,6 +31,7 @@ class Checked(NamedTuple):
       splits: what each method of splitting makes of it.
       why: reason of the choice of the split.
       coverage: {"item" or "user": share of the ids that the table of features has}.
+      baselines: {baseline: whether the training clicks are within its limit}.
       now: seconds since 1970.
     """
 
@@ -40,6 +41,7 @@ class Checked(NamedTuple):
     splits: dict[str, SplitHealth]
     why: str
     coverage: dict[str, float]
+    baselines: dict[str, str]
     now: float
 
 
@@ -60,6 +62,7 @@ def check_lines(checked: Checked) -> Iterator[tuple[str, list[tuple[str, str]]]]
     yield "Splits", _splits(checked)
     yield "Training", [("steps per epoch", _steps(checked))]
     yield "Studies", list(studies(checked.log, checked.config.data.source).items())
+    yield "Baselines", list(checked.baselines.items())
 
 
 def _columns(checked: Checked) -> list[tuple[str, str]]:

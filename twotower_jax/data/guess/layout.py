@@ -9,14 +9,14 @@ from typing import NamedTuple
 import polars as pl
 
 from twotower_jax.data.guess.names import ROLES, role_score
-from twotower_jax.data.sources.files import (
+from twotower_jax.data.sources.files import read_table
+from twotower_jax.data.sources.layout import (
     BINARY,
     JSON,
     SEPARATORS,
     TEXT,
     Layout,
     ending,
-    read_table,
 )
 from twotower_jax.errors import InputError
 

@@ -9,7 +9,7 @@ from twotower_jax.data.guess.columns import guess_roles
 from twotower_jax.data.guess.layout import Sample, known_source, read_sample
 from twotower_jax.data.guess.roles import Column, Roles
 from twotower_jax.data.guess.side import guess_side
-from twotower_jax.data.sources.files import Layout
+from twotower_jax.data.sources.layout import Layout
 from twotower_jax.errors import InputError
 
 ROLES = ("user", "item", "time", "clicked", "rating", "stage", "request", "rank")
@@ -18,7 +18,7 @@ FEATURES = {"item": "candidate_features", "user": "query_features"}
 
 
 class Guess(NamedTuple):
-    """What is understood of a log.
+    """The source, keys and columns of a log, as understood.
 
     Attributes:
       source: value of ``data`` that reads it.
@@ -67,10 +67,7 @@ def guess_log(
     columns |= {role: Column(name, "as given") for role, name in given.items()}
     roles = guess_roles(sample.frame, columns, str(path))
     keys = {"path": str(path)} | _layout_keys(sample.layout) | roles.keys
-    for role in ROLES:
-        column = roles.columns.get(role)
-        if column is not None and (column.name != role or role not in DEFAULT):
-            keys[f"columns.{role}"] = column.name
+    keys |= _column_keys(roles)
     for side, file in sides.items():
         keys |= _side_keys(sample, side, file, roles)
     return Guess("table", keys, roles.columns, roles.notes)
@@ -81,6 +78,16 @@ def _layout_keys(layout: Layout) -> dict[str, Any]:
     default = Layout()
     pairs = zip(Layout._fields, layout, default, strict=True)
     return {name: value for name, value, usual in pairs if value != usual}
+
+
+def _column_keys(roles: Roles) -> dict[str, Any]:
+    """Return the keys of the columns that do not have the name by default."""
+    named = {role: roles.columns[role].name for role in ROLES if role in roles.columns}
+    return {
+        f"columns.{role}": name
+        for role, name in named.items()
+        if name != role or role not in DEFAULT
+    }
 
 
 def _side_keys(log: Sample, side: str, path: Path, roles: Roles) -> dict[str, Any]:

@@ -104,10 +104,10 @@ def _text_kind(values: pl.Series) -> tuple[str, str | None]:
         ("semicolon", ";"),
     ):
         parts = head.str.split(mark).list
-        # Cells of ids: no cell of one line has as many words as a title or a list of
-        # more than one id.
+        # Words that are ids, unlike those of a title.
         words = parts.explode(keep_nulls=False, empty_as_null=False)
-        if parts.len().to_numpy().mean() > 1.2 and words.str.contains(r"^[A-Za-z]{0,3}\d+$").all():
+        ids = words.str.contains(r"^[A-Za-z]{0,3}\d+$").all()
+        if ids and parts.len().to_numpy().mean() > 1.2:
             return "list", name
     return "text", None
 

@@ -5,45 +5,20 @@ import difflib
 import gzip
 from collections.abc import Collection
 from pathlib import Path
-from typing import NamedTuple
 
 import polars as pl
 
+from twotower_jax.data.sources.layout import (
+    BINARY,
+    ENDINGS,
+    JSON,
+    SEPARATORS,
+    TEXT,
+    Layout,
+    ending,
+)
 from twotower_jax.data.sources.lines import read_lines
 from twotower_jax.errors import InputError
-
-SEPARATORS = {"comma": ",", "tab": "\t", "semicolon": ";", "bar": "|", "space": " "}
-TEXT = {".csv": "comma", ".tsv": "tab"}
-JSON = (".jsonl", ".ndjson", ".json")
-BINARY = (".parquet", ".feather", ".arrow", ".ipc")
-ENDINGS = (*TEXT, *JSON, *BINARY)
-COMPRESSED = (".gz", ".zst")
-
-
-class Layout(NamedTuple):
-    """Layout of a text table.
-
-    Attributes:
-      separator: name of the separator of fields; None: by the ending of the file.
-      header: whether the first line names the columns.
-      list_separator: name of the separator of items within a cell, or None. The same
-        as ``separator``: a line is a user and all its items, two columns.
-    """
-
-    separator: str | None = None
-    header: bool = True
-    list_separator: str | None = None
-
-
-def ending(path: Path) -> str:
-    """Ending of a file without that of its compression, in lower case.
-
-    Examples:
-      >>> ending(Path("clicks.CSV.gz"))
-      '.csv'
-    """
-    suffix = path.suffix.lower()
-    return Path(path.stem).suffix.lower() if suffix in COMPRESSED else suffix
 
 
 def need_file(path: str | Path | None, key: str) -> Path:
@@ -255,6 +230,17 @@ def _read_typed(
         ) from None
 
 
+def _check_readable(path: Path, kind: str, separator: str | None) -> None:
+    """Check that a file has content, and an ending or a separator to read it by."""
+    if separator is None and kind not in ENDINGS:
+        raise InputError(
+            f"{path}: files that end with {kind!r} are not supported; "
+            f"give one of: {', '.join(ENDINGS)}, or data.separator for a text table"
+        )
+    if path.stat().st_size == 0:
+        raise InputError(f"{path}: is empty; give a file with rows")
+
+
 def read_table(
     path: Path,
     layout: Layout | None = None,
@@ -280,13 +266,7 @@ def read_table(
     """
     layout, kind = layout or Layout(), ending(path)
     separator = layout.separator or TEXT.get(kind)
-    if separator is None and kind not in ENDINGS:
-        raise InputError(
-            f"{path}: files that end with {kind!r} are not supported; "
-            f"give one of: {', '.join(ENDINGS)}, or data.separator for a text table"
-        )
-    if path.stat().st_size == 0:
-        raise InputError(f"{path}: is empty; give a file with rows")
+    _check_readable(path, kind, separator)
     if kind in (*JSON, *BINARY):
         frame = _read_typed(path, kind, keep, rows)
     elif layout.separator and layout.separator == layout.list_separator:

@@ -6,7 +6,7 @@ import polars as pl
 
 from twotower_jax.config.data import DataConfig
 from twotower_jax.data.parse import fail_at
-from twotower_jax.data.sources.files import SEPARATORS
+from twotower_jax.data.sources.layout import SEPARATORS
 from twotower_jax.errors import InputError
 
 CLICKED, REQUEST, ROW = "/clicked", "/request", "/row"
@@ -51,32 +51,39 @@ def rows_of_lists(
         of its row, an item without a label, or no item at all.
     """
     columns = config.columns
-    frame = frame.with_row_index(ROW)
     beside = [getattr(columns, role) for role in BESIDE]
     lists = [columns.item, *(name for name in beside if name is not None)]
     lists = [name for name in lists if _is_list(frame, name, config)]
-    frame = _as_lists(frame, lists, config)
+    frame = _as_lists(frame.with_row_index(ROW), lists, config)
     kept = frame.filter(pl.col(columns.item).list.len() > 0)
     if not len(kept):
         raise InputError(
             f"{where}: no row of column {columns.item!r} lists an item; check "
             "data.columns.item and data.list_separator"
         )
-    dropped = {"rows without items": len(frame) - len(kept)} if len(frame) else {}
-    lengths = kept[columns.item].list.len()
-    for name in lists:
-        _check_lengths(kept, name, lengths, where)
-    kept, flagged = _with_clicks(kept, config, where)
-    rows = kept.explode(*lists, *([CLICKED] if flagged else []))
-    if columns.clicked is not None and not flagged:
-        rows = _clicked_of_shown(rows, kept, config, where)
+    empty = len(frame) - len(kept)
+    rows = _take_apart(kept, lists, config, where)
     names = replace(
         columns,
         clicked=None if columns.clicked is None else CLICKED,
         request=columns.request or REQUEST,
     )
-    rows = rows.rename({ROW: REQUEST}).with_columns(pl.col(REQUEST).cast(pl.Int64))
-    return rows, replace(config, columns=names), {k: v for k, v in dropped.items() if v}
+    dropped = {"rows without items": empty} if empty else {}
+    return rows, replace(config, columns=names), dropped
+
+
+def _take_apart(
+    frame: pl.DataFrame, lists: list[str], config: DataConfig, where: str
+) -> pl.DataFrame:
+    """Return a row per listed item, with its clicks and the request of its list."""
+    lengths = frame[config.columns.item].list.len()
+    for name in lists:
+        _check_lengths(frame, name, lengths, where)
+    frame, flagged = _with_clicks(frame, config, where)
+    rows = frame.explode(*lists, *([CLICKED] if flagged else []))
+    if config.columns.clicked is not None and not flagged:
+        rows = _clicked_of_shown(rows, frame, config, where)
+    return rows.rename({ROW: REQUEST}).with_columns(pl.col(REQUEST).cast(pl.Int64))
 
 
 def _is_list(frame: pl.DataFrame, name: str, config: DataConfig) -> bool:

@@ -9,12 +9,8 @@ from twotower_jax.config.data import ColumnsConfig, DataConfig
 from twotower_jax.data import parse
 from twotower_jax.data.build import SideTable, build_log
 from twotower_jax.data.log import FunnelLog
-from twotower_jax.data.sources.files import (
-    Layout,
-    need_columns,
-    need_file,
-    read_table,
-)
+from twotower_jax.data.sources.files import need_columns, need_file, read_table
+from twotower_jax.data.sources.layout import Layout
 from twotower_jax.data.sources.lists import holds_lists, rows_of_lists
 from twotower_jax.data.times import to_time
 from twotower_jax.errors import InputError

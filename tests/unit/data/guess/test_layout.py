@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from twotower_jax.data.guess.layout import guess_layout, read_sample
-from twotower_jax.data.sources.files import Layout
+from twotower_jax.data.sources.layout import Layout
 
 
 @pytest.mark.parametrize(
