@@ -189,7 +189,7 @@ def test_tables_of_features_are_covered_or_a_remark_says_so(tmp_path, capsys):
         (
             "user,item\n1,2\n3,4\n",
             [],
-            "no split leaves a test part: data.split=temporal: ",
+            "no split leaves a test part: data.split=temporal needs times, and the log",
         ),
         ("user\n1\n", [], "has one column only"),
         ("user,item\n1,2\n", ["other.csv"], "reads one log, and 2 files are given"),

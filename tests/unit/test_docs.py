@@ -47,7 +47,10 @@ def commands() -> list[str]:
 @pytest.mark.parametrize("line", commands())
 def test_a_command_of_the_pages_composes(line):
     words = shlex.split(line)[1:]
-    words = words[2:] if words[0] == "data" else words[1:]
+    if words[0] == "data":  # a file is not an override
+        words = [word for word in words[2:] if "=" in word]
+    else:
+        words = words[1:]
     if "-m" in words:  # the first value of each key that is swept
         words.remove("-m")
         words = [re.sub(r"=([^\[{,]*),.*", r"=\1", word) for word in words]

@@ -193,9 +193,12 @@ def _splits(
     from twotower_jax.data.health import best_split, split_health
 
     splits = split_health(log, config.data)
+    fits = bool(splits[config.data.split].sizes)
+    if "data.split" not in given and config.data.source != "table" and fits:
+        return splits, config.data.split, f"the default of data={config.data.source}"
     if "data.split" not in given:
         return splits, *best_split(log, splits)
-    if not splits[config.data.split].sizes:
+    if not fits:
         raise InputError(splits[config.data.split].reason)
     return splits, config.data.split, "as given"
 

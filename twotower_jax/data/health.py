@@ -109,7 +109,7 @@ def best_split(log: FunnelLog, health: dict[str, SplitHealth]) -> tuple[str, str
         return sorted(fits)[0], "the others leave no test part"
     raise InputError(
         "no split leaves a test part: "
-        + "; ".join(f"data.split={name}: {one.reason}" for name, one in health.items())
+        + "; ".join(one.reason for one in health.values())
         + "; give a larger log"
     )
 

@@ -171,7 +171,7 @@ def _splits(checked: Checked) -> list[tuple[str, str]]:
 def _split(one: SplitHealth, checked: Checked) -> str:
     """Return the sizes of the parts, and what does not count in the test."""
     if not one.sizes:
-        return f"not possible: {one.reason}"
+        return f"not possible: it {one.reason.partition(' ')[2]}"
     sizes = ", ".join(f"{number:,} {part}" for part, number in one.sizes.items())
     lacks = [f"{one.users:,} users in test"]
     if one.cold_users >= 0.005:
@@ -181,7 +181,7 @@ def _split(one: SplitHealth, checked: Checked) -> str:
     if one.repeats >= 0.005 and checked.config.data.mask_seen:
         lacks.append(f"{one.repeats:.0%} of test are repeats, which do not count")
     if one.duplicates:
-        lacks.append(f"{one.duplicates:,} duplicates dropped")
+        lacks.append(f"duplicates dropped: {one.duplicates:,}")
     return f"{sizes} positives; {', '.join(lacks)}"
 
 
@@ -194,12 +194,14 @@ def _steps(checked: Checked) -> str:
     total = training.steps or steps * training.epochs
     if not trains(checked.config):
         return text
+    smaller = train_overrides(checked).get("training.batch_size", batch)
+    advice = f"training.batch_size={smaller} has {number // smaller:,} per epoch"
     if not steps:
-        return f"{text}: the {number:,} of training are less than a training.batch_size"
+        return f"{text}: the {number:,} of training are less than one batch; {advice}"
     if total < training.min_steps:
         return (
             f"{text}; {training.epochs} epochs are {total:,} steps, and models often "
-            f"need more than {training.min_steps}: lower training.batch_size"
+            f"need more than {training.min_steps}; {advice}"
         )
     return f"{text}; up to {total:,} steps in {training.epochs} epochs, which is enough"
 

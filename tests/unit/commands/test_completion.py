@@ -19,6 +19,7 @@ EASY = ["alpha", "num", "sampler", "smoothing"]
         ("twotower train negatives.easy.", [f"negatives.easy.{k}=" for k in EASY]),
         ("twotower train seed=1 optimizer.le", ["optimizer.learning_rate="]),
         ("twotower  data  check data=mo", ["data=movielens"]),
+        ("twotower data check clicks.csv data.sp", ["data.split="]),
         ("twotower audit loss=b", ["loss=bce"]),
         ("twotower train xyz", []),
     ],

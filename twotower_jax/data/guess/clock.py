@@ -105,7 +105,7 @@ def anomalies(times: np.ndarray, now: float) -> list[str]:
     early = int((seconds < 366 * DAY).sum())
     if early:
         found.append(
-            f"{_rows(early)} dated 1970 or before, as if its time were missing"
+            f"{_rows(early)} dated 1970 or before, as if the time were missing"
         )
     late = seconds > now + DAY
     if late.any():

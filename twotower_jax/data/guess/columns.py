@@ -12,23 +12,16 @@ from twotower_jax.errors import InputError
 # Words of quantities, which are not ids, and of lists that are not those shown.
 QUANTITIES = {
     *("price", "quantity", "qty", "count", "amount", "age", "year", "weight", "title"),
-    *(
-        "duration",
-        "num",
-        "total",
-        "cost",
-        "length",
-        "name",
-        "text",
-        "review",
-        "comment",
-    ),
-    *("gender", "genres", "genre", "category", "zip", "helpful", "vote", "votes"),
-    *("reordered", "description", "summary", "hour", "dow", "days", "verified"),
+    *("duration", "num", "total", "cost", "length", "name", "text", "review"),
+    *("comment", "gender", "genres", "genre", "category", "zip", "helpful", "vote"),
+    *("votes", "reordered", "description", "summary", "hour", "dow", "days"),
+    *("verified",),
 }
 PAST = {"history", "hist", "past", "previous", "prior"}
 # Requests that can stand for the users of a log that has none.
 VISITS = {"session", "order", "basket", "visit", "cart", "invoice", "transaction"}
+# Texts that are dates of a form that is not read, such as 31.5.2024.
+DATED = r"^\d{1,4}[./-]\d{1,2}[./-]\d{1,4}"
 
 
 def guess_roles(frame: pl.DataFrame, given: dict[str, Column], where: str) -> Roles:
@@ -80,7 +73,8 @@ def _time(profiles: Profiles, roles: Roles) -> None:
         roles.columns["time"] = Column(best.name, _clock(best))
         return
     for one in free:
-        if role_score(one.name, "time") and one.kind == "text":
+        dated = one.kind == "text" and one.values.head(200).str.contains(DATED).all()
+        if dated or (one.kind == "text" and role_score(one.name, "time")):
             roles.notes.append(
                 f"column {one.name!r} (such as {one.first()!r}) is not read as a time; "
                 "write seconds since 1970 or ISO dates (2024-05-31 10:00:00) to use it"

@@ -149,7 +149,7 @@ def guess_layout(lines: list[str], path: Path) -> Layout:
       The layout; a separator that the ending implies is left None.
 
     Raises:
-      InputError: fields separated by ``::``, or no separator.
+      InputError: comments, fields separated by ``::``, or no separator.
 
     Examples:
       >>> guess_layout(["user;item", "1;2"], Path("a.csv"))
@@ -161,6 +161,11 @@ def guess_layout(lines: list[str], path: Path) -> Layout:
         raise InputError(
             f"{path}: fields are separated by '::', as in MovieLens 1M and 10M; read "
             "the folder by data=movielens, or replace '::' by a tab"
+        )
+    if lines[0].startswith("#"):
+        raise InputError(
+            f"{path}: begins with a comment ({lines[0][:40]!r}); remove the lines that "
+            "begin with #: grep -v '^#' FILE > NEWFILE"
         )
     default = TEXT.get(ending(path))
     name = _separator(lines, default)

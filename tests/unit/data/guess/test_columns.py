@@ -305,6 +305,7 @@ BAD = {
     "zeros": ("a.csv", "a\x00b,c\x00\n1,2\n", "is not a table"),
     "an array": ("a.json", '[{"user": 1, "item": 2}]', "is one JSON array; write JSON"),
     "colons": ("a.dat", "1::2::5::9\n1::3::4::9\n", "separated by '::', as in MovieL"),
+    "comments": ("a.tsv", "# from\tto\n1\t2\n", "remove the lines that begin with #"),
     "header alone": ("a.csv", "user,item\n", "has a header and no rows"),
 }
 
@@ -342,14 +343,16 @@ def test_a_few_texts_among_numbers_are_noted(tmp_path):
     assert "'user' has 1 texts among numbers" in note and "'unknown'" in note
 
 
-def test_a_time_that_is_not_read_is_noted(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "value"), [("date", "15. Mai 2020"), ("datum", "15.5.2020")]
+)
+def test_a_time_that_is_not_read_is_noted(name, value, tmp_path):
     path = tmp_path / "a.csv"
-    path.write_text(text("user,item,date", lambda i: (i % 5, i % 3, "15. Mai 2020")))
+    path.write_text(text(f"user,item,{name}", lambda i: (i % 5, i % 3, value)))
     guess = guess_log(path, {}, {})
     assert "time" not in guess.columns
-    assert (
-        "column 'date' (such as '15. Mai 2020') is not read as a time" in guess.notes[0]
-    )
+    message = f"column {name!r} (such as {value!r}) is not read as a time"
+    assert message in guess.notes[0]
 
 
 # --------------------------------------------------------------- tables of features
