@@ -105,15 +105,14 @@ def _items(profiles: Profiles, roles: Roles) -> None:
     if "item" in roles.columns:
         return
     free = [p for p in unused(profiles, roles) if not PAST & set(words(p.name))]
-    lists = [p for p in free if p.kind == "list"]
-    shown = [p for p in lists if not role_score(p.name, "clicked")]
-    if shown:
-        best = best_named("item", shown, lambda _: True) or shown[0]
+    lists = [p for p in free if p.kind == "list" and not role_score(p.name, "clicked")]
+    shown = [p for p in lists if role_score(p.name, "item") or p.separator == "labels"]
+    ids = best_named("item", free, lambda p: p.kind in ("whole", "text", "number"))
+    if shown or (lists and ids is None):
+        best = best_named("item", shown, lambda _: True) or [*shown, *lists][0]
         roles.columns["item"] = Column(best.name, "lists of items")
-        return
-    best = best_named("item", free, lambda p: p.kind in ("whole", "text", "number"))
-    if best is not None:
-        roles.columns["item"] = Column(best.name, "its name")
+    elif ids is not None:
+        roles.columns["item"] = Column(ids.name, "its name")
 
 
 def _users(profiles: Profiles, roles: Roles) -> None:

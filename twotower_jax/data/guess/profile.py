@@ -27,8 +27,8 @@ class Profile(NamedTuple):
 
     Attributes:
       name: of the column.
-      kind: "whole", "number", "text", "bool", "moment" (a date or a time), "list" or
-        "empty".
+      kind: "whole", "number", "text", "bool", "moment" (a date or a time), "list",
+        "other" (records, bytes) or "empty".
       values: the values without the missing ones; numbers as float64.
       missing: share of missing values.
       distinct: number of distinct values.
@@ -71,6 +71,8 @@ def profile(values: pl.Series) -> Profile:
     kind, separator = "text", None
     if isinstance(present.dtype, pl.List):
         return Profile(name, "list", present, missing, len(present))
+    if present.dtype.is_nested() or present.dtype in (pl.Object, pl.Binary):
+        return Profile(name, "other", present, missing, len(present))
     if present.dtype == pl.Boolean:
         kind = "bool"
     elif present.dtype in (pl.Date, pl.Datetime):

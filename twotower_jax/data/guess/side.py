@@ -90,7 +90,7 @@ def _key(
 
 def _kind(one: Profile, rows: int) -> str | None:
     """Return the kind of a feature; None for a column that describes nothing."""
-    if one.kind in ("empty", "moment") or one.distinct < 2:
+    if one.kind in ("empty", "moment", "other") or one.distinct < 2:
         return None
     if one.kind == "list":
         return "multi"
@@ -107,6 +107,8 @@ def _kind(one: Profile, rows: int) -> str | None:
 def _reason(one: Profile) -> str:
     if one.kind == "moment":
         return "times are not a feature"
+    if one.kind == "other":
+        return "records are not a feature"
     if one.distinct < 2:
         return "it has one value"
     return "nearly every row has its own text"

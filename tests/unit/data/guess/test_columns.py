@@ -255,6 +255,30 @@ def test_lists_of_typed_files(shown, clicked, tmp_path):
     assert "list_separator" not in guess.keys
 
 
+def test_reviews_with_lists_and_records_beside_the_item(tmp_path):
+    """Amazon's reviews: `helpful` is a list, and not that of the items."""
+    path = tmp_path / "reviews_Books_5.json"
+    frame = {
+        "reviewerID": [f"A{i % 7}" for i in range(40)],
+        "asin": [f"00{i % 9}" for i in range(40)],
+        "helpful": [[0, i] for i in range(40)],
+        "style": [{"Format:": "Paperback"}] * 40,
+        "reviewText": ["Good, or not"] * 40,
+        "overall": [i % 5 + 1.0 for i in range(40)],
+        "unixReviewTime": [1_370_000_000 + i for i in range(40)],
+        "reviewTime": ["05 23, 2014"] * 40,
+    }
+    pl.DataFrame(frame).write_ndjson(path)
+    guess = guess_log(path, {}, {})
+    assert {role: column.name for role, column in guess.columns.items()} == {
+        "user": "reviewerID",
+        "item": "asin",
+        "rating": "overall",
+        "time": "unixReviewTime",
+    }
+    assert guess.keys["min_rating"] == 4
+
+
 @pytest.mark.parametrize(
     ("file", "source"),
     [

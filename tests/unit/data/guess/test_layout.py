@@ -4,6 +4,7 @@ import gzip
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 import pytest
 
 from twotower_jax.data.guess.layout import guess_layout, read_sample
@@ -35,8 +36,19 @@ def test_layout(name, lines, layout):
     assert guess_layout(lines, Path(name)) == layout
 
 
+def packed(data, name):
+    """Return bytes compressed as the ending of a name demands."""
+    if name.endswith(".zst"):
+        return pa.compress(data, codec="zstd", asbytes=True)
+    return gzip.compress(data) if name.endswith(".gz") else data
+
+
 @pytest.mark.parametrize(
-    "name", ["a.csv.gz", "a.jsonl.gz", "a.jsonl", "a.tsv", "a.dat"]
+    "name",
+    [
+        *("a.csv.gz", "a.csv.zst", "a.jsonl.gz", "a.jsonl.zst"),
+        *("a.jsonl", "a.tsv", "a.dat"),
+    ],
 )
 def test_a_sample_of_every_format(name, tmp_path):
     frame = pl.DataFrame({"user": [1, 2, 3], "item": ["x", "y", "z"]})
@@ -45,7 +57,7 @@ def test_a_sample_of_every_format(name, tmp_path):
     else:
         data = frame.write_csv(separator="\t" if "csv" not in name else ",")
     path = tmp_path / name
-    path.write_bytes(gzip.compress(data.encode()) if "gz" in name else data.encode())
+    path.write_bytes(packed(data.encode(), name))
     sample = read_sample(path)
     assert sample.frame["item"].to_list() == ["x", "y", "z"]
     assert sample.frame["user"].cast(pl.Int64).to_list() == [1, 2, 3]
