@@ -97,6 +97,24 @@ def test_repeats_count_with_the_key_that_the_remark_names(ratings, capsys):
     assert "are repeats" not in out
 
 
+def test_a_column_that_is_set_to_null_is_left_out(ratings, capsys):
+    path, frame = ratings
+    shown, (train, *_), _ = check(capsys, path, "data.columns.rating=null")
+    assert counts(shown)[2] == len(frame) == found(read_by(train))[2]
+    assert shown["positives"] == f"{len(frame):,}"
+    shown, (train, *_), _ = check(capsys, path, "data.min_rating=2")
+    assert counts(shown)[2] == (frame["rating"] >= 2).sum() == found(read_by(train))[2]
+
+
+def test_a_source_that_is_named_reads_the_path(tmp_path, capsys):
+    lines = [f"{u} {' '.join(map(str, range(u, u + 4)))}" for u in range(20)]
+    for name in ("train.txt", "test.txt"):
+        (tmp_path / name).write_text("\n".join(lines) + "\n")
+    shown, (train, *_), _ = check(capsys, tmp_path, "data=lightgcn")
+    assert train[2:4] == [f"data.path={tmp_path}", "data=lightgcn"]
+    assert found(read_by(train)) == counts(shown) == (20, 23, 160)
+
+
 def test_every_command_reads_the_same_and_the_first_one_trains(
     ratings, capsys, tmp_path, monkeypatch
 ):

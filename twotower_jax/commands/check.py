@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 OVERRIDE = re.compile(r"[+~]{0,2}[A-Za-z_][\w./@]*=.*", re.DOTALL)
 SWEPT = ("arms=", "seed=", "baselines=")
+# Keys that have a meaning beside a column only.
+FOLLOWS = {"rating": "min_rating", "clicked": "clicked_values"}
 ARMS = ("arms=uniform,in_batch,in_batch_logq", "baselines=true", "seed=0,1,2")
 
 
@@ -121,19 +123,13 @@ def _check_file(
     """Guess the layout of a log, read it, and print its condition."""
     from twotower_jax.data import sources
     from twotower_jax.data.guess.clock import check_unit
-    from twotower_jax.data.guess.log import guess_log
     from twotower_jax.report.log_check import Checked, train_overrides
 
     console = Console()
     given = _given(overrides)
-    columns = {
-        key.removeprefix("data.columns."): value
-        for key, value in given.items()
-        if key.startswith("data.columns.")
-    }
     search = search_words(folder)
     with console.status(f"reading {path}"):
-        guess = guess_log(path, sides, columns, _layout(given))
+        guess = _guess(path, sides, given)
         words = _words(guess, given)
         config = _composed([*search, *words, *overrides])
         log = sources.load(config.data)
@@ -151,6 +147,29 @@ def _check_file(
     start = ["--config-dir", str(folder)] if folder is not None else []
     _print(console, path, checked, [*start, *words])
     return 0
+
+
+def _guess(path: Path, sides: dict[str, Path], given: dict[str, str]) -> "Guess":
+    """Return the guess about a log beside the keys that the user sets."""
+    from twotower_jax.data.guess.log import Guess, guess_log
+
+    if "data" in given:
+        return Guess(given["data"], {"path": str(path)}, {}, [])
+    prefix = "data.columns."
+    columns = {
+        key.removeprefix(prefix): value
+        for key, value in given.items()
+        if key.startswith(prefix)
+    }
+    absent = [role for role, name in columns.items() if name == "null"]
+    for role in absent:
+        del columns[role]
+    guess = guess_log(path, sides, columns, _layout(given))
+    for role in absent:
+        guess.columns.pop(role, None)
+        if role in FOLLOWS:
+            guess.keys.pop(FOLLOWS[role], None)
+    return guess
 
 
 def _given(overrides: list[str]) -> dict[str, str]:
@@ -183,7 +202,7 @@ def _own_words(keys: dict[str, Any], given: dict[str, str]) -> list[str]:
 def _words(guess: "Guess", given: dict[str, str]) -> list[str]:
     """Return the overrides that read a log as it is understood."""
     keys = {f"data.{key}": value for key, value in guess.keys.items()}
-    return [f"data={guess.source}", *_own_words(keys, given)]
+    return _own_words({"data": guess.source} | keys, given)
 
 
 def _splits(

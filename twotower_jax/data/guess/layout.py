@@ -138,6 +138,20 @@ def _no_table(path: Path, reason: str) -> InputError:
     )
 
 
+def _refuse(lines: list[str], path: Path) -> None:
+    """Refuse fields separated by two colons, and comments."""
+    if all("::" in line for line in lines):
+        raise InputError(
+            f"{path}: fields are separated by '::', as in MovieLens 1M and 10M; read "
+            "the folder by data=movielens, or replace '::' by a tab"
+        )
+    if lines[0].startswith("#"):
+        raise InputError(
+            f"{path}: begins with a comment ({lines[0][:40]!r}); remove the lines that "
+            "begin with #: grep -v '^#' FILE > NEWFILE"
+        )
+
+
 def guess_layout(lines: list[str], path: Path) -> Layout:
     """Separators and header of the lines of a text file.
 
@@ -157,16 +171,7 @@ def guess_layout(lines: list[str], path: Path) -> Layout:
       >>> guess_layout(["0 5 7 9", "1 3", "2 5 8"], Path("a.txt"))
       Layout(separator='space', header=False, list_separator='space')
     """
-    if all("::" in line for line in lines):
-        raise InputError(
-            f"{path}: fields are separated by '::', as in MovieLens 1M and 10M; read "
-            "the folder by data=movielens, or replace '::' by a tab"
-        )
-    if lines[0].startswith("#"):
-        raise InputError(
-            f"{path}: begins with a comment ({lines[0][:40]!r}); remove the lines that "
-            "begin with #: grep -v '^#' FILE > NEWFILE"
-        )
+    _refuse(lines, path)
     default = TEXT.get(ending(path))
     name = _separator(lines, default)
     if name is None:

@@ -32,10 +32,9 @@ def rows_of_lists(
 ) -> tuple[pl.DataFrame, DataConfig, dict[str, int]]:
     """Table with one row per listed item; the rows of a list are one request.
 
-    Beside the items, ``data.columns.clicked`` holds a list of 0 and 1 as long as that
-    of the items, or the clicked ones of them, or it is the same column and each item
-    ends with -1 (clicked) or -0. Columns rating, stage and rank may hold lists as long
-    as that of the items. The other columns are repeated.
+    Beside the items, ``data.columns.clicked`` holds as many 0 and 1, or the clicked
+    items, or it is the same column and each item ends with -1 (clicked) or -0. Columns
+    rating, stage and rank may hold as long lists; the other columns are repeated.
 
     Args:
       frame: a table whose column of items holds lists.
@@ -44,7 +43,7 @@ def rows_of_lists(
 
     Returns:
       The rows, the configuration with the names of their columns, and the number of
-      rows without items, which are left out.
+      rows left out for they list no item.
 
     Raises:
       InputError: lists of unequal length, a clicked item that is not among the items
