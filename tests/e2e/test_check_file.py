@@ -14,13 +14,16 @@ from twotower_jax.sweeps.compose import compose_config
 
 
 def check(capsys, *words):
-    """Return {quantity: value} that the command prints, and its commands as words."""
+    """Return {quantity: value} that the command prints, and its train commands as words."""
     assert tiny.command("data", "check", *map(str, words)) == 0
     out = capsys.readouterr().out
     text, commands = out.split("\nCommands\n")
     pairs = re.findall(r"^  (\S.*?)  +(\S.*)$", text, re.MULTILINE)
     lines = [shlex.split(line) for line in commands.replace("\\\n", " ").splitlines()]
-    return dict(pairs), lines, out
+    advise, *trains = lines
+    assert advise[:2] == ["twotower", "advise"]
+    compose_config(advise[2:])
+    return dict(pairs), trains, out
 
 
 def read_by(command):

@@ -1,11 +1,10 @@
-"""What is tried on a log: its split, models, kinds of samples and baselines."""
+"""What is tried on a log: models, kinds of samples and baselines."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib import resources
 from typing import NamedTuple
 
-import numpy as np
 import yaml
 
 from twotower_jax.config import Config
@@ -14,10 +13,6 @@ from twotower_jax.run.inputs import Loaded, oversized
 from twotower_jax.run.tower_features import query_features
 from twotower_jax.study.grid import Axes, Point
 
-# Users with fewer positives have too short a history for shares of it.
-SHORT = 10
-# A temporal test part is of little use where fewer of its users were seen in training.
-KNOWN_USERS = 0.5
 # With fewer training positives, batches of 1,024 leave few steps per epoch.
 SMALL = 30_000
 RATES = ("0.003", "0.01", "0.03")
@@ -52,44 +47,6 @@ class Arm(NamedTuple):
     choice: str
     axes: Axes
     first: Point | None = None
-
-
-def choose_split(log: FunnelLog, given: Sequence[str]) -> tuple[str, str]:
-    """The split of a log, and the reason in words.
-
-    Parts that come with the data are used. Logs without times are split by shares of
-    each user's positives; short histories by their last positive; else in time, unless
-    most users of the later part would be new.
-
-    Args:
-      log: the log.
-      given: keys that the user set.
-
-    Returns:
-      A value of ``data.split``, and the reason; the value is empty where the user gave
-      one.
-    """
-    if "data.split" in given:
-        return "", "as given"
-    if log.part is not None:
-        return "given", "the data come in parts"
-    clicked = log.stage == Stage.CLICKED
-    user = log.user[clicked]
-    counts = np.bincount(user)
-    median = float(np.median(counts[counts > 0])) if len(user) else 0.0
-    if log.time is None:
-        return "ratio", "the log has no times"
-    if median < SHORT:
-        return (
-            "leave_last_out",
-            f"half of the users have {median:.0f} positives or fewer",
-        )
-    time = log.time[clicked]
-    late = time >= np.quantile(time, 0.9)
-    known = np.isin(np.unique(user[late]), np.unique(user[~late])).mean()
-    if known < KNOWN_USERS:
-        return "leave_last_out", f"{1 - known:.0%} of the users of a later part are new"
-    return "temporal", "the log has times"
 
 
 def model_arm(data: Loaded, config: Config, given: Sequence[str]) -> Arm:

@@ -18,11 +18,11 @@ from twotower_jax.advice.space import (
     CONTROL,
     SMALL,
     baseline_arms,
-    choose_split,
     model_arm,
     sample_arms,
 )
 from twotower_jax.data import sources
+from twotower_jax.data.health import best_split, split_health
 from twotower_jax.errors import InputError
 from twotower_jax.run.inputs import Loaded, split_log
 from twotower_jax.run.records import RunFolder, run_folder
@@ -141,8 +141,9 @@ class Advisor:
         """Read the log and split it as the user said, or as suits it."""
         config = compose_config(self._words)
         log = sources.load(config.data)
-        value, reason = choose_split(log, self._given)
-        if value:
+        reason = "as given"
+        if "data.split" not in self._given:
+            value, reason = best_split(log, split_health(log, config.data))
             self._words.append(f"data.split={value}")
             config = compose_config(self._words)
         self.progress.split = config.data.split, reason

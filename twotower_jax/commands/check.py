@@ -246,9 +246,10 @@ def _print(console: Console, path: Path, checked: "Checked", words: list[str]) -
         for name, value in rows:
             line(f"  {name:<{width}}  {value}" if name else f"  * {value}")
     line("\nCommands", "bold")
+    fixed = [word for word in words if not word.startswith(SWEPT)]
+    line(command_text(["twotower", "advise", *fixed]))
     train = ["twotower", "train"]
     line(command_text([*train, *words]))
-    fixed = [word for word in words if not word.startswith(SWEPT)]
     line(command_text([*train, "-m", *fixed, *ARMS, "hydra/launcher=fused"]))
     for study in studies_of(checked.log):
         line(command_text([*train, *words, *study]))

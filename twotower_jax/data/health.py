@@ -14,6 +14,10 @@ from twotower_jax.errors import InputError
 COVERED = 0.95  # least share of ids in a table of features without a warning
 
 
+# Users with fewer positives have too short a history for shares of it.
+SHORT = 10
+
+
 class SplitHealth(NamedTuple):
     """What one method of splitting makes of a log.
 
@@ -88,8 +92,9 @@ def best_split(log: FunnelLog, health: dict[str, SplitHealth]) -> tuple[str, str
 
     Returns:
       The value of data.split and the reason: the parts of the data, if it comes in
-      parts; temporal, where the users of most test positives have training
-      positives; else ratio.
+      parts; with times, temporal, or leave_last_out where half of the users have fewer
+      than SHORT positives or most test positives of a temporal split are of users
+      without training positives; else ratio.
 
     Raises:
       InputError: no method leaves a test part.
@@ -97,13 +102,19 @@ def best_split(log: FunnelLog, health: dict[str, SplitHealth]) -> tuple[str, str
     fits = {name for name, one in health.items() if one.sizes}
     if "given" in fits:
         return "given", "the data comes in parts"
-    if "temporal" in fits and health["temporal"].cold_users <= 0.5:
+    if log.time is not None and "leave_last_out" in fits:
+        counts = np.bincount(log.user[log.stage == Stage.CLICKED])
+        median = float(np.median(counts[counts > 0]))
+        cold = health["temporal"].cold_users if "temporal" in fits else 0.0
+        if median < SHORT:
+            reason = f"half of the users have {median:.0f} positives or fewer"
+            return "leave_last_out", reason
+        if cold > 0.5:
+            reason = f"{cold:.0%} of the positives of a temporal test part are of users"
+            return "leave_last_out", f"{reason} without training positives"
+    if "temporal" in fits:
         return "temporal", "the log has times"
     if "ratio" in fits:
-        if "temporal" in fits:
-            cold = health["temporal"].cold_users
-            reason = f"{cold:.0%} of the positives of a temporal test part are of users"
-            return "ratio", f"{reason} without training positives"
         return "ratio", "the log has no times that order it"
     if fits:
         return sorted(fits)[0], "the others leave no test part"

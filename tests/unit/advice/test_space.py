@@ -9,7 +9,6 @@ from twotower_jax.advice.space import (
     HARD,
     SAMPLES,
     baseline_arms,
-    choose_split,
     model_arm,
     sample_arms,
 )
@@ -38,33 +37,6 @@ def make_log(user, time=None, stage=None, part=None, features=False):
 
 LONG = np.repeat(np.arange(20), 30)
 SPREAD = np.random.default_rng(0).permutation(len(LONG))
-
-
-def test_long_histories_with_times_are_split_in_time():
-    value, reason = choose_split(make_log(LONG, SPREAD), [])
-    assert (value, reason) == ("temporal", "the log has times")
-
-
-def test_short_histories_leave_their_last_positive_out():
-    user = np.repeat(np.arange(100), 4)
-    value, reason = choose_split(make_log(user, np.arange(400)), [])
-    assert value == "leave_last_out" and "4 positives or fewer" in reason
-
-
-def test_a_log_whose_later_users_are_new_leaves_the_last_positives_out():
-    """Users come one after the other: a later part would hold strangers."""
-    value, reason = choose_split(make_log(LONG, np.arange(len(LONG))), [])
-    assert value == "leave_last_out" and "are new" in reason
-
-
-def test_a_log_without_times_is_split_by_shares():
-    assert choose_split(make_log(LONG), [])[0] == "ratio"
-
-
-def test_parts_of_the_data_and_the_users_split_are_kept():
-    part = np.zeros(len(LONG))
-    assert choose_split(make_log(LONG, SPREAD, part=part), [])[0] == "given"
-    assert choose_split(make_log(LONG), ["data.split"]) == ("", "as given")
 
 
 def test_a_key_that_is_set_is_not_tried():
