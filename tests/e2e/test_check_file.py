@@ -14,7 +14,7 @@ from twotower_jax.sweeps.compose import compose_config
 
 
 def check(capsys, *words):
-    """Return {quantity: value} that the command prints, and its train commands as words."""
+    """Return {quantity: value} that is printed, and the train commands as words."""
     assert tiny.command("data", "check", *map(str, words)) == 0
     out = capsys.readouterr().out
     text, commands = out.split("\nCommands\n")

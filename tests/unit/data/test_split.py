@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from twotower_jax.config.data import SPLITS, DataConfig
 from twotower_jax.data.build import build_log
+from twotower_jax.data.health import best_split, split_health
+from twotower_jax.data.log import FunnelLog, Stage
 from twotower_jax.data.split import METHODS, split
 from twotower_jax.errors import InputError
 
@@ -305,3 +307,34 @@ def test_all_repeats_train_by_default_and_all_unmasks_seen_items():
         assert ids(log, out.valid) == [("a", 1)]
     assert DataConfig(repeats="all").mask_seen is False
     assert DataConfig().mask_seen is True and DataConfig().repeats is None
+
+
+def spread_log(users, each, order):
+    """A log of as many positives of each user, in the order of a permutation."""
+    user = np.repeat(np.arange(users), each)
+    count = len(user)
+    return FunnelLog(
+        user=user.astype(np.int32),
+        item=(np.arange(count) % 7).astype(np.int32),
+        stage=np.full(count, Stage.CLICKED, np.int8),
+        time=None if order is None else np.asarray(order, np.float64),
+        user_ids=pl.Series(range(users)),
+        item_ids=pl.Series(range(7)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("users", "each", "order", "method", "why"),
+    [
+        (20, 30, "mixed", "temporal", "the log has times"),
+        (100, 4, "mixed", "leave_last_out", "4 positives or fewer"),
+        (20, 30, "one by one", "leave_last_out", "without training positives"),
+        (20, 30, None, "ratio", "no times"),
+    ],
+)
+def test_the_split_that_suits_a_log(users, each, order, method, why):
+    orders = {"mixed": np.random.default_rng(0).permutation(users * each)}
+    orders["one by one"] = np.arange(users * each)
+    log = spread_log(users, each, orders.get(order or ""))
+    value, reason = best_split(log, split_health(log, DataConfig()))
+    assert value == method and why in reason
