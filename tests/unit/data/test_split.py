@@ -241,7 +241,7 @@ def test_fit_valid_moves_every_valid_row_into_train():
         ),
         (
             log_of("abab", [1, 2, 3, 4], [1, 2, 3, 4]),
-            {"split": "temporal", "test_share": 0.0},
+            {"split": "temporal", "test_share": 0.01},
             r"data.split=temporal leaves no positive to test on; raise data.test_sh",
         ),
         (
@@ -338,3 +338,12 @@ def test_the_split_that_suits_a_log(users, each, order, method, why):
     log = spread_log(users, each, orders.get(order or ""))
     value, reason = best_split(log, split_health(log, DataConfig()))
     assert value == method and why in reason
+
+
+def test_without_a_test_share_every_positive_may_be_trained_on():
+    log = log_of("abab", [1, 2, 3, 4], [1, 2, 3, 4])
+    for method in ("temporal", "ratio"):
+        config = DataConfig(split=method, valid_share=0.0, test_share=0.0)
+        parts = split(log, config)
+        sizes = [len(part) for part in (parts.train, parts.valid, parts.test)]
+        assert sizes == [4, 0, 0]
