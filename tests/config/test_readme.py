@@ -11,6 +11,9 @@ import polars as pl
 import pytest
 from helpers import tiny
 
+from twotower_jax.commands.advise import read_minutes
+from twotower_jax.sweeps.compose import compose_config
+
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
@@ -36,8 +39,10 @@ def log(tmp_path, monkeypatch):
 
 
 def test_the_commands_for_a_log_of_ones_own_run(log):
-    check, train = COMMANDS
+    check, advise, train = COMMANDS
     assert tiny.command(*check[1:]) == 0
+    minutes, words = read_minutes(advise[2:])
+    assert minutes == 10 and compose_config(words).data.columns.user == "who"
     assert tiny.command(*train[1:], *SHORT) == 0
     assert (log / "outputs" / "table" / "report.html").is_file()
     results = sorted((log / "outputs" / "table").glob("*/result.json"))
