@@ -60,7 +60,8 @@ def write_advice(
             "run": run_of(decision.study, label),
         },
     )
-    for line in decision.sentences:
+    # The report has printed the decision of a tested study.
+    for line in decision.sentences if decision.study is None else ():
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     return decision
 

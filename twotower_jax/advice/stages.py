@@ -241,13 +241,11 @@ class Advisor:
         found, parts = self.progress, runs.data.split
         growth = (len(parts.train) + len(parts.valid)) / len(parts.train)
         arms = arms_to_test(found)
-        best = [
-            best_step(one.grid, one.place, TUNE_SEED)
-            for one in arms
-            if one in found.samples
-        ]
-        steps = max(1, round(max(best, default=1) * growth))  # trained alike
-        words = [final_words(one.grid, one.point, steps) for one in arms]
+        words = []
+        for one in arms:
+            best = best_step(one.grid, one.place, TUNE_SEED)
+            steps = max(1, round(best * growth))
+            words.append(final_words(one.grid, one.point, steps))
         # Other choices, after more minutes, are tested in a folder of their own.
         place = hashlib.sha256(repr(words).encode()).hexdigest()[:8]
         name = f"name={found.folder.name}/test_{place}"

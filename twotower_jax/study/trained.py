@@ -2,7 +2,8 @@
 
 An arm is still learning if its last validation is its best: more steps would have
 changed it. Arms with different numbers of steps are trained alike only if each was
-ended by its patience.
+ended by its patience, or if its steps are those of its best validation: of runs that
+train on the valid part too (``data.fit_valid``), which have nothing to end them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -138,8 +139,15 @@ def _uneven(arm: Mapping[int, Run], other: Mapping[int, Run]) -> bool:
     steps = sorted((_steps(arm), _steps(other)))
     if steps[1] - steps[0] <= TOLERANCE * steps[1]:
         return False
+    if all(_fits_valid(run) for run in runs):
+        return False
     by_patience = all(run.result.get("stopped") == "patience" for run in runs)
     return not (by_patience and len({str(_patience(run)) for run in runs}) == 1)
+
+
+def _fits_valid(run: Run) -> bool:
+    data = run.config.get("data")
+    return isinstance(data, dict) and data.get("fit_valid") is True
 
 
 def _patience(run: Run) -> Any:

@@ -12,7 +12,7 @@ from twotower_jax.study.selection import (
 )
 
 # Numbers that tuning sets for each arm; a study that says it is tuned has tuned these.
-TUNED_KEYS = ("optimizer.learning_rate", "loss.temperature")
+TUNED_KEYS = ("optimizer.learning_rate", "loss.temperature", "training.steps")
 # Values of towers.kind that have no number to tune.
 NOTHING_TO_TUNE = ("popularity",)
 

@@ -18,6 +18,7 @@ def run(seed=0, *, steps=100, best=50, stopped=None, config=None, valid=True) ->
 
 
 PATIENT = {"training": {"patience": 3}}
+FITTED = {"data": {"fit_valid": True}}
 POPULARITY = {"towers": {"kind": "popularity"}}
 
 
@@ -85,6 +86,13 @@ def test_unequal_steps_are_stated_with_both_numbers():
             False,
         ),
         ({"steps": 1000}, {"steps": 0, "config": POPULARITY}, True),
+        # Nothing ends a run that trains on the valid part: its steps were chosen before.
+        (
+            {"steps": 400, "config": FITTED, "valid": False},
+            {"steps": 900, "config": FITTED, "valid": False},
+            True,
+        ),
+        ({"steps": 400, "config": FITTED}, {"steps": 900, "config": {}}, False),
     ],
 )
 def test_steps_are_alike(one, other, alike):
