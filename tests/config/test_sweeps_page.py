@@ -40,7 +40,7 @@ def words_of(line):
 def from_plugin(words):
     """Return the launcher and sweeper among the words that a plugin brings."""
     chosen = dict(word.split("=", 1) for word in words if word.startswith("hydra/"))
-    ours = {"basic", "fused", "select"}
+    ours = {"basic", "fused", "halving", "select"}
     return [name for name in chosen.values() if name not in ours]
 
 

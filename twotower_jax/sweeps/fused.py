@@ -110,7 +110,7 @@ class SideBySide:
         command: str,
         workers: int | None = None,
         together: bool | None = None,
-        load: Callable[[Config], Loaded] = load_data,
+        load: Callable[[Config], Loaded] | None = None,
     ):
         """Prepare the runs; nothing starts before the context is entered.
 
@@ -121,7 +121,7 @@ class SideBySide:
           command: noted in the manifests.
           workers: runs at a time; by default as many as cores, on an accelerator 16.
           together: whether runs train as one program; by default on an accelerator.
-          load: reads the data of a configuration.
+          load: reads the data of a configuration; by default `load_data`.
         """
         self._jobs: dict[Path, _Job] = {}
         for config in configs:
@@ -129,7 +129,7 @@ class SideBySide:
                 continue  # devices that wait for each other belong to one run
             self._jobs.setdefault(run_folder(config), _Job(config, console.width))
         self.console, self._command = console, command
-        self._together, self._most, self._load = together, workers, load
+        self._together, self._most, self._load = together, workers, load or load_data
         self._lock, self._request = threading.Lock(), StopRequest()
         self._taken: set[Path] = set()
 

@@ -149,10 +149,6 @@ BAD = {
         "row 1, column 'stage': 6 is not a stage",
     ),
     "stage type": ({"user": [1], "item": [1], "stage": [0.5]}, "give names of stages"),
-    "null request": (
-        {"user": [1, 2], "item": [1, 2], "request": [None, 5]},
-        "row 1, column 'request': an empty value",
-    ),
     "rank below zero": (
         {"user": [1, 2], "item": [1, 2], "rank": [0, -2]},
         "row 2, column 'rank': -2 is not a rank; give a whole number from 0",
