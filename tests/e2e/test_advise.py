@@ -82,6 +82,7 @@ def test_the_recipe_trains_the_choice_on_the_whole_log(advice, tmp_path):
     assert result["metrics"] == {"test": {}} and result["queries"] == {}
 
 
+@pytest.mark.slow
 def test_the_same_command_trains_nothing_again(advice):
     def logs():
         return {path: path.read_bytes() for path in advice.rglob("metrics.jsonl")}

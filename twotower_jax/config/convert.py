@@ -23,8 +23,8 @@ def to_dict(config: Any) -> dict[str, Any]:
       {key: value} that JSON and YAML can hold; tuples are lists.
 
     Examples:
-      >>> to_dict(Config())["towers"]["hidden"]
-      [128]
+      >>> to_dict(Config())["evaluation"]["k"]
+      [10, 20, 50, 100]
     """
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
