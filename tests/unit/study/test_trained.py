@@ -86,7 +86,7 @@ def test_unequal_steps_are_stated_with_both_numbers():
             False,
         ),
         ({"steps": 1000}, {"steps": 0, "config": POPULARITY}, True),
-        # Nothing ends a run that trains on the valid part: its steps were chosen before.
+        # Nothing ends a run that trains on the valid part: steps were chosen before.
         (
             {"steps": 400, "config": FITTED, "valid": False},
             {"steps": 900, "config": FITTED, "valid": False},
