@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from figures.style import COLOURS, STYLE, axes
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
-MAIN = {"quickstart": ("true_recall@20", "recall@20")}
+TRUTH = ("true_recall@20", "recall@20")
+MAIN = {"quickstart": TRUTH, "time": TRUTH}
 SLICES = ("head", "mid", "tail")
 MINUS = "\N{MINUS SIGN}"
 
