@@ -109,8 +109,8 @@ def test_a_stop_gives_the_best_answer_so_far(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        ("advise.minutes=0", "advise.minutes=0 is no time"),
-        ("advise.minute=3", "advise.minute is no option of twotower advise"),
+        ("advise.minutes=0", "advise.minutes=0 is not above 0"),
+        ("advise.minute=3", "twotower advise has no option advise.minute"),
         ("loss.temprature=1", "loss.temprature"),
         ("arms=uniform", "arms is chosen by twotower advise"),
         ("negatives.easy.num=3", "negatives.easy.num is chosen by twotower advise"),

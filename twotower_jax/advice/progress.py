@@ -1,4 +1,4 @@
-"""What an advice has found so far: choices on validation, runs on test."""
+"""Choices on validation and runs on test of an advice, so far."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,7 +45,7 @@ class Choice(NamedTuple):
 
 @dataclass
 class Progress:
-    """What is known so far; an interrupted advice is written from it.
+    """Choices and test runs so far; an interrupted advice is written from them.
 
     Attributes:
       folder: of the advice.
@@ -81,7 +81,7 @@ class Progress:
 
 
 def is_level(value: float, best: float) -> bool:
-    """Whether a metric on validation is within `LEVEL` of the best.
+    """Whether a metric is at least (1 - `LEVEL`) times the best one.
 
     Examples:
       >>> is_level(0.199, 0.2), is_level(0.19, 0.2)

@@ -1,4 +1,4 @@
-"""What is tried on a log: models, kinds of samples and baselines."""
+"""Models, kinds of samples and baselines that are tried on a log."""
 
 from collections.abc import Sequence
 from dataclasses import replace

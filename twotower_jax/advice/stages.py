@@ -154,7 +154,7 @@ class Advisor:
                 f"data.split={config.data.split} leaves no valid part, on which all is "
                 "chosen; set data.valid_share above 0, or another data.split"
             )
-        self._tell(
+        self._print(
             f"{data.log.num_users:,} users, {data.log.num_items:,} items; positives: "
             f"{len(parts.train):,} train, {len(parts.valid):,} valid, "
             f"{len(parts.test):,} test; data.split={config.data.split}: {reason}"
@@ -218,17 +218,17 @@ class Advisor:
             {}, {}, {}, None, 0, [TUNE_SEED], None, marks, ETA, minutes, None
         )
         number = sum(len(grid.points) for grid in grids)
-        self._tell(
+        self._print(
             f"{title}: {number} points of {len(grids)} arms, {minutes:.1f} minutes"
         )
-        how = rungs.Validation(self.metric, (TUNE_SEED,), runs.launch, self._tell)
+        how = rungs.Validation(self.metric, (TUNE_SEED,), runs.launch, self._print)
         chosen = []
         for grid, trials in zip(grids, rungs.race(grids, options, how), strict=True):
             place = choose(trials, 1)
             if place is not None:
                 chosen.append(Choice(grid, trials, place))
         for one in sorted(chosen, key=lambda one: -one.value):
-            self._tell(
+            self._print(
                 f"  {one.label}: {self.metric} {one.value:.4f} on validation  "
                 f"{' '.join(point_words(one.point))}"
             )
@@ -253,7 +253,7 @@ class Advisor:
         for one, ours in zip(arms, words, strict=True):
             kept = [word for word in ours if not word.startswith("name=")]
             found.tested[one.label] = [*kept, name]
-        self._tell(f"test: {', '.join(found.tested)}")
+        self._print(f"test: {', '.join(found.tested)}")
         for seed in SEEDS:
             spent = time.monotonic() - self._start
             if len(found.seeds) >= LEAST_SEEDS and spent > self._seconds:
@@ -265,5 +265,5 @@ class Advisor:
             runs.launch_configs(configs)
             found.seeds.append(seed)
 
-    def _tell(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)

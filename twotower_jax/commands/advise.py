@@ -68,7 +68,7 @@ def read_minutes(words: list[str]) -> tuple[float, list[str]]:
       The minutes, and the other words.
 
     Raises:
-      InputError: for an unknown option, or minutes that are no time.
+      InputError: for an unknown option, or minutes that are not above 0.
 
     Examples:
       >>> read_minutes(["data=table", "advise.minutes=5"])
@@ -83,7 +83,7 @@ def read_minutes(words: list[str]) -> tuple[float, list[str]]:
         if key != "advise.minutes":
             near = closest(key, ["advise.minutes"])
             raise InputError(
-                f"{key} is no option of twotower advise{f' ({near})' if near else ''}; "
+                f"twotower advise has no option {key}{f' ({near})' if near else ''}; "
                 "it has advise.minutes"
             )
         try:
@@ -92,6 +92,6 @@ def read_minutes(words: list[str]) -> tuple[float, list[str]]:
             minutes = math.nan
         if not 0 < minutes < math.inf:
             raise InputError(
-                f"advise.minutes={text} is no time; give minutes above 0, such as 10"
+                f"advise.minutes={text} is not above 0; give minutes such as 10"
             )
     return minutes, others

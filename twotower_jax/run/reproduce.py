@@ -33,14 +33,13 @@ def evaluate_run(config: Config, folder: Path) -> dict[str, dict[str, float]]:
     Raises:
       InputError: when the run did not finish, or its data has changed.
     """
-    record = RunFolder(folder)
-    best_step = record.result()["best_step"]
+    record, step = _finished(folder)
     data = _load_same_data(config, record)
     config = choose_features(config, data)
     queries = make_query_sets(config, data)
     if trains(config):
         problem = make_problem(config, data)
-        params = _load_params(problem, record, best_step)
+        params = _load_params(problem, record, step)
         rankings = {
             name: rank_split(config, data, problem, params, one)
             for name, one in queries.items()
@@ -78,13 +77,18 @@ def load_trained(config: Config, folder: Path) -> TrainedRun:
     Raises:
       InputError: when the run did not finish, or its data has changed.
     """
-    record = RunFolder(folder)
-    step = record.result()["best_step"]
+    record, step = _finished(folder)
     data = _load_same_data(config, record)
     config = choose_features(config, data)
     problem = make_problem(config, data)
     params = jax.device_get(_load_params(problem, record, step))
     return TrainedRun(config, data, problem.program.structure.model, params, step)
+
+
+def _finished(folder: Path) -> tuple[RunFolder, int]:
+    """Return a finished run and the step of its best validation."""
+    record = RunFolder(folder)
+    return record, record.result()["best_step"]
 
 
 def _load_same_data(config: Config, record: RunFolder) -> Loaded:

@@ -34,19 +34,19 @@ class Validation(NamedTuple):
       metric: on validation, larger is better.
       seeds: of the runs of a point.
       launch: runs jobs, and returns for each whether it finished with an objective.
-      tell: prints a line.
+      print_line: prints a line.
       clock: seconds.
     """
 
     metric: str
     seeds: tuple[int, ...]
     launch: Callable[[list[TuningRun]], list[bool]]
-    tell: Callable[[str], None]
+    print_line: Callable[[str], None]
     clock: Callable[[], float] = time.monotonic
 
 
 def check_rungs(options: Options) -> None:
-    """Refuse rungs that do not ascend, eta below 2, and a budget of no time.
+    """Refuse rungs that do not ascend, eta below 2, and minutes that are not above 0.
 
     Raises:
       InputError: naming the option, its value and the remedy.
@@ -62,8 +62,8 @@ def check_rungs(options: Options) -> None:
     minutes = options.minutes
     if minutes is not None and not 0 < minutes < math.inf:
         raise InputError(
-            f"hydra.sweeper.minutes={minutes} is no time; give minutes above 0, or "
-            "null for no limit"
+            f"hydra.sweeper.minutes={minutes} is not above 0; give minutes such as 30, "
+            "or null for no limit"
         )
 
 
@@ -105,7 +105,7 @@ def race(
             trials[arm, place] = Trial(point, values, None if final else pause)
         left = _better(grids, tried, trials, options.eta, len(validation.seeds))
         if pause is not None and (going := sum(map(len, left.values()))):
-            validation.tell(
+            validation.print_line(
                 f"rung of {pause:,} steps: {going} of {len(tried)} points go on"
             )
     return [

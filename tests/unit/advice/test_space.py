@@ -1,4 +1,4 @@
-"""What is tried on a log depends on the log and on the keys that the user set."""
+"""The arms and axes that are tried depend on the log and on the user's keys."""
 
 import numpy as np
 import polars as pl

@@ -16,7 +16,7 @@ TEMPERATURES = [round(0.01 * place, 2) for place in range(1, 10)]
 
 
 def grid(kind="two_tower", dim=8, temperatures=TEMPERATURES):
-    """An arm that tries temperatures; its dimension tells it from other arms."""
+    """An arm that tries temperatures; arms differ in the dimension."""
     config = Config()
     config = replace(config, towers=replace(config.towers, kind=kind, dim=dim))
     points = [{"loss.temperature": str(one)} for one in temperatures]
@@ -129,7 +129,7 @@ def test_a_limit_of_time_gives_every_arm_as_many_points(monkeypatch, minutes):
         ({"rungs": [10, 10]}, "do not ascend"),
         ({"rungs": [0]}, "hydra.sweeper.rungs=0"),
         ({"eta": 1}, "hydra.sweeper.eta=1"),
-        ({"minutes": 0}, "hydra.sweeper.minutes=0 is no time"),
+        ({"minutes": 0}, "hydra.sweeper.minutes=0 is not above 0"),
     ],
 )
 def test_wrong_options_are_refused(options, said):
