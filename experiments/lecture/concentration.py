@@ -30,8 +30,8 @@ DRAWS = 500
 # The claim is refuted where the top tenth of the items takes less than this.
 REFUTED_BELOW = 0.3
 SOURCES = {
-    "movielens": {"source": "movielens", "min_rating": 4.0},
-    "gowalla": {"source": "lightgcn", "split": "given"},
+    "movielens": {"source": "movielens", "min_user_positives": 1},
+    "gowalla": {"source": "lightgcn"},
     "wikispeedia": {"source": "wikispeedia"},
 }
 

@@ -132,7 +132,7 @@ def test_the_defaults_of_the_files_are_those_of_the_schema():
 
 def test_hydra_reads_defaults_and_types_of_the_declarations():
     schema = OmegaConf.structured(Config)
-    assert OmegaConf.to_container(schema) == to_dict(Config())
+    assert OmegaConf.to_container(schema, resolve=True) == to_dict(Config())
     with pytest.raises(ValidationError):
         schema.data.simulator.users = "many"
 

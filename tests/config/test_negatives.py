@@ -3,15 +3,8 @@
 import pytest
 
 from twotower_jax.config import from_dict
-from twotower_jax.config.negatives import (
-    STAGES,
-    BankConfig,
-    EasyConfig,
-    HardConfig,
-    MinedConfig,
-    NegativesConfig,
-    parse_stage,
-)
+from twotower_jax.config.hard import STAGES, HardConfig, MinedConfig, parse_stage
+from twotower_jax.config.negatives import BankConfig, EasyConfig, NegativesConfig
 from twotower_jax.errors import InputError
 
 NAN = float("nan")

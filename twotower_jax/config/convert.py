@@ -5,9 +5,11 @@ import hashlib
 import json
 import re
 import reprlib
+from collections.abc import Mapping
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
+from twotower_jax.config.options import with_options
 from twotower_jax.config.root import LABELS, Config
 from twotower_jax.config.schema import sections
 from twotower_jax.errors import InputError, unknown
@@ -29,16 +31,18 @@ def to_dict(config: Any) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
-def from_dict(values: dict[str, Any], kind: Any = Config, prefix: str = "") -> Any:
-    """Return a configuration from nested dictionaries such as those of ``to_dict``.
+def from_dict(values: Mapping[str, Any]) -> Config:
+    """Return the configuration of nested dictionaries, as a user writes them.
+
+    Keys that are left out have the defaults of the command line: a section that names
+    its option, such as ``{"data": {"source": "movielens"}}``, has the values of that
+    option (``data=movielens``), and all other keys have those of the schema.
 
     Args:
-      values: {key: value}; keys that are left out keep their defaults.
-      kind: the dataclass of the section, Config for a whole configuration.
-      prefix: written before the keys in messages, such as ``loss.logq.``.
+      values: {key: value}, sections as dictionaries.
 
     Returns:
-      An instance of ``kind``.
+      The configuration.
 
     Raises:
       InputError: a key that the schema does not have, a value of another type or out
@@ -47,10 +51,44 @@ def from_dict(values: dict[str, Any], kind: Any = Config, prefix: str = "") -> A
     Examples:
       >>> from_dict({"loss": {"temperature": 0.1}}).loss.temperature
       0.1
+      >>> from_dict({"data": {"source": "movielens", "path": "ml-1m"}}).data.split
+      'ratio'
       >>> from_dict({"loss": {"temprature": 0.1}})
       Traceback (most recent call last):
         ...
       InputError: a key of loss='temprature' is unknown; choose one of: ...
+    """
+    return _section(with_options(values), Config, "")
+
+
+def from_record(values: Mapping[str, Any]) -> Config:
+    """Return the configuration that ``to_dict`` or the config.yaml of a run holds.
+
+    Keys that the record of an earlier version lacks have the defaults of the schema.
+
+    Args:
+      values: {key: value}, sections as dictionaries.
+
+    Returns:
+      The configuration.
+
+    Raises:
+      InputError: as ``from_dict``.
+
+    Examples:
+      >>> from_record(to_dict(Config(seed=3))) == Config(seed=3)
+      True
+    """
+    return _section(values, Config, "")
+
+
+def _section(values: Mapping[str, Any], kind: Any, prefix: str) -> Any:
+    """Return a dataclass of the configuration from its keys.
+
+    Args:
+      values: {key: value}; keys that are left out keep their defaults.
+      kind: the dataclass of the section, Config for a whole configuration.
+      prefix: written before the keys in messages, such as ``loss.logq.``.
     """
     hints = get_type_hints(kind)
     arguments = {}
@@ -85,7 +123,7 @@ def _typed(key: str, value: Any, hint: Any, tail: str = "") -> Any:
     """
     if dataclasses.is_dataclass(hint):
         _check(key, value, dict, tail)
-        return from_dict(value, hint, f"{key}.")
+        return _section(value, hint, f"{key}.")
     origin, inner = get_origin(hint), get_args(hint)
     if origin is UnionType:  # X | None: the schema has no other union
         return None if value is None else _typed(key, value, inner[0], " or null")

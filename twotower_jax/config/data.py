@@ -19,21 +19,54 @@ REPEATS = ("first", "last", "all")
 class ColumnsConfig:
     """Names of the columns of a table; null: the table does not have the column."""
 
-    user: str = key("user", doc="ids of users, or of queries")
-    item: str = key("item", doc="ids of items")
-    time: str | None = key(None, doc="numbers, dates or ISO text")
+    user: str = key(
+        "user",
+        doc="column of the ids of users, or of queries",
+        example="data=table data.path=clicks.csv data.columns.user=account",
+    )
+    item: str = key(
+        "item",
+        doc="column of the ids of items, or of lists of them",
+        example="data=table data.path=clicks.csv data.columns.item=product",
+    )
+    time: str | None = key(
+        None,
+        doc="column of times: numbers, dates or ISO text, of which the order is "
+        "used; null: none",
+        example="data=table data.path=clicks.csv data.columns.time=at "
+        "data.split=temporal",
+    )
     clicked: str | None = key(
         None,
-        doc="1 for a positive, 0 for an exposed item, or `data.clicked_values`; beside "
-        "lists of items: a list of 0 and 1, or the clicked ones of them",
+        doc="column with 1 for a positive and 0 for an exposed item, or with "
+        "`data.clicked_values`; beside lists of items: a list of 0 and 1, "
+        "or the clicked ones of them; null: none",
+        example="data=table data.path=clicks.csv data.columns.clicked=is_click",
     )
-    rating: str | None = key(None, doc="numbers; positives from `data.min_rating` on")
+    rating: str | None = key(
+        None,
+        doc="column of numbers, positives from `data.min_rating` on; null: none",
+        example="data=table data.path=clicks.csv data.columns.rating=stars "
+        "data.min_rating=4",
+    )
     stage: str | None = key(
-        None, doc="furthest stage of the item: retrieved, ..., exposed, clicked"
+        None,
+        doc="column of the furthest stage of the item: retrieved, ..., exposed, "
+        "clicked; null: none",
+        example="data=table data.path=clicks.csv data.columns.stage=stage",
     )
-    request: str | None = key(None, doc="the same value on all rows of one request")
+    request: str | None = key(
+        None,
+        doc="column with one value on all rows of a request; null: each row is one",
+        example="data=table data.path=clicks.csv data.columns.stage=stage "
+        "data.columns.request=request_id",
+    )
     rank: str | None = key(
-        None, doc="rank of the item within its stage of the request, from 0"
+        None,
+        doc="column of the rank of the item within its stage of the request, "
+        "from 0; null: none",
+        example="data=table data.path=clicks.csv data.columns.stage=stage "
+        "data.columns.request=request_id data.columns.rank=place",
     )
 
     def __post_init__(self) -> None:
@@ -45,63 +78,138 @@ class ColumnsConfig:
 class DataConfig:
     """The source of the log, its filters and its split."""
 
-    source: str = key("simulator", doc="name of the source")
-    path: str | None = key(None, doc="file or folder of the data")
-    valid_path: str | None = key(None, doc="file of the valid part of a table")
-    test_path: str | None = key(None, doc="file of the test part of a table")
-    users_path: str | None = key(None, doc="file of the features of users of a table")
-    items_path: str | None = key(None, doc="file of the features of items of a table")
+    source: str = key(
+        "simulator",
+        doc="reader of the log; `data=NAME` sets it and the other defaults of "
+        "the source",
+        example="data=movielens data.path=ml-latest-small",
+    )
+    path: str | None = key(
+        None,
+        doc="file or folder of the data; null: none, for the simulator reads no files",
+        example="data=table data.path=clicks.csv",
+    )
+    valid_path: str | None = key(
+        None,
+        doc="table with split given: file of the valid part; null: no valid part",
+        example="data=table data.path=clicks.csv data.split=given "
+        "data.valid_path=valid.csv data.test_path=test.csv",
+    )
+    test_path: str | None = key(
+        None,
+        doc="table with split given: file of the test part; null: none",
+        example="data=table data.path=clicks.csv data.split=given "
+        "data.test_path=test.csv",
+    )
+    users_path: str | None = key(
+        None,
+        doc="table: file of the features of users; null: they are columns of the log",
+        example="data=table data.path=clicks.csv data.users_path=users.parquet "
+        "data.query_features={age:numeric}",
+    )
+    items_path: str | None = key(
+        None,
+        doc="table: file of the features of items; null: they are columns of the log",
+        example="data=table data.path=clicks.csv data.items_path=items.csv "
+        "data.candidate_features={shop:categorical}",
+    )
     separator: str | None = key(
         None,
         choices=SEPARATORS,
-        doc="between the fields of a text table; null: by the ending, csv or tsv",
+        doc="between the fields of a text table; null: by the ending, comma for "
+        "csv and tab for tsv",
+        example="data=table data.path=clicks.txt data.separator=semicolon",
     )
     header: bool = key(
-        True, doc="a text table begins with names; false: column_0, column_1, ..."
+        True,
+        doc="a text table begins with names; false: the columns are column_0, "
+        "column_1, ...",
+        example="data=table data.path=u.data data.separator=tab data.header=false "
+        "data.columns.user=column_0 data.columns.item=column_1",
     )
     list_separator: str | None = key(
         None,
         choices=SEPARATORS,
         doc="between the items of a cell of a text table; null: one item per row",
+        example="data=table data.path=sessions.csv data.list_separator=space",
     )
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
     clicked_values: tuple[str, ...] = key(
-        (), doc="values of `data.columns.clicked` of a positive; empty: 1 and true"
+        (),
+        doc="values of `data.columns.clicked` that are positives; []: 1 and true",
+        example="data=table data.path=clicks.csv data.columns.clicked=event "
+        "data.clicked_values=[click,purchase]",
     )
     users_id: str | None = key(
-        None, doc="column of ids in `data.users_path`; null: `data.columns.user`"
+        None,
+        doc="column of ids in `data.users_path`; null: `data.columns.user`",
+        example="data=table data.path=clicks.csv data.users_path=users.csv "
+        "data.users_id=account data.query_features={age:numeric}",
     )
     items_id: str | None = key(
-        None, doc="column of ids in `data.items_path`; null: `data.columns.item`"
+        None,
+        doc="column of ids in `data.items_path`; null: `data.columns.item`",
+        example="data=table data.path=clicks.csv data.items_path=items.csv "
+        "data.items_id=sku data.candidate_features={shop:categorical}",
     )
     query_features: dict[str, str] = key(
-        {}, choices=FEATURE_KINDS, doc="{column: kind} of the features of users"
+        {},
+        choices=FEATURE_KINDS,
+        doc="table: {column: kind} of the features of users; {}: none",
+        example="data=table data.path=clicks.csv "
+        "data.query_features={age:numeric,town:categorical}",
     )
     candidate_features: dict[str, str] = key(
-        {}, choices=FEATURE_KINDS, doc="{column: kind} of the features of items"
+        {},
+        choices=FEATURE_KINDS,
+        doc="table: {column: kind} of the features of items; {}: none",
+        example="data=table data.path=clicks.csv "
+        "data.candidate_features={shop:categorical,genres:multi}",
     )
     min_rating: float | None = key(
-        None, doc="lowest rating of a positive; null: every rating is a positive"
+        None,
+        doc="lowest rating of a positive, in the units of the ratings; null: "
+        "every rating is a positive",
+        example="data=movielens data.path=ml-latest-small data.min_rating=3.5",
     )
     history_clicks: bool = key(
-        True, doc="MIND only: clicks before the log are positives of training"
+        True,
+        doc="MIND only: clicks before the log are positives of training",
+        example="data=mind data.path=mind data.history_clicks=false",
     )
     min_user_positives: int = key(
-        1, low=1, doc="users with fewer positives are left out"
+        1,
+        low=1,
+        doc="users with fewer positives are left out, with all their rows; 1: none",
+        example="5",
     )
     min_item_positives: int = key(
-        1, low=1, doc="items with fewer positives are left out, before the users"
+        1,
+        low=1,
+        doc="items with fewer positives are left out, before the users; 1: none",
+        example="5",
     )
-    split: str = key("temporal", choices=SPLITS, doc="division of the positives")
+    split: str = key(
+        "temporal",
+        choices=SPLITS,
+        doc="division of the positives: at two times of the log, a user's last "
+        "two, a share of each user's last ones, or by the files",
+    )
     valid_share: float = key(
-        0.1, low=0, high=0.9, doc="share of the positives in the valid part"
+        0.1,
+        low=0,
+        high=0.9,
+        doc="splits temporal and ratio: share of the positives in the valid "
+        "part; 0: no valid part",
+        example="0.05",
     )
     test_share: float = key(
         0.1,
         low=0,
         high=0.9,
-        doc="share of the positives in the test part; 0: no test, to train a model to "
-        "serve",
+        doc="splits temporal and ratio: share of the positives in the test "
+        "part; 0: no test, to train a model to serve",
+        example="0.2",
     )
     repeats: str | None = key(
         None,
@@ -109,10 +217,18 @@ class DataConfig:
         doc="positives of one user and item: first and last keep one of them, all "
         "keeps each and sets `data.mask_seen=false`, so that repeats count in the "
         "test; null: all train, and `data.mask_seen` decides whether they count",
+        example="first",
     )
-    fit_valid: bool = key(False, doc="train on the valid part too")
+    fit_valid: bool = key(
+        False,
+        doc="train on the valid part too; then nothing stops the training "
+        "before its last step",
+        example="data.fit_valid=true training.epochs=20",
+    )
     mask_seen: bool = key(
-        True, doc="do not retrieve items that the user clicked in training"
+        True,
+        doc="do not retrieve items that the user clicked in training; false: "
+        "seen items compete, and repeated clicks count",
     )
     simulator: SimulatorConfig = field(default_factory=SimulatorConfig)
     recflow: RecFlowConfig = field(default_factory=RecFlowConfig)

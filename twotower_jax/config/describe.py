@@ -2,8 +2,9 @@
 
 import dataclasses
 import re
-from collections.abc import Collection, Iterable, Mapping
-from typing import Any, NamedTuple, get_type_hints
+import shlex
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from twotower_jax.config.root import Config
 from twotower_jax.config.schema import Key, declared, sections
@@ -18,6 +19,7 @@ class KeyRow(NamedTuple):
       default: its default as YAML writes it.
       allowed: its range or choices; "" where any value of the type is allowed.
       doc: its meaning in one line.
+      example: overrides of a command that sets it to another value, quoted for a shell.
     """
 
     key: str
@@ -25,9 +27,22 @@ class KeyRow(NamedTuple):
     default: str
     allowed: str
     doc: str
+    example: str
+
+    @property
+    def section(self) -> str:
+        """The dotted name of its section; "" for the root."""
+        return self.key.rpartition(".")[0]
 
 
-TYPES = {bool: "bool", int: "int", float: "float", str: "text", dict: "mapping"}
+TYPES = {
+    bool: "bool",
+    int: "int",
+    float: "float",
+    str: "text",
+    dict: "mapping",
+    type(None): "null",
+}
 
 
 def describe_keys(
@@ -66,10 +81,29 @@ def describe_keys(
         made = declared(item)
         if made is None:
             continue
-        allowed = ", ".join(names.get(key, ())) or made.allowed()
-        typed = _type_text(hints[item.name])
-        rows.append(KeyRow(key, typed, _value_text(_default(item)), allowed, made.doc))
+        allowed = ", ".join(names.get(key, ()))
+        rows.append(key_row(key, type_text(hints[item.name]), made, _default(item)))
+        if allowed:
+            rows[-1] = rows[-1]._replace(allowed=allowed)
     return rows
+
+
+def key_row(name: str, kind: str, made: Key, default: Any) -> KeyRow:
+    """Return the row of one declaration.
+
+    Args:
+      name: dotted key.
+      kind: its type in words.
+      made: its declaration.
+      default: its default.
+
+    Examples:
+      >>> row = key_row("loss.margin", "float", Key("margin", "0.5", above=0), 0.2)
+      >>> row.default, row.allowed, row.example
+      ('0.2', 'above 0', 'loss.margin=0.5')
+    """
+    example = shlex.join(made.words(name, default))
+    return KeyRow(name, kind, value_text(default), made.allowed(), made.doc, example)
 
 
 def key_table(rows: Iterable[KeyRow], prefix: str = "") -> str:
@@ -83,13 +117,17 @@ def key_table(rows: Iterable[KeyRow], prefix: str = "") -> str:
       Lines with a line break after each.
 
     Examples:
-      >>> row = KeyRow("loss.margin", "float", "0.2", "above 0", "margin of hinge")
+      >>> margin = Key("margin", "loss=hinge loss.margin=0.5", above=0)
+      >>> row = key_row("loss.margin", "float", margin, 0.2)
       >>> print(key_table([row], "loss."), end="")
-      | key | type | default | allowed | meaning |
-      |---|---|---|---|---|
-      | `margin` | float | `0.2` | above 0 | margin of hinge |
+      | key | type | default | allowed | meaning | example |
+      |---|---|---|---|---|---|
+      | `margin` | float | `0.2` | above 0 | margin | `loss=hinge loss.margin=0.5` |
     """
-    lines = ["| key | type | default | allowed | meaning |", "|---|---|---|---|---|"]
+    lines = [
+        "| key | type | default | allowed | meaning | example |",
+        "|---|---|---|---|---|---|",
+    ]
     for row in rows:
         cells = (
             f"`{row.key.removeprefix(prefix)}`",
@@ -97,6 +135,7 @@ def key_table(rows: Iterable[KeyRow], prefix: str = "") -> str:
             f"`{row.default}`",
             row.allowed,
             row.doc,
+            f"`{row.example}`",
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
@@ -108,27 +147,50 @@ def _default(item: dataclasses.Field[Any]) -> Any:
     return item.default
 
 
-def _type_text(hint: Any) -> str:
-    """Return an annotation in words, such as "list of int" or "text or null"."""
+def type_text(hint: Any) -> str:
+    """Return an annotation in words, such as "list of int" or "text or null".
+
+    Args:
+      hint: an annotation of the schema.
+
+    Examples:
+      >>> type_text(tuple[int, ...]), type_text(str | None)
+      ('list of int', 'text or null')
+    """
     if hint in TYPES:
         return TYPES[hint]
-    inner = hint.__args__
-    origin = getattr(hint, "__origin__", None)
-    if origin is tuple:
-        return f"list of {_type_text(inner[0])}"
+    inner, origin = get_args(hint), get_origin(hint)
+    if origin in (tuple, Sequence):
+        return f"list of {type_text(inner[0])}"
     if origin is dict:
         return TYPES[dict]
-    return f"{_type_text(inner[0])} or null"
+    return " or ".join(type_text(part) for part in inner)
 
 
-def _value_text(value: Any) -> str:
-    """Return a default as YAML writes it."""
+def value_text(value: Any) -> str:
+    """Return a value as YAML writes it; an inner mapping is shortened.
+
+    Args:
+      value: a default, or a value of an option file.
+
+    Examples:
+      >>> value_text(None), value_text([10, 20]), value_text(1e-7)
+      ('null', '[10, 20]', '1.0e-07')
+      >>> value_text({"ease": {"baseline.ease.l2": "1,10"}})
+      '{ease: {...}}'
+    """
     if value is None:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, tuple):
-        return f"[{', '.join(_value_text(part) for part in value)}]"
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(map(value_text, value))}]"
+    if isinstance(value, dict):
+        parts = (
+            f"{name}: {'{...}' if isinstance(part, dict) else value_text(part)}"
+            for name, part in value.items()
+        )
+        return f"{{{', '.join(parts)}}}"
     # YAML reads 1e-07 as a text, and 1.0e-07 as a number.
     return re.sub(r"^(\d+)e", r"\1.0e", str(value))
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from twotower_jax.config.negatives import STAGES
+from twotower_jax.config.hard import STAGES
 from twotower_jax.config.schema import check_keys, key
 from twotower_jax.errors import InputError
 
@@ -11,9 +11,17 @@ from twotower_jax.errors import InputError
 class EvaluationConfig:
     """Exact evaluation over the whole catalogue."""
 
-    k: tuple[int, ...] = key((10, 20, 50, 100), low=1, doc="cutoffs of the metrics")
+    k: tuple[int, ...] = key(
+        (10, 20, 50, 100),
+        low=1,
+        doc="cutoffs of the metrics, in items of the list; training.metric "
+        "needs its own",
+        example="[20,100]",
+    )
     test: bool = key(True, doc="evaluate the test part; false: only the valid part")
-    save_topk: bool = key(False, doc="write the recommended items to topk.parquet")
+    save_topk: bool = key(
+        False, doc="write the recommended items of each test query to topk.parquet"
+    )
     truth: bool = key(
         True, doc="compare to the truth as well, where the source has it (simulator)"
     )
@@ -22,12 +30,15 @@ class EvaluationConfig:
         low=0,
         doc="items shown to each user at random for uniform_recall@k, with the truth; "
         "0: none",
+        example="100",
     )
     auc: tuple[str, ...] = key(
         (),
         choices=("uniform", *STAGES),
-        doc="rivals of the positives for auc@NAME, which the user did not click: items "
-        "of the whole catalogue, or of a stage in the same requests",
+        doc="rivals of the positives for auc@NAME, which the user did not "
+        "click: items of the whole catalogue, or of a stage in the same "
+        "requests; []: none",
+        example="[uniform,ranked]",
     )
     ips_power: float = key(
         0.5,
@@ -35,11 +46,13 @@ class EvaluationConfig:
         high=4,
         doc="ips_recall@k: power of an item's training clicks in its propensity; 0: "
         "equal weights, as recall@k",
+        example="1",
     )
     ips_clip: float = key(
         10.0,
         low=1,
         doc="ips_recall@k: largest weight of a positive, in units of the mean weight",
+        example="100",
     )
     subtract_log_q: bool = key(
         False,

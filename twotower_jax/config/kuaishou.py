@@ -37,12 +37,42 @@ class RecFlowKeptConfig:
     A row belongs to the flag of its furthest stage.
     """
 
-    rerank_pos: int = key(10, low=0, doc="passed re-ranking, not shown")
-    rerank_neg: int = key(10, low=0, doc="discarded by re-ranking")
-    rank_pos: int = key(10, low=0, doc="passed ranking")
-    rank_neg: int = key(10, low=0, doc="discarded by ranking")
-    coarse_neg: int = key(10, low=0, doc="discarded by coarse ranking")
-    prerank_neg: int = key(10, low=0, doc="discarded by pre-ranking")
+    rerank_pos: int = key(
+        10,
+        low=0,
+        doc="passed re-ranking, not shown",
+        example="data=recflow data.path=RecFlow data.recflow.kept.rerank_pos=50",
+    )
+    rerank_neg: int = key(
+        10,
+        low=0,
+        doc="discarded by re-ranking",
+        example="data=recflow data.path=RecFlow data.recflow.kept.rerank_neg=50",
+    )
+    rank_pos: int = key(
+        10,
+        low=0,
+        doc="passed ranking",
+        example="data=recflow data.path=RecFlow data.recflow.kept.rank_pos=50",
+    )
+    rank_neg: int = key(
+        10,
+        low=0,
+        doc="discarded by ranking",
+        example="data=recflow data.path=RecFlow data.recflow.kept.rank_neg=50",
+    )
+    coarse_neg: int = key(
+        10,
+        low=0,
+        doc="discarded by coarse ranking",
+        example="data=recflow data.path=RecFlow data.recflow.kept.coarse_neg=50",
+    )
+    prerank_neg: int = key(
+        10,
+        low=0,
+        doc="discarded by pre-ranking",
+        example="data=recflow data.path=RecFlow data.recflow.kept.prerank_neg=0",
+    )
 
     def __post_init__(self) -> None:
         """Check each value."""
@@ -59,21 +89,32 @@ class RecFlowConfig:
     """
 
     days: str | None = key(
-        None, doc="null: all; 7: the first seven; 2024-01-13; 2024-01-13..2024-01-19"
+        None,
+        doc="days that are read, such as 7 (the first seven), 2024-01-13, or "
+        "2024-01-13..2024-01-19; null: all",
+        example="data=recflow data.path=RecFlow data.recflow.days=7",
     )
     stages: str = key(
         "all_stage",
         choices=RECFLOW_STAGES,
         doc="folder of the discarded videos: tables with ranks, or pickled arrays "
         "without ranks beside the tables of `realshow`",
+        example="data=recflow data.path=RecFlow data.recflow.stages=request_id_dict",
     )
     clicked: str = key(
         "effective_view",
         choices=RECFLOW_FEEDBACK,
         doc="feedback that makes a shown video a positive",
+        example="data=recflow data.path=RecFlow data.recflow.clicked=long_view",
     )
     kept: RecFlowKeptConfig = field(default_factory=RecFlowKeptConfig)
-    seed: int = key(0, low=0, high=2**31 - 1, doc="seed of the choice of kept rows")
+    seed: int = key(
+        0,
+        low=0,
+        high=2**31 - 1,
+        doc="seed of the choice of kept rows",
+        example="data=recflow data.path=RecFlow data.recflow.seed=1",
+    )
 
     def __post_init__(self) -> None:
         """Check each value, and the text of ``days``."""
@@ -121,16 +162,21 @@ class KuaiRandConfig:
         "is_click",
         choices=KUAIRAND_FEEDBACK,
         doc="feedback that makes a shown video a positive",
+        example="data=kuairand data.path=KuaiRand-Pure data.kuairand.clicked=long_view",
     )
     test: str = key(
         "random",
         choices=KUAIRAND_TESTS,
         doc="test on random exposures, or read the standard logs only",
+        example="data=kuairand data.path=KuaiRand-Pure data.split=temporal "
+        "data.kuairand.test=standard",
     )
     statistics: tuple[str, ...] = key(
         (),
-        doc="columns of `video_features_statistic` that become numeric features; "
-        "means over the whole month, test included",
+        doc="columns of `video_features_statistic` that become numeric "
+        "features, means over the whole month with the test; []: none",
+        example="data=kuairand data.path=KuaiRand-1K "
+        "data.kuairand.statistics=[play_cnt,like_cnt]",
     )
 
     def __post_init__(self) -> None:

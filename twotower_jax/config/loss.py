@@ -11,14 +11,30 @@ class StreamingConfig:
     """The streaming estimator of item frequencies (sampling/frequency.py)."""
 
     buckets: int | None = key(
-        None, low=1, doc="buckets per hash; null: four per item of the catalogue"
+        None,
+        low=1,
+        doc="buckets per hash; null: four per item of the catalogue",
+        example="loss.logq.frequency=streaming loss.logq.streaming.buckets=100000",
     )
-    hashes: int = key(2, low=1, high=16, doc="number of hashes")
+    hashes: int = key(
+        2,
+        low=1,
+        high=16,
+        doc="number of hashes, each with its own buckets",
+        example="loss.logq.frequency=streaming loss.logq.streaming.hashes=5",
+    )
     alpha: float = key(
-        0.01, low=0, high=1, doc="weight of the last gap in the moving mean"
+        0.01,
+        low=0,
+        high=1,
+        doc="weight of the last gap in the moving mean of an item's gaps",
+        example="loss.logq.frequency=streaming loss.logq.streaming.alpha=0.1",
     )
     initial_gap: float = key(
-        100.0, low=1, doc="gap in steps of an item that was not seen yet"
+        100.0,
+        low=1,
+        doc="gap in steps of an item that was not seen yet",
+        example="loss.logq.frequency=streaming loss.logq.streaming.initial_gap=1000",
     )
 
     def __post_init__(self) -> None:
@@ -34,11 +50,13 @@ class LogqConfig:
         "all",
         choices=("none", "all", "negatives"),
         doc="logits that are corrected; all: the positive too",
+        example="none",
     )
     frequency: str = key(
         "counts",
         choices=("counts", "streaming"),
         doc="origin of the frequencies of positives: exact counts, or the stream",
+        example="streaming",
     )
     streaming: StreamingConfig = field(default_factory=StreamingConfig)
 
@@ -51,32 +69,57 @@ class LogqConfig:
 class LossConfig:
     """The loss and its numbers."""
 
-    name: str = key("sampled_softmax", doc="name of the loss")
+    name: str = key(
+        "sampled_softmax",
+        doc="loss of a row; `loss=NAME` sets it and the other defaults of the loss",
+        example="loss=bce",
+    )
     temperature: float = key(
-        0.14, above=0, doc="divides the scores in training; serving does not use it"
+        0.14,
+        above=0,
+        doc="divides the scores in training, such as a cosine in [-1, 1]; "
+        "serving does not use it",
+        example="0.07",
     )
     learn_temperature: bool = key(
         False, doc="learn the temperature by the training loss, through its log"
     )
     temperature_rate: float = key(
-        0.001, above=0, doc="learned temperature: rate of its gradient descent"
+        0.001,
+        above=0,
+        doc="learned temperature: rate of its gradient descent",
+        example="loss.learn_temperature=true loss.temperature_rate=0.01",
     )
     temperature_min: float | None = key(
         None,
         above=0,
         doc="learned temperature: lowest value; null: its start, `loss.temperature`",
+        example="loss.learn_temperature=true loss.temperature_min=0.05",
     )
-    temperature_max: float = key(1.0, above=0, doc="learned temperature: highest value")
+    temperature_max: float = key(
+        1.0,
+        above=0,
+        doc="learned temperature: highest value",
+        example="loss.learn_temperature=true loss.temperature_max=0.5",
+    )
     ratio: float | None = key(
         None,
         above=0,
         doc="bce, gbce: sum of the weights of the negatives per positive; null: 1 each",
+        example="loss=bce loss.ratio=1",
     )
     margin: float = key(
-        0.2, above=0, doc="hinge: margin, in units of the score without temperature"
+        0.2,
+        above=0,
+        doc="hinge: margin, in units of the score without temperature",
+        example="loss=hinge loss.margin=0.5",
     )
     calibration: float = key(
-        0.75, low=0, high=1, doc="gbce: t, from 0 (bce) to 1 (calibrated)"
+        0.75,
+        low=0,
+        high=1,
+        doc="gbce: t, from 0 (bce) to 1 (calibrated)",
+        example="loss=gbce loss.calibration=0.5",
     )
     logq: LogqConfig = field(default_factory=LogqConfig)
 

@@ -1,29 +1,39 @@
 """Section ``negatives``: the items that a positive is compared with."""
 
-import re
 from dataclasses import dataclass, field
 
-from twotower_jax.config.checks import choice
+from twotower_jax.config.hard import HardConfig, parse_stage
 from twotower_jax.config.schema import check_keys, key
 from twotower_jax.errors import InputError
-
-STAGES = ("retrieved", "pre_ranked", "ranked", "re_ranked", "exposed")
 
 
 @dataclass(unsafe_hash=True)
 class EasyConfig:
     """Easy negatives: draws from the whole catalogue."""
 
-    sampler: str = key("uniform", doc="name of the proposal")
+    sampler: str = key(
+        "uniform",
+        doc="distribution of the easy draws over the catalogue",
+        example="negatives=popularity",
+    )
     alpha: float = key(
         0.75,
         low=0,
         high=2,
         doc="popularity: q_i is proportional to (clicks + smoothing)^alpha",
+        example="negatives=popularity negatives.easy.alpha=0.5",
     )
-    smoothing: float = key(1.0, above=0, doc="popularity: added to the clicks")
+    smoothing: float = key(
+        1.0,
+        above=0,
+        doc="popularity: added to the clicks of each item",
+        example="negatives=popularity negatives.easy.smoothing=10",
+    )
     num: int = key(
-        0, low=0, doc="easy draws: per batch if layout is shared, else per row"
+        0,
+        low=0,
+        doc="easy draws: per batch where layout is shared, else per row; 0: none",
+        example="negatives=uniform negatives.easy.num=256",
     )
 
     def __post_init__(self) -> None:
@@ -32,134 +42,21 @@ class EasyConfig:
 
 
 @dataclass(unsafe_hash=True)
-class MinedConfig:
-    """Hard negatives mined by the model itself: a window of its exact ranking."""
-
-    warmup: float = key(
-        0.1,
-        above=0,
-        training=True,
-        doc="share of the training before the first mining; until then slots are easy",
-    )
-    every: float = key(
-        0.1, above=0, training=True, doc="share of the training between two minings"
-    )
-    range_min: int = key(100, low=0, doc="first rank of the window, from 0")
-    range_max: int = key(500, doc="end of the window of ranks, itself not included")
-
-    def __post_init__(self) -> None:
-        """Check each value, then that pools are renewed, and the window."""
-        check_keys(self, "negatives.hard.mined")
-        if self.warmup + self.every >= 1:
-            raise InputError(
-                f"negatives.hard.mined.every={self.every} after negatives.hard.mined."
-                f"warmup={self.warmup} leaves no time for a second mining; their sum "
-                "must be below 1"
-            )
-        if self.range_max <= self.range_min:
-            raise InputError(
-                f"negatives.hard.mined.range_max={self.range_max} must be above "
-                f"negatives.hard.mined.range_min={self.range_min}; ranks are "
-                "[range_min, range_max), from 0"
-            )
-
-
-@dataclass(unsafe_hash=True)
-class HardConfig:
-    """Hard negatives: slots of each row."""
-
-    source: str = key(
-        "log",
-        choices=("log", "mined", "dns"),
-        doc="log: items that a stage discarded; mined: a window of the model's "
-        "ranking; dns: the best scored of several easy draws",
-    )
-    stages: tuple[str, ...] = key(
-        ("pre_ranked", "ranked"),
-        doc="log: furthest stages of the items; `ranked:10-50`: its ranks 10 to 49",
-    )
-    weights: tuple[float, ...] = key(
-        (), above=0, doc="log: weight of each stage in the draw; []: 1 each"
-    )
-    pool: str = key(
-        "request",
-        choices=("request", "user"),
-        doc="log: items of the request of the positive, or of all requests of the user",
-    )
-    pool_size: int = key(64, low=1, doc="most items kept per pool")
-    num: int = key(0, low=0, doc="hard slots per row")
-    log_q: str = key(
-        "mixture",
-        choices=("mixture", "easy", "none"),
-        doc="log q of hard draws: that of the row's mixture, of an easy draw, or none",
-    )
-    candidate_num: int = key(8, low=2, doc="dns: easy draws per slot")
-    mined: MinedConfig = field(default_factory=MinedConfig)
-
-    def __post_init__(self) -> None:
-        """Check each value, then stages, weights and log q."""
-        check_keys(self, "negatives.hard")
-        for name in self.stages:
-            parse_stage(name)
-        if self.weights and len(self.weights) != len(self.stages):
-            raise InputError(
-                f"negatives.hard.weights={list(self.weights)} must have one weight "
-                f"for each of negatives.hard.stages={list(self.stages)}, or be []"
-            )
-        if self.source == "dns" and self.log_q == "mixture" and self.num:
-            raise InputError(
-                "negatives.hard.log_q=mixture cannot be computed for negatives.hard."
-                "source=dns in training: the probability of being the best draw needs "
-                "the score of every item; set negatives.hard.log_q=easy or none"
-            )
-
-
-def parse_stage(text: str) -> tuple[str, int, int | None]:
-    """Return the stage and the window of ranks of an entry of ``hard.stages``.
-
-    Args:
-      text: ``stage``, or ``stage:first-end``; ``end`` is not in the window.
-
-    Returns:
-      Name of the stage, first rank, and end of the ranks (None: no end).
-
-    Raises:
-      InputError: the text has another form, names no stage, or the window is empty.
-
-    Examples:
-      >>> parse_stage("ranked")
-      ('ranked', 0, None)
-      >>> parse_stage("ranked:10-50")
-      ('ranked', 10, 50)
-    """
-    match = re.fullmatch(r"([a-z_]+)(?::(\d+)-(\d+))?", text)
-    if not match:
-        raise InputError(
-            f"negatives.hard.stages={text!r} is not a stage; write one such as ranked, "
-            "or with a window of ranks, ranked:10-50"
-        )
-    name, first, end = match.groups()
-    choice("negatives.hard.stages", name, STAGES)
-    if first is None:
-        return name, 0, None
-    if int(end) <= int(first):
-        raise InputError(
-            f"negatives.hard.stages={text!r} has an empty window of ranks; the second "
-            "number must be the larger one"
-        )
-    return name, int(first), int(end)
-
-
-@dataclass(unsafe_hash=True)
 class BankConfig:
     """Cross-batch negatives: the candidates of the last batches, first in first out."""
 
-    size: int = key(0, low=0, doc="candidates kept; 0: no bank")
+    size: int = key(
+        0,
+        low=0,
+        doc="candidates of earlier batches that are kept, at least a batch; 0: no bank",
+        example="negatives=bank negatives.bank.size=16384",
+    )
     warmup: float = key(
         0.1,
         low=0,
         training=True,
         doc="share of the training before the bank is used",
+        example="negatives=bank negatives.bank.warmup=0.25",
     )
 
     def __post_init__(self) -> None:
@@ -171,11 +68,16 @@ class BankConfig:
 class NegativesConfig:
     """The items that a positive is compared with."""
 
-    in_batch: bool = key(True, doc="use the other positives of the batch")
+    in_batch: bool = key(
+        True,
+        doc="use the other positives of the batch as negatives of a row",
+        example="negatives.in_batch=false negatives.easy.num=1024",
+    )
     layout: str = key(
         "shared",
         choices=("shared", "per_row"),
         doc="easy draws are columns of the whole batch, or slots of each row",
+        example="negatives=uniform negatives.layout=per_row negatives.easy.num=16",
     )
     easy: EasyConfig = field(default_factory=EasyConfig)
     hard: HardConfig = field(default_factory=HardConfig)
@@ -184,35 +86,46 @@ class NegativesConfig:
         low=0,
         high=1,
         doc="probability that a slot is hard; null: every hard slot is",
+        example="negatives=half_hard negatives.hard_ratio=0.25",
     )
     hard_start: float | None = key(
         None,
         low=0,
         high=1,
-        doc="hard_ratio at the first step; null: constant",
+        doc="probability that a slot is hard at the first step; null: "
+        "hard_ratio from the start",
+        example="negatives=half_hard negatives.hard_start=0",
     )
     hard_ramp: float = key(
         1.0,
         low=0,
         high=1,
         doc="share of the training in which hard_start becomes hard_ratio",
+        example="negatives=half_hard negatives.hard_start=0 negatives.hard_ramp=0.5",
     )
     bank: BankConfig = field(default_factory=BankConfig)
     num_hard_negatives: int = key(
-        0, low=0, doc="best scored negatives kept per row; 0: all"
+        0,
+        low=0,
+        doc="best scored negatives kept per row; 0: all",
+        example="negatives=top_k_in_batch negatives.num_hard_negatives=50",
     )
     mask: str = key(
         "same_item",
         choices=("none", "same_item", "user_positives"),
         doc="draws left out: none, those equal to the positive, or all positives of "
         "the user",
+        example="user_positives",
     )
     available: bool = key(
         False,
         doc="only items of the log by the time of the positive are its negatives",
     )
     allow_exposed: bool = key(
-        False, doc="allow exposed items without a click as negatives"
+        False,
+        doc="allow exposed items without a click as negatives",
+        example="negatives=hard negatives.hard.stages=[exposed] "
+        "negatives.allow_exposed=true",
     )
 
     def __post_init__(self) -> None:

@@ -20,6 +20,8 @@ from twotower_jax.config.towers import TowersConfig
 from twotower_jax.config.training import TrainingConfig
 from twotower_jax.errors import InputError
 
+# The default of ``name``: Hydra resolves it, and so does ``Config``.
+SOURCE_NAME = "${data.source}"
 # Keys of names, places and further records, which decide no number of the run.
 LABELS = ("name", "output", "arm", "trackers", "baselines", "pause")
 
@@ -28,14 +30,28 @@ LABELS = ("name", "output", "arm", "trackers", "baselines", "pause")
 class Config:
     """One run. Its hash names the run's folder."""
 
-    name: str = key("default", doc="folder below `output` of comparable runs")
-    output: str = key("outputs", doc="folder of all runs")
-    arm: str | None = key(None, doc="label of the run in tables and figures")
+    name: str = key(
+        SOURCE_NAME,
+        doc="folder below `output` of comparable runs, also the name of the study",
+        example="first_try",
+    )
+    output: str = key(
+        "outputs",
+        doc="folder of all runs, below the folder in which the command starts",
+        example="runs",
+    )
+    arm: str | None = key(
+        None,
+        doc="label of the run in tables and figures; null: named by the keys in "
+        "which it differs",
+        example="'arm=half hard' negatives=half_hard",
+    )
     seed: int = key(
         0,
         low=0,
         high=2**31 - 1,
         doc="seed of initialisation, order and draws; not of the data or its split",
+        example="1",
     )
     data: DataConfig = field(default_factory=DataConfig)
     positives: PositivesConfig = field(default_factory=PositivesConfig)
@@ -53,16 +69,21 @@ class Config:
     pause: int | None = key(
         None,
         low=1,
-        doc="step after whose next validation the run pauses, without a test; the same "
-        "command with a later step, or with null, goes on",
+        doc="step after whose next validation the run pauses, without a test; "
+        "the same command with a later step goes on; null: to the end",
+        example="pause=500 training.eval_every=250",
     )
     trackers: tuple[str, ...] = key(
-        (), doc="tools that also record the metrics: tensorboard, mlflow, wandb"
+        (),
+        doc="tools that also record the metrics: tensorboard, mlflow, wandb; []: none",
+        example="[tensorboard]",
     )
 
     def __post_init__(self) -> None:
         """Check each value, then the combinations of sections."""
         check_keys(self, "")
+        if self.name == SOURCE_NAME:
+            self.name = self.data.source
         if self.loss.name != "full_softmax":
             self._check_negatives()
             self._check_bank()

@@ -1,14 +1,16 @@
-"""Declaration of one key of the configuration: default, allowed values, one line.
+"""Declaration of one key: default, allowed values, meaning in one line, example.
 
 A key is declared once, in its section::
 
-    users: int = key(5_000, low=2, high=10**8, doc="number of users")
+    users: int = key(5_000, low=2, high=10**8, doc="number of users", example="20000")
 
-Its check (``check_keys``) and its row in the tables of keys (``describe.py``) are made
-from this declaration. The sections stay plain dataclasses.
+Its check (``check_keys``), its row in the tables of keys and its explanation by
+``twotower train --help KEY`` (``describe.py``) are made from this declaration. The
+sections stay plain dataclasses.
 """
 
 import dataclasses
+import shlex
 from typing import Any, NamedTuple, TypeVar, cast, get_type_hints
 
 from twotower_jax.config.checks import above, choice, in_range, share
@@ -18,12 +20,14 @@ _KEY = "key"
 
 
 class Key(NamedTuple):
-    """Allowed values and meaning of one key.
+    """Allowed values, meaning and example of one key.
 
     The allowed values of a list or a dictionary are those of each of its parts.
 
     Attributes:
-      doc: the meaning in one line.
+      doc: the meaning in one line, with the unit and the meaning of null.
+      example: another value than the default as the command line writes it, or all
+        words of a command where it needs others; "": another choice.
       low: the lowest value allowed, or None.
       high: the highest value allowed, or None.
       above: a lower bound that is not itself allowed, or None.
@@ -32,6 +36,7 @@ class Key(NamedTuple):
     """
 
     doc: str
+    example: str = ""
     low: float | None = None
     high: float | None = None
     above: float | None = None
@@ -63,6 +68,32 @@ class Key(NamedTuple):
             return f"at least {_short(self.low)}"
         return f"{_short(self.low)} to {_short(self.high)}"
 
+    def words(self, name: str, default: Any) -> list[str]:
+        """Return the words of a command that sets the key to another value.
+
+        Args:
+          name: dotted key.
+          default: its default.
+
+        Examples:
+          >>> Key("a temperature", example="0.07").words("loss.temperature", 0.14)
+          ['loss.temperature=0.07']
+          >>> Key("a margin", example="loss=hinge loss.margin=0.5").words("", 0.2)
+          ['loss=hinge', 'loss.margin=0.5']
+          >>> Key("the order", choices=("shuffled", "time")).words("order", "shuffled")
+          ['order=time']
+          >>> Key("a switch").words("training.merge_columns", True)
+          ['training.merge_columns=false']
+        """
+        if "=" in self.example:
+            return shlex.split(self.example)
+        value = self.example
+        if not value and isinstance(default, bool):
+            value = str(not default).lower()
+        if not value:
+            value = next((choice for choice in self.choices if choice != default), "")
+        return [f"{name}={value}"] if value else []
+
     def check(self, name: str, value: Any) -> None:
         """Check one value.
 
@@ -91,6 +122,7 @@ def key(
     default: T,
     *,
     doc: str,
+    example: str = "",
     low: float | None = None,
     high: float | None = None,
     above: float | None = None,
@@ -101,7 +133,9 @@ def key(
 
     Args:
       default: its default; a dictionary is copied for each configuration.
-      doc: its meaning in one line.
+      doc: its meaning in one line, with the unit and the meaning of null.
+      example: another value than the default as the command line writes it, or all
+        words of a command where it needs others; "": another choice.
       low: the lowest value allowed; None for any.
       high: the highest value allowed, beside ``low``.
       above: a lower bound that is not itself allowed, instead of ``low``.
@@ -127,7 +161,7 @@ def key(
         ...
       InputError: world.users=1 is out of range; give a value at least 2
     """
-    metadata = {_KEY: Key(doc, low, high, above, choices, training)}
+    metadata = {_KEY: Key(doc, example, low, high, above, choices, training)}
     if isinstance(default, dict):
         made = dataclasses.field(default_factory=default.copy, metadata=metadata)
     else:

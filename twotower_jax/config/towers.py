@@ -10,24 +10,50 @@ from twotower_jax.errors import InputError
 class TowersConfig:
     """The two towers: their features, width and depth."""
 
-    kind: str = key("two_tower", doc="kind of model")
-    dim: int = key(64, low=1, doc="dimension of the embeddings")
+    kind: str = key(
+        "two_tower",
+        doc="model: two towers, or a baseline without towers",
+        example="towers=ease",
+    )
+    dim: int = key(
+        64,
+        low=1,
+        doc="dimension of the embeddings",
+        example="128",
+    )
     hidden: tuple[int, ...] = key(
-        (), low=1, doc="widths of the hidden layers; []: sum of the features"
+        (),
+        low=1,
+        doc="widths of the hidden layers; []: sum of the features",
+        example="towers=mlp towers.hidden=[256,128]",
     )
     query: tuple[str, ...] = key(
         (),
         doc="features of the query: id, history, and those of the data; []: chosen "
         "from the data",
+        example="[id,history]",
     )
     candidate: tuple[str, ...] = key(
         (),
         doc="features of the candidate: id, and those of the data; []: all of them",
+        example="[id]",
     )
-    history_length: int = key(20, low=1, doc="last clicks in the feature history")
-    normalize: bool = key(True, doc="divide embeddings by their L2 norm")
+    history_length: int = key(
+        20,
+        low=1,
+        doc="last clicks of the user in the feature history",
+        example="towers=history towers.history_length=50",
+    )
+    normalize: bool = key(
+        True,
+        doc="divide embeddings by their L2 norm: cosines; false: dot products",
+        example="towers.normalize=false loss.temperature=1",
+    )
     init_scale: float = key(
-        0.05, above=0, doc="initial tables are uniform in [-init_scale, init_scale]"
+        0.05,
+        above=0,
+        doc="initial tables are uniform in [-init_scale, init_scale]",
+        example="0.01",
     )
 
     def __post_init__(self) -> None:

@@ -13,46 +13,83 @@ PATIENCE = 10
 class TrainingConfig:
     """Batches, steps, validation, checkpoints and stopping."""
 
-    batch_size: int = key(1024, low=2, doc="positives per step")
-    epochs: int = key(
-        100, low=0, doc="passes over the training positives, before resampling"
+    batch_size: int = key(
+        1024,
+        low=2,
+        doc="positives per step, a multiple of training.devices",
+        example="4096",
     )
-    steps: int | None = key(None, low=0, doc="steps, instead of epochs")
+    epochs: int = key(
+        100,
+        low=0,
+        doc="passes over the training positives, before resampling; the limit "
+        "of a training that patience may end",
+        example="20",
+    )
+    steps: int | None = key(
+        None,
+        low=0,
+        doc="steps, in place of epochs; null: by training.epochs",
+        example="20000",
+    )
     order: str = key(
         "shuffled",
         choices=("shuffled", "time"),
         doc="order of the positives in an epoch; time: that of the log's times",
     )
     steps_per_dispatch: int = key(
-        8, low=1, doc="steps per call of the compiled program; does not change the bits"
+        8,
+        low=1,
+        doc="steps per call of the compiled program; does not change the bits",
+        example="1",
     )
     eval_every: int | None = key(
-        None, low=1, doc="steps between two validations; null: one epoch"
+        None,
+        low=1,
+        doc="steps between two validations; null: one epoch",
+        example="500",
     )
     checkpoint_every: int | None = key(
-        None, low=1, doc="steps between two checkpoints; null: at each validation"
+        None,
+        low=1,
+        doc="steps between two checkpoints; null: at each validation",
+        example="1000",
     )
     patience: int | None = key(
         None,
         low=0,
-        doc=f"validations without improvement before stopping; 0: never stop; null: "
-        f"{PATIENCE}, never without a validation set",
+        doc="validations without improvement before the training ends; 0: it "
+        f"never ends early; null: {PATIENCE}, or 0 without a validation set",
+        example="3",
     )
     min_steps: int = key(
-        500, low=0, doc="steps before which patience does not stop: a slow start"
+        500,
+        low=0,
+        doc="steps before which patience does not end the training, for models "
+        "that start slowly",
+        example="2000",
     )
     eval_queries: int | None = key(
         5000,
         low=1,
         doc="queries of a validation during training, a fixed random part; null: all",
+        example="null",
     )
     metric: str = key(
-        "recall@20", doc="metric of the valid part that selects the best step"
+        "recall@20",
+        doc="metric of the valid part that selects the best step: a name and "
+        "one of evaluation.k",
+        example="ndcg@10",
     )
     merge_columns: bool = key(
         True, doc="score repeated items of a batch once; the same loss"
     )
-    devices: int = key(1, low=1, doc="devices over which the rows are spread")
+    devices: int = key(
+        1,
+        low=1,
+        doc="devices over which the rows of a batch are spread",
+        example="2",
+    )
 
     def __post_init__(self) -> None:
         """Check each value, then that devices divide the batch."""

@@ -9,7 +9,8 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from twotower_jax.config import Config
-from twotower_jax.config.negatives import MinedConfig, NegativesConfig, parse_stage
+from twotower_jax.config.hard import MinedConfig, parse_stage
+from twotower_jax.config.negatives import NegativesConfig
 from twotower_jax.config.towers import TowersConfig
 from twotower_jax.errors import InputError
 from twotower_jax.losses.rowwise import LOSSES

@@ -22,7 +22,7 @@ from twotower_jax import keys
 from twotower_jax.data.log import FunnelLog, Pairs, Split, Stage
 from twotower_jax.run.inputs import Loaded
 
-# (name, first rank, end rank or None), the result of `config.negatives.parse_stage`.
+# (name, first rank, end rank or None), the result of `config.hard.parse_stage`.
 StageWindow = tuple[str, int, int | None]
 
 ITEMS, TYPES, CLICKS = 400, 4, 4096

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 
-from twotower_jax.config import Config, from_dict
+from twotower_jax.config import Config, from_record
 from twotower_jax.errors import InputError
 from twotower_jax.objective.card import Card
 from twotower_jax.objective.store import find_cards
@@ -39,7 +39,7 @@ def study_cards(study: Study, folder: Path) -> dict[str, Card | str]:
     cards: dict[str, Card | str] = {}
     for arm, name in pairs.iter_rows():
         try:
-            configs[arm] = from_dict(runs[name].config)
+            configs[arm] = from_record(runs[name].config)
         except InputError as error:
             cards[arm] = f"this version cannot read its configuration ({error})"
     return cards | find_cards(configs, folder)

@@ -1,6 +1,8 @@
 """The data of a run, checks of its names and sizes, and inputs of the towers."""
 
 import functools
+from collections.abc import Collection
+from operator import attrgetter
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -80,21 +82,31 @@ def split_log(log: FunnelLog, config: DataConfig) -> Loaded:
 _load_once = functools.lru_cache(maxsize=1)(_load)
 
 
+def registered_names() -> dict[str, Collection[str]]:
+    """Return {dotted key: names} of the keys that choose from a registry.
+
+    Examples:
+      >>> list(registered_names()["optimizer.name"])
+      ['adagrad', 'adam', 'sgd']
+    """
+    return {
+        "data.source": sources.SOURCES,
+        "positives.strategy": POSITIVES,
+        "negatives.easy.sampler": PROPOSALS,
+        "loss.name": LOSSES,
+        "towers.kind": [*TOWERS, *BASELINES],
+        "optimizer.name": OPTIMIZERS,
+    }
+
+
 def check_names(config: Config) -> None:
     """Refuse unknown names in the configuration, and unknown metrics.
 
     Raises:
       InputError: naming the key, the value and the known names.
     """
-    for key, name, choices in (
-        ("data.source", config.data.source, sources.SOURCES),
-        ("positives.strategy", config.positives.strategy, POSITIVES),
-        ("negatives.easy.sampler", config.negatives.easy.sampler, PROPOSALS),
-        ("loss.name", config.loss.name, LOSSES),
-        ("towers.kind", config.towers.kind, [*TOWERS, *BASELINES]),
-        ("optimizer.name", config.optimizer.name, OPTIMIZERS),
-    ):
-        if name not in choices:
+    for key, choices in registered_names().items():
+        if (name := attrgetter(key)(config)) not in choices:
             raise unknown(key, name, choices)
     check_watched("training.metric", config.training.metric, config)
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from twotower_jax.config import Config
-from twotower_jax.config.negatives import parse_stage
+from twotower_jax.config.hard import parse_stage
 from twotower_jax.data.feed import make_queries
 from twotower_jax.evaluation.ragged import from_pairs
 from twotower_jax.losses.rowwise import LOSSES, LossNumbers

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from twotower_jax.config import Config, fingerprint, from_dict, to_dict
+from twotower_jax.config import Config, fingerprint, from_record, to_dict
 from twotower_jax.errors import InputError
 from twotower_jax.run.old_runs import modernised
 
@@ -250,7 +250,7 @@ def stored_config(folder: Path) -> Config:
     record = RunFolder(folder)
     result = record.read("result") or {}
     try:
-        return from_dict(modernised(record.config(), result.get("steps")))
+        return from_record(modernised(record.config(), result.get("steps")))
     except InputError as error:
         raise InputError(f"{folder / 'config.yaml'}: {error}") from None
 

@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 
 from twotower_jax.config import Config
-from twotower_jax.config.negatives import parse_stage
+from twotower_jax.config.hard import parse_stage
 from twotower_jax.run.inputs import Loaded
 from twotower_jax.training.hard_sources import HARD_SOURCES
 from twotower_jax.training.loop import Problem

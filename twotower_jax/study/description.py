@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from twotower_jax.config.schema import key
 from twotower_jax.errors import InputError, unknown
 from twotower_jax.study.files import write_whole
 
@@ -22,26 +23,58 @@ TEXTS = ("question", "answer", "source", "metric", "base", "tuned")
 class Description:
     """The description of a study; None for each part that is not given.
 
-    Attributes:
-      question: the question of the study, one sentence.
-      answer: of the study, in words.
-      source: the origin of the question or of the arms.
-      metric: the primary metric, which orders the arms and is compared first.
-      base: the arm to which the others are compared.
-      tuned: where the settings of the arms were tuned; None: by the selections in the
-        folders of the study, if any.
-      margin: share of a mean up to which a difference is equivalent; None: 0.02.
-      controls: {arm: its control}; the controls of the other arms are searched.
+    Its fields are the keys of ``hydra.callbacks.study``.
     """
 
-    question: str | None = None
-    source: str | None = None
-    metric: str | None = None
-    base: str | None = None
-    tuned: str | None = None
-    margin: float | None = None
-    controls: dict[str, str] | None = None
-    answer: str | None = None
+    question: str | None = key(
+        None,
+        doc="question of the study, one sentence, first in its report; null: none",
+        example="-m experiment=quickstart "
+        "'hydra.callbacks.study.question=Which negatives suit us?'",
+    )
+    source: str | None = key(
+        None,
+        doc="origin of the question or of the arms, such as a paper; null: none",
+        example="-m experiment=quickstart "
+        "'hydra.callbacks.study.source=Yi et al. 2019'",
+    )
+    metric: str | None = key(
+        None,
+        doc="main metric, which orders the arms and is compared first; null: recall@20",
+        example="-m experiment=quickstart hydra.callbacks.study.metric=ndcg@20",
+    )
+    base: str | None = key(
+        None,
+        doc="label of the arm to which the others are compared; null: the first by name",
+        example="-m experiment=quickstart hydra.callbacks.study.base=in-batch",
+    )
+    tuned: str | None = key(
+        None,
+        doc="where the settings of the arms were tuned; null: by the selections of the "
+        "study, or untuned",
+        example="-m experiment=quickstart "
+        "'hydra.callbacks.study.tuned=by hand on validation'",
+    )
+    margin: float | None = key(
+        None,
+        doc="share of a mean, above 0 and below 1, up to which arms are equivalent; "
+        "null: 0.02",
+        example="-m experiment=quickstart hydra.callbacks.study.margin=0.05",
+    )
+    controls: dict[str, str] | None = key(
+        None,
+        doc="{arm: its control}, by their labels; null: searched, an arm that differs "
+        "in one choice",
+        example="-m experiment=quickstart "
+        "'hydra.callbacks.study.controls={half exposed:uniform slots}'",
+    )
+    answer: str | None = key(
+        None,
+        doc="answer to the question, first in the report; null: the best arm and its "
+        "difference to the base",
+        example="-m experiment=quickstart "
+        "'hydra.callbacks.study.answer=Uniform slots are enough.'",
+    )
 
     def or_else(self, other: "Description") -> "Description":
         """This description, with its missing parts taken from another.

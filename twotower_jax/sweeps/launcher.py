@@ -14,6 +14,7 @@ from twotower_jax.config.checks import whole_number
 from twotower_jax.errors import InputError
 from twotower_jax.sweeps.baseline_arms import as_job
 from twotower_jax.sweeps.compose import command_line, compose_job, job_config
+from twotower_jax.sweeps.options import FusedOptions
 from twotower_jax.sweeps.plugins import PLUGIN, KeepsSetup, register
 
 
@@ -27,7 +28,7 @@ class FusedLauncher(KeepsSetup, Launcher):
     __module__ = PLUGIN
 
     def __init__(self, workers: int | None = None, together: bool | None = None):
-        self._options = (workers, together)
+        self._options = FusedOptions(workers, together)
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
@@ -39,7 +40,7 @@ class FusedLauncher(KeepsSetup, Launcher):
           initial_job_idx: number of the first job.
         """
         setup_globals()
-        workers, _ = self._options
+        workers, together = self._options.workers, self._options.together
         if workers is not None:
             whole_number("hydra.launcher.workers", workers, 1)
         hydra = self.sweep_config.hydra
@@ -55,7 +56,7 @@ class FusedLauncher(KeepsSetup, Launcher):
         from twotower_jax.sweeps.fused import SideBySide
 
         keep_programs()
-        with SideBySide(configs, Console(), command_line(), *self._options):
+        with SideBySide(configs, Console(), command_line(), workers, together):
             return [self._run(job) for job in jobs]
 
     def _compose(self, overrides: Sequence[str], number: int) -> DictConfig:

@@ -44,7 +44,7 @@ class Runs:
         how = rungs.Validation(
             "recall@20", seeds, self.launch, self.lines.append, lambda: self.now
         )
-        return rungs.race(grids, OPTIONS._replace(**options), how)
+        return rungs.race(grids, replace(OPTIONS, **options), how)
 
     def tried(self, dim, pause):
         return sorted(
@@ -134,5 +134,5 @@ def test_a_limit_of_time_gives_every_arm_as_many_points(monkeypatch, minutes):
 )
 def test_wrong_options_are_refused(options, said):
     with pytest.raises(InputError) as error:
-        rungs.check_rungs(OPTIONS._replace(**options))
+        rungs.check_rungs(replace(OPTIONS, **options))
     assert said in str(error.value)

@@ -1,0 +1,165 @@
+"""Section ``negatives.hard``: the hard slots of each row, and the stages of a log."""
+
+import re
+from dataclasses import dataclass, field
+
+from twotower_jax.config.checks import choice
+from twotower_jax.config.schema import check_keys, key
+from twotower_jax.errors import InputError
+
+STAGES = ("retrieved", "pre_ranked", "ranked", "re_ranked", "exposed")
+
+
+@dataclass(unsafe_hash=True)
+class MinedConfig:
+    """Hard negatives mined by the model itself: a window of its exact ranking."""
+
+    warmup: float = key(
+        0.1,
+        above=0,
+        training=True,
+        doc="share of the training before the first mining; until then slots are easy",
+        example="negatives=mined negatives.hard.mined.warmup=0.2",
+    )
+    every: float = key(
+        0.1,
+        above=0,
+        training=True,
+        doc="share of the training between two minings",
+        example="negatives=mined negatives.hard.mined.every=0.05",
+    )
+    range_min: int = key(
+        100,
+        low=0,
+        doc="first rank of the window, from 0",
+        example="negatives=mined negatives.hard.mined.range_min=50",
+    )
+    range_max: int = key(
+        500,
+        doc="end of the window of ranks, itself not included",
+        example="negatives=mined negatives.hard.mined.range_max=1000",
+    )
+
+    def __post_init__(self) -> None:
+        """Check each value, then that pools are renewed, and the window."""
+        check_keys(self, "negatives.hard.mined")
+        if self.warmup + self.every >= 1:
+            raise InputError(
+                f"negatives.hard.mined.every={self.every} after negatives.hard.mined."
+                f"warmup={self.warmup} leaves no time for a second mining; their sum "
+                "must be below 1"
+            )
+        if self.range_max <= self.range_min:
+            raise InputError(
+                f"negatives.hard.mined.range_max={self.range_max} must be above "
+                f"negatives.hard.mined.range_min={self.range_min}; ranks are "
+                "[range_min, range_max), from 0"
+            )
+
+
+@dataclass(unsafe_hash=True)
+class HardConfig:
+    """Hard negatives: slots of each row."""
+
+    source: str = key(
+        "log",
+        choices=("log", "mined", "dns"),
+        doc="log: items that a stage discarded; mined: a window of the model's "
+        "ranking; dns: the best scored of several easy draws",
+        example="negatives=mined",
+    )
+    stages: tuple[str, ...] = key(
+        ("pre_ranked", "ranked"),
+        doc="log: furthest stages of the items; `ranked:10-50`: its ranks 10 to 49",
+        example="negatives=hard negatives.hard.stages=[retrieved]",
+    )
+    weights: tuple[float, ...] = key(
+        (),
+        above=0,
+        doc="log: weight of each stage in the draw; []: 1 each",
+        example="negatives=hard negatives.hard.weights=[3,1]",
+    )
+    pool: str = key(
+        "request",
+        choices=("request", "user"),
+        doc="log: items of the request of the positive, or of all requests of the user",
+        example="negatives=hard negatives.hard.pool=user",
+    )
+    pool_size: int = key(
+        64,
+        low=1,
+        doc="log: most items kept per pool, drawn once",
+        example="negatives=hard negatives.hard.pool_size=256",
+    )
+    num: int = key(
+        0,
+        low=0,
+        doc="hard slots per row; 0: no hard negatives",
+        example="negatives=hard negatives.hard.num=8",
+    )
+    log_q: str = key(
+        "mixture",
+        choices=("mixture", "easy", "none"),
+        doc="log q of hard draws: that of the row's mixture, of an easy draw, or none",
+        example="negatives=hard negatives.hard.log_q=easy",
+    )
+    candidate_num: int = key(
+        8,
+        low=2,
+        doc="dns: easy draws per slot, of which the best scored is kept",
+        example="negatives=dns negatives.hard.candidate_num=16",
+    )
+    mined: MinedConfig = field(default_factory=MinedConfig)
+
+    def __post_init__(self) -> None:
+        """Check each value, then stages, weights and log q."""
+        check_keys(self, "negatives.hard")
+        for name in self.stages:
+            parse_stage(name)
+        if self.weights and len(self.weights) != len(self.stages):
+            raise InputError(
+                f"negatives.hard.weights={list(self.weights)} must have one weight "
+                f"for each of negatives.hard.stages={list(self.stages)}, or be []"
+            )
+        if self.source == "dns" and self.log_q == "mixture" and self.num:
+            raise InputError(
+                "negatives.hard.log_q=mixture cannot be computed for negatives.hard."
+                "source=dns in training: the probability of being the best draw needs "
+                "the score of every item; set negatives.hard.log_q=easy or none"
+            )
+
+
+def parse_stage(text: str) -> tuple[str, int, int | None]:
+    """Return the stage and the window of ranks of an entry of ``hard.stages``.
+
+    Args:
+      text: ``stage``, or ``stage:first-end``; ``end`` is not in the window.
+
+    Returns:
+      Name of the stage, first rank, and end of the ranks (None: no end).
+
+    Raises:
+      InputError: the text has another form, names no stage, or the window is empty.
+
+    Examples:
+      >>> parse_stage("ranked")
+      ('ranked', 0, None)
+      >>> parse_stage("ranked:10-50")
+      ('ranked', 10, 50)
+    """
+    match = re.fullmatch(r"([a-z_]+)(?::(\d+)-(\d+))?", text)
+    if not match:
+        raise InputError(
+            f"negatives.hard.stages={text!r} is not a stage; write one such as ranked, "
+            "or with a window of ranks, ranked:10-50"
+        )
+    name, first, end = match.groups()
+    choice("negatives.hard.stages", name, STAGES)
+    if first is None:
+        return name, 0, None
+    if int(end) <= int(first):
+        raise InputError(
+            f"negatives.hard.stages={text!r} has an empty window of ranks; the second "
+            "number must be the larger one"
+        )
+    return name, int(first), int(end)
