@@ -5,79 +5,96 @@ simulator's README. A test checks that both are up to date.
 """
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
-from twotower_jax.config.describe import KeyRow, describe_keys, key_table
-from twotower_jax.data.sources import SOURCES
-from twotower_jax.losses.rowwise import LOSSES
-from twotower_jax.model.baselines import BASELINES
-from twotower_jax.model.tower import TOWERS
-from twotower_jax.sampling.positives import POSITIVES
-from twotower_jax.sampling.proposals import PROPOSALS
-from twotower_jax.training.optimizers import OPTIMIZERS
+from twotower_jax.commands.advise import advise_rows
+from twotower_jax.config import Config, to_dict
+from twotower_jax.config.describe import KeyRow, describe_keys, key_table, value_text
+from twotower_jax.config.options import NAMED, Option, all_options
+from twotower_jax.run.inputs import registered_names
+from twotower_jax.sweeps.options import option_rows
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "reference-keys.md"
 SIMULATOR = ROOT / "twotower_jax" / "data" / "simulator" / "README.md"
-NAMES = {
-    "data.source": SOURCES,
-    "positives.strategy": POSITIVES,
-    "negatives.easy.sampler": PROPOSALS,
-    "loss.name": LOSSES,
-    "towers.kind": [*TOWERS, *BASELINES],
-    "optimizer.name": OPTIMIZERS,
-}
 HEAD = """# Keys of the configuration
 
-Every key of `twotower train`, with its default and the values allowed. A value out of
-range ends with exit status 2 before any training. The groups (`data=`, `negatives=`,
-...) pick files of `conf/` that set several keys at once. The allowed values of a list
-are those of its parts. An empty cell allows every value of the type.
+Every key of `twotower train`, with its type, default, allowed values, meaning and an
+example. The command line explains them too, with the files that set a key:
+
+```bash
+twotower train --help loss.temperature   # one key
+twotower train --help negatives          # all keys and files of a group
+twotower train --help mask_seen          # the last part of a key is enough
+```
+
+A value out of range ends with exit status 2 before any training. The allowed values of a
+list are those of its parts. An empty cell allows every value of the type. Examples follow
+`twotower train`, those of `advise.minutes` `twotower advise`.
+
+The groups (`data=`, `negatives=`, ...) pick files of `conf/` that set several keys at
+once; a table after the keys of a section lists them. In Python a section that names its
+choice has the same values: `from_dict({"data": {"source": "movielens", "path": "ml-1m"}})`
+is `data=movielens data.path=ml-1m`, and likewise for `positives.strategy`, `loss.name`,
+`towers.kind` and `optimizer.name`. On the command line `loss.name=bce` sets this key
+alone, and `loss=bce` the other keys of the file as well.
 
 This page is written by `python docs/make_keys.py` from `twotower_jax/config/`.
 """
-SECTIONS = (
-    "data",
-    "data.columns",
-    "data.simulator",
-    "data.recflow",
-    "data.kuairand",
-    "positives",
-    "negatives",
-    "negatives.easy",
-    "negatives.hard",
-    "negatives.bank",
-    "loss",
-    "loss.logq",
-    "towers",
-    "optimizer",
-    "training",
-    "evaluation",
-    "baseline",
-)
 BEGIN, END = "<!-- keys: python docs/make_keys.py -->\n", "<!-- /keys -->"
-
-
-def section(key: str) -> str:
-    """Return the longest section of the page that holds a key, "" for the root."""
-    held = [name for name in SECTIONS if key.startswith(f"{name}.")]
-    return max(held, key=len, default="")
 
 
 def page() -> str:
     """Return the text of docs/reference-keys.md."""
-    rows: dict[str, list[KeyRow]] = {name: [] for name in ("", *SECTIONS)}
-    for row in describe_keys(NAMES):
-        rows[section(row.key)].append(row)
+    rows: dict[str, list[KeyRow]] = {}
+    every = [*describe_keys(registered_names()), *option_rows(), *advise_rows()]
+    for row in every:
+        rows.setdefault(row.section, []).append(row)
     parts = [HEAD]
     for name, keys in rows.items():
         parts.append(f"## {name or 'The run'}\n\n{key_table(keys)}")
+        parts += option_table(name)
     return "\n".join(parts)
+
+
+def option_table(group: str) -> list[str]:
+    """Return the files of a group as a table, [] where there is no choice."""
+    options = [option for option in all_options() if option.group == group]
+    if len(options) < 2:
+        return []
+    lines = [
+        f"| `{group}=` | meaning | values that are not the defaults |",
+        "|---|---|---|",
+    ]
+    for option in options:
+        keys = ", ".join(f"`{key}={value}`" for key, value in other_values(option))
+        lines.append(f"| `{option.name}` | {option.about} | {keys} |")
+    return ["\n".join(lines) + "\n"]
+
+
+def other_values(option: Option) -> Iterator[tuple[str, str]]:
+    """Yield the keys of a section's file, without the name, that are not defaults."""
+    group = option.group
+    defaults, name = to_dict(Config())[group], NAMED.get(group)
+    for row in describe_keys():
+        key = row.key.removeprefix(f"{group}.")
+        if not row.key.startswith(f"{group}.") or key == name:
+            continue
+        try:
+            value = option.value(row.key)
+        except KeyError:
+            continue
+        place = defaults
+        for part in key.split("."):
+            place = place[part]
+        if value != place:
+            yield key, value_text(value)
 
 
 def simulator_page() -> str:
     """Return the text of the simulator's README with its table of keys renewed."""
-    keys = [row for row in describe_keys() if section(row.key) == "data.simulator"]
+    keys = [row for row in describe_keys() if row.section == "data.simulator"]
     table = BEGIN + key_table(keys, "data.simulator.") + END
     return re.sub(
         f"{BEGIN}.*?{END}", lambda _: table, SIMULATOR.read_text(), flags=re.S

@@ -14,6 +14,7 @@ from twotower_jax.commands import (
     check,
     completion,
     data,
+    explain,
     export,
     runs,
 )
@@ -53,6 +54,8 @@ def _command(arguments: list[str]) -> int:
     words = arguments[1:] if arguments[:1] == ["train"] else arguments
     if words[:1] in (["-sc"], ["--shell-completion"]):
         return completion.complete(words, COMMANDS)
+    if (keys := explain.asked_keys(arguments)) and arguments[0] in explain.COMMANDS:
+        return explain.explain(keys)
     if arguments[:1] == ["train"]:
         # Imported here, for it imports Hydra.
         from twotower_jax.commands.train import train
@@ -73,7 +76,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command")
     commands.add_parser(
         "train",
-        help="train and evaluate; overrides as key=value, -m sweeps, --help lists keys",
+        help="train and evaluate; overrides as key=value, -m sweeps; --help lists the "
+        "keys, --help KEY explains one",
     )
     _add(commands, "advise", advise.add_advise, advise.advise, ADVISE)
     _add(commands, "report", runs.add_report, runs.report, REPORT)

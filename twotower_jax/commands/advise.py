@@ -7,10 +7,22 @@ import time
 
 from rich.console import Console
 
+from twotower_jax.config.describe import KeyRow, key_row
+from twotower_jax.config.schema import Key
 from twotower_jax.errors import InputError, closest
 
 MINUTES = 10.0
 PREFIX = "advise."
+
+
+def advise_rows() -> list[KeyRow]:
+    """Return one row per key that only ``advise`` reads."""
+    minutes = Key(
+        "minutes for all runs, the test included",
+        "data=table data.path=clicks.csv advise.minutes=30",
+        above=0,
+    )
+    return [key_row("advise.minutes", "float", minutes, MINUTES)]
 
 
 def add_advise(parser: argparse.ArgumentParser) -> None:

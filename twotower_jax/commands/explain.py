@@ -1,33 +1,28 @@
 """``twotower train --help KEY``: the meaning of a key, or the keys of a group."""
 
 import difflib
-import shlex
 import shutil
 import textwrap
 from collections.abc import Iterable, Sequence
 from itertools import takewhile
 
-from twotower_jax.config.describe import KeyRow, describe_keys, key_row, value_text
+from twotower_jax.commands.advise import advise_rows
+from twotower_jax.config.describe import KeyRow, describe_keys, value_text
 from twotower_jax.config.options import Option, all_options
-from twotower_jax.config.schema import Key
 from twotower_jax.errors import InputError
+from twotower_jax.sweeps.options import option_rows
 
 # Commands whose words are overrides.
 COMMANDS = ("train", "advise", "audit")
-# Keys whose choices are the entries of a registry, which imports JAX.
-REGISTERED = (
-    "data.source",
-    "positives.strategy",
-    "negatives.easy.sampler",
-    "loss.name",
-    "towers.kind",
-    "optimizer.name",
-)
 PAGE = "docs/reference-keys.md"
+ANY = {"bool": "true or false"}
+MOST_FILES = 12
+LABEL = 10
+WIDEST = 34
 
 
 def asked_keys(words: Sequence[str]) -> list[str]:
-    """Return the keys that follow ``--help``; [] where none follows.
+    """Return the keys that follow ``--help``, [] where none follows.
 
     Args:
       words: of the command line, after the command.
@@ -39,6 +34,170 @@ def asked_keys(words: Sequence[str]) -> list[str]:
       ([], [])
     """
     place = next((i for i, w in enumerate(words) if w in ("--help", "-h")), len(words))
-    after = takewhile(lambda w: not w.startswith("-"), words[place + 1 :])
-    keys = [word.rstrip(".=") for word in after if "=" not in word[:-1]]
-    return [key for key in keys if key]
+    after = takewhile(lambda word: not word.startswith("-"), words[place + 1 :])
+    return [word.rstrip("=.") for word in after if "=" not in word[:-1]]
+
+
+def explain(keys: Iterable[str]) -> int:
+    """Print the explanation of keys and groups.
+
+    Args:
+      keys: dotted keys, last parts of keys, sections or groups.
+
+    Returns:
+      The exit status 0.
+
+    Raises:
+      InputError: an unknown key; the message has the nearest ones.
+    """
+    rows, options = [*describe_keys(), *option_rows(), *advise_rows()], all_options()
+    print("\n\n".join("\n".join(_lines(key, rows, options)) for key in keys))
+    return 0
+
+
+def _lines(key: str, rows: list[KeyRow], options: Sequence[Option]) -> list[str]:
+    """Return the lines of a key, of a section or group, or of an ending of keys."""
+    one = [row for row in rows if row.key == key]
+    below = [row for row in rows if row.key.startswith(f"{key}.")]
+    choices = [option for option in options if option.group == key]
+    if below or choices:
+        lines = [f"{row.key}: {row.doc}" for row in one]
+        return [*lines, *group_lines(f"Keys of {key}", below, choices)]
+    ending = one or [row for row in rows if row.key.endswith(f".{key}")]
+    if len(ending) > 1:
+        return group_lines(f"Keys that end in .{key}", ending, [])
+    if not ending:
+        groups = {option.group for option in options}
+        raise InputError(f"unknown key {key}; {_nearest(key, rows, groups)}")
+    row = ending[0]
+    if row.type == "text" and not row.allowed:
+        # Imported on use: the registries import JAX.
+        from twotower_jax.run.inputs import registered_names
+
+        row = row._replace(allowed=", ".join(registered_names().get(row.key, ())))
+    return key_lines(row, options)
+
+
+def key_lines(row: KeyRow, options: Iterable[Option]) -> list[str]:
+    """Lines that explain a key.
+
+    Args:
+      row: the key.
+      options: files that may set it.
+
+    Examples:
+      >>> row = KeyRow("seed", "int", "0", "at least 0", "seed of a run", "seed=1")
+      >>> print("\\n".join(key_lines(row, [])))
+      seed
+        meaning   seed of a run
+        type      int
+        range     at least 0
+        default   0
+        example   twotower train seed=1
+        page      docs/reference-keys.md, section The run
+    """
+    command = "advise" if row.key.startswith("advise.") else "train"
+    parts = [
+        ("meaning", [row.doc]),
+        ("type", [row.type]),
+        ("range", [row.allowed or ANY.get(row.type, f"any {row.type}")]),
+        ("default", [row.default]),
+        ("set by", set_by(row.key, options)),
+        ("page", [f"{PAGE}, section {row.section or 'The run'}"]),
+    ]
+    # A command is not wrapped, so that it can be copied.
+    example = f"  {'example':{LABEL}}twotower {command} {row.example}"
+    lines = [row.key]
+    for label, texts in parts:
+        lines += [example] if label == "set by" else []
+        for place, text in enumerate(texts):
+            lines += _wrapped(label if place == 0 else "", text)
+    return lines
+
+
+def set_by(key: str, options: Iterable[Option]) -> list[str]:
+    """Options that set a key, with their values: those of its own group first.
+
+    Args:
+      key: dotted key.
+      options: files that may set it.
+
+    Examples:
+      >>> files = [Option("loss", "bce", "", {"loss": {"ratio": 3.0}})]
+      >>> files += [Option("loss", "gbce", "", {"loss": {"ratio": 3.0}})]
+      >>> set_by("loss.ratio", files), set_by("loss.margin", files)
+      (['loss=bce, gbce: 3.0'], [])
+    """
+    found: dict[tuple[str, str], list[str]] = {}
+    for option in options:
+        try:
+            value = value_text(option.value(key))
+        except KeyError:
+            continue
+        found.setdefault((option.group, value), []).append(option.name)
+    own = key.rpartition(".")[0].replace(".", "/")
+    ordered = sorted(found.items(), key=lambda pair: not own.startswith(pair[0][0]))
+    lines = [f"{group}={', '.join(names)}: {v}" for (group, v), names in ordered]
+    if len(lines) > MOST_FILES:
+        lines[MOST_FILES:] = [f"and {len(lines) - MOST_FILES} other values in conf/"]
+    return lines
+
+
+def group_lines(
+    title: str, rows: Sequence[KeyRow], options: Sequence[Option]
+) -> list[str]:
+    """Lines of a section or group: one per key, and one per option.
+
+    Args:
+      title: of the keys.
+      rows: the keys.
+      options: files of one group.
+    """
+    width = shutil.get_terminal_size((1000, 24)).columns
+    lines = []
+    if rows:
+        lines.append(f"{title}, with default and meaning; --help KEY explains one:")
+        lines += _columns([(row.key, row.default, row.doc) for row in rows], width)
+    if options:
+        lines.append(f"{options[0].group}=NAME sets the keys of a file in conf/:")
+        lines += _columns([(option.name, option.about) for option in options], width)
+    return lines
+
+
+def _columns(table: list[tuple[str, ...]], width: int) -> list[str]:
+    """Return rows in columns, each cut to one line."""
+    columns = list(zip(*table, strict=True))
+    widths = [min(WIDEST, max(map(len, column))) for column in columns]
+    lines = []
+    for row in table:
+        cells = [f"{cell:<{size}}" for cell, size in zip(row, widths, strict=True)]
+        line = f"  {'  '.join(cells[:-1])}  {row[-1]}"
+        lines.append(line if len(line) <= width else f"{line[: width - 3]}...")
+    return lines
+
+
+def _wrapped(label: str, text: str) -> list[str]:
+    """Return a text in lines after its label."""
+    return textwrap.wrap(
+        text,
+        min(100, shutil.get_terminal_size().columns),
+        initial_indent=f"  {label:{LABEL}}",
+        subsequent_indent=" " * (LABEL + 2),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _nearest(key: str, rows: Iterable[KeyRow], groups: Iterable[str]) -> str:
+    """Return a question with the names nearest to an unknown one."""
+    names = {row.key for row in rows} | {row.section for row in rows} | set(groups)
+    last: dict[str, list[str]] = {}
+    for name in sorted(names):
+        last.setdefault(name.rpartition(".")[2], []).append(name)
+    near = difflib.get_close_matches(key.rpartition(".")[2], last, n=2, cutoff=0.7)
+    found = [name for part in near for name in last[part]]
+    found += difflib.get_close_matches(key, names, n=3, cutoff=0.5)
+    *others, end = list(dict.fromkeys(found))[:3] or [""]
+    if not end:
+        return "twotower train --help lists all keys"
+    return f"did you mean {' or '.join([', '.join(others), end] if others else [end])}?"

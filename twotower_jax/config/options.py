@@ -1,8 +1,8 @@
 """The options of the configuration: files of ``conf/`` that set several keys at once.
 
-``data=movielens`` on the command line is the file ``conf/data/movielens.yaml``. In Python
-a section that names the same choice, such as ``{"data": {"source": "movielens"}}``, has
-the values of this file where it gives none.
+``data=movielens`` on the command line is the file ``conf/data/movielens.yaml``. In
+Python a section that names the same choice, such as ``{"data": {"source":
+"movielens"}}``, has the values of this file where it gives none.
 """
 
 import copy
@@ -25,7 +25,7 @@ NAMED = {
     "optimizer": "name",
 }
 _GLOBAL = re.compile(r"#\s*@package\s+_global_")
-_COMMENT = re.compile(r"#\s*(?!@package|Command:)(.*)")
+_COMMENT = re.compile(r"#(?!\s*(?:@package|Command:))\s*(.*)")
 _SENTENCE = re.compile(r".*?\.(?=\s|$)|.*")
 
 
@@ -48,9 +48,8 @@ class Option(NamedTuple):
         """Return the value of a dotted key; KeyError where the file does not set it.
 
         Examples:
-          >>> option = Option("loss", "bce", "", {"loss": {"logq": {"correct": "none"}}})
-          >>> option.value("loss.logq.correct")
-          'none'
+          >>> Option("loss", "bce", "", {"loss": {"ratio": 3.0}}).value("loss.ratio")
+          3.0
         """
         place: Any = self.values
         for part in key.split("."):

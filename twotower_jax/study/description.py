@@ -45,7 +45,8 @@ class Description:
     )
     base: str | None = key(
         None,
-        doc="label of the arm to which the others are compared; null: the first by name",
+        doc="label of the arm to which the others are compared; null: the first by "
+        "name",
         example="-m experiment=quickstart hydra.callbacks.study.base=in-batch",
     )
     tuned: str | None = key(
