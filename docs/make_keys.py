@@ -29,16 +29,16 @@ twotower train --help negatives          # all keys and files of a group
 twotower train --help mask_seen          # the last part of a key is enough
 ```
 
-A value out of range ends with exit status 2 before any training. The allowed values of a
-list are those of its parts. An empty cell allows every value of the type. Examples follow
-`twotower train`, those of `advise.minutes` `twotower advise`.
+A value out of range ends with exit status 2 before any training. The allowed values of
+a list are those of its parts. An empty cell allows every value of the type. Examples
+follow `twotower train`, that of `advise.minutes` follows `twotower advise`.
 
 The groups (`data=`, `negatives=`, ...) pick files of `conf/` that set several keys at
 once; a table after the keys of a section lists them. In Python a section that names its
-choice has the same values: `from_dict({"data": {"source": "movielens", "path": "ml-1m"}})`
-is `data=movielens data.path=ml-1m`, and likewise for `positives.strategy`, `loss.name`,
-`towers.kind` and `optimizer.name`. On the command line `loss.name=bce` sets this key
-alone, and `loss=bce` the other keys of the file as well.
+choice has the values of this file: `from_dict({"data": {"source": "table", ...}})` is
+`data=table`, and likewise for `positives.strategy`, `loss.name`, `towers.kind` and
+`optimizer.name`. On the command line `loss.name=bce` sets this key alone, and
+`loss=bce` sets the other keys of the file as well.
 
 This page is written by `python docs/make_keys.py` from `twotower_jax/config/`.
 """

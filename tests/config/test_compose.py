@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import functools
 from pathlib import Path
 
 import pytest
@@ -17,12 +18,15 @@ from twotower_jax.config import (
     Config,
     fingerprint,
     from_dict,
+    from_record,
     known_keys,
     to_dict,
 )
+from twotower_jax.config.effective import all_values
 from twotower_jax.config.evaluation import EvaluationConfig
 from twotower_jax.config.simulator import SimulatorConfig
 from twotower_jax.config.towers import TowersConfig
+from twotower_jax.data.sources import SOURCES
 from twotower_jax.errors import InputError
 from twotower_jax.run.inputs import check_names
 from twotower_jax.run.records import RunFolder
@@ -34,7 +38,27 @@ FILES = sorted(
     for path in FOLDER.glob("*/**/*.yaml")
     if path.relative_to(FOLDER).parts[0] != "hydra"
 )
+SECTIONS = [name for name in FILES if not name.startswith(("arms/", "experiment/"))]
 EXPERIMENTS = [name for name in FILES if name.startswith("experiment/")]
+
+
+# The key of a section that names its file in Python.
+NAME_KEYS = {
+    "data": "source",
+    "positives": "strategy",
+    "loss": "name",
+    "towers": "kind",
+    "optimizer": "name",
+}
+# {file: keys whose default on the command line is another one than in Python}
+OTHER_DEFAULTS: dict[str, set[str]] = {}
+
+
+@functools.cache
+def composed(name):
+    """Return the configuration of a file; a test leaves it as it is."""
+    group, choice = name.split("/", 1)
+    return compose_config([f"{group}={choice}"])
 
 
 def test_every_group_has_files():
@@ -57,21 +81,20 @@ def test_every_group_has_files():
 
 @pytest.mark.parametrize("name", FILES)
 def test_every_file_composes(name):
-    group, choice = name.split("/", 1)
-    config = compose_config([f"{group}={choice}"])
+    config = composed(name)
     assert isinstance(config, Config)
     check_names(config)
     assert hash(config) == hash(copy.deepcopy(config))
-    assert from_dict(to_dict(config)) == config
+    assert from_dict(to_dict(config)) == from_record(to_dict(config)) == config
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_every_key_of_a_file_is_read(name):
     """The configuration holds every value of a file, except hydra.* and defaults."""
-    group, choice = name.split("/", 1)
+    group = name.split("/", 1)[0]
     values = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
     top = "@package _global_" in (FOLDER / f"{name}.yaml").read_text()
-    found = to_dict(compose_config([f"{group}={choice}"]))
+    found = to_dict(composed(name))
     pairs = list(leaves(values))
     assert pairs
     for keys, value in pairs:
@@ -120,11 +143,54 @@ def split(values):
     return [part.strip() for part in parts]
 
 
-def test_the_defaults_of_the_files_are_those_of_the_schema():
-    """A run from Python and one from the command line are the same run."""
-    assert fingerprint(compose_config([])) == fingerprint(Config())
-    assert compose_config([]).name == "simulator"
-    assert compose_config(["data=movielens", "data.path=x"]).name == "movielens"
+def test_a_run_without_any_key_is_the_same_from_python():
+    assert compose_config([]) == Config() == from_dict({})
+    assert Config().name == "simulator"
+    assert composed("data/movielens").name == "movielens"
+
+
+def test_every_source_has_a_file_of_its_name():
+    assert {f"data/{source}" for source in SOURCES} <= set(FILES)
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_python_and_the_command_line_share_all_defaults(name):
+    """A named choice is enough in Python; a file without a name is written out."""
+    group, choice = name.split("/", 1)
+    values = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
+    key = NAME_KEYS.get(group)
+    if key and values[key] == choice:
+        values = {key: choice}
+    found = all_values(to_dict(from_dict({group: values})))
+    expected = all_values(to_dict(composed(name)))
+    assert found.keys() == expected.keys()
+    different = {key for key in found if found[key] != expected[key]}
+    assert different == OTHER_DEFAULTS.get(name, set())
+
+
+def test_given_keys_win_over_those_of_the_file():
+    columns = {"item": "movie"}
+    data = from_dict(
+        {"data": {"source": "recbole", "columns": columns, "test_share": 0.3}}
+    ).data
+    assert (data.columns.user, data.columns.item) == ("user_id", "movie")
+    assert (data.split, data.valid_share, data.test_share) == ("ratio", 0.1, 0.3)
+    every = from_dict({"data": {"source": "movielens", "min_rating": None}}).data
+    assert every.min_rating is None and every.min_user_positives == 5
+
+
+def test_a_record_without_a_key_has_the_default_of_the_schema():
+    """A run of an earlier version is read as it was."""
+    record = {"data": {"source": "movielens"}, "loss": {"name": "bce"}}
+    config = from_record(record)
+    assert (config.data.split, config.data.min_rating) == ("temporal", None)
+    assert (config.loss.ratio, config.loss.logq.correct) == (None, "all")
+
+
+@pytest.mark.parametrize("name", ["../config", "none of these", "", "simulator_large"])
+def test_a_name_without_a_file_of_its_own_has_the_defaults_of_the_schema(name):
+    config = from_dict({"data": {"source": name}})
+    assert config.data.split == Config().data.split and config.data.source == name
 
 
 # --- refused input -------------------------------------------------------------------

@@ -38,6 +38,11 @@ def asked_keys(words: Sequence[str]) -> list[str]:
     return [word.rstrip("=.") for word in after if "=" not in word[:-1]]
 
 
+def all_rows() -> list[KeyRow]:
+    """Return the rows of all keys: of a run, of sweeps and of ``advise``."""
+    return [*describe_keys(), *option_rows(), *advise_rows()]
+
+
 def explain(keys: Iterable[str]) -> int:
     """Print the explanation of keys and groups.
 
@@ -50,7 +55,7 @@ def explain(keys: Iterable[str]) -> int:
     Raises:
       InputError: an unknown key; the message has the nearest ones.
     """
-    rows, options = [*describe_keys(), *option_rows(), *advise_rows()], all_options()
+    rows, options = all_rows(), all_options()
     print("\n\n".join("\n".join(_lines(key, rows, options)) for key in keys))
     return 0
 

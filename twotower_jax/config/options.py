@@ -157,8 +157,12 @@ def with_options(values: Mapping[str, Any]) -> dict[str, Any]:
     for section, key in NAMED.items():
         given = values.get(section)
         name = given.get(key) if isinstance(given, Mapping) else None
-        if isinstance(name, str):
-            filled[section] = _merged(option_values(section, name), given)
+        if not isinstance(name, str):
+            continue
+        defaults = option_values(section, name)
+        # simulator_large is a file of data, and not a source.
+        if defaults.get(key) == name:
+            filled[section] = _merged(defaults, given)
     return filled
 
 

@@ -30,6 +30,8 @@ def start(*words):
         (["--version"], 0, "twotower-jax 0."),
         (["data", "list"], 0, "wikispeedia"),
         (["train", "--help"], 0, "== Config =="),
+        (["train", "--help", "loss.temperature"], 0, "above 0"),
+        (["advise", "--help", "negatives"], 0, "negatives.hard.num"),
         (["train", "optimzer.learning_rate=1"], 2, "did you mean optimizer?"),
         (["train", "loss=bcee"], 2, "bce full_softmax"),
         (["train", "loss.temperature=-1"], 2, "is out of range"),
