@@ -187,7 +187,7 @@ def _wrapped(label: str, text: str) -> list[str]:
         text,
         min(100, shutil.get_terminal_size().columns),
         initial_indent=f"  {label:{LABEL}}",
-        subsequent_indent=" " * (LABEL + 2),
+        subsequent_indent=" " * (LABEL + 4),
         break_long_words=False,
         break_on_hyphens=False,
     )

@@ -48,11 +48,19 @@ EASY = ["alpha", "num", "sampler", "smoothing"]
         ("twotower train xyz", []),
     ],
 )
-@pytest.mark.parametrize("command", [[], ["train"]])
-def test_completions(line, completions, command, monkeypatch, capsys):
+def test_completions(line, completions, monkeypatch, capsys):
     monkeypatch.setenv("COMP_LINE", line)
-    assert tiny.command(*command, "-sc", "query=bash") == 0
+    assert tiny.command("-sc", "query=bash") == 0
     assert sorted(capsys.readouterr().out.split()) == sorted(completions)
+
+
+@pytest.mark.parametrize("shell", ["bash", "fish"])
+def test_a_script_may_ask_the_command_train(shell, monkeypatch, capsys):
+    monkeypatch.setenv("COMP_LINE", "twotower train negatives.easy.")
+    assert tiny.command("train", "-sc", f"query={shell}") == 0
+    between = "\n" if shell == "fish" else " "
+    expected = between.join(f"negatives.easy.{key}=" for key in EASY)
+    assert capsys.readouterr().out == f"{expected}\n"
 
 
 def test_the_word_at_the_cursor_is_completed(monkeypatch, capsys):

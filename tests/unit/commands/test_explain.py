@@ -80,7 +80,7 @@ def test_the_end_of_a_key_is_enough(end, key, shown):
 def test_the_files_that_set_a_key_are_listed_with_their_values(shown):
     text = parts(shown("train", "--help", "negatives.hard.num"))["set by"]
     found = {}
-    for line in text.splitlines():
+    for line in text.replace("\n  ", " ").splitlines():
         names, value = line.rsplit(": ", 1)
         group, names = names.split("=", 1)
         found |= {(group, name): int(value) for name in names.split(", ")}
