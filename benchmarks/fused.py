@@ -51,7 +51,7 @@ def write_log(path: Path) -> None:
 def configs(log: Path, output: Path, options: argparse.Namespace) -> list[Config]:
     """Return the runs of the seeds."""
     columns = {"time": "time"}
-    data = {"source": "table", "path": str(log), "split": "ratio", "columns": columns}
+    data = {"source": "table", "path": str(log), "columns": columns, "test_share": 0.1}
     training = {"batch_size": 256, "epochs": options.epochs}
     return [
         from_dict(

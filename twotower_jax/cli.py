@@ -112,5 +112,7 @@ def _add(
 ) -> None:
     """Add a command with its options."""
     parser = parsers.add_parser(name, help=text, description=text)
+    if name in explain.COMMANDS:
+        parser.epilog = f"twotower {name} --help KEY explains a key or a group of keys."
     add_options(parser)
     parser.set_defaults(function=command)

@@ -169,7 +169,12 @@ def test_rows_draw_their_own_slots_from_what_they_know(source):
         HARD | {"negatives__easy__num": 4, "negatives__layout": "per_row"},
         HARD | {"negatives__bank__size": 40, "negatives__bank__warmup": 0},
         {"loss__name": "full_softmax"},
-        {"loss__name": "bce", "negatives__easy__num": 20},
+        {
+            "loss__name": "bce",
+            "loss__ratio": None,
+            "loss__logq__correct": "all",
+            "negatives__easy__num": 20,
+        },
         {"negatives__easy__num": 20, "negatives__num_hard_negatives": 5},
         {
             "negatives__easy__num": 8,

@@ -307,7 +307,7 @@ def test_resampled_positives_have_the_optimum_log_p_plus_log_w():
 
 def test_bce_has_the_odds_of_its_draws_as_optimum_constant_included():
     world = small_world()
-    keys = SLOTS | {"negatives__easy__num": 8, "loss__name": "bce"}
+    keys = SLOTS | {"negatives__easy__num": 8, "loss__name": "bce", "loss__ratio": None}
     found = optimum_of(world, **(NONE | keys))
     want = np.log(world.probability) - np.log(8 / ITEMS)
     np.testing.assert_allclose(found.scores, want, atol=0.12)

@@ -1,10 +1,10 @@
 """``twotower train --help KEY``: the meaning of a key, or the keys of a group."""
 
 import difflib
+import itertools
 import shutil
 import textwrap
 from collections.abc import Iterable, Sequence
-from itertools import takewhile
 
 from twotower_jax.commands.advise import advise_rows
 from twotower_jax.config.describe import KeyRow, describe_keys, value_text
@@ -34,7 +34,9 @@ def asked_keys(words: Sequence[str]) -> list[str]:
       ([], [])
     """
     place = next((i for i, w in enumerate(words) if w in ("--help", "-h")), len(words))
-    after = takewhile(lambda word: not word.startswith("-"), words[place + 1 :])
+    after = itertools.takewhile(
+        lambda word: not word.startswith("-"), words[place + 1 :]
+    )
     return [word.rstrip("=.") for word in after if "=" not in word[:-1]]
 
 
@@ -102,22 +104,19 @@ def key_lines(row: KeyRow, options: Iterable[Option]) -> list[str]:
         page      docs/reference-keys.md, section The run
     """
     command = "advise" if row.key.startswith("advise.") else "train"
-    parts = [
-        ("meaning", [row.doc]),
-        ("type", [row.type]),
-        ("range", [row.allowed or ANY.get(row.type, f"any {row.type}")]),
-        ("default", [row.default]),
-        ("set by", set_by(row.key, options)),
-        ("page", [f"{PAGE}, section {row.section or 'The run'}"]),
+    labels = itertools.chain(["set by"], itertools.repeat(""))
+    files = zip(labels, set_by(row.key, options), strict=False)
+    return [
+        row.key,
+        *_wrapped("meaning", row.doc),
+        *_wrapped("type", row.type),
+        *_wrapped("range", row.allowed or ANY.get(row.type, f"any {row.type}")),
+        *_wrapped("default", row.default),
+        # A command is not wrapped, so that it can be copied.
+        f"  {'example':{LABEL}}twotower {command} {row.example}",
+        *(line for label, text in files for line in _wrapped(label, text)),
+        *_wrapped("page", f"{PAGE}, section {row.section or 'The run'}"),
     ]
-    # A command is not wrapped, so that it can be copied.
-    example = f"  {'example':{LABEL}}twotower {command} {row.example}"
-    lines = [row.key]
-    for label, texts in parts:
-        lines += [example] if label == "set by" else []
-        for place, text in enumerate(texts):
-            lines += _wrapped(label if place == 0 else "", text)
-    return lines
 
 
 def set_by(key: str, options: Iterable[Option]) -> list[str]:

@@ -57,7 +57,8 @@ class ColumnsConfig:
     )
     request: str | None = key(
         None,
-        doc="column with one value on all rows of a request; null: each row is one",
+        doc="column with one value on all rows of a request, which "
+        "negatives.hard.pool=request needs; null: none",
         example="data=table data.path=clicks.csv data.columns.stage=stage "
         "data.columns.request=request_id",
     )
@@ -86,7 +87,7 @@ class DataConfig:
     )
     path: str | None = key(
         None,
-        doc="file or folder of the data; null: none, for the simulator reads no files",
+        doc="file or folder of the data; null: none (the simulator reads no files)",
         example="data=table data.path=clicks.csv",
     )
     valid_path: str | None = key(

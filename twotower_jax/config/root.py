@@ -37,7 +37,7 @@ class Config:
     )
     output: str = key(
         "outputs",
-        doc="folder of all runs, below the folder in which the command starts",
+        doc="folder of all runs, relative to that in which the command starts",
         example="runs",
     )
     arm: str | None = key(

@@ -64,7 +64,7 @@ def test_bce_has_a_constant_and_a_softmax_has_none():
     card = audit_arm(
         configure(
             loss__name="bce",
-            loss__logq__correct="none",
+            loss__ratio=None,
             negatives__in_batch=False,
             negatives__layout="per_row",
             negatives__easy__num=8,
