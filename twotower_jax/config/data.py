@@ -193,8 +193,9 @@ class DataConfig:
     split: str = key(
         "temporal",
         choices=SPLITS,
-        doc="division of the positives: at two times of the log, a user's last "
-        "two, a share of each user's last ones, or by the files",
+        doc="division of the positives; temporal: at two times of the log; "
+        "leave_last_out: a user's last is test, the one before valid; ratio: shares "
+        "of a user's last ones; given: the parts of the data",
     )
     valid_share: float = key(
         0.1,

@@ -40,37 +40,37 @@ class RecFlowKeptConfig:
     rerank_pos: int = key(
         10,
         low=0,
-        doc="passed re-ranking, not shown",
+        doc="rows kept per request of videos that passed re-ranking and were not shown; 0: none",
         example="data=recflow data.path=RecFlow data.recflow.kept.rerank_pos=50",
     )
     rerank_neg: int = key(
         10,
         low=0,
-        doc="discarded by re-ranking",
+        doc="rows kept per request of videos that re-ranking discarded; 0: none",
         example="data=recflow data.path=RecFlow data.recflow.kept.rerank_neg=50",
     )
     rank_pos: int = key(
         10,
         low=0,
-        doc="passed ranking",
+        doc="rows kept per request of videos that passed ranking; 0: none",
         example="data=recflow data.path=RecFlow data.recflow.kept.rank_pos=50",
     )
     rank_neg: int = key(
         10,
         low=0,
-        doc="discarded by ranking",
+        doc="rows kept per request of videos that ranking discarded; 0: none",
         example="data=recflow data.path=RecFlow data.recflow.kept.rank_neg=50",
     )
     coarse_neg: int = key(
         10,
         low=0,
-        doc="discarded by coarse ranking",
+        doc="rows kept per request of videos that coarse ranking discarded; 0: none",
         example="data=recflow data.path=RecFlow data.recflow.kept.coarse_neg=50",
     )
     prerank_neg: int = key(
         10,
         low=0,
-        doc="discarded by pre-ranking",
+        doc="rows kept per request of videos that pre-ranking discarded; 0: none",
         example="data=recflow data.path=RecFlow data.recflow.kept.prerank_neg=0",
     )
 

@@ -76,7 +76,8 @@ class NegativesConfig:
     layout: str = key(
         "shared",
         choices=("shared", "per_row"),
-        doc="easy draws are columns of the whole batch, or slots of each row",
+        doc="shared: easy draws are columns of the whole batch; per_row: slots of each "
+        "row",
         example="negatives=uniform negatives.layout=per_row negatives.easy.num=16",
     )
     easy: EasyConfig = field(default_factory=EasyConfig)
