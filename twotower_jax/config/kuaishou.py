@@ -40,7 +40,8 @@ class RecFlowKeptConfig:
     rerank_pos: int = key(
         10,
         low=0,
-        doc="rows kept per request of videos that passed re-ranking and were not shown; 0: none",
+        doc="rows kept per request of videos that passed re-ranking and were not "
+        "shown; 0: none",
         example="data=recflow data.path=RecFlow data.recflow.kept.rerank_pos=50",
     )
     rerank_neg: int = key(
