@@ -8,8 +8,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import yaml
+
 from twotower_jax.commands.advise import advise_rows
-from twotower_jax.config import Config, to_dict
 from twotower_jax.config.describe import KeyRow, describe_keys, key_table, value_text
 from twotower_jax.config.options import NAMED, Option, all_options
 from twotower_jax.run.inputs import registered_names
@@ -45,16 +46,20 @@ This page is written by `python docs/make_keys.py` from `twotower_jax/config/`.
 BEGIN, END = "<!-- keys: python docs/make_keys.py -->\n", "<!-- /keys -->"
 
 
+def all_rows() -> list[KeyRow]:
+    """Return the rows of the page, with the names of registries."""
+    return [*describe_keys(registered_names()), *option_rows(), *advise_rows()]
+
+
 def page() -> str:
     """Return the text of docs/reference-keys.md."""
     rows: dict[str, list[KeyRow]] = {}
-    every = [*describe_keys(registered_names()), *option_rows(), *advise_rows()]
-    for row in every:
+    for row in all_rows():
         rows.setdefault(row.section, []).append(row)
     parts = [HEAD]
     for name, keys in rows.items():
         parts.append(f"## {name or 'The run'}\n\n{key_table(keys)}")
-        parts += option_table(name)
+        parts += option_table(name.replace(".", "/"))
     return "\n".join(parts)
 
 
@@ -68,28 +73,26 @@ def option_table(group: str) -> list[str]:
         "|---|---|---|",
     ]
     for option in options:
-        keys = ", ".join(f"`{key}={value}`" for key, value in other_values(option))
+        keys = ", ".join(f"`{word}`" for word in other_values(option))
         lines.append(f"| `{option.name}` | {option.about} | {keys} |")
     return ["\n".join(lines) + "\n"]
 
 
-def other_values(option: Option) -> Iterator[tuple[str, str]]:
-    """Yield the keys of a section's file, without the name, that are not defaults."""
-    group = option.group
-    defaults, name = to_dict(Config())[group], NAMED.get(group)
-    for row in describe_keys():
-        key = row.key.removeprefix(f"{group}.")
-        if not row.key.startswith(f"{group}.") or key == name:
+def other_values(option: Option) -> Iterator[str]:
+    """Yield the values of a file that are not defaults, without its own name."""
+    prefix, name = option.group.replace("/", ".") + ".", NAMED.get(option.group)
+    for row in all_rows():
+        key = row.key.removeprefix(prefix)
+        if not row.key.startswith(prefix) or key == name:
             continue
         try:
             value = option.value(row.key)
         except KeyError:
             continue
-        place = defaults
-        for part in key.split("."):
-            place = place[part]
-        if value != place:
-            yield key, value_text(value)
+        text = value_text(value)
+        # 0 is the default 0.0, and the default of arm_tune is shortened.
+        if text != row.default and yaml.safe_load(row.default) != value:
+            yield f"{key}={text}"
 
 
 def simulator_page() -> str:

@@ -112,12 +112,12 @@ class FusedOptions:
     workers: int | None = key(
         None,
         low=1,
-        doc="runs at a time; null: the number of cores",
+        doc="fused: runs at a time; null: the number of cores",
         example="-m experiment=quickstart hydra.launcher.workers=1",
     )
     together: bool | None = key(
         None,
-        doc="train runs that differ in numbers only as one program (vmap); null: on an "
+        doc="fused: train runs that differ in numbers only as one program; null: on an "
         "accelerator",
         example="-m experiment=quickstart hydra.launcher.together=true",
     )
