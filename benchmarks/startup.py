@@ -21,6 +21,7 @@ COMMANDS = (
     "train loss=bcee",
     "train loss.temperature=-1",
     "train --help",
+    "train --help loss.temperature",
 )
 REPEATS = 5
 
