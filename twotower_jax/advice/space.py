@@ -1,7 +1,7 @@
 """Models, kinds of samples and baselines that are tried on a log."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib import resources
 from typing import NamedTuple
 
@@ -9,6 +9,7 @@ import yaml
 
 from twotower_jax.config import Config
 from twotower_jax.data.log import FunnelLog, Stage
+from twotower_jax.model.baselines import baselines_for
 from twotower_jax.run.inputs import Loaded, oversized
 from twotower_jax.run.tower_features import query_features
 from twotower_jax.study.grid import Axes, Point
@@ -32,7 +33,6 @@ SAMPLES = (
 )
 # Their control is mixed_slots: the same slots without hard items.
 HARD = ("mixed_slots", "half_hard")
-BASELINES = ("popularity", "item_knn", "ease", "ials")
 
 
 class Arm(NamedTuple):
@@ -107,11 +107,24 @@ def baseline_arms(config: Config, data: Loaded) -> list[Arm]:
     file = resources.files("twotower_jax.conf") / "hydra" / "sweeper" / "select.yaml"
     tuned = yaml.safe_load(file.read_text(encoding="utf-8"))["arm_tune"]
     arms = []
-    for name in BASELINES:
+    for name in baselines_for(config.data.mask_seen):
         axes = {key: str(text).split(",") for key, text in tuned.get(name, {}).items()}
         if oversized(_of_kind(config, name), data) is None:
-            arms.append(Arm(f"baseline/{name}", axes))
+            arms.append(
+                Arm(f"baseline/{name}", axes, _default_point(config, name, axes))
+            )
     return arms
+
+
+def _default_point(config: Config, name: str, axes: dict[str, list[str]]) -> Point:
+    """Return the values of a baseline's axes that are its defaults."""
+    numbers = asdict(config.baseline).get(name, {})
+    return {
+        key: value
+        for key, values in axes.items()
+        for value in values
+        if float(value) == numbers[key.rpartition(".")[2]]
+    }
 
 
 def _of_kind(config: Config, kind: str) -> Config:

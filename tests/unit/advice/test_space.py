@@ -81,5 +81,9 @@ def test_a_baseline_that_the_data_are_too_large_for_is_left_out():
     assert names == [
         f"baseline/{n}" for n in ("popularity", "item_knn", "ease", "ials")
     ]
+    for one in baseline_arms(config, data):
+        assert one.first is not None and set(one.first) == set(one.axes)
+    again = Config(data=DataConfig(repeats="all"))
+    assert "baseline/buy_again" in [one.choice for one in baseline_arms(again, data)]
     config.baseline.ease.max_size = 3
     assert "baseline/ease" not in [one.choice for one in baseline_arms(config, data)]
