@@ -114,12 +114,7 @@ class Advisor:
         self._words += self._length(runs)
         runs.words = self._words
         found = self.progress
-        found.baselines = self._choose(
-            "baselines",
-            [runs.grid(arm) for arm in baseline_arms(runs.config(), data)],
-            BASELINES,
-            runs,
-        )
+        self._tune_baselines(runs)
         arm = model_arm(data, runs.config(), self._given)
         (found.model,) = self._choose("models", [runs.grid(arm)], MODEL, runs)
         point = dict(found.model.point)
@@ -206,6 +201,15 @@ class Advisor:
 
     # --- choices ---------------------------------------------------------------------
 
+    def _tune_baselines(self, runs: Runs) -> None:
+        """Tune each baseline for as long as the others: their costs differ widely."""
+        grids = [runs.grid(arm) for arm in baseline_arms(runs.config(), runs.data)]
+        left = BASELINES
+        for place, grid in enumerate(grids):
+            begin, share = time.monotonic(), max(left, 0) / (len(grids) - place)
+            self.progress.baselines += self._choose("baseline", [grid], share, runs)
+            left -= (time.monotonic() - begin) / self._seconds
+
     def _choose(
         self, title: str, grids: list[ArmGrid], share: float, runs: Runs
     ) -> list[Choice]:
@@ -222,8 +226,9 @@ class Advisor:
             {}, {}, {}, None, 0, [TUNE_SEED], None, marks, ETA, minutes, None
         )
         number = sum(len(grid.points) for grid in grids)
-        arms = f"{len(grids)} arms" if len(grids) > 1 else "one arm"
-        self._print(f"{title}: {number} points of {arms}, {minutes:.1f} minutes")
+        points = "one point" if number == 1 else f"{number} points"
+        arms = f" of {len(grids)} arms" if len(grids) > 1 else ""
+        self._print(f"{title}: {points}{arms}, {minutes:.1f} minutes")
         how = rungs.Validation(self.metric, (TUNE_SEED,), runs.launch, self._print)
         chosen = []
         for grid, trials in zip(grids, rungs.race(grids, options, how), strict=True):
