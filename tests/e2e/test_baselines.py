@@ -117,6 +117,30 @@ def test_the_seed_changes_ials_alone(tmp_path):
         assert (first["metrics"] == second["metrics"]) == (kind != "ials"), kind
 
 
+def test_buy_again_ranks_the_items_of_a_user_by_their_clicks(tmp_path):
+    """Where repeats count; the other items of a list follow by popularity."""
+    words = ("data.repeats=all", "baselines=true")
+    config, result = made(tmp_path, "buy_again", *words)
+    data = load_data(config)
+    counts = np.zeros((data.log.num_users, data.log.num_items))
+    np.add.at(counts, (data.split.train.user, data.split.train.item), 1)
+    popular = counts.sum(axis=0)
+    lists = codes(data, config)
+    assert any(counts[user].any() for user in lists)
+    for user, items in lists.items():
+        order = np.lexsort((np.arange(len(popular)), -popular, -counts[user]))
+        assert items == order[: len(items)].tolist()
+    beside = run(tiny.make_config(tmp_path, "training.steps=0", *QUICK, *words))
+    assert beside["baselines"]["buy_again"] == result["metrics"]
+
+
+def test_buy_again_is_refused_where_seen_items_are_masked(tmp_path, capsys):
+    words = (*tiny.SMALL, f"output={tmp_path}", "arms=baseline/buy_again")
+    assert tiny.command("train", *words) == 2
+    error = capsys.readouterr().err
+    assert "towers.kind=buy_again" in error and "data.repeats=all" in error
+
+
 def test_arms_are_baselines_whatever_the_towers_are():
     for kind in KINDS:
         config = compose_config(["towers=factors", f"arms=baseline/{kind}"])

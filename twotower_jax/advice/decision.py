@@ -174,6 +174,11 @@ def _certainty(found: Progress, best: Choice, study: Study, minutes: float) -> s
             if level
             else f"; no other kind of samples is within {LEVEL:.0%} of it there"
         )
+    tested = [one for one in found.baselines if one.label in found.tested]
+    points = ", ".join(
+        f"{one.label} {one.tried}" for one in tested if len(one.trials) > 1
+    )
+    text += f"; points tried of the tested baselines: {points}" if points else ""
     return f"{text}. More minutes try more points and train longer."
 
 
@@ -205,6 +210,7 @@ def arm_values(found: Progress, study: Study | None) -> dict[str, Any]:
         values[one.label] = {
             "overrides": [f"arms={one.grid.arm.names.choice}", *point_words(one.point)],
             "valid": one.value,
+            "points": one.tried,
             "test": slices(study, one.label) if tested and study else None,
         }
     return values

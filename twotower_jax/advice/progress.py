@@ -42,6 +42,12 @@ class Choice(NamedTuple):
         """Its metric on validation."""
         return self.trials[self.place].mean or 0.0
 
+    @property
+    def tried(self) -> str:
+        """Number of its points that were tried, of all."""
+        tried = sum(bool(trial.values) for trial in self.trials)
+        return f"{tried} of {len(self.trials)}"
+
 
 @dataclass
 class Progress:

@@ -45,7 +45,11 @@ class Runs:
         return compose_config([*self.words, *words])
 
     def grid(self, arm: Arm, *words: str) -> ArmGrid:
-        """Return an arm at all points of its axes, in random order after the first.
+        """Return an arm at all points of its axes.
+
+        The first point, its neighbours, which differ from it in one key, then those
+        which differ in two: few trials then show what each key does. Points that are
+        alike in this are in random order.
 
         Args:
           arm: a kind of samples or a baseline.
@@ -54,7 +58,8 @@ class Runs:
         own = (*self.words, *words, f"arms={arm.choice}")
         start = compose_config(own)
         points = shuffled(grid_points(arm.axes))
-        points.sort(key=lambda point: point != arm.first)  # stable: the others stay
+        first = arm.first or {}
+        points.sort(key=lambda one: sum(one[key] != first.get(key) for key in one))
         configs = [compose_config([*own, *point_words(point)]) for point in points]
         for config in configs:
             check_names(config)

@@ -1,14 +1,16 @@
 """Models, kinds of samples and baselines that are tried on a log."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib import resources
 from typing import NamedTuple
 
+import numpy as np
 import yaml
 
 from twotower_jax.config import Config
 from twotower_jax.data.log import FunnelLog, Stage
+from twotower_jax.model.baselines import baselines_for
 from twotower_jax.run.inputs import Loaded, oversized
 from twotower_jax.run.tower_features import query_features
 from twotower_jax.study.grid import Axes, Point
@@ -16,7 +18,7 @@ from twotower_jax.study.grid import Axes, Point
 # With fewer training positives, batches of 1,024 leave few steps per epoch.
 SMALL = 30_000
 RATES = ("0.003", "0.01", "0.03")
-TEMPERATURES = ("0.07", "0.1", "0.14", "0.2")
+TEMPERATURES = ("0.07", "0.1", "0.14", "0.2", "0.3")
 # Factors of the chosen temperature that every kind of samples tries.
 FACTORS = (0.7, 1.0, 1.4)
 DEFAULTS = {
@@ -24,7 +26,10 @@ DEFAULTS = {
     "optimizer.learning_rate": "0.01",
     "loss.temperature": "0.14",
     "towers.candidate": "[]",
+    "towers.history_length": "20",
 }
+# Longer histories are tried where at least this share of the users has them.
+LONG = 0.1
 CONTROL, BASE = "in_batch_logq", "in_batch"
 SAMPLES = (
     *(CONTROL, BASE, "mixed", "uniform", "popularity_negatives"),
@@ -32,7 +37,6 @@ SAMPLES = (
 )
 # Their control is mixed_slots: the same slots without hard items.
 HARD = ("mixed_slots", "half_hard")
-BASELINES = ("popularity", "item_knn", "ease", "ials")
 
 
 class Arm(NamedTuple):
@@ -69,12 +73,21 @@ def model_arm(data: Loaded, config: Config, given: Sequence[str]) -> Arm:
         "optimizer.learning_rate": list(RATES),
         "loss.temperature": list(TEMPERATURES),
     }
+    if "history" in chosen and _long(data, config.towers.history_length):
+        axes["towers.history_length"] = ["20", "50"]
     if data.log.item_features:
         axes["towers.candidate"] = ["[]", "[id]"]
     kept = {key: values for key, values in axes.items() if key not in given}
     if any(word.startswith("towers.") for word in given):
         kept.pop("towers", None)
+        kept.pop("towers.history_length", None)
     return Arm(CONTROL, kept, {key: DEFAULTS[key] for key in kept})
+
+
+def _long(data: Loaded, length: int) -> bool:
+    """Return whether many users have more training positives than a history holds."""
+    counts = np.bincount(data.split.train.user)
+    return bool((counts[counts > 0] > length).mean() >= LONG)
 
 
 def sample_arms(log: FunnelLog, point: Point, given: Sequence[str]) -> list[Arm]:
@@ -107,11 +120,24 @@ def baseline_arms(config: Config, data: Loaded) -> list[Arm]:
     file = resources.files("twotower_jax.conf") / "hydra" / "sweeper" / "select.yaml"
     tuned = yaml.safe_load(file.read_text(encoding="utf-8"))["arm_tune"]
     arms = []
-    for name in BASELINES:
+    for name in baselines_for(config.data.mask_seen):
         axes = {key: str(text).split(",") for key, text in tuned.get(name, {}).items()}
         if oversized(_of_kind(config, name), data) is None:
-            arms.append(Arm(f"baseline/{name}", axes))
+            arms.append(
+                Arm(f"baseline/{name}", axes, _default_point(config, name, axes))
+            )
     return arms
+
+
+def _default_point(config: Config, name: str, axes: dict[str, list[str]]) -> Point:
+    """Return the values of a baseline's axes that are its defaults."""
+    numbers = asdict(config.baseline).get(name, {})
+    return {
+        key: value
+        for key, values in axes.items()
+        for value in values
+        if float(value) == numbers[key.rpartition(".")[2]]
+    }
 
 
 def _of_kind(config: Config, kind: str) -> Config:

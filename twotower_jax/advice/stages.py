@@ -22,7 +22,7 @@ from twotower_jax.advice.space import (
     sample_arms,
 )
 from twotower_jax.data import sources
-from twotower_jax.data.health import best_split, split_health
+from twotower_jax.data.health import best_split, repeats_text, split_health
 from twotower_jax.errors import InputError
 from twotower_jax.run.inputs import Loaded, split_log
 from twotower_jax.run.records import RunFolder, run_folder
@@ -114,12 +114,7 @@ class Advisor:
         self._words += self._length(runs)
         runs.words = self._words
         found = self.progress
-        found.baselines = self._choose(
-            "baselines",
-            [runs.grid(arm) for arm in baseline_arms(runs.config(), data)],
-            BASELINES,
-            runs,
-        )
+        self._tune_baselines(runs)
         arm = model_arm(data, runs.config(), self._given)
         (found.model,) = self._choose("models", [runs.grid(arm)], MODEL, runs)
         point = dict(found.model.point)
@@ -141,9 +136,10 @@ class Advisor:
         """Read the log and split it as the user said, or as suits it."""
         config = compose_config(self._words)
         log = sources.load(config.data)
-        reason = "as given"
+        reason, health = "as given", {}
         if "data.split" not in self._given:
-            value, reason = best_split(log, split_health(log, config.data))
+            health = split_health(log, config.data)
+            value, reason = best_split(log, health)
             self._words.append(f"data.split={value}")
             config = compose_config(self._words)
         self.progress.split = config.data.split, reason
@@ -159,6 +155,9 @@ class Advisor:
             f"{len(parts.train):,} train, {len(parts.valid):,} valid, "
             f"{len(parts.test):,} test; data.split={config.data.split}: {reason}"
         )
+        health = health or split_health(log, config.data, [config.data.split])
+        if text := repeats_text(health[config.data.split], config.data.mask_seen):
+            self._print(text)
         return data
 
     def _length(self, runs: Runs) -> list[str]:
@@ -202,6 +201,15 @@ class Advisor:
 
     # --- choices ---------------------------------------------------------------------
 
+    def _tune_baselines(self, runs: Runs) -> None:
+        """Tune each baseline for as long as the others: their costs differ widely."""
+        grids = [runs.grid(arm) for arm in baseline_arms(runs.config(), runs.data)]
+        left = BASELINES
+        for place, grid in enumerate(grids):
+            begin, share = time.monotonic(), max(left, 0) / (len(grids) - place)
+            self.progress.baselines += self._choose("baseline", [grid], share, runs)
+            left -= (time.monotonic() - begin) / self._seconds
+
     def _choose(
         self, title: str, grids: list[ArmGrid], share: float, runs: Runs
     ) -> list[Choice]:
@@ -218,9 +226,9 @@ class Advisor:
             {}, {}, {}, None, 0, [TUNE_SEED], None, marks, ETA, minutes, None
         )
         number = sum(len(grid.points) for grid in grids)
-        self._print(
-            f"{title}: {number} points of {len(grids)} arms, {minutes:.1f} minutes"
-        )
+        points = "one point" if number == 1 else f"{number} points"
+        arms = f" of {len(grids)} arms" if len(grids) > 1 else ""
+        self._print(f"{title}: {points}{arms}, {minutes:.1f} minutes")
         how = rungs.Validation(self.metric, (TUNE_SEED,), runs.launch, self._print)
         chosen = []
         for grid, trials in zip(grids, rungs.race(grids, options, how), strict=True):

@@ -96,11 +96,11 @@ def _check_overrides(overrides: list[str]) -> int:
 
 def _baselines(clicks: "Clicks", config: "Config") -> dict[str, str]:
     """Return by baseline its override, or the limit that training clicks exceed."""
-    from twotower_jax.model.baselines import BASELINES
+    from twotower_jax.model.baselines import BASELINES, baselines_for
 
     reasons = {
-        kind: baseline.excess(clicks, config.baseline)
-        for kind, baseline in BASELINES.items()
+        kind: BASELINES[kind].excess(clicks, config.baseline)
+        for kind in baselines_for(config.data.mask_seen)
     }
     return {
         kind: f"yes: arms=baseline/{kind}" if reason is None else f"no: {reason}"

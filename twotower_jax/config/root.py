@@ -64,7 +64,8 @@ class Config:
     baseline: BaselineConfig = field(default_factory=BaselineConfig)
     baselines: bool = key(
         False,
-        doc="also fit item-kNN, EASE and iALS, beside the run or as arms of a sweep",
+        doc="also fit item-kNN, EASE, iALS and, with data.mask_seen=false, buy again, "
+        "beside the run or as arms of a sweep",
     )
     pause: int | None = key(
         None,

@@ -1,5 +1,6 @@
 """Condition of a log: repeats, thin users, coverage of features, what splits drop."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -40,17 +41,20 @@ class SplitHealth(NamedTuple):
     cold_items: float = 0.0
 
 
-def split_health(log: FunnelLog, config: DataConfig) -> dict[str, SplitHealth]:
+def split_health(
+    log: FunnelLog, config: DataConfig, methods: Iterable[str] = SPLITS
+) -> dict[str, SplitHealth]:
     """What each method of splitting makes of a log.
 
     Args:
       log: the log.
       config: its section ``data``; the method in it is not read.
+      methods: values of data.split.
 
     Returns:
       {value of data.split: sizes of its parts, and what they lack}.
     """
-    return {name: _health(log, replace(config, split=name)) for name in SPLITS}
+    return {name: _health(log, replace(config, split=name)) for name in methods}
 
 
 def _health(log: FunnelLog, config: DataConfig) -> SplitHealth:
@@ -122,6 +126,32 @@ def best_split(log: FunnelLog, health: dict[str, SplitHealth]) -> tuple[str, str
         "no split leaves a test part: "
         + "; ".join(one.reason for one in health.values())
         + "; give a larger log"
+    )
+
+
+def repeats_text(health: SplitHealth, mask_seen: bool) -> str | None:
+    """The share of repeats in the test part, and whether they count.
+
+    Args:
+      health: of a split.
+      mask_seen: whether seen items are left out of the lists, ``data.mask_seen``.
+
+    Returns:
+      A sentence; None where less than half a percent are repeats.
+
+    Examples:
+      >>> repeats_text(SplitHealth({}, repeats=0.33), mask_seen=True)
+      '33% of the test positives are repeats and will not count; data.repeats=all \
+counts them'
+    """
+    if health.repeats < 0.005:
+        return None
+    share = f"{health.repeats:.0%} of the test positives are repeats"
+    if mask_seen:
+        return f"{share} and will not count; data.repeats=all counts them"
+    return (
+        f"{share}, which count, and seen items may be recommended; "
+        "data.repeats=first keeps new items only"
     )
 
 

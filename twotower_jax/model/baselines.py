@@ -25,6 +25,8 @@ class Baseline(NamedTuple):
       excess: (clicks, numbers) -> the limit that a fit would exceed, None within it.
       shared: whether every query has the same scores.
       seeded: whether the fit depends on the seed.
+      again: whether it recommends the items of the history, and so needs queries whose
+        seen items are not masked.
     """
 
     label: str
@@ -32,6 +34,7 @@ class Baseline(NamedTuple):
     excess: Callable[[Clicks, BaselineConfig], str | None]
     shared: bool = False
     seeded: bool = False
+    again: bool = False
 
 
 def popularity(clicks: Clicks, numbers: BaselineConfig, seed: int) -> Scores:
@@ -53,12 +56,57 @@ def popularity(clicks: Clicks, numbers: BaselineConfig, seed: int) -> Scores:
     return lambda history: np.repeat(counts[None], history.shape[0], axis=0)
 
 
+def buy_again(clicks: Clicks, numbers: BaselineConfig, seed: int) -> Scores:
+    """The items of the history by their number of clicks, then popularity.
+
+      s(i) = h_i + c_i / (1 + max_j c_j)
+
+    h_i counts the clicks of the query's history on item i, c_i those of all users.
+
+    Args:
+      clicks: [users, items], the number of clicks of each pair.
+      numbers: not used.
+      seed: not used.
+
+    Returns:
+      histories [n, items] -> scores [n, items] float32.
+
+    References:
+      Li, Jullien, Ariannezhad & de Rijke, A Next Basket Recommendation Reality Check,
+      TOIS 2023: its method G-P-TopFreq.
+
+    Examples:
+      >>> from twotower_jax.model.click_matrix import click_matrix
+      >>> clicks = click_matrix(np.array([0, 1, 1]), np.array([1, 0, 0]), (2, 2))
+      >>> np.argsort(-buy_again(clicks, BaselineConfig(), 0)(clicks)).tolist()
+      [[1, 0], [0, 1]]
+    """
+    del numbers, seed
+    counts = clicks.sum(axis=0)
+    below_one = (counts / (1 + counts.max(initial=0))).astype(np.float32)
+    return lambda history: history.toarray().astype(np.float32) + below_one
+
+
 BASELINES: Registry[Baseline] = Registry(
     "towers.kind",
     {
         "popularity": Baseline("popularity", popularity, lambda *_: None, shared=True),
+        "buy_again": Baseline("buy again", buy_again, lambda *_: None, again=True),
         "item_knn": Baseline("item-kNN", item_knn, item_knn_excess),
         "ease": Baseline("EASE", ease, ease_excess),
         "ials": Baseline("iALS", ials, ials_excess, seeded=True),
     },
 )
+
+
+def baselines_for(mask_seen: bool) -> list[str]:
+    """Names of the baselines that can recommend anything of their own.
+
+    Args:
+      mask_seen: whether the items of a query's history are masked.
+
+    Examples:
+      >>> baselines_for(mask_seen=True)
+      ['popularity', 'item_knn', 'ease', 'ials']
+    """
+    return [kind for kind, one in BASELINES.items() if not (one.again and mask_seen)]

@@ -13,6 +13,7 @@ from twotower_jax.data.health import (
     COVERED,
     SplitHealth,
     repeated_share,
+    repeats_text,
     users_with_one,
 )
 from twotower_jax.data.log import FunnelLog, Stage
@@ -133,15 +134,8 @@ def _counts(checked: Checked) -> list[tuple[str, str]]:
 def _warnings(checked: Checked) -> Iterator[str]:
     log, data = checked.log, checked.config.data
     health = checked.splits[data.split]
-    if health.repeats >= 0.005:
-        share = f"{health.repeats:.0%} of the test positives are repeats"
-        if data.mask_seen:
-            yield f"{share} and will not count; data.repeats=all counts them"
-        else:
-            yield (
-                f"{share}, which count, and seen items may be recommended; "
-                "data.repeats=first keeps new items only"
-            )
+    if text := repeats_text(health, data.mask_seen):
+        yield text
     for side, share in checked.coverage.items():
         if share < COVERED:
             yield (

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from twotower_jax.config import Config
 from twotower_jax.evaluation.scorers import BlockScores, Scorer, SharedScores
-from twotower_jax.model.baselines import BASELINES, Scores
+from twotower_jax.model.baselines import BASELINES, Scores, baselines_for
 from twotower_jax.model.click_matrix import Clicks, click_matrix
 from twotower_jax.run.inputs import Loaded, train_clicks
 from twotower_jax.run.queries import QuerySet, make_query_sets
@@ -242,8 +242,8 @@ def fitting(config: Config, data: Loaded, console: Console) -> list[str]:
       console: where the others are named, each with its limit.
     """
     clicks, kept = train_clicks(data), []
-    for kind, baseline in BASELINES.items():
-        excess = baseline.excess(clicks, config.baseline)
+    for kind in baselines_for(config.data.mask_seen):
+        excess = BASELINES[kind].excess(clicks, config.baseline)
         if excess is None:
             kept.append(kind)
         else:
@@ -265,7 +265,7 @@ def add_baselines(
     """
     result = record.result()
     before = result.get("baselines", {})
-    if config.baselines and set(before) < set(BASELINES):
+    if config.baselines and set(before) < set(baselines_for(config.data.mask_seen)):
         sets = make_query_sets(config, data)
         now = compare_baselines(config, data, sets, console)
         if set(now) > set(before):

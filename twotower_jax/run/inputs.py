@@ -22,7 +22,7 @@ from twotower_jax.data.summary import data_fingerprint
 from twotower_jax.errors import InputError, unknown
 from twotower_jax.evaluation.metrics import of_scope
 from twotower_jax.losses.rowwise import LOSSES
-from twotower_jax.model.baselines import BASELINES
+from twotower_jax.model.baselines import BASELINES, baselines_for
 from twotower_jax.model.click_matrix import Clicks, click_matrix
 from twotower_jax.model.tower import TOWERS
 from twotower_jax.sampling.positives import POSITIVES
@@ -169,7 +169,7 @@ def check_sizes(config: Config, data: Loaded) -> None:
 
 
 def oversized(config: Config, data: Loaded) -> str | None:
-    """Return the limit of a baseline that the data exceed, None for other runs.
+    """Return why a baseline does not suit the data, None for other runs.
 
     Args:
       config: the run.
@@ -178,6 +178,11 @@ def oversized(config: Config, data: Loaded) -> str | None:
     kind = config.towers.kind
     if kind not in BASELINES:
         return None
+    if kind not in baselines_for(config.data.mask_seen):
+        return (
+            f"towers.kind={kind} recommends items that the user clicked before, which "
+            "data.mask_seen=true leaves out; set data.repeats=all to count them"
+        )
     return BASELINES[kind].excess(train_clicks(data), config.baseline)
 
 

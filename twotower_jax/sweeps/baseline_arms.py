@@ -87,6 +87,8 @@ def plan_baselines(
       jobs: the overrides of each job.
       arms: the configurations of the arms, composed without a seed.
     """
+    from twotower_jax.model.baselines import baselines_for
+
     if not any(config.baselines for config in arms):
         return []
     folders = {run_folder(replace(config, seed=0)) for config in arms}
@@ -94,6 +96,7 @@ def plan_baselines(
         (words, config)
         for words, config in composed(baseline_words(jobs))
         if run_folder(replace(config, seed=0)) not in folders
+        and config.towers.kind in baselines_for(config.data.mask_seen)
     ]
 
 

@@ -47,8 +47,11 @@ def test_a_key_that_is_set_is_not_tried():
         "towers",
         "optimizer.learning_rate",
         "loss.temperature",
+        "towers.history_length",  # users have 24 training positives
         "towers.candidate",
     ]
+    few = split_log(make_log(LONG[::3], SPREAD[: len(LONG[::3])]), DataConfig())
+    assert "towers.history_length" not in model_arm(few, Config(), []).axes
     arm = model_arm(data, Config(), ["loss.temperature", "towers.query"])
     assert list(arm.axes) == ["optimizer.learning_rate", "towers.candidate"]
     assert arm.first == {"optimizer.learning_rate": "0.01", "towers.candidate": "[]"}
@@ -81,5 +84,9 @@ def test_a_baseline_that_the_data_are_too_large_for_is_left_out():
     assert names == [
         f"baseline/{n}" for n in ("popularity", "item_knn", "ease", "ials")
     ]
+    for one in baseline_arms(config, data):
+        assert one.first is not None and set(one.first) == set(one.axes)
+    again = Config(data=DataConfig(repeats="all"))
+    assert "baseline/buy_again" in [one.choice for one in baseline_arms(again, data)]
     config.baseline.ease.max_size = 3
     assert "baseline/ease" not in [one.choice for one in baseline_arms(config, data)]
