@@ -7,6 +7,7 @@ import time
 
 from rich.console import Console
 
+from twotower_jax.commands.config_dir import add_config_dir, search_words
 from twotower_jax.config.describe import KeyRow, key_row
 from twotower_jax.config.schema import Key
 from twotower_jax.errors import InputError, closest
@@ -32,6 +33,7 @@ def add_advise(parser: argparse.ArgumentParser) -> None:
         f"advise.minutes={MINUTES:g}; a key that is set is not tried at other values"
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help=text)
+    add_config_dir(parser)
 
 
 def advise(options: argparse.Namespace) -> int:
@@ -42,6 +44,7 @@ def advise(options: argparse.Namespace) -> int:
     from twotower_jax.sweeps.compose import explain
 
     minutes, words = read_minutes(options.overrides)
+    words = [*search_words(options.config_dir), *words]
     from twotower_jax.advice.files import write_advice
     from twotower_jax.advice.stages import Advisor
     from twotower_jax.compile_cache import keep_programs
@@ -52,7 +55,11 @@ def advise(options: argparse.Namespace) -> int:
         advisor = Advisor(words, minutes, console)
     except (HydraException, OmegaConfBaseException) as error:
         raise explain(error) from None
-    command, stop = shlex.join(["twotower", "advise", *options.overrides]), None
+    folder = [f"--config-dir={options.config_dir}"] if options.config_dir else []
+    command, stop = (
+        shlex.join(["twotower", "advise", *folder, *options.overrides]),
+        None,
+    )
     try:
         advisor.run(command)
     except (KeyboardInterrupt, SystemExit) as interrupt:

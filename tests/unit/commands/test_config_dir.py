@@ -42,7 +42,20 @@ def test_audit_reads_the_folder(folder, tmp_path, capsys):
     assert "mine" in capsys.readouterr().out and list(out.glob("*.svg"))
 
 
-@pytest.mark.parametrize("command", [("train",), ("audit",), ("data", "check")])
+def test_advise_reads_the_folder(folder, tmp_path, capsys):
+    """It goes on to the next wrong word, before any run."""
+    (folder / "towers").mkdir()
+    (folder / "towers" / "mine.yaml").write_text("dim: 8\n")
+    words = ("advise", *tiny.WORLD, f"output={tmp_path}", "data.valid_share=0")
+    assert tiny.command(*words, "towers=mine") == 2
+    assert "towers/mine" in capsys.readouterr().err
+    assert tiny.command(*words, "towers=mine", "--config-dir", str(folder)) == 2
+    assert "leaves no valid part" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command", [("train",), ("audit",), ("advise",), ("data", "check")]
+)
 def test_a_folder_that_is_not_there_is_named(command, tmp_path, capsys):
     words = (*command, "--config-dir", str(tmp_path / "none"))
     assert tiny.command(*words) == 2
