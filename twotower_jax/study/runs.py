@@ -15,6 +15,7 @@ import yaml
 
 from twotower_jax.errors import InputError
 from twotower_jax.study.naming import identity, label
+from twotower_jax.study.selection import FILE, Selection, read_selection
 from twotower_jax.study.selection import FOLDER as SELECT
 
 
@@ -67,22 +68,25 @@ def read_runs(*folders: str | Path) -> Runs:
 
     Returns:
       The finished runs by folder name, and the skipped folders with reasons. Of
-      several runs with the same arm and seed, the first counts.
+      several runs with the same arm and seed, the first counts; of the runs of a tuned
+      arm, those of its choice.
 
     Raises:
       InputError: no such folder, no finished run, runs on different data, or one
-        configuration under two labels.
+        configuration under two labels, or a broken select.json.
     """
     places = list(dict.fromkeys(map(Path, folders)))
     for folder in places:
         if not folder.is_dir():
             raise InputError(f"{folder} is not a folder; give the folder of a sweep")
+    selections = {folder: read_selection(folder) for folder in places}
     finished: dict[str, Run] = {}
     skipped: list[tuple[str, str]] = []
     for path in (path for folder in places for path in _subfolders(folder)):
         name = path.name if len(places) == 1 else str(path)
         try:
             run = _read_run(path, name)
+            _check_chosen(run, selections[path.parent])
             same = finished.setdefault(_arm_and_seed(run), run)
             if same is not run:
                 raise _SkippedError(f"the same arm and seed as {same.name}")
@@ -131,6 +135,20 @@ def _read_run(path: Path, name: str) -> Run:
         raise _SkippedError("neither result.json nor config.yaml holds a seed")
     _check_queries(path / "queries.parquet")
     return Run(path, name, seed, config, manifest, result)
+
+
+def _check_chosen(run: Run, selection: Selection | None) -> None:
+    """Raise _SkippedError if the selection has another run of this arm and seed.
+
+    An arm that is tuned again, on more values, leaves the runs of its earlier choice.
+    """
+    if selection is None or run.seed not in selection.seeds:
+        return
+    for one in selection.arms:
+        whole = len(one.runs) == len(selection.seeds)
+        mine = one.arm == run.config.get("arm")
+        if mine and whole and run.path.name not in one.runs:
+            raise _SkippedError(f"not among the runs of {one.arm} in {FILE}")
 
 
 def _check_queries(path: Path) -> None:

@@ -129,3 +129,16 @@ def test_arms_beside_an_untuned_one_may_be_tuned_alike(tmp_path):
     found = tuning(tmp_path)
     assert not found.tuned and found.text.endswith("Untuned: EASE.")
     assert found.alike("one", "two") and not found.alike("one", "EASE")
+
+
+def test_runs_of_an_earlier_choice_are_left_out(tmp_path):
+    """An arm that is tuned again may choose another point: its old runs stay there."""
+    runs = write_arm(tmp_path, "one")
+    write_run(
+        tmp_path / "before", {"arm": "one", "loss": {"x": 5}}, 0, {"recall@20": 1}
+    )
+    write_arm(tmp_path, "other")
+    select(tmp_path, {"one": (runs, 3)})
+    found = read_runs(tmp_path)
+    assert {run.name for run in found.finished} == {*runs, "other0", "other1"}
+    assert found.skipped == [("before", "not among the runs of one in select.json")]
