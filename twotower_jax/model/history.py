@@ -102,8 +102,9 @@ def history_inputs(
     present = (items >= 0) & (items < spec.items)
     known = jnp.where(present, items, spec.items)
     places = jnp.arange(spec.length, dtype=jnp.float32)
-    decay = jnp.exp2(-places / spec.half_life) if spec.pooling == "recency" else 1.0
-    weight = present.astype(jnp.float32) * decay
+    weight = present.astype(jnp.float32)
+    if spec.pooling == "recency":
+        weight *= jnp.exp2(-places / spec.half_life)[None, :]
     bags, numbers = {}, []
     for feature in spec.features:
         if feature.kind == "numeric":
