@@ -25,7 +25,7 @@ from twotower_jax.training.batch_loss import Context, number_of_slots
 from twotower_jax.training.correction import row_weights
 
 
-class Entities(NamedTuple):
+class Counted(NamedTuple):
     """Entities of one tower that the penalty counts.
 
     Attributes:
@@ -41,7 +41,7 @@ class Entities(NamedTuple):
     row_weight: jax.Array
 
 
-def penalised(context: Context) -> dict[str, Entities]:
+def penalised(context: Context) -> dict[str, Counted]:
     """The queries and the positives of a batch, by side.
 
     Args:
@@ -61,12 +61,12 @@ def penalised(context: Context) -> dict[str, Entities]:
     every = jnp.zeros(number, weight.dtype).at[place].add(weight)
     query, candidate = inputs.query, inputs.candidate
     return {
-        "query": Entities(query, query.rows, weight, weight),
-        "candidate": Entities(candidate, positives, every, weight),
+        "query": Counted(query, query.rows, weight, weight),
+        "candidate": Counted(candidate, positives, every, weight),
     }
 
 
-def bag_decay(entities: Entities, bag: Bag) -> jax.Array:
+def bag_decay(entities: Counted, bag: Bag) -> jax.Array:
     """Weight with which the penalty counts each value of bags.
 
     The weight of an entity is spread over its values in proportion to theirs; bags of

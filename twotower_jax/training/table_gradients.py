@@ -4,7 +4,7 @@ import jax
 
 from twotower_jax.training.batch_loss import Context, Weights
 from twotower_jax.training.optimizers import TouchedRows
-from twotower_jax.training.penalty import Entities, bag_decay, look_ups, penalised
+from twotower_jax.training.penalty import Counted, bag_decay, look_ups, penalised
 from twotower_jax.training.row_updates import BagGradient
 
 # The gradient by a table is the sum of its parts.
@@ -33,7 +33,7 @@ def table_gradients(
 
 
 def _of_side(
-    entities: Entities, values: dict[str, jax.Array], gradient: dict[str, jax.Array]
+    entities: Counted, values: dict[str, jax.Array], gradient: dict[str, jax.Array]
 ) -> dict[str, TouchedRows | BagGradient]:
     """Return the gradient of one tower by each of its tables."""
     parts: dict[str, TouchedRows | BagGradient] = {}
