@@ -1,13 +1,17 @@
-"""Speed of training: `python benchmarks/training.py [path|scale] [--help]`.
+"""Speed of training: `python benchmarks/training.py [path|scale|history] [--help]`.
 
-path   the whole command `twotower train` on a log of N users and N items (default one
-       million each): examples per second, peak memory, time to the first step.
-scale  one process, programs in turn: a step at 4M items over one at 10k, with merged
-       columns off, so that only the size of the tables differs.
+path     the whole command `twotower train` on a log of N users and N items (default one
+         million each): examples per second, peak memory, time to the first step.
+scale    one process, programs in turn: a step at 4M items over one at 10k, with merged
+         columns off, so that only the size of the tables differs.
+history  one process, programs in turn: a query tower of the last 20 and 50 clicks
+         against one of the user's id; 100,000 items, 15,000 users with 67 clicks each.
+         CPU seconds are those of all threads; unlike the wall clock they hold on a
+         machine with other work.
 
-The work: id tables of dimension 64, MLP 64-128-64 on each side, in-batch softmax with
-logQ, Adagrad; users uniform, clicks of items Zipf(1.05). Timings of shared machines are
-noisy: compare numbers of one run only.
+The work: id tables of dimension 64, in-batch softmax with logQ, Adagrad; users uniform,
+clicks of items Zipf(1.05). Timings of shared machines are noisy: compare numbers of one
+run only.
 """
 
 import argparse
@@ -19,6 +23,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -31,6 +36,9 @@ from twotower_jax.run.problem import make_problem
 from twotower_jax.training.step import run_steps
 
 CLICKS = 1_000_000
+# Items of the world of each measure.
+SIZES = {"path": 1_000_000, "scale": 4_000_000, "history": 100_000}
+READERS = 15_000  # users of the measure of histories
 
 
 def clicks(size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -115,63 +123,119 @@ def measure_path(options: argparse.Namespace) -> None:
     )
 
 
-class World:
-    """Everything that one size needs to run its steps."""
+class Rate(NamedTuple):
+    """Seconds per step of one dispatch, by the wall clock and of all threads."""
 
-    def __init__(self, size: int, batch: int, merge: bool):
-        user, item = clicks(size)
-        config = from_dict(
-            {
-                "training": {"batch_size": batch, "merge_columns": merge},
-                "loss": {"temperature": 0.05},
-            }
-        )
-        self.problem = make_problem(config, loaded(user, item, size, size))
+    wall: float
+    cpu: float
+
+
+class World:
+    """Everything that one configuration needs to run its steps."""
+
+    def __init__(self, data: Loaded, options: argparse.Namespace, **towers: Any):
+        training = {"batch_size": options.batch, "merge_columns": options.merge}
+        keys = {"training": training, "loss": {"temperature": 0.05}}
+        self.problem = make_problem(from_dict(keys | {"towers": towers}), data)
         self.state = self.problem.start()
         self.step = 0
 
-    def run(self, steps: int) -> float:
+    def run(self, steps: int) -> Rate:
         """Run steps in one dispatch and return seconds per step."""
         rows = self.problem.order.batches(self.step, steps)
-        started = time.perf_counter()
+        wall, cpu = time.perf_counter(), time.process_time()
         program, data = self.problem.program, self.problem.data
         self.state, losses = run_steps(program, data, self.state, rows, np.int32(steps))
         jax.block_until_ready(losses)
         self.step += steps
-        return (time.perf_counter() - started) / steps
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        return Rate(wall / steps, cpu / steps)
+
+
+def in_turn(worlds: dict[Any, World], turns: int, steps: int) -> dict[Any, np.ndarray]:
+    """Return [turns, 2] seconds per step of each world, wall and CPU."""
+    times: dict[Any, list[Rate]] = {name: [] for name in worlds}
+    for turn in range(turns + 1):
+        for name, world in worlds.items():
+            seconds = world.run(steps)
+            if turn:  # the first dispatch compiles
+                times[name].append(seconds)
+    return {name: np.array(rates) for name, rates in times.items()}
 
 
 def measure_scale(options: argparse.Namespace) -> None:
     """Print the ratio of a step at 4M items to one at 10k, dispatches in turn."""
-    worlds = {n: World(n, options.batch, options.merge) for n in (10_000, 4_000_000)}
-    times: dict[int, list[float]] = {n: [] for n in worlds}
-    for turn in range(options.turns + 1):
-        for size, world in worlds.items():
-            seconds = world.run(8)
-            if turn:
-                times[size].append(seconds)
-    ratios = np.array(times[4_000_000]) / np.array(times[10_000])
+    worlds = {}
+    for size in (10_000, options.size):
+        data = loaded(*clicks(size), size, size)
+        worlds[size] = World(data, options, query=("id",), candidate=("id",))
+    times = {n: rates[:, 0] for n, rates in in_turn(worlds, options.turns, 8).items()}
+    ratios = times[options.size] / times[10_000]
     for size, seconds in times.items():
         print(f"{size:,} items: {1e3 * np.median(seconds):.1f} ms a step (median)")
     low, high = np.quantile(ratios, [0.25, 0.75])
-    print(f"4M over 10k: {np.median(ratios):.3f} (quartiles {low:.3f} to {high:.3f})")
+    print(
+        f"{options.size:,} over 10,000: {np.median(ratios):.3f} "
+        f"(quartiles {low:.3f} to {high:.3f})"
+    )
+
+
+def measure_history(options: argparse.Namespace) -> None:
+    """Print the rates of towers of histories, and over that of the user's id."""
+    user, item = clicks(options.size)
+    data = loaded(user % READERS, item, READERS, options.size)
+    worlds = {"id": World(data, options, query=("id",), candidate=("id",))}
+    for pooling in options.pooling:
+        for length in (20, 50):
+            worlds[f"history of {length}, {pooling}"] = World(
+                data,
+                options,
+                query=("history",),
+                candidate=("id",),
+                history_length=length,
+                history_pooling=pooling,
+                history_table=options.table,
+            )
+    times = in_turn(worlds, options.turns, options.steps)
+    print(
+        f"{options.size:,} items, batch {options.batch}, table {options.table}; "
+        f"medians of {options.turns} turns of {options.steps} steps"
+    )
+    print(f"{'':24}{'examples/s':>12}{'over id':>9}{'per CPU s':>12}{'over id':>9}")
+    for name, seconds in times.items():
+        rates = np.median(options.batch / seconds, axis=0)
+        ratios = np.median(times["id"] / seconds, axis=0)
+        print(
+            f"{name:24}{rates[0]:12,.0f}{ratios[0]:9.2f}{rates[1]:12,.0f}"
+            f"{ratios[1]:9.2f}"
+        )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["path", "scale"], nargs="?", default="path")
-    parser.add_argument("--size", type=int, default=1_000_000)
+    parser.add_argument("what", choices=list(SIZES), nargs="?", default="path")
+    parser.add_argument("--size", type=int, help="items")
     parser.add_argument("--batch", type=int, default=4096)
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, help="path: 300; history, per turn: 4")
     parser.add_argument("--turns", type=int, default=30)
     parser.add_argument("--merge", action=argparse.BooleanOptionalAction, default=None)
     parser.add_argument("--huge-pages", action=argparse.BooleanOptionalAction)
+    names = ("mean", "recency", "attention")
+    parser.add_argument("--pooling", choices=names, nargs="+", default=["mean"])
+    parser.add_argument("--table", choices=("own", "shared"), default="own")
     options = parser.parse_args()
+    options.size = options.size or SIZES[options.what]
+    options.steps = options.steps or (300 if options.what == "path" else 4)
     if options.merge is None:
-        options.merge = options.what == "path"
-    {"path": measure_path, "scale": measure_scale}[options.what](options)
+        options.merge = options.what != "scale"
+    measures = {
+        "path": measure_path,
+        "scale": measure_scale,
+        "history": measure_history,
+    }
+    measures[options.what](options)
 
 
 if __name__ == "__main__":

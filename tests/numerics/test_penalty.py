@@ -1,9 +1,11 @@
 """The L2 penalty of a batch against autodiff of its definition on whole tables."""
 
+from dataclasses import replace
+
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.problems import as_loaded, small_problem
 from helpers.source_steps import (
     BATCH,
     CHEAP,
@@ -12,12 +14,12 @@ from helpers.source_steps import (
     ITEMS,
     RATE,
     USER,
+    USERS,
     batches_of,
     problem_of,
 )
 
-from twotower_jax.model.embeddings import find_rows
-from twotower_jax.training.penalty import look_ups
+from twotower_jax.data.log import Feature
 from twotower_jax.training.step import train_step
 
 L2 = 0.7
@@ -79,16 +81,52 @@ def test_an_example_has_the_weight_of_its_loss():
         np.testing.assert_allclose(got[table], gradient, atol=1e-5)
 
 
+def log_of_tags():
+    """Return the data of the other tests, where users and items have tags."""
+    rng = np.random.default_rng(3)
+    data = as_loaded(USER, ITEM, USERS, ITEMS)
+    user_tags = rng.integers(-1, 5, (USERS, 3)).astype(np.int32)
+    item_tags = rng.integers(-1, 6, (ITEMS, 2)).astype(np.int32)
+    log = replace(
+        data.log,
+        user_features={"likes": Feature("multi", user_tags, 5)},
+        item_features={"tags": Feature("multi", item_tags, 6)},
+    )
+    return data._replace(log=log), user_tags, item_tags
+
+
 def test_a_feature_of_several_values_counts_their_mean():
     """Against autodiff of the mean squared norm of the values that are present."""
-    ids, weight = np.array([[4, 2, -1], [2, 2, 5], [-1, -1, -1]]), [0.5, 0.2, 0.3]
+    data, user_tags, item_tags = log_of_tags()
+    keys = {
+        "towers__hidden": (),
+        "towers__query": ("likes",),
+        "towers__candidate": ("tags",),
+        "optimizer__name": "sgd",
+        "optimizer__learning_rate": RATE,
+        "training__batch_size": BATCH,
+    }
+    ends = []
+    for l2 in (0.0, L2):
+        problem = small_problem(data, **keys, optimizer__l2=l2)
+        start, rows = problem.start(), problem.order.batches(0, 1)[0]
+        after = STEP(problem.program, problem.data, start, rows)[0]
+        ends.append(after.params["tables"])
 
-    def penalised(table):
-        values = [[v for v in line if v >= 0] for line in ids]
-        means = [(table[np.array(v)] ** 2).sum() / len(v) if v else 0.0 for v in values]
-        return sum(w / 2 * mean for w, mean in zip(weight, means, strict=True))
+    def mean_norm(table, codes):
+        values = codes[codes >= 0]
+        return (table[values] ** 2).sum() / max(1, len(values))
 
-    table = jax.random.normal(jax.random.key(0), (6, 3))
-    rows = find_rows(jnp.asarray(ids), 6)
-    got = jnp.zeros((7, 1)).at[rows.ids, 0].add(look_ups(rows, jnp.array(weight)))
-    np.testing.assert_allclose(got[:6] * table, jax.grad(penalised)(table), rtol=1e-5)
+    def penalised(tables):
+        norms = [
+            mean_norm(tables["query.likes"], user_tags[USER[row]])
+            + mean_norm(tables["candidate.tags"], item_tags[ITEM[row]])
+            for row in rows
+        ]
+        return L2 / 2 * sum(norms) / BATCH
+
+    want = jax.grad(penalised)(start.params["tables"])
+    got = jax.tree.map(lambda without, with_l2: (without - with_l2) / RATE, *ends)
+    for table, gradient in want.items():
+        assert np.abs(gradient).max() > 0.01
+        np.testing.assert_allclose(got[table], gradient, atol=1e-5)

@@ -44,6 +44,11 @@ EVERYTHING = HARD | {
     "positives__strategy": "downsample_hot",
     "positives__reweight": True,
 }
+HISTORIES = {
+    "towers__query": ("history",),
+    "towers__history_pooling": "attention",
+    "towers__history_table": "shared",
+}
 ARMS = (
     {"seed": 0},
     {"seed": 1, "optimizer__learning_rate": 0.2, "loss__temperature": 0.2},
@@ -121,7 +126,11 @@ def assert_like_alone(problems, numbers, lanes=None):
             np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("keys", [{}, EVERYTHING], ids=["in-batch", "everything"])
+@pytest.mark.parametrize(
+    "keys",
+    [{}, EVERYTHING, HISTORIES],
+    ids=["in-batch", "everything", "histories"],
+)
 def test_an_arm_equals_its_run_alone(keys):
     problems = [small_problem(DATA, **(keys | arm)) for arm in ARMS]
     assert problems[0].program.structure.merged_size > 0

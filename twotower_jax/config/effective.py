@@ -181,8 +181,18 @@ RULES = (
     Rule(("positives.cap",), _strategy("cap")),
     Rule(("positives.reweight",), lambda v: v["positives.strategy"] != "none"),
     Rule(
-        ("towers.history_length",),
+        (
+            "towers.history_length",
+            "towers.history_pooling",
+            "towers.history_half_life",
+            "towers.history_table",
+            "towers.history_features",
+        ),
         lambda v: not v["towers.query"] or "history" in v["towers.query"],
+    ),
+    Rule(
+        ("towers.history_half_life",),
+        lambda v: v["towers.history_pooling"] == "recency",
     ),
     Rule(
         ("optimizer.initial_accumulator",),

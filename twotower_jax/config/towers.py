@@ -44,6 +44,31 @@ class TowersConfig:
         doc="last clicks of the user in the feature history",
         example="towers=history towers.history_length=50",
     )
+    history_pooling: str = key(
+        "mean",
+        choices=("mean", "recency", "attention"),
+        doc="vector of a history from those of its items: their mean; a mean with "
+        "weights 2^(-place / history_half_life), place 0 the latest; softmax attention "
+        "of a learned vector",
+    )
+    history_half_life: float = key(
+        5.0,
+        above=0,
+        doc="places after which the weight of an item has halved (recency)",
+        example="towers=history towers.history_pooling=recency "
+        "towers.history_half_life=10",
+    )
+    history_table: str = key(
+        "own",
+        choices=("own", "shared"),
+        doc="tables of the items of a history: their own, or shared with the candidate "
+        "tower",
+    )
+    history_features: tuple[str, ...] = key(
+        ("id",),
+        doc="features of an item of a history: id, and those of the items",
+        example="[id,category]",
+    )
     normalize: bool = key(
         True,
         doc="divide embeddings by their L2 norm: cosines; false: dot products",
@@ -65,6 +90,12 @@ class TowersConfig:
                 raise InputError(
                     f"towers.{side}={list(names)} must name each feature once"
                 )
+        names = self.history_features
+        if not names or len(set(names)) < len(names):
+            raise InputError(
+                f"towers.history_features={list(names)} must name at least one "
+                "feature, each once"
+            )
         if "history" in self.candidate:
             raise InputError(
                 "towers.candidate names 'history', which is a feature of the query; "

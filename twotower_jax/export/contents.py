@@ -87,7 +87,7 @@ def _inputs(run: TrainedRun, side: str) -> tuple[TowerInput, ...]:
     log = run.data.log
     features = log.user_features if side == "query" else log.item_features
     widths = {n: f.values.shape[1] for n, f in features.items() if f.kind == "multi"}
-    return tower_inputs(getattr(run.model, side), run.model.history_length, widths)
+    return tower_inputs(getattr(run.model, side), widths)
 
 
 def _values(features: dict[str, Feature], number: int) -> Values:
@@ -98,7 +98,9 @@ def _values(features: dict[str, Feature], number: int) -> Values:
 
 def _histories(run: TrainedRun, state: UserState) -> np.ndarray:
     """Return the last items [users, length] of every user; [users, 0] without any."""
-    items = last_items(run.model.history_length, state.entities.history, state.queries)
+    history, items = run.model.query.history, None
+    if history is not None:
+        items = last_items(history.length, state.entities.history, state.queries)
     empty = np.empty((run.data.log.num_users, 0), np.int32)
     return empty if items is None else np.asarray(items)
 

@@ -80,8 +80,9 @@ They are those of the run's evaluation, where a missing value has no vector:
 * **Item of the catalogue without a training positive**: it has a vector; if the item
   tower reads the id, that of the id may be its random start.
 * **New item**: the item tower with id -1 computes its vector from its features.
-* **Missing feature**: -1 for codes adds 0; a list or history is the mean of the codes
-  that are present, and 0 where none is. A missing number is 0, the mean.
+* **Missing feature**: -1 for codes adds 0; a list is the mean of the codes that are
+  present, a history is pooled over its items that are present, and both are 0 where
+  none is. A missing number is 0, the mean.
 * **Unknown value of a feature**: -1, as a missing one.
 """
 LENGTHS = {

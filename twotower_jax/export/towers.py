@@ -10,9 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from twotower_jax.errors import InputError
+from twotower_jax.model.bags import Bag, bag_vectors, mean_bag
 from twotower_jax.model.embeddings import FeatureSpec, whole_rows
+from twotower_jax.model.history import HistoryInputs, history_inputs
+from twotower_jax.model.specs import Model
 from twotower_jax.model.tower import TowerSpec
-from twotower_jax.model.two_tower import Inputs, Model, encode
+from twotower_jax.model.two_tower import Inputs, encode, table_sizes
 
 PLATFORMS = ("cpu", "cuda")
 # FlatBuffers, the format of an artifact, addresses 2 GiB.
@@ -53,20 +56,17 @@ class TowerInput(NamedTuple):
         return np.full(shape, 0 if self.kind == "numeric" else -1, self.dtype)
 
 
-def tower_inputs(
-    spec: TowerSpec, history_length: int, widths: dict[str, int]
-) -> tuple[TowerInput, ...]:
+def tower_inputs(spec: TowerSpec, widths: dict[str, int]) -> tuple[TowerInput, ...]:
     """Inputs of a tower, one per feature.
 
     Args:
       spec: static shape of the tower.
-      history_length: items of a history that are read.
       widths: {feature of kind multi: codes per entity}.
     """
 
     def width(feature: FeatureSpec) -> int | None:
-        if feature.kind == "history":
-            return history_length
+        if spec.history is not None and feature.kind == "history":
+            return spec.history.length
         return widths[feature.name] if feature.kind == "multi" else None
 
     return tuple(TowerInput(f.name, f.kind, f.size, width(f)) for f in spec.features)
@@ -94,7 +94,11 @@ def check_size(model: Model, params: dict) -> None:
 
 
 def export_tower(
-    side: str, spec: TowerSpec, params: dict, inputs: tuple[TowerInput, ...]
+    side: str,
+    spec: TowerSpec,
+    params: dict,
+    inputs: tuple[TowerInput, ...],
+    items: dict[str, np.ndarray],
 ) -> bytes:
     """Serialised artifact of a tower: {input: array} -> embeddings [batch, dim].
 
@@ -105,6 +109,8 @@ def export_tower(
       spec: static shape of the tower.
       params: of the model, on the host.
       inputs: as of `tower_inputs`.
+      items: {feature: [items, ...]} of the items of histories, which the artifact
+        holds; others are not read.
     """
     (batch,) = jax.export.symbolic_shape("batch")
     shapes = {
@@ -113,33 +119,52 @@ def export_tower(
         )
         for one in inputs
     }
-    embed = jax.jit(_embed(side, spec, params))
+    embed = jax.jit(_embed(side, spec, params, items))
     return bytes(jax.export.export(embed, platforms=PLATFORMS)(shapes).serialize())
 
 
 def _embed(
-    side: str, spec: TowerSpec, params: dict
+    side: str, spec: TowerSpec, params: dict, items: dict[str, np.ndarray]
 ) -> Callable[[dict[str, jax.Array]], jax.Array]:
     """Return the function {input: array} -> embeddings of a tower."""
     tables = {k: jnp.asarray(v) for k, v in _tables(side, spec, params).items()}
 
     def embed(values: dict[str, jax.Array]) -> jax.Array:
-        rows = {
-            f"{side}.{feature.name}": whole_rows(values[feature.name], feature.size)
-            for feature in spec.features
-            if feature.kind != "numeric"
-        }
+        rows, bags = {}, {}
+        for feature in spec.features:
+            name = f"{side}.{feature.name}"
+            if feature.kind == "multi":
+                bags[name] = mean_bag(values[feature.name], feature.size)
+            elif feature.kind not in ("history", "numeric"):
+                rows[name] = whole_rows(values[feature.name], feature.size)
+        of_items, history = _history(spec, values, items)
+        bags |= of_items
+        vectors = {name: bag_vectors(tables[name], bag) for name, bag in bags.items()}
         numbers = [values[feature.name] for feature in spec.numeric]
         stacked = jnp.stack(numbers, 1) if numbers else None
-        return encode(side, spec, params["dense"], tables, Inputs(rows, stacked))
+        inputs = Inputs(rows, bags, stacked, history)
+        return encode(side, spec, params["dense"], tables | vectors, inputs)
 
     return embed
 
 
+def _history(
+    spec: TowerSpec, values: dict[str, jax.Array], items: dict[str, np.ndarray]
+) -> tuple[dict[str, Bag], HistoryInputs | None]:
+    """Return the inputs of histories; empty where the tower reads none."""
+    if spec.history is None:
+        return {}, None
+    features = {
+        one.name: jnp.asarray(items[one.name])
+        for one in spec.history.features
+        if one.kind != "id"
+    }
+    return history_inputs(spec.history, values["history"], features)
+
+
 def _tables(side: str, spec: TowerSpec, params: dict) -> dict[str, np.ndarray]:
-    """Return the embedding tables of one tower."""
-    names = [f"{side}.{feature.name}" for feature in spec.features if feature.size]
-    return {name: params["tables"][name] for name in names}
+    """Return the embedding tables that one tower reads."""
+    return {name: params["tables"][name] for name in table_sizes(side, spec)}
 
 
 class LoadedTower:

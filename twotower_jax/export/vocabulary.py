@@ -5,7 +5,7 @@ from typing import Any
 import polars as pl
 
 from twotower_jax.data.log import Feature, FunnelLog
-from twotower_jax.model.two_tower import Model
+from twotower_jax.model.specs import Model
 
 
 def make_vocabulary(model: Model, log: FunnelLog) -> dict[str, Any]:

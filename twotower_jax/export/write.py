@@ -120,7 +120,8 @@ def _write_tower(
     """Write the artifact of a tower, compare it with the run, and describe it."""
     spec, one = getattr(run.model, side), contents.sides[side]
     path = place / files.TOWERS[side]
-    path.write_bytes(export_tower(side, spec, run.params, one.inputs))
+    items = {n: f.values for n, f in run.data.log.item_features.items()}
+    path.write_bytes(export_tower(side, spec, run.params, one.inputs, items))
     worst = _check_tower(path, one)
     text = f"{path.name}: {len(one.sample):,} vectors equal the run's to {worst:.0e}"
     console.print(text, highlight=False, soft_wrap=True)

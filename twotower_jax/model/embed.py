@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from twotower_jax.data.feed import Entities, Queries
-from twotower_jax.model.two_tower import Model, embed_candidates, embed_queries
+from twotower_jax.model.specs import Model
+from twotower_jax.model.two_tower import embed_candidates, embed_queries
 
 BLOCK = 4096
 

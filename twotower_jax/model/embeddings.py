@@ -136,24 +136,19 @@ def gather(table: jax.Array, rows: TableRows) -> jax.Array:
     return table.at[rows.ids].get(mode="fill", fill_value=0)
 
 
-def pool(values: jax.Array, rows: TableRows) -> jax.Array:
-    """Vectors of entities from gathered rows.
+def look_up(values: jax.Array, rows: TableRows) -> jax.Array:
+    """Vectors of entities with one id each, from gathered rows.
 
     Args:
       values: [R, dim] float32, the result of `gather`.
-      rows: with places [E] for one id per entity, [E, width] for several.
+      rows: with places [E].
 
     Returns:
-      [E, dim] float32. One id: its row, 0 where it is missing. Several ids: the mean
-      of those present, 0 where none is.
+      [E, dim] float32; 0 for a missing value.
 
     Examples:
-      >>> rows = find_rows(jnp.array([[0, 1], [1, -1]]), 2)
-      >>> pool(gather(jnp.array([[1.0], [2.0]]), rows), rows).tolist()
-      [[1.5], [2.0]]
+      >>> rows = find_rows(jnp.array([1, 1, -1]), 2)
+      >>> look_up(gather(jnp.array([[1.0], [2.0]]), rows), rows).tolist()
+      [[2.0], [2.0], [0.0]]
     """
-    looked_up = values[rows.place] * rows.present[..., None].astype(values.dtype)
-    if rows.place.ndim == 1:
-        return looked_up
-    number = rows.present.sum(axis=1, keepdims=True)
-    return looked_up.sum(axis=1) / jnp.maximum(number, 1).astype(values.dtype)
+    return values[rows.place] * rows.present[:, None].astype(values.dtype)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from twotower_jax.model.embeddings import FeatureSpec
+from twotower_jax.model.history import HistorySpec, init_history
 from twotower_jax.registry import Registry
 
 
@@ -28,6 +29,7 @@ class TowerSpec(NamedTuple):
       hidden: widths of hidden layers.
       normalize: whether the embedding has length 1.
       kind: a name of TOWERS.
+      history: shape of the feature "history"; None where the tower does not read it.
     """
 
     features: tuple[FeatureSpec, ...]
@@ -35,6 +37,7 @@ class TowerSpec(NamedTuple):
     hidden: tuple[int, ...]
     normalize: bool
     kind: str = "two_tower"
+    history: HistorySpec | None = None
 
     @property
     def numeric(self) -> tuple[FeatureSpec, ...]:
@@ -109,8 +112,9 @@ def init_tower(spec: TowerSpec, key: jax.Array) -> dict:
       key: used for nothing else.
 
     Returns:
-      The params of the tower, and "numeric" [n, dim] float32 where the tower reads n
-      numbers: the vector that each of them scales.
+      The params of the tower; "numeric" [n, dim] float32 where the tower reads n
+      numbers: the vector that each of them scales; and "history" where histories have
+      parameters of their own.
 
     Examples:
       >>> age = FeatureSpec("age", "numeric", 0)
@@ -123,6 +127,9 @@ def init_tower(spec: TowerSpec, key: jax.Array) -> dict:
         shape = (len(spec.numeric), spec.dim)
         numeric = 0.05 * jax.random.normal(jax.random.fold_in(key, 1), shape)
         params = {**params, "numeric": numeric}
+    if spec.history is not None:
+        history = init_history(spec.history, spec.dim, jax.random.fold_in(key, 2))
+        params = {**params, **({"history": history} if history else {})}
     return params
 
 

@@ -6,92 +6,54 @@ import jax
 import jax.numpy as jnp
 
 from twotower_jax import keys
-from twotower_jax.config.towers import TowersConfig
 from twotower_jax.data.feed import Entities, Queries
-from twotower_jax.data.log import Feature, FunnelLog
-from twotower_jax.errors import InputError
+from twotower_jax.model.bags import Bag, bag_vectors, first_bags, mean_bag
 from twotower_jax.model.embeddings import (
-    FeatureSpec,
     TableRows,
     find_rows,
     gather,
     init_table,
-    pool,
+    look_up,
 )
+from twotower_jax.model.history import HistoryInputs, history_inputs, history_vectors
+from twotower_jax.model.specs import Model
 from twotower_jax.model.tower import TowerSpec, apply_tower, init_tower
-
-
-class Model(NamedTuple):
-    """The static part of a model.
-
-    Attributes:
-      query: the query tower.
-      candidate: the candidate tower.
-      history_length: items of a history that are read, the last ones.
-    """
-
-    query: TowerSpec
-    candidate: TowerSpec
-    history_length: int
 
 
 class Inputs(NamedTuple):
     """Inputs of a tower for E entities.
 
     Attributes:
-      rows: {table: rows}, the names of tables as in "query.id".
+      rows: {table: rows} of features of one value, the names of tables as in
+        "query.id".
+      bags: {table: bags} of features of several values, and of the items of histories.
       numbers: [E, n] float32 of the numeric features; None without any.
+      history: the rest of the inputs of histories; None where none is read.
     """
 
     rows: dict[str, TableRows]
+    bags: dict[str, Bag]
     numbers: jax.Array | None
+    history: HistoryInputs | None
 
 
-def make_model(config: TowersConfig, log: FunnelLog) -> Model:
-    """Static part of a model: the configured features with the sizes of the data.
+def table_sizes(side: str, spec: TowerSpec) -> dict[str, int]:
+    """The tables that a tower reads, and their numbers of rows.
 
     Args:
-      config: of both towers.
-      log: with the features of users and items.
+      side: "query" or "candidate".
+      spec: static shape.
 
     Returns:
-      The model.
-
-    Raises:
-      InputError: when a tower names a feature that the data does not have.
+      {name: rows}; with shared tables, the query tower reads some of the candidate's.
     """
-    sides = {
-        "query": (config.query, log.user_features, log.num_users),
-        "candidate": (config.candidate, log.item_features, log.num_items),
-    }
-    specs = {
-        side: TowerSpec(
-            tuple(_feature(side, n, features, size, log.num_items) for n in names),
-            config.dim,
-            config.hidden,
-            config.normalize,
-            config.kind,
-        )
-        for side, (names, features, size) in sides.items()
-    }
-    return Model(specs["query"], specs["candidate"], config.history_length)
-
-
-def _feature(
-    side: str, name: str, features: dict[str, Feature], size: int, num_items: int
-) -> FeatureSpec:
-    """Return the static shape of a feature of one side, which has `size` entities."""
-    if name == "id":
-        return FeatureSpec(name, "id", size)
-    if name == "history":
-        return FeatureSpec(name, "history", num_items)
-    if name not in features:
-        choices = ["id", *(["history"] if side == "query" else []), *sorted(features)]
-        raise InputError(
-            f"towers.{side} names the feature {name!r}, which the data does not have; "
-            f"choose from {', '.join(choices)}"
-        )
-    return FeatureSpec(name, features[name].kind, features[name].size)
+    sizes: dict[str, int] = {}
+    for feature in spec.features:
+        if feature.kind == "history" and spec.history is not None:
+            sizes |= spec.history.tables
+        elif feature.size:
+            sizes[f"{side}.{feature.name}"] = feature.size
+    return sizes
 
 
 def init_params(
@@ -115,11 +77,10 @@ def init_params(
     """
     tables, dense = {}, {}
     for side, spec in (("query", model.query), ("candidate", model.candidate)):
-        for feature in spec.features:
-            if feature.size:
-                name = f"{side}.{feature.name}"
+        for name, size in table_sizes(side, spec).items():
+            if name not in tables:
                 key = keys.stream(seed, f"init.{name}")
-                tables[name] = init_table(key, feature.size, spec.dim, scale)
+                tables[name] = init_table(key, size, spec.dim, scale)
         dense[side] = init_tower(spec, keys.stream(seed, f"init.{side}"))
     params: dict = {"tables": tables, "dense": dense}
     if log_temperature is not None:
@@ -142,13 +103,17 @@ def query_inputs(
     Returns:
       The inputs for E queries.
     """
-    ids = {"id": queries.user}
-    history = last_items(model.history_length, entities.history, queries)
-    if history is not None:
-        if target is not None:
-            history = jnp.where(history == target[:, None], -1, history)
-        ids["history"] = history
-    return _inputs("query", model.query, entities.query, ids)
+    inputs = _inputs("query", model.query, entities.query, queries.user)
+    history = model.query.history
+    if history is None:
+        return inputs
+    items = last_items(history.length, entities.history, queries)
+    if items is None:
+        raise ValueError("the query tower reads histories, and the queries have none")
+    if target is not None:
+        items = jnp.where(items == target[:, None], -1, items)
+    bags, rest = history_inputs(history, items, entities.candidate)
+    return inputs._replace(bags=inputs.bags | bags, history=rest)
 
 
 def candidate_inputs(model: Model, entities: Entities, items: jax.Array) -> Inputs:
@@ -162,7 +127,7 @@ def candidate_inputs(model: Model, entities: Entities, items: jax.Array) -> Inpu
     Returns:
       The inputs for E items.
     """
-    return _inputs("candidate", model.candidate, entities.candidate, {"id": items})
+    return _inputs("candidate", model.candidate, entities.candidate, items)
 
 
 def last_items(
@@ -187,41 +152,42 @@ def last_items(
 
 
 def _inputs(
-    side: str,
-    spec: TowerSpec,
-    features: dict[str, jax.Array],
-    ids: dict[str, jax.Array],
+    side: str, spec: TowerSpec, features: dict[str, jax.Array], ids: jax.Array
 ) -> Inputs:
-    """Return the inputs of a tower from features by name, first axis the entity.
+    """Return the inputs of a tower for entities [E] int32, histories excepted.
 
-    The ids are "id" [E] int32 of the entities and, for queries, "history" [E, length].
+    The features are arrays by name, first axis the entity.
     """
-    rows, numbers = {}, []
+    rows, bags, numbers = {}, {}, []
     for feature in spec.features:
+        name = f"{side}.{feature.name}"
         if feature.kind == "numeric":
-            values = features[feature.name].at[ids["id"]]
+            values = features[feature.name].at[ids]
             numbers.append(values.get(mode="fill", fill_value=0))
-            continue
-        if feature.kind in ids:
-            values = ids[feature.kind]
-        else:
-            entries = features[feature.name].at[ids["id"]]
-            values = entries.get(mode="fill", fill_value=-1)
-        rows[f"{side}.{feature.name}"] = find_rows(values, feature.size)
-    return Inputs(rows, jnp.stack(numbers, 1) if numbers else None)
+        elif feature.kind == "id":
+            rows[name] = find_rows(ids, feature.size)
+        elif feature.kind != "history":
+            codes = features[feature.name].at[ids].get(mode="fill", fill_value=-1)
+            if feature.kind == "multi":
+                bags[name] = mean_bag(codes, feature.size)
+            else:
+                rows[name] = find_rows(codes, feature.size)
+    return Inputs(rows, bags, jnp.stack(numbers, 1) if numbers else None, None)
 
 
 def gather_rows(tables: dict[str, jax.Array], inputs: Inputs) -> dict[str, jax.Array]:
-    """Gathered rows of every table that the inputs read.
+    """The parts of every table that the inputs read: gathered rows, vectors of bags.
 
     Args:
       tables: {name: [size, dim]} float32.
       inputs: of a tower.
 
     Returns:
-      {name: [R, dim]} float32.
+      {name: [R, dim]} float32 of rows, and {name: [E, dim]} of bags.
     """
-    return {name: gather(tables[name], rows) for name, rows in inputs.rows.items()}
+    rows = {name: gather(tables[name], rows) for name, rows in inputs.rows.items()}
+    bags = {name: bag_vectors(tables[name], bag) for name, bag in inputs.bags.items()}
+    return rows | bags
 
 
 def encode(
@@ -231,27 +197,36 @@ def encode(
     values: dict[str, jax.Array],
     inputs: Inputs,
 ) -> jax.Array:
-    """Embeddings of entities from gathered rows.
+    """Embeddings of entities from the parts of the tables.
 
     Args:
       side: "query" or "candidate".
       spec: static shape of its tower.
       dense: parameters of both towers.
-      values: {table: [R, dim]}, the result of `gather_rows`.
+      values: {table: [R, dim] or [E, dim]}, the result of `gather_rows`; bags beyond
+        those of the inputs are not read.
       inputs: of the tower, for E entities.
 
     Returns:
       [E, dim] float32.
     """
-    vectors = {
-        name.split(".", 1)[1]: pool(values[name], rows)
-        for name, rows in inputs.rows.items()
-    }
+    vectors = {}
+    for feature in spec.features:
+        name = f"{side}.{feature.name}"
+        if name in inputs.rows:
+            vectors[feature.name] = look_up(values[name], inputs.rows[name])
+        elif feature.kind == "multi":
+            vectors[feature.name] = values[name][: inputs.bags[name].ids.shape[0]]
+    if spec.history is not None and inputs.history is not None:
+        params = dense[side].get("history", {})
+        vectors["history"] = history_vectors(
+            spec.history, params, values, inputs.history
+        )
     return apply_tower(spec, dense[side], vectors, inputs.numbers)
 
 
 def first_entities(inputs: Inputs, number: int) -> Inputs:
-    """Inputs of the first entities, of the same gathered rows.
+    """Inputs of the first entities, which have no histories, of the same rows.
 
     Args:
       inputs: of E entities.
@@ -264,8 +239,9 @@ def first_entities(inputs: Inputs, number: int) -> Inputs:
         name: r._replace(place=r.place[:number], present=r.present[:number])
         for name, r in inputs.rows.items()
     }
+    bags = {name: first_bags(bag, number) for name, bag in inputs.bags.items()}
     numbers = None if inputs.numbers is None else inputs.numbers[:number]
-    return Inputs(rows, numbers)
+    return Inputs(rows, bags, numbers, inputs.history)
 
 
 def embed_queries(

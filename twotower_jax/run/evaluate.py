@@ -10,7 +10,7 @@ from twotower_jax.evaluation.metrics import ranking_metrics
 from twotower_jax.evaluation.scorers import Embeddings
 from twotower_jax.evaluation.slices import summarise
 from twotower_jax.model.embed import all_candidates, all_queries
-from twotower_jax.model.two_tower import Model
+from twotower_jax.model.specs import Model
 from twotower_jax.run.inputs import Loaded
 from twotower_jax.run.queries import QuerySet
 from twotower_jax.run.ranking import Ranking, rank

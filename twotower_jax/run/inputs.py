@@ -231,9 +231,12 @@ def make_entities(config: Config, data: Loaded, history: History | None) -> Enti
       data: its data.
       history: past items of the queries, None where no tower reads it.
     """
+    towers, of_items = config.towers, config.towers.candidate
+    if history is not None:
+        of_items = (*of_items, *towers.history_features)
     return Entities(
-        device_features(data.log.user_features, config.towers.query),
-        device_features(data.log.item_features, config.towers.candidate),
+        device_features(data.log.user_features, towers.query),
+        device_features(data.log.item_features, of_items),
         None if history is None else jnp.asarray(history.items),
     )
 

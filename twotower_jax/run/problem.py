@@ -12,7 +12,7 @@ from twotower_jax.config.hard import parse_stage
 from twotower_jax.data.feed import make_queries
 from twotower_jax.evaluation.ragged import from_pairs
 from twotower_jax.losses.rowwise import LOSSES, LossNumbers
-from twotower_jax.model.two_tower import Model, make_model
+from twotower_jax.model.specs import Model, make_model
 from twotower_jax.run.inputs import Loaded, make_entities, query_history
 from twotower_jax.run.plan import (
     make_order,

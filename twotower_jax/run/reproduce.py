@@ -7,7 +7,7 @@ import jax
 
 from twotower_jax.config import Config
 from twotower_jax.errors import InputError
-from twotower_jax.model.two_tower import Model
+from twotower_jax.model.specs import Model
 from twotower_jax.run.baselines import rank_splits
 from twotower_jax.run.evaluate import rank_split
 from twotower_jax.run.execute import check_same_data

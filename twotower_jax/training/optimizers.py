@@ -51,7 +51,7 @@ class TouchedRows(NamedTuple):
     """The rows of a table that a batch touches.
 
     Attributes:
-      ids: [R] int32, ascending and distinct; padding is the table's size.
+      ids: [R] int32, distinct; padding is the table's size.
       values: [R, dim] float, the rows.
       gradient: [R, dim] float, gradient of the loss by the rows.
     """
@@ -185,6 +185,4 @@ def _put(
     """Return a leaf of the table's shape with new rows, else the new values."""
     if leaf.shape != table.shape:
         return values
-    return leaf.at[ids].set(
-        values, mode="drop", unique_indices=True, indices_are_sorted=True
-    )
+    return leaf.at[ids].set(values, mode="drop", unique_indices=True)

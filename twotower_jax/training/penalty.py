@@ -13,24 +13,42 @@ References:
   penalty of a row in proportion to its number of positives.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
+from twotower_jax.model.bags import Bag
 from twotower_jax.model.embeddings import TableRows
-from twotower_jax.training.batch_loss import Context, Weights, number_of_slots
+from twotower_jax.model.two_tower import Inputs
+from twotower_jax.training.batch_loss import Context, number_of_slots
 from twotower_jax.training.correction import row_weights
 
 
-def add_l2(context: Context, weights: Weights, gradient: Weights) -> Weights:
-    """The gradient of the loss of a batch, with that of its L2 penalty added.
+class Counted(NamedTuple):
+    """Entities of one tower that the penalty counts.
+
+    Attributes:
+      inputs: Inputs of the tower.
+      rows: Its features of one value, of the counted entities alone.
+      weight: [E] float32 weight of every entity, 0 for one that is not counted.
+      row_weight: [B] float32 weights of the counted entities.
+    """
+
+    inputs: Inputs
+    rows: dict[str, TableRows]
+    weight: jax.Array
+    row_weight: jax.Array
+
+
+def penalised(context: Context) -> dict[str, Counted]:
+    """The queries and the positives of a batch, by side.
 
     Args:
       context: Constants of the loss.
-      weights: Parameters that the batch touches.
-      gradient: Gradient of the loss by them.
 
     Returns:
-      The sum of both gradients.
+      {"query": queries, "candidate": positives}; weights are l2 w_i.
     """
     program, draws, inputs = context.program, context.draws, context.inputs
     weight = program.hyper.l2 * row_weights(program, context.batch)
@@ -39,44 +57,52 @@ def add_l2(context: Context, weights: Weights, gradient: Weights) -> Weights:
         name: rows._replace(place=rows.place[place], present=rows.present[place])
         for name, rows in inputs.candidate.rows.items()
     }
-    return gradient._replace(
-        query=_add(gradient.query, weights.query, inputs.query.rows, weight),
-        candidate=_add(gradient.candidate, weights.candidate, positives, weight),
-    )
-
-
-def _add(
-    gradient: dict[str, jax.Array],
-    values: dict[str, jax.Array],
-    rows: dict[str, TableRows],
-    weight: jax.Array,
-) -> dict[str, jax.Array]:
-    """Return the gradient by the rows of each table, with that of their norms added."""
+    number = number_of_slots(draws) + draws.columns.encode_ids.shape[0]
+    every = jnp.zeros(number, weight.dtype).at[place].add(weight)
+    query, candidate = inputs.query, inputs.candidate
     return {
-        name: gradient[name] + look_ups(rows[name], weight)[:, None] * values[name]
-        for name in rows
+        "query": Counted(query, query.rows, weight, weight),
+        "candidate": Counted(candidate, positives, every, weight),
     }
+
+
+def bag_decay(entities: Counted, bag: Bag) -> jax.Array:
+    """Weight with which the penalty counts each value of bags.
+
+    The weight of an entity is spread over its values in proportion to theirs; bags of
+    the places of a history share the weight of their query.
+
+    Args:
+      entities: Queries or positives of a batch.
+      bag: Bags of one of their features.
+
+    Returns:
+      [E, width] float32.
+    """
+    weight = entities.weight
+    if bag.ids.shape[0] != weight.shape[0] and entities.inputs.history is not None:
+        present = entities.inputs.history.present
+        number = jnp.maximum(present.sum(axis=1, keepdims=True), 1)
+        weight = (present * (weight[:, None] / number)).reshape(-1)
+    return bag.weight * (weight / bag.total)[:, None]
 
 
 def look_ups(rows: TableRows, weight: jax.Array) -> jax.Array:
     """Weight with which each row of a table is looked up.
 
     Args:
-      rows: Rows, with places [E] for one id per entity, [E, width] for several.
-      weight: [E] float, weight of each entity, spread over its values.
+      rows: Rows, with places [E].
+      weight: [E] float, weight of each entity.
 
     Returns:
       [R] float.
 
     Examples:
       >>> from twotower_jax.model.embeddings import find_rows
-      >>> rows = find_rows(jnp.array([[7, 7], [3, -1]]), 9)
-      >>> weights = look_ups(rows, jnp.array([1.0, 0.5]))
+      >>> rows = find_rows(jnp.array([7, 3, 7, -1]), 9)
+      >>> weights = look_ups(rows, jnp.array([1.0, 0.5, 1.0, 1.0]))
       >>> rows.ids.tolist(), weights.tolist()  # 9 is padding
-      ([3, 7, 9, 9], [0.5, 1.0, 0.0, 0.0])
+      ([3, 7, 9, 9], [0.5, 2.0, 0.0, 0.0])
     """
-    present = rows.present.reshape(weight.shape[0], -1).astype(weight.dtype)
-    number = jnp.maximum(present.sum(axis=1), 1)
-    share = present * (weight / number)[:, None]
     total = jnp.zeros(rows.ids.shape[0], weight.dtype)
-    return total.at[rows.place.reshape(share.shape)].add(share)
+    return total.at[rows.place].add(rows.present.astype(weight.dtype) * weight)

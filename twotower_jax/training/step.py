@@ -21,12 +21,11 @@ from twotower_jax.training.draws import Draws, choose, draw
 from twotower_jax.training.log_q import log_q_plus
 from twotower_jax.training.optimizers import (
     OptimizerNumbers,
-    TouchedRows,
     make_optimizer,
     update_dense,
-    update_rows,
 )
-from twotower_jax.training.penalty import add_l2
+from twotower_jax.training.row_updates import update_table
+from twotower_jax.training.table_gradients import TableGradients, table_gradients
 from twotower_jax.training.temperature import update_log_temperature
 from twotower_jax.training.types import Batch, Hyper, Program, TrainData, TrainState
 
@@ -81,8 +80,8 @@ def train_step(
     weights = gather_weights(state, inputs)
     context = Context(program, data, state, batch, draws, inputs)
     result, gradient = loss_and_gradient(context, weights)
-    gradient = add_l2(context, weights, gradient)
-    params, opt_state = update(program, state, inputs, weights, gradient)
+    tables = table_gradients(context, weights, gradient)
+    params, opt_state = update(program, state, gradient, tables)
     samplers = remember_items(program, state, batch, result.items)
     return TrainState(state.step + 1, params, opt_state, samplers), result.loss
 
@@ -132,20 +131,16 @@ def count_lost_slots(program: Program, state: TrainState, draws: Draws) -> Train
 
 
 def update(
-    program: Program,
-    state: TrainState,
-    inputs: TowerInputs,
-    weights: Weights,
-    gradient: Weights,
+    program: Program, state: TrainState, gradient: Weights, tables: TableGradients
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Parameters and optimizer state after a step.
 
     Args:
       program: The program.
       state: State before the step.
-      inputs: Inputs of both towers.
-      weights: Parameters that the batch touches.
-      gradient: Gradient of the loss by the weights.
+      gradient: Gradient of the loss by the weights; only those of dense parameters and
+        of the temperature are read.
+      tables: Gradients by the tables.
 
     Returns:
       The new params and the new state of the optimizer.
@@ -153,25 +148,19 @@ def update(
     numbers = numbers_at(program.hyper, state.step)
     optimizer = make_optimizer(program.structure.optimizer, numbers)
     dense, dense_state = update_dense(
-        optimizer, weights.dense, gradient.dense, state.opt_state["dense"]
+        optimizer, state.params["dense"], gradient.dense, state.opt_state["dense"]
     )
-    tables, table_state = state.params["tables"], state.opt_state["tables"]
-    for side, values, gradients in (
-        (inputs.query, weights.query, gradient.query),
-        (inputs.candidate, weights.candidate, gradient.candidate),
-    ):
-        for name, rows in side.rows.items():
-            touched = TouchedRows(rows.ids, values[name], gradients[name])
-            table, row_state = update_rows(
-                optimizer, tables[name], table_state[name], touched
-            )
-            tables = tables | {name: table}
-            table_state = table_state | {name: row_state}
-    params = {"tables": tables, "dense": dense}
-    log_temperature, slope = weights.log_temperature, gradient.log_temperature
-    if log_temperature is not None and slope is not None:
+    params = state.params | {"dense": dense, "tables": dict(state.params["tables"])}
+    table_state = dict(state.opt_state["tables"])
+    for name, gradients in tables.items():
+        params["tables"][name], table_state[name] = update_table(
+            optimizer, params["tables"][name], table_state[name], gradients
+        )
+    if gradient.log_temperature is not None:
         params["log_temperature"] = update_log_temperature(
-            program.hyper.temperature, log_temperature, slope
+            program.hyper.temperature,
+            params["log_temperature"],
+            gradient.log_temperature,
         )
     return params, {"tables": table_state, "dense": dense_state}
 

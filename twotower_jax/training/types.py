@@ -10,7 +10,7 @@ import jax
 
 from twotower_jax.data.feed import Entities, Queries
 from twotower_jax.losses.rowwise import LossNumbers
-from twotower_jax.model.two_tower import Model
+from twotower_jax.model.specs import Model
 from twotower_jax.sampling.availability import KnownItems, MassTree
 from twotower_jax.sampling.masks import UserPositives
 from twotower_jax.sampling.pool_arrays import HardPools

@@ -12,7 +12,8 @@ from twotower_jax.data.feed import Entities, make_queries
 from twotower_jax.data.history import make_history
 from twotower_jax.data.log import Feature, FunnelLog, Pairs
 from twotower_jax.errors import InputError
-from twotower_jax.model.two_tower import make_model, query_inputs
+from twotower_jax.model.specs import make_model
+from twotower_jax.model.two_tower import query_inputs
 
 # User 0 clicks items 10..13 at times 1, 2, 2, 5; user 2 clicks item 10 twice.
 EVENTS = Pairs(
@@ -46,11 +47,10 @@ def visible(events, users, times, length=20, target=None):
         make_queries(np.asarray(users), history),
         None if target is None else jnp.asarray(target, jnp.int32),
     )
-    rows = inputs.rows["query.history"]
-    ids = np.asarray(rows.ids)[np.asarray(rows.place)]
+    bag = inputs.bags["query.history"]
     return [
-        [int(i) for i, there in zip(one, present, strict=True) if there]
-        for one, present in zip(ids, np.asarray(rows.present), strict=True)
+        [int(i) for i, weight in zip(one, weights, strict=True) if weight]
+        for one, weights in zip(bag.ids, np.asarray(bag.weight), strict=True)
     ]
 
 
@@ -140,6 +140,6 @@ def test_missing_values_and_unknown_users_read_nothing():
     assert present == {
         "query.id": [True, True, False],
         "query.town": [True, False, False],
-        "query.tags": [[False, False], [True, False], [False, False]],
     }
+    assert inputs.bags["query.tags"].weight.tolist() == [[0, 0], [1, 0], [0, 0]]
     assert inputs.numbers.tolist() == [[2.0], [-1.0], [0.0]]

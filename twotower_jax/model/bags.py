@@ -1,0 +1,81 @@
+"""Bags: features of several values per entity, as weighted means of rows of a table.
+
+The vector of a bag is linear in the rows, so the loss is differentiated by the vector,
+and the gradient of a row is a weighted sum over the bags that hold it. Nothing is
+sorted, and no array has one row per value of the batch.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+# Values that are added per turn of the loop.
+UNROLL = 4
+
+
+class Bag(NamedTuple):
+    """Rows of a table per entity, and their weights.
+
+    Attributes:
+      ids: [E, width] int32; the table's size for a missing value.
+      weight: [E, width] float32, 0 for a missing value.
+      total: [E] float32 above 0, by which the weighted sum is divided.
+    """
+
+    ids: jax.Array
+    weight: jax.Array
+    total: jax.Array
+
+
+def mean_bag(ids: jax.Array, size: int) -> Bag:
+    """Bag whose vector is the mean of the rows that are present.
+
+    Args:
+      ids: [E, width] int32; an id outside 0..size-1 is a missing value.
+      size: rows of the table.
+
+    Returns:
+      The bag; its vector is 0 where no value is present.
+
+    Examples:
+      >>> bag = mean_bag(jnp.array([[0, 1], [1, -1]]), 2)
+      >>> bag_vectors(jnp.array([[1.0], [2.0]]), bag).tolist()
+      [[1.5], [2.0]]
+    """
+    present = (ids >= 0) & (ids < size)
+    number = jnp.maximum(present.sum(axis=1), 1).astype(jnp.float32)
+    return Bag(jnp.where(present, ids, size), present.astype(jnp.float32), number)
+
+
+def bag_vectors(table: jax.Array, bag: Bag) -> jax.Array:
+    """Vectors of bags: sum_w weight_w row_w / total.
+
+    Args:
+      table: [size, dim] float32.
+      bag: E bags.
+
+    Returns:
+      [E, dim] float32.
+    """
+    number, width = bag.ids.shape
+    ids, weight = bag.ids.T, bag.weight.T
+
+    def add(place: jax.Array, total: jax.Array) -> jax.Array:
+        # A missing value reads some row, with weight 0.
+        return total + table.at[ids[place]].get(mode="clip") * weight[place][:, None]
+
+    # The sum stays in the cache, and no [E, width, dim] is stored.
+    start = jnp.zeros((number, table.shape[1]), table.dtype)
+    total = jax.lax.fori_loop(0, width, add, start, unroll=min(width, UNROLL))
+    return total / bag.total[:, None]
+
+
+def first_bags(bag: Bag, number: int) -> Bag:
+    """The first bags.
+
+    Args:
+      bag: E bags.
+      number: of bags that are kept, at most E.
+    """
+    return Bag(bag.ids[:number], bag.weight[:number], bag.total[:number])

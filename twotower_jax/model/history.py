@@ -1,0 +1,197 @@
+"""Histories: the vector of a query's last items, pooled over the items.
+
+An item is the sum of the vectors of its features, as in a tower without hidden layers:
+the row of its id, the mean row of its tags, a number times a vector. The items of a
+history are pooled to one vector,
+
+  mean       sum_p v_p / n
+  recency    sum_p w_p v_p / sum_p w_p,  w_p = 2^(-p / half_life)
+  attention  sum_p a_p v_p,              a = softmax_p(v_p . u)
+
+over the n places p = 0 (the latest), 1, ... that hold an item, where u is learned and
+starts at 0, hence as the mean. An empty history has the vector 0.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from twotower_jax.model.bags import Bag
+from twotower_jax.model.embeddings import FeatureSpec
+
+
+class HistorySpec(NamedTuple):
+    """The static shape of histories.
+
+    Attributes:
+      items: size of the catalogue.
+      length: items of a history that are read, the last ones.
+      pooling: "mean", "recency" or "attention".
+      half_life: places after which the weight of an item has halved (recency).
+      features: of an item: its id, and features of the data.
+      shared: whether items use the tables of the candidate tower.
+    """
+
+    items: int
+    length: int
+    pooling: str
+    half_life: float
+    features: tuple[FeatureSpec, ...]
+    shared: bool
+
+    def table(self, feature: FeatureSpec) -> str:
+        """Return the name of the table of a feature of items."""
+        if self.shared:
+            return f"candidate.{feature.name}"
+        return "query.history" + ("" if feature.kind == "id" else f".{feature.name}")
+
+    @property
+    def tables(self) -> dict[str, int]:
+        """The tables that are read, and their numbers of rows."""
+        return {self.table(one): one.size for one in self.features if one.size}
+
+
+class HistoryInputs(NamedTuple):
+    """Inputs of E histories beside their bags.
+
+    Attributes:
+      present: [E, length] bool, False where a place holds no item.
+      numbers: [E, n] float32 of the numeric features of the items, pooled; with
+        attention [E x length, n]; None without any.
+    """
+
+    present: jax.Array
+    numbers: jax.Array | None
+
+
+def init_history(spec: HistorySpec, dim: int, key: jax.Array) -> dict:
+    """Initial dense parameters of histories.
+
+    Args:
+      spec: static shape.
+      dim: size of the vectors.
+      key: used for nothing else.
+
+    Returns:
+      "numeric" [n, dim] float32 with n numeric features, and "attention" [dim] float32
+      with attention.
+    """
+    params, numeric = {}, sum(one.kind == "numeric" for one in spec.features)
+    if numeric:
+        params["numeric"] = 0.05 * jax.random.normal(key, (numeric, dim))
+    if spec.pooling == "attention":
+        params["attention"] = jnp.zeros(dim)
+    return params
+
+
+def history_inputs(
+    spec: HistorySpec, items: jax.Array, features: dict[str, jax.Array]
+) -> tuple[dict[str, Bag], HistoryInputs]:
+    """Inputs of histories.
+
+    Args:
+      spec: static shape.
+      items: [E, length] int32, the latest first; an id outside 0..items-1 is no item.
+      features: of items by name, first axis the item.
+
+    Returns:
+      {table: bags}, one bag per history, with attention one per place; and the rest.
+    """
+    present = (items >= 0) & (items < spec.items)
+    known = jnp.where(present, items, spec.items)
+    places = jnp.arange(spec.length, dtype=jnp.float32)
+    weight = present.astype(jnp.float32)
+    if spec.pooling == "recency":
+        weight *= jnp.exp2(-places / spec.half_life)[None, :]
+    bags, numbers = {}, []
+    for feature in spec.features:
+        if feature.kind == "numeric":
+            values = features[feature.name].at[known].get(mode="fill", fill_value=0)
+            numbers.append(_pooled_number(spec, values, weight))
+            continue
+        codes = known
+        if feature.kind != "id":
+            codes = features[feature.name].at[known].get(mode="fill", fill_value=-1)
+        bags[spec.table(feature)] = _bag(spec, codes, feature.size, weight)
+    return bags, HistoryInputs(present, jnp.stack(numbers, 1) if numbers else None)
+
+
+def _bag(spec: HistorySpec, codes: jax.Array, size: int, weight: jax.Array) -> Bag:
+    """Return the bags of a feature with codes [E, length] or [E, length, width]."""
+    codes = codes.reshape(*weight.shape, -1)
+    there = (codes >= 0) & (codes < size)
+    share = there / jnp.maximum(there.sum(axis=-1, keepdims=True), 1)
+    ids, shares = jnp.where(there, codes, size), weight[..., None] * share
+    if spec.pooling == "attention":
+        entities = weight.size
+        total = jnp.ones(entities)
+    else:
+        entities, total = weight.shape[0], _total(weight)
+    return Bag(ids.reshape(entities, -1), shares.reshape(entities, -1), total)
+
+
+def _pooled_number(
+    spec: HistorySpec, values: jax.Array, weight: jax.Array
+) -> jax.Array:
+    """Return numbers [E, length] pooled to [E]; with attention one by one."""
+    if spec.pooling == "attention":
+        return (values * weight).reshape(-1)
+    return (values * weight).sum(axis=1) / _total(weight)
+
+
+def _total(weight: jax.Array) -> jax.Array:
+    """Return the sums [E] of weights [E, length], 1 for an empty history."""
+    total = weight.sum(axis=1)
+    return jnp.where(total > 0, total, 1)
+
+
+def history_vectors(
+    spec: HistorySpec, params: dict, values: dict[str, jax.Array], inputs: HistoryInputs
+) -> jax.Array:
+    """Vectors of histories.
+
+    Args:
+      spec: static shape.
+      params: as of `init_history`.
+      values: {table: [E, dim]} vectors of the bags; with attention [E x length, dim].
+      inputs: of E histories.
+
+    Returns:
+      [E, dim] float32.
+    """
+    parts = [values[table] for table in spec.tables]
+    if inputs.numbers is not None:
+        for place, vector in enumerate(params["numeric"]):
+            parts.append(inputs.numbers[:, place, None] * vector[None, :])
+    vectors = functools.reduce(jnp.add, parts)
+    if spec.pooling != "attention":
+        return vectors
+    return attend(
+        vectors.reshape(*inputs.present.shape, -1), params["attention"], inputs.present
+    )
+
+
+def attend(vectors: jax.Array, query: jax.Array, present: jax.Array) -> jax.Array:
+    """Attention of one query over the places of each row.
+
+    Args:
+      vectors: [E, length, dim] float32.
+      query: [dim] float32.
+      present: [E, length] bool.
+
+    Returns:
+      [E, dim] float32; 0 where nothing is present.
+
+    Examples:
+      >>> vectors = jnp.array([[[1.0], [3.0], [9.0]]])
+      >>> attend(vectors, jnp.zeros(1), jnp.array([[True, True, False]])).tolist()
+      [[2.0]]
+    """
+    scores = jnp.where(present, jnp.einsum("eld,d->el", vectors, query), -jnp.inf)
+    top = jax.lax.stop_gradient(scores.max(axis=1, keepdims=True))
+    # A masked score is replaced before exp, so that its gradient is 0 and not nan.
+    shifted = jnp.where(present, scores, 0) - jnp.where(jnp.isfinite(top), top, 0)
+    weight = jnp.where(present, jnp.exp(jnp.where(present, shifted, 0)), 0)
+    return jnp.einsum("eld,el->ed", vectors, weight / _total(weight)[:, None])

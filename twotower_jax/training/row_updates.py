@@ -1,0 +1,228 @@
+"""Updates of tables by bags: the rows of a batch are numbered without sorting them.
+
+A step of histories names many rows several times: 80,000 places and 17,000 rows. The
+rows are numbered through an array with one place per row of the table, their gradients
+are summed into a block of rows, and the optimizer updates the block. A row is updated
+once per step, with the sum of its gradients.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.custom_batching import custom_vmap
+
+from twotower_jax.training.optimizers import Optimizer, TouchedRows, update_rows
+
+Updated = tuple[jax.Array, Any]  # a table and its optimizer state
+
+# A place of the numbering array costs about 1/256 of sorting one id.
+PLACES_PER_ID = 256
+# Values of bags that are added in one go: their products stay in the cache.
+VALUES = 2**12
+# Most batches name less than a third as many rows as ids; others take more blocks.
+SHARE, LEAST_ROWS = 3, 2**13
+# Rows that the optimizer updates in one go: what it computes stays in the cache.
+ROWS = 2**12
+
+
+class BagGradient(NamedTuple):
+    """Gradient of the loss by the rows of a table, bag by bag.
+
+    The gradient by row r is the sum over all (e, w) with ids[e, w] = r of
+    weight[e, w] vectors[e] + decay[e, w] row r.
+
+    Attributes:
+      ids: [E, width] int32; the table's size for a missing value.
+      weight: [E, width] float32, 0 for a missing value.
+      vectors: [E, dim] float32.
+      decay: [E, width] float32 factors of an L2 penalty, 0 for a missing value.
+    """
+
+    ids: jax.Array
+    weight: jax.Array
+    vectors: jax.Array
+    decay: jax.Array
+
+
+class DistinctRows(NamedTuple):
+    """Distinct rows among ids.
+
+    Attributes:
+      ids: [R] int32, the rows in front, then padding: the table's size.
+      place: [n] int32 index of each id into ``ids``; R for a missing value.
+      number: [] int32 rows.
+    """
+
+    ids: jax.Array
+    place: jax.Array
+    number: jax.Array
+
+
+def distinct_rows(ids: jax.Array, size: int) -> DistinctRows:
+    """Distinct rows of a table among ids.
+
+    Args:
+      ids: [n] int32; the table's size for a missing value.
+      size: rows of the table.
+
+    Returns:
+      The rows, in an order that is the same on every device.
+
+    Examples:
+      >>> rows = distinct_rows(jnp.array([7, 2, 7, 9]), 9)
+      >>> rows.ids.tolist(), rows.place.tolist(), int(rows.number)
+      ([2, 7, 9, 9], [1, 0, 1, 4], 2)
+    """
+    room = min(ids.size, size)
+    present = ids < size
+    if size > PLACES_PER_ID * ids.size:
+        distinct, place = jnp.unique(
+            ids, size=room, fill_value=size, return_inverse=True
+        )
+        number = (distinct < size).sum(dtype=jnp.int32)
+        place = jnp.where(present, place.reshape(-1), room)
+        return DistinctRows(distinct, place.astype(jnp.int32), number)
+    turn = jnp.arange(ids.size, dtype=jnp.int32)
+    # The largest of equal ids represents them: a maximum has no order of its own.
+    last = jnp.zeros(size + 1, jnp.int32).at[ids].max(turn)[ids]
+    represents = (last == turn) & present
+    rank = jnp.cumsum(represents, dtype=jnp.int32) - 1
+    distinct = jnp.full(room, size, jnp.int32)
+    distinct = distinct.at[jnp.where(represents, rank, room)].set(ids, mode="drop")
+    return DistinctRows(distinct, jnp.where(present, rank[last], room), rank[-1] + 1)
+
+
+def update_table(
+    optimizer: Optimizer,
+    table: jax.Array,
+    state: Any,
+    gradients: Sequence[TouchedRows | BagGradient],
+) -> tuple[jax.Array, Any]:
+    """Table and its optimizer state after a step.
+
+    Args:
+      optimizer: The optimizer.
+      table: [size, dim] float.
+      state: Optax state of the table.
+      gradients: The gradient by the table is their sum.
+
+    Returns:
+      The new table and the new state; rows that no gradient names keep their bits.
+    """
+    if len(gradients) == 1 and isinstance(gradients[0], TouchedRows):
+        return update_rows(optimizer, table, state, gradients[0])
+    bags = [one if isinstance(one, BagGradient) else _as_bags(one) for one in gradients]
+    ids = jnp.concatenate([bag.ids.reshape(-1) for bag in bags])
+    rows = distinct_rows(ids, table.shape[0])
+    room = rows.ids.shape[0]
+    part = min(room, ROWS)
+    block = part * -(-min(room, max(LEAST_ROWS, room // SHARE)) // part)
+    padded = jnp.pad(rows.ids, (0, -room % block), constant_values=table.shape[0])
+    places = _split(rows.place, bags)
+
+    def update_block(turn: jax.Array, carry: Updated) -> Updated:
+        gradient, decay = _block_gradient(bags, places, turn * block, block, table)
+        here = jax.lax.dynamic_slice_in_dim(padded, turn * block, block)
+
+        def update_part(turn: jax.Array, carry: Updated) -> Updated:
+            ids, some, factor = (
+                jax.lax.dynamic_slice_in_dim(x, turn * part, part)
+                for x in (here, gradient, decay)
+            )
+            table, after = carry
+            # What the rows share, such as adam's count, moves once per step.
+            before = _with_rows(state, after, table)
+            values = table.at[ids].get(mode="fill", fill_value=0)
+            touched = TouchedRows(ids, values, some + factor[:, None] * values)
+            return update_rows(optimizer, table, before, touched)
+
+        left = jnp.clip(number - turn * block, 1, block)
+        parts = _number_of_blocks(left, jnp.int32(part))
+        return jax.lax.fori_loop(0, parts, update_part, carry)
+
+    number = jnp.maximum(rows.number, 1)
+    blocks = _number_of_blocks(number, jnp.int32(block))
+    return jax.lax.fori_loop(0, blocks, update_block, (table, state))
+
+
+def _with_rows(state: Any, other: Any, table: jax.Array) -> Any:
+    """Return an optimizer state with the leaves per row of another."""
+    return jax.tree.map(
+        lambda leaf, new: new if new.shape == table.shape else leaf, state, other
+    )
+
+
+@custom_vmap
+def _number_of_blocks(rows: jax.Array, block: jax.Array) -> jax.Array:
+    """Return the number of blocks; of arms side by side, the largest of all.
+
+    A block behind the last row changes nothing. A number per arm would copy the whole
+    tables of the others in every turn.
+    """
+    return (rows + block - 1) // block
+
+
+@_number_of_blocks.def_vmap
+def _(size: int, batched: Any, rows: jax.Array, block: jax.Array):
+    del size, batched
+    return _number_of_blocks(jnp.max(rows), jnp.max(block)), False
+
+
+def _as_bags(rows: TouchedRows) -> BagGradient:
+    """Return rows with their gradient as bags of one row."""
+    one = jnp.ones((rows.ids.shape[0], 1), rows.gradient.dtype)
+    return BagGradient(rows.ids[:, None], one, rows.gradient, jnp.zeros_like(one))
+
+
+def _split(place: jax.Array, bags: Sequence[BagGradient]) -> list[jax.Array]:
+    """Return the places [n] of all bags as one [E, width] per part."""
+    parts, first = [], 0
+    for bag in bags:
+        part = place[first : first + bag.ids.size]
+        parts.append(part.reshape(bag.ids.shape))
+        first += bag.ids.size
+    return parts
+
+
+def _block_gradient(
+    bags: Sequence[BagGradient],
+    places: Sequence[jax.Array],
+    first: jax.Array,
+    block: int,
+    table: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    """Return the gradient [block, dim] of the loss by the rows from the first on.
+
+    And the factors [block] of these rows in the gradient of the penalty.
+    """
+    gradient = jnp.zeros((block, table.shape[1]), table.dtype)
+    decay = jnp.zeros(block, table.dtype)
+    for bag, place in zip(bags, places, strict=True):
+        local = place - first
+        local = jnp.where((local >= 0) & (local < block), local, block)
+        decay = decay.at[local].add(bag.decay, mode="drop")
+        gradient = _add_bags(gradient, bag, local)
+    return gradient, decay
+
+
+def _add_bags(gradient: jax.Array, bag: BagGradient, place: jax.Array) -> jax.Array:
+    """Return a gradient [R, dim] with that of the bags added at places [E, width]."""
+    number, width = place.shape
+    size = min(number, max(1, VALUES // width))
+
+    def add(gradient: jax.Array, first: Any, size: int) -> jax.Array:
+        at, weight, vectors = (
+            jax.lax.dynamic_slice_in_dim(x, first, size)
+            for x in (place, bag.weight, bag.vectors)
+        )
+        added = vectors[:, None, :] * weight[:, :, None]
+        return gradient.at[at].add(added, mode="drop")
+
+    whole = number // size
+    gradient = jax.lax.fori_loop(
+        0, whole, lambda turn, total: add(total, turn * size, size), gradient
+    )
+    rest = number - whole * size
+    return add(gradient, whole * size, rest) if rest else gradient

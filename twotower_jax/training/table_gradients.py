@@ -1,0 +1,48 @@
+"""Gradients by the tables: of the loss and its L2 penalty, from both towers."""
+
+import jax
+
+from twotower_jax.training.batch_loss import Context, Weights
+from twotower_jax.training.optimizers import TouchedRows
+from twotower_jax.training.penalty import Counted, bag_decay, look_ups, penalised
+from twotower_jax.training.row_updates import BagGradient
+
+# The gradient by a table is the sum of its parts.
+TableGradients = dict[str, list[TouchedRows | BagGradient]]
+
+
+def table_gradients(
+    context: Context, weights: Weights, gradient: Weights
+) -> TableGradients:
+    """Gradients by the tables that a batch touches.
+
+    Args:
+      context: Constants of the loss.
+      weights: Parameters that the batch touches.
+      gradient: Gradient of the loss by them.
+
+    Returns:
+      {table: parts}; two parts where both towers read a table.
+    """
+    tables: TableGradients = {}
+    for side, entities in penalised(context).items():
+        parts = _of_side(entities, getattr(weights, side), getattr(gradient, side))
+        for name, part in parts.items():
+            tables[name] = [*tables.get(name, []), part]
+    return tables
+
+
+def _of_side(
+    entities: Counted, values: dict[str, jax.Array], gradient: dict[str, jax.Array]
+) -> dict[str, TouchedRows | BagGradient]:
+    """Return the gradient of one tower by each of its tables."""
+    parts: dict[str, TouchedRows | BagGradient] = {}
+    for name, rows in entities.inputs.rows.items():
+        norms = look_ups(entities.rows[name], entities.row_weight)
+        added = gradient[name] + norms[:, None] * values[name]
+        parts[name] = TouchedRows(rows.ids, values[name], added)
+    for name, bag in entities.inputs.bags.items():
+        vectors = gradient[name] / bag.total[:, None]
+        decay = bag_decay(entities, bag)
+        parts[name] = BagGradient(bag.ids, bag.weight, vectors, decay)
+    return parts
