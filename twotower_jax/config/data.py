@@ -110,6 +110,15 @@ class DataConfig:
         "keeps each and sets `data.mask_seen=false`, so that repeats count in the "
         "test; null: all train, and `data.mask_seen` decides whether they count",
     )
+    since: str | None = key(
+        None,
+        doc="time, as in the log, before which positives are not trained on; they stay "
+        "in histories and masks",
+    )
+    until: str | None = key(
+        None,
+        doc="time from which rows are left out, as if the log were read then",
+    )
     fit_valid: bool = key(False, doc="train on the valid part too")
     mask_seen: bool = key(
         True, doc="do not retrieve items that the user clicked in training"

@@ -21,11 +21,11 @@ from twotower_jax.export.towers import (
     check_size,
     export_tower,
 )
-from twotower_jax.export.vocabulary import make_vocabulary
 from twotower_jax.model.tower import TOWERS
 from twotower_jax.run.inputs import trains
 from twotower_jax.run.records import RunFolder, stored_config, write_json, write_text
 from twotower_jax.run.reproduce import TrainedRun, load_trained
+from twotower_jax.run.vocabulary import make_vocabulary
 
 # Largest difference between a vector of the run and of an artifact, relative to the
 # largest entry: float32 sums in another order.

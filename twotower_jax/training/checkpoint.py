@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from orbax.checkpoint import v1 as ocp
 
 from twotower_jax.errors import InputError
-from twotower_jax.training.mesh import whole
+from twotower_jax.training.mesh import make_mesh, whole
 from twotower_jax.training.types import TrainState
 
 CHUNK_BYTES = 2**23
@@ -84,10 +84,7 @@ class Checkpoints:
           InputError: The checkpoint has other arrays, or cannot be read.
         """
         path = str(self._folder / str(step))
-        abstract = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole(mesh)),
-            like._asdict(),
-        )
+        abstract = _abstract(like._asdict(), mesh)
         try:
             with _turn:
                 stored: Any = ocp.metadata(path)
@@ -101,6 +98,34 @@ class Checkpoints:
                 f"({type(error).__name__}); remove its folder to train from the start"
             ) from error
         return TrainState(**loaded), stored.custom_metadata or {}
+
+    def load_params(self, step: int) -> dict[str, Any]:
+        """Parameters of a step, of any towers, on the host.
+
+        Args:
+          step: One of ``steps()``.
+
+        Raises:
+          InputError: The checkpoint is missing, or cannot be read.
+        """
+        path = str(self._folder / str(step))
+        try:
+            with _turn:
+                stored: Any = ocp.metadata(path)
+                loaded = ocp.load(path, _abstract(stored.metadata, make_mesh(1)))
+        except (ValueError, KeyError, OSError, TypeError) as error:
+            raise InputError(
+                f"the checkpoint {path} cannot be read ({type(error).__name__}); train "
+                "that run again under another name="
+            ) from error
+        return jax.device_get(loaded["params"])
+
+
+def _abstract(tree: Any, mesh: Mesh) -> Any:
+    """Return shapes and dtypes of arrays that every device holds whole."""
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole(mesh)), tree
+    )
 
 
 def _shapes(tree: Any) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from twotower_jax.model import two_tower as net
+from twotower_jax.model.embeddings import is_of_ids
 from twotower_jax.sampling import bank as banks
 from twotower_jax.sampling import frequency
 from twotower_jax.training.batch_loss import (
@@ -140,6 +141,9 @@ def update(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Parameters and optimizer state after a step.
 
+    With ``ids_alone`` the dense parameters, the tables of features and the temperature
+    keep their values.
+
     Args:
       program: The program.
       state: State before the step.
@@ -152,15 +156,20 @@ def update(
     """
     numbers = numbers_at(program.hyper, state.step)
     optimizer = make_optimizer(program.structure.optimizer, numbers)
-    dense, dense_state = update_dense(
-        optimizer, weights.dense, gradient.dense, state.opt_state["dense"]
-    )
+    ids_alone = program.structure.ids_alone
+    dense, dense_state = state.params["dense"], state.opt_state["dense"]
+    if not ids_alone:
+        dense, dense_state = update_dense(
+            optimizer, weights.dense, gradient.dense, dense_state
+        )
     tables, table_state = state.params["tables"], state.opt_state["tables"]
     for side, values, gradients in (
         (inputs.query, weights.query, gradient.query),
         (inputs.candidate, weights.candidate, gradient.candidate),
     ):
         for name, rows in side.rows.items():
+            if ids_alone and not is_of_ids(name):
+                continue
             touched = TouchedRows(rows.ids, values[name], gradients[name])
             table, row_state = update_rows(
                 optimizer, tables[name], table_state[name], touched
@@ -170,8 +179,12 @@ def update(
     params = {"tables": tables, "dense": dense}
     log_temperature, slope = weights.log_temperature, gradient.log_temperature
     if log_temperature is not None and slope is not None:
-        params["log_temperature"] = update_log_temperature(
-            program.hyper.temperature, log_temperature, slope
+        params["log_temperature"] = (
+            log_temperature
+            if ids_alone
+            else update_log_temperature(
+                program.hyper.temperature, log_temperature, slope
+            )
         )
     return params, {"tables": table_state, "dense": dense_state}
 

@@ -1,11 +1,17 @@
 """Ids and feature values as JSON: the place of a value in its list is its code."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from twotower_jax.data.log import Feature, FunnelLog
+from twotower_jax.errors import InputError
 from twotower_jax.model.two_tower import Model
+from twotower_jax.run.records import read_mapping
+
+VOCABULARY = "vocabulary.json"
 
 
 def make_vocabulary(model: Model, log: FunnelLog) -> dict[str, Any]:
@@ -52,3 +58,18 @@ def json_values(values: pl.Series) -> list[int] | list[str]:
       ([7, 9], ['true', 'false'])
     """
     return (values if values.dtype.is_integer() else values.cast(pl.String)).to_list()
+
+
+def read_vocabulary(folder: Path) -> dict[str, Any]:
+    """Return vocabulary.json of a run: ids and feature values by code.
+
+    Raises:
+      InputError: when the file is missing or broken.
+    """
+    path = folder / VOCABULARY
+    if not path.is_file():
+        raise InputError(
+            f"{path} is missing: an earlier version of twotower-jax trained the run; "
+            "train it again under another name="
+        )
+    return read_mapping(path, json.loads)
