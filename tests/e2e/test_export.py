@@ -582,7 +582,7 @@ def test_a_save_that_fails_leaves_nothing_behind(exports, tmp_path, monkeypatch)
 
 @pytest.mark.parametrize("library", ["faiss", "usearch"])
 def test_an_index_finds_the_exact_lists(exports, tmp_path, library, capsys):
-    pytest.importorskip(library)
+    pytest.importorskip(library, reason=f"the extra {library} is not installed")
     _, folder, _ = exports["features, cosine"]
     out = tmp_path / "model"
     words = ("export", str(folder), "--out", str(out), "--index", library)

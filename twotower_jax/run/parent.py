@@ -12,7 +12,11 @@ from twotower_jax.errors import InputError
 from twotower_jax.model.two_tower import Model
 from twotower_jax.run.inputs import Loaded, trains
 from twotower_jax.run.records import RunFolder, stored_config
-from twotower_jax.run.vocabulary import make_vocabulary, read_vocabulary
+from twotower_jax.run.vocabulary import (
+    find_vocabulary,
+    make_vocabulary,
+    read_vocabulary,
+)
 from twotower_jax.training.checkpoint import Checkpoints
 from twotower_jax.training.warm_start import KnownRows, WarmStart
 
@@ -55,8 +59,8 @@ def find_parent(config: Config) -> Parent | None:
         )
     if not folder.is_dir():
         raise InputError(f"{key} is not a folder; give that of a finished run")
-    stored, record = stored_config(folder), RunFolder(folder)
-    result = record.result()
+    record, stored = RunFolder(folder), stored_config(folder)
+    result, made = record.result(), record.read("manifest") or {}
     for name in SHAPES:
         before, now = getattr(stored.towers, name), getattr(config.towers, name)
         if before != now:
@@ -64,7 +68,7 @@ def find_parent(config: Config) -> Parent | None:
                 f"{key} has towers.{name}={_text(before)}, and this run has "
                 f"towers.{name}={_text(now)}; set towers.{name}={_text(before)}"
             )
-    made = record.read("manifest") or {}
+    _check_files(folder, result["best_step"])
     if made.get("config_fingerprint") != folder.name:
         raise InputError(
             f"{key} is the run {made.get('config_fingerprint')} under another name; "
@@ -73,6 +77,16 @@ def find_parent(config: Config) -> Parent | None:
     names = ("config_fingerprint", "data_fingerprint")
     identity = {"folder": str(folder)} | {name: made[name] for name in names}
     return Parent(folder, result, identity | {"step": result["best_step"]})
+
+
+def _check_files(folder: Path, step: int) -> None:
+    """Refuse a run without its vocabulary or its checkpoint."""
+    find_vocabulary(folder)
+    if step not in Checkpoints(folder).steps():
+        raise InputError(
+            f"{folder}/checkpoints lacks step {step}; train that run again under "
+            "another name="
+        )
 
 
 def check_same_parent(record: RunFolder, parent: Parent | None) -> None:
@@ -158,7 +172,14 @@ def _places(before: dict[str, Any], now: dict[str, Any]) -> dict[str, np.ndarray
     }
     for side, key in (("query", "user_features"), ("candidate", "item_features")):
         for name, values in now[key].items():
-            if isinstance(values, list):
+            coded = isinstance(values, list)
+            if coded != isinstance(before[key][name], list):
+                raise InputError(
+                    f"the feature {name!r} is numeric in one of the run and that of "
+                    "training.start_from, and has values in the other; give it the "
+                    "same kind"
+                )
+            if coded:
                 places[f"{side}.{name}"] = codes(before[key][name], values)
     return places
 

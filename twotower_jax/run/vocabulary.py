@@ -60,11 +60,14 @@ def json_values(values: pl.Series) -> list[int] | list[str]:
     return (values if values.dtype.is_integer() else values.cast(pl.String)).to_list()
 
 
-def read_vocabulary(folder: Path) -> dict[str, Any]:
-    """Return vocabulary.json of a run: ids and feature values by code.
+def find_vocabulary(folder: Path) -> Path:
+    """Path of vocabulary.json of a run: ids and feature values by code.
+
+    Args:
+      folder: of the run.
 
     Raises:
-      InputError: when the file is missing or broken.
+      InputError: when the file is missing.
     """
     path = folder / VOCABULARY
     if not path.is_file():
@@ -72,4 +75,16 @@ def read_vocabulary(folder: Path) -> dict[str, Any]:
             f"{path} is missing: an earlier version of twotower-jax trained the run; "
             "train it again under another name="
         )
-    return read_mapping(path, json.loads)
+    return path
+
+
+def read_vocabulary(folder: Path) -> dict[str, Any]:
+    """Content of vocabulary.json of a run, as of `make_vocabulary`.
+
+    Args:
+      folder: of the run.
+
+    Raises:
+      InputError: when the file is missing or broken.
+    """
+    return read_mapping(find_vocabulary(folder), json.loads)
