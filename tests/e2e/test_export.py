@@ -610,7 +610,7 @@ def test_an_index_finds_the_exact_lists(exports, tmp_path, library, capsys):
         InputError, match="dimension 3, the model has 300 of dimension 8"
     ):
         model.open_index(other)
-    lost = exact["item"].unique(maintain_order=True)[:100]
+    lost = model.item_ids.gather(np.unique(near).tolist()[:100])
     model.index.remove(lost)
     model.index.add(lost[:9], model.item_vectors[:9])
     model.save(tmp_path / "saved")

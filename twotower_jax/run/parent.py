@@ -147,14 +147,15 @@ def warm_start(parent: Parent, model: Model, data: Loaded) -> WarmStart:
       model: both towers of the run that starts from it.
       data: of the run that starts from it.
     """
-    params = Checkpoints(parent.folder).load_params(parent.result["best_step"])
+    values = Checkpoints(parent.folder).load_params(parent.result["best_step"])
     places = _places(read_vocabulary(parent.folder), make_vocabulary(model, data.log))
     tables = {}
-    for name, table in params["tables"].items():
-        codes = places[name]
-        rows = np.flatnonzero(codes >= 0)
-        tables[name] = KnownRows(rows.astype(np.int32), table[codes[rows]])
-    return WarmStart(tables, params["dense"], params.get("log_temperature"))
+    for name, codes in places.items():
+        if (table := values.pop(f"tables/{name}", None)) is not None:
+            rows = np.flatnonzero(codes >= 0)
+            known = KnownRows(rows.astype(np.int32), table[codes[rows]])
+            tables[f"tables/{name}"] = known
+    return WarmStart(tables, values)
 
 
 def _places(before: dict[str, Any], now: dict[str, Any]) -> dict[str, np.ndarray]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 from orbax.checkpoint import v1 as ocp
 
@@ -99,11 +100,14 @@ class Checkpoints:
             ) from error
         return TrainState(**loaded), stored.custom_metadata or {}
 
-    def load_params(self, step: int) -> dict[str, Any]:
+    def load_params(self, step: int) -> dict[str, np.ndarray]:
         """Parameters of a step, of any towers, on the host.
 
         Args:
           step: One of ``steps()``.
+
+        Returns:
+          {path: array}, such as "tables/query.id".
 
         Raises:
           InputError: The checkpoint is missing, or cannot be read.
@@ -118,7 +122,17 @@ class Checkpoints:
                 f"the checkpoint {path} cannot be read ({type(error).__name__}); train "
                 "that run again under another name="
             ) from error
-        return jax.device_get(loaded["params"])
+        leaves = jax.tree_util.tree_leaves_with_path(loaded["params"])
+        return {path_name(place): np.asarray(leaf) for place, leaf in leaves}
+
+
+def path_name(path: Any) -> str:
+    """Name of the path of an array in a tree, the same in memory and in a checkpoint.
+
+    Args:
+      path: as of ``jax.tree_util``.
+    """
+    return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 def _abstract(tree: Any, mesh: Mesh) -> Any:
@@ -131,7 +145,7 @@ def _abstract(tree: Any, mesh: Mesh) -> Any:
 def _shapes(tree: Any) -> dict[str, Any]:
     """Return the shape and dtype of every array of a state by its path."""
     return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): (
+        path_name(path): (
             tuple(leaf.shape),
             str(leaf.dtype),
         )

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from twotower_jax.training.checkpoint import path_name
+
 
 class KnownRows(NamedTuple):
     """Rows of a table that an earlier run had too.
@@ -20,30 +22,31 @@ class KnownRows(NamedTuple):
 
 
 class WarmStart(NamedTuple):
-    """Parameters that replace initial ones; the other rows keep theirs.
+    """Parameters that replace initial ones; the other rows of tables keep theirs.
 
     Attributes:
-      tables: Rows by the name of their table.
-      dense: Parameters of both towers.
-      log_temperature: [] a learned temperature; None where it was fixed.
+      tables: Rows of each table by its path, such as "tables/query.id".
+      values: All other parameters by their paths.
     """
 
     tables: dict[str, KnownRows]
-    dense: dict[str, Any]
-    log_temperature: np.ndarray | None
+    values: dict[str, np.ndarray]
 
     def apply(self, params: dict[str, Any]) -> dict[str, Any]:
         """Params with the known rows, the dense parameters and the temperature.
 
         Args:
-          params: Initial ones, of the same towers.
+          params: Initial ones, of the same towers. A temperature that was fixed before
+            keeps its initial value.
         """
-        tables = {
-            name: table.at[self.tables[name].rows].set(self.tables[name].values)
-            for name, table in params["tables"].items()
-        }
-        dense = jax.tree.map(jnp.asarray, self.dense)
-        replaced = {"tables": tables, "dense": dense}
-        if "log_temperature" in params and self.log_temperature is not None:
-            replaced["log_temperature"] = jnp.asarray(self.log_temperature)
-        return params | replaced
+
+        def value(path: Any, initial: jax.Array) -> jax.Array:
+            name = path_name(path)
+            if name in self.tables:
+                known = self.tables[name]
+                return initial.at[known.rows].set(known.values)
+            if name == "log_temperature":
+                return jnp.asarray(self.values.get(name, initial))
+            return jnp.asarray(self.values[name])
+
+        return jax.tree_util.tree_map_with_path(value, params)
