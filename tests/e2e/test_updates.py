@@ -194,7 +194,9 @@ def test_the_new_days_decide_frequencies_and_all_days_the_history(parent, tmp_pa
     assert queries is not None and queries.seen is not None
     assert queries.queries.begin is not None and queries.queries.end is not None
     for place in (0, 7, 20):
-        mine = known.filter(pl.col("user") == data.log.user_ids[queries.user[place]])
+        mine = known.filter(
+            pl.col("user") == data.log.user_ids[int(queries.user[place])]
+        )
         span = slice(queries.seen.offsets[place], queries.seen.offsets[place + 1])
         seen = data.log.item_ids.gather(queries.seen.items[span])
         assert set(seen) == set(mine["item"])
