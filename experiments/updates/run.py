@@ -26,7 +26,7 @@ from twotower_jax.run.inputs import load_data
 from twotower_jax.run.records import run_folder
 from twotower_jax.sweeps.compose import compose_config
 
-FIRST, LAST = 5, 8  # days: that from which the first model serves, the last one tested
+FIRST, LAST = 5, 7  # days: that from which the first model serves, the last one tested
 SEEDS = (0, 1, 2)
 HALF = 0.5
 
