@@ -47,16 +47,16 @@ def results_of(folder: Path) -> pl.DataFrame:
       folder: with runs.csv.
 
     Returns:
-      Columns arm, day, seed, metric, value, steps and seconds.
+      Columns arm, day, seed, metric, value and steps.
     """
     rows = []
     for run in pl.read_csv(folder / "runs.csv").iter_rows(named=True):
         path = Path(run.pop("folder")) / "result.json"
         result = json.loads(path.read_text(encoding="utf-8"))
-        cost = {"steps": result["steps"], "seconds": round(result["seconds"], 2)}
+        steps = {"steps": result["steps"]}
         for name in METRICS:
             value = result["metrics"]["test"][name]
-            rows.append(run | {"metric": name, "value": value} | cost)
+            rows.append(run | {"metric": name, "value": value} | steps)
     return pl.DataFrame(rows).filter(pl.col("arm") != "first")
 
 
@@ -99,8 +99,8 @@ def markdown(results: pl.DataFrame, comparison: pl.DataFrame) -> str:
     """
     lines = [
         "| arm | true_recall@20 | recall@20 | coverage@20 | true_recall@20 less never "
-        "(95 % interval) | less full | steps per day | seconds per day |",
-        "|---|---|---|---|---|---|---|---|",
+        "(95 % interval) | less full (95 % interval) | steps per day |",
+        "|---|---|---|---|---|---|---|",
     ]
     for arm in ARMS:
         mine = results.filter(arm=arm)
@@ -109,7 +109,7 @@ def markdown(results: pl.DataFrame, comparison: pl.DataFrame) -> str:
         for base in ("never", "full"):
             found = comparison.filter(arm=arm, base=base, metric=METRICS[0])
             cells.append(_difference(found))
-        cells += [f"{mine['steps'].mean():.0f}", f"{mine['seconds'].mean():.1f}"]
+        cells.append(f"{mine['steps'].mean():.0f}")
         lines.append(f"| {arm} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
