@@ -178,7 +178,7 @@ def test_the_new_days_decide_frequencies_and_all_days_the_history(parent, tmp_pa
     shares = round(0.05 * len(clicks))
     train = clicks[: len(clicks) - 2 * shares].filter(pl.col("time") >= day(19.5))
     assert abs(len(train) - len(data.split.train)) <= 10  # clicks of one page
-    last = float(np.max(data.split.train.time))
+    last = float(np.asarray(data.split.train.time).max())
     train = clicks.filter(pl.col("time").is_between(day(19.5), last))
     counts = dict(train["item"].value_counts().iter_rows())
     expected = [counts.get(item, 0) for item in data.log.item_ids]
@@ -211,6 +211,7 @@ def test_the_truth_is_that_of_the_end_of_the_data(parent, tmp_path):
     data = load_data(config)
     queries = make_query_set(config, data, "test")
     assert queries is not None and queries.truth is not None
+    assert queries.seen is not None
     ids, world = data.log.item_ids.to_numpy(), config.data.simulator
     for row in (0, 5, 11):
         user = np.full(len(ids), data.log.user_ids[int(queries.user[row])])

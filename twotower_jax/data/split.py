@@ -273,9 +273,13 @@ def split(log: FunnelLog, config: DataConfig) -> Split:
         for name, part_rows in (("valid", valid), ("test", test))
     )
     report["valid split is empty"] = int(len(valid) == 0)
-    parts = (_pairs(log, rows) for rows in (train, valid, test))
-    earlier = None if config.since is None else _pairs(log, before)
-    return Split(*parts, report, earlier)
+    return Split(
+        _pairs(log, train),
+        _pairs(log, valid),
+        _pairs(log, test),
+        report,
+        None if config.since is None else _pairs(log, before),
+    )
 
 
 def _since(
