@@ -388,6 +388,9 @@ OTHER = {
     "negatives.hard.mined.every": 0.2,
     "evaluation.auc": ["ranked"],
     "training.order": "time",
+    "training.update": "full",
+    "data.since": "5",
+    "data.until": "5",
     "negatives.mask": "none",
     "loss.logq.correct": "none",
     "loss.logq.frequency": "streaming",
@@ -417,6 +420,7 @@ def test_the_fingerprint_changes_with_every_key_but_labels():
     base = with_value("negatives.easy.num", 64)
     base["negatives"] |= {"hard_ratio": 0.5}
     base["negatives"]["hard"] |= {"num": 4}
+    base["training"]["start_from"] = "outputs/a"
     prints = {fingerprint(from_dict(base)): "the start"}
     keys = leaf_keys()
     assert {"seed", "loss.logq.correct", "data.columns.user", *LABELS} <= set(keys)

@@ -53,6 +53,7 @@ def test_the_files_of_a_run(finished):
         "result.json",
         "queries.parquet",
         "topk.parquet",
+        "vocabulary.json",
         "checkpoints",
     }
     assert from_dict(RunFolder(folder).config()) == config

@@ -6,6 +6,7 @@ import json
 import re
 import reprlib
 from collections.abc import Mapping
+from pathlib import PurePath
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -157,7 +158,8 @@ def _check(key: str, value: Any, kind: Any, tail: str = "") -> None:
 def fingerprint(config: Config) -> str:
     """Return the hash of a configuration, which names the folder of its run.
 
-    SHA-256 over all keys but ``LABELS``, which decide no number.
+    SHA-256 over all keys but ``LABELS``, which decide no number. Of
+    ``training.start_from`` it reads the last name, which is the hash of that run.
 
     Args:
       config: the configuration.
@@ -174,6 +176,8 @@ def fingerprint(config: Config) -> str:
     values = to_dict(config)
     for key in LABELS:
         del values[key]
+    if parent := values["training"]["start_from"]:
+        values["training"]["start_from"] = PurePath(parent).name
     text = json.dumps(values, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 

@@ -227,6 +227,18 @@ class DataConfig:
         "before its last step",
         example="data.fit_valid=true training.epochs=20",
     )
+    since: str | None = key(
+        None,
+        doc="time, as in the log, before which positives are not trained on; they stay "
+        "in histories and masks; null: none",
+        example="2024-05-01",
+    )
+    until: str | None = key(
+        None,
+        doc="time from which rows are left out, as if the log were read then; "
+        "null: none",
+        example="2024-06-01",
+    )
     mask_seen: bool = key(
         True,
         doc="do not retrieve items that the user clicked in training; false: "

@@ -9,6 +9,10 @@ from twotower_jax.errors import InputError
 PATIENCE = 10
 
 
+# Order of the positives of an update, which is one pass.
+UPDATES = {"full": "shuffled", "incremental": "time"}
+
+
 @dataclass(unsafe_hash=True)
 class TrainingConfig:
     """Batches, steps, validation, checkpoints and stopping."""
@@ -36,6 +40,20 @@ class TrainingConfig:
         "shuffled",
         choices=("shuffled", "time"),
         doc="order of the positives in an epoch; time: that of the log's times",
+    )
+    start_from: str | None = key(
+        None,
+        doc="folder of a finished run, whose parameters this one starts with; null: "
+        "random ones",
+        example="outputs/table/0123456789",
+    )
+    update: str | None = key(
+        None,
+        choices=tuple(UPDATES),
+        doc="one pass from training.start_from; full: shuffled, all parameters; "
+        "incremental: in the order of time, embeddings of ids alone; null: a training "
+        "of its own length",
+        example="training.update=incremental training.start_from=outputs/table/0123",
     )
     steps_per_dispatch: int = key(
         8,
@@ -94,8 +112,25 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         """Check each value, then that devices divide the batch."""
         check_keys(self, "training")
+        if self.update is not None:
+            self._check_update(self.update)
+            self.epochs, self.order = 1, UPDATES[self.update]
         if self.batch_size % self.devices:
             raise InputError(
                 f"training.batch_size={self.batch_size} is not a multiple of "
                 f"training.devices={self.devices}; its rows are spread evenly"
+            )
+
+    def _check_update(self, update: str) -> None:
+        """Check that an update has a start, and no length of its own."""
+        if self.start_from is None:
+            raise InputError(
+                f"training.update={update} starts with the parameters of a run; set "
+                "training.start_from=RUN, the folder of a finished one"
+            )
+        if self.steps is not None:
+            raise InputError(
+                f"training.steps={self.steps} with training.update={update}: an update "
+                "is one pass over its positives; leave training.steps out, or "
+                "training.update"
             )

@@ -160,10 +160,17 @@ def _features(
     return encode_features(side.table, key, ids, kinds, side.where or where)
 
 
-def _take(
+def take_log(
     log: FunnelLog, rows: np.ndarray, users: np.ndarray, items: np.ndarray
 ) -> FunnelLog:
-    """Return the log with the rows, users and items of bool masks, and new codes."""
+    """Log with some of its rows, users and items, and new codes in the same order.
+
+    Args:
+      log: the log.
+      rows: [rows] bool.
+      users: [users] bool; a user of a row that is kept is kept.
+      items: [items] bool, likewise.
+    """
 
     def column(values: np.ndarray | None) -> np.ndarray | None:
         return None if values is None else values[rows]
@@ -192,7 +199,8 @@ def _take(
     )
 
 
-def _present(codes: np.ndarray, num: int) -> np.ndarray:
+def present(codes: np.ndarray, num: int) -> np.ndarray:
+    """Return whether each of the codes 0..num-1 occurs, [num] bool."""
     return np.bincount(codes, minlength=num) > 0
 
 
@@ -235,7 +243,7 @@ def filter_log(
     dropped |= _drop_empty(log, kept)
     if all(mask.all() for mask in kept):
         return replace(log, dropped=dropped)
-    return replace(_take(log, *kept), dropped=dropped)
+    return replace(take_log(log, *kept), dropped=dropped)
 
 
 class _Kept(NamedTuple):
@@ -253,7 +261,7 @@ def _drop_rare(log: FunnelLog, kept: _Kept, name: str, minimum: int) -> dict[str
     codes = log.item if name == "item" else log.user
     alive = kept.items if name == "item" else kept.users
     positive = log.stage == Stage.CLICKED
-    before = _present(codes[kept.rows], len(alive)) | (name == "item")
+    before = present(codes[kept.rows], len(alive)) | (name == "item")
     counts = np.bincount(codes[kept.rows & positive], minlength=len(alive))
     alive &= counts >= minimum
     gone = kept.rows & ~alive[codes]
@@ -277,8 +285,8 @@ def _drop_empty(log: FunnelLog, kept: _Kept) -> dict[str, int]:
         ("item", log.item, kept.items),
         ("user", log.user, kept.users),
     ):
-        rows = _present(codes[kept.rows], len(alive))
-        lost = _present(codes, len(alive)) & ~rows & alive
+        rows = present(codes[kept.rows], len(alive))
+        lost = present(codes, len(alive)) & ~rows & alive
         alive &= ~lost
         if lost.any():
             dropped[f"{name}s left without rows"] = int(lost.sum())

@@ -101,8 +101,19 @@ def _categorical(values: pl.Series) -> Feature:
     return Feature("categorical", codes, len(vocabulary), vocabulary)
 
 
-def _multi(values: pl.Series) -> Feature:
-    """Encode lists, or texts separated by a bar; a value counts once per list."""
+def list_rows(values: pl.Series) -> pl.DataFrame:
+    """Values of lists, or of texts joined by ``|``; a value counts once per list.
+
+    Args:
+      values: [entities]; null is an empty list.
+
+    Returns:
+      Columns ``row`` (of the entity) and ``value``, in order, without empty values.
+
+    Examples:
+      >>> list_rows(pl.Series(["a|b", None, "b|b"])).rows()
+      [(0, 'a'), (0, 'b'), (2, 'b')]
+    """
     if not isinstance(values.dtype, pl.List):
         values = values.cast(pl.String).str.split(SEPARATOR)
     rows = pl.DataFrame({"value": values}).with_row_index("row").explode("value")
@@ -110,7 +121,12 @@ def _multi(values: pl.Series) -> Feature:
     if rows["value"].dtype == pl.String:
         rows = rows.with_columns(pl.col("value").str.strip_chars())
         rows = rows.filter(pl.col("value") != "")
-    rows = rows.unique(maintain_order=True)
+    return rows.unique(maintain_order=True)
+
+
+def _multi(values: pl.Series) -> Feature:
+    """Encode lists, or texts separated by a bar."""
+    rows = list_rows(values)
     rows = rows.with_columns(pl.int_range(pl.len()).over("row").alias("place"))
     codes, vocabulary = encode_ids(rows["value"])
     width = int(rows["place"].max() or 0) + 1  # type: ignore[arg-type]

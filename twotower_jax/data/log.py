@@ -103,6 +103,17 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.user)
 
+    def join(self, later: "Pairs") -> "Pairs":
+        """Return these positives, then others, without requests."""
+        time = None
+        if self.time is not None and later.time is not None:
+            time = np.concatenate([self.time, later.time])
+        return Pairs(
+            np.concatenate([self.user, later.user]),
+            np.concatenate([self.item, later.item]),
+            time,
+        )
+
 
 @dataclass(frozen=True)
 class Split:
@@ -111,9 +122,16 @@ class Split:
     Attributes:
       train, valid, test: the parts.
       report: {count: number} of rows left out and of unseen users and items.
+      before: positives before ``data.since``, which are not trained on; None without.
     """
 
     train: Pairs
     valid: Pairs
     test: Pairs
     report: dict[str, int] = field(default_factory=dict)
+    before: Pairs | None = None
+
+    @property
+    def known(self) -> Pairs:
+        """All positives up to the end of training: those of histories and masks."""
+        return self.train if self.before is None else self.before.join(self.train)

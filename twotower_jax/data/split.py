@@ -7,6 +7,7 @@ import polars as pl
 
 from twotower_jax.config.data import DataConfig
 from twotower_jax.data.log import FunnelLog, Pairs, Split, Stage
+from twotower_jax.data.window import moment
 from twotower_jax.errors import InputError
 from twotower_jax.registry import Registry
 
@@ -227,9 +228,10 @@ def split(log: FunnelLog, config: DataConfig) -> Split:
     With ``data.repeats=first`` or ``last`` only the first or last positive of each
     (user, item) is divided: by time, then by row. Train keeps every row of its part;
     valid and test keep the first of a repeated (user, item).
-    With ``data.fit_valid`` the valid rows then join train. Users and items that
-    training lacks stay in valid and test, and are counted in the report. Each part is
-    in the order of the log.
+    With ``data.fit_valid`` the valid rows then join train. With ``data.since`` the rows
+    of train before that time are kept apart, for histories and masks. Users and items
+    that training lacks stay in valid and test, and are counted in the report. Each part
+    is in the order of the log.
 
     Args:
       log: the log.
@@ -262,12 +264,38 @@ def split(log: FunnelLog, config: DataConfig) -> Split:
         report["valid positives moved into train"] = len(valid)
         train, valid = np.sort(np.concatenate([train, valid])), valid[:0]
     _check_parts(config, train, test)
+    known = train
+    before, train = _since(log, train, config.since)
+    if config.since is not None:
+        report["positives before data.since"] = len(before)
     valid, test = (
-        _without_duplicates(log, train, part_rows, name, report)
+        _without_duplicates(log, known, part_rows, name, report)
         for name, part_rows in (("valid", valid), ("test", test))
     )
     report["valid split is empty"] = int(len(valid) == 0)
-    return Split(_pairs(log, train), _pairs(log, valid), _pairs(log, test), report)
+    return Split(
+        _pairs(log, train),
+        _pairs(log, valid),
+        _pairs(log, test),
+        report,
+        None if config.since is None else _pairs(log, before),
+    )
+
+
+def _since(
+    log: FunnelLog, train: np.ndarray, since: str | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows of train before ``data.since``, and the others."""
+    if since is None:
+        return train[:0], train
+    start = moment(log, "data.since", since)
+    times = np.asarray(log.time)[train]
+    if not (times >= start).any():
+        raise InputError(
+            f"data.since={since} leaves no positive to train on: the last one is at "
+            f"{times.max():.0f}; give an earlier time"
+        )
+    return train[times < start], train[times >= start]
 
 
 def _without_duplicates(

@@ -108,4 +108,6 @@ def data_fingerprint(log: FunnelLog, split: Split) -> str:
             _add(digest, label, feature.values)
     for name in ("train", "valid", "test"):
         _add_pairs(digest, name, getattr(split, name))
+    if split.before is not None:
+        _add_pairs(digest, "before", split.before)
     return digest.hexdigest()[:12]

@@ -5,17 +5,14 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from twotower_jax import keys
 from twotower_jax.data.log import Feature
 from twotower_jax.evaluation.ragged import Ragged
 from twotower_jax.export.towers import TowerInput, tower_inputs
+from twotower_jax.export.users import sample_codes
 from twotower_jax.model.embed import all_candidates, all_queries
 from twotower_jax.model.two_tower import last_items
 from twotower_jax.run.queries import UserState, user_state
 from twotower_jax.run.reproduce import TrainedRun
-
-# Users, and items, that are embedded by the run to compare the artifacts with.
-SAMPLE = 1000
 
 Values = dict[str, np.ndarray]
 
@@ -60,10 +57,10 @@ def make_contents(run: TrainedRun) -> Contents:
     items = np.asarray(
         all_candidates(run.model, run.params, state.entities, log.num_items)
     )
-    users = _sample(log.num_users, "users")
+    users = sample_codes(log.num_users, "users")
     queries = jax.tree.map(lambda x: x[users], state.queries)
     vectors = np.asarray(all_queries(run.model, run.params, state.entities, queries))
-    rows = _sample(log.num_items, "items")
+    rows = sample_codes(log.num_items, "items")
     inputs, values = _inputs(run, "query"), _values(log.user_features, log.num_users)
     values["history"] = _histories(run, state)
     item_inputs = _inputs(run, "candidate")
@@ -75,12 +72,6 @@ def make_contents(run: TrainedRun) -> Contents:
         ),
     }
     return Contents(items, sides, state.seen)
-
-
-def _sample(number: int, name: str) -> np.ndarray:
-    """Return at most SAMPLE of the codes 0..number-1, ascending, always the same."""
-    drawn = keys.generator(0, f"export_{name}").permutation(number)[:SAMPLE]
-    return np.sort(drawn).astype(np.int32)
 
 
 def _inputs(run: TrainedRun, side: str) -> tuple[TowerInput, ...]:

@@ -13,6 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import polars as pl
+
 from twotower_jax.errors import InputError
 
 FORMAT = "twotower-export"
@@ -66,6 +69,23 @@ def new_folder(out: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def write_items(
+    folder: Path, ids: pl.Series, vectors: np.ndarray, present: np.ndarray
+) -> None:
+    """Write item vectors: by code, and in a table with ids.
+
+    Args:
+      folder: of the export.
+      ids: [codes] of items by code.
+      vectors: [codes, dim] float32.
+      present: [codes] bool; the table has null as the vector of a removed item.
+    """
+    np.save(folder / ITEM_VECTORS, vectors)
+    column = pl.Series("vector", vectors, dtype=pl.Array(pl.Float32, vectors.shape[1]))
+    column = column.set(~pl.Series(present), None)
+    pl.DataFrame([ids.rename("item"), column]).write_parquet(folder / ITEM_TABLE)
 
 
 def checksums(folder: Path) -> dict[str, dict[str, Any]]:

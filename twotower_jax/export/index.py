@@ -17,23 +17,40 @@ LINKS, ADDING, SEARCHING = 32, 200, 200
 RECALL_AT = 100
 
 
+class Items(NamedTuple):
+    """The vectors of some items.
+
+    Attributes:
+      codes: [items] int64, ascending.
+      vectors: [items, dim] float32.
+    """
+
+    codes: np.ndarray
+    vectors: np.ndarray
+
+
 class IndexLibrary(NamedTuple):
     """A library of approximate search by inner product.
 
     Attributes:
       load: imports the library; InputError where it is not installed.
-      build: item vectors [items, dim] float32 -> index, whose keys are item codes.
+      new: dim -> empty index.
       write: (index, path) -> None.
       read: path -> index.
-      shape: index -> (items, dim).
-      search: (index, queries [n, dim], k) -> item codes [n, k], best first.
+      shape: index -> (items, dim); removed items do not count.
+      add: (index, item codes [n] int64, vectors [n, dim] float32) -> None.
+      remove: (index, item codes [n] int64) -> None.
+      search: (index, queries [n, dim], k) -> item codes [n, k], best first, -1 where
+        fewer were found.
     """
 
     load: Callable[[], Any]
-    build: Callable[[np.ndarray], Any]
+    new: Callable[[int], Any]
     write: Callable[[Any, str], None]
     read: Callable[[str], Any]
     shape: Callable[[Any], tuple[int, int]]
+    add: Callable[[Any, np.ndarray, np.ndarray], None]
+    remove: Callable[[Any, np.ndarray], None]
     search: Callable[[Any, np.ndarray, int], np.ndarray]
 
 
@@ -57,38 +74,73 @@ def _load(module: str, package: str) -> Any:
         ) from None
 
 
-def _build_faiss(vectors: np.ndarray) -> Any:
+def _new_faiss(dim: int) -> Any:
+    """Return a graph (HNSW) of places, and a map from place to code."""
     faiss = _faiss()
-    index = faiss.IndexHNSWFlat(vectors.shape[1], LINKS, faiss.METRIC_INNER_PRODUCT)
-    index.hnsw.efConstruction, index.hnsw.efSearch = ADDING, SEARCHING
-    index.add(vectors)
-    return index
+    graph = faiss.IndexHNSWFlat(dim, LINKS, faiss.METRIC_INNER_PRODUCT)
+    graph.hnsw.efConstruction, graph.hnsw.efSearch = ADDING, SEARCHING
+    return faiss.IndexIDMap(graph)
 
 
-def _build_usearch(vectors: np.ndarray) -> Any:
-    index = _usearch().Index(
-        ndim=vectors.shape[1],
+def _codes_faiss(index: Any) -> np.ndarray:
+    """Return the code [places] of each place of the graph, -1 for a removed item."""
+    if not hasattr(index, "id_map"):  # an index that somebody else built
+        return np.arange(index.ntotal)
+    return _faiss().vector_to_array(index.id_map)
+
+
+def _remove_faiss(index: Any, codes: np.ndarray) -> None:
+    """Set the codes of places to -1: the graph of faiss cannot lose a place."""
+    places = _codes_faiss(index)
+    places[np.isin(places, codes)] = -1
+    _faiss().copy_array_to_vector(places, index.id_map)
+
+
+def _search_faiss(index: Any, queries: np.ndarray, k: int) -> np.ndarray:
+    """Search among the places that were not removed.
+
+    The graph walks through removed places too, so its candidates are as many more as
+    it has places per item.
+    """
+    faiss, codes = _faiss(), _codes_faiss(index)
+    if not hasattr(index, "id_map"):
+        return index.search(queries, k)[1]
+    kept = codes >= 0
+    candidates = int(np.ceil(max(SEARCHING, k) * len(codes) / kept.sum()))
+    bits = np.packbits(kept, bitorder="little")
+    selector = faiss.IDSelectorBitmap(bits)
+    settings = faiss.SearchParametersHNSW(sel=selector, efSearch=candidates)
+    places = index.index.search(queries, k, params=settings)[1]
+    return np.where(places >= 0, codes[places], -1)
+
+
+def _new_usearch(dim: int) -> Any:
+    return _usearch().Index(
+        ndim=dim,
         metric="ip",
         dtype="f32",
         connectivity=LINKS,
         expansion_add=ADDING,
         expansion_search=SEARCHING,
     )
-    index.add(np.arange(len(vectors)), vectors)
-    return index
 
 
 def _read_usearch(path: str) -> Any:
     index = _usearch().Index.restore(path)
     if index is None:
         raise ValueError("not an index")
-    index.expansion_search = SEARCHING  # not part of the file
+    # Not part of the file.
+    index.expansion_add, index.expansion_search = ADDING, SEARCHING
     return index
 
 
 def _search_usearch(index: Any, queries: np.ndarray, k: int) -> np.ndarray:
-    # One query gives one axis.
-    return np.asarray(index.search(queries, k).keys).reshape(len(queries), k)
+    """Search; the keys of places that were not found are 0 in the result of usearch."""
+    out = np.full((len(queries), k), -1, np.int64)
+    for row, query in enumerate(queries):
+        found = index.search(query, k).keys
+        out[row, : len(found)] = found
+    return out
 
 
 INDEXES: Registry[IndexLibrary] = Registry(
@@ -96,33 +148,52 @@ INDEXES: Registry[IndexLibrary] = Registry(
     {
         "faiss": IndexLibrary(
             load=_faiss,
-            build=_build_faiss,
+            new=_new_faiss,
             write=lambda index, path: _faiss().write_index(index, path),
             read=lambda path: _faiss().read_index(path),
-            shape=lambda index: (index.ntotal, index.d),
-            search=lambda index, queries, k: index.search(queries, k)[1],
+            shape=lambda index: (int((_codes_faiss(index) >= 0).sum()), index.d),
+            add=lambda index, codes, vectors: index.add_with_ids(vectors, codes),
+            remove=_remove_faiss,
+            search=_search_faiss,
         ),
         "usearch": IndexLibrary(
             load=_usearch,
-            build=_build_usearch,
+            new=_new_usearch,
             write=lambda index, path: index.save(path),
             read=_read_usearch,
             shape=lambda index: (len(index), index.ndim),
+            add=lambda index, codes, vectors: index.add(codes, vectors),
+            remove=lambda index, codes: index.remove(codes),
             search=_search_usearch,
         ),
     },
 )
 
 
-def write_index(
-    library: str, path: Path, items: np.ndarray, queries: np.ndarray
-) -> dict[str, Any]:
-    """Build an index, write it, and compare its lists with the exact ones.
+def build_index(library: str, vectors: np.ndarray) -> Any:
+    """Index of vectors, whose keys are item codes.
 
     Args:
       library: a name of INDEXES.
-      path: of the index; its folder exists.
-      items: [items, dim] float32, the vectors.
+      vectors: [items, dim] float32; the row is the code.
+    """
+    use = INDEXES[library]
+    use.load()
+    index = use.new(vectors.shape[1])
+    use.add(index, np.arange(len(vectors)), np.ascontiguousarray(vectors))
+    return index
+
+
+def write_index(
+    library: str, path: Path, index: Any, items: Items, queries: np.ndarray
+) -> dict[str, Any]:
+    """Write an index, read it, and compare its lists with the exact ones.
+
+    Args:
+      library: a name of INDEXES.
+      path: of the file; its folder exists.
+      index: of the library.
+      items: the same items.
       queries: [n, dim] float32, at least one.
 
     Returns:
@@ -131,13 +202,13 @@ def write_index(
       time of one query, searched alone.
     """
     use = INDEXES[library]
-    use.write(use.build(np.ascontiguousarray(items)), str(path))
-    index, k = use.read(str(path)), min(RECALL_AT, len(items))
-    exact = top_k(queries, items, k)[1]
-    use.search(index, queries[:1], k)  # the first search allocates
+    use.write(index, str(path))
+    written, k = use.read(str(path)), min(RECALL_AT, len(items.codes))
+    exact = items.codes[top_k(queries, items.vectors, k)[1]]
+    use.search(written, queries[:1], k)  # the first search allocates
     start = time.perf_counter()
     near = np.concatenate(
-        [use.search(index, queries[i : i + 1], k) for i in range(len(queries))]
+        [use.search(written, queries[i : i + 1], k) for i in range(len(queries))]
     )
     seconds = time.perf_counter() - start
     hits = [len(np.intersect1d(a, b)) for a, b in zip(exact, near, strict=True)]

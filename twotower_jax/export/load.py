@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from twotower_jax.data.encode import codes_of
 from twotower_jax.errors import InputError
-from twotower_jax.evaluation.ragged import Ragged, from_pairs, take_rows
-from twotower_jax.evaluation.retrieve import top_k
+from twotower_jax.evaluation.ragged import Ragged
 from twotower_jax.export.files import (
     ITEM_TABLE,
     ITEM_VECTORS,
@@ -20,13 +18,11 @@ from twotower_jax.export.files import (
     read_manifest,
 )
 from twotower_jax.export.index import read_index
-from twotower_jax.export.towers import LoadedTower, TowerInput
-
-# A product of one vector with the items rounds the last items in another way on a CPU,
-# which would part items of equal vectors. Products of matrices do not.
-MIN_QUERIES = 2
-
-Ids = Sequence[Any] | pl.Series
+from twotower_jax.export.items import Ids, ItemIndex, as_series, lists
+from twotower_jax.export.new_items import encode_items, neighbour_vectors, normalised
+from twotower_jax.export.save import save_model
+from twotower_jax.export.towers import read_tower
+from twotower_jax.export.users import Users, sample_codes
 
 
 def load_model(folder: Path | str) -> "ServedModel":
@@ -50,7 +46,7 @@ def load_model(folder: Path | str) -> "ServedModel":
 
 
 class ServedModel:
-    """Exact lists of the best items by an exported model.
+    """Lists of the best items by an exported model.
 
     The score of a query and an item is the dot product of their vectors; where the
     model is normalised (``manifest["similarity"] == "cosine"``), this is the cosine.
@@ -62,9 +58,8 @@ class ServedModel:
 
     Attributes:
       manifest: content of manifest.json.
-      user_ids: [users] ids by code.
-      item_ids: [items] ids by code, of the type that they had in the log.
-      item_vectors: [items, dim] float32.
+      folder: of the export.
+      index: the items; `index.add` and `index.remove` change them.
       query_tower: (inputs, number) -> [number, dim] float32 vectors of queries.
       item_tower: the same of items, for items that are not in the catalogue.
     """
@@ -76,18 +71,38 @@ class ServedModel:
           folder: of the export.
         """
         self.manifest = read_manifest(folder)
-        self._folder = folder
+        self.folder = folder
         names = json.loads((folder / VOCABULARY).read_text(encoding="utf-8"))
-        self.user_ids = pl.Series("user", names["users"])
-        self.item_ids = pl.read_parquet(folder / ITEM_TABLE, columns=["item"])["item"]
-        self.item_vectors = np.load(folder / ITEM_VECTORS)
-        with np.load(folder / USERS) as arrays:
-            self._users = dict(arrays)
-        self.query_tower, self.item_tower = (
-            _tower(folder, self.manifest[f"{side}_tower"]) for side in ("query", "item")
+        self._features = names["item_features"]
+        self.index = ItemIndex(
+            pl.read_parquet(folder / ITEM_TABLE, columns=["item"])["item"],
+            np.load(folder / ITEM_VECTORS),
+            self.manifest["removed_items"],
+            self.manifest["similarity"] == "cosine",
         )
-        self._user_text = self.user_ids.cast(pl.String)
-        self._item_text = self.item_ids.cast(pl.String)
+        if self.manifest["index"] is not None:
+            self.index.use_graph(self.manifest["index"]["library"], self._read_index)
+        with np.load(folder / USERS) as arrays:
+            self._users = Users(names["users"], dict(arrays))
+        self.query_tower, self.item_tower = (
+            read_tower(folder, self.manifest[f"{side}_tower"])
+            for side in ("query", "item")
+        )
+
+    @property
+    def user_ids(self) -> pl.Series:
+        """Ids [users] by code."""
+        return self._users.ids
+
+    @property
+    def item_ids(self) -> pl.Series:
+        """Ids [codes] by code, as in the log; removed items included."""
+        return self.index.ids
+
+    @property
+    def item_vectors(self) -> np.ndarray:
+        """Vectors [codes, dim] float32 by code; removed items included."""
+        return self.index.vectors
 
     def recommend(
         self,
@@ -96,6 +111,7 @@ class ServedModel:
         *,
         k: int = 20,
         exclude_seen: bool = False,
+        exact: bool = True,
     ) -> pl.DataFrame:
         """The k best items of users, of histories, or of users with new histories.
 
@@ -106,6 +122,8 @@ class ServedModel:
           k: 1..items.
           exclude_seen: leave out the items of the histories, and those that the users
             clicked in the training and validation parts of the run.
+          exact: False searches by the approximate index of the folder, which can miss
+            items; the scores are exact.
 
         Returns:
           Columns ``user`` (or ``history``, the place of the history, without users),
@@ -114,19 +132,21 @@ class ServedModel:
 
         Raises:
           InputError: without users and histories, for different numbers of both, for
-            histories that the query tower does not read, for k out of range, or for
-            seen items that the folder does not list.
+            histories that the query tower does not read, for k out of range, for seen
+            items that the folder does not list, or without an approximate index.
         """
         self._check(users, histories, k)
-        codes = None if users is None else self._codes(users, self._user_text)
+        codes = None if users is None else self._users.codes(users)
         clicks = None if histories is None else self._history_codes(histories)
         number = len(codes if codes is not None else clicks or [])
-        vectors = self.query_tower(self._inputs(number, codes, clicks), number)
-        seen = self._seen(number, codes, clicks) if exclude_seen else None
-        scores, items = _lists(vectors, self.item_vectors, k, seen)
+        inputs = self._users.inputs(self.query_tower, number, codes, clicks)
+        vectors = self.query_tower(inputs, number)
+        seen = self._users.seen(number, codes, clicks) if exclude_seen else None
+        search = self.index.exact if exact else self.index.approximate
+        scores, items = search(vectors, k, seen)
         keys = pl.Series("history", range(number), dtype=pl.Int64)
-        keys = keys if users is None else _series("user", users)
-        return self._table(keys, "item", items, scores)
+        keys = keys if users is None else as_series("user", users)
+        return self.index.table(keys, "item", items, scores)
 
     def similar(self, items: Ids, k: int = 20) -> pl.DataFrame:
         """The k other items whose vectors have the largest cosine with those of items.
@@ -142,50 +162,125 @@ class ServedModel:
         Raises:
           InputError: for an item that is not in the catalogue, or k out of range.
         """
-        self._check_k(k, len(self.item_ids) - 1)
-        codes = self._codes(items, self._item_text)
-        if (codes < 0).any():
-            name = list(items)[int(np.argmax(codes < 0))]
-            raise InputError(
-                f"items: {name!r} is not in the catalogue; leave it out (item_ids "
-                "lists the catalogue, and item_tower embeds a new item)"
-            )
-        vectors = self.item_vectors
-        if self.manifest["similarity"] != "cosine":
-            length = np.linalg.norm(vectors, axis=1, keepdims=True)
-            vectors = vectors / np.maximum(length, np.float32(1e-6))
-        itself = Ragged(np.arange(len(codes) + 1), codes)
-        scores, others = _lists(vectors[codes], vectors, k, itself)
-        return self._table(_series("item", items), "similar", others, scores)
+        self._check_k(k, len(self.index) - 1)
+        codes = self._catalogue_codes(items)
+        catalogue = self.index.items()
+        vectors = catalogue.vectors
+        vectors = vectors if self.index.normalised else normalised(vectors)
+        itself = Ragged(
+            np.arange(len(codes) + 1), np.searchsorted(catalogue.codes, codes)
+        )
+        scores, places = lists(vectors[itself.items], vectors, k, itself)
+        others = catalogue.codes[places]
+        return self.index.table(as_series("item", items), "similar", others, scores)
+
+    def embed_items(self, items: pl.DataFrame) -> np.ndarray:
+        """Vectors of items by the item tower, from their features.
+
+        Args:
+          items: a row per item, with a column per feature of the item tower, as in the
+            input of the log (null: missing; lists, or texts joined by ``|``). A column
+            ``item`` with ids gives the items of the training their own id embedding;
+            all others have none.
+
+        Returns:
+          [n, dim] float32; 0 where nothing is known and the tower has no hidden layer.
+
+        Raises:
+          InputError: for a column that is missing or unknown, or text for a number.
+        """
+        codes = np.full(len(items), -1)
+        if "item" in items.columns:
+            codes = self.index.codes(items["item"])
+        values = encode_items(items, self.item_tower, self._features, codes)
+        return self.item_tower(values, len(items))
+
+    def embed_by_neighbours(
+        self, content: np.ndarray, items: Ids, item_content: np.ndarray, k: int = 10
+    ) -> np.ndarray:
+        """Vectors of new items: the mean vector of the k items of the closest content.
+
+        For item towers that read the id alone.
+        [`neighbour_vectors`][twotower_jax.export.new_items.neighbour_vectors] has the
+        formula. Means are divided by their length if the model is normalised.
+
+        Args:
+          content: [n, features] numbers that describe the new items.
+          items: [m] ids of the catalogue that users saw often.
+          item_content: [m, features] the same numbers of these.
+          k: 1..m.
+
+        Returns:
+          [n, dim] float32.
+
+        Raises:
+          InputError: for an id that is not in the catalogue, shapes that do not fit, or
+            k out of range.
+        """
+        codes = self._catalogue_codes(items)
+        vectors = neighbour_vectors(content, item_content, self.item_vectors[codes], k)
+        return normalised(vectors) if self.index.normalised else vectors
+
+    def save(self, out: Path | str) -> None:
+        """Write the model with its changed items as a new folder of an export.
+
+        An approximate index is written as it is, and its recall is measured anew.
+
+        Args:
+          out: the folder; missing, or empty. It is complete, or not there.
+
+        Raises:
+          InputError: when it is a file, or not empty.
+        """
+        users = sample_codes(len(self.user_ids), "users")
+        inputs = self._users.inputs(self.query_tower, len(users), users, None)
+        save_model(self, self.query_tower(inputs, len(users)), Path(out))
 
     def open_index(self, path: Path | str | None = None) -> Any:
         """Approximate index of the item vectors, an object of faiss or usearch.
 
         Args:
           path: of an index of the same library that was built with other settings; None
-            for that of the folder.
+            for that of the folder, with the changes of `index`.
 
         Returns:
-          The index; its keys are item codes, and it searches by inner product.
+          The index; its keys are item codes, and it searches by inner product. An
+          index of faiss finds -1 for items that were removed.
 
         Raises:
           InputError: when the folder has no index, its library is not installed, or the
             file holds vectors of another number or dimension.
         """
+        return self.index.graph() if path is None else self._read_index(Path(path))
+
+    def _read_index(self, path: Path | None = None) -> Any:
+        """Return the index of a file, or of the folder."""
         index = self.manifest["index"]
         if index is None:
             raise InputError(
-                f"{self._folder} has no index; export the run again with --index faiss "
+                f"{self.folder} has no index; export the run again with --index faiss "
                 "or --index usearch"
             )
-        place = self._folder / index["file"] if path is None else Path(path)
-        return read_index(index["library"], place, self.item_vectors.shape)
+        shape = len(self.index), self.item_vectors.shape[1]
+        return read_index(index["library"], path or self.folder / index["file"], shape)
+
+    def _catalogue_codes(self, items: Ids) -> np.ndarray:
+        """Return the codes of ids of the catalogue."""
+        codes = self.index.codes(items)
+        unknown = (codes < 0) | ~self.index.present[codes]
+        if unknown.any():
+            name = list(items)[int(np.argmax(unknown))]
+            raise InputError(
+                f"items: {name!r} is not in the catalogue; leave it out (item_ids "
+                "lists the catalogue, and embed_items embeds a new item)"
+            )
+        return codes
 
     def _check(
         self, users: Ids | None, histories: Sequence[Ids] | None, k: int
     ) -> None:
         """Refuse arguments of `recommend`."""
-        self._check_k(k, len(self.item_ids))
+        self._check_k(k, len(self.index))
         if users is None and histories is None:
             raise InputError("recommend needs users= or histories=; give one of them")
         if histories is None:
@@ -205,92 +300,7 @@ class ServedModel:
         if not 1 <= k <= most:
             raise InputError(f"k={k} is out of range; give 1 to {most}")
 
-    def _codes(self, ids: Ids, text: pl.Series) -> np.ndarray:
-        """Return the codes [n] int32 of ids, -1 for an unknown one."""
-        return codes_of(_series("id", ids).cast(pl.String), text)
-
     def _history_codes(self, histories: Sequence[Ids]) -> list[np.ndarray]:
         """Return the codes of the known items of every history."""
-        codes = [self._codes(history, self._item_text) for history in histories]
+        codes = [self.index.codes(history) for history in histories]
         return [one[one >= 0] for one in codes]
-
-    def _inputs(
-        self, number: int, users: np.ndarray | None, clicks: list[np.ndarray] | None
-    ) -> dict[str, np.ndarray]:
-        """Return the inputs of the query tower."""
-        values = self.query_tower.missing(number)
-        if users is not None:
-            known = users >= 0
-            for name, array in values.items():
-                stored = self._users.get(f"inputs/{name}")
-                codes = users[known]
-                array[known] = codes if stored is None else stored[codes]
-        for row, items in enumerate(clicks or []):
-            history = values["history"]
-            last = items[::-1][: history.shape[1]]  # the latest first
-            history[row] = -1
-            history[row, : len(last)] = last
-        return values
-
-    def _seen(
-        self, number: int, users: np.ndarray | None, clicks: list[np.ndarray] | None
-    ) -> Ragged:
-        """Return the items that are left out, a row per query."""
-        rows, items = [np.empty(0, np.int64)], [np.empty(0, np.int32)]
-        if users is not None:
-            if "seen/items" not in self._users:
-                raise InputError(
-                    "exclude_seen=True, but the folder lists no seen items, for the "
-                    "run has data.mask_seen=false; set exclude_seen=False"
-                )
-            known = np.flatnonzero(users >= 0)
-            seen = Ragged(self._users["seen/offsets"], self._users["seen/items"])
-            mine = take_rows(seen, users[known])
-            rows.append(known[mine.rows])
-            items.append(mine.items)
-        for row, history in enumerate(clicks or []):
-            rows.append(np.full(len(history), row))
-            items.append(history)
-        return from_pairs(np.concatenate(rows), np.concatenate(items), number)
-
-    def _table(
-        self, keys: pl.Series, column: str, items: np.ndarray, scores: np.ndarray
-    ) -> pl.DataFrame:
-        """Return lists [n, k] in long form, without empty places."""
-        number, k = items.shape
-        kept = items.reshape(-1) >= 0
-        ranks = np.tile(np.arange(1, k + 1, dtype=np.int32), number)[kept]
-        return pl.DataFrame(
-            {
-                keys.name: keys.gather(np.repeat(np.arange(number), k)[kept]),
-                "rank": ranks,
-                column: self.item_ids.gather(items.reshape(-1)[kept]),
-                "score": scores.reshape(-1)[kept],
-            }
-        )
-
-
-def _lists(
-    vectors: np.ndarray, items: np.ndarray, k: int, seen: Ragged | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return `top_k`, of at least MIN_QUERIES queries."""
-    number = len(vectors)
-    padding = max(0, MIN_QUERIES - number)
-    padded = np.pad(vectors, ((0, padding), (0, 0)))
-    if seen is not None:
-        seen = Ragged(np.pad(seen.offsets, (0, padding), mode="edge"), seen.items)
-    scores, best = top_k(padded, items, k, seen=seen)
-    return scores[:number], best[:number]
-
-
-def _series(name: str, ids: Ids) -> pl.Series:
-    """Return ids as a column; numbers among texts become texts."""
-    if isinstance(ids, str):
-        raise InputError(f"{ids!r} is one id; give a list of ids")
-    return pl.Series(name, ids, strict=False)
-
-
-def _tower(folder: Path, section: dict[str, Any]) -> LoadedTower:
-    """Return a tower from its section of the manifest."""
-    inputs = tuple(TowerInput(**one) for one in section["inputs"])
-    return LoadedTower(folder / section["file"], inputs)

@@ -35,8 +35,8 @@ model.similar([...], k=20)
 
 | file | content |
 |---|---|
-| `item_vectors.npy` | [{items}, {dim}] float32; the row is the code of the item |
-| `item_vectors.parquet` | the same with the ids: columns `item` and `vector` |
+| `item_vectors.npy` | [{codes}, {dim}] float32; the row is the code of the item |
+| `item_vectors.parquet` | the same with the ids: columns `item` and `vector`{removed} |
 | `query_tower.jaxexport` | `jax.export`: inputs of queries -> vectors [batch, {dim}] |
 | `item_tower.jaxexport` | the same of items, for items beyond the catalogue |
 | `vocabulary.json` | ids and feature values by code: the place in a list is the code |
@@ -79,12 +79,17 @@ They are those of the run's evaluation, where a missing value has no vector:
 * **Unknown item in a history**: left out.
 * **Item of the catalogue without a training positive**: it has a vector; if the item
   tower reads the id, that of the id may be its random start.
-* **New item**: the item tower with id -1 computes its vector from its features.
+* **New item**: the item tower with id -1 computes its vector from its features
+  (`model.embed_items`). A tower that reads the id alone gives all new items one vector;
+  `model.embed_by_neighbours` averages those of items of similar content.
+  `model.index.add` adds it to the lists, and `model.save` writes them.
 * **Missing feature**: -1 for codes adds 0; a list is the mean of the codes that are
   present, a history is pooled over its items that are present, and both are 0 where
   none is. A missing number is 0, the mean.
 * **Unknown value of a feature**: -1, as a missing one.
 """
+REMOVED = """, null for a removed item
+(`removed_items` of the manifest lists their codes, whose rows are not to be read)"""
 LENGTHS = {
     "cosine": "Vectors have length 1, or are 0.",
     "dot product": "The vectors are not normalised.",
@@ -107,6 +112,8 @@ def readme(manifest: dict[str, Any]) -> str:
     platforms = " and ".join(manifest["query_tower"]["platforms"])
     return TEXT.format(
         **{name: manifest[name] for name in ("users", "items", "dim", "similarity")},
+        codes=manifest["items"] + len(manifest["removed_items"]),
+        removed=REMOVED if manifest["removed_items"] else "",
         length=LENGTHS[manifest["similarity"]],
         version=manifest["versions"]["twotower-jax"],
         jax=manifest["versions"]["jax"],

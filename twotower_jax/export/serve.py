@@ -29,6 +29,7 @@ def main() -> None:
     user = codes([options.user], names["users"], "user")
     history = codes(options.history.split(","), names["items"], "item")
     left_out = history + seen(user, users) if options.exclude_seen else []
+    left_out += manifest["removed_items"]
 
     query = {one["name"]: value(one, user, history, users) for one in inputs}
     artifact = (HERE / manifest["query_tower"]["file"]).read_bytes()
@@ -78,7 +79,8 @@ def value(one: dict[str, Any], user: list[int], history: list[int], users: Any) 
     """Return an input of the tower, [1] or [1, width]: 0 or -1 where it is unknown."""
     dtype = np.float32 if one["kind"] == "numeric" else np.int32
     if one["kind"] == "history" and history:
-        last = history[::-1][: one["width"]]  # the latest first
+        known = [item for item in history if item < one["codes"]]
+        last = known[::-1][: one["width"]]  # the latest first
         return np.array([last + [-1] * (one["width"] - len(last))], dtype)
     if user and one["kind"] == "id":
         return np.array(user, dtype)

@@ -211,3 +211,14 @@ class LoadedTower:
                 array[:size] = values[name][first : first + size]
             parts.append(np.asarray(self._call(padded))[:size])
         return np.concatenate(parts)
+
+
+def read_tower(folder: Path, section: dict[str, Any]) -> LoadedTower:
+    """Tower of an export.
+
+    Args:
+      folder: of the export.
+      section: of the tower in the manifest.
+    """
+    inputs = tuple(TowerInput(**one) for one in section["inputs"])
+    return LoadedTower(folder / section["file"], inputs)

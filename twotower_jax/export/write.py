@@ -7,14 +7,13 @@ from typing import Any
 
 import jax
 import numpy as np
-import polars as pl
 from rich.console import Console
 
 from twotower_jax.config import Config, fingerprint
 from twotower_jax.errors import InputError
 from twotower_jax.export import files, serve
 from twotower_jax.export.contents import Contents, Side, make_contents
-from twotower_jax.export.index import INDEXES, write_index
+from twotower_jax.export.index import INDEXES, Items, build_index, write_index
 from twotower_jax.export.readme import readme
 from twotower_jax.export.towers import (
     PLATFORMS,
@@ -22,11 +21,11 @@ from twotower_jax.export.towers import (
     check_size,
     export_tower,
 )
-from twotower_jax.export.vocabulary import make_vocabulary
 from twotower_jax.model.tower import TOWERS
 from twotower_jax.run.inputs import trains
 from twotower_jax.run.records import RunFolder, stored_config, write_json, write_text
 from twotower_jax.run.reproduce import TrainedRun, load_trained
+from twotower_jax.run.vocabulary import make_vocabulary
 
 # Largest difference between a vector of the run and of an artifact, relative to the
 # largest entry: float32 sums in another order.
@@ -93,11 +92,8 @@ def _check_config(config: Config) -> None:
 
 def _write_items(place: Path, run: TrainedRun, contents: Contents) -> None:
     """Write the item vectors, by code and with their ids."""
-    dim = contents.items.shape[1]
-    np.save(place / files.ITEM_VECTORS, contents.items)
-    vectors = pl.Series("vector", contents.items, dtype=pl.Array(pl.Float32, dim))
-    table = pl.DataFrame([run.data.log.item_ids.rename("item"), vectors])
-    table.write_parquet(place / files.ITEM_TABLE)
+    ids = run.data.log.item_ids
+    files.write_items(place, ids, contents.items, np.ones(len(ids), bool))
 
 
 def _write_users(place: Path, contents: Contents) -> None:
@@ -152,7 +148,9 @@ def _write_index(
     """Write an index, print its recall and its time per query, and describe it."""
     queries = contents.sides["query"].vectors
     path = place / f"items.{library}"
-    made = write_index(library, path, contents.items, queries)
+    items = Items(np.arange(len(contents.items)), contents.items)
+    index = build_index(library, contents.items)
+    made = write_index(library, path, index, items, queries)
     console.print(
         f"{path.name}: recall@{made['k']} {made['recall']:.4f} against the exact "
         f"lists of {made['queries']:,} users, {made['milliseconds']:.3f} ms per query",
@@ -173,6 +171,7 @@ def _describe(config: Config, run: TrainedRun, contents: Contents) -> dict[str, 
         "users": log.num_users,
         "items": log.num_items,
         "seen_items": contents.seen is not None,
+        "removed_items": [],
         "run": {
             "name": config.name,
             "arm": config.arm,

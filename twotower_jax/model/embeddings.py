@@ -42,6 +42,19 @@ class TableRows(NamedTuple):
     present: jax.Array
 
 
+def is_of_ids(table: str) -> bool:
+    """Whether a table holds embeddings of users or items, not of features.
+
+    Args:
+      table: name, such as "query.id".
+
+    Examples:
+      >>> is_of_ids("query.history"), is_of_ids("candidate.category")
+      (True, False)
+    """
+    return table.split(".", 1)[1] in ("id", "history")
+
+
 def init_table(
     key: jax.Array, size: int, dim: int, scale: float | jax.Array
 ) -> jax.Array:

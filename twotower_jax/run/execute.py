@@ -28,14 +28,27 @@ from twotower_jax.run.inputs import (
     load_data,
     trains,
 )
+from twotower_jax.run.parent import (
+    Parent,
+    check_features,
+    check_same_parent,
+    find_parent,
+    warm_start,
+)
 from twotower_jax.run.problem import make_problem
 from twotower_jax.run.queries import QuerySet, make_query_sets, some_queries
 from twotower_jax.run.ranking import Ranking, query_table, topk_table
-from twotower_jax.run.records import RunFolder, manifest, run_folder
-from twotower_jax.run.sample_report import report_samples
+from twotower_jax.run.records import (
+    RunFolder,
+    manifest,
+    run_folder,
+    write_json,
+)
+from twotower_jax.run.sample_report import print_data, report_samples
 from twotower_jax.run.tower_features import choose_features
 from twotower_jax.run.trackers import make_trackers
 from twotower_jax.run.tracking import Tracking
+from twotower_jax.run.vocabulary import VOCABULARY, make_vocabulary
 from twotower_jax.training.checkpoint import Checkpoints
 from twotower_jax.training.loop import Hooks, Problem, fit
 from twotower_jax.training.progress import ProgressLine, TrainingProgress
@@ -44,8 +57,6 @@ from twotower_jax.training.signals import Stopped, StopRequest
 from twotower_jax.training.temperature import learned_temperature
 from twotower_jax.training.together import ArmSteps
 
-# Data whose details were printed: a sweep prints them once.
-_described: set[str] = set()
 # Matplotlib has one state for all threads.
 _drawing = threading.Lock()
 
@@ -79,6 +90,7 @@ class Attempt(NamedTuple):
       record: its folder.
       console: where progress is shown.
       sharing: what it shares with other runs.
+      parent: the run whose parameters it starts with, or None.
     """
 
     config: Config
@@ -86,6 +98,7 @@ class Attempt(NamedTuple):
     record: RunFolder
     console: Console
     sharing: Sharing
+    parent: Parent | None
 
 
 def run(
@@ -117,26 +130,31 @@ def run(
     console = console or Console(quiet=True)
     check_names(config)
     make_trackers(config)
-    folder = folder or run_folder(config)
+    record = RunFolder(folder or run_folder(config))
+    # A finished run needs the run that it started from no more.
+    parent = None if record.is_done() else find_parent(config)
+    check_same_parent(record, parent)
+    folder = record.path
     console.print(f"run {folder}", highlight=False, soft_wrap=True)
     data = shared.load(config)
-    _print_data(console, data)
+    print_data(console, data)
     check_sizes(config, data)
     if trains(config):
         check_times(config, data)
         check_use(config, data.split)
-    record = RunFolder(folder)
     check_same_data(record, data)
     if record.is_done():
         arm = record.config().get("arm")
         label = "" if arm == config.arm else f" as the arm {arm!r}"
         console.print(f"finished before{label}; returning its result", highlight=False)
         return add_baselines(config, data, record, console)
+    chosen = choose_features(config, data)
+    check_features(chosen, parent)
     record.write_config(config)
     device = jax.devices()[0].device_kind
-    record.write("manifest", manifest(config, data.fingerprint, device, command))
-    chosen = choose_features(config, data)
-    return _recorded(Attempt(chosen, data, record, console, shared))
+    made = manifest(config, data.fingerprint, device, command)
+    record.write("manifest", made | {"parent": parent and parent.identity})
+    return _recorded(Attempt(chosen, data, record, console, shared, parent))
 
 
 def _recorded(attempt: Attempt) -> dict[str, Any]:
@@ -183,25 +201,6 @@ def check_same_data(record: RunFolder, data: Loaded) -> None:
             f"same configuration now reads data {data.fingerprint}: the files have "
             "changed; set name= to keep both, or move that folder away"
         )
-
-
-def _print_data(console: Console, data: Loaded) -> None:
-    """Print the size of the data; once per process also the rows that were dropped."""
-    parts = data.split
-    console.print(
-        f"data {data.fingerprint}: {data.log.num_users:,} users, "
-        f"{data.log.num_items:,} items, {len(data.log.user):,} rows; positives: "
-        f"{len(parts.train):,} train, {len(parts.valid):,} valid, "
-        f"{len(parts.test):,} test",
-        highlight=False,
-        soft_wrap=True,
-    )
-    if data.fingerprint in _described:
-        return
-    _described.add(data.fingerprint)
-    for reason, number in (data.log.dropped | parts.report).items():
-        if number:
-            console.print(f"  {reason}: {number:,}", highlight=False, soft_wrap=True)
 
 
 def _train_and_evaluate(attempt: Attempt) -> dict[str, Any]:
@@ -265,17 +264,19 @@ def _train(
     attempt: Attempt, problem: Problem, valid: QuerySet | None
 ) -> tuple[dict, Notes]:
     """Return the params of the best validation and the notes of the training."""
-    config, data, record, console, shared = attempt
-    schedule = problem.schedule
+    config, data, record, console, shared, parent = attempt
+    schedule, model = problem.schedule, problem.program.structure.model
     checkpoints = Checkpoints(record.path)
     saved = checkpoints.steps()
+    write_json(record.path / VOCABULARY, make_vocabulary(model, data.log))
+    if parent is not None and not saved:
+        problem = problem._replace(warm_start=warm_start(parent, model, data))
     record.keep_metrics(saved[-1] if saved else -1)
     if saved:
         console.print(f"resuming at step {saved[-1]}", highlight=False)
     evaluate = None
     if valid is not None:
         cutoffs, num_items = config.evaluation.k, data.log.num_items
-        model = problem.program.structure.model
         watched = some_queries(valid, config.training.eval_queries)
         evaluate = partial(validate, cutoffs, num_items, model, watched)
 

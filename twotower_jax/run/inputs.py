@@ -46,6 +46,16 @@ class Loaded(NamedTuple):
     counts: np.ndarray
     fingerprint: str
 
+    @property
+    def popularity(self) -> np.ndarray:
+        """Positives of each item up to the end of training, [num_items] int64.
+
+        They are more than ``counts`` with ``data.since``.
+        """
+        if self.split.before is None:
+            return self.counts
+        return np.bincount(self.split.known.item, minlength=self.log.num_items)
+
 
 def load_data(config: Config) -> Loaded:
     """Read the log and split it.

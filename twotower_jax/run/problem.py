@@ -67,7 +67,7 @@ def make_problem(config: Config, data: Loaded) -> Problem:
     config, train = choose_features(config, data), data.split.train
     structure = _structure(config, data, make_model(config.towers, data.log))
     negatives = structure.negatives
-    history = query_history(config, train, train.user, train.time)
+    history = query_history(config, data.split.known, train.user, train.time)
     pools, pool_report = None, {}
     if negatives.hard_num and HARD_SOURCES[negatives.hard_source].of_log:
         pools, pool_report = _pools(config, data)
@@ -149,8 +149,8 @@ def _user_positives(negatives: Negatives, data: Loaded) -> UserPositives | None:
     """Return the items of each user, None where the mask does not read them."""
     if not MASKS[negatives.mask].user_positives:
         return None
-    train, log = data.split.train, data.log
-    return user_positives(train.user, train.item, log.num_users, log.num_items)
+    known, log = data.split.known, data.log
+    return user_positives(known.user, known.item, log.num_users, log.num_items)
 
 
 def _known(config: Config, data: Loaded) -> KnownItems | None:
@@ -187,14 +187,14 @@ def _mining(
     """Return the mining of hard negatives, None where none are mined."""
     if not negatives.hard_num or not HARD_SOURCES[negatives.hard_source].mined:
         return None
-    train, mined = data.split.train, config.negatives.hard.mined
+    known, mined = data.split.known, config.negatives.hard.mined
     users = np.arange(data.log.num_users, dtype=np.int32)
     return Mining(
         minings(config, schedule),
         mined.range_min,
         mined.range_max,
-        make_queries(users, query_history(config, train, users, None)),
-        from_pairs(train.user, train.item, data.log.num_users),
+        make_queries(users, query_history(config, known, users, None)),
+        from_pairs(known.user, known.item, data.log.num_users),
     )
 
 
@@ -217,6 +217,7 @@ def _structure(config: Config, data: Loaded, model: Model) -> Structure:
         learn_temperature=config.loss.learn_temperature,
         merged_size=merged_size(data.counts, batch, shared) if merges else 0,
         num_items=data.log.num_items,
+        ids_alone=config.training.update == "incremental",
     )
 
 

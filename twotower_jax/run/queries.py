@@ -90,9 +90,9 @@ def make_query_set(config: Config, data: Loaded, name: str) -> QuerySet | None:
     """
     config = choose_features(config, data)
     pairs: Pairs = getattr(data.split, name)
-    earlier = data.split.train
+    earlier = data.split.known
     if name == "test":
-        earlier = _join(earlier, data.split.valid)
+        earlier = earlier.join(data.split.valid)
     already = 0
     if config.data.mask_seen and len(pairs):
         pairs, already = _unseen(pairs, earlier, data.log.num_items)
@@ -113,7 +113,7 @@ def make_query_set(config: Config, data: Loaded, name: str) -> QuerySet | None:
         user=user.astype(np.int32),
         positives=positives,
         weights=inverse_propensities(
-            data.counts,
+            data.popularity,
             positives,
             config.evaluation.ips_power,
             config.evaluation.ips_clip,
@@ -151,7 +151,7 @@ def user_state(config: Config, data: Loaded) -> UserState:
       data: its data.
     """
     config = choose_features(config, data)
-    earlier = _join(data.split.train, data.split.valid)
+    earlier = data.split.known.join(data.split.valid)
     users = np.arange(data.log.num_users, dtype=np.int32)
     history = query_history(config, earlier, users, None)
     seen = _seen(users, earlier, len(users)) if config.data.mask_seen else None
@@ -190,17 +190,6 @@ def _seen(user: np.ndarray, earlier: Pairs, num_users: int) -> Ragged:
     place[user] = np.arange(len(user))
     rows = place[earlier.user]
     return from_pairs(rows[rows >= 0], earlier.item[rows >= 0], len(user))
-
-
-def _join(first: Pairs, second: Pairs) -> Pairs:
-    time = None
-    if first.time is not None and second.time is not None:
-        time = np.concatenate([first.time, second.time])
-    return Pairs(
-        np.concatenate([first.user, second.user]),
-        np.concatenate([first.item, second.item]),
-        time,
-    )
 
 
 def _unseen(pairs: Pairs, earlier: Pairs, num_items: int) -> tuple[Pairs, int]:

@@ -50,7 +50,7 @@ def rank(config: Config, data: Loaded, queries: QuerySet, scorer: Scorer) -> Ran
     """
     cutoffs = config.evaluation.k
     scores, items = scorer.top_k(max(cutoffs), queries.seen)
-    buckets = popularity_buckets(data.counts)
+    buckets = popularity_buckets(data.popularity)
     per_query = ranking_metrics(
         items, queries.positives, cutoffs, weights=queries.weights
     )
@@ -61,7 +61,7 @@ def rank(config: Config, data: Loaded, queries: QuerySet, scorer: Scorer) -> Ran
         contest = Contest(scorer.of_pairs, queries.positives, others)
         for name, metric in of_scope("rivals").items():
             per_query[f"{name}@{kind}"] = np.asarray(metric.compute(contest))
-    catalogue = catalogue_metrics(items, data.counts, cutoffs)
+    catalogue = catalogue_metrics(items, data.popularity, cutoffs)
     return Ranking(per_query, catalogue, items, scores)
 
 

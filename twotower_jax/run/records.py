@@ -102,7 +102,16 @@ def _plain(values: Any) -> Any:
     return values
 
 
-def _read_mapping(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
+def read_mapping(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
+    """Content of a file that holds keys with values.
+
+    Args:
+      path: of the file.
+      parse: its text -> content; ValueError where it is broken.
+
+    Raises:
+      InputError: when the file is broken.
+    """
     try:
         values = parse(path.read_text(encoding="utf-8"))
     except (ValueError, yaml.YAMLError):
@@ -123,7 +132,7 @@ class RunFolder:
 
     def config(self) -> dict[str, Any]:
         """Return the resolved configuration as nested dictionaries."""
-        return _read_mapping(self.path / "config.yaml", yaml.safe_load)
+        return read_mapping(self.path / "config.yaml", yaml.safe_load)
 
     def write_config(self, config: Config) -> None:
         """Write the resolved configuration."""
@@ -135,7 +144,7 @@ class RunFolder:
         path = self.path / f"{name}.json"
         if not path.is_file():
             return None
-        values = _read_mapping(path, json.loads)
+        values = read_mapping(path, json.loads)
         needed = NEEDED[name].items()
         broken = [k for k, kinds in needed if not isinstance(values.get(k, ()), kinds)]
         if name == "result" and not broken:

@@ -30,6 +30,33 @@ EXPOSED = (
     "negatives of ranking they are not. Compare with an arm that leaves them out."
 )
 
+# Data whose details were printed: a sweep prints them once.
+_described: set[str] = set()
+
+
+def print_data(console: Console, data: Loaded) -> None:
+    """Print the size of the data; once per process also the rows that were dropped.
+
+    Args:
+      console: where it is shown.
+      data: of a run.
+    """
+    parts = data.split
+    console.print(
+        f"data {data.fingerprint}: {data.log.num_users:,} users, "
+        f"{data.log.num_items:,} items, {len(data.log.user):,} rows; positives: "
+        f"{len(parts.train):,} train, {len(parts.valid):,} valid, "
+        f"{len(parts.test):,} test",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if data.fingerprint in _described:
+        return
+    _described.add(data.fingerprint)
+    for reason, number in (data.log.dropped | parts.report).items():
+        if number:
+            console.print(f"  {reason}: {number:,}", highlight=False, soft_wrap=True)
+
 
 def report_samples(
     config: Config, data: Loaded, problem: Problem, folder: Path, console: Console

@@ -2,7 +2,8 @@
 
 A log holds clicks on items that were shown, so a list of other items has no hits in it,
 however good it is. The simulator knows the probability of a click for every user and
-item, and judges every list by it. The truth refers to the end of the log.
+item, and judges every list by it. The truth refers to the end of the log, or to
+``data.until``.
 """
 
 import functools
@@ -16,11 +17,13 @@ from twotower_jax.config.evaluation import EvaluationConfig
 from twotower_jax.config.simulator import SimulatorConfig
 from twotower_jax.data.simulator import (
     UniformExposures,
+    share_of_time,
     true_vectors,
     truth,
     uniform_exposures,
 )
 from twotower_jax.data.sources import SOURCES
+from twotower_jax.data.window import to_seconds
 from twotower_jax.evaluation.metrics import (
     Scope,
     click_metrics,
@@ -38,6 +41,7 @@ class Truth(NamedTuple):
 
     Attributes:
       world: the configuration of the simulator.
+      moment: share of its time that has passed.
       user: [Q] ids of the world.
       item: [I] ids of the world, by code.
       best: [Q, K] codes of the items that each user would most probably click, best
@@ -47,6 +51,7 @@ class Truth(NamedTuple):
     """
 
     world: SimulatorConfig
+    moment: float
     user: np.ndarray
     item: np.ndarray
     best: np.ndarray
@@ -72,21 +77,24 @@ def make_truth(
     """
     if not SOURCES[config.source].has_truth or not evaluation.truth:
         return None
-    world = config.simulator
+    world, moment = config.simulator, 1.0
+    if config.until is not None:
+        moment = share_of_time(world, to_seconds("data.until", config.until))
     user = data.log.user_ids.to_numpy()[users]
     item = data.log.item_ids.to_numpy()
-    vectors = true_vectors(world, user, item)
+    vectors = true_vectors(world, user, item, moment)
     _, best = top_k(*vectors, max(evaluation.k), seen=seen)
     uniform = None
     if evaluation.uniform_exposures:
-        uniform = _uniform(world, evaluation.uniform_exposures, user, item, seen)
-    ideal = _probabilities(world, user, item, best)
-    return Truth(world, user, item, best, ideal, uniform)
+        exposures = _exposures(world, evaluation.uniform_exposures, moment)
+        uniform = _uniform(exposures, world, user, item, seen)
+    ideal = _probabilities(world, moment, (user, item), best)
+    return Truth(world, moment, user, item, best, ideal, uniform)
 
 
 def _uniform(
+    shown: UniformExposures,
     world: SimulatorConfig,
-    per_user: int,
     user: np.ndarray,
     item: np.ndarray,
     seen: Ragged | None,
@@ -96,7 +104,6 @@ def _uniform(
     row[user] = np.arange(len(user))
     code = np.full(world.items, -1)
     code[item] = np.arange(len(item))
-    shown = _exposures(world, per_user)
     rows, codes = row[shown.user], code[shown.item]
     kept = shown.clicked & (rows >= 0) & (codes >= 0)
     rows, codes = rows[kept], codes[kept]
@@ -108,18 +115,27 @@ def _uniform(
 
 
 @functools.lru_cache(maxsize=1)
-def _exposures(world: SimulatorConfig, per_user: int) -> UniformExposures:
-    return uniform_exposures(world, per_user=per_user)
+def _exposures(
+    world: SimulatorConfig, per_user: int, moment: float
+) -> UniformExposures:
+    return uniform_exposures(world, per_user=per_user, moment=moment)
 
 
 def _probabilities(
-    world: SimulatorConfig, user: np.ndarray, item: np.ndarray, lists: np.ndarray
+    world: SimulatorConfig,
+    moment: float,
+    ids: tuple[np.ndarray, np.ndarray],
+    lists: np.ndarray,
 ) -> np.ndarray:
-    """Return P(click | looked at) [Q, K] of lists [Q, K] of codes, NaN on padding."""
+    """Return P(click | looked at) [Q, K] of lists [Q, K] of codes, NaN on padding.
+
+    The ids are those of the users [Q], and of the items by code.
+    """
+    user, item = ids
     filled = lists >= 0
     users = np.broadcast_to(user[:, None], lists.shape)[filled]
     out = np.full(lists.shape, np.nan)
-    out[filled] = truth(world, users, item[lists[filled]])
+    out[filled] = truth(world, users, item[lists[filled]], moment)
     return out
 
 
@@ -145,7 +161,8 @@ def true_metrics(
       {"true_recall@20": float64 [Q], ...}; NaN where a query has no value.
     """
     values: dict[str, np.ndarray] = {}
-    probability = _probabilities(truths.world, truths.user, truths.item, items)
+    ids = truths.user, truths.item
+    probability = _probabilities(truths.world, truths.moment, ids, items)
     for k in ks:
         best = _ragged(truths.best[:, :k])
         values |= _hit_metrics("best", items[:, :k], best, buckets)

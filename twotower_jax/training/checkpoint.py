@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 from orbax.checkpoint import v1 as ocp
 
 from twotower_jax.errors import InputError
-from twotower_jax.training.mesh import whole
+from twotower_jax.training.mesh import make_mesh, whole
 from twotower_jax.training.types import TrainState
 
 CHUNK_BYTES = 2**23
@@ -84,10 +85,7 @@ class Checkpoints:
           InputError: The checkpoint has other arrays, or cannot be read.
         """
         path = str(self._folder / str(step))
-        abstract = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole(mesh)),
-            like._asdict(),
-        )
+        abstract = _abstract(like._asdict(), mesh)
         try:
             with _turn:
                 stored: Any = ocp.metadata(path)
@@ -102,11 +100,52 @@ class Checkpoints:
             ) from error
         return TrainState(**loaded), stored.custom_metadata or {}
 
+    def load_params(self, step: int) -> dict[str, np.ndarray]:
+        """Parameters of a step, of any towers, on the host.
+
+        Args:
+          step: One of ``steps()``.
+
+        Returns:
+          {path: array}, such as "tables/query.id".
+
+        Raises:
+          InputError: The checkpoint is missing, or cannot be read.
+        """
+        path = str(self._folder / str(step))
+        try:
+            with _turn:
+                stored: Any = ocp.metadata(path)
+                loaded = ocp.load(path, _abstract(stored.metadata, make_mesh(1)))
+        except (ValueError, KeyError, OSError, TypeError) as error:
+            raise InputError(
+                f"the checkpoint {path} cannot be read ({type(error).__name__}); train "
+                "that run again under another name="
+            ) from error
+        leaves = jax.tree_util.tree_leaves_with_path(loaded["params"])
+        return {path_name(place): np.asarray(leaf) for place, leaf in leaves}
+
+
+def path_name(path: Any) -> str:
+    """Name of the path of an array in a tree, the same in memory and in a checkpoint.
+
+    Args:
+      path: as of ``jax.tree_util``.
+    """
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def _abstract(tree: Any, mesh: Mesh) -> Any:
+    """Return shapes and dtypes of arrays that every device holds whole."""
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole(mesh)), tree
+    )
+
 
 def _shapes(tree: Any) -> dict[str, Any]:
     """Return the shape and dtype of every array of a state by its path."""
     return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): (
+        path_name(path): (
             tuple(leaf.shape),
             str(leaf.dtype),
         )

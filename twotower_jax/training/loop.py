@@ -24,6 +24,7 @@ from twotower_jax.training.step import init_state, run_steps
 from twotower_jax.training.temperature import learned_temperature
 from twotower_jax.training.together import ArmSteps
 from twotower_jax.training.types import Program, TrainData, TrainState
+from twotower_jax.training.warm_start import WarmStart
 
 
 class Problem(NamedTuple):
@@ -40,6 +41,7 @@ class Problem(NamedTuple):
       mining: How hard negatives are mined, or None.
       devices: Number of devices over which the rows of a batch are spread.
       report: Statistics of the samples, for the run's result.
+      warm_start: Parameters of an earlier run that the training starts with, or None.
     """
 
     program: Program
@@ -52,12 +54,16 @@ class Problem(NamedTuple):
     mining: Mining | None = None
     devices: int = 1
     report: dict[str, Any] | None = None
+    warm_start: WarmStart | None = None
 
     def start(self) -> TrainState:
         """Return the state before the first step."""
         structure = self.program.structure
         samplers = init_samplers(structure, self.streaming, self.mining)
-        return init_state(self.program, jnp.float32(self.init_scale), samplers)
+        state = init_state(self.program, jnp.float32(self.init_scale), samplers)
+        if self.warm_start is None:
+            return state
+        return state._replace(params=self.warm_start.apply(state.params))
 
     def mesh(self) -> Mesh:
         """Return the devices over which the rows of a batch are spread."""

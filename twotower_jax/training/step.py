@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from twotower_jax.model import two_tower as net
+from twotower_jax.model.embeddings import is_of_ids
 from twotower_jax.sampling import bank as banks
 from twotower_jax.sampling import frequency
 from twotower_jax.training.batch_loss import (
@@ -135,6 +136,9 @@ def update(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Parameters and optimizer state after a step.
 
+    With ``ids_alone`` the dense parameters, the tables of features and the temperature
+    keep their values.
+
     Args:
       program: The program.
       state: State before the step.
@@ -147,16 +151,19 @@ def update(
     """
     numbers = numbers_at(program.hyper, state.step)
     optimizer = make_optimizer(program.structure.optimizer, numbers)
-    dense, dense_state = update_dense(
-        optimizer, state.params["dense"], gradient.dense, state.opt_state["dense"]
-    )
+    ids_alone = program.structure.ids_alone
+    dense, dense_state = state.params["dense"], state.opt_state["dense"]
+    if not ids_alone:
+        dense, dense_state = update_dense(optimizer, dense, gradient.dense, dense_state)
     params = state.params | {"dense": dense, "tables": dict(state.params["tables"])}
     table_state = dict(state.opt_state["tables"])
     for name, gradients in tables.items():
+        if ids_alone and not is_of_ids(name):
+            continue
         params["tables"][name], table_state[name] = update_table(
             optimizer, params["tables"][name], table_state[name], gradients
         )
-    if gradient.log_temperature is not None:
+    if gradient.log_temperature is not None and not ids_alone:
         params["log_temperature"] = update_log_temperature(
             program.hyper.temperature,
             params["log_temperature"],

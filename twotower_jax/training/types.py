@@ -77,6 +77,7 @@ class Structure(NamedTuple):
       learn_temperature: Whether the temperature is a parameter.
       merged_size: Number of merged columns; 0 keeps one column per draw.
       num_items: Size of the catalogue.
+      ids_alone: Whether the embeddings of ids learn, and all else keeps its value.
     """
 
     model: Model
@@ -87,6 +88,7 @@ class Structure(NamedTuple):
     learn_temperature: bool
     merged_size: int
     num_items: int
+    ids_alone: bool = False
 
 
 class HardRatio(NamedTuple):

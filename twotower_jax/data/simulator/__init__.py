@@ -8,6 +8,7 @@ from twotower_jax.data.simulator.facts import (
     uniform_exposures,
 )
 from twotower_jax.data.simulator.record import LogBlock, simulate, simulate_blocks
+from twotower_jax.data.simulator.requests import share_of_time
 from twotower_jax.data.simulator.world import World, make_world
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "UniformExposures",
     "World",
     "make_world",
+    "share_of_time",
     "simulate",
     "simulate_blocks",
     "true_top_k",

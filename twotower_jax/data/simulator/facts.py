@@ -127,6 +127,7 @@ def uniform_exposures(
     number: int | None = None,
     per_user: int | None = None,
     seed: int = 0,
+    moment: float = 1.0,
 ) -> UniformExposures:
     """Test set of exposures without a bias of popularity, funnel or position.
 
@@ -135,6 +136,7 @@ def uniform_exposures(
       number: number of pairs of a uniform user and a uniform item.
       per_user: instead, number of distinct items for every user of the world.
       seed: seed of the draw; one world can have many test sets.
+      moment: share of the log's time that has passed, from 0 to 1.
 
     Returns:
       The exposures with their true probabilities and clicks.
@@ -154,7 +156,7 @@ def uniform_exposures(
             for _ in range(config.users)
         )
         items = np.concatenate(list(draws))
-    probability = truth(config, users, items)
+    probability = truth(config, users, items, moment)
     return UniformExposures(
         user=users.astype(np.int32),
         item=items.astype(np.int32),

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from twotower_jax.config.simulator import SimulatorConfig
 from twotower_jax.data.simulator.arrays import stream
 from twotower_jax.data.simulator.world import World
 
@@ -50,6 +51,17 @@ def make_requests(world: World) -> Requests:
         moment=(np.arange(n) + 0.5) / n,
         time=START_SECONDS + np.floor(place * span / TICK) * TICK,
     )
+
+
+def share_of_time(config: SimulatorConfig, seconds: float) -> float:
+    """Share of a log's time that has passed, from 0 to 1.
+
+    Args:
+      config: configuration of the world.
+      seconds: as the log has times.
+    """
+    share = (seconds - START_SECONDS) / (config.days * SECONDS_A_DAY)
+    return min(max(share, 0.0), 1.0)
 
 
 def make_blocks(users: np.ndarray, largest: int) -> Iterator[slice]:

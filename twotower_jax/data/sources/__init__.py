@@ -96,13 +96,16 @@ _TABLE_KEYS = (
 
 
 def load(config: "DataConfig") -> "FunnelLog":
-    """Return the log of ``data.source``, filtered by ``data.min_*_positives``.
+    """Return the log of ``data.source`` up to ``data.until``, without rare entities.
+
+    ``data.min_user_positives`` and ``data.min_item_positives`` say which are rare.
 
     Raises:
       InputError: an unknown source, a key that the source does not use, anything
         wrong in its files, or no positive left by the filters.
     """
     from twotower_jax.data.build import filter_log
+    from twotower_jax.data.window import rows_before
 
     source = SOURCES[config.source]
     if config.source != "table":
@@ -122,7 +125,7 @@ def load(config: "DataConfig") -> "FunnelLog":
             "data.history_clicks=false is used by data.source='mind' only, and "
             f"data.source={config.source!r}; leave it true"
         )
-    log = source.load(config)
+    log = rows_before(source.load(config), config.until)
     return filter_log(
         log,
         min_user_positives=config.min_user_positives,

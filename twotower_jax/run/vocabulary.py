@@ -1,11 +1,17 @@
 """Ids and feature values as JSON: the place of a value in its list is its code."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from twotower_jax.data.log import Feature, FunnelLog
+from twotower_jax.errors import InputError
 from twotower_jax.model.specs import Model
+from twotower_jax.run.records import read_mapping
+
+VOCABULARY = "vocabulary.json"
 
 
 def make_vocabulary(model: Model, log: FunnelLog) -> dict[str, Any]:
@@ -52,3 +58,33 @@ def json_values(values: pl.Series) -> list[int] | list[str]:
       ([7, 9], ['true', 'false'])
     """
     return (values if values.dtype.is_integer() else values.cast(pl.String)).to_list()
+
+
+def find_vocabulary(folder: Path) -> Path:
+    """Path of vocabulary.json of a run: ids and feature values by code.
+
+    Args:
+      folder: of the run.
+
+    Raises:
+      InputError: when the file is missing.
+    """
+    path = folder / VOCABULARY
+    if not path.is_file():
+        raise InputError(
+            f"{path} is missing: an earlier version of twotower-jax trained the run; "
+            "train it again under another name="
+        )
+    return path
+
+
+def read_vocabulary(folder: Path) -> dict[str, Any]:
+    """Content of vocabulary.json of a run, as of `make_vocabulary`.
+
+    Args:
+      folder: of the run.
+
+    Raises:
+      InputError: when the file is missing or broken.
+    """
+    return read_mapping(find_vocabulary(folder), json.loads)

@@ -1,0 +1,88 @@
+"""The part of a log that lies before a time, and times of the configuration."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import numpy as np
+
+from twotower_jax.data.build import present, take_log
+from twotower_jax.data.log import FunnelLog, Stage
+from twotower_jax.errors import InputError
+
+
+def moment(log: FunnelLog, key: str, text: str) -> float:
+    """Time of a key as the log has times.
+
+    Args:
+      log: the log.
+      key: dotted key, such as ``data.until``.
+      text: its value: a number, or an ISO date or time (UTC without a zone).
+
+    Raises:
+      InputError: the log has no times, or the value is not a time.
+    """
+    if log.time is None:
+        raise InputError(
+            f"{key}={text} is a time, but the log has none; set data.columns.time, or "
+            f"leave {key} out"
+        )
+    return to_seconds(key, text)
+
+
+def to_seconds(key: str, text: str) -> float:
+    """Number, or ISO date or time, as seconds.
+
+    Args:
+      key: dotted key, for the message.
+      text: its value.
+
+    Raises:
+      InputError: the value is not a time.
+
+    Examples:
+      >>> to_seconds("data.until", "1970-01-02"), to_seconds("data.until", "12.5")
+      (86400.0, 12.5)
+    """
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise InputError(
+            f"{key}={text!r} is not a time; give a number as the log has it, or an ISO "
+            "date such as 2024-03-31"
+        ) from None
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
+
+
+def rows_before(log: FunnelLog, until: str | None) -> FunnelLog:
+    """Log as it was at a time: later rows, and the users and items of these alone, go.
+
+    Items of a catalogue that have no row at all stay. Numeric features keep the scale
+    of the whole log.
+
+    Args:
+      log: the log.
+      until: value of ``data.until``; None keeps all rows.
+
+    Raises:
+      InputError: no positive is before the time, or the log has no times.
+    """
+    if until is None:
+        return log
+    end = moment(log, "data.until", until)
+    times = np.asarray(log.time)
+    kept = times < end
+    if not (kept & (log.stage == Stage.CLICKED)).any():
+        raise InputError(
+            f"data.until={until} leaves no positive: the times of the log are "
+            f"{times.min():.0f} to {times.max():.0f}; give a later time"
+        )
+    users, items = (
+        present(codes[kept], number) | ~present(codes, number)
+        for codes, number in ((log.user, log.num_users), (log.item, log.num_items))
+    )
+    dropped = dict(log.dropped) | {"rows from data.until on": int((~kept).sum())}
+    return replace(take_log(log, kept, users, items), dropped=dropped)

@@ -1,0 +1,52 @@
+"""Parameters of an earlier run as the start of another."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from twotower_jax.training.checkpoint import path_name
+
+
+class KnownRows(NamedTuple):
+    """Rows of a table that an earlier run had too.
+
+    Attributes:
+      rows: [n] int32, distinct places in the table of this run.
+      values: [n, dim] float32, of the earlier run.
+    """
+
+    rows: np.ndarray
+    values: np.ndarray
+
+
+class WarmStart(NamedTuple):
+    """Parameters that replace initial ones; the other rows of tables keep theirs.
+
+    Attributes:
+      tables: Rows of each table by its path, such as "tables/query.id".
+      values: All other parameters by their paths.
+    """
+
+    tables: dict[str, KnownRows]
+    values: dict[str, np.ndarray]
+
+    def apply(self, params: dict[str, Any]) -> dict[str, Any]:
+        """Params with the known rows, the dense parameters and the temperature.
+
+        Args:
+          params: Initial ones, of the same towers. A temperature that was fixed before
+            keeps its initial value.
+        """
+
+        def value(path: Any, initial: jax.Array) -> jax.Array:
+            name = path_name(path)
+            if name in self.tables:
+                known = self.tables[name]
+                return initial.at[known.rows].set(known.values)
+            if name == "log_temperature":
+                return jnp.asarray(self.values.get(name, initial))
+            return jnp.asarray(self.values[name])
+
+        return jax.tree_util.tree_map_with_path(value, params)
