@@ -53,6 +53,8 @@ def test_the_files_of_a_run(finished):
         "result.json",
         "queries.parquet",
         "topk.parquet",
+        "topk.trec",
+        "qrels.trec",
         "checkpoints",
     }
     assert from_dict(RunFolder(folder).config()) == config

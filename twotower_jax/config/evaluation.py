@@ -13,7 +13,11 @@ class EvaluationConfig:
 
     k: tuple[int, ...] = key((10, 20, 50, 100), low=1, doc="cutoffs of the metrics")
     test: bool = key(True, doc="evaluate the test part; false: only the valid part")
-    save_topk: bool = key(False, doc="write the recommended items to topk.parquet")
+    save_topk: bool = key(
+        False,
+        doc="write the recommended items to topk.parquet, and for trec_eval to "
+        "topk.trec with qrels.trec",
+    )
     truth: bool = key(
         True, doc="compare to the truth as well, where the source has it (simulator)"
     )
