@@ -1,0 +1,276 @@
+"""A log, a study and a model in Python, as a notebook uses them."""
+
+import io
+import sys
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from helpers import tiny
+from rich import console as rich_console
+
+import twotower_jax
+from twotower_jax.errors import InputError
+from twotower_jax.run import run
+from twotower_jax.run.records import stored_config
+from twotower_jax.study.load import load_study
+from twotower_jax.study.tables import difference_cells
+
+SMALL = {
+    "towers.dim": 8,
+    "towers.query": ["id"],
+    "towers.candidate": ["id"],
+    "training.batch_size": 128,
+    "training.steps": 20,
+    "training.eval_every": 10,
+    "training.steps_per_dispatch": 1,
+    "evaluation.k": [10, 20],
+}
+PAIR = ("hot", {"arms": "in_batch", "loss.temperature": 0.5, "negatives": "uniform"})
+
+
+def clicks(number=3000):
+    """Return a log as a frame; two groups of users like different items."""
+    rng = np.random.default_rng(0)
+    users, items = rng.integers(0, 120, number), rng.zipf(1.3, number) % 70
+    return pl.DataFrame(
+        {
+            "who": [f"u {u}" for u in users],
+            "what": 2 * items + users % 2,
+            "at": 1_700_000_000 + 60 * np.arange(number),
+            "kind": pl.Series(["a"] * number, dtype=pl.Categorical),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("a place")
+
+
+@pytest.fixture(scope="module")
+def log(place):
+    return twotower_jax.read_log(clicks(), output=place)
+
+
+class Kernel(io.StringIO):
+    """The stdout of a notebook's kernel: not a terminal, without a file number."""
+
+    def isatty(self):
+        return False
+
+
+@pytest.fixture(scope="module")
+def study_and_text(log, place):
+    """Return a study made as in a notebook, and what the cell shows."""
+    with pytest.MonkeyPatch.context() as patch:
+        # As in Jupyter: rich would display HTML, which needs IPython.
+        patch.setattr(rich_console, "_is_jupyter", lambda: True)
+        patch.setattr(sys, "stdout", out := Kernel())
+        study = twotower_jax.compare(
+            log, ["in_batch_logq", PAIR], seeds=2, output=place, overrides=SMALL
+        )
+    return study, out.getvalue()
+
+
+def test_a_frame_is_written_once_and_read_as_data_check_reads_it(log, place, capsys):
+    assert log.users == 120 and log.positives == log.rows == 3000
+    assert log.path.parent == place / "logs"
+    again = twotower_jax.read_log(clicks(), output=place)
+    assert again == log and len(list(log.path.parent.iterdir())) == 1
+    other = twotower_jax.read_log(clicks(2000), output=place)
+    assert other.path != log.path
+    text = repr(log)
+    for part in ("120 users", "user ", "who  (", "what", "2023-11-14", "temporal"):
+        assert part in text
+    assert tiny.command("data", "check", str(log.path)) == 0
+    printed = capsys.readouterr().out.replace("\\\n   ", "")
+    for word in log.overrides:
+        assert word.replace("'", "") in printed.replace("'", "")
+    assert log.config.data.path == str(log.path)
+    assert log.config.data.columns.user == "who"
+
+
+def test_frames_of_other_libraries_are_the_same_log(log, place):
+    class Exported:
+        """A frame that exports Arrow and nothing else, as that of pandas."""
+
+        def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
+            return clicks().to_arrow().__arrow_c_stream__(requested_schema)
+
+    assert twotower_jax.read_log(Exported(), output=place) == log
+    assert twotower_jax.read_log(clicks().lazy(), output=place) == log
+
+
+def test_a_frame_of_pandas_is_the_same_log(log, place):
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    frame = pandas.DataFrame(
+        clicks().cast({"kind": pl.String}).to_dict(as_series=False)
+    )
+    frame.index = frame.index[::-1]
+    frame["kind"] = frame["kind"].astype("category")
+    made = twotower_jax.read_log(frame, output=place)
+    assert (made.users, made.items, made.positives, made.dates) == (
+        *(log.users, log.items, log.positives, log.dates),
+    )
+    assert made.columns == log.columns
+
+
+def test_a_path_is_read_where_it_is_and_names_are_taken(tmp_path):
+    path = tmp_path / "my log.csv"
+    clicks().rename({"who": "a", "what": "b"}).write_csv(path)
+    log = twotower_jax.read_log(
+        path, user="a", item="b", overrides={"data.columns.time": None}, output=tmp_path
+    )
+    assert log.path == path and log.dates is None and log.name == "my_log"
+    assert log.config.data.columns.item == "b" and log.config.data.columns.time is None
+    assert [one.name for one in tmp_path.iterdir()] == ["my log.csv"]
+
+
+@pytest.mark.parametrize(
+    ("source", "words", "text"),
+    [
+        (3, {}, "a log is a path or a frame of polars or pandas"),
+        ("nowhere.csv", {}, "nowhere.csv: does not exist; give an existing file"),
+        (clicks().clear(), {}, "the frame has no rows"),
+        (clicks().select("who"), {}, "has one column only"),
+        (clicks(), {"user": "whom"}, "did you mean 'who'?"),
+        (clicks(), {"overrides": {"data.colums.user": "a"}}, "did you mean"),
+        (pl.DataFrame({"u": [object()]}), {}, "cannot be read"),
+    ],
+)
+def test_a_log_that_cannot_be_read(source, words, text, tmp_path):
+    with pytest.raises(InputError, match="(?s)" + text.replace("?", r"\?")):
+        twotower_jax.read_log(source, output=tmp_path, **words)
+
+
+def test_the_study_is_that_of_the_command_line(study_and_text, log):
+    study, text = study_and_text
+    assert study.folder.parent == log.path.parents[1]
+    loaded = load_study([study.folder])
+    assert study.base == loaded.base == "in-batch + logQ"
+    assert study.metric == "recall@20" and study.report.is_file()
+    assert set(study.table["arm"]) == {"in-batch + logQ", "hot"}
+    (cells,) = difference_cells(loaded.comparison, "recall@20", ["hot"])
+    row = study.table.filter(pl.col("arm") == "hot").row(0, named=True)
+    assert f"{row['difference']:+.4f}" == cells[1]
+    assert f"{row['low']:+.4f} to {row['high']:+.4f}" == cells[3]
+    assert row["verdict"] == cells[-1] == "fewer than 3 seeds" and row["seeds"] == 2
+    base = study.table.filter(pl.col("arm") == study.base).row(0, named=True)
+    assert base["verdict"] == "base" and base["difference"] is None
+    # Both means are those of result.json.
+    for arm in ("hot", "in-batch + logQ"):
+        folders = [study.run(arm, seed) for seed in (0, 1)]
+        values = [
+            tiny.read_json(one / "result.json")["metrics"]["test"]["recall@20"]
+            for one in folders
+        ]
+        mean = study.table.filter(pl.col("arm") == arm)["mean"][0]
+        assert mean == pytest.approx(np.mean(values))
+    config = stored_config(study.run("hot"))
+    assert config.loss.temperature == 0.5 and not config.negatives.in_batch
+    assert config.negatives.easy.sampler == "uniform"
+    assert config.loss.logq.correct == "none"  # of arms=in_batch
+    assert "no verdict" in study.answer or "fewer than 3 seeds" in study.answer
+
+
+def test_a_cell_shows_plain_lines_at_a_bounded_rate(study_and_text):
+    study, text = study_and_text
+    lines = text.splitlines()
+    assert "\x1b" not in text and "\r" not in text
+    assert sum(line.startswith("hot, seed ") for line in lines) == 2
+    assert len(lines) < 60
+    assert str(study.report).replace(" ", "") in text.replace("\n", "").replace(" ", "")
+
+
+def test_a_notebook_shows_the_study(study_and_text):
+    study, _ = study_and_text
+    html, text = study._repr_html_(), repr(study)
+    for part in ("hot", "in-batch + logQ", "recall@20", "fewer than 3 seeds"):
+        assert part in html and part in text
+    figure = study.plot()
+    texts = [
+        one.get_text() for one in figure.findobj(match=lambda a: hasattr(a, "get_text"))
+    ]
+    assert "recall@20, difference to the base arm" in texts
+    report = (study.folder / "figure_forest.svg").read_text()
+    assert all(word in report for word in texts if word.strip())
+    png = io.BytesIO()
+    figure.savefig(png)
+    assert png.getvalue().startswith(b"\x89PNG")
+    other = study.by("ndcg@20")
+    assert other.metric == "ndcg@20" and other.table["mean"][0] < 1
+    with pytest.raises(InputError, match="no run has the metric"):
+        study.by("ndcg@2")
+
+
+def test_a_call_that_is_repeated_trains_nothing(
+    study_and_text, log, place, monkeypatch
+):
+    study, _ = study_and_text
+    before = {p: p.stat().st_mtime_ns for p in study.folder.glob("*/result.json")}
+    arms = ["in_batch_logq", PAIR]
+    again = twotower_jax.compare(log, arms, seeds=2, output=place, overrides=SMALL)
+    assert again.folder == study.folder and again.table.equals(study.table)
+    after = {p: p.stat().st_mtime_ns for p in study.folder.glob("*/result.json")}
+    assert after == before and len(after) == 4
+
+
+def test_the_log_trains_a_run_alone(log, tmp_path):
+    from dataclasses import replace
+
+    config = replace(log.config, output=str(tmp_path), seed=3)
+    training = replace(config.training, batch_size=128, steps=2)
+    assert run(replace(config, training=training))["steps"] == 2
+
+
+@pytest.mark.parametrize(
+    ("arms", "words", "text"),
+    [
+        ([], {}, "are fewer than two"),
+        ("uniform", {}, "are fewer than two"),
+        (["uniform"], {}, "are fewer than two"),
+        (["uniform", "in_bach"], {}, "'in_bach' .* did you mean in_batch"),
+        (["uniform", ("a", {"arms": "in_bach"})], {}, "did you mean in_batch"),
+        (["uniform", 3], {}, "3 is neither a name nor a pair"),
+        (["uniform", "in_batch"], {"seeds": 1}, "seeds=1"),
+        (["uniform", "in_batch"], {"seeds": "5"}, "seeds='?5"),
+        (["uniform", "uniform"], {}, "in the sweep twice"),
+        (["uniform", "in_batch"], {"overrides": {"seed": 3}}, "give seeds= instead"),
+        (["uniform", "in_batch"], {"overrides": {"loss.temprature": 1}}, "temperature"),
+        (["uniform", ("a", {"loss.temprature": 1})], {}, "did you mean loss.temp"),
+        (["uniform", ("a", {"loss.temperature": "b"})], {}, "loss.temperature"),
+        (["uniform", ("a", {"loss.temperature": -1})], {}, "out of range"),
+        (
+            ["uniform", ("a", {"loss.temperature": 1})],
+            {"overrides": {"loss.temperature": 2}},
+            "set by overrides and by the arm 'a'",
+        ),
+        (["uniform", "in_batch"], {"tune": {"loss.temprature": [1, 2]}}, "temperature"),
+    ],
+)
+def test_wrong_input_is_refused_before_any_training(arms, words, text, log, tmp_path):
+    with pytest.raises(InputError, match=text):
+        twotower_jax.compare(log, arms, output=tmp_path, **{"seeds": 2, **words})
+    assert not list(tmp_path.rglob("status.json"))
+
+
+def test_a_run_of_a_study_is_a_model(study_and_text):
+    study, _ = study_and_text
+    folder = study.run("in-batch + logQ", 1)
+    model = twotower_jax.load_model(folder)
+    lists = model.recommend(users=["u 3", "nobody"], k=5)
+    assert lists.columns == ["user", "rank", "item", "score"] and len(lists) == 10
+    made = (folder / "model" / "manifest.json").stat().st_mtime_ns
+    again = twotower_jax.load_model(str(folder)).recommend(users=["u 3"], k=5)
+    assert again["item"].to_list() == lists["item"][:5].to_list()
+    assert (folder / "model" / "manifest.json").stat().st_mtime_ns == made
+    with pytest.raises(InputError, match="k=1000 is out of range; give 1 to"):
+        model.recommend(users=["u 3"], k=1000)
+    with pytest.raises(InputError, match="'none' has no finished run"):
+        study.run("none")
+    with pytest.raises(InputError, match="has the seeds 0, 1"):
+        study.run("hot", 7)
+    with pytest.raises(InputError, match="twotower export"):
+        twotower_jax.load_model(study.folder)
