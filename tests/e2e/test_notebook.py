@@ -1,7 +1,9 @@
 """A log, a study and a model in Python, as a notebook uses them."""
 
 import io
+import re
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,46 +14,32 @@ from rich import console as rich_console
 
 import twotower_jax
 from twotower_jax.errors import InputError
-from twotower_jax.run import run
+from twotower_jax.notebook.arms import choices, write_arms
 from twotower_jax.run.records import stored_config
 from twotower_jax.study.load import load_study
 from twotower_jax.study.tables import difference_cells
+from twotower_jax.sweeps.compose import compose_config
+from twotower_jax.sweeps.overrides import override
 
-SMALL = {
-    "towers.dim": 8,
-    "towers.query": ["id"],
-    "towers.candidate": ["id"],
-    "training.batch_size": 128,
-    "training.steps": 20,
-    "training.eval_every": 10,
-    "training.steps_per_dispatch": 1,
-    "evaluation.k": [10, 20],
-}
-PAIR = ("hot", {"arms": "in_batch", "loss.temperature": 0.5, "negatives": "uniform"})
+EXAMPLES = Path(__file__).parents[2] / "examples"
+WARM = "in-batch, warm"  # an arm of the first notebook
 
 
-def clicks(number=3000):
-    """Return a log as a frame; two groups of users like different items."""
-    rng = np.random.default_rng(0)
-    users, items = rng.integers(0, 120, number), rng.zipf(1.3, number) % 70
-    return pl.DataFrame(
-        {
-            "who": [f"u {u}" for u in users],
-            "what": 2 * items + users % 2,
-            "at": 1_700_000_000 + 60 * np.arange(number),
-            "kind": pl.Series(["a"] * number, dtype=pl.Categorical),
-        }
-    )
+def example(name: str, **values: Any) -> dict[str, Any]:
+    """Run a notebook as a script with other values at its top; return its names."""
+    text = (EXAMPLES / f"{name}.py").read_text()
+    assert text.startswith("# %% [markdown]\n# # ")
+    for key, value in values.items():
+        text, number = re.subn(rf"(?m)^{key} = [^#\n]*", f"{key} = {value!r}  ", text)
+        assert number == 1, key
+    names: dict[str, Any] = {}
+    exec(compile(text, f"{name}.py", "exec"), names)
+    return names
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     return tmp_path_factory.mktemp("a place")
-
-
-@pytest.fixture(scope="module")
-def log(place):
-    return twotower_jax.read_log(clicks(), output=place)
 
 
 class Kernel(io.StringIO):
@@ -62,16 +50,38 @@ class Kernel(io.StringIO):
 
 
 @pytest.fixture(scope="module")
-def study_and_text(log, place):
-    """Return a study made as in a notebook, and what the cell shows."""
+def made(place):
+    """Return the names of a notebook that compares three arms, and what it shows."""
     with pytest.MonkeyPatch.context() as patch:
         # As in Jupyter: rich would display HTML, which needs IPython.
         patch.setattr(rich_console, "_is_jupyter", lambda: True)
         patch.setattr(sys, "stdout", out := Kernel())
-        study = twotower_jax.compare(
-            log, ["in_batch_logq", PAIR], seeds=2, output=place, overrides=SMALL
-        )
-    return study, out.getvalue()
+        sizes = {"CLICKS": 3000, "STEPS": 20, "SEEDS": 2, "OUTPUT": str(place)}
+        names = example("compare_negatives", **sizes)
+    return names, out.getvalue()
+
+
+@pytest.fixture(scope="module")
+def log(made):
+    return made[0]["log"]
+
+
+@pytest.fixture(scope="module")
+def study(made):
+    return made[0]["study"]
+
+
+def clicks(number=3000):
+    """Return the log of the notebook, with a column of categories."""
+    rng = np.random.default_rng(0)
+    users, items = rng.integers(0, 120, number), rng.zipf(1.3, number) % 70
+    return pl.DataFrame(
+        {
+            "who": [f"u {u}" for u in users],
+            "what": 2 * items + users % 2,
+            "at": 1_700_000_000 + 60 * np.arange(number),
+        }
+    )
 
 
 def test_a_frame_is_written_once_and_read_as_data_check_reads_it(log, place, capsys):
@@ -145,22 +155,21 @@ def test_a_log_that_cannot_be_read(source, words, text, tmp_path):
         twotower_jax.read_log(source, output=tmp_path, **words)
 
 
-def test_the_study_is_that_of_the_command_line(study_and_text, log):
-    study, text = study_and_text
+def test_the_study_is_that_of_the_command_line(study, log):
     assert study.folder.parent == log.path.parents[1]
     loaded = load_study([study.folder])
     assert study.base == loaded.base == "in-batch + logQ"
     assert study.metric == "recall@20" and study.report.is_file()
-    assert set(study.table["arm"]) == {"in-batch + logQ", "hot"}
-    (cells,) = difference_cells(loaded.comparison, "recall@20", ["hot"])
-    row = study.table.filter(pl.col("arm") == "hot").row(0, named=True)
+    assert set(study.table["arm"]) == {"in-batch + logQ", "in-batch", WARM}
+    (cells,) = difference_cells(loaded.comparison, "recall@20", [WARM])
+    row = study.table.filter(pl.col("arm") == WARM).row(0, named=True)
     assert f"{row['difference']:+.4f}" == cells[1]
     assert f"{row['low']:+.4f} to {row['high']:+.4f}" == cells[3]
     assert row["verdict"] == cells[-1] == "fewer than 3 seeds" and row["seeds"] == 2
     base = study.table.filter(pl.col("arm") == study.base).row(0, named=True)
     assert base["verdict"] == "base" and base["difference"] is None
     # Both means are those of result.json.
-    for arm in ("hot", "in-batch + logQ"):
+    for arm in (WARM, "in-batch + logQ"):
         folders = [study.run(arm, seed) for seed in (0, 1)]
         values = [
             tiny.read_json(one / "result.json")["metrics"]["test"]["recall@20"]
@@ -168,28 +177,44 @@ def test_the_study_is_that_of_the_command_line(study_and_text, log):
         ]
         mean = study.table.filter(pl.col("arm") == arm)["mean"][0]
         assert mean == pytest.approx(np.mean(values))
-    config = stored_config(study.run("hot"))
-    assert config.loss.temperature == 0.5 and not config.negatives.in_batch
-    assert config.negatives.easy.sampler == "uniform"
-    assert config.loss.logq.correct == "none"  # of arms=in_batch
-    assert "no verdict" in study.answer or "fewer than 3 seeds" in study.answer
+    config = stored_config(study.run(WARM))
+    assert config.loss.temperature == 0.5 and config.loss.logq.correct == "all"
+    assert study.best is None  # fewer than three seeds
 
 
-def test_a_cell_shows_plain_lines_at_a_bounded_rate(study_and_text):
-    study, text = study_and_text
+def test_a_pair_is_the_arm_that_its_overrides_compose(tmp_path):
+    keys = {
+        "arms": "in_batch",
+        "negatives": "uniform",
+        "loss": {"temperature": 0.5},
+        "towers.hidden": (16, 8),
+        "training.steps": None,
+    }
+    made = choices([("a name", keys), "uniform"], searched=False)
+    folder = write_arms(made, tmp_path / "it's here")
+    place = override("hydra.searchpath", [f"file://{folder}"])
+    words = ["arms=in_batch", "negatives=uniform", "arm='a name'"]
+    words += ["loss.temperature=0.5", "towers.hidden=[16,8]", "training.steps=null"]
+    config = compose_config([place, f"arms={made[0].name}"])
+    assert config == compose_config(words)
+    assert config.loss.logq.correct == "none" and not config.negatives.in_batch
+
+
+def test_a_cell_shows_plain_lines_at_a_bounded_rate(made, study):
+    _, text = made
     lines = text.splitlines()
     assert "\x1b" not in text and "\r" not in text
-    assert sum(line.startswith("hot, seed ") for line in lines) == 2
+    assert sum(line.startswith(f"{WARM}, seed ") for line in lines) == 2
     assert len(lines) < 60
     assert str(study.report).replace(" ", "") in text.replace("\n", "").replace(" ", "")
 
 
-def test_a_notebook_shows_the_study(study_and_text):
-    study, _ = study_and_text
+def test_a_notebook_shows_the_study(study):
     html, text = study._repr_html_(), repr(study)
-    for part in ("hot", "in-batch + logQ", "recall@20", "fewer than 3 seeds"):
+    for part in (WARM, "in-batch + logQ", "recall@20", "fewer than 3 seeds"):
         assert part in html and part in text
     figure = study.plot()
+    assert figure._repr_svg_().count("<svg") == 1
     texts = [
         one.get_text() for one in figure.findobj(match=lambda a: hasattr(a, "get_text"))
     ]
@@ -205,24 +230,14 @@ def test_a_notebook_shows_the_study(study_and_text):
         study.by("ndcg@2")
 
 
-def test_a_call_that_is_repeated_trains_nothing(
-    study_and_text, log, place, monkeypatch
-):
-    study, _ = study_and_text
+def test_a_call_that_is_repeated_trains_nothing(study, log, place, monkeypatch):
     before = {p: p.stat().st_mtime_ns for p in study.folder.glob("*/result.json")}
-    arms = ["in_batch_logq", PAIR]
-    again = twotower_jax.compare(log, arms, seeds=2, output=place, overrides=SMALL)
+    arms = ["in_batch_logq", "in_batch", made[0]["warm"]]
+    settings = made[0]["settings"]
+    again = twotower_jax.compare(log, arms, 2, place, settings)
     assert again.folder == study.folder and again.table.equals(study.table)
     after = {p: p.stat().st_mtime_ns for p in study.folder.glob("*/result.json")}
-    assert after == before and len(after) == 4
-
-
-def test_the_log_trains_a_run_alone(log, tmp_path):
-    from dataclasses import replace
-
-    config = replace(log.config, output=str(tmp_path), seed=3)
-    training = replace(config.training, batch_size=128, steps=2)
-    assert run(replace(config, training=training))["steps"] == 2
+    assert after == before and len(after) == 6
 
 
 @pytest.mark.parametrize(
@@ -231,7 +246,7 @@ def test_the_log_trains_a_run_alone(log, tmp_path):
         ([], {}, "are fewer than two"),
         ("uniform", {}, "are fewer than two"),
         (["uniform"], {}, "are fewer than two"),
-        (["uniform", "in_bach"], {}, "'in_bach' .* did you mean in_batch"),
+        (["uniform", "in_bach"], {}, "'in_bach' .*did you mean in_batch"),
         (["uniform", ("a", {"arms": "in_bach"})], {}, "did you mean in_batch"),
         (["uniform", 3], {}, "3 is neither a name nor a pair"),
         (["uniform", "in_batch"], {"seeds": 1}, "seeds=1"),
@@ -256,8 +271,7 @@ def test_wrong_input_is_refused_before_any_training(arms, words, text, log, tmp_
     assert not list(tmp_path.rglob("status.json"))
 
 
-def test_a_run_of_a_study_is_a_model(study_and_text):
-    study, _ = study_and_text
+def test_a_run_of_a_study_is_a_model(study):
     folder = study.run("in-batch + logQ", 1)
     model = twotower_jax.load_model(folder)
     lists = model.recommend(users=["u 3", "nobody"], k=5)
@@ -271,6 +285,30 @@ def test_a_run_of_a_study_is_a_model(study_and_text):
     with pytest.raises(InputError, match="'none' has no finished run"):
         study.run("none")
     with pytest.raises(InputError, match="has the seeds 0, 1"):
-        study.run("hot", 7)
+        study.run(WARM, 7)
     with pytest.raises(InputError, match="twotower export"):
         twotower_jax.load_model(study.folder)
+
+
+def test_the_notebook_of_a_model_finds_the_topics(place):
+    sizes = {"CLICKS": 3000, "STEPS": 60, "OUTPUT": str(place)}
+    names = example("recommend", **sizes)
+    assert names["lists"].columns == ["user", "rank", "item", "score"]
+    assert names["near"].columns == ["item", "rank", "similar", "score"]
+    assert len(names["pairs"]) == 5 * names["log"].items
+    assert names["share"] > 0.3  # 0.2 by chance
+
+
+def test_the_notebook_of_the_truth_has_both_orders(place):
+    sizes = {"USERS": 200, "ITEMS": 300, "REQUESTS": 3000, "STEPS": 40, "SEEDS": 2}
+    names = example("log_and_truth", **sizes, OUTPUT=str(place))
+    by_log, by_truth = names["by_log"], names["by_truth"]
+    assert by_log.folder == by_truth.folder
+    assert (by_log.metric, by_truth.metric) == ("recall@20", "true_recall@20")
+    folders = [by_truth.run(by_truth.base, seed) for seed in (0, 1)]
+    values = [
+        tiny.read_json(one / "result.json")["metrics"]["test"]["true_recall@20"]
+        for one in folders
+    ]
+    row = by_truth.table.filter(pl.col("arm") == by_truth.base)
+    assert row["mean"][0] == pytest.approx(np.mean(values))

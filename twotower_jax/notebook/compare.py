@@ -15,7 +15,7 @@ from twotower_jax.sweeps.overrides import override
 
 # Keys that are arguments.
 ARGUMENTS = {"arms": "arms", "seed": "seeds", "output": "output", "arm": "arms"}
-SEARCHPATH = "hydra.searchpath"
+SEARCHPATH, BASE = "hydra.searchpath", "hydra.callbacks.study.base"
 
 
 def compare(
@@ -109,29 +109,39 @@ def _key(word: str) -> str:
     return word.lstrip("+~").partition("=")[0]
 
 
+def _check_arms(made: list[Choice], words: Mapping[str, str]) -> list[str | None]:
+    """Return the label of each arm; refuse one that does not compose.
+
+    The arms are composed here as overrides, whose errors name keys and not files.
+    """
+    from twotower_jax.commands.understand import composed
+
+    labels = []
+    for one in made:
+        name = one.name if one.label is None else one.keys.get("arms")
+        ours = {} if name is None else {"arms": f"arms={name}"}
+        keys = {key: value for key, value in one.keys.items() if key != "arms"}
+        ours |= {key: override(key, value) for key, value in keys.items()}
+        label = composed([*(dict(words) | ours).values()]).arm
+        labels.append(one.label or label)
+    return labels
+
+
 def _arm_words(
-    made: list[Choice], keys: Mapping[str, Any], folder: Path, words: dict[str, str]
+    made: list[Choice], keys: Mapping[str, Any], folder: Path, words: Mapping[str, str]
 ) -> dict[str, str]:
     """Return the overrides of the arms; pairs become files in a folder."""
     found: dict[str, str] = {}
+    labels = _check_arms(made, words)
+    trained = [not one.name.startswith("baseline/") for one in made]
+    base = labels[trained.index(True) if any(trained) else 0]
+    if base is not None and BASE not in words:
+        found[BASE] = override(BASE, base)
     if (place := write_arms(made, folder)) is not None:
-        given = keys.get(SEARCHPATH, ())
-        places = [*given, f"file://{place.resolve()}"]
+        places = [*keys.get(SEARCHPATH, ()), f"file://{place.resolve()}"]
         found[SEARCHPATH] = override(SEARCHPATH, places)
-    base = next((one for one in made if not one.name.startswith("baseline/")), made[0])
-    label = base.label or _label([*(words | found).values(), f"arms={base.name}"])
-    if label is not None:
-        key = "hydra.callbacks.study.base"
-        found[key] = words.get(key, override(key, label))
     found["arms"] = f"arms={','.join(one.name for one in made)}"
     return found
-
-
-def _label(words: list[str]) -> str | None:
-    """Return the label of an arm, whose overrides are composed and checked."""
-    from twotower_jax.commands.understand import composed
-
-    return composed(words).arm
 
 
 def _train(words: list[str]) -> None:

@@ -175,8 +175,17 @@ def _settings() -> Iterator[None]:
         yield
 
 
+class ShownFigure(Figure):
+    """A figure that a notebook shows as SVG, without pyplot."""
+
+    def _repr_svg_(self) -> str:
+        buffer = io.StringIO()
+        FigureCanvasSVG(self).print_svg(buffer)
+        return buffer.getvalue()
+
+
 def _filled(height: float, title: str, draw: Callable[[Figure], None]) -> Figure:
-    figure = Figure(figsize=(WIDTH, height))
+    figure = ShownFigure(figsize=(WIDTH, height))
     draw(figure)
     figure.text(0.02, 1 - 0.08 / height, title, va="top", weight="bold", size=11)
     return figure
