@@ -180,7 +180,7 @@ class ShownFigure(Figure):
 
     def _repr_svg_(self) -> str:
         buffer = io.StringIO()
-        FigureCanvasSVG(self).print_svg(buffer)
+        self.savefig(buffer, format="svg")
         return buffer.getvalue()
 
 

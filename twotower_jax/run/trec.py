@@ -1,6 +1,7 @@
 """The lists of a run in the format of trec_eval: a run file and its judgements."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
@@ -54,7 +55,7 @@ def write_trec(folder: Path, data: Loaded, queries: QuerySet, ranking: Ranking) 
     _write(folder / JUDGEMENTS, judged)
 
 
-def _write(path: Path, columns: dict[str, pl.Series | np.ndarray]) -> None:
+def _write(path: Path, columns: Mapping[str, pl.Series | np.ndarray]) -> None:
     """Write columns separated by blanks, whole or not at all."""
     temporary = path.with_name(f".{path.name}.tmp")
     table = pl.DataFrame(columns)
