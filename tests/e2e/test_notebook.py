@@ -2,6 +2,7 @@
 
 import io
 import re
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,16 @@ from matplotlib.text import Text
 from rich import console as rich_console
 
 import twotower_jax
-from twotower_jax.errors import InputError
+from twotower_jax.commands import train
+from twotower_jax.errors import InputError, NonFiniteLossError
 from twotower_jax.notebook.arms import choices, write_arms
 from twotower_jax.run.records import stored_config
 from twotower_jax.study.load import load_study
 from twotower_jax.study.tables import difference_cells
 from twotower_jax.sweeps.compose import compose_config
+from twotower_jax.sweeps.jobs import SWEEP
 from twotower_jax.sweeps.overrides import override
+from twotower_jax.training.signals import Stopped
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 WARM = "in-batch, warm"  # an arm of the first notebook
@@ -315,3 +319,22 @@ def test_the_notebook_of_the_truth_has_both_orders(place):
     ]
     row = by_truth.table.filter(pl.col("arm") == by_truth.base)
     assert row["mean"][0] == pytest.approx(np.mean(values))
+
+
+def test_an_interrupted_call_is_a_keyboard_interrupt(tmp_path, monkeypatch):
+    def stopped(words):
+        assert words[0] == "-m" and "arms=uniform,in_batch" in words
+        raise Stopped(signal.SIGINT, 7)
+
+    monkeypatch.setattr(train, "train", stopped)
+    text = "stopped by SIGINT at step 7; the same call goes on from there"
+    with pytest.raises(KeyboardInterrupt, match=text):
+        twotower_jax.compare(arms=["uniform", "in_batch"], output=tmp_path)
+
+
+def test_the_error_of_a_failed_run_is_raised_at_the_end(tmp_path, monkeypatch):
+    error = NonFiniteLossError("the loss is NaN at step 3")
+    monkeypatch.setattr(train, "train", lambda words: SWEEP.failures.append(error))
+    monkeypatch.setattr(SWEEP, "failures", [])
+    with pytest.raises(NonFiniteLossError, match="at step 3"):
+        twotower_jax.compare(arms=["uniform", "in_batch"], output=tmp_path)
