@@ -1,5 +1,6 @@
 """README.md: commands and Python run, the table is the study's, the links exist."""
 
+import functools
 import json
 import re
 import runpy
@@ -11,6 +12,7 @@ import polars as pl
 import pytest
 from helpers import tiny
 
+import twotower_jax
 from twotower_jax.commands.advise import read_minutes
 from twotower_jax.sweeps.compose import compose_config
 
@@ -53,12 +55,20 @@ def test_the_commands_for_a_log_of_ones_own_run(log):
         assert json.loads(path.read_text())["metrics"]["test"]["recall@20"] > 0
 
 
-def test_the_python_of_the_readme_runs(log, capsys):
+def test_the_python_of_the_readme_runs(log, monkeypatch, capsys):
     (code,) = [block for kind, block in BLOCKS if kind == "python"]
     (log / "readme.py").write_text(code)
+    pairs = (word.split("=") for word in SHORT if not word.startswith("seed"))
+    short: dict = {key: int(value) for key, value in pairs}
+    short["hydra.callbacks.study.objective"] = False
+    compare = functools.partial(twotower_jax.compare, overrides=short)
+    monkeypatch.setattr(twotower_jax, "compare", compare)
     values = runpy.run_path(str(log / "readme.py"))
-    recall = values["result"]["metrics"]["test"]["recall@20"]
-    assert recall > 0 and str(recall) in capsys.readouterr().out
+    assert len(code.strip().splitlines()) <= 6
+    study, out = values["study"], capsys.readouterr().out
+    assert set(study.table["arm"]) == {"in-batch + logQ", "uniform"}
+    assert str(study.table) in out and "7" in out
+    assert study.report.is_relative_to("outputs") and study.report.is_file()
 
 
 def test_the_table_is_that_of_the_study(monkeypatch):

@@ -54,6 +54,8 @@ def test_the_files_of_a_run(finished):
         "queries.parquet",
         "topk.parquet",
         "vocabulary.json",
+        "topk.trec",
+        "qrels.trec",
         "checkpoints",
     }
     assert from_dict(RunFolder(folder).config()) == config

@@ -29,6 +29,7 @@ ROOMS = (
     ("sweeps",),
     ("advice",),
     ("commands",),
+    ("notebook",),
     ("cli",),
 )
 LEVELS = {name: level for level, room in enumerate(ROOMS) for name in room}

@@ -20,7 +20,9 @@ class EvaluationConfig:
     )
     test: bool = key(True, doc="evaluate the test part; false: only the valid part")
     save_topk: bool = key(
-        False, doc="write the recommended items of each test query to topk.parquet"
+        False,
+        doc="write the recommended items of each test query to topk.parquet, and for "
+        "trec_eval to topk.trec with qrels.trec",
     )
     truth: bool = key(
         True, doc="compare to the truth as well, where the source has it (simulator)"

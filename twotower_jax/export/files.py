@@ -122,7 +122,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     if not path.is_file():
         raise InputError(
-            f"{folder} has no {MANIFEST}; give a folder that twotower export wrote"
+            f"{folder} has no {MANIFEST}; give a folder that twotower export wrote, or "
+            "that of a run"
         )
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))

@@ -26,23 +26,29 @@ from twotower_jax.export.users import Users, sample_codes
 
 
 def load_model(folder: Path | str) -> "ServedModel":
-    """Model of a folder that ``twotower export`` wrote.
+    """Model of a folder that ``twotower export`` wrote, or of a finished run.
 
     Args:
-      folder: the folder; every file is compared with its SHA-256.
+      folder: of an export, or of a run, which is exported into its folder ``model`` on
+        the first call. Every file is compared with its SHA-256.
 
     Returns:
       The model; towers are compiled on their first use.
 
     Raises:
-      InputError: when the folder holds no export, one of another format version, or
-        files that are missing or have changed.
+      InputError: when the folder holds neither, an export of another format version,
+        missing or changed files, or a run that `export_run` refuses.
 
     Examples:
       >>> model = load_model("shoes")  # doctest: +SKIP
       >>> model.recommend(users=["ann"], k=3)  # doctest: +SKIP
     """
-    return ServedModel(Path(folder))
+    folder = Path(folder)
+    if (folder / "config.yaml").is_file():
+        from twotower_jax.export.write import export_once  # imports training
+
+        folder = export_once(folder)
+    return ServedModel(folder)
 
 
 class ServedModel:

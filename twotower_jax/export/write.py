@@ -75,6 +75,24 @@ def export_run(
         write_json(place / files.MANIFEST, manifest)
 
 
+def export_once(folder: Path) -> Path:
+    """Export a finished run into its folder ``model``, if that is not there yet.
+
+    Args:
+      folder: of the run.
+
+    Returns:
+      The folder of the export.
+
+    Raises:
+      InputError: where `export_run` raises it.
+    """
+    out = folder / "model"
+    if not out.exists():
+        export_run(folder, out)
+    return out
+
+
 def _check_config(config: Config) -> None:
     """Refuse a run that has no towers, or whose scores are not their dot products."""
     if not trains(config):

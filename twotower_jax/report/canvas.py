@@ -8,7 +8,8 @@ and dark pages.
 import io
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -127,6 +128,21 @@ def figure_of(axes: Axes) -> Figure:
     return figure
 
 
+def draw_figure(height: float, title: str, draw: Callable[[Figure], None]) -> Figure:
+    """Figure of width WIDTH, with INK as its text colour.
+
+    Args:
+      height: height in inches.
+      title: text above the axes.
+      draw: fills the figure.
+
+    Returns:
+      The figure, on white.
+    """
+    with _settings():
+        return _filled(height, title, draw)
+
+
 def draw_svg(height: float, title: str, draw: Callable[[Figure], None]) -> str:
     """SVG text of a figure of width WIDTH.
 
@@ -136,23 +152,43 @@ def draw_svg(height: float, title: str, draw: Callable[[Figure], None]) -> str:
       draw: fills the figure.
 
     Returns:
-      SVG text without date and creator.
+      SVG text without background, date and creator.
     """
+    with _settings():
+        figure = _filled(height, title, draw)
+        figure.patch.set_visible(False)
+        buffer = io.StringIO()
+        plain = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        FigureCanvasSVG(figure).print_svg(buffer, metadata=plain)
+    svg = buffer.getvalue()
+    return svg[svg.index("<svg") :].replace(INK, "currentColor")
+
+
+@contextmanager
+def _settings() -> Iterator[None]:
+    """Context of SETTINGS in place of matplotlibrc."""
     with matplotlib.rc_context(), warnings.catch_warnings():
         # The browser has the fonts for names that matplotlib's own font cannot write.
         warnings.filterwarnings("ignore", message="Glyph")
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(SETTINGS)
-        figure = Figure(figsize=(WIDTH, height))
-        figure.patch.set_visible(False)
-        canvas = FigureCanvasSVG(figure)
-        draw(figure)
-        figure.text(0.02, 1 - 0.08 / height, title, va="top", weight="bold", size=11)
+        yield
+
+
+class ShownFigure(Figure):
+    """A figure that a notebook shows as SVG, without pyplot."""
+
+    def _repr_svg_(self) -> str:
         buffer = io.StringIO()
-        plain = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        canvas.print_svg(buffer, metadata=plain)
-    svg = buffer.getvalue()
-    return svg[svg.index("<svg") :].replace(INK, "currentColor")
+        self.savefig(buffer, format="svg")
+        return buffer.getvalue()
+
+
+def _filled(height: float, title: str, draw: Callable[[Figure], None]) -> Figure:
+    figure = ShownFigure(figsize=(WIDTH, height))
+    draw(figure)
+    figure.text(0.02, 1 - 0.08 / height, title, va="top", weight="bold", size=11)
+    return figure
 
 
 def draw_plane(

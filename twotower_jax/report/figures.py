@@ -2,17 +2,20 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from twotower_jax.errors import InputError
 from twotower_jax.evaluation.metrics import BUCKETS
 from twotower_jax.report.canvas import (
     INK,
     TITLE,
     Drawing,
+    draw_figure,
     draw_svg,
     figure_of,
     own_ids,
@@ -26,6 +29,7 @@ from twotower_jax.study.load import Study
 from twotower_jax.study.tables import main_metric, main_split, rank_arms
 from twotower_jax.study.trained import BASELINE
 
+Drawn = TypeVar("Drawn")
 BLUE = "#0072B2"
 BUCKET_LOOKS: dict[str, tuple[str, str]] = dict(
     zip(BUCKETS, (("o", BLUE), ("s", "#E69F00"), ("^", "#009E73")), strict=True)
@@ -55,21 +59,15 @@ def study_figures(study: Study) -> dict[str, Drawing]:
     """
     table, primary = study.table, study.metric
     rows = table.filter(pl.col("split") == main_split(table))
-    arms = rank_arms(table, primary)
-    marks = arm_marks(study, arms)
-    colours = {arm: GREY if marks[arm] == BASELINE else BLUE for arm in arms}
+    colours = _colours(study)
+    arms = list(colours)
     draw = partial(_dots, rows=rows, metric=primary, arms=colours)
     title = f"{primary} of the arms"
-    svg = _panel(arms, title, primary, draw)
+    svg = draw_svg(*_panel(arms, title, primary, draw))
     grey = " Grey: a baseline." if GREY in colours.values() else ""
     figures = {"primary": Drawing(title, SEEDS + grey, svg)}
-    compared = study.comparison.filter(
-        (pl.col("metric") == primary) & pl.col("low").is_not_null()
-    )
-    if not compared.is_empty():
-        draw = partial(_forest, compared=compared, arms=colours)
-        title = f"{primary}, difference to the base arm"
-        svg = _panel(arms, title, f"difference in {primary}", draw)
+    if svg := _differences(study, colours, draw_svg):
+        title = _difference_title(study)
         caption = "Bar: the 95 % interval. Ring: the base arm, at 0."
         figures["forest"] = Drawing(title, caption + grey, svg)
     figures |= _sliced(table, rows, primary, arms)
@@ -79,6 +77,53 @@ def study_figures(study: Study) -> dict[str, Drawing]:
     return {
         name: one._replace(svg=own_ids(one.svg, name)) for name, one in figures.items()
     }
+
+
+def difference_figure(study: Study) -> Figure:
+    """The differences to the base arm as a figure of matplotlib.
+
+    Args:
+      study: the result of `load.load_study`.
+
+    Returns:
+      The figure `forest` of the report, on white.
+
+    Raises:
+      InputError: no arm has an interval, for its runs have no values per query or no
+        seed in common with the base arm.
+    """
+    figure = _differences(study, _colours(study), draw_figure)
+    if figure is None:
+        raise InputError(
+            f"{study.metric}: no arm has an interval beside {study.base}; the runs of "
+            "two arms need a seed in common and queries.parquet"
+        )
+    return figure
+
+
+def _differences(
+    study: Study, colours: dict[str, str], make: Callable[..., Drawn]
+) -> Drawn | None:
+    """Return what `make` makes of the differences; None without an interval."""
+    compared = study.comparison.filter(
+        (pl.col("metric") == study.metric) & pl.col("low").is_not_null()
+    )
+    if compared.is_empty():
+        return None
+    draw = partial(_forest, compared=compared, arms=colours)
+    label, title = f"difference in {study.metric}", _difference_title(study)
+    return make(*_panel(list(colours), title, label, draw))
+
+
+def _difference_title(study: Study) -> str:
+    return f"{study.metric}, difference to the base arm"
+
+
+def _colours(study: Study) -> dict[str, str]:
+    """Return the colour of each arm, best first."""
+    arms = rank_arms(study.table, study.metric)
+    marks = arm_marks(study, arms)
+    return {arm: GREY if marks[arm] == BASELINE else BLUE for arm in arms}
 
 
 def _sliced(
@@ -91,7 +136,7 @@ def _sliced(
         if set(names.values()) <= present:
             draw = partial(_slices, rows=rows, names=names, arms=arms)
             title = f"{base} by item popularity"
-            svg = _panel(arms, title, base, draw, legend=BUCKET_LEGEND)
+            svg = draw_svg(*_panel(arms, title, base, draw, legend=BUCKET_LEGEND))
             return {"slices": Drawing(title, SEEDS, svg)}
     return {}
 
@@ -102,8 +147,11 @@ def _panel(
     label: str,
     draw: Callable[[Axes], None],
     legend: float = 0,
-) -> str:
-    """Return SVG text of axes with a row per arm, above `legend` inches of space."""
+) -> tuple[float, str, Callable[[Figure], None]]:
+    """Return the height, the title and the drawing of axes with a row per arm.
+
+    Below them are `legend` inches of space.
+    """
     bottom = BOTTOM + legend
     height = TITLE + ROW * len(arms) + bottom
 
@@ -115,7 +163,7 @@ def _panel(
         _rows(axes, arms)
         draw(axes)
 
-    return draw_svg(height, title, fill)
+    return height, title, fill
 
 
 def _rows(axes: Axes, arms: list[str]) -> None:

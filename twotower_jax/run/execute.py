@@ -48,6 +48,7 @@ from twotower_jax.run.sample_report import print_data, report_samples
 from twotower_jax.run.tower_features import choose_features
 from twotower_jax.run.trackers import make_trackers
 from twotower_jax.run.tracking import Tracking
+from twotower_jax.run.trec import write_trec
 from twotower_jax.run.vocabulary import VOCABULARY, make_vocabulary
 from twotower_jax.training.checkpoint import Checkpoints
 from twotower_jax.training.loop import Hooks, Problem, fit
@@ -297,3 +298,4 @@ def _write_tables(attempt: Attempt, queries: QuerySet, ranking: Ranking) -> None
     record.write_table("queries.parquet", query_table(data, queries, ranking))
     if attempt.config.evaluation.save_topk:
         record.write_table("topk.parquet", topk_table(data, queries, ranking))
+        write_trec(record.path, data, queries, ranking)

@@ -6,9 +6,10 @@ import polars as pl
 
 from twotower_jax.evaluation.metrics import larger_is_better
 from twotower_jax.study.arms import summary
+from twotower_jax.study.comparison import compare_arms
 from twotower_jax.study.load import Study
 from twotower_jax.study.naming import is_baseline
-from twotower_jax.study.tables import interval, main_split
+from twotower_jax.study.tables import interval, main_split, rank_arms
 from twotower_jax.study.trained import is_oracle
 from twotower_jax.study.verdicts import BETTER, EQUIVALENT, WORSE
 
@@ -42,6 +43,32 @@ def answer(study: Study) -> str:
         f"{best} has the best {study.metric}, {values[best]:.4f}, against "
         f"{values[study.base]:.4f} of {study.base}: {_difference(row)}."
     )
+
+
+def best_arm(study: Study) -> str | None:
+    """The arm that every other arm is worse than, by the verdicts of a comparison.
+
+    The arm with the best mean is compared with each of the others as `compare_arms`
+    compares arms with the base: at 5 % after Holm's correction. Baselines and the full
+    softmax are not among the arms.
+
+    Args:
+      study: the result of `load.load_study`.
+
+    Returns:
+      The name of the arm; None where an other arm is not told apart from the best mean:
+      too few seeds, arms that were not tuned alike, or too small a difference.
+    """
+    ranked = [a for a in rank_arms(study.table, study.metric) if _is_choice(study, a)]
+    if len(ranked) < 2:
+        return None
+    best, *others = ranked
+    to_best = dict.fromkeys(others, best)
+    compared = compare_arms(
+        study.pairing, [study.metric], to_best, study.margin, study.tuning.alike
+    )
+    beaten = all(_word(row) == WORSE for row in compared.rows(named=True))
+    return best if beaten else None
 
 
 def _is_choice(study: Study, arm: str) -> bool:

@@ -12,13 +12,13 @@ from typing import Any
 from hydra import compose
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
-from rich.console import Console
 
 from twotower_jax.config import Config
 from twotower_jax.errors import InputError
 from twotower_jax.run.records import RunFolder, run_folder
 from twotower_jax.sweeps.compose import command_line, to_config
 from twotower_jax.sweeps.jobs import SWEEP
+from twotower_jax.training.progress import make_console
 
 Words = tuple[str, ...]
 
@@ -133,7 +133,7 @@ def run_baselines(configs: Sequence[Config]) -> None:
     from twotower_jax.report.console import print_line
     from twotower_jax.run.execute import Sharing, run
 
-    console, load, large = Console(), one_reading(), set()
+    console, load, large = make_console(), one_reading(), set()
     for config in begun:
         try:
             if not fits(config, load, large):
@@ -162,7 +162,7 @@ def fits(config: Config, load: Callable[[Config], Any], large: set[str]) -> bool
     if reason not in large:
         large.add(reason)
         line = f"baseline left out: {reason}"
-        Console().print(line, highlight=False, soft_wrap=True)
+        make_console().print(line, highlight=False, soft_wrap=True)
     return False
 
 

@@ -97,9 +97,11 @@ def check_arms(config: DictConfig, study: "Description") -> list[Config]:
 
 def print_warning(text: str) -> None:
     """Print a warning of a sweep before it trains."""
-    from rich.console import Console
+    from twotower_jax.training.progress import make_console
 
-    Console().print(f"warning: {text}", highlight=False, markup=False, soft_wrap=True)
+    make_console().print(
+        f"warning: {text}", highlight=False, markup=False, soft_wrap=True
+    )
 
 
 def _seedless(words: Words) -> Words:

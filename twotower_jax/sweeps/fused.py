@@ -25,7 +25,7 @@ from twotower_jax.run.execute import Sharing, run
 from twotower_jax.run.inputs import Loaded, load_data
 from twotower_jax.run.records import RunFolder, run_folder
 from twotower_jax.sweeps.groups import group_runs
-from twotower_jax.training.progress import SweepProgress
+from twotower_jax.training.progress import SweepProgress, make_console
 from twotower_jax.training.signals import Stopped, StopRequest
 from twotower_jax.training.together import Together
 
@@ -56,7 +56,7 @@ def train_job(config: Config, *, console: Console, command: str) -> dict[str, An
 
 def shared_console() -> Console:
     """Return the console of the sweep's live line, for output above that line."""
-    return Console() if _sweep is None else _sweep.console
+    return make_console() if _sweep is None else _sweep.console
 
 
 def cores() -> int:
@@ -71,7 +71,7 @@ class _Job:
 
     def __init__(self, config: Config, width: int):
         self.config, self._text = config, io.StringIO()
-        self.console = Console(file=self._text, width=width)
+        self.console = make_console(self._text, width)
         self.future: Future[dict[str, Any]] = Future()
 
     def wait(self, console: Console) -> dict[str, Any]:

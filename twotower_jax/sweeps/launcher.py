@@ -7,7 +7,6 @@ from hydra.core.utils import JobReturn, configure_log, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
-from rich.console import Console
 
 from twotower_jax.config import Config
 from twotower_jax.config.checks import whole_number
@@ -16,6 +15,7 @@ from twotower_jax.sweeps.baseline_arms import as_job
 from twotower_jax.sweeps.compose import command_line, compose_job, job_config
 from twotower_jax.sweeps.options import FusedOptions
 from twotower_jax.sweeps.plugins import PLUGIN, KeepsSetup, register
+from twotower_jax.training.progress import make_console
 
 
 class FusedLauncher(KeepsSetup, Launcher):
@@ -56,7 +56,7 @@ class FusedLauncher(KeepsSetup, Launcher):
         from twotower_jax.sweeps.fused import SideBySide
 
         keep_programs()
-        with SideBySide(configs, Console(), command_line(), workers, together):
+        with SideBySide(configs, make_console(), command_line(), workers, together):
             return [self._run(job) for job in jobs]
 
     def _compose(self, overrides: Sequence[str], number: int) -> DictConfig:

@@ -16,7 +16,7 @@ def override(key: str, value: Any) -> str:
 
     Args:
       key: of the configuration.
-      value: a text, number, bool, list of texts or {name: text}.
+      value: a text, number, bool, None, list of texts or {name: text}.
 
     Examples:
       >>> override("data.columns.user", "User ID")
@@ -30,6 +30,8 @@ def override(key: str, value: Any) -> str:
 
 
 def _value(value: Any) -> str:
+    if value is None:
+        return "null"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, (list, tuple)):

@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-from rich.console import Console
-
 from twotower_jax.compile_cache import keep_programs
 from twotower_jax.report.console import print_study
 from twotower_jax.report.html import write_report
 from twotower_jax.report.objective import study_cards
 from twotower_jax.study.description import Description
 from twotower_jax.study.load import load_study
+from twotower_jax.training.progress import make_console
 
 
 def write_reports(
@@ -37,4 +36,4 @@ def write_reports(
         keep_programs()
         cards = study_cards(study, out)
     path = write_report(study, out, cards)
-    print_study(study, Console(), path)
+    print_study(study, make_console(), path)

@@ -15,7 +15,6 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 
 from twotower_jax.config import Config, to_dict
 from twotower_jax.errors import InputError
@@ -41,6 +40,7 @@ from twotower_jax.sweeps.countdown import Countdown
 from twotower_jax.sweeps.jobs import SWEEP
 from twotower_jax.sweeps.options import Options
 from twotower_jax.sweeps.rungs import Validation, check_rungs, race
+from twotower_jax.training.progress import make_console
 
 
 class Selecting:
@@ -267,4 +267,4 @@ class Selecting:
 
     def _print(self, *lines: str) -> None:
         for line in lines:
-            Console().print(line, highlight=False, markup=False, soft_wrap=True)
+            make_console().print(line, highlight=False, markup=False, soft_wrap=True)

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from typing import Protocol
+from typing import Protocol, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -26,6 +26,19 @@ class ProgressLine(Protocol):
 
     def close(self) -> None:
         """End the line."""
+
+
+def make_console(file: TextIO | None = None, width: int | None = None) -> Console:
+    """Return a console that writes plain text, also in a notebook.
+
+    In a notebook, rich displays HTML in place of writing to the file, from whichever
+    thread prints. Text on stdout is shown below its cell from all threads.
+
+    Args:
+      file: where the text is written; stdout by default.
+      width: characters of a line; by default those of the terminal.
+    """
+    return Console(file=file, width=width, force_jupyter=False)
 
 
 def _live(console: Console, title: str, text: str) -> Progress | None:

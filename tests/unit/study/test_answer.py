@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 from helpers.run_folders import write_run
 
-from twotower_jax.study.answer import answer
+from twotower_jax.study.answer import answer, best_arm
 from twotower_jax.study.description import Description
 from twotower_jax.study.load import load_study
 
@@ -53,3 +53,19 @@ def test_a_described_answer_is_kept_and_one_arm_has_none(tmp_path):
     arms = {"a": ({}, 0.2), "b": (WARM, 0.1)}
     assert answer(study(tmp_path / "1", arms, answer="Take b.")) == "Take b."
     assert answer(study(tmp_path / "2", {"a": ({}, 0.2)})) == ""
+
+
+def test_the_best_arm_is_one_that_all_others_are_worse_than(tmp_path):
+    arms = {"a": ({}, 0.2), "b": (WARM, 0.25), "e": (EASE, 0.9), "f": (FULL, 0.8)}
+    assert best_arm(study(tmp_path / "1", arms)) == "b"
+    assert best_arm(study(tmp_path / "2", arms, base="b")) == "b"
+    # The largest mean is not told apart from another arm, though both beat the base.
+    arms["c"] = (COLD, 0.25001)
+    assert best_arm(study(tmp_path / "3", arms)) is None
+    assert best_arm(study(tmp_path / "4", {"a": ({}, 0.2), "b": (WARM, 0.1)})) == "a"
+    assert best_arm(study(tmp_path / "5", {"a": ({}, 0.2)})) is None
+
+
+def test_arms_that_were_not_tuned_have_no_best_one(tmp_path):
+    arms = {"a": ({}, 0.2), "b": (WARM, 0.25)}
+    assert best_arm(study(tmp_path, arms, tuned=None)) is None

@@ -1,0 +1,141 @@
+"""A log in Python: read once, understood as ``twotower data check`` does."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from twotower_jax.config import Config
+from twotower_jax.errors import InputError
+from twotower_jax.notebook.frames import is_frame, write_frame
+from twotower_jax.sweeps.overrides import override
+
+if TYPE_CHECKING:
+    from twotower_jax.report.log_check import Checked
+
+
+@dataclass(frozen=True, repr=False)
+class Log:
+    """A log that was read, with the configuration that reads it again.
+
+    Attributes:
+      path: of its file; that of a frame is the file that was written.
+      overrides: words of ``twotower train`` that read it.
+      config: the configuration that they compose, for `twotower_jax.run.run`.
+      users, items: numbers of distinct ids.
+      rows: number of rows, positives and others.
+      positives: number of positives: clicks, purchases, high ratings.
+      dates: first and last time with their unit; None without times.
+      columns: {role: "name of the column  (why)"}; {} where the source knows them.
+      split: method of splitting, and why.
+      notes: remarks about the file, one sentence each.
+    """
+
+    path: Path
+    overrides: tuple[str, ...]
+    config: Config
+    users: int
+    items: int
+    rows: int
+    positives: int
+    dates: str | None
+    columns: Mapping[str, str]
+    split: str
+    notes: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Name of the log in folders: the file's, with other characters as ``_``."""
+        return re.sub(r"[^\w.-]+", "_", self.path.stem).strip(".") or "log"
+
+    def __repr__(self) -> str:
+        head = (
+            f"Log of {self.path}: {self.users:,} users, {self.items:,} items, "
+            f"{self.positives:,} positives in {self.rows:,} rows"
+        )
+        lines = dict(self.columns) | {"times": self.dates or "none"}
+        lines["split"] = self.split
+        width = max(map(len, lines))
+        rows = (f"  {name:<{width}}  {text}" for name, text in lines.items())
+        return "\n".join([head, *rows, *(f"  * {note}" for note in self.notes)])
+
+
+def read_log(
+    source: Any,
+    *,
+    user: str | None = None,
+    item: str | None = None,
+    time: str | None = None,
+    output: str | PathLike[str] = "outputs",
+    overrides: Mapping[str, Any] | None = None,
+) -> Log:
+    """Read a log and guess what is not named, as ``twotower data check`` does.
+
+    Args:
+      source: a polars or pandas frame, or any other that exports Arrow, with one row
+        per interaction; or the path of a csv, tsv, JSON lines, parquet or feather file.
+        A file is read where it is. A frame is written once, as parquet, below `output`,
+        so that every run can be repeated from its configuration.
+      user, item, time: names of columns; None: guessed.
+      output: folder of all runs.
+      overrides: further keys of the configuration with their values, such as
+        ``{"data.columns.clicked": "click", "data.split": "temporal"}``.
+
+    Returns:
+      The log; its repr lists the guesses.
+
+    Raises:
+      InputError: neither a frame nor a path, a file that cannot be a log, a bad value
+        in it, or an unknown key.
+
+    Examples:
+      >>> log = read_log("clicks.csv", user="who")  # doctest: +SKIP
+    """
+    if isinstance(source, str | PathLike):
+        path = Path(source)
+    elif is_frame(source):
+        path = write_frame(source, Path(output))
+    else:
+        raise InputError(
+            f"a log is a path or a frame of polars or pandas, not a {type(source)}; "
+            "give one of them"
+        )
+    named = {"user": user, "item": item, "time": time}
+    keys = {f"data.columns.{role}": name for role, name in named.items() if name}
+    keys |= overrides or {}
+    from twotower_jax.commands.understand import understand
+
+    words = [override(key, value) for key, value in keys.items()]
+    checked, words = understand(path, {}, words, [])
+    return _log(path, checked, words)
+
+
+def _log(path: Path, checked: "Checked", words: list[str]) -> Log:
+    """Return the log that was understood."""
+    from twotower_jax.commands.understand import composed
+    from twotower_jax.data.guess.clock import span
+    from twotower_jax.data.guess.log import ROLES
+    from twotower_jax.data.summary import describe_log
+
+    counted, log = describe_log(checked.log), checked.log
+    found = checked.guess.columns
+    columns = {
+        role: f"{found[role].name}  ({found[role].why})"
+        for role in ROLES
+        if role in found
+    }
+    return Log(
+        path,
+        tuple(words),
+        composed(words),
+        users=counted["users"],
+        items=counted["items"],
+        rows=counted["rows"],
+        positives=counted["positives"],
+        dates=None if log.time is None else span(log.time),
+        columns=columns,
+        split=f"{checked.config.data.split}  ({checked.why})",
+        notes=tuple(checked.guess.notes),
+    )
