@@ -32,6 +32,7 @@ from twotower_jax.study.tables import (
     shown_metrics,
 )
 
+VERDICT = len("cannot tell")  # of the shortest lines of a verdict
 NAME = 24  # least number of characters for the names of arms, if they are longer
 # Why a training ended, by `stopped` of its result.
 ENDED = {
@@ -160,7 +161,7 @@ def print_study(study: Study, console: Console, report: Path) -> None:
         mark = [marks[arm]] if widest else []
         grid.add_row(Text(arm), str(len(seeds)), cells[0], *means, *mark)
     console.print(grid)
-    _print_differences(console, study.comparison, primary, order)
+    _print_differences(console, study, order)
     _print_controls(console, study, order)
     for line in skipped_lines(study.runs):
         console.print(Text(line), soft_wrap=True)
@@ -212,18 +213,18 @@ def skipped_lines(runs: Runs) -> list[str]:
     return [*lines, f"  and {rest} more in the report"] if rest > 0 else lines
 
 
-def _print_differences(
-    console: Console, comparison: pl.DataFrame, metric: str, order: Sequence[str]
-) -> None:
+def _print_differences(console: Console, study: Study, order: Sequence[str]) -> None:
     """Print the differences to the base arm, best first."""
+    comparison, metric = study.comparison, study.metric
     if comparison.is_empty():
         return
     arms = comparison["arm"].n_unique()
-    title = f"\n{metric}, difference to {comparison['base'][0]} {_intervals(arms)}"
+    title = f"\n{metric}, difference to {study.base} {_intervals(arms)}"
     console.print(Text(title))
+    console.print(Text(study.base_rule.sentence))
     grid = _difference_grid()
-    for arm, *cells in difference_cells(comparison, metric, order):
-        grid.add_row(Text(arm), cells[0], *cells[2:4], cells[-1])
+    for arm, verdict, *cells in difference_cells(comparison, metric, order):
+        grid.add_row(Text(arm), verdict, *cells[:3])
     console.print(grid)
     if note := interval_note(comparison, metric):
         console.print(Text(note))
@@ -239,27 +240,27 @@ def _print_controls(console: Console, study: Study, order: Sequence[str]) -> Non
     console.print(Text(title))
     grid = _difference_grid("control")
     controls = dict(controlled.select("arm", "base").iter_rows())
-    for arm, *cells in difference_cells(controlled, study.metric, order):
-        names = Text(arm), Text(controls[arm])
-        grid.add_row(*names, cells[0], *cells[2:4], cells[-1])
+    for arm, verdict, *cells in difference_cells(controlled, study.metric, order):
+        grid.add_row(Text(arm), verdict, Text(controls[arm]), *cells[:2])
     console.print(grid)
     if note := interval_note(controlled, study.metric, "its control"):
         console.print(Text(note))
 
 
 def _intervals(arms: int) -> str:
-    """Return the kind of the printed intervals, which cover all arms together."""
-    return "with 95 % interval" + (f"s for {arms} arms together" if arms > 1 else "")
+    """Return the kind of the printed intervals, which decide the verdicts."""
+    return "with 95 % interval" + (f"s, Holm over {arms} arms" if arms > 1 else "")
 
 
-def _difference_grid(*names: str) -> Table:
-    """Return an empty table of differences with more columns of names."""
+def _difference_grid(control: str = "") -> Table:
+    """Return an empty table of differences; that to controls has no room for p."""
     grid = Table(header_style="bold", box=None, padding=(0, 1, 0, 0))
-    for name in ("arm", *names):
-        grid.add_column(name, overflow="fold")
-    for head in ("difference", "interval", "p Holm"):
+    grid.add_column("arm", overflow="fold")
+    grid.add_column("verdict", overflow="fold", min_width=VERDICT)
+    if control:
+        grid.add_column(control, overflow="fold")
+    for head in ("difference", "interval", *(() if control else ("p Holm",))):
         grid.add_column(head, justify="right", no_wrap=True)
-    grid.add_column("verdict")
     return grid
 
 

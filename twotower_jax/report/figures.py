@@ -64,13 +64,16 @@ def study_figures(study: Study) -> dict[str, Drawing]:
     grey = " Grey: a baseline." if GREY in colours.values() else ""
     figures = {"primary": Drawing(title, SEEDS + grey, svg)}
     compared = study.comparison.filter(
-        (pl.col("metric") == primary) & pl.col("low").is_not_null()
+        (pl.col("metric") == primary) & pl.col("low_verdict").is_not_null()
     )
     if not compared.is_empty():
         draw = partial(_forest, compared=compared, arms=colours)
         title = f"{primary}, difference to the base arm"
         svg = _panel(arms, title, f"difference in {primary}", draw)
-        caption = "Bar: the 95 % interval. Ring: the base arm, at 0."
+        caption = (
+            "Bar: the interval of the table, which decides the verdict. Ring: the base "
+            "arm, at 0."
+        )
         figures["forest"] = Drawing(title, caption + grey, svg)
     figures |= _sliced(table, rows, primary, arms)
     figures |= tradeoff_figures(rows, primary, arms)
@@ -146,7 +149,7 @@ def _forest(axes: Axes, compared: pl.DataFrame, arms: dict[str, str]) -> None:
         # The line leaves out the name of the arm.
         axes.plot([0, 0], [height - 0.2, height + 0.4], color=INK, linewidth=0.8)
         if row := rows.get(arm):
-            ends = [row["low"], row["high"]]
+            ends = [row["low_verdict"], row["high_verdict"]]
             axes.plot(ends, [height] * 2, color=colour, linewidth=1.8)
             axes.plot([row["difference"]], [height], "o", color=colour)
     base = list(arms).index(compared["base"][0])

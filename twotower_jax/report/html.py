@@ -108,7 +108,7 @@ def _introduction(study: Study) -> list[str]:
         lines.append(note(study.description.question, "question"))
     if study.description.source:
         lines.append(note(f"Source: {study.description.source}"))
-    if study.tuning.tuned and not study.comparison.is_empty():
+    if study.tuning.tuned and len(study.pairing.arms) > 1:
         lines.append(note(study.tuning.text))
     return lines
 

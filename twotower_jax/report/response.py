@@ -53,21 +53,22 @@ def response_figures(
     values = {
         arm: primary.filter(pl.col("arm") == arm)["value"].to_numpy() for arm in arms
     }
-    base = values[study.base]
+    base = values.get(study.base, [])
     figures = {}
     for key in differing_keys(configs):
         lines = _lines_of(key, by_arm, values)
         if not lines:
             continue
         title = f"{study.metric} against {short_key(key)}"
-        level = float(base.mean()) if len(base) else None
+        level = float(np.mean(base)) if len(base) else None
         draw = partial(_curves, lines=list(lines.values()), base=level)
         names = list(lines) if len(lines) > 1 else []
         svg = draw_plane(title, (key, study.metric), names, draw)
         caption = (
             "Points: the mean over seeds; with several seeds, bars are its 95 % t "
-            f"interval. Dotted: the base arm, {study.base}."
+            "interval."
         )
+        caption += f" Dotted: the base arm, {study.base}." if level is not None else ""
         name = f"response_{re.sub(r'[^0-9A-Za-z]+', '_', key)}"
         figures[name] = Drawing(title, caption, svg)
     return figures

@@ -42,18 +42,19 @@ def arms_section(study: Study, order: Sequence[str]) -> list[str]:
     primary, table = study.metric, study.table
     compared = difference_cells(study.comparison, primary, order)
     differences = {arm: cells for arm, *cells in compared}
-    blank = ["base", *["-"] * (len(COMPARED) - 1)] if compared else []
+    blank = ["base", *["-"] * len(COMPARED)] if compared else []
     marks = arm_marks(study, order)
     marked = any(marks.values())
     rows = arm_cells(table, primary, [primary, "seconds", "examples"])
-    body = [
-        [
-            *(str(rank), arm, *([marks[arm] or "-"] if marked else [])),
-            *(str(len(seeds)), mean, *differences.get(arm, blank), *costs),
-        ]
-        for rank, (arm, seeds, (mean, *costs)) in enumerate(rows, start=1)
-    ]
-    heads = ["#", "arm", *(["mark"] if marked else []), "seeds", primary]
+    body = []
+    for rank, (arm, seeds, (mean, *costs)) in enumerate(rows, start=1):
+        cells = differences.get(arm, blank)
+        mark = [marks[arm] or "-"] if marked else []
+        left = [str(rank), arm, *cells[:1], *mark]
+        body.append([*left, str(len(seeds)), mean, *cells[1:], *costs])
+    # The verdict stands beside the arm: a narrow page shows both.
+    heads = ["#", "arm", *(["verdict"] if compared else [])]
+    heads += [*(["mark"] if marked else []), "seeds", primary]
     heads += COMPARED if compared else ()
     text = [i for i, head in enumerate(heads) if head in ("arm", "mark", "verdict")]
     caption = (
@@ -61,7 +62,7 @@ def arms_section(study: Study, order: Sequence[str]) -> list[str]:
         f"ordered by {primary}. Seconds and examples are those of one run."
     )
     if compared:
-        caption += f" Differences are to the base arm, {study.base}."
+        caption += f" Differences are to the base arm. {study.base_rule.sentence}"
     return [
         "<h2>Arms</h2>",
         note(caption),

@@ -256,9 +256,7 @@ def _samples(attempt: Attempt, problem: Problem, notes: Notes) -> dict[str, Any]
 
 def _speed(notes: Notes, batch_size: int) -> float | None:
     """Return the examples per second of training, None where none was timed."""
-    if notes.timed_seconds <= 0:
-        return None
-    return notes.timed_steps * batch_size / notes.timed_seconds
+    return None if notes.rate is None else notes.rate * batch_size
 
 
 def _train(

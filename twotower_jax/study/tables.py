@@ -16,6 +16,7 @@ from twotower_jax.evaluation.metrics import (
     stem,
 )
 from twotower_jax.study.arms import COSTS, summary
+from twotower_jax.study.verdicts import EQUIVALENT
 
 PRIMARY = f"{MAIN}@20"  # the main metric of a study that names none
 COST_DIGITS = {"seconds": ",.1f", "examples": ",.0f", "examples_per_second": ",.0f"}
@@ -199,42 +200,92 @@ def difference_cells(
       order: names of the arms; those without a row are left out.
 
     Returns:
-      (arm, difference, interval, interval of the family, p Holm, smallest visible,
-      seeds x queries, verdict) per arm.
+      (arm, verdict, difference, the interval that decides it, p Holm, smallest visible,
+      seeds x queries) per arm.
     """
     rows = comparison.filter(pl.col("metric") == metric).rows(named=True)
     by_arm = {row["arm"]: row for row in rows}
     return [
         (
             arm,
-            _number(row["difference"], "+.4f"),
+            row["verdict"] or "-",
+            signed(row["difference"])[0],
             interval(row),
-            interval(row, "_family"),
             p_cell(row["p_holm"]),
             _number(row["smallest_visible"], ".4f"),
             f"{row['seeds']} x {row['queries']:,}",
-            row["verdict"] or "-",
         )
         for arm, row in ((arm, by_arm[arm]) for arm in order if arm in by_arm)
     ]
 
 
-def interval(row: dict[str, Any], kind: str = "") -> str:
-    """`low to high` of a row of a comparison, a dash without an interval.
+def interval(row: dict[str, Any]) -> str:
+    """The interval that decides the verdict of a row, a dash without an interval.
 
     Args:
       row: a row of `comparison.compare_arms`.
-      kind: end of the names of the columns: "" for 95 %, "_family", "_90".
 
     Returns:
-      The text.
+      `low to high`, marked where it is the 90 % interval of an equivalence.
 
     Examples:
-      >>> interval({"low": -0.0121, "high": 0.02})
+      >>> row = {"low_verdict": -0.0121, "high_verdict": 0.02, "verdict": "cannot tell"}
+      >>> interval(row)
       '-0.0121 to +0.0200'
+      >>> interval({**row, "low_verdict": 1e-6, "verdict": "better"})
+      '+0.000001 to +0.020000'
+      >>> interval({**row, "verdict": "equivalent (within 2 %)"})
+      '-0.0121 to +0.0200 (90 %)'
     """
-    low, high = row[f"low{kind}"], row[f"high{kind}"]
-    return "-" if low is None else f"{low:+.4f} to {high:+.4f}"
+    return f"{_ends(row)} (90 %)" if _is_90(row) else _ends(row)
+
+
+def difference_text(row: dict[str, Any]) -> str:
+    """The difference of a row with the interval that decides its verdict.
+
+    Args:
+      row: a row of `comparison.compare_arms`.
+
+    Examples:
+      >>> row = {"difference": 0.01, "low_verdict": -0.02, "high_verdict": 0.03}
+      >>> difference_text(row | {"verdict": "cannot tell"})
+      '+0.0100 (95 % interval -0.0200 to +0.0300)'
+    """
+    (difference,) = signed(row["difference"])
+    if row["low_verdict"] is None:
+        return difference
+    level = "90" if _is_90(row) else "95"
+    return f"{difference} ({level} % interval {_ends(row)})"
+
+
+def _ends(row: dict[str, Any]) -> str:
+    if row["low_verdict"] is None:
+        return "-"
+    return " to ".join(signed(row["low_verdict"], row["high_verdict"]))
+
+
+def _is_90(row: dict[str, Any]) -> bool:
+    return (row["verdict"] or "").startswith(EQUIVALENT)
+
+
+def signed(*values: float | None) -> list[str]:
+    """Differences with a sign, in so many digits that only a 0 looks like one.
+
+    Args:
+      values: shown with equal numbers of digits, four or more; None is a dash.
+
+    Examples:
+      >>> signed(-0.00001, 0.02), signed(0.0, None)
+      (['-0.00001', '+0.02000'], ['0.0000', '-'])
+    """
+    numbers = [value for value in values if value]
+    digits = next(
+        (d for d in range(4, 12) if all(round(value, d) for value in numbers)), 12
+    )
+    return [
+        "-" if value is None else f"{value:{'+' if value else ''}.{digits}f}"
+        for value in values
+    ]
 
 
 def p_cell(p: float | None) -> str:

@@ -16,8 +16,10 @@ from twotower_jax.report.curves import push_apart, read_records
 from twotower_jax.report.figures import study_figures
 from twotower_jax.report.response import half_width
 from twotower_jax.report.tradeoff import number_points
+from twotower_jax.study.description import Description
 from twotower_jax.study.load import load_study
 
+BASE = Description(base="base")
 RECORDS = [
     {"step": step, "loss": 5 - step / 10, "valid": {"recall@20": step / 100}}
     for step in (10, 20, 30)
@@ -41,7 +43,7 @@ def folder(tmp_path):
 
 
 def test_every_figure_names_every_arm_in_the_colour_of_the_page(folder):
-    figures = study_figures(load_study([folder]))
+    figures = study_figures(load_study([folder], BASE))
     names = ["primary", "forest", "slices", "coverage", "popularity"]
     assert list(figures) == [*names, "learning", "loss"]
     for figure in figures.values():
@@ -53,7 +55,7 @@ def test_every_figure_names_every_arm_in_the_colour_of_the_page(folder):
 
 
 def test_axes_are_labelled(folder):
-    figures = study_figures(load_study([folder]))
+    figures = study_figures(load_study([folder], BASE))
     labels = {
         "primary": ["recall@20"],
         "forest": ["difference in recall@20"],
@@ -104,13 +106,15 @@ def test_figure_marks_every_arm(tmp_path, arms):
 
 
 def test_baselines_are_grey_and_no_base_arm(tmp_path):
-    """The base arm of a study that names none is its first trained arm."""
+    """The base arm of a study that names none is in-batch + logQ."""
     kinds = {"EASE": "ease", "b": "two_tower", "c": "two_tower"}
     for arm, kind in kinds.items():
-        write_arm(tmp_path, arm, [0.1, 0.2], config={"towers": {"kind": kind}})
+        loss = {"logq": {"correct": {"b": "none", "c": "all"}.get(arm, "negatives")}}
+        config = {"towers": {"kind": kind}, "loss": loss}
+        write_arm(tmp_path, arm, [0.1, 0.2], config=config)
     write_queries(tmp_path)
     study = load_study([tmp_path])
-    assert study.base == "b"
+    assert study.base == "c"
     figures = study_figures(study)
     for name in ("primary", "forest"):
         assert figures[name].caption.endswith("Grey: a baseline.")
@@ -214,7 +218,8 @@ def write_grid(folder, label=None):
 @pytest.mark.parametrize("label", [None, "arm"])
 def test_response_curve_of_a_numeric_key(tmp_path, label):
     write_grid(tmp_path, label)
-    study = load_study([tmp_path])
+    base = f"{label} 0.1 a" if label else "loss=a temperature=0.1"
+    study = load_study([tmp_path], Description(base=base))
     figures = study_figures(study)
     responses = [name for name in figures if name.startswith("response")]
     assert responses == ["response_loss_temperature"]
