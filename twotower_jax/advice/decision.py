@@ -8,8 +8,8 @@ from twotower_jax.advice.space import BASE, CONTROL
 from twotower_jax.evaluation.metrics import BUCKETS
 from twotower_jax.study.arms import summary
 from twotower_jax.study.description import Description
+from twotower_jax.study.differences import difference_text
 from twotower_jax.study.load import Study, load_study
-from twotower_jax.study.tables import difference_text
 from twotower_jax.sweeps.arm_points import point_words
 
 SAMPLES = {

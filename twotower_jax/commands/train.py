@@ -73,6 +73,11 @@ def _run_job(composed: DictConfig) -> Objective:
     check_mode()
     config = to_config(composed)
     single = HydraConfig.get().mode == RunMode.RUN
+    asked = HydraConfig.get().callbacks.study.metric
+    if single and asked:
+        from twotower_jax.sweeps.planned import check_metric
+
+        check_metric(asked, [config])
     if not single:
         config = as_job(config, HydraConfig.get())
     SWEEP.claim(config)
@@ -88,13 +93,13 @@ def _run_job(composed: DictConfig) -> Objective:
     finally:
         progress = SWEEP.count_down(config)
     if single:
-        print_result(console, config, result)
+        print_result(console, config, result, asked)
     else:
         # A swept word, key=a,b, reaches the job as key=a; the others are unchanged.
         words = HydraConfig.get().overrides.task
         given = shlex.split(command_line())
         swept = [word for word in words if word not in given]
-        print_line(console, config, result, swept, progress)
+        print_line(console, config, result, swept, progress, asked)
     return finished(_objective(config, result), str(run_folder(config).parent))
 
 

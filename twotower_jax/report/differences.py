@@ -6,9 +6,10 @@ import polars as pl
 
 from twotower_jax.report.page import box, note
 from twotower_jax.study.controls import Control
+from twotower_jax.study.differences import difference_cells, interval_note
 from twotower_jax.study.load import Study
 from twotower_jax.study.permutation import FLIPS
-from twotower_jax.study.tables import difference_cells, heading, interval_note
+from twotower_jax.study.tables import heading
 from twotower_jax.study.verdicts import SEEDS, TOO_FEW, UNTUNED, percent
 
 # Headings of a comparison in tables, and their meanings below the first table.

@@ -9,17 +9,11 @@ from twotower_jax.evaluation.metrics import BUCKETS
 from twotower_jax.report.differences import COMPARED, other_differences, terms
 from twotower_jax.report.page import box, definitions, note
 from twotower_jax.study.cautions import arm_marks
+from twotower_jax.study.differences import difference_cells, interval_note
 from twotower_jax.study.load import Study
 from twotower_jax.study.naming import differing_keys, flatten, name_arms
 from twotower_jax.study.runs import Run, Runs
-from twotower_jax.study.tables import (
-    arm_cells,
-    difference_cells,
-    heading,
-    interval_note,
-    main_split,
-    shown_metrics,
-)
+from twotower_jax.study.tables import arm_cells, heading, main_split
 
 MARKS = {
     "baseline": "Scores from the clicks alone, without training.",
@@ -92,7 +86,7 @@ def metrics_section(study: Study, order: Sequence[str]) -> list[str]:
       Lines of HTML; none if the runs have no other metrics to show.
     """
     primary = study.metric
-    shown = [name for name in shown_metrics(study.table, primary) if name != primary]
+    shown = [name for name in study.shown if name != primary]
     if not shown:
         return []
     means = [

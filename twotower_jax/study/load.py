@@ -13,7 +13,7 @@ from twotower_jax.study.controls import Control, choose_controls
 from twotower_jax.study.description import Description, first_description
 from twotower_jax.study.pairing import Pairing, pair_arms
 from twotower_jax.study.runs import Runs, read_runs
-from twotower_jax.study.tables import main_metric, shown_metrics
+from twotower_jax.study.tables import main_metric, requested_metrics, shown_metrics
 from twotower_jax.study.trained import trained_arms
 from twotower_jax.study.tuning import Tuning, study_tuning
 from twotower_jax.study.verdicts import MARGIN
@@ -27,6 +27,7 @@ class Study:
       runs: the finished and the skipped runs.
       pairing: the runs by arm and seed, and the table of all metrics.
       metric: the primary metric, which at least one run has.
+      shown: the metrics of the tables, the primary one first.
       base_rule: the base arm, which has a finished run, and the rule that chose it.
       description: as given, completed from study.json of the folders.
       tuning: whether the arms were tuned alike.
@@ -38,6 +39,7 @@ class Study:
     runs: Runs
     pairing: Pairing
     metric: str
+    shown: list[str]
     base_rule: Base
     description: Description
     tuning: Tuning
@@ -98,7 +100,8 @@ def load_study(
     description = first_description(given, places)
     table = study_table(runs)
     metric = main_metric(table, description.metric)
-    metrics = shown_metrics(table, metric)
+    requested = requested_metrics(run.config for run in runs.finished)
+    metrics = shown_metrics(table, metric, requested)
     pairing = pair_arms(runs, table, metrics)
     configs = {
         arm: next(iter(ones.values())).config for arm, ones in pairing.arms.items()
@@ -114,6 +117,7 @@ def load_study(
         runs,
         pairing,
         metric,
+        metrics,
         rule,
         description,
         tuning,

@@ -200,13 +200,10 @@ class Trainer:
                 if self.step >= self.schedule.steps:
                     self.notes.end("limit")
                 self._save()
-            elif request.number is not None or self._checkpoint_due():
+            elif request.number is not None or self.schedule.saves(self.step):
                 self._save()
             if request.number is not None and not self.notes.done:
                 raise Stopped(request.number, self.step)
-
-    def _checkpoint_due(self) -> bool:
-        return self.step % self.schedule.checkpoint_every == 0
 
     def _run_to_boundary(self, line: ProgressLine, request: StopRequest) -> None:
         """Dispatch steps up to the next boundary, one dispatch always in flight."""

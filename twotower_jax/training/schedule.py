@@ -92,6 +92,10 @@ class Schedule(NamedTuple):
         """Return whether a step is followed by a validation."""
         return step >= self.steps or step % self.eval_every == 0
 
+    def saves(self, step: int) -> bool:
+        """Return whether the state is saved after a step without a validation."""
+        return step % self.checkpoint_every == 0
+
     def pauses(self, step: int) -> bool:
         """Whether the training pauses after a step, once its state is saved.
 

@@ -5,12 +5,14 @@ import json
 
 import pytest
 from helpers.run_folders import read_comparison
-from helpers.studies import HOSTILE, report, write_arm, write_queries
+from helpers.studies import HOSTILE, Page, report, write_arm, write_queries
 from rich.console import Console
 
-from twotower_jax.report.console import print_study
+from twotower_jax.config import from_dict
+from twotower_jax.errors import InputError
+from twotower_jax.report.console import print_line, print_result, print_study
+from twotower_jax.study.differences import difference_cells, interval_note
 from twotower_jax.study.load import load_study
-from twotower_jax.study.tables import difference_cells, interval_note
 
 
 def printed(folder, width: int) -> list[str]:
@@ -118,3 +120,47 @@ def test_marks_have_a_column_where_there_are_any(tmp_path):
     assert heads.split()[-1] == "mark"
     assert lines[0].split()[-1] == "baseline"
     assert lines[1].split()[-1] == "12.0"  # seconds: a trained arm without a mark
+
+
+def test_a_requested_metric_is_in_the_table_of_a_run():
+    """map and auc are not among the metrics that every run shows."""
+    config = from_dict(
+        {"training": {"metric": "map@5"}, "evaluation": {"k": [5], "auc": ["uniform"]}}
+    )
+    values = {"recall@5": 0.5, "map@5": 0.25, "auc@uniform": 0.75, "true_ctr@5": 0.125}
+    result = {"metrics": {"test": values}, "seconds": 1.0, "steps": 300}
+    result |= {"best_step": 200, "examples_per_second": None}
+    stream = io.StringIO()
+    print_result(Console(file=stream, width=80), config, result, "true_ctr@5")
+    lines = map(str.split, stream.getvalue().splitlines())
+    shown = dict(line for line in lines if len(line) == 2)
+    assert {name: shown[name] for name in values} == {
+        name: f"{value:.4f}" for name, value in values.items()
+    }
+
+
+def test_a_line_of_a_sweep_has_the_metric_of_the_study():
+    config = from_dict({"arm": "a"})
+    values = {"recall@20": 0.5, "true_recall@20": 0.25}
+    result = {"metrics": {"test": values}, "seconds": 1.0}
+    stream = io.StringIO()
+    console = Console(file=stream, width=80)
+    print_line(console, config, result, [], "run 1 of 2", "true_recall@20")
+    assert stream.getvalue() == (
+        "a, seed 0: test recall@20 0.5000, true_recall@20 0.2500, 1.0 s (run 1 of 2)\n"
+    )
+
+
+def test_requested_metrics_of_the_runs_are_in_both_tables(tmp_path):
+    metrics = {"recall@20": 0.4, "recall@5": 0.1, "map@20": 0.2, "ndcg@20": 0.3}
+    metrics |= {f"recall@20/{part}": 0.4 for part in ("head", "mid", "tail")}
+    training = {"metric": "map@20", "batch_size": 64}
+    config = {"evaluation": {"k": [5, 20]}, "training": training}
+    for arm in ("a", "b"):
+        write_arm(tmp_path, arm, [0.4], metrics=metrics, config=config)
+    _, heads, *_ = table_of(printed(tmp_path, 80))
+    assert heads.split()[:5] == ["arm", "seeds", "recall@20", "map@20", "recall@5"]
+    page = Page(report(tmp_path))
+    assert page.row("Other metrics", "b")["recall@5"] == "0.1000"
+    with pytest.raises(InputError, match=r"metric 'mrr@20' on test.* recall@5, map@20"):
+        report(tmp_path, metric="mrr@20")
