@@ -20,6 +20,7 @@ from twotower_jax.report.canvas import (
 )
 from twotower_jax.report.curves import learning_figures
 from twotower_jax.report.response import response_figures
+from twotower_jax.report.ticks import few_ticks
 from twotower_jax.report.tradeoff import tradeoff_figures
 from twotower_jax.study.cautions import arm_marks
 from twotower_jax.study.load import Study
@@ -117,6 +118,7 @@ def _panel(
         axes.set_xlabel(label)
         _rows(axes, arms)
         draw(axes)
+        few_ticks(axes)
 
     return draw_svg(height, title, fill)
 

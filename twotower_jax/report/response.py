@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from scipy import stats
 
 from twotower_jax.report.canvas import INK, Drawing, draw_plane, style
+from twotower_jax.report.ticks import log_ticks
 from twotower_jax.study.load import Study
 from twotower_jax.study.naming import differing_keys, name_arms, short_key
 from twotower_jax.study.spread import LEVEL
@@ -120,7 +121,7 @@ def _curves(axes: Axes, lines: list[list[CurvePoint]], base: float | None) -> No
     """Draw each line with the intervals of its points, and the base arm's level."""
     every = [point.x for line in lines for point in line]
     if min(every) > 0 and max(every) / min(every) >= WIDE:
-        axes.set_xscale("log")
+        log_ticks(axes, every)
     if base is not None:
         axes.axhline(base, color=INK, linewidth=0.9, linestyle=":")
     for index, line in enumerate(lines):

@@ -11,7 +11,7 @@ import jax
 from rich.console import Console
 
 from twotower_jax.config import Config
-from twotower_jax.errors import InputError
+from twotower_jax.errors import DataError, InputError
 from twotower_jax.run.baselines import (
     add_baselines,
     compare_baselines,
@@ -110,7 +110,8 @@ def run(
       which is not recorded.
 
     Raises:
-      InputError: for wrong input, before any training.
+      DataError: where the data cannot be read or split.
+      InputError: for other wrong input, before any training.
       NonFiniteLossError: when training diverges.
       Stopped: on SIGTERM or Ctrl-C, after saving.
     """
@@ -119,7 +120,7 @@ def run(
     make_trackers(config)
     folder = folder or run_folder(config)
     console.print(f"run {folder}", highlight=False, soft_wrap=True)
-    data = shared.load(config)
+    data = _load(config, shared)
     _print_data(console, data)
     check_sizes(config, data)
     if trains(config):
@@ -137,6 +138,18 @@ def run(
     record.write("manifest", manifest(config, data.fingerprint, device, command))
     chosen = choose_features(config, data)
     return _recorded(Attempt(chosen, data, record, console, shared))
+
+
+def _load(config: Config, shared: Sharing) -> Loaded:
+    """Return the data of a run.
+
+    Raises:
+      DataError: where they cannot be read or split.
+    """
+    try:
+        return shared.load(config)
+    except InputError as error:
+        raise DataError(str(error)) from error
 
 
 def _recorded(attempt: Attempt) -> dict[str, Any]:
@@ -162,6 +175,8 @@ def _recorded(attempt: Attempt) -> dict[str, Any]:
         return result
     record.write("result", result)
     record.set_status("done")
+    # Only an unfinished run goes on from a state.
+    Checkpoints(record.path).keep_only(set())
     tracking.finish(result)
     return result
 
@@ -285,6 +300,8 @@ def _train(
     state, notes = fit(
         problem, schedule, checkpoints, hooks, shared.request, shared.together
     )
+    if notes.done:
+        checkpoints.save_params(notes.evaluated_step, state.params)
     return state.params, notes
 
 

@@ -2,12 +2,15 @@
 
 import io
 import json
+from pathlib import Path
 
 import pytest
+import yaml
 from helpers.run_folders import read_comparison
 from helpers.studies import HOSTILE, Page, report, write_arm, write_queries
 from rich.console import Console
 
+from twotower_jax import conf
 from twotower_jax.config import from_dict
 from twotower_jax.errors import InputError
 from twotower_jax.report.console import print_line, print_result, print_study
@@ -164,3 +167,39 @@ def test_requested_metrics_of_the_runs_are_in_both_tables(tmp_path):
     assert page.row("Other metrics", "b")["recall@5"] == "0.1000"
     with pytest.raises(InputError, match=r"metric 'mrr@20' on test.* recall@5, map@20"):
         report(tmp_path, metric="mrr@20")
+
+
+def labels() -> list[str]:
+    """Return the labels of all arms of the package."""
+    files = sorted((Path(conf.__file__).parent / "arms").rglob("*.yaml"))
+    names = {yaml.safe_load(path.read_text())["arm"] for path in files}
+    return sorted(names, key=len)
+
+
+def test_nothing_is_cut_at_80_columns(tmp_path):
+    """The longest names of arms, every verdict, marks of two words and controls."""
+    names = labels()[-8:]
+    assert len(names[-1]) > 30
+    loss = {"name": "full_softmax"}
+    write_arm(tmp_path, "the base arm", [0.2, 0.201, 0.202], config={"loss": loss})
+    for place, name in enumerate(names):
+        shift = (0.0001, 0.05, -0.05, 0.003)[place % 4]
+        config = {"negatives": {"easy": {"num": place + 1}}, "loss": {"name": "bce"}}
+        recalls = [0.2 + shift, 0.201 + shift, 0.202 + shift]
+        write_arm(tmp_path, name, recalls, config=config)
+    write_queries(tmp_path)
+    report(tmp_path, base="the base arm", tuned="here")
+    lines = printed(tmp_path, 80)
+    text = "\n".join(lines)
+    assert "…" not in text and "..." not in text
+    start = next(i for i, line in enumerate(lines) if line.startswith("arm "))
+    assert max(map(len, lines[start:-1])) <= 80
+    heads = [line.split() for line in lines if line.startswith("arm ")]
+    assert [one[0:2] for one in heads[1:]] == [["arm", "verdict"]] * 2
+    # A name may go on in the next line, but no word of it is lost or broken.
+    for table in ("".join(lines[start:]).count, text.count):
+        for name in names:
+            for word in name.split():
+                assert table(word) >= 1, word
+    for word in ("better", "worse", "equivalent", "(within 2 %)", "cannot tell"):
+        assert word in text

@@ -1,5 +1,6 @@
 """The figures of a study: content, ink, and texts that do not overlap."""
 
+import itertools
 import json
 import re
 from xml.etree import ElementTree
@@ -9,9 +10,11 @@ import numpy as np
 import pytest
 from helpers.studies import HOSTILE, Page, report, write_arm, write_queries
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from scipy import stats
 
+from twotower_jax.report.canvas import Drawing
 from twotower_jax.report.curves import push_apart, read_records
 from twotower_jax.report.figures import study_figures
 from twotower_jax.report.response import half_width
@@ -60,7 +63,7 @@ def test_axes_are_labelled(folder):
         "primary": ["recall@20"],
         "forest": ["difference in recall@20"],
         "slices": ["recall@20", "head", "mid", "tail"],
-        "coverage": ["recall@20", "recommended share of the catalogue, coverage@20"],
+        "coverage": ["recall@20", "share of the catalogue, coverage@20"],
         "popularity": ["recall@20", "arp@20"],
         "learning": ["steps", "validation recall@20"],
         "loss": ["steps", "training loss"],
@@ -74,7 +77,8 @@ def test_axes_are_labelled(folder):
 def test_figures_stand_in_the_page_and_beside_it_dark_on_white(folder):
     page = Page(report(folder))
     figures = study_figures(load_study([folder]))
-    assert page.figures == [one.title for one in figures.values()]
+    legend = "Legend: the arms by rank"
+    assert page.figures == [legend, *(one.title for one in figures.values())]
     for name in figures:
         svg = (folder / f"figure_{name}.svg").read_text()
         ElementTree.fromstring(svg)
@@ -143,7 +147,7 @@ def test_batches_of_two_sizes_are_compared_by_examples(tmp_path):
         write_arm(tmp_path, f"of {size}", [0.1], config=config, records=RECORDS)
     svg = study_figures(load_study([tmp_path]))["learning"].svg
     assert "examples seen" in texts(svg)
-    assert "3500" in texts(svg) and "steps" not in texts(svg)
+    assert "3000" in texts(svg) and "steps" not in texts(svg)
 
 
 def test_validation_shows_the_metric_that_is_validated(tmp_path):
@@ -250,3 +254,78 @@ def test_ids_of_all_figures_are_apart(folder):
     figures = study_figures(load_study([folder]))
     ids = [one for f in figures.values() for one in re.findall(r' id="(.*?)"', f.svg)]
     assert len(ids) == len(set(ids))
+
+
+# --- nothing collides -----------------------------------------------------------------
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures of matplotlib that are drawn from now on."""
+    figures = []
+
+    def keep(canvas, *arguments, **options):
+        figures.append(canvas.figure)
+        return written(canvas, *arguments, **options)
+
+    written = FigureCanvasSVG.print_svg
+    monkeypatch.setattr(FigureCanvasSVG, "print_svg", keep)
+    return figures
+
+
+def boxes(figure):
+    """Return the boxes of the tick labels of each axis, then that of its label."""
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            shown = [
+                tick.label1.get_window_extent(renderer)
+                for tick in axis.get_major_ticks()
+                if tick.label1.get_text() and low <= tick.get_loc() <= high
+            ]
+            label = axis.label.get_window_extent(renderer)
+            yield shown + ([label] if axis.label.get_text() else [])
+
+
+@pytest.mark.parametrize("temperatures", [(0.02, 0.03, 0.05, 0.14, 0.2), (0.001, 2e6)])
+def test_labels_neither_collide_nor_leave_the_figure(tmp_path, drawn, temperatures):
+    for place, one in enumerate(temperatures):
+        recall = 0.123 + place / 400
+        metrics = {"recall@20": recall, "coverage@20": 0.5 + place / 999, "arp@20": 1e3}
+        metrics |= dict.fromkeys(("recall@20/head", "recall@20/mid"), recall)
+        metrics["recall@20/tail"] = 0.01
+        config = {"loss": {"temperature": one}}
+        steps = [{**record, "step": 1e5 * record["step"]} for record in RECORDS]
+        write_arm(tmp_path, None, [recall] * 2, metrics=metrics, config=config,
+                  records=steps)  # fmt: skip
+    write_queries(tmp_path)
+    study = load_study([tmp_path], Description(base=f"temperature={temperatures[0]}"))
+    figures = study_figures(study)
+    assert "response_loss_temperature" in figures and len(drawn) == len(figures)
+    for figure, (name, one) in zip(drawn, figures.items(), strict=True):
+        assert "mathdefault" not in one.svg, name
+        for labels in boxes(figure):
+            for box in labels:
+                assert box.x0 >= 0 and box.x1 <= figure.bbox.x1 + 2, name
+            for box, other in itertools.combinations(labels, 2):
+                assert not box.padded(1).overlaps(other), name
+
+
+def test_the_page_has_one_legend_and_each_file_its_own(folder):
+    page, figures = report(folder).read_text(), study_figures(load_study([folder]))
+    assert page.count('aria-label="Legend: the arms by rank"') == 1
+    for name, one in figures.items():
+        assert one.bare in page
+        ends = [
+            float(re.findall(r'viewBox="0 0 \S+ (\S+)"', svg)[0])
+            for svg in (one.svg, one.bare)
+        ]
+        lines = 3 if name in ("coverage", "popularity", "learning", "loss") else 0
+        assert ends[0] - ends[1] == pytest.approx(lines * 72 * 0.21)
+
+
+def test_a_figure_without_its_legend_ends_above_it():
+    svg = '<svg width="3pt" height="90pt" viewBox="0 0 3 90" version="1.1"><g/></svg>'
+    assert 'height="60pt" viewBox="0 0 3 60"' in Drawing("a", "b", svg, 30).bare
+    assert Drawing("a", "b", svg).bare == svg
