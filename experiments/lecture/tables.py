@@ -32,12 +32,13 @@ def markdown(table: pl.DataFrame) -> str:
       Markdown text.
     """
     lines = [
-        "| check | place | base | difference | interval | seeds | verdict |",
+        "| check | place | base | difference | 95 % interval | seeds | verdict |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in table.iter_rows(named=True):
         digits = 1 if row["metric"].startswith("arp") else 4
-        level = " (90 %)" if row["verdict"] == "equivalent" else ""
+        # Rows of earlier versions have the 95 % interval of the difference alone.
+        level = " (90 %)" if row.get("level") == 90 else ""
         lines.append(
             f"| {row['statement']} | {row['place']} | {row['base_mean']:.{digits}f} "
             f"| {row['difference']:+.{digits}f} | {row['low']:+.{digits}f} to "

@@ -92,7 +92,10 @@ def merge(earlier: pl.DataFrame | None, table: pl.DataFrame) -> pl.DataFrame:
     """
     statements = [check.statement for check in CHECKS]
     if earlier is not None:
-        family, earlier = ["claim", "place"], earlier.cast(table.schema)
+        if "level" in table.columns and "level" not in earlier.columns:
+            earlier = earlier.with_columns(level=pl.lit(95))
+        earlier = earlier.select(table.columns).cast(table.schema)
+        family = ["claim", "place"]
         current = earlier.filter(pl.col("statement").is_in(statements))
         partly = current.join(table, on=[*family, "statement"], how="anti")
         table = table.join(partly, on=family, how="anti")
@@ -288,6 +291,7 @@ def to_table(rows: list[Row]) -> pl.DataFrame:
                 "difference": row.difference.difference,
                 "low": row.judged.ends[0],
                 "high": row.judged.ends[1],
+                "level": 90 if row.verdict == EQUIVALENT else 95,
                 "p_holm": row.judged.p_holm,
                 "smallest_visible": row.difference.smallest,
                 "seeds": row.difference.seeds,
