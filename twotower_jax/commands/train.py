@@ -85,7 +85,7 @@ def _run_job(composed: DictConfig) -> Objective:
     check_groups(HydraConfig.get().overrides.task)
     config = to_config(composed)
     single = HydraConfig.get().mode == RunMode.RUN
-    asked = HydraConfig.get().callbacks.study.metric
+    asked = HydraConfig.get().callbacks["study"]["metric"]
     if single and asked:
         from twotower_jax.sweeps.planned import check_metric
 

@@ -41,7 +41,7 @@ class Base(NamedTuple):
 
 
 def choose_base(
-    configs: Mapping[str, Mapping[str, Any]],
+    configs: Mapping[str, dict[str, Any]],
     requested: str | None = None,
     recorded: str | None = None,
 ) -> Base:

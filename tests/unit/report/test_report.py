@@ -140,6 +140,19 @@ def test_report_needs_no_network_no_script_and_has_unique_ids(folder):
     assert "prefers-color-scheme: dark" in page and "@media print" in page
 
 
+def test_a_narrow_page_wraps_the_verdict_beside_the_arm(folder):
+    """The columns # and arm and verdict need no scrolling: their texts wrap."""
+    text = report(folder, base="low").read_text()
+    assert 'name="viewport" content="width=device-width, initial-scale=1"' in text
+    assert Page(folder / "report.html").tables["Arms"][0][0][:3] == [
+        *("#", "arm", "verdict")
+    ]
+    narrow = text.index("td.text { white-space: normal; }")
+    assert text.index("@media (max-width: 40rem)") < narrow
+    assert text.index("th, td {") < narrow  # of equal rules the last one holds
+    assert '<td class="text arm">low</td><td class="text">base</td>' in text
+
+
 def test_writing_twice_gives_the_same_bytes(folder):
     def written():
         return {path.name: path.read_bytes() for path in folder.glob("*.*")}
