@@ -98,7 +98,7 @@ def compared(noise: Sequence[np.ndarray], seed: int) -> list[Difference]:
 
 def word(one: Difference) -> str:
     """Return the verdict on a single difference, also of two seeds."""
-    return verdict(one._replace(seeds=max(one.seeds, SEEDS)), one.p)
+    return verdict(one._replace(seeds=max(one.seeds, SEEDS)), one.decisive_p)
 
 
 def simulate(seeds: int, share: float, studies: int, seed: int = 0) -> Rates:

@@ -64,7 +64,7 @@ study = twotower_jax.compare(
 )
 
 # %% [markdown]
-# `table` has the mean, the difference to the base, its 95 % interval and the verdict.
+# `table` has the mean, the difference to the base, its interval and the verdict.
 # `best` is the arm that the verdicts put above all others. It is None here: the arms
 # were not tuned, and another learning rate might reverse their order.
 # `tune={"loss.temperature": [0.1, 0.2]}` lets each arm choose on validation, before its

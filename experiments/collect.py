@@ -16,7 +16,7 @@ import polars as pl
 
 from twotower_jax.study.arms import summary
 from twotower_jax.study.load import Study, load_study
-from twotower_jax.study.tables import heading, rank_arms, shown_metrics
+from twotower_jax.study.tables import heading, rank_arms
 
 HERE = Path(__file__).parent
 
@@ -30,7 +30,7 @@ def markdown(study: Study) -> str:
     Returns:
       Markdown text.
     """
-    shown = shown_metrics(study.table, study.metric)
+    shown = study.shown
     lines = [
         f"| arm | seeds | {' | '.join(map(heading, shown))} | seconds |",
         "|---|" + "---|" * (len(shown) + 2),
@@ -74,8 +74,7 @@ def main() -> None:
     name, folder = sys.argv[1], Path(sys.argv[2])
     study, place = load_study([folder]), HERE / name
     place.mkdir(parents=True, exist_ok=True)
-    metrics = shown_metrics(study.table, study.metric)
-    shown = (pl.col("split") == "test") & pl.col("metric").is_in(metrics)
+    shown = (pl.col("split") == "test") & pl.col("metric").is_in(study.shown)
     results = study.table.filter(shown).select(
         "arm", "seed", "metric", "value", "seconds", "examples_per_second"
     )

@@ -12,6 +12,10 @@ class InputError(ValueError):
     """
 
 
+class DataError(InputError):
+    """The log cannot be read or split as configured, so that no run on it can work."""
+
+
 class NonFiniteLossError(RuntimeError):
     """The loss became NaN or infinite; ``twotower`` exits with status 1."""
 

@@ -86,7 +86,7 @@ def _cell(mean: float, sd: float | None) -> str:
 def _difference(row: dict | None) -> list[str]:
     if row is None:
         return ["base", ""]
-    low, high = signed(row["low"]), signed(row["high"])
+    low, high = signed(row["low_verdict"]), signed(row["high_verdict"])
     interval = f"({low}&nbsp;to&nbsp;{high})"
     return [f"{signed(row['difference'])} {interval}", row["verdict"]]
 
@@ -100,7 +100,12 @@ def draw() -> Figure:
     one = axes(f"difference in {metric}", "")
     with mpl.rc_context(STYLE):
         for place, row in enumerate(rows):
-            one.plot([row["low"], row["high"]], [place] * 2, color=COLOURS[0], lw=4)
+            one.plot(
+                [row["low_verdict"], row["high_verdict"]],
+                [place] * 2,
+                color=COLOURS[0],
+                lw=4,
+            )
             one.plot(row["difference"], place, "o", color=COLOURS[1])
         one.axvline(0, color=COLOURS[-1], lw=1)
         one.set_yticks(range(len(rows)), [row["arm"] for row in rows])

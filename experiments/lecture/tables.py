@@ -37,10 +37,12 @@ def markdown(table: pl.DataFrame) -> str:
     ]
     for row in table.iter_rows(named=True):
         digits = 1 if row["metric"].startswith("arp") else 4
+        # Rows of earlier versions have the 95 % interval of the difference alone.
+        level = " (90 %)" if row.get("level") == 90 else ""
         lines.append(
             f"| {row['statement']} | {row['place']} | {row['base_mean']:.{digits}f} "
             f"| {row['difference']:+.{digits}f} | {row['low']:+.{digits}f} to "
-            f"{row['high']:+.{digits}f} | {row['seeds']} | {row['verdict']} |"
+            f"{row['high']:+.{digits}f}{level} | {row['seeds']} | {row['verdict']} |"
         )
     return "\n".join(lines)
 
@@ -90,7 +92,8 @@ def draw(claim: str, table: pl.DataFrame) -> None:
         axis.tick_params(labelsize=8)
         axis.set_title(mine["statement"][0], fontsize=9, loc="left")
     axes[-1, 0].set_xlabel(
-        "difference in % of the base arm's mean, with 95 % interval", fontsize=9
+        "difference in % of the base arm's mean, with the interval that decides",
+        fontsize=9,
     )
     save(figure, claim)
 

@@ -20,11 +20,18 @@ from tables import HERE, write_pages
 
 from twotower_jax.study.intervals import Interval
 from twotower_jax.study.naming import differing_keys, is_baseline
-from twotower_jax.study.permutation import holm
 from twotower_jax.study.runs import Run, check_same_data, read_runs
 from twotower_jax.study.spread import Spread
 from twotower_jax.study.statistics import Difference, compare, means_alone
-from twotower_jax.study.verdicts import CANNOT_TELL, EQUIVALENT, SEEDS, equivalent
+from twotower_jax.study.verdicts import (
+    BETTER,
+    CANNOT_TELL,
+    EQUIVALENT,
+    WORSE,
+    Judgement,
+    Rules,
+    judge,
+)
 
 # Keys that have no effect where the ratio of hard negatives is 0.
 MOOT = {"negatives.hard.log_q"}
@@ -37,25 +44,26 @@ class Row(NamedTuple):
       check: the check.
       place: the name of the place.
       difference: the difference of the check's arms.
-      p_holm: its p value, after Holm's correction over the checks of the claim.
+      judged: its verdict among the checks of the claim, with the interval that decides.
     """
 
     check: Check
     place: str
     difference: Difference
-    p_holm: float
+    judged: Judgement
 
     @property
     def verdict(self) -> str:
         """Holds, reversed, equivalent or cannot tell; for a cost, its sign."""
-        one, sign = self.difference, self.check.sign
-        if one.seeds < SEEDS:
+        word, sign = self.judged.word, self.check.sign
+        if word.startswith(EQUIVALENT):
+            return EQUIVALENT
+        if not word.startswith((BETTER, WORSE)):
             return CANNOT_TELL
-        if self.p_holm < 0.05:
-            if sign == 0:
-                return "more" if one.difference > 0 else "less"
-            return "holds" if one.difference * sign > 0 else "reversed"
-        return EQUIVALENT if equivalent(one) else CANNOT_TELL
+        rises = word.startswith(BETTER)
+        if sign == 0:
+            return "more" if rises else "less"
+        return "holds" if rises == (sign > 0) else "reversed"
 
 
 def main() -> None:
@@ -84,7 +92,10 @@ def merge(earlier: pl.DataFrame | None, table: pl.DataFrame) -> pl.DataFrame:
     """
     statements = [check.statement for check in CHECKS]
     if earlier is not None:
-        family, earlier = ["claim", "place"], earlier.cast(table.schema)
+        if "level" in table.columns and "level" not in earlier.columns:
+            earlier = earlier.with_columns(level=pl.lit(95))
+        earlier = earlier.select(table.columns).cast(table.schema)
+        family = ["claim", "place"]
         current = earlier.filter(pl.col("statement").is_in(statements))
         partly = current.join(table, on=[*family, "statement"], how="anti")
         table = table.join(partly, on=family, how="anti")
@@ -140,8 +151,8 @@ def verdicts(folder: Path, name: str) -> list[Row]:
     for claim in CLAIMS:
         mine = [(check, one) for check, one in measured if check.claim == claim]
         if mine:
-            adjusted = holm(np.array([one.p for _, one in mine]))
-            pairs = zip(mine, adjusted.tolist(), strict=True)
+            judged = judge([one for _, one in mine], [Rules()] * len(mine))
+            pairs = zip(mine, judged, strict=True)
             rows += [Row(check, name, one, p) for (check, one), p in pairs]
     return rows
 
@@ -278,9 +289,10 @@ def to_table(rows: list[Row]) -> pl.DataFrame:
                 "mean": row.difference.mean,
                 "base_mean": row.difference.base_mean,
                 "difference": row.difference.difference,
-                "low": row.difference.interval.low,
-                "high": row.difference.interval.high,
-                "p_holm": row.p_holm,
+                "low": row.judged.ends[0],
+                "high": row.judged.ends[1],
+                "level": 90 if row.verdict == EQUIVALENT else 95,
+                "p_holm": row.judged.p_holm,
                 "smallest_visible": row.difference.smallest,
                 "seeds": row.difference.seeds,
                 "queries": row.difference.queries,

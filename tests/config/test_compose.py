@@ -467,3 +467,27 @@ def test_a_stored_configuration_names_the_same_run(tmp_path):
     assert stored == config
     assert fingerprint(stored) == fingerprint(config)
     assert dataclasses.asdict(stored) == dataclasses.asdict(config)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ("arms=in_batch_logq", "negatives=uniform"),
+            "negatives=uniform and arms=in_batch_logq .* is negatives=in_batch; leave",
+        ),
+        (
+            ("loss=bce", "arms=full_softmax"),
+            "loss=bce and arms=full_softmax are given, and this arm is loss=full",
+        ),
+    ],
+)
+def test_a_group_beside_an_arm_that_sets_it_otherwise_is_refused(words, message):
+    """Hydra would let the command line win, under the name of the arm."""
+    with pytest.raises(InputError, match=message):
+        compose_config(words)
+
+
+def test_a_group_that_an_arm_does_not_set_or_sets_alike_is_taken():
+    config = compose_config(["arms=uniform", "towers=history", "negatives=uniform"])
+    assert (config.arm, config.towers.query) == ("uniform", ("history",))

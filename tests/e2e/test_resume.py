@@ -105,8 +105,9 @@ def assert_like_reference(path, reference):
         assert one == other
     left = {file.name for file in path.rglob("*") if file.name.endswith("tmp")}
     assert not left
-    kept = {int(one.name) for one in (path / "checkpoints").iterdir()}
-    assert kept == {after["best_step"], STEPS}
+    kept = {one.name for one in (path / "checkpoints").iterdir()}
+    # The parameters that are evaluated; no state is needed any more.
+    assert kept == {f"{after['best_step']}-params"}
 
 
 @pytest.mark.parametrize(
@@ -159,3 +160,16 @@ def test_a_run_that_is_stopped_saves_and_goes_on(reference, cache, tmp_path):
     assert f"resuming at step {steps[2]}\n" in text
     assert_like_reference(path, reference)
     assert tiny.read_json(path / "status.json")["reason"] is None
+
+
+def test_a_sweep_that_is_stopped_says_that_the_same_command_resumes(cache, tmp_path):
+    words = (*TRAIN, "output=swept", "seed=0,1", "baselines=false", "-m")
+    process = tiny.start(words, cwd=tmp_path, cache=cache, log=tmp_path / "sweep.log")
+    wait_until(process, lambda: saved_steps(tmp_path / "swept"))
+    process.send_signal(signal.SIGINT)
+    assert process.wait(LIMIT) == 128 + signal.SIGINT
+    text = printed(tmp_path, "sweep")
+    assert "Traceback" not in text
+    assert text.splitlines()[-1].startswith("stopped: the same command resumes; ")
+    # One run was stopped, and the other did not begin.
+    assert len(list((tmp_path / "swept" / "simulator").glob("*/status.json"))) == 1

@@ -64,6 +64,17 @@ def test_runs_that_choose_do_not_see_the_test(study):
         assert set(result["metrics"]) == {"valid", "test"}
 
 
+def test_runs_that_choose_keep_no_parameters(study, capsys):
+    assert not list((study / "select").glob("*/checkpoints"))
+    trained = [name for name, one in results(study / "select").items() if one["steps"]]
+    assert tiny.command("evaluate", str(study / "select" / trained[0])) == 2
+    assert "a selection on validation do not keep" in capsys.readouterr().err
+    tested = [name for name, one in results(study).items() if one["steps"]]
+    assert tested == sorted(
+        path.parent.parent.name for path in study.glob("*/checkpoints/*-params")
+    )
+
+
 def test_each_arm_has_as_many_trials_of_its_own_grid(study):
     """All points of a smaller grid, and one of an arm without a number to tune."""
     popularity, uniform, in_batch = read(study).arms

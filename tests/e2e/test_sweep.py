@@ -7,6 +7,7 @@ import pytest
 from helpers import tiny
 from helpers.studies import Page
 
+from twotower_jax.data.split import split
 from twotower_jax.run import execute as run
 from twotower_jax.training.step import run_steps
 
@@ -54,8 +55,9 @@ def test_a_failing_value_does_not_stop_the_others(swept):
 def test_failed_jobs_are_named(tmp_path, capsys):
     assert sweep(tmp_path) == 2
     shown = capsys.readouterr()
-    assert shown.err.count("training.batch_size=1000000 is more than the") == 4
-    assert shown.err.count("error: ") == 4
+    assert shown.err.count("training.batch_size=1000000 is more than the") == 1
+    assert shown.err.count("error: ") == 1
+    assert "4 runs failed alike: training.batch_size=1000000 is more" in shown.out
     assert "Traceback" not in shown.err
     # The line of a finished run has its swept values ...
     for arm in ("in-batch", "uniform"):
@@ -99,6 +101,11 @@ def test_runs_without_a_label_are_named_by_the_swept_values(tmp_path, capsys):
             ["arms=uniform,in_batch", "hydra.callbacks.study.base=nosuch"],
             "base='nosuch' is not an arm of this study; it has 'in-batch', 'uniform'",
         ),
+        (
+            ["arms=uniform,in_batch", "negatives=in_batch"],
+            "negatives=in_batch and arms=uniform are given, and this arm is "
+            "negatives=uniform; leave one of them out",
+        ),
     ],
 )
 def test_a_sweep_without_a_report_ends_before_any_run(swept, part, tmp_path, capsys):
@@ -108,6 +115,29 @@ def test_a_sweep_without_a_report_ends_before_any_run(swept, part, tmp_path, cap
     assert shown.err.count("error: ") == 1 and part in shown.err
     assert "Traceback" not in shown.err
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("launcher", ["basic", "fused"])
+def test_a_sweep_whose_split_is_empty_fails_once(
+    launcher, tmp_path, capsys, monkeypatch
+):
+    tried = []
+
+    def counted(*arguments):
+        tried.append(1)
+        return split(*arguments)
+
+    monkeypatch.setattr("twotower_jax.run.inputs.split", counted)
+    words = (*tiny.SMALL, f"output={tmp_path}", f"hydra/launcher={launcher}")
+    words = (*words, "data.split=ratio", "data.test_share=1e-9")
+    swept = ("arms=uniform,in_batch", "seed=0,1", "baselines=true")
+    assert tiny.command("train", "-m", *words, *swept) == 2
+    shown = capsys.readouterr()
+    empty = "data.split=ratio leaves no positive to test on"
+    assert shown.err.count("error: ") == 1
+    assert f"error: {empty}; raise data.test_share=1e-09" in shown.err
+    assert f"4 runs failed alike: {empty}\n" in shown.out
+    assert len(tried) == 1 and not list(tmp_path.rglob("config.yaml"))
 
 
 def test_a_sweep_into_a_folder_of_other_runs(tmp_path, capsys):
@@ -213,7 +243,7 @@ def test_a_sweep_ends_with_its_arms_against_the_base(swept, capsys):
     assert (row["seeds"], row["interval_over"]) == (2, "seeds and queries")
     shown = capsys.readouterr().out
     assert "recall@20, difference to in-batch with 95 % interval" in shown
-    assert f"{row['low']:+.4f} to {row['high']:+.4f}" in shown
+    assert f"{row['low_verdict']:+.4f} to {row['high_verdict']:+.4f}" in shown
 
 
 def test_report_takes_another_base_and_keeps_it(swept, capsys):

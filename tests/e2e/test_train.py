@@ -208,6 +208,30 @@ def test_early_stopping_reports_the_best_checkpoint(tmp_path):
     )
 
 
+def size(folder):
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_finished_run_keeps_the_parameters_of_its_best_step_alone(tmp_path):
+    """Beside them, a state has two moments of Adam of the same size."""
+    words = ("optimizer=adam", "towers.dim=128", "training.patience=0")
+    paused = tiny.make_config(tmp_path, *words, "pause=30")
+    run(paused)
+    kept = run_folder(paused) / "checkpoints"
+    states = {path.name: size(path) for path in kept.iterdir()}
+    assert "30" in states and all(name.isdigit() for name in states)
+    result = run(tiny.make_config(tmp_path, *words))
+    assert [path.name for path in kept.iterdir()] == [f"{result['best_step']}-params"]
+    assert size(kept) < 0.5 * states["30"]
+    # A state that the status promises but nobody has is made anew, to the bit.
+    config = tiny.make_config(tmp_path, *words)
+    RunFolder(run_folder(config)).set_status("running")
+    assert metrics(run(config)) == metrics(result)
+    assert metrics({"metrics": evaluate_run(config, run_folder(config))}) == metrics(
+        result
+    )
+
+
 def test_validations_of_a_part_watch_the_same_queries_in_every_run(tmp_path):
     """The result has all queries; the order of steps is judged on some of them."""
     watched = []

@@ -8,6 +8,7 @@ from twotower_jax.advice.space import BASE, CONTROL
 from twotower_jax.evaluation.metrics import BUCKETS
 from twotower_jax.study.arms import summary
 from twotower_jax.study.description import Description
+from twotower_jax.study.differences import difference_text
 from twotower_jax.study.load import Study, load_study
 from twotower_jax.sweeps.arm_points import point_words
 
@@ -152,9 +153,7 @@ def _difference(study: Study, arm: str) -> str:
     """Return the difference of an arm to the base of a study, with its interval."""
     rows = study.comparison.rows(named=True)
     row = next(r for r in rows if r["arm"] == arm and r["metric"] == study.metric)
-    low, high = row["low"], row["high"]
-    interval = "" if low is None else f" (95 % interval {low:+.4f} to {high:+.4f})"
-    return f"{row['difference']:+.4f}{interval}"
+    return difference_text(row)
 
 
 def _certainty(found: Progress, best: Choice, study: Study, minutes: float) -> str:

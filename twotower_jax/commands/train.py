@@ -16,12 +16,13 @@ from omegaconf.errors import OmegaConfBaseException
 import twotower_jax.sweeps.launcher
 import twotower_jax.sweeps.sweeper  # noqa: F401
 from twotower_jax.config import Config
-from twotower_jax.errors import InputError
+from twotower_jax.errors import DataError, InputError
 from twotower_jax.run.records import run_folder
 from twotower_jax.sweeps.baseline_arms import as_job
 from twotower_jax.sweeps.callback import check_mode
 from twotower_jax.sweeps.compose import (
     CONF,
+    check_groups,
     command_line,
     explain,
     keep_command,
@@ -29,6 +30,12 @@ from twotower_jax.sweeps.compose import (
     to_config,
 )
 from twotower_jax.sweeps.jobs import SWEEP, JobOutcome, Objective, failed, finished
+from twotower_jax.training.signals import Stopped
+
+STOPPED = (
+    "stopped: the same command resumes; it returns finished runs, and the others go on "
+    "from their checkpoints"
+)
 
 
 def train(overrides: list[str]) -> int:
@@ -36,6 +43,7 @@ def train(overrides: list[str]) -> int:
 
     Raises:
       InputError: for overrides that do not compose.
+      KeyboardInterrupt, Stopped: on Ctrl-C or SIGTERM, after the last line.
     """
     # Hydra raises its errors instead of printing them.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -44,6 +52,9 @@ def train(overrides: list[str]) -> int:
     keep_command()
     try:
         _hydra_train()
+    except (KeyboardInterrupt, Stopped):
+        print(STOPPED, flush=True)
+        raise
     except (HydraException, OmegaConfBaseException) as error:
         raise explain(error) from None
     except ValueError as error:
@@ -71,10 +82,17 @@ def _hydra_train(composed: DictConfig) -> Objective | JobOutcome:
 def _run_job(composed: DictConfig) -> Objective:
     """Train and evaluate one job, and print its result."""
     check_mode()
+    check_groups(HydraConfig.get().overrides.task)
     config = to_config(composed)
     single = HydraConfig.get().mode == RunMode.RUN
+    asked = HydraConfig.get().callbacks["study"]["metric"]
+    if single and asked:
+        from twotower_jax.sweeps.planned import check_metric
+
+        check_metric(asked, [config])
     if not single:
         config = as_job(config, HydraConfig.get())
+    SWEEP.check_data(config)
     SWEEP.claim(config)
     # Imported after the checks, for they import JAX.
     from twotower_jax.compile_cache import keep_programs
@@ -85,16 +103,19 @@ def _run_job(composed: DictConfig) -> Objective:
     console = shared_console()
     try:
         result = train_job(config, console=console, command=command_line())
+    except DataError as error:
+        SWEEP.broken[repr(config.data)] = str(error)
+        raise
     finally:
         progress = SWEEP.count_down(config)
     if single:
-        print_result(console, config, result)
+        print_result(console, config, result, asked)
     else:
         # A swept word, key=a,b, reaches the job as key=a; the others are unchanged.
         words = HydraConfig.get().overrides.task
         given = shlex.split(command_line())
         swept = [word for word in words if word not in given]
-        print_line(console, config, result, swept, progress)
+        print_line(console, config, result, swept, progress, asked)
     return finished(_objective(config, result), str(run_folder(config).parent))
 
 

@@ -11,8 +11,9 @@ from twotower_jax.study.answer import answer, best_arm
 from twotower_jax.study.arms import summary
 from twotower_jax.study.cautions import cautions
 from twotower_jax.study.description import Description
+from twotower_jax.study.differences import interval
 from twotower_jax.study.load import load_study
-from twotower_jax.study.tables import interval, main_split, rank_arms
+from twotower_jax.study.tables import main_split, rank_arms
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,13 +53,14 @@ class Study:
         """The arms, best mean first.
 
         Columns ``arm``, ``mean`` of the metric over seeds, ``difference`` to the base
-        arm, ``low`` and ``high`` (the 95 % interval of all differences together),
-        ``verdict`` ("base" for the base arm) and ``seeds``.
+        arm, ``low`` and ``high`` (the interval that decides the verdict: of 95 % for
+        all differences together, or of 90 % beside "equivalent"), ``verdict`` ("base"
+        for the base arm) and ``seeds``.
         """
         study = self._study
         compared = study.comparison.filter(pl.col("metric") == self.metric)
         compared = compared.select(
-            *("arm", "difference", "verdict"), low="low_family", high="high_family"
+            *("arm", "difference", "verdict"), low="low_verdict", high="high_verdict"
         )
         means = summary(study.table, [self.metric], main_split(study.table))
         arms = pl.DataFrame({"arm": rank_arms(study.table, self.metric)})
@@ -83,7 +85,7 @@ class Study:
         return self.folder / "report.html"
 
     def plot(self) -> "Figure":
-        """Figure of the differences to the base arm with 95 % intervals.
+        """Figure of the differences to the base arm with their intervals.
 
         Returns:
           The figure of the report, for ``savefig`` or for display.
@@ -145,10 +147,11 @@ class Study:
 
     def _cells(self) -> list[list[str]]:
         """Return the headings and the rows of the table as texts."""
-        rows = [["arm", self.metric, "difference", "95 % interval", "verdict"]]
+        rows = [["arm", self.metric, "difference", "interval", "verdict"]]
         for row in self.table.rows(named=True):
             mean, difference = (row["mean"], ".4f"), (row["difference"], "+.4f")
             numbers = ["-" if v is None else f"{v:{f}}" for v, f in (mean, difference)]
+            ends = {"low_verdict": row["low"], "high_verdict": row["high"]}
             verdict = row["verdict"] or "-"
-            rows.append([row["arm"], *numbers, interval(row), verdict])
+            rows.append([row["arm"], *numbers, interval(row | ends), verdict])
         return rows

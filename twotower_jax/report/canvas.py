@@ -19,6 +19,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from twotower_jax.report.ticks import few_ticks
 from twotower_jax.study.files import write_whole
 
 # Okabe and Ito's palette: distinguishable with any colour vision, on white and black.
@@ -55,11 +56,27 @@ class Drawing(NamedTuple):
       title: its subject.
       caption: how to read it.
       svg: the SVG text.
+      legend: height in points of the legend of all arms at its bottom, which a page
+        shows once for all figures; 0 for none.
     """
 
     title: str
     caption: str
     svg: str
+    legend: float = 0.0
+
+    @property
+    def bare(self) -> str:
+        """The SVG text without the legend: the page is cut above it."""
+        return re.sub(
+            r'height="([\d.]+)pt" viewBox="0 0 ([\d.]+) ([\d.]+)"',
+            lambda m: (
+                f'height="{float(m[1]) - self.legend:g}pt" '
+                f'viewBox="0 0 {m[2]} {float(m[3]) - self.legend:g}"'
+            ),
+            self.svg,
+            count=1,
+        )
 
 
 class Style(NamedTuple):
@@ -208,21 +225,43 @@ def draw_plane(
     Returns:
       SVG text.
     """
-    plot, bottom = 2.5, 0.58 + LEGEND_LINE * len(names)
+    plot, bottom = 2.5, 0.58 + legend_height(names) / 72
     height = TITLE + plot + bottom
 
     def fill(figure: Figure) -> None:
-        axes = figure.add_axes((0.17, bottom / height, 0.76, plot / height))
+        axes = figure.add_axes((0.2, bottom / height, 0.73, plot / height))
         axes.patch.set_visible(False)
         axes.grid()
         axes.set_xlabel(labels[0])
         axes.set_ylabel(labels[1])
         draw(axes)
-        for index, name in enumerate(names):
-            at = (LEGEND_LINE * (len(names) - index) - 0.09) / height
-            _legend_line(figure, at, style(index), shorten(name, 46))
+        few_ticks(axes)
+        _legend(figure, names, height)
 
     return draw_svg(height, title, fill)
+
+
+def draw_legend(title: str, names: Sequence[str]) -> str:
+    """SVG text of a legend alone, with one line per name.
+
+    Args:
+      title: text above it.
+      names: names of the styles 0, 1, ...
+    """
+    height = TITLE + legend_height(names) / 72
+    return draw_svg(height, title, lambda figure: _legend(figure, names, height))
+
+
+def legend_height(names: Sequence[str]) -> float:
+    """Return the height in points of a legend with one line per name."""
+    return 72 * LEGEND_LINE * len(names)
+
+
+def _legend(figure: Figure, names: Sequence[str], height: float) -> None:
+    """Draw a line per name at the bottom of a figure of a height in inches."""
+    for index, name in enumerate(names):
+        at = (LEGEND_LINE * (len(names) - index) - 0.09) / height
+        _legend_line(figure, at, style(index), shorten(name, 46))
 
 
 def _legend_line(figure: Figure, at: float, look: Style, name: str) -> None:

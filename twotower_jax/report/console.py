@@ -4,12 +4,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from twotower_jax.config import Config
+from twotower_jax.config import Config, to_dict
 from twotower_jax.evaluation.metrics import BUCKETS, MAIN, of_scope, stem
 from twotower_jax.report.beside import (
     baseline_lines,
@@ -20,18 +19,13 @@ from twotower_jax.report.beside import (
 )
 from twotower_jax.study.answer import answer
 from twotower_jax.study.cautions import arm_marks, cautions
+from twotower_jax.study.differences import difference_cells, interval_note
 from twotower_jax.study.load import Study
 from twotower_jax.study.naming import short_key
 from twotower_jax.study.runs import Runs
-from twotower_jax.study.tables import (
-    arm_cells,
-    difference_cells,
-    heading,
-    interval_note,
-    rank_arms,
-    shown_metrics,
-)
+from twotower_jax.study.tables import arm_cells, heading, rank_arms, requested_metrics
 
+VERDICT = len("cannot tell")  # of the shortest lines of a verdict
 NAME = 24  # least number of characters for the names of arms, if they are longer
 # Why a training ended, by `stopped` of its result.
 ENDED = {
@@ -42,22 +36,27 @@ ENDED = {
 SKIPPED = 5  # number of skipped folders that are listed by name
 
 
-def print_result(console: Console, config: Config, result: dict[str, Any]) -> None:
+def print_result(
+    console: Console, config: Config, result: dict[str, Any], asked: str | None = None
+) -> None:
     """Print the main metrics, time and speed of a run; result.json has all metrics.
 
     Args:
       console: the console.
       config: the configuration of the run.
       result: the content of result.json.
+      asked: the metric of the study, None for none.
     """
     cutoff = config.training.metric.rsplit("@", 1)[1]
     metrics = of_scope("query", "catalogue", view="run")
     shown = [
         *(f"{MAIN}@{k}" for k in config.evaluation.k),
         *(f"{MAIN}@{cutoff}/{part}" for part in BUCKETS),
-        *(f"{name}@{cutoff}" for name in metrics if name != MAIN),
+        *(f"{name}@{cutoff}" for name in metrics),
+        *requested_metrics([to_dict(config)]),
+        *([asked] if asked else []),
     ]
-    print_metrics(console, result["metrics"], shown)
+    print_metrics(console, result["metrics"], list(dict.fromkeys(shown)))
     rate = result["examples_per_second"]
     speed = f", {rate:,.0f} examples/s" if rate else ""
     steps = f"{result['steps']} steps in {result['seconds']:.1f} s{speed}"
@@ -76,8 +75,9 @@ def print_line(
     result: dict[str, Any],
     swept: Sequence[str],
     progress: str = "",
+    asked: str | None = None,
 ) -> None:
-    """Print a run of a sweep in one line: its arm, its overrides, its main metric.
+    """Print a run of a sweep in one line: its arm, its overrides, its main metrics.
 
     Args:
       console: the console.
@@ -85,6 +85,7 @@ def print_line(
       result: the content of result.json.
       swept: the overrides of this job that its sweep varies, as key=value.
       progress: the number of this job and the time left; "" where they are unknown.
+      asked: the metric of the study, None for none.
     """
     hidden = (
         "seed",
@@ -99,6 +100,8 @@ def print_line(
     split = last_split(result)
     shown = metric_text(result["metrics"][split].get(config.training.metric))
     ends = [f"{result['seconds']:.1f} s"]
+    if asked not in (None, config.training.metric):
+        ends.insert(0, f"{asked} {metric_text(result['metrics'][split].get(asked))}")
     if text := popularity_text(config, result, config.training.metric):
         ends.insert(0, text)
     console.print(
@@ -148,7 +151,7 @@ def print_study(study: Study, console: Console, report: Path) -> None:
     order = rank_arms(table, primary)
     marks = arm_marks(study, order)
     widest = max(map(len, marks.values()))
-    metrics = _fitting(table, primary, console.width - (widest and widest + 1))
+    metrics = _fitting(study, console.width - (widest and widest + 1))
     grid = Table(header_style="bold", box=None, padding=(0, 1, 0, 0))
     grid.add_column("arm", overflow="fold")
     for head in ("seeds", *map(heading, metrics), "seconds"):
@@ -160,7 +163,7 @@ def print_study(study: Study, console: Console, report: Path) -> None:
         mark = [marks[arm]] if widest else []
         grid.add_row(Text(arm), str(len(seeds)), cells[0], *means, *mark)
     console.print(grid)
-    _print_differences(console, study.comparison, primary, order)
+    _print_differences(console, study, order)
     _print_controls(console, study, order)
     for line in skipped_lines(study.runs):
         console.print(Text(line), soft_wrap=True)
@@ -169,14 +172,14 @@ def print_study(study: Study, console: Console, report: Path) -> None:
     console.print(Text(str(report)), soft_wrap=True)
 
 
-def _fitting(table: pl.DataFrame, primary: str, width: int) -> list[str]:
+def _fitting(study: Study, width: int) -> list[str]:
     """Return the metrics whose columns fit beside the names of the arms.
 
     The primary metric is always among them. Metrics of the catalogue are left to the
     report.
     """
-    shown, catalogue = shown_metrics(table, primary), of_scope("catalogue")
-    names = [n for n in shown if n == primary or stem(n) not in catalogue]
+    table, primary, catalogue = study.table, study.metric, of_scope("catalogue")
+    names = [n for n in study.shown if n == primary or stem(n) not in catalogue]
     rows = arm_cells(table, primary, [*names, "seconds"])
     longest = max(len(arm) for arm, _, _ in rows)
     room = width - min(longest, NAME) - len(" seeds seconds ") - 3
@@ -212,18 +215,18 @@ def skipped_lines(runs: Runs) -> list[str]:
     return [*lines, f"  and {rest} more in the report"] if rest > 0 else lines
 
 
-def _print_differences(
-    console: Console, comparison: pl.DataFrame, metric: str, order: Sequence[str]
-) -> None:
+def _print_differences(console: Console, study: Study, order: Sequence[str]) -> None:
     """Print the differences to the base arm, best first."""
+    comparison, metric = study.comparison, study.metric
     if comparison.is_empty():
         return
     arms = comparison["arm"].n_unique()
-    title = f"\n{metric}, difference to {comparison['base'][0]} {_intervals(arms)}"
+    title = f"\n{metric}, difference to {study.base} {_intervals(arms)}"
     console.print(Text(title))
+    console.print(Text(study.base_rule.sentence))
     grid = _difference_grid()
-    for arm, *cells in difference_cells(comparison, metric, order):
-        grid.add_row(Text(arm), cells[0], *cells[2:4], cells[-1])
+    for arm, verdict, *cells in difference_cells(comparison, metric, order):
+        grid.add_row(Text(arm), verdict, *cells[:3])
     console.print(grid)
     if note := interval_note(comparison, metric):
         console.print(Text(note))
@@ -239,27 +242,27 @@ def _print_controls(console: Console, study: Study, order: Sequence[str]) -> Non
     console.print(Text(title))
     grid = _difference_grid("control")
     controls = dict(controlled.select("arm", "base").iter_rows())
-    for arm, *cells in difference_cells(controlled, study.metric, order):
-        names = Text(arm), Text(controls[arm])
-        grid.add_row(*names, cells[0], *cells[2:4], cells[-1])
+    for arm, verdict, *cells in difference_cells(controlled, study.metric, order):
+        grid.add_row(Text(arm), verdict, Text(controls[arm]), *cells[:2])
     console.print(grid)
     if note := interval_note(controlled, study.metric, "its control"):
         console.print(Text(note))
 
 
 def _intervals(arms: int) -> str:
-    """Return the kind of the printed intervals, which cover all arms together."""
-    return "with 95 % interval" + (f"s for {arms} arms together" if arms > 1 else "")
+    """Return the kind of the printed intervals, which decide the verdicts."""
+    return "with 95 % interval" + (f"s, Holm over {arms} arms" if arms > 1 else "")
 
 
-def _difference_grid(*names: str) -> Table:
-    """Return an empty table of differences with more columns of names."""
+def _difference_grid(control: str = "") -> Table:
+    """Return an empty table of differences; that to controls has no room for p."""
     grid = Table(header_style="bold", box=None, padding=(0, 1, 0, 0))
-    for name in ("arm", *names):
-        grid.add_column(name, overflow="fold")
-    for head in ("difference", "interval", "p Holm"):
+    grid.add_column("arm", overflow="fold")
+    grid.add_column("verdict", overflow="fold", min_width=VERDICT)
+    if control:
+        grid.add_column(control, overflow="fold")
+    for head in ("difference", "interval", *(() if control else ("p Holm",))):
         grid.add_column(head, justify="right", no_wrap=True)
-    grid.add_column("verdict")
     return grid
 
 

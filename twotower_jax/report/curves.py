@@ -12,7 +12,13 @@ from matplotlib.axes import Axes
 from scipy.optimize import isotonic_regression
 
 from twotower_jax.evaluation.metrics import METRICS, of_scope
-from twotower_jax.report.canvas import Drawing, draw_plane, figure_of, style
+from twotower_jax.report.canvas import (
+    Drawing,
+    draw_plane,
+    figure_of,
+    legend_height,
+    style,
+)
 from twotower_jax.study.load import Study
 from twotower_jax.study.naming import name_arms
 from twotower_jax.study.runs import Run
@@ -57,7 +63,7 @@ def learning_figures(study: Study, arms: list[str]) -> dict[str, Drawing]:
                 " Losses are comparable only between arms with the same loss and the "
                 "same negatives."
             )
-        figures[figure] = Drawing(title, caption, svg)
+        figures[figure] = Drawing(title, caption, svg, legend_height(legend))
     return figures
 
 

@@ -23,6 +23,7 @@ from twotower_jax.report.canvas import (
 )
 from twotower_jax.report.curves import learning_figures
 from twotower_jax.report.response import response_figures
+from twotower_jax.report.ticks import few_ticks
 from twotower_jax.report.tradeoff import tradeoff_figures
 from twotower_jax.study.cautions import arm_marks
 from twotower_jax.study.load import Study
@@ -68,7 +69,10 @@ def study_figures(study: Study) -> dict[str, Drawing]:
     figures = {"primary": Drawing(title, SEEDS + grey, svg)}
     if svg := _differences(study, colours, draw_svg):
         title = _difference_title(study)
-        caption = "Bar: the 95 % interval. Ring: the base arm, at 0."
+        caption = (
+            "Bar: the interval of the table, which decides the verdict. Ring: the base "
+            "arm, at 0."
+        )
         figures["forest"] = Drawing(title, caption + grey, svg)
     figures |= _sliced(table, rows, primary, arms)
     figures |= tradeoff_figures(rows, primary, arms)
@@ -106,7 +110,7 @@ def _differences(
 ) -> Drawn | None:
     """Return what `make` makes of the differences; None without an interval."""
     compared = study.comparison.filter(
-        (pl.col("metric") == study.metric) & pl.col("low").is_not_null()
+        (pl.col("metric") == study.metric) & pl.col("low_verdict").is_not_null()
     )
     if compared.is_empty():
         return None
@@ -162,6 +166,7 @@ def _panel(
         axes.set_xlabel(label)
         _rows(axes, arms)
         draw(axes)
+        few_ticks(axes)
 
     return height, title, fill
 
@@ -194,7 +199,7 @@ def _forest(axes: Axes, compared: pl.DataFrame, arms: dict[str, str]) -> None:
         # The line leaves out the name of the arm.
         axes.plot([0, 0], [height - 0.2, height + 0.4], color=INK, linewidth=0.8)
         if row := rows.get(arm):
-            ends = [row["low"], row["high"]]
+            ends = [row["low_verdict"], row["high_verdict"]]
             axes.plot(ends, [height] * 2, color=colour, linewidth=1.8)
             axes.plot([row["difference"]], [height], "o", color=colour)
     base = list(arms).index(compared["base"][0])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from twotower_jax.errors import InputError
 from twotower_jax.objective.card import Card
-from twotower_jax.report.canvas import Drawing, write_figures
+from twotower_jax.report.canvas import Drawing, draw_legend, own_ids, write_figures
 from twotower_jax.report.differences import controls_section
 from twotower_jax.report.figures import study_figures
 from twotower_jax.report.objective import objective_section
@@ -31,6 +31,8 @@ from twotower_jax.study.files import write_whole
 from twotower_jax.study.load import Study
 from twotower_jax.study.runs import Runs
 from twotower_jax.study.tables import rank_arms
+
+LEGEND = "Legend: the arms by rank"
 
 
 def write_report(
@@ -89,7 +91,7 @@ def _body(
         *_introduction(study),
         *arms_section(study, order),
         *controls_section(study, order),
-        *_figures(figures),
+        *_figures(figures, order),
         *objective_section(cards, order),
         *metrics_section(study, order),
         *selection_section(study.runs, study.table),
@@ -108,17 +110,23 @@ def _introduction(study: Study) -> list[str]:
         lines.append(note(study.description.question, "question"))
     if study.description.source:
         lines.append(note(f"Source: {study.description.source}"))
-    if study.tuning.tuned and not study.comparison.is_empty():
+    if study.tuning.tuned and len(study.pairing.arms) > 1:
         lines.append(note(study.tuning.text))
     return lines
 
 
-def _figures(figures: dict[str, Drawing]) -> list[str]:
-    """Return the figures inline, in several columns on a wide page."""
+def _figures(figures: dict[str, Drawing], order: Sequence[str]) -> list[str]:
+    """Return the figures inline, with one legend of the arms for all of them."""
+    shown = list(figures.values())
+    if any(one.legend for one in shown):
+        names = [f"{rank}  {arm}" for rank, arm in enumerate(order, start=1)]
+        svg = own_ids(draw_legend(LEGEND, names), "legend")
+        caption = "The numbers, colours and marks of the arms in the other figures."
+        shown.insert(0, Drawing(LEGEND, caption, svg))
     inner = [
-        f'<figure><div role="img" aria-label="{escape(one.title)}">{one.svg}</div>'
+        f'<figure><div role="img" aria-label="{escape(one.title)}">{one.bare}</div>'
         f'<figcaption class="soft">{escape(one.caption)}</figcaption></figure>'
-        for one in figures.values()
+        for one in shown
     ]
     text = (
         "The numbers of the arms are those of the first table. Each figure is also a "

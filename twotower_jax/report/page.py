@@ -22,8 +22,6 @@ p, li, dd { overflow-wrap: anywhere; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; }
 dt { color: var(--soft); } dd { margin: 0; }
 .terms { font-size: .85rem; color: var(--soft); } .terms dt { font-weight: 600; }
-@media (max-width: 40rem) { dl { grid-template-columns: 1fr; }
-  dd { margin-bottom: .3rem; } }
 .box { overflow-x: auto; border: 1px solid var(--line); border-radius: 6px; }
 table { border-collapse: collapse; width: 100%; font-size: .85rem;
   font-variant-numeric: tabular-nums; }
@@ -34,6 +32,9 @@ tr + tr td, tbody tr td, tbody tr th { border-top: 1px solid var(--line); }
 td.arm { white-space: normal; min-width: 9rem; overflow-wrap: break-word; }
 .wrap td:not(.arm) { white-space: normal; min-width: 7.5rem; }
 .wrap td:first-child { min-width: 0; }
+@media (max-width: 40rem) { dl { grid-template-columns: 1fr; }
+  dd { margin-bottom: .3rem; } td.text { white-space: normal; }
+  td.arm { min-width: 6.5rem; } }
 .figures { display: grid; gap: 1.5rem;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 28rem), 1fr)); }
 figure { margin: 0; break-inside: avoid; }

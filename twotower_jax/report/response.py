@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from scipy import stats
 
 from twotower_jax.report.canvas import INK, Drawing, draw_plane, style
+from twotower_jax.report.ticks import log_ticks
 from twotower_jax.study.load import Study
 from twotower_jax.study.naming import differing_keys, name_arms, short_key
 from twotower_jax.study.spread import LEVEL
@@ -53,21 +54,22 @@ def response_figures(
     values = {
         arm: primary.filter(pl.col("arm") == arm)["value"].to_numpy() for arm in arms
     }
-    base = values[study.base]
+    base = values.get(study.base, [])
     figures = {}
     for key in differing_keys(configs):
         lines = _lines_of(key, by_arm, values)
         if not lines:
             continue
         title = f"{study.metric} against {short_key(key)}"
-        level = float(base.mean()) if len(base) else None
+        level = float(np.mean(base)) if len(base) else None
         draw = partial(_curves, lines=list(lines.values()), base=level)
         names = list(lines) if len(lines) > 1 else []
         svg = draw_plane(title, (key, study.metric), names, draw)
         caption = (
             "Points: the mean over seeds; with several seeds, bars are its 95 % t "
-            f"interval. Dotted: the base arm, {study.base}."
+            "interval."
         )
+        caption += f" Dotted: the base arm, {study.base}." if level is not None else ""
         name = f"response_{re.sub(r'[^0-9A-Za-z]+', '_', key)}"
         figures[name] = Drawing(title, caption, svg)
     return figures
@@ -119,7 +121,7 @@ def _curves(axes: Axes, lines: list[list[CurvePoint]], base: float | None) -> No
     """Draw each line with the intervals of its points, and the base arm's level."""
     every = [point.x for line in lines for point in line]
     if min(every) > 0 and max(every) / min(every) >= WIDE:
-        axes.set_xscale("log")
+        log_ticks(axes, every)
     if base is not None:
         axes.axhline(base, color=INK, linewidth=0.9, linestyle=":")
     for index, line in enumerate(lines):

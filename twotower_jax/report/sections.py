@@ -9,17 +9,11 @@ from twotower_jax.evaluation.metrics import BUCKETS
 from twotower_jax.report.differences import COMPARED, other_differences, terms
 from twotower_jax.report.page import box, definitions, note
 from twotower_jax.study.cautions import arm_marks
+from twotower_jax.study.differences import difference_cells, interval_note
 from twotower_jax.study.load import Study
 from twotower_jax.study.naming import differing_keys, flatten, name_arms
 from twotower_jax.study.runs import Run, Runs
-from twotower_jax.study.tables import (
-    arm_cells,
-    difference_cells,
-    heading,
-    interval_note,
-    main_split,
-    shown_metrics,
-)
+from twotower_jax.study.tables import arm_cells, heading, main_split
 
 MARKS = {
     "baseline": "Scores from the clicks alone, without training.",
@@ -42,18 +36,19 @@ def arms_section(study: Study, order: Sequence[str]) -> list[str]:
     primary, table = study.metric, study.table
     compared = difference_cells(study.comparison, primary, order)
     differences = {arm: cells for arm, *cells in compared}
-    blank = ["base", *["-"] * (len(COMPARED) - 1)] if compared else []
+    blank = ["base", *["-"] * len(COMPARED)] if compared else []
     marks = arm_marks(study, order)
     marked = any(marks.values())
     rows = arm_cells(table, primary, [primary, "seconds", "examples"])
-    body = [
-        [
-            *(str(rank), arm, *([marks[arm] or "-"] if marked else [])),
-            *(str(len(seeds)), mean, *differences.get(arm, blank), *costs),
-        ]
-        for rank, (arm, seeds, (mean, *costs)) in enumerate(rows, start=1)
-    ]
-    heads = ["#", "arm", *(["mark"] if marked else []), "seeds", primary]
+    body = []
+    for rank, (arm, seeds, (mean, *costs)) in enumerate(rows, start=1):
+        cells = differences.get(arm, blank)
+        mark = [marks[arm] or "-"] if marked else []
+        left = [str(rank), arm, *cells[:1], *mark]
+        body.append([*left, str(len(seeds)), mean, *cells[1:], *costs])
+    # The verdict stands beside the arm: a narrow page shows both.
+    heads = ["#", "arm", *(["verdict"] if compared else [])]
+    heads += [*(["mark"] if marked else []), "seeds", primary]
     heads += COMPARED if compared else ()
     text = [i for i, head in enumerate(heads) if head in ("arm", "mark", "verdict")]
     caption = (
@@ -61,7 +56,7 @@ def arms_section(study: Study, order: Sequence[str]) -> list[str]:
         f"ordered by {primary}. Seconds and examples are those of one run."
     )
     if compared:
-        caption += f" Differences are to the base arm, {study.base}."
+        caption += f" Differences are to the base arm. {study.base_rule.sentence}"
     return [
         "<h2>Arms</h2>",
         note(caption),
@@ -91,7 +86,7 @@ def metrics_section(study: Study, order: Sequence[str]) -> list[str]:
       Lines of HTML; none if the runs have no other metrics to show.
     """
     primary = study.metric
-    shown = [name for name in shown_metrics(study.table, primary) if name != primary]
+    shown = [name for name in study.shown if name != primary]
     if not shown:
         return []
     means = [

@@ -7,12 +7,18 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.transforms import Bbox
 
-from twotower_jax.report.canvas import Drawing, draw_plane, figure_of, style
+from twotower_jax.report.canvas import (
+    Drawing,
+    draw_plane,
+    figure_of,
+    legend_height,
+    style,
+)
 
 # {figure: (metric without cutoff, label of its axis)}
 AGAINST = {
-    "coverage": ("coverage", "recommended share of the catalogue"),
-    "popularity": ("arp", "mean popularity of recommended items"),
+    "coverage": ("coverage", "share of the catalogue"),
+    "popularity": ("arp", "mean popularity of items"),
 }
 # Positions of an arm's number beside its mark, in points, best first.
 PLACES = [(x, y) for x in (7, -7, 0) for y in (6, -6, 0) if x or y]
@@ -46,7 +52,7 @@ def tradeoff_figures(
             "Faint marks: seeds. Strong mark: the mean of the arm. The numbers are "
             "those of the first table."
         )
-        figures[figure] = Drawing(title, caption, svg)
+        figures[figure] = Drawing(title, caption, svg, legend_height(names))
     return figures
 
 

@@ -11,7 +11,7 @@ import jax
 from rich.console import Console
 
 from twotower_jax.config import Config
-from twotower_jax.errors import InputError
+from twotower_jax.errors import DataError, InputError
 from twotower_jax.run.baselines import (
     add_baselines,
     compare_baselines,
@@ -23,6 +23,7 @@ from twotower_jax.run.in_use import check_use, report_use
 from twotower_jax.run.inputs import (
     Loaded,
     check_names,
+    check_same_data,
     check_sizes,
     check_times,
     load_data,
@@ -124,7 +125,8 @@ def run(
       which is not recorded.
 
     Raises:
-      InputError: for wrong input, before any training.
+      DataError: where the data cannot be read or split.
+      InputError: for other wrong input, before any training.
       NonFiniteLossError: when training diverges.
       Stopped: on SIGTERM or Ctrl-C, after saving.
     """
@@ -137,7 +139,7 @@ def run(
     check_same_parent(record, parent)
     folder = record.path
     console.print(f"run {folder}", highlight=False, soft_wrap=True)
-    data = shared.load(config)
+    data = _load(config, shared)
     print_data(console, data)
     check_sizes(config, data)
     if trains(config):
@@ -156,6 +158,18 @@ def run(
     made = manifest(config, data.fingerprint, device, command)
     record.write("manifest", made | {"parent": parent and parent.identity})
     return _recorded(Attempt(chosen, data, record, console, shared, parent))
+
+
+def _load(config: Config, shared: Sharing) -> Loaded:
+    """Return the data of a run.
+
+    Raises:
+      DataError: where they cannot be read or split.
+    """
+    try:
+        return shared.load(config)
+    except InputError as error:
+        raise DataError(str(error)) from error
 
 
 def _recorded(attempt: Attempt) -> dict[str, Any]:
@@ -181,27 +195,10 @@ def _recorded(attempt: Attempt) -> dict[str, Any]:
         return result
     record.write("result", result)
     record.set_status("done")
+    # Only an unfinished run goes on from a state.
+    Checkpoints(record.path).keep_only(set())
     tracking.finish(result)
     return result
-
-
-def check_same_data(record: RunFolder, data: Loaded) -> None:
-    """Refuse to resume, or return, a run of other data.
-
-    Args:
-      record: the run's folder.
-      data: that its configuration reads now.
-
-    Raises:
-      InputError: where the fingerprints of the data differ.
-    """
-    before = record.read("manifest")
-    if before and before["data_fingerprint"] != data.fingerprint:
-        raise InputError(
-            f"{record.path} holds a run on data {before['data_fingerprint']}, but the "
-            f"same configuration now reads data {data.fingerprint}: the files have "
-            "changed; set name= to keep both, or move that folder away"
-        )
 
 
 def _train_and_evaluate(attempt: Attempt) -> dict[str, Any]:
@@ -256,9 +253,7 @@ def _samples(attempt: Attempt, problem: Problem, notes: Notes) -> dict[str, Any]
 
 def _speed(notes: Notes, batch_size: int) -> float | None:
     """Return the examples per second of training, None where none was timed."""
-    if notes.timed_seconds <= 0:
-        return None
-    return notes.timed_steps * batch_size / notes.timed_seconds
+    return None if notes.rate is None else notes.rate * batch_size
 
 
 def _train(
@@ -289,6 +284,8 @@ def _train(
     state, notes = fit(
         problem, schedule, checkpoints, hooks, shared.request, shared.together
     )
+    if notes.done:
+        checkpoints.save_params(notes.evaluated_step, state.params)
     return state.params, notes
 
 

@@ -25,6 +25,7 @@ from twotower_jax.losses.rowwise import LOSSES
 from twotower_jax.model.baselines import BASELINES, baselines_for
 from twotower_jax.model.click_matrix import Clicks, click_matrix
 from twotower_jax.model.tower import TOWERS
+from twotower_jax.run.records import RunFolder
 from twotower_jax.sampling.positives import POSITIVES
 from twotower_jax.sampling.proposals import PROPOSALS
 from twotower_jax.training.hard_sources import HARD_SOURCES
@@ -175,6 +176,25 @@ def check_sizes(config: Config, data: Loaded) -> None:
             f"training.patience={config.training.patience} needs a validation set, "
             f"but data.split={config.data.split} with data.valid_share="
             f"{config.data.valid_share} leaves none; set training.patience=0"
+        )
+
+
+def check_same_data(record: RunFolder, data: Loaded) -> None:
+    """Refuse to resume, or return, a run of other data.
+
+    Args:
+      record: the run's folder.
+      data: that its configuration reads now.
+
+    Raises:
+      InputError: where the fingerprints of the data differ.
+    """
+    before = record.read("manifest")
+    if before and before["data_fingerprint"] != data.fingerprint:
+        raise InputError(
+            f"{record.path} holds a run on data {before['data_fingerprint']}, but the "
+            f"same configuration now reads data {data.fingerprint}: the files have "
+            "changed; set name= to keep both, or move that folder away"
         )
 
 

@@ -82,7 +82,7 @@ def find_parent(config: Config) -> Parent | None:
 def _check_files(folder: Path, step: int) -> None:
     """Refuse a run without its vocabulary or its checkpoint."""
     find_vocabulary(folder)
-    if step not in Checkpoints(folder).steps():
+    if not Checkpoints(folder).has_params(step):
         raise InputError(
             f"{folder}/checkpoints lacks step {step}; train that run again under "
             "another name="
@@ -147,7 +147,7 @@ def warm_start(parent: Parent, model: Model, data: Loaded) -> WarmStart:
       model: both towers of the run that starts from it.
       data: of the run that starts from it.
     """
-    values = Checkpoints(parent.folder).load_params(parent.result["best_step"])
+    values = Checkpoints(parent.folder).read_params(parent.result["best_step"])
     places = _places(read_vocabulary(parent.folder), make_vocabulary(model, data.log))
     tables = {}
     for name, codes in places.items():

@@ -10,8 +10,7 @@ from twotower_jax.errors import InputError
 from twotower_jax.model.specs import Model
 from twotower_jax.run.baselines import rank_splits
 from twotower_jax.run.evaluate import rank_split
-from twotower_jax.run.execute import check_same_data
-from twotower_jax.run.inputs import Loaded, load_data, trains
+from twotower_jax.run.inputs import Loaded, check_same_data, load_data, trains
 from twotower_jax.run.problem import make_problem
 from twotower_jax.run.queries import make_query_sets
 from twotower_jax.run.records import RunFolder
@@ -101,13 +100,14 @@ def _load_same_data(config: Config, record: RunFolder) -> Loaded:
 def _load_params(problem: Problem, record: RunFolder, step: int) -> dict:
     """Return the parameters that a run saved at a step."""
     checkpoints = Checkpoints(record.path)
-    if step not in checkpoints.steps():
+    if not checkpoints.has_params(step):
         raise InputError(
-            f"{record.path}/checkpoints lacks step {step}; train again under another "
+            f"{record.path}/checkpoints lacks the parameters of step {step}, which the "
+            "runs of a selection on validation do not keep; train again under another "
             "name="
         )
     like = jax.eval_shape(problem.start)
-    return checkpoints.load(step, like, problem.mesh())[0].params
+    return checkpoints.load_params(step, like, problem.mesh())
 
 
 def differences(first: dict, second: dict) -> list[tuple[str, Any, Any]]:

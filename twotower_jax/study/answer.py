@@ -7,9 +7,10 @@ import polars as pl
 from twotower_jax.evaluation.metrics import larger_is_better
 from twotower_jax.study.arms import summary
 from twotower_jax.study.comparison import compare_arms
+from twotower_jax.study.differences import difference_text
 from twotower_jax.study.load import Study
 from twotower_jax.study.naming import is_baseline
-from twotower_jax.study.tables import interval, main_split, rank_arms
+from twotower_jax.study.tables import main_split, rank_arms
 from twotower_jax.study.trained import is_oracle
 from twotower_jax.study.verdicts import BETTER, EQUIVALENT, WORSE
 
@@ -30,10 +31,15 @@ def answer(study: Study) -> str:
     means = summary(study.table, [study.metric], main_split(study.table))
     values = dict(means.drop_nulls("mean").select("arm", "mean").iter_rows())
     arms = [arm for arm in values if _is_choice(study, arm)]
-    if len(arms) < 2 or study.base not in arms:
+    if len(arms) < 2:
         return ""
     best_of = max if larger_is_better(study.metric) else min
     best = best_of(arms, key=values.__getitem__)
+    if study.base not in values:
+        return (
+            f"{best} has the best {study.metric}, {values[best]:.4f}; there is no base "
+            "arm to compare it to."
+        )
     rows = study.comparison.filter(pl.col("metric") == study.metric).rows(named=True)
     compared = {row["arm"]: row for row in rows if row["arm"] in arms}
     if best == study.base:
@@ -89,8 +95,7 @@ def _base_is_best(
 
 def _difference(row: dict[str, Any]) -> str:
     """Return a difference with its interval and verdict."""
-    ends = interval(row, "_family")
-    text = f"{row['difference']:+.4f} (95 % interval of all arms together {ends})"
+    text = difference_text(row)
     word = row["verdict"]
     if not word:
         return text

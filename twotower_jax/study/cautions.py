@@ -24,15 +24,14 @@ def cautions(study: Study) -> list[str]:
       study: the result of `load.load_study`.
 
     Returns:
-      Sentences: every arm loses to a baseline, another base arm, untuned arms, arms
-      without a control, arms that were not trained alike or enough, too few seeds.
+      Sentences: every arm loses to a baseline, another base arm or none, untuned arms,
+      arms without a control, arms that were not trained alike or enough, few seeds.
     """
     lines = [lost_to_baseline(study), study.missing_base]
-    if not study.comparison.is_empty():
+    if len(study.pairing.arms) > 1:
         lines += [_untuned(study), *(one.warning for one in study.controls.values())]
-    references = {
-        arm: study.base for arm in study.pairing.arms if arm != study.base
-    } | {arm: one.control for arm, one in study.controls.items() if one.control}
+    references = dict(study.comparison.select("arm", "base").iter_rows())
+    references |= {a: one.control for a, one in study.controls.items() if one.control}
     lines += training_warnings(study.pairing.arms, references)
     lines += [_idle_sources(study), _few_seeds(study)]
     return [line for line in lines if line]

@@ -1,19 +1,15 @@
 """Comparison of the arms of a study to reference arms, paired by seed and query."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from difflib import SequenceMatcher
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 
-from twotower_jax.errors import InputError, closest
 from twotower_jax.evaluation.metrics import larger_is_better
 from twotower_jax.study.files import write_whole
 from twotower_jax.study.pairing import Pairing, measure
-from twotower_jax.study.permutation import holm
 from twotower_jax.study.statistics import Difference
-from twotower_jax.study.verdicts import MARGIN, Rules, verdict
+from twotower_jax.study.verdicts import MARGIN, Judgement, Rules, judge
 
 COLUMNS = {
     "arm": pl.String,
@@ -34,61 +30,18 @@ COLUMNS = {
     "high_90": pl.Float64,
     "low_family": pl.Float64,
     "high_family": pl.Float64,
+    "low_verdict": pl.Float64,
+    "high_verdict": pl.Float64,
     "verdict": pl.String,
 }
 # Columns of the comparison to the control in comparison.csv, by those of COLUMNS.
 COMPARED = ("difference", "low", "high", "p", "p_holm", "low_90", "high_90")
-COMPARED += ("low_family", "high_family", "verdict")
+COMPARED += ("low_family", "high_family", "low_verdict", "high_verdict", "verdict")
 CONTROLLED = {
     "base": "control",
     "base_mean": "control_mean",
     **{name: f"control_{name}" for name in COMPARED},
 }
-
-
-def choose_base(
-    table: pl.DataFrame,
-    requested: str | None = None,
-    recorded: str | None = None,
-    baselines: Collection[str] = (),
-) -> str:
-    """Base arm of a study: the requested one, the recorded one, or the first.
-
-    Args:
-      table: the result of `arms.study_table`; its arms are sorted by name.
-      requested: the arm that the user names; it must be in the table.
-      recorded: the base arm in study.json, if any; it may have no run yet.
-      baselines: arms that are the first only where no other arm exists.
-
-    Returns:
-      The name of an arm in the table.
-
-    Raises:
-      InputError: when the requested arm is not in the table.
-
-    Examples:
-      >>> table = pl.DataFrame({"arm": ["bce", "softmax"]})
-      >>> choose_base(table), choose_base(table, recorded="softmax")
-      ('bce', 'softmax')
-      >>> choose_base(table, baselines=["bce"])
-      'softmax'
-    """
-    arms: list[str] = table["arm"].unique(maintain_order=True).to_list()
-    if requested is None:
-        first = next((arm for arm in arms if arm not in baselines), arms[0])
-        return recorded if recorded is not None and recorded in arms else first
-    if requested not in arms:
-        near = closest(requested, arms)
-        # The nearest first: a study can have many arms.
-        ratio = {arm: SequenceMatcher(None, requested, arm).ratio() for arm in arms}
-        listed = sorted(arms, key=lambda arm: -ratio[arm])
-        raise InputError(
-            f"the base arm {requested!r} has no finished run in this study"
-            + (f" ({near})" if near else "")
-            + f"; choose one of {', '.join(map(repr, listed))}: twotower report DIR "
-            "--base ARM"
-        )
-    return requested
 
 
 def compare_arms(
@@ -118,24 +71,22 @@ def compare_arms(
             measured[metric, *pair]._replace(tests=len(references))
             for pair in references.items()
         ]
-        adjusted = holm(np.array([one.p for one in differences])).tolist()
-        larger = larger_is_better(metric)
-        for (arm, reference), one, p in zip(
-            references.items(), differences, adjusted, strict=True
+        rules = [Rules(margin, tuned=alike(*pair)) for pair in references.items()]
+        judged = judge(differences, rules, larger_is_better(metric))
+        for pair, one, judgement in zip(
+            references.items(), differences, judged, strict=True
         ):
-            rules = Rules(margin, tuned=alike(arm, reference))
-            word = verdict(one, p, larger, rules)
-            rows.append((arm, reference, metric, *_cells(one, p), word))
+            rows.append((*pair, metric, *_cells(one, judgement)))
     frame = pl.DataFrame(rows, schema=COLUMNS, orient="row")
     return frame.with_columns(pl.col(pl.Float64).fill_nan(None))
 
 
-def _cells(one: Difference, p_holm: float) -> tuple[float | int | str, ...]:
-    """Return the values of COLUMNS between the metric and the verdict."""
+def _cells(one: Difference, judged: Judgement) -> tuple[float | int | str, ...]:
+    """Return the values of COLUMNS after the metric."""
     return (
         *(one.mean, one.base_mean, one.difference, one.interval.low, one.interval.high),
-        *(one.p, p_holm, one.smallest, one.seeds, one.queries, one.over),
-        *(*one.equivalence_interval, *one.family_interval),
+        *(judged.p, judged.p_holm, one.smallest, one.seeds, one.queries, one.over),
+        *(*one.equivalence_interval, *judged.joint, *judged.ends, judged.word),
     )
 
 

@@ -32,6 +32,24 @@ class Interval(NamedTuple):
     high: float
     df: float
 
+    @property
+    def p(self) -> float:
+        """Two-sided p: the interval of level 1 - p ends at 0.
+
+        Examples:
+          >>> touching = Interval(centre=0.2, low=0.0, high=0.5, df=4.0)
+          >>> round(touching.p, 6), Interval(0.0, -0.1, 0.1, 4.0).p
+          (0.05, 1.0)
+        """
+        if math.isnan(self.low) or not self.centre:
+            return math.nan if math.isnan(self.low) else 1.0
+        end = self.low if self.centre > 0 else self.high
+        reach = (self.centre - end) / self.centre  # 1: the interval ends at 0
+        if reach <= 0:
+            return 0.0
+        quantile = float(stats.t.isf((1 - LEVEL) / 2, self.df)) / reach
+        return 2 * float(stats.t.sf(quantile, self.df))
+
     def at(self, level: float) -> tuple[float, float]:
         """Ends of the interval of another level: as far as t quantiles are apart.
 

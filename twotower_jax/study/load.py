@@ -7,13 +7,13 @@ from pathlib import Path
 import polars as pl
 
 from twotower_jax.study.arms import study_table
-from twotower_jax.study.comparison import choose_base, compare_arms
+from twotower_jax.study.base import Base, choose_base
+from twotower_jax.study.comparison import compare_arms
 from twotower_jax.study.controls import Control, choose_controls
 from twotower_jax.study.description import Description, first_description
-from twotower_jax.study.naming import is_baseline
 from twotower_jax.study.pairing import Pairing, pair_arms
 from twotower_jax.study.runs import Runs, read_runs
-from twotower_jax.study.tables import main_metric, shown_metrics
+from twotower_jax.study.tables import main_metric, requested_metrics, shown_metrics
 from twotower_jax.study.trained import trained_arms
 from twotower_jax.study.tuning import Tuning, study_tuning
 from twotower_jax.study.verdicts import MARGIN
@@ -27,7 +27,8 @@ class Study:
       runs: the finished and the skipped runs.
       pairing: the runs by arm and seed, and the table of all metrics.
       metric: the primary metric, which at least one run has.
-      base: the base arm, which has a finished run.
+      shown: the metrics of the tables, the primary one first.
+      base_rule: the base arm, which has a finished run, and the rule that chose it.
       description: as given, completed from study.json of the folders.
       tuning: whether the arms were tuned alike.
       comparison: the arms against the base, a result of `comparison.compare_arms`.
@@ -38,7 +39,8 @@ class Study:
     runs: Runs
     pairing: Pairing
     metric: str
-    base: str
+    shown: list[str]
+    base_rule: Base
     description: Description
     tuning: Tuning
     comparison: pl.DataFrame
@@ -51,18 +53,23 @@ class Study:
         return self.pairing.table
 
     @property
+    def base(self) -> str:
+        """The name of the base arm; "" without one."""
+        return self.base_rule.arm
+
+    @property
     def margin(self) -> float:
         """The share of a mean up to which a difference is equivalent."""
         return self.description.margin or MARGIN
 
     @property
     def missing_base(self) -> str:
-        """The reason for another base arm than the described one, or an empty text."""
+        """The reason for another base arm than the described one, or for none."""
         if self.description.base in (None, self.base):
-            return ""
+            return "" if self.base else self.base_rule.sentence
         return (
-            f"The base arm {self.description.base} has no finished run; the arms are "
-            f"compared to {self.base} instead."
+            f"The base arm {self.description.base} has no finished run. "
+            f"{self.base_rule.sentence}"
         )
 
 
@@ -93,23 +100,25 @@ def load_study(
     description = first_description(given, places)
     table = study_table(runs)
     metric = main_metric(table, description.metric)
-    metrics = shown_metrics(table, metric)
+    requested = requested_metrics(run.config for run in runs.finished)
+    metrics = shown_metrics(table, metric, requested)
     pairing = pair_arms(runs, table, metrics)
     configs = {
         arm: next(iter(ones.values())).config for arm, ones in pairing.arms.items()
     }
-    baselines = [arm for arm, config in configs.items() if is_baseline(config)]
-    base = choose_base(table, given.base, description.base, baselines)
+    rule = choose_base(configs, given.base, description.base)
+    base = rule.arm
     tuning = study_tuning(runs, pairing.arms, description.tuned)
     margin = description.margin or MARGIN
-    to_base = {arm: base for arm in pairing.arms if arm != base}
+    to_base = {arm: base for arm in pairing.arms if arm != base} if base else {}
     controls = _controls(pairing, base, tuning, description.controls or {})
     to_control = {arm: one.control for arm, one in controls.items() if one.control}
     return Study(
         runs,
         pairing,
         metric,
-        base,
+        metrics,
+        rule,
         description,
         tuning,
         compare_arms(pairing, metrics, to_base, margin, tuning.alike),

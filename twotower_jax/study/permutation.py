@@ -7,7 +7,7 @@ import numpy as np
 from scipy import stats
 
 from twotower_jax.study.intervals import CELLS
-from twotower_jax.study.spread import Spread, spread
+from twotower_jax.study.spread import LEVEL, Spread, spread
 
 FLIPS = 10_000  # random sign flips: Holm over many arms needs small p values
 EXACT = 12  # up to this many nonzero differences, all sign flips are enumerated
@@ -130,3 +130,29 @@ def holm(p: np.ndarray) -> np.ndarray:
     factors = np.arange(len(order), 0, -1)
     adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * factors), 1)
     return adjusted
+
+
+def holm_levels(p: np.ndarray) -> np.ndarray:
+    """The levels at which Holm's procedure tests the hypotheses of a family.
+
+    The i-th smallest p of n (from 0) is tested at 5 % / (n - i) as long as those before
+    it were rejected; the others at the level of the first that was not. So p is below
+    its level exactly where Holm's adjusted p is below 5 %.
+
+    Args:
+      p: [tests] float; a NaN stays NaN and does not count as a test.
+
+    Returns:
+      [tests] float64.
+
+    Examples:
+      >>> holm_levels(np.array([0.01, 0.04, 0.03])).round(4).tolist()
+      [0.0167, 0.025, 0.025]
+    """
+    p = np.asarray(p, float)
+    levels = np.where(np.isfinite(p), 0.0, np.nan)
+    order = np.argsort(p)[: np.isfinite(p).sum()]  # NaN sorts last
+    rejected = int((holm(p)[order] < 1 - LEVEL).sum())
+    tested = len(order) - np.minimum(np.arange(len(order)), rejected)
+    levels[order] = (1 - LEVEL) / tested
+    return levels

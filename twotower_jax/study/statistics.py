@@ -24,7 +24,7 @@ class Difference(NamedTuple):
     Attributes:
       mean, base_mean: over the seeds and queries that both arms have.
       interval: the difference, mean - base_mean, with its 95 % interval.
-      p: two-sided p value of the hypothesis that the arms are alike.
+      p: two-sided p value of the permutation test that the arms are alike.
       spread: the uncertainty of the difference.
       seeds, queries: numbers of paired seeds and queries.
       tests: size of the family of Holm's correction.
@@ -50,9 +50,13 @@ class Difference(NamedTuple):
         return self.interval.at(EQUIVALENCE_LEVEL)
 
     @property
-    def family_interval(self) -> tuple[float, float]:
-        """An interval that covers with all others of its family in 95 % of studies."""
-        return self.interval.at(_family_level(self.tests))
+    def decisive_p(self) -> float:
+        """The larger p value of the permutation test and of the interval.
+
+        The two differ in their last digits. A verdict needs both, so that it never
+        stands beside an interval or a p value that contradicts it.
+        """
+        return max(self.p, self.interval.p)
 
     @property
     def smallest(self) -> float:

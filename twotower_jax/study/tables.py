@@ -1,11 +1,13 @@
-"""The main metric of a study, the order of its arms, and the cells of its tables."""
+"""The metrics of a study's tables, the order of its arms, and the cells of an arm."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
+from twotower_jax.config.effective import all_values
+from twotower_jax.config.evaluation import EvaluationConfig
 from twotower_jax.errors import InputError, closest
 from twotower_jax.evaluation.metrics import (
     BUCKETS,
@@ -87,15 +89,47 @@ def rank_arms(table: pl.DataFrame, metric: str) -> list[str]:
     return order["arm"].to_list()
 
 
-def shown_metrics(table: pl.DataFrame, primary: str) -> list[str]:
-    """Metrics of the report's tables: the primary one first, then the shown ones.
+def requested_metrics(configs: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The metrics that configurations ask for by their keys.
 
-    They have the cutoff of the primary metric, or 20 if it has none. Slices are those
-    of the primary metric, or those of recall if it has none.
+    Args:
+      configs: configurations as nested dictionaries.
+
+    Returns:
+      ``training.metric``, recall at each cutoff of an ``evaluation.k`` that is not the
+      default, auc at each of ``evaluation.auc``, and uniform_recall at the cutoff of
+      ``training.metric`` where there are uniform exposures; each once.
+
+    Examples:
+      >>> config = {"training": {"metric": "map@5"}, "evaluation": {"k": [5]}}
+      >>> requested_metrics([config])
+      ['map@5', 'recall@5']
+    """
+    names: list[str] = []
+    for config in configs:
+        values = all_values(config)
+        metric, cutoffs = values["training.metric"], tuple(values["evaluation.k"])
+        names.append(metric)
+        if cutoffs != EvaluationConfig().k:
+            names += [f"{MAIN}@{k}" for k in cutoffs]
+        names += [f"auc@{name}" for name in values["evaluation.auc"]]
+        if values["evaluation.uniform_exposures"]:
+            names.append(f"uniform_{MAIN}@{metric.rpartition('@')[2]}")
+    return list(dict.fromkeys(names))
+
+
+def shown_metrics(
+    table: pl.DataFrame, primary: str, requested: Sequence[str] = ()
+) -> list[str]:
+    """Metrics of the report's tables: the primary one, the requested, the shown ones.
+
+    The shown ones have the cutoff of the primary metric, or 20 if it has none. Slices
+    are those of the primary metric, or those of recall if it has none.
 
     Args:
       table: the result of `arms.study_table`.
       primary: the primary metric.
+      requested: the result of `requested_metrics`.
 
     Returns:
       Names of metrics that at least one run has.
@@ -117,7 +151,8 @@ def shown_metrics(table: pl.DataFrame, primary: str) -> list[str]:
     sliced = [f"{whole}/{part}" for part in BUCKETS]
     rivals = [n for n in present if stem(n) in of_scope("rivals", view="study")]
     truth, query = shown("best", "uniform", "clicks"), shown("query")
-    names = [primary, *truth, *query, *sliced, *shown("catalogue"), *rivals]
+    names = [primary, *requested, *truth, *query, *sliced, *shown("catalogue")]
+    names += rivals
     return [name for name in dict.fromkeys(names) if name in present]
 
 
@@ -186,99 +221,3 @@ def heading(column: str) -> str:
         return column.replace("_per_second", "/s")
     bucket = column.rpartition("/")[2]
     return bucket if bucket in BUCKETS else column
-
-
-def difference_cells(
-    comparison: pl.DataFrame, metric: str, order: Sequence[str]
-) -> list[tuple[str, ...]]:
-    """Cells of the differences to the reference arms in one metric.
-
-    Args:
-      comparison: the result of `comparison.compare_arms`.
-      metric: the metric.
-      order: names of the arms; those without a row are left out.
-
-    Returns:
-      (arm, difference, interval, interval of the family, p Holm, smallest visible,
-      seeds x queries, verdict) per arm.
-    """
-    rows = comparison.filter(pl.col("metric") == metric).rows(named=True)
-    by_arm = {row["arm"]: row for row in rows}
-    return [
-        (
-            arm,
-            _number(row["difference"], "+.4f"),
-            interval(row),
-            interval(row, "_family"),
-            p_cell(row["p_holm"]),
-            _number(row["smallest_visible"], ".4f"),
-            f"{row['seeds']} x {row['queries']:,}",
-            row["verdict"] or "-",
-        )
-        for arm, row in ((arm, by_arm[arm]) for arm in order if arm in by_arm)
-    ]
-
-
-def interval(row: dict[str, Any], kind: str = "") -> str:
-    """`low to high` of a row of a comparison, a dash without an interval.
-
-    Args:
-      row: a row of `comparison.compare_arms`.
-      kind: end of the names of the columns: "" for 95 %, "_family", "_90".
-
-    Returns:
-      The text.
-
-    Examples:
-      >>> interval({"low": -0.0121, "high": 0.02})
-      '-0.0121 to +0.0200'
-    """
-    low, high = row[f"low{kind}"], row[f"high{kind}"]
-    return "-" if low is None else f"{low:+.4f} to {high:+.4f}"
-
-
-def p_cell(p: float | None) -> str:
-    """A p value with three digits, a dash without one.
-
-    Examples:
-      >>> p_cell(0.0312), p_cell(0.0004), p_cell(None)
-      ('0.031', '<0.001', '-')
-    """
-    return "<0.001" if p is not None and p < 1e-3 else _number(p, ".3f")
-
-
-def interval_note(
-    comparison: pl.DataFrame, metric: str, reference: str = "the base"
-) -> str:
-    """A note about arms without an interval, or with one over queries only.
-
-    Args:
-      comparison: the result of `comparison.compare_arms`.
-      metric: the metric.
-      reference: the arms that they are compared to.
-
-    Returns:
-      Sentences, or an empty text.
-    """
-    rows = comparison.filter(pl.col("metric") == metric)
-    bare = rows.filter(pl.col("low").is_null())["arm"].to_list()
-    single = rows.filter(pl.col("low").is_not_null() & (pl.col("seeds") < 2))
-    notes = []
-    if len(single):
-        arms = ", ".join(single["arm"])
-        notes.append(
-            f"One seed shared with {reference}: the interval is over queries only "
-            f"({arms})."
-        )
-    if bare:
-        arms = ", ".join(bare)
-        notes.append(
-            f"No interval: no seed shared with {reference} has values per query in "
-            f"queries.parquet ({arms})."
-        )
-    return " ".join(notes)
-
-
-def _number(value: float | None, spec: str) -> str:
-    """Return a formatted number, a dash for None."""
-    return "-" if value is None else f"{value:{spec}}"

@@ -1,8 +1,17 @@
-"""The words for a difference: better, worse, equivalent, or why there is no word."""
+"""The words for a difference, and the intervals that decide them.
+
+A word and its interval come from one function, `judge`: better and worse stand beside
+an interval that excludes 0, equivalent beside one within the margin, and cannot tell
+beside one that holds 0.
+"""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
+from twotower_jax.study.permutation import holm, holm_levels
 from twotower_jax.study.spread import LEVEL
 from twotower_jax.study.statistics import Difference
 
@@ -27,6 +36,69 @@ class Rules(NamedTuple):
     tuned: bool = True
 
 
+class Judgement(NamedTuple):
+    """The verdict of a difference among the others of its family.
+
+    Attributes:
+      word: the result of `verdict`.
+      p: the decisive p value.
+      p_holm: the same after Holm's correction.
+      joint: the 95 % interval at the level of Holm's test: it excludes 0 exactly where
+        p_holm is below 5 %.
+      ends: the interval that decides the word: the 90 % interval of "equivalent", else
+        the joint one.
+    """
+
+    word: str
+    p: float
+    p_holm: float
+    joint: tuple[float, float]
+    ends: tuple[float, float]
+
+
+def judge(
+    differences: Sequence[Difference], rules: Sequence[Rules], larger: bool = True
+) -> list[Judgement]:
+    """Verdicts of a family of differences, with the intervals that decide them.
+
+    Args:
+      differences: in one metric, of the arms of a table.
+      rules: of each of them.
+      larger: whether larger values of the metric are better.
+
+    Returns:
+      One judgement per difference.
+
+    Examples:
+      >>> from twotower_jax.study.statistics import compare
+      >>> base = np.tile(np.linspace(0.1, 0.3, 50), (3, 1))
+      >>> gain, tie = (compare(base + shift, base) for shift in (0.1, 0.001))
+      >>> [one.word for one in judge([gain, tie], [Rules()] * 2)]
+      ['better', 'better (within 2 %)']
+    """
+    ps = np.array([one.decisive_p for one in differences], float)
+    found = []
+    for one, rule, p, adjusted, level in zip(
+        differences, rules, ps.tolist(), holm(ps).tolist(), holm_levels(ps), strict=True
+    ):
+        word = verdict(one, adjusted, larger, rule)
+        joint = _joint(one, adjusted, float(level))
+        ends = one.equivalence_interval if word.startswith(EQUIVALENT) else joint
+        found.append(Judgement(word, p, adjusted, joint, ends))
+    return found
+
+
+def _joint(one: Difference, p_holm: float, level: float) -> tuple[float, float]:
+    """Return the interval at the level of a test; it holds 0 where p does not reject.
+
+    The permutation test alone may not reject: then the interval is extended to 0.
+    """
+    if math.isnan(one.interval.low):
+        return math.nan, math.nan
+    low, high = one.interval.at(1 - level)
+    return (low, high) if p_holm < 1 - LEVEL else (min(low, 0.0), max(high, 0.0))
+
+
 def verdict(
     one: Difference, p_holm: float, larger: bool = True, rules: Rules | None = None
 ) -> str:
@@ -38,7 +110,7 @@ def verdict(
 
     Args:
       one: the difference of an arm to its reference.
-      p_holm: its p value after Holm's correction.
+      p_holm: its decisive p value after Holm's correction.
       larger: whether larger values of the metric are better.
       rules: of the study; by default the margin MARGIN, and tuned arms.
 

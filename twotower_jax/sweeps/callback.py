@@ -22,6 +22,7 @@ from twotower_jax.sweeps.baseline_arms import (
     plan_baselines,
     run_baselines,
 )
+from twotower_jax.sweeps.compose import check_groups
 from twotower_jax.sweeps.jobs import SWEEP
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ def check_arms(config: DictConfig, study: "Description") -> list[Config]:
         _check_once(one)
     jobs = [tuple(job) for job in jobs]
     arms = list(dict.fromkeys(map(_seedless, jobs)))
+    for words in arms:
+        check_groups(words)
     planned = composed(arms)
     if not planned:
         return []
@@ -97,11 +100,14 @@ def check_arms(config: DictConfig, study: "Description") -> list[Config]:
 
 def print_warning(text: str) -> None:
     """Print a warning of a sweep before it trains."""
+    print_line(f"warning: {text}")
+
+
+def print_line(text: str) -> None:
+    """Print a line of a sweep."""
     from twotower_jax.training.progress import make_console
 
-    make_console().print(
-        f"warning: {text}", highlight=False, markup=False, soft_wrap=True
-    )
+    make_console().print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _seedless(words: Words) -> Words:
@@ -169,9 +175,14 @@ class StudyCallback(Callback):
         from twotower_jax.study.selection import FOLDER as TUNING
 
         run_baselines(self._baselines)
+        for line in SWEEP.repeated():
+            print_line(line)
         folders = SWEEP.folders or {Path(config.output) / config.name}
         tuning = {folder / TUNING for folder in folders}
         for folder in sorted(folders - tuning):
+            none = not any(folder.glob("*/result.json"))
+            if none and SWEEP.failures:
+                continue  # their errors say why there is nothing to report
             try:
                 if folder.is_dir():
                     self._report(folder)

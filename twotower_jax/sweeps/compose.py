@@ -7,11 +7,14 @@ import copy
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from hydra import compose, initialize_config_module
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
+from hydra.core.default_element import GroupDefault
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import MissingConfigException
 from hydra.types import HydraContext
@@ -80,6 +83,7 @@ def compose_config(overrides: Sequence[str]) -> Config:
       HydraException: for an unknown key or a value of another type.
     """
     with initialize_config_module(CONF, version_base="1.3"):
+        check_groups(overrides)
         return to_config(compose("config", overrides=open_words(overrides)))
 
 
@@ -112,7 +116,11 @@ def compose_job(
       context: of Hydra.
       config: of the sweep.
       overrides: of the job.
+
+    Raises:
+      InputError: as `check_groups`.
     """
+    check_groups(overrides)
     return context.config_loader.load_sweep_config(config, list(overrides))
 
 
@@ -126,6 +134,35 @@ def job_config(composed: DictConfig) -> Config:
     with open_dict(job):
         del job["hydra"]
     return to_config(job)
+
+
+def check_groups(words: Iterable[str]) -> None:
+    """Refuse a group on the command line that the file of an arm sets otherwise.
+
+    Hydra lets the command line win, and the arm would keep its name with other samples.
+
+    Args:
+      words: the overrides of a job, with one value each.
+
+    Raises:
+      InputError: naming both.
+    """
+    given = {key: value for key, _, value in (word.partition("=") for word in words)}
+    arm = given.get("arms")
+    if arm in (None, "null"):
+        return
+    loader: Any = GlobalHydra.instance().config_loader()
+    found = loader.repository.load_config(f"arms/{arm}")
+    for one in found.defaults_list if found else ():
+        if not isinstance(one, GroupDefault) or not one.is_override():
+            continue
+        group, own = str(one.group).lstrip("/"), str(one.value)
+        if given.get(group, own) != own:
+            raise InputError(
+                f"{group}={given[group]} and arms={arm} are given, and this arm is "
+                f"{group}={own}; leave one of them out, or write an arm of its own "
+                "(conf/arms, --config-dir)"
+            )
 
 
 def explain(error: Exception) -> InputError:

@@ -8,12 +8,13 @@ unpickling that value in the process of the sweep notes it there.
 import os
 import sys
 import traceback
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from twotower_jax.config import Config
-from twotower_jax.errors import InputError, NonFiniteLossError
+from twotower_jax.errors import DataError, InputError, NonFiniteLossError
 from twotower_jax.run.records import run_folder
 from twotower_jax.sweeps.countdown import Countdown
 
@@ -35,6 +36,7 @@ class SweepState:
       folders: folders that the sweep has put runs into.
       labels: the label (``arm``) of each run, by the run's folder.
       failures: the errors of jobs and of the report.
+      broken: why the data of some jobs cannot be read, by the section ``data``.
       countdown: of the jobs, where their number is known.
     """
 
@@ -42,6 +44,7 @@ class SweepState:
     folders: set[Path] = field(default_factory=set)
     labels: dict[Path, str | None] = field(default_factory=dict)
     failures: list[Exception] = field(default_factory=list)
+    broken: dict[str, str] = field(default_factory=dict)
     countdown: Countdown | None = None
 
     def begin(self) -> None:
@@ -55,17 +58,38 @@ class SweepState:
         self.folders.clear()
         self.labels.clear()
         self.failures.clear()
+        self.broken.clear()
 
     def is_here(self) -> bool:
         """Return whether this process is that of the sweep; a fork of it is not."""
         return self.process == os.getpid()
 
     def fail(self, error: Exception) -> None:
-        """Print an error now; it decides the exit status at the end."""
+        """Print an error now, once; it decides the exit status at the end."""
+        known = isinstance(error, EXPECTED) and str(error) in map(str, self.failures)
         if not isinstance(error, EXPECTED):
             traceback.print_exception(error)
-        report_error(error)
+        if not known:
+            report_error(error)
         self.failures.append(error)
+
+    def check_data(self, config: Config) -> None:
+        """Refuse a job on data that an earlier job could not read.
+
+        Raises:
+          DataError: with the message of that job.
+        """
+        if (reason := self.broken.get(repr(config.data))) is not None:
+            raise DataError(reason)
+
+    def repeated(self) -> list[str]:
+        """Return a line for each error of several jobs, which was printed once."""
+        counts = Counter(map(str, self.failures))
+        return [
+            f"{number} runs failed alike: {text.partition(';')[0]}"
+            for text, number in counts.items()
+            if number > 1
+        ]
 
     def note(self, outcome: "JobOutcome") -> None:
         """Note the outcome of a job that ran in another process."""

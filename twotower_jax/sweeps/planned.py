@@ -9,6 +9,7 @@ from twotower_jax.data.sources import SOURCES
 from twotower_jax.errors import InputError, closest
 from twotower_jax.evaluation.metrics import BUCKETS, Scope, metric_names
 from twotower_jax.run.records import run_folder
+from twotower_jax.study.base import choose_base
 from twotower_jax.study.controls import choose_controls
 from twotower_jax.study.description import Description
 from twotower_jax.study.naming import differing_keys, flatten, identity, name_arms
@@ -41,7 +42,7 @@ def check_planned(
       whole: whether its base arm and controls must be among the arms.
 
     Returns:
-      Sentences about arms that will have no control.
+      Sentences about a missing base arm, and arms that will have no control.
 
     Raises:
       InputError: for two arms that are one configuration, arms on different data in one
@@ -172,7 +173,7 @@ def check_base(base: str | None, names: Sequence[str]) -> None:
     """Refuse a base arm that is not an arm of the study.
 
     Args:
-      base: the name of the base arm, None for the first.
+      base: the name of the base arm, None for a choice by configuration.
       names: the names of all arms.
 
     Raises:
@@ -183,7 +184,9 @@ def check_base(base: str | None, names: Sequence[str]) -> None:
       >>> check_base(None, [])
     """
     if base is not None:
-        _check_arm("hydra.callbacks.study.base", base, names, "null for the first")
+        _check_arm(
+            "hydra.callbacks.study.base", base, names, "null for in-batch + logQ"
+        )
 
 
 def check_controls(controls: Mapping[str, str] | None, names: Sequence[str]) -> None:
@@ -229,7 +232,7 @@ def _check_arm(key: str, name: str, names: Sequence[str], remedy: str) -> None:
 def control_warnings(
     arms: Mapping[str, dict], study: Description, tuned: Collection[str]
 ) -> list[str]:
-    """The sentences about arms that will have no control.
+    """The sentences about a study without a base arm, and arms without a control.
 
     Args:
       arms: {name: configuration} of all arms.
@@ -237,16 +240,17 @@ def control_warnings(
       tuned: keys that every arm tunes for itself.
 
     Returns:
-      One sentence per arm; none for a single arm.
+      Sentences; none for a single arm.
     """
     trained = trained_arms(arms)
-    base = study.base or min(arms, default="")
+    base = choose_base(arms, recorded=study.base)
     declared = {
         arm: control
         for arm, control in (study.controls or {}).items()
         if arm in trained and control in trained
     }
     controls = choose_controls(
-        dict(sorted(trained.items())), base, tuned=tuned, declared=declared
+        dict(sorted(trained.items())), base.arm, tuned=tuned, declared=declared
     )
-    return [one.warning for one in controls.values() if one.warning]
+    missing = [] if base.arm else [base.sentence]
+    return missing + [one.warning for one in controls.values() if one.warning]

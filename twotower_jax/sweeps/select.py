@@ -20,11 +20,12 @@ from twotower_jax.config import Config, to_dict
 from twotower_jax.errors import InputError
 from twotower_jax.report.selected import chosen_lines
 from twotower_jax.run.inputs import check_names
-from twotower_jax.run.records import run_folder
+from twotower_jax.run.records import RunFolder, run_folder
 from twotower_jax.study.description import described
 from twotower_jax.study.grid import Axes, Point, grid_points, shuffled
 from twotower_jax.study.naming import name_arms
 from twotower_jax.study.selection import (
+    FOLDER,
     ArmChoice,
     Selection,
     choose,
@@ -41,6 +42,18 @@ from twotower_jax.sweeps.jobs import SWEEP
 from twotower_jax.sweeps.options import Options
 from twotower_jax.sweeps.rungs import Validation, check_rungs, race
 from twotower_jax.training.progress import make_console
+
+
+def _remove_parameters(folder: Path) -> None:
+    """Remove the parameters of finished runs on validation: nothing reads them.
+
+    A run that was left at a rung keeps its state, from which it may go on.
+    """
+    from twotower_jax.training.checkpoint import Checkpoints
+
+    for path in folder.glob("*/result.json"):
+        if RunFolder(path.parent).is_done():
+            Checkpoints(path.parent).remove()
 
 
 class Selecting:
@@ -98,6 +111,7 @@ class Selecting:
             self._check_study(winners, names)
         self._keep(selection, arms[0].config)
         self._test(winners, seeds)
+        _remove_parameters(Path(arms[0].config.output) / arms[0].config.name / FOLDER)
 
     # --- arms ------------------------------------------------------------------------
 

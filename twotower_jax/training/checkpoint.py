@@ -3,6 +3,9 @@
 ``checkpoints/<step>`` appears by an atomic rename, so a process killed at any moment
 leaves either the whole checkpoint or none. The notes of the loop (best step so far,
 seconds used) are stored as the checkpoint's metadata.
+
+A finished run keeps the parameters of its best validation alone, in
+``checkpoints/<step>-params``: neither the optimizer's state nor the last state.
 """
 
 import re
@@ -36,11 +39,20 @@ class Checkpoints:
         self._folder = Path(folder).absolute() / "checkpoints"
 
     def steps(self) -> list[int]:
-        """Return the steps of complete checkpoints, ascending."""
+        """Return the steps of complete states, from which a training goes on."""
         if not self._folder.is_dir():
             return []
         names = (path.name for path in self._folder.iterdir() if path.is_dir())
         return sorted(int(name) for name in names if re.fullmatch(r"\d+", name))
+
+    def has_params(self, step: int) -> bool:
+        """Return whether the parameters of a step are saved, alone or in a state."""
+        return self._with_params(step).is_dir()
+
+    def _with_params(self, step: int) -> Path:
+        """Return the folder that has the parameters of a step."""
+        alone = self._folder / f"{step}-params"
+        return alone if alone.is_dir() else self._folder / str(step)
 
     def save(self, state: TrainState, notes: dict[str, Any], keep: set[int]) -> None:
         """Save a state and its notes; remove the other checkpoints.
@@ -51,22 +63,34 @@ class Checkpoints:
           keep: Steps of the older checkpoints that are kept.
         """
         step = int(state.step)
-        with _turn, _saving(state):
-            ocp.save(
-                str(self._folder / str(step)),
-                state._asdict(),
-                custom_metadata=notes,
-                overwrite=True,
-            )
+        self._write(str(step), state._asdict(), notes)
         self.keep_only({step, *keep})
 
+    def _write(self, name: str, tree: dict[str, Any], notes: dict[str, Any]) -> None:
+        with _turn, _saving(tree):
+            path = str(self._folder / name)
+            ocp.save(path, tree, custom_metadata=notes, overwrite=True)
+
+    def save_params(self, step: int, params: dict[str, Any]) -> None:
+        """Save the parameters of a step alone; states are left as they are.
+
+        Args:
+          step: Step of the parameters.
+          params: Of both towers.
+        """
+        self._write(f"{step}-params", {"params": params}, {})
+
     def keep_only(self, steps: set[int]) -> None:
-        """Remove all other checkpoints and the remains of interrupted saves."""
+        """Remove all other states and the remains of interrupted saves."""
         for old in self.steps():
             if old not in steps:
                 shutil.rmtree(self._folder / str(old))
         for left in self._folder.glob("*.orbax-checkpoint-tmp*"):
             shutil.rmtree(left, ignore_errors=True)
+
+    def remove(self) -> None:
+        """Remove everything."""
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def load(
         self, step: int, like: TrainState, mesh: Mesh
@@ -84,27 +108,33 @@ class Checkpoints:
         Raises:
           InputError: The checkpoint has other arrays, or cannot be read.
         """
-        path = str(self._folder / str(step))
-        abstract = _abstract(like._asdict(), mesh)
-        try:
-            with _turn:
-                stored: Any = ocp.metadata(path)
-                # Compared first: a read that fails half-way leaves other reads open.
-                if _shapes(stored.metadata) != _shapes(abstract):
-                    raise ValueError("other shapes")
-                loaded = ocp.load(path, abstract)
-        except (ValueError, KeyError, OSError, TypeError) as error:
-            raise InputError(
-                f"the checkpoint {path} cannot be read for this configuration "
-                f"({type(error).__name__}); remove its folder to train from the start"
-            ) from error
-        return TrainState(**loaded), stored.custom_metadata or {}
+        loaded, notes = _read(self._folder / str(step), like._asdict(), mesh)
+        return TrainState(**loaded), notes
 
-    def load_params(self, step: int) -> dict[str, np.ndarray]:
+    def load_params(self, step: int, like: TrainState, mesh: Mesh) -> dict[str, Any]:
+        """Parameters of a step, saved alone or in a state.
+
+        Args:
+          step: A step for which ``has_params``.
+          like: A state, or its shapes, with the same parameters.
+          mesh: Devices that hold them.
+
+        Returns:
+          The parameters, whole on every device.
+
+        Raises:
+          InputError: The checkpoint has other arrays, or cannot be read.
+        """
+        path = self._with_params(step)
+        alone = path.name.endswith("-params")
+        tree = {"params": like.params} if alone else like._asdict()
+        return _read(path, tree, mesh)[0]["params"]
+
+    def read_params(self, step: int) -> dict[str, np.ndarray]:
         """Parameters of a step, of any towers, on the host.
 
         Args:
-          step: One of ``steps()``.
+          step: A step for which ``has_params``.
 
         Returns:
           {path: array}, such as "tables/query.id".
@@ -112,7 +142,7 @@ class Checkpoints:
         Raises:
           InputError: The checkpoint is missing, or cannot be read.
         """
-        path = str(self._folder / str(step))
+        path = str(self._with_params(step))
         try:
             with _turn:
                 stored: Any = ocp.metadata(path)
@@ -124,6 +154,26 @@ class Checkpoints:
             ) from error
         leaves = jax.tree_util.tree_leaves_with_path(loaded["params"])
         return {path_name(place): np.asarray(leaf) for place, leaf in leaves}
+
+
+def _read(
+    path: Path, like: dict[str, Any], mesh: Mesh
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the arrays and the notes of a checkpoint of the same shapes."""
+    abstract = _abstract(like, mesh)
+    try:
+        with _turn:
+            stored: Any = ocp.metadata(str(path))
+            # Compared first: a read that fails half-way leaves other reads open.
+            if _shapes(stored.metadata) != _shapes(abstract):
+                raise ValueError("other shapes")
+            loaded: Any = ocp.load(str(path), abstract)
+    except (ValueError, KeyError, OSError, TypeError) as error:
+        raise InputError(
+            f"the checkpoint {path} cannot be read for this configuration "
+            f"({type(error).__name__}); remove its folder to train from the start"
+        ) from error
+    return loaded, stored.custom_metadata or {}
 
 
 def path_name(path: Any) -> str:
@@ -153,13 +203,13 @@ def _shapes(tree: Any) -> dict[str, Any]:
     }
 
 
-def _saving(state: TrainState) -> ocp.Context:
+def _saving(tree: dict[str, Any]) -> ocp.Context:
     """Return a context that writes one large array at a time and copies none.
 
     Saving waits for the disk, so the arrays do not change under it.
     """
     context = ocp.Context()
-    largest = max(leaf.nbytes for leaf in jax.tree.leaves(state))
+    largest = max(leaf.nbytes for leaf in jax.tree.leaves(tree))
     context.memory.write_concurrent_bytes = largest + 2**26
     context.memory.deepcopy_host_arrays = False
     saving = context.array.saving

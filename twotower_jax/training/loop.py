@@ -124,11 +124,19 @@ def fit(
 
 
 class _Dispatch(NamedTuple):
-    """A dispatch in flight: its last step, number of steps and losses [K]."""
+    """A dispatch in flight.
+
+    Attributes:
+      step: Its last step.
+      number: Number of its steps.
+      losses: [K] of its steps.
+      timed: Whether it counts for the rate: the first after a boundary may compile.
+    """
 
     step: int
     number: int
     losses: jax.Array
+    timed: bool
 
 
 class Trainer:
@@ -159,6 +167,7 @@ class Trainer:
         self.state, self.notes = self._first_state()
         self.step = int(self.state.step)
         self.resumed_at, self.seconds_before = time.perf_counter(), self.notes.seconds
+        self.timed_from = self.resumed_at  # the end of the last dispatch
 
     def _first_state(self) -> tuple[TrainState, Notes]:
         """Return state and notes of the newest checkpoint, or of the start."""
@@ -197,35 +206,28 @@ class Trainer:
                 if self.step >= self.schedule.steps:
                     self.notes.end("limit")
                 self._save()
-            elif request.number is not None or self._checkpoint_due():
+            elif request.number is not None or self.schedule.saves(self.step):
                 self._save()
             if request.number is not None and not self.notes.done:
                 raise Stopped(request.number, self.step)
-
-    def _checkpoint_due(self) -> bool:
-        return self.step % self.schedule.checkpoint_every == 0
 
     def _run_to_boundary(self, line: ProgressLine, request: StopRequest) -> None:
         """Dispatch steps up to the next boundary, one dispatch always in flight."""
         boundary = self.schedule.boundary(self.step, *self._mine_if_due())
         state: TrainState | Lane = self.state
         pending: _Dispatch | None = None
-        started, timed_from = time.perf_counter(), None
         while self.step < boundary and request.number is None:
             number = min(self.schedule.steps_per_dispatch, boundary - self.step)
             state, losses = self._dispatch(state, number)
+            first = pending is None
             self._finish(pending, line)
             self.step += number
-            pending = _Dispatch(self.step, number, losses)
-            if timed_from is None:
-                # The first dispatch may compile: it is left out of the rate.
+            pending = _Dispatch(self.step, number, losses, timed=not first)
+            if first:
                 jax.block_until_ready(losses)
-                timed_from, started = self.step, time.perf_counter()
+                self.timed_from = time.perf_counter()
         self._finish(pending, line)
         self.state = state.take() if isinstance(state, Lane) else state
-        if timed_from is not None:
-            self.notes.timed_seconds += time.perf_counter() - started
-            self.notes.timed_steps += self.step - timed_from
 
     def _dispatch(
         self, state: TrainState | Lane, number: int
@@ -247,7 +249,12 @@ class Trainer:
                 "loss.temperature"
             )
         self.notes.add_losses(losses.tolist())
-        line.update(dispatch.step, float(losses[-1]))
+        if dispatch.timed:
+            now = time.perf_counter()
+            self.notes.timed_seconds += now - self.timed_from
+            self.notes.timed_steps += dispatch.number
+            self.timed_from = now
+        line.update(dispatch.step, float(losses[-1]), self.notes.rate)
 
     def _mine_if_due(self) -> tuple[int, ...]:
         """Renew the mined pools if it is time; return the step of the next mining.

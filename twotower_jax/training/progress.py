@@ -13,12 +13,13 @@ PLAIN_SECONDS = 10.0
 class ProgressLine(Protocol):
     """The line on which the loop shows a training."""
 
-    def update(self, step: int, loss: float) -> None:
-        """Show the number of steps done and the loss of the last one.
+    def update(self, step: int, loss: float, rate: float | None) -> None:
+        """Show the number of steps done, their rate and the loss of the last one.
 
         Args:
           step: Number of steps done.
           loss: Mean loss of the last step.
+          rate: Steps per second, as `Notes.rate`: the rate that result.json has.
         """
 
     def validated(self, metrics: dict[str, float]) -> None:
@@ -75,21 +76,23 @@ class TrainingProgress:
             self._task = self._bar.add_task("", total=total, completed=start, text="")
             self._bar.start()
 
-    def update(self, step: int, loss: float) -> None:
+    def update(self, step: int, loss: float, rate: float | None) -> None:
         """Show the number of steps done, their rate, and the loss of the last one.
 
         Args:
           step: Number of steps done.
           loss: Mean loss of the last step.
+          rate: Steps per second of training alone; None before any are timed.
         """
         now = time.perf_counter()
-        rate = (step - self._start) * self._batch / max(now - self._begin, 1e-9)
-        text = f"{rate:,.0f} examples/s  loss {loss:.4f}{self._value}"
+        speed = "" if rate is None else f"{rate * self._batch:,.0f} examples/s  "
+        text = f"{speed}loss {loss:.4f}{self._value}"
         if self._bar is not None:
             self._bar.update(self._task, completed=step, text=text)
         elif now - self._last_line > PLAIN_SECONDS:
             self._last_line = now
-            left = (self._total - step) * self._batch / max(rate, 1e-9)
+            # Validation takes time too, unlike in the rate.
+            left = (self._total - step) * (now - self._begin) / (step - self._start)
             self._console.print(
                 f"step {step}/{self._total}  {text}  at most {left:.0f} s left",
                 highlight=False,
@@ -107,7 +110,7 @@ class TrainingProgress:
 
 
 class SweepProgress:
-    """Shows runs that train side by side: their number, joint rate and time left.
+    """Shows runs that train side by side: their number, the sum of their rates.
 
     Runs report from their own threads. The time left counts each run as one part of the
     work; a run that finished before the sweep does not count.
@@ -119,8 +122,9 @@ class SweepProgress:
 
     def __init__(self, console: Console, runs: int):
         self._console, self._lock = console, threading.Lock()
-        self._todo, self._ended, self._examples = runs, 0, 0
+        self._todo, self._ended = runs, 0
         self._parts: dict[RunLine, float] = {}
+        self._rates: dict[RunLine, float] = {}
         self._begin = self._last_line = time.perf_counter()
         self._bar = _live(console, "runs", "{task.fields[text]}")
         if self._bar is not None:
@@ -136,18 +140,26 @@ class SweepProgress:
         if self._bar is not None:
             self._bar.stop()
 
-    def note(self, line: "RunLine", part: float, examples: int) -> None:
+    def note(self, line: "RunLine", part: float, rate: float) -> None:
         """Note the progress of a run.
 
         Args:
           line: Line of the run.
           part: Share of its training that is done.
-          examples: Number of examples since the last call.
+          rate: Its examples per second, as in its result; 0 before any are timed.
         """
         with self._lock:
-            self._examples += examples
-            self._parts[line] = part
+            self._parts[line], self._rates[line] = part, rate
             self._show()
+
+    def end_training(self, line: "RunLine") -> None:
+        """Leave a run that no longer trains out of the rate.
+
+        Args:
+          line: Line of the run.
+        """
+        with self._lock:
+            self._rates.pop(line, None)
 
     def end_run(self, line: "RunLine", trained: bool) -> None:
         """Count a run that has ended.
@@ -158,6 +170,7 @@ class SweepProgress:
         """
         with self._lock:
             self._parts.pop(line, None)
+            self._rates.pop(line, None)
             self._todo -= not trained
             self._ended += trained
             self._show()
@@ -165,8 +178,9 @@ class SweepProgress:
     def _show(self) -> None:
         now = time.perf_counter()
         done, spent = self._ended + sum(self._parts.values()), now - self._begin
-        rate = self._examples / max(spent, 1e-9)
-        text = f"{self._ended}/{self._todo} done  {rate:,.0f} examples/s"
+        text = f"{self._ended}/{self._todo} done"
+        if rate := sum(self._rates.values()):
+            text += f"  {rate:,.0f} examples/s"
         if self._bar is not None:
             self._bar.update(self._task, completed=done, total=self._todo, text=text)
         elif now - self._last_line > PLAIN_SECONDS:
@@ -185,7 +199,7 @@ class RunLine:
 
     def __init__(self, sweep: SweepProgress):
         self._sweep, self._trained = sweep, True
-        self._total = self._step = self._batch = 0
+        self._total = self._batch = 0
 
     def __call__(
         self, console: Console, total: int, start: int, batch: int, metric: str
@@ -195,23 +209,24 @@ class RunLine:
         Args:
           console: Not used; the sweep has a console of its own.
           total: Number of steps of the training.
-          start: Number of steps done before.
+          start: Not used; the part of the whole training counts.
           batch: Rows per batch.
           metric: Not used; runs have different metrics.
         """
-        del console, metric
-        self._total, self._step, self._batch = total, start, batch
+        del console, metric, start
+        self._total, self._batch = total, batch
         return self
 
-    def update(self, step: int, loss: float) -> None:
-        """Note the number of steps done.
+    def update(self, step: int, loss: float, rate: float | None) -> None:
+        """Note the number of steps done and their rate.
 
         Args:
           step: Number of steps done.
           loss: Not used.
+          rate: Steps per second of training alone; None before any are timed.
         """
         del loss
-        examples, self._step = (step - self._step) * self._batch, step
+        examples = (rate or 0.0) * self._batch
         self._sweep.note(self, step / max(self._total, 1), examples)
 
     def validated(self, metrics: dict[str, float]) -> None:
@@ -220,6 +235,7 @@ class RunLine:
 
     def close(self) -> None:
         """End the training; the run is still to be evaluated."""
+        self._sweep.end_training(self)
 
     def found_finished(self) -> None:
         """Note that the run had finished before the sweep."""

@@ -92,6 +92,10 @@ class Schedule(NamedTuple):
         """Return whether a step is followed by a validation."""
         return step >= self.steps or step % self.eval_every == 0
 
+    def saves(self, step: int) -> bool:
+        """Return whether the state is saved after a step without a validation."""
+        return step % self.checkpoint_every == 0
+
     def pauses(self, step: int) -> bool:
         """Whether the training pauses after a step, once its state is saved.
 
@@ -179,6 +183,19 @@ class Notes:
     def evaluated_step(self) -> int:
         """Step of the parameters that are evaluated: the best, or the last one."""
         return self.best_step if self.best_step >= 0 else self.last_step
+
+    @property
+    def rate(self) -> float | None:
+        """Steps per second of the steps that count for it; None before the first.
+
+        The first dispatch after each validation or checkpoint may compile and does not
+        count; neither do validation, mining and checkpoints.
+
+        Examples:
+          >>> Notes(timed_seconds=2.0, timed_steps=50).rate, Notes().rate
+          (25.0, None)
+        """
+        return self.timed_steps / self.timed_seconds if self.timed_seconds > 0 else None
 
     def add_losses(self, losses: Sequence[float]) -> None:
         """Add the losses of steps to their sum."""

@@ -2,15 +2,20 @@
 
 import io
 import json
+from pathlib import Path
 
 import pytest
+import yaml
 from helpers.run_folders import read_comparison
-from helpers.studies import HOSTILE, report, write_arm, write_queries
+from helpers.studies import HOSTILE, Page, report, write_arm, write_queries
 from rich.console import Console
 
-from twotower_jax.report.console import print_study
+from twotower_jax import conf
+from twotower_jax.config import from_dict
+from twotower_jax.errors import InputError
+from twotower_jax.report.console import print_line, print_result, print_study
+from twotower_jax.study.differences import difference_cells, interval_note
 from twotower_jax.study.load import load_study
-from twotower_jax.study.tables import difference_cells, interval_note
 
 
 def printed(folder, width: int) -> list[str]:
@@ -64,11 +69,12 @@ def test_printed_table_shows_the_difference_to_the_base(tmp_path):
     write_queries(tmp_path)
     report(tmp_path, base="base")
     lines, found = table_of(printed(tmp_path, 80))[1:], read_comparison(tmp_path)
-    title = "recall@20, difference to base with 95 % intervals for 2 arms together"
-    assert title in lines
+    title = "recall@20, difference to base with 95 % intervals, Holm over 2 arms"
+    start = lines.index(title)
+    assert lines[start + 1] == "The base arm is base: the study names it."
     words = difference_cells(found, "recall@20", ["low"])[0]
     line = next(line for line in lines if words[3] in line)
-    assert line.split() == " ".join([*words[:2], *words[3:5], words[-1]]).split()
+    assert line.split() == " ".join(words[:5]).split()
     # Every control is the base, so that there is no second table of differences.
     assert not [line for line in lines if "control" in line]
     assert "[red]" in "".join(lines)
@@ -101,12 +107,10 @@ def test_differences_to_the_controls_are_printed_where_they_are_not_the_base(tmp
     write_queries(tmp_path)
     report(tmp_path, base="base", tuned=None)
     lines = printed(tmp_path, 100)
-    title = (
-        "recall@20, difference to the control with 95 % intervals for 2 arms together"
-    )
-    rows = [line.split()[:3] for line in lines[lines.index(title) :]]
-    assert ["warm", "uncorrected", "+0.1000"] in rows
-    assert ["uncorrected", "base", "+0.1000"] in rows
+    title = "recall@20, difference to the control with 95 % intervals, Holm over 2 arms"
+    rows = [line.split()[:4] for line in lines[lines.index(title) :]]
+    assert ["warm", "untuned", "uncorrected", "+0.1000"] in rows
+    assert ["uncorrected", "untuned", "base", "+0.1000"] in rows
 
 
 def test_marks_have_a_column_where_there_are_any(tmp_path):
@@ -119,3 +123,83 @@ def test_marks_have_a_column_where_there_are_any(tmp_path):
     assert heads.split()[-1] == "mark"
     assert lines[0].split()[-1] == "baseline"
     assert lines[1].split()[-1] == "12.0"  # seconds: a trained arm without a mark
+
+
+def test_a_requested_metric_is_in_the_table_of_a_run():
+    """map and auc are not among the metrics that every run shows."""
+    config = from_dict(
+        {"training": {"metric": "map@5"}, "evaluation": {"k": [5], "auc": ["uniform"]}}
+    )
+    values = {"recall@5": 0.5, "map@5": 0.25, "auc@uniform": 0.75, "true_ctr@5": 0.125}
+    result = {"metrics": {"test": values}, "seconds": 1.0, "steps": 300}
+    result |= {"best_step": 200, "examples_per_second": None}
+    stream = io.StringIO()
+    print_result(Console(file=stream, width=80), config, result, "true_ctr@5")
+    lines = map(str.split, stream.getvalue().splitlines())
+    shown = dict(line for line in lines if len(line) == 2)
+    assert {name: shown[name] for name in values} == {
+        name: f"{value:.4f}" for name, value in values.items()
+    }
+
+
+def test_a_line_of_a_sweep_has_the_metric_of_the_study():
+    config = from_dict({"arm": "a"})
+    values = {"recall@20": 0.5, "true_recall@20": 0.25}
+    result = {"metrics": {"test": values}, "seconds": 1.0}
+    stream = io.StringIO()
+    console = Console(file=stream, width=80)
+    print_line(console, config, result, [], "run 1 of 2", "true_recall@20")
+    assert stream.getvalue() == (
+        "a, seed 0: test recall@20 0.5000, true_recall@20 0.2500, 1.0 s (run 1 of 2)\n"
+    )
+
+
+def test_requested_metrics_of_the_runs_are_in_both_tables(tmp_path):
+    metrics = {"recall@20": 0.4, "recall@5": 0.1, "map@20": 0.2, "ndcg@20": 0.3}
+    metrics |= {f"recall@20/{part}": 0.4 for part in ("head", "mid", "tail")}
+    training = {"metric": "map@20", "batch_size": 64}
+    config = {"evaluation": {"k": [5, 20]}, "training": training}
+    for arm in ("a", "b"):
+        write_arm(tmp_path, arm, [0.4], metrics=metrics, config=config)
+    _, heads, *_ = table_of(printed(tmp_path, 80))
+    assert heads.split()[:5] == ["arm", "seeds", "recall@20", "map@20", "recall@5"]
+    page = Page(report(tmp_path))
+    assert page.row("Other metrics", "b")["recall@5"] == "0.1000"
+    with pytest.raises(InputError, match=r"metric 'mrr@20' on test.* recall@5, map@20"):
+        report(tmp_path, metric="mrr@20")
+
+
+def labels() -> list[str]:
+    """Return the labels of all arms of the package."""
+    files = sorted((Path(conf.__file__).parent / "arms").rglob("*.yaml"))
+    names = {yaml.safe_load(path.read_text())["arm"] for path in files}
+    return sorted(names, key=len)
+
+
+def test_nothing_is_cut_at_80_columns(tmp_path):
+    """The longest names of arms, every verdict, marks of two words and controls."""
+    names = labels()[-8:]
+    assert len(names[-1]) > 30
+    loss = {"name": "full_softmax"}
+    write_arm(tmp_path, "the base arm", [0.2, 0.201, 0.202], config={"loss": loss})
+    for place, name in enumerate(names):
+        shift = (0.0001, 0.05, -0.05, 0.003)[place % 4]
+        config = {"negatives": {"easy": {"num": place + 1}}, "loss": {"name": "bce"}}
+        recalls = [0.2 + shift, 0.201 + shift, 0.202 + shift]
+        write_arm(tmp_path, name, recalls, config=config)
+    write_queries(tmp_path)
+    report(tmp_path, base="the base arm", tuned="here")
+    lines = printed(tmp_path, 80)
+    text = "\n".join(lines)
+    assert "…" not in text and "..." not in text
+    start = next(i for i, line in enumerate(lines) if line.startswith("arm "))
+    assert max(map(len, lines[start:-1])) <= 80
+    heads = [line.split() for line in lines if line.startswith("arm ")]
+    assert [one[0:2] for one in heads[1:]] == [["arm", "verdict"]] * 2
+    # A name may go on in the next line, but no word of it is lost or broken.
+    for table in ("".join(lines[start:]).count, text.count):
+        for name in names:
+            for word in name.split():
+                assert table(word) >= 1, word
+    for word in ("better", "worse", "equivalent", "(within 2 %)", "cannot tell"):
+        assert word in text

@@ -40,19 +40,18 @@ def test_report_holds_the_numbers_worked_out_by_hand(folder):
     assert page.row("Arms", "low") == {
         "#": "3",
         "arm": "low",
+        "verdict": "-",
         "seeds": "2",
         "recall@20": "0.1500 ± 0.0707",
         "difference": "-0.2000",
-        "95 % interval": "-",
-        "95 %, all arms": "-",
+        "interval": "-",
         "p Holm": "-",
         "smallest visible": "-",
         "seeds x queries": "1 x 0",
-        "verdict": "-",
         "seconds": "11.0 ± 1.4",
         "examples": "6,400",
     }
-    assert page.row("Arms", "lonely")["difference"] == "base"
+    assert page.row("Arms", "lonely")["verdict"] == "base"
     assert page.row("Other metrics", "low") == {
         "#": "3",
         "arm": "low",
@@ -141,6 +140,19 @@ def test_report_needs_no_network_no_script_and_has_unique_ids(folder):
     assert "prefers-color-scheme: dark" in page and "@media print" in page
 
 
+def test_a_narrow_page_wraps_the_verdict_beside_the_arm(folder):
+    """The columns # and arm and verdict need no scrolling: their texts wrap."""
+    text = report(folder, base="low").read_text()
+    assert 'name="viewport" content="width=device-width, initial-scale=1"' in text
+    assert Page(folder / "report.html").tables["Arms"][0][0][:3] == [
+        *("#", "arm", "verdict")
+    ]
+    narrow = text.index("td.text { white-space: normal; }")
+    assert text.index("@media (max-width: 40rem)") < narrow
+    assert text.index("th, td {") < narrow  # of equal rules the last one holds
+    assert '<td class="text arm">low</td><td class="text">base</td>' in text
+
+
 def test_writing_twice_gives_the_same_bytes(folder):
     def written():
         return {path.name: path.read_bytes() for path in folder.glob("*.*")}
@@ -226,7 +238,7 @@ def test_report_of_several_folders(tmp_path):
     out = tmp_path / "deep/out"
     page = Page(write_report(load_study(folders, out=out), out))
     assert [row[1] for row in page.tables["Arms"][0][1:]] == ["high", "low"]
-    assert page.row("Arms", "low")["difference"] == "base"
+    assert page.row("Arms", "low")["verdict"] == "base"
     assert "Of one?" in page.texts["Study out"]
     assert not (folders[0] / "report.html").exists()
     (tmp_path / "file").write_text("")
@@ -280,23 +292,23 @@ def test_report_shows_differences_with_intervals_and_verdicts(compared):
     page = Page(report(compared, base="base", tuned="by hand"))
     found = read_comparison(compared)
     row = found.filter((pl.col("arm") == "low") & (pl.col("metric") == "recall@20"))
-    low, high, p = row.select("low", "high", "p_holm").row(0)
-    lowest, highest = row.select("low_family", "high_family").row(0)
+    low, high, p = row.select("low_verdict", "high_verdict", "p_holm").row(0)
     cells = page.row("Arms", "low")
     assert cells["difference"] == "-0.1000"
-    assert cells["95 % interval"] == f"{low:+.4f} to {high:+.4f}"
-    assert cells["95 %, all arms"] == f"{lowest:+.4f} to {highest:+.4f}"
-    assert lowest < low < high < highest
+    assert cells["interval"] == f"{low:+.4f} to {high:+.4f}"
+    heads = list(cells)
+    assert heads[:3] == ["#", "arm", "verdict"]  # a narrow page shows both
     assert cells["p Holm"] == ("<0.001" if p < 1e-3 else f"{p:.3f}")
     assert cells["smallest visible"] == f"{row['smallest_visible'][0]:.4f}"
     assert (cells["seeds x queries"], cells["verdict"]) == ("3 x 50", "worse")
     assert page.row("Arms", "equal")["verdict"] == "equivalent (within 2 %)"
+    assert page.row("Arms", "equal")["interval"].endswith(" (90 %)")
     assert page.row("Arms", HOSTILE)["difference"] == "+0.4000"
-    assert page.row("Arms", "base")["difference"] == "base"
+    assert page.row("Arms", "base")["verdict"] == "base"
     # Coverage has no values by query.
     others = page.row("Other metrics", HOSTILE, table=1)
     assert list(others)[2:] == ["ndcg@20", "head", "mid", "tail"]
-    assert others["mid"].startswith("+0.4000 (")
+    assert others["mid"].startswith("better: +0.4000, +")
     assert "10,001 sign flips over queries (minimal p 1e-04" in page.texts["Arms"]
 
 
@@ -306,7 +318,7 @@ def test_report_of_runs_without_queries_has_a_note(compared):
     page = Page(report(compared, base="base"))
     assert "No interval: no seed shared with the base" in page.texts["Arms"]
     cells = list(page.row("Arms", "low").values())
-    assert cells[4:11] == ["-0.1000", *["-"] * 4, "3 x 0", "-"]
+    assert cells[2:10] == ["-", *cells[3:5], "-0.1000", *["-"] * 3, "3 x 0"]
     assert len(page.tables["Other metrics"]) == 1
 
 
@@ -314,7 +326,7 @@ def test_report_of_one_seed_notes_that_intervals_are_over_queries(tmp_path):
     write_arm(tmp_path, "base", [0.2])
     write_arm(tmp_path, "other", [0.4])
     write_queries(tmp_path)
-    page = Page(report(tmp_path))
+    page = Page(report(tmp_path, base="base"))
     assert "the interval is over queries only (other)" in page.texts["Arms"]
     assert page.row("Arms", "other")["verdict"] == "fewer than 3 seeds"
 

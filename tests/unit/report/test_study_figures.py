@@ -1,5 +1,6 @@
 """The figures of a study: content, ink, and texts that do not overlap."""
 
+import itertools
 import json
 import re
 from xml.etree import ElementTree
@@ -9,15 +10,19 @@ import numpy as np
 import pytest
 from helpers.studies import HOSTILE, Page, report, write_arm, write_queries
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from scipy import stats
 
+from twotower_jax.report.canvas import Drawing
 from twotower_jax.report.curves import push_apart, read_records
 from twotower_jax.report.figures import study_figures
 from twotower_jax.report.response import half_width
 from twotower_jax.report.tradeoff import number_points
+from twotower_jax.study.description import Description
 from twotower_jax.study.load import load_study
 
+BASE = Description(base="base")
 RECORDS = [
     {"step": step, "loss": 5 - step / 10, "valid": {"recall@20": step / 100}}
     for step in (10, 20, 30)
@@ -41,7 +46,7 @@ def folder(tmp_path):
 
 
 def test_every_figure_names_every_arm_in_the_colour_of_the_page(folder):
-    figures = study_figures(load_study([folder]))
+    figures = study_figures(load_study([folder], BASE))
     names = ["primary", "forest", "slices", "coverage", "popularity"]
     assert list(figures) == [*names, "learning", "loss"]
     for figure in figures.values():
@@ -53,12 +58,12 @@ def test_every_figure_names_every_arm_in_the_colour_of_the_page(folder):
 
 
 def test_axes_are_labelled(folder):
-    figures = study_figures(load_study([folder]))
+    figures = study_figures(load_study([folder], BASE))
     labels = {
         "primary": ["recall@20"],
         "forest": ["difference in recall@20"],
         "slices": ["recall@20", "head", "mid", "tail"],
-        "coverage": ["recall@20", "recommended share of the catalogue, coverage@20"],
+        "coverage": ["recall@20", "share of the catalogue, coverage@20"],
         "popularity": ["recall@20", "arp@20"],
         "learning": ["steps", "validation recall@20"],
         "loss": ["steps", "training loss"],
@@ -72,7 +77,8 @@ def test_axes_are_labelled(folder):
 def test_figures_stand_in_the_page_and_beside_it_dark_on_white(folder):
     page = Page(report(folder))
     figures = study_figures(load_study([folder]))
-    assert page.figures == [one.title for one in figures.values()]
+    legend = "Legend: the arms by rank"
+    assert page.figures == [legend, *(one.title for one in figures.values())]
     for name in figures:
         svg = (folder / f"figure_{name}.svg").read_text()
         ElementTree.fromstring(svg)
@@ -104,13 +110,15 @@ def test_figure_marks_every_arm(tmp_path, arms):
 
 
 def test_baselines_are_grey_and_no_base_arm(tmp_path):
-    """The base arm of a study that names none is its first trained arm."""
+    """The base arm of a study that names none is in-batch + logQ."""
     kinds = {"EASE": "ease", "b": "two_tower", "c": "two_tower"}
     for arm, kind in kinds.items():
-        write_arm(tmp_path, arm, [0.1, 0.2], config={"towers": {"kind": kind}})
+        loss = {"logq": {"correct": {"b": "none", "c": "all"}.get(arm, "negatives")}}
+        config = {"towers": {"kind": kind}, "loss": loss}
+        write_arm(tmp_path, arm, [0.1, 0.2], config=config)
     write_queries(tmp_path)
     study = load_study([tmp_path])
-    assert study.base == "b"
+    assert study.base == "c"
     figures = study_figures(study)
     for name in ("primary", "forest"):
         assert figures[name].caption.endswith("Grey: a baseline.")
@@ -139,7 +147,7 @@ def test_batches_of_two_sizes_are_compared_by_examples(tmp_path):
         write_arm(tmp_path, f"of {size}", [0.1], config=config, records=RECORDS)
     svg = study_figures(load_study([tmp_path]))["learning"].svg
     assert "examples seen" in texts(svg)
-    assert "3500" in texts(svg) and "steps" not in texts(svg)
+    assert "3000" in texts(svg) and "steps" not in texts(svg)
 
 
 def test_validation_shows_the_metric_that_is_validated(tmp_path):
@@ -214,7 +222,8 @@ def write_grid(folder, label=None):
 @pytest.mark.parametrize("label", [None, "arm"])
 def test_response_curve_of_a_numeric_key(tmp_path, label):
     write_grid(tmp_path, label)
-    study = load_study([tmp_path])
+    base = f"{label} 0.1 a" if label else "loss=a temperature=0.1"
+    study = load_study([tmp_path], Description(base=base))
     figures = study_figures(study)
     responses = [name for name in figures if name.startswith("response")]
     assert responses == ["response_loss_temperature"]
@@ -245,3 +254,78 @@ def test_ids_of_all_figures_are_apart(folder):
     figures = study_figures(load_study([folder]))
     ids = [one for f in figures.values() for one in re.findall(r' id="(.*?)"', f.svg)]
     assert len(ids) == len(set(ids))
+
+
+# --- nothing collides -----------------------------------------------------------------
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures of matplotlib that are drawn from now on."""
+    figures = []
+
+    def keep(canvas, *arguments, **options):
+        figures.append(canvas.figure)
+        return written(canvas, *arguments, **options)
+
+    written = FigureCanvasSVG.print_svg
+    monkeypatch.setattr(FigureCanvasSVG, "print_svg", keep)
+    return figures
+
+
+def boxes(figure):
+    """Return the boxes of the tick labels of each axis, then that of its label."""
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            shown = [
+                tick.label1.get_window_extent(renderer)
+                for tick in axis.get_major_ticks()
+                if tick.label1.get_text() and low <= tick.get_loc() <= high
+            ]
+            label = axis.label.get_window_extent(renderer)
+            yield shown + ([label] if axis.label.get_text() else [])
+
+
+@pytest.mark.parametrize("temperatures", [(0.02, 0.03, 0.05, 0.14, 0.2), (0.001, 2e6)])
+def test_labels_neither_collide_nor_leave_the_figure(tmp_path, drawn, temperatures):
+    for place, one in enumerate(temperatures):
+        recall = 0.123 + place / 400
+        metrics = {"recall@20": recall, "coverage@20": 0.5 + place / 999, "arp@20": 1e3}
+        metrics |= dict.fromkeys(("recall@20/head", "recall@20/mid"), recall)
+        metrics["recall@20/tail"] = 0.01
+        config = {"loss": {"temperature": one}}
+        steps = [{**record, "step": 1e5 * record["step"]} for record in RECORDS]
+        write_arm(tmp_path, None, [recall] * 2, metrics=metrics, config=config,
+                  records=steps)  # fmt: skip
+    write_queries(tmp_path)
+    study = load_study([tmp_path], Description(base=f"temperature={temperatures[0]}"))
+    figures = study_figures(study)
+    assert "response_loss_temperature" in figures and len(drawn) == len(figures)
+    for figure, (name, one) in zip(drawn, figures.items(), strict=True):
+        assert "mathdefault" not in one.svg, name
+        for labels in boxes(figure):
+            for box in labels:
+                assert box.x0 >= 0 and box.x1 <= figure.bbox.x1 + 2, name
+            for box, other in itertools.combinations(labels, 2):
+                assert not box.padded(1).overlaps(other), name
+
+
+def test_the_page_has_one_legend_and_each_file_its_own(folder):
+    page, figures = report(folder).read_text(), study_figures(load_study([folder]))
+    assert page.count('aria-label="Legend: the arms by rank"') == 1
+    for name, one in figures.items():
+        assert one.bare in page
+        ends = [
+            float(re.findall(r'viewBox="0 0 \S+ (\S+)"', svg)[0])
+            for svg in (one.svg, one.bare)
+        ]
+        lines = 3 if name in ("coverage", "popularity", "learning", "loss") else 0
+        assert ends[0] - ends[1] == pytest.approx(lines * 72 * 0.21)
+
+
+def test_a_figure_without_its_legend_ends_above_it():
+    svg = '<svg width="3pt" height="90pt" viewBox="0 0 3 90" version="1.1"><g/></svg>'
+    assert 'height="60pt" viewBox="0 0 3 60"' in Drawing("a", "b", svg, 30).bare
+    assert Drawing("a", "b", svg).bare == svg

@@ -30,9 +30,7 @@ def test_the_best_arm_is_named_with_its_difference_and_verdict(tmp_path):
     assert text.startswith(
         "b has the best recall@20, 0.2500, against 0.2000 of a: +0.0498"
     )
-    assert "95 % interval of all arms together +0.0494" in text and text.endswith(
-        ", better."
-    )
+    assert "(95 % interval +0.0494 to " in text and text.endswith(", better.")
 
 
 def test_baselines_and_the_oracle_are_no_answer(tmp_path):
@@ -47,6 +45,14 @@ def test_a_base_that_no_arm_beats(tmp_path):
     arms["c"] = (COLD, 0.19999)
     found = answer(study(tmp_path / "2", arms))
     assert found == f"{text}no verdict against it: c."
+
+
+def test_without_a_base_arm_the_best_is_named_alone(tmp_path):
+    found = study(tmp_path, {"b": (WARM, 0.25), "c": (COLD, 0.2)}, base=None)
+    assert answer(found) == (
+        "b has the best recall@20, 0.2500; there is no base arm to compare it to."
+    )
+    assert found.comparison.is_empty() and found.missing_base.startswith("No base arm")
 
 
 def test_a_described_answer_is_kept_and_one_arm_has_none(tmp_path):

@@ -8,8 +8,8 @@ import pytest
 from scipy import stats
 
 from twotower_jax.errors import InputError
-from twotower_jax.study.intervals import bootstrap_intervals
-from twotower_jax.study.permutation import holm, permutation_ps
+from twotower_jax.study.intervals import Interval, bootstrap_intervals
+from twotower_jax.study.permutation import holm, holm_levels, permutation_ps
 from twotower_jax.study.spread import Spread, smallest_visible, spread
 from twotower_jax.study.statistics import compare, compare_all, paired
 
@@ -242,7 +242,8 @@ def test_compare_without_queries_or_with_one_has_no_interval():
     single = compare(np.ones((2, 1)), np.zeros((2, 1)))
     assert single.difference == 1
     assert math.isnan(single.interval.low) and math.isnan(single.smallest)
-    assert all(map(math.isnan, (*single.equivalence_interval, *single.family_interval)))
+    assert all(map(math.isnan, single.equivalence_interval))
+    assert math.isnan(single.interval.p) and single.decisive_p == 1
     assert single.p == 1
 
 
@@ -252,13 +253,13 @@ def test_equal_arms_differ_by_nothing():
     assert found.interval[:3] == (0, 0, 0) and found.p == 1
 
 
-def test_a_family_widens_its_intervals_and_smallest_differences():
-    """Bonferroni over five tests is the interval of one test at 1 %."""
+def test_a_family_widens_its_smallest_differences():
+    """Holm's first test of five is at 1 %."""
     values = np.tile(np.array([0.1, 0.3, 0.2, 0.7])[:, None], 30)
     one, five = (compare(values, 0 * values, tests=tests) for tests in (1, 5))
-    assert one.family_interval == pytest.approx(one.interval[1:3])
     assert five.interval == one.interval and five.p == one.p
-    ends = five.family_interval[1] - five.difference, one.interval.high - one.difference
+    ends = one.interval.at(0.99)[1] - five.difference
+    ends = ends, one.interval.high - one.difference
     assert ends[0] / ends[1] == pytest.approx(
         stats.t.isf(0.005, 3) / stats.t.isf(0.025, 3)
     )
@@ -290,3 +291,24 @@ def test_pairs_together_are_as_each_of_them_alone():
 def test_arms_of_different_shapes_are_refused(shapes):
     with pytest.raises(InputError, match=r"\[seeds, queries\], got .* pair their"):
         paired(np.zeros(shapes[0]), np.zeros(shapes[1]))
+
+
+def test_the_p_of_an_interval_is_that_of_a_t_test():
+    """An interval of t quantiles ends at 0 at the p of scipy's paired t test."""
+    values = np.array([0.1, 0.4, -0.2, 0.7])
+    test = stats.ttest_1samp(values, 0)
+    low, high = test.confidence_interval(0.95)
+    interval = Interval(values.mean(), low, high, df=3)
+    assert interval.p == pytest.approx(test.pvalue)
+    assert interval.at(1 - interval.p)[0] == pytest.approx(0, abs=1e-12)
+    assert Interval(-values.mean(), -high, -low, df=3).p == pytest.approx(test.pvalue)
+
+
+def test_holm_levels_reject_where_adjusted_p_values_do():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        p = rng.choice([0.001, 0.05, 1]) * rng.random(rng.integers(1, 7))
+        p[rng.random(len(p)) < 0.1] = np.nan
+        levels, adjusted = holm_levels(p), holm(p)
+        assert ((p < levels) == (adjusted < 0.05)).all()
+        assert (np.isnan(levels) == np.isnan(p)).all()

@@ -1,14 +1,16 @@
 """The words for a difference."""
 
+import numpy as np
 import pytest
 from scipy import stats
 
 from twotower_jax.errors import InputError
 from twotower_jax.study.description import check_margin
+from twotower_jax.study.differences import interval
 from twotower_jax.study.intervals import Interval
 from twotower_jax.study.spread import Spread
-from twotower_jax.study.statistics import Difference
-from twotower_jax.study.verdicts import Rules, equivalent, verdict
+from twotower_jax.study.statistics import Difference, compare_all
+from twotower_jax.study.verdicts import Rules, equivalent, judge, verdict
 
 
 def difference(gain: float, half: float, *, base=1.0, seeds=3, df=1e9) -> Difference:
@@ -89,3 +91,54 @@ def test_a_margin_that_is_not_a_share_is_refused(margin):
         InputError, match=r"--margin=.* is not a share of the mean; give"
     ):
         check_margin("--margin", margin)
+
+
+# --- the word and its interval --------------------------------------------------------
+
+
+def random_family(rng: np.random.Generator) -> list[Difference]:
+    """Return arms around the threshold: effects of a few standard errors, or none."""
+    seeds, queries = int(rng.integers(1, 5)), int(rng.integers(2, 40))
+    noise = rng.choice([1e-6, 1e-3, 0.1]) * rng.normal(size=(6, seeds, queries))
+    noise += rng.choice([0, 1e-3, 0.1]) * rng.normal(size=(6, seeds, 1))
+    error = noise.std() / np.sqrt(seeds * queries)
+    shift = error * rng.choice([0, 2, 2.5, 3, 4], size=(6, 1, 1))
+    arms = 1 + rng.choice([-1, 1], size=(6, 1, 1)) * shift + noise
+    pairs = [(arm, np.ones_like(arm)) for arm in arms[: rng.integers(1, 7)]]
+    return compare_all(pairs, draws=100, flips=200, seed=int(rng.integers(99)))
+
+
+@pytest.mark.parametrize("larger", [True, False])
+def test_word_and_printed_interval_agree_in_every_study(larger):
+    rng, words = np.random.default_rng(int(larger)), set()
+    for _ in range(150):
+        family = random_family(rng)
+        for one, judged in zip(
+            family, judge(family, [Rules()] * len(family), larger), strict=True
+        ):
+            low, high = judged.ends
+            row = {"low_verdict": low, "high_verdict": high, "verdict": judged.word}
+            text = interval(row)
+            shown = [float(end) for end in text.removesuffix(" (90 %)").split(" to ")]
+            word = judged.word.partition(" (")[0]
+            words.add(word)
+            decides = one.seeds > 2 and not text.endswith(" (90 %)")
+            rises, falls = min(shown) > 0, max(shown) < 0
+            assert (word == "better") == (decides and (rises, falls)[not larger])
+            assert (word == "worse") == (decides and (falls, rises)[not larger])
+            assert (judged.p_holm < 0.05) == (judged.joint[0] * judged.joint[1] > 0)
+            if word == "equivalent":
+                assert text.endswith(" (90 %)") and -0.02 < low <= high < 0.02
+            if word == "cannot tell":
+                assert shown[0] <= 0 <= shown[1]
+            assert np.sign(shown).tolist() == np.sign([low, high]).tolist()
+    assert words >= {"better", "worse", "cannot tell", "equivalent"}
+
+
+def test_an_arm_that_only_the_permutation_test_accepts_has_an_interval_to_0():
+    gain = np.tile([0.1, 0.2, 0.1, 0.1], (3, 1))
+    (one,) = compare_all([(gain, np.zeros_like(gain))])
+    assert one.interval.low > 0 and one.interval.p < 0.05
+    (judged,) = judge([one], [Rules()])
+    assert judged.p == 0.125  # 2 of 2**4 flips
+    assert judged.ends[0] == 0.0 and judged.word == "cannot tell"

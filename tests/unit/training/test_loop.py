@@ -111,6 +111,32 @@ def test_the_best_state_is_kept_and_returned(tmp_path):
     assert tables(state) == tables(expected)
 
 
+class Shown:
+    """A progress line that keeps what it is given."""
+
+    def __init__(self):
+        self.updates = []
+
+    def update(self, step, loss, rate):
+        self.updates.append((step, rate))
+
+    def validated(self, metrics):
+        pass
+
+    def close(self):
+        pass
+
+
+def test_the_rate_that_is_shown_last_is_that_of_the_result(tmp_path):
+    run, line = Run(tmp_path, [1, 2, 3], steps_per_dispatch=1), Shown()
+    hooks = run.hooks()._replace(progress=lambda start: line)
+    _, notes = fit(run.problem, run.schedule, run.checkpoints, hooks)
+    # Three boundaries; the first dispatch after each may compile.
+    assert notes.timed_steps == 9
+    assert line.updates[0] == (1, None)
+    assert line.updates[-1] == (12, notes.rate) and notes.rate > 0
+
+
 def test_equal_values_keep_the_first(tmp_path):
     _, notes = Run(tmp_path, [2, 2, 2]).fit()
     assert notes.best_step == 4 and notes.worse == 2

@@ -34,11 +34,11 @@ def test_plain_lines_are_whole_and_no_more_often_than_every_ten_seconds(clock):
     line = make(Console(file=out, width=30))
     for step in range(30, 61, 10):
         clock.now += 4
-        line.update(step, 0.5)
+        line.update(step, 0.5, 40.0)
         line.validated({"recall@20": 0.25, "ndcg@20": 0.1})
     line.close()
-    # At 12 s: 30 steps of 10 since step 20, 25 examples a second, 50 steps left.
-    shown = "step 50/100  25 examples/s  loss 0.5000  recall@20 0.2500"
+    # 40 steps of 10 per second without validation; at 12 s: 30 steps done, 50 left.
+    shown = "step 50/100  400 examples/s  loss 0.5000  recall@20 0.2500"
     assert out.getvalue() == f"{shown}  at most 20 s left\n"
 
 
@@ -53,10 +53,10 @@ def test_a_terminal_shows_a_live_line_that_goes_away(clock):
     )
     line = make(console)
     clock.now += 1
-    line.update(60, 0.125)
+    line.update(60, 0.125, 25.0)
     line.close()
     assert "60/100 steps" in out.getvalue()
-    assert "400 examples/s  loss 0.1250" in out.getvalue()
+    assert "250 examples/s  loss 0.1250" in out.getvalue()
     assert not console._live_stack
 
 

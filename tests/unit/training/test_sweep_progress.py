@@ -26,19 +26,27 @@ def test_two_runs_are_one_line_with_rate_and_time_left(clock):
     console, text = plain()
     sweep = SweepProgress(console, 4)
     first, second = sweep.add_run(), sweep.add_run()
-    first(console, 100, 0, 8, "m").update(50, 0.1)
+    first(console, 100, 0, 8, "m").update(50, 0.1, None)
     assert text.getvalue() == ""
     clock[0] = 20.0
-    # Resumed at step 40 of 80: its part is three quarters, its examples are 20 x 8.
-    second(console, 80, 40, 8, "m").update(60, 0.1)
-    # 1.25 of 4 runs in 20 s leave 44 s; 50 x 8 + 20 x 8 examples in 20 s.
-    assert text.getvalue() == "runs 0/4 done  28 examples/s  at most 44 s left\n"
+    # Resumed at step 40 of 80: its part is three quarters. Its own rate is 5 x 8.
+    second(console, 80, 40, 8, "m").update(60, 0.1, 5.0)
+    # 1.25 of 4 runs in 20 s leave 44 s.
+    assert text.getvalue() == "runs 0/4 done  40 examples/s  at most 44 s left\n"
+    first.update(60, 0.1, 2.0)
     clock[0] = 25.0
     first.end()
     assert text.getvalue().count("\n") == 1, "a line each ten seconds"
+    third = sweep.add_run()
+    third(console, 80, 0, 8, "m").update(0, 0.1, 3.0)
     clock[0] = 40.0
-    second.update(80, 0.1)
-    assert text.getvalue().endswith("runs 1/4 done  18 examples/s  at most 40 s left\n")
+    second.update(80, 0.1, 6.0)
+    # The sum of the rates of the runs that train.
+    assert text.getvalue().endswith("runs 1/4 done  72 examples/s  at most 40 s left\n")
+    second.close()
+    clock[0] = 60.0
+    third.update(40, 0.1, 3.0)
+    assert text.getvalue().endswith("runs 1/4 done  24 examples/s  at most 36 s left\n")
 
 
 def test_a_run_found_finished_is_no_work(clock):
@@ -50,7 +58,7 @@ def test_a_run_found_finished_is_no_work(clock):
     run = sweep.add_run()
     run(console, 10, 0, 4, "m")
     clock[0] = 11.0
-    run.update(10, 0.1)
+    run.update(10, 0.1, 1.0)
     run.close()
     run.end()
     assert text.getvalue() == "runs 0/2 done  4 examples/s  at most 11 s left\n"
