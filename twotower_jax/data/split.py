@@ -7,7 +7,7 @@ import polars as pl
 
 from twotower_jax.config.data import DataConfig
 from twotower_jax.data.log import FunnelLog, Pairs, Split, Stage
-from twotower_jax.data.window import moment
+from twotower_jax.data.window import divide_at
 from twotower_jax.errors import InputError
 from twotower_jax.registry import Registry
 
@@ -265,7 +265,7 @@ def split(log: FunnelLog, config: DataConfig) -> Split:
         train, valid = np.sort(np.concatenate([train, valid])), valid[:0]
     _check_parts(config, train, test)
     known = train
-    before, train = _since(log, train, config.since)
+    before, train = divide_at(log, train, config.since)
     if config.since is not None:
         report["positives before data.since"] = len(before)
     valid, test = (
@@ -280,22 +280,6 @@ def split(log: FunnelLog, config: DataConfig) -> Split:
         report,
         None if config.since is None else _pairs(log, before),
     )
-
-
-def _since(
-    log: FunnelLog, train: np.ndarray, since: str | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows of train before ``data.since``, and the others."""
-    if since is None:
-        return train[:0], train
-    start = moment(log, "data.since", since)
-    times = np.asarray(log.time)[train]
-    if not (times >= start).any():
-        raise InputError(
-            f"data.since={since} leaves no positive to train on: the last one is at "
-            f"{times.max():.0f}; give an earlier time"
-        )
-    return train[times < start], train[times >= start]
 
 
 def _without_duplicates(

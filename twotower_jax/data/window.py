@@ -86,3 +86,31 @@ def rows_before(log: FunnelLog, until: str | None) -> FunnelLog:
     )
     dropped = dict(log.dropped) | {"rows from data.until on": int((~kept).sum())}
     return replace(take_log(log, kept, users, items), dropped=dropped)
+
+
+def divide_at(
+    log: FunnelLog, rows: np.ndarray, since: str | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Training rows before a time, and the others, which are trained on.
+
+    Args:
+      log: the log.
+      rows: [n] rows of the log.
+      since: value of ``data.since``; None divides nothing.
+
+    Returns:
+      Both parts, in the order of the rows.
+
+    Raises:
+      InputError: no row is left to train on, or the log has no times.
+    """
+    if since is None:
+        return rows[:0], rows
+    start = moment(log, "data.since", since)
+    times = np.asarray(log.time)[rows]
+    if not (times >= start).any():
+        raise InputError(
+            f"data.since={since} leaves no positive to train on: the last one is at "
+            f"{times.max():.0f}; give an earlier time"
+        )
+    return rows[times < start], rows[times >= start]

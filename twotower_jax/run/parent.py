@@ -45,8 +45,8 @@ def find_parent(config: Config) -> Parent | None:
       config: the run that starts from it.
 
     Raises:
-      InputError: when the folder is missing, is no finished run of the same towers, or
-        has another name than the hash of the run.
+      InputError: when the folder is missing, is not a finished run of the same towers,
+        or has another name than the hash of the run.
     """
     if config.training.start_from is None:
         return None
