@@ -2,8 +2,8 @@
 
     python experiments/updates/table.py outputs/updates
 
-Reads runs.csv and the runs that it names. Writes results.csv (a row per arm, day, seed
-and metric), comparison.csv (mean differences over the days to "never" and between
+Reads runs.csv and the runs that it names. Writes days.csv (a row per arm, day, seed
+and metric), differences.csv (mean differences over the days to "never" and between
 arms), the figure, and the table of README.md.
 """
 
@@ -152,8 +152,8 @@ def main() -> None:
     """Read the folder that the command line names."""
     results = results_of(Path(sys.argv[1]))
     comparison = compare(results)
-    results.write_csv(HERE / "results.csv", float_precision=6)
-    comparison.write_csv(HERE / "comparison.csv", float_precision=6)
+    results.write_csv(HERE / "days.csv", float_precision=6)
+    comparison.write_csv(HERE / "differences.csv", float_precision=6)
     draw(results, HERE / "figure_days.svg")
     insert(HERE / "README.md", "updates", markdown(results, comparison))
 
