@@ -8,6 +8,8 @@ from pathlib import Path
 import polars as pl
 from collect import insert
 
+from twotower_jax.study.differences import interval
+
 HERE = Path(__file__).parent
 ARMS = (
     "in-batch + logQ",
@@ -31,21 +33,22 @@ def headline(comparison: pl.DataFrame) -> str:
     }
     base = next(iter(rows.values()))["base"]
     lines = [
-        "| arm | true_recall@20 | difference (95 % interval) | recall@20 |",
-        "|---|---|---|---|",
+        "| arm | true_recall@20 | difference (interval) | verdict | recall@20 |",
+        "|---|---|---|---|---|",
     ]
     for arm in ARMS:
         if arm == base:
             other = next(name for name, _ in rows if name != base)
             truth = rows[other, "true_recall@20"]["base_mean"]
             logged = rows[other, "recall@20"]["base_mean"]
-            difference = "base"
+            difference, verdict = "base", ""
         else:
             row = rows[arm, "true_recall@20"]
             truth, logged = row["mean"], rows[arm, "recall@20"]["mean"]
-            interval = f"{row['low']:+.4f} to {row['high']:+.4f}"
-            difference = f"{row['difference']:+.4f} ({interval})"
-        lines.append(f"| {arm} | {truth:.4f} | {difference} | {logged:.4f} |")
+            difference = f"{row['difference']:+.4f} ({interval(row)})"
+            verdict = row["verdict"].removesuffix(" (within 2 %)")
+        cells = (arm, f"{truth:.4f}", difference, verdict, f"{logged:.4f}")
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

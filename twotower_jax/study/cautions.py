@@ -14,6 +14,7 @@ from twotower_jax.study.trained import (
     training_mark,
     training_warnings,
 )
+from twotower_jax.study.tuned_values import other_values
 from twotower_jax.study.verdicts import SEEDS, UNTUNED
 
 
@@ -25,11 +26,13 @@ def cautions(study: Study) -> list[str]:
 
     Returns:
       Sentences: every arm loses to a baseline, another base arm or none, untuned arms,
-      arms without a control, arms that were not trained alike or enough, few seeds.
+      arms without a control or with other tuned values than their control, arms that
+      were not trained alike or enough, few seeds.
     """
     lines = [lost_to_baseline(study), study.missing_base]
     if len(study.pairing.arms) > 1:
         lines += [_untuned(study), *(one.warning for one in study.controls.values())]
+        lines.append(other_values(study))
     references = dict(study.comparison.select("arm", "base").iter_rows())
     references |= {a: one.control for a, one in study.controls.items() if one.control}
     lines += training_warnings(study.pairing.arms, references)

@@ -85,3 +85,20 @@ def test_each_fault_has_a_sentence(tmp_path):
 def test_a_declared_control_without_a_run_is_left_out(tmp_path):
     made = study(tmp_path, ARMS, base="in-batch", controls={"warm": "gone"})
     assert made.controls["warm"].control == "in-batch"
+
+
+def test_other_tuned_values_than_those_of_the_control_are_named(tmp_path):
+    """Only beside a verdict, and not for a key that is the choice itself."""
+    slots = {"negatives": {"in_batch": True, "easy": {"num": 64}}}
+    arms = {
+        "in-batch": (
+            {"negatives": {"in_batch": True}, "loss": {"temperature": 0.2}},
+            0.1,
+        ),
+        "slots": ({**slots, "loss": {"temperature": 0.14}}, 0.2),
+    }
+    (line,) = [one for one in cautions(study(tmp_path, arms)) if "Tuning chose" in one]
+    assert "temperature 0.14, control 0.2" in line
+    arms["slots"] = ({**slots, "loss": {"temperature": 0.2}}, 0.2)
+    same = study(tmp_path / "same", arms)
+    assert not any("Tuning chose" in one for one in cautions(same))
