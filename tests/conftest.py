@@ -9,8 +9,6 @@ from collections.abc import Iterator
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "Agg")
-# Most of the time of the tests is that of XLA's optimizer, whatever it optimizes.
-os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # Nothing is left in the user's cache folder.
 os.environ["TWOTOWER_CACHE"] = ""
 

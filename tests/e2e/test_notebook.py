@@ -19,8 +19,8 @@ from twotower_jax.commands import train
 from twotower_jax.errors import InputError, NonFiniteLossError
 from twotower_jax.notebook.arms import choices, write_arms
 from twotower_jax.run.records import stored_config
+from twotower_jax.study.differences import difference_cells
 from twotower_jax.study.load import load_study
-from twotower_jax.study.tables import difference_cells
 from twotower_jax.sweeps.compose import compose_config
 from twotower_jax.sweeps.jobs import SWEEP
 from twotower_jax.sweeps.overrides import override
@@ -169,9 +169,9 @@ def test_the_study_is_that_of_the_command_line(study, log):
     assert set(study.table["arm"]) == {"in-batch + logQ", "in-batch", WARM}
     (cells,) = difference_cells(loaded.comparison, "recall@20", [WARM])
     row = study.table.filter(pl.col("arm") == WARM).row(0, named=True)
-    assert f"{row['difference']:+.4f}" == cells[1]
+    assert f"{row['difference']:+.4f}" == cells[2]
     assert f"{row['low']:+.4f} to {row['high']:+.4f}" == cells[3]
-    assert row["verdict"] == cells[-1] == "fewer than 3 seeds" and row["seeds"] == 2
+    assert row["verdict"] == cells[1] == "fewer than 3 seeds" and row["seeds"] == 2
     base = study.table.filter(pl.col("arm") == study.base).row(0, named=True)
     assert base["verdict"] == "base" and base["difference"] is None
     # Both means are those of result.json.

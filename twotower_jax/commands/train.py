@@ -85,7 +85,8 @@ def _run_job(composed: DictConfig) -> Objective:
     check_groups(HydraConfig.get().overrides.task)
     config = to_config(composed)
     single = HydraConfig.get().mode == RunMode.RUN
-    asked = HydraConfig.get().callbacks["study"]["metric"]
+    # A sweep without a report has no such section.
+    asked = (HydraConfig.get().callbacks.get("study") or {}).get("metric")
     if single and asked:
         from twotower_jax.sweeps.planned import check_metric
 
