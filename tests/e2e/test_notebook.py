@@ -199,7 +199,7 @@ def test_a_pair_is_the_arm_that_its_overrides_compose(tmp_path):
     made = choices([("a name", keys), "uniform"], searched=False)
     folder = write_arms(made, tmp_path / "it's here")
     place = override("hydra.searchpath", [f"file://{folder}"])
-    words = ["arms=in_batch", "negatives=uniform", "arm='a name'"]
+    words = ["loss.logq.correct=none", "negatives=uniform", "arm='a name'"]
     words += ["loss.temperature=0.5", "towers.hidden=[16,8]", "training.steps=null"]
     config = compose_config([place, f"arms={made[0].name}"])
     assert config == compose_config(words)
