@@ -86,6 +86,23 @@ class Progress:
         return next(one for one in samples if is_level(one.value, top.value))
 
 
+def keep_better(samples: list[Choice], model: Choice) -> list[Choice]:
+    """The choices of the samples; that of the model where it is the better one.
+
+    The model is the control at its best point. Halving may have dropped that point
+    among the samples, where it learned more slowly at first.
+
+    Args:
+      samples: the best point of each kind of samples.
+      model: the best point of the model.
+    """
+    name = model.grid.arm.names.choice
+    return [
+        model if one.grid.arm.names.choice == name and model.value > one.value else one
+        for one in samples
+    ]
+
+
 def is_level(value: float, best: float) -> bool:
     """Whether a metric is at least (1 - `LEVEL`) times the best one.
 

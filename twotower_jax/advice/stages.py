@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from twotower_jax.advice.progress import Choice, Progress, arms_to_test
+from twotower_jax.advice.progress import Choice, Progress, arms_to_test, keep_better
 from twotower_jax.advice.runs import Runs, best_step, final_words
 from twotower_jax.advice.space import (
     CONTROL,
@@ -124,9 +124,9 @@ class Advisor:
             for word in point_words(point)
             if word.partition("=")[0] not in samples[0].axes
         ]
-        found.samples = self._choose(
-            "samples", [runs.grid(arm, *fixed) for arm in samples], SAMPLES, runs
-        )
+        grids = [runs.grid(arm, *fixed) for arm in samples]
+        tuned = self._choose("samples", grids, SAMPLES, runs)
+        found.samples = keep_better(tuned, found.model)
         self._test(runs)
         return found
 

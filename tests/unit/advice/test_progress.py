@@ -4,7 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-from twotower_jax.advice.progress import Progress, arms_to_test
+from twotower_jax.advice.progress import Progress, arms_to_test, keep_better
 
 
 def choice(name: str, value: float) -> Any:
@@ -48,3 +48,11 @@ def test_the_controls_of_the_choice_are_tested_beside_it():
     assert names(samples | {"uniform": 0.3}) == always | {"uniform"}
     hard = {"mixed_slots": 0.1, "half_hard": 0.3}
     assert names(samples | hard) == always | {"half_hard", "mixed_slots"}
+
+
+def test_the_better_point_of_the_control_is_kept():
+    """Halving dropped it among the samples, though the model was trained with it."""
+    samples = [choice("in_batch_logq", 0.16), choice("uniform", 0.17)]
+    better, worse = choice("in_batch_logq", 0.18), choice("in_batch_logq", 0.15)
+    assert keep_better(samples, better) == [better, samples[1]]
+    assert keep_better(samples, worse) == samples
