@@ -64,7 +64,7 @@ def page() -> str:
 
 
 def option_table(group: str) -> list[str]:
-    """Return the files of a group as a table, [] where there is no choice."""
+    """Return the lines of a table of a group's files, [] for fewer than two files."""
     options = [option for option in all_options() if option.group == group]
     if len(options) < 2:
         return []

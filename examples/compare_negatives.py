@@ -1,5 +1,5 @@
 # %% [markdown]
-# # Which negatives suit your log?
+# # Comparing kinds of negatives on your own log
 #
 # Three kinds of negatives on one log, with an interval and a verdict for each. Open
 # this file as a notebook in VS Code or Jupyter (jupytext), or run it: `python
