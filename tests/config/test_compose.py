@@ -8,18 +8,17 @@ from pathlib import Path
 import pytest
 import twotower_jax.conf
 import yaml
+from helpers.configs import with_value
 from hydra import compose, initialize_config_module
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import ValidationError
 
 from twotower_jax.config import (
-    LABELS,
     Config,
     fingerprint,
     from_dict,
     from_record,
-    known_keys,
     to_dict,
 )
 from twotower_jax.config.effective import all_values
@@ -268,18 +267,6 @@ RANGES = [
 ]
 
 
-def with_value(key, value):
-    """Return the defaults as dictionaries, with one value changed."""
-    values = to_dict(Config())
-    place = values
-    *sections, last = key.split(".")
-    for section in sections:
-        place = place[section]
-    assert last in place
-    place[last] = value
-    return values
-
-
 @pytest.mark.parametrize(
     ("key", "wrong", "right"), RANGES, ids=[key for key, _, _ in RANGES]
 )
@@ -344,113 +331,6 @@ def test_features_are_named_with_and_without_a_dictionary():
     expected = {"age": "numeric", "town": "categorical"}
     assert whole.data.query_features == single.data.query_features == expected
     assert hash(whole) == hash(single) != hash(compose_config([]))
-
-
-def leaf_keys():
-    keys = known_keys()
-    return [key for key in keys if not any(k.startswith(f"{key}.") for k in keys)]
-
-
-# A value other than the default for the keys where adding 1, or a letter, is wrong.
-OTHER = {
-    "trackers": ["mlflow"],
-    "data.split": "ratio",
-    "data.query_features": {"a": "numeric"},
-    "data.candidate_features": {"a": "numeric"},
-    "data.valid_share": 0.2,
-    "data.test_share": 0.2,
-    "data.simulator.position_bias": 0.5,
-    "data.simulator.click_rate": 0.5,
-    "data.recflow.days": "3",
-    "data.recflow.stages": "request_id_dict",
-    "data.recflow.clicked": "like",
-    "data.kuairand.clicked": "is_like",
-    "data.kuairand.test": "standard",
-    "data.kuairand.statistics": ["play_cnt"],
-    "data.separator": "tab",
-    "data.list_separator": "bar",
-    "data.clicked_values": ["click"],
-    "data.users_id": "x",
-    "data.items_id": "x",
-    "data.repeats": "first",
-    "positives.exponent": 1.0,
-    "negatives.layout": "per_row",
-    "negatives.hard.source": "mined",
-    "negatives.hard.stages": ["ranked"],
-    "negatives.hard.weights": [1.0, 2.0],
-    "negatives.hard.pool": "user",
-    "negatives.hard.log_q": "easy",
-    "negatives.hard_ratio": 0.25,
-    "negatives.hard_start": 0.25,
-    "negatives.hard_ramp": 0.5,
-    "negatives.bank.size": 8192,
-    "negatives.bank.warmup": 0.2,
-    "negatives.hard.mined.warmup": 0.2,
-    "negatives.hard.mined.every": 0.2,
-    "evaluation.auc": ["ranked"],
-    "training.order": "time",
-    "training.update": "full",
-    "data.since": "5",
-    "data.until": "5",
-    "negatives.mask": "none",
-    "loss.logq.correct": "none",
-    "loss.logq.frequency": "streaming",
-    "loss.logq.streaming.alpha": 0.5,
-    "loss.calibration": 0.5,
-    "towers.hidden": [64],
-    "towers.query": ["id", "history"],
-    "towers.candidate": ["id", "x"],
-    "towers.history_pooling": "attention",
-    "towers.history_table": "shared",
-    "towers.history_features": ["id", "x"],
-    "optimizer.b1": 0.5,
-    "optimizer.b2": 0.5,
-    "evaluation.k": [10, 20],
-}
-
-
-def changed(key, value):
-    if key in OTHER:
-        return OTHER[key]
-    if isinstance(value, bool):
-        return not value
-    text = key in ("arm", "name") or key.startswith(("data.columns", "data.source"))
-    if isinstance(value, str) or text or key.endswith("path"):
-        return f"{value}x"
-    return 2 if value is None else value + 1
-
-
-def test_the_fingerprint_changes_with_every_key_but_labels():
-    base = with_value("negatives.easy.num", 64)
-    base["negatives"] |= {"hard_ratio": 0.5}
-    base["negatives"]["hard"] |= {"num": 4}
-    base["training"]["start_from"] = "outputs/a"
-    prints = {fingerprint(from_dict(base)): "the start"}
-    keys = leaf_keys()
-    assert {"seed", "loss.logq.correct", "data.columns.user", *LABELS} <= set(keys)
-    for key in keys:
-        values = copy.deepcopy(base)
-        place = values
-        *sections, last = key.split(".")
-        for section in sections:
-            place = place[section]
-        place[last] = changed(key, place[last])
-        config = from_dict(values)
-        found = fingerprint(config)
-        assert config != from_dict(base)
-        if key in LABELS:
-            assert prints[found] == "the start", key
-            continue
-        assert found not in prints, f"{key} and {prints.get(found)}"
-        prints[found] = key
-    assert len(prints) == 1 + len(keys) - len(LABELS)
-
-
-def test_the_fingerprint_does_not_depend_on_the_order_of_keys():
-    assert len(fingerprint(Config())) == 10
-    values = to_dict(Config())
-    turned = dict(reversed(list(values.items())))
-    assert fingerprint(from_dict(turned)) == fingerprint(Config())
 
 
 def test_a_stored_configuration_names_the_same_run(tmp_path):

@@ -15,3 +15,12 @@ def table(path, columns=None, **keys):
     return DataConfig(
         source="table", path=path, columns=ColumnsConfig(**(columns or {})), **keys
     )
+
+
+ROWS = 60
+
+
+def text(header, row, separator=","):
+    """Return a table of rows that a function of the number of the row makes."""
+    lines = [separator.join(map(str, row(i))) for i in range(ROWS)]
+    return "\n".join([*([header] if header else []), *lines]) + "\n"

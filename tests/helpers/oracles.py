@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from twotower_jax.sampling.hard import hard_slots, has_pool
 
@@ -58,3 +59,17 @@ def slot_log_prob(
     """
     rho = jnp.reshape(jnp.asarray(ratio, jnp.float32), (-1, 1))
     return jnp.logaddexp(jnp.log(rho) + log_hard, jnp.log1p(-rho) + log_easy)
+
+
+def slow_update(last, gap, cells, ids, t, alpha, *, once=True):
+    """Change last and gap [m, H] by a batch at the paper's step t, from 1.
+
+    A bucket that c items of the batch are in is hit once, or c times if not ``once``,
+    which is algorithm 2 to the letter: further hits find a gap of 0.
+    """
+    for row in range(len(gap)):
+        hits = np.bincount(cells[row, ids[ids >= 0]], minlength=gap.shape[1])
+        at = np.flatnonzero(hits)
+        newest = (1 - alpha) * gap[row, at] + alpha * (t - last[row, at])
+        gap[row, at] = newest * (1 - alpha) ** (0 if once else hits[at] - 1)
+        last[row, at] = t

@@ -1,21 +1,13 @@
 """Columns of logs with many kinds of headers, and their meaning."""
 
 import random
-from pathlib import Path
 
 import polars as pl
 import pytest
+from helpers.csv_tables import text
 
 from twotower_jax.data.guess.log import guess_log
 from twotower_jax.errors import InputError
-
-ROWS = 60
-
-
-def text(header, row, separator=","):
-    """Return a table of rows that a function of the number of the row makes."""
-    lines = [separator.join(map(str, row(i))) for i in range(ROWS)]
-    return "\n".join([*([header] if header else []), *lines]) + "\n"
 
 
 def pick(i, *values):
@@ -296,66 +288,6 @@ def test_a_file_of_a_public_data_set_is_read_by_its_source(file, source, tmp_pat
         path.with_name(beside).touch()
     guess = guess_log(path, {}, {})
     assert guess.source == source and guess.keys == {"path": str(path.parent)}
-
-
-BAD = {
-    "no users": (
-        "a.csv",
-        text("item_id,price,date", lambda i: (i % 9, i * 0.5, "2020-01-01")),
-        "nothing looks like a column of users; its columns are: item_id, price, date. "
-        "name it: data.columns.user=NAME",
-    ),
-    "a table of items": (
-        "a.csv",
-        text("movieId,title,shop", lambda i: (i, f"Film {i}", f"s{i % 4}")),
-        "Each value of 'movieId' occurs once, so this may be a table of items: give "
-        "the log as FILE and this file as --items",
-    ),
-    "one column": (
-        "a.csv",
-        text("user", lambda i: (i,)),
-        "has one column only; a log needs a column of users and one of items",
-    ),
-    "one column of a parquet": ("a.parquet", None, "has one column only, 'user'"),
-    "ids of two forms": (
-        "a.csv",
-        text("user,item", lambda i: (i % 7 if i % 2 else f"{i % 7}.0", i % 5)),
-        "column 'user' has ids of two forms, such as '1' and '0.0', which count as "
-        "different; write all of them as whole numbers",
-    ),
-    "empty": ("a.csv", "", "is empty; give a file with rows"),
-    "blank": ("a.csv", "\n\n\n", "give a file with rows"),
-    "a page": ("a.csv", "<!DOCTYPE html>\n<html>\n", "is not a table: it begins with"),
-    "zeros": ("a.csv", "a\x00b,c\x00\n1,2\n", "is not a table"),
-    "an array": ("a.json", '[{"user": 1, "item": 2}]', "is one JSON array; write JSON"),
-    "colons": ("a.dat", "1::2::5::9\n1::3::4::9\n", "separated by '::', as in MovieL"),
-    "comments": ("a.tsv", "# from\tto\n1\t2\n", "remove the lines that begin with #"),
-    "header alone": ("a.csv", "user,item\n", "has a header and no rows"),
-}
-
-
-@pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_named_with_its_remedy(name, tmp_path):
-    file, content, message = BAD[name]
-    path = tmp_path / file
-    if content is None:
-        pl.DataFrame({"user": [1, 2]}).write_parquet(path)
-    else:
-        path.write_text(content)
-    with pytest.raises(InputError) as caught:
-        guess_log(path, {}, {})
-    assert message in str(caught.value) and str(path) in str(caught.value)
-
-
-def test_bytes_that_are_no_text(tmp_path):
-    path = tmp_path / "a.csv"
-    path.write_bytes(bytes(range(256)) * 8)
-    with pytest.raises(InputError, match="is not a table"):
-        guess_log(path, {}, {})
-    with pytest.raises(InputError, match="is a folder; give the file"):
-        guess_log(tmp_path, {}, {})
-    with pytest.raises(InputError, match=r"does not exist; give an existing file"):
-        guess_log(Path(tmp_path / "b.csv"), {}, {})
 
 
 def test_a_few_texts_among_numbers_are_noted(tmp_path):
