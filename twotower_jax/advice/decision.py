@@ -3,7 +3,13 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from twotower_jax.advice.progress import LEVEL, Choice, Progress, is_level
+from twotower_jax.advice.progress import (
+    LEVEL,
+    Choice,
+    Progress,
+    contenders,
+    is_level,
+)
 from twotower_jax.advice.space import BASE, CONTROL
 from twotower_jax.evaluation.metrics import BUCKETS
 from twotower_jax.study.arms import summary
@@ -125,7 +131,7 @@ def _what(found: Progress, best: Choice, metric: str) -> str:
 
 
 def _best_samples(found: Progress) -> float:
-    return max((one.value for one in found.samples), default=0.0)
+    return max((one.value for one in contenders(found.samples)), default=0.0)
 
 
 def _gain(found: Progress, best: Choice, study: Study) -> str:
@@ -160,7 +166,7 @@ def _certainty(found: Progress, best: Choice, study: Study, minutes: float) -> s
     """Return how sure the decision is, what it cost, and what could change it."""
     level = [
         one.label
-        for one in found.samples
+        for one in contenders(found.samples)
         if one is not best and is_level(one.value, _best_samples(found))
     ]
     text = (

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import NamedTuple
 
 from twotower_jax.advice.space import BASE, CONTROL, HARD
@@ -21,11 +22,13 @@ class Choice(NamedTuple):
       grid: the points of the arm.
       trials: one per point.
       place: the index of the best point.
+      fresh: its metric on validation with seeds that did not choose it.
     """
 
     grid: ArmGrid
     trials: tuple[Trial, ...]
     place: int
+    fresh: tuple[float, ...] = ()
 
     @property
     def label(self) -> str:
@@ -39,8 +42,8 @@ class Choice(NamedTuple):
 
     @property
     def value(self) -> float:
-        """Its metric on validation."""
-        return self.trials[self.place].mean or 0.0
+        """Its metric on validation, the mean of the fresh seeds where there are any."""
+        return fmean(self.fresh or self.trials[self.place].values or (0.0,))
 
     @property
     def tried(self) -> str:
@@ -79,11 +82,23 @@ class Progress:
         The best baseline, where no kind of samples is better. Of kinds of samples that
         are level with the best, the first in the order of `SAMPLES`: the simplest.
         """
-        samples = self.samples or ([self.model] if self.model else [])
+        samples = contenders(self.samples) or ([self.model] if self.model else [])
         top = max([*samples, *self.baselines], key=lambda one: one.value, default=None)
         if top is None or top in self.baselines:
             return top
         return next(one for one in samples if is_level(one.value, top.value))
+
+
+def contenders(samples: list[Choice]) -> list[Choice]:
+    """The kinds of samples of which one is chosen, all with values of one sort.
+
+    Args:
+      samples: the best point of each kind of samples.
+
+    Returns:
+      Those with fresh seeds; all of them where none has.
+    """
+    return [one for one in samples if one.fresh] or samples
 
 
 def keep_better(samples: list[Choice], model: Choice) -> list[Choice]:
@@ -124,9 +139,9 @@ def arms_to_test(found: Progress) -> list[Choice]:
       where those are the best, the best baseline and popularity.
     """
     samples = sorted(found.samples, key=lambda one: -one.value)
-    best = next(
-        (one for one in found.samples if is_level(one.value, samples[0].value)), None
-    )
+    near = contenders(found.samples)
+    top = max((one.value for one in near), default=0.0)
+    best = next((one for one in near if is_level(one.value, top)), None)
     names = {CONTROL, BASE, best.grid.arm.names.choice if best else None}
     if HARD[1] in names:
         names.add(HARD[0])

@@ -9,7 +9,7 @@ from twotower_jax.config import Config
 from twotower_jax.errors import InputError, NonFiniteLossError
 from twotower_jax.run.inputs import Loaded, check_names, split_log
 from twotower_jax.run.records import RunFolder, run_folder
-from twotower_jax.study.grid import Point, grid_points, shuffled
+from twotower_jax.study.grid import Axes, Point, grid_points, shuffled
 from twotower_jax.sweeps import arm_points
 from twotower_jax.sweeps.arm_points import ArmGrid, TuningRun, point_words
 from twotower_jax.sweeps.axes import Names
@@ -55,17 +55,30 @@ class Runs:
           arm: a kind of samples or a baseline.
           words: overrides of all its points.
         """
-        own = (*self.words, *words, f"arms={arm.choice}")
-        start = compose_config(own)
         points = shuffled(grid_points(arm.axes))
         first = arm.first or {}
         points.sort(key=lambda one: sum(one[key] != first.get(key) for key in one))
+        return self.points(arm.choice, points, *words)
+
+    def points(self, choice: str, points: list[Point], *words: str) -> ArmGrid:
+        """Return an arm at the given points, in their order.
+
+        Args:
+          choice: of the group arms.
+          points: values by key.
+          words: overrides of all points.
+        """
+        own = (*self.words, *words, f"arms={choice}")
+        start = compose_config(own)
         configs = [compose_config([*own, *point_words(point)]) for point in points]
         for config in configs:
             check_names(config)
-        names = Names(start.towers.kind, start.arm, arm.choice)
-        made = arm_points.Arm(own, names, start)
-        return ArmGrid(made, arm.axes, points, configs)
+        names = Names(start.towers.kind, start.arm, choice)
+        axes: Axes = {}
+        for key, value in (pair for point in points for pair in point.items()):
+            if value not in axes.setdefault(key, []):
+                axes[key].append(value)
+        return ArmGrid(arm_points.Arm(own, names, start), axes, points, configs)
 
     def launch(self, runs: Sequence[TuningRun]) -> list[bool]:
         """Run jobs and return for each whether it finished or paused.
@@ -107,6 +120,18 @@ def best_step(grid: ArmGrid, place: int, seed: int) -> int:
     """
     config = arm_points.tuning_run(grid, place, seed).config
     return int(RunFolder(run_folder(config)).result()["best_step"])
+
+
+def run_steps(grid: ArmGrid, place: int, seed: int) -> int:
+    """Return the number of steps that a point was trained, to its end.
+
+    Args:
+      grid: the points of an arm.
+      place: the index of the point.
+      seed: of the run.
+    """
+    config = arm_points.tuning_run(grid, place, seed).config
+    return int(RunFolder(run_folder(config)).result()["steps"])
 
 
 def final_words(grid: ArmGrid, point: Point, steps: int) -> list[str]:

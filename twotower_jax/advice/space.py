@@ -19,6 +19,8 @@ from twotower_jax.study.grid import Axes, Point
 SMALL = 30_000
 RATES = ("0.003", "0.01", "0.03")
 TEMPERATURES = ("0.07", "0.1", "0.14", "0.2", "0.3")
+# Factor between neighbouring temperatures.
+STEP = 1.4
 # Factors of the chosen temperature that every kind of samples tries.
 FACTORS = (0.7, 1.0, 1.4)
 DEFAULTS = {
@@ -88,6 +90,40 @@ def _long(data: Loaded, length: int) -> bool:
     """Return whether many users have more training positives than a history holds."""
     counts = np.bincount(data.split.train.user)
     return bool((counts[counts > 0] > length).mean() >= LONG)
+
+
+def nearby(
+    data: Loaded, config: Config, point: Point, given: Sequence[str]
+) -> list[Point]:
+    """Points that differ from a point of the model in one key, by a step each way.
+
+    Args:
+      data: the log and its split.
+      config: at the point.
+      point: of the model.
+      given: keys that the user set.
+
+    Returns:
+      The points, without those whose key the user set.
+    """
+    temperature, rate = config.loss.temperature, config.optimizer.learning_rate
+    length, dim = config.towers.history_length, config.towers.dim
+    found: list[tuple[str, float]] = [
+        ("towers.dim", 2 * dim),
+        ("loss.temperature", temperature * STEP),
+        ("loss.temperature", temperature / STEP),
+        ("optimizer.learning_rate", rate / 2),
+        ("optimizer.learning_rate", rate * 2),
+    ]
+    chosen = config.towers.query or query_features(data, length)
+    if "history" in chosen and _long(data, length):
+        found.insert(3, ("towers.history_length", 2 * length))
+    fixed = any(word.startswith("towers.") for word in given)
+    return [
+        {**point, key: f"{value:.3g}"}
+        for key, value in found
+        if key not in given and not (fixed and key.startswith("towers."))
+    ]
 
 
 def sample_arms(log: FunnelLog, point: Point, given: Sequence[str]) -> list[Arm]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from twotower_jax.advice.progress import Choice, Progress, arms_to_test, keep_better
-from twotower_jax.advice.runs import Runs, best_step, final_words
+from twotower_jax.advice.runs import Runs, final_words
 from twotower_jax.advice.space import (
     CONTROL,
     SMALL,
@@ -21,18 +21,15 @@ from twotower_jax.advice.space import (
     model_arm,
     sample_arms,
 )
+from twotower_jax.advice.tuning import Tuner
 from twotower_jax.data import sources
 from twotower_jax.data.health import best_split, repeats_text, split_health
 from twotower_jax.errors import InputError
 from twotower_jax.run.inputs import Loaded, split_log
 from twotower_jax.run.records import RunFolder, run_folder
-from twotower_jax.study.selection import choose
-from twotower_jax.sweeps import rungs
-from twotower_jax.sweeps.arm_points import ArmGrid, point_words
+from twotower_jax.sweeps.arm_points import point_words
 from twotower_jax.sweeps.compose import compose_config
-from twotower_jax.sweeps.options import Options
 
-TUNE_SEED = 100
 SEEDS, LEAST_SEEDS = (0, 1, 2, 3, 4), 3
 # Shares of the minutes; the test has the rest.
 BASELINES, MODEL, SAMPLES = 0.1, 0.25, 0.3
@@ -40,11 +37,10 @@ BASELINES, MODEL, SAMPLES = 0.1, 0.25, 0.3
 FULL_RUNS = 12
 PROBE = 30  # steps whose rate decides how long a run may be
 PATIENCE = 5
+TESTED = 3  # arms that train, on test
 # Beginnings of keys and groups that an advice sets.
 CHOSEN = ("arms", "arm", "positives", "negatives", "loss.logq", "loss.name", "pause")
 CHOSEN += ("data.fit_valid", "evaluation.test", "seed", "experiment", "baselines")
-RUNGS = (2, 6)  # epochs
-ETA = 3
 
 
 def check_given(keys: Sequence[str]) -> None:
@@ -111,23 +107,19 @@ class Advisor:
         """
         data = self._data()
         runs = Runs(self._words, data, self._console, command)
-        self._words += self._length(runs)
+        small = "training.batch_size" not in self._given
+        if small and len(data.split.train) < SMALL:
+            self._words.append("training.batch_size=256")
         runs.words = self._words
+        rate = self._rate(runs)
+        self._words += self._length(runs, rate)
+        runs.words = self._words
+        tuner = Tuner(runs, self.metric, rate, self._print)
         found = self.progress
-        self._tune_baselines(runs)
-        arm = model_arm(data, runs.config(), self._given)
-        (found.model,) = self._choose("models", [runs.grid(arm)], MODEL, runs)
-        point = dict(found.model.point)
-        samples = sample_arms(data.log, point, self._given)
-        fixed = [
-            word
-            for word in point_words(point)
-            if word.partition("=")[0] not in samples[0].axes
-        ]
-        grids = [runs.grid(arm, *fixed) for arm in samples]
-        tuned = self._choose("samples", grids, SAMPLES, runs)
-        found.samples = keep_better(tuned, found.model)
-        self._test(runs)
+        self._tune_baselines(runs, tuner)
+        found.model = self._tune_model(runs, tuner)
+        found.samples = self._tune_samples(runs, tuner, found.model)
+        self._test(runs, tuner)
         return found
 
     # --- before the runs -------------------------------------------------------------
@@ -160,33 +152,27 @@ class Advisor:
             self._print(text)
         return data
 
-    def _length(self, runs: Runs) -> list[str]:
-        """Return the batch size and the number of steps that the minutes allow."""
-        train, words = len(runs.data.split.train), []
-        if "training.batch_size" not in self._given and train < SMALL:
-            words.append("training.batch_size=256")
+    def _length(self, runs: Runs, rate: float) -> list[str]:
+        """Return the number of steps that the minutes allow at a rate."""
         if {"training.steps", "training.epochs"} & set(self._given):
-            return words
-        config = runs.config(*words)
-        epoch = math.ceil(train / config.training.batch_size)
+            return []
+        config = runs.config()
+        epoch = math.ceil(len(runs.data.split.train) / config.training.batch_size)
         most = epoch * config.training.epochs
-        rate = self._rate(runs, words)
         seconds = (1 - BASELINES - MODEL - SAMPLES) * self._seconds / FULL_RUNS
         steps = int(rate * seconds / config.training.batch_size)
         steps = max(2 * PROBE, min(most, steps))
         every = min(epoch, max(1, steps // 10))
         return [
-            *words,
             f"training.steps={steps}",
             f"training.eval_every={every}",
             f"training.patience={PATIENCE}",
             f"training.min_steps={min(500, steps // 3)}",
         ]
 
-    def _rate(self, runs: Runs, words: Sequence[str]) -> float:
+    def _rate(self, runs: Runs) -> float:
         """Return the examples per second of the control arm; kept in the folder."""
         probe = runs.config(
-            *words,
             f"arms={CONTROL}",
             f"name={self.progress.folder.name}/probe",
             f"training.steps={4 * PROBE}",
@@ -201,58 +187,60 @@ class Advisor:
 
     # --- choices ---------------------------------------------------------------------
 
-    def _tune_baselines(self, runs: Runs) -> None:
+    def _tune_baselines(self, runs: Runs, tuner: Tuner) -> None:
         """Tune each baseline for as long as the others: their costs differ widely."""
         grids = [runs.grid(arm) for arm in baseline_arms(runs.config(), runs.data)]
-        left = BASELINES
+        end = time.monotonic() + BASELINES * self._seconds
         for place, grid in enumerate(grids):
-            begin, share = time.monotonic(), max(left, 0) / (len(grids) - place)
-            self.progress.baselines += self._choose("baseline", [grid], share, runs)
-            left -= (time.monotonic() - begin) / self._seconds
+            share = max(end - time.monotonic(), 1) / (len(grids) - place)
+            self.progress.baselines += tuner.choose("baseline", [grid], share)
 
-    def _choose(
-        self, title: str, grids: list[ArmGrid], share: float, runs: Runs
-    ) -> list[Choice]:
-        """Tune arms on validation, and return the best point of each."""
-        if not grids:
-            return []
-        epoch = math.ceil(
-            len(runs.data.split.train) / grids[0].configs[0].training.batch_size
+    def _tune_model(self, runs: Runs, tuner: Tuner) -> Choice:
+        """Choose the model, and try others near it in the time that the rest leaves."""
+        arm = model_arm(runs.data, runs.config(), self._given)
+        share = MODEL * self._seconds
+        (model,) = tuner.choose("models", [runs.grid(arm)], share)
+        spare = (
+            self._left() - SAMPLES * self._seconds - self._test_seconds(model, tuner)
         )
-        steps = grids[0].configs[0].training.steps or math.inf
-        marks = [epoch * rung for rung in RUNGS if epoch * rung < steps]
-        minutes = share * self._seconds / 60
-        options = Options(
-            {}, {}, {}, None, 0, [TUNE_SEED], None, marks, ETA, minutes, None
-        )
-        number = sum(len(grid.points) for grid in grids)
-        points = "one point" if number == 1 else f"{number} points"
-        arms = f" of {len(grids)} arms" if len(grids) > 1 else ""
-        self._print(f"{title}: {points}{arms}, {minutes:.1f} minutes")
-        how = rungs.Validation(self.metric, (TUNE_SEED,), runs.launch, self._print)
-        chosen = []
-        for grid, trials in zip(grids, rungs.race(grids, options, how), strict=True):
-            place = choose(trials, 1)
-            if place is not None:
-                chosen.append(Choice(grid, trials, place))
-        for one in sorted(chosen, key=lambda one: -one.value):
-            self._print(
-                f"  {one.label}: {self.metric} {one.value:.4f} on validation  "
-                f"{' '.join(point_words(one.point))}"
-            )
-        return chosen
+        return tuner.refine(model, self._given, spare)
+
+    def _tune_samples(self, runs: Runs, tuner: Tuner, model: Choice) -> list[Choice]:
+        """Choose the point of each kind of samples; fresh seeds for the best."""
+        point = dict(model.point)
+        arms = sample_arms(runs.data.log, point, self._given)
+        fixed = [
+            word
+            for word in point_words(point)
+            if word.partition("=")[0] not in arms[0].axes
+        ]
+        grids = [runs.grid(arm, *fixed) for arm in arms]
+        tested = self._test_seconds(model, tuner)
+        seconds = max(SAMPLES * self._seconds, self._left() - 2 * tested)
+        every = sum(len(grid.points) for grid in grids) * tuner.full_seconds(model)
+        tuned = tuner.choose("samples", grids, seconds, whole=every <= seconds)
+        best = max((one.value for one in self.progress.baselines), default=0.0)
+        kept = keep_better(tuned, model)
+        return tuner.confirm(kept, best, self._left() - tested)
+
+    def _left(self) -> float:
+        """Seconds that are left."""
+        return self._start + self._seconds - time.monotonic()
+
+    def _test_seconds(self, model: Choice, tuner: Tuner) -> float:
+        """Seconds that the test may take, of arms like the model."""
+        return TESTED * len(SEEDS) * tuner.full_seconds(model)
 
     # --- test ------------------------------------------------------------------------
 
-    def _test(self, runs: Runs) -> None:
+    def _test(self, runs: Runs, tuner: Tuner) -> None:
         """Test the choice, its controls and the best baseline with fresh seeds."""
         found, parts = self.progress, runs.data.split
         growth = (len(parts.train) + len(parts.valid)) / len(parts.train)
         arms = arms_to_test(found)
         words = []
         for one in arms:
-            best = best_step(one.grid, one.place, TUNE_SEED)
-            steps = max(1, round(best * growth))
+            steps = max(1, round(tuner.steps(one) * growth))
             words.append(final_words(one.grid, one.point, steps))
         # Other choices, after more minutes, are tested in a folder of their own.
         place = hashlib.sha256(repr(words).encode()).hexdigest()[:8]

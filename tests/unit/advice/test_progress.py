@@ -7,10 +7,10 @@ from typing import Any, cast
 from twotower_jax.advice.progress import Progress, arms_to_test, keep_better
 
 
-def choice(name: str, value: float) -> Any:
+def choice(name: str, value: float, fresh: tuple[float, ...] = ()) -> Any:
     names = SimpleNamespace(choice=name, kind=name.removeprefix("baseline/"))
     grid = SimpleNamespace(arm=SimpleNamespace(names=names))
-    return SimpleNamespace(grid=grid, value=value, label=name)
+    return SimpleNamespace(grid=grid, value=value, label=name, fresh=fresh)
 
 
 def progress(samples, baselines):
@@ -31,6 +31,14 @@ def test_of_level_samples_the_simplest_is_chosen():
     level = {"in_batch_logq": 0.199, "in_batch": 0.1, "uniform": 0.2}
     assert best(level) == "in_batch_logq"
     assert best(level | {"in_batch_logq": 0.19}) == "uniform"
+
+
+def test_kinds_without_fresh_seeds_do_not_compete_with_those_that_have_them():
+    """A value of one seed that was chosen is too high beside a mean of fresh seeds."""
+    found = progress({}, BASELINES)
+    found.samples = [choice("in_batch_logq", 0.18, (0.18,)), choice("uniform", 0.195)]
+    assert cast(Any, found.best).label == "in_batch_logq"
+    assert "uniform" not in {one.label for one in arms_to_test(found)}
 
 
 def test_a_baseline_that_is_better_is_chosen():

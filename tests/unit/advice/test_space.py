@@ -10,6 +10,7 @@ from twotower_jax.advice.space import (
     SAMPLES,
     baseline_arms,
     model_arm,
+    nearby,
     sample_arms,
 )
 from twotower_jax.config import Config
@@ -90,3 +91,21 @@ def test_a_baseline_that_the_data_are_too_large_for_is_left_out():
     assert "baseline/buy_again" in [one.choice for one in baseline_arms(again, data)]
     config.baseline.ease.max_size = 3
     assert "baseline/ease" not in [one.choice for one in baseline_arms(config, data)]
+
+
+def test_points_near_the_best_one_differ_in_one_key_that_is_free():
+    data = split_log(make_log(LONG, SPREAD), DataConfig())
+    point = {"towers": "history", "loss.temperature": "0.14"}
+    near = nearby(data, Config(), point, [])
+    changed = [{k: v for k, v in one.items() if point.get(k) != v} for one in near]
+    assert changed == [
+        {"towers.dim": "128"},
+        {"loss.temperature": "0.196"},
+        {"loss.temperature": "0.1"},
+        {"towers.history_length": "40"},
+        {"optimizer.learning_rate": "0.005"},
+        {"optimizer.learning_rate": "0.02"},
+    ]
+    given = ["towers.dim", "loss.temperature"]
+    kept = [set(one) - set(point) for one in nearby(data, Config(), point, given)]
+    assert kept == [{"optimizer.learning_rate"}] * 2

@@ -1,0 +1,178 @@
+"""Tuning of an advice: points of arms are tried on validation while time lasts."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from statistics import median
+
+from twotower_jax.advice.progress import Choice, is_level
+from twotower_jax.advice.runs import Runs, best_step, run_steps
+from twotower_jax.advice.space import CONTROL, nearby
+from twotower_jax.study.selection import choose
+from twotower_jax.sweeps import rungs
+from twotower_jax.sweeps.arm_points import (
+    ArmGrid,
+    point_words,
+    tuning_run,
+    valid_metric,
+)
+from twotower_jax.sweeps.options import Options
+
+TUNE_SEED, CONFIRM_SEEDS = 100, (101, 102, 103)
+RUNGS, ETA = (2, 6), 3  # rungs in epochs
+# Rounds of points near the best one.
+ROUNDS = 3
+
+
+class Tuner:
+    """Tries points of arms on validation."""
+
+    def __init__(
+        self,
+        runs: Runs,
+        metric: str,
+        rate: float,
+        print_line: Callable[[str], None],
+    ):
+        """Begin.
+
+        Args:
+          runs: which launches them.
+          metric: by which points are chosen.
+          rate: examples per second of a run on its own, at the dimension by default.
+          print_line: prints a line.
+        """
+        self._runs, self._metric, self._print = runs, metric, print_line
+        self._rate, self._dim = rate, runs.config().towers.dim
+
+    def choose(
+        self, title: str, grids: Sequence[ArmGrid], seconds: float, whole: bool = False
+    ) -> list[Choice]:
+        """Tune arms on validation.
+
+        Args:
+          title: of the arms, printed.
+          grids: their points.
+          seconds: that they may take together.
+          whole: train every point to its end, without rungs.
+
+        Returns:
+          The best point of each arm that was tried.
+        """
+        if not grids or seconds <= 0:
+            return []
+        size = grids[0].configs[0].training.batch_size
+        epoch = math.ceil(len(self._runs.data.split.train) / size)
+        steps = grids[0].configs[0].training.steps or math.inf
+        marks = [epoch * rung for rung in RUNGS if epoch * rung < steps and not whole]
+        options = Options(
+            {}, {}, {}, None, 0, [TUNE_SEED], None, marks, ETA, seconds / 60, None
+        )
+        self._print(f"{title}: {_size(grids)}, {seconds / 60:.1f} minutes")
+        how = rungs.Validation(
+            self._metric, (TUNE_SEED,), self._runs.launch, self._print
+        )
+        chosen = []
+        for grid, trials in zip(grids, rungs.race(grids, options, how), strict=True):
+            place = choose(trials, 1)
+            if place is not None:
+                chosen.append(Choice(grid, trials, place))
+        for one in sorted(chosen, key=lambda one: -one.value):
+            self._print_choice(one)
+        return chosen
+
+    def _print_choice(self, one: Choice) -> None:
+        self._print(
+            f"  {one.label}: {self._metric} {one.value:.4f} on validation  "
+            f"{' '.join(point_words(one.point))}"
+        )
+
+    def refine(self, model: Choice, given: Sequence[str], seconds: float) -> Choice:
+        """Try points near the best model, each of which differs from it in one key.
+
+        Args:
+          model: the best point so far.
+          given: keys that the user set.
+          seconds: that all rounds may take together.
+
+        Returns:
+          The best point, of which the last round found no better neighbour.
+        """
+        end = time.monotonic() + seconds
+        for _ in range(ROUNDS):
+            left = end - time.monotonic()
+            if left < self.full_seconds(model):
+                break
+            config = model.grid.configs[model.place]
+            points = nearby(self._runs.data, config, model.point, given)
+            grid = self._runs.points(CONTROL, [dict(model.point), *points])
+            better = self.choose("points near the best model", [grid], left, whole=True)
+            if not better or better[0].value <= model.value:
+                break
+            (model,) = better
+        return model
+
+    def confirm(
+        self, choices: Sequence[Choice], best: float, seconds: float
+    ) -> list[Choice]:
+        """Train the best arms with fresh seeds: the value that was chosen is too high.
+
+        Args:
+          choices: the best point of each kind of samples.
+          best: the best value of a baseline.
+          seconds: that the runs may take.
+
+        Returns:
+          The same, where those that are level with the best have the mean of fresh
+          seeds as their value, if the time is enough and a baseline is not far ahead.
+        """
+        top = max(one.value for one in choices)
+        near = [one for one in choices if is_level(one.value, top)]
+        cost = sum(len(CONFIRM_SEEDS) * self.full_seconds(one) for one in near)
+        if cost > seconds or best > top:
+            return list(choices)
+        self._print(f"fresh seeds on validation: {', '.join(o.label for o in near)}")
+        return [self._confirmed(one) if one in near else one for one in choices]
+
+    def _confirmed(self, one: Choice) -> Choice:
+        """Return a choice with its values at fresh seeds."""
+        runs = [tuning_run(one.grid, one.place, seed) for seed in CONFIRM_SEEDS]
+        done = self._runs.launch(runs)
+        values = [
+            valid_metric(run.config, self._metric)
+            for run, fine in zip(runs, done, strict=True)
+            if fine
+        ]
+        kept = tuple(value for value in values if value is not None)
+        one = one._replace(fresh=kept)
+        self._print_choice(one)
+        return one
+
+    def full_seconds(self, one: Choice) -> float:
+        """Seconds of the run of a choice to its end, on its own.
+
+        The time of a step is taken to be in proportion to the batch and the dimension.
+
+        Args:
+          one: the choice.
+        """
+        config = one.grid.configs[one.place]
+        steps = run_steps(one.grid, one.place, TUNE_SEED)
+        examples = steps * config.training.batch_size
+        return examples * config.towers.dim / self._dim / self._rate
+
+    def steps(self, one: Choice) -> int:
+        """The step of the best validation of a choice, the median over its seeds.
+
+        Args:
+          one: the choice.
+        """
+        seeds = (TUNE_SEED, *(CONFIRM_SEEDS if one.fresh else ()))
+        return round(median(best_step(one.grid, one.place, seed) for seed in seeds))
+
+
+def _size(grids: Sequence[ArmGrid]) -> str:
+    """Return the number of points in words."""
+    number = sum(len(grid.points) for grid in grids)
+    points = "one point" if number == 1 else f"{number} points"
+    return f"{points} of {len(grids)} arms" if len(grids) > 1 else points
