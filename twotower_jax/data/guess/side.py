@@ -55,7 +55,10 @@ def guess_side(table: Sample, side: str, ids: pl.Series, column: str) -> SideGue
             continue
         kind = _kind(one, len(frame))
         if not re.fullmatch(r"\w+", one.name) or one.name in RESERVED:
-            notes.append(f"{where}: column {one.name!r} is left out for its name")
+            notes.append(
+                f"{where}: column {one.name!r} is left out for its name; features have "
+                "letters, digits and _, and are not named id or history"
+            )
         elif kind is None:
             notes.append(f"{where}: column {one.name!r} is left out: {_reason(one)}")
         else:
