@@ -18,7 +18,7 @@ WORDS = (
 
 @pytest.fixture(scope="module", autouse=True)
 def few_samples():
-    """Three kinds of samples in place of nine, and no other models: all are compiled."""
+    """Three kinds of samples in place of nine, and no other models: each compiles."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(space, "SAMPLES", ("in_batch_logq", "in_batch", "uniform"))
         patch.setattr(space, "HARD", ())
