@@ -8,7 +8,7 @@ import polars as pl
 from twotower_jax.data.encode import codes_of, list_rows
 from twotower_jax.data.parse import to_number
 from twotower_jax.errors import InputError
-from twotower_jax.export.items import lists
+from twotower_jax.evaluation.retrieve import top_k
 from twotower_jax.export.towers import LoadedTower, TowerInput
 
 # Shorter vectors are not divided by their length.
@@ -124,7 +124,7 @@ def neighbour_vectors(
     if not 1 <= k <= len(known):
         raise InputError(f"k={k} is out of range; give 1 to {len(known)}")
     new, known = _directions("content", new), _directions("item_content", known)
-    places = lists(new, known, k, None)[1]
+    places = top_k(new, known, k)[1]
     return known_vectors[places].mean(axis=1, dtype=np.float64).astype(np.float32)
 
 
