@@ -91,13 +91,14 @@ def to_vectors(
         )
     lists = to_lists(values)
     lengths = lists.list.len()
+    others = "other rows have" if width is None else "the log has"
     if width is None:
         if not len(present := lengths.drop_nulls()):
             raise InputError(
                 f"{where}: column {column!r} has no vector in any row; leave it out"
             )
         width = int(present.mode().sort()[-1])
-    problem = f"numbers, but other rows have {width}; give each row as many, or none"
+    problem = f"numbers, but {others} {width}; give each row as many, or none"
     fail_at(lengths != width, lengths, where, column, problem)
     numbers = lists.list.eval(pl.element().cast(pl.Float32, strict=False))
     finite = numbers.list.eval(pl.element().is_finite().fill_null(False)).list.all()

@@ -60,3 +60,11 @@ def test_a_table_of_items_has_vectors_where_lists_hold_fractions(tmp_path):
     guess = guess_side(sample, "item", pl.Series(range(20)), "what")
     kinds = dict.fromkeys(("text", "fixed", "bars", "printed"), "vector")
     assert guess.kinds == kinds | {"tags": "multi", "words": "multi"}
+
+
+def test_new_vectors_have_the_length_of_the_log():
+    with pytest.raises(InputError, match="row 2, .*: 1 numbers, but the log has 2;"):
+        to_vectors(pl.Series([[1.0, 2.0], [3.0]]), "the frame", "text", width=2)
+    assert to_vectors(pl.Series([None]), "the frame", "text", width=2).to_list() == [
+        None
+    ]
