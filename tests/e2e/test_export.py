@@ -325,6 +325,9 @@ def shop(tmp_path_factory):
             "tags": [
                 "" if n % 6 == 0 else f"t{n % 3}|t{n % 5}" for n in range(len(ids))
             ],
+            "text": [
+                None if n % 8 == 0 else f"{n}.5|-40|{n % 9}" for n in range(len(ids))
+            ],
         }
     )
     clicks.write_csv(folder / "clicks.csv")
@@ -337,10 +340,12 @@ def shop(tmp_path_factory):
         "data.columns.user=who",
         "data.columns.item=what",
         "data.columns.time=at",
-        "data.candidate_features={price: numeric, brand: categorical, tags: multi}",
+        "data.candidate_features={price: numeric, brand: categorical, tags: multi, "
+        "text: vector}",
         "data.mask_seen=false",
         "towers.query=[history]",
-        "towers.candidate=[price,brand,tags]",
+        "towers.history_features=[id,text]",
+        "towers.candidate=[price,brand,tags,text]",
     )
     write.export_run(place, folder / "model")
     return items, folder / "model"
@@ -355,7 +360,8 @@ def test_the_vocabulary_turns_raw_values_into_the_vectors(shop):
     features = names["item_features"]
     values = model.item_tower.missing(len(items))
     scale = features["price"]
-    for row, (item, price, brand, tags) in enumerate(items.iter_rows()):
+    assert features["text"] == {"width": 3}
+    for row, (item, price, brand, tags, text) in enumerate(items.iter_rows()):
         assert item in names["items"]
         if price is not None:
             values["price"][row] = (price - scale["mean"]) / scale["deviation"]
@@ -363,6 +369,8 @@ def test_the_vocabulary_turns_raw_values_into_the_vectors(shop):
             values["brand"][row] = features["brand"].index(brand)
         for place, tag in enumerate(dict.fromkeys(filter(None, tags.split("|")))):
             values["tags"][row, place] = features["tags"].index(tag)
+        if text is not None:
+            values["text"][row] = [float(number) for number in text.split("|")]
     codes = [names["items"].index(item) for item in items["what"]]
     vectors = model.item_tower(values, len(items))
     np.testing.assert_allclose(vectors, model.item_vectors[codes], atol=1e-6)

@@ -29,7 +29,8 @@ RNG = np.random.default_rng(5)
 SHOP = RNG.integers(-1, 3, ITEMS).astype(np.int32)
 TAGS = RNG.integers(-1, 4, (ITEMS, 2)).astype(np.int32)
 PRICE = RNG.normal(size=ITEMS).astype(np.float32)
-EVERY = ("id", "shop", "tags", "price")
+TEXT = RNG.normal(size=(ITEMS, 3)).astype(np.float32)
+EVERY = ("id", "shop", "text", "tags", "price")
 CASES = {
     "mean": {},
     "recency": {"towers__history_pooling": "recency"},
@@ -60,6 +61,7 @@ def problem_of(**keys):
         "shop": Feature("categorical", SHOP, 3),
         "tags": Feature("multi", TAGS, 4),
         "price": Feature("numeric", PRICE),
+        "text": Feature("vector", TEXT),
     }
     log = replace(data.log, item_features=features)
     defaults = {
@@ -92,8 +94,11 @@ def item_vector(item, spec, tables, numeric):
     """Return the vector of an item from its features, one by one."""
     total = np.zeros(6)
     for feature in spec.features:
+        if feature.name == "text":
+            total = total + TEXT[item] @ numeric[:3]
+            continue
         if feature.name == "price":
-            total = total + PRICE[item] * numeric[0]
+            total = total + PRICE[item] * numeric[3]
             continue
         side = "candidate." if spec.shared else "query.history."
         table = tables.get(side + feature.name, tables.get("query.history"))

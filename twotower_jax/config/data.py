@@ -9,7 +9,7 @@ from twotower_jax.config.schema import check_keys, key
 from twotower_jax.config.simulator import SimulatorConfig
 from twotower_jax.errors import InputError
 
-FEATURE_KINDS = ("categorical", "multi", "numeric")
+FEATURE_KINDS = ("categorical", "multi", "numeric", "vector")
 SPLITS = ("temporal", "leave_last_out", "ratio", "given")
 SEPARATORS = ("comma", "tab", "semicolon", "bar", "space")
 REPEATS = ("first", "last", "all")
@@ -156,16 +156,18 @@ class DataConfig:
     query_features: dict[str, str] = key(
         {},
         choices=FEATURE_KINDS,
-        doc="table: {column: kind} of the features of users; {}: none",
+        doc="table: {column: kind} of the features of users, a vector being a list of "
+        "numbers of one length; {}: none",
         example="data=table data.path=clicks.csv "
         "data.query_features={age:numeric,town:categorical}",
     )
     candidate_features: dict[str, str] = key(
         {},
         choices=FEATURE_KINDS,
-        doc="table: {column: kind} of the features of items; {}: none",
+        doc="table: {column: kind} of the features of items, a vector being a list of "
+        "numbers of one length; {}: none",
         example="data=table data.path=clicks.csv "
-        "data.candidate_features={shop:categorical,genres:multi}",
+        "data.candidate_features={shop:categorical,genres:multi,text:vector}",
     )
     min_rating: float | None = key(
         None,

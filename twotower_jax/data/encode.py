@@ -7,10 +7,11 @@ import polars as pl
 
 from twotower_jax.data.log import Feature
 from twotower_jax.data.parse import fail_at, to_ids, to_number
+from twotower_jax.data.vectors import to_vectors, unit_vectors
 from twotower_jax.errors import InputError, unknown
 
 SEPARATOR = "|"
-KINDS = ("categorical", "multi", "numeric")
+KINDS = ("categorical", "multi", "numeric", "vector")
 
 
 def codes_of(values: pl.Series, vocabulary: pl.Series) -> np.ndarray:
@@ -114,6 +115,8 @@ def list_rows(values: pl.Series) -> pl.DataFrame:
       >>> list_rows(pl.Series(["a|b", None, "b|b"])).rows()
       [(0, 'a'), (0, 'b'), (2, 'b')]
     """
+    if isinstance(values.dtype, pl.Array):
+        values = values.arr.to_list()
     if not isinstance(values.dtype, pl.List):
         values = values.cast(pl.String).str.split(SEPARATOR)
     rows = pl.DataFrame({"value": values}).with_row_index("row").explode("value")
@@ -156,16 +159,18 @@ def encode_feature(values: pl.Series, kind: str, where: str, name: str) -> Featu
     Args:
       values: [entities], one value per user or item; null is missing. An Enum keeps
         its own codes.
-      kind: "categorical", "multi" (lists, or texts joined by ``|``) or "numeric".
+      kind: "categorical", "multi" (lists, or texts joined by ``|``), "numeric" or
+        "vector" (lists of numbers of one length, or texts of them).
       where: name of the file in errors.
       name: name of the feature in errors.
 
     Returns:
-      The feature: codes, or standardised numbers.
+      The feature: codes, standardised numbers, or vectors of length 1.
 
     Raises:
       InputError: text or an infinite number in a numeric feature, lists in a
-        categorical one, or an unknown kind.
+        categorical one, vectors of different lengths or not of numbers, or an unknown
+        kind.
 
     Examples:
       >>> encode_feature(pl.Series(["a", None, "a"]), "categorical", "f", "town").values
@@ -186,6 +191,8 @@ def encode_feature(values: pl.Series, kind: str, where: str, name: str) -> Featu
         return _multi(values)
     if kind == "numeric":
         return _numeric(values, where, name)
+    if kind == "vector":
+        return Feature("vector", unit_vectors(to_vectors(values, where, name)))
     raise unknown(f"kind of feature {name!r}", kind, KINDS)
 
 

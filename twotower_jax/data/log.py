@@ -23,13 +23,14 @@ class Feature:
     """One feature of every user or of every item.
 
     Attributes:
-      kind: "categorical", "multi" or "numeric".
-      values: categorical int32 [n]; multi int32 [n, width]; numeric float32 [n].
+      kind: "categorical", "multi", "numeric" or "vector".
+      values: categorical int32 [n]; multi int32 [n, width]; numeric float32 [n];
+        vector float32 [n, width].
         Codes are 0..size-1, and -1 is a missing value (or padding of a short list).
         Numeric values are standardised over the users or items (mean 0, standard
-        deviation 1); a missing value is 0.
-      size: number of codes; 0 for numeric.
-      vocabulary: the values of the input by code; None for numeric.
+        deviation 1); a missing value is 0. Vectors have length 1, missing ones are 0.
+      size: number of codes; 0 for numeric and vector.
+      vocabulary: the values of the input by code; None for numeric and vector.
       mean, deviation: of the input of a numeric feature; its values are
         (input - mean) / deviation, or 0 where the deviation is 0.
     """

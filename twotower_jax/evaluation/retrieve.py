@@ -18,6 +18,9 @@ MAX_SCORES = 32 * 2**20  # float32 scores held by one thread: 128 MiB.
 # A call that scores several blocks reuses one score buffer; fresh pages for each
 # block cost as much as the matrix product.
 BLOCKS_PER_CALL = 4
+# A product of one vector with the table rounds the last items in another way on a CPU,
+# which would part items of equal vectors. Products of matrices do not.
+MIN_BLOCK = 2
 
 
 def top_k(
@@ -32,15 +35,16 @@ def top_k(
 
     The score is the dot product in float32, of every query with every candidate:
     nothing is sampled or approximated. Equal scores are ordered by lower item index
-    (-0.0 equals 0.0). Each of at most two threads holds `block x I` scores;
-    `block` shrinks where that would exceed `MAX_SCORES`.
+    (-0.0 equals 0.0), and items of equal vectors have equal scores. Each of at most two
+    threads holds `block x I` scores; `block` shrinks where that would exceed
+    `MAX_SCORES`.
 
     Args:
       queries: [Q, D] float, finite.
       candidates: [I, D] float, finite; the row is the item.
       k: 1..I.
       seen: items that must not be returned, one row per query; None masks nothing.
-      block: queries scored at a time.
+      block: queries scored at a time; a single one is scored beside a query of zeros.
 
     Returns:
       scores float32 [Q, k] and items int32 [Q, k]. A query with fewer than k items
@@ -63,7 +67,8 @@ def top_k(
     if num_queries == 0:
         return np.empty((0, k), np.float32), np.empty((0, k), np.int32)
     table = _columns(item, k)
-    block = max(1, min(block, num_queries, MAX_SCORES // table.shape[0]))
+    most = min(block, num_queries, MAX_SCORES // table.shape[0])
+    block = max(MIN_BLOCK, most)
     workers = _workers()
     blocks = -(-num_queries // block)
     per_call = min(BLOCKS_PER_CALL, -(-blocks // workers))

@@ -77,7 +77,7 @@ def make_contents(run: TrainedRun) -> Contents:
 def _inputs(run: TrainedRun, side: str) -> tuple[TowerInput, ...]:
     log = run.data.log
     features = log.user_features if side == "query" else log.item_features
-    widths = {n: f.values.shape[1] for n, f in features.items() if f.kind == "multi"}
+    widths = {n: f.values.shape[1] for n, f in features.items() if f.values.ndim > 1}
     return tower_inputs(getattr(run.model, side), widths)
 
 

@@ -12,9 +12,6 @@ from twotower_jax.evaluation.ragged import Ragged, from_pairs
 from twotower_jax.evaluation.retrieve import top_k
 from twotower_jax.export.index import INDEXES, Items
 
-# A product of one vector with the items rounds the last items in another way on a CPU,
-# which would part items of equal vectors. Products of matrices do not.
-MIN_QUERIES = 2
 # Largest difference from 1 of the length of a vector that counts as normalised.
 LENGTH_TOLERANCE = 1e-3
 
@@ -210,7 +207,7 @@ class ItemIndex:
             place[items.codes] = np.arange(len(items.codes))
             rows, places = seen.rows, place[seen.items]
             seen = from_pairs(rows[places >= 0], places[places >= 0], len(queries))
-        scores, best = lists(queries, items.vectors, k, seen)
+        scores, best = top_k(queries, items.vectors, k, seen=seen)
         return scores, np.where(best >= 0, items.codes[best], -1)
 
     def approximate(
@@ -260,29 +257,6 @@ class ItemIndex:
                 "score": scores.reshape(-1)[kept],
             }
         )
-
-
-def lists(
-    vectors: np.ndarray, items: np.ndarray, k: int, seen: Ragged | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """`top_k`, of at least MIN_QUERIES queries.
-
-    Args:
-      vectors: [n, dim] of queries.
-      items: [items, dim].
-      k: 1..items.
-      seen: items that are left out, a row per query; None for none.
-
-    Returns:
-      Scores and places [n, k].
-    """
-    number = len(vectors)
-    padding = max(0, MIN_QUERIES - number)
-    padded = np.pad(vectors, ((0, padding), (0, 0)))
-    if seen is not None:
-        seen = Ragged(np.pad(seen.offsets, (0, padding), mode="edge"), seen.items)
-    scores, best = top_k(padded, items, k, seen=seen)
-    return scores[:number], best[:number]
 
 
 def as_series(name: str, ids: Ids) -> pl.Series:

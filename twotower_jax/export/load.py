@@ -10,6 +10,7 @@ import polars as pl
 
 from twotower_jax.errors import InputError
 from twotower_jax.evaluation.ragged import Ragged
+from twotower_jax.evaluation.retrieve import top_k
 from twotower_jax.export.files import (
     ITEM_TABLE,
     ITEM_VECTORS,
@@ -18,7 +19,7 @@ from twotower_jax.export.files import (
     read_manifest,
 )
 from twotower_jax.export.index import read_index
-from twotower_jax.export.items import Ids, ItemIndex, as_series, lists
+from twotower_jax.export.items import Ids, ItemIndex, as_series
 from twotower_jax.export.new_items import encode_items, neighbour_vectors, normalised
 from twotower_jax.export.save import save_model
 from twotower_jax.export.towers import read_tower
@@ -176,7 +177,7 @@ class ServedModel:
         itself = Ragged(
             np.arange(len(codes) + 1), np.searchsorted(catalogue.codes, codes)
         )
-        scores, places = lists(vectors[itself.items], vectors, k, itself)
+        scores, places = top_k(vectors[itself.items], vectors, k, seen=itself)
         others = catalogue.codes[places]
         return self.index.table(as_series("item", items), "similar", others, scores)
 

@@ -7,8 +7,9 @@ import polars as pl
 
 from twotower_jax.data.encode import codes_of, list_rows
 from twotower_jax.data.parse import to_number
+from twotower_jax.data.vectors import raw_vectors, to_vectors
 from twotower_jax.errors import InputError
-from twotower_jax.export.items import lists
+from twotower_jax.evaluation.retrieve import top_k
 from twotower_jax.export.towers import LoadedTower, TowerInput
 
 # Shorter vectors are not divided by their length.
@@ -22,7 +23,8 @@ def encode_items(
 
     Args:
       frame: [n] rows with a column per feature of the tower; null is missing. Lists,
-        or texts joined by ``|``, in a multi feature. Column ``item`` is not read.
+        or texts joined by ``|``, in a multi or vector feature. Column ``item`` is not
+        read.
       tower: of the items.
       values: section ``item_features`` of vocabulary.json.
       codes: [n] of the items in the training, -1 for new ones.
@@ -32,8 +34,8 @@ def encode_items(
       multi feature, as many known values are kept as an item of the log had at most.
 
     Raises:
-      InputError: for a column that is missing or unknown, or no number where the
-        feature is one.
+      InputError: for a column that is missing or unknown, no number where the feature
+        is one, or a vector of another length.
     """
     features = [one.name for one in tower.inputs if one.kind != "id"]
     for name in features:
@@ -66,6 +68,8 @@ def _feature(column: pl.Series, one: TowerInput, values: Any) -> np.ndarray:
             scaled = (numbers - values["mean"]) / values["deviation"]
             out[:] = scaled.fill_null(0).to_numpy()
         return out
+    if one.kind == "vector":
+        return raw_vectors(to_vectors(column, "the frame", one.name, one.width))
     names = pl.Series(values).cast(pl.String)
     if one.kind == "categorical":
         out[:] = codes_of(column.cast(pl.String), names)
@@ -124,7 +128,7 @@ def neighbour_vectors(
     if not 1 <= k <= len(known):
         raise InputError(f"k={k} is out of range; give 1 to {len(known)}")
     new, known = _directions("content", new), _directions("item_content", known)
-    places = lists(new, known, k, None)[1]
+    places = top_k(new, known, k)[1]
     return known_vectors[places].mean(axis=1, dtype=np.float64).astype(np.float32)
 
 

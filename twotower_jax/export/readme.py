@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from twotower_jax.export.towers import NUMBERS
+
 TEXT = """# An exported two-tower model
 
 {users:,} users, {items:,} items, vectors of dimension {dim}, similarity: {similarity}.
@@ -60,7 +62,7 @@ JAX {jax} wrote them; JAX reads artifacts of earlier versions for at least six m
 Codes are int32, and every other number than 0..codes-1 is a missing value. Lists are
 filled up with -1. A history holds the latest item first. A numeric input is
 (value - mean) / deviation with the numbers of `vocabulary.json`, and 0 where the
-deviation is 0.
+deviation is 0. A vector is given as in the log: the tower divides it by its length.
 
 Histories and seen items of `users.npz` are the positives of the training and validation
 parts, as in the run's evaluation on the test part.
@@ -85,7 +87,7 @@ They are those of the run's evaluation, where a missing value has no vector:
   `model.index.add` adds it to the lists, and `model.save` writes them.
 * **Missing feature**: -1 for codes adds 0; a list is the mean of the codes that are
   present, a history is pooled over its items that are present, and both are 0 where
-  none is. A missing number is 0, the mean.
+  none is. A missing number is 0, the mean, and a missing vector is 0.
 * **Unknown value of a feature**: -1, as a missing one.
 """
 REMOVED = """, null for a removed item
@@ -134,7 +136,7 @@ def _inputs(manifest: dict[str, Any]) -> str:
     lines = ["| tower | input | kind | array | codes |", "|---|---|---|---|---|"]
     for tower in ("query", "item"):
         for one in manifest[f"{tower}_tower"]["inputs"]:
-            dtype = "float32" if one["kind"] == "numeric" else "int32"
+            dtype = "float32" if one["kind"] in NUMBERS else "int32"
             shape = "[batch]" if one["width"] is None else f"[batch, {one['width']}]"
             cells = tower, f"`{one['name']}`", one["kind"], f"{shape} {dtype}"
             lines.append(f"| {' | '.join(cells)} | {one['codes'] or ''} |")

@@ -77,7 +77,8 @@ def codes(ids: list[str], vocabulary: list, kind: str) -> list[int]:
 
 def value(one: dict[str, Any], user: list[int], history: list[int], users: Any) -> Any:
     """Return an input of the tower, [1] or [1, width]: 0 or -1 where it is unknown."""
-    dtype = np.float32 if one["kind"] == "numeric" else np.int32
+    is_number = one["kind"] in ("numeric", "vector")
+    dtype = np.float32 if is_number else np.int32
     if one["kind"] == "history" and history:
         known = [item for item in history if item < one["codes"]]
         last = known[::-1][: one["width"]]  # the latest first
@@ -87,7 +88,7 @@ def value(one: dict[str, Any], user: list[int], history: list[int], users: Any) 
     if user:
         return users["inputs/" + one["name"]][user]
     shape = (1,) if one["width"] is None else (1, one["width"])
-    return np.full(shape, 0 if one["kind"] == "numeric" else -1, dtype)
+    return np.full(shape, 0 if is_number else -1, dtype)
 
 
 def seen(user: list[int], users: Any) -> list[int]:

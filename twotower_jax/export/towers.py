@@ -11,16 +11,18 @@ import numpy as np
 
 from twotower_jax.errors import InputError
 from twotower_jax.model.bags import Bag, bag_vectors, mean_bag
-from twotower_jax.model.embeddings import FeatureSpec, whole_rows
+from twotower_jax.model.embeddings import FeatureSpec, join_numbers, whole_rows
 from twotower_jax.model.history import HistoryInputs, history_inputs
 from twotower_jax.model.specs import Model
-from twotower_jax.model.tower import TowerSpec
+from twotower_jax.model.tower import TowerSpec, l2_normalize
 from twotower_jax.model.two_tower import Inputs, encode, table_sizes
 
 PLATFORMS = ("cpu", "cuda")
 # FlatBuffers, the format of an artifact, addresses 2 GiB.
 MAX_BYTES = 2**31 - 2**24
 MAX_BATCH = 4096
+# Kinds of inputs that are numbers, not codes.
+NUMBERS = ("numeric", "vector")
 
 
 class TowerInput(NamedTuple):
@@ -28,9 +30,9 @@ class TowerInput(NamedTuple):
 
     Attributes:
       name: the feature, as in ``towers.query`` or ``towers.candidate``.
-      kind: "id", "history", "categorical", "multi" or "numeric".
-      codes: number of codes, 0..codes-1; 0 for numeric.
-      width: codes per entity, the second axis; None for one value per entity.
+      kind: "id", "history", "categorical", "multi", "numeric" or "vector".
+      codes: number of codes, 0..codes-1; 0 for numeric and vector.
+      width: codes or numbers per entity, the second axis; None for one per entity.
     """
 
     name: str
@@ -40,8 +42,8 @@ class TowerInput(NamedTuple):
 
     @property
     def dtype(self) -> type[np.generic]:
-        """float32 for numeric, int32 for codes."""
-        return np.float32 if self.kind == "numeric" else np.int32
+        """float32 for numbers, int32 for codes."""
+        return np.float32 if self.kind in NUMBERS else np.int32
 
     def missing(self, number: int) -> np.ndarray:
         """Return the values of entities of which nothing is known.
@@ -50,10 +52,10 @@ class TowerInput(NamedTuple):
           number: of entities.
 
         Returns:
-          [number] or [number, width]: 0 for numeric, -1 for codes.
+          [number] or [number, width]: 0 for numbers, -1 for codes.
         """
         shape = (number,) if self.width is None else (number, self.width)
-        return np.full(shape, 0 if self.kind == "numeric" else -1, self.dtype)
+        return np.full(shape, 0 if self.kind in NUMBERS else -1, self.dtype)
 
 
 def tower_inputs(spec: TowerSpec, widths: dict[str, int]) -> tuple[TowerInput, ...]:
@@ -61,13 +63,13 @@ def tower_inputs(spec: TowerSpec, widths: dict[str, int]) -> tuple[TowerInput, .
 
     Args:
       spec: static shape of the tower.
-      widths: {feature of kind multi: codes per entity}.
+      widths: {feature of kind multi or vector: codes or numbers per entity}.
     """
 
     def width(feature: FeatureSpec) -> int | None:
         if spec.history is not None and feature.kind == "history":
             return spec.history.length
-        return widths[feature.name] if feature.kind == "multi" else None
+        return widths.get(feature.name)
 
     return tuple(TowerInput(f.name, f.kind, f.size, width(f)) for f in spec.features)
 
@@ -135,17 +137,21 @@ def _embed(
             name = f"{side}.{feature.name}"
             if feature.kind == "multi":
                 bags[name] = mean_bag(values[feature.name], feature.size)
-            elif feature.kind not in ("history", "numeric"):
+            elif feature.kind != "history" and not feature.numbers:
                 rows[name] = whole_rows(values[feature.name], feature.size)
         of_items, history = _history(spec, values, items)
         bags |= of_items
         vectors = {name: bag_vectors(tables[name], bag) for name, bag in bags.items()}
-        numbers = [values[feature.name] for feature in spec.numeric]
-        stacked = jnp.stack(numbers, 1) if numbers else None
-        inputs = Inputs(rows, bags, stacked, history)
+        numbers = [_numbers(feature, values[feature.name]) for feature in spec.numeric]
+        inputs = Inputs(rows, bags, join_numbers(numbers), history)
         return encode(side, spec, params["dense"], tables | vectors, inputs)
 
     return embed
+
+
+def _numbers(feature: FeatureSpec, values: jax.Array) -> jax.Array:
+    """Return numbers as the model reads them: vectors are given as in the log."""
+    return l2_normalize(values) if feature.kind == "vector" else values
 
 
 def _history(

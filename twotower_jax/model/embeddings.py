@@ -5,6 +5,7 @@ function of these rows, and the optimizer writes them back, so that the cost of 
 does not depend on the size of the table.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -19,13 +20,20 @@ class FeatureSpec(NamedTuple):
 
     Attributes:
       name: as in the configuration.
-      kind: "id", "categorical", "multi", "history" or "numeric".
-      size: rows of its table; 0 for numeric.
+      kind: "id", "categorical", "multi", "history", "numeric" or "vector".
+      size: rows of its table; 0 for numeric and vector.
+      width: numbers of a vector; 0 for other kinds.
     """
 
     name: str
     kind: str
     size: int
+    width: int = 0
+
+    @property
+    def numbers(self) -> int:
+        """Numbers per entity: 1 of numeric, the width of a vector, 0 of codes."""
+        return 1 if self.kind == "numeric" else self.width
 
 
 class TableRows(NamedTuple):
@@ -147,6 +155,45 @@ def gather(table: jax.Array, rows: TableRows) -> jax.Array:
       [[2.0], [0.0]]
     """
     return table.at[rows.ids].get(mode="fill", fill_value=0)
+
+
+def join_numbers(parts: Sequence[jax.Array]) -> jax.Array | None:
+    """Numbers of several features side by side.
+
+    Args:
+      parts: [E] or [E, width] float32 each.
+
+    Returns:
+      [E, n] float32; None without any.
+    """
+    columns = [part[:, None] if part.ndim == 1 else part for part in parts]
+    return jnp.concatenate(columns, 1) if columns else None
+
+
+def number_vectors(
+    features: Sequence[FeatureSpec], numbers: jax.Array | None, kernel: jax.Array | None
+) -> list[jax.Array]:
+    """Vectors of the features that are numbers: x W, with n rows of W for n numbers.
+
+    Args:
+      features: of entities; those of codes have no part in the result.
+      numbers: [E, n] float32, in the order of the features; None without any.
+      kernel: W, [n, dim] float32; None without any.
+
+    Returns:
+      [E, dim] float32 per feature that is a number or a vector.
+    """
+    vectors: list[jax.Array] = []
+    if numbers is None or kernel is None:
+        return vectors
+    first = 0
+    for feature in features:
+        if feature.numbers:
+            part = slice(first, first + feature.numbers)
+            x, rows = numbers[:, part], kernel[part]
+            vectors.append(x * rows if feature.numbers == 1 else x @ rows)
+            first += feature.numbers
+    return vectors
 
 
 def look_up(values: jax.Array, rows: TableRows) -> jax.Array:

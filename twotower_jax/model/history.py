@@ -1,7 +1,8 @@
 """Histories: the vector of a query's last items, pooled over the items.
 
 An item is the sum of the vectors of its features, as in a tower without hidden layers:
-the row of its id, the mean row of its tags, a number times a vector. The items of a
+the row of its id, the mean row of its tags, a number times a vector, a vector of
+numbers times a matrix. The items of a
 history are pooled to one vector,
 
   mean       sum_p v_p / n
@@ -18,8 +19,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from twotower_jax.model.bags import Bag
-from twotower_jax.model.embeddings import FeatureSpec
+from twotower_jax.model.bags import Bag, bag_vectors
+from twotower_jax.model.embeddings import FeatureSpec, join_numbers, number_vectors
 
 
 class HistorySpec(NamedTuple):
@@ -58,8 +59,8 @@ class HistoryInputs(NamedTuple):
 
     Attributes:
       present: [E, length] bool, False where a place holds no item.
-      numbers: [E, n] float32 of the numeric features of the items, pooled; with
-        attention [E x length, n]; None without any.
+      numbers: [E, n] float32 of the numeric features and vectors of the items, pooled;
+        with attention [E x length, n]; None without any.
     """
 
     present: jax.Array
@@ -75,10 +76,10 @@ def init_history(spec: HistorySpec, dim: int, key: jax.Array) -> dict:
       key: used for nothing else.
 
     Returns:
-      "numeric" [n, dim] float32 with n numeric features, and "attention" [dim] float32
-      with attention.
+      "numeric" [n, dim] float32 with n numbers per item, those of vectors included, and
+      "attention" [dim] float32 with attention.
     """
-    params, numeric = {}, sum(one.kind == "numeric" for one in spec.features)
+    params, numeric = {}, sum(one.numbers for one in spec.features)
     if numeric:
         params["numeric"] = 0.05 * jax.random.normal(key, (numeric, dim))
     if spec.pooling == "attention":
@@ -107,6 +108,10 @@ def history_inputs(
         weight *= jnp.exp2(-places / spec.half_life)[None, :]
     bags, numbers = {}, []
     for feature in spec.features:
+        if feature.kind == "vector":
+            bag = _bag(spec, known, spec.items, weight)
+            numbers.append(bag_vectors(features[feature.name], bag))
+            continue
         if feature.kind == "numeric":
             values = features[feature.name].at[known].get(mode="fill", fill_value=0)
             numbers.append(_pooled_number(spec, values, weight))
@@ -115,7 +120,7 @@ def history_inputs(
         if feature.kind != "id":
             codes = features[feature.name].at[known].get(mode="fill", fill_value=-1)
         bags[spec.table(feature)] = _bag(spec, codes, feature.size, weight)
-    return bags, HistoryInputs(present, jnp.stack(numbers, 1) if numbers else None)
+    return bags, HistoryInputs(present, join_numbers(numbers))
 
 
 def _bag(spec: HistorySpec, codes: jax.Array, size: int, weight: jax.Array) -> Bag:
@@ -162,9 +167,7 @@ def history_vectors(
       [E, dim] float32.
     """
     parts = [values[table] for table in spec.tables]
-    if inputs.numbers is not None:
-        for place, vector in enumerate(params["numeric"]):
-            parts.append(inputs.numbers[:, place, None] * vector[None, :])
+    parts += number_vectors(spec.features, inputs.numbers, params.get("numeric"))
     vectors = functools.reduce(jnp.add, parts)
     if spec.pooling != "attention":
         return vectors

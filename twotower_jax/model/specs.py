@@ -102,4 +102,6 @@ def _feature(
             f"towers.{side} names the feature {name!r}, which the data does not have; "
             f"choose from {', '.join(choices)}"
         )
-    return FeatureSpec(name, features[name].kind, features[name].size)
+    one = features[name]
+    width = one.values.shape[1] if one.kind == "vector" else 0
+    return FeatureSpec(name, one.kind, one.size, width)

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from twotower_jax.model.embeddings import FeatureSpec
+from twotower_jax.model.embeddings import FeatureSpec, number_vectors
 from twotower_jax.model.history import HistorySpec, init_history
 from twotower_jax.registry import Registry
 
@@ -41,8 +41,8 @@ class TowerSpec(NamedTuple):
 
     @property
     def numeric(self) -> tuple[FeatureSpec, ...]:
-        """Features that are numbers, in order."""
-        return tuple(feature for feature in self.features if feature.kind == "numeric")
+        """Features that are numbers or vectors of numbers, in order."""
+        return tuple(feature for feature in self.features if feature.numbers)
 
 
 class Tower(NamedTuple):
@@ -113,8 +113,8 @@ def init_tower(spec: TowerSpec, key: jax.Array) -> dict:
 
     Returns:
       The params of the tower; "numeric" [n, dim] float32 where the tower reads n
-      numbers: the vector that each of them scales; and "history" where histories have
-      parameters of their own.
+      numbers, those of vectors included: the vector that each of them scales; and
+      "history" where histories have parameters of their own.
 
     Examples:
       >>> age = FeatureSpec("age", "numeric", 0)
@@ -124,7 +124,7 @@ def init_tower(spec: TowerSpec, key: jax.Array) -> dict:
     """
     params = _build(spec).init(jax.random.fold_in(key, 0))
     if spec.numeric:
-        shape = (len(spec.numeric), spec.dim)
+        shape = (sum(feature.numbers for feature in spec.numeric), spec.dim)
         numeric = 0.05 * jax.random.normal(jax.random.fold_in(key, 1), shape)
         params = {**params, "numeric": numeric}
     if spec.history is not None:
@@ -145,16 +145,14 @@ def apply_tower(
       spec: static shape.
       params: as of `init_tower`.
       vectors: {feature: [E, dim]} float32, of features that have a table.
-      numbers: [E, n] float32, of numeric features in order; None without any.
+      numbers: [E, n] float32, of numeric features and vectors in order; None without
+        any.
 
     Returns:
       [E, dim] float32, of length 1 where the spec normalises.
     """
-    parts = [vectors[f.name] for f in spec.features if f.kind != "numeric"]
-    if numbers is not None:
-        for place in range(len(spec.numeric)):
-            number, vector = numbers[:, place, None], params["numeric"][place]
-            parts.append(number * vector[None, :])
+    parts = [vectors[f.name] for f in spec.features if not f.numbers]
+    parts += number_vectors(spec.numeric, numbers, params.get("numeric"))
     x = _build(spec).apply(params, parts)
     return l2_normalize(x) if spec.normalize else x
 

@@ -13,6 +13,7 @@ from twotower_jax.model.embeddings import (
     find_rows,
     gather,
     init_table,
+    join_numbers,
     look_up,
 )
 from twotower_jax.model.history import HistoryInputs, history_inputs, history_vectors
@@ -27,7 +28,7 @@ class Inputs(NamedTuple):
       rows: {table: rows} of features of one value, the names of tables as in
         "query.id".
       bags: {table: bags} of features of several values, and of the items of histories.
-      numbers: [E, n] float32 of the numeric features; None without any.
+      numbers: [E, n] float32 of the numeric features and vectors; None without any.
       history: the rest of the inputs of histories; None where none is read.
     """
 
@@ -161,7 +162,7 @@ def _inputs(
     rows, bags, numbers = {}, {}, []
     for feature in spec.features:
         name = f"{side}.{feature.name}"
-        if feature.kind == "numeric":
+        if feature.numbers:
             values = features[feature.name].at[ids]
             numbers.append(values.get(mode="fill", fill_value=0))
         elif feature.kind == "id":
@@ -172,7 +173,7 @@ def _inputs(
                 bags[name] = mean_bag(codes, feature.size)
             else:
                 rows[name] = find_rows(codes, feature.size)
-    return Inputs(rows, bags, jnp.stack(numbers, 1) if numbers else None, None)
+    return Inputs(rows, bags, join_numbers(numbers), None)
 
 
 def gather_rows(tables: dict[str, jax.Array], inputs: Inputs) -> dict[str, jax.Array]:

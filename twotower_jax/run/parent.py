@@ -173,16 +173,23 @@ def _places(before: dict[str, Any], now: dict[str, Any]) -> dict[str, np.ndarray
     }
     for side, key in (("query", "user_features"), ("candidate", "item_features")):
         for name, values in now[key].items():
-            coded = isinstance(values, list)
-            if coded != isinstance(before[key][name], list):
+            kinds = [_kind(before[key][name]), _kind(values)]
+            if kinds[0] != kinds[1]:
                 raise InputError(
-                    f"the feature {name!r} is numeric in one of the run and that of "
-                    "training.start_from, and has values in the other; give it the "
-                    "same kind"
+                    f"the feature {name!r} is {kinds[0]} in the run of "
+                    f"training.start_from and {kinds[1]} in this one; give it the same "
+                    "kind"
                 )
-            if coded:
+            if isinstance(values, list):
                 places[f"{side}.{name}"] = codes(before[key][name], values)
     return places
+
+
+def _kind(values: Any) -> str:
+    """Return the kind of a feature by its entry in vocabulary.json."""
+    if isinstance(values, list):
+        return "a choice of values"
+    return f"a vector of {values['width']}" if "width" in values else "numeric"
 
 
 def _text(value: Any) -> str:

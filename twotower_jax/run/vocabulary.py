@@ -23,7 +23,8 @@ def make_vocabulary(model: Model, log: FunnelLog) -> dict[str, Any]:
 
     Returns:
       {"users": ids, "items": ids, "user_features": {name: values}, "item_features":
-      ...}, where values is a list by code, or {"mean": m, "deviation": d} of a number.
+      ...}, where values is a list by code, {"mean": m, "deviation": d} of a number, or
+      {"width": numbers} of a vector.
     """
     return {
         "users": json_values(log.user_ids),
@@ -39,7 +40,9 @@ def _features(read: tuple, features: dict[str, Feature]) -> dict[str, Any]:
         if spec.kind in ("id", "history"):
             continue
         feature = features[spec.name]
-        if feature.vocabulary is None:
+        if feature.kind == "vector":
+            values[spec.name] = {"width": spec.width}
+        elif feature.vocabulary is None:
             scale = {"mean": feature.mean, "deviation": feature.deviation}
             values[spec.name] = scale
         else:

@@ -1,13 +1,22 @@
-"""Progress of a run or a sweep: a live line on a terminal, plain lines otherwise."""
+"""Progress of a run or a sweep: a live line where it can be redrawn, else plain lines.
 
+A terminal and the cell of a notebook redraw their line.
+"""
+
+import functools
+import sys
 import threading
 import time
-from typing import Protocol, TextIO
+from collections.abc import Callable
+from typing import NamedTuple, Protocol, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-PLAIN_SECONDS = 10.0
+from twotower_jax.training.cell_line import CellLine, in_notebook
+
+# Least time between two plain lines, and between two texts of a cell's line.
+PLAIN_SECONDS, CELL_SECONDS = 10.0, 0.5
 
 
 class ProgressLine(Protocol):
@@ -33,13 +42,15 @@ def make_console(file: TextIO | None = None, width: int | None = None) -> Consol
     """Return a console that writes plain text, also in a notebook.
 
     In a notebook, rich displays HTML in place of writing to the file, from whichever
-    thread prints. Text on stdout is shown below its cell from all threads.
+    thread prints. Text on stdout is shown below its cell from all threads. A kernel
+    sets FORCE_COLOR, by which rich would take the cell for a terminal.
 
     Args:
       file: where the text is written; stdout by default.
       width: characters of a line; by default those of the terminal.
     """
-    return Console(file=file, width=width, force_jupyter=False)
+    terminal = False if in_notebook() else None
+    return Console(file=file, width=width, force_jupyter=False, force_terminal=terminal)
 
 
 def _live(console: Console, title: str, text: str) -> Progress | None:
@@ -48,6 +59,28 @@ def _live(console: Console, title: str, text: str) -> Progress | None:
         return None
     columns = (TextColumn(title), BarColumn(), TextColumn(text), TimeRemainingColumn())
     return Progress(*columns, console=console, transient=True)
+
+
+class _Texts(NamedTuple):
+    """Where texts are shown if no bar is drawn.
+
+    Attributes:
+      show: a text -> None.
+      seconds: least time between two texts.
+      cell: whether a text replaces the one before.
+    """
+
+    show: Callable[[str], None]
+    seconds: float
+    cell: bool
+
+
+def _texts(console: Console) -> _Texts:
+    """Return the line of a notebook's cell, or plain lines elsewhere."""
+    if in_notebook() and console.file is sys.stdout:
+        return _Texts(CellLine().show, CELL_SECONDS, True)
+    show = functools.partial(console.print, highlight=False, soft_wrap=True)
+    return _Texts(show, PLAIN_SECONDS, False)
 
 
 class TrainingProgress:
@@ -64,11 +97,11 @@ class TrainingProgress:
     def __init__(
         self, console: Console, total: int, start: int, batch: int, metric: str
     ):
-        self._console, self._total, self._batch = console, total, batch
+        self._texts, self._total, self._batch = _texts(console), total, batch
         self._metric, self._value = metric, ""
         self._begin, self._start = time.perf_counter(), start
         self._last_line = self._begin
-        self._bar = None
+        self._bar, self._last = None, ""
         if total > start:
             form = "{task.completed}/{task.total} steps  {task.fields[text]}"
             self._bar = _live(console, "training", form)
@@ -89,24 +122,24 @@ class TrainingProgress:
         text = f"{speed}loss {loss:.4f}{self._value}"
         if self._bar is not None:
             self._bar.update(self._task, completed=step, text=text)
-        elif now - self._last_line > PLAIN_SECONDS:
+        elif now - self._last_line > self._texts.seconds:
             self._last_line = now
             # Validation takes time too, unlike in the rate.
             left = (self._total - step) * (now - self._begin) / (step - self._start)
-            self._console.print(
-                f"step {step}/{self._total}  {text}  at most {left:.0f} s left",
-                highlight=False,
-                soft_wrap=True,
-            )
+            at = f"step {step}/{self._total}"
+            self._texts.show(f"{at}  {text}  at most {left:.0f} s left")
+        self._last = f"step {step}/{self._total}  {text}"
 
     def validated(self, metrics: dict[str, float]) -> None:
         """Show the newest value of the validation metric."""
         self._value = f"  {self._metric} {metrics[self._metric]:.4f}"
 
     def close(self) -> None:
-        """End the live line."""
+        """End the live line; that of a cell keeps the last step."""
         if self._bar is not None:
             self._bar.stop()
+        elif self._texts.cell and self._last:
+            self._texts.show(self._last)
 
 
 class SweepProgress:
@@ -121,7 +154,7 @@ class SweepProgress:
     """
 
     def __init__(self, console: Console, runs: int):
-        self._console, self._lock = console, threading.Lock()
+        self._texts, self._lock = _texts(console), threading.Lock()
         self._todo, self._ended = runs, 0
         self._parts: dict[RunLine, float] = {}
         self._rates: dict[RunLine, float] = {}
@@ -136,9 +169,11 @@ class SweepProgress:
         return RunLine(self)
 
     def close(self) -> None:
-        """End the live line."""
+        """End the live line; that of a cell keeps the number of runs."""
         if self._bar is not None:
             self._bar.stop()
+        elif self._texts.cell and self._todo:
+            self._texts.show(f"runs {self._ended}/{self._todo} done")
 
     def note(self, line: "RunLine", part: float, rate: float) -> None:
         """Note the progress of a run.
@@ -183,11 +218,10 @@ class SweepProgress:
             text += f"  {rate:,.0f} examples/s"
         if self._bar is not None:
             self._bar.update(self._task, completed=done, total=self._todo, text=text)
-        elif now - self._last_line > PLAIN_SECONDS:
+        elif now - self._last_line > self._texts.seconds:
             self._last_line = now
             left = spent * (self._todo - done) / max(done, 1e-9)
-            text = f"runs {text}  at most {left:.0f} s left"
-            self._console.print(text, highlight=False, soft_wrap=True)
+            self._texts.show(f"runs {text}  at most {left:.0f} s left")
 
 
 class RunLine:

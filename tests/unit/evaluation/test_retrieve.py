@@ -92,6 +92,23 @@ def test_equals_the_oracle(seed, num_items, k, block, share):
     assert_equals_oracle(queries, candidates, k, seen, block=block)
 
 
+@pytest.mark.parametrize("num_queries", [1, 2, 33])
+@pytest.mark.parametrize(("num_items", "dim"), [(31, 8), (63, 17), (250, 16)])
+def test_items_of_equal_vectors_keep_their_order(num_queries, num_items, dim):
+    # Ten vectors, each of many items: their numbers have no exact products, so that
+    # every sum has to be rounded in the same way in all columns.
+    rng = np.random.default_rng(num_items)
+    distinct = rng.standard_normal((10, dim), dtype=np.float32)
+    queries = rng.standard_normal((num_queries, dim), dtype=np.float32)
+    which = rng.integers(0, 10, num_items)
+    scores = np.einsum("qd,nd->qn", queries, distinct)[:, which]
+    expected = np.argsort(-scores, axis=1, kind="stable")
+    for k in (3, num_items):
+        for block in (1, 256):
+            _, items = top_k(queries, distinct[which], k, block=block)
+            np.testing.assert_array_equal(items, expected[:, :k])
+
+
 def test_zero_of_either_sign_ties():
     # -1 * 0.0 is -0.0, which lax.top_k puts after 0.0.
     candidates = np.tile(np.array([[0.0], [-0.0]], np.float32), (100, 1))

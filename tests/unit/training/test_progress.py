@@ -1,12 +1,19 @@
-"""Progress: a live line on a terminal, plain lines elsewhere."""
+"""Progress: a live line on a terminal and in a notebook, plain lines elsewhere."""
 
 import io
+import sys
+import threading
+import types
 
 import pytest
 from rich.console import Console
 
 from twotower_jax.training import progress
-from twotower_jax.training.progress import TrainingProgress
+from twotower_jax.training.progress import (
+    SweepProgress,
+    TrainingProgress,
+    make_console,
+)
 
 
 class Clock:
@@ -65,3 +72,100 @@ def test_a_finished_run_shows_nothing(clock):
     line = make(Console(file=out, force_terminal=True), start=100)
     line.close()
     assert out.getvalue() == ""
+
+
+class Shell(types.ModuleType):
+    """A stand-in for IPython in a kernel: keeps the outputs of a cell in order."""
+
+    def __init__(self):
+        super().__init__("IPython")
+        self.kernel, self.outputs = object(), []
+        self.display = types.ModuleType("IPython.display")
+        self.display.display = self.show
+
+    def get_ipython(self):
+        return self
+
+    def show(self, content, raw, display_id):
+        assert raw and display_id
+        self.outputs.append([content["text/plain"]])
+        return self
+
+    def update(self, content, raw):
+        self.outputs[-1].append(content["text/plain"])
+
+
+@pytest.fixture
+def shell(monkeypatch):
+    shell = Shell()
+    monkeypatch.setitem(sys.modules, "IPython", shell)
+    monkeypatch.setitem(sys.modules, "IPython.display", shell.display)
+    # As kernels have it, so that other programs write colours into cells.
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    return shell
+
+
+def test_a_cell_has_one_line_that_is_redrawn(clock, shell, capsys):
+    line = make(make_console())
+    for step in range(30, 101, 10):
+        clock.now += 0.3
+        line.update(step, 0.5, 40.0)
+    line.close()
+    (texts,) = shell.outputs
+    assert texts[0].startswith("step 40/100  400 examples/s  loss 0.5000  at most ")
+    assert len(texts) == 5 and texts[-1].startswith("step 100/100  ")
+    assert capsys.readouterr().out == ""
+
+
+def test_a_cell_counts_the_runs_of_a_sweep_from_their_threads(clock, shell, capsys):
+    console = make_console()
+    sweep = SweepProgress(console, 2)
+    runs = [sweep.add_run() for _ in range(2)]
+    for run in runs:
+        run(console, 10, 0, 4, "recall@20")
+        clock.now += 1
+        thread = threading.Thread(target=lambda one=run: one.update(5, 0.1, 2.0))
+        thread.start()
+        thread.join()
+        console.print("a line of a run", style="bold red")
+    for run in runs:
+        run.close()
+        run.end()
+    sweep.close()
+    (texts,) = shell.outputs
+    assert texts[0] == "runs 0/2 done  8 examples/s  at most 3 s left"
+    assert texts[-1] == "runs 2/2 done"
+    assert capsys.readouterr().out == 2 * "a line of a run\n"
+
+
+def test_a_kernel_shows_the_line_once(tmp_path):
+    reason = "nbclient and ipykernel, which run notebooks, are not installed"
+    for module in ("ipykernel", "nbformat"):
+        pytest.importorskip(module, reason=reason)
+    client = pytest.importorskip("nbclient", reason=reason)
+    import nbformat
+
+    cell = """
+import threading, time
+from twotower_jax.training.progress import SweepProgress, make_console
+console = make_console()
+sweep = SweepProgress(console, 1)
+run = sweep.add_run()
+run(console, 10, 0, 4, "recall@20")
+def train():
+    for step in range(1, 11):
+        time.sleep(0.2)
+        run.update(step, 0.1, 2.0)
+thread = threading.Thread(target=train)
+thread.start()
+thread.join()
+console.print("[bold]one run[/bold]")
+run.end()
+sweep.close()
+"""
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])
+    place = {"metadata": {"path": str(tmp_path)}}
+    client.NotebookClient(book, resources=place, timeout=100).execute()
+    line, printed = book.cells[0].outputs
+    assert line["data"] == {"text/plain": "runs 1/1 done"}
+    assert printed["text"] == "one run\n"

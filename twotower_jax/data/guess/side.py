@@ -8,6 +8,7 @@ import polars as pl
 from twotower_jax.data.guess.layout import Sample
 from twotower_jax.data.guess.names import role_score
 from twotower_jax.data.guess.profile import Profile, profile
+from twotower_jax.data.vectors import is_list, mean_vectors
 from twotower_jax.errors import InputError
 
 # Names that towers.query and towers.candidate keep for themselves.
@@ -40,8 +41,9 @@ def guess_side(table: Sample, side: str, ids: pl.Series, column: str) -> SideGue
 
     Returns:
       The column that holds most of the ids, and a kind for each other column: lists
-      and texts with bars are multi, whole numbers of 20 values or fewer and repeated
-      texts categorical, other numbers numeric.
+      and texts with bars are vector where they hold fractions, else multi; whole
+      numbers of 20 values or fewer and repeated texts are categorical, other numbers
+      numeric.
 
     Raises:
       InputError: no column holds ids of the log.
@@ -93,18 +95,24 @@ def _key(
 
 def _kind(one: Profile, rows: int) -> str | None:
     """Return the kind of a feature; None for a column that describes nothing."""
-    if one.kind in ("empty", "moment", "other") or one.distinct < 2:
+    if one.kind in ("empty", "moment") or one.distinct < 2:
         return None
-    if one.kind == "list":
-        return "multi"
+    if is_list(one.values) or one.kind == "list" or _has_bars(one):
+        return "vector" if mean_vectors(one.values.head(1_000)) else "multi"
+    if one.kind == "other":
+        return None
     if one.kind == "bool":
         return "categorical"
     if one.kind in ("whole", "number"):
         few = one.kind == "whole" and one.distinct <= CATEGORIES
         return "categorical" if few else "numeric"
-    if one.values.str.contains("|", literal=True).to_numpy().mean() > 0.1:
-        return "multi"
     return "categorical" if one.distinct <= 0.5 * rows else None
+
+
+def _has_bars(one: Profile) -> bool:
+    if one.kind != "text":
+        return False
+    return bool(one.values.str.contains("|", literal=True).to_numpy().mean() > 0.1)
 
 
 def _reason(one: Profile) -> str:

@@ -13,6 +13,7 @@ from twotower_jax.data.sources.files import need_columns, need_file, read_table
 from twotower_jax.data.sources.layout import Layout
 from twotower_jax.data.sources.lists import holds_lists, rows_of_lists
 from twotower_jax.data.times import to_time
+from twotower_jax.data.vectors import to_vectors
 from twotower_jax.errors import InputError
 
 SIDES = {"user": "query_features", "item": "candidate_features"}
@@ -94,15 +95,16 @@ def _stage(frame: pl.DataFrame, config: DataConfig, where: str) -> pl.Series | N
 def _features(
     frame: pl.DataFrame, side: str, config: DataConfig, where: str
 ) -> dict[str, pl.Series]:
-    """Return the feature columns of one side, with numbers parsed."""
+    """Return the feature columns of one side, with numbers and vectors parsed."""
     kinds: dict[str, str] = getattr(config, SIDES[side])
     need_columns(frame, {f"data.{SIDES[side]}.{n}": n for n in kinds}, where)
-    return {
-        name: parse.to_number(frame[name], where, name, required=False)
-        if kind == "numeric"
-        else frame[name]
-        for name, kind in kinds.items()
-    }
+    out = {name: frame[name] for name in kinds}
+    for name, kind in kinds.items():
+        if kind == "numeric":
+            out[name] = parse.to_number(frame[name], where, name, required=False)
+        elif kind == "vector":
+            out[name] = to_vectors(frame[name], where, name)
+    return out
 
 
 def canonical(
