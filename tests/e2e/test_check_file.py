@@ -210,7 +210,7 @@ def test_tables_of_features_are_covered_or_a_remark_says_so(tmp_path, capsys):
         (
             "user,item\n1,2\n3,4\n",
             [],
-            "no split leaves a test part: data.split=temporal needs times, and the log",
+            "is too small for a test part: it has 2 positives of 2 users, at most 1",
         ),
         ("user\n1\n", [], "has one column only"),
         ("user,item\n1,2\n", ["other.csv"], "reads one log, and 2 files are given"),
@@ -225,6 +225,57 @@ def test_bad_input_ends_with_one_message(content, words, message, tmp_path, caps
     error = capsys.readouterr().err.strip()
     assert error.startswith("error: ") and message in error
     assert len(error.splitlines()) == 1
+
+
+def test_a_terminal_of_80_columns_breaks_lines_between_words(
+    ratings, capsys, monkeypatch
+):
+    path, _ = ratings
+    _, _, piped = check(capsys, path)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    assert tiny.command("data", "check", str(path)) == 0
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", capsys.readouterr().out)
+    shown = shown[shown.index("Columns") :]
+    paths = [line for line in shown.splitlines() if str(path) in line]
+    assert {len(line) <= 80 for line in shown.splitlines() if line not in paths} == {
+        True
+    }
+    assert shown.split() == piped[piped.index("Columns") :].split()
+
+
+def test_a_column_without_a_role_is_named(tmp_path, capsys):
+    some = np.random.default_rng(5)
+    log = {"user": some.integers(0, 20, 400), "item": some.integers(0, 30, 400)}
+    log |= {"rating": np.where(some.random(400) < 0.5, "good", "bad")}
+    log |= {"price": some.random(400)}
+    pl.DataFrame(log).write_csv(tmp_path / "a.csv")
+    shown, _, _ = check(capsys, tmp_path / "a.csv")
+    assert shown["not used"] == "rating, price"
+    shown, _, _ = check(
+        capsys, tmp_path / "a.csv", "data.candidate_features={price: numeric}"
+    )
+    assert shown["not used"] == "rating"
+
+
+@pytest.mark.parametrize("words", [[], ["data=table"]])
+def test_ids_of_two_forms_and_times_in_two_units_reach_no_run(words, tmp_path, capsys):
+    path = tmp_path / "a.csv"
+    path.write_text("user,item,time\n" + "1,2,1600000000\n1.0,4,1600000001\n" * 9)
+    place = [f"data.path={path}"] if words else [str(path)]
+    assert tiny.command("data", "check", *words, *place) == 2
+    assert "ids of two forms, such as '1' and '1.0'" in capsys.readouterr().err
+    path.write_text("user,item,at\n" + "1,2,1600000000\n3,4,1600000000000\n" * 9)
+    named = [*words, *place, "data.columns.time=at"]
+    assert tiny.command("data", "check", *named) == 2
+    assert "times in two units: 9 rows in" in capsys.readouterr().err
+
+
+def test_the_table_of_a_source_is_not_cut_at_80_columns(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert tiny.command("data", "check", *tiny.WORLD) == 0
+    out = capsys.readouterr().out
+    assert "\N{HORIZONTAL ELLIPSIS}" not in out and "negatives=hard" in out
 
 
 def test_options_without_a_file_are_refused(capsys):

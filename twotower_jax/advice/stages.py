@@ -63,6 +63,35 @@ def check_given(keys: Sequence[str]) -> None:
             )
 
 
+def short_of(seconds: float, rate: float, batch: int) -> str:
+    """Sentence for minutes that are too few for the shortest runs of an advice.
+
+    Args:
+      seconds: that are given.
+      rate: examples per second of a run.
+      batch: positives per step.
+
+    Returns:
+      The minutes that keep to the time.
+
+    Raises:
+      InputError: the time is too short for one run.
+    """
+    one = 2 * PROBE * batch / rate
+    share = 1 - BASELINES - MODEL - SAMPLES
+    need = math.ceil(FULL_RUNS * one / share / 60)
+    key, run = f"advise.minutes={seconds / 60:g}", f"a run of {2 * PROBE} steps"
+    if one > seconds:
+        raise InputError(
+            f"{key} is too small for one arm: {run} of {batch:,} positives takes "
+            f"{one:.1f} s at {rate:,.0f} examples/s; give advise.minutes={need} or more"
+        )
+    return (
+        f"{key} is short: {run} takes {one:.1f} s, so the command may take longer; "
+        f"advise.minutes={need} is enough"
+    )
+
+
 class Advisor:
     """One advice on one log.
 
@@ -161,6 +190,8 @@ class Advisor:
         most = epoch * config.training.epochs
         seconds = (1 - BASELINES - MODEL - SAMPLES) * self._seconds / FULL_RUNS
         steps = int(rate * seconds / config.training.batch_size)
+        if steps < 2 * PROBE:
+            self._print(short_of(self._seconds, rate, config.training.batch_size))
         steps = max(2 * PROBE, min(most, steps))
         every = min(epoch, max(1, steps // 10))
         return [

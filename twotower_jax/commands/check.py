@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,12 +84,38 @@ def _check_file(
     return 0
 
 
+def hanging(text: str, indent: int, width: int) -> str:
+    """Text in lines of a terminal, all but the first one indented.
+
+    Args:
+      text: one line.
+      indent: blanks before the other lines; fewer where half the width is too narrow.
+      width: characters of the terminal.
+
+    Examples:
+      >>> print(hanging("  times  2022-04-15 to 2022-12-02", 9, 24))
+        times  2022-04-15 to
+               2022-12-02
+    """
+    blanks = " " * min(indent, width // 2)
+    return textwrap.fill(
+        text,
+        width,
+        subsequent_indent=blanks,
+        drop_whitespace=True,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
 def _print(console: Console, path: Path, checked: "Checked", words: list[str]) -> None:
     """Print the sections and the commands."""
     from twotower_jax.report.log_check import check_lines, studies_of
     from twotower_jax.sweeps.overrides import command_text
 
-    def line(text: str, style: str = "") -> None:
+    def line(text: str, style: str = "", indent: int | None = None) -> None:
+        if indent is not None and console.is_terminal:
+            text = hanging(text, indent, console.width)
         console.print(Text(text, style=style), soft_wrap=True)
 
     line(f"{path}, read by data={checked.config.data.source}")
@@ -96,7 +123,8 @@ def _print(console: Console, path: Path, checked: "Checked", words: list[str]) -
         line(f"\n{title}", "bold")
         width = max(len(name) for name, _ in rows)
         for name, value in rows:
-            line(f"  {name:<{width}}  {value}" if name else f"  * {value}")
+            text = f"  {name:<{width}}  {value}" if name else f"  * {value}"
+            line(text, indent=4 + width if name else 4)
     line("\nCommands", "bold")
     fixed = [word for word in words if not word.startswith(SWEPT)]
     line(command_text(["twotower", "advise", *fixed]))

@@ -63,7 +63,6 @@ def understand(
         does not compose.
     """
     from twotower_jax.data import sources
-    from twotower_jax.data.guess.clock import check_unit
     from twotower_jax.report.log_check import Checked, train_overrides
 
     given = _given(overrides)
@@ -71,8 +70,6 @@ def understand(
     words = _words(guess, given)
     config = composed([*search, *words, *overrides])
     log = sources.load(config.data)
-    if log.time is not None and "time" in guess.columns:
-        check_unit(log.time, str(path), guess.columns["time"].name)
     splits, method, why = _splits(log, config, given)
     if method != config.data.split:
         words.append(f"data.split={method}")

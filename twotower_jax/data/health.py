@@ -111,7 +111,8 @@ def best_split(log: FunnelLog, health: dict[str, SplitHealth]) -> tuple[str, str
         median = float(np.median(counts[counts > 0]))
         cold = health["temporal"].cold_users if "temporal" in fits else 0.0
         if median < SHORT:
-            reason = f"half of the users have {median:.0f} positives or fewer"
+            most = "one positive" if median == 1 else f"{median:.0f} positives or fewer"
+            reason = f"half of the users have {most}"
             return "leave_last_out", reason
         if cold > 0.5:
             reason = f"{cold:.0%} of the positives of a temporal test part are of users"
@@ -122,10 +123,12 @@ def best_split(log: FunnelLog, health: dict[str, SplitHealth]) -> tuple[str, str
         return "ratio", "the log has no times that order it"
     if fits:
         return sorted(fits)[0], "the others leave no test part"
+    rows = np.unique(log.user[log.stage == Stage.CLICKED], return_counts=True)[1]
     raise InputError(
-        "no split leaves a test part: "
-        + "; ".join(one.reason for one in health.values())
-        + "; give a larger log"
+        f"the log is too small for a test part: it has {rows.sum():,} positives of "
+        f"{len(rows):,} users, at most {max(rows, default=0)} of one user, and no "
+        "split leaves a positive to test on; give a larger log, with users of 3 "
+        "positives or more"
     )
 
 

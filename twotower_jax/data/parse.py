@@ -109,6 +109,31 @@ def text_to_ids(values: pl.Series) -> pl.Series:
     return numbers if same.fill_null(False).all() else values
 
 
+def check_forms(ids: pl.Series, where: str, column: str) -> None:
+    """Check that ids are not partly whole numbers and partly the same with a point.
+
+    Args:
+      ids: [rows] of any type; texts are checked.
+      where: name of the file.
+      column: name of the column.
+
+    Raises:
+      InputError: such as '12' and '12.0', which count as different; with one of each.
+    """
+    if ids.dtype != pl.String:
+        return
+    point = ids.str.contains(r"^-?\d+\.0+$")
+    if not point.any():
+        return
+    whole = ids.str.contains(r"^-?\d+$")
+    if whole.any():
+        raise InputError(
+            f"{where}: column {column!r} has ids of two forms, such as "
+            f"{ids.filter(whole)[0]!r} and {ids.filter(point)[0]!r}, which count as "
+            "different; write all of them as whole numbers"
+        )
+
+
 def to_number(
     values: pl.Series, where: str, column: str, *, required: bool = True
 ) -> pl.Series:

@@ -201,7 +201,10 @@ def _check_parts(config: DataConfig, train: np.ndarray, test: np.ndarray) -> Non
             "given": "give a test part (data.test_path) with a positive",
             "leave_last_out": "it needs a user with at least 3 positives",
         }
-        default = f"raise data.test_share={config.test_share}, or use another split"
+        default = (
+            f"raise data.test_share={config.test_share}, use another split, or give "
+            f"more data than {len(train):,} positives"
+        )
         remedy = remedies.get(config.split, default)
         raise InputError(f"{key} leaves no positive to test on; {remedy}")
     if len(train) == 0:

@@ -1,11 +1,20 @@
-"""Columns of times as epoch seconds; an error names the row and the value."""
+"""Columns of times as epoch seconds, and their unit; an error names row and value."""
 
 from datetime import UTC, datetime
 
+import numpy as np
 import polars as pl
 
 from twotower_jax.data.parse import fail_at, fail_null, to_number
+from twotower_jax.errors import InputError
 
+# Least value of a time in each unit: 1973 in seconds. The largest unit comes last.
+UNITS = (
+    ("seconds", 1e8),
+    ("milliseconds", 1e11),
+    ("microseconds", 1e14),
+    ("nanoseconds", 1e17),
+)
 # Forms that are parsed column-wise, which is far faster than value by value. The last
 # one is American, and unambiguous by its AM or PM.
 FORMS = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d", "%m/%d/%YT%I:%M:%S %p")
@@ -76,3 +85,50 @@ def to_time(values: pl.Series, where: str, column: str) -> pl.Series:
     elif values.dtype == pl.Date or values.dtype == pl.Datetime:
         return values.dt.epoch("us") / 1e6
     return to_number(values, where, column)
+
+
+def unit(times: np.ndarray) -> str | None:
+    """Unit of most times since 1970; None where they are too small for dates.
+
+    Args:
+      times: [n] float64.
+
+    Examples:
+      >>> unit(np.array([1.7e9, 1.6e9])), unit(np.array([1.7e12]))
+      ('seconds', 'milliseconds')
+      >>> unit(np.array([1, 2, 3]))
+    """
+    middle = float(np.median(times))
+    names = [name for name, least in UNITS if middle >= least]
+    return names[-1] if names else None
+
+
+def check_unit(times: np.ndarray, where: str, column: str) -> None:
+    """Check that all times since 1970 have one unit.
+
+    Args:
+      times: [rows] float64.
+      where: name of the file.
+      column: name of the column.
+
+    Raises:
+      InputError: times in two units, with a row of each.
+    """
+    limits = np.array([least for _, least in UNITS])
+    ends = np.searchsorted(limits, [times.min(), times.max()], side="right")
+    name = None if ends[0] == ends[1] else unit(times)
+    if name is None:
+        return
+    dated = times >= limits[0]
+    units = np.searchsorted(limits, times, side="right") - 1
+    own = [one for one, _ in UNITS].index(name)
+    other = dated & (units != own)
+    if not other.any():
+        return
+    row = int(other.argmax())
+    same = int((dated & (units == own)).argmax())
+    raise InputError(
+        f"{where}: column {column!r} has times in two units: {int(other.sum()):,} rows "
+        f"in {UNITS[units[row]][0]} (row {row + 1}: {times[row]:.0f}), the others in "
+        f"{name} (row {same + 1}: {times[same]:.0f}); write all of them in one unit"
+    )

@@ -274,7 +274,9 @@ def print_data(console: Console, values: dict[str, Any], fingerprint: str) -> No
       values: the result of `data.summary.describe`, possibly with more entries.
       fingerprint: the fingerprint of the data.
     """
-    table = Table("quantity", "value", box=None)
+    table = Table(box=None)
+    for head in ("quantity", "value"):
+        table.add_column(head, overflow="fold")
     _add_rows(table.add_row, "", values)
     table.add_row("fingerprint", fingerprint)
     console.print(table)

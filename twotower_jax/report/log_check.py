@@ -80,6 +80,9 @@ def _columns(checked: Checked) -> list[tuple[str, str]]:
         if kinds:
             named = ", ".join(f"{name} ({kind})" for name, kind in kinds.items())
             rows.append((f"features of {side}s", named))
+    features = {*data.candidate_features, *data.query_features}
+    if unused := [name for name in guess.unused if name not in features]:
+        rows.append(("not used", ", ".join(unused)))
     return [*rows, ("positives", _meaning(checked))]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 PLAIN = re.compile(r"[\w./@+-]+")
 # Plain words that Hydra reads as something else than text.
 OTHER = re.compile(r"(?i)null|true|false|[-+]?(nan|inf(inity)?|[\d_.]+(e[-+]?\d+)?)")
-WIDTH = 90
+WIDTH = 78  # with the backslash, 80
 
 
 def override(key: str, value: Any) -> str:

@@ -4,8 +4,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from twotower_jax.data.guess.profile import UNITS, unit
-from twotower_jax.errors import InputError
+from twotower_jax.data.times import UNITS, unit
 
 PER_SECOND = {
     "seconds": 1.0,
@@ -49,36 +48,6 @@ def date(seconds: float) -> str:
         return datetime.fromtimestamp(seconds, UTC).date().isoformat()
     except (ValueError, OverflowError):
         return f"{seconds:g} s"
-
-
-def check_unit(times: np.ndarray, where: str, column: str) -> None:
-    """Check that all times since 1970 have one unit.
-
-    Args:
-      times: [rows] float64.
-      where: name of the file.
-      column: name of the column.
-
-    Raises:
-      InputError: times in two units, with a row of each.
-    """
-    name = unit(times)
-    dated = times >= UNITS[0][1]
-    if name is None or not dated.any():
-        return
-    limits = np.array([least for _, least in UNITS])
-    units = np.searchsorted(limits, times, side="right") - 1
-    own = [one for one, _ in UNITS].index(name)
-    other = dated & (units != own)
-    if not other.any():
-        return
-    row = int(other.argmax())
-    same = int((dated & (units == own)).argmax())
-    raise InputError(
-        f"{where}: column {column!r} has times in two units: {int(other.sum()):,} rows "
-        f"in {UNITS[units[row]][0]} (row {row + 1}: {times[row]:.0f}), the others in "
-        f"{name} (row {same + 1}: {times[same]:.0f}); write all of them in one unit"
-    )
 
 
 def anomalies(times: np.ndarray, now: float) -> list[str]:

@@ -1,12 +1,20 @@
 """Roles of the columns of a log, guessed from their names and their content."""
 
+import numpy as np
 import polars as pl
 
-from twotower_jax.data.guess.feedback import find_clicked, find_rating, find_stage
-from twotower_jax.data.guess.names import role_score, words
-from twotower_jax.data.guess.profile import Profile, numbers, profile, unit
+from twotower_jax.data.guess.feedback import (
+    EVENTS,
+    find_clicked,
+    find_rating,
+    find_stage,
+)
+from twotower_jax.data.guess.names import is_id, role_score, words
+from twotower_jax.data.guess.profile import Profile, numbers, profile
 from twotower_jax.data.guess.roles import Column, Profiles, Roles, best_named, unused
+from twotower_jax.data.parse import check_forms
 from twotower_jax.data.sources.files import need_columns
+from twotower_jax.data.times import UNITS, unit
 from twotower_jax.errors import InputError
 
 # Words of quantities, which are not ids, and of lists that are not those shown.
@@ -68,7 +76,7 @@ def _time(profiles: Profiles, roles: Roles) -> None:
     if best is None and moments:
         best = moments[0]
     if best is None:
-        best = _dated(free)
+        best = _dated(free, {"user", "item"} - set(roles.columns))
     if best is not None:
         roles.columns["time"] = Column(best.name, _clock(best))
         return
@@ -81,14 +89,27 @@ def _time(profiles: Profiles, roles: Roles) -> None:
             )
 
 
-def _dated(free: list[Profile]) -> Profile | None:
-    """Return the last column without a name whose numbers are all dates of our time."""
+def _dated(free: list[Profile], open_roles: set[str]) -> Profile | None:
+    """Return the last column of another name whose numbers are all dates of our time.
+
+    Columns for the users and items that are not known yet have to be left.
+    """
+    ids = [one for one in free if _is_ids(one)]
     for one in reversed(free):
-        if one.name.startswith("column_") and one.kind in ("whole", "number"):
-            values = numbers(one)
-            if unit(values) and values.min() > 7e8 and values.max() < 2.2e18:
-                return one
+        if one.kind not in ("whole", "number") or is_id(one.name):
+            continue
+        if any(role_score(one.name, role) for role in ("user", "item")):
+            continue
+        left = [other for other in ids if other.name != one.name]
+        if _are_dates(numbers(one)) and len(left) >= len(open_roles):
+            return one
     return None
+
+
+def _are_dates(values: np.ndarray) -> bool:
+    """Return whether all numbers are times from 1992 to 2036 in one unit."""
+    least = dict(UNITS).get(unit(values) or "")
+    return least is not None and 7 * least < values.min() <= values.max() < 21 * least
 
 
 def _clock(one: Profile) -> str:
@@ -133,7 +154,9 @@ def _is_ids(one: Profile) -> bool:
     """Return whether a column of any name may hold ids."""
     if one.kind not in ("whole", "text") or set(words(one.name)) & QUANTITIES:
         return False
-    return not any(role_score(one.name, role) for role in ("rating", "rank", "clicked"))
+    if role_score(one.name, "clicked") and one.distinct <= EVENTS:
+        return False
+    return not any(role_score(one.name, role) for role in ("rating", "rank"))
 
 
 def _rest(profiles: Profiles, roles: Roles, where: str, rows: int) -> None:
@@ -151,11 +174,13 @@ def _rest(profiles: Profiles, roles: Roles, where: str, rows: int) -> None:
             if alone and item:
                 hint += (
                     f"Each value of {item.name!r} occurs once, so this may be a table "
-                    "of items: give the log as FILE and this file as --items. Else "
+                    "of items: give the log as FILE and this file as --items. Else name"
                 )
+            else:
+                hint += "Name"
             raise InputError(
-                f"{where}: nothing looks like a column of {role}s{hint}"
-                f"name it: data.columns.{role}=NAME"
+                f"{where}: nothing looks like a column of {role}s{hint} it: "
+                f"data.columns.{role}=NAME"
             )
         chosen = others.pop(0)
         why = f"the first other column of ids; data.columns.{role}=NAME names another"
@@ -201,14 +226,8 @@ def _check_ids(one: Profile, roles: Roles, where: str) -> None:
     if one.kind not in ("number", "text"):
         return
     text = one.values.cast(pl.String)
+    check_forms(text, where, one.name)
     whole = text.str.contains(r"^-?\d+$")
-    point = text.str.contains(r"^-?\d+\.0+$")
-    if whole.any() and point.any():
-        raise InputError(
-            f"{where}: column {one.name!r} has ids of two forms, such as "
-            f"{text.filter(whole)[0]!r} and {text.filter(point)[0]!r}, which count as "
-            "different; write all of them as whole numbers"
-        )
     strange = text.filter(~whole)
     if whole.any() and 0 < len(strange) <= 0.01 * len(text):
         roles.notes.append(

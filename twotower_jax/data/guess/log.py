@@ -25,12 +25,14 @@ class Guess(NamedTuple):
       keys: {key below ``data``: value} of the configuration that reads it.
       columns: {role: column}; {} where the source knows them.
       notes: remarks, one sentence each.
+      unused: columns of the log without a role.
     """
 
     source: str
     keys: dict[str, Any]
     columns: dict[str, Column]
     notes: list[str]
+    unused: tuple[str, ...] = ()
 
 
 def guess_log(
@@ -70,7 +72,9 @@ def guess_log(
     keys |= _column_keys(roles)
     for side, file in sides.items():
         keys |= _side_keys(sample, side, file, roles)
-    return Guess("table", keys, roles.columns, roles.notes)
+    used = {column.name for column in roles.columns.values()}
+    others = tuple(name for name in sample.frame.columns if name not in used)
+    return Guess("table", keys, roles.columns, roles.notes, others)
 
 
 def _layout_keys(layout: Layout) -> dict[str, Any]:

@@ -9,13 +9,6 @@ import polars as pl
 from twotower_jax.data.times import to_time
 from twotower_jax.errors import InputError
 
-# Least value of a time in each unit: 1973 in seconds. The largest unit comes last.
-UNITS = (
-    ("seconds", 1e8),
-    ("milliseconds", 1e11),
-    ("microseconds", 1e14),
-    ("nanoseconds", 1e17),
-)
 LABELS = {"0", "1", "true", "false", "0.0", "1.0"}
 # Texts of lists: brackets, or MIND's items with their labels.
 BRACKETS = re.compile(r"\s*[\[(].*[\])]\s*")
@@ -130,19 +123,3 @@ def is_moment(values: pl.Series) -> bool:
 def numbers(one: Profile) -> np.ndarray:
     """Values of a column of numbers, [present rows] float64."""
     return one.values.cast(pl.Float64, strict=False).drop_nulls().to_numpy()
-
-
-def unit(times: np.ndarray) -> str | None:
-    """Unit of most times since 1970; None where they are too small for dates.
-
-    Args:
-      times: [n] float64.
-
-    Examples:
-      >>> unit(np.array([1.7e9, 1.6e9])), unit(np.array([1.7e12]))
-      ('seconds', 'milliseconds')
-      >>> unit(np.array([1, 2, 3]))
-    """
-    middle = float(np.median(times))
-    names = [name for name, least in UNITS if middle >= least]
-    return names[-1] if names else None

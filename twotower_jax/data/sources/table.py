@@ -12,7 +12,7 @@ from twotower_jax.data.log import FunnelLog
 from twotower_jax.data.sources.files import need_columns, need_file, read_table
 from twotower_jax.data.sources.layout import Layout
 from twotower_jax.data.sources.lists import holds_lists, rows_of_lists
-from twotower_jax.data.times import to_time
+from twotower_jax.data.times import check_unit, to_time
 from twotower_jax.data.vectors import to_vectors
 from twotower_jax.errors import InputError
 
@@ -138,8 +138,10 @@ def canonical(
         if name is not None:
             ids = parse.to_ids(frame[name], where, name, required=key != "request")
             out[key] = parse.text_to_ids(ids)
+            parse.check_forms(out[key], where, name)
     if columns.time is not None:
         out["time"] = to_time(frame[columns.time], where, columns.time)
+        check_unit(out["time"].to_numpy(), where, columns.time)
     if columns.rank is not None:
         name = columns.rank
         out["rank"] = parse.to_rank(frame[name], where, name)

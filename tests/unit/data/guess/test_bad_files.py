@@ -14,7 +14,7 @@ BAD = {
         "a.csv",
         text("item_id,price,date", lambda i: (i % 9, i * 0.5, "2020-01-01")),
         "nothing looks like a column of users; its columns are: item_id, price, date. "
-        "name it: data.columns.user=NAME",
+        "Name it: data.columns.user=NAME",
     ),
     "a table of items": (
         "a.csv",

@@ -151,6 +151,30 @@ VARIANTS = {
         {"user": "left", "item": "right"},
         {},
     ),
+    "edges": (
+        "a.csv",
+        text("source,target", lambda i: (f"p{i % 29}", f"p{i % 31}")),
+        {"user": "source", "item": "target"},
+        {},
+    ),
+    "times of an unknown name first": (
+        "a.csv",
+        text("zeit,kunde,artikel", lambda i: (1_650_000_000_000 + i, i % 7, i % 11)),
+        {"user": "kunde", "item": "artikel", "time": "zeit"},
+        {},
+    ),
+    "long numbers that are no dates": (
+        "a.csv",
+        text("kunde,ean", lambda i: (i % 7, 4_006_381_333_900 + i % 11)),
+        {"user": "kunde", "item": "ean"},
+        {},
+    ),
+    "two columns of which one could be times": (
+        "a.csv",
+        text("kunde,ware", lambda i: (i % 7, 1_650_000_000 + i % 11)),
+        {"user": "kunde", "item": "ware"},
+        {},
+    ),
     "semicolons": (
         "a.csv",
         text("Customer ID;Product ID;Label", lambda i: (i % 7, i % 11, i % 2), ";"),
