@@ -84,6 +84,16 @@ def test_the_recipe_trains_the_choice_on_the_whole_log(advice, tmp_path):
     assert result["metrics"] == {"test": {}} and result["queries"] == {}
 
 
+def test_an_advice_on_other_data_is_not_overwritten(advice, capsys):
+    kept = (advice / "advice.json").read_bytes()
+    words = ("advise", *WORDS, f"output={advice.parent}", "data.test_share=0.3")
+    assert tiny.command(*words) == 2
+    said = capsys.readouterr().err
+    assert "holds an advice on other data or another split" in said
+    assert "give another name=" in said
+    assert (advice / "advice.json").read_bytes() == kept
+
+
 @pytest.mark.slow
 def test_the_same_command_trains_nothing_again(advice):
     def logs():

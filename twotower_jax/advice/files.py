@@ -1,5 +1,6 @@
 """The files of an advice: advice.json, recipe.yaml, and the report."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,37 @@ from twotower_jax.advice.decision import (
 )
 from twotower_jax.advice.progress import Progress
 from twotower_jax.config import LABELS, to_dict
+from twotower_jax.errors import InputError
 from twotower_jax.run.records import write_json, write_text
 from twotower_jax.sweeps.arm_points import point_words
 from twotower_jax.sweeps.compose import compose_config
 from twotower_jax.sweeps.reports import write_reports
+
+FILE = "advice.json"
+
+
+def check_folder(folder: Path, data: str) -> None:
+    """Refuse a folder that holds an advice on other data: it would be overwritten.
+
+    Args:
+      folder: of the advice.
+      data: fingerprint of the log and its split.
+
+    Raises:
+      InputError: naming the folder and the remedy.
+    """
+    file = folder / FILE
+    if not file.is_file():
+        return
+    try:
+        before = json.loads(file.read_text(encoding="utf-8"))["data"]
+    except (ValueError, KeyError, TypeError):
+        before = "unreadable"
+    if before != data:
+        raise InputError(
+            f"{folder} holds an advice on other data or another split ({before}; this "
+            f"is {data}); give another name=, or remove that folder"
+        )
 
 
 def write_advice(
@@ -47,8 +75,9 @@ def write_advice(
     values = arm_values(found, decision.study)
     baselines = {one.label for one in found.baselines}
     write_json(
-        folder / "advice.json",
+        folder / FILE,
         {
+            "data": found.data,
             "choice": choice_words(found, decision),
             "decision": decision.sentences,
             "metrics": {"valid": decision.choice.value, "test": values[label]["test"]}

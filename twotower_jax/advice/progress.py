@@ -58,6 +58,7 @@ class Progress:
 
     Attributes:
       folder: of the advice.
+      data: fingerprint of the log and its split.
       split: the split and its reason.
       baselines, samples: the best point of each arm that was tuned.
       model: the best point of the model.
@@ -67,6 +68,7 @@ class Progress:
     """
 
     folder: Path
+    data: str = ""
     split: tuple[str, str] = ("", "")
     baselines: list[Choice] = field(default_factory=list)
     samples: list[Choice] = field(default_factory=list)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from twotower_jax.advice.files import check_folder
 from twotower_jax.advice.progress import Choice, Progress, arms_to_test, keep_better
 from twotower_jax.advice.runs import Runs, final_words
 from twotower_jax.advice.space import (
@@ -165,6 +166,8 @@ class Advisor:
             config = compose_config(self._words)
         self.progress.split = config.data.split, reason
         data = split_log(log, config.data)
+        self.progress.data = data.fingerprint
+        check_folder(self.progress.folder, data.fingerprint)
         parts = data.split
         if not len(parts.valid):
             raise InputError(
