@@ -1,11 +1,14 @@
 """Settings of every test: strict JAX, repeatable hypothesis, one key."""
 
 import atexit
+import contextlib
+import copy
 import gc
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from typing import Any
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -13,16 +16,19 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ["TWOTOWER_CACHE"] = ""
 
 # What a test has compiled, later tests and the processes that they start read from
-# disk. Every worker has a folder of its own: JAX does not write these files atomically.
-os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="twotower-tests-")
+# disk. Every worker has a folder of its own, because JAX does not write these files
+# atomically; finished ones go to the other workers by the folder that all share.
+PROGRAMS = tempfile.mkdtemp(prefix="twotower-tests-")
+atexit.register(shutil.rmtree, PROGRAMS, ignore_errors=True)
+os.environ["JAX_COMPILATION_CACHE_DIR"] = PROGRAMS
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 import jax
 import pytest
+from hydra._internal.core_plugins.importlib_resources_config_source import (
+    ImportlibResourcesConfigSource,
+)
 from hypothesis import settings
-
-PROGRAMS = os.environ["JAX_COMPILATION_CACHE_DIR"]
-atexit.register(shutil.rmtree, PROGRAMS, ignore_errors=True)
 
 # Strict from the start: no silent broadcasting between ranks, typed keys only.
 # 64 bits stay off; a test of numerics asks for them with `jax.enable_x64(True)`.
@@ -34,6 +40,34 @@ settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
 
+# The process that starts the workers makes the folder, and they inherit its name.
+SHARED = os.environ.get("TWOTOWER_TESTS_SHARED", "")
+if not SHARED:
+    SHARED = tempfile.mkdtemp(prefix="twotower-shared-")
+    atexit.register(shutil.rmtree, SHARED, ignore_errors=True)
+    os.environ["TWOTOWER_TESTS_SHARED"] = SHARED
+
+_parse = ImportlibResourcesConfigSource._read_config
+_parsed: dict[str, Any] = {}
+
+
+def _parse_once(source: Any, file: Any) -> Any:
+    """Return a copy of a file of ``conf/``, which Hydra parses for every run again."""
+    if str(file) not in _parsed:
+        _parsed[str(file)] = _parse(source, file)
+    return copy.deepcopy(_parsed[str(file)])
+
+
+ImportlibResourcesConfigSource._read_config = _parse_once
+
+
+def _pass_on(source: str, target: str) -> None:
+    """Link the compiled programs of a folder into another one."""
+    for name in {*os.listdir(source)} - {*os.listdir(target)}:
+        with contextlib.suppress(FileExistsError):  # another worker was first
+            os.link(os.path.join(source, name), os.path.join(target, name))
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _forget_programs() -> Iterator[None]:
     """Forget compiled programs after a file of tests.
@@ -42,7 +76,9 @@ def _forget_programs() -> Iterator[None]:
     about 30, and XLA aborts where it gets none. Thousands of programs also make each
     collection of garbage slow. Programs of other files are read again from disk.
     """
+    _pass_on(SHARED, PROGRAMS)
     yield
+    _pass_on(PROGRAMS, SHARED)
     jax.clear_caches()
     gc.collect()
 
