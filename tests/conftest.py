@@ -18,9 +18,7 @@ os.environ["TWOTOWER_CACHE"] = ""
 # What a test has compiled, later tests and the processes that they start read from
 # disk. Every worker has a folder of its own, because JAX does not write these files
 # atomically; finished ones go to the other workers by the folder that all share.
-PROGRAMS = tempfile.mkdtemp(prefix="twotower-tests-")
-atexit.register(shutil.rmtree, PROGRAMS, ignore_errors=True)
-os.environ["JAX_COMPILATION_CACHE_DIR"] = PROGRAMS
+os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="twotower-tests-")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 import jax
@@ -40,6 +38,8 @@ settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
 
+PROGRAMS = os.environ["JAX_COMPILATION_CACHE_DIR"]
+atexit.register(shutil.rmtree, PROGRAMS, ignore_errors=True)
 # The process that starts the workers makes the folder, and they inherit its name.
 SHARED = os.environ.get("TWOTOWER_TESTS_SHARED", "")
 if not SHARED:
