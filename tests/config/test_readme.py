@@ -36,9 +36,9 @@ SHORT = (
 def log(tmp_path, monkeypatch):
     """Write the log that README.md describes; commands run in its folder."""
     rng = np.random.default_rng(0)
-    who, what = rng.integers(0, 100, 3000), rng.zipf(1.3, 3000) % 200
+    who, what = rng.integers(0, 200, 6000), rng.zipf(1.3, 6000) % 400
     rows = {"who": who, "what": what}
-    pl.DataFrame({**rows, "at": np.arange(3000)}).write_csv(tmp_path / "clicks.csv")
+    pl.DataFrame({**rows, "at": np.arange(6000)}).write_csv(tmp_path / "clicks.csv")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

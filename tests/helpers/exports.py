@@ -14,6 +14,8 @@ from twotower_jax.export import write
 from twotower_jax.run import run
 from twotower_jax.run.records import run_folder
 
+# Serves the first parameters of a model, and compiles no steps.
+UNTRAINED = "training.steps=0"
 CASES = {
     "id, dot": (
         "towers.query=[id]",
@@ -21,7 +23,11 @@ CASES = {
         "towers.normalize=false",
     ),
     # Eight categories: many items have equal vectors, so ties decide.
-    "history, cosine": ("towers.query=[history]", "towers.candidate=[category]"),
+    "history, cosine": (
+        "towers.query=[history]",
+        "towers.candidate=[category]",
+        UNTRAINED,
+    ),
     "features, cosine": (
         "towers.query=[id,history,activity]",
         "towers.candidate=[id,price,tags]",
@@ -40,9 +46,6 @@ CASES = {
     ),
 }
 # Lists of 100, and steps that compile fast.
-# The others are served with their first parameters, and compile no steps.
-TRAINED = ("id, dot", "hidden, dot")
-UNTRAINED = "training.steps=0"
 QUICK = (
     "evaluation.k=[20,100]",
     "evaluation.save_topk=true",
@@ -89,8 +92,7 @@ class Exports(dict):
         self.output = output
 
     def __missing__(self, case):
-        words = CASES[case] + (() if case in TRAINED else (UNTRAINED,))
-        config, folder = make(self.output, *words)
+        config, folder = make(self.output, *CASES[case])
         out = self.output / case
         write.export_run(folder, out)
         self[case] = config, folder, out
