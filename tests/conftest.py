@@ -1,6 +1,7 @@
 """Settings of every test: strict JAX, repeatable hypothesis, one key."""
 
 import atexit
+import contextlib
 import gc
 import os
 import shutil
@@ -13,16 +14,14 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ["TWOTOWER_CACHE"] = ""
 
 # What a test has compiled, later tests and the processes that they start read from
-# disk. Every worker has a folder of its own: JAX does not write these files atomically.
+# disk. Every worker has a folder of its own, because JAX does not write these files
+# atomically; finished ones go to the other workers by the folder that all share.
 os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="twotower-tests-")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 import jax
 import pytest
 from hypothesis import settings
-
-PROGRAMS = os.environ["JAX_COMPILATION_CACHE_DIR"]
-atexit.register(shutil.rmtree, PROGRAMS, ignore_errors=True)
 
 # Strict from the start: no silent broadcasting between ranks, typed keys only.
 # 64 bits stay off; a test of numerics asks for them with `jax.enable_x64(True)`.
@@ -34,6 +33,23 @@ settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
 
+PROGRAMS = os.environ["JAX_COMPILATION_CACHE_DIR"]
+atexit.register(shutil.rmtree, PROGRAMS, ignore_errors=True)
+# The process that starts the workers makes the folder, and they inherit its name.
+SHARED = os.environ.get("TWOTOWER_TESTS_SHARED", "")
+if not SHARED:
+    SHARED = tempfile.mkdtemp(prefix="twotower-shared-")
+    atexit.register(shutil.rmtree, SHARED, ignore_errors=True)
+    os.environ["TWOTOWER_TESTS_SHARED"] = SHARED
+
+
+def _pass_on(source: str, target: str) -> None:
+    """Link the compiled programs of a folder into another one."""
+    for name in {*os.listdir(source)} - {*os.listdir(target)}:
+        with contextlib.suppress(FileExistsError):  # another worker was first
+            os.link(os.path.join(source, name), os.path.join(target, name))
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _forget_programs() -> Iterator[None]:
     """Forget compiled programs after a file of tests.
@@ -42,7 +58,9 @@ def _forget_programs() -> Iterator[None]:
     about 30, and XLA aborts where it gets none. Thousands of programs also make each
     collection of garbage slow. Programs of other files are read again from disk.
     """
+    _pass_on(SHARED, PROGRAMS)
     yield
+    _pass_on(PROGRAMS, SHARED)
     jax.clear_caches()
     gc.collect()
 

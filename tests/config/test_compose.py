@@ -115,18 +115,20 @@ def leaves(values, before=()):
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_job_of_an_experiment_composes(name):
-    """Every value that its sweep gives a key is one that the key takes."""
+    """Every value that its sweep gives a key is one that the key takes.
+
+    Job n has value n of each key, the first ones again where a key has fewer.
+    """
     with initialize_config_module(CONF, version_base="1.3"):
         words = [f"experiment={name.removeprefix('experiment/')}"]
         composed = compose("config", overrides=words, return_hydra_config=True)
         params = composed.hydra.sweeper.params or {}
-        jobs = [
-            f"{key}={value}"
-            for key, values in params.items()
-            for value in split(values)
-        ]
-        for job in jobs:
-            config = to_config(compose("config", overrides=[*words, job]))
+        choices = {key: split(values) for key, values in params.items()}
+        for n in range(max(map(len, choices.values()), default=0)):
+            job = [
+                f"{key}={values[n % len(values)]}" for key, values in choices.items()
+            ]
+            config = to_config(compose("config", overrides=[*words, *job]))
             check_names(config)
 
 

@@ -26,7 +26,10 @@ COMMANDS = [
     for line in block.replace("\\\n", " ").splitlines()
     if line.startswith("twotower ")
 ]
-SHORT = ("towers.dim=8", "training.batch_size=64", "training.steps=6", "seed=0")
+SHORT = (
+    *("towers.dim=8", "training.batch_size=64", "training.steps=6", "seed=0"),
+    *("training.merge_columns=false", "training.steps_per_dispatch=1"),
+)
 
 
 @pytest.fixture
@@ -59,7 +62,7 @@ def test_the_python_of_the_readme_runs(log, monkeypatch, capsys):
     (code,) = [block for kind, block in BLOCKS if kind == "python"]
     (log / "readme.py").write_text(code)
     pairs = (word.split("=") for word in SHORT if not word.startswith("seed"))
-    short: dict = {key: int(value) for key, value in pairs}
+    short: dict = {key: json.loads(value) for key, value in pairs}
     short["hydra.callbacks.study.objective"] = False
     compare = functools.partial(twotower_jax.compare, overrides=short)
     monkeypatch.setattr(twotower_jax, "compare", compare)

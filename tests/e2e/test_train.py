@@ -16,9 +16,10 @@ from twotower_jax.config import fingerprint, from_dict
 from twotower_jax.run import run
 from twotower_jax.run.evaluate import rank_split
 from twotower_jax.run.inputs import load_data
+from twotower_jax.run.manifest import VERSIONS
 from twotower_jax.run.problem import make_problem
 from twotower_jax.run.queries import make_query_set, some_queries
-from twotower_jax.run.records import VERSIONS, RunFolder, run_folder
+from twotower_jax.run.records import RunFolder, run_folder
 from twotower_jax.run.reproduce import _load_params, evaluate_run
 from twotower_jax.training.loop import NonFiniteLossError
 

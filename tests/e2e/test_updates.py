@@ -77,7 +77,9 @@ def test_known_rows_go_by_id_and_new_ones_start_anew(tmp_path):
     """The second log has its ids and brands in another order, and new ones."""
     old = write_log(tmp_path / "old", range(50), range(80), 1)
     new = write_log(tmp_path / "new", range(69, 19, -1), range(99, 9, -1), 2)
-    before, folder, _ = trained(tmp_path / "runs", *old)
+    # Its first parameters, of another seed, stand for trained ones.
+    other = ("training.steps=0", "seed=1")
+    before, folder, _ = trained(tmp_path / "runs", *old, *other)
     start = f"training.start_from={folder}"
     words = (*new, "training.steps=0")
     fresh, _, _ = trained(tmp_path / "fresh", *words)
@@ -313,7 +315,7 @@ def test_what_cannot_be_updated_is_refused(parent, tmp_path):
 
 def test_features_alone_have_no_incremental_update(tmp_path):
     towers = ("towers.query=[segment]", "towers.candidate=[category]")
-    _, folder, _ = trained(tmp_path, *towers)
+    _, folder, _ = trained(tmp_path, *towers, "training.steps=0")
     words = (*towers, PASS, f"training.start_from={folder}")
     with pytest.raises(InputError, match=r"read neither id nor history; use training"):
         run(tiny.make_config(tmp_path / "new", *words, "training.update=incremental"))

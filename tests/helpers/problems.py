@@ -10,7 +10,7 @@ from twotower_jax.config import Config, from_dict
 from twotower_jax.data.log import FunnelLog, Pairs, Split, Stage
 from twotower_jax.run.inputs import Loaded
 from twotower_jax.run.problem import make_problem
-from twotower_jax.training.loop import Problem
+from twotower_jax.training.problem import Problem
 from twotower_jax.training.types import Program
 
 

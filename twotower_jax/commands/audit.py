@@ -40,7 +40,7 @@ def audit(options: argparse.Namespace) -> int:
     from twotower_jax.objective.card import Card
     from twotower_jax.objective.store import card_key, find_cards
     from twotower_jax.objective.words import card_lines
-    from twotower_jax.report.canvas import write_drawing
+    from twotower_jax.report.figure_files import write_drawing
     from twotower_jax.report.objective import card_figure
 
     for config in configs.values():

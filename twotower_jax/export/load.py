@@ -21,6 +21,7 @@ from twotower_jax.export.files import (
 from twotower_jax.export.index import read_index
 from twotower_jax.export.items import Ids, ItemIndex, as_series
 from twotower_jax.export.new_items import encode_items, neighbour_vectors, normalised
+from twotower_jax.export.questions import check_k, check_queries
 from twotower_jax.export.save import save_model
 from twotower_jax.export.towers import read_tower
 from twotower_jax.export.users import Users, sample_codes
@@ -142,7 +143,9 @@ class ServedModel:
             histories that the query tower does not read, for k out of range, for seen
             items that the folder does not list, or without an approximate index.
         """
-        self._check(users, histories, k)
+        check_k(k, len(self.index))
+        inputs = self.query_tower.inputs
+        check_queries(users, histories, any(i.kind == "history" for i in inputs))
         codes = None if users is None else self._users.codes(users)
         clicks = None if histories is None else self._history_codes(histories)
         number = len(codes if codes is not None else clicks or [])
@@ -169,7 +172,7 @@ class ServedModel:
         Raises:
           InputError: for an item that is not in the catalogue, or k out of range.
         """
-        self._check_k(k, len(self.index) - 1)
+        check_k(k, len(self.index) - 1)
         codes = self._catalogue_codes(items)
         catalogue = self.index.items()
         vectors = catalogue.vectors
@@ -282,30 +285,6 @@ class ServedModel:
                 "lists the catalogue, and embed_items embeds a new item)"
             )
         return codes
-
-    def _check(
-        self, users: Ids | None, histories: Sequence[Ids] | None, k: int
-    ) -> None:
-        """Refuse arguments of `recommend`."""
-        self._check_k(k, len(self.index))
-        if users is None and histories is None:
-            raise InputError("recommend needs users= or histories=; give one of them")
-        if histories is None:
-            return
-        if users is not None and len(users) != len(histories):
-            raise InputError(
-                f"users= has {len(users)} ids and histories= {len(histories)} lists; "
-                "give one history per user"
-            )
-        if all(one.kind != "history" for one in self.query_tower.inputs):
-            raise InputError(
-                "histories= is given, but the query tower reads no history; give "
-                "users= alone, or export a run with history in towers.query"
-            )
-
-    def _check_k(self, k: int, most: int) -> None:
-        if not 1 <= k <= most:
-            raise InputError(f"k={k} is out of range; give 1 to {most}")
 
     def _history_codes(self, histories: Sequence[Ids]) -> list[np.ndarray]:
         """Return the codes of the known items of every history."""

@@ -12,6 +12,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from twotower_jax.losses.row_weights import (
+    check_shapes,
+    negative_part,
+    weighted_mean,
+    weights_of,
+)
 from twotower_jax.registry import Registry
 
 
@@ -61,7 +67,7 @@ def sampled_softmax(
       corrected); Khrylchenko et al., Correcting the LogQ Correction, RecSys 2025
       (negatives corrected by their expected count, positive not).
     """
-    _check_shapes(positive, negatives)
+    check_shapes(positive, negatives)
     if weight is not None:
         negatives = negatives + jnp.log(weight)
     logits = jnp.concatenate([positive[:, None], negatives], axis=1)
@@ -100,8 +106,8 @@ def bce(
       >>> round(float(loss[0]), 4)  # 3 log 2
       2.0794
     """
-    weight = _weight(positive, negatives, weight)
-    return jax.nn.softplus(-positive) + _negative_part(negatives, weight, ratio)
+    weight = weights_of(positive, negatives, weight)
+    return jax.nn.softplus(-positive) + negative_part(negatives, weight, ratio)
 
 
 def gbce(
@@ -144,11 +150,11 @@ def gbce(
     References:
       Petrov & Macdonald, gSASRec: reducing overconfidence, RecSys 2023 (gBCE).
     """
-    weight = _weight(positive, negatives, weight)
+    weight = weights_of(positive, negatives, weight)
     drawn = weight.sum(axis=1)
     counted = jnp.where(ratio > 0, jnp.where(drawn > 0, ratio, 0), drawn)
     power = calibration * (counted / (num_items - 1) - 1) + 1
-    return power * jax.nn.softplus(-positive) + _negative_part(negatives, weight, ratio)
+    return power * jax.nn.softplus(-positive) + negative_part(negatives, weight, ratio)
 
 
 def hinge(
@@ -186,9 +192,9 @@ def hinge(
       Huang et al., Embedding-based retrieval in Facebook search, KDD 2020, eq. 2, with
       cosines (D = 1 - cos).
     """
-    weight = _weight(positive, negatives, weight)
+    weight = weights_of(positive, negatives, weight)
     ahead = temperature * (positive[:, None] - negatives)
-    return _weighted_mean(jnp.maximum(margin - ahead, 0), weight)
+    return weighted_mean(jnp.maximum(margin - ahead, 0), weight)
 
 
 def logistic(
@@ -219,37 +225,8 @@ def logistic(
       Rendle et al., BPR: Bayesian personalized ranking from implicit feedback, UAI
       2009.
     """
-    weight = _weight(positive, negatives, weight)
-    return _weighted_mean(jax.nn.softplus(negatives - positive[:, None]), weight)
-
-
-def _check_shapes(positive: jax.Array, negatives: jax.Array) -> None:
-    if positive.shape != negatives.shape[:1]:
-        raise ValueError(
-            f"positive must be [batch] and negatives [batch, columns], got "
-            f"{positive.shape} and {negatives.shape}"
-        )
-
-
-def _weight(
-    positive: jax.Array, negatives: jax.Array, weight: jax.Array | None
-) -> jax.Array:
-    _check_shapes(positive, negatives)
-    return jnp.ones_like(negatives) if weight is None else weight
-
-
-def _weighted_mean(values: jax.Array, weight: jax.Array) -> jax.Array:
-    """Return sum w v / sum w of each row, 0 where the weights sum to 0."""
-    total = weight.sum(axis=1)
-    return (weight * values).sum(axis=1) / jnp.where(total > 0, total, 1)
-
-
-def _negative_part(
-    negatives: jax.Array, weight: jax.Array, ratio: jax.Array | float
-) -> jax.Array:
-    each = jax.nn.softplus(negatives)
-    counted = (weight * each).sum(axis=1)
-    return jnp.where(ratio > 0, ratio * _weighted_mean(each, weight), counted)
+    weight = weights_of(positive, negatives, weight)
+    return weighted_mean(jax.nn.softplus(negatives - positive[:, None]), weight)
 
 
 # (positive [b], negatives [b, n], weight [b, n], numbers) -> [b] loss per row.

@@ -19,7 +19,7 @@ from twotower_jax.objective.world import StageWindow, World, make_world
 from twotower_jax.run.inputs import check_names
 from twotower_jax.run.problem import make_problem, positive_weights
 from twotower_jax.training.hard_sources import HARD_SOURCES
-from twotower_jax.training.loop import Problem
+from twotower_jax.training.problem import Problem
 
 # Rows of a batch, shared draws, entries of a bank, and slots per row, at most.
 MOST_ROWS = MOST_SHARED = MOST_BANKED = 1024

@@ -14,7 +14,7 @@ from twotower_jax.losses.rowwise import LOSSES
 from twotower_jax.objective.arm import SmallArm, small_arm
 from twotower_jax.objective.optimum import Optimum, find_optimum
 from twotower_jax.objective.world import World
-from twotower_jax.training.loop import Problem
+from twotower_jax.training.problem import Problem
 
 # A drift of a group in nats, and a deviation of the slope from 1, that are a move.
 DRIFT, SLOPE = 0.1, 0.03

@@ -12,7 +12,7 @@ from twotower_jax.objective.passes import (
 )
 from twotower_jax.objective.world import World
 from twotower_jax.training.hard_mining import mine
-from twotower_jax.training.loop import Problem
+from twotower_jax.training.problem import Problem
 from twotower_jax.training.types import HardRatio, Program
 
 # Passes that move the scores, at most; all of them at full length until AVERAGED.

@@ -18,10 +18,10 @@ from twotower_jax.report.canvas import (
     draw_figure,
     draw_svg,
     figure_of,
-    own_ids,
     shorten,
 )
 from twotower_jax.report.curves import learning_figures
+from twotower_jax.report.figure_files import own_ids
 from twotower_jax.report.response import response_figures
 from twotower_jax.report.ticks import few_ticks
 from twotower_jax.report.tradeoff import tradeoff_figures

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from twotower_jax.errors import InputError
 from twotower_jax.objective.card import Card
-from twotower_jax.report.canvas import Drawing, draw_legend, own_ids, write_figures
+from twotower_jax.report.canvas import Drawing, draw_legend
 from twotower_jax.report.differences import controls_section
+from twotower_jax.report.figure_files import own_ids, write_figures
 from twotower_jax.report.figures import study_figures
 from twotower_jax.report.objective import objective_section
 from twotower_jax.report.page import STYLE, note

@@ -10,7 +10,8 @@ from twotower_jax.errors import InputError
 from twotower_jax.objective.card import Card
 from twotower_jax.objective.store import find_cards
 from twotower_jax.objective.words import gradient_sentence, optimum_sentence
-from twotower_jax.report.canvas import Drawing, draw_plane, own_ids, style
+from twotower_jax.report.canvas import Drawing, draw_plane, style
+from twotower_jax.report.figure_files import own_ids
 from twotower_jax.report.page import box, definitions, note
 from twotower_jax.study.load import Study
 

@@ -17,7 +17,7 @@ from twotower_jax.run.ranking import Ranking, rank
 from twotower_jax.sampling.mixture import log_expected_count
 from twotower_jax.sampling.proposals import log_prob
 from twotower_jax.training.draws import ratio_at, row_groups
-from twotower_jax.training.loop import Problem
+from twotower_jax.training.problem import Problem
 
 
 def embed(model: Model, params: dict, queries: QuerySet, num_items: int) -> Embeddings:

@@ -29,6 +29,7 @@ from twotower_jax.run.inputs import (
     load_data,
     trains,
 )
+from twotower_jax.run.manifest import manifest
 from twotower_jax.run.parent import (
     Parent,
     check_features,
@@ -41,7 +42,6 @@ from twotower_jax.run.queries import QuerySet, make_query_sets, some_queries
 from twotower_jax.run.ranking import Ranking, query_table, topk_table
 from twotower_jax.run.records import (
     RunFolder,
-    manifest,
     run_folder,
     write_json,
 )
@@ -52,7 +52,8 @@ from twotower_jax.run.tracking import Tracking
 from twotower_jax.run.trec import write_trec
 from twotower_jax.run.vocabulary import VOCABULARY, make_vocabulary
 from twotower_jax.training.checkpoint import Checkpoints
-from twotower_jax.training.loop import Hooks, Problem, fit
+from twotower_jax.training.loop import Hooks, fit
+from twotower_jax.training.problem import Problem
 from twotower_jax.training.progress import ProgressLine, TrainingProgress
 from twotower_jax.training.schedule import Notes
 from twotower_jax.training.signals import Stopped, StopRequest

@@ -36,8 +36,8 @@ from twotower_jax.sampling.positives import log_effective, resampling_report
 from twotower_jax.sampling.proposals import Proposal, make_proposal
 from twotower_jax.training.hard_mining import Mining
 from twotower_jax.training.hard_sources import HARD_SOURCES
-from twotower_jax.training.loop import Problem
 from twotower_jax.training.optimizers import OptimizerNumbers
+from twotower_jax.training.problem import Problem
 from twotower_jax.training.sampler_state import Streaming
 from twotower_jax.training.schedule import Schedule
 from twotower_jax.training.temperature import TemperatureNumbers

@@ -4,11 +4,8 @@ Every file is written whole (a temporary file, then a rename), so that a process
 at any moment leaves readable files. Only ``metrics.jsonl`` grows by lines.
 """
 
-import importlib.metadata
 import json
 import os
-import platform
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,18 +19,6 @@ from twotower_jax.run.old_runs import modernised
 if TYPE_CHECKING:
     import polars as pl
 
-VERSIONS = (
-    "twotower-jax",
-    "jax",
-    "jaxlib",
-    "flax",
-    "optax",
-    "numpy",
-    "polars",
-    "scipy",
-)
-# The rows that optimizer.l2 penalises. Version 0.1 penalised those of negatives too.
-L2_PENALTY = "per example, of its query and its positive; negatives have none"
 # The keys that are read from each file, and their types.
 NEEDED: dict[str, dict[str, Any]] = {
     "status": {"status": str},
@@ -262,43 +247,3 @@ def stored_config(folder: Path) -> Config:
         return from_record(modernised(record.config(), result.get("steps")))
     except InputError as error:
         raise InputError(f"{folder / 'config.yaml'}: {error}") from None
-
-
-def manifest(config: Config, data_fingerprint: str, device: str, command: str) -> dict:
-    """Return the content of manifest.json: how the run was made.
-
-    Args:
-      config: the run.
-      data_fingerprint: of its data.
-      device: kind of its devices.
-      command: that started it.
-    """
-    return {
-        "command": command,
-        "config_fingerprint": fingerprint(config),
-        "data_fingerprint": data_fingerprint,
-        "seed": config.seed,
-        "device": device,
-        "l2_penalty": L2_PENALTY if config.optimizer.l2 else None,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "versions": {name: importlib.metadata.version(name) for name in VERSIONS},
-        "git": git_state(),
-    }
-
-
-def git_state() -> dict[str, Any] | None:
-    """Return the commit of the working directory and whether it is clean, or None."""
-    try:
-        commit = _git("rev-parse", "HEAD")
-        return {"commit": commit, "clean": _git("status", "--porcelain") == ""}
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _git(*arguments: str) -> str:
-    command = ["git", *arguments]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=True, timeout=10
-    )
-    return done.stdout.strip()

@@ -16,7 +16,7 @@ from twotower_jax.run.queries import make_query_sets
 from twotower_jax.run.records import RunFolder
 from twotower_jax.run.tower_features import choose_features
 from twotower_jax.training.checkpoint import Checkpoints
-from twotower_jax.training.loop import Problem
+from twotower_jax.training.problem import Problem
 
 
 def evaluate_run(config: Config, folder: Path) -> dict[str, dict[str, float]]:

@@ -14,7 +14,7 @@ from twotower_jax.config import Config
 from twotower_jax.config.hard import parse_stage
 from twotower_jax.run.inputs import Loaded
 from twotower_jax.training.hard_sources import HARD_SOURCES
-from twotower_jax.training.loop import Problem
+from twotower_jax.training.problem import Problem
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

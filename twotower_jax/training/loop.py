@@ -6,68 +6,22 @@ from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 
-from twotower_jax.data.feed import Order
 from twotower_jax.errors import NonFiniteLossError
 from twotower_jax.training.checkpoint import Checkpoints
-from twotower_jax.training.hard_mining import Mining, mine
+from twotower_jax.training.hard_mining import mine
 from twotower_jax.training.lanes import Lane
-from twotower_jax.training.mesh import everywhere, make_mesh, spread_rows
+from twotower_jax.training.mesh import everywhere, spread_rows
+from twotower_jax.training.problem import Problem
 from twotower_jax.training.progress import ProgressLine
-from twotower_jax.training.sampler_state import Streaming, diagnostics, init_samplers
+from twotower_jax.training.sampler_state import diagnostics
 from twotower_jax.training.schedule import Notes, Schedule
 from twotower_jax.training.signals import Stopped, StopRequest
-from twotower_jax.training.step import init_state, run_steps
+from twotower_jax.training.step import run_steps
 from twotower_jax.training.temperature import learned_temperature
 from twotower_jax.training.together import ArmSteps
-from twotower_jax.training.types import Program, TrainData, TrainState
-from twotower_jax.training.warm_start import WarmStart
-
-
-class Problem(NamedTuple):
-    """Everything that decides the numbers of a training.
-
-    Attributes:
-      program: Structure and numbers of the steps.
-      data: Training positives.
-      order: Order in which the positives are read.
-      schedule: Length and periods of the training.
-      weights: [num_items] float64 copies of a positive of each item per epoch.
-      init_scale: Half-width of the uniform distribution of the tables.
-      streaming: Arrays of the streaming frequency, or None where log q+ is counted.
-      mining: How hard negatives are mined, or None.
-      devices: Number of devices over which the rows of a batch are spread.
-      report: Statistics of the samples, for the run's result.
-      warm_start: Parameters of an earlier run that the training starts with, or None.
-    """
-
-    program: Program
-    data: TrainData
-    order: Order
-    schedule: Schedule
-    weights: np.ndarray
-    init_scale: float
-    streaming: Streaming | None = None
-    mining: Mining | None = None
-    devices: int = 1
-    report: dict[str, Any] | None = None
-    warm_start: WarmStart | None = None
-
-    def start(self) -> TrainState:
-        """Return the state before the first step."""
-        structure = self.program.structure
-        samplers = init_samplers(structure, self.streaming, self.mining)
-        state = init_state(self.program, jnp.float32(self.init_scale), samplers)
-        if self.warm_start is None:
-            return state
-        return state._replace(params=self.warm_start.apply(state.params))
-
-    def mesh(self) -> Mesh:
-        """Return the devices over which the rows of a batch are spread."""
-        return make_mesh(self.devices)
+from twotower_jax.training.types import TrainState
 
 
 class Hooks(NamedTuple):

@@ -5,7 +5,7 @@ import json
 from helpers.studies import Page, report, write_arm
 
 from twotower_jax.config import from_dict
-from twotower_jax.run.records import manifest
+from twotower_jax.run.manifest import manifest
 
 
 def cost(folder):

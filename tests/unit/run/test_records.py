@@ -8,10 +8,8 @@ import pytest
 
 from twotower_jax.config import Config, fingerprint
 from twotower_jax.errors import InputError
-from twotower_jax.run import records
 from twotower_jax.run.records import (
     RunFolder,
-    manifest,
     run_folder,
     write_json,
     write_text,
@@ -184,20 +182,3 @@ def test_a_stored_configuration_is_data_only(tmp_path):
 def test_the_folder_of_a_run_depends_on_its_configuration():
     config = Config(output="out", name="study", seed=3)
     assert run_folder(config).parts == ("out", "study", fingerprint(config))
-
-
-def test_the_manifest_of_a_run(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    values = manifest(Config(seed=3), "abc", "cpu", "twotower train seed=3")
-    assert values["seed"] == 3 and values["data_fingerprint"] == "abc"
-    assert values["command"] == "twotower train seed=3"
-    assert set(values["versions"]) == set(records.VERSIONS)
-    assert json.dumps(values)
-
-
-def test_outside_git_and_without_git_there_is_no_commit(tmp_path, monkeypatch):
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    monkeypatch.chdir(tmp_path)
-    assert records.git_state() is None
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert records.git_state() is None

@@ -1,0 +1,50 @@
+"""Checks of the questions to an exported model."""
+
+from collections.abc import Sequence
+
+from twotower_jax.errors import InputError
+from twotower_jax.export.items import Ids
+
+
+def check_k(k: int, most: int) -> None:
+    """Refuse a length of lists.
+
+    Args:
+      k: the length.
+      most: number of items that can be listed.
+
+    Raises:
+      InputError: when k is not in 1..most.
+    """
+    if not 1 <= k <= most:
+        raise InputError(f"k={k} is out of range; give 1 to {most}")
+
+
+def check_queries(
+    users: Ids | None, histories: Sequence[Ids] | None, read: bool
+) -> None:
+    """Refuse users and histories that are not queries of a model.
+
+    Args:
+      users: n ids, or None.
+      histories: n lists of item ids, or None.
+      read: whether the query tower reads histories.
+
+    Raises:
+      InputError: without both, for different numbers of both, or for histories that
+        are not read.
+    """
+    if users is None and histories is None:
+        raise InputError("recommend needs users= or histories=; give one of them")
+    if histories is None:
+        return
+    if users is not None and len(users) != len(histories):
+        raise InputError(
+            f"users= has {len(users)} ids and histories= {len(histories)} lists; "
+            "give one history per user"
+        )
+    if not read:
+        raise InputError(
+            "histories= is given, but the query tower reads no history; give "
+            "users= alone, or export a run with history in towers.query"
+        )

@@ -1,0 +1,62 @@
+"""SVG text of figures inside a page, and as files of their own."""
+
+import re
+from pathlib import Path
+
+from twotower_jax.report.canvas import Drawing
+from twotower_jax.study.files import write_whole
+
+
+def own_ids(svg: str, name: str) -> str:
+    """SVG text with prefixed ids, so that several figures fit into one page.
+
+    Args:
+      svg: SVG text.
+      name: the prefix.
+
+    Returns:
+      SVG text.
+
+    Examples:
+      >>> own_ids('<path id="a"/><use href="#a"/>', "loss")
+      '<path id="loss_a"/><use href="#loss_a"/>'
+    """
+    return re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{name}_", svg)
+
+
+def write_figures(figures: dict[str, Drawing], folder: str | Path) -> list[Path]:
+    """Write each figure to figure_NAME.svg, dark on white.
+
+    Figures of an earlier report that the runs no longer have are removed.
+
+    Args:
+      figures: the figures by name.
+      folder: the folder of the report.
+
+    Returns:
+      The paths of the files.
+    """
+    kinds = r"primary|forest|slices|coverage|popularity|learning|loss|response_\w+"
+    for path in Path(folder).glob("figure_*.svg"):
+        name = path.stem.removeprefix("figure_")
+        if re.fullmatch(kinds, name) and name not in figures:
+            path.unlink()
+    return [
+        write_drawing(figure, Path(folder) / f"figure_{name}.svg")
+        for name, figure in figures.items()
+    ]
+
+
+def write_drawing(figure: Drawing, path: Path) -> Path:
+    """Write a figure to a file, dark on white.
+
+    Args:
+      figure: the figure.
+      path: the file; its folder exists.
+
+    Returns:
+      The path.
+    """
+    sheet = '<rect width="100%" height="100%" fill="#ffffff"/>'
+    text = figure.svg.replace("currentColor", "#1f2328")
+    return write_whole(path, re.sub(r"(<svg[^>]*>)", rf"\1{sheet}", text, count=1))

@@ -1,0 +1,59 @@
+"""Everything that decides the numbers of a training, and its first state."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from twotower_jax.data.feed import Order
+from twotower_jax.training.hard_mining import Mining
+from twotower_jax.training.mesh import make_mesh
+from twotower_jax.training.sampler_state import Streaming, init_samplers
+from twotower_jax.training.schedule import Schedule
+from twotower_jax.training.step import init_state
+from twotower_jax.training.types import Program, TrainData, TrainState
+from twotower_jax.training.warm_start import WarmStart
+
+
+class Problem(NamedTuple):
+    """Everything that decides the numbers of a training.
+
+    Attributes:
+      program: Structure and numbers of the steps.
+      data: Training positives.
+      order: Order in which the positives are read.
+      schedule: Length and periods of the training.
+      weights: [num_items] float64 copies of a positive of each item per epoch.
+      init_scale: Half-width of the uniform distribution of the tables.
+      streaming: Arrays of the streaming frequency, or None where log q+ is counted.
+      mining: How hard negatives are mined, or None.
+      devices: Number of devices over which the rows of a batch are spread.
+      report: Statistics of the samples, for the run's result.
+      warm_start: Parameters of an earlier run that the training starts with, or None.
+    """
+
+    program: Program
+    data: TrainData
+    order: Order
+    schedule: Schedule
+    weights: np.ndarray
+    init_scale: float
+    streaming: Streaming | None = None
+    mining: Mining | None = None
+    devices: int = 1
+    report: dict[str, Any] | None = None
+    warm_start: WarmStart | None = None
+
+    def start(self) -> TrainState:
+        """Return the state before the first step."""
+        structure = self.program.structure
+        samplers = init_samplers(structure, self.streaming, self.mining)
+        state = init_state(self.program, jnp.float32(self.init_scale), samplers)
+        if self.warm_start is None:
+            return state
+        return state._replace(params=self.warm_start.apply(state.params))
+
+    def mesh(self) -> Mesh:
+        """Return the devices over which the rows of a batch are spread."""
+        return make_mesh(self.devices)
