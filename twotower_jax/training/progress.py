@@ -17,6 +17,8 @@ from twotower_jax.training.cell_line import CellLine, in_notebook
 
 # Least time between two plain lines, and between two texts of a cell's line.
 PLAIN_SECONDS, CELL_SECONDS = 10.0, 0.5
+# Share of the work of a sweep after which its time left is shown.
+KNOWN = 0.02
 
 
 class ProgressLine(Protocol):
@@ -220,8 +222,11 @@ class SweepProgress:
             self._bar.update(self._task, completed=done, total=self._todo, text=text)
         elif now - self._last_line > self._texts.seconds:
             self._last_line = now
-            left = spent * (self._todo - done) / max(done, 1e-9)
-            self._texts.show(f"runs {text}  at most {left:.0f} s left")
+            # Before, compiling is most of the time that was spent.
+            if done >= KNOWN * self._todo:
+                left = spent * (self._todo - done) / done
+                text += f"  at most {left:.0f} s left"
+            self._texts.show(f"runs {text}")
 
 
 class RunLine:

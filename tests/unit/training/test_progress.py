@@ -117,6 +117,18 @@ def test_a_cell_has_one_line_that_is_redrawn(clock, shell, capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_no_time_left_is_shown_while_a_sweep_compiles(clock):
+    out = io.StringIO()
+    sweep = SweepProgress(Console(file=out, width=80), 2)
+    line = sweep.add_run()(Console(), 1000, 0, 4, "recall@20")
+    for step in (8, 16, 500):
+        clock.now += 11
+        line.update(step, 0.5, 100.0)
+    # 33 seconds for half a run: three halves are left.
+    rate = "runs 0/2 done  400 examples/s"
+    assert out.getvalue() == f"{rate}\n{rate}\n{rate}  at most 99 s left\n"
+
+
 def test_a_cell_counts_the_runs_of_a_sweep_from_their_threads(clock, shell, capsys):
     console = make_console()
     sweep = SweepProgress(console, 2)
