@@ -1,6 +1,7 @@
 """The runs of an advice: composed from overrides, launched side by side."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from rich.console import Console
 
@@ -110,8 +111,20 @@ class Runs:
         return done
 
 
-def best_step(grid: ArmGrid, place: int, seed: int) -> int:
-    """Return the step of the best validation of a point that was trained to its end.
+class Length(NamedTuple):
+    """Length of a training.
+
+    Attributes:
+      steps: that were trained.
+      best_step: the step of the best validation.
+    """
+
+    steps: int
+    best_step: int
+
+
+def trained_length(grid: ArmGrid, place: int, seed: int) -> Length:
+    """Return the length of the training of a point, to its end.
 
     Args:
       grid: the points of an arm.
@@ -119,19 +132,8 @@ def best_step(grid: ArmGrid, place: int, seed: int) -> int:
       seed: of the run.
     """
     config = arm_points.tuning_run(grid, place, seed).config
-    return int(RunFolder(run_folder(config)).result()["best_step"])
-
-
-def run_steps(grid: ArmGrid, place: int, seed: int) -> int:
-    """Return the number of steps that a point was trained, to its end.
-
-    Args:
-      grid: the points of an arm.
-      place: the index of the point.
-      seed: of the run.
-    """
-    config = arm_points.tuning_run(grid, place, seed).config
-    return int(RunFolder(run_folder(config)).result()["steps"])
+    result = RunFolder(run_folder(config)).result()
+    return Length(int(result["steps"]), int(result["best_step"]))
 
 
 def final_words(grid: ArmGrid, point: Point, steps: int) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from statistics import median
 
 from twotower_jax.advice.progress import Choice, is_level
-from twotower_jax.advice.runs import Runs, best_step, run_steps
+from twotower_jax.advice.runs import Runs, trained_length
 from twotower_jax.advice.space import CONTROL, nearby
 from twotower_jax.study.selection import choose
 from twotower_jax.sweeps import rungs
@@ -157,7 +157,7 @@ class Tuner:
           one: the choice.
         """
         config = one.grid.configs[one.place]
-        steps = run_steps(one.grid, one.place, TUNE_SEED)
+        steps = trained_length(one.grid, one.place, TUNE_SEED).steps
         examples = steps * config.training.batch_size
         return examples * config.towers.dim / self._dim / self._rate
 
@@ -168,7 +168,8 @@ class Tuner:
           one: the choice.
         """
         seeds = (TUNE_SEED, *(CONFIRM_SEEDS if one.fresh else ()))
-        return round(median(best_step(one.grid, one.place, seed) for seed in seeds))
+        lengths = [trained_length(one.grid, one.place, seed) for seed in seeds]
+        return round(median(length.best_step for length in lengths))
 
 
 def _size(grids: Sequence[ArmGrid]) -> str:

@@ -13,7 +13,7 @@ MEANT = 0.9
 
 
 def is_list(values: pl.Series) -> bool:
-    """Whether a column holds typed lists, of any or of one length."""
+    """Whether the type of a column is List, or Array (lists of one length)."""
     return isinstance(values.dtype, pl.List | pl.Array)
 
 
@@ -41,7 +41,7 @@ def to_lists(values: pl.Series) -> pl.Series:
 
 
 def mean_vectors(values: pl.Series) -> bool:
-    """Whether lists look like vectors: nearly all numbers, and not all of them whole.
+    """Whether 90 % of the values of lists are numbers, and one of them is not whole.
 
     Args:
       values: [rows] lists or texts of lists, none missing.

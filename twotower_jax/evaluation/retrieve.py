@@ -18,8 +18,8 @@ MAX_SCORES = 32 * 2**20  # float32 scores held by one thread: 128 MiB.
 # A call that scores several blocks reuses one score buffer; fresh pages for each
 # block cost as much as the matrix product.
 BLOCKS_PER_CALL = 4
-# A product of one vector with the table rounds the last items in another way on a CPU,
-# which would part items of equal vectors. Products of matrices do not.
+# Least queries of a product. With one query, XLA on a CPU rounds the scores of the last
+# items differently, so that items of equal vectors get different scores.
 MIN_BLOCK = 2
 
 
