@@ -89,10 +89,10 @@ class IalsConfig:
         example="towers=ials baseline.ials.iterations=32",
     )
     max_rows: int = key(
-        100_000,
+        1_000_000,
         low=2,
         doc="limit on users plus items with a training positive, at 64 factors",
-        example="towers=ials baseline.ials.max_rows=1000000",
+        example="towers=ials baseline.ials.max_rows=5000000",
     )
 
     def __post_init__(self) -> None:

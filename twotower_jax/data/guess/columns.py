@@ -9,7 +9,7 @@ from twotower_jax.data.guess.feedback import (
     find_rating,
     find_stage,
 )
-from twotower_jax.data.guess.names import is_id, role_score, words
+from twotower_jax.data.guess.names import TARGETS, is_id, role_score, words
 from twotower_jax.data.guess.profile import Profile, numbers, profile
 from twotower_jax.data.guess.roles import Column, Profiles, Roles, best_named, unused
 from twotower_jax.data.parse import check_forms
@@ -128,7 +128,9 @@ def _items(profiles: Profiles, roles: Roles) -> None:
     free = [p for p in unused(profiles, roles) if not PAST & set(words(p.name))]
     lists = [p for p in free if p.kind == "list" and not role_score(p.name, "clicked")]
     shown = [p for p in lists if role_score(p.name, "item") or p.separator == "labels"]
-    ids = best_named("item", free, lambda p: p.kind in ("whole", "text", "number"))
+    pointed = [p for p in free if TARGETS & set(words(p.name))]
+    named = best_named("item", free, lambda p: p.kind in ("whole", "text", "number"))
+    ids = next(filter(_is_ids, pointed), named)
     if shown or (lists and ids is None):
         best = best_named("item", shown, lambda _: True) or [*shown, *lists][0]
         roles.columns["item"] = Column(best.name, "lists of items")

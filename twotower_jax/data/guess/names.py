@@ -14,7 +14,7 @@ ROLES: dict[str, tuple[str, ...]] = {
     "item": (
         *("item", "iid", "i", "what", "product", "prod", "movie", "film", "asin"),
         *("article", "news", "song", "track", "video", "book", "isbn", "business"),
-        *("venue", "poi", "location", "place", "recipe", "package", "dependency"),
+        *("venue", "poi", "location", "place", "recipe", "package"),
         *("artist", "sku", "good", "page", "doc", "document", "app", "game", "ad"),
         *("creative", "course", "job", "listing", "property", "hotel", "restaurant"),
         *("post", "photo", "dish", "content", "anime", "podcast", "episode", "beer"),
@@ -40,6 +40,13 @@ ROLES: dict[str, tuple[str, ...]] = {
         *("search", "cart", "visit", "slate", "req", "invoice", "page view"),
     ),
     "rank": ("rank", "position", "pos", "slot", "place in list"),
+}
+# The end of a directed pair of ids, such as package and dependency: it is the item, also
+# where the name of the other column is one of items.
+TARGETS = {
+    *("dependency", "dependencies", "depends", "dependee", "requires", "required"),
+    *("imports", "imported", "cited", "cites", "reference", "references", "referenced"),
+    *("followee", "followed", "linked", "destination", "dest", "dst"),
 }
 # Ends of a name that mark an id and do not change its role.
 _IDS = ("id", "ids", "idx", "procid", "no", "nr", "number", "code", "uri", "key")

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import polars as pl
 
 from twotower_jax.data.guess.layout import Sample
-from twotower_jax.data.guess.names import role_score
+from twotower_jax.data.guess.names import is_id, role_score
 from twotower_jax.data.guess.profile import Profile, profile
 from twotower_jax.data.vectors import is_list, mean_vectors
 from twotower_jax.errors import InputError
@@ -42,8 +42,8 @@ def guess_side(table: Sample, side: str, ids: pl.Series, column: str) -> SideGue
     Returns:
       The column that holds most of the ids, and a kind for each other column: lists
       and texts with bars are vector where they hold fractions, else multi; whole
-      numbers of 20 values or fewer and repeated texts are categorical, other numbers
-      numeric.
+      numbers of 20 values or fewer, repeated ids (by their name) and repeated texts are
+      categorical, other numbers numeric.
 
     Raises:
       InputError: no column holds ids of the log.
@@ -103,7 +103,8 @@ def _kind(one: Profile, rows: int) -> str | None:
         return None
     if one.kind == "bool":
         return "categorical"
-    if one.kind in ("whole", "number"):
+    numeric = one.kind in ("whole", "number")
+    if numeric and not (one.kind == "whole" and is_id(one.name)):
         few = one.kind == "whole" and one.distinct <= CATEGORIES
         return "categorical" if few else "numeric"
     return "categorical" if one.distinct <= 0.5 * rows else None
@@ -122,4 +123,4 @@ def _reason(one: Profile) -> str:
         return "records are not a feature"
     if one.distinct < 2:
         return "it has one value"
-    return "nearly every row has its own text"
+    return f"nearly every row has its own {'text' if one.kind == 'text' else 'id'}"

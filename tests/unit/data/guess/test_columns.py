@@ -49,6 +49,18 @@ VARIANTS = {
         | {"time": "column_3"},
         {"min_rating": 4, "header": False},
     ),
+    "dependencies of packages": (
+        "graph.csv",
+        text("package,depends", lambda i: (f"p{i % 7}", f"q{i % 11}")),
+        {"user": "package", "item": "depends"},
+        {},
+    ),
+    "citations": (
+        "cites.csv",
+        text("cited_paper_id,article_id", lambda i: (i % 7, 1000 + i % 11)),
+        {"user": "article_id", "item": "cited_paper_id"},
+        {},
+    ),
     "instacart": (
         "orders.csv",
         text(
