@@ -41,7 +41,7 @@ ROLES: dict[str, tuple[str, ...]] = {
     ),
     "rank": ("rank", "position", "pos", "slot", "place in list"),
 }
-# The end of a directed pair of ids, such as package and dependency: it is the item, even
+# The end of a directed pair of ids, such as package and dependency; it is the item even
 # where the other column is named as one of items.
 TARGETS = {
     *("dependency", "dependencies", "depends", "dependee", "requires", "required"),
