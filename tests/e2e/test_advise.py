@@ -24,7 +24,23 @@ def few_samples():
         patch.setattr(space, "HARD", ())
         patch.setattr(tuning, "CONFIRM_SEEDS", (101,))
         patch.setattr(tuning, "ROUNDS", 0)
+        patch.setattr(stages, "sample_arms", of_two_temperatures)
+        patch.setattr(stages, "baseline_arms", popularity_alone)
         yield
+
+
+def popularity_alone(config, data):
+    """No baseline is better than the models, so that one of these is the choice."""
+    return space.baseline_arms(config, data)[:1]
+
+
+def of_two_temperatures(log, point, given):
+    """In-batch without logQ has another temperature than the other kinds."""
+    arms = space.sample_arms(log, point, given)
+    axes = {"loss.temperature": ["0.4"]}
+    return [
+        a._replace(axes=axes, first=None) if a.choice == "in_batch" else a for a in arms
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +74,15 @@ def test_advice_json_names_the_choice_its_controls_and_its_run(advice):
     assert len(found["decision"]) == 3
     report = (advice / "report.html").read_text()
     assert report.index(found["decision"][0].split(" (")[0]) < report.index("<h2>")
+
+
+def test_the_gain_is_told_at_one_temperature_too(advice):
+    found = tiny.read_json(advice / "advice.json")
+    moved = "in-batch at temperature 0.2"
+    assert found["controls"][moved]["test"]["recall@20"] > 0
+    assert found["controls"][moved]["test"] != found["arms"]["in-batch"]["test"]
+    gain = found["decision"][1]
+    assert gain.index(f"against {moved})") > gain.index("against in-batch (")
 
 
 def test_the_tested_arms_train_on_valid_too_with_three_seeds(advice):

@@ -142,17 +142,24 @@ def _gain(found: Progress, best: Choice, study: Study) -> str:
     parts = []
     if best.label != base:
         parts.append(f"{_difference(study, best.label)} against {base}")
+    if moved := found.controls.get(base or ""):
+        parts[-1] += f" ({_against(found, best, moved, study.metric)})"
     baselines = [one for one in found.baselines if one.label in found.tested]
     other = max(baselines, key=lambda one: one.value, default=best).label
     if other not in (best.label, base):
-        given = Description(base=other, metric=study.metric)
-        against = load_study([tests(found)], given)
-        parts.append(f"{_difference(against, best.label)} against {other}")
+        parts.append(_against(found, best, other, study.metric))
     head = ", ".join(
         f"{bucket} {means.get(f'{study.metric}/{bucket}') or 0.0:.4f}"
         for bucket in BUCKETS
     )
     return f"{text}, {' and '.join(parts)}; {head}." if parts else f"{text}; {head}."
+
+
+def _against(found: Progress, best: Choice, other: str, metric: str) -> str:
+    """Return the difference of the choice to another tested arm, with its interval."""
+    given = Description(base=other, metric=metric)
+    study = load_study([tests(found)], given)
+    return f"{_difference(study, best.label)} against {other}"
 
 
 def _difference(study: Study, arm: str) -> str:
@@ -170,7 +177,7 @@ def _certainty(found: Progress, best: Choice, study: Study, minutes: float) -> s
         if one is not best and is_level(one.value, _best_samples(found))
     ]
     text = (
-        f"{len(found.seeds)} seeds, {minutes:.0f} minutes; chosen on validation, which "
+        f"{len(found.seeds)} seeds, {minutes:.1f} minutes; chosen on validation, which "
         "has no row of the test part"
     )
     if best in found.samples:
@@ -219,6 +226,24 @@ def arm_values(found: Progress, study: Study | None) -> dict[str, Any]:
             "test": slices(study, one.label) if tested and study else None,
         }
     return values
+
+
+def control_values(found: Progress, study: Study | None) -> dict[str, Any]:
+    """Values on test of kinds of samples at the temperature of the choice.
+
+    Args:
+      found: the tested runs.
+      study: these runs; None where nothing was tested.
+    """
+    if study is None:
+        return {}
+    return {
+        label: {
+            "overrides": [w for w in found.tested[label] if not w.startswith("name=")],
+            "test": slices(study, label),
+        }
+        for label in found.controls.values()
+    }
 
 
 def run_of(study: Study | None, arm: str) -> str | None:

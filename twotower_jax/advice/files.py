@@ -10,6 +10,7 @@ from rich.console import Console
 from twotower_jax.advice.decision import (
     Decision,
     arm_values,
+    control_values,
     decide,
     description,
     run_of,
@@ -85,6 +86,7 @@ def write_advice(
             else {"valid": decision.choice.value, "test": None},
             "baselines": {k: v for k, v in values.items() if k in baselines},
             "arms": {k: v for k, v in values.items() if k not in baselines},
+            "controls": control_values(found, decision.study),
             "split": {"value": found.split[0], "reason": found.split[1]},
             "run": run_of(decision.study, label),
         },

@@ -64,6 +64,8 @@ class Progress:
       model: the best point of the model.
       tests: folder of the runs on test.
       tested: overrides of the runs that were tested, by name of the arm.
+      controls: {kind of samples: its name at the temperature of the choice}, of those
+        that were tuned to another temperature; both are tested.
       seeds: with which every one of them was tested.
     """
 
@@ -75,6 +77,7 @@ class Progress:
     model: Choice | None = None
     tests: Path | None = None
     tested: dict[str, list[str]] = field(default_factory=dict)
+    controls: dict[str, str] = field(default_factory=dict)
     seeds: list[int] = field(default_factory=list)
 
     @property

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from twotower_jax.advice.controls import words_to_test
 from twotower_jax.advice.files import check_folder
 from twotower_jax.advice.progress import Choice, Progress, arms_to_test, keep_better
-from twotower_jax.advice.runs import Runs, final_words
+from twotower_jax.advice.runs import Runs
 from twotower_jax.advice.space import (
     CONTROL,
     SMALL,
@@ -38,7 +39,7 @@ BASELINES, MODEL, SAMPLES = 0.1, 0.25, 0.3
 FULL_RUNS = 12
 PROBE = 30  # steps whose rate decides how long a run may be
 PATIENCE = 5
-TESTED = 3  # arms that train, on test
+TESTED = 4  # arms that train, on test
 # Beginnings of keys and groups that an advice sets.
 CHOSEN = ("arms", "arm", "positives", "negatives", "loss.logq", "loss.name", "pause")
 CHOSEN += ("data.fit_valid", "evaluation.test", "seed", "experiment", "baselines")
@@ -271,18 +272,18 @@ class Advisor:
         """Test the choice, its controls and the best baseline with fresh seeds."""
         found, parts = self.progress, runs.data.split
         growth = (len(parts.train) + len(parts.valid)) / len(parts.train)
-        arms = arms_to_test(found)
-        words = []
-        for one in arms:
-            steps = max(1, round(tuner.steps(one) * growth))
-            words.append(final_words(one.grid, one.point, steps))
+
+        def steps(one: Choice) -> int:
+            return max(1, round(tuner.steps(one) * growth))
+
+        words = words_to_test(found, arms_to_test(found), steps)
         # Other choices, after more minutes, are tested in a folder of their own.
-        place = hashlib.sha256(repr(words).encode()).hexdigest()[:8]
+        place = hashlib.sha256(repr([*words.values()]).encode()).hexdigest()[:8]
         name = f"name={found.folder.name}/test_{place}"
         found.tests = found.folder / f"test_{place}"
-        for one, ours in zip(arms, words, strict=True):
+        for label, ours in words.items():
             kept = [word for word in ours if not word.startswith("name=")]
-            found.tested[one.label] = [*kept, name]
+            found.tested[label] = [*kept, name]
         self._print(f"test: {', '.join(found.tested)}")
         for seed in SEEDS:
             spent = time.monotonic() - self._start
