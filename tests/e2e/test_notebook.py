@@ -133,6 +133,20 @@ def test_a_frame_of_pandas_is_the_same_log(place):
     assert made.columns == log.columns
 
 
+def test_a_frame_of_items_is_written_and_its_features_are_guessed(place):
+    what = clicks()["what"].unique().sort()
+    items = pl.DataFrame({"what": what, "shop": what % 7, "grams": what * 0.5})
+    log = twotower_jax.read_log(
+        clicks(), output=place, overrides={"data.items_path": items}
+    )
+    path = Path(log.config.data.items_path or "")
+    assert path.parent == place / "logs" and pl.read_parquet(path).equals(items)
+    kinds = log.config.data.candidate_features
+    assert kinds == {"shop": "categorical", "grams": "numeric"}
+    with pytest.raises(InputError, match=r"data\.items_path is a path or a frame"):
+        twotower_jax.read_log(clicks(), output=place, overrides={"data.items_path": 3})
+
+
 def test_a_path_is_read_where_it_is_and_names_are_taken(tmp_path):
     path = tmp_path / "my log.csv"
     clicks().rename({"who": "a", "what": "b"}).write_csv(path)

@@ -81,7 +81,9 @@ def read_log(
       user, item, time: names of columns; None: guessed.
       output: folder of all runs.
       overrides: further keys of the configuration with their values, such as
-        ``{"data.columns.clicked": "click", "data.split": "temporal"}``.
+        ``{"data.columns.clicked": "click", "data.split": "temporal"}``. The tables
+        ``data.items_path`` and ``data.users_path`` are paths or frames, too; what they
+        hold of features is guessed.
 
     Returns:
       The log; its repr lists the guesses.
@@ -93,23 +95,33 @@ def read_log(
     Examples:
       >>> log = read_log("clicks.csv", user="who")  # doctest: +SKIP
     """
-    if isinstance(source, str | PathLike):
-        path = Path(source)
-    elif is_frame(source):
-        path = write_frame(source, Path(output))
-    else:
-        raise InputError(
-            f"a log is a path or a frame of polars or pandas, not a {type(source)}; "
-            "give one of them"
-        )
+    path = _file("a log", source, Path(output))
     named = {"user": user, "item": item, "time": time}
     keys = {f"data.columns.{role}": name for role, name in named.items() if name}
     keys |= overrides or {}
+    tables = {side: keys.pop(f"data.{side}s_path", None) for side in ("item", "user")}
+    sides = {
+        side: _file(f"data.{side}s_path", table, Path(output))
+        for side, table in tables.items()
+        if table is not None
+    }
     from twotower_jax.commands.understand import understand
 
     words = [override(key, value) for key, value in keys.items()]
-    checked, words = understand(path, {}, words, [])
+    checked, words = understand(path, sides, words, [])
     return _log(path, checked, words)
+
+
+def _file(name: str, source: Any, output: Path) -> Path:
+    """Return the path of a table; a frame is written."""
+    if isinstance(source, str | PathLike):
+        return Path(source)
+    if is_frame(source):
+        return write_frame(source, output)
+    raise InputError(
+        f"{name} is a path or a frame of polars or pandas, not a {type(source)}; "
+        "give one of them"
+    )
 
 
 def _log(path: Path, checked: "Checked", words: list[str]) -> Log:
