@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from twotower_jax.advice.progress import Choice, Progress
 from twotower_jax.advice.runs import final_words
+from twotower_jax.study.grid import Point
 
 KEY = "loss.temperature"
 
@@ -35,13 +36,23 @@ def words_to_test(
         if one in found.samples and temperature(one) != value:
             moved = _at_temperature(one, value)
             found.controls[one.label] = moved.label
-            words[moved.label] = final_words(moved.grid, moved.point, steps(one))
+            length = steps(_trained_at(one, moved.point))
+            words[moved.label] = final_words(moved.grid, moved.point, length)
     return words
 
 
 def temperature(one: Choice) -> float:
     """The temperature of a choice."""
     return one.grid.configs[one.place].loss.temperature
+
+
+def _trained_at(one: Choice, point: Point) -> Choice:
+    """Return a choice at a point that was trained to its end; as it is without one."""
+    for place, trial in enumerate(one.trials):
+        ended = trial.values and trial.left_at is None
+        if ended and one.grid.points[place] == point:
+            return one._replace(place=place, fresh=())
+    return one
 
 
 def _at_temperature(one: Choice, value: float) -> Choice:

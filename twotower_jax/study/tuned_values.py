@@ -4,6 +4,9 @@ from twotower_jax.study.load import Study
 from twotower_jax.study.naming import flatten, short_key
 from twotower_jax.study.verdicts import CANNOT_TELL
 
+# Each arm trains to its own stop, which is no other choice.
+OWN = "training.steps"
+
 
 def other_values(study: Study) -> str:
     """The warning for differences to a control that may be those of a tuned value.
@@ -47,5 +50,8 @@ def _differing(study: Study, arm: str, control: str) -> str:
     return ", ".join(
         f"{short_key(key)} {first.get(key)}, control {second.get(key)}"
         for key in study.tuning.keys
-        if first.get(key) != second.get(key) and key in first and key in second
+        if key != OWN
+        and first.get(key) != second.get(key)
+        and key in first
+        and key in second
     )

@@ -44,6 +44,20 @@ def test_a_control_of_another_temperature_is_tested_at_that_of_the_choice_too():
     assert compose_config(words[moved]).training.steps == 7
 
 
+def test_the_control_trains_as_long_as_it_was_best_at_that_temperature():
+    best, other = tuned("in_batch_logq", "0.3", 0.3), tuned("in_batch", "0.4", 0.1)
+    for trials, length in (
+        (other.trials, 4),  # the point of .3 has no value
+        ((Trial(other.grid.points[0], (0.05,)), other.trials[1]), 3),
+        ((Trial(other.grid.points[0], (0.05,), left_at=2), other.trials[1]), 4),
+    ):
+        arms = [best, other._replace(trials=trials)]
+        found = Progress(Path("advice"), samples=arms)
+        words = words_to_test(found, arms, lambda one: 3 + one.place)
+        moved = compose_config(words["in-batch at temperature 0.3"])
+        assert moved.training.steps == length
+
+
 def test_a_baseline_that_is_served_has_no_control_of_another_temperature():
     ours, other = tuned("in_batch_logq", "0.2", 0.3), tuned("in_batch", "0.4", 0.1)
     baseline = tuned("baseline/popularity", "0.2", 0.5)
