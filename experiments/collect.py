@@ -95,11 +95,16 @@ def main() -> None:
         before = pl.read_csv(place / "results.csv", schema_overrides=study.table.schema)
         shown = before["metric"].unique(maintain_order=True).to_list()
         before = before.filter(~pl.col("arm").is_in(table["arm"].unique().to_list()))
+        table = table.filter(pl.col("metric").is_in(shown))
         table = pl.concat([before, table]).sort("arm", "seed", maintain_order=True)
     else:
         copy_report(Path(folder), place)
     table.write_csv(place / "results.csv")
-    table = table.with_columns(split=pl.lit("test"))
+    table = table.with_columns(
+        split=pl.lit("test"),
+        run=pl.format("{} {}", "arm", "seed"),
+        examples=pl.lit(None, pl.Float64),
+    )
     for path in (place / "README.md", HERE.parent / "README.md"):
         insert(path, name, markdown(table, shown, metric))
 
