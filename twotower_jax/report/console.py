@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from twotower_jax.config import Config, to_dict
+from twotower_jax.config import LABELS, Config, to_dict
 from twotower_jax.evaluation.metrics import BUCKETS, MAIN, of_scope, stem
 from twotower_jax.report.beside import (
     baseline_lines,
@@ -87,13 +87,7 @@ def print_line(
       progress: the number of this job and the time left; "" where they are unknown.
       asked: the metric of the study, None for none.
     """
-    hidden = (
-        "seed",
-        "name",
-        "evaluation.test",
-        "pause",
-        *(["arms"] if config.arm else []),
-    )
+    hidden = {*LABELS, "seed", "evaluation.test", *(["arms"] if config.arm else [])}
     pairs = [word.partition("=") for word in swept]
     words = [f"{short_key(k)}={value}" for k, _, value in pairs if k not in hidden]
     name = " ".join([config.arm, *words] if config.arm else words) or "default"

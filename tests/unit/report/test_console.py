@@ -142,15 +142,17 @@ def test_a_requested_metric_is_in_the_table_of_a_run():
     }
 
 
-def test_a_line_of_a_sweep_has_the_metric_of_the_study():
+def test_a_line_of_a_sweep_has_the_metric_of_the_study_and_no_label():
     config = from_dict({"arm": "a"})
     values = {"recall@20": 0.5, "true_recall@20": 0.25}
     result = {"metrics": {"test": values}, "seconds": 1.0}
     stream = io.StringIO()
     console = Console(file=stream, width=80)
-    print_line(console, config, result, [], "run 1 of 2", "true_recall@20")
-    assert stream.getvalue() == (
-        "a, seed 0: test recall@20 0.5000, true_recall@20 0.2500, 1.0 s (run 1 of 2)\n"
+    swept = ["arms=b", "baselines=false", "loss.temperature=0.2", "name=x"]
+    print_line(console, config, result, swept, "run 1 of 2", "true_recall@20")
+    assert stream.getvalue().replace("\n", " ") == (
+        "a temperature=0.2, seed 0: test recall@20 0.5000, true_recall@20 0.2500, "
+        "1.0 s (run 1 of 2) "
     )
 
 
