@@ -31,7 +31,7 @@ tr + tr td, tbody tr td, tbody tr th { border-top: 1px solid var(--line); }
 .text { text-align: left; }
 td.arm { white-space: normal; min-width: 9rem; overflow-wrap: break-word; }
 .wrap td:not(.arm) { white-space: normal; min-width: 7.5rem; }
-.wrap td:first-child { min-width: 0; }
+.wrap td:first-child:not(.arm) { min-width: 0; }
 @media (max-width: 40rem) { dl { grid-template-columns: 1fr; }
   dd { margin-bottom: .3rem; } td.text { white-space: normal; }
   td.arm { min-width: 6.5rem; } }
