@@ -93,7 +93,8 @@ def main() -> None:
     shown, metric = study.shown, study.metric
     if add == ["--add"]:
         before = pl.read_csv(place / "results.csv", schema_overrides=study.table.schema)
-        shown = before["metric"].unique(maintain_order=True).to_list()
+        known = set(before["metric"])
+        shown = [name for name in study.shown if name in known]
         before = before.filter(~pl.col("arm").is_in(table["arm"].unique().to_list()))
         table = table.filter(pl.col("metric").is_in(shown))
         table = pl.concat([before, table]).sort("arm", "seed", maintain_order=True)
