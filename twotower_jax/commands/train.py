@@ -1,6 +1,7 @@
 """``twotower train``: Hydra composes the configuration and runs one job or a sweep."""
 
 import os
+import re
 import shlex
 import sys
 from typing import Any
@@ -114,10 +115,22 @@ def _run_job(composed: DictConfig) -> Objective:
     else:
         # A swept word, key=a,b, reaches the job as key=a; the others are unchanged.
         words = HydraConfig.get().overrides.task
-        given = shlex.split(command_line())
-        swept = [word for word in words if word not in given]
+        given = {_plain(word) for word in shlex.split(command_line())}
+        swept = [word for word in words if _plain(word) not in given]
         print_line(console, config, result, swept, progress, asked)
     return finished(_objective(config, result), str(run_folder(config).parent))
+
+
+def _plain(word: str) -> str:
+    """Return an override as it was typed or as Hydra writes it: spaces, quotes, case.
+
+    Examples:
+      >>> _plain("data.candidate_features={shop: 'x'}") == _plain(
+      ...     "data.candidate_features={shop:x}"
+      ... )
+      True
+    """
+    return re.sub(r"[\s'\"]", "", word).lower()
 
 
 def _objective(config: Config, result: dict[str, Any]) -> float:
