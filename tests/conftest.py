@@ -33,11 +33,11 @@ jax.config.update("jax_legacy_prng_key", "error")
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
-# Most of the time of the tests is that of compiling small programs. XLA leaves its
-# optimisations of the machine code out, here and in the processes that tests start.
+# Most of the time of the tests is that of compiling small programs. XLA does
+# little to optimise their machine code, here and in the processes that tests start.
 # `make test-all` keeps them, so that every test also sees the programs of users. XLA
 # aborts at a flag that it does not know.
-QUICK = {"xla_backend_optimization_level": "0"}
+QUICK = {"xla_backend_optimization_level": "1"}
 QUICK |= {"xla_llvm_disable_expensive_passes": "true"}
 QUICK |= {"xla_cpu_parallel_codegen_split_count": "1"}
 if metadata.version("jaxlib").startswith("0.10."):
