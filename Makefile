@@ -1,5 +1,6 @@
 # make study   the embedded study: installs into .venv, trains, compares, reports
-# make test    the tests that take seconds       make test-all   every test
+# make test    the tests that take seconds, with programs that compile fast
+# make test-all   every test, with programs as users have them
 # make lint    ruff and pyright                  make docs       the site, into site/
 # make clean   build artefacts
 #
@@ -62,7 +63,7 @@ test: $(DEV_STAMP)
 	@$(PYTEST) -m "not slow"
 
 test-all: $(DEV_STAMP)
-	@$(PYTEST)
+	@TWOTOWER_TESTS_OPTIMIZED=1 $(PYTEST)
 
 lint: $(DEV_STAMP)
 	@$(BIN)/ruff check .

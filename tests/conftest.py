@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from importlib import metadata
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -32,6 +33,19 @@ jax.config.update("jax_legacy_prng_key", "error")
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
+# Most of the time of the tests is that of compiling small programs. XLA does
+# little to optimise their machine code, here and in the processes that tests start.
+# `make test-all` keeps them, so that every test also sees the programs of users. XLA
+# aborts at a flag that it does not know.
+QUICK = {"xla_backend_optimization_level": "1"}
+QUICK |= {"xla_llvm_disable_expensive_passes": "true"}
+QUICK |= {"xla_cpu_parallel_codegen_split_count": "1"}
+if metadata.version("jaxlib").startswith("0.10."):
+    QUICK |= {"xla_cpu_use_fusion_emitters": "false"}
+if not os.environ.get("TWOTOWER_TESTS_OPTIMIZED"):
+    flags = os.environ.get("XLA_FLAGS", "").split()  # workers inherit those of QUICK
+    flags += [f"--{k}={v}" for k, v in QUICK.items() if f"--{k}={v}" not in flags]
+    os.environ["XLA_FLAGS"] = " ".join(flags)
 
 PROGRAMS = os.environ["JAX_COMPILATION_CACHE_DIR"]
 atexit.register(shutil.rmtree, PROGRAMS, ignore_errors=True)
@@ -41,6 +55,14 @@ if not SHARED:
     SHARED = tempfile.mkdtemp(prefix="twotower-shared-")
     atexit.register(shutil.rmtree, SHARED, ignore_errors=True)
     os.environ["TWOTOWER_TESTS_SHARED"] = SHARED
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give files to the workers in their order: whole runs early, short examples last.
+
+    By default xdist starts the files of many tests, and the longest have few.
+    """
+    config.option.loadscopereorder = False
 
 
 def _pass_on(source: str, target: str) -> None:

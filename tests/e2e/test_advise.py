@@ -18,8 +18,17 @@ WORDS = (
 
 @pytest.fixture(scope="module", autouse=True)
 def few_samples():
-    """Three kinds of samples in place of nine, and no other models: each compiles."""
+    """Three kinds of samples, two values per axis of a baseline, no other models."""
+
+    def small_grids(config, data):
+        arms = space.baseline_arms(config, data)
+        return [
+            one._replace(axes={key: some[:2] for key, some in one.axes.items()})
+            for one in arms
+        ]
+
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stages, "baseline_arms", small_grids)
         patch.setattr(space, "SAMPLES", ("in_batch_logq", "in_batch", "uniform"))
         patch.setattr(space, "HARD", ())
         patch.setattr(tuning, "CONFIRM_SEEDS", (101,))
@@ -156,7 +165,7 @@ def test_a_stop_gives_the_best_answer_so_far(tmp_path, monkeypatch, capsys):
     ],
 )
 def test_wrong_words_are_refused_before_anything(tmp_path, capsys, word, said):
-    words = ("advise", f"output={tmp_path}", *word.split())
+    words = ("advise", *tiny.WORLD, f"output={tmp_path}", *word.split())
     assert tiny.command(*words) == 2
     assert said in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

@@ -15,7 +15,8 @@ SCRIPT = Path(__file__).parents[1] / "helpers" / "two_devices.py"
 
 
 def test_two_devices_train_what_one_does(tmp_path):
-    flags = "--xla_force_host_platform_device_count=2"
+    flags = os.environ.get("XLA_FLAGS", "")
+    flags += " --xla_force_host_platform_device_count=2"
     env = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(
         [sys.executable, SCRIPT, tmp_path],

@@ -113,10 +113,8 @@ def assert_like_reference(path, reference):
 @pytest.mark.parametrize(
     "moments",
     [
-        (first_checkpoint,),
-        (between_checkpoints,),
-        (last_checkpoint,),
         (first_checkpoint, between_checkpoints),
+        (last_checkpoint,),
     ],
     ids=lambda moments: "-then-".join(one.__name__ for one in moments),
 )

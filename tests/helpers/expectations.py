@@ -5,6 +5,7 @@ sum over the items j != p (that are not masked) of exp(s_j), whatever the source
 """
 
 import itertools
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -62,18 +63,20 @@ def data(positives=(), timed=False):
 
 
 def outcomes(*distributions):
-    """Return every outcome [n, draws] of independent draws, and its probability."""
-    values = list(itertools.product(*(range(len(d)) for d in distributions)))
-    chance = [
-        np.prod([d[v] for d, v in zip(distributions, o, strict=True)]) for o in values
-    ]
-    keep = np.array(chance) > 0
-    return np.array(values)[keep], np.array(chance)[keep]
+    """Return every outcome [n, draws] of independent draws, and its probability.
+
+    One that cannot be is replaced by one that can, with probability 0, so that n, and
+    with it the compiled program, depends on the number of draws alone.
+    """
+    values = np.array(list(itertools.product(*(range(len(d)) for d in distributions))))
+    each = [law[values[:, place]] for place, law in enumerate(distributions)]
+    chance = np.prod(each, axis=0)
+    return np.where(chance[:, None] > 0, values, values[chance.argmax()]), chance
 
 
-def estimate(problem, rows, drawn, items, bank, ratio, has_pool):
+def estimate(program, train, rows, drawn, items, bank, ratio, has_pool):
     """Return sum_d exp(s_d - log N_d) over the draws of row 0 of the batch ``rows``."""
-    structure, train = problem.program.structure, problem.data
+    structure = program.structure
     negatives, batch = structure.negatives, train.batch(rows)
     make = cols.merged_columns if structure.merged_size else cols.separate_columns
     options = {} if structure.merged_size else {"in_batch": negatives.in_batch}
@@ -89,11 +92,11 @@ def estimate(problem, rows, drawn, items, bank, ratio, has_pool):
     if items is not None:
         shape = (len(rows), len(items))
         slots = Slots(jnp.broadcast_to(items, shape), jnp.zeros(shape, bool), pool)
-    mass = log_mass(problem.program, train, batch)
+    mass = log_mass(program, train, batch)
     draws = Draws(columns, slots, row_groups(negatives, ratio, pool), mass)
     samplers = {} if bank is None else {"bank": bank}
     state = TrainState(jnp.int32(5), {}, {}, samplers)
-    terms = batch_terms(problem.program, train, state, batch, draws)
+    terms = batch_terms(program, train, state, batch, draws)
     pairs = column_terms(terms.columns, terms.rows)
     ids = columns.encode_ids[: columns.log_mult.shape[0]]
     if bank is not None:
@@ -126,7 +129,28 @@ def expectation(keys, *, has_pool=True, ratio=None, positives=(), merged=False):
     columns, slots = slot_laws(negatives, easy, pool, has_pool, ratio)
     laws = [q_plus] + columns + slots + [q_plus] * negatives.bank
     values, chance = outcomes(*laws)
-    m, k = len(columns), len(slots)
+    with jax.enable_x64(True):
+        sums = estimates(
+            problem.program,
+            problem.data,
+            jnp.asarray(values, jnp.int32),
+            ratio_now,
+            jnp.asarray(has_pool),
+            draws=(len(columns), len(slots)),
+            chunk=masks.CHUNK,
+        )
+    return float(chance @ np.asarray(sums))
+
+
+@partial(jax.jit, static_argnames=("draws", "chunk"))
+def estimates(program, train, values, ratio, has_pool, *, draws, chunk):
+    """Return the estimate of each outcome; ``draws`` are columns and slots.
+
+    The program of a mixture is compiled once for all its ratios and pools, and again
+    for another ``masks.CHUNK``, which it reads.
+    """
+    assert chunk == masks.CHUNK
+    (m, k), negatives = draws, program.structure.negatives
 
     def one(value):
         # A row of the batch stands for its item: rows 0, 3, 5, 6, 7 are items 0 to 4.
@@ -136,17 +160,14 @@ def expectation(keys, *, has_pool=True, ratio=None, positives=(), merged=False):
         bank = None
         if negatives.bank:
             item = value[1 + m + k :].astype(jnp.int32)
-            log_q = hyper.log_q_batch[item]
+            log_q = program.hyper.log_q_batch[item]
             bank = Bank(
                 jnp.zeros((negatives.bank, 6)), item, log_q, jnp.zeros_like(item)
             )
         drawn = value[1 : 1 + m]
-        return estimate(problem, rows, drawn, mine, bank, ratio_now, has_pool)
+        return estimate(program, train, rows, drawn, mine, bank, ratio, has_pool)
 
-    with jax.enable_x64(True):
-        every = jnp.asarray(values, jnp.int32)
-        sums = jax.jit(lambda v: jax.lax.map(one, v, batch_size=256))(every)
-    return float(chance @ np.asarray(sums))
+    return jax.lax.map(one, values, batch_size=256)
 
 
 def slot_laws(negatives, easy, pool, has_pool, ratio):

@@ -87,8 +87,9 @@ def test_it_is_over_the_known_items(name, merged):
 
 
 @pytest.mark.parametrize("name", ["mixed, easy a row", "bank and hard"])
-def test_it_is_over_the_known_items_that_the_user_did_not_click(name):
+def test_it_is_over_the_known_items_that_the_user_did_not_click(monkeypatch, name):
     keys, options = MIXTURES[name]
+    monkeypatch.setattr(masks, "CHUNK", 4)
     masks_both = {"negatives__available": True, "negatives__mask": "user_positives"}
     mean = expectation(keys | masks_both, positives=(2,), **options)
     assert mean == pytest.approx(others(2, 3, 4), rel=1e-5)

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from twotower_jax.study.spread import LEVEL, spread
 
@@ -41,6 +40,8 @@ class Interval(NamedTuple):
           >>> round(touching.p, 6), Interval(0.0, -0.1, 0.1, 4.0).p
           (0.05, 1.0)
         """
+        from scipy import stats  # on use: half a second of every start
+
         if math.isnan(self.low) or not self.centre:
             return math.nan if math.isnan(self.low) else 1.0
         end = self.low if self.centre > 0 else self.high
@@ -64,6 +65,8 @@ class Interval(NamedTuple):
           >>> round(low, 3), round(high, 3)
           (0.846, 1.154)
         """
+        from scipy import stats  # on use: half a second of every start
+
         if math.isnan(self.low):
             return math.nan, math.nan
         quantile, usual = stats.t.isf([(1 - level) / 2, (1 - LEVEL) / 2], self.df)
@@ -98,6 +101,8 @@ def bootstrap_intervals(
       >>> round(found.low, 3), round(found.high, 3)
       (0.078, 0.219)
     """
+    from scipy import stats  # on use: half a second of every start
+
     values = np.stack([one.mean(axis=0) for one in pairs], axis=1)
     queries, centres = len(values), values.mean(axis=0)
     if queries < 2:

@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
 
 from twotower_jax.study.intervals import CELLS
 from twotower_jax.study.spread import LEVEL, Spread, spread
@@ -65,6 +64,8 @@ def _further(
     flipped: np.ndarray, values: np.ndarray, uncertainty: Spread
 ) -> np.ndarray:
     """Return per flipped mean the probability to be as far from 0 as the observed."""
+    from scipy import stats  # on use: half a second of every start
+
     observed = _observed(values, uncertainty)
     if uncertainty.seed_error > 0:
         further = stats.norm.sf((observed - flipped) / uncertainty.seed_error)
@@ -75,6 +76,8 @@ def _further(
 
 def _observed(values: np.ndarray, uncertainty: Spread) -> float:
     """Return the absolute mean, transformed from t to normal for the few seeds."""
+    from scipy import stats  # on use: half a second of every start
+
     observed = abs(float(values.mean()))
     if not math.isfinite(uncertainty.seed_df) or uncertainty.error == 0:
         return observed

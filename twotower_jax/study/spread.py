@@ -18,7 +18,6 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from scipy import optimize, stats
 
 LEVEL = 0.95  # coverage of every interval
 POWER = 0.8  # chance to detect a difference of the smallest visible size
@@ -126,6 +125,8 @@ def smallest_visible(
       Owen, A survey of properties and applications of the noncentral t-distribution,
       Technometrics 1968.
     """
+    from scipy import optimize, stats  # on use: half a second of every start
+
     if math.isnan(spread.error):
         return math.nan
     quantile = float(stats.t.isf((1 - level) / 2, min(spread.df, NORMAL)))

@@ -4,7 +4,9 @@ import gc
 import os
 import shutil
 import signal
+from typing import Any
 
+import jax
 import numpy as np
 import pytest
 from helpers.problems import as_loaded, small_problem
@@ -189,6 +191,25 @@ def test_the_loss_of_a_record_is_the_mean_since_the_last(tmp_path):
     ]
 
 
+@pytest.fixture
+def optimized():
+    """Compile the steps as users do, also where tests compile fast.
+
+    A loop of one step is a program of its own, and rounds alike with XLA's
+    optimisations only.
+    """
+    compiled: Any = loop.run_steps
+    steps = jax.jit(
+        compiled.__wrapped__,
+        donate_argnames="state",
+        compiler_options={"xla_backend_optimization_level": 3},
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "run_steps", steps)
+        yield
+
+
+@pytest.mark.usefixtures("optimized")
 @pytest.mark.parametrize("per_dispatch", [1, 5, 64])
 def test_steps_per_dispatch_change_no_bit(tmp_path, per_dispatch):
     first, _ = Run(tmp_path / "a", [1, 2, 3]).fit()
@@ -264,6 +285,7 @@ def test_a_stop_before_the_first_step_neither_validates_nor_saves(tmp_path, resu
     assert run.records == [] and run.checkpoints.saves == []
 
 
+@pytest.mark.usefixtures("optimized")
 def test_a_stop_between_boundaries_saves_and_names_the_step(tmp_path, monkeypatch):
     run = Run(tmp_path, [1, 2, 3], steps_per_dispatch=1)
     real = loop.run_steps
