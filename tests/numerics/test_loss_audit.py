@@ -125,6 +125,25 @@ def test_wrong_sign_of_the_correction():
     assert "log q is added" in alarms(lambda s, i, q: cross_entropy(s + q))
 
 
+def test_a_likelihood_in_place_of_a_loss():
+    """Its gradient is 0 at log P too, but there it is the largest."""
+    found = alarms(lambda s, i, q: -cross_entropy(s - q))
+    assert "the loss falls as the scores of positives fall" in found
+    assert "negative log likelihood" in found
+
+
+def test_negatives_without_a_gradient():
+    """All scores grow alike, so that their drift is 0."""
+
+    def stopped(scores, ids, log_q):
+        logits = scores - log_q
+        total = jax.nn.logsumexp(jax.lax.stop_gradient(logits), axis=1)
+        return (total - logits[:, 0]).mean()
+
+    found = alarms(stopped)
+    assert "negatives have 0% of the gradient of positives" in found
+
+
 def test_no_correction():
     found = alarms(lambda s, i, q: cross_entropy(s))
     assert "not log P" in found and "log q has no effect" in found

@@ -10,6 +10,8 @@ DRIFT, SLOPE = 0.15, 0.05
 NONE, FACTOR = 0.1, 0.2
 # Spread of declared minus drawn log q, in nats, that is a reason.
 SPREAD = 0.2
+# Difference of pull and push over their sum at which scores have no optimum.
+UNEVEN = 0.2
 
 
 class Findings(NamedTuple):
@@ -47,6 +49,37 @@ def find_alarms(found: Findings) -> list[str]:
     moves = ", ".join(f"{name} {value:+.2f}" for name, value in far.items())
     first = f"the optimum is not log P: slope {found.slope:.2f}"
     return [first + (f", drift in nats {moves}" if far else ""), *_reasons(found)]
+
+
+def force_alarms(pull: float, push: float) -> list[str]:
+    """Sentences on forces that have no equilibrium at a minimum of the loss.
+
+    Args:
+      pull: Sum of the forces on positives, above 0 where the loss lifts them.
+      push: Sum of the forces on negatives, above 0 where the loss lowers them.
+
+    Returns:
+      A sentence where the loss has the wrong sign, or where one of the two is missing;
+      shifting all scores leaves a softmax as it is, so that they are equal.
+
+    Examples:
+      >>> force_alarms(1.0, 0.99)
+      []
+      >>> force_alarms(1.0, 0.0)[0].split(":")[0]
+      'negatives have 0% of the gradient of positives'
+    """
+    if pull < 0:
+        return [
+            "the loss falls as the scores of positives fall: it is maximised at its "
+            "optimum; return the negative log likelihood"
+        ]
+    if abs(pull - push) > UNEVEN * (pull + abs(push)):
+        share = push / pull if pull > 0 else float("inf")
+        return [
+            f"negatives have {share:.0%} of the gradient of positives: the scores "
+            "have no optimum; look for a stopped gradient or a mask of all negatives"
+        ]
+    return []
 
 
 def _reasons(found: Findings) -> list[str]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from twotower_jax.evaluation.metrics import BUCKETS
 from twotower_jax.evaluation.slices import popularity_buckets
-from twotower_jax.objective.alarms import Findings, find_alarms
+from twotower_jax.objective.alarms import Findings, find_alarms, force_alarms
 from twotower_jax.objective.batches import Layout, mean_slope
 from twotower_jax.objective.black_box import BlackBox, Candidates
 from twotower_jax.objective.catalogue import Catalogue
@@ -85,7 +85,7 @@ def loss_card(
     strong = items[int(np.argmax(pushes))]
     own = mean_slope(box, layout.hits(start, strong), "scores")
     hits = abs(own) > HIT * max(pushes)
-    alarms = find_alarms(found)
+    alarms = find_alarms(found) + force_alarms(optimum.pull, optimum.push)
     if masks_hits and hits:
         alarms.append(
             "draws that equal the positive are negatives of their row: the mask has no "
