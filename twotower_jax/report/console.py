@@ -91,6 +91,7 @@ def print_line(
         "seed",
         "name",
         "evaluation.test",
+        "baselines",
         "pause",
         *(["arms"] if config.arm else []),
     )
