@@ -148,7 +148,9 @@ def test_a_line_of_a_sweep_has_the_metric_of_the_study():
     result = {"metrics": {"test": values}, "seconds": 1.0}
     stream = io.StringIO()
     console = Console(file=stream, width=80)
-    print_line(console, config, result, ["baselines=True"], "run 1 of 2", "true_recall@20")
+    print_line(
+        console, config, result, ["baselines=True"], "run 1 of 2", "true_recall@20"
+    )
     assert stream.getvalue() == (
         "a, seed 0: test recall@20 0.5000, true_recall@20 0.2500, 1.0 s (run 1 of 2)\n"
     )
