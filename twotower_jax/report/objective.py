@@ -18,6 +18,7 @@ from twotower_jax.report.canvas import Drawing, draw_plane, style
 from twotower_jax.report.figure_files import own_ids
 from twotower_jax.report.page import box, definitions, note
 from twotower_jax.study.load import Study
+from twotower_jax.study.naming import is_baseline
 
 ABOUT = (
     "The optimum of each arm's loss in a small world with known click probabilities, "
@@ -43,6 +44,9 @@ def study_cards(study: Study, folder: Path) -> dict[str, Card | str]:
     configs: dict[str, Config] = {}
     cards: dict[str, Card | str] = {}
     for arm, name in pairs.iter_rows():
+        if is_baseline(runs[name].config):
+            cards[arm] = "a baseline is not trained by samples and has no objective."
+            continue
         try:
             configs[arm] = from_record(runs[name].config)
         except InputError as error:
