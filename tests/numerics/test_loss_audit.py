@@ -125,6 +125,25 @@ def test_wrong_sign_of_the_correction():
     assert "log q is added" in alarms(lambda s, i, q: cross_entropy(s + q))
 
 
+def test_a_likelihood_in_place_of_a_loss():
+    """Its gradient is 0 at log P too, but there it is the largest."""
+    found = alarms(lambda s, i, q: -cross_entropy(s - q))
+    assert "the loss is maximised at its optimum" in found
+    assert "negative log likelihood" in found
+
+
+def test_negatives_without_a_gradient():
+    """All scores grow alike, so that their drift is 0."""
+
+    def stopped(scores, ids, log_q):
+        logits = scores - log_q
+        total = jax.nn.logsumexp(jax.lax.stop_gradient(logits), axis=1)
+        return (total - logits[:, 0]).mean()
+
+    found = alarms(stopped)
+    assert "negatives have no gradient" in found
+
+
 def test_no_correction():
     found = alarms(lambda s, i, q: cross_entropy(s))
     assert "not log P" in found and "log q has no effect" in found
@@ -156,6 +175,19 @@ def test_a_ceiling_of_the_expected_count():
     card = twotower_jax.audit(gigl, log_q="count")
     assert card.drift["head"] < -0.5 < 0 < card.drift["tail"]
     assert "has a ceiling" in card.alarms[-1]
+
+
+def test_the_best_draws_alone_are_negatives():
+    """TFRS `num_hard_negatives`: log q acts on those that are kept."""
+
+    def kept(scores, ids, log_q):
+        logits = scores - log_q
+        rest = jax.lax.top_k(logits[:, 1:], 8)[0]
+        return sampled_softmax(logits[:, 0], rest).mean()
+
+    card = twotower_jax.audit(kept)
+    assert len(card.alarms) == 1 and "not log P" in card.alarms[0]
+    assert card.response == pytest.approx(-1, abs=0.01)
 
 
 def test_a_mask_without_effect():

@@ -161,3 +161,14 @@ def test_spread_counts_a_seed_effect_that_queries_do_not_show():
     whole = spread(arm - base).error
     alone = spread((arm - base).mean(axis=0, keepdims=True)).error
     assert whole > 2 * alone
+
+
+def test_the_page_shows_the_rates_that_the_simulation_prints():
+    """For 2, 3, 5 and 10 seeds, with seeds from none of the error to nearly all."""
+    page = (ROOT / "docs" / "statistics.md").read_text()
+    table = page.split("<!-- simulation -->\n")[1].split("<!-- /simulation -->")[0]
+    heads, _, *rows = [line.strip("| ").split(" | ") for line in table.splitlines()]
+    assert tuple(heads) == SIMULATION.HEADS
+    cases = {(int(row[0]), row[1]) for row in rows}
+    assert {(n, s) for n in (2, 3, 5, 10) for s in ("0 %", "50 %", "99 %")} <= cases
+    assert all(len(row) == len(heads) for row in rows)

@@ -10,6 +10,8 @@ DRIFT, SLOPE = 0.15, 0.05
 NONE, FACTOR = 0.1, 0.2
 # Spread of declared minus drawn log q, in nats, that is a reason.
 SPREAD = 0.2
+# Push over pull below which negatives have no gradient.
+MISSING = 0.05
 
 
 class Findings(NamedTuple):
@@ -19,7 +21,8 @@ class Findings(NamedTuple):
       slope: Slope of the optimum on log P.
       drift: {group: mean drift in nats}.
       log_q: [n] log q of items as the loss receives it, ascending.
-      response: [n] responses of the loss to it; -1 where it is subtracted.
+      response: [n] responses of the loss to it; -1 where it is subtracted, nan where
+        the loss does not depend on the negative at all.
       error: [n] declared minus drawn log q.
       temperature: Temperature of the scores.
     """
@@ -49,6 +52,37 @@ def find_alarms(found: Findings) -> list[str]:
     return [first + (f", drift in nats {moves}" if far else ""), *_reasons(found)]
 
 
+def force_alarms(pull: float, push: float) -> list[str]:
+    """Sentences on forces that have no equilibrium at a minimum of the loss.
+
+    Args:
+      pull: Sum of the forces on positives, above 0 where the loss lifts them.
+      push: Sum of the forces on negatives, above 0 where the loss lowers them.
+
+    Returns:
+      A sentence where both have the wrong sign, or where negatives have no gradient.
+      At a minimum of a softmax the two are equal, for a shift of all scores leaves it
+      as it is.
+
+    Examples:
+      >>> force_alarms(1.0, 0.99)
+      []
+      >>> [force_alarms(*one)[0].split(":")[0] for one in ((1.0, 0.0), (-1.0, -1.0))]
+      ['negatives have no gradient', 'the loss is maximised at its optimum']
+    """
+    if pull < 0 and push < 0:
+        return [
+            "the loss is maximised at its optimum: it falls as the scores of positives "
+            "fall; return the negative log likelihood"
+        ]
+    if abs(push) < MISSING * pull:
+        return [
+            "negatives have no gradient: all scores grow without bound; look for a "
+            "stopped gradient, or a mask of all negatives"
+        ]
+    return []
+
+
 def _reasons(found: Findings) -> list[str]:
     """Return the reasons of a moved optimum that the responses to log q show."""
     reasons = []
@@ -58,7 +92,9 @@ def _reasons(found: Findings) -> list[str]:
             f"the declared log q is not that of the draws: off by {spread:.1f} nats "
             "between items"
         )
-    usual = float(np.median(found.response))
+    if np.isnan(found.response).all():
+        return reasons
+    usual = float(np.nanmedian(found.response))
     if abs(usual) < NONE:
         return [*reasons, "log q has no effect on the negatives"]
     if usual > 0:
@@ -76,14 +112,14 @@ def _limits(found: Findings) -> list[str]:
     inert = np.abs(found.response) < NONE
     if not inert.any():
         return []
-    responding = np.flatnonzero(~inert)
+    responding = np.flatnonzero(np.abs(found.response) >= NONE)
     low, high = responding[0], responding[-1]
     limits = []
-    if low > 0:
+    if inert[:low].any():
         limits.append(
             f"log q below about {found.log_q[low - 1]:.1f} has no effect: q has a floor"
         )
-    if high < len(inert) - 1:
+    if inert[high + 1 :].any():
         limits.append(
             f"log q above about {found.log_q[high + 1]:.1f} has no effect: q or the "
             "expected count has a ceiling"

@@ -52,6 +52,8 @@ class Card:
       curves: {name: ((log P, drift), ...)} means over bins of the items.
       resampled: Whether the target is not log P.
       scaled: Keys with another value than that of the arm.
+      banked: Share of the push on items that entries of a bank have. They pass no
+        gradient, so it does not reach the items.
     """
 
     slope: float
@@ -67,6 +69,7 @@ class Card:
     curves: dict[str, Curve]
     resampled: bool = False
     scaled: tuple[str, ...] = ()
+    banked: float = 0.0
 
     @property
     def moved(self) -> bool:
@@ -138,6 +141,7 @@ def card_of(arm: SmallArm, optimum: Optimum) -> Card:
         curves=_curves(log_p, drift, world.retrieved),
         resampled=log_w is not None,
         scaled=arm.scaled,
+        banked=optimum.banked,
     )
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from twotower_jax.evaluation.metrics import BUCKETS
 from twotower_jax.evaluation.slices import popularity_buckets
-from twotower_jax.objective.alarms import Findings, find_alarms
+from twotower_jax.objective.alarms import Findings, find_alarms, force_alarms
 from twotower_jax.objective.batches import Layout, mean_slope
 from twotower_jax.objective.black_box import BlackBox, Candidates
 from twotower_jax.objective.catalogue import Catalogue
@@ -85,7 +85,8 @@ def loss_card(
     strong = items[int(np.argmax(pushes))]
     own = mean_slope(box, layout.hits(start, strong), "scores")
     hits = abs(own) > HIT * max(pushes)
-    alarms = find_alarms(found)
+    # Finite differences over the jumps of a moved loss have signs without a meaning.
+    alarms = find_alarms(found) or force_alarms(optimum.pull, optimum.push)
     if masks_hits and hits:
         alarms.append(
             "draws that equal the positive are negatives of their row: the mask has no "
@@ -95,7 +96,7 @@ def loss_card(
         slope=found.slope,
         drift=found.drift,
         error=float(np.std(means, axis=0).max()),
-        response=float(np.median(found.response)),
+        response=_usual(found.response),
         positive_response=_response(box, layout.pulls(start, strong)),
         hits=hits,
         alarms=tuple(alarms),
@@ -140,4 +141,9 @@ def _groups(catalogue: Catalogue, layout: Layout) -> dict[str, np.ndarray]:
 def _response(box: BlackBox, batches: list[Candidates]) -> float:
     """Return the derivative by log q of the marked cells over that by their logits."""
     by_score = mean_slope(box, batches, "scores")
-    return mean_slope(box, batches, "log_q") / by_score if by_score else 0.0
+    return mean_slope(box, batches, "log_q") / by_score if by_score else np.nan
+
+
+def _usual(response: np.ndarray) -> float:
+    """Return the median response; nan where no negative has one."""
+    return float(np.nanmedian(response)) if np.isfinite(response).any() else np.nan

@@ -27,10 +27,14 @@ class FreeOptimum(NamedTuple):
       scores: [N] float64 logits.
       moves: [MEASURES, N] moves that other sets of draws ask for; their mean is in the
         scores, their spread is the error.
+      pull: Sum over the items of the forces on positives there.
+      push: The same on negatives.
     """
 
     scores: np.ndarray
     moves: np.ndarray
+    pull: float
+    push: float
 
 
 def find_free_optimum(box: BlackBox, catalogue: Catalogue, make: Make) -> FreeOptimum:
@@ -60,11 +64,17 @@ def find_free_optimum(box: BlackBox, catalogue: Catalogue, make: Make) -> FreeOp
         scores = scores + move / max(1, number - AVERAGED + 2)
         if np.abs(move).mean() < ARRIVED:
             break
-    others = [
-        _move(forces(box, make(scores, number), catalogue, scores))
+    measured = [
+        forces(box, make(scores, number), catalogue, scores)
         for number in range(1, 1 + MEASURES)
     ]
-    return FreeOptimum(scores + np.mean(others, axis=0), np.array(others))
+    others = [_move(one) for one in measured]
+    return FreeOptimum(
+        scores + np.mean(others, axis=0),
+        np.array(others),
+        float(np.mean([one.pull.sum() for one in measured])),
+        float(np.mean([one.push.sum() for one in measured])),
+    )
 
 
 def _move(found: Forces) -> np.ndarray:

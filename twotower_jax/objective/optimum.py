@@ -38,12 +38,14 @@ class Optimum(NamedTuple):
         for; their mean is 0, their spread is the error of the scores.
       variance: Variance of the gradient of a batch, summed over the scores.
       pull: Mean force of a batch on its positives, the scale of the gradient.
+      banked: Share of the forces on negatives that entries of a bank have.
     """
 
     scores: np.ndarray
     moves: np.ndarray
     variance: float
     pull: float
+    banked: float
 
 
 class _Measured(NamedTuple):
@@ -51,6 +53,7 @@ class _Measured(NamedTuple):
 
     pull: np.ndarray
     push: np.ndarray
+    banked: float
     squares: float
 
 
@@ -93,6 +96,7 @@ def find_optimum(problem: Problem, world: World) -> Optimum:
         moves - left,
         squares - float((gradient**2).sum()),
         float(pull.sum()) / batches,
+        float(np.mean([f.banked for f in passes]) / push.sum()),
     )
 
 
@@ -145,5 +149,6 @@ class _Walk:
         return _Measured(
             np.asarray(forces.pull, np.float64),
             np.asarray(forces.push, np.float64),
+            float(forces.banked),
             float(forces.squares),
         )

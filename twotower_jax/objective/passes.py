@@ -32,11 +32,13 @@ class Forces(NamedTuple):
     Attributes:
       pull: [T, N] sum of minus the gradients by the scores of positives.
       push: [T, N] sum of the gradients by the scores of negatives.
+      banked: [] part of the sum of ``push`` that entries of a bank have.
       squares: [] sum over the batches of the squared length of the gradient.
     """
 
     pull: jax.Array
     push: jax.Array
+    banked: jax.Array
     squares: jax.Array
 
 
@@ -85,7 +87,7 @@ def run_pass(
         added = jax.tree.map(jnp.add, forces, batch._replace(squares=squares))
         return (state, added), None
 
-    start = Forces(zeros, zeros, jnp.float32(0))
+    start = Forces(zeros, zeros, jnp.float32(0), jnp.float32(0))
     (state, forces), _ = jax.lax.scan(add_batch, (state, start), rows)
     return state, forces
 
@@ -150,6 +152,7 @@ def _by_item(context: Context, query: jax.Array, gradient: Scores) -> Forces:
     kind = jnp.argmax(query, axis=1)
     table = jnp.zeros((query.shape[1], context.program.structure.num_items))
     columns = draws.columns.encode_ids[: draws.columns.log_mult.shape[0]]
+    banked = gradient.columns[columns.shape[0] :].sum()
     if "bank" in state.samplers:
         columns = jnp.concatenate([columns, state.samplers["bank"].item])
     # Padding has an id behind the last item, which is dropped.
@@ -158,4 +161,4 @@ def _by_item(context: Context, query: jax.Array, gradient: Scores) -> Forces:
         place = (kind[:, None], draws.slots.items)
         push = push.at[place].add(gradient.slots, mode="drop")
     pull = table.at[kind, items].add(-gradient.positive)
-    return Forces(pull, push, jnp.float32(0))
+    return Forces(pull, push, banked, jnp.float32(0))

@@ -17,7 +17,7 @@ from twotower_jax.objective.card import Card, audit_arm, from_json, to_json
 
 FILE = "objective.json"
 # Raised where equal configurations get other cards.
-VERSION = 1
+VERSION = 2
 # Cards that one report computes, at most.
 MOST = 24
 

@@ -23,6 +23,11 @@ def optimum_sentence(card: Card) -> str:
     """
     if card.moved:
         return f"The optimum is not {_target(card)}{_instead(card)}: {_moves(card)}."
+    if card.banked:
+        return (
+            f"The optimum is {_target(card)}, but training does not follow this "
+            "objective."
+        )
     if card.resampled:
         return (
             "The optimum is log P + log w, as the resampling of positives intends: the "
@@ -30,6 +35,24 @@ def optimum_sentence(card: Card) -> str:
         )
     return (
         "The optimum is log P: the samples change the variance of the gradient alone."
+    )
+
+
+def bank_sentence(card: Card) -> str:
+    """One sentence on the push that a bank withholds from items.
+
+    Args:
+      card: The card.
+
+    Returns:
+      A sentence; "" without a bank.
+    """
+    if not card.banked:
+        return ""
+    return (
+        f"Entries of the bank have {card.banked:.0%} of the push on items and pass no "
+        "gradient, so that items are pushed less than this objective asks; lower "
+        "negatives.bank.size."
     )
 
 
@@ -90,8 +113,8 @@ def card_lines(card: Card) -> list[str]:
       card: The card.
 
     Returns:
-      Five or six lines: numbers of the optimum, drifts, variance, two sentences, and
-      sizes that differ from those of the arm.
+      Five to seven lines: numbers of the optimum, drifts, variance, two sentences, one
+      on a bank, and sizes that differ from those of the arm.
     """
     fit = _fit(card)
     slopes = f"slope on log P {card.slope:.2f}"
@@ -108,6 +131,8 @@ def card_lines(card: Card) -> list[str]:
         optimum_sentence(card),
         gradient_sentence(card),
     ]
+    if card.banked:
+        lines.append(bank_sentence(card))
     if card.scaled:
         lines.append(f"other values in the small world: {'; '.join(card.scaled)}")
     return lines

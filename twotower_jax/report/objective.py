@@ -9,11 +9,16 @@ from twotower_jax.config import Config, from_record
 from twotower_jax.errors import InputError
 from twotower_jax.objective.card import Card
 from twotower_jax.objective.store import find_cards
-from twotower_jax.objective.words import gradient_sentence, optimum_sentence
+from twotower_jax.objective.words import (
+    bank_sentence,
+    gradient_sentence,
+    optimum_sentence,
+)
 from twotower_jax.report.canvas import Drawing, draw_plane, style
 from twotower_jax.report.figure_files import own_ids
 from twotower_jax.report.page import box, definitions, note
 from twotower_jax.study.load import Study
+from twotower_jax.study.naming import is_baseline
 
 ABOUT = (
     "The optimum of each arm's loss in a small world with known click probabilities, "
@@ -39,6 +44,9 @@ def study_cards(study: Study, folder: Path) -> dict[str, Card | str]:
     configs: dict[str, Config] = {}
     cards: dict[str, Card | str] = {}
     for arm, name in pairs.iter_rows():
+        if is_baseline(runs[name].config):
+            cards[arm] = "a baseline is not trained by samples and has no objective."
+            continue
         try:
             configs[arm] = from_record(runs[name].config)
         except InputError as error:
@@ -72,14 +80,12 @@ def objective_section(
             *(f"{card.drift[name]:+.2f}" for name in groups),
             f"{card.variance:.2f}",
             f"{card.pairs:,}",
-            "moved" if card.moved else "as the full softmax",
+            _place(card),
         ]
         for arm, card in rows
     ]
     words = {
-        arm: f"{optimum_sentence(card)} {gradient_sentence(card)}"
-        if isinstance(card, Card)
-        else f"No card: {card}"
+        arm: _sentences(card) if isinstance(card, Card) else f"No card: {card}"
         for arm, card in named
     }
     return [
@@ -88,6 +94,18 @@ def objective_section(
         *box(heads, body, text=(1, len(heads) - 1)),
         *definitions(words, "terms"),
     ]
+
+
+def _place(card: Card) -> str:
+    """Return where the optimum is, in a cell of the table."""
+    if card.moved:
+        return "moved"
+    return "not followed (bank)" if card.banked else "as the full softmax"
+
+
+def _sentences(card: Card) -> str:
+    sentences = optimum_sentence(card), bank_sentence(card), gradient_sentence(card)
+    return " ".join(one for one in sentences if one)
 
 
 def card_figure(title: str, card: Card) -> Drawing:

@@ -86,7 +86,7 @@ def _base_is_best(
     study: Study, value: float, compared: dict[str, dict[str, Any]]
 ) -> str:
     """Return the sentence for a base arm that has the best mean."""
-    text = f"No arm has a better {study.metric} than {study.base}, {value:.4f}"
+    text = f"No other choice has a better {study.metric} than {study.base}, {value:.4f}"
     level = [arm for arm, row in compared.items() if _word(row) not in (BETTER, WORSE)]
     if not level:
         return f"{text}; all are worse."

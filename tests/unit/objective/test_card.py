@@ -92,6 +92,16 @@ def test_a_score_without_bound_is_named_as_such(full):
     assert "its slope is 1.06" in optimum_sentence(steep)
 
 
+def test_a_bank_withholds_its_share_of_the_push_from_the_items(full):
+    """Of 127 + 128 negatives per row, alike in their draws, 128 pass no gradient."""
+    size, rows = 128, 128
+    card = audit_arm(configure(negatives__bank__size=size, training__batch_size=rows))
+    assert card.banked == pytest.approx(size / (size + rows - 1), abs=0.004)
+    assert "training does not follow this objective" in optimum_sentence(card)
+    assert any("50% of the push on items" in line for line in card_lines(card))
+    assert full.banked == 0 and not any("bank" in line for line in card_lines(full))
+
+
 def test_the_cost_of_a_pair_decides_at_which_catalogue_the_samples_pay(full):
     card = dataclasses.replace(full, variance=2.0, pairs=500)
     assert "above 1,000 items" in gradient_sentence(card)

@@ -41,6 +41,7 @@ def folder(tmp_path):
         config["training"]["batch_size"] = 64
         write_arm(tmp_path, arm, [0.1, 0.2], config=config)
     write_arm(tmp_path, "old", [0.3])
+    write_arm(tmp_path, "EASE", [0.4], config={"towers": {"kind": "ease"}})
     return tmp_path
 
 
@@ -73,6 +74,9 @@ def test_the_cards_of_a_study_are_kept_in_its_folder(folder, monkeypatch):
     cards = study_cards(load_study([folder]), folder)
     assert cards["oracle"] == cards["popular"] == CARD
     assert "cannot read its configuration" in cards["old"]
+    assert cards["EASE"] == (
+        "a baseline is not trained by samples and has no objective."
+    )
     assert sorted(computed) == ["full_softmax", "sampled_softmax"]
     write_reports([folder])
     assert "<h2>Objective" in (folder / "report.html").read_text()

@@ -40,7 +40,7 @@ def test_baselines_and_the_oracle_are_no_answer(tmp_path):
 
 def test_a_base_that_no_arm_beats(tmp_path):
     arms = {"a": ({}, 0.2), "b": (WARM, 0.1)}
-    text = "No arm has a better recall@20 than a, 0.2000; "
+    text = "No other choice has a better recall@20 than a, 0.2000; "
     assert answer(study(tmp_path / "1", arms)) == f"{text}all are worse."
     arms["c"] = (COLD, 0.19999)
     found = answer(study(tmp_path / "2", arms))
