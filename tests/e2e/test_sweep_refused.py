@@ -98,6 +98,10 @@ def test_one_configuration_under_two_labels_is_refused_before_any_run(tmp_path, 
         (["arms=uniform,foo"], ["'arms/foo'", "Available options", "in_batch_logq"]),
         (["experiment=foo"], ["'experiment/foo'", "Available options", "quickstart"]),
         (["arms=null"], ["arms=null: a group", "leave the word out, or name one"]),
+        (
+            ["--cfg", "job"],
+            ["-m trains, and --cfg and --info only print", "leave out -m"],
+        ),
         (["arms=uniform,null"], ["arms=uniform,null: a group", "leave the word out"]),
     ],
 )

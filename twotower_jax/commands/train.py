@@ -59,16 +59,28 @@ def train(overrides: list[str]) -> int:
     except (HydraException, OmegaConfBaseException) as error:
         raise explain(error) from None
     except ValueError as error:
-        if "Config group override" not in str(error):
-            raise
-        words = " ".join(word for word in overrides if "null" in word)
-        raise InputError(
-            f"{words}: a group of the configuration takes the name of a file, not "
-            "null; leave the word out, or name one (twotower train --help lists them)"
-        ) from None
+        if refused := _refused(str(error), overrides):
+            raise InputError(refused) from None
+        raise
     finally:
         sys.argv = before
     return SWEEP.exit_status()
+
+
+def _refused(text: str, overrides: list[str]) -> str:
+    """Return what to do about a ValueError of Hydra; "" for another one."""
+    if "Config group override" in text:
+        words = " ".join(word for word in overrides if "null" in word)
+        return (
+            f"{words}: a group of the configuration takes the name of a file, not "
+            "null; leave the word out, or name one (twotower train --help lists them)"
+        )
+    if "Only one of" in text:
+        return (
+            "-m trains, and --cfg and --info only print; leave out -m to see the "
+            "configuration of one run"
+        )
+    return ""
 
 
 @hydra.main(version_base="1.3", config_path=f"pkg://{CONF}", config_name="config")
