@@ -28,8 +28,8 @@ DEFAULTS = {
     "optimizer.learning_rate": "0.01",
     "loss.temperature": "0.14",
     "towers.candidate": "[]",
-    "towers.history_length": "20",
 }
+LENGTH = "towers.history_length"
 # Longer histories are tried where at least this share of the users has them.
 LONG = 0.1
 CONTROL, BASE = "in_batch_logq", "in_batch"
@@ -75,21 +75,39 @@ def model_arm(data: Loaded, config: Config, given: Sequence[str]) -> Arm:
         "optimizer.learning_rate": list(RATES),
         "loss.temperature": list(TEMPERATURES),
     }
-    if "history" in chosen and _long(data, config.towers.history_length):
-        axes["towers.history_length"] = ["20", "50"]
+    lengths = history_lengths(data, config.towers.history_length)
+    if "history" in chosen and lengths:
+        axes[LENGTH] = lengths
     if data.log.item_features:
         axes["towers.candidate"] = ["[]", "[id]"]
     kept = {key: values for key, values in axes.items() if key not in given}
     if any(word.startswith("towers.") for word in given):
         kept.pop("towers", None)
-        kept.pop("towers.history_length", None)
-    return Arm(CONTROL, kept, {key: DEFAULTS[key] for key in kept})
+        kept.pop(LENGTH, None)
+    first = DEFAULTS | ({LENGTH: lengths[0]} if lengths else {})
+    return Arm(CONTROL, kept, {key: first[key] for key in kept})
 
 
-def _long(data: Loaded, length: int) -> bool:
-    """Return whether many users have more training positives than a history holds."""
+def history_lengths(data: Loaded, length: int) -> list[str]:
+    """Lengths of a history that are tried, the first one first.
+
+    Args:
+      data: the log and its split.
+      length: of the configuration.
+
+    Returns:
+      20 and 50 where a tenth of the users has more training positives than ``length``;
+      50 and 100 where half of them have more than 50; else none.
+    """
+    if _share_above(data, 50) >= 0.5:
+        return ["50", "100"]
+    return ["20", "50"] if _share_above(data, length) >= LONG else []
+
+
+def _share_above(data: Loaded, length: int) -> float:
+    """Return the share of the users with more training positives than ``length``."""
     counts = np.bincount(data.split.train.user)
-    return bool((counts[counts > 0] > length).mean() >= LONG)
+    return float((counts[counts > 0] > length).mean())
 
 
 def nearby(
@@ -116,8 +134,8 @@ def nearby(
         ("optimizer.learning_rate", rate * 2),
     ]
     chosen = config.towers.query or query_features(data, length)
-    if "history" in chosen and _long(data, length):
-        found.insert(3, ("towers.history_length", 2 * length))
+    if "history" in chosen and _share_above(data, length) >= LONG:
+        found.insert(3, (LENGTH, 2 * length))
     fixed = any(word.startswith("towers.") for word in given)
     return [
         {**point, key: f"{value:.3g}"}

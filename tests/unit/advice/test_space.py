@@ -51,6 +51,9 @@ def test_a_key_that_is_set_is_not_tried():
         "towers.history_length",  # users have 24 training positives
         "towers.candidate",
     ]
+    arm = model_arm(data, Config(), [])
+    assert arm.axes["towers.history_length"] == ["20", "50"]
+    assert arm.first and arm.first["towers.history_length"] == "20"
     few = split_log(make_log(LONG[::3], SPREAD[: len(LONG[::3])]), DataConfig())
     assert "towers.history_length" not in model_arm(few, Config(), []).axes
     arm = model_arm(data, Config(), ["loss.temperature", "towers.query"])
@@ -58,6 +61,15 @@ def test_a_key_that_is_set_is_not_tried():
     assert arm.first == {"optimizer.learning_rate": "0.01", "towers.candidate": "[]"}
     arms = sample_arms(log, {}, ["loss.temperature"])
     assert {str(one.axes) for one in arms} == {"{}"}
+
+
+def test_histories_begin_longer_where_half_of_the_users_have_many_positives():
+    users = np.repeat(np.arange(20), np.where(np.arange(20) < 11, 80, 30))
+    spread = np.random.default_rng(0).permutation(len(users))
+    data = split_log(make_log(users, spread), DataConfig())
+    arm = model_arm(data, Config(), [])
+    assert arm.axes["towers.history_length"] == ["50", "100"]
+    assert arm.first and arm.first["towers.history_length"] == "50"
 
 
 def test_every_kind_of_samples_has_the_same_axis_around_the_chosen_temperature():
