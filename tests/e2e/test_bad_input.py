@@ -267,9 +267,17 @@ def test_wrong_tables(name, tmp_path, capsys):
     words = ("data=table", f"data.path={path}", f"output={tmp_path}", "name=run")
     small = ("training.batch_size=64", "evaluation.k=[10,20]", "training.steps=1")
     refused(("train", *words, *small, *overrides), parts, capsys)
-    # Nothing was trained, and nothing is left that a report would take for a run.
-    assert not list(tmp_path.glob("run/*/checkpoints"))
-    assert not list(tmp_path.glob("run/*/result.json"))
+    check_left(tmp_path / "run", name)
+
+
+def check_left(output, name):
+    """Nothing is left; where the features or queries are wrong, a run that failed."""
+    if name not in ("unknown feature", "all test positives seen before"):
+        assert not output.exists()
+        return
+    (status,) = output.glob("*/status.json")
+    assert tiny.read_json(status)["status"] == "failed"
+    assert len(list(status.parent.iterdir())) == 3  # configuration and manifest too
 
 
 @pytest.mark.parametrize("name", KEYS)
@@ -277,7 +285,7 @@ def test_wrong_keys_and_values(name, tmp_path, capsys):
     overrides, parts = KEYS[name]
     words = (*tiny.SMALL, f"output={tmp_path}", *overrides)
     refused(("train", *words), parts, capsys)
-    assert not list(tmp_path.glob("*/*/checkpoints"))
+    check_left(tmp_path / "simulator", name)
 
 
 @pytest.mark.parametrize("name", ["missing column", "one user only"])
@@ -303,6 +311,7 @@ def test_a_missing_file(tmp_path, capsys):
     path = tmp_path / "nowhere.csv"
     words = ("train", "data=table", f"data.path={path}", f"output={tmp_path}")
     refused(words, ["data.path=", str(path), "does not exist", "give"], capsys)
+    assert not list(tmp_path.iterdir())
 
 
 def test_folders_without_a_run(tmp_path, capsys):

@@ -4,6 +4,8 @@ import os
 import re
 import shlex
 import sys
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -89,7 +91,14 @@ def _hydra_train(composed: DictConfig) -> Objective | JobOutcome:
     try:
         return _run_job(composed)
     except Exception as error:
+        _remove_empty(Path(HydraConfig.get().runtime.output_dir))
         return failed(error)
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove the folder that Hydra made for a job that was refused before any file."""
+    with suppress(OSError):  # it holds files, or is not there
+        folder.rmdir()
 
 
 def _run_job(composed: DictConfig) -> Objective:
