@@ -128,9 +128,11 @@ def _items(profiles: Profiles, roles: Roles) -> None:
     free = [p for p in unused(profiles, roles) if not PAST & set(words(p.name))]
     lists = [p for p in free if p.kind == "list" and not role_score(p.name, "clicked")]
     shown = [p for p in lists if role_score(p.name, "item") or p.separator == "labels"]
-    pointed = [p for p in free if TARGETS & set(words(p.name))]
-    named = best_named("item", free, lambda p: p.kind in ("whole", "text", "number"))
-    ids = next(filter(_is_ids, pointed), named)
+    ids = best_named("item", free, lambda p: p.kind in ("whole", "text", "number"))
+    if ids is None or not any(role_score(p.name, "user") for p in free):
+        # A pair without a column that is named as the users.
+        pointed = (p for p in free if TARGETS & set(words(p.name)) and _is_ids(p))
+        ids = next(pointed, ids)
     if shown or (lists and ids is None):
         best = best_named("item", shown, lambda _: True) or [*shown, *lists][0]
         roles.columns["item"] = Column(best.name, "lists of items")

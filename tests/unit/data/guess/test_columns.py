@@ -55,6 +55,12 @@ VARIANTS = {
         {"user": "package", "item": "depends"},
         {},
     ),
+    "orders with a reference": (
+        "orders.csv",
+        text("customer,sku,reference", lambda i: (i % 7, f"s{i % 11}", f"r{i}")),
+        {"user": "customer", "item": "sku"},
+        {},
+    ),
     "citations": (
         "cites.csv",
         text("cited_paper_id,article_id", lambda i: (i % 7, 1000 + i % 11)),
