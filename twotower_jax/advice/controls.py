@@ -56,7 +56,7 @@ def _trained_at(one: Choice, point: Point) -> Choice:
 
 
 def _at_temperature(one: Choice, value: float) -> Choice:
-    """Return a choice at another temperature, under a name that says so."""
+    """Return a choice at another temperature, with the temperature in its name."""
     grid, point = one.grid, {**one.point, KEY: f"{value:g}"}
     label = f"{one.label} at temperature {value:g}"
     config = grid.configs[one.place]

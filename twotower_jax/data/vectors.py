@@ -13,7 +13,7 @@ MEANT = 0.9
 
 
 def is_list(values: pl.Series) -> bool:
-    """Whether the type of a column is List, or Array (lists of one length)."""
+    """Return whether the type of a column is polars' List or Array."""
     return isinstance(values.dtype, pl.List | pl.Array)
 
 
@@ -41,7 +41,7 @@ def to_lists(values: pl.Series) -> pl.Series:
 
 
 def mean_vectors(values: pl.Series) -> bool:
-    """Whether 90 % of the values of lists are numbers, and one of them is not whole.
+    """Return whether at least 90 % of the values are numbers and one is a fraction.
 
     Args:
       values: [rows] lists or texts of lists, none missing.

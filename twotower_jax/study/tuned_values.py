@@ -4,7 +4,8 @@ from twotower_jax.study.load import Study
 from twotower_jax.study.naming import flatten, short_key
 from twotower_jax.study.verdicts import CANNOT_TELL
 
-# Each arm trains to its own stop, which is no other choice.
+# Arms that are tuned alike may stop at different steps; that is not a difference in
+# what was chosen.
 OWN = "training.steps"
 
 
