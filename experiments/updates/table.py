@@ -4,10 +4,11 @@
 
 Reads runs.csv and the runs that it names. Writes days.csv (a row per arm, day, seed
 and metric), differences.csv (mean differences over the days to "never" and between
-arms), the figure, and the table of README.md.
+arms), choices.csv (the points that were tried), the figure, and the table of README.md.
 """
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -30,11 +31,18 @@ ARMS = {
     "full": "#0072B2",
     "incremental": "#D55E00",
     "full + incremental": "#009E73",
+    "full softmax": "#56B4E9",
+    "EASE": "#E69F00",
+    "iALS": "#CC79A7",
+    "item-kNN": "#F0E442",
+    "popularity": "#CCCCCC",
 }
 # Arm, and the arm that it is compared with.
 PAIRS = (
     *((arm, "never") for arm in ARMS if arm != "never"),
     ("full", "anew"),
+    ("full softmax", "anew"),
+    ("EASE", "anew"),
     ("incremental", "full"),
     ("full + incremental", "full"),
 )
@@ -53,7 +61,7 @@ def results_of(folder: Path) -> pl.DataFrame:
     for run in pl.read_csv(folder / "runs.csv").iter_rows(named=True):
         path = Path(run.pop("folder")) / "result.json"
         result = json.loads(path.read_text(encoding="utf-8"))
-        steps = {"steps": result["steps"]}
+        steps = {"steps": result.get("steps")}  # none of a baseline
         for name in METRICS:
             value = result["metrics"]["test"][name]
             rows.append(run | {"metric": name, "value": value} | steps)
@@ -109,7 +117,8 @@ def markdown(results: pl.DataFrame, comparison: pl.DataFrame) -> str:
         for base in ("never", "full"):
             found = comparison.filter(arm=arm, base=base, metric=METRICS[0])
             cells.append(_difference(found))
-        cells.append(f"{mine['steps'].mean():.0f}")
+        steps = mine["steps"].drop_nulls().mean()
+        cells.append("" if steps is None else f"{steps:.0f}")
         lines.append(f"| {arm} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -154,6 +163,7 @@ def main() -> None:
     comparison = compare(results)
     results.write_csv(HERE / "days.csv", float_precision=6)
     comparison.write_csv(HERE / "differences.csv", float_precision=6)
+    shutil.copyfile(Path(sys.argv[1]) / "choices.csv", HERE / "choices.csv")
     draw(results, HERE / "figure_days.svg")
     insert(HERE / "README.md", "updates", markdown(results, comparison))
 
