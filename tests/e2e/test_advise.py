@@ -1,10 +1,14 @@
 """twotower advise on a tiny log: choices without the test part, files, a stop."""
 
+import contextlib
+import io
+import shlex
 import signal
 
 import pytest
 from helpers import tiny
 
+import twotower_jax
 from twotower_jax.advice import space, stages, tuning
 from twotower_jax.training.signals import Stopped
 
@@ -46,7 +50,9 @@ def of_two_temperatures(log, point, given):
 @pytest.fixture(scope="module")
 def advice(tmp_path_factory):
     output = tmp_path_factory.mktemp("outputs")
-    assert tiny.command("advise", *WORDS, f"output={output}") == 0
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        assert tiny.command("advise", *WORDS, f"output={output}") == 0
+    (output / "printed.txt").write_text(printed.getvalue())
     return output / "advice"
 
 
@@ -107,6 +113,18 @@ def test_the_recipe_trains_the_choice_on_the_whole_log(advice, tmp_path):
     (run,) = (tmp_path / "recipe").glob("*/result.json")
     result = tiny.read_json(run)
     assert result["metrics"] == {"test": {}} and result["queries"] == {}
+
+
+def test_the_last_lines_are_commands_that_take_the_choice_away(advice, tmp_path):
+    *_, take, train = (advice.parent / "printed.txt").read_text().splitlines()
+    twotower, *words = shlex.split(take.removeprefix("next: "))
+    assert twotower == "twotower"
+    words[words.index("model")] = str(tmp_path / "model")
+    assert tiny.command(*words) == 0
+    model = twotower_jax.load_model(tmp_path / "model")
+    run = tiny.read_json(advice / "advice.json")["run"]
+    assert words[1] == run and model.manifest["run"]["name"] in run
+    assert train.endswith(f"twotower train --config-dir {advice} --config-name recipe")
 
 
 def test_an_advice_on_other_data_is_not_overwritten(advice, capsys):

@@ -1,6 +1,7 @@
 """The files of an advice: advice.json, recipe.yaml, and the report."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,23 @@ def choice_words(found: Progress, decision: Decision) -> list[str]:
     return [word for word in words if not word.startswith(("name=", "output="))]
 
 
+def next_commands(found: Progress, decision: Decision) -> list[str]:
+    """Lines with the commands that train a tested choice on the whole log and take it.
+
+    Args:
+      found: the folder of the advice.
+      decision: the choice; without a test there are none.
+    """
+    run = run_of(decision.study, decision.choice.label)
+    if run is None:
+        return []
+    folder = shlex.quote(str(found.folder))
+    return [
+        f"next: twotower export {shlex.quote(run)} --out model",
+        f"on the whole log: twotower train --config-dir {folder} --config-name recipe",
+    ]
+
+
 def recipe(found: Progress, decision: Decision) -> str:
     """The configuration that trains the choice on the whole log, for Hydra.
 
@@ -122,9 +140,10 @@ def recipe(found: Progress, decision: Decision) -> str:
     values["data"] |= {"split": "ratio", "valid_share": 0.0, "test_share": 0.0}
     values["data"] |= {"fit_valid": False}
     values |= {"name": "recipe"}
-    path = values["data"].get("path")
-    if path is not None:
-        values["data"]["path"] = str(Path(path).absolute())
+    for key in ("path", "valid_path", "test_path", "users_path", "items_path"):
+        path = values["data"].get(key)
+        if path is not None:
+            values["data"][key] = str(Path(path).absolute())
     head = (
         f"# {label}, the choice of twotower advise, trained on the whole log:\n"
         "# no part is left to test it on.\n"

@@ -45,7 +45,7 @@ def advise(options: argparse.Namespace) -> int:
 
     minutes, words = read_minutes(options.overrides)
     words = [*search_words(options.config_dir), *words]
-    from twotower_jax.advice.files import write_advice
+    from twotower_jax.advice.files import next_commands, write_advice
     from twotower_jax.advice.stages import Advisor
     from twotower_jax.compile_cache import keep_programs
 
@@ -74,6 +74,8 @@ def advise(options: argparse.Namespace) -> int:
             f"advise.minutes={minutes:g}: no run finished (their errors are above); "
             "give more minutes, or check the log with twotower data check"
         )
+    for line in next_commands(advisor.progress, decision):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     return 0
 
 

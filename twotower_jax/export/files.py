@@ -18,7 +18,9 @@ import polars as pl
 
 from twotower_jax.errors import InputError
 
-FORMAT = "twotower-export"
+FORMAT, LISTS_FORMAT = "twotower-export", "twotower-lists"
+# What reads the folders of each format.
+READERS = {FORMAT: "load_model", LISTS_FORMAT: "load_lists"}
 FORMAT_VERSION = 1
 
 MANIFEST = "manifest.json"
@@ -26,6 +28,7 @@ VOCABULARY = "vocabulary.json"
 ITEM_VECTORS = "item_vectors.npy"
 ITEM_TABLE = "item_vectors.parquet"
 USERS = "users.npz"
+LISTS = "lists.parquet"
 SERVE = "serve.py"
 README = "README.md"
 # Of the query and of the item.
@@ -109,15 +112,16 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path, form: str = FORMAT) -> dict[str, Any]:
     """Content of the manifest of an export, whose files are compared with it.
 
     Args:
       folder: of an export.
+      form: the format that is expected, of a model or of lists.
 
     Raises:
-      InputError: when the folder holds no export, an export of another format version,
-        or a file that is missing or has changed.
+      InputError: when the folder holds no export, an export of another format or
+        version, or a file that is missing or has changed.
     """
     path = folder / MANIFEST
     if not path.is_file():
@@ -129,10 +133,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         manifest = None
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+    if not isinstance(manifest, dict) or manifest.get("format") not in READERS:
         raise InputError(
             f"{path} is not that of an exported model; give a folder that twotower "
             "export wrote"
+        )
+    if manifest["format"] != form:
+        reader = READERS[manifest["format"]]
+        raise InputError(
+            f"{path} has format {manifest['format']}; read it by twotower_jax.{reader}"
         )
     version = manifest.get("format_version")
     if version != FORMAT_VERSION:

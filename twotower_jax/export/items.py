@@ -235,28 +235,42 @@ class ItemIndex:
     def table(
         self, keys: pl.Series, column: str, codes: np.ndarray, scores: np.ndarray
     ) -> pl.DataFrame:
-        """Lists in long form, without empty places.
+        """Lists of items of this index, as `lists_table`.
 
         Args:
           keys: [n], one per list; the first column.
           column: name of the column of items.
           codes: [n, k], -1 for an empty place.
           scores: [n, k].
-
-        Returns:
-          Columns of keys, ``rank`` from 1, items and ``score``.
         """
-        number, k = codes.shape
-        kept = codes.reshape(-1) >= 0
-        ranks = np.tile(np.arange(1, k + 1, dtype=np.int32), number)[kept]
-        return pl.DataFrame(
-            {
-                keys.name: keys.gather(np.repeat(np.arange(number), k)[kept]),
-                "rank": ranks,
-                column: self.ids.gather(codes.reshape(-1)[kept]),
-                "score": scores.reshape(-1)[kept],
-            }
-        )
+        return lists_table(keys, self.ids.rename(column), codes, scores)
+
+
+def lists_table(
+    keys: pl.Series, ids: pl.Series, codes: np.ndarray, scores: np.ndarray
+) -> pl.DataFrame:
+    """Lists in long form, without empty places.
+
+    Args:
+      keys: [n], one per list; the first column.
+      ids: [items] by code; the column of items has its name.
+      codes: [n, k], -1 for an empty place.
+      scores: [n, k].
+
+    Returns:
+      Columns of keys, ``rank`` from 1, items and ``score``.
+    """
+    number, k = codes.shape
+    kept = codes.reshape(-1) >= 0
+    ranks = np.tile(np.arange(1, k + 1, dtype=np.int32), number)[kept]
+    return pl.DataFrame(
+        {
+            keys.name: keys.gather(np.repeat(np.arange(number), k)[kept]),
+            "rank": ranks,
+            ids.name: ids.gather(codes.reshape(-1)[kept]),
+            "score": scores.reshape(-1)[kept],
+        }
+    )
 
 
 def as_series(name: str, ids: Ids) -> pl.Series:

@@ -14,6 +14,7 @@ from twotower_jax.errors import InputError
 from twotower_jax.export import files, serve
 from twotower_jax.export.contents import Contents, Side, make_contents
 from twotower_jax.export.index import INDEXES, Items, build_index, write_index
+from twotower_jax.export.lists import export_lists
 from twotower_jax.export.readme import readme
 from twotower_jax.export.towers import (
     PLATFORMS,
@@ -24,7 +25,7 @@ from twotower_jax.export.towers import (
 from twotower_jax.model.tower import TOWERS
 from twotower_jax.run.inputs import trains
 from twotower_jax.run.records import RunFolder, stored_config, write_json, write_text
-from twotower_jax.run.reproduce import TrainedRun, load_trained
+from twotower_jax.run.reproduce import TrainedRun, load_same_data, load_trained
 from twotower_jax.run.vocabulary import make_vocabulary
 
 # Largest difference between a vector of the run and of an artifact, relative to the
@@ -38,6 +39,9 @@ def export_run(
 ) -> None:
     """Write the model of a finished run as a folder of files for other programs.
 
+    A baseline, which has no towers, is written as lists of the best items
+    (`export_lists`).
+
     Args:
       folder: of the run.
       out: folder that is written; missing, or empty.
@@ -45,8 +49,8 @@ def export_run(
       console: where checks are shown; nowhere by default.
 
     Raises:
-      InputError: when the folder holds no finished run of towers, its data has changed,
-        `out` is not empty, or the library of the index is not installed.
+      InputError: when the folder holds no finished run, its data has changed, `out` is
+        not empty, or an index is asked for that is not installed or of a baseline.
       RuntimeError: when an artifact does not compute the vectors of the run.
     """
     console = console or Console(quiet=True)
@@ -54,6 +58,10 @@ def export_run(
     RunFolder(folder).result()
     _check_config(stored)
     files.check_new(out)
+    if not trains(stored):
+        _check_no_index(stored, index)
+        export_lists(stored, load_same_data(stored, RunFolder(folder)), out)
+        return
     if index is not None:
         INDEXES[index].load()
     run = load_trained(stored, folder)
@@ -82,7 +90,7 @@ def export_once(folder: Path) -> Path:
       folder: of the run.
 
     Returns:
-      The folder of the export.
+      The folder of the export; lists, for a baseline.
 
     Raises:
       InputError: where `export_run` raises it.
@@ -94,17 +102,22 @@ def export_once(folder: Path) -> Path:
 
 
 def _check_config(config: Config) -> None:
-    """Refuse a run that has no towers, or whose scores are not their dot products."""
-    if not trains(config):
-        raise InputError(
-            f"towers.kind={config.towers.kind} is a baseline, which has no towers; "
-            f"export a run with towers.kind={' or '.join(TOWERS)}"
-        )
+    """Refuse a run whose scores are not dot products of its towers."""
     if config.evaluation.subtract_log_q:
         raise InputError(
             "evaluation.subtract_log_q=true ranks by scores less log q, which are not "
             "dot products of the towers; export a run with "
             "evaluation.subtract_log_q=false"
+        )
+
+
+def _check_no_index(config: Config, index: str | None) -> None:
+    """Refuse an index of a baseline, which has no vectors."""
+    if index is not None:
+        raise InputError(
+            f"--index {index} needs item vectors, and towers.kind={config.towers.kind} "
+            f"has none; leave --index out, or export a run with towers.kind="
+            f"{' or '.join(TOWERS)}"
         )
 
 

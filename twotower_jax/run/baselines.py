@@ -93,8 +93,8 @@ def rank_baseline(
 
     def make() -> BaselineRanking:
         blank = np.zeros(len(queries.user), bool)
-        history = query_clicks(config, data, split, queries)
-        scorer = _scorer(config, data, kind, history, blank)
+        history = known_clicks(config, data, split)[queries.user]
+        scorer = baseline_scorer(config, data, kind, history, blank)
         ranking = rank(config, data, queries, scorer)
         return BaselineRanking(ranking, int(blank.sum()))
 
@@ -106,8 +106,8 @@ def knows_valid(config: Config) -> bool:
     return "history" in config.towers.query
 
 
-def query_clicks(config: Config, data: Loaded, split: str, queries: QuerySet) -> Clicks:
-    """Return the positives that a baseline knows of each query: [queries, items].
+def known_clicks(config: Config, data: Loaded, split: str) -> Clicks:
+    """Return the positives that a baseline knows of each user: [users, items].
 
     They are those that the towers know: the positives of training, and on test those
     of the valid part too where the towers read the history of a query.
@@ -116,7 +116,6 @@ def query_clicks(config: Config, data: Loaded, split: str, queries: QuerySet) ->
       config: the run.
       data: its data.
       split: "valid" or "test".
-      queries: of the split.
     """
     train, valid = data.split.train, data.split.valid
     user, item = train.user, train.item
@@ -124,7 +123,7 @@ def query_clicks(config: Config, data: Loaded, split: str, queries: QuerySet) ->
         user = np.concatenate([user, valid.user])
         item = np.concatenate([item, valid.item])
     shape = data.log.num_users, data.log.num_items
-    return click_matrix(user, item, shape)[queries.user]
+    return click_matrix(user, item, shape)
 
 
 def _fit_key(config: Config, data: Loaded, kind: str) -> tuple[Hashable, ...]:
@@ -181,12 +180,18 @@ def fit_baseline(config: Config, data: Loaded, kind: str) -> Scores:
     return _fits.get(_fit_key(config, data, kind), fit)
 
 
-def _scorer(
+def baseline_scorer(
     config: Config, data: Loaded, kind: str, history: Clicks, blank: np.ndarray
 ) -> Scorer:
-    """Return the scores of the queries; mark those without any score as blank [Q].
+    """Return the scores of a baseline, fitted on the run's data.
 
-    A blank query has the scores of popularity.
+    Args:
+      config: the run.
+      data: its data.
+      kind: name of the baseline.
+      history: [queries, items] positives that it knows of each query.
+      blank: [queries] bool, marked where a query has no score of its own when it is
+        scored; it then has the scores of popularity.
     """
     scores = fit_baseline(config, data, kind)
     number, num_items = history.shape

@@ -33,7 +33,7 @@ def evaluate_run(config: Config, folder: Path) -> dict[str, dict[str, float]]:
       InputError: when the run did not finish, or its data has changed.
     """
     record, step = _finished(folder)
-    data = _load_same_data(config, record)
+    data = load_same_data(config, record)
     config = choose_features(config, data)
     queries = make_query_sets(config, data)
     if trains(config):
@@ -77,7 +77,7 @@ def load_trained(config: Config, folder: Path) -> TrainedRun:
       InputError: when the run did not finish, or its data has changed.
     """
     record, step = _finished(folder)
-    data = _load_same_data(config, record)
+    data = load_same_data(config, record)
     config = choose_features(config, data)
     problem = make_problem(config, data)
     params = jax.device_get(_load_params(problem, record, step))
@@ -90,8 +90,16 @@ def _finished(folder: Path) -> tuple[RunFolder, int]:
     return record, record.result()["best_step"]
 
 
-def _load_same_data(config: Config, record: RunFolder) -> Loaded:
-    """Return the data of a run, refused where it has changed since."""
+def load_same_data(config: Config, record: RunFolder) -> Loaded:
+    """Return the data of a run, refused where it has changed since.
+
+    Args:
+      config: the run's configuration.
+      record: its folder.
+
+    Raises:
+      InputError: for changed data.
+    """
     data = load_data(config)
     check_same_data(record, data)
     return data
