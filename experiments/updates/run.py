@@ -37,7 +37,7 @@ FIRST, LAST = 5, 7  # days: that from which the first model serves, the last one
 SEEDS = (0, 1, 2, 3, 4)
 TUNE_SEED = 900
 HALF = 0.5
-TEMPERATURES = {"loss.temperature": "0.07,0.1,0.14,0.2,0.28"}
+TEMPERATURES = {"loss.temperature": "0.1,0.14,0.2,0.28,0.4"}
 BASELINES = Options().arm_tune
 # Arms of which every model is trained from the start: their overrides, their axes.
 ANEW: dict[str, tuple[list[str], Mapping[str, str]]] = {
