@@ -2,7 +2,6 @@
 
 import functools
 import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
@@ -89,61 +88,6 @@ def top_k(
     with ThreadPoolExecutor(workers) as pool:
         parts = list(pool.map(search, range(0, num_queries, per_call * block)))
     return np.concatenate([s for s, _ in parts]), np.concatenate([i for _, i in parts])
-
-
-def top_k_of_scores(
-    score: Callable[[slice], np.ndarray],
-    shape: tuple[int, int],
-    k: int,
-    *,
-    seen: Ragged | None = None,
-    block: int = 256,
-) -> tuple[np.ndarray, np.ndarray]:
-    """The k best-scoring items of each query, for scores that are no dot products.
-
-    The tie rule, the masks and the results are those of `top_k`.
-
-    Args:
-      score: a slice of the queries -> their scores [n, I] float32, finite.
-      shape: Q and I.
-      k: 1..I.
-      seen: items that must not be returned, one row per query; None masks nothing.
-      block: queries scored at a time; fewer where that would exceed `MAX_SCORES`.
-
-    Returns:
-      scores float32 [Q, k] and items int32 [Q, k].
-
-    Raises:
-      InputError: when k is not in 1..I.
-      ValueError: when `seen` does not fit, or a score is not finite.
-
-    Examples:
-      >>> table = np.array([[1.0, 3.0, 3.0]])
-      >>> top_k_of_scores(lambda rows: table[rows], (1, 3), 2)[1].tolist()
-      [[1, 2]]
-    """
-    num_queries, num_items = shape
-    _check_k(k, num_items)
-    check_seen(seen, num_queries, num_items)
-    columns = num_items + _padding(num_items, k)
-    block = max(1, min(block, num_queries, MAX_SCORES // columns))
-    width = pair_width(seen, block)
-    out = np.empty((num_queries, k), np.float32), np.empty((num_queries, k), np.int32)
-
-    def search(first: int) -> None:
-        part = slice(first, min(first + block, num_queries))
-        scores = np.zeros((block, columns), np.float32)
-        scores[: part.stop - first, :num_items] = score(part)
-        if not np.isfinite(scores).all():
-            raise ValueError("scores must be finite, but contain NaN or infinity")
-        rows, items = pairs_to_mask(seen, first, (1, block), width, columns)
-        best = _best(scores, rows[0], items[0], k=k, num_items=num_items)
-        for whole, values in zip(out, best, strict=True):
-            whole[part] = np.asarray(values)[: part.stop - first]
-
-    with ThreadPoolExecutor(_workers()) as pool:
-        list(pool.map(search, range(0, num_queries, block)))
-    return out
 
 
 @functools.partial(jax.jit, static_argnames=("k", "num_items"))
@@ -267,14 +211,19 @@ def _check(
     if block < 1:
         raise ValueError(f"block must be at least 1, got {block}")
     num_items = len(candidates)
-    _check_k(k, num_items)
+    check_k(k, num_items)
     check_seen(seen, len(queries), num_items)
     if queries.size and candidates.size:
         _check_range(queries, candidates)
 
 
-def _check_k(k: int, num_items: int) -> None:
-    """Raise InputError unless k is in 1..num_items."""
+def check_k(k: int, num_items: int) -> None:
+    """Raise InputError unless k is in 1..num_items.
+
+    Args:
+      k: length of a list.
+      num_items: size of the catalogue.
+    """
     if not 1 <= k <= num_items:
         raise InputError(
             f"evaluation.k={k} must be between 1 and the number of items in the "

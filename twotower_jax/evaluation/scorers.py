@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from twotower_jax.evaluation.ragged import Ragged
-from twotower_jax.evaluation.retrieve import top_k, top_k_of_scores
+from twotower_jax.evaluation.retrieve import top_k
+from twotower_jax.evaluation.retrieve_scores import top_k_of_scores
 
 # Cells of the popularity order that are looked at together.
 BLOCK = 2**22

@@ -3,14 +3,29 @@
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 
 from twotower_jax.config.baseline import BaselineConfig, IalsConfig
 from twotower_jax.model.click_matrix import Clicks, binary
 
-# Factors that are gathered at a time: 32 MiB of float64.
-BLOCK = 2**22
+# Factors that are gathered at a time: 2 MiB of float64, which fit into a cache.
+BLOCK = 2**18
+
+
+class Rotated(NamedTuple):
+    """Factors H in the basis of the eigenvectors of a H' H.
+
+    Attributes:
+      factors: [rows, factors] float64.
+      spectrum: [factors] the eigenvalues.
+      basis: [factors, factors] the eigenvectors, one per column.
+    """
+
+    factors: np.ndarray
+    spectrum: np.ndarray
+    basis: np.ndarray
 
 
 def ials(
@@ -48,9 +63,10 @@ def ials(
         users = solve_factors(clicks, items, settings)
         items = solve_factors(by_item, users, settings)
     table = np.ascontiguousarray(items.T, np.float32)
+    rotated = _rotate(items, settings.unobserved_weight)
 
     def scores(history: Clicks) -> np.ndarray:
-        queries = solve_factors(binary(history), items, settings)
+        queries = _solve(binary(history), rotated, settings)
         return queries.astype(np.float32) @ table
 
     return scores
@@ -88,11 +104,20 @@ def solve_factors(
     Returns:
       [rows, factors] float64; 0 for a row without a click.
     """
-    weight = settings.unobserved_weight
-    spectrum, basis = np.linalg.eigh(weight * (others.T @ others))
-    others = others @ basis
+    return _solve(clicks, _rotate(others, settings.unobserved_weight), settings)
+
+
+def _rotate(factors: np.ndarray, weight: float) -> Rotated:
+    """Return factors [rows, factors] in the basis of the eigenvectors of a H' H."""
+    spectrum, basis = np.linalg.eigh(weight * (factors.T @ factors))
+    return Rotated(factors @ basis, spectrum, basis)
+
+
+def _solve(clicks: Clicks, columns: Rotated, settings: IalsConfig) -> np.ndarray:
+    """Return the factors of the rows, as `solve_factors`, given rotated columns."""
+    others, spectrum, basis = columns
     sizes = np.diff(clicks.indptr)
-    ridge = settings.l2 * (sizes + weight * clicks.shape[1])
+    ridge = settings.l2 * (sizes + settings.unobserved_weight * clicks.shape[1])
     rotated = np.zeros((clicks.shape[0], others.shape[1]))
 
     def solve(block: tuple[np.ndarray, int]) -> None:

@@ -64,7 +64,8 @@ def neighbours(clicks: Clicks, number: int, shrink: float) -> Clicks:
         other = row != column
         row, column, both = row[other], column[other], both.data[other]
         value = both / (np.sqrt(counts[row] * counts[column]) + shrink)
-        kept = _largest(row, column, value, number)
+        sizes = np.bincount(row - first, minlength=last - first)
+        kept = _largest(sizes, column, value, number)
         place = (row[kept] - first, column[kept])
         shape = (last - first, clicks.shape[1])
         rows.append(csr_array((value[kept].astype(np.float32), place), shape=shape))
@@ -73,15 +74,33 @@ def neighbours(clicks: Clicks, number: int, shrink: float) -> Clicks:
 
 
 def _largest(
-    row: np.ndarray, column: np.ndarray, value: np.ndarray, number: int
+    sizes: np.ndarray, column: np.ndarray, value: np.ndarray, number: int
 ) -> np.ndarray:
-    """Return the places of the largest values of each row; ties: lower column."""
-    order = np.lexsort((column, -value, row))
-    row = row[order]
-    begins = np.flatnonzero(np.r_[True, row[1:] != row[:-1]]) if len(row) else row
-    sizes = np.diff(np.r_[begins, len(row)])
-    rank = np.arange(len(row)) - np.repeat(begins, sizes)
-    return order[rank < number]
+    """Return which values are the largest of their row; ties: lower column.
+
+    Args:
+      sizes: number of values of each row.
+      column: of each value, row by row.
+      value: the values.
+      number: that are kept per row.
+
+    Returns:
+      [values] bool.
+    """
+    kept = np.ones(len(value), bool)
+    ends = np.cumsum(sizes)
+    for row in np.flatnonzero(sizes > number):
+        part = slice(ends[row] - sizes[row], ends[row])
+        mine = value[part]
+        least = np.partition(mine, -number)[-number]
+        ties = np.flatnonzero(mine == least)
+        own = mine > least
+        spare = number - np.count_nonzero(own)
+        if len(ties) > spare:
+            ties = ties[np.argpartition(column[part][ties], spare - 1)[:spare]]
+        own[ties] = True
+        kept[part] = own
+    return kept
 
 
 def item_knn_excess(clicks: Clicks, numbers: BaselineConfig) -> str | None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from twotower_jax.errors import InputError
-from twotower_jax.evaluation import retrieve, scorers
+from twotower_jax.evaluation import retrieve_scores, scorers
 from twotower_jax.evaluation.ragged import Ragged, from_pairs
 from twotower_jax.evaluation.scorers import BlockScores, Embeddings, SharedScores
 
@@ -73,7 +73,7 @@ def test_scores_of_pairs(table):
 
 def test_blocks_shrink_with_the_catalogue(table, monkeypatch):
     _, scores = table
-    monkeypatch.setattr(retrieve, "MAX_SCORES", 5 * 1008)
+    monkeypatch.setattr(retrieve_scores, "MAX_SCORES", 5 * ITEMS + 7)
     sizes = []
 
     def score(part):
@@ -86,9 +86,49 @@ def test_blocks_shrink_with_the_catalogue(table, monkeypatch):
     np.testing.assert_array_equal(parts[1], whole[1])
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def sorted_lists(scores, seen, k):
+    """Return scores and items of each list, by a sort of the whole catalogue."""
+    scores = scores.copy()
+    scores[seen.rows, seen.items] = -np.inf
+    items = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    best = np.take_along_axis(scores, items, axis=1)
+    return best, np.where(best == -np.inf, -1, items)
+
+
+@pytest.mark.parametrize("chunk", [1, 5 * ITEMS, 2**18])
+@pytest.mark.parametrize("k", [1, 20, 31, 32, 700, ITEMS])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_scores_that_are_mostly_zero_give_sorted_lists(chunk, k, sign, monkeypatch):
+    """As of item-kNN: few scores are not 0, some of them equal; some lists are short.
+
+    Below and above 0, where the zeros end or begin a list; -0.0 is 0. A query without
+    any score and one that has seen all but three items are among them.
+    """
+    monkeypatch.setattr(retrieve_scores, "CHUNK", chunk)
+    rng = np.random.default_rng(4)
+    scores = rng.integers(1, 9, (QUERIES, ITEMS)).astype(np.float32)
+    scores *= rng.random(scores.shape) < rng.choice([0.002, 0.02, 0.3], (QUERIES, 1))
+    scores[7] = 0
+    scores *= sign  # the zeros are -0.0 where it is -1
+    rows = np.concatenate([rng.integers(0, QUERIES, 20_000), np.full(ITEMS - 3, 9)])
+    seen = rng.integers(0, ITEMS, 20_000), np.delete(np.arange(ITEMS), [0, 500, 999])
+    seen = from_pairs(rows, np.concatenate(seen), QUERIES)
+    before = scores.copy()
+    blocks = BlockScores(lambda part: scores[part], QUERIES, ITEMS)
+    best, items = blocks.top_k(k, seen)
+    expected, expected_items = sorted_lists(scores, seen, k)
+    np.testing.assert_array_equal(items, expected_items)
+    np.testing.assert_array_equal(best, expected)
+    assert not np.signbit(best[best == 0]).any()
+    np.testing.assert_array_equal(scores, before)
+    if k > 3:
+        assert (items[9] >= 0).sum() == 3
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_scores_that_are_not_finite_are_refused(bad):
-    scores = np.full((2, 5), bad, np.float32)
+    scores = np.ones((2, 5), np.float32)
+    scores[1, 3] = bad
     with pytest.raises(ValueError, match="scores must be finite"):
         BlockScores(lambda part: scores[part], 2, 5).top_k(2, None)
     with pytest.raises(InputError, match="k=6"):
