@@ -33,9 +33,9 @@ def few_samples():
         yield
 
 
-def popularity_alone(config, data):
+def popularity_alone(config, data, print_line):
     """No baseline is better than the models, so that one of these is the choice."""
-    return space.baseline_arms(config, data)[:1]
+    return space.baseline_arms(config, data, print_line)[:1]
 
 
 def of_two_temperatures(log, point, given):

@@ -1,6 +1,6 @@
 """Models, kinds of samples and baselines that are tried on a log."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from importlib import resources
 from typing import NamedTuple
@@ -164,22 +164,25 @@ def sample_arms(log: FunnelLog, point: Point, given: Sequence[str]) -> list[Arm]
     return [Arm(name, axes, first) for name in (*SAMPLES, *(HARD if discarded else ()))]
 
 
-def baseline_arms(config: Config, data: Loaded) -> list[Arm]:
+def baseline_arms(
+    config: Config, data: Loaded, print_line: Callable[[str], None]
+) -> list[Arm]:
     """Baselines that fit the data, with the axes of ``hydra/sweeper=select``.
 
     Args:
       config: of the user's overrides.
       data: the log and its split.
+      print_line: prints a line for each baseline that the data are too large for.
     """
     file = resources.files("twotower_jax.conf") / "hydra" / "sweeper" / "select.yaml"
     tuned = yaml.safe_load(file.read_text(encoding="utf-8"))["arm_tune"]
     arms = []
     for name in baselines_for(config.data.mask_seen):
         axes = {key: str(text).split(",") for key, text in tuned.get(name, {}).items()}
-        if oversized(_of_kind(config, name), data) is None:
-            arms.append(
-                Arm(f"baseline/{name}", axes, _default_point(config, name, axes))
-            )
+        if (reason := oversized(_of_kind(config, name), data)) is not None:
+            print_line(f"baseline left out: {reason}")
+            continue
+        arms.append(Arm(f"baseline/{name}", axes, _default_point(config, name, axes)))
     return arms
 
 

@@ -224,7 +224,8 @@ class Advisor:
 
     def _tune_baselines(self, runs: Runs, tuner: Tuner) -> None:
         """Tune each baseline for as long as the others: their costs differ widely."""
-        grids = [runs.grid(arm) for arm in baseline_arms(runs.config(), runs.data)]
+        arms = baseline_arms(runs.config(), runs.data, self._print)
+        grids = [runs.grid(arm) for arm in arms]
         end = time.monotonic() + BASELINES * self._seconds
         for place, grid in enumerate(grids):
             share = max(end - time.monotonic(), 1) / (len(grids) - place)

@@ -93,16 +93,25 @@ def test_hard_negatives_are_tried_where_a_stage_discarded_items():
 def test_a_baseline_that_the_data_are_too_large_for_is_left_out():
     data = split_log(make_log(LONG, SPREAD), DataConfig())
     config = Config()
-    names = [one.choice for one in baseline_arms(config, data)]
+    lines = []
+
+    def arms(config):
+        return baseline_arms(config, data, lines.append)
+
+    names = [one.choice for one in arms(config)]
     assert names == [
         f"baseline/{n}" for n in ("popularity", "item_knn", "ease", "ials")
     ]
-    for one in baseline_arms(config, data):
+    for one in arms(config):
         assert one.first is not None and set(one.first) == set(one.axes)
     again = Config(data=DataConfig(repeats="all"))
-    assert "baseline/buy_again" in [one.choice for one in baseline_arms(again, data)]
+    assert "baseline/buy_again" in [one.choice for one in arms(again)]
     config.baseline.ease.max_size = 3
-    assert "baseline/ease" not in [one.choice for one in baseline_arms(config, data)]
+    assert not lines
+    assert "baseline/ease" not in [one.choice for one in arms(config)]
+    (line,) = lines
+    assert line.startswith("baseline left out: ease inverts a matrix of ")
+    assert "above baseline.ease.max_size=3; raise it" in line
 
 
 def test_points_near_the_best_one_differ_in_one_key_that_is_free():
