@@ -18,6 +18,11 @@ from twotower_jax.commands import (
     export,
     runs,
 )
+from twotower_jax.commands.config_dir import (
+    add_config_dir,
+    after_command,
+    check_config_dir,
+)
 from twotower_jax.errors import InputError, NonFiniteLossError
 
 COMMANDS = ("train", "advise", "report", "audit", "evaluate", "export", "reproduce")
@@ -51,6 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _command(arguments: list[str]) -> int:
+    arguments = after_command(arguments)
     words = arguments[1:] if arguments[:1] == ["train"] else arguments
     if words[:1] in (["-sc"], ["--shell-completion"]):
         return completion.complete(words, COMMANDS)
@@ -61,8 +67,22 @@ def _command(arguments: list[str]) -> int:
         from twotower_jax.commands.train import train
 
         return train(arguments[1:])
-    options = _parser().parse_args(arguments)
+    options = _options(arguments)
+    check_config_dir(options.config_dir)
     return options.function(options)
+
+
+def _options(arguments: list[str]) -> argparse.Namespace:
+    """Return the parsed words, with overrides before and after the options."""
+    parser = _parser()
+    options, others = parser.parse_known_args(arguments)
+    words = getattr(options, "words", None)
+    unknown = [word for word in others if words is None or word.startswith("-")]
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if words is not None:
+        options.words = [*words, *others]
+    return options
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -73,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     version = f"twotower-jax {__version__}"
     parser.add_argument("--version", action="version", version=version)
+    add_config_dir(parser)
     commands = parser.add_subparsers(required=True, metavar="command")
     commands.add_parser(
         "train",
@@ -115,4 +136,5 @@ def _add(
     if name in explain.COMMANDS:
         parser.epilog = f"twotower {name} --help KEY explains a key or a group of keys."
     add_options(parser)
+    add_config_dir(parser)
     parser.set_defaults(function=command)

@@ -7,7 +7,7 @@ import time
 
 from rich.console import Console
 
-from twotower_jax.commands.config_dir import add_config_dir, search_words
+from twotower_jax.commands.config_dir import search_words
 from twotower_jax.config.describe import KeyRow, key_row
 from twotower_jax.config.schema import Key
 from twotower_jax.errors import InputError, closest
@@ -32,8 +32,7 @@ def add_advise(parser: argparse.ArgumentParser) -> None:
         "overrides as for twotower train, such as data=table data.path=FILE, and "
         f"advise.minutes={MINUTES:g}; a key that is set is not tried at other values"
     )
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help=text)
-    add_config_dir(parser)
+    parser.add_argument("words", nargs="*", metavar="key=value", help=text)
 
 
 def advise(options: argparse.Namespace) -> int:
@@ -43,7 +42,7 @@ def advise(options: argparse.Namespace) -> int:
 
     from twotower_jax.sweeps.compose import explain
 
-    minutes, words = read_minutes(options.overrides)
+    minutes, words = read_minutes(options.words)
     words = [*search_words(options.config_dir), *words]
     from twotower_jax.advice.files import next_commands, write_advice
     from twotower_jax.advice.stages import Advisor
@@ -57,7 +56,7 @@ def advise(options: argparse.Namespace) -> int:
         raise explain(error) from None
     folder = [f"--config-dir={options.config_dir}"] if options.config_dir else []
     command, stop = (
-        shlex.join(["twotower", "advise", *folder, *options.overrides]),
+        shlex.join(["twotower", "advise", *folder, *options.words]),
         None,
     )
     try:

@@ -6,15 +6,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from twotower_jax.commands.config_dir import add_config_dir, search_words
+from twotower_jax.commands.config_dir import search_words
 from twotower_jax.errors import InputError
 
 
 def add_audit(parser: argparse.ArgumentParser) -> None:
     """Add the overrides and the options of ``audit``."""
     text = "overrides as for twotower train, such as arms=half_hard,in_batch"
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help=text)
-    add_config_dir(parser)
+    parser.add_argument("words", nargs="*", metavar="key=value", help=text)
     out = "folder of cards and figures; outputs/audit by default"
     parser.add_argument("--out", type=Path, metavar="DIR", help=out)
 
@@ -27,7 +26,7 @@ def audit(options: argparse.Namespace) -> int:
     from twotower_jax.sweeps.compose import compose_configs, explain
 
     try:
-        words = [*search_words(options.config_dir), *options.overrides]
+        words = [*search_words(options.config_dir), *options.words]
         configs = compose_configs(words)
     except (HydraException, OmegaConfBaseException) as error:
         raise explain(error) from None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from twotower_jax.commands.config_dir import add_config_dir, search_words
+from twotower_jax.commands.config_dir import search_words
 from twotower_jax.commands.understand import baselines, composed, understand
 from twotower_jax.errors import InputError
 
@@ -31,7 +31,6 @@ def add_check(parser: argparse.ArgumentParser) -> None:
     for side in ("items", "users"):
         help_text = f"table with the features of the {side} of FILE"
         parser.add_argument(f"--{side}", type=Path, metavar="FILE", help=help_text)
-    add_config_dir(parser)
 
 
 def check(options: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 
 from twotower_jax.commands.advise import advise_rows
+from twotower_jax.commands.config_dir import NAMES
 from twotower_jax.commands.explain import all_rows
 from twotower_jax.config.describe import KeyRow, declaration, describe_keys
 from twotower_jax.config.options import option_names
@@ -22,8 +23,8 @@ from twotower_jax.errors import InputError
 OVERRIDES = re.compile(
     r"\s*(\S+)\s+(?:train|advise|audit|data\s+check)\s+(.*)", re.DOTALL
 )
-# Options that are followed by a folder.
-FOLDERS = ("--config-dir", "-cd")
+# A folder of configuration files before the command.
+BEFORE = re.compile(rf"^(\s*\S+)\s+(?:{'|'.join(NAMES)})[\s=]+\S+(?=\s)")
 
 
 def without_command(line: str) -> str | None:
@@ -60,7 +61,7 @@ def _passes(word: str) -> bool:
 
     The file of `data check` and a folder are not, and Hydra splits words at blanks.
     """
-    known = "=" in word or (word.startswith("-") and word not in FOLDERS)
+    known = "=" in word or (word.startswith("-") and word not in NAMES)
     return known and not re.search(r"\s", word)
 
 
@@ -80,6 +81,7 @@ def complete(options: list[str], commands: Iterable[str]) -> int:
     # The shell completes the word at the cursor, and COMP_LINE is the whole line.
     line = os.environ.get("COMP_LINE", "")
     line = line[: int(os.environ.get("COMP_POINT") or len(line))]
+    line = BEFORE.sub(r"\1", line)
     overrides = without_command(line)
     if overrides is None:
         words = line.split(maxsplit=1)

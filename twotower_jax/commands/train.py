@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -18,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 # Imported for their registration: hydra/launcher=fused and hydra/sweeper=select.
 import twotower_jax.sweeps.launcher
 import twotower_jax.sweeps.sweeper  # noqa: F401
+from twotower_jax.commands.config_dir import check_config_dir
 from twotower_jax.config import Config
 from twotower_jax.errors import DataError, InputError
 from twotower_jax.run.records import run_folder
@@ -53,6 +55,7 @@ def train(overrides: list[str]) -> int:
     SWEEP.begin()
     before, sys.argv = sys.argv, ["twotower", *open_words(overrides)]
     keep_command()
+    sys.argv[1:] = _options_first(sys.argv[1:])
     try:
         _hydra_train()
     except (KeyboardInterrupt, Stopped):
@@ -67,6 +70,23 @@ def train(overrides: list[str]) -> int:
     finally:
         sys.argv = before
     return SWEEP.exit_status()
+
+
+def _options_first(words: list[str]) -> list[str]:
+    """Return a command line in the order that Hydra reads: options, then overrides.
+
+    Raises:
+      InputError: the folder of ``--config-dir`` does not exist.
+    """
+    read = get_args_parser().parse_intermixed_args(words)
+    check_config_dir(read.config_dir and Path(read.config_dir))
+    options, overrides = [], list(read.overrides)
+    for word in words:
+        if overrides[:1] == [word]:
+            del overrides[0]
+        else:
+            options.append(word)
+    return [*options, *read.overrides]
 
 
 def _refused(text: str, overrides: list[str]) -> str:

@@ -44,6 +44,8 @@ EASY = ["alpha", "num", "sampler", "smoothing"]
         ),
         ("twotower train 'arm=half hard' optimizer.le", ["optimizer.learning_rate="]),
         ("twotower train -cd arms arms=mixed_", ["arms=mixed_slots"]),
+        ("twotower --config-dir my train arms=mixed_", ["arms=mixed_slots"]),
+        ("twotower -cd=my rep", ["report", "reproduce"]),
         ("twotower train data.query_features.a=numeric trac", ["trackers="]),
         ("twotower train xyz", []),
     ],

@@ -1,11 +1,14 @@
-"""``--config-dir`` in the commands that compose a configuration."""
+"""``--config-dir`` of every command."""
 
 import json
+import re
 
 import pytest
 from helpers import tiny
 
 from twotower_jax.sweeps.compose import compose_config
+
+ONE = "an existing one"
 
 
 @pytest.fixture
@@ -53,13 +56,60 @@ def test_advise_reads_the_folder(folder, tmp_path, capsys):
     assert "leaves no valid part" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "command", [("train",), ("audit",), ("advise",), ("data", "check")]
+COMMANDS = (
+    ("train",),
+    ("advise",),
+    ("audit",),
+    ("report", "runs"),
+    ("evaluate", "run"),
+    ("export", "run", "--out", "model"),
+    ("reproduce", "run"),
+    ("data", "list"),
+    ("data", "check"),
+    ("data", "fetch"),
 )
-def test_a_folder_that_is_not_there_is_named(command, tmp_path, capsys):
-    words = (*command, "--config-dir", str(tmp_path / "none"))
-    assert tiny.command(*words) == 2
-    assert str(tmp_path / "none") in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=lambda words: " ".join(words[:2]))
+def test_every_command_names_a_folder_that_is_not_there(words, tmp_path, capsys):
+    place = str(tmp_path / "none")
+    size = 2 if words[0] == "data" else 1
+    behind = (*words[:size], "--config-dir", place, *words[size:])
+    for line in (("--config-dir", place, *words), behind, (*words, "-cd", place)):
+        assert tiny.command(*line) == 2
+        error = capsys.readouterr().err
+        assert error == f"error: --config-dir {place} is not a folder; give {ONE}\n"
+
+
+def test_the_commands_above_are_all(capsys):
+    tiny.command("--help")
+    shown = capsys.readouterr().out
+    listed = set(re.findall(r"^    (\w+) ", shown, re.MULTILINE))
+    assert listed == {words[0] for words in COMMANDS}
+    tiny.command("data", "--help")
+    shown = capsys.readouterr().out
+    listed = set(re.findall(r"^    (\w+) ", shown, re.MULTILINE))
+    assert listed == {words[-1] for words in COMMANDS if words[0] == "data"}
+
+
+def test_an_alias_with_the_folder_serves_every_command(folder, tmp_path, capsys):
+    """Commands that compose nothing do the same with and without it."""
+    alias = ("--config-dir", str(folder))
+    small = (*tiny.SMALL, "training.steps=4", "training.eval_every=4", "arms=mine")
+    out, run = tmp_path / "out", tmp_path / "model"
+    assert tiny.command(*alias, "train", *small, f"output={out}") == 0
+    (result,) = out.rglob("result.json")
+    for words in (
+        ("evaluate", str(result.parent)),
+        ("reproduce", str(result.parent)),
+        ("report", str(result.parent.parent), "--no-objective"),
+        ("export", str(result.parent), "--out", str(run)),
+        ("data", "list"),
+        ("data", "fetch"),
+        ("data", "check", *tiny.WORLD, "arms=mine"),
+    ):
+        assert tiny.command(*alias, *words) == 0, capsys.readouterr().err
+    assert (run / "manifest.json").is_file()
 
 
 def test_a_run_of_the_folder_is_evaluated_and_reported_without_it(
