@@ -32,6 +32,10 @@ FILES = {
     "train.txt": "lightgcn",
     "test.txt": "lightgcn",
 }
+NEEDS = (
+    "a log needs a column of users and one of items, and a table of --items or --users "
+    "ids and features"
+)
 NUMBER = re.compile(r"\s*[-+]?\d+(\.\d*)?([eE][-+]?\d+)?\s*")
 
 
@@ -100,8 +104,8 @@ def read_sample(
     frame = read_table(path, layout, rows=rows)
     if frame.width < 2:
         raise InputError(
-            f"{path}: has one column only, {frame.columns[0]!r}; a log needs a column "
-            "of users and one of items. Check the separator of its fields "
+            f"{path}: has one column only, {frame.columns[0]!r}; {NEEDS}. Check "
+            "the separator of its fields "
             f"(data.separator={', '.join(SEPARATORS)})"
         )
     return Sample(frame if rows is None else frame.head(rows), layout, path)
@@ -178,8 +182,8 @@ def guess_layout(lines: list[str], path: Path) -> Layout:
         listed = _user_lines(lines)
         if listed is None:
             raise InputError(
-                f"{path}: has one column only; a log needs a column of users and one "
-                f"of items. The separators that are tried: {', '.join(SEPARATORS)}"
+                f"{path}: has one column only; {NEEDS}. The separators that are "
+                f"tried: {', '.join(SEPARATORS)}"
             )
         split = (line.split(SEPARATORS[listed]) for line in [*lines[:2], ""][:2])
         first, second = (any(map(_is_number, cells)) for cells in split)

@@ -109,12 +109,11 @@ def _side_keys(log: Sample, side: str, path: Path, roles: Roles) -> dict[str, An
     if isinstance(ids.dtype, pl.List):
         ids = ids.explode()
     guess = guess_side(table, side, ids, column)
-    roles.notes.extend(guess.notes)
+    roles.notes.extend(guess.notes(str(path)))
     if not guess.kinds:
-        reasons = "".join(f" ({note})" for note in guess.notes)
         raise InputError(
-            f"{path}: has no column of features beside the ids in {guess.key!r}"
-            f"{reasons}; rename or add columns, or leave out --{side}s"
+            f"{path}: no column beside the ids in {guess.key!r} is a feature: "
+            f"{guess.summary()}; add one, or leave out --{side}s"
         )
     keys: dict[str, Any] = {f"{side}s_path": str(path), FEATURES[side]: guess.kinds}
     if guess.key != column:

@@ -13,6 +13,7 @@ from twotower_jax.errors import InputError
 
 # Names that towers.query and towers.candidate keep for themselves.
 RESERVED = {"id", "history"}
+MOST_NAMES = 2  # of columns that a message lists per reason
 CATEGORIES = 20  # most distinct whole numbers of a category
 
 
@@ -22,12 +23,37 @@ class SideGuess(NamedTuple):
     Attributes:
       key: name of the column of ids.
       kinds: {column: kind} of the features.
-      notes: remarks about columns that are not used, one sentence each.
+      unused: {reason: columns that are no feature}.
     """
 
     key: str
     kinds: dict[str, str]
-    notes: list[str]
+    unused: dict[str, list[str]]
+
+    def notes(self, where: str) -> list[str]:
+        """Return remarks about unused columns, one sentence each.
+
+        Args:
+          where: name of the table.
+        """
+        return [
+            f"{where}: column {name!r} is left out: {reason}"
+            for reason, names in self.unused.items()
+            for name in names
+        ]
+
+    def summary(self) -> str:
+        """Return the unused columns in one line: at most two names per reason.
+
+        Examples:
+          >>> unused = {"times": ["a"], "own texts": ["b", "c", "d", "e", "f"]}
+          >>> SideGuess("item", {}, unused).summary()
+          'a (times); b, c and 3 more (own texts)'
+        """
+        return "; ".join(
+            f"{', '.join(names[:MOST_NAMES])}{_more(names)} ({reason})"
+            for reason, names in self.unused.items()
+        )
 
 
 def guess_side(table: Sample, side: str, ids: pl.Series, column: str) -> SideGuess:
@@ -51,21 +77,31 @@ def guess_side(table: Sample, side: str, ids: pl.Series, column: str) -> SideGue
     frame, where = table.frame, str(table.path)
     profiles = [profile(frame[name]) for name in frame.columns]
     key = _key(profiles, side, ids, where, column)
-    kinds, notes = {}, []
+    kinds: dict[str, str] = {}
+    unused: dict[str, list[str]] = {}
     for one in profiles:
         if one.name == key:
             continue
         kind = _kind(one, len(frame))
-        if not re.fullmatch(r"\w+", one.name) or one.name in RESERVED:
-            notes.append(
-                f"{where}: column {one.name!r} is left out for its name; features have "
-                "letters, digits and _, and are not named id or history"
-            )
-        elif kind is None:
-            notes.append(f"{where}: column {one.name!r} is left out: {_reason(one)}")
-        else:
+        reason = _name_reason(one.name) or (_reason(one) if kind is None else "")
+        if reason:
+            unused.setdefault(reason, []).append(one.name)
+        elif kind is not None:
             kinds[one.name] = kind
-    return SideGuess(key, kinds, notes)
+    return SideGuess(key, kinds, unused)
+
+
+def _more(names: list[str]) -> str:
+    """Return how many names are not among the first."""
+    more = len(names) - MOST_NAMES
+    return f" and {more} more" if more > 0 else ""
+
+
+def _name_reason(name: str) -> str:
+    """Return why a column of this name cannot be a feature, "" where it can."""
+    if name in RESERVED:
+        return "the name is that of an input of every tower; rename it"
+    return "" if re.fullmatch(r"\w+", name) else "rename it: letters, digits and _ only"
 
 
 def _key(

@@ -384,16 +384,3 @@ def test_a_table_without_the_ids_of_the_log_is_refused(tmp_path):
     message = str(caught.value)
     assert "no column holds the items of the log's column 'item' (such as 'i" in message
     assert "sku (such as 'x1'), shop (such as 's')" in message
-
-
-def test_columns_that_cannot_be_features_are_named_with_the_reason(tmp_path):
-    log, items = tmp_path / "log.csv", tmp_path / "items.csv"
-    rows = [f"u{i % 5},i{i % 8}" for i in range(40)]
-    log.write_text("\n".join(["user,item", *rows]) + "\n")
-    lines = [f"i{i},title of {i},{i % 3}" for i in range(8)]
-    items.write_text("\n".join(["item,title,release year", *lines]) + "\n")
-    with pytest.raises(InputError) as refused:
-        guess_log(log, {"item": items}, {})
-    text = str(refused.value)
-    assert "'title' is left out: nearly every row has its own text" in text
-    assert "'release year' is left out for its name" in text
