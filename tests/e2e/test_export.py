@@ -210,9 +210,9 @@ def test_a_damaged_folder_is_refused(exports, tmp_path):
     (copy / "item_vectors.npy").unlink()
     with pytest.raises(InputError, match=r"item_vectors.npy is missing"):
         twotower_jax.load_model(copy)
-    later = manifest | {"format_version": 2}
+    later = manifest | {"format_version": 3}
     for text, message in (
-        (json.dumps(later), "format_version 2, this program reads 1"),
+        (json.dumps(later), "format_version 3, this program reads 1 and 2"),
         ("{}", "is not that of an exported model"),
         ("{", "is not that of an exported model"),
     ):

@@ -176,6 +176,19 @@ def test_an_artifact_takes_any_batch_on_both_platforms(exports):
                 )
                 for one in inputs
             }
-            rows.append(np.asarray(artifact.call(values)))
+            given = {one["name"]: in_log(one, values, model, name) for one in inputs}
+            rows.append(np.asarray(artifact.call(given)))
             np.testing.assert_allclose(tower(values, batch), rows[-1], atol=1e-6)
         np.testing.assert_allclose(rows[1], np.repeat(rows[0], 3, 0), atol=1e-6)
+
+
+def in_log(one, values, model, tower):
+    """Return an input of codes as an artifact takes it."""
+    name = one["name"]
+    if not one["raw"]:
+        return values[name]
+    names = json.loads((model.folder / "vocabulary.json").read_text())
+    side = "user" if tower == "query_tower" else "item"
+    known = {"id": names[f"{side}s"], "history": names["items"]}
+    known |= names[f"{side}_features"]
+    return np.array(known[name], np.int32)[values[name]]

@@ -1,18 +1,20 @@
 """The arrays of an export: vectors, and the inputs of both towers for every entity."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from twotower_jax.data.log import Feature
 from twotower_jax.evaluation.ragged import Ragged
+from twotower_jax.export.raw import raw_inputs
 from twotower_jax.export.towers import TowerInput, tower_inputs
 from twotower_jax.export.users import sample_codes
 from twotower_jax.model.embed import all_candidates, all_queries
 from twotower_jax.model.two_tower import last_items
 from twotower_jax.run.queries import UserState, user_state
 from twotower_jax.run.reproduce import TrainedRun
+from twotower_jax.run.vocabulary import make_vocabulary
 
 Values = dict[str, np.ndarray]
 
@@ -40,11 +42,13 @@ class Contents(NamedTuple):
       items: [items, dim] float32 embeddings in the run's evaluation.
       sides: by "query" and "candidate".
       seen: items that evaluation leaves out, a row per user; None for none.
+      vocabulary: content of vocabulary.json.
     """
 
     items: np.ndarray
     sides: dict[str, Side]
     seen: Ragged | None
+    vocabulary: dict[str, Any]
 
 
 def make_contents(run: TrainedRun) -> Contents:
@@ -61,9 +65,11 @@ def make_contents(run: TrainedRun) -> Contents:
     queries = jax.tree.map(lambda x: x[users], state.queries)
     vectors = np.asarray(all_queries(run.model, run.params, state.entities, queries))
     rows = sample_codes(log.num_items, "items")
-    inputs, values = _inputs(run, "query"), _values(log.user_features, log.num_users)
+    vocabulary = make_vocabulary(run.model, log)
+    inputs = _inputs(run, "query", vocabulary)
+    values = _values(log.user_features, log.num_users)
     values["history"] = _histories(run, state)
-    item_inputs = _inputs(run, "candidate")
+    item_inputs = _inputs(run, "candidate", vocabulary)
     item_values = _values(log.item_features, log.num_items)
     sides = {
         "query": Side(inputs, _of_inputs(values, inputs), users, vectors),
@@ -71,14 +77,17 @@ def make_contents(run: TrainedRun) -> Contents:
             item_inputs, _of_inputs(item_values, item_inputs), rows, items[rows]
         ),
     }
-    return Contents(items, sides, state.seen)
+    return Contents(items, sides, state.seen, vocabulary)
 
 
-def _inputs(run: TrainedRun, side: str) -> tuple[TowerInput, ...]:
+def _inputs(
+    run: TrainedRun, side: str, vocabulary: dict[str, Any]
+) -> tuple[TowerInput, ...]:
     log = run.data.log
     features = log.user_features if side == "query" else log.item_features
     widths = {n: f.values.shape[1] for n, f in features.items() if f.values.ndim > 1}
-    return tower_inputs(getattr(run.model, side), widths)
+    raw = raw_inputs(side, vocabulary)
+    return tower_inputs(getattr(run.model, side), widths, raw)
 
 
 def _values(features: dict[str, Feature], number: int) -> Values:

@@ -21,7 +21,9 @@ from twotower_jax.errors import InputError
 FORMAT, LISTS_FORMAT = "twotower-export", "twotower-lists"
 # What reads the folders of each format.
 READERS = {FORMAT: "load_model", LISTS_FORMAT: "load_lists"}
-FORMAT_VERSION = 1
+# Version 2 has inputs that take whole numbers of the log; in version 1 all take codes.
+FORMAT_VERSION = 2
+READABLE = (1, 2)
 
 MANIFEST = "manifest.json"
 VOCABULARY = "vocabulary.json"
@@ -144,11 +146,11 @@ def read_manifest(folder: Path, form: str = FORMAT) -> dict[str, Any]:
             f"{path} has format {manifest['format']}; read it by twotower_jax.{reader}"
         )
     version = manifest.get("format_version")
-    if version != FORMAT_VERSION:
+    if version not in READABLE:
+        known = " and ".join(map(str, READABLE))
         raise InputError(
-            f"{path} has format_version {version}, this program reads "
-            f"{FORMAT_VERSION}; export the run again, or use the version of "
-            "twotower-jax that wrote it"
+            f"{path} has format_version {version}, this program reads {known}; export "
+            "the run again, or use the version of twotower-jax that wrote it"
         )
     _check_files(folder, manifest["files"])
     return manifest

@@ -93,8 +93,11 @@ class ServedModel:
         with np.load(folder / USERS) as arrays:
             self._users = Users(names["users"], dict(arrays))
         self.query_tower, self.item_tower = (
-            read_tower(folder, self.manifest[f"{side}_tower"])
-            for side in ("query", "item")
+            read_tower(folder, side, self.manifest[section], names)
+            for side, section in (
+                ("query", "query_tower"),
+                ("candidate", "item_tower"),
+            )
         )
 
     @property

@@ -42,7 +42,7 @@ model.similar([...], k=20)
 | `query_tower.jaxexport` | `jax.export`: inputs of queries -> vectors [batch, {dim}] |
 | `item_tower.jaxexport` | the same of items, for items beyond the catalogue |
 | `vocabulary.json` | ids and feature values by code: the place in a list is the code |
-| `users.npz` | `inputs/NAME` of the query tower by user code{seen} |
+| `users.npz` | `inputs/NAME` of the query tower by user code, as codes{seen} |
 | `serve.py` | prints the best items, with numpy and jax |
 {index}| `manifest.json` | format version, inputs of the towers, run, checksums |
 
@@ -59,10 +59,14 @@ JAX {jax} wrote them; JAX reads artifacts of earlier versions for at least six m
 
 {inputs}
 
-Codes are int32, and every other number than 0..codes-1 is a missing value. Lists are
-filled up with -1. A history holds the latest item first. A numeric input is
-(value - mean) / deviation with the numbers of `vocabulary.json`, and 0 where the
-deviation is 0. A vector is given as in the log: the tower divides it by its length.
+Values of the log are its whole numbers as int32 (0 to 2147483647); an unknown one is a
+missing value. A code is the place of a value in its list in `vocabulary.json`, int32;
+every other number than 0..codes-1 is a missing value. Text and larger numbers are given
+as codes, because `jax.export` has no text, and JAX no 64-bit integers by default. -1 is
+a missing value of both, and fills up lists. A history holds the latest item first. A
+numeric input is (value - mean) / deviation with the numbers of `vocabulary.json`, and 0
+where the deviation is 0. A vector is given as in the log: the tower divides it by its
+length.
 
 Histories and seen items of `users.npz` are the positives of the training and validation
 parts, as in the run's evaluation on the test part.
@@ -133,11 +137,21 @@ def readme(manifest: dict[str, Any]) -> str:
 
 def _inputs(manifest: dict[str, Any]) -> str:
     """Return a table of the inputs of both towers."""
-    lines = ["| tower | input | kind | array | codes |", "|---|---|---|---|---|"]
+    lines = ["| tower | input | kind | array | takes |", "|---|---|---|---|---|"]
     for tower in ("query", "item"):
         for one in manifest[f"{tower}_tower"]["inputs"]:
             dtype = "float32" if one["kind"] in NUMBERS else "int32"
             shape = "[batch]" if one["width"] is None else f"[batch, {one['width']}]"
             cells = tower, f"`{one['name']}`", one["kind"], f"{shape} {dtype}"
-            lines.append(f"| {' | '.join(cells)} | {one['codes'] or ''} |")
+            lines.append(f"| {' | '.join(cells)} | {_takes(one)} |")
     return "\n".join(lines)
+
+
+def _takes(one: dict[str, Any]) -> str:
+    """Return what the values of an input are."""
+    if one["kind"] in NUMBERS:
+        return "numbers"
+    # Manifests of format version 1 have no such entry.
+    if one.get("raw", False):
+        return f"values of the log, {one['codes']:,} known"
+    return f"codes 0..{one['codes'] - 1}"

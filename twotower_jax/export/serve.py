@@ -31,7 +31,10 @@ def main() -> None:
     left_out = history + seen(user, users) if options.exclude_seen else []
     left_out += manifest["removed_items"]
 
-    query = {one["name"]: value(one, user, history, users) for one in inputs}
+    query = {
+        one["name"]: as_given(one, value(one, user, history, users), names)
+        for one in inputs
+    }
     artifact = (HERE / manifest["query_tower"]["file"]).read_bytes()
     vector = np.asarray(jax.export.deserialize(bytearray(artifact)).call(query))[0]
     # einsum adds every row in the same order: equal vectors have equal scores.
@@ -89,6 +92,14 @@ def value(one: dict[str, Any], user: list[int], history: list[int], users: Any) 
         return users["inputs/" + one["name"]][user]
     shape = (1,) if one["width"] is None else (1, one["width"])
     return np.full(shape, 0 if is_number else -1, dtype)
+
+
+def as_given(one: dict[str, Any], codes: Any, names: dict[str, Any]) -> Any:
+    """Return an input as the tower takes it: whole numbers of the log, or codes."""
+    if not one.get("raw"):
+        return codes
+    lists = {"id": names["users"], "history": names["items"]} | names["user_features"]
+    return np.append(lists[one["name"]][: one["codes"]], -1)[codes].astype(np.int32)
 
 
 def seen(user: list[int], users: Any) -> list[int]:

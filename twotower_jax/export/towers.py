@@ -1,6 +1,6 @@
 """Both towers as `jax.export` artifacts, with the trained parameters inside."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from twotower_jax.errors import InputError
+from twotower_jax.export.raw import as_given, codes_in, known_first, values_of
 from twotower_jax.model.bags import Bag, bag_vectors, mean_bag
 from twotower_jax.model.embeddings import FeatureSpec, join_numbers, whole_rows
 from twotower_jax.model.history import HistoryInputs, history_inputs
@@ -33,12 +34,14 @@ class TowerInput(NamedTuple):
       kind: "id", "history", "categorical", "multi", "numeric" or "vector".
       codes: number of codes, 0..codes-1; 0 for numeric and vector.
       width: codes or numbers per entity, the second axis; None for one per entity.
+      raw: whether the artifact takes whole numbers of the log in place of codes.
     """
 
     name: str
     kind: str
     codes: int
     width: int | None
+    raw: bool = False
 
     @property
     def dtype(self) -> type[np.generic]:
@@ -58,12 +61,15 @@ class TowerInput(NamedTuple):
         return np.full(shape, 0 if self.kind in NUMBERS else -1, self.dtype)
 
 
-def tower_inputs(spec: TowerSpec, widths: dict[str, int]) -> tuple[TowerInput, ...]:
+def tower_inputs(
+    spec: TowerSpec, widths: dict[str, int], raw: Collection[str]
+) -> tuple[TowerInput, ...]:
     """Inputs of a tower, one per feature.
 
     Args:
       spec: static shape of the tower.
       widths: {feature of kind multi or vector: codes or numbers per entity}.
+      raw: features that the artifact takes as whole numbers of the log.
     """
 
     def width(feature: FeatureSpec) -> int | None:
@@ -71,7 +77,10 @@ def tower_inputs(spec: TowerSpec, widths: dict[str, int]) -> tuple[TowerInput, .
             return spec.history.length
         return widths.get(feature.name)
 
-    return tuple(TowerInput(f.name, f.kind, f.size, width(f)) for f in spec.features)
+    return tuple(
+        TowerInput(f.name, f.kind, f.size, width(f), f.name in raw)
+        for f in spec.features
+    )
 
 
 def check_size(model: Model, params: dict) -> None:
@@ -85,8 +94,11 @@ def check_size(model: Model, params: dict) -> None:
       InputError: when the parameters of a tower exceed 2 GiB.
     """
     for side in ("query", "candidate"):
-        tables = _tables(side, getattr(model, side), params)
+        spec = getattr(model, side)
+        tables = _tables(side, spec, params)
         size = sum(x.nbytes for x in jax.tree.leaves([tables, params["dense"][side]]))
+        # Ids that the artifact maps to codes, and their order.
+        size += sum(8 * feature.size for feature in spec.features)
         if size > MAX_BYTES:
             raise InputError(
                 f"the {side} tower has {size / 2**30:.1f} GiB of parameters, and a "
@@ -101,6 +113,7 @@ def export_tower(
     params: dict,
     inputs: tuple[TowerInput, ...],
     items: dict[str, np.ndarray],
+    raw: dict[str, np.ndarray],
 ) -> bytes:
     """Serialised artifact of a tower: {input: array} -> embeddings [batch, dim].
 
@@ -113,6 +126,7 @@ def export_tower(
       inputs: as of `tower_inputs`.
       items: {feature: [items, ...]} of the items of histories, which the artifact
         holds; others are not read.
+      raw: {input: [codes] int32 values by code}, of inputs that are raw.
     """
     (batch,) = jax.export.symbolic_shape("batch")
     shapes = {
@@ -121,14 +135,22 @@ def export_tower(
         )
         for one in inputs
     }
-    embed = jax.jit(_embed(side, spec, params, items))
+    of_codes = _embed(side, spec, params, items)
+
+    @jax.jit
+    def embed(values: dict[str, jax.Array]) -> jax.Array:
+        codes = {name: codes_in(values[name], known) for name, known in raw.items()}
+        if "history" in codes:
+            codes["history"] = known_first(codes["history"])
+        return of_codes(values | codes)
+
     return bytes(jax.export.export(embed, platforms=PLATFORMS)(shapes).serialize())
 
 
 def _embed(
     side: str, spec: TowerSpec, params: dict, items: dict[str, np.ndarray]
 ) -> Callable[[dict[str, jax.Array]], jax.Array]:
-    """Return the function {input: array} -> embeddings of a tower."""
+    """Return the function {input: codes or numbers} -> embeddings of a tower."""
     tables = {k: jnp.asarray(v) for k, v in _tables(side, spec, params).items()}
 
     def embed(values: dict[str, jax.Array]) -> jax.Array:
@@ -180,14 +202,17 @@ class LoadedTower:
       inputs: of the tower, in order.
     """
 
-    def __init__(self, path: Path, inputs: tuple[TowerInput, ...]):
+    def __init__(
+        self, path: Path, inputs: tuple[TowerInput, ...], raw: dict[str, np.ndarray]
+    ):
         """Read the artifact.
 
         Args:
           path: of the artifact.
           inputs: as in the manifest.
+          raw: {input: [codes] int32 values by code}, of inputs that are raw.
         """
-        self.inputs = inputs
+        self.inputs, self._raw = inputs, raw
         exported: Any = jax.export.deserialize(bytearray(path.read_bytes()))
         self._call = jax.jit(exported.call)
 
@@ -215,16 +240,23 @@ class LoadedTower:
             padded = self.missing(1 << max(0, size - 1).bit_length())
             for name, array in padded.items():
                 array[:size] = values[name][first : first + size]
+                if name in self._raw:
+                    padded[name] = as_given(array, self._raw[name])
             parts.append(np.asarray(self._call(padded))[:size])
         return np.concatenate(parts)
 
 
-def read_tower(folder: Path, section: dict[str, Any]) -> LoadedTower:
+def read_tower(
+    folder: Path, side: str, section: dict[str, Any], vocabulary: dict[str, Any]
+) -> LoadedTower:
     """Tower of an export.
 
     Args:
       folder: of the export.
+      side: "query" or "candidate".
       section: of the tower in the manifest.
+      vocabulary: content of vocabulary.json.
     """
     inputs = tuple(TowerInput(**one) for one in section["inputs"])
-    return LoadedTower(folder / section["file"], inputs)
+    raw = values_of(side, vocabulary, inputs)
+    return LoadedTower(folder / section["file"], inputs, raw)

@@ -15,6 +15,7 @@ from twotower_jax.export import files, serve
 from twotower_jax.export.contents import Contents, Side, make_contents
 from twotower_jax.export.index import INDEXES, Items, build_index, write_index
 from twotower_jax.export.lists import export_lists
+from twotower_jax.export.raw import values_of
 from twotower_jax.export.readme import readme
 from twotower_jax.export.towers import (
     PLATFORMS,
@@ -26,7 +27,6 @@ from twotower_jax.model.tower import TOWERS
 from twotower_jax.run.inputs import trains
 from twotower_jax.run.records import RunFolder, stored_config, write_json, write_text
 from twotower_jax.run.reproduce import TrainedRun, load_same_data, load_trained
-from twotower_jax.run.vocabulary import make_vocabulary
 
 # Largest difference between a vector of the run and of an artifact, relative to the
 # largest entry: float32 sums in another order.
@@ -70,7 +70,7 @@ def export_run(
     with files.new_folder(out) as place:
         _write_items(place, run, contents)
         _write_users(place, contents)
-        write_json(place / files.VOCABULARY, make_vocabulary(run.model, run.data.log))
+        write_json(place / files.VOCABULARY, contents.vocabulary)
         shutil.copyfile(serve.__file__, place / files.SERVE)
         towers = {
             "query_tower": _write_tower(place, "query", run, contents, console),
@@ -148,8 +148,9 @@ def _write_tower(
     spec, one = getattr(run.model, side), contents.sides[side]
     path = place / files.TOWERS[side]
     items = {n: f.values for n, f in run.data.log.item_features.items()}
-    path.write_bytes(export_tower(side, spec, run.params, one.inputs, items))
-    worst = _check_tower(path, one)
+    raw = values_of(side, contents.vocabulary, one.inputs)
+    path.write_bytes(export_tower(side, spec, run.params, one.inputs, items, raw))
+    worst = _check_tower(LoadedTower(path, one.inputs, raw), path.name, one)
     text = f"{path.name}: {len(one.sample):,} vectors equal the run's to {worst:.0e}"
     console.print(text, highlight=False, soft_wrap=True)
     return {
@@ -159,17 +160,17 @@ def _write_tower(
     }
 
 
-def _check_tower(path: Path, side: Side) -> float:
+def _check_tower(tower: LoadedTower, name: str, side: Side) -> float:
     """Return the largest difference between the vectors of an artifact and a run.
 
     Raises:
       RuntimeError: when it is more than rounding.
     """
     given = {name: array[side.sample] for name, array in side.values.items()}
-    vectors = LoadedTower(path, side.inputs)(given, len(side.sample))
+    vectors = tower(given, len(side.sample))
     worst = float(np.abs(vectors - side.vectors).max())
     if not worst <= TOLERANCE * max(1.0, float(np.abs(side.vectors).max())):
-        raise RuntimeError(f"{path.name} differs from the run's vectors by {worst:.2e}")
+        raise RuntimeError(f"{name} differs from the run's vectors by {worst:.2e}")
     return worst
 
 
