@@ -171,6 +171,8 @@ def test_a_stop_gives_the_best_answer_so_far(tmp_path, monkeypatch, capsys):
         ("negatives.easy.num=3", "negatives.easy.num is chosen by twotower advise"),
         ("data.valid_share=0", "data.split=temporal leaves no valid part"),
         ("data.path=nowhere.csv data=table", "nowhere.csv"),
+        ("evaluation.k=[20,999]", "has 300; lower evaluation.k"),
+        ("training.batch_size=99999", "training.batch_size=99999 is more than the"),
     ],
 )
 def test_wrong_words_are_refused_before_anything(tmp_path, capsys, word, said):

@@ -150,8 +150,14 @@ def test_bad_input_names_the_remedy_and_writes_nothing(exports, tmp_path, capsys
     assert text.count(old) == 1
     (served / "config.yaml").write_text(text.replace(old, old.replace("false", "true")))
     for words, message in (
-        ((tmp_path / "unfinished", "--out", out), "holds no finished run"),
-        ((tmp_path / "nowhere", "--out", out), "has no config.yaml; give the folder"),
+        (
+            (tmp_path / "unfinished", "--out", out),
+            "holds no finished run (status: running)",
+        ),
+        (
+            (tmp_path / "nowhere", "--out", out),
+            "is not a folder; give the folder of one run",
+        ),
         ((folder, "--out", tmp_path / "full"), "is not empty; give a new folder"),
         ((folder, "--out", tmp_path / "file"), "is a file; give a new folder"),
         ((served, "--out", out), "evaluation.subtract_log_q=true ranks by"),

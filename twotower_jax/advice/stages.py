@@ -27,7 +27,7 @@ from twotower_jax.advice.tuning import Tuner
 from twotower_jax.data import sources
 from twotower_jax.data.health import best_split, repeats_text, split_health
 from twotower_jax.errors import InputError
-from twotower_jax.run.inputs import Loaded, split_log
+from twotower_jax.run.inputs import Loaded, check_sizes, split_log
 from twotower_jax.run.records import RunFolder, run_folder
 from twotower_jax.sweeps.arm_points import point_words
 from twotower_jax.sweeps.compose import compose_config
@@ -216,9 +216,11 @@ class Advisor:
             "training.patience=0",
             "evaluation.test=false",
         )
+        check_sizes(probe, runs.data)
         runs.launch_configs([probe])
-        rate = RunFolder(run_folder(probe)).result()["examples_per_second"]
-        return float(rate or 1e4)
+        return float(
+            RunFolder(run_folder(probe)).result()["examples_per_second"] or 1e4
+        )
 
     # --- choices ---------------------------------------------------------------------
 

@@ -151,7 +151,8 @@ class RunFolder:
         """
         if not self.is_done():
             raise InputError(
-                f"{self.path} holds no finished run; run its command again first"
+                f"{self.path} holds no finished run ({self._state()}); run its command "
+                f"again first{self._command()}"
             )
         result = self.read("result")
         if result is None:
@@ -160,6 +161,19 @@ class RunFolder:
                 "the file, or remove its folder and run again"
             )
         return result
+
+    def _state(self) -> str:
+        """Return the status of a run that is not done, and the reason of a failure."""
+        values = self.read("status")
+        if values is None:
+            return "status.json is missing"
+        reason = str(values.get("reason") or "").partition("\n")[0]
+        return f"status: {values['status']}{reason and f', {reason}'}"
+
+    def _command(self) -> str:
+        """Return the command of the run after a colon; "" where it is not known."""
+        command = (self.read("manifest") or {}).get("command")
+        return f": {command}" if command else ""
 
     def write(self, name: str, values: dict[str, Any]) -> None:
         """Write a JSON file of the run.
@@ -237,13 +251,25 @@ def stored_config(folder: Path) -> Config:
       InputError: when the folder does not hold a run, or its config.yaml is not valid.
     """
     if not (folder / "config.yaml").is_file():
+        what = "has no config.yaml" if folder.is_dir() else "is not a folder"
+        example = next(iter(runs_in(folder)), "outputs/NAME/HASH")
         raise InputError(
-            f"{folder} has no config.yaml; give the folder of one run, such as "
-            "outputs/NAME/HASH"
+            f"{folder} {what}; give the folder of one run, such as {example}"
         )
     record = RunFolder(folder)
-    result = record.read("result") or {}
+    result, values = record.read("result") or {}, record.config()
     try:
-        return from_record(modernised(record.config(), result.get("steps")))
+        return from_record(modernised(values, result.get("steps")))
     except InputError as error:
         raise InputError(f"{folder / 'config.yaml'}: {error}") from None
+
+
+def runs_in(folder: Path) -> list[Path]:
+    """Return folders of finished runs, at most two levels below a folder.
+
+    Args:
+      folder: such as ``outputs``.
+    """
+    found = [*folder.glob("*/result.json"), *folder.glob("*/*/result.json")]
+    places = sorted(path.parent for path in found)
+    return [place for place in places if (place / "config.yaml").is_file()]

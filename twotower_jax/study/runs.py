@@ -14,6 +14,7 @@ import polars as pl
 import yaml
 
 from twotower_jax.errors import InputError
+from twotower_jax.run.records import runs_in
 from twotower_jax.study.naming import identity, label
 from twotower_jax.study.selection import FILE, Selection, read_selection
 from twotower_jax.study.selection import FOLDER as SELECT
@@ -196,9 +197,12 @@ def _check_any(runs: Runs) -> None:
     single = [folder for folder in runs.folders if (folder / "config.yaml").is_file()]
     if single:
         remedy = f"{single[0]} is one run; give the folder above it, {single[0].parent}"
+        reasons = ""
     else:
-        remedy = "run a sweep into it, or give a folder that holds finished runs"
-    reasons = "; ".join(f"{name}: {reason}" for name, reason in runs.skipped[:5])
+        below = [place.parent for folder in runs.folders for place in runs_in(folder)]
+        such = f", such as {below[0]}" if below else ""
+        remedy = f"run a sweep into it, or give a folder that holds finished runs{such}"
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in runs.skipped[:5])
     raise InputError(
         f"no finished run in {', '.join(map(str, runs.folders))}"
         + (f" ({reasons})" if reasons else "")

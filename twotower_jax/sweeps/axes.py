@@ -98,7 +98,7 @@ def check_axes(axes: AllAxes, arms: Iterable[Names]) -> None:
         raise InputError(
             "no arm of this study has an axis to tune; give one, such as hydra.sweeper."
             "tune={optimizer.learning_rate:[0.02,0.05,0.1]}, or leave out "
-            "hydra/sweeper=select"
+            "hydra/sweeper"
         )
 
 

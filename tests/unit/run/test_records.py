@@ -11,6 +11,7 @@ from twotower_jax.errors import InputError
 from twotower_jax.run.records import (
     RunFolder,
     run_folder,
+    stored_config,
     write_json,
     write_text,
 )
@@ -182,3 +183,41 @@ def test_a_stored_configuration_is_data_only(tmp_path):
 def test_the_folder_of_a_run_depends_on_its_configuration():
     config = Config(output="out", name="study", seed=3)
     assert run_folder(config).parts == ("out", "study", fingerprint(config))
+
+
+def test_an_unfinished_run_is_named_with_its_status_and_its_command(tmp_path):
+    record = RunFolder(tmp_path)
+    with pytest.raises(InputError, match=r"no finished run \(status.json is missing\)"):
+        record.result()
+    command = "twotower train seed=1"
+    record.write("manifest", {"command": command, "data_fingerprint": "a"})
+    record.set_status("running")
+    with pytest.raises(InputError, match=rf"\(status: running\); .* first: {command}$"):
+        record.result()
+    record.set_status("failed", "the loss is NaN\nat step 3")
+    with pytest.raises(InputError, match=r"\(status: failed, the loss is NaN\); run"):
+        record.result()
+
+
+def test_a_folder_that_is_no_run_points_to_one(tmp_path):
+    study = tmp_path / "outputs" / "study"
+    for name in ("b", "a"):
+        RunFolder(study / name).write_config(Config(seed=1))
+        RunFolder(study / name).write("result", {})
+    (study / "none").mkdir()
+    (study / "none" / "result.json").write_text("{}")
+    for folder in (study, tmp_path / "outputs"):
+        with pytest.raises(InputError, match=rf"no config.yaml; .*such as {study}/a$"):
+            stored_config(folder)
+    with pytest.raises(InputError, match="no config.yaml; .* such as outputs/NAME/HA"):
+        stored_config(study / "none")
+    for name in ("nowhere", "outputs/study/none/result.json"):
+        with pytest.raises(InputError, match="is not a folder; give the folder of one"):
+            stored_config(tmp_path / name)
+
+
+def test_a_broken_configuration_is_named_once(tmp_path):
+    (tmp_path / "config.yaml").write_text("seed: [")
+    with pytest.raises(InputError) as caught:
+        stored_config(tmp_path)
+    assert str(caught.value).count("config.yaml") == 1

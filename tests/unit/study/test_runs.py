@@ -119,6 +119,12 @@ def test_folder_of_one_run_points_to_the_folder_above(folder):
         read_runs(folder / "a0")
 
 
+def test_a_folder_of_studies_points_to_one_of_them(folder):
+    (folder / "a0" / "config.yaml").touch()
+    with pytest.raises(InputError, match=rf"finished runs, such as {folder}$"):
+        read_runs(folder.parent)
+
+
 def test_missing_folder(tmp_path):
     with pytest.raises(InputError, match="is not a folder"):
         read_runs(tmp_path / "nowhere")

@@ -83,10 +83,22 @@ def _time(profiles: Profiles, roles: Roles) -> None:
     for one in free:
         dated = one.kind == "text" and one.values.head(200).str.contains(DATED).all()
         if dated or (one.kind == "text" and role_score(one.name, "time")):
-            roles.notes.append(
-                f"column {one.name!r} (such as {one.first()!r}) is not read as a time; "
-                "write seconds since 1970 or ISO dates (2024-05-31 10:00:00) to use it"
-            )
+            roles.notes.append(_no_time(one))
+
+
+def _no_time(one: Profile) -> str:
+    """Return the remark about a column of times that cannot be read."""
+    numbers = one.values.str.contains(r"^\s*-?\d+(\.\d*)?\s*$")
+    if numbers.any() and not numbers.all():
+        first, other = one.values.filter(numbers)[0], one.values.filter(~numbers)[0]
+        return (
+            f"column {one.name!r} has numbers ({first!r}) and texts ({other!r}), so it "
+            "is not read as a time; write all as seconds since 1970 or all as ISO dates"
+        )
+    return (
+        f"column {one.name!r} (such as {one.first()!r}) is not read as a time; "
+        "write seconds since 1970 or ISO dates (2024-05-31 10:00:00) to use it"
+    )
 
 
 def _dated(free: list[Profile], open_roles: set[str]) -> Profile | None:
@@ -226,8 +238,8 @@ def _lists(profiles: Profiles, roles: Roles) -> None:
 
 
 def _check_ids(one: Profile, roles: Roles, where: str) -> None:
-    """Check that ids have one form, and note texts among numbers."""
-    if one.kind not in ("number", "text"):
+    """Check that ids have one form; note texts among numbers, and leading zeros."""
+    if one.kind not in ("whole", "number", "text"):
         return
     text = one.values.cast(pl.String)
     check_forms(text, where, one.name)
@@ -238,4 +250,19 @@ def _check_ids(one: Profile, roles: Roles, where: str) -> None:
             f"column {one.name!r} has {len(strange):,} texts among numbers in the "
             f"sample, such as {strange[0]!r}; remove these rows if they mark missing "
             "ids"
+        )
+    _note_zeros(one.name, text.unique(maintain_order=True), roles)
+
+
+def _note_zeros(name: str, ids: pl.Series, roles: Roles) -> None:
+    """Note ids that occur with and without leading zeros."""
+    padded = ids.filter(ids.str.contains(r"^0+\d"))
+    bare = padded.str.replace(r"^0+(\d)", "$1")
+    twice = bare.is_in(ids.implode())
+    if twice.any():
+        long, short = padded.filter(twice)[0], bare.filter(twice)[0]
+        roles.notes.append(
+            f"column {name!r} has {int(twice.sum()):,} ids with and without leading "
+            f"zeros ({long!r}, {short!r}), which count as different; write them alike "
+            "if they are the same"
         )

@@ -67,3 +67,29 @@ def test_bytes_that_are_no_text(tmp_path):
         guess_log(tmp_path, {}, {})
     with pytest.raises(InputError, match=r"does not exist; give an existing file"):
         guess_log(Path(tmp_path / "b.csv"), {}, {})
+
+
+def notes_of(folder, content):
+    path = folder / "a.csv"
+    path.write_text(content)
+    return " ".join(guess_log(path, {}, {}).notes)
+
+
+def test_ids_that_differ_in_leading_zeros_are_noted(tmp_path):
+    rows = text("user,item", lambda i: (f"{i % 7:03}" if i % 3 else i % 7, i % 5))
+    notes = notes_of(tmp_path, rows)
+    assert "'user' has 7 ids with and without leading zeros ('001', '1')" in notes
+    assert "write them alike if they are the same" in notes
+    # Ids of one width may begin with zeros.
+    rows = text("user,item", lambda i: (f"{i % 7:03}" if i % 3 else f"B{i % 7}", i % 5))
+    assert "zeros" not in notes_of(tmp_path, rows)
+
+
+def test_a_time_of_numbers_and_dates_is_noted_with_both(tmp_path):
+    rows = text(
+        "user,item,time",
+        lambda i: (i % 7, i % 5, 1_600_000_000 + i if i % 2 else "2020-09-13"),
+    )
+    notes = notes_of(tmp_path, rows)
+    assert "'time' has numbers ('1600000001') and texts ('2020-09-13')" in notes
+    assert "write all as seconds since 1970 or all as ISO dates" in notes
