@@ -27,6 +27,11 @@ TABLES = {
         [],
         ["clicks.csv", "'user'", "data.columns.user", "usr, item", "did you mean"],
     ),
+    "one column": (
+        lines("user", "a", "b"),
+        [],
+        ["clicks.csv", "'item'", "give a table with more columns", "data.separator"],
+    ),
     "surplus field": (
         lines("user,item", "a,b", "c,d,e"),
         [],

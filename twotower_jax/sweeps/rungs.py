@@ -99,6 +99,8 @@ def race(
             if tried and clock() >= end:
                 break
             tried |= _judge(grids, places, pause, validation)
+        if len(tried) < (points := sum(map(len, left.values()))):
+            validation.print_line(_too_short(options, len(tried), points))
         for (arm, place), values in tried.items():
             final = pause is None or is_exact(grids[arm])
             point = grids[arm].points[place]
@@ -115,6 +117,15 @@ def race(
         )
         for arm, grid in enumerate(grids)
     ]
+
+
+def _too_short(options: Options, tried: int, points: int) -> str:
+    """Return a line about points for which the time was too short."""
+    return (
+        f"hydra.sweeper.minutes={options.minutes:g} was enough for {tried} of {points} "
+        "points, and the others were not tried; give more minutes, or fewer points "
+        "(hydra.sweeper.trials)"
+    )
 
 
 def is_exact(grid: ArmGrid) -> bool:

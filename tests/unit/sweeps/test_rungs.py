@@ -120,6 +120,11 @@ def test_a_limit_of_time_gives_every_arm_as_many_points(monkeypatch, minutes):
     assert runs.now <= max(60 * minutes, 20) + 3 * 20
     for ours in trials:
         assert sum(one.left_at is None and bool(one.values) for one in ours) >= 1
+    short = [line for line in runs.lines if "give more minutes" in line]
+    assert bool(short) == (minutes < 60)
+    if short:
+        start = f"hydra.sweeper.minutes={minutes:g} was enough for {2 * len(first[0])} "
+        assert short[0].startswith(start + "of 18 points")
 
 
 @pytest.mark.parametrize(

@@ -116,9 +116,12 @@ def need_columns(frame: pl.DataFrame, names: dict[str, str], where: str) -> None
         close = difflib.get_close_matches(name, frame.columns, n=1)
         guess = f"; did you mean {close[0]!r}?" if close else ""
         columns = ", ".join(frame.columns)
+        remedy = guess or f"; set {key} to one of them"
+        if frame.width == 1:
+            remedy = "; give a table with more columns, or its data.separator"
         raise InputError(
             f"{where}: has no column {name!r} ({key}={name}); its columns are: "
-            f"{columns}{guess or f'; set {key} to one of them'}"
+            f"{columns}{remedy}"
         )
 
 
