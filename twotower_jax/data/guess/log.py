@@ -56,10 +56,8 @@ def guess_log(
       InputError: a file that cannot be a log, with the fault and the remedy.
     """
     known = None if given or layout else known_source(path)
-    if known is not None and not sides:
-        source, folder = known
-        note = f"{path}: belongs to a data set that data={source} reads as a whole"
-        return Guess(source, {"path": str(folder)}, {}, [note])
+    if known is not None and (not sides or known[0] == "recbole"):
+        return _whole_set(path, *known, sides)
     sample = read_sample(path, layout)
     columns: dict[str, Column] = {}
     if sample.layout.separator and sample.layout.list_separator:
@@ -75,6 +73,25 @@ def guess_log(
     used = {column.name for column in roles.columns.values()}
     others = tuple(name for name in sample.frame.columns if name not in used)
     return Guess("table", keys, roles.columns, roles.notes, others)
+
+
+def _whole_set(path: Path, source: str, folder: Path, sides: dict[str, Path]) -> Guess:
+    """Return the guess about a public data set, which its own source reads."""
+    if sides:
+        options = " and ".join(f"--{side}s" for side in sides)
+        raise InputError(
+            f"{path}: data={source} reads this file with its .item and .user files; "
+            f"leave {options} out"
+        )
+    notes = [f"{path}: belongs to a data set that data={source} reads as a whole"]
+    for file in sorted(folder.glob("*.inter")):
+        with file.open(encoding="utf-8", errors="replace") as lines:
+            if "rating:float" in lines.readline().split():
+                notes.append(
+                    f"{file}: every row counts as a positive; its ratings are read "
+                    "with data.min_rating, such as 4 of 5"
+                )
+    return Guess(source, {"path": str(folder)}, {}, notes)
 
 
 def _layout_keys(layout: Layout) -> dict[str, Any]:

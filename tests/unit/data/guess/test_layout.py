@@ -8,7 +8,9 @@ import pyarrow as pa
 import pytest
 
 from twotower_jax.data.guess.layout import guess_layout, read_sample
+from twotower_jax.data.guess.log import guess_log
 from twotower_jax.data.sources.layout import Layout
+from twotower_jax.errors import InputError
 
 
 @pytest.mark.parametrize(
@@ -62,3 +64,17 @@ def test_a_sample_of_every_format(name, tmp_path):
     assert sample.frame["item"].to_list() == ["x", "y", "z"]
     assert sample.frame["user"].cast(pl.Int64).to_list() == [1, 2, 3]
     assert len(read_sample(path, rows=2).frame) == 2
+
+
+def test_recbole_files_are_read_as_a_whole(tmp_path):
+    log = tmp_path / "films.inter"
+    log.write_text("user_id:token\titem_id:token\trating:float\n1\t2\t3\n")
+    guess = guess_log(log, {}, {})
+    assert guess.source == "recbole" and guess.keys == {"path": str(tmp_path)}
+    assert "every row counts as a positive" in guess.notes[-1]
+    assert "data.min_rating" in guess.notes[-1]
+    items = tmp_path / "films.item"
+    with pytest.raises(InputError, match=r"with its \.item and .* leave --items out"):
+        guess_log(log, {"item": items}, {})
+    log.write_text("user_id:token\titem_id:token\n1\t2\n")
+    assert not any("positive" in note for note in guess_log(log, {}, {}).notes)
