@@ -117,6 +117,9 @@ def print_metrics(
       metrics: {split: {metric: value}}; a cell without a value is empty.
       shown: names of the metrics to print.
     """
+    if not any(metrics.values()):
+        console.print("no metric: no positive is left for a valid or test part")
+        return
     table = Table("metric", box=None)
     for split in metrics:
         table.add_column(split, justify="right")

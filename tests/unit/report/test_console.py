@@ -142,6 +142,15 @@ def test_a_requested_metric_is_in_the_table_of_a_run():
     }
 
 
+def test_a_run_without_a_test_part_prints_no_table_of_blanks():
+    result = {"metrics": {"test": {}}, "seconds": 1.0, "steps": 300}
+    result |= {"best_step": 300, "examples_per_second": 1000.0}
+    stream = io.StringIO()
+    print_result(Console(file=stream, width=80), from_dict({}), result)
+    assert "recall" not in stream.getvalue()
+    assert "no positive is left for a valid or test part" in stream.getvalue()
+
+
 def test_a_line_of_a_sweep_has_the_metric_of_the_study_and_no_label():
     config = from_dict({"arm": "a"})
     values = {"recall@20": 0.5, "true_recall@20": 0.25}
