@@ -70,7 +70,11 @@ class Tuner:
         )
         self._print(f"{title}: {_size(grids)}, {seconds / 60:.1f} minutes")
         how = rungs.Validation(
-            self._metric, (TUNE_SEED,), self._runs.launch, self._print
+            self._metric,
+            (TUNE_SEED,),
+            self._runs.launch,
+            self._print,
+            "advise.minutes",
         )
         chosen = []
         for grid, trials in zip(grids, rungs.race(grids, options, how), strict=True):

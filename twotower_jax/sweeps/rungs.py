@@ -35,6 +35,7 @@ class Validation(NamedTuple):
       seeds: of the runs of a point.
       launch: runs jobs, and returns for each whether it finished with an objective.
       print_line: prints a line.
+      minutes: the key that limits the time.
       clock: seconds.
     """
 
@@ -42,6 +43,7 @@ class Validation(NamedTuple):
     seeds: tuple[int, ...]
     launch: Callable[[list[TuningRun]], list[bool]]
     print_line: Callable[[str], None]
+    minutes: str = "hydra.sweeper.minutes"
     clock: Callable[[], float] = time.monotonic
 
 
@@ -100,7 +102,7 @@ def race(
                 break
             tried |= _judge(grids, places, pause, validation)
         if len(tried) < (points := sum(map(len, left.values()))):
-            validation.print_line(_too_short(options, len(tried), points))
+            validation.print_line(_too_short(validation.minutes, len(tried), points))
         for (arm, place), values in tried.items():
             final = pause is None or is_exact(grids[arm])
             point = grids[arm].points[place]
@@ -119,13 +121,9 @@ def race(
     ]
 
 
-def _too_short(options: Options, tried: int, points: int) -> str:
+def _too_short(key: str, tried: int, points: int) -> str:
     """Return a line about points for which the time was too short."""
-    return (
-        f"hydra.sweeper.minutes={options.minutes:g} was enough for {tried} of {points} "
-        "points, and the others were not tried; give more minutes, or fewer points "
-        "(hydra.sweeper.trials)"
-    )
+    return f"time for {tried} of {points} points; a larger {key} tries more"
 
 
 def is_exact(grid: ArmGrid) -> bool:

@@ -42,7 +42,11 @@ class Runs:
 
     def race(self, grids, seeds=(100,), **options):
         how = rungs.Validation(
-            "recall@20", seeds, self.launch, self.lines.append, lambda: self.now
+            "recall@20",
+            seeds,
+            self.launch,
+            self.lines.append,
+            clock=lambda: self.now,
         )
         return rungs.race(grids, replace(OPTIONS, **options), how)
 
@@ -120,11 +124,12 @@ def test_a_limit_of_time_gives_every_arm_as_many_points(monkeypatch, minutes):
     assert runs.now <= max(60 * minutes, 20) + 3 * 20
     for ours in trials:
         assert sum(one.left_at is None and bool(one.values) for one in ours) >= 1
-    short = [line for line in runs.lines if "give more minutes" in line]
+    short = [line for line in runs.lines if line.startswith("time for")]
     assert bool(short) == (minutes < 60)
-    if short:
-        start = f"hydra.sweeper.minutes={minutes:g} was enough for {2 * len(first[0])} "
-        assert short[0].startswith(start + "of 18 points")
+    for line in short[:1]:
+        tried = 2 * len(first[0])
+        more = "a larger hydra.sweeper.minutes tries more"
+        assert line == f"time for {tried} of 18 points; {more}"
 
 
 @pytest.mark.parametrize(
