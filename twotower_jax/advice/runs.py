@@ -48,17 +48,16 @@ class Runs:
     def grid(self, arm: Arm, *words: str) -> ArmGrid:
         """Return an arm at all points of its axes.
 
-        The first point, its neighbours, which differ from it in one key, then those
-        which differ in two: few trials then show what each key does. Points that are
-        alike in this are in random order.
+        The first point, those that differ from it in one key, then those that differ in
+        two: few trials then show what each key does. Of these, the ones nearer on their
+        axes come first. Points that are alike in this are in random order.
 
         Args:
           arm: a kind of samples or a baseline.
           words: overrides of all its points.
         """
         points = shuffled(grid_points(arm.axes))
-        first = arm.first or {}
-        points.sort(key=lambda one: sum(one[key] != first.get(key) for key in one))
+        points.sort(key=lambda one: distance(one, arm.first or {}, arm.axes))
         return self.points(arm.choice, points, *words)
 
     def points(self, choice: str, points: list[Point], *words: str) -> ArmGrid:
@@ -109,6 +108,32 @@ class Runs:
                     self._console.print(f"left out: {error}", markup=False)
                     done.append(False)
         return done
+
+
+def distance(point: Point, first: Point, axes: Axes) -> tuple[int, int]:
+    """Distance of a point from the first one: keys that differ, and places on axes.
+
+    Args:
+      point: values by key.
+      first: values by key; a key that it lacks differs, and counts one place.
+      axes: values of each key in order.
+
+    Returns:
+      Number of keys that differ, and the largest number of places on an axis.
+
+    Examples:
+      >>> axes = {"a": ["1", "2", "3"], "b": ["x", "y"]}
+      >>> distance({"a": "3", "b": "x"}, {"a": "1", "b": "x"}, axes)
+      (1, 2)
+    """
+    different = [key for key in point if point[key] != first.get(key)]
+    places = [
+        abs(axes[key].index(point[key]) - axes[key].index(first[key]))
+        if first.get(key) in axes[key]
+        else 1
+        for key in different
+    ]
+    return len(different), max(places, default=0)
 
 
 class Length(NamedTuple):
