@@ -1,101 +1,34 @@
 """Blockwise losses against loops over the definition and autodiff of stored logits."""
 
 import math
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.loss_cases import (
+    COLUMNS,
+    DIM,
+    FEATURES,
+    SLOTS,
+    Case,
+    make_case,
+    negatives,
+    on_device,
+)
 
+from twotower_jax.losses import blocks as sizes
 from twotower_jax.losses import blockwise
-from twotower_jax.losses.rowwise import LOSSES, LossNumbers
+from twotower_jax.losses.registry import LOSSES, LossForm, LossNumbers
 from twotower_jax.losses.terms import (
     ColumnTerms,
     PairTerms,
-    PoolTerms,
     RowTerms,
     Scores,
     column_terms,
 )
 
-ROWS, COLUMNS, DIM, SLOTS, POOL = 13, 9, 5, 3, 4
-ITEM = np.array([0, 1, 2, 3, 4, 5, 6, 7, 3])  # Items of the columns; 3 twice.
-FEATURES = ("plain", "groups", "pools", "seen", "slots", "all")
 NUMBERS = LossNumbers(0.5, 3.0, 0.2, 0.75, 50.0)
-
-
-class Case(NamedTuple):
-    """The arguments of ``softmax_loss``."""
-
-    scores: Scores
-    columns: ColumnTerms
-    rows: RowTerms
-
-
-def make_case(feature, seed=0, own_counts=False):
-    """Return scores and terms with one feature, or all of them."""
-    rng = np.random.default_rng(seed)
-    query, matrix = rng.normal(size=(ROWS, DIM)), rng.normal(size=(COLUMNS, DIM))
-    key = rng.integers(0, 8, ROWS)
-    everything = feature == "all"
-    groups = 2 if everything or feature in ("groups", "pools") else 1
-    distinct, place = np.unique(ITEM, return_inverse=True)
-    columns = ColumnTerms(
-        np.log(rng.integers(1, 4, COLUMNS)),
-        rng.normal(size=(groups, COLUMNS)),
-        ITEM.astype(np.int32),
-        place.astype(np.int32),
-    )
-    none = np.zeros((ROWS, 0))
-    rows = RowTerms(
-        rng.uniform(0.5, 2, ROWS),
-        key.astype(np.int32),
-        np.linspace(-1, 1, ROWS) if own_counts else np.full(ROWS, -np.inf),
-        rng.normal(size=ROWS),
-        PairTerms(none, none),
-        rng.integers(0, 2, ROWS) if groups == 2 else None,
-    )
-    if everything or feature == "pools":
-        pool = np.stack([rng.permutation(12)[:POOL] for _ in range(ROWS)])
-        pool_place = np.where(pool < len(distinct), pool, COLUMNS)
-        log_count = rng.normal(size=(ROWS, POOL))
-        rows = rows._replace(pool=PoolTerms(pool_place.astype(np.int32), log_count))
-    if everything or feature == "seen":
-        rows = rows._replace(seen=rng.random((ROWS, COLUMNS)) < 0.2)
-    slots = none
-    if everything or feature == "slots":
-        slots = rng.normal(size=(ROWS, SLOTS))
-        off = rng.random((ROWS, SLOTS)) < 0.3
-        log_count = rng.normal(size=(ROWS, SLOTS))
-        rows = rows._replace(slots=PairTerms(np.where(off, -np.inf, 0.0), log_count))
-    positive = (query * matrix[key]).sum(1)
-    return Case(Scores(query, matrix, positive, slots), columns, rows)
-
-
-def negatives(i, case):
-    """Return (score, log count, draws) of row i's negatives, by loops."""
-    scores, columns, rows = case
-    listed = []
-    group = 0 if rows.group is None else rows.group[i]
-    for c in range(COLUMNS):
-        mult = math.exp(columns.log_mult[c])
-        count = math.exp(columns.log_count[group, c])
-        if rows.pool is not None:
-            for place, more in zip(
-                rows.pool.place[i], rows.pool.log_count[i], strict=True
-            ):
-                count += math.exp(more) if place == columns.place[c] else 0
-        if columns.key[c] == rows.key[i]:
-            mult = math.exp(rows.own_log_mult[i])
-            count = math.exp(rows.own_log_count[i])
-        if rows.seen is not None and rows.seen[i, columns.place[c]]:
-            mult = 0
-        listed.append((scores.query[i] @ scores.columns[c], math.log(count), mult))
-    for s in range(scores.slots.shape[1]):
-        mult = math.exp(rows.slots.log_mult[i, s])
-        listed.append((scores.slots[i, s], rows.slots.log_count[i, s], mult))
-    return [one for one in listed if one[2] > 0]
 
 
 def slow_softmax(case):
@@ -114,19 +47,22 @@ def stored(loss, case, top_k=0):
     values = jnp.concatenate([scores.query @ scores.columns.T, scores.slots], 1)
     log_mult = jnp.concatenate([pairs.log_mult, rows.slots.log_mult], 1)
     log_count = jnp.concatenate([pairs.log_count, rows.slots.log_count], 1)
+    if LOSSES[loss].importance:
+        log_mult, log_count = log_mult - log_count, jnp.zeros_like(log_count)
     weight = jnp.exp(log_mult)
     if top_k:
         valid = jnp.where(weight > 0, values, -jnp.inf)
         limit = -jnp.sort(-valid, axis=1)[:, top_k - 1 : top_k]
         weight = jnp.where(valid >= limit, weight, 0)
     logits = jnp.where(weight > 0, values - log_count, 0)
-    losses = LOSSES[loss].of_rows(scores.positive, logits, weight, NUMBERS)
+    losses = LOSSES[loss].of_rows(scores.positive, logits, weight, NUMBERS, LossForm())
     return (rows.weight * losses).sum()
 
 
 def blocks(loss, case, top_k=0):
     """Return the loss of blocks of rows."""
-    return blockwise.batch_loss(LOSSES[loss], top_k, *case, NUMBERS)
+    choice = blockwise.LossChoice(LOSSES[loss], top_k=top_k)
+    return blockwise.batch_loss(choice, *case, NUMBERS)
 
 
 def with_gradient(loss, case, function, top_k=0):
@@ -136,10 +72,6 @@ def with_gradient(loss, case, function, top_k=0):
         return function(loss, case._replace(scores=scores), top_k)
 
     return jax.jit(jax.value_and_grad(value))(case.scores)
-
-
-def on_device(case):
-    return jax.tree.map(jnp.asarray, case)
 
 
 def assert_close(one, other):
@@ -166,7 +98,7 @@ CASES += [("logistic", "plain", 512)]
 
 @pytest.mark.parametrize(("loss", "feature", "block"), CASES)
 def test_every_loss_equals_autodiff_of_stored_logits(monkeypatch, loss, feature, block):
-    monkeypatch.setattr(blockwise, "MAX_BLOCK_ROWS", block)
+    monkeypatch.setattr(sizes, "MAX_BLOCK_ROWS", block)
     with jax.enable_x64(True):
         case = on_device(make_case(feature, seed=1))
         want, want_gradient = with_gradient(loss, case, stored)

@@ -25,7 +25,7 @@ from helpers.source_steps import (
     start,
 )
 
-from twotower_jax.losses.rowwise import LOSSES
+from twotower_jax.losses.registry import LOSSES
 from twotower_jax.training.types import HardRatio, TrainState
 
 # ------------------------------------------------------------------------------- masks

@@ -7,7 +7,7 @@ import pytest
 from helpers.problems import small_problem, with_numbers
 from helpers.source_steps import CHEAP, DATA, batches_of
 
-from twotower_jax.losses.rowwise import LOSSES
+from twotower_jax.losses.registry import LOSSES
 from twotower_jax.training.step import train_step
 from twotower_jax.training.temperature import learned_temperature
 

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from twotower_jax.config import Config
-from twotower_jax.losses.rowwise import LOSSES, sampled_softmax
+from twotower_jax.losses.registry import LOSSES
+from twotower_jax.losses.rowwise import sampled_softmax
 from twotower_jax.run.inputs import check_names
 from twotower_jax.sampling.positives import POSITIVES
 from twotower_jax.sweeps.compose import compose_config

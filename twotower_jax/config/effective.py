@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from twotower_jax.config.convert import to_dict
+from twotower_jax.config.loss_use import USED_BY
 from twotower_jax.config.root import Config
 
 Values = Mapping[str, Any]
@@ -58,6 +59,10 @@ def _corrects(values: Values) -> bool:
 
 def _hard_from(source: str) -> Callable[[Values], bool]:
     return lambda v: hard_negatives(v) and v["negatives.hard.source"] == source
+
+
+def _loss(names: tuple[str, ...]) -> Callable[[Values], bool]:
+    return lambda v: v["loss.name"] in names
 
 
 def _strategy(*names: str) -> Callable[[Values], bool]:
@@ -135,7 +140,9 @@ RULES = (
     ),
     Rule(("negatives.hard.candidate_num",), _hard_from("dns")),
     Rule(("negatives.hard.mined",), _hard_from("mined")),
-    Rule(("negatives.hard.log_q", "loss.logq.frequency"), _corrects),
+    Rule(
+        ("negatives.hard.log_q", "loss.logq.frequency", "loss.logq.strength"), _corrects
+    ),
     Rule(
         ("negatives.hard.num",),
         # Slots that are never hard: per row they are easy draws, else none. A key that
@@ -168,9 +175,7 @@ RULES = (
         ("loss.temperature_rate", "loss.temperature_min", "loss.temperature_max"),
         lambda v: v["loss.learn_temperature"],
     ),
-    Rule(("loss.ratio",), lambda v: v["loss.name"] in ("bce", "gbce")),
-    Rule(("loss.margin",), lambda v: v["loss.name"] == "hinge"),
-    Rule(("loss.calibration",), lambda v: v["loss.name"] == "gbce"),
+    *(Rule((name,), _loss(losses)) for name, losses in USED_BY.items()),
     Rule(
         ("positives.exponent",),
         _strategy("upsample_cold", "downsample_hot", "power"),

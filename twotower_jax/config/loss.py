@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from twotower_jax.config.loss_use import COSINE, check_unused
 from twotower_jax.config.schema import check_keys, key
 from twotower_jax.errors import InputError
 
@@ -58,11 +59,67 @@ class LogqConfig:
         doc="origin of the frequencies of positives: exact counts, or the stream",
         example="streaming",
     )
+    strength: float = key(
+        1.0,
+        low=0,
+        high=1,
+        doc="factor of the log of the expected count; 1: the whole correction",
+        example="0.5",
+    )
     streaming: StreamingConfig = field(default_factory=StreamingConfig)
 
     def __post_init__(self) -> None:
         """Check each value."""
         check_keys(self, "loss.logq")
+        if self.strength < 1 and self.correct == "none":
+            raise InputError(
+                f"loss.logq.strength={self.strength} has no use with loss.logq.correct="
+                "none, which subtracts no log q; set loss.logq.correct=all or negatives"
+                ", or loss.logq.strength=1"
+            )
+
+
+@dataclass(unsafe_hash=True)
+class AtKConfig:
+    """Weights of rows by the user's k-th best score, and the estimate of it."""
+
+    k: int = key(
+        20,
+        low=1,
+        doc="softmax_at_k: rank of the score to which the positive is compared",
+        example="loss=softmax_at_k loss.at_k.k=50",
+    )
+    temperature: float = key(
+        1.0,
+        above=0,
+        doc="softmax_at_k: temperature of the weights, in units of the cosine",
+        example="loss=softmax_at_k loss.at_k.temperature=2.5",
+    )
+    sampled: int = key(
+        1000,
+        low=1,
+        doc="softmax_at_k: items that are sampled for the estimate beside the user's "
+        "positives; the whole catalogue where that is smaller",
+        example="loss=softmax_at_k loss.at_k.sampled=5000",
+    )
+    every: float = key(
+        0.1,
+        above=0,
+        training=True,
+        doc="softmax_at_k: share of the training between two estimates, and before the "
+        "first one; until then the score is 0",
+        example="loss=softmax_at_k loss.at_k.every=0.025",
+    )
+
+    def __post_init__(self) -> None:
+        """Check each value, then that the sample has a k-th score."""
+        check_keys(self, "loss.at_k")
+        if self.k > self.sampled:
+            raise InputError(
+                f"loss.at_k.k={self.k} is larger than the number of items of which the "
+                f"k-th best score is estimated, loss.at_k.sampled={self.sampled}; "
+                "raise loss.at_k.sampled, or lower loss.at_k.k"
+            )
 
 
 @dataclass(unsafe_hash=True)
@@ -111,7 +168,8 @@ class LossConfig:
     margin: float = key(
         0.2,
         above=0,
-        doc="hinge: margin, in units of the score without temperature",
+        doc="hinge: lead of the positive, ccl: cosine above which a negative is "
+        "pushed; in units of the score without temperature",
         example="loss=hinge loss.margin=0.5",
     )
     calibration: float = key(
@@ -121,11 +179,43 @@ class LossConfig:
         doc="gbce: t, from 0 (bce) to 1 (calibrated)",
         example="loss=gbce loss.calibration=0.5",
     )
+    decoupled: bool = key(
+        False,
+        doc="softmax, psl: leave the positive out of the sum over the negatives",
+        example="loss.decoupled=true",
+    )
+    negative_weight: float = key(
+        1.0,
+        above=0,
+        doc="softmax: factor of the log of the sum, ccl: of the mean over negatives",
+        example="1.2",
+    )
+    activation: str = key(
+        "tanh",
+        choices=("tanh", "atan", "relu"),
+        doc="psl: surrogate of a lead of a negative",
+        example="loss=psl loss.activation=relu",
+    )
+    tau_plus: float = key(
+        0.01,
+        low=0,
+        high=0.99,
+        doc="dcl, hcl: share of the negatives that is taken to be positives",
+        example="loss=dcl loss.tau_plus=0.05",
+    )
+    beta: float = key(
+        0.5,
+        low=0,
+        doc="hcl: concentration on hard negatives; 0: dcl",
+        example="loss=hcl loss.beta=1",
+    )
+    at_k: AtKConfig = field(default_factory=AtKConfig)
     logq: LogqConfig = field(default_factory=LogqConfig)
 
     def __post_init__(self) -> None:
-        """Check each value, then the learned temperature."""
+        """Check each value, their use, then the learned temperature."""
         check_keys(self, "loss")
+        check_unused(self)
         if self.learn_temperature:
             self._check_learned()
 
@@ -141,6 +231,12 @@ class LossConfig:
                 "loss.learn_temperature=true has no use with loss.name=hinge: its "
                 "margin is in units of the cosine, and the temperature only weighs log "
                 "q; set loss.learn_temperature=false, or another loss.name"
+            )
+        if self.name in COSINE:
+            raise InputError(
+                f"loss.learn_temperature=true cannot work with loss.name={self.name}, "
+                "which is a function of cosines whose temperature is fixed; set "
+                "loss.learn_temperature=false, or another loss.name"
             )
         low, high = self.lowest_temperature, self.temperature_max
         if not low <= self.temperature <= high:

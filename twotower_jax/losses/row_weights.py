@@ -62,3 +62,19 @@ def negative_part(
     each = jax.nn.softplus(negatives)
     counted = (weight * each).sum(axis=1)
     return jnp.where(ratio > 0, ratio * weighted_mean(each, weight), counted)
+
+
+def log_sum(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return log sum_j e^{l_j} of each row, and whether any logit is above -inf.
+
+    Args:
+      logits: [batch, columns] float; -inf masks one.
+
+    Returns:
+      [batch] float, 0 for a row with every logit masked, and [batch] bool. The gradient
+      of such a row is 0.
+    """
+    filled = (logits > -jnp.inf).any(axis=1)
+    return jax.nn.logsumexp(
+        jnp.where(filled[:, None], logits, 0), axis=1
+    ) * filled, filled

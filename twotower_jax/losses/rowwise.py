@@ -6,52 +6,41 @@ draws that it stands for, 0 for a masked one. A masked negative has probability 
 gradient 0 exactly.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 
 from twotower_jax.losses.row_weights import (
     check_shapes,
+    log_sum,
     negative_part,
     weighted_mean,
     weights_of,
 )
-from twotower_jax.registry import Registry
-
-
-class LossNumbers(NamedTuple):
-    """Numbers of the losses; scalars or traced arrays.
-
-    Attributes:
-      temperature: Temperature of the logits, for margins in units of the cosine.
-      ratio: Negatives per positive in the pointwise losses; 0 counts each negative
-        once.
-      margin: Margin of hinge, in units of the score before the temperature.
-      calibration: Calibration t of gbce.
-      num_items: Size of the catalogue, for the sampling rate of gbce.
-    """
-
-    temperature: jax.Array | float
-    ratio: jax.Array | float = 0.0
-    margin: jax.Array | float = 0.2
-    calibration: jax.Array | float = 0.75
-    num_items: jax.Array | float = 0.0
 
 
 def sampled_softmax(
-    positive: jax.Array, negatives: jax.Array, weight: jax.Array | None = None
+    positive: jax.Array,
+    negatives: jax.Array,
+    weight: jax.Array | None = None,
+    *,
+    decoupled: bool = False,
+    negative_weight: jax.Array | float | None = None,
 ) -> jax.Array:
-    """Return -log [ e^p / (e^p + sum_j w_j e^{n_j}) ] of every row.
+    """Return -p + c log(e^p + sum_j w_j e^{n_j}) of every row.
+
+    With c = 1 this is -log [ e^p / (e^p + sum_j w_j e^{n_j}) ]. ``decoupled`` leaves
+    the positive out of the sum: -p + c log sum_j w_j e^{n_j}.
 
     Args:
       positive: [batch] float, logit of the positive.
       negatives: [batch, columns] float, logits of the negatives; -inf masks one.
       weight: [batch, columns] float, draws that a negative stands for; None is 1.
+      decoupled: Whether the positive is left out of the sum.
+      negative_weight: Factor c of the logarithm; None is 1.
 
     Returns:
-      [batch] float32 loss, unreduced. A row with every negative masked has loss 0.
+      [batch] float32 loss, unreduced. A row with every negative masked has loss 0 if
+      decoupled, and (c - 1) p otherwise.
 
     Raises:
       ValueError: The shapes do not match.
@@ -61,17 +50,29 @@ def sampled_softmax(
       >>> loss = sampled_softmax(jnp.zeros(1), jnp.zeros((1, 3)))
       >>> round(float(loss[0]), 4)  # log 4
       1.3863
+      >>> loss = sampled_softmax(jnp.zeros(1), jnp.zeros((1, 3)), decoupled=True)
+      >>> round(float(loss[0]), 4)  # log 3
+      1.0986
 
     References:
       Yi et al., Sampling-bias-corrected neural modeling, RecSys 2019, eq. 4 (both
       corrected); Khrylchenko et al., Correcting the LogQ Correction, RecSys 2025
-      (negatives corrected by their expected count, positive not).
+      (negatives corrected by their expected count, positive not); Yeh et al.,
+      Decoupled Contrastive Learning, ECCV 2022 (the positive left out); Wu et al.,
+      BSL: Understanding and Improving Softmax Loss for Recommendation, ICDE 2024 (c,
+      the ratio of the temperatures of positives and negatives).
     """
     check_shapes(positive, negatives)
     if weight is not None:
         negatives = negatives + jnp.log(weight)
-    logits = jnp.concatenate([positive[:, None], negatives], axis=1)
-    return jax.nn.logsumexp(logits, axis=1) - positive
+    if decoupled:
+        total, filled = log_sum(negatives)
+    else:
+        logits = jnp.concatenate([positive[:, None], negatives], axis=1)
+        total, filled = jax.nn.logsumexp(logits, axis=1), True
+    if negative_weight is not None:
+        total = negative_weight * total
+    return jnp.where(filled, total - positive, 0) if decoupled else total - positive
 
 
 def bce(
@@ -227,58 +228,3 @@ def logistic(
     """
     weight = weights_of(positive, negatives, weight)
     return weighted_mean(jax.nn.softplus(negatives - positive[:, None]), weight)
-
-
-# (positive [b], negatives [b, n], weight [b, n], numbers) -> [b] loss per row.
-RowLoss = Callable[[jax.Array, jax.Array, jax.Array, LossNumbers], jax.Array]
-
-
-class Loss(NamedTuple):
-    """A choice of ``loss.name``.
-
-    Attributes:
-      of_rows: Function of positive, negatives, weight and numbers.
-      whole_catalogue: Whether the negatives are every item instead of the draws.
-      softmax: Whether ``of_rows`` is the softmax, which has a pass written by hand.
-      pointwise: Whether a constant that is added to all scores changes the loss.
-    """
-
-    of_rows: RowLoss
-    whole_catalogue: bool = False
-    softmax: bool = False
-    pointwise: bool = False
-
-
-LOSSES: Registry[Loss] = Registry(
-    "loss.name",
-    {
-        "sampled_softmax": Loss(
-            lambda p, n, w, _: sampled_softmax(p, n, w), softmax=True
-        ),
-        "full_softmax": Loss(
-            lambda p, n, w, _: sampled_softmax(p, n, w),
-            whole_catalogue=True,
-            softmax=True,
-        ),
-        "bce": Loss(
-            lambda p, n, w, numbers: bce(p, n, w, ratio=numbers.ratio), pointwise=True
-        ),
-        "gbce": Loss(
-            lambda p, n, w, numbers: gbce(
-                p,
-                n,
-                w,
-                num_items=numbers.num_items,
-                calibration=numbers.calibration,
-                ratio=numbers.ratio,
-            ),
-            pointwise=True,
-        ),
-        "hinge": Loss(
-            lambda p, n, w, numbers: hinge(
-                p, n, w, margin=numbers.margin, temperature=numbers.temperature
-            )
-        ),
-        "logistic": Loss(lambda p, n, w, _: logistic(p, n, w)),
-    },
-)

@@ -51,12 +51,15 @@ class ColumnTerms(NamedTuple):
       key: [C] int32 item of the column.
       place: [C] int32 place of the column's item among the U distinct items to which
         `PoolTerms.place` and `RowTerms.seen` refer. Not read where a row has neither.
+      strength: [] factor of the logs of expected counts of columns, of their pools and
+        of the rows' own items; None for 1.
     """
 
     log_mult: jax.Array
     log_count: jax.Array
     key: jax.Array
     place: jax.Array
+    strength: jax.Array | None = None
 
 
 class PoolTerms(NamedTuple):
@@ -96,6 +99,25 @@ class RowTerms(NamedTuple):
     seen: jax.Array | None = None
 
 
+def tempered(log_count: jax.Array, strength: jax.Array | None) -> jax.Array:
+    """Logs of expected counts, times the strength of the correction.
+
+    Args:
+      log_count: [...] float; -inf for an item that is never drawn.
+      strength: [] in [0, 1]; None for 1.
+
+    Returns:
+      [...] float; -inf stays.
+
+    Examples:
+      >>> tempered(jnp.array([-2.0, -jnp.inf]), jnp.float32(0.5)).tolist()
+      [-1.0, -inf]
+    """
+    if strength is None:
+        return log_count
+    return jnp.where(jnp.isneginf(log_count), -jnp.inf, strength * log_count)
+
+
 def column_terms(columns: ColumnTerms, rows: RowTerms) -> PairTerms:
     """Terms [b, C] of the pairs of rows and columns.
 
@@ -127,6 +149,7 @@ def column_terms(columns: ColumnTerms, rows: RowTerms) -> PairTerms:
     if rows.seen is not None:
         log_mult = jnp.where(rows.seen[:, columns.place], -jnp.inf, log_mult)
     log_count = jnp.where(own, rows.own_log_count[:, None], log_count)
+    log_count = tempered(log_count, columns.strength)
     # A masked pair has count 1: an item of count 0 stays masked and is never nan.
     return PairTerms(log_mult, jnp.where(jnp.isneginf(log_mult), 0, log_count))
 
@@ -147,8 +170,10 @@ def bias(columns: ColumnTerms, rows: RowTerms) -> jax.Array:
         pairs = column_terms(columns, rows)
         return pairs.log_mult - pairs.log_count
     own = columns.key[None, :] == rows.key[:, None]
-    bias = _minus(columns.log_mult, columns.log_count[0])[None, :]
-    own_bias = _minus(rows.own_log_mult, rows.own_log_count)[:, None]
+    log_count = tempered(columns.log_count[0], columns.strength)
+    own_log_count = tempered(rows.own_log_count, columns.strength)
+    bias = _minus(columns.log_mult, log_count)[None, :]
+    own_bias = _minus(rows.own_log_mult, own_log_count)[:, None]
     bias = jnp.where(own, own_bias, bias)
     if rows.seen is not None:
         bias = jnp.where(rows.seen[:, columns.place], -jnp.inf, bias)

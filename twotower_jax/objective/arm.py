@@ -13,7 +13,7 @@ from twotower_jax.config.hard import MinedConfig, parse_stage
 from twotower_jax.config.negatives import NegativesConfig
 from twotower_jax.config.towers import TowersConfig
 from twotower_jax.errors import InputError
-from twotower_jax.losses.rowwise import LOSSES
+from twotower_jax.losses.registry import LOSSES
 from twotower_jax.model.baselines import BASELINES
 from twotower_jax.objective.world import StageWindow, World, make_world
 from twotower_jax.run.inputs import check_names

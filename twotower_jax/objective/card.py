@@ -10,7 +10,7 @@ import numpy as np
 from twotower_jax.config import Config
 from twotower_jax.evaluation.metrics import BUCKETS
 from twotower_jax.evaluation.slices import popularity_buckets
-from twotower_jax.losses.rowwise import LOSSES
+from twotower_jax.losses.registry import LOSSES
 from twotower_jax.objective.arm import SmallArm, small_arm
 from twotower_jax.objective.optimum import Optimum, find_optimum
 from twotower_jax.objective.world import World

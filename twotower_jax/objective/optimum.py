@@ -11,7 +11,6 @@ from twotower_jax.objective.passes import (
     stream_items,
 )
 from twotower_jax.objective.world import World
-from twotower_jax.training.hard_mining import mine
 from twotower_jax.training.problem import Problem
 from twotower_jax.training.types import HardRatio, Program
 
@@ -138,9 +137,9 @@ class _Walk:
             jnp.asarray(self._world.type_of_user),
         )
         problem, state = self._problem, self._state._replace(params=params)
-        if problem.mining is not None:
-            mined = mine(problem.mining, self._program.structure, params, problem.data)
-            state = state._replace(samplers=state.samplers | {"mined": mined})
+        for one in problem.renewals():
+            memory = {one.name: one.renew(state)}
+            state = state._replace(samplers=state.samplers | memory)
         rows = problem.order.batches(self._done, self.batches)
         self._done += self.batches
         self._state, forces = run_pass(

@@ -1,4 +1,4 @@
-"""Whether bank, mining and patience act: settings that cannot are refused.
+"""Whether bank, mining, loss at k and patience act: settings that cannot are refused.
 
 Warm-ups and periods are shares of the shortest training that the schedule allows, so
 that early stopping cannot end before them.
@@ -11,14 +11,18 @@ from rich.console import Console
 from twotower_jax.config import Config
 from twotower_jax.data.log import Split
 from twotower_jax.errors import InputError
-from twotower_jax.run.plan import make_schedule, minings
+from twotower_jax.losses.registry import LOSSES
+from twotower_jax.run.plan import estimates_at_k, make_schedule, minings
 from twotower_jax.run.problem import static_negatives
 from twotower_jax.training.hard_sources import HARD_SOURCES
 from twotower_jax.training.schedule import Notes
 
+# What counts as a use of each.
+COUNTED = {"bank": "steps", "mining": "minings", "loss at k": "estimates"}
+
 
 def check_use(config: Config, split: Split) -> None:
-    """Refuse a bank that no step uses, mining that is never renewed, an idle patience.
+    """Refuse a memory that no step uses or renews, and an idle patience.
 
     A training of 0 steps passes: it uses no negatives at all.
 
@@ -46,6 +50,11 @@ def check_use(config: Config, split: Split) -> None:
             f"the training for negatives.bank.size={bank.size}; lower the warm-up, "
             f"{longer}, or set negatives.bank.size=0"
         )
+    if "loss at k" in used and not used["loss at k"]["estimates"]:
+        raise InputError(
+            f"loss.at_k.every={config.loss.at_k.every} leaves no estimate of the k-th "
+            f"best scores in the {steps} steps of the training; lower it, or {longer}"
+        )
     if "mining" in used and used["mining"]["minings"] < 2:
         mined = config.negatives.hard.mined
         raise InputError(
@@ -66,6 +75,7 @@ def uses(config: Config, split: Split, steps: int) -> dict[str, dict[str, int]]:
     Returns:
       "bank", where there is one: "first step" that uses it, and number of "steps" that
       do. "mining", where there is one: "first step", "period" and number of "minings".
+      "loss at k", for such a loss: "first step", "period" and number of "estimates".
     """
     negatives, schedule = static_negatives(config), make_schedule(config, split)
     found: dict[str, dict[str, int]] = {}
@@ -79,6 +89,13 @@ def uses(config: Config, split: Split, steps: int) -> dict[str, dict[str, int]]:
             "first step": when.first,
             "period": when.every,
             "minings": when.number(steps),
+        }
+    if LOSSES[config.loss.name].at_k:
+        when = estimates_at_k(config, schedule)
+        found["loss at k"] = {
+            "first step": when.first,
+            "period": when.every,
+            "estimates": when.number(steps),
         }
     return found
 
@@ -103,7 +120,7 @@ def report_use(
     """
     found, best = uses(config, split, notes.last_step), notes.evaluated_step
     for name, counts in uses(config, split, best).items():
-        key = "steps" if name == "bank" else "minings"
+        key = COUNTED[name]
         found[name][f"{key} to the best step"] = counts[key]
         if not counts[key] and notes.last_step:
             console.print(

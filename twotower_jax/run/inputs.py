@@ -10,6 +10,7 @@ import numpy as np
 
 from twotower_jax.config import Config
 from twotower_jax.config.data import DataConfig
+from twotower_jax.config.loss_use import check_loss
 from twotower_jax.data import sources
 from twotower_jax.data.feed import (
     Entities,
@@ -21,7 +22,7 @@ from twotower_jax.data.split import split
 from twotower_jax.data.summary import data_fingerprint
 from twotower_jax.errors import InputError, unknown
 from twotower_jax.evaluation.metrics import of_scope
-from twotower_jax.losses.rowwise import LOSSES
+from twotower_jax.losses.registry import LOSSES
 from twotower_jax.model.baselines import BASELINES, baselines_for
 from twotower_jax.model.click_matrix import Clicks, click_matrix
 from twotower_jax.model.tower import TOWERS
@@ -111,7 +112,7 @@ def registered_names() -> dict[str, Collection[str]]:
 
 
 def check_names(config: Config) -> None:
-    """Refuse unknown names in the configuration, and unknown metrics.
+    """Refuse unknown names, a loss that does not fit, and unknown metrics.
 
     Raises:
       InputError: naming the key, the value and the known names.
@@ -119,6 +120,7 @@ def check_names(config: Config) -> None:
     for key, choices in registered_names().items():
         if (name := attrgetter(key)(config)) not in choices:
             raise unknown(key, name, choices)
+    check_loss(config)
     check_watched("training.metric", config.training.metric, config)
 
 

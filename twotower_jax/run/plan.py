@@ -97,3 +97,9 @@ def minings(config: Config, schedule: Schedule) -> Renewals:
     """Return the steps before which hard negatives are mined."""
     mined = config.negatives.hard.mined
     return Renewals(schedule.steps_of(mined.warmup), schedule.steps_of(mined.every))
+
+
+def estimates_at_k(config: Config, schedule: Schedule) -> Renewals:
+    """Return the steps before which the k-th best scores of users are estimated."""
+    period = schedule.steps_of(config.loss.at_k.every)
+    return Renewals(period, period)

@@ -11,9 +11,10 @@ from twotower_jax.config import Config
 from twotower_jax.config.hard import parse_stage
 from twotower_jax.data.feed import make_queries
 from twotower_jax.evaluation.ragged import from_pairs
-from twotower_jax.losses.rowwise import LOSSES, LossNumbers
+from twotower_jax.losses.registry import LOSSES
 from twotower_jax.model.specs import Model, make_model
 from twotower_jax.run.inputs import Loaded, make_entities, query_history
+from twotower_jax.run.loss_parts import kth_scores, loss_form, loss_numbers
 from twotower_jax.run.plan import (
     make_order,
     make_schedule,
@@ -91,6 +92,7 @@ def make_problem(config: Config, data: Loaded) -> Problem:
         init_scale=config.towers.init_scale,
         streaming=_streaming(config, data.log.num_items),
         mining=_mining(config, data, negatives, schedule),
+        kth_scores=kth_scores(config, data, schedule),
         devices=config.training.devices,
         report={
             "positives": resampling_report(data.counts, weights),
@@ -218,6 +220,7 @@ def _structure(config: Config, data: Loaded, model: Model) -> Structure:
         merged_size=merged_size(data.counts, batch, shared) if merges else 0,
         num_items=data.log.num_items,
         ids_alone=config.training.update == "incremental",
+        form=loss_form(config),
     )
 
 
@@ -234,9 +237,7 @@ def _hyper(
         math.log(loss.lowest_temperature),
         math.log(loss.temperature_max),
     )
-    loss_numbers = LossNumbers(
-        loss.temperature, loss.ratio or 0, loss.margin, loss.calibration
-    )
+    strength, at_k = loss.logq.strength, LOSSES[loss.name].at_k
     names = OptimizerNumbers._fields
     proposal = make_proposal(
         easy.sampler, data.counts, alpha=easy.alpha, smoothing=easy.smoothing
@@ -250,12 +251,14 @@ def _hyper(
         optimizer=_arrays(OptimizerNumbers(*(getattr(optimizer, n) for n in names))),
         l2=jnp.float32(optimizer.l2),
         decay_steps=jnp.float32(schedule.steps * optimizer.decay),
-        loss=_arrays(loss_numbers._replace(num_items=data.log.num_items)),
+        loss=_arrays(loss_numbers(config, data.log.num_items)),
         hard_ratio=_hard_ratio(config, schedule.shortest),
         bank_warmup=jnp.int32(schedule.steps_of(config.negatives.bank.warmup)),
         streaming_alpha=jnp.float32(loss.logq.streaming.alpha),
         positive_weight=_importance(weights) if config.positives.reweight else None,
         known_mass=_known_mass(config, proposal, known),
+        logq_strength=None if strength == 1 else jnp.float32(strength),
+        weight_temperature=jnp.float32(loss.at_k.temperature) if at_k else None,
     )
 
 

@@ -55,5 +55,5 @@ def signature(config: Config, read: Callable[[Config], Loaded]) -> Hashable | No
         tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves),
         config.training.batch_size,
         problem.schedule._replace(steps=0),
-        problem.mining and problem.mining.when,
+        tuple((one.name, one.when) for one in problem.renewals()),
     )

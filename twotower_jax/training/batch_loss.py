@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from twotower_jax.losses import blockwise
-from twotower_jax.losses.rowwise import LOSSES
+from twotower_jax.losses.registry import LOSSES
 from twotower_jax.losses.terms import Scores
 from twotower_jax.model import two_tower as net
 from twotower_jax.sampling.columns import first_columns
@@ -206,21 +206,43 @@ def loss_of_scores(
     Returns:
       [] float32.
     """
-    program = context.program
+    program, structure = context.program, context.program.structure
+    loss = LOSSES[structure.loss]
     terms = batch_terms(
         program, context.data, context.state, context.batch, context.draws
     )
+    rows = terms.rows
+    if loss.at_k:
+        weight = rows.weight * weights_at_k(context, scores.positive * temperature)
+        rows = rows._replace(weight=weight)
     return blockwise.batch_loss(
-        LOSSES[program.structure.loss],
-        program.structure.negatives.top_k,
+        blockwise.LossChoice(loss, structure.form, structure.negatives.top_k),
         scores._replace(positive=scores.positive + terms.positive),
         terms.columns,
-        terms.rows,
+        rows,
         program.hyper.loss._replace(
             temperature=jax.lax.stop_gradient(temperature),
-            num_items=jnp.float32(program.structure.num_items),
+            num_items=jnp.float32(structure.num_items),
         ),
     )
+
+
+def weights_at_k(context: Context, positive: jax.Array) -> jax.Array:
+    """Weights sigmoid((s_p - b_u) / T_w) of the rows, b_u the user's k-th best score.
+
+    Args:
+      context: Constants of the loss; its state holds the memory "kth_score".
+      positive: [B] scores of the positives before the temperature.
+
+    Returns:
+      [B] float32. Gradients flow to the scores, as in the published code.
+
+    References:
+      Yang et al., Breaking the Top-K Barrier: Advancing Top-K Ranking Metrics
+      Optimization in Recommender Systems, KDD 2025, eq. 3.5.
+    """
+    kth = context.state.samplers["kth_score"][context.batch.queries.user]
+    return jax.nn.sigmoid((positive - kth) / context.program.hyper.weight_temperature)
 
 
 def _embed(context: Context, weights: Weights) -> tuple[jax.Array, jax.Array]:

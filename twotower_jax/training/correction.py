@@ -9,7 +9,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from twotower_jax.losses.terms import ColumnTerms, PairTerms, PoolTerms, RowTerms
+from twotower_jax.losses.terms import (
+    ColumnTerms,
+    PairTerms,
+    PoolTerms,
+    RowTerms,
+    tempered,
+)
 from twotower_jax.sampling.masks import MASKS, seen_places
 from twotower_jax.training.draws import Draws
 from twotower_jax.training.expected_counts import (
@@ -67,7 +73,9 @@ def batch_terms(
     drawn, num_items = draws.columns, program.structure.num_items
     items = drawn.encode_ids[: drawn.log_mult.shape[0]]
     log_count = column_counts(mixture, items)
-    columns = ColumnTerms(drawn.log_mult, log_count, drawn.key, jnp.zeros_like(items))
+    strength = program.hyper.logq_strength
+    place = jnp.zeros_like(items)
+    columns = ColumnTerms(drawn.log_mult, log_count, drawn.key, place, strength)
     if "bank" in state.samplers:
         items = jnp.concatenate([items, state.samplers["bank"].item])
         columns = _append_bank(program, state, columns, mixture)
@@ -89,7 +97,8 @@ def batch_terms(
             seen=_seen(data, batch, places), pool=_pool_terms(mixture, places)
         )
     corrected = CORRECTIONS[program.structure.correct].positive
-    return Terms(columns, rows, -own if corrected else jnp.zeros_like(own))
+    shift = -tempered(own, strength) if corrected else jnp.zeros_like(own)
+    return Terms(columns, rows, shift)
 
 
 def _append_bank(
@@ -101,11 +110,13 @@ def _append_bank(
     key = bank.item
     if not MASKS[structure.negatives.mask].same_item:
         key = jnp.full_like(key, NO_KEY)
-    return ColumnTerms(
-        jnp.concatenate([columns.log_mult, jnp.where(used, 0.0, -jnp.inf)]),
-        jnp.concatenate([columns.log_count, bank_counts(mixture, bank)], axis=1),
-        jnp.concatenate([columns.key, key]),
-        jnp.concatenate([columns.place, jnp.zeros_like(bank.item)]),
+    return columns._replace(
+        log_mult=jnp.concatenate([columns.log_mult, jnp.where(used, 0.0, -jnp.inf)]),
+        log_count=jnp.concatenate(
+            [columns.log_count, bank_counts(mixture, bank)], axis=1
+        ),
+        key=jnp.concatenate([columns.key, key]),
+        place=jnp.concatenate([columns.place, jnp.zeros_like(bank.item)]),
     )
 
 
@@ -185,7 +196,7 @@ def _slot_terms(
         return PairTerms(none, none)
     negatives = program.structure.negatives
     masked = masked_items(program, data, batch, slots.items)
-    log_count = row_counts(mixture, slots.items)
+    log_count = tempered(row_counts(mixture, slots.items), program.hyper.logq_strength)
     if not HARD_LOG_Q[negatives.log_q].corrected:
         log_count = jnp.where(slots.is_hard, 0, log_count)
     return PairTerms(

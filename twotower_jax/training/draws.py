@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from twotower_jax import keys
-from twotower_jax.losses.rowwise import LOSSES
+from twotower_jax.losses.registry import LOSSES
 from twotower_jax.model.two_tower import Inputs
 from twotower_jax.sampling import columns as cols
 from twotower_jax.sampling.hard import hard_slots, has_pool

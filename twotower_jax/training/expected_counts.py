@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from twotower_jax.losses.rowwise import LOSSES
+from twotower_jax.losses.registry import LOSSES
 from twotower_jax.sampling import bank as banks
 from twotower_jax.sampling.hard import hard_log_prob
 from twotower_jax.sampling.mixture import log_expected_count

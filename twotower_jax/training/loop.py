@@ -10,7 +10,6 @@ import numpy as np
 
 from twotower_jax.errors import NonFiniteLossError
 from twotower_jax.training.checkpoint import Checkpoints
-from twotower_jax.training.hard_mining import mine
 from twotower_jax.training.lanes import Lane
 from twotower_jax.training.mesh import everywhere, spread_rows
 from twotower_jax.training.problem import Problem
@@ -167,7 +166,7 @@ class Trainer:
 
     def _run_to_boundary(self, line: ProgressLine, request: StopRequest) -> None:
         """Dispatch steps up to the next boundary, one dispatch always in flight."""
-        boundary = self.schedule.boundary(self.step, *self._mine_if_due())
+        boundary = self.schedule.boundary(self.step, *self._renew_if_due())
         state: TrainState | Lane = self.state
         pending: _Dispatch | None = None
         while self.step < boundary and request.number is None:
@@ -210,20 +209,18 @@ class Trainer:
             self.timed_from = now
         line.update(dispatch.step, float(losses[-1]), self.notes.rate)
 
-    def _mine_if_due(self) -> tuple[int, ...]:
-        """Renew the mined pools if it is time; return the step of the next mining.
+    def _renew_if_due(self) -> tuple[int, ...]:
+        """Renew the memories whose time it is; return the steps of the next renewals.
 
-        The mined items are a function of the parameters at this step alone.
+        A memory is a function of the step and of the parameters at it alone.
         """
-        mining = self.problem.mining
-        if mining is None:
-            return ()
-        if mining.when.due(self.step):
-            structure = self.problem.program.structure
-            mined = mine(mining, structure, self.state.params, self.problem.data)
-            samplers = self.state.samplers | {"mined": everywhere(self.mesh, mined)}
-            self.state = self.state._replace(samplers=samplers)
-        return (mining.when.after(self.step),)
+        renewals = self.problem.renewals()
+        for one in renewals:
+            if one.when.due(self.step):
+                memory = everywhere(self.mesh, one.renew(self.state))
+                samplers = self.state.samplers | {one.name: memory}
+                self.state = self.state._replace(samplers=samplers)
+        return tuple(one.when.after(self.step) for one in renewals)
 
     def _validate(self, line: ProgressLine) -> None:
         """Log the mean loss and the validation metrics, and note the best."""

@@ -2,13 +2,16 @@
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
 from twotower_jax.data.feed import Order
-from twotower_jax.training.hard_mining import Mining
+from twotower_jax.training.hard_mining import Mining, mine
+from twotower_jax.training.kth_scores import KthScores, estimate
 from twotower_jax.training.mesh import make_mesh
+from twotower_jax.training.renewals import Renewal
 from twotower_jax.training.sampler_state import Streaming, init_samplers
 from twotower_jax.training.schedule import Schedule
 from twotower_jax.training.step import init_state
@@ -28,6 +31,7 @@ class Problem(NamedTuple):
       init_scale: Half-width of the uniform distribution of the tables.
       streaming: Arrays of the streaming frequency, or None where log q+ is counted.
       mining: How hard negatives are mined, or None.
+      kth_scores: How the k-th best scores of a loss at k are estimated, or None.
       devices: Number of devices over which the rows of a batch are spread.
       report: Statistics of the samples, for the run's result.
       warm_start: Parameters of an earlier run that the training starts with, or None.
@@ -44,15 +48,38 @@ class Problem(NamedTuple):
     devices: int = 1
     report: dict[str, Any] | None = None
     warm_start: WarmStart | None = None
+    kth_scores: KthScores | None = None
 
     def start(self) -> TrainState:
         """Return the state before the first step."""
         structure = self.program.structure
-        samplers = init_samplers(structure, self.streaming, self.mining)
+        samplers = init_samplers(
+            structure, self.streaming, self.mining, self.kth_scores
+        )
         state = init_state(self.program, jnp.float32(self.init_scale), samplers)
         if self.warm_start is None:
             return state
         return state._replace(params=self.warm_start.apply(state.params))
+
+    def renewals(self) -> list[Renewal]:
+        """Return the memories that the loop renews."""
+        mining, kth_scores = self.mining, self.kth_scores
+        structure, data = self.program.structure, self.data
+        found: list[Renewal] = []
+        if mining is not None:
+
+            def pools(state: TrainState) -> jax.Array:
+                return mine(mining, structure, state.params, data)
+
+            found.append(Renewal("mined", mining.when, pools))
+        if kth_scores is not None:
+
+            def scores(state: TrainState) -> jax.Array:
+                step = int(state.step)
+                return estimate(kth_scores, structure, state.params, data, step)
+
+            found.append(Renewal("kth_score", kth_scores.when, scores))
+        return found
 
     def mesh(self) -> Mesh:
         """Return the devices over which the rows of a batch are spread."""

@@ -9,6 +9,7 @@ from twotower_jax.model import two_tower as net
 from twotower_jax.sampling import bank as banks
 from twotower_jax.sampling import frequency
 from twotower_jax.training.hard_mining import Mining, empty_window
+from twotower_jax.training.kth_scores import KthScores
 from twotower_jax.training.types import Structure, TrainData, TrainState
 
 
@@ -27,7 +28,10 @@ class Streaming(NamedTuple):
 
 
 def init_samplers(
-    structure: Structure, streaming: Streaming | None, mining: Mining | None
+    structure: Structure,
+    streaming: Streaming | None,
+    mining: Mining | None,
+    kth_scores: KthScores | None = None,
 ) -> dict[str, Any]:
     """Memories of the samplers in use, before the first step.
 
@@ -38,10 +42,11 @@ def init_samplers(
       structure: Static part of the program.
       streaming: Arrays of the streaming frequency; None: log q+ is counted.
       mining: How hard negatives are mined; None: they are not.
+      kth_scores: How the k-th best scores are estimated; None: no loss reads them.
 
     Returns:
       Any of {"bank": Bank, "frequency": Frequency, "mined": [users, W] int32,
-      "lost_slots": [] float32}.
+      "lost_slots": [] float32, "kth_score": [users] float32}.
     """
     samplers: dict[str, Any] = {}
     negatives, num_items = structure.negatives, structure.num_items
@@ -52,6 +57,8 @@ def init_samplers(
         samplers["frequency"] = frequency.init_frequency(*streaming)
     if mining is not None:
         samplers["mined"] = empty_window(mining, num_items)
+    if kth_scores is not None:
+        samplers["kth_score"] = kth_scores.start()
     if negatives.candidate_num:
         samplers["lost_slots"] = jnp.float32(0)
     return samplers

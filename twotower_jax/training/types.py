@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 
 from twotower_jax.data.feed import Entities, Queries
-from twotower_jax.losses.rowwise import LossNumbers
+from twotower_jax.losses.registry import LossForm, LossNumbers
 from twotower_jax.model.specs import Model
 from twotower_jax.sampling.availability import KnownItems, MassTree
 from twotower_jax.sampling.masks import UserPositives
@@ -78,6 +78,7 @@ class Structure(NamedTuple):
       merged_size: Number of merged columns; 0 keeps one column per draw.
       num_items: Size of the catalogue.
       ids_alone: Whether the embeddings of ids learn, and all else keeps its value.
+      form: Static choices within the loss.
     """
 
     model: Model
@@ -89,6 +90,7 @@ class Structure(NamedTuple):
     merged_size: int
     num_items: int
     ids_alone: bool = False
+    form: LossForm = LossForm()
 
 
 class HardRatio(NamedTuple):
@@ -124,6 +126,8 @@ class Hyper(NamedTuple):
       positive_weight: [num_items] weight of a positive, or None for equal weights.
       known_mass: Sums of the easy proposal in the order of first events, or None where
         rows do not restrict their easy draws to known items.
+      logq_strength: [] factor of the logs of expected counts; None for 1.
+      weight_temperature: [] temperature of the weights of rows in a loss at k, or None.
     """
 
     seed: jax.Array
@@ -140,6 +144,8 @@ class Hyper(NamedTuple):
     streaming_alpha: jax.Array
     positive_weight: jax.Array | None = None
     known_mass: MassTree | None = None
+    logq_strength: jax.Array | None = None
+    weight_temperature: jax.Array | None = None
 
 
 @dataclass(frozen=True)
@@ -211,7 +217,7 @@ class TrainState(NamedTuple):
         where it is learned.
       opt_state: {"tables": {name: ...}, "dense": ...}.
       samplers: Memories of the samplers in use: "bank", "frequency", "mined" and
-        "lost_slots".
+        "lost_slots", and "kth_score" of a loss at k.
     """
 
     step: jax.Array

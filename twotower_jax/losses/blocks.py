@@ -1,0 +1,62 @@
+"""Blocks of rows, whose logits fit a core's cache."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+# Elements of one block of logits: 8 MB stay in a core's cache.
+BLOCK_ELEMENTS = 2**21
+MAX_BLOCK_ROWS = 512
+
+
+def block_rows(rows: int, columns: int) -> int:
+    """Number of rows of a block.
+
+    Args:
+      rows: Number of rows of the batch.
+      columns: Number of columns of the batch.
+
+    Returns:
+      A number of at least 1, whose block of logits fits a core's cache.
+
+    Examples:
+      >>> block_rows(4096, 4096), block_rows(4096, 2**20), block_rows(5, 10)
+      (512, 8, 5)
+    """
+    fitting = max(8, BLOCK_ELEMENTS // max(columns, 1) // 8 * 8)
+    return min(MAX_BLOCK_ROWS, fitting, rows)
+
+
+def in_blocks(tree: Any, rows: int, columns: int) -> Any:
+    """A tree of arrays in blocks of rows; padded rows have weight 0.
+
+    Args:
+      tree: Tree of arrays [rows, ...].
+      rows: Number of rows of the batch.
+      columns: Number of columns of the batch.
+
+    Returns:
+      The tree with arrays [blocks, b, ...], padded with zeros.
+    """
+    block = block_rows(rows, columns)
+
+    def split(x: jax.Array) -> jax.Array:
+        x = jnp.pad(x, [(0, -rows % block)] + [(0, 0)] * (x.ndim - 1))
+        return x.reshape(x.shape[0] // block, block, *x.shape[1:])
+
+    return jax.tree.map(split, tree)
+
+
+def flat(blocks: jax.Array, rows: int) -> jax.Array:
+    """Blocks as one array.
+
+    Args:
+      blocks: [n, b, ...].
+      rows: Number of rows without the padding.
+
+    Returns:
+      [rows, ...].
+    """
+    number = blocks.shape[0] * blocks.shape[1]
+    return blocks.reshape(number, *blocks.shape[2:])[:rows]

@@ -1,0 +1,116 @@
+"""Losses of cosines: pairwise softmax with another surrogate, cosine contrastive loss.
+
+Positive and negatives are logits, cosine over temperature, as in `rowwise`. Weights are
+importance weights: draws over the expected count, where that is corrected.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from twotower_jax.errors import unknown
+from twotower_jax.losses.row_weights import log_sum, weighted_mean, weights_of
+
+ACTIVATIONS = ("tanh", "atan", "relu")
+
+
+def psl(
+    positive: jax.Array,
+    negatives: jax.Array,
+    weight: jax.Array | None = None,
+    *,
+    temperature: jax.Array | float,
+    activation: str = "tanh",
+    decoupled: bool = True,
+) -> jax.Array:
+    """Return log sum_j w_j sigma(d_j)^(1/T) of every row, d_j = (cos_j - cos_p) / 2.
+
+    sigma(d) is 1 + tanh(d), 1 + arctan(d) or relu(1 + d). The softmax has e^d instead,
+    at twice the temperature. Halves of differences of cosines lie in [-1, 1].
+
+    Args:
+      positive: [batch] float, logit of the positive.
+      negatives: [batch, columns] float, finite logits of the negatives.
+      weight: [batch, columns] float, weight of each negative; None is 1.
+      temperature: Temperature T of the logits.
+      activation: Name in `ACTIVATIONS`.
+      decoupled: Whether the positive is left out of the sum, where it would add
+        sigma(0)^(1/T) = 1.
+
+    Returns:
+      [batch] float32 loss, unreduced. A row whose sum is empty or 0 has loss 0.
+
+    Raises:
+      ValueError: The shapes do not match.
+      InputError: The activation is unknown.
+
+    Examples:
+      >>> at = jnp.array([0.9]) / 0.1, jnp.array([[0.9, -0.1]]) / 0.1
+      >>> loss = psl(*at, temperature=0.1, activation="relu")
+      >>> round(float(loss[0]), 4)  # log (1 + (1 - 0.5)^10)
+      0.001
+
+    References:
+      Yang et al., PSL: Rethinking and Improving Softmax Loss from Pairwise Perspective
+      for Recommendation, NeurIPS 2024 (halves and no positive: its published code).
+    """
+    weight = weights_of(positive, negatives, weight)
+    half = temperature * (negatives - positive[:, None]) / 2
+    logits = jnp.log(weight) + _log_surrogate(activation, half) / temperature
+    if not decoupled:
+        logits = jnp.concatenate([jnp.zeros_like(positive)[:, None], logits], axis=1)
+    return log_sum(logits)[0]
+
+
+def _log_surrogate(activation: str, d: jax.Array) -> jax.Array:
+    """Return log sigma(d); -inf with gradient 0 where sigma(d) is not above 0."""
+    if activation == "tanh":
+        return jnp.log(2.0) - jax.nn.softplus(-2 * d)  # 1 + tanh d = 2 / (1 + e^-2d)
+    if activation == "atan":
+        value = 1 + jnp.arctan(d)
+    elif activation == "relu":
+        value = 1 + d
+    else:
+        raise unknown("loss.activation", activation, ACTIVATIONS)
+    above = value > 0
+    return jnp.where(above, jnp.log(jnp.where(above, value, 1)), -jnp.inf)
+
+
+def ccl(
+    positive: jax.Array,
+    negatives: jax.Array,
+    weight: jax.Array | None = None,
+    *,
+    margin: jax.Array | float,
+    negative_weight: jax.Array | float | None = None,
+    temperature: jax.Array | float = 1.0,
+) -> jax.Array:
+    """Return max(0, 1 - cos_p) + c mean_j max(0, cos_j - m) of every row.
+
+    Args:
+      positive: [batch] float, logit of the positive.
+      negatives: [batch, columns] float, finite logits of the negatives.
+      weight: [batch, columns] float, weight of each negative in the mean; None is 1.
+      margin: Cosine m above which a negative is pushed down.
+      negative_weight: Factor c of the mean; None is 1.
+      temperature: Temperature of the logits.
+
+    Returns:
+      [batch] float32 loss, unreduced. A row without negatives has the first term alone.
+
+    Raises:
+      ValueError: The shapes do not match.
+
+    Examples:
+      >>> loss = ccl(jnp.array([0.8]), jnp.array([[0.9, 0.1]]), margin=0.5)
+      >>> round(float(loss[0]), 4)  # 0.2 + (0.4 + 0) / 2
+      0.4
+
+    References:
+      Mao et al., SimpleX: A Simple and Strong Baseline for Collaborative Filtering,
+      CIKM 2021, eq. 5.
+    """
+    weight = weights_of(positive, negatives, weight)
+    pushed = weighted_mean(jnp.maximum(temperature * negatives - margin, 0), weight)
+    if negative_weight is not None:
+        pushed = negative_weight * pushed
+    return jnp.maximum(1 - temperature * positive, 0) + pushed

@@ -1,0 +1,68 @@
+"""The parts of a training problem that the section ``loss`` decides."""
+
+import numpy as np
+
+from twotower_jax.config import Config
+from twotower_jax.data.feed import make_queries
+from twotower_jax.errors import InputError
+from twotower_jax.evaluation.ragged import from_pairs
+from twotower_jax.losses.registry import LOSSES, LossForm, LossNumbers
+from twotower_jax.run.inputs import Loaded, query_history
+from twotower_jax.run.plan import estimates_at_k
+from twotower_jax.training.kth_scores import KthScores
+from twotower_jax.training.schedule import Schedule
+
+
+def loss_numbers(config: Config, num_items: int) -> LossNumbers:
+    """Return the numbers of the loss; a factor of 1 is None, which computes nothing.
+
+    Args:
+      config: the run.
+      num_items: size of the catalogue.
+    """
+    loss = config.loss
+    return LossNumbers(
+        temperature=loss.temperature,
+        ratio=loss.ratio or 0,
+        margin=loss.margin,
+        calibration=loss.calibration,
+        num_items=num_items,
+        tau_plus=loss.tau_plus,
+        beta=loss.beta,
+        negative_weight=None if loss.negative_weight == 1 else loss.negative_weight,
+    )
+
+
+def loss_form(config: Config) -> LossForm:
+    """Return the static choices within the loss."""
+    return LossForm(config.loss.decoupled, config.loss.activation)
+
+
+def kth_scores(config: Config, data: Loaded, schedule: Schedule) -> KthScores | None:
+    """Return the estimate of each user's k-th best score, None where no loss reads it.
+
+    Args:
+      config: the run.
+      data: its data.
+      schedule: of its training.
+
+    Raises:
+      InputError: where the catalogue is smaller than k.
+    """
+    if not LOSSES[config.loss.name].at_k:
+        return None
+    at_k, log, known = config.loss.at_k, data.log, data.split.known
+    if at_k.k > log.num_items:
+        raise InputError(
+            f"loss.at_k.k={at_k.k} is larger than the catalogue, which has "
+            f"{log.num_items} items; lower loss.at_k.k"
+        )
+    users = np.arange(log.num_users, dtype=np.int32)
+    return KthScores(
+        when=estimates_at_k(config, schedule),
+        k=at_k.k,
+        sampled=min(at_k.sampled, log.num_items),
+        seed=config.seed,
+        queries=make_queries(users, query_history(config, known, users, None)),
+        positives=from_pairs(known.user, known.item, log.num_users),
+    )

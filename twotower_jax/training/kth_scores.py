@@ -1,0 +1,125 @@
+"""Each user's k-th best score, among its positives and a sample of other items."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from twotower_jax import keys
+from twotower_jax.data.feed import Queries
+from twotower_jax.evaluation.ragged import Ragged
+from twotower_jax.evaluation.retrieve import top_k
+from twotower_jax.model.embed import all_candidates, all_queries
+from twotower_jax.training.schedule import Renewals
+from twotower_jax.training.types import Structure, TrainData
+
+# Positives whose scores are computed at a time.
+CHUNK = 2**18
+
+
+class KthScores(NamedTuple):
+    """How each user's k-th best score is estimated.
+
+    Attributes:
+      when: Steps of the estimates; before the first one the score is 0.
+      k: Rank of the score, from 1; at most ``sampled``.
+      sampled: Number of distinct items of the sample, at most the catalogue.
+      seed: Seed of the run, which draws the samples.
+      queries: One query of every user, as of the end of training.
+      positives: Training positives of every user.
+    """
+
+    when: Renewals
+    k: int
+    sampled: int
+    seed: int
+    queries: Queries
+    positives: Ragged
+
+    def start(self) -> jax.Array:
+        """Return the scores before the first estimate, [users] float32."""
+        return jnp.zeros(self.positives.num_rows, jnp.float32)
+
+
+def estimate(
+    scores: KthScores,
+    structure: Structure,
+    params: dict[str, Any],
+    data: TrainData,
+    step: int,
+) -> jax.Array:
+    """The k-th largest score of every user among its positives and sampled items.
+
+    The items are drawn without replacement, alike and the same for all users; those
+    that are positives of a user count once.
+
+    Args:
+      scores: How the scores are estimated.
+      structure: Static part of the program.
+      params: Parameters of the towers.
+      data: Training data, with the features of users and items.
+      step: Number of steps done, which decides the sample.
+
+    Returns:
+      [users] float32 scores before the temperature.
+
+    References:
+      Yang et al., Breaking the Top-K Barrier, KDD 2025, section 3.3 (quantiles by
+      sampling).
+    """
+    model, entities, num_items = structure.model, data.entities, structure.num_items
+    items = np.asarray(all_candidates(model, params, entities, num_items))
+    users = np.asarray(all_queries(model, params, entities, scores.queries))
+    rng = keys.generator(scores.seed, "loss.at_k", step)
+    sample = np.sort(rng.choice(num_items, scores.sampled, replace=False))
+    others = _without(scores.positives, sample)
+    best, _ = top_k(users, items[sample], scores.k, seen=others)
+    own = _pair_scores(users, items, scores.positives)
+    return jnp.asarray(kth_largest(best, own, scores.positives, scores.k))
+
+
+def kth_largest(
+    best: np.ndarray, own: np.ndarray, positives: Ragged, k: int
+) -> np.ndarray:
+    """The k-th largest of the best scores of each row and of its own scores.
+
+    Args:
+      best: [rows, k] float, -inf where a row has fewer.
+      own: [nnz] float, scores of the positives, row by row.
+      positives: Positives of the rows.
+      k: Rank, from 1.
+
+    Returns:
+      [rows] float.
+
+    Examples:
+      >>> positives = Ragged(np.array([0, 2, 2]), np.array([5, 7]))
+      >>> best = np.array([[0.9, 0.2], [0.8, 0.1]])
+      >>> kth_largest(best, np.array([0.5, 0.95]), positives, 2).tolist()
+      [0.9, 0.1]
+    """
+    number = len(best)
+    row = np.concatenate([np.repeat(np.arange(number), k), positives.rows])
+    score = np.concatenate([best.reshape(-1), own])
+    order = np.lexsort((-score, row))
+    begin = np.arange(number) * k + positives.offsets[:-1]
+    return score[order][begin + k - 1]
+
+
+def _without(positives: Ragged, sample: np.ndarray) -> Ragged:
+    """Return the places in the ascending sample of each row's positives in it."""
+    place = np.minimum(np.searchsorted(sample, positives.items), len(sample) - 1)
+    present = sample[place] == positives.items
+    sums = np.concatenate([[0], np.cumsum(present)])
+    return Ragged(sums[positives.offsets], place[present].astype(np.int32))
+
+
+def _pair_scores(users: np.ndarray, items: np.ndarray, positives: Ragged) -> np.ndarray:
+    """Return the scores of users and their positives, [nnz] float32."""
+    row, found = positives.rows, np.empty(len(positives.items), np.float32)
+    for first in range(0, len(row), CHUNK):
+        part = slice(first, first + CHUNK)
+        pairs = users[row[part]], items[positives.items[part]]
+        found[part] = np.einsum("nd,nd->n", *pairs)
+    return found
