@@ -9,9 +9,10 @@ from rich.console import Console
 from twotower_jax.errors import InputError
 from twotower_jax.run import run
 from twotower_jax.run.records import run_folder
-from twotower_jax.training import loop
+from twotower_jax.training import problem as problems
 
 BANK = ("negatives=bank", "negatives.bank.size=256")
+AT_K = ("loss=softmax_at_k", "loss.at_k.k=5", "loss.at_k.sampled=100")
 MINED = (
     "negatives=mined",
     "negatives.hard.mined.range_min=5",
@@ -44,13 +45,13 @@ def test_the_defaults_of_bank_and_mining_act(tmp_path, monkeypatch):
     """Without any setting of theirs, in 40 steps: 36 with a bank, minings at 4, 8..."""
     samples = run(tiny.make_config(tmp_path, *BANK))["samples"]["bank"]
     assert (samples["first step"], samples["steps"]) == (4, 36)
-    steps, mine = [], loop.mine
+    steps, mine = [], problems.mine
 
     def note(mining, structure, params, data):
         steps.append({n: t.copy() for n, t in params["tables"].items()})
         return mine(mining, structure, params, data)
 
-    monkeypatch.setattr(loop, "mine", note)
+    monkeypatch.setattr(problems, "mine", note)
     config = tiny.make_config(tmp_path, *MINED)
     samples = run(config)["samples"]["mining"]
     assert (samples["first step"], samples["period"], samples["minings"]) == (4, 4, 9)
@@ -58,6 +59,20 @@ def test_the_defaults_of_bank_and_mining_act(tmp_path, monkeypatch):
     # None of random parameters, and each of others.
     tables = [t["candidate.id"].tobytes() for t in steps]
     assert len(set(tables)) == 9
+
+
+def test_the_weights_of_a_loss_at_k_change_with_the_first_estimate(tmp_path):
+    """Until step 20 of 40, the k-th best score is 0: k and its sample do not count."""
+    half = (*AT_K, "loss.at_k.every=0.5")
+    first, second = (
+        tiny.make_config(tmp_path, *half, *more) for more in ((), ("loss.at_k.k=50",))
+    )
+    samples = run(first)["samples"]["loss at k"]
+    assert (samples["first step"], samples["estimates"]) == (20, 1)
+    run(second)
+    assert losses(first)[:2] == losses(second)[:2]
+    for high, low in zip(losses(first)[2:], losses(second)[2:], strict=True):
+        assert low > high  # the 50th best score is lower: larger weights
 
 
 def test_shares_are_of_the_shortest_training_with_patience(tmp_path):
@@ -109,6 +124,10 @@ def test_shares_are_of_the_shortest_training_with_patience(tmp_path):
         (
             (*MINED, "training.steps=2"),
             r"mined\.every=0\.1 after .*warmup=0\.1 leaves no second mining in the 2 ",
+        ),
+        (
+            (*AT_K, "training.steps=1"),
+            r"loss\.at_k\.every=0\.1 leaves no estimate .* in the 1 steps",
         ),
         ((*BANK, "negatives.bank.warmup=1000"), "is now a share of the training"),
         ((*MINED, "negatives.hard.mined.every=100"), "is now a share of the training"),

@@ -133,7 +133,6 @@ class _Block(NamedTuple):
 
     query: jax.Array
     rest: jax.Array
-    weight: jax.Array
     rows: RowTerms
 
 
@@ -171,12 +170,12 @@ def _softmax_pass(
         total = weights.sum(axis=1) + first
         if filled is not None:
             total = jnp.where(filled, total, 1)
-        scaled = block.weight / total
+        scaled = block.rows.weight / total
         d_query = (weights @ matrix) * scaled[:, None]
         # [D, C] = q^T e runs at three times the speed of [C, D] = e^T q on a CPU.
         d_columns = sums.columns + (block.query * scaled[:, None]).T @ weights
         log_sums = top + jnp.log(total)
-        loss = sums.loss + (block.weight * log_sums).sum()
+        loss = sums.loss + (block.rows.weight * log_sums).sum()
         found = _Rows(
             d_query,
             first * scaled,
@@ -188,7 +187,7 @@ def _softmax_pass(
     start = _Sums(
         jnp.zeros((), query.dtype), jnp.zeros((dim, matrix.shape[0]), query.dtype)
     )
-    blocks = _Block(query, rest, weight, rows)
+    blocks = _Block(query, rest, rows._replace(weight=weight))
     blocks = in_blocks(blocks, number, matrix.shape[0])
     sums, found = jax.lax.scan(add_block, start, blocks)
     found = jax.tree.map(lambda x: flat(x, number), found)
