@@ -5,6 +5,7 @@ from helpers import tiny
 
 from twotower_jax.config import from_dict, known_keys, to_dict
 from twotower_jax.config.effective import RULES, all_values, idle_keys
+from twotower_jax.config.loss_use import USED_BY
 from twotower_jax.run import run
 
 # Another value for every key of the rules.
@@ -35,9 +36,6 @@ OTHERS = {
     "loss.temperature_rate": 0.5,
     "loss.temperature_min": 0.01,
     "loss.temperature_max": 3.0,
-    "loss.ratio": 2.0,
-    "loss.margin": 0.7,
-    "loss.calibration": 0.1,
     "positives.exponent": 0.9,
     "positives.reference": 3.0,
     "positives.max_repeat": 2,
@@ -71,6 +69,8 @@ FIXED = {
     "negatives.hard_start",
     "training.merge_columns",
     "training.devices",
+    "loss.logq.strength",
+    *(name for name in USED_BY if name != "loss.at_k"),
     "evaluation.test",
     "evaluation.truth",
 }
@@ -78,6 +78,7 @@ MANY = (
     "baseline.",
     "negatives.bank.",
     "negatives.hard.mined.",
+    "loss.at_k.",
 )  # sections whose keys all follow
 
 

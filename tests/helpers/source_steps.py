@@ -55,7 +55,9 @@ def start(problem):
     """Return the state before the first step, of one program for all problems."""
     structure, hyper = problem.program.structure, problem.program.hyper
     plain = PLAIN._replace(model=structure.model, optimizer=structure.optimizer)
-    samplers = init_samplers(structure, problem.streaming, problem.mining)
+    samplers = init_samplers(
+        structure, problem.streaming, problem.mining, problem.kth_scores
+    )
     state = init_state(Program(plain, hyper), jnp.float32(problem.init_scale))
     return state._replace(samplers=samplers)
 

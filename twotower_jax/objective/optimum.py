@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from twotower_jax.losses.registry import LOSSES
 from twotower_jax.objective.passes import (
     free_params,
     run_pass,
@@ -60,8 +61,10 @@ def find_optimum(problem: Problem, world: World) -> Optimum:
     """The optimum of an objective whose scores are free, started at log P.
 
     Each score moves by (pull - push) / curvature per pass over all positives, with the
-    mean of pull and push as the curvature. Later moves are shorter, which averages the
-    noise of the draws. A last Newton step uses the mean of several passes.
+    mean of pull and push as the curvature. Where a loss pushes a user's items by
+    another sum than it pulls them, the mean of the user's scores is held fixed. Later
+    moves are shorter, which averages the noise of the draws. A last Newton step uses
+    the mean of several passes.
 
     Args:
       problem: The training problem of the arm in the world, with free towers.
@@ -78,7 +81,7 @@ def find_optimum(problem: Problem, world: World) -> Optimum:
         now = _curvature(forces.pull, forces.push)
         share = 1 / max(1, number - AVERAGED + 2)
         curvature = now if curvature is None else curvature + share * (now - curvature)
-        move = np.clip((forces.pull - forces.push) / curvature, -LONGEST, LONGEST)
+        move = np.clip(walk.excess(forces) / curvature, -LONGEST, LONGEST)
         scores = scores + share * move
         if np.abs(move).mean() < ARRIVED:
             break
@@ -86,7 +89,7 @@ def find_optimum(problem: Problem, world: World) -> Optimum:
     pull = np.mean([forces.pull for forces in passes], axis=0)
     push = np.mean([forces.push for forces in passes], axis=0)
     middle = _curvature(pull, push)
-    moves = np.array([(f.pull - f.push) / middle for f in passes])
+    moves = np.array([walk.excess(f) / middle for f in passes])
     left, batches = moves.mean(axis=0), walk.batches
     gradient = (push - pull) / batches
     squares = float(np.mean([f.squares for f in passes])) / batches
@@ -99,9 +102,25 @@ def find_optimum(problem: Problem, world: World) -> Optimum:
     )
 
 
+def holds_mean(program: Program) -> bool:
+    """Whether a loss of cosines pushes by another sum than it pulls.
+
+    Its free scores would rise or fall without bound, all by the same amount. Cosines
+    are bounded, so the mean of a user's scores stays as it is.
+
+    Args:
+      program: The program.
+
+    Returns:
+      True for a softmax with a weight of its negative term, or of its rows at k.
+    """
+    loss, numbers = LOSSES[program.structure.loss], program.hyper.loss
+    return loss.softmax and (loss.at_k or numbers.negative_weight is not None)
+
+
 def _curvature(pull: np.ndarray, push: np.ndarray) -> np.ndarray:
-    """Return the mean of pull and push, above 0."""
-    return np.maximum((pull + push) / 2, 1e-12)
+    """Return the mean size of pull and push, above 0."""
+    return np.maximum((np.abs(pull) + np.abs(push)) / 2, 1e-12)
 
 
 class _Walk:
@@ -121,6 +140,7 @@ class _Walk:
             hard_ratio=HardRatio(end, end, jnp.zeros_like(end)),
         )
         self._program = Program(structure, hyper)
+        self._held = holds_mean(self._program)
         self._problem, self._world, self._done = problem, world, 0
         size = problem.order.batches(0, 1).shape[1]
         self.batches = len(world.loaded.split.train) // size
@@ -128,6 +148,13 @@ class _Walk:
         if "frequency" in self._state.samplers:
             rows = jnp.asarray(problem.order.batches(0, STREAMED))
             self._state = stream_items(self._program, problem.data, self._state, rows)
+
+    def excess(self, forces: _Measured) -> np.ndarray:
+        """Return pull minus push [T, N], less its mean where the mean is held."""
+        excess = forces.pull - forces.push
+        if self._held:
+            excess = excess - excess.mean(axis=1, keepdims=True)
+        return excess
 
     def forces(self, scores: np.ndarray) -> _Measured:
         """Return the forces at scores [T, N] over one pass."""
