@@ -133,10 +133,16 @@ class Rate(NamedTuple):
 class World:
     """Everything that one configuration needs to run its steps."""
 
-    def __init__(self, data: Loaded, options: argparse.Namespace, **towers: Any):
+    def __init__(
+        self,
+        data: Loaded,
+        options: argparse.Namespace,
+        others: dict[str, Any] | None = None,
+        **towers: Any,
+    ):
         training = {"batch_size": options.batch, "merge_columns": options.merge}
-        keys = {"training": training, "loss": {"temperature": 0.05}}
-        self.problem = make_problem(from_dict(keys | {"towers": towers}), data)
+        keys = {"training": training, "loss": {"temperature": 0.05}, "towers": towers}
+        self.problem = make_problem(from_dict(keys | (others or {})), data)
         self.state = self.problem.start()
         self.step = 0
 
