@@ -9,9 +9,11 @@ from twotower_jax.config import (
     Config,
     fingerprint,
     from_dict,
+    from_record,
     known_keys,
     to_dict,
 )
+from twotower_jax.config.loss_use import USED_BY
 
 
 def leaf_keys():
@@ -64,7 +66,11 @@ OTHER = {
     "loss.logq.correct": "none",
     "loss.logq.frequency": "streaming",
     "loss.logq.streaming.alpha": 0.5,
+    "loss.logq.strength": 0.5,
     "loss.calibration": 0.5,
+    "loss.activation": "relu",
+    "loss.tau_plus": 0.5,
+    "loss.at_k.every": 0.5,
     "towers.hidden": [64],
     "towers.query": ["id", "history"],
     "towers.candidate": ["id", "x"],
@@ -75,6 +81,14 @@ OTHER = {
     "optimizer.b2": 0.5,
     "evaluation.k": [10, 20],
 }
+
+
+def own_loss(key):
+    """Return a loss that uses a key, the default one where all do."""
+    for name, losses in USED_BY.items():
+        if key == name or key.startswith(f"{name}."):
+            return losses[0]
+    return Config().loss.name
 
 
 def changed(key, value):
@@ -93,25 +107,29 @@ def test_the_fingerprint_changes_with_every_key_but_labels():
     base["negatives"] |= {"hard_ratio": 0.5}
     base["negatives"]["hard"] |= {"num": 4}
     base["training"]["start_from"] = "outputs/a"
-    prints = {fingerprint(from_dict(base)): "the start"}
-    keys = leaf_keys()
+    prints = {}
+    for name in {own_loss(key) for key in leaf_keys()}:
+        base["loss"]["name"] = name
+        prints[fingerprint(from_record(base))] = "the start"
+    keys, starts = leaf_keys(), len(prints)
     assert {"seed", "loss.logq.correct", "data.columns.user", *LABELS} <= set(keys)
     for key in keys:
+        base["loss"]["name"] = own_loss(key)
         values = copy.deepcopy(base)
         place = values
         *sections, last = key.split(".")
         for section in sections:
             place = place[section]
         place[last] = changed(key, place[last])
-        config = from_dict(values)
+        config = from_record(values)
         found = fingerprint(config)
-        assert config != from_dict(base)
+        assert config != from_record(base)
         if key in LABELS:
             assert prints[found] == "the start", key
             continue
         assert found not in prints, f"{key} and {prints.get(found)}"
         prints[found] = key
-    assert len(prints) == 1 + len(keys) - len(LABELS)
+    assert len(prints) == starts + len(keys) - len(LABELS)
 
 
 def test_the_fingerprint_does_not_depend_on_the_order_of_keys():

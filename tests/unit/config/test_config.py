@@ -143,10 +143,10 @@ def test_the_wrong_part_of_a_list_or_a_dictionary_is_named(values, message):
 
 
 def test_an_integer_for_a_number_is_the_same_run():
-    whole = from_dict({"loss": {"temperature": 1, "ratio": 4}})
+    whole = from_dict({"loss": {"name": "bce", "temperature": 1, "ratio": 4}})
     assert type(whole.loss.temperature) is type(whole.loss.ratio) is float
     assert fingerprint(whole) == fingerprint(
-        from_dict({"loss": {"temperature": 1.0, "ratio": 4.0}})
+        from_dict({"loss": {"name": "bce", "temperature": 1.0, "ratio": 4.0}})
     )
 
 

@@ -59,7 +59,7 @@ NUMBERS = (
     {"negatives__hard_ratio": 0.125},
     {"negatives__hard_ratio": 1.0, "negatives__hard_start": 0.25},
     {"negatives__hard_ratio": 0.5, "negatives__easy__sampler": "log_uniform"},
-    {"negatives__hard_ratio": 0.5, "loss__margin": 0.4, "loss__ratio": 2.0},
+    {"negatives__hard_ratio": 0.5, "loss__temperature": 0.4},
     {"negatives__hard_ratio": 0.5, "positives__strategy": "downsample_hot"},
     {"negatives__hard_ratio": 0.5, "negatives__bank__warmup": 0.3},
 )

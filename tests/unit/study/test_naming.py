@@ -87,6 +87,9 @@ def test_arms_of_a_sweep(key):
             negatives__hard_ratio=0.25,
             negatives__hard__weights=[],
         )
+        base["loss"]["name"] = {"ratio": "bce", "margin": "hinge"}.get(
+            key.removeprefix("loss."), base["loss"]["name"]
+        )
         *sections, last = key.split(".")
         place = base
         for section in sections:
