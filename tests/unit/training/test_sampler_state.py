@@ -30,6 +30,11 @@ REMEMBERING = {
     "negatives__hard__mined__every": 4 / 75,
     "negatives__hard__mined__range_min": 2,
     "negatives__hard__mined__range_max": 8,
+    "loss__name": "softmax_at_k",
+    "loss__at_k__k": 3,
+    "loss__at_k__sampled": 10,
+    "loss__at_k__every": 7 / 75,
+    "loss__logq__correct": "all",
     "loss__logq__frequency": "streaming",
     "loss__logq__streaming__buckets": 50,
     "positives__strategy": "upsample_cold",
@@ -78,7 +83,10 @@ def whole(tmp_path_factory):
 
 @pytest.mark.parametrize("saves", [1, 2, 4])
 def test_a_killed_run_ends_with_the_same_bits(saves, whole, tmp_path):
-    """Saves are at 5, 10, 20: mined pools (of steps 2, 6, 10, 18) are there at each."""
+    """Saves are at 5, 10, 20: mined pools (of steps 2, 6, 10, 18) are there at each.
+
+    So are the k-th best scores of steps 7, 14 and 21, but for the first save.
+    """
     with pytest.raises(KilledError):
         train(tmp_path, saves)
     assert Checkpoints(tmp_path).steps() == [5 * saves]
@@ -93,10 +101,18 @@ def test_each_of_them_matters(whole, tmp_path):
         {"negatives__hard__num": 0},
         {"loss__logq__frequency": "counts"},
         {"positives__strategy": "none"},
+        {"loss__at_k__k": 6},
+        {"loss__at_k__sampled": 9},
     ):
         folder = tmp_path / str(len(ends))
         ends.add(tuple(bits(train(folder, **change).params)))
-    assert len(ends) == 5
+    assert len(ends) == 7
+
+
+def test_the_kth_scores_are_cosines_of_the_last_estimate(whole):
+    kth = np.asarray(whole[0].samplers["kth_score"])
+    assert kth.shape == (USERS,) and (np.abs(kth) <= 1.001).all()
+    assert len(np.unique(kth)) == USERS
 
 
 def test_mined_pools_are_a_window_of_each_users_ranking(whole):
