@@ -64,8 +64,8 @@ def psl(
 def _log_surrogate(activation: str, d: jax.Array) -> jax.Array:
     """Return log sigma(d); -inf with gradient 0 where sigma(d) is not above 0."""
     if activation == "tanh":
-        return jnp.log(2.0) - jax.nn.softplus(-2 * d)  # 1 + tanh d = 2 / (1 + e^-2d)
-    if activation == "atan":
+        value = 1 + jnp.tanh(d)
+    elif activation == "atan":
         value = 1 + jnp.arctan(d)
     elif activation == "relu":
         value = 1 + d
