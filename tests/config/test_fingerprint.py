@@ -42,6 +42,7 @@ OTHER = {
     "data.items_id": "x",
     "data.repeats": "first",
     "positives.exponent": 1.0,
+    "positives.weight": "grade",
     "negatives.layout": "per_row",
     "negatives.hard.source": "mined",
     "negatives.hard.stages": ["ranked"],

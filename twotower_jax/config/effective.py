@@ -71,6 +71,7 @@ RULES = (
         (
             "baseline",
             "data.path",
+            "data.columns.weight",
             "negatives.allow_exposed",
             "training.steps_per_dispatch",
             "training.checkpoint_every",

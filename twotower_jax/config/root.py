@@ -6,7 +6,7 @@ Plain dataclasses, standard library only. Hydra uses them as the schema of the
 ``Config.__post_init__``. The dataclasses are hashable and are treated as immutable.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from twotower_jax.config.baseline import BaselineConfig
 from twotower_jax.config.data import DataConfig
@@ -85,6 +85,7 @@ class Config:
         check_keys(self, "")
         if self.name == SOURCE_NAME:
             self.name = self.data.source
+        self._name_weight()
         if self.loss.name != "full_softmax":
             self._check_negatives()
             self._check_bank()
@@ -98,6 +99,18 @@ class Config:
             self._check_validation("evaluation.test=false")
         if self.pause is not None:
             self._check_validation(f"pause={self.pause}")
+
+    def _name_weight(self) -> None:
+        """Name the column of weights to the reader of the log."""
+        weight, columns = self.positives.weight, self.data.columns
+        if weight is None:
+            return
+        if columns.weight not in (None, weight):
+            raise InputError(
+                f"positives.weight={weight} and data.columns.weight={columns.weight} "
+                "name two columns; leave data.columns.weight out"
+            )
+        self.data = replace(self.data, columns=replace(columns, weight=weight))
 
     def _check_validation(self, word: str) -> None:
         """Check that there is a valid part to evaluate where the test part is not.

@@ -112,6 +112,7 @@ def small_config(config: Config, world: World) -> Config:
         training=training,
         negatives=_small_negatives(config.negatives, len(counts)),
         loss=replace(config.loss, learn_temperature=False),
+        positives=replace(config.positives, weight=None),
     )
 
 
@@ -153,7 +154,9 @@ def _small_window(mined: MinedConfig, num_items: int) -> MinedConfig:
 def _scaled(config: Config, small: Config) -> list[str]:
     """Return the keys whose values are others in the small world."""
     negatives, ours = config.negatives, small.negatives
+    weight = config.positives.weight
     pairs = [
+        ("positives.weight", weight or "null", "null"),
         ("training.batch_size", config.training.batch_size, small.training.batch_size),
         ("negatives.easy.num", negatives.easy.num, ours.easy.num),
         ("negatives.hard.num", negatives.hard.num, ours.hard.num),
@@ -165,5 +168,5 @@ def _scaled(config: Config, small: Config) -> list[str]:
             before, now = (getattr(n.hard.mined, name) for n in (negatives, ours))
             pairs.append((f"negatives.hard.mined.{name}", before, now))
     if LOSSES[config.loss.name].whole_catalogue:
-        pairs = pairs[:1]
+        pairs = pairs[:2]
     return [f"{key}={was}, here {now}" for key, was, now in pairs if was != now]

@@ -21,6 +21,7 @@ from twotower_jax.run.plan import (
     positive_weights,
 )
 from twotower_jax.run.tower_features import choose_features
+from twotower_jax.run.weights import log_weights
 from twotower_jax.sampling.availability import (
     KnownItems,
     MassTree,
@@ -72,6 +73,7 @@ def make_problem(config: Config, data: Loaded) -> Problem:
     if negatives.hard_num and HARD_SOURCES[negatives.hard_source].of_log:
         pools, pool_report = _pools(config, data)
     weights = positive_weights(config, data.counts)
+    of_log, weight_report = log_weights(config, data, weights)
     order = make_order(config, data, weights)
     schedule = make_schedule(config, data.split)
     known = _known(config, data)
@@ -84,6 +86,7 @@ def make_problem(config: Config, data: Loaded) -> Problem:
             pools and jax.tree.map(jnp.asarray, pools),
             _user_positives(negatives, data),
             known,
+            None if of_log is None else jnp.asarray(of_log, jnp.float32),
         ),
         order=order,
         schedule=schedule,
@@ -94,6 +97,7 @@ def make_problem(config: Config, data: Loaded) -> Problem:
         devices=config.training.devices,
         report={
             "positives": resampling_report(data.counts, weights),
+            "weights": weight_report,
             "hard negatives": pool_report,
             "available": {} if known is None else known_share(known),
         },

@@ -187,6 +187,8 @@ class TrainData(NamedTuple):
       pools: Hard negatives of the log, or None where no row has any.
       positives: Training positives of every user; None masks none of them.
       known: Items known at each positive; None: all of them are.
+      weight: [n] weight of each positive, with the mean 1 over the rows of an epoch;
+        None for equal weights.
     """
 
     queries: Queries
@@ -195,6 +197,7 @@ class TrainData(NamedTuple):
     pools: HardPools | None = None
     positives: UserPositives | None = None
     known: KnownItems | None = None
+    weight: jax.Array | None = None
 
     def batch(self, rows: jax.Array) -> Batch:
         """Return the positives ``rows`` [B] int32."""
