@@ -54,6 +54,7 @@ OTHER = {
     "negatives.hard_ramp": 0.5,
     "negatives.bank.size": 8192,
     "negatives.bank.warmup": 0.2,
+    "negatives.filter.warmup": 0.2,
     "negatives.hard.mined.warmup": 0.2,
     "negatives.hard.mined.every": 0.2,
     "evaluation.auc": ["ranked"],

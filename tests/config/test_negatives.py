@@ -52,6 +52,8 @@ RANGES = [
     ("negatives.bank.size", (-1,), (0, 4096), "at least 0"),
     ("negatives.bank.warmup", (-0.1, NAN), (0, 0.999), "at least 0"),
     ("negatives.num_hard_negatives", (-1,), (0, 50), "at least 0"),
+    ("negatives.filter.gamma", (0.0, -0.9), (0.95, 2, None), "above 0"),
+    ("negatives.filter.warmup", (-0.1, NAN), (0, 0.999), "at least 0"),
     ("negatives.hard_ratio", (-0.1, 1.1, NAN), (), "between 0 and 1"),
     ("negatives.hard_start", (-0.1, 1.1, NAN), (), "between 0 and 1"),
     ("negatives.hard_ramp", (-0.1, 1.1), (0, 1), "between 0 and 1"),

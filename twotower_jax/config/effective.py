@@ -156,6 +156,10 @@ RULES = (
         ("negatives.bank.warmup",),
         lambda v: v["negatives.bank.size"] > 0,
     ),
+    Rule(
+        ("negatives.filter.warmup",),
+        lambda v: v["negatives.filter.gamma"] is not None,
+    ),
     Rule(("loss.logq.frequency",), lambda v: v["negatives.in_batch"]),
     Rule(
         ("loss.logq.streaming",),

@@ -65,6 +65,30 @@ class BankConfig:
 
 
 @dataclass(unsafe_hash=True)
+class FilterConfig:
+    """Negatives that score nearly as high as the positive: likely false ones."""
+
+    gamma: float | None = key(
+        None,
+        above=0,
+        doc="keep a negative only where its score is below gamma times that of the "
+        "positive, before temperature and correction; null: keep all",
+        example="negatives.filter.gamma=0.95",
+    )
+    warmup: float = key(
+        0.1,
+        low=0,
+        training=True,
+        doc="share of the training before negatives are filtered",
+        example="negatives.filter.gamma=0.95 negatives.filter.warmup=0.3",
+    )
+
+    def __post_init__(self) -> None:
+        """Check each value."""
+        check_keys(self, "negatives.filter")
+
+
+@dataclass(unsafe_hash=True)
 class NegativesConfig:
     """The items that a positive is compared with."""
 
@@ -118,6 +142,7 @@ class NegativesConfig:
         "the user",
         example="user_positives",
     )
+    filter: FilterConfig = field(default_factory=FilterConfig)
     available: bool = key(
         False,
         doc="only items of the log by the time of the positive are its negatives",

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from twotower_jax.losses.limit import below
 from twotower_jax.losses.rowwise import Loss, LossNumbers, RowLoss
 from twotower_jax.losses.terms import (
     ColumnTerms,
@@ -80,7 +81,9 @@ def softmax_loss(scores: Scores, columns: ColumnTerms, rows: RowTerms) -> jax.Ar
     rest = scores.positive
     if scores.slots.shape[1]:
         # With the positive among them, so that every slot of a row may be masked.
-        own = scores.slots - rows.slots.log_count + rows.slots.log_mult
+        raw = jax.lax.stop_gradient(scores.slots)
+        log_mult = below(rows.limit, raw, rows.slots.log_mult)
+        own = scores.slots - rows.slots.log_count + log_mult
         parts = jnp.concatenate([scores.positive[:, None], own], axis=1)
         rest = jax.nn.logsumexp(parts, axis=1)
     total = _softmax_sum(scores.query, scores.columns, rest, columns, rows)
@@ -130,7 +133,8 @@ def _softmax_pass(
     def add_block(
         sums: _Sums, block: _SoftmaxBlock
     ) -> tuple[_Sums, tuple[jax.Array, jax.Array]]:
-        logits = block.query @ matrix.T + bias(columns, block.rows)
+        raw = block.query @ matrix.T
+        logits = raw + below(block.rows.limit, raw, bias(columns, block.rows))
         top = jnp.maximum(logits.max(axis=1, initial=-jnp.inf), block.rest)
         weights = jnp.exp(logits - top[:, None])
         first = jnp.exp(block.rest - top)
@@ -246,6 +250,7 @@ def _block_loss(choice: _Choice, scores: Scores, constants: _Constants) -> jax.A
     raw = jnp.concatenate([raw, scores.slots], axis=1)
     log_mult = jnp.concatenate([pairs.log_mult, rows.slots.log_mult], axis=1)
     log_count = jnp.concatenate([pairs.log_count, rows.slots.log_count], axis=1)
+    log_mult = below(rows.limit, jax.lax.stop_gradient(raw), log_mult)
     weight = jnp.exp(log_mult)
     if choice.top_k:
         valid = jnp.where(weight > 0, jax.lax.stop_gradient(raw), -jnp.inf)

@@ -1,4 +1,4 @@
-"""Whether bank, mining and patience act: settings that cannot are refused.
+"""Whether bank, mining, filter and patience act: settings that cannot are refused.
 
 Warm-ups and periods are shares of the shortest training that the schedule allows, so
 that early stopping cannot end before them.
@@ -11,14 +11,14 @@ from rich.console import Console
 from twotower_jax.config import Config
 from twotower_jax.data.log import Split
 from twotower_jax.errors import InputError
+from twotower_jax.run.negatives import static_negatives
 from twotower_jax.run.plan import make_schedule, minings
-from twotower_jax.run.problem import static_negatives
 from twotower_jax.training.hard_sources import HARD_SOURCES
 from twotower_jax.training.schedule import Notes
 
 
 def check_use(config: Config, split: Split) -> None:
-    """Refuse a bank that no step uses, mining that is never renewed, an idle patience.
+    """Refuse a bank or filter without a step, mining without renewal, idle patience.
 
     A training of 0 steps passes: it uses no negatives at all.
 
@@ -46,6 +46,13 @@ def check_use(config: Config, split: Split) -> None:
             f"the training for negatives.bank.size={bank.size}; lower the warm-up, "
             f"{longer}, or set negatives.bank.size=0"
         )
+    if "filter" in used and not used["filter"]["steps"]:
+        kept = config.negatives.filter
+        raise InputError(
+            f"negatives.filter.warmup={kept.warmup} leaves none of the {steps} steps of "
+            f"the training for negatives.filter.gamma={kept.gamma}; lower the warm-up, "
+            f"{longer}, or set negatives.filter.gamma=null"
+        )
     if "mining" in used and used["mining"]["minings"] < 2:
         mined = config.negatives.hard.mined
         raise InputError(
@@ -56,7 +63,7 @@ def check_use(config: Config, split: Split) -> None:
 
 
 def uses(config: Config, split: Split, steps: int) -> dict[str, dict[str, int]]:
-    """The use of bank and mined pools in the first steps of a training.
+    """The use of bank, filter and mined pools in the first steps of a training.
 
     Args:
       config: the run.
@@ -64,8 +71,9 @@ def uses(config: Config, split: Split, steps: int) -> dict[str, dict[str, int]]:
       steps: number of these steps.
 
     Returns:
-      "bank", where there is one: "first step" that uses it, and number of "steps" that
-      do. "mining", where there is one: "first step", "period" and number of "minings".
+      "bank" and "filter", where there is one: "first step" that uses it, and number of
+      "steps" that do. "mining", where there is one: "first step", "period" and number
+      of "minings".
     """
     negatives, schedule = static_negatives(config), make_schedule(config, split)
     found: dict[str, dict[str, int]] = {}
@@ -73,6 +81,9 @@ def uses(config: Config, split: Split, steps: int) -> dict[str, dict[str, int]]:
         # The first step of all finds an empty bank.
         first = max(1, schedule.steps_of(config.negatives.bank.warmup))
         found["bank"] = {"first step": first, "steps": max(0, steps - first)}
+    if config.negatives.filter.gamma is not None:
+        first = schedule.steps_of(config.negatives.filter.warmup)
+        found["filter"] = {"first step": first, "steps": max(0, steps - first)}
     if negatives.hard_num and HARD_SOURCES[negatives.hard_source].mined:
         when = minings(config, schedule)
         found["mining"] = {
@@ -86,7 +97,7 @@ def uses(config: Config, split: Split, steps: int) -> dict[str, dict[str, int]]:
 def report_use(
     config: Config, split: Split, notes: Notes, console: Console
 ) -> dict[str, Any]:
-    """Return the use of bank and mined pools by a finished training.
+    """Return the use of bank, filter and mined pools by a finished training.
 
     Prints a warning where the parameters that are evaluated are from before the first
     use.
@@ -103,7 +114,7 @@ def report_use(
     """
     found, best = uses(config, split, notes.last_step), notes.evaluated_step
     for name, counts in uses(config, split, best).items():
-        key = "steps" if name == "bank" else "minings"
+        key = "minings" if name == "mining" else "steps"
         found[name][f"{key} to the best step"] = counts[key]
         if not counts[key] and notes.last_step:
             console.print(

@@ -13,6 +13,7 @@ from twotower_jax.model import two_tower as net
 from twotower_jax.sampling.columns import first_columns
 from twotower_jax.training.correction import batch_terms
 from twotower_jax.training.draws import Draws
+from twotower_jax.training.score_filter import score_limit
 from twotower_jax.training.types import Batch, Program, TrainData, TrainState
 
 
@@ -210,12 +211,13 @@ def loss_of_scores(
     terms = batch_terms(
         program, context.data, context.state, context.batch, context.draws
     )
+    limit = score_limit(program, context.state, scores.positive)
     return blockwise.batch_loss(
         LOSSES[program.structure.loss],
         program.structure.negatives.top_k,
         scores._replace(positive=scores.positive + terms.positive),
         terms.columns,
-        terms.rows,
+        terms.rows._replace(limit=limit),
         program.hyper.loss._replace(
             temperature=jax.lax.stop_gradient(temperature),
             num_items=jnp.float32(program.structure.num_items),

@@ -1,6 +1,7 @@
 """Sources of hard negatives: each draws the hard slots of the rows of a batch."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -13,6 +14,7 @@ from twotower_jax.sampling.hard import draw_hard
 from twotower_jax.sampling.mining import best_of
 from twotower_jax.training.easy_draws import draw_easy
 from twotower_jax.training.row_masks import masked_items
+from twotower_jax.training.score_filter import too_close
 from twotower_jax.training.types import Batch, Program, TrainData, TrainState
 
 
@@ -192,10 +194,10 @@ def choose_best(
 ) -> Slots:
     """Slots with the candidate that has the best score under the current parameters.
 
-    The row's mask applies before the choice: a candidate that it drops has the score
-    -inf. The best of plain draws is often an item that the user likes; masked after the
-    choice, it would leave its slot empty. A slot with masked candidates alone is
-    switched off.
+    The row's mask and the filter of negatives apply before the choice: a candidate that
+    they drop has the score -inf. The best of plain draws is often an item that the user
+    likes; masked after the choice, it would leave its slot empty. A slot with masked
+    candidates alone is switched off.
 
     With ``negatives.hard.log_q=easy`` the expected counts stay those of the easy
     proposal: m + h draws of q^E. They do not describe the choice. Its exact probability
@@ -219,11 +221,13 @@ def choose_best(
     ids, model, dense = slots.items, program.structure.model, state.params["dense"]
     values = net.gather_rows(state.params["tables"], queries)
     query = net.encode("query", model.query, dense, values, queries)
-    candidates = net.embed_candidates(
-        model, state.params, data.entities, ids.reshape(-1)
-    )
-    scores = jnp.einsum("bd,bkmd->bkm", query, candidates.reshape(*ids.shape, -1))
+    embed = partial(net.embed_candidates, model, state.params, data.entities)
+    candidates = embed(ids.reshape(-1)).reshape(*ids.shape, -1)
+    scores = jnp.einsum("bd,bkmd->bkm", query, candidates)
     masked = masked_items(program, data, batch, ids)
+    if program.hyper.filter is not None:
+        positive = (query * embed(batch.items)).sum(axis=1)
+        masked |= too_close(program, state, positive, scores)
     best = best_of(jnp.where(masked, -jnp.inf, scores))[..., None]
     items = jnp.take_along_axis(ids, best, axis=-1)[..., 0]
     items = jnp.where(masked.all(axis=-1), program.structure.num_items, items)

@@ -105,6 +105,18 @@ class HardRatio(NamedTuple):
     steps: jax.Array
 
 
+class FilterNumbers(NamedTuple):
+    """Numbers of the filter of negatives by their scores.
+
+    Attributes:
+      gamma: [] negatives from gamma times the score of the positive on are left out.
+      warmup: [] steps before they are.
+    """
+
+    gamma: jax.Array
+    warmup: jax.Array
+
+
 class Hyper(NamedTuple):
     """The numbers of a program, all of them arrays.
 
@@ -124,6 +136,7 @@ class Hyper(NamedTuple):
       positive_weight: [num_items] weight of a positive, or None for equal weights.
       known_mass: Sums of the easy proposal in the order of first events, or None where
         rows do not restrict their easy draws to known items.
+      filter: Numbers of the filter of negatives, or None where none are left out.
     """
 
     seed: jax.Array
@@ -140,6 +153,7 @@ class Hyper(NamedTuple):
     streaming_alpha: jax.Array
     positive_weight: jax.Array | None = None
     known_mass: MassTree | None = None
+    filter: FilterNumbers | None = None
 
 
 @dataclass(frozen=True)
