@@ -145,7 +145,7 @@ def test_temperature_and_correction_do_not_decide_what_is_kept():
         every = np.concatenate([own[:, None], logits], axis=1)
         want = (np.logaddexp.reduce(every, axis=1) - own).mean()
         got = float(go(problem, state, rows)[1][0])
-        assert got == pytest.approx(want, rel=1e-4)
+        assert got == pytest.approx(want, rel=1e-3)
 
 
 def test_nothing_is_filtered_in_the_warm_up():

@@ -49,8 +49,8 @@ def check_use(config: Config, split: Split) -> None:
     if "filter" in used and not used["filter"]["steps"]:
         kept = config.negatives.filter
         raise InputError(
-            f"negatives.filter.warmup={kept.warmup} leaves none of the {steps} steps of "
-            f"the training for negatives.filter.gamma={kept.gamma}; lower the warm-up, "
+            f"negatives.filter.warmup={kept.warmup} leaves none of the {steps} steps "
+            f"of the training for negatives.filter.gamma={kept.gamma}; lower the warm-up, "
             f"{longer}, or set negatives.filter.gamma=null"
         )
     if "mining" in used and used["mining"]["minings"] < 2:
