@@ -89,7 +89,7 @@ def test_the_ends_of_a_range_are_right(key, value):
 CHOICES = [
     ("negatives.layout", "rows", ("per_row", "shared")),
     ("negatives.mask", "all", ("none", "same_item", "user_positives")),
-    ("negatives.hard.source", "model", ("dns", "log", "mined")),
+    ("negatives.hard.source", "model", ("dns", "log", "mined", "resampled")),
     ("negatives.hard.pool", "session", ("request", "user")),
     ("negatives.hard.log_q", "hard", ("easy", "mixture", "none")),
     ("loss.logq.correct", "positives", ("all", "negatives", "none")),

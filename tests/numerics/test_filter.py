@@ -112,9 +112,7 @@ def test_a_loss_ignores_filtered_negatives_and_stays_finite(loss):
     assert abs(float(go(plain, moved, rows)[1][0]) - losses[1]) > 1e-3
 
 
-@pytest.mark.parametrize(
-    "loss", ["sampled_softmax", "gbce", "hinge"]
-)
+@pytest.mark.parametrize("loss", ["sampled_softmax", "gbce", "hinge"])
 def test_a_row_whose_negatives_are_all_filtered_is_finite(loss):
     problem = problem_of(**EASY, **HARD, **FILTER, loss__name=loss)
     none = FilterNumbers(jnp.float32(-1e6), jnp.int32(0))

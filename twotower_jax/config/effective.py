@@ -56,8 +56,8 @@ def _corrects(values: Values) -> bool:
     return values["loss.logq.correct"] != "none"
 
 
-def _hard_from(source: str) -> Callable[[Values], bool]:
-    return lambda v: hard_negatives(v) and v["negatives.hard.source"] == source
+def _hard_from(*sources: str) -> Callable[[Values], bool]:
+    return lambda v: hard_negatives(v) and v["negatives.hard.source"] in sources
 
 
 def _strategy(*names: str) -> Callable[[Values], bool]:
@@ -134,7 +134,7 @@ RULES = (
         ),
         _hard_from("log"),
     ),
-    Rule(("negatives.hard.candidate_num",), _hard_from("dns")),
+    Rule(("negatives.hard.candidate_num",), _hard_from("dns", "resampled")),
     Rule(("negatives.hard.mined",), _hard_from("mined")),
     Rule(("negatives.hard.log_q", "loss.logq.frequency"), _corrects),
     Rule(

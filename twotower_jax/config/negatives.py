@@ -181,9 +181,23 @@ class NegativesConfig:
                 "negatives.hard.num=0 with easy ones; set negatives.hard.num above 0, "
                 "or negatives.hard_ratio=null"
             )
+        self._check_resampled()
         if self.layout == "shared" and self.easy.num == 0:
             raise InputError(
                 f"negatives.hard_ratio={self.hard_ratio} mixes hard slots with the "
                 "negatives.easy.num=0 easy ones; set negatives.easy.num above 0, or "
                 "negatives.hard_ratio=null for hard slots that are always on"
+            )
+
+    def _check_resampled(self) -> None:
+        """Check that a ratio leaves easy draws beside resampled ones."""
+        hard, alone = self.hard, not self.in_batch
+        all_hard = 1.0 in (self.hard_ratio, self.hard_start)
+        exact = hard.source == "resampled" and hard.log_q == "mixture"
+        if all_hard and exact and alone:
+            raise InputError(
+                "negatives.hard_ratio or hard_start=1.0 with negatives.hard.source="
+                "resampled leaves no easy draws beside the pool, which the log q of "
+                "the mixture needs; set it below 1, negatives.hard_ratio=null for "
+                "resampled draws alone, or negatives.hard.log_q=easy or none"
             )

@@ -252,7 +252,8 @@ def _pairs(problem: Problem) -> int:
         return structure.num_items
     negatives = structure.negatives
     batch = problem.order.batches(0, 1).shape[1] if negatives.in_batch else 1
-    slots = negatives.slots * max(1, negatives.candidate_num)
+    slots, scored = negatives.slots, negatives.candidate_num
+    slots = slots * max(1, scored) if negatives.hard_source == "dns" else slots + scored
     return batch + negatives.shared_easy + negatives.bank + slots
 
 

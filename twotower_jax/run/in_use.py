@@ -50,8 +50,8 @@ def check_use(config: Config, split: Split) -> None:
         kept = config.negatives.filter
         raise InputError(
             f"negatives.filter.warmup={kept.warmup} leaves none of the {steps} steps "
-            f"of the training for negatives.filter.gamma={kept.gamma}; lower the warm-up, "
-            f"{longer}, or set negatives.filter.gamma=null"
+            f"of the training for negatives.filter.gamma={kept.gamma}; lower the "
+            f"warm-up, {longer}, or set negatives.filter.gamma=null"
         )
     if "mining" in used and used["mining"]["minings"] < 2:
         mined = config.negatives.hard.mined

@@ -20,9 +20,9 @@ from twotower_jax.training.expected_counts import (
     row_counts,
     used_entries,
 )
-from twotower_jax.training.hard_sources import Slots
 from twotower_jax.training.log_q import CORRECTIONS, HARD_LOG_Q
 from twotower_jax.training.row_masks import masked_items, unknown_items
+from twotower_jax.training.slots import Slots
 from twotower_jax.training.types import Batch, Program, TrainData, TrainState
 
 # Key of bank entries where rows mask no item: no row has it.

@@ -18,8 +18,8 @@ from twotower_jax.sampling.hard import hard_log_prob
 from twotower_jax.sampling.mixture import log_expected_count
 from twotower_jax.sampling.proposals import Proposal, log_prob
 from twotower_jax.training.draws import Draws, RowGroups
-from twotower_jax.training.hard_sources import RowPools
 from twotower_jax.training.log_q import CORRECTIONS, HARD_LOG_Q, log_q_plus
+from twotower_jax.training.slots import RowPools
 from twotower_jax.training.types import Program, TrainState
 
 

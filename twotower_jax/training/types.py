@@ -28,7 +28,8 @@ class Negatives(NamedTuple):
       per_row: Whether each row draws easy negatives of its own.
       hard_num: Number of hard slots per row.
       hard_source: Name in `HARD_SOURCES`.
-      candidate_num: Number of easy draws from which dns keeps the best one.
+      candidate_num: Number of easy draws from which dns keeps the best one per slot, or
+        from which the resampled slots of a row are drawn.
       log_q: Name in `HARD_LOG_Q`, the log q of hard draws.
       mixes: Whether the hard ratio decides which slots are hard; otherwise every hard
         slot is.
@@ -58,6 +59,11 @@ class Negatives(NamedTuple):
     def slots(self) -> int:
         """Number of slots per row."""
         return self.hard_num + (self.easy_num if self.per_row else 0)
+
+    @property
+    def only_hard(self) -> bool:
+        """Whether hard draws are the only negatives."""
+        return not (self.in_batch or self.easy_num or self.mixes)
 
     @property
     def switched(self) -> bool:
