@@ -67,6 +67,7 @@ OTHER = {
     "loss.logq.frequency": "streaming",
     "loss.logq.streaming.alpha": 0.5,
     "loss.calibration": 0.5,
+    "loss.two_way.correct": "users",
     "towers.hidden": [64],
     "towers.query": ["id", "history"],
     "towers.candidate": ["id", "x"],

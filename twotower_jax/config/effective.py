@@ -89,6 +89,7 @@ RULES = (
     Rule(
         (
             "negatives.in_batch",
+            "negatives.distinct",
             "negatives.layout",
             "negatives.easy",
             "negatives.hard",
@@ -98,6 +99,7 @@ RULES = (
             "negatives.bank",
             "negatives.num_hard_negatives",
             "loss.logq",
+            "loss.two_way",
         ),
         # The mask has an effect there too.
         lambda v: v["loss.name"] != "full_softmax",
@@ -173,6 +175,7 @@ RULES = (
         ("loss.temperature_rate", "loss.temperature_min", "loss.temperature_max"),
         lambda v: v["loss.learn_temperature"],
     ),
+    Rule(("loss.two_way.correct",), lambda v: v["loss.two_way.weight"] > 0),
     Rule(("loss.ratio",), lambda v: v["loss.name"] in ("bce", "gbce")),
     Rule(("loss.margin",), lambda v: v["loss.name"] == "hinge"),
     Rule(("loss.calibration",), lambda v: v["loss.name"] == "gbce"),

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from twotower_jax.config.schema import check_keys, key
+from twotower_jax.config.two_way import TwoWayConfig
 from twotower_jax.errors import InputError
 
 
@@ -122,6 +123,7 @@ class LossConfig:
         example="loss=gbce loss.calibration=0.5",
     )
     logq: LogqConfig = field(default_factory=LogqConfig)
+    two_way: TwoWayConfig = field(default_factory=TwoWayConfig)
 
     def __post_init__(self) -> None:
         """Check each value, then the learned temperature."""

@@ -97,6 +97,12 @@ class NegativesConfig:
         doc="use the other positives of the batch as negatives of a row",
         example="negatives.in_batch=false negatives.easy.num=1024",
     )
+    distinct: bool = key(
+        False,
+        doc="count an item that stands several times in the batch once, with the "
+        "probability that the batch has it as its expected count",
+        example="negatives.distinct=true",
+    )
     layout: str = key(
         "shared",
         choices=("shared", "per_row"),
@@ -158,6 +164,11 @@ class NegativesConfig:
         """Check each value, then the combinations of them."""
         check_keys(self, "negatives")
         self._check_ratio()
+        if self.distinct and not self.in_batch:
+            raise InputError(
+                "negatives.distinct=true counts the items of the batch once, but "
+                "negatives.in_batch=false; set it to true, or negatives.distinct=false"
+            )
         exposed = [s for s in self.hard.stages if parse_stage(s)[0] == "exposed"]
         if exposed and self.hard.num and not self.allow_exposed:
             raise InputError(

@@ -90,6 +90,7 @@ class Config:
             self._check_negatives()
             self._check_bank()
             self._check_correction()
+        self._check_two_way()
         if self.training.patience and self.data.fit_valid:
             raise InputError(
                 f"training.patience={self.training.patience} needs a validation set, "
@@ -155,6 +156,24 @@ class Config:
                 f"negatives.bank.size={size} is smaller than training.batch_size="
                 f"{self.training.batch_size}, so a batch does not fit; set it to the "
                 "batch size or more, or 0 for no bank"
+            )
+
+    def _check_two_way(self) -> None:
+        """Check that the second softmax has a first one, with the same pairs."""
+        weight, name = self.loss.two_way.weight, self.loss.name
+        if weight == 0:
+            return
+        if name != "sampled_softmax":
+            raise InputError(
+                f"loss.two_way.weight={weight} adds a softmax over users to that over "
+                f"items, but loss.name={name}; set loss.name=sampled_softmax, or "
+                "loss.two_way.weight=0"
+            )
+        if not self.negatives.in_batch:
+            raise InputError(
+                f"loss.two_way.weight={weight} compares the users of a batch for each "
+                "item, but negatives.in_batch=false; set it to true, or "
+                "loss.two_way.weight=0"
             )
 
     def _check_correction(self) -> None:

@@ -254,7 +254,8 @@ def _pairs(problem: Problem) -> int:
     batch = problem.order.batches(0, 1).shape[1] if negatives.in_batch else 1
     slots, scored = negatives.slots, negatives.candidate_num
     slots = slots * max(1, scored) if negatives.hard_source == "dns" else slots + scored
-    return batch + negatives.shared_easy + negatives.bank + slots
+    users = 0 if problem.program.hyper.two_way is None else batch
+    return batch + negatives.shared_easy + negatives.bank + slots + users
 
 
 class _Items(NamedTuple):

@@ -53,6 +53,7 @@ def static_negatives(config: Config) -> Negatives:
         bank=negatives.bank.size,
         mask=negatives.mask,
         top_k=negatives.num_hard_negatives,
+        distinct=negatives.distinct,
     )
 
 

@@ -28,6 +28,7 @@ from twotower_jax.run.plan import (
     positive_weights,
 )
 from twotower_jax.run.tower_features import choose_features
+from twotower_jax.run.two_way import two_way_numbers
 from twotower_jax.run.weights import log_weights
 from twotower_jax.sampling.availability import (
     KnownItems,
@@ -174,6 +175,7 @@ def _hyper(
         positive_weight=_importance(weights) if config.positives.reweight else None,
         known_mass=known_masses(config, proposal, known),
         filter=filter_numbers(config, schedule),
+        two_way=two_way_numbers(config, data, weights),
     )
 
 

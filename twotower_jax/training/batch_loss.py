@@ -14,6 +14,7 @@ from twotower_jax.sampling.columns import first_columns
 from twotower_jax.training.correction import batch_terms
 from twotower_jax.training.draws import Draws
 from twotower_jax.training.score_filter import score_limit
+from twotower_jax.training.two_way import user_loss
 from twotower_jax.training.types import Batch, Program, TrainData, TrainState
 
 
@@ -212,7 +213,7 @@ def loss_of_scores(
         program, context.data, context.state, context.batch, context.draws
     )
     limit = score_limit(program, context.state, scores.positive)
-    return blockwise.batch_loss(
+    loss = blockwise.batch_loss(
         LOSSES[program.structure.loss],
         program.structure.negatives.top_k,
         scores._replace(positive=scores.positive + terms.positive),
@@ -223,6 +224,10 @@ def loss_of_scores(
             num_items=jnp.float32(program.structure.num_items),
         ),
     )
+    if program.hyper.two_way is None:
+        return loss
+    of_users = user_loss(program, context.data, context.batch, context.draws, scores)
+    return loss + program.hyper.two_way.weight * of_users
 
 
 def _embed(context: Context, weights: Weights) -> tuple[jax.Array, jax.Array]:

@@ -239,10 +239,10 @@ def _draw_columns(
         on = jax.random.uniform(key, drawn.shape) < switches(negatives, ratio).easy
         drawn = jnp.where(on, drawn, num_items)
     same_item = MASKS[negatives.mask].same_item
-    if structure.merged_size:
-        return cols.merged_columns(
-            batch.items, drawn, same_item=same_item, num_items=num_items
-        )
+    if negatives.distinct or structure.merged_size:
+        once = negatives.distinct
+        make = cols.distinct_columns if once else cols.merged_columns
+        return make(batch.items, drawn, same_item=same_item, num_items=num_items)
     return cols.separate_columns(
         batch.items,
         drawn,

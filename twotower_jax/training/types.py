@@ -36,6 +36,7 @@ class Negatives(NamedTuple):
       bank: Number of entries of the cross-batch bank.
       mask: Name in `MASKS`.
       top_k: Number of negatives with the best scores that are kept; 0 keeps all.
+      distinct: Whether an item that stands several times in the batch counts once.
     """
 
     in_batch: bool = True
@@ -49,6 +50,7 @@ class Negatives(NamedTuple):
     bank: int = 0
     mask: str = "same_item"
     top_k: int = 0
+    distinct: bool = False
 
     @property
     def shared_easy(self) -> int:
@@ -123,6 +125,19 @@ class FilterNumbers(NamedTuple):
     warmup: jax.Array
 
 
+class TwoWayNumbers(NamedTuple):
+    """Numbers of the softmax over the users of a batch for each item.
+
+    Attributes:
+      weight: [] its weight beside the softmax over items.
+      log_q_user: [users] log share of a user among the rows of a batch; None where the
+        users are not corrected.
+    """
+
+    weight: jax.Array
+    log_q_user: jax.Array | None
+
+
 class Hyper(NamedTuple):
     """The numbers of a program, all of them arrays.
 
@@ -143,6 +158,7 @@ class Hyper(NamedTuple):
       known_mass: Sums of the easy proposal in the order of first events, or None where
         rows do not restrict their easy draws to known items.
       filter: Numbers of the filter of negatives, or None where none are left out.
+      two_way: Numbers of the softmax over users, or None without it.
     """
 
     seed: jax.Array
@@ -160,6 +176,7 @@ class Hyper(NamedTuple):
     positive_weight: jax.Array | None = None
     known_mass: MassTree | None = None
     filter: FilterNumbers | None = None
+    two_way: TwoWayNumbers | None = None
 
 
 @dataclass(frozen=True)
