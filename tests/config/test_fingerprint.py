@@ -69,6 +69,7 @@ OTHER = {
     "loss.calibration": 0.5,
     "loss.two_way.correct": "users",
     "towers.hidden": [64],
+    "towers.query_dropout": 0.1,
     "towers.query": ["id", "history"],
     "towers.candidate": ["id", "x"],
     "towers.history_pooling": "attention",

@@ -147,6 +147,7 @@ def _hyper(
     known: KnownItems | None,
 ) -> Hyper:
     easy, optimizer, loss = config.negatives.easy, config.optimizer, config.loss
+    dropout = config.towers.query_dropout
     temperature = TemperatureNumbers(
         loss.temperature_rate,
         math.log(loss.lowest_temperature),
@@ -176,6 +177,7 @@ def _hyper(
         known_mass=known_masses(config, proposal, known),
         filter=filter_numbers(config, schedule),
         two_way=two_way_numbers(config, data, weights),
+        query_dropout=jnp.float32(dropout) if dropout else None,
     )
 
 

@@ -13,6 +13,7 @@ from twotower_jax.model import two_tower as net
 from twotower_jax.sampling.columns import first_columns
 from twotower_jax.training.correction import batch_terms
 from twotower_jax.training.draws import Draws
+from twotower_jax.training.dropout import drop_numbers
 from twotower_jax.training.score_filter import score_limit
 from twotower_jax.training.two_way import user_loss
 from twotower_jax.training.types import Batch, Program, TrainData, TrainState
@@ -165,6 +166,7 @@ def _batch_loss(
     if log_temperature is None:
         log_temperature = context.program.hyper.log_temperature
     query, candidates = _embed(context, weights)
+    query = drop_numbers(context.program, context.state, query)
     query = query * jnp.exp(-log_temperature)
     scores = batch_scores(context, query, candidates)
     loss = loss_of_scores(context, scores, jnp.exp(log_temperature))

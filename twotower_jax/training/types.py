@@ -159,6 +159,8 @@ class Hyper(NamedTuple):
         rows do not restrict their easy draws to known items.
       filter: Numbers of the filter of negatives, or None where none are left out.
       two_way: Numbers of the softmax over users, or None without it.
+      query_dropout: [] share of the numbers of a query embedding that are dropped; None
+        where none are.
     """
 
     seed: jax.Array
@@ -177,6 +179,7 @@ class Hyper(NamedTuple):
     known_mass: MassTree | None = None
     filter: FilterNumbers | None = None
     two_way: TwoWayNumbers | None = None
+    query_dropout: jax.Array | None = None
 
 
 @dataclass(frozen=True)
