@@ -101,7 +101,5 @@ def test_a_query_that_is_dropped_whole_stays_finite():
 
 
 def test_a_share_of_everything_is_refused():
-    with pytest.raises(
-        InputError, match="towers.query_dropout=1.0 is out of range"
-    ):
+    with pytest.raises(InputError, match="towers.query_dropout=1.0 is out of range"):
         configure(towers__query_dropout=1.0)
