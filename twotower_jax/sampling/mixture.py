@@ -73,7 +73,7 @@ def log_inclusion(log_q: jax.Array, draws: float) -> jax.Array:
 
     Examples:
       >>> half = jnp.log(jnp.array([0.5, 0.1]))
-      >>> jnp.exp(log_inclusion(half, 2)).round(4).tolist()
+      >>> [round(x, 4) for x in jnp.exp(log_inclusion(half, 2)).tolist()]
       [0.75, 0.19]
     """
     never = jnp.log1p(-jnp.minimum(jnp.exp(log_q), 1))

@@ -34,8 +34,9 @@ def resampled_log_prob(
 
     Examples:
       >>> item, one = jnp.array([[4, 7, 4]]), jnp.zeros((1, 3))
-      >>> jnp.exp(resampled_log_prob(item, one, one, alone=False)).round(4).tolist()
-      [[0.6667, 0.3333, 0.6667]]
+      >>> law = jnp.exp(resampled_log_prob(item, one, one, alone=False))
+      >>> [round(x, 4) for x in law[0].tolist()]
+      [0.6667, 0.3333, 0.6667]
 
     References:
       Chen et al., WWW 2022 (AdaSIR), sections 3 and 4.
