@@ -52,6 +52,8 @@ RANGES = [
     ("negatives.bank.size", (-1,), (0, 4096), "at least 0"),
     ("negatives.bank.warmup", (-0.1, NAN), (0, 0.999), "at least 0"),
     ("negatives.num_hard_negatives", (-1,), (0, 50), "at least 0"),
+    ("negatives.filter.gamma", (0.0, -0.9), (0.95, 2, None), "above 0"),
+    ("negatives.filter.warmup", (-0.1, NAN), (0, 0.999), "at least 0"),
     ("negatives.hard_ratio", (-0.1, 1.1, NAN), (), "between 0 and 1"),
     ("negatives.hard_start", (-0.1, 1.1, NAN), (), "between 0 and 1"),
     ("negatives.hard_ramp", (-0.1, 1.1), (0, 1), "between 0 and 1"),
@@ -87,7 +89,7 @@ def test_the_ends_of_a_range_are_right(key, value):
 CHOICES = [
     ("negatives.layout", "rows", ("per_row", "shared")),
     ("negatives.mask", "all", ("none", "same_item", "user_positives")),
-    ("negatives.hard.source", "model", ("dns", "log", "mined")),
+    ("negatives.hard.source", "model", ("dns", "log", "mined", "resampled")),
     ("negatives.hard.pool", "session", ("request", "user")),
     ("negatives.hard.log_q", "hard", ("easy", "mixture", "none")),
     ("loss.logq.correct", "positives", ("all", "negatives", "none")),

@@ -20,7 +20,7 @@ from twotower_jax.sampling.bank import Bank
 from twotower_jax.training.correction import batch_terms
 from twotower_jax.training.draws import Draws, row_groups
 from twotower_jax.training.easy_draws import log_mass
-from twotower_jax.training.hard_sources import RowPools, Slots
+from twotower_jax.training.slots import RowPools, Slots
 from twotower_jax.training.types import TrainState
 
 ITEMS = 5

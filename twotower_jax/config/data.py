@@ -69,6 +69,12 @@ class ColumnsConfig:
         example="data=table data.path=clicks.csv data.columns.stage=stage "
         "data.columns.request=request_id data.columns.rank=place",
     )
+    weight: str | None = key(
+        None,
+        doc="column of the weights of positives, which positives.weight sets; null: "
+        "none",
+        example="data=table data.path=clicks.csv positives.weight=grade",
+    )
 
     def __post_init__(self) -> None:
         """Check each value."""

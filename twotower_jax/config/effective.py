@@ -57,8 +57,8 @@ def _corrects(values: Values) -> bool:
     return values["loss.logq.correct"] != "none"
 
 
-def _hard_from(source: str) -> Callable[[Values], bool]:
-    return lambda v: hard_negatives(v) and v["negatives.hard.source"] == source
+def _hard_from(*sources: str) -> Callable[[Values], bool]:
+    return lambda v: hard_negatives(v) and v["negatives.hard.source"] in sources
 
 
 def _loss(names: tuple[str, ...]) -> Callable[[Values], bool]:
@@ -76,6 +76,7 @@ RULES = (
         (
             "baseline",
             "data.path",
+            "data.columns.weight",
             "negatives.allow_exposed",
             "training.steps_per_dispatch",
             "training.checkpoint_every",
@@ -93,6 +94,7 @@ RULES = (
     Rule(
         (
             "negatives.in_batch",
+            "negatives.distinct",
             "negatives.layout",
             "negatives.easy",
             "negatives.hard",
@@ -102,6 +104,7 @@ RULES = (
             "negatives.bank",
             "negatives.num_hard_negatives",
             "loss.logq",
+            "loss.two_way",
         ),
         # The mask has an effect there too.
         lambda v: v["loss.name"] != "full_softmax",
@@ -138,7 +141,7 @@ RULES = (
         ),
         _hard_from("log"),
     ),
-    Rule(("negatives.hard.candidate_num",), _hard_from("dns")),
+    Rule(("negatives.hard.candidate_num",), _hard_from("dns", "resampled")),
     Rule(("negatives.hard.mined",), _hard_from("mined")),
     Rule(
         ("negatives.hard.log_q", "loss.logq.frequency", "loss.logq.strength"), _corrects
@@ -162,6 +165,10 @@ RULES = (
         ("negatives.bank.warmup",),
         lambda v: v["negatives.bank.size"] > 0,
     ),
+    Rule(
+        ("negatives.filter.warmup",),
+        lambda v: v["negatives.filter.gamma"] is not None,
+    ),
     Rule(("loss.logq.frequency",), lambda v: v["negatives.in_batch"]),
     Rule(
         ("loss.logq.streaming",),
@@ -176,6 +183,7 @@ RULES = (
         lambda v: v["loss.learn_temperature"],
     ),
     *(Rule((name,), _loss(losses)) for name, losses in USED_BY.items()),
+    Rule(("loss.two_way.correct",), lambda v: v["loss.two_way.weight"] > 0),
     Rule(
         ("positives.exponent",),
         _strategy("upsample_cold", "downsample_hot", "power"),

@@ -63,9 +63,10 @@ class HardConfig:
 
     source: str = key(
         "log",
-        choices=("log", "mined", "dns"),
+        choices=("log", "mined", "dns", "resampled"),
         doc="log: items that a stage discarded; mined: a window of the model's "
-        "ranking; dns: the best scored of several easy draws",
+        "ranking; dns: the best scored of several easy draws; resampled: drawn from "
+        "several easy draws by the model's softmax",
         example="negatives=mined",
     )
     stages: tuple[str, ...] = key(
@@ -106,7 +107,8 @@ class HardConfig:
     candidate_num: int = key(
         8,
         low=2,
-        doc="dns: easy draws per slot, of which the best scored is kept",
+        doc="dns: easy draws per slot, of which the best scored is kept; resampled: "
+        "easy draws per row, from which its slots are drawn",
         example="negatives=dns negatives.hard.candidate_num=16",
     )
     mined: MinedConfig = field(default_factory=MinedConfig)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from twotower_jax.config.loss_use import COSINE, check_unused
 from twotower_jax.config.schema import check_keys, key
+from twotower_jax.config.two_way import TwoWayConfig
 from twotower_jax.errors import InputError
 
 
@@ -211,6 +212,7 @@ class LossConfig:
     )
     at_k: AtKConfig = field(default_factory=AtKConfig)
     logq: LogqConfig = field(default_factory=LogqConfig)
+    two_way: TwoWayConfig = field(default_factory=TwoWayConfig)
 
     def __post_init__(self) -> None:
         """Check each value, their use, then the learned temperature."""

@@ -65,6 +65,30 @@ class BankConfig:
 
 
 @dataclass(unsafe_hash=True)
+class FilterConfig:
+    """Negatives that score nearly as high as the positive: likely false ones."""
+
+    gamma: float | None = key(
+        None,
+        above=0,
+        doc="keep a negative only where its score is below gamma times that of the "
+        "positive, before temperature and correction; null: keep all",
+        example="negatives.filter.gamma=0.95",
+    )
+    warmup: float = key(
+        0.1,
+        low=0,
+        training=True,
+        doc="share of the training before negatives are filtered",
+        example="negatives.filter.gamma=0.95 negatives.filter.warmup=0.3",
+    )
+
+    def __post_init__(self) -> None:
+        """Check each value."""
+        check_keys(self, "negatives.filter")
+
+
+@dataclass(unsafe_hash=True)
 class NegativesConfig:
     """The items that a positive is compared with."""
 
@@ -72,6 +96,12 @@ class NegativesConfig:
         True,
         doc="use the other positives of the batch as negatives of a row",
         example="negatives.in_batch=false negatives.easy.num=1024",
+    )
+    distinct: bool = key(
+        False,
+        doc="count an item that stands several times in the batch once, with the "
+        "probability that the batch has it as its expected count",
+        example="negatives.distinct=true",
     )
     layout: str = key(
         "shared",
@@ -118,6 +148,7 @@ class NegativesConfig:
         "the user",
         example="user_positives",
     )
+    filter: FilterConfig = field(default_factory=FilterConfig)
     available: bool = key(
         False,
         doc="only items of the log by the time of the positive are its negatives",
@@ -133,6 +164,11 @@ class NegativesConfig:
         """Check each value, then the combinations of them."""
         check_keys(self, "negatives")
         self._check_ratio()
+        if self.distinct and not self.in_batch:
+            raise InputError(
+                "negatives.distinct=true counts the items of the batch once, but "
+                "negatives.in_batch=false; set it to true, or negatives.distinct=false"
+            )
         exposed = [s for s in self.hard.stages if parse_stage(s)[0] == "exposed"]
         if exposed and self.hard.num and not self.allow_exposed:
             raise InputError(
@@ -156,9 +192,23 @@ class NegativesConfig:
                 "negatives.hard.num=0 with easy ones; set negatives.hard.num above 0, "
                 "or negatives.hard_ratio=null"
             )
+        self._check_resampled()
         if self.layout == "shared" and self.easy.num == 0:
             raise InputError(
                 f"negatives.hard_ratio={self.hard_ratio} mixes hard slots with the "
                 "negatives.easy.num=0 easy ones; set negatives.easy.num above 0, or "
                 "negatives.hard_ratio=null for hard slots that are always on"
+            )
+
+    def _check_resampled(self) -> None:
+        """Check that a ratio leaves easy draws beside resampled ones."""
+        hard, alone = self.hard, not self.in_batch
+        all_hard = 1.0 in (self.hard_ratio, self.hard_start)
+        exact = hard.source == "resampled" and hard.log_q == "mixture"
+        if all_hard and exact and alone:
+            raise InputError(
+                "negatives.hard_ratio or hard_start=1.0 with negatives.hard.source="
+                "resampled leaves no easy draws beside the pool, which the log q of "
+                "the mixture needs; set it below 1, negatives.hard_ratio=null for "
+                "resampled draws alone, or negatives.hard.log_q=easy or none"
             )

@@ -1,4 +1,4 @@
-"""Section ``positives``: resampling of the positives."""
+"""Section ``positives``: resampling and weights of the positives."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from twotower_jax.config.schema import check_keys, key
 
 @dataclass(unsafe_hash=True)
 class PositivesConfig:
-    """Resampling of the positives, drawn anew each epoch (sampling/positives.py)."""
+    """Resampling of the positives, anew each epoch, and their weights in the loss."""
 
     strategy: str = key(
         "none",
@@ -52,6 +52,12 @@ class PositivesConfig:
         False,
         doc="weigh a positive by 1 / w_i, which undoes the shift of the optimum",
         example="positives=downsample_hot positives.reweight=true",
+    )
+    weight: str | None = key(
+        None,
+        doc="column of the log with the weight of each positive, such as a grade or a "
+        "watch time, in any unit; null: all weigh the same",
+        example="data=table data.path=clicks.csv positives.weight=grade",
     )
 
     def __post_init__(self) -> None:

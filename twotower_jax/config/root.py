@@ -6,7 +6,7 @@ Plain dataclasses, standard library only. Hydra uses them as the schema of the
 ``Config.__post_init__``. The dataclasses are hashable and are treated as immutable.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from twotower_jax.config.baseline import BaselineConfig
 from twotower_jax.config.data import DataConfig
@@ -85,10 +85,12 @@ class Config:
         check_keys(self, "")
         if self.name == SOURCE_NAME:
             self.name = self.data.source
+        self._name_weight()
         if self.loss.name != "full_softmax":
             self._check_negatives()
             self._check_bank()
             self._check_correction()
+        self._check_two_way()
         if self.training.patience and self.data.fit_valid:
             raise InputError(
                 f"training.patience={self.training.patience} needs a validation set, "
@@ -98,6 +100,18 @@ class Config:
             self._check_validation("evaluation.test=false")
         if self.pause is not None:
             self._check_validation(f"pause={self.pause}")
+
+    def _name_weight(self) -> None:
+        """Name the column of weights to the reader of the log."""
+        weight, columns = self.positives.weight, self.data.columns
+        if weight is None:
+            return
+        if columns.weight not in (None, weight):
+            raise InputError(
+                f"positives.weight={weight} and data.columns.weight={columns.weight} "
+                "name two columns; leave data.columns.weight out"
+            )
+        self.data = replace(self.data, columns=replace(columns, weight=weight))
 
     def _check_validation(self, word: str) -> None:
         """Check that there is a valid part to evaluate where the test part is not.
@@ -142,6 +156,24 @@ class Config:
                 f"negatives.bank.size={size} is smaller than training.batch_size="
                 f"{self.training.batch_size}, so a batch does not fit; set it to the "
                 "batch size or more, or 0 for no bank"
+            )
+
+    def _check_two_way(self) -> None:
+        """Check that the second softmax has a first one, with the same pairs."""
+        weight, name = self.loss.two_way.weight, self.loss.name
+        if weight == 0:
+            return
+        if name != "sampled_softmax":
+            raise InputError(
+                f"loss.two_way.weight={weight} adds a softmax over users to that over "
+                f"items, but loss.name={name}; set loss.name=sampled_softmax, or "
+                "loss.two_way.weight=0"
+            )
+        if not self.negatives.in_batch:
+            raise InputError(
+                f"loss.two_way.weight={weight} compares the users of a batch for each "
+                "item, but negatives.in_batch=false; set it to true, or "
+                "loss.two_way.weight=0"
             )
 
     def _check_correction(self) -> None:

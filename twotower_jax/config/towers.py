@@ -74,6 +74,14 @@ class TowersConfig:
         doc="divide embeddings by their L2 norm: cosines; false: dot products",
         example="towers.normalize=false loss.temperature=1",
     )
+    query_dropout: float = key(
+        0.0,
+        low=0,
+        high=0.9,
+        doc="share of the numbers of a query embedding that are set to 0, anew in each "
+        "step of the training; 0: none",
+        example="0.1",
+    )
     init_scale: float = key(
         0.05,
         above=0,

@@ -12,7 +12,7 @@ from twotower_jax.data.parse import fail_at, to_ids, to_rank, to_stage
 from twotower_jax.data.times import to_time
 from twotower_jax.errors import InputError
 
-COLUMNS = ("user", "item", "time", "stage", "request", "rank", "part")
+COLUMNS = ("user", "item", "time", "stage", "request", "rank", "part", "weight")
 
 
 class SideTable(NamedTuple):
@@ -104,8 +104,8 @@ def build_log(
     Args:
       frame: [rows] with columns user and item (any scalar type) and optionally time
         (numbers, dates or ISO text), stage (names or numbers of ``Stage``; without it
-        all rows are positives), request (any type), rank (whole numbers from 0) and
-        part (0, 1, 2).
+        all rows are positives), request (any type), rank (whole numbers from 0),
+        part (0, 1, 2) and weight (of `to_weight`).
       where: name of the source, which begins every error message.
       users: features of the users; users without a row in the log are not added.
       items: features of the items; items without a row in the log are not added.
@@ -144,6 +144,7 @@ def build_log(
         request=_requests(frame, where),
         rank=_ranks(frame, where),
         part=_parts(frame, where),
+        weight=frame["weight"].to_numpy() if "weight" in frame.columns else None,
         user_features=_features(users, "user", user_ids, where),
         item_features=_features(items, "item", item_ids, where),
         dropped=dict(dropped or {}),
@@ -192,6 +193,7 @@ def take_log(
         request=column(log.request),
         rank=column(log.rank),
         part=column(log.part),
+        weight=column(log.weight),
         user_ids=log.user_ids.filter(pl.Series(users)),
         item_ids=log.item_ids.filter(pl.Series(items)),
         user_features=features(log.user_features, users),

@@ -56,6 +56,7 @@ class FunnelLog:
       rank: [rows] int32, rank of an item within its stage of the request, from 0
         (the best), -1 for an unknown rank; None for a log without ranks.
       part: [rows] int8, 0 train, 1 valid, 2 test; None for data without parts.
+      weight: [rows] float64, at least 0, weight of a positive; None without weights.
       user_ids, item_ids: ids of the input, by code.
       user_features, item_features: features by name.
       dropped: {unit and reason: number left out}.
@@ -70,6 +71,7 @@ class FunnelLog:
     request: np.ndarray | None = None
     rank: np.ndarray | None = None
     part: np.ndarray | None = None
+    weight: np.ndarray | None = None
     user_features: dict[str, Feature] = field(default_factory=dict)
     item_features: dict[str, Feature] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)
@@ -94,18 +96,20 @@ class Pairs:
       item: [n] int32 codes.
       time: [n] float64 seconds, or None.
       request: [n] int64, or None.
+      weight: [n] float64, at least 0, or None.
     """
 
     user: np.ndarray
     item: np.ndarray
     time: np.ndarray | None = None
     request: np.ndarray | None = None
+    weight: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.user)
 
     def join(self, later: "Pairs") -> "Pairs":
-        """Return these positives, then others, without requests."""
+        """Return these positives, then others, without requests and weights."""
         time = None
         if self.time is not None and later.time is not None:
             time = np.concatenate([self.time, later.time])

@@ -136,7 +136,8 @@ METHODS: Registry[Method] = Registry(
 def _pairs(log: FunnelLog, rows: np.ndarray) -> Pairs:
     time = None if log.time is None else log.time[rows]
     request = None if log.request is None else log.request[rows]
-    return Pairs(log.user[rows], log.item[rows], time, request)
+    weight = None if log.weight is None else log.weight[rows]
+    return Pairs(log.user[rows], log.item[rows], time, request, weight)
 
 
 def _keys(log: FunnelLog, rows: np.ndarray) -> np.ndarray:

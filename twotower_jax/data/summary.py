@@ -83,6 +83,24 @@ def _add_pairs(digest: Any, name: str, pairs: Pairs) -> None:
         _add(digest, f"{name}.{column}", getattr(pairs, column))
 
 
+def weights_fingerprint(split: Split) -> str | None:
+    """Hash of the weights of the training positives; None without weights.
+
+    It is not part of that of the data, so that runs with and without weights compare.
+
+    Args:
+      split: the parts of a log.
+
+    Returns:
+      12 hexadecimal digits.
+    """
+    if split.train.weight is None:
+        return None
+    digest = hashlib.sha256()
+    _add(digest, "weight", split.train.weight)
+    return digest.hexdigest()[:12]
+
+
 def data_fingerprint(log: FunnelLog, split: Split) -> str:
     """Hash of a log and its split, which identifies the data of a run.
 

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from twotower_jax.losses.blocks import flat, in_blocks
+from twotower_jax.losses.limit import below
 from twotower_jax.losses.registry import Loss, LossForm, LossNumbers
 from twotower_jax.losses.softmax_pass import SoftmaxForm, softmax_loss
 from twotower_jax.losses.terms import ColumnTerms, RowTerms, Scores, column_terms
@@ -142,6 +143,7 @@ def _block_loss(choice: LossChoice, scores: Scores, constants: _Constants) -> ja
     raw = jnp.concatenate([raw, scores.slots], axis=1)
     log_mult = jnp.concatenate([pairs.log_mult, rows.slots.log_mult], axis=1)
     log_count = jnp.concatenate([pairs.log_count, rows.slots.log_count], axis=1)
+    log_mult = below(rows.limit, jax.lax.stop_gradient(raw), log_mult)
     if choice.loss.importance:
         log_mult, log_count = log_mult - log_count, jnp.zeros_like(log_count)
     weight = jnp.exp(log_mult)

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from twotower_jax.losses.blocks import flat, in_blocks
+from twotower_jax.losses.limit import below
 from twotower_jax.losses.row_weights import log_sum
 from twotower_jax.losses.terms import ColumnTerms, RowTerms, Scores, bias
 
@@ -83,7 +84,9 @@ def _beside_columns(scores: Scores, rows: RowTerms, form: SoftmaxForm) -> jax.Ar
         if form.decoupled:
             return jnp.full_like(scores.positive, -jnp.inf)
         return scores.positive
-    own = scores.slots - rows.slots.log_count + rows.slots.log_mult
+    raw = jax.lax.stop_gradient(scores.slots)
+    log_mult = below(rows.limit, raw, rows.slots.log_mult)
+    own = scores.slots - rows.slots.log_count + log_mult
     if form.decoupled:
         rest, filled = log_sum(own)
         return jnp.where(filled, rest, -jnp.inf)
@@ -160,7 +163,8 @@ def _softmax_pass(
     number, dim = query.shape
 
     def add_block(sums: _Sums, block: _Block) -> tuple[_Sums, _Rows]:
-        logits = block.query @ matrix.T + bias(columns, block.rows)
+        raw = block.query @ matrix.T
+        logits = raw + below(block.rows.limit, raw, bias(columns, block.rows))
         top = jnp.maximum(logits.max(axis=1, initial=-jnp.inf), block.rest)
         filled = top > -jnp.inf if form.decoupled else None
         if filled is not None:

@@ -87,6 +87,8 @@ class RowTerms(NamedTuple):
       group: [B] int32 group in `ColumnTerms.log_count`; None: all are in group 0.
       pool: Expected draws from the row's pool, or None.
       seen: [B, U] bool, items that are masked in the row, or None.
+      limit: [B] score, before any correction, from which on negatives are masked; None
+        masks none.
     """
 
     weight: jax.Array
@@ -97,6 +99,7 @@ class RowTerms(NamedTuple):
     group: jax.Array | None = None
     pool: PoolTerms | None = None
     seen: jax.Array | None = None
+    limit: jax.Array | None = None
 
 
 def tempered(log_count: jax.Array, strength: jax.Array | None) -> jax.Array:

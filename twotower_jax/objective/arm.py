@@ -112,6 +112,7 @@ def small_config(config: Config, world: World) -> Config:
         training=training,
         negatives=_small_negatives(config.negatives, len(counts)),
         loss=replace(config.loss, learn_temperature=False),
+        positives=replace(config.positives, weight=None),
     )
 
 
@@ -138,6 +139,8 @@ def _small_negatives(negatives: NegativesConfig, num_items: int) -> NegativesCon
         bank=replace(bank, size=min(bank.size, MOST_BANKED)),
         # Every item of the small world is there from the start.
         available=False,
+        # Free scores have no zero, of which gamma could be a share.
+        filter=replace(negatives.filter, gamma=None),
     )
 
 
@@ -153,7 +156,10 @@ def _small_window(mined: MinedConfig, num_items: int) -> MinedConfig:
 def _scaled(config: Config, small: Config) -> list[str]:
     """Return the keys whose values are others in the small world."""
     negatives, ours = config.negatives, small.negatives
+    weight, gamma = config.positives.weight, negatives.filter.gamma
     pairs = [
+        ("negatives.filter.gamma", "null" if gamma is None else gamma, "null"),
+        ("positives.weight", weight or "null", "null"),
         ("training.batch_size", config.training.batch_size, small.training.batch_size),
         ("negatives.easy.num", negatives.easy.num, ours.easy.num),
         ("negatives.hard.num", negatives.hard.num, ours.hard.num),
@@ -165,5 +171,5 @@ def _scaled(config: Config, small: Config) -> list[str]:
             before, now = (getattr(n.hard.mined, name) for n in (negatives, ours))
             pairs.append((f"negatives.hard.mined.{name}", before, now))
     if LOSSES[config.loss.name].whole_catalogue:
-        pairs = pairs[:1]
+        pairs = pairs[:3]
     return [f"{key}={was}, here {now}" for key, was, now in pairs if was != now]

@@ -252,8 +252,10 @@ def _pairs(problem: Problem) -> int:
         return structure.num_items
     negatives = structure.negatives
     batch = problem.order.batches(0, 1).shape[1] if negatives.in_batch else 1
-    slots = negatives.slots * max(1, negatives.candidate_num)
-    return batch + negatives.shared_easy + negatives.bank + slots
+    slots, scored = negatives.slots, negatives.candidate_num
+    slots = slots * max(1, scored) if negatives.hard_source == "dns" else slots + scored
+    users = 0 if problem.program.hyper.two_way is None else batch
+    return batch + negatives.shared_easy + negatives.bank + slots + users
 
 
 class _Items(NamedTuple):

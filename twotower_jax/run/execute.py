@@ -11,6 +11,7 @@ import jax
 from rich.console import Console
 
 from twotower_jax.config import Config
+from twotower_jax.data.summary import weights_fingerprint
 from twotower_jax.errors import DataError, InputError
 from twotower_jax.run.baselines import (
     add_baselines,
@@ -157,6 +158,7 @@ def run(
     record.write_config(config)
     device = jax.devices()[0].device_kind
     made = manifest(config, data.fingerprint, device, command)
+    made["weights_fingerprint"] = weights_fingerprint(data.split)
     record.write("manifest", made | {"parent": parent and parent.identity})
     return _recorded(Attempt(chosen, data, record, console, shared, parent))
 

@@ -1,4 +1,4 @@
-"""Whether bank, mining, loss at k and patience act: settings that cannot are refused.
+"""Whether bank, mining, filter, loss at k and patience act: idle ones are refused.
 
 Warm-ups and periods are shares of the shortest training that the schedule allows, so
 that early stopping cannot end before them.
@@ -12,17 +12,22 @@ from twotower_jax.config import Config
 from twotower_jax.data.log import Split
 from twotower_jax.errors import InputError
 from twotower_jax.losses.registry import LOSSES
+from twotower_jax.run.negatives import static_negatives
 from twotower_jax.run.plan import estimates_at_k, make_schedule, minings
-from twotower_jax.run.problem import static_negatives
 from twotower_jax.training.hard_sources import HARD_SOURCES
 from twotower_jax.training.schedule import Notes
 
 # What counts as a use of each.
-COUNTED = {"bank": "steps", "mining": "minings", "loss at k": "estimates"}
+COUNTED = {
+    "bank": "steps",
+    "filter": "steps",
+    "mining": "minings",
+    "loss at k": "estimates",
+}
 
 
 def check_use(config: Config, split: Split) -> None:
-    """Refuse a memory that no step uses or renews, and an idle patience.
+    """Refuse a memory that no step uses or renews, an idle filter or patience.
 
     A training of 0 steps passes: it uses no negatives at all.
 
@@ -55,6 +60,13 @@ def check_use(config: Config, split: Split) -> None:
             f"loss.at_k.every={config.loss.at_k.every} leaves no estimate of the k-th "
             f"best scores in the {steps} steps of the training; lower it, or {longer}"
         )
+    if "filter" in used and not used["filter"]["steps"]:
+        kept = config.negatives.filter
+        raise InputError(
+            f"negatives.filter.warmup={kept.warmup} leaves none of the {steps} steps "
+            f"of the training for negatives.filter.gamma={kept.gamma}; lower the "
+            f"warm-up, {longer}, or set negatives.filter.gamma=null"
+        )
     if "mining" in used and used["mining"]["minings"] < 2:
         mined = config.negatives.hard.mined
         raise InputError(
@@ -65,7 +77,7 @@ def check_use(config: Config, split: Split) -> None:
 
 
 def uses(config: Config, split: Split, steps: int) -> dict[str, dict[str, int]]:
-    """The use of bank and mined pools in the first steps of a training.
+    """The use of bank, filter and mined pools in the first steps of a training.
 
     Args:
       config: the run.
@@ -73,9 +85,10 @@ def uses(config: Config, split: Split, steps: int) -> dict[str, dict[str, int]]:
       steps: number of these steps.
 
     Returns:
-      "bank", where there is one: "first step" that uses it, and number of "steps" that
-      do. "mining", where there is one: "first step", "period" and number of "minings".
-      "loss at k", for such a loss: "first step", "period" and number of "estimates".
+      "bank" and "filter", where there is one: "first step" that uses it, and number of
+      "steps" that do. "mining", where there is one: "first step", "period" and number
+      of "minings". "loss at k", for such a loss: "first step", "period" and number of
+      "estimates".
     """
     negatives, schedule = static_negatives(config), make_schedule(config, split)
     found: dict[str, dict[str, int]] = {}
@@ -83,6 +96,9 @@ def uses(config: Config, split: Split, steps: int) -> dict[str, dict[str, int]]:
         # The first step of all finds an empty bank.
         first = max(1, schedule.steps_of(config.negatives.bank.warmup))
         found["bank"] = {"first step": first, "steps": max(0, steps - first)}
+    if config.negatives.filter.gamma is not None:
+        first = schedule.steps_of(config.negatives.filter.warmup)
+        found["filter"] = {"first step": first, "steps": max(0, steps - first)}
     if negatives.hard_num and HARD_SOURCES[negatives.hard_source].mined:
         when = minings(config, schedule)
         found["mining"] = {
@@ -103,7 +119,7 @@ def uses(config: Config, split: Split, steps: int) -> dict[str, dict[str, int]]:
 def report_use(
     config: Config, split: Split, notes: Notes, console: Console
 ) -> dict[str, Any]:
-    """Return the use of bank and mined pools by a finished training.
+    """Return the use of bank, filter and mined pools by a finished training.
 
     Prints a warning where the parameters that are evaluated are from before the first
     use.

@@ -19,7 +19,7 @@ from twotower_jax.data.feed import (
 from twotower_jax.data.history import History, make_history
 from twotower_jax.data.log import FunnelLog, Pairs, Split
 from twotower_jax.data.split import split
-from twotower_jax.data.summary import data_fingerprint
+from twotower_jax.data.summary import data_fingerprint, weights_fingerprint
 from twotower_jax.errors import InputError, unknown
 from twotower_jax.evaluation.metrics import of_scope
 from twotower_jax.losses.registry import LOSSES
@@ -189,9 +189,16 @@ def check_same_data(record: RunFolder, data: Loaded) -> None:
       data: that its configuration reads now.
 
     Raises:
-      InputError: where the fingerprints of the data differ.
+      InputError: where the fingerprints of the data, or of the weights, differ.
     """
     before = record.read("manifest")
+    weights = weights_fingerprint(data.split)
+    if before and before.get("weights_fingerprint") != weights:
+        raise InputError(
+            f"{record.path} holds a run with other values in the column of positives."
+            "weight: the files have changed; set name= to keep both, or move that "
+            "folder away"
+        )
     if before and before["data_fingerprint"] != data.fingerprint:
         raise InputError(
             f"{record.path} holds a run on data {before['data_fingerprint']}, but the "

@@ -8,34 +8,36 @@ import jax.numpy as jnp
 import numpy as np
 
 from twotower_jax.config import Config
-from twotower_jax.config.hard import parse_stage
 from twotower_jax.data.feed import make_queries
-from twotower_jax.evaluation.ragged import from_pairs
 from twotower_jax.losses.registry import LOSSES
 from twotower_jax.model.specs import Model, make_model
 from twotower_jax.run.inputs import Loaded, make_entities, query_history
 from twotower_jax.run.loss_parts import kth_scores, loss_form, loss_numbers
+from twotower_jax.run.negatives import (
+    filter_numbers,
+    hard_pools,
+    known_at,
+    known_masses,
+    masked_positives,
+    mining_of,
+    ratio_schedule,
+    static_negatives,
+)
 from twotower_jax.run.plan import (
     make_order,
     make_schedule,
-    minings,
     positive_weights,
 )
 from twotower_jax.run.tower_features import choose_features
+from twotower_jax.run.two_way import two_way_numbers
+from twotower_jax.run.weights import log_weights
 from twotower_jax.sampling.availability import (
     KnownItems,
-    MassTree,
-    known_items,
     known_share,
-    mass_tree,
 )
 from twotower_jax.sampling.columns import merged_size
-from twotower_jax.sampling.hard_pools import PoolRule, make_pools
-from twotower_jax.sampling.masks import MASKS, UserPositives, user_positives
-from twotower_jax.sampling.pool_arrays import HardPools
 from twotower_jax.sampling.positives import log_effective, resampling_report
-from twotower_jax.sampling.proposals import Proposal, make_proposal
-from twotower_jax.training.hard_mining import Mining
+from twotower_jax.sampling.proposals import make_proposal
 from twotower_jax.training.hard_sources import HARD_SOURCES
 from twotower_jax.training.optimizers import OptimizerNumbers
 from twotower_jax.training.problem import Problem
@@ -43,9 +45,7 @@ from twotower_jax.training.sampler_state import Streaming
 from twotower_jax.training.schedule import Schedule
 from twotower_jax.training.temperature import TemperatureNumbers
 from twotower_jax.training.types import (
-    HardRatio,
     Hyper,
-    Negatives,
     Program,
     Structure,
     TrainData,
@@ -71,11 +71,12 @@ def make_problem(config: Config, data: Loaded) -> Problem:
     history = query_history(config, data.split.known, train.user, train.time)
     pools, pool_report = None, {}
     if negatives.hard_num and HARD_SOURCES[negatives.hard_source].of_log:
-        pools, pool_report = _pools(config, data)
+        pools, pool_report = hard_pools(config, data)
     weights = positive_weights(config, data.counts)
+    of_log, weight_report = log_weights(config, data, weights)
     order = make_order(config, data, weights)
     schedule = make_schedule(config, data.split)
-    known = _known(config, data)
+    known = known_at(config, data)
     return Problem(
         program=Program(structure, _hyper(config, data, weights, schedule, known)),
         data=TrainData(
@@ -83,91 +84,28 @@ def make_problem(config: Config, data: Loaded) -> Problem:
             jnp.asarray(train.item, jnp.int32),
             make_entities(config, data, history),
             pools and jax.tree.map(jnp.asarray, pools),
-            _user_positives(negatives, data),
+            masked_positives(negatives, data),
             known,
+            None if of_log is None else jnp.asarray(of_log, jnp.float32),
         ),
         order=order,
         schedule=schedule,
         weights=weights,
         init_scale=config.towers.init_scale,
         streaming=_streaming(config, data.log.num_items),
-        mining=_mining(config, data, negatives, schedule),
+        mining=mining_of(config, data, negatives, schedule),
         kth_scores=kth_scores(config, data, schedule),
         devices=config.training.devices,
         report={
             "positives": resampling_report(data.counts, weights),
+            "weights": weight_report,
             "hard negatives": pool_report,
             "available": {} if known is None else known_share(known),
         },
     )
 
 
-# --- negatives ------------------------------------------------------------------------
-
-
-def static_negatives(config: Config) -> Negatives:
-    """Return the static part of the negatives.
-
-    A hard ratio that is always 0 means easy negatives only: the same program, so the
-    same bits.
-    """
-    negatives, hard = config.negatives, config.negatives.hard
-    if LOSSES[config.loss.name].whole_catalogue:
-        return Negatives(mask=negatives.mask)
-    per_row, mixes = negatives.layout == "per_row", negatives.hard_ratio is not None
-    easy_num, hard_num = negatives.easy.num, hard.num
-    scored = HARD_SOURCES[hard.source].scored
-    if negatives.hard_ratio == 0 and not negatives.hard_start:
-        easy_num += hard_num if per_row else 0
-        hard_num, mixes = 0, False
-    return Negatives(
-        in_batch=negatives.in_batch,
-        easy_num=easy_num,
-        per_row=per_row,
-        hard_num=hard_num,
-        hard_source=hard.source if hard_num else "log",
-        candidate_num=hard.candidate_num if hard_num and scored else 0,
-        log_q=hard.log_q if hard_num else "mixture",
-        mixes=mixes,
-        bank=negatives.bank.size,
-        mask=negatives.mask,
-        top_k=negatives.num_hard_negatives,
-    )
-
-
-def _pools(config: Config, data: Loaded) -> tuple[HardPools, dict[str, int]]:
-    """Return the pools of hard negatives, and the number left out per reason."""
-    hard = config.negatives.hard
-    rule = PoolRule(
-        stages=tuple(parse_stage(name) for name in hard.stages),
-        weights=hard.weights or (1.0,) * len(hard.stages),
-        pool=hard.pool,
-        pool_size=hard.pool_size,
-    )
-    return make_pools(data.log, data.split, rule, config.seed)
-
-
-def _user_positives(negatives: Negatives, data: Loaded) -> UserPositives | None:
-    """Return the items of each user, None where the mask does not read them."""
-    if not MASKS[negatives.mask].user_positives:
-        return None
-    known, log = data.split.known, data.log
-    return user_positives(known.user, known.item, log.num_users, log.num_items)
-
-
-def _known(config: Config, data: Loaded) -> KnownItems | None:
-    """Return the items known at each positive, None where all may be negatives.
-
-    The first event of an item is its first row of the log, of any stage: an item that
-    was shown, or only retrieved, exists. Rows of the valid and test parts count too, so
-    that an item of later times is known as such.
-    """
-    log, moments = data.log, data.split.train.time
-    if not config.negatives.available or log.time is None or moments is None:
-        return None
-    first = np.full(log.num_items, np.inf)
-    np.minimum.at(first, log.item, log.time)
-    return known_items(first, moments)
+# --- program --------------------------------------------------------------------------
 
 
 def _streaming(config: Config, num_items: int) -> Streaming | None:
@@ -181,26 +119,6 @@ def _streaming(config: Config, num_items: int) -> Streaming | None:
     streaming = config.loss.logq.streaming
     buckets = streaming.buckets or 4 * num_items
     return Streaming(streaming.hashes, buckets, streaming.initial_gap)
-
-
-def _mining(
-    config: Config, data: Loaded, negatives: Negatives, schedule: Schedule
-) -> Mining | None:
-    """Return the mining of hard negatives, None where none are mined."""
-    if not negatives.hard_num or not HARD_SOURCES[negatives.hard_source].mined:
-        return None
-    known, mined = data.split.known, config.negatives.hard.mined
-    users = np.arange(data.log.num_users, dtype=np.int32)
-    return Mining(
-        minings(config, schedule),
-        mined.range_min,
-        mined.range_max,
-        make_queries(users, query_history(config, known, users, None)),
-        from_pairs(known.user, known.item, data.log.num_users),
-    )
-
-
-# --- program --------------------------------------------------------------------------
 
 
 def _structure(config: Config, data: Loaded, model: Model) -> Structure:
@@ -232,6 +150,7 @@ def _hyper(
     known: KnownItems | None,
 ) -> Hyper:
     easy, optimizer, loss = config.negatives.easy, config.optimizer, config.loss
+    dropout = config.towers.query_dropout
     temperature = TemperatureNumbers(
         loss.temperature_rate,
         math.log(loss.lowest_temperature),
@@ -252,13 +171,16 @@ def _hyper(
         l2=jnp.float32(optimizer.l2),
         decay_steps=jnp.float32(schedule.steps * optimizer.decay),
         loss=_arrays(loss_numbers(config, data.log.num_items)),
-        hard_ratio=_hard_ratio(config, schedule.shortest),
+        hard_ratio=ratio_schedule(config, schedule.shortest),
         bank_warmup=jnp.int32(schedule.steps_of(config.negatives.bank.warmup)),
         streaming_alpha=jnp.float32(loss.logq.streaming.alpha),
         positive_weight=_importance(weights) if config.positives.reweight else None,
-        known_mass=_known_mass(config, proposal, known),
+        known_mass=known_masses(config, proposal, known),
         logq_strength=None if strength == 1 else jnp.float32(strength),
         weight_temperature=jnp.float32(loss.at_k.temperature) if at_k else None,
+        filter=filter_numbers(config, schedule),
+        two_way=two_way_numbers(config, data, weights),
+        query_dropout=jnp.float32(dropout) if dropout else None,
     )
 
 
@@ -267,25 +189,7 @@ def _arrays(numbers: T) -> T:
     return jax.tree.map(jnp.float32, numbers)
 
 
-def _known_mass(
-    config: Config, proposal: Proposal, known: KnownItems | None
-) -> MassTree | None:
-    """Return the sums of the easy proposal, None where rows do not restrict it."""
-    if known is None or config.negatives.layout == "shared":
-        return None
-    return mass_tree(proposal, known.place)
-
-
 def _importance(weights: np.ndarray) -> jnp.ndarray:
     """Return 1 / w_i [num_items] float32, which restores the optimum of the log."""
     safe = np.where(weights > 0, weights, 1)
     return jnp.asarray(1 / safe, jnp.float32)
-
-
-def _hard_ratio(config: Config, steps: int) -> HardRatio:
-    negatives = config.negatives
-    end = negatives.hard_ratio or 0.0
-    start = end if negatives.hard_start is None else negatives.hard_start
-    return HardRatio(
-        jnp.float32(start), jnp.float32(end), jnp.float32(negatives.hard_ramp * steps)
-    )

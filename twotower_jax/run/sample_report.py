@@ -75,6 +75,14 @@ def report_samples(
         text = format_report(report["positives"])
         console.print(text, highlight=False, soft_wrap=True)
         write_figure(folder / "positives.png", data.counts, problem.weights)
+    if weights := report.get("weights"):
+        console.print(
+            f"weights of positives: {weights['without weight']:.1%} are 0, the largest "
+            f"is {weights['largest weight']:,.3g} times the mean; effective sample "
+            f"size {weights['effective samples']:,.0f}",
+            highlight=False,
+            soft_wrap=True,
+        )
     for reason, number in report.get("hard negatives", {}).items():
         if number:
             console.print(f"  {reason}: {number:,}", highlight=False, soft_wrap=True)

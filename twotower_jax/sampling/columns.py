@@ -137,6 +137,63 @@ def merged_columns(
     )
 
 
+def distinct_columns(
+    items: jax.Array, drawn: jax.Array, *, same_item: bool, num_items: int
+) -> Columns:
+    """One column per draw, then one per distinct item of the batch, counted once.
+
+    An item that stands several times in the batch is one negative of every other row.
+    It is expected there as often as it is in the batch at all, with the probability
+    1 - (1 - q+)^(n - 1) for the n - 1 other rows (`log_inclusion`). In a row of its own
+    it counts, without a mask, where a further row has it.
+
+    Args:
+      items: [B] int32 positives.
+      drawn: [m] int32 shared negatives; num_items for a draw that does not count.
+      same_item: as in `separate_columns`.
+      num_items: size of the catalogue, the id of padding columns.
+
+    Returns:
+      m + B columns, those beyond the distinct items being padding.
+
+    Examples:
+      >>> items, drawn = jnp.array([5, 2, 5]), jnp.array([5])
+      >>> columns = distinct_columns(items, drawn, same_item=True, num_items=9)
+      >>> columns.key.tolist(), columns.positive.tolist()
+      ([5, 2, 5, 9], [2, 1, 2])
+      >>> jnp.exp(columns.log_mult).tolist()
+      [1.0, 1.0, 1.0, 0.0]
+
+    References:
+      Pinterest's atg-research, InteractRank: distinct items with q = 1 - (1 - p)^n.
+    """
+    batch, number = items.shape[0], drawn.shape[0]
+    distinct, inverse, counts = jnp.unique(
+        items,
+        size=batch,
+        fill_value=num_items,
+        return_inverse=True,
+        return_counts=True,
+    )
+    encode = jnp.concatenate([drawn, distinct.astype(jnp.int32)])
+    positive = number + inverse.reshape(-1).astype(jnp.int32)
+    key, row_key = encode, items
+    own = jnp.full(batch, -jnp.inf, jnp.float32)
+    if not same_item:
+        # A row knows its own place only, so that other draws of its item count.
+        key, row_key = jnp.arange(number + batch, dtype=jnp.int32), positive
+        own = jnp.where(counts[positive - number] > 1, 0.0, -jnp.inf)
+    return Columns(
+        encode_ids=encode,
+        positive=positive,
+        log_mult=jnp.where(encode < num_items, 0.0, -jnp.inf),
+        key=key,
+        row_key=row_key,
+        own_log_mult=own,
+        num_distinct=number + (distinct < num_items).sum(dtype=jnp.int32),
+    )
+
+
 def catalogue_columns(items: jax.Array, num_items: int) -> Columns:
     """The whole catalogue as columns: the full softmax.
 

@@ -59,3 +59,22 @@ def log_expected_count(*sources: tuple[jax.Array, jax.Array | float]) -> jax.Arr
         log_q + jnp.log(jnp.asarray(draws, jnp.float32)) for log_q, draws in sources
     ]
     return functools.reduce(jnp.logaddexp, terms)
+
+
+def log_inclusion(log_q: jax.Array, draws: float) -> jax.Array:
+    """Log probability that an item is among independent draws: 1 - (1 - q)^n.
+
+    Args:
+      log_q: [...] float32, log probability of one draw; -inf for never.
+      draws: number n, above 0.
+
+    Returns:
+      [...] float32, at most 0; -inf where log_q is.
+
+    Examples:
+      >>> half = jnp.log(jnp.array([0.5, 0.1]))
+      >>> [round(x, 4) for x in jnp.exp(log_inclusion(half, 2)).tolist()]
+      [0.75, 0.19]
+    """
+    never = jnp.log1p(-jnp.minimum(jnp.exp(log_q), 1))
+    return jnp.log(-jnp.expm1(draws * never))

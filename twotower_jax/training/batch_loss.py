@@ -13,6 +13,9 @@ from twotower_jax.model import two_tower as net
 from twotower_jax.sampling.columns import first_columns
 from twotower_jax.training.correction import batch_terms
 from twotower_jax.training.draws import Draws
+from twotower_jax.training.dropout import drop_numbers
+from twotower_jax.training.score_filter import score_limit
+from twotower_jax.training.two_way import user_loss
 from twotower_jax.training.types import Batch, Program, TrainData, TrainState
 
 
@@ -163,6 +166,7 @@ def _batch_loss(
     if log_temperature is None:
         log_temperature = context.program.hyper.log_temperature
     query, candidates = _embed(context, weights)
+    query = drop_numbers(context.program, context.state, query)
     query = query * jnp.exp(-log_temperature)
     scores = batch_scores(context, query, candidates)
     loss = loss_of_scores(context, scores, jnp.exp(log_temperature))
@@ -211,11 +215,12 @@ def loss_of_scores(
     terms = batch_terms(
         program, context.data, context.state, context.batch, context.draws
     )
-    rows = terms.rows
+    limit = score_limit(program, context.state, scores.positive)
+    rows = terms.rows._replace(limit=limit)
     if loss.at_k:
         weight = rows.weight * weights_at_k(context, scores.positive * temperature)
         rows = rows._replace(weight=weight)
-    return blockwise.batch_loss(
+    value = blockwise.batch_loss(
         blockwise.LossChoice(loss, structure.form, structure.negatives.top_k),
         scores._replace(positive=scores.positive + terms.positive),
         terms.columns,
@@ -225,6 +230,10 @@ def loss_of_scores(
             num_items=jnp.float32(structure.num_items),
         ),
     )
+    if program.hyper.two_way is None:
+        return value
+    of_users = user_loss(program, context.data, context.batch, context.draws, scores)
+    return value + program.hyper.two_way.weight * of_users
 
 
 def weights_at_k(context: Context, positive: jax.Array) -> jax.Array:

@@ -26,9 +26,9 @@ from twotower_jax.training.expected_counts import (
     row_counts,
     used_entries,
 )
-from twotower_jax.training.hard_sources import Slots
 from twotower_jax.training.log_q import CORRECTIONS, HARD_LOG_Q
 from twotower_jax.training.row_masks import masked_items, unknown_items
+from twotower_jax.training.slots import Slots
 from twotower_jax.training.types import Batch, Program, TrainData, TrainState
 
 # Key of bank entries where rows mask no item: no row has it.
@@ -81,7 +81,7 @@ def batch_terms(
         columns = _append_bank(program, state, columns, mixture)
     own = row_counts(mixture, batch.items[:, None])[:, 0]
     rows = RowTerms(
-        weight=row_weights(program, batch),
+        weight=row_weights(program, data, batch),
         key=drawn.row_key,
         own_log_mult=drawn.own_log_mult,
         own_log_count=own,
@@ -120,16 +120,27 @@ def _append_bank(
     )
 
 
-def row_weights(program: Program, batch: Batch) -> jax.Array:
-    """Weights of the rows of a batch, which sum to 1.
+def row_weights(program: Program, data: TrainData, batch: Batch) -> jax.Array:
+    """Weights of the rows of a batch.
+
+    They sum to 1. With weights r of the log, a row weighs r_i / B, as in the loss
+    -(1/B) sum_i r_i log P(y_i | x_i), with r scaled to the mean 1 over an epoch. They
+    then sum to 1 over many batches alone, and a batch of zeros has the loss 0.
 
     Args:
       program: The program.
+      data: Training data, with the weights of the log where they are used. These hold
+        those of resampled positives too.
       batch: B positives.
 
     Returns:
       [B] float32.
+
+    References:
+      Yi et al., Sampling-bias-corrected neural modeling, RecSys 2019, eq. 4.
     """
+    if data.weight is not None:
+        return data.weight[batch.rows] / batch.items.shape[0]
     weight = jnp.ones(batch.items.shape, jnp.float32)
     if program.hyper.positive_weight is not None:
         weight = program.hyper.positive_weight[batch.items]

@@ -17,12 +17,8 @@ from twotower_jax.sampling.hard import hard_slots, has_pool
 from twotower_jax.sampling.masks import MASKS
 from twotower_jax.sampling.proposals import sample
 from twotower_jax.training.easy_draws import draw_easy, log_mass
-from twotower_jax.training.hard_sources import (
-    HARD_SOURCES,
-    HardDraws,
-    RowPools,
-    Slots,
-)
+from twotower_jax.training.hard_sources import HARD_SOURCES
+from twotower_jax.training.slots import HardDraws, RowPools, Slots
 from twotower_jax.training.types import (
     Batch,
     HardRatio,
@@ -98,8 +94,9 @@ def draw(program: Program, data: TrainData, state: TrainState, batch: Batch) -> 
     if not negatives.hard_num:
         slots = Slots(easy, jnp.zeros(easy.shape, bool), None)
         return Draws(columns, slots, row_groups(negatives, ratio, None), mass)
-    hard = HARD_SOURCES[negatives.hard_source].draw(program, data, state, batch)
-    groups = row_groups(negatives, ratio, hard.pool)
+    source = HARD_SOURCES[negatives.hard_source]
+    hard = source.draw(program, data, state, batch)
+    groups = row_groups(negatives, ratio, None if source.scored else hard.pool)
     slots = _mix_slots(program, state.step, ratio, groups, easy, hard)
     return Draws(columns, slots, groups, mass)
 
@@ -112,7 +109,7 @@ def choose(
     queries: Inputs,
     draws: Draws,
 ) -> Draws:
-    """Keep one item per slot, where the hard source scores candidates (dns).
+    """Fill the slots, where the hard source scores candidates (dns, resampled).
 
     Args:
       program: The program.
@@ -242,10 +239,10 @@ def _draw_columns(
         on = jax.random.uniform(key, drawn.shape) < switches(negatives, ratio).easy
         drawn = jnp.where(on, drawn, num_items)
     same_item = MASKS[negatives.mask].same_item
-    if structure.merged_size:
-        return cols.merged_columns(
-            batch.items, drawn, same_item=same_item, num_items=num_items
-        )
+    if negatives.distinct or structure.merged_size:
+        once = negatives.distinct
+        make = cols.distinct_columns if once else cols.merged_columns
+        return make(batch.items, drawn, same_item=same_item, num_items=num_items)
     return cols.separate_columns(
         batch.items,
         drawn,

@@ -18,8 +18,13 @@ from twotower_jax.sampling.hard import hard_log_prob
 from twotower_jax.sampling.mixture import log_expected_count
 from twotower_jax.sampling.proposals import Proposal, log_prob
 from twotower_jax.training.draws import Draws, RowGroups
-from twotower_jax.training.hard_sources import RowPools
-from twotower_jax.training.log_q import CORRECTIONS, HARD_LOG_Q, log_q_plus
+from twotower_jax.training.log_q import (
+    CORRECTIONS,
+    HARD_LOG_Q,
+    log_in_others,
+    log_q_plus,
+)
+from twotower_jax.training.slots import RowPools
 from twotower_jax.training.types import Program, TrainState
 
 
@@ -44,6 +49,8 @@ class Mixture(NamedTuple):
       log_q_plus: Function from items to their log q+; None where neither the batch nor
         a bank is a source.
       in_batch: Number of other rows of the batch, whose positives are columns; or 0.
+      log_once: Function from items to the log probability that one of these rows has
+        it; None where an item counts for every row that has it.
       banked: [] number of entries of the bank that are columns.
       easy_draws: [G] expected easy draws of a row by group. Where they are restricted
         to known items, over the mass Q of these.
@@ -56,6 +63,7 @@ class Mixture(NamedTuple):
     easy: Proposal
     log_q_plus: Callable[[jax.Array], jax.Array] | None
     in_batch: int
+    log_once: Callable[[jax.Array], jax.Array] | None
     banked: jax.Array
     easy_draws: jax.Array
     hard_draws: jax.Array
@@ -78,21 +86,25 @@ def easy_source(mixture: Mixture, items: jax.Array, draws: jax.Array) -> Source:
 
 
 def batch_sources(
-    mixture: Mixture, items: jax.Array, draws: jax.Array | int
+    mixture: Mixture, items: jax.Array, banked: jax.Array | int
 ) -> list[Source]:
     """Positives of other rows, of this batch or of earlier ones: draws from q+.
 
     Args:
       mixture: All sources.
       items: [...] int32.
-      draws: Number of other rows.
+      banked: Number of rows of earlier batches.
 
     Returns:
-      One source, or none where other rows are not columns.
+      One source, two where the items of this batch count once, or none where other rows
+      are not columns.
     """
     if mixture.log_q_plus is None:
         return []
-    return [Source(mixture.log_q_plus(items), draws)]
+    log_q = mixture.log_q_plus(items)
+    if mixture.log_once is None:
+        return [Source(log_q, mixture.in_batch + banked)]
+    return [Source(mixture.log_once(items), 1), Source(log_q, banked)]
 
 
 def pool_sources(mixture: Mixture, items: jax.Array) -> list[Source]:
@@ -170,11 +182,13 @@ def negative_mixture(
     of_batch = None
     if negatives.in_batch or negatives.bank:
         of_batch = partial(log_q_plus, program, state, batch_size)
+    log_once = partial(log_in_others, program, state, batch_size)
     return Mixture(
         num_items=structure.num_items,
         easy=program.hyper.easy,
         log_q_plus=of_batch,
         in_batch=batch_size - 1 if negatives.in_batch else 0,
+        log_once=log_once if negatives.distinct else None,
         banked=used_entries(program, state),
         easy_draws=easy_draws,
         hard_draws=groups.hard[0],
@@ -213,7 +227,7 @@ def column_counts(mixture: Mixture | None, items: jax.Array) -> jax.Array:
     items = _clip(mixture, items[None, :])
     return log_expected_count(
         easy_source(mixture, items, mixture.easy_draws[:, None]),
-        *batch_sources(mixture, items, mixture.in_batch + mixture.banked),
+        *batch_sources(mixture, items, mixture.banked),
     )
 
 
@@ -232,7 +246,7 @@ def bank_counts(mixture: Mixture | None, bank: banks.Bank) -> jax.Array:
     items = _clip(mixture, bank.item[None, :])
     return log_expected_count(
         easy_source(mixture, items, mixture.easy_draws[:, None]),
-        *batch_sources(mixture, items, mixture.in_batch),
+        *batch_sources(mixture, items, 0),
         bank_source(mixture, bank),
     )
 
@@ -253,7 +267,7 @@ def row_counts(mixture: Mixture | None, items: jax.Array) -> jax.Array:
     easy = easy if mixture.of_row is None else easy[mixture.of_row]
     return log_expected_count(
         easy_source(mixture, clipped, easy[:, None]),
-        *batch_sources(mixture, clipped, mixture.in_batch + mixture.banked),
+        *batch_sources(mixture, clipped, mixture.banked),
         *pool_sources(mixture, items),
     )
 

@@ -3,56 +3,20 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from twotower_jax import keys
 from twotower_jax.model import two_tower as net
 from twotower_jax.registry import Registry
 from twotower_jax.sampling.hard import draw_hard
-from twotower_jax.sampling.mining import best_of
-from twotower_jax.training.easy_draws import draw_easy
-from twotower_jax.training.row_masks import masked_items
+from twotower_jax.training.scored_draws import (
+    choose_best,
+    choose_resampled,
+    draw_candidates,
+    draw_pool,
+)
+from twotower_jax.training.slots import HardDraws, RowPools, Slots
 from twotower_jax.training.types import Batch, Program, TrainData, TrainState
-
-
-class RowPools(NamedTuple):
-    """The pools of the rows of a batch.
-
-    Attributes:
-      item: [B, L] int32 items; num_items is padding.
-      log_prob: [B, L] float32 log probability of a draw; -inf on padding.
-    """
-
-    item: jax.Array
-    log_prob: jax.Array
-
-
-class Slots(NamedTuple):
-    """The slots of the rows of a batch.
-
-    Attributes:
-      items: [B, K] int32; num_items is a slot that is switched off. Before the choice
-        of a source that scores candidates: [B, K, M].
-      is_hard: [B, K] bool, whether the hard source drew the slot.
-      pool: Pools of the hard draws, or None where the source has no pools.
-    """
-
-    items: jax.Array
-    is_hard: jax.Array
-    pool: RowPools | None
-
-
-class HardDraws(NamedTuple):
-    """Hard draws for every slot of the rows of a batch.
-
-    Attributes:
-      items: [B, K] int32 items, or [B, K, M] candidates of which one is chosen.
-      pool: Pools of the draws, or None where the source has no pools.
-    """
-
-    items: jax.Array
-    pool: RowPools | None
 
 
 class HardSource(NamedTuple):
@@ -64,7 +28,8 @@ class HardSource(NamedTuple):
         the query tower and the slots, which returns slots with one item each.
       of_log: Whether the pools are those of the log's funnel, in ``TrainData.pools``.
       mined: Whether the model mines the pools during the training.
-      scored: Whether each slot has candidates, of which ``choose`` keeps one.
+      scored: Whether the model scores candidates, from which ``choose`` fills the
+        slots; every row has some.
     """
 
     draw: Callable[[Program, TrainData, TrainState, Batch], HardDraws]
@@ -128,13 +93,9 @@ def draw_from_mined(
 
 
 def _draw_from(pool: RowPools, program: Program, state: TrainState) -> HardDraws:
-    key = _key(program, state)
+    key = keys.stream(program.hyper.seed, "negatives.hard", state.step)
     number = program.structure.negatives.slots
     return HardDraws(draw_hard(key, pool.item, pool.log_prob, number), pool)
-
-
-def _key(program: Program, state: TrainState) -> jax.Array:
-    return keys.stream(program.hyper.seed, "negatives.hard", state.step)
 
 
 def keep_items(
@@ -162,79 +123,12 @@ def keep_items(
     return slots
 
 
-def draw_candidates(
-    program: Program, data: TrainData, state: TrainState, batch: Batch
-) -> HardDraws:
-    """Easy draws of which ``choose_best`` keeps the best-scored one per slot (dns).
-
-    Args:
-      program: The program.
-      data: Training data.
-      state: State before the step.
-      batch: B positives.
-
-    Returns:
-      Draws [B, K, M] with M = ``candidate_num``.
-    """
-    negatives = program.structure.negatives
-    shape = (batch.items.shape[0], negatives.slots, negatives.candidate_num)
-    key = _key(program, state)
-    return HardDraws(draw_easy(program, data, batch, key, shape), None)
-
-
-def choose_best(
-    program: Program,
-    data: TrainData,
-    state: TrainState,
-    batch: Batch,
-    queries: net.Inputs,
-    slots: Slots,
-) -> Slots:
-    """Slots with the candidate that has the best score under the current parameters.
-
-    The row's mask applies before the choice: a candidate that it drops has the score
-    -inf. The best of plain draws is often an item that the user likes; masked after the
-    choice, it would leave its slot empty. A slot with masked candidates alone is
-    switched off.
-
-    With ``negatives.hard.log_q=easy`` the expected counts stay those of the easy
-    proposal: m + h draws of q^E. They do not describe the choice. Its exact probability
-    is that of ``dns_log_prob`` with the scores of masked items at -inf.
-
-    Args:
-      program: The program.
-      data: Training data.
-      state: State before the step.
-      batch: B positives.
-      queries: Inputs of the query tower for B rows.
-      slots: Candidates [B, K, M].
-
-    Returns:
-      Slots with items [B, K]; num_items where every candidate is masked.
-
-    References:
-      Zhang et al., Optimizing Top-N Collaborative Filtering via Dynamic Negative Item
-      Sampling, SIGIR 2013.
-    """
-    ids, model, dense = slots.items, program.structure.model, state.params["dense"]
-    values = net.gather_rows(state.params["tables"], queries)
-    query = net.encode("query", model.query, dense, values, queries)
-    candidates = net.embed_candidates(
-        model, state.params, data.entities, ids.reshape(-1)
-    )
-    scores = jnp.einsum("bd,bkmd->bkm", query, candidates.reshape(*ids.shape, -1))
-    masked = masked_items(program, data, batch, ids)
-    best = best_of(jnp.where(masked, -jnp.inf, scores))[..., None]
-    items = jnp.take_along_axis(ids, best, axis=-1)[..., 0]
-    items = jnp.where(masked.all(axis=-1), program.structure.num_items, items)
-    return slots._replace(items=items)
-
-
 HARD_SOURCES: Registry[HardSource] = Registry(
     "negatives.hard.source",
     {
         "log": HardSource(draw_from_log, keep_items, of_log=True),
         "mined": HardSource(draw_from_mined, keep_items, mined=True),
         "dns": HardSource(draw_candidates, choose_best, scored=True),
+        "resampled": HardSource(draw_pool, choose_resampled, scored=True),
     },
 )

@@ -6,6 +6,7 @@ import jax
 
 from twotower_jax.registry import Registry
 from twotower_jax.sampling import frequency
+from twotower_jax.sampling.mixture import log_inclusion
 from twotower_jax.training.types import Program, TrainState
 
 
@@ -74,3 +75,26 @@ def log_q_plus(
         seen = state.samplers["frequency"]
         return frequency.log_q(seen, items, batch_size, state.step)
     return program.hyper.log_q_batch[items]
+
+
+def log_in_others(
+    program: Program, state: TrainState, batch_size: int, items: jax.Array
+) -> jax.Array:
+    """Log probability that one of the n - 1 other rows of a batch has the item.
+
+    Counted, it is 1 - (1 - q+)^(n - 1). A streaming frequency counts an item once per
+    batch, so that it estimates I = 1 - (1 - q+)^n itself; then 1 - (1 - I)^((n - 1)/n).
+
+    Args:
+      program: The program, with the counted log q+.
+      state: State before the step, as in `log_q_plus`.
+      batch_size: Rows per batch, n.
+      items: [...] int32.
+
+    Returns:
+      [...] float32.
+    """
+    if "frequency" not in state.samplers:
+        return log_inclusion(program.hyper.log_q_batch[items], batch_size - 1)
+    seen = frequency.log_count(state.samplers["frequency"], items, state.step)
+    return log_inclusion(seen, (batch_size - 1) / batch_size)

@@ -2,7 +2,7 @@
 
   penalty = l2 / 2 * sum_i w_i (|rows of query i|^2 + |rows of positive i|^2)
 
-The weights w_i are those of the rows in the loss and sum to 1; the rows are those of
+The weights w_i are those of the rows in the loss; the rows are those of
 the embedding tables that the towers look up, and a feature of several values counts
 the mean of their squared norms. Negatives add nothing, so that two arms with other
 negatives are regularised alike. Summed over an epoch, a row is penalised once per
@@ -51,7 +51,7 @@ def penalised(context: Context) -> dict[str, Counted]:
       {"query": queries, "candidate": positives}; weights are l2 w_i.
     """
     program, draws, inputs = context.program, context.draws, context.inputs
-    weight = program.hyper.l2 * row_weights(program, context.batch)
+    weight = program.hyper.l2 * row_weights(program, context.data, context.batch)
     place = number_of_slots(draws) + draws.columns.positive
     positives = {
         name: rows._replace(place=rows.place[place], present=rows.present[place])

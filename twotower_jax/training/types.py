@@ -28,13 +28,15 @@ class Negatives(NamedTuple):
       per_row: Whether each row draws easy negatives of its own.
       hard_num: Number of hard slots per row.
       hard_source: Name in `HARD_SOURCES`.
-      candidate_num: Number of easy draws from which dns keeps the best one.
+      candidate_num: Number of easy draws from which dns keeps the best one per slot, or
+        from which the resampled slots of a row are drawn.
       log_q: Name in `HARD_LOG_Q`, the log q of hard draws.
       mixes: Whether the hard ratio decides which slots are hard; otherwise every hard
         slot is.
       bank: Number of entries of the cross-batch bank.
       mask: Name in `MASKS`.
       top_k: Number of negatives with the best scores that are kept; 0 keeps all.
+      distinct: Whether an item that stands several times in the batch counts once.
     """
 
     in_batch: bool = True
@@ -48,6 +50,7 @@ class Negatives(NamedTuple):
     bank: int = 0
     mask: str = "same_item"
     top_k: int = 0
+    distinct: bool = False
 
     @property
     def shared_easy(self) -> int:
@@ -58,6 +61,11 @@ class Negatives(NamedTuple):
     def slots(self) -> int:
         """Number of slots per row."""
         return self.hard_num + (self.easy_num if self.per_row else 0)
+
+    @property
+    def only_hard(self) -> bool:
+        """Whether hard draws are the only negatives."""
+        return not (self.in_batch or self.easy_num or self.mixes)
 
     @property
     def switched(self) -> bool:
@@ -107,6 +115,31 @@ class HardRatio(NamedTuple):
     steps: jax.Array
 
 
+class FilterNumbers(NamedTuple):
+    """Numbers of the filter of negatives by their scores.
+
+    Attributes:
+      gamma: [] negatives from gamma times the score of the positive on are left out.
+      warmup: [] steps before they are.
+    """
+
+    gamma: jax.Array
+    warmup: jax.Array
+
+
+class TwoWayNumbers(NamedTuple):
+    """Numbers of the softmax over the users of a batch for each item.
+
+    Attributes:
+      weight: [] its weight beside the softmax over items.
+      log_q_user: [users] log share of a user among the rows of a batch; None where the
+        users are not corrected.
+    """
+
+    weight: jax.Array
+    log_q_user: jax.Array | None
+
+
 class Hyper(NamedTuple):
     """The numbers of a program, all of them arrays.
 
@@ -128,6 +161,10 @@ class Hyper(NamedTuple):
         rows do not restrict their easy draws to known items.
       logq_strength: [] factor of the logs of expected counts; None for 1.
       weight_temperature: [] temperature of the weights of rows in a loss at k, or None.
+      filter: Numbers of the filter of negatives, or None where none are left out.
+      two_way: Numbers of the softmax over users, or None without it.
+      query_dropout: [] share of the numbers of a query embedding that are dropped; None
+        where none are.
     """
 
     seed: jax.Array
@@ -146,6 +183,9 @@ class Hyper(NamedTuple):
     known_mass: MassTree | None = None
     logq_strength: jax.Array | None = None
     weight_temperature: jax.Array | None = None
+    filter: FilterNumbers | None = None
+    two_way: TwoWayNumbers | None = None
+    query_dropout: jax.Array | None = None
 
 
 @dataclass(frozen=True)
@@ -193,6 +233,8 @@ class TrainData(NamedTuple):
       pools: Hard negatives of the log, or None where no row has any.
       positives: Training positives of every user; None masks none of them.
       known: Items known at each positive; None: all of them are.
+      weight: [n] weight of each positive, with the mean 1 over the rows of an epoch;
+        None for equal weights.
     """
 
     queries: Queries
@@ -201,6 +243,7 @@ class TrainData(NamedTuple):
     pools: HardPools | None = None
     positives: UserPositives | None = None
     known: KnownItems | None = None
+    weight: jax.Array | None = None
 
     def batch(self, rows: jax.Array) -> Batch:
         """Return the positives ``rows`` [B] int32."""

@@ -20,12 +20,14 @@ class Source(NamedTuple):
         imported on use, so that the list of sources needs none of the libraries.
       has_truth: whether the probability of a click is known for every user and item.
       reads_files: whether the log depends on files, not on the configuration alone.
+      weighs: whether it reads weights of positives from a column.
     """
 
     description: str
     module: str
     has_truth: bool = False
     reads_files: bool = True
+    weighs: bool = False
 
     def load(self, config: "DataConfig") -> "FunnelLog":
         """Return the log as the source has it.
@@ -48,10 +50,12 @@ SOURCES: Registry[Source] = Registry(
         "table": Source(
             "any csv, tsv, jsonl, parquet or feather file (data.path, data.columns.*)",
             "twotower_jax.data.sources.table",
+            weighs=True,
         ),
         "movielens": Source(
             "folder of MovieLens: latest, 25M, 20M, 10M, 1M, 100K",
             "twotower_jax.data.sources.movielens",
+            weighs=True,
         ),
         "lightgcn": Source(
             "folder with train.txt, [valid.txt], test.txt: 'user item item'",
@@ -64,6 +68,7 @@ SOURCES: Registry[Source] = Registry(
         "recbole": Source(
             "folder of RecBole's atomic files: NAME.inter, .user, .item",
             "twotower_jax.data.sources.recbole",
+            weighs=True,
         ),
         "recflow": Source(
             "folder of RecFlow: items discarded by each stage of a funnel, by day",
@@ -72,6 +77,7 @@ SOURCES: Registry[Source] = Registry(
         "kuairand": Source(
             "folder of KuaiRand: shown videos, and others shown at random to test on",
             "twotower_jax.data.sources.kuairand",
+            weighs=True,
         ),
         "wikispeedia": Source(
             "folder of Wikispeedia paths: links shown, one of them clicked",
@@ -124,6 +130,13 @@ def load(config: "DataConfig") -> "FunnelLog":
         raise InputError(
             "data.history_clicks=false is used by data.source='mind' only, and "
             f"data.source={config.source!r}; leave it true"
+        )
+    if config.columns.weight is not None and not source.weighs:
+        weighing = ", ".join(name for name, one in SOURCES.items() if one.weighs)
+        raise InputError(
+            f"positives.weight={config.columns.weight} reads a column of the log, and "
+            f"data.source={config.source!r} has no numbers in columns; leave it out, "
+            f"or use one of the sources: {weighing}"
         )
     log = rows_before(source.load(config), config.until)
     return filter_log(

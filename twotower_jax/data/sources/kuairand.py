@@ -23,6 +23,7 @@ from twotower_jax.data.sources.files import (
 )
 from twotower_jax.data.sources.lines import need_whole
 from twotower_jax.data.split import TEST, TRAIN, VALID
+from twotower_jax.data.weights import KEY, to_weight
 from twotower_jax.errors import InputError
 
 HINT = "log_standard_4_08_to_4_21_pure.csv (or 1k, 27k) and the files beside it"
@@ -133,18 +134,25 @@ def _numbers_of_text(path: Path, columns: list[str]) -> pl.DataFrame:
     return frame
 
 
-def _read_log(path: Path, clicked: str, part: int) -> pl.DataFrame:
-    """Return columns user, item, time, stage and part of one log file."""
+def _read_log(path: Path, config: DataConfig, part: int) -> pl.DataFrame:
+    """Return columns user, item, time, stage and part of one log file, and weight."""
+    clicked, weight = config.kuairand.clicked, config.columns.weight
     # The last column is read to notice lines that were cut off.
     columns = ["user_id", "video_id", "time_ms", clicked, "tab"]
-    frame = read_whole_numbers(path, columns)
-    return frame.select(
+    if weight is not None:
+        need_columns(read_text(path, ",", rows=1), {KEY: weight}, str(path))
+        columns.append(weight)
+    frame = read_whole_numbers(path, list(dict.fromkeys(columns)))
+    rows = frame.select(
         user="user_id",
         item="video_id",
         time=pl.col("time_ms") / 1000,
         stage=parse.to_clicked(frame[clicked], str(path), clicked),
         part=pl.lit(part, pl.Int8),
     )
+    if weight is None:
+        return rows
+    return rows.with_columns(weight=to_weight(frame[weight], rows["stage"], str(path)))
 
 
 def _features(path: Path, key: str, kinds: dict[str, str]) -> pl.DataFrame:
@@ -227,14 +235,14 @@ def load(config: DataConfig) -> FunnelLog:
     folder = need_folder(config.path, "data.path", HINT)
     if (folder / "data").is_dir():
         folder = folder / "data"
-    version, clicked = _version(folder), config.kuairand.clicked
+    version = _version(folder)
     random = config.kuairand.test == "random"
     logs = _logs(folder, version, random)
     (users,) = _files(folder, "user_features", version)
     (videos,) = _files(folder, "video_features_basic", version)
     names = config.kuairand.statistics
     statistics = _files(folder, STATISTIC, version) if names else []
-    rows = pl.concat([_read_log(path, clicked, part) for path, part in logs])
+    rows = pl.concat([_read_log(path, config, part) for path, part in logs])
     items = _features(videos, "video_id", ITEM_KINDS)
     item_kinds = ITEM_KINDS | dict.fromkeys(names, "numeric")
     if names:

@@ -11,7 +11,7 @@ from twotower_jax.errors import InputError
 
 CLICKED, REQUEST, ROW = "/clicked", "/request", "/row"
 # Roles whose cells may be lists beside that of the items, one value per item.
-BESIDE = ("rating", "stage", "rank")
+BESIDE = ("rating", "stage", "rank", "weight")
 
 
 def holds_lists(frame: pl.DataFrame, config: DataConfig) -> bool:
@@ -34,7 +34,7 @@ def rows_of_lists(
 
     Beside the items, ``data.columns.clicked`` holds as many 0 and 1, or the clicked
     items, or it is the same column and each item ends with -1 (clicked) or -0. Columns
-    rating, stage and rank may hold as long lists; the other columns are repeated.
+    rating, stage, rank and weight may hold as long lists; the others are repeated.
 
     Args:
       frame: a table whose column of items holds lists.

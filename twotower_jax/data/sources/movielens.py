@@ -23,6 +23,7 @@ from twotower_jax.data.sources.files import (
 from twotower_jax.data.sources.lines import need_whole, read_fields
 from twotower_jax.data.sources.table import stage_of_rating
 from twotower_jax.data.times import to_time
+from twotower_jax.data.weights import KEY, to_weight
 from twotower_jax.errors import InputError
 from twotower_jax.registry import Registry
 
@@ -153,26 +154,29 @@ def load(config: DataConfig) -> FunnelLog:
         )
     where = str(folder / name)
     return build_log(
-        _rows(ratings, config.min_rating, where),
+        _rows(ratings, config, where),
         where=where,
         users=None if users is None else SideTable(users),
         items=SideTable(_item_features(movies), {"genres": "multi", "year": "numeric"}),
     )
 
 
-def _rows(ratings: pl.DataFrame, min_rating: float | None, where: str) -> pl.DataFrame:
-    """Return columns user, item, time and stage of the ratings."""
+def _rows(ratings: pl.DataFrame, config: DataConfig, where: str) -> pl.DataFrame:
+    """Return columns user, item, time and stage of the ratings, and their weight."""
+    weight, minimum = config.columns.weight, config.min_rating
     ids = {
         side: parse.text_to_ids(parse.to_ids(ratings[name], where, name))
         for side, name in (("user", "userId"), ("item", "movieId"))
     }
-    return pl.DataFrame(
-        {
-            **ids,
-            "time": to_time(ratings["timestamp"], where, "timestamp"),
-            "stage": stage_of_rating(ratings["rating"], min_rating, where, "rating"),
-        }
-    )
+    rows = {
+        **ids,
+        "time": to_time(ratings["timestamp"], where, "timestamp"),
+        "stage": stage_of_rating(ratings["rating"], minimum, where, "rating"),
+    }
+    if weight is not None:
+        need_columns(ratings, {KEY: weight}, where)
+        rows["weight"] = to_weight(ratings[weight], rows["stage"], where)
+    return pl.DataFrame(rows)
 
 
 def _item_features(movies: pl.DataFrame) -> pl.DataFrame:

@@ -14,6 +14,7 @@ from twotower_jax.data.sources.layout import Layout
 from twotower_jax.data.sources.lists import holds_lists, rows_of_lists
 from twotower_jax.data.times import check_unit, to_time
 from twotower_jax.data.vectors import to_vectors
+from twotower_jax.data.weights import KEY, to_weight
 from twotower_jax.errors import InputError
 
 SIDES = {"user": "query_features", "item": "candidate_features"}
@@ -119,15 +120,15 @@ def canonical(
       config: names of the columns and kinds of the features.
 
     Returns:
-      Columns part, user, item and those of request, time, rank and stage that the
-      table has; features without a file of their own as "user:NAME", "item:NAME".
+      Columns part, user, item and those of request, time, rank, stage and weight that
+      the table has; features without a file of their own as "user:NAME", "item:NAME".
 
     Raises:
       InputError: a missing column, or a bad value with its row.
     """
     columns = config.columns
     used = {
-        f"data.columns.{key}": name
+        KEY if key == "weight" else f"data.columns.{key}": name
         for key, name in asdict(columns).items()
         if name is not None
     }
@@ -148,6 +149,8 @@ def canonical(
     stage = _stage(frame, config, where)
     if stage is not None:
         out["stage"] = stage
+    if columns.weight is not None:
+        out["weight"] = to_weight(frame[columns.weight], stage, where)
     for side in SIDES:
         if getattr(config, f"{side}s_path") is None:
             for name, values in _features(frame, side, config, where).items():

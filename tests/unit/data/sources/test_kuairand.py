@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers.kuaishou import APRIL, LOG_COLUMNS, kuairand_log, write_csv, write_kuairand
 
-from twotower_jax.config.data import DataConfig
+from twotower_jax.config.data import ColumnsConfig, DataConfig
 from twotower_jax.config.kuaishou import KuaiRandConfig
 from twotower_jax.data.log import Stage
 from twotower_jax.data.sources import kuairand, load
@@ -87,6 +87,23 @@ def test_without_the_random_log(splits, folder):
 @pytest.mark.parametrize("clicked", ["long_view", "is_like"])
 def test_the_feedback_that_makes_a_positive_is_chosen(clicked, folder):
     assert rows(load(config(folder, clicked=clicked))) == expected(clicked)
+
+
+def test_the_time_that_was_watched_weighs_positives(folder):
+    settings = config(folder)
+    settings.columns = ColumnsConfig(weight="play_time_ms")
+    log = load(settings)
+    assert rows(log) == expected()
+    place = LOG_COLUMNS.index("play_time_ms")
+    tables = (1, APRIL[0], 400), (2, APRIL[1], 200), (3, APRIL[1], 100)
+    watched = [row[place] for table in tables for row in kuairand_log(*table)]
+    clicked = log.stage == Stage.CLICKED
+    assert log.weight.tolist() == np.where(clicked, watched, 0).tolist()
+    settings.columns = ColumnsConfig(weight="watched")
+    with pytest.raises(
+        InputError, match=r"'watched' \(positives.weight=watched\); its"
+    ):
+        load(settings)
 
 
 @pytest.mark.parametrize("version", ["1k", "27k"])

@@ -1,0 +1,136 @@
+"""The negatives of a run: their static part, pools, masks, filter and schedules."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from twotower_jax.config import Config
+from twotower_jax.config.hard import parse_stage
+from twotower_jax.data.feed import make_queries
+from twotower_jax.evaluation.ragged import from_pairs
+from twotower_jax.losses.registry import LOSSES
+from twotower_jax.run.inputs import Loaded, query_history
+from twotower_jax.run.plan import minings
+from twotower_jax.sampling.availability import (
+    KnownItems,
+    MassTree,
+    known_items,
+    mass_tree,
+)
+from twotower_jax.sampling.hard_pools import PoolRule, make_pools
+from twotower_jax.sampling.masks import MASKS, UserPositives, user_positives
+from twotower_jax.sampling.pool_arrays import HardPools
+from twotower_jax.sampling.proposals import Proposal
+from twotower_jax.training.hard_mining import Mining
+from twotower_jax.training.hard_sources import HARD_SOURCES
+from twotower_jax.training.schedule import Schedule
+from twotower_jax.training.types import FilterNumbers, HardRatio, Negatives
+
+
+def static_negatives(config: Config) -> Negatives:
+    """Return the static part of the negatives.
+
+    A hard ratio that is always 0 means easy negatives only: the same program, so the
+    same bits.
+    """
+    negatives, hard = config.negatives, config.negatives.hard
+    if LOSSES[config.loss.name].whole_catalogue:
+        return Negatives(mask=negatives.mask)
+    per_row, mixes = negatives.layout == "per_row", negatives.hard_ratio is not None
+    easy_num, hard_num = negatives.easy.num, hard.num
+    scored = HARD_SOURCES[hard.source].scored
+    if negatives.hard_ratio == 0 and not negatives.hard_start:
+        easy_num += hard_num if per_row else 0
+        hard_num, mixes = 0, False
+    return Negatives(
+        in_batch=negatives.in_batch,
+        easy_num=easy_num,
+        per_row=per_row,
+        hard_num=hard_num,
+        hard_source=hard.source if hard_num else "log",
+        candidate_num=hard.candidate_num if hard_num and scored else 0,
+        log_q=hard.log_q if hard_num else "mixture",
+        mixes=mixes,
+        bank=negatives.bank.size,
+        mask=negatives.mask,
+        top_k=negatives.num_hard_negatives,
+        distinct=negatives.distinct,
+    )
+
+
+def hard_pools(config: Config, data: Loaded) -> tuple[HardPools, dict[str, int]]:
+    """Return the pools of hard negatives, and the number left out per reason."""
+    hard = config.negatives.hard
+    rule = PoolRule(
+        stages=tuple(parse_stage(name) for name in hard.stages),
+        weights=hard.weights or (1.0,) * len(hard.stages),
+        pool=hard.pool,
+        pool_size=hard.pool_size,
+    )
+    return make_pools(data.log, data.split, rule, config.seed)
+
+
+def masked_positives(negatives: Negatives, data: Loaded) -> UserPositives | None:
+    """Return the items of each user, None where the mask does not read them."""
+    if not MASKS[negatives.mask].user_positives:
+        return None
+    known, log = data.split.known, data.log
+    return user_positives(known.user, known.item, log.num_users, log.num_items)
+
+
+def known_at(config: Config, data: Loaded) -> KnownItems | None:
+    """Return the items known at each positive, None where all may be negatives.
+
+    The first event of an item is its first row of the log, of any stage: an item that
+    was shown, or only retrieved, exists. Rows of the valid and test parts count too, so
+    that an item of later times is known as such.
+    """
+    log, moments = data.log, data.split.train.time
+    if not config.negatives.available or log.time is None or moments is None:
+        return None
+    first = np.full(log.num_items, np.inf)
+    np.minimum.at(first, log.item, log.time)
+    return known_items(first, moments)
+
+
+def mining_of(
+    config: Config, data: Loaded, negatives: Negatives, schedule: Schedule
+) -> Mining | None:
+    """Return the mining of hard negatives, None where none are mined."""
+    if not negatives.hard_num or not HARD_SOURCES[negatives.hard_source].mined:
+        return None
+    known, mined = data.split.known, config.negatives.hard.mined
+    users = np.arange(data.log.num_users, dtype=np.int32)
+    return Mining(
+        minings(config, schedule),
+        mined.range_min,
+        mined.range_max,
+        make_queries(users, query_history(config, known, users, None)),
+        from_pairs(known.user, known.item, data.log.num_users),
+    )
+
+
+def known_masses(
+    config: Config, proposal: Proposal, known: KnownItems | None
+) -> MassTree | None:
+    """Return the sums of the easy proposal, None where rows do not restrict it."""
+    if known is None or config.negatives.layout == "shared":
+        return None
+    return mass_tree(proposal, known.place)
+
+
+def filter_numbers(config: Config, schedule: Schedule) -> FilterNumbers | None:
+    """Return the numbers of the filter of negatives, None where all are kept."""
+    gamma, warmup = config.negatives.filter.gamma, config.negatives.filter.warmup
+    if gamma is None:
+        return None
+    return FilterNumbers(jnp.float32(gamma), jnp.int32(schedule.steps_of(warmup)))
+
+
+def ratio_schedule(config: Config, steps: int) -> HardRatio:
+    """Return the schedule of the share of hard slots in a training of these steps."""
+    negatives = config.negatives
+    end = negatives.hard_ratio or 0.0
+    start = end if negatives.hard_start is None else negatives.hard_start
+    return HardRatio(
+        jnp.float32(start), jnp.float32(end), jnp.float32(negatives.hard_ramp * steps)
+    )
