@@ -57,6 +57,8 @@ OTHERS = {
     "training.checkpoint_every": 4,
     "evaluation.k": [10, 20, 30],
     "evaluation.save_topk": True,
+    "loss.two_way.correct": "users",
+    "negatives.filter.warmup": 0.5,
     "evaluation.uniform_exposures": 5,
     "evaluation.auc": ["uniform"],
     "evaluation.ips_clip": 2.0,
@@ -65,6 +67,9 @@ OTHERS = {
 # the order of sums.
 FIXED = {
     "data.path",
+    "data.columns.weight",
+    "negatives.distinct",
+    "loss.two_way.weight",
     "negatives.hard_ratio",
     "negatives.hard_start",
     "training.merge_columns",

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from twotower_jax.config.loss_use import COSINE, check_unused
+from twotower_jax.config.loss_use import COSINE
 from twotower_jax.config.schema import check_keys, key
 from twotower_jax.config.two_way import TwoWayConfig
 from twotower_jax.errors import InputError
@@ -215,9 +215,8 @@ class LossConfig:
     two_way: TwoWayConfig = field(default_factory=TwoWayConfig)
 
     def __post_init__(self) -> None:
-        """Check each value, their use, then the learned temperature."""
+        """Check each value, then the learned temperature."""
         check_keys(self, "loss")
-        check_unused(self)
         if self.learn_temperature:
             self._check_learned()
 

@@ -68,7 +68,7 @@ def _word(value: Any) -> str:
 
 
 def check_loss(config: Any) -> None:
-    """Refuse a loss that does not fit towers, negatives or correction.
+    """Refuse a loss that does not fit towers, negatives or correction, and idle keys.
 
     Args:
       config: the whole configuration, with a known loss.
@@ -77,6 +77,7 @@ def check_loss(config: Any) -> None:
       InputError: naming the keys, their values and the remedy.
     """
     loss, name = config.loss, config.loss.name
+    check_unused(loss)
     if not config.towers.normalize and (word := _needs_cosines(loss)):
         raise InputError(
             f"{word} needs cosines, which are bounded, but towers.normalize=false; set "
