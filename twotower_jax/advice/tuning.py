@@ -19,7 +19,9 @@ from twotower_jax.sweeps.arm_points import (
 from twotower_jax.sweeps.options import Options
 
 TUNE_SEED, CONFIRM_SEEDS = 100, (101, 102, 103)
-RUNGS, ETA = (2, 6), 3  # rungs in epochs
+# Rungs in epochs, and the shares of a training that they do not exceed: on a large log
+# few epochs are all that the minutes allow.
+RUNGS, SHARES, ETA = (2, 6), (0.25, 0.5), 3
 # Rounds of points near the best one.
 ROUNDS = 3
 
@@ -64,7 +66,7 @@ class Tuner:
         size = grids[0].configs[0].training.batch_size
         epoch = math.ceil(len(self._runs.data.split.train) / size)
         steps = grids[0].configs[0].training.steps or math.inf
-        marks = [epoch * rung for rung in RUNGS if epoch * rung < steps and not whole]
+        marks = [] if whole else rung_steps(epoch, steps)
         options = Options(
             {}, {}, {}, None, 0, [TUNE_SEED], None, marks, ETA, seconds / 60, None
         )
@@ -174,6 +176,27 @@ class Tuner:
         seeds = (TUNE_SEED, *(CONFIRM_SEEDS if one.fresh else ()))
         lengths = [trained_length(one.grid, one.place, seed) for seed in seeds]
         return round(median(length.best_step for length in lengths))
+
+
+def rung_steps(epoch: int, steps: float) -> list[int]:
+    """Steps at which the worse points of an arm end.
+
+    Args:
+      epoch: steps of an epoch.
+      steps: of the longest training; may be infinite.
+
+    Returns:
+      One number per entry of ``RUNGS``, ascending, without equal ones.
+
+    Examples:
+      >>> rung_steps(10, 1000), rung_steps(700, 2800), rung_steps(10, float("inf"))
+      ([20, 60], [700, 1400], [20, 60])
+    """
+    marks = [
+        int(min(epoch * rung, steps * share))
+        for rung, share in zip(RUNGS, SHARES, strict=True)
+    ]
+    return sorted({mark for mark in marks if mark > 0})
 
 
 def _size(grids: Sequence[ArmGrid]) -> str:
