@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 from helpers import tiny
 
 from twotower_jax.run import run
@@ -26,6 +27,7 @@ def distance(first, second):
     return float(np.linalg.norm(np.subtract(*tables), axis=1).mean())
 
 
+@pytest.mark.slow
 def test_a_hard_run_goes_on_from_the_parameters_of_an_easy_one(tmp_path):
     easy, folder, _ = trained(tmp_path, *EASY)
     start = f"training.start_from={folder}"

@@ -35,7 +35,9 @@ def scores_of(out, query):
     return table["item"], np.asarray(call(query)) @ table["vector"].to_numpy().T
 
 
-@pytest.mark.parametrize("case", ["features, cosine", "hidden, dot"])
+@pytest.mark.parametrize(
+    "case", [pytest.param("features, cosine", marks=pytest.mark.slow), "hidden, dot"]
+)
 def test_ids_and_histories_of_the_log_give_the_scores_of_the_run(exports, case):
     _, folder, out = exports[case]
     model = twotower_jax.load_model(out)

@@ -26,6 +26,7 @@ def make(path, output, *words):
     return tiny.make_config(output, *TABLE, f"data.path={path}", *words)
 
 
+@pytest.mark.slow
 def test_items_of_weight_zero_are_recommended_less(tmp_path):
     """Items of an even code have weight 0; of the lists, few are left."""
     path = tmp_path / "clicks.parquet"

@@ -97,7 +97,7 @@ def enumerated(problem, easy_num):
     return float(chances @ estimates(problem, state, outcomes[:, :2], outcomes[:, 2:]))
 
 
-@pytest.mark.parametrize("easy", [1, 2])
+@pytest.mark.parametrize("easy", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_beside_easy_draws_the_corrected_sum_is_unbiased(easy):
     keys = {"negatives__easy__num": easy, "negatives__hard__candidate_num": 2}
     others = np.exp(SCORES).sum() - np.exp(SCORES[OWN])

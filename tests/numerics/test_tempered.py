@@ -61,8 +61,18 @@ def losses_of(strength, **changes):
     return problem, np.asarray(go(problem, start(problem), rows)[1])
 
 
+# Each case compiles its own step.
+QUICK = ("in-batch", "merged")
+
+
 @pytest.mark.parametrize("correct", ["all", "negatives"])
-@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize(
+    "source",
+    [
+        pytest.param(one, marks=[] if one in QUICK else [pytest.mark.slow])
+        for one in SOURCES
+    ],
+)
 def test_strength_goes_from_no_correction_to_the_whole_one(source, correct):
     keys = SOURCES[source] | {"loss__logq__correct": correct}
     whole, full = losses_of(1.0, **keys)

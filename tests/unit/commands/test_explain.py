@@ -145,7 +145,7 @@ def test_a_line_of_a_group_fits_the_terminal(shown, monkeypatch):
 @pytest.mark.parametrize(
     ("key", "near"),
     [
-        ("loss.temprature", "did you mean loss.temperature"),
+        ("optimizer.lerning_rate", "did you mean optimizer.learning_rate"),
         ("itmes_path", "did you mean data.items_path"),
         ("negativs", "did you mean negatives"),
         ("sweeper.trails", "did you mean hydra.sweeper.trials"),

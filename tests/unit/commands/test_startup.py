@@ -33,7 +33,7 @@ def start(*words):
         (["train", "--help", "loss.temperature"], 0, "above 0"),
         (["advise", "--help", "negatives"], 0, "negatives.hard.num"),
         (["train", "optimzer.learning_rate=1"], 2, "did you mean optimizer?"),
-        (["train", "loss=bcee"], 2, "bce full_softmax"),
+        (["train", "loss=bcee"], 2, "bce ccl dcl full_softmax"),
         (["train", "loss.temperature=-1"], 2, "is out of range"),
         (["train", "-m", "sed=0,1"], 2, "did you mean seed?"),
         (["train", "-sc", "query=bash"], 0, "loss="),

@@ -119,10 +119,11 @@ def test_folder_of_one_run_points_to_the_folder_above(folder):
         read_runs(folder / "a0")
 
 
-def test_a_folder_of_studies_points_to_one_of_them(folder):
-    (folder / "a0" / "config.yaml").touch()
-    with pytest.raises(InputError, match=rf"finished runs, such as {folder}$"):
-        read_runs(folder.parent)
+def test_a_folder_of_studies_points_to_one_of_them(tmp_path):
+    study = tmp_path / "study"
+    two_arms(study)
+    with pytest.raises(InputError, match=rf"finished runs, such as {study}$"):
+        read_runs(tmp_path)
 
 
 def test_missing_folder(tmp_path):
