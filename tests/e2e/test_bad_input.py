@@ -1,8 +1,6 @@
 """Wrong input ends at once with status 2 and one message that names the remedy."""
 
 import shutil
-import subprocess
-import sys
 
 import pytest
 from helpers import tiny
@@ -371,35 +369,3 @@ def test_broken_files_of_a_run(name, text, part, baseline, tmp_path, capsys):
     run = shutil.copytree(baseline, tmp_path / "simulator" / baseline.name)
     (run / name).write_text(text)
     refused(("reproduce", str(run)), [part], capsys)
-
-
-@pytest.mark.parametrize("words", [[], ["trian"], ["report"], ["evaluate", "a", "b"]])
-def test_wrong_commands(words, capsys):
-    assert tiny.command(*words) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("usage: twotower") and "Traceback" not in error
-
-
-@pytest.mark.parametrize(
-    ("words", "part"),
-    [
-        (["training.batchsize=64"], "did you mean training.batch_size?"),
-        # Slower: it reads the data before the check.
-        (
-            [*tiny.WORLD, "training.batch_size=1000000"],
-            "training.batch_size=1000000",
-        ),
-    ],
-    ids=["key", "size"],
-)
-def test_a_process_of_its_own(words, part, tmp_path):
-    """The whole command ends at once: seconds, before any training."""
-    done = subprocess.run(
-        [sys.executable, "-m", "twotower_jax", "train", f"output={tmp_path}", *words],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 2
-    assert part in done.stderr and "Traceback" not in done.stderr
-    assert done.stderr.count("\n") == 1

@@ -83,7 +83,7 @@ def test_strength_goes_from_no_correction_to_the_whole_one(source, correct):
     np.testing.assert_allclose(losses_of(1 - 1e-6, **keys)[1], full, rtol=1e-4)
     half = losses_of(0.5, **keys)[1]
     assert (np.abs(half - full) > 1e-2).all()
-    # At 1 it is no part of the program at all.
+    # With 1 the program is that without the key.
     assert whole.program.hyper.logq_strength is None
     assert whole.program.structure == problem_of(**keys).program.structure
 

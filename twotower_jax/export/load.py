@@ -11,6 +11,7 @@ import polars as pl
 from twotower_jax.errors import InputError
 from twotower_jax.evaluation.ragged import Ragged
 from twotower_jax.evaluation.retrieve import top_k
+from twotower_jax.export.exported import exported
 from twotower_jax.export.files import (
     ITEM_TABLE,
     ITEM_VECTORS,
@@ -45,11 +46,7 @@ def load_model(folder: Path | str) -> "ServedModel":
       >>> model = load_model("shoes")  # doctest: +SKIP
       >>> model.recommend(users=["ann"], k=3)  # doctest: +SKIP
     """
-    folder = Path(folder)
-    if (folder / "config.yaml").is_file():
-        from twotower_jax.export.write import export_once  # imports training
-
-        folder = export_once(folder)
+    folder = exported(Path(folder))
     return ServedModel(folder)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from twotower_jax.export.exported import exported
 from twotower_jax.export.files import LISTS, LISTS_FORMAT, read_manifest
 from twotower_jax.export.items import Ids, as_series
 from twotower_jax.export.questions import check_k
@@ -27,11 +28,7 @@ def load_lists(folder: Path | str) -> "ServedLists":
       >>> lists = load_lists("shoes")  # doctest: +SKIP
       >>> lists.recommend(users=["ann"], k=3)  # doctest: +SKIP
     """
-    folder = Path(folder)
-    if (folder / "config.yaml").is_file():
-        from twotower_jax.export.write import export_once  # imports training
-
-        folder = export_once(folder)
+    folder = exported(Path(folder))
     return ServedLists(folder, read_manifest(folder, LISTS_FORMAT))
 
 

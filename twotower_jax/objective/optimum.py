@@ -103,7 +103,7 @@ def find_optimum(problem: Problem, world: World) -> Optimum:
 
 
 def holds_mean(program: Program) -> bool:
-    """Whether a loss of cosines pushes by another sum than it pulls.
+    """Whether the gradients of a loss of cosines do not sum to 0 over the items.
 
     Its free scores would rise or fall without bound, all by the same amount. Cosines
     are bounded, so the mean of a user's scores stays as it is.

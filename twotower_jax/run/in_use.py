@@ -1,4 +1,4 @@
-"""Whether bank, mining, filter, loss at k and patience act: idle ones are refused.
+"""Refusal of a bank, mining, filter, loss at k or patience that no step uses.
 
 Warm-ups and periods are shares of the shortest training that the schedule allows, so
 that early stopping cannot end before them.
