@@ -119,12 +119,15 @@ def distance(point: Point, first: Point, axes: Axes) -> tuple[int, int]:
       axes: values of each key in order.
 
     Returns:
-      Number of keys that differ, and the largest number of places on an axis.
+      Number of keys that differ, and the largest number of places on an axis; names
+      have no order, and count none.
 
     Examples:
-      >>> axes = {"a": ["1", "2", "3"], "b": ["x", "y"]}
+      >>> axes = {"a": ["1", "2", "3"], "b": ["x", "y", "z"]}
       >>> distance({"a": "3", "b": "x"}, {"a": "1", "b": "x"}, axes)
       (1, 2)
+      >>> distance({"a": "1", "b": "z"}, {"a": "1", "b": "x"}, axes)
+      (1, 0)
     """
     different = [key for key in point if point[key] != first.get(key)]
     places = [
@@ -132,8 +135,17 @@ def distance(point: Point, first: Point, axes: Axes) -> tuple[int, int]:
         if first.get(key) in axes[key]
         else 1
         for key in different
+        if _is_number(axes[key][0])
     ]
     return len(different), max(places, default=0)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 class Length(NamedTuple):

@@ -5,7 +5,6 @@ choice, its control, in-batch negatives without a correction, and the best basel
 """
 
 import hashlib
-import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,30 +15,27 @@ from twotower_jax.advice.controls import words_to_test
 from twotower_jax.advice.files import check_folder
 from twotower_jax.advice.progress import Choice, Progress, arms_to_test, keep_better
 from twotower_jax.advice.runs import Runs
-from twotower_jax.advice.space import (
-    CONTROL,
-    SMALL,
-    baseline_arms,
-    model_arm,
-    sample_arms,
+from twotower_jax.advice.space import SMALL, baseline_arms, model_arm, sample_arms
+from twotower_jax.advice.speed import (
+    BASELINES,
+    MODEL,
+    SAMPLES,
+    Speed,
+    length_words,
+    measure,
 )
 from twotower_jax.advice.tuning import Tuner
 from twotower_jax.data import sources
 from twotower_jax.data.health import best_split, repeats_text, split_health
 from twotower_jax.errors import InputError
-from twotower_jax.run.inputs import Loaded, check_sizes, split_log
-from twotower_jax.run.records import RunFolder, run_folder
+from twotower_jax.run.inputs import Loaded, split_log
 from twotower_jax.sweeps.arm_points import point_words
 from twotower_jax.sweeps.compose import compose_config
 
 SEEDS, LEAST_SEEDS = (0, 1, 2, 3, 4), 3
-# Shares of the minutes; the test has the rest.
-BASELINES, MODEL, SAMPLES = 0.1, 0.25, 0.3
-# Runs that are trained to their ends, of which the test may need this many.
-FULL_RUNS = 12
-PROBE = 30  # steps whose rate decides how long a run may be
-PATIENCE = 5
 TESTED = 4  # arms that train, on test
+LENGTH = ("training.steps=", "training.eval_every=", "training.patience=")
+LENGTH += ("training.min_steps=",)
 # Beginnings of keys and groups that an advice sets.
 CHOSEN = ("arms", "arm", "positives", "negatives", "loss.logq", "loss.name", "pause")
 CHOSEN += ("data.fit_valid", "evaluation.test", "seed", "experiment", "baselines")
@@ -63,35 +59,6 @@ def check_given(keys: Sequence[str]) -> None:
                 f"{key} is chosen by twotower advise; leave it out, or compare values "
                 "of your own by twotower train -m hydra/sweeper=select"
             )
-
-
-def short_of(seconds: float, rate: float, batch: int) -> str:
-    """Sentence for minutes that are too few for the shortest runs of an advice.
-
-    Args:
-      seconds: that are given.
-      rate: examples per second of a run.
-      batch: positives per step.
-
-    Returns:
-      The minutes that keep to the time.
-
-    Raises:
-      InputError: the time is too short for one run.
-    """
-    one = 2 * PROBE * batch / rate
-    share = 1 - BASELINES - MODEL - SAMPLES
-    need = math.ceil(FULL_RUNS * one / share / 60)
-    key, run = f"advise.minutes={seconds / 60:g}", f"a run of {2 * PROBE} steps"
-    if one > seconds:
-        raise InputError(
-            f"{key} is too small for one arm: {run} of {batch:,} positives takes "
-            f"{one:.1f} s at {rate:,.0f} examples/s; give advise.minutes={need} or more"
-        )
-    return (
-        f"{key} is short: {run} takes {one:.1f} s, so the command may take longer; "
-        f"advise.minutes={need} is enough"
-    )
 
 
 class Advisor:
@@ -141,12 +108,10 @@ class Advisor:
         small = "training.batch_size" not in self._given
         if small and len(data.split.train) < SMALL:
             self._words.append("training.batch_size=256")
-        runs.words = self._words
-        rate = self._rate(runs)
-        self._words += self._length(runs, rate)
-        runs.words = self._words
-        tuner = Tuner(runs, self.metric, rate, self._print)
-        found = self.progress
+        runs.words, found = self._words, self.progress
+        speed = measure(runs, found.folder)
+        self._set_length(runs, speed)
+        tuner = Tuner(runs, self.metric, speed, self._print)
         self._tune_baselines(runs, tuner)
         found.model = self._tune_model(runs, tuner)
         found.samples = self._tune_samples(runs, tuner, found.model)
@@ -185,42 +150,18 @@ class Advisor:
             self._print(text)
         return data
 
-    def _length(self, runs: Runs, rate: float) -> list[str]:
-        """Return the number of steps that the minutes allow at a rate."""
+    def _set_length(self, runs: Runs, speed: Speed) -> bool:
+        """Set the number of steps that the minutes allow; return whether it is new."""
         if {"training.steps", "training.epochs"} & set(self._given):
-            return []
-        config = runs.config()
-        epoch = math.ceil(len(runs.data.split.train) / config.training.batch_size)
-        most = epoch * config.training.epochs
-        seconds = (1 - BASELINES - MODEL - SAMPLES) * self._seconds / FULL_RUNS
-        steps = int(rate * seconds / config.training.batch_size)
-        if steps < 2 * PROBE:
-            self._print(short_of(self._seconds, rate, config.training.batch_size))
-        steps = max(2 * PROBE, min(most, steps))
-        every = min(epoch, max(1, steps // 10))
-        return [
-            f"training.steps={steps}",
-            f"training.eval_every={every}",
-            f"training.patience={PATIENCE}",
-            f"training.min_steps={min(500, steps // 3)}",
-        ]
-
-    def _rate(self, runs: Runs) -> float:
-        """Return the examples per second of the control arm; kept in the folder."""
-        probe = runs.config(
-            f"arms={CONTROL}",
-            f"name={self.progress.folder.name}/probe",
-            f"training.steps={4 * PROBE}",
-            "training.min_steps=0",
-            f"training.eval_every={4 * PROBE}",
-            "training.patience=0",
-            "evaluation.test=false",
-        )
-        check_sizes(probe, runs.data)
-        runs.launch_configs([probe])
-        return float(
-            RunFolder(run_folder(probe)).result()["examples_per_second"] or 1e4
-        )
+            return False
+        before = runs.config().training.steps or 0
+        words = length_words(runs, speed, self._seconds / 60, self._print)
+        if int(words[0].partition("=")[2]) <= before:
+            return False
+        kept = [word for word in self._words if not word.startswith(LENGTH)]
+        self._words = [*kept, *words]
+        runs.words = self._words
+        return True
 
     # --- choices ---------------------------------------------------------------------
 
@@ -238,6 +179,9 @@ class Advisor:
         arm = model_arm(runs.data, runs.config(), self._given)
         share = MODEL * self._seconds
         (model,) = tuner.choose("models", [runs.grid(arm)], share)
+        tuner.speed = measure(runs, self.progress.folder, *point_words(model.point))
+        if self._set_length(runs, tuner.speed):
+            self._print(f"{runs.config().training.steps:,} steps with this model")
         spare = (
             self._left() - SAMPLES * self._seconds - self._test_seconds(model, tuner)
         )

@@ -8,6 +8,7 @@ from statistics import median
 from twotower_jax.advice.progress import Choice, is_level
 from twotower_jax.advice.runs import Runs, trained_length
 from twotower_jax.advice.space import CONTROL, nearby
+from twotower_jax.advice.speed import Speed
 from twotower_jax.study.selection import choose
 from twotower_jax.sweeps import rungs
 from twotower_jax.sweeps.arm_points import (
@@ -16,6 +17,7 @@ from twotower_jax.sweeps.arm_points import (
     tuning_run,
     valid_metric,
 )
+from twotower_jax.sweeps.fused import cores
 from twotower_jax.sweeps.options import Options
 
 TUNE_SEED, CONFIRM_SEEDS = 100, (101, 102, 103)
@@ -27,13 +29,17 @@ ROUNDS = 3
 
 
 class Tuner:
-    """Tries points of arms on validation."""
+    """Tries points of arms on validation.
+
+    Attributes:
+      speed: of the runs, as last measured.
+    """
 
     def __init__(
         self,
         runs: Runs,
         metric: str,
-        rate: float,
+        speed: Speed,
         print_line: Callable[[str], None],
     ):
         """Begin.
@@ -41,11 +47,11 @@ class Tuner:
         Args:
           runs: which launches them.
           metric: by which points are chosen.
-          rate: examples per second of a run on its own, at the dimension by default.
+          speed: of the runs.
           print_line: prints a line.
         """
         self._runs, self._metric, self._print = runs, metric, print_line
-        self._rate, self._dim = rate, runs.config().towers.dim
+        self.speed = speed
 
     def choose(
         self, title: str, grids: Sequence[ArmGrid], seconds: float, whole: bool = False
@@ -77,6 +83,7 @@ class Tuner:
             self._runs.launch,
             self._print,
             "advise.minutes",
+            together=cores(),
         )
         chosen = []
         for grid, trials in zip(grids, rungs.race(grids, options, how), strict=True):
@@ -155,17 +162,13 @@ class Tuner:
         return one
 
     def full_seconds(self, one: Choice) -> float:
-        """Seconds of the run of a choice to its end, on its own.
-
-        The time of a step is taken to be in proportion to the batch and the dimension.
+        """Seconds that a run of a choice to its end adds to a sweep side by side.
 
         Args:
           one: the choice.
         """
-        config = one.grid.configs[one.place]
         steps = trained_length(one.grid, one.place, TUNE_SEED).steps
-        examples = steps * config.training.batch_size
-        return examples * config.towers.dim / self._dim / self._rate
+        return self.speed.seconds(one.grid.configs[one.place], steps)
 
     def steps(self, one: Choice) -> int:
         """The step of the best validation of a choice, the median over its seeds.

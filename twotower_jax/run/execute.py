@@ -123,8 +123,8 @@ def run(
       shared: objects shared with the runs beside it.
 
     Returns:
-      The content of result.json; of a run that pauses, the same on validation alone,
-      which is not recorded.
+      The content of result.json; of a run that pauses, the same with the metrics of
+      its last validation, which is not recorded.
 
     Raises:
       DataError: where the data cannot be read or split.
@@ -215,8 +215,8 @@ def _train_and_evaluate(attempt: Attempt) -> dict[str, Any]:
             report_samples(config, data, problem, attempt.record.path, console)
         params, notes = _train(attempt, problem, queries.get("valid"))
         if not notes.done:
-            notes.stopped = PAUSED
-            queries = {"valid": queries["valid"]}
+            # The catalogue is ranked for a finished run alone.
+            notes.stopped, queries = PAUSED, {}
         rankings = {
             name: rank_split(config, data, problem, params, one)
             for name, one in queries.items()
@@ -229,9 +229,8 @@ def _train_and_evaluate(attempt: Attempt) -> dict[str, Any]:
     if "test" in queries:
         _write_tables(attempt, queries["test"], rankings["test"])
     return {
-        # A model that is trained on the whole log has no metrics.
         "metrics": {name: ranking.metrics() for name, ranking in rankings.items()}
-        or {"test": {}},
+        or _unranked(attempt.record, notes),
         "baselines": compare_baselines(config, data, queries, console),
         "queries": {name: len(one.user) for name, one in queries.items()},
         "positives already seen": {n: one.already_seen for n, one in queries.items()},
@@ -246,6 +245,13 @@ def _train_and_evaluate(attempt: Attempt) -> dict[str, Any]:
         "towers": {"query": config.towers.query, "candidate": config.towers.candidate},
         "data": dict(data.split.report) | dict(data.log.dropped),
     }
+
+
+def _unranked(record: RunFolder, notes: Notes) -> dict[str, dict[str, float]]:
+    """Return the metrics of a pause; a model of the whole log has none."""
+    if notes.stopped == PAUSED:
+        return {"valid": record.metrics()[-1]["valid"]}
+    return {"test": {}}
 
 
 def _samples(attempt: Attempt, problem: Problem, notes: Notes) -> dict[str, Any]:

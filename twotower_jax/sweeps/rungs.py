@@ -37,6 +37,8 @@ class Validation(NamedTuple):
       print_line: prints a line.
       minutes: the key that limits the time.
       clock: seconds.
+      together: the least number of runs that begin at a time, where the time is
+        limited; arms that are fitted at once begin one by one.
     """
 
     metric: str
@@ -45,6 +47,7 @@ class Validation(NamedTuple):
     print_line: Callable[[str], None]
     minutes: str = "hydra.sweeper.minutes"
     clock: Callable[[], float] = time.monotonic
+    together: int = 1
 
 
 def check_rungs(options: Options) -> None:
@@ -90,6 +93,9 @@ def race(
     trials: dict[Place, Trial] = {}
     left = {arm: list(range(len(grid.points))) for arm, grid in enumerate(grids)}
     rungs = [*options.rungs, None]
+    exact = any(map(is_exact, grids))
+    least = 1 if exact else math.ceil(validation.together / len(validation.seeds))
+    size = None if options.minutes is None else least
     for number, pause in enumerate(rungs):
         end = math.inf
         if options.minutes is not None:
@@ -97,7 +103,7 @@ def race(
             rest = begin + 60 * options.minutes - over
             end = over + max(rest, 0) / (len(rungs) - number)
         tried: dict[Place, tuple[float, ...]] = {}
-        for places in _columns(left, whole=options.minutes is None):
+        for places in _columns(left, size):
             if tried and clock() >= end:
                 break
             tried |= _judge(grids, places, pause, validation)
@@ -131,17 +137,22 @@ def is_exact(grid: ArmGrid) -> bool:
     return grid.arm.config.towers.kind in BASELINES
 
 
-def _columns(left: dict[int, list[int]], whole: bool) -> Iterable[list[Place]]:
-    """Yield the points to run together: all, or the next one of each arm."""
-    if whole:
-        yield [(arm, place) for arm, places in left.items() for place in places]
-        return
+def _columns(left: dict[int, list[int]], size: int | None) -> Iterable[list[Place]]:
+    """Yield the points to run together: the next one of each arm, repeated.
+
+    Args:
+      left: the points of each arm.
+      size: the least number of points that are yielded together; None: all.
+    """
+    places: list[Place] = []
     for column in itertools.zip_longest(*left.values()):
-        yield [
-            (arm, place)
-            for arm, place in zip(left, column, strict=True)
-            if place is not None
-        ]
+        points = zip(left, column, strict=True)
+        places += [(arm, place) for arm, place in points if place is not None]
+        if size is not None and len(places) >= size:
+            yield places
+            places = []
+    if places:
+        yield places
 
 
 def _judge(

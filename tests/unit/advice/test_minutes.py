@@ -1,17 +1,66 @@
-"""Minutes that are too few for an advice."""
+"""The length of a training that the minutes of an advice allow."""
+
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from twotower_jax.advice import stages
+from twotower_jax.advice import speed
+from twotower_jax.advice.speed import Speed
+from twotower_jax.config import Config
+from twotower_jax.config.training import TrainingConfig
 from twotower_jax.errors import InputError
 
 
 def test_minutes_too_few_for_one_arm_name_the_minutes_that_are_enough():
-    # 60 steps of 256 positives at 1,536 examples/s take 10 s.
+    # 60 steps of 256 positives at 1,536 examples/s take 10 s, and 2 s beside them.
+    slow = Speed(1_536, 2.0, 64)
     with pytest.raises(
-        InputError, match=r"advise.minutes=0.1 is too small for one arm"
+        InputError, match=r"advise.minutes=0.1 is too small for one arm: .* 12.0 s"
     ):
-        stages.short_of(6, 1_536, 256)
-    text = stages.short_of(60, 1_536, 256)
-    # Twelve such runs in the 35 % that the test has: 343 s.
-    assert "advise.minutes=1 is short" in text and "advise.minutes=6 is enough" in text
+        speed.short_of(0.1, slow, 256)
+    text = speed.short_of(1, slow, 256)
+    # Twelve such runs in the 35 % that the test has: 411 s.
+    assert "advise.minutes=1 is short" in text and "advise.minutes=7 is enough" in text
+
+
+@pytest.mark.parametrize(
+    ("found", "steps"),
+    [
+        # 35 % of 20 minutes is 420 s: twelve runs of 35 s.
+        (Speed(102_400, 0.0, 64), 3_500),
+        (Speed(102_400, 15.0, 64), 2_000),
+        (Speed(409_600, 15.0, 64), 8_000),
+        (Speed(1e9, 0.0, 64), 20 * 700),  # as many epochs as are configured
+    ],
+)
+def test_a_faster_model_trains_longer_in_the_same_time(found, steps):
+    config = Config(training=TrainingConfig(batch_size=1024, epochs=20))
+    data = SimpleNamespace(split=SimpleNamespace(train=range(1024 * 700)))
+    runs: Any = SimpleNamespace(config=lambda: config, data=data)
+    words = speed.length_words(runs, found, 20, lambda line: None)
+    assert words[0] == f"training.steps={steps}"
+
+
+def test_a_speed_is_measured_once_for_an_advice(tmp_path, monkeypatch):
+    launched: list = []
+
+    def config(*words: str) -> Config:
+        given = dict(word.split("=") for word in words)
+        return Config(
+            seed=int(given["seed"]),
+            training=TrainingConfig(steps=int(given["training.steps"]), batch_size=256),
+        )
+
+    def launch(configs):
+        launched.append([one.seed for one in configs])
+
+    runs: Any = SimpleNamespace(config=config, data=None, launch_configs=launch)
+    result = {"examples_per_second": 5_000.0}
+    folder = SimpleNamespace(result=lambda: result)
+    monkeypatch.setattr(speed, "RunFolder", lambda path: folder)
+    monkeypatch.setattr(speed, "check_sizes", lambda config, data: None)
+    monkeypatch.setattr(speed, "cores", lambda: 2)
+    first = speed.measure(runs, tmp_path)
+    assert first.rate == 10_000 and launched == [[2, 3], [0, 1]]
+    assert speed.measure(runs, tmp_path) == first and len(launched) == 2

@@ -5,6 +5,7 @@ from typing import Any, cast
 
 from twotower_jax.advice import tuning
 from twotower_jax.advice.progress import Choice
+from twotower_jax.advice.speed import Speed
 from twotower_jax.advice.tuning import Tuner
 from twotower_jax.config import Config
 from twotower_jax.study.selection import Trial
@@ -30,7 +31,7 @@ class Scripted(Tuner):
         runs = SimpleNamespace(
             data=None, points=lambda choice, points: points, config=Config
         )
-        super().__init__(cast(Any, runs), "recall@20", 1.0, lambda line: None)
+        super().__init__(cast(Any, runs), "recall@20", Speed(1.0, 0.0, 64), lambda line: None)
         self.rounds, self.tried, self.confirmed = list(rounds), [], []
         near = [{"loss.temperature": "7"}, {"loss.temperature": "8"}]
         monkeypatch.setattr(tuning, "nearby", lambda *words: near)

@@ -40,13 +40,14 @@ class Runs:
         self.now += 10 * len(runs)
         return [config.loss.temperature not in self._fail for config in configs]
 
-    def race(self, grids, seeds=(100,), **options):
+    def race(self, grids, seeds=(100,), together=1, **options):
         how = rungs.Validation(
             "recall@20",
             seeds,
             self.launch,
             self.lines.append,
             clock=lambda: self.now,
+            together=together,
         )
         return rungs.race(grids, replace(OPTIONS, **options), how)
 
@@ -146,3 +147,20 @@ def test_wrong_options_are_refused(options, said):
     with pytest.raises(InputError) as error:
         rungs.check_rungs(replace(OPTIONS, **options))
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("arms", "seeds", "sizes"),
+    [
+        (["two_tower"], (100,), [2, 2, 2, 2, 1]),  # one run per core
+        (["two_tower"], (100, 101), [2] * 9),
+        (["two_tower", "two_tower"], (100,), [2] * 9),
+        (["ease"], (100,), [1] * 9),  # two fits may not fit the memory
+    ],
+)
+def test_under_a_limit_of_time_runs_begin_two_by_two(monkeypatch, arms, seeds, sizes):
+    runs = Runs(monkeypatch, lambda c: c.loss.temperature)
+    grids = [grid(kind, dim=8 * (place + 1)) for place, kind in enumerate(arms)]
+    runs.race(grids, seeds=seeds, together=2, rungs=[], minutes=60)
+    assert [len(asked) for asked in runs.asked] == sizes
+    assert sum(sizes) == 9 * len(arms) * len(seeds)

@@ -1,0 +1,173 @@
+"""How fast the runs of an advice are, and how long a training its minutes allow."""
+
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from twotower_jax.advice.runs import Runs
+from twotower_jax.advice.space import CONTROL
+from twotower_jax.config import Config
+from twotower_jax.errors import InputError
+from twotower_jax.run.inputs import check_sizes
+from twotower_jax.run.records import RunFolder, run_folder, write_json
+from twotower_jax.sweeps.fused import cores
+
+# Shares of the minutes; the test has the rest.
+BASELINES, MODEL, SAMPLES = 0.1, 0.25, 0.3
+# Runs that are trained to their ends, of which the test may need this many.
+FULL_RUNS = 12
+PROBE = 30  # steps of the shortest run
+PATIENCE, VALIDATIONS = 5, 10
+FILE = "speeds.json"
+
+
+class Speed(NamedTuple):
+    """Speed of runs side by side, one per core.
+
+    Attributes:
+      rate: examples per second of all of them together, while they train.
+      overhead: seconds of a run beside its training, divided by the runs at a time.
+      dim: `towers.dim` of the runs.
+    """
+
+    rate: float
+    overhead: float
+    dim: int
+
+    def seconds(self, config: Config, steps: int) -> float:
+        """Seconds that a run adds to a sweep side by side.
+
+        The time of a step is taken to be in proportion to the batch and the dimension.
+
+        Args:
+          config: of the run.
+          steps: of its training.
+
+        Examples:
+          >>> Speed(10_240.0, 3.0, 64).seconds(Config(), 100)
+          13.0
+        """
+        examples = steps * config.training.batch_size
+        return self.overhead + examples * config.towers.dim / self.dim / self.rate
+
+
+def measure(runs: Runs, folder: Path, *words: str) -> Speed:
+    """Return the speed of short runs side by side; it is kept in the folder.
+
+    Kept, so that the same command after an interruption trains for as many steps.
+
+    Args:
+      runs: which launches them.
+      folder: of the advice.
+      words: overrides of the runs beside those of all; the control arm.
+    """
+    each = cores()
+    probes = [_probe(runs, folder, seed, *words) for seed in range(2 * each)]
+    check_sizes(probes[0], runs.data)
+    key, kept = str(run_folder(probes[0]).name), _read(folder / FILE)
+    if key not in kept:
+        runs.launch_configs(probes[each:])  # which compiles the programs
+        probes, start = probes[:each], time.perf_counter()
+        runs.launch_configs(probes)
+        wall = time.perf_counter() - start
+        results = [RunFolder(run_folder(probe)).result() for probe in probes]
+        rate = sum(float(one["examples_per_second"] or 1e4) for one in results)
+        steps, batch = probes[0].training.steps or 0, probes[0].training.batch_size
+        training = steps * batch * len(probes) / rate
+        kept[key] = {
+            "examples_per_second": rate,
+            "overhead_seconds": max(wall - training, 0.0) / len(probes),
+        }
+        write_json(folder / FILE, kept)
+    found = kept[key]
+    return Speed(
+        found["examples_per_second"], found["overhead_seconds"], probes[0].towers.dim
+    )
+
+
+def _probe(runs: Runs, folder: Path, seed: int, *words: str) -> Config:
+    """Return a run of `4 PROBE` steps with one validation."""
+    return runs.config(
+        f"arms={CONTROL}",
+        *words,
+        f"name={folder.name}/probe",
+        f"seed={seed}",
+        f"training.steps={4 * PROBE}",
+        "training.min_steps=0",
+        f"training.eval_every={4 * PROBE}",
+        "training.patience=0",
+        "evaluation.test=false",
+    )
+
+
+def _read(path: Path) -> dict[str, dict[str, float]]:
+    """Return the measured speeds by probe; none where the file is not whole."""
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return kept if isinstance(kept, dict) else {}
+
+
+def length_words(
+    runs: Runs, speed: Speed, minutes: float, print_line: Callable[[str], None]
+) -> list[str]:
+    """Return overrides for the longest training of which the minutes allow enough.
+
+    Args:
+      runs: their configuration and data.
+      speed: of the runs.
+      minutes: for everything.
+      print_line: prints a line.
+
+    Raises:
+      InputError: the time is too short for one run.
+    """
+    config = runs.config()
+    batch = config.training.batch_size
+    epoch = math.ceil(len(runs.data.split.train) / batch)
+    seconds = 60 * (1 - BASELINES - MODEL - SAMPLES) * minutes / FULL_RUNS
+    steps = int(speed.rate * (seconds - speed.overhead) / batch)
+    if steps < 2 * PROBE:
+        print_line(short_of(minutes, speed, batch))
+    steps = max(2 * PROBE, min(epoch * config.training.epochs, steps))
+    every = min(epoch, max(1, steps // VALIDATIONS))
+    return [
+        f"training.steps={steps}",
+        f"training.eval_every={every}",
+        f"training.patience={PATIENCE}",
+        f"training.min_steps={min(500, steps // 3)}",
+    ]
+
+
+def short_of(minutes: float, speed: Speed, batch: int) -> str:
+    """Sentence for minutes that are too few for the shortest runs of an advice.
+
+    Args:
+      minutes: that are given.
+      speed: of the runs.
+      batch: positives per step.
+
+    Returns:
+      The minutes that keep to the time.
+
+    Raises:
+      InputError: the time is too short for one run.
+    """
+    one = speed.overhead + 2 * PROBE * batch / speed.rate
+    share = 1 - BASELINES - MODEL - SAMPLES
+    need = math.ceil(FULL_RUNS * one / share / 60)
+    key, run = f"advise.minutes={minutes:g}", f"a run of {2 * PROBE} steps"
+    if one > 60 * minutes:
+        raise InputError(
+            f"{key} is too small for one arm: {run} of {batch:,} positives takes "
+            f"{one:.1f} s at {speed.rate:,.0f} examples/s; give advise.minutes={need} "
+            "or more"
+        )
+    return (
+        f"{key} is short: {run} takes {one:.1f} s, so the command may take longer; "
+        f"advise.minutes={need} is enough"
+    )
