@@ -29,6 +29,7 @@ from twotower_jax.data import sources
 from twotower_jax.data.health import best_split, repeats_text, split_health
 from twotower_jax.errors import InputError
 from twotower_jax.run.inputs import Loaded, split_log
+from twotower_jax.run.records import RunFolder, run_folder
 from twotower_jax.sweeps.arm_points import point_words
 from twotower_jax.sweeps.compose import compose_config
 
@@ -232,16 +233,32 @@ class Advisor:
             kept = [word for word in ours if not word.startswith("name=")]
             found.tested[label] = [*kept, name]
         self._print(f"test: {', '.join(found.tested)}")
-        for seed in SEEDS:
-            spent = time.monotonic() - self._start
-            if len(found.seeds) >= LEAST_SEEDS and spent > self._seconds:
+        # The least number of seeds fills the cores better than one seed after another.
+        for seeds in (SEEDS[:LEAST_SEEDS], *((seed,) for seed in SEEDS[LEAST_SEEDS:])):
+            if found.seeds and self._left() < 0:
                 break
-            configs = [
+            self._test_seeds(runs, seeds)
+
+    def _test_seeds(self, runs: Runs, seeds: Sequence[int]) -> None:
+        """Test the arms with seeds, and note them; of a stop those that are whole."""
+        found, stopped = self.progress, True
+        configs = {
+            seed: [
                 compose_config([*words, f"seed={seed}"])
                 for words in found.tested.values()
             ]
-            runs.launch_configs(configs)
-            found.seeds.append(seed)
+            for seed in seeds
+        }
+        try:
+            runs.launch_configs([one for some in configs.values() for one in some])
+            stopped = False  # a run that failed is said, and the others count
+        finally:
+            found.seeds += [
+                seed
+                for seed, some in configs.items()
+                if not stopped
+                or all(RunFolder(run_folder(one)).is_done() for one in some)
+            ]
 
     def _print(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)

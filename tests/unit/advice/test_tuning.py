@@ -31,7 +31,9 @@ class Scripted(Tuner):
         runs = SimpleNamespace(
             data=None, points=lambda choice, points: points, config=Config
         )
-        super().__init__(cast(Any, runs), "recall@20", Speed(1.0, 0.0, 64), lambda line: None)
+        super().__init__(
+            cast(Any, runs), "recall@20", Speed(1.0, 0.0, 64), lambda line: None
+        )
         self.rounds, self.tried, self.confirmed = list(rounds), [], []
         near = [{"loss.temperature": "7"}, {"loss.temperature": "8"}]
         monkeypatch.setattr(tuning, "nearby", lambda *words: near)
