@@ -30,7 +30,7 @@ class Trial:
       point: the value of each axis, as on the command line.
       values: the metric on validation, one per run that finished with a value.
       left_at: the step at which the point was left, behind others of its arm; None
-        where its runs were trained to their ends.
+        where its runs were trained to their ends, 0 where time ended before them.
     """
 
     point: Point

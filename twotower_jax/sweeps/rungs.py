@@ -72,6 +72,31 @@ def check_rungs(options: Options) -> None:
         )
 
 
+def check_reached(rungs: Sequence[int], grids: Iterable[ArmGrid]) -> None:
+    """Refuse rungs that no training reaches before its end.
+
+    Args:
+      rungs: steps.
+      grids: the arms at all their points.
+
+    Raises:
+      InputError: naming the rung and the length of the training.
+    """
+    lengths = [
+        config.training.steps
+        for grid in grids
+        if not is_exact(grid)
+        for config in grid.configs
+        if config.training.steps is not None
+    ]
+    if lengths and rungs and max(rungs) >= min(lengths):
+        raise InputError(
+            f"hydra.sweeper.rungs={list(rungs)} goes to step {max(rungs):,}, and "
+            f"training.steps={min(lengths)} ends before; give smaller rungs, or more "
+            "steps"
+        )
+
+
 def race(
     grids: Sequence[ArmGrid], options: Options, validation: Validation
 ) -> list[tuple[Trial, ...]]:
@@ -87,7 +112,7 @@ def race(
 
     Returns:
       The trials of each arm, in the order of its points. A point that was not tried has
-      no values.
+      no values and was left at step 0.
     """
     begin, clock = validation.clock(), validation.clock
     trials: dict[Place, Trial] = {}
@@ -120,7 +145,7 @@ def race(
             )
     return [
         tuple(
-            trials.get((arm, place), Trial(point, ()))
+            trials.get((arm, place), Trial(point, (), left_at=0))
             for place, point in enumerate(grid.points)
         )
         for arm, grid in enumerate(grids)

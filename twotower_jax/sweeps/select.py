@@ -40,7 +40,7 @@ from twotower_jax.sweeps.compose import compose_job, job_config
 from twotower_jax.sweeps.countdown import Countdown
 from twotower_jax.sweeps.jobs import SWEEP
 from twotower_jax.sweeps.options import Options
-from twotower_jax.sweeps.rungs import Validation, check_rungs, race
+from twotower_jax.sweeps.rungs import Validation, check_reached, check_rungs, race
 from twotower_jax.training.progress import make_console
 
 
@@ -103,6 +103,7 @@ class Selecting:
         arm_points.check_one_folder(arms)
         if self._options.selection is None:
             grids = self._grids(arms)
+            check_reached(list(self._options.rungs), grids)
             arm_points.check_seeds(self._tune_seeds, seeds)
             self._check_study(grids, names)
             selection, winners = self._tuned(grids, names, seeds)
@@ -215,12 +216,16 @@ class Selecting:
         tried = race(grids, options, how)
         choices, winners = [], []
         for name, grid, trials in zip(names, grids, tried, strict=True):
-            best, runs = choose(trials, len(self._tune_seeds)), ()
+            places = [i for i, trial in enumerate(trials) if trial.left_at != 0]
+            begun = tuple(trials[place] for place in places)
+            best, runs = choose(begun, len(self._tune_seeds)), ()
             if best is not None:
-                runs = arm_points.test_runs(grid.configs[best], seeds)
-                point, config = grid.points[best], grid.configs[best]
-                winners.append(grid._replace(points=[point], configs=[config]))
-            choices.append(ArmChoice(name, grid.axes, trials, best, runs))
+                config = grid.configs[places[best]]
+                runs = arm_points.test_runs(config, seeds)
+                winners.append(
+                    grid._replace(points=[begun[best].point], configs=[config])
+                )
+            choices.append(ArmChoice(name, grid.axes, begun, best, runs))
         found = Selection(
             metric, self._tune_seeds, seeds, tuple(choices), options.trials
         )

@@ -125,6 +125,7 @@ def test_a_limit_of_time_gives_every_arm_as_many_points(monkeypatch, minutes):
     assert runs.now <= max(60 * minutes, 20) + 3 * 20
     for ours in trials:
         assert sum(one.left_at is None and bool(one.values) for one in ours) >= 1
+        assert sum(one.left_at != 0 for one in ours) == len(first[0])
     short = [line for line in runs.lines if line.startswith("time for")]
     assert bool(short) == (minutes < 60)
     for line in short[:1]:
@@ -147,6 +148,17 @@ def test_wrong_options_are_refused(options, said):
     with pytest.raises(InputError) as error:
         rungs.check_rungs(replace(OPTIONS, **options))
     assert said in str(error.value)
+
+
+def test_a_rung_behind_the_end_of_a_training_is_refused():
+    one = grid()
+    steps = replace(one.configs[0].training, steps=500)
+    one.configs[0] = replace(one.configs[0], training=steps)
+    rungs.check_reached([100, 499], [one])
+    said = r"rungs=\[100, 500\] goes to step 500, and training.steps=500 ends before"
+    with pytest.raises(InputError, match=said):
+        rungs.check_reached([100, 500], [one])
+    rungs.check_reached([100, 500], [grid("ease")])  # fitted at once
 
 
 @pytest.mark.parametrize(
