@@ -38,6 +38,8 @@ FILES = sorted(
     if path.relative_to(FOLDER).parts[0] != "hydra"
 )
 SECTIONS = [name for name in FILES if not name.startswith(("arms/", "experiment/"))]
+# Of dozens of arms each, composed one by one.
+LARGE = ("experiment/lecture/tuned", "experiment/lecture/short")
 EXPERIMENTS = [name for name in FILES if name.startswith("experiment/")]
 
 
@@ -113,7 +115,13 @@ def leaves(values, before=()):
             yield (*before, key), value
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name
+        for name in EXPERIMENTS
+    ],
+)
 def test_every_job_of_an_experiment_composes(name):
     """Every value that its sweep gives a key is one that the key takes.
 

@@ -258,7 +258,9 @@ def study(output):
     return found
 
 
-@pytest.mark.parametrize("launcher", ["basic", "fused"])
+@pytest.mark.parametrize(
+    "launcher", [pytest.param("basic", marks=pytest.mark.slow), "fused"]
+)
 def test_a_sweep_has_the_baselines_as_arms(tmp_path, capsys, launcher):
     words = (*tiny.SMALL, *QUICK, f"output={tmp_path}", "name=study", "baselines=true")
     words = ("train", "-m", *words, "training.steps=5", f"hydra/launcher={launcher}")
@@ -284,6 +286,7 @@ def test_no_baseline_begins_after_wrong_input(tmp_path, capsys):
     assert not list((tmp_path / "study").glob("*/config.yaml"))
 
 
+@pytest.mark.slow
 def test_a_sweep_crosses_no_axis_with_its_baselines(tmp_path, capsys):
     words = (*tiny.SMALL, *QUICK, f"output={tmp_path}", "name=study", "baselines=true")
     words = ("train", "-m", *words, "training.steps=5", "baseline.ease.max_size=10")

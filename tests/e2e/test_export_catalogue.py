@@ -24,6 +24,7 @@ def oracle(model, query, gone, more):
     return sorted(scores, key=lambda item: -scores[item])[:10]
 
 
+@pytest.mark.slow
 def test_a_changed_catalogue_is_served_and_saved(exports, tmp_path):
     """Without some of the best items, with two new ones, and one that came back."""
     _, folder, out = exports["features, cosine"]

@@ -75,6 +75,7 @@ def test_runs_have_the_bits_of_separate_ones(fused_sweep, tmp_path, capsys):
     assert shown.count(": test recall@20 0.") == 8
 
 
+@pytest.mark.slow
 def test_all_arms_as_one_program(tmp_path):
     """As on an accelerator: equal to rounding, which may swap two items of a list."""
     before = run_arms._cache_size()
@@ -96,6 +97,7 @@ def test_all_arms_as_one_program(tmp_path):
             assert recall == pytest.approx(values["recall@20"], abs=0.005)
 
 
+@pytest.mark.slow
 def test_it_prints_the_lines_of_the_basic_launcher(fused_sweep, capsys):
     output = next(iter(fused_sweep.values())).parents[1]
     base = (*tiny.SMALL, "training.batch_size=128")
@@ -182,6 +184,7 @@ def test_files_are_read_once(tmp_path, monkeypatch):
     assert len(list(tmp_path.glob("x0.[12]/*/result.json"))) == 6
 
 
+@pytest.mark.slow
 def test_positives_are_drawn_by_runs_side_by_side(tmp_path):
     words = ("training.steps=2", "positives=downsample_hot", "seed=0,1")
     exponents = "positives.exponent=0.25,0.75"

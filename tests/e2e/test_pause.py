@@ -59,6 +59,7 @@ def test_a_pause_without_a_validation_set_is_refused(tmp_path, capsys, words):
     assert not list(tmp_path.rglob("config.yaml"))
 
 
+@pytest.mark.slow
 def test_halving_trains_the_best_points_to_their_ends(tmp_path, capsys):
     words = (
         *("train", "-m", "hydra/sweeper=halving", *tiny.SMALL, f"output={tmp_path}"),

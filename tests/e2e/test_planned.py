@@ -83,6 +83,7 @@ def test_a_description_that_cannot_be_is_refused_before_any_run(
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.slow
 def test_a_sweep_names_arms_without_a_control_and_goes_on(tmp_path, capsys):
     words = (*tiny.SMALL, f"output={tmp_path}", "name=two", "training.steps=4")
     study = "hydra.callbacks.study"

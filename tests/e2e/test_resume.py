@@ -114,7 +114,7 @@ def assert_like_reference(path, reference):
     "moments",
     [
         (first_checkpoint, between_checkpoints),
-        (last_checkpoint,),
+        pytest.param((last_checkpoint,), marks=pytest.mark.slow, id="last_checkpoint"),
     ],
     ids=lambda moments: "-then-".join(one.__name__ for one in moments),
 )

@@ -144,6 +144,7 @@ def test_the_same_again_runs_nothing(study, capsys):
     assert "(run 20 of 20)" in shown and "(run 6 of 6)" in shown
 
 
+@pytest.mark.slow
 def test_one_more_seed_makes_the_runs_of_that_seed(study):
     before = touched(study)
     words = ("seed=0,1,2", *SELECTION[1:], "hydra.sweeper.tune_seeds=[100,101]")
@@ -153,6 +154,7 @@ def test_one_more_seed_makes_the_runs_of_that_seed(study):
     assert len(after) == len(before) + 3  # a run of each arm
 
 
+@pytest.mark.slow
 def test_the_choices_are_carried_to_another_world(study, tmp_path, capsys):
     """Without any run on validation there, and for some of the arms."""
     words = ("arms=in_batch_logq,uniform", "data.simulator.seed=5", "seed=0,1")
@@ -204,6 +206,7 @@ def test_an_arm_without_settings_to_carry_is_refused(study, tmp_path, capsys):
     assert not list(tmp_path.rglob("config.yaml")) + list(tmp_path.rglob("*.json"))
 
 
+@pytest.mark.slow
 def test_arms_are_tuned_side_by_side(tmp_path):
     """The seed of the test comes by default, and so does that of the tuning."""
     words = (TUNE, "hydra.sweeper.trials=2", "arms=popularity,in_batch_logq")
@@ -216,6 +219,7 @@ def test_arms_are_tuned_side_by_side(tmp_path):
     assert (folder / "report.html").read_text().count(sentence) == 2
 
 
+@pytest.mark.slow
 def test_baselines_are_tuned_too(tmp_path, capsys):
     """Each by axes of its own; one that the data are too large for is left out."""
     small = ("baselines=true", "baseline.ease.max_size=10", "hydra.sweeper.trials=2")
@@ -244,6 +248,7 @@ def unsized(output, sizes):
     return tiny.command(*study, *words, tune), output / "study"
 
 
+@pytest.mark.slow
 def test_a_point_that_fails_is_not_chosen(tmp_path, capsys):
     """The tiny world has fewer positives than a million."""
     status, folder = unsized(tmp_path, "[1000000,256]")

@@ -3,6 +3,7 @@
 import json
 
 import polars as pl
+import pytest
 from helpers import tiny
 from helpers.studies import Page
 
@@ -33,6 +34,7 @@ def test_a_report_that_cannot_be_made_is_not_kept_as_the_question(tmp_path, caps
     assert tiny.command("train", "-m", *words) == 0
 
 
+@pytest.mark.slow
 def test_an_experiment_names_its_base(tmp_path, capsys):
     words = (*tiny.SMALL, f"output={tmp_path}", "training.steps=10", "seed=0")
     words = (*words, "training.patience=null", "baselines=false")

@@ -59,6 +59,7 @@ def test_a_log_without_times_is_refused(timeless, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_known_items_are_reported(tmp_path):
     world = "data.simulator.growth=3"
     for more in ((), ("negatives.layout=per_row",), (TIME,)):

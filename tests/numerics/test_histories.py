@@ -170,7 +170,12 @@ def gradient_of(problem, state, rows):
 
 @pytest.mark.parametrize(
     "case",
-    ["mean", "shared", "recency, features, shared", "attention, features, shared"],
+    [
+        pytest.param("mean", marks=pytest.mark.slow),
+        "shared",
+        "recency, features, shared",
+        pytest.param("attention, features, shared", marks=pytest.mark.slow),
+    ],
 )
 def test_steps_equal_autodiff_of_whole_tables(case, monkeypatch):
     """Also where rows take several blocks, and several parts per block."""

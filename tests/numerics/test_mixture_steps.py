@@ -75,7 +75,11 @@ def test_the_score_of_a_masked_pair_never_changes_the_loss():
 
 
 @pytest.mark.parametrize(
-    ("layout", "optimizer"), [("shared", "adagrad"), ("per_row", "adam")]
+    ("layout", "optimizer"),
+    [
+        ("shared", "adagrad"),
+        pytest.param("per_row", "adam", marks=pytest.mark.slow),
+    ],
 )
 def test_a_hard_ratio_that_has_come_to_zero_draws_easy_only(layout, optimizer):
     """Params and the optimizer's state after five steps at ratio 0 of a schedule.

@@ -117,6 +117,7 @@ def assert_same_bits(first, second):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_any_number_of_steps_per_dispatch_gives_the_same_bits():
     step = setup(merged_size=16)
     one = after(*step, per_dispatch=1)[0]

@@ -45,7 +45,15 @@ def slope_of_the_loss(**keys):
     return (losses[1] - losses[0]) / (2 * width)
 
 
-@pytest.mark.parametrize("name", sorted(set(LOSSES) - {"hinge", *COSINE}))
+# One loss of each kind: a softmax, one over pairs, one with weights of its rows.
+KINDS = ("sampled_softmax", "bce", "softmax_at_k")
+OTHERS = sorted(set(LOSSES) - {"hinge", *COSINE, *KINDS})
+
+
+@pytest.mark.parametrize(
+    "name",
+    [*KINDS, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)],
+)
 def test_a_step_moves_log_t_down_the_slope_of_the_loss(name):
     keys = {"loss__name": name}
     slope = slope_of_the_loss(**keys)

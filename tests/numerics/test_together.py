@@ -128,7 +128,7 @@ def assert_like_alone(problems, numbers, lanes=None):
 
 @pytest.mark.parametrize(
     "keys",
-    [{}, EVERYTHING, HISTORIES],
+    [{}, pytest.param(EVERYTHING, marks=pytest.mark.slow), HISTORIES],
     ids=["in-batch", "everything", "histories"],
 )
 def test_an_arm_equals_its_run_alone(keys):

@@ -74,7 +74,7 @@ def shown_clicks(rng, relevant, exposure):
     return from_pairs(np.nonzero(shown)[0], relevant[shown], len(relevant))
 
 
-@pytest.mark.parametrize("power", [0.5, 1.0])
+@pytest.mark.parametrize("power", [0.5, pytest.param(1.0, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("clicks", [leave_one_out, shown_clicks])
 def test_it_is_the_recall_of_a_log_where_every_item_is_shown(power, clicks):
     # A user would click K of 400 items, one of every four neighbours, whatever their

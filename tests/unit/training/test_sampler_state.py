@@ -93,6 +93,7 @@ def test_a_killed_run_ends_with_the_same_bits(saves, whole, tmp_path):
     assert bits(train(tmp_path)) == bits(whole[0])
 
 
+@pytest.mark.slow
 def test_each_of_them_matters(whole, tmp_path):
     """Without one of them the run ends elsewhere: none is idle in the test above."""
     ends = {tuple(bits(whole[0].params))}
