@@ -40,7 +40,7 @@ from twotower_jax.run.parent import (
 )
 from twotower_jax.run.problem import make_problem
 from twotower_jax.run.queries import QuerySet, make_query_sets, some_queries
-from twotower_jax.run.ranking import Ranking, query_table, topk_table
+from twotower_jax.run.ranking_tables import write_tables
 from twotower_jax.run.records import (
     RunFolder,
     run_folder,
@@ -50,7 +50,6 @@ from twotower_jax.run.sample_report import print_data, report_samples
 from twotower_jax.run.tower_features import choose_features
 from twotower_jax.run.trackers import make_trackers
 from twotower_jax.run.tracking import Tracking
-from twotower_jax.run.trec import write_trec
 from twotower_jax.run.vocabulary import VOCABULARY, make_vocabulary
 from twotower_jax.training.checkpoint import Checkpoints
 from twotower_jax.training.loop import Hooks, fit
@@ -227,7 +226,8 @@ def _train_and_evaluate(attempt: Attempt) -> dict[str, Any]:
         notes.seconds = time.perf_counter() - started
         rankings, samples = rank_splits(config, data, queries)
     if "test" in queries:
-        _write_tables(attempt, queries["test"], rankings["test"])
+        test = queries["test"], rankings["test"]
+        write_tables(attempt.record, config, data, *test)
     return {
         "metrics": {name: ranking.metrics() for name, ranking in rankings.items()}
         or _unranked(attempt.record, notes),
@@ -296,12 +296,3 @@ def _train(
     if notes.done:
         checkpoints.save_params(notes.evaluated_step, state.params)
     return state.params, notes
-
-
-def _write_tables(attempt: Attempt, queries: QuerySet, ranking: Ranking) -> None:
-    """Write the metrics per query, and the lists where they are to be saved."""
-    data, record = attempt.data, attempt.record
-    record.write_table("queries.parquet", query_table(data, queries, ranking))
-    if attempt.config.evaluation.save_topk:
-        record.write_table("topk.parquet", topk_table(data, queries, ranking))
-        write_trec(record.path, data, queries, ranking)

@@ -1,9 +1,8 @@
-"""Rankings of the whole catalogue: metrics, slices, tables per query."""
+"""Rankings of the whole catalogue: metrics and slices."""
 
 from typing import NamedTuple
 
 import numpy as np
-import polars as pl
 
 from twotower_jax.config import Config
 from twotower_jax.evaluation.auc import Contest
@@ -63,39 +62,3 @@ def rank(config: Config, data: Loaded, queries: QuerySet, scorer: Scorer) -> Ran
             per_query[f"{name}@{kind}"] = np.asarray(metric.compute(contest))
     catalogue = catalogue_metrics(items, data.popularity, cutoffs)
     return Ranking(per_query, catalogue, items, scores)
-
-
-def query_table(data: Loaded, queries: QuerySet, ranking: Ranking) -> pl.DataFrame:
-    """Return a table with one row per query: the user's id in the input, every metric.
-
-    Args:
-      data: the run's data.
-      queries: of a split.
-      ranking: of these queries.
-    """
-    user = data.log.user_ids[queries.user.tolist()].alias("user")
-    return pl.DataFrame(
-        [user, *(pl.Series(n, v) for n, v in ranking.per_query.items())]
-    )
-
-
-def topk_table(data: Loaded, queries: QuerySet, ranking: Ranking) -> pl.DataFrame:
-    """Return the lists in long form: user, rank (from 1), item, score.
-
-    Args:
-      data: the run's data.
-      queries: of a split.
-      ranking: of these queries.
-    """
-    number, length = ranking.items.shape
-    kept = ranking.items.reshape(-1) >= 0
-    users = np.repeat(queries.user, length)[kept]
-    ranks = np.tile(np.arange(1, length + 1, dtype=np.int32), number)[kept]
-    return pl.DataFrame(
-        {
-            "user": data.log.user_ids.gather(users),
-            "rank": ranks,
-            "item": data.log.item_ids.gather(ranking.items.reshape(-1)[kept]),
-            "score": ranking.scores.reshape(-1)[kept],
-        }
-    )
