@@ -15,9 +15,11 @@ from twotower_jax.advice.controls import words_to_test
 from twotower_jax.advice.files import check_folder
 from twotower_jax.advice.progress import Choice, Progress, arms_to_test, keep_better
 from twotower_jax.advice.runs import Runs
+from twotower_jax.advice.space import SAMPLES as KINDS
 from twotower_jax.advice.space import SMALL, baseline_arms, model_arm, sample_arms
 from twotower_jax.advice.speed import (
     BASELINES,
+    FULL_RUNS,
     MODEL,
     SAMPLES,
     Speed,
@@ -186,7 +188,9 @@ class Advisor:
         spare = (
             self._left() - SAMPLES * self._seconds - self._test_seconds(model, tuner)
         )
-        return tuner.refine(model, self._given, spare)
+        # The samples and the test train as many runs to their ends.
+        most = self._left() / (FULL_RUNS + len(KINDS))
+        return tuner.refine(model, self._given, spare, most)
 
     def _tune_samples(self, runs: Runs, tuner: Tuner, model: Choice) -> list[Choice]:
         """Choose the point of each kind of samples; fresh seeds for the best."""

@@ -100,13 +100,17 @@ class Tuner:
             f"{' '.join(point_words(one.point))}"
         )
 
-    def refine(self, model: Choice, given: Sequence[str], seconds: float) -> Choice:
+    def refine(
+        self, model: Choice, given: Sequence[str], seconds: float, most: float
+    ) -> Choice:
         """Try points near the best model, each of which differs from it in one key.
 
         Args:
           model: the best point so far.
           given: keys that the user set.
           seconds: that all rounds may take together.
+          most: seconds that a run may take; slower points are not tried, for the
+            samples and the test could not be afforded with them.
 
         Returns:
           The best point, of which the last round found no better neighbour.
@@ -119,11 +123,27 @@ class Tuner:
             config = model.grid.configs[model.place]
             points = nearby(self._runs.data, config, model.point, given)
             grid = self._runs.points(CONTROL, [dict(model.point), *points])
+            grid = self._not_slower(grid, most)
+            if len(grid.points) < 2:
+                break
             better = self.choose("points near the best model", [grid], left, whole=True)
             if not better or better[0].value <= model.value:
                 break
             (model,) = better
         return model
+
+    def _not_slower(self, grid: ArmGrid, most: float) -> ArmGrid:
+        """Return the first point of a grid, and the others within a time per run."""
+        steps = self._runs.config().training.steps
+        kept = [
+            place
+            for place, config in enumerate(grid.configs)
+            if not place or not steps or self.speed.seconds(config, steps) <= most
+        ]
+        return grid._replace(
+            points=[grid.points[place] for place in kept],
+            configs=[grid.configs[place] for place in kept],
+        )
 
     def confirm(
         self, choices: Sequence[Choice], best: float, seconds: float
