@@ -16,7 +16,13 @@ from twotower_jax.model.embeddings import (
     join_numbers,
     look_up,
 )
-from twotower_jax.model.history import HistoryInputs, history_inputs, history_vectors
+from twotower_jax.model.history import (
+    HistoryInputs,
+    history_inputs,
+    history_vectors,
+    place_inputs,
+)
+from twotower_jax.model.sequence import stream_tokens
 from twotower_jax.model.specs import Model
 from twotower_jax.model.tower import TowerSpec, apply_tower, init_tower
 
@@ -99,7 +105,7 @@ def query_inputs(
       entities: features on the device.
       queries: E queries.
       target: [E] int32 item of each row, which is left out of its own history; None
-        leaves nothing out.
+        leaves nothing out, and neither does a sequence, which ends before the target.
 
     Returns:
       The inputs for E queries.
@@ -111,9 +117,35 @@ def query_inputs(
     items = last_items(history.length, entities.history, queries)
     if items is None:
         raise ValueError("the query tower reads histories, and the queries have none")
-    if target is not None:
+    if target is not None and history.sequence is None:
         items = jnp.where(items == target[:, None], -1, items)
     bags, rest = history_inputs(history, items, entities.candidate)
+    return inputs._replace(bags=inputs.bags | bags, history=rest)
+
+
+def stream_inputs(model: Model, entities: Entities, queries: Queries) -> Inputs:
+    """Inputs of the query tower for rows that are sequences in their order, end to end.
+
+    Each item of a sequence is read once for all later rows of it.
+
+    Args:
+      model: the static part, with a transformer.
+      entities: features on the device.
+      queries: E queries; a sequence ends where the next query does not continue it.
+
+    Returns:
+      The inputs for E queries.
+    """
+    inputs = _inputs("query", model.query, entities.query, queries.user)
+    history, clicks = model.query.history, entities.history
+    begin, end = queries.begin, queries.end
+    if history is None or clicks is None or begin is None or end is None:
+        raise ValueError("the query tower reads no sequences, or the queries have none")
+    stream = stream_tokens(begin, end, history.length)
+    items = clicks.at[stream.at].get(mode="fill", fill_value=-1)
+    items = jnp.where(stream.at >= 0, items, -1)
+    bags, rest = place_inputs(history, items[:, None], entities.candidate)
+    rest = rest._replace(present=rest.present[:, 0], tokens=stream.tokens)
     return inputs._replace(bags=inputs.bags | bags, history=rest)
 
 

@@ -47,6 +47,7 @@ from twotower_jax.run.records import (
     write_json,
 )
 from twotower_jax.run.sample_report import print_data, report_samples
+from twotower_jax.run.sequences import trained_part
 from twotower_jax.run.tower_features import choose_features
 from twotower_jax.run.trackers import make_trackers
 from twotower_jax.run.tracking import Tracking
@@ -143,6 +144,7 @@ def run(
     console.print(f"run {folder}", highlight=False, soft_wrap=True)
     data = _load(config, shared)
     print_data(console, data)
+    data = trained_part(config, data)
     check_sizes(config, data)
     if trains(config):
         check_times(config, data)

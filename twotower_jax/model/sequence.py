@@ -1,0 +1,323 @@
+"""The causal transformer of a sequence tower, over the items of histories.
+
+A token is an item of a sequence; its vector is x_0 = sqrt(d) v + p, the vector of the
+item and a learned vector of its place from the oldest item on. Each of the layers is
+
+  x <- x + drop(attention(norm(x))),  x <- x + drop(relu(norm(x) W_1 + b_1) W_2 + b_2),
+
+where a token attends to itself and to earlier tokens of its sequence. The embedding of
+a query is norm(x) at its newest token.
+
+Tokens stand in blocks of W, the longest sequence. The tokens of `Stream` are sequences
+end to end, without padding between them: a token attends within its own block and the
+block before, which hold all earlier tokens of its sequence.
+
+References:
+  Kang & McAuley, Self-attentive sequential recommendation, ICDM 2018.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from twotower_jax.model.modules import as_functions
+
+# Standard deviation of the first vectors of places.
+PLACE_SCALE = 0.02
+# Sequences of tokens without one: context before the first sequence, and padding.
+NO_SEQUENCE = -1
+
+
+class SequenceSpec(NamedTuple):
+    """The static shape of a transformer.
+
+    Attributes:
+      dim: size of the vectors.
+      length: tokens of a sequence, at most.
+      layers: number of layers.
+      heads: number of attention heads; it divides dim.
+    """
+
+    dim: int
+    length: int
+    layers: int
+    heads: int
+
+
+class Dropout(NamedTuple):
+    """Dropout of a training step.
+
+    Attributes:
+      key: typed key, used for nothing else.
+      share: [] share of the numbers that are dropped.
+    """
+
+    key: jax.Array
+    share: jax.Array
+
+
+class Tokens(NamedTuple):
+    """Places of N blocks of W tokens, of which E are the newest of a query.
+
+    Attributes:
+      place: [N, W] int32 place in the sequence, 0 the oldest; W - 1 at most.
+      sequence: [N, W] int32 code of the sequence, neighbours differ; `NO_SEQUENCE` for
+        tokens that are not read.
+      newest: [E] int32 places of the newest tokens of the queries among the N W.
+      present: [E] bool, False for a query without an item.
+    """
+
+    place: jax.Array
+    sequence: jax.Array
+    newest: jax.Array
+    present: jax.Array
+
+
+def init_sequence(spec: SequenceSpec, key: jax.Array) -> dict:
+    """Initial parameters.
+
+    Args:
+      spec: static shape.
+      key: used for nothing else.
+
+    Returns:
+      A nested dictionary of float32 arrays.
+    """
+    return _transformer(spec).init(key)
+
+
+def sequence_vectors(
+    spec: SequenceSpec,
+    params: dict,
+    vectors: jax.Array,
+    tokens: Tokens,
+    dropout: Dropout | None,
+    *,
+    stream: bool,
+) -> jax.Array:
+    """Vectors of the sequences of queries.
+
+    Args:
+      spec: static shape.
+      params: as of `init_sequence`.
+      vectors: [N W, dim] float32, vectors of the items of the tokens.
+      tokens: their places.
+      dropout: of a training step; None drops nothing.
+      stream: whether a sequence may begin in the block before that of a token.
+
+    Returns:
+      [E, dim] float32; 0 for a query without an item.
+    """
+    allowed = visible(tokens.sequence, stream=stream)
+    x = vectors.reshape(*tokens.place.shape, spec.dim)
+    x = _transformer(spec).apply(params, x, tokens.place, allowed, dropout)
+    x = x.reshape(-1, spec.dim)[tokens.newest]
+    return jnp.where(tokens.present[:, None], x, 0)
+
+
+def visible(sequence: jax.Array, *, stream: bool) -> jax.Array:
+    """Whether a token may attend to another: an earlier one of its sequence, or itself.
+
+    Args:
+      sequence: [N, W] int32 codes of sequences.
+      stream: whether the tokens of the block before are among the others.
+
+    Returns:
+      [N, W, W] bool, or [N, W, 2 W] with the block before in front.
+
+    Examples:
+      >>> visible(jnp.array([[4, 4, 7]]), stream=False)[0].astype(int).tolist()
+      [[1, 0, 0], [1, 1, 0], [0, 0, 1]]
+    """
+    width = sequence.shape[1]
+    own = sequence[:, :, None] == sequence[:, None, :]
+    own &= jnp.tri(width, dtype=bool)
+    if not stream:
+        return own
+    before = _before(sequence, NO_SEQUENCE)
+    inside = (sequence != NO_SEQUENCE)[:, :, None]
+    earlier = inside & (sequence[:, :, None] == before[:, None, :])
+    return jnp.concatenate([earlier, own], axis=2)
+
+
+def whole_sequences(present: jax.Array) -> Tokens:
+    """Places of the tokens of queries, each with a block of its own.
+
+    Args:
+      present: [E, W] bool, whether a place holds an item; the oldest item first.
+
+    Returns:
+      E blocks of W tokens.
+
+    Examples:
+      >>> tokens = whole_sequences(jnp.array([[False, True, True], [False] * 3]))
+      >>> tokens.place[0].tolist(), tokens.newest.tolist(), tokens.present.tolist()
+      ([0, 0, 1], [2, 5], [True, False])
+    """
+    number, width = present.shape
+    place = jnp.maximum(jnp.cumsum(present, axis=1, dtype=jnp.int32) - 1, 0)
+    last = width - 1 - jnp.argmax(present[:, ::-1], axis=1).astype(jnp.int32)
+    return Tokens(
+        place=place,
+        sequence=jnp.where(present, 0, NO_SEQUENCE),
+        newest=jnp.arange(number, dtype=jnp.int32) * width + last,
+        present=present.any(axis=1),
+    )
+
+
+class Stream(NamedTuple):
+    """Tokens of the rows of a batch, of sequences end to end.
+
+    Attributes:
+      at: [T] int32 places of their items among the items of all histories; -1 for a
+        token without one.
+      tokens: their places, in blocks.
+    """
+
+    at: jax.Array
+    tokens: Tokens
+
+
+def stream_tokens(begin: jax.Array, end: jax.Array, width: int) -> Stream:
+    """Tokens of rows that are the items of sequences in their order, end to end.
+
+    Row i predicts the item at place end_i from those at begin_i .. end_i - 1, of which
+    there are at most ``width``, and adds one token: the item at end_i - 1. Where the
+    batch cuts the sequence of its first row, the earlier tokens of that sequence stand
+    in the block in front of the rows.
+
+    Args:
+      begin: [B] int32 places of the first items of the rows' sequences.
+      end: [B] int32 places behind the last items that the rows may see.
+      width: tokens of a block, W.
+
+    Returns:
+      A block of context, and the rows in ceil(B / W) blocks.
+
+    Examples:
+      >>> stream = stream_tokens(jnp.array([0, 3]), jnp.array([2, 4]), 2)
+      >>> stream.at.tolist()  # place 0 is context: the batch cuts its sequence
+      [-1, 0, 1, 3]
+      >>> stream.tokens.place.tolist(), stream.tokens.newest.tolist()
+      ([[0, 0], [1, 0]], [2, 3])
+    """
+    rows = end.shape[0]
+    at = end - 1
+    earlier = at[0] - width + jnp.arange(width, dtype=jnp.int32)
+    starts = (at[1:] != at[:-1] + 1) | (begin[1:] != begin[:-1])
+    code = jnp.concatenate(
+        [jnp.zeros(1, jnp.int32), jnp.cumsum(starts, dtype=jnp.int32)]
+    )
+    read = earlier >= begin[0]
+    padding = jnp.full(-rows % width, -1, jnp.int32)
+
+    def blocks(context: jax.Array, of_rows: jax.Array) -> jax.Array:
+        parts = [context, of_rows, padding]
+        return jnp.concatenate(parts).astype(jnp.int32).reshape(-1, width)
+
+    place = blocks(jnp.where(read, earlier - begin[0], 0), at - begin)
+    tokens = Tokens(
+        place=jnp.maximum(place, 0),
+        sequence=blocks(jnp.where(read, 0, NO_SEQUENCE), code),
+        newest=width + jnp.arange(rows, dtype=jnp.int32),
+        present=jnp.ones(rows, bool),
+    )
+    return Stream(blocks(jnp.where(read, earlier, -1), at).reshape(-1), tokens)
+
+
+def _before(blocks: jax.Array, fill: int) -> jax.Array:
+    """Return the block before each of N blocks; the first one has none."""
+    return jnp.concatenate([jnp.full_like(blocks[:1], fill), blocks[:-1]])
+
+
+def drop(x: jax.Array, dropout: Dropout | None, place: int) -> jax.Array:
+    """Values, some of which are dropped; the others are divided by their share.
+
+    Args:
+      x: [...] float32.
+      dropout: of a training step; None drops nothing.
+      place: number of this call within the tower.
+
+    Returns:
+      [...] float32.
+    """
+    if dropout is None:
+        return x
+    key = jax.random.fold_in(dropout.key, place)
+    kept = jax.random.uniform(key, x.shape) >= dropout.share
+    return jnp.where(kept, x / (1 - dropout.share), 0)
+
+
+class _Layer(nnx.Module):
+    """One layer: attention and a feed-forward part, each behind its norm."""
+
+    def __init__(self, spec: SequenceSpec, *, rngs: nnx.Rngs):
+        dim, self.heads = spec.dim, spec.heads
+        linear = functools.partial(nnx.Linear, rngs=rngs)
+        self.before_attention = nnx.LayerNorm(dim, rngs=rngs)
+        self.query, self.key, self.value, self.out = (linear(dim, dim) for _ in "qkvo")
+        self.before_forward = nnx.LayerNorm(dim, rngs=rngs)
+        self.first, self.second = linear(dim, dim), linear(dim, dim)
+
+    def __call__(
+        self, x: jax.Array, allowed: jax.Array, dropout: Dropout | None, place: int
+    ) -> jax.Array:
+        x = x + drop(self.attend(x, allowed, dropout, place), dropout, place + 1)
+        hidden = nnx.relu(self.first(self.before_forward(x)))
+        hidden = drop(hidden, dropout, place + 2)
+        return x + drop(self.second(hidden), dropout, place + 3)
+
+    def attend(
+        self, x: jax.Array, allowed: jax.Array, dropout: Dropout | None, place: int
+    ) -> jax.Array:
+        """Return the attention of tokens x [N, W, dim] to those they may see."""
+        x = self.before_attention(x)
+        shape = (*x.shape[:2], self.heads, x.shape[2] // self.heads)
+        query, key, value = (
+            part(x).reshape(shape) for part in (self.query, self.key, self.value)
+        )
+        if allowed.shape[2] > allowed.shape[1]:
+            key, value = (
+                jnp.concatenate([_before(part, 0), part], axis=1)
+                for part in (key, value)
+            )
+        scores = jnp.einsum("nqhd,nkhd->nhqk", query, key) * shape[3] ** -0.5
+        # Every token sees itself, so that no row is empty.
+        scores = jnp.where(allowed[:, None], scores, jnp.finfo(scores.dtype).min)
+        weight = drop(jax.nn.softmax(scores), dropout, place)
+        mixed = jnp.einsum("nhqk,nkhd->nqhd", weight, value)
+        return self.out(mixed.reshape(x.shape))
+
+
+class _Transformer(nnx.Module):
+    """Places, layers and a last norm."""
+
+    def __init__(self, spec: SequenceSpec, *, rngs: nnx.Rngs):
+        initializer = nnx.initializers.normal(PLACE_SCALE)
+        self.place = nnx.Embed(
+            spec.length, spec.dim, embedding_init=initializer, rngs=rngs
+        )
+        self.layers = nnx.List(_Layer(spec, rngs=rngs) for _ in range(spec.layers))
+        self.last = nnx.LayerNorm(spec.dim, rngs=rngs)
+
+    def __call__(
+        self,
+        x: jax.Array,
+        place: jax.Array,
+        allowed: jax.Array,
+        dropout: Dropout | None,
+    ) -> jax.Array:
+        x = x * x.shape[2] ** 0.5 + self.place(place)
+        x = drop(x, dropout, 0)
+        for number, layer in enumerate(self.layers):
+            x = layer(x, allowed, dropout, 1 + 4 * number)
+        return self.last(x)
+
+
+@functools.lru_cache
+def _transformer(spec: SequenceSpec):
+    """Return the functions of a static shape, built once."""
+    return as_functions(lambda rngs: _Transformer(spec, rngs=rngs))
