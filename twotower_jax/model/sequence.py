@@ -134,7 +134,7 @@ def visible(sequence: jax.Array, *, stream: bool) -> jax.Array:
     """
     width = sequence.shape[1]
     own = sequence[:, :, None] == sequence[:, None, :]
-    own &= jnp.tri(width, dtype=bool)
+    own &= jnp.tri(width, dtype=bool)[None]
     if not stream:
         return own
     before = _before(sequence, NO_SEQUENCE)
