@@ -48,7 +48,7 @@ def problem_of(**keys):
 
 
 def some_params(problem):
-    """Return random parameters, so that norms have other scales and shifts than 1, 0."""
+    """Return random parameters: norms with other scales and shifts than 1 and 0."""
     return jax.tree.map(
         lambda x: jnp.asarray(RNG.normal(size=x.shape), jnp.float32) * 0.5,
         problem.start().params,

@@ -26,11 +26,10 @@ from twotower_jax.model.embeddings import FeatureSpec, join_numbers, number_vect
 from twotower_jax.model.sequence import (
     Dropout,
     SequenceSpec,
-    Tokens,
     init_sequence,
     sequence_vectors,
-    whole_sequences,
 )
+from twotower_jax.model.tokens import Tokens, whole_sequences
 
 
 class HistorySpec(NamedTuple):

@@ -16,13 +16,7 @@ from twotower_jax.model.embeddings import (
     join_numbers,
     look_up,
 )
-from twotower_jax.model.history import (
-    HistoryInputs,
-    history_inputs,
-    history_vectors,
-    place_inputs,
-)
-from twotower_jax.model.sequence import stream_tokens
+from twotower_jax.model.history import HistoryInputs, history_inputs, history_vectors
 from twotower_jax.model.specs import Model
 from twotower_jax.model.tower import TowerSpec, apply_tower, init_tower
 
@@ -110,7 +104,7 @@ def query_inputs(
     Returns:
       The inputs for E queries.
     """
-    inputs = _inputs("query", model.query, entities.query, queries.user)
+    inputs = feature_inputs("query", model.query, entities.query, queries.user)
     history = model.query.history
     if history is None:
         return inputs
@@ -120,32 +114,6 @@ def query_inputs(
     if target is not None and history.sequence is None:
         items = jnp.where(items == target[:, None], -1, items)
     bags, rest = history_inputs(history, items, entities.candidate)
-    return inputs._replace(bags=inputs.bags | bags, history=rest)
-
-
-def stream_inputs(model: Model, entities: Entities, queries: Queries) -> Inputs:
-    """Inputs of the query tower for rows that are sequences in their order, end to end.
-
-    Each item of a sequence is read once for all later rows of it.
-
-    Args:
-      model: the static part, with a transformer.
-      entities: features on the device.
-      queries: E queries; a sequence ends where the next query does not continue it.
-
-    Returns:
-      The inputs for E queries.
-    """
-    inputs = _inputs("query", model.query, entities.query, queries.user)
-    history, clicks = model.query.history, entities.history
-    begin, end = queries.begin, queries.end
-    if history is None or clicks is None or begin is None or end is None:
-        raise ValueError("the query tower reads no sequences, or the queries have none")
-    stream = stream_tokens(begin, end, history.length)
-    items = clicks.at[stream.at].get(mode="fill", fill_value=-1)
-    items = jnp.where(stream.at >= 0, items, -1)
-    bags, rest = place_inputs(history, items[:, None], entities.candidate)
-    rest = rest._replace(present=rest.present[:, 0], tokens=stream.tokens)
     return inputs._replace(bags=inputs.bags | bags, history=rest)
 
 
@@ -160,7 +128,7 @@ def candidate_inputs(model: Model, entities: Entities, items: jax.Array) -> Inpu
     Returns:
       The inputs for E items.
     """
-    return _inputs("candidate", model.candidate, entities.candidate, items)
+    return feature_inputs("candidate", model.candidate, entities.candidate, items)
 
 
 def last_items(
@@ -184,12 +152,19 @@ def last_items(
     return jnp.where(place >= begin[:, None], items, -1)
 
 
-def _inputs(
+def feature_inputs(
     side: str, spec: TowerSpec, features: dict[str, jax.Array], ids: jax.Array
 ) -> Inputs:
-    """Return the inputs of a tower for entities [E] int32, histories excepted.
+    """Inputs of a tower, histories excepted.
 
-    The features are arrays by name, first axis the entity.
+    Args:
+      side: "query" or "candidate".
+      spec: static shape of the tower.
+      features: arrays by name, first axis the user or item.
+      ids: [E] int32 users or items.
+
+    Returns:
+      The inputs for E entities.
     """
     rows, bags, numbers = {}, {}, []
     for feature in spec.features:

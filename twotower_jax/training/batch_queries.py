@@ -3,6 +3,7 @@
 from twotower_jax import keys
 from twotower_jax.model import two_tower as net
 from twotower_jax.model.sequence import Dropout
+from twotower_jax.model.stream import stream_inputs
 from twotower_jax.training.types import Batch, Program, TrainData, TrainState
 
 
@@ -25,7 +26,7 @@ def batch_queries(
     """
     model = program.structure.model
     if program.structure.end_to_end:
-        inputs = net.stream_inputs(model, data.entities, batch.queries)
+        inputs = stream_inputs(model, data.entities, batch.queries)
     else:
         inputs = net.query_inputs(model, data.entities, batch.queries, batch.items)
     share, history = program.hyper.sequence_dropout, inputs.history
