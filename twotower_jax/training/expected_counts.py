@@ -203,12 +203,13 @@ def negative_mixture(
     of_batch = None
     if negatives.in_batch or negatives.bank:
         of_batch = partial(log_q_plus, program, state, batch_size)
-    log_once = partial(log_in_others, program, state, batch_size)
+    others = other_rows(draws.own, batch_size)
+    log_once = partial(log_in_others, program, state, batch_size, others=others)
     return Mixture(
         num_items=structure.num_items,
         easy=program.hyper.easy,
         log_q_plus=of_batch,
-        in_batch=other_rows(draws.own, batch_size) if negatives.in_batch else 0,
+        in_batch=others if negatives.in_batch else 0,
         log_once=log_once if negatives.distinct else None,
         banked=used_entries(program, state),
         easy_draws=easy_draws,
