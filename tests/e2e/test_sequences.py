@@ -100,6 +100,15 @@ def test_what_cannot_work_is_refused_before_training(chains, tmp_path, words, me
     assert not list(tmp_path.glob("**/metrics.jsonl"))
 
 
+def test_baselines_beside_a_sequence_know_every_training_positive(chains, tmp_path):
+    words = ("towers.query=[history]", "training.steps=0", "baselines=true")
+    sequence, mean = (
+        run(of_chains(chains, tmp_path, pooling, *words))["baselines"]
+        for pooling in ("towers=sequence", "towers=history")
+    )
+    assert sequence and sequence == mean
+
+
 def test_a_run_starts_from_a_transformer_of_its_own_shape(tmp_path):
     first = tiny.make_config(tmp_path, *SHORT)
     run(first)

@@ -14,7 +14,6 @@ from twotower_jax.run.inputs import Loaded, check_same_data, load_data, trains
 from twotower_jax.run.problem import make_problem
 from twotower_jax.run.queries import make_query_sets
 from twotower_jax.run.records import RunFolder
-from twotower_jax.run.sequences import trained_part
 from twotower_jax.run.tower_features import choose_features
 from twotower_jax.training.checkpoint import Checkpoints
 from twotower_jax.training.problem import Problem
@@ -101,7 +100,7 @@ def load_same_data(config: Config, record: RunFolder) -> Loaded:
     Raises:
       InputError: for changed data.
     """
-    data = trained_part(config, load_data(config))
+    data = load_data(config)
     check_same_data(record, data)
     return data
 
