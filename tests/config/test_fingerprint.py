@@ -79,6 +79,8 @@ OTHER = {
     "towers.query": ["id", "history"],
     "towers.candidate": ["id", "x"],
     "towers.history_pooling": "attention",
+    "towers.sequence.heads": 2,
+    "towers.sequence.dropout": 0.3,
     "towers.history_table": "shared",
     "towers.history_features": ["id", "x"],
     "optimizer.b1": 0.5,
@@ -111,6 +113,7 @@ def test_the_fingerprint_changes_with_every_key_but_labels():
     base["negatives"] |= {"hard_ratio": 0.5}
     base["negatives"]["hard"] |= {"num": 4}
     base["training"]["start_from"] = "outputs/a"
+    base["towers"]["history_pooling"] = "transformer"
     prints = {}
     for name in {own_loss(key) for key in leaf_keys()}:
         base["loss"]["name"] = name

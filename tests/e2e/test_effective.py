@@ -78,6 +78,9 @@ FIXED = {
     *(name for name in USED_BY if name != "loss.at_k"),
     "evaluation.test",
     "evaluation.truth",
+    "towers.sequence.layers",
+    "towers.sequence.heads",
+    "towers.sequence.dropout",
 }
 MANY = (
     "baseline.",

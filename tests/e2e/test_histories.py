@@ -6,6 +6,7 @@ from helpers import tiny
 CHOICES = {
     "mean": ("towers.history_table=shared",),
     "recency": ("towers.history_half_life=2",),
+    "transformer": ("towers.sequence.layers=1", "towers.history_table=shared"),
     "attention": ("towers.history_features=[id,category,tags,price]",),
 }
 

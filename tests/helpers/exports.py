@@ -35,6 +35,15 @@ CASES = {
         "towers.history_pooling=recency",
         "towers.history_features=[id,category,price,tags]",
     ),
+    "sequence, cosine": (
+        "towers.query=[history,activity]",
+        "towers.candidate=[id,category]",
+        "towers.history_length=6",
+        "towers.history_pooling=transformer",
+        "towers.history_table=shared",
+        "towers.history_features=[id,category]",
+        "towers.sequence.heads=2",
+    ),
     "hidden, dot": (
         "towers.query=[history,segment]",
         "towers.candidate=[id,category]",

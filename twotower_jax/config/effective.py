@@ -200,12 +200,17 @@ RULES = (
             "towers.history_half_life",
             "towers.history_table",
             "towers.history_features",
+            "towers.sequence",
         ),
         lambda v: not v["towers.query"] or "history" in v["towers.query"],
     ),
     Rule(
         ("towers.history_half_life",),
         lambda v: v["towers.history_pooling"] == "recency",
+    ),
+    Rule(
+        ("towers.sequence",),
+        lambda v: v["towers.history_pooling"] == "transformer",
     ),
     Rule(
         ("optimizer.initial_accumulator",),

@@ -1,9 +1,39 @@
 """Section ``towers``: the two towers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from twotower_jax.config.schema import check_keys, key
 from twotower_jax.errors import InputError
+
+
+@dataclass(unsafe_hash=True)
+class SequenceConfig:
+    """The transformer of the pooling ``transformer``."""
+
+    layers: int = key(
+        2,
+        low=1,
+        doc="layers of attention and feed-forward part",
+        example="towers=sequence towers.sequence.layers=1",
+    )
+    heads: int = key(
+        1,
+        low=1,
+        doc="attention heads; their number divides towers.dim",
+        example="towers=sequence towers.sequence.heads=2",
+    )
+    dropout: float = key(
+        0.2,
+        low=0,
+        high=0.9,
+        doc="share of the numbers within the transformer that are set to 0, anew in "
+        "each step of the training; 0: none",
+        example="towers=sequence towers.sequence.dropout=0.5",
+    )
+
+    def __post_init__(self) -> None:
+        """Check each value."""
+        check_keys(self, "towers.sequence")
 
 
 @dataclass(unsafe_hash=True)
@@ -46,10 +76,11 @@ class TowersConfig:
     )
     history_pooling: str = key(
         "mean",
-        choices=("mean", "recency", "attention"),
+        choices=("mean", "recency", "attention", "transformer"),
         doc="vector of a history from those of its items: their mean; a mean with "
         "weights 2^(-place / history_half_life), place 0 the latest; softmax attention "
-        "of a learned vector",
+        "of a learned vector; the newest place of a causal transformer, which reads "
+        "them in their order",
     )
     history_half_life: float = key(
         5.0,
@@ -69,6 +100,7 @@ class TowersConfig:
         doc="features of an item of a history: id, and those of the items",
         example="[id,category]",
     )
+    sequence: SequenceConfig = field(default_factory=SequenceConfig)
     normalize: bool = key(
         True,
         doc="divide embeddings by their L2 norm: cosines; false: dot products",
@@ -104,8 +136,37 @@ class TowersConfig:
                 f"towers.history_features={list(names)} must name at least one "
                 "feature, each once"
             )
+        self._check_sequence()
         if "history" in self.candidate:
             raise InputError(
                 "towers.candidate names 'history', which is a feature of the query; "
                 "move it to towers.query"
             )
+
+    def _check_sequence(self) -> None:
+        """Check the transformer, and that nothing is set for one that is not there."""
+        if self.history_pooling != "transformer":
+            if self.sequence != SequenceConfig():
+                raise InputError(
+                    f"towers.sequence={_changed(self.sequence)} has no use with "
+                    f"towers.history_pooling={self.history_pooling}; set it to "
+                    "transformer (towers=sequence), or leave towers.sequence out"
+                )
+            return
+        if self.dim % self.sequence.heads:
+            raise InputError(
+                f"towers.sequence.heads={self.sequence.heads} does not divide "
+                f"towers.dim={self.dim}; give each head a whole number of dimensions"
+            )
+        if self.query and "history" not in self.query:
+            raise InputError(
+                f"towers.history_pooling=transformer reads the history, which "
+                f"towers.query={list(self.query)} does not name; add history, or set "
+                "towers.history_pooling=mean"
+            )
+
+
+def _changed(section: SequenceConfig) -> dict[str, float]:
+    """Return the keys of a section that differ from their defaults."""
+    default = vars(SequenceConfig())
+    return {name: v for name, v in vars(section).items() if v != default[name]}

@@ -81,7 +81,8 @@ class Order:
     """Order in which positives are read: one pass per epoch, cut into batches.
 
     A pass is shuffled, or in the order of time (equal times: by row; the copies of a
-    resampled positive stand together).
+    resampled positive stand together), or has the rows of each sequence in their order,
+    the sequences shuffled.
 
     Batch t holds the positions [t B, (t + 1) B) of the endless sequence of epochs
     and is a function of (seed, step) alone, so that a checkpoint stores no cursor. An
@@ -102,6 +103,10 @@ class Order:
       True
       >>> Order(0, 4, 2, time=np.array([9, 3, 7, 3])).batches(0, 3).tolist()
       [[1, 3], [2, 0], [1, 3]]
+      >>> users = History(np.zeros(4), begin=np.array([3, 0, 3, 0]),
+      ...     end=np.array([5, 1, 4, 2]))
+      >>> Order(0, 4, 4, sequences=users).batches(0, 1).tolist()
+      [[2, 0, 1, 3]]
     """
 
     def __init__(
@@ -111,6 +116,7 @@ class Order:
         batch_size: int,
         draw: Draw | None = None,
         time: np.ndarray | None = None,
+        sequences: History | None = None,
     ):
         """Store the arguments; nothing is drawn yet.
 
@@ -121,10 +127,13 @@ class Order:
           draw: generator -> rows [any number] of one epoch; None: every row once.
           time: [number] moments of the positives, which order each pass; None: a pass
             is shuffled.
+          sequences: spans [number] of the positives, with one beginning per sequence;
+            None: rows are shuffled one by one. Every row is read once.
         """
         self._seed, self._number, self._batch = seed, number, batch_size
         self._draw = draw
         self._by_time = None if time is None else np.argsort(time, kind="stable")
+        self._sequences = None if sequences is None else _Sequences(sequences)
         self._ends = [0]  # positives of the first 0, 1, 2, ... epochs
         self._epochs: dict[int, np.ndarray] = {}
 
@@ -181,8 +190,11 @@ class Order:
         return self._epochs[epoch]
 
     def _shuffled(self, epoch: int, rows: np.ndarray | None) -> np.ndarray:
+        generator = keys.generator(self._seed, "order", epoch)
+        if self._sequences is not None:
+            return self._sequences.shuffled(generator)
         number = self._number if rows is None else len(rows)
-        order = keys.generator(self._seed, "order", epoch).permutation(number)
+        order = generator.permutation(number)
         return order if rows is None else rows[order]
 
     def _drawn(self, draw: Draw, epoch: int) -> np.ndarray:
@@ -196,6 +208,24 @@ class Order:
                     "positives; choose a positives.strategy that keeps more"
                 )
         return rows
+
+
+class _Sequences:
+    """Rows of sequences, which stay together and in their order."""
+
+    def __init__(self, sequences: History):
+        """Sort the rows by sequence and place."""
+        self._rows = np.lexsort((sequences.end, sequences.begin))
+        begin = sequences.begin[self._rows]
+        self._first = np.flatnonzero(np.diff(begin, prepend=-1))
+        self._length = np.diff(self._first, append=len(begin))
+
+    def shuffled(self, generator: np.random.Generator) -> np.ndarray:
+        """Return all rows, the sequences in a random order."""
+        order = generator.permutation(len(self._first))
+        first, length = self._first[order], self._length[order]
+        before = np.cumsum(length) - length
+        return self._rows[np.repeat(first - before, length) + np.arange(length.sum())]
 
 
 def _in_order(by_time: np.ndarray, rows: np.ndarray | None) -> np.ndarray:

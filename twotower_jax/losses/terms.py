@@ -63,7 +63,7 @@ class ColumnTerms(NamedTuple):
 
 
 class PoolTerms(NamedTuple):
-    """Expected draws from the pools of B rows.
+    """Expected draws from the pools of B rows; entries of one item have one count.
 
     Attributes:
       place: [B, L] int32 places of the pool's items among the U distinct items of the
@@ -86,6 +86,7 @@ class RowTerms(NamedTuple):
       slots: [B, K] terms of the row's slots.
       group: [B] int32 group in `ColumnTerms.log_count`; None: all are in group 0.
       pool: Expected draws from the row's pool, or None.
+      own: Number of other rows of the row's sequence that have an item, or None.
       seen: [B, U] bool, items that are masked in the row, or None.
       limit: [B] score, before any correction, from which on negatives are masked; None
         masks none.
@@ -100,6 +101,7 @@ class RowTerms(NamedTuple):
     pool: PoolTerms | None = None
     seen: jax.Array | None = None
     limit: jax.Array | None = None
+    own: PoolTerms | None = None
 
 
 def tempered(log_count: jax.Array, strength: jax.Array | None) -> jax.Array:
@@ -142,10 +144,12 @@ def column_terms(columns: ColumnTerms, rows: RowTerms) -> PairTerms:
     number = rows.key.shape[0]
     group = jnp.zeros(number, jnp.int32) if rows.group is None else rows.group
     log_count = columns.log_count[group]
-    if rows.pool is not None:
+    for pool in (rows.pool, rows.own):
+        if pool is None:
+            continue
         table = jnp.full((number, columns.key.shape[0] + 1), -jnp.inf, log_count.dtype)
         line = jnp.arange(number)[:, None]
-        table = table.at[line, rows.pool.place].set(rows.pool.log_count, mode="drop")
+        table = table.at[line, pool.place].set(pool.log_count, mode="drop")
         log_count = jnp.logaddexp(log_count, table[:, columns.place])
     own = columns.key[None, :] == rows.key[:, None]
     log_mult = jnp.where(own, rows.own_log_mult[:, None], columns.log_mult[None, :])
@@ -169,7 +173,7 @@ def bias(columns: ColumnTerms, rows: RowTerms) -> jax.Array:
     Returns:
       [b, C] float, -inf for a masked pair.
     """
-    if rows.group is not None or rows.pool is not None:
+    if any(x is not None for x in (rows.group, rows.pool, rows.own)):
         pairs = column_terms(columns, rows)
         return pairs.log_mult - pairs.log_count
     own = columns.key[None, :] == rows.key[:, None]

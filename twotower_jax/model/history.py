@@ -11,6 +11,8 @@ history are pooled to one vector,
 
 over the n places p = 0 (the latest), 1, ... that hold an item, where u is learned and
 starts at 0, hence as the mean. An empty history has the vector 0.
+
+With the pooling ``transformer`` a history is a sequence (`sequence.py`).
 """
 
 import functools
@@ -21,6 +23,13 @@ import jax.numpy as jnp
 
 from twotower_jax.model.bags import Bag, bag_vectors
 from twotower_jax.model.embeddings import FeatureSpec, join_numbers, number_vectors
+from twotower_jax.model.sequence import (
+    Dropout,
+    SequenceSpec,
+    init_sequence,
+    sequence_vectors,
+)
+from twotower_jax.model.tokens import Tokens, whole_sequences
 
 
 class HistorySpec(NamedTuple):
@@ -29,10 +38,11 @@ class HistorySpec(NamedTuple):
     Attributes:
       items: size of the catalogue.
       length: items of a history that are read, the last ones.
-      pooling: "mean", "recency" or "attention".
+      pooling: "mean", "recency", "attention" or "transformer".
       half_life: places after which the weight of an item has halved (recency).
       features: of an item: its id, and features of the data.
       shared: whether items use the tables of the candidate tower.
+      sequence: shape of the transformer; None with another pooling.
     """
 
     items: int
@@ -41,6 +51,12 @@ class HistorySpec(NamedTuple):
     half_life: float
     features: tuple[FeatureSpec, ...]
     shared: bool
+    sequence: SequenceSpec | None = None
+
+    @property
+    def by_place(self) -> bool:
+        """Whether the model reads the vector of each place, not their mean."""
+        return self.pooling in ("attention", "transformer")
 
     def table(self, feature: FeatureSpec) -> str:
         """Return the name of the table of a feature of items."""
@@ -58,13 +74,18 @@ class HistoryInputs(NamedTuple):
     """Inputs of E histories beside their bags.
 
     Attributes:
-      present: [E, length] bool, False where a place holds no item.
+      present: [E, length] bool, False where a place holds no item; of a stream of
+        tokens [tokens].
       numbers: [E, n] float32 of the numeric features and vectors of the items, pooled;
-        with attention [E x length, n]; None without any.
+        with attention and transformer [places, n]; None without any.
+      tokens: places of the tokens of a transformer; None with another pooling.
+      dropout: of a training step of a transformer, or None.
     """
 
     present: jax.Array
     numbers: jax.Array | None
+    tokens: Tokens | None = None
+    dropout: Dropout | None = None
 
 
 def init_history(spec: HistorySpec, dim: int, key: jax.Array) -> dict:
@@ -76,14 +97,16 @@ def init_history(spec: HistorySpec, dim: int, key: jax.Array) -> dict:
       key: used for nothing else.
 
     Returns:
-      "numeric" [n, dim] float32 with n numbers per item, those of vectors included, and
-      "attention" [dim] float32 with attention.
+      "numeric" [n, dim] float32 with n numbers per item, those of vectors included,
+      "attention" [dim] float32 with attention, and "transformer" with one.
     """
     params, numeric = {}, sum(one.numbers for one in spec.features)
     if numeric:
         params["numeric"] = 0.05 * jax.random.normal(key, (numeric, dim))
     if spec.pooling == "attention":
         params["attention"] = jnp.zeros(dim)
+    if spec.sequence is not None:
+        params["transformer"] = init_sequence(spec.sequence, jax.random.fold_in(key, 1))
     return params
 
 
@@ -98,7 +121,30 @@ def history_inputs(
       features: of items by name, first axis the item.
 
     Returns:
-      {table: bags}, one bag per history, with attention one per place; and the rest.
+      {table: bags}, one bag per history, with attention and transformer one per place;
+      and the rest.
+    """
+    tokens = None
+    if spec.sequence is not None:
+        items = items[:, ::-1]  # a transformer reads the oldest first
+        tokens = whole_sequences((items >= 0) & (items < spec.items))
+    bags, inputs = place_inputs(spec, items, features)
+    return bags, inputs._replace(tokens=tokens)
+
+
+def place_inputs(
+    spec: HistorySpec, items: jax.Array, features: dict[str, jax.Array]
+) -> tuple[dict[str, Bag], HistoryInputs]:
+    """Inputs of histories, or of tokens, in the order in which they are given.
+
+    Args:
+      spec: static shape.
+      items: [E, length] int32, or [E, 1] with attention and transformer; an id outside
+        0..items-1 is no item.
+      features: of items by name, first axis the item.
+
+    Returns:
+      {table: bags}, and the rest without tokens.
     """
     present = (items >= 0) & (items < spec.items)
     known = jnp.where(present, items, spec.items)
@@ -129,7 +175,7 @@ def _bag(spec: HistorySpec, codes: jax.Array, size: int, weight: jax.Array) -> B
     there = (codes >= 0) & (codes < size)
     share = there / jnp.maximum(there.sum(axis=-1, keepdims=True), 1)
     ids, shares = jnp.where(there, codes, size), weight[..., None] * share
-    if spec.pooling == "attention":
+    if spec.by_place:
         entities = weight.size
         total = jnp.ones(entities)
     else:
@@ -140,8 +186,8 @@ def _bag(spec: HistorySpec, codes: jax.Array, size: int, weight: jax.Array) -> B
 def _pooled_number(
     spec: HistorySpec, values: jax.Array, weight: jax.Array
 ) -> jax.Array:
-    """Return numbers [E, length] pooled to [E]; with attention one by one."""
-    if spec.pooling == "attention":
+    """Return numbers [E, length] pooled to [E]; one by one where the spec asks."""
+    if spec.by_place:
         return (values * weight).reshape(-1)
     return (values * weight).sum(axis=1) / _total(weight)
 
@@ -160,7 +206,7 @@ def history_vectors(
     Args:
       spec: static shape.
       params: as of `init_history`.
-      values: {table: [E, dim]} vectors of the bags; with attention [E x length, dim].
+      values: {table: [E, dim]} vectors of the bags; of places [E x length, dim].
       inputs: of E histories.
 
     Returns:
@@ -169,6 +215,15 @@ def history_vectors(
     parts = [values[table] for table in spec.tables]
     parts += number_vectors(spec.features, inputs.numbers, params.get("numeric"))
     vectors = functools.reduce(jnp.add, parts)
+    if spec.sequence is not None and inputs.tokens is not None:
+        return sequence_vectors(
+            spec.sequence,
+            params["transformer"],
+            vectors,
+            inputs.tokens,
+            inputs.dropout,
+            stream=inputs.present.ndim == 1,
+        )
     if spec.pooling != "attention":
         return vectors
     return attend(

@@ -7,6 +7,7 @@ from twotower_jax.data.log import Feature, FunnelLog
 from twotower_jax.errors import InputError
 from twotower_jax.model.embeddings import FeatureSpec
 from twotower_jax.model.history import HistorySpec
+from twotower_jax.model.sequence import SequenceSpec
 from twotower_jax.model.tower import TowerSpec
 
 
@@ -78,6 +79,14 @@ def _history(config: TowersConfig, log: FunnelLog) -> HistorySpec:
                 f"{list(config.candidate)}; add it there, or set "
                 "towers.history_table=own"
             )
+    sequence = None
+    if config.history_pooling == "transformer":
+        sequence = SequenceSpec(
+            config.dim,
+            config.history_length,
+            config.sequence.layers,
+            config.sequence.heads,
+        )
     return HistorySpec(
         items=log.num_items,
         length=config.history_length,
@@ -85,6 +94,7 @@ def _history(config: TowersConfig, log: FunnelLog) -> HistorySpec:
         half_life=config.history_half_life,
         features=parts,
         shared=shared,
+        sequence=sequence,
     )
 
 

@@ -17,6 +17,7 @@ from flax import nnx
 
 from twotower_jax.model.embeddings import FeatureSpec, number_vectors
 from twotower_jax.model.history import HistorySpec, init_history
+from twotower_jax.model.modules import as_functions
 from twotower_jax.registry import Registry
 
 
@@ -197,18 +198,5 @@ class _Layers(nnx.Module):
 
 def _mlp(widths: tuple[int, ...]) -> Tower:
     """Return the layers as a tower of one vector, with plain dictionaries outside."""
-
-    def build(rngs: nnx.Rngs) -> _Layers:
-        return _Layers(widths, rngs=rngs)
-
-    graph, abstract = nnx.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))))
-
-    def init(key: jax.Array) -> dict:
-        return nnx.to_pure_dict(nnx.state(build(nnx.Rngs(key))))
-
-    def apply(params: dict, vectors: Sequence[jax.Array]) -> jax.Array:
-        state = jax.tree.map(lambda leaf: leaf, abstract)
-        nnx.replace_by_pure_dict(state, params)
-        return nnx.merge(graph, state)(vectors[0])
-
-    return Tower(init, apply)
+    layers = as_functions(lambda rngs: _Layers(widths, rngs=rngs))
+    return Tower(layers.init, lambda params, vectors: layers.apply(params, vectors[0]))

@@ -99,19 +99,19 @@ def query_inputs(
       entities: features on the device.
       queries: E queries.
       target: [E] int32 item of each row, which is left out of its own history; None
-        leaves nothing out.
+        leaves nothing out, and neither does a sequence, which ends before the target.
 
     Returns:
       The inputs for E queries.
     """
-    inputs = _inputs("query", model.query, entities.query, queries.user)
+    inputs = feature_inputs("query", model.query, entities.query, queries.user)
     history = model.query.history
     if history is None:
         return inputs
     items = last_items(history.length, entities.history, queries)
     if items is None:
         raise ValueError("the query tower reads histories, and the queries have none")
-    if target is not None:
+    if target is not None and history.sequence is None:
         items = jnp.where(items == target[:, None], -1, items)
     bags, rest = history_inputs(history, items, entities.candidate)
     return inputs._replace(bags=inputs.bags | bags, history=rest)
@@ -128,7 +128,7 @@ def candidate_inputs(model: Model, entities: Entities, items: jax.Array) -> Inpu
     Returns:
       The inputs for E items.
     """
-    return _inputs("candidate", model.candidate, entities.candidate, items)
+    return feature_inputs("candidate", model.candidate, entities.candidate, items)
 
 
 def last_items(
@@ -152,12 +152,19 @@ def last_items(
     return jnp.where(place >= begin[:, None], items, -1)
 
 
-def _inputs(
+def feature_inputs(
     side: str, spec: TowerSpec, features: dict[str, jax.Array], ids: jax.Array
 ) -> Inputs:
-    """Return the inputs of a tower for entities [E] int32, histories excepted.
+    """Inputs of a tower, histories excepted.
 
-    The features are arrays by name, first axis the entity.
+    Args:
+      side: "query" or "candidate".
+      spec: static shape of the tower.
+      features: arrays by name, first axis the user or item.
+      ids: [E] int32 users or items.
+
+    Returns:
+      The inputs for E entities.
     """
     rows, bags, numbers = {}, {}, []
     for feature in spec.features:

@@ -47,6 +47,7 @@ from twotower_jax.run.records import (
     write_json,
 )
 from twotower_jax.run.sample_report import print_data, report_samples
+from twotower_jax.run.sequences import trained_part
 from twotower_jax.run.tower_features import choose_features
 from twotower_jax.run.trackers import make_trackers
 from twotower_jax.run.tracking import Tracking
@@ -142,10 +143,11 @@ def run(
     console.print(f"run {folder}", highlight=False, soft_wrap=True)
     data = _load(config, shared)
     print_data(console, data)
-    check_sizes(config, data)
+    part = trained_part(config, data)
+    check_sizes(config, part)
     if trains(config):
         check_times(config, data)
-        check_use(config, data.split)
+        check_use(config, part.split)
     check_same_data(record, data)
     if record.is_done():
         arm = record.config().get("arm")
@@ -206,12 +208,13 @@ def _recorded(attempt: Attempt) -> dict[str, Any]:
 def _train_and_evaluate(attempt: Attempt) -> dict[str, Any]:
     """Return the content of result.json."""
     config, data, console = attempt.config, attempt.data, attempt.console
-    queries = make_query_sets(config, data)
+    # Baselines and queries read all of the training positives.
+    queries, part = make_query_sets(config, data), trained_part(config, data)
     notes, started, params = Notes(), time.perf_counter(), {}
     if trains(config):
         problem = make_problem(config, data)
         with _drawing:
-            report_samples(config, data, problem, attempt.record.path, console)
+            report_samples(config, part, problem, attempt.record.path, console)
         params, notes = _train(attempt, problem, queries.get("valid"))
         if not notes.done:
             # The catalogue is ranked for a finished run alone.
@@ -220,7 +223,8 @@ def _train_and_evaluate(attempt: Attempt) -> dict[str, Any]:
             name: rank_split(config, data, problem, params, one)
             for name, one in queries.items()
         }
-        samples = _samples(attempt, problem, notes)
+        used = report_use(config, part.split, notes, console)
+        samples = (problem.report or {}) | used
     else:
         fit_baseline(config, data, config.towers.kind)
         notes.seconds = time.perf_counter() - started
@@ -243,7 +247,7 @@ def _train_and_evaluate(attempt: Attempt) -> dict[str, Any]:
         "examples_per_second": _speed(notes, config.training.batch_size),
         "samples": samples,
         "towers": {"query": config.towers.query, "candidate": config.towers.candidate},
-        "data": dict(data.split.report) | dict(data.log.dropped),
+        "data": dict(part.split.report) | dict(data.log.dropped),
     }
 
 
@@ -252,12 +256,6 @@ def _unranked(record: RunFolder, notes: Notes) -> dict[str, dict[str, float]]:
     if notes.stopped == PAUSED:
         return {"valid": record.metrics()[-1]["valid"]}
     return {"test": {}}
-
-
-def _samples(attempt: Attempt, problem: Problem, notes: Notes) -> dict[str, Any]:
-    """Return the statistics of the samples before training, and of their use."""
-    used = report_use(attempt.config, attempt.data.split, notes, attempt.console)
-    return (problem.report or {}) | used
 
 
 def _speed(notes: Notes, batch_size: int) -> float | None:

@@ -1,5 +1,6 @@
 """The run whose parameters another run starts with: checks, and rows by id."""
 
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,12 @@ from twotower_jax.training.warm_start import KnownRows, WarmStart
 
 # Keys that decide the shapes of parameters.
 SHAPES = ("kind", "dim", "hidden")
+OF_SEQUENCES = (
+    "history_pooling",
+    "history_length",
+    "sequence.layers",
+    "sequence.heads",
+)
 
 
 class Parent(NamedTuple):
@@ -61,8 +68,9 @@ def find_parent(config: Config) -> Parent | None:
         raise InputError(f"{key} is not a folder; give that of a finished run")
     record, stored = RunFolder(folder), stored_config(folder)
     result, made = record.result(), record.read("manifest") or {}
-    for name in SHAPES:
-        before, now = getattr(stored.towers, name), getattr(config.towers, name)
+    poolings = {stored.towers.history_pooling, config.towers.history_pooling}
+    for name in (*SHAPES, *(OF_SEQUENCES if "transformer" in poolings else ())):
+        before, now = (attrgetter(name)(one.towers) for one in (stored, config))
         if before != now:
             raise InputError(
                 f"{key} has towers.{name}={_text(before)}, and this run has "

@@ -8,6 +8,7 @@ import numpy as np
 from twotower_jax.config import Config
 from twotower_jax.config.training import PATIENCE
 from twotower_jax.data.feed import Order
+from twotower_jax.data.history import History
 from twotower_jax.data.log import Split
 from twotower_jax.errors import InputError
 from twotower_jax.run.inputs import Loaded
@@ -48,19 +49,26 @@ def positive_weights(config: Config, counts: np.ndarray) -> np.ndarray:
     return weights
 
 
-def make_order(config: Config, data: Loaded, weights: np.ndarray) -> Order:
+def make_order(
+    config: Config,
+    data: Loaded,
+    weights: np.ndarray,
+    sequences: History | None = None,
+) -> Order:
     """Return the order in which positives are read, resampled each epoch.
 
     Args:
       config: the run.
       data: its data, with times if ``training.order=time``.
       weights: [num_items] float64, the result of `positive_weights`.
+      sequences: spans of the positives, where those of a user stay together.
     """
     train, draw, strategy = data.split.train, None, config.positives.strategy
     if strategy != "none":
         draw = partial(draw_epoch, strategy, train.item, data.counts, weights)
     time = train.time if config.training.order == "time" else None
-    return Order(config.seed, len(train), config.training.batch_size, draw, time)
+    batch = config.training.batch_size
+    return Order(config.seed, len(train), batch, draw, time, sequences)
 
 
 def make_schedule(config: Config, split: Split) -> Schedule:

@@ -11,7 +11,7 @@ from twotower_jax.config import Config
 from twotower_jax.data.feed import make_queries
 from twotower_jax.losses.registry import LOSSES
 from twotower_jax.model.specs import Model, make_model
-from twotower_jax.run.inputs import Loaded, make_entities, query_history
+from twotower_jax.run.inputs import Loaded, make_entities
 from twotower_jax.run.loss_parts import kth_scores, loss_form, loss_numbers
 from twotower_jax.run.negatives import (
     filter_numbers,
@@ -27,6 +27,12 @@ from twotower_jax.run.plan import (
     make_order,
     make_schedule,
     positive_weights,
+)
+from twotower_jax.run.sequences import (
+    end_to_end,
+    reads_sequences,
+    train_history,
+    trained_part,
 )
 from twotower_jax.run.tower_features import choose_features
 from twotower_jax.run.two_way import two_way_numbers
@@ -65,16 +71,17 @@ def make_problem(config: Config, data: Loaded) -> Problem:
       InputError: when a tower names a feature, or the negatives a stage, that the
         data does not have, or when an epoch would not fill a batch.
     """
-    config, train = choose_features(config, data), data.split.train
+    config, data = choose_features(config, data), trained_part(config, data)
+    train, joined = data.split.train, end_to_end(config)
     structure = _structure(config, data, make_model(config.towers, data.log))
     negatives = structure.negatives
-    history = query_history(config, data.split.known, train.user, train.time)
+    history = train_history(config, data.split)
     pools, pool_report = None, {}
     if negatives.hard_num and HARD_SOURCES[negatives.hard_source].of_log:
         pools, pool_report = hard_pools(config, data)
     weights = positive_weights(config, data.counts)
     of_log, weight_report = log_weights(config, data, weights)
-    order = make_order(config, data, weights)
+    order = make_order(config, data, weights, history if joined else None)
     schedule = make_schedule(config, data.split)
     known = known_at(config, data)
     return Problem(
@@ -139,6 +146,7 @@ def _structure(config: Config, data: Loaded, model: Model) -> Structure:
         num_items=data.log.num_items,
         ids_alone=config.training.update == "incremental",
         form=loss_form(config),
+        end_to_end=end_to_end(config),
     )
 
 
@@ -181,7 +189,14 @@ def _hyper(
         filter=filter_numbers(config, schedule),
         two_way=two_way_numbers(config, data, weights),
         query_dropout=jnp.float32(dropout) if dropout else None,
+        sequence_dropout=_sequence_dropout(config),
     )
+
+
+def _sequence_dropout(config: Config) -> jax.Array | None:
+    """Return the share of numbers that a transformer drops, None where none are."""
+    share = config.towers.sequence.dropout
+    return jnp.float32(share) if reads_sequences(config) and share else None
 
 
 def _arrays(numbers: T) -> T:

@@ -16,9 +16,9 @@ MIN_ID = 10.0
 def choose_features(config: Config, data: Loaded) -> Config:
     """The configuration with the features of both towers named.
 
-    An empty ``towers.query`` becomes `query_features`, an empty ``towers.candidate`` id
-    and the features of items. The choice reads the training part and the features
-    alone.
+    An empty ``towers.query`` becomes `query_features`, with a transformer the history
+    too, and an empty ``towers.candidate`` id and the features of items. The choice
+    reads the training part and the features alone.
 
     Args:
       config: The run.
@@ -29,6 +29,8 @@ def choose_features(config: Config, data: Loaded) -> Config:
     """
     towers = config.towers
     query = towers.query or query_features(data, towers.history_length)
+    if towers.history_pooling == "transformer" and "history" not in query:
+        query = (*query, "history")
     candidate = towers.candidate or ("id", *sorted(data.log.item_features))
     if (query, candidate) == (towers.query, towers.candidate):
         return config

@@ -61,7 +61,7 @@ def log_expected_count(*sources: tuple[jax.Array, jax.Array | float]) -> jax.Arr
     return functools.reduce(jnp.logaddexp, terms)
 
 
-def log_inclusion(log_q: jax.Array, draws: float) -> jax.Array:
+def log_inclusion(log_q: jax.Array, draws: float | jax.Array) -> jax.Array:
     """Log probability that an item is among independent draws: 1 - (1 - q)^n.
 
     Args:

@@ -89,12 +89,15 @@ def batch_terms(
         group=None if mixture is None else mixture.of_row,
     )
     has_pools = mixture is not None and mixture.pool is not None
+    has_own = mixture is not None and mixture.own is not None
     by_row = data.positives is not None or data.known is not None
-    if items.shape[0] and (has_pools or by_row):
+    if items.shape[0] and (has_pools or has_own or by_row):
         places = _distinct(items, num_items)
         columns = columns._replace(place=places.of_column)
         rows = rows._replace(
-            seen=_seen(data, batch, places), pool=_pool_terms(mixture, places)
+            seen=_seen(data, batch, places),
+            pool=_pool_terms(mixture, places),
+            own=_own_terms(mixture, places),
         )
     corrected = CORRECTIONS[program.structure.correct].positive
     shift = -tempered(own, strength) if corrected else jnp.zeros_like(own)
@@ -184,14 +187,27 @@ def _pool_terms(mixture: Mixture | None, places: _Places) -> PoolTerms | None:
     """Return the expected draws of the columns' items from the rows' pools."""
     if mixture is None or mixture.pool is None:
         return None
-    number, item = places.items.shape[0], mixture.pool.item
-    place = jnp.minimum(jnp.searchsorted(places.items, item), number - 1)
-    # Padding has the id num_items, which padding of merged columns has too.
-    present = (places.items[place] == item) & (item < mixture.num_items)
     return PoolTerms(
-        jnp.where(present, place, number).astype(jnp.int32),
+        _places_of(places, mixture.pool.item, mixture.num_items),
         mixture.pool.log_prob + jnp.log(mixture.hard_draws),
     )
+
+
+def _own_terms(mixture: Mixture | None, places: _Places) -> PoolTerms | None:
+    """Return the number of rows of each row's own sequence that have an item."""
+    if mixture is None or mixture.own is None:
+        return None
+    own = mixture.own
+    return PoolTerms(_places_of(places, own.item, mixture.num_items), own.log_prob)
+
+
+def _places_of(places: _Places, item: jax.Array, num_items: int) -> jax.Array:
+    """Return places of items [B, L] among those of the columns; C for none of them."""
+    number = places.items.shape[0]
+    place = jnp.minimum(jnp.searchsorted(places.items, item), number - 1)
+    # Padding has the id num_items, which padding of merged columns has too.
+    present = (places.items[place] == item) & (item < num_items)
+    return jnp.where(present, place, number).astype(jnp.int32)
 
 
 def _slot_terms(

@@ -18,6 +18,7 @@ from twotower_jax.sampling.masks import MASKS
 from twotower_jax.sampling.proposals import sample
 from twotower_jax.training.easy_draws import draw_easy, log_mass
 from twotower_jax.training.hard_sources import HARD_SOURCES
+from twotower_jax.training.own_rows import OwnRows, own_rows
 from twotower_jax.training.slots import HardDraws, RowPools, Slots
 from twotower_jax.training.types import (
     Batch,
@@ -57,12 +58,14 @@ class Draws(NamedTuple):
       groups: Expected draws of the rows.
       log_mass: [B] log of the mass of the items to which the easy draws of a row are
         restricted; None where they are not.
+      own: Rows of the rows' own sequences; None where these are not columns.
     """
 
     columns: cols.Columns
     slots: Slots | None
     groups: RowGroups
     log_mass: jax.Array | None = None
+    own: OwnRows | None = None
 
 
 def draw(program: Program, data: TrainData, state: TrainState, batch: Batch) -> Draws:
@@ -86,19 +89,19 @@ def draw(program: Program, data: TrainData, state: TrainState, batch: Batch) -> 
         return Draws(columns, None, RowGroups(zero, zero))
     ratio = ratio_at(program.hyper.hard_ratio, state.step)
     columns = _draw_columns(program, state.step, batch, ratio)
-    mass = log_mass(program, data, batch)
+    mass, own = log_mass(program, data, batch), own_rows(program, batch)
     if not negatives.slots:
-        return Draws(columns, None, row_groups(negatives, ratio, None), mass)
+        return Draws(columns, None, row_groups(negatives, ratio, None), mass, own)
     key = keys.stream(program.hyper.seed, "negatives.slots", state.step)
     easy = draw_easy(program, data, batch, key, (batch.items.shape[0], negatives.slots))
     if not negatives.hard_num:
         slots = Slots(easy, jnp.zeros(easy.shape, bool), None)
-        return Draws(columns, slots, row_groups(negatives, ratio, None), mass)
+        return Draws(columns, slots, row_groups(negatives, ratio, None), mass, own)
     source = HARD_SOURCES[negatives.hard_source]
     hard = source.draw(program, data, state, batch)
     groups = row_groups(negatives, ratio, None if source.scored else hard.pool)
     slots = _mix_slots(program, state.step, ratio, groups, easy, hard)
-    return Draws(columns, slots, groups, mass)
+    return Draws(columns, slots, groups, mass, own)
 
 
 def choose(

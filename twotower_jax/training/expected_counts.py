@@ -24,6 +24,7 @@ from twotower_jax.training.log_q import (
     log_in_others,
     log_q_plus,
 )
+from twotower_jax.training.own_rows import other_rows, own_items
 from twotower_jax.training.slots import RowPools
 from twotower_jax.training.types import Program, TrainState
 
@@ -49,6 +50,7 @@ class Mixture(NamedTuple):
       log_q_plus: Function from items to their log q+; None where neither the batch nor
         a bank is a source.
       in_batch: Number of other rows of the batch, whose positives are columns; or 0.
+        Of sequences end to end, the mean number of rows of other sequences.
       log_once: Function from items to the log probability that one of these rows has
         it; None where an item counts for every row that has it.
       banked: [] number of entries of the bank that are columns.
@@ -57,18 +59,21 @@ class Mixture(NamedTuple):
       hard_draws: [] expected hard draws of a row with a pool.
       of_row: Group of each row [B] int32, or None where all rows are alike (G = 1).
       pool: Pools of the hard draws; None where they are not counted by their pools.
+      own: Items of the other rows of each row's sequence, with the log of their number;
+        None where they are not columns.
     """
 
     num_items: int
     easy: Proposal
     log_q_plus: Callable[[jax.Array], jax.Array] | None
-    in_batch: int
+    in_batch: int | jax.Array
     log_once: Callable[[jax.Array], jax.Array] | None
     banked: jax.Array
     easy_draws: jax.Array
     hard_draws: jax.Array
     of_row: jax.Array | None
     pool: RowPools | None
+    own: RowPools | None = None
 
 
 def easy_source(mixture: Mixture, items: jax.Array, draws: jax.Array) -> Source:
@@ -122,6 +127,22 @@ def pool_sources(mixture: Mixture, items: jax.Array) -> list[Source]:
         return []
     log_q = hard_log_prob(mixture.pool.item, mixture.pool.log_prob, items)
     return [Source(log_q, mixture.hard_draws)]
+
+
+def own_sources(mixture: Mixture, items: jax.Array) -> list[Source]:
+    """Other rows of each row's sequence, which stand in the batch for certain.
+
+    Args:
+      mixture: All sources.
+      items: [B, K] int32 items in rows.
+
+    Returns:
+      One source, or none where they are not columns.
+    """
+    own = mixture.own
+    if own is None:
+        return []
+    return [Source(hard_log_prob(own.item, own.log_prob, items), 1)]
 
 
 def bank_source(mixture: Mixture, bank: banks.Bank) -> Source:
@@ -182,18 +203,20 @@ def negative_mixture(
     of_batch = None
     if negatives.in_batch or negatives.bank:
         of_batch = partial(log_q_plus, program, state, batch_size)
-    log_once = partial(log_in_others, program, state, batch_size)
+    others = other_rows(draws.own, batch_size)
+    log_once = partial(log_in_others, program, state, batch_size, others=others)
     return Mixture(
         num_items=structure.num_items,
         easy=program.hyper.easy,
         log_q_plus=of_batch,
-        in_batch=batch_size - 1 if negatives.in_batch else 0,
+        in_batch=others if negatives.in_batch else 0,
         log_once=log_once if negatives.distinct else None,
         banked=used_entries(program, state),
         easy_draws=easy_draws,
         hard_draws=groups.hard[0],
         of_row=of_row,
         pool=draws.slots.pool if draws.slots is not None and log_q.of_pool else None,
+        own=own_items(draws.own, log_once if negatives.distinct else None),
     )
 
 
@@ -269,6 +292,7 @@ def row_counts(mixture: Mixture | None, items: jax.Array) -> jax.Array:
         easy_source(mixture, clipped, easy[:, None]),
         *batch_sources(mixture, clipped, mixture.banked),
         *pool_sources(mixture, items),
+        *own_sources(mixture, items),
     )
 
 

@@ -78,7 +78,11 @@ def log_q_plus(
 
 
 def log_in_others(
-    program: Program, state: TrainState, batch_size: int, items: jax.Array
+    program: Program,
+    state: TrainState,
+    batch_size: int,
+    items: jax.Array,
+    others: int | jax.Array | None = None,
 ) -> jax.Array:
     """Log probability that one of the n - 1 other rows of a batch has the item.
 
@@ -90,11 +94,13 @@ def log_in_others(
       state: State before the step, as in `log_q_plus`.
       batch_size: Rows per batch, n.
       items: [...] int32.
+      others: Number of other rows that are draws from q+; None for n - 1.
 
     Returns:
       [...] float32.
     """
+    others = batch_size - 1 if others is None else others
     if "frequency" not in state.samplers:
-        return log_inclusion(program.hyper.log_q_batch[items], batch_size - 1)
+        return log_inclusion(program.hyper.log_q_batch[items], others)
     seen = frequency.log_count(state.samplers["frequency"], items, state.step)
-    return log_inclusion(seen, (batch_size - 1) / batch_size)
+    return log_inclusion(seen, others / batch_size)

@@ -70,7 +70,8 @@ def bag_decay(entities: Counted, bag: Bag) -> jax.Array:
     """Weight with which the penalty counts each value of bags.
 
     The weight of an entity is spread over its values in proportion to theirs; bags of
-    the places of a history share the weight of their query.
+    the places of a history share the weight of their query. Of a sequence the newest
+    item has all of it, so that each item counts once per row that it adds.
 
     Args:
       entities: Queries or positives of a batch.
@@ -79,9 +80,14 @@ def bag_decay(entities: Counted, bag: Bag) -> jax.Array:
     Returns:
       [E, width] float32.
     """
-    weight = entities.weight
-    if bag.ids.shape[0] != weight.shape[0] and entities.inputs.history is not None:
-        present = entities.inputs.history.present
+    weight, history = entities.weight, entities.inputs.history
+    if history is not None and history.tokens is not None:
+        tokens = history.tokens
+        if bag.ids.shape[0] == tokens.place.size:
+            every = jnp.zeros(tokens.place.size, weight.dtype)
+            weight = every.at[tokens.newest].set(weight)
+    elif bag.ids.shape[0] != weight.shape[0] and history is not None:
+        present = history.present
         number = jnp.maximum(present.sum(axis=1, keepdims=True), 1)
         weight = (present * (weight[:, None] / number)).reshape(-1)
     return bag.weight * (weight / bag.total)[:, None]

@@ -18,6 +18,7 @@ from twotower_jax.training.batch_loss import (
     gather_weights,
     loss_and_gradient,
 )
+from twotower_jax.training.batch_queries import batch_queries
 from twotower_jax.training.draws import Draws, choose, draw
 from twotower_jax.training.log_q import log_q_plus
 from twotower_jax.training.optimizers import (
@@ -71,10 +72,10 @@ def train_step(
       The state after the step, and the mean loss [] of the rows before it (weighted,
       if positives are reweighted).
     """
-    model, batch = program.structure.model, data.batch(rows)
+    batch = data.batch(rows)
     state = count_items(program, state, batch)
     draws = draw(program, data, state, batch)
-    queries = net.query_inputs(model, data.entities, batch.queries, batch.items)
+    queries = batch_queries(program, data, state, batch)
     draws = choose(program, data, state, batch, queries, draws)
     state = count_lost_slots(program, state, draws)
     inputs = TowerInputs(queries, candidate_inputs(program, data, draws))

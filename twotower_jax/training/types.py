@@ -87,6 +87,7 @@ class Structure(NamedTuple):
       num_items: Size of the catalogue.
       ids_alone: Whether the embeddings of ids learn, and all else keeps its value.
       form: Static choices within the loss.
+      end_to_end: Whether the rows of a batch are sequences in their order, end to end.
     """
 
     model: Model
@@ -99,6 +100,7 @@ class Structure(NamedTuple):
     num_items: int
     ids_alone: bool = False
     form: LossForm = LossForm()
+    end_to_end: bool = False
 
 
 class HardRatio(NamedTuple):
@@ -165,6 +167,8 @@ class Hyper(NamedTuple):
       two_way: Numbers of the softmax over users, or None without it.
       query_dropout: [] share of the numbers of a query embedding that are dropped; None
         where none are.
+      sequence_dropout: [] share of the numbers within a transformer that are dropped;
+        None where none are.
     """
 
     seed: jax.Array
@@ -186,6 +190,7 @@ class Hyper(NamedTuple):
     filter: FilterNumbers | None = None
     two_way: TwoWayNumbers | None = None
     query_dropout: jax.Array | None = None
+    sequence_dropout: jax.Array | None = None
 
 
 @dataclass(frozen=True)

@@ -52,3 +52,10 @@ def test_named_features_stay_and_empty_ones_are_chosen():
     assert (chosen.query, chosen.candidate) == (("id",), ("id", "country"))
     named = configure(towers__query=("id",), towers__candidate=("country",))
     assert choose_features(named, data) == named
+
+
+def test_a_transformer_reads_the_history_whatever_the_data():
+    data = clicks(5, 1, features=("age",))
+    config = configure(towers__history_pooling="transformer")
+    assert "history" not in choose_features(configure(), data).towers.query
+    assert "history" in choose_features(config, data).towers.query

@@ -1,0 +1,44 @@
+"""Modules of flax as pure functions of plain dictionaries."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+from flax import nnx
+
+
+class Functions(NamedTuple):
+    """A module as two pure functions.
+
+    Attributes:
+      init: key -> params, a nested dictionary of float32 arrays.
+      apply: (params, *inputs) -> the result of calling the module.
+    """
+
+    init: Callable[[jax.Array], dict]
+    apply: Callable[..., Any]
+
+
+def as_functions(build: Callable[[nnx.Rngs], nnx.Module]) -> Functions:
+    """A module as pure functions.
+
+    Args:
+      build: makes the module from its random streams.
+
+    Examples:
+      >>> linear = as_functions(lambda rngs: nnx.Linear(2, 3, rngs=rngs))
+      >>> params = linear.init(jax.random.key(0))
+      >>> sorted(params), linear.apply(params, jax.numpy.ones((1, 2))).shape
+      (['bias', 'kernel'], (1, 3))
+    """
+    graph, abstract = nnx.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))))
+
+    def init(key: jax.Array) -> dict:
+        return nnx.to_pure_dict(nnx.state(build(nnx.Rngs(key))))
+
+    def apply(params: dict, *inputs: Any) -> Any:
+        state = jax.tree.map(lambda leaf: leaf, abstract)
+        nnx.replace_by_pure_dict(state, params)
+        return nnx.merge(graph, state)(*inputs)
+
+    return Functions(init, apply)

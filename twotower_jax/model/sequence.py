@@ -1,0 +1,220 @@
+"""The causal transformer of a sequence tower, over the items of histories.
+
+A token is an item of a sequence; its vector is x_0 = sqrt(d) v + p, the vector of the
+item and a learned vector of its place from the oldest item on. Each of the layers is
+
+  x <- x + drop(attention(norm(x))),  x <- x + drop(relu(norm(x) W_1 + b_1) W_2 + b_2),
+
+where a token attends to itself and to earlier tokens of its sequence. The embedding of
+a query is norm(x) at its newest token.
+
+Tokens stand in blocks of W, the longest sequence. The tokens of `Stream` are sequences
+end to end, without padding between them: a token attends within its own block and the
+block before, which hold all earlier tokens of its sequence.
+
+References:
+  Kang & McAuley, Self-attentive sequential recommendation, ICDM 2018.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from twotower_jax.model.modules import as_functions
+from twotower_jax.model.tokens import NO_SEQUENCE, Tokens
+
+# Standard deviation of the first vectors of places.
+PLACE_SCALE = 0.02
+
+
+class SequenceSpec(NamedTuple):
+    """The static shape of a transformer.
+
+    Attributes:
+      dim: size of the vectors.
+      length: tokens of a sequence, at most.
+      layers: number of layers.
+      heads: number of attention heads; it divides dim.
+    """
+
+    dim: int
+    length: int
+    layers: int
+    heads: int
+
+
+class Dropout(NamedTuple):
+    """Dropout of a training step.
+
+    Attributes:
+      key: typed key, used for nothing else.
+      share: [] share of the numbers that are dropped.
+    """
+
+    key: jax.Array
+    share: jax.Array
+
+
+def init_sequence(spec: SequenceSpec, key: jax.Array) -> dict:
+    """Initial parameters.
+
+    Args:
+      spec: static shape.
+      key: used for nothing else.
+
+    Returns:
+      A nested dictionary of float32 arrays.
+    """
+    return _transformer(spec).init(key)
+
+
+def sequence_vectors(
+    spec: SequenceSpec,
+    params: dict,
+    vectors: jax.Array,
+    tokens: Tokens,
+    dropout: Dropout | None,
+    *,
+    stream: bool,
+) -> jax.Array:
+    """Vectors of the sequences of queries.
+
+    Args:
+      spec: static shape.
+      params: as of `init_sequence`.
+      vectors: [N W, dim] float32, vectors of the items of the tokens.
+      tokens: their places.
+      dropout: of a training step; None drops nothing.
+      stream: whether a sequence may begin in the block before that of a token.
+
+    Returns:
+      [E, dim] float32; 0 for a query without an item.
+    """
+    allowed = visible(tokens.sequence, stream=stream)
+    x = vectors.reshape(*tokens.place.shape, spec.dim)
+    x = _transformer(spec).apply(params, x, tokens.place, allowed, dropout)
+    x = x.reshape(-1, spec.dim)[tokens.newest]
+    return jnp.where(tokens.present[:, None], x, 0)
+
+
+def visible(sequence: jax.Array, *, stream: bool) -> jax.Array:
+    """Whether a token may attend to another: an earlier one of its sequence, or itself.
+
+    Args:
+      sequence: [N, W] int32 codes of sequences.
+      stream: whether the tokens of the block before are among the others.
+
+    Returns:
+      [N, W, W] bool, or [N, W, 2 W] with the block before in front.
+
+    Examples:
+      >>> visible(jnp.array([[4, 4, 7]]), stream=False)[0].astype(int).tolist()
+      [[1, 0, 0], [1, 1, 0], [0, 0, 1]]
+    """
+    width = sequence.shape[1]
+    own = sequence[:, :, None] == sequence[:, None, :]
+    own &= jnp.tri(width, dtype=bool)[None]
+    if not stream:
+        return own
+    before = _before(sequence, NO_SEQUENCE)
+    inside = (sequence != NO_SEQUENCE)[:, :, None]
+    earlier = inside & (sequence[:, :, None] == before[:, None, :])
+    return jnp.concatenate([earlier, own], axis=2)
+
+
+def _before(blocks: jax.Array, fill: int) -> jax.Array:
+    """Return the block before each of N blocks; the first one has none."""
+    return jnp.concatenate([jnp.full_like(blocks[:1], fill), blocks[:-1]])
+
+
+def drop(x: jax.Array, dropout: Dropout | None, place: int) -> jax.Array:
+    """Values, some of which are dropped; the others are divided by their share.
+
+    Args:
+      x: [...] float32.
+      dropout: of a training step; None drops nothing.
+      place: number of this call within the tower.
+
+    Returns:
+      [...] float32.
+    """
+    if dropout is None:
+        return x
+    key = jax.random.fold_in(dropout.key, place)
+    kept = jax.random.uniform(key, x.shape) >= dropout.share
+    return jnp.where(kept, x / (1 - dropout.share), 0)
+
+
+class _Layer(nnx.Module):
+    """One layer: attention and a feed-forward part, each behind its norm."""
+
+    def __init__(self, spec: SequenceSpec, *, rngs: nnx.Rngs):
+        dim, self.heads = spec.dim, spec.heads
+        linear = functools.partial(nnx.Linear, rngs=rngs)
+        self.before_attention = nnx.LayerNorm(dim, rngs=rngs)
+        self.query, self.key, self.value, self.out = (linear(dim, dim) for _ in "qkvo")
+        self.before_forward = nnx.LayerNorm(dim, rngs=rngs)
+        self.first, self.second = linear(dim, dim), linear(dim, dim)
+
+    def __call__(
+        self, x: jax.Array, allowed: jax.Array, dropout: Dropout | None, place: int
+    ) -> jax.Array:
+        x = x + drop(self.attend(x, allowed, dropout, place), dropout, place + 1)
+        hidden = nnx.relu(self.first(self.before_forward(x)))
+        hidden = drop(hidden, dropout, place + 2)
+        return x + drop(self.second(hidden), dropout, place + 3)
+
+    def attend(
+        self, x: jax.Array, allowed: jax.Array, dropout: Dropout | None, place: int
+    ) -> jax.Array:
+        """Return the attention of tokens x [N, W, dim] to those they may see."""
+        x = self.before_attention(x)
+        shape = (*x.shape[:2], self.heads, x.shape[2] // self.heads)
+        query, key, value = (
+            part(x).reshape(shape) for part in (self.query, self.key, self.value)
+        )
+        if allowed.shape[2] > allowed.shape[1]:
+            key, value = (
+                jnp.concatenate([_before(part, 0), part], axis=1)
+                for part in (key, value)
+            )
+        scores = jnp.einsum("nqhd,nkhd->nhqk", query, key) * shape[3] ** -0.5
+        # Every token sees itself, so that no row is empty.
+        scores = jnp.where(allowed[:, None], scores, jnp.finfo(scores.dtype).min)
+        weight = drop(jax.nn.softmax(scores), dropout, place)
+        mixed = jnp.einsum("nhqk,nkhd->nqhd", weight, value)
+        return self.out(mixed.reshape(x.shape))
+
+
+class _Transformer(nnx.Module):
+    """Places, layers and a last norm."""
+
+    def __init__(self, spec: SequenceSpec, *, rngs: nnx.Rngs):
+        initializer = nnx.initializers.normal(PLACE_SCALE)
+        self.place = nnx.Embed(
+            spec.length, spec.dim, embedding_init=initializer, rngs=rngs
+        )
+        self.layers = nnx.List(_Layer(spec, rngs=rngs) for _ in range(spec.layers))
+        self.last = nnx.LayerNorm(spec.dim, rngs=rngs)
+
+    def __call__(
+        self,
+        x: jax.Array,
+        place: jax.Array,
+        allowed: jax.Array,
+        dropout: Dropout | None,
+    ) -> jax.Array:
+        x = x * x.shape[2] ** 0.5 + self.place(place)
+        x = drop(x, dropout, 0)
+        for number, layer in enumerate(self.layers):
+            x = layer(x, allowed, dropout, 1 + 4 * number)
+        return self.last(x)
+
+
+@functools.lru_cache
+def _transformer(spec: SequenceSpec):
+    """Return the functions of a static shape, built once."""
+    return as_functions(lambda rngs: _Transformer(spec, rngs=rngs))
