@@ -59,15 +59,15 @@ def test_an_experiment_names_its_base(tmp_path, capsys):
 def test_failed_run_is_reported_with_its_reason_and_alone_tried_again(
     tmp_path, capsys, monkeypatch
 ):
-    write, tried = run._write_tables, []
+    write, tried = run.write_tables, []
 
-    def fail_once(attempt, *rest):
-        tried.append(attempt.config.seed)
+    def fail_once(record, config, *rest):
+        tried.append(config.seed)
         if tried == [0, 1]:
             raise OSError("no space left")
-        write(attempt, *rest)
+        write(record, config, *rest)
 
-    monkeypatch.setattr(run, "_write_tables", fail_once)
+    monkeypatch.setattr(run, "write_tables", fail_once)
     words = (*tiny.SMALL, f"output={tmp_path}", "name=retry", "towers=popularity")
     assert tiny.command("train", "-m", *words, "seed=0,1,2") == 1
     folder = tmp_path / "retry"
