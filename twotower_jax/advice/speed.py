@@ -69,7 +69,7 @@ def measure(runs: Runs, folder: Path, *words: str) -> Speed:
     check_sizes(probes[0], runs.data)
     key, kept = str(run_folder(probes[0]).name), _read(folder / FILE)
     if key not in kept:
-        runs.launch_configs(probes[each:])  # which compiles the programs
+        runs.launch_configs(probes[each:])  # compiles: not timed
         probes, start = probes[:each], time.perf_counter()
         runs.launch_configs(probes)
         wall = time.perf_counter() - start

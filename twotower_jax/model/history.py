@@ -55,7 +55,7 @@ class HistorySpec(NamedTuple):
 
     @property
     def by_place(self) -> bool:
-        """Whether the model reads the vector of each place, not their mean."""
+        """Whether the pooling reads one vector per item of a history."""
         return self.pooling in ("attention", "transformer")
 
     def table(self, feature: FeatureSpec) -> str:
@@ -117,7 +117,8 @@ def history_inputs(
 
     Args:
       spec: static shape.
-      items: [E, length] int32, the latest first; an id outside 0..items-1 is no item.
+      items: [E, length] int32, the latest first; ids below 0 or above the
+        last item are padding.
       features: of items by name, first axis the item.
 
     Returns:
@@ -139,8 +140,8 @@ def place_inputs(
 
     Args:
       spec: static shape.
-      items: [E, length] int32, or [E, 1] with attention and transformer; an id outside
-        0..items-1 is no item.
+      items: [E, length] int32, or [E, 1] with attention and transformer; ids below 0
+        or above the last item are padding.
       features: of items by name, first axis the item.
 
     Returns:

@@ -101,7 +101,7 @@ def sequence_vectors(
 
 
 def visible(sequence: jax.Array, *, stream: bool) -> jax.Array:
-    """Whether a token may attend to another: an earlier one of its sequence, or itself.
+    """Mask of the attention: each token sees itself and earlier ones of its sequence.
 
     Args:
       sequence: [N, W] int32 codes of sequences.
