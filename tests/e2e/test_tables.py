@@ -101,6 +101,25 @@ def test_lists_and_queries_by_a_plain_loop(user, item, tmp_path):
 # --- changed data --------------------------------------------------------------------
 
 
+def test_a_test_file_is_kept_apart_or_refused(tmp_path):
+    frame = simulated_table(tmp_path / "all.parquet")
+    whole = frame.sort("at")
+    cut = int(0.8 * len(whole))
+    whole[:cut].write_parquet(tmp_path / "train.parquet")
+    whole[cut:].write_parquet(tmp_path / "test.parquet")
+    words = (tmp_path / "train.parquet", tmp_path)
+    word = f"data.test_path={tmp_path / 'test.parquet'}"
+    with pytest.raises(InputError, match="data.split=ratio divides.*split=given"):
+        load_data(table_config(*words, word))
+    data = load_data(table_config(*words, word, "data.split=given"))
+    repeated = data.split.report["duplicate valid positives"]
+    assert len(data.split.train) + len(data.split.valid) + repeated == cut
+    assert len(data.split.valid) / cut == pytest.approx(0.1, abs=0.02)
+    # Without a test part every row may be trained on, as the recipe of an advice does.
+    shares = ("data.valid_share=0", "data.test_share=0")
+    assert len(load_data(table_config(*words, word, *shares)).split.train) == len(whole)
+
+
 def test_changed_data_is_refused_naming_both_fingerprints(tmp_path, capsys):
     path = tmp_path / "clicks.parquet"
     frame = simulated_table(path)

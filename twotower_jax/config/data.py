@@ -98,7 +98,8 @@ class DataConfig:
     )
     valid_path: str | None = key(
         None,
-        doc="table with split given: file of the valid part; null: no valid part",
+        doc="table with split given: file of the valid part; null: a part of train, by "
+        "`data.valid_share`",
         example="data=table data.path=clicks.csv data.split=given "
         "data.valid_path=valid.csv data.test_path=test.csv",
     )
@@ -203,14 +204,15 @@ class DataConfig:
         choices=SPLITS,
         doc="division of the positives; temporal: at two times of the log; "
         "leave_last_out: a user's last is test, the one before valid; ratio: shares "
-        "of a user's last ones; given: the parts of the data",
+        "of a user's last ones; given: the parts of the data, and `data.valid_share` "
+        "of its train part where it has no valid part",
     )
     valid_share: float = key(
         0.1,
         low=0,
         high=0.9,
-        doc="splits temporal and ratio: share of the positives in the valid "
-        "part; 0: no valid part",
+        doc="splits temporal and ratio: share of the positives in the valid part; "
+        "given, without a valid part: share of its train part; 0: no valid part",
         example="0.05",
     )
     test_share: float = key(

@@ -1,12 +1,13 @@
 """Division of the positives into train, valid and test."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
-import polars as pl
 
 from twotower_jax.config.data import DataConfig
 from twotower_jax.data.log import FunnelLog, Pairs, Split, Stage
+from twotower_jax.data.repeats import present, without_duplicates, without_repeats
 from twotower_jax.data.window import divide_at
 from twotower_jax.errors import InputError
 from twotower_jax.registry import Registry
@@ -82,7 +83,7 @@ def _leave_last_out(
     part = np.full(len(rows), TRAIN, np.int8)
     part[(from_end == 1) & (count >= 3)] = VALID
     part[(from_end == 0) & (count >= 3)] = TEST
-    short = len(_present(log.user[rows][count < 3]))
+    short = len(present(log.user[rows][count < 3]))
     return part, {"users with fewer than 3 positives, kept in train": short}
 
 
@@ -101,21 +102,35 @@ def _ratio(
     rest = count - test
     valid = np.minimum(_round(config.valid_share, rest), rest - 1)
     part = np.where(from_end < test, TEST, np.where(from_end < test + valid, VALID, 0))
-    short = len(_present(log.user[rows][test == 0]))
+    short = len(present(log.user[rows][test == 0]))
     return part.astype(np.int8), {"users too short for a test positive": short}
 
 
 def _given(
     log: FunnelLog, rows: np.ndarray, config: DataConfig
 ) -> tuple[np.ndarray, dict[str, int]]:
-    """Use the parts of the data."""
+    """Use the parts of the data, and a part of train where they have no valid part."""
     if log.part is None:
         raise InputError(
             "data.split=given needs data that comes in parts, and data.source="
             f"{config.source} has none; set data.test_path (and data.valid_path) of a "
             "table, or use data.split=temporal, ratio or leave_last_out"
         )
-    return log.part[rows], {}
+    part = log.part[rows]
+    train = np.flatnonzero(part == TRAIN)
+    if config.valid_share == 0 or VALID in part or not len(train):
+        return part, {}
+    part, own = part.copy(), replace(config, test_share=0.0)
+    take = _temporal if _in_time(log, rows[train], rows[part == TEST]) else _ratio
+    part[train], _ = take(log, rows[train], own)
+    return part, {"valid positives taken from train": int((part == VALID).sum())}
+
+
+def _in_time(log: FunnelLog, train: np.ndarray, test: np.ndarray) -> bool:
+    """Return whether every row of test is later than the rows of train."""
+    if log.time is None or not len(test):
+        return False
+    return bool(log.time[train].max() < log.time[test].min())
 
 
 # (log, rows of the positives, config) -> part of each positive [n] int8, and counts.
@@ -140,47 +155,6 @@ def _pairs(log: FunnelLog, rows: np.ndarray) -> Pairs:
     return Pairs(log.user[rows], log.item[rows], time, request, weight)
 
 
-def _keys(log: FunnelLog, rows: np.ndarray) -> np.ndarray:
-    return log.user[rows].astype(np.int64) * log.num_items + log.item[rows]
-
-
-def _present(codes: np.ndarray) -> set[int]:
-    """Return the distinct codes, by counting, which is faster than sorting."""
-    return set(np.flatnonzero(np.bincount(codes)).tolist())
-
-
-def _distinct(log: FunnelLog, rows: np.ndarray) -> np.ndarray:
-    """Return the first row of each (user, item), in order of the log."""
-    return rows[pl.Series(_keys(log, rows)).is_first_distinct().to_numpy()]
-
-
-def _without_repeats(
-    log: FunnelLog, rows: np.ndarray, repeats: str | None
-) -> np.ndarray:
-    """Return the first or the last positive of each (user, item), in order of rows."""
-    if repeats not in ("first", "last"):
-        return rows
-    if log.time is not None:
-        rows = rows[np.argsort(log.time[rows], kind="stable")]
-    pairs = pl.Series(_keys(log, rows))
-    kept = pairs.is_first_distinct() if repeats == "first" else pairs.is_last_distinct()
-    return np.sort(rows[kept.to_numpy()])
-
-
-def _unseen(
-    log: FunnelLog, train: np.ndarray, rows: np.ndarray, name: str
-) -> dict[str, int]:
-    """Count the users and items of a part that training lacks, and common pairs."""
-    seen = pl.Series(_keys(log, rows)).is_in(pl.Series(_keys(log, train)).implode())
-    users = _present(log.user[rows]) - _present(log.user[train])
-    items = _present(log.item[rows]) - _present(log.item[train])
-    return {
-        f"users of {name} unseen in train": len(users),
-        f"items of {name} unseen in train": len(items),
-        f"{name} positives also in train": int(seen.sum() or 0),
-    }
-
-
 def _check(log: FunnelLog, rows: np.ndarray) -> None:
     if len(rows) == 0:
         raise InputError(
@@ -188,7 +162,7 @@ def _check(log: FunnelLog, rows: np.ndarray) -> None:
             "data.columns.clicked or stage, or lower data.min_rating"
         )
     for name, codes in (("user", log.user), ("item", log.item)):
-        if len(_present(codes[rows])) < 2:
+        if len(present(codes[rows])) < 2:
             raise InputError(
                 f"the positives of the log are all of one {name}, and learning needs "
                 f"at least 2 {name}s; check data.columns.{name}"
@@ -227,7 +201,8 @@ def split(log: FunnelLog, config: DataConfig) -> Split:
     * ratio: of a user's n positives the last floor(test_share n + 1/2) are test, and
       of the rest the last valid_share likewise; at least one stays in train. The
       order is by time, or drawn once with a fixed seed for a log without times.
-    * given: the parts of the data.
+    * given: the parts of the data. Where they have no valid part, valid_share of the
+      train part is taken: by temporal where all of test is later, else by ratio.
 
     With ``data.repeats=first`` or ``last`` only the first or last positive of each
     (user, item) is divided: by time, then by row. Train keeps every row of its part;
@@ -258,7 +233,7 @@ def split(log: FunnelLog, config: DataConfig) -> Split:
       ([0, 0], [1], [2])
     """
     positives = np.flatnonzero(log.stage == Stage.CLICKED)
-    rows = _without_repeats(log, positives, config.repeats)
+    rows = without_repeats(log, positives, config.repeats)
     _check(log, rows)
     part, report = METHODS[config.split](log, rows, config)
     if config.repeats in ("first", "last"):
@@ -273,7 +248,7 @@ def split(log: FunnelLog, config: DataConfig) -> Split:
     if config.since is not None:
         report["positives before data.since"] = len(before)
     valid, test = (
-        _without_duplicates(log, known, part_rows, name, report)
+        without_duplicates(log, known, part_rows, name, report)
         for name, part_rows in (("valid", valid), ("test", test))
     )
     report["valid split is empty"] = int(len(valid) == 0)
@@ -284,17 +259,3 @@ def split(log: FunnelLog, config: DataConfig) -> Split:
         report,
         None if config.since is None else _pairs(log, before),
     )
-
-
-def _without_duplicates(
-    log: FunnelLog,
-    train: np.ndarray,
-    rows: np.ndarray,
-    name: str,
-    report: dict[str, int],
-) -> np.ndarray:
-    """Return the first row of each pair of a part, and add its counts to the report."""
-    distinct = _distinct(log, rows)
-    report[f"duplicate {name} positives"] = len(rows) - len(distinct)
-    report |= _unseen(log, train, distinct, name)
-    return distinct

@@ -150,7 +150,10 @@ def _warnings(checked: Checked) -> Iterator[str]:
     path = Path(data.path or "")
     test = path.with_name(path.name.replace("train", "test")) if path.name else path
     if test != path and test.is_file() and data.test_path is None:
-        yield f"{test} stands beside it; data.test_path={test} tests on it"
+        yield (
+            f"{test} stands beside it; data.split=given data.test_path={test} "
+            "tests on it"
+        )
     if log.time is not None:
         yield from anomalies(log.time, checked.now)
 

@@ -86,9 +86,22 @@ def split_log(log: FunnelLog, config: DataConfig) -> Loaded:
     Raises:
       InputError: where the log cannot be split so.
     """
+    _check_test_file(config)
     parts = split(log, config)
     counts = np.bincount(parts.train.item, minlength=log.num_items)
     return Loaded(log, parts, counts, data_fingerprint(log, parts))
+
+
+def _check_test_file(config: DataConfig) -> None:
+    """Refuse a split that would take rows of a test file into training."""
+    for key in ("test_path", "valid_path"):
+        path = getattr(config, key)
+        if path is not None and config.split != "given" and config.has_test:
+            raise InputError(
+                f"data.split={config.split} divides the rows of data.{key}={path} "
+                "like all others; set data.split=given to keep them apart, or leave "
+                f"data.{key} out"
+            )
 
 
 _load_once = functools.lru_cache(maxsize=1)(_load)

@@ -166,6 +166,30 @@ def test_given_takes_the_parts():
     assert ids(log, out.test) == [("b", 2)]
 
 
+def test_parts_without_a_valid_part_give_a_share_of_train():
+    # Ten positives of each of two users in train, and no times: one tenth of each.
+    log = log_of("ab" * 12, range(24), part=[0] * 20 + [2] * 4)
+    out = run(log, "given")
+    assert sorted(user for user, _ in ids(log, out.valid)) == ["a", "b"]
+    assert ids(log, out.test) == [("a", 20), ("b", 21), ("a", 22), ("b", 23)]
+    assert len(out.train) == 18
+    assert out.report["valid positives taken from train"] == 2
+    assert len(run(log, "given", valid_share=0).train) == 20
+    every = run(log, "given", fit_valid=True)
+    assert ids(log, every.train) == [*zip("ab" * 10, range(20), strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("moment_of_test", "valid"),
+    # Later than train: the last fifth of all. Among train: the last fifth of each user.
+    [(100, [("b", 8), ("b", 9)]), (4, [("a", 4), ("b", 9)])],
+)
+def test_a_valid_part_resembles_the_test(moment_of_test, valid):
+    times = [*range(10), moment_of_test]
+    log = log_of("a" * 5 + "b" * 6, range(11), times, part=[0] * 10 + [2])
+    assert ids(log, run(log, "given", valid_share=0.2).valid) == valid
+
+
 # --------------------------------------------------- repeats, unseen, fit_valid
 
 
@@ -195,7 +219,7 @@ def test_repeats_stay_in_train_and_are_merged_elsewhere():
 
 def test_test_positives_that_training_has_are_counted_and_kept():
     log = log_of("aba", [1, 2, 1], part=[0, 0, 2])
-    out = run(log, "given")
+    out = run(log, "given", valid_share=0)
     assert len(out.test) == 1 and out.report["test positives also in train"] == 1
 
 

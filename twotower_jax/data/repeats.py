@@ -1,0 +1,79 @@
+"""Repeated positives of a user and an item, and ids that training lacks."""
+
+import numpy as np
+import polars as pl
+
+from twotower_jax.data.log import FunnelLog
+
+
+def _keys(log: FunnelLog, rows: np.ndarray) -> np.ndarray:
+    return log.user[rows].astype(np.int64) * log.num_items + log.item[rows]
+
+
+def present(codes: np.ndarray) -> set[int]:
+    """Return the distinct codes, by counting, which is faster than sorting.
+
+    Args:
+      codes: [n] whole numbers from 0.
+    """
+    return set(np.flatnonzero(np.bincount(codes)).tolist())
+
+
+def _distinct(log: FunnelLog, rows: np.ndarray) -> np.ndarray:
+    """Return the first row of each (user, item), in order of the log."""
+    return rows[pl.Series(_keys(log, rows)).is_first_distinct().to_numpy()]
+
+
+def without_repeats(
+    log: FunnelLog, rows: np.ndarray, repeats: str | None
+) -> np.ndarray:
+    """Return the first or the last positive of each (user, item), in order of rows.
+
+    Args:
+      log: the log.
+      rows: of its positives.
+      repeats: "first" or "last", by time where the log has times; else all are kept.
+    """
+    if repeats not in ("first", "last"):
+        return rows
+    if log.time is not None:
+        rows = rows[np.argsort(log.time[rows], kind="stable")]
+    pairs = pl.Series(_keys(log, rows))
+    kept = pairs.is_first_distinct() if repeats == "first" else pairs.is_last_distinct()
+    return np.sort(rows[kept.to_numpy()])
+
+
+def _unseen(
+    log: FunnelLog, train: np.ndarray, rows: np.ndarray, name: str
+) -> dict[str, int]:
+    """Count the users and items of a part that training lacks, and common pairs."""
+    seen = pl.Series(_keys(log, rows)).is_in(pl.Series(_keys(log, train)).implode())
+    users = present(log.user[rows]) - present(log.user[train])
+    items = present(log.item[rows]) - present(log.item[train])
+    return {
+        f"users of {name} unseen in train": len(users),
+        f"items of {name} unseen in train": len(items),
+        f"{name} positives also in train": int(seen.sum() or 0),
+    }
+
+
+def without_duplicates(
+    log: FunnelLog,
+    train: np.ndarray,
+    rows: np.ndarray,
+    name: str,
+    report: dict[str, int],
+) -> np.ndarray:
+    """Return the first row of each pair of a part, and add its counts to the report.
+
+    Args:
+      log: the log.
+      train: rows of its training part.
+      rows: of the part.
+      name: of the part.
+      report: counts by name; its duplicates, and what training lacks of it, are added.
+    """
+    distinct = _distinct(log, rows)
+    report[f"duplicate {name} positives"] = len(rows) - len(distinct)
+    report |= _unseen(log, train, distinct, name)
+    return distinct
