@@ -76,6 +76,7 @@ OTHER = {
     "loss.two_way.correct": "users",
     "towers.hidden": [64],
     "towers.query_dropout": 0.1,
+    "towers.init": "spectral",
     "towers.query": ["id", "history"],
     "towers.candidate": ["id", "x"],
     "towers.history_pooling": "attention",
@@ -123,6 +124,9 @@ def test_the_fingerprint_changes_with_every_key_but_labels():
     for key in keys:
         base["loss"]["name"] = own_loss(key)
         values = copy.deepcopy(base)
+        if key == "towers.init":  # another start, and no layers
+            values["training"]["start_from"] = None
+            values["towers"]["history_pooling"] = "mean"
         place = values
         *sections, last = key.split(".")
         for section in sections:

@@ -96,6 +96,12 @@ class Config:
                 f"training.patience={self.training.patience} needs a validation set, "
                 "but data.fit_valid=true trains on it; set training.patience=0"
             )
+        if self.training.start_from is not None and self.towers.init != "random":
+            raise InputError(
+                f"towers.init={self.towers.init} and training.start_from="
+                f"{self.training.start_from} are two starts of the same tables; leave "
+                "one of them out"
+            )
         if not self.evaluation.test:
             self._check_validation("evaluation.test=false")
         if self.pause is not None:

@@ -114,6 +114,13 @@ class TowersConfig:
         "step of the training; 0: none",
         example="0.1",
     )
+    init: str = key(
+        "random",
+        choices=("random", "spectral"),
+        doc="start of the tables of ids and histories: random, or singular vectors of "
+        "the training clicks (spectral), with which large logs need fewer steps",
+        example="towers=factors towers.init=spectral",
+    )
     init_scale: float = key(
         0.05,
         above=0,
@@ -137,11 +144,35 @@ class TowersConfig:
                 "feature, each once"
             )
         self._check_sequence()
+        self._check_init()
         if "history" in self.candidate:
             raise InputError(
                 "towers.candidate names 'history', which is a feature of the query; "
                 "move it to towers.query"
             )
+
+    def _check_init(self) -> None:
+        """Check that spectral vectors have tables, and are the embeddings at first."""
+        if self.init != "spectral":
+            return
+        if self.hidden or self.history_pooling == "transformer":
+            layers = (
+                f"towers.hidden={list(self.hidden)}"
+                if self.hidden
+                else "towers.history_pooling=transformer"
+            )
+            raise InputError(
+                f"towers.init=spectral starts with embeddings whose cosines fit the "
+                f"clicks, which {layers} would transform; use towers.init=random, or "
+                "towers without layers such as towers=factors"
+            )
+        for side, names in (("query", ("id", "history")), ("candidate", ("id",))):
+            own = getattr(self, side)
+            if own and not set(names) & set(own):
+                raise InputError(
+                    f"towers.init=spectral fills the tables of {' and '.join(names)}, "
+                    f"and towers.{side}={list(own)} has none; use towers.init=random"
+                )
 
     def _check_sequence(self) -> None:
         """Check the transformer, and that nothing is set for one that is not there."""

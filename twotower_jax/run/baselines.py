@@ -4,11 +4,9 @@ The fits and rankings of a process are kept for its next run, for the runs of a 
 share most of them.
 """
 
-import threading
-from collections.abc import Callable, Hashable, Mapping
-from concurrent.futures import Future
+from collections.abc import Hashable, Mapping
 from functools import partial
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 from rich.console import Console
@@ -18,46 +16,10 @@ from twotower_jax.evaluation.scorers import BlockScores, Scorer, SharedScores
 from twotower_jax.model.baselines import BASELINES, Scores, baselines_for
 from twotower_jax.model.click_matrix import Clicks, click_matrix
 from twotower_jax.run.inputs import Loaded, train_clicks
+from twotower_jax.run.latest import Latest
 from twotower_jax.run.queries import QuerySet, make_query_sets
 from twotower_jax.run.ranking import Ranking, rank
 from twotower_jax.run.records import RunFolder
-
-Made = TypeVar("Made")
-
-
-class Latest(Generic[Made]):
-    """The last results of a computation; threads that ask for the same one wait.
-
-    Args:
-      size: number of results that are kept.
-    """
-
-    def __init__(self, size: int):
-        self._size, self._lock = size, threading.Lock()
-        self._made: dict[Hashable, Future[Made]] = {}
-
-    def get(self, key: Hashable, make: Callable[[], Made]) -> Made:
-        """Return the result of a key, made now unless it is kept.
-
-        Args:
-          key: identifies the computation.
-          make: computes it.
-        """
-        with self._lock:
-            kept = self._made.get(key)
-            future = kept or Future()
-            if kept is None:
-                while len(self._made) >= self._size:
-                    del self._made[next(iter(self._made))]
-                self._made[key] = future
-        if kept is None:
-            try:
-                future.set_result(make())
-            except BaseException as error:
-                future.set_exception(error)
-                with self._lock:
-                    self._made.pop(key, None)
-        return future.result()
 
 
 class BaselineRanking(NamedTuple):

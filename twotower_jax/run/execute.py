@@ -20,6 +20,7 @@ from twotower_jax.run.baselines import (
     rank_splits,
 )
 from twotower_jax.run.evaluate import rank_split, validate
+from twotower_jax.run.first_params import first_params
 from twotower_jax.run.in_use import check_use, report_use
 from twotower_jax.run.inputs import (
     Loaded,
@@ -36,7 +37,6 @@ from twotower_jax.run.parent import (
     check_features,
     check_same_parent,
     find_parent,
-    warm_start,
 )
 from twotower_jax.run.problem import make_problem
 from twotower_jax.run.queries import QuerySet, make_query_sets, some_queries
@@ -272,8 +272,8 @@ def _train(
     checkpoints = Checkpoints(record.path)
     saved = checkpoints.steps()
     write_json(record.path / VOCABULARY, make_vocabulary(model, data.log))
-    if parent is not None and not saved:
-        problem = problem._replace(warm_start=warm_start(parent, model, data))
+    if not saved:
+        problem = problem._replace(warm_start=first_params(config, data, model, parent))
     record.keep_metrics(saved[-1] if saved else -1)
     if saved:
         console.print(f"resuming at step {saved[-1]}", highlight=False)

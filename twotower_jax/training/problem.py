@@ -34,7 +34,7 @@ class Problem(NamedTuple):
       kth_scores: How the k-th best scores of a loss at k are estimated, or None.
       devices: Number of devices over which the rows of a batch are spread.
       report: Statistics of the samples, for the run's result.
-      warm_start: Parameters of an earlier run that the training starts with, or None.
+      warm_start: Parameters that replace random ones at the start, or None.
     """
 
     program: Program

@@ -1,4 +1,4 @@
-"""Parameters of an earlier run as the start of another."""
+"""Parameters that replace initial ones: of an earlier run, or computed from clicks."""
 
 from typing import Any, NamedTuple
 
@@ -10,11 +10,11 @@ from twotower_jax.training.checkpoint import path_name
 
 
 class KnownRows(NamedTuple):
-    """Rows of a table that an earlier run had too.
+    """Rows of a table whose start is known.
 
     Attributes:
       rows: [n] int32, distinct places in the table of this run.
-      values: [n, dim] float32, of the earlier run.
+      values: [n, dim] float32, their start.
     """
 
     rows: np.ndarray
@@ -26,7 +26,7 @@ class WarmStart(NamedTuple):
 
     Attributes:
       tables: Rows of each table by its path, such as "tables/query.id".
-      values: All other parameters by their paths.
+      values: All other parameters by their paths; those that are missing keep theirs.
     """
 
     tables: dict[str, KnownRows]
@@ -45,8 +45,6 @@ class WarmStart(NamedTuple):
             if name in self.tables:
                 known = self.tables[name]
                 return initial.at[known.rows].set(known.values)
-            if name == "log_temperature":
-                return jnp.asarray(self.values.get(name, initial))
-            return jnp.asarray(self.values[name])
+            return jnp.asarray(self.values.get(name, initial))
 
         return jax.tree_util.tree_map_with_path(value, params)
