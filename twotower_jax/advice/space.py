@@ -25,6 +25,7 @@ STEP = 1.4
 FACTORS = (0.7, 1.0, 1.4)
 DEFAULTS = {
     "towers": "default",
+    "towers.init": "spectral",
     "optimizer.learning_rate": "0.01",
     "loss.temperature": "0.14",
     "towers.candidate": "[]",
@@ -72,6 +73,7 @@ def model_arm(data: Loaded, config: Config, given: Sequence[str]) -> Arm:
     towers += ["factors"] if chosen != ("id",) else []
     axes = {
         "towers": towers,
+        "towers.init": ["spectral"],
         "optimizer.learning_rate": list(RATES),
         "loss.temperature": list(TEMPERATURES),
     }
@@ -84,6 +86,8 @@ def model_arm(data: Loaded, config: Config, given: Sequence[str]) -> Arm:
     if any(word.startswith("towers.") for word in given):
         kept.pop("towers", None)
         kept.pop(LENGTH, None)
+    if "towers" not in kept or not {"id", "history"} & set(chosen):
+        kept.pop("towers.init", None)
     first = DEFAULTS | ({LENGTH: lengths[0]} if lengths else {})
     return Arm(CONTROL, kept, {key: first[key] for key in kept})
 

@@ -143,6 +143,17 @@ def length_words(
     ]
 
 
+def is_limited(runs: Runs) -> bool:
+    """Whether the minutes, not ``training.epochs``, end the longest training.
+
+    Args:
+      runs: their configuration, with the words of `length_words`, and data.
+    """
+    training = runs.config().training
+    epoch = math.ceil(len(runs.data.split.train) / training.batch_size)
+    return training.steps is not None and training.steps < epoch * training.epochs
+
+
 def short_of(minutes: float, speed: Speed, batch: int) -> str:
     """Sentence for minutes that are too few for the shortest runs of an advice.
 

@@ -23,6 +23,7 @@ from twotower_jax.advice.speed import (
     MODEL,
     SAMPLES,
     Speed,
+    is_limited,
     length_words,
     measure,
 )
@@ -153,13 +154,12 @@ class Advisor:
             self._print(text)
         return data
 
-    def _set_length(self, runs: Runs, speed: Speed) -> bool:
-        """Set the number of steps that the minutes allow; return whether it is new."""
+    def _set_length(self, runs: Runs, speed: Speed, least: int = 0) -> bool:
+        """Set the steps that the minutes allow; return whether they are above least."""
         if {"training.steps", "training.epochs"} & set(self._given):
             return False
-        before = runs.config().training.steps or 0
         words = length_words(runs, speed, self._seconds / 60, self._print)
-        if int(words[0].partition("=")[2]) <= before:
+        if int(words[0].partition("=")[2]) <= least:
             return False
         kept = [word for word in self._words if not word.startswith(LENGTH)]
         self._words = [*kept, *words]
@@ -179,11 +179,10 @@ class Advisor:
 
     def _tune_model(self, runs: Runs, tuner: Tuner) -> Choice:
         """Choose the model, and try others near it in the time that the rest leaves."""
-        arm = model_arm(runs.data, runs.config(), self._given)
-        share = MODEL * self._seconds
-        (model,) = tuner.choose("models", [runs.grid(arm)], share)
+        model = self._choose_model(runs, tuner)
         tuner.speed = measure(runs, self.progress.folder, *point_words(model.point))
-        if self._set_length(runs, tuner.speed):
+        before = runs.config().training.steps or 0
+        if self._set_length(runs, tuner.speed, least=before):
             self._print(f"{runs.config().training.steps:,} steps with this model")
         spare = (
             self._left() - SAMPLES * self._seconds - self._test_seconds(model, tuner)
@@ -191,6 +190,30 @@ class Advisor:
         # The samples and the test train as many runs to their ends.
         most = self._left() / (FULL_RUNS + len(KINDS))
         return tuner.refine(model, self._given, spare, most)
+
+    def _choose_model(self, runs: Runs, tuner: Tuner) -> Choice:
+        """Choose among the kinds of towers.
+
+        Where the minutes limit the training, each kind has as much time, and a faster
+        one has more steps: after as many steps a slower one may be ahead that is behind
+        after as many seconds.
+        """
+        arm = model_arm(runs.data, runs.config(), self._given)
+        seconds = MODEL * self._seconds
+        kinds = arm.axes.get("towers", [])
+        if len(kinds) < 2 or not is_limited(runs):
+            return tuner.choose("models", [runs.grid(arm)], seconds)[0]
+        found = []
+        for kind in kinds:
+            tuner.speed = measure(runs, self.progress.folder, f"towers={kind}")
+            self._set_length(runs, tuner.speed)
+            own = arm._replace(axes=arm.axes | {"towers": [kind]})
+            share = seconds / len(kinds)
+            for one in tuner.choose(f"models, towers={kind}", [runs.grid(own)], share):
+                found.append((one, self._words))
+        best, self._words = max(found, key=lambda pair: pair[0].value)
+        runs.words = self._words
+        return best
 
     def _tune_samples(self, runs: Runs, tuner: Tuner, model: Choice) -> list[Choice]:
         """Choose the point of each kind of samples; fresh seeds for the best."""

@@ -46,6 +46,7 @@ def test_a_key_that_is_set_is_not_tried():
     axes = model_arm(data, Config(), []).axes
     assert list(axes) == [
         "towers",
+        "towers.init",
         "optimizer.learning_rate",
         "loss.temperature",
         "towers.history_length",  # users have 24 training positives
