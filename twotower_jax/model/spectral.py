@@ -8,6 +8,8 @@ from scipy.sparse import diags_array
 from twotower_jax.model.click_matrix import Clicks, binary
 
 OVERSAMPLING, POWERS = 16, 3
+# Singular values below this share of the largest are rounding errors.
+LEAST = 1e-4
 
 
 class SpectralVectors(NamedTuple):
@@ -32,12 +34,12 @@ def spectral_vectors(clicks: Clicks, dim: int) -> SpectralVectors:
       history D_i^-1/2 V S^-1/2
 
     R is 1 for a pair with a click; D_u and D_i are diagonal, the numbers of items of
-    each user and of users of each item. U, S and V are the ``dim`` largest singular
+    each user and of users of each item. S and V are the ``dim`` largest singular
     values and their vectors, by a randomised decomposition with a fixed seed.
 
     Args:
       clicks: [users, items].
-      dim: of the embeddings; columns beyond the smaller side of R are 0.
+      dim: of the embeddings; columns beyond the rank of R are 0.
 
     Returns:
       The embeddings, each of the three scaled by one number.
@@ -52,15 +54,16 @@ def spectral_vectors(clicks: Clicks, dim: int) -> SpectralVectors:
         1 / np.sqrt(np.maximum(seen.sum(axis=axis), 1)) for axis in (1, 0)
     )
     normalised = (diags_array(of_user) @ seen @ diags_array(of_item)).astype(np.float32)
-    left, values, right = _largest(normalised.tocsr(), min(dim, *clicks.shape))
-    root = np.sqrt(np.maximum(values, np.finfo(np.float32).eps))
-    history = of_item[:, None] * right / root
-    made = (left * root, right * root, history)
+    values, right = _largest(normalised.tocsr(), min(dim, *clicks.shape))
+    root = np.sqrt(values)
+    # As N V = U S, the users need no vectors of their own.
+    users = normalised @ (right / root)
+    made = (users, right * root, of_item[:, None] * right / root)
     return SpectralVectors(*(_scaled(one, dim) for one in made))
 
 
-def _largest(matrix: Clicks, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return U [rows, number], S [number] and V [columns, number], S descending."""
+def _largest(matrix: Clicks, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return S [n] and V [columns, n], S descending, n at most number."""
     size = min(number + OVERSAMPLING, *matrix.shape)
     start = np.random.default_rng(0).normal(size=(matrix.shape[1], size))
     transposed = matrix.T.tocsr()
@@ -68,9 +71,9 @@ def _largest(matrix: Clicks, number: int) -> tuple[np.ndarray, np.ndarray, np.nd
     for _ in range(POWERS):
         columns = np.linalg.qr(transposed @ basis)[0]
         basis = np.linalg.qr(matrix @ columns)[0]
-    right, values, left = np.linalg.svd(transposed @ basis, full_matrices=False)
-    users = basis @ left.T
-    return users[:, :number], values[:number], right[:, :number]
+    right, values, _ = np.linalg.svd(transposed @ basis, full_matrices=False)
+    kept = min(number, np.count_nonzero(values > LEAST * values[0]))
+    return values[:kept], right[:, :kept]
 
 
 def _scaled(rows: np.ndarray, dim: int) -> np.ndarray:
