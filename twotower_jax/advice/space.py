@@ -92,6 +92,24 @@ def model_arm(data: Loaded, config: Config, given: Sequence[str]) -> Arm:
     return Arm(CONTROL, kept, {key: first[key] for key in kept})
 
 
+def of_kind(arm: Arm, kind: str) -> Arm:
+    """The arm of one kind of towers, without lengths of a history that it lacks.
+
+    Args:
+      arm: of `model_arm`.
+      kind: a value of its axis ``towers``.
+
+    Examples:
+      >>> arm = Arm("in_batch", {"towers": ["history", "factors"], LENGTH: ["20"]})
+      >>> of_kind(arm, "factors").axes
+      {'towers': ['factors']}
+    """
+    axes = arm.axes | {"towers": [kind]}
+    if kind == "factors":
+        axes.pop(LENGTH, None)
+    return arm._replace(axes=axes)
+
+
 def history_lengths(data: Loaded, length: int) -> list[str]:
     """Lengths of a history that are tried, the first one first.
 

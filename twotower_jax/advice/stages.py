@@ -16,7 +16,13 @@ from twotower_jax.advice.files import check_folder
 from twotower_jax.advice.progress import Choice, Progress, arms_to_test, keep_better
 from twotower_jax.advice.runs import Runs
 from twotower_jax.advice.space import SAMPLES as KINDS
-from twotower_jax.advice.space import SMALL, baseline_arms, model_arm, sample_arms
+from twotower_jax.advice.space import (
+    SMALL,
+    baseline_arms,
+    model_arm,
+    of_kind,
+    sample_arms,
+)
 from twotower_jax.advice.speed import (
     BASELINES,
     FULL_RUNS,
@@ -207,9 +213,8 @@ class Advisor:
         for kind in kinds:
             tuner.speed = measure(runs, self.progress.folder, f"towers={kind}")
             self._set_length(runs, tuner.speed)
-            own = arm._replace(axes=arm.axes | {"towers": [kind]})
-            share = seconds / len(kinds)
-            for one in tuner.choose(f"models, towers={kind}", [runs.grid(own)], share):
+            grid, share = runs.grid(of_kind(arm, kind)), seconds / len(kinds)
+            for one in tuner.choose(f"models, towers={kind}", [grid], share):
                 found.append((one, self._words))
         best, self._words = max(found, key=lambda pair: pair[0].value)
         runs.words = self._words
