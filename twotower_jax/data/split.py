@@ -224,6 +224,7 @@ def split(log: FunnelLog, config: DataConfig) -> Split:
         train or to test on, or a log without the columns that the method needs.
 
     Examples:
+      >>> import polars as pl
       >>> columns = {"user": [0, 0, 0, 1], "item": [0, 1, 2, 0], "stage": [5] * 4}
       >>> arrays = {name: np.array(column) for name, column in columns.items()}
       >>> ids = pl.Series([0, 1, 2])
