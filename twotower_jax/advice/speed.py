@@ -144,7 +144,7 @@ def length_words(
 
 
 def is_limited(runs: Runs) -> bool:
-    """Whether the minutes, not ``training.epochs``, end the longest training.
+    """Return whether ``training.steps`` is less than the steps of all epochs.
 
     Args:
       runs: their configuration, with the words of `length_words`, and data.

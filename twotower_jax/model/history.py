@@ -55,7 +55,7 @@ class HistorySpec(NamedTuple):
 
     @property
     def by_place(self) -> bool:
-        """Whether the pooling reads one vector per item of a history."""
+        """Return whether the pooling is attention or a transformer, not a mean."""
         return self.pooling in ("attention", "transformer")
 
     def table(self, feature: FeatureSpec) -> str:
