@@ -58,6 +58,7 @@ def test_the_commands_for_a_log_of_ones_own_run(log):
         assert json.loads(path.read_text())["metrics"]["test"]["recall@20"] > 0
 
 
+@pytest.mark.slow
 def test_the_python_of_the_readme_runs(log, monkeypatch, capsys):
     (code,) = [block for kind, block in BLOCKS if kind == "python"]
     (log / "readme.py").write_text(code)

@@ -58,6 +58,8 @@ OTHERS = {
     "evaluation.k": [10, 20, 30],
     "evaluation.save_topk": True,
     "loss.two_way.correct": "users",
+    "loss.self_supervised.num": 16,
+    "loss.self_supervised.temperature": 0.5,
     "negatives.filter.warmup": 0.5,
     "evaluation.uniform_exposures": 5,
     "evaluation.auc": ["uniform"],

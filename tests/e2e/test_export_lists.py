@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 from helpers.exports import CASES, Exports, assert_same_lists, lists, serve, users_of
+from helpers.quick import quick
 
 import twotower_jax
 from twotower_jax.data.feed import Queries
@@ -23,7 +24,7 @@ def exports(tmp_path_factory):
     return Exports(tmp_path_factory.mktemp("outputs"))
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", quick(CASES, ["features, cosine"]))
 def test_the_lists_are_those_of_the_run(exports, case):
     config, folder, out = exports[case]
     model = twotower_jax.load_model(out)

@@ -110,6 +110,7 @@ def test_it_prints_the_lines_of_the_basic_launcher(fused_sweep, capsys):
     assert again.splitlines()[-1].endswith("report.html")
 
 
+@pytest.mark.slow
 def test_failed_runs_are_named_and_the_others_go_on(tmp_path, capsys):
     words = (FUSED, "towers.normalize=false", "training.steps=20", "seed=0,1")
     rates = "optimizer.learning_rate=1e30,0.05"

@@ -62,6 +62,7 @@ def of_chains(path, output, *words):
     )
 
 
+@pytest.mark.slow
 def test_an_order_is_learned_that_a_mean_does_not_see(chains, tmp_path):
     recall = {}
     for pooling in ("transformer", "mean"):

@@ -115,7 +115,11 @@ def parent(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("update", "order"), [("full", "shuffled"), ("incremental", "time")]
+    ("update", "order"),
+    [
+        pytest.param("full", "shuffled", marks=pytest.mark.slow),
+        ("incremental", "time"),
+    ],
 )
 def test_an_update_is_one_pass(parent, tmp_path, update, order):
     """Without hidden layers nothing but ids learns, so the keys alone do the same."""
@@ -226,6 +230,7 @@ def test_the_truth_is_that_of_the_end_of_the_data(parent, tmp_path):
         np.testing.assert_array_equal(queries.truth.best[row, :10], best)
 
 
+@pytest.mark.slow
 def test_new_items_are_found_after_an_update_alone(parent, tmp_path):
     """The control is the same model on the same data without the update."""
     _, _, words = parent

@@ -165,7 +165,10 @@ def test_rows_draw_their_own_slots_from_what_they_know(source):
     [
         {"negatives__easy__num": 20},
         {"negatives__easy__num": 20, "training__merge_columns": True},
-        {"negatives__easy__num": 4, "negatives__layout": "per_row"},
+        pytest.param(
+            {"negatives__easy__num": 4, "negatives__layout": "per_row"},
+            marks=pytest.mark.slow,
+        ),
         HARD | {"negatives__easy__num": 4, "negatives__layout": "per_row"},
         HARD | {"negatives__bank__size": 40, "negatives__bank__warmup": 0},
         {"loss__name": "full_softmax"},

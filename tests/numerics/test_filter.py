@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers.problems import configure, with_numbers
+from helpers.quick import quick
 from helpers.source_steps import (
     BATCH,
     HARD,
@@ -52,7 +53,7 @@ def trained(problem, steps=30):
     return state._replace(samplers=start(problem).samplers)
 
 
-@pytest.mark.parametrize("correct", ["none", "all"])
+@pytest.mark.parametrize("correct", quick(["none", "all"], ["all"]))
 def test_the_loss_and_its_gradient_are_those_without_the_filtered_negatives(correct):
     """Columns and slots, against the reference with another list of negatives."""
     keys = EASY | HARD | {"loss__logq__correct": correct, "negatives__in_batch": False}

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers.problems import as_loaded, configure, with_structure
+from helpers.quick import quick
 from helpers.sequences import (
     ITEM,
     ITEMS,
@@ -60,7 +61,7 @@ def test_vectors_equal_loops(way):
         np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-5)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", quick(WAYS, ["plain"]))
 def test_rows_end_to_end_train_like_rows_one_by_one(way):
     """A step reads each item of a sequence once, or anew for each row: alike."""
     easy = {"negatives__in_batch": False, "negatives__easy__num": 8}

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from helpers.loss_cases import FEATURES, make_case, negatives, on_device
 from helpers.problems import configure
+from helpers.quick import quick
 from helpers.source_steps import HARD, go, problem_of, start
 
 from twotower_jax.losses import blockwise
@@ -66,13 +67,7 @@ QUICK = ("in-batch", "merged")
 
 
 @pytest.mark.parametrize("correct", ["all", "negatives"])
-@pytest.mark.parametrize(
-    "source",
-    [
-        pytest.param(one, marks=[] if one in QUICK else [pytest.mark.slow])
-        for one in SOURCES
-    ],
-)
+@pytest.mark.parametrize("source", quick(SOURCES, QUICK))
 def test_strength_goes_from_no_correction_to_the_whole_one(source, correct):
     keys = SOURCES[source] | {"loss__logq__correct": correct}
     whole, full = losses_of(1.0, **keys)

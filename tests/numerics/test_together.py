@@ -153,6 +153,7 @@ def dispatched(monkeypatch):
     return calls
 
 
+@pytest.mark.slow
 def test_the_lane_of_an_arm_that_ended_is_free_for_the_next(dispatched):
     """Three short arms share the lane beside a long one: no dispatch is added."""
     arms = [ARMS[0], ARMS[1], ARMS[2], ARMS[0] | {"seed": 3}]

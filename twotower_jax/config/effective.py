@@ -185,6 +185,10 @@ RULES = (
     *(Rule((name,), _loss(losses)) for name, losses in USED_BY.items()),
     Rule(("loss.two_way.correct",), lambda v: v["loss.two_way.weight"] > 0),
     Rule(
+        ("loss.self_supervised.num", "loss.self_supervised.temperature"),
+        lambda v: v["loss.self_supervised.weight"] > 0,
+    ),
+    Rule(
         ("positives.exponent",),
         _strategy("upsample_cold", "downsample_hot", "power"),
     ),

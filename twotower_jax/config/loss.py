@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from twotower_jax.config.loss_use import COSINE
 from twotower_jax.config.schema import check_keys, key
+from twotower_jax.config.self_supervised import SelfSupervisedConfig
 from twotower_jax.config.two_way import TwoWayConfig
 from twotower_jax.errors import InputError
 
@@ -213,6 +214,7 @@ class LossConfig:
     at_k: AtKConfig = field(default_factory=AtKConfig)
     logq: LogqConfig = field(default_factory=LogqConfig)
     two_way: TwoWayConfig = field(default_factory=TwoWayConfig)
+    self_supervised: SelfSupervisedConfig = field(default_factory=SelfSupervisedConfig)
 
     def __post_init__(self) -> None:
         """Check each value, then the learned temperature."""

@@ -117,18 +117,22 @@ def query_inputs(
     return inputs._replace(bags=inputs.bags | bags, history=rest)
 
 
-def candidate_inputs(model: Model, entities: Entities, items: jax.Array) -> Inputs:
+def candidate_inputs(
+    model: Model, entities: Entities, items: jax.Array, shown: jax.Array | None = None
+) -> Inputs:
     """Inputs of the candidate tower.
 
     Args:
       model: the static part.
       entities: features on the device.
       items: [E] int32; an id outside of the catalogue has no value in any feature.
+      shown: [E, features] bool, features whose value is read; None: all of them.
 
     Returns:
       The inputs for E items.
     """
-    return feature_inputs("candidate", model.candidate, entities.candidate, items)
+    features = entities.candidate
+    return feature_inputs("candidate", model.candidate, features, items, shown)
 
 
 def last_items(
@@ -153,7 +157,11 @@ def last_items(
 
 
 def feature_inputs(
-    side: str, spec: TowerSpec, features: dict[str, jax.Array], ids: jax.Array
+    side: str,
+    spec: TowerSpec,
+    features: dict[str, jax.Array],
+    ids: jax.Array,
+    shown: jax.Array | None = None,
 ) -> Inputs:
     """Inputs of a tower, histories excepted.
 
@@ -162,24 +170,29 @@ def feature_inputs(
       spec: static shape of the tower.
       features: arrays by name, first axis the user or item.
       ids: [E] int32 users or items.
+      shown: [E, features] bool, features whose value is read; None: all of them.
 
     Returns:
       The inputs for E entities.
     """
     rows, bags, numbers = {}, {}, []
-    for feature in spec.features:
-        name = f"{side}.{feature.name}"
+    for place, feature in enumerate(spec.features):
+        if feature.kind == "history":
+            continue
+        name, missing = f"{side}.{feature.name}", 0 if feature.numbers else -1
+        values = ids
+        if feature.kind != "id":
+            every = features[feature.name].at[ids]
+            values = every.get(mode="fill", fill_value=missing)
+        if shown is not None:
+            there = shown[:, place].reshape(-1, *[1] * (values.ndim - 1))
+            values = jnp.where(there, values, missing)
         if feature.numbers:
-            values = features[feature.name].at[ids]
-            numbers.append(values.get(mode="fill", fill_value=0))
-        elif feature.kind == "id":
-            rows[name] = find_rows(ids, feature.size)
-        elif feature.kind != "history":
-            codes = features[feature.name].at[ids].get(mode="fill", fill_value=-1)
-            if feature.kind == "multi":
-                bags[name] = mean_bag(codes, feature.size)
-            else:
-                rows[name] = find_rows(codes, feature.size)
+            numbers.append(values)
+        elif feature.kind == "multi":
+            bags[name] = mean_bag(values, feature.size)
+        else:
+            rows[name] = find_rows(values, feature.size)
     return Inputs(rows, bags, join_numbers(numbers), None)
 
 

@@ -1,5 +1,6 @@
 """The parts of a training problem that the section ``loss`` decides."""
 
+import jax.numpy as jnp
 import numpy as np
 
 from twotower_jax.config import Config
@@ -7,10 +8,12 @@ from twotower_jax.data.feed import make_queries
 from twotower_jax.errors import InputError
 from twotower_jax.evaluation.ragged import from_pairs
 from twotower_jax.losses.registry import LOSSES, LossForm, LossNumbers
+from twotower_jax.model.specs import Model
 from twotower_jax.run.inputs import Loaded, query_history
 from twotower_jax.run.plan import estimates_at_k
 from twotower_jax.training.kth_scores import KthScores
 from twotower_jax.training.schedule import Schedule
+from twotower_jax.training.types import SelfSupervisedNumbers
 
 
 def loss_numbers(config: Config, num_items: int) -> LossNumbers:
@@ -65,4 +68,42 @@ def kth_scores(config: Config, data: Loaded, schedule: Schedule) -> KthScores | 
         seed=config.seed,
         queries=make_queries(users, query_history(config, known, users, None)),
         positives=from_pairs(known.user, known.item, log.num_users),
+    )
+
+
+def view_num(config: Config, model: Model) -> int:
+    """Return the number of items of a step of which two views are compared.
+
+    Args:
+      config: the run.
+      model: its towers.
+
+    Raises:
+      InputError: where the candidate tower has one feature, which two views cannot
+        share.
+    """
+    loss, features = config.loss.self_supervised, model.candidate.features
+    if not loss.weight:
+        return 0
+    if len(features) == 1:
+        raise InputError(
+            f"loss.self_supervised.weight={loss.weight} divides the features of "
+            f"an item into two views, but the item tower has one alone: "
+            f"{features[0].name}; name more in towers.candidate (data.items_path has "
+            "them), or set loss.self_supervised.weight=0"
+        )
+    return loss.num
+
+
+def self_supervised_numbers(config: Config) -> SelfSupervisedNumbers | None:
+    """Return the numbers of the loss between two views, None without it.
+
+    Args:
+      config: the run.
+    """
+    loss = config.loss.self_supervised
+    if not loss.weight:
+        return None
+    return SelfSupervisedNumbers(
+        jnp.float32(loss.weight), jnp.float32(loss.temperature)
     )

@@ -12,7 +12,13 @@ from twotower_jax.data.feed import make_queries
 from twotower_jax.losses.registry import LOSSES
 from twotower_jax.model.specs import Model, make_model
 from twotower_jax.run.inputs import Loaded, make_entities
-from twotower_jax.run.loss_parts import kth_scores, loss_form, loss_numbers
+from twotower_jax.run.loss_parts import (
+    kth_scores,
+    loss_form,
+    loss_numbers,
+    self_supervised_numbers,
+    view_num,
+)
 from twotower_jax.run.negatives import (
     filter_numbers,
     hard_pools,
@@ -147,6 +153,7 @@ def _structure(config: Config, data: Loaded, model: Model) -> Structure:
         ids_alone=config.training.update == "incremental",
         form=loss_form(config),
         end_to_end=end_to_end(config),
+        view_num=view_num(config, model),
     )
 
 
@@ -188,6 +195,7 @@ def _hyper(
         weight_temperature=jnp.float32(loss.at_k.temperature) if at_k else None,
         filter=filter_numbers(config, schedule),
         two_way=two_way_numbers(config, data, weights),
+        self_supervised=self_supervised_numbers(config),
         query_dropout=jnp.float32(dropout) if dropout else None,
         sequence_dropout=_sequence_dropout(config),
     )

@@ -15,6 +15,7 @@ from twotower_jax.training.correction import batch_terms
 from twotower_jax.training.draws import Draws
 from twotower_jax.training.dropout import drop_numbers
 from twotower_jax.training.score_filter import score_limit
+from twotower_jax.training.self_supervised import Views, view_loss
 from twotower_jax.training.two_way import user_loss
 from twotower_jax.training.types import Batch, Program, TrainData, TrainState
 
@@ -25,10 +26,12 @@ class TowerInputs(NamedTuple):
     Attributes:
       query: Inputs of the queries of the B rows.
       candidate: Inputs of the slots, row by row, and then of the columns.
+      views: Two views of items; None without a self-supervised loss.
     """
 
     query: net.Inputs
     candidate: net.Inputs
+    views: Views | None = None
 
 
 class Weights(NamedTuple):
@@ -38,12 +41,14 @@ class Weights(NamedTuple):
       dense: Parameters of the towers.
       query: {table: [R, dim]} rows that the query tower reads.
       candidate: {table: [R, dim]} rows that the candidate tower reads.
+      views: {table: [R, dim]} rows that it reads for views; empty without them.
       log_temperature: [] log of a learned temperature; None where it is fixed.
     """
 
     dense: dict[str, Any]
     query: dict[str, jax.Array]
     candidate: dict[str, jax.Array]
+    views: dict[str, jax.Array]
     log_temperature: jax.Array | None
 
 
@@ -107,11 +112,12 @@ def gather_weights(state: TrainState, inputs: TowerInputs) -> Weights:
     Returns:
       The dense parameters and the rows of the tables.
     """
-    tables = state.params["tables"]
+    tables, views = state.params["tables"], inputs.views
     return Weights(
         state.params["dense"],
         net.gather_rows(tables, inputs.query),
         net.gather_rows(tables, inputs.candidate),
+        {} if views is None else net.gather_rows(tables, views.inputs),
         state.params.get("log_temperature"),
     )
 
@@ -172,7 +178,16 @@ def _batch_loss(
     loss = loss_of_scores(context, scores, jnp.exp(log_temperature))
     items = candidates[number_of_slots(context.draws) :]
     items = items[context.draws.columns.positive]
+    if context.inputs.views is not None:
+        loss += _view_loss(context.program, context.inputs.views, weights)
     return loss, jax.lax.stop_gradient(items)
+
+
+def _view_loss(program: Program, views: Views, weights: Weights) -> jax.Array:
+    """Return the weighted self-supervised loss of the step."""
+    spec, inputs = program.structure.model.candidate, views.inputs
+    embeddings = net.encode("candidate", spec, weights.dense, weights.views, inputs)
+    return view_loss(program, views.items, embeddings)
 
 
 def batch_scores(context: Context, query: jax.Array, candidates: jax.Array) -> Scores:

@@ -27,6 +27,7 @@ from twotower_jax.training.optimizers import (
     update_dense,
 )
 from twotower_jax.training.row_updates import update_table
+from twotower_jax.training.self_supervised import draw_views
 from twotower_jax.training.table_gradients import TableGradients, table_gradients
 from twotower_jax.training.temperature import update_log_temperature
 from twotower_jax.training.types import Batch, Hyper, Program, TrainData, TrainState
@@ -78,7 +79,11 @@ def train_step(
     queries = batch_queries(program, data, state, batch)
     draws = choose(program, data, state, batch, queries, draws)
     state = count_lost_slots(program, state, draws)
-    inputs = TowerInputs(queries, candidate_inputs(program, data, draws))
+    inputs = TowerInputs(
+        queries,
+        candidate_inputs(program, data, draws),
+        draw_views(program, data, state),
+    )
     weights = gather_weights(state, inputs)
     context = Context(program, data, state, batch, draws, inputs)
     result, gradient = loss_and_gradient(context, weights)

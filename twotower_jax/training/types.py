@@ -88,6 +88,7 @@ class Structure(NamedTuple):
       ids_alone: Whether the embeddings of ids learn, and all else keeps its value.
       form: Static choices within the loss.
       end_to_end: Whether the rows of a batch are sequences in their order, end to end.
+      view_num: Items of a step of which two views are compared; 0 for none.
     """
 
     model: Model
@@ -101,6 +102,7 @@ class Structure(NamedTuple):
     ids_alone: bool = False
     form: LossForm = LossForm()
     end_to_end: bool = False
+    view_num: int = 0
 
 
 class HardRatio(NamedTuple):
@@ -142,6 +144,18 @@ class TwoWayNumbers(NamedTuple):
     log_q_user: jax.Array | None
 
 
+class SelfSupervisedNumbers(NamedTuple):
+    """Numbers of the softmax between two views of an item.
+
+    Attributes:
+      weight: [] its weight beside the loss of the rows.
+      temperature: [] divides the cosine of two views.
+    """
+
+    weight: jax.Array
+    temperature: jax.Array
+
+
 class Hyper(NamedTuple):
     """The numbers of a program, all of them arrays.
 
@@ -165,6 +179,7 @@ class Hyper(NamedTuple):
       weight_temperature: [] temperature of the weights of rows in a loss at k, or None.
       filter: Numbers of the filter of negatives, or None where none are left out.
       two_way: Numbers of the softmax over users, or None without it.
+      self_supervised: Numbers of the softmax between views of items, or None.
       query_dropout: [] share of the numbers of a query embedding that are dropped; None
         where none are.
       sequence_dropout: [] share of the numbers within a transformer that are dropped;
@@ -189,6 +204,7 @@ class Hyper(NamedTuple):
     weight_temperature: jax.Array | None = None
     filter: FilterNumbers | None = None
     two_way: TwoWayNumbers | None = None
+    self_supervised: SelfSupervisedNumbers | None = None
     query_dropout: jax.Array | None = None
     sequence_dropout: jax.Array | None = None
 
