@@ -1,12 +1,13 @@
-"""Compare the cells of a published table with the results of an experiment.
+"""Compare a published table with the results of an experiment: cells and gains.
 
     python experiments/papers/cells.py sl_at_k [sl_at_k_tuned ...]
 
-experiments/papers/NAME has published.csv (arm, metric, value), written by hand from the
-paper, and results.csv of experiments/collect.py. This writes cells.csv and the table
-between the marks <!-- NAME.cells --> of the README.md in the folder of the first NAME.
-Further names are other forms of the same table, such as tuned arms, with the published
-cells of the first one.
+experiments/papers/NAME has published.csv (arm, metric, value) and gains.csv (arm, over:
+the claim that one is better than the other), both written by hand from the paper, and
+results.csv and comparison.csv of experiments/collect.py. This writes cells.csv and the
+tables between the marks <!-- NAME.cells --> and <!-- NAME.gains --> of the README.md in
+the folder of the first NAME, where it has them. Further names are other forms of the
+same table, such as tuned arms, with what the first one has from the paper.
 """
 
 import math
@@ -19,7 +20,12 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from collect import insert
+
 HERE = Path(__file__).parent
+# The study's word for a difference, as a word for a claimed gain.
+GAINS = {"better": "real", "worse": "reversed", "equivalent": "not seen"}
 BOUND = 0.02  # relative; an interval within it reproduces the cell
 
 
@@ -102,22 +108,80 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def insert(path: Path, name: str, text: str) -> None:
-    """Replace the text between the marks of a name in a file."""
-    begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
-    before, rest = path.read_text(encoding="utf-8").split(begin)
-    after = rest.split(end)[1]
-    path.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
+def gains(
+    claims: pl.DataFrame, published: pl.DataFrame, comparison: pl.DataFrame
+) -> list[dict[str, Any]]:
+    """Return a row per claimed gain and published metric.
+
+    The difference, its interval and the word are those of the study, whose base or
+    control the weaker arm has to be.
+
+    Args:
+      claims: columns arm, over.
+      published: columns arm, metric, value.
+      comparison: of the study.
+    """
+    known = published["arm"].to_list()
+    value = {(one["arm"], one["metric"]): one["value"] for one in published.to_dicts()}
+    pairs = {}
+    of_metrics = pl.col("metric").is_in(published["metric"].implode())
+    for one in comparison.filter(of_metrics).iter_rows(named=True):
+        for prefix, of in (("", one["base"]), ("control_", one["control"])):
+            if of is not None:
+                pair = _plain(one["arm"], known), _plain(of, known), one["metric"]
+                pairs.setdefault(pair, _gain(one, prefix))
+    rows = []
+    for arm, over in claims.select("arm", "over").iter_rows():
+        for metric in published["metric"].unique(maintain_order=True):
+            if (here := pairs.get((arm, over, metric))) is not None:
+                printed = value[arm, metric] / value[over, metric] - 1
+                names = {"arm": arm, "over": over, "metric": metric}
+                rows.append({**names, "printed": printed, **here})
+    return rows
+
+
+def _gain(row: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """Return a difference of a study over the weaker arm's mean, and its word."""
+    scale = row["control_mean" if prefix else "base_mean"]
+    word = row[f"{prefix}verdict"]
+    for study, claim in GAINS.items():
+        word = word.replace(study, claim)
+    names = {"here": "difference", "low": "low_verdict", "high": "high_verdict"}
+    return {
+        **{name: row[prefix + column] / scale for name, column in names.items()},
+        "verdict": word,
+    }
+
+
+def gains_table(rows: Sequence[dict[str, Any]]) -> str:
+    """Return the gains as a Markdown table, in percent of the weaker arm."""
+    lines = ["| gain of | over | metric | printed | here | verdict |"]
+    lines.append("|---|---|---|---|---|---|")
+    for row in rows:
+        printed, here, low, high = (
+            100 * row[name] for name in ("printed", "here", "low", "high")
+        )
+        lines.append(
+            f"| {row['arm']} | {row['over']} | {row['metric']} | {printed:+.1f} % | "
+            f"{here:+.1f} % ({low:+.1f} to {high:+.1f}) | {row['verdict']} |"
+        )
+    return "\n".join(lines)
 
 
 def main() -> None:
-    """Write the cells of one published table."""
+    """Write the cells and the gains of one published table."""
     names = sys.argv[1:]
-    published = pl.read_csv(HERE / names[0] / "published.csv")
+    first = HERE / names[0]
+    published, claims = (
+        pl.read_csv(first / f"{n}.csv") for n in ("published", "gains")
+    )
     for name in names:
         rows = cells(published, pl.read_csv(HERE / name / "results.csv"))
         pl.DataFrame(rows).write_csv(HERE / name / "cells.csv")
-        insert(HERE / names[0] / "README.md", f"{name}.cells", markdown(rows))
+        insert(first / "README.md", f"{name}.cells", markdown(rows))
+        comparison = pl.read_csv(HERE / name / "comparison.csv")
+        table = gains_table(gains(claims, published, comparison))
+        insert(first / "README.md", f"{name}.gains", table)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,9 @@ DEFAULTS = {
     "towers.candidate": "[]",
 }
 LENGTH = "towers.history_length"
+# Tables of a transformer have no spectral start, its length is that of the group, and at
+# higher rates it does not learn.
+SEQUENCE, SEQUENCE_RATES = "sequence", ("0.001", "0.003", "0.01")
 # Longer histories are tried where at least this share of the users has them.
 LONG = 0.1
 CONTROL, BASE = "in_batch_logq", "in_batch"
@@ -71,6 +74,8 @@ def model_arm(data: Loaded, config: Config, given: Sequence[str]) -> Arm:
     towers = ["default"]
     towers += ["history"] if chosen != ("history",) else []
     towers += ["factors"] if chosen != ("id",) else []
+    ordered = "history" in chosen and data.split.train.time is not None
+    towers += [SEQUENCE] if ordered else []
     axes = {
         "towers": towers,
         "towers.init": ["spectral"],
@@ -93,7 +98,7 @@ def model_arm(data: Loaded, config: Config, given: Sequence[str]) -> Arm:
 
 
 def of_kind(arm: Arm, kind: str) -> Arm:
-    """The arm of one kind of towers, without lengths of a history that it lacks.
+    """The arm of one kind of towers, without the axes that it does not use.
 
     Args:
       arm: of `model_arm`.
@@ -105,9 +110,33 @@ def of_kind(arm: Arm, kind: str) -> Arm:
       {'towers': ['factors']}
     """
     axes = arm.axes | {"towers": [kind]}
-    if kind == "factors":
+    if kind in ("factors", SEQUENCE):
         axes.pop(LENGTH, None)
+    if kind == SEQUENCE:
+        axes.pop("towers.init", None)
+        if "optimizer.learning_rate" in axes:
+            axes["optimizer.learning_rate"] = list(SEQUENCE_RATES)
     return arm._replace(axes=axes)
+
+
+def with_shared_axes(arm: Arm) -> list[Arm]:
+    """The arm as one or two whose kinds of towers take all of its axes.
+
+    Args:
+      arm: of `model_arm`.
+
+    Examples:
+      >>> arm = Arm("in_batch", {"towers": ["factors", "sequence"], LENGTH: ["20"]})
+      >>> [one.axes for one in with_shared_axes(arm)]  # doctest: +NORMALIZE_WHITESPACE
+      [{'towers': ['factors'], 'towers.history_length': ['20']},
+       {'towers': ['sequence']}]
+    """
+    kinds = arm.axes.get("towers", [])
+    if SEQUENCE not in kinds:
+        return [arm]
+    others = [kind for kind in kinds if kind != SEQUENCE]
+    axes = arm.axes | {"towers": others}
+    return [arm._replace(axes=axes), of_kind(arm, SEQUENCE)]
 
 
 def history_lengths(data: Loaded, length: int) -> list[str]:

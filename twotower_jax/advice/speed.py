@@ -15,7 +15,10 @@ from twotower_jax.run.inputs import check_sizes
 from twotower_jax.run.records import RunFolder, run_folder, write_json
 from twotower_jax.sweeps.fused import cores
 
-# Shares of the minutes; the test has the rest.
+# Minutes that no stage plans with: compiling, and runs that have begun when the time of
+# their stage is over. Of fewer than ten minutes it is a fifth.
+RESERVE, RESERVED_SHARE = 2.0, 0.2
+# Shares of the others; the test has the rest.
 BASELINES, MODEL, SAMPLES = 0.1, 0.25, 0.3
 # Runs that are trained to their ends, of which the test may need this many.
 FULL_RUNS = 12
@@ -52,6 +55,24 @@ class Speed(NamedTuple):
         """
         examples = steps * config.training.batch_size
         return self.overhead + examples * config.towers.dim / self.dim / self.rate
+
+
+def planned(minutes: float) -> float:
+    """Minutes that the stages of an advice plan with.
+
+    Args:
+      minutes: for everything.
+
+    Examples:
+      >>> planned(5), planned(20)
+      (4.0, 18.0)
+    """
+    return minutes - min(RESERVE, RESERVED_SHARE * minutes)
+
+
+def _minutes(planned: float) -> float:
+    """Return the minutes of which so many are planned with."""
+    return min(planned / (1 - RESERVED_SHARE), planned + RESERVE)
 
 
 def measure(runs: Runs, folder: Path, *words: str) -> Speed:
@@ -129,7 +150,8 @@ def length_words(
     config = runs.config()
     batch = config.training.batch_size
     epoch = math.ceil(len(runs.data.split.train) / batch)
-    seconds = 60 * (1 - BASELINES - MODEL - SAMPLES) * minutes / FULL_RUNS
+    share = 1 - BASELINES - MODEL - SAMPLES
+    seconds = 60 * share * planned(minutes) / FULL_RUNS
     steps = int(speed.rate * (seconds - speed.overhead) / batch)
     if steps < 2 * PROBE:
         print_line(short_of(minutes, speed, batch))
@@ -170,7 +192,7 @@ def short_of(minutes: float, speed: Speed, batch: int) -> str:
     """
     one = speed.overhead + 2 * PROBE * batch / speed.rate
     share = 1 - BASELINES - MODEL - SAMPLES
-    need = math.ceil(FULL_RUNS * one / share / 60)
+    need = math.ceil(_minutes(FULL_RUNS * one / share / 60))
     key, run = f"advise.minutes={minutes:g}", f"a run of {2 * PROBE} steps"
     if one > 60 * minutes:
         raise InputError(

@@ -22,6 +22,7 @@ from twotower_jax.advice.space import (
     model_arm,
     of_kind,
     sample_arms,
+    with_shared_axes,
 )
 from twotower_jax.advice.speed import (
     BASELINES,
@@ -32,6 +33,7 @@ from twotower_jax.advice.speed import (
     is_limited,
     length_words,
     measure,
+    planned,
 )
 from twotower_jax.advice.tuning import Tuner
 from twotower_jax.data import sources
@@ -94,7 +96,8 @@ class Advisor:
         check_given(self._given)
         named = [] if "name" in self._given else ["name=advice"]
         self._words = [*words, *named]
-        self._seconds, self._console = 60 * minutes, console
+        self._minutes, self._seconds = minutes, 60 * planned(minutes)
+        self._console = console
         self._start = time.monotonic()
         config = compose_config(self._words)
         self.metric = config.training.metric
@@ -164,7 +167,7 @@ class Advisor:
         """Set the steps that the minutes allow; return whether they are above least."""
         if {"training.steps", "training.epochs"} & set(self._given):
             return False
-        words = length_words(runs, speed, self._seconds / 60, self._print)
+        words = length_words(runs, speed, self._minutes, self._print)
         if int(words[0].partition("=")[2]) <= least:
             return False
         kept = [word for word in self._words if not word.startswith(LENGTH)]
@@ -208,7 +211,9 @@ class Advisor:
         seconds = MODEL * self._seconds
         kinds = arm.axes.get("towers", [])
         if len(kinds) < 2 or not is_limited(runs):
-            return tuner.choose("models", [runs.grid(arm)], seconds)[0]
+            grids = [runs.grid(one) for one in with_shared_axes(arm)]
+            found = tuner.choose("models", grids, seconds)
+            return max(found, key=lambda one: one.value)
         found = []
         for kind in kinds:
             tuner.speed = measure(runs, self.progress.folder, f"towers={kind}")
@@ -239,7 +244,7 @@ class Advisor:
         return tuner.confirm(kept, best, self._left() - tested)
 
     def _left(self) -> float:
-        """Seconds that are left."""
+        """Seconds that are left of those that are planned with."""
         return self._start + self._seconds - time.monotonic()
 
     def _test_seconds(self, model: Choice, tuner: Tuner) -> float:

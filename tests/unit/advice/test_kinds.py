@@ -47,7 +47,7 @@ def test_a_faster_kind_has_more_steps_where_the_minutes_end_the_training(
     epochs, monkeypatch
 ):
     scripted: Any = Scripted(epochs)
-    advisor: Any = stages.Advisor(["data=simulator"], 10, Console(quiet=True))
+    advisor: Any = stages.Advisor(["data=simulator"], 12, Console(quiet=True))
     arm = Arm("in_batch_logq", {"towers": list(KINDS)})
     monkeypatch.setattr(stages, "model_arm", lambda *_: arm)
     monkeypatch.setattr(stages, "measure", lambda runs, folder, word: word)

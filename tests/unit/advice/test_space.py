@@ -12,6 +12,7 @@ from twotower_jax.advice.space import (
     model_arm,
     nearby,
     sample_arms,
+    with_shared_axes,
 )
 from twotower_jax.config import Config
 from twotower_jax.config.data import DataConfig
@@ -62,6 +63,25 @@ def test_a_key_that_is_set_is_not_tried():
     assert arm.first == {"optimizer.learning_rate": "0.01", "towers.candidate": "[]"}
     arms = sample_arms(log, {}, ["loss.temperature"])
     assert {str(one.axes) for one in arms} == {"{}"}
+
+
+def test_a_transformer_is_tried_where_the_log_has_an_order():
+    timed = split_log(make_log(LONG, SPREAD), DataConfig())
+    arm = model_arm(timed, Config(), [])
+    assert "sequence" in arm.axes["towers"]
+    untimed = split_log(make_log(LONG), DataConfig(split="ratio"))
+    assert "sequence" not in model_arm(untimed, Config(), []).axes["towers"]
+    others, sequence = with_shared_axes(arm)
+    assert others.axes["towers"] == ["default", "history", "factors"]
+    # Spectral vectors are no start of a transformer, and it has a length of its own.
+    assert set(sequence.axes) == {
+        "towers",
+        "optimizer.learning_rate",
+        "loss.temperature",
+    }
+    assert "0.03" not in sequence.axes["optimizer.learning_rate"]
+    given = with_shared_axes(model_arm(timed, Config(), ["towers.dim"]))
+    assert len(given) == 1 and "towers" not in given[0].axes
 
 
 def test_histories_begin_longer_where_half_of_the_users_have_many_positives():
