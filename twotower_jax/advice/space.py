@@ -31,8 +31,7 @@ DEFAULTS = {
     "towers.candidate": "[]",
 }
 LENGTH = "towers.history_length"
-# Tables of a transformer have no spectral start, its length is that of the group, and at
-# higher rates it does not learn.
+# A transformer has no spectral start, one length, and does not learn at higher rates.
 SEQUENCE, SEQUENCE_RATES = "sequence", ("0.001", "0.003", "0.01")
 # Longer histories are tried where at least this share of the users has them.
 LONG = 0.1
