@@ -73,8 +73,10 @@ def model_arm(data: Loaded, config: Config, given: Sequence[str]) -> Arm:
     towers = ["default"]
     towers += ["history"] if chosen != ("history",) else []
     towers += ["factors"] if chosen != ("id",) else []
-    ordered = "history" in chosen and data.split.train.time is not None
-    towers += [SEQUENCE] if ordered else []
+    # Without times, the split by the last positive takes the order of the rows for it.
+    last = config.data.split == "leave_last_out"
+    ordered = data.split.train.time is not None or last
+    towers += [SEQUENCE] if "history" in chosen and ordered else []
     axes = {
         "towers": towers,
         "towers.init": ["spectral"],
@@ -118,24 +120,21 @@ def of_kind(arm: Arm, kind: str) -> Arm:
     return arm._replace(axes=axes)
 
 
-def with_shared_axes(arm: Arm) -> list[Arm]:
-    """The arm as one or two whose kinds of towers take all of its axes.
+def without_kind(arm: Arm, kind: str) -> Arm:
+    """The arm without one kind of towers.
 
     Args:
       arm: of `model_arm`.
+      kind: a value of its axis ``towers``, which may lack it.
 
     Examples:
-      >>> arm = Arm("in_batch", {"towers": ["factors", "sequence"], LENGTH: ["20"]})
-      >>> [one.axes for one in with_shared_axes(arm)]  # doctest: +NORMALIZE_WHITESPACE
-      [{'towers': ['factors'], 'towers.history_length': ['20']},
-       {'towers': ['sequence']}]
+      >>> without_kind(Arm("in_batch", {"towers": ["history", "sequence"]}), "sequence")
+      Arm(choice='in_batch', axes={'towers': ['history']}, first=None)
     """
-    kinds = arm.axes.get("towers", [])
-    if SEQUENCE not in kinds:
-        return [arm]
-    others = [kind for kind in kinds if kind != SEQUENCE]
-    axes = arm.axes | {"towers": others}
-    return [arm._replace(axes=axes), of_kind(arm, SEQUENCE)]
+    if kind not in arm.axes.get("towers", []):
+        return arm
+    kinds = [one for one in arm.axes["towers"] if one != kind]
+    return arm._replace(axes=arm.axes | {"towers": kinds})
 
 
 def history_lengths(data: Loaded, length: int) -> list[str]:

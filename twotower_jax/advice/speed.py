@@ -23,6 +23,9 @@ BASELINES, MODEL, SAMPLES = 0.1, 0.25, 0.3
 # Runs that are trained to their ends, of which the test may need this many.
 FULL_RUNS = 12
 PROBE = 30  # steps of the shortest run
+# A step of a transformer takes this many times that of the default towers (measured:
+# 2.7 with users of 7 positives), and fewer epochs are not enough for it.
+SLOWER, LEAST_EPOCHS = 3, 10
 PATIENCE, VALIDATIONS = 5, 10
 FILE = "speeds.json"
 
@@ -150,9 +153,7 @@ def length_words(
     config = runs.config()
     batch = config.training.batch_size
     epoch = math.ceil(len(runs.data.split.train) / batch)
-    share = 1 - BASELINES - MODEL - SAMPLES
-    seconds = 60 * share * planned(minutes) / FULL_RUNS
-    steps = int(speed.rate * (seconds - speed.overhead) / batch)
+    steps = _affordable(speed, minutes, batch)
     if steps < 2 * PROBE:
         print_line(short_of(minutes, speed, batch))
     steps = max(2 * PROBE, min(epoch * config.training.epochs, steps))
@@ -163,6 +164,26 @@ def length_words(
         f"training.patience={PATIENCE}",
         f"training.min_steps={min(500, steps // 3)}",
     ]
+
+
+def _affordable(speed: Speed, minutes: float, batch: int) -> int:
+    """Return the steps of a run of which the test may need `FULL_RUNS`."""
+    share = 1 - BASELINES - MODEL - SAMPLES
+    seconds = 60 * share * planned(minutes) / FULL_RUNS
+    return int(speed.rate * (seconds - speed.overhead) / batch)
+
+
+def affords_sequence(runs: Runs, speed: Speed, minutes: float) -> bool:
+    """Return whether the minutes allow a transformer enough epochs to learn.
+
+    Args:
+      runs: their configuration and data.
+      speed: of the default towers.
+      minutes: for everything.
+    """
+    batch = runs.config().training.batch_size
+    positives = batch * _affordable(speed, minutes, batch) / SLOWER
+    return positives >= LEAST_EPOCHS * len(runs.data.split.train)
 
 
 def is_limited(runs: Runs) -> bool:

@@ -17,12 +17,13 @@ from twotower_jax.advice.progress import Choice, Progress, arms_to_test, keep_be
 from twotower_jax.advice.runs import Runs
 from twotower_jax.advice.space import SAMPLES as KINDS
 from twotower_jax.advice.space import (
+    SEQUENCE,
     SMALL,
     baseline_arms,
     model_arm,
     of_kind,
     sample_arms,
-    with_shared_axes,
+    without_kind,
 )
 from twotower_jax.advice.speed import (
     BASELINES,
@@ -30,6 +31,7 @@ from twotower_jax.advice.speed import (
     MODEL,
     SAMPLES,
     Speed,
+    affords_sequence,
     is_limited,
     length_words,
     measure,
@@ -203,17 +205,17 @@ class Advisor:
     def _choose_model(self, runs: Runs, tuner: Tuner) -> Choice:
         """Choose among the kinds of towers.
 
-        Where the minutes limit the training, each kind has as much time, and a faster
-        one has more steps: after as many steps a slower one may be ahead that is behind
-        after as many seconds.
+        Where the minutes limit the training, or a transformer is among them, each kind
+        has as much time, and a faster one has more steps: after as many steps a slower
+        one may be ahead that is behind after as many seconds.
         """
         arm = model_arm(runs.data, runs.config(), self._given)
+        if not affords_sequence(runs, tuner.speed, self._minutes):
+            arm = without_kind(arm, SEQUENCE)
         seconds = MODEL * self._seconds
         kinds = arm.axes.get("towers", [])
-        if len(kinds) < 2 or not is_limited(runs):
-            grids = [runs.grid(one) for one in with_shared_axes(arm)]
-            found = tuner.choose("models", grids, seconds)
-            return max(found, key=lambda one: one.value)
+        if len(kinds) < 2 or not (is_limited(runs) or SEQUENCE in kinds):
+            return tuner.choose("models", [runs.grid(arm)], seconds)[0]
         found = []
         for kind in kinds:
             tuner.speed = measure(runs, self.progress.folder, f"towers={kind}")

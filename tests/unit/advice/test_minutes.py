@@ -42,6 +42,17 @@ def test_a_faster_model_trains_longer_in_the_same_time(found, steps):
     assert words[0] == f"training.steps={steps}"
 
 
+@pytest.mark.parametrize(("minutes", "enough"), [(10, False), (40, True)])
+def test_a_transformer_needs_the_time_of_ten_epochs(minutes, enough):
+    # 102,400 examples/s, a third of it by a transformer, for a twelfth of 35 % of 8 or
+    # 38 minutes: 478,000 or 2,270,000 examples, of 102,400 each epoch.
+    config = Config(training=TrainingConfig(batch_size=1024))
+    data = SimpleNamespace(split=SimpleNamespace(train=range(1024 * 100)))
+    runs: Any = SimpleNamespace(config=lambda: config, data=data)
+    found = speed.affords_sequence(runs, Speed(102_400, 0.0, 64), minutes)
+    assert found == enough
+
+
 def test_a_speed_is_measured_once_for_an_advice(tmp_path, monkeypatch):
     launched: list = []
 

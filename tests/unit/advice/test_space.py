@@ -11,8 +11,9 @@ from twotower_jax.advice.space import (
     baseline_arms,
     model_arm,
     nearby,
+    of_kind,
     sample_arms,
-    with_shared_axes,
+    without_kind,
 )
 from twotower_jax.config import Config
 from twotower_jax.config.data import DataConfig
@@ -71,8 +72,12 @@ def test_a_transformer_is_tried_where_the_log_has_an_order():
     assert "sequence" in arm.axes["towers"]
     untimed = split_log(make_log(LONG), DataConfig(split="ratio"))
     assert "sequence" not in model_arm(untimed, Config(), []).axes["towers"]
-    others, sequence = with_shared_axes(arm)
-    assert others.axes["towers"] == ["default", "history", "factors"]
+    last = DataConfig(split="leave_last_out")  # takes the order of the rows
+    rows = model_arm(split_log(make_log(LONG), last), Config(data=last), [])
+    assert "sequence" in rows.axes["towers"]
+    others = without_kind(arm, "sequence").axes["towers"]
+    assert others == ["default", "history", "factors"]
+    sequence = of_kind(arm, "sequence")
     # Spectral vectors are no start of a transformer, and it has a length of its own.
     assert set(sequence.axes) == {
         "towers",
@@ -80,8 +85,8 @@ def test_a_transformer_is_tried_where_the_log_has_an_order():
         "loss.temperature",
     }
     assert "0.03" not in sequence.axes["optimizer.learning_rate"]
-    given = with_shared_axes(model_arm(timed, Config(), ["towers.dim"]))
-    assert len(given) == 1 and "towers" not in given[0].axes
+    given = model_arm(timed, Config(), ["towers.dim"])
+    assert without_kind(given, "sequence") == given and "towers" not in given.axes
 
 
 def test_histories_begin_longer_where_half_of_the_users_have_many_positives():
