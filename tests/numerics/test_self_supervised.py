@@ -106,7 +106,8 @@ BOTH, ONE = problem_of(**TERM), problem_of()
 def test_the_loss_is_that_of_the_rows_plus_the_weighted_one_of_the_views():
     state, rows = start(BOTH), batches_of(BOTH, 1)
     items, first, names = views_at(BOTH, state)
-    assert len(set(items)) < NUM  # an item that is drawn twice is no negative of itself
+    # Some item is drawn twice: the loops leave its second draw out of the sum.
+    assert len(set(items)) < NUM
     losses = [float(go(problem, state, rows)[1][0]) for problem in (BOTH, ONE)]
     want = slow_loss(as_float64(state.params), items, first, names - first)
     assert losses[0] - losses[1] == pytest.approx(WEIGHT * want, rel=1e-4)

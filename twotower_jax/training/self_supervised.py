@@ -29,8 +29,8 @@ def draw_views(program: Program, data: TrainData, state: TrainState) -> Views | 
     """Two views of uniform items; None where the loss has no such term.
 
     A random half of the features is shown in the first view, the others in the second.
-    All items of a step are divided alike, so that the division itself does not tell two
-    items apart.
+    All items of a step are divided alike, so that two items never differ in which of
+    their features are missing.
 
     Args:
       program: The program.
