@@ -136,7 +136,9 @@ def hash_table(rows: pl.DataFrame) -> str:
         [f"{total:,}", *(cell(rows, series=hash_series(m, total)) for m in HASHES)]
         for total in MEMORIES
     ]
-    return markdown(["buckets in all", *(f"{m} hashes" for m in HASHES)], lines)
+    return markdown(
+        ["buckets in all", "1 hash", *(f"{m} hashes" for m in HASHES[1:])], lines
+    )
 
 
 def bias_table() -> str:

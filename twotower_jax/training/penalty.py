@@ -26,7 +26,7 @@ from twotower_jax.training.correction import row_weights
 
 
 class Counted(NamedTuple):
-    """Entities of one tower that the penalty counts.
+    """Entities of one tower, and the weights with which the penalty counts them.
 
     Attributes:
       inputs: Inputs of the tower.
@@ -42,13 +42,14 @@ class Counted(NamedTuple):
 
 
 def penalised(context: Context) -> dict[str, Counted]:
-    """The queries and the positives of a batch, by side.
+    """The entities of a batch, by the field of its weights that they read.
 
     Args:
       context: Constants of the loss.
 
     Returns:
-      {"query": queries, "candidate": positives}; weights are l2 w_i.
+      {"query": queries, "candidate": positives, "views": items of which none counts,
+      where a loss compares views}; weights are l2 w_i.
     """
     program, draws, inputs = context.program, context.draws, context.inputs
     weight = program.hyper.l2 * row_weights(program, context.data, context.batch)
@@ -60,10 +61,15 @@ def penalised(context: Context) -> dict[str, Counted]:
     number = number_of_slots(draws) + draws.columns.encode_ids.shape[0]
     every = jnp.zeros(number, weight.dtype).at[place].add(weight)
     query, candidate = inputs.query, inputs.candidate
-    return {
+    entities = {
         "query": Counted(query, query.rows, weight, weight),
         "candidate": Counted(candidate, positives, every, weight),
     }
+    if inputs.views is not None:
+        none = jnp.zeros(2 * inputs.views.items.shape[0], weight.dtype)
+        views = inputs.views.inputs
+        entities["views"] = Counted(views, views.rows, none, none)
+    return entities
 
 
 def bag_decay(entities: Counted, bag: Bag) -> jax.Array:

@@ -1,9 +1,7 @@
 """Gradients by the tables: of the loss and its L2 penalty, from both towers."""
 
 import jax
-import jax.numpy as jnp
 
-from twotower_jax.model.bags import Bag
 from twotower_jax.training.batch_loss import Context, Weights
 from twotower_jax.training.optimizers import TouchedRows
 from twotower_jax.training.penalty import Counted, bag_decay, look_ups, penalised
@@ -32,14 +30,6 @@ def table_gradients(
         parts = _of_side(entities, getattr(weights, side), getattr(gradient, side))
         for name, part in parts.items():
             tables[name] = [*tables.get(name, []), part]
-    if context.inputs.views is not None:
-        inputs = context.inputs.views.inputs
-        for name, rows in inputs.rows.items():
-            part = TouchedRows(rows.ids, weights.views[name], gradient.views[name])
-            tables[name] = [*tables.get(name, []), part]
-        for name, bag in inputs.bags.items():
-            part = _of_bags(bag, gradient.views[name], jnp.zeros_like(bag.weight))
-            tables[name] = [*tables.get(name, []), part]
     return tables
 
 
@@ -53,10 +43,7 @@ def _of_side(
         added = gradient[name] + norms[:, None] * values[name]
         parts[name] = TouchedRows(rows.ids, values[name], added)
     for name, bag in entities.inputs.bags.items():
-        parts[name] = _of_bags(bag, gradient[name], bag_decay(entities, bag))
+        vectors = gradient[name] / bag.total[:, None]
+        decay = bag_decay(entities, bag)
+        parts[name] = BagGradient(bag.ids, bag.weight, vectors, decay)
     return parts
-
-
-def _of_bags(bag: Bag, gradient: jax.Array, decay: jax.Array) -> BagGradient:
-    """Return the gradient by the rows of bags from that by their vectors [E, dim]."""
-    return BagGradient(bag.ids, bag.weight, gradient / bag.total[:, None], decay)
