@@ -188,6 +188,7 @@ def _facts(study: Study, runs: pl.DataFrame, arms: int) -> dict[str, str]:
         "Total": f"{runs['seconds'].sum():,.1f} seconds, {runs['examples'].sum():,.0f} "
         "examples",
         "Device": _distinct(str(m.get("device", "unknown")) for m in manifests),
+        "Processor": _distinct(str(m.get("processor", "unknown")) for m in manifests),
         "Data": _distinct(_source(run.config) for run in finished),
         "Data fingerprint": manifests[0]["data_fingerprint"],
         "L2 penalty": _distinct(_penalty(run) for run in finished),
