@@ -38,9 +38,9 @@ def popularity_alone(config, data, print_line):
     return space.baseline_arms(config, data, print_line)[:1]
 
 
-def of_two_temperatures(log, point, given):
+def of_two_temperatures(log, config, given):
     """In-batch without logQ has another temperature than the other kinds."""
-    arms = space.sample_arms(log, point, given)
+    arms = space.sample_arms(log, config, given)
     axes = {"loss.temperature": ["0.4"]}
     return [
         a._replace(axes=axes, first=None) if a.choice == "in_batch" else a for a in arms

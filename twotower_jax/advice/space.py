@@ -12,6 +12,7 @@ from twotower_jax.config import Config
 from twotower_jax.data.log import FunnelLog, Stage
 from twotower_jax.model.baselines import baselines_for
 from twotower_jax.run.inputs import Loaded, oversized
+from twotower_jax.run.sequences import reads_sequences
 from twotower_jax.run.tower_features import query_features
 from twotower_jax.study.grid import Axes, Point
 
@@ -36,9 +37,10 @@ SEQUENCE, SEQUENCE_RATES = "sequence", ("0.001", "0.003", "0.01")
 # Longer histories are tried where at least this share of the users has them.
 LONG = 0.1
 CONTROL, BASE = "in_batch_logq", "in_batch"
+RESAMPLED = ("downsample_hot", "upsample_cold")
 SAMPLES = (
     *(CONTROL, BASE, "mixed", "uniform", "popularity_negatives"),
-    *("downsample_hot", "upsample_cold"),
+    *RESAMPLED,
 )
 # Their control is mixed_slots: the same slots without hard items.
 HARD = ("mixed_slots", "half_hard")
@@ -193,24 +195,28 @@ def nearby(
     ]
 
 
-def sample_arms(log: FunnelLog, point: Point, given: Sequence[str]) -> list[Arm]:
+def sample_arms(log: FunnelLog, config: Config, given: Sequence[str]) -> list[Arm]:
     """Kinds of samples that a log can carry, each with the same axis.
 
     Args:
       log: the log.
-      point: the chosen point of the model.
+      config: at the chosen point of the model.
       given: keys that the user set; a temperature is then not tried.
 
     Returns:
-      The arms; hard ones where a stage discarded items.
+      The arms; hard ones where a stage discarded items. A transformer has none with
+      resampled positives: each of their rows reads a sequence of its own, at ten and
+      more times the cost.
     """
-    centre = float(point.get("loss.temperature", 0.14))
+    centre = config.loss.temperature
     axes, first = {}, {}
     if "loss.temperature" not in given:
         axes["loss.temperature"] = [f"{centre * factor:.3g}" for factor in FACTORS]
         first["loss.temperature"] = f"{centre:.3g}"
     discarded = (log.stage < Stage.EXPOSED).any()
-    return [Arm(name, axes, first) for name in (*SAMPLES, *(HARD if discarded else ()))]
+    names = (*SAMPLES, *(HARD if discarded else ()))
+    left_out = RESAMPLED if reads_sequences(config) else ()
+    return [Arm(name, axes, first) for name in names if name not in left_out]
 
 
 def baseline_arms(

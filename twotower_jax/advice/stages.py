@@ -229,13 +229,9 @@ class Advisor:
 
     def _tune_samples(self, runs: Runs, tuner: Tuner, model: Choice) -> list[Choice]:
         """Choose the point of each kind of samples; fresh seeds for the best."""
-        point = dict(model.point)
-        arms = sample_arms(runs.data.log, point, self._given)
-        fixed = [
-            word
-            for word in point_words(point)
-            if word.partition("=")[0] not in arms[0].axes
-        ]
+        words = point_words(model.point)
+        arms = sample_arms(runs.data.log, runs.config(*words), self._given)
+        fixed = [word for word in words if word.partition("=")[0] not in arms[0].axes]
         grids = [runs.grid(arm, *fixed) for arm in arms]
         tested = self._test_seconds(model, tuner)
         seconds = max(SAMPLES * self._seconds, self._left() - 2 * tested)

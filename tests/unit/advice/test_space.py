@@ -15,7 +15,7 @@ from twotower_jax.advice.space import (
     sample_arms,
     without_kind,
 )
-from twotower_jax.config import Config
+from twotower_jax.config import Config, from_dict
 from twotower_jax.config.data import DataConfig
 from twotower_jax.data.log import Feature, FunnelLog, Stage
 from twotower_jax.run.inputs import split_log
@@ -62,7 +62,7 @@ def test_a_key_that_is_set_is_not_tried():
     arm = model_arm(data, Config(), ["loss.temperature", "towers.query"])
     assert list(arm.axes) == ["optimizer.learning_rate", "towers.candidate"]
     assert arm.first == {"optimizer.learning_rate": "0.01", "towers.candidate": "[]"}
-    arms = sample_arms(log, {}, ["loss.temperature"])
+    arms = sample_arms(log, Config(), ["loss.temperature"])
     assert {str(one.axes) for one in arms} == {"{}"}
 
 
@@ -99,7 +99,8 @@ def test_histories_begin_longer_where_half_of_the_users_have_many_positives():
 
 
 def test_every_kind_of_samples_has_the_same_axis_around_the_chosen_temperature():
-    arms = sample_arms(make_log(LONG), {"loss.temperature": "0.2"}, [])
+    config = from_dict({"loss": {"temperature": 0.2}})
+    arms = sample_arms(make_log(LONG), config, [])
     assert tuple(one.choice for one in arms) == SAMPLES
     for one in arms:
         values = list(map(float, one.axes["loss.temperature"]))
@@ -110,10 +111,17 @@ def test_every_kind_of_samples_has_the_same_axis_around_the_chosen_temperature()
 def test_hard_negatives_are_tried_where_a_stage_discarded_items():
     stage = np.full(len(LONG), Stage.CLICKED)
     stage[::3] = Stage.EXPOSED  # shown and not clicked: no stage discarded these
-    assert len(sample_arms(make_log(LONG, stage=stage), {}, [])) == len(SAMPLES)
+    arms = sample_arms(make_log(LONG, stage=stage), Config(), [])
+    assert len(arms) == len(SAMPLES)
     stage[::5] = Stage.RANKED
-    arms = sample_arms(make_log(LONG, stage=stage), {}, [])
+    arms = sample_arms(make_log(LONG, stage=stage), Config(), [])
     assert tuple(one.choice for one in arms) == (*SAMPLES, *HARD)
+
+
+def test_a_transformer_is_tried_without_resampled_positives():
+    config = from_dict({"towers": {"history_pooling": "transformer"}})
+    names = {one.choice for one in sample_arms(make_log(LONG), config, [])}
+    assert set(SAMPLES) - names == {"downsample_hot", "upsample_cold"}
 
 
 def test_a_baseline_that_the_data_are_too_large_for_is_left_out():
