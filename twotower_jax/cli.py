@@ -1,9 +1,11 @@
 """The command line ``twotower``.
 
-Exit status: 0 done, 1 failed run, 2 wrong input, 130 after Ctrl-C.
+Exit status: 0 done, 1 failed run, 2 wrong input, 130 after Ctrl-C, 141 where the reader
+of the output has ended.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 
@@ -39,9 +41,14 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         status = _command(arguments)
+        sys.stdout.flush()
     except (InputError, NonFiniteLossError) as error:
         print(f"error: {error}", file=sys.stderr)
         status = 2 if isinstance(error, InputError) else 1
+    except BrokenPipeError:
+        # What is still buffered has no reader; without this, its flush would fail.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 141
     except OSError as error:
         path, reason = error.filename or "a file", error.strerror or error
         print(
