@@ -148,6 +148,7 @@ def test_the_same_command_trains_nothing_again(advice):
     assert before == {path: after[path] for path in before}
 
 
+@pytest.mark.slow
 def test_a_stop_gives_the_best_answer_so_far(tmp_path, monkeypatch, capsys):
     def stop(self, runs, tuner):
         raise Stopped(signal.SIGINT, 10)

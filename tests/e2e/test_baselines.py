@@ -111,6 +111,7 @@ def test_fit_valid_adds_the_rows_of_valid(tmp_path):
     assert np.mean(same) > 0.99
 
 
+@pytest.mark.slow
 def test_the_seed_changes_ials_alone(tmp_path):
     for kind in KINDS:
         first, second = (made(tmp_path, kind, f"seed={s}")[1] for s in (0, 1))
@@ -177,6 +178,7 @@ def test_a_run_has_popularity_beside_it_and_a_warning_where_it_loses(tmp_path, c
     assert "warning" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_popularity_is_ranked_once_for_all_runs_on_the_same_queries(
     tmp_path, monkeypatch
 ):

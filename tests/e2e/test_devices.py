@@ -14,6 +14,7 @@ from twotower_jax.errors import InputError
 SCRIPT = Path(__file__).parents[1] / "helpers" / "two_devices.py"
 
 
+@pytest.mark.slow
 def test_two_devices_train_what_one_does(tmp_path):
     flags = os.environ.get("XLA_FLAGS", "")
     flags += " --xla_force_host_platform_device_count=2"

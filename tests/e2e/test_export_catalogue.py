@@ -77,6 +77,7 @@ def test_a_changed_catalogue_is_served_and_saved(exports, tmp_path):
         model.save(tmp_path / "new")
 
 
+@pytest.mark.slow
 def test_a_new_item_in_a_history_is_left_out(exports):
     model = twotower_jax.load_model(exports["features, cosine"][2])
     known, new = model.item_ids[:3].to_list(), max(model.item_ids.to_list()) + 1
@@ -90,6 +91,7 @@ def test_a_new_item_in_a_history_is_left_out(exports):
     assert new not in every["item"].to_list()
 
 
+@pytest.mark.slow
 def test_a_save_that_fails_leaves_nothing_behind(exports, tmp_path, monkeypatch):
     def fail(*_: object) -> str:
         raise KeyboardInterrupt

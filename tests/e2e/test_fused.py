@@ -135,6 +135,7 @@ def test_failed_runs_are_named_and_the_others_go_on(tmp_path, capsys):
     assert shown.out.count(": test recall@20 0.") == 1
 
 
+@pytest.mark.slow
 def test_the_number_of_workers_is_checked(tmp_path, capsys):
     sweep(tmp_path, FUSED, "hydra.launcher.workers=0", "seed=0,1", status=2)
     error = capsys.readouterr().err

@@ -101,6 +101,7 @@ def test_what_cannot_work_is_refused_before_training(chains, tmp_path, words, me
     assert not list(tmp_path.glob("**/metrics.jsonl"))
 
 
+@pytest.mark.slow
 def test_baselines_beside_a_sequence_know_every_training_positive(chains, tmp_path):
     words = ("towers.query=[history]", "training.steps=0", "baselines=true")
     sequence, mean = (

@@ -24,6 +24,7 @@ def test_runs_without_a_label_are_named_by_the_swept_values(tmp_path, capsys):
     assert "towers" not in shown
 
 
+@pytest.mark.slow
 def test_a_report_that_cannot_be_made_is_not_kept_as_the_question(tmp_path, capsys):
     """A metric that the runs turn out to lack is reported at the end of the sweep."""
     words = (*tiny.SMALL, f"output={tmp_path}", "name=one", "towers=popularity")
@@ -111,6 +112,7 @@ def test_study_of_an_experiment_is_reported_again_without_options(tmp_path, caps
     assert "no run has the metric 'ndgc@20'" in error and "mean ndcg@20?" in error
 
 
+@pytest.mark.slow
 def test_sweeps_in_several_folders_are_reported_together(tmp_path, capsys):
     words = (*tiny.SMALL, f"output={tmp_path}", "towers=popularity", "arm=hot")
     for name, seeds in (("one", "0,1"), ("two", "1,2")):

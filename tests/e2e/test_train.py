@@ -169,6 +169,7 @@ def test_reproduce_prints_equal_or_the_differences(finished, capsys):
     assert shown.count(" before, ") == 1 and "equal" not in shown
 
 
+@pytest.mark.slow
 def test_a_single_run_does_not_import_matplotlib(tmp_path):
     words = [*tiny.SMALL, "towers=popularity", f"output={tmp_path}"]
     code = (

@@ -73,6 +73,7 @@ def write_log(folder, users, items, seed):
     )
 
 
+@pytest.mark.slow
 def test_known_rows_go_by_id_and_new_ones_start_anew(tmp_path):
     """The second log has its ids and brands in another order, and new ones."""
     old = write_log(tmp_path / "old", range(50), range(80), 1)
@@ -135,6 +136,7 @@ def test_an_update_is_one_pass(parent, tmp_path, update, order):
     assert not same_params(first, other)
 
 
+@pytest.mark.slow
 def test_incremental_updates_leave_all_but_ids(tmp_path):
     words = write_log(tmp_path / "log", range(50), range(80), 1)
     learned = ("loss.learn_temperature=true",)
@@ -273,6 +275,7 @@ def test_the_parent_is_part_of_hash_and_manifest(parent, tmp_path, monkeypatch):
         run(moved)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_updated_is_refused(parent, tmp_path):
     _, folder, words = parent
     words, output = words[:-1], tmp_path / "runs"
@@ -318,6 +321,7 @@ def test_what_cannot_be_updated_is_refused(parent, tmp_path):
         assert not output.exists()
 
 
+@pytest.mark.slow
 def test_features_alone_have_no_incremental_update(tmp_path):
     towers = ("towers.query=[segment]", "towers.candidate=[category]")
     _, folder, _ = trained(tmp_path, *towers, "training.steps=0")

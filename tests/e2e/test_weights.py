@@ -47,6 +47,7 @@ def test_items_of_weight_zero_are_recommended_less(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_run_is_not_returned_for_another_column(tmp_path):
     path = tmp_path / "clicks.parquet"
     write_clicks(path, lambda item: 1.0 + item)

@@ -87,6 +87,7 @@ def test_the_correction_of_draws_is_another_one():
     assert mean_sum(wrong, 2) < 0.95 * others
 
 
+@pytest.mark.slow
 def test_steps_are_the_same_with_cut_columns_and_with_all():
     """Rows of a batch share few items: the columns are cut to the distinct ones."""
     rng = np.random.default_rng(0)

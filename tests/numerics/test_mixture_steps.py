@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers.problems import with_numbers
+from helpers.quick import quick
 from helpers.source_steps import (
     BATCH,
     HARD,
@@ -151,7 +152,7 @@ def test_a_schedule_from_all_hard_to_mixed(layout):
 # ------------------------------------------------------------------------ losses, bits
 
 
-@pytest.mark.parametrize("loss", sorted(LOSSES))
+@pytest.mark.parametrize("loss", quick(sorted(LOSSES), ["sampled_softmax", "gbce"]))
 def test_every_loss_falls_and_merged_columns_change_nothing(loss):
     keys = {
         "loss__name": loss,
@@ -178,6 +179,7 @@ def test_every_loss_falls_and_merged_columns_change_nothing(loss):
     assert last.mean() < 0.8 * first.mean()
 
 
+@pytest.mark.slow
 def test_steps_per_dispatch_change_no_bit_with_all_memories_at_once():
     problem = problem_of(
         negatives__bank__size=40,

@@ -1,0 +1,96 @@
+"""Published tables made again: a short form of each study, up to its table of cells."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from helpers import tiny
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+SHORT = (
+    "towers.dim=8",
+    "training.batch_size=64",
+    "training.steps=40",
+    "training.eval_every=10",
+    "training.patience=0",
+    "training.min_steps=0",
+    "seed=0,1",
+    "baselines=false",
+)
+ALL = None  # arms of the published table
+SELECT = ("hydra.sweeper.trials=2", "hydra.sweeper.rungs=[]")
+
+
+@pytest.fixture
+def scripts(monkeypatch):
+    """The scripts that make tables, which are no package."""
+    for folder in (EXPERIMENTS, EXPERIMENTS / "papers"):
+        monkeypatch.syspath_prepend(str(folder))
+    import cells
+    import collect
+
+    yield collect, cells
+    for name in ("cells", "collect"):
+        sys.modules.pop(name)
+
+
+def write_parts(folder):
+    """Write train.tsv and test.tsv of 80 users and 60 items; return their words."""
+    rng = np.random.default_rng(0)
+    near = (np.arange(80)[:, None] + rng.integers(0, 15, (80, 16))) % 60
+    lines = [f"{u}\t{i}" for u, row in enumerate(near) for i in np.unique(row)]
+    head = "user_procid\titem_procid"
+    for name in ("train", "test"):
+        kept = [
+            line for k, line in enumerate(lines) if (k % 5 == 0) == (name == "test")
+        ]
+        (folder / f"{name}.tsv").write_text("\n".join([head, *kept]) + "\n")
+    return f"data.path={folder}/train.tsv", f"data.test_path={folder}/test.tsv"
+
+
+def write_games(folder):
+    """Write a folder of Wikispeedia whose players click on the next page."""
+    pages = [f"P{i}" for i in range(40)]
+    texts = {
+        "articles": pages,
+        "links": [f"P{i}\tP{(i + j) % 40}" for i in range(40) for j in (1, 2, 3)],
+        "categories": [f"P{i}\tsubject.S{i % 4}" for i in range(40)],
+        "paths_unfinished": [
+            f"player\t{time}\t9\tP{time % 40};P{(time + 1) % 40}\tP0\ttimeout"
+            for time in range(1_000)
+        ],
+    }
+    for name, lines in texts.items():
+        (folder / f"{name}.tsv").write_text("# comment\n\n" + "\n".join(lines) + "\n")
+    return (f"data.path={folder}",)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name, published, arms, write, words",
+    [
+        # BSL at its printed settings is SL there.
+        ("sl_at_k", "sl_at_k", {"BPR", "SL", "PSL", "SL@20"}, write_parts, ()),
+        ("sl_at_k_tuned", "sl_at_k", ALL, write_parts, SELECT),
+        ("yi_temperature", "yi_temperature", ALL, write_games, SELECT),
+    ],
+)
+def test_every_published_cell_has_one_of_ours(
+    name, published, arms, write, words, scripts, tmp_path
+):
+    collect, cells = scripts
+    data = write(tmp_path)
+    command = ("train", "-m", f"experiment=papers/{name}", f"output={tmp_path}/out")
+    assert tiny.command(*command, *SHORT, *words, *data) == 0
+    study = collect.load_study([tmp_path / "out" / name])
+    printed = pl.read_csv(EXPERIMENTS / "papers" / published / "published.csv")
+    made = cells.cells(printed, collect.results(study))
+    assert {(one["arm"], one["metric"]) for one in made} == {
+        (one["arm"], one["metric"])
+        for one in printed.to_dicts()
+        if arms is ALL or one["arm"] in arms
+    }
+    assert all(one["seeds"] == 2 and 0 <= one["ours"] <= 1 for one in made)
+    assert {one["ours"] for one in made} != {0.0}
