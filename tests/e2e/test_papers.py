@@ -19,6 +19,7 @@ SHORT = (
     "seed=0,1",
     "baselines=false",
 )
+PAGES = 320  # of Wikispeedia; more than the largest k
 ALL = None  # arms of the published table
 SELECT = ("hydra.sweeper.trials=2", "hydra.sweeper.rungs=[]")
 
@@ -50,15 +51,26 @@ def write_parts(folder):
     return f"data.path={folder}/train.tsv", f"data.test_path={folder}/test.tsv"
 
 
+def write_lines(folder):
+    """Write the parts of LightGCN's format, of 80 users and 60 items."""
+    rng = np.random.default_rng(0)
+    parts = {"train": range(10), "valid": range(10, 12), "test": range(12, 15)}
+    near = [(user + rng.permutation(15)) % 60 for user in range(80)]
+    for name, places in parts.items():
+        lines = [" ".join(map(str, [u, *near[u][list(places)]])) for u in range(80)]
+        (folder / f"{name}.txt").write_text("\n".join(lines) + "\n")
+    return (f"data.path={folder}",)
+
+
 def write_games(folder):
     """Write a folder of Wikispeedia whose players click on the next page."""
-    pages = [f"P{i}" for i in range(40)]
+    pages = [f"P{i}" for i in range(PAGES)]
     texts = {
         "articles": pages,
-        "links": [f"P{i}\tP{(i + j) % 40}" for i in range(40) for j in (1, 2, 3)],
-        "categories": [f"P{i}\tsubject.S{i % 4}" for i in range(40)],
+        "links": [f"P{i}\tP{(i + j) % PAGES}" for i in range(PAGES) for j in (1, 2, 3)],
+        "categories": [f"P{i}\tsubject.S{i % 4}" for i in range(PAGES)],
         "paths_unfinished": [
-            f"player\t{time}\t9\tP{time % 40};P{(time + 1) % 40}\tP0\ttimeout"
+            f"player\t{time}\t9\tP{time % PAGES};P{(time + 1) % PAGES}\tP0\ttimeout"
             for time in range(1_000)
         ],
     }
@@ -74,6 +86,7 @@ def write_games(folder):
         # BSL at its printed settings is SL there.
         ("sl_at_k", "sl_at_k", {"BPR", "SL", "PSL", "SL@20"}, write_parts, ()),
         ("sl_at_k_tuned", "sl_at_k", ALL, write_parts, SELECT),
+        ("bsl", "bsl", ALL, write_lines, ("negatives.easy.num=20",)),
         ("yi_temperature", "yi_temperature", ALL, write_games, SELECT),
     ],
 )
