@@ -41,6 +41,7 @@ def test_the_lists_are_those_of_the_run(exports, case):
     assert np.allclose(lengths, 1, atol=1e-5) == config.towers.normalize
 
 
+@pytest.mark.slow
 def test_the_script_needs_neither_package_nor_log(exports, tmp_path):
     (tmp_path / "site").mkdir()
     commands, expected = [], []

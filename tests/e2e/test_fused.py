@@ -194,6 +194,7 @@ def test_positives_are_drawn_by_runs_side_by_side(tmp_path):
         assert (path / "positives.png").read_bytes().endswith(b"IEND\xaeB`\x82")
 
 
+@pytest.mark.slow
 def test_the_number_of_workers_limits_the_runs_at_a_time(tmp_path, monkeypatch):
     """One worker is the basic launcher's order; a run of two jobs is made once."""
     begun = []

@@ -61,6 +61,7 @@ def test_the_defaults_of_bank_and_mining_act(tmp_path, monkeypatch):
     assert len(set(tables)) == 9
 
 
+@pytest.mark.slow
 def test_the_weights_of_a_loss_at_k_change_with_the_first_estimate(tmp_path):
     """Until step 20 of 40, the k-th best score is 0: k and its sample do not count."""
     half = (*AT_K, "loss.at_k.every=0.5")

@@ -103,6 +103,7 @@ def by_features(tmp_path_factory):
     return export(tmp_path_factory.mktemp("features"), *words)
 
 
+@pytest.mark.slow
 def test_neighbours_by_content_find_cold_items(ids_alone):
     """Random neighbours, and the vector of an unknown id, are the controls."""
     model, warm = ids_alone, ids_alone.item_ids

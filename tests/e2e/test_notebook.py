@@ -26,6 +26,9 @@ from twotower_jax.sweeps.jobs import SWEEP
 from twotower_jax.sweeps.overrides import override
 from twotower_jax.training.signals import Stopped
 
+# Studies of several arms; README's lines of Python run in `make test`.
+pytestmark = pytest.mark.slow
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 WARM = "in-batch, warm"  # an arm of the first notebook
 

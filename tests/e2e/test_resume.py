@@ -160,6 +160,7 @@ def test_a_run_that_is_stopped_saves_and_goes_on(reference, cache, tmp_path):
     assert tiny.read_json(path / "status.json")["reason"] is None
 
 
+@pytest.mark.slow
 def test_a_sweep_that_is_stopped_says_that_the_same_command_resumes(cache, tmp_path):
     words = (*TRAIN, "output=swept", "seed=0,1", "baselines=false", "-m")
     process = tiny.start(words, cwd=tmp_path, cache=cache, log=tmp_path / "sweep.log")

@@ -35,6 +35,7 @@ def table_config(path, output, *overrides):
     return tiny.make_config(output, *words)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("user", "item"),
     [
@@ -201,6 +202,7 @@ def run_with_features(folder, name, *overrides):
     return config, run(config)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "hidden", ["[]", pytest.param("[8]", marks=pytest.mark.slow)], ids=["sum", "mlp"]
 )
@@ -223,6 +225,7 @@ def test_features_of_each_kind_change_the_result(feature_tables):
     assert len(values) == len(FEATURES)
 
 
+@pytest.mark.slow
 def test_a_feature_separates_users_that_ids_cannot(tmp_path):
     """Users of two towns click different halves of the items."""
     some = np.random.default_rng(0)

@@ -368,6 +368,7 @@ def test_popularity_recommends_by_counts_without_training(tmp_path):
         assert rows.sort("rank")["score"].to_list() == [counts[o] for o in unseen[:20]]
 
 
+@pytest.mark.slow
 def test_features_that_the_data_choose_are_named_and_used_again(tmp_path, capsys):
     words = [*tiny.SMALL, "towers.query=[]", "towers.candidate=[]", "training.steps=8"]
     assert tiny.command("train", *words, f"output={tmp_path}") == 0

@@ -115,6 +115,7 @@ def parent(tmp_path_factory):
     return before, folder, words
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("update", "order"),
     [

@@ -172,7 +172,7 @@ def gradient_of(problem, state, rows):
     "case",
     [
         pytest.param("mean", marks=pytest.mark.slow),
-        "shared",
+        pytest.param("shared", marks=pytest.mark.slow),
         "recency, features, shared",
         pytest.param("attention, features, shared", marks=pytest.mark.slow),
     ],

@@ -75,6 +75,7 @@ def test_the_score_of_a_masked_pair_never_changes_the_loss():
 # ------------------------------------------------------------------ mixture of sources
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("layout", "optimizer"),
     [

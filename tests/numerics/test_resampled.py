@@ -142,6 +142,7 @@ def test_draws_follow_the_softmax_within_their_pool():
     np.testing.assert_allclose(law, want[pool], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_row_whose_pool_is_masked_loses_its_slots_and_stays_finite():
     problem = problem_of(
         negatives__hard__candidate_num=2, negatives__hard__num=2, negatives__easy__num=1

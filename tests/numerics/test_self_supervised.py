@@ -150,6 +150,7 @@ def test_features_are_divided_in_halves_anew_in_each_step():
     assert counts.max() < 60
 
 
+@pytest.mark.slow
 def test_views_of_an_item_come_near_each_other():
     keys = {"optimizer__name": "adam", "optimizer__learning_rate": 0.02}
     items, loss = np.arange(ITEMS), {}
@@ -169,6 +170,7 @@ def test_an_item_tower_of_one_feature_is_refused():
         problem_of(DATA, **TERM)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [(), (8,)])
 def test_hidden_layers_and_merged_columns_train(width):
     keys = MATRIX | {"towers__hidden": width, "training__merge_columns": True}

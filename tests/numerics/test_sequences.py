@@ -138,6 +138,7 @@ def test_a_query_reads_the_newest_items_of_its_user():
     assert not np.asarray(all_queries(model, params, data.entities, none)).any()
 
 
+@pytest.mark.slow
 def test_dropout_is_a_function_of_seed_and_step_and_of_training_alone():
     problem = problem_of(towers__sequence__dropout=0.5)
     params = some_params(problem)

@@ -46,7 +46,7 @@ def slope_of_the_loss(**keys):
 
 
 # One loss of each kind: a softmax, one over pairs, one with weights of its rows.
-KINDS = ("sampled_softmax", "bce", "softmax_at_k")
+KINDS = ("sampled_softmax",)
 OTHERS = sorted(set(LOSSES) - {"hinge", *COSINE, *KINDS})
 
 

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 from helpers.problems import as_loaded, small_problem, with_numbers, zipf_clicks
+from helpers.quick import quick
 
 from twotower_jax.data.log import Stage
 from twotower_jax.training import together as module
@@ -128,7 +129,7 @@ def assert_like_alone(problems, numbers, lanes=None):
 
 @pytest.mark.parametrize(
     "keys",
-    [{}, pytest.param(EVERYTHING, marks=pytest.mark.slow), HISTORIES],
+    quick([{}, EVERYTHING, HISTORIES], [{}]),
     ids=["in-batch", "everything", "histories"],
 )
 def test_an_arm_equals_its_run_alone(keys):

@@ -16,6 +16,8 @@ from twotower_jax.data.log import Stage
 from twotower_jax.data.simulator import simulate, truth, uniform_exposures
 from twotower_jax.data.simulator.world import make_sizes
 
+pytestmark = pytest.mark.slow  # of the default world
+
 README = Path(simulator.__file__).parent / "README.md"
 DEFAULT = SimulatorConfig()
 
