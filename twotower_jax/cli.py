@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"error: {error}", file=sys.stderr)
         status = 2 if isinstance(error, InputError) else 1
     except BrokenPipeError:
-        # What is still buffered has no reader; without this, its flush would fail.
+        # Python writes its buffer of stdout at exit: to /dev/null, not the closed pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 141
     except OSError as error:
