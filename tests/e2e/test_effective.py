@@ -71,6 +71,7 @@ FIXED = {
     "data.path",
     "data.columns.weight",
     "negatives.distinct",
+    "loss.stage_pairs",
     "loss.two_way.weight",
     "negatives.hard_ratio",
     "negatives.hard_start",

@@ -104,6 +104,7 @@ RULES = (
             "negatives.bank",
             "negatives.num_hard_negatives",
             "loss.logq",
+            "loss.stage_pairs",
             "loss.two_way",
         ),
         # The mask has an effect there too.

@@ -211,6 +211,13 @@ class LossConfig:
         doc="hcl: concentration on hard negatives; 0: dcl",
         example="loss=hcl loss.beta=1",
     )
+    stage_pairs: float = key(
+        0.0,
+        low=0,
+        doc="weight of the pairs of a row's slots from two stages of the log, the "
+        "later stage above, easy slots below all; 0: none",
+        example="negatives=hard loss.stage_pairs=1",
+    )
     at_k: AtKConfig = field(default_factory=AtKConfig)
     logq: LogqConfig = field(default_factory=LogqConfig)
     two_way: TwoWayConfig = field(default_factory=TwoWayConfig)

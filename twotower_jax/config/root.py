@@ -91,6 +91,7 @@ class Config:
             self._check_bank()
             self._check_correction()
         self._check_two_way()
+        self._check_stage_pairs()
         if self.training.patience and self.data.fit_valid:
             raise InputError(
                 f"training.patience={self.training.patience} needs a validation set, "
@@ -180,6 +181,18 @@ class Config:
                 f"loss.two_way.weight={weight} compares the users of a batch for each "
                 "item, but negatives.in_batch=false; set it to true, or "
                 "loss.two_way.weight=0"
+            )
+
+    def _check_stage_pairs(self) -> None:
+        """Check that rows have slots from stages of the log, to compare them."""
+        weight, hard = self.loss.stage_pairs, self.negatives.hard
+        drawn = self.loss.name != "full_softmax" and hard.num
+        if weight and not (drawn and hard.source == "log"):
+            raise InputError(
+                f"loss.stage_pairs={weight} compares slots from stages of the log, but "
+                f"loss.name={self.loss.name}, negatives.hard.num={hard.num} and "
+                f"negatives.hard.source={hard.source} draw none; set negatives=hard, "
+                "or loss.stage_pairs=0"
             )
 
     def _check_correction(self) -> None:

@@ -194,6 +194,7 @@ def _hyper(
         logq_strength=None if strength == 1 else jnp.float32(strength),
         weight_temperature=jnp.float32(loss.at_k.temperature) if at_k else None,
         filter=filter_numbers(config, schedule),
+        stage_pairs=jnp.float32(loss.stage_pairs) if loss.stage_pairs else None,
         two_way=two_way_numbers(config, data, weights),
         self_supervised=self_supervised_numbers(config),
         query_dropout=jnp.float32(dropout) if dropout else None,

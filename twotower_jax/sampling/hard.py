@@ -87,6 +87,26 @@ def hard_log_prob(item: jax.Array, log_prob: jax.Array, ids: jax.Array) -> jax.A
     return jnp.where(same, log_prob[:, None, :], -jnp.inf).max(axis=2)
 
 
+def hard_stage(item: jax.Array, stage: jax.Array, ids: jax.Array) -> jax.Array:
+    """Stages of any items in each row's pool, -1 outside of it.
+
+    Args:
+      item: [B, L] int32, distinct except on padding.
+      stage: [B, L] integers, -1 on padding.
+      ids: [B, K] int32, also ids outside of the catalogue.
+
+    Returns:
+      [B, K] integers.
+
+    Examples:
+      >>> pool, stage = jnp.array([[3, 8]]), jnp.array([[0, 2]])
+      >>> hard_stage(pool, stage, jnp.array([[8, 4]])).tolist()
+      [[2, -1]]
+    """
+    same = ids[:, :, None] == item[:, None, :]
+    return jnp.where(same, stage[:, None, :], -1).max(axis=2)
+
+
 def has_pool(log_prob: jax.Array) -> jax.Array:
     """Whether each row's pool has an entry.
 

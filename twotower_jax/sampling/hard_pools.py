@@ -12,6 +12,7 @@ import numpy as np
 from twotower_jax.data.log import FunnelLog, Split, Stage
 from twotower_jax.errors import InputError
 from twotower_jax.sampling.pool_arrays import (
+    Entries,
     HardPools,
     cut_entries,
     merge_entries,
@@ -100,9 +101,8 @@ def make_pools(
         rows = kept
     if not len(rows):
         raise _no_pools(rule, report)
-    merged = merge_entries(
-        groups.of_row[rows], log.item[rows], weight[rows], log.num_items
-    )
+    found = Entries(groups.of_row[rows], log.item[rows], weight[rows], log.stage[rows])
+    merged = merge_entries(found, log.num_items)
     entries = cut_entries(merged, rule.pool_size, seed)
     report["rows of an item that its pool has already"] = len(rows) - len(merged.item)
     report["items cut by pool_size"] = len(merged.item) - len(entries.item)

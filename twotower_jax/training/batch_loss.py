@@ -14,8 +14,10 @@ from twotower_jax.sampling.columns import first_columns
 from twotower_jax.training.correction import batch_terms
 from twotower_jax.training.draws import Draws
 from twotower_jax.training.dropout import drop_numbers
+from twotower_jax.training.kth_scores import weights_at_k
 from twotower_jax.training.score_filter import score_limit
 from twotower_jax.training.self_supervised import Views, view_loss
+from twotower_jax.training.stage_pairs import stage_loss
 from twotower_jax.training.two_way import user_loss
 from twotower_jax.training.types import Batch, Program, TrainData, TrainState
 
@@ -232,8 +234,11 @@ def loss_of_scores(
     )
     limit = score_limit(program, context.state, scores.positive)
     rows = terms.rows._replace(limit=limit)
-    if loss.at_k:
-        weight = rows.weight * weights_at_k(context, scores.positive * temperature)
+    weight_temperature = program.hyper.weight_temperature
+    if loss.at_k and weight_temperature is not None:
+        kth = context.state.samplers["kth_score"][context.batch.queries.user]
+        lead = scores.positive * temperature - kth
+        weight = rows.weight * weights_at_k(lead, weight_temperature)
         rows = rows._replace(weight=weight)
     value = blockwise.batch_loss(
         blockwise.LossChoice(loss, structure.form, structure.negatives.top_k),
@@ -245,28 +250,13 @@ def loss_of_scores(
             num_items=jnp.float32(structure.num_items),
         ),
     )
-    if program.hyper.two_way is None:
-        return value
-    of_users = user_loss(program, context.data, context.batch, context.draws, scores)
-    return value + program.hyper.two_way.weight * of_users
-
-
-def weights_at_k(context: Context, positive: jax.Array) -> jax.Array:
-    """Weights sigmoid((s_p - b_u) / T_w) of the rows, b_u the user's k-th best score.
-
-    Args:
-      context: Constants of the loss; its state holds the memory "kth_score".
-      positive: [B] scores of the positives before the temperature.
-
-    Returns:
-      [B] float32. Gradients flow to the scores, as in the published code.
-
-    References:
-      Yang et al., Breaking the Top-K Barrier: Advancing Top-K Ranking Metrics
-      Optimization in Recommender Systems, KDD 2025, eq. 3.5.
-    """
-    kth = context.state.samplers["kth_score"][context.batch.queries.user]
-    return jax.nn.sigmoid((positive - kth) / context.program.hyper.weight_temperature)
+    if program.hyper.stage_pairs is not None:
+        of_stages = stage_loss(program, context.draws, scores, rows)
+        value += program.hyper.stage_pairs * of_stages
+    if program.hyper.two_way is not None:
+        pairs = context.data, context.batch, context.draws
+        value += program.hyper.two_way.weight * user_loss(program, *pairs, scores)
+    return value
 
 
 def _embed(context: Context, weights: Weights) -> tuple[jax.Array, jax.Array]:

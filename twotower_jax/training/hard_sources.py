@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from twotower_jax import keys
 from twotower_jax.model import two_tower as net
@@ -61,11 +63,15 @@ def draw_from_log(
             "negatives.hard.source=log draws from pools; the data has none"
         )
     pool = jnp.asarray(data.pools.of_row)[batch.rows]
-    item, log_prob = jnp.asarray(data.pools.item), jnp.asarray(data.pools.log_prob)
-    pool = jnp.where(pool < 0, item.shape[0], pool)
+    pool = jnp.where(pool < 0, len(data.pools.item), pool)
+
+    def rows_of(values: np.ndarray, padding: float) -> jax.Array:
+        return jnp.asarray(values).at[pool].get(mode="fill", fill_value=padding)
+
     rows = RowPools(
-        item.at[pool].get(mode="fill", fill_value=program.structure.num_items),
-        log_prob.at[pool].get(mode="fill", fill_value=-jnp.inf),
+        rows_of(data.pools.item, program.structure.num_items),
+        rows_of(data.pools.log_prob, -jnp.inf),
+        rows_of(data.pools.stage, -1),
     )
     return _draw_from(rows, program, state)
 

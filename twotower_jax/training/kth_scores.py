@@ -123,3 +123,20 @@ def _pair_scores(users: np.ndarray, items: np.ndarray, positives: Ragged) -> np.
         pairs = users[row[part]], items[positives.items[part]]
         found[part] = np.einsum("nd,nd->n", *pairs)
     return found
+
+
+def weights_at_k(lead: jax.Array, temperature: jax.Array) -> jax.Array:
+    """Weights sigmoid((s_p - b_u) / T_w) of the rows, b_u the user's k-th best score.
+
+    Args:
+      lead: [B] s_p - b_u, scores before the temperature of the loss.
+      temperature: [] T_w.
+
+    Returns:
+      [B] float32. Gradients flow to the scores, as in the published code.
+
+    References:
+      Yang et al., Breaking the Top-K Barrier: Advancing Top-K Ranking Metrics
+      Optimization in Recommender Systems, KDD 2025, eq. 3.5.
+    """
+    return jax.nn.sigmoid(lead / temperature)

@@ -11,10 +11,13 @@ class RowPools(NamedTuple):
     Attributes:
       item: [B, L] int32 items; num_items is padding.
       log_prob: [B, L] float32 log probability of a draw; -inf on padding.
+      stage: [B, L] int8 stages that rejected the items, -1 on padding; None where the
+        pools are not those of a log.
     """
 
     item: jax.Array
     log_prob: jax.Array
+    stage: jax.Array | None = None
 
 
 class Slots(NamedTuple):

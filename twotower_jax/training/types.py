@@ -178,6 +178,7 @@ class Hyper(NamedTuple):
       logq_strength: [] factor of the logs of expected counts; None for 1.
       weight_temperature: [] temperature of the weights of rows in a loss at k, or None.
       filter: Numbers of the filter of negatives, or None where none are left out.
+      stage_pairs: [] weight of the pairs of slots from two stages, or None without it.
       two_way: Numbers of the softmax over users, or None without it.
       self_supervised: Numbers of the softmax between views of items, or None.
       query_dropout: [] share of the numbers of a query embedding that are dropped; None
@@ -203,6 +204,7 @@ class Hyper(NamedTuple):
     logq_strength: jax.Array | None = None
     weight_temperature: jax.Array | None = None
     filter: FilterNumbers | None = None
+    stage_pairs: jax.Array | None = None
     two_way: TwoWayNumbers | None = None
     self_supervised: SelfSupervisedNumbers | None = None
     query_dropout: jax.Array | None = None
