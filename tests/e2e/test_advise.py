@@ -157,7 +157,9 @@ def test_a_stop_gives_the_best_answer_so_far(tmp_path, monkeypatch, capsys):
     status = tiny.command("advise", *WORDS, f"output={tmp_path}")
     assert status == 128 + signal.SIGINT
     found = tiny.read_json(tmp_path / "advice" / "advice.json")
-    assert found["choice"] and found["metrics"]["test"] is None
+    keys = [word.partition("=")[0] for word in found["choice"]]
+    assert keys and len(set(keys)) == len(keys)
+    assert found["metrics"]["test"] is None
     assert "Stopped before the test" in found["decision"][1]
     assert "the same command goes on" in capsys.readouterr().out
 

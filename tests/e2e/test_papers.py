@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 from helpers import tiny
+from helpers.kuaishou import write_recflow
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 SHORT = (
@@ -86,6 +87,7 @@ def write_games(folder):
         # BSL at its printed settings is SL there.
         ("sl_at_k", "sl_at_k", {"BPR", "SL", "PSL", "SL@20"}, write_parts, ()),
         ("sl_at_k_tuned", "sl_at_k", ALL, write_parts, SELECT),
+        ("sl_at_k_gowalla", "sl_at_k", {"SL", "PSL", "SL@20"}, write_parts, ()),
         ("bsl", "bsl", ALL, write_lines, ("negatives.easy.num=20",)),
         ("yi_temperature", "yi_temperature", ALL, write_games, SELECT),
     ],
@@ -107,3 +109,19 @@ def test_every_published_cell_has_one_of_ours(
     }
     assert all(one["seeds"] == 2 and 0 <= one["ours"] <= 1 for one in made)
     assert {one["ours"] for one in made} != {0.0}
+
+
+@pytest.mark.slow
+def test_recflows_experiment_runs_on_files_of_its_format(scripts, tmp_path):
+    collect, _ = scripts
+    data = (
+        "data=recflow",
+        f"data.path={write_recflow(tmp_path / 'data', requests=60)}",
+    )
+    command = ("train", "-m", "experiment=papers/recflow", f"output={tmp_path}/out")
+    cut = ("evaluation.k=[20,100]",)
+    assert tiny.command(*command, *SHORT, *SELECT, *cut, *data) == 0
+    made = collect.results(collect.load_study([tmp_path / "out" / "recflow"]))
+    found = made.filter(metric="recall@100")
+    assert found["arm"].n_unique() == 8
+    assert found["value"].n_unique() > 4

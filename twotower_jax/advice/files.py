@@ -103,7 +103,9 @@ def choice_words(found: Progress, decision: Decision) -> list[str]:
     choice = decision.choice
     tuned = [*choice.grid.arm.words, *point_words(choice.point)]
     words = found.tested.get(choice.label, tuned)
-    return [word for word in words if not word.startswith(("name=", "output="))]
+    kept = [word for word in words if not word.startswith(("name=", "output="))]
+    # The last value of a key holds.
+    return list({word.partition("=")[0]: word for word in kept}.values())
 
 
 def next_commands(found: Progress, decision: Decision) -> list[str]:
