@@ -32,6 +32,36 @@ def to_dict(config: Any) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
+def with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return stored keys of a run with the schema's value for each key that they lack.
+
+    A run that was written before a key existed did what the default of that key does.
+
+    Args:
+      values: {key: value} of config.yaml.
+
+    Returns:
+      {key: value} of the stored keys and the others.
+
+    Examples:
+      >>> loss = with_defaults({"loss": {"temperature": 0.1}})["loss"]
+      >>> loss["temperature"], loss["stage_pairs"]
+      (0.1, 0.0)
+    """
+    return _filled(values, to_dict(Config()))
+
+
+def _filled(values: Mapping[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """Return the values and the defaults of other keys, section by section."""
+    stored = {
+        key: _filled(value, defaults[key])
+        if isinstance(value, dict) and isinstance(defaults.get(key), dict)
+        else value
+        for key, value in values.items()
+    }
+    return stored | {key: defaults[key] for key in defaults if key not in stored}
+
+
 def from_dict(values: Mapping[str, Any]) -> Config:
     """Return the configuration of nested dictionaries, as a user writes them.
 

@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 import yaml
 
+from twotower_jax.config.convert import with_defaults
 from twotower_jax.errors import InputError
 from twotower_jax.run.records import runs_in
 from twotower_jax.study.naming import identity, label
@@ -135,7 +136,7 @@ def _read_run(path: Path, name: str) -> Run:
     if not isinstance(seed, int) or isinstance(seed, bool):
         raise _SkippedError("neither result.json nor config.yaml holds a seed")
     _check_queries(path / "queries.parquet")
-    return Run(path, name, seed, config, manifest, result)
+    return Run(path, name, seed, with_defaults(config), manifest, result)
 
 
 def _check_chosen(run: Run, selection: Selection | None) -> None:

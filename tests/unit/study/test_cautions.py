@@ -27,7 +27,7 @@ def study(folder, arms, seeds=3, **given):
     return load_study([folder], Description(**{"tuned": "here", **given}))
 
 
-ARMS = {"in-batch": ({}, 0.2), "warm": ({"loss": {"temperature": 0.2}}, 0.1)}
+ARMS = {"in-batch": ({}, 0.2), "once": ({"negatives": {"distinct": True}}, 0.1)}
 
 
 @pytest.mark.parametrize(
@@ -65,9 +65,9 @@ def test_baselines_alone_lose_to_nobody(tmp_path):
 def test_a_clean_study_has_no_warning(tmp_path):
     made = study(tmp_path, ARMS | {"clicks": (POPULARITY, 0.05)})
     assert cautions(made) == []
-    assert arm_marks(made, ["clicks", "warm"]) == {"clicks": "baseline", "warm": ""}
-    assert made.controls["warm"].control == "in-batch"
-    assert set(made.controls) == {"warm"}
+    assert arm_marks(made, ["clicks", "once"]) == {"clicks": "baseline", "once": ""}
+    assert made.controls["once"].control == "in-batch"
+    assert set(made.controls) == {"once"}
 
 
 def test_each_fault_has_a_sentence(tmp_path):
@@ -78,13 +78,13 @@ def test_each_fault_has_a_sentence(tmp_path):
     assert untuned.startswith("Untuned. Differences of arms that")
     assert control.startswith("half hard has no control: it differs from the nearest")
     assert seeds.startswith("Too few seeds for a verdict, which needs 3")
-    assert set(made.controls) == {"half hard", "warm"}
+    assert set(made.controls) == {"half hard", "once"}
     assert arm_marks(made, ["full"]) == {"full": "oracle"}
 
 
 def test_a_declared_control_without_a_run_is_left_out(tmp_path):
-    made = study(tmp_path, ARMS, base="in-batch", controls={"warm": "gone"})
-    assert made.controls["warm"].control == "in-batch"
+    made = study(tmp_path, ARMS, base="in-batch", controls={"once": "gone"})
+    assert made.controls["once"].control == "in-batch"
 
 
 def test_other_tuned_values_than_those_of_the_control_are_named(tmp_path):
