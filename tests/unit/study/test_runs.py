@@ -129,3 +129,13 @@ def test_a_folder_of_studies_points_to_one_of_them(tmp_path):
 def test_missing_folder(tmp_path):
     with pytest.raises(InputError, match="is not a folder"):
         read_runs(tmp_path / "nowhere")
+
+
+def test_a_run_from_before_a_key_was_made_is_of_the_same_arm(tmp_path):
+    """It did what the default of the key does."""
+    for seed, keys in enumerate(({}, {"stage_pairs": 0.0})):
+        config = {"loss": {"temperature": 0.1} | keys}
+        write_run(tmp_path / f"r{seed}", config, seed, {"recall@20": 0.1})
+    write_run(tmp_path / "other", {"loss": {"stage_pairs": 1.0}}, 0, {"recall@20": 0.1})
+    table = study_table(read_runs(tmp_path)).unique(["arm", "seed"])
+    assert sorted(table.group_by("arm").len()["len"]) == [1, 2]
