@@ -120,7 +120,10 @@ def pairs(found: list[Tested], base: str) -> str:
 
 def main(name: str, folder: str, *arms: str) -> None:
     """Write prior.csv and both tables."""
-    found = [one for run in runs(Path(folder), list(arms)) for one in tested(*run)]
+    kept = runs(Path(folder), list(arms))
+    if lacking := sorted(set(arms) - {config.arm for _, config in kept}):
+        sys.exit(f"{folder} holds no finished run of {', '.join(lacking)}")
+    found = [one for run in kept for one in tested(*run)]
     found.sort(key=lambda one: (arms.index(one.arm), one.form, one.seed))
     rows: list[dict[str, Any]] = [
         one._asdict()
