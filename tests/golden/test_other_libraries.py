@@ -136,6 +136,8 @@ def test_the_files_give_the_metrics_of_the_run(finished):
     check_metrics(finished, metrics_of(finished, by_hand))
 
 
+# Numba, which compiles ranx, warns of casts within it.
+@pytest.mark.filterwarnings("ignore:unsafe cast")
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_another_library_reads_the_files(finished, library):
     module, function = LIBRARIES[library]
