@@ -1,4 +1,4 @@
-"""Pairs of slots from two stages of the funnel, against loops and as an optimum."""
+"""Pairs of slots from two stages of the funnel, against loops and after training."""
 
 import functools
 
