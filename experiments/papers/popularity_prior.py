@@ -18,18 +18,12 @@ import jax.numpy as jnp
 import numpy as np
 import polars as pl
 from cells import insert, interval
+from finished import METRICS, Finished, folders, load, values
 
-from twotower_jax.config import Config
-from twotower_jax.run.evaluate import embed
-from twotower_jax.run.queries import make_query_sets
-from twotower_jax.run.ranking import rank
-from twotower_jax.run.records import RunFolder, stored_config
-from twotower_jax.run.reproduce import load_trained
 from twotower_jax.study.statistics import compare
 
 HERE = Path(__file__).parent
 WATCHED = "recall@20"
-METRICS = ("recall@20", "ndcg@20", "recall@20/head", "recall@20/mid", "recall@20/tail")
 WEIGHTS = (0.0, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.14, 0.2)  # of a cosine, per nat
 PLAIN, PRIOR = "plain", "prior"
 
@@ -51,35 +45,19 @@ class Tested(NamedTuple):
     values: dict[str, np.ndarray]
 
 
-def runs(folder: Path, arms: list[str]) -> list[tuple[Path, Config]]:
-    """Return the finished runs of some arms in the folder of a study."""
-    found = [path.parent for path in sorted(folder.glob("*/result.json"))]
-    configs = [(path, stored_config(path)) for path in found]
-    return [
-        one for one in configs if one[1].arm in arms and RunFolder(one[0]).is_done()
-    ]
-
-
-def tested(path: Path, config: Config) -> list[Tested]:
+def tested(run: Finished) -> list[Tested]:
     """Return a run without a prior and with that of the best weight on valid."""
-    trained = load_trained(config, path)
-    queries = make_query_sets(trained.config, trained.data)
-    clicks = np.log1p(trained.data.popularity)
-    embedded = {
-        part: embed(trained.model, trained.params, one, trained.data.log.num_items)
-        for part, one in queries.items()
-    }
+    clicks = np.log1p(run.data.popularity)
 
-    def values(part: str, weight: float) -> dict[str, np.ndarray]:
-        scored = embedded[part].with_offset(jnp.asarray(weight * clicks, jnp.float32))
-        ranking = rank(trained.config, trained.data, queries[part], scored)
-        return {name: ranking.per_query[name] for name in METRICS}
+    def found(split: str, weight: float) -> dict[str, np.ndarray]:
+        prior = jnp.asarray(weight * clicks, jnp.float32)
+        return values(run, split, run.embedded[split].with_offset(prior))
 
-    best = max(WEIGHTS, key=lambda weight: np.nanmean(values("valid", weight)[WATCHED]))
-    forms = ((PLAIN, 0.0), (PRIOR, best))
+    best = max(WEIGHTS, key=lambda weight: np.nanmean(found("valid", weight)[WATCHED]))
+    arm, seed = run.config.arm, run.config.seed
     return [
-        Tested(config.arm, config.seed, form, weight, values("test", weight))
-        for form, weight in forms
+        Tested(arm, seed, form, weight, found("test", weight))
+        for form, weight in ((PLAIN, 0.0), (PRIOR, best))
     ]
 
 
@@ -120,10 +98,8 @@ def pairs(found: list[Tested], base: str) -> str:
 
 def main(name: str, folder: str, *arms: str) -> None:
     """Write prior.csv and both tables."""
-    kept = runs(Path(folder), list(arms))
-    if lacking := sorted(set(arms) - {config.arm for _, config in kept}):
-        sys.exit(f"{folder} holds no finished run of {', '.join(lacking)}")
-    found = [one for run in kept for one in tested(*run)]
+    paths = folders(folder, list(arms))
+    found = [one for path in paths for one in tested(load(path))]
     found.sort(key=lambda one: (arms.index(one.arm), one.form, one.seed))
     rows: list[dict[str, Any]] = [
         one._asdict()

@@ -1,0 +1,91 @@
+"""Serve the mean of the scores of several seeds of an arm: one dot product.
+
+    python experiments/papers/mean_of_seeds.py NAME outputs/NAME ARM NUMBER
+
+The scores of a set of NUMBER runs of ARM are the means of their cosines, which are the
+dot products of their unit vectors side by side, of NUMBER times the dimension. The runs
+differ in their seeds alone. Writes mean_of_seeds.csv (split, seeds, metric, value) into
+experiments/papers/NAME for every single run and every set, and the table between the
+marks <!-- NAME.means --> of its README.md. Sets share runs: the range of their values
+is no interval.
+"""
+
+import sys
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from cells import insert, interval
+from finished import METRICS, Finished, folders, load, values
+
+from twotower_jax.evaluation.scorers import Embeddings
+
+HERE = Path(__file__).parent
+SPLITS = ("valid", "test")
+
+
+def joined(runs: Sequence[Finished], split: str) -> Embeddings:
+    """Return embeddings whose dot products are the means of those of the runs."""
+    parts = [run.embedded[split] for run in runs]
+    return Embeddings(
+        np.concatenate([np.asarray(one.queries) / len(runs) for one in parts], axis=1),
+        np.concatenate([np.asarray(one.candidates) for one in parts], axis=1),
+    )
+
+
+def rows(runs: Sequence[Finished]) -> list[dict[str, object]]:
+    """Return the metrics of the mean of the scores of some runs, a row for each."""
+    seeds = " ".join(str(run.config.seed) for run in runs)
+    found = []
+    for split in SPLITS:
+        if split in runs[0].queries:
+            made = values(runs[0], split, joined(runs, split))
+            found += [
+                {"split": split, "seeds": seeds, "metric": name}
+                | {"value": float(np.nanmean(made[name]))}
+                for name in METRICS
+            ]
+    return found
+
+
+def table(made: pl.DataFrame) -> str:
+    """Return the values of single runs and of their means, in Markdown."""
+    lines = ["| split | scores | " + " | ".join(METRICS) + " |"]
+    lines.append("|---" * (len(METRICS) + 2) + "|")
+    sizes = made.with_columns(size=pl.col("seeds").str.count_matches(" ") + 1)
+    for (split, size), group in sizes.group_by("split", "size", maintain_order=True):
+        cells = []
+        for name in METRICS:
+            found = group.filter(metric=name)["value"].to_list()
+            mean, low, high = interval(found)
+            if size > 1:
+                low, high = min(found), max(found)
+            cells.append(f"{mean:.4f} ({low:.4f} to {high:.4f})")
+        number = group["seeds"].n_unique()
+        label = (
+            f"one of {number} runs" if size == 1 else f"mean of {size}: {number} sets"
+        )
+        lines.append(f"| {split} | {label} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main(name: str, folder: str, arm: str, number: str) -> None:
+    """Write mean_of_seeds.csv and its table."""
+    if not number.isdigit() or int(number) < 2:
+        sys.exit(f"NUMBER={number} is no number of runs of at least 2")
+    paths = folders(folder, [arm])
+    if len(paths) < int(number):
+        sys.exit(f"NUMBER={number}: {folder} holds {len(paths)} finished runs of {arm}")
+    runs = sorted((load(path) for path in paths), key=lambda run: run.config.seed)
+    sets = [*combinations(runs, 1), *combinations(runs, int(number))]
+    made = pl.DataFrame([row for one in sets for row in rows(one)])
+    made.write_csv(HERE / name / "mean_of_seeds.csv")
+    insert(HERE / name / "README.md", f"{name}.means", table(made))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 5:
+        sys.exit(__doc__)
+    main(*sys.argv[1:])
