@@ -1,13 +1,13 @@
 """Serve the mean of the scores of several seeds of an arm: one dot product.
 
-    python experiments/papers/mean_of_seeds.py NAME outputs/NAME ARM NUMBER
+    python experiments/papers/mean_of_seeds.py NAME ARM NUMBER FOLDER [FOLDER ...]
 
 The scores of a set of NUMBER runs of ARM are the means of their cosines, which are the
 dot products of their unit vectors side by side, of NUMBER times the dimension. The runs
-differ in their seeds alone. Writes mean_of_seeds.csv (split, seeds, metric, value) into
-experiments/papers/NAME for every single run and every set, and the table between the
-marks <!-- NAME.means --> of its README.md. Sets share runs: the range of their values
-is no interval.
+differ in their seeds alone. Writes mean_of_seeds.csv (study, split, seeds, metric,
+value) into experiments/papers/NAME for every single run and every set in the folders of
+studies, and the table between the marks <!-- NAME.means --> of its README.md. Sets
+share runs: the range of their values is no interval.
 """
 
 import sys
@@ -35,7 +35,7 @@ def joined(runs: Sequence[Finished], split: str) -> Embeddings:
     )
 
 
-def rows(runs: Sequence[Finished]) -> list[dict[str, object]]:
+def rows(study: str, runs: Sequence[Finished]) -> list[dict[str, object]]:
     """Return the metrics of the mean of the scores of some runs, a row for each."""
     seeds = " ".join(str(run.config.seed) for run in runs)
     found = []
@@ -43,7 +43,7 @@ def rows(runs: Sequence[Finished]) -> list[dict[str, object]]:
         if split in runs[0].queries:
             made = values(runs[0], split, joined(runs, split))
             found += [
-                {"split": split, "seeds": seeds, "metric": name}
+                {"study": study, "split": split, "seeds": seeds, "metric": name}
                 | {"value": float(np.nanmean(made[name]))}
                 for name in METRICS
             ]
@@ -52,40 +52,48 @@ def rows(runs: Sequence[Finished]) -> list[dict[str, object]]:
 
 def table(made: pl.DataFrame) -> str:
     """Return the values of single runs and of their means, in Markdown."""
-    lines = ["| split | scores | " + " | ".join(METRICS) + " |"]
-    lines.append("|---" * (len(METRICS) + 2) + "|")
+    lines = ["| study | part | scores | " + " | ".join(METRICS) + " |"]
+    lines.append("|---" * (len(METRICS) + 3) + "|")
     sizes = made.with_columns(size=pl.col("seeds").str.count_matches(" ") + 1)
-    for (split, size), group in sizes.group_by("split", "size", maintain_order=True):
-        cells = []
-        for name in METRICS:
-            found = group.filter(metric=name)["value"].to_list()
-            mean, low, high = interval(found)
-            if size > 1:
-                low, high = min(found), max(found)
-            cells.append(f"{mean:.4f} ({low:.4f} to {high:.4f})")
+    parts = sizes.group_by("study", "split", "size", maintain_order=True)
+    for (study, split, size), group in parts:
+        cells = [_cell(group.filter(metric=name)["value"], size) for name in METRICS]
         number = group["seeds"].n_unique()
-        label = (
-            f"one of {number} runs" if size == 1 else f"mean of {size}: {number} sets"
-        )
-        lines.append(f"| {split} | {label} | " + " | ".join(cells) + " |")
+        label = f"one of {number} runs" if size == 1 else f"mean of {size}"
+        lines.append(f"| {study} | {split} | {label} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def main(name: str, folder: str, arm: str, number: str) -> None:
+def _cell(values: pl.Series, size: object) -> str:
+    """Return the mean, with the interval over runs or the range over sets of runs."""
+    mean, low, high = interval(values.to_list())
+    if size == 1:
+        return f"{mean:.4f} ({low:.4f} to {high:.4f})"
+    if len(values) == 1:
+        return f"{mean:.4f}"
+    return f"{mean:.4f}, {min(values):.4f} to {max(values):.4f}"
+
+
+def main(name: str, arm: str, number: str, *studies: str) -> None:
     """Write mean_of_seeds.csv and its table."""
     if not number.isdigit() or int(number) < 2:
         sys.exit(f"NUMBER={number} is no number of runs of at least 2")
-    paths = folders(folder, [arm])
-    if len(paths) < int(number):
-        sys.exit(f"NUMBER={number}: {folder} holds {len(paths)} finished runs of {arm}")
-    runs = sorted((load(path) for path in paths), key=lambda run: run.config.seed)
-    sets = [*combinations(runs, 1), *combinations(runs, int(number))]
-    made = pl.DataFrame([row for one in sets for row in rows(one)])
+    found = []
+    for study in studies:
+        paths = folders(study, [arm])
+        if len(paths) < int(number):
+            sys.exit(
+                f"NUMBER={number}: {study} has {len(paths)} finished runs of {arm}"
+            )
+        runs = sorted((load(path) for path in paths), key=lambda run: run.config.seed)
+        sets = [*combinations(runs, 1), *combinations(runs, int(number))]
+        found += [row for one in sets for row in rows(Path(study).name, one)]
+    made = pl.DataFrame(found)
     made.write_csv(HERE / name / "mean_of_seeds.csv")
     insert(HERE / name / "README.md", f"{name}.means", table(made))
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 5:
+    if len(sys.argv) < 5:
         sys.exit(__doc__)
     main(*sys.argv[1:])

@@ -107,7 +107,8 @@ def assert_like_reference(path, reference):
     assert not left
     kept = {one.name for one in (path / "checkpoints").iterdir()}
     # The parameters that are evaluated; no state is needed any more.
-    assert kept == {f"{after['best_step']}-params"}
+    params = f"{after['best_step']}-params"
+    assert kept == {params, f"{params}.json"}
 
 
 @pytest.mark.parametrize(

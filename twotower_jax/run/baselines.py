@@ -237,5 +237,5 @@ def add_baselines(
         now = compare_baselines(config, data, sets, console)
         if set(now) > set(before):
             result["baselines"] = now
-            record.write("result", result)
+            record.finish(result)
     return result

@@ -31,7 +31,7 @@ from twotower_jax.run.inputs import (
     load_data,
     trains,
 )
-from twotower_jax.run.manifest import manifest
+from twotower_jax.run.manifest import manifest, training_identity, write_manifest
 from twotower_jax.run.parent import (
     Parent,
     check_features,
@@ -160,7 +160,7 @@ def run(
     device = jax.devices()[0].device_kind
     made = manifest(config, data.fingerprint, device, command)
     made["weights_fingerprint"] = weights_fingerprint(data.split)
-    record.write("manifest", made | {"parent": parent and parent.identity})
+    write_manifest(record, made | {"parent": parent and parent.identity}, console)
     return _recorded(Attempt(chosen, data, record, console, shared, parent))
 
 
@@ -197,8 +197,7 @@ def _recorded(attempt: Attempt) -> dict[str, Any]:
         record.set_status("paused", reason)
         tracking.finish(None)
         return result
-    record.write("result", result)
-    record.set_status("done")
+    record.finish(result)
     # Only an unfinished run goes on from a state.
     Checkpoints(record.path).keep_only(set())
     tracking.finish(result)
@@ -269,14 +268,14 @@ def _train(
     """Return the params of the best validation and the notes of the training."""
     config, data, record, console, shared, parent = attempt
     schedule, model = problem.schedule, problem.program.structure.model
-    checkpoints = Checkpoints(record.path)
+    weights = weights_fingerprint(data.split)
+    identity = training_identity(config, data.fingerprint, weights)
+    checkpoints = Checkpoints(record.path, identity)
     saved = checkpoints.steps()
     write_json(record.path / VOCABULARY, make_vocabulary(model, data.log))
     if not saved:
         problem = problem._replace(warm_start=first_params(config, data, model, parent))
-    record.keep_metrics(saved[-1] if saved else -1)
-    if saved:
-        console.print(f"resuming at step {saved[-1]}", highlight=False)
+        record.keep_metrics(-1)
     evaluate = None
     if valid is not None:
         cutoffs, num_items = config.evaluation.k, data.log.num_items
@@ -287,7 +286,13 @@ def _train(
         batch = config.training.batch_size
         return shared.progress(console, schedule.steps, start, batch, schedule.metric)
 
-    hooks = Hooks(progress, record.add_metrics, evaluate)
+    def resume(step: int, refused: tuple[str, ...]) -> None:
+        record.keep_metrics(step)
+        for reason in refused:
+            console.print(f"not used: {reason}", style="red", highlight=False)
+        console.print(f"resuming at step {step}", highlight=False)
+
+    hooks = Hooks(progress, record.add_metrics, evaluate, resume)
     state, notes = fit(
         problem, schedule, checkpoints, hooks, shared.request, shared.together
     )

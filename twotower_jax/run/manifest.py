@@ -3,11 +3,15 @@
 import importlib.metadata
 import os
 import platform
-import subprocess
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from twotower_jax.config import Config, fingerprint
+from twotower_jax.run.commit import commit_of
+from twotower_jax.run.records import RunFolder
+from twotower_jax.training.checkpoint import Checkpoints
 
 VERSIONS = (
     "twotower-jax",
@@ -21,6 +25,10 @@ VERSIONS = (
 )
 # The rows that optimizer.l2 penalises. Version 0.1 penalised those of negatives too.
 L2_PENALTY = "per example, of its query and its positive; negatives have none"
+# What is kept of the parts of a training before the last one, and what of it decides
+# the last bits.
+PART = ("command", "device", "processor", "xla_flags", "python", "versions", "git")
+DECIDING = ("device", "processor", "xla_flags")
 # Instruction sets for vectors, widest first: XLA compiles for the widest, and each adds
 # in an order of its own.
 VECTORS = ("avx512f", "avx2", "avx", "sse4_2", "asimd")
@@ -47,7 +55,7 @@ def manifest(config: Config, data_fingerprint: str, device: str, command: str) -
         "python": platform.python_version(),
         "platform": platform.platform(),
         "versions": {name: importlib.metadata.version(name) for name in VERSIONS},
-        "git": git_state(),
+        "git": {"commit": commit} if (commit := commit_of(Path.cwd())) else None,
     }
 
 
@@ -68,18 +76,49 @@ def processor(cpuinfo: Path) -> str:
     return ", ".join([facts.get("model name") or name, *widest])
 
 
-def git_state() -> dict[str, Any] | None:
-    """Return the commit of the working directory and whether it is clean, or None."""
-    try:
-        commit = _git("rev-parse", "HEAD")
-        return {"commit": commit, "clean": _git("status", "--porcelain") == ""}
-    except (OSError, subprocess.SubprocessError):
-        return None
+def training_identity(
+    config: Config, data_fingerprint: str, weights: str | None
+) -> str:
+    """Return what identifies a training: a checkpoint of another one is refused.
+
+    Args:
+      config: the run, with the features of both towers named.
+      data_fingerprint: of its data.
+      weights: fingerprint of the weights of its positives; None without weights.
+    """
+    return " ".join(filter(None, [fingerprint(config), data_fingerprint, weights]))
 
 
-def _git(*arguments: str) -> str:
-    command = ["git", *arguments]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=True, timeout=10
-    )
-    return done.stdout.strip()
+def write_manifest(record: RunFolder, made: dict[str, Any], console: Console) -> None:
+    """Write manifest.json, with the earlier parts of a training that goes on.
+
+    Args:
+      record: the run's folder.
+      made: the manifest of the part that begins.
+      console: where it is shown what differs from the last part.
+    """
+    before = record.read("manifest")
+    if before and Checkpoints(record.path).steps():
+        last = {key: before.get(key) for key in PART}
+        made = made | {"earlier": [*before.get("earlier", []), last]}
+        for change in changes(last, made):
+            console.print(
+                f"the steps so far were made with {change}: the last digits may differ "
+                "from those of a training in one part",
+                highlight=False,
+                markup=False,
+            )
+    record.write("manifest", made)
+
+
+def changes(last: dict[str, Any], made: dict[str, Any]) -> list[str]:
+    """Return what decides the last bits and differs: "jax 0.7.0, now 0.8.0".
+
+    Args:
+      last: of the last part of a training, the keys of `PART`.
+      made: the manifest of the next part.
+    """
+    pairs = [(key, last[key], made[key]) for key in DECIDING]
+    before = last["versions"] or {}
+    pairs += [(key, before.get(key), now) for key, now in made["versions"].items()]
+    return [f"{key} {was}, now {now}" for key, was, now in pairs if was != now]

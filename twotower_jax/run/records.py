@@ -15,11 +15,13 @@ import yaml
 from twotower_jax.config import Config, fingerprint, from_record, to_dict
 from twotower_jax.errors import InputError
 from twotower_jax.run.old_runs import modernised
+from twotower_jax.run.seal import check_seal, checksums
 
 if TYPE_CHECKING:
     import polars as pl
 
 # The keys that are read from each file, and their types.
+STATES = ("running", "paused", "failed", "done")
 NEEDED: dict[str, dict[str, Any]] = {
     "status": {"status": str},
     "manifest": {"data_fingerprint": str},
@@ -136,6 +138,8 @@ class RunFolder:
             tables = values["metrics"]
             whole = all(isinstance(table, dict) for table in tables.values())
             broken = [] if whole and {"test", "valid"} & set(tables) else ["metrics"]
+        if name == "status" and not broken and values["status"] not in STATES:
+            broken = ["status"]
         if broken:
             raise InputError(
                 f"{path} is broken: {broken[0]} is missing or of another kind; restore "
@@ -147,7 +151,8 @@ class RunFolder:
         """Return result.json of a finished run.
 
         Raises:
-          InputError: when the run did not finish, or the file is broken or missing.
+          InputError: when the run did not finish, or one of its files is broken,
+            missing, or not as it was written.
         """
         if not self.is_done():
             raise InputError(
@@ -160,7 +165,13 @@ class RunFolder:
                 f"{self.path}/result.json is missing, though the run finished; restore "
                 "the file, or remove its folder and run again"
             )
+        check_seal(self.path, self.checksums())
         return result
+
+    def checksums(self) -> dict[str, Any]:
+        """Return the checksums of a finished run; none of other runs."""
+        kept = (self.read("status") or {}).get("sha256")
+        return kept if isinstance(kept, dict) else {}
 
     def _state(self) -> str:
         """Return the status of a run that is not done, and the reason of a failure."""
@@ -188,10 +199,16 @@ class RunFolder:
         """Write status.json.
 
         Args:
-          status: "running", "done" or "failed".
+          status: one of `STATES` but "done".
           reason: of a failure or of a stop.
         """
         self.write("status", {"status": status, "reason": reason})
+
+    def finish(self, result: dict[str, Any]) -> None:
+        """Write result.json, and then that the run is done, with checksums."""
+        self.write("result", result)
+        done = {"status": "done", "reason": None, "sha256": checksums(self.path)}
+        self.write("status", done)
 
     def is_done(self) -> bool:
         """Return whether the run finished."""
@@ -257,6 +274,7 @@ def stored_config(folder: Path) -> Config:
             f"{folder} {what}; give the folder of one run, such as {example}"
         )
     record = RunFolder(folder)
+    check_seal(folder, record.checksums(), "config.yaml")
     result, values = record.read("result") or {}, record.config()
     try:
         return from_record(modernised(values, result.get("steps")))

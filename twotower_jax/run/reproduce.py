@@ -14,6 +14,7 @@ from twotower_jax.run.inputs import Loaded, check_same_data, load_data, trains
 from twotower_jax.run.problem import make_problem
 from twotower_jax.run.queries import make_query_sets
 from twotower_jax.run.records import RunFolder
+from twotower_jax.run.seal import check_seal
 from twotower_jax.run.tower_features import choose_features
 from twotower_jax.training.checkpoint import Checkpoints
 from twotower_jax.training.problem import Problem
@@ -114,6 +115,8 @@ def _load_params(problem: Problem, record: RunFolder, step: int) -> dict:
             "runs of a selection on validation do not keep; train again under another "
             "name="
         )
+    notes = f"checkpoints/{step}-params.json"
+    check_seal(record.path, record.checksums(), notes)
     like = jax.eval_shape(problem.start)
     return checkpoints.load_params(step, like, problem.mesh())
 

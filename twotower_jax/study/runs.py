@@ -16,6 +16,7 @@ import yaml
 from twotower_jax.config.convert import with_defaults
 from twotower_jax.errors import InputError
 from twotower_jax.run.records import runs_in
+from twotower_jax.run.seal import changed_file
 from twotower_jax.study.naming import identity, label
 from twotower_jax.study.selection import FILE, Selection, read_selection
 from twotower_jax.study.selection import FOLDER as SELECT
@@ -121,6 +122,7 @@ def _read_run(path: Path, name: str) -> Run:
     if status.get("status") != "done":
         reason = f": {status['reason']}" if status.get("reason") else ""
         raise _SkippedError(f"status is {status.get('status')}{reason}")
+    _check_files(path, status.get("sha256"))
     config = _read_mapping(path / "config.yaml")
     manifest = _read_mapping(path / "manifest.json")
     result = _read_mapping(path / "result.json")
@@ -151,6 +153,12 @@ def _check_chosen(run: Run, selection: Selection | None) -> None:
         mine = one.arm == run.config.get("arm")
         if mine and whole and run.path.name not in one.runs:
             raise _SkippedError(f"not among the runs of {one.arm} in {FILE}")
+
+
+def _check_files(path: Path, kept: Any) -> None:
+    """Raise _SkippedError if a file is not as the run wrote it."""
+    if isinstance(kept, dict) and (found := changed_file(path, kept)) is not None:
+        raise _SkippedError(found)
 
 
 def _check_queries(path: Path) -> None:

@@ -1,8 +1,9 @@
-"""Checkpoints of a run: Orbax writes each to its own folder, visible when complete.
+"""Checkpoints of a run: a folder of arrays each, and notes that make it count.
 
-``checkpoints/<step>`` appears by an atomic rename, so a process killed at any moment
-leaves either the whole checkpoint or none. The notes of the loop (best step so far,
-seconds used) are stored as the checkpoint's metadata.
+``checkpoints/<step>`` and then ``checkpoints/<step>.json`` appear by atomic renames, so
+a process killed at any moment leaves either a whole checkpoint or one that does not
+count. The notes are those of the loop (best step so far, seconds used), with the run
+that the checkpoint belongs to and checksums: what was damaged since is refused.
 
 A finished run keeps the parameters of its best validation alone, in
 ``checkpoints/<step>-params``: neither the optimizer's state nor the last state.
@@ -10,22 +11,33 @@ A finished run keeps the parameters of its best validation alone, in
 
 import re
 import shutil
-import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from orbax.checkpoint import v1 as ocp
 
 from twotower_jax.errors import InputError
-from twotower_jax.training.mesh import make_mesh, whole
+from twotower_jax.training import stored_arrays
+from twotower_jax.training.stored_arrays import DamagedError, notes_of, path_name
 from twotower_jax.training.types import TrainState
 
-CHUNK_BYTES = 2**23
-# Orbax counts operations for the whole process: threads take turns.
-_turn = threading.Lock()
+
+class Saved(NamedTuple):
+    """A checkpoint from which a training goes on.
+
+    Attributes:
+      state: The state, whole on every device.
+      notes: As they were saved.
+      refused: Why newer checkpoints are not used.
+    """
+
+    state: TrainState
+    notes: dict[str, Any]
+    refused: tuple[str, ...]
 
 
 class Checkpoints:
@@ -33,13 +45,19 @@ class Checkpoints:
 
     Args:
       folder: Folder of the run; the checkpoints are in its folder "checkpoints".
+      run: Identifies configuration and data; a state of another one is refused.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, run: str = ""):
         self._folder = Path(folder).absolute() / "checkpoints"
+        self._run = run
 
     def steps(self) -> list[int]:
         """Return the steps of complete states, from which a training goes on."""
+        return [n for n in self._states() if notes_of(self._folder / str(n)).is_file()]
+
+    def _states(self) -> list[int]:
+        """Return the steps of states, complete or not."""
         if not self._folder.is_dir():
             return []
         names = (path.name for path in self._folder.iterdir() if path.is_dir())
@@ -67,9 +85,8 @@ class Checkpoints:
         self.keep_only({step, *keep})
 
     def _write(self, name: str, tree: dict[str, Any], notes: dict[str, Any]) -> None:
-        with _turn, _saving(tree):
-            path = str(self._folder / name)
-            ocp.save(path, tree, custom_metadata=notes, overwrite=True)
+        kept = {"run": self._run, "notes": notes}
+        stored_arrays.save(self._folder / name, tree, kept)
 
     def save_params(self, step: int, params: dict[str, Any]) -> None:
         """Save the parameters of a step alone; states are left as they are.
@@ -82,15 +99,39 @@ class Checkpoints:
 
     def keep_only(self, steps: set[int]) -> None:
         """Remove all other states and the remains of interrupted saves."""
-        for old in self.steps():
-            if old not in steps:
-                shutil.rmtree(self._folder / str(old))
+        for old in set(self._states()) - steps:
+            notes_of(self._folder / str(old)).unlink(missing_ok=True)
+            shutil.rmtree(self._folder / str(old))
         for left in self._folder.glob("*.orbax-checkpoint-tmp*"):
             shutil.rmtree(left, ignore_errors=True)
+        for left in self._folder.glob(".*.tmp"):
+            left.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Remove everything."""
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def newest(self, like: TrainState, mesh: Mesh) -> "Saved | None":
+        """The newest checkpoint that is whole; None where none was saved.
+
+        Args:
+          like: A state, or its shapes, of the same structure.
+          mesh: Devices that hold the state.
+
+        Raises:
+          InputError: There are complete checkpoints, and each of them is refused.
+        """
+        errors: list[InputError] = []
+        for step in reversed(self._states()):
+            try:
+                state, notes = self.load(step, like, mesh)
+            except InputError as error:
+                errors.append(error)
+            else:
+                return Saved(state, notes, tuple(map(str, errors)))
+        if self.steps():
+            raise errors[0]
+        return None
 
     def load(
         self, step: int, like: TrainState, mesh: Mesh
@@ -106,10 +147,21 @@ class Checkpoints:
           The state, whole on every device, and the notes.
 
         Raises:
-          InputError: The checkpoint has other arrays, or cannot be read.
+          InputError: The checkpoint has other arrays, is of another run or damaged, or
+            cannot be read.
         """
-        loaded, notes = _read(self._folder / str(step), like._asdict(), mesh)
-        return TrainState(**loaded), notes
+        path = self._folder / str(step)
+        try:
+            kept = stored_arrays.read_notes(path)
+            if kept["run"] != self._run:
+                raise DamagedError(f"it is of the run {kept['run']}, not {self._run}")
+            loaded = stored_arrays.read(path, like._asdict(), mesh)
+        except DamagedError as error:
+            raise InputError(
+                f"the checkpoint {path} cannot be read for this configuration "
+                f"({error}); remove its folder to train from the start"
+            ) from error
+        return TrainState(**loaded), kept["notes"]
 
     def load_params(self, step: int, like: TrainState, mesh: Mesh) -> dict[str, Any]:
         """Parameters of a step, saved alone or in a state.
@@ -128,7 +180,8 @@ class Checkpoints:
         path = self._with_params(step)
         alone = path.name.endswith("-params")
         tree = {"params": like.params} if alone else like._asdict()
-        return _read(path, tree, mesh)[0]["params"]
+        with _params_read(path):
+            return stored_arrays.read(path, tree, mesh)["params"]
 
     def read_params(self, step: int) -> dict[str, np.ndarray]:
         """Parameters of a step, of any towers, on the host.
@@ -142,78 +195,26 @@ class Checkpoints:
         Raises:
           InputError: The checkpoint is missing, or cannot be read.
         """
-        path = str(self._with_params(step))
-        try:
-            with _turn:
-                stored: Any = ocp.metadata(path)
-                loaded = ocp.load(path, _abstract(stored.metadata, make_mesh(1)))
-        except (ValueError, KeyError, OSError, TypeError) as error:
-            raise InputError(
-                f"the checkpoint {path} cannot be read ({type(error).__name__}); train "
-                "that run again under another name="
-            ) from error
+        path = self._with_params(step)
+        with _params_read(path):
+            loaded = stored_arrays.read_any(path)
         leaves = jax.tree_util.tree_leaves_with_path(loaded["params"])
         return {path_name(place): np.asarray(leaf) for place, leaf in leaves}
 
 
-def _read(
-    path: Path, like: dict[str, Any], mesh: Mesh
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the arrays and the notes of a checkpoint of the same shapes."""
-    abstract = _abstract(like, mesh)
+@contextmanager
+def _params_read(path: Path) -> Iterator[None]:
+    """Check parameters before they are read; those of version 0.1.0 have no notes.
+
+    Raises:
+      InputError: They are missing or damaged, or cannot be read.
+    """
     try:
-        with _turn:
-            stored: Any = ocp.metadata(str(path))
-            # Compared first: a read that fails half-way leaves other reads open.
-            if _shapes(stored.metadata) != _shapes(abstract):
-                raise ValueError("other shapes")
-            loaded: Any = ocp.load(str(path), abstract)
-    except (ValueError, KeyError, OSError, TypeError) as error:
+        if notes_of(path).is_file():
+            stored_arrays.read_notes(path)
+        yield
+    except DamagedError as error:
         raise InputError(
-            f"the checkpoint {path} cannot be read for this configuration "
-            f"({type(error).__name__}); remove its folder to train from the start"
+            f"the checkpoint {path} cannot be read for this configuration ({error}); "
+            "train that run again under another name="
         ) from error
-    return loaded, stored.custom_metadata or {}
-
-
-def path_name(path: Any) -> str:
-    """Name of the path of an array in a tree, the same in memory and in a checkpoint.
-
-    Args:
-      path: as of ``jax.tree_util``.
-    """
-    return jax.tree_util.keystr(path, simple=True, separator="/")
-
-
-def _abstract(tree: Any, mesh: Mesh) -> Any:
-    """Return shapes and dtypes of arrays that every device holds whole."""
-    return jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole(mesh)), tree
-    )
-
-
-def _shapes(tree: Any) -> dict[str, Any]:
-    """Return the shape and dtype of every array of a state by its path."""
-    return {
-        path_name(path): (
-            tuple(leaf.shape),
-            str(leaf.dtype),
-        )
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-    }
-
-
-def _saving(tree: dict[str, Any]) -> ocp.Context:
-    """Return a context that writes one large array at a time and copies none.
-
-    Saving waits for the disk, so the arrays do not change under it.
-    """
-    context = ocp.Context()
-    largest = max(leaf.nbytes for leaf in jax.tree.leaves(tree))
-    context.memory.write_concurrent_bytes = largest + 2**26
-    context.memory.deepcopy_host_arrays = False
-    saving = context.array.saving
-    saving.storage_options.chunk_byte_size = CHUNK_BYTES
-    # Floats hardly compress; without it a large table saves in half the time.
-    saving.use_compression = False
-    return context

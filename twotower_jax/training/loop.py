@@ -30,11 +30,14 @@ class Hooks(NamedTuple):
       progress: Returns the progress line of a training, given its first step.
       log: Takes the record of a validation.
       evaluate: Returns the validation metrics of params; None without a validation set.
+      resume: Takes the step from which the training goes on, and why newer checkpoints
+        are not used.
     """
 
     progress: Callable[[int], ProgressLine]
     log: Callable[[dict[str, Any]], None]
     evaluate: Callable[[dict[str, Any]], dict[str, float]] | None = None
+    resume: Callable[[int, tuple[str, ...]], None] = lambda step, refused: None
 
 
 def fit(
@@ -123,16 +126,16 @@ class Trainer:
         self.timed_from = self.resumed_at  # the end of the last dispatch
 
     def _first_state(self) -> tuple[TrainState, Notes]:
-        """Return state and notes of the newest checkpoint, or of the start."""
-        saved = self.checkpoints.steps()
-        if not saved:
-            return everywhere(self.mesh, self.problem.start()), Notes()
+        """Return state and notes of the newest whole checkpoint, or of the start."""
         like = jax.eval_shape(self.problem.start)
-        state, values = self.checkpoints.load(saved[-1], like, self.mesh)
-        notes = Notes(**values)
+        saved = self.checkpoints.newest(like, self.mesh)
+        if saved is None:
+            return everywhere(self.mesh, self.problem.start()), Notes()
+        notes, step = Notes(**saved.notes), int(saved.state.step)
         # A kill may have come between a save and the removal of older ones.
-        self.checkpoints.keep_only({saved[-1], notes.best_step})
-        return state, notes
+        self.checkpoints.keep_only({step, notes.best_step})
+        self.hooks.resume(step, saved.refused)
+        return saved.state, notes
 
     def run(self, line: ProgressLine, request: StopRequest) -> None:
         """Train to the end of the schedule, or to its pause.

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from twotower_jax.training.checkpoint import path_name
+from twotower_jax.training.stored_arrays import path_name
 
 
 class KnownRows(NamedTuple):

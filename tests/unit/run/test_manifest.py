@@ -5,7 +5,7 @@ import json
 import pytest
 
 from twotower_jax.config import Config
-from twotower_jax.run.manifest import VERSIONS, git_state, manifest, processor
+from twotower_jax.run.manifest import VERSIONS, changes, manifest, processor
 
 
 def test_the_manifest_of_a_run(tmp_path, monkeypatch):
@@ -37,9 +37,9 @@ def test_a_processor_with_its_widest_vectors(text, name, tmp_path, monkeypatch):
     assert processor(tmp_path / "missing") == "arm"
 
 
-def test_outside_git_and_without_git_there_is_no_commit(tmp_path, monkeypatch):
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    monkeypatch.chdir(tmp_path)
-    assert git_state() is None
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert git_state() is None
+def test_another_version_of_a_library_is_a_change():
+    made = manifest(Config(), "abc", "cpu", "twotower train")
+    assert changes(made, made) == []
+    older = made | {"versions": made["versions"] | {"jax": "0.1"}, "device": "gpu"}
+    now = made["versions"]["jax"]
+    assert changes(older, made) == ["device gpu, now cpu", f"jax 0.1, now {now}"]

@@ -1,0 +1,179 @@
+"""Trees of arrays on disk: a folder that Orbax writes, and beside it a file of notes.
+
+The notes are written last and hold the checksums of the folder's files, so that what
+was cut off or damaged is found before Orbax reads it.
+"""
+
+import hashlib
+import json
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+from orbax.checkpoint import v1 as ocp
+
+from twotower_jax.training.mesh import make_mesh, whole
+
+CHUNK_BYTES = 2**23
+# Orbax counts operations for the whole process: threads take turns.
+_turn = threading.Lock()
+
+
+class DamagedError(ValueError):
+    """What of a checkpoint is not as it was saved."""
+
+
+def notes_of(path: Path) -> Path:
+    """Return the file of notes of a folder of arrays."""
+    return path.with_name(f"{path.name}.json")
+
+
+def save(path: Path, tree: dict[str, Any], notes: dict[str, Any]) -> None:
+    """Write a tree of arrays and its notes; they count when the notes are there.
+
+    Args:
+      path: Folder; one that is there is written anew.
+      tree: Arrays.
+      notes: Values that JSON can hold.
+    """
+    notes_of(path).unlink(missing_ok=True)
+    with _turn, _saving(tree):
+        ocp.save(str(path), tree, overwrite=True)
+    kept = {"notes": notes, "files": _checksums(path)}
+    text = json.dumps(kept | {"checksum": _checksum_of(kept)})
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(notes_of(path))
+
+
+def read_notes(path: Path) -> dict[str, Any]:
+    """Notes of a folder of arrays whose files are as they were saved.
+
+    Args:
+      path: Folder.
+
+    Raises:
+      DamagedError: Notes or files are missing, or are not as they were saved.
+    """
+    try:
+        kept = json.loads(notes_of(path).read_text(encoding="utf-8"))
+        checksum = kept.pop("checksum")
+        if checksum != _checksum_of(kept):
+            raise DamagedError("its notes are damaged")
+    except FileNotFoundError:
+        raise DamagedError("its notes are missing") from None
+    except (ValueError, KeyError, AttributeError, RecursionError):
+        raise DamagedError("its notes are damaged") from None
+    found = _checksums(path)
+    for name in sorted(found.keys() | kept["files"].keys()):
+        if found.get(name) != kept["files"].get(name):
+            raise DamagedError(f"{name} is damaged")
+    return kept["notes"]
+
+
+def read(path: Path, like: dict[str, Any], mesh: Mesh) -> dict[str, Any]:
+    """Arrays of known shapes.
+
+    Args:
+      path: Folder.
+      like: Arrays, or their shapes, of the same structure.
+      mesh: Devices that hold them whole.
+
+    Raises:
+      DamagedError: The folder has other arrays, or cannot be read.
+    """
+    return _read(path, _abstract(like, mesh))
+
+
+def read_any(path: Path) -> dict[str, Any]:
+    """Arrays of any shapes.
+
+    Args:
+      path: Folder.
+
+    Raises:
+      DamagedError: The folder cannot be read.
+    """
+    return _read(path, None)
+
+
+def path_name(path: Any) -> str:
+    """Name of the path of an array in a tree, the same in memory and in a checkpoint.
+
+    Args:
+      path: as of ``jax.tree_util``.
+    """
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def _checksum_of(values: dict[str, Any]) -> str:
+    """Return the SHA-256 of values that JSON can hold."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _checksums(path: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file of a folder by its path in it."""
+    found = {}
+    for one in sorted(path.rglob("*")):
+        if one.is_file():
+            with one.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256")
+            found[one.relative_to(path).as_posix()] = digest.hexdigest()
+    return found
+
+
+def _read(path: Path, abstract: Any) -> dict[str, Any]:
+    """Return arrays; with None as the shapes, those that are there."""
+    try:
+        with _turn:
+            stored: Any = ocp.metadata(str(path))
+            if abstract is None:
+                abstract = _abstract(stored.metadata, make_mesh(1))
+            # Compared first: a read that fails half-way leaves other reads open.
+            if _shapes(stored.metadata) != _shapes(abstract):
+                raise DamagedError("it has other arrays")
+            return ocp.load(str(path), abstract)
+    except DamagedError:
+        raise
+    except (ValueError, KeyError, OSError, TypeError) as error:
+        raise DamagedError(type(error).__name__) from error
+
+
+def _abstract(tree: Any, mesh: Mesh) -> Any:
+    """Return shapes and dtypes of arrays that every device holds whole."""
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole(mesh)), tree
+    )
+
+
+def _shapes(tree: Any) -> dict[str, Any]:
+    """Return the shape and dtype of every array of a state by its path."""
+    return {
+        path_name(path): (
+            tuple(leaf.shape),
+            str(leaf.dtype),
+        )
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
+
+
+def _saving(tree: dict[str, Any]) -> ocp.Context:
+    """Return a context that writes one large array at a time and copies none.
+
+    Saving waits for the disk, so the arrays do not change under it.
+    """
+    context = ocp.Context()
+    largest = max(leaf.nbytes for leaf in jax.tree.leaves(tree))
+    context.memory.write_concurrent_bytes = largest + 2**26
+    context.memory.deepcopy_host_arrays = False
+    saving = context.array.saving
+    saving.storage_options.chunk_byte_size = CHUNK_BYTES
+    # Floats hardly compress; without it a large table saves in half the time.
+    saving.use_compression = False
+    return context
