@@ -1,6 +1,6 @@
 """Serve the mean of the scores of several seeds of an arm: one dot product.
 
-    python experiments/papers/mean_of_seeds.py NAME ARM NUMBER FOLDER [FOLDER ...]
+    python experiments/papers/mean_of_seeds.py NAME ARM NUMBER[,NUMBER] FOLDER [...]
 
 The scores of a set of NUMBER runs of ARM are the means of their cosines, which are the
 dot products of their unit vectors side by side, of NUMBER times the dimension. The runs
@@ -74,20 +74,20 @@ def _cell(values: pl.Series, size: object) -> str:
     return f"{mean:.4f}, {min(values):.4f} to {max(values):.4f}"
 
 
-def main(name: str, arm: str, number: str, *studies: str) -> None:
+def main(name: str, arm: str, numbers: str, *studies: str) -> None:
     """Write mean_of_seeds.csv and its table."""
-    if not number.isdigit() or int(number) < 2:
-        sys.exit(f"NUMBER={number} is no number of runs of at least 2")
+    sizes = numbers.split(",")
+    if not all(size.isdigit() and int(size) > 1 for size in sizes):
+        sys.exit(f"NUMBER={numbers} is no number of runs of at least 2, or several")
     found = []
     for study in studies:
         paths = folders(study, [arm])
-        if len(paths) < int(number):
-            sys.exit(
-                f"NUMBER={number}: {study} has {len(paths)} finished runs of {arm}"
-            )
+        if len(paths) < min(map(int, sizes)):
+            sys.exit(f"NUMBER={numbers}: {study} has {len(paths)} runs of {arm}")
         runs = sorted((load(path) for path in paths), key=lambda run: run.config.seed)
-        sets = [*combinations(runs, 1), *combinations(runs, int(number))]
-        found += [row for one in sets for row in rows(Path(study).name, one)]
+        for size in (1, *map(int, sizes)):
+            sets = combinations(runs, size)
+            found += [row for one in sets for row in rows(Path(study).name, one)]
     made = pl.DataFrame(found)
     made.write_csv(HERE / name / "mean_of_seeds.csv")
     insert(HERE / name / "README.md", f"{name}.means", table(made))
