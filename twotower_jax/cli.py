@@ -25,7 +25,7 @@ from twotower_jax.commands.config_dir import (
     after_command,
     check_config_dir,
 )
-from twotower_jax.errors import InputError, NonFiniteLossError
+from twotower_jax.errors import InputError, NonFiniteLossError, file_error
 
 COMMANDS = ("train", "advise", "report", "audit", "evaluate", "export", "reproduce")
 COMMANDS += ("data",)
@@ -50,12 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 141
     except OSError as error:
-        path, reason = error.filename or "a file", error.strerror or error
-        print(
-            f"error: {path}: {reason}; make sure that it can be read and written, or "
-            "give another place (data.path=, output=, --out)",
-            file=sys.stderr,
-        )
+        print(f"error: {file_error(error)}", file=sys.stderr)
         status = 2
     except KeyboardInterrupt:
         status = 130

@@ -20,6 +20,23 @@ class NonFiniteLossError(RuntimeError):
     """The loss became NaN or infinite; ``twotower`` exits with status 1."""
 
 
+def file_error(error: OSError) -> InputError:
+    """Return the error for a file that cannot be read or written.
+
+    Args:
+      error: of the operating system.
+
+    Examples:
+      >>> str(file_error(OSError(28, "No space left on device", "outputs/a")))
+      'outputs/a: No space left on device; make sure that it can be read and ...'
+    """
+    path, reason = error.filename or "a file", error.strerror or error
+    return InputError(
+        f"{path}: {reason}; make sure that it can be read and written, or give another "
+        "place (data.path=, output=, --out)"
+    )
+
+
 def unknown(key: str, value: object, known: Iterable[str]) -> InputError:
     """Return the error for a name that is not among the choices of a key.
 

@@ -49,7 +49,7 @@ def advise(options: argparse.Namespace) -> int:
     from twotower_jax.compile_cache import keep_programs
 
     keep_programs()
-    console, start = Console(), time.monotonic()
+    console, start = Console(markup=False), time.monotonic()
     try:
         advisor = Advisor(words, minutes, console)
     except (HydraException, OmegaConfBaseException) as error:

@@ -45,7 +45,7 @@ def audit(options: argparse.Namespace) -> int:
     for config in configs.values():
         check_arm(config)
     keep_programs()
-    console = Console()
+    console = Console(markup=False)
     for name, config in configs.items():
         card = find_cards({name: config}, folder)[name]
         if not isinstance(card, Card):

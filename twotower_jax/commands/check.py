@@ -67,7 +67,7 @@ def _check_overrides(overrides: list[str]) -> int:
     values["study"] = studies(data.log, config.data.source)
     for kind, fits in baselines(train_clicks(data), config).items():
         values[f"baseline: {kind}"] = fits
-    print_data(Console(), values, data.fingerprint)
+    print_data(Console(markup=False), values, data.fingerprint)
     return 0
 
 
@@ -75,7 +75,7 @@ def _check_file(
     path: Path, sides: dict[str, Path], overrides: list[str], folder: Path | None
 ) -> int:
     """Guess the layout of a log, read it, and print its condition."""
-    console, search = Console(), search_words(folder)
+    console, search = Console(markup=False), search_words(folder)
     with console.status(f"reading {path}"):
         checked, words = understand(path, sides, overrides, search)
     start = ["--config-dir", str(folder)] if folder is not None else []

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from twotower_jax.errors import InputError
 
+# Packages whose objects a configuration may name: launchers, sweepers, the callback.
+TRUSTED = ("twotower_jax.", "hydra_plugins.", "hydra.", "optuna.")
 NAMES = ("--config-dir", "-cd")
 
 
@@ -42,16 +44,47 @@ def after_command(words: Sequence[str]) -> list[str]:
 
 
 def check_config_dir(folder: Path | None) -> None:
-    """Refuse a folder that does not exist.
+    """Refuse a folder that does not exist, or whose files name programs.
 
     Args:
       folder: value of ``--config-dir``, or None.
 
     Raises:
-      InputError: it is not a folder.
+      InputError: it is not a folder, or a file of it names a program.
     """
-    if folder is not None and not folder.is_dir():
+    if folder is None:
+        return
+    if not folder.is_dir():
         raise InputError(f"--config-dir {folder} is not a folder; give an existing one")
+    for path in sorted(folder.rglob("*.yaml")):
+        for name in _targets(path):
+            if not name.startswith(TRUSTED):
+                raise InputError(
+                    f"{path}: _target_: {name[:60]} names a program that Hydra would "
+                    "run; leave it out, or give it as a word of the command"
+                )
+
+
+def _targets(path: Path) -> list[str]:
+    """Return the values of ``_target_`` in a file; Hydra refuses a broken one."""
+    import yaml
+
+    try:
+        todo, found = [yaml.safe_load(path.read_text(encoding="utf-8"))], []
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        return []
+    seen: set[int] = set()  # an alias names one object in many places
+    while todo:
+        one = todo.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, dict):
+            found += [str(value) for key, value in one.items() if key == "_target_"]
+            todo += one.values()
+        elif isinstance(one, list):
+            todo += one
+    return found
 
 
 def search_words(folder: Path | None) -> list[str]:

@@ -8,7 +8,6 @@ from rich.console import Console
 
 def show_sources(options: argparse.Namespace) -> int:
     """Print the sources of logs."""
-    from rich.markup import escape
     from rich.table import Table
 
     from twotower_jax.data.sources import SOURCES
@@ -16,8 +15,8 @@ def show_sources(options: argparse.Namespace) -> int:
     del options
     table = Table("data=", "description", box=None)
     for name, source in SOURCES.items():
-        table.add_row(name, escape(source.description))
-    Console().print(table)
+        table.add_row(name, source.description)
+    Console(markup=False).print(table)
     return 0
 
 
@@ -48,7 +47,7 @@ def fetch(options: argparse.Namespace) -> int:
     fetch_command(
         options.name,
         options.out,
-        Console(),
+        Console(markup=False),
         yes=options.yes,
         replaced=Replaced(options.address, options.sha256),
     )

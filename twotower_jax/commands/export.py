@@ -22,7 +22,7 @@ def export(options: argparse.Namespace) -> int:
     from twotower_jax.export.write import export_run
 
     keep_programs()
-    console = Console()
+    console = Console(markup=False)
     export_run(options.folder, options.out, options.index, console)
     place = options.out / "serve.py"
     text = f"exported {options.folder} to {options.out}; next: python {place} --help"

@@ -60,7 +60,7 @@ def evaluate(options: argparse.Namespace) -> int:
 
     keep_programs()
     metrics = evaluate_run(config, options.folder)
-    print_metrics(Console(), metrics, list(list(metrics.values())[-1]))
+    print_metrics(Console(markup=False), metrics, list(list(metrics.values())[-1]))
     return 0
 
 
@@ -81,7 +81,7 @@ def reproduce(options: argparse.Namespace) -> int:
     from twotower_jax.run.reproduce import differences
 
     keep_programs()
-    console = Console()
+    console = Console(markup=False)
     data = load_data(config).fingerprint
     if data != manifest["data_fingerprint"]:
         raise InputError(

@@ -76,10 +76,16 @@ def _options_first(words: list[str]) -> list[str]:
     """Return a command line in the order that Hydra reads: options, then overrides.
 
     Raises:
-      InputError: the folder of ``--config-dir`` does not exist.
+      InputError: the folder of ``--config-dir`` does not exist or names a program, or
+        the words ask for a pickle.
     """
     read = get_args_parser().parse_intermixed_args(words)
     check_config_dir(read.config_dir and Path(read.config_dir))
+    if read.experimental_rerun:
+        raise InputError(
+            f"--experimental-rerun {read.experimental_rerun} would run what a pickle "
+            "names; twotower reproduce FOLDER runs the configuration of a run again"
+        )
     options, overrides = [], list(read.overrides)
     for word in words:
         if overrides[:1] == [word]:

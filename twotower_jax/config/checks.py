@@ -4,6 +4,8 @@ import math
 
 from twotower_jax.errors import InputError, unknown
 
+LONGEST = 200  # characters of a name
+
 
 def in_range(key: str, value: float, low: float, high: float | None = None) -> None:
     """Check that a number is finite and between two bounds, both included.
@@ -91,6 +93,34 @@ def whole_number(key: str, value: object, low: int) -> None:
             f"{key}={value} is not a whole number; give one, at least {low}"
         )
     in_range(key, value, low)
+
+
+def inside(key: str, path: str) -> None:
+    """Check that a name is a path below a folder, and does not lead out of it.
+
+    Args:
+      key: dotted key of the configuration.
+      path: the name; parts are separated by "/".
+
+    Raises:
+      InputError: it is empty, absolute or too long, or has a part "." or "..", a
+        backslash or a character that cannot be printed.
+
+    Examples:
+      >>> inside("name", "defaults/toys")
+      >>> inside("name", "../toys")
+      Traceback (most recent call last):
+        ...
+      InputError: name='../toys' leads out of its folder, or is no name; give ...
+    """
+    parts = path.split("/")
+    plain = path.isprintable() and "\\" not in path and len(path) <= LONGEST
+    if not plain or any(part in ("", ".", "..") for part in parts):
+        shown = path if len(path) <= 60 else f"{path[:60]}..."
+        raise InputError(
+            f"{key}={shown!r} leads out of its folder, or is no name; give a name such "
+            f"as first or study/first, of at most {LONGEST} characters"
+        )
 
 
 def choice(key: str, value: str, choices: tuple[str, ...]) -> None:

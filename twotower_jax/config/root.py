@@ -9,6 +9,7 @@ Plain dataclasses, standard library only. Hydra uses them as the schema of the
 from dataclasses import dataclass, field, replace
 
 from twotower_jax.config.baseline import BaselineConfig
+from twotower_jax.config.checks import inside
 from twotower_jax.config.data import DataConfig
 from twotower_jax.config.evaluation import EvaluationConfig
 from twotower_jax.config.loss import LossConfig
@@ -85,6 +86,7 @@ class Config:
         check_keys(self, "")
         if self.name == SOURCE_NAME:
             self.name = self.data.source
+        inside("name", self.name)
         self._name_weight()
         if self.loss.name != "full_softmax":
             self._check_negatives()

@@ -15,6 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from twotower_jax.config import Config
+from twotower_jax.config.checks import inside
 from twotower_jax.errors import InputError
 from twotower_jax.sweeps.baseline_arms import (
     Words,
@@ -125,6 +126,17 @@ def _check_once(swept: Override) -> None:
         raise InputError(f"{word} is in the sweep twice; name each value once")
 
 
+def _check_name(config: DictConfig) -> None:
+    """End the process where ``name`` leads out of ``output``."""
+    try:
+        if not OmegaConf.is_missing(config, "name"):
+            inside("name", str(config.name))
+    except InputError as error:
+        SWEEP.fail(error)
+        # Hydra makes a warning of an exception in a callback.
+        raise SystemExit(2) from None
+
+
 class StudyCallback(Callback):
     """Ends a sweep with study.csv, comparison.csv, report.html and the tables of arms.
 
@@ -148,6 +160,18 @@ class StudyCallback(Callback):
 
         return described(self._given, "hydra.callbacks.study")
 
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        """End a run whose folder would lie outside of ``output``, before it is made.
+
+        Args:
+          config: of the run.
+          _: ignored.
+
+        Raises:
+          SystemExit: with status 2, after the message is printed.
+        """
+        _check_name(config)
+
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """End a sweep that could not end with a report.
 
@@ -158,6 +182,7 @@ class StudyCallback(Callback):
         Raises:
           SystemExit: with status 2, after the message is printed.
         """
+        _check_name(config)
         try:
             self._baselines = check_arms(config, self._description())
         except InputError as error:

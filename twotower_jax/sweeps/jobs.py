@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from twotower_jax.config import Config
-from twotower_jax.errors import DataError, InputError, NonFiniteLossError
+from twotower_jax.errors import DataError, InputError, NonFiniteLossError, file_error
 from twotower_jax.run.records import run_folder
 from twotower_jax.sweeps.countdown import Countdown
 
@@ -196,6 +196,8 @@ def failed(error: Exception) -> JobOutcome:
     In the process of the sweep the error is printed at once. In another process only
     the traceback of an unexpected error is printed.
     """
+    if isinstance(error, OSError):
+        error = file_error(error)
     if SWEEP.is_here():
         SWEEP.fail(error)
     elif not isinstance(error, EXPECTED):

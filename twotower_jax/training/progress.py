@@ -52,7 +52,13 @@ def make_console(file: TextIO | None = None, width: int | None = None) -> Consol
       width: characters of a line; by default those of the terminal.
     """
     terminal = False if in_notebook() else None
-    return Console(file=file, width=width, force_jupyter=False, force_terminal=terminal)
+    return Console(
+        file=file,
+        width=width,
+        force_jupyter=False,
+        force_terminal=terminal,
+        markup=False,  # a name or a path may look like it
+    )
 
 
 def _live(console: Console, title: str, text: str) -> Progress | None:

@@ -1,0 +1,74 @@
+"""No file outside of ``output``, and no program that a file or folder names."""
+
+import subprocess
+import sys
+
+import pytest
+from helpers import tiny
+
+from twotower_jax.config import Config
+from twotower_jax.errors import InputError
+
+NAMES = ["../outside", "..", "a/../../outside", "/tmp/outside", "a//b", "", "a\\b"]
+
+
+@pytest.mark.parametrize("name", [*NAMES, "a" * 5_000, "a\nb"])
+def test_a_name_stays_below_the_output(name):
+    with pytest.raises(InputError, match="name=") as error:
+        Config(name=name)
+    assert len(str(error.value)) < 250
+
+
+@pytest.mark.parametrize("mode", [(), ("-m",)], ids=["run", "sweep"])
+@pytest.mark.parametrize("name", ["../../outside", ".."])
+def test_the_command_writes_nothing_outside(name, mode, tmp_path, capsys):
+    output = tmp_path / "a" / "outputs"
+    words = ("train", *mode, *tiny.SMALL, f"output={output}", f"name={name}")
+    assert tiny.command(*words) == 2
+    assert f"name='{name}' leads out of its folder" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_pickle_is_not_run(tmp_path, capsys):
+    path = tmp_path / "job.pickle"
+    path.write_bytes(b"cos\nsystem\n(S'touch " + str(tmp_path).encode() + b"/ran'\ntR.")
+    assert tiny.command("train", "--experimental-rerun", str(path)) == 2
+    assert "would run what a pickle names" in capsys.readouterr().err
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("command", ["train", "advise", "audit"])
+def test_a_file_of_configuration_names_no_program(command, tmp_path, capsys):
+    (tmp_path / "arms").mkdir()
+    (tmp_path / "arms" / "mine.yaml").write_text(
+        "# @package _global_\nhydra:\n  callbacks:\n    mine:\n"
+        f"      _target_: subprocess.getoutput\n      cmd: touch {tmp_path}/ran\n"
+    )
+    words = (command, "--config-dir", str(tmp_path), f"output={tmp_path}", "arms=mine")
+    assert tiny.command(*words) == 2
+    assert "_target_: subprocess.getoutput names a program" in capsys.readouterr().err
+    assert not (tmp_path / "ran").exists()
+
+
+def test_plugins_of_the_working_directory_are_not_imported(tmp_path):
+    folder = tmp_path / "hydra_plugins" / "mine"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    words = [sys.executable, "-m", "twotower_jax", "train", "seed=x"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, timeout=60)
+    assert done.returncode == 2
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_name_that_looks_like_markup_is_printed_as_it_is(tmp_path, capsys):
+    words = ("train", *tiny.SMALL, f"output={tmp_path}", "name='[red]a[/x]'")
+    assert tiny.command(*words, "training.steps=1") == 0
+    assert f"run {tmp_path}/[red]a[/x]/" in capsys.readouterr().out.replace("\n", "")
+
+
+def test_a_file_that_cannot_be_written_is_one_message(tmp_path, capsys):
+    (tmp_path / "simulator").write_text("a file, no folder")
+    assert tiny.command("train", *tiny.SMALL, f"output={tmp_path}") == 2
+    error = capsys.readouterr().err
+    assert "Traceback" not in error and str(tmp_path) in error
+    assert len(error.splitlines()) == 1
