@@ -1,7 +1,7 @@
 """The command line ``twotower``.
 
-Exit status: 0 done, 1 failed run, 2 wrong input, 130 after Ctrl-C, 141 where the reader
-of the output has ended.
+Exit status: 0 done, 1 failed run, 2 wrong input, 3 another process works on the run,
+130 after Ctrl-C, 141 where the reader of the output has ended.
 """
 
 import argparse
@@ -25,7 +25,12 @@ from twotower_jax.commands.config_dir import (
     after_command,
     check_config_dir,
 )
-from twotower_jax.errors import InputError, NonFiniteLossError, file_error
+from twotower_jax.errors import (
+    BusyError,
+    InputError,
+    NonFiniteLossError,
+    file_error,
+)
 
 COMMANDS = ("train", "advise", "report", "audit", "evaluate", "export", "reproduce")
 COMMANDS += ("data",)
@@ -42,9 +47,9 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         status = _command(arguments)
         sys.stdout.flush()
-    except (InputError, NonFiniteLossError) as error:
+    except (InputError, NonFiniteLossError, BusyError) as error:
         print(f"error: {error}", file=sys.stderr)
-        status = 2 if isinstance(error, InputError) else 1
+        status = {NonFiniteLossError: 1, BusyError: 3}.get(type(error), 2)
     except BrokenPipeError:
         # Python writes its buffer of stdout at exit: to /dev/null, not the closed pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -20,6 +20,10 @@ class NonFiniteLossError(RuntimeError):
     """The loss became NaN or infinite; ``twotower`` exits with status 1."""
 
 
+class BusyError(RuntimeError):
+    """Another process works on the folder of a run; ``twotower`` exits with 3."""
+
+
 def file_error(error: OSError) -> InputError:
     """Return the error for a file that cannot be read or written.
 

@@ -151,7 +151,9 @@ def _run_job(composed: DictConfig) -> Objective:
     keep_programs()
     console = shared_console()
     try:
-        result = train_job(config, console=console, command=command_line())
+        result = train_job(
+            config, console=console, command=command_line(), wait=not single
+        )
     except DataError as error:
         SWEEP.broken[repr(config.data)] = str(error)
         raise

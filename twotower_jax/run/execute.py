@@ -2,10 +2,9 @@
 
 import threading
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 from rich.console import Console
@@ -13,6 +12,7 @@ from rich.console import Console
 from twotower_jax.config import Config
 from twotower_jax.data.summary import weights_fingerprint
 from twotower_jax.errors import DataError, InputError
+from twotower_jax.run.attempt import ALONE, Attempt, Sharing
 from twotower_jax.run.baselines import (
     add_baselines,
     compare_baselines,
@@ -28,12 +28,11 @@ from twotower_jax.run.inputs import (
     check_same_data,
     check_sizes,
     check_times,
-    load_data,
     trains,
 )
+from twotower_jax.run.lock import held
 from twotower_jax.run.manifest import manifest, training_identity, write_manifest
 from twotower_jax.run.parent import (
-    Parent,
     check_features,
     check_same_parent,
     find_parent,
@@ -55,54 +54,14 @@ from twotower_jax.run.vocabulary import VOCABULARY, make_vocabulary
 from twotower_jax.training.checkpoint import Checkpoints
 from twotower_jax.training.loop import Hooks, fit
 from twotower_jax.training.problem import Problem
-from twotower_jax.training.progress import ProgressLine, TrainingProgress
+from twotower_jax.training.progress import ProgressLine
 from twotower_jax.training.schedule import Notes
-from twotower_jax.training.signals import Stopped, StopRequest
+from twotower_jax.training.signals import Stopped
 from twotower_jax.training.temperature import learned_temperature
-from twotower_jax.training.together import ArmSteps
 
+PAUSED = "pause"  # why a training ended that another command goes on with
 # Matplotlib has one state for all threads.
 _drawing = threading.Lock()
-
-
-class Sharing(NamedTuple):
-    """Objects that a run shares with the runs beside it in the same process.
-
-    Attributes:
-      load: reads the data of a configuration.
-      progress: makes the progress line of a training, as TrainingProgress.
-      request: notes SIGTERM and Ctrl-C; None: the run notes them itself.
-      together: runs the steps with those of other runs; None: they run alone.
-    """
-
-    load: Callable[[Config], Loaded] = load_data
-    progress: Callable[..., ProgressLine] = TrainingProgress
-    request: StopRequest | None = None
-    together: ArmSteps | None = None
-
-
-ALONE = Sharing()
-PAUSED = "pause"  # why a training ended that another command goes on with
-
-
-class Attempt(NamedTuple):
-    """One attempt at a run, which may end before the run does.
-
-    Attributes:
-      config: the run's configuration.
-      data: its data.
-      record: its folder.
-      console: where progress is shown.
-      sharing: what it shares with other runs.
-      parent: the run whose parameters it starts with, or None.
-    """
-
-    config: Config
-    data: Loaded
-    record: RunFolder
-    console: Console
-    sharing: Sharing
-    parent: Parent | None
 
 
 def run(
@@ -129,13 +88,23 @@ def run(
     Raises:
       DataError: where the data cannot be read or split.
       InputError: for other wrong input, before any training.
+      BusyError: where another process works on the run, and ``shared`` does not wait.
       NonFiniteLossError: when training diverges.
       Stopped: on SIGTERM or Ctrl-C, after saving.
     """
     console = console or Console(quiet=True)
     check_names(config)
     make_trackers(config)
-    record = RunFolder(folder or run_folder(config))
+    folder = folder or run_folder(config)
+    say = partial(console.print, highlight=False, soft_wrap=True)
+    with held(folder, shared.wait, say, shared.stopped):
+        return _run(config, RunFolder(folder), console, command, shared)
+
+
+def _run(
+    config: Config, record: RunFolder, console: Console, command: str, shared: Sharing
+) -> dict[str, Any]:
+    """Check, train and evaluate a configuration in a folder that this process holds."""
     # A finished run needs the run that it started from no more.
     parent = None if record.is_done() else find_parent(config)
     check_same_parent(record, parent)

@@ -131,7 +131,8 @@ def run_baselines(configs: Sequence[Config]) -> None:
         return
     # Imported on use, for they import JAX.
     from twotower_jax.report.console import print_line
-    from twotower_jax.run.execute import Sharing, run
+    from twotower_jax.run.attempt import Sharing
+    from twotower_jax.run.execute import run
 
     console, load, large = make_console(), one_reading(), set()
     for config in begun:
@@ -140,7 +141,9 @@ def run_baselines(configs: Sequence[Config]) -> None:
                 continue
             SWEEP.claim(config)
             config = replace(config, baselines=False)
-            result = run(config, command=command_line(), shared=Sharing(load))
+            result = run(
+                config, command=command_line(), shared=Sharing(load, wait=True)
+            )
             print_line(console, config, result, [])
         except InputError as error:
             SWEEP.fail(error)

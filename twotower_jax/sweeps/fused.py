@@ -21,7 +21,9 @@ import jax
 from rich.console import Console
 
 from twotower_jax.config import Config
-from twotower_jax.run.execute import Sharing, run
+from twotower_jax.errors import BusyError
+from twotower_jax.run.attempt import Sharing
+from twotower_jax.run.execute import run
 from twotower_jax.run.inputs import Loaded, load_data
 from twotower_jax.run.records import RunFolder, run_folder
 from twotower_jax.sweeps.groups import group_runs
@@ -36,13 +38,16 @@ ARMS = 16
 _sweep: "SideBySide | None" = None
 
 
-def train_job(config: Config, *, console: Console, command: str) -> dict[str, Any]:
+def train_job(
+    config: Config, *, console: Console, command: str, wait: bool = True
+) -> dict[str, Any]:
     """Return the result of a run: from a thread of the sweep, or made now, after them.
 
     Args:
       config: the run.
       console: where its output is printed.
       command: noted in its manifest.
+      wait: whether to wait for another process that works on the run.
 
     Raises:
       Exception: any exception of `twotower_jax.run.run`.
@@ -51,7 +56,7 @@ def train_job(config: Config, *, console: Console, command: str) -> dict[str, An
         if job := _sweep.take(config):
             return job.wait(console)
         _sweep.join()
-    return run(config, console=console, command=command)
+    return run(config, console=console, command=command, shared=Sharing(wait=wait))
 
 
 def shared_console() -> Console:
@@ -132,6 +137,8 @@ class SideBySide:
         self._together, self._most, self._load = together, workers, load or load_data
         self._lock, self._request = threading.Lock(), StopRequest()
         self._taken: set[Path] = set()
+        # Jobs that another process works on; they come last.
+        self._busy: list[tuple[_Job, Sharing]] = []
 
     def take(self, config: Config) -> _Job | None:
         """Return the job of a configuration, once."""
@@ -210,14 +217,21 @@ class SideBySide:
         """Run jobs until none is left; after a signal the other jobs do not begin."""
         while True:
             with self._lock:
-                entry = next(queue, None)
+                entry, waits = next(queue, None), False
+                if entry is None and self._busy:
+                    entry, waits = self._busy.pop(0), True
             if entry is None:
                 return
             job, shared = entry
+            # Arms of one program meet at its steps: none can come later.
+            waits = waits or shared.together is not None
             try:
                 if self._request.number is not None:
                     raise Stopped(self._request.number, 0)
-                job.future.set_result(self._run(job, shared))
+                job.future.set_result(self._run(job, shared._replace(wait=waits)))
+            except BusyError:
+                with self._lock:
+                    self._busy.append(entry)
             except BaseException as error:
                 job.future.set_exception(error)
             finally:

@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from twotower_jax.config import Config
-from twotower_jax.errors import DataError, InputError, NonFiniteLossError, file_error
+from twotower_jax.errors import (
+    BusyError,
+    DataError,
+    InputError,
+    NonFiniteLossError,
+    file_error,
+)
 from twotower_jax.run.records import run_folder
 from twotower_jax.sweeps.countdown import Countdown
 
@@ -24,7 +30,7 @@ class FailedJobError(Exception):
 
 
 # Failures whose message is complete without a traceback.
-EXPECTED = (InputError, NonFiniteLossError, FailedJobError)
+EXPECTED = (InputError, NonFiniteLossError, BusyError, FailedJobError)
 
 
 @dataclass
@@ -118,9 +124,11 @@ class SweepState:
         return self.countdown.ended(run_folder(config))
 
     def exit_status(self) -> int:
-        """Return 0 without failures, 2 where all are wrong input, else 1."""
+        """Return 0 without failures, 2 for wrong input, 3 for busy runs, else 1."""
         if not self.failures:
             return 0
+        if all(isinstance(error, BusyError) for error in self.failures):
+            return 3
         return 2 if all(isinstance(e, InputError) for e in self.failures) else 1
 
 

@@ -1,0 +1,102 @@
+"""Two processes on one run, or on one sweep: nothing is lost or doubled."""
+
+import os
+import signal
+import time
+
+import pytest
+from helpers import tiny
+
+from twotower_jax.errors import BusyError
+from twotower_jax.run.execute import run
+from twotower_jax.run.lock import held
+from twotower_jax.run.records import run_folder
+
+LIMIT = 240
+LONG = ("training.steps=400", "training.eval_every=20", "training.patience=0")
+EVALUATED = list(range(20, 401, 20))
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("compiled")
+
+
+def quiet(_):
+    return None
+
+
+def test_a_run_that_another_process_holds_is_left_alone(tmp_path, capsys):
+    config = tiny.make_config(tmp_path)
+    words = ("train", *tiny.SMALL, f"output={tmp_path}")
+    with held(run_folder(config), False, quiet):
+        assert tiny.command(*words) == 3
+        error = capsys.readouterr().err
+        assert f"is in use by process {os.getpid()} on " in error
+        assert "wait for its end, or choose another name=" in error
+        assert not run_folder(config).exists()
+        with pytest.raises(BusyError):
+            run(config)
+    assert tiny.command(*words) == 0
+    assert not list(tmp_path.rglob("*.lock"))
+
+
+def test_two_commands_at_once_give_one_run(cache, tmp_path):
+    words = ("train", *tiny.SMALL, *LONG, f"output={tmp_path / 'outputs'}")
+    started = [
+        tiny.start(words, cwd=tmp_path, cache=cache, log=tmp_path / f"{n}.log")
+        for n in range(3)
+    ]
+    ends = sorted(process.wait(LIMIT) for process in started)
+    texts = [(tmp_path / f"{n}.log").read_text() for n in range(3)]
+    assert ends[0] == 0 and set(ends) <= {0, 3}, texts
+    assert not any("Traceback" in text for text in texts)
+    (path,) = (tmp_path / "outputs").glob("*/*/result.json")
+    log = tiny.read_lines(path.parent / "metrics.jsonl")
+    assert [one["step"] for one in log] == EVALUATED
+
+
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        "fused",
+        pytest.param("basic", marks=pytest.mark.slow),
+    ],
+)
+def test_two_sweeps_at_once_train_each_run_once(launcher, cache, tmp_path):
+    words = ("train", "-m", *tiny.SMALL, *LONG, f"output={tmp_path / 'outputs'}")
+    words = (*words, f"hydra/launcher={launcher}", "seed=0,1,2,3", "baselines=false")
+    started = [
+        tiny.start(words, cwd=tmp_path, cache=cache, log=tmp_path / f"{n}.log")
+        for n in range(2)
+    ]
+    ends = [process.wait(LIMIT) for process in started]
+    texts = [(tmp_path / f"{n}.log").read_text() for n in range(2)]
+    assert ends == [0, 0], texts
+    paths = sorted((tmp_path / "outputs").glob("*/*/result.json"))
+    assert len(paths) == 4
+    for path in paths:
+        log = tiny.read_lines(path.parent / "metrics.jsonl")
+        assert [one["step"] for one in log] == EVALUATED
+    # Each run was trained by one of them, and returned by the other.
+    assert sum(text.count("finished before") for text in texts) == 4
+
+
+def test_the_lock_of_a_killed_process_is_free(cache, tmp_path):
+    words = ("train", *tiny.SMALL, *LONG, f"output={tmp_path / 'outputs'}")
+    words = (*words, "training.steps=100000")
+    process = tiny.start(words, cwd=tmp_path, cache=cache, log=tmp_path / "0.log")
+    until = time.monotonic() + LIMIT
+    while not list(tmp_path.glob("outputs/*/*/checkpoints/*.json")):
+        assert process.poll() is None and time.monotonic() < until
+        time.sleep(0.05)
+    (path,) = (tmp_path / "outputs").glob("*/*/config.yaml")
+    with pytest.raises(BusyError), held(path.parent, False, quiet):
+        pass
+    process.send_signal(signal.SIGKILL)
+    assert process.wait(LIMIT) == -signal.SIGKILL
+    (path.parent / ".result.json.1.tmp").write_text("cut off")
+    with held(path.parent, False, quiet):
+        pass
+    assert not list(path.parent.glob(".*.tmp"))
+    assert not list(path.parents[1].glob(".*.lock"))

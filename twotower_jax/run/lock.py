@@ -1,0 +1,103 @@
+"""One process at a time works on the folder of a run.
+
+The lock is one of the operating system on a file beside the folder: it ends with the
+process that holds it, however that ends, and reaches other hosts of a shared file
+system that has such locks. The file names its holder.
+"""
+
+import fcntl
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import IO
+
+from twotower_jax.errors import BusyError
+
+SECONDS = 1.0  # between two looks at a lock of another process
+
+
+@contextmanager
+def held(
+    folder: Path,
+    wait: bool,
+    say: Callable[[str], None],
+    stopped: Callable[[], bool] = lambda: False,
+) -> Iterator[None]:
+    """Context in which no other process works on a folder.
+
+    Args:
+      folder: of a run; it need not be there.
+      wait: whether to wait until it is free.
+      say: prints a line, once, where it waits, or where there are no such locks.
+      stopped: whether to end the waiting.
+
+    Raises:
+      BusyError: another process holds it; the message names host, process and moment.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    path, said = folder.with_name(f".{folder.name}.lock"), False
+    while (file := _taken(path, say)) is None:
+        text = f"{folder} is in use by {_holder(path)}"
+        if not wait or stopped():
+            raise BusyError(f"{text}; wait for its end, or choose another name=")
+        if not said:
+            say(f"{text}; waiting for its end")
+            said = True
+        time.sleep(SECONDS)
+    try:
+        _remove_remains(folder)
+        yield
+    finally:
+        # Removed while it is held: a process that opened it before looks again.
+        path.unlink(missing_ok=True)
+        file.close()
+
+
+def _taken(path: Path, say: Callable[[str], None]) -> IO[str] | None:
+    """Return the locked file, or None where another process holds it."""
+    while True:
+        file = path.open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return None
+        except OSError as error:
+            say(f"{path.parent} has no locks ({error.strerror}): start one process")
+            return file
+        if _is_there(path, file):
+            file.truncate(0)
+            now = datetime.now().astimezone().isoformat(timespec="seconds")
+            holder = {"host": platform.node(), "process": os.getpid(), "since": now}
+            json.dump(holder, file)
+            file.flush()
+            return file
+        file.close()  # its holder has removed it
+
+
+def _is_there(path: Path, file: IO[str]) -> bool:
+    """Return whether a path is still that of an open file."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
+
+
+def _holder(path: Path) -> str:
+    """Return the holder that the file of a lock names."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return f"process {found['process']} on {found['host']} since {found['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"
+
+
+def _remove_remains(folder: Path) -> None:
+    """Remove the temporary files of processes that ended while they wrote."""
+    for left in folder.glob(".*.tmp"):
+        left.unlink(missing_ok=True)
