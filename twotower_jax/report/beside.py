@@ -6,6 +6,7 @@ from twotower_jax.config import Config
 from twotower_jax.model.baselines import BASELINES
 
 POPULARITY = "popularity"
+TIED = 0.01  # share of queries whose lists have one score throughout
 FEW_STEPS = 200  # fewer hardly change random parameters
 ADVICE = (
     "Popularity is the same list for everyone, so nobody would serve this model. Train "
@@ -56,7 +57,7 @@ def baseline_lines(config: Config, result: dict[str, Any]) -> list[str]:
 
 
 def training_lines(result: dict[str, Any]) -> list[str]:
-    """Warnings about a training that was too short.
+    """Warnings about a training that was too short, and about a dead model.
 
     Args:
       result: the content of result.json.
@@ -74,6 +75,13 @@ def training_lines(result: dict[str, Any]) -> list[str]:
         lines.append(
             f"warning: only {steps} steps; raise training.epochs or training.steps"
         )
+    for split, share in result.get("tied", {}).items():
+        if share >= TIED:
+            lines.append(
+                f"warning: {split}: the best items of {share:.0%} of the queries have "
+                "one score, so that the model does not tell items apart, and their "
+                "order is random; lower optimizer.learning_rate or towers.init_scale"
+            )
     rising = steps == result["best_step"] and result.get("stopped") == "limit"
     if rising and steps and result["metrics"].get("valid"):
         lines.append(

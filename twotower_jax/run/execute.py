@@ -204,6 +204,7 @@ def _train_and_evaluate(attempt: Attempt) -> dict[str, Any]:
         "metrics": {name: ranking.metrics() for name, ranking in rankings.items()}
         or _unranked(attempt.record, notes),
         "baselines": compare_baselines(config, data, queries, console),
+        "tied": {name: one.tied for name, one in rankings.items() if one.tied},
         "queries": {name: len(one.user) for name, one in queries.items()},
         "positives already seen": {n: one.already_seen for n, one in queries.items()},
         "seed": config.seed,
