@@ -32,6 +32,7 @@ from twotower_jax.run.inputs import (
 )
 from twotower_jax.run.lock import held
 from twotower_jax.run.manifest import manifest, training_identity, write_manifest
+from twotower_jax.run.memory import check_memory
 from twotower_jax.run.parent import (
     check_features,
     check_same_parent,
@@ -115,6 +116,7 @@ def _run(
     part = trained_part(config, data)
     check_sizes(config, part)
     if trains(config):
+        check_memory(config, data.log.num_users, data.log.num_items)
         check_times(config, data)
         check_use(config, part.split)
     check_same_data(record, data)
