@@ -63,6 +63,16 @@ def write_lines(folder):
     return (f"data.path={folder}",)
 
 
+def write_sequences(folder):
+    """Write a file with a line of items for each of 80 users."""
+    rng = np.random.default_rng(0)
+    lines = [
+        " ".join(map(str, [u, *(u + rng.permutation(15)) % 60])) for u in range(80)
+    ]
+    (folder / "sequences.txt").write_text("\n".join(lines) + "\n")
+    return (f"data.path={folder / 'sequences.txt'}",)
+
+
 def write_games(folder):
     """Write a folder of Wikispeedia whose players click on the next page."""
     pages = [f"P{i}" for i in range(PAGES)]
@@ -89,6 +99,8 @@ def write_games(folder):
         ("sl_at_k_tuned", "sl_at_k", ALL, write_parts, SELECT),
         ("sl_at_k_gowalla", "sl_at_k", {"SL", "PSL", "SL@20"}, write_parts, ()),
         ("bsl", "bsl", ALL, write_lines, ("negatives.easy.num=20",)),
+        ("bsl_yelp", "bsl_yelp", ALL, write_lines, ("negatives.easy.num=20",)),
+        ("esasrec", "esasrec", ALL, write_sequences, SELECT),
         ("yi_temperature", "yi_temperature", ALL, write_games, SELECT),
     ],
 )
