@@ -368,4 +368,7 @@ def baseline(tmp_path_factory):
 def test_broken_files_of_a_run(name, text, part, baseline, tmp_path, capsys):
     run = shutil.copytree(baseline, tmp_path / "simulator" / baseline.name)
     (run / name).write_text(text)
+    if name != "status.json":
+        refused(("reproduce", str(run)), [name], capsys)
+        tiny.unseal(run)
     refused(("reproduce", str(run)), [part], capsys)

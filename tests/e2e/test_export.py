@@ -149,6 +149,7 @@ def test_bad_input_names_the_remedy_and_writes_nothing(exports, tmp_path, capsys
     text = (served / "config.yaml").read_text()
     assert text.count(old) == 1
     (served / "config.yaml").write_text(text.replace(old, old.replace("false", "true")))
+    tiny.unseal(served)
     for words, message in (
         (
             (tmp_path / "unfinished", "--out", out),

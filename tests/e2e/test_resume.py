@@ -126,7 +126,7 @@ def test_killed_runs_end_with_the_same_bits(moments, reference, cache, tmp_path)
         wait_until(process, lambda moment=moment: moment(output))
         process.kill()
         killed.append(process.wait(LIMIT) == -signal.SIGKILL)
-    (run,) = (output / "simulator").iterdir()
+    (run,) = (output / "simulator").glob("[!.]*")
     if killed[-1] and not (run / "result.json").exists():
         assert tiny.read_json(run / "status.json")["status"] == "running"
     path, text = finish(tmp_path, "killed", cache)
@@ -146,7 +146,7 @@ def test_a_run_that_is_stopped_saves_and_goes_on(reference, cache, tmp_path):
         process.send_signal(number)
         assert process.wait(LIMIT) == 128 + number
         assert "Traceback" not in printed(tmp_path, number.name)
-        (run,) = (output / "simulator").iterdir()
+        (run,) = (output / "simulator").glob("[!.]*")
         status = tiny.read_json(run / "status.json")
         step = max(saved_steps(output))
         assert steps[-1] < step < STEPS

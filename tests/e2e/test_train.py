@@ -60,7 +60,9 @@ def test_the_files_of_a_run(finished):
         "checkpoints",
     }
     assert from_dict(RunFolder(folder).config()) == config
-    assert tiny.read_json(folder / "status.json") == {"status": "done", "reason": None}
+    status = tiny.read_json(folder / "status.json")
+    assert status.pop("sha256").keys() >= {"config.yaml", "result.json"}
+    assert status == {"status": "done", "reason": None}
     manifest = tiny.read_json(folder / "manifest.json")
     assert manifest["command"] == "twotower train in a test"
     assert manifest["config_fingerprint"] == fingerprint(config)
@@ -154,7 +156,8 @@ def test_reproduce_prints_equal_or_the_differences(finished, capsys):
     folder = run_folder(config)
     assert tiny.command("reproduce", str(folder)) == 0
     assert "equal: every metric has the same bits" in capsys.readouterr().out
-    text = (folder / "result.json").read_text()
+    text, status = ((folder / f"{n}.json").read_text() for n in ("result", "status"))
+    tiny.unseal(folder)
     altered = tiny.read_json(folder / "result.json")
     old = altered["metrics"]["test"]["ndcg@10"]
     altered["metrics"]["test"]["ndcg@10"] = float(np.nextafter(old, 1))
@@ -163,6 +166,7 @@ def test_reproduce_prints_equal_or_the_differences(finished, capsys):
         assert tiny.command("reproduce", str(folder)) == 1
     finally:
         (folder / "result.json").write_text(text)
+        (folder / "status.json").write_text(status)
     shown = capsys.readouterr().out
     changed = altered["metrics"]["test"]["ndcg@10"]
     assert f"test ndcg@10: {changed} before, {old} now" in shown
@@ -220,10 +224,11 @@ def test_a_finished_run_keeps_the_parameters_of_its_best_step_alone(tmp_path):
     paused = tiny.make_config(tmp_path, *words, "pause=30")
     run(paused)
     kept = run_folder(paused) / "checkpoints"
-    states = {path.name: size(path) for path in kept.iterdir()}
+    states = {path.name: size(path) for path in kept.iterdir() if path.is_dir()}
     assert "30" in states and all(name.isdigit() for name in states)
     result = run(tiny.make_config(tmp_path, *words))
-    assert [path.name for path in kept.iterdir()] == [f"{result['best_step']}-params"]
+    params = f"{result['best_step']}-params"
+    assert {path.name for path in kept.iterdir()} == {params, f"{params}.json"}
     assert size(kept) < 0.5 * states["30"]
     # A state that the status promises but nobody has is made anew, to the bit.
     config = tiny.make_config(tmp_path, *words)

@@ -270,6 +270,7 @@ def test_the_parent_is_part_of_hash_and_manifest(parent, tmp_path, monkeypatch):
     shutil.copytree(folder, gone)
     mine["data_fingerprint"] = "0" * 12
     (gone / "manifest.json").write_text(json.dumps(mine))
+    tiny.unseal(gone)
     status = {"status": "running", "reason": None}
     (run_folder(moved) / "status.json").write_text(json.dumps(status))
     with pytest.raises(InputError, match=r"began from .* but training.start_from now"):
@@ -289,6 +290,7 @@ def test_what_cannot_be_updated_is_refused(parent, tmp_path):
     status = {"status": "running", "reason": None}
     (copies["unfinished"] / "status.json").write_text(json.dumps(status))
     (copies["old"] / "vocabulary.json").unlink()
+    tiny.unseal(copies["old"])
     shutil.rmtree(copies["bare"] / "checkpoints")
     from_copy = {
         name: f"training.start_from={path}"

@@ -11,7 +11,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import IO
@@ -39,7 +39,7 @@ def held(
     Raises:
       BusyError: another process holds it; the message names host, process and moment.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    made = _make(folder.parent)
     path, said = folder.with_name(f".{folder.name}.lock"), False
     while (file := _taken(path, say)) is None:
         text = f"{folder} is in use by {_holder(path)}"
@@ -56,6 +56,16 @@ def held(
         # Removed while it is held: a process that opened it before looks again.
         path.unlink(missing_ok=True)
         file.close()
+        with suppress(OSError):  # one of them holds files
+            for one in made:
+                one.rmdir()
+
+
+def _make(folder: Path) -> list[Path]:
+    """Make a folder; return those that were not there, the deepest first."""
+    made = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    return made
 
 
 def _taken(path: Path, say: Callable[[str], None]) -> IO[str] | None:
