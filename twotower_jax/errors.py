@@ -24,20 +24,25 @@ class BusyError(RuntimeError):
     """Another process works on the folder of a run; ``twotower`` exits with 3."""
 
 
-def file_error(error: OSError) -> InputError:
+class FileError(RuntimeError):
+    """A file of a run cannot be read or written; ``twotower`` exits with status 1."""
+
+
+def file_error(error: OSError) -> FileError:
     """Return the error for a file that cannot be read or written.
 
     Args:
       error: of the operating system.
 
     Examples:
-      >>> str(file_error(OSError(28, "No space left on device", "outputs/a")))
-      'outputs/a: No space left on device; make sure that it can be read and ...'
+      >>> error = OSError(28, "No space left on device", "outputs/a")
+      >>> str(file_error(error)).partition(";")[0]
+      'outputs/a: No space left on device'
     """
-    path, reason = error.filename or "a file", error.strerror or error
-    return InputError(
-        f"{path}: {reason}; make sure that it can be read and written, or give another "
-        "place (data.path=, output=, --out)"
+    place = f"{error.filename}: " if error.filename else ""
+    return FileError(
+        f"{place}{error.strerror or error}; make sure that files can be read and "
+        "written, or give another place (data.path=, output=, --out)"
     )
 
 

@@ -17,6 +17,7 @@ from twotower_jax.config import Config
 from twotower_jax.errors import (
     BusyError,
     DataError,
+    FileError,
     InputError,
     NonFiniteLossError,
     file_error,
@@ -30,7 +31,7 @@ class FailedJobError(Exception):
 
 
 # Failures whose message is complete without a traceback.
-EXPECTED = (InputError, NonFiniteLossError, BusyError, FailedJobError)
+EXPECTED = (InputError, NonFiniteLossError, BusyError, FileError, FailedJobError)
 
 
 @dataclass
