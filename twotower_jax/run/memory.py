@@ -8,8 +8,8 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from twotower_jax.config import Config
+from twotower_jax.data.memory import GIB, machine_memory
 from twotower_jax.errors import InputError
-from twotower_jax.machine import GIB, machine_memory
 
 FLOAT = 4  # bytes
 # Copies of a parameter: itself, its gradient or the step before, and moments.
