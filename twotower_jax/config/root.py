@@ -85,8 +85,9 @@ class Config:
         """Check each value, then the combinations of sections."""
         check_keys(self, "")
         if self.name == SOURCE_NAME:
-            self.name = self.data.source
-        inside("name", self.name)
+            self.name = self.data.source  # checked with the names of sources
+        else:
+            inside("name", self.name)
         self._name_weight()
         if self.loss.name != "full_softmax":
             self._check_negatives()
