@@ -7,7 +7,7 @@ dot products of their unit vectors side by side, of NUMBER times the dimension. 
 differ in their seeds alone. Writes mean_of_seeds.csv (study, split, seeds, metric,
 value) into experiments/papers/NAME for every single run and every set in the folders of
 studies, and the table between the marks <!-- NAME.means --> of its README.md. Sets
-share runs: the range of their values is no interval.
+share runs: the range of their values is not a confidence interval.
 """
 
 import sys
@@ -78,7 +78,7 @@ def main(name: str, arm: str, numbers: str, *studies: str) -> None:
     """Write mean_of_seeds.csv and its table."""
     sizes = numbers.split(",")
     if not all(size.isdigit() and int(size) > 1 for size in sizes):
-        sys.exit(f"NUMBER={numbers} is no number of runs of at least 2, or several")
+        sys.exit(f"NUMBER={numbers} has to be whole numbers of at least 2, such as 3,5")
     found = []
     for study in studies:
         paths = folders(study, [arm])

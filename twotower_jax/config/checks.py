@@ -111,14 +111,14 @@ def inside(key: str, path: str) -> None:
       >>> inside("name", "../toys")
       Traceback (most recent call last):
         ...
-      InputError: name='../toys' leads out of its folder, or is no name; give ...
+      InputError: name='../toys' leads out of its folder or cannot be one; ...
     """
     parts = path.split("/")
     plain = path.isprintable() and "\\" not in path and len(path) <= LONGEST
     if not plain or any(part in ("", ".", "..") for part in parts):
         shown = path if len(path) <= 60 else f"{path[:60]}..."
         raise InputError(
-            f"{key}={shown!r} leads out of its folder, or is no name; give a name such "
+            f"{key}={shown!r} leads out of its folder or cannot be one; give a name such "
             f"as first or study/first, of at most {LONGEST} characters"
         )
 

@@ -25,8 +25,8 @@ VERSIONS = (
 )
 # The rows that optimizer.l2 penalises. Version 0.1 penalised those of negatives too.
 L2_PENALTY = "per example, of its query and its positive; negatives have none"
-# What is kept of the parts of a training before the last one, and what of it decides
-# the last bits.
+# Keys of the manifest that are kept of earlier parts of a training, and those of them
+# that can change the last bits of a result.
 PART = ("command", "device", "processor", "xla_flags", "python", "versions", "git")
 DECIDING = ("device", "processor", "xla_flags")
 # Instruction sets for vectors, widest first: XLA compiles for the widest, and each adds

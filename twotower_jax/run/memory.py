@@ -17,7 +17,7 @@ COPIES = {"adam": 3, "adagrad": 2, "sgd": 1}
 
 
 class Need(NamedTuple):
-    """What a key asks for.
+    """The memory that one key needs.
 
     Attributes:
       key: of the configuration, with its value.
