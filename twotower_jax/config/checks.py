@@ -118,7 +118,7 @@ def inside(key: str, path: str) -> None:
     if not plain or any(part in ("", ".", "..") for part in parts):
         shown = path if len(path) <= 60 else f"{path[:60]}..."
         raise InputError(
-            f"{key}={shown!r} leads out of its folder or cannot be one; give a name such "
+            f"{key}={shown!r} leads out of its folder or cannot be one; give one such "
             f"as first or study/first, of at most {LONGEST} characters"
         )
 
