@@ -30,6 +30,7 @@ from twotower_jax.errors import (
     InputError,
     NonFiniteLossError,
     file_error,
+    shown,
 )
 
 COMMANDS = ("train", "advise", "report", "audit", "evaluate", "export", "reproduce")
@@ -48,7 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
         status = _command(arguments)
         sys.stdout.flush()
     except (InputError, NonFiniteLossError, BusyError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {shown(error)}", file=sys.stderr)
         status = {NonFiniteLossError: 1, BusyError: 3}.get(type(error), 2)
     except BrokenPipeError:
         # Python writes its buffer of stdout at exit: to /dev/null, not the closed pipe.

@@ -1,6 +1,7 @@
 """The exceptions whose message is all that the command line prints."""
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -44,6 +45,20 @@ def file_error(error: OSError) -> FileError:
         f"{place}{error.strerror or error}; make sure that files can be read and "
         "written, or give another place (data.path=, output=, --out)"
     )
+
+
+def shown(error: Exception) -> str:
+    """Return the message of an error, its long words cut.
+
+    Args:
+      error: any error.
+
+    Examples:
+      >>> shown(ValueError(f"name={'x' * 5000} is too long; give a shorter one"))
+      'name=xxxxx... is too long; give a shorter one'
+    """
+    text = str(error) or type(error).__name__
+    return re.sub(r"(\S{10})\S{300,}", r"\1...", text)
 
 
 def unknown(key: str, value: object, known: Iterable[str]) -> InputError:

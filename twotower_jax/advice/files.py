@@ -1,6 +1,5 @@
 """The files of an advice: advice.json, recipe.yaml, and the report."""
 
-import json
 import shlex
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from twotower_jax.advice.decision import (
 from twotower_jax.advice.progress import Progress
 from twotower_jax.config import LABELS, to_dict
 from twotower_jax.errors import InputError
+from twotower_jax.parse_text import parse_json
 from twotower_jax.run.records import write_json, write_text
 from twotower_jax.sweeps.arm_points import point_words
 from twotower_jax.sweeps.compose import compose_config
@@ -42,7 +42,7 @@ def check_folder(folder: Path, data: str) -> None:
     if not file.is_file():
         return
     try:
-        before = json.loads(file.read_text(encoding="utf-8"))["data"]
+        before = parse_json(file.read_text(encoding="utf-8"))["data"]
     except (ValueError, KeyError, TypeError):
         before = "unreadable"
     if before != data:

@@ -1,6 +1,5 @@
 """How fast the runs of an advice are, and how long a training its minutes allow."""
 
-import json
 import math
 import time
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from twotower_jax.advice.runs import Runs
 from twotower_jax.advice.space import CONTROL
 from twotower_jax.config import Config
 from twotower_jax.errors import InputError
+from twotower_jax.parse_text import parse_json
 from twotower_jax.run.inputs import check_sizes
 from twotower_jax.run.records import RunFolder, run_folder, write_json
 from twotower_jax.sweeps.fused import cores
@@ -130,7 +130,7 @@ def _probe(runs: Runs, folder: Path, seed: int, *words: str) -> Config:
 def _read(path: Path) -> dict[str, dict[str, float]]:
     """Return the measured speeds by probe; none where the file is not whole."""
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
+        kept = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return kept if isinstance(kept, dict) else {}

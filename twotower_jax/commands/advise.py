@@ -37,10 +37,7 @@ def add_advise(parser: argparse.ArgumentParser) -> None:
 
 def advise(options: argparse.Namespace) -> int:
     """Choose the samples on validation, test the choice, write the advice."""
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    from twotower_jax.sweeps.compose import explain
+    from twotower_jax.sweeps.wrong_words import explained
 
     minutes, words = read_minutes(options.words)
     words = [*search_words(options.config_dir), *words]
@@ -50,10 +47,8 @@ def advise(options: argparse.Namespace) -> int:
 
     keep_programs()
     console, start = Console(markup=False), time.monotonic()
-    try:
+    with explained(words):
         advisor = Advisor(words, minutes, console)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise explain(error) from None
     folder = [f"--config-dir={options.config_dir}"] if options.config_dir else []
     command, stop = (
         shlex.join(["twotower", "advise", *folder, *options.words]),

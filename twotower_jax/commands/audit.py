@@ -20,16 +20,12 @@ def add_audit(parser: argparse.ArgumentParser) -> None:
 
 def audit(options: argparse.Namespace) -> int:
     """Print the card of each arm, and write its figure."""
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
+    from twotower_jax.sweeps.compose import compose_configs
+    from twotower_jax.sweeps.wrong_words import explained
 
-    from twotower_jax.sweeps.compose import compose_configs, explain
-
-    try:
-        words = [*search_words(options.config_dir), *options.words]
+    words = [*search_words(options.config_dir), *options.words]
+    with explained(words):
         configs = compose_configs(words)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise explain(error) from None
     folder = options.out or Path(next(iter(configs.values())).output) / "audit"
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--out {folder} is a file; give a folder")

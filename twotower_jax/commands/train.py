@@ -11,10 +11,8 @@ from typing import Any
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
 # Imported for their registration: hydra/launcher=fused and hydra/sweeper=select.
 import twotower_jax.sweeps.launcher
@@ -29,12 +27,12 @@ from twotower_jax.sweeps.compose import (
     CONF,
     check_groups,
     command_line,
-    explain,
     keep_command,
     open_words,
     to_config,
 )
 from twotower_jax.sweeps.jobs import SWEEP, JobOutcome, Objective, failed, finished
+from twotower_jax.sweeps.wrong_words import explained
 from twotower_jax.training.signals import Stopped
 
 STOPPED = (
@@ -57,15 +55,10 @@ def train(overrides: list[str]) -> int:
     keep_command()
     sys.argv[1:] = _options_first(sys.argv[1:])
     try:
-        _hydra_train()
+        with explained(overrides):
+            _hydra_train()
     except (KeyboardInterrupt, Stopped):
         print(STOPPED, flush=True)
-        raise
-    except (HydraException, OmegaConfBaseException) as error:
-        raise explain(error) from None
-    except ValueError as error:
-        if refused := _refused(str(error), overrides):
-            raise InputError(refused) from None
         raise
     finally:
         sys.argv = before
@@ -95,27 +88,12 @@ def _options_first(words: list[str]) -> list[str]:
     return [*options, *read.overrides]
 
 
-def _refused(text: str, overrides: list[str]) -> str:
-    """Return what to do about a ValueError of Hydra; "" for another one."""
-    if "Config group override" in text:
-        words = " ".join(word for word in overrides if "null" in word)
-        return (
-            f"{words}: a group of the configuration takes the name of a file, not "
-            "null; leave the word out, or name one (twotower train --help lists them)"
-        )
-    if "Only one of" in text:
-        return (
-            "-m trains, and --cfg and --info only print; leave out -m to see the "
-            "configuration of one run"
-        )
-    return ""
-
-
 @hydra.main(version_base="1.3", config_path=f"pkg://{CONF}", config_name="config")
 def _hydra_train(composed: DictConfig) -> Objective | JobOutcome:
     """Run one job; a failure is reported, and the other jobs of a sweep go on."""
     try:
-        return _run_job(composed)
+        with explained(HydraConfig.get().overrides.task):
+            return _run_job(composed)
     except Exception as error:
         _remove_empty(Path(HydraConfig.get().runtime.output_dir))
         return failed(error)

@@ -27,15 +27,11 @@ def composed(words: Sequence[str]) -> "Config":
     Raises:
       InputError: for overrides that do not compose, or a name that is unknown.
     """
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
+    from twotower_jax.sweeps.compose import compose_config
+    from twotower_jax.sweeps.wrong_words import explained
 
-    from twotower_jax.sweeps.compose import compose_config, explain
-
-    try:
+    with explained(words):
         config = compose_config(words)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise explain(error) from None
     from twotower_jax.run.inputs import check_names
 
     check_names(config)

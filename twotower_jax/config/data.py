@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from dataclasses import dataclass, field
 
 from twotower_jax.config.kuaishou import KuaiRandConfig, RecFlowConfig
@@ -12,6 +13,7 @@ from twotower_jax.errors import InputError
 FEATURE_KINDS = ("categorical", "multi", "numeric", "vector")
 SPLITS = ("temporal", "leave_last_out", "ratio", "given")
 SEPARATORS = ("comma", "tab", "semicolon", "bar", "space")
+PATHS = ("path", "valid_path", "test_path", "users_path", "items_path")
 REPEATS = ("first", "last", "all")
 
 
@@ -270,6 +272,9 @@ class DataConfig:
     def __post_init__(self) -> None:
         """Check each value, then the combinations of them."""
         check_keys(self, "data")
+        for name in PATHS:
+            if (path := getattr(self, name)) is not None:
+                setattr(self, name, os.path.expanduser(path))
         if self.repeats == "all":
             self.mask_seen = False
         if self.valid_share + self.test_share >= 1:

@@ -6,6 +6,7 @@ Plain dataclasses, standard library only. Hydra uses them as the schema of the
 ``Config.__post_init__``. The dataclasses are hashable and are treated as immutable.
 """
 
+import os
 from dataclasses import dataclass, field, replace
 
 from twotower_jax.config.baseline import BaselineConfig
@@ -84,6 +85,7 @@ class Config:
     def __post_init__(self) -> None:
         """Check each value, then the combinations of sections."""
         check_keys(self, "")
+        self.output = os.path.expanduser(self.output)
         if self.name == SOURCE_NAME:
             self.name = self.data.source  # checked with the names of sources
         else:

@@ -14,6 +14,7 @@ import shlex
 from typing import Any, NamedTuple, TypeVar, cast, get_type_hints
 
 from twotower_jax.config.checks import above, choice, in_range, share
+from twotower_jax.errors import InputError
 
 T = TypeVar("T")
 _KEY = "key"
@@ -108,6 +109,9 @@ class Key(NamedTuple):
             choice(name, value, self.choices)
         if self.training:
             share(name, value)
+        bounded = self.low is not None or self.above is not None
+        if bounded and not isinstance(value, (int, float)):
+            raise InputError(f"{name}: {value!r} is not a number; give numbers")
         if self.above is not None:
             above(name, value, self.above)
         if self.low is not None:

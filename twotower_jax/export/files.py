@@ -5,7 +5,6 @@ final name is complete.
 """
 
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from twotower_jax.errors import InputError
+from twotower_jax.parse_text import parse_json
 
 FORMAT, LISTS_FORMAT = "twotower-export", "twotower-lists"
 # What reads the folders of each format.
@@ -132,7 +132,7 @@ def read_manifest(folder: Path, form: str = FORMAT) -> dict[str, Any]:
             "that of a run"
         )
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = parse_json(path.read_text(encoding="utf-8"))
     except ValueError:
         manifest = None
     if not isinstance(manifest, dict) or manifest.get("format") not in READERS:

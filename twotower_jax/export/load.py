@@ -1,6 +1,5 @@
 """An exported model in Python: lists of items for users, histories and items."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from twotower_jax.export.questions import check_k, check_queries
 from twotower_jax.export.save import save_model
 from twotower_jax.export.towers import read_tower
 from twotower_jax.export.users import Users, sample_codes
+from twotower_jax.parse_text import parse_json
 
 
 def load_model(folder: Path | str) -> "ServedModel":
@@ -77,7 +77,7 @@ class ServedModel:
         """
         self.manifest = read_manifest(folder)
         self.folder = folder
-        names = json.loads((folder / VOCABULARY).read_text(encoding="utf-8"))
+        names = parse_json((folder / VOCABULARY).read_text(encoding="utf-8"))
         self._features = names["item_features"]
         self.index = ItemIndex(
             pl.read_parquet(folder / ITEM_TABLE, columns=["item"])["item"],

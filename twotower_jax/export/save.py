@@ -1,6 +1,5 @@
 """From a model whose items were changed to a new folder of an export."""
 
-import json
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ import numpy as np
 from twotower_jax.export import files
 from twotower_jax.export.index import write_index
 from twotower_jax.export.readme import readme
+from twotower_jax.parse_text import parse_json
 from twotower_jax.run.records import write_json, write_text
 from twotower_jax.run.vocabulary import json_values
 
@@ -39,7 +39,7 @@ def save_model(model: "ServedModel", queries: np.ndarray, out: Path) -> None:
             shutil.copyfile(model.folder / name, place / name)
         files.write_items(place, index.ids, index.vectors, index.present)
         path = model.folder / files.VOCABULARY
-        vocabulary = json.loads(path.read_text(encoding="utf-8"))
+        vocabulary = parse_json(path.read_text(encoding="utf-8"))
         vocabulary["items"] = json_values(index.ids)
         write_json(place / files.VOCABULARY, vocabulary)
         if (entry := model.manifest["index"]) is not None:

@@ -1,6 +1,5 @@
 """Learning curves: the records of metrics.jsonl against training steps."""
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -12,6 +11,7 @@ from matplotlib.axes import Axes
 from scipy.optimize import isotonic_regression
 
 from twotower_jax.evaluation.metrics import METRICS, of_scope
+from twotower_jax.parse_text import parse_json
 from twotower_jax.report.canvas import (
     Drawing,
     draw_plane,
@@ -107,8 +107,8 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     records = []
     for line in lines:
         try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
+            record = parse_json(line)
+        except ValueError:
             continue
         if isinstance(record, dict) and _is_number(record.get("step")):
             records.append(record)

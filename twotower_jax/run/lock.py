@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from twotower_jax.errors import BusyError
+from twotower_jax.parse_text import parse_json
 
 SECONDS = 1.0  # between two looks at a lock of another process
 
@@ -101,7 +102,7 @@ def _is_there(path: Path, file: IO[str]) -> bool:
 def _holder(path: Path) -> str:
     """Return the holder that the file of a lock names."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(path.read_text(encoding="utf-8"))
         return f"process {found['process']} on {found['host']} since {found['since']}"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"

@@ -14,6 +14,7 @@ import yaml
 
 from twotower_jax.config import Config, fingerprint, from_record, to_dict
 from twotower_jax.errors import InputError
+from twotower_jax.parse_text import parse_json, parse_yaml
 from twotower_jax.run.old_runs import modernised
 from twotower_jax.run.seal import check_seal, checksums
 
@@ -101,7 +102,7 @@ def read_mapping(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
     """
     try:
         values = parse(path.read_text(encoding="utf-8"))
-    except (ValueError, yaml.YAMLError):
+    except ValueError:
         values = None
     if not isinstance(values, dict):
         raise InputError(
@@ -119,7 +120,7 @@ class RunFolder:
 
     def config(self) -> dict[str, Any]:
         """Return the resolved configuration as nested dictionaries."""
-        return read_mapping(self.path / "config.yaml", yaml.safe_load)
+        return read_mapping(self.path / "config.yaml", parse_yaml)
 
     def write_config(self, config: Config) -> None:
         """Write the resolved configuration."""
@@ -131,7 +132,7 @@ class RunFolder:
         path = self.path / f"{name}.json"
         if not path.is_file():
             return None
-        values = read_mapping(path, json.loads)
+        values = read_mapping(path, parse_json)
         needed = NEEDED[name].items()
         broken = [k for k, kinds in needed if not isinstance(values.get(k, ()), kinds)]
         if name == "result" and not broken:
@@ -160,9 +161,10 @@ class RunFolder:
                 f"again first{self._command()}"
             )
         result = self.read("result")
-        if result is None:
+        if result is None or self.read("manifest") is None:
+            name = "manifest.json" if result else "result.json"
             raise InputError(
-                f"{self.path}/result.json is missing, though the run finished; restore "
+                f"{self.path}/{name} is missing, though the run finished; restore "
                 "the file, or remove its folder and run again"
             )
         check_seal(self.path, self.checksums())
@@ -221,9 +223,9 @@ class RunFolder:
         if not path.is_file():
             return []
         records = []
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                record = json.loads(line)
+                record = parse_json(line)
                 whole = isinstance(record["step"], int)
             except (ValueError, TypeError, KeyError):
                 whole = False
@@ -237,7 +239,7 @@ class RunFolder:
         path = self.path / "metrics.jsonl"
         if not path.is_file():
             return
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
         pairs = zip(self.metrics(), lines, strict=False)
         kept = [line + "\n" for record, line in pairs if record["step"] <= last_step]
         write_text(path, "".join(kept))

@@ -1,6 +1,5 @@
 """Ids and feature values as JSON: the place of a value in its list is its code."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import polars as pl
 from twotower_jax.data.log import Feature, FunnelLog
 from twotower_jax.errors import InputError
 from twotower_jax.model.specs import Model
+from twotower_jax.parse_text import parse_json
 from twotower_jax.run.records import read_mapping
 
 VOCABULARY = "vocabulary.json"
@@ -90,4 +90,4 @@ def read_vocabulary(folder: Path) -> dict[str, Any]:
     Raises:
       InputError: when the file is missing or broken.
     """
-    return read_mapping(find_vocabulary(folder), json.loads)
+    return read_mapping(find_vocabulary(folder), parse_json)

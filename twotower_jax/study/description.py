@@ -13,6 +13,7 @@ from typing import Any
 
 from twotower_jax.config.schema import key
 from twotower_jax.errors import InputError, unknown
+from twotower_jax.parse_text import parse_json
 from twotower_jax.study.files import write_whole
 
 FILE = "study.json"
@@ -148,12 +149,12 @@ def read_description(folder: str | Path) -> Description:
     if not path.is_file():
         return Description()
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(path.read_text(encoding="utf-8"))
         names = {field.name for field in fields(Description)}
         known = {key: value for key, value in values.items() if key in names}
         if not all(_has_its_type(key, value) for key, value in known.items()):
             raise ValueError
-    except (OSError, ValueError, AttributeError, RecursionError):
+    except (OSError, ValueError, AttributeError):
         raise InputError(
             f"{path} is broken: question, answer, source, metric, base and tuned must "
             "be texts, margin a number and controls pairs of arms; remove it, and give "

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import yaml
 
 from twotower_jax.config.convert import with_defaults
 from twotower_jax.errors import InputError
+from twotower_jax.parse_text import parse_json, parse_yaml
 from twotower_jax.run.records import runs_in
 from twotower_jax.run.seal import changed_file
 from twotower_jax.study.naming import identity, label
@@ -173,14 +173,15 @@ def _check_queries(path: Path) -> None:
 
 def _read_mapping(path: Path) -> dict[str, Any]:
     """Return a YAML or JSON file that holds a mapping, or raise _SkippedError."""
-    load = yaml.safe_load if path.suffix == ".yaml" else json.loads
+    load = parse_yaml if path.suffix == ".yaml" else parse_json
+    if path.exists() and not path.is_file():
+        raise _SkippedError(f"{path.name} is not a file")  # a pipe would not end
     try:
         text = path.read_text(encoding="utf-8")
         value = load(text)
-        json.dumps(value, default=str)  # refuses a mapping that contains itself
     except FileNotFoundError:
         raise _SkippedError(f"it lacks {path.name}") from None
-    except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
+    except (OSError, ValueError, TypeError) as error:
         reason = type(error).__name__
         raise _SkippedError(f"{path.name} cannot be read ({reason})") from None
     if not isinstance(value, dict):

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
@@ -25,6 +24,7 @@ from twotower_jax.sweeps.baseline_arms import (
 )
 from twotower_jax.sweeps.compose import check_groups
 from twotower_jax.sweeps.jobs import SWEEP
+from twotower_jax.sweeps.wrong_words import parse_sweep
 
 if TYPE_CHECKING:
     from twotower_jax.study.description import Description
@@ -71,8 +71,7 @@ def check_arms(config: DictConfig, study: "Description") -> list[Config]:
     try:
         # As typed: each job resolves a word such as name=x${seed} for itself.
         typed: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
-        swept = OverridesParser.create().parse_overrides(typed)
-        named = OverridesParser.create().parse_overrides(params)
+        named, swept = parse_sweep(params), parse_sweep(typed)
         (jobs,) = BasicSweeper.split_arguments([*named, *swept], None)
     except (HydraException, AssertionError):
         return []

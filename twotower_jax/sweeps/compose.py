@@ -4,6 +4,7 @@ Nothing here imports JAX: wrong input is refused before the libraries are loaded
 """
 
 import copy
+import dataclasses
 import os
 import shlex
 import sys
@@ -16,13 +17,13 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.default_element import GroupDefault
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import MissingConfigException
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from twotower_jax.config import Config, known_keys, to_dict
-from twotower_jax.errors import InputError, closest
+from twotower_jax.config import Config, to_dict
+from twotower_jax.errors import InputError
 from twotower_jax.study.naming import name_arms
+from twotower_jax.sweeps.wrong_words import quote_places, unknown_key
 
 CONF = "twotower_jax.conf"
 ConfigStore.instance().store(name="schema", node=Config)
@@ -48,28 +49,50 @@ def command_line() -> str:
 
 
 def open_words(overrides: Sequence[str]) -> list[str]:
-    """Return overrides with ``++`` before those that add keys of the user's choice.
+    """Return overrides as Hydra reads them.
+
+    Those that add keys of the user's choice get ``++``, and paths quotes where Hydra
+    needs them.
 
     Examples:
-      >>> open_words(["data.query_features.age=numeric", "seed=1"])
-      ['++data.query_features.age=numeric', 'seed=1']
+      >>> open_words(["data.query_features.age=numeric", "data.path=~/a.csv"])
+      ['++data.query_features.age=numeric', "data.path='~/a.csv'"]
     """
-    return [f"++{word}" if word.startswith(OPEN_KEYS) else word for word in overrides]
+    words = quote_places(overrides)
+    return [f"++{word}" if word.startswith(OPEN_KEYS) else word for word in words]
 
 
 def to_config(composed: DictConfig) -> Config:
     """Return the validated configuration of a composed one without ``hydra``.
 
     Raises:
-      InputError: for a value that is out of range or missing.
+      InputError: for a value that is out of range or missing, or an unknown key.
     """
     missing = sorted(OmegaConf.missing_keys(composed))
     if missing:
         raise InputError(f"{missing[0]} has no value; set it: {missing[0]}=...")
+    if (added := _added(composed)) is not None:
+        raise unknown_key(added)
     config = OmegaConf.to_object(composed)
     if not isinstance(config, Config):
         raise TypeError(f"the schema of the configuration is {type(config)}")
     return config
+
+
+def _added(composed: DictConfig, prefix: str = "") -> str | None:
+    """Return a key that ``+key=value`` has added and the schema lacks, or None."""
+    kind = OmegaConf.get_type(composed)
+    if not dataclasses.is_dataclass(kind):
+        return None
+    known = {item.name for item in dataclasses.fields(kind)}
+    for name in map(str, composed):
+        if name not in known:
+            return f"{prefix}{name}"
+        part = composed._get_node(name)
+        inner = isinstance(part, DictConfig) and _added(part, f"{prefix}{name}.")
+        if inner:
+            return inner
+    return None
 
 
 def compose_config(overrides: Sequence[str]) -> Config:
@@ -163,36 +186,3 @@ def check_groups(words: Iterable[str]) -> None:
                 f"{group}={own}; leave one of them out, or write an arm of its own "
                 "(conf/arms, --config-dir)"
             )
-
-
-def explain(error: Exception) -> InputError:
-    """Return a composition error of Hydra as wrong input, with the nearest known key.
-
-    Args:
-      error: a HydraException or OmegaConfBaseException.
-    """
-    if isinstance(error, MissingConfigException):
-        return InputError(_missing_file(error))
-    key = getattr(error, "full_key", None)
-    text = str(error).splitlines()[0]
-    cause = error.__cause__
-    while cause is not None:
-        key = key or getattr(cause, "full_key", None)
-        text = f"{text}: {str(cause).splitlines()[0]}"
-        cause = cause.__cause__
-    key = key and key.split("[")[0]
-    if key and key not in known_keys():
-        near = closest(key, known_keys()) or "twotower train --help lists all keys"
-        return InputError(f"unknown key {key}; {near}")
-    if key:
-        text = f"{key}: {text}"
-    return InputError(f"{text} (twotower train --help lists keys and groups)")
-
-
-def _missing_file(error: MissingConfigException) -> str:
-    """Return the message for a choice of a group that has no file."""
-    text = str(error).split("Config search path")[0]
-    text = " ".join(text.replace("In 'config': ", "").split())
-    plugin = "hydra/launcher/" in text or "hydra/sweeper/" in text
-    extra = "; others: pip install -c constraints.txt -e '.[sweep]'"
-    return text + (extra if plugin else "")

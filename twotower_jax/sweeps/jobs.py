@@ -21,6 +21,7 @@ from twotower_jax.errors import (
     InputError,
     NonFiniteLossError,
     file_error,
+    shown,
 )
 from twotower_jax.run.records import run_folder
 from twotower_jax.sweeps.countdown import Countdown
@@ -211,8 +212,7 @@ def failed(error: Exception) -> JobOutcome:
         SWEEP.fail(error)
     elif not isinstance(error, EXPECTED):
         traceback.print_exception(error)
-    text = str(error) or type(error).__name__
-    return JobOutcome("", text, isinstance(error, InputError))
+    return JobOutcome("", shown(error), isinstance(error, InputError))
 
 
 def check_label(before: str | None, label: str | None) -> None:
@@ -234,5 +234,5 @@ def check_label(before: str | None, label: str | None) -> None:
 
 def report_error(error: Exception) -> int:
     """Print one message, whose last line names the remedy. Return the exit status."""
-    print(f"error: {error}", file=sys.stderr)
+    print(f"error: {shown(error)}", file=sys.stderr)
     return 2 if isinstance(error, InputError) else 1

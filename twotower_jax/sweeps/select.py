@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
@@ -41,6 +40,7 @@ from twotower_jax.sweeps.countdown import Countdown
 from twotower_jax.sweeps.jobs import SWEEP
 from twotower_jax.sweeps.options import Options
 from twotower_jax.sweeps.rungs import Validation, check_reached, check_rungs, race
+from twotower_jax.sweeps.wrong_words import parse_sweep
 from twotower_jax.training.progress import make_console
 
 
@@ -119,7 +119,7 @@ class Selecting:
     def _columns(self, arguments: list[str]) -> tuple[list[list[str]], tuple[int, ...]]:
         """Return the overrides of each key except the seed, and the seeds."""
         params = [f"{key}={values}" for key, values in self._options.params.items()]
-        parsed = OverridesParser.create().parse_overrides([*params, *arguments])
+        parsed = parse_sweep([*params, *arguments])
         self._given = {one.key_or_group for one in parsed}
         (jobs,) = BasicSweeper.split_arguments(parsed, None)
         columns = [list(dict.fromkeys(column)) for column in zip(*jobs, strict=True)]

@@ -15,6 +15,7 @@ import jax
 from jax.sharding import Mesh
 from orbax.checkpoint import v1 as ocp
 
+from twotower_jax.parse_text import parse_json
 from twotower_jax.training.mesh import make_mesh, whole
 
 CHUNK_BYTES = 2**23
@@ -62,13 +63,13 @@ def read_notes(path: Path) -> dict[str, Any]:
       DamagedError: Notes or files are missing, or are not as they were saved.
     """
     try:
-        kept = json.loads(notes_of(path).read_text(encoding="utf-8"))
+        kept = parse_json(notes_of(path).read_text(encoding="utf-8"))
         checksum = kept.pop("checksum")
         if checksum != _checksum_of(kept):
             raise DamagedError("its notes are damaged")
     except FileNotFoundError:
         raise DamagedError("its notes are missing") from None
-    except (ValueError, KeyError, AttributeError, RecursionError):
+    except (ValueError, KeyError, AttributeError):
         raise DamagedError("its notes are damaged") from None
     found = _checksums(path)
     for name in sorted(found.keys() | kept["files"].keys()):

@@ -18,6 +18,7 @@ from twotower_jax.data.sources.layout import (
     Layout,
     ending,
 )
+from twotower_jax.data.sources.lines import check_text
 from twotower_jax.errors import InputError
 
 SAMPLE = 100_000  # rows of the sample
@@ -113,6 +114,7 @@ def read_sample(
 
 def _lines(path: Path) -> list[str]:
     """Return the first lines of a text file, possibly compressed."""
+    check_text(path)
     try:
         frame = pl.read_csv(
             path,

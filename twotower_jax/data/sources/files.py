@@ -17,7 +17,7 @@ from twotower_jax.data.sources.layout import (
     Layout,
     ending,
 )
-from twotower_jax.data.sources.lines import read_lines
+from twotower_jax.data.sources.lines import check_text, read_lines
 from twotower_jax.errors import InputError
 
 
@@ -167,6 +167,7 @@ def read_text(
             glob=False,
         )
         if header:
+            _check_names(frame, path)
             return frame
         # Configurations name these columns, so the names are not left to polars.
         names = {name: f"column_{i}" for i, name in enumerate(frame.columns)}
@@ -178,6 +179,14 @@ def read_text(
         raise InputError(
             f"{path}: cannot be read: {reason}; it must be UTF-8 text with one header"
         ) from None
+
+
+def _check_names(frame: pl.DataFrame, path: Path) -> None:
+    """Refuse a name that two columns have: polars renames the second."""
+    for name in frame.columns:
+        first, mark, _ = name.rpartition("_duplicated_")
+        if mark and first in frame.columns:
+            raise InputError(f"{path}: two columns are named {first!r}; rename one")
 
 
 def _first_line(error: BaseException) -> str:
@@ -242,6 +251,8 @@ def _check_readable(path: Path, kind: str, separator: str | None) -> None:
         )
     if path.stat().st_size == 0:
         raise InputError(f"{path}: is empty; give a file with rows")
+    if kind not in BINARY:
+        check_text(path)
 
 
 def read_table(

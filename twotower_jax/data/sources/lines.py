@@ -1,6 +1,7 @@
 """Lines and fields of text files; an error names the file, the row and the remedy."""
 
 import os
+import shlex
 from pathlib import Path
 
 import polars as pl
@@ -53,6 +54,39 @@ def decode_lines(path: Path, encoding: str = "utf-8") -> list[str]:
         raise InputError(f"{path}: is empty; give a file with rows")
     # str.splitlines also splits at characters that titles and abstracts contain.
     return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
+
+
+# First bytes of files that are no UTF-8 text, and what they are.
+MARKS = {
+    b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
+    b"\x1f\x8b": ".gz",
+    b"\x28\xb5\x2f\xfd": ".zst",
+}
+
+
+def check_text(path: Path) -> None:
+    """Refuse a file of UTF-16, and a compressed one whose name does not say so.
+
+    Args:
+      path: an existing file.
+
+    Raises:
+      InputError: naming the remedy.
+    """
+    with path.open("rb") as file:
+        start = file.read(4)
+    kind = next((kind for mark, kind in MARKS.items() if start.startswith(mark)), "")
+    if kind == "UTF-16":
+        raise InputError(
+            f"{path}: is UTF-16 text; convert it: iconv -f UTF-16 -t UTF-8 "
+            f"{shlex.quote(str(path))} > NEWFILE"
+        )
+    if kind and path.suffix.lower() not in (".gz", ".zst"):
+        raise InputError(
+            f"{path}: is compressed, and its name ends with {path.suffix!r}; rename it "
+            f"to {path.name}{kind}, or unpack it"
+        )
 
 
 def read_lines(path: Path, encoding: str = "utf-8") -> pl.Series:

@@ -1,0 +1,105 @@
+"""Words that Hydra cannot read or compose end with one message and the remedy."""
+
+import gzip
+
+import pytest
+from helpers import tiny
+
+CLICKS = "user,item\n" + "".join(
+    f"u{user},i{(user * 7 + step * 3) % 40}\n" for user in range(20) for step in range(9)
+)
+
+
+def train(capsys, tmp_path, *words):
+    """Return the status of a training on few steps, and what it printed."""
+    small = (f"output={tmp_path}/out", "training.steps=3", "training.batch_size=16")
+    status = tiny.command("train", *small, "evaluation.k=[10,20]", *words)
+    shown = capsys.readouterr()
+    assert "Traceback" not in shown.err
+    return status, shown.err
+
+
+@pytest.mark.parametrize("name", ["ü[1].csv", "a~b.csv", "(x).csv", "a b.csv"])
+def test_paths_need_no_quotes_of_hydra(name, tmp_path, capsys):
+    (tmp_path / name).write_text(CLICKS)
+    words = ("data=table", f"data.path={tmp_path}/{name}")
+    assert train(capsys, tmp_path, *words) == (0, "")
+
+
+def test_a_path_in_the_home_folder(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "clicks.csv").write_text(CLICKS)
+    words = ("data=table", "data.path=~/clicks.csv", "output=~/runs")
+    status, _ = train(capsys, tmp_path, *words[:2])
+    assert status == 0
+    assert tiny.command("audit", words[2], "data=simulator", "negatives=uniform") == 0
+    assert (tmp_path / "runs" / "audit").is_dir()
+
+
+def test_a_path_with_a_comma_runs_as_the_message_says(tmp_path, capsys):
+    (tmp_path / "a,b.csv").write_text(CLICKS)
+    word = f"data.path={tmp_path}/a,b.csv"
+    status, error = train(capsys, tmp_path, "data=table", word)
+    assert status == 2
+    quoted = f"data.path='{tmp_path}/a,b.csv'"
+    assert f'quotes of its own: "{quoted}"' in error
+    assert train(capsys, tmp_path, "data=table", quoted)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["loss.temperature=[1,"], "\"loss.temperature='[1,'\""),
+        (["+data.foo=1"], "unknown key data.foo"),
+        (["+data.foo.bar=1"], "unknown key data.foo"),
+        (["seed=${oc.env:NO_SUCH_NAME}"], "NO_SUCH_NAME"),
+        (["data=table", "data.path=${oc.env:NO_SUCH_NAME}"], "NO_SUCH_NAME"),
+        (["evaluation.k=[1,[2]]"], "evaluation.k: [2] is not a number"),
+        (["evaluation.k=[a]"], "evaluation.k"),
+        (["hydra.sweep.dir=null"], "hydra.sweep.dir"),
+        (["-m", "hydra.sweeper.params.seed=1"], "such as -m seed=0,1,2"),
+        (["-m", "seed=range(1,0)"], "seed=range(1,0) lists no value"),
+        (["-m", "seed=glob(*)"], "seed=glob(*) lists no value"),
+        (
+            ["-m", "seed=range(1,0)", "hydra/sweeper=select"],
+            "seed=range(1,0) lists no value",
+        ),
+        ([f"loss.foo={'x' * 5000}"], "unknown key loss.foo"),
+    ],
+)
+def test_wrong_words_end_with_one_message(words, part, tmp_path, capsys):
+    status, error = train(capsys, tmp_path, *words)
+    assert status == 2
+    assert error.count("error: ") == 1 and part in error
+    assert not list(tmp_path.rglob("result.json"))
+
+
+@pytest.mark.parametrize("key", ["loss.name", "name", "data.path", "arm", ""])
+def test_a_long_word_is_cut_in_the_message(key, tmp_path, capsys):
+    word = f"{key}={'x' * 5000}" if key else "x" * 5000
+    _, error = train(capsys, tmp_path, "data=table", word)
+    assert len(error) < 700
+
+
+def test_data_check_without_a_group(tmp_path, capsys):
+    assert tiny.command("data", "check", "data=null") == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: data=null: a group") and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        (CLICKS.encode("utf-16"), "is UTF-16 text; convert it: iconv"),
+        (gzip.compress(CLICKS.encode()), "rename it to clicks.csv.gz"),
+        (b"user,user,item\na,b,c\n", "two columns are named 'user'"),
+    ],
+    ids=["utf-16", "gzip", "names"],
+)
+def test_files_that_are_not_what_their_name_says(content, part, tmp_path, capsys):
+    path = tmp_path / "clicks.csv"
+    path.write_bytes(content)
+    status, error = train(capsys, tmp_path, "data=table", f"data.path={path}")
+    assert status == 2 and part in error
+    assert tiny.command("data", "check", str(path)) == 2
+    assert part in capsys.readouterr().err

@@ -1,0 +1,73 @@
+"""JSON and YAML from files that anybody may have written: ValueError, or a value."""
+
+import json
+from typing import Any
+
+import yaml
+
+LONGEST_YAML = 100_000  # characters; a config.yaml has about 10,000
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Reads YAML without aliases, by which a short text makes a value of any size."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Return the next node.
+
+        Args:
+          parent: of the node.
+          index: of the node in its parent.
+        """
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("an alias")
+        return super().compose_node(parent, index)
+
+
+def parse_json(text: str) -> Any:
+    """Return the value of a JSON text.
+
+    Args:
+      text: the content of a file.
+
+    Raises:
+      ValueError: the text is not JSON, or nested too deep.
+
+    Examples:
+      >>> parse_json('{"a": 1}')
+      {'a': 1}
+      >>> parse_json("[" * 100_000)
+      Traceback (most recent call last):
+        ...
+      ValueError: nested too deep
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
+def parse_yaml(text: str) -> Any:
+    """Return the value of a YAML text.
+
+    Args:
+      text: the content of a file.
+
+    Raises:
+      ValueError: the text is not YAML, has an alias, or is too long or too deep.
+
+    Examples:
+      >>> parse_yaml("a: [1, 2]")
+      {'a': [1, 2]}
+      >>> parse_yaml("a: &b [x]\\nc: [*b, *b]")
+      Traceback (most recent call last):
+        ...
+      ValueError: an alias
+    """
+    if len(text) > LONGEST_YAML:
+        raise ValueError(f"longer than {LONGEST_YAML:,} characters")
+    try:
+        return yaml.load(text, _PlainLoader)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from None
