@@ -1,15 +1,27 @@
-"""``python -m twotower_jax`` is the command ``twotower``."""
+"""The command ``twotower``, also as ``python -m twotower_jax``."""
 
 import os
 import sys
 from pathlib import Path
 
-# Python puts the working directory first, and Hydra imports any hydra_plugins there.
-_HERE, _PACKAGE = Path.cwd(), Path(__file__).parents[1]
-if _HERE != _PACKAGE:
-    sys.path[:] = [one for one in sys.path if one not in ("", os.fspath(_HERE))]
 
-from twotower_jax.cli import main  # noqa: E402
+def start() -> None:
+    """Import and run the command line; Ctrl-C while importing ends it without a word.
+
+    Raises:
+      SystemExit: with the status of the command.
+    """
+    # Python puts the working directory first; Hydra would import its hydra_plugins.
+    here, package = Path.cwd(), Path(__file__).parents[1]
+    if here != package:
+        sys.path[:] = [one for one in sys.path if one not in ("", os.fspath(here))]
+    try:
+        from twotower_jax.cli import main
+
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
 
 if __name__ == "__main__":
-    main()
+    start()

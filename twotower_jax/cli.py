@@ -32,6 +32,7 @@ from twotower_jax.errors import (
     file_error,
     shown,
 )
+from twotower_jax.training.signals import INTERRUPTS
 
 COMMANDS = ("train", "advise", "report", "audit", "evaluate", "export", "reproduce")
 COMMANDS += ("data",)
@@ -45,6 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
       arguments: words after ``twotower``; those of the process by default.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    INTERRUPTS.begin()
     try:
         status = _command(arguments)
         sys.stdout.flush()

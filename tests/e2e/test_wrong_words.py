@@ -5,9 +5,7 @@ import gzip
 import pytest
 from helpers import tiny
 
-CLICKS = "user,item\n" + "".join(
-    f"u{user},i{(user * 7 + step * 3) % 40}\n" for user in range(20) for step in range(9)
-)
+CLICKS = "user,item\n" + "".join(f"u{row % 20},i{row * 7 % 41}\n" for row in range(180))
 
 
 def train(capsys, tmp_path, *words):

@@ -12,6 +12,8 @@ from twotower_jax.errors import InputError
 
 _STAGE_NAMES = {stage.name.lower(): int(stage) for stage in Stage}
 _FLAGS = {"true": 1.0, "false": 0.0}
+NO_IDS = (pl.Object, pl.Binary, pl.Duration)
+LARGEST = 1e150  # the square is a float64
 
 
 def fail_at(
@@ -86,7 +88,7 @@ def to_ids(
     """
     if values.dtype in (pl.Categorical, pl.Enum):
         values = values.cast(pl.String)
-    if values.dtype.is_nested() or values.dtype in (pl.Object, pl.Binary):
+    if values.dtype.is_nested() or values.dtype in NO_IDS:
         raise _wrong_type(values, where, column, "one number or text per row")
     if required:
         fail_null(values, where, column, "give every row an id, or remove the row")
@@ -149,7 +151,8 @@ def to_number(
       [rows] float64, finite or null.
 
     Raises:
-      InputError: text, an infinite number, or a missing value that is required.
+      InputError: text, an infinite number or one above 1e150, or a missing value that
+        is required.
 
     Examples:
       >>> to_number(pl.Series(["1.5", None]), "a.csv", "x", required=False).to_list()
@@ -168,8 +171,9 @@ def to_number(
     else:
         raise _wrong_type(values, where, column, "numbers")
     numbers = numbers.fill_nan(None)
-    infinite = numbers.is_infinite()
+    infinite, large = numbers.is_infinite(), numbers.abs() > LARGEST
     fail_at(infinite, values, where, column, "is infinite; give a finite number")
+    fail_at(large, values, where, column, "is too large; give at most 1e150")
     if required:
         fail_null(numbers, where, column, "give a number, or remove the row")
     return numbers

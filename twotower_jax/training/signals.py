@@ -1,6 +1,7 @@
 """SIGTERM and Ctrl-C: finish the step, save, leave. A second one leaves at once."""
 
 import signal
+import threading
 from types import FrameType
 
 
@@ -20,6 +21,35 @@ class Stopped(SystemExit):
         )
 
 
+class Interrupts:
+    """Notes Ctrl-C of a command, for an exception of it can be lost.
+
+    JAX and the garbage collector call Python in places from which no exception leaves;
+    there it is printed or dropped, and the command would go on.
+
+    Attributes:
+      noted: whether Ctrl-C arrived since the command began.
+    """
+
+    def __init__(self) -> None:
+        self.noted = False
+
+    def begin(self) -> None:
+        """Forget an earlier command, and note Ctrl-C from now on."""
+        self.noted = False
+        # Python delivers signals to the main thread alone.
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self._raise)
+
+    def _raise(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        self.noted = True
+        raise KeyboardInterrupt
+
+
+INTERRUPTS = Interrupts()
+
+
 class StopRequest:
     """Context that notes the first SIGTERM or SIGINT instead of ending the process.
 
@@ -28,7 +58,8 @@ class StopRequest:
     """
 
     def __init__(self) -> None:
-        self.number: int | None = None
+        # Ctrl-C that JAX lost still ends the run, before its first step.
+        self.number: int | None = signal.SIGINT if INTERRUPTS.noted else None
         self._before: dict = {}
 
     def __enter__(self) -> "StopRequest":

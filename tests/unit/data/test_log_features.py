@@ -85,6 +85,7 @@ def test_kinds_come_from_types_where_none_are_given():
 BAD_FEATURES = {
     "text number": (["1", "two", "3"], "numeric", "column 'f': 'two' is not a number"),
     "infinite": ([1.0, float("inf"), 2.0], "numeric", "column 'f': inf is infinite"),
+    "too large": ([1.0, -1e308, 2.0], "numeric", "column 'f': -1e.308 is too large"),
     "lists": ([[1], [2], [3]], "categorical", "'f' holds lists; declare it as 'multi'"),
     "lists as numbers": ([[1], [2], [3]], "numeric", "'f' has values of type List"),
     "kind": ([1, 2, 3], "text", "kind of feature 'f'='text' is unknown; choose one of"),

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
+from twotower_jax.data.parse import NO_IDS
 from twotower_jax.data.times import to_time
 from twotower_jax.errors import InputError
 
@@ -64,7 +65,7 @@ def profile(values: pl.Series) -> Profile:
     kind, separator = "text", None
     if isinstance(present.dtype, pl.List):
         return Profile(name, "list", present, missing, len(present))
-    if present.dtype.is_nested() or present.dtype in (pl.Object, pl.Binary):
+    if present.dtype.is_nested() or present.dtype in NO_IDS:
         return Profile(name, "other", present, missing, len(present))
     if present.dtype == pl.Boolean:
         kind = "bool"

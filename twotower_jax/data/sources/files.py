@@ -18,6 +18,7 @@ from twotower_jax.data.sources.layout import (
     ending,
 )
 from twotower_jax.data.sources.lines import check_text, read_lines
+from twotower_jax.data.sources.typed import read_typed
 from twotower_jax.errors import InputError
 
 
@@ -205,43 +206,6 @@ def _read_user_lines(path: Path, layout: Layout) -> pl.DataFrame:
     return frame.slice(1).rename(dict(zip(frame.columns, map(str, names), strict=True)))
 
 
-def _refuse_array(path: Path) -> None:
-    with path.open("rb") as file:
-        if file.read(64).lstrip().startswith(b"["):
-            raise InputError(
-                f"{path}: is one JSON array; write JSON lines, one object per row"
-            )
-
-
-def _read_typed(
-    path: Path, kind: str, keep: Collection[str] | None, rows: int | None
-) -> pl.DataFrame:
-    """Return a table of a JSON lines, parquet or feather file, with its types."""
-    try:
-        if kind in JSON:
-            _refuse_array(path)
-            return pl.read_ndjson(path, infer_schema_length=None, n_rows=rows)
-        with path.open("rb") as file:
-            if kind != ".parquet":
-                return pl.read_ipc(file, n_rows=rows)
-            names = pl.read_parquet_schema(file)
-            file.seek(0)
-            columns = [name for name in names if name in (keep or names)]
-            if keep and not set(keep) <= set(columns):
-                columns = None  # the message about the missing one lists all
-            return pl.read_parquet(file, columns=columns, n_rows=rows)
-    # Polars panics at some damaged files; a panic is not an Exception.
-    except (
-        pl.exceptions.PolarsError,
-        pl.exceptions.PanicException,
-        OSError,
-    ) as error:
-        raise InputError(
-            f"{path}: is not a {kind[1:]} file: {_first_line(error)}; "
-            "write it again, or give it the ending of its format"
-        ) from None
-
-
 def _check_readable(path: Path, kind: str, separator: str | None) -> None:
     """Check that a file has content, and an ending or a separator to read it by."""
     if separator is None and kind not in ENDINGS:
@@ -282,7 +246,7 @@ def read_table(
     separator = layout.separator or TEXT.get(kind)
     _check_readable(path, kind, separator)
     if kind in (*JSON, *BINARY):
-        frame = _read_typed(path, kind, keep, rows)
+        frame = read_typed(path, kind, keep, rows)
     elif layout.separator and layout.separator == layout.list_separator:
         frame = _read_user_lines(path, layout)
     else:

@@ -1,9 +1,15 @@
 """Source table: errors name every bad input."""
 
+from datetime import timedelta
+from decimal import Decimal
+
 import polars as pl
+import pyarrow as pa
 import pytest
 from helpers.csv_tables import CSV, table, write
+from pyarrow import feather, parquet
 
+from twotower_jax.data.guess.columns import guess_roles
 from twotower_jax.data.sources import load
 from twotower_jax.data.sources.files import read_table
 from twotower_jax.errors import InputError
@@ -189,7 +195,7 @@ def test_bad_paths_are_named(tmp_path):
 @pytest.mark.parametrize("ending", ["parquet", "feather"])
 def test_broken_binary_files_are_named(tmp_path, ending):
     path = write(tmp_path, f"a.{ending}", "this is text")
-    with pytest.raises(InputError, match=f"a.{ending}: is not a {ending} file: "):
+    with pytest.raises(InputError, match=f"a.{ending}: is not a {ending} file, or "):
         load(table(path))
     with pytest.raises(InputError, match="is empty"):
         load(table(write(tmp_path, f"b.{ending}", "")))
@@ -208,6 +214,45 @@ def test_a_damaged_byte_in_a_feather_file_is_refused_or_harmless(tmp_path):
             assert "a.feather" in str(error)
             refused += 1
     assert refused > 50
+
+
+TYPES = {
+    "names": (pa.array(["u1", "u2"]), "user", "two columns have one name"),
+    "zone": (
+        pa.array([1, 2], pa.timestamp("us", tz="+05:30")),
+        "time",
+        r"a zone like \+05:30; write them in UTC",
+    ),
+    "digits": (
+        pa.array([Decimal(1), Decimal(2)], pa.decimal256(60, 3)),
+        "price",
+        "decimals of over 38 digits; write floats",
+    ),
+}
+
+
+@pytest.mark.parametrize("write_file", [feather.write_feather, parquet.write_table])
+@pytest.mark.parametrize("name", TYPES)
+def test_types_that_polars_does_not_read_are_named(name, write_file, tmp_path, capfd):
+    values, column, message = TYPES[name]
+    columns = [pa.array(["u1", "u2"]), pa.array(["i1", "i2"]), values]
+    made = pa.Table.from_arrays(columns, names=["user", "item", column])
+    ending = "feather" if write_file is feather.write_feather else "parquet"
+    path = tmp_path / f"a.{ending}"
+    write_file(made, path)
+    with pytest.raises(InputError, match=message):
+        read_table(path)
+    assert capfd.readouterr() == ("", "")  # nothing of a panic
+
+
+def test_durations_are_no_ids(tmp_path):
+    made = pl.DataFrame({"user": [timedelta(1), timedelta(2)], "item": [1, 2]})
+    path = tmp_path / "a.parquet"
+    made.write_parquet(path)
+    with pytest.raises(InputError, match="'user' has values of type Duration"):
+        load(table(str(path)))
+    with pytest.raises(InputError, match="nothing looks like a column of users"):
+        guess_roles(made, {}, "a.parquet")
 
 
 def test_bytes_that_are_no_utf8_are_refused(tmp_path):

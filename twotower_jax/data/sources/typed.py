@@ -1,0 +1,106 @@
+"""Tables whose columns have types: JSON lines, parquet and feather files."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import polars as pl
+
+from twotower_jax.data.sources.layout import JSON
+from twotower_jax.errors import InputError
+
+# Part of what polars raises, why the file is refused, and the remedy.
+REASONS = (
+    ("time zone", "a column of times has a zone like +05:30", "write them in UTC"),
+    ("more than one occurrence", "two columns have one name", "rename one"),
+    ("duplicate", "two columns have one name", "rename one"),
+    ("left == right", "it is damaged, or two columns have one name", "write it again"),
+    ("Int256", "a column has decimals of over 38 digits", "write floats"),
+    ("precision must be", "a column has decimals of over 38 digits", "write floats"),
+)
+OTHER = "write it again, or give it the ending of its format"
+
+
+def read_typed(
+    path: Path, kind: str, keep: Collection[str] | None, rows: int | None
+) -> pl.DataFrame:
+    """Table of a JSON lines, parquet or feather file, with its types.
+
+    Args:
+      path: an existing file.
+      kind: the ending of its format, such as ``.parquet``.
+      keep: columns to return, if the table has all of them; None for all.
+      rows: number of rows to read; None for all.
+
+    Returns:
+      The table.
+
+    Raises:
+      InputError: the file is damaged, or has a type that polars does not read.
+    """
+    try:
+        with _panics_unprinted():
+            return _read(path, kind, keep, rows)
+    # Polars panics at some damaged files; a panic is not an Exception.
+    except (
+        pl.exceptions.PolarsError,
+        pl.exceptions.PanicException,
+        OSError,
+    ) as error:
+        text = str(error).strip()
+        for part, reason, remedy in REASONS:
+            if part in text:
+                raise InputError(f"{path}: {reason}; {remedy}") from None
+        panic = isinstance(error, pl.exceptions.PanicException)
+        reason = "" if panic else f": {text.splitlines()[0] if text else error}"
+        raise InputError(
+            f"{path}: is not a {kind[1:]} file, or damaged{reason}; {OTHER}"
+        ) from None
+
+
+def _read(
+    path: Path, kind: str, keep: Collection[str] | None, rows: int | None
+) -> pl.DataFrame:
+    if kind in JSON:
+        _refuse_array(path)
+        return pl.read_ndjson(path, infer_schema_length=None, n_rows=rows)
+    with path.open("rb") as file:
+        if kind != ".parquet":
+            return pl.read_ipc(file, n_rows=rows)
+        names = pl.read_parquet_schema(file)
+        file.seek(0)
+        columns = [name for name in names if name in (keep or names)]
+        if keep and not set(keep) <= set(columns):
+            columns = None  # the message about the missing one lists all
+        return pl.read_parquet(file, columns=columns, n_rows=rows)
+
+
+def _refuse_array(path: Path) -> None:
+    with path.open("rb") as file:
+        if file.read(64).lstrip().startswith(b"["):
+            raise InputError(
+                f"{path}: is one JSON array; write JSON lines, one object per row"
+            )
+
+
+@contextmanager
+def _panics_unprinted() -> Iterator[None]:
+    """Keep stderr from the lines that a panic writes past Python; the rest is kept."""
+    sys.stderr.flush()
+    before = os.dup(2)
+    with tempfile.TemporaryFile() as lines:
+        os.dup2(lines.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            os.dup2(before, 2)
+            raise
+        else:
+            os.dup2(before, 2)
+            lines.seek(0)
+            os.write(2, lines.read())
+        finally:
+            os.close(before)
