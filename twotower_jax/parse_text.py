@@ -66,7 +66,7 @@ def parse_yaml(text: str) -> Any:
     if len(text) > LONGEST_YAML:
         raise ValueError(f"longer than {LONGEST_YAML:,} characters")
     try:
-        return yaml.load(text, _PlainLoader)
+        return _PlainLoader(text).get_single_data()
     except RecursionError:
         raise ValueError("nested too deep") from None
     except yaml.YAMLError as error:

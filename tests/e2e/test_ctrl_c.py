@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 from helpers import tiny
@@ -41,10 +42,9 @@ def test_while_importing_it_ends_without_a_word(name, tmp_path):
 
 def test_a_lost_one_ends_the_run_before_its_next_step(tmp_path, capsys, monkeypatch):
     def pressed(*arguments):
-        try:
+        # As in a callback of JAX or of the garbage collector.
+        with suppress(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
-        except KeyboardInterrupt:
-            pass  # as in a callback of JAX or of the garbage collector
         return split(*arguments)
 
     words = ("train", *tiny.SMALL, f"output={tmp_path}")

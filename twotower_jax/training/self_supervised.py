@@ -81,11 +81,15 @@ def view_loss(program: Program, items: jax.Array, views: jax.Array) -> jax.Array
     Returns:
       [] float32, times the weight of the loss.
 
+    Raises:
+      ValueError: The program has no such loss.
+
     References:
       Yao et al., CIKM 2021, eq. 2.
     """
     numbers = program.hyper.self_supervised
-    assert numbers is not None
+    if numbers is None:
+        raise ValueError("the program has no self-supervised loss")
     rows = items.shape[0]
     first, second = jnp.split(l2_normalize(views), 2)
     first = first / numbers.temperature

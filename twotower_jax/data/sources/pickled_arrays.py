@@ -16,7 +16,9 @@ as pickled dictionaries of numpy arrays; these are decoded like any other format
 """
 
 import mmap
-import pickletools
+
+# It lists the opcodes of a pickle, and loads nothing.
+import pickletools  # nosec B403
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
