@@ -82,3 +82,13 @@ def test_the_same_command_ends_with_a_message_or_with_the_result(
         assert "test recall@20" in shown.out
     else:
         assert name in shown.err
+
+
+def test_a_folder_of_checkpoints_that_cannot_be_made_ends_the_run(tmp_path, capsys):
+    config = tiny.make_config(tmp_path)
+    run_folder(config).mkdir(parents=True)
+    (run_folder(config) / "checkpoints").touch()
+    assert tiny.command("train", *tiny.SMALL, f"output={tmp_path}") == 1
+    error = capsys.readouterr().err
+    assert "Traceback" not in error and error.count("error: ") == 1
+    assert "checkpoints" in error and "Not a directory" in error

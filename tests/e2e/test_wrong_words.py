@@ -54,6 +54,12 @@ def test_a_path_with_a_comma_runs_as_the_message_says(tmp_path, capsys):
         (["data=table", "data.path=${oc.env:NO_SUCH_NAME}"], "NO_SUCH_NAME"),
         (["evaluation.k=[1,[2]]"], "evaluation.k: [2] is not a number"),
         (["evaluation.k=[a]"], "evaluation.k"),
+        (
+            ["evaluation.uniform_exposures=100000000000"],
+            "evaluation.uniform_exposures=100000000000 items",
+        ),
+        (["--resolve"], "--resolve prints the values"),
+        (["a=1", "-m", "b=2"], "unknown key a"),
         (["hydra.sweep.dir=null"], "hydra.sweep.dir"),
         (["-m", "hydra.sweeper.params.seed=1"], "such as -m seed=0,1,2"),
         (["-m", "seed=range(1,0)"], "seed=range(1,0) lists no value"),

@@ -19,7 +19,7 @@ def zipped(files, link=None):
     data = io.BytesIO()
     with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files.items():
-            archive.writestr(name, content)
+            archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
         if link:
             info = zipfile.ZipInfo(link)
             info.external_attr = 0o120777 << 16

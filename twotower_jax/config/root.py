@@ -108,6 +108,12 @@ class Config:
                 f"{self.training.start_from} are two starts of the same tables; leave "
                 "one of them out"
             )
+        exposures, items = self.evaluation.uniform_exposures, self.data.simulator.items
+        if self.data.source == "simulator" and exposures > items:
+            raise InputError(
+                f"evaluation.uniform_exposures={exposures} items are shown to each "
+                f"user, and data.simulator.items={items} are all; lower it"
+            )
         if not self.evaluation.test:
             self._check_validation("evaluation.test=false")
         if self.pause is not None:

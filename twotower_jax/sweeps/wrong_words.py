@@ -170,6 +170,11 @@ def _refused(text: str, words: Sequence[str]) -> str:
             "-m trains, and --cfg and --info only print; leave out -m to see the "
             "configuration of one run"
         )
+    if "--resolve flag" in text:
+        return (
+            "--resolve prints the values of a configuration; add --cfg job, or leave "
+            "it out to train"
+        )
     if "Unexpected type for root" in text:
         swept = [word for word in words if word.startswith("hydra.")]
         named = " ".join(swept)

@@ -58,7 +58,7 @@ def _zip(path: Path) -> Iterator[Member]:
             mode = info.external_attr >> 16
             if mode and stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
                 yield Member(info.filename, None, "a link or a device")
-            elif info.is_dir():
+            elif info.filename.endswith("/"):  # is_dir() fails without a name
                 yield Member(info.filename, None, "folder")
             else:
                 with archive.open(info) as content:

@@ -53,6 +53,11 @@ HOSTILE = {
     "cut tar": (TAR, tarred({"a": bytes(range(256)) * 30})[:-90], "cannot be unpacked"),
     "cut gz": (GZ, gzip.compress(b"abc" * 99)[:-9], "ratings.csv.gz: cannot be unpack"),
     "zip without a name": (ZIP, zipped({".": b"x"}), "member '.' leads out of the fol"),
+    "zip with an empty name": (
+        ZIP,
+        zipped({"": b"x"}),
+        "member '' leads out of the fol",
+    ),
     "zip of other letters": (
         ZIP,
         zipped({"é": b"x"}).replace("é".encode(), b"\xff\xff"),
