@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 
 import pytest
@@ -80,6 +81,32 @@ def test_two_sweeps_at_once_train_each_run_once(launcher, cache, tmp_path):
         assert [one["step"] for one in log] == EVALUATED
     # Each run was trained by one of them, and returned by the other.
     assert sum(text.count("finished before") for text in texts) == 4
+
+
+def test_a_sweep_runs_what_another_process_holds_last(tmp_path, capsys):
+    words = ("train", "-m", *tiny.SMALL, f"output={tmp_path}", "seed=0,1")
+    first, second = (
+        run_folder(tiny.make_config(tmp_path, f"seed={seed}")) for seed in (0, 1)
+    )
+
+    def hold():
+        with held(first, False, quiet):
+            taken.set()
+            while not (second / "result.json").exists():
+                time.sleep(0.05)
+
+    taken = threading.Event()
+    holder = threading.Thread(target=hold, daemon=True)
+    holder.start()
+    assert taken.wait(LIMIT)
+    assert tiny.command(*words) == 0
+    holder.join(LIMIT)
+    shown = capsys.readouterr().out
+    assert shown.count("it is run last") == 1
+    assert shown.index("it is run last") < shown.index("seed 1: test")
+    assert shown.index("seed 1: test") < shown.index("seed 0: test")
+    assert (first / "result.json").exists()
+    assert (first.parent / "report.html").exists()
 
 
 def test_the_lock_of_a_killed_process_is_free(cache, tmp_path):

@@ -19,7 +19,7 @@ import twotower_jax.sweeps.launcher
 import twotower_jax.sweeps.sweeper  # noqa: F401
 from twotower_jax.commands.config_dir import check_config_dir
 from twotower_jax.config import Config
-from twotower_jax.errors import DataError, InputError
+from twotower_jax.errors import BusyError, DataError, InputError
 from twotower_jax.run.records import run_folder
 from twotower_jax.sweeps.baseline_arms import as_job
 from twotower_jax.sweeps.callback import check_mode
@@ -128,10 +128,19 @@ def _run_job(composed: DictConfig) -> Objective:
 
     keep_programs()
     console = shared_console()
+    # A sweeper that reads no values gets those of busy runs at its end.
+    later = not single and SWEEP.is_here() and not _optimises()
     try:
         result = train_job(
-            config, console=console, command=command_line(), wait=not single
+            config, console=console, command=command_line(), wait=not (single or later)
         )
+    except BusyError as error:
+        if not later:
+            raise
+        SWEEP.later.append(config)
+        holder = str(error).partition(";")[0]
+        console.print(f"{holder}; it is run last", highlight=False, soft_wrap=True)
+        return finished(float("nan"), str(run_folder(config).parent))
     except DataError as error:
         SWEEP.broken[repr(config.data)] = str(error)
         raise
@@ -146,6 +155,11 @@ def _run_job(composed: DictConfig) -> Objective:
         swept = [word for word in words if _plain(word) not in given]
         print_line(console, config, result, swept, progress, asked)
     return finished(_objective(config, result), str(run_folder(config).parent))
+
+
+def _optimises() -> bool:
+    """Return whether the sweeper chooses jobs by the values of those before."""
+    return HydraConfig.get().runtime.choices["hydra/sweeper"] != "basic"
 
 
 def _plain(word: str) -> str:

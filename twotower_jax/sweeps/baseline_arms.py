@@ -12,12 +12,13 @@ from typing import Any
 from hydra import compose
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
 
 from twotower_jax.config import Config
 from twotower_jax.errors import InputError
 from twotower_jax.run.records import RunFolder, run_folder
 from twotower_jax.sweeps.compose import command_line, to_config
-from twotower_jax.sweeps.jobs import SWEEP
+from twotower_jax.sweeps.jobs import EXPECTED, SWEEP
 from twotower_jax.training.progress import make_console
 
 Words = tuple[str, ...]
@@ -129,24 +130,42 @@ def run_baselines(configs: Sequence[Config]) -> None:
     ]
     if not begun:
         return
+    load, large = one_reading(), set()
+    for config in begun:
+        try:
+            if fits(config, load, large):
+                SWEEP.claim(config)
+                _run_now(replace(config, baselines=False), load)
+        except InputError as error:
+            SWEEP.fail(error)
+
+
+def run_later(configs: Sequence[Config]) -> None:
+    """Run what another process worked on, and print a line for each.
+
+    Args:
+      configs: runs of the sweep; they are waited for.
+    """
+    load = one_reading()
+    for config in configs:
+        try:
+            _run_now(config, load, make_console())
+        except EXPECTED as error:
+            SWEEP.fail(error)
+
+
+def _run_now(
+    config: Config, load: Callable[[Config], Any], console: Console | None = None
+) -> None:
+    """Run in this process, its output on a console, and print a line."""
     # Imported on use, for they import JAX.
     from twotower_jax.report.console import print_line
     from twotower_jax.run.attempt import Sharing
     from twotower_jax.run.execute import run
 
-    console, load, large = make_console(), one_reading(), set()
-    for config in begun:
-        try:
-            if not fits(config, load, large):
-                continue
-            SWEEP.claim(config)
-            config = replace(config, baselines=False)
-            result = run(
-                config, command=command_line(), shared=Sharing(load, wait=True)
-            )
-            print_line(console, config, result, [])
-        except InputError as error:
-            SWEEP.fail(error)
+    shared = Sharing(load, wait=True)
+    result = run(config, console=console, command=command_line(), shared=shared)
+    print_line(make_console(), config, result, [])
 
 
 def fits(config: Config, load: Callable[[Config], Any], large: set[str]) -> bool:

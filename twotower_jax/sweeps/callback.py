@@ -21,6 +21,7 @@ from twotower_jax.sweeps.baseline_arms import (
     composed,
     plan_baselines,
     run_baselines,
+    run_later,
 )
 from twotower_jax.sweeps.compose import check_groups
 from twotower_jax.sweeps.jobs import SWEEP
@@ -198,6 +199,7 @@ class StudyCallback(Callback):
         """
         from twotower_jax.study.selection import FOLDER as TUNING
 
+        run_later(SWEEP.later)
         run_baselines(self._baselines)
         for line in SWEEP.repeated():
             print_line(line)

@@ -46,6 +46,7 @@ class SweepState:
       failures: the errors of jobs and of the report.
       broken: why the data of some jobs cannot be read, by the section ``data``.
       countdown: of the jobs, where their number is known.
+      later: runs that another process worked on, which are run last.
     """
 
     process: int | None = None
@@ -54,6 +55,7 @@ class SweepState:
     failures: list[Exception] = field(default_factory=list)
     broken: dict[str, str] = field(default_factory=dict)
     countdown: Countdown | None = None
+    later: list[Config] = field(default_factory=list)
 
     def begin(self) -> None:
         """Begin a sweep in this process, without any notes."""
@@ -67,6 +69,7 @@ class SweepState:
         self.labels.clear()
         self.failures.clear()
         self.broken.clear()
+        self.later.clear()
 
     def is_here(self) -> bool:
         """Return whether this process is that of the sweep; a fork of it is not."""
