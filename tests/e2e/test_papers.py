@@ -97,10 +97,10 @@ def write_games(folder):
         # BSL at its printed settings is SL there.
         ("sl_at_k", "sl_at_k", {"BPR", "SL", "PSL", "SL@20"}, write_parts, ()),
         ("sl_at_k_tuned", "sl_at_k", ALL, write_parts, SELECT),
-        ("sl_at_k_gowalla", "sl_at_k", {"SL", "PSL", "SL@20"}, write_parts, ()),
+        ("sl_at_k_gowalla", "sl_at_k_gowalla", ALL, write_parts, ()),
         ("bsl", "bsl", ALL, write_lines, ("negatives.easy.num=20",)),
         ("bsl_yelp", "bsl_yelp", ALL, write_lines, ("negatives.easy.num=20",)),
-        ("esasrec", "esasrec", ALL, write_sequences, SELECT),
+        ("esasrec", "esasrec", ALL, write_sequences, ()),
         ("yi_temperature", "yi_temperature", ALL, write_games, SELECT),
     ],
 )
