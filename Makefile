@@ -1,6 +1,7 @@
 # make study   the embedded study: installs into .venv, trains, compares, reports
 # make test    the tests that take seconds, with programs that compile fast
 # make test-all   every test, with programs as users have them
+# make chaos   thousands of faults, for hours; CHAOS_SHARE=0.1 takes a tenth
 # make lint    ruff and pyright                  make docs       the site, into site/
 # make clean   build artefacts
 #
@@ -12,10 +13,12 @@
 #   CONSTRAINTS=constraints-oldest.txt    The oldest versions of all packages (Python
 #                                         3.11), in .venv-oldest.
 #   WORKERS=4                             Processes that share the tests.
+#   CHAOS_SHARE=0.1                       Share of the trials of make chaos.
 
 SHELL := bash
 CONSTRAINTS := constraints.txt
 WORKERS := 2
+CHAOS_SHARE := 1
 VENV := $(patsubst constraints%.txt,.venv%,$(notdir $(CONSTRAINTS)))
 
 ifeq ($(origin PYTHON),undefined)
@@ -53,7 +56,7 @@ ifneq ($(shell cat $(DOCS_STAMP) 2>/dev/null),$(CURDIR))
 .PHONY: $(DOCS_STAMP)
 endif
 
-.PHONY: study test test-all lint docs clean
+.PHONY: study test test-all chaos lint docs clean
 .DEFAULT_GOAL := study
 
 study: $(RUN_STAMP)
@@ -64,6 +67,11 @@ test: $(DEV_STAMP)
 
 test-all: $(DEV_STAMP)
 	@TWOTOWER_TESTS_OPTIMIZED=1 $(PYTEST)
+
+# Each campaign adds a line of JSON to chaos.jsonl.
+chaos: $(DEV_STAMP)
+	@CHAOS_SHARE=$(CHAOS_SHARE) CHAOS_OUT=$(CURDIR)/chaos.jsonl \
+	  $(PYTEST) --durations 0 tests/chaos
 
 lint: $(DEV_STAMP)
 	@$(BIN)/ruff check .

@@ -9,8 +9,8 @@ from typing import NamedTuple
 from twotower_jax.advice.runs import Runs
 from twotower_jax.advice.space import CONTROL
 from twotower_jax.config import Config
+from twotower_jax.config.parse_text import parse_json
 from twotower_jax.errors import InputError
-from twotower_jax.parse_text import parse_json
 from twotower_jax.run.inputs import check_sizes
 from twotower_jax.run.records import RunFolder, run_folder, write_json
 from twotower_jax.sweeps.fused import cores

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from twotower_jax.config.parse_text import parse_json
 from twotower_jax.errors import InputError
-from twotower_jax.parse_text import parse_json
 
 FORMAT, LISTS_FORMAT = "twotower-export", "twotower-lists"
 # What reads the folders of each format.

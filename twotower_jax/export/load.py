@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from twotower_jax.config.parse_text import parse_json
 from twotower_jax.errors import InputError
 from twotower_jax.evaluation.ragged import Ragged
 from twotower_jax.evaluation.retrieve import top_k
@@ -25,7 +26,6 @@ from twotower_jax.export.questions import check_k, check_queries
 from twotower_jax.export.save import save_model
 from twotower_jax.export.towers import read_tower
 from twotower_jax.export.users import Users, sample_codes
-from twotower_jax.parse_text import parse_json
 
 
 def load_model(folder: Path | str) -> "ServedModel":

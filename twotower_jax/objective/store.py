@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from twotower_jax.config import Config, to_dict
+from twotower_jax.config.parse_text import parse_json
 from twotower_jax.errors import InputError
 from twotower_jax.objective.card import Card, audit_arm, from_json, to_json
-from twotower_jax.parse_text import parse_json
 
 FILE = "objective.json"
 # Raised where equal configurations get other cards.

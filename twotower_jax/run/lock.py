@@ -16,8 +16,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO
 
+from twotower_jax.config.parse_text import parse_json
 from twotower_jax.errors import BusyError
-from twotower_jax.parse_text import parse_json
 
 SECONDS = 1.0  # between two looks at a lock of another process
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from twotower_jax.config import Config, fingerprint, from_record, to_dict
+from twotower_jax.config.parse_text import parse_json, parse_yaml
 from twotower_jax.errors import InputError
-from twotower_jax.parse_text import parse_json, parse_yaml
 from twotower_jax.run.old_runs import modernised
 from twotower_jax.run.seal import check_seal, checksums
 

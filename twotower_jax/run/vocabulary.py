@@ -5,10 +5,10 @@ from typing import Any
 
 import polars as pl
 
+from twotower_jax.config.parse_text import parse_json
 from twotower_jax.data.log import Feature, FunnelLog
 from twotower_jax.errors import InputError
 from twotower_jax.model.specs import Model
-from twotower_jax.parse_text import parse_json
 from twotower_jax.run.records import read_mapping
 
 VOCABULARY = "vocabulary.json"

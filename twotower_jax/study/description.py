@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from twotower_jax.config.parse_text import parse_json
 from twotower_jax.config.schema import key
 from twotower_jax.errors import InputError, unknown
-from twotower_jax.parse_text import parse_json
 from twotower_jax.study.files import write_whole
 
 FILE = "study.json"

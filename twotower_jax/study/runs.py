@@ -13,8 +13,8 @@ from typing import Any
 import polars as pl
 
 from twotower_jax.config.convert import with_defaults
+from twotower_jax.config.parse_text import parse_json, parse_yaml
 from twotower_jax.errors import InputError
-from twotower_jax.parse_text import parse_json, parse_yaml
 from twotower_jax.run.records import runs_in
 from twotower_jax.run.seal import changed_file
 from twotower_jax.study.naming import identity, label

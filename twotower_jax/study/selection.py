@@ -14,8 +14,8 @@ from typing import Any
 import polars as pl
 
 from twotower_jax.config.describe import declaration
+from twotower_jax.config.parse_text import parse_json
 from twotower_jax.errors import InputError
-from twotower_jax.parse_text import parse_json
 from twotower_jax.run.records import write_text
 from twotower_jax.study.grid import Axes, Point, grid_size
 

@@ -15,7 +15,7 @@ import jax
 from jax.sharding import Mesh
 from orbax.checkpoint import v1 as ocp
 
-from twotower_jax.parse_text import parse_json
+from twotower_jax.config.parse_text import parse_json
 from twotower_jax.training.mesh import make_mesh, whole
 
 CHUNK_BYTES = 2**23

@@ -1,0 +1,67 @@
+"""Commands are killed at random moments, again and again, until they end."""
+
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+from helpers import tiny
+from helpers.chaos import campaign, trials
+
+LIMIT = 600
+LONG = (*tiny.SMALL, "training.steps=200", "training.eval_every=20")
+SWEEP = ("train", "-m", *LONG, "arms=uniform,in_batch", "seed=0,1", "baselines=false")
+COMMANDS = {
+    "a run": ("train", *LONG, "training.checkpoint_every=10"),
+    "a sweep": SWEEP,
+    "a fused sweep": (*SWEEP, "hydra/launcher=fused"),
+    "a selection": (
+        *SWEEP,
+        "hydra/sweeper=select",
+        "hydra.sweeper.tune={loss.temperature: '0.1,0.2'}",
+    ),
+}
+
+
+def results(output):
+    """Return {run: its metrics}, those of trials on validation included."""
+    return {
+        str(path.parent.relative_to(output)): tiny.read_json(path)["metrics"]
+        for path in sorted(output.rglob("result.json"))
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", COMMANDS)
+def test_kills_change_no_bit(name, tmp_path, tmp_path_factory):
+    cache, rng = tmp_path_factory.getbasetemp() / "programs", np.random.default_rng(0)
+
+    def start(output):
+        words = (*COMMANDS[name], f"output={output}")
+        return tiny.start(words, cwd=tmp_path, cache=cache, log=tmp_path / "log")
+
+    assert start("first").wait(LIMIT) == 0, (tmp_path / "log").read_text()
+    begin = time.monotonic()
+    assert start("whole").wait(LIMIT) == 0, (tmp_path / "log").read_text()
+    seconds, whole = time.monotonic() - begin, results(tmp_path / "whole")
+    assert whole
+    kills = ends = 0
+    with campaign(f"kills of {name}") as counts:
+        while kills < trials(250):
+            output, ended = tmp_path / f"killed{ends}", False
+            while not ended:
+                process = start(output)
+                try:
+                    process.wait(rng.uniform(0, seconds))
+                except subprocess.TimeoutExpired:
+                    process.send_signal(rng.choice([signal.SIGKILL, signal.SIGTERM]))
+                    kills += 1
+                code = process.wait(LIMIT)
+                text = (tmp_path / "log").read_text()
+                assert "Traceback" not in text, text
+                assert code in (0, -signal.SIGKILL, 128 + signal.SIGTERM), text
+                ended = code == 0
+            assert results(output) == whole
+            ends += 1
+        counts |= {"kills": kills, "ends": ends}

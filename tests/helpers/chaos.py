@@ -1,0 +1,37 @@
+"""Numbers of trials of a campaign of faults, and a record of what it found.
+
+The tests take a small share of the trials; `make chaos` sets CHAOS_SHARE=1, and
+CHAOS_OUT to a file that gets a line of JSON for each campaign.
+"""
+
+import json
+import os
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+
+def trials(full: int) -> int:
+    """Return the number of trials of a campaign that has ``full`` of them in all."""
+    return max(2, round(full * float(os.environ.get("CHAOS_SHARE", "0.01"))))
+
+
+def chosen(number: int, full: int) -> list[int]:
+    """Return places below ``number``: all of them, or as many as there are trials."""
+    take = min(number, trials(full))
+    return sorted(np.random.default_rng(0).permutation(number)[:take].tolist())
+
+
+@contextmanager
+def campaign(name: str):
+    """Record the counts of a campaign: a dictionary that the test fills."""
+    counts: dict[str, int] = {}
+    start = time.perf_counter()
+    yield counts
+    if out := os.environ.get("CHAOS_OUT"):
+        seconds = round(time.perf_counter() - start)
+        with Path(out).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"campaign": name, **counts, "seconds": seconds}))
+            file.write("\n")
