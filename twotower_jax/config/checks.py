@@ -1,20 +1,19 @@
 """Checks of single values; a message names the key, the value and the remedy."""
 
-import math
-
 from twotower_jax.errors import InputError, unknown
 
 LONGEST = 200  # characters of a name
+HIGHEST = 1e30  # a float32 holds it, and a multiple of it
 
 
 def in_range(key: str, value: float, low: float, high: float | None = None) -> None:
-    """Check that a number is finite and between two bounds, both included.
+    """Check that a number is below 1e30 and between two bounds, both included.
 
     Args:
       key: dotted key of the configuration, such as ``training.epochs``.
       value: the number.
       low: the lowest value allowed.
-      high: the highest value allowed; None for any finite number.
+      high: the highest value allowed; None for any number below 1e30.
 
     Raises:
       InputError: the value is out of range, infinite or NaN.
@@ -26,13 +25,14 @@ def in_range(key: str, value: float, low: float, high: float | None = None) -> N
         ...
       InputError: data.test_share=0.95 is out of range; give a value between 0 and 0.9
     """
-    if not (low <= value < math.inf and (high is None or value <= high)):
+    if not (low <= value < HIGHEST and (high is None or value <= high)):
         span = f"at least {low}" if high is None else f"between {low} and {high}"
+        span += " and below 1e30" if high is None and value >= HIGHEST else ""
         raise InputError(f"{key}={value} is out of range; give a value {span}")
 
 
 def above(key: str, value: float, low: float) -> None:
-    """Check that a number is finite and greater than a bound.
+    """Check that a number is below 1e30 and greater than a bound.
 
     Args:
       key: dotted key of the configuration.
@@ -42,8 +42,9 @@ def above(key: str, value: float, low: float) -> None:
     Raises:
       InputError: the value is the bound or less, infinite or NaN.
     """
-    if not low < value < math.inf:
-        raise InputError(f"{key}={value} is out of range; give a value above {low}")
+    if not low < value < HIGHEST:
+        span = f"above {low}" + (" and below 1e30" if value >= HIGHEST else "")
+        raise InputError(f"{key}={value} is out of range; give a value {span}")
 
 
 def share(key: str, value: float) -> None:
