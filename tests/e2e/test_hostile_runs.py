@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 from helpers import tiny
@@ -92,3 +94,29 @@ def test_a_folder_of_checkpoints_that_cannot_be_made_ends_the_run(tmp_path, caps
     error = capsys.readouterr().err
     assert "Traceback" not in error and error.count("error: ") == 1
     assert "checkpoints" in error and "Not a directory" in error
+
+
+FULL_DISK = """
+import errno, os, sys
+from twotower_jax.cli import main
+
+def fail(event, arguments):
+    if event == "os.mkdir" and "orbax-checkpoint-tmp" in os.fspath(arguments[0]):
+        raise OSError(errno.ENOSPC, "No space left on device", os.fspath(arguments[0]))
+
+sys.addaudithook(fail)
+main(sys.argv[1:])
+"""
+
+
+def test_a_folder_that_orbax_cannot_make_does_not_hold_the_process(tmp_path):
+    words = ("train", *tiny.SMALL, f"output={tmp_path}")
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, *words],
+        capture_output=True,
+        text=True,
+        timeout=150,  # in a thread it would be waited for, for 300 seconds
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr and done.stderr.count("error: ") == 1
+    assert "No space left on device" in done.stderr

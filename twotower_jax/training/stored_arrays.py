@@ -173,6 +173,8 @@ def _saving(tree: dict[str, Any]) -> ocp.Context:
     largest = max(leaf.nbytes for leaf in jax.tree.leaves(tree))
     context.memory.write_concurrent_bytes = largest + 2**26
     context.memory.deepcopy_host_arrays = False
+    # In a thread of its own, a folder that cannot be made is waited for, for minutes.
+    context.asynchronous.create_directories_asynchronously = False
     saving = context.array.saving
     saving.storage_options.chunk_byte_size = CHUNK_BYTES
     # Floats hardly compress; without it a large table saves in half the time.
