@@ -1,8 +1,8 @@
 """Tables whose columns have types: JSON lines, parquet and feather files."""
 
 import os
-import sys
 import tempfile
+import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +22,8 @@ REASONS = (
     ("precision must be", "a column has decimals of over 38 digits", "write floats"),
 )
 OTHER = "write it again, or give it the ending of its format"
+# The process has one stderr: threads take turns.
+_turn = threading.Lock()
 
 
 def read_typed(
@@ -89,9 +91,12 @@ def _refuse_array(path: Path) -> None:
 @contextmanager
 def _panics_unprinted() -> Iterator[None]:
     """Keep stderr from the lines that a panic writes past Python; the rest is kept."""
-    sys.stderr.flush()
-    before = os.dup(2)
-    with tempfile.TemporaryFile() as lines:
+    with _turn, tempfile.TemporaryFile() as lines:
+        try:
+            before = os.dup(2)
+        except OSError:  # the process has no stderr
+            yield
+            return
         os.dup2(lines.fileno(), 2)
         try:
             yield
