@@ -60,7 +60,9 @@ def test_kills_change_no_bit(name, tmp_path, tmp_path_factory):
                 code = process.wait(LIMIT)
                 text = (tmp_path / "log").read_text()
                 assert "Traceback" not in text, text
-                assert code in (0, -signal.SIGKILL, 128 + signal.SIGTERM), text
+                # SIGTERM is noted while a run trains; elsewhere it ends the process.
+                ends_of = (-signal.SIGKILL, -signal.SIGTERM, 128 + signal.SIGTERM)
+                assert code in (0, *ends_of), (code, text)
                 ended = code == 0
             assert results(output) == whole
             ends += 1
