@@ -47,7 +47,8 @@ def test_a_lost_one_ends_the_run_before_its_next_step(tmp_path, capsys, monkeypa
             signal.raise_signal(signal.SIGINT)
         return split(*arguments)
 
-    words = ("train", *tiny.SMALL, f"output={tmp_path}")
+    # Data that no other test has read: a process keeps what it has split.
+    words = ("train", *tiny.SMALL, "data.test_share=0.13", f"output={tmp_path}")
     with monkeypatch.context() as patched:
         patched.setattr("twotower_jax.run.inputs.split", pressed)
         assert tiny.command(*words) == 130
