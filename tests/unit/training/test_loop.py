@@ -328,7 +328,7 @@ def test_a_second_ctrl_c_leaves_at_once():
 
 
 def test_a_loss_that_is_not_finite_names_the_steps(tmp_path):
-    problem = make_problem(learning_rate=1e30, normalize=False)
+    problem = make_problem(learning_rate=1e29, normalize=False)
     run = Run(tmp_path, [1, 2, 3], problem=problem)
     with pytest.raises(NonFiniteLossError, match=r"within the \d+ steps before step"):
         run.fit()
