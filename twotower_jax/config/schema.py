@@ -11,6 +11,7 @@ sections stay plain dataclasses.
 
 import dataclasses
 import shlex
+from numbers import Real
 from typing import Any, NamedTuple, TypeVar, cast, get_type_hints
 
 from twotower_jax.config.checks import above, choice, in_range, share
@@ -110,7 +111,7 @@ class Key(NamedTuple):
         if self.training:
             share(name, value)
         bounded = self.low is not None or self.above is not None
-        if bounded and not isinstance(value, (int, float)):
+        if bounded and not isinstance(value, Real):
             raise InputError(f"{name}: {value!r} is not a number; give numbers")
         if self.above is not None:
             above(name, value, self.above)

@@ -33,7 +33,7 @@ def test_folders_that_are_no_finished_run_are_named_with_reasons(folder):
     assert dict(runs.skipped) == {
         "failed": "status is failed: loss is not finite",
         "loop": "config.yaml cannot be read (ValueError)",
-        "nested": "config.yaml cannot be read (ConstructorError)",
+        "nested": "config.yaml cannot be read (ValueError)",
         "notes": "not a run: it lacks config.yaml or status.json",
         "odd": "result.json holds no table of metrics",
         "plain": "it lacks manifest.json",
