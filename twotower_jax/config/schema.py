@@ -111,7 +111,7 @@ class Key(NamedTuple):
         if self.training:
             share(name, value)
         bounded = self.low is not None or self.above is not None
-        if bounded and not isinstance(value, Real):
+        if bounded and not issubclass(type(value), Real):
             raise InputError(f"{name}: {value!r} is not a number; give numbers")
         if self.above is not None:
             above(name, value, self.above)
