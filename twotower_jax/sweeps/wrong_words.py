@@ -131,7 +131,7 @@ def _in_quotes(word: str) -> str:
 
 
 def _unreadable(word: str) -> str:
-    """Return what to do about a word that is no override."""
+    """Return the message for a word that Hydra cannot parse as key=value."""
     if "=" not in word:
         return f"{word} sets no key; write key=value {LISTS}"
     return (
@@ -141,7 +141,7 @@ def _unreadable(word: str) -> str:
 
 
 def _several(word: str) -> str:
-    """Return what to do about a value with a comma where one run is asked for."""
+    """Return the message for several values of a key without -m."""
     return (
         f"{word} has several values: -m runs each of them; a value with a comma takes "
         f"quotes of its own: {_in_quotes(word)}"
@@ -158,7 +158,7 @@ def _missing_file(error: MissingConfigException) -> str:
 
 
 def _refused(text: str, words: Sequence[str]) -> str:
-    """Return what to do about another error of Hydra; "" for one of other code."""
+    """Return the message for another error of Hydra; "" for an unknown error."""
     if "Config group override" in text:
         named = " ".join(word for word in words if "null" in word)
         return (
