@@ -41,9 +41,7 @@ def paused_once(tmp_path_factory):
 @pytest.fixture
 def paused(paused_once, tmp_path):
     """A copy of that folder."""
-    path = tmp_path / "outputs" / "simulator" / paused_once.name
-    shutil.copytree(paused_once, path)
-    return path
+    return tiny.copy_run(paused_once, tmp_path)
 
 
 def steps(path):
@@ -152,9 +150,7 @@ def test_a_checkpoint_of_another_seed_is_refused(paused, tmp_path, capsys):
 @pytest.fixture
 def finished(whole, tmp_path):
     """A copy of the finished run, in the folder of a study."""
-    path = tmp_path / "outputs" / "simulator" / whole.name
-    shutil.copytree(whole, path)
-    return path
+    return tiny.copy_run(whole, tmp_path)
 
 
 @pytest.mark.parametrize(

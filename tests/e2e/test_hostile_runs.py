@@ -1,7 +1,6 @@
 """Files of a run that are made to hang or crash a reader end with one message."""
 
 import os
-import shutil
 import subprocess
 import sys
 
@@ -34,9 +33,7 @@ def finished_once(tmp_path_factory):
 @pytest.fixture
 def finished(finished_once, tmp_path):
     """A copy of that folder."""
-    path = tmp_path / "outputs" / "simulator" / finished_once.name
-    shutil.copytree(finished_once, path)
-    return path
+    return tiny.copy_run(finished_once, tmp_path)
 
 
 def made(path, kind):

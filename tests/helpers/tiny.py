@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -66,6 +67,12 @@ def start(words, *, cwd: Path, cache: Path, log: Path) -> subprocess.Popen:
             stdout=file,
             stderr=subprocess.STDOUT,
         )
+
+
+def copy_run(run: Path, folder: Path) -> Path:
+    """Copy the folder of a run below another folder, and return the copy."""
+    path = folder / "outputs" / "simulator" / run.name
+    return Path(shutil.copytree(run, path))
 
 
 def unseal(run: Path) -> None:
