@@ -18,6 +18,7 @@ from twotower_jax.commands import (
     data,
     explain,
     export,
+    prepare,
     runs,
 )
 from twotower_jax.commands.config_dir import (
@@ -116,10 +117,13 @@ def _parser() -> argparse.ArgumentParser:
     _add(commands, "evaluate", runs.add_folder, runs.evaluate, EVALUATE)
     _add(commands, "export", export.add_export, export.export, EXPORT)
     _add(commands, "reproduce", runs.add_folder, runs.reproduce, REPRODUCE)
-    group = commands.add_parser("data", help="list sources, check or fetch a data set")
+    group = commands.add_parser(
+        "data", help="list sources; check, prepare or fetch data"
+    )
     actions = group.add_subparsers(required=True, metavar="action")
     _add(actions, "list", lambda _: None, data.show_sources, "list the sources of logs")
     _add(actions, "check", check.add_check, check.check, CHECK)
+    _add(actions, "prepare", prepare.add_prepare, prepare.prepare, PREPARE)
     _add(actions, "fetch", data.add_fetch, data.fetch, FETCH)
     return parser
 
@@ -131,6 +135,7 @@ EVALUATE = "compute the metrics of a finished run from its checkpoint"
 EXPORT = "write the model of a finished run as a folder of files for other programs"
 REPRODUCE = "run the configuration of a finished run again and compare the metrics"
 CHECK = "guess the columns of a log, validate and split it, print its condition"
+PREPARE = "write a log of any size as arrays on disk, for data=prepared"
 FETCH = "list the public data sets, show one, or fetch it"
 
 

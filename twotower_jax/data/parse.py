@@ -195,7 +195,7 @@ def to_clicked(
       [rows] int8: ``Stage.CLICKED`` or ``Stage.EXPOSED``.
 
     Raises:
-      InputError: another value, a missing one, or no row with a value of a click.
+      InputError: another value, or a missing one.
 
     Examples:
       >>> to_clicked(pl.Series(["1", "false"]), "a.csv", "click").to_list()
@@ -221,16 +221,31 @@ def _clicked_by_value(
 ) -> pl.Series:
     """Return stages of a column whose values of a click are given."""
     fail_null(values, where, column, "give every row a value, or remove the row")
+    return clicked_stage(values.cast(pl.String).is_in(list(positive)))
+
+
+def check_clicks(
+    values: pl.Series, where: str, column: str, positive: tuple[str, ...]
+) -> None:
+    """Check that a column has a value of a click.
+
+    Args:
+      values: [rows] of any type.
+      where: name of the file.
+      column: name of the column.
+      positive: values of a click, as text; () checks nothing.
+
+    Raises:
+      InputError: no row has one; the message names the values that there are.
+    """
     text = values.cast(pl.String)
-    clicked = text.is_in(list(positive))
-    if not clicked.any():
-        shown = ", ".join(text.unique(maintain_order=True).head(10).to_list())
+    if positive and not text.is_in(list(positive)).any():
+        shown = ", ".join(text.drop_nulls().unique(maintain_order=True).head(10))
         raise InputError(
             f"{where}: no row of column {column!r} has a value of "
             f"data.clicked_values={list(positive)}; its values are: {shown}; choose "
             "those of a click"
         )
-    return clicked_stage(clicked)
 
 
 def clicked_stage(clicked: pl.Series) -> pl.Series:

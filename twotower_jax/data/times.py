@@ -80,6 +80,8 @@ def to_time(values: pl.Series, where: str, column: str) -> pl.Series:
     fail_null(values, where, column, "give every row a time")
     if values.dtype in (pl.Categorical, pl.Enum):
         values = values.cast(pl.String)
+    if values.is_empty():
+        return values.cast(pl.Float64)
     if values.dtype == pl.String:
         values = _text_to_time(values, where, column)
     elif values.dtype == pl.Date or values.dtype == pl.Datetime:
@@ -114,6 +116,8 @@ def check_unit(times: np.ndarray, where: str, column: str) -> None:
     Raises:
       InputError: times in two units, with a row of each.
     """
+    if not len(times):
+        return
     limits = np.array([least for _, least in UNITS])
     ends = np.searchsorted(limits, [times.min(), times.max()], side="right")
     name = None if ends[0] == ends[1] else unit(times)

@@ -18,6 +18,7 @@ from twotower_jax.data.feed import (
 )
 from twotower_jax.data.history import History, make_history
 from twotower_jax.data.log import FunnelLog, Pairs, Split
+from twotower_jax.data.prepared.load import stored_split
 from twotower_jax.data.split import split
 from twotower_jax.data.summary import data_fingerprint, weights_fingerprint
 from twotower_jax.errors import InputError, unknown
@@ -87,9 +88,13 @@ def split_log(log: FunnelLog, config: DataConfig) -> Loaded:
       InputError: where the log cannot be split so.
     """
     _check_test_file(config)
-    parts = split(log, config)
+    if config.source == "prepared":
+        parts, fingerprint = stored_split(config)
+    else:
+        parts = split(log, config)
+        fingerprint = data_fingerprint(log, parts)
     counts = np.bincount(parts.train.item, minlength=log.num_items)
-    return Loaded(log, parts, counts, data_fingerprint(log, parts))
+    return Loaded(log, parts, counts, fingerprint)
 
 
 def _check_test_file(config: DataConfig) -> None:

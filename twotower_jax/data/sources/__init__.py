@@ -52,6 +52,11 @@ SOURCES: Registry[Source] = Registry(
             "twotower_jax.data.sources.table",
             weighs=True,
         ),
+        "prepared": Source(
+            "folder of twotower data prepare: a log of any source as arrays on disk",
+            "twotower_jax.data.prepared.load",
+            weighs=True,
+        ),
         "movielens": Source(
             "folder of MovieLens: latest, 25M, 20M, 10M, 1M, 100K",
             "twotower_jax.data.sources.movielens",

@@ -1,8 +1,6 @@
 """Files and tables; an error names the file, the row and the remedy."""
 
-import csv
 import difflib
-import gzip
 from collections.abc import Collection
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from twotower_jax.data.sources.layout import (
     ending,
 )
 from twotower_jax.data.sources.lines import check_text, read_lines
+from twotower_jax.data.sources.text import read_text
 from twotower_jax.data.sources.typed import read_typed
 from twotower_jax.errors import InputError
 
@@ -43,6 +42,39 @@ def need_file(path: str | Path | None, key: str) -> Path:
     if not path.exists():
         raise InputError(f"{key}={str(path)!r} does not exist; give an existing file")
     return path
+
+
+def need_tables(path: str | Path | None, key: str) -> list[Path]:
+    """Paths of a table: a file, or the files of a folder, in the order of their names.
+
+    Args:
+      path: the value of the key.
+      key: the key, such as ``data.path``, for the message.
+
+    Returns:
+      One path or more; of a folder those whose ending is that of a table.
+
+    Raises:
+      InputError: the path is not set, does not exist, or is a folder without a table,
+        or with tables of several formats.
+    """
+    if path is None or not Path(path).is_dir():
+        return [need_file(path, key)]
+    found = sorted(
+        one for one in Path(path).iterdir() if one.is_file() and ending(one) in ENDINGS
+    )
+    kinds = sorted({ending(one) for one in found})
+    if not kinds:
+        raise InputError(
+            f"{key}={str(path)!r} is a folder without a table; give the path of a file "
+            f"or of a folder with files that end with one of: {', '.join(ENDINGS)}"
+        )
+    if len(kinds) > 1:
+        raise InputError(
+            f"{key}={str(path)!r} is a folder with tables of several formats: "
+            f"{', '.join(kinds)}; keep those of one log alone in it"
+        )
+    return found
 
 
 def need_folder(path: str | Path | None, key: str, hint: str) -> Path:
@@ -126,74 +158,6 @@ def need_columns(frame: pl.DataFrame, names: dict[str, str], where: str) -> None
         )
 
 
-def _ragged_row(path: Path, separator: str) -> str:
-    """Return a description of the first row with too many fields, or ""."""
-    unpack = gzip.open if path.suffix.lower() == ".gz" else open
-    with unpack(path, "rt", newline="", encoding="utf-8", errors="replace") as lines:
-        reader = csv.reader(lines, delimiter=separator)
-        width = len(next(reader, []))
-        for row, fields in enumerate(reader, start=1):
-            if len(fields) > width:
-                return (
-                    f"row {row} has {len(fields)} fields where the header has {width}; "
-                    "remove the surplus, or put values with separators into quotes"
-                )
-    return ""
-
-
-def read_text(
-    path: Path, separator: str, *, header: bool = True, rows: int | None = None
-) -> pl.DataFrame:
-    """Text table with every column as text; an empty field is null.
-
-    Args:
-      path: the file, UTF-8, possibly compressed.
-      separator: one character between two fields.
-      header: whether the first line names the columns; else they are column_0, ...
-      rows: number of rows to read; None for all.
-
-    Returns:
-      The table.
-
-    Raises:
-      InputError: an empty file, a row with too many fields, or another encoding.
-    """
-    try:
-        frame = pl.read_csv(
-            path,
-            separator=separator,
-            has_header=header,
-            infer_schema=False,
-            n_rows=rows,
-            glob=False,
-        )
-        if header:
-            _check_names(frame, path)
-            return frame
-        # Configurations name these columns, so the names are not left to polars.
-        names = {name: f"column_{i}" for i, name in enumerate(frame.columns)}
-        return frame.rename(names)
-    except pl.exceptions.NoDataError:
-        raise InputError(f"{path}: is empty; give a file with rows") from None
-    except (pl.exceptions.PolarsError, OSError) as error:
-        reason = _ragged_row(path, separator) or _first_line(error)
-        raise InputError(
-            f"{path}: cannot be read: {reason}; it must be UTF-8 text with one header"
-        ) from None
-
-
-def _check_names(frame: pl.DataFrame, path: Path) -> None:
-    """Refuse a name that two columns have: polars renames the second."""
-    for name in frame.columns:
-        first, mark, _ = name.rpartition("_duplicated_")
-        if mark and first in frame.columns:
-            raise InputError(f"{path}: two columns are named {first!r}; rename one")
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0]
-
-
 def _read_user_lines(path: Path, layout: Layout) -> pl.DataFrame:
     """Return lines ``user item item ...`` as columns of the user and of its items."""
     separator = SEPARATORS[layout.separator or ""]
@@ -206,8 +170,17 @@ def _read_user_lines(path: Path, layout: Layout) -> pl.DataFrame:
     return frame.slice(1).rename(dict(zip(frame.columns, map(str, names), strict=True)))
 
 
-def _check_readable(path: Path, kind: str, separator: str | None) -> None:
-    """Check that a file has content, and an ending or a separator to read it by."""
+def check_readable(path: Path, kind: str, separator: str | None) -> None:
+    """Check that a file has content, and an ending or a separator to read it by.
+
+    Args:
+      path: an existing file.
+      kind: its ending.
+      separator: name of the separator of a text table; None for other files.
+
+    Raises:
+      InputError: naming the remedy.
+    """
     if separator is None and kind not in ENDINGS:
         raise InputError(
             f"{path}: files that end with {kind!r} are not supported; "
@@ -244,7 +217,7 @@ def read_table(
     """
     layout, kind = layout or Layout(), ending(path)
     separator = layout.separator or TEXT.get(kind)
-    _check_readable(path, kind, separator)
+    check_readable(path, kind, separator)
     if kind in (*JSON, *BINARY):
         frame = read_typed(path, kind, keep, rows)
     elif layout.separator and layout.separator == layout.list_separator:

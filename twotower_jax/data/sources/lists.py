@@ -47,7 +47,7 @@ def rows_of_lists(
 
     Raises:
       InputError: lists of unequal length, a clicked item that is not among the items
-        of its row, an item without a label, or no item at all.
+        of its row, or an item without a label.
     """
     columns = config.columns
     beside = [getattr(columns, role) for role in BESIDE]
@@ -55,11 +55,6 @@ def rows_of_lists(
     lists = [name for name in lists if _is_list(frame, name, config)]
     frame = _as_lists(frame.with_row_index(ROW), lists, config)
     kept = frame.filter(pl.col(columns.item).list.len() > 0)
-    if not len(kept):
-        raise InputError(
-            f"{where}: no row of column {columns.item!r} lists an item; check "
-            "data.columns.item and data.list_separator"
-        )
     empty = len(frame) - len(kept)
     rows = _take_apart(kept, lists, config, where)
     names = replace(

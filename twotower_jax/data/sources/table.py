@@ -7,17 +7,20 @@ import polars as pl
 
 from twotower_jax.config.data import ColumnsConfig, DataConfig
 from twotower_jax.data import parse
-from twotower_jax.data.build import SideTable, build_log
+from twotower_jax.data.build import build_log
 from twotower_jax.data.log import FunnelLog
-from twotower_jax.data.sources.files import need_columns, need_file, read_table
+from twotower_jax.data.sources.files import (
+    need_columns,
+    need_file,
+    need_tables,
+    read_table,
+)
 from twotower_jax.data.sources.layout import Layout
 from twotower_jax.data.sources.lists import holds_lists, rows_of_lists
+from twotower_jax.data.sources.sides import SIDES, features_of, side_table
 from twotower_jax.data.times import check_unit, to_time
-from twotower_jax.data.vectors import to_vectors
 from twotower_jax.data.weights import KEY, to_weight
 from twotower_jax.errors import InputError
-
-SIDES = {"user": "query_features", "item": "candidate_features"}
 
 
 def stage_of_rating(
@@ -93,21 +96,6 @@ def _stage(frame: pl.DataFrame, config: DataConfig, where: str) -> pl.Series | N
     return None
 
 
-def _features(
-    frame: pl.DataFrame, side: str, config: DataConfig, where: str
-) -> dict[str, pl.Series]:
-    """Return the feature columns of one side, with numbers and vectors parsed."""
-    kinds: dict[str, str] = getattr(config, SIDES[side])
-    need_columns(frame, {f"data.{SIDES[side]}.{n}": n for n in kinds}, where)
-    out = {name: frame[name] for name in kinds}
-    for name, kind in kinds.items():
-        if kind == "numeric":
-            out[name] = parse.to_number(frame[name], where, name, required=False)
-        elif kind == "vector":
-            out[name] = to_vectors(frame[name], where, name)
-    return out
-
-
 def canonical(
     frame: pl.DataFrame, where: str, part: int, config: DataConfig
 ) -> pl.DataFrame:
@@ -153,7 +141,7 @@ def canonical(
         out["weight"] = to_weight(frame[columns.weight], stage, where)
     for side in SIDES:
         if getattr(config, f"{side}s_path") is None:
-            for name, values in _features(frame, side, config, where).items():
+            for name, values in features_of(frame, side, config, where).items():
                 out[f"{side}:{name}"] = values
     return pl.DataFrame(out)
 
@@ -178,48 +166,12 @@ def stack(frames: list[pl.DataFrame]) -> pl.DataFrame:
         ) from None
 
 
-def read_side(side: str, config: DataConfig) -> tuple[pl.DataFrame, str]:
-    """Table of the features of one side, and the name of its column of ids.
+def columns_read(config: DataConfig) -> set[str]:
+    """Return the names of the columns of the log that a configuration names.
 
     Args:
-      side: "user" or "item", whose file the configuration names.
-      config: the paths and names.
-
-    Raises:
-      InputError: a missing or broken file, or no column of ids.
+      config: names of the columns and kinds of the features.
     """
-    path = need_file(getattr(config, f"{side}s_path"), f"data.{side}s_path")
-    frame = read_table(path, Layout(config.separator))
-    own = getattr(config, f"{side}s_id")
-    key = own or getattr(config.columns, side)
-    named = f"data.{side}s_id" if own else f"data.columns.{side}"
-    need_columns(frame, {named: key}, str(path))
-    return frame, key
-
-
-def _side_table(log: pl.DataFrame, side: str, config: DataConfig) -> SideTable | None:
-    """Return the features of one side, from their own file or from the log."""
-    kinds: dict[str, str] = getattr(config, SIDES[side])
-    path = getattr(config, f"{side}s_path")
-    if not kinds:
-        if path is not None:
-            raise InputError(
-                f"data.{side}s_path={path!r} is set and data.{SIDES[side]} names no "
-                "feature of it; name its columns there, as {column: kind}"
-            )
-        return None
-    if path is None:
-        first = log.unique(subset=side, keep="first", maintain_order=True)
-        columns = (pl.col(f"{side}:{name}").alias(name) for name in kinds)
-        return SideTable(first.select(pl.col(side), *columns), kinds)
-    frame, key = read_side(side, config)
-    ids = parse.text_to_ids(parse.to_ids(frame[key], str(path), key))
-    features = _features(frame, side, config, str(path))
-    return SideTable(pl.DataFrame({side: ids, **features}), kinds, str(path))
-
-
-def _used(config: DataConfig) -> set[str]:
-    """Return the names of the columns of the log that the configuration names."""
     names = {name for name in asdict(config.columns).values() if name is not None}
     for side, features in SIDES.items():
         if getattr(config, f"{side}s_path") is None:
@@ -227,51 +179,116 @@ def _used(config: DataConfig) -> set[str]:
     return names
 
 
-def _read(
-    path: Path, part: int, config: DataConfig
+def table_files(config: DataConfig) -> list[tuple[int, Path]]:
+    """Files of a log and the part of each: 0 train, 1 valid, 2 test.
+
+    Args:
+      config: the paths, and the columns that define the positives.
+
+    Raises:
+      InputError: no such file, or columns that do not fit each other.
+    """
+    check_meaning(config.columns, config.min_rating)
+    _check_values(config)
+    files = [(0, path) for path in need_tables(config.path, "data.path")]
+    for part, key in ((1, "valid_path"), (2, "test_path")):
+        if getattr(config, key) is not None:
+            files.append((part, need_file(getattr(config, key), f"data.{key}")))
+    return files
+
+
+def rows_of(
+    frame: pl.DataFrame, where: str, part: int, first_row: int, config: DataConfig
 ) -> tuple[pl.DataFrame, dict[str, int]]:
-    """Return the canonical rows of one file, and the numbers of rows left out."""
-    layout = Layout(config.separator, config.header, config.list_separator)
-    frame, where = read_table(path, layout, keep=_used(config)), str(path)
-    dropped: dict[str, int] = {}
-    if holds_lists(frame, config):
-        frame, config, dropped = rows_of_lists(frame, config, where)
-        where = f"{where}, one row per listed item"
-    return canonical(frame, where, part, config), dropped
+    """Canonical rows of a table, one per listed item, and what was left out.
+
+    Args:
+      frame: rows of a table.
+      where: name of its file.
+      part: 0 train, 1 valid, 2 test.
+      first_row: number of rows of the log before these. A list is a request of its
+        own; its number is that of its row.
+      config: names of the columns and kinds of the features.
+
+    Returns:
+      Columns of `canonical`, and {reason: number of rows}.
+
+    Raises:
+      InputError: a missing column, or a bad value with its row.
+    """
+    if not holds_lists(frame, config):
+        return canonical(frame, where, part, config), {}
+    if config.clicked_values:
+        raise InputError(
+            f"data.clicked_values={list(config.clicked_values)} is not read beside "
+            f"lists of items, as {where} has them; leave it out"
+        )
+    listed, own, dropped = rows_of_lists(frame, config, where)
+    rows = canonical(listed, f"{where}, one row per listed item", part, own)
+    if config.columns.request is None:
+        rows = rows.with_columns(pl.col("request") + first_row)
+    return rows, dropped
+
+
+def _check_clicks(frame: pl.DataFrame, where: str, config: DataConfig) -> None:
+    """Check that a file has a value of a click."""
+    name = config.columns.clicked
+    if name is not None and name in frame.columns:
+        parse.check_clicks(frame[name], where, name, config.clicked_values)
 
 
 def load(config: DataConfig) -> FunnelLog:
     """Log of ``data.path`` (part 0), ``valid_path`` (part 1) and ``test_path`` (2).
 
-    Without a column ``clicked``, ``rating`` or ``stage`` every row is a positive.
-    With ``clicked`` (0/1, or ``data.clicked_values``) the other rows are exposed; with
-    ``rating`` those below ``data.min_rating`` are. Cells that list items become a row
-    per item, one request per list (`data.sources.lists`).
+    ``data.path`` is a file, or a folder of files of one format, read in the order of
+    their names. Without a column ``clicked``, ``rating`` or ``stage`` every row is a
+    positive. With ``clicked`` (0/1, or ``data.clicked_values``) the other rows are
+    exposed; with ``rating`` those below ``data.min_rating`` are. Cells that list items
+    become a row per item, one request per list (`data.sources.lists`).
 
     Raises:
       InputError: an error in a file, with file, row or column, value and remedy.
     """
-    check_meaning(config.columns, config.min_rating)
-    _check_values(config)
-    paths = {0: need_file(config.path, "data.path")}
-    for part, key in ((1, "valid_path"), (2, "test_path")):
-        if getattr(config, key) is not None:
-            paths[part] = need_file(getattr(config, key), f"data.{key}")
-    frames, dropped = [], {}
-    for part, path in paths.items():
-        frame, counts = _read(path, part, config)
-        frames.append(frame)
+    frames: list[pl.DataFrame] = []
+    dropped: dict[str, int] = {}
+    layout = Layout(config.separator, config.header, config.list_separator)
+    first_row = 0
+    for part, path in table_files(config):
+        frame = read_table(path, layout, keep=columns_read(config))
+        if not holds_lists(frame, config):
+            _check_clicks(frame, str(path), config)
+        rows, counts = rows_of(frame, str(path), part, first_row, config)
+        if rows.is_empty():
+            raise InputError(
+                f"{path}: no row of column {config.columns.item!r} lists an item; "
+                "check data.columns.item and data.list_separator"
+            )
+        first_row += len(frame)
+        frames.append(rows)
         for reason, number in counts.items():
             dropped[reason] = dropped.get(reason, 0) + number
     log = stack(frames)
     frames.clear()
-    left_out = [name for name in log.columns if ":" in name]
-    if len(paths) == 1:
-        left_out.append("part")
+    users, items = (side_table(_first_rows(log, side), side, config) for side in SIDES)
     return build_log(
-        log.drop(left_out),
+        log.drop(unused(log.columns, config)),
         where=str(config.path),
-        users=_side_table(log, "user", config),
-        items=_side_table(log, "item", config),
+        users=users,
+        items=items,
         dropped=dropped,
     )
+
+
+def _first_rows(log: pl.DataFrame, side: str) -> pl.DataFrame:
+    return log.unique(subset=side, keep="first", maintain_order=True)
+
+
+def unused(columns: list[str], config: DataConfig) -> list[str]:
+    """Return the canonical columns that are no part of a log: features, and one part.
+
+    Args:
+      columns: names of canonical columns.
+      config: the paths.
+    """
+    one_part = config.valid_path is None and config.test_path is None
+    return [name for name in columns if ":" in name or (one_part and name == "part")]

@@ -44,7 +44,7 @@ def read_typed(
       InputError: the file is damaged, or has a type that polars does not read.
     """
     try:
-        with _panics_unprinted():
+        with panics_unprinted():
             return _read(path, kind, keep, rows)
     # Polars panics at some damaged files; a panic is not an Exception.
     except (
@@ -52,15 +52,24 @@ def read_typed(
         pl.exceptions.PanicException,
         OSError,
     ) as error:
-        text = str(error).strip()
-        for part, reason, remedy in REASONS:
-            if part in text:
-                raise InputError(f"{path}: {reason}; {remedy}") from None
-        panic = isinstance(error, pl.exceptions.PanicException)
-        reason = "" if panic else f": {text.splitlines()[0] if text else error}"
-        raise InputError(
-            f"{path}: is not a {kind[1:]} file, or damaged{reason}; {OTHER}"
-        ) from None
+        raise refused(path, kind, error) from None
+
+
+def refused(path: Path, kind: str, error: BaseException) -> InputError:
+    """Return why a file cannot be read, and the remedy.
+
+    Args:
+      path: the file.
+      kind: the ending of its format, such as ``.parquet``.
+      error: what polars raised.
+    """
+    text = str(error).strip()
+    for part, reason, remedy in REASONS:
+        if part in text:
+            return InputError(f"{path}: {reason}; {remedy}")
+    panic = isinstance(error, pl.exceptions.PanicException)
+    reason = "" if panic else f": {text.splitlines()[0] if text else error}"
+    return InputError(f"{path}: is not a {kind[1:]} file, or damaged{reason}; {OTHER}")
 
 
 def _read(
@@ -89,8 +98,8 @@ def _refuse_array(path: Path) -> None:
 
 
 @contextmanager
-def _panics_unprinted() -> Iterator[None]:
-    """Keep stderr from the lines that a panic writes past Python; the rest is kept."""
+def panics_unprinted() -> Iterator[None]:
+    """Context whose stderr lacks the lines that a panic writes past Python."""
     with _turn, tempfile.TemporaryFile() as lines:
         try:
             before = os.dup(2)

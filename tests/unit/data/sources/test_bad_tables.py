@@ -178,7 +178,7 @@ def test_bad_paths_are_named(tmp_path):
     for path, message in (
         (None, "data.path is not set; give the path of a file"),
         (str(tmp_path / "no.csv"), "data.path='.*no.csv' does not exist"),
-        (str(tmp_path), "data.path='.*' is a folder; give the path of a file"),
+        (str(tmp_path), "data.path='.*' is a folder without a table; give the path"),
         (
             write(tmp_path, "a.xlsx", "x"),
             "that end with '.xlsx' are not supported; give",

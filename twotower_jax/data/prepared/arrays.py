@@ -1,0 +1,188 @@
+"""A log and its split as files of arrays; each is written whole and then named."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from twotower_jax.data.log import Feature, FunnelLog, Pairs
+
+COLUMNS = ("user", "item", "stage", "time", "request", "rank", "part", "weight")
+PAIRS = ("user", "item", "time", "request", "weight")
+SIDES = ("user", "item")
+
+
+def write_array(path: Path, parts: Iterable[np.ndarray], rows: int) -> None:
+    """Write an array of one axis, part by part.
+
+    Args:
+      path: of the .npy file; its folder is made where it is missing.
+      parts: arrays of one type.
+      rows: of all parts.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.tmp")
+    written = 0
+    with temporary.open("wb") as file:
+        for part in parts:
+            if not written:
+                header = {"descr": part.dtype.str, "fortran_order": False}
+                np.lib.format.write_array_header_1_0(file, header | {"shape": (rows,)})
+            file.write(np.ascontiguousarray(part).data)
+            written += len(part)
+    if written != rows:
+        raise ValueError(f"{path} has {written} rows in place of {rows}")
+    temporary.replace(path)
+
+
+def save_array(path: Path, values: np.ndarray) -> None:
+    """Write an array of any shape.
+
+    Args:
+      path: of the .npy file; its folder is made where it is missing.
+      values: the array.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.tmp")
+    with temporary.open("wb") as file:
+        np.save(file, values, allow_pickle=False)
+    temporary.replace(path)
+
+
+def save_series(path: Path, values: pl.Series) -> None:
+    """Write a column as a parquet file with the column "value".
+
+    Args:
+      path: of the file; its folder is made where it is missing.
+      values: the column.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.tmp")
+    pl.DataFrame({"value": values}).write_parquet(temporary, compression="lz4")
+    temporary.replace(path)
+
+
+def load_array(path: Path) -> np.ndarray:
+    """Return a memory map of an array.
+
+    Args:
+      path: of the .npy file.
+    """
+    return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def load_series(path: Path, name: str) -> pl.Series:
+    """Return a column that `save_series` wrote.
+
+    Args:
+      path: of the file.
+      name: of the column.
+    """
+    with path.open("rb") as file:
+        return pl.read_parquet(file)["value"].rename(name)
+
+
+def save_features(
+    folder: Path, features: dict[str, dict[str, Feature]]
+) -> list[dict[str, Any]]:
+    """Write features; return what `load_features` needs beside the files.
+
+    Args:
+      folder: of the files.
+      features: by side, "user" or "item", and name.
+    """
+    described = []
+    for side, named in features.items():
+        for number, (name, one) in enumerate(named.items()):
+            stem = f"{side}_feature_{number}"
+            save_array(folder / f"{stem}.npy", one.values)
+            if one.vocabulary is not None:
+                save_series(folder / f"{stem}.parquet", one.vocabulary)
+            row = {"side": side, "name": name, "stem": stem, "kind": one.kind}
+            row |= {"size": one.size, "mean": one.mean, "deviation": one.deviation}
+            described.append(row | {"vocabulary": one.vocabulary is not None})
+    return described
+
+
+def load_features(
+    folder: Path, described: list[dict[str, Any]]
+) -> dict[str, dict[str, Feature]]:
+    """Return the features by side and name.
+
+    Args:
+      folder: of the files.
+      described: the result of `save_features`.
+    """
+    found: dict[str, dict[str, Feature]] = {side: {} for side in SIDES}
+    for row in described:
+        path = folder / f"{row['stem']}.parquet"
+        found[row["side"]][row["name"]] = Feature(
+            row["kind"],
+            load_array(folder / f"{row['stem']}.npy"),
+            row["size"],
+            load_series(path, row["name"]) if row["vocabulary"] else None,
+            row["mean"],
+            row["deviation"],
+        )
+    return found
+
+
+def save_columns(folder: Path, log: FunnelLog | Pairs, names: Iterable[str]) -> None:
+    """Write the columns that a log, or positives of it, have.
+
+    Args:
+      folder: of the files.
+      log: the rows.
+      names: of columns.
+    """
+    for name in names:
+        if (values := getattr(log, name)) is not None:
+            save_array(folder / f"{name}.npy", values)
+
+
+def load_columns(folder: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """Return memory maps of the columns that a folder has.
+
+    Args:
+      folder: of the files.
+      names: of columns.
+    """
+    paths = {name: folder / f"{name}.npy" for name in names}
+    return {name: load_array(path) for name, path in paths.items() if path.exists()}
+
+
+def load_log(
+    folder: Path, features: list[dict[str, Any]], dropped: dict[str, int]
+) -> FunnelLog:
+    """Return a log whose columns are memory maps.
+
+    Args:
+      folder: of the files.
+      features: the result of `save_features`.
+      dropped: of the log.
+    """
+    columns = load_columns(folder, COLUMNS)
+    ids = {
+        f"{side}_ids": load_series(folder / f"{side}_ids.parquet", side)
+        for side in SIDES
+    }
+    of_sides = load_features(folder, features)
+    log = FunnelLog(**columns, **ids, dropped=dropped)
+    return replace(log, user_features=of_sides["user"], item_features=of_sides["item"])
+
+
+def save_log(folder: Path, log: FunnelLog) -> list[dict[str, Any]]:
+    """Write a log; return the description of its features.
+
+    Args:
+      folder: of the files.
+      log: the log.
+    """
+    save_columns(folder, log, COLUMNS)
+    for side in SIDES:
+        save_series(folder / f"{side}_ids.parquet", getattr(log, f"{side}_ids"))
+    features = {side: getattr(log, f"{side}_features") for side in SIDES}
+    return save_features(folder, features)

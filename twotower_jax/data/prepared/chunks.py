@@ -1,0 +1,181 @@
+"""Chunks: the canonical rows of a table in files of a bounded number of rows.
+
+A chunk is written whole and then named, and its name holds the rows of the table that
+it covers, so that a killed preparation goes on behind the last one.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+import pyarrow.parquet as pq
+
+from twotower_jax.config.data import DataConfig
+from twotower_jax.data.sources.batches import batches, estimated_rows
+from twotower_jax.data.sources.layout import Layout
+from twotower_jax.data.sources.table import (
+    columns_read,
+    rows_of,
+    stack,
+    table_files,
+)
+
+ROWS = 2_000_000  # of a table in a chunk, at most
+GROUP = 4  # chunks that are read at a time
+FINISHED, DROPPED = ".finished", "dropped"
+Say = Callable[[str, int, int | None], None]  # what, rows done, rows of all or None
+
+
+class Chunk(NamedTuple):
+    """A file with canonical rows.
+
+    Attributes:
+      file: number of the table.
+      first, end: the rows of that table that it covers.
+      path: the chunk.
+    """
+
+    file: int
+    first: int
+    end: int
+    path: Path
+
+
+def list_chunks(folder: Path) -> list[Chunk]:
+    """Return the chunks of a folder in the order of the log.
+
+    Args:
+      folder: of the chunks; it need not be there.
+    """
+    found = []
+    for path in folder.glob("*.parquet"):
+        file, first, end = map(int, path.stem.split("-"))
+        found.append(Chunk(file, first, end, path))
+    return sorted(found)
+
+
+def write_chunks(config: DataConfig, folder: Path, say: Say) -> None:
+    """Write the chunks of all tables of a configuration that are not there yet.
+
+    Args:
+      config: paths and columns of ``data.source=table``.
+      folder: of the chunks.
+      say: told of the rows that are read.
+
+    Raises:
+      InputError: a bad file, column or value; chunks written before stay.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    layout = Layout(config.separator, config.header, config.list_separator)
+    files = table_files(config)
+    numbers = [estimated_rows(path, layout) for _, path in files]
+    whole = None if None in numbers else sum(number or 0 for number in numbers)
+    before = 0  # rows of the tables before
+    for number, (part, path) in enumerate(files):
+        table = _Table(number, part, path, before)
+        for rows in _unread(table, config, layout, folder):
+            say("rows read", before + rows, whole)
+        before += max(
+            (one.end for one in list_chunks(folder) if one.file == number), default=0
+        )
+
+
+class _Table(NamedTuple):
+    """A table of a log: its number, part and path, and the rows of those before."""
+
+    number: int
+    part: int
+    path: Path
+    before: int
+
+
+def _unread(
+    table: _Table, config: DataConfig, layout: Layout, folder: Path
+) -> Iterator[int]:
+    """Write the chunks of a table that are not there; yield its rows so far."""
+    mark = folder / f"{table.number}{FINISHED}"
+    if mark.exists():
+        return
+    there = [one.end for one in list_chunks(folder) if one.file == table.number]
+    end = seen = max(there, default=0)
+    for batch in batches(table.path, layout, columns_read(config), ROWS):
+        fresh = batch.slice(min(seen, len(batch)))
+        seen -= len(batch) - len(fresh)
+        if fresh.is_empty():
+            continue
+        where = f"{table.path}, from row {end + 1:,} on" if end else str(table.path)
+        rows, dropped = rows_of(fresh, where, table.part, table.before + end, config)
+        chunk = Chunk(table.number, end, end + len(fresh), folder)
+        _write(rows, chunk, dropped)
+        end = chunk.end
+        yield end
+    mark.touch()
+
+
+def _write(rows: pl.DataFrame, chunk: Chunk, dropped: dict[str, int]) -> None:
+    """Write a chunk into the folder that it names as its path."""
+    name = f"{chunk.file:06d}-{chunk.first:015d}-{chunk.end:015d}.parquet"
+    temporary = chunk.path / f"{name}.tmp"
+    metadata = {DROPPED: json.dumps(dropped)}
+    rows.write_parquet(temporary, compression="lz4", metadata=metadata)
+    temporary.replace(chunk.path / name)
+
+
+def dropped_rows(chunks: list[Chunk]) -> dict[str, int]:
+    """Return the numbers of rows that were left out, by reason.
+
+    Args:
+      chunks: of a log.
+    """
+    dropped: dict[str, int] = {}
+    for chunk in chunks:
+        metadata = json.loads(pl.read_parquet_metadata(chunk.path)[DROPPED])
+        for reason, number in metadata.items():
+            dropped[reason] = dropped.get(reason, 0) + number
+    return dropped
+
+
+def rows_in(chunk: Chunk) -> int:
+    """Return the number of canonical rows of a chunk.
+
+    Args:
+      chunk: a file with canonical rows.
+    """
+    return pq.read_metadata(chunk.path).num_rows
+
+
+def schema_of(chunks: list[Chunk]) -> pl.Schema:
+    """Return the types of the columns of all chunks: text where one has text.
+
+    Args:
+      chunks: of a log.
+
+    Raises:
+      InputError: a column has types in two files that do not match.
+    """
+    empty = [pl.DataFrame(schema=pl.read_parquet_schema(c.path)) for c in chunks]
+    return stack(empty).schema
+
+
+def read_chunks(
+    chunks: list[Chunk], columns: Sequence[str], schema: pl.Schema
+) -> Iterator[pl.DataFrame]:
+    """Columns of the chunks, several chunks at a time, with the types of the whole.
+
+    Args:
+      chunks: of a log.
+      columns: names.
+      schema: the result of `schema_of`.
+
+    Yields:
+      Tables of at most `GROUP` chunks.
+    """
+    types = [pl.col(name).cast(schema[name]) for name in columns]
+    for place in range(0, len(chunks), GROUP):
+        parts = [
+            pl.read_parquet(chunk.path, columns=list(columns)).select(types)
+            for chunk in chunks[place : place + GROUP]
+        ]
+        yield pl.concat(parts)

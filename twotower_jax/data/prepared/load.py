@@ -1,0 +1,122 @@
+"""Logs that `twotower data prepare` wrote, as memory maps."""
+
+import dataclasses
+import functools
+import os
+from pathlib import Path
+from typing import Any
+
+from twotower_jax.config.data import ColumnsConfig, DataConfig
+from twotower_jax.data.log import FunnelLog, Pairs, Split
+from twotower_jax.data.prepared.arrays import PAIRS, load_columns, load_log
+from twotower_jax.data.prepared.prepare import (
+    FORMAT,
+    INDEX,
+    LOG,
+    PARTS,
+    checksums,
+    read_index,
+)
+from twotower_jax.data.sources.files import need_folder
+from twotower_jax.errors import InputError
+
+# Keys of the section that a prepared folder leaves to the run.
+FREE = ("source", "path", "mask_seen", "columns", "simulator", "recflow", "kuairand")
+HINT = "the prepared.json of `twotower data prepare`"
+
+
+def load(config: DataConfig) -> FunnelLog:
+    """Return a prepared log; its columns are memory maps.
+
+    Args:
+      config: the section ``data`` of a run, with ``data.source=prepared``.
+
+    Raises:
+      InputError: no prepared folder, an unfinished or damaged one or one of another
+        version, or a key that the folder has decided.
+    """
+    folder, index = _index(config)
+    log = load_log(folder / LOG, index["features"], index["dropped"])
+    if config.columns.weight is None:
+        log = dataclasses.replace(log, weight=None)
+    return log
+
+
+def stored_split(config: DataConfig) -> tuple[Split, str]:
+    """Return the split of a prepared log, as memory maps, and the fingerprint of both.
+
+    Args:
+      config: the section ``data`` of a run, with ``data.source=prepared``.
+
+    Raises:
+      InputError: as `load`.
+    """
+    folder, index = _index(config)
+    parts = {}
+    for name in PARTS:
+        columns = load_columns(folder / name, PAIRS)
+        if config.columns.weight is None:
+            columns.pop("weight", None)
+        parts[name] = Pairs(**columns) if name in index["parts"] else None
+    return Split(**parts, report=index["report"]), index["fingerprint"]
+
+
+def _index(config: DataConfig) -> tuple[Path, dict[str, Any]]:
+    """Return the folder and its index, checked."""
+    folder = need_folder(config.path, "data.path", HINT)
+    path = folder / INDEX
+    if not path.is_file():
+        raise InputError(
+            f"data.path={str(folder)!r} holds no {INDEX}: it is no prepared folder, or "
+            "unfinished; finish it with the command that began it, or give another"
+        )
+    index = read_index(path)
+    if index.get("format") != FORMAT:
+        raise InputError(
+            f"{path} is of format {index.get('format')!r}, and this version reads "
+            f"{FORMAT}; prepare the data again"
+        )
+    _check_keys(config, folder, index)
+    stat = os.stat(path)
+    _check_arrays(folder, stat.st_mtime_ns, stat.st_ino)
+    return folder, index
+
+
+def _check_keys(config: DataConfig, folder: Path, index: dict[str, Any]) -> None:
+    """Refuse keys that were decided when the data were prepared."""
+    default = DataConfig(split="given")
+    for one in dataclasses.fields(DataConfig):
+        value = getattr(config, one.name)
+        if one.name not in FREE and value != getattr(default, one.name):
+            raise InputError(
+                f"data.{one.name}={value} is decided when data are prepared, and "
+                f"{folder} has {index['data'][one.name]}; leave it out, or prepare the "
+                "data with it"
+            )
+    weight, stored = config.columns.weight, index["data"]["columns"]["weight"]
+    if weight not in (None, stored):
+        raise InputError(
+            f"positives.weight={weight} is no column of {folder}, which was prepared "
+            f"with positives.weight={stored}; prepare the data with it"
+        )
+    named = dataclasses.replace(config.columns, weight=None)
+    if named != ColumnsConfig():
+        raise InputError(
+            f"data.columns names columns of a table, and {folder} was prepared with "
+            "those of its own; leave data.columns out"
+        )
+
+
+@functools.lru_cache(maxsize=8)
+def _check_arrays(folder: Path, changed: int, inode: int) -> None:
+    """Refuse a folder with a missing, damaged or additional array, once per index."""
+    del changed, inode
+    kept = read_index(folder / INDEX)["checksums"]
+    found = checksums(folder)
+    for name in sorted(kept | found):
+        if kept.get(name) != found.get(name):
+            what = "is missing" if name not in found else "has another checksum"
+            raise InputError(
+                f"{folder / name} {what} than when it was prepared; prepare the data "
+                "again into another folder"
+            )
