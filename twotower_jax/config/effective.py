@@ -79,6 +79,7 @@ RULES = (
             "data.columns.weight",
             "negatives.allow_exposed",
             "training.steps_per_dispatch",
+            "training.feed",
             "training.checkpoint_every",
             "training.merge_columns",
             "training.devices",

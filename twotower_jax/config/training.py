@@ -38,8 +38,18 @@ class TrainingConfig:
     )
     order: str = key(
         "shuffled",
-        choices=("shuffled", "time"),
-        doc="order of the positives in an epoch; time: that of the log's times",
+        choices=("shuffled", "time", "blocks"),
+        doc="order of the positives in an epoch; time: that of the log's times; "
+        "blocks: blocks of 4,096 rows in a random order, shuffled within 256 of them, "
+        "for logs larger than the memory",
+    )
+    feed: str = key(
+        "device",
+        choices=("device", "host"),
+        doc="where the training positives lie; device: in its memory; host: in that of "
+        "the host, or on its disk with data=prepared, and each dispatch is copied; "
+        "does not change the bits",
+        example="training.feed=host training.order=blocks",
     )
     start_from: str | None = key(
         None,

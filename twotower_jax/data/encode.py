@@ -11,6 +11,7 @@ from twotower_jax.data.vectors import to_vectors, unit_vectors
 from twotower_jax.errors import InputError, unknown
 
 SEPARATOR = "|"
+WIDEST = 16  # numbers in the range of ids, for each id, that a table has at most
 KINDS = ("categorical", "multi", "numeric", "vector")
 
 
@@ -28,10 +29,36 @@ def codes_of(values: pl.Series, vocabulary: pl.Series) -> np.ndarray:
       >>> codes_of(pl.Series(["b", "x", "a"]), pl.Series(["a", "b"])).tolist()
       [1, -1, 0]
     """
+    if (dense := _dense_codes(values, vocabulary)) is not None:
+        return dense
     places = pl.DataFrame({"value": vocabulary}).with_row_index("code")
     column = pl.DataFrame({"value": values})
     joined = column.join(places, on="value", how="left", maintain_order="left")
     return joined["code"].cast(pl.Int32).fill_null(-1).to_numpy()
+
+
+def _dense_codes(values: pl.Series, vocabulary: pl.Series) -> np.ndarray | None:
+    """Return the codes of whole numbers by a table of all numbers of their range.
+
+    None for other types, missing values, or a range much wider than the vocabulary.
+    """
+    whole = vocabulary.dtype.is_integer() and values.dtype.is_integer()
+    if (
+        not whole
+        or vocabulary.is_empty()
+        or values.has_nulls()
+        or vocabulary.has_nulls()
+    ):
+        return None
+    low, high = int(vocabulary.min()), int(vocabulary.max())  # type: ignore[arg-type]
+    width = high - low + 1
+    if width > WIDEST * len(vocabulary) or high >= 2**63:
+        return None
+    table = np.full(width + 1, -1, np.int32)  # the last one is for all other numbers
+    table[vocabulary.cast(pl.Int64).to_numpy() - low] = np.arange(len(vocabulary))
+    numbers = values.cast(pl.Int64, strict=False)
+    inside = numbers.is_between(low, high).fill_null(False)
+    return table[(numbers - low).set(~inside, width).to_numpy()]
 
 
 def encode_ids(

@@ -2,7 +2,7 @@
 
 import bisect
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -60,6 +60,21 @@ def make_queries(user: np.ndarray, history: History | None) -> Queries:
     if history is not None:
         begin, end = jnp.asarray(history.begin), jnp.asarray(history.end)
     return Queries(jnp.asarray(user, jnp.int32), begin, end)
+
+
+def host_queries(user: np.ndarray, history: History | None) -> Queries:
+    """Queries on the host, as arrays of numpy.
+
+    Args:
+      user: [n] int32 codes.
+      history: spans [n] of the history that each query may see, or None.
+
+    Returns:
+      The queries.
+    """
+    spans = (None, None) if history is None else (history.begin, history.end)
+    # They become arrays of jax a dispatch at a time.
+    return Queries(*cast(Any, (user, *spans)))
 
 
 def device_features(
@@ -166,7 +181,7 @@ class Order:
         epoch, parts = self._epoch_of(position), []
         while position < end:
             begin = self.positives(epoch)
-            part = self._epoch(epoch)[position - begin : end - begin]
+            part = self._rows(epoch, position - begin, end - begin)
             parts.append(part)
             position, epoch = position + len(part), epoch + 1
         return np.concatenate(parts).reshape(number, self._batch)
@@ -177,6 +192,10 @@ class Order:
         while self._ends[-1] < position:
             self.positives(len(self._ends))
         return bisect.bisect_right(self._ends, position) - 1
+
+    def _rows(self, epoch: int, begin: int, end: int) -> np.ndarray:
+        """Return the rows at places of an epoch, up to its end."""
+        return self._epoch(epoch)[begin:end]
 
     def _epoch(self, epoch: int) -> np.ndarray:
         if epoch not in self._epochs:

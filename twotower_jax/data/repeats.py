@@ -3,20 +3,14 @@
 import numpy as np
 import polars as pl
 
+from twotower_jax.data.build import present
 from twotower_jax.data.log import FunnelLog
+
+AT_A_TIME = 2**25  # rows of training whose pairs are compared, to bound the memory
 
 
 def _keys(log: FunnelLog, rows: np.ndarray) -> np.ndarray:
     return log.user[rows].astype(np.int64) * log.num_items + log.item[rows]
-
-
-def present(codes: np.ndarray) -> set[int]:
-    """Return the distinct codes, by counting, which is faster than sorting.
-
-    Args:
-      codes: [n] whole numbers from 0.
-    """
-    return set(np.flatnonzero(np.bincount(codes)).tolist())
 
 
 def _distinct(log: FunnelLog, rows: np.ndarray) -> np.ndarray:
@@ -47,14 +41,26 @@ def _unseen(
     log: FunnelLog, train: np.ndarray, rows: np.ndarray, name: str
 ) -> dict[str, int]:
     """Count the users and items of a part that training lacks, and common pairs."""
-    seen = pl.Series(_keys(log, rows)).is_in(pl.Series(_keys(log, train)).implode())
-    users = present(log.user[rows]) - present(log.user[train])
-    items = present(log.item[rows]) - present(log.item[train])
-    return {
-        f"users of {name} unseen in train": len(users),
-        f"items of {name} unseen in train": len(items),
-        f"{name} positives also in train": int(seen.sum() or 0),
+    new = {
+        side: present(codes[rows], number) & ~present(codes[train], number)
+        for side, codes, number in (
+            ("users", log.user, log.num_users),
+            ("items", log.item, log.num_items),
+        )
     }
+    return {
+        f"{side} of {name} unseen in train": int(n.sum()) for side, n in new.items()
+    } | {f"{name} positives also in train": _common(log, train, rows)}
+
+
+def _common(log: FunnelLog, train: np.ndarray, rows: np.ndarray) -> int:
+    """Count the (user, item) of a part, distinct there, that training has too."""
+    own = pl.Series(_keys(log, rows))
+    wanted, found = own.implode(), []
+    for start in range(0, len(train), AT_A_TIME):
+        keys = pl.Series(_keys(log, train[start : start + AT_A_TIME]))
+        found.append(keys.filter(keys.is_in(wanted)).unique())
+    return len(pl.concat(found).unique()) if found else 0
 
 
 def without_duplicates(

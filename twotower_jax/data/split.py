@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 
 from twotower_jax.config.data import DataConfig
+from twotower_jax.data.build import present
 from twotower_jax.data.log import FunnelLog, Pairs, Split, Stage
-from twotower_jax.data.repeats import present, without_duplicates, without_repeats
+from twotower_jax.data.repeats import without_duplicates, without_repeats
 from twotower_jax.data.window import divide_at
 from twotower_jax.errors import InputError
 from twotower_jax.registry import Registry
@@ -47,15 +48,19 @@ def _temporal(
             "data.split=temporal needs times, and the log has none; set "
             "data.columns.time, or use data.split=ratio or leave_last_out"
         )
-    order = np.argsort(log.time[rows], kind="stable")
-    times, n = log.time[rows][order], len(rows)
+    times, n = np.sort(log.time[rows]), len(rows)
     test = _cut(times, n - int(_round(config.test_share, n)))
     valid = test
     if config.valid_share > 0:
         valid = _cut(times[:test], test - int(_round(config.valid_share, n)))
-    part = np.empty(n, np.int8)
-    place = np.arange(n)
-    part[order] = np.where(place >= test, TEST, np.where(place >= valid, VALID, TRAIN))
+    # A cut lies between two times, so that the first time of a part decides it.
+    first_valid, first_test = (
+        times[cut] if cut < n else np.inf for cut in (valid, test)
+    )
+    del times
+    time = log.time[rows]
+    part = (time >= first_valid).astype(np.int8)
+    part[time >= first_test] = TEST
     return part, {}
 
 
@@ -83,7 +88,7 @@ def _leave_last_out(
     part = np.full(len(rows), TRAIN, np.int8)
     part[(from_end == 1) & (count >= 3)] = VALID
     part[(from_end == 0) & (count >= 3)] = TEST
-    short = len(present(log.user[rows][count < 3]))
+    short = int(present(log.user[rows][count < 3], log.num_users).sum())
     return part, {"users with fewer than 3 positives, kept in train": short}
 
 
@@ -102,7 +107,7 @@ def _ratio(
     rest = count - test
     valid = np.minimum(_round(config.valid_share, rest), rest - 1)
     part = np.where(from_end < test, TEST, np.where(from_end < test + valid, VALID, 0))
-    short = len(present(log.user[rows][test == 0]))
+    short = int(present(log.user[rows][test == 0], log.num_users).sum())
     return part.astype(np.int8), {"users too short for a test positive": short}
 
 
@@ -161,8 +166,11 @@ def _check(log: FunnelLog, rows: np.ndarray) -> None:
             "the log has no positive (no row with stage 'clicked'); check "
             "data.columns.clicked or stage, or lower data.min_rating"
         )
-    for name, codes in (("user", log.user), ("item", log.item)):
-        if len(present(codes[rows])) < 2:
+    for name, codes, number in (
+        ("user", log.user, log.num_users),
+        ("item", log.item, log.num_items),
+    ):
+        if present(codes[rows], number).sum() < 2:
             raise InputError(
                 f"the positives of the log are all of one {name}, and learning needs "
                 f"at least 2 {name}s; check data.columns.{name}"
@@ -240,6 +248,7 @@ def split(log: FunnelLog, config: DataConfig) -> Split:
     if config.repeats in ("first", "last"):
         report["repeated positives left out"] = len(positives) - len(rows)
     train, valid, test = (rows[part == code] for code in (TRAIN, VALID, TEST))
+    del positives, rows, part  # of a large log they take much memory
     if config.fit_valid:
         report["valid positives moved into train"] = len(valid)
         train, valid = np.sort(np.concatenate([train, valid])), valid[:0]

@@ -65,9 +65,9 @@ def _add(digest: Any, name: str, array: np.ndarray | None) -> None:
         digest.update(f"{name} none;".encode())
         return
     array = np.ascontiguousarray(array)
-    array = array.astype(array.dtype.newbyteorder("<"))
+    array = array.astype(array.dtype.newbyteorder("<"), copy=False)
     digest.update(f"{name} {array.dtype.str} {array.shape};".encode())
-    digest.update(array.tobytes())
+    digest.update(array.data)
 
 
 def _add_ids(digest: Any, name: str, ids: pl.Series) -> None:
@@ -75,7 +75,8 @@ def _add_ids(digest: Any, name: str, ids: pl.Series) -> None:
     text = ids.cast(pl.String)
     lengths = text.str.len_bytes().cast(pl.Int64).to_numpy()
     _add(digest, f"{name} {ids.dtype}", lengths)
-    digest.update("".join(text.to_list()).encode())
+    for part in text.to_frame("id").iter_slices(100_000):
+        digest.update("".join(part["id"].to_list()).encode())
 
 
 def _add_pairs(digest: Any, name: str, pairs: Pairs) -> None:

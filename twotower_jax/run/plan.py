@@ -7,6 +7,7 @@ import numpy as np
 
 from twotower_jax.config import Config
 from twotower_jax.config.training import PATIENCE
+from twotower_jax.data.block_order import BlockOrder
 from twotower_jax.data.feed import Order
 from twotower_jax.data.history import History
 from twotower_jax.data.log import Split
@@ -64,11 +65,32 @@ def make_order(
       sequences: spans of the positives, where those of a user stay together.
     """
     train, draw, strategy = data.split.train, None, config.positives.strategy
+    if config.training.order == "blocks":
+        check_blocks(config)
+        return BlockOrder(config.seed, len(train), config.training.batch_size)
     if strategy != "none":
         draw = partial(draw_epoch, strategy, train.item, data.counts, weights)
     time = train.time if config.training.order == "time" else None
     batch = config.training.batch_size
     return Order(config.seed, len(train), batch, draw, time, sequences)
+
+
+def check_blocks(config: Config) -> None:
+    """Refuse an order of blocks with what reads all positives of an epoch at once.
+
+    Args:
+      config: the run.
+
+    Raises:
+      InputError: naming the other key.
+    """
+    strategy = config.positives.strategy
+    if strategy != "none":
+        raise InputError(
+            f"training.order=blocks reads every positive once, and positives.strategy="
+            f"{strategy} draws them anew each epoch; set positives.strategy=none, or "
+            "training.order=shuffled"
+        )
 
 
 def make_schedule(config: Config, split: Split) -> Schedule:

@@ -1,14 +1,16 @@
 """From a configuration and its data to the training problem."""
 
 import math
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from twotower_jax.config import Config
-from twotower_jax.data.feed import make_queries
+from twotower_jax.data.feed import Queries, host_queries, make_queries
+from twotower_jax.data.history import History
+from twotower_jax.data.log import Pairs
 from twotower_jax.losses.registry import LOSSES
 from twotower_jax.model.specs import Model, make_model
 from twotower_jax.run.inputs import Loaded, make_entities
@@ -93,8 +95,7 @@ def make_problem(config: Config, data: Loaded) -> Problem:
     return Problem(
         program=Program(structure, _hyper(config, data, weights, schedule, known)),
         data=TrainData(
-            make_queries(train.user, history),
-            jnp.asarray(train.item, jnp.int32),
+            *_positives(config, train, history),
             make_entities(config, data, history),
             pools and jax.tree.map(jnp.asarray, pools),
             masked_positives(negatives, data),
@@ -109,6 +110,7 @@ def make_problem(config: Config, data: Loaded) -> Problem:
         mining=mining_of(config, data, negatives, schedule),
         kth_scores=kth_scores(config, data, schedule),
         devices=config.training.devices,
+        on_host=config.training.feed == "host",
         report={
             "positives": resampling_report(data.counts, weights),
             "weights": weight_report,
@@ -116,6 +118,15 @@ def make_problem(config: Config, data: Loaded) -> Problem:
             "available": {} if known is None else known_share(known),
         },
     )
+
+
+def _positives(
+    config: Config, train: Pairs, history: History | None
+) -> tuple[Queries, jax.Array]:
+    """Return the queries and items of the positives, where training.feed wants them."""
+    if config.training.feed == "host":
+        return host_queries(train.user, history), cast(jax.Array, train.item)
+    return make_queries(train.user, history), jnp.asarray(train.item, jnp.int32)
 
 
 # --- program --------------------------------------------------------------------------

@@ -27,7 +27,7 @@ def end_to_end(config: Config) -> bool:
     """
     one_by_one = (
         config.positives.strategy != "none"
-        or config.training.order == "time"
+        or config.training.order != "shuffled"
         or config.data.since is not None
     )
     return reads_sequences(config) and not one_by_one

@@ -10,8 +10,9 @@ import numpy as np
 
 from twotower_jax.errors import NonFiniteLossError
 from twotower_jax.training.checkpoint import Checkpoints
+from twotower_jax.training.feeds import DeviceFeed, HostFeed
 from twotower_jax.training.lanes import Lane
-from twotower_jax.training.mesh import everywhere, spread_rows
+from twotower_jax.training.mesh import everywhere
 from twotower_jax.training.problem import Problem
 from twotower_jax.training.progress import ProgressLine
 from twotower_jax.training.sampler_state import diagnostics
@@ -119,7 +120,9 @@ class Trainer:
         self.run_steps = together or run_steps
         self.mesh = problem.mesh()
         self.program = everywhere(self.mesh, problem.program)
-        self.data = everywhere(self.mesh, problem.data)
+        self.feed = (HostFeed if problem.on_host else DeviceFeed)(
+            self.mesh, problem.data
+        )
         self.state, self.notes = self._first_state()
         self.step = int(self.state.step)
         self.resumed_at, self.seconds_before = time.perf_counter(), self.notes.seconds
@@ -190,8 +193,8 @@ class Trainer:
     ) -> tuple[TrainState | Lane, jax.Array]:
         """Begin ``number`` steps; return the state after them and their losses."""
         rows = self.problem.order.batches(self.step, self.schedule.steps_per_dispatch)
-        rows = spread_rows(self.mesh, rows)
-        return self.run_steps(self.program, self.data, state, rows, np.int32(number))
+        data, rows = self.feed(rows)
+        return self.run_steps(self.program, data, state, rows, np.int32(number))
 
     def _finish(self, dispatch: _Dispatch | None, line: ProgressLine) -> None:
         """Wait for a dispatch, check its losses and show the last one."""

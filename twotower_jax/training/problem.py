@@ -33,6 +33,7 @@ class Problem(NamedTuple):
       mining: How hard negatives are mined, or None.
       kth_scores: How the k-th best scores of a loss at k are estimated, or None.
       devices: Number of devices over which the rows of a batch are spread.
+      on_host: Whether the positives lie on the host, and each dispatch is fed its own.
       report: Statistics of the samples, for the run's result.
       warm_start: Parameters that replace random ones at the start, or None.
     """
@@ -46,6 +47,7 @@ class Problem(NamedTuple):
     streaming: Streaming | None = None
     mining: Mining | None = None
     devices: int = 1
+    on_host: bool = False
     report: dict[str, Any] | None = None
     warm_start: WarmStart | None = None
     kth_scores: KthScores | None = None

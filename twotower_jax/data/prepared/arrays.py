@@ -1,7 +1,6 @@
 """A log and its split as files of arrays; each is written whole and then named."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +142,7 @@ def save_columns(folder: Path, log: FunnelLog | Pairs, names: Iterable[str]) -> 
             save_array(folder / f"{name}.npy", values)
 
 
-def load_columns(folder: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
+def load_columns(folder: Path, names: Iterable[str]) -> dict[str, Any]:
     """Return memory maps of the columns that a folder has.
 
     Args:
@@ -164,14 +163,15 @@ def load_log(
       features: the result of `save_features`.
       dropped: of the log.
     """
-    columns = load_columns(folder, COLUMNS)
-    ids = {
-        f"{side}_ids": load_series(folder / f"{side}_ids.parquet", side)
-        for side in SIDES
-    }
     of_sides = load_features(folder, features)
-    log = FunnelLog(**columns, **ids, dropped=dropped)
-    return replace(log, user_features=of_sides["user"], item_features=of_sides["item"])
+    return FunnelLog(
+        **load_columns(folder, COLUMNS),
+        user_ids=load_series(folder / "user_ids.parquet", "user"),
+        item_ids=load_series(folder / "item_ids.parquet", "item"),
+        user_features=of_sides["user"],
+        item_features=of_sides["item"],
+        dropped=dropped,
+    )
 
 
 def save_log(folder: Path, log: FunnelLog) -> list[dict[str, Any]]:

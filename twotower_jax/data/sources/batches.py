@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from twotower_jax.data.sources.files import check_readable, read_table
@@ -51,7 +52,7 @@ def estimated_rows(path: Path, layout: Layout) -> int | None:
     try:
         if kind == ".parquet":
             return pq.read_metadata(path).num_rows
-    except (OSError, pq.lib.ArrowException):
+    except (OSError, pa.ArrowException):
         return None  # the reader says what is wrong
     if path.suffix.lower() != kind or (kind not in TEXT and not layout.separator):
         return None

@@ -28,6 +28,7 @@ def test_registry_names_every_source_with_one_line():
     assert set(SOURCES) == {
         "simulator",
         "table",
+        "prepared",
         "movielens",
         "lightgcn",
         "mind",
