@@ -68,9 +68,16 @@ def load_data(config: Config) -> Loaded:
     Raises:
       InputError: for anything wrong in the data or its description.
     """
-    if sources.SOURCES[config.data.source].reads_files:
-        return _load(config.data)
-    return _load_once(config.data)
+    if not sources.SOURCES[config.data.source].reads_files:
+        return _load_once(config.data)
+    data = _load(config.data)
+    prepared = config.data.source == "prepared"
+    if prepared and config.evaluation.test and not len(data.split.test):
+        raise InputError(
+            f"{config.data.path} was prepared without a test part; set evaluation.test="
+            "false, or prepare the data with data.test_share above 0"
+        )
+    return data
 
 
 def _load(config: DataConfig) -> Loaded:

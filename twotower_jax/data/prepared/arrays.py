@@ -1,5 +1,6 @@
 """A log and its split as files of arrays; each is written whole and then named."""
 
+import mmap
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from twotower_jax.data.log import Feature, FunnelLog, Pairs
+from twotower_jax.errors import InputError
 
 COLUMNS = ("user", "item", "stage", "time", "request", "rank", "part", "weight")
 PAIRS = ("user", "item", "time", "request", "weight")
@@ -69,8 +71,14 @@ def load_array(path: Path) -> np.ndarray:
 
     Args:
       path: of the .npy file.
+
+    Raises:
+      InputError: it is no array of numbers.
     """
-    return np.load(path, mmap_mode="r", allow_pickle=False)
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: {error}; prepare it again") from None
 
 
 def load_series(path: Path, name: str) -> pl.Series:
@@ -82,6 +90,19 @@ def load_series(path: Path, name: str) -> pl.Series:
     """
     with path.open("rb") as file:
         return pl.read_parquet(file)["value"].rename(name)
+
+
+def forget(log: FunnelLog) -> None:
+    """Give the pages of memory maps that were read back to the operating system.
+
+    Args:
+      log: whose columns may be memory maps; they are read again where they are used.
+    """
+    for name in COLUMNS:
+        values = getattr(log, name)
+        mapped = getattr(values, "_mmap", None)
+        if mapped is not None:
+            mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def save_features(

@@ -20,6 +20,7 @@ from twotower_jax.data.prepared.arrays import (
 )
 from twotower_jax.data.prepared.chunks import (
     Chunk,
+    Say,
     dropped_rows,
     list_chunks,
     read_chunks,
@@ -43,25 +44,32 @@ PLAIN = {
 
 
 class _Rows(NamedTuple):
-    """The canonical rows of a log on disk: chunks, types, columns and their number."""
+    """The canonical rows of a log on disk: chunks, types and their number."""
 
     chunks: list[Chunk]
     schema: pl.Schema
     number: int
+    say: Say
 
-    def parts(self, name: str) -> Iterator[pl.Series]:
-        """Yield a column, part by part."""
+    def parts(self, name: str, what: str | None = None) -> Iterator[pl.Series]:
+        """Yield a column, part by part, and tell of its rows."""
+        done = 0
         for frame in read_chunks(self.chunks, [name], self.schema):
+            done += len(frame)
+            self.say(what or f"column {name}, rows written", done, self.number)
             yield frame[name]
 
 
-def code_chunks(config: DataConfig, chunks: Path, out: Path) -> dict[str, Any]:
+def code_chunks(
+    config: DataConfig, chunks: Path, out: Path, say: Say
+) -> dict[str, Any]:
     """Write the arrays of a log from its chunks, as `build_log` makes them in memory.
 
     Args:
       config: names of the columns and kinds of the features.
       chunks: folder of the chunks.
       out: folder of the arrays.
+      say: told of the rows that are coded.
 
     Returns:
       The features and dropped rows of the log, for `arrays.load_log`.
@@ -71,7 +79,7 @@ def code_chunks(config: DataConfig, chunks: Path, out: Path) -> dict[str, Any]:
         table of features.
     """
     found = list_chunks(chunks)
-    rows = _Rows(found, schema_of(found), sum(map(rows_in, found)))
+    rows = _Rows(found, schema_of(found), sum(map(rows_in, found)), say)
     if not rows.number:
         raise InputError(
             f"{config.path}: no row of column {config.columns.item!r} lists an item; "
@@ -99,7 +107,7 @@ def code_chunks(config: DataConfig, chunks: Path, out: Path) -> dict[str, Any]:
 
 def _code_ids(rows: _Rows, side: str, config: DataConfig, out: Path) -> None:
     """Write the ids and the codes of users or items."""
-    ids = distinct(rows.parts(side))
+    ids = distinct(rows.parts(side, f"{side}s, rows seen"))
     parse.check_forms(ids, str(config.path), getattr(config.columns, side))
     write_array(out / f"{side}.npy", codes(rows.parts(side), ids), rows.number)
     save_series(out / f"{side}_ids.parquet", ids)
@@ -108,9 +116,9 @@ def _code_ids(rows: _Rows, side: str, config: DataConfig, out: Path) -> None:
 def _code_requests(rows: _Rows, config: DataConfig, out: Path) -> None:
     """Write the requests: whole numbers as they are, other ids as codes."""
     if rows.schema["request"].is_integer():
-        ids, largest = None, _largest(rows.parts("request"))
+        ids, largest = None, _largest(rows.parts("request", "requests, rows seen"))
     else:
-        ids = distinct(rows.parts("request"))
+        ids = distinct(rows.parts("request", "requests, rows seen"))
         known = len(ids) if ids[-1] is not None else len(ids) - 1
         largest = known - 1 if known else None
     if largest is None:

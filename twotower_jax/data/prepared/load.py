@@ -8,7 +8,7 @@ from typing import Any
 
 from twotower_jax.config.data import ColumnsConfig, DataConfig
 from twotower_jax.data.log import FunnelLog, Pairs, Split
-from twotower_jax.data.prepared.arrays import PAIRS, load_columns, load_log
+from twotower_jax.data.prepared.arrays import PAIRS, SIDES, load_columns, load_log
 from twotower_jax.data.prepared.prepare import (
     FORMAT,
     INDEX,
@@ -76,10 +76,51 @@ def _index(config: DataConfig) -> tuple[Path, dict[str, Any]]:
             f"{path} is of format {index.get('format')!r}, and this version reads "
             f"{FORMAT}; prepare the data again"
         )
+    _check_types(path, index)
     _check_keys(config, folder, index)
     stat = os.stat(path)
     _check_arrays(folder, stat.st_mtime_ns, stat.st_ino)
     return folder, index
+
+
+# What an index holds, and each feature in it.
+TYPES = {
+    "data": dict,
+    "parts": dict,
+    "report": dict,
+    "dropped": dict,
+    "features": list,
+    "checksums": dict,
+    "fingerprint": str,
+}
+FEATURE = {
+    "side": str,
+    "name": str,
+    "stem": str,
+    "kind": str,
+    "size": int,
+    "mean": float | int,
+    "deviation": float | int,
+    "vocabulary": bool,
+}
+
+
+def _check_types(path: Path, index: dict[str, Any]) -> None:
+    """Refuse an index that `prepare` cannot have written."""
+    rows = [(index, TYPES)]
+    if isinstance(index.get("features"), list):
+        rows += [(one, FEATURE) for one in index["features"]]
+    for row, types in rows:
+        for key, kind in types.items():
+            if not isinstance(row, dict) or not isinstance(row.get(key), kind):
+                raise InputError(f"{path} is damaged: {key} is wrong; prepare it again")
+    for one in index["features"]:
+        stored = f"{LOG}/{one['stem']}.npy" in index["checksums"]
+        if not stored or one["side"] not in SIDES:
+            raise InputError(
+                f"{path} is damaged: it names a feature {one['stem']!r} without a "
+                "file; prepare it again"
+            )
 
 
 def _check_keys(config: DataConfig, folder: Path, index: dict[str, Any]) -> None:
@@ -90,10 +131,12 @@ def _check_keys(config: DataConfig, folder: Path, index: dict[str, Any]) -> None
         if one.name not in FREE and value != getattr(default, one.name):
             raise InputError(
                 f"data.{one.name}={value} is decided when data are prepared, and "
-                f"{folder} has {index['data'][one.name]}; leave it out, or prepare the "
-                "data with it"
+                f"{folder} has {index['data'].get(one.name)}; leave it out, or prepare "
+                "the data with it"
             )
-    weight, stored = config.columns.weight, index["data"]["columns"]["weight"]
+    columns = index["data"].get("columns")
+    stored = columns.get("weight") if isinstance(columns, dict) else None
+    weight = config.columns.weight
     if weight not in (None, stored):
         raise InputError(
             f"positives.weight={weight} is no column of {folder}, which was prepared "

@@ -17,9 +17,16 @@ from twotower_jax.config.parse_text import parse_json
 from twotower_jax.data import sources
 from twotower_jax.data.build import filter_log
 from twotower_jax.data.log import FunnelLog
-from twotower_jax.data.prepared.arrays import PAIRS, load_log, save_columns, save_log
+from twotower_jax.data.prepared.arrays import (
+    PAIRS,
+    forget,
+    load_log,
+    save_columns,
+    save_log,
+)
 from twotower_jax.data.prepared.chunks import Say, write_chunks
 from twotower_jax.data.prepared.code import code_chunks
+from twotower_jax.data.sources.table import table_files
 from twotower_jax.data.split import split
 from twotower_jax.data.summary import data_fingerprint, weights_fingerprint
 from twotower_jax.data.window import rows_before
@@ -46,21 +53,28 @@ def prepare(config: DataConfig, out: Path, say: Say) -> dict[str, Any]:
     Raises:
       InputError: the folder holds something else, or anything wrong in the data.
     """
-    made = _begin(config, out)
-    if made is not None:
+    if (made := _found(config, out)) is not None:
         return made
-    log, features = _coded(config, out, say)
-    say("split", len(log.user), len(log.user))
+    # Wrong paths, and all that is wrong in another source, are seen before any file.
+    if config.source == "table":
+        table_files(config)
+        _begin(config, out)
+        log, features = _streamed(config, out, say)
+    else:
+        say("log read", 0, None)
+        log = sources.load(config)
+        _begin(config, out)
+        features = save_log(out / LOG, log)
+    say("split, checksums", 0, None)
     parts = split(log, config)
+    forget(log)
     sizes = {}
     for name in PARTS:
         if (pairs := getattr(parts, name)) is not None:
             save_columns(out / name, pairs, PAIRS)
             sizes[name] = len(pairs)
     index = {
-        "format": FORMAT,
-        "data": to_dict(config),
-        "files": _files(config),
+        **_identity(config),
         "fingerprint": data_fingerprint(log, parts),
         "weights_fingerprint": weights_fingerprint(parts),
         "users": log.num_users,
@@ -78,13 +92,13 @@ def prepare(config: DataConfig, out: Path, say: Say) -> dict[str, Any]:
     return index
 
 
-def _begin(config: DataConfig, out: Path) -> dict[str, Any] | None:
-    """Make the folder, or find what is in it; return the index of a finished one.
+def _found(config: DataConfig, out: Path) -> dict[str, Any] | None:
+    """Return the index of a folder that holds these data whole, None of another one.
 
     Raises:
-      InputError: it holds something else than these data, prepared in whole or in part.
+      InputError: it holds something else than these data, in whole or in part.
     """
-    own = {"format": FORMAT, "data": to_dict(config), "files": _files(config)}
+    own = _identity(config)
     for name in (INDEX, BEGUN):
         if not (out / name).is_file():
             continue
@@ -98,10 +112,24 @@ def _begin(config: DataConfig, out: Path) -> dict[str, Any] | None:
         return found if name == INDEX else None
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} exists and is not empty; give another --out")
-    out.mkdir(parents=True, exist_ok=True)
-    _check_space(config, out)
-    _write(out / BEGUN, own)
     return None
+
+
+def _begin(config: DataConfig, out: Path) -> None:
+    """Make the folder, and note which data it is for.
+
+    Raises:
+      InputError: the disk has too little space.
+    """
+    if (out / BEGUN).is_file():
+        return
+    _check_space(config, out)
+    out.mkdir(parents=True, exist_ok=True)
+    _write(out / BEGUN, _identity(config))
+
+
+def _identity(config: DataConfig) -> dict[str, Any]:
+    return {"format": FORMAT, "data": to_dict(config), "files": _files(config)}
 
 
 REASONS = {
@@ -121,7 +149,8 @@ def _check_space(config: DataConfig, out: Path) -> None:
         file["bytes"] * (3 if file["name"].endswith(".parquet") else 1)
         for file in _files(config)
     )
-    free = shutil.disk_usage(out).free
+    there = next(one for one in (out, *out.resolve().parents) if one.exists())
+    free = shutil.disk_usage(there).free
     if size > free:
         raise InputError(
             f"{out} needs up to {size / 1e9:.1f} GB, and its disk has "
@@ -129,22 +158,16 @@ def _check_space(config: DataConfig, out: Path) -> None:
         )
 
 
-def _coded(
+def _streamed(
     config: DataConfig, out: Path, say: Say
 ) -> tuple[FunnelLog, list[dict[str, Any]]]:
-    """Return the log, filtered, with its arrays written, and its features."""
+    """Return the log of tables, filtered, with its arrays written, and its features."""
     folder, work = out / LOG, out / WORK
-    if config.source != "table":
-        say("log read", 0, None)
-        log = sources.load(config)
-        features = save_log(folder, log)
-        return load_log(folder, features, log.dropped), features
     write_chunks(config, work, say)
     if (work / CODED).exists():
         made = read_index(work / CODED)
     else:
-        say("ids replaced by codes", 0, None)
-        made = code_chunks(config, work, folder)
+        made = code_chunks(config, work, folder, say)
         _write(work / CODED, made)
     raw = load_log(folder, made["features"], made["dropped"])
     log = filter_log(
