@@ -66,6 +66,7 @@ COMMANDS = (
     ("reproduce", "run"),
     ("data", "list"),
     ("data", "check"),
+    ("data", "prepare", "--out", "prepared"),
     ("data", "fetch"),
 )
 
@@ -89,7 +90,7 @@ def test_the_commands_above_are_all(capsys):
     tiny.command("data", "--help")
     shown = capsys.readouterr().out
     listed = set(re.findall(r"^    (\w+) ", shown, re.MULTILINE))
-    assert listed == {words[-1] for words in COMMANDS if words[0] == "data"}
+    assert listed == {words[1] for words in COMMANDS if words[0] == "data"}
 
 
 def test_an_alias_with_the_folder_serves_every_command(folder, tmp_path, capsys):
