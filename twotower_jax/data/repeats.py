@@ -41,6 +41,8 @@ def _unseen(
     log: FunnelLog, train: np.ndarray, rows: np.ndarray, name: str
 ) -> dict[str, int]:
     """Count the users and items of a part that training lacks, and common pairs."""
+    own = _keys(log, rows)
+    again = among(own, log.user[train], log.item[train], log.num_items)
     new = {
         side: present(codes[rows], number) & ~present(codes[train], number)
         for side, codes, number in (
@@ -50,17 +52,33 @@ def _unseen(
     }
     return {
         f"{side} of {name} unseen in train": int(n.sum()) for side, n in new.items()
-    } | {f"{name} positives also in train": _common(log, train, rows)}
+    } | {f"{name} positives also in train": int(again.sum())}
 
 
-def _common(log: FunnelLog, train: np.ndarray, rows: np.ndarray) -> int:
-    """Count the (user, item) of a part, distinct there, that training has too."""
-    own = pl.Series(_keys(log, rows))
+def among(
+    keys: np.ndarray, user: np.ndarray, item: np.ndarray, num_items: int
+) -> np.ndarray:
+    """Return which pairs are among others, [n] bool.
+
+    Args:
+      keys: [n] int64, user * num_items + item.
+      user, item: [m] codes of the other pairs; they are read in parts, so that the
+        memory grows with n alone.
+      num_items: size of the catalogue.
+
+    Examples:
+      >>> among(np.array([3, 4]), np.array([0, 1]), np.array([1, 1]), 3).tolist()
+      [False, True]
+    """
+    own = pl.Series(keys)
     wanted, found = own.implode(), []
-    for start in range(0, len(train), AT_A_TIME):
-        keys = pl.Series(_keys(log, train[start : start + AT_A_TIME]))
-        found.append(keys.filter(keys.is_in(wanted)).unique())
-    return len(pl.concat(found).unique()) if found else 0
+    for start in range(0, len(user), AT_A_TIME):
+        part = slice(start, start + AT_A_TIME)
+        others = pl.Series(user[part].astype(np.int64) * num_items + item[part])
+        found.append(others.filter(others.is_in(wanted)).unique())
+    if not found:
+        return np.zeros(len(keys), bool)
+    return own.is_in(pl.concat(found).implode()).to_numpy()
 
 
 def without_duplicates(
