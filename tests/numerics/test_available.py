@@ -163,7 +163,7 @@ def test_rows_draw_their_own_slots_from_what_they_know(source):
 @pytest.mark.parametrize(
     "keys",
     [
-        {"negatives__easy__num": 20},
+        pytest.param({"negatives__easy__num": 20}, marks=pytest.mark.slow),
         {"negatives__easy__num": 20, "training__merge_columns": True},
         pytest.param(
             {"negatives__easy__num": 4, "negatives__layout": "per_row"},
@@ -172,13 +172,19 @@ def test_rows_draw_their_own_slots_from_what_they_know(source):
         HARD | {"negatives__easy__num": 4, "negatives__layout": "per_row"},
         HARD | {"negatives__bank__size": 40, "negatives__bank__warmup": 0},
         {"loss__name": "full_softmax"},
-        {
-            "loss__name": "bce",
-            "loss__ratio": None,
-            "loss__logq__correct": "all",
-            "negatives__easy__num": 20,
-        },
-        {"negatives__easy__num": 20, "negatives__num_hard_negatives": 5},
+        pytest.param(
+            {
+                "loss__name": "bce",
+                "loss__ratio": None,
+                "loss__logq__correct": "all",
+                "negatives__easy__num": 20,
+            },
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            {"negatives__easy__num": 20, "negatives__num_hard_negatives": 5},
+            marks=pytest.mark.slow,
+        ),
         {
             "negatives__easy__num": 8,
             "negatives__hard__source": "dns",

@@ -159,6 +159,7 @@ def test_dropout_is_a_function_of_seed_and_step_and_of_training_alone():
     assert np.abs(kept - without).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_arms_that_differ_in_numbers_share_one_program():
     before = run_steps._cache_size()
     arms = ({}, {"seed": 1}, {"towers__sequence__dropout": 0.4})

@@ -70,7 +70,11 @@ def pair_of(mask, correct):
 
 @pytest.mark.parametrize(
     ("mask", "correct"),
-    [("none", "users"), ("same_item", "none"), ("user_positives", "users")],
+    [
+        pytest.param("none", "users", marks=pytest.mark.slow),
+        pytest.param("same_item", "none", marks=pytest.mark.slow),
+        ("user_positives", "users"),
+    ],
 )
 def test_the_loss_is_the_first_plus_the_weighted_second(mask, correct):
     both, one = pair_of(mask, correct)
