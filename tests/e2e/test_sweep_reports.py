@@ -58,6 +58,7 @@ def test_an_experiment_names_its_base(tmp_path, capsys):
     assert len(list(tmp_path.glob("baseless/*/result.json"))) == 2
 
 
+@pytest.mark.slow
 def test_failed_run_is_reported_with_its_reason_and_alone_tried_again(
     tmp_path, capsys, monkeypatch
 ):

@@ -69,15 +69,14 @@ def marked(is_slow):
     ]
 
 
-def between(name):
-    """Ratios within (0, 1) are alike: one of them with a pool is enough."""
-    return name.startswith("ratio 0.75") or name.startswith(
-        "ratio 0.3, per_row, pool F"
-    )
+def alike(name):
+    """One ratio within (0, 1) for shared slots and 1 for those of a row are enough."""
+    kept = ("ratio 0.3, shared", "ratio 1.0, per_row")
+    return name.startswith("ratio") and not name.startswith(kept)
 
 
 # Separate columns, where merged ones are tried too, and most ratios are slow ones.
-MOST = marked(lambda name, merged: between(name))
+MOST = marked(lambda name, merged: alike(name))
 FEWER = marked(
     lambda name, merged: (
         (not merged and (name, True) in CASES)

@@ -272,6 +272,7 @@ def test_hard_draws_that_weigh_more_than_their_share_push_their_items_down(log_q
         assert np.abs(drift - want).mean() < 0.12
 
 
+@pytest.mark.slow
 def test_mined_and_dns_negatives_move_the_optimum():
     world = small_world()
     window = SLOTS | {

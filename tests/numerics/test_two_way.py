@@ -141,6 +141,7 @@ def test_the_optimum_ranks_by_log_p_with_either_correction(correct):
     assert np.abs(drift).mean() < 0.08
 
 
+@pytest.mark.slow
 def test_the_card_counts_the_pairs_of_both():
     one, both = (audit_arm(configure(loss__two_way__weight=w)) for w in (0.0, 1.0))
     assert both.pairs == 2 * one.pairs
