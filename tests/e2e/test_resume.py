@@ -114,8 +114,7 @@ def assert_like_reference(path, reference):
 @pytest.mark.parametrize(
     "moments",
     [
-        (first_checkpoint,),
-        pytest.param((first_checkpoint, between_checkpoints), marks=pytest.mark.slow),
+        (first_checkpoint, between_checkpoints),
         pytest.param((last_checkpoint,), marks=pytest.mark.slow, id="last_checkpoint"),
     ],
     ids=lambda moments: "-then-".join(one.__name__ for one in moments),
