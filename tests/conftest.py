@@ -19,6 +19,12 @@ os.environ["TWOTOWER_CACHE"] = ""
 # atomically; finished ones go to the other workers by the folder that all share.
 os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="twotower-tests-")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+# Programs do not hold the lines of Python that they come from: that takes time.
+os.environ["JAX_TRACEBACK_IN_LOCATIONS_LIMIT"] = "0"
+# Without optimisation they compile in half of the time, and run longer.
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = (
+    "0" if os.environ.get("TWOTOWER_TESTS_OPTIMIZED") else "1"
+)
 
 import jax
 import pytest
@@ -34,15 +40,17 @@ settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
 # Most of the time of the tests is that of compiling small programs. XLA does
-# little to optimise their machine code, here and in the processes that tests start.
-# `make test-all` keeps them, so that every test also sees the programs of users. XLA
-# aborts at a flag that it does not know.
+# little to optimise their machine code, here and in the processes that tests start:
+# next to nothing, but for files of the mark `long_programs`. `make test-all` keeps
+# them, so that every test also sees the programs of users. XLA aborts at a flag that
+# it does not know.
+QUICKEST = not os.environ.get("TWOTOWER_TESTS_OPTIMIZED")
 QUICK = {"xla_backend_optimization_level": "1"}
 QUICK |= {"xla_llvm_disable_expensive_passes": "true"}
 QUICK |= {"xla_cpu_parallel_codegen_split_count": "1"}
 if metadata.version("jaxlib").startswith("0.10."):
     QUICK |= {"xla_cpu_use_fusion_emitters": "false"}
-if not os.environ.get("TWOTOWER_TESTS_OPTIMIZED"):
+if QUICKEST:
     flags = os.environ.get("XLA_FLAGS", "").split()  # workers inherit those of QUICK
     flags += [f"--{k}={v}" for k, v in QUICK.items() if f"--{k}={v}" not in flags]
     os.environ["XLA_FLAGS"] = " ".join(flags)
@@ -65,6 +73,17 @@ def pytest_configure(config: pytest.Config) -> None:
     config.option.loadscopereorder = False
 
 
+def pytest_collection_finish() -> None:
+    """Keep what the tests have imported out of the collections of garbage.
+
+    Tracing makes many objects and so starts many collections, which would go through
+    every module and test each time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+
+
 def _pass_on(source: str, target: str) -> None:
     """Link the compiled programs of a folder into another one."""
     for name in {*os.listdir(source)} - {*os.listdir(target)}:
@@ -73,13 +92,15 @@ def _pass_on(source: str, target: str) -> None:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _forget_programs() -> Iterator[None]:
+def _forget_programs(request: pytest.FixtureRequest) -> Iterator[None]:
     """Forget compiled programs after a file of tests.
 
     Linux gives a process 65,530 mappings of memory by default, a compiled program takes
     about 30, and XLA aborts where it gets none. Thousands of programs also make each
     collection of garbage slow. Programs of other files are read again from disk.
     """
+    long = request.node.get_closest_marker("long_programs")
+    jax.config.update("jax_disable_most_optimizations", QUICKEST and not long)
     _pass_on(SHARED, PROGRAMS)
     yield
     _pass_on(PROGRAMS, SHARED)

@@ -9,6 +9,7 @@ import pytest
 import twotower_jax.conf
 import yaml
 from helpers.configs import with_value
+from helpers.quick import quick
 from hydra import compose, initialize_config_module
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
@@ -38,8 +39,8 @@ FILES = sorted(
     if path.relative_to(FOLDER).parts[0] != "hydra"
 )
 SECTIONS = [name for name in FILES if not name.startswith(("arms/", "experiment/"))]
-# Of dozens of arms each, composed one by one.
-LARGE = ("experiment/lecture/tuned", "experiment/lecture/short")
+# Of few jobs, which are composed one by one.
+SMALL = ("experiment/quickstart", "experiment/lecture/logq", "experiment/time")
 EXPERIMENTS = [name for name in FILES if name.startswith("experiment/")]
 
 
@@ -115,13 +116,7 @@ def leaves(values, before=()):
             yield (*before, key), value
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name
-        for name in EXPERIMENTS
-    ],
-)
+@pytest.mark.parametrize("name", quick(EXPERIMENTS, SMALL))
 def test_every_job_of_an_experiment_composes(name):
     """Every value that its sweep gives a key is one that the key takes.
 

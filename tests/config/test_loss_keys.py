@@ -1,6 +1,7 @@
 """Keys of the losses: what each loss uses, and combinations that are refused."""
 
 import pytest
+from helpers.quick import quick
 
 from twotower_jax.config import from_dict
 from twotower_jax.config.loss import LossConfig
@@ -48,11 +49,21 @@ def test_the_lists_hold_the_losses_of_the_registry():
         assert LossConfig(name="psl", activation=activation).activation == activation
 
 
+def some_losses(key):
+    """Return a loss that uses a key of OTHERS, and one that does not."""
+    return [users(key)[0], min(set(LOSSES) - set(users(key)))]
+
+
+def every_loss(key):
+    return sorted(LOSSES)
+
+
+@pytest.mark.parametrize("losses", quick([some_losses, every_loss], [some_losses]))
 @pytest.mark.parametrize("key", OTHERS)
-def test_a_key_that_the_loss_does_not_use_is_refused(key):
+def test_a_key_that_the_loss_does_not_use_is_refused(key, losses):
     """With key, value, the default and the losses that use it."""
     word = f"{key}={OTHERS[key]}"
-    for name in sorted(LOSSES):
+    for name in losses(key):
         if name in users(key):
             compose(f"loss={name}", word)
             continue

@@ -43,11 +43,16 @@ def log(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_the_commands_for_a_log_of_ones_own_run(log):
-    check, advise, train = COMMANDS
+def test_the_commands_for_a_log_of_ones_own_are_read(log):
+    check, advise, _ = COMMANDS
     assert tiny.command(*check[1:]) == 0
     minutes, words = read_minutes(advise[2:])
     assert minutes == 10 and compose_config(words).data.columns.user == "who"
+
+
+@pytest.mark.slow
+def test_the_training_of_a_log_of_ones_own_runs(log):
+    *_, train = COMMANDS
     assert tiny.command(*train[1:], *SHORT) == 0
     assert (log / "outputs" / "table" / "report.html").is_file()
     results = sorted((log / "outputs" / "table").glob("*/result.json"))

@@ -22,9 +22,9 @@ WORDS = (
 
 @pytest.fixture(scope="module", autouse=True)
 def few_samples():
-    """Three kinds of samples, one baseline and no other models: each compiles."""
+    """Two kinds of samples, one baseline and no other models: each compiles."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(space, "SAMPLES", ("in_batch_logq", "in_batch", "uniform"))
+        patch.setattr(space, "SAMPLES", ("in_batch_logq", "in_batch"))
         patch.setattr(space, "HARD", ())
         patch.setattr(tuning, "CONFIRM_SEEDS", (101,))
         patch.setattr(tuning, "ROUNDS", 0)

@@ -201,6 +201,7 @@ def test_popularity_is_ranked_once_for_all_runs_on_the_same_queries(
         assert all(values[n] == before[n] for n in shared & set(values))
 
 
+@pytest.mark.slow
 def test_the_others_are_fitted_and_shown_on_request(tmp_path, capsys):
     words = ("train", *tiny.SMALL, *QUICK, f"output={tmp_path}", "training.steps=0")
     assert tiny.command(*words) == 0

@@ -125,7 +125,7 @@ def test_the_rules_name_keys_of_the_schema():
             *("positives=upsample_cold", "negatives=in_batch"),
             *("loss.logq.correct=none", "evaluation.ips_power=0"),
         ),
-        ("arms=slots/uniform",),
+        pytest.param(("arms=slots/uniform",), marks=pytest.mark.slow),
         pytest.param(
             ("loss=full_softmax", "optimizer.name=adam"), marks=pytest.mark.slow
         ),

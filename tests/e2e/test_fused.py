@@ -166,6 +166,7 @@ def test_runs_over_devices_are_left_to_themselves(tmp_path, monkeypatch):
     assert events == [1, "end", 2, "end"]
 
 
+@pytest.mark.slow
 def test_files_are_read_once(tmp_path, monkeypatch):
     """As is each of two data sets, whatever the order of the jobs."""
     rows = [(f"u{n % 40}", f"i{n}", n) for n in range(400)]

@@ -41,6 +41,7 @@ def test_a_bank_acts_after_its_warm_up(tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_the_defaults_of_bank_and_mining_act(tmp_path, monkeypatch):
     """Without any setting of theirs, in 40 steps: 36 with a bank, minings at 4, 8..."""
     samples = run(tiny.make_config(tmp_path, *BANK))["samples"]["bank"]

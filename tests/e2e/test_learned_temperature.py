@@ -8,6 +8,7 @@ from twotower_jax.run import run
 from twotower_jax.run.records import run_folder
 
 
+@pytest.mark.slow
 def test_it_is_logged_at_each_validation_and_in_the_result(tmp_path):
     config = tiny.make_config(
         tmp_path, "loss.learn_temperature=true", "loss.temperature_min=0.01"

@@ -138,6 +138,7 @@ def test_killed_runs_end_with_the_same_bits(moments, reference, cache, tmp_path)
         assert "resuming" not in printed(tmp_path, "start0")
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stopped_saves_and_goes_on(reference, cache, tmp_path):
     output, steps = tmp_path / "stopped", [0]
     for number in (signal.SIGTERM, signal.SIGINT):

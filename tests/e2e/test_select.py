@@ -134,6 +134,7 @@ def test_the_report_has_winners_only_and_shows_the_tuning(study):
     assert not (study / "select" / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_the_same_again_runs_nothing(study, capsys):
     before = touched(study)
     select(study.parent, *SELECTION, "hydra.sweeper.tune_seeds=[100,101]")

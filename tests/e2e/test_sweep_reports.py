@@ -10,6 +10,7 @@ from helpers.studies import Page
 from twotower_jax.run import execute as run
 
 
+@pytest.mark.slow
 def test_runs_without_a_label_are_named_by_the_swept_values(tmp_path, capsys):
     words = (*tiny.SMALL, f"output={tmp_path}", "name=cut", "towers=popularity")
     swept = ("evaluation.k=[20],[20,50]", "towers.init_scale=1,2", "seed=3")
@@ -57,6 +58,7 @@ def test_an_experiment_names_its_base(tmp_path, capsys):
     assert len(list(tmp_path.glob("baseless/*/result.json"))) == 2
 
 
+@pytest.mark.slow
 def test_failed_run_is_reported_with_its_reason_and_alone_tried_again(
     tmp_path, capsys, monkeypatch
 ):

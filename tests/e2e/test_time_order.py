@@ -24,6 +24,7 @@ def test_batches_pass_through_the_log_in_its_order(tmp_path):
         assert falls.tolist() == [first - 1]
 
 
+@pytest.mark.slow
 def test_the_order_changes_the_training_and_a_repetition_does_not(tmp_path):
     plain = run(tiny.make_config(tmp_path))
     timed = run(tiny.make_config(tmp_path, TIME))

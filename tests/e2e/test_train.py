@@ -118,6 +118,7 @@ def test_the_same_configuration_elsewhere_gives_the_same_bits(finished, tmp_path
         assert first.equals(second), name
 
 
+@pytest.mark.slow
 def test_any_number_of_steps_per_dispatch_gives_the_same_bits(finished, tmp_path):
     _, result = finished
     other = tiny.make_config(
@@ -218,6 +219,7 @@ def size(folder):
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
+@pytest.mark.slow
 def test_a_finished_run_keeps_the_parameters_of_its_best_step_alone(tmp_path):
     """Beside them, a state has two moments of Adam of the same size."""
     words = ("optimizer=adam", "towers.dim=128", "training.patience=0")

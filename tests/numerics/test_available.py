@@ -11,6 +11,7 @@ from helpers.problems import (
     with_times,
     zipf_clicks,
 )
+from helpers.quick import quick
 from helpers.source_steps import DRAW, batches_of, go, one_by_one, start, vectors
 from scipy import stats
 
@@ -40,7 +41,7 @@ def test_the_mass_of_known_items_is_exact_for_every_moment():
     np.testing.assert_allclose(got, want, atol=5e-6)
 
 
-@pytest.mark.parametrize("number", [1, 2, 37, 512, 999, 1_000])
+@pytest.mark.parametrize("number", quick([1, 2, 37, 512, 999, 1_000], [1, 37, 1_000]))
 def test_draws_are_from_the_restricted_proposal(key, number):
     draws = 400_000
     drawn = np.asarray(
@@ -74,7 +75,7 @@ def test_rare_items_are_drawn_as_rarely_as_they_should(key):
     assert stats.chisquare(count).pvalue > 1e-3
 
 
-@pytest.mark.parametrize("items", [1, 2, 3, 8, 9])
+@pytest.mark.parametrize("items", quick([1, 2, 3, 8, 9], [1, 3, 8]))
 def test_small_catalogues(key, items):
     tree = mass_tree(from_weights(np.ones(items)), jnp.arange(items))
     for number in range(1, items + 1):
@@ -163,7 +164,7 @@ def test_rows_draw_their_own_slots_from_what_they_know(source):
 @pytest.mark.parametrize(
     "keys",
     [
-        {"negatives__easy__num": 20},
+        pytest.param({"negatives__easy__num": 20}, marks=pytest.mark.slow),
         {"negatives__easy__num": 20, "training__merge_columns": True},
         pytest.param(
             {"negatives__easy__num": 4, "negatives__layout": "per_row"},
@@ -172,13 +173,19 @@ def test_rows_draw_their_own_slots_from_what_they_know(source):
         HARD | {"negatives__easy__num": 4, "negatives__layout": "per_row"},
         HARD | {"negatives__bank__size": 40, "negatives__bank__warmup": 0},
         {"loss__name": "full_softmax"},
-        {
-            "loss__name": "bce",
-            "loss__ratio": None,
-            "loss__logq__correct": "all",
-            "negatives__easy__num": 20,
-        },
-        {"negatives__easy__num": 20, "negatives__num_hard_negatives": 5},
+        pytest.param(
+            {
+                "loss__name": "bce",
+                "loss__ratio": None,
+                "loss__logq__correct": "all",
+                "negatives__easy__num": 20,
+            },
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            {"negatives__easy__num": 20, "negatives__num_hard_negatives": 5},
+            marks=pytest.mark.slow,
+        ),
         {
             "negatives__easy__num": 8,
             "negatives__hard__source": "dns",

@@ -101,6 +101,7 @@ def test_lost_slots_are_counted():
     assert share == pytest.approx(want, rel=0.1)
 
 
+@pytest.mark.slow
 def test_same_item_is_masked_before_the_choice_too():
     problem, state = trained(negatives__mask="same_item")
     rows = jnp.asarray(problem.order.batches(200, 1)[0])

@@ -60,16 +60,32 @@ CASES = [
 ]
 
 
-# Separate columns, where merged ones are tried too, are slow ones.
-FEWER = [
-    (name, merged)
-    if merged or (name, True) not in CASES
-    else pytest.param(name, merged, marks=pytest.mark.slow)
-    for name, merged in CASES
-]
+def marked(is_slow):
+    """Return CASES of which those that ``is_slow`` names are slow tests."""
+    slow = [pytest.mark.slow]
+    return [
+        pytest.param(name, merged, marks=slow if is_slow(name, merged) else [])
+        for name, merged in CASES
+    ]
 
 
-@pytest.mark.parametrize(("name", "merged"), CASES)
+def alike(name):
+    """One ratio within (0, 1) for shared slots and 1 for those of a row are enough."""
+    kept = ("ratio 0.3, shared", "ratio 1.0, per_row")
+    return name.startswith("ratio") and not name.startswith(kept)
+
+
+# Separate columns, where merged ones are tried too, and most ratios are slow ones.
+MOST = marked(lambda name, merged: alike(name))
+FEWER = marked(
+    lambda name, merged: (
+        (not merged and (name, True) in CASES)
+        or (name.startswith("ratio") and not name.startswith("ratio 0.3, shared"))
+    )
+)
+
+
+@pytest.mark.parametrize(("name", "merged"), MOST)
 def test_the_corrected_sum_is_unbiased(name, merged):
     keys, options = MIXTURES[name]
     mean = expectation(keys, merged=merged, **options)

@@ -19,6 +19,7 @@ from twotower_jax.sampling.hard import (
 )
 from twotower_jax.sampling.proposals import log_prob, make_proposal, sample
 
+pytestmark = pytest.mark.long_programs
 ITEMS = 1_000
 DRAWS = 1_000_000
 COUNTS = (10_000 / np.arange(1, ITEMS + 1)).astype(int)

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 from helpers.problems import as_loaded, small_problem, with_times, zipf_clicks
+from helpers.quick import quick
 from helpers.source_steps import CHEAP
 
 from twotower_jax.data.log import Feature
@@ -131,7 +132,10 @@ def earlier(row):
     return [item if item != ITEM[row] else -1 for item in last]
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case",
+    quick(CASES, ["recency, features, shared", "attention, features, shared"]),
+)
 def test_vectors_equal_a_loop(case):
     problem = problem_of(**CASES[case])
     model, params = problem.program.structure.model, some_params(problem)

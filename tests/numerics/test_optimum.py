@@ -155,7 +155,11 @@ def test_same_item_is_biased_where_the_own_item_is_expected_more_than_once():
 
 @pytest.mark.parametrize(
     ("draws", "want"),
-    [(8, 1.46), pytest.param(16, 1.21, marks=pytest.mark.slow), (128, 1.02)],
+    [
+        pytest.param(8, 1.46, marks=pytest.mark.slow),
+        pytest.param(16, 1.21, marks=pytest.mark.slow),
+        (128, 1.02),
+    ],
 )
 def test_negatives_corrected_has_a_steep_optimum_with_few_draws(draws, want):
     """N = 200, P ~ 1 / rank; the slopes of an independent computation (docs)."""
@@ -206,6 +210,7 @@ def test_hard_slots_of_a_fixed_pool_move_the_optimum_under_negatives_alone():
     assert moved["all"] == pytest.approx(0, abs=0.1)
 
 
+@pytest.mark.slow
 def test_without_a_mask_the_negatives_form_counts_the_positive_twice():
     """Many draws: e^{s_p} is added once as the positive, once more by the draws.
 
@@ -246,7 +251,9 @@ def test_uncorrected_uniform_negatives_have_the_optimum_log_p():
 # ----------------------------------------------------------- hard draws and their log q
 
 
-@pytest.mark.parametrize("log_q", ["easy", "none"])
+@pytest.mark.parametrize(
+    "log_q", ["easy", pytest.param("none", marks=pytest.mark.slow)]
+)
 def test_hard_draws_that_weigh_more_than_their_share_push_their_items_down(log_q):
     world = small_world()
     many = {"negatives__easy__num": 32, "negatives__hard__num": 32}
@@ -265,6 +272,7 @@ def test_hard_draws_that_weigh_more_than_their_share_push_their_items_down(log_q
         assert np.abs(drift - want).mean() < 0.12
 
 
+@pytest.mark.slow
 def test_mined_and_dns_negatives_move_the_optimum():
     world = small_world()
     window = SLOTS | {

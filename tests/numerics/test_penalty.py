@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 from helpers.problems import as_loaded, small_problem
+from helpers.quick import quick
 from helpers.source_steps import (
     BATCH,
     CHEAP,
@@ -58,7 +59,7 @@ def moved_by_l2(keys):
     return rows, start.params["tables"], gap
 
 
-@pytest.mark.parametrize("name", NEGATIVES)
+@pytest.mark.parametrize("name", quick(NEGATIVES, ["hard slots", "16 uniform"]))
 def test_only_queries_and_positives_are_penalised_whatever_the_negatives(name):
     rows, tables, got = moved_by_l2(NEGATIVES[name])
     weight = np.full(BATCH, 1 / BATCH)

@@ -97,6 +97,7 @@ def enumerated(problem, easy_num):
     return float(chances @ estimates(problem, state, outcomes[:, :2], outcomes[:, 2:]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("easy", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_beside_easy_draws_the_corrected_sum_is_unbiased(easy):
     keys = {"negatives__easy__num": easy, "negatives__hard__candidate_num": 2}
@@ -162,6 +163,7 @@ def test_a_row_whose_pool_is_masked_loses_its_slots_and_stays_finite():
     jax.tree.map(lambda x: np.testing.assert_(np.isfinite(x).all()), after.params)
 
 
+@pytest.mark.slow
 def test_the_optimum_is_log_p_with_all_corrected_and_no_mask():
     counts = zipf_counts(60, 2, 2048)
     world = world_of(counts, retrieved_items(counts))

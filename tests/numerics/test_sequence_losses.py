@@ -34,7 +34,7 @@ CASES = {
     "full softmax": {"loss__name": "full_softmax"},
     "bce": UNIFORM | {"loss__name": "bce", "loss__ratio": 2.0},
 }
-QUICK = ("in-batch + logQ", "mixed + logQ, user positives")
+QUICK = ("mixed + logQ, user positives",)
 
 
 def logits_of(problem, row_items, users, code, draws, counts):

@@ -49,7 +49,7 @@ def test_every_positive_but_the_first_and_older_ones_is_a_row():
     assert [history[b:e].tolist() for b, e in spans] == seen_by(problem)
 
 
-@pytest.mark.parametrize("way", ["plain", "own table, two heads"])
+@pytest.mark.parametrize("way", quick(["plain", "own table, two heads"], ["plain"]))
 def test_vectors_equal_loops(way):
     problem = problem_of(**WAYS[way])
     params = some_params(problem)
@@ -159,6 +159,7 @@ def test_dropout_is_a_function_of_seed_and_step_and_of_training_alone():
     assert np.abs(kept - without).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_arms_that_differ_in_numbers_share_one_program():
     before = run_steps._cache_size()
     arms = ({}, {"seed": 1}, {"towers__sequence__dropout": 0.4})

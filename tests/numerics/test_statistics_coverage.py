@@ -82,11 +82,11 @@ def test_flips_of_queries_alone_are_too_sure_where_seeds_matter():
 @pytest.mark.parametrize(
     ("seeds", "share", "most"),
     [
-        (3, 0.5, 0.05),
+        pytest.param(3, 0.5, 0.05, marks=pytest.mark.slow),
         (3, 0.9, 0.058),
-        (3, 0.99, 0.058),
-        (5, 0.9, 0.05),
-        (10, 0.5, 0.05),
+        pytest.param(3, 0.99, 0.058, marks=pytest.mark.slow),
+        pytest.param(5, 0.9, 0.05, marks=pytest.mark.slow),
+        pytest.param(10, 0.5, 0.05, marks=pytest.mark.slow),
     ],
 )
 def test_t_tests_with_the_spread_keep_their_size_and_have_their_power(
@@ -106,7 +106,9 @@ def test_t_tests_with_the_spread_keep_their_size_and_have_their_power(
     assert detected / studies == pytest.approx(0.8, abs=0.035)
 
 
-@pytest.mark.parametrize(("seeds", "share"), [(3, 0.9), (5, 0.5)])
+@pytest.mark.parametrize(
+    ("seeds", "share"), [(3, 0.9), pytest.param(5, 0.5, marks=pytest.mark.slow)]
+)
 def test_verdicts_of_a_few_simulated_studies(seeds, share):
     rates = SIMULATION.simulate(seeds, share, studies=400)
     assert rates.coverage > 0.9
@@ -131,6 +133,7 @@ def test_a_family_of_alike_arms_has_few_false_verdicts_with_five_seeds(share):
     assert SIMULATION.family(5, share, studies=1000) < 0.07
 
 
+@pytest.mark.slow
 def test_beside_other_arms_the_smallest_visible_difference_passes_holm_as_often():
     """One arm of five has an effect of that size; 8 of 10 verdicts are "better"."""
     rng = np.random.default_rng(4)

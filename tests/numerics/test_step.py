@@ -64,8 +64,9 @@ def dense_loss(params, program, users, items, drawn):
         others = [
             items[o] for o in range(BATCH) if structure.negatives.in_batch and o != row
         ]
-        draws = np.array([d for d in [*others, *drawn] if d != p], int)
-        negatives = s[draws]
+        draws = np.array([*others, *drawn], int)
+        # Left out by value: rows of one length share their programs.
+        negatives = jnp.where(draws == p, -jnp.inf, s[draws])
         positive = s[p]
         if structure.correct != "none":
             negatives = negatives - log_n[draws]
@@ -76,7 +77,7 @@ def dense_loss(params, program, users, items, drawn):
     return jnp.stack(losses).mean()
 
 
-@pytest.mark.parametrize("correct", ["none", "all", "negatives"])
+@pytest.mark.parametrize("correct", quick(["none", "all", "negatives"], ["all"]))
 @pytest.mark.parametrize("in_batch", [True, False])
 def test_steps_equal_dense_autodiff_and_optax_adagrad(in_batch, correct):
     program, data = setup(negatives__in_batch=in_batch, loss__logq__correct=correct)
@@ -126,7 +127,7 @@ def test_any_number_of_steps_per_dispatch_gives_the_same_bits():
     assert_same_bits(one, after(*step, per_dispatch=6)[0])
 
 
-@pytest.mark.parametrize("mask", ["same_item", "none"])
+@pytest.mark.parametrize("mask", quick(["same_item", "none"], ["same_item"]))
 @pytest.mark.parametrize("size", quick([10, 16, 26], [16]))
 def test_merged_columns_train_like_separate_ones(size, mask):
     """10 never fits (full size is taken), 16 fits sometimes, 26 is every draw."""

@@ -67,7 +67,7 @@ def test_a_step_moves_log_t_down_the_slope_of_the_loss(name):
     [
         {"optimizer__learning_rate": 0.5},
         {"optimizer__name": "adam", "optimizer__learning_rate": 0.001},
-        {"optimizer__name": "sgd"},
+        pytest.param({"optimizer__name": "sgd"}, marks=pytest.mark.slow),
     ],
 )
 def test_its_step_does_not_depend_on_the_optimizer_of_the_tables(optimizer):

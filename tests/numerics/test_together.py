@@ -173,6 +173,7 @@ def test_arms_at_a_boundary_wait_for_the_others(dispatched):
     assert dispatched == [4, 2, 4, 2, 4, 2]
 
 
+@pytest.mark.slow
 def test_the_last_arm_compiles_nothing_anew():
     """Data that differed between the arms are stacked to the end."""
     keys = HARD | {"negatives__hard__pool_size": 3}

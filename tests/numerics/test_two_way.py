@@ -70,7 +70,11 @@ def pair_of(mask, correct):
 
 @pytest.mark.parametrize(
     ("mask", "correct"),
-    [("none", "users"), ("same_item", "none"), ("user_positives", "users")],
+    [
+        pytest.param("none", "users", marks=pytest.mark.slow),
+        pytest.param("same_item", "none", marks=pytest.mark.slow),
+        ("user_positives", "users"),
+    ],
 )
 def test_the_loss_is_the_first_plus_the_weighted_second(mask, correct):
     both, one = pair_of(mask, correct)
@@ -137,6 +141,7 @@ def test_the_optimum_ranks_by_log_p_with_either_correction(correct):
     assert np.abs(drift).mean() < 0.08
 
 
+@pytest.mark.slow
 def test_the_card_counts_the_pairs_of_both():
     one, both = (audit_arm(configure(loss__two_way__weight=w)) for w in (0.0, 1.0))
     assert both.pairs == 2 * one.pairs

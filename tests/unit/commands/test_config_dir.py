@@ -21,6 +21,7 @@ def folder(tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_data_check_reads_the_folder(folder, tmp_path, capsys):
     words = ("data", "check", *tiny.WORLD, "arms=mine")
     assert tiny.command(*words) == 2
@@ -36,6 +37,7 @@ def test_data_check_reads_the_folder(folder, tmp_path, capsys):
     assert " ".join(shown).count(f"train -m --config-dir '{folder}'") == 1
 
 
+@pytest.mark.slow
 def test_audit_reads_the_folder(folder, tmp_path, capsys):
     out = tmp_path / "out"
     words = ("audit", "arms=mine", f"--out={out}")
@@ -45,6 +47,7 @@ def test_audit_reads_the_folder(folder, tmp_path, capsys):
     assert "mine" in capsys.readouterr().out and list(out.glob("*.svg"))
 
 
+@pytest.mark.slow
 def test_advise_reads_the_folder(folder, tmp_path, capsys):
     """It goes on to the next wrong word, before any run."""
     (folder / "towers").mkdir()

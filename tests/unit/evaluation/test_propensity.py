@@ -75,7 +75,9 @@ def shown_clicks(rng, relevant, exposure):
 
 
 @pytest.mark.parametrize("power", [0.5, pytest.param(1.0, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("clicks", [leave_one_out, shown_clicks])
+@pytest.mark.parametrize(
+    "clicks", [pytest.param(leave_one_out, marks=pytest.mark.slow), shown_clicks]
+)
 def test_it_is_the_recall_of_a_log_where_every_item_is_shown(power, clicks):
     # A user would click K of 400 items, one of every four neighbours, whatever their
     # exposure. Training clicks are such that exposure = clicks^power.

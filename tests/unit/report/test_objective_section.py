@@ -63,6 +63,7 @@ def test_no_card_no_section(folder):
     assert objective_section({"oracle": "a reason"}, ["oracle"]) == []
 
 
+@pytest.mark.slow
 def test_the_cards_of_a_study_are_kept_in_its_folder(folder, monkeypatch):
     computed = []
 

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 from helpers.problems import as_loaded, small_problem
+from helpers.quick import quick
 from rich.console import Console
 
 from twotower_jax.errors import InputError
@@ -210,7 +211,9 @@ def optimized():
 
 
 @pytest.mark.usefixtures("optimized")
-@pytest.mark.parametrize("per_dispatch", [1, 5, 64])
+@pytest.mark.parametrize(
+    "per_dispatch", [pytest.param(1, marks=pytest.mark.slow), 5, 64]
+)
 def test_steps_per_dispatch_change_no_bit(tmp_path, per_dispatch):
     first, _ = Run(tmp_path / "a", [1, 2, 3]).fit()
     run = Run(tmp_path / "b", [1, 2, 3], steps_per_dispatch=per_dispatch)
@@ -233,7 +236,7 @@ class KilledError(Exception):
     """Stands for a kill: nothing after it runs."""
 
 
-@pytest.mark.parametrize("save", range(6))
+@pytest.mark.parametrize("save", quick(range(6), [1, 4]))
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_kill_at_any_save_changes_no_bit(save, moment, tmp_path, monkeypatch):
     values = [1, 3, 2]

@@ -75,6 +75,7 @@ def test_the_popular_channel_draws_by_popularity_among_items_that_appeared(world
     assert stats.chisquare(observed, wanted).pvalue > 0.001
 
 
+@pytest.mark.slow
 def test_a_steeper_zipf_and_a_stronger_pull_concentrate_clicks(log):
     def share(log):
         hit = log.stage == Stage.CLICKED
