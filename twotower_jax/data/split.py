@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -48,7 +49,8 @@ def _temporal(
             "data.split=temporal needs times, and the log has none; set "
             "data.columns.time, or use data.split=ratio or leave_last_out"
         )
-    times, n = np.sort(log.time[rows]), len(rows)
+    times, n = log.time[rows], len(rows)
+    times.sort()
     test = _cut(times, n - int(_round(config.test_share, n)))
     valid = test
     if config.valid_share > 0:
@@ -198,6 +200,22 @@ def _check_parts(config: DataConfig, train: np.ndarray, test: np.ndarray) -> Non
         )
 
 
+class PartRows(NamedTuple):
+    """Rows of the positives of each part.
+
+    Attributes:
+      train, valid, test: int64 rows of the log.
+      report: {count: number}, as of `Split`.
+      before: rows before ``data.since``; None without.
+    """
+
+    train: np.ndarray
+    valid: np.ndarray
+    test: np.ndarray
+    report: dict[str, int]
+    before: np.ndarray | None = None
+
+
 def split(log: FunnelLog, config: DataConfig) -> Split:
     """Train, valid and test parts of the positives of a log, by ``data.split``.
 
@@ -241,6 +259,29 @@ def split(log: FunnelLog, config: DataConfig) -> Split:
       >>> parts.train.item.tolist(), parts.valid.item.tolist(), parts.test.item.tolist()
       ([0, 0], [1], [2])
     """
+    parts = split_rows(log, config)
+    return Split(
+        _pairs(log, parts.train),
+        _pairs(log, parts.valid),
+        _pairs(log, parts.test),
+        parts.report,
+        None if parts.before is None else _pairs(log, parts.before),
+    )
+
+
+def split_rows(log: FunnelLog, config: DataConfig) -> PartRows:
+    """Rows of the parts of `split`.
+
+    Args:
+      log: the log.
+      config: its section ``data``.
+
+    Returns:
+      The rows, in the order of the log, and the counts.
+
+    Raises:
+      InputError: as `split`.
+    """
     positives = np.flatnonzero(log.stage == Stage.CLICKED)
     rows = without_repeats(log, positives, config.repeats)
     _check(log, rows)
@@ -262,10 +303,5 @@ def split(log: FunnelLog, config: DataConfig) -> Split:
         for name, part_rows in (("valid", valid), ("test", test))
     )
     report["valid split is empty"] = int(len(valid) == 0)
-    return Split(
-        _pairs(log, train),
-        _pairs(log, valid),
-        _pairs(log, test),
-        report,
-        None if config.since is None else _pairs(log, before),
-    )
+    before = None if config.since is None else before
+    return PartRows(train, valid, test, report, before)

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from twotower_jax.data.log import Feature, FunnelLog, Pairs
+from twotower_jax.data.log import Feature, FunnelLog, Pairs, Split
 from twotower_jax.errors import InputError
 
 COLUMNS = ("user", "item", "stage", "time", "request", "rank", "part", "weight")
 PAIRS = ("user", "item", "time", "request", "weight")
+PARTS = ("train", "valid", "test", "before")
 SIDES = ("user", "item")
 
 
@@ -150,19 +151,6 @@ def load_features(
     return found
 
 
-def save_columns(folder: Path, log: FunnelLog | Pairs, names: Iterable[str]) -> None:
-    """Write the columns that a log, or positives of it, have.
-
-    Args:
-      folder: of the files.
-      log: the rows.
-      names: of columns.
-    """
-    for name in names:
-        if (values := getattr(log, name)) is not None:
-            save_array(folder / f"{name}.npy", values)
-
-
 def load_columns(folder: Path, names: Iterable[str]) -> dict[str, Any]:
     """Return memory maps of the columns that a folder has.
 
@@ -202,8 +190,25 @@ def save_log(folder: Path, log: FunnelLog) -> list[dict[str, Any]]:
       folder: of the files.
       log: the log.
     """
-    save_columns(folder, log, COLUMNS)
+    for name in COLUMNS:
+        if (values := getattr(log, name)) is not None:
+            save_array(folder / f"{name}.npy", values)
     for side in SIDES:
         save_series(folder / f"{side}_ids.parquet", getattr(log, f"{side}_ids"))
     features = {side: getattr(log, f"{side}_features") for side in SIDES}
     return save_features(folder, features)
+
+
+def load_split(out: Path, report: dict[str, int]) -> Split:
+    """Return the positives of each part, whose columns are memory maps.
+
+    Args:
+      out: the prepared folder.
+      report: of the split.
+    """
+    parts = {
+        name: Pairs(**load_columns(out / name, PAIRS))
+        for name in PARTS
+        if (out / name).is_dir()
+    }
+    return Split(**parts, report=report)

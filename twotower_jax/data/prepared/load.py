@@ -8,12 +8,11 @@ from typing import Any
 
 from twotower_jax.config.data import ColumnsConfig, DataConfig
 from twotower_jax.data.log import FunnelLog, Pairs, Split
-from twotower_jax.data.prepared.arrays import PAIRS, SIDES, load_columns, load_log
+from twotower_jax.data.prepared.arrays import PARTS, SIDES, load_log, load_split
 from twotower_jax.data.prepared.prepare import (
     FORMAT,
     INDEX,
     LOG,
-    PARTS,
     checksums,
     read_index,
 )
@@ -52,13 +51,16 @@ def stored_split(config: DataConfig) -> tuple[Split, str]:
       InputError: as `load`.
     """
     folder, index = _index(config)
-    parts = {}
-    for name in PARTS:
-        columns = load_columns(folder / name, PAIRS)
-        if config.columns.weight is None:
-            columns.pop("weight", None)
-        parts[name] = Pairs(**columns) if name in index["parts"] else None
-    return Split(**parts, report=index["report"]), index["fingerprint"]
+    parts = load_split(folder, index["report"])
+    if config.columns.weight is None and parts.train.weight is not None:
+        parts = dataclasses.replace(
+            parts, **{name: _without_weight(getattr(parts, name)) for name in PARTS}
+        )
+    return parts, index["fingerprint"]
+
+
+def _without_weight(pairs: Pairs | None) -> Pairs | None:
+    return None if pairs is None else dataclasses.replace(pairs, weight=None)
 
 
 def _index(config: DataConfig) -> tuple[Path, dict[str, Any]]:

@@ -11,6 +11,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from twotower_jax.config.convert import to_dict
 from twotower_jax.config.data import PATHS, DataConfig
 from twotower_jax.config.parse_text import parse_json
@@ -19,22 +21,23 @@ from twotower_jax.data.build import filter_log
 from twotower_jax.data.log import FunnelLog
 from twotower_jax.data.prepared.arrays import (
     PAIRS,
+    PARTS,
     forget,
     load_log,
-    save_columns,
+    load_split,
+    save_array,
     save_log,
 )
 from twotower_jax.data.prepared.chunks import Say, write_chunks
 from twotower_jax.data.prepared.code import code_chunks
 from twotower_jax.data.sources.table import table_files
-from twotower_jax.data.split import split
+from twotower_jax.data.split import split_rows
 from twotower_jax.data.summary import data_fingerprint, weights_fingerprint
 from twotower_jax.data.window import rows_before
 from twotower_jax.errors import InputError
 
 FORMAT = 1
 INDEX, BEGUN, WORK, LOG, CODED = "prepared.json", "begun.json", "work", "log", "coded"
-PARTS = ("train", "valid", "test", "before")
 
 
 def prepare(config: DataConfig, out: Path, say: Say) -> dict[str, Any]:
@@ -66,13 +69,11 @@ def prepare(config: DataConfig, out: Path, say: Say) -> dict[str, Any]:
         _begin(config, out)
         features = save_log(out / LOG, log)
     say("split, checksums", 0, None)
-    parts = split(log, config)
-    forget(log)
-    sizes = {}
+    rows = split_rows(log, config)
     for name in PARTS:
-        if (pairs := getattr(parts, name)) is not None:
-            save_columns(out / name, pairs, PAIRS)
-            sizes[name] = len(pairs)
+        if (part := getattr(rows, name)) is not None:
+            _save_part(out / name, log, part)
+    parts = load_split(out, rows.report)
     index = {
         **_identity(config),
         "fingerprint": data_fingerprint(log, parts),
@@ -80,7 +81,11 @@ def prepare(config: DataConfig, out: Path, say: Say) -> dict[str, Any]:
         "users": log.num_users,
         "items": log.num_items,
         "rows": len(log.user),
-        "parts": sizes,
+        "parts": {
+            name: len(part)
+            for name in PARTS
+            if (part := getattr(parts, name)) is not None
+        },
         "report": parts.report,
         "dropped": log.dropped,
         "features": features,
@@ -90,6 +95,14 @@ def prepare(config: DataConfig, out: Path, say: Say) -> dict[str, Any]:
     (out / BEGUN).unlink()
     shutil.rmtree(out / WORK, ignore_errors=True)
     return index
+
+
+def _save_part(folder: Path, log: FunnelLog, rows: np.ndarray) -> None:
+    """Write the positives of a part, a column at a time."""
+    for name in PAIRS:
+        if (values := getattr(log, name)) is not None:
+            save_array(folder / f"{name}.npy", values[rows])
+    forget(log)
 
 
 def _found(config: DataConfig, out: Path) -> dict[str, Any] | None:
