@@ -9,12 +9,13 @@ from twotower_jax.losses.registry import LOSSES
 from twotower_jax.training.row_updates import LEAST_ROWS, ROWS, SHARE
 
 NUMBER = 4  # bytes of float32 and int32
-# Vectors of a step that are alive together, per encoded row: gathered rows, embeddings,
-# their gradients, and rows and state of the optimizer. Counted in compiled programs.
-VECTORS = 5
-# Blocks of scores that are alive together: two with the softmax, whose pass is written
+# Vectors that are alive together, counted in compiled steps: per encoded row its row of
+# the table, embedding, gradient, and rows and state of the optimizer; in the loss per
+# query and column a copy in blocks, a gradient, and their transposes.
+VECTORS, LOSS_VECTORS = 5, 4
+# Blocks of scores that are alive together: one with the softmax, whose pass is written
 # by hand; other losses are differentiated and keep more.
-SOFTMAX_BLOCKS, OTHER_BLOCKS = 2, 4
+SOFTMAX_BLOCKS, OTHER_BLOCKS = 1, 3
 # Values of a hidden layer that are alive together: input, output, gradient.
 LAYER_VALUES = 3
 DEVICE, HOST = "device", "host"
@@ -160,14 +161,18 @@ def _step(shape: Shape) -> list[Part]:
     chosen = shape.scored * (vector + NUMBER)
     softmax = LOSSES[structure.loss].softmax and not structure.negatives.top_k
     copies = SOFTMAX_BLOCKS if softmax else OTHER_BLOCKS
-    block = block_rows(shape.rows, columns) * columns
+    loss = copies * NUMBER * block_rows(shape.rows, columns) * columns
+    if columns:
+        loss += LOSS_VECTORS * (shape.rows + columns) * vector
     seen = shape.rows * columns * (shape.masks_users or shape.extras.known)
+    # On the host and on the device, one dispatch before the last is done.
     dispatch = NUMBER * shape.steps_per_dispatch * shape.rows
     return [
-        Part("vectors of a step", rows + chosen + _bags(shape)),
+        Part("vectors of a step", rows + chosen),
         Part("hidden layers of a step", LAYER_VALUES * NUMBER * hidden),
         Part("bank of a step", structure.negatives.bank * vector),
-        Part("scores of a block", copies * NUMBER * block),
+        # The loss is done when rows of histories are updated.
+        Part("loss, or rows of histories", max(loss, _bags(shape))),
         Part("mask of a step", seen),
         Part("batches of a dispatch", 2 * dispatch),
     ]

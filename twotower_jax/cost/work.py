@@ -118,7 +118,9 @@ def _exponentials(shape: Shape, pairs: int) -> float:
     each = SOFTMAX_EXP if softmax else OTHER_EXP
     each += POOL_EXP * shape.counts_pools
     slots = (each + 1) * shape.rows * shape.slots
-    roots = (shape.rows + shape.candidates) * shape.dim if shape.moments else 0
+    singles = any(one.kind != "history" for one in structure.model.query.features)
+    updated = shape.rows * singles + shape.candidates + shape.touched
+    roots = updated * shape.dim if shape.moments else 0
     return each * pairs + slots + roots
 
 
