@@ -24,6 +24,7 @@ class Floors(NamedTuple):
       score_flop: FLOP per second of the three products of a block of scores.
       layer_flop: FLOP per second of the three products of a layer.
       exponentials: per second, with the maximum and the sum of each row.
+      look_ups: numbers per second, one of its row for each pair of a block.
       row_moves: rows of D numbers per second, read or written at random places.
       sorted_ids: ids per second, sorted to find the distinct ones.
       bandwidth: bytes per second, read and written in order.
@@ -33,6 +34,7 @@ class Floors(NamedTuple):
     score_flop: float
     layer_flop: float
     exponentials: float
+    look_ups: float
     row_moves: float
     sorted_ids: float
     bandwidth: float
@@ -94,6 +96,7 @@ class Machine:
             "score_flop": _products(rows, columns, dim),
             "layer_flop": _layer(min(shape.candidates, MOST_ROWS), *layers[:2]),
             "exponentials": _exponentials(rows, columns),
+            "look_ups": _look_ups(rows, columns),
             "row_moves": _row_moves(size, dim, batch),
             "sorted_ids": _sorted_ids(batch),
             "bandwidth": _bandwidth(),
@@ -200,6 +203,17 @@ def _exponentials(rows: int, columns: int) -> _Floor:
 
     state = (jnp.zeros((rows, columns)), jnp.zeros(rows))
     return _repeated(body, state, float(rows * columns))
+
+
+def _look_ups(rows: int, columns: int) -> _Floor:
+    """Numbers of a block, each from another place of its row (`losses.terms`)."""
+
+    def body(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        table, place = state
+        return table[:, place] + 1, (place * 5 + 1) % columns
+
+    place = jnp.arange(columns, dtype=jnp.int32)
+    return _repeated(body, (jnp.zeros((rows, columns)), place), float(rows * columns))
 
 
 def _row_moves(size: int, dim: int, rows: int) -> _Floor:

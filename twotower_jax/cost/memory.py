@@ -164,7 +164,7 @@ def _step(shape: Shape) -> list[Part]:
     loss = copies * NUMBER * block_rows(shape.rows, columns) * columns
     if columns:
         loss += LOSS_VECTORS * (shape.rows + columns) * vector
-    seen = shape.rows * columns * (shape.masks_users or shape.extras.known)
+    seen = shape.rows * columns * shape.masks_columns
     # On the host and on the device, one dispatch before the last is done.
     dispatch = NUMBER * shape.steps_per_dispatch * shape.rows
     return [

@@ -170,6 +170,11 @@ class Shape(NamedTuple):
         return MASKS[self.structure.negatives.mask].user_positives
 
     @property
+    def masks_columns(self) -> bool:
+        """Whether items of columns are masked row by row."""
+        return self.masks_users or self.extras.known
+
+    @property
     def block(self) -> int:
         """Rows b of one block of scores, of the columns that are usual."""
         return block_rows(self.rows, self.columns)

@@ -13,6 +13,7 @@ BOUNDS = {
     "layers": "arithmetic",
     "scores": "arithmetic",
     "exponentials": "exponentials",
+    "look-ups": "memory bandwidth",
     "rows": "memory bandwidth",
     "vectors": "memory bandwidth",
     "sorting": "sorting",
@@ -60,8 +61,8 @@ def expected_speed(work: Work, floors: Floors) -> Speed:
       floors: of the machine, measured at the step's shape.
 
     Examples:
-      >>> work = Work(2e9, 6e9, 1e9, 0, 0, 0, 0, 0)
-      >>> floors = Floors(2e9, 2e9, 2e9, 1, 1, 1, 0.0)
+      >>> work = Work(2e9, 6e9, 1e9, 0, 0, 0, 0, 0, 0)
+      >>> floors = Floors(2e9, 2e9, 2e9, 1, 1, 1, 1, 0.0)
       >>> speed = expected_speed(work, floors)
       >>> speed.step, speed.bound
       (4.5, 'arithmetic')
@@ -70,6 +71,7 @@ def expected_speed(work: Work, floors: Floors) -> Speed:
         "layers": work.layer_flop / floors.layer_flop,
         "scores": work.score_flop / floors.score_flop,
         "exponentials": work.exponentials / floors.exponentials,
+        "look-ups": work.look_ups / floors.look_ups,
         "rows": work.row_moves / floors.row_moves,
         "vectors": work.vector_bytes / floors.bandwidth,
         "sorting": work.sorted_ids / floors.sorted_ids,

@@ -28,6 +28,7 @@ class Work(NamedTuple):
       layer_flop: multiplications and additions of the layers of towers.
       score_flop: of scores and their gradients.
       exponentials: exponentials, logarithms and roots of pairs, slots and optimizer.
+      look_ups: pairs whose expected count or mask is looked up at the column's item.
       row_moves: rows of D numbers that are read or written at random places.
       row_bytes: bytes of those that lie in tables and optimizer state.
       sorted_ids: ids that are sorted to find equal ones.
@@ -38,6 +39,7 @@ class Work(NamedTuple):
     layer_flop: float
     score_flop: float
     exponentials: float
+    look_ups: float
     row_moves: float
     row_bytes: float
     sorted_ids: float
@@ -87,6 +89,7 @@ def step_work(shape: Shape) -> Work:
         layer_flop=layers,
         score_flop=scores,
         exponentials=_exponentials(shape, pairs),
+        look_ups=pairs * (shape.counts_pools + shape.masks_columns),
         row_moves=touched,
         row_bytes=in_tables * vector,
         sorted_ids=_sorted(shape),
@@ -141,9 +144,13 @@ def _rows(shape: Shape) -> tuple[float, float]:
     if model.query.history is not None:
         features = len(model.query.history.features)
         # A token's row is read; its gradient is written, and added to that of the row,
-        # which is read and written; distinct rows are updated.
-        total += features * (4 * shape.tokens + (1 + moved) * shape.touched)
+        # which is read and written; its id is numbered in three moves; distinct rows
+        # are updated.
+        total += features * (7 * shape.tokens + (1 + moved) * shape.touched)
         tables += features * (shape.tokens + (1 + moved) * shape.touched)
+    if shape.counts_pools:
+        # Each item of a row's pool is found among the columns and put in its block.
+        total += 2 * shape.rows * (shape.extras.window or shape.extras.pool)
     return total, tables
 
 
@@ -155,7 +162,7 @@ def _sorted(shape: Shape) -> float:
         one.kind in ("id", "categorical") for one in model.candidate.features
     )
     merged = shape.structure.merged_size or shape.structure.negatives.distinct
-    places = shape.counts_pools or shape.masks_users or shape.extras.known
+    places = shape.counts_pools or shape.masks_columns
     return (
         singles * shape.rows
         + of_items * shape.most_candidates

@@ -95,7 +95,7 @@ def speed_lines(speed: Speed, floors: Floors, batch: int) -> list[str]:
       batch: rows of a step.
     """
     order = sorted(speed.seconds.items(), key=lambda item: -item[1])
-    shares = ", ".join(f"{n} {100 * v / speed.step:.0f} %" for n, v in order)
+    shares = ", ".join(f"{n} {100 * v / speed.step:.0f} %" for n, v in order if v)
     return [
         "",
         f"this machine ({os.cpu_count()} cores, measured now, with its other work)",
