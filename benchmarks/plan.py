@@ -102,7 +102,7 @@ def measure(name: str, case: Case, turns: int) -> str:
             steps.append(Clock(*(x / STEPS for x in watch.read)))
             machine.measure()
     compiled = run_steps.lower(program, arrays, state, rows, np.int32(STEPS)).compile()
-    memory = compiled.memory_analysis()
+    memory: Any = compiled.memory_analysis()
     allocated = memory.argument_size_in_bytes + memory.temp_size_in_bytes
     line = f"{name:24}"
     for clock in Clock._fields:

@@ -112,28 +112,37 @@ def simulated_sizes(config: DataConfig) -> Sizes:
     positives = max(1, round(clicks * kept))
     axes, width = world.latent_dim, world.exposed + 4 * world.kept
     authors = -(-world.items // world.items_per_author)
-    numbers = np.empty(0, np.float32)
     return Sizes(
         num_users=world.users,
         num_items=world.items,
         positives=positives,
         seen=positives,
         rows=world.requests * width,
-        user_features={
-            "activity": Feature("numeric", numbers),
-            "segment": Feature("categorical", np.empty(0, np.int32), axes),
-        },
-        item_features={
-            "author": Feature("categorical", np.empty(0, np.int32), authors),
-            "category": Feature("categorical", np.empty(0, np.int32), axes),
-            "price": Feature("numeric", numbers),
-            "stars": Feature("numeric", numbers),
-            "tags": Feature("multi", np.empty((0, axes), np.int32), axes),
-        },
+        user_features=_user_features(axes),
+        item_features=_item_features(axes, authors),
         timed=True,
         active=min(world.users, positives),
         pool=width,
     )
+
+
+def _user_features(axes: int) -> dict[str, Feature]:
+    """Return features of users as the simulator has them, without values."""
+    return {
+        "activity": Feature("numeric", np.empty(0, np.float32)),
+        "segment": Feature("categorical", np.empty(0, np.int32), axes),
+    }
+
+
+def _item_features(axes: int, authors: int) -> dict[str, Feature]:
+    """Return features of items as the simulator has them, without values."""
+    return {
+        "author": Feature("categorical", np.empty(0, np.int32), authors),
+        "category": Feature("categorical", np.empty(0, np.int32), axes),
+        "price": Feature("numeric", np.empty(0, np.float32)),
+        "stars": Feature("numeric", np.empty(0, np.float32)),
+        "tags": Feature("multi", np.empty((0, axes), np.int32), axes),
+    }
 
 
 def feature_bytes(features: dict[str, Feature], names: tuple[str, ...]) -> int:

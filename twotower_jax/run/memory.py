@@ -73,7 +73,12 @@ def check_memory(config: Config, sizes: Sizes) -> None:
 
 
 def needed_memory(config: Config, sizes: Sizes) -> int:
-    """Return the bytes of a training where devices and host share one memory."""
+    """Return the bytes of a training where devices and host share one memory.
+
+    Args:
+      config: the run, of towers.
+      sizes: of its data.
+    """
     shape = training_shape(config, sizes)
     return shared_bytes(memory_parts(shape), shape.devices)
 

@@ -1,5 +1,7 @@
 """The work of a step against the counts that XLA gives for its compiled program."""
 
+from typing import Any
+
 import jax
 import pytest
 from helpers.problems import as_loaded, configure, zipf_clicks
@@ -31,7 +33,7 @@ def test_flop_and_exponentials_are_those_that_xla_counts(name, data):
     problem = make_problem(config, data)
     rows = problem.order.batches(0, 1)[0]
     arguments = problem.program, problem.data, problem.start(), rows
-    counted = jax.jit(train_step).lower(*arguments).compile().cost_analysis()
+    counted: Any = jax.jit(train_step).lower(*arguments).compile().cost_analysis()
     work = step_work(training_shape(config, sizes_of(data.log, data.split)))
     # XLA also counts additions and comparisons of single numbers: a twelfth of the
     # products at dimension 64, with slots more.
