@@ -18,6 +18,7 @@ from twotower_jax.commands import (
     data,
     explain,
     export,
+    plan,
     prepare,
     runs,
 )
@@ -36,7 +37,7 @@ from twotower_jax.errors import (
 from twotower_jax.training.signals import INTERRUPTS
 
 COMMANDS = ("train", "advise", "report", "audit", "evaluate", "export", "reproduce")
-COMMANDS += ("data",)
+COMMANDS += ("plan", "data")
 Command = Callable[[argparse.Namespace], int]
 
 
@@ -114,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     _add(commands, "advise", advise.add_advise, advise.advise, ADVISE)
     _add(commands, "report", runs.add_report, runs.report, REPORT)
     _add(commands, "audit", audit.add_audit, audit.audit, AUDIT)
+    _add(commands, "plan", plan.add_plan, plan.plan, PLAN)
     _add(commands, "evaluate", runs.add_folder, runs.evaluate, EVALUATE)
     _add(commands, "export", export.add_export, export.export, EXPORT)
     _add(commands, "reproduce", runs.add_folder, runs.reproduce, REPRODUCE)
@@ -131,6 +133,7 @@ def _parser() -> argparse.ArgumentParser:
 ADVISE = "choose the samples to train on from a log, on validation, and test them"
 REPORT = "compare the runs of a folder: report.html and tables"
 AUDIT = "compute the optimum of an arm's objective, before any training"
+PLAN = "print memory, work and expected speed of a training before it"
 EVALUATE = "compute the metrics of a finished run from its checkpoint"
 EXPORT = "write the model of a finished run as a folder of files for other programs"
 REPRODUCE = "run the configuration of a finished run again and compare the metrics"

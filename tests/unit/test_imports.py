@@ -21,6 +21,7 @@ ROOMS = (
     ("losses",),
     ("evaluation",),
     ("training",),
+    ("cost",),
     ("run",),
     ("export",),
     ("objective",),

@@ -21,7 +21,7 @@ from twotower_jax.errors import InputError
 
 # Commands whose words are overrides.
 OVERRIDES = re.compile(
-    r"\s*(\S+)\s+(?:train|advise|audit|data\s+check)\s+(.*)", re.DOTALL
+    r"\s*(\S+)\s+(?:train|advise|audit|plan|data\s+check)\s+(.*)", re.DOTALL
 )
 # A folder of configuration files before the command.
 BEFORE = re.compile(rf"^(\s*\S+)\s+(?:{'|'.join(NAMES)})[\s=]+\S+(?=\s)")

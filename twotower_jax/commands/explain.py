@@ -13,7 +13,7 @@ from twotower_jax.errors import InputError
 from twotower_jax.sweeps.options import option_rows
 
 # Commands whose words are overrides.
-COMMANDS = ("train", "advise", "audit")
+COMMANDS = ("train", "advise", "audit", "plan")
 PAGE = "docs/reference-keys.md"
 ANY = {"bool": "true or false"}
 MOST_FILES = 12

@@ -1,14 +1,39 @@
 """The static part of the model of a run: the configured features and their sizes."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
 
 from twotower_jax.config.towers import TowersConfig
-from twotower_jax.data.log import Feature, FunnelLog
+from twotower_jax.data.log import Feature
 from twotower_jax.errors import InputError
 from twotower_jax.model.embeddings import FeatureSpec
 from twotower_jax.model.history import HistorySpec
 from twotower_jax.model.sequence import SequenceSpec
 from twotower_jax.model.tower import TowerSpec
+
+
+class Catalogue(Protocol):
+    """Users, items and their features: a log, or the sizes of one."""
+
+    @property
+    def num_users(self) -> int:
+        """Number of users."""
+        ...
+
+    @property
+    def num_items(self) -> int:
+        """Number of items."""
+        ...
+
+    @property
+    def user_features(self) -> Mapping[str, Feature]:
+        """Features of users by name."""
+        ...
+
+    @property
+    def item_features(self) -> Mapping[str, Feature]:
+        """Features of items by name."""
+        ...
 
 
 class Model(NamedTuple):
@@ -23,12 +48,12 @@ class Model(NamedTuple):
     candidate: TowerSpec
 
 
-def make_model(config: TowersConfig, log: FunnelLog) -> Model:
+def make_model(config: TowersConfig, log: Catalogue) -> Model:
     """Static part of a model: the configured features with the sizes of the data.
 
     Args:
       config: of both towers.
-      log: with the features of users and items.
+      log: a log, or sizes, with the features of users and items.
 
     Returns:
       The model.
@@ -56,7 +81,7 @@ def make_model(config: TowersConfig, log: FunnelLog) -> Model:
     return Model(specs["query"], specs["candidate"])
 
 
-def _history(config: TowersConfig, log: FunnelLog) -> HistorySpec:
+def _history(config: TowersConfig, log: Catalogue) -> HistorySpec:
     """Return the static shape of histories."""
     names, shared = config.history_features, config.history_table == "shared"
     items = log.item_features
@@ -99,7 +124,7 @@ def _history(config: TowersConfig, log: FunnelLog) -> HistorySpec:
 
 
 def _feature(
-    side: str, name: str, features: dict[str, Feature], size: int, num_items: int
+    side: str, name: str, features: Mapping[str, Feature], size: int, num_items: int
 ) -> FeatureSpec:
     """Return the static shape of a feature of one side, which has `size` entities."""
     if name == "id":

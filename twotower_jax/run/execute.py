@@ -10,6 +10,7 @@ import jax
 from rich.console import Console
 
 from twotower_jax.config import Config
+from twotower_jax.data.sizes import sizes_of
 from twotower_jax.data.summary import weights_fingerprint
 from twotower_jax.errors import DataError, InputError
 from twotower_jax.run.attempt import ALONE, Attempt, Sharing
@@ -116,7 +117,7 @@ def _run(
     part = trained_part(config, data)
     check_sizes(config, part)
     if trains(config):
-        check_memory(config, data.log.num_users, data.log.num_items)
+        check_memory(config, sizes_of(data.log, part.split))
         check_times(config, data)
         check_use(config, part.split)
     check_same_data(record, data)

@@ -1,6 +1,7 @@
 """From a configuration and its data to the training problem."""
 
 import math
+from functools import partial
 from typing import TypeVar, cast
 
 import jax
@@ -12,14 +13,12 @@ from twotower_jax.data.feed import Queries, host_queries, make_queries
 from twotower_jax.data.history import History
 from twotower_jax.data.log import Pairs
 from twotower_jax.losses.registry import LOSSES
-from twotower_jax.model.specs import Model, make_model
+from twotower_jax.model.specs import make_model
 from twotower_jax.run.inputs import Loaded, make_entities
 from twotower_jax.run.loss_parts import (
     kth_scores,
-    loss_form,
     loss_numbers,
     self_supervised_numbers,
-    view_num,
 )
 from twotower_jax.run.negatives import (
     filter_numbers,
@@ -29,7 +28,6 @@ from twotower_jax.run.negatives import (
     masked_positives,
     mining_of,
     ratio_schedule,
-    static_negatives,
 )
 from twotower_jax.run.plan import (
     make_order,
@@ -42,6 +40,7 @@ from twotower_jax.run.sequences import (
     train_history,
     trained_part,
 )
+from twotower_jax.run.structure import make_structure, streaming_of
 from twotower_jax.run.tower_features import choose_features
 from twotower_jax.run.two_way import two_way_numbers
 from twotower_jax.run.weights import log_weights
@@ -55,13 +54,11 @@ from twotower_jax.sampling.proposals import make_proposal
 from twotower_jax.training.hard_sources import HARD_SOURCES
 from twotower_jax.training.optimizers import OptimizerNumbers
 from twotower_jax.training.problem import Problem
-from twotower_jax.training.sampler_state import Streaming
 from twotower_jax.training.schedule import Schedule
 from twotower_jax.training.temperature import TemperatureNumbers
 from twotower_jax.training.types import (
     Hyper,
     Program,
-    Structure,
     TrainData,
 )
 
@@ -81,7 +78,11 @@ def make_problem(config: Config, data: Loaded) -> Problem:
     """
     config, data = choose_features(config, data), trained_part(config, data)
     train, joined = data.split.train, end_to_end(config)
-    structure = _structure(config, data, make_model(config.towers, data.log))
+    model, merged = (
+        make_model(config.towers, data.log),
+        partial(merged_size, data.counts),
+    )
+    structure = make_structure(config, model, data.log.num_items, merged)
     negatives = structure.negatives
     history = train_history(config, data.split)
     pools, pool_report = None, {}
@@ -106,7 +107,7 @@ def make_problem(config: Config, data: Loaded) -> Problem:
         schedule=schedule,
         weights=weights,
         init_scale=config.towers.init_scale,
-        streaming=_streaming(config, data.log.num_items),
+        streaming=streaming_of(config, data.log.num_items),
         mining=mining_of(config, data, negatives, schedule),
         kth_scores=kth_scores(config, data, schedule),
         devices=config.training.devices,
@@ -130,42 +131,6 @@ def _positives(
 
 
 # --- program --------------------------------------------------------------------------
-
-
-def _streaming(config: Config, num_items: int) -> Streaming | None:
-    """Return the arrays of the streaming frequency, None where counts are used.
-
-    With four buckets per item at most 22 % of them hold another item, and of two
-    hashes both do for 5 % of the items.
-    """
-    if config.loss.logq.frequency != "streaming":
-        return None
-    streaming = config.loss.logq.streaming
-    buckets = streaming.buckets or 4 * num_items
-    return Streaming(streaming.hashes, buckets, streaming.initial_gap)
-
-
-def _structure(config: Config, data: Loaded, model: Model) -> Structure:
-    full = LOSSES[config.loss.name].whole_catalogue
-    negatives = static_negatives(config)
-    # The best k are counted in draws, but merged columns are items.
-    mergeable = config.negatives.in_batch and not full and not negatives.top_k
-    merges = config.training.merge_columns and mergeable
-    batch, shared = config.training.batch_size, negatives.shared_easy
-    return Structure(
-        model=model,
-        loss=config.loss.name,
-        negatives=negatives,
-        correct=config.loss.logq.correct,
-        optimizer=config.optimizer.name,
-        learn_temperature=config.loss.learn_temperature,
-        merged_size=merged_size(data.counts, batch, shared) if merges else 0,
-        num_items=data.log.num_items,
-        ids_alone=config.training.update == "incremental",
-        form=loss_form(config),
-        end_to_end=end_to_end(config),
-        view_num=view_num(config, model),
-    )
 
 
 def _hyper(

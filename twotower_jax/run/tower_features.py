@@ -1,10 +1,12 @@
 """Features of the towers, where the configuration leaves their choice to the data."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
 
 from twotower_jax.config import Config
+from twotower_jax.data.sizes import Sizes
 from twotower_jax.run.inputs import Loaded
 
 # With fewer training positives per user, a history is mostly empty.
@@ -27,11 +29,34 @@ def choose_features(config: Config, data: Loaded) -> Config:
     Returns:
       The same configuration where both towers name their features.
     """
+    query = config.towers.query or query_features(data, config.towers.history_length)
+    return _named(config, query, data.log.item_features)
+
+
+def features_of_sizes(config: Config, sizes: Sizes) -> Config:
+    """The configuration with the features that `choose_features` gives such a log.
+
+    Args:
+      config: The run.
+      sizes: Of its data.
+
+    Returns:
+      The same configuration where both towers name their features.
+    """
+    query = config.towers.query or described_query(
+        tuple(sorted(sizes.user_features)),
+        sizes.positives / max(1, sizes.active),
+        MIN_ID if sizes.timed else config.towers.history_length,
+    )
+    return _named(config, query, sizes.item_features)
+
+
+def _named(config: Config, query: tuple[str, ...], of_items: Iterable[str]) -> Config:
+    """Return the configuration with these query features, and a transformer's."""
     towers = config.towers
-    query = towers.query or query_features(data, towers.history_length)
     if towers.history_pooling == "transformer" and "history" not in query:
         query = (*query, "history")
-    candidate = towers.candidate or ("id", *sorted(data.log.item_features))
+    candidate = towers.candidate or ("id", *sorted(of_items))
     if (query, candidate) == (towers.query, towers.candidate):
         return config
     return replace(config, towers=replace(towers, query=query, candidate=candidate))
@@ -41,7 +66,6 @@ def query_features(data: Loaded, history_length: int) -> tuple[str, ...]:
     """Names of the features that describe the queries of a log.
 
     All features of users, and
-
     * history, where users have 2 training positives or more on average, or where no
       feature describes them;
     * id, beside a history that does not hold all of them: where users have 10 or more
@@ -58,7 +82,24 @@ def query_features(data: Loaded, history_length: int) -> tuple[str, ...]:
     described = tuple(sorted(data.log.user_features))
     train = data.split.train
     mean = len(train) / max(1, len(np.unique(train.user)))
+    enough = MIN_ID if train.time is not None else history_length
+    return described_query(described, mean, enough)
+
+
+def described_query(
+    described: tuple[str, ...], mean: float, enough: float
+) -> tuple[str, ...]:
+    """Names of the features that describe queries, from numbers.
+
+    Args:
+      described: Features of users.
+      mean: Training positives of a user, on average.
+      enough: Mean from which on the id is read beside the history.
+
+    Examples:
+      >>> described_query((), 12.0, 10.0), described_query(("age",), 1.0, 10.0)
+      (('id', 'history'), ('age',))
+    """
     if described and mean < MIN_HISTORY:
         return described
-    enough = MIN_ID if train.time is not None else history_length
     return (*(["id"] if mean >= enough else []), "history", *described)

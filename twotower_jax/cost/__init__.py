@@ -1,0 +1,1 @@
+"""The cost of a training, from shapes alone: memory, work, speed."""

@@ -1,0 +1,191 @@
+"""The memory of a training, part by part, in bytes."""
+
+from typing import NamedTuple
+
+from twotower_jax.cost.shape import Shape, dense_numbers, widths
+from twotower_jax.data.sizes import LOG_ROW, PART_ROW
+from twotower_jax.losses.blocks import block_rows
+from twotower_jax.losses.registry import LOSSES
+from twotower_jax.training.row_updates import LEAST_ROWS, ROWS, SHARE
+
+NUMBER = 4  # bytes of float32 and int32
+# Vectors that are alive together, counted in compiled steps: per encoded row its row of
+# the table, embedding, gradient, and rows and state of the optimizer; in the loss per
+# query and column a copy in blocks, a gradient, and their transposes.
+VECTORS, LOSS_VECTORS = 5, 4
+# Blocks of scores that are alive together: one with the softmax, whose pass is written
+# by hand; other losses are differentiated and keep more.
+SOFTMAX_BLOCKS, OTHER_BLOCKS = 1, 3
+# Values of a hidden layer that are alive together: input, output, gradient.
+LAYER_VALUES = 3
+DEVICE, HOST = "device", "host"
+
+
+class Part(NamedTuple):
+    """One part of the memory.
+
+    Attributes:
+      name: what it holds.
+      size: bytes.
+      place: "device", once on each of them, or "host".
+    """
+
+    name: str
+    size: int
+    place: str = DEVICE
+
+
+def memory_parts(shape: Shape) -> list[Part]:
+    """The memory of a training: of each device, and of the host.
+
+    Args:
+      shape: of the training.
+
+    Returns:
+      The parts that are not empty. Evaluation, mining, checkpoints and the libraries
+      are not among them.
+    """
+    parts = [*_parameters(shape), *_samplers(shape), *_data(shape), *_step(shape)]
+    # Two epochs of rows are kept as int32; one is made as int64.
+    order = (2 * NUMBER + 8) * shape.positives
+    if shape.extras.timed_order:
+        order += 8 * shape.positives
+    log = LOG_ROW * shape.log_rows + PART_ROW * shape.positives
+    parts += [Part("order of the positives", order, HOST), Part("log", log, HOST)]
+    return [part for part in parts if part.size]
+
+
+def device_bytes(parts: list[Part]) -> int:
+    """Bytes on each device.
+
+    Args:
+      parts: of `memory_parts`.
+
+    Examples:
+      >>> device_bytes([Part("a", 3), Part("b", 5, HOST)])
+      3
+    """
+    return sum(part.size for part in parts if part.place == DEVICE)
+
+
+def shared_bytes(parts: list[Part], devices: int) -> int:
+    """Bytes where devices and host share one memory, as on a CPU.
+
+    Args:
+      parts: of `memory_parts`.
+      devices: number of devices, each of which holds its own copy.
+
+    Examples:
+      >>> shared_bytes([Part("a", 3), Part("b", 5, HOST)], 2)
+      11
+    """
+    return devices * device_bytes(parts) + sum(
+        part.size for part in parts if part.place == HOST
+    )
+
+
+def _parameters(shape: Shape) -> list[Part]:
+    """Return tables [rows, D], the other parameters, and the state of the optimizer."""
+    model, vector = shape.structure.model, NUMBER * shape.dim
+    sides = {"query": 0, "candidate": 0}
+    for name, rows in shape.tables.items():
+        sides[name.split(".")[0]] += rows * vector
+    dense = NUMBER * (dense_numbers(model.query) + dense_numbers(model.candidate))
+    return [
+        Part("query tables", sides["query"]),
+        Part("candidate tables", sides["candidate"]),
+        Part("optimizer state of the tables", shape.moments * sum(sides.values())),
+        Part("layers", dense),
+        Part("optimizer state of the layers", shape.moments * dense),
+    ]
+
+
+def _samplers(shape: Shape) -> list[Part]:
+    """Return alias tables, log q and the memories of samplers."""
+    structure, extras = shape.structure, shape.extras
+    items, users = structure.num_items, shape.users
+    negatives = structure.negatives
+    # log q, threshold and alias of the easy draws; log q+; weights of positives.
+    found = [
+        Part("alias table", 3 * NUMBER * items),
+        Part("log q of positives", (1 + extras.reweighted) * NUMBER * items),
+    ]
+    if extras.streaming is not None:
+        cells = extras.streaming.hashes * extras.streaming.buckets
+        found.append(Part("streaming estimate", 2 * NUMBER * cells))
+    bank = NUMBER * (shape.dim + 3) * negatives.bank
+    found.append(Part("bank", bank))
+    found.append(Part("mined items", NUMBER * extras.window * users))
+    if LOSSES[structure.loss].at_k:
+        found.append(Part("k-th scores", NUMBER * users))
+    if extras.of_users:
+        found.append(Part("log q of users", NUMBER * users))
+    if extras.known:
+        leaves = 1 << max(items - 1, 1).bit_length()
+        tree = 2 * leaves + items if negatives.per_row else 0
+        found.append(Part("known items", NUMBER * (items + shape.positives + tree)))
+    return found
+
+
+def _data(shape: Shape) -> list[Part]:
+    """Return positives, histories, features, pools and masks on a device."""
+    n, extras = shape.positives, shape.extras
+    history = shape.structure.model.query.history is not None
+    negatives = shape.structure.negatives
+    pools = negatives.hard_num and negatives.hard_source == "log"
+    return [
+        Part("positives", (2 + extras.weighted) * NUMBER * n),
+        Part("histories", NUMBER * (2 * n + shape.seen) * history),
+        Part("features", shape.feature_bytes),
+        # item, log q and stage of each entry; a pool of each positive at most.
+        Part("pools of hard negatives", (9 * extras.pool + NUMBER) * n if pools else 0),
+        Part(
+            "positives of each user",
+            NUMBER * (shape.users + 1 + shape.seen) * shape.masks_users,
+        ),
+    ]
+
+
+def _step(shape: Shape) -> list[Part]:
+    """Return what is alive within a step, with every column of the batch distinct."""
+    structure, model, vector = (
+        shape.structure,
+        shape.structure.model,
+        NUMBER * shape.dim,
+    )
+    encoded, columns = shape.most_candidates, shape.most_columns
+    rows = VECTORS * (shape.rows + encoded) * vector
+    hidden = shape.rows * sum(widths(model.query)[:-1])
+    hidden += encoded * sum(widths(model.candidate)[:-1])
+    # Candidates that are scored for a choice have a vector and an id each.
+    chosen = shape.scored * (vector + NUMBER)
+    softmax = LOSSES[structure.loss].softmax and not structure.negatives.top_k
+    copies = SOFTMAX_BLOCKS if softmax else OTHER_BLOCKS
+    loss = copies * NUMBER * block_rows(shape.rows, columns) * columns
+    if columns:
+        loss += LOSS_VECTORS * (shape.rows + columns) * vector
+    seen = shape.rows * columns * shape.masks_columns
+    # On the host and on the device, one dispatch before the last is done.
+    dispatch = NUMBER * shape.steps_per_dispatch * shape.rows
+    return [
+        Part("vectors of a step", rows + chosen),
+        Part("hidden layers of a step", LAYER_VALUES * NUMBER * hidden),
+        Part("bank of a step", structure.negatives.bank * vector),
+        # The loss is done when rows of histories are updated.
+        Part("loss, or rows of histories", max(loss, _bags(shape))),
+        Part("mask of a step", seen),
+        Part("batches of a dispatch", 2 * dispatch),
+    ]
+
+
+def _bags(shape: Shape) -> int:
+    """Return bytes of the gradients of rows that histories name, block by block."""
+    history, vector = shape.structure.model.query.history, NUMBER * shape.dim
+    if history is None:
+        return 0
+    largest = max(history.tables.values(), default=0)
+    room = min(shape.tokens, largest)
+    part = max(1, min(room, ROWS))
+    block = part * -(-min(room, max(LEAST_ROWS, room // SHARE)) // part)
+    places = shape.tokens * vector * 4 if history.by_place else 0
+    return (block + 3 * part) * vector + 3 * NUMBER * shape.tokens + places

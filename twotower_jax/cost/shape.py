@@ -1,0 +1,228 @@
+"""The shape of a training: every size that decides its memory and its work."""
+
+import itertools
+from typing import NamedTuple
+
+from twotower_jax.losses.blocks import block_rows
+from twotower_jax.losses.registry import LOSSES
+from twotower_jax.model.tower import TowerSpec
+from twotower_jax.model.two_tower import table_sizes
+from twotower_jax.sampling.masks import MASKS
+from twotower_jax.training.hard_sources import HARD_SOURCES
+from twotower_jax.training.sampler_state import Streaming
+from twotower_jax.training.types import Structure
+
+# Numbers per parameter that an optimizer keeps beside it.
+MOMENTS = {"adam": 2, "adagrad": 1, "sgd": 0}
+
+
+class Extras(NamedTuple):
+    """Arrays of a training that not every run has.
+
+    Attributes:
+      streaming: arrays of the streaming estimate, or None where log q+ is counted.
+      pool: largest pool of hard negatives of the log, in items.
+      window: mined items per user.
+      reweighted: whether positives have weights by item.
+      weighted: whether positives have weights of the log.
+      known: whether negatives are restricted to known items.
+      of_users: whether the softmax over users is corrected by their shares.
+      timed_order: whether positives are read in the order of time.
+    """
+
+    streaming: Streaming | None = None
+    pool: int = 0
+    window: int = 0
+    reweighted: bool = False
+    weighted: bool = False
+    known: bool = False
+    of_users: bool = False
+    timed_order: bool = False
+
+
+class Shape(NamedTuple):
+    """The shape of a training.
+
+    Attributes:
+      structure: static part of the program.
+      batch: rows B of a batch, over all devices.
+      devices: devices over which they are spread.
+      steps_per_dispatch: steps of one call.
+      users, positives: of the training part.
+      seen: positives up to the end of training.
+      log_rows: rows of the log, of every stage.
+      feature_bytes: bytes of the features on a device.
+      touched: expected distinct rows of a table of histories per step.
+      extras: arrays that not every run has.
+    """
+
+    structure: Structure
+    batch: int
+    devices: int
+    steps_per_dispatch: int
+    users: int
+    positives: int
+    seen: int
+    log_rows: int
+    feature_bytes: int
+    touched: int
+    extras: Extras = Extras()
+
+    @property
+    def dim(self) -> int:
+        """Numbers per vector, D."""
+        return self.structure.model.candidate.dim
+
+    @property
+    def moments(self) -> int:
+        """Numbers per parameter that the optimizer keeps beside it."""
+        return MOMENTS[self.structure.optimizer]
+
+    @property
+    def rows(self) -> int:
+        """Rows of a batch on each device."""
+        return -(-self.batch // self.devices)
+
+    @property
+    def whole_catalogue(self) -> bool:
+        """Whether every item is a column."""
+        return LOSSES[self.structure.loss].whole_catalogue
+
+    @property
+    def drawn(self) -> int:
+        """Columns as they are drawn, before equal items are merged."""
+        negatives = self.structure.negatives
+        if self.whole_catalogue:
+            return self.structure.num_items
+        return negatives.shared_easy + (self.batch if negatives.in_batch else 0)
+
+    @property
+    def columns(self) -> int:
+        """Columns C that are scored, those of a bank among them."""
+        size, bank = self.structure.merged_size, self.structure.negatives.bank
+        merged = size if 0 < size < self.drawn else self.drawn
+        return merged + (0 if self.whole_catalogue else bank)
+
+    @property
+    def most_columns(self) -> int:
+        """Columns of a batch whose items are all distinct: those of the memory."""
+        bank = 0 if self.whole_catalogue else self.structure.negatives.bank
+        return self.drawn + bank
+
+    @property
+    def slots(self) -> int:
+        """Slots K of a row, candidates of its own."""
+        return 0 if self.whole_catalogue else self.structure.negatives.slots
+
+    @property
+    def candidates(self) -> int:
+        """Items that the candidate tower encodes for a step with gradients."""
+        columns = self.columns - (
+            0 if self.whole_catalogue else self.structure.negatives.bank
+        )
+        negatives = self.structure.negatives
+        positives = 0 if self.whole_catalogue or negatives.in_batch else self.rows
+        return columns + positives + self.rows * self.slots + 2 * self._views
+
+    @property
+    def most_candidates(self) -> int:
+        """Items that it encodes where all items of the batch are distinct."""
+        merged = self.structure.merged_size
+        added = self.drawn - merged if 0 < merged < self.drawn else 0
+        return self.candidates + added
+
+    @property
+    def scored(self) -> int:
+        """Candidates that are encoded and scored without gradients, for a choice."""
+        negatives = self.structure.negatives
+        if not negatives.hard_num or self.whole_catalogue:
+            return 0
+        if not HARD_SOURCES[negatives.hard_source].scored:
+            return 0
+        per_slot = negatives.slots if negatives.hard_source == "dns" else 1
+        return self.rows * negatives.candidate_num * per_slot
+
+    @property
+    def tokens(self) -> int:
+        """Places of histories that a step reads."""
+        history = self.structure.model.query.history
+        if history is None:
+            return 0
+        if self.structure.end_to_end:
+            return self.rows  # each item of a sequence is read once
+        return self.rows * history.length
+
+    @property
+    def counts_pools(self) -> bool:
+        """Whether columns are looked up in the pools of their rows, for log q."""
+        negatives, structure = self.structure.negatives, self.structure
+        return bool(
+            negatives.hard_num
+            and self.columns
+            and structure.correct != "none"
+            and negatives.log_q == "mixture"
+            and negatives.hard_source != "dns"
+        )
+
+    @property
+    def masks_users(self) -> bool:
+        """Whether all positives of a user are masked."""
+        return MASKS[self.structure.negatives.mask].user_positives
+
+    @property
+    def masks_columns(self) -> bool:
+        """Whether items of columns are masked row by row."""
+        return self.masks_users or self.extras.known
+
+    @property
+    def block(self) -> int:
+        """Rows b of one block of scores, of the columns that are usual."""
+        return block_rows(self.rows, self.columns)
+
+    @property
+    def tables(self) -> dict[str, int]:
+        """Rows of every table, by name."""
+        model = self.structure.model
+        return table_sizes("query", model.query) | table_sizes(
+            "candidate", model.candidate
+        )
+
+    @property
+    def _views(self) -> int:
+        return self.structure.view_num
+
+
+def widths(spec: TowerSpec) -> tuple[int, ...]:
+    """Widths of the layers of a tower, its input first; () without hidden layers.
+
+    Args:
+      spec: static shape.
+    """
+    if not spec.hidden:
+        return ()
+    return (len(spec.features) * spec.dim, *spec.hidden, spec.dim)
+
+
+def dense_numbers(spec: TowerSpec) -> int:
+    """Parameters of a tower without its tables.
+
+    sum (before + 1) after over layers; D per number; D for attention; and for a
+    transformer of l layers L D + 2 D + l (6 (D + 1) D + 4 D).
+
+    Args:
+      spec: static shape.
+    """
+    layers = widths(spec)
+    total = sum((one + 1) * two for one, two in itertools.pairwise(layers))
+    total += spec.dim * sum(one.numbers for one in spec.features)
+    history = spec.history
+    if history is None:
+        return total
+    total += spec.dim * sum(one.numbers for one in history.features)
+    if history.pooling == "attention":
+        total += spec.dim
+    if history.sequence is not None:
+        one = history.sequence
+        layer = 6 * (one.dim + 1) * one.dim + 4 * one.dim
+        total += (one.length + 2) * one.dim + one.layers * layer
+    return total
