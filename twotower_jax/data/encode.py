@@ -59,7 +59,7 @@ def encode_ids(
 
 
 def encode_requests(values: pl.Series, where: str) -> np.ndarray:
-    """Requests as int64: whole numbers as they are, other ids as codes.
+    """Requests as int64: whole numbers that fit as they are, other ids as codes.
 
     Args:
       values: [rows] ids of requests. A row without one is a request of its own.
@@ -82,11 +82,22 @@ def encode_requests(values: pl.Series, where: str) -> np.ndarray:
             f"{where}: column 'request' is empty in every row; leave "
             "data.columns.request out"
         )
-    if not values.dtype.is_integer():
+    if not values.dtype.is_integer() or not _fits(values, int(missing.sum())):
         values = pl.Series(encode_ids(values)[0]).set(missing, None)
     values = values.cast(pl.Int64)
     own = missing.cast(pl.Int64).cum_sum() + values.max()
     return values.fill_null(own).to_numpy()
+
+
+def _fits(values: pl.Series, more: int) -> bool:
+    """Return whether whole numbers, and so many above them, are in the range of int64.
+
+    Examples:
+      >>> _fits(pl.Series([2**63 - 2]), 1), _fits(pl.Series([2**63 - 2]), 2)
+      (True, False)
+    """
+    low, high = int(values.min()), int(values.max())  # type: ignore[arg-type]
+    return low >= -(2**63) and high + more < 2**63
 
 
 def _categorical(values: pl.Series) -> Feature:
