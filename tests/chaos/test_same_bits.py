@@ -1,4 +1,4 @@
-"""The same run elsewhere: another folder, locale, time zone, hash seed, thread count."""
+"""The same run elsewhere: another folder, locale, time zone, hash seed, threads."""
 
 import os
 

@@ -29,7 +29,7 @@ def chosen(number: int, full: int) -> list[int]:
 @contextmanager
 def campaign(name: str):
     """Record the counts of a campaign: a dictionary that the test fills."""
-    counts: dict[str, int] = {}
+    counts: dict[str, float] = {}
     start = time.perf_counter()
     yield counts
     if out := os.environ.get("CHAOS_OUT"):
