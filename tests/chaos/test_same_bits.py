@@ -48,9 +48,10 @@ def test_a_run_has_the_same_bits_elsewhere(tmp_path, tmp_path_factory):
     assert len(here) == 1
     with campaign("the same run elsewhere") as counts:
         for number in range(trials(100)):
-            # One change each at first, then half of them together.
-            names = [ELSEWHERE[number % len(ELSEWHERE)]]
-            if number >= len(ELSEWHERE) or trials(100) < len(ELSEWHERE):
+            # Each change once at first, alone or with others; then half of them.
+            first = min(trials(100), len(ELSEWHERE))
+            names = ELSEWHERE[number::first]
+            if number >= first:
                 names = [one for one in ELSEWHERE if rng.random() < 0.5]
             # Nothing of the first run is read, not even a compiled program.
             other = tmp_path / f"programs{number}"
