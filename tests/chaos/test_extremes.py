@@ -1,6 +1,7 @@
 """Losses and sums in float32 at extremes, against the same quantities in float64."""
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -50,7 +51,7 @@ def random_case(rng, rows, columns, slots):
     masked = rng.choice([0.0, 0.5, 1.0])
     log_q = np.log(10) * rng.uniform(-12, 0, columns)
 
-    def mult(shape):
+    def mult(shape) -> Any:
         return np.where(rng.random(shape) < masked, -np.inf, 0.0)
 
     own = rng.integers(0, columns, rows)
@@ -60,13 +61,14 @@ def random_case(rng, rows, columns, slots):
         (query * matrix[own]).sum(1) / temperature,
         rng.uniform(-1, 1, (rows, slots)) / temperature,
     )
-    key = np.arange(columns, dtype=np.int32)
+    key: Any = np.arange(columns, dtype=np.int32)
+    ones: Any = np.ones(rows)
     terms = ColumnTerms(mult(columns), log_q[None] + np.log(columns), key, key)
     slot_terms = PairTerms(
         mult((rows, slots)), np.log(10) * rng.uniform(-12, 0, (rows, slots))
     )
     of_rows = RowTerms(
-        np.ones(rows),
+        ones,
         own.astype(np.int32),
         mult(rows),
         np.log(10) * rng.uniform(-12, 0, rows),
@@ -135,7 +137,7 @@ def in_blocks(choice, case, numbers):
     """Return the loss in blocks of rows, and its gradient by the scores."""
 
     def value(scores):
-        return batch_loss(choice, scores, *case[1:], numbers)
+        return batch_loss(choice, scores, case[1], case[2], numbers)
 
     return jax.value_and_grad(value)(case[0])
 

@@ -73,7 +73,7 @@ class _Bounded:
     Contents that are passed over, long headers and the zeros at the end count too.
     """
 
-    def __init__(self, stream: IO[bytes], name: str, limit: int):
+    def __init__(self, stream: gzip.GzipFile, name: str, limit: int):
         self._stream, self._name, self._limit = stream, name, limit
         self.tell = stream.tell
 
