@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,7 +69,7 @@ def written(name, output):
     }
 
 
-def check_part(name, output, whole):
+def check_part(name, output, whole: dict[str, Any]):
     """Assert that what a killed command left is whole, file by file."""
     if name == "export":
         assert not output.exists() or written(name, output) == whole
