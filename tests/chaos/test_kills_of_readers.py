@@ -56,7 +56,7 @@ def words_of(name, sweep, output):
     return ("advise", *WORDS, f"output={output}")
 
 
-def written(name, output):
+def written(name, output) -> dict[str, Any]:
     """Return what a command has written: {file: bytes}, or the choice of an advice."""
     if name == "advise":
         path = output / "advice" / "advice.json"
