@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 from helpers import tiny
-from helpers.chaos import campaign, trials
+from helpers.chaos import campaign, results, trials
 
 LIMIT = 600
 LONG = (*tiny.SMALL, "training.steps=200", "training.eval_every=20")
@@ -22,14 +22,6 @@ COMMANDS = {
         "hydra.sweeper.tune={loss.temperature: '0.1,0.2'}",
     ),
 }
-
-
-def results(output):
-    """Return {run: its metrics}, those of trials on validation included."""
-    return {
-        str(path.parent.relative_to(output)): tiny.read_json(path)["metrics"]
-        for path in sorted(output.rglob("result.json"))
-    }
 
 
 @pytest.mark.slow

@@ -261,7 +261,7 @@ RANGES = [
     ("optimizer.l2", (-1,), (0,)),
     ("training.batch_size", (1,), (2,)),
     ("training.epochs", (-1,), (0,)),
-    ("training.steps", (-1,), (0,)),
+    ("training.steps", (-1, 2**31), (0, 2**31 - 1)),
     ("training.steps_per_dispatch", (0,), (1,)),
     ("training.eval_every", (0,), (1,)),
     ("training.checkpoint_every", (0,), (1,)),

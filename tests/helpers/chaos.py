@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from helpers import tiny
+
 
 def trials(full: int) -> int:
     """Return the number of trials of a campaign that has ``full`` of them in all."""
@@ -27,7 +29,7 @@ def chosen(number: int, full: int) -> list[int]:
 @contextmanager
 def campaign(name: str):
     """Record the counts of a campaign: a dictionary that the test fills."""
-    counts: dict[str, int] = {}
+    counts: dict[str, float] = {}
     start = time.perf_counter()
     yield counts
     if out := os.environ.get("CHAOS_OUT"):
@@ -35,3 +37,16 @@ def campaign(name: str):
         with Path(out).open("a", encoding="utf-8") as file:
             file.write(json.dumps({"campaign": name, **counts, "seconds": seconds}))
             file.write("\n")
+
+
+def results(output: Path) -> dict[str, dict]:
+    """Return {run: its metrics}, those of trials on validation included."""
+    return {
+        str(path.parent.relative_to(output)): tiny.read_json(path)["metrics"]
+        for path in sorted(output.rglob("result.json"))
+    }
+
+
+def remains(folder: Path) -> list[Path]:
+    """Return the locks and the temporary files that are left below a folder."""
+    return [*folder.rglob(".*.lock"), *folder.rglob(".*.tmp")]

@@ -53,9 +53,15 @@ def command(*words: str) -> int:
     raise AssertionError("main returned without an exit status")
 
 
-def start(words, *, cwd: Path, cache: Path, log: Path) -> subprocess.Popen:
-    """Start a command line in a process of its own; its output goes to log."""
-    env = os.environ | {
+def start(
+    words, *, cwd: Path, cache: Path, log: Path, more: dict[str, str] | None = None
+) -> subprocess.Popen:
+    """Start a command line in a process of its own, and return it.
+
+    Its output goes to log; ``more`` are variables of its environment.
+    """
+    env = os.environ | (more or {})
+    env |= {
         "JAX_COMPILATION_CACHE_DIR": str(cache),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }

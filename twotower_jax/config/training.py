@@ -7,6 +7,8 @@ from twotower_jax.errors import InputError
 
 # Validations without improvement that end a training where none are configured.
 PATIENCE = 10
+# The state counts its steps in 32 bits.
+MOST_STEPS = 2**31 - 1
 
 
 # Order of the positives of an update, which is one pass.
@@ -33,6 +35,7 @@ class TrainingConfig:
     steps: int | None = key(
         None,
         low=0,
+        high=MOST_STEPS,
         doc="steps, in place of epochs; null: by training.epochs",
         example="20000",
     )

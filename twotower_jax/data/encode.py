@@ -1,6 +1,7 @@
 """Codes of ids, and arrays of the features of users or items."""
 
 import math
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -86,7 +87,7 @@ def encode_ids(
 
 
 def encode_requests(values: pl.Series, where: str) -> np.ndarray:
-    """Requests as int64: whole numbers as they are, other ids as codes.
+    """Requests as int64: whole numbers that fit as they are, other ids as codes.
 
     Args:
       values: [rows] ids of requests. A row without one is a request of its own.
@@ -109,11 +110,26 @@ def encode_requests(values: pl.Series, where: str) -> np.ndarray:
             f"{where}: column 'request' is empty in every row; leave "
             "data.columns.request out"
         )
-    if not values.dtype.is_integer():
+    low, high = values.min(), values.max()
+    if not values.dtype.is_integer() or not fits(low, high, int(missing.sum())):
         values = pl.Series(encode_ids(values)[0]).set(missing, None)
     values = values.cast(pl.Int64)
     own = missing.cast(pl.Int64).cum_sum() + values.max()
     return values.fill_null(own).to_numpy()
+
+
+def fits(low: Any, high: Any, more: int) -> bool:
+    """Return whether whole numbers, and so many above them, are in the range of int64.
+
+    Args:
+      low, high: the least and the largest of them.
+      more: numbers above the largest.
+
+    Examples:
+      >>> fits(0, 2**63 - 2, 1), fits(0, 2**63 - 2, 2)
+      (True, False)
+    """
+    return low >= -(2**63) and high + more < 2**63
 
 
 def _categorical(values: pl.Series) -> Feature:

@@ -59,6 +59,20 @@ def _text_to_time(values: pl.Series, where: str, column: str) -> pl.Series:
     return seconds
 
 
+def _check_exact(values: pl.Series, times: pl.Series, where: str, column: str) -> None:
+    """Refuse whole numbers that float64, which has 53 bits, does not tell apart."""
+    large = times.abs() > 2.0**53
+    if not large.any() or values.dtype.is_float():
+        return
+    whole = values.cast(pl.Int128, strict=False)
+    if not whole.has_nulls() and whole.n_unique() > times.n_unique():
+        problem = (
+            "is so large that times beside it cannot be told apart; subtract the least "
+            "time from all, or give seconds"
+        )
+        fail_at(large, values, where, column, problem)
+
+
 def to_time(values: pl.Series, where: str, column: str) -> pl.Series:
     """Times as float64: numbers unchanged, dates as epoch seconds (UTC).
 
@@ -71,7 +85,8 @@ def to_time(values: pl.Series, where: str, column: str) -> pl.Series:
       [rows] float64, finite.
 
     Raises:
-      InputError: a missing time, one that does not parse, or one that is not finite.
+      InputError: a missing time, one that does not parse or is not finite, or whole
+        numbers that are too large to be told apart.
 
     Examples:
       >>> to_time(pl.Series(["1970-01-02", "1970-01-01T00:01"]), "a.csv", "t").to_list()
@@ -82,11 +97,13 @@ def to_time(values: pl.Series, where: str, column: str) -> pl.Series:
         values = values.cast(pl.String)
     if values.is_empty():
         return values.cast(pl.Float64)
-    if values.dtype == pl.String:
-        values = _text_to_time(values, where, column)
-    elif values.dtype == pl.Date or values.dtype == pl.Datetime:
+    if values.dtype == pl.Date or values.dtype == pl.Datetime:
         return values.dt.epoch("us") / 1e6
-    return to_number(values, where, column)
+    is_text = values.dtype == pl.String
+    numbers = _text_to_time(values, where, column) if is_text else values
+    times = to_number(numbers, where, column)
+    _check_exact(values, times, where, column)
+    return times
 
 
 def unit(times: np.ndarray) -> str | None:

@@ -99,7 +99,7 @@ def _read(path: Path) -> dict[str, Card]:
 
 def _write(folder: Path, cards: Mapping[str, Card]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    values = {key: to_json(card) for key, card in cards.items()}
+    values = {key: to_json(card) for key, card in sorted(cards.items())}
     text = json.dumps(values, indent=1) + "\n"
     draft = folder / f".{FILE}.{os.getpid()}.tmp"
     try:

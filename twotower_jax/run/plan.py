@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 
 from twotower_jax.config import Config
-from twotower_jax.config.training import PATIENCE
+from twotower_jax.config.training import MOST_STEPS, PATIENCE
 from twotower_jax.data.block_order import BlockOrder
 from twotower_jax.data.feed import Order
 from twotower_jax.data.history import History
@@ -102,12 +102,20 @@ def make_schedule(config: Config, split: Split) -> Schedule:
     Args:
       config: the run.
       split: its positives, before resampling.
+
+    Raises:
+      InputError: more steps than a training can count.
     """
     training = config.training
     batch, positives = training.batch_size, len(split.train)
     steps, patience = training.steps, training.patience
     if steps is None:
-        steps = math.ceil(training.epochs * positives / batch)
+        steps = -(-training.epochs * positives // batch)
+        if steps > MOST_STEPS:
+            raise InputError(
+                f"training.epochs={training.epochs} of {positives:,} positives are "
+                f"{steps:,} steps, and a training has at most {MOST_STEPS:,}; lower it"
+            )
     if patience is None:
         patience = PATIENCE if len(split.valid) else 0
     eval_every = training.eval_every or math.ceil(positives / batch)

@@ -9,7 +9,7 @@ import polars as pl
 
 from twotower_jax.config.data import DataConfig
 from twotower_jax.data import parse
-from twotower_jax.data.encode import encode_features
+from twotower_jax.data.encode import encode_features, fits
 from twotower_jax.data.log import Feature, Stage
 from twotower_jax.data.prepared.arrays import (
     load_array,
@@ -114,26 +114,34 @@ def _code_ids(rows: _Rows, side: str, config: DataConfig, out: Path) -> None:
 
 
 def _code_requests(rows: _Rows, config: DataConfig, out: Path) -> None:
-    """Write the requests: whole numbers as they are, other ids as codes."""
-    if rows.schema["request"].is_integer():
-        ids, largest = None, _largest(rows.parts("request", "requests, rows seen"))
-    else:
-        ids = distinct(rows.parts("request", "requests, rows seen"))
-        known = len(ids) if ids[-1] is not None else len(ids) - 1
-        largest = known - 1 if known else None
+    """Write the requests: whole numbers that fit as they are, other ids as codes."""
+    ids = None
+    largest = _largest(rows) if rows.schema["request"].is_integer() else None
     if largest is None:
-        raise InputError(
-            f"{config.path}: column {config.columns.request!r} is empty in every row; "
-            "leave data.columns.request out"
-        )
+        ids = distinct(rows.parts("request", "requests, rows seen"))
+        if ids.null_count() == len(ids):
+            raise InputError(
+                f"{config.path}: column {config.columns.request!r} is empty in every "
+                "row; leave data.columns.request out"
+            )
+        largest = len(ids) - (1 if ids[-1] is not None else 2)
     parts = requests(rows.parts("request"), largest, ids)
     write_array(out / "request.npy", parts, rows.number)
 
 
-def _largest(parts: Iterator[pl.Series]) -> int | None:
-    """Return the largest whole number of a column, None where all are missing."""
-    found = [one for part in parts if (one := part.max()) is not None]
-    return max(map(int, found), default=None)  # type: ignore[arg-type]
+def _largest(rows: _Rows) -> int | None:
+    """Return the largest whole number, None where codes have to take their place."""
+    found = pl.DataFrame(
+        [
+            {"low": part.min(), "high": part.max(), "missing": part.null_count()}
+            for part in rows.parts("request", "requests, rows seen")
+        ],
+        schema={"low": pl.Int128, "high": pl.Int128, "missing": pl.Int64},
+    )
+    low, high = found["low"].min(), found["high"].max()
+    if high is None or not fits(low, high, int(found["missing"].sum())):
+        return None
+    return int(high)  # type: ignore[arg-type]
 
 
 def _features(

@@ -9,13 +9,15 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple, Protocol
+from typing import IO, NamedTuple, Protocol, cast
 
 from twotower_jax.errors import InputError
 from twotower_jax.registry import Registry
 
 CHUNK = 1 << 20
 MEMBERS = 20_000
+HEADERS = 4096  # bytes of a tar file for each member beside its content, at most
+FOLDERS, LETTERS = 50, 1_000  # of the name of a member, at most
 # Exceptions for files that are damaged, encrypted or not archives.
 BROKEN = (
     zipfile.BadZipFile,
@@ -52,7 +54,7 @@ class Member(NamedTuple):
     kind: str
 
 
-def _zip(path: Path) -> Iterator[Member]:
+def _zip(path: Path, _: int) -> Iterator[Member]:
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
             mode = info.external_attr >> 16
@@ -65,8 +67,38 @@ def _zip(path: Path) -> Iterator[Member]:
                     yield Member(info.filename, content, "file")
 
 
-def _tar(path: Path) -> Iterator[Member]:
-    with gzip.open(path) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
+class _Bounded:
+    """A stream of a tar file, which a small archive may make endless.
+
+    Contents that are passed over, long headers and the zeros at the end count too.
+    """
+
+    def __init__(self, stream: gzip.GzipFile, name: str, limit: int):
+        self._stream, self._name, self._limit = stream, name, limit
+        self.tell = stream.tell
+
+    def _check(self, end: int) -> None:
+        if end > self._limit + MEMBERS * HEADERS:
+            raise _too_large(self._name, self._limit)
+
+    def read(self, size: int) -> bytes:
+        if size > CHUNK:
+            raise tarfile.ReadError(f"a header of {size:,} bytes")
+        self._check(self.tell())
+        return self._stream.read(size)
+
+    def seek(self, place: int) -> int:
+        self._check(place)
+        return self._stream.seek(place)
+
+
+def _tar(path: Path, limit: int) -> Iterator[Member]:
+    with gzip.open(path) as file:
+        yield from _members(_Bounded(file, path.name, limit))
+
+
+def _members(stream: _Bounded) -> Iterator[Member]:
+    with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r:") as archive:
         for info in archive:
             if info.isdir():
                 yield Member(info.name, None, "folder")
@@ -82,18 +114,18 @@ def _tar(path: Path) -> Iterator[Member]:
                 raise tarfile.ReadError("bytes that are not a file follow the files")
 
 
-def _gzip(path: Path) -> Iterator[Member]:
+def _gzip(path: Path, _: int) -> Iterator[Member]:
     with gzip.open(path) as content:
         yield Member(path.name.removesuffix(".gz"), content, "file")
 
 
-def _plain(path: Path) -> Iterator[Member]:
+def _plain(path: Path, _: int) -> Iterator[Member]:
     with path.open("rb") as content:
         yield Member(path.name, content, "file")
 
 
 # By the end of a file's name; the first that matches, so that "" copies the rest.
-Reader = Callable[[Path], Iterator[Member]]
+Reader = Callable[[Path, int], Iterator[Member]]
 FORMATS: Registry[Reader] = Registry(
     "ending of a file",
     {".zip": _zip, ".tar.gz": _tar, ".tgz": _tar, ".gz": _gzip, "": _plain},
@@ -104,9 +136,16 @@ def _place(folder: Path, member: Member, archive: str) -> Path:
     """Return the path of a member inside the folder.
 
     Raises:
-      InputError: a name that leads out of the folder, or a file without a name.
+      InputError: a name that leads out of the folder, is too long or too deep, or a
+        file without a name.
     """
     name = member.name
+    if len(name) > LETTERS or name.count("/") > FOLDERS:
+        raise InputError(
+            f"{archive}: its member {name[:40]!r}... has a name of {len(name):,} "
+            f"letters in {name.count('/'):,} folders; nothing was kept; do not trust "
+            "this file"
+        )
     pure = PurePosixPath(name)
     odd = "\\" in name or "\0" in name or re.match(r"[A-Za-z]:", name)
     nameless = member.kind == "file" and not pure.parts
@@ -130,13 +169,14 @@ def unpack(path: Path, folder: Path, limit: int) -> int:
       The number of bytes written.
 
     Raises:
-      InputError: a member that leads out of the folder, is neither a file nor a folder
-        or occurs twice; more bytes than the limit; a damaged archive.
+      InputError: a member that leads out of the folder, is neither a file nor a folder,
+        occurs twice or has too long a name; more bytes than the limit; a damaged
+        archive.
     """
     read = next(read for end, read in FORMATS.items() if path.name.endswith(end))
     written = 0
     try:
-        for number, member in enumerate(read(path), start=1):
+        for number, member in enumerate(read(path, limit), start=1):
             place = _place(folder, member, path.name)
             if number > MEMBERS:
                 raise InputError(
@@ -155,7 +195,7 @@ def unpack(path: Path, folder: Path, limit: int) -> int:
     except InputError:
         raise
     except BROKEN as error:
-        text = str(error).strip().split("\n")[0]
+        text = str(error).strip().split("\n")[0][:200]
         raise InputError(
             f"{path.name}: cannot be unpacked: {text}; fetch it again"
         ) from None
@@ -175,12 +215,16 @@ def _copy(content: Content, place: Path, left: int, name: str, limit: int) -> in
         while chunk := content.read(CHUNK):
             written += len(chunk)
             if written > left:
-                raise InputError(
-                    f"{name}: unpacks to more than the {limit:,} bytes that are the "
-                    "limit of its data set; nothing was kept; do not trust this file"
-                )
+                raise _too_large(name, limit)
             file.write(chunk)
     return written
+
+
+def _too_large(name: str, limit: int) -> InputError:
+    return InputError(
+        f"{name}: unpacks to more than the {limit:,} bytes that are the limit of its "
+        "data set; nothing was kept; do not trust this file"
+    )
 
 
 def only_folder(folder: Path) -> Path:

@@ -39,6 +39,7 @@ def rows(seed=0, number=ROWS):
             "stars": rng.integers(1, 6, number) / 1.0,
             "stage": rng.choice(["ranked", "exposed", "clicked"], number),
             "request": rng.integers(0, 30, number),
+            "below": -1 - rng.integers(0, 30, number),
             "session": [f"s{one}" if one else None for one in session],
             "rank": rng.integers(-1, 12, number),
             "grade": rng.random(number),
@@ -89,6 +90,7 @@ FORMS = {
         {"stage": "stage", "request": "request", "rank": "rank", "time": "time"},
         {},
     ),
+    "negative requests": ({"request": "below"}, {}),
     "text requests": ({"request": "session"}, {}),
     "weights": ({"weight": "grade", "clicked": "clicked"}, {}),
     "features": (
@@ -151,6 +153,22 @@ def test_ids_that_are_text_in_one_file_are_text_in_all(tmp_path):
     log, _ = same(table(folder), tmp_path / "out")
     assert log.item_ids.dtype == pl.String
     assert log.user_ids.dtype == pl.Int64
+
+
+@pytest.mark.parametrize("kind", ["int", "uint", "gaps"])
+def test_requests_at_the_ends_of_their_range(kind, tmp_path):
+    start = {"int": 2**63 - 30, "uint": 2**64 - 30, "gaps": 2**63 - 30}[kind]
+    dtype = pl.UInt64 if kind == "uint" else pl.Int64
+    requests = [start + one % 29 for one in range(60)]
+    if kind == "gaps":
+        requests[5:9] = [None] * 4
+    columns = {"request": pl.Series(requests, dtype=dtype)}
+    rows(0, 60).select("user", "item").with_columns(**columns).write_parquet(
+        tmp_path / "log.parquet"
+    )
+    config = table(tmp_path / "log.parquet", columns={"request": "request"})
+    log, _ = same(config, tmp_path / "out")
+    assert len(np.unique(log.request)) == 29 + (4 if kind == "gaps" else 0)
 
 
 def test_lists_of_items_are_requests_of_their_own(tmp_path):

@@ -77,6 +77,40 @@ HOSTILE = {
 }
 
 
+def long_header(kind):
+    """Return a small tar file with a header of 2 MB, such as a name."""
+    info = tarfile.TarInfo("x")
+    info.type, info.size = kind, 2 << 20
+    return gzip.compress(info.tobuf() + bytes(info.size))
+
+
+TOO_LONG = {
+    "long name": (ZIP, zipped({"n" * 2_000: b"x"}), "a name of 2,000 letters"),
+    "long name in a tar": (TAR, tarred({"n" * 5_000: b"x"}), "a name of 5,000 letters"),
+    "nest": (ZIP, zipped({"a/" * n: b"" for n in range(1, 60)}), "in 51 folders"),
+    "pax header": (TAR, long_header(tarfile.XHDTYPE), "a header of 2,097,152 bytes"),
+    "name": (TAR, long_header(tarfile.GNUTYPE_LONGNAME), "a header of 2,097,152 bytes"),
+}
+
+
+@pytest.mark.parametrize("name", TOO_LONG)
+def test_names_and_headers_that_are_too_long_leave_nothing(get, tmp_path, name):
+    file, content, message = TOO_LONG[name]
+    refused(get, tmp_path, message, {file: content}, limit=100_000)
+
+
+@pytest.mark.parametrize("kind", ["skipped", "zeros"])
+def test_what_a_tar_file_holds_beside_its_files_is_limited(
+    kind, get, tmp_path, monkeypatch
+):
+    """A file of macOS that is passed over, or zeros after the end: both of 1 MB."""
+    monkeypatch.setattr("twotower_jax.data.public.unpack.HEADERS", 1)
+    info = tarfile.TarInfo("._x" if kind == "skipped" else "x")
+    info.size = (1 << 20) * (kind == "skipped")
+    content = gzip.compress(info.tobuf() + bytes(1 << 20) + bytes(1024))
+    refused(get, tmp_path, "unpacks to more than the 10,000 bytes", {TAR: content})
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_and_damaged_archives_leave_nothing(get, tmp_path, name):
     file, content, message = HOSTILE[name]
