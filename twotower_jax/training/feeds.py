@@ -1,15 +1,56 @@
 """Where the training positives of a dispatch come from: the device, or the host."""
 
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from twotower_jax.data.feed import Queries
 from twotower_jax.training.mesh import everywhere, spread_rows
-from twotower_jax.training.types import OfPositives, TrainData
+from twotower_jax.training.types import TrainData
 
 NONE = np.zeros(0, np.int32)
+
+
+class OfPositives(NamedTuple):
+    """The arrays of training data with a row per positive, of m positives.
+
+    Attributes:
+      queries: Their queries.
+      item: [m] int32 clicked items.
+      pool: [m] int32 pools of hard negatives, -1 for none; or None.
+      known: [m] int32 numbers of items known at them; or None.
+      weight: [m] weights; or None.
+    """
+
+    queries: Queries
+    item: Any
+    pool: Any
+    known: Any
+    weight: Any
+
+
+def _of_positives(data: TrainData) -> OfPositives:
+    return OfPositives(
+        data.queries,
+        data.item,
+        None if data.pools is None else data.pools.of_row,
+        None if data.known is None else data.known.number,
+        data.weight,
+    )
+
+
+def _with_positives(data: TrainData, own: OfPositives) -> TrainData:
+    """Return data with other positives."""
+    pools, known = data.pools, data.known
+    return data._replace(
+        queries=own.queries,
+        item=own.item,
+        pools=None if pools is None else pools._replace(of_row=own.pool),
+        known=None if known is None else known._replace(number=own.known),
+        weight=own.weight,
+    )
 
 
 class Feed(Protocol):
@@ -55,8 +96,8 @@ class HostFeed:
     def __init__(self, mesh: Mesh, data: TrainData):
         """Put what is no array of positives on the devices."""
         self._mesh = mesh
-        self._own = jax.tree.map(np.asarray, data.of_positives())
-        self._others = everywhere(mesh, data.with_positives(self._rows(NONE)))
+        self._own = jax.tree.map(np.asarray, _of_positives(data))
+        self._others = everywhere(mesh, _with_positives(data, self._rows(NONE)))
 
     def _rows(self, rows: np.ndarray) -> OfPositives:
         return jax.tree.map(lambda values: values[rows], self._own)
@@ -65,4 +106,4 @@ class HostFeed:
         """Return the positives of the rows, and their places."""
         own = everywhere(self._mesh, self._rows(rows.ravel()))
         places = np.arange(rows.size, dtype=np.int32).reshape(rows.shape)
-        return self._others.with_positives(own), spread_rows(self._mesh, places)
+        return _with_positives(self._others, own), spread_rows(self._mesh, places)

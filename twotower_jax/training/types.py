@@ -273,49 +273,6 @@ class TrainData(NamedTuple):
         queries = jax.tree.map(lambda x: x[rows], self.queries)
         return Batch(rows, self.item[rows], queries)
 
-    def of_positives(self) -> "OfPositives":
-        """Return the arrays with a row per positive."""
-        return OfPositives(
-            self.queries,
-            self.item,
-            None if self.pools is None else self.pools.of_row,
-            None if self.known is None else self.known.number,
-            self.weight,
-        )
-
-    def with_positives(self, own: "OfPositives") -> "TrainData":
-        """Return these data with other positives.
-
-        Args:
-          own: of the same kinds.
-        """
-        pools, known = self.pools, self.known
-        return self._replace(
-            queries=own.queries,
-            item=own.item,
-            pools=None if pools is None else pools._replace(of_row=own.pool),
-            known=None if known is None else known._replace(number=own.known),
-            weight=own.weight,
-        )
-
-
-class OfPositives(NamedTuple):
-    """The arrays of training data with a row per positive, of m positives.
-
-    Attributes:
-      queries: Their queries.
-      item: [m] int32 clicked items.
-      pool: [m] int32 pools of hard negatives, -1 for none; or None.
-      known: [m] int32 numbers of items known at them; or None.
-      weight: [m] weights; or None.
-    """
-
-    queries: Queries
-    item: Any
-    pool: Any
-    known: Any
-    weight: Any
-
 
 class TrainState(NamedTuple):
     """Everything that a step changes, and all that a checkpoint holds.

@@ -87,14 +87,7 @@ def code_chunks(
         )
     for side in SIDES:
         _code_ids(rows, side, config, out)
-    skipped = unused(rows.schema.names(), config)
-    for name, kind in PLAIN.items():
-        if name in rows.schema and name not in skipped:
-            typed = (part.cast(kind).to_numpy() for part in rows.parts(name))
-            write_array(out / f"{name}.npy", typed, rows.number)
-    if "stage" not in rows.schema:
-        stages = (np.full(rows_in(c), Stage.CLICKED, np.int8) for c in found)
-        write_array(out / "stage.npy", stages, rows.number)
+    _write_plain(rows, config, out)
     if config.columns.time is not None:
         times = load_array(out / "time.npy")
         check_unit(times, str(config.path), config.columns.time)
@@ -103,6 +96,18 @@ def code_chunks(
     features = {side: _features(rows, side, config, out) for side in SIDES}
     described = save_features(out, features)
     return {"features": described, "dropped": dropped_rows(found)}
+
+
+def _write_plain(rows: _Rows, config: DataConfig, out: Path) -> None:
+    """Write the columns that are stored as they are."""
+    skipped = unused(rows.schema.names(), config)
+    for name, kind in PLAIN.items():
+        if name in rows.schema and name not in skipped:
+            typed = (part.cast(kind).to_numpy() for part in rows.parts(name))
+            write_array(out / f"{name}.npy", typed, rows.number)
+    if "stage" not in rows.schema:
+        stages = (np.full(rows_in(c), Stage.CLICKED, np.int8) for c in rows.chunks)
+        write_array(out / "stage.npy", stages, rows.number)
 
 
 def _code_ids(rows: _Rows, side: str, config: DataConfig, out: Path) -> None:

@@ -69,12 +69,23 @@ def prepare(config: DataConfig, out: Path, say: Say) -> dict[str, Any]:
         _begin(config, out)
         features = save_log(out / LOG, log)
     say("split, checksums", 0, None)
+    index = _indexed(config, out, log, features)
+    _write(out / INDEX, index)
+    (out / BEGUN).unlink()
+    shutil.rmtree(out / WORK, ignore_errors=True)
+    return index
+
+
+def _indexed(
+    config: DataConfig, out: Path, log: FunnelLog, features: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Split a log, write its parts, and return the index of the folder."""
     rows = split_rows(log, config)
     for name in PARTS:
         if (part := getattr(rows, name)) is not None:
             _save_part(out / name, log, part)
     parts = load_split(out, rows.report)
-    index = {
+    return {
         **_identity(config),
         "fingerprint": data_fingerprint(log, parts),
         "weights_fingerprint": weights_fingerprint(parts),
@@ -91,10 +102,6 @@ def prepare(config: DataConfig, out: Path, say: Say) -> dict[str, Any]:
         "features": features,
         "checksums": checksums(out),
     }
-    _write(out / INDEX, index)
-    (out / BEGUN).unlink()
-    shutil.rmtree(out / WORK, ignore_errors=True)
-    return index
 
 
 def _save_part(folder: Path, log: FunnelLog, rows: np.ndarray) -> None:
