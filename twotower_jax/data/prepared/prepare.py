@@ -57,6 +57,7 @@ def prepare(config: DataConfig, out: Path, say: Say) -> dict[str, Any]:
       InputError: the folder holds something else, or anything wrong in the data.
     """
     if (made := _found(config, out)) is not None:
+        _finish(out)
         return made
     # Wrong paths, and all that is wrong in another source, are seen before any file.
     if config.source == "table":
@@ -71,9 +72,14 @@ def prepare(config: DataConfig, out: Path, say: Say) -> dict[str, Any]:
     say("split, checksums", 0, None)
     index = _indexed(config, out, log, features)
     _write(out / INDEX, index)
-    (out / BEGUN).unlink()
-    shutil.rmtree(out / WORK, ignore_errors=True)
+    _finish(out)
     return index
+
+
+def _finish(out: Path) -> None:
+    """Remove what a finished folder does not need."""
+    (out / BEGUN).unlink(missing_ok=True)
+    shutil.rmtree(out / WORK, ignore_errors=True)
 
 
 def _indexed(

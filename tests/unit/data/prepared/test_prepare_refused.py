@@ -97,6 +97,16 @@ def test_the_same_again_does_nothing(tmp_path):
     assert not said
 
 
+def test_remains_of_a_kill_at_the_end_are_removed(tmp_path):
+    config = log_file(tmp_path / "log.csv")
+    prepare(config, tmp_path / "out", quiet)
+    (tmp_path / "out" / WORK).mkdir()
+    (tmp_path / "out" / "begun.json").write_text("{}")
+    prepare(config, tmp_path / "out", quiet)
+    names = {one.name for one in (tmp_path / "out").iterdir()}
+    assert names == {INDEX, "log", "train", "valid", "test"}
+
+
 def test_a_folder_with_something_else_is_kept(tmp_path):
     config = log_file(tmp_path / "log.csv")
     prepare(config, tmp_path / "out", quiet)
