@@ -61,6 +61,7 @@ OTHER = {
     "negatives.hard.mined.every": 0.2,
     "evaluation.auc": ["ranked"],
     "training.order": "time",
+    "training.feed": "host",
     "training.update": "full",
     "data.since": "5",
     "data.until": "5",
