@@ -54,6 +54,7 @@ OTHERS = {
     "training.epochs": 3,
     "training.min_steps": 3,
     "training.steps_per_dispatch": 3,
+    "training.feed": "host",
     "training.checkpoint_every": 4,
     "evaluation.k": [10, 20, 30],
     "evaluation.save_topk": True,
