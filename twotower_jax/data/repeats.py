@@ -1,12 +1,14 @@
 """Repeated positives of a user and an item, and ids that training lacks."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import polars as pl
 
 from twotower_jax.data.build import present
 from twotower_jax.data.log import FunnelLog
 
-AT_A_TIME = 2**25  # rows of training whose pairs are compared, to bound the memory
+AT_A_TIME = 2**24  # rows of a log that are looked at together, to bound the memory
 
 
 def _keys(log: FunnelLog, rows: np.ndarray) -> np.ndarray:
@@ -42,7 +44,8 @@ def _unseen(
 ) -> dict[str, int]:
     """Count the users and items of a part that training lacks, and common pairs."""
     own = _keys(log, rows)
-    again = among(own, log.user[train], log.item[train], log.num_items)
+    places = range(0, len(train), AT_A_TIME)
+    again = among(own, (_keys(log, train[p : p + AT_A_TIME]) for p in places))
     new = {
         side: present(codes[rows], number) & ~present(codes[train], number)
         for side, codes, number in (
@@ -55,29 +58,21 @@ def _unseen(
     } | {f"{name} positives also in train": int(again.sum())}
 
 
-def among(
-    keys: np.ndarray, user: np.ndarray, item: np.ndarray, num_items: int
-) -> np.ndarray:
-    """Return which pairs are among others, [n] bool.
+def among(keys: np.ndarray, others: Iterable[np.ndarray]) -> np.ndarray:
+    """Return which keys are among others, [n] bool.
 
     Args:
-      keys: [n] int64, user * num_items + item.
-      user, item: [m] codes of the other pairs; they are read in parts, so that the
-        memory grows with n alone.
-      num_items: size of the catalogue.
+      keys: [n] int64.
+      others: [m] int64, part by part, so that the memory grows with n alone.
 
     Examples:
-      >>> among(np.array([3, 4]), np.array([0, 1]), np.array([1, 1]), 3).tolist()
+      >>> among(np.array([3, 4]), [np.array([1]), np.array([9, 4])]).tolist()
       [False, True]
     """
     own = pl.Series(keys)
-    wanted, found = own.implode(), []
-    for start in range(0, len(user), AT_A_TIME):
-        part = slice(start, start + AT_A_TIME)
-        others = pl.Series(user[part].astype(np.int64) * num_items + item[part])
-        found.append(others.filter(others.is_in(wanted)).unique())
-    if not found:
-        return np.zeros(len(keys), bool)
+    wanted, found = own.implode(), [own.clear()]
+    for part in map(pl.Series, others):
+        found.append(part.filter(part.is_in(wanted)).unique())
     return own.is_in(pl.concat(found).implode()).to_numpy()
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from twotower_jax.config.data import DataConfig
 from twotower_jax.data.build import present
 from twotower_jax.data.log import FunnelLog, Pairs, Split, Stage
-from twotower_jax.data.repeats import without_duplicates, without_repeats
+from twotower_jax.data.repeats import AT_A_TIME, without_duplicates, without_repeats
 from twotower_jax.data.window import divide_at
 from twotower_jax.errors import InputError
 from twotower_jax.registry import Registry
@@ -60,9 +60,11 @@ def _temporal(
         times[cut] if cut < n else np.inf for cut in (valid, test)
     )
     del times
-    time = log.time[rows]
-    part = (time >= first_valid).astype(np.int8)
-    part[time >= first_test] = TEST
+    part = np.empty(n, np.int8)
+    for start in range(0, n, AT_A_TIME):
+        place = slice(start, start + AT_A_TIME)
+        time = log.time[rows[place]]
+        part[place] = (time >= first_valid).astype(np.int8) + (time >= first_test)
     return part, {}
 
 

@@ -9,7 +9,7 @@ from twotower_jax import keys
 from twotower_jax.config import Config
 from twotower_jax.data.feed import Entities, Queries, make_queries
 from twotower_jax.data.log import Pairs
-from twotower_jax.data.repeats import among
+from twotower_jax.data.repeats import AT_A_TIME, among
 from twotower_jax.errors import InputError
 from twotower_jax.evaluation.propensity import inverse_propensities
 from twotower_jax.evaluation.ragged import Ragged, from_pairs, take_rows
@@ -195,8 +195,13 @@ def _seen(user: np.ndarray, earlier: Pairs, num_users: int) -> Ragged:
 
 def _unseen(pairs: Pairs, earlier: Pairs, num_items: int) -> tuple[Pairs, int]:
     """Return the pairs that are not among the earlier ones, and the number that are."""
-    keys = pairs.user.astype(np.int64) * num_items + pairs.item
-    new = ~among(keys, earlier.user, earlier.item, num_items)
+
+    def keys(some: Pairs, rows: slice) -> np.ndarray:
+        return some.user[rows].astype(np.int64) * num_items + some.item[rows]
+
+    places = range(0, len(earlier), AT_A_TIME)
+    others = (keys(earlier, slice(p, p + AT_A_TIME)) for p in places)
+    new = ~among(keys(pairs, slice(None)), others)
     time = None if pairs.time is None else pairs.time[new]
     request = None if pairs.request is None else pairs.request[new]
     kept = Pairs(pairs.user[new], pairs.item[new], time, request)
