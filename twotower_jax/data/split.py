@@ -9,6 +9,7 @@ import numpy as np
 from twotower_jax.config.data import DataConfig
 from twotower_jax.data.build import present
 from twotower_jax.data.log import FunnelLog, Pairs, Split, Stage
+from twotower_jax.data.mapped import release
 from twotower_jax.data.repeats import AT_A_TIME, without_duplicates, without_repeats
 from twotower_jax.data.window import divide_at
 from twotower_jax.errors import InputError
@@ -65,6 +66,7 @@ def _temporal(
         place = slice(start, start + AT_A_TIME)
         time = log.time[rows[place]]
         part[place] = (time >= first_valid).astype(np.int8) + (time >= first_test)
+    release(log.time)
     return part, {}
 
 

@@ -9,6 +9,7 @@ import polars as pl
 
 from twotower_jax.data.concentration import gini
 from twotower_jax.data.log import FunnelLog, Pairs, Split, Stage
+from twotower_jax.data.mapped import release
 
 
 def describe_log(log: FunnelLog) -> dict[str, Any]:
@@ -64,10 +65,11 @@ def _add(digest: Any, name: str, array: np.ndarray | None) -> None:
     if array is None:
         digest.update(f"{name} none;".encode())
         return
-    array = np.ascontiguousarray(array)
-    array = array.astype(array.dtype.newbyteorder("<"), copy=False)
-    digest.update(f"{name} {array.dtype.str} {array.shape};".encode())
-    digest.update(array.data)
+    plain = np.ascontiguousarray(array)
+    plain = plain.astype(plain.dtype.newbyteorder("<"), copy=False)
+    digest.update(f"{name} {plain.dtype.str} {plain.shape};".encode())
+    digest.update(plain.data)
+    release(array)
 
 
 def _add_ids(digest: Any, name: str, ids: pl.Series) -> None:

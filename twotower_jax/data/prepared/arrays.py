@@ -1,6 +1,5 @@
 """A log and its split as files of arrays; each is written whole and then named."""
 
-import mmap
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -91,19 +90,6 @@ def load_series(path: Path, name: str) -> pl.Series:
     """
     with path.open("rb") as file:
         return pl.read_parquet(file)["value"].rename(name)
-
-
-def forget(log: FunnelLog) -> None:
-    """Give the pages of memory maps that were read back to the operating system.
-
-    Args:
-      log: whose columns may be memory maps; they are read again where they are used.
-    """
-    for name in COLUMNS:
-        values = getattr(log, name)
-        mapped = getattr(values, "_mmap", None)
-        if mapped is not None:
-            mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def save_features(

@@ -19,10 +19,10 @@ from twotower_jax.config.parse_text import parse_json
 from twotower_jax.data import sources
 from twotower_jax.data.build import filter_log
 from twotower_jax.data.log import FunnelLog
+from twotower_jax.data.mapped import release
 from twotower_jax.data.prepared.arrays import (
     PAIRS,
     PARTS,
-    forget,
     load_log,
     load_split,
     save_array,
@@ -115,7 +115,7 @@ def _save_part(folder: Path, log: FunnelLog, rows: np.ndarray) -> None:
     for name in PAIRS:
         if (values := getattr(log, name)) is not None:
             save_array(folder / f"{name}.npy", values[rows])
-    forget(log)
+            release(values)
 
 
 def _found(config: DataConfig, out: Path) -> dict[str, Any] | None:
