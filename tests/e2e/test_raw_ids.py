@@ -41,7 +41,9 @@ def scores_of(out, query):
 def test_ids_and_histories_of_the_log_give_the_scores_of_the_run(exports, case):
     _, folder, out = exports[case]
     model = twotower_jax.load_model(out)
-    users, stored = users_of(folder)[:30], np.load(out / "users.npz")
+    users = users_of(folder)[:30]
+    with np.load(out / "users.npz") as file:
+        stored = dict(file)
     rows = [model.user_ids.to_list().index(user) for user in users]
     ids = np.append(model.item_ids.to_numpy(), -1).astype(np.int32)
     query = {}

@@ -156,7 +156,7 @@ def values_of(key: str) -> Sequence[str]:
 
     Examples:
       >>> values_of("training.order"), values_of("data.header"), values_of("seed")
-      (('shuffled', 'time'), ('true', 'false'), ())
+      (('shuffled', 'time', 'blocks'), ('true', 'false'), ())
     """
     key = key.lstrip("+~")
     if names := option_names(key):

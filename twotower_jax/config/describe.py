@@ -65,7 +65,7 @@ def describe_keys(
     Examples:
       >>> rows = {row.key: row for row in describe_keys({"loss.name": ["bce"]})}
       >>> rows["training.steps"][:4]
-      ('training.steps', 'int or null', 'null', 'at least 0')
+      ('training.steps', 'int or null', 'null', '0 to 2,147,483,647')
       >>> rows["data.split"].allowed
       'temporal, leave_last_out, ratio, given'
       >>> rows["loss.name"].allowed
