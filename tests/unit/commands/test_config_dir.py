@@ -63,6 +63,7 @@ COMMANDS = (
     ("train",),
     ("advise",),
     ("audit",),
+    ("plan",),
     ("report", "runs"),
     ("evaluate", "run"),
     ("export", "run", "--out", "model"),
