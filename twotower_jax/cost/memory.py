@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from twotower_jax.cost.shape import Shape, dense_numbers, widths
+from twotower_jax.data.block_order import BLOCK, WINDOW
 from twotower_jax.data.sizes import LOG_ROW, PART_ROW
 from twotower_jax.losses.blocks import block_rows
 from twotower_jax.losses.registry import LOSSES
@@ -47,10 +48,12 @@ def memory_parts(shape: Shape) -> list[Part]:
     """
     parts = [*_parameters(shape), *_samplers(shape), *_data(shape), *_step(shape)]
     # Two epochs of rows are kept as int32; one is made as int64.
-    order = (2 * NUMBER + 8) * shape.positives
-    if shape.extras.timed_order:
-        order += 8 * shape.positives
+    extras, ordered = shape.extras, shape.positives
+    if extras.blocks:
+        ordered = min(ordered, BLOCK * WINDOW)
+    order = (2 * NUMBER + 8 + 8 * extras.timed_order) * ordered
     log = LOG_ROW * shape.log_rows + PART_ROW * shape.positives
+    log *= not extras.mapped  # its pages are those of files
     parts += [Part("order of the positives", order, HOST), Part("log", log, HOST)]
     return [part for part in parts if part.size]
 
@@ -130,11 +133,13 @@ def _samplers(shape: Shape) -> list[Part]:
 def _data(shape: Shape) -> list[Part]:
     """Return positives, histories, features, pools and masks on a device."""
     n, extras = shape.positives, shape.extras
+    # Two dispatches are alive together: the one in flight and the next.
+    fed = 2 * shape.steps_per_dispatch * shape.batch
     history = shape.structure.model.query.history is not None
     negatives = shape.structure.negatives
     pools = negatives.hard_num and negatives.hard_source == "log"
     return [
-        Part("positives", (2 + extras.weighted) * NUMBER * n),
+        Part("positives", (2 + extras.weighted) * NUMBER * (fed if extras.fed else n)),
         Part("histories", NUMBER * (2 * n + shape.seen) * history),
         Part("features", shape.feature_bytes),
         # item, log q and stage of each entry; a pool of each positive at most.

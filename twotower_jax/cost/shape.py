@@ -28,6 +28,9 @@ class Extras(NamedTuple):
       known: whether negatives are restricted to known items.
       of_users: whether the softmax over users is corrected by their shares.
       timed_order: whether positives are read in the order of time.
+      blocks: whether they are read in the order of blocks.
+      fed: whether they lie on the host, and each dispatch is fed its own.
+      mapped: whether the log is read by memory maps.
     """
 
     streaming: Streaming | None = None
@@ -38,6 +41,9 @@ class Extras(NamedTuple):
     known: bool = False
     of_users: bool = False
     timed_order: bool = False
+    blocks: bool = False
+    fed: bool = False
+    mapped: bool = False
 
 
 class Shape(NamedTuple):

@@ -67,6 +67,9 @@ def _extras(config: Config, sizes: Sizes, structure: Structure) -> Extras:
         known=config.negatives.available and sizes.timed and sampled,
         of_users=bool(two_way.weight) and two_way.correct == "users",
         timed_order=config.training.order == "time",
+        blocks=config.training.order == "blocks",
+        fed=config.training.feed == "host",
+        mapped=config.data.source == "prepared",
     )
 
 

@@ -122,3 +122,21 @@ def test_a_batch_on_two_devices_is_halved_and_the_tables_are_not():
     kept = sum(part.size for part in two if part.place == DEVICE)
     host = sum(part.size for part in two if part.place != DEVICE)
     assert shared_bytes(two, 2) == 2 * kept + host
+
+
+def test_a_log_on_disk_takes_no_memory_that_grows_with_it():
+    mapped = {
+        "data__source": "prepared",
+        "training__feed": "host",
+        "training__order": "blocks",
+    }
+
+    def total(positives, **keys):
+        config = configure(**ID, **keys)
+        sizes = given_sizes(USERS, ITEMS, positives)
+        return shared_bytes(memory_parts(training_shape(config, sizes)), 1)
+
+    small, large = 10**8, 10**9
+    assert total(large) - total(small) > 30 * (large - small)
+    assert total(large, **mapped) == total(small, **mapped)
+    assert total(large, **mapped) < 10**8
