@@ -5,11 +5,14 @@ it covers, so that a killed preparation goes on behind the last one.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from twotower_jax.config.data import DataConfig
@@ -21,10 +24,12 @@ from twotower_jax.data.sources.table import (
     stack,
     table_files,
 )
+from twotower_jax.errors import InputError
 
 ROWS = 2_000_000  # of a table in a chunk, at most
 GROUP = 4  # chunks that are read at a time
 FINISHED, DROPPED = ".finished", "dropped"
+NAME = re.compile(r"(\d{6})-(\d{15})-(\d{15})\.parquet")
 Say = Callable[[str, int, int | None], None]  # what, rows done, rows of all or None
 
 
@@ -51,8 +56,9 @@ def list_chunks(folder: Path) -> list[Chunk]:
     """
     found = []
     for path in folder.glob("*.parquet"):
-        file, first, end = map(int, path.stem.split("-"))
-        found.append(Chunk(file, first, end, path))
+        if place := NAME.fullmatch(path.name):
+            file, first, end = map(int, place.groups())
+            found.append(Chunk(file, first, end, path))
     return sorted(found)
 
 
@@ -77,9 +83,7 @@ def write_chunks(config: DataConfig, folder: Path, say: Say) -> None:
         table = _Table(number, part, path, before)
         for rows in _unread(table, config, layout, folder):
             say("rows read", before + rows, whole)
-        before += max(
-            (one.end for one in list_chunks(folder) if one.file == number), default=0
-        )
+        before += _rows_there(folder, number)
 
 
 class _Table(NamedTuple):
@@ -96,10 +100,9 @@ def _unread(
 ) -> Iterator[int]:
     """Write the chunks of a table that are not there; yield its rows so far."""
     mark = folder / f"{table.number}{FINISHED}"
-    if mark.exists():
+    end = seen = _rows_there(folder, table.number)
+    if mark.exists() and mark.read_text() == str(end):
         return
-    there = [one.end for one in list_chunks(folder) if one.file == table.number]
-    end = seen = max(there, default=0)
     for batch in batches(table.path, layout, columns_read(config), ROWS):
         fresh = batch.slice(min(seen, len(batch)))
         seen -= len(batch) - len(fresh)
@@ -111,7 +114,20 @@ def _unread(
         _write(rows, chunk, dropped)
         end = chunk.end
         yield end
-    mark.touch()
+    mark.write_text(str(end))
+
+
+def _rows_there(folder: Path, number: int) -> int:
+    """Return the first rows of a table that chunks hold; remove chunks behind a gap."""
+    end = 0
+    for chunk in list_chunks(folder):
+        if chunk.file != number:
+            continue
+        if chunk.first == end:
+            end = chunk.end
+        else:
+            chunk.path.unlink()
+    return end
 
 
 def _write(rows: pl.DataFrame, chunk: Chunk, dropped: dict[str, int]) -> None:
@@ -131,10 +147,24 @@ def dropped_rows(chunks: list[Chunk]) -> dict[str, int]:
     """
     dropped: dict[str, int] = {}
     for chunk in chunks:
-        metadata = json.loads(pl.read_parquet_metadata(chunk.path)[DROPPED])
+        with _whole(chunk):
+            metadata = json.loads(pl.read_parquet_metadata(chunk.path)[DROPPED])
         for reason, number in metadata.items():
             dropped[reason] = dropped.get(reason, 0) + number
     return dropped
+
+
+@contextmanager
+def _whole(chunk: Chunk) -> Iterator[None]:
+    """Context in which a damaged chunk is refused by name."""
+    try:
+        yield
+    except (pl.exceptions.PolarsError, pa.ArrowException, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"{chunk.path} is damaged: {reason}; remove it, and give the same command "
+            "again"
+        ) from None
 
 
 def rows_in(chunk: Chunk) -> int:
@@ -143,7 +173,8 @@ def rows_in(chunk: Chunk) -> int:
     Args:
       chunk: a file with canonical rows.
     """
-    return pq.read_metadata(chunk.path).num_rows
+    with _whole(chunk):
+        return pq.read_metadata(chunk.path).num_rows
 
 
 def schema_of(chunks: list[Chunk]) -> pl.Schema:
@@ -155,7 +186,10 @@ def schema_of(chunks: list[Chunk]) -> pl.Schema:
     Raises:
       InputError: a column has types in two files that do not match.
     """
-    empty = [pl.DataFrame(schema=pl.read_parquet_schema(c.path)) for c in chunks]
+    empty = []
+    for chunk in chunks:
+        with _whole(chunk):
+            empty.append(pl.DataFrame(schema=pl.read_parquet_schema(chunk.path)))
     return stack(empty).schema
 
 
@@ -174,8 +208,9 @@ def read_chunks(
     """
     types = [pl.col(name).cast(schema[name]) for name in columns]
     for place in range(0, len(chunks), GROUP):
-        parts = [
-            pl.read_parquet(chunk.path, columns=list(columns)).select(types)
-            for chunk in chunks[place : place + GROUP]
-        ]
+        parts = []
+        for chunk in chunks[place : place + GROUP]:
+            with _whole(chunk):
+                part = pl.read_parquet(chunk.path, columns=list(columns))
+                parts.append(part.select(types))
         yield pl.concat(parts)

@@ -258,7 +258,10 @@ def read_index(path: Path) -> dict[str, Any]:
             f"{path} is damaged: {error}; prepare the data again"
         ) from None
     if not isinstance(found, dict):
-        raise InputError(f"{path} is damaged: no JSON object; prepare it again")
+        raise InputError(
+            f"{path} is damaged: no JSON object; move its folder away, and prepare it "
+            "again"
+        )
     return found
 
 

@@ -11,7 +11,13 @@ import pytest
 from twotower_jax.config.data import ColumnsConfig, DataConfig
 from twotower_jax.data.prepared import chunks
 from twotower_jax.data.prepared.load import load, stored_split
-from twotower_jax.data.prepared.prepare import INDEX, WORK, checksums, prepare
+from twotower_jax.data.prepared.prepare import (
+    INDEX,
+    WORK,
+    checksums,
+    prepare,
+    read_index,
+)
 from twotower_jax.errors import InputError
 
 NUMBER = 100
@@ -87,6 +93,35 @@ def test_chunks_that_are_there_are_not_read_again(tmp_path, monkeypatch):
     prepare(config, tmp_path / "out", lambda *words: said.append(words))
     read = [done for what, done, _ in said if what == "rows read"]
     assert read == [60, 70, 80, 90, 100]
+
+
+@pytest.mark.parametrize("place", [0, 4, -1])
+def test_a_chunk_that_is_missing_is_read_again(place, tmp_path, monkeypatch):
+    monkeypatch.setattr(chunks, "ROWS", 10)
+    config = log_file(tmp_path / "log.csv")
+    right = prepare(config, tmp_path / "right", quiet)
+    with pytest.raises(Killed):
+        prepare(config, tmp_path / "out", killed_after(13))  # amid the codes
+    sorted((tmp_path / "out" / WORK).glob("*.parquet"))[place].unlink()
+    made = prepare(config, tmp_path / "out", quiet)
+    assert made["checksums"] == right["checksums"]
+
+
+def test_a_damaged_chunk_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(chunks, "ROWS", 10)
+    config = log_file(tmp_path / "log.csv")
+    with pytest.raises(Killed):
+        prepare(config, tmp_path / "out", killed_after(5))
+    work = tmp_path / "out" / WORK
+    first = min(work.glob("*.parquet"))
+    first.write_bytes(first.read_bytes()[:50])
+    (work / "notes.parquet").write_text("of the user")
+    with pytest.raises(InputError, match=f"{first.name} is damaged: .*; remove it"):
+        prepare(config, tmp_path / "out", quiet)
+    first.unlink()  # what the message says; the file that ends the table stays
+    prepare(config, tmp_path / "out", quiet)
+    right = prepare(config, tmp_path / "right", quiet)
+    assert read_index(tmp_path / "out" / INDEX)["checksums"] == right["checksums"]
 
 
 def test_the_same_again_does_nothing(tmp_path):
