@@ -97,6 +97,12 @@ def test_resampling_is_refused_with_blocks(folder, tmp_path, capsys):
     assert "training.order=blocks reads every positive once" in capsys.readouterr().err
 
 
+def test_an_advice_asks_for_the_log(folder, tmp_path, capsys):
+    words = ["advise", "data=prepared", f"data.path={folder}", f"output={tmp_path}"]
+    assert tiny.command(*words) == 2
+    assert "data=prepared is split already" in capsys.readouterr().err
+
+
 def test_the_command_it_prints_trains(log, tmp_path, capsys):
     out = tmp_path / "a folder"
     assert tiny.command("data", "prepare", *table(log), f"--out={out}") == 0

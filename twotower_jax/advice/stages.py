@@ -138,6 +138,11 @@ class Advisor:
     def _data(self) -> Loaded:
         """Read the log and split it as the user said, or as suits it."""
         config = compose_config(self._words)
+        if config.data.source == "prepared":
+            raise InputError(
+                "data=prepared is split already, and an advice chooses the split of a "
+                "log; give the source that it was prepared from, such as data=table"
+            )
         log = sources.load(config.data)
         reason, health = "as given", {}
         if "data.split" not in self._given:
