@@ -11,7 +11,7 @@ LIMIT = 600
 LONG = (*tiny.SMALL, "training.steps=100", "training.eval_every=20")
 SWEEP = ("train", "-m", *LONG, "arms=uniform,in_batch", "baselines=false")
 FUSED = "hydra/launcher=fused"
-# What the processes of a trial run: the first, the second, and so on in turn.
+# Commands of the processes of a trial, in turn.
 COMMANDS = {
     "a run": [("train", *LONG)],
     "a sweep": [(*SWEEP, "seed=0,1")],

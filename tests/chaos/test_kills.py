@@ -1,13 +1,12 @@
 """Commands are killed at random moments, again and again, until they end."""
 
 import signal
-import subprocess
 import time
 
 import numpy as np
 import pytest
 from helpers import tiny
-from helpers.chaos import campaign, results, trials
+from helpers.chaos import campaign, results, trials, wait_or_kill
 
 LIMIT = 600
 LONG = (*tiny.SMALL, "training.steps=200", "training.eval_every=20")
@@ -44,11 +43,7 @@ def test_kills_change_no_bit(name, tmp_path, tmp_path_factory):
             output, ended = tmp_path / f"killed{ends}", False
             while not ended:
                 process = start(output)
-                try:
-                    process.wait(rng.uniform(0, seconds))
-                except subprocess.TimeoutExpired:
-                    process.send_signal(rng.choice([signal.SIGKILL, signal.SIGTERM]))
-                    kills += 1
+                kills += wait_or_kill(process, rng, seconds)
                 code = process.wait(LIMIT)
                 text = (tmp_path / "log").read_text()
                 assert "Traceback" not in text, text

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import tiny
-from helpers.chaos import campaign, trials
+from helpers.chaos import campaign, trials, wait_or_kill
 
 LIMIT = 600
 ENDS = (0, -signal.SIGKILL, -signal.SIGTERM, 128 + signal.SIGTERM)
@@ -113,11 +113,7 @@ def test_kills_change_nothing_that_is_written(name, sweep, tmp_path, tmp_path_fa
             output, ended = tmp_path / f"killed{ends}" / "out", False
             while not ended:
                 process = start(output)
-                try:
-                    process.wait(rng.uniform(0, seconds))
-                except subprocess.TimeoutExpired:
-                    process.send_signal(rng.choice([signal.SIGKILL, signal.SIGTERM]))
-                    kills += 1
+                kills += wait_or_kill(process, rng, seconds)
                 code = process.wait(LIMIT)
                 assert code in ENDS and "Traceback" not in log.read_text(), (
                     code,

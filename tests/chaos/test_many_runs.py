@@ -31,7 +31,10 @@ def held():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
+@pytest.mark.skipif(
+    not Path("/proc/self/statm").exists(),
+    reason="Linux alone has /proc",
+)
 def test_many_runs_leave_nothing_in_the_process(tmp_path):
     number = max(10, trials(500))
     seconds, found = [], {}

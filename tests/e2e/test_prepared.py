@@ -36,7 +36,7 @@ def log(tmp_path_factory):
     return path
 
 
-def table(log, *more):
+def table(log):
     columns = ("time", "stage", "request")
     words = [f"data.columns.{name}={name}" for name in columns]
     feature = "data.candidate_features={shop:categorical}"

@@ -6,6 +6,8 @@ CHAOS_OUT to a file that gets a line of JSON for each campaign.
 
 import json
 import os
+import signal
+import subprocess
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,3 +52,16 @@ def results(output: Path) -> dict[str, dict]:
 def remains(folder: Path) -> list[Path]:
     """Return the locks and the temporary files that are left below a folder."""
     return [*folder.rglob(".*.lock"), *folder.rglob(".*.tmp")]
+
+
+def wait_or_kill(process, rng, seconds) -> bool:
+    """Wait for a random time up to some seconds; end a process that still runs.
+
+    Return whether it was ended.
+    """
+    try:
+        process.wait(rng.uniform(0, seconds))
+    except subprocess.TimeoutExpired:
+        process.send_signal(rng.choice([signal.SIGKILL, signal.SIGTERM]))
+        return True
+    return False

@@ -62,7 +62,7 @@ def _given(options: argparse.Namespace) -> "Sizes | None":
     """Return the sizes that the options give, None where they give none.
 
     Raises:
-      InputError: a size is no number, or out of range, or some are missing.
+      InputError: a size that is not a number or out of range, or a missing one.
     """
     texts = {name: getattr(options, name) for name in SIZES}
     values = {n: read_size(f"--{n}", t) for n, t in texts.items() if t is not None}
@@ -99,7 +99,7 @@ def read_size(option: str, text: str) -> int:
         value = math.nan
     if not (1 <= value <= MOST and value == int(value)):
         raise InputError(
-            f"{option} {text[:40]} is no whole number from 1 to {MOST:,}; write one "
+            f"{option} {text[:40]} is not a whole number from 1 to {MOST:,}; write one "
             "such as 1000000 or 1e6"
         )
     return int(value)

@@ -91,7 +91,7 @@ class Shape(NamedTuple):
 
     @property
     def whole_catalogue(self) -> bool:
-        """Whether every item is a column."""
+        """Whether the loss has a column for each item of the catalogue."""
         return LOSSES[self.structure.loss].whole_catalogue
 
     @property
@@ -160,7 +160,7 @@ class Shape(NamedTuple):
 
     @property
     def counts_pools(self) -> bool:
-        """Whether columns are looked up in the pools of their rows, for log q."""
+        """Whether log q reads the probability of each column in the pool of its row."""
         negatives, structure = self.structure.negatives, self.structure
         return bool(
             negatives.hard_num
@@ -172,7 +172,7 @@ class Shape(NamedTuple):
 
     @property
     def masks_users(self) -> bool:
-        """Whether all positives of a user are masked."""
+        """Whether the mask leaves out every positive of the user of a row."""
         return MASKS[self.structure.negatives.mask].user_positives
 
     @property

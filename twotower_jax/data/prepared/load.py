@@ -69,8 +69,8 @@ def _index(config: DataConfig) -> tuple[Path, dict[str, Any]]:
     path = folder / INDEX
     if not path.is_file():
         raise InputError(
-            f"data.path={str(folder)!r} holds no {INDEX}: it is no prepared folder, or "
-            "unfinished; finish it with the command that began it, or give another"
+            f"data.path={str(folder)!r} holds no {INDEX}: it is unfinished, or not a "
+            "prepared folder; finish it with the command that began it, or give another"
         )
     index = read_index(path)
     if index.get("format") != FORMAT:
@@ -141,8 +141,8 @@ def _check_keys(config: DataConfig, folder: Path, index: dict[str, Any]) -> None
     weight = config.columns.weight
     if weight not in (None, stored):
         raise InputError(
-            f"positives.weight={weight} is no column of {folder}, which was prepared "
-            f"with positives.weight={stored}; prepare the data with it"
+            f"positives.weight={weight} is not a column of {folder}, which was "
+            f"prepared with positives.weight={stored}; prepare the data with it"
         )
     named = dataclasses.replace(config.columns, weight=None)
     if named != ColumnsConfig():

@@ -1,4 +1,4 @@
-"""What a preparation, or a prepared folder, refuses, and what a killed one keeps."""
+"""Refusals of a preparation and of a prepared folder, and killed preparations."""
 
 import collections
 import json
@@ -73,7 +73,9 @@ def test_a_killed_preparation_goes_on(tmp_path, monkeypatch):
             break
         except Killed:
             ends += 1
-        with pytest.raises(InputError, match=r"holds no prepared.json: .* unfinished"):
+        with pytest.raises(
+            InputError, match=r"holds no prepared.json: it is unfinished"
+        ):
             load(prepared(folder))
         before = {one.name: one.stat().st_mtime_ns for one in (folder / WORK).iterdir()}
         index = prepare(config, folder, quiet)
@@ -118,7 +120,7 @@ def test_a_damaged_chunk_is_named(tmp_path, monkeypatch):
     (work / "notes.parquet").write_text("of the user")
     with pytest.raises(InputError, match=f"{first.name} is damaged: .*; remove it"):
         prepare(config, tmp_path / "out", quiet)
-    first.unlink()  # what the message says; the file that ends the table stays
+    first.unlink()  # the remedy of the message; the mark of a finished table stays
     prepare(config, tmp_path / "out", quiet)
     right = prepare(config, tmp_path / "right", quiet)
     assert read_index(tmp_path / "out" / INDEX)["checksums"] == right["checksums"]
@@ -212,7 +214,7 @@ def test_a_wrong_index_is_named(content, message, tmp_path):
         ({"test_share": 0.3}, r"data.test_share=0.3 is decided .* has 0.1"),
         ({"repeats": "first"}, r"data.repeats=first is decided when data are prepared"),
         ({"until": "7"}, r"data.until=7 is decided"),
-        ({"columns": ColumnsConfig(weight="w")}, r"positives.weight=w is no column"),
+        ({"columns": ColumnsConfig(weight="w")}, r"positives.weight=w is not a column"),
         ({"columns": ColumnsConfig(time="at")}, r"leave data.columns out"),
     ],
 )
