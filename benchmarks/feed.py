@@ -35,7 +35,7 @@ class Steps:
         config = compose_config(words)
         data = load_data(config)
         self.problem, self.number = make_problem(config, data), len(data.split.train)
-        mesh = self.problem.mesh()
+        mesh = self.problem.layout().mesh
         kind = HostFeed if self.problem.on_host else DeviceFeed
         self.feed, self.state = kind(mesh, self.problem.data), self.problem.start()
         self.step, self.size = 0, self.problem.schedule.steps_per_dispatch

@@ -83,6 +83,7 @@ RULES = (
             "training.checkpoint_every",
             "training.merge_columns",
             "training.devices",
+            "training.mesh",
             "evaluation.k",
             "evaluation.test",
             "evaluation.save_topk",

@@ -1,6 +1,6 @@
 """Section ``training``: batches, steps and stopping."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from twotower_jax.config.schema import check_keys, key
 from twotower_jax.errors import InputError
@@ -13,6 +13,30 @@ MOST_STEPS = 2**31 - 1
 
 # Order of the positives of an update, which is one pass.
 UPDATES = {"full": "shuffled", "incremental": "time"}
+
+
+@dataclass(unsafe_hash=True)
+class MeshConfig:
+    """Section ``training.mesh``: devices by what is spread over them."""
+
+    data: int | None = key(
+        None,
+        low=1,
+        doc="copies of the tables; null: training.devices over mesh.table, at least 1",
+        example="2",
+    )
+    table: int = key(
+        1,
+        low=1,
+        high=2**12,
+        doc="devices over which the rows of tables and their optimizer states are "
+        "spread",
+        example="4",
+    )
+
+    def __post_init__(self) -> None:
+        """Check each value."""
+        check_keys(self, "training.mesh")
 
 
 @dataclass(unsafe_hash=True)
@@ -118,9 +142,11 @@ class TrainingConfig:
     devices: int = key(
         1,
         low=1,
-        doc="devices over which the rows of a batch are spread",
+        doc="devices over which the rows of a batch are spread, mesh.data times "
+        "mesh.table; 1: as training.mesh says",
         example="2",
     )
+    mesh: MeshConfig = field(default_factory=MeshConfig)
 
     def __post_init__(self) -> None:
         """Check each value, then that devices divide the batch."""
@@ -128,11 +154,37 @@ class TrainingConfig:
         if self.update is not None:
             self._check_update(self.update)
             self.epochs, self.order = 1, UPDATES[self.update]
-        if self.batch_size % self.devices:
+        self._check_mesh()
+
+    @property
+    def mesh_shape(self) -> tuple[int, int]:
+        """Return the numbers of devices of the axes data and table."""
+        data, table = self.mesh.data, self.mesh.table
+        return data or max(1, self.devices // table), table
+
+    def _check_mesh(self) -> None:
+        """Check that mesh and devices agree, and that they divide the batch."""
+        data, table = self.mesh_shape
+        if self.devices not in (1, data * table):
+            raise InputError(
+                f"training.devices={self.devices} is not training.mesh.data={data} "
+                f"times training.mesh.table={table}; leave training.devices out"
+            )
+        if self.batch_size % (data * table):
             raise InputError(
                 f"training.batch_size={self.batch_size} is not a multiple of "
-                f"training.devices={self.devices}; its rows are spread evenly"
+                f"{self._devices_text()}; its rows are spread evenly"
             )
+
+    def _devices_text(self) -> str:
+        """Return the keys that give the number of devices."""
+        data, table = self.mesh_shape
+        if table == 1 and self.mesh.data is None:
+            return f"training.devices={self.devices}"
+        return (
+            f"{data * table}, the devices of training.mesh.data={data} and "
+            f"training.mesh.table={table}"
+        )
 
     def _check_update(self, update: str) -> None:
         """Check that an update has a start, and no length of its own."""

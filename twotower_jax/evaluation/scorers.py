@@ -10,6 +10,7 @@ import numpy as np
 from twotower_jax.evaluation.ragged import Ragged
 from twotower_jax.evaluation.retrieve import top_k
 from twotower_jax.evaluation.retrieve_scores import top_k_of_scores
+from twotower_jax.evaluation.spread import SpreadItems, top_k_spread
 
 # Cells of the popularity order that are looked at together.
 BLOCK = 2**22
@@ -41,22 +42,24 @@ class Embeddings(NamedTuple):
 
     Attributes:
       queries: [Q, dim] float32.
-      candidates: [items, dim] float32.
+      candidates: [items, dim] float32, of one device or of several.
     """
 
     queries: jax.Array | np.ndarray
-    candidates: jax.Array | np.ndarray
+    candidates: jax.Array | np.ndarray | SpreadItems
 
     def with_offset(self, offset: jax.Array) -> "Embeddings":
         """Return embeddings whose scores are larger by an offset [items] per item."""
         ones = jnp.ones((len(self.queries), 1), jnp.float32)
         return Embeddings(
             jnp.concatenate([self.queries, ones], axis=1),
-            jnp.concatenate([self.candidates, offset[:, None]], axis=1),
+            jnp.concatenate([jnp.asarray(self.candidates), offset[:, None]], axis=1),
         )
 
     def top_k(self, k: int, seen: Ragged | None) -> tuple[np.ndarray, np.ndarray]:
         """Return the k best scores and items of each query."""
+        if isinstance(self.candidates, SpreadItems):
+            return top_k_spread(self.queries, self.candidates, k, seen)
         return top_k(self.queries, self.candidates, k, seen=seen)
 
     def of_pairs(self, pairs: Ragged) -> np.ndarray:

@@ -10,6 +10,15 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from twotower_jax.model.shards import (
+    BY_ROWS,
+    WHOLE,
+    on_shards,
+    over_tables,
+    own_places,
+    table_shards,
+)
+
 # Values that are added per turn of the loop.
 UNROLL = 4
 
@@ -58,8 +67,35 @@ def bag_vectors(table: jax.Array, bag: Bag) -> jax.Array:
     Returns:
       [E, dim] float32.
     """
-    number, width = bag.ids.shape
-    ids, weight = bag.ids.T, bag.weight.T
+    return _weighted_sums(table, bag.ids, bag.weight) / bag.total[:, None]
+
+
+def gather_bags(table: jax.Array, bag: Bag) -> jax.Array:
+    """Vectors of bags of a table that may be spread over devices.
+
+    Args:
+      table: [size, dim] float32, stored as in `shards`.
+      bag: E bags.
+
+    Returns:
+      [E, dim] float32, of `bag_vectors`.
+    """
+    if table_shards() == 1:
+        return bag_vectors(table, bag)
+
+    def own_sums(table: jax.Array, ids: jax.Array, weight: jax.Array) -> jax.Array:
+        places = own_places(ids, table.shape[0])
+        own = jnp.where(places < table.shape[0], weight, 0)
+        return over_tables(_weighted_sums(table, places, own))
+
+    sums = on_shards(own_sums, (BY_ROWS, WHOLE, WHOLE), WHOLE)
+    return sums(table, bag.ids, bag.weight) / bag.total[:, None]
+
+
+def _weighted_sums(table: jax.Array, ids: jax.Array, weight: jax.Array) -> jax.Array:
+    """Return the weighted sums [E, dim] of rows of a table."""
+    number, width = ids.shape
+    ids, weight = ids.T, weight.T
 
     def add(place: jax.Array, total: jax.Array) -> jax.Array:
         # A missing value reads some row, with weight 0.
@@ -67,8 +103,7 @@ def bag_vectors(table: jax.Array, bag: Bag) -> jax.Array:
 
     # The sum stays in the cache, and no [E, width, dim] is stored.
     start = jnp.zeros((number, table.shape[1]), table.dtype)
-    total = jax.lax.fori_loop(0, width, add, start, unroll=min(width, UNROLL))
-    return total / bag.total[:, None]
+    return jax.lax.fori_loop(0, width, add, start, unroll=min(width, UNROLL))
 
 
 def first_bags(bag: Bag, number: int) -> Bag:

@@ -1,20 +1,22 @@
 """Embeddings of all queries and of the whole catalogue, in blocks."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding
 
 from twotower_jax.data.feed import Entities, Queries
+from twotower_jax.model.shards import BY_ROWS, stored_rows, table_shards
 from twotower_jax.model.specs import Model
 from twotower_jax.model.two_tower import embed_candidates, embed_queries
 
 BLOCK = 4096
 
 
-@partial(jax.jit, static_argnames=("model", "num_items"))
 def all_candidates(
     model: Model, params: dict, entities: Entities, num_items: int
 ) -> jax.Array:
@@ -27,14 +29,40 @@ def all_candidates(
       num_items: size of the catalogue.
 
     Returns:
-      [num_items, dim] float32.
+      [num_items, dim] float32. Where tables are spread over devices, so are the
+      embeddings, padded with those of no item to a multiple of the devices.
     """
-    ids = jnp.arange(num_items, dtype=jnp.int32)
+    with _mesh_of(params):
+        return _all_candidates(model, params, entities, num_items)
+
+
+@partial(jax.jit, static_argnames=("model", "num_items"))
+def _all_candidates(
+    model: Model, params: dict, entities: Entities, num_items: int
+) -> jax.Array:
     embed = partial(embed_candidates, model, params, entities)
-    return _in_blocks(embed, ids, num_items, model.candidate.dim)
+    shards = table_shards()
+    if shards == 1:
+        ids = jnp.arange(num_items, dtype=jnp.int32)
+        return _in_blocks(embed, ids, num_items, model.candidate.dim)
+    own = stored_rows(num_items, shards) // shards
+    ids = jnp.arange(shards * own, dtype=jnp.int32).reshape(shards, own)
+    # A block has as many items of each device, so that each fills in its own.
+    block, dim = min(-(-BLOCK // shards), own), model.candidate.dim
+
+    def fill(place: jax.Array, out: jax.Array) -> jax.Array:
+        start = jnp.minimum(place * block, own - block)
+        part = jax.lax.dynamic_slice_in_dim(ids, start, block, axis=1)
+        vectors = embed(part.reshape(-1)).reshape(shards, block, dim)
+        vectors = jax.lax.with_sharding_constraint(vectors, BY_ROWS)
+        return jax.lax.dynamic_update_slice(out, vectors, (0, start, 0))
+
+    empty = jnp.zeros((shards, own, dim), jnp.float32)
+    empty = jax.lax.with_sharding_constraint(empty, BY_ROWS)
+    out = jax.lax.fori_loop(0, -(-own // block), fill, empty)
+    return jax.lax.with_sharding_constraint(out.reshape(-1, dim), BY_ROWS)
 
 
-@partial(jax.jit, static_argnames="model")
 def all_queries(
     model: Model, params: dict, entities: Entities, queries: Queries
 ) -> jax.Array:
@@ -49,8 +77,25 @@ def all_queries(
     Returns:
       [n, dim] float32.
     """
+    with _mesh_of(params):
+        return _all_queries(model, params, entities, queries)
+
+
+@partial(jax.jit, static_argnames="model")
+def _all_queries(
+    model: Model, params: dict, entities: Entities, queries: Queries
+) -> jax.Array:
     embed = partial(embed_queries, model, params, entities)
     return _in_blocks(embed, queries, queries.user.shape[0], model.query.dim)
+
+
+def _mesh_of(params: dict) -> AbstractContextManager:
+    """Return a context with the mesh of the tables, without effect on one device."""
+    for table in params["tables"].values():
+        sharding = getattr(table, "sharding", None)
+        if isinstance(sharding, NamedSharding) and sharding.mesh.size > 1:
+            return jax.set_mesh(cast(Mesh, sharding.mesh))
+    return nullcontext()
 
 
 def _in_blocks(

@@ -6,10 +6,22 @@ does not depend on the size of the table.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+
+from twotower_jax.model.shards import (
+    BY_ROWS,
+    TABLE,
+    WHOLE,
+    on_shards,
+    over_tables,
+    own_places,
+    stored_rows,
+    table_shards,
+)
 
 # TableRows of a table that are initialised at a time: 16 MB at dimension 64.
 INIT_ROWS = 2**16
@@ -85,16 +97,53 @@ def init_table(
       >>> table.shape, bool(jnp.abs(table).max() <= 0.1)
       ((3, 2), True)
     """
+    shards = table_shards()
+    if shards > 1:
+        own = stored_rows(size, shards) // shards
+        fill = on_shards(partial(_init_block, own, size, dim), (WHOLE, WHOLE), BY_ROWS)
+        return fill(key, jnp.float32(scale))
     block = min(INIT_ROWS, size)
 
     def fill(number: jax.Array, table: jax.Array) -> jax.Array:
-        part = jax.random.fold_in(key, number)
-        rows = jax.random.uniform(part, (block, dim), jnp.float32, -scale, scale)
-        # The start of the last block is moved back so that it fits.
-        return jax.lax.dynamic_update_slice(table, rows, (number * block, 0))
+        first, rows = _init_rows(key, number, size, dim, scale)
+        return jax.lax.dynamic_update_slice(table, rows, (first, 0))
 
     start = jnp.zeros((size, dim), jnp.float32)
     return jax.lax.fori_loop(0, -(-size // block), fill, start)
+
+
+def _init_rows(
+    key: jax.Array, number: jax.Array, size: int, dim: int, scale: float | jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Return the first row of a block of an initial table, and the block's rows."""
+    block = min(INIT_ROWS, size)
+    part = jax.random.fold_in(key, number)
+    rows = jax.random.uniform(part, (block, dim), jnp.float32, -scale, scale)
+    # The start of the last block is moved back so that it fits.
+    return jnp.minimum(number * block, size - block), rows
+
+
+def _init_block(
+    own: int, size: int, dim: int, key: jax.Array, scale: jax.Array
+) -> jax.Array:
+    """Return the rows [own, dim] of an initial table that this device holds.
+
+    They are those of a whole table, of which the blocks that reach into them are drawn;
+    the last block goes last, for it overwrites the end of the one before.
+    """
+    block = min(INIT_ROWS, size)
+    last = -(-size // block) - 1
+
+    def fill(number: jax.Array, table: jax.Array) -> jax.Array:
+        first, rows = _init_rows(key, number, size, dim, scale)
+        places = own_places(first + jnp.arange(block, dtype=jnp.int32), own)
+        return table.at[places].set(rows, mode="drop")
+
+    begin = jax.lax.axis_index(TABLE) * own
+    table = jnp.zeros((own, dim), jnp.float32)
+    end = jnp.minimum((begin + own - 1) // block + 1, last)
+    table = jax.lax.fori_loop(jnp.minimum(begin // block, last), end, fill, table)
+    return fill(jnp.int32(last), table)
 
 
 def find_rows(ids: jax.Array, size: int) -> TableRows:
@@ -154,7 +203,14 @@ def gather(table: jax.Array, rows: TableRows) -> jax.Array:
       >>> gather(jnp.array([[1.0], [2.0]]), find_rows(jnp.array([1, -1]), 2)).tolist()
       [[2.0], [0.0]]
     """
-    return table.at[rows.ids].get(mode="fill", fill_value=0)
+    if table_shards() == 1:
+        return table.at[rows.ids].get(mode="fill", fill_value=0)
+
+    def own_rows(table: jax.Array, ids: jax.Array) -> jax.Array:
+        places = own_places(ids, table.shape[0])
+        return over_tables(table.at[places].get(mode="fill", fill_value=0))
+
+    return on_shards(own_rows, (BY_ROWS, WHOLE), WHOLE)(table, rows.ids)
 
 
 def join_numbers(parts: Sequence[jax.Array]) -> jax.Array | None:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from twotower_jax import keys
 from twotower_jax.data.feed import Entities, Queries
-from twotower_jax.model.bags import Bag, bag_vectors, first_bags, mean_bag
+from twotower_jax.model.bags import Bag, first_bags, gather_bags, mean_bag
 from twotower_jax.model.embeddings import (
     TableRows,
     find_rows,
@@ -55,6 +55,15 @@ def table_sizes(side: str, spec: TowerSpec) -> dict[str, int]:
         elif feature.size:
             sizes[f"{side}.{feature.name}"] = feature.size
     return sizes
+
+
+def rows_of_tables(model: Model) -> dict[str, int]:
+    """The tables of a model, and their numbers of rows.
+
+    Args:
+      model: the static part.
+    """
+    return table_sizes("query", model.query) | table_sizes("candidate", model.candidate)
 
 
 def init_params(
@@ -207,7 +216,7 @@ def gather_rows(tables: dict[str, jax.Array], inputs: Inputs) -> dict[str, jax.A
       {name: [R, dim]} float32 of rows, and {name: [E, dim]} of bags.
     """
     rows = {name: gather(tables[name], rows) for name, rows in inputs.rows.items()}
-    bags = {name: bag_vectors(tables[name], bag) for name, bag in inputs.bags.items()}
+    bags = {name: gather_bags(tables[name], bag) for name, bag in inputs.bags.items()}
     return rows | bags
 
 

@@ -9,6 +9,7 @@ from twotower_jax.config import Config
 from twotower_jax.evaluation.metrics import ranking_metrics
 from twotower_jax.evaluation.scorers import Embeddings
 from twotower_jax.evaluation.slices import summarise
+from twotower_jax.evaluation.spread import spread_items
 from twotower_jax.model.embed import all_candidates, all_queries
 from twotower_jax.model.specs import Model
 from twotower_jax.run.inputs import Loaded
@@ -31,7 +32,9 @@ def embed(model: Model, params: dict, queries: QuerySet, num_items: int) -> Embe
     """
     return Embeddings(
         all_queries(model, params, queries.entities, queries.queries),
-        all_candidates(model, params, queries.entities, num_items),
+        spread_items(
+            all_candidates(model, params, queries.entities, num_items), num_items
+        ),
     )
 
 

@@ -52,6 +52,7 @@ from twotower_jax.sampling.columns import merged_size
 from twotower_jax.sampling.positives import log_effective, resampling_report
 from twotower_jax.sampling.proposals import make_proposal
 from twotower_jax.training.hard_sources import HARD_SOURCES
+from twotower_jax.training.mesh import MeshShape
 from twotower_jax.training.optimizers import OptimizerNumbers
 from twotower_jax.training.problem import Problem
 from twotower_jax.training.schedule import Schedule
@@ -110,7 +111,7 @@ def make_problem(config: Config, data: Loaded) -> Problem:
         streaming=streaming_of(config, data.log.num_items),
         mining=mining_of(config, data, negatives, schedule),
         kth_scores=kth_scores(config, data, schedule),
-        devices=config.training.devices,
+        mesh=MeshShape(*config.training.mesh_shape),
         on_host=config.training.feed == "host",
         report={
             "positives": resampling_report(data.counts, weights),

@@ -17,6 +17,7 @@ from twotower_jax.run.records import RunFolder
 from twotower_jax.run.seal import check_seal
 from twotower_jax.run.tower_features import choose_features
 from twotower_jax.training.checkpoint import Checkpoints
+from twotower_jax.training.mesh import Layout
 from twotower_jax.training.problem import Problem
 
 
@@ -39,7 +40,7 @@ def evaluate_run(config: Config, folder: Path) -> dict[str, dict[str, float]]:
     queries = make_query_sets(config, data)
     if trains(config):
         problem = make_problem(config, data)
-        params = _load_params(problem, record, step)
+        params = _load_params(problem, record, step, problem.layout_here())
         rankings = {
             name: rank_split(config, data, problem, params, one)
             for name, one in queries.items()
@@ -81,7 +82,8 @@ def load_trained(config: Config, folder: Path) -> TrainedRun:
     data = load_same_data(config, record)
     config = choose_features(config, data)
     problem = make_problem(config, data)
-    params = jax.device_get(_load_params(problem, record, step))
+    one = problem.on_one_device()
+    params = jax.device_get(_load_params(problem, record, step, one))
     return TrainedRun(config, data, problem.program.structure.model, params, step)
 
 
@@ -106,8 +108,10 @@ def load_same_data(config: Config, record: RunFolder) -> Loaded:
     return data
 
 
-def _load_params(problem: Problem, record: RunFolder, step: int) -> dict:
-    """Return the parameters that a run saved at a step."""
+def _load_params(
+    problem: Problem, record: RunFolder, step: int, layout: Layout
+) -> dict:
+    """Return the parameters that a run saved at a step, in a layout."""
     checkpoints = Checkpoints(record.path)
     if not checkpoints.has_params(step):
         raise InputError(
@@ -118,7 +122,7 @@ def _load_params(problem: Problem, record: RunFolder, step: int) -> dict:
     notes = f"checkpoints/{step}-params.json"
     check_seal(record.path, record.checksums(), notes)
     like = jax.eval_shape(problem.start)
-    return checkpoints.load_params(step, like, problem.mesh())
+    return checkpoints.load_params(step, like, layout)
 
 
 def differences(first: dict, second: dict) -> list[tuple[str, Any, Any]]:

@@ -1,5 +1,6 @@
 """The shape of a training, from a configuration and the sizes of its data."""
 
+import math
 from functools import partial
 
 from twotower_jax.config import Config
@@ -39,7 +40,7 @@ def training_shape(config: Config, sizes: Sizes) -> Shape:
     shape = Shape(
         structure=structure,
         batch=training.batch_size,
-        devices=training.devices,
+        devices=math.prod(training.mesh_shape),
         steps_per_dispatch=training.steps_per_dispatch,
         users=sizes.num_users,
         positives=sizes.positives,

@@ -10,6 +10,7 @@ On an accelerator the runs that differ in numbers train as one program over all 
 """
 
 import io
+import math
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -130,7 +131,7 @@ class SideBySide:
         """
         self._jobs: dict[Path, _Job] = {}
         for config in configs:
-            if config.training.devices > 1:
+            if math.prod(config.training.mesh_shape) > 1:
                 continue  # devices that wait for each other belong to one run
             self._jobs.setdefault(run_folder(config), _Job(config, console.width))
         self.console, self._command = console, command

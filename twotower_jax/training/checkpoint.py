@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 
 from twotower_jax.errors import InputError
 from twotower_jax.training import stored_arrays
+from twotower_jax.training.mesh import Layout
 from twotower_jax.training.stored_arrays import DamagedError, notes_of, path_name
 from twotower_jax.training.types import TrainState
 
@@ -30,7 +30,7 @@ class Saved(NamedTuple):
     """A checkpoint from which a training goes on.
 
     Attributes:
-      state: The state, whole on every device.
+      state: The state.
       notes: As they were saved.
       refused: Why newer checkpoints are not used.
     """
@@ -111,12 +111,12 @@ class Checkpoints:
         """Remove everything."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def newest(self, like: TrainState, mesh: Mesh) -> "Saved | None":
+    def newest(self, like: TrainState, layout: Layout) -> "Saved | None":
         """The newest checkpoint that is whole; None where none was saved.
 
         Args:
           like: A state, or its shapes, of the same structure.
-          mesh: Devices that hold the state.
+          layout: Where the state is wanted; it may have been saved from another.
 
         Raises:
           InputError: There are complete checkpoints, and each of them is refused.
@@ -124,7 +124,7 @@ class Checkpoints:
         errors: list[InputError] = []
         for step in reversed(self._states()):
             try:
-                state, notes = self.load(step, like, mesh)
+                state, notes = self.load(step, like, layout)
             except InputError as error:
                 errors.append(error)
             else:
@@ -134,17 +134,17 @@ class Checkpoints:
         return None
 
     def load(
-        self, step: int, like: TrainState, mesh: Mesh
+        self, step: int, like: TrainState, layout: Layout
     ) -> tuple[TrainState, dict[str, Any]]:
         """State and notes of a step.
 
         Args:
           step: One of ``steps()``.
           like: A state, or its shapes, of the same structure.
-          mesh: Devices that hold the state.
+          layout: Where the state is wanted; it may have been saved from another.
 
         Returns:
-          The state, whole on every device, and the notes.
+          The state, in that layout, and the notes.
 
         Raises:
           InputError: The checkpoint has other arrays, is of another run or damaged, or
@@ -155,7 +155,7 @@ class Checkpoints:
             kept = stored_arrays.read_notes(path)
             if kept["run"] != self._run:
                 raise DamagedError(f"it is of the run {kept['run']}, not {self._run}")
-            loaded = stored_arrays.read(path, like._asdict(), mesh)
+            loaded = stored_arrays.read(path, like._asdict(), layout)
         except DamagedError as error:
             raise InputError(
                 f"the checkpoint {path} cannot be read for this configuration "
@@ -163,16 +163,18 @@ class Checkpoints:
             ) from error
         return TrainState(**loaded), kept["notes"]
 
-    def load_params(self, step: int, like: TrainState, mesh: Mesh) -> dict[str, Any]:
+    def load_params(
+        self, step: int, like: TrainState, layout: Layout
+    ) -> dict[str, Any]:
         """Parameters of a step, saved alone or in a state.
 
         Args:
           step: A step for which ``has_params``.
           like: A state, or its shapes, with the same parameters.
-          mesh: Devices that hold them.
+          layout: Where they are wanted.
 
         Returns:
-          The parameters, whole on every device.
+          The parameters, in that layout.
 
         Raises:
           InputError: The checkpoint has other arrays, or cannot be read.
@@ -181,7 +183,7 @@ class Checkpoints:
         alone = path.name.endswith("-params")
         tree = {"params": like.params} if alone else like._asdict()
         with _params_read(path):
-            return stored_arrays.read(path, tree, mesh)["params"]
+            return stored_arrays.read(path, tree, layout)["params"]
 
     def read_params(self, step: int) -> dict[str, np.ndarray]:
         """Parameters of a step, of any towers, on the host.

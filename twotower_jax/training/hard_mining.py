@@ -7,7 +7,8 @@ import jax.numpy as jnp
 
 from twotower_jax.data.feed import Queries
 from twotower_jax.evaluation.ragged import Ragged
-from twotower_jax.evaluation.retrieve import top_k
+from twotower_jax.evaluation.scorers import Embeddings
+from twotower_jax.evaluation.spread import spread_items
 from twotower_jax.model.embed import all_candidates, all_queries
 from twotower_jax.sampling.mining import window
 from twotower_jax.training.schedule import Renewals
@@ -71,6 +72,7 @@ def mine(
     model, entities = structure.model, data.entities
     candidates = all_candidates(model, params, entities, structure.num_items)
     queries = all_queries(model, params, entities, mining.queries)
-    _, items = top_k(queries, candidates, mining.end, seen=mining.seen)
+    items = spread_items(candidates, structure.num_items)
+    _, items = Embeddings(queries, items).top_k(mining.end, mining.seen)
     padded = jnp.where(items < 0, structure.num_items, items)
     return window(padded, mining.first, mining.end, structure.num_items).item

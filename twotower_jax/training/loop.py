@@ -118,7 +118,8 @@ class Trainer:
         self.problem, self.schedule = problem, schedule
         self.checkpoints, self.hooks = checkpoints, hooks
         self.run_steps = together or run_steps
-        self.mesh = problem.mesh()
+        self.layout = problem.layout()
+        self.mesh = self.layout.mesh
         self.program = everywhere(self.mesh, problem.program)
         self.feed = (HostFeed if problem.on_host else DeviceFeed)(
             self.mesh, problem.data
@@ -130,15 +131,26 @@ class Trainer:
 
     def _first_state(self) -> tuple[TrainState, Notes]:
         """Return state and notes of the newest whole checkpoint, or of the start."""
-        like = jax.eval_shape(self.problem.start)
-        saved = self.checkpoints.newest(like, self.mesh)
+        with jax.set_mesh(self.mesh):
+            like = jax.eval_shape(self.problem.start)
+        saved = self.checkpoints.newest(like, self.layout)
         if saved is None:
-            return everywhere(self.mesh, self.problem.start()), Notes()
+            return self._start(like), Notes()
         notes, step = Notes(**saved.notes), int(saved.state.step)
         # A kill may have come between a save and the removal of older ones.
         self.checkpoints.keep_only({step, notes.best_step})
         self.hooks.resume(step, saved.refused)
         return saved.state, notes
+
+    def _start(self, like: TrainState) -> TrainState:
+        """Return the state before the first step, made where it lies."""
+        with jax.set_mesh(self.mesh):
+            state = self.problem.start()
+        return jax.tree.map(
+            lambda leaf, place: jax.device_put(leaf, place.sharding),
+            state,
+            self.layout.stored(like),
+        )
 
     def run(self, line: ProgressLine, request: StopRequest) -> None:
         """Train to the end of the schedule, or to its pause.
@@ -194,7 +206,8 @@ class Trainer:
         """Begin ``number`` steps; return the state after them and their losses."""
         rows = self.problem.order.batches(self.step, self.schedule.steps_per_dispatch)
         data, rows = self.feed(rows)
-        return self.run_steps(self.program, data, state, rows, np.int32(number))
+        with jax.set_mesh(self.mesh):
+            return self.run_steps(self.program, data, state, rows, np.int32(number))
 
     def _finish(self, dispatch: _Dispatch | None, line: ProgressLine) -> None:
         """Wait for a dispatch, check its losses and show the last one."""
@@ -259,4 +272,4 @@ class Trainer:
         if self.notes.best_step in (-1, self.step):
             return self.state
         like = jax.eval_shape(lambda: self.state)
-        return self.checkpoints.load(self.notes.best_step, like, self.mesh)[0]
+        return self.checkpoints.load(self.notes.best_step, like, self.layout)[0]

@@ -5,12 +5,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 
 from twotower_jax.data.feed import Order
+from twotower_jax.model.two_tower import rows_of_tables
 from twotower_jax.training.hard_mining import Mining, mine
 from twotower_jax.training.kth_scores import KthScores, estimate
-from twotower_jax.training.mesh import make_mesh
+from twotower_jax.training.mesh import Layout, MeshShape, make_mesh
 from twotower_jax.training.renewals import Renewal
 from twotower_jax.training.sampler_state import Streaming, init_samplers
 from twotower_jax.training.schedule import Schedule
@@ -32,7 +32,7 @@ class Problem(NamedTuple):
       streaming: Arrays of the streaming frequency, or None where log q+ is counted.
       mining: How hard negatives are mined, or None.
       kth_scores: How the k-th best scores of a loss at k are estimated, or None.
-      devices: Number of devices over which the rows of a batch are spread.
+      mesh: Numbers of devices.
       on_host: Whether the positives lie on the host, and each dispatch is fed its own.
       report: Statistics of the samples, for the run's result.
       warm_start: Parameters that replace random ones at the start, or None.
@@ -46,14 +46,14 @@ class Problem(NamedTuple):
     init_scale: float
     streaming: Streaming | None = None
     mining: Mining | None = None
-    devices: int = 1
+    mesh: MeshShape = MeshShape()
     on_host: bool = False
     report: dict[str, Any] | None = None
     warm_start: WarmStart | None = None
     kth_scores: KthScores | None = None
 
     def start(self) -> TrainState:
-        """Return the state before the first step."""
+        """Return the state before the first step, of the mesh of ``jax.set_mesh``."""
         structure = self.program.structure
         samplers = init_samplers(
             structure, self.streaming, self.mining, self.kth_scores
@@ -83,6 +83,18 @@ class Problem(NamedTuple):
             found.append(Renewal("kth_score", kth_scores.when, scores))
         return found
 
-    def mesh(self) -> Mesh:
-        """Return the devices over which the rows of a batch are spread."""
-        return make_mesh(self.devices)
+    def layout(self) -> Layout:
+        """Return the devices, and where the arrays of a state lie on them."""
+        return Layout(make_mesh(self.mesh), self._rows())
+
+    def layout_here(self) -> Layout:
+        """Return the layout of this machine: one device where the mesh has too many."""
+        fits = self.mesh.devices <= len(jax.devices())
+        return self.layout() if fits else self.on_one_device()
+
+    def on_one_device(self) -> Layout:
+        """Return the layout of one device."""
+        return Layout(make_mesh(MeshShape()), self._rows())
+
+    def _rows(self) -> dict[str, int]:
+        return rows_of_tables(self.program.structure.model)

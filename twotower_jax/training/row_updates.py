@@ -13,6 +13,13 @@ import jax
 import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
 
+from twotower_jax.model.shards import (
+    BY_ROWS,
+    WHOLE,
+    on_shards,
+    own_places,
+    table_shards,
+)
 from twotower_jax.training.optimizers import Optimizer, TouchedRows, update_rows
 
 Updated = tuple[jax.Array, Any]  # a table and its optimizer state
@@ -152,6 +159,49 @@ def _with_rows(state: Any, other: Any, table: jax.Array) -> Any:
     return jax.tree.map(
         lambda leaf, new: new if new.shape == table.shape else leaf, state, other
     )
+
+
+def update_blocks(
+    optimizer: Optimizer,
+    table: jax.Array,
+    state: Any,
+    gradients: Sequence[TouchedRows | BagGradient],
+    rows: int,
+) -> tuple[jax.Array, Any]:
+    """`update_table` for a table that may be spread over devices.
+
+    Every device updates its own rows with the gradient of the whole batch.
+
+    Args:
+      optimizer: The optimizer.
+      table: [size, dim] float, stored as in `shards`.
+      state: Optax state of the table.
+      gradients: The gradient by the table is their sum.
+      rows: Rows of the table without padding.
+
+    Returns:
+      The new table and the new state, stored as before.
+    """
+    if table_shards() == 1:
+        return update_table(optimizer, table, state, gradients)
+
+    def update_own(
+        table: jax.Array, state: Any, gradients: Any, numbers: Any
+    ) -> tuple[jax.Array, Any]:
+        own = []
+        for one in gradients:
+            places = own_places(one.ids, table.shape[0])
+            places = jnp.where(one.ids < rows, places, table.shape[0])
+            own.append(one._replace(ids=places))
+        return update_table(optimizer._replace(numbers=numbers), table, state, own)
+
+    of_state = jax.tree.map(
+        lambda leaf: BY_ROWS if leaf.shape == table.shape else WHOLE, state
+    )
+    update = on_shards(
+        update_own, (BY_ROWS, of_state, WHOLE, WHOLE), (BY_ROWS, of_state)
+    )
+    return update(table, state, list(gradients), optimizer.numbers)
 
 
 @custom_vmap

@@ -21,12 +21,13 @@ from twotower_jax.training.batch_loss import (
 from twotower_jax.training.batch_queries import batch_queries
 from twotower_jax.training.draws import Draws, choose, draw
 from twotower_jax.training.log_q import log_q_plus
+from twotower_jax.training.mesh import in_place
 from twotower_jax.training.optimizers import (
     OptimizerNumbers,
     make_optimizer,
     update_dense,
 )
-from twotower_jax.training.row_updates import update_table
+from twotower_jax.training.row_updates import update_blocks
 from twotower_jax.training.self_supervised import draw_views
 from twotower_jax.training.table_gradients import TableGradients, table_gradients
 from twotower_jax.training.temperature import update_log_temperature
@@ -90,7 +91,8 @@ def train_step(
     tables = table_gradients(context, weights, gradient)
     params, opt_state = update(program, state, gradient, tables)
     samplers = remember_items(program, state, batch, result.items)
-    return TrainState(state.step + 1, params, opt_state, samplers), result.loss
+    after = TrainState(state.step + 1, params, opt_state, samplers)
+    return in_place(after), result.loss
 
 
 def count_items(program: Program, state: TrainState, batch: Batch) -> TrainState:
@@ -163,11 +165,16 @@ def update(
         dense, dense_state = update_dense(optimizer, dense, gradient.dense, dense_state)
     params = state.params | {"dense": dense, "tables": dict(state.params["tables"])}
     table_state = dict(state.opt_state["tables"])
+    rows = net.rows_of_tables(program.structure.model)
     for name, gradients in tables.items():
         if ids_alone and not is_of_ids(name):
             continue
-        params["tables"][name], table_state[name] = update_table(
-            optimizer, params["tables"][name], table_state[name], gradients
+        params["tables"][name], table_state[name] = update_blocks(
+            optimizer,
+            params["tables"][name],
+            table_state[name],
+            gradients,
+            rows[name],
         )
     if gradient.log_temperature is not None and not ids_alone:
         params["log_temperature"] = update_log_temperature(

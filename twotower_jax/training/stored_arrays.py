@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from jax.sharding import Mesh
 from orbax.checkpoint import v1 as ocp
 
 from twotower_jax.config.parse_text import parse_json
-from twotower_jax.training.mesh import make_mesh, whole
+from twotower_jax.training.mesh import Layout, MeshShape, make_mesh
 
 CHUNK_BYTES = 2**23
 # Orbax counts operations for the whole process: threads take turns.
 _turn = threading.Lock()
+# Most devices of the axis "table", hence rows with which a table is padded.
+MOST_SHARDS = 2**12
 
 
 class DamagedError(ValueError):
@@ -78,18 +79,18 @@ def read_notes(path: Path) -> dict[str, Any]:
     return kept["notes"]
 
 
-def read(path: Path, like: dict[str, Any], mesh: Mesh) -> dict[str, Any]:
-    """Arrays of known shapes.
+def read(path: Path, like: dict[str, Any], layout: Layout) -> dict[str, Any]:
+    """Arrays of known shapes, saved from any layout.
 
     Args:
       path: Folder.
       like: Arrays, or their shapes, of the same structure.
-      mesh: Devices that hold them whole.
+      layout: Where they are wanted.
 
     Raises:
       DamagedError: The folder has other arrays, or cannot be read.
     """
-    return _read(path, _abstract(like, mesh))
+    return _read(path, layout.stored(like), layout)
 
 
 def read_any(path: Path) -> dict[str, Any]:
@@ -101,7 +102,7 @@ def read_any(path: Path) -> dict[str, Any]:
     Raises:
       DamagedError: The folder cannot be read.
     """
-    return _read(path, None)
+    return _read(path, None, None)
 
 
 def path_name(path: Any) -> str:
@@ -129,37 +130,48 @@ def _checksums(path: Path) -> dict[str, str]:
     return found
 
 
-def _read(path: Path, abstract: Any) -> dict[str, Any]:
+def _read(path: Path, wanted: Any, layout: Layout | None) -> dict[str, Any]:
     """Return arrays; with None as the shapes, those that are there."""
     try:
         with _turn:
             stored: Any = ocp.metadata(str(path))
-            if abstract is None:
-                abstract = _abstract(stored.metadata, make_mesh(1))
+            if layout is None:
+                layout = Layout(make_mesh(MeshShape()), {})
+                wanted = layout.stored(stored.metadata)
             # Compared first: a read that fails half-way leaves other reads open.
-            if _shapes(stored.metadata) != _shapes(abstract):
+            if _shapes(stored.metadata, layout) != _shapes(wanted, layout):
                 raise DamagedError("it has other arrays")
-            return ocp.load(str(path), abstract)
+            with _padding():
+                return ocp.load(str(path), wanted)
     except DamagedError:
         raise
     except (ValueError, KeyError, OSError, TypeError) as error:
         raise DamagedError(type(error).__name__) from error
 
 
-def _abstract(tree: Any, mesh: Mesh) -> Any:
-    """Return shapes and dtypes of arrays that every device holds whole."""
-    return jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole(mesh)), tree
-    )
+def _padding() -> ocp.Context:
+    """Return a context in which padding of tables is added or left out."""
+    context = ocp.Context()
+    context.array.loading.enable_padding_and_truncation = True
+    return context
 
 
-def _shapes(tree: Any) -> dict[str, Any]:
-    """Return the shape and dtype of every array of a state by its path."""
+def _shapes(tree: Any, layout: Layout) -> dict[str, Any]:
+    """Return the shape and dtype of every array of a state by its path.
+
+    A table counts without its padding, which differs between layouts.
+    """
+
+    def shape(path: Any, leaf: Any) -> tuple[int, ...]:
+        rows = layout.table_rows(path)
+        if rows is None or not leaf.shape:
+            return tuple(leaf.shape)
+        padding = leaf.shape[0] - rows
+        first = rows if 0 <= padding < MOST_SHARDS else leaf.shape[0]
+        return first, *leaf.shape[1:]
+
     return {
-        path_name(path): (
-            tuple(leaf.shape),
-            str(leaf.dtype),
-        )
+        path_name(path): (shape(path, leaf), str(leaf.dtype))
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
     }
 

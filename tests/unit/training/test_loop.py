@@ -275,7 +275,7 @@ def test_a_stop_before_the_first_step_neither_validates_nor_saves(tmp_path, resu
         first = Run(tmp_path, [1], steps=4)
         first.fit()
         # As if the schedule went on: the run was saved at a validation.
-        state, notes = first.checkpoints.load(4, first.fit()[0], first.problem.mesh())
+        state, notes = first.checkpoints.load(4, first.fit()[0], first.problem.layout())
         first.checkpoints.save(state, notes | {"done": False}, {4})
     run = Run(tmp_path, [1, 2])
     trainer = Trainer(run.problem, run.schedule, run.checkpoints, run.hooks())

@@ -1,0 +1,95 @@
+"""Many devices are a value of the configuration, not another program."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+from helpers import mesh_steps
+from helpers.problems import as_loaded, small_problem, zipf_clicks
+from helpers.quick import quick
+
+from twotower_jax.errors import InputError
+
+HELPERS = Path(__file__).parents[1] / "helpers"
+
+
+def on_eight_devices(script, *words):
+    """Return what a script prints that sees eight devices of a CPU."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    flags += " --xla_force_host_platform_device_count=8"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", HELPERS / script, *words],
+        env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.mark.parametrize("case", quick(mesh_steps.CASES, ("bank", "history")))
+def test_twenty_steps_on_eight_devices_are_those_of_one(case):
+    """In float64: tables of 37 and 53 rows, spread over 1, 4 and 8 devices."""
+    printed = on_eight_devices("mesh_steps.py", case)
+    pattern = re.escape(case) + r" \(\d, \d\): (\S+), losses (\S+)"
+    found = re.findall(pattern, printed)
+    assert len(found) == len(mesh_steps.MESHES) - 1, printed
+    assert all(float(gap) < 1e-10 for pair in found for gap in pair), printed
+
+
+@pytest.mark.parametrize(
+    "check", quick(("one_program", "layouts", "blocks"), ("blocks",))
+)
+def test_a_training_on_a_mesh(check, tmp_path):
+    assert f"{check} holds" in on_eight_devices("mesh_loop.py", tmp_path, check)
+
+
+def data():
+    return as_loaded(*zipf_clicks(30, 40, 400), 30, 40)
+
+
+def test_more_devices_than_there_are_is_an_error():
+    many = len(jax.devices()) + 1
+    keys = {"training__batch_size": 16 * many, "training__devices": many}
+    problem = small_problem(data(), **keys)
+    with pytest.raises(InputError, match=f"needs {many} devices, but jax sees"):
+        problem.layout()
+
+
+@pytest.mark.parametrize(
+    "keys, message",
+    [
+        ({"devices": 3}, "not a multiple of training.devices=3"),
+        (
+            {"mesh__data": 3, "mesh__table": 2},
+            r"training.batch_size=16 is not a multiple of 6, the devices of "
+            r"training.mesh.data=3 and training.mesh.table=2",
+        ),
+        (
+            {"devices": 4, "mesh__table": 3},
+            r"training.devices=4 is not training.mesh.data=1 times "
+            r"training.mesh.table=3; leave training.devices out",
+        ),
+        ({"mesh__table": 0}, r"training\.mesh\.table=0"),
+        ({"mesh__tables": 2}, r"a key of training\.mesh='tables' is unknown"),
+    ],
+)
+def test_a_mesh_that_does_not_divide_is_an_error(keys, message):
+    with pytest.raises(InputError, match=message):
+        small_problem(data(), **{f"training__{key}": n for key, n in keys.items()})
+
+
+def test_devices_are_copies_of_the_tables_unless_the_mesh_says_otherwise():
+    for keys, mesh in (
+        ({"devices": 4}, (4, 1)),
+        ({"devices": 4, "mesh__table": 2}, (2, 2)),
+        ({"mesh__table": 4}, (1, 4)),
+        ({"mesh__data": 2, "mesh__table": 4}, (2, 4)),
+    ):
+        keys = {f"training__{key}": number for key, number in keys.items()}
+        assert small_problem(data(), **keys).mesh == mesh

@@ -1,0 +1,134 @@
+"""Whole trainings on meshes of eight devices (run by tests).
+
+Usage: mesh_loop.py FOLDER CHECK; prints "CHECK holds".
+"""
+
+import logging
+import re
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+from rich.console import Console
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from helpers.problems import as_loaded, small_problem, zipf_clicks
+from twotower_jax.training.checkpoint import Checkpoints
+from twotower_jax.training.loop import Hooks, Trainer, fit
+from twotower_jax.training.progress import TrainingProgress
+from twotower_jax.training.schedule import Schedule
+from twotower_jax.training.step import run_steps
+
+USERS, ITEMS = 1001, 2003  # no multiple of 2, 4 or 8
+QUIET = Console(quiet=True)
+
+
+def problem_of(mesh):
+    """Return a problem with a bank, drawn negatives and two tables."""
+    data = as_loaded(*zipf_clicks(USERS, ITEMS, 4000), USERS, ITEMS)
+    return small_problem(
+        data,
+        training__mesh__data=mesh[0],
+        training__mesh__table=mesh[1],
+        negatives__easy__num=10,
+        negatives__bank__size=32,
+        negatives__bank__warmup=0,
+    )
+
+
+def train(folder, mesh, steps=12):
+    """Return the state after the steps, of this folder's last checkpoint."""
+    schedule = Schedule(steps, 4, 6, 6, 0, "recall@20")
+
+    def progress(start):
+        return TrainingProgress(QUIET, steps, start, 16, "recall@20")
+
+    hooks = Hooks(progress, lambda record: None)
+    return fit(problem_of(mesh), schedule, Checkpoints(folder), hooks)[0]
+
+
+def arrays(state, mesh):
+    """Return the arrays of a state without the padding of tables."""
+    layout = problem_of(mesh).layout()
+    return [
+        np.atleast_1d(leaf)[: layout.table_rows(path) if leaf.ndim else None]
+        for path, leaf in jax.tree_util.tree_leaves_with_path(state)
+    ]
+
+
+def one_program(folder):
+    """Every step of a mesh is one program, and a run gives the same bits again."""
+    compiled = Compiled()
+    for mesh in ((2, 1), (2, 4)):
+        first, again = (
+            arrays(train(f"{folder}/{mesh} {name}", mesh), mesh) for name in "ab"
+        )
+        for one, other in zip(first, again, strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert compiled.number == 2
+
+
+class Compiled(logging.Handler):
+    """Counts how often the program of a dispatch is compiled."""
+
+    def __init__(self):
+        """Listen to jax."""
+        super().__init__()
+        self.number = 0
+        jax.config.update("jax_log_compiles", True)
+        logger = logging.getLogger("jax._src.dispatch")
+        logger.addHandler(self)
+        logger.propagate = False
+
+    def emit(self, record):
+        """Count a line."""
+        text = record.getMessage()
+        self.number += "Finished XLA compilation of jit(run_steps)" in text
+
+
+def layouts(folder):
+    """A checkpoint of a layout goes on in another, in memory, too."""
+    wanted = arrays(train(f"{folder}/one", (1, 1)), (1, 1))
+    for before, after in (((2, 4), (1, 1)), ((1, 1), (1, 8)), ((1, 8), (2, 2))):
+        place = f"{folder}/{before} {after}"
+        half = arrays(train(place, before, 6), before)
+        problem = problem_of(after)
+        with jax.set_mesh(problem.layout().mesh):
+            like = jax.eval_shape(problem.start)
+        state, _ = Checkpoints(place).load(6, like, problem.layout())
+        for one, other in zip(half, arrays(state, after), strict=True):
+            np.testing.assert_array_equal(one, other)
+        # As if it went on: a training that has ended does not.
+        state, notes = Checkpoints(place).load(6, like, problem.layout())
+        Checkpoints(place).save(state, notes | {"done": False, "stopped": ""}, {6})
+        found = arrays(train(place, after), after)
+        for one, other in zip(wanted, found, strict=True):
+            np.testing.assert_allclose(one, other, rtol=2e-4, atol=2e-5)
+
+
+def blocks(folder):
+    """No array of the program of a step has the rows of a table, except vectors."""
+    schedule = Schedule(12, 4, 6, 6, 0, "recall@20")
+    hooks = Hooks(lambda start: None, print)
+    trainer = Trainer(problem_of((2, 4)), schedule, Checkpoints(folder), hooks)
+    data, rows = trainer.feed(trainer.problem.order.batches(0, 4))
+    with jax.set_mesh(trainer.mesh):
+        arguments = trainer.program, data, trainer.state, rows, np.int32(4)
+        text = run_steps.lower(*arguments).compile().as_text()
+    shapes = {
+        tuple(map(int, one.split(","))) for one in re.findall(r"\[([\d,]+)\]", text)
+    }
+    own = {-(-rows // 4) for rows in (USERS, ITEMS)}
+    assert own <= {shape[0] for shape in shapes}  # the blocks of both tables
+    wide = [shape for shape in shapes if len(shape) > 1]
+    assert max(max(shape) for shape in wide) <= max(own), sorted(wide)[-5:]
+
+
+if __name__ == "__main__":
+    assert len(jax.devices()) == 8
+    {"one_program": one_program, "layouts": layouts, "blocks": blocks}[sys.argv[2]](
+        sys.argv[1]
+    )
+    print(sys.argv[2], "holds")

@@ -1,0 +1,154 @@
+"""Steps on meshes of eight devices beside those of one, in float64 (run by tests).
+
+Usage: mesh_steps.py CASE...; prints "CASE MESH: largest difference" for each.
+"""
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from helpers.problems import as_loaded, small_problem, with_times, zipf_clicks
+from twotower_jax.training.feeds import DeviceFeed
+from twotower_jax.training.mesh import everywhere
+from twotower_jax.training.problem import Problem
+from twotower_jax.training.step import train_step
+
+USERS, ITEMS, CLICKS, BATCH, STEPS = 37, 53, 400, 16, 20
+MESHES = ((1, 1), (8, 1), (2, 4), (1, 8))
+TABLES = {"negatives__easy__num": 10}
+SLOTS = TABLES | {"negatives__hard__num": 4}
+HISTORY = TABLES | {"towers__query": ("history",), "towers__history_length": 6}
+SEQUENCE = HISTORY | {"towers__kind": "mlp", "towers__history_pooling": "transformer"}
+CASES: dict[str, dict[str, Any]] = {
+    "batch": {},
+    "bank": TABLES | {"negatives__bank__size": 40, "negatives__bank__warmup": 0},
+    "adam": TABLES | {"optimizer__name": "adam", "optimizer__l2": 1e-3},
+    "sgd": TABLES | {"optimizer__name": "sgd"},
+    "history": HISTORY,
+    "attention": HISTORY | {"towers__history_pooling": "attention"},
+    "shared table": HISTORY
+    | {"towers__history_table": "shared", "optimizer__name": "adam"},
+    "streaming": TABLES | {"loss__logq__frequency": "streaming"},
+    "log uniform": TABLES | {"negatives__easy__sampler": "log_uniform"},
+    "popularity": TABLES | {"negatives__easy__sampler": "popularity"},
+    "per row": TABLES | {"negatives__layout": "per_row"},
+    "mined": SLOTS
+    | {
+        "negatives__hard__source": "mined",
+        "negatives__hard__mined__range_min": 5,
+        "negatives__hard__mined__range_max": 20,
+    },
+    "dns": SLOTS
+    | {
+        "negatives__hard__source": "dns",
+        "negatives__hard__candidate_num": 8,
+        "negatives__hard__log_q": "easy",
+        "negatives__mask": "user_positives",
+    },
+    "resampled": {
+        "negatives__in_batch": False,
+        "negatives__layout": "per_row",
+        "negatives__easy__num": 4,
+        "negatives__hard__source": "resampled",
+        "negatives__hard__num": 4,
+        "negatives__hard__candidate_num": 8,
+        "negatives__mask": "none",
+    },
+    "distinct": {"negatives__distinct": True},
+    "unmerged": TABLES | {"training__merge_columns": False},
+    "learned temperature": TABLES | {"loss__learn_temperature": True},
+} | {
+    f"loss {name}": TABLES | {"loss__name": name}
+    for name in (
+        "full_softmax",
+        "softmax_at_k",
+        "bce",
+        "gbce",
+        "hinge",
+        "logistic",
+        "psl",
+        "ccl",
+        "dcl",
+        "hcl",
+    )
+}
+
+
+def problem_of(case: str, data: int, table: int) -> Problem:
+    """Return the problem of a case on a mesh."""
+    clicks = as_loaded(*zipf_clicks(USERS, ITEMS, CLICKS), USERS, ITEMS)
+    times = np.arange(CLICKS, dtype=float)
+    return small_problem(
+        with_times(clicks, times, times[:0]),
+        training__batch_size=BATCH,
+        training__mesh__data=data,
+        training__mesh__table=table,
+        **CASES[case],
+    )
+
+
+def as_float64(tree: Any) -> Any:
+    """Return a tree with its floats in float64."""
+    return jax.tree.map(
+        lambda x: x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x,
+        tree,
+    )
+
+
+@jax.jit
+def run(program: Any, data: Any, state: Any, batches: jax.Array) -> Any:
+    """Return the state after some steps, and their losses in float64."""
+    return jax.lax.scan(partial(train_step, program, data), state, batches)
+
+
+def steps(problem: Problem) -> tuple[list[np.ndarray], np.ndarray]:
+    """Return the arrays of the state after some steps, without padding, and losses."""
+    layout = problem.layout()
+    with jax.set_mesh(layout.mesh):
+        random = problem.start()
+    memories = {one.name: one.renew(random) for one in problem.renewals()}
+    start = as_float64(random._replace(samplers=random.samplers | memories))
+    with jax.set_mesh(layout.mesh):
+        state = jax.tree.map(
+            lambda leaf, place: jax.device_put(leaf, place.sharding),
+            start,
+            layout.stored(start),
+        )
+        program = as_float64(everywhere(layout.mesh, problem.program))
+        data, rows = DeviceFeed(layout.mesh, problem.data)(
+            problem.order.batches(0, STEPS)
+        )
+        state, losses = run(program, data, state, rows)
+    leaves = []
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+        rows = layout.table_rows(path) if leaf.ndim else None
+        leaves.append(np.atleast_1d(leaf)[:rows])
+    return leaves, np.asarray(losses)
+
+
+def difference(first: np.ndarray, second: np.ndarray) -> float:
+    """Return the largest difference, relative to values above 1."""
+    first, second = first.astype(float), second.astype(float)
+    return float((np.abs(first - second) / np.maximum(1, np.abs(first))).max(initial=0))
+
+
+def main(cases: list[str]) -> None:
+    """Print the largest difference of each case and mesh from one device."""
+    for case in cases:
+        (one, losses), *others = (steps(problem_of(case, *mesh)) for mesh in MESHES)
+        for mesh, (other, other_losses) in zip(MESHES[1:], others, strict=True):
+            gap = max(map(difference, one, other))
+            loss = np.abs(losses - other_losses).max()
+            print(f"{case} {mesh}: {gap:.1e}, losses {loss:.1e}", flush=True)
+
+
+if __name__ == "__main__":
+    jax.config.update("jax_enable_x64", True)
+    main(sys.argv[1:] or list(CASES))

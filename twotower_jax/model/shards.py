@@ -1,0 +1,76 @@
+"""Tables whose rows are spread over devices: looked up and updated where they lie.
+
+With a mesh whose axis ``table`` has T devices, a table of n rows is stored as T blocks
+of ceil(n / T) rows, the last ones padded with zeros, and device t of the axis holds
+block t. Every device reads its own rows of a batch and the axis adds them up; every
+device changes its own rows. No device ever holds a table.
+
+The mesh is the one of ``jax.set_mesh``. Without one, or where its axis has one device,
+tables are whole and the code is that of a single device.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import PartitionSpec
+
+DATA, TABLE = "data", "table"
+WHOLE, BY_ROWS = PartitionSpec(), PartitionSpec(TABLE)
+
+
+def table_shards() -> int:
+    """Return the devices over which the rows of a table are spread, 1 without a mesh.
+
+    Examples:
+      >>> table_shards()
+      1
+    """
+    return jax.sharding.get_abstract_mesh().shape.get(TABLE, 1)
+
+
+def stored_rows(rows: int, shards: int) -> int:
+    """Rows of a table as it is stored: the next multiple of the shards.
+
+    Args:
+      rows: Rows of the table.
+      shards: Devices over which they are spread.
+
+    Examples:
+      >>> stored_rows(10, 1), stored_rows(10, 4)
+      (10, 12)
+    """
+    return -(-rows // shards) * shards
+
+
+def own_places(ids: jax.Array, own: int) -> jax.Array:
+    """Places of rows within the block of this device, inside of `on_shards`.
+
+    Args:
+      ids: int32 of any shape, rows of the whole table.
+      own: Rows of a block.
+
+    Returns:
+      int32 of the same shape; ``own`` for rows of other devices.
+    """
+    place = ids - jax.lax.axis_index(TABLE) * own
+    return jnp.where((place >= 0) & (place < own), place, own)
+
+
+def on_shards(function: Callable, in_specs: Any, out_specs: Any) -> Callable:
+    """The function on every device, with its blocks of the arguments.
+
+    Args:
+      function: Of blocks of arrays.
+      in_specs: `BY_ROWS` for a table and what is stored like one, `WHOLE` otherwise.
+      out_specs: The same for the results; a whole one is equal on all devices.
+    """
+    return jax.shard_map(
+        function, in_specs=in_specs, out_specs=out_specs, check_vma=False
+    )
+
+
+def over_tables(value: jax.Array) -> jax.Array:
+    """Return the sum of an array over the devices of the table axis."""
+    return jax.lax.psum(value, TABLE)
