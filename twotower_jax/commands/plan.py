@@ -107,6 +107,7 @@ def read_size(option: str, text: str) -> int:
 
 def _lines(config: "Config", given: "Sizes | None") -> list[str]:
     """Return the plan of one configuration."""
+    from twotower_jax.cost.exchange import exchanged_bytes
     from twotower_jax.cost.machine import measure_floors
     from twotower_jax.cost.speed import expected_speed
     from twotower_jax.cost.work import step_work
@@ -124,7 +125,8 @@ def _lines(config: "Config", given: "Sizes | None") -> list[str]:
     shape = training_shape(config, sizes)
     work = step_work(shape)
     lines = report.size_lines(shape, origin)
-    lines += [*report.memory_lines(shape), *report.work_lines(work)]
+    lines += report.memory_lines(shape)
+    lines += report.work_lines(work, exchanged_bytes(shape))
     refused = excess(config, sizes, options=given is not None)
     if refused is not None:
         lines += ["", f"does not fit this machine: {refused}"]

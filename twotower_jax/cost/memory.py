@@ -7,6 +7,7 @@ from twotower_jax.data.block_order import BLOCK, WINDOW
 from twotower_jax.data.sizes import LOG_ROW, PART_ROW
 from twotower_jax.losses.blocks import block_rows
 from twotower_jax.losses.registry import LOSSES
+from twotower_jax.model.shards import stored_rows
 from twotower_jax.training.row_updates import LEAST_ROWS, ROWS, SHARE
 
 NUMBER = 4  # bytes of float32 and int32
@@ -88,11 +89,12 @@ def shared_bytes(parts: list[Part], devices: int) -> int:
 
 
 def _parameters(shape: Shape) -> list[Part]:
-    """Return tables [rows, D], the other parameters, and the state of the optimizer."""
+    """Return a device's rows of tables, the layers, and the state of the optimizer."""
     model, vector = shape.structure.model, NUMBER * shape.dim
     sides = {"query": 0, "candidate": 0}
     for name, rows in shape.tables.items():
-        sides[name.split(".")[0]] += rows * vector
+        own = stored_rows(rows, shape.shards) // shape.shards
+        sides[name.split(".")[0]] += own * vector
     dense = NUMBER * (dense_numbers(model.query) + dense_numbers(model.candidate))
     return [
         Part("query tables", sides["query"]),

@@ -60,6 +60,7 @@ class Shape(NamedTuple):
       feature_bytes: bytes of the features on a device.
       touched: expected distinct rows of a table of histories per step.
       extras: arrays that not every run has.
+      shards: devices over which the rows of a table are spread, a divisor of devices.
     """
 
     structure: Structure
@@ -73,6 +74,7 @@ class Shape(NamedTuple):
     feature_bytes: int
     touched: int
     extras: Extras = Extras()
+    shards: int = 1
 
     @property
     def dim(self) -> int:

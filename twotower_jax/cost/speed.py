@@ -43,7 +43,7 @@ class Limit(NamedTuple):
 
     Attributes:
       step: seconds, at least.
-      bound: "arithmetic" or "memory bandwidth".
+      bound: "arithmetic", "memory bandwidth" or "exchange".
     """
 
     step: float
@@ -83,13 +83,18 @@ def expected_speed(work: Work, floors: Floors) -> Speed:
     return Speed(seconds, max(shares, key=lambda bound: shares[bound]))
 
 
-def limit(work: Work, accelerator: Accelerator, *, bf16: bool) -> Limit | None:
-    """Least time of a step on an accelerator: max(FLOP / rate, bytes / bandwidth).
+def limit(
+    work: Work, accelerator: Accelerator, *, bf16: bool, exchanged: float = 0
+) -> Limit | None:
+    """Least time of a step on an accelerator: the largest of amounts over rates.
+
+      max(FLOP / rate, bytes / bandwidth, bytes sent and received / link)
 
     Args:
       work: of a step on one device.
       accelerator: its data sheet.
       bf16: whether products run at the rate of bfloat16 instead of float32.
+      exchanged: bytes that a device sends to others; it receives as many.
 
     Returns:
       The limit; None where the data sheet has no such rate.
@@ -100,6 +105,10 @@ def limit(work: Work, accelerator: Accelerator, *, bf16: bool) -> Limit | None:
     rate = accelerator.bf16_flop if bf16 else accelerator.fp32_flop
     if rate is None:
         return None
-    arithmetic, moved = work.flop / rate, work.moved_bytes / accelerator.bandwidth
-    bound = "arithmetic" if arithmetic > moved else "memory bandwidth"
-    return Limit(max(arithmetic, moved), bound)
+    seconds = {
+        "memory bandwidth": work.moved_bytes / accelerator.bandwidth,
+        "arithmetic": work.flop / rate,
+        "exchange": 2 * exchanged / accelerator.link,
+    }
+    bound = max(seconds, key=lambda name: seconds[name])
+    return Limit(seconds[bound], bound)

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
 DATA, TABLE = "data", "table"
+MOST_SHARDS = 2**12  # devices over which the rows of a table may be spread
 WHOLE, BY_ROWS = PartitionSpec(), PartitionSpec(TABLE)
 
 

@@ -3,7 +3,8 @@
 import os
 from collections.abc import Iterator
 
-from twotower_jax.cost.accelerators import ACCELERATORS, GB, Accelerator
+from twotower_jax.cost.accelerators import ACCELERATORS, GB
+from twotower_jax.cost.exchange import exchanged_bytes
 from twotower_jax.cost.machine import Floors
 from twotower_jax.cost.memory import (
     DEVICE,
@@ -14,14 +15,15 @@ from twotower_jax.cost.memory import (
     shared_bytes,
 )
 from twotower_jax.cost.shape import Shape
-from twotower_jax.cost.speed import Speed, limit
+from twotower_jax.cost.speed import Limit, Speed, limit
 from twotower_jax.cost.work import Work
 from twotower_jax.data.memory import GIB
+from twotower_jax.model.shards import MOST_SHARDS
 
 WIDTH = 34
 LIMITS = (
-    "accelerators: limits computed from data sheets, not measurements; tables whole on "
-    "each device, nothing counted for exchange between devices"
+    "accelerators: limits computed from data sheets, not measurements; fits: yes, or "
+    "the least training.mesh.table whose devices hold it"
 )
 
 
@@ -42,10 +44,19 @@ def size_lines(shape: Shape, origin: str) -> list[str]:
         f"towers of dimension {shape.dim}: query [{features['query']}], candidate "
         f"[{features['candidate']}], hidden {list(candidate.hidden)}; "
         f"{structure.optimizer}",
-        f"a step: {shape.batch:,} rows on {shape.devices} "
-        f"device{'s' if shape.devices > 1 else ''}, {shape.columns:,} columns, "
+        f"a step: {shape.batch:,} rows on {_devices(shape)}, {shape.columns:,} columns, "
         f"{shape.slots} slots per row, loss {structure.loss}",
     ]
+
+
+def _devices(shape: Shape) -> str:
+    """Return the devices of a training in words."""
+    if shape.devices == 1:
+        return "1 device"
+    tables = "tables whole on each"
+    if shape.shards > 1:
+        tables = f"a table over {shape.shards} of them"
+    return f"{shape.devices} devices ({tables})"
 
 
 def memory_lines(shape: Shape) -> list[str]:
@@ -68,11 +79,12 @@ def _memory_line(part: Part) -> str:
     return f"  {part.name:{WIDTH}}{_bytes(part.size):>12}"
 
 
-def work_lines(work: Work) -> list[str]:
+def work_lines(work: Work, exchanged: float) -> list[str]:
     """Lines about the work of a step on each device.
 
     Args:
       work: of the step.
+      exchanged: bytes that a device sends to others.
     """
     rows = {
         "FLOP": work.flop,
@@ -83,7 +95,12 @@ def work_lines(work: Work) -> list[str]:
     }
     lines = ["", "work of a step on each device"]
     lines += [f"  {name:{WIDTH}}{_number(value):>12}" for name, value in rows.items()]
-    return [*lines, f"  {'bytes moved':{WIDTH}}{_bytes(work.moved_bytes):>12}"]
+    lines.append(f"  {'bytes moved':{WIDTH}}{_bytes(work.moved_bytes):>12}")
+    if exchanged:
+        lines.append(
+            f"  {'bytes sent to other devices':{WIDTH}}{_bytes(exchanged):>12}"
+        )
+    return lines
 
 
 def speed_lines(speed: Speed, floors: Floors, batch: int) -> list[str]:
@@ -118,26 +135,39 @@ def accelerator_lines(shape: Shape, work: Work) -> Iterator[str]:
       shape: of the training.
       work: of its step on each device.
     """
-    needed = device_bytes(memory_parts(shape))
     yield ""
     yield LIMITS
     yield (
-        f"  {'':22}{'memory':>8}{'fits':>6}{'float32':>16}{'bfloat16':>16}  bound "
+        f"  {'':22}{'memory':>8}{'fits':>9}{'float32':>16}{'bfloat16':>16}  bound "
         "(at most examples/s)"
     )
+    sent = exchanged_bytes(shape)
     for one in ACCELERATORS:
-        rates = [_rate(shape, work, one, bf16=bf16) for bf16 in (False, True)]
-        found = limit(work, one, bf16=True)
+        limits = [limit(work, one, bf16=bf16, exchanged=sent) for bf16 in (False, True)]
+        rates = [_rate(shape, found) for found in limits]
         yield (
             f"  {one.name:22}{f'{one.memory // GB} GB':>8}"
-            f"{'yes' if needed <= one.memory else 'no':>6}"
-            f"{rates[0]:>16}{rates[1]:>16}  {found.bound if found else '-'}"
+            f"{_fits(shape, one.memory):>9}"
+            f"{rates[0]:>16}{rates[1]:>16}  {limits[1].bound if limits[1] else '-'}"
         )
 
 
-def _rate(shape: Shape, work: Work, one: Accelerator, *, bf16: bool) -> str:
+def _fits(shape: Shape, memory: int) -> str:
+    """Return "yes", the least spread of the tables that fits, or "no"."""
+    if device_bytes(memory_parts(shape)) <= memory:
+        return "yes"
+    shards = 2 * shape.shards
+    while shards <= MOST_SHARDS:
+        devices = max(shape.devices, shards)
+        spread = shape._replace(shards=shards, devices=devices)
+        if device_bytes(memory_parts(spread)) <= memory:
+            return f"from {shards}"
+        shards *= 2
+    return "no"
+
+
+def _rate(shape: Shape, found: Limit | None) -> str:
     """Return examples per second of all devices at most, - without a rate."""
-    found = limit(work, one, bf16=bf16)
     return "-" if found is None else f"{shape.batch / found.step:,.0f}"
 
 

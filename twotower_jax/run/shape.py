@@ -49,6 +49,7 @@ def training_shape(config: Config, sizes: Sizes) -> Shape:
         feature_bytes=features,
         touched=0,
         extras=_extras(config, sizes, structure),
+        shards=training.mesh_shape[1],
     )
     return shape._replace(touched=round(_distinct(sizes, shape.tokens)))
 

@@ -15,13 +15,12 @@ import jax
 from orbax.checkpoint import v1 as ocp
 
 from twotower_jax.config.parse_text import parse_json
+from twotower_jax.model.shards import MOST_SHARDS
 from twotower_jax.training.mesh import Layout, MeshShape, make_mesh
 
 CHUNK_BYTES = 2**23
 # Orbax counts operations for the whole process: threads take turns.
 _turn = threading.Lock()
-# Most devices of the axis "table", hence rows with which a table is padded.
-MOST_SHARDS = 2**12
 
 
 class DamagedError(ValueError):
