@@ -53,7 +53,7 @@ def arrays(state, mesh):
     """Return the arrays of a state without the padding of tables."""
     layout = problem_of(mesh).layout()
     return [
-        np.atleast_1d(leaf)[: layout.table_rows(path) if leaf.ndim else None]
+        np.atleast_1d(leaf)[: layout.rows_of(path) if leaf.ndim else None]
         for path, leaf in jax.tree_util.tree_leaves_with_path(state)
     ]
 
@@ -109,7 +109,7 @@ def layouts(folder):
 
 
 def blocks(folder):
-    """No array of the program of a step has the rows of a table, except vectors."""
+    """No array of the program of a step has the rows of a table, or all items."""
     schedule = Schedule(12, 4, 6, 6, 0, "recall@20")
     hooks = Hooks(lambda start: None, print)
     trainer = Trainer(problem_of((2, 4)), schedule, Checkpoints(folder), hooks)
@@ -122,6 +122,8 @@ def blocks(folder):
     }
     own = {-(-rows // 4) for rows in (USERS, ITEMS)}
     assert own <= {shape[0] for shape in shapes}  # the blocks of both tables
+    sizes = {size for shape in shapes for size in shape}
+    assert not sizes & {USERS, ITEMS, 4 * max(own), 4 * min(own)}
     wide = [shape for shape in shapes if len(shape) > 1]
     assert max(max(shape) for shape in wide) <= max(own), sorted(wide)[-5:]
 

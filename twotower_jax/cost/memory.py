@@ -7,7 +7,7 @@ from twotower_jax.data.block_order import BLOCK, WINDOW
 from twotower_jax.data.sizes import LOG_ROW, PART_ROW
 from twotower_jax.losses.blocks import block_rows
 from twotower_jax.losses.registry import LOSSES
-from twotower_jax.model.shards import stored_rows
+from twotower_jax.shards import stored_rows
 from twotower_jax.training.row_updates import LEAST_ROWS, ROWS, SHARE
 
 NUMBER = 4  # bytes of float32 and int32
@@ -108,7 +108,10 @@ def _parameters(shape: Shape) -> list[Part]:
 def _samplers(shape: Shape) -> list[Part]:
     """Return alias tables, log q and the memories of samplers."""
     structure, extras = shape.structure, shape.extras
-    items, users = structure.num_items, shape.users
+    items, users = (
+        stored_rows(rows, shape.shards) // shape.shards
+        for rows in (structure.num_items, shape.users)
+    )
     negatives = structure.negatives
     # log q, threshold and alias of the easy draws; log q+; weights of positives.
     found = [
@@ -124,11 +127,12 @@ def _samplers(shape: Shape) -> list[Part]:
     if LOSSES[structure.loss].at_k:
         found.append(Part("k-th scores", NUMBER * users))
     if extras.of_users:
-        found.append(Part("log q of users", NUMBER * users))
+        found.append(Part("log q of users", NUMBER * shape.users))
     if extras.known:
-        leaves = 1 << max(items - 1, 1).bit_length()
-        tree = 2 * leaves + items if negatives.per_row else 0
-        found.append(Part("known items", NUMBER * (items + shape.positives + tree)))
+        every = structure.num_items
+        leaves = 1 << max(every - 1, 1).bit_length()
+        tree = 2 * leaves + every if negatives.per_row else 0
+        found.append(Part("known items", NUMBER * (every + shape.positives + tree)))
     return found
 
 

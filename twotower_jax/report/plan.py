@@ -18,7 +18,7 @@ from twotower_jax.cost.shape import Shape
 from twotower_jax.cost.speed import Limit, Speed, limit
 from twotower_jax.cost.work import Work
 from twotower_jax.data.memory import GIB
-from twotower_jax.model.shards import MOST_SHARDS
+from twotower_jax.shards import MOST_SHARDS
 
 WIDTH = 34
 LIMITS = (
@@ -44,8 +44,8 @@ def size_lines(shape: Shape, origin: str) -> list[str]:
         f"towers of dimension {shape.dim}: query [{features['query']}], candidate "
         f"[{features['candidate']}], hidden {list(candidate.hidden)}; "
         f"{structure.optimizer}",
-        f"a step: {shape.batch:,} rows on {_devices(shape)}, {shape.columns:,} columns, "
-        f"{shape.slots} slots per row, loss {structure.loss}",
+        f"a step: {shape.batch:,} rows on {_devices(shape)}, {shape.columns:,} "
+        f"columns, {shape.slots} slots per row, loss {structure.loss}",
     ]
 
 

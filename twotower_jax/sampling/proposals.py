@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from twotower_jax.registry import Registry
+from twotower_jax.shards import take
 
 
 class Proposal(NamedTuple):
@@ -189,13 +190,19 @@ def _alias_table(q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return threshold, alias
 
 
-def sample(key: jax.Array, proposal: Proposal, shape: tuple[int, ...]) -> jax.Array:
+def sample(
+    key: jax.Array,
+    proposal: Proposal,
+    shape: tuple[int, ...],
+    num_items: int | None = None,
+) -> jax.Array:
     """Independent draws from a proposal, with replacement.
 
     Args:
       key: used for nothing else.
       proposal: the distribution.
       shape: of the draws.
+      num_items: size of the catalogue, where the proposal is padded; None: its length.
 
     Returns:
       Item ids of the given shape, int32.
@@ -210,9 +217,10 @@ def sample(key: jax.Array, proposal: Proposal, shape: tuple[int, ...]) -> jax.Ar
       Distribution, IEEE Transactions on Software Engineering 1991.
     """
     cell_key, keep_key = jax.random.split(key)
-    cell = jax.random.randint(cell_key, shape, 0, proposal.alias.shape[0])
-    keep = fine_uniform(keep_key, shape) < proposal.threshold[cell]
-    return jnp.where(keep, cell, proposal.alias[cell]).astype(jnp.int32)
+    items = proposal.alias.shape[0] if num_items is None else num_items
+    cell = jax.random.randint(cell_key, shape, 0, items)
+    keep = fine_uniform(keep_key, shape) < take(proposal.threshold, cell)
+    return jnp.where(keep, cell, take(proposal.alias, cell)).astype(jnp.int32)
 
 
 def fine_uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
@@ -248,4 +256,4 @@ def log_prob(proposal: Proposal, ids: jax.Array) -> jax.Array:
       >>> jnp.exp(log_prob(proposal, jnp.array([1, 0, 1]))).tolist()
       [0.75, 0.25, 0.75]
     """
-    return proposal.log_q[ids]
+    return take(proposal.log_q, ids)

@@ -11,6 +11,7 @@ from twotower_jax.losses.registry import LOSSES
 from twotower_jax.losses.terms import Scores
 from twotower_jax.model import two_tower as net
 from twotower_jax.sampling.columns import first_columns
+from twotower_jax.shards import take
 from twotower_jax.training.correction import batch_terms
 from twotower_jax.training.draws import Draws
 from twotower_jax.training.dropout import drop_numbers
@@ -236,7 +237,7 @@ def loss_of_scores(
     rows = terms.rows._replace(limit=limit)
     weight_temperature = program.hyper.weight_temperature
     if loss.at_k and weight_temperature is not None:
-        kth = context.state.samplers["kth_score"][context.batch.queries.user]
+        kth = take(context.state.samplers["kth_score"], context.batch.queries.user)
         lead = scores.positive * temperature - kth
         weight = rows.weight * weights_at_k(lead, weight_temperature)
         rows = rows._replace(weight=weight)

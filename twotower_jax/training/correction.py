@@ -17,6 +17,7 @@ from twotower_jax.losses.terms import (
     tempered,
 )
 from twotower_jax.sampling.masks import MASKS, seen_places
+from twotower_jax.shards import take
 from twotower_jax.training.draws import Draws
 from twotower_jax.training.expected_counts import (
     Mixture,
@@ -146,7 +147,7 @@ def row_weights(program: Program, data: TrainData, batch: Batch) -> jax.Array:
         return data.weight[batch.rows] / batch.items.shape[0]
     weight = jnp.ones(batch.items.shape, jnp.float32)
     if program.hyper.positive_weight is not None:
-        weight = program.hyper.positive_weight[batch.items]
+        weight = take(program.hyper.positive_weight, batch.items)
     return weight / weight.sum()
 
 

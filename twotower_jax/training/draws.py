@@ -236,7 +236,9 @@ def _draw_columns(
     structure, hyper = program.structure, program.hyper
     negatives, num_items = structure.negatives, structure.num_items
     key = keys.stream(hyper.seed, "negatives.easy", step)
-    drawn = sample(key, hyper.easy, (negatives.shared_easy,))
+    drawn = sample(
+        key, hyper.easy, (negatives.shared_easy,), program.structure.num_items
+    )
     if negatives.switched:
         key = keys.stream(hyper.seed, "negatives.switch", step)
         on = jax.random.uniform(key, drawn.shape) < switches(negatives, ratio).easy

@@ -41,7 +41,7 @@ def draw_easy(
     """
     tree = program.hyper.known_mass
     if tree is None or data.known is None:
-        return sample(key, program.hyper.easy, shape)
+        return sample(key, program.hyper.easy, shape, program.structure.num_items)
     number = data.known.number[batch.rows]
     number = number.reshape(-1, *[1] * (len(shape) - 1))
     return sample_known(key, tree, number, shape)

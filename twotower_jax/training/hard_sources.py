@@ -11,6 +11,7 @@ from twotower_jax import keys
 from twotower_jax.model import two_tower as net
 from twotower_jax.registry import Registry
 from twotower_jax.sampling.hard import draw_hard
+from twotower_jax.shards import take
 from twotower_jax.training.scored_draws import (
     choose_best,
     choose_resampled,
@@ -91,7 +92,7 @@ def draw_from_mined(
       Draws [B, K] and the pools, which are empty before the first mining.
     """
     del data
-    item = state.samplers["mined"][batch.queries.user]
+    item = take(state.samplers["mined"], batch.queries.user)
     present = item < program.structure.num_items
     number = present.sum(axis=1, keepdims=True).astype(jnp.float32)
     rows = RowPools(item, jnp.where(present, -jnp.log(number), -jnp.inf))

@@ -7,6 +7,7 @@ import jax
 from twotower_jax.registry import Registry
 from twotower_jax.sampling import frequency
 from twotower_jax.sampling.mixture import log_inclusion
+from twotower_jax.shards import take
 from twotower_jax.training.types import Program, TrainState
 
 
@@ -74,7 +75,7 @@ def log_q_plus(
     if "frequency" in state.samplers:
         seen = state.samplers["frequency"]
         return frequency.log_q(seen, items, batch_size, state.step)
-    return program.hyper.log_q_batch[items]
+    return take(program.hyper.log_q_batch, items)
 
 
 def log_in_others(
@@ -101,6 +102,6 @@ def log_in_others(
     """
     others = batch_size - 1 if others is None else others
     if "frequency" not in state.samplers:
-        return log_inclusion(program.hyper.log_q_batch[items], others)
+        return log_inclusion(take(program.hyper.log_q_batch, items), others)
     seen = frequency.log_count(state.samplers["frequency"], items, state.step)
     return log_inclusion(seen, others / batch_size)

@@ -12,7 +12,6 @@ from twotower_jax.errors import NonFiniteLossError
 from twotower_jax.training.checkpoint import Checkpoints
 from twotower_jax.training.feeds import DeviceFeed, HostFeed
 from twotower_jax.training.lanes import Lane
-from twotower_jax.training.mesh import everywhere
 from twotower_jax.training.problem import Problem
 from twotower_jax.training.progress import ProgressLine
 from twotower_jax.training.sampler_state import diagnostics
@@ -120,7 +119,7 @@ class Trainer:
         self.run_steps = together or run_steps
         self.layout = problem.layout()
         self.mesh = self.layout.mesh
-        self.program = everywhere(self.mesh, problem.program)
+        self.program = self.layout.put_program(problem.program)
         self.feed = (HostFeed if problem.on_host else DeviceFeed)(
             self.mesh, problem.data
         )
@@ -135,22 +134,18 @@ class Trainer:
             like = jax.eval_shape(self.problem.start)
         saved = self.checkpoints.newest(like, self.layout)
         if saved is None:
-            return self._start(like), Notes()
+            return self._start(), Notes()
         notes, step = Notes(**saved.notes), int(saved.state.step)
         # A kill may have come between a save and the removal of older ones.
         self.checkpoints.keep_only({step, notes.best_step})
         self.hooks.resume(step, saved.refused)
         return saved.state, notes
 
-    def _start(self, like: TrainState) -> TrainState:
+    def _start(self) -> TrainState:
         """Return the state before the first step, made where it lies."""
         with jax.set_mesh(self.mesh):
             state = self.problem.start()
-        return jax.tree.map(
-            lambda leaf, place: jax.device_put(leaf, place.sharding),
-            state,
-            self.layout.stored(like),
-        )
+        return self.layout.put(state)
 
     def run(self, line: ProgressLine, request: StopRequest) -> None:
         """Train to the end of the schedule, or to its pause.
@@ -236,9 +231,8 @@ class Trainer:
         renewals = self.problem.renewals()
         for one in renewals:
             if one.when.due(self.step):
-                memory = everywhere(self.mesh, one.renew(self.state))
-                samplers = self.state.samplers | {one.name: memory}
-                self.state = self.state._replace(samplers=samplers)
+                samplers = self.state.samplers | {one.name: one.renew(self.state)}
+                self.state = self.layout.put(self.state._replace(samplers=samplers))
         return tuple(one.when.after(self.step) for one in renewals)
 
     def _validate(self, line: ProgressLine) -> None:

@@ -2,8 +2,10 @@
 
 The mesh has two axes, ``data`` and ``table``. The rows of a batch are spread over all
 of its devices. Tables and their optimizer states are spread by rows over the axis
-``table`` (`twotower_jax.model.shards`) and copied along ``data``. Everything else is
-whole on every device, and the compiler sums gradients over the mesh.
+``table`` (`twotower_jax.shards`) and copied along ``data``, and so are arrays
+with an entry per item (alias table, log q) and memories with a row per user (mined
+items, k-th scores). Everything else is whole on every device, and the compiler sums
+gradients over the mesh.
 
 One device is a mesh of one by one, so that the step is written once.
 """
@@ -12,10 +14,15 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from twotower_jax.errors import InputError
-from twotower_jax.model.shards import BY_ROWS, DATA, TABLE, WHOLE, stored_rows
+from twotower_jax.shards import BY_ROWS, DATA, TABLE, WHOLE, stored_rows
+from twotower_jax.training.types import Program
+
+# Memories of the samplers that have a row per user.
+OF_USERS = ("mined", "kth_score")
 
 
 class MeshShape(NamedTuple):
@@ -103,20 +110,34 @@ def in_place(state: Any) -> Any:
         return state
 
     def keep(path: Any, leaf: jax.Array) -> jax.Array:
-        spread = leaf.ndim and table_name(path) is not None
+        spread = leaf.ndim and spread_name(path) is not None
         return jax.lax.with_sharding_constraint(leaf, BY_ROWS if spread else WHOLE)
 
     return jax.tree_util.tree_map_with_path(keep, state)
 
 
-def table_name(path: Any) -> str | None:
-    """Name of the table at the path of an array, or None for what is no table.
+def spread_name(path: Any) -> str | None:
+    """Name of an array that is spread by rows, or None for one that is whole.
 
     Args:
       path: As of ``jax.tree_util``; arrays of the optimizer have that of their table.
+
+    Returns:
+      The name of its table, or that of a memory of samplers with a row per user.
     """
     names = [str(getattr(one, "key", getattr(one, "name", ""))) for one in path]
-    return names[names.index("tables") + 1] if "tables" in names[:-1] else None
+    if "tables" in names[:-1]:
+        return names[names.index("tables") + 1]
+    of_users = names[:1] == ["samplers"] and names[-1] in OF_USERS
+    return names[-1] if of_users else None
+
+
+def padded(array: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Return an array with more rows, which repeat the last one."""
+    more = shape[0] - array.shape[0] if shape else 0
+    if more <= 0:
+        return array
+    return jnp.pad(array, ((0, more), *[(0, 0)] * (array.ndim - 1)), mode="edge")
 
 
 class Layout(NamedTuple):
@@ -124,7 +145,7 @@ class Layout(NamedTuple):
 
     Attributes:
       mesh: Devices.
-      rows: Rows of each table, without padding.
+      rows: Rows of each array that is spread, without padding.
     """
 
     mesh: Mesh
@@ -134,6 +155,40 @@ class Layout(NamedTuple):
     def shards(self) -> int:
         """Return the devices over which the rows of a table are spread."""
         return self.mesh.shape[TABLE]
+
+    def put(self, state: Any) -> Any:
+        """Put a state where it is stored.
+
+        Args:
+          state: A state, of any layout.
+
+        Returns:
+          The state, padded and spread.
+        """
+
+        def place(leaf: jax.Array, stored: jax.ShapeDtypeStruct) -> jax.Array:
+            return jax.device_put(padded(leaf, stored.shape), stored.sharding)
+
+        return jax.tree.map(place, state, self.stored(state))
+
+    def put_program(self, program: Program) -> Program:
+        """Put a program on the devices, its arrays with an entry per item spread.
+
+        Args:
+          program: The program.
+        """
+        hyper, items = program.hyper, program.structure.num_items
+        of_items = (hyper.log_q_batch, hyper.easy, hyper.positive_weight)
+        rest = hyper._replace(log_q_batch=None, easy=None, positive_weight=None)
+        shape = (stored_rows(items, self.shards),)
+        spread = NamedSharding(self.mesh, BY_ROWS)
+        log_q, easy, weight = jax.tree.map(
+            lambda one: jax.device_put(padded(one, shape), spread), of_items
+        )
+        hyper = everywhere(self.mesh, rest)._replace(
+            log_q_batch=log_q, easy=easy, positive_weight=weight
+        )
+        return Program(program.structure, hyper)
 
     def stored(self, tree: Any) -> Any:
         """Shapes of a state as it is stored: tables are padded to whole blocks.
@@ -146,7 +201,7 @@ class Layout(NamedTuple):
         """
 
         def place(path: Any, leaf: Any) -> jax.ShapeDtypeStruct:
-            shape, rows = leaf.shape, self.table_rows(path)
+            shape, rows = leaf.shape, self.rows_of(path)
             if rows is None or not shape:  # such as the number of Adam's steps
                 return jax.ShapeDtypeStruct(
                     shape, leaf.dtype, sharding=whole(self.mesh)
@@ -157,14 +212,11 @@ class Layout(NamedTuple):
 
         return jax.tree_util.tree_map_with_path(place, tree)
 
-    def table_rows(self, path: Any) -> int | None:
-        """Rows of the table at the path of an array, or None for what is no table.
+    def rows_of(self, path: Any) -> int | None:
+        """Rows of a spread array without padding, or None for one that is whole.
 
         Args:
           path: As of ``jax.tree_util``.
-
-        Returns:
-          Its rows without padding; of an array of the optimizer, those of its table.
         """
-        name = table_name(path)
+        name = spread_name(path)
         return None if name is None else self.rows.get(name)

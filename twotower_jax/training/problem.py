@@ -97,4 +97,9 @@ class Problem(NamedTuple):
         return Layout(make_mesh(MeshShape()), self._rows())
 
     def _rows(self) -> dict[str, int]:
-        return rows_of_tables(self.program.structure.model)
+        rows = rows_of_tables(self.program.structure.model)
+        if self.mining is not None:
+            rows["mined"] = self.mining.seen.num_rows
+        if self.kth_scores is not None:
+            rows["kth_score"] = self.kth_scores.positives.num_rows
+        return rows

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
 
-from twotower_jax.model.shards import (
+from twotower_jax.shards import (
     BY_ROWS,
     WHOLE,
     on_shards,

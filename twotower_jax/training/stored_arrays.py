@@ -15,7 +15,7 @@ import jax
 from orbax.checkpoint import v1 as ocp
 
 from twotower_jax.config.parse_text import parse_json
-from twotower_jax.model.shards import MOST_SHARDS
+from twotower_jax.shards import MOST_SHARDS
 from twotower_jax.training.mesh import Layout, MeshShape, make_mesh
 
 CHUNK_BYTES = 2**23
@@ -162,7 +162,7 @@ def _shapes(tree: Any, layout: Layout) -> dict[str, Any]:
     """
 
     def shape(path: Any, leaf: Any) -> tuple[int, ...]:
-        rows = layout.table_rows(path)
+        rows = layout.rows_of(path)
         if rows is None or not leaf.shape:
             return tuple(leaf.shape)
         padding = leaf.shape[0] - rows

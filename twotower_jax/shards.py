@@ -72,6 +72,31 @@ def on_shards(function: Callable, in_specs: Any, out_specs: Any) -> Callable:
     )
 
 
+def take(values: jax.Array, ids: jax.Array) -> jax.Array:
+    """Values of items or users, from an array that may be spread like a table.
+
+    Args:
+      values: [n, ...], one entry per item or user.
+      ids: int32 of any shape, 0 or more; those behind the last entry read it.
+
+    Returns:
+      [*ids.shape, ...].
+
+    Examples:
+      >>> take(jnp.array([5.0, 7.0]), jnp.array([[1, 0]])).tolist()
+      [[7.0, 5.0]]
+    """
+    if table_shards() == 1:
+        return values[ids]
+
+    def own_values(values: jax.Array, ids: jax.Array) -> jax.Array:
+        own = values.shape[0]
+        places = own_places(jnp.minimum(ids, own * table_shards() - 1), own)
+        return over_tables(values.at[places].get(mode="fill", fill_value=0))
+
+    return on_shards(own_values, (BY_ROWS, WHOLE), WHOLE)(values, ids)
+
+
 def over_tables(value: jax.Array) -> jax.Array:
     """Return the sum of an array over the devices of the table axis."""
     return jax.lax.psum(value, TABLE)
