@@ -43,7 +43,11 @@ def test_twenty_steps_on_eight_devices_are_those_of_one(case):
 
 
 @pytest.mark.parametrize(
-    "check", quick(("one_program", "layouts", "blocks"), ("blocks",))
+    "check",
+    quick(
+        ("one_program", "layouts", "blocks", "catalogue", "exchange"),
+        ("blocks", "catalogue"),
+    ),
 )
 def test_a_training_on_a_mesh(check, tmp_path):
     assert f"{check} holds" in on_eight_devices("mesh_loop.py", tmp_path, check)

@@ -4,6 +4,7 @@ Usage: mesh_loop.py FOLDER CHECK; prints "CHECK holds".
 """
 
 import logging
+import math
 import re
 import sys
 from pathlib import Path
@@ -14,7 +15,15 @@ from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from helpers.problems import as_loaded, small_problem, zipf_clicks
+from helpers.problems import as_loaded, configure, small_problem, zipf_clicks
+from twotower_jax.cost.exchange import exchanged_bytes
+from twotower_jax.data.feed import make_queries
+from twotower_jax.data.sizes import sizes_of
+from twotower_jax.evaluation.ragged import from_pairs
+from twotower_jax.evaluation.scorers import Embeddings
+from twotower_jax.evaluation.spread import spread_items
+from twotower_jax.model.embed import all_candidates, all_queries
+from twotower_jax.run.shape import training_shape
 from twotower_jax.training.checkpoint import Checkpoints
 from twotower_jax.training.loop import Hooks, Trainer, fit
 from twotower_jax.training.progress import TrainingProgress
@@ -108,15 +117,20 @@ def layouts(folder):
             np.testing.assert_allclose(one, other, rtol=2e-4, atol=2e-5)
 
 
-def blocks(folder):
-    """No array of the program of a step has the rows of a table, or all items."""
+def compiled(problem, folder):
+    """Return the program of a dispatch as text."""
     schedule = Schedule(12, 4, 6, 6, 0, "recall@20")
     hooks = Hooks(lambda start: None, print)
-    trainer = Trainer(problem_of((2, 4)), schedule, Checkpoints(folder), hooks)
+    trainer = Trainer(problem, schedule, Checkpoints(folder), hooks)
     data, rows = trainer.feed(trainer.problem.order.batches(0, 4))
     with jax.set_mesh(trainer.mesh):
         arguments = trainer.program, data, trainer.state, rows, np.int32(4)
-        text = run_steps.lower(*arguments).compile().as_text()
+        return run_steps.lower(*arguments).compile().as_text()
+
+
+def blocks(folder):
+    """No array of the program of a step has the rows of a table, or all items."""
+    text = compiled(problem_of((2, 4)), folder)
     shapes = {
         tuple(map(int, one.split(","))) for one in re.findall(r"\[([\d,]+)\]", text)
     }
@@ -128,9 +142,62 @@ def blocks(folder):
     assert max(max(shape) for shape in wide) <= max(own), sorted(wide)[-5:]
 
 
+def catalogue(folder):
+    """Embeddings of the catalogue stay spread, and its lists are those of one device."""
+    lists = {}
+    for mesh in ((1, 1), (8, 1), (2, 4), (1, 8)):
+        problem = problem_of(mesh)
+        with jax.set_mesh(problem.layout().mesh):
+            params = problem.layout().put(problem.start()).params
+        model, entities = problem.program.structure.model, problem.data.entities
+        items = spread_items(all_candidates(model, params, entities, ITEMS), ITEMS)
+        users = make_queries(np.arange(USERS, dtype=np.int32), None)
+        queries = all_queries(model, params, entities, users)
+        if mesh != (1, 1):
+            assert len(items) == ITEMS and len(items.copies) == mesh[0]
+            own = -(-ITEMS // mesh[1])
+            for blocks in items.copies:
+                assert [len(one) for one in blocks[:-1]] == [own] * (mesh[1] - 1)
+        seen = from_pairs(np.arange(USERS), np.arange(USERS), USERS)
+        lists[mesh] = Embeddings(queries, items).top_k(50, seen)
+    wanted = lists.pop((1, 1))
+    for scores, items in lists.values():
+        np.testing.assert_allclose(scores, wanted[0], rtol=2e-6)
+        # Where they differ, the scores of neighbours differ by a rounding.
+        assert (items != wanted[1]).mean() < 1e-3
+        assert not (items == np.arange(USERS)[:, None]).any()
+
+
+def exchange(folder):
+    """The plan counts what the devices of a compiled step exchange, within a tenth."""
+    clicks = as_loaded(*zipf_clicks(USERS, ITEMS, 4000), USERS, ITEMS)
+    keys = {
+        "towers__dim": 16,
+        "towers__hidden": (24,),
+        "training__batch_size": 64,
+        "training__merge_columns": False,
+    }
+    for mesh in ((4, 1), (1, 4), (1, 8)):
+        own = keys | {"training__mesh__data": mesh[0], "training__mesh__table": mesh[1]}
+        problem = small_problem(clicks, **own)
+        shape = training_shape(configure(**own), sizes_of(clicks.log, clicks.split))
+        sent = 0.0
+        for line in compiled(problem, folder).splitlines():
+            found = re.search(r"= (.*?) (all-gather|all-reduce)(-start)?\(", line)
+            if found is None:
+                assert not re.search(r" (all-to-all|reduce-scatter)\(", line)
+                continue
+            numbers = [
+                math.prod(map(int, filter(None, sizes.split(","))))
+                for sizes in re.findall(r"[fs]32\[([\d,]*)\]", found[1])
+            ]
+            factor = 1 if found[2] == "all-gather" else 2
+            sent += factor * 4 * sum(numbers) * (1 - 1 / shape.devices)
+        assert abs(exchanged_bytes(shape) / sent - 1) < 0.1, (mesh, sent)
+
+
 if __name__ == "__main__":
     assert len(jax.devices()) == 8
-    {"one_program": one_program, "layouts": layouts, "blocks": blocks}[sys.argv[2]](
-        sys.argv[1]
-    )
+    checks = (one_program, layouts, blocks, catalogue, exchange)
+    {one.__name__: one for one in checks}[sys.argv[2]](sys.argv[1])
     print(sys.argv[2], "holds")
