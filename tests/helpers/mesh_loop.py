@@ -144,7 +144,6 @@ def blocks(folder):
 
 def catalogue(folder):
     """The catalogue stays spread, and its lists are those of one device."""
-    lists = {}
     for mesh in ((1, 1), (8, 1), (2, 4), (1, 8)):
         problem = problem_of(mesh)
         with jax.set_mesh(problem.layout().mesh):
