@@ -71,6 +71,7 @@ OTHER = {
     "loss.logq.streaming.alpha": 0.5,
     "loss.logq.strength": 0.5,
     "loss.calibration": 0.5,
+    "loss.offset": -1.0,
     "loss.activation": "relu",
     "loss.tau_plus": 0.5,
     "loss.at_k.every": 0.5,

@@ -16,6 +16,7 @@ OTHERS = {
     "loss.ratio": 2.0,
     "loss.margin": 0.5,
     "loss.calibration": 0.1,
+    "loss.offset": -2.0,
     "loss.decoupled": "true",
     "loss.negative_weight": 1.5,
     "loss.activation": "relu",

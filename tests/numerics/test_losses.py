@@ -191,3 +191,44 @@ def test_a_row_without_negatives_has_a_finite_loss_and_gradient(name):
     assert np.isfinite(value)
     assert np.isfinite(grads[0]).all()
     np.testing.assert_array_equal(grads[1], 0)
+
+
+@pytest.mark.parametrize("draws", [1, 4, 256])
+def test_an_offset_of_the_share_leaves_a_common_shift_without_gradient(draws):
+    """bce, all scores 0: p = 1 / (1 + n) is the best constant."""
+    negatives = jnp.zeros((1, draws))
+
+    def loss(shift, offset):
+        numbers = LossNumbers(temperature=1.0, offset=offset)
+        rows = LOSSES["bce"].of_rows(
+            jnp.full(1, shift),
+            negatives + shift,
+            jnp.ones_like(negatives),
+            numbers,
+            LossForm(),
+        )
+        return rows[0]
+
+    at_share = jax.grad(loss)(0.0, -np.log(draws))
+    assert abs(at_share) < 1e-5
+    without = jax.grad(loss)(0.0, None)
+    np.testing.assert_allclose(without, (draws - 1) / 2, rtol=1e-6)
+    # The best constant of a row of n negatives.
+    best = np.log1p(draws) + draws * np.log1p(1 / draws)
+    np.testing.assert_allclose(loss(0.0, -np.log(draws)), best, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["bce", "gbce"])
+def test_an_offset_is_added_to_all_logits(name):
+    rng = np.random.default_rng(0)
+    positive, negatives = rng.normal(size=3), rng.normal(size=(3, 5))
+    weight = jnp.ones((3, 5))
+
+    def loss(positive, negatives, offset):
+        numbers = LossNumbers(temperature=1.0, num_items=50, offset=offset)
+        return LOSSES[name].of_rows(
+            jnp.asarray(positive), jnp.asarray(negatives), weight, numbers, LossForm()
+        )
+
+    shifted = loss(positive - 2.0, negatives - 2.0, None)
+    np.testing.assert_allclose(loss(positive, negatives, -2.0), shifted, rtol=1e-6)

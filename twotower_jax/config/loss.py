@@ -181,6 +181,14 @@ class LossConfig:
         doc="gbce: t, from 0 (bce) to 1 (calibrated)",
         example="loss=gbce loss.calibration=0.5",
     )
+    offset: float = key(
+        0.0,
+        low=-50,
+        high=50,
+        doc="bce, gbce: constant added to all logits of training; minus the log of the "
+        "number of negatives is their share, without which many of them learn slowly",
+        example="loss=bce loss.offset=-5.5",
+    )
     decoupled: bool = key(
         False,
         doc="softmax, psl: leave the positive out of the sum over the negatives",

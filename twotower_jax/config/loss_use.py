@@ -13,6 +13,7 @@ USED_BY: dict[str, tuple[str, ...]] = {
     "loss.ratio": ("bce", "gbce"),
     "loss.margin": ("hinge", "ccl"),
     "loss.calibration": ("gbce",),
+    "loss.offset": ("bce", "gbce"),
     "loss.decoupled": (*SOFTMAX, "psl"),
     "loss.negative_weight": (*SOFTMAX, "ccl"),
     "loss.activation": ("psl",),

@@ -24,6 +24,7 @@ class LossNumbers(NamedTuple):
       tau_plus: Share of false negatives of dcl and hcl.
       beta: Concentration of hcl on hard negatives.
       negative_weight: Factor of the negative term of a softmax and of ccl; None for 1.
+      offset: Constant that bce and gbce add to all logits; None for 0.
     """
 
     temperature: jax.Array | float
@@ -34,6 +35,7 @@ class LossNumbers(NamedTuple):
     tau_plus: jax.Array | float = 0.0
     beta: jax.Array | float = 0.0
     negative_weight: jax.Array | float | None = None
+    offset: jax.Array | float | None = None
 
 
 class LossForm(NamedTuple):
@@ -90,6 +92,23 @@ def _softmax(
     )
 
 
+def _with_offset(
+    positive: jax.Array, negatives: jax.Array, numbers: LossNumbers
+) -> tuple[jax.Array, jax.Array]:
+    """Return the logits of positives and negatives plus the constant.
+
+    Scores are near 0 at the start, and n negatives of a positive want log(1 / n).
+    Without the constant the vectors of all items learn it first, in one direction.
+
+    References:
+      Lin et al., Focal loss for dense object detection, ICCV 2017, section 3.3 (a prior
+      of the rare class as the start of a bias).
+    """
+    if numbers.offset is None:
+        return positive, negatives
+    return positive + numbers.offset, negatives + numbers.offset
+
+
 LOSSES: Registry[Loss] = Registry(
     "loss.name",
     {
@@ -97,13 +116,14 @@ LOSSES: Registry[Loss] = Registry(
         "full_softmax": Loss(_softmax, whole_catalogue=True, softmax=True),
         "softmax_at_k": Loss(_softmax, softmax=True, at_k=True),
         "bce": Loss(
-            lambda p, n, w, numbers, _: bce(p, n, w, ratio=numbers.ratio),
+            lambda p, n, w, numbers, _: bce(
+                *_with_offset(p, n, numbers), w, ratio=numbers.ratio
+            ),
             pointwise=True,
         ),
         "gbce": Loss(
             lambda p, n, w, numbers, _: gbce(
-                p,
-                n,
+                *_with_offset(p, n, numbers),
                 w,
                 num_items=numbers.num_items,
                 calibration=numbers.calibration,

@@ -32,6 +32,7 @@ def loss_numbers(config: Config, num_items: int) -> LossNumbers:
         num_items=num_items,
         tau_plus=loss.tau_plus,
         beta=loss.beta,
+        offset=None if loss.offset == 0 else loss.offset,
         negative_weight=None if loss.negative_weight == 1 else loss.negative_weight,
     )
 
