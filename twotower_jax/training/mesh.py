@@ -132,12 +132,12 @@ def spread_name(path: Any) -> str | None:
     return names[-1] if of_users else None
 
 
-def padded(array: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Return an array with more rows, which repeat the last one."""
+def padded(array: jax.Array, shape: tuple[int, ...], mode: str) -> jax.Array:
+    """Return an array with more rows: zeros ("constant"), or the last one ("edge")."""
     more = shape[0] - array.shape[0] if shape else 0
     if more <= 0:
         return array
-    return jnp.pad(array, ((0, more), *[(0, 0)] * (array.ndim - 1)), mode="edge")
+    return jnp.pad(array, ((0, more), *[(0, 0)] * (array.ndim - 1)), mode=mode)
 
 
 class Layout(NamedTuple):
@@ -167,7 +167,9 @@ class Layout(NamedTuple):
         """
 
         def place(leaf: jax.Array, stored: jax.ShapeDtypeStruct) -> jax.Array:
-            return jax.device_put(padded(leaf, stored.shape), stored.sharding)
+            return jax.device_put(
+                padded(leaf, stored.shape, "constant"), stored.sharding
+            )
 
         return jax.tree.map(place, state, self.stored(state))
 
@@ -183,7 +185,7 @@ class Layout(NamedTuple):
         shape = (stored_rows(items, self.shards),)
         spread = NamedSharding(self.mesh, BY_ROWS)
         log_q, easy, weight = jax.tree.map(
-            lambda one: jax.device_put(padded(one, shape), spread), of_items
+            lambda one: jax.device_put(padded(one, shape, "edge"), spread), of_items
         )
         hyper = everywhere(self.mesh, rest)._replace(
             log_q_batch=log_q, easy=easy, positive_weight=weight
