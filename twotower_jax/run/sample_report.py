@@ -4,6 +4,7 @@ Two lines and a figure compare the positives before and after resampling.
 """
 
 import io
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from rich.console import Console
 
 from twotower_jax.config import Config
 from twotower_jax.config.hard import parse_stage
+from twotower_jax.losses.registry import LOSSES
 from twotower_jax.run.inputs import Loaded
 from twotower_jax.training.hard_sources import HARD_SOURCES
 from twotower_jax.training.problem import Problem
@@ -29,6 +31,9 @@ EXPOSED = (
     "like such items: as negatives of retrieval they are a well-known mistake, as "
     "negatives of ranking they are not. Compare with an arm that leaves them out."
 )
+
+# Negatives per positive from which a pointwise loss needs an offset.
+MANY = 50
 
 # Data whose details were printed: a sweep prints them once.
 _described: set[str] = set()
@@ -97,6 +102,30 @@ def report_samples(
     stages = {parse_stage(name)[0] for name in hard.stages}
     if hard.num and HARD_SOURCES[hard.source].of_log and "exposed" in stages:
         console.print(EXPOSED, highlight=False, soft_wrap=True)
+    if warning := offset_warning(config, problem):
+        console.print(warning, highlight=False, soft_wrap=True)
+
+
+def offset_warning(config: Config, problem: Problem) -> str | None:
+    """Return a warning for a pointwise loss of many negatives without an offset.
+
+    Args:
+      config: the run's configuration.
+      problem: the training problem.
+    """
+    loss, negatives = config.loss, problem.program.structure.negatives
+    if not LOSSES[loss.name].pointwise or loss.offset:
+        return None
+    drawn = negatives.shared_easy + negatives.slots + negatives.bank
+    drawn += (config.training.batch_size - 1) * negatives.in_batch
+    number = round(loss.ratio or drawn)
+    if number < MANY:
+        return None
+    return (
+        f"warning: loss.name={loss.name} with {number:,} negatives per positive first "
+        "lowers all scores, and may learn little else for many epochs; compare with "
+        f"loss.offset={-math.log(number):.1f}, which the ranking does not depend on"
+    )
 
 
 def format_report(report: dict[str, float]) -> str:

@@ -7,10 +7,11 @@ import matplotlib
 import numpy as np
 import pytest
 from helpers.positives import item_weights
+from helpers.problems import as_loaded, configure, small_problem, zipf_clicks
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from twotower_jax.run.sample_report import format_report, write_figure
+from twotower_jax.run.sample_report import format_report, offset_warning, write_figure
 from twotower_jax.sampling.positives import resampling_report
 
 COUNTS = (10_000 / np.arange(1, 1_001)).astype(int)
@@ -110,3 +111,27 @@ def test_matplotlib_is_imported_only_to_draw():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    "keys, offset",
+    [
+        ({"name": "bce", "ratio": None}, "-5.5"),
+        ({"name": "gbce"}, "-5.5"),
+        ({"name": "bce", "ratio": 100.0}, "-4.6"),
+        ({"name": "bce", "ratio": 3.0}, None),
+        ({"name": "bce", "ratio": None, "offset": -5.0}, None),
+        ({"name": "sampled_softmax"}, None),
+    ],
+)
+def test_many_negatives_of_a_pointwise_loss_are_said_to_need_an_offset(keys, offset):
+    """256 negatives: 241 uniform ones and 15 other rows of the batch."""
+    problem_keys = {f"loss__{key}": value for key, value in keys.items()}
+    problem_keys |= {"negatives__in_batch": True, "negatives__easy__num": 241}
+    data = as_loaded(*zipf_clicks(30, 40, 400), 30, 40)
+    config = configure(training__batch_size=16, **problem_keys)
+    warning = offset_warning(config, small_problem(data, **problem_keys))
+    if offset is None:
+        assert warning is None
+    else:
+        assert f"compare with loss.offset={offset}," in str(warning)
