@@ -66,11 +66,13 @@ OTHERS = {
     "evaluation.auc": ["uniform"],
     "evaluation.ips_clip": 2.0,
 }
-# Keys that another key forbids to change while they have no effect, and two that change
+# Keys that another key forbids to change while they have no effect, and some that change
 # the order of sums.
 FIXED = {
     "data.path",
     "data.columns.weight",
+    "training.mesh.data",
+    "training.mesh.table",
     "negatives.distinct",
     "loss.stage_pairs",
     "loss.two_way.weight",

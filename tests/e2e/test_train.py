@@ -254,7 +254,9 @@ def test_validations_of_a_part_watch_the_same_queries_in_every_run(tmp_path):
         watched.append(part.user.tolist())
         rows = np.searchsorted(queries.user, part.user)
         record, problem = RunFolder(run_folder(config)), make_problem(config, data)
-        params = _load_params(problem, record, result["best_step"])
+        params = _load_params(
+            problem, record, result["best_step"], problem.on_one_device()
+        )
         ranking = rank_split(config, data, problem, params, queries)
         records = tiny.read_lines(run_folder(config) / "metrics.jsonl")
         (best,) = [r for r in records if r["step"] == result["best_step"]]

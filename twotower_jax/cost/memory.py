@@ -4,10 +4,10 @@ from typing import NamedTuple
 
 from twotower_jax.cost.shape import Shape, dense_numbers, widths
 from twotower_jax.data.block_order import BLOCK, WINDOW
+from twotower_jax.data.shards import stored_rows
 from twotower_jax.data.sizes import LOG_ROW, PART_ROW
 from twotower_jax.losses.blocks import block_rows
 from twotower_jax.losses.registry import LOSSES
-from twotower_jax.shards import stored_rows
 from twotower_jax.training.row_updates import LEAST_ROWS, ROWS, SHARE
 
 NUMBER = 4  # bytes of float32 and int32

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from twotower_jax.shards import (
+from twotower_jax.data.shards import (
     BY_ROWS,
     WHOLE,
     on_shards,

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 
 from twotower_jax.data.feed import Entities, Queries
+from twotower_jax.data.shards import BY_ROWS, stored_rows, table_shards
 from twotower_jax.model.specs import Model
 from twotower_jax.model.two_tower import embed_candidates, embed_queries
-from twotower_jax.shards import BY_ROWS, stored_rows, table_shards
 
 BLOCK = 4096
 

@@ -18,7 +18,7 @@ from twotower_jax.cost.shape import Shape
 from twotower_jax.cost.speed import Limit, Speed, limit
 from twotower_jax.cost.work import Work
 from twotower_jax.data.memory import GIB
-from twotower_jax.shards import MOST_SHARDS
+from twotower_jax.data.shards import MOST_SHARDS
 
 WIDTH = 34
 LIMITS = (

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from twotower_jax.data.shards import take
 from twotower_jax.registry import Registry
-from twotower_jax.shards import take
 
 
 class Proposal(NamedTuple):

@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from twotower_jax.data.shards import take
 from twotower_jax.losses import blockwise
 from twotower_jax.losses.registry import LOSSES
 from twotower_jax.losses.terms import Scores
 from twotower_jax.model import two_tower as net
 from twotower_jax.sampling.columns import first_columns
-from twotower_jax.shards import take
 from twotower_jax.training.correction import batch_terms
 from twotower_jax.training.draws import Draws
 from twotower_jax.training.dropout import drop_numbers

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from twotower_jax.data.shards import take
 from twotower_jax.losses.terms import (
     ColumnTerms,
     PairTerms,
@@ -17,7 +18,6 @@ from twotower_jax.losses.terms import (
     tempered,
 )
 from twotower_jax.sampling.masks import MASKS, seen_places
-from twotower_jax.shards import take
 from twotower_jax.training.draws import Draws
 from twotower_jax.training.expected_counts import (
     Mixture,

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from twotower_jax import keys
+from twotower_jax.data.shards import take
 from twotower_jax.model import two_tower as net
 from twotower_jax.registry import Registry
 from twotower_jax.sampling.hard import draw_hard
-from twotower_jax.shards import take
 from twotower_jax.training.scored_draws import (
     choose_best,
     choose_resampled,

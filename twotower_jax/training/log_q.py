@@ -4,10 +4,10 @@ from typing import NamedTuple
 
 import jax
 
+from twotower_jax.data.shards import take
 from twotower_jax.registry import Registry
 from twotower_jax.sampling import frequency
 from twotower_jax.sampling.mixture import log_inclusion
-from twotower_jax.shards import take
 from twotower_jax.training.types import Program, TrainState
 
 

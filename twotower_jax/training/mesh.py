@@ -2,7 +2,7 @@
 
 The mesh has two axes, ``data`` and ``table``. The rows of a batch are spread over all
 of its devices. Tables and their optimizer states are spread by rows over the axis
-``table`` (`twotower_jax.shards`) and copied along ``data``, and so are arrays
+``table`` (`twotower_jax.data.shards`) and copied along ``data``, and so are arrays
 with an entry per item (alias table, log q) and memories with a row per user (mined
 items, k-th scores). Everything else is whole on every device, and the compiler sums
 gradients over the mesh.
@@ -17,8 +17,15 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from twotower_jax.data.shards import (
+    BY_ROWS,
+    DATA,
+    TABLE,
+    WHOLE,
+    stored_rows,
+    table_shards,
+)
 from twotower_jax.errors import InputError
-from twotower_jax.shards import BY_ROWS, DATA, TABLE, WHOLE, stored_rows
 from twotower_jax.training.types import Program
 
 # Memories of the samplers that have a row per user.
@@ -110,7 +117,7 @@ def in_place(state: Any) -> Any:
         return state
 
     def keep(path: Any, leaf: jax.Array) -> jax.Array:
-        spread = leaf.ndim and spread_name(path) is not None
+        spread = table_shards() > 1 and leaf.ndim and spread_name(path) is not None
         return jax.lax.with_sharding_constraint(leaf, BY_ROWS if spread else WHOLE)
 
     return jax.tree_util.tree_map_with_path(keep, state)
@@ -156,6 +163,14 @@ class Layout(NamedTuple):
         """Return the devices over which the rows of a table are spread."""
         return self.mesh.shape[TABLE]
 
+    @property
+    def by_rows(self) -> NamedSharding:
+        """Return the sharding of tables; that of whole arrays with one shard.
+
+        The two are one then, but jax compiles a program for each of them.
+        """
+        return NamedSharding(self.mesh, BY_ROWS if self.shards > 1 else WHOLE)
+
     def put(self, state: Any) -> Any:
         """Put a state where it is stored.
 
@@ -183,9 +198,9 @@ class Layout(NamedTuple):
         of_items = (hyper.log_q_batch, hyper.easy, hyper.positive_weight)
         rest = hyper._replace(log_q_batch=None, easy=None, positive_weight=None)
         shape = (stored_rows(items, self.shards),)
-        spread = NamedSharding(self.mesh, BY_ROWS)
         log_q, easy, weight = jax.tree.map(
-            lambda one: jax.device_put(padded(one, shape, "edge"), spread), of_items
+            lambda one: jax.device_put(padded(one, shape, "edge"), self.by_rows),
+            of_items,
         )
         hyper = everywhere(self.mesh, rest)._replace(
             log_q_batch=log_q, easy=easy, positive_weight=weight
@@ -209,8 +224,7 @@ class Layout(NamedTuple):
                     shape, leaf.dtype, sharding=whole(self.mesh)
                 )
             shape = stored_rows(rows, self.shards), *shape[1:]
-            spread = NamedSharding(self.mesh, BY_ROWS)
-            return jax.ShapeDtypeStruct(shape, leaf.dtype, sharding=spread)
+            return jax.ShapeDtypeStruct(shape, leaf.dtype, sharding=self.by_rows)
 
         return jax.tree_util.tree_map_with_path(place, tree)
 

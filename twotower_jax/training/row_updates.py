@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
 
-from twotower_jax.shards import (
+from twotower_jax.data.shards import (
     BY_ROWS,
     WHOLE,
     on_shards,

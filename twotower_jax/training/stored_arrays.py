@@ -15,7 +15,7 @@ import jax
 from orbax.checkpoint import v1 as ocp
 
 from twotower_jax.config.parse_text import parse_json
-from twotower_jax.shards import MOST_SHARDS
+from twotower_jax.data.shards import MOST_SHARDS
 from twotower_jax.training.mesh import Layout, MeshShape, make_mesh
 
 CHUNK_BYTES = 2**23
