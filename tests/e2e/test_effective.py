@@ -66,8 +66,8 @@ OTHERS = {
     "evaluation.auc": ["uniform"],
     "evaluation.ips_clip": 2.0,
 }
-# Keys that another key forbids to change while they have no effect, and some that change
-# the order of sums.
+# Keys that another key forbids to change while they have no effect, and those that
+# change the order of sums.
 FIXED = {
     "data.path",
     "data.columns.weight",
