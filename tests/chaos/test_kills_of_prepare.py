@@ -67,7 +67,7 @@ def test_kills_change_no_byte_of_a_prepared_log(tmp_path):
                 assert "Traceback" not in text, text
                 ended = code == 0
                 if not ended and output.exists():
-                    # What is there is the whole log, or is not taken for one.
+                    # A part of a log is refused.
                     read = ("data", "check", "data=prepared", f"data.path={output}")
                     taken = tiny.command(*read) == 0
                     assert not taken or contents(output) == whole

@@ -1,4 +1,4 @@
-"""What the devices of a training exchange in a step.
+"""Bytes that the devices of a training exchange in a step.
 
 Counted in compiled steps of an in-batch softmax: with B rows of queries and E encoded
 candidates of D numbers, on N devices of which T hold a copy of the tables,

@@ -121,10 +121,14 @@ def offset_warning(config: Config, problem: Problem) -> str | None:
     number = round(loss.ratio or drawn)
     if number < MANY:
         return None
+    share = 1 / number
+    if loss.name == "gbce":  # the weight of its positives is less than 1
+        rate = number / max(problem.program.structure.num_items - 1, 1)
+        share *= loss.calibration * (rate - 1) + 1
     return (
         f"warning: loss.name={loss.name} with {number:,} negatives per positive first "
         "lowers all scores, and may learn little else for many epochs; compare with "
-        f"loss.offset={-math.log(number):.1f}, which the ranking does not depend on"
+        f"loss.offset={math.log(share):.1f}, which the ranking does not depend on"
     )
 
 

@@ -117,7 +117,8 @@ def test_matplotlib_is_imported_only_to_draw():
     "keys, offset",
     [
         ({"name": "bce", "ratio": None}, "-5.5"),
-        ({"name": "gbce"}, "-5.5"),
+        ({"name": "gbce"}, "-3.9"),  # beta = .75 (256 / 39 - 1) + 1
+        ({"name": "gbce", "calibration": 0.0}, "-5.5"),
         ({"name": "bce", "ratio": 100.0}, "-4.6"),
         ({"name": "bce", "ratio": 3.0}, None),
         ({"name": "bce", "ratio": None, "offset": -5.0}, None),
