@@ -21,6 +21,14 @@ class NonFiniteLossError(RuntimeError):
     """The loss became NaN or infinite; ``twotower`` exits with status 1."""
 
 
+class SharedError(InputError):
+    """Wrong input of one of several processes, which all of them report and leave."""
+
+
+class LostProcessError(RuntimeError):
+    """One of several processes has ended; ``twotower`` exits with status 1."""
+
+
 class BusyError(RuntimeError):
     """Another process works on the folder of a run; ``twotower`` exits with 3."""
 

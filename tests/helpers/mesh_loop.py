@@ -153,10 +153,11 @@ def catalogue(folder):
         users = make_queries(np.arange(USERS, dtype=np.int32), None)
         queries = all_queries(model, params, entities, users)
         if mesh != (1, 1):
-            assert len(items) == ITEMS and len(items.copies) == mesh[0]
-            own = -(-ITEMS // mesh[1])
-            for blocks in items.copies:
-                assert [len(one) for one in blocks[:-1]] == [own] * (mesh[1] - 1)
+            assert len(items) == ITEMS and items.copies == mesh[0]
+            own, blocks = -(-ITEMS // mesh[1]), items.blocks
+            last = own * (mesh[1] - 1)
+            assert len(blocks) == mesh[0] * mesh[1]
+            assert all(len(one.vectors) == own for one in blocks if one.first != last)
         seen = from_pairs(np.arange(USERS), np.arange(USERS), USERS)
         scores, found = Embeddings(queries, items).top_k(50, seen)
         assert not (found == np.arange(USERS)[:, None]).any()

@@ -14,7 +14,7 @@ from helpers.source_steps import CHEAP
 from twotower_jax.data.log import Feature
 from twotower_jax.errors import InputError
 from twotower_jax.model import two_tower as net
-from twotower_jax.training import batch_loss, row_updates
+from twotower_jax.training import batch_loss, query_chunks, row_updates
 from twotower_jax.training.draws import choose, draw
 from twotower_jax.training.optimizers import OptimizerNumbers, make_optimizer
 from twotower_jax.training.row_updates import (
@@ -49,6 +49,15 @@ CASES = {
         "towers__history_table": "shared",
         "towers__history_features": EVERY,
         "towers__candidate": EVERY,
+    },
+    "attention, dns, layers": {
+        "towers__history_pooling": "attention",
+        "towers__query": ("id", "history"),
+        "towers__hidden": (8,),
+        "negatives__hard__source": "dns",
+        "negatives__hard__log_q": "none",
+        "negatives__hard__num": 2,
+        "negatives__hard__candidate_num": 4,
     },
 }
 
@@ -152,6 +161,12 @@ def test_vectors_equal_a_loop(case):
     assert any(empty) and not np.asarray(found)[empty].any()
 
 
+def first_rows(problem):
+    """Return the queries and the items of the first batch."""
+    batch = problem.data.batch(jnp.asarray(problem.order.batches(0, 1)[0]))
+    return batch.queries, batch.items
+
+
 def gradient_of(problem, state, rows):
     """Return the gradient of the loss of a batch by all parameters, by autodiff."""
     program, data = problem.program, problem.data
@@ -167,22 +182,30 @@ def gradient_of(problem, state, rows):
 
     def loss(params):
         weights = batch_loss.gather_weights(state._replace(params=params), both)
-        return batch_loss._batch_loss(context, None, weights)[0]
+        return batch_loss.loss_of_batch(context, None, weights)[0]
 
     return jax.jit(jax.grad(loss), **CHEAP)(state.params)
 
 
 @pytest.mark.parametrize(
-    "case",
+    "case, chunk",
     [
-        pytest.param("mean", marks=pytest.mark.slow),
-        pytest.param("shared", marks=pytest.mark.slow),
-        "recency, features, shared",
-        pytest.param("attention, features, shared", marks=pytest.mark.slow),
+        pytest.param("mean", None, marks=pytest.mark.slow),
+        pytest.param("shared", None, marks=pytest.mark.slow),
+        ("recency, features, shared", None),
+        pytest.param("attention, features, shared", None, marks=pytest.mark.slow),
+        pytest.param("attention", 10, marks=pytest.mark.slow),
+        ("attention, features, shared", 7),
+        pytest.param("attention, dns, layers", 7, marks=pytest.mark.slow),
     ],
 )
-def test_steps_equal_autodiff_of_whole_tables(case, monkeypatch):
-    """Also where rows take several blocks, and several parts per block."""
+def test_steps_equal_autodiff_of_whole_tables(case, chunk, monkeypatch):
+    """Also where rows take several blocks, and several parts per block.
+
+    And where the 30 queries are computed in chunks, of which the last is shorter.
+    """
+    if chunk is not None:
+        monkeypatch.setattr(query_chunks, "PLACES", LENGTH * chunk)
     monkeypatch.setattr(row_updates, "LEAST_ROWS", 8)
     monkeypatch.setattr(row_updates, "ROWS", 3)
     monkeypatch.setattr(row_updates, "VALUES", 8)
@@ -197,6 +220,9 @@ def test_steps_equal_autodiff_of_whole_tables(case, monkeypatch):
         state, _ = step(problem.program, problem.data, state, jnp.asarray(rows))
     tables = state.params["tables"]
     assert ("query.history" in tables) == ("shared" not in case)
+    model = problem.program.structure.model
+    inputs = net.query_inputs(model, problem.data.entities, *first_rows(problem))
+    assert query_chunks.rows_of_chunk(model, inputs) == chunk
     for one, other in zip(
         jax.tree.leaves(state.params), jax.tree.leaves(params), strict=True
     ):

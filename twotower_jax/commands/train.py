@@ -13,11 +13,13 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
+from rich.console import Console
 
 # Imported for their registration: hydra/launcher=fused and hydra/sweeper=select.
 import twotower_jax.sweeps.launcher
 import twotower_jax.sweeps.sweeper  # noqa: F401
 from twotower_jax.commands.config_dir import check_config_dir
+from twotower_jax.commands.join import is_follower, joined, without_join
 from twotower_jax.config import Config
 from twotower_jax.errors import BusyError, DataError, InputError
 from twotower_jax.run.records import run_folder
@@ -50,12 +52,13 @@ def train(overrides: list[str]) -> int:
     """
     # Hydra raises its errors instead of printing them.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    overrides, join = without_join(overrides)
     SWEEP.begin()
     before, sys.argv = sys.argv, ["twotower", *open_words(overrides)]
     keep_command()
     sys.argv[1:] = _options_first(sys.argv[1:])
     try:
-        with explained(overrides):
+        with joined(join), explained(overrides):
             _hydra_train()
     except (KeyboardInterrupt, Stopped):
         print(STOPPED, flush=True)
@@ -127,7 +130,7 @@ def _run_job(composed: DictConfig) -> Objective:
     from twotower_jax.sweeps.fused import shared_console, train_job
 
     keep_programs()
-    console = shared_console()
+    console = Console(quiet=True) if is_follower() else shared_console()
     # A sweeper that reads no values gets those of busy runs at its end.
     later = not single and SWEEP.is_here() and not _optimises()
     try:

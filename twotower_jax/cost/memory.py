@@ -8,6 +8,7 @@ from twotower_jax.data.shards import stored_rows
 from twotower_jax.data.sizes import LOG_ROW, PART_ROW
 from twotower_jax.losses.blocks import block_rows
 from twotower_jax.losses.registry import LOSSES
+from twotower_jax.training.query_chunks import PLACES
 from twotower_jax.training.row_updates import LEAST_ROWS, ROWS, SHARE
 
 NUMBER = 4  # bytes of float32 and int32
@@ -199,4 +200,7 @@ def _bags(shape: Shape) -> int:
     part = max(1, min(room, ROWS))
     block = part * -(-min(room, max(LEAST_ROWS, room // SHARE)) // part)
     places = shape.tokens * vector * 4 if history.by_place else 0
+    if history.pooling == "attention" and shape.tokens > PLACES and shape.devices == 1:
+        # Chunk by chunk, with the sum of the gradients of all rows.
+        places = (PLACES * 4 + room) * vector
     return (block + 3 * part) * vector + 3 * NUMBER * shape.tokens + places

@@ -97,6 +97,17 @@ def take(values: jax.Array, ids: jax.Array) -> jax.Array:
     return on_shards(own_values, (BY_ROWS, WHOLE), WHOLE)(values, ids)
 
 
+def on_all(values: jax.Array) -> jax.Array:
+    """Return an array that every device of the mesh holds whole.
+
+    Args:
+      values: Of any shape, within a program.
+    """
+    if jax.sharding.get_abstract_mesh().size <= 1:
+        return values
+    return jax.lax.with_sharding_constraint(values, WHOLE)
+
+
 def over_tables(value: jax.Array) -> jax.Array:
     """Return the sum of an array over the devices of the table axis."""
     return jax.lax.psum(value, TABLE)

@@ -3,18 +3,37 @@
 Each device ranks its own items, for a part of the queries where several devices hold
 the same items, and the lists of the devices are merged. The k best items of all are
 among the k best of each device, and devices hold items in ascending order, so that a
-stable merge keeps the tie rule of `retrieve.top_k`.
+stable merge keeps the tie rule of `retrieve.top_k`. Where several processes hold the
+devices, all of them get all lists.
 """
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from twotower_jax.data.processes import alone, gathered, on_host
 from twotower_jax.evaluation.ragged import Ragged, take_rows
 from twotower_jax.evaluation.retrieve import check_k, top_k
+
+Lists = tuple[np.ndarray, np.ndarray]  # scores [Q, k] and items [Q, k]
+
+
+class Block(NamedTuple):
+    """Items of one device.
+
+    Attributes:
+      copy: Number of the copy of the catalogue to which the block belongs, from 0.
+      first: Its first item.
+      vectors: [n, dim], without padding.
+    """
+
+    copy: int
+    first: int
+    vectors: jax.Array
 
 
 @dataclass(frozen=True)
@@ -22,20 +41,25 @@ class SpreadItems:
     """Embeddings of a catalogue on several devices.
 
     Attributes:
-      copies: Copies of the catalogue; each has the blocks [n, dim] of its devices, in
-        the order of the items.
+      blocks: Those of this process.
+      whole: [n, dim] all of them, one array of all devices, with padding at its end.
+      num_items: Size of the catalogue.
+      copies: Number of copies of the catalogue, each over as many devices.
     """
 
-    copies: tuple[tuple[jax.Array, ...], ...]
+    blocks: tuple[Block, ...]
+    whole: jax.Array
+    num_items: int
+    copies: int
 
     def __len__(self) -> int:
         """Return the number of items."""
-        return sum(map(len, self.copies[0]))
+        return self.num_items
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """Return all embeddings [items, dim] on the host."""
         del copy
-        return np.concatenate([np.asarray(one, dtype) for one in self.copies[0]])
+        return np.asarray(on_host(self.whole)[: self.num_items], dtype)
 
 
 def spread_items(embeddings: jax.Array, num_items: int) -> SpreadItems | jax.Array:
@@ -49,16 +73,17 @@ def spread_items(embeddings: jax.Array, num_items: int) -> SpreadItems | jax.Arr
     Returns:
       The blocks without padding; the array itself, of one device.
     """
-    if len(embeddings.sharding.device_set) == 1:
+    sharding = embeddings.sharding
+    if len(sharding.device_set) == 1:
         return embeddings[:num_items]
-    copies: dict[int, dict[int, jax.Array]] = {}
+    blocks = []
     for shard in embeddings.addressable_shards:
         first = shard.index[0].start or 0
         own = shard.data[: max(0, num_items - first)]
-        copies.setdefault(shard.replica_id, {})[first] = own
-    return SpreadItems(
-        tuple(tuple(one[first] for first in sorted(one)) for one in copies.values())
-    )
+        blocks.append(Block(shard.replica_id, first, own))
+    places = sharding.devices_indices_map(embeddings.shape).values()
+    distinct = len({place[0].start or 0 for place in places})
+    return SpreadItems(tuple(blocks), embeddings, num_items, len(places) // distinct)
 
 
 def top_k_spread(
@@ -66,7 +91,7 @@ def top_k_spread(
     items: SpreadItems,
     k: int,
     seen: Ragged | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> Lists:
     """The k best-scoring items of each query, best first, as `retrieve.top_k`.
 
     Args:
@@ -83,33 +108,34 @@ def top_k_spread(
     """
     check_k(k, len(items))
     query = np.asarray(queries, np.float32)
-    parts = np.array_split(np.arange(len(query)), len(items.copies))
-    with ThreadPoolExecutor(len(items.copies) * len(items.copies[0])) as pool:
+    parts = np.array_split(np.arange(len(query)), items.copies)
+    with ThreadPoolExecutor(len(items.blocks)) as pool:
         waiting = []
-        for blocks, rows in zip(items.copies, parts, strict=True):
+        for block in items.blocks:
+            rows = parts[block.copy]
             own = None if seen is None else take_rows(seen, rows)
-            first = 0
-            for block in blocks:
-                one = pool.submit(_of_block, query[rows], block, first, own, k)
-                waiting.append(one)
-                first += len(block)
-        lists = [one.result() for one in waiting]
-    width = len(items.copies[0])
-    merged = [_merged(lists[i : i + width], k) for i in range(0, len(lists), width)]
+            waiting.append(pool.submit(_of_block, query[rows], block, own, k))
+        own_lists = [one.result() for one in waiting]
+    lists = _of_all_processes(items.blocks, own_lists, [len(part) for part in parts])
+    merged = [
+        _merged([lists[place] for place in sorted(lists) if place[0] == copy], k)
+        for copy in range(items.copies)
+    ]
     scores, found = zip(*merged, strict=True)
     return np.concatenate(scores), np.concatenate(found)
 
 
-def _of_block(
-    query: np.ndarray, block: jax.Array, first: int, seen: Ragged | None, k: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return scores and items [Q, at most k] of the items of one device."""
-    if not len(block):
-        return np.zeros((len(query), 0), np.float32), np.zeros((len(query), 0), int)
-    with jax.default_device(next(iter(block.devices()))):
-        own = None if seen is None else _within(seen, first, len(block))
-        scores, items = top_k(query, block, min(k, len(block)), seen=own)
-    return scores, np.where(items < 0, -1, items + first)
+def _of_block(query: np.ndarray, block: Block, seen: Ragged | None, k: int) -> Lists:
+    """Return the lists of one device, filled up with the item -1 of score -inf."""
+    scores = np.full((len(query), k), -np.inf, np.float32)
+    items, size = np.full((len(query), k), -1, np.int32), len(block.vectors)
+    if size:
+        with jax.default_device(next(iter(block.vectors.devices()))):
+            own = None if seen is None else _within(seen, block.first, size)
+            best = top_k(query, block.vectors, min(k, size), seen=own)
+        scores[:, :size] = best[0]
+        items[:, :size] = np.where(best[1] < 0, -1, best[1] + block.first)
+    return scores, items
 
 
 def _within(seen: Ragged, first: int, number: int) -> Ragged:
@@ -119,9 +145,35 @@ def _within(seen: Ragged, first: int, number: int) -> Ragged:
     return Ragged(before[seen.offsets], seen.items[here] - np.int32(first))
 
 
-def _merged(
-    lists: list[tuple[np.ndarray, np.ndarray]], k: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _of_all_processes(
+    blocks: Sequence[Block], lists: list[Lists], sizes: list[int]
+) -> dict[tuple[int, int], Lists]:
+    """Return the lists of the blocks of all processes, by copy and first item.
+
+    Args:
+      blocks: Of this process.
+      lists: Of these blocks.
+      sizes: Queries of each copy.
+    """
+    places = [(one.copy, one.first) for one in blocks]
+    if alone():
+        return dict(zip(places, lists, strict=True))
+
+    def exchanged(values: list[np.ndarray]) -> np.ndarray:
+        """Return arrays [n, k] of all blocks; in the exchange they have one n."""
+        more = [max(sizes) - len(one) for one in values]
+        equal = [np.pad(x, ((0, n), (0, 0))) for x, n in zip(values, more, strict=True)]
+        return np.concatenate(gathered(np.stack(equal)))
+
+    all_places = np.concatenate(gathered(np.array(places))).tolist()
+    scores, items = (exchanged(list(one)) for one in zip(*lists, strict=True))
+    return {
+        (copy, first): (scores[i][: sizes[copy]], items[i][: sizes[copy]])
+        for i, (copy, first) in enumerate(all_places)
+    }
+
+
+def _merged(lists: list[Lists], k: int) -> Lists:
     """Return the k best of lists in the order of their items."""
     scores = np.concatenate([one for one, _ in lists], axis=1)
     items = np.concatenate([one for _, one in lists], axis=1)

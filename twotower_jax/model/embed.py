@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 
 from twotower_jax.data.feed import Entities, Queries
-from twotower_jax.data.shards import BY_ROWS, stored_rows, table_shards
+from twotower_jax.data.shards import BY_ROWS, on_all, stored_rows, table_shards
 from twotower_jax.model.specs import Model
 from twotower_jax.model.two_tower import embed_candidates, embed_queries
 
@@ -44,7 +44,7 @@ def _all_candidates(
     shards = table_shards()
     if shards == 1:
         ids = jnp.arange(num_items, dtype=jnp.int32)
-        return _in_blocks(embed, ids, num_items, model.candidate.dim)
+        return on_all(_in_blocks(embed, ids, num_items, model.candidate.dim))
     own = stored_rows(num_items, shards) // shards
     ids = jnp.arange(shards * own, dtype=jnp.int32).reshape(shards, own)
     # A block has as many items of each device, so that each fills in its own.
@@ -86,7 +86,7 @@ def _all_queries(
     model: Model, params: dict, entities: Entities, queries: Queries
 ) -> jax.Array:
     embed = partial(embed_queries, model, params, entities)
-    return _in_blocks(embed, queries, queries.user.shape[0], model.query.dim)
+    return on_all(_in_blocks(embed, queries, queries.user.shape[0], model.query.dim))
 
 
 def _mesh_of(params: dict) -> AbstractContextManager:

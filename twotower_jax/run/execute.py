@@ -31,10 +31,18 @@ from twotower_jax.run.inputs import (
     check_times,
     trains,
 )
+from twotower_jax.run.joined import (
+    agreed,
+    check_same_command,
+    check_same_everywhere,
+    connected,
+    workplace,
+)
 from twotower_jax.run.lock import held
 from twotower_jax.run.manifest import manifest, training_identity, write_manifest
 from twotower_jax.run.memory import check_memory
 from twotower_jax.run.parent import (
+    Parent,
     check_features,
     check_same_parent,
     find_parent,
@@ -99,19 +107,43 @@ def run(
     make_trackers(config)
     folder = folder or run_folder(config)
     say = partial(console.print, highlight=False, soft_wrap=True)
-    with held(folder, shared.wait, say, shared.stopped):
-        return _run(config, RunFolder(folder), console, command, shared)
+    check_same_command(config)
+    hold = partial(held, folder, shared.wait, say, shared.stopped)
+    with connected(), workplace(folder, hold) as record:
+        return _run(config, record, console, command, shared)
 
 
 def _run(
     config: Config, record: RunFolder, console: Console, command: str, shared: Sharing
 ) -> dict[str, Any]:
     """Check, train and evaluate a configuration in a folder that this process holds."""
+    with agreed():
+        parent, data = _checked(config, record, console, shared)
+    check_same_everywhere(data.fingerprint, config.data.path)
+    if record.is_done():
+        arm = record.config().get("arm")
+        label = "" if arm == config.arm else f" as the arm {arm!r}"
+        console.print(f"finished before{label}; returning its result", highlight=False)
+        return add_baselines(config, data, record, console)
+    with agreed():
+        chosen = choose_features(config, data)
+        check_features(chosen, parent)
+    record.write_config(config)
+    device = jax.devices()[0].device_kind
+    made = manifest(config, data.fingerprint, device, command)
+    made["weights_fingerprint"] = weights_fingerprint(data.split)
+    write_manifest(record, made | {"parent": parent and parent.identity}, console)
+    return _recorded(Attempt(chosen, data, record, console, shared, parent))
+
+
+def _checked(
+    config: Config, record: RunFolder, console: Console, shared: Sharing
+) -> tuple[Parent | None, Loaded]:
+    """Return the run that this one starts from, and the data, which suit it."""
     # A finished run needs the run that it started from no more.
     parent = None if record.is_done() else find_parent(config)
     check_same_parent(record, parent)
-    folder = record.path
-    console.print(f"run {folder}", highlight=False, soft_wrap=True)
+    console.print(f"run {record.shared}", highlight=False, soft_wrap=True)
     data = _load(config, shared)
     print_data(console, data)
     part = trained_part(config, data)
@@ -121,19 +153,7 @@ def _run(
         check_times(config, data)
         check_use(config, part.split)
     check_same_data(record, data)
-    if record.is_done():
-        arm = record.config().get("arm")
-        label = "" if arm == config.arm else f" as the arm {arm!r}"
-        console.print(f"finished before{label}; returning its result", highlight=False)
-        return add_baselines(config, data, record, console)
-    chosen = choose_features(config, data)
-    check_features(chosen, parent)
-    record.write_config(config)
-    device = jax.devices()[0].device_kind
-    made = manifest(config, data.fingerprint, device, command)
-    made["weights_fingerprint"] = weights_fingerprint(data.split)
-    write_manifest(record, made | {"parent": parent and parent.identity}, console)
-    return _recorded(Attempt(chosen, data, record, console, shared, parent))
+    return parent, data
 
 
 def _load(config: Config, shared: Sharing) -> Loaded:
@@ -154,7 +174,8 @@ def _recorded(attempt: Attempt) -> dict[str, Any]:
     record.set_status("running")
     tracking = Tracking(attempt.config, record, attempt.console.print)
     try:
-        result = _train_and_evaluate(attempt)
+        with connected():
+            result = _train_and_evaluate(attempt)
     except Stopped as stop:
         record.set_status("running", stop.reason)
         tracking.finish(None)
@@ -171,7 +192,7 @@ def _recorded(attempt: Attempt) -> dict[str, Any]:
         return result
     record.finish(result)
     # Only an unfinished run goes on from a state.
-    Checkpoints(record.path).keep_only(set())
+    Checkpoints(record.shared).keep_only(set())
     tracking.finish(result)
     return result
 
@@ -243,7 +264,7 @@ def _train(
     schedule, model = problem.schedule, problem.program.structure.model
     weights = weights_fingerprint(data.split)
     identity = training_identity(config, data.fingerprint, weights)
-    checkpoints = Checkpoints(record.path, identity)
+    checkpoints = Checkpoints(record.shared, identity)
     saved = checkpoints.steps()
     write_json(record.path / VOCABULARY, make_vocabulary(model, data.log))
     if not saved:

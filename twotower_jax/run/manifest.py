@@ -98,7 +98,7 @@ def write_manifest(record: RunFolder, made: dict[str, Any], console: Console) ->
       console: where it is shown what differs from the last part.
     """
     before = record.read("manifest")
-    if before and Checkpoints(record.path).steps():
+    if before and Checkpoints(record.shared).steps():
         last = {key: before.get(key) for key in PART}
         made = made | {"earlier": [*before.get("earlier", []), last]}
         for change in changes(last, made):

@@ -112,10 +112,17 @@ def read_mapping(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
 
 
 class RunFolder:
-    """Reads and writes the files of one run."""
+    """Reads and writes the files of one run.
 
-    def __init__(self, path: Path | str):
+    Args:
+      path: of the folder.
+      shared: folder with the checkpoints, where several processes train; the same
+        folder by default.
+    """
+
+    def __init__(self, path: Path | str, shared: Path | None = None):
         self.path = Path(path)
+        self.shared = shared or self.path
         self.listeners: list[Callable[[dict[str, Any]], None]] = []
 
     def config(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twotower_jax.config import Config
+from twotower_jax.data.processes import leads
 from twotower_jax.run.records import RunFolder
 from twotower_jax.run.trackers import Tracker, Values, leaves, make_trackers
 
@@ -29,7 +30,7 @@ class Tracking:
           InputError: for a tracker that is unknown or not installed.
         """
         self._config, self._record, self._warn = config, record, warn
-        self._trackers = make_trackers(config)
+        self._trackers = make_trackers(config) if leads() else {}
         self._begun = False
         record.listeners.append(self._log)
 

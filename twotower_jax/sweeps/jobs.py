@@ -19,6 +19,7 @@ from twotower_jax.errors import (
     DataError,
     FileError,
     InputError,
+    LostProcessError,
     NonFiniteLossError,
     file_error,
     shown,
@@ -32,7 +33,10 @@ class FailedJobError(Exception):
 
 
 # Failures whose message is complete without a traceback.
-EXPECTED = (InputError, NonFiniteLossError, BusyError, FileError, FailedJobError)
+EXPECTED = (
+    *(InputError, NonFiniteLossError, BusyError, FileError, LostProcessError),
+    FailedJobError,
+)
 
 
 @dataclass

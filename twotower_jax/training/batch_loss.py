@@ -1,6 +1,5 @@
 """The loss of a batch as a function of the parameters that the batch touches."""
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -42,17 +41,21 @@ class Weights(NamedTuple):
 
     Attributes:
       dense: Parameters of the towers.
-      query: {table: [R, dim]} rows that the query tower reads.
+      query: {table: [R, dim]} rows that the query tower reads; of a gradient, those of
+        histories in chunks are `SummedRows`.
       candidate: {table: [R, dim]} rows that the candidate tower reads.
       views: {table: [R, dim]} rows that it reads for views; empty without them.
       log_temperature: [] log of a learned temperature; None where it is fixed.
+      embedded: [B, D] embeddings of the queries, where they are computed in chunks;
+        the query tower then reads no rows.
     """
 
     dense: dict[str, Any]
-    query: dict[str, jax.Array]
+    query: dict[str, Any]
     candidate: dict[str, jax.Array]
     views: dict[str, jax.Array]
     log_temperature: jax.Array | None
+    embedded: Any = None
 
 
 class Context(NamedTuple):
@@ -73,18 +76,6 @@ class Context(NamedTuple):
     batch: Batch
     draws: Draws
     inputs: TowerInputs
-
-
-class BatchLoss(NamedTuple):
-    """The result of the loss of a batch.
-
-    Attributes:
-      loss: [] weighted mean over the rows.
-      items: [B, D] embeddings of the rows' items; no gradient flows.
-    """
-
-    loss: jax.Array
-    items: jax.Array
 
 
 def candidate_inputs(program: Program, data: TrainData, draws: Draws) -> net.Inputs:
@@ -125,49 +116,19 @@ def gather_weights(state: TrainState, inputs: TowerInputs) -> Weights:
     )
 
 
-def loss_and_gradient(context: Context, weights: Weights) -> tuple[BatchLoss, Weights]:
-    """Loss of a batch and its gradient.
-
-    Merged columns are computed at their usual, static size. The rare batch with more
-    distinct items takes the branch of full size, with the same result.
-
-    Args:
-      context: Constants of the loss.
-      weights: Parameters that the batch touches.
-
-    Returns:
-      The loss, and its gradient by the weights.
-    """
-    size = context.program.structure.merged_size
-    columns = context.draws.columns
-    at_full_size = partial(_value_and_gradient, context, None)
-    if not 0 < size < columns.encode_ids.shape[0]:
-        return at_full_size(weights)
-    return jax.lax.cond(
-        columns.num_distinct <= size,
-        partial(_value_and_gradient, context, size),
-        at_full_size,
-        weights,
-    )
-
-
-def _value_and_gradient(
-    context: Context, size: int | None, weights: Weights
-) -> tuple[BatchLoss, Weights]:
-    loss = partial(_batch_loss, context, size)
-    (value, items), gradient = jax.value_and_grad(loss, has_aux=True)(weights)
-    return BatchLoss(value, items), gradient
-
-
-def _batch_loss(
+def loss_of_batch(
     context: Context, size: int | None, weights: Weights
 ) -> tuple[jax.Array, jax.Array]:
-    """Return the mean loss of the rows, and the embeddings of their items.
+    """Loss of a batch.
 
     Args:
       context: Constants of the loss.
       size: Number of columns that are computed; None: all of them.
       weights: Parameters that the batch touches.
+
+    Returns:
+      The weighted mean loss [] of the rows, and the embeddings [B, D] of their items,
+      through which no gradient flows.
     """
     if size is not None:
         context = _first_columns(context, size)
@@ -264,7 +225,9 @@ def _embed(context: Context, weights: Weights) -> tuple[jax.Array, jax.Array]:
     """Return embeddings of the queries [B, D] and of slots and columns [B K + C, D]."""
     model, dense = context.program.structure.model, weights.dense
     inputs = context.inputs
-    query = net.encode("query", model.query, dense, weights.query, inputs.query)
+    query = weights.embedded
+    if query is None:
+        query = net.encode("query", model.query, dense, weights.query, inputs.query)
     candidates = net.encode(
         "candidate", model.candidate, dense, weights.candidate, inputs.candidate
     )

@@ -8,6 +8,7 @@ import numpy as np
 
 from twotower_jax import keys
 from twotower_jax.data.feed import Queries
+from twotower_jax.data.processes import on_host
 from twotower_jax.evaluation.ragged import Ragged
 from twotower_jax.evaluation.retrieve import top_k
 from twotower_jax.model.embed import all_candidates, all_queries
@@ -69,7 +70,7 @@ def estimate(
       sampling).
     """
     model, entities, num_items = structure.model, data.entities, structure.num_items
-    items = np.asarray(all_candidates(model, params, entities, num_items))
+    items = on_host(all_candidates(model, params, entities, num_items))
     users = np.asarray(all_queries(model, params, entities, scores.queries))
     rng = keys.generator(scores.seed, "loss.at_k", step)
     sample = np.sort(rng.choice(num_items, scores.sampled, replace=False))

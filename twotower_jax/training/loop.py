@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from twotower_jax.errors import NonFiniteLossError
+from twotower_jax.training.agreed_stop import AgreedStop
 from twotower_jax.training.checkpoint import Checkpoints
 from twotower_jax.training.feeds import DeviceFeed, HostFeed
 from twotower_jax.training.lanes import Lane
@@ -71,7 +72,7 @@ def fit(
     line = hooks.progress(trainer.step)
     try:
         with nullcontext(request) if request else StopRequest() as signals:
-            trainer.run(line, signals)
+            trainer.run(line, AgreedStop(signals, trainer.mesh))
     finally:
         line.close()
         if together is not None:
@@ -87,12 +88,14 @@ class _Dispatch(NamedTuple):
       number: Number of its steps.
       losses: [K] of its steps.
       timed: Whether it counts for the rate: the first after a boundary may compile.
+      signal: The signal that ends the training, as `AgreedStop.ask`.
     """
 
     step: int
     number: int
     losses: jax.Array
     timed: bool
+    signal: jax.Array | None
 
 
 class Trainer:
@@ -147,12 +150,12 @@ class Trainer:
             state = self.problem.start()
         return self.layout.put(state)
 
-    def run(self, line: ProgressLine, request: StopRequest) -> None:
+    def run(self, line: ProgressLine, stop: AgreedStop) -> None:
         """Train to the end of the schedule, or to its pause.
 
         Args:
           line: Progress line.
-          request: Signals that end the training early.
+          stop: The signal that ends the training early.
 
         Raises:
           NonFiniteLossError: A loss is not finite.
@@ -163,36 +166,37 @@ class Trainer:
             self._save()
         while not self.notes.done and not self.schedule.pauses(self.step):
             before = self.step
-            self._run_to_boundary(line, request)
-            if request.number is not None and self.step == before:
+            self._run_to_boundary(line, stop)
+            if stop.number is not None and self.step == before:
                 # The signal came before any step: the state is saved already.
-                raise Stopped(request.number, self.step)
+                raise Stopped(stop.number, self.step)
             if self.schedule.validates(self.step):
                 self._validate(line)
                 if self.step >= self.schedule.steps:
                     self.notes.end("limit")
                 self._save()
-            elif request.number is not None or self.schedule.saves(self.step):
+            elif stop.number is not None or self.schedule.saves(self.step):
                 self._save()
-            if request.number is not None and not self.notes.done:
-                raise Stopped(request.number, self.step)
+            if stop.number is not None and not self.notes.done:
+                raise Stopped(stop.number, self.step)
 
-    def _run_to_boundary(self, line: ProgressLine, request: StopRequest) -> None:
+    def _run_to_boundary(self, line: ProgressLine, stop: AgreedStop) -> None:
         """Dispatch steps up to the next boundary, one dispatch always in flight."""
         boundary = self.schedule.boundary(self.step, *self._renew_if_due())
         state: TrainState | Lane = self.state
         pending: _Dispatch | None = None
-        while self.step < boundary and request.number is None:
+        while self.step < boundary and stop.number is None:
             number = min(self.schedule.steps_per_dispatch, boundary - self.step)
             state, losses = self._dispatch(state, number)
             first = pending is None
-            self._finish(pending, line)
+            signal = stop.ask()
+            self._finish(pending, line, stop)
             self.step += number
-            pending = _Dispatch(self.step, number, losses, timed=not first)
+            pending = _Dispatch(self.step, number, losses, not first, signal)
             if first:
                 jax.block_until_ready(losses)
                 self.timed_from = time.perf_counter()
-        self._finish(pending, line)
+        self._finish(pending, line, stop)
         self.state = state.take() if isinstance(state, Lane) else state
 
     def _dispatch(
@@ -204,7 +208,9 @@ class Trainer:
         with jax.set_mesh(self.mesh):
             return self.run_steps(self.program, data, state, rows, np.int32(number))
 
-    def _finish(self, dispatch: _Dispatch | None, line: ProgressLine) -> None:
+    def _finish(
+        self, dispatch: _Dispatch | None, line: ProgressLine, stop: AgreedStop
+    ) -> None:
         """Wait for a dispatch, check its losses and show the last one."""
         if dispatch is None:
             return
@@ -216,6 +222,7 @@ class Trainer:
                 "loss.temperature"
             )
         self.notes.add_losses(losses.tolist())
+        stop.hear(dispatch.signal)
         if dispatch.timed:
             now = time.perf_counter()
             self.notes.timed_seconds += now - self.timed_from

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from twotower_jax.data.processes import put
 from twotower_jax.data.shards import (
     BY_ROWS,
     DATA,
@@ -58,7 +59,9 @@ def make_mesh(shape: MeshShape) -> Mesh:
     Raises:
       InputError: There are fewer devices.
     """
-    present = jax.devices()
+    present = jax.local_devices()
+    if shape.devices > len(present):
+        present = jax.devices()  # of all processes
     if shape.devices > len(present):
         raise InputError(
             f"training.mesh.data={shape.data} times training.mesh.table={shape.table} "
@@ -88,7 +91,7 @@ def everywhere(mesh: Mesh, tree: Any) -> Any:
     Returns:
       The same tree, on the devices.
     """
-    return jax.device_put(tree, whole(mesh))
+    return jax.tree.map(lambda leaf: put(leaf, whole(mesh)), tree)
 
 
 def spread_rows(mesh: Mesh, rows: Any) -> jax.Array:
@@ -102,7 +105,7 @@ def spread_rows(mesh: Mesh, rows: Any) -> jax.Array:
       [K, B] int32, each device with its part of axis 1.
     """
     spread = PartitionSpec(None, (DATA, TABLE))
-    return jax.device_put(rows, NamedSharding(mesh, spread))
+    return put(rows, NamedSharding(mesh, spread))
 
 
 def in_place(state: Any) -> Any:
@@ -182,9 +185,7 @@ class Layout(NamedTuple):
         """
 
         def place(leaf: jax.Array, stored: jax.ShapeDtypeStruct) -> jax.Array:
-            return jax.device_put(
-                padded(leaf, stored.shape, "constant"), stored.sharding
-            )
+            return put(padded(leaf, stored.shape, "constant"), stored.sharding)
 
         return jax.tree.map(place, state, self.stored(state))
 
@@ -199,7 +200,7 @@ class Layout(NamedTuple):
         rest = hyper._replace(log_q_batch=None, easy=None, positive_weight=None)
         shape = (stored_rows(items, self.shards),)
         log_q, easy, weight = jax.tree.map(
-            lambda one: jax.device_put(padded(one, shape, "edge"), self.by_rows),
+            lambda one: put(padded(one, shape, "edge"), self.by_rows),
             of_items,
         )
         hyper = everywhere(self.mesh, rest)._replace(

@@ -120,7 +120,7 @@ def update_table(
     """
     if len(gradients) == 1 and isinstance(gradients[0], TouchedRows):
         return update_rows(optimizer, table, state, gradients[0])
-    bags = [one if isinstance(one, BagGradient) else _as_bags(one) for one in gradients]
+    bags = [one if isinstance(one, BagGradient) else as_bags(one) for one in gradients]
     ids = jnp.concatenate([bag.ids.reshape(-1) for bag in bags])
     rows = distinct_rows(ids, table.shape[0])
     room = rows.ids.shape[0]
@@ -220,8 +220,12 @@ def _(size: int, batched: Any, rows: jax.Array, block: jax.Array):
     return _number_of_blocks(jnp.max(rows), jnp.max(block)), False
 
 
-def _as_bags(rows: TouchedRows) -> BagGradient:
-    """Return rows with their gradient as bags of one row."""
+def as_bags(rows: TouchedRows) -> BagGradient:
+    """Rows with their gradient as bags of one row.
+
+    Args:
+      rows: Distinct rows of a table; their values are not read.
+    """
     one = jnp.ones((rows.ids.shape[0], 1), rows.gradient.dtype)
     return BagGradient(rows.ids[:, None], one, rows.gradient, jnp.zeros_like(one))
 
@@ -253,12 +257,21 @@ def _block_gradient(
         local = place - first
         local = jnp.where((local >= 0) & (local < block), local, block)
         decay = decay.at[local].add(bag.decay, mode="drop")
-        gradient = _add_bags(gradient, bag, local)
+        gradient = add_bags(gradient, bag, local)
     return gradient, decay
 
 
-def _add_bags(gradient: jax.Array, bag: BagGradient, place: jax.Array) -> jax.Array:
-    """Return a gradient [R, dim] with that of the bags added at places [E, width]."""
+def add_bags(gradient: jax.Array, bag: BagGradient, place: jax.Array) -> jax.Array:
+    """Gradient with that of bags added.
+
+    Args:
+      gradient: [R, dim].
+      bag: E bags.
+      place: [E, width] int32 rows of the gradient; R for a value that is not added.
+
+    Returns:
+      [R, dim].
+    """
     number, width = place.shape
     size = min(number, max(1, VALUES // width))
 

@@ -12,6 +12,7 @@ from twotower_jax.sampling.mining import best_of
 from twotower_jax.sampling.proposals import log_prob
 from twotower_jax.sampling.resampling import resampled_log_prob
 from twotower_jax.training.easy_draws import draw_easy, log_mass
+from twotower_jax.training.query_chunks import query_vectors
 from twotower_jax.training.row_masks import masked_items
 from twotower_jax.training.score_filter import too_close
 from twotower_jax.training.slots import HardDraws, RowPools, Slots
@@ -172,9 +173,8 @@ def _scored(
 
     Out are those that the row's mask drops, or the filter of negatives.
     """
-    model, dense = program.structure.model, state.params["dense"]
-    values = net.gather_rows(state.params["tables"], queries)
-    query = net.encode("query", model.query, dense, values, queries)
+    model = program.structure.model
+    query = query_vectors(model, queries, state.params)
     embed = partial(net.embed_candidates, model, state.params, data.entities)
     candidates = embed(ids.reshape(-1)).reshape(*ids.shape, -1)
     scores = jnp.einsum("bd,b...d->b...", query, candidates)

@@ -6,17 +6,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from twotower_jax.data.shards import on_all
 from twotower_jax.model import two_tower as net
 from twotower_jax.model.embeddings import is_of_ids
 from twotower_jax.sampling import bank as banks
 from twotower_jax.sampling import frequency
+from twotower_jax.training.batch_gradient import loss_and_gradient
 from twotower_jax.training.batch_loss import (
     Context,
     TowerInputs,
     Weights,
     candidate_inputs,
     gather_weights,
-    loss_and_gradient,
 )
 from twotower_jax.training.batch_queries import batch_queries
 from twotower_jax.training.draws import Draws, choose, draw
@@ -254,4 +255,5 @@ def run_steps(
         return state, losses.at[place].set(loss)
 
     losses = jnp.zeros(rows.shape[0], jnp.float32)
-    return jax.lax.fori_loop(0, number, run_step, (state, losses))
+    state, losses = jax.lax.fori_loop(0, number, run_step, (state, losses))
+    return state, on_all(losses)

@@ -15,6 +15,7 @@ import jax
 from orbax.checkpoint import v1 as ocp
 
 from twotower_jax.config.parse_text import parse_json
+from twotower_jax.data.processes import leads, meet
 from twotower_jax.data.shards import MOST_SHARDS
 from twotower_jax.training.mesh import Layout, MeshShape, make_mesh
 
@@ -40,9 +41,17 @@ def save(path: Path, tree: dict[str, Any], notes: dict[str, Any]) -> None:
       tree: Arrays.
       notes: Values that JSON can hold.
     """
-    notes_of(path).unlink(missing_ok=True)
+    if leads():
+        notes_of(path).unlink(missing_ok=True)
     with _turn, _saving(tree):
         ocp.save(str(path), tree, overwrite=True)
+    if leads():
+        _write_notes(path, notes)
+    meet("a checkpoint is whole")
+
+
+def _write_notes(path: Path, notes: dict[str, Any]) -> None:
+    """Write notes with the checksums of the files of a folder."""
     kept = {"notes": notes, "files": _checksums(path)}
     text = json.dumps(kept | {"checksum": _checksum_of(kept)})
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

@@ -1,11 +1,13 @@
 """Gradients by the tables: of the loss and its L2 penalty, from both towers."""
 
 import jax
+import jax.numpy as jnp
 
 from twotower_jax.training.batch_loss import Context, Weights
 from twotower_jax.training.optimizers import TouchedRows
 from twotower_jax.training.penalty import Counted, bag_decay, look_ups, penalised
-from twotower_jax.training.row_updates import BagGradient
+from twotower_jax.training.query_chunks import SummedRows
+from twotower_jax.training.row_updates import BagGradient, as_bags
 
 # The gradient by a table is the sum of its parts.
 TableGradients = dict[str, list[TouchedRows | BagGradient]]
@@ -43,7 +45,14 @@ def _of_side(
         added = gradient[name] + norms[:, None] * values[name]
         parts[name] = TouchedRows(rows.ids, values[name], added)
     for name, bag in entities.inputs.bags.items():
-        vectors = gradient[name] / bag.total[:, None]
         decay = bag_decay(entities, bag)
+        summed = gradient[name]
+        if isinstance(summed, SummedRows):
+            factor = jnp.zeros(len(summed.ids), decay.dtype)
+            factor = factor.at[summed.place].add(decay.reshape(-1), mode="drop")
+            rows = TouchedRows(summed.ids, summed.gradient, summed.gradient)
+            parts[name] = as_bags(rows)._replace(decay=factor[:, None])
+            continue
+        vectors = gradient[name] / bag.total[:, None]
         parts[name] = BagGradient(bag.ids, bag.weight, vectors, decay)
     return parts

@@ -7,7 +7,12 @@ import pytest
 from twotower_jax.errors import InputError
 from twotower_jax.evaluation.ragged import from_pairs
 from twotower_jax.evaluation.retrieve import top_k
-from twotower_jax.evaluation.spread import SpreadItems, spread_items, top_k_spread
+from twotower_jax.evaluation.spread import (
+    Block,
+    SpreadItems,
+    spread_items,
+    top_k_spread,
+)
 
 ITEMS, QUERIES, DIM = 211, 23, 4
 
@@ -15,8 +20,12 @@ ITEMS, QUERIES, DIM = 211, 23, 4
 def split(items, parts, copies):
     """Return the catalogue in blocks, of which the last may be short or empty."""
     own = -(-len(items) // parts)
-    blocks = (jnp.asarray(items[i * own : (i + 1) * own]) for i in range(parts))
-    return SpreadItems(copies * (tuple(blocks),))
+    blocks = [
+        Block(copy, i * own, jnp.asarray(items[i * own : (i + 1) * own]))
+        for copy in range(copies)
+        for i in range(parts)
+    ]
+    return SpreadItems(tuple(blocks), jnp.asarray(items), len(items), copies)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -1,0 +1,80 @@
+"""Processes that train one model together, on devices that a CPU is cut into."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from helpers import tiny
+
+SECONDS = 300
+NOISE = "[Gloo]"
+
+
+class Team:
+    """Processes of one training.
+
+    Args:
+      folder: Where the processes work, or that of each.
+      words: Of the command of all, or of each.
+      processes: Number of processes.
+      devices: Number of devices of each.
+    """
+
+    def __init__(self, folder, words, processes: int, devices: int):
+        """Start them."""
+        self.folders = [folder] * processes if isinstance(folder, Path) else folder
+        each = [words] * processes if isinstance(words[0], str) else words
+        flags = os.environ.get("XLA_FLAGS", "")
+        flags += f" --xla_force_host_platform_device_count={devices}"
+        env = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{free.getsockname()[1]}"
+        self.processes = []
+        for place, (own, folder) in enumerate(zip(each, self.folders, strict=True)):
+            join = f"--join={address},{processes},{place}"
+            with (folder / f"{place}.log").open("wb") as log:
+                self.processes.append(
+                    subprocess.Popen(
+                        [sys.executable, "-m", "twotower_jax", "train", join, *own],
+                        cwd=folder,
+                        env=env,
+                        stdout=log,
+                        stderr=log,
+                    )
+                )
+
+    def ends(self) -> list[int]:
+        """Wait for all; return their statuses. Those that hang are killed."""
+        try:
+            return [one.wait(SECONDS) for one in self.processes]
+        finally:
+            for one in self.processes:
+                one.kill()
+                one.wait()
+
+    def log(self, place: int) -> str:
+        """Return what a process has printed, without lines of the network."""
+        path = self.folders[place] / f"{place}.log"
+        lines = path.read_text(errors="replace").splitlines()
+        return "\n".join(line for line in lines if not line.startswith(NOISE))
+
+    def after_a_checkpoint(self, place: int, number: signal.Signals) -> None:
+        """Send a signal to a process as soon as there is a checkpoint."""
+        end = time.monotonic() + SECONDS
+        while not list(self.folders[0].glob("outputs/*/*/checkpoints/*.json")):
+            assert time.monotonic() < end, self.log(0)
+            time.sleep(0.05)
+        self.processes[place].send_signal(number)
+
+
+def outcome(output: Path):
+    """Return metrics, samples and records of the only run, without times."""
+    (path,) = output.glob("*/*/result.json")
+    result, lines = tiny.read_json(path), tiny.read_lines(path.parent / "metrics.jsonl")
+    records = [{k: v for k, v in one.items() if k != "seconds"} for one in lines]
+    return result["metrics"], result["samples"], records

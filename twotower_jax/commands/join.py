@@ -1,0 +1,132 @@
+"""``--join``: several processes, on one host or on many, train one model together."""
+
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from twotower_jax.errors import InputError, NonFiniteLossError, SharedError
+from twotower_jax.sweeps.jobs import SWEEP
+from twotower_jax.training.signals import Stopped
+
+NAME, FORM = "--join", "HOST:PORT,N,I"
+# What all processes leave with alike, so that they can wait for each other.
+ALIKE = (SharedError, NonFiniteLossError, Stopped)
+END_SECONDS = 20  # within which the others end too
+
+
+def without_join(words: Sequence[str]) -> tuple[list[str], str | None]:
+    """Words without ``--join``, and its value.
+
+    Args:
+      words: of ``twotower train``.
+
+    Raises:
+      InputError: it has no value, or comes with ``-m``.
+
+    Examples:
+      >>> without_join(["--join", "10.0.0.1:1234,2,0", "seed=1"])
+      (['seed=1'], '10.0.0.1:1234,2,0')
+      >>> without_join(["--join=auto"])
+      ([], 'auto')
+      >>> without_join(["seed=1"])
+      (['seed=1'], None)
+    """
+    rest, value, left = [], None, iter(words)
+    for word in left:
+        name, equals, given = word.partition("=")
+        if name != NAME:
+            rest.append(word)
+            continue
+        value = given if equals else next(left, "")
+    if value is not None and {"-m", "--multirun"} & set(rest):
+        raise InputError(
+            f"{NAME} trains one run by several processes, and -m makes many runs; "
+            "leave one of them out"
+        )
+    return rest, value
+
+
+@contextmanager
+def joined(value: str | None) -> Iterator[None]:
+    """Context in which this process is one of several; alone without a value.
+
+    Args:
+      value: "HOST:PORT,N,I" for process I of N, from 0, where process 0 listens; or
+        "auto", where a cluster tells them.
+
+    Raises:
+      InputError: the value is of another form, or the processes do not meet.
+    """
+    if value is None:
+        yield
+        return
+    _initialize(value)
+    import jax
+
+    error: BaseException | None = None
+    try:
+        yield
+    except BaseException as one:
+        error = one
+        raise
+    finally:
+        failed = [*SWEEP.failures, *([] if error is None else [error])]
+        if all(isinstance(one, ALIKE) for one in failed):
+            jax.distributed.shutdown()
+        else:
+            # The others would wait for this one; its end is the sign for them.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(SWEEP.exit_status() or 1)
+
+
+def is_follower() -> bool:
+    """Return whether another process of the same training shows its progress."""
+    import jax
+
+    return jax.process_index() > 0
+
+
+def _initialize(value: str) -> None:
+    """Join the others.
+
+    Raises:
+      InputError: the value is of another form, or the processes do not meet.
+    """
+    import jax
+
+    given = _arguments(value)
+    jax.config.update("jax_enable_preemption_service", False)  # it takes SIGTERM
+    try:
+        jax.distributed.initialize(**given, shutdown_timeout_seconds=END_SECONDS)
+    except (RuntimeError, ValueError, KeyError) as error:
+        reason = str(error).partition("\n")[0][:300]
+        remedy = "with an address of process 0 that they reach and a port that is free"
+        if not given:
+            remedy = f"where SLURM or another cluster is found, or give {FORM}"
+        raise InputError(
+            f"{NAME} {value}: the processes did not meet ({reason}); start the same "
+            f"command on all hosts within five minutes, {remedy}"
+        ) from None
+
+
+def _arguments(value: str) -> dict[str, Any]:
+    """Return the arguments of ``jax.distributed.initialize``; none for "auto"."""
+    if value == "auto":
+        return {}
+    match = re.fullmatch(r"([^,]+:\d+),(\d+),(\d+)", value)
+    if match is None or not int(match[3]) < int(match[2]):
+        raise InputError(
+            f"{NAME} {value or 'without a value'}: give {FORM} for process I of N, "
+            "from 0, such as 10.0.0.1:1234,2,0; or auto, where SLURM, Open MPI, "
+            "Kubernetes or a TPU pod tells them"
+        )
+    return {
+        "coordinator_address": match[1],
+        "num_processes": int(match[2]),
+        "process_id": int(match[3]),
+        "cluster_detection_method": "deactivate",
+    }

@@ -1,0 +1,157 @@
+"""A run of several processes: what they agree on before it, and where each works.
+
+All processes do the same, for they read the same configuration and data, and the loss
+of a step is one number for all. The process that leads works in the folder of the run.
+Each of the others works in a copy of its files that is removed at the end; checkpoints
+are written and read by all, in the folder of the run.
+"""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from twotower_jax import __version__
+from twotower_jax.config import Config, to_dict
+from twotower_jax.data.processes import alone, gathered_texts, leads, meet
+from twotower_jax.errors import (
+    BusyError,
+    InputError,
+    LostProcessError,
+    SharedError,
+)
+from twotower_jax.run.records import RunFolder
+from twotower_jax.run.trackers import leaves
+
+
+@contextmanager
+def agreed() -> Iterator[None]:
+    """Context whose error in one process is the error of all.
+
+    Raises:
+      SharedError: The first error of another process, or of this one.
+    """
+    if alone():
+        yield
+        return
+    error: Exception | None = None
+    try:
+        yield
+    except (InputError, BusyError, OSError) as one:
+        error = one
+    texts = gathered_texts("" if error is None else str(error) or repr(error))
+    for place, text in enumerate(texts):
+        if text:
+            raise SharedError(f"process {place} of {len(texts)}: {text}") from error
+
+
+def check_same_command(config: Config) -> None:
+    """Refuse processes with other configurations, versions or numbers of devices.
+
+    Args:
+      config: of this process.
+
+    Raises:
+      SharedError: naming a key, both values and the remedy.
+    """
+    if alone():
+        return
+    versions = {"twotower-jax": __version__, "jax": jax.__version__}
+    counts = {"devices of a process": jax.local_device_count()}
+    values = dict(leaves(to_dict(config), ".")) | versions | counts
+    found = [json.loads(one) for one in gathered_texts(json.dumps(values, default=str))]
+    for place, other in enumerate(found):
+        _check_same(found[0], other, place)
+    devices, mesh = jax.device_count(), config.training.mesh_shape
+    if mesh[0] * mesh[1] != devices:
+        raise SharedError(
+            f"training.mesh.data={mesh[0]} times training.mesh.table={mesh[1]} is not "
+            f"{devices}, the devices of the {jax.process_count()} processes; set, for "
+            f"example, training.mesh.data=1 training.mesh.table={devices}"
+        )
+
+
+def _check_same(first: dict[str, Any], other: dict[str, Any], place: int) -> None:
+    """Raise SharedError for the first value that differs."""
+    for key in first | other:
+        if first.get(key) != other.get(key):
+            raise SharedError(
+                f"process {place} has {key}={other.get(key)}, but process 0 has "
+                f"{first.get(key)}; start the same command on all hosts"
+            )
+
+
+def check_same_everywhere(fingerprint: str, path: str | None) -> None:
+    """Refuse processes that have read other data.
+
+    Args:
+      fingerprint: of the data of this process.
+      path: where they were read, for the message.
+
+    Raises:
+      SharedError: naming both fingerprints and the remedy.
+    """
+    first, *others = gathered_texts(fingerprint)
+    for place, other in enumerate(others, 1):
+        if other != first:
+            raise SharedError(
+                f"process {place} has read data {other}, but process 0 has read "
+                f"{first} (data.path={path}); give all hosts the same files"
+            )
+
+
+@contextmanager
+def workplace(
+    folder: Path, hold: Callable[[], AbstractContextManager[None]]
+) -> Iterator[RunFolder]:
+    """Context with the folder in which this process works.
+
+    Args:
+      folder: of the run; all processes see it, and its checkpoints.
+      hold: returns the context in which no other command works on that folder.
+
+    Raises:
+      BusyError: another command works on it.
+      SharedError: the same, of several processes.
+    """
+    with ExitStack() as stack:
+        with agreed():
+            stack.enter_context(hold() if leads() else nullcontext())
+        if leads():
+            record = RunFolder(folder)
+        else:
+            text = stack.enter_context(tempfile.TemporaryDirectory(prefix="twotower-"))
+            record = RunFolder(text, shared=folder)
+            for path in folder.glob("[!.]*") if folder.is_dir() else ():
+                if path.is_file():
+                    shutil.copy(path, record.path)
+        meet("the files of the run are copied")
+        yield record
+
+
+@contextmanager
+def connected() -> Iterator[None]:
+    """Context in which the end of another process is told as what it is.
+
+    Raises:
+      LostProcessError: another process has ended, or cannot be reached.
+    """
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if alone() or "RESOURCE_EXHAUSTED" in str(error):
+            raise
+        raise LostProcessError(
+            f"the connection to another process is lost ({_first_line(error)}); it "
+            "has ended, and its own output says why. The same command on all hosts "
+            "goes on from the last checkpoint"
+        ) from None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0][:200]

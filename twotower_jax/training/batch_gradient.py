@@ -1,0 +1,85 @@
+"""The loss of a batch with its gradient, also of queries in chunks."""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from twotower_jax.training.batch_loss import Context, Weights, loss_of_batch
+from twotower_jax.training.query_chunks import (
+    QueryTower,
+    embed_chunks,
+    gradient_of_chunks,
+    rows_of_chunk,
+)
+
+
+class BatchLoss(NamedTuple):
+    """The result of the loss of a batch.
+
+    Attributes:
+      loss: [] weighted mean over the rows.
+      items: [B, D] embeddings of the rows' items; no gradient flows.
+    """
+
+    loss: jax.Array
+    items: jax.Array
+
+
+def loss_and_gradient(context: Context, weights: Weights) -> tuple[BatchLoss, Weights]:
+    """Loss of a batch and its gradient.
+
+    Args:
+      context: Constants of the loss.
+      weights: Parameters that the batch touches.
+
+    Returns:
+      The loss, and its gradient by the weights; by the tables of histories in chunks it
+      is that of each row, `SummedRows`.
+    """
+    model, inputs = context.program.structure.model, context.inputs.query
+    chunk = rows_of_chunk(model, inputs)
+    if chunk is None:
+        return _loss_and_gradient(context, weights)
+    tables = context.state.params["tables"]
+    queries = QueryTower(model, inputs, weights.dense, weights.query, tables)
+    weights = weights._replace(query={}, embedded=embed_chunks(queries, chunk))
+    loss, gradient = _loss_and_gradient(context, weights)
+    own = gradient_of_chunks(queries, chunk, gradient.embedded)
+    dense = jax.tree.map(jnp.add, gradient.dense, own.dense)
+    return loss, gradient._replace(dense=dense, query=own.rows | own.histories)
+
+
+def _loss_and_gradient(context: Context, weights: Weights) -> tuple[BatchLoss, Weights]:
+    """Loss of a batch and its gradient.
+
+    Merged columns are computed at their usual, static size. The rare batch with more
+    distinct items takes the branch of full size, with the same result.
+
+    Args:
+      context: Constants of the loss.
+      weights: Parameters that the batch touches.
+
+    Returns:
+      The loss, and its gradient by the weights.
+    """
+    size = context.program.structure.merged_size
+    columns = context.draws.columns
+    at_full_size = partial(_value_and_gradient, context, None)
+    if not 0 < size < columns.encode_ids.shape[0]:
+        return at_full_size(weights)
+    return jax.lax.cond(
+        columns.num_distinct <= size,
+        partial(_value_and_gradient, context, size),
+        at_full_size,
+        weights,
+    )
+
+
+def _value_and_gradient(
+    context: Context, size: int | None, weights: Weights
+) -> tuple[BatchLoss, Weights]:
+    loss = partial(loss_of_batch, context, size)
+    (value, items), gradient = jax.value_and_grad(loss, has_aux=True)(weights)
+    return BatchLoss(value, items), gradient
