@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from helpers.problems import as_loaded, small_problem, with_times, zipf_clicks
 from twotower_jax.training.feeds import DeviceFeed
+from twotower_jax.training.mesh import spread_axis
 from twotower_jax.training.problem import Problem
 from twotower_jax.training.step import train_step
 
@@ -136,7 +137,10 @@ def steps(
     leaves = []
     for path, leaf in jax.tree_util.tree_leaves_with_path(state):
         rows = layout.rows_of(path) if leaf.ndim else None
-        leaves.append(np.atleast_1d(leaf)[:rows])
+        values = np.atleast_1d(leaf)
+        axis = min(spread_axis(path), values.ndim - 1)
+        every = slice(None)
+        leaves.append(values[(*[every] * axis, slice(rows))])
     return leaves, np.asarray(losses)
 
 

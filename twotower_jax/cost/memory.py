@@ -120,7 +120,8 @@ def _samplers(shape: Shape) -> list[Part]:
         Part("log q of positives", (1 + extras.reweighted) * NUMBER * items),
     ]
     if extras.streaming is not None:
-        cells = extras.streaming.hashes * extras.streaming.buckets
+        buckets = stored_rows(extras.streaming.buckets, shape.shards) // shape.shards
+        cells = extras.streaming.hashes * buckets
         found.append(Part("streaming estimate", 2 * NUMBER * cells))
     bank = NUMBER * (shape.dim + 3) * negatives.bank
     found.append(Part("bank", bank))

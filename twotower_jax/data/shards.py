@@ -19,6 +19,7 @@ from jax.sharding import PartitionSpec
 DATA, TABLE = "data", "table"
 MOST_SHARDS = 2**12  # devices over which the rows of a table may be spread
 WHOLE, BY_ROWS = PartitionSpec(), PartitionSpec(TABLE)
+BY_COLUMNS = PartitionSpec(None, TABLE)
 
 
 def table_shards() -> int:

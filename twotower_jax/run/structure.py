@@ -33,6 +33,7 @@ def make_structure(
     mergeable = config.negatives.in_batch and not full and not negatives.top_k
     merges = config.training.merge_columns and mergeable
     batch, shared = config.training.batch_size, negatives.shared_easy
+    streaming = streaming_of(config, num_items)
     return Structure(
         model=model,
         loss=config.loss.name,
@@ -46,6 +47,7 @@ def make_structure(
         form=loss_form(config),
         end_to_end=end_to_end(config),
         view_num=view_num(config, model),
+        buckets=None if streaming is None else streaming.buckets,
     )
 
 

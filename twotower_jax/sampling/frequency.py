@@ -29,6 +29,15 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from twotower_jax.data.shards import (
+    BY_COLUMNS,
+    WHOLE,
+    on_shards,
+    over_tables,
+    own_places,
+    table_shards,
+)
+
 # One odd multiplier a hash: the first 32 bits of the fractional parts of the cube
 # roots of the first primes (the round constants of SHA-256, FIPS 180-4), lowest bit 1.
 MULTIPLIERS = (
@@ -126,6 +135,7 @@ def update(
     alpha: jax.Array | float,
     *,
     num_items: jax.Array | int | None = None,
+    buckets: int | None = None,
 ) -> Frequency:
     """Arrays after a batch: B <- (1 - alpha) B + alpha (t - A), A <- t.
 
@@ -144,6 +154,7 @@ def update(
       step: the trainer's step, from 0; must grow from call to call.
       alpha: weight of the newest gap, in [0, 1]; a number, not structure.
       num_items: ids from here on are padding too; None: every id >= 0 is an item.
+      buckets: H, where the arrays are padded to be spread over devices.
 
     Returns:
       The new arrays.
@@ -157,15 +168,41 @@ def update(
     References:
       Yi et al., RecSys 2019, algorithms 2 and 3.
     """
-    hashes, buckets = frequency.gap.shape
+    hashes, stored = frequency.gap.shape
     padding = ids < 0 if num_items is None else (ids < 0) | (ids >= num_items)
-    place = jnp.where(padding[None], buckets, bucket_of(ids, hashes, buckets))
-    row = jnp.arange(hashes, dtype=jnp.int32)[:, None]
-    now = jnp.asarray(step, jnp.int32) + 1
+    place = bucket_of(ids, hashes, buckets or stored)
+    place = jnp.where(padding[None], stored, place)
+    now, alpha = jnp.asarray(step, jnp.int32) + 1, jnp.asarray(alpha, jnp.float32)
+    if table_shards() == 1:
+        return _updated(frequency, place, now, alpha)
+
+    def update_own(
+        frequency: Frequency, place: jax.Array, now: jax.Array, alpha: jax.Array
+    ) -> Frequency:
+        own = own_places(place, frequency.gap.shape[1])
+        return _updated(frequency, own, now, alpha)
+
+    spread = Frequency(BY_COLUMNS, BY_COLUMNS)  # type: ignore[arg-type]
+    on_own = on_shards(update_own, (spread, WHOLE, WHOLE, WHOLE), spread)
+    return on_own(frequency, place, now, alpha)
+
+
+def _updated(
+    frequency: Frequency, place: jax.Array, now: jax.Array, alpha: jax.Array
+) -> Frequency:
+    """Return the arrays after hits of buckets [m, B]; those behind the last have none.
+
+    Args:
+      frequency: Arrays.
+      place: [m, B] int32.
+      now: [] int32, t.
+      alpha: [] float32.
+    """
+    row = jnp.arange(place.shape[0], dtype=jnp.int32)[:, None]
     last = frequency.last.at[row, place].get(mode="clip")
     gap = frequency.gap.at[row, place].get(mode="clip")
     newest = (now - last).astype(jnp.float32)
-    gap = gap + jnp.asarray(alpha, jnp.float32) * (newest - gap)
+    gap = gap + alpha * (newest - gap)
     # What is written to A is made to depend on the new B. XLA then reads both arrays
     # before it writes either, and needs no copy of A (an optimization_barrier does
     # not get that far).
@@ -176,7 +213,12 @@ def update(
     )
 
 
-def log_count(frequency: Frequency, ids: jax.Array, step: jax.Array | int) -> jax.Array:
+def log_count(
+    frequency: Frequency,
+    ids: jax.Array,
+    step: jax.Array | int,
+    buckets: int | None = None,
+) -> jax.Array:
     """Log probability that items are in a batch: -log max_i max(B_i, t - A_i)[h_i(y)].
 
     For items that occur at most once per batch this is the log of their expected count
@@ -188,6 +230,7 @@ def log_count(frequency: Frequency, ids: jax.Array, step: jax.Array | int) -> ja
       frequency: [m, H] arrays.
       ids: [...] int items. Padding gets a finite number without a meaning.
       step: step of the last update, from 0.
+      buckets: H, where the arrays are padded to be spread over devices.
 
     Returns:
       [...] float32, at most 0.
@@ -201,12 +244,32 @@ def log_count(frequency: Frequency, ids: jax.Array, step: jax.Array | int) -> ja
     References:
       Yi et al., RecSys 2019, algorithm 3, without t - A.
     """
-    hashes, buckets = frequency.gap.shape
-    place = bucket_of(ids, hashes, buckets)
-    row = jnp.arange(hashes, dtype=jnp.int32).reshape(hashes, *(1,) * jnp.ndim(ids))
-    since = jnp.asarray(step, jnp.int32) + 1 - frequency.last[row, place]
-    gap = jnp.maximum(frequency.gap[row, place], since.astype(jnp.float32))
+    hashes, stored = frequency.gap.shape
+    place = bucket_of(ids, hashes, buckets or stored)
+    last, gap = _read(frequency, place)
+    since = jnp.asarray(step, jnp.int32) + 1 - last
+    gap = jnp.maximum(gap, since.astype(jnp.float32))
     return -jnp.log(gap.max(axis=0))
+
+
+def _read(frequency: Frequency, place: jax.Array) -> Frequency:
+    """Return both arrays at buckets [m, ...]."""
+    hashes = place.shape[0]
+    row = jnp.arange(hashes, dtype=jnp.int32).reshape(hashes, *(1,) * (place.ndim - 1))
+    if table_shards() == 1:
+        return Frequency(frequency.last[row, place], frequency.gap[row, place])
+
+    def read_own(frequency: Frequency, place: jax.Array) -> Frequency:
+        own = own_places(place, frequency.gap.shape[1])
+        return jax.tree.map(
+            lambda values: over_tables(
+                values.at[row, own].get(mode="fill", fill_value=0)
+            ),
+            frequency,
+        )
+
+    spread = Frequency(BY_COLUMNS, BY_COLUMNS)  # type: ignore[arg-type]
+    return on_shards(read_own, (spread, WHOLE), WHOLE)(frequency, place)
 
 
 def log_q(
@@ -214,6 +277,7 @@ def log_q(
     ids: jax.Array,
     batch_size: jax.Array | int,
     step: jax.Array | int,
+    buckets: int | None = None,
 ) -> jax.Array:
     """Log probability of one draw: log_count - log(batch_size).
 
@@ -225,6 +289,7 @@ def log_q(
       ids: [...] int items.
       batch_size: draws per batch.
       step: step of the last update, from 0.
+      buckets: H, where the arrays are padded to be spread over devices.
 
     Returns:
       [...] float32.
@@ -234,4 +299,5 @@ def log_q(
       >>> [round(x, 4) for x in jnp.exp(one).tolist()]
       [0.002]
     """
-    return log_count(frequency, ids, step) - jnp.log(jnp.float32(batch_size))
+    count = log_count(frequency, ids, step, buckets)
+    return count - jnp.log(jnp.float32(batch_size))

@@ -73,8 +73,8 @@ def log_q_plus(
       [...] float32.
     """
     if "frequency" in state.samplers:
-        seen = state.samplers["frequency"]
-        return frequency.log_q(seen, items, batch_size, state.step)
+        seen, buckets = state.samplers["frequency"], program.structure.buckets
+        return frequency.log_q(seen, items, batch_size, state.step, buckets)
     return take(program.hyper.log_q_batch, items)
 
 
@@ -103,5 +103,6 @@ def log_in_others(
     others = batch_size - 1 if others is None else others
     if "frequency" not in state.samplers:
         return log_inclusion(take(program.hyper.log_q_batch, items), others)
-    seen = frequency.log_count(state.samplers["frequency"], items, state.step)
+    seen, buckets = state.samplers["frequency"], program.structure.buckets
+    seen = frequency.log_count(seen, items, state.step, buckets)
     return log_inclusion(seen, others / batch_size)

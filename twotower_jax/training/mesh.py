@@ -3,9 +3,9 @@
 The mesh has two axes, ``data`` and ``table``. The rows of a batch are spread over all
 of its devices. Tables and their optimizer states are spread by rows over the axis
 ``table`` (`twotower_jax.data.shards`) and copied along ``data``, and so are arrays
-with an entry per item (alias table, log q) and memories with a row per user (mined
-items, k-th scores). Everything else is whole on every device, and the compiler sums
-gradients over the mesh.
+with an entry per item (alias table, log q), memories with a row per user (mined items,
+k-th scores) and the buckets of streamed frequencies. Everything else is whole on every
+device, and the compiler sums gradients over the mesh.
 
 One device is a mesh of one by one, so that the step is written once.
 """
@@ -19,6 +19,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from twotower_jax.data.processes import put
 from twotower_jax.data.shards import (
+    BY_COLUMNS,
     BY_ROWS,
     DATA,
     TABLE,
@@ -29,8 +30,10 @@ from twotower_jax.data.shards import (
 from twotower_jax.errors import InputError
 from twotower_jax.training.types import Program
 
-# Memories of the samplers that have a row per user.
-OF_USERS = ("mined", "kth_score")
+# Memories of the samplers that are spread, and the axis that is: a row per user, and
+# buckets of the streaming frequency.
+SPREAD = {"mined": 0, "kth_score": 0, "last": 1, "gap": 1}
+SHARDINGS = (BY_ROWS, BY_COLUMNS)
 
 
 class MeshShape(NamedTuple):
@@ -121,7 +124,8 @@ def in_place(state: Any) -> Any:
 
     def keep(path: Any, leaf: jax.Array) -> jax.Array:
         spread = table_shards() > 1 and leaf.ndim and spread_name(path) is not None
-        return jax.lax.with_sharding_constraint(leaf, BY_ROWS if spread else WHOLE)
+        where = SHARDINGS[spread_axis(path)] if spread else WHOLE
+        return jax.lax.with_sharding_constraint(leaf, where)
 
     return jax.tree_util.tree_map_with_path(keep, state)
 
@@ -138,16 +142,23 @@ def spread_name(path: Any) -> str | None:
     names = [str(getattr(one, "key", getattr(one, "name", ""))) for one in path]
     if "tables" in names[:-1]:
         return names[names.index("tables") + 1]
-    of_users = names[:1] == ["samplers"] and names[-1] in OF_USERS
-    return names[-1] if of_users else None
+    spread = names[:1] == ["samplers"] and names[-1] in SPREAD
+    return names[-1] if spread else None
+
+
+def spread_axis(path: Any) -> int:
+    """Axis along which an array is spread.
+
+    Args:
+      path: As of ``jax.tree_util``.
+    """
+    return SPREAD.get(spread_name(path) or "", 0)
 
 
 def padded(array: jax.Array, shape: tuple[int, ...], mode: str) -> jax.Array:
-    """Return an array with more rows: zeros ("constant"), or the last one ("edge")."""
-    more = shape[0] - array.shape[0] if shape else 0
-    if more <= 0:
-        return array
-    return jnp.pad(array, ((0, more), *[(0, 0)] * (array.ndim - 1)), mode=mode)
+    """Return an array of another shape, with zeros ("constant") or its last entries."""
+    more = [(0, max(0, to - now)) for to, now in zip(shape, array.shape, strict=True)]
+    return jnp.pad(array, more, mode=mode) if any(n for _, n in more) else array
 
 
 class Layout(NamedTuple):
@@ -172,7 +183,11 @@ class Layout(NamedTuple):
 
         The two are one then, but jax compiles a program for each of them.
         """
-        return NamedSharding(self.mesh, BY_ROWS if self.shards > 1 else WHOLE)
+        return self._spread(0)
+
+    def _spread(self, axis: int) -> NamedSharding:
+        """Return the sharding of arrays that are spread along an axis."""
+        return NamedSharding(self.mesh, SHARDINGS[axis] if self.shards > 1 else WHOLE)
 
     def put(self, state: Any) -> Any:
         """Put a state where it is stored.
@@ -224,8 +239,10 @@ class Layout(NamedTuple):
                 return jax.ShapeDtypeStruct(
                     shape, leaf.dtype, sharding=whole(self.mesh)
                 )
-            shape = stored_rows(rows, self.shards), *shape[1:]
-            return jax.ShapeDtypeStruct(shape, leaf.dtype, sharding=self.by_rows)
+            axis, room = spread_axis(path), stored_rows(rows, self.shards)
+            shape = *shape[:axis], room, *shape[axis + 1 :]
+            where = self._spread(axis)
+            return jax.ShapeDtypeStruct(shape, leaf.dtype, sharding=where)
 
         return jax.tree_util.tree_map_with_path(place, tree)
 

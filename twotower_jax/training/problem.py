@@ -102,4 +102,6 @@ class Problem(NamedTuple):
             rows["mined"] = self.mining.seen.num_rows
         if self.kth_scores is not None:
             rows["kth_score"] = self.kth_scores.positives.num_rows
+        if self.streaming is not None:
+            rows["last"] = rows["gap"] = self.streaming.buckets
         return rows

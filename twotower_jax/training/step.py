@@ -114,6 +114,7 @@ def count_items(program: Program, state: TrainState, batch: Batch) -> TrainState
         batch.items,
         state.step,
         program.hyper.streaming_alpha,
+        buckets=program.structure.buckets,
     )
     return state._replace(samplers=state.samplers | {"frequency": counted})
 

@@ -17,7 +17,7 @@ from orbax.checkpoint import v1 as ocp
 from twotower_jax.config.parse_text import parse_json
 from twotower_jax.data.processes import leads, meet
 from twotower_jax.data.shards import MOST_SHARDS
-from twotower_jax.training.mesh import Layout, MeshShape, make_mesh
+from twotower_jax.training.mesh import Layout, MeshShape, make_mesh, spread_axis
 
 CHUNK_BYTES = 2**23
 # Orbax counts operations for the whole process: threads take turns.
@@ -174,9 +174,10 @@ def _shapes(tree: Any, layout: Layout) -> dict[str, Any]:
         rows = layout.rows_of(path)
         if rows is None or not leaf.shape:
             return tuple(leaf.shape)
-        padding = leaf.shape[0] - rows
-        first = rows if 0 <= padding < MOST_SHARDS else leaf.shape[0]
-        return first, *leaf.shape[1:]
+        axis = spread_axis(path)
+        padding = leaf.shape[axis] - rows
+        room = rows if 0 <= padding < MOST_SHARDS else leaf.shape[axis]
+        return *leaf.shape[:axis], room, *leaf.shape[axis + 1 :]
 
     return {
         path_name(path): (shape(path, leaf), str(leaf.dtype))

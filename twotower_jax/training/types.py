@@ -89,6 +89,7 @@ class Structure(NamedTuple):
       form: Static choices within the loss.
       end_to_end: Whether the rows of a batch are sequences in their order, end to end.
       view_num: Items of a step of which two views are compared; 0 for none.
+      buckets: Buckets per hash of the streaming frequency; None where it is counted.
     """
 
     model: Model
@@ -103,6 +104,7 @@ class Structure(NamedTuple):
     form: LossForm = LossForm()
     end_to_end: bool = False
     view_num: int = 0
+    buckets: int | None = None
 
 
 class HardRatio(NamedTuple):
