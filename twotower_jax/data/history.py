@@ -35,7 +35,8 @@ def make_history(events: Pairs, users: np.ndarray, times: np.ndarray | None) -> 
       times: [queries] float64 seconds, or None.
 
     Returns:
-      The clicks in order of user and time, and the span of each query.
+      The clicks in order of user and time, without times those of the users of queries
+      alone, and the span of each query.
 
     Examples:
       >>> user, item, time = (np.array(x) for x in ([0, 0, 1], [5, 6, 7], [1, 3, 2]))
@@ -44,6 +45,8 @@ def make_history(events: Pairs, users: np.ndarray, times: np.ndarray | None) -> 
       >>> [history.items[b:e].tolist() for b, e in zip(history.begin, history.end)]
       [[5], [7]]
     """
+    if times is None:
+        events = _of_users(events, users)
     event_code, query_code, width = _time_codes(events, times, len(users))
     time_order = (
         event_code
@@ -59,6 +62,17 @@ def make_history(events: Pairs, users: np.ndarray, times: np.ndarray | None) -> 
         begin=np.searchsorted(sorted_keys, first).astype(np.int32),
         end=np.searchsorted(sorted_keys, first + query_code).astype(np.int32),
     )
+
+
+def _of_users(events: Pairs, users: np.ndarray) -> Pairs:
+    """Return the events of some users, which are fewer to sort."""
+    asked = np.zeros(1 + max(events.user.max(initial=0), users.max(initial=0)), bool)
+    asked[users] = True
+    kept = asked[events.user]
+    if kept.all():
+        return events
+    time = None if events.time is None else events.time[kept]
+    return Pairs(events.user[kept], events.item[kept], time)
 
 
 def places_in_sequence(events: Pairs) -> np.ndarray:

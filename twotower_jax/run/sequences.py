@@ -7,6 +7,7 @@ import numpy as np
 from twotower_jax.config import Config
 from twotower_jax.data.history import History, make_sequences, places_in_sequence
 from twotower_jax.data.log import Pairs, Split
+from twotower_jax.data.prepared.load import stored_histories
 from twotower_jax.errors import InputError
 from twotower_jax.run.inputs import Loaded, query_history, trains
 
@@ -113,6 +114,10 @@ def train_history(config: Config, split: Split) -> History | None:
       split: of `trained_part`.
     """
     train = split.train
-    if not reads_sequences(config):
-        return query_history(config, split.known, train.user, train.time)
-    return make_sequences(split.known, len(train), config.towers.history_length)
+    if reads_sequences(config):
+        return make_sequences(split.known, len(train), config.towers.history_length)
+    if config.data.source == "prepared" and "history" in config.towers.query:
+        stored = stored_histories(config.data)
+        if stored is not None:
+            return stored
+    return query_history(config, split.known, train.user, train.time)

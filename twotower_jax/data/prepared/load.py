@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from twotower_jax.config.data import ColumnsConfig, DataConfig
+from twotower_jax.data.history import History
 from twotower_jax.data.log import FunnelLog, Pairs, Split
 from twotower_jax.data.prepared.arrays import PARTS, SIDES, load_log, load_split
+from twotower_jax.data.prepared.histories import load_histories
 from twotower_jax.data.prepared.prepare import (
     FORMAT,
     INDEX,
@@ -57,6 +59,22 @@ def stored_split(config: DataConfig) -> tuple[Split, str]:
             parts, **{name: _without_weight(getattr(parts, name)) for name in PARTS}
         )
     return parts, index["fingerprint"]
+
+
+def stored_histories(config: DataConfig) -> History | None:
+    """Return the histories of the training positives of a prepared log.
+
+    Args:
+      config: the section ``data`` of a run, with ``data.source=prepared``.
+
+    Returns:
+      Memory maps; None of a folder that was prepared without histories.
+
+    Raises:
+      InputError: as `load`.
+    """
+    folder, _ = _index(config)
+    return load_histories(folder)
 
 
 def _without_weight(pairs: Pairs | None) -> Pairs | None:

@@ -30,6 +30,7 @@ from twotower_jax.data.prepared.arrays import (
 )
 from twotower_jax.data.prepared.chunks import Say, write_chunks
 from twotower_jax.data.prepared.code import code_chunks
+from twotower_jax.data.prepared.histories import HISTORIES, save_histories
 from twotower_jax.data.sources.table import table_files
 from twotower_jax.data.split import split_rows
 from twotower_jax.data.summary import data_fingerprint, weights_fingerprint
@@ -69,8 +70,7 @@ def prepare(config: DataConfig, out: Path, say: Say) -> dict[str, Any]:
         log = sources.load(config)
         _begin(config, out)
         features = save_log(out / LOG, log)
-    say("split, checksums", 0, None)
-    index = _indexed(config, out, log, features)
+    index = _indexed(config, out, log, features, say)
     _write(out / INDEX, index)
     _finish(out)
     return index
@@ -83,14 +83,22 @@ def _finish(out: Path) -> None:
 
 
 def _indexed(
-    config: DataConfig, out: Path, log: FunnelLog, features: list[dict[str, Any]]
+    config: DataConfig,
+    out: Path,
+    log: FunnelLog,
+    features: list[dict[str, Any]],
+    say: Say,
 ) -> dict[str, Any]:
-    """Split a log, write its parts, and return the index of the folder."""
+    """Split a log, write parts and histories, and return the index of the folder."""
+    say("split", 0, None)
     rows = split_rows(log, config)
     for name in PARTS:
         if (part := getattr(rows, name)) is not None:
             _save_part(out / name, log, part)
     parts = load_split(out, rows.report)
+    say("histories", 0, None)
+    save_histories(out, parts, log.num_users)
+    say("checksums", 0, None)
     return {
         **_identity(config),
         "fingerprint": data_fingerprint(log, parts),
@@ -231,7 +239,7 @@ def checksums(folder: Path) -> dict[str, str]:
       folder: that is prepared.
     """
     found = {}
-    for part in (LOG, *PARTS):
+    for part in (LOG, *PARTS, HISTORIES):
         for path in sorted((folder / part).glob("*")):
             if path.suffix == ".tmp":  # of a call that was killed
                 path.unlink()

@@ -6,8 +6,9 @@ import pytest
 
 from twotower_jax.config.data import ColumnsConfig, DataConfig
 from twotower_jax.data import sources
-from twotower_jax.data.prepared import chunks
-from twotower_jax.data.prepared.load import load, stored_split
+from twotower_jax.data.history import make_history
+from twotower_jax.data.prepared import chunks, histories
+from twotower_jax.data.prepared.load import load, stored_histories, stored_split
 from twotower_jax.data.prepared.prepare import prepare
 from twotower_jax.data.split import split
 from twotower_jax.data.summary import data_fingerprint
@@ -19,6 +20,7 @@ ROWS = 200
 def small_chunks(monkeypatch):
     monkeypatch.setattr(chunks, "ROWS", 17)
     monkeypatch.setattr(chunks, "GROUP", 3)
+    monkeypatch.setattr(histories, "CLICKS", 23)
 
 
 def rows(seed=0, number=ROWS):
@@ -68,6 +70,10 @@ def same(config, folder):
     assert fingerprint == data_fingerprint(log, parts) == data_fingerprint(own, stored)
     assert own.dropped == log.dropped
     assert stored.report == parts.report
+    train = parts.train
+    wanted = make_history(parts.known, train.user, train.time)
+    for one, other in zip(wanted, stored_histories(prepared), strict=True):
+        np.testing.assert_array_equal(one, other)
     for side in ("user_features", "item_features"):
         for name, one in getattr(log, side).items():
             found = getattr(own, side)[name]

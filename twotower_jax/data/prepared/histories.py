@@ -1,0 +1,102 @@
+"""Histories of the training positives, written once and read by memory maps."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from twotower_jax.data.history import History, make_history
+from twotower_jax.data.log import Pairs, Split
+from twotower_jax.data.mapped import release
+from twotower_jax.data.prepared.arrays import load_array, write_array
+
+HISTORIES = "histories"
+# Clicks that are sorted at a time: about half a gigabyte.
+CLICKS = 2**23
+
+
+def save_histories(out: Path, parts: Split, num_users: int) -> None:
+    """Write the histories of the training positives, some users at a time.
+
+    Args:
+      out: the prepared folder.
+      parts: its split.
+      num_users: users of the log.
+    """
+    folder, known, train = out / HISTORIES, parts.known, parts.train
+    folder.mkdir(parents=True, exist_ok=True)
+    drafts = {name: folder / f"{name}.npy.tmp" for name in ("begin", "end")}
+    spans = {
+        name: np.lib.format.open_memmap(
+            path, mode="w+", dtype=np.int32, shape=(len(train),)
+        )
+        for name, path in drafts.items()
+    }
+
+    def items() -> Iterator[np.ndarray]:
+        """Yield the items of the histories, and note the spans of the positives."""
+        written = 0
+        for first, end in _ranges_of_users(known.user, num_users):
+            events, targets = _of_users(known, first, end), _of_users(train, first, end)
+            rows = _rows_of_users(train.user, first, end)
+            made = make_history(events, targets.user, targets.time)
+            spans["begin"][rows] = made.begin + written
+            spans["end"][rows] = made.end + written
+            written += len(made.items)
+            yield made.items
+
+    write_array(folder / "items.npy", items(), len(known))
+    for name, values in spans.items():
+        values.flush()
+        del values
+        os.replace(drafts[name], folder / f"{name}.npy")
+
+
+def load_histories(out: Path) -> History | None:
+    """Return the histories of the training positives of a prepared folder.
+
+    Args:
+      out: the folder.
+
+    Returns:
+      Memory maps; None of a folder that was prepared without histories.
+    """
+    folder = out / HISTORIES
+    if not folder.is_dir():
+        return None
+    return History(*(load_array(folder / f"{one}.npy") for one in History._fields))
+
+
+def _ranges_of_users(user: np.ndarray, num_users: int) -> Iterator[tuple[int, int]]:
+    """Yield ranges of users with few clicks together, or of one user."""
+    number = np.zeros(num_users, np.int64)
+    for row in range(0, len(user), CLICKS):
+        number += np.bincount(user[row : row + CLICKS], minlength=num_users)
+    total, first = np.concatenate([[0], np.cumsum(number)]), 0
+    while first < num_users:
+        end = int(np.searchsorted(total, total[first] + CLICKS, side="right")) - 1
+        end = max(end, first + 1)
+        yield first, end
+        first = end
+
+
+def _rows_of_users(user: np.ndarray, first: int, end: int) -> np.ndarray:
+    """Return the rows of a range of users."""
+    found = []
+    for row in range(0, len(user), CLICKS):
+        part = user[row : row + CLICKS]
+        found.append(row + np.flatnonzero((part >= first) & (part < end)))
+    release(user)
+    return np.concatenate(found) if found else np.zeros(0, np.int64)
+
+
+def _of_users(pairs: Pairs, first: int, end: int) -> Pairs:
+    """Return the positives of a range of users, in their order."""
+    rows = _rows_of_users(pairs.user, first, end)
+    time = None if pairs.time is None else pairs.time[rows]
+    found = Pairs(np.asarray(pairs.user[rows]), np.asarray(pairs.item[rows]), time)
+    for values in (pairs.item, pairs.time):
+        if values is not None:
+            release(values)
+    return found
