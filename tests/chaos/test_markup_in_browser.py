@@ -22,6 +22,12 @@ from helpers.markup import (
     study,
 )
 
+from twotower_jax.notebook.study import Study
+from twotower_jax.objective.card import Card
+from twotower_jax.objective.store import find_cards
+from twotower_jax.report.figure_files import write_drawing
+from twotower_jax.report.objective import card_figure
+from twotower_jax.run.records import stored_config
 from twotower_jax.sweeps.overrides import override
 
 pytestmark = [
@@ -104,7 +110,7 @@ def table(path, ids, columns):
 
 
 def swept(output, log, columns, arms):
-    """Run baselines on a log under names of arms, and return their report."""
+    """Run a baseline and factors on a log as arms of these names; their report."""
     words = [*tiny.SMALL, "data=table", override("data.path", str(log))]
     roles = ("user", "item", "time")
     for role, column in zip(roles, columns, strict=True):
@@ -116,11 +122,29 @@ def swept(output, log, columns, arms):
     return output / "s" / "report.html"
 
 
+def other_pages(page, arm):
+    """Write what a notebook shows of a study and the figure of an audit; the paths."""
+    shown, figure = page.with_name("shown.html"), page.with_name("audit.svg")
+    text = Study(page.parent)._repr_html_()
+    shown.write_text(f"<!DOCTYPE html><title>x</title>{text}", encoding="utf-8")
+    (card,) = find_cards({arm: stored_config(trained(page))}, page.parent).values()
+    assert isinstance(card, Card)
+    return [shown, write_drawing(card_figure(arm, card), figure)]
+
+
+def trained(page):
+    """Return the folder of a run that has steps."""
+    paths = page.parent.glob("*/result.json")
+    return next(path.parent for path in paths if tiny.read_json(path)["steps"])
+
+
 def test_nothing_runs_in_the_report_of_a_log(browser, tmp_path, capsys):
-    rng, done = np.random.default_rng(1), 0
+    rng, done, drawn = np.random.default_rng(1), 0, 0
     plain = ("user", "item", "time")
     log = table(tmp_path / "log.parquet", ["id"] * 100, plain)
-    ours = browser.open(swept(tmp_path / "plain", log, plain, ["a", "b"]))
+    page = swept(tmp_path / "plain", log, plain, ["a", "b"])
+    paths = [page, *other_pages(page, "b"), *page.parent.glob("figure_*.svg")]
+    ours = {path.name: browser.open(path) for path in paths}
     with campaign("markup in a log, in a browser") as counts:
         for number in range(trials(40)):
             ids = [hostile(rng, pieces(browser)) for _ in range(100)]
@@ -129,13 +153,15 @@ def test_nothing_runs_in_the_report_of_a_log(browser, tmp_path, capsys):
             name = file_name(on_a_line(ids[5]))
             log = table(tmp_path / f"{number} {name}.parquet", ids, columns)
             page = swept(tmp_path / f"out{number}", log, columns, arms)
-            found = browser.open(page)
-            assert_text_alone(found, ours, arms, {})
-            for path in page.parent.glob("*.svg"):
-                browser.open(path)
+            shown, *figures = other_pages(page, arms[1])
+            for path in (page, shown):
+                assert_text_alone(browser.open(path), ours[path.name], arms, {})
+            for path in (*figures, *page.parent.glob("figure_*.svg")):
+                assert browser.open(path).kinds <= ours[path.name].kinds, arms
+                drawn += 1
             assert not browser.asked, ids[:6]
             done += 1
-        counts |= {"trials": done}
+        counts |= {"trials": done, "figures": drawn}
     assert done
 
 
