@@ -99,10 +99,10 @@ def study(folder, names, texts):
         write_arm(folder, name, [place, place + 0.01, place + 0.02], config=value)
     write_queries(folder)
     for path in folder.glob("*/manifest.json"):
-        facts = ("data_fingerprint", "device", "processor", "l2_penalty")
-        facts = dict.fromkeys(facts, texts["machine"])
-        facts["versions"] = {texts["machine"]: texts["machine"]}
-        path.write_text(json.dumps(facts))
+        names = ("data_fingerprint", "device", "processor", "l2_penalty")
+        facts = dict.fromkeys(names, texts["machine"])
+        versions = {texts["machine"]: texts["machine"]}
+        path.write_text(json.dumps({**facts, "versions": versions}))
     skipped = folder / texts["folder"]
     skipped.mkdir()
     (skipped / "config.yaml").write_text(yaml.safe_dump({"arm": "half"}))
