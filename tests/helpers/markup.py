@@ -34,8 +34,8 @@ PIECES = (
     *("\u202eb", "\u2028", "a\tb", "\U0001d518", "<\x00b>", "<scr\nipt>", "name", "'"),
     *("<meta http-equiv=refresh content=0>", "<base href=//127.0.0.1>", "<plaintext>"),
 )
-# Characters that a file name cannot hold, and those by which polars finds other files.
-NO_NAME = "/\x00\n[*?"
+# Characters that a file name cannot hold.
+NO_NAME = "/\x00\n"
 # The texts of a study beside its arms and the name of a folder.
 TEXTS = ("question", "answer", "source", "tuned", "key", "value", "machine")
 

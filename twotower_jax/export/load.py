@@ -80,7 +80,7 @@ class ServedModel:
         names = parse_json((folder / VOCABULARY).read_text(encoding="utf-8"))
         self._features = names["item_features"]
         self.index = ItemIndex(
-            pl.read_parquet(folder / ITEM_TABLE, columns=["item"])["item"],
+            pl.read_parquet(folder / ITEM_TABLE, columns=["item"], glob=False)["item"],
             np.load(folder / ITEM_VECTORS),
             self.manifest["removed_items"],
             self.manifest["similarity"] == "cosine",

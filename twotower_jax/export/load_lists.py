@@ -52,7 +52,7 @@ class ServedLists:
           manifest: its manifest.
         """
         self.folder, self.manifest = folder, manifest
-        self.lists = pl.read_parquet(folder / LISTS)
+        self.lists = pl.read_parquet(folder / LISTS, glob=False)
 
     def recommend(self, users: Ids, *, k: int = 20) -> pl.DataFrame:
         """The k best items of users.

@@ -19,7 +19,7 @@ def main() -> None:
     parser.add_argument("--user", metavar="ID", required=True, help=text)
     parser.add_argument("--top", type=int, default=20, metavar="K", help="default: 20")
     options = parser.parse_args()
-    lists = pl.read_parquet(Path(__file__).parent / "lists.parquet")
+    lists = pl.read_parquet(Path(__file__).parent / "lists.parquet", glob=False)
     own = lists.filter(pl.col("user").cast(pl.String) == options.user)
     if not len(own):
         print(f"unknown user {options.user!r}", file=sys.stderr)

@@ -61,7 +61,7 @@ from twotower_jax.run.tower_features import choose_features
 from twotower_jax.run.trackers import make_trackers
 from twotower_jax.run.tracking import Tracking
 from twotower_jax.run.vocabulary import VOCABULARY, make_vocabulary
-from twotower_jax.training.checkpoint import Checkpoints
+from twotower_jax.training.checkpoint import Checkpoints, check_place
 from twotower_jax.training.loop import Hooks, fit
 from twotower_jax.training.problem import Problem
 from twotower_jax.training.progress import ProgressLine
@@ -106,6 +106,8 @@ def run(
     check_names(config)
     make_trackers(config)
     folder = folder or run_folder(config)
+    if trains(config):
+        check_place(folder)
     say = partial(console.print, highlight=False, soft_wrap=True)
     check_same_command(config)
     hold = partial(held, folder, shared.wait, say, shared.stopped)

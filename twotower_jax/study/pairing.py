@@ -104,7 +104,7 @@ def _read_queries(
 def _read_frame(path: Path) -> pl.DataFrame:
     """Return a parquet file; a table without columns where it cannot be read."""
     try:
-        return pl.read_parquet(path)
+        return pl.read_parquet(path, glob=False)
     except (OSError, pl.exceptions.PolarsError):
         return pl.DataFrame()
 

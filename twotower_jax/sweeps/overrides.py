@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Iterable
 from typing import Any
 
-PLAIN = re.compile(r"[\w./@+-]+")
+PLAIN = re.compile(r"[\w./@+-]+", re.ASCII)
 # Plain words that Hydra reads as something else than text.
 OTHER = re.compile(r"(?i)null|true|false|[-+]?(nan|inf(inity)?|[\d_.]+(e[-+]?\d+)?)")
 WIDTH = 78  # with the backslash, 80

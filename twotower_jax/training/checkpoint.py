@@ -26,6 +26,8 @@ from twotower_jax.training.mesh import Layout
 from twotower_jax.training.stored_arrays import DamagedError, notes_of, path_name
 from twotower_jax.training.types import TrainState
 
+PATTERNS = "*?["
+
 
 class Saved(NamedTuple):
     """A checkpoint from which a training goes on.
@@ -39,6 +41,28 @@ class Saved(NamedTuple):
     state: TrainState
     notes: dict[str, Any]
     refused: tuple[str, ...]
+
+
+def check_place(folder: Path) -> None:
+    """Refuse a folder of a run that Orbax would take for a pattern.
+
+    It looks for the parts of a checkpoint by patterns and, below such a folder, leaves
+    them where it does not read them.
+
+    Args:
+      folder: Folder of the run.
+
+    Raises:
+      InputError: naming the folder and the remedy.
+    """
+    path = str(Path(folder).absolute())
+    found = next((one for one in PATTERNS if one in path), None)
+    if found is not None:
+        raise InputError(
+            f"output: the folder {path} has {found} in its path, and checkpoints below "
+            "it could not be read again; set output= to a folder without * ? [, or "
+            "start the command in one"
+        )
 
 
 class Checkpoints:

@@ -148,10 +148,16 @@ def dropped_rows(chunks: list[Chunk]) -> dict[str, int]:
     dropped: dict[str, int] = {}
     for chunk in chunks:
         with _whole(chunk):
-            metadata = json.loads(pl.read_parquet_metadata(chunk.path)[DROPPED])
+            metadata = json.loads(_metadata(chunk.path)[DROPPED])
         for reason, number in metadata.items():
             dropped[reason] = dropped.get(reason, 0) + number
     return dropped
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    """Return the metadata of a parquet file, whatever its path looks like."""
+    with path.open("rb") as file:
+        return pl.read_parquet_metadata(file)
 
 
 @contextmanager
@@ -188,8 +194,9 @@ def schema_of(chunks: list[Chunk]) -> pl.Schema:
     """
     empty = []
     for chunk in chunks:
-        with _whole(chunk):
-            empty.append(pl.DataFrame(schema=pl.read_parquet_schema(chunk.path)))
+        # The file is opened here, because polars expands wild cards in a path.
+        with _whole(chunk), chunk.path.open("rb") as file:
+            empty.append(pl.DataFrame(schema=pl.read_parquet_schema(file)))
     return stack(empty).schema
 
 
@@ -211,6 +218,6 @@ def read_chunks(
         parts = []
         for chunk in chunks[place : place + GROUP]:
             with _whole(chunk):
-                part = pl.read_parquet(chunk.path, columns=list(columns))
+                part = pl.read_parquet(chunk.path, columns=list(columns), glob=False)
                 parts.append(part.select(types))
         yield pl.concat(parts)

@@ -77,7 +77,9 @@ def _read(
 ) -> pl.DataFrame:
     if kind in JSON:
         _refuse_array(path)
-        return pl.read_ndjson(path, infer_schema_length=None, n_rows=rows)
+        with path.open("rb") as file:
+            return pl.read_ndjson(file, infer_schema_length=None, n_rows=rows)
+    # The file is opened here, because polars expands wild cards in a path.
     with path.open("rb") as file:
         if kind != ".parquet":
             return pl.read_ipc(file, n_rows=rows)
