@@ -140,6 +140,14 @@ def test_processes_that_differ_are_refused_by_all(words, message, tmp_path):
     assert not list(tmp_path.glob("outputs/*/*"))
 
 
+@pytest.mark.slow
+def test_a_word_that_one_process_cannot_read_ends_all(tmp_path):
+    team = Team(tmp_path, [RUN, (*RUN, "training.stepz=5")], 2, 2)
+    assert team.ends()[1] == 2
+    assert "error: " in team.log(1) and "training.stepz" in team.log(1)
+    assert team.ends()[0] not in (0, -signal.SIGKILL)
+
+
 @pytest.mark.parametrize("other", quick((None, "other"), ("other",)))
 def test_a_process_without_the_same_data_ends_all(other, tmp_path):
     paths = [tmp_path / "a.csv", tmp_path / "b.csv"]

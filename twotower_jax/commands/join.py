@@ -5,10 +5,10 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 from twotower_jax.errors import InputError, NonFiniteLossError, SharedError
-from twotower_jax.sweeps.jobs import SWEEP
+from twotower_jax.sweeps.jobs import SWEEP, report_error
 from twotower_jax.training.signals import Stopped
 
 NAME, FORM = "--join", "HOST:PORT,N,I"
@@ -77,17 +77,21 @@ def joined(value: str | None) -> Iterator[None]:
         if all(isinstance(one, ALIKE) for one in failed):
             jax.distributed.shutdown()
         else:
-            # The others would wait for this one; its end is the sign for them.
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(SWEEP.exit_status() or 1)
+            _leave(error)
 
 
-def is_follower() -> bool:
-    """Return whether another process of the same training shows its progress."""
-    import jax
+def _leave(error: BaseException | None) -> NoReturn:
+    """End this process at once: the others would wait for it, and its end ends them.
 
-    return jax.process_index() > 0
+    Args:
+      error: one that was not printed yet, or None.
+    """
+    status = SWEEP.exit_status() or 1
+    if isinstance(error, Exception):
+        status = report_error(error)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _initialize(value: str) -> None:

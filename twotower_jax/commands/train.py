@@ -19,7 +19,7 @@ from rich.console import Console
 import twotower_jax.sweeps.launcher
 import twotower_jax.sweeps.sweeper  # noqa: F401
 from twotower_jax.commands.config_dir import check_config_dir
-from twotower_jax.commands.join import is_follower, joined, without_join
+from twotower_jax.commands.join import joined, without_join
 from twotower_jax.config import Config
 from twotower_jax.errors import BusyError, DataError, InputError
 from twotower_jax.run.records import run_folder
@@ -126,11 +126,13 @@ def _run_job(composed: DictConfig) -> Objective:
     SWEEP.claim(config)
     # Imported after the checks, for they import JAX.
     from twotower_jax.compile_cache import keep_programs
+    from twotower_jax.data.processes import leads
     from twotower_jax.report.console import print_line, print_result
     from twotower_jax.sweeps.fused import shared_console, train_job
 
     keep_programs()
-    console = Console(quiet=True) if is_follower() else shared_console()
+    # Process 0 alone shows the progress of a training of several.
+    console = shared_console() if leads() else Console(quiet=True)
     # A sweeper that reads no values gets those of busy runs at its end.
     later = not single and SWEEP.is_here() and not _optimises()
     try:

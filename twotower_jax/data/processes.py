@@ -21,12 +21,13 @@ def alone() -> bool:
       >>> alone(), leads()
       (True, True)
     """
-    return jax.process_count() == 1
+    # Asked first, because the number of processes starts the devices.
+    return not jax.distributed.is_initialized() or jax.process_count() == 1
 
 
 def leads() -> bool:
     """Return whether this process writes the files."""
-    return jax.process_index() == 0
+    return alone() or jax.process_index() == 0
 
 
 def put(value: Any, sharding: Sharding) -> jax.Array:
