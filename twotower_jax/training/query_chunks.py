@@ -118,12 +118,12 @@ def query_vectors(
     return embed_chunks(QueryTower(model, inputs, dense, rows, tables), chunk)
 
 
-def embed_chunks(queries: QueryTower, chunk: int) -> jax.Array:
+def embed_chunks(queries: QueryTower, size: int) -> jax.Array:
     """Embeddings of the queries.
 
     Args:
       queries: The query tower of a batch.
-      chunk: Rows of a chunk.
+      size: Rows of a chunk.
 
     Returns:
       [B, D].
@@ -131,63 +131,131 @@ def embed_chunks(queries: QueryTower, chunk: int) -> jax.Array:
     number, dim = _number(queries), queries.model.query.dim
 
     def fill(turn: jax.Array, out: jax.Array) -> jax.Array:
-        first = jnp.minimum(turn * chunk, number - chunk)
-        part, places = _chunk(queries, first, chunk)
-        vectors = _encode(
-            queries, part, first, queries.dense, queries.other_rows, places
-        )
-        return jax.lax.dynamic_update_slice(out, vectors, (first, 0))
+        chunk = _chunk(queries, jnp.minimum(turn * size, number - size), size)
+        rows = queries.other_rows
+        vectors = _encode(queries, chunk, queries.dense, rows, chunk.places)
+        return jax.lax.dynamic_update_slice(out, vectors, (chunk.first, 0))
 
     empty = jnp.zeros((number, dim), jax.tree.leaves(queries.tables)[0].dtype)
-    return jax.lax.fori_loop(0, -(-number // chunk), fill, empty)
+    return jax.lax.fori_loop(0, -(-number // size), fill, empty)
 
 
 def gradient_of_chunks(
-    queries: QueryTower, chunk: int, gradient: jax.Array
+    queries: QueryTower, size: int, gradient: jax.Array
 ) -> QueryGradient:
     """Gradient of the loss by the parameters of the query tower.
 
     Args:
       queries: The query tower of a batch.
-      chunk: Rows of a chunk.
+      size: Rows of a chunk.
       gradient: [B, D] gradient of the loss by the embeddings of the queries.
     """
-    number, bags, found = _number(queries), queries.inputs.bags, {}
-    for name in _tables(queries.model):
-        ids = bags[name].ids.reshape(-1)
-        found[name] = distinct_rows(ids, queries.tables[name].shape[0])
+    number, tables = _number(queries), queries.tables
+    distinct = {
+        name: distinct_rows(
+            queries.inputs.bags[name].ids.reshape(-1), len(tables[name])
+        )
+        for name in _tables(queries.model)
+    }
 
     def add(turn: jax.Array, total: Any) -> Any:
-        first = jnp.minimum(turn * chunk, number - chunk)
-        part, places = _chunk(queries, first, chunk)
-
-        def encode(dense: Any, rows: Rows, places: Rows) -> jax.Array:
-            return _encode(queries, part, first, dense, rows, places)
-
-        _, pull = jax.vjp(encode, queries.dense, queries.other_rows, places)
-        own = jax.lax.dynamic_slice_in_dim(gradient, first, chunk)
+        chunk = _chunk(queries, jnp.minimum(turn * size, number - size), size)
+        own = jax.lax.dynamic_slice_in_dim(gradient, chunk.first, size)
         # The last chunk begins earlier, with rows that were counted.
-        counted = first + jnp.arange(chunk) < turn * chunk
-        dense, rows, vectors = pull(jnp.where(counted[:, None], 0, own))
+        counted = chunk.first + jnp.arange(size) < turn * size
+        *others, vectors = _pull(queries, chunk, jnp.where(counted[:, None], 0, own))
         sums = {}
-        for name, one in found.items():
-            bag, width = part.bags[name], bags[name].ids.shape[1]
-            at = _slice(one.place.reshape(-1, width), first, chunk, number)
-            sums[name] = add_bags(total[2][name], _gradient_of(bag, vectors[name]), at)
-        before = total[:2]
-        return *jax.tree.map(jnp.add, before, (dense, rows)), sums
+        for name, one in distinct.items():
+            bag = chunk.inputs.bags[name]
+            place = one.place.reshape(-1, bag.ids.shape[1])
+            place = _slice(place, chunk.first, size, number)
+            added = _gradient_of(bag, vectors[name])
+            sums[name] = add_bags(total[2][name], added, place)
+        return *jax.tree.map(jnp.add, total[:2], tuple(others)), sums
 
     nothing = jax.tree.map(jnp.zeros_like, (queries.dense, queries.other_rows))
     sums = {
-        name: jnp.zeros((len(one.ids), queries.tables[name].shape[1]), gradient.dtype)
-        for name, one in found.items()
+        name: jnp.zeros((len(one.ids), tables[name].shape[1]), gradient.dtype)
+        for name, one in distinct.items()
     }
-    turns = -(-number // chunk)
+    turns = -(-number // size)
     dense, rows, sums = jax.lax.fori_loop(0, turns, add, (*nothing, sums))
     histories = {
-        name: SummedRows(one.ids, one.place, sums[name]) for name, one in found.items()
+        name: SummedRows(one.ids, one.place, sums[name])
+        for name, one in distinct.items()
     }
     return QueryGradient(dense, rows, histories)
+
+
+class _Chunk(NamedTuple):
+    """Some queries of a batch.
+
+    Attributes:
+      first: [] the first of them.
+      size: Their number.
+      inputs: Their inputs.
+      places: {table: [size length, dim]} vectors of the items of their histories.
+    """
+
+    first: jax.Array
+    size: int
+    inputs: net.Inputs
+    places: Rows
+
+
+def _chunk(queries: QueryTower, first: jax.Array, size: int) -> _Chunk:
+    """Return some queries with the vectors of their histories."""
+    number, inputs = _number(queries), queries.inputs
+
+    def part(tree: Any) -> Any:
+        return jax.tree.map(lambda one: _slice(one, first, size, number), tree)
+
+    rows = {
+        name: one._replace(place=part(one.place), present=part(one.present))
+        for name, one in inputs.rows.items()
+    }
+    own = net.Inputs(
+        rows, part(inputs.bags), part(inputs.numbers), part(inputs.history)
+    )
+    tables = queries.tables
+    places = {
+        name: gather_bags(tables[name], own.bags[name])
+        for name in _tables(queries.model)
+    }
+    return _Chunk(first, size, own, places)
+
+
+def _encode(
+    queries: QueryTower, chunk: _Chunk, dense: dict[str, Any], rows: Rows, places: Rows
+) -> jax.Array:
+    """Return the embeddings of the queries of a chunk."""
+    number = _number(queries)
+    own = {
+        name: _slice(one, chunk.first, chunk.size, number)
+        if name in chunk.inputs.bags
+        else one
+        for name, one in rows.items()
+    }
+    spec = queries.model.query
+    return net.encode("query", spec, dense, own | places, chunk.inputs)
+
+
+def _pull(
+    queries: QueryTower, chunk: _Chunk, gradient: jax.Array
+) -> tuple[dict[str, Any], Rows, Rows]:
+    """Return gradients by dense parameters, rows and places of a chunk.
+
+    Args:
+      queries: The query tower of a batch.
+      chunk: Some of its queries.
+      gradient: Gradient of the loss by their embeddings.
+    """
+
+    def encode(dense: Any, rows: Rows, places: Rows) -> jax.Array:
+        return _encode(queries, chunk, dense, rows, places)
+
+    _, pull = jax.vjp(encode, queries.dense, queries.other_rows, chunk.places)
+    return pull(gradient)
 
 
 def _tables(model: Model) -> dict[str, int]:
@@ -205,45 +273,6 @@ def _slice(values: jax.Array, first: jax.Array, size: int, number: int) -> jax.A
     """Return the entries of some queries, of which each has as many of ``number``."""
     each = values.shape[0] // number
     return jax.lax.dynamic_slice_in_dim(values, first * each, size * each)
-
-
-def _chunk(queries: QueryTower, first: jax.Array, size: int) -> tuple[net.Inputs, Rows]:
-    """Return the inputs of some queries, and the vectors of their histories."""
-    number = _number(queries)
-    inputs = queries.inputs
-
-    def part(tree: Any) -> Any:
-        return jax.tree.map(lambda one: _slice(one, first, size, number), tree)
-
-    rows = {
-        name: one._replace(place=part(one.place), present=part(one.present))
-        for name, one in inputs.rows.items()
-    }
-    own = net.Inputs(
-        rows, part(inputs.bags), part(inputs.numbers), part(inputs.history)
-    )
-    places = {
-        name: gather_bags(queries.tables[name], own.bags[name])
-        for name in _tables(queries.model)
-    }
-    return own, places
-
-
-def _encode(
-    queries: QueryTower,
-    part: net.Inputs,
-    first: jax.Array,
-    dense: dict[str, Any],
-    rows: Rows,
-    places: Rows,
-) -> jax.Array:
-    """Return the embeddings of the queries of a chunk."""
-    size, number = part.history.present.shape[0], _number(queries)  # type: ignore[union-attr]
-    own = {
-        name: _slice(one, first, size, number) if name in part.bags else one
-        for name, one in rows.items()
-    }
-    return net.encode("query", queries.model.query, dense, own | places, part)
 
 
 def _gradient_of(bag: Bag, vectors: jax.Array) -> BagGradient:
