@@ -5,13 +5,14 @@ import signal
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 from helpers import tiny
 from helpers.joined import Team, outcome
 from helpers.quick import quick
 
-from twotower_jax.commands.join import _arguments, without_join
+from twotower_jax.commands.join import _arguments, joined, without_join
 from twotower_jax.errors import InputError
 
 RUN = (*tiny.SMALL, "training.mesh.data=2", "training.mesh.table=2")
@@ -185,3 +186,19 @@ def test_a_process_without_the_same_data_ends_all(other, tmp_path):
 def test_a_wrong_join_is_refused(words, message):
     with pytest.raises(InputError, match=message):
         _arguments(without_join(words)[1])
+
+
+class KubernetesError(Exception):
+    """An error of a package that detects a cluster."""
+
+
+@pytest.mark.parametrize("error", [ValueError, KubernetesError])
+def test_a_cluster_that_is_not_found_is_refused(error, monkeypatch):
+    def initialize(**_):
+        raise error("Service token file does not exist.")
+
+    monkeypatch.setattr(jax.distributed, "initialize", initialize)
+    monkeypatch.setattr(jax.config, "update", lambda *_: None)
+    message = r"did not meet \(Service token .*\); .* elsewhere give HOST:PORT,N,I"
+    with pytest.raises(InputError, match=message), joined("auto"):
+        pass

@@ -103,14 +103,20 @@ def _initialize(value: str) -> None:
     import jax
 
     given = _arguments(value)
+    # Packages that detect a cluster, such as kubernetes, have errors of their own.
+    errors = (RuntimeError, ValueError, KeyError) if given else Exception
     jax.config.update("jax_enable_preemption_service", False)  # it takes SIGTERM
     try:
         jax.distributed.initialize(**given, shutdown_timeout_seconds=END_SECONDS)
-    except (RuntimeError, ValueError, KeyError) as error:
+    except errors as error:
         reason = str(error).partition("\n")[0][:300]
         remedy = "with an address of process 0 that they reach and a port that is free"
         if not given:
-            remedy = f"where SLURM or another cluster is found, or give {FORM}"
+            remedy = (
+                "by srun, by mpirun (Open MPI 5: with jax 0.12 and mpi4py), in an "
+                "indexed Job of Kubernetes or on a TPU pod, where jax finds them; "
+                f"elsewhere give {FORM}"
+            )
         raise InputError(
             f"{NAME} {value}: the processes did not meet ({reason}); start the same "
             f"command on all hosts within five minutes, {remedy}"
