@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from twotower_jax.commands.join import without_join
 from twotower_jax.config import Config
 from twotower_jax.losses.registry import LOSSES
 from twotower_jax.losses.rowwise import sampled_softmax
@@ -47,7 +48,7 @@ def commands() -> list[str]:
 
 @pytest.mark.parametrize("line", commands())
 def test_a_command_of_the_pages_composes(line):
-    words = shlex.split(line)[1:]
+    words, _ = without_join(shlex.split(line, comments=True)[1:])
     if words[0] == "data":  # a file is not an override
         words = [word for word in words[2:] if "=" in word]
     else:
