@@ -1,8 +1,7 @@
 """One run of ``twotower train`` on several hosts of a Ray cluster.
 
-Ray, the package and this file's Python are those of all hosts. Words of ``twotower
-train`` follow the options; ``--folder`` is one that all hosts see, where outputs/ is
-written:
+All hosts need the same environment, with Ray and the package, and see ``--folder``,
+where outputs/ is written. Words of ``twotower train`` follow the options:
 
   python clusters/ray_job.py --hosts 2 --gpus 8 --folder FOLDER \\
     training.mesh.data=2 training.mesh.table=8 data=table data.path=clicks.parquet
