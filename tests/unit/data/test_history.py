@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from twotower_jax.config.towers import TowersConfig
 from twotower_jax.data.feed import Entities, make_queries
-from twotower_jax.data.history import make_history
+from twotower_jax.data.history import history_of_events, make_history
 from twotower_jax.data.log import Feature, FunnelLog, Pairs
 from twotower_jax.errors import InputError
 from twotower_jax.model.specs import make_model
@@ -143,3 +143,16 @@ def test_missing_values_and_unknown_users_read_nothing():
     }
     assert inputs.bags["query.tags"].weight.tolist() == [[0, 0], [1, 0], [0, 0]]
     assert inputs.numbers.tolist() == [[2.0], [-1.0], [0.0]]
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("number", [0, 1, 200])
+def test_one_sort_gives_the_histories_of_the_events(seed, number):
+    """With many equal moments, and with ids that do not start at 0."""
+    rng = np.random.default_rng(seed)
+    user, item = 3 + rng.integers(0, 9, number), rng.integers(0, 50, number)
+    for time in (rng.integers(0, 20, number).astype(float), None):
+        events = Pairs(user, item, time)
+        wanted = make_history(events, user, time)
+        for one, other in zip(history_of_events(events), wanted, strict=True):
+            np.testing.assert_array_equal(one, other)

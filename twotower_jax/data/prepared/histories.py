@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from twotower_jax.data.history import History, make_history
+from twotower_jax.data.history import History, history_of_events, make_history
 from twotower_jax.data.log import Pairs, Split
 from twotower_jax.data.mapped import release
 from twotower_jax.data.prepared.arrays import load_array, write_array
 
 HISTORIES = "histories"
-# Clicks that are sorted at a time: about half a gigabyte.
-CLICKS = 2**23
+# Clicks that are sorted at a time: about a gigabyte.
+CLICKS = 2**24
 
 
 def save_histories(out: Path, parts: Split, num_users: int) -> None:
@@ -38,9 +38,13 @@ def save_histories(out: Path, parts: Split, num_users: int) -> None:
         """Yield the items of the histories, and note the spans of the positives."""
         written = 0
         for first, end in _ranges_of_users(known.user, num_users):
-            events, targets = _of_users(known, first, end), _of_users(train, first, end)
             rows = _rows_of_users(train.user, first, end)
-            made = make_history(events, targets.user, targets.time)
+            targets = _take(train, rows)
+            if known is train:
+                made = history_of_events(targets)
+            else:
+                events = _take(known, _rows_of_users(known.user, first, end))
+                made = make_history(events, targets.user, targets.time)
             spans["begin"][rows] = made.begin + written
             spans["end"][rows] = made.end + written
             written += len(made.items)
@@ -91,9 +95,8 @@ def _rows_of_users(user: np.ndarray, first: int, end: int) -> np.ndarray:
     return np.concatenate(found) if found else np.zeros(0, np.int64)
 
 
-def _of_users(pairs: Pairs, first: int, end: int) -> Pairs:
-    """Return the positives of a range of users, in their order."""
-    rows = _rows_of_users(pairs.user, first, end)
+def _take(pairs: Pairs, rows: np.ndarray) -> Pairs:
+    """Return some positives, in their order."""
     time = None if pairs.time is None else pairs.time[rows]
     found = Pairs(np.asarray(pairs.user[rows]), np.asarray(pairs.item[rows]), time)
     for values in (pairs.item, pairs.time):
