@@ -3,7 +3,7 @@
 seeds  one process: 8 seeds at batch 256 on a log of 943 users, 1,682 items and 100,000
        clicks (Zipf), one after the other and side by side; whole runs, with validation,
        checkpoints and files.
-study  `experiment=quickstart`, eight arms x three seeds: a command for each run, one
+study  `experiment=quickstart`, all arms x three seeds: a command for each run, one
        after the other, and one sweep with the launcher, which also writes the report.
        Each side begins with an empty cache of compiled programs.
 
@@ -128,27 +128,45 @@ def command(folder: Path, cache: str, *words: str) -> None:
     )
 
 
+def study_alone(
+    folder: Path, output: str, arms: Sequence[str], seeds: Sequence[str], *words: str
+) -> None:
+    """Run the quickstart as one command per run, one after the other.
+
+    Args:
+      folder: of all runs and of the cache of compiled programs.
+      output: folder of these runs in it.
+      arms, seeds: of which each pair is a run.
+      words: further settings.
+    """
+    for arm, seed in itertools.product(arms, seeds):
+        run_words = ("hydra.mode=RUN", f"arms={arm}", f"seed={seed}")
+        words_all = ("experiment=quickstart", *words, *run_words, f"output={output}")
+        command(folder, f"{output}-cache", *words_all)
+
+
+def study_fused(
+    folder: Path, output: str, arms: Sequence[str], seeds: Sequence[str], *words: str
+) -> None:
+    """Run the quickstart as one sweep with its report; arguments of `study_alone`."""
+    swept = (f"arms={','.join(arms)}", f"seed={','.join(seeds)}")
+    launcher = ("hydra/launcher=fused", "hydra.mode=MULTIRUN")
+    words_all = ("experiment=quickstart", *words, *launcher, *swept)
+    command(folder, f"{output}-cache", *words_all, f"output={output}")
+
+
 def study(options: argparse.Namespace, folder: Path) -> None:
     """Compare the quickstart with a command for each of its runs."""
-    both = ("experiment=quickstart", f"training.epochs={options.epochs}")
     path = Path(conf.__path__[0]) / "experiment" / "quickstart.yaml"
     swept = yaml.safe_load(path.read_text())["hydra"]["sweeper"]["params"]
-    jobs = list(
-        itertools.product(*(str(swept[k]).split(",") for k in ("arms", "seed")))
-    )
-    print(f"{len(jobs)} runs", flush=True)
-
-    def alone(number: int) -> None:
-        for arm, seed in jobs:
-            words = ("hydra.mode=RUN", f"arms={arm}", f"seed={seed}")
-            command(folder, f"cache{number}a", *both, *words, f"output=a{number}")
-
-    def fused(number: int) -> None:
-        words = ("hydra/launcher=fused", f"output=b{number}")
-        command(folder, f"cache{number}b", *both, *words)
+    arms, seeds = (str(swept[key]).split(",") for key in ("arms", "seed"))
+    epochs = f"training.epochs={options.epochs}"
+    print(f"{len(arms) * len(seeds)} runs", flush=True)
 
     def pair(number: int) -> tuple[float, float]:
-        return timed(lambda: alone(number))[0], timed(lambda: fused(number))[0]
+        given = (arms, seeds, epochs)
+        alone, _ = timed(lambda: study_alone(folder, f"a{number}", *given))
+        return alone, timed(lambda: study_fused(folder, f"b{number}", *given))[0]
 
     compare(options, pair)
 

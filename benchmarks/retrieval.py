@@ -17,11 +17,11 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from peers.faiss_flat import DIM, MASKED, vectors
+from peers.faiss_flat import search as faiss_search
 
 from twotower_jax.evaluation.ragged import from_pairs
 from twotower_jax.evaluation.retrieve import top_k
-
-DIM, MASKED, SEED = 64, 50, 0
 
 
 def numpy_search(queries, candidates, masked, k, block=256):
@@ -52,15 +52,6 @@ def plain_search(queries, columns, masked, k):
     return np.concatenate([np.asarray(x) for x in found])
 
 
-def faiss_search(index, queries, masked, k):
-    """Fetch as many more as are masked, then drop those."""
-    _, items = index.search(queries, k + masked.shape[1])
-    base = np.arange(len(items))[:, None] * np.int64(index.ntotal)
-    bad = np.isin(base + items, base + masked).reshape(items.shape)
-    order = np.argsort(bad, axis=1, kind="stable")[:, :k]
-    return np.take_along_axis(items, order, axis=1)
-
-
 def make_methods(queries, candidates, masked, k) -> dict[str, Callable]:
     number = len(queries)
     seen = from_pairs(np.repeat(np.arange(number), MASKED), masked.ravel(), number)
@@ -83,10 +74,7 @@ def make_methods(queries, candidates, masked, k) -> dict[str, Callable]:
 
 
 def measure(num_items: int, num_queries: int, k: int, rounds: int) -> None:
-    rng = np.random.default_rng(SEED)
-    queries = rng.standard_normal((num_queries, DIM), dtype=np.float32)
-    candidates = rng.standard_normal((num_items, DIM), dtype=np.float32)
-    masked = rng.integers(0, num_items, (num_queries, MASKED)).astype(np.int32)
+    queries, candidates, masked = vectors(num_items, num_queries)
     methods = make_methods(queries, candidates, masked, k)
     reference = methods["top_k"][1](queries)  # Warms up, too.
     wall = dict.fromkeys(methods, np.inf)

@@ -88,32 +88,49 @@ def write_log(path: Path, size: int) -> None:
     ).write_parquet(path)
 
 
+def path_command(
+    log: Path, output: Path, batch: int, steps: int, *words: str
+) -> list[str]:
+    """Return the command line of a training on a log that `write_log` wrote.
+
+    Args:
+      log: the file.
+      output: folder of the run.
+      batch, steps: of the training.
+      words: further settings.
+    """
+    return [
+        *(sys.executable, "-m", "twotower_jax", "train", "data=table"),
+        f"data.path={log}",
+        *("data.columns.clicked=clicked", "data.columns.time=time"),
+        *("data.split=temporal", "data.valid_share=0", "data.test_share=0.001"),
+        *("towers=factors", "optimizer=adagrad", "loss.temperature=0.05"),
+        *(f"training.batch_size={batch}", f"training.steps={steps}"),
+        *("evaluation.k=[20]", f"output={output}", "name=benchmark"),
+        *words,
+    ]
+
+
+def path_result(output: Path) -> dict[str, Any]:
+    """Return the result of the run of that command."""
+    (result,) = output.glob("benchmark/*/result.json")
+    return json.loads(result.read_text())
+
+
 def measure_path(options: argparse.Namespace) -> None:
     """Run the command in a process of its own and print its speed and memory."""
-    with tempfile.TemporaryDirectory() as place:
-        log = Path(place) / "log.parquet"
+    with tempfile.TemporaryDirectory() as folder:
+        log, place = Path(folder) / "log.parquet", Path(folder)
         write_log(log, options.size)
-        command = [
-            *(sys.executable, "-m", "twotower_jax", "train", "data=table"),
-            f"data.path={log}",
-            *("data.columns.clicked=clicked", "data.columns.time=time"),
-            *("data.split=temporal", "data.valid_share=0", "data.test_share=0.001"),
-            *("towers=factors", "optimizer=adagrad", "loss.temperature=0.05"),
-            *(
-                f"training.batch_size={options.batch}",
-                f"training.steps={options.steps}",
-            ),
-            f"training.merge_columns={str(options.merge).lower()}",
-            *("evaluation.k=[20]", f"output={place}", "name=benchmark"),
-        ]
+        merge = f"training.merge_columns={str(options.merge).lower()}"
+        command = path_command(log, place, options.batch, options.steps, merge)
         env = dict(os.environ)
         if options.huge_pages:
             env["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
         started = time.perf_counter()
         subprocess.run(command, check=True, env=env, stdout=subprocess.DEVNULL)
         wall = time.perf_counter() - started
-        (result,) = Path(place).glob("benchmark/*/result.json")
-        values = json.loads(result.read_text())
+        values = path_result(place)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     print(
         f"{options.size:,} users and items, batch {options.batch}, merged columns "

@@ -1,0 +1,1 @@
+"""Ratios to peers and to the floors of the machine: `make bench`."""
