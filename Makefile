@@ -2,6 +2,7 @@
 # make test    the tests that take seconds, with programs that compile fast
 # make test-all   every test, with programs as users have them
 # make chaos   thousands of faults, for hours; CHAOS_SHARE=0.1 takes a tenth
+# make bench   ratios to peers and to the floors of the machine, for hours
 # make lint    ruff and pyright                  make docs       the site, into site/
 # make clean   build artefacts
 #
@@ -14,11 +15,14 @@
 #                                         3.11), in .venv-oldest.
 #   WORKERS=4                             Processes that share the tests.
 #   CHAOS_SHARE=0.1                       Share of the trials of make chaos.
+#   BENCH=short                           A tiny form of make bench, without peers. Other
+#                                         words: --only train start, --rounds 3, --help.
 
 SHELL := bash
 CONSTRAINTS := constraints.txt
 WORKERS := 2
 CHAOS_SHARE := 1
+BENCH := full
 VENV := $(patsubst constraints%.txt,.venv%,$(notdir $(CONSTRAINTS)))
 
 ifeq ($(origin PYTHON),undefined)
@@ -56,7 +60,7 @@ ifneq ($(shell cat $(DOCS_STAMP) 2>/dev/null),$(CURDIR))
 .PHONY: $(DOCS_STAMP)
 endif
 
-.PHONY: study test test-all chaos lint docs clean
+.PHONY: study test test-all chaos bench lint docs clean
 .DEFAULT_GOAL := study
 
 study: $(RUN_STAMP)
@@ -72,6 +76,10 @@ test-all: $(DEV_STAMP)
 chaos: $(DEV_STAMP)
 	@CHAOS_SHARE=$(CHAOS_SHARE) CHAOS_OUT=$(CURDIR)/chaos.jsonl \
 	  $(PYTEST) --durations 0 tests/chaos
+
+# Peers have environments of their own, in bench-data/peers.
+bench: $(RUN_STAMP)
+	@PYTHONPATH=benchmarks $(BIN)/python -m bench $(BENCH)
 
 lint: $(DEV_STAMP)
 	@$(BIN)/ruff check .

@@ -15,13 +15,17 @@ import argparse
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from .context import Bench
 from .processes import HUGE_PAGES
 from .registry import MEASURES
 from .rows import Row
-from .settings import FULL, SHORT
+from .settings import FULL, SHORT, Settings, short
 from .table import as_json, header, machine, table, write_json
+from .trainings import PEERS
+
+CHANGES = ("rounds", "seconds", "peers", "study")
 
 
 def main(words: list[str] | None = None) -> None:
@@ -32,17 +36,33 @@ def main(words: list[str] | None = None) -> None:
     if options.form == "short":  # most of its time is that of compiling
         os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
         settings = SHORT
-    changes = {"rounds": options.rounds, "seconds": options.seconds}
+    changes = {name: getattr(options, name) for name in CHANGES}
     changes = {name: value for name, value in changes.items() if value is not None}
-    settings, about = settings._replace(**changes), machine()
+    settings, about = matching(settings._replace(**changes), options.match), machine()
     rows: list[Row] = []
+    values: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(settings, Path(folder), options.folder / "peers")
         for name in options.only or MEASURES:
             rows += MEASURES[name](bench)
-        values = as_json(bench, rows, about)
-    write_json(values, options.out or options.folder / "bench.json")
+            values = as_json(bench, rows, about)
+            write_json(values, options.out or options.folder / "bench.json")
     print(f"{header(values)}\n\n{table(rows)}")
+
+
+def matching(settings: Settings, texts: list[str]) -> Settings:
+    """Return settings whose cases have one of some texts in their names."""
+
+    def wanted(name: str) -> bool:
+        return any(text in name for text in texts)
+
+    fields = ("rows", "batches", "dims", "histories", "hard")
+    kept = {
+        name: tuple(case for case in getattr(settings, name) if wanted(case.name))
+        for name in fields
+    }
+    searches = tuple(x for x in settings.searches if wanted(f"{short(x[0])} items"))
+    return settings._replace(**kept, searches=searches)
 
 
 def parse(words: list[str] | None) -> argparse.Namespace:
@@ -54,6 +74,13 @@ def parse(words: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("form", nargs="?", choices=("full", "short"), default="full")
     parser.add_argument("--only", nargs="+", choices=list(MEASURES), metavar="NAME")
+    parser.add_argument(
+        "--match", nargs="+", default=[""], help="cases by parts of their names"
+    )
+    parser.add_argument(
+        "--peers", nargs="*", choices=list(PEERS), help="of trainings; default all"
+    )
+    parser.add_argument("--study", nargs="+", help="settings of the study's runs")
     parser.add_argument("--rounds", type=int, help="default 5")
     parser.add_argument("--seconds", type=float, help="timed per training, default 4")
     place = Path("bench-data")

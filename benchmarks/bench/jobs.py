@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from twotower_jax.compile_cache import keep_programs
+
 from .settings import Case
 
 WARM_UP = 2  # dispatches before those that are timed
@@ -58,12 +60,10 @@ def start(case: list, file: str) -> dict[str, Any]:
       case: the values of a `Case`.
       file: its clicks.
     """
-    from twotower_jax.compile_cache import keep_programs
     from twotower_jax.training.step import run_steps
 
     from .worlds import make_world
 
-    keep_programs()
     given = Case(*case)
     world = make_world(given, Path(file), merge=True)
     problem, one = world.problem, np.int32(1)
@@ -179,4 +179,5 @@ def run_job(job: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    keep_programs()
     print(json.dumps(run_job(json.loads(sys.argv[1]))))

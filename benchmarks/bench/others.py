@@ -13,8 +13,9 @@ from .rows import Row, at_least, at_most, ratios, step
 from .settings import MILLION, Case, short
 from .worlds import write_clicks
 
-K, TURNS = 100, 5
+K, TURNS = 100, 3
 SEARCH_GOALS = {100_000: at_least(1.3), MILLION: at_least(2.0)}
+SAME = 0.999  # of the places; rounding swaps items of nearly equal scores
 SEQUENCE_BATCH, PEER_BATCH = 1024, 128
 
 
@@ -174,6 +175,8 @@ def _compared(task: Task, own: str, other: str) -> Task:
         if "error" in result or not Path(own).exists():
             return result
         same = float((np.load(own) == np.load(other)).mean())
+        if same < SAME:
+            return {"error": f"only {same:.1%} of the items are the same"}
         return result | {"same": same}
 
     return run

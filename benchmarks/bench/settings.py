@@ -49,6 +49,7 @@ class Settings(NamedTuple):
       command_steps: steps of the whole command.
       arms, seeds: runs of the study.
       study: further words of each command of the study.
+      peers: names of `trainings.PEERS` that train; None: all.
     """
 
     short: bool
@@ -65,6 +66,7 @@ class Settings(NamedTuple):
     arms: tuple[str, ...]
     seeds: int
     study: tuple[str, ...]
+    peers: tuple[str, ...] | None = None
 
 
 MILLION = 1_000_000

@@ -37,14 +37,18 @@ def train(bench: Bench) -> list[Row]:
     results = bench.run("train", _tasks(bench, cases, tuple(PEERS)))
     rows = _rows(bench, "train", cases, results)
     first, last = cases[0], cases[-1]
-    above, below = (results[f"{one.name} | every column"] for one in (last, first))
-    case = f"{last.name} over {first.items:,} rows"
-    values, reason = ratios(above, below, step)
-    goal = None if bench.settings.short else at_most(1.05)
-    rows.append(Row("train", case, "step, every column", values, goal, reason))
-    own, other = (results[f"{last.name} | {who}"] for who in ("merged", "TFRS"))
-    goal = None if bench.settings.short else at_most(0.95)
-    rows.append(Row("train", last.name, "memory over TFRS", *_memory(own, other, goal)))
+    if len(cases) > 1:
+        above, below = (results[f"{one.name} | every column"] for one in (last, first))
+        case = f"{last.name} over {first.items:,} rows"
+        values, reason = ratios(above, below, step)
+        goal = None if bench.settings.short else at_most(1.05)
+        rows.append(Row("train", case, "step, every column", values, goal, reason))
+    other = results.get(f"{last.name} | TFRS")
+    if other:
+        own = results[f"{last.name} | merged"]
+        values, reason = ratios(own, other, lambda one: one["peak"])
+        goal = at_most(0.95) if last.items == 4 * MILLION else None
+        rows.append(Row("train", last.name, "memory over TFRS", values, goal, reason))
     return rows
 
 
@@ -115,11 +119,17 @@ def _tasks(
         wide = file if settings.short else None
         wide = wide or str(write_clicks(case, settings.clicks, bench.folder))
         shape = {"file": wide, "batch": case.batch, "dim": case.dim, **timed}
-        for name in peers:
+        for name in _chosen(bench, peers):
             env, script, others = PEERS[name]
             task = bench.peer(env, script, **shape, **others)
             tasks[f"{case.name} | {name}"] = task
     return tasks
+
+
+def _chosen(bench: Bench, peers: Sequence[str]) -> list[str]:
+    """Return the peers of a measure that the settings have."""
+    chosen = bench.settings.peers
+    return [name for name in peers if chosen is None or name in chosen]
 
 
 def _rows(
@@ -150,7 +160,8 @@ def _others(case: Case, results: Results) -> Results:
         if f"{case.name} | {name}" in results
     }
     fast = [results for name, results in found.items() if name != "keras-rs"]
-    return found | ({BEST: better(*fast, number=rate)} if len(fast) > 1 else {})
+    both = "TFRS" in found and "torch" in found
+    return found | ({BEST: better(*fast, number=rate)} if both else {})
 
 
 def _over_floor(
@@ -174,14 +185,6 @@ def _goal(bench: Bench, arm: str, other: str, case: Case) -> Goal | None:
     if bench.settings.short or case.dim != 64:
         return None
     return GOALS.get((arm, other, case.items, case.batch))
-
-
-def _memory(
-    own: Sequence[Result], other: Sequence[Result], goal: Goal | None
-) -> tuple[tuple[float, ...], Goal | None, str]:
-    """Return the ratio of peak memory, its goal, and why there is none."""
-    values, reason = ratios(own, other, lambda one: one["peak"])
-    return values, goal, reason
 
 
 def _beside(
