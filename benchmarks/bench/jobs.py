@@ -31,6 +31,8 @@ def dispatch(case: Case) -> int:
 def train(case: list, file: str, seconds: float, merge: bool = True) -> dict[str, Any]:
     """Return the seconds per step, and the distinct items of a batch.
 
+    As in every job, the key "cpu" has the same in CPU seconds of all threads.
+
     Args:
       case: the values of a `Case`.
       file: its clicks, as `worlds.write_clicks` has them.
@@ -42,15 +44,17 @@ def train(case: list, file: str, seconds: float, merge: bool = True) -> dict[str
     given = Case(*case)
     world, number = make_world(given, Path(file), merge), dispatch(given)
     ends, warm = [time.perf_counter()], WARM_UP if given.batch < 10_000 else 1
+    cpu = [time.process_time()]
     while len(ends) < warm + 3 or ends[-1] - ends[warm] < seconds:
         world.run(number)
         ends.append(time.perf_counter())
+        cpu.append(time.process_time())
     batches = world.problem.order.batches(0, 4)
     with np.load(file) as arrays:
         item = arrays["item"]
     columns = np.mean([len(np.unique(item[rows])) for rows in batches])
-    steps = np.diff(ends[warm:]) / number
-    return {"steps": steps.tolist(), "columns": float(columns)}
+    steps, cpu = ((np.diff(x[warm:]) / number).tolist() for x in (ends, cpu))
+    return {"steps": steps, "columns": float(columns), "cpu": {"steps": cpu}}
 
 
 def start(case: list, file: str) -> dict[str, Any]:
@@ -70,7 +74,8 @@ def start(case: list, file: str) -> dict[str, Any]:
     rows = problem.order.batches(0, dispatch(given))
     _, losses = run_steps(problem.program, problem.data, world.state, rows, one)
     jax.block_until_ready(losses)
-    return {"first": time.time()}
+    cpu = {"first": time.process_time(), "started": 0.0}
+    return {"first": time.time(), "cpu": cpu}
 
 
 def evaluate(
@@ -95,17 +100,18 @@ def evaluate(
     rows = np.repeat(np.arange(queries), MASKED)
     seen, table = from_pairs(rows, masked.ravel(), queries), jnp.asarray(candidate)
     columns = table.T.copy() if plain else table
-    seconds, found = [], None
+    seconds, cpu, found = [], [], None
     for _ in range(turns + 1):
-        begin = time.perf_counter()
+        begin, begin_cpu = time.perf_counter(), time.process_time()
         if plain:
             found = plain_search(query, columns, masked, k)
         else:
             found = top_k(query, table, k, seen=seen)[1]
         seconds.append(time.perf_counter() - begin)
+        cpu.append(time.process_time() - begin_cpu)
     assert found is not None
     np.save(file, found)
-    return {"seconds": seconds[1:]}
+    return {"seconds": seconds[1:], "cpu": {"seconds": cpu[1:]}}
 
 
 def sequences(file: str, batch: int, steps: int, turns: int) -> dict[str, Any]:
@@ -130,7 +136,7 @@ def sequences(file: str, batch: int, steps: int, turns: int) -> dict[str, Any]:
     return {"seconds": seconds}
 
 
-def floors(size: int) -> dict[str, float]:
+def floors(size: int) -> dict[str, Any]:
     """Return the speeds of this machine at simple work, the best of some turns.
 
     Args:
@@ -140,15 +146,17 @@ def floors(size: int) -> dict[str, float]:
     x = jax.random.normal(jax.random.key(0), (size, size))
     # The exponentials stay in the caches; the scaled numbers do not.
     few, many = jnp.zeros(min(2**18, size**2)), jnp.zeros(4 * size**2)
-    return {
+    amounts = {
         "sgemm": 2.0 * size**3 / _best(lambda y: (y @ x) * (1 / size), x, 4),
         "exp": few.size / _best(lambda y: jnp.exp(y - 1), few, 200),
         "bandwidth": 8.0 * many.size / _best(lambda y: y * 0.999 + 1, many, 8),
     }
+    wall, cpu = ({k: float(v[i]) for k, v in amounts.items()} for i in (0, 1))
+    return {**wall, "cpu": cpu}
 
 
-def _best(body: Any, state: jax.Array, repeats: int, turns: int = 7) -> float:
-    """Return the fewest seconds of one repetition of some work."""
+def _best(body: Any, state: jax.Array, repeats: int, turns: int = 7) -> np.ndarray:
+    """Return the fewest seconds of one repetition of some work, wall and CPU."""
 
     @partial(jax.jit, donate_argnums=0)
     def run(state: jax.Array) -> jax.Array:
@@ -157,10 +165,10 @@ def _best(body: Any, state: jax.Array, repeats: int, turns: int = 7) -> float:
     state = jax.block_until_ready(run(jnp.copy(state)))
     seconds = []
     for _ in range(turns):
-        begin = time.perf_counter()
+        begin = np.array([time.perf_counter(), time.process_time()])
         state = jax.block_until_ready(run(state))
-        seconds.append(time.perf_counter() - begin)
-    return min(seconds) / repeats
+        seconds.append([time.perf_counter(), time.process_time()] - begin)
+    return np.min(seconds, axis=0) / repeats
 
 
 JOBS = {

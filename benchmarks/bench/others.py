@@ -1,6 +1,9 @@
 """Measures of evaluation, start, the whole command, studies and sequences."""
 
 import math
+import os
+import subprocess
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -9,8 +12,8 @@ import numpy as np
 
 from .context import Bench
 from .processes import Result, Task, own_job, process
-from .rows import Row, at_least, at_most, ratios, step
-from .settings import MILLION, Case, short
+from .rows import Results, Row, at_least, at_most, ratios, step, with_cpu
+from .settings import MILLION, Case, Settings, short
 from .worlds import write_clicks
 
 K, TURNS = 100, 3
@@ -34,7 +37,12 @@ def evaluate(bench: Bench) -> list[Row]:
         plain = str(bench.folder / "plain.npy")
         task = bench.own("evaluate", **job, file=plain, plain=True)
         tasks[f"{name} | lax.top_k"] = task
-    results, rows = bench.run("evaluate", tasks), []
+    return with_cpu(partial(_search_rows, bench), bench.run("evaluate", tasks))
+
+
+def _search_rows(bench: Bench, results: Results) -> list[Row]:
+    """Return the rows of searches."""
+    rows = []
     for items, _ in bench.settings.searches:
         name = f"{short(items)} items"
         goal = None if bench.settings.short else SEARCH_GOALS.get(items)
@@ -65,7 +73,13 @@ def start(bench: Bench) -> list[Row]:
     peer = bench.peer("tfrs", "tfrs_towers.py", **shape)
     # The first start of a round fills the cache of the second.
     tasks = {"cold": own, "warm": own, "TFRS": peer}
-    results, rows = bench.run("start", tasks), []
+    results = bench.run("start", tasks)
+    return with_cpu(partial(_start_rows, bench, case), results)
+
+
+def _start_rows(bench: Bench, case: Case, results: Results) -> list[Row]:
+    """Return the rows of starts."""
+    rows = []
     goals = {"cold": at_most(0.7), "warm": at_most(0.4)}
     for name, goal in goals.items():
         values, reason = ratios(results[name], results["TFRS"], _to_first)
@@ -117,15 +131,24 @@ def study(bench: Bench) -> list[Row]:
 
     def task(function: Any, letter: str) -> Task:
         def run(number: int) -> Result:
-            seconds, _ = timed(
-                lambda: function(bench.folder, f"study{letter}{number}", *given)
-            )
-            return {"wall": seconds}
+            before = os.times()
+            output = f"study{letter}{number}"
+            try:
+                seconds, _ = timed(lambda: function(bench.folder, output, *given))
+            except subprocess.CalledProcessError as error:
+                return {"error": f"a run ended with exit status {error.returncode}"}
+            cpu = sum(os.times()[2:4]) - sum(before[2:4])  # of the processes
+            return {"wall": seconds, "cpu": {"wall": cpu}}
 
         return run
 
     tasks = {"alone": task(study_alone, "a"), "fused": task(study_fused, "b")}
     results = bench.run("study", tasks)
+    return with_cpu(partial(_study_rows, settings), results)
+
+
+def _study_rows(settings: Settings, results: Results) -> list[Row]:
+    """Return the row of a study."""
     values, reason = ratios(results["fused"], results["alone"], lambda one: one["wall"])
     number = len(settings.arms) * settings.seeds
     goal = None if settings.short else at_most(0.33)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from .processes import Result
 
+Results = dict[str, list[Result]]
 Number = Callable[[Result], float]
 
 
@@ -50,6 +51,8 @@ class Row(NamedTuple):
       values: the ratio of each round in which both were measured.
       goal: the bound of the median; None: there is none.
       reason: why there is no value.
+      cpu: the ratios by CPU seconds of all threads, which hold better than those of
+        the wall clock on a machine with other work.
     """
 
     measure: str
@@ -58,6 +61,7 @@ class Row(NamedTuple):
     values: tuple[float, ...]
     goal: Goal | None = None
     reason: str = ""
+    cpu: tuple[float, ...] = ()
 
     @property
     def median(self) -> float | None:
@@ -86,6 +90,22 @@ def ratios(
     values = tuple(number(a) / number(b) for a, b in whole)
     errors = [one["error"] for pair in pairs for one in pair if "error" in one]
     return values, "" if values else (errors or ["not run"])[0]
+
+
+def with_cpu(build: Callable[[Results], list[Row]], results: Results) -> list[Row]:
+    """Return rows with their ratios by the wall clock and by CPU seconds.
+
+    Args:
+      build: returns the rows of results.
+      results: of a measure, with seconds by the wall clock and, in "cpu", by all
+        threads.
+    """
+    other = {
+        name: [{**one, **one["cpu"]} if "cpu" in one else {"error": ""} for one in each]
+        for name, each in results.items()
+    }
+    pairs = zip(build(results), build(other), strict=True)
+    return [row._replace(cpu=by_cpu.values) for row, by_cpu in pairs]
 
 
 def better(*peers: Sequence[Result], number: Number) -> list[Result]:

@@ -96,7 +96,16 @@ def header(values: dict[str, Any]) -> str:
 
 def table(rows: Sequence[Row]) -> str:
     """Return the table, one line per ratio."""
-    heads = ("measure", "case", "ratio", "median", "min to max", "goal", "reached")
+    heads = (
+        "measure",
+        "case",
+        "ratio",
+        "median",
+        "min to max",
+        "by CPU",
+        "goal",
+        "reached",
+    )
     lines = [heads, tuple("-" * len(head) for head in heads)]
     lines += [_cells(row) for row in rows]
     sizes = [max(len(line[i]) for line in lines) for i in range(len(heads))]
@@ -110,10 +119,11 @@ def _cells(row: Row) -> tuple[str, ...]:
     """Return the cells of a line."""
     found = "not measured" if row.median is None else f"{row.median:.3g}"
     span = f"{min(row.values):.3g} to {max(row.values):.3g}" if row.values else ""
+    cpu = f"{median(row.cpu):.3g}" if row.cpu else ""
     goal = "" if row.goal is None else str(row.goal)
     reached = {None: "", True: "yes", False: "no"}[row.reached]
     reached = reached if row.values else row.reason[:70]
-    return (row.measure, row.case, row.ratio, found, span, goal, reached)
+    return (row.measure, row.case, row.ratio, found, span, cpu, goal, reached)
 
 
 def _row(row: Row) -> dict[str, Any]:

@@ -6,7 +6,18 @@ from typing import Any
 
 from .context import Bench
 from .processes import Result, Task
-from .rows import Goal, Row, at_least, at_most, better, rate, ratios, step
+from .rows import (
+    Goal,
+    Results,
+    Row,
+    at_least,
+    at_most,
+    better,
+    rate,
+    ratios,
+    step,
+    with_cpu,
+)
 from .settings import MILLION, Case
 from .worlds import write_clicks
 
@@ -28,13 +39,25 @@ GOALS: dict[tuple[str, str, int, int], Goal] = {
     ("merged", "floor", MILLION, 4096): at_most(1.25),
     ("merged", "floor", MILLION, 1024): at_most(1.5),
 }
-Results = dict[str, list[Result]]
 
 
 def train(bench: Bench) -> list[Row]:
     """Return the rows of tables of several sizes, and of their memory."""
     cases = bench.settings.rows
     results = bench.run("train", _tasks(bench, cases, tuple(PEERS)))
+    rows = with_cpu(partial(_train_rows, bench, cases), results)
+    last = cases[-1]
+    other = results.get(f"{last.name} | TFRS")
+    if other:
+        own = results[f"{last.name} | merged"]
+        values, reason = ratios(own, other, lambda one: one["peak"])
+        goal = at_most(0.95) if last.items == 4 * MILLION else None
+        rows.append(Row("train", last.name, "memory over TFRS", values, goal, reason))
+    return rows
+
+
+def _train_rows(bench: Bench, cases: Sequence[Case], results: Results) -> list[Row]:
+    """Return the rows of sizes, and of the largest over the smallest."""
     rows = _rows(bench, "train", cases, results)
     first, last = cases[0], cases[-1]
     if len(cases) > 1:
@@ -43,12 +66,6 @@ def train(bench: Bench) -> list[Row]:
         values, reason = ratios(above, below, step)
         goal = None if bench.settings.short else at_most(1.05)
         rows.append(Row("train", case, "step, every column", values, goal, reason))
-    other = results.get(f"{last.name} | TFRS")
-    if other:
-        own = results[f"{last.name} | merged"]
-        values, reason = ratios(own, other, lambda one: one["peak"])
-        goal = at_most(0.95) if last.items == 4 * MILLION else None
-        rows.append(Row("train", last.name, "memory over TFRS", values, goal, reason))
     return rows
 
 
@@ -60,14 +77,14 @@ def batch(bench: Bench) -> list[Row]:
         # Peers hold B x B logits several times: 16 GiB each with 65,536 rows.
         peers = ("TFRS", "torch") if case.batch < 10_000 else ()
         tasks |= _tasks(bench, [case], peers)
-    return _rows(bench, "batch", cases, bench.run("batch", tasks))
+    return with_cpu(partial(_rows, bench, "batch", cases), bench.run("batch", tasks))
 
 
 def dim(bench: Bench) -> list[Row]:
     """Return the rows of other dimensions."""
     cases = bench.settings.dims
     results = bench.run("dim", _tasks(bench, cases, ("TFRS", "torch")))
-    return _rows(bench, "dim", cases, results)
+    return with_cpu(partial(_rows, bench, "dim", cases), results)
 
 
 def history(bench: Bench) -> list[Row]:
@@ -194,6 +211,11 @@ def _beside(
     bases = {case: Case(case.items, case.batch, case.dim) for case in cases}
     tasks = _tasks(bench, cases, peers) | _tasks(bench, list(set(bases.values())), ())
     results = bench.run(measure, tasks)
+    return with_cpu(partial(_beside_rows, measure, bases), results)
+
+
+def _beside_rows(measure: str, bases: dict[Case, Case], results: Results) -> list[Row]:
+    """Return the rows of cases and of their bases."""
     rows = []
     for case, base in bases.items():
         row = partial(Row, measure, case.name)

@@ -64,18 +64,26 @@ class Clock:
     """The ends of the steps of a training."""
 
     def __init__(self, seconds: float):
-        self.seconds, self.ends, self.first = seconds, [], 0.0
+        self.seconds, self.ends, self.cpu = seconds, [], []
+        self.first = {"first": 0.0, "cpu": 0.0}
 
     def step(self) -> bool:
         """Note the end of a step and return whether another is needed."""
         self.ends.append(time.perf_counter())
-        self.first = self.first or time.time()
+        self.cpu.append(time.process_time())
+        if len(self.ends) == 1:
+            self.first = {"first": time.time(), "cpu": self.cpu[0]}
         if not self.seconds:
             return False
         timed = len(self.ends) - WARM_UP
         return timed < 4 or self.ends[-1] - self.ends[WARM_UP - 1] < self.seconds
 
     def print(self) -> None:
-        """Print the time of the first step and the seconds of the timed steps."""
-        steps = np.diff(self.ends[WARM_UP - 1 :]).tolist()
-        print(json.dumps({"first": self.first, "steps": steps}), flush=True)
+        """Print the time of the first step and the seconds of the timed steps.
+
+        The key "cpu" has the same in CPU seconds of all threads of the process.
+        """
+        steps, cpu = (np.diff(x[WARM_UP - 1 :]).tolist() for x in (self.ends, self.cpu))
+        result = {"first": self.first["first"], "steps": steps}
+        result["cpu"] = {"first": self.first["cpu"], "started": 0.0, "steps": cpu}
+        print(json.dumps(result), flush=True)
