@@ -8,7 +8,8 @@ Each measure starts fresh processes in turn, round after round, with huge pages 
 of them. The table has the median ratio of the rounds, the smallest and the largest, and
 the goal; the JSON file has the versions, the machine and the results of each process.
 Peers have environments of their own, with the versions of `benchmarks/peers/*.txt`,
-which are installed on first use. Without a peer its ratios are "not measured".
+which are installed on first use. Without a peer its ratios are "not measured". Ctrl-C
+ends the measures; the rounds that are whole are printed.
 """
 
 import argparse
@@ -44,6 +45,8 @@ def main(words: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(settings, Path(folder), options.folder / "peers")
         for name in options.only or MEASURES:
+            if bench.stopped:
+                break
             rows += MEASURES[name](bench)
             values = as_json(bench, rows, about)
             write_json(values, options.out or options.folder / "bench.json")

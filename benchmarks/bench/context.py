@@ -24,6 +24,7 @@ class Bench:
         self.settings, self.folder, self._peers = settings, folder, peers
         self.environments: dict[str, Environment] = {}
         self.results: dict[str, dict[str, list[Result]]] = {}
+        self.stopped = False  # by Ctrl-C
 
     def environment(self, name: str) -> Environment:
         """Return the environment of a peer, installed once."""
@@ -62,5 +63,6 @@ class Bench:
     def run(self, measure: str, tasks: dict[str, Task]) -> dict[str, list[Result]]:
         """Return the results of the tasks of a measure, and keep them."""
         print(f"== {measure}", file=sys.stderr, flush=True)
-        self.results[measure] = interleave(tasks, self.settings.rounds)
-        return self.results[measure]
+        results, stopped = interleave(tasks, self.settings.rounds)
+        self.results[measure], self.stopped = results, stopped
+        return results

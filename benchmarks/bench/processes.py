@@ -78,19 +78,35 @@ def peer_job(python: Path, script: str, job: Result) -> Result:
     return process(words)
 
 
-def interleave(tasks: dict[str, Task], rounds: int) -> dict[str, list[Result]]:
-    """Return the results of all tasks, round after round, each task once a round."""
+def interleave(
+    tasks: dict[str, Task], rounds: int
+) -> tuple[dict[str, list[Result]], bool]:
+    """Return the results of all tasks, round after round, each task once a round.
+
+    Args:
+      tasks: by name, in their order.
+      rounds: number of rounds.
+
+    Returns:
+      The results of whole rounds, and whether Ctrl-C ended them.
+    """
     results: dict[str, list[Result]] = {name: [] for name in tasks}
-    for number in range(rounds):
-        for name, task in tasks.items():
-            begin = time.perf_counter()
-            result = task(number)
-            results[name].append(result)
-            text = result.get("error", "done").splitlines()[-1][:60]
-            seconds = time.perf_counter() - begin
-            line = f"round {number + 1}/{rounds}  {name:58} {seconds:6.1f} s  {text}"
-            print(line, file=sys.stderr, flush=True)
-    return results
+    try:
+        for number in range(rounds):
+            for name, task in tasks.items():
+                begin = time.perf_counter()
+                result = task(number)
+                results[name].append(result)
+                text = result.get("error", "done").splitlines()[-1][:60]
+                seconds = time.perf_counter() - begin
+                line = (
+                    f"round {number + 1}/{rounds}  {name:48} {seconds:6.1f} s  {text}"
+                )
+                print(line, file=sys.stderr, flush=True)
+    except KeyboardInterrupt:
+        whole = min(len(each) for each in results.values())
+        return {name: each[:whole] for name, each in results.items()}, True
+    return results, False
 
 
 def _reason(status: int, text: str) -> str:
