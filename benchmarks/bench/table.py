@@ -48,6 +48,7 @@ def as_json(bench: Bench, rows: Sequence[Row], about: dict[str, Any]) -> dict[st
     return {
         "short": bench.settings.short,
         "rounds": bench.settings.rounds,
+        "stopped": bench.stopped,
         "machine": about | {"load_at_the_end": list(os.getloadavg())},
         "versions": versions(sys.executable),
         "peers": peers,
@@ -71,6 +72,8 @@ def header(values: dict[str, Any]) -> str:
         f"load {about['load'][0]:.1f} to {about['load_at_the_end'][0]:.1f}; "
         f"medians of {values['rounds']} rounds; huge pages for every process"
     ]
+    if values["stopped"]:
+        lines.append("ended by Ctrl-C: the rounds of the last measure are fewer")
     environments = {"this package": values["versions"]}
     environments |= {name: one["versions"] for name, one in values["peers"].items()}
     for name, packages in environments.items():
