@@ -1,4 +1,4 @@
-"""What the measures of one benchmark share: sizes, environments, results."""
+"""Sizes, environments and results that the measures of a benchmark share."""
 
 import sys
 from pathlib import Path

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 Result = dict[str, Any]
 Task = Callable[[int], Result]  # round -> result; "error" holds why there is none
@@ -24,7 +24,7 @@ def process(
     prints: bool = True,
     named: str = "",
 ) -> Result:
-    """Return what a fresh process printed, with its seconds and peak memory.
+    """Return the output of a fresh process, with its seconds and peak memory.
 
     Args:
       words: its command line.
@@ -44,25 +44,13 @@ def process(
             stderr=err,
             env=os.environ | HUGE_PAGES | (env or {}),
         )
-        timer = threading.Timer(LONGEST, child.kill)
-        timer.start()
-        try:
-            _, status, usage = os.wait4(child.pid, 0)
-            child.returncode = os.waitstatus_to_exitcode(status)
-        finally:
-            timer.cancel()
-            if child.returncode is None:
-                child.kill()
+        peak = _wait(child)
         wall = time.perf_counter() - begin
-        texts = []
-        for file in (out, err):
-            file.seek(0)
-            texts.append(file.read().decode(errors="replace"))
-    if child.returncode:
-        return {"error": _reason(child.returncode, texts[1])}
-    values = json.loads(texts[0].splitlines()[-1]) if prints else {}
+        if child.returncode:
+            return {"error": _reason(child.returncode, _text(err))}
+        values = json.loads(_text(out).splitlines()[-1]) if prints else {}
     values = {named: values} if named else values
-    return {**values, "started": started, "wall": wall, "peak": usage.ru_maxrss / 2**20}
+    return {**values, "started": started, "wall": wall, "peak": peak}
 
 
 def own_job(job: Result, env: dict[str, str] | None = None) -> Result:
@@ -107,6 +95,26 @@ def interleave(
         whole = min(len(each) for each in results.values())
         return {name: each[:whole] for name, each in results.items()}, True
     return results, False
+
+
+def _wait(child: subprocess.Popen) -> float:
+    """Wait for the end of a process, at most `LONGEST`, and return its peak in GiB."""
+    timer = threading.Timer(LONGEST, child.kill)
+    timer.start()
+    try:
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+    finally:
+        timer.cancel()
+        if child.returncode is None:
+            child.kill()
+    return usage.ru_maxrss / 2**20
+
+
+def _text(file: IO[bytes]) -> str:
+    """Return the content of a file from its begin."""
+    file.seek(0)
+    return file.read().decode(errors="replace")
 
 
 def _reason(status: int, text: str) -> str:

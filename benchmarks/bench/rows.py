@@ -46,8 +46,8 @@ class Row(NamedTuple):
 
     Attributes:
       measure: name of the measure.
-      case: what was run.
-      ratio: what is divided by what.
+      case: sizes of the work.
+      ratio: quantity, and the side that it is divided by.
       values: the ratio of each round in which both were measured.
       goal: the bound of the median; None: there is none.
       reason: why there is no value.

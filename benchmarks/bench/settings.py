@@ -7,7 +7,7 @@ class Case(NamedTuple):
     """One training.
 
     Attributes:
-      items: number of items, and of users where there is no history and no hard slot.
+      items: number of items, and of users without histories and hard slots.
       batch: rows of a step.
       dim: of tables and embeddings; the hidden layer is twice as wide.
       history: clicks that the query tower reads in place of the user's id; 0: the id.
