@@ -74,7 +74,8 @@ test-all: $(DEV_STAMP)
 
 # Each campaign adds a line of JSON to chaos.jsonl.
 chaos: $(DEV_STAMP)
-	@CHAOS_SHARE=$(CHAOS_SHARE) CHAOS_OUT=$(CURDIR)/chaos.jsonl \
+	@TWOTOWER_TESTS_OPTIMIZED=1 CHAOS_SHARE=$(CHAOS_SHARE) \
+	  CHAOS_OUT=$(CURDIR)/chaos.jsonl \
 	  $(PYTEST) --durations 0 tests/chaos
 
 # Peers have environments of their own, in bench-data/peers.

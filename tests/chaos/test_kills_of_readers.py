@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,9 @@ def written(name, output) -> dict[str, Any]:
     if name == "advise":
         path = output / "advice" / "advice.json"
         found = tiny.read_json(path) if path.exists() else {}
-        return {key: found.get(key) for key in CHOSEN}
+        # The folder of the test of the chosen arm depends on that of the advice.
+        run = Path(found.get("run", ""))
+        return {key: found.get(key) for key in CHOSEN} | {"run": run.name}
     return {
         str(path.relative_to(output)): path.read_bytes()
         for path in sorted(output.rglob("*"))

@@ -55,7 +55,7 @@ def joined(value: str | None) -> Iterator[None]:
 
     Args:
       value: "HOST:PORT,N,I" for process I of N, from 0, where process 0 listens; or
-        "auto", where a cluster tells them.
+        "auto", where jax reads them from a cluster.
 
     Raises:
       InputError: the value is of another form, or the processes do not meet.

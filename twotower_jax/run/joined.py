@@ -1,4 +1,4 @@
-"""A run of several processes: what they agree on before it, and where each works.
+"""A run of several processes: their agreement before it, and the folder of each.
 
 All processes do the same, for they read the same configuration and data, and the loss
 of a step is one number for all. The process that leads works in the folder of the run.
@@ -31,7 +31,7 @@ from twotower_jax.run.trackers import leaves
 
 @contextmanager
 def agreed() -> Iterator[None]:
-    """Context whose error in one process is the error of all.
+    """Context whose errors in one process are raised in all.
 
     Raises:
       SharedError: The first error of another process, or of this one.
@@ -136,7 +136,7 @@ def workplace(
 
 @contextmanager
 def connected() -> Iterator[None]:
-    """Context in which the end of another process is told as what it is.
+    """Context that reports a lost connection by its cause and its remedy.
 
     Raises:
       LostProcessError: another process has ended, or cannot be reached.
@@ -148,8 +148,8 @@ def connected() -> Iterator[None]:
             raise
         raise LostProcessError(
             f"the connection to another process is lost ({_first_line(error)}); it "
-            "has ended, and its own output says why. The same command on all hosts "
-            "goes on from the last checkpoint"
+            "has ended, with the reason in its own output. The same command on all "
+            "hosts goes on from the last checkpoint"
         ) from None
 
 
