@@ -63,7 +63,7 @@ def written(name, output) -> dict[str, Any]:
         path = output / "advice" / "advice.json"
         found = tiny.read_json(path) if path.exists() else {}
         # The folder of the test of the chosen arm depends on that of the advice.
-        run = Path(found.get("run", ""))
+        run = Path(found.get("run") or "")
         return {key: found.get(key) for key in CHOSEN} | {"run": run.name}
     return {
         str(path.relative_to(output)): path.read_bytes()
