@@ -19,14 +19,17 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from twotower_jax.data.processes import leads, meet
+from twotower_jax.data.processes import alone, leads, meet
 from twotower_jax.errors import InputError
 from twotower_jax.training import stored_arrays
 from twotower_jax.training.mesh import Layout
-from twotower_jax.training.stored_arrays import DamagedError, notes_of, path_name
+from twotower_jax.training.stored_arrays import (
+    PATTERNS,
+    DamagedError,
+    notes_of,
+    path_name,
+)
 from twotower_jax.training.types import TrainState
-
-PATTERNS = "*?["
 
 
 class Saved(NamedTuple):
@@ -44,10 +47,9 @@ class Saved(NamedTuple):
 
 
 def check_place(folder: Path) -> None:
-    """Refuse a folder of a run that Orbax would take for a pattern.
+    """Refuse a folder that Orbax would take for a pattern, of several processes.
 
-    It looks for the parts of a checkpoint by patterns and, below such a folder, leaves
-    them where it does not read them.
+    One process saves by another path to the same folder.
 
     Args:
       folder: Folder of the run.
@@ -56,12 +58,12 @@ def check_place(folder: Path) -> None:
       InputError: naming the folder and the remedy.
     """
     path = str(Path(folder).absolute())
-    found = next((one for one in PATTERNS if one in path), None)
-    if found is not None:
+    found = next((one for one in sorted(PATTERNS) if one in path), None)
+    if found is not None and not alone():
         raise InputError(
-            f"output: the folder {path} has {found} in its path, and checkpoints below "
-            "it could not be read again; set output= to a folder without * ? [, or "
-            "start the command in one"
+            f"output: the folder {path} has {found} in its path, below which several "
+            "processes cannot save; set output= to a folder without * ? [, or start "
+            "the command in one"
         )
 
 

@@ -7,7 +7,10 @@ was cut off or damaged is found before Orbax reads it.
 import hashlib
 import json
 import os
+import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,8 @@ from twotower_jax.data.shards import MOST_SHARDS
 from twotower_jax.training.mesh import Layout, MeshShape, make_mesh, spread_axis
 
 CHUNK_BYTES = 2**23
+# Characters of the patterns of file names.
+PATTERNS = frozenset("*?[")
 # Orbax counts operations for the whole process: threads take turns.
 _turn = threading.Lock()
 
@@ -43,11 +48,28 @@ def save(path: Path, tree: dict[str, Any], notes: dict[str, Any]) -> None:
     """
     if leads():
         notes_of(path).unlink(missing_ok=True)
-    with _turn, _saving(tree):
-        ocp.save(str(path), tree, overwrite=True)
+    with _turn, _saving(tree), _named_plainly(path) as place:
+        ocp.save(str(place), tree, overwrite=True)
     if leads():
         _write_notes(path, notes)
     meet("a checkpoint is whole")
+
+
+@contextmanager
+def _named_plainly(path: Path) -> Iterator[Path]:
+    """Context with a path to the same place that Orbax does not take for a pattern.
+
+    It looks for the parts of a checkpoint by patterns, and below a folder such as
+    ``a[1]`` it would leave them where it does not read them.
+    """
+    if not PATTERNS & set(str(path)):
+        yield path
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="twotower-") as folder:
+        link = Path(folder) / "checkpoints"
+        link.symlink_to(path.parent, target_is_directory=True)
+        yield link / path.name
 
 
 def _write_notes(path: Path, notes: dict[str, Any]) -> None:
