@@ -50,7 +50,7 @@ class Row(NamedTuple):
       ratio: quantity, and the side that it is divided by.
       values: the ratio of each round in which both were measured.
       goal: the bound of the median; None: there is none.
-      reason: why there is no value.
+      reason: of a missing value, such as a peer that is not installed.
       cpu: the ratios by CPU seconds of all threads, which hold better than those of
         the wall clock on a machine with other work.
     """
@@ -70,7 +70,7 @@ class Row(NamedTuple):
 
     @property
     def reached(self) -> bool | None:
-        """Whether the goal is reached; None without a goal or a value."""
+        """Return whether the median reaches the goal; None without one of them."""
         if self.goal is None or self.median is None:
             return None
         return self.goal.reached(self.median)

@@ -16,10 +16,9 @@ from peer_training import (
     TEMPERATURE,
     Clock,
     batches,
+    fit,
     read_job,
 )
-
-STEPS = 10  # of an epoch of Keras, after which a training can end
 
 
 def make_tower(rows: int, dim: int) -> keras.Sequential:
@@ -72,13 +71,8 @@ def main() -> None:
     optimizer = keras.optimizers.Adagrad(RATE, initial_accumulator_value=ACCUMULATOR)
     model.compile(optimizer=optimizer)
     clock = Clock(job.seconds)
-    model.fit(
-        ((rows,) for rows in batches(arrays, job.batch)),
-        epochs=10**6,
-        steps_per_epoch=STEPS if job.seconds else 1,
-        verbose=0,
-        callbacks=[Ends(clock)],
-    )
+    data = ((rows,) for rows in batches(arrays, job.batch))
+    fit(model, data, Ends(clock), job)
     clock.print()
 
 

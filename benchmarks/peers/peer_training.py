@@ -1,4 +1,4 @@
-"""What the training scripts of all peers share: the job, the batches and the clock.
+"""Job, batches and clock of the training scripts of all peers.
 
 A script is called as `python SCRIPT JOB`, where JOB is JSON with the keys of `Job`, and
 prints one line of JSON. It needs numpy and the peer, and nothing of this package.
@@ -8,7 +8,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -35,6 +35,7 @@ class Job(NamedTuple):
 
 TEMPERATURE, RATE, ACCUMULATOR = 0.05, 0.05, 0.1
 WARM_UP = 5  # steps before those that are timed
+STEPS = 10  # of an epoch of Keras, after which a training can end
 
 
 def read_job() -> tuple[Job, dict[str, np.ndarray]]:
@@ -58,6 +59,19 @@ def batches(
     while True:
         for first in range(0, last + 1, batch):
             yield {name: x[first : first + batch] for name, x in rows.items()}
+
+
+def fit(model: Any, data: Any, ends: Any, job: Job) -> None:
+    """Train a model of Keras 2 or 3 until a callback ends it.
+
+    Args:
+      model: the model, compiled.
+      data: batches without an end.
+      ends: the callback.
+      job: the training.
+    """
+    steps = STEPS if job.seconds else 1
+    model.fit(data, epochs=10**6, steps_per_epoch=steps, verbose=0, callbacks=[ends])
 
 
 class Clock:

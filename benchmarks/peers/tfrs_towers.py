@@ -12,9 +12,15 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 import tf_keras as keras
-from peer_training import ACCUMULATOR, RATE, TEMPERATURE, Clock, read_job, rows_of
-
-STEPS = 10  # of an epoch of Keras, after which a training can end
+from peer_training import (
+    ACCUMULATOR,
+    RATE,
+    TEMPERATURE,
+    Clock,
+    fit,
+    read_job,
+    rows_of,
+)
 
 
 class Tower(keras.Model):
@@ -85,13 +91,7 @@ def main() -> None:
     data = tf.data.Dataset.from_tensor_slices(rows).repeat()
     data = data.batch(job.batch, drop_remainder=True).prefetch(4)
     clock = Clock(job.seconds)
-    model.fit(
-        data,
-        epochs=10**6,
-        steps_per_epoch=STEPS if job.seconds else 1,
-        verbose=0,
-        callbacks=[Ends(clock)],
-    )
+    fit(model, data, Ends(clock), job)
     clock.print()
 
 

@@ -11,7 +11,7 @@ from helpers.markup import Elements
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 PROGRAM = next(filter(None, map(shutil.which, NAMES)), None)
-# What a payload does: it marks the page, and asks for an address of `Browser`.
+# Script of the payloads: marks the page and requests an address of `Browser`.
 RUN = "document.title='ran';document.documentElement.setAttribute('ran',1);fetch('URL')"
 HOLDERS = {
     "body": "<!DOCTYPE html><title>x</title><body>PAYLOAD\n<p>x</p>",

@@ -132,7 +132,7 @@ def assert_text_alone(found, ours, names, texts):
 
 def shown(text):
     """Return a text without spaces and characters that HTML cannot hold."""
-    text = text.replace("\ufffd", "")  # what is shown in the place of one
+    text = text.replace("\ufffd", "")  # replaces invalid characters in HTML
     return "".join(one for one in text if one.isprintable() and not one.isspace())
 
 

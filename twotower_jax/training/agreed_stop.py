@@ -1,4 +1,4 @@
-"""Whether a signal ends a training: one answer for all of its processes."""
+"""The signal that ends a training, agreed by all of its processes."""
 
 from functools import partial
 
