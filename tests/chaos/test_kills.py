@@ -6,19 +6,24 @@ import time
 import numpy as np
 import pytest
 from helpers import tiny
-from helpers.chaos import campaign, results, trials, wait_or_kill
+from helpers.chaos import campaign, remains, results, trials, wait_or_kill
 
 LIMIT = 600
 LONG = (*tiny.SMALL, "training.steps=200", "training.eval_every=20")
 SWEEP = ("train", "-m", *LONG, "arms=uniform,in_batch", "seed=0,1", "baselines=false")
+TUNE = "hydra.sweeper.tune={loss.temperature: '0.1,0.2'}"
+# The words of a command, and its share of a thousand kills.
 COMMANDS = {
-    "a run": ("train", *LONG, "training.checkpoint_every=10"),
-    "a sweep": SWEEP,
-    "a fused sweep": (*SWEEP, "hydra/launcher=fused"),
-    "a selection": (
-        *SWEEP,
-        "hydra/sweeper=select",
-        "hydra.sweeper.tune={loss.temperature: '0.1,0.2'}",
+    "a run": (("train", *LONG, "training.checkpoint_every=10"), 350),
+    "a sweep": (SWEEP, 150),
+    "a fused sweep": ((*SWEEP, "hydra/launcher=fused"), 100),
+    "a selection": ((*SWEEP, "hydra/sweeper=select", TUNE), 50),
+    "a selection by halving": (
+        (
+            *(*SWEEP, "hydra/sweeper=halving", TUNE),
+            *("hydra.sweeper.rungs=[40,100]", "hydra.sweeper.eta=2"),
+        ),
+        50,
     ),
 }
 
@@ -27,9 +32,10 @@ COMMANDS = {
 @pytest.mark.parametrize("name", COMMANDS)
 def test_kills_change_no_bit(name, tmp_path, tmp_path_factory):
     cache, rng = tmp_path_factory.getbasetemp() / "programs", np.random.default_rng(0)
+    command, full = COMMANDS[name]
 
     def start(output):
-        words = (*COMMANDS[name], f"output={output}")
+        words = (*command, f"output={output}")
         return tiny.start(words, cwd=tmp_path, cache=cache, log=tmp_path / "log")
 
     assert start("first").wait(LIMIT) == 0, (tmp_path / "log").read_text()
@@ -39,7 +45,7 @@ def test_kills_change_no_bit(name, tmp_path, tmp_path_factory):
     assert whole
     kills = ends = 0
     with campaign(f"kills of {name}") as counts:
-        while kills < trials(250):
+        while kills < trials(full):
             output, ended = tmp_path / f"killed{ends}", False
             while not ended:
                 process = start(output)
@@ -51,6 +57,6 @@ def test_kills_change_no_bit(name, tmp_path, tmp_path_factory):
                 ends_of = (-signal.SIGKILL, -signal.SIGTERM, 128 + signal.SIGTERM)
                 assert code in (0, *ends_of), (code, text)
                 ended = code == 0
-            assert results(output) == whole
+            assert results(output) == whole and not remains(output)
             ends += 1
         counts |= {"kills": kills, "ends": ends}

@@ -58,7 +58,7 @@ def test_kills_change_no_byte_of_a_prepared_log(tmp_path):
     seconds, whole = time.monotonic() - begin, contents(tmp_path / "whole")
     kills = ends = refused = 0
     with campaign("kills of data prepare") as counts:
-        while kills < trials(200):
+        while kills < trials(100):
             output, ended = tmp_path / f"killed{ends}", False
             while not ended:
                 process = prepare(output)

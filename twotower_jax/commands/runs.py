@@ -1,12 +1,12 @@
 """``twotower report``, ``evaluate`` and ``reproduce``: commands on folders of runs."""
 
 import argparse
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
+from twotower_jax.data.drafts import scratch
 from twotower_jax.errors import InputError
 
 
@@ -88,9 +88,9 @@ def reproduce(options: argparse.Namespace) -> int:
             f"the run used data {manifest['data_fingerprint']}, the same configuration "
             f"now reads {data}; restore the files of data.path"
         )
-    with tempfile.TemporaryDirectory() as place:
+    with scratch() as place:
         again = replace(config, trackers=(), baselines=False)
-        after = run(again, folder=Path(place) / "run", console=console)
+        after = run(again, folder=place / "run", console=console)
     different = differences(before, after)
     for name, old, new in different:
         console.print(f"{name}: {old} before, {new} now", highlight=False)

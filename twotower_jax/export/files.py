@@ -5,8 +5,6 @@ final name is complete.
 """
 
 import hashlib
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from twotower_jax.config.parse_text import parse_json
+from twotower_jax.data.drafts import draft_of
 from twotower_jax.errors import InputError
 
 FORMAT, LISTS_FORMAT = "twotower-export", "twotower-lists"
@@ -66,14 +65,10 @@ def new_folder(out: Path) -> Iterator[Path]:
     """
     check_new(out)
     final = out.resolve()
-    temporary = final.with_name(f".{final.name}.{os.getpid()}.tmp")
-    temporary.mkdir(parents=True)
-    try:
-        yield temporary
-        temporary.replace(final)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with draft_of(final) as draft:
+        draft.mkdir()
+        yield draft
 
 
 def write_items(

@@ -1,12 +1,12 @@
 """Frames of polars, pandas and other libraries as files of logs."""
 
 import hashlib
-import os
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from twotower_jax.data.drafts import new_draft
 from twotower_jax.errors import InputError
 
 FOLDER = "logs"  # below the folder of all runs
@@ -81,7 +81,7 @@ def write_frame(frame: Any, output: Path) -> Path:
         raise InputError("the frame has no rows; give a log with rows")
     folder = output / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    draft = folder / f".{os.getpid()}.tmp"
+    draft = new_draft(folder / "frame")
     try:
         table.rechunk().write_parquet(draft)
         with draft.open("rb") as file:

@@ -6,13 +6,13 @@ their data, towers, learning rate or seed share one.
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from twotower_jax.config import Config, to_dict
 from twotower_jax.config.parse_text import parse_json
+from twotower_jax.data.drafts import draft_of
 from twotower_jax.errors import InputError
 from twotower_jax.objective.card import Card, audit_arm, from_json, to_json
 
@@ -101,9 +101,5 @@ def _write(folder: Path, cards: Mapping[str, Card]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     values = {key: to_json(card) for key, card in sorted(cards.items())}
     text = json.dumps(values, indent=1) + "\n"
-    draft = folder / f".{FILE}.{os.getpid()}.tmp"
-    try:
+    with draft_of(folder / FILE) as draft:
         draft.write_text(text, encoding="utf-8")
-        draft.replace(folder / FILE)
-    finally:
-        draft.unlink(missing_ok=True)

@@ -8,7 +8,6 @@ are written and read by all, in the folder of the run.
 
 import json
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
@@ -18,6 +17,7 @@ import jax
 
 from twotower_jax import __version__
 from twotower_jax.config import Config, to_dict
+from twotower_jax.data.drafts import scratch
 from twotower_jax.data.processes import alone, gathered_texts, leads, meet
 from twotower_jax.errors import (
     BusyError,
@@ -125,8 +125,7 @@ def workplace(
         if leads():
             record = RunFolder(folder)
         else:
-            text = stack.enter_context(tempfile.TemporaryDirectory(prefix="twotower-"))
-            record = RunFolder(text, shared=folder)
+            record = RunFolder(stack.enter_context(scratch()), shared=folder)
             for path in folder.glob("[!.]*") if folder.is_dir() else ():
                 if path.is_file():
                     shutil.copy(path, record.path)

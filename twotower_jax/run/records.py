@@ -5,7 +5,6 @@ at any moment leaves readable files. Only ``metrics.jsonl`` grows by lines.
 """
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ import yaml
 
 from twotower_jax.config import Config, fingerprint, from_record, to_dict
 from twotower_jax.config.parse_text import parse_json, parse_yaml
+from twotower_jax.data.drafts import draft_of
 from twotower_jax.errors import InputError
 from twotower_jax.run.old_runs import modernised
 from twotower_jax.run.seal import check_seal, checksums
@@ -58,9 +58,8 @@ def write_text(path: Path, text: str) -> None:
       text: the content.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    with draft_of(path) as draft:
+        draft.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, values: Any) -> None:
@@ -265,9 +264,8 @@ class RunFolder:
           name: of the file, such as ``queries.parquet``.
           table: its rows.
         """
-        temporary = self.path / f".{name}.tmp"
-        table.write_parquet(temporary)
-        temporary.replace(self.path / name)
+        with draft_of(self.path / name) as draft:
+            table.write_parquet(draft)
 
 
 def stored_config(folder: Path) -> Config:

@@ -8,6 +8,7 @@ from urllib.parse import quote
 import numpy as np
 import polars as pl
 
+from twotower_jax.data.drafts import draft_of
 from twotower_jax.evaluation.ragged import Ragged
 from twotower_jax.run.inputs import Loaded
 from twotower_jax.run.queries import QuerySet
@@ -57,10 +58,9 @@ def write_trec(folder: Path, data: Loaded, queries: QuerySet, ranking: Ranking) 
 
 def _write(path: Path, columns: Mapping[str, pl.Series | np.ndarray]) -> None:
     """Write columns separated by blanks, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
     table = pl.DataFrame(columns)
-    table.write_csv(temporary, include_header=False, separator=" ", quote_style="never")
-    temporary.replace(path)
+    with draft_of(path) as draft:
+        table.write_csv(draft, include_header=False, separator=" ", quote_style="never")
 
 
 def words(ids: pl.Series) -> pl.Series:

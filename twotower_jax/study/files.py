@@ -1,7 +1,8 @@
 """Files of a study, written whole."""
 
-import os
 from pathlib import Path
+
+from twotower_jax.data.drafts import draft_of
 
 
 def write_whole(path: Path, text: str) -> Path:
@@ -14,10 +15,6 @@ def write_whole(path: Path, text: str) -> Path:
     Returns:
       The path.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with draft_of(path) as draft:
         draft.write_bytes(text.encode("utf-8", "replace"))
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
     return path

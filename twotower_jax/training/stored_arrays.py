@@ -7,7 +7,6 @@ was cut off or damaged is found before Orbax reads it.
 import hashlib
 import json
 import os
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ import jax
 from orbax.checkpoint import v1 as ocp
 
 from twotower_jax.config.parse_text import parse_json
+from twotower_jax.data.drafts import draft_of, scratch
 from twotower_jax.data.processes import leads, meet
 from twotower_jax.data.shards import MOST_SHARDS
 from twotower_jax.training.mesh import Layout, MeshShape, make_mesh, spread_axis
@@ -66,8 +66,8 @@ def _named_plainly(path: Path) -> Iterator[Path]:
         yield path
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="twotower-") as folder:
-        link = Path(folder) / "checkpoints"
+    with scratch() as folder:
+        link = folder / "checkpoints"
         link.symlink_to(path.parent, target_is_directory=True)
         yield link / path.name
 
@@ -76,12 +76,10 @@ def _write_notes(path: Path, notes: dict[str, Any]) -> None:
     """Write notes with the checksums of the files of a folder."""
     kept = {"notes": notes, "files": _checksums(path)}
     text = json.dumps(kept | {"checksum": _checksum_of(kept)})
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
+    with draft_of(notes_of(path)) as draft, draft.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    temporary.replace(notes_of(path))
 
 
 def read_notes(path: Path) -> dict[str, Any]:

@@ -1,0 +1,112 @@
+"""Files are whole or absent, and the remains of ended processes are removed."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from twotower_jax.data import drafts
+from twotower_jax.data.drafts import draft_of, new_draft, scratch
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from twotower_jax.data.drafts import draft_of, scratch
+with draft_of(Path(sys.argv[1])) as draft, scratch() as folder:
+    draft.write_text("half")
+    (folder / "copy").write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture
+def ended(tmp_path, monkeypatch):
+    """Return a path whose writer was killed, and the folder of temporary files."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    path = tmp_path / "out" / "a.json"
+    path.parent.mkdir()
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False)
+    assert killed.returncode == -9
+    return path, temporary
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_draft_takes_the_place_of_its_file(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text("old")
+    with draft_of(path) as draft:
+        draft.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new" and names(tmp_path) == ["a.json"]
+
+
+@pytest.mark.parametrize("folder", [True, False])
+def test_a_draft_is_removed_after_an_error(tmp_path, folder):
+    path = tmp_path / "a"
+    with pytest.raises(KeyError), draft_of(path) as draft:
+        draft.mkdir() if folder else draft.write_text("half")
+        (draft / "b").write_text("half") if folder else None
+        raise KeyError
+    assert names(tmp_path) == []
+
+
+def test_the_draft_of_a_killed_process_is_removed_by_the_next(ended):
+    path, _ = ended
+    assert len(names(path.parent)) == 1
+    with draft_of(path.parent / "a.json.csv") as draft:
+        draft.write_text("of another file")
+    assert len(names(path.parent)) == 2
+    with draft_of(path) as draft:
+        draft.write_text("whole")
+    assert names(path.parent) == ["a.json", "a.json.csv"]
+
+
+def test_the_copies_of_a_killed_process_are_removed_by_the_next(ended):
+    _, temporary = ended
+    (other,) = names(temporary)
+    with scratch() as folder:
+        assert names(temporary) == [folder.name] != [other]
+    assert names(temporary) == []
+
+
+def test_the_draft_of_a_running_process_stays(tmp_path):
+    path = tmp_path / "a.json"
+    one = new_draft(path)
+    mine = one.with_name(one.name.replace(str(os.getpid()), str(os.getppid())))
+    mine.write_text("being written")
+    with draft_of(path) as draft:
+        draft.write_text("whole")
+    assert mine.read_text() == "being written"
+
+
+@pytest.mark.parametrize("days, stays", [(1, True), (8, False)])
+def test_the_draft_of_another_host_stays_for_a_week(tmp_path, days, stays):
+    path = tmp_path / "a.json"
+    name = new_draft(path).name
+    other = tmp_path / name.replace(drafts._host(), "0" * 8)
+    other.write_text("on another host")
+    moment = other.stat().st_mtime - days * 24 * 3600
+    os.utime(other, (moment, moment))
+    new_draft(path)
+    assert other.exists() == stays
+
+
+def test_a_link_in_place_of_a_draft_is_removed_and_not_followed(tmp_path):
+    path, kept = tmp_path / "a.json", tmp_path / "kept"
+    kept.mkdir()
+    (kept / "b").write_text("kept")
+    name = new_draft(path).name
+    ended = 2**22 + 1  # above the largest number of a process
+    link = Path(tmp_path / name.replace(str(os.getpid()), str(ended)))
+    link.symlink_to(kept, target_is_directory=True)
+    new_draft(path)
+    assert not link.is_symlink() and (kept / "b").exists()

@@ -1,0 +1,100 @@
+"""Files and folders that are written whole, and the remains of killed processes.
+
+A draft beside a file takes its place at the end. Its name holds the host and the
+process that writes it, so that a later command removes those of processes that ended.
+"""
+
+import hashlib
+import os
+import platform
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+SECONDS = 7 * 24 * 3600  # a draft of another host may be written for so long
+OWNER = re.compile(r"([0-9a-f]{8})-(\d+)(?:-|\.tmp$)")
+
+
+@contextmanager
+def draft_of(path: Path) -> Iterator[Path]:
+    """Context of a draft of a file or a folder, whose place it takes at the end.
+
+    Args:
+      path: of a file, or of a folder that is missing or empty. Its parent exists.
+
+    Yields:
+      The path of the draft, where nothing is. It is removed after an error.
+    """
+    draft = new_draft(path)
+    try:
+        yield draft
+        draft.replace(path)
+    finally:
+        _remove(draft)
+
+
+def new_draft(path: Path) -> Path:
+    """Path of a draft of a file; those that ended processes left are removed.
+
+    Args:
+      path: of a file or folder, whose parent exists.
+
+    Returns:
+      A path beside it, at which nothing is.
+    """
+    _remove_left(path.parent, f".{path.name}.")
+    return path.with_name(f".{path.name}.{_owner()}.tmp")
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """Context of an empty folder among the temporary files, removed at the end.
+
+    Those that ended processes left are removed at the start.
+    """
+    _remove_left(Path(tempfile.gettempdir()), "twotower-")
+    with tempfile.TemporaryDirectory(prefix=f"twotower-{_owner()}-") as folder:
+        yield Path(folder)
+
+
+def _owner() -> str:
+    """Return the name of this process on this host."""
+    return f"{_host()}-{os.getpid()}"
+
+
+def _host() -> str:
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+
+
+def _remove_left(folder: Path, prefix: str) -> None:
+    """Remove the drafts of a prefix whose processes have ended."""
+    with os.scandir(folder) as entries:
+        left = [Path(one) for one in entries if one.name.startswith(prefix)]
+    for draft in left:
+        found = OWNER.match(draft.name, len(prefix))
+        if found and not _is_written(draft, found[1], int(found[2])):
+            _remove(draft)
+
+
+def _is_written(draft: Path, host: str, process: int) -> bool:
+    """Return whether a draft may belong to a process that is running."""
+    try:
+        if host != _host():
+            return time.time() - draft.stat().st_mtime < SECONDS
+        os.kill(process, 0)
+    except (ProcessLookupError, FileNotFoundError, OverflowError):
+        return False
+    except OSError:  # it is of another user
+        return True
+    return True
+
+
+def _remove(draft: Path) -> None:
+    if draft.is_dir() and not draft.is_symlink():
+        shutil.rmtree(draft, ignore_errors=True)
+    else:
+        draft.unlink(missing_ok=True)
