@@ -37,7 +37,7 @@ def test_processes_at_once_end_with_the_bits_of_one(name, tmp_path, tmp_path_fac
     seconds, alone = time.monotonic() - begin, results(tmp_path / "alone")
     ended = {0: 0, 3: 0}
     with campaign(f"at once on {name}") as counts:
-        for trial in range(trials(100)):
+        for trial in range(trials(20)):
             started = []
             for number in range(2 + trial % 2):
                 # Mostly together; else the later ones meet a run that is under way.
