@@ -47,9 +47,10 @@ def test_kills_change_no_bit(name, tmp_path, tmp_path_factory):
     with campaign(f"kills of {name}") as counts:
         while kills < trials(full):
             output, ended = tmp_path / f"killed{ends}", False
+            begun = kills
             while not ended:
                 process = start(output)
-                kills += wait_or_kill(process, rng, seconds)
+                kills += wait_or_kill(process, rng, seconds, kills - begun)
                 code = process.wait(LIMIT)
                 text = (tmp_path / "log").read_text()
                 assert "Traceback" not in text, text

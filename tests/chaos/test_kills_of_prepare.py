@@ -60,9 +60,10 @@ def test_kills_change_no_byte_of_a_prepared_log(tmp_path):
     with campaign("kills of data prepare") as counts:
         while kills < trials(100):
             output, ended = tmp_path / f"killed{ends}", False
+            begun = kills
             while not ended:
                 process = prepare(output)
-                kills += wait_or_kill(process, rng, seconds)
+                kills += wait_or_kill(process, rng, seconds, kills - begun)
                 code, text = process.wait(LIMIT), log.read_text()
                 assert "Traceback" not in text, text
                 ended = code == 0

@@ -116,9 +116,10 @@ def test_kills_change_nothing_that_is_written(
     with campaign(f"kills of {name}") as counts:
         while kills < trials(full):
             output, ended = tmp_path / f"killed{ends}" / "out", False
+            begun = kills
             while not ended:
                 process = start(output)
-                kills += wait_or_kill(process, rng, seconds)
+                kills += wait_or_kill(process, rng, seconds, kills - begun)
                 code = process.wait(LIMIT)
                 assert code in ENDS and "Traceback" not in log.read_text(), (
                     code,

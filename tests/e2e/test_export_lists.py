@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import jax
 import jax.export
@@ -14,6 +15,7 @@ from helpers.quick import quick
 
 import twotower_jax
 from twotower_jax.data.feed import Queries
+from twotower_jax.export import write
 from twotower_jax.model.two_tower import embed_queries
 from twotower_jax.run.queries import user_state
 from twotower_jax.run.reproduce import load_trained
@@ -182,6 +184,24 @@ def test_an_artifact_takes_any_batch_on_both_platforms(exports):
             rows.append(np.asarray(artifact.call(given)))
             np.testing.assert_allclose(tower(values, batch), rows[-1], atol=1e-6)
         np.testing.assert_allclose(rows[1], np.repeat(rows[0], 3, 0), atol=1e-6)
+
+
+def test_no_file_of_an_export_names_a_path_of_the_machine(exports, tmp_path):
+    _, run_dir, _ = exports["features, cosine"]
+    name, out = "jax_traceback_in_locations_limit", tmp_path / "out"
+    before = getattr(jax.config, name)
+    jax.config.update(name, 10)  # as it is where nothing sets it
+    try:
+        write.export_run(run_dir, out)
+    finally:
+        jax.config.update(name, before)
+    places = (Path(twotower_jax.__file__).parent, Path(__file__).parent, run_dir.parent)
+    files = [path for path in out.rglob("*") if path.is_file()]
+    assert len(files) > 5
+    for path in files:
+        content = path.read_bytes()
+        for place in places:
+            assert str(place).encode() not in content, (path.name, place)
 
 
 def in_log(one, values, model, tower):

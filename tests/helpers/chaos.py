@@ -54,13 +54,14 @@ def remains(folder: Path) -> list[Path]:
     return [*folder.rglob(".*.lock"), *folder.rglob(".*.tmp")]
 
 
-def wait_or_kill(process, rng, seconds) -> bool:
+def wait_or_kill(process, rng, seconds, before=0) -> bool:
     """Wait for a random time up to some seconds; end a process that still runs.
 
-    Return whether it was ended.
+    The time grows by a tenth with each kill before of the same command, so that it
+    ends on a machine that has become slower. Return whether the process was ended.
     """
     try:
-        process.wait(rng.uniform(0, seconds))
+        process.wait(rng.uniform(0, seconds * (1 + before / 10)))
     except subprocess.TimeoutExpired:
         process.send_signal(rng.choice([signal.SIGKILL, signal.SIGTERM]))
         return True

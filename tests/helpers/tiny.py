@@ -37,7 +37,7 @@ def make_config(output: Path, *overrides: str) -> Config:
     return replace(_composed(overrides), output=str(output))
 
 
-@functools.cache
+@functools.lru_cache(maxsize=64)
 def _composed(overrides: tuple[str, ...]) -> Config:
     """Return a small configuration; Hydra takes a tenth of a second for one."""
     return compose_config([*SMALL, *overrides])

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 SECONDS = 7 * 24 * 3600  # a draft of another host may be written for so long
+OS_ERROR = re.compile(r"\(os error (\d+)\)")
 OWNER = re.compile(r"([0-9a-f]{8})-(\d+)(?:-|\.tmp$)")
 
 
@@ -31,10 +32,35 @@ def draft_of(path: Path) -> Iterator[Path]:
     """
     draft = new_draft(path)
     try:
-        yield draft
-        draft.replace(path)
+        with writing(path):
+            yield draft
+            draft.replace(path)
     finally:
         _remove(draft)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Context whose failed writes name a path.
+
+    Args:
+      path: of the file that is written.
+
+    Raises:
+      OSError: also for the errors of libraries that hold the number of one in their
+        text, such as those of polars.
+    """
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+    except Exception as error:
+        found = OS_ERROR.search(str(error))
+        if found is None:
+            raise
+        number = int(found[1])
+        raise OSError(number, os.strerror(number), str(path)) from error
 
 
 def new_draft(path: Path) -> Path:
@@ -47,7 +73,9 @@ def new_draft(path: Path) -> Path:
       A path beside it, at which nothing is.
     """
     _remove_left(path.parent, f".{path.name}.")
-    return path.with_name(f".{path.name}.{_owner()}.tmp")
+    draft = path.with_name(f".{path.name}.{_owner()}.tmp")
+    _remove(draft)  # of a command of this process that could not remove it
+    return draft
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Both towers as `jax.export` artifacts, with the trained parameters inside."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -144,7 +145,20 @@ def export_tower(
             codes["history"] = known_first(codes["history"])
         return of_codes(values | codes)
 
-    return bytes(jax.export.export(embed, platforms=PLATFORMS)(shapes).serialize())
+    with _without_paths():
+        return bytes(jax.export.export(embed, platforms=PLATFORMS)(shapes).serialize())
+
+
+@contextmanager
+def _without_paths() -> Iterator[None]:
+    """Context in which programs do not name the files of their source."""
+    name = "jax_traceback_in_locations_limit"
+    before = getattr(jax.config, name)
+    jax.config.update(name, 0)
+    try:
+        yield
+    finally:
+        jax.config.update(name, before)
 
 
 def _embed(

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from twotower_jax.data.drafts import new_draft
+from twotower_jax.data.drafts import new_draft, writing
 from twotower_jax.errors import InputError
 
 FOLDER = "logs"  # below the folder of all runs
@@ -83,7 +83,8 @@ def write_frame(frame: Any, output: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     draft = new_draft(folder / "frame")
     try:
-        table.rechunk().write_parquet(draft)
+        with writing(draft):
+            table.rechunk().write_parquet(draft)
         with draft.open("rb") as file:
             name = hashlib.file_digest(file, "sha256").hexdigest()[:DIGITS]
         path = folder / f"frame-{name}.parquet"

@@ -51,7 +51,7 @@ def save(path: Path, tree: dict[str, Any], notes: dict[str, Any]) -> None:
     with _turn, _saving(tree), _named_plainly(path) as place:
         ocp.save(str(place), tree, overwrite=True)
     if leads():
-        _write_notes(path, notes)
+        _write_notes(path, notes, _arrays(tree))
     meet("a checkpoint is whole")
 
 
@@ -72,9 +72,9 @@ def _named_plainly(path: Path) -> Iterator[Path]:
         yield link / path.name
 
 
-def _write_notes(path: Path, notes: dict[str, Any]) -> None:
-    """Write notes with the checksums of the files of a folder."""
-    kept = {"notes": notes, "files": _checksums(path)}
+def _write_notes(path: Path, notes: dict[str, Any], arrays: dict[str, Any]) -> None:
+    """Write notes with the arrays and the checksums of the files of a folder."""
+    kept = {"notes": notes, "arrays": arrays, "files": _checksums(path)}
     text = json.dumps(kept | {"checksum": _checksum_of(kept)})
     with draft_of(notes_of(path)) as draft, draft.open("w", encoding="utf-8") as file:
         file.write(text)
@@ -118,7 +118,13 @@ def read(path: Path, like: dict[str, Any], layout: Layout) -> dict[str, Any]:
     Raises:
       DamagedError: The folder has other arrays, or cannot be read.
     """
-    return _read(path, layout.stored(like), layout)
+    wanted = layout.stored(like)
+    with _turn, _damaged():
+        # Compared first: a read that fails half-way leaves other reads open.
+        if not _same_arrays(_stored_arrays(path), wanted, layout):
+            raise DamagedError("it has other arrays")
+        with _padding():
+            return ocp.load(str(path), wanted)
 
 
 def read_any(path: Path) -> dict[str, Any]:
@@ -130,7 +136,11 @@ def read_any(path: Path) -> dict[str, Any]:
     Raises:
       DamagedError: The folder cannot be read.
     """
-    return _read(path, None, None)
+    with _turn, _damaged():
+        stored: Any = ocp.metadata(str(path))
+        layout = Layout(make_mesh(MeshShape()), {})
+        with _padding():
+            return ocp.load(str(path), layout.stored(stored.metadata))
 
 
 def path_name(path: Any) -> str:
@@ -158,19 +168,11 @@ def _checksums(path: Path) -> dict[str, str]:
     return found
 
 
-def _read(path: Path, wanted: Any, layout: Layout | None) -> dict[str, Any]:
-    """Return arrays; with None as the shapes, those that are there."""
+@contextmanager
+def _damaged() -> Iterator[None]:
+    """Context whose errors are those of a damaged folder."""
     try:
-        with _turn:
-            stored: Any = ocp.metadata(str(path))
-            if layout is None:
-                layout = Layout(make_mesh(MeshShape()), {})
-                wanted = layout.stored(stored.metadata)
-            # Compared first: a read that fails half-way leaves other reads open.
-            if _shapes(stored.metadata, layout) != _shapes(wanted, layout):
-                raise DamagedError("it has other arrays")
-            with _padding():
-                return ocp.load(str(path), wanted)
+        yield
     except DamagedError:
         raise
     except (ValueError, KeyError, OSError, TypeError) as error:
@@ -184,25 +186,53 @@ def _padding() -> ocp.Context:
     return context
 
 
-def _shapes(tree: Any, layout: Layout) -> dict[str, Any]:
-    """Return the shape and dtype of every array of a state by its path.
+def _arrays(tree: Any) -> dict[str, Any]:
+    """Return {path: [shape, dtype]} of the arrays of a tree, as JSON holds them."""
+    return {
+        path_name(path): [list(leaf.shape), str(leaf.dtype)]
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
+
+
+def _stored_arrays(path: Path) -> dict[str, Any]:
+    """Return the arrays of a folder by its notes, or by Orbax where they lack them.
+
+    Each look of Orbax at a folder leaves about 35 kB in the process: lists that
+    TensorStore makes of JSON are never freed.
+    """
+    notes = notes_of(path)
+    kept = parse_json(notes.read_text(encoding="utf-8")) if notes.exists() else {}
+    if "arrays" in kept:
+        return kept["arrays"]
+    stored: Any = ocp.metadata(str(path))
+    return _arrays(stored.metadata)
+
+
+def _same_arrays(stored: dict[str, Any], wanted: Any, layout: Layout) -> bool:
+    """Return whether arrays have the shapes and dtypes of a state.
 
     A table counts without its padding, which differs between layouts.
     """
+    leaves = jax.tree_util.tree_leaves_with_path(wanted)
+    if stored.keys() != {path_name(path) for path, _ in leaves}:
+        return False
 
-    def shape(path: Any, leaf: Any) -> tuple[int, ...]:
+    def size(path: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
         rows = layout.rows_of(path)
-        if rows is None or not leaf.shape:
-            return tuple(leaf.shape)
+        if rows is None or not shape:
+            return shape
         axis = spread_axis(path)
-        padding = leaf.shape[axis] - rows
-        room = rows if 0 <= padding < MOST_SHARDS else leaf.shape[axis]
-        return *leaf.shape[:axis], room, *leaf.shape[axis + 1 :]
+        padding = shape[axis] - rows
+        room = rows if 0 <= padding < MOST_SHARDS else shape[axis]
+        return *shape[:axis], room, *shape[axis + 1 :]
 
-    return {
-        path_name(path): (shape(path, leaf), str(leaf.dtype))
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-    }
+    def same(path: Any, leaf: Any) -> bool:
+        shape, dtype = stored[path_name(path)]
+        return dtype == str(leaf.dtype) and (
+            size(path, tuple(shape)) == size(path, leaf.shape)
+        )
+
+    return all(same(path, leaf) for path, leaf in leaves)
 
 
 def _saving(tree: dict[str, Any]) -> ocp.Context:

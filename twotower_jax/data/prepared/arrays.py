@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from twotower_jax.data.drafts import draft_of
 from twotower_jax.data.log import Feature, FunnelLog, Pairs, Split
 from twotower_jax.errors import InputError
 
@@ -25,18 +26,18 @@ def write_array(path: Path, parts: Iterable[np.ndarray], rows: int) -> None:
       rows: of all parts.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.tmp")
     written = 0
-    with temporary.open("wb") as file:
-        for part in parts:
-            if not written:
-                header = {"descr": part.dtype.str, "fortran_order": False}
-                np.lib.format.write_array_header_1_0(file, header | {"shape": (rows,)})
-            file.write(np.ascontiguousarray(part).data)
-            written += len(part)
-    if written != rows:
-        raise ValueError(f"{path} has {written} rows in place of {rows}")
-    temporary.replace(path)
+    with draft_of(path) as draft:
+        with draft.open("wb") as file:
+            for part in parts:
+                if not written:
+                    header = {"descr": part.dtype.str, "fortran_order": False}
+                    shape = {"shape": (rows,)}
+                    np.lib.format.write_array_header_1_0(file, header | shape)
+                file.write(np.ascontiguousarray(part).data)
+                written += len(part)
+        if written != rows:
+            raise ValueError(f"{path} has {written} rows in place of {rows}")
 
 
 def save_array(path: Path, values: np.ndarray) -> None:
@@ -47,10 +48,8 @@ def save_array(path: Path, values: np.ndarray) -> None:
       values: the array.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.tmp")
-    with temporary.open("wb") as file:
+    with draft_of(path) as draft, draft.open("wb") as file:
         np.save(file, values, allow_pickle=False)
-    temporary.replace(path)
 
 
 def save_series(path: Path, values: pl.Series) -> None:
@@ -61,9 +60,8 @@ def save_series(path: Path, values: pl.Series) -> None:
       values: the column.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.tmp")
-    pl.DataFrame({"value": values}).write_parquet(temporary, compression="lz4")
-    temporary.replace(path)
+    with draft_of(path) as draft:
+        pl.DataFrame({"value": values}).write_parquet(draft, compression="lz4")
 
 
 def load_array(path: Path) -> np.ndarray:

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from twotower_jax.config.data import DataConfig
+from twotower_jax.data.drafts import draft_of
 from twotower_jax.data.sources.batches import batches, estimated_rows
 from twotower_jax.data.sources.layout import Layout
 from twotower_jax.data.sources.table import (
@@ -114,7 +115,8 @@ def _unread(
         _write(rows, chunk, dropped)
         end = chunk.end
         yield end
-    mark.write_text(str(end))
+    with draft_of(mark) as draft:
+        draft.write_text(str(end))
 
 
 def _rows_there(folder: Path, number: int) -> int:
@@ -133,10 +135,9 @@ def _rows_there(folder: Path, number: int) -> int:
 def _write(rows: pl.DataFrame, chunk: Chunk, dropped: dict[str, int]) -> None:
     """Write a chunk into the folder that it names as its path."""
     name = f"{chunk.file:06d}-{chunk.first:015d}-{chunk.end:015d}.parquet"
-    temporary = chunk.path / f"{name}.tmp"
     metadata = {DROPPED: json.dumps(dropped)}
-    rows.write_parquet(temporary, compression="lz4", metadata=metadata)
-    temporary.replace(chunk.path / name)
+    with draft_of(chunk.path / name) as draft:
+        rows.write_parquet(draft, compression="lz4", metadata=metadata)
 
 
 def dropped_rows(chunks: list[Chunk]) -> dict[str, int]:

@@ -1,11 +1,11 @@
 """Histories of the training positives, written once and read by memory maps."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
+from twotower_jax.data.drafts import draft_of
 from twotower_jax.data.history import History, history_of_events, make_history
 from twotower_jax.data.log import Pairs, Split
 from twotower_jax.data.mapped import release
@@ -26,35 +26,48 @@ def save_histories(out: Path, parts: Split, num_users: int) -> None:
     """
     folder, known, train = out / HISTORIES, parts.known, parts.train
     folder.mkdir(parents=True, exist_ok=True)
-    drafts = {name: folder / f"{name}.npy.tmp" for name in ("begin", "end")}
-    spans = {
-        name: np.lib.format.open_memmap(
-            path, mode="w+", dtype=np.int32, shape=(len(train),)
-        )
-        for name, path in drafts.items()
-    }
+    with (
+        draft_of(folder / "begin.npy") as begin,
+        draft_of(folder / "end.npy") as end,
+    ):
+        spans = _new_map(begin, len(train)), _new_map(end, len(train))
+        items = _items_of_users(parts, num_users, spans)
+        write_array(folder / "items.npy", items, len(known))
+        for one in spans:
+            one.flush()
 
-    def items() -> Iterator[np.ndarray]:
-        """Yield the items of the histories, and note the spans of the positives."""
-        written = 0
-        for first, end in _ranges_of_users(known.user, num_users):
-            rows = _rows_of_users(train.user, first, end)
-            targets = _take(train, rows)
-            if known is train:
-                made = history_of_events(targets)
-            else:
-                events = _take(known, _rows_of_users(known.user, first, end))
-                made = make_history(events, targets.user, targets.time)
-            spans["begin"][rows] = made.begin + written
-            spans["end"][rows] = made.end + written
-            written += len(made.items)
-            yield made.items
 
-    write_array(folder / "items.npy", items(), len(known))
-    for name, values in spans.items():
-        values.flush()
-        del values
-        os.replace(drafts[name], folder / f"{name}.npy")
+def _new_map(path: Path, rows: int) -> np.memmap:
+    """Return a memory map of a new file of int32, whose space is taken at once.
+
+    A map that finds the disk full ends the process without a message.
+    """
+    header = {"descr": "<i4", "fortran_order": False, "shape": (rows,)}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for first in range(0, rows, CLICKS):
+            file.write(bytes(4 * min(CLICKS, rows - first)))
+    return np.lib.format.open_memmap(path, mode="r+")
+
+
+def _items_of_users(
+    parts: Split, num_users: int, spans: tuple[np.memmap, np.memmap]
+) -> Iterator[np.ndarray]:
+    """Yield the items of the histories, and note the spans of the positives."""
+    known, train, written = parts.known, parts.train, 0
+    begin, end = spans
+    for first, last in _ranges_of_users(known.user, num_users):
+        rows = _rows_of_users(train.user, first, last)
+        targets = _take(train, rows)
+        if known is train:
+            made = history_of_events(targets)
+        else:
+            events = _take(known, _rows_of_users(known.user, first, last))
+            made = make_history(events, targets.user, targets.time)
+        begin[rows] = made.begin + written
+        end[rows] = made.end + written
+        written += len(made.items)
+        yield made.items
 
 
 def load_histories(out: Path) -> History | None:

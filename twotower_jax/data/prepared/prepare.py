@@ -18,6 +18,7 @@ from twotower_jax.config.data import PATHS, DataConfig
 from twotower_jax.config.parse_text import parse_json
 from twotower_jax.data import sources
 from twotower_jax.data.build import filter_log
+from twotower_jax.data.drafts import draft_of
 from twotower_jax.data.log import FunnelLog
 from twotower_jax.data.mapped import release
 from twotower_jax.data.prepared.arrays import (
@@ -275,6 +276,5 @@ def read_index(path: Path) -> dict[str, Any]:
 
 def _write(path: Path, values: dict[str, Any]) -> None:
     """Write JSON whole or not at all."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    with draft_of(path) as draft:
+        draft.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
