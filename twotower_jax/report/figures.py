@@ -167,6 +167,7 @@ def _panel(
         _rows(axes, arms)
         draw(axes)
         few_ticks(axes)
+        _grid(axes, len(arms))
 
     return height, title, fill
 
@@ -175,13 +176,23 @@ def _rows(axes: Axes, arms: list[str]) -> None:
     """Give each arm a row with its number and name above its marks."""
     axes.set_ylim(len(arms) - 0.42, -0.58)
     axes.set_yticks([])
-    axes.grid(axis="x")
     for row, arm in enumerate(arms):
         name = shorten(arm, LABEL)
         place = axes.get_yaxis_transform()
         axes.text(
             0, row - 0.42, f"{row + 1}  {name}", transform=place, va="center", size=9.5
         )
+
+
+def _grid(axes: Axes, rows: int) -> None:
+    """Draw a line at each tick within each row, which leaves out the name above it."""
+    low, high = axes.get_xlim()
+    ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
+    for row in range(rows):
+        axes.vlines(
+            ticks, row - 0.24, row + 0.4, color=INK, alpha=0.15, linewidth=0.8, zorder=0
+        )
+    axes.set_xlim(low, high)
 
 
 def _dots(axes: Axes, rows: pl.DataFrame, metric: str, arms: dict[str, str]) -> None:

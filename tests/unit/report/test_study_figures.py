@@ -312,6 +312,28 @@ def test_labels_neither_collide_nor_leave_the_figure(tmp_path, drawn, temperatur
                 assert not box.padded(1).overlaps(other), name
 
 
+def test_lines_at_the_ticks_leave_out_the_names_of_the_arms(folder, drawn):
+    names = list(study_figures(load_study([folder], BASE)))
+    for name, figure in zip(names[:3], drawn[:3], strict=True):
+        (axes,) = figure.axes
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        low, high = axes.get_xlim()
+        ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
+        lines = [
+            axes.transData.transform(segment)
+            for collection in axes.collections
+            for segment in collection.get_segments()
+        ]
+        assert len(lines) == 3 * len(ticks) > 3, name  # of each of the three arms
+        assert not any(line.get_visible() for line in axes.get_xgridlines()), name
+        assert len(axes.texts) == 3
+        for text in axes.texts:
+            box = text.get_window_extent(renderer)
+            for line in lines:
+                below, above = sorted(line[:, 1])
+                assert above < box.y0 or below > box.y1, name
+
+
 def test_the_page_has_one_legend_and_each_file_its_own(folder):
     page, figures = report(folder).read_text(), study_figures(load_study([folder]))
     assert page.count('aria-label="Legend: the arms by rank"') == 1
