@@ -111,7 +111,8 @@ def number_points(axes: Axes, points: list[tuple[str, float, float]]) -> None:
     scale = figure_of(axes).dpi / 72
     axes.get_xlim()  # settles the limits that the places depend on
     at = axes.transData.transform([(x, y) for _, x, y in points]) if points else []
-    taken = [Bbox.from_bounds(x - 3 * scale, y - 3 * scale, 6, 6) for x, y in at]
+    size = 6 * scale  # of a mark
+    taken = [Bbox.from_bounds(x - size / 2, y - size / 2, size, size) for x, y in at]
     for (text, x, y), (left, low) in zip(points, at, strict=True):
         wide = (5 * len(text) + 1) * scale
         boxes = {

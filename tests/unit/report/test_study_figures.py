@@ -12,6 +12,7 @@ from helpers.studies import HOSTILE, Page, report, write_arm, write_queries
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 from scipy import stats
 
 from twotower_jax.report.canvas import Drawing
@@ -192,8 +193,9 @@ def test_places_are_pushed_apart_as_little_as_needed():
 # --- trade-off ------------------------------------------------------------------------
 
 
-def test_numbers_of_near_points_do_not_overlap():
-    figure = Figure()
+@pytest.mark.parametrize("dpi", [72, 200])
+def test_numbers_of_near_points_cover_neither_each_other_nor_a_mark(dpi):
+    figure = Figure(dpi=dpi)
     canvas = FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     points = [(str(index), 0.5 + index / 500, 0.5) for index in range(8)]
@@ -203,8 +205,14 @@ def test_numbers_of_near_points_do_not_overlap():
     renderer = canvas.get_renderer()
     boxes = [text.get_window_extent(renderer) for text in axes.texts]
     assert len(boxes) == 8
+    radius = 3 * dpi / 72 - 1
+    marks = [
+        Bbox([at - radius, at + radius])
+        for at in axes.transData.transform([(x, y) for _, x, y in points])
+    ]
     for index, box in enumerate(boxes):
         assert box.count_overlaps(boxes[index + 1 :]) == 0
+        assert box.count_overlaps(marks) == 0
 
 
 # --- response curves ------------------------------------------------------------------
