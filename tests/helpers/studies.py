@@ -91,6 +91,8 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self._open.append(tag)
+        if tag == "wbr":  # has no end
+            self._open.pop()
         tables = self.tables.setdefault(self._heading, [])
         if tag in ("h1", "h2"):
             self._heading = ""
@@ -108,6 +110,7 @@ class Page(HTMLParser):
             pass
 
     def handle_data(self, data):
+        data = data.replace("\xa0", " ")
         if self._open[-1:] in (["h1"], ["h2"]):
             self._heading += data
         elif self._open[-1:] in (["td"], ["th"]):

@@ -74,7 +74,7 @@ def controls_section(study: Study, order: Sequence[str]) -> list[str]:
     return [
         "<h2>Controls</h2>",
         note(text),
-        *box(heads, rows, text=(0, 1, 2, 3), wrap=True),
+        *box(heads, rows, text=(0, 1, 2, 3)),
         *([note(lost, "note")] if lost else []),
     ]
 
@@ -126,5 +126,5 @@ def other_differences(
     )
     return [
         note(text),
-        *box(["#", "arm", *map(heading, paired)], rows, text=(1,), wrap=True),
+        *box(["#", "arm", *map(heading, paired)], rows, text=(1,), long=True),
     ]

@@ -15,7 +15,7 @@ from twotower_jax.report.differences import controls_section
 from twotower_jax.report.figure_files import own_ids, write_figures
 from twotower_jax.report.figures import study_figures
 from twotower_jax.report.objective import objective_section
-from twotower_jax.report.page import STYLE, note
+from twotower_jax.report.page import STYLE, note, text_html
 from twotower_jax.report.sections import (
     arms_section,
     configuration_section,
@@ -126,7 +126,7 @@ def _figures(figures: dict[str, Drawing], order: Sequence[str]) -> list[str]:
         shown.insert(0, Drawing(LEGEND, caption, svg))
     inner = [
         f'<figure><div role="img" aria-label="{escape(one.title)}">{one.bare}</div>'
-        f'<figcaption class="soft">{escape(one.caption)}</figcaption></figure>'
+        f'<figcaption class="soft">{text_html(one.caption)}</figcaption></figure>'
         for one in shown
     ]
     text = (
@@ -141,6 +141,6 @@ def _skipped(runs: Runs) -> list[str]:
     if not runs.skipped:
         return []
     items = [
-        f"<li>{escape(name)}: {escape(reason)}</li>" for name, reason in runs.skipped
+        f"<li>{escape(name)}: {text_html(reason)}</li>" for name, reason in runs.skipped
     ]
     return [f"<h2>Skipped folders ({len(items)})</h2>", "<ul>", *items, "</ul>"]

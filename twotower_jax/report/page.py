@@ -1,5 +1,6 @@
-"""The look of the report: its style sheet, tables and definitions."""
+"""The look of the report: its style sheet, texts, tables and definitions."""
 
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 
@@ -16,6 +17,7 @@ body { margin: 0 auto; padding: 1.5rem 1rem 3rem; max-width: 84rem; color: var(-
 h1 { font-size: 1.6rem; line-height: 1.2; overflow-wrap: anywhere; }
 h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; break-after: avoid; }
 p, li, dd { overflow-wrap: anywhere; }
+p, dd, figcaption { text-wrap: pretty; }
 .question { font-size: 1.15rem; margin: .3rem 0; }
 .soft { color: var(--soft); font-size: .9rem; }
 .note { border-left: 4px solid var(--note); padding: .4rem .8rem; }
@@ -25,16 +27,19 @@ dt { color: var(--soft); } dd { margin: 0; }
 .box { overflow-x: auto; border: 1px solid var(--line); border-radius: 6px; }
 table { border-collapse: collapse; width: 100%; font-size: .85rem;
   font-variant-numeric: tabular-nums; }
-th, td { padding: .4rem .45rem; text-align: right; white-space: nowrap; }
-th { color: var(--soft); font-weight: 600; background: var(--box); }
+th, td { padding: .4rem .45rem; text-align: right; }
+th { color: var(--soft); font-weight: 600; background: var(--box);
+  vertical-align: bottom; }
 tr + tr td, tbody tr td, tbody tr th { border-top: 1px solid var(--line); }
 .text { text-align: left; }
-td.arm { white-space: normal; min-width: 9rem; overflow-wrap: break-word; }
-.wrap td:not(.arm) { white-space: normal; min-width: 7.5rem; }
-.wrap td:first-child:not(.arm) { min-width: 0; }
-@media (max-width: 40rem) { dl { grid-template-columns: 1fr; }
-  dd { margin-bottom: .3rem; } td.text { white-space: normal; }
-  td.arm { min-width: 6.5rem; } }
+td.text { min-width: 5rem; }
+td.arm { min-width: 9rem; max-width: 16rem; overflow-wrap: break-word; }
+.long td:not(.arm) { min-width: 7.5rem; }
+.long td:first-child:not(.arm) { min-width: 0; }
+@media (max-width: 40rem) { body { padding: 1rem .75rem 2rem; }
+  dl { grid-template-columns: 1fr; } dd { margin-bottom: .3rem; }
+  table { font-size: .72rem; } th, td { padding: .35rem .25rem; }
+  td.text { min-width: 0; } td.arm { min-width: 5.2rem; overflow-wrap: anywhere; } }
 .figures { display: grid; gap: 1.5rem;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 28rem), 1fr)); }
 figure { margin: 0; break-inside: avoid; }
@@ -43,16 +48,39 @@ figcaption { font-size: .8rem; margin-top: .2rem; max-width: 36rem; }
 figure svg text { font-family: inherit !important; }
 @media print { html, body { font-size: 11px; } body { max-width: none; padding: 0; }
   .box { overflow: visible; border: 0; } table { font-size: 9px; }
-  th, td { padding: .2rem .3rem; white-space: normal; } tr { break-inside: avoid; }
+  th, td { padding: .2rem .3rem; } tr { break-inside: avoid; }
   .figures { grid-template-columns: 1fr 1fr; } }
 """
+
+# Spaces where no line ends: between a number and its unit, after ±, in "p Holm", and
+# before the x of "seeds x queries" and "3 x 50".
+JOINED = re.compile(
+    r"(?<=\d) (?=%|(?:nats|seconds)\b)|(?<=±) (?=\d)|(?<=\bp) (?=Holm\b)"
+    r"|(?<=[\ds]) (?=x )"
+)
+
+
+def text_html(text: str) -> str:
+    """HTML of a plain text, which keeps a number and its unit on one line.
+
+    Args:
+      text: plain text.
+
+    Returns:
+      The escaped text.
+
+    Examples:
+      >>> text_html("3 < 5, at 95 %")
+      '3 &lt; 5, at 95&nbsp;%'
+    """
+    return JOINED.sub("&nbsp;", escape(text))
 
 
 def box(
     heads: Sequence[str],
     rows: Sequence[Sequence[str]],
     text: Sequence[int],
-    wrap: bool = False,
+    long: bool = False,
 ) -> list[str]:
     """HTML of a table that scrolls in its own box.
 
@@ -60,8 +88,8 @@ def box(
       heads: the headings of the columns.
       rows: the cells of each row, as plain text.
       text: indices of the columns that align left; the first of them is the name of
-        the arm, which wraps.
-      wrap: whether the other cells wrap too.
+        the arm.
+      long: whether the other cells hold several words and need wide columns.
 
     Returns:
       Lines of HTML.
@@ -76,16 +104,21 @@ def box(
         f"<td class={cell}>" if kind else "<td>"
         for kind, cell in zip(kinds, cells, strict=True)
     ]
-    kind = ' class="wrap"' if wrap else ""
+    kind = ' class="long"' if long else ""
     lines = [f'<div class="box" tabindex="0"><table{kind}>', "<thead><tr>"]
     lines += [
-        f"<th{kind}>{escape(h)}</th>" for kind, h in zip(kinds, heads, strict=True)
+        f"<th{kind}>{_head_html(h)}</th>" for kind, h in zip(kinds, heads, strict=True)
     ]
     lines.append("</tr></thead>\n<tbody>")
     for row in rows:
-        inner = (f"{td}{escape(v)}</td>" for td, v in zip(opened, row, strict=True))
+        inner = (f"{td}{text_html(v)}</td>" for td, v in zip(opened, row, strict=True))
         lines.append(f"<tr>{''.join(inner)}</tr>")
     return [*lines, "</tbody></table></div>"]
+
+
+def _head_html(text: str) -> str:
+    """Return a heading that may break inside a metric or key: true_|recall@20."""
+    return re.sub(r"(?<=[._/])(?=\w)", "<wbr>", text_html(text))
 
 
 def note(text: str, kind: str = "soft") -> str:
@@ -103,7 +136,7 @@ def note(text: str, kind: str = "soft") -> str:
       >>> note("3 < 5")
       '<p class="soft">3 &lt; 5</p>'
     """
-    return f'<p class="{kind}">{escape(text)}</p>'
+    return f'<p class="{kind}">{text_html(text)}</p>'
 
 
 def definitions(facts: Mapping[str, str], kind: str = "facts") -> list[str]:
@@ -120,5 +153,8 @@ def definitions(facts: Mapping[str, str], kind: str = "facts") -> list[str]:
       >>> definitions({"Device": "cpu"})
       ['<dl class="facts">', '<dt>Device</dt><dd>cpu</dd>', '</dl>']
     """
-    lines = [f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in facts.items()]
+    lines = [
+        f"<dt>{text_html(name)}</dt><dd>{text_html(text)}</dd>"
+        for name, text in facts.items()
+    ]
     return [f'<dl class="{kind}">', *lines, "</dl>"]

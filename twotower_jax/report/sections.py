@@ -44,12 +44,12 @@ def arms_section(study: Study, order: Sequence[str]) -> list[str]:
     for rank, (arm, seeds, (mean, *costs)) in enumerate(rows, start=1):
         cells = differences.get(arm, blank)
         mark = [marks[arm] or "-"] if marked else []
-        left = [str(rank), arm, *cells[:1], *mark]
-        body.append([*left, str(len(seeds)), mean, *cells[1:], *costs])
-    # The verdict stands beside the arm: a narrow page shows both.
-    heads = ["#", "arm", *(["verdict"] if compared else [])]
-    heads += [*(["mark"] if marked else []), "seeds", primary]
+        left = [str(rank), arm, *cells[:1], mean, *cells[1:]]
+        body.append([*left, str(len(seeds)), *mark, *costs])
+    # A narrow page shows the columns up to the interval without scrolling.
+    heads = ["#", "arm", *(["verdict"] if compared else []), primary]
     heads += COMPARED if compared else ()
+    heads += ["seeds", *(["mark"] if marked else [])]
     text = [i for i, head in enumerate(heads) if head in ("arm", "mark", "verdict")]
     caption = (
         f"Mean ± standard deviation over seeds on the {main_split(table)} split, "

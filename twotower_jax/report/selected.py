@@ -86,7 +86,7 @@ def _section(selection: Selection, names: dict[str, str]) -> list[str]:
     heads = ["arm", "axes", "points tried", "chosen", f"valid {selection.metric}"]
     return [
         note(_text(selection)),
-        *box([*heads, "at the edge"], rows, text=(0, 1, 3, 5), wrap=True),
+        *box([*heads, "at the edge"], rows, text=(0, 1, 3, 5)),
         *(note(one, "note") for one in notes),
     ]
 

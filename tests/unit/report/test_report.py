@@ -10,6 +10,7 @@ from helpers.studies import HOSTILE, Page, report, write_arm, write_queries
 
 from twotower_jax.errors import InputError
 from twotower_jax.report.html import write_report
+from twotower_jax.report.page import box, text_html
 from twotower_jax.study.arms import study_table
 from twotower_jax.study.description import (
     Description,
@@ -140,17 +141,44 @@ def test_report_needs_no_network_no_script_and_has_unique_ids(folder):
     assert "prefers-color-scheme: dark" in page and "@media print" in page
 
 
-def test_a_narrow_page_wraps_the_verdict_beside_the_arm(folder):
-    """The columns # and arm and verdict need no scrolling: their texts wrap."""
+def test_a_narrow_page_begins_with_the_metric_and_the_interval(folder):
+    """The first columns need little scrolling: every cell and heading wraps."""
     text = report(folder, base="low").read_text()
     assert 'name="viewport" content="width=device-width, initial-scale=1"' in text
-    assert Page(folder / "report.html").tables["Arms"][0][0][:3] == [
-        *("#", "arm", "verdict")
-    ]
-    narrow = text.index("td.text { white-space: normal; }")
-    assert text.index("@media (max-width: 40rem)") < narrow
-    assert text.index("th, td {") < narrow  # of equal rules the last one holds
+    assert "nowrap" not in text
+    heads = Page(folder / "report.html").tables["Arms"][0][0]
+    first = ["#", "arm", "verdict", "recall@20", "difference", "interval"]
+    assert heads[:6] == first
+    assert {"seeds", "seconds", "examples"} <= set(heads[6:])
     assert '<td class="text arm">low</td><td class="text">base</td>' in text
+
+
+def test_headings_may_break_inside_a_metric_or_a_key():
+    text = "\n".join(box(["arm", "true_recall@20/head", "loss.x<_"], [], text=(0,)))
+    assert "<th>true_<wbr>recall@20/<wbr>head</th>" in text
+    assert "<th>loss.<wbr>x&lt;_</th>" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("(95 % interval", "(95&nbsp;% interval"),
+        ("+0.39 nats", "+0.39&nbsp;nats"),
+        ("1,234.5 seconds, 3 arms", "1,234.5&nbsp;seconds, 3 arms"),
+        ("0.1500 ± 0.0707", "0.1500 ±&nbsp;0.0707"),
+        ("seeds x queries", "seeds&nbsp;x queries"),
+        ("p Holm", "p&nbsp;Holm"),
+        ("a b < 5 secondsight", "a b &lt; 5 secondsight"),
+    ],
+)
+def test_no_line_ends_between_a_number_and_its_unit(text, html):
+    assert text_html(text) == html
+
+
+def test_the_answer_keeps_the_level_of_its_interval_on_one_line(compared):
+    text = report(compared, base="base", tuned="by hand").read_text()
+    assert "(95&nbsp;% interval" in text
+    assert not re.findall(r"\d %", text.partition("</style>")[2])
 
 
 def test_writing_twice_gives_the_same_bytes(folder):
@@ -297,7 +325,7 @@ def test_report_shows_differences_with_intervals_and_verdicts(compared):
     assert cells["difference"] == "-0.1000"
     assert cells["interval"] == f"{low:+.4f} to {high:+.4f}"
     heads = list(cells)
-    assert heads[:3] == ["#", "arm", "verdict"]  # a narrow page shows both
+    assert heads[:3] == ["#", "arm", "verdict"]
     assert cells["p Holm"] == ("<0.001" if p < 1e-3 else f"{p:.3f}")
     assert cells["smallest visible"] == f"{row['smallest_visible'][0]:.4f}"
     assert (cells["seeds x queries"], cells["verdict"]) == ("3 x 50", "worse")
@@ -318,7 +346,7 @@ def test_report_of_runs_without_queries_has_a_note(compared):
     page = Page(report(compared, base="base"))
     assert "No interval: no seed shared with the base" in page.texts["Arms"]
     cells = list(page.row("Arms", "low").values())
-    assert cells[2:10] == ["-", *cells[3:5], "-0.1000", *["-"] * 3, "3 x 0"]
+    assert cells[2:9] == ["-", cells[3], "-0.1000", *["-"] * 3, "3 x 0"]
     assert len(page.tables["Other metrics"]) == 1
 
 
@@ -334,6 +362,6 @@ def test_report_of_one_seed_notes_that_intervals_are_over_queries(tmp_path):
 def test_report_of_one_arm_compares_nothing(tmp_path):
     write_arm(tmp_path, "alone", [0.1, 0.2])
     page = Page(report(tmp_path))
-    heads = ["#", "arm", "seeds", "recall@20", "seconds", "examples"]
+    heads = ["#", "arm", "recall@20", "seeds", "seconds", "examples"]
     assert page.tables["Arms"][0][0] == heads
     assert read_comparison(tmp_path).is_empty()

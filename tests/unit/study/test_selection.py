@@ -164,7 +164,7 @@ def test_the_report_shows_the_tuning(tmp_path):
     assert ">A</td>" in text
     assert '<td class="text">loss.temperature: 0.05, 0.1, 0.2; loss: bce, hi' in text
     assert "<td>6 of 6, 1 failed</td>" in text and "<td>2 of 2, 2 failed</td>" in text
-    assert ">loss.temperature=0.05 loss=hinge</td><td>0.2500 ± 0.0707" in text
+    assert ">loss.temperature=0.05 loss=hinge</td><td>0.2500 ±&nbsp;0.0707" in text
     assert "A has its best value at the edge of its axis, loss.temperature=0.05" in text
     assert "nothing: no point was finished" in text and "&lt;b&gt;" in text
     assert ">none</td><td>1 of 1</td>" in text and ">nothing to tune</td>" in text
