@@ -28,6 +28,7 @@ INK = "#010203"  # placeholder of the text colour, replaced in the SVG
 WIDTH = 4.4  # width of every figure in inches
 TITLE = 0.36  # height of the title above the axes in inches
 LEGEND_LINE = 0.21  # height of a line of the legend in inches
+NAME = 46  # characters of a name in a legend
 SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "twotower_jax",
@@ -239,15 +240,21 @@ def draw_plane(
     return draw_svg(height, title, fill)
 
 
-def draw_legend(title: str, names: Sequence[str]) -> str:
-    """SVG text of a legend alone, with one line per name.
+def draw_key(index: int, name: str) -> str:
+    """SVG text of one line of a legend.
 
     Args:
-      title: text above it.
-      names: names of the styles 0, 1, ...
+      index: the place of an arm in the ranking, which gives its style.
+      name: text beside the line and the mark.
+
+    Returns:
+      SVG text.
     """
-    height = TITLE + legend_height(names) / 72
-    return draw_svg(height, title, lambda figure: _legend(figure, names, height))
+
+    def fill(figure: Figure) -> None:
+        _legend_line(figure, 0.5, style(index), shorten(name, NAME))
+
+    return draw_svg(LEGEND_LINE, "", fill)
 
 
 def legend_height(names: Sequence[str]) -> float:
@@ -259,7 +266,7 @@ def _legend(figure: Figure, names: Sequence[str], height: float) -> None:
     """Draw a line per name at the bottom of a figure of a height in inches."""
     for index, name in enumerate(names):
         at = (LEGEND_LINE * (len(names) - index) - 0.09) / height
-        _legend_line(figure, at, style(index), shorten(name, 46))
+        _legend_line(figure, at, style(index), shorten(name, NAME))
 
 
 def _legend_line(figure: Figure, at: float, look: Style, name: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from twotower_jax.errors import InputError
 from twotower_jax.objective.card import Card
-from twotower_jax.report.canvas import Drawing, draw_legend
+from twotower_jax.report.canvas import Drawing, draw_key
 from twotower_jax.report.differences import controls_section
 from twotower_jax.report.figure_files import own_ids, write_figures
 from twotower_jax.report.figures import study_figures
@@ -119,12 +119,8 @@ def _introduction(study: Study) -> list[str]:
 def _figures(figures: dict[str, Drawing], order: Sequence[str]) -> list[str]:
     """Return the figures inline, with one legend of the arms for all of them."""
     shown = list(figures.values())
-    if any(one.legend for one in shown):
-        names = [f"{rank}  {arm}" for rank, arm in enumerate(order, start=1)]
-        svg = own_ids(draw_legend(LEGEND, names), "legend")
-        caption = "The numbers, colours and marks of the arms in the other figures."
-        shown.insert(0, Drawing(LEGEND, caption, svg))
-    inner = [
+    inner = _legend(order) if any(one.legend for one in shown) else []
+    inner += [
         f'<figure><div role="img" aria-label="{escape(one.title)}">{one.bare}</div>'
         f'<figcaption class="soft">{text_html(one.caption)}</figcaption></figure>'
         for one in shown
@@ -134,6 +130,23 @@ def _figures(figures: dict[str, Drawing], order: Sequence[str]) -> list[str]:
         "file beside this report, figure_*.svg."
     )
     return ["<h2>Figures</h2>", note(text), '<div class="figures">', *inner, "</div>"]
+
+
+def _legend(order: Sequence[str]) -> list[str]:
+    """Return a line and mark per arm, side by side as far as the page is wide."""
+    keys = [
+        own_ids(draw_key(rank - 1, f"{rank}  {arm}"), f"legend{rank}").replace(
+            "<svg", '<svg class="key"', 1
+        )
+        for rank, arm in enumerate(order, start=1)
+    ]
+    caption = f"{LEGEND}, with their numbers, colours and marks in the figures."
+    return [
+        f'<figure class="legend"><figcaption class="soft">{caption}</figcaption>',
+        f'<div role="img" aria-label="{LEGEND}">',
+        *keys,
+        "</div></figure>",
+    ]
 
 
 def _skipped(runs: Runs) -> list[str]:

@@ -40,11 +40,14 @@ td.arm { min-width: 9rem; max-width: 16rem; overflow-wrap: break-word; }
   dl { grid-template-columns: 1fr; } dd { margin-bottom: .3rem; }
   table { font-size: .72rem; } th, td { padding: .35rem .25rem; }
   td.text { min-width: 0; } td.arm { min-width: 5.2rem; overflow-wrap: anywhere; } }
-.figures { display: grid; gap: 1.5rem;
-  grid-template-columns: repeat(auto-fit, minmax(min(100%, 28rem), 1fr)); }
+.figures { display: grid; gap: 1.5rem; }
+@media (min-width: 46rem) { .figures { grid-template-columns: 1fr 1fr; } }
 figure { margin: 0; break-inside: avoid; }
+.legend { grid-column: 1 / -1; } .legend div { display: flex; flex-wrap: wrap; }
+.legend figcaption { margin: 0 0 .3rem; max-width: none; }
 figure svg { width: 100%; max-width: 36rem; height: auto; display: block; }
 figcaption { font-size: .8rem; margin-top: .2rem; max-width: 36rem; }
+figure .key { width: 26rem; max-width: 100%; }
 figure svg text { font-family: inherit !important; }
 @media print { html, body { font-size: 11px; } body { max-width: none; padding: 0; }
   .box { overflow: visible; border: 0; } table { font-size: 9px; }

@@ -342,6 +342,18 @@ def test_lines_at_the_ticks_leave_out_the_names_of_the_arms(folder, drawn):
                 assert above < box.y0 or below > box.y1, name
 
 
+def test_the_legend_of_the_page_is_as_wide_as_the_page(folder):
+    page = report(folder).read_text()
+    legend = page.partition('<figure class="legend">')[2].partition("</figure>")[0]
+    keys = legend.split('<svg class="key"')[1:]
+    assert len(keys) == 3
+    for key, name, colour in zip(
+        keys, ("script", "base", "low"), ("#0072b2", "#e69f00", "#009e73"), strict=True
+    ):
+        assert name in key and colour in key
+    assert ".legend { grid-column: 1 / -1; }" in page
+
+
 def test_the_page_has_one_legend_and_each_file_its_own(folder):
     page, figures = report(folder).read_text(), study_figures(load_study([folder]))
     assert page.count('aria-label="Legend: the arms by rank"') == 1
