@@ -1,11 +1,13 @@
 """Files are whole or absent, and the remains of ended processes are removed."""
 
+import errno
 import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from twotower_jax.data import drafts
@@ -86,6 +88,26 @@ def test_the_draft_of_a_running_process_stays(tmp_path):
     with draft_of(path) as draft:
         draft.write_text("whole")
     assert mine.read_text() == "being written"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        pl.exceptions.ComputeError("parquet: underlying IO error (os error 28)"),
+    ],
+    ids=["of Python", "of polars"],
+)
+def test_an_error_of_the_disk_names_the_file(tmp_path, error):
+    path = tmp_path / "a.parquet"
+    with pytest.raises(OSError) as raised, draft_of(path):
+        raise error
+    assert raised.value.errno == errno.ENOSPC and raised.value.filename == str(path)
+
+
+def test_other_errors_stay_as_they_are(tmp_path):
+    with pytest.raises(pl.exceptions.ComputeError), draft_of(tmp_path / "a"):
+        raise pl.exceptions.ComputeError("no such column")
 
 
 @pytest.mark.parametrize("days, stays", [(1, True), (8, False)])
