@@ -33,6 +33,10 @@ class BusyError(RuntimeError):
     """Another process works on the folder of a run; ``twotower`` exits with 3."""
 
 
+class SharedBusyError(BusyError):
+    """Another command works on the folder of a run of several processes."""
+
+
 class FileError(RuntimeError):
     """A file of a run cannot be read or written; ``twotower`` exits with status 1."""
 

@@ -14,6 +14,9 @@ from helpers.quick import quick
 
 from twotower_jax.commands.join import _arguments, joined, without_join
 from twotower_jax.errors import InputError
+from twotower_jax.run.lock import held
+from twotower_jax.run.records import run_folder
+from twotower_jax.sweeps.compose import compose_config
 
 RUN = (*tiny.SMALL, "training.mesh.data=2", "training.mesh.table=2")
 CASES = {
@@ -139,6 +142,16 @@ def test_processes_that_differ_are_refused_by_all(words, message, tmp_path):
     for place in (0, 1):
         assert team.log(place).startswith(f"error: {message}"), team.log(place)
     assert not list(tmp_path.glob("outputs/*/*"))
+
+
+@pytest.mark.slow
+def test_processes_leave_a_run_that_is_in_use(tmp_path):
+    with held(tmp_path / run_folder(compose_config(list(RUN))), False, print):
+        team = Team(tmp_path, RUN, 2, 2)
+        assert team.ends() == [3, 3]
+    for place in (0, 1):
+        assert "process 0 of 2: " in team.log(place)
+        assert "is in use by process" in team.log(place)
 
 
 @pytest.mark.slow

@@ -7,13 +7,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-from twotower_jax.errors import InputError, NonFiniteLossError, SharedError
+from twotower_jax.errors import (
+    InputError,
+    NonFiniteLossError,
+    SharedBusyError,
+    SharedError,
+)
 from twotower_jax.sweeps.jobs import SWEEP, report_error
 from twotower_jax.training.signals import Stopped
 
 NAME, FORM = "--join", "HOST:PORT,N,I"
 # What all processes leave with alike, so that they can wait for each other.
-ALIKE = (SharedError, NonFiniteLossError, Stopped)
+ALIKE = (SharedError, SharedBusyError, NonFiniteLossError, Stopped)
 END_SECONDS = 20  # within which the others end too
 
 

@@ -23,6 +23,7 @@ from twotower_jax.errors import (
     BusyError,
     InputError,
     LostProcessError,
+    SharedBusyError,
     SharedError,
 )
 from twotower_jax.run.records import RunFolder
@@ -34,7 +35,8 @@ def agreed() -> Iterator[None]:
     """Context whose errors in one process are raised in all.
 
     Raises:
-      SharedError: The first error of another process, or of this one.
+      SharedError: the first error of another process, or of this one.
+      SharedBusyError: the same, where another command works on the run.
     """
     if alone():
         yield
@@ -44,10 +46,13 @@ def agreed() -> Iterator[None]:
         yield
     except (InputError, BusyError, OSError) as one:
         error = one
-    texts = gathered_texts("" if error is None else str(error) or repr(error))
+    found = (isinstance(error, BusyError), str(error) or repr(error))
+    texts = gathered_texts("" if error is None else json.dumps(found))
     for place, text in enumerate(texts):
         if text:
-            raise SharedError(f"process {place} of {len(texts)}: {text}") from error
+            busy, words = json.loads(text)
+            kind = SharedBusyError if busy else SharedError
+            raise kind(f"process {place} of {len(texts)}: {words}") from error
 
 
 def check_same_command(config: Config) -> None:
@@ -117,7 +122,7 @@ def workplace(
 
     Raises:
       BusyError: another command works on it.
-      SharedError: the same, of several processes.
+      SharedBusyError: the same, of several processes.
     """
     with ExitStack() as stack:
         with agreed():
