@@ -15,9 +15,13 @@ UNITS = (
     ("microseconds", 1e14),
     ("nanoseconds", 1e17),
 )
-# Forms that are parsed column-wise, which is far faster than value by value. The last
-# one is American, and unambiguous by its AM or PM.
-FORMS = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d", "%m/%d/%YT%I:%M:%S %p")
+# Forms that are parsed column-wise, which is far faster than value by value. With dots
+# the day comes first in every country; the American form is unambiguous by AM or PM.
+FORMS = (
+    *("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d"),
+    *("%m/%d/%YT%I:%M:%S %p", "%m/%d/%YT%I:%M %p"),
+    *("%d.%m.%YT%H:%M:%S%.f", "%d.%m.%YT%H:%M", "%d.%m.%Y"),
+)
 
 
 def _iso_seconds(text: str | None) -> float | None:
@@ -38,7 +42,7 @@ def _text_to_time(values: pl.Series, where: str, column: str) -> pl.Series:
     if numbers[0] is not None:
         seconds = numbers
     else:
-        plain = text.str.replace(" ", "T")
+        plain = text.str.replace(r",? +", "T")
         seconds = pl.Series([None], dtype=pl.Float64).new_from_index(0, len(text))
         for form in FORMS:
             if not seconds.has_nulls():
@@ -91,6 +95,8 @@ def to_time(values: pl.Series, where: str, column: str) -> pl.Series:
     Examples:
       >>> to_time(pl.Series(["1970-01-02", "1970-01-01T00:01"]), "a.csv", "t").to_list()
       [86400.0, 60.0]
+      >>> to_time(pl.Series(["2.1.1970 00:01", "01.01.1970"]), "a.csv", "t").to_list()
+      [86460.0, 0.0]
     """
     fail_null(values, where, column, "give every row a time")
     if values.dtype in (pl.Categorical, pl.Enum):

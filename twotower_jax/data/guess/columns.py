@@ -23,12 +23,14 @@ QUANTITIES = {
     *("duration", "num", "total", "cost", "length", "name", "text", "review"),
     *("comment", "gender", "genres", "genre", "category", "zip", "helpful", "vote"),
     *("votes", "reordered", "description", "summary", "hour", "dow", "days"),
-    *("verified",),
+    *("verified", "seconds", "minutes", "milliseconds", "ms"),
 }
 PAST = {"history", "hist", "past", "previous", "prior"}
 # Requests that can stand for the users of a log that has none.
 VISITS = {"session", "order", "basket", "visit", "cart", "invoice", "transaction"}
-# Texts that are dates of a form that is not read, such as 31.5.2024.
+# Items have more values than this in a sample of enough rows.
+FEW, ENOUGH = 20, 1_000
+# Texts that are dates of a form that is not read, such as 31/5/2024.
 DATED = r"^\d{1,4}[./-]\d{1,2}[./-]\d{1,4}"
 
 
@@ -148,8 +150,28 @@ def _items(profiles: Profiles, roles: Roles) -> None:
     if shown or (lists and ids is None):
         best = best_named("item", shown, lambda _: True) or [*shown, *lists][0]
         roles.columns["item"] = Column(best.name, "lists of items")
+    elif ids is not None and (other := _of_many_values(ids, free)):
+        why = f"{other.distinct:,} values, and {ids.name!r} has {ids.distinct:,}"
+        roles.columns["item"] = Column(other.name, why)
     elif ids is not None:
         roles.columns["item"] = Column(ids.name, "its name")
+
+
+def _of_many_values(named: Profile, free: list[Profile]) -> Profile | None:
+    """Return ids of many more values than a column that is named as the items.
+
+    A place or a page with few values is a feature of the items.
+    """
+    rows = len(named.values)
+    if rows < ENOUGH or named.distinct > FEW:
+        return None
+    for one in free:
+        other = one.kind in ("whole", "text") and _is_ids(one)
+        if not other or role_score(one.name, "user") or VISITS & set(words(one.name)):
+            continue
+        if 10 * named.distinct < one.distinct <= rows / 2:
+            return one
+    return None
 
 
 def _users(profiles: Profiles, roles: Roles) -> None:
