@@ -16,10 +16,18 @@ def start() -> None:
     if here != package:
         sys.path[:] = [one for one in sys.path if one not in ("", os.fspath(here))]
     try:
+        from twotower_jax.training.signals import INTERRUPTS
+
+        INTERRUPTS.begin()
         from twotower_jax.cli import main
 
         main()
     except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception:
+        # An import of a C extension turns Ctrl-C into an error of its own.
+        if not INTERRUPTS.noted:
+            raise
         sys.exit(130)
 
 

@@ -16,7 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 SECONDS = 7 * 24 * 3600  # a draft of another host may be written for so long
-OS_ERROR = re.compile(r"\(os error (\d+)\)")
+# How polars and TensorStore write the number of an error of the operating system.
+OS_ERROR = re.compile(r"\(os error (\d+)\)|os_error_code='(\d+)'")
 OWNER = re.compile(r"([0-9a-f]{8})-(\d+)(?:-|\.tmp$)")
 
 
@@ -35,6 +36,10 @@ def draft_of(path: Path) -> Iterator[Path]:
         with writing(path):
             yield draft
             draft.replace(path)
+    except OSError as error:
+        if error.filename == str(draft):
+            error.filename = str(path)
+        raise
     finally:
         _remove(draft)
 
@@ -48,7 +53,7 @@ def writing(path: Path) -> Iterator[None]:
 
     Raises:
       OSError: also for the errors of libraries that hold the number of one in their
-        text, such as those of polars.
+        text, such as those of polars and TensorStore.
     """
     try:
         yield
@@ -59,7 +64,7 @@ def writing(path: Path) -> Iterator[None]:
         found = OS_ERROR.search(str(error))
         if found is None:
             raise
-        number = int(found[1])
+        number = int(found[1] or found[2])
         raise OSError(number, os.strerror(number), str(path)) from error
 
 

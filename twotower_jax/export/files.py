@@ -43,8 +43,10 @@ def check_new(out: Path) -> None:
       out: folder of an export that is to be written.
 
     Raises:
-      InputError: when it is a file, or a folder with content.
+      InputError: when it is a file, a folder with content, or a link to itself.
     """
+    if out.is_symlink() and not out.exists():
+        raise InputError(f"--out {out} is a link that leads nowhere; give a new folder")
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is a file; give a new folder")
     if out.is_dir() and any(out.iterdir()):
@@ -66,9 +68,13 @@ def new_folder(out: Path) -> Iterator[Path]:
     check_new(out)
     final = out.resolve()
     final.parent.mkdir(parents=True, exist_ok=True)
-    with draft_of(final) as draft:
-        draft.mkdir()
-        yield draft
+    try:
+        with draft_of(final) as draft:
+            draft.mkdir()
+            yield draft
+    except OSError:
+        check_new(out)  # another command has written it meanwhile
+        raise
 
 
 def write_items(

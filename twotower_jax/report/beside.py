@@ -82,6 +82,12 @@ def training_lines(result: dict[str, Any]) -> list[str]:
                 "one score, so that the model does not tell items apart, and their "
                 "order is random; lower optimizer.learning_rate or towers.init_scale"
             )
+    if unmoved := result.get("unmoved"):
+        lines.append(
+            f"warning: the last {unmoved} validations have the same metrics, for the "
+            "training does not change the lists: optimizer.learning_rate is far too "
+            "large or too small"
+        )
     rising = steps == result["best_step"] and result.get("stopped") == "limit"
     if rising and steps and result["metrics"].get("valid"):
         lines.append(

@@ -231,6 +231,7 @@ def _train_and_evaluate(attempt: Attempt) -> dict[str, Any]:
         or _unranked(attempt.record, notes),
         "baselines": compare_baselines(config, data, queries, console),
         "tied": {name: one.tied for name, one in rankings.items() if one.tied},
+        "unmoved": _unmoved(attempt.record),
         "queries": {name: len(one.user) for name, one in queries.items()},
         "positives already seen": {n: one.already_seen for n, one in queries.items()},
         "seed": config.seed,
@@ -244,6 +245,13 @@ def _train_and_evaluate(attempt: Attempt) -> dict[str, Any]:
         "towers": {"query": config.towers.query, "candidate": config.towers.candidate},
         "data": dict(part.split.report) | dict(data.log.dropped),
     }
+
+
+def _unmoved(record: RunFolder) -> int:
+    """Return the number of last validations with one result, 0 where they differ."""
+    found = [one["valid"] for one in record.metrics() if one.get("valid")][1:]
+    alike = len(found) > 2 and all(one == found[0] for one in found)
+    return len(found) if alike else 0
 
 
 def _unranked(record: RunFolder, notes: Notes) -> dict[str, dict[str, float]]:
@@ -283,7 +291,8 @@ def _train(
         return shared.progress(console, schedule.steps, start, batch, schedule.metric)
 
     def resume(step: int, refused: tuple[str, ...]) -> None:
-        record.keep_metrics(step)
+        if broken := record.keep_metrics(step):
+            refused = (*refused, f"{broken} damaged lines of metrics.jsonl")
         for reason in refused:
             console.print(f"not used: {reason}", style="red", highlight=False)
         console.print(f"resuming at step {step}", highlight=False)

@@ -100,7 +100,9 @@ def read_mapping(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
       InputError: when the file is broken.
     """
     try:
-        values = parse(path.read_text(encoding="utf-8"))
+        # A pipe is not read: it would be waited for.
+        whole = path.is_file() or not path.exists()
+        values = parse(path.read_text(encoding="utf-8")) if whole else None
     except ValueError:
         values = None
     if not isinstance(values, dict):
@@ -224,31 +226,36 @@ class RunFolder:
         return status is not None and status["status"] == "done"
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Return the records of metrics.jsonl up to the first broken line."""
+        """Return the records of metrics.jsonl; broken lines are left out."""
+        return [record for record in map(_record, self._lines()) if record is not None]
+
+    def keep_metrics(self, last_step: int) -> int:
+        """Drop broken lines of metrics.jsonl, and those after a step.
+
+        Args:
+          last_step: Those after it will be written again.
+
+        Returns:
+          The number of broken lines; the last line, which a kill may cut off, does not
+          count.
+        """
+        if not (lines := self._lines()):
+            return 0
+        pairs = [(_record(line), line) for line in lines]
+        kept = [
+            line + "\n"
+            for record, line in pairs
+            if record and record["step"] <= last_step
+        ]
+        write_text(self.path / "metrics.jsonl", "".join(kept))
+        return sum(record is None for record, _ in pairs[:-1])
+
+    def _lines(self) -> list[str]:
+        """Return the lines of metrics.jsonl, none where it is missing."""
         path = self.path / "metrics.jsonl"
         if not path.is_file():
             return []
-        records = []
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                record = parse_json(line)
-                whole = isinstance(record["step"], int)
-            except (ValueError, TypeError, KeyError):
-                whole = False
-            if not whole:
-                break  # a line cut off by a kill is the last one
-            records.append(record)
-        return records
-
-    def keep_metrics(self, last_step: int) -> None:
-        """Drop the lines of metrics.jsonl after a step; they will be written again."""
-        path = self.path / "metrics.jsonl"
-        if not path.is_file():
-            return
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-        pairs = zip(self.metrics(), lines, strict=False)
-        kept = [line + "\n" for record, line in pairs if record["step"] <= last_step]
-        write_text(path, "".join(kept))
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()
 
     def add_metrics(self, record: dict[str, Any]) -> None:
         """Append one line to metrics.jsonl, and pass the record to the listeners."""
@@ -266,6 +273,15 @@ class RunFolder:
         """
         with draft_of(self.path / name) as draft:
             table.write_parquet(draft)
+
+
+def _record(line: str) -> dict[str, Any] | None:
+    """Return the record of a line of metrics.jsonl, None of a broken one."""
+    try:
+        record = parse_json(line)
+        return record if isinstance(record["step"], int) else None
+    except (ValueError, TypeError, KeyError):
+        return None
 
 
 def stored_config(folder: Path) -> Config:

@@ -14,9 +14,11 @@ FILES = (
     "config.yaml",
     "manifest.json",
     "metrics.jsonl",
+    "qrels.trec",
     "queries.parquet",
     "result.json",
     "topk.parquet",
+    "topk.trec",
     "vocabulary.json",
 )
 

@@ -1,6 +1,7 @@
 """SIGTERM and Ctrl-C: finish the step, save, leave. A second one leaves at once."""
 
 import signal
+import sys
 import threading
 from types import FrameType
 
@@ -40,6 +41,13 @@ class Interrupts:
         # Python delivers signals to the main thread alone.
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, self._raise)
+        if sys.unraisablehook is sys.__unraisablehook__:
+            sys.unraisablehook = self._not_raised
+
+    def _not_raised(self, lost: "sys.UnraisableHookArgs") -> None:
+        """Print an exception that could not be raised, unless it is Ctrl-C."""
+        if not isinstance(lost.exc_value, KeyboardInterrupt):
+            sys.__unraisablehook__(lost)
 
     def _raise(self, number: int, frame: FrameType | None) -> None:
         del number, frame

@@ -7,6 +7,7 @@ was cut off or damaged is found before Orbax reads it.
 import hashlib
 import json
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ import jax
 from orbax.checkpoint import v1 as ocp
 
 from twotower_jax.config.parse_text import parse_json
-from twotower_jax.data.drafts import draft_of, scratch
+from twotower_jax.data.drafts import draft_of, scratch, writing
 from twotower_jax.data.processes import leads, meet
 from twotower_jax.data.shards import MOST_SHARDS
 from twotower_jax.training.mesh import Layout, MeshShape, make_mesh, spread_axis
@@ -48,11 +49,35 @@ def save(path: Path, tree: dict[str, Any], notes: dict[str, Any]) -> None:
     """
     if leads():
         notes_of(path).unlink(missing_ok=True)
-    with _turn, _saving(tree), _named_plainly(path) as place:
+    with (
+        _turn,
+        _saving(tree),
+        _named_plainly(path) as place,
+        _late_writes_ignored(),
+        writing(path),
+    ):
         ocp.save(str(place), tree, overwrite=True)
     if leads():
         _write_notes(path, notes, _arrays(tree))
     meet("a checkpoint is whole")
+
+
+@contextmanager
+def _late_writes_ignored() -> Iterator[None]:
+    """Context in which a failed save is one error.
+
+    The other writes of that save end later, and TensorStore prints that the event loop
+    to which each reports is closed.
+    """
+    before = sys.unraisablehook
+
+    def hook(lost: "sys.UnraisableHookArgs") -> None:
+        if str(lost.exc_value) != "Event loop is closed":
+            before(lost)
+
+    sys.unraisablehook = hook
+    yield
+    sys.unraisablehook = before  # not after an error: they may come later
 
 
 @contextmanager

@@ -32,7 +32,8 @@ def need_file(path: str | Path | None, key: str) -> Path:
       The path.
 
     Raises:
-      InputError: the path is not set, does not exist, or is a folder.
+      InputError: the path is not set, does not exist, or is a folder, a pipe or a
+        device.
     """
     if path is None:
         raise InputError(f"{key} is not set; give the path of a file")
@@ -41,6 +42,11 @@ def need_file(path: str | Path | None, key: str) -> Path:
         raise InputError(f"{key}={str(path)!r} is a folder; give the path of a file")
     if not path.exists():
         raise InputError(f"{key}={str(path)!r} does not exist; give an existing file")
+    if not path.is_file():
+        raise InputError(
+            f"{key}={str(path)!r} is a pipe or a device, which is read once; write it "
+            "to a file, and give that"
+        )
     return path
 
 
