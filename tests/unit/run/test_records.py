@@ -104,13 +104,15 @@ def test_file_without_its_keys_is_named(tmp_path, name, values, key):
         RunFolder(tmp_path).read(name)
 
 
-def test_records_end_at_the_first_broken_line(record):
+def test_broken_records_are_left_out_and_counted(record):
     path = record.path / "metrics.jsonl"
     before = path.read_text()
-    path.write_text(before + '{"stp": 40}\n{"step": 50}\n')
-    assert [one["step"] for one in record.metrics()] == [10, 20, 30]
-    record.keep_metrics(99)
-    assert path.read_text() == before
+    path.write_text(before + '{"stp": 40}\n{"step": 50}\n{"step": 60, "lo')
+    assert [one["step"] for one in record.metrics()] == [10, 20, 30, 50]
+    # The last line was cut off by a kill.
+    assert record.keep_metrics(99) == 1
+    assert path.read_text() == before + '{"step": 50}\n'
+    assert record.keep_metrics(30) == 0 and path.read_text() == before
     assert RunFolder(record.path / "none").metrics() == []
 
 
