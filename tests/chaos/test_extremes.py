@@ -162,5 +162,5 @@ def test_losses_in_float32_are_those_in_float64(name, monkeypatch):
             worst = max(worst, abs(float(got) - want) / bound)
             check_gradient(gradient, case)
             done += 1
-        counts |= {"trials": done, "roundings": round(worst, 1)}
+        counts |= {"trials": done, "roundings": round(float(worst), 1)}
     assert done
