@@ -97,8 +97,12 @@ def test_data_check_without_a_group(tmp_path, capsys):
         (CLICKS.encode("utf-16"), "is UTF-16 text; convert it: iconv"),
         (gzip.compress(CLICKS.encode()), "rename it to clicks.csv.gz"),
         (b"user,user,item\na,b,c\n", "two columns are named 'user'"),
+        (
+            CLICKS.replace("\n", "\r").encode(),
+            "its lines end with a carriage return alone; write it with line feeds: tr",
+        ),
     ],
-    ids=["utf-16", "gzip", "names"],
+    ids=["utf-16", "gzip", "names", "cr"],
 )
 def test_files_that_are_not_what_their_name_says(content, part, tmp_path, capsys):
     path = tmp_path / "clicks.csv"

@@ -128,12 +128,17 @@ def _lines(path: Path) -> list[str]:
         )
     except (pl.exceptions.PolarsError, OSError) as error:
         raise _no_table(path, str(error).split("\n")[0]) from None
-    lines = [line.removesuffix("\r") for line in frame["line"].drop_nulls().to_list()]
+    # A carriage return within a line would end it for the reader of its fields.
+    texts = frame["line"].str.strip_suffix("\r").str.replace_all("\r", " ")
+    lines = texts.drop_nulls().to_list()
     if not lines:
         raise InputError(f"{path}: holds empty lines only; give a file with rows")
     first = lines[0].lstrip().lower()
-    if "\x00" in "".join(lines[:50]) or first.startswith(("%pdf", "<!doctype", "<")):
+    if first.startswith(("%pdf", "<!doctype", "<")):
         raise _no_table(path, f"it begins with {first[:20]!r}")
+    empty = texts.head(50).str.contains("\x00", literal=True)
+    if empty.any():
+        raise _no_table(path, f"line {int(empty.arg_max() or 0) + 1} has a NUL byte")
     return lines
 
 
@@ -169,7 +174,7 @@ def guess_layout(lines: list[str], path: Path) -> Layout:
       The layout; a separator that the ending implies is left None.
 
     Raises:
-      InputError: comments, fields separated by ``::``, or no separator.
+      InputError: comments, fields separated by ``::``, no separator, or a long field.
 
     Examples:
       >>> guess_layout(["user;item", "1;2"], Path("a.csv"))
@@ -179,7 +184,13 @@ def guess_layout(lines: list[str], path: Path) -> Layout:
     """
     _refuse(lines, path)
     default = TEXT.get(ending(path))
-    name = _separator(lines, default)
+    try:
+        name = _separator(lines, default)
+    except csv.Error:
+        raise InputError(
+            f"{path}: a field has more than {csv.field_size_limit():,} characters, so "
+            f"the separator is not guessed; set data.separator={default or 'comma'}"
+        ) from None
     if name is None:
         listed = _user_lines(lines)
         if listed is None:

@@ -65,8 +65,11 @@ MARKS = {
 }
 
 
+START = 1 << 16  # bytes from which the end of a line is seen
+
+
 def check_text(path: Path) -> None:
-    """Refuse a file of UTF-16, and a compressed one whose name does not say so.
+    """Refuse UTF-16, a compressed file whose name does not say so, and CR line ends.
 
     Args:
       path: an existing file.
@@ -75,7 +78,7 @@ def check_text(path: Path) -> None:
       InputError: naming the remedy.
     """
     with path.open("rb") as file:
-        start = file.read(4)
+        start = file.read(START)
     kind = next((kind for mark, kind in MARKS.items() if start.startswith(mark)), "")
     if kind == "UTF-16":
         raise InputError(
@@ -87,6 +90,24 @@ def check_text(path: Path) -> None:
             f"{path}: is compressed, and its name ends with {path.suffix!r}; rename it "
             f"to {path.name}{kind}, or unpack it"
         )
+    start = _unpacked(path) if kind else start
+    if b"\r" in start.removesuffix(b"\r") and b"\n" not in start:
+        raise InputError(
+            f"{path}: its lines end with a carriage return alone; write it with line "
+            f"feeds: {'unpack it, then ' if kind else ''}tr '\\r' '\\n' < "
+            f"{shlex.quote(str(path.with_suffix('') if kind else path))} > NEWFILE"
+        )
+
+
+def _unpacked(path: Path) -> bytes:
+    """Return the first bytes of the text in a compressed file, b"" if it is broken."""
+    import pyarrow as pa  # here, for most files are not compressed
+
+    try:
+        with pa.input_stream(str(path), compression="detect") as stream:
+            return stream.read(START)
+    except (OSError, pa.ArrowException):
+        return b""  # the reader names the fault
 
 
 def read_lines(path: Path, encoding: str = "utf-8") -> pl.Series:

@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+from contextlib import suppress
 from pathlib import Path
 
 import polars as pl
@@ -14,13 +15,15 @@ def _ragged_row(path: Path, separator: str) -> str:
     unpack = gzip.open if path.suffix.lower() == ".gz" else open
     with unpack(path, "rt", newline="", encoding="utf-8", errors="replace") as lines:
         reader = csv.reader(lines, delimiter=separator)
-        width = len(next(reader, []))
-        for row, fields in enumerate(reader, start=1):
-            if len(fields) > width:
-                return (
-                    f"row {row} has {len(fields)} fields where the header has {width}; "
-                    "remove the surplus, or put values with separators into quotes"
-                )
+        with suppress(csv.Error):  # such as a very long field
+            width = len(next(reader, []))
+            for row, fields in enumerate(reader, start=1):
+                if len(fields) > width:
+                    return (
+                        f"row {row} has {len(fields)} fields where the header has "
+                        f"{width}; remove the surplus, or put values with separators "
+                        "into quotes"
+                    )
     return ""
 
 

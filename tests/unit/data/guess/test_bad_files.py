@@ -37,7 +37,13 @@ BAD = {
     "empty": ("a.csv", "", "is empty; give a file with rows"),
     "blank": ("a.csv", "\n\n\n", "give a file with rows"),
     "a page": ("a.csv", "<!DOCTYPE html>\n<html>\n", "is not a table: it begins with"),
-    "zeros": ("a.csv", "a\x00b,c\x00\n1,2\n", "is not a table"),
+    "zeros": ("a.csv", "a,c\n\n1\x00,2\n", "is not a table: line 3 has a NUL byte"),
+    "a long field": (
+        "a.csv",
+        f"user,item\n1,2\n{'x' * 140_000},2\n",
+        "a field has more than 131,072 characters, so the separator is not guessed; "
+        "set data.separator=comma",
+    ),
     "an array": ("a.json", '[{"user": 1, "item": 2}]', "is one JSON array; write JSON"),
     "colons": ("a.dat", "1::2::5::9\n1::3::4::9\n", "separated by '::', as in MovieL"),
     "comments": ("a.tsv", "# from\tto\n1\t2\n", "remove the lines that begin with #"),

@@ -66,6 +66,24 @@ def test_a_sample_of_every_format(name, tmp_path):
     assert len(read_sample(path, rows=2).frame) == 2
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "a.csv.zst", "a.jsonl"])
+def test_lines_that_end_with_a_carriage_return_alone(name, tmp_path):
+    path = tmp_path / name
+    path.write_bytes(packed(b"user,item\r1,2\r2,3\r", name))
+    with pytest.raises(InputError, match="with a carriage return alone") as caught:
+        read_sample(path)
+    plain = (
+        f"tr '\\r' '\\n' < {tmp_path / name.removesuffix('.gz').removesuffix('.zst')}"
+    )
+    assert f"{plain} > NEWFILE" in str(caught.value)
+
+
+def test_a_carriage_return_within_a_line_is_part_of_its_field(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"user,item\n1,x\r\ny\r1,z\n")
+    assert read_sample(path).frame["user"].to_list() == ["1", "y\r1"]
+
+
 def test_recbole_files_are_read_as_a_whole(tmp_path):
     log = tmp_path / "films.inter"
     log.write_text("user_id:token\titem_id:token\trating:float\n1\t2\t3\n")
