@@ -55,6 +55,11 @@ TABLES = {
         ["data.columns.time=at"],
         ["clicks.csv", "row 2", "'at'", "'yesterday'", "seconds since 1970 or an ISO"],
     ),
+    "one column for users and items": (
+        CLICKS,
+        ["data.columns.user=item"],
+        ["data.columns.user=item and data.columns.item=item name one column", "set"],
+    ),
     "one user only": (
         lines("user,item", "a,b", "a,c", "a,d"),
         [],

@@ -79,8 +79,14 @@ class ColumnsConfig:
     )
 
     def __post_init__(self) -> None:
-        """Check each value."""
+        """Check each value, and that users and items have two columns."""
         check_keys(self, "data.columns")
+        if self.user == self.item:
+            raise InputError(
+                f"data.columns.user={self.user} and data.columns.item={self.item} name "
+                "one column, so each user would have itself as its only item; set one "
+                "of them to another column"
+            )
 
 
 @dataclass
