@@ -31,6 +31,31 @@ from twotower_jax.data.split import split
             "negatives=in_batch and arms=uniform are given, and this arm is "
             "negatives=uniform; leave one of them out",
         ),
+        (
+            ["seed=range(0,1000000000)"],
+            "seed=range(0,1000000000) lists 1,000,000,000 values; a sweep has at most",
+        ),
+        (["seed=shuffle(range(0,1000000000))"], "lists 1,000,000,000 values"),
+        (["seed=range(0,9,0)"], "seed=range(0,9,0) lists endlessly many values"),
+        (
+            ["seed=range(0,1000)", "loss.temperature=range(0.1,1,0.001)"],
+            "lists 900 values, 900,000 runs together; a sweep has at most 100,000 runs",
+        ),
+        (
+            [
+                "hydra/sweeper=select",
+                "hydra.sweeper.tune={loss.temperature:'range(1,900000)'}",
+            ],
+            "loss.temperature=range(1,900000) lists 899,999 values",
+        ),
+        (
+            [
+                "hydra/sweeper=select",
+                "hydra.sweeper.tune={loss.temperature:'range(1,900)',"
+                "training.steps:'range(1,900)'}",
+            ],
+            "give an arm 808,201 points of loss.temperature and training.steps",
+        ),
     ],
 )
 def test_a_sweep_without_a_report_ends_before_any_run(swept, part, tmp_path, capsys):

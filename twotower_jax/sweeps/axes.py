@@ -8,8 +8,9 @@ from omegaconf import OmegaConf
 
 from twotower_jax.errors import InputError, closest
 from twotower_jax.model.baselines import BASELINES
-from twotower_jax.study.grid import Axes
+from twotower_jax.study.grid import Axes, grid_size
 from twotower_jax.study.naming import NOT_DIFFERENCES
+from twotower_jax.sweeps.number import MOST, check_number
 from twotower_jax.sweeps.options import Options
 
 # Keys that cannot be tuned: names of runs, held-out data, and the evaluation.
@@ -72,7 +73,7 @@ def read_axes(options: Options) -> AllAxes:
 
 
 def check_axes(axes: AllAxes, arms: Iterable[Names]) -> None:
-    """Refuse axes of arms that the study does not have, and a study without an axis.
+    """Refuse axes of unknown arms, a study without an axis, and too many points.
 
     Axes of baselines may stay unused: the sweeper has defaults of them.
 
@@ -93,6 +94,13 @@ def check_axes(axes: AllAxes, arms: Iterable[Names]) -> None:
                 f"hydra.sweeper.arm_tune.{name}: no arm has this label, this choice of "
                 f"arms= or this towers.kind{f' ({near})' if near else ''}; give one of "
                 f"{shown}"
+            )
+    for one in arms:
+        if (points := grid_size(axes.of(one))) > MOST:
+            listed = " and ".join(axes.of(one))
+            raise InputError(
+                f"hydra.sweeper.tune and arm_tune give an arm {points:,} points of "
+                f"{listed}; an arm has at most {MOST:,}: give fewer values"
             )
     if not any(axes.of(one) for one in arms):
         raise InputError(
@@ -155,6 +163,7 @@ def _axis(option: str, key: str, values: Any) -> list[str]:
     if values is None or not str(values).strip():
         raise InputError(f"{option}.{key} is empty; give its values, such as 0.05,0.1")
     (one,) = OverridesParser.create().parse_overrides([f"{key}={values}"])
+    check_number([one])
     if one.is_sweep_override():
         return list(dict.fromkeys(map(str, one.sweep_string_iterator())))
     return [one.get_value_element_as_str()]

@@ -25,6 +25,7 @@ from twotower_jax.sweeps.baseline_arms import (
 )
 from twotower_jax.sweeps.compose import check_groups
 from twotower_jax.sweeps.jobs import SWEEP
+from twotower_jax.sweeps.number import check_number
 from twotower_jax.sweeps.wrong_words import parse_sweep
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def check_arms(config: DictConfig, study: "Description") -> list[Config]:
         # As typed: each job resolves a word such as name=x${seed} for itself.
         typed: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
         named, swept = parse_sweep(params), parse_sweep(typed)
+        check_number([*named, *swept])
         (jobs,) = BasicSweeper.split_arguments([*named, *swept], None)
     except (HydraException, AssertionError):
         return []

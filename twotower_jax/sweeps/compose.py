@@ -23,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from twotower_jax.config import Config, to_dict
 from twotower_jax.errors import InputError
 from twotower_jax.study.naming import name_arms
+from twotower_jax.sweeps.number import check_number
 from twotower_jax.sweeps.wrong_words import quote_places, unknown_key
 
 CONF = "twotower_jax.conf"
@@ -120,10 +121,11 @@ def compose_configs(overrides: Sequence[str]) -> dict[str, Config]:
       {name of the arm: configuration}, one per combination of the choices.
 
     Raises:
-      InputError: for a value that is out of range or missing.
+      InputError: for a value that is out of range or missing, or too many choices.
       HydraException: for an unknown key or a value of another type.
     """
     parsed = OverridesParser.create().parse_overrides(open_words(overrides))
+    check_number(parsed)
     (jobs,) = BasicSweeper.split_arguments(parsed, None)
     configs = [compose_config(job) for job in jobs]
     names = name_arms([to_dict(config) for config in configs])

@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from twotower_jax.config import known_keys
 from twotower_jax.config.data import PATHS
 from twotower_jax.errors import InputError, closest
+from twotower_jax.sweeps.number import check_number, values_listed
 from twotower_jax.sweeps.overrides import command_text, override
 
 # Keys of files and folders, whose values need no quotes of Hydra's.
@@ -70,15 +71,15 @@ def parse_sweep(words: Sequence[str]) -> list[Override]:
       words: overrides; a value may list several, by a comma, range or glob.
 
     Raises:
-      InputError: for a key that lists no value.
+      InputError: for a key that lists no value, or for too many runs.
       HydraException: for a word that cannot be read.
     """
     # glob(*) lists the files of a group, which the loader knows.
     loader: Any = GlobalHydra.instance().config_loader()
     parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(words))
+    check_number(parsed)
     for one in parsed:
-        listed = one.is_sweep_override() and one.is_discrete_sweep()
-        if listed and not any(True for _ in one.sweep_string_iterator()):
+        if values_listed(one) == 0:
             raise InputError(
                 f"{one.input_line} lists no value, so that no run is left; give "
                 f"values, such as {one.key_or_group}=0,1"
