@@ -69,13 +69,58 @@ def test_a_path_with_a_comma_runs_as_the_message_says(tmp_path, capsys):
             "seed=range(1,0) lists no value",
         ),
         ([f"loss.foo={'x' * 5000}"], "unknown key loss.foo"),
+        ([f"{'x' * 5000}=1"], "unknown key xxxxxxxxxx..."),
+        ([f"arms={'x' * 5000}"], "arms=xxxxx... is unknown; twotower train --help"),
+        (
+            ["seed=${oc.env:NO_NAME}"],
+            "seed=${oc.env:NO_NAME} has no value: Environment",
+        ),
+        (["-m", "seed=${oc.env:NO_NAME}"], "seed=${oc.env:NO_NAME} has no value: Env"),
+        (["name=${name}"], "name=${name} has no value: Recursive interpolation"),
+        (["-m", "name=${name}"], "name=${name} has no value: Recursive interpolation"),
+        (["name=${hydra:job.num}"], "name=${hydra:job.num} has no value: While"),
+        (
+            ["+data@foo=table"],
+            "+data@foo=table: In 'data/table': ConfigKeyError raised",
+        ),
+        (["+data@foo=table"], "config: Key 'foo' not in 'Config'; correct that file"),
+        (["=1"], "=1 has no key before its =; write key=value"),
+        (["+@x=1"], "+@x=1 has no key before its =; write key=value"),
+        (["-sc"], "-sc (--shell-completion) takes one of install=SHELL"),
+        (["-sc", "install=nosuch"], "SHELL being bash, fish or zsh"),
+        (
+            ["-m", "hydra.launcher._target_=a.b"],
+            "hydra.launcher._target_=a.b names no launcher or sweeper of Hydra",
+        ),
+        (
+            ["-m", "hydra.sweeper._target_=a.b", "seed=0"],
+            "hydra.sweeper._target_=a.b names no launcher or sweeper of Hydra",
+        ),
+        (["-m", "hydra.launcher=null"], "hydra.launcher=null names no launcher"),
+        (["-m", "hydra.sweeper=null"], "hydra.sweeper=null names no launcher"),
     ],
 )
+@pytest.mark.filterwarnings("error::UserWarning")
 def test_wrong_words_end_with_one_message(words, part, tmp_path, capsys):
     status, error = train(capsys, tmp_path, *words)
     assert status == 2
-    assert error.count("error: ") == 1 and part in error
+    assert error.startswith("error: ") and error.count("\n") == 1 and part in error
     assert not list(tmp_path.rglob("result.json"))
+
+
+def test_a_broken_file_of_an_arm_is_named_with_its_cause(tmp_path, capsys):
+    (tmp_path / "arms").mkdir()
+    (tmp_path / "arms" / "evil.yaml").write_text("loss:\n  foo: 2\n")
+    place = f"hydra.searchpath=[file://{tmp_path}]"
+    status, error = train(capsys, tmp_path, place, "arms=evil")
+    assert status == 2 and error.count("\n") == 1
+    assert error.startswith("error: arms=evil: In 'arms/evil': ConfigKeyError raised")
+    assert "Key 'arms' not in 'Config'; correct that file" in error
+
+
+def test_a_completion_without_a_shell(capsys):
+    assert tiny.command("-sc") == 2
+    assert capsys.readouterr().err.startswith("error: -sc (--shell-completion) takes")
 
 
 @pytest.mark.parametrize("key", ["loss.name", "name", "data.path", "arm", ""])

@@ -12,7 +12,7 @@ import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 # Imported for their registration: hydra/launcher=fused and hydra/sweeper=select.
@@ -95,11 +95,17 @@ def _options_first(words: list[str]) -> list[str]:
 def _hydra_train(composed: DictConfig) -> Objective | JobOutcome:
     """Run one job; a failure is reported, and the other jobs of a sweep go on."""
     try:
-        with explained(HydraConfig.get().overrides.task):
+        with explained(_typed()):
             return _run_job(composed)
     except Exception as error:
         _remove_empty(Path(HydraConfig.get().runtime.output_dir))
         return failed(error)
+
+
+def _typed() -> list[str]:
+    """Return the overrides of the job with references such as ${seed} as typed."""
+    words: Any = HydraConfig.get().overrides.task
+    return list(OmegaConf.to_container(words, resolve=False))
 
 
 def _remove_empty(folder: Path) -> None:
@@ -111,7 +117,7 @@ def _remove_empty(folder: Path) -> None:
 def _run_job(composed: DictConfig) -> Objective:
     """Train and evaluate one job, and print its result."""
     check_mode()
-    check_groups(HydraConfig.get().overrides.task)
+    check_groups(_typed())
     config = to_config(composed)
     single = HydraConfig.get().mode == RunMode.RUN
     # A sweep without a report has no such section.

@@ -12,6 +12,7 @@ from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from twotower_jax.config import Config
 from twotower_jax.config.checks import inside
@@ -67,7 +68,7 @@ def check_arms(config: DictConfig, study: "Description") -> list[Config]:
       InputError: for a job that comes twice, and where `check_planned` raises it.
     """
     sweeper = config.hydra.sweeper
-    if not sweeper["_target_"].endswith(".BasicSweeper"):
+    if not str((sweeper or {}).get("_target_")).endswith(".BasicSweeper"):
         return []
     params = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
     try:
@@ -76,7 +77,7 @@ def check_arms(config: DictConfig, study: "Description") -> list[Config]:
         named, swept = parse_sweep(params), parse_sweep(typed)
         check_number([*named, *swept])
         (jobs,) = BasicSweeper.split_arguments([*named, *swept], None)
-    except (HydraException, AssertionError):
+    except (HydraException, OmegaConfBaseException, AssertionError):
         return []
     for one in (*named, *swept):
         _check_once(one)
@@ -133,6 +134,8 @@ def _check_name(config: DictConfig) -> None:
     try:
         if not OmegaConf.is_missing(config, "name"):
             inside("name", str(config.name))
+    except OmegaConfBaseException:
+        pass  # the run names the word whose reference has no value
     except InputError as error:
         SWEEP.fail(error)
         # Hydra makes a warning of an exception in a callback.

@@ -1,5 +1,6 @@
 """Errors of Hydra and OmegaConf as wrong input: the word, the reason and the remedy."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -12,13 +13,14 @@ from hydra.errors import (
     MissingConfigException,
     OverrideParseException,
 )
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from twotower_jax.config import known_keys
 from twotower_jax.config.data import PATHS
 from twotower_jax.errors import InputError, closest
 from twotower_jax.sweeps.number import check_number, values_listed
 from twotower_jax.sweeps.overrides import command_text, override
+from twotower_jax.sweeps.refused import long_word, refused
 
 # Keys of files and folders, whose values need no quotes of Hydra's.
 PLACES = ("output=", *(f"data.{name}=" for name in PATHS))
@@ -38,10 +40,14 @@ def explained(words: Sequence[str]) -> Iterator[None]:
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:
-        raise explain(error) from None
-    except (AssertionError, ValueError) as error:
-        if refused := _refused(str(error), words):
-            raise InputError(refused) from None
+        raise explain(error, words) from None
+    except OSError as error:
+        if (long := long_word(error, words)) is not None:
+            raise long from None
+        raise
+    except (AssertionError, ImportError, RuntimeError, ValueError) as error:
+        if message := refused(error, words):
+            raise InputError(message) from None
         raise
 
 
@@ -87,18 +93,24 @@ def parse_sweep(words: Sequence[str]) -> list[Override]:
     return parsed
 
 
-def explain(error: Exception) -> InputError:
+def explain(error: Exception, words: Sequence[str]) -> InputError:
     """Return a composition error of Hydra as wrong input, with the nearest known key.
 
     Args:
       error: a HydraException or OmegaConfBaseException.
+      words: the overrides of the command.
     """
     if isinstance(error, MissingConfigException):
         return InputError(_missing_file(error))
     if isinstance(error, OverrideParseException):
         return InputError(_unreadable(error.override))
     key = getattr(error, "full_key", None)
-    text = str(error).splitlines()[0]
+    text, *rest = str(error).splitlines()
+    if text.endswith("raised while composing config:") and rest:
+        return InputError(_bad_file(text, rest[0], words))
+    if isinstance(error, InterpolationResolutionError) and (named := _refer(words)):
+        own = [word for word in named if word.startswith(f"{key}=")]
+        return InputError(_unresolved(own or named, text))
     if text.startswith("Ambiguous value"):
         return InputError(_several(text.split("'", 1)[1].rstrip("'")))
     cause = error.__cause__
@@ -112,6 +124,39 @@ def explain(error: Exception) -> InputError:
     if key:
         text = f"{key}: {text}"
     return InputError(f"{text} {LISTS}")
+
+
+def _bad_file(text: str, cause: str, words: Sequence[str]) -> str:
+    """Return the message for a file of the configuration that does not compose."""
+    name = text.split("'")[1] if "'" in text else ""
+    named = [word for word in words if _chooses(word, name)]
+    where = f"{' '.join(named)}: " if named else ""
+    return (
+        f"{where}{text} {cause}; correct that file (its keys, and a first line such "
+        "as # @package _global_), or the word that names it"
+    )
+
+
+def _chooses(word: str, file: str) -> bool:
+    """Return whether a word chooses a file of a group, such as arms/uniform."""
+    key, _, value = word.partition("=")
+    group = key.lstrip("+~").partition("@")[0]
+    return any(f"{group}/{one}" == file for one in value.split(","))
+
+
+def _refer(words: Sequence[str]) -> list[str]:
+    """Return the words with a reference such as ${seed}, which a sweep has escaped."""
+    plain = (re.sub(r"\\(?=[{}:])", "", word) for word in words)
+    return [word for word in plain if "${" in word]
+
+
+def _unresolved(words: Sequence[str], text: str) -> str:
+    """Return the message for words with a reference that has no value."""
+    cause = text.split('interpolation: "')[-1].rstrip('"')
+    return (
+        f"{' '.join(words)} has no value: {cause}; write the value itself, or a "
+        "reference to a key or a variable that has one"
+    )
 
 
 def unknown_key(key: str) -> InputError:
@@ -156,31 +201,3 @@ def _missing_file(error: MissingConfigException) -> str:
     plugin = "hydra/launcher/" in text or "hydra/sweeper/" in text
     extra = "; others: pip install -c constraints.txt -e '.[sweep]'"
     return text + (extra if plugin else "")
-
-
-def _refused(text: str, words: Sequence[str]) -> str:
-    """Return the message for another error of Hydra; "" for an unknown error."""
-    if "Config group override" in text:
-        named = " ".join(word for word in words if "null" in word)
-        return (
-            f"{named}: a group of the configuration takes the name of a file, not "
-            "null; leave the word out, or name one (twotower train --help lists them)"
-        )
-    if "Only one of" in text:
-        return (
-            "-m trains, and --cfg and --info only print; leave out -m to see the "
-            "configuration of one run"
-        )
-    if "--resolve flag" in text:
-        return (
-            "--resolve prints the values of a configuration; add --cfg job, or leave "
-            "it out to train"
-        )
-    if "Unexpected type for root" in text:
-        swept = [word for word in words if word.startswith("hydra.")]
-        named = " ".join(swept)
-        return (
-            f"{named}: adds to a section that is empty; a sweep takes its values as "
-            "words, such as -m seed=0,1,2"
-        )
-    return ""
