@@ -334,6 +334,9 @@ def test_a_loss_that_is_not_finite_fails_naming_the_steps(tmp_path, capsys):
     assert "Traceback" not in error
     assert re.search(r"steps before step \d+; lower optimizer.learning_rate", error)
     (folder,) = (tmp_path / "simulator").iterdir()
+    assert tiny.command("train", *words, "towers.init_scale=1e19") == 1
+    error = capsys.readouterr().err
+    assert "; lower towers.init_scale=1e+19 or optimizer.learning_rate" in error
     status = tiny.read_json(folder / "status.json")
     assert status["status"] == "failed"
     assert re.search(r"NonFiniteLossError: .* before step \d+", status["reason"])

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from twotower_jax.config.towers import TowersConfig
 from twotower_jax.errors import NonFiniteLossError
 from twotower_jax.training.agreed_stop import AgreedStop
 from twotower_jax.training.checkpoint import Checkpoints
@@ -216,9 +217,12 @@ class Trainer:
             return
         losses = np.asarray(dispatch.losses)[: dispatch.number]
         if not np.isfinite(losses).all():
+            scale = self.problem.init_scale
+            given = scale != TowersConfig.init_scale
+            start = f"towers.init_scale={scale:g} or " if given else ""
             raise NonFiniteLossError(
                 f"the loss is not finite within the {dispatch.number} steps before "
-                f"step {dispatch.step}; lower optimizer.learning_rate or raise "
+                f"step {dispatch.step}; lower {start}optimizer.learning_rate or raise "
                 "loss.temperature"
             )
         self.notes.add_losses(losses.tolist())
