@@ -47,3 +47,36 @@ def test_a_bad_row_ends_before_any_run(tmp_path, capsys, name):
         assert len(errors) == 1 and errors[0].startswith("error: ")
         assert f"{tmp_path}/{message}" in errors[0]
     assert not list(out.rglob("result.json")) and not list(out.rglob("checkpoints"))
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["data=table", "data.path=http://x/y.csv"], "data.path=http://x/y.csv is an"),
+        (
+            ["data=table", "data.path=a.csv", "data.items_path=gs://x/y.csv"],
+            "data.items_path=gs://x/y.csv is an",
+        ),
+        (["s3://x/y.csv"], "FILE=s3://x/y.csv is an"),
+        (["a.csv", "--items", "https://x/y.csv"], "--items=https://x/y.csv is an"),
+    ],
+)
+def test_an_address_is_to_be_downloaded(words, part, capsys):
+    assert tiny.command("data", "check", *words) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1
+    assert f"{part} address" in error and "download it, and give the path" in error
+
+
+@pytest.mark.parametrize("home", ["~", "~nobody-of-this-name"])
+def test_a_file_in_the_home_folder(home, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    rows = (f"u{row % 20},i{row * 7 % 41}\n" for row in range(180))
+    (tmp_path / "clicks.csv").write_text("user,item\n" + "".join(rows))
+    shops = "".join(f"i{item},s{item % 3}\n" for item in range(41))
+    (tmp_path / "items.csv").write_text(f"item,shop\n{shops}")
+    words = (f"{home}/clicks.csv", "--items", f"{home}/items.csv")
+    status = tiny.command("data", "check", *words)
+    shown = capsys.readouterr()
+    assert status == (0 if home == "~" else 2), shown.err
+    assert f"{home}/clicks.csv: does not exist" in shown.err or home == "~"

@@ -1,6 +1,7 @@
 """``twotower data check``: of a file of unknown layout, or of a configuration."""
 
 import argparse
+import os
 import re
 import textwrap
 from pathlib import Path
@@ -11,6 +12,7 @@ from rich.text import Text
 
 from twotower_jax.commands.config_dir import search_words
 from twotower_jax.commands.understand import baselines, composed, understand
+from twotower_jax.config.checks import local_path
 from twotower_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,28 +32,40 @@ def add_check(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("words", nargs="*", metavar="FILE key=value", help=text)
     for side in ("items", "users"):
         help_text = f"table with the features of the {side} of FILE"
-        parser.add_argument(f"--{side}", type=Path, metavar="FILE", help=help_text)
+        parser.add_argument(f"--{side}", metavar="FILE", help=help_text)
 
 
 def check(options: argparse.Namespace) -> int:
     """Read, validate and split a data set, and print its condition."""
     overrides = [word for word in options.words if OVERRIDE.fullmatch(word)]
     files = [word for word in options.words if not OVERRIDE.fullmatch(word)]
-    sides = {"item": options.items, "user": options.users}
-    sides = {side: path for side, path in sides.items() if path is not None}
+    given = {"item": options.items, "user": options.users}
+    sides = {
+        side: _path(f"--{side}s", word)
+        for side, word in given.items()
+        if word is not None
+    }
     if len(files) > 1:
         raise InputError(
             f"data check reads one log, and {len(files)} files are given: "
             f"{', '.join(files)}; give tables of features by --items and --users"
         )
     if files:
-        return _check_file(Path(files[0]), sides, overrides, options.config_dir)
+        return _check_file(
+            _path("FILE", files[0]), sides, overrides, options.config_dir
+        )
     if sides:
         raise InputError(
             "--items and --users need the FILE of the log before them; give it, or "
             "set data.items_path and data.users_path"
         )
     return _check_overrides([*search_words(options.config_dir), *overrides])
+
+
+def _path(option: str, word: str) -> Path:
+    """Return the path that a word gives, with ~ as the folder of the user."""
+    local_path(option, word)
+    return Path(os.path.expanduser(word))
 
 
 def _check_overrides(overrides: list[str]) -> int:

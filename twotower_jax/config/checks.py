@@ -1,5 +1,7 @@
 """Checks of single values; a message names the key, the value and the remedy."""
 
+import re
+
 from twotower_jax.errors import InputError, unknown
 
 LONGEST = 200  # characters of a name
@@ -144,3 +146,27 @@ def choice(key: str, value: str, choices: tuple[str, ...]) -> None:
     """
     if value not in choices:
         raise unknown(key, value, choices)
+
+
+def local_path(key: str, path: str) -> None:
+    """Check that a path is one of this machine, and not the address of a server.
+
+    Args:
+      key: dotted key of the configuration, or an option.
+      path: of a file or folder.
+
+    Raises:
+      InputError: an address, such as https://..., s3://... or gs://...
+
+    Examples:
+      >>> local_path("data.path", "clicks.csv")
+      >>> local_path("data.path", "s3://shop/clicks.csv")
+      Traceback (most recent call last):
+        ...
+      InputError: data.path=s3://shop/clicks.csv is an address, and files are read ...
+    """
+    if re.match(r"[A-Za-z][\w+.-]+://", path):
+        raise InputError(
+            f"{key}={path} is an address, and files are read from a disk; download it, "
+            "and give the path of the file"
+        )

@@ -5,6 +5,7 @@ import json
 import os
 from dataclasses import dataclass, field
 
+from twotower_jax.config.checks import local_path
 from twotower_jax.config.kuaishou import KuaiRandConfig, RecFlowConfig
 from twotower_jax.config.schema import check_keys, key
 from twotower_jax.config.simulator import SimulatorConfig
@@ -280,6 +281,7 @@ class DataConfig:
         check_keys(self, "data")
         for name in PATHS:
             if (path := getattr(self, name)) is not None:
+                local_path(f"data.{name}", path)
                 setattr(self, name, os.path.expanduser(path))
         if self.repeats == "all":
             self.mask_seen = False
