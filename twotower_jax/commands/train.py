@@ -104,8 +104,9 @@ def _hydra_train(composed: DictConfig) -> Objective | JobOutcome:
 
 def _typed() -> list[str]:
     """Return the overrides of the job with references such as ${seed} as typed."""
-    words: Any = HydraConfig.get().overrides.task
-    return list(OmegaConf.to_container(words, resolve=False))
+    task: Any = HydraConfig.get().overrides.task
+    words: Any = OmegaConf.to_container(task, resolve=False)
+    return list(words)
 
 
 def _remove_empty(folder: Path) -> None:
