@@ -50,6 +50,80 @@ def test_a_file_of_configuration_names_no_program(command, tmp_path, capsys):
     assert not (tmp_path / "ran").exists()
 
 
+# A section that would run `ran()` of evil.py, and a part of the message.
+EVIL = {
+    "an import by Hydra": (
+        "x: {_target_: hydra.utils.get_object, path: evil.ran}",
+        "_target_: hydra.utils.get_object names a program",
+    ),
+    "a section from a text": (
+        "x: \"${oc.decode:'{_target_: evil.ran}'}\"",
+        "makes a section of a text",
+    ),
+    "a resolver with a name that is computed": (
+        "x: \"${oc.${name}:'{_target_: evil.ran}'}\"",
+        "makes a section of a text",
+    ),
+    "beside a date that is none": (
+        "x: {_target_: evil.ran, day: 2024-13-40}",
+        "_target_: evil.ran names a program",
+    ),
+    "a computed name": (
+        "x: {_target_: '${oc.env:HOME}'}",
+        "_target_: ${oc.env:HOME} names a program",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EVIL)
+def test_a_file_of_configuration_runs_nothing(name, tmp_path, capsys, monkeypatch):
+    section, message = EVIL[name]
+    folder, ran = tmp_path / "conf", tmp_path / "ran"
+    (folder / "arms").mkdir(parents=True)
+    text = f"# @package _global_\nhydra:\n  callbacks:\n    {section}\n"
+    (folder / "arms" / "mine.yaml").write_text(text)
+    (tmp_path / "evil.py").write_text(f"open({str(ran)!r}, 'w')\ndef ran(): ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    words = ("--config-dir", str(folder), f"output={tmp_path}/out", "arms=mine")
+    assert tiny.command("train", *words) == 2
+    assert message in capsys.readouterr().err
+    assert not ran.exists()
+
+
+def test_a_file_behind_a_link_and_a_search_path_are_refused(tmp_path, capsys):
+    folder, other = tmp_path / "conf", tmp_path / "other"
+    folder.mkdir(), other.mkdir()
+    (other / "mine.yaml").write_text("x: {_target_: evil.ran}\n")
+    (folder / "arms").symlink_to(other)
+    words = ("train", "--config-dir", str(folder), f"output={tmp_path}/out")
+    assert tiny.command(*words) == 2
+    assert "_target_: evil.ran names a program" in capsys.readouterr().err
+    (other / "mine.yaml").write_text("hydra: {searchpath: ['file:///tmp']}\n")
+    assert tiny.command(*words) == 2
+    assert "names another folder of files" in capsys.readouterr().err
+
+
+def test_a_broken_file_of_configuration_is_named(tmp_path, capsys):
+    (tmp_path / "arms").mkdir()
+    (tmp_path / "arms" / "mine.yaml").write_text("# @package _global_\na: b: c\n")
+    words = ("--config-dir", str(tmp_path), f"output={tmp_path}/out", "arms=mine")
+    assert tiny.command("train", *words) == 2
+    shown = capsys.readouterr().err
+    assert "mine.yaml" in shown and shown.count("\n") == 1
+
+
+def test_ordinary_files_of_configuration_are_read(tmp_path, capsys):
+    (tmp_path / "arms").mkdir()
+    (tmp_path / "compose.yaml").write_text("image: ${IMAGE:-python}\n")
+    (tmp_path / "broken.yaml").write_text("{{ values }}: {\n")
+    (tmp_path / "empty.yaml").write_text("")
+    (tmp_path / "arms" / "mine.yaml").write_text(
+        "# @package _global_\narm: seed ${seed} of ${oc.env:HOME}\n"
+    )
+    words = (*tiny.SMALL, "--config-dir", str(tmp_path), f"output={tmp_path}/out")
+    assert tiny.command("train", *words, "arms=mine", "training.steps=10") == 0
+
+
 def test_plugins_of_the_working_directory_are_not_imported(tmp_path):
     folder = tmp_path / "hydra_plugins" / "mine"
     folder.mkdir(parents=True)

@@ -5,14 +5,26 @@ read that of a finished run or none, check that the folder exists.
 """
 
 import argparse
-from collections.abc import Sequence
+import os
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from twotower_jax.errors import InputError
 
-# Packages whose objects a configuration may name: launchers, sweepers, the callback.
-TRUSTED = ("twotower_jax.", "hydra_plugins.", "hydra.", "optuna.")
+# What a configuration may name: launchers, sweepers, samplers, the callback. Other
+# functions of these packages import or call what their arguments name.
+TRUSTED = re.compile(
+    r"hydra_plugins\.[\w.]+(Launcher|Sweeper)|optuna\.samplers\.[A-Z]\w+"
+    r"|hydra\._internal\.core_plugins\.basic_(launcher|sweeper)\.Basic\w+"
+    r"|twotower_jax\.sweeps\.callback\.StudyCallback"
+)
+# Resolvers of OmegaConf whose values are texts or parts of the same configuration.
+# Others, such as oc.decode, make a section of a text.
+RESOLVERS = ("oc.env", "oc.select")
+INTERPOLATION = re.compile(r"\$\{([^:}]*):?")
 NAMES = ("--config-dir", "-cd")
+DEEPEST = 20  # folders in each other; a link can lead into its own folder
 
 
 def add_config_dir(parser: argparse.ArgumentParser) -> None:
@@ -56,35 +68,73 @@ def check_config_dir(folder: Path | None) -> None:
         return
     if not folder.is_dir():
         raise InputError(f"--config-dir {folder} is not a folder; give an existing one")
-    for path in sorted(folder.rglob("*.yaml")):
-        for name in _targets(path):
-            if not name.startswith(TRUSTED):
-                raise InputError(
-                    f"{path}: _target_: {name[:60]} names a program that Hydra would "
-                    "run; leave it out, or give it as a word of the command"
-                )
+    for path in _files(folder):
+        for key, value in _entries(path):
+            _check_entry(path, key, value)
 
 
-def _targets(path: Path) -> list[str]:
-    """Return the values of ``_target_`` in a file; Hydra refuses a broken one."""
+def _files(folder: Path) -> list[Path]:
+    """Return the configuration files below a folder, also behind links."""
+    found = []
+    for root, _, names in os.walk(folder, followlinks=True):
+        if len(Path(root).relative_to(folder).parts) > DEEPEST:
+            raise InputError(f"--config-dir {folder} has more than {DEEPEST} folders")
+        found += [Path(root) / name for name in names if name.endswith(".yaml")]
+    return sorted(found)
+
+
+def _check_entry(path: Path, key: str, value: str) -> None:
+    """Refuse a key and its text that would make Hydra run a program or read elsewhere.
+
+    Raises:
+      InputError: naming the file, the key, its text and the remedy.
+    """
+    shown = f"{path}: {key}: {value[:60]}"
+    if key == "_target_" and not TRUSTED.fullmatch(value):
+        raise InputError(
+            f"{shown} names a program that Hydra would run; leave it out, or give it "
+            "as a word of the command"
+        )
+    if key == "searchpath":
+        raise InputError(
+            f"{shown} names another folder of files; give it as a word of the command"
+        )
+    for name in map(str.strip, INTERPOLATION.findall(value)):
+        if "$" in name or (name.startswith("oc.") and name not in RESOLVERS):
+            raise InputError(
+                f"{shown} makes a section of a text; a file may use oc.env, oc.select "
+                "and the names of other keys: write the value itself"
+            )
+
+
+def _entries(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield every text in a file with the nearest key above it.
+
+    Hydra refuses a file whose YAML is broken.
+
+    Raises:
+      InputError: it is no UTF-8, or nested too deeply.
+    """
     import yaml
 
     try:
-        todo, found = [yaml.safe_load(path.read_text(encoding="utf-8"))], []
-    except (OSError, ValueError, RecursionError, yaml.YAMLError):
-        return []
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        # Every scalar as a text: a date that is none does not end the reading.
+        todo = [("", yaml.BaseLoader(text).get_single_data() or "")]
+    except (OSError, yaml.YAMLError):
+        return
+    except (ValueError, RecursionError) as error:
+        reason = str(error).split(";")[0][:200]
+        raise InputError(f"{path} cannot be read: {reason}; correct it") from None
     seen: set[int] = set()  # an alias names one object in many places
     while todo:
-        one = todo.pop()
-        if id(one) in seen:
-            continue
-        seen.add(id(one))
-        if isinstance(one, dict):
-            found += [str(value) for key, value in one.items() if key == "_target_"]
-            todo += one.values()
-        elif isinstance(one, list):
-            todo += one
-    return found
+        key, one = todo.pop()
+        if isinstance(one, str):
+            yield key, one
+        elif id(one) not in seen:
+            seen.add(id(one))
+            items = one.items() if isinstance(one, dict) else ((key, x) for x in one)
+            todo += [(str(name), value) for name, value in items]
 
 
 def search_words(folder: Path | None) -> list[str]:
