@@ -4,6 +4,7 @@ A draft beside a file takes its place at the end. Its name holds the host and th
 process that writes it, so that a later command removes those of processes that ended.
 """
 
+import functools
 import hashlib
 import os
 import platform
@@ -12,10 +13,10 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-SECONDS = 7 * 24 * 3600  # a draft of another host may be written for so long
+SECONDS = 7 * 24 * 3600  # for which a draft of another host may be written
 # How polars and TensorStore write the number of an error of the operating system.
 OS_ERROR = re.compile(r"\(os error (\d+)\)|os_error_code='(\d+)'")
 OWNER = re.compile(r"([0-9a-f]{8})-(\d+)(?:-|\.tmp$)")
@@ -100,8 +101,18 @@ def _owner() -> str:
     return f"{_host()}-{os.getpid()}"
 
 
+@functools.cache
 def _host() -> str:
-    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+    """Return a name of this start of this host, and of this container on it.
+
+    Numbers of processes are compared within it alone: hosts that share a disk may have
+    one name, and containers of one host have numbers of their own.
+    """
+    parts = [platform.node()]
+    with suppress(OSError):  # Linux has these files
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text("ascii"))
+        parts.append(str(Path("/proc/self/ns/pid").stat().st_ino))
+    return hashlib.sha256("".join(parts).encode()).hexdigest()[:8]
 
 
 def _remove_left(folder: Path, prefix: str) -> None:
