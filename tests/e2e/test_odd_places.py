@@ -10,8 +10,6 @@ from helpers import tiny
 
 from twotower_jax import __main__, cli
 from twotower_jax.data.drafts import draft_of
-from twotower_jax.errors import InputError
-from twotower_jax.export.files import new_folder
 from twotower_jax.training.signals import INTERRUPTS
 
 KEPT = (*tiny.SMALL, "evaluation.save_topk=true")
@@ -81,16 +79,6 @@ def test_damaged_lines_of_a_paused_run_are_counted(tmp_path, capsys):
     assert tiny.command(*words) == 0
     assert "not used: 1 damaged lines of metrics.jsonl" in capsys.readouterr().out
     assert [one["step"] for one in tiny.read_lines(path)] == [20, 30, 40]
-
-
-def test_an_export_that_another_command_wrote_meanwhile_is_named(tmp_path):
-    out = tmp_path / "out"
-    message = f"--out {out} exists and is not empty"
-    with pytest.raises(InputError, match=message), new_folder(out) as draft:
-        (draft / "a").write_text("mine")
-        out.mkdir()
-        (out / "a").write_text("theirs")
-    assert (out / "a").read_text() == "theirs" and len(list(tmp_path.iterdir())) == 1
 
 
 def test_a_loop_of_links_is_refused(done, tmp_path, capsys):

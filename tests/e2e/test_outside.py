@@ -98,8 +98,9 @@ def test_a_file_behind_a_link_and_a_search_path_are_refused(tmp_path, capsys):
     words = ("train", "--config-dir", str(folder), f"output={tmp_path}/out")
     assert tiny.command(*words) == 2
     assert "_target_: evil.ran names a program" in capsys.readouterr().err
-    (other / "mine.yaml").write_text("hydra: {searchpath: ['file:///tmp']}\n")
-    assert tiny.command(*words) == 2
+    (other / "mine.yaml").unlink()
+    (folder / "mine.yaml").write_text("hydra: {searchpath: ['file:///tmp']}\n")
+    assert tiny.command(*words, "--config-name=mine") == 2
     assert "names another folder of files" in capsys.readouterr().err
 
 

@@ -55,11 +55,13 @@ def after_command(words: Sequence[str]) -> list[str]:
     return [*rest[:command], *option, *rest[command:]]
 
 
-def check_config_dir(folder: Path | None) -> None:
+def check_config_dir(folder: Path | None, primary: str | None = None) -> None:
     """Refuse a folder that does not exist, or whose files name programs.
 
     Args:
       folder: value of ``--config-dir``, or None.
+      primary: value of ``--config-name``, or None; Hydra reads a search path in that
+        file alone.
 
     Raises:
       InputError: it is not a folder, or a file of it names a program.
@@ -68,9 +70,15 @@ def check_config_dir(folder: Path | None) -> None:
         return
     if not folder.is_dir():
         raise InputError(f"--config-dir {folder} is not a folder; give an existing one")
+    first = folder / primary.removesuffix(".yaml") if primary else None
     for path in _files(folder):
         for key, value in _entries(path):
             _check_entry(path, key, value)
+            if key == "searchpath" and path.with_suffix("") == first:
+                raise InputError(
+                    f"{path}: {key}: {value[:60]} names another folder of files; give "
+                    "it as a word of the command"
+                )
 
 
 def _files(folder: Path) -> list[Path]:
@@ -84,7 +92,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _check_entry(path: Path, key: str, value: str) -> None:
-    """Refuse a key and its text that would make Hydra run a program or read elsewhere.
+    """Refuse a key and its text that would make Hydra run a program.
 
     Raises:
       InputError: naming the file, the key, its text and the remedy.
@@ -94,10 +102,6 @@ def _check_entry(path: Path, key: str, value: str) -> None:
         raise InputError(
             f"{shown} names a program that Hydra would run; leave it out, or give it "
             "as a word of the command"
-        )
-    if key == "searchpath":
-        raise InputError(
-            f"{shown} names another folder of files; give it as a word of the command"
         )
     for name in map(str.strip, INTERPOLATION.findall(value)):
         if "$" in name or (name.startswith("oc.") and name not in RESOLVERS):

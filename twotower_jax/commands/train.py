@@ -76,7 +76,7 @@ def _options_first(words: list[str]) -> list[str]:
         the words ask for a pickle.
     """
     read = get_args_parser().parse_intermixed_args(words)
-    check_config_dir(read.config_dir and Path(read.config_dir))
+    check_config_dir(read.config_dir and Path(read.config_dir), read.config_name)
     if read.experimental_rerun:
         raise InputError(
             f"--experimental-rerun {read.experimental_rerun} would run what a pickle "

@@ -38,7 +38,7 @@ def test_a_failure_leaves_no_folder(tmp_path, error):
 
 def test_what_appeared_meanwhile_is_kept(tmp_path):
     out = tmp_path / "out"
-    with pytest.raises(OSError), new_folder(out) as place:
+    with pytest.raises(InputError, match="is not empty"), new_folder(out) as place:
         (place / "a").write_text("1")
         out.mkdir()
         (out / "b").write_text("2")
