@@ -19,15 +19,16 @@ def start() -> None:
         from twotower_jax.training.signals import INTERRUPTS
 
         INTERRUPTS.begin()
-        from twotower_jax.cli import main
+        try:
+            from twotower_jax.cli import main
 
-        main()
+            main()
+        except Exception:
+            # An import of a C extension turns Ctrl-C into an error of its own.
+            if not INTERRUPTS.noted:
+                raise
+            sys.exit(130)
     except KeyboardInterrupt:
-        sys.exit(130)
-    except Exception:
-        # An import of a C extension turns Ctrl-C into an error of its own.
-        if not INTERRUPTS.noted:
-            raise
         sys.exit(130)
 
 

@@ -54,8 +54,8 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stdout.flush()
     except (InputError, NonFiniteLossError, BusyError) as error:
         print(f"error: {shown(error)}", file=sys.stderr)
-        status = 3 if isinstance(error, BusyError) else 2
-        status = 1 if isinstance(error, NonFiniteLossError) else status
+        kinds = {NonFiniteLossError: 1, BusyError: 3}
+        status = next((n for kind, n in kinds.items() if isinstance(error, kind)), 2)
     except BrokenPipeError:
         # Python writes its buffer of stdout at exit: to /dev/null, not the closed pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -8,9 +8,8 @@ Each measure starts fresh processes in turn, round after round, with huge pages 
 of them. The table has the median ratio of the rounds, the smallest and the largest, and
 the goal; the JSON file has the versions, the machine and the results of each process.
 Peers have environments of their own, with the versions of `benchmarks/peers/*.txt`,
-which are installed on first use. The reason stands in place of the ratios to a peer
-that could not be installed. Ctrl-C ends the measures; the rounds that are whole are
-printed.
+which are installed on first use. Where an installation fails, the table prints the
+error in place of the ratios to that peer. After Ctrl-C the finished rounds are printed.
 """
 
 import argparse

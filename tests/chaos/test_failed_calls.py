@@ -24,7 +24,7 @@ LIMIT = 3600
 def library(tmp_path_factory):
     compiler = shutil.which("cc")
     if compiler is None or not sys.platform.startswith("linux"):
-        pytest.skip("a C compiler makes the calls of Linux fail")
+        pytest.skip("needs Linux and cc, which builds helpers/failing_calls.c")
     path = tmp_path_factory.mktemp("library") / "failing_calls.so"
     words = ("-shared", "-fPIC", "-O1", "-o", str(path), str(SOURCE), "-ldl")
     subprocess.run([compiler, *words], check=True)

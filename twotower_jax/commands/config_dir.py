@@ -12,8 +12,8 @@ from pathlib import Path
 
 from twotower_jax.errors import InputError
 
-# What a configuration may name: launchers, sweepers, samplers, the callback. Other
-# functions of these packages import or call what their arguments name.
+# The classes that _target_ may name in a file: launchers, sweepers, samplers and the
+# callback. Functions such as hydra.utils.get_object import the module in their argument.
 TRUSTED = re.compile(
     r"hydra_plugins\.[\w.]+(Launcher|Sweeper)|optuna\.samplers\.[A-Z]\w+"
     r"|hydra\._internal\.core_plugins\.basic_(launcher|sweeper)\.Basic\w+"
@@ -114,16 +114,16 @@ def _check_entry(path: Path, key: str, value: str) -> None:
 def _entries(path: Path) -> Iterator[tuple[str, str]]:
     """Yield every text in a file with the nearest key above it.
 
-    Hydra refuses a file whose YAML is broken.
+    A file with broken YAML yields nothing; Hydra raises an error if it reads that file.
 
     Raises:
-      InputError: it is no UTF-8, or nested too deeply.
+      InputError: the file is not UTF-8, or is nested too deeply.
     """
     import yaml
 
     try:
         text = path.read_text(encoding="utf-8") if path.is_file() else ""
-        # Every scalar as a text: a date that is none does not end the reading.
+        # It returns all scalars as text; SafeLoader fails on a date like 2024-13-40.
         todo = [("", yaml.BaseLoader(text).get_single_data() or "")]
     except (OSError, yaml.YAMLError):
         return

@@ -103,10 +103,10 @@ def _owner() -> str:
 
 @functools.cache
 def _host() -> str:
-    """Return a name of this start of this host, and of this container on it.
+    """Return a hash of the host, its boot and the container.
 
-    Numbers of processes are compared within it alone: hosts that share a disk may have
-    one name, and containers of one host have numbers of their own.
+    A process number identifies a process only within these: hosts that share a disk may
+    have the same name, and each container numbers its own processes.
     """
     parts = [platform.node()]
     with suppress(OSError):  # Linux has these files
@@ -122,7 +122,8 @@ def _remove_left(folder: Path, prefix: str) -> None:
     for draft in left:
         found = OWNER.match(draft.name, len(prefix))
         if found and not _is_written(draft, found[1], int(found[2])):
-            _remove(draft)
+            with suppress(OSError):  # another user's, or removed meanwhile
+                _remove(draft)
 
 
 def _is_written(draft: Path, host: str, process: int) -> bool:

@@ -31,11 +31,11 @@ PATTERNS = frozenset("*?[")
 _turn = threading.Lock()
 
 
-with suppress(ImportError, AttributeError):
+with suppress(ImportError):  # a private module, which another version may not have
     # Orbax logs how many bytes TensorStore moved, and TensorStore never frees the lists
-    # that it answers with: 20 kB at each save.
+    # that it returns: 20 kB at each save.
     counts: Any = import_module("orbax.checkpoint._src.serialization.tensorstore_utils")
-    if counts.get_tensorstore_raw_bytes:
+    if hasattr(counts, "get_tensorstore_raw_bytes"):
         counts.get_tensorstore_raw_bytes = lambda *_: 0
 
 
