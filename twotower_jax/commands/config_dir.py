@@ -13,7 +13,7 @@ from pathlib import Path
 from twotower_jax.errors import InputError
 
 # The classes that _target_ may name in a file: launchers, sweepers, samplers and the
-# callback. Functions such as hydra.utils.get_object import the module in their argument.
+# callback. Functions such as hydra.utils.get_object import a module by its name.
 TRUSTED = re.compile(
     r"hydra_plugins\.[\w.]+(Launcher|Sweeper)|optuna\.samplers\.[A-Z]\w+"
     r"|hydra\._internal\.core_plugins\.basic_(launcher|sweeper)\.Basic\w+"
