@@ -23,10 +23,10 @@ def damaged(path, rng):
     path.write_bytes(content)
 
 
-def command(capsys, *words):
+def command(capfd, *words):
     """Return the status and the messages of a command without a traceback."""
     status = tiny.command(*words)
-    shown = capsys.readouterr()
+    shown = capfd.readouterr()
     assert "Traceback" not in shown.err + shown.out, shown
     assert status in (0, 1, 2) and (status == 0) == ("error: " not in shown.err), shown
     return status, shown.err
@@ -54,7 +54,7 @@ def metrics(folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("state", ["finished", "paused"])
-def test_damage_gives_no_other_result(state, whole, tmp_path, capsys):
+def test_damage_gives_no_other_result(state, whole, tmp_path, capfd):
     right, rng = metrics(whole["finished"]), np.random.default_rng(0)
     used, refused = 0, 0
     with campaign(f"damaged files of a {state} run") as counts:
@@ -65,7 +65,7 @@ def test_damage_gives_no_other_result(state, whole, tmp_path, capsys):
             place = places[rng.integers(len(places))]
             damaged(place, rng)
             name = f"{number} {place.relative_to(folder)}"
-            status, error = command(capsys, "train", *WORDS, f"output={folder}")
+            status, error = command(capfd, "train", *WORDS, f"output={folder}")
             if status == 0:
                 assert metrics(folder) == right, name
                 used += 1
@@ -78,7 +78,7 @@ def test_damage_gives_no_other_result(state, whole, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_damage_is_seen_by_evaluate_and_report(whole, tmp_path, capsys):
+def test_damage_is_seen_by_evaluate_and_report(whole, tmp_path, capfd):
     rng, refused, same = np.random.default_rng(1), 0, 0
     printed = {}
     with campaign("damaged files, evaluated") as counts:
@@ -88,11 +88,11 @@ def test_damage_is_seen_by_evaluate_and_report(whole, tmp_path, capsys):
             (run,) = folder.glob("simulator/*/")
             if not printed:
                 assert tiny.command("evaluate", str(run)) == 0
-                printed["right"] = capsys.readouterr().out
+                printed["right"] = capfd.readouterr().out
             places = files(run)
             damaged(places[rng.integers(len(places))], rng)
             status = tiny.command("evaluate", str(run))
-            shown = capsys.readouterr()
+            shown = capfd.readouterr()
             assert "Traceback" not in shown.err
             if status == 0:
                 assert shown.out == printed["right"]

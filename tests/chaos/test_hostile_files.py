@@ -55,10 +55,10 @@ def commands(path, words, out, file=None):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LOGS)
-def test_a_spoiled_log_is_read_or_refused(name, logs, tmp_path, capsys):
+def test_a_spoiled_log_is_read_or_refused(name, logs, tmp_path, capfd):
     whole, log, words = logs[name]
     for command in commands(whole / log, words, tmp_path / "out")[:-1]:
-        assert tiny.command(*command) == 0, capsys.readouterr().err
+        assert tiny.command(*command) == 0, capfd.readouterr().err
     number, found, slowest = trials(100), {0: 0, 1: 0, 2: 0}, 0.0
     place = iter(range(10**6))
 
@@ -86,7 +86,7 @@ def test_a_spoiled_log_is_read_or_refused(name, logs, tmp_path, capsys):
         begin = time.monotonic()
         status = tiny.command(*command)
         slowest = max(slowest, time.monotonic() - begin)
-        shown = capsys.readouterr()
+        shown = capfd.readouterr()
         case = (command, changes, shown.err[-3000:])
         assert "Traceback" not in shown.err + shown.out, case
         assert "panicked" not in shown.err, case

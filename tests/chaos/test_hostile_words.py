@@ -21,7 +21,7 @@ SMALL = (*tiny.SMALL, "training.steps=3", "training.eval_every=3")
 
 
 @pytest.mark.slow
-def test_hostile_values_end_with_a_message_or_run(tmp_path, capsys, monkeypatch):
+def test_hostile_values_end_with_a_message_or_run(tmp_path, capfd, monkeypatch):
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     keys, rng = [row.key for row in describe_keys()], np.random.default_rng(0)
@@ -34,7 +34,7 @@ def test_hostile_values_end_with_a_message_or_run(tmp_path, capsys, monkeypatch)
             command = COMMANDS[rng.integers(len(COMMANDS))]
             output = f"output={tmp_path}/out{number}"
             status = tiny.command(*command, *SMALL, output, f"{word}")
-            shown = capsys.readouterr()
+            shown = capfd.readouterr()
             assert "Traceback" not in shown.err + shown.out, (command, word, shown)
             assert status in (0, 1, 2), (command, word, shown)
             assert bool(status) == ("error: " in shown.err), (command, word, shown)
@@ -45,8 +45,8 @@ def test_hostile_values_end_with_a_message_or_run(tmp_path, capsys, monkeypatch)
         counts |= {"refused": found.get(2, 0), "failed": found.get(1, 0)}
 
 
-def test_a_word_of_json_is_no_program(tmp_path, capsys):
+def test_a_word_of_json_is_no_program(tmp_path, capfd):
     word = json.dumps({"_target_": "os.system", "command": f"touch {tmp_path}/made"})
     tiny.command("train", *SMALL, f"output={tmp_path}", f"data.query_features={word}")
-    capsys.readouterr()
+    capfd.readouterr()
     assert not (tmp_path / "made").exists()

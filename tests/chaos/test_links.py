@@ -5,15 +5,7 @@ import shutil
 import numpy as np
 import pytest
 from helpers import tiny
-from helpers.chaos import campaign, results, trials
-
-
-def contents(folder):
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
+from helpers.chaos import campaign, contents, results, trials
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +20,7 @@ def whole(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_links_of_a_run_lead_to_no_write_outside(whole, tmp_path, capsys):
+def test_links_of_a_run_lead_to_no_write_outside(whole, tmp_path, capfd):
     right, rng = results(whole["finished"]), np.random.default_rng(0)
     ended = {0: 0, 1: 0, 2: 0}
     with campaign("links in the folder of a run") as counts:
@@ -48,7 +40,7 @@ def test_links_of_a_run_lead_to_no_write_outside(whole, tmp_path, capsys):
             place.symlink_to(where)
             before, name = contents(outside), f"{place.relative_to(folder)} {kind}"
             status = tiny.command("train", *tiny.SMALL, f"output={folder}")
-            shown = capsys.readouterr()
+            shown = capfd.readouterr()
             assert status in ended and "Traceback" not in shown.err, (name, shown)
             assert contents(outside) == before, name
             assert status or results(folder) == right, name

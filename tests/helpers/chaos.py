@@ -49,6 +49,15 @@ def results(output: Path) -> dict[str, dict]:
     }
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return {file: bytes} of a folder."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
 def remains(folder: Path) -> list[Path]:
     """Return the locks and the temporary files that are left below a folder."""
     return [*folder.rglob(".*.lock"), *folder.rglob(".*.tmp")]

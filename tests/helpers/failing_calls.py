@@ -8,10 +8,11 @@ import contextlib
 import ctypes
 import errno
 import hashlib
-import io
 import json
+import os
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -26,22 +27,41 @@ LOG = "user,item,click\n" + "".join(
 )
 
 
+@contextlib.contextmanager
+def shown():
+    """Context of a list that gets all that is printed, by libraries too, at its end."""
+    said, kept = [], (os.dup(1), os.dup(2))
+    with tempfile.TemporaryFile("w+") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield said
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for number, one in enumerate(kept, 1):
+                os.dup2(one, number)
+                os.close(one)
+            file.seek(0)
+            said.append(file.read())
+
+
 def command(words, below="", first=0, last=0):
     """Run a command; its writing calls below a folder, first to last, fail.
 
     Return the status, the messages, and the number of those calls.
     """
-    library, shown = ctypes.CDLL(None), io.StringIO()
+    library = ctypes.CDLL(None)
     error = ERRORS[first % len(ERRORS)]
     numbers = ctypes.c_long(first), ctypes.c_long(last)
-    try:
-        with contextlib.redirect_stderr(shown), contextlib.redirect_stdout(shown):
+    with shown() as said:
+        try:
             library.fail_calls(str(below).encode(), *numbers, error)
             status = tiny.command(*words)
-    finally:
-        seen = library.calls_seen()
-        library.fail_calls(b"", ctypes.c_long(0), ctypes.c_long(0), 0)
-    return status, shown.getvalue(), seen
+        finally:
+            seen = library.calls_seen()
+            library.fail_calls(b"", ctypes.c_long(0), ctypes.c_long(0), 0)
+    return status, "".join(said), seen
 
 
 def bytes_of(folder):

@@ -19,8 +19,8 @@ from twotower_jax.advice.decision import (
 from twotower_jax.advice.progress import Progress
 from twotower_jax.config import LABELS, to_dict
 from twotower_jax.config.parse_text import parse_json
+from twotower_jax.data.text_files import write_json, write_text
 from twotower_jax.errors import InputError
-from twotower_jax.run.records import write_json, write_text
 from twotower_jax.sweeps.arm_points import point_words
 from twotower_jax.sweeps.compose import compose_config
 from twotower_jax.sweeps.reports import write_reports

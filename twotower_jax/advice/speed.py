@@ -10,9 +10,10 @@ from twotower_jax.advice.runs import Runs
 from twotower_jax.advice.space import CONTROL
 from twotower_jax.config import Config
 from twotower_jax.config.parse_text import parse_json
+from twotower_jax.data.text_files import write_json
 from twotower_jax.errors import InputError
 from twotower_jax.run.inputs import check_sizes
-from twotower_jax.run.records import RunFolder, run_folder, write_json
+from twotower_jax.run.records import RunFolder, run_folder
 from twotower_jax.sweeps.fused import cores
 
 # Minutes that no stage plans with: compiling, and runs that have begun when the time of

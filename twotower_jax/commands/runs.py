@@ -8,6 +8,7 @@ from rich.console import Console
 
 from twotower_jax.data.drafts import scratch
 from twotower_jax.errors import InputError
+from twotower_jax.run.lock import held
 
 
 def add_report(parser: argparse.ArgumentParser) -> None:
@@ -33,13 +34,17 @@ def add_report(parser: argparse.ArgumentParser) -> None:
 def report(options: argparse.Namespace) -> int:
     """Write the report of folders of runs."""
     from twotower_jax.study.description import TEXTS, Description, check_margin
-    from twotower_jax.sweeps.reports import write_reports
+    from twotower_jax.sweeps.reports import REPORT, write_reports
 
     texts = {name: getattr(options, name) for name in TEXTS}
     margin = check_margin("--margin", options.margin)
     given = Description(**texts, margin=margin)
     objective = not options.no_objective
-    write_reports(options.folder, given, options.out, objective=objective)
+    out = options.out or options.folder[0]
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is not a folder; give one of runs, or --out DIR")
+    with held(out / REPORT, True, print):
+        write_reports(options.folder, given, out, objective=objective)
     return 0
 
 

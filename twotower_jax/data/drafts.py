@@ -1,9 +1,11 @@
 """Files and folders that are written whole, and the remains of killed processes.
 
-A draft beside a file takes its place at the end. Its name holds the host and the
-process that writes it, so that a later command removes those of processes that ended.
+A draft beside a file takes its place at the end, when its content is on the disk. Its
+name holds the host and the process that writes it, so that a later command removes
+those of processes that ended.
 """
 
+import errno
 import functools
 import hashlib
 import os
@@ -17,8 +19,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 SECONDS = 7 * 24 * 3600  # for which a draft of another host may be written
-# How polars and TensorStore write the number of an error of the operating system.
-OS_ERROR = re.compile(r"\(os error (\d+)\)|os_error_code='(\d+)'")
+# How polars and TensorStore write the number of an error of the operating system;
+# without a number where polars writes the frame of a parquet file.
+OS_ERROR = re.compile(r"\(os error (\d+)\)|os_error_code='(\d+)'|transport error")
+# Of a file system or a folder that cannot be waited for.
+NO_WAIT = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)
+FULL = 2**20  # bytes free on a disk where a write without a reason has failed
 OWNER = re.compile(r"([0-9a-f]{8})-(\d+)(?:-|\.tmp$)")
 
 
@@ -36,13 +42,66 @@ def draft_of(path: Path) -> Iterator[Path]:
     try:
         with writing(path):
             yield draft
-            draft.replace(path)
+            put_in_place(draft, path)
     except OSError as error:
         if error.filename == str(draft):
             error.filename = str(path)
         raise
     finally:
         _remove(draft)
+
+
+def put_in_place(draft: Path, path: Path) -> None:
+    """Move a draft to its place, and wait until both are on the disk.
+
+    Args:
+      draft: a file or a folder.
+      path: its place, on the same disk.
+    """
+    to_disk(draft)
+    draft.replace(path)
+    names_to_disk(path.parent)
+
+
+def to_disk(path: Path) -> None:
+    """Wait until a file, or a folder with all files in it, is on the disk.
+
+    A file system may write the name of a file before its content; a power cut between
+    them would leave an empty file.
+
+    Args:
+      path: of the file or the folder.
+    """
+    if path.is_dir():
+        for folder, _, names in os.walk(path):
+            for name in names:
+                _wait_for(Path(folder, name))
+            names_to_disk(Path(folder))
+    else:
+        _wait_for(path)
+
+
+def names_to_disk(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk, and those removed are gone.
+
+    Args:
+      folder: of the names, not those below.
+    """
+    _wait_for(folder)
+
+
+def _wait_for(path: Path) -> None:
+    """Wait until the content of a file, or the names in a folder, are on the disk."""
+    try:
+        file = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)
+    except OSError as error:
+        if not (path.is_dir() and error.errno in NO_WAIT):
+            error.filename = str(path)
+            raise
 
 
 @contextmanager
@@ -59,15 +118,30 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno is not None and error.filename is None:
-            error.filename = str(path)
+        if error.errno is None:  # numpy gives only the numbers of bytes
+            raise _write_error(path, errno.EIO, f" ({error})") from error
+        error.filename = error.filename or str(path)
         raise
     except Exception as error:
         found = OS_ERROR.search(str(error))
         if found is None:
             raise
-        number = int(found[1] or found[2])
-        raise OSError(number, os.strerror(number), str(path)) from error
+        number = int(found[1] or found[2] or errno.EIO)
+        raise _write_error(path, number) from error
+
+
+def _write_error(path: Path, number: int, more: str = "") -> OSError:
+    """Return the error of a failed write.
+
+    Args:
+      path: of the file.
+      number: of the error; where it is not known, that of a full disk is, if it is one.
+      more: the end of the message.
+    """
+    with suppress(OSError):
+        if number == errno.EIO and shutil.disk_usage(path.parent).free < FULL:
+            number = errno.ENOSPC
+    return OSError(number, os.strerror(number) + more, str(path))
 
 
 def new_draft(path: Path) -> Path:
@@ -122,8 +196,7 @@ def _remove_left(folder: Path, prefix: str) -> None:
     for draft in left:
         found = OWNER.match(draft.name, len(prefix))
         if found and not _is_written(draft, found[1], int(found[2])):
-            with suppress(OSError):  # another user's, or removed meanwhile
-                _remove(draft)
+            _remove(draft)
 
 
 def _is_written(draft: Path, host: str, process: int) -> bool:
@@ -140,7 +213,9 @@ def _is_written(draft: Path, host: str, process: int) -> bool:
 
 
 def _remove(draft: Path) -> None:
+    """Remove a draft, but for one of another user or on a disk that refuses it."""
     if draft.is_dir() and not draft.is_symlink():
         shutil.rmtree(draft, ignore_errors=True)
     else:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink()

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from twotower_jax.config.parse_text import parse_json
+from twotower_jax.data.text_files import write_json, write_text
 from twotower_jax.export import files
 from twotower_jax.export.index import write_index
 from twotower_jax.export.readme import readme
-from twotower_jax.run.records import write_json, write_text
 from twotower_jax.run.vocabulary import json_values
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ import numpy as np
 from rich.console import Console
 
 from twotower_jax.config import Config, fingerprint
+from twotower_jax.data.text_files import write_json, write_text
 from twotower_jax.errors import InputError
 from twotower_jax.export import files, serve
 from twotower_jax.export.contents import Contents, Side, make_contents
@@ -25,7 +26,7 @@ from twotower_jax.export.towers import (
 )
 from twotower_jax.model.tower import TOWERS
 from twotower_jax.run.inputs import trains
-from twotower_jax.run.records import RunFolder, stored_config, write_json, write_text
+from twotower_jax.run.records import RunFolder, stored_config
 from twotower_jax.run.reproduce import TrainedRun, load_same_data, load_trained
 
 # Largest difference between a vector of the run and of an artifact, relative to the

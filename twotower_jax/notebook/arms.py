@@ -11,8 +11,8 @@ import yaml
 from twotower_jax import conf
 from twotower_jax.config import Config
 from twotower_jax.config.schema import sections
+from twotower_jax.data.text_files import write_text
 from twotower_jax.errors import InputError, closest
-from twotower_jax.study.files import write_whole
 
 Arm = str | tuple[str, Mapping[str, Any]]
 
@@ -127,7 +127,7 @@ def write_arms(made: Sequence[Choice], folder: Path) -> Path | None:
     for one in pairs:
         path = folder / "arms" / f"{one.name}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, _text(one.label or "", one.keys))
+        write_text(path, _text(one.label or "", one.keys))
     return folder if pairs else None
 
 

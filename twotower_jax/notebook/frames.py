@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from twotower_jax.data.drafts import new_draft, writing
+from twotower_jax.data.drafts import new_draft, put_in_place, writing
 from twotower_jax.errors import InputError
 
 FOLDER = "logs"  # below the folder of all runs
@@ -89,7 +89,7 @@ def write_frame(frame: Any, output: Path) -> Path:
             name = hashlib.file_digest(file, "sha256").hexdigest()[:DIGITS]
         path = folder / f"frame-{name}.parquet"
         if not path.exists():
-            draft.replace(path)
+            put_in_place(draft, path)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise _unreadable(frame, error) from None
     finally:

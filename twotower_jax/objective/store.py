@@ -13,6 +13,7 @@ from typing import Any
 from twotower_jax.config import Config, to_dict
 from twotower_jax.config.parse_text import parse_json
 from twotower_jax.data.drafts import draft_of
+from twotower_jax.data.text_files import read_text
 from twotower_jax.errors import InputError
 from twotower_jax.objective.card import Card, audit_arm, from_json, to_json
 
@@ -91,7 +92,7 @@ def find_cards(
 def _read(path: Path) -> dict[str, Card]:
     """Return the cards of a file by key; none where it is missing or broken."""
     try:
-        values = parse_json(path.read_text(encoding="utf-8"))
+        values = parse_json(read_text(path))
         return {key: from_json(card) for key, card in values.items()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return {}

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from scipy.optimize import isotonic_regression
 
 from twotower_jax.config.parse_text import parse_json
+from twotower_jax.data.text_files import read_text
 from twotower_jax.evaluation.metrics import METRICS, of_scope
 from twotower_jax.report.canvas import (
     Drawing,
@@ -101,7 +102,7 @@ def read_records(path: Path) -> list[dict[str, Any]]:
       The records in order.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(path).splitlines()
     except (OSError, ValueError):
         return []
     records = []

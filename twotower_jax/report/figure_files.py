@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
+from twotower_jax.data.text_files import write_text
 from twotower_jax.report.canvas import Drawing
-from twotower_jax.study.files import write_whole
 
 
 def own_ids(svg: str, name: str) -> str:
@@ -59,4 +59,4 @@ def write_drawing(figure: Drawing, path: Path) -> Path:
     """
     sheet = '<rect width="100%" height="100%" fill="#ffffff"/>'
     text = figure.svg.replace("currentColor", "#1f2328")
-    return write_whole(path, re.sub(r"(<svg[^>]*>)", rf"\1{sheet}", text, count=1))
+    return write_text(path, re.sub(r"(<svg[^>]*>)", rf"\1{sheet}", text, count=1))

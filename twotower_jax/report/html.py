@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
+from twotower_jax.data.text_files import write_text
 from twotower_jax.errors import InputError
 from twotower_jax.objective.card import Card
 from twotower_jax.report.canvas import Drawing, draw_key
@@ -28,7 +29,6 @@ from twotower_jax.study.arms import write_study
 from twotower_jax.study.cautions import cautions
 from twotower_jax.study.comparison import write_comparison
 from twotower_jax.study.description import write_description
-from twotower_jax.study.files import write_whole
 from twotower_jax.study.load import Study
 from twotower_jax.study.runs import Runs
 from twotower_jax.study.tables import rank_arms
@@ -67,7 +67,7 @@ def write_report(
     write_figures(figures, folder)
     title = f"Study {folder.resolve().name}"
     text = _page(title, _body(study, figures, cards or {}))
-    return write_whole(folder / "report.html", text)
+    return write_text(folder / "report.html", text)
 
 
 def _page(title: str, body: Sequence[str]) -> str:

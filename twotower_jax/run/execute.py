@@ -12,6 +12,7 @@ from rich.console import Console
 from twotower_jax.config import Config
 from twotower_jax.data.sizes import sizes_of
 from twotower_jax.data.summary import weights_fingerprint
+from twotower_jax.data.text_files import write_json
 from twotower_jax.errors import DataError, InputError
 from twotower_jax.run.attempt import ALONE, Attempt, Sharing
 from twotower_jax.run.baselines import (
@@ -50,11 +51,7 @@ from twotower_jax.run.parent import (
 from twotower_jax.run.problem import make_problem
 from twotower_jax.run.queries import QuerySet, make_query_sets, some_queries
 from twotower_jax.run.ranking_tables import write_tables
-from twotower_jax.run.records import (
-    RunFolder,
-    run_folder,
-    write_json,
-)
+from twotower_jax.run.records import RunFolder, run_folder
 from twotower_jax.run.sample_report import print_data, report_samples
 from twotower_jax.run.sequences import trained_part
 from twotower_jax.run.tower_features import choose_features

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from twotower_jax.config.parse_text import parse_json
+from twotower_jax.data.text_files import read_text
 from twotower_jax.errors import BusyError
 
 SECONDS = 1.0  # between two looks at a lock of another process
@@ -82,13 +83,23 @@ def _taken(path: Path, say: Callable[[str], None]) -> IO[str] | None:
             say(f"{path.parent} has no locks ({error.strerror}): start one process")
             return file
         if _is_there(path, file):
-            file.truncate(0)
-            now = datetime.now().astimezone().isoformat(timespec="seconds")
-            holder = {"host": platform.node(), "process": os.getpid(), "since": now}
-            json.dump(holder, file)
-            file.flush()
+            _name_holder(file)
             return file
         file.close()  # its holder has removed it
+
+
+def _name_holder(file: IO[str]) -> None:
+    """Write this process into the file of a lock; a full disk frees the lock."""
+    now = datetime.now().astimezone().isoformat(timespec="seconds")
+    holder = {"host": platform.node(), "process": os.getpid(), "since": now}
+    try:
+        file.truncate(0)
+        json.dump(holder, file)
+        file.flush()
+    except OSError:
+        with suppress(OSError):  # it writes again what it holds
+            file.close()
+        raise
 
 
 def _is_there(path: Path, file: IO[str]) -> bool:
@@ -102,7 +113,7 @@ def _is_there(path: Path, file: IO[str]) -> bool:
 def _holder(path: Path) -> str:
     """Return the holder that the file of a lock names."""
     try:
-        found = parse_json(path.read_text(encoding="utf-8"))
+        found = parse_json(read_text(path))
         return f"process {found['process']} on {found['host']} since {found['since']}"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"

@@ -1,7 +1,8 @@
 """The folder of a run: configuration, manifest, status, metrics, result.
 
 Every file is written whole (a temporary file, then a rename), so that a process killed
-at any moment leaves readable files. Only ``metrics.jsonl`` grows by lines.
+at any moment, or a power cut, leaves readable files. Only ``metrics.jsonl`` grows by
+lines.
 """
 
 import json
@@ -13,7 +14,8 @@ import yaml
 
 from twotower_jax.config import Config, fingerprint, from_record, to_dict
 from twotower_jax.config.parse_text import parse_json, parse_yaml
-from twotower_jax.data.drafts import draft_of
+from twotower_jax.data.drafts import draft_of, to_disk
+from twotower_jax.data.text_files import plain, read_text, write_json, write_text
 from twotower_jax.errors import InputError
 from twotower_jax.run.old_runs import modernised
 from twotower_jax.run.seal import check_seal, checksums
@@ -50,45 +52,6 @@ def run_folder(config: Config) -> Path:
     return Path(config.output) / config.name / fingerprint(config)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all.
-
-    Args:
-      path: of the file; its folder is made where it is missing.
-      text: the content.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with draft_of(path) as draft:
-        draft.write_text(text, encoding="utf-8")
-
-
-def write_json(path: Path, values: Any) -> None:
-    """Write indented JSON; NaN becomes null, for JSON does not have NaN.
-
-    Args:
-      path: of the file.
-      values: dictionaries, lists, texts and numbers.
-    """
-    text = json.dumps(_plain(values), indent=2, allow_nan=False)
-    write_text(path, text + "\n")
-
-
-def _plain(values: Any) -> Any:
-    """Return values with tuples as lists and NaN as None.
-
-    Examples:
-      >>> _plain({"a": (1.0, float("nan"))})
-      {'a': [1.0, None]}
-    """
-    if isinstance(values, dict):
-        return {key: _plain(value) for key, value in values.items()}
-    if isinstance(values, (list, tuple)):
-        return [_plain(value) for value in values]
-    if isinstance(values, float) and values != values:
-        return None
-    return values
-
-
 def read_mapping(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
     """Content of a file that holds keys with values.
 
@@ -102,7 +65,7 @@ def read_mapping(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
     try:
         # A pipe is not read: it would be waited for.
         whole = path.is_file() or not path.exists()
-        values = parse(path.read_text(encoding="utf-8")) if whole else None
+        values = parse(read_text(path)) if whole else None
     except ValueError:
         values = None
     if not isinstance(values, dict):
@@ -258,9 +221,14 @@ class RunFolder:
         return path.read_text(encoding="utf-8", errors="replace").splitlines()
 
     def add_metrics(self, record: dict[str, Any]) -> None:
-        """Append one line to metrics.jsonl, and pass the record to the listeners."""
-        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(_plain(record)) + "\n")
+        """Append one line to metrics.jsonl, and pass the record to the listeners.
+
+        The line is on the disk before the checkpoint that goes on after it.
+        """
+        path = self.path / "metrics.jsonl"
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(plain(record)) + "\n")
+        to_disk(path)
         for listener in self.listeners:
             listener(record)
 

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from twotower_jax.config import Config
 from twotower_jax.config.hard import parse_stage
+from twotower_jax.data.drafts import draft_of
 from twotower_jax.losses.registry import LOSSES
 from twotower_jax.run.inputs import Loaded
 from twotower_jax.training.hard_sources import HARD_SOURCES
@@ -176,7 +177,8 @@ def write_figure(path: str | Path, counts: np.ndarray, weights: np.ndarray) -> N
         _cumulated(right, shares)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=150, metadata={"Software": None})
-    Path(path).write_bytes(buffer.getvalue())
+    with draft_of(Path(path)) as draft:
+        draft.write_bytes(buffer.getvalue())
 
 
 def _shares(number: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from twotower_jax.study.files import write_whole
+from twotower_jax.data.text_files import write_text
 from twotower_jax.study.naming import name_arms
 from twotower_jax.study.runs import Run, Runs
 
@@ -147,4 +147,4 @@ def write_study(table: pl.DataFrame, folder: str | Path) -> Path:
     Returns:
       The path of the file.
     """
-    return write_whole(Path(folder) / "study.csv", table.write_csv())
+    return write_text(Path(folder) / "study.csv", table.write_csv())

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import polars as pl
 
+from twotower_jax.data.text_files import write_text
 from twotower_jax.evaluation.metrics import larger_is_better
-from twotower_jax.study.files import write_whole
 from twotower_jax.study.pairing import Pairing, measure
 from twotower_jax.study.statistics import Difference
 from twotower_jax.study.verdicts import MARGIN, Judgement, Rules, judge
@@ -107,4 +107,4 @@ def write_comparison(
     keys = ["arm", "metric"]
     beside = controlled.select(*keys, *CONTROLLED).rename(CONTROLLED)
     table = comparison.join(beside, on=keys, how="left", maintain_order="left")
-    return write_whole(Path(folder) / "comparison.csv", table.write_csv())
+    return write_text(Path(folder) / "comparison.csv", table.write_csv())

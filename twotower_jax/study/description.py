@@ -13,8 +13,8 @@ from typing import Any
 
 from twotower_jax.config.parse_text import parse_json
 from twotower_jax.config.schema import key
+from twotower_jax.data.text_files import read_text, write_text
 from twotower_jax.errors import InputError, unknown
-from twotower_jax.study.files import write_whole
 
 FILE = "study.json"
 TEXTS = ("question", "answer", "source", "metric", "base", "tuned")
@@ -149,7 +149,7 @@ def read_description(folder: str | Path) -> Description:
     if not path.is_file():
         return Description()
     try:
-        values = parse_json(path.read_text(encoding="utf-8"))
+        values = parse_json(read_text(path))
         names = {field.name for field in fields(Description)}
         known = {key: value for key, value in values.items() if key in names}
         if not all(_has_its_type(key, value) for key, value in known.items()):
@@ -201,7 +201,7 @@ def write_description(description: Description, folder: str | Path) -> Path:
       The path of the file.
     """
     text = json.dumps(asdict(description), indent=2, ensure_ascii=False)
-    return write_whole(Path(folder) / FILE, text + "\n")
+    return write_text(Path(folder) / FILE, text + "\n")
 
 
 def check_margin(key: str, margin: object) -> float | None:

@@ -14,6 +14,7 @@ import polars as pl
 
 from twotower_jax.config.convert import with_defaults
 from twotower_jax.config.parse_text import parse_json, parse_yaml
+from twotower_jax.data.text_files import read_text
 from twotower_jax.errors import InputError
 from twotower_jax.run.records import runs_in
 from twotower_jax.run.seal import changed_file
@@ -178,7 +179,7 @@ def _read_mapping(path: Path) -> dict[str, Any]:
     if path.exists() and not path.is_file():
         raise _SkippedError(f"{path.name} is not a file")  # a pipe would not end
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
         value = load(text)
     except FileNotFoundError:
         raise _SkippedError(f"it lacks {path.name}") from None

@@ -15,8 +15,8 @@ import polars as pl
 
 from twotower_jax.config.describe import declaration
 from twotower_jax.config.parse_text import parse_json
+from twotower_jax.data.text_files import read_text, write_text
 from twotower_jax.errors import InputError
-from twotower_jax.run.records import write_text
 from twotower_jax.study.grid import Axes, Point, grid_size
 
 FILE, TABLE = "select.json", "select.csv"
@@ -216,7 +216,7 @@ def read_selection(folder: Path) -> Selection | None:
     if not path.is_file():
         return None
     try:
-        values = parse_json(path.read_text(encoding="utf-8"))
+        values = parse_json(read_text(path))
         limit, source = values.get("limit"), values.get("source")
         return Selection(
             str(values["metric"]),

@@ -222,18 +222,20 @@ class StudyCallback(Callback):
 
     def _report(self, folder: Path) -> None:
         """Write study.json and the report; a description that fails is not kept."""
+        from twotower_jax.run.lock import held
         from twotower_jax.study.description import (
             read_description,
             write_description,
         )
-        from twotower_jax.sweeps.reports import write_reports
+        from twotower_jax.sweeps.reports import REPORT, write_reports
 
-        before = read_description(folder)
-        # A sweep may be a part of a study, and describe less than all of it.
-        description = self._description().or_else(before)
-        write_description(description, folder)
-        try:
-            write_reports([folder], objective=self._objective)
-        except InputError:
-            write_description(before, folder)
-            raise
+        with held(folder / REPORT, True, print_line):
+            before = read_description(folder)
+            # A sweep may be a part of a study, and describe less than all of it.
+            description = self._description().or_else(before)
+            write_description(description, folder)
+            try:
+                write_reports([folder], objective=self._objective)
+            except InputError:
+                write_description(before, folder)
+                raise

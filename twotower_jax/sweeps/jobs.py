@@ -81,6 +81,7 @@ class SweepState:
 
     def fail(self, error: Exception) -> None:
         """Print an error now, once; it decides the exit status at the end."""
+        error = _named(error)
         known = isinstance(error, EXPECTED) and str(error) in map(str, self.failures)
         if not isinstance(error, EXPECTED):
             traceback.print_exception(error)
@@ -213,13 +214,17 @@ def failed(error: Exception) -> JobOutcome:
     In the process of the sweep the error is printed at once. In another process only
     the traceback of an unexpected error is printed.
     """
-    if isinstance(error, OSError):
-        error = file_error(error)
+    error = _named(error)
     if SWEEP.is_here():
         SWEEP.fail(error)
     elif not isinstance(error, EXPECTED):
         traceback.print_exception(error)
     return JobOutcome("", shown(error), isinstance(error, InputError))
+
+
+def _named(error: Exception) -> Exception:
+    """Return an error, of the operating system that of a file with its remedy."""
+    return file_error(error) if isinstance(error, OSError) else error
 
 
 def check_label(before: str | None, label: str | None) -> None:

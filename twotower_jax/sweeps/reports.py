@@ -10,6 +10,9 @@ from twotower_jax.study.description import Description
 from twotower_jax.study.load import load_study
 from twotower_jax.training.progress import make_console
 
+# Held while a report is written into a folder: other commands wait.
+REPORT = "report"
+
 
 def write_reports(
     folders: list[Path],

@@ -31,6 +31,8 @@ from twotower_jax.training.stored_arrays import (
 )
 from twotower_jax.training.types import TrainState
 
+PLACE = "checkpoints"
+
 
 class Saved(NamedTuple):
     """A checkpoint from which a training goes on.
@@ -47,9 +49,10 @@ class Saved(NamedTuple):
 
 
 def check_place(folder: Path) -> None:
-    """Refuse a folder that Orbax would take for a pattern, of several processes.
+    """Refuse a folder with checkpoints elsewhere, or that Orbax takes for a pattern.
 
-    One process saves by another path to the same folder.
+    A checkpoint is written and removed within the folder of its run. One process saves
+    by another path to a folder that Orbax takes for a pattern; several cannot.
 
     Args:
       folder: Folder of the run.
@@ -57,6 +60,13 @@ def check_place(folder: Path) -> None:
     Raises:
       InputError: naming the folder and the remedy.
     """
+    place = Path(folder) / PLACE
+    if place.is_symlink():
+        raise InputError(
+            f"{place} is a link, and nothing outside of the folder of a run is written "
+            "or removed; move the checkpoints there, or set output= to a folder where "
+            "they fit"
+        )
     path = str(Path(folder).absolute())
     found = next((one for one in sorted(PATTERNS) if one in path), None)
     if found is not None and not alone():
@@ -76,7 +86,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, run: str = ""):
-        self._folder = Path(folder).absolute() / "checkpoints"
+        self._folder = Path(folder).absolute() / PLACE
         self._run = run
 
     def steps(self) -> list[int]:

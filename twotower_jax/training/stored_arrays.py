@@ -6,7 +6,7 @@ was cut off or damaged is found before Orbax reads it.
 
 import hashlib
 import json
-import os
+import logging
 import sys
 import threading
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ import jax
 from orbax.checkpoint import v1 as ocp
 
 from twotower_jax.config.parse_text import parse_json
-from twotower_jax.data.drafts import draft_of, scratch, writing
+from twotower_jax.data.drafts import draft_of, scratch, to_disk, writing
 from twotower_jax.data.processes import leads, meet
 from twotower_jax.data.shards import MOST_SHARDS
 from twotower_jax.training.mesh import Layout, MeshShape, make_mesh, spread_axis
@@ -37,6 +37,15 @@ with suppress(ImportError):  # a private module, which another version may not h
     counts: Any = import_module("orbax.checkpoint._src.serialization.tensorstore_utils")
     if hasattr(counts, "get_tensorstore_raw_bytes"):
         counts.get_tensorstore_raw_bytes = lambda *_: 0
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Return whether a record of a log is none of an error that is raised as well."""
+    return "_SignalingThread" not in record.getMessage()
+
+
+# Orbax logs the error of each of its threads with a traceback, and then raises it.
+logging.getLogger("absl").addFilter(_is_news)
 
 
 class DamagedError(ValueError):
@@ -66,6 +75,8 @@ def save(path: Path, tree: dict[str, Any], notes: dict[str, Any]) -> None:
         writing(path),
     ):
         ocp.save(str(place), tree, overwrite=True)
+        if leads():
+            to_disk(path)
     if leads():
         _write_notes(path, notes, _arrays(tree))
     meet("a checkpoint is whole")
@@ -110,10 +121,8 @@ def _write_notes(path: Path, notes: dict[str, Any], arrays: dict[str, Any]) -> N
     """Write notes with the arrays and the checksums of the files of a folder."""
     kept = {"notes": notes, "arrays": arrays, "files": _checksums(path)}
     text = json.dumps(kept | {"checksum": _checksum_of(kept)})
-    with draft_of(notes_of(path)) as draft, draft.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    with draft_of(notes_of(path)) as draft:
+        draft.write_text(text, encoding="utf-8")
 
 
 def read_notes(path: Path) -> dict[str, Any]:

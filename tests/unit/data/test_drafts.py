@@ -51,6 +51,74 @@ def test_a_draft_takes_the_place_of_its_file(tmp_path):
     assert path.read_text() == "new" and names(tmp_path) == ["a.json"]
 
 
+@pytest.fixture
+def calls(monkeypatch):
+    """Return the paths that are waited for, and the renames, in their order."""
+    made, fsync, replace = [], os.fsync, Path.replace
+
+    def waited(file):
+        made.append(Path(os.readlink(f"/proc/self/fd/{file}")).name)
+        fsync(file)
+
+    def renamed(draft, path):
+        made.append("rename")
+        return replace(draft, path)
+
+    monkeypatch.setattr(os, "fsync", waited)
+    monkeypatch.setattr(Path, "replace", renamed)
+    return made
+
+
+needs_proc = pytest.mark.skipif(
+    not Path("/proc/self/fd").is_dir(), reason="needs /proc, to name an open file"
+)
+
+
+@needs_proc
+def test_a_draft_is_on_the_disk_before_its_place_is_taken(tmp_path, calls):
+    with draft_of(tmp_path / "a.json") as draft:
+        draft.write_text("new")
+    assert calls == [draft.name, "rename", tmp_path.name]
+
+
+@needs_proc
+def test_all_files_of_a_folder_are_on_the_disk_before_its_place_is_taken(
+    tmp_path, calls
+):
+    with draft_of(tmp_path / "a") as draft:
+        (draft / "deep").mkdir(parents=True)
+        (draft / "one").write_text("1")
+        (draft / "deep" / "two").write_text("2")
+    place = calls.index("rename")
+    assert sorted(calls[:place]) == sorted([draft.name, "deep", "one", "two"])
+    assert calls[place + 1 :] == [tmp_path.name]
+
+
+def test_a_file_system_that_cannot_wait_for_folders_is_used(tmp_path, monkeypatch):
+    fsync = os.fsync
+
+    def refused(file):
+        if os.path.isdir(f"/proc/self/fd/{file}"):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        fsync(file)
+
+    monkeypatch.setattr(os, "fsync", refused)
+    with draft_of(tmp_path / "a.json") as draft:
+        draft.write_text("new")
+    assert (tmp_path / "a.json").read_text() == "new"
+
+
+def test_a_file_that_cannot_be_waited_for_is_named(tmp_path, monkeypatch):
+    def failed(file):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", failed)
+    path = tmp_path / "a.json"
+    with pytest.raises(OSError, match="Input/output") as found, draft_of(path) as draft:
+        draft.write_text("new")
+    assert found.value.filename == str(path) and names(tmp_path) == []
+
+
 @pytest.mark.parametrize("folder", [True, False])
 def test_a_draft_is_removed_after_an_error(tmp_path, folder):
     path = tmp_path / "a"

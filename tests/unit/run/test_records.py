@@ -7,14 +7,9 @@ import polars as pl
 import pytest
 
 from twotower_jax.config import Config, fingerprint
+from twotower_jax.data.text_files import write_json
 from twotower_jax.errors import InputError
-from twotower_jax.run.records import (
-    RunFolder,
-    run_folder,
-    stored_config,
-    write_json,
-    write_text,
-)
+from twotower_jax.run.records import RunFolder, run_folder, stored_config
 
 COUNTS = ("steps", "best_step", "seconds", "examples_per_second")
 
@@ -70,13 +65,6 @@ def test_without_lines_there_is_nothing_to_drop(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_values_without_a_number_become_null(tmp_path):
-    values = {"a": math.nan, "b": [1.5, math.nan], "c": {"d": (2, math.nan)}, "e": None}
-    write_json(tmp_path / "x.json", values)
-    values = json.loads((tmp_path / "x.json").read_text())
-    assert values == {"a": None, "b": [1.5, None], "c": {"d": [2, None]}, "e": None}
-
-
 def test_floats_keep_their_bits(tmp_path):
     values = {"x": 0.1 + 0.2, "y": 1 / 3, "z": 5e-324, "w": 1.7976931348623157e308}
     result = {"metrics": {"test": values}, "steps": 1, "best_step": 1, "seconds": 0.5}
@@ -114,36 +102,6 @@ def test_broken_records_are_left_out_and_counted(record):
     assert path.read_text() == before + '{"step": 50}\n'
     assert record.keep_metrics(30) == 0 and path.read_text() == before
     assert RunFolder(record.path / "none").metrics() == []
-
-
-def test_infinity_is_refused_rather_than_written(tmp_path):
-    write_json(tmp_path / "x.json", {"a": 1})
-    with pytest.raises(ValueError, match="JSON compliant"):
-        write_json(tmp_path / "x.json", {"a": math.inf})
-    assert json.loads((tmp_path / "x.json").read_text()) == {"a": 1}
-
-
-def test_a_write_that_breaks_leaves_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "deep" / "file.txt"
-    write_text(path, "old")
-    seen = []
-
-    def broken(self, text, encoding):
-        # As a kill in the middle of writing: half of the text is on the disk.
-        with self.open("w", encoding=encoding) as file:
-            file.write(text[:2])
-        seen.append(self)
-        raise OSError("no space left")
-
-    monkeypatch.setattr(type(path), "write_text", broken)
-    with pytest.raises(OSError, match="no space"):
-        write_text(path, "newer")
-    assert path.read_text() == "old"
-    assert seen[0].parent == path.parent and seen[0] != path
-    monkeypatch.undo()
-    write_text(path, "newest")
-    assert path.read_text() == "newest"
-    assert [one.name for one in path.parent.iterdir()] == ["file.txt"]
 
 
 def test_a_table_appears_whole(tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from rich.console import Console
 
+from twotower_jax.data.drafts import to_disk
 from twotower_jax.data.public.catalogue import CATALOGUE, DataSet, Part
 from twotower_jax.data.public.download import download, print_line
 from twotower_jax.data.public.unpack import only_folder, unpack
@@ -189,6 +190,7 @@ def _fetch_into(place: Path, entry: DataSet, console: Console) -> None:
         written = unpack(path, unpacked, part.limit)
         print_line(console, f"{part.name}: {written:,} bytes unpacked")
         path.unlink()
+    to_disk(unpacked)
 
 
 def _rename(folder: Path, target: Path) -> None:

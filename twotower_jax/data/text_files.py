@@ -1,0 +1,76 @@
+"""Text and JSON files that are written whole, and read while others replace them."""
+
+import errno
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from twotower_jax.data.drafts import draft_of
+
+STALE, SECONDS = 20, 0.05  # tries to read a file that is replaced, and between them
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a text file: readers see the old text or the whole new one.
+
+    Args:
+      path: of the file; its folder is made where it is missing.
+      text: written as UTF-8; characters that UTF-8 cannot encode become "?".
+
+    Returns:
+      The path.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with draft_of(path) as draft:
+        draft.write_bytes(text.encode("utf-8", "replace"))
+    return path
+
+
+def read_text(path: Path) -> str:
+    """Text of a file that another command may replace meanwhile.
+
+    On a shared file system, a file that another host replaces while it is opened or
+    read is stale; the new one is read then.
+
+    Args:
+      path: of the file.
+
+    Returns:
+      The text, of UTF-8.
+    """
+    for _ in range(STALE):
+        try:
+            return path.read_text(encoding="utf-8")
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+            time.sleep(SECONDS)
+    return path.read_text(encoding="utf-8")
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write indented JSON; NaN becomes null, for JSON does not have NaN.
+
+    Args:
+      path: of the file.
+      values: dictionaries, lists, texts and numbers.
+    """
+    text = json.dumps(plain(values), indent=2, allow_nan=False)
+    write_text(path, text + "\n")
+
+
+def plain(values: Any) -> Any:
+    """Return values with tuples as lists and NaN as None.
+
+    Examples:
+      >>> plain({"a": (1.0, float("nan"))})
+      {'a': [1.0, None]}
+    """
+    if isinstance(values, dict):
+        return {key: plain(value) for key, value in values.items()}
+    if isinstance(values, (list, tuple)):
+        return [plain(value) for value in values]
+    if isinstance(values, float) and values != values:
+        return None
+    return values
