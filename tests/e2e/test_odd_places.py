@@ -1,6 +1,7 @@
 """Pipes, links and folders in odd places, and files that change: one message each."""
 
 import errno
+import logging
 import os
 import subprocess
 import sys
@@ -86,6 +87,31 @@ def test_a_loop_of_links_is_refused(done, tmp_path, capsys):
     (tmp_path / "b").symlink_to(tmp_path / "a")
     words = ("export", str(done[1]), "--out", str(tmp_path / "a"))
     assert "is a link that leads nowhere" in refused(capsys, *words)
+
+
+def test_checkpoints_that_lead_elsewhere_are_refused(tmp_path, capsys):
+    words = ("train", *tiny.SMALL, f"output={tmp_path / 'out'}")
+    assert tiny.command(*words, "pause=20") == 0
+    (place,) = (tmp_path / "out").glob("*/*/checkpoints")
+    place.rename(tmp_path / "elsewhere")
+    place.symlink_to(tmp_path / "elsewhere")
+    before = sorted((tmp_path / "elsewhere").rglob("*"))
+    said = refused(capsys, *words)
+    assert f"{place} is a link" in said and "output=" in said
+    assert sorted((tmp_path / "elsewhere").rglob("*")) == before
+
+
+def test_the_error_of_a_thread_of_orbax_is_printed_once(caplog):
+    log = logging.getLogger("absl")
+    log.error("[thread=a] _SignalingThread.run() raised an exception: no space")
+    log.error("another error")
+    assert caplog.messages == ["another error"]
+
+
+def test_a_report_in_place_of_a_file_is_refused(tmp_path, capsys):
+    (tmp_path / "file").write_text("kept")
+    assert "is not a folder" in refused(capsys, "report", str(tmp_path / "file"))
+    assert (tmp_path / "file").read_text() == "kept"
 
 
 def test_a_training_that_moves_nothing_is_warned_of(tmp_path, capsys):

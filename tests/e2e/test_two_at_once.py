@@ -1,5 +1,6 @@
 """Two processes on one run, or on one sweep: nothing is lost or doubled."""
 
+import errno
 import os
 import signal
 import threading
@@ -7,8 +8,10 @@ import time
 
 import pytest
 from helpers import tiny
+from helpers.chaos import remains
 
 from twotower_jax.errors import BusyError
+from twotower_jax.run import lock
 from twotower_jax.run.execute import run
 from twotower_jax.run.lock import held
 from twotower_jax.run.records import run_folder
@@ -127,3 +130,36 @@ def test_the_lock_of_a_killed_process_is_free(cache, tmp_path):
         pass
     assert not list(path.parent.glob(".*.tmp"))
     assert not list(path.parents[1].glob(".*.lock"))
+
+
+def test_a_report_waits_for_another_one_of_its_folder(tmp_path, monkeypatch, capsys):
+    """Both write study.json: the second reads what the first has written whole."""
+    assert tiny.command("train", *tiny.SMALL, f"output={tmp_path}") == 0
+    monkeypatch.setattr(lock, "SECONDS", 0.01)
+    folder, said, ends = tmp_path / "simulator", "", []
+    words = ("report", str(folder), "--no-objective")
+    other = threading.Thread(target=lambda: ends.append(tiny.command(*words)))
+    with held(folder / "report", False, quiet):
+        other.start()
+        while "in use by process" not in said and other.is_alive():
+            said += capsys.readouterr().out
+            time.sleep(0.01)
+        assert other.is_alive() and not (folder / "report.html").exists()
+    other.join(60)
+    assert ends == [0] and (folder / "report.html").exists()
+    assert not remains(folder)
+
+
+def test_a_lock_that_a_full_disk_cannot_name_is_free(tmp_path, monkeypatch):
+    def full(values, file):
+        file.write("x")
+        file.flush()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(lock.json, "dump", full)
+    with pytest.raises(OSError, match="No space"), held(tmp_path / "a", False, quiet):
+        pass
+    monkeypatch.undo()
+    with held(tmp_path / "a", False, quiet):
+        pass
+    assert not remains(tmp_path)

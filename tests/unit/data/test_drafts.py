@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
@@ -171,6 +172,27 @@ def test_an_error_of_the_disk_names_the_file(tmp_path, error):
     with pytest.raises(OSError) as raised, draft_of(path):
         raise error
     assert raised.value.errno == errno.ENOSPC and raised.value.filename == str(path)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError("2400 requested and 0 written"),
+        pl.exceptions.ComputeError("parquet: Invalid thrift: transport error"),
+    ],
+    ids=["of numpy", "of polars"],
+)
+@pytest.mark.parametrize("free, number", [(9, errno.ENOSPC), (10**9, errno.EIO)])
+def test_a_failed_write_without_a_reason_asks_for_the_space_that_is_left(
+    tmp_path, monkeypatch, error, free, number
+):
+    monkeypatch.setattr(
+        drafts.shutil, "disk_usage", lambda _: SimpleNamespace(free=free)
+    )
+    path = tmp_path / "a.npy"
+    with pytest.raises(OSError) as raised, draft_of(path):
+        raise error
+    assert raised.value.errno == number and raised.value.filename == str(path)
 
 
 def test_other_errors_stay_as_they_are(tmp_path):

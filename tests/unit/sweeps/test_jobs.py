@@ -1,5 +1,6 @@
 """Outcomes of jobs: an outcome of another process arrives in that of the sweep."""
 
+import errno
 import math
 import pickle
 import subprocess
@@ -34,6 +35,13 @@ def elsewhere(outcome):
     code = [sys.executable, "-c", ELSEWHERE.format(outcome)]
     done = subprocess.run(code, capture_output=True, check=True)
     return done.stdout, done.stderr.decode()
+
+
+def test_a_full_disk_is_one_line(capsys):
+    jobs.SWEEP.fail(OSError(errno.ENOSPC, "No space left on device", "out/study.json"))
+    said = capsys.readouterr().err
+    assert said.startswith("error: out/study.json: No space left on device; make sure")
+    assert len(said.splitlines()) == 1
 
 
 def test_a_finished_job_returns_its_objective_and_its_folder():
