@@ -64,6 +64,9 @@ def test_a_path_with_a_comma_runs_as_the_message_says(tmp_path, capsys):
         (["-m", "hydra.sweeper.params.seed=1"], "such as -m seed=0,1,2"),
         (["-m", "seed=range(1,0)"], "seed=range(1,0) lists no value"),
         (["-m", "seed=glob(*)"], "seed=glob(*) lists no value"),
+        (["-m", "seed=range(0,9),3"], "seed=range(0,9),3 lists a range"),
+        (["seed=1", "loss=4"], "loss=4: a group of the configuration takes"),
+        (["training.mesh=4"], "set one, such as training.mesh."),
         (
             ["-m", "seed=range(1,0)", "hydra/sweeper=select"],
             "seed=range(1,0) lists no value",

@@ -60,7 +60,7 @@ def put_in_place(draft: Path, path: Path) -> None:
     """
     to_disk(draft)
     draft.replace(path)
-    names_to_disk(path.parent)
+    sync(path.parent)
 
 
 def to_disk(path: Path) -> None:
@@ -75,23 +75,18 @@ def to_disk(path: Path) -> None:
     if path.is_dir():
         for folder, _, names in os.walk(path):
             for name in names:
-                _wait_for(Path(folder, name))
-            names_to_disk(Path(folder))
+                sync(Path(folder, name))
+            sync(Path(folder))
     else:
-        _wait_for(path)
+        sync(path)
 
 
-def names_to_disk(folder: Path) -> None:
-    """Wait until the names in a folder are on the disk, and those removed are gone.
+def sync(path: Path) -> None:
+    """Wait until the content of a file, or the names in a folder, are on the disk.
 
     Args:
-      folder: of the names, not those below.
+      path: of the file or the folder.
     """
-    _wait_for(folder)
-
-
-def _wait_for(path: Path) -> None:
-    """Wait until the content of a file, or the names in a folder, are on the disk."""
     try:
         file = os.open(path, os.O_RDONLY)
         try:

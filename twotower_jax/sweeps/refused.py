@@ -65,10 +65,11 @@ def _no_group(words: Sequence[str]) -> str:
         key, equals, _ = word.partition("=")
         if equals and not key.lstrip("+~").partition("@")[0]:
             return f"{word} has no key before its =; write key=value"
-    named = " ".join(word for word in words if "null" in word)
+    named = [word for word in words if re.search(r"=(null|~|[-+.\d]+)$", word)]
     return (
-        f"{named}: a group of the configuration takes the name of a file, not null; "
-        "leave the word out, or name one (twotower train --help lists them)"
+        f"{' '.join(named or words)}: a group of the configuration takes the name of a "
+        "file, not a number or null; leave the word out, or name one (twotower train "
+        "--help lists them)"
     )
 
 

@@ -117,6 +117,8 @@ def explain(error: Exception, words: Sequence[str]) -> InputError:
         return InputError(_unresolved(own or named, text))
     if text.startswith("Ambiguous value"):
         return InputError(_several(text.split("'", 1)[1].rstrip("'")))
+    if key == "tags":  # of a list of values within another
+        return InputError(_lists_within(words))
     cause = error.__cause__
     while cause is not None:
         key = key or getattr(cause, "full_key", None)
@@ -125,9 +127,21 @@ def explain(error: Exception, words: Sequence[str]) -> InputError:
     key = key and key.split("[")[0]
     if key and key not in known_keys() and not key.startswith("hydra."):
         return unknown_key(key)
+    below = [one for one in known_keys() if one.startswith(f"{key}.")]
+    if below and "is not a subclass of" in text:
+        return InputError(f"{key} has keys of its own; set one, such as {below[0]}=")
     if key:
         text = f"{key}: {text}"
     return InputError(f"{text} {LISTS}")
+
+
+def _lists_within(words: Sequence[str]) -> str:
+    """Return the message for words with a range or a choice among their values."""
+    named = [one for one in words if re.search(r"(range|choice)\(.*\),|,.*\(", one)]
+    return (
+        f"{' '.join(named or words)} lists a range or a choice among other values; "
+        "give each value, such as seed=0,1,2"
+    )
 
 
 def _bad_file(text: str, cause: str, words: Sequence[str]) -> str:

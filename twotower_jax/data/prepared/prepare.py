@@ -18,7 +18,7 @@ from twotower_jax.config.data import PATHS, DataConfig
 from twotower_jax.config.parse_text import parse_json
 from twotower_jax.data import sources
 from twotower_jax.data.build import filter_log
-from twotower_jax.data.drafts import draft_of, names_to_disk
+from twotower_jax.data.drafts import draft_of, sync
 from twotower_jax.data.log import FunnelLog
 from twotower_jax.data.mapped import release
 from twotower_jax.data.prepared.arrays import (
@@ -81,7 +81,7 @@ def _finish(out: Path) -> None:
     """Remove what a finished folder does not need."""
     (out / BEGUN).unlink(missing_ok=True)
     shutil.rmtree(out / WORK, ignore_errors=True)
-    names_to_disk(out)
+    sync(out)
 
 
 def _indexed(
@@ -215,7 +215,7 @@ def _streamed(
         return log, made["features"]
     # From here on the arrays are no longer those of the chunks.
     (work / CODED).unlink()
-    names_to_disk(work)
+    sync(work)
     return log, save_log(folder, log)
 
 
