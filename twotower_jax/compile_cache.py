@@ -8,6 +8,7 @@ import hashlib
 import os
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import jax
@@ -37,6 +38,7 @@ def keep_programs() -> Path | None:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
+        _remove_empty(folder)
     except (OSError, RuntimeError) as error:
         text = f"note: no cache of compiled programs ({error}); set TWOTOWER_CACHE"
         print(text, file=sys.stderr)
@@ -45,6 +47,19 @@ def keep_programs() -> Path | None:
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", LEAST_SECONDS)
     return folder
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove the empty files that a power cut leaves.
+
+    JAX would warn of each in every later command, and never write it anew.
+    """
+    with os.scandir(folder) as entries:
+        found = [one.path for one in entries if one.name.endswith("-cache")]
+    for path in found:
+        with suppress(FileNotFoundError):  # another command has removed it
+            if os.path.getsize(path) == 0:
+                os.unlink(path)
 
 
 def _user_cache() -> Path:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 PROGRAM = """
 import jax
@@ -67,3 +68,13 @@ def test_a_folder_that_cannot_be_written_is_a_note(tmp_path):
     folder, _, _, notes = start(TWOTOWER_CACHE=str(tmp_path / "file"))
     assert folder == "None"
     assert "note: no cache of compiled programs" in notes and "Traceback" not in notes
+
+
+def test_empty_files_of_a_power_cut_are_written_anew(tmp_path):
+    folder, bits, _, _ = start(XDG_CACHE_HOME=str(tmp_path))
+    programs = sorted(Path(folder).glob("*-cache"))
+    for path in programs:
+        path.write_bytes(b"")
+    again = start(XDG_CACHE_HOME=str(tmp_path))
+    assert again == (folder, bits, 0, "")
+    assert programs and all(path.stat().st_size for path in programs)
