@@ -189,8 +189,8 @@ def _check_space(config: DataConfig, out: Path) -> None:
     free = shutil.disk_usage(there).free
     if size > free:
         raise InputError(
-            f"{out} needs up to {size / 1e9:.1f} GB, and its disk has "
-            f"{free / 1e9:.1f} GB free; give an --out on a larger one"
+            f"{out} needs up to {size / 1e6:,.1f} MB, and its disk has "
+            f"{free / 1e6:,.1f} MB free; give an --out on a larger one"
         )
 
 
