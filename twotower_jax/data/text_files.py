@@ -43,7 +43,8 @@ def read_text(path: Path) -> str:
         try:
             return path.read_text(encoding="utf-8")
         except OSError as error:
-            if error.errno != errno.ESTALE:
+            gone = error.errno == errno.ENOENT and error.filename is None
+            if error.errno != errno.ESTALE and not gone:
                 raise
             time.sleep(SECONDS)
     return path.read_text(encoding="utf-8")

@@ -5,6 +5,7 @@ process that holds it, however that ends, and reaches other hosts of a shared fi
 system that has such locks. The file names its holder.
 """
 
+import errno
 import fcntl
 import json
 import os
@@ -21,6 +22,11 @@ from twotower_jax.data.text_files import read_text
 from twotower_jax.errors import BusyError
 
 SECONDS = 1.0  # between two looks at a lock of another process
+# Of a file that another host removes meanwhile, on a shared file system.
+GONE = (errno.ENOENT, errno.ESTALE)
+TRIES, PAUSE = 100, 0.02
+# Of a file system without such locks.
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
 
 
 @contextmanager
@@ -72,34 +78,48 @@ def _make(folder: Path) -> list[Path]:
 
 def _taken(path: Path, say: Callable[[str], None]) -> IO[str] | None:
     """Return the locked file, or None where another process holds it."""
-    while True:
-        file = path.open("a+", encoding="utf-8")
+    for more in reversed(range(TRIES)):
+        file = None
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            return None
+            file = path.open("a+", encoding="utf-8")
+            if not _is_locked(file, path.parent, say):
+                file.close()
+                return None
+            if _is_there(path, file):
+                _name_holder(file)
+                return file
+            file.close()  # its holder has removed it
         except OSError as error:
-            say(f"{path.parent} has no locks ({error.strerror}): start one process")
-            return file
-        if _is_there(path, file):
-            _name_holder(file)
-            return file
-        file.close()  # its holder has removed it
+            if file is not None:
+                with suppress(OSError):  # it writes again what it holds
+                    file.close()
+            if error.errno not in GONE or not more:
+                error.filename = error.filename or str(path)
+                raise
+        time.sleep(PAUSE)
+    raise BusyError(f"{path} is taken and removed by others; start the command again")
+
+
+def _is_locked(file: IO[str], folder: Path, say: Callable[[str], None]) -> bool:
+    """Lock a file, where there are locks; return whether no other process has it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        say(f"{folder} has no locks ({error.strerror}): start one process")
+    return True
 
 
 def _name_holder(file: IO[str]) -> None:
-    """Write this process into the file of a lock; a full disk frees the lock."""
+    """Write this process into the file of a lock."""
     now = datetime.now().astimezone().isoformat(timespec="seconds")
     holder = {"host": platform.node(), "process": os.getpid(), "since": now}
-    try:
-        file.truncate(0)
-        json.dump(holder, file)
-        file.flush()
-    except OSError:
-        with suppress(OSError):  # it writes again what it holds
-            file.close()
-        raise
+    file.truncate(0)
+    json.dump(holder, file)
+    file.flush()
 
 
 def _is_there(path: Path, file: IO[str]) -> bool:

@@ -202,7 +202,8 @@ class RunFolder:
           The number of broken lines; the last line, which a kill may cut off, does not
           count.
         """
-        if not (lines := self._lines()):
+        lines, path = self._lines(), self.path / "metrics.jsonl"
+        if not lines and not path.is_symlink():  # nothing is written through a link
             return 0
         pairs = [(_record(line), line) for line in lines]
         kept = [
@@ -210,7 +211,7 @@ class RunFolder:
             for record, line in pairs
             if record and record["step"] <= last_step
         ]
-        write_text(self.path / "metrics.jsonl", "".join(kept))
+        write_text(path, "".join(kept))
         return sum(record is None for record, _ in pairs[:-1])
 
     def _lines(self) -> list[str]:
