@@ -168,7 +168,7 @@ def test_a_disk_without_space_is_refused(tmp_path, monkeypatch):
     usage = collections.namedtuple("usage", "free")(10)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     with pytest.raises(
-        InputError, match=r"out needs up to .* GB, and its disk has 0.0"
+        InputError, match=r"out needs up to .* MB, and its disk has 0.0"
     ):
         prepare(config, tmp_path / "out", quiet)
 
