@@ -1,6 +1,12 @@
-"""Two or three processes at once on the same runs: the bits of a run alone."""
+"""Two or three processes at once on the same runs: the bits of a run alone.
 
+CHAOS_MOUNTS=/mnt/a:/mnt/b names mounts of one shared file system: the processes of a
+trial work in them in turn, as hosts do.
+"""
+
+import os
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +24,13 @@ COMMANDS = {
     "a fused sweep": [(*SWEEP, "seed=0,1", FUSED)],
     "two sweeps": [(*SWEEP, "seed=0,1"), (*SWEEP, "seed=1,2", FUSED)],
 }
+
+
+def places(folder):
+    """Return the folders of the processes of a trial: one, or one in each mount."""
+    if not (mounts := os.environ.get("CHAOS_MOUNTS")):
+        return [folder]
+    return [Path(mount, *folder.parts[-3:]) for mount in mounts.split(":")]
 
 
 @pytest.mark.slow
@@ -38,17 +51,18 @@ def test_processes_at_once_end_with_the_bits_of_one(name, tmp_path, tmp_path_fac
     ended = {0: 0, 3: 0}
     with campaign(f"at once on {name}") as counts:
         for trial in range(trials(20)):
-            started = []
+            started, outputs = [], places(tmp_path / f"at{trial}")
             for number in range(2 + trial % 2):
                 # Mostly together; else the later ones meet a run that is under way.
                 time.sleep(rng.choice([0, rng.uniform(0, seconds)]))
-                started.append(start(number, f"at{trial}", f"{number}.log"))
+                output = outputs[number % len(outputs)]
+                started.append(start(number, output, f"{number}.log"))
             ends = [process.wait(LIMIT) for process in started]
             texts = [(tmp_path / f"{n}.log").read_text() for n in range(len(ends))]
             assert 0 in ends and set(ends) <= set(ended), texts
             assert "Traceback" not in "".join(texts), texts
-            assert results(tmp_path / f"at{trial}") == alone, texts
-            assert not remains(tmp_path / f"at{trial}")
+            for output in outputs:
+                assert results(output) == alone and not remains(output), texts
             for end in ends:
                 ended[end] += 1
         counts |= {"processes": sum(ended.values()), "left as in use": ended[3]}
