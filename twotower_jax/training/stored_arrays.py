@@ -9,6 +9,7 @@ import json
 import logging
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
@@ -46,6 +47,8 @@ def _is_news(record: logging.LogRecord) -> bool:
 
 # Orbax logs the error of each of its threads with a traceback, and then raises it.
 logging.getLogger("absl").addFilter(_is_news)
+# A save that fails leaves a coroutine of Orbax behind.
+warnings.filterwarnings("ignore", "coroutine '_create_paths'", RuntimeWarning)
 
 
 class DamagedError(ValueError):
