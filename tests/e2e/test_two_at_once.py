@@ -163,3 +163,16 @@ def test_a_lock_that_a_full_disk_cannot_name_is_free(tmp_path, monkeypatch):
     with held(tmp_path / "a", False, quiet):
         pass
     assert not remains(tmp_path)
+
+
+def test_a_lock_whose_file_cannot_be_removed_is_free(tmp_path, monkeypatch):
+    def refused(path, missing_ok=False):
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    monkeypatch.setattr(type(tmp_path), "unlink", refused)
+    with pytest.raises(OSError, match="Input/"), held(tmp_path / "a", False, quiet):
+        pass
+    monkeypatch.undo()
+    with held(tmp_path / "a", False, quiet):
+        pass
+    assert not remains(tmp_path)

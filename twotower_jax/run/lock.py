@@ -62,8 +62,10 @@ def held(
         yield
     finally:
         # Removed while it is held: a process that opened it before looks again.
-        path.unlink(missing_ok=True)
-        file.close()
+        try:
+            path.unlink(missing_ok=True)
+        finally:
+            file.close()
         with suppress(OSError):  # one of them holds files
             for one in made:
                 one.rmdir()

@@ -47,8 +47,8 @@ def _is_news(record: logging.LogRecord) -> bool:
 
 # Orbax logs the error of each of its threads with a traceback, and then raises it.
 logging.getLogger("absl").addFilter(_is_news)
-# A save that fails leaves a coroutine of Orbax behind.
-warnings.filterwarnings("ignore", "coroutine '_create_paths'", RuntimeWarning)
+# A save that fails leaves coroutines of Orbax behind.
+warnings.filterwarnings("ignore", "coroutine '.*' was never awaited", RuntimeWarning)
 
 
 class DamagedError(ValueError):
