@@ -68,7 +68,7 @@ def written(name, output) -> dict[str, Any]:
     return {
         str(path.relative_to(output)): path.read_bytes()
         for path in sorted(output.rglob("*"))
-        if path.is_file() and not path.name.endswith(".tmp")
+        if path.is_file() and not path.name.endswith((".tmp", ".lock"))
     }
 
 
