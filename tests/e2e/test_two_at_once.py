@@ -176,3 +176,27 @@ def test_a_lock_whose_file_cannot_be_removed_is_free(tmp_path, monkeypatch):
     with held(tmp_path / "a", False, quiet):
         pass
     assert not remains(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "number, text, tries",
+    [(errno.ESTALE, "", 2), (errno.ENOLCK, "has no locks", 1)],
+    ids=["a file that another host replaces", "a file system without locks"],
+)
+def test_an_error_of_a_lock_is_tried_again_or_said(
+    number, text, tries, tmp_path, monkeypatch
+):
+    flock, errors, said = lock.fcntl.flock, [OSError(number, "of the disk")], []
+    calls = []
+
+    def failing(file, how):
+        calls.append(how)
+        if errors:
+            raise errors.pop()
+        flock(file, how)
+
+    monkeypatch.setattr(lock.fcntl, "flock", failing)
+    with held(tmp_path / "a", False, said.append):
+        assert len(calls) == tries and text in "".join(said)
+        assert bool(said) == bool(text)
+    assert not remains(tmp_path)

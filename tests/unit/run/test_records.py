@@ -104,6 +104,19 @@ def test_broken_records_are_left_out_and_counted(record):
     assert RunFolder(record.path / "none").metrics() == []
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_metrics_are_not_written_through_a_link(tmp_path, there):
+    run, outside = tmp_path / "run", tmp_path / "outside"
+    run.mkdir()
+    if there:
+        outside.write_text("")
+    (run / "metrics.jsonl").symlink_to(outside)
+    RunFolder(run).keep_metrics(0)
+    RunFolder(run).add_metrics({"step": 1})
+    assert RunFolder(run).metrics() == [{"step": 1}]
+    assert outside.exists() == there and (not there or outside.read_text() == "")
+
+
 def test_a_table_appears_whole(tmp_path, monkeypatch):
     record = RunFolder(tmp_path)
     table = pl.DataFrame({"user": ["ä", "b"], "recall@20": [0.5, math.nan]})
