@@ -8,8 +8,8 @@ Each measure starts fresh processes in turn, round after round, with huge pages 
 of them. The table has the median ratio of the rounds, the smallest and the largest, and
 the goal; the JSON file has the versions, the machine and the results of each process.
 Peers have environments of their own, with the versions of `benchmarks/peers/*.txt`,
-which are installed on first use. Where an installation fails, the table prints the
-error in place of the ratios to that peer. After Ctrl-C the finished rounds are printed.
+which `make bench` installs before their first measure. If an installation fails, the
+row of that peer has the error and no ratio. After Ctrl-C the finished rounds are printed.
 """
 
 import argparse

@@ -17,7 +17,7 @@ from helpers.disks import Disk, missing
 LIMIT = 600
 LONG = (*tiny.SMALL, "training.steps=200", "training.eval_every=20")
 SWEEP = ("train", "-m", *LONG, "arms=uniform,in_batch", "seed=0,1", "baselines=false")
-# What is compared of the folder that a command writes, and the cuts of a campaign.
+# {command: (function that reads the folder it writes, power cuts in all)}
 COMMANDS = {
     "a run": (results, 100),
     "a sweep": (results, 60),
@@ -99,7 +99,7 @@ def test_power_cuts_change_no_bit(name, tmp_path, tmp_path_factory):
                 # An export that is there is whole; it is not written again.
                 ended = not cut or (name == "export" and folder.exists())
             assert read(folder) == whole and not remains(folder)
-            disk.cut_power()  # what is whole stays so
+            disk.cut_power()  # after the end of the command
             disk.start_again()
             assert read(folder) == whole
             ends += 1

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 SHUTDOWN = 0x8004587D  # EXT4_IOC_SHUTDOWN: _IOR('X', 125, __u32)
-WITHOUT_FLUSH = struct.pack("I", 2)  # what is not on the disk yet is lost
+WITHOUT_FLUSH = struct.pack("I", 2)  # drops the journal in memory
 
 
 def missing() -> str:
