@@ -9,7 +9,8 @@ of them. The table has the median ratio of the rounds, the smallest and the larg
 the goal; the JSON file has the versions, the machine and the results of each process.
 Peers have environments of their own, with the versions of `benchmarks/peers/*.txt`,
 which `make bench` installs before their first measure. If an installation fails, the
-row of that peer has the error and no ratio. After Ctrl-C the finished rounds are printed.
+row of that peer has the error and no ratio. After Ctrl-C the finished rounds are
+printed.
 """
 
 import argparse

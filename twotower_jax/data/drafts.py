@@ -22,9 +22,9 @@ SECONDS = 7 * 24 * 3600  # for which a draft of another host may be written
 # How polars and TensorStore write the number of an error of the operating system;
 # without a number where polars writes the frame of a parquet file.
 OS_ERROR = re.compile(r"\(os error (\d+)\)|os_error_code='(\d+)'|transport error")
-# Of a file system or a folder that cannot be waited for.
+# Errors of fsync on a folder where the file system or its permissions do not allow it.
 NO_WAIT = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)
-FULL = 2**20  # bytes free on a disk where a write without a reason has failed
+FULL = 2**20  # bytes free, below which a failed write without a number is ENOSPC
 THREADS = 8  # that wait for the files of a folder
 OWNER = re.compile(r"([0-9a-f]{8})-(\d+)(?:-|\.tmp$)")
 

@@ -22,10 +22,10 @@ from twotower_jax.data.text_files import read_text
 from twotower_jax.errors import BusyError
 
 SECONDS = 1.0  # between two looks at a lock of another process
-# Of a file that another host removes meanwhile, on a shared file system.
+# Errors of a file that another host of a shared file system has removed.
 GONE = (errno.ENOENT, errno.ESTALE)
-TRIES, PAUSE = 100, 0.02
-# Of a file system without such locks.
+TRIES, PAUSE = 100, 0.02  # to take a lock that is removed; seconds between them
+# Errors of a file system without locks.
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
 
 
@@ -80,7 +80,7 @@ def _make(folder: Path) -> list[Path]:
 
 def _taken(path: Path, say: Callable[[str], None]) -> IO[str] | None:
     """Return the locked file, or None where another process holds it."""
-    for more in reversed(range(TRIES)):
+    for tries_left in reversed(range(TRIES)):
         file = None
         try:
             file = path.open("a+", encoding="utf-8")
@@ -93,9 +93,9 @@ def _taken(path: Path, say: Callable[[str], None]) -> IO[str] | None:
             file.close()  # its holder has removed it
         except OSError as error:
             if file is not None:
-                with suppress(OSError):  # it writes again what it holds
+                with suppress(OSError):  # close() writes the buffer once more
                     file.close()
-            if error.errno not in GONE or not more:
+            if error.errno not in GONE or not tries_left:
                 error.filename = error.filename or str(path)
                 raise
         time.sleep(PAUSE)

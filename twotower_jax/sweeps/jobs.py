@@ -223,7 +223,7 @@ def failed(error: Exception) -> JobOutcome:
 
 
 def _named(error: Exception) -> Exception:
-    """Return an error, of the operating system that of a file with its remedy."""
+    """Return an OSError as a FileError with the remedy, and others unchanged."""
     return file_error(error) if isinstance(error, OSError) else error
 
 

@@ -10,7 +10,7 @@ from twotower_jax.study.description import Description
 from twotower_jax.study.load import load_study
 from twotower_jax.training.progress import make_console
 
-# Held while a report is written into a folder: other commands wait.
+# Name of the lock in the folder of a report, one writer at a time.
 REPORT = "report"
 
 

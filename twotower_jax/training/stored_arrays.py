@@ -40,14 +40,13 @@ with suppress(ImportError):  # a private module, which another version may not h
         counts.get_tensorstore_raw_bytes = lambda *_: 0
 
 
-def _is_news(record: logging.LogRecord) -> bool:
-    """Return whether a record of a log is none of an error that is raised as well."""
+def _is_logged(record: logging.LogRecord) -> bool:
+    """Return False for an error that a thread of Orbax logs and then raises."""
     return "_SignalingThread" not in record.getMessage()
 
 
-# Orbax logs the error of each of its threads with a traceback, and then raises it.
-logging.getLogger("absl").addFilter(_is_news)
-# A save that fails leaves coroutines of Orbax behind.
+logging.getLogger("absl").addFilter(_is_logged)
+# Python warns of the coroutines of Orbax that a failed save did not start.
 warnings.filterwarnings("ignore", "coroutine '.*' was never awaited", RuntimeWarning)
 
 
