@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from twotower_jax.data.funnel_rows import funnel_rows
 from twotower_jax.data.log import FunnelLog, Pairs, Split, Stage
 from twotower_jax.sampling.hard_pools import PoolRule, make_pools
 
@@ -46,7 +47,7 @@ def by_hand(log, held_out=()):
 
 def pools_of(log, split, seed=0, **rule):
     """Return the pools of a rule given by keywords, and the report."""
-    return make_pools(log, split, PoolRule(**rule), seed)
+    return make_pools(funnel_rows(log, split), PoolRule(**rule), log.num_items, seed)
 
 
 def pool_dicts(pools, log):

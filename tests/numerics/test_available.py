@@ -15,9 +15,9 @@ from helpers.quick import quick
 from helpers.source_steps import DRAW, batches_of, go, one_by_one, start, vectors
 from scipy import stats
 
+from twotower_jax.data.known_items import known_items
 from twotower_jax.data.log import Stage
 from twotower_jax.sampling.availability import (
-    known_items,
     log_known_mass,
     mass_tree,
     sample_known,

@@ -145,13 +145,16 @@ def _data(shape: Shape) -> list[Part]:
     fed = 2 * shape.steps_per_dispatch * shape.batch
     history = shape.structure.model.query.history is not None
     negatives = shape.structure.negatives
-    pools = negatives.hard_num and negatives.hard_source == "log"
+    # item, log q and stage of each entry; a pool of each positive at most.
+    pool = 9 * extras.pool + NUMBER
+    pools = pool if negatives.hard_num and negatives.hard_source == "log" else 0
+    placed = fed if extras.fed else n
     return [
-        Part("positives", (2 + extras.weighted) * NUMBER * (fed if extras.fed else n)),
+        Part("positives", (2 + extras.weighted) * NUMBER * placed),
         Part("histories", NUMBER * (2 * n + shape.seen) * history),
         Part("features", shape.feature_bytes),
-        # item, log q and stage of each entry; a pool of each positive at most.
-        Part("pools of hard negatives", (9 * extras.pool + NUMBER) * n if pools else 0),
+        Part("pools of hard negatives", pools * placed),
+        Part("pools on the host", pools * n * extras.fed, HOST),
         Part(
             "positives of each user",
             NUMBER * (shape.users + 1 + shape.seen) * shape.masks_users,

@@ -6,14 +6,16 @@ import numpy as np
 from twotower_jax.config import Config
 from twotower_jax.config.hard import parse_stage
 from twotower_jax.data.feed import make_queries
+from twotower_jax.data.funnel_rows import funnel_rows
+from twotower_jax.data.known_items import KnownItems, first_events, known_items
+from twotower_jax.data.prepared.load import stored_funnel, stored_known
 from twotower_jax.evaluation.ragged import from_pairs
 from twotower_jax.losses.registry import LOSSES
 from twotower_jax.run.inputs import Loaded, query_history
 from twotower_jax.run.plan import minings
+from twotower_jax.run.sequences import as_prepared
 from twotower_jax.sampling.availability import (
-    KnownItems,
     MassTree,
-    known_items,
     mass_tree,
 )
 from twotower_jax.sampling.hard_pools import PoolRule, make_pools
@@ -66,7 +68,10 @@ def hard_pools(config: Config, data: Loaded) -> tuple[HardPools, dict[str, int]]
         pool=hard.pool,
         pool_size=hard.pool_size,
     )
-    return make_pools(data.log, data.split, rule, config.seed)
+    rows = stored_funnel(config.data) if as_prepared(config) else None
+    if rows is None:
+        rows = funnel_rows(data.log, data.split)
+    return make_pools(rows, rule, data.log.num_items, config.seed)
 
 
 def masked_positives(negatives: Negatives, data: Loaded) -> UserPositives | None:
@@ -78,18 +83,13 @@ def masked_positives(negatives: Negatives, data: Loaded) -> UserPositives | None
 
 
 def known_at(config: Config, data: Loaded) -> KnownItems | None:
-    """Return the items known at each positive, None where all may be negatives.
-
-    The first event of an item is its first row of the log, of any stage: an item that
-    was shown, or only retrieved, exists. Rows of the valid and test parts count too, so
-    that an item of later times is known as such.
-    """
+    """Return the items known at each positive, None where all may be negatives."""
     log, moments = data.log, data.split.train.time
     if not config.negatives.available or log.time is None or moments is None:
         return None
-    first = np.full(log.num_items, np.inf)
-    np.minimum.at(first, log.item, log.time)
-    return known_items(first, moments)
+    if as_prepared(config) and (stored := stored_known(config.data)) is not None:
+        return stored
+    return known_items(first_events(log), moments)
 
 
 def mining_of(

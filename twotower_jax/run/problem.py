@@ -11,6 +11,7 @@ import numpy as np
 from twotower_jax.config import Config
 from twotower_jax.data.feed import Queries, host_queries, make_queries
 from twotower_jax.data.history import History
+from twotower_jax.data.known_items import KnownItems, known_share
 from twotower_jax.data.log import Pairs
 from twotower_jax.losses.registry import LOSSES
 from twotower_jax.model.specs import make_model
@@ -44,11 +45,8 @@ from twotower_jax.run.structure import make_structure, streaming_of
 from twotower_jax.run.tower_features import choose_features
 from twotower_jax.run.two_way import two_way_numbers
 from twotower_jax.run.weights import log_weights
-from twotower_jax.sampling.availability import (
-    KnownItems,
-    known_share,
-)
 from twotower_jax.sampling.columns import merged_size
+from twotower_jax.sampling.pool_arrays import HardPools
 from twotower_jax.sampling.positives import log_effective, resampling_report
 from twotower_jax.sampling.proposals import make_proposal
 from twotower_jax.training.hard_sources import HARD_SOURCES
@@ -99,7 +97,7 @@ def make_problem(config: Config, data: Loaded) -> Problem:
         data=TrainData(
             *_positives(config, train, history),
             make_entities(config, data, history),
-            pools and jax.tree.map(jnp.asarray, pools),
+            _pools(config, pools),
             masked_positives(negatives, data),
             known,
             None if of_log is None else jnp.asarray(of_log, jnp.float32),
@@ -129,6 +127,13 @@ def _positives(
     if config.training.feed == "host":
         return host_queries(train.user, history), cast(jax.Array, train.item)
     return make_queries(train.user, history), jnp.asarray(train.item, jnp.int32)
+
+
+def _pools(config: Config, pools: HardPools | None) -> HardPools | None:
+    """Return the pools of hard negatives, where training.feed wants them."""
+    if pools is None or config.training.feed == "host":
+        return pools
+    return jax.tree.map(jnp.asarray, pools)
 
 
 # --- program --------------------------------------------------------------------------

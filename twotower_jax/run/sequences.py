@@ -20,6 +20,14 @@ def reads_sequences(config: Config) -> bool:
     return config.towers.history_pooling == "transformer" and trains(config)
 
 
+def as_prepared(config: Config) -> bool:
+    """Return whether the training positives are those of a prepared folder.
+
+    Those of a sequence tower are a part of them.
+    """
+    return config.data.source == "prepared" and not reads_sequences(config)
+
+
 def end_to_end(config: Config) -> bool:
     """Return whether the rows of a batch are whole sequences, end to end.
 
@@ -116,7 +124,7 @@ def train_history(config: Config, split: Split) -> History | None:
     train = split.train
     if reads_sequences(config):
         return make_sequences(split.known, len(train), config.towers.history_length)
-    if config.data.source == "prepared" and "history" in config.towers.query:
+    if as_prepared(config) and "history" in config.towers.query:
         stored = stored_histories(config.data)
         if stored is not None:
             return stored

@@ -21,18 +21,6 @@ import numpy as np
 from twotower_jax.sampling.proposals import Proposal, fine_uniform
 
 
-class KnownItems(NamedTuple):
-    """Items known at the moments of the training positives.
-
-    Attributes:
-      place: [num_items] int32 place of an item in the order of first events.
-      number: [n] int32 number of items known at each positive: places below it.
-    """
-
-    place: jax.Array
-    number: jax.Array
-
-
 class MassTree(NamedTuple):
     """Sums of a proposal over the nodes of a binary tree.
 
@@ -44,47 +32,6 @@ class MassTree(NamedTuple):
 
     mass: jax.Array
     item: jax.Array
-
-
-def known_items(first: np.ndarray, times: np.ndarray) -> KnownItems:
-    """Items known at moments: those whose first event is not later.
-
-    Args:
-      first: [num_items] float64 time of the first event; inf for an item without one,
-        which is never known. Items of one time: the lower id stands first.
-      times: [n] float64 moments.
-
-    Returns:
-      Places and numbers, on the device.
-
-    Examples:
-      >>> known = known_items(np.array([5.0, 1.0, np.inf]), np.array([1.0, 9.0]))
-      >>> known.place.tolist(), known.number.tolist()
-      ([1, 0, 2], [1, 2])
-    """
-    order = np.argsort(first, kind="stable")
-    place = np.empty(len(first), np.int32)
-    place[order] = np.arange(len(first))
-    number = np.searchsorted(first[order], times, side="right")
-    return KnownItems(jnp.asarray(place), jnp.asarray(number, jnp.int32))
-
-
-def known_share(known: KnownItems) -> dict[str, float]:
-    """Shares of the catalogue that the training positives know.
-
-    Args:
-      known: the items known at each positive.
-
-    Returns:
-      The mean share over the positives, and the share known at the last one.
-
-    Examples:
-      >>> known = known_items(np.array([5.0, 1.0, 7.0, 8.0]), np.array([1.0, 7.0]))
-      >>> known_share(known)
-      {'mean share': 0.5, 'last share': 0.75}
-    """
-    share = np.asarray(known.number) / len(known.place)
-    return {"mean share": float(share.mean()), "last share": float(share.max())}
 
 
 def mass_tree(proposal: Proposal, place: jax.Array) -> MassTree:

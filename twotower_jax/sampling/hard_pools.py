@@ -2,28 +2,24 @@
 
 A pool holds the items that reached a stage and no later one, in the request of a
 positive or in all requests of its user, with the probability pi_u(j) of a draw. Rows
-that training must not see are left out, see `visible_rows`.
+that training must not see are left out, see `funnel_rows`.
 """
 
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 
-from twotower_jax.data.log import FunnelLog, Split, Stage
+from twotower_jax.data.funnel_rows import FunnelRows
+from twotower_jax.data.log import Stage
 from twotower_jax.errors import InputError
 from twotower_jax.sampling.pool_arrays import (
     Entries,
     HardPools,
-    cut_entries,
     merge_entries,
-    pad_entries,
-)
-from twotower_jax.sampling.visible_rows import (
-    Groups,
-    request_codes,
-    rows_of_groups,
-    rows_of_training_requests,
-    visible_rows,
+    pad_parts,
 )
 
 Stages = tuple[tuple[str, int, int | None], ...]
@@ -48,8 +44,16 @@ class PoolRule(NamedTuple):
     pool_size: int = 64
 
 
+# Why rows of the stages are in no pool, in the order in which they are left out.
+LATER, HELD_OUT, ALONE = (
+    "rows later than training",
+    "rows of requests with a held-out positive",
+    "rows of no training positive",
+)
+
+
 def make_pools(
-    log: FunnelLog, split: Split, rule: PoolRule, seed: int = 0
+    rows: FunnelRows, rule: PoolRule, num_items: int, seed: int = 0
 ) -> tuple[HardPools, dict[str, int]]:
     """Pools of the training positives, and the number of rows left out of them.
 
@@ -65,9 +69,9 @@ def make_pools(
     remove it later.
 
     Args:
-      log: with the requests and ranks that the rule needs.
-      split: of the same log.
+      rows: of the log, with the requests and ranks that the rule needs.
       rule: the rows that are hard negatives.
+      num_items: size of the catalogue.
       seed: of the random subsets.
 
     Returns:
@@ -78,77 +82,92 @@ def make_pools(
       InputError: when the log has no requests or ranks where they are needed, no row of
         the stages, or none for any training positive.
     """
-    weight = _row_weights(log, rule)
-    rows = np.flatnonzero(weight)
-    if not len(rows):
-        raise _no_rows(log, rule.stages)
-    report = {"rows of the stages": len(rows)}
-    requests = request_codes(log, split)
-    groups = _groups(log, split, rule, requests)
-    for reason, keep in (
-        ("rows later than training", visible_rows(log, split)),
-        (
-            "rows of requests with a held-out positive",
-            rows_of_training_requests(log, requests),
-        ),
-        (
-            "rows of no training positive",
-            rows_of_groups(groups.of_row, groups.of_positive),
-        ),
-    ):
-        kept = rows[keep[rows]]
-        report[reason] = len(rows) - len(kept)
-        rows = kept
-    if not len(rows):
+    of_positive = _group_of_positives(rows, rule)
+    has_positive = np.zeros(int(of_positive.max()) + 1, bool)
+    has_positive[of_positive] = True
+    counts: Counter[str] = Counter()
+
+    def merged() -> Iterator[Entries]:
+        counts.clear()
+        for part in rows.parts():
+            found = _entries(part, rule, has_positive, counts)
+            counts["entries"] += len(found.item)
+            yield merge_entries(found, num_items)
+
+    # One part is kept, and several are made twice: they may be larger than memory.
+    parts = merged if len(rows.ends) > 1 else cache(lambda: tuple(merged()))
+    pools, sizes = pad_parts(parts, of_positive, num_items, rule.pool_size, seed)
+    report = {
+        name: counts[name] for name in ("rows of the stages", LATER, HELD_OUT, ALONE)
+    }
+    if not report["rows of the stages"]:
+        raise _no_rows(rows, rule.stages)
+    if pools is None:
         raise _no_pools(rule, report)
-    found = Entries(groups.of_row[rows], log.item[rows], weight[rows], log.stage[rows])
-    merged = merge_entries(found, log.num_items)
-    entries = cut_entries(merged, rule.pool_size, seed)
-    report["rows of an item that its pool has already"] = len(rows) - len(merged.item)
-    report["items cut by pool_size"] = len(merged.item) - len(entries.item)
-    pools = pad_entries(entries, groups.of_positive, log.num_items)
-    report["items in pools"] = len(entries.item)
+    report["rows of an item that its pool has already"] = counts["entries"] - sizes[0]
+    report["items cut by pool_size"] = sizes[0] - sizes[1]
+    report["items in pools"] = sizes[1]
     report["pools"] = len(pools.item)
     report["training positives without a pool"] = int((pools.of_row < 0).sum())
     return pools, report
 
 
-def _row_weights(log: FunnelLog, rule: PoolRule) -> np.ndarray:
+def _entries(
+    rows: FunnelRows, rule: PoolRule, has_positive: np.ndarray, counts: Counter[str]
+) -> Entries:
+    """Return the entries of a part of the log, and count the rows that are none."""
+    weight = _row_weights(rows, rule)
+    kept = np.flatnonzero(weight)
+    counts["rows of the stages"] += len(kept)
+    group = rows.user if rule.pool == "user" or rows.request is None else rows.request
+    alone = group >= len(has_positive)
+    alone[~alone] = ~has_positive[group[~alone]]
+    for reason, left in (
+        (LATER, rows.later),
+        (HELD_OUT, rows.held_out),
+        (ALONE, alone),
+    ):
+        found = kept[~left[kept]]
+        counts[reason] += len(kept) - len(found)
+        kept = found
+    own = group[kept].astype(np.int64)
+    return Entries(own, rows.item[kept], weight[kept], rows.stage[kept])
+
+
+def _row_weights(rows: FunnelRows, rule: PoolRule) -> np.ndarray:
     """Return the weight of each row [rows] float64, 0 where no stage selects it."""
-    out = np.zeros(len(log.stage))
+    out = np.zeros(len(rows.stage))
     weights = rule.weights or (1.0,) * len(rule.stages)
     for (name, first, end), weight in zip(rule.stages, weights, strict=True):
-        selected = log.stage == Stage[name.upper()]
+        selected = rows.stage == Stage[name.upper()]
         if first or end is not None:
-            if log.rank is None:
+            if rows.rank is None:
                 raise InputError(
                     f"negatives.hard.stages={_texts(rule.stages)} takes a window of "
                     "ranks, and the log has no ranks; set data.columns.rank, or leave "
                     f"the window out: {name}"
                 )
-            selected &= log.rank >= max(first, 0)
+            selected &= rows.rank >= max(first, 0)
             if end is not None:
-                selected &= log.rank < end
+                selected &= rows.rank < end
         out[selected] += weight
     return out
 
 
-def _groups(
-    log: FunnelLog, split: Split, rule: PoolRule, requests: Groups | None
-) -> Groups:
-    """Return the groups that share a pool: users or requests.
+def _group_of_positives(rows: FunnelRows, rule: PoolRule) -> np.ndarray:
+    """Return the group [n] of each positive, whose rows share a pool: user or request.
 
     Raises:
       InputError: when the log has no requests and the rule needs them.
     """
     if rule.pool == "user":
-        return Groups(log.user.astype(np.int64), split.train.user.astype(np.int64))
-    if requests is None:
+        return rows.positive_user
+    if rows.positive_request is None:
         raise InputError(
             f"negatives.hard.pool={rule.pool} needs the request of each row, and the "
             "log has none; set data.columns.request, or negatives.hard.pool=user"
         )
-    return requests
+    return rows.positive_request
 
 
 def _texts(stages: Stages) -> list[str]:
@@ -156,8 +175,8 @@ def _texts(stages: Stages) -> list[str]:
     return [n if end is None else f"{n}:{first}-{end}" for n, first, end in stages]
 
 
-def _no_rows(log: FunnelLog, stages: Stages) -> InputError:
-    counts = np.bincount(log.stage, minlength=len(Stage))
+def _no_rows(rows: FunnelRows, stages: Stages) -> InputError:
+    counts = sum(np.bincount(part.stage, minlength=len(Stage)) for part in rows.parts())
     present = [f"{s.name.lower()} ({counts[s]:,})" for s in Stage if counts[s]]
     return InputError(
         f"negatives.hard.stages={_texts(stages)} selects no row of the log, whose rows "

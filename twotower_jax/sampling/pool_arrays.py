@@ -1,5 +1,6 @@
 """Pools as padded arrays: merge the entries of a group, cut large pools, pad."""
 
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -58,6 +59,8 @@ def merge_entries(entries: Entries, num_items: int) -> Entries:
       ([2, 4], [1.0, 2.0], [0, 2])
     """
     group, item, weight, stage = entries
+    if not len(group):
+        return entries
     of_pair, furthest = np.divmod(
         np.sort((group * num_items + item) * len(Stage) + stage), len(Stage)
     )
@@ -71,53 +74,99 @@ def merge_entries(entries: Entries, num_items: int) -> Entries:
     return Entries(group, item, np.add.reduceat(levels[level], first), furthest)
 
 
-def cut_entries(entries: Entries, size: int, seed: int) -> Entries:
-    """Keep a random subset of `size` entries of each group that has more.
-
-    Args:
-      entries: of all groups.
-      size: entries per group at most.
-      seed: of the subset.
-
-    Returns:
-      The kept entries; their weights are unchanged.
-    """
-    sizes = np.bincount(entries.group)
-    crowded = np.flatnonzero((sizes > size)[entries.group])
-    if not len(crowded):
-        return entries
-    group = entries.group[crowded]
-    lot = group * len(crowded) + keys.generator(seed, "pools").permutation(len(crowded))
-    last = _place(group) == size - 1
-    highest = np.zeros(len(sizes), np.int64)
-    highest[group[last]] = np.sort(lot)[last]
-    keep = np.ones(len(entries.group), bool)
-    keep[crowded] = lot <= highest[group]
-    return Entries(*(values[keep] for values in entries))
-
-
-def pad_entries(
-    entries: Entries, group_of_positive: np.ndarray, num_items: int
-) -> HardPools:
-    """Pools of entries, each ascending by weight and then by item.
+def pad_parts(
+    parts: Callable[[], Iterable[Entries]],
+    group_of_positive: np.ndarray,
+    num_items: int,
+    size: int,
+    seed: int = 0,
+) -> tuple[HardPools | None, tuple[int, int]]:
+    """Pools of merged entries, each ascending by weight and then by item.
 
     Ascending, so that sums of probabilities from the left keep the small ones exact.
+    The parts are read twice: for the sizes of the pools, and to fill them.
 
     Args:
-      entries: at least one.
-      group_of_positive: [n] int64, of each training positive.
+      parts: returns the parts, of `merge_entries`; all entries of a group are in one,
+        and the groups of a part are above those before it.
+      group_of_positive: [n] of each training positive.
       num_items: size of the catalogue, the id of padding.
+      size: items kept per pool at most, a random subset; their weights are unchanged.
+      seed: of the subsets.
 
     Returns:
-      The padded pools.
+      The padded pools, None without entries; the number of entries, and of those kept.
 
     Examples:
       >>> items, weights = np.array([2, 4]), np.array([3.0, 1.0])
       >>> entries = Entries(np.zeros(2, int), items, weights, np.array([1, 0]))
-      >>> pools = pad_entries(entries, np.array([0]), 5)
+      >>> pools, _ = pad_parts(lambda: [entries], np.array([0]), 5, 64)
       >>> pools.item.tolist(), np.exp(pools.log_prob).tolist(), pools.stage.tolist()
       ([[4, 2]], [[0.25, 0.75]], [[0, 1]])
     """
+    sizes = [_sizes(part.group) for part in parts()]
+    all_sizes = np.concatenate(sizes) if sizes else np.zeros(0, np.int64)
+    if not len(all_sizes):
+        return None, (0, 0)
+    number, longest = len(all_sizes), int(np.minimum(all_sizes, size).max())
+    pools = HardPools(
+        np.full((number, longest), num_items, np.int32),
+        np.full((number, longest), -np.inf, np.float32),
+        np.full((number, longest), -1, np.int8),
+        np.empty(len(group_of_positive), np.int32),
+    )
+    pool_of = np.full(int(group_of_positive.max()) + 1, -1, np.int32)
+    crowded = int(all_sizes[all_sizes > size].sum())
+    lots, first = keys.generator(seed, "pools").permutation(crowded), 0
+    for part, own in zip(parts(), sizes, strict=True):
+        crowd = int(own[own > size].sum())
+        kept = _cut(part, own, size, lots[:crowd], crowded)
+        lots, end = lots[crowd:], first + len(own)
+        rows = HardPools(*(values[first:end] for values in pools[:3]), pools.of_row)
+        pool_of[_fill(rows, kept, num_items)] = np.arange(first, end)
+        first = end
+    pools.of_row[:] = pool_of[group_of_positive]
+    return pools, (int(all_sizes.sum()), int(np.minimum(all_sizes, size).sum()))
+
+
+def _sizes(group: np.ndarray) -> np.ndarray:
+    """Return the number of entries of each group that has any; groups are sorted."""
+    return np.diff(np.flatnonzero(np.diff(group, prepend=-1)), append=len(group))
+
+
+def _cut(
+    entries: Entries, sizes: np.ndarray, size: int, lots: np.ndarray, number: int
+) -> Entries:
+    """Keep the `size` entries with the lowest lots of each group that has more.
+
+    Args:
+      entries: sorted by group.
+      sizes: of the groups.
+      size: entries per group at most.
+      lots: one for each entry of a larger group, all different.
+      number: above all lots.
+
+    Returns:
+      The kept entries; their weights are unchanged.
+    """
+    if not len(lots):
+        return entries
+    place = np.repeat(np.arange(len(sizes)), sizes)
+    crowded = np.flatnonzero((sizes > size)[place])
+    group = place[crowded]
+    lot = group * number + lots
+    last = _place(group) == size - 1
+    highest = np.zeros(len(sizes), np.int64)
+    highest[group[last]] = np.sort(lot)[last]
+    keep = np.ones(len(place), bool)
+    keep[crowded] = lot <= highest[group]
+    return Entries(*(values[keep] for values in entries))
+
+
+def _fill(pools: HardPools, entries: Entries, num_items: int) -> np.ndarray:
+    """Write entries into pools, one per group, and return the groups."""
+    if not len(entries.group):
+        return entries.group
     levels, level = _levels(entries.weight)
     packed = (entries.group * len(levels) + level) * num_items + entries.item
     packed, stage = np.divmod(np.sort(packed * len(Stage) + entries.stage), len(Stage))
@@ -128,16 +177,10 @@ def pad_entries(
     starts = np.flatnonzero(place == 0)
     number = np.cumsum(place == 0) - 1
     total = np.add.reduceat(weight, starts)
-    shape = (len(starts), int(place.max()) + 1)
-    items = np.full(shape, num_items, np.int32)
-    log_prob = np.full(shape, -np.inf, np.float32)
-    stages = np.full(shape, -1, np.int8)
-    items[number, place] = item
-    stages[number, place] = stage
-    log_prob[number, place] = np.log(weight) - np.log(total[number])
-    pool_of = np.full(group_of_positive.max() + 1, -1, np.int32)
-    pool_of[group[starts]] = np.arange(len(starts))
-    return HardPools(items, log_prob, stages, pool_of[group_of_positive])
+    pools.item[number, place] = item
+    pools.stage[number, place] = stage
+    pools.log_prob[number, place] = np.log(weight) - np.log(total[number])
+    return group[starts]
 
 
 def _levels(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

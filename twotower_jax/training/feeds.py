@@ -7,6 +7,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from twotower_jax.data.feed import Queries
+from twotower_jax.sampling.pool_arrays import HardPools
 from twotower_jax.training.mesh import everywhere, spread_rows
 from twotower_jax.training.types import TrainData
 
@@ -19,14 +20,15 @@ class OfPositives(NamedTuple):
     Attributes:
       queries: Their queries.
       item: [m] int32 clicked items.
-      pool: [m] int32 pools of hard negatives, -1 for none; or None.
+      pools: The pools of the log; or None. On the host, those of the m positives, one
+        each.
       known: [m] int32 numbers of items known at them; or None.
       weight: [m] weights; or None.
     """
 
     queries: Queries
     item: Any
-    pool: Any
+    pools: HardPools | None
     known: Any
     weight: Any
 
@@ -35,7 +37,7 @@ def _of_positives(data: TrainData) -> OfPositives:
     return OfPositives(
         data.queries,
         data.item,
-        None if data.pools is None else data.pools.of_row,
+        data.pools,
         None if data.known is None else data.known.number,
         data.weight,
     )
@@ -43,14 +45,22 @@ def _of_positives(data: TrainData) -> OfPositives:
 
 def _with_positives(data: TrainData, own: OfPositives) -> TrainData:
     """Return data with other positives."""
-    pools, known = data.pools, data.known
+    known = data.known
     return data._replace(
         queries=own.queries,
         item=own.item,
-        pools=None if pools is None else pools._replace(of_row=own.pool),
+        pools=own.pools,
         known=None if known is None else known._replace(number=own.known),
         weight=own.weight,
     )
+
+
+def _pools_of(pools: HardPools, rows: np.ndarray) -> HardPools:
+    """Return the pools of positives, one for each of the rows."""
+    of_row = pools.of_row[rows]
+    places = np.where(of_row < 0, -1, np.arange(len(rows), dtype=np.int32))
+    # A positive without a pool has that of another one, which is not read.
+    return HardPools(*(values[of_row] for values in pools[:3]), places)
 
 
 class Feed(Protocol):
@@ -100,7 +110,10 @@ class HostFeed:
         self._others = everywhere(mesh, _with_positives(data, self._rows(NONE)))
 
     def _rows(self, rows: np.ndarray) -> OfPositives:
-        return jax.tree.map(lambda values: values[rows], self._own)
+        own = self._own._replace(pools=None)
+        return jax.tree.map(lambda values: values[rows], own)._replace(
+            pools=None if self._own.pools is None else _pools_of(self._own.pools, rows)
+        )
 
     def __call__(self, rows: np.ndarray) -> tuple[TrainData, jax.Array]:
         """Return the positives of the rows, and their places."""

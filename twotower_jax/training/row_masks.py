@@ -2,7 +2,7 @@
 
 import jax
 
-from twotower_jax.sampling.availability import KnownItems
+from twotower_jax.data.known_items import KnownItems
 from twotower_jax.sampling.masks import MASKS, contains
 from twotower_jax.training.types import Batch, Program, TrainData
 

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import jax
 
 from twotower_jax.data.feed import Entities, Queries
+from twotower_jax.data.known_items import KnownItems
 from twotower_jax.losses.registry import LossForm, LossNumbers
 from twotower_jax.model.specs import Model
-from twotower_jax.sampling.availability import KnownItems, MassTree
+from twotower_jax.sampling.availability import MassTree
 from twotower_jax.sampling.masks import UserPositives
 from twotower_jax.sampling.pool_arrays import HardPools
 from twotower_jax.sampling.proposals import Proposal

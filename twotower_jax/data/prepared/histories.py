@@ -10,10 +10,13 @@ from twotower_jax.data.history import History, history_of_events, make_history
 from twotower_jax.data.log import Pairs, Split
 from twotower_jax.data.mapped import release
 from twotower_jax.data.prepared.arrays import load_array, write_array
+from twotower_jax.data.prepared.ranges import (
+    new_map,
+    ranges_of_users,
+    rows_of_users,
+)
 
 HISTORIES = "histories"
-# Clicks that are sorted at a time: about a gigabyte.
-CLICKS = 2**24
 
 
 def save_histories(out: Path, parts: Split, num_users: int) -> None:
@@ -30,24 +33,11 @@ def save_histories(out: Path, parts: Split, num_users: int) -> None:
         draft_of(folder / "begin.npy") as begin,
         draft_of(folder / "end.npy") as end,
     ):
-        spans = _new_map(begin, len(train)), _new_map(end, len(train))
+        spans = new_map(begin, len(train)), new_map(end, len(train))
         items = _items_of_users(parts, num_users, spans)
         write_array(folder / "items.npy", items, len(known))
         for one in spans:
             one.flush()
-
-
-def _new_map(path: Path, rows: int) -> np.memmap:
-    """Return a memory map of a new file of int32, whose space is taken at once.
-
-    A map that finds the disk full ends the process without a message.
-    """
-    header = {"descr": "<i4", "fortran_order": False, "shape": (rows,)}
-    with path.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, header)
-        for first in range(0, rows, CLICKS):
-            file.write(bytes(4 * min(CLICKS, rows - first)))
-    return np.lib.format.open_memmap(path, mode="r+")
 
 
 def _items_of_users(
@@ -56,13 +46,13 @@ def _items_of_users(
     """Yield the items of the histories, and note the spans of the positives."""
     known, train, written = parts.known, parts.train, 0
     begin, end = spans
-    for first, last in _ranges_of_users(known.user, num_users):
-        rows = _rows_of_users(train.user, first, last)
+    for first, last in ranges_of_users(known.user, num_users):
+        rows = rows_of_users(train.user, first, last)
         targets = _take(train, rows)
         if known is train:
             made = history_of_events(targets)
         else:
-            events = _take(known, _rows_of_users(known.user, first, last))
+            events = _take(known, rows_of_users(known.user, first, last))
             made = make_history(events, targets.user, targets.time)
         begin[rows] = made.begin + written
         end[rows] = made.end + written
@@ -83,29 +73,6 @@ def load_histories(out: Path) -> History | None:
     if not folder.is_dir():
         return None
     return History(*(load_array(folder / f"{one}.npy") for one in History._fields))
-
-
-def _ranges_of_users(user: np.ndarray, num_users: int) -> Iterator[tuple[int, int]]:
-    """Yield ranges of users with few clicks together, or of one user."""
-    number = np.zeros(num_users, np.int64)
-    for row in range(0, len(user), CLICKS):
-        number += np.bincount(user[row : row + CLICKS], minlength=num_users)
-    total, first = np.concatenate([[0], np.cumsum(number)]), 0
-    while first < num_users:
-        end = int(np.searchsorted(total, total[first] + CLICKS, side="right")) - 1
-        end = max(end, first + 1)
-        yield first, end
-        first = end
-
-
-def _rows_of_users(user: np.ndarray, first: int, end: int) -> np.ndarray:
-    """Return the rows of a range of users."""
-    found = []
-    for row in range(0, len(user), CLICKS):
-        part = user[row : row + CLICKS]
-        found.append(row + np.flatnonzero((part >= first) & (part < end)))
-    release(user)
-    return np.concatenate(found) if found else np.zeros(0, np.int64)
 
 
 def _take(pairs: Pairs, rows: np.ndarray) -> Pairs:

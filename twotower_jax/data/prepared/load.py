@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from twotower_jax.config.data import ColumnsConfig, DataConfig
+from twotower_jax.data.funnel_rows import FunnelRows
 from twotower_jax.data.history import History
+from twotower_jax.data.known_items import KnownItems
 from twotower_jax.data.log import FunnelLog, Pairs, Split
 from twotower_jax.data.prepared.arrays import PARTS, SIDES, load_log, load_split
+from twotower_jax.data.prepared.funnel import load_funnel
 from twotower_jax.data.prepared.histories import load_histories
+from twotower_jax.data.prepared.known import load_known
 from twotower_jax.data.prepared.prepare import (
     FORMAT,
     INDEX,
@@ -75,6 +79,40 @@ def stored_histories(config: DataConfig) -> History | None:
     """
     folder, _ = _index(config)
     return load_histories(folder)
+
+
+def stored_funnel(config: DataConfig) -> FunnelRows | None:
+    """Return the rows of a prepared log as hard negatives see them.
+
+    Args:
+      config: the section ``data`` of a run, with ``data.source=prepared``.
+
+    Returns:
+      Memory maps; None of a log of positives alone, and of a folder that was prepared
+      without them.
+
+    Raises:
+      InputError: as `load`.
+    """
+    folder, _ = _index(config)
+    return load_funnel(folder)
+
+
+def stored_known(config: DataConfig) -> KnownItems | None:
+    """Return the items known at the training positives of a prepared log.
+
+    Args:
+      config: the section ``data`` of a run, with ``data.source=prepared``.
+
+    Returns:
+      Memory maps; None of a log without times, and of a folder that was prepared
+      without them.
+
+    Raises:
+      InputError: as `load`.
+    """
+    folder, _ = _index(config)
+    return load_known(folder)
 
 
 def _without_weight(pairs: Pairs | None) -> Pairs | None:

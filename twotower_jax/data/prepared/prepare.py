@@ -31,7 +31,9 @@ from twotower_jax.data.prepared.arrays import (
 )
 from twotower_jax.data.prepared.chunks import Say, write_chunks
 from twotower_jax.data.prepared.code import code_chunks
+from twotower_jax.data.prepared.funnel import FUNNEL, save_funnel
 from twotower_jax.data.prepared.histories import HISTORIES, save_histories
+from twotower_jax.data.prepared.known import KNOWN, save_known
 from twotower_jax.data.sources.table import table_files
 from twotower_jax.data.split import split_rows
 from twotower_jax.data.summary import data_fingerprint, weights_fingerprint
@@ -91,7 +93,7 @@ def _indexed(
     features: list[dict[str, Any]],
     say: Say,
 ) -> dict[str, Any]:
-    """Split a log, write parts and histories, and return the index of the folder."""
+    """Split a log, write what trainings read, and return the index of the folder."""
     say("split", 0, None)
     rows = split_rows(log, config)
     for name in PARTS:
@@ -100,6 +102,9 @@ def _indexed(
     parts = load_split(out, rows.report)
     say("histories", 0, None)
     save_histories(out, parts, log.num_users)
+    say("hard negatives", 0, None)
+    save_funnel(out, log, parts)
+    save_known(out, log, parts)
     say("checksums", 0, None)
     return {
         **_identity(config),
@@ -242,7 +247,7 @@ def checksums(folder: Path) -> dict[str, str]:
       folder: that is prepared.
     """
     found = {}
-    for part in (LOG, *PARTS, HISTORIES):
+    for part in (LOG, *PARTS, HISTORIES, FUNNEL, KNOWN):
         for path in sorted((folder / part).glob("*")):
             if path.suffix == ".tmp":  # of a call that was killed
                 path.unlink()

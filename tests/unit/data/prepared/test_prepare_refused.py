@@ -141,7 +141,7 @@ def test_remains_of_a_kill_at_the_end_are_removed(tmp_path):
     (tmp_path / "out" / "begun.json").write_text("{}")
     prepare(config, tmp_path / "out", quiet)
     names = {one.name for one in (tmp_path / "out").iterdir()}
-    assert names == {INDEX, "log", "train", "valid", "test", "histories"}
+    assert names == {INDEX, "log", "train", "valid", "test", "histories", "known"}
 
 
 def test_a_folder_with_something_else_is_kept(tmp_path):

@@ -6,12 +6,22 @@ import pytest
 
 from twotower_jax.config.data import ColumnsConfig, DataConfig
 from twotower_jax.data import sources
+from twotower_jax.data.funnel_rows import funnel_rows
 from twotower_jax.data.history import make_history
-from twotower_jax.data.prepared import chunks, histories
-from twotower_jax.data.prepared.load import load, stored_histories, stored_split
+from twotower_jax.data.known_items import first_events, known_items
+from twotower_jax.data.log import Stage
+from twotower_jax.data.prepared import chunks, funnel, ranges
+from twotower_jax.data.prepared.load import (
+    load,
+    stored_funnel,
+    stored_histories,
+    stored_known,
+    stored_split,
+)
 from twotower_jax.data.prepared.prepare import prepare
 from twotower_jax.data.split import split
 from twotower_jax.data.summary import data_fingerprint
+from twotower_jax.sampling.hard_pools import PoolRule, make_pools
 
 ROWS = 200
 
@@ -20,7 +30,8 @@ ROWS = 200
 def small_chunks(monkeypatch):
     monkeypatch.setattr(chunks, "ROWS", 17)
     monkeypatch.setattr(chunks, "GROUP", 3)
-    monkeypatch.setattr(histories, "CLICKS", 23)
+    monkeypatch.setattr(ranges, "ROWS", 23)
+    monkeypatch.setattr(funnel, "ROWS", 23)
 
 
 def rows(seed=0, number=ROWS):
@@ -74,6 +85,7 @@ def same(config, folder):
     wanted = make_history(parts.known, train.user, train.time)
     for one, other in zip(wanted, stored_histories(prepared), strict=True):
         np.testing.assert_array_equal(one, other)
+    same_negatives(log, parts, prepared)
     for side in ("user_features", "item_features"):
         for name, one in getattr(log, side).items():
             found = getattr(own, side)[name]
@@ -86,6 +98,37 @@ def same(config, folder):
     return own, said
 
 
+RULES = (
+    PoolRule((("ranked", 0, None), ("exposed", 0, None)), (1.0, 2.5), "user", 4),
+    PoolRule((("ranked", 0, None),), pool="request"),
+    PoolRule((("exposed", 2, 9), ("ranked", 0, 5)), (2.0, 1.0), "request", 1),
+)
+
+
+def same_negatives(log, parts, prepared):
+    """Compare pools of hard negatives, and the items known at each positive."""
+    stored, whole = stored_funnel(prepared), funnel_rows(log, parts)
+    assert (stored is None) == bool((log.stage == Stage.CLICKED).all())
+    for rule in RULES if stored is not None else ():
+        if (rule.pool == "request" and log.request is None) or (
+            any(end for *_, end in rule.stages) and log.rank is None
+        ):
+            continue
+        assert len(stored.ends) > 1
+        right, counts = make_pools(whole, rule, log.num_items, seed=3)
+        found, own = make_pools(stored, rule, log.num_items, seed=3)
+        assert own == counts
+        for one, other in zip(right, found, strict=True):
+            assert one.dtype == other.dtype
+            np.testing.assert_array_equal(one, other)
+    known = stored_known(prepared)
+    assert (known is None) == (log.time is None)
+    if known is not None:
+        wanted = known_items(first_events(log), parts.train.time)
+        for one, other in zip(wanted, known, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
 FORMS = {
     "numbers": ({}, {}),
     "text ids": ({"item": "name", "time": "day"}, {"split": "temporal"}),
@@ -95,6 +138,14 @@ FORMS = {
     "funnel": (
         {"stage": "stage", "request": "request", "rank": "rank", "time": "time"},
         {},
+    ),
+    "temporal funnel": (
+        {"stage": "stage", "request": "request", "time": "time"},
+        {"split": "temporal"},
+    ),
+    "stages without requests": (
+        {"stage": "stage", "rank": "rank", "time": "time"},
+        {"split": "leave_last_out"},
     ),
     "negative requests": ({"request": "below"}, {}),
     "text requests": ({"request": "session"}, {}),

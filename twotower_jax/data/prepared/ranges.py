@@ -1,0 +1,63 @@
+"""Users of a large log in ranges, whose rows are gathered some at a time."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from twotower_jax.data.mapped import release
+
+# Rows that are gathered at a time: about a gigabyte with what is made of them.
+ROWS = 2**24
+
+
+def new_map(path: Path, rows: int, kind: str = "<i4") -> np.memmap:
+    """Return a memory map of a new file, whose space is taken at once.
+
+    A map that finds the disk full ends the process without a message.
+
+    Args:
+      path: of the .npy file.
+      rows: of the array.
+      kind: type of its numbers.
+    """
+    header = {"descr": kind, "fortran_order": False, "shape": (rows,)}
+    size = np.dtype(kind).itemsize
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for first in range(0, rows, ROWS):
+            file.write(bytes(size * min(ROWS, rows - first)))
+    return np.lib.format.open_memmap(path, mode="r+")
+
+
+def ranges_of_users(user: np.ndarray, num_users: int) -> Iterator[tuple[int, int]]:
+    """Yield ranges of users with few rows together, or of one user.
+
+    Args:
+      user: [rows] codes.
+      num_users: of the log.
+    """
+    number = np.zeros(num_users, np.int64)
+    for row in range(0, len(user), ROWS):
+        number += np.bincount(user[row : row + ROWS], minlength=num_users)
+    total, first = np.concatenate([[0], np.cumsum(number)]), 0
+    while first < num_users:
+        end = int(np.searchsorted(total, total[first] + ROWS, side="right")) - 1
+        end = max(end, first + 1)
+        yield first, end
+        first = end
+
+
+def rows_of_users(user: np.ndarray, first: int, end: int) -> np.ndarray:
+    """Return the rows of a range of users.
+
+    Args:
+      user: [rows] codes.
+      first, end: of the range.
+    """
+    found = []
+    for row in range(0, len(user), ROWS):
+        part = user[row : row + ROWS]
+        found.append(row + np.flatnonzero((part >= first) & (part < end)))
+    release(user)
+    return np.concatenate(found) if found else np.zeros(0, np.int64)
