@@ -9,6 +9,9 @@ from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 from twotower_jax.config.root import Config
 from twotower_jax.config.schema import Key, declared, sections
 
+# Where early stopping decides the end, a share of the limit might lie behind it.
+SHORTEST = "; with training.patience a share of the shortest training that it allows"
+
 
 class KeyRow(NamedTuple):
     """One key of the configuration, as text.
@@ -103,7 +106,8 @@ def key_row(name: str, kind: str, made: Key, default: Any) -> KeyRow:
       ('0.2', 'above 0', 'loss.margin=0.5')
     """
     example = shlex.join(made.words(name, default))
-    return KeyRow(name, kind, value_text(default), made.allowed(), made.doc, example)
+    doc = made.doc + (SHORTEST if made.training else "")
+    return KeyRow(name, kind, value_text(default), made.allowed(), doc, example)
 
 
 def key_table(rows: Iterable[KeyRow], prefix: str = "") -> str:
