@@ -3,11 +3,13 @@
     python experiments/papers/mean_of_seeds.py NAME ARM NUMBER[,NUMBER] FOLDER [...]
 
 The scores of a set of NUMBER runs of ARM are the means of their cosines, which are the
-dot products of their unit vectors side by side, of NUMBER times the dimension. The runs
-differ in their seeds alone. Writes mean_of_seeds.csv (study, split, seeds, metric,
-value) into experiments/papers/NAME for every single run and every set in the folders of
-studies, and the table between the marks <!-- NAME.means --> of its README.md. Sets
-share runs: the range of their values is not a confidence interval.
+dot products of their unit vectors side by side, of NUMBER times the dimension. These
+are then compressed to the dimension of one run, by the singular values of the matrix of
+all scores. The runs differ in their seeds alone. Writes mean_of_seeds.csv (study,
+split, seeds, dim, metric, value) into experiments/papers/NAME for every single run and
+every set in the folders of studies, and the table between the marks <!-- NAME.means -->
+of its README.md. Sets share runs: the range of their values is not a confidence
+interval.
 """
 
 import sys
@@ -35,16 +37,48 @@ def joined(runs: Sequence[Finished], split: str) -> Embeddings:
     )
 
 
+def compressed(whole: Embeddings, dim: int) -> Embeddings:
+    """Return embeddings whose dot products are nearest to given ones (least squares).
+
+    The largest singular values of the matrix of all scores, and their vectors.
+
+    Args:
+      whole: of more numbers than dim.
+      dim: of the result.
+
+    Examples:
+      >>> rng = np.random.default_rng(0)
+      >>> one = Embeddings(rng.normal(size=(9, 2)), rng.normal(size=(7, 2)))
+      >>> twice = Embeddings(*(np.concatenate([x, x], axis=1) for x in one))
+      >>> made = compressed(twice, 2)
+      >>> scores = made.queries @ made.candidates.T
+      >>> bool(np.allclose(scores, 2 * one.queries @ one.candidates.T, atol=1e-5))
+      True
+    """
+    left, of_queries = np.linalg.qr(np.asarray(whole.queries, np.float64))
+    right, of_items = np.linalg.qr(np.asarray(whole.candidates, np.float64))
+    to_left, size, to_right = np.linalg.svd(of_queries @ of_items.T)
+    root = np.sqrt(size[:dim])
+    queries, items = left @ (to_left[:, :dim] * root), right @ (to_right[:dim].T * root)
+    return Embeddings(queries.astype(np.float32), items.astype(np.float32))
+
+
 def rows(study: str, runs: Sequence[Finished]) -> list[dict[str, object]]:
     """Return the metrics of the mean of the scores of some runs, a row for each."""
     seeds = " ".join(str(run.config.seed) for run in runs)
-    found = []
+    dim, found = runs[0].config.towers.dim, []
     for split in SPLITS:
-        if split in runs[0].queries:
-            made = values(runs[0], split, joined(runs, split))
+        if split not in runs[0].queries:
+            continue
+        whole = joined(runs, split)
+        served = {whole.queries.shape[1]: whole}
+        if len(runs) > 1:
+            served[dim] = compressed(whole, dim)
+        for size, embedded in served.items():
+            made = values(runs[0], split, embedded)
+            head = {"study": study, "split": split, "seeds": seeds, "dim": size}
             found += [
-                {"study": study, "split": split, "seeds": seeds, "metric": name}
-                | {"value": float(np.nanmean(made[name]))}
+                head | {"metric": name, "value": float(np.nanmean(made[name]))}
                 for name in METRICS
             ]
     return found
@@ -55,11 +89,12 @@ def table(made: pl.DataFrame) -> str:
     lines = ["| study | part | scores | " + " | ".join(METRICS) + " |"]
     lines.append("|---" * (len(METRICS) + 3) + "|")
     sizes = made.with_columns(size=pl.col("seeds").str.count_matches(" ") + 1)
-    parts = sizes.group_by("study", "split", "size", maintain_order=True)
-    for (study, split, size), group in parts:
+    parts = sizes.group_by("study", "split", "size", "dim", maintain_order=True)
+    for (study, split, size, dim), group in parts:
         cells = [_cell(group.filter(metric=name)["value"], size) for name in METRICS]
         number = group["seeds"].n_unique()
         label = f"one of {number} runs" if size == 1 else f"mean of {size}"
+        label += f", {dim} numbers"
         lines.append(f"| {study} | {split} | {label} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

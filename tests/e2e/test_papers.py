@@ -22,6 +22,7 @@ SHORT = (
 )
 PAGES = 320  # of Wikispeedia; more than the largest k
 ALL = None  # arms of the published table
+PRINTED = {"BPR", "SL", "PSL", "SL@20"}  # BSL at its printed settings is SL
 SELECT = ("hydra.sweeper.trials=2", "hydra.sweeper.rungs=[]")
 
 
@@ -94,10 +95,10 @@ def write_games(folder):
 @pytest.mark.parametrize(
     "name, published, arms, write, words",
     [
-        # BSL at its printed settings is SL there.
-        ("sl_at_k", "sl_at_k", {"BPR", "SL", "PSL", "SL@20"}, write_parts, ()),
+        ("sl_at_k", "sl_at_k", PRINTED, write_parts, ()),
         ("sl_at_k_tuned", "sl_at_k", ALL, write_parts, SELECT),
-        ("sl_at_k_gowalla", "sl_at_k_gowalla", ALL, write_parts, ()),
+        ("sl_at_k_gowalla", "sl_at_k_gowalla", PRINTED, write_parts, ()),
+        ("sl_at_k_gowalla_tuned", "sl_at_k_gowalla", ALL, write_parts, SELECT),
         ("bsl", "bsl", ALL, write_lines, ("negatives.easy.num=20",)),
         ("bsl_yelp", "bsl_yelp", ALL, write_lines, ("negatives.easy.num=20",)),
         ("esasrec", "esasrec", ALL, write_sequences, ()),
