@@ -8,7 +8,7 @@ from jax.sharding import Mesh
 
 from twotower_jax.data.feed import Queries
 from twotower_jax.sampling.pool_arrays import HardPools
-from twotower_jax.training.mesh import everywhere, spread_rows
+from twotower_jax.training.mesh import everywhere, read_parts, spread_rows
 from twotower_jax.training.types import TrainData
 
 NONE = np.zeros(0, np.int32)
@@ -55,10 +55,11 @@ def _with_positives(data: TrainData, own: OfPositives) -> TrainData:
     )
 
 
-def _pools_of(pools: HardPools, rows: np.ndarray) -> HardPools:
-    """Return the pools of positives, one for each of the rows."""
+def _pools_of(pools: HardPools, rows: np.ndarray, first: int) -> HardPools:
+    """Return the pools of positives, one for each of the rows from place first on."""
     of_row = pools.of_row[rows]
-    places = np.where(of_row < 0, -1, np.arange(len(rows), dtype=np.int32))
+    places = np.arange(first, first + len(rows), dtype=np.int32)
+    places = np.where(of_row < 0, -1, places)
     # A positive without a pool has that of another one, which is not read.
     return HardPools(*(values[of_row] for values in pools[:3]), places)
 
@@ -95,7 +96,8 @@ class DeviceFeed:
 class HostFeed:
     """The positives lie on the host, and each dispatch gets those of its rows.
 
-    The host gathers them while the device works on the dispatch before.
+    The host gathers them while the device works on the dispatch before. Of several
+    processes each reads a part of a dispatch, and gets the others from their devices.
 
     Args:
       mesh: Devices.
@@ -109,14 +111,19 @@ class HostFeed:
         self._own = jax.tree.map(np.asarray, _of_positives(data))
         self._others = everywhere(mesh, _with_positives(data, self._rows(NONE)))
 
-    def _rows(self, rows: np.ndarray) -> OfPositives:
-        own = self._own._replace(pools=None)
+    def _rows(self, rows: np.ndarray, first: int = 0) -> OfPositives:
+        own, pools = self._own._replace(pools=None), self._own.pools
         return jax.tree.map(lambda values: values[rows], own)._replace(
-            pools=None if self._own.pools is None else _pools_of(self._own.pools, rows)
+            pools=None if pools is None else _pools_of(pools, rows, first)
         )
 
     def __call__(self, rows: np.ndarray) -> tuple[TrainData, jax.Array]:
         """Return the positives of the rows, and their places."""
-        own = everywhere(self._mesh, self._rows(rows.ravel()))
+        flat = rows.ravel()
+        own = read_parts(
+            self._mesh,
+            rows.size,
+            lambda part: self._rows(flat[part], part.start or 0),
+        )
         places = np.arange(rows.size, dtype=np.int32).reshape(rows.shape)
         return _with_positives(self._others, own), spread_rows(self._mesh, places)

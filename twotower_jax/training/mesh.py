@@ -10,14 +10,15 @@ device, and the compiler sums gradients over the mesh.
 One device is a mesh of one by one, so that the step is written once.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from twotower_jax.data.processes import put
+from twotower_jax.data.processes import alone, put
 from twotower_jax.data.shards import (
     BY_COLUMNS,
     BY_ROWS,
@@ -109,6 +110,40 @@ def spread_rows(mesh: Mesh, rows: Any) -> jax.Array:
     """
     spread = PartitionSpec(None, (DATA, TABLE))
     return put(rows, NamedSharding(mesh, spread))
+
+
+def read_parts(mesh: Mesh, number: int, read: Callable[[slice], Any]) -> Any:
+    """Put rows on every device, of which each process reads those of its devices.
+
+    Args:
+      mesh: Devices.
+      number: Of rows; the number of devices divides it.
+      read: Returns a tree of arrays [rows, ...] of a slice of the rows.
+
+    Returns:
+      The tree of arrays [number, ...].
+
+    Examples:
+      >>> read_parts(make_mesh(MeshShape()), 6, lambda part: np.arange(6)[part]).shape
+      (6,)
+    """
+    if alone():
+        return everywhere(mesh, read(slice(0, number)))
+    spread = NamedSharding(mesh, PartitionSpec((DATA, TABLE)))
+    own = spread.addressable_devices_indices_map((number,)).values()
+    parts = {part.start or 0: read(part) for (part,) in own}
+    some, form = jax.tree.flatten(next(iter(parts.values())))
+    leaves = {start: jax.tree.leaves(tree) for start, tree in parts.items()}
+
+    def joined(place: int, one: np.ndarray) -> jax.Array:
+        return jax.make_array_from_callback(
+            (number, *one.shape[1:]),
+            spread,
+            lambda index: leaves[index[0].start or 0][place],
+        )
+
+    made = [put(joined(place, one), whole(mesh)) for place, one in enumerate(some)]
+    return jax.tree.unflatten(form, made)
 
 
 def in_place(state: Any) -> Any:
