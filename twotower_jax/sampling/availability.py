@@ -34,7 +34,7 @@ class MassTree(NamedTuple):
     item: jax.Array
 
 
-def mass_tree(proposal: Proposal, place: jax.Array) -> MassTree:
+def mass_tree(proposal: Proposal, place: jax.Array | np.ndarray) -> MassTree:
     """The sums of a proposal in the order of first events.
 
     Args:

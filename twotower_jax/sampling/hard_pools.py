@@ -176,7 +176,8 @@ def _texts(stages: Stages) -> list[str]:
 
 
 def _no_rows(rows: FunnelRows, stages: Stages) -> InputError:
-    counts = sum(np.bincount(part.stage, minlength=len(Stage)) for part in rows.parts())
+    of_parts = [np.bincount(one.stage, minlength=len(Stage)) for one in rows.parts()]
+    counts = np.sum(of_parts, axis=0)
     present = [f"{s.name.lower()} ({counts[s]:,})" for s in Stage if counts[s]]
     return InputError(
         f"negatives.hard.stages={_texts(stages)} selects no row of the log, whose rows "

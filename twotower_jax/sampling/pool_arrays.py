@@ -122,7 +122,12 @@ def pad_parts(
         crowd = int(own[own > size].sum())
         kept = _cut(part, own, size, lots[:crowd], crowded)
         lots, end = lots[crowd:], first + len(own)
-        rows = HardPools(*(values[first:end] for values in pools[:3]), pools.of_row)
+        rows = HardPools(
+            pools.item[first:end],
+            pools.log_prob[first:end],
+            pools.stage[first:end],
+            pools.of_row,
+        )
         pool_of[_fill(rows, kept, num_items)] = np.arange(first, end)
         first = end
     pools.of_row[:] = pool_of[group_of_positive]

@@ -61,7 +61,9 @@ def _pools_of(pools: HardPools, rows: np.ndarray, first: int) -> HardPools:
     places = np.arange(first, first + len(rows), dtype=np.int32)
     places = np.where(of_row < 0, -1, places)
     # A positive without a pool has that of another one, which is not read.
-    return HardPools(*(values[of_row] for values in pools[:3]), places)
+    return HardPools(
+        pools.item[of_row], pools.log_prob[of_row], pools.stage[of_row], places
+    )
 
 
 class Feed(Protocol):

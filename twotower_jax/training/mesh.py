@@ -130,20 +130,16 @@ def read_parts(mesh: Mesh, number: int, read: Callable[[slice], Any]) -> Any:
     if alone():
         return everywhere(mesh, read(slice(0, number)))
     spread = NamedSharding(mesh, PartitionSpec((DATA, TABLE)))
-    own = spread.addressable_devices_indices_map((number,)).values()
-    parts = {part.start or 0: read(part) for (part,) in own}
-    some, form = jax.tree.flatten(next(iter(parts.values())))
-    leaves = {start: jax.tree.leaves(tree) for start, tree in parts.items()}
+    own = spread.addressable_devices_indices_map((number,))
+    parts = {device: read(part[0]) for device, part in own.items() if part}
 
-    def joined(place: int, one: np.ndarray) -> jax.Array:
-        return jax.make_array_from_callback(
-            (number, *one.shape[1:]),
-            spread,
-            lambda index: leaves[index[0].start or 0][place],
-        )
+    def joined(*leaves: np.ndarray) -> jax.Array:
+        placed = [jax.device_put(*one) for one in zip(leaves, parts, strict=True)]
+        shape = number, *leaves[0].shape[1:]
+        made = jax.make_array_from_single_device_arrays(shape, spread, placed)
+        return put(made, whole(mesh))
 
-    made = [put(joined(place, one), whole(mesh)) for place, one in enumerate(some)]
-    return jax.tree.unflatten(form, made)
+    return jax.tree.map(joined, *parts.values())
 
 
 def in_place(state: Any) -> Any:

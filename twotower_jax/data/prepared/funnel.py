@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -142,5 +142,5 @@ def load_funnel(out: Path) -> FunnelRows | None:
     folder = out / FUNNEL
     if not folder.is_dir():
         return None
-    found = dict.fromkeys(FunnelRows._fields)
+    found: dict[str, Any] = {"rank": None, "request": None, "positive_request": None}
     return FunnelRows(**found | load_columns(folder, FunnelRows._fields))
