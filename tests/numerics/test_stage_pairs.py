@@ -23,7 +23,7 @@ from helpers.source_steps import (
 
 from twotower_jax.data.log import Stage
 from twotower_jax.errors import InputError
-from twotower_jax.sampling.pool_arrays import Entries, merge_entries, pad_entries
+from twotower_jax.sampling.pool_arrays import Entries, merge_entries, pad_parts
 from twotower_jax.training.step import init_state
 
 WEIGHT = 0.6
@@ -136,7 +136,7 @@ def test_an_item_with_two_stages_in_a_pool_has_the_later_one():
     groups, items = np.array([0, 0, 1, 0]), np.array([3, 1, 3, 3])
     stages = np.array([2, 1, 0, 0])
     merged = merge_entries(Entries(groups, items, np.ones(4), stages), 5)
-    pools = pad_entries(merged, np.array([0, 1]), 5)
+    pools, _ = pad_parts(lambda: [merged], np.array([0, 1]), 5, 64)
     assert pools.item.tolist() == [[1, 3], [3, 5]]
     assert pools.stage.tolist() == [[1, 2], [0, -1]]
 
