@@ -6,6 +6,7 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from figures.style import COLOURS, STYLE, axes
+from twotower_jax.data.funnel_rows import funnel_rows
 from twotower_jax.data.log import FunnelLog, Pairs, Split, Stage
 from twotower_jax.sampling.hard_pools import PoolRule, make_pools
 
@@ -37,7 +38,8 @@ def draw() -> Figure:
     one = axes("item of the request", "probability of a draw")
     with mpl.rc_context(STYLE):
         for place, weights in enumerate(((1.0, 1.0), (1.0, 3.0))):
-            pools, _ = make_pools(log, split, PoolRule(STAGES, weights))
+            rule = PoolRule(STAGES, weights)
+            pools, _ = make_pools(funnel_rows(log, split), rule, log.num_items)
             order = np.argsort(pools.item[0])
             chance = np.exp(pools.log_prob[0][order])
             at = np.arange(1, len(chance) + 1) + 0.4 * (place - 0.5)
