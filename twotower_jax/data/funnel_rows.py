@@ -4,8 +4,8 @@
   those of given parts of the data, the rows of other parts are. Else, if all held-out
   positives are later than all training positives (a temporal split), rows later than
   the last training positive are. Under any other split, where each user has a history
-  of their own, rows later than the last training positive of their user are. Without
-  times and parts there is no order, and only the next rule applies.
+  of their own, rows later than the last training positive of their user are. A log
+  without times and parts has no order, and this rule leaves none of its rows out.
 * Rows of a request in which a positive was held out are left out, because they are the
   items that the held-out positive was preferred to. Where the log has no requests, they
   may be among the user's rows of the same time, so those are left out.
@@ -14,19 +14,17 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import jax
 import numpy as np
 import polars as pl
 
-from twotower_jax.data.log import FunnelLog, Split, Stage
-from twotower_jax.data.mapped import release
+from twotower_jax.data.log import FunnelLog, Pairs, Split, Stage
+from twotower_jax.data.mapped import blocks, release
 from twotower_jax.data.split import TRAIN, VALID
 
-# Rows whose times are compared at a time.
-BLOCK = 2**24
 
-
-class FunnelRows(NamedTuple):
-    """Rows of a log, in parts with all rows of their users, and training positives.
+class FunnelColumns(NamedTuple):
+    """Columns of rows of a log, as hard negatives of training positives.
 
     Attributes:
       user: [rows] int32.
@@ -37,9 +35,6 @@ class FunnelRows(NamedTuple):
         None where the log has no requests.
       later: [rows] bool, of rows that training could not have seen.
       held_out: [rows] bool, of rows of a request with a held-out positive.
-      positive_user: [n] int32, of each training positive.
-      positive_request: [n] int64 codes, or None.
-      ends: [parts] end row of each part; the users of a part are above those before it.
     """
 
     user: np.ndarray
@@ -49,29 +44,40 @@ class FunnelRows(NamedTuple):
     request: np.ndarray | None
     later: np.ndarray
     held_out: np.ndarray
+
+    def take(self, rows: slice | np.ndarray) -> "FunnelColumns":
+        """Return some of the rows.
+
+        Args:
+          rows: a slice, or numbers of rows.
+        """
+        return jax.tree.map(lambda values: values[rows], self)
+
+
+class FunnelRows(NamedTuple):
+    """Rows of a log, in parts with all rows of their users, and training positives.
+
+    Attributes:
+      columns: of the rows.
+      positive_user: [n] int32, of each training positive.
+      positive_request: [n] int64 codes, or None.
+      ends: [parts] end row of each part; the users of a part are above those before it.
+    """
+
+    columns: FunnelColumns
     positive_user: np.ndarray
     positive_request: np.ndarray | None
     ends: np.ndarray
 
-    def parts(self) -> Iterator["FunnelRows"]:
+    def parts(self) -> Iterator[FunnelColumns]:
         """Yield the rows of each part; pages of memory maps are given back."""
         begin = 0
-        for end in self.ends:
-            rows = slice(begin, int(end))
-            yield self._replace(
-                user=self.user[rows],
-                item=self.item[rows],
-                stage=self.stage[rows],
-                rank=None if self.rank is None else self.rank[rows],
-                request=None if self.request is None else self.request[rows],
-                later=self.later[rows],
-                held_out=self.held_out[rows],
-                ends=self.ends[:0],
-            )
-            for values in self[:7]:
+        for end in map(int, self.ends):
+            yield self.columns.take(slice(begin, end))
+            for values in self.columns:
                 if values is not None:
                     release(values)
-            begin = int(end)
+            begin = end
 
 
 def funnel_rows(log: FunnelLog, split: Split) -> FunnelRows:
@@ -81,24 +87,33 @@ def funnel_rows(log: FunnelLog, split: Split) -> FunnelRows:
       log: rows of all stages.
       split: of the same log.
     """
-    train = split.train
+    columns, requests = funnel_columns(log, split.train, later_rows(log, split))
+    ends = np.array([len(log.user)])
+    return FunnelRows(columns, split.train.user, requests, ends)
+
+
+def funnel_columns(
+    log: FunnelLog, train: Pairs, later: np.ndarray
+) -> tuple[FunnelColumns, np.ndarray | None]:
+    """Return the columns of rows, and the codes of the requests of positives.
+
+    Args:
+      log: all rows of some users.
+      train: all training positives of these users.
+      later: [rows] the result of `later_rows`.
+
+    Returns:
+      The columns, and [n] int64 or None.
+    """
     own = positive = None
     held_out = np.zeros(len(log.user), bool)
     if log.request is not None and train.request is not None:
         own, positive = request_codes(log.user, log.request, train.user, train.request)
         held_out = rows_of_held_out_requests(log.stage, own, positive)
-    return FunnelRows(
-        log.user,
-        log.item,
-        log.stage,
-        log.rank,
-        own,
-        later_rows(log, split),
-        held_out,
-        train.user,
-        positive,
-        np.array([len(log.user)]),
+    columns = FunnelColumns(
+        log.user, log.item, log.stage, log.rank, own, later, held_out
     )
+    return columns, positive
 
 
 def request_codes(
@@ -133,7 +148,9 @@ def dense_ranks(values: np.ndarray) -> np.ndarray:
 
 
 def later_rows(log: FunnelLog, split: Split) -> np.ndarray:
-    """Whether each row is one that training could not have seen, see the module.
+    """Return whether each row is of a part, or of a time, after that of training.
+
+    That is the first rule of the module, and in a log without requests the second.
 
     Args:
       log: rows of all stages.
@@ -157,8 +174,7 @@ def later_rows(log: FunnelLog, split: Split) -> np.ndarray:
     if first.min() > last.max():
         last[:] = last.max()
     later = np.empty(len(log.user), bool)
-    for begin in range(0, len(later), BLOCK):
-        rows = slice(begin, begin + BLOCK)
+    for rows in blocks(len(later)):
         user, time = log.user[rows], log.time[rows]
         later[rows] = time > last[user]
         if log.request is None:
@@ -189,7 +205,7 @@ def _rows_of_given_parts(log: FunnelLog, split: Split) -> np.ndarray | None:
 def rows_of_held_out_requests(
     stage: np.ndarray, request: np.ndarray, positive_request: np.ndarray
 ) -> np.ndarray:
-    """Whether a positive of each row's request is not a training positive.
+    """Return whether each row's request has a click outside the training positives.
 
     Args:
       stage: [rows] furthest stage.

@@ -9,10 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from twotower_jax.data.log import FunnelLog
-from twotower_jax.data.mapped import release
-
-# Rows that are read at a time.
-BLOCK = 2**24
+from twotower_jax.data.mapped import blocks, release
 
 
 class KnownItems(NamedTuple):
@@ -43,8 +40,7 @@ def first_events(log: FunnelLog) -> np.ndarray:
     if log.time is None:
         raise ValueError("the log has no times")
     first = np.full(log.num_items, np.inf)
-    for row in range(0, len(log.item), BLOCK):
-        rows = slice(row, row + BLOCK)
+    for rows in blocks(len(log.item)):
         np.minimum.at(first, log.item[rows], log.time[rows])
     release(log.item)
     release(log.time)
@@ -71,8 +67,7 @@ def known_items(first: np.ndarray, times: np.ndarray) -> KnownItems:
     place, number = np.empty(len(first), np.int32), np.empty(len(times), np.int32)
     place[order] = np.arange(len(first))
     ordered = first[order]
-    for row in range(0, len(times), BLOCK):
-        rows = slice(row, row + BLOCK)
+    for rows in blocks(len(times)):
         number[rows] = np.searchsorted(ordered, times[rows], side="right")
     release(times)
     return KnownItems(place, number)

@@ -1,8 +1,26 @@
-"""Memory maps, which a large log is read by."""
+"""Memory maps, which a large log is read by, some rows at a time."""
 
 import mmap
+from collections.abc import Iterator
 
 import numpy as np
+
+# Rows that are read at a time: about a gigabyte with what is made of them.
+ROWS = 2**24
+
+
+def blocks(number: int) -> Iterator[slice]:
+    """Yield slices of `ROWS` rows each, and of the rest.
+
+    Args:
+      number: of all rows.
+
+    Examples:
+      >>> list(blocks(2**24 + 5))
+      [slice(0, 16777216, None), slice(16777216, 16777221, None)]
+    """
+    for first in range(0, number, ROWS):
+        yield slice(first, min(first + ROWS, number))
 
 
 def release(values: np.ndarray) -> None:

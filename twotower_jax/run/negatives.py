@@ -8,7 +8,9 @@ from twotower_jax.config.hard import parse_stage
 from twotower_jax.data.feed import make_queries
 from twotower_jax.data.funnel_rows import funnel_rows
 from twotower_jax.data.known_items import KnownItems, first_events, known_items
-from twotower_jax.data.prepared.load import stored_funnel, stored_known
+from twotower_jax.data.prepared.funnel import load_funnel
+from twotower_jax.data.prepared.known import load_known
+from twotower_jax.data.prepared.load import checked_folder
 from twotower_jax.evaluation.ragged import from_pairs
 from twotower_jax.losses.registry import LOSSES
 from twotower_jax.run.inputs import Loaded, query_history
@@ -68,7 +70,7 @@ def hard_pools(config: Config, data: Loaded) -> tuple[HardPools, dict[str, int]]
         pool=hard.pool,
         pool_size=hard.pool_size,
     )
-    rows = stored_funnel(config.data) if as_prepared(config) else None
+    rows = load_funnel(checked_folder(config.data)) if as_prepared(config) else None
     if rows is None:
         rows = funnel_rows(data.log, data.split)
     return make_pools(rows, rule, data.log.num_items, config.seed)
@@ -87,9 +89,8 @@ def known_at(config: Config, data: Loaded) -> KnownItems | None:
     log, moments = data.log, data.split.train.time
     if not config.negatives.available or log.time is None or moments is None:
         return None
-    if as_prepared(config) and (stored := stored_known(config.data)) is not None:
-        return stored
-    return known_items(first_events(log), moments)
+    known = load_known(checked_folder(config.data)) if as_prepared(config) else None
+    return known_items(first_events(log), moments) if known is None else known
 
 
 def mining_of(

@@ -7,7 +7,8 @@ import numpy as np
 from twotower_jax.config import Config
 from twotower_jax.data.history import History, make_sequences, places_in_sequence
 from twotower_jax.data.log import Pairs, Split
-from twotower_jax.data.prepared.load import stored_histories
+from twotower_jax.data.prepared.histories import load_histories
+from twotower_jax.data.prepared.load import checked_folder
 from twotower_jax.errors import InputError
 from twotower_jax.run.inputs import Loaded, query_history, trains
 
@@ -125,7 +126,7 @@ def train_history(config: Config, split: Split) -> History | None:
     if reads_sequences(config):
         return make_sequences(split.known, len(train), config.towers.history_length)
     if as_prepared(config) and "history" in config.towers.query:
-        stored = stored_histories(config.data)
+        stored = load_histories(checked_folder(config.data))
         if stored is not None:
             return stored
     return query_history(config, split.known, train.user, train.time)

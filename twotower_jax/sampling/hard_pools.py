@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from twotower_jax.data.funnel_rows import FunnelRows
+from twotower_jax.data.funnel_rows import FunnelColumns, FunnelRows
 from twotower_jax.data.log import Stage
 from twotower_jax.errors import InputError
 from twotower_jax.sampling.pool_arrays import (
@@ -82,7 +82,7 @@ def make_pools(
       InputError: when the log has no requests or ranks where they are needed, no row of
         the stages, or none for any training positive.
     """
-    of_positive = _group_of_positives(rows, rule)
+    of_positive = _groups(rule, rows.positive_user, rows.positive_request)
     has_positive = np.zeros(int(of_positive.max()) + 1, bool)
     has_positive[of_positive] = True
     counts: Counter[str] = Counter()
@@ -113,13 +113,13 @@ def make_pools(
 
 
 def _entries(
-    rows: FunnelRows, rule: PoolRule, has_positive: np.ndarray, counts: Counter[str]
+    rows: FunnelColumns, rule: PoolRule, has_positive: np.ndarray, counts: Counter[str]
 ) -> Entries:
     """Return the entries of a part of the log, and count the rows that are none."""
     weight = _row_weights(rows, rule)
     kept = np.flatnonzero(weight)
     counts["rows of the stages"] += len(kept)
-    group = rows.user if rule.pool == "user" or rows.request is None else rows.request
+    group = _groups(rule, rows.user, rows.request)
     alone = group >= len(has_positive)
     alone[~alone] = ~has_positive[group[~alone]]
     for reason, left in (
@@ -134,7 +134,7 @@ def _entries(
     return Entries(own, rows.item[kept], weight[kept], rows.stage[kept])
 
 
-def _row_weights(rows: FunnelRows, rule: PoolRule) -> np.ndarray:
+def _row_weights(rows: FunnelColumns, rule: PoolRule) -> np.ndarray:
     """Return the weight of each row [rows] float64, 0 where no stage selects it."""
     out = np.zeros(len(rows.stage))
     weights = rule.weights or (1.0,) * len(rule.stages)
@@ -154,20 +154,20 @@ def _row_weights(rows: FunnelRows, rule: PoolRule) -> np.ndarray:
     return out
 
 
-def _group_of_positives(rows: FunnelRows, rule: PoolRule) -> np.ndarray:
-    """Return the group [n] of each positive, whose rows share a pool: user or request.
+def _groups(rule: PoolRule, user: np.ndarray, request: np.ndarray | None) -> np.ndarray:
+    """Return users or requests, those of the rule: rows of one group share a pool.
 
     Raises:
       InputError: when the log has no requests and the rule needs them.
     """
     if rule.pool == "user":
-        return rows.positive_user
-    if rows.positive_request is None:
+        return user
+    if request is None:
         raise InputError(
             f"negatives.hard.pool={rule.pool} needs the request of each row, and the "
             "log has none; set data.columns.request, or negatives.hard.pool=user"
         )
-    return rows.positive_request
+    return request
 
 
 def _texts(stages: Stages) -> list[str]:

@@ -1,30 +1,32 @@
 """Rows of a log's funnel, sorted by user and request, from which pools are made."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from twotower_jax.data.drafts import draft_of
 from twotower_jax.data.funnel_rows import (
+    FunnelColumns,
     FunnelRows,
+    funnel_columns,
     later_rows,
-    request_codes,
-    rows_of_held_out_requests,
 )
 from twotower_jax.data.log import FunnelLog, Pairs, Split, Stage
-from twotower_jax.data.mapped import release
+from twotower_jax.data.mapped import blocks, release
 from twotower_jax.data.prepared.arrays import load_columns, save_array
 from twotower_jax.data.prepared.ranges import (
-    ROWS,
     new_map,
     ranges_of_users,
     rows_of_users,
 )
 
-FUNNEL = "funnel"
+Table = TypeVar("Table", FunnelLog, Pairs)
+FUNNEL, REQUEST, CLICKED = "funnel", "positive_request", Stage.CLICKED
+# Types of the columns, in the order of `FunnelColumns`.
 KINDS = {
     "user": "<i4",
     "item": "<i4",
@@ -37,17 +39,23 @@ KINDS = {
 
 
 class _Part(NamedTuple):
-    """Rows of a range of users, and the requests of its positives."""
+    """Rows of a range of users, and their training positives.
 
-    columns: dict[str, np.ndarray]
+    Attributes:
+      columns: of the rows, sorted by user and request.
+      positives: [m] numbers of the positives.
+      request: [m] codes of their requests, or None.
+    """
+
+    columns: FunnelColumns
     positives: np.ndarray
-    positive_request: np.ndarray | None
+    request: np.ndarray | None
 
 
 def save_funnel(out: Path, log: FunnelLog, parts: Split) -> None:
     """Write the rows of a log as hard negatives see them, some users at a time.
 
-    A log of positives alone has none.
+    Nothing is written for a log of clicks alone.
 
     Args:
       out: the prepared folder.
@@ -58,75 +66,63 @@ def save_funnel(out: Path, log: FunnelLog, parts: Split) -> None:
         return
     folder, train = out / FUNNEL, parts.train
     folder.mkdir(parents=True, exist_ok=True)
-    requests = log.request is not None and train.request is not None
-    names = [name for name in KINDS if name not in ("rank", "request")]
-    names += ["rank"] * (log.rank is not None) + ["request"] * requests
+    absent = {"rank"} if log.rank is None else set()
+    if log.request is None or train.request is None:
+        absent |= {"request", REQUEST}
+    sizes = dict.fromkeys(KINDS, len(log.user)) | {REQUEST: len(train)}
+    kinds = KINDS | {REQUEST: "<i8"}
     ends = [0]
     with ExitStack() as drafts:
-
-        def column(name: str, rows: int, kind: str) -> np.memmap:
+        maps = {}
+        for name in sizes.keys() - absent:
             draft = drafts.enter_context(draft_of(folder / f"{name}.npy"))
-            return new_map(draft, rows, kind)
-
-        columns = {name: column(name, len(log.user), KINDS[name]) for name in names}
-        positive = column("positive_request", len(train), "<i8") if requests else None
-        for part in _parts(log, parts.train, later_rows(log, parts)):
-            end = ends[-1] + len(part.columns["user"])
-            for name, values in columns.items():
-                values[ends[-1] : end] = part.columns[name]
+            maps[name] = new_map(draft, sizes[name], kinds[name])
+        for part in _parts(log, train, later_rows(log, parts)):
+            ends.append(ends[-1] + len(part.columns.user))
+            for name, values in part.columns._asdict().items():
+                if values is not None:
+                    maps[name][ends[-2] : ends[-1]] = values
+            if part.request is not None:
+                maps[REQUEST][part.positives] = part.request
+            for values in maps.values():
                 values.flush()
                 release(values)
-            if positive is not None:
-                positive[part.positives] = part.positive_request
-            ends.append(end)
-        if positive is not None:
-            positive.flush()
     save_array(folder / "positive_user.npy", train.user)
     save_array(folder / "ends.npy", np.array(ends[1:]))
 
 
 def _has_rejected(log: FunnelLog) -> bool:
-    """Return whether any row is no positive."""
-    blocks = range(0, len(log.stage), ROWS)
-    return any((log.stage[row : row + ROWS] != Stage.CLICKED).any() for row in blocks)
+    """Return whether a log has a row that is not a click."""
+    return any((log.stage[rows] != CLICKED).any() for rows in blocks(len(log.stage)))
 
 
 def _parts(log: FunnelLog, train: Pairs, later: np.ndarray) -> Iterator[_Part]:
-    """Yield the rows of ranges of users, sorted by user and request."""
-    number = 0
+    """Yield the rows of ranges of users."""
+    number = 0  # of the requests of earlier ranges
     for first, end in ranges_of_users(log.user, log.num_users):
         rows = rows_of_users(log.user, first, end)
         positives = rows_of_users(train.user, first, end)
-        of_log = {
-            name: getattr(log, name) for name in ("user", "item", "stage", "rank")
-        }
-        columns = {
-            name: values[rows] for name, values in of_log.items() if values is not None
-        }
-        columns["later"], columns["held_out"] = later[rows], np.zeros(len(rows), bool)
-        order, request = columns["user"], None
-        if log.request is not None and train.request is not None:
-            own, request = request_codes(
-                columns["user"],
-                log.request[rows],
-                train.user[positives],
-                train.request[positives],
-            )
-            columns["held_out"] = rows_of_held_out_requests(
-                columns["stage"], own, request
-            )
-            columns["request"], request = own + number, request + number
-            number = int(columns["request"].max(initial=number - 1)) + 1
-            order = own
-        place = np.argsort(order, kind="stable")
-        for values in (log.item, log.stage, log.rank, log.request, train.request):
-            if values is not None:
-                release(values)
-        yield _Part(
-            {name: values[place] for name, values in columns.items()},
-            positives,
-            request,
+        columns, request = funnel_columns(
+            _take(log, ("user", "item", "stage", "rank", "request"), rows),
+            _take(train, ("user", "request"), positives),
+            later[rows],
         )
+        order = columns.user if columns.request is None else columns.request
+        if columns.request is not None and request is not None:
+            columns = columns._replace(request=columns.request + number)
+            request = request + number
+            number += int(order.max(initial=-1)) + 1
+        yield _Part(columns.take(np.argsort(order, kind="stable")), positives, request)
+
+
+def _take(table: Table, names: Sequence[str], rows: np.ndarray) -> Table:
+    """Return some columns of a log, or of pairs, for some rows."""
+    found = {}
+    for name in names:
+        if (values := getattr(table, name)) is not None:
+            found[name] = values[rows]
+            release(values)
+    return replace(table, **found)
 
 
 def load_funnel(out: Path) -> FunnelRows | None:
@@ -142,5 +138,11 @@ def load_funnel(out: Path) -> FunnelRows | None:
     folder = out / FUNNEL
     if not folder.is_dir():
         return None
-    found: dict[str, Any] = {"rank": None, "request": None, "positive_request": None}
-    return FunnelRows(**found | load_columns(folder, FunnelRows._fields))
+    found = load_columns(folder, (*KINDS, "positive_user", REQUEST, "ends"))
+    columns: dict[str, Any] = {name: found.get(name) for name in KINDS}
+    return FunnelRows(
+        FunnelColumns(**columns),
+        found["positive_user"],
+        found.get(REQUEST),
+        found["ends"],
+    )

@@ -7,14 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from twotower_jax.config.data import ColumnsConfig, DataConfig
-from twotower_jax.data.funnel_rows import FunnelRows
-from twotower_jax.data.history import History
-from twotower_jax.data.known_items import KnownItems
 from twotower_jax.data.log import FunnelLog, Pairs, Split
 from twotower_jax.data.prepared.arrays import PARTS, SIDES, load_log, load_split
-from twotower_jax.data.prepared.funnel import load_funnel
-from twotower_jax.data.prepared.histories import load_histories
-from twotower_jax.data.prepared.known import load_known
 from twotower_jax.data.prepared.prepare import (
     FORMAT,
     INDEX,
@@ -65,54 +59,16 @@ def stored_split(config: DataConfig) -> tuple[Split, str]:
     return parts, index["fingerprint"]
 
 
-def stored_histories(config: DataConfig) -> History | None:
-    """Return the histories of the training positives of a prepared log.
+def checked_folder(config: DataConfig) -> Path:
+    """Return the folder of a prepared log: whole, undamaged and with the run's keys.
 
     Args:
       config: the section ``data`` of a run, with ``data.source=prepared``.
 
-    Returns:
-      Memory maps; None of a folder that was prepared without histories.
-
     Raises:
       InputError: as `load`.
     """
-    folder, _ = _index(config)
-    return load_histories(folder)
-
-
-def stored_funnel(config: DataConfig) -> FunnelRows | None:
-    """Return the rows of a prepared log as hard negatives see them.
-
-    Args:
-      config: the section ``data`` of a run, with ``data.source=prepared``.
-
-    Returns:
-      Memory maps; None of a log of positives alone, and of a folder that was prepared
-      without them.
-
-    Raises:
-      InputError: as `load`.
-    """
-    folder, _ = _index(config)
-    return load_funnel(folder)
-
-
-def stored_known(config: DataConfig) -> KnownItems | None:
-    """Return the items known at the training positives of a prepared log.
-
-    Args:
-      config: the section ``data`` of a run, with ``data.source=prepared``.
-
-    Returns:
-      Memory maps; None of a log without times, and of a folder that was prepared
-      without them.
-
-    Raises:
-      InputError: as `load`.
-    """
-    folder, _ = _index(config)
-    return load_known(folder)
+    return _index(config)[0]
 
 
 def _without_weight(pairs: Pairs | None) -> Pairs | None:
@@ -216,8 +172,14 @@ def _check_arrays(folder: Path, changed: int, inode: int) -> None:
     found = checksums(folder)
     for name in sorted(kept | found):
         if kept.get(name) != found.get(name):
-            what = "is missing" if name not in found else "has another checksum"
             raise InputError(
-                f"{folder / name} {what} than when it was prepared; prepare the data "
-                "again into another folder"
+                f"{folder / name} {_change(name in kept, name in found)}; prepare the "
+                "data again into another folder"
             )
+
+
+def _change(kept: bool, found: bool) -> str:
+    """Return how an array differs from the index: which of the two has its name."""
+    if not found:
+        return "is missing"
+    return "has another checksum than when it was prepared" if kept else "is unknown"

@@ -5,10 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from twotower_jax.data.mapped import release
-
-# Rows that are gathered at a time: about a gigabyte with what is made of them.
-ROWS = 2**24
+from twotower_jax.data import mapped
+from twotower_jax.data.mapped import blocks, release
 
 
 def new_map(path: Path, rows: int, kind: str = "<i4") -> np.memmap:
@@ -25,24 +23,25 @@ def new_map(path: Path, rows: int, kind: str = "<i4") -> np.memmap:
     size = np.dtype(kind).itemsize
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
-        for first in range(0, rows, ROWS):
-            file.write(bytes(size * min(ROWS, rows - first)))
+        for part in blocks(rows):
+            file.write(bytes(size * (part.stop - part.start)))
     return np.lib.format.open_memmap(path, mode="r+")
 
 
 def ranges_of_users(user: np.ndarray, num_users: int) -> Iterator[tuple[int, int]]:
-    """Yield ranges of users with few rows together, or of one user.
+    """Yield ranges of users with at most `mapped.ROWS` rows together, or of one user.
 
     Args:
       user: [rows] codes.
       num_users: of the log.
     """
     number = np.zeros(num_users, np.int64)
-    for row in range(0, len(user), ROWS):
-        number += np.bincount(user[row : row + ROWS], minlength=num_users)
+    for rows in blocks(len(user)):
+        number += np.bincount(user[rows], minlength=num_users)
     total, first = np.concatenate([[0], np.cumsum(number)]), 0
     while first < num_users:
-        end = int(np.searchsorted(total, total[first] + ROWS, side="right")) - 1
+        most = total[first] + mapped.ROWS
+        end = int(np.searchsorted(total, most, side="right")) - 1
         end = max(end, first + 1)
         yield first, end
         first = end
@@ -56,8 +55,8 @@ def rows_of_users(user: np.ndarray, first: int, end: int) -> np.ndarray:
       first, end: of the range.
     """
     found = []
-    for row in range(0, len(user), ROWS):
-        part = user[row : row + ROWS]
-        found.append(row + np.flatnonzero((part >= first) & (part < end)))
+    for rows in blocks(len(user)):
+        part = user[rows]
+        found.append(rows.start + np.flatnonzero((part >= first) & (part < end)))
     release(user)
     return np.concatenate(found) if found else np.zeros(0, np.int64)

@@ -188,7 +188,7 @@ def test_a_changed_array_is_named(name, tmp_path):
 def test_a_missing_or_additional_array_is_named(tmp_path):
     prepare(log_file(tmp_path / "log.csv"), tmp_path / "out", quiet)
     (tmp_path / "out/test/user.npy").unlink()
-    with pytest.raises(InputError, match=r"test/user.npy is missing than when"):
+    with pytest.raises(InputError, match=r"test/user.npy is missing; prepare"):
         load(prepared(tmp_path / "out"))
 
 

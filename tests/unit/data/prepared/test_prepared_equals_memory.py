@@ -5,19 +5,16 @@ import polars as pl
 import pytest
 
 from twotower_jax.config.data import ColumnsConfig, DataConfig
-from twotower_jax.data import sources
+from twotower_jax.data import mapped, sources
 from twotower_jax.data.funnel_rows import funnel_rows
 from twotower_jax.data.history import make_history
 from twotower_jax.data.known_items import first_events, known_items
 from twotower_jax.data.log import Stage
-from twotower_jax.data.prepared import chunks, funnel, ranges
-from twotower_jax.data.prepared.load import (
-    load,
-    stored_funnel,
-    stored_histories,
-    stored_known,
-    stored_split,
-)
+from twotower_jax.data.prepared import chunks
+from twotower_jax.data.prepared.funnel import load_funnel
+from twotower_jax.data.prepared.histories import load_histories
+from twotower_jax.data.prepared.known import load_known
+from twotower_jax.data.prepared.load import checked_folder, load, stored_split
 from twotower_jax.data.prepared.prepare import prepare
 from twotower_jax.data.split import split
 from twotower_jax.data.summary import data_fingerprint
@@ -30,8 +27,7 @@ ROWS = 200
 def small_chunks(monkeypatch):
     monkeypatch.setattr(chunks, "ROWS", 17)
     monkeypatch.setattr(chunks, "GROUP", 3)
-    monkeypatch.setattr(ranges, "ROWS", 23)
-    monkeypatch.setattr(funnel, "ROWS", 23)
+    monkeypatch.setattr(mapped, "ROWS", 23)
 
 
 def rows(seed=0, number=ROWS):
@@ -83,7 +79,9 @@ def same(config, folder):
     assert stored.report == parts.report
     train = parts.train
     wanted = make_history(parts.known, train.user, train.time)
-    for one, other in zip(wanted, stored_histories(prepared), strict=True):
+    for one, other in zip(
+        wanted, load_histories(checked_folder(prepared)), strict=True
+    ):
         np.testing.assert_array_equal(one, other)
     same_negatives(log, parts, prepared)
     for side in ("user_features", "item_features"):
@@ -107,7 +105,7 @@ RULES = (
 
 def same_negatives(log, parts, prepared):
     """Compare pools of hard negatives, and the items known at each positive."""
-    stored, whole = stored_funnel(prepared), funnel_rows(log, parts)
+    stored, whole = load_funnel(checked_folder(prepared)), funnel_rows(log, parts)
     assert (stored is None) == bool((log.stage == Stage.CLICKED).all())
     for rule in RULES if stored is not None else ():
         if (rule.pool == "request" and log.request is None) or (
@@ -121,7 +119,7 @@ def same_negatives(log, parts, prepared):
         for one, other in zip(right, found, strict=True):
             assert one.dtype == other.dtype
             np.testing.assert_array_equal(one, other)
-    known = stored_known(prepared)
+    known = load_known(checked_folder(prepared))
     assert (known is None) == (log.time is None)
     if known is not None:
         wanted = known_items(first_events(log), parts.train.time)
