@@ -10,6 +10,7 @@ from helpers.loss_cases import (
     COLUMNS,
     DIM,
     FEATURES,
+    ITEM,
     SLOTS,
     Case,
     make_case,
@@ -86,6 +87,20 @@ def assert_close(one, other):
 @pytest.mark.parametrize("feature", FEATURES)
 def test_softmax_equals_loops_over_the_definition(feature, own_counts):
     case = make_case(feature, own_counts=own_counts)
+    with jax.enable_x64(True):
+        got = float(blockwise.softmax_loss(*on_device(case)))
+    assert got == pytest.approx(slow_softmax(case), rel=1e-12)
+
+
+@pytest.mark.parametrize("feature", ["pools", "all"])
+def test_counts_of_pools_are_added_at_one_column_of_each_item(feature):
+    case = make_case(feature)
+    first = np.unique(ITEM, return_index=True)[1].astype(np.int32)
+    of_items = case.columns.log_count[:, first]
+    columns = case.columns._replace(
+        log_count=of_items[:, case.columns.place], first=np.resize(first, COLUMNS)
+    )
+    case = case._replace(columns=columns)
     with jax.enable_x64(True):
         got = float(blockwise.softmax_loss(*on_device(case)))
     assert got == pytest.approx(slow_softmax(case), rel=1e-12)

@@ -13,7 +13,7 @@ PASSES = 3
 # Exponentials, logarithms and roots per pair of a row and a column: one exponential
 # with the softmax; the others are differentiated, four with bce.
 SOFTMAX_EXP, OTHER_EXP = 1, 4
-# Adding the expected count of a pool to that of a column: log(e^a + e^b).
+# Adding the expected count of an item of a pool to that of a column: log(e^a + e^b).
 POOL_EXP = 2
 # Times that a score is written or read: score, its exponential, and two gradients.
 SCORE_PASSES = 5
@@ -119,12 +119,14 @@ def _exponentials(shape: Shape, pairs: int) -> float:
     structure = shape.structure
     softmax = LOSSES[structure.loss].softmax and not structure.negatives.top_k
     each = SOFTMAX_EXP if softmax else OTHER_EXP
-    each += POOL_EXP * shape.counts_pools
+    pools = POOL_EXP * shape.counts_pools * (shape.extras.window or shape.extras.pool)
+    # An entry of a bank has a count of its own, so that there each pair is added up.
+    banks = POOL_EXP * (shape.counts_pools and shape.structure.negatives.bank > 0)
     slots = (each + 1) * shape.rows * shape.slots
     singles = any(one.kind != "history" for one in structure.model.query.features)
     updated = shape.rows * singles + shape.candidates + shape.touched
     roots = updated * shape.dim if shape.moments else 0
-    return each * pairs + slots + roots
+    return (each + banks) * pairs + pools * shape.rows + slots + roots
 
 
 def _rows(shape: Shape) -> tuple[float, float]:

@@ -53,6 +53,8 @@ class ColumnTerms(NamedTuple):
         `PoolTerms.place` and `RowTerms.seen` refer. Not read where a row has neither.
       strength: [] factor of the logs of expected counts of columns, of their pools and
         of the rows' own items; None for 1.
+      first: [C] int32 the first column of each distinct item; None where `log_count`
+        may differ between columns of one item. Read where rows have pools.
     """
 
     log_mult: jax.Array
@@ -60,6 +62,7 @@ class ColumnTerms(NamedTuple):
     key: jax.Array
     place: jax.Array
     strength: jax.Array | None = None
+    first: jax.Array | None = None
 
 
 class PoolTerms(NamedTuple):
@@ -145,12 +148,8 @@ def column_terms(columns: ColumnTerms, rows: RowTerms) -> PairTerms:
     group = jnp.zeros(number, jnp.int32) if rows.group is None else rows.group
     log_count = columns.log_count[group]
     for pool in (rows.pool, rows.own):
-        if pool is None:
-            continue
-        table = jnp.full((number, columns.key.shape[0] + 1), -jnp.inf, log_count.dtype)
-        line = jnp.arange(number)[:, None]
-        table = table.at[line, pool.place].set(pool.log_count, mode="drop")
-        log_count = jnp.logaddexp(log_count, table[:, columns.place])
+        if pool is not None:
+            log_count = _with_pool(columns, log_count, pool)
     own = columns.key[None, :] == rows.key[:, None]
     log_mult = jnp.where(own, rows.own_log_mult[:, None], columns.log_mult[None, :])
     if rows.seen is not None:
@@ -185,6 +184,22 @@ def bias(columns: ColumnTerms, rows: RowTerms) -> jax.Array:
     if rows.seen is not None:
         bias = jnp.where(rows.seen[:, columns.place], -jnp.inf, bias)
     return bias
+
+
+def _with_pool(
+    columns: ColumnTerms, log_count: jax.Array, pool: PoolTerms
+) -> jax.Array:
+    """Return log(e^log_count + e^pool) [b, C], of the pool's count of each column."""
+    number, size = log_count.shape
+    line, counts = jnp.arange(number)[:, None], pool.log_count
+    if columns.first is not None:  # L sums per row, and not C
+        there = log_count[line, columns.first.at[pool.place].get(mode="clip")]
+        counts = jnp.logaddexp(there, counts)
+    table = jnp.full((number, size + 1), -jnp.inf, log_count.dtype)
+    found = table.at[line, pool.place].set(counts, mode="drop")[:, columns.place]
+    if columns.first is None:
+        return jnp.logaddexp(log_count, found)
+    return jnp.where(jnp.isneginf(found), log_count, found)
 
 
 def _minus(log_mult: jax.Array, log_count: jax.Array) -> jax.Array:

@@ -95,6 +95,8 @@ def batch_terms(
     if items.shape[0] and (has_pools or has_own or by_row):
         places = _distinct(items, num_items)
         columns = columns._replace(place=places.of_column)
+        if "bank" not in state.samplers:  # its entries have counts of earlier steps
+            columns = columns._replace(first=_first_columns(places))
         rows = rows._replace(
             seen=_seen(data, batch, places),
             pool=_pool_terms(mixture, places),
@@ -168,6 +170,13 @@ def _distinct(items: jax.Array, num_items: int) -> _Places:
         items, size=items.shape[0], fill_value=num_items + 1, return_inverse=True
     )
     return _Places(distinct, place.reshape(-1).astype(jnp.int32))
+
+
+def _first_columns(places: _Places) -> jax.Array:
+    """Return the first column of each distinct item, [C] int32; C behind the last."""
+    number = places.of_column.shape[0]
+    columns = jnp.arange(number, dtype=jnp.int32)
+    return jnp.full_like(columns, number).at[places.of_column].min(columns)
 
 
 def _seen(data: TrainData, batch: Batch, places: _Places) -> jax.Array | None:
