@@ -9,25 +9,29 @@ from twotower_jax.data.guess.feedback import (
     find_rating,
     find_stage,
 )
-from twotower_jax.data.guess.names import TARGETS, is_id, role_score, words
+from twotower_jax.data.guess.names import (
+    PAST,
+    QUANTITIES,
+    TARGETS,
+    VISITS,
+    is_id,
+    role_score,
+    words,
+)
 from twotower_jax.data.guess.profile import Profile, numbers, profile
-from twotower_jax.data.guess.roles import Column, Profiles, Roles, best_named, unused
+from twotower_jax.data.guess.roles import (
+    Column,
+    Profiles,
+    Roles,
+    best_named,
+    owners,
+    unused,
+)
 from twotower_jax.data.parse import check_forms
 from twotower_jax.data.sources.files import need_columns
 from twotower_jax.data.times import UNITS, unit
 from twotower_jax.errors import InputError
 
-# Words of quantities, which are not ids, and of lists that are not those shown.
-QUANTITIES = {
-    *("price", "quantity", "qty", "count", "amount", "age", "year", "weight", "title"),
-    *("duration", "num", "total", "cost", "length", "name", "text", "review"),
-    *("comment", "gender", "genres", "genre", "category", "zip", "helpful", "vote"),
-    *("votes", "reordered", "description", "summary", "hour", "dow", "days"),
-    *("verified", "seconds", "minutes", "milliseconds", "ms"),
-}
-PAST = {"history", "hist", "past", "previous", "prior"}
-# Requests that can stand for the users of a log that has none.
-VISITS = {"session", "order", "basket", "visit", "cart", "invoice", "transaction"}
 # Items have more values than this in a sample of enough rows.
 FEW, ENOUGH = 20, 1_000
 # Texts that are dates of a form that is not read, such as 31/5/2024.
@@ -184,8 +188,15 @@ def _users(profiles: Profiles, roles: Roles) -> None:
         return
     visits = [p for p in free if VISITS & set(words(p.name)) and p.kind != "list"]
     if visits and "item" in roles.columns:
-        why = f"no column of users, so each {words(visits[0].name)[0]} is a query"
-        roles.columns["user"] = Column(visits[0].name, why)
+        visit = visits[0]
+        why = f"no column of users, so each {words(visit.name)[0]} is a query"
+        roles.columns["user"] = Column(visit.name, why)
+        for one in owners(visit, [p for p in free if _is_ids(p) and p.distinct > FEW]):
+            roles.notes.append(
+                f"each {visit.name} has one {one.name}, of {one.distinct:,} in the "
+                f"sample; if they are the users, give data.columns.user={one.name} "
+                f"data.columns.request={visit.name}"
+            )
 
 
 def _is_ids(one: Profile) -> bool:

@@ -48,6 +48,17 @@ TARGETS = {
     *("imports", "imported", "cited", "cites", "reference", "references", "referenced"),
     *("followee", "followed", "linked", "destination", "dest", "dst"),
 }
+# Words of quantities, which are not ids, and of lists that are not those shown.
+QUANTITIES = {
+    *("price", "quantity", "qty", "count", "amount", "age", "year", "weight", "title"),
+    *("duration", "num", "total", "cost", "length", "name", "text", "review"),
+    *("comment", "gender", "genres", "genre", "category", "zip", "helpful", "vote"),
+    *("votes", "reordered", "description", "summary", "hour", "dow", "days"),
+    *("verified", "seconds", "minutes", "milliseconds", "ms"),
+}
+PAST = {"history", "hist", "past", "previous", "prior"}
+# Requests that can stand for the users of a log that has none.
+VISITS = {"session", "order", "basket", "visit", "cart", "invoice", "transaction"}
 # Ends of a name that mark an id and do not change its role.
 _IDS = ("id", "ids", "idx", "procid", "no", "nr", "number", "code", "uri", "key")
 

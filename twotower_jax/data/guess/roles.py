@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+import polars as pl
+
 from twotower_jax.data.guess.names import is_id, role_score
 from twotower_jax.data.guess.profile import Profile
 
@@ -57,3 +59,30 @@ def best_named(
     scored = [(role_score(p.name, role), is_id(p.name), p) for p in candidates]
     scored = [one for one in scored if one[0] and fits(one[2])]
     return max(scored, key=lambda one: one[:2])[2] if scored else None
+
+
+def owners(visit: Profile, candidates: Iterable[Profile]) -> list[Profile]:
+    """Columns of one value in all rows of a visit, some of them of several visits.
+
+    Args:
+      visit: content of a column of sessions, orders or the like.
+      candidates: contents of other columns.
+
+    Returns:
+      The columns, without those that have missing values.
+
+    Examples:
+      >>> def column(name, values):
+      ...     return Profile(name, "whole", pl.Series(values), 0.0, len(set(values)))
+      >>> visit, buyer = column("order", [1, 1, 2, 3]), column("buyer", [7, 7, 7, 8])
+      >>> [one.name for one in owners(visit, [buyer, column("line", [1, 2, 1, 1])])]
+      ['buyer']
+    """
+    found = []
+    for one in candidates:
+        if one.missing or visit.missing or not 1 < one.distinct < visit.distinct:
+            continue
+        pairs = pl.DataFrame({"visit": visit.values, "owner": one.values})
+        if pairs.n_unique() == visit.distinct:
+            found.append(one)
+    return found
