@@ -95,7 +95,8 @@ def batch_terms(
     if items.shape[0] and (has_pools or has_own or by_row):
         places = _distinct(items, num_items)
         columns = columns._replace(place=places.of_column)
-        if "bank" not in state.samplers:  # its entries have counts of earlier steps
+        # Entries of a bank have counts of earlier steps.
+        if (has_pools or has_own) and "bank" not in state.samplers:
             columns = columns._replace(first=_first_columns(places))
         rows = rows._replace(
             seen=_seen(data, batch, places),

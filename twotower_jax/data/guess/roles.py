@@ -62,7 +62,7 @@ def best_named(
 
 
 def owners(visit: Profile, candidates: Iterable[Profile]) -> list[Profile]:
-    """Columns of one value in all rows of a visit, some of them of several visits.
+    """Return columns of one value in each visit, and of fewer values than visits.
 
     Args:
       visit: content of a column of sessions, orders or the like.
