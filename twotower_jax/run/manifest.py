@@ -3,12 +3,14 @@
 import importlib.metadata
 import os
 import platform
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from twotower_jax.config import Config, fingerprint
+from twotower_jax.config.training import MeshConfig
 from twotower_jax.run.commit import commit_of
 from twotower_jax.run.records import RunFolder
 from twotower_jax.training.checkpoint import Checkpoints
@@ -27,8 +29,9 @@ VERSIONS = (
 L2_PENALTY = "per example, of its query and its positive; negatives have none"
 # Keys of the manifest that are kept of earlier parts of a training, and those of them
 # that can change the last bits of a result.
-PART = ("command", "device", "processor", "xla_flags", "python", "versions", "git")
-DECIDING = ("device", "processor", "xla_flags")
+PART = ("command", "device", "mesh", "processor", "xla_flags", "python", "versions")
+PART += ("git",)
+DECIDING = ("device", "mesh", "processor", "xla_flags")
 # Instruction sets for vectors, widest first: XLA compiles for the widest, and each adds
 # in an order of its own.
 VECTORS = ("avx512f", "avx2", "avx", "sse4_2", "asimd")
@@ -49,6 +52,7 @@ def manifest(config: Config, data_fingerprint: str, device: str, command: str) -
         "data_fingerprint": data_fingerprint,
         "seed": config.seed,
         "device": device,
+        "mesh": list(config.training.mesh_shape),
         "processor": processor(Path("/proc/cpuinfo")),
         "xla_flags": os.environ.get("XLA_FLAGS"),
         "l2_penalty": L2_PENALTY if config.optimizer.l2 else None,
@@ -81,12 +85,16 @@ def training_identity(
 ) -> str:
     """Return what identifies a training: a checkpoint of another one is refused.
 
+    The mesh is not part of it: a training goes on from a checkpoint of another mesh.
+
     Args:
       config: the run, with the features of both towers named.
       data_fingerprint: of its data.
       weights: fingerprint of the weights of its positives; None without weights.
     """
-    return " ".join(filter(None, [fingerprint(config), data_fingerprint, weights]))
+    training = replace(config.training, devices=1, mesh=MeshConfig())
+    trained = fingerprint(replace(config, training=training))
+    return " ".join(filter(None, [trained, data_fingerprint, weights]))
 
 
 def write_manifest(record: RunFolder, made: dict[str, Any], console: Console) -> None:
@@ -99,7 +107,7 @@ def write_manifest(record: RunFolder, made: dict[str, Any], console: Console) ->
     """
     before = record.read("manifest")
     if before and Checkpoints(record.shared).steps():
-        last = {key: before.get(key) for key in PART}
+        last = {key: before[key] for key in PART if key in before}
         made = made | {"earlier": [*before.get("earlier", []), last]}
         for change in changes(last, made):
             console.print(
@@ -118,7 +126,7 @@ def changes(last: dict[str, Any], made: dict[str, Any]) -> list[str]:
       last: of the last part of a training, the keys of `PART`.
       made: the manifest of the next part.
     """
-    pairs = [(key, last[key], made[key]) for key in DECIDING]
-    before = last["versions"] or {}
+    pairs = [(key, last[key], made[key]) for key in DECIDING if key in last]
+    before = last.get("versions") or {}
     pairs += [(key, before.get(key), now) for key, now in made["versions"].items()]
     return [f"{key} {was}, now {now}" for key, was, now in pairs if was != now]

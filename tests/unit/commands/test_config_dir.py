@@ -64,6 +64,7 @@ COMMANDS = (
     ("advise",),
     ("audit",),
     ("plan",),
+    ("remesh", "run"),
     ("report", "runs"),
     ("evaluate", "run"),
     ("export", "run", "--out", "model"),

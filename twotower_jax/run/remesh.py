@@ -1,0 +1,143 @@
+"""The folder of an interrupted run whose training goes on with another mesh."""
+
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from twotower_jax.config import Config, fingerprint, from_record, to_dict
+from twotower_jax.config.parse_text import parse_yaml
+from twotower_jax.data.drafts import draft_of
+from twotower_jax.errors import InputError
+from twotower_jax.run.inputs import trains
+from twotower_jax.run.records import RunFolder, stored_config
+from twotower_jax.training.checkpoint import PLACE, Checkpoints, check_place
+
+# Each with the value that it has where it is not given.
+KEYS = {
+    "training.devices": 1,
+    "training.mesh.data": None,
+    "training.mesh.table": 1,
+}
+
+
+class Remeshed(NamedTuple):
+    """A folder from which a training goes on.
+
+    Attributes:
+      folder: of the run with the other mesh.
+      step: of its last state.
+      damaged: why states of the earlier folder were left out.
+      words: ``key=value`` that give the mesh in a command of that run.
+    """
+
+    folder: Path
+    step: int
+    damaged: tuple[str, ...]
+    words: list[str]
+
+
+def remesh(folder: Path, words: list[str]) -> Remeshed:
+    """Make the folder of a run with another mesh from that of an interrupted run.
+
+    Args:
+      folder: of the interrupted run, which stays as it is; the other is made beside it.
+      words: ``key=value`` of the keys of `KEYS`, as ``twotower train`` takes them.
+
+    Raises:
+      InputError: for another key, a mesh that does not divide the batch or that the run
+        has already, a run that finished or has no state, or a folder that is there.
+    """
+    before = stored_config(folder)
+    config, record = with_mesh(before, words), RunFolder(folder)
+    _check(before, config, record)
+    place = folder.with_name(fingerprint(config))
+    if place.exists():
+        raise InputError(
+            f"{place} is there, and nothing of it is overwritten; its command goes on "
+            "from its own states, or move that folder away"
+        )
+    check_place(folder)
+    with draft_of(place) as draft:
+        shutil.copytree(folder, draft, ignore=lambda *_: [PLACE])
+        steps, damaged = Checkpoints(folder).copy(draft)
+        if not steps:
+            raise InputError(damaged[0])
+        _describe(RunFolder(draft), config, folder)
+    return Remeshed(place, steps[-1], damaged, _words(before, words))
+
+
+def with_mesh(config: Config, words: list[str]) -> Config:
+    """Return a configuration with another mesh.
+
+    Args:
+      config: of the interrupted run.
+      words: ``key=value``; a key that is not given has its default.
+
+    Raises:
+      InputError: for another key, or a mesh that does not divide the batch.
+
+    Examples:
+      >>> with_mesh(Config(), ["training.mesh.table=2"]).training.mesh_shape
+      (1, 2)
+    """
+    mesh: dict[str, Any] = dict(KEYS)
+    for word in words:
+        key, equals, text = word.partition("=")
+        if key not in KEYS or not equals:
+            raise InputError(
+                f"{word!r}: only the mesh of a training changes; give "
+                f"{', '.join(f'{one}=N' for one in KEYS)}"
+            )
+        try:
+            mesh[key] = parse_yaml(text)
+        except ValueError:
+            mesh[key] = text  # refused as another type
+    values = to_dict(config)
+    training = values["training"]
+    training["devices"] = mesh["training.devices"]
+    training["mesh"] = {
+        axis: mesh[f"training.mesh.{axis}"] for axis in ("data", "table")
+    }
+    return from_record(values)
+
+
+def _check(before: Config, config: Config, record: RunFolder) -> None:
+    """Refuse what has no state to go on from with another mesh."""
+    data, table = config.training.mesh_shape
+    mesh = f"training.mesh.data={data} training.mesh.table={table}"
+    if record.is_done():
+        raise InputError(
+            f"{record.path} has finished: evaluate and export read it on one device, "
+            "and training.start_from= takes its parameters on any mesh"
+        )
+    if before.training.mesh_shape == (data, table):
+        raise InputError(
+            f"{record.path} has {mesh} already; its command goes on, or give "
+            f"{', '.join(f'{one}=N' for one in KEYS)}"
+        )
+    if not trains(config) or not Checkpoints(record.path).steps():
+        raise InputError(
+            f"{record.path} has no checkpoint yet; train from the start with {mesh}"
+        )
+
+
+def _describe(record: RunFolder, config: Config, source: Path) -> None:
+    """Write configuration, manifest and status of the run with the other mesh.
+
+    The rest of the manifest tells of the steps so far, and the training that goes on
+    keeps it as an earlier part.
+    """
+    record.write_config(config)
+    made = record.read("manifest") or {}
+    record.write("manifest", made | {"config_fingerprint": fingerprint(config)})
+    record.set_status("running", f"goes on from a state of {source}")
+
+
+def _words(before: Config, words: list[str]) -> list[str]:
+    """Return the words of a mesh, with defaults of keys that had another value."""
+    given = {word.partition("=")[0] for word in words}
+    training = before.training
+    had = (training.devices, training.mesh.data, training.mesh.table)
+    pairs = zip(KEYS.items(), had, strict=True)
+    reset = [(key, now) for (key, now), was in pairs if key not in given and was != now]
+    return [*words, *(f"{key}={'null' if n is None else n}" for key, n in reset)]
