@@ -37,6 +37,10 @@ CASES = {
     "fed by the host": ("training.feed=host", "training.order=blocks"),
     "spectral start": ("towers.init=spectral",),
     "histories": ("towers.query=[id,history]", "towers.history_length=5"),
+    "features": (
+        "towers.query=[id,segment,activity]",
+        *("towers.candidate=[id,category,price,tags]", "training.feed=host"),
+    ),
     "subtracted": ("evaluation.subtract_log_q=true", "loss.logq.correct=all"),
 }
 

@@ -15,7 +15,13 @@ from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from helpers.problems import as_loaded, configure, small_problem, zipf_clicks
+from helpers.problems import (
+    as_loaded,
+    configure,
+    small_problem,
+    with_features,
+    zipf_clicks,
+)
 from twotower_jax.cost.exchange import exchanged_bytes
 from twotower_jax.data.feed import make_queries
 from twotower_jax.data.sizes import sizes_of
@@ -35,10 +41,12 @@ QUIET = Console(quiet=True)
 
 
 def problem_of(mesh):
-    """Return a problem with a bank, drawn negatives and two tables."""
+    """Return a problem with a bank, drawn negatives, and features of each kind."""
     data = as_loaded(*zipf_clicks(USERS, ITEMS, 4000), USERS, ITEMS)
     return small_problem(
-        data,
+        with_features(data),
+        towers__query=("id", "group", "size"),
+        towers__candidate=("id", "tags", "text"),
         training__mesh__data=mesh[0],
         training__mesh__table=mesh[1],
         negatives__easy__num=10,
@@ -171,15 +179,21 @@ def catalogue(folder):
 
 def exchange(folder):
     """The plan counts what the devices of a compiled step exchange, within a tenth."""
-    clicks = as_loaded(*zipf_clicks(USERS, ITEMS, 4000), USERS, ITEMS)
+    clicks = with_features(as_loaded(*zipf_clicks(USERS, ITEMS, 4000), USERS, ITEMS))
     keys = {
         "towers__dim": 16,
         "towers__hidden": (24,),
         "training__batch_size": 64,
         "training__merge_columns": False,
     }
-    for mesh in ((4, 1), (1, 4), (1, 8)):
+    features = {
+        "towers__query": ("id", "group", "size"),
+        "towers__candidate": ("id", "tags", "text"),
+    }
+    ids = {"towers__query": ("id",), "towers__candidate": ("id",)}
+    for mesh, more in (((4, 1), ids), ((1, 4), ids), ((1, 8), ids), ((1, 4), features)):
         own = keys | {"training__mesh__data": mesh[0], "training__mesh__table": mesh[1]}
+        own |= more
         problem = small_problem(clicks, **own)
         shape = training_shape(configure(**own), sizes_of(clicks.log, clicks.split))
         sent = 0.0

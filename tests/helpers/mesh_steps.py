@@ -14,7 +14,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from helpers.problems import as_loaded, small_problem, with_times, zipf_clicks
+from helpers.problems import (
+    as_loaded,
+    small_problem,
+    with_features,
+    with_times,
+    zipf_clicks,
+)
 from twotower_jax.training.feeds import DeviceFeed
 from twotower_jax.training.mesh import spread_axis
 from twotower_jax.training.problem import Problem
@@ -24,6 +30,7 @@ USERS, ITEMS, CLICKS, BATCH, STEPS = 37, 53, 400, 16, 20
 MESHES = ((1, 1), (8, 1), (2, 4), (1, 8))
 TABLES = {"negatives__easy__num": 10}
 SLOTS = TABLES | {"negatives__hard__num": 4}
+FEATURES = ("id", "group", "tags", "size", "text")
 HISTORY = TABLES | {"towers__query": ("history",), "towers__history_length": 6}
 SEQUENCE = HISTORY | {"towers__kind": "mlp", "towers__history_pooling": "transformer"}
 CASES: dict[str, dict[str, Any]] = {
@@ -32,6 +39,13 @@ CASES: dict[str, dict[str, Any]] = {
     "adam": TABLES | {"optimizer__name": "adam", "optimizer__l2": 1e-3},
     "sgd": TABLES | {"optimizer__name": "sgd"},
     "history": HISTORY,
+    "features": {"towers__query": FEATURES, "towers__candidate": FEATURES},
+    "features of histories": HISTORY
+    | {
+        "towers__query": (*FEATURES, "history"),
+        "towers__candidate": FEATURES,
+        "towers__history_features": FEATURES,
+    },
     "attention": HISTORY | {"towers__history_pooling": "attention"},
     "shared table": HISTORY
     | {"towers__history_table": "shared", "optimizer__name": "adam"},
@@ -88,7 +102,7 @@ def problem_of(case: str, data: int, table: int) -> Problem:
     clicks = as_loaded(*zipf_clicks(USERS, ITEMS, CLICKS), USERS, ITEMS)
     times = np.arange(CLICKS, dtype=float)
     return small_problem(
-        with_times(clicks, times, times[:0]),
+        with_features(with_times(clicks, times, times[:0])),
         training__batch_size=BATCH,
         training__mesh__data=data,
         training__mesh__table=table,
@@ -130,7 +144,7 @@ def steps(
     with jax.set_mesh(layout.mesh):
         state = layout.put(start)
         program = as_float64(layout.put_program(problem.program))
-        data, rows = DeviceFeed(layout.mesh, problem.data)(
+        data, rows = DeviceFeed(layout.mesh, as_float64(problem.data))(
             problem.order.batches(0, STEPS)
         )
         state, losses = run(program, data, state, rows)

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from twotower_jax.config import Config, from_dict
-from twotower_jax.data.log import FunnelLog, Pairs, Split, Stage
+from twotower_jax.data.log import Feature, FunnelLog, Pairs, Split, Stage
 from twotower_jax.run.inputs import Loaded
 from twotower_jax.run.problem import make_problem
 from twotower_jax.training.problem import Problem
@@ -71,6 +71,37 @@ def with_times(data: Loaded, time: np.ndarray, rows: np.ndarray) -> Loaded:
     log = replace(data.log, time=np.concatenate([time, rows]).astype(float))
     train = replace(data.split.train, time=time.astype(float))
     return data._replace(log=log, split=replace(data.split, train=train))
+
+
+def with_features(data: Loaded) -> Loaded:
+    """Return data of `as_loaded` with features of every kind of users and items.
+
+    Args:
+      data: the data.
+    """
+    rng = np.random.default_rng(5)
+
+    def features(number: int) -> dict[str, Feature]:
+        normal = rng.normal(size=(number, 3)).astype(np.float32)
+        return {
+            "group": Feature("categorical", _codes(rng, (number,), 5), 5),
+            "tags": Feature("multi", _codes(rng, (number, 2), 7), 7),
+            "size": Feature("numeric", normal[:, 0]),
+            "text": Feature("vector", normal),
+        }
+
+    log = data.log
+    changed = replace(
+        log,
+        user_features=features(log.num_users),
+        item_features=features(log.num_items),
+    )
+    return data._replace(log=changed)
+
+
+def _codes(rng: np.random.Generator, shape: tuple[int, ...], size: int) -> np.ndarray:
+    """Return codes of a feature, -1 for a missing value."""
+    return rng.integers(-1, size, shape).astype(np.int32)
 
 
 def zipf_clicks(users: int, items: int, number: int, seed: int = 0):

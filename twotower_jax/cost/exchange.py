@@ -3,7 +3,9 @@
 Counted in compiled steps of an in-batch softmax: with B rows of queries and E encoded
 candidates of D numbers, on N devices of which T hold a copy of the tables,
 
-* rows looked up in spread tables are summed over T devices: (B + E) D numbers;
+* rows looked up in spread tables are summed over T devices: (B + E) D numbers, and so
+  are the features of a user for each row, and of an item for each candidate and each
+  item of a history;
 * embeddings of candidates are gathered by all N: 3 E D;
 * gradients of them, of the looked-up rows and of the layers are summed over N:
   (2 E + B + E) D and the layers.
@@ -14,6 +16,7 @@ of n numbers (N - 1) / N n.
 
 from twotower_jax.cost.memory import NUMBER
 from twotower_jax.cost.shape import Shape, dense_numbers
+from twotower_jax.model.tower import TowerSpec
 
 
 def exchanged_bytes(shape: Shape) -> float:
@@ -23,14 +26,22 @@ def exchanged_bytes(shape: Shape) -> float:
       shape: of the training.
     """
     model, dim = shape.structure.model, shape.dim
-    queries = shape.batch * len(model.query.features)
-    looked_up = queries + shape.candidates * len(model.candidate.features)
+    looked_up = shape.batch * _tables(model.query)
+    looked_up += shape.candidates * _tables(model.candidate)
     dense = dense_numbers(model.query) + dense_numbers(model.candidate)
     gathered = 3 * shape.candidates * dim
     summed = 2 * shape.candidates * dim + looked_up * dim + dense
-    numbers = 2 * _share(shape.shards) * looked_up * dim
+    of_user, of_item = (each / NUMBER for each in shape.feature_bytes)
+    items = shape.candidates + shape.devices * shape.tokens
+    values = shape.batch * of_user + items * of_item
+    numbers = 2 * _share(shape.shards) * (looked_up * dim + values)
     numbers += _share(shape.devices) * (gathered + 2 * summed)
     return NUMBER * numbers
+
+
+def _tables(spec: TowerSpec) -> int:
+    """Return the features of a tower that are rows of tables."""
+    return sum(one.kind not in ("numeric", "vector") for one in spec.features)
 
 
 def _share(devices: int) -> float:

@@ -152,7 +152,7 @@ def _data(shape: Shape) -> list[Part]:
     return [
         Part("positives", (2 + extras.weighted) * NUMBER * placed),
         Part("histories", NUMBER * (2 * n + shape.seen) * history),
-        Part("features", shape.feature_bytes),
+        Part("features", _features(shape)),
         Part("pools of hard negatives", pools * placed),
         Part("pools on the host", pools * n * extras.fed, HOST),
         Part(
@@ -160,6 +160,13 @@ def _data(shape: Shape) -> list[Part]:
             NUMBER * (shape.users + 1 + shape.seen) * shape.masks_users,
         ),
     ]
+
+
+def _features(shape: Shape) -> int:
+    """Return the bytes of features on a device, which has a part of the rows."""
+    rows = shape.users, shape.structure.num_items
+    own = [stored_rows(number, shape.shards) // shape.shards for number in rows]
+    return sum(n * each for n, each in zip(own, shape.feature_bytes, strict=True))
 
 
 def _step(shape: Shape) -> list[Part]:

@@ -57,7 +57,7 @@ class Shape(NamedTuple):
       users, positives: of the training part.
       seen: positives up to the end of training.
       log_rows: rows of the log, of every stage.
-      feature_bytes: bytes of the features on a device.
+      feature_bytes: bytes of the features of a user, and of an item.
       touched: expected distinct rows of a table of histories per step.
       extras: arrays that not every run has.
       shards: devices over which the rows of a table are spread, a divisor of devices.
@@ -71,7 +71,7 @@ class Shape(NamedTuple):
     positives: int
     seen: int
     log_rows: int
-    feature_bytes: int
+    feature_bytes: tuple[int, int]
     touched: int
     extras: Extras = Extras()
     shards: int = 1

@@ -77,10 +77,10 @@ def host_queries(user: np.ndarray, history: History | None) -> Queries:
     return Queries(*cast(Any, (user, *spans)))
 
 
-def device_features(
+def feature_arrays(
     features: dict[str, Feature], names: tuple[str, ...]
-) -> dict[str, jax.Array]:
-    """Arrays of features on the device.
+) -> dict[str, Any]:
+    """Arrays of features, of numpy; they are put on the devices as they are used.
 
     Args:
       features: of the users or of the items, by name.
@@ -89,7 +89,7 @@ def device_features(
     Returns:
       {name: array of shape [codes, ...]}.
     """
-    return {n: jnp.asarray(features[n].values) for n in names if n in features}
+    return {n: features[n].values for n in names if n in features}
 
 
 class Order:

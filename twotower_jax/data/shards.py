@@ -98,6 +98,47 @@ def take(values: jax.Array, ids: jax.Array) -> jax.Array:
     return on_shards(own_values, (BY_ROWS, WHOLE), WHOLE)(values, ids)
 
 
+def take_known(values: jax.Array, ids: jax.Array, missing: float) -> jax.Array:
+    """Values of items or users, from an array that may be spread like a table.
+
+    Args:
+      values: [n, ...], one entry per item or user; padding has the missing value.
+      ids: int32 of any shape.
+      missing: value of ids of no entry.
+
+    Returns:
+      [*ids.shape, ...].
+
+    Examples:
+      >>> take_known(jnp.array([5, 7]), jnp.array([1, 2]), -1).tolist()
+      [7, -1]
+    """
+    if table_shards() == 1:
+        return values.at[ids].get(mode="fill", fill_value=missing)
+
+    def own_values(values: jax.Array, ids: jax.Array) -> jax.Array:
+        places = own_places(ids, values.shape[0])
+        return over_tables(values.at[places].get(mode="fill", fill_value=0))
+
+    found = on_shards(own_values, (BY_ROWS, WHOLE), WHOLE)(values, ids)
+    known = (ids >= 0) & (ids < values.shape[0])
+    known = jnp.expand_dims(known, tuple(range(ids.ndim, found.ndim)))
+    # The sum is on all devices. Without the constraint the compiler would keep all that
+    # is computed from it there, each device a whole batch.
+    return spread_batch(jnp.where(known, found, missing))
+
+
+def spread_batch(values: jax.Array) -> jax.Array:
+    """Return an array whose first axis, rows or candidates of a batch, is spread.
+
+    Args:
+      values: [E, ...], within a program.
+    """
+    if jax.sharding.get_abstract_mesh().size <= 1:
+        return values
+    return jax.lax.with_sharding_constraint(values, PartitionSpec((DATA, TABLE)))
+
+
 def on_all(values: jax.Array) -> jax.Array:
     """Return an array that every device of the mesh holds whole.
 

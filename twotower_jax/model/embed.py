@@ -1,7 +1,7 @@
 """Embeddings of all queries and of the whole catalogue, in blocks."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, cast
 
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 
 from twotower_jax.data.feed import Entities, Queries
+from twotower_jax.data.place_features import place_features
 from twotower_jax.data.shards import BY_ROWS, on_all, stored_rows, table_shards
 from twotower_jax.model.specs import Model
 from twotower_jax.model.two_tower import embed_candidates, embed_queries
@@ -32,7 +33,9 @@ def all_candidates(
       [num_items, dim] float32. Where tables are spread over devices, so are the
       embeddings, padded with those of no item to a multiple of the devices.
     """
-    with _mesh_of(params):
+    mesh = _mesh_of(params)
+    with jax.set_mesh(mesh) if mesh else nullcontext():
+        entities = place_features(mesh, entities) if mesh else entities
         return _all_candidates(model, params, entities, num_items)
 
 
@@ -77,7 +80,9 @@ def all_queries(
     Returns:
       [n, dim] float32.
     """
-    with _mesh_of(params):
+    mesh = _mesh_of(params)
+    with jax.set_mesh(mesh) if mesh else nullcontext():
+        entities = place_features(mesh, entities) if mesh else entities
         return _all_queries(model, params, entities, queries)
 
 
@@ -89,13 +94,13 @@ def _all_queries(
     return on_all(_in_blocks(embed, queries, queries.user.shape[0], model.query.dim))
 
 
-def _mesh_of(params: dict) -> AbstractContextManager:
-    """Return a context with the mesh of the tables, without effect on one device."""
+def _mesh_of(params: dict) -> Mesh | None:
+    """Return the mesh of the tables, None on one device."""
     for table in params["tables"].values():
         sharding = getattr(table, "sharding", None)
         if isinstance(sharding, NamedSharding) and sharding.mesh.size > 1:
-            return jax.set_mesh(cast(Mesh, sharding.mesh))
-    return nullcontext()
+            return cast(Mesh, sharding.mesh)
+    return None
 
 
 def _in_blocks(

@@ -21,7 +21,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from twotower_jax.model.bags import Bag, bag_vectors
+from twotower_jax.data.shards import take_known
+from twotower_jax.model.bags import Bag, gather_bags
 from twotower_jax.model.embeddings import FeatureSpec, join_numbers, number_vectors
 from twotower_jax.model.sequence import (
     Dropout,
@@ -157,15 +158,15 @@ def place_inputs(
     for feature in spec.features:
         if feature.kind == "vector":
             bag = _bag(spec, known, spec.items, weight)
-            numbers.append(bag_vectors(features[feature.name], bag))
+            numbers.append(gather_bags(features[feature.name], bag))
             continue
         if feature.kind == "numeric":
-            values = features[feature.name].at[known].get(mode="fill", fill_value=0)
+            values = take_known(features[feature.name], known, 0)
             numbers.append(_pooled_number(spec, values, weight))
             continue
         codes = known
         if feature.kind != "id":
-            codes = features[feature.name].at[known].get(mode="fill", fill_value=-1)
+            codes = take_known(features[feature.name], known, -1)
         bags[spec.table(feature)] = _bag(spec, codes, feature.size, weight)
     return bags, HistoryInputs(present, join_numbers(numbers))
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from twotower_jax import keys
 from twotower_jax.data.feed import Entities, Queries
+from twotower_jax.data.shards import take_known
 from twotower_jax.model.bags import Bag, first_bags, gather_bags, mean_bag
 from twotower_jax.model.embeddings import (
     TableRows,
@@ -191,8 +192,7 @@ def feature_inputs(
         name, missing = f"{side}.{feature.name}", 0 if feature.numbers else -1
         values = ids
         if feature.kind != "id":
-            every = features[feature.name].at[ids]
-            values = every.get(mode="fill", fill_value=missing)
+            values = take_known(features[feature.name], ids, missing)
         if shown is not None:
             there = shown[:, place].reshape(-1, *[1] * (values.ndim - 1))
             values = jnp.where(there, values, missing)

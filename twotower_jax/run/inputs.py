@@ -5,6 +5,7 @@ from collections.abc import Collection
 from operator import attrgetter
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -12,10 +13,7 @@ from twotower_jax.config import Config
 from twotower_jax.config.data import DataConfig
 from twotower_jax.config.loss_use import check_loss
 from twotower_jax.data import sources
-from twotower_jax.data.feed import (
-    Entities,
-    device_features,
-)
+from twotower_jax.data.feed import Entities, feature_arrays
 from twotower_jax.data.history import History, make_history
 from twotower_jax.data.log import FunnelLog, Pairs, Split
 from twotower_jax.data.prepared.load import stored_split
@@ -298,11 +296,13 @@ def make_entities(config: Config, data: Loaded, history: History | None) -> Enti
     towers, of_items = config.towers, config.towers.candidate
     if history is not None:
         of_items = (*of_items, *towers.history_features)
-    return Entities(
-        device_features(data.log.user_features, towers.query),
-        device_features(data.log.item_features, of_items),
-        None if history is None else jnp.asarray(history.items),
-    )
+    sides = (data.log.user_features, towers.query), (data.log.item_features, of_items)
+    query, candidate = (feature_arrays(*side) for side in sides)
+    # Spread over the devices of a mesh, they need not fit one device.
+    if config.training.mesh_shape[1] == 1:
+        query, candidate = jax.tree.map(jnp.asarray, (query, candidate))
+    items = None if history is None else jnp.asarray(history.items)
+    return Entities(query, candidate, items)
 
 
 def query_history(

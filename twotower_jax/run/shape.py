@@ -33,9 +33,9 @@ def training_shape(config: Config, sizes: Sizes) -> Shape:
     of_items = towers.candidate
     if "history" in towers.query:
         of_items = (*of_items, *towers.history_features)
-    features = sizes.num_users * feature_bytes(sizes.user_features, towers.query)
-    features += sizes.num_items * feature_bytes(
-        sizes.item_features, tuple(dict.fromkeys(of_items))
+    features = (
+        feature_bytes(sizes.user_features, towers.query),
+        feature_bytes(sizes.item_features, tuple(dict.fromkeys(of_items))),
     )
     shape = Shape(
         structure=structure,

@@ -6,7 +6,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from twotower_jax.data.feed import Queries
+from twotower_jax.data.feed import Entities, Queries
+from twotower_jax.data.place_features import place_features
 from twotower_jax.sampling.pool_arrays import HardPools
 from twotower_jax.training.mesh import everywhere, read_parts, spread_rows
 from twotower_jax.training.types import TrainData
@@ -66,6 +67,13 @@ def _pools_of(pools: HardPools, rows: np.ndarray, first: int) -> HardPools:
     )
 
 
+def _placed(mesh: Mesh, data: TrainData) -> TrainData:
+    """Return data on the devices, the features spread like tables."""
+    entities = place_features(mesh, data.entities)
+    rest = everywhere(mesh, data._replace(entities=Entities({}, {}, None)))
+    return rest._replace(entities=entities)
+
+
 class Feed(Protocol):
     """Data and rows of a dispatch, on the devices."""
 
@@ -88,7 +96,7 @@ class DeviceFeed:
 
     def __init__(self, mesh: Mesh, data: TrainData):
         """Put the data on the devices."""
-        self._mesh, self._data = mesh, everywhere(mesh, data)
+        self._mesh, self._data = mesh, _placed(mesh, data)
 
     def __call__(self, rows: np.ndarray) -> tuple[TrainData, jax.Array]:
         """Return all data and the rows."""
@@ -111,7 +119,7 @@ class HostFeed:
         """Put what is no array of positives on the devices."""
         self._mesh = mesh
         self._own = jax.tree.map(np.asarray, _of_positives(data))
-        self._others = everywhere(mesh, _with_positives(data, self._rows(NONE)))
+        self._others = _placed(mesh, _with_positives(data, self._rows(NONE)))
 
     def _rows(self, rows: np.ndarray, first: int = 0) -> OfPositives:
         own, pools = self._own._replace(pools=None), self._own.pools

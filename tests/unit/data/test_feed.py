@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twotower_jax import keys
-from twotower_jax.data.feed import Order, device_features, make_queries
+from twotower_jax.data.feed import Order, feature_arrays, make_queries
 from twotower_jax.data.history import make_history
 from twotower_jax.data.log import Feature, Pairs
 from twotower_jax.errors import InputError
@@ -237,5 +237,5 @@ def test_only_named_features_with_values_go_to_the_device():
     features = {
         name: Feature("numeric", np.arange(3, dtype=np.float32)) for name in "ab"
     }
-    found = device_features(features, ("id", "b", "history"))
+    found = feature_arrays(features, ("id", "b", "history"))
     assert set(found) == {"b"} and found["b"].tolist() == [0, 1, 2]
