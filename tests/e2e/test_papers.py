@@ -100,6 +100,7 @@ def write_games(folder):
         ("sl_at_k_gowalla", "sl_at_k_gowalla", PRINTED, write_parts, ()),
         ("sl_at_k_gowalla_tuned", "sl_at_k_gowalla", ALL, write_parts, SELECT),
         ("bsl", "bsl", ALL, write_lines, ("negatives.easy.num=20",)),
+        ("bsl_long", "bsl", ALL, write_lines, ("negatives.easy.num=20",)),
         ("bsl_yelp", "bsl_yelp", ALL, write_lines, ("negatives.easy.num=20",)),
         ("esasrec", "esasrec", ALL, write_sequences, ()),
         ("yi_temperature", "yi_temperature", ALL, write_games, SELECT),
