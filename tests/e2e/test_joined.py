@@ -1,14 +1,11 @@
 """Processes that train one model together give what one process gives."""
 
-import os
 import signal
-import subprocess
-import sys
 
 import jax
 import numpy as np
 import pytest
-from helpers import tiny
+from helpers import devices, tiny
 from helpers.joined import Team, outcome
 from helpers.quick import quick
 
@@ -45,19 +42,9 @@ CASES = {
 }
 
 
-def alone(folder, words, devices=4):
-    """Return the outcome of the same training in one process."""
-    flags = os.environ.get("XLA_FLAGS", "")
-    flags += f" --xla_force_host_platform_device_count={devices}"
-    done = subprocess.run(
-        [sys.executable, "-m", "twotower_jax", "train", *words],
-        cwd=folder,
-        env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+def alone(folder, words):
+    """Return the outcome of the same training in one process with four devices."""
+    devices.printed(4, "-m", "twotower_jax", "train", *words, cwd=folder)
     return outcome(folder / "outputs")
 
 

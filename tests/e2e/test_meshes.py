@@ -1,14 +1,11 @@
 """Many devices are a value of the configuration, not another program."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
 import pytest
-from helpers import mesh_steps
+from helpers import devices, mesh_steps
 from helpers.problems import as_loaded, small_problem, zipf_clicks
 from helpers.quick import quick
 
@@ -19,17 +16,7 @@ HELPERS = Path(__file__).parents[1] / "helpers"
 
 def on_eight_devices(script, *words):
     """Return what a script prints that sees eight devices of a CPU."""
-    flags = os.environ.get("XLA_FLAGS", "")
-    flags += " --xla_force_host_platform_device_count=8"
-    done = subprocess.run(
-        [sys.executable, "-W", "error", HELPERS / script, *words],
-        env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+    return devices.printed(8, "-W", "error", HELPERS / script, *words)
 
 
 @pytest.mark.parametrize("case", quick(mesh_steps.CASES, ("bank", "history")))

@@ -1,13 +1,8 @@
 """An interrupted training goes on with another mesh."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
-from helpers import tiny
+from helpers import devices, tiny
 from helpers.joined import outcome
 from helpers.quick import quick
 
@@ -34,20 +29,10 @@ CASES = {
 
 
 def train(folder, *words):
-    """Train in a process with four devices; return the folder of the run."""
+    """Train in a process with four devices; return what it prints."""
     folder.mkdir(exist_ok=True)
-    flags = os.environ.get("XLA_FLAGS", "")
-    flags += " --xla_force_host_platform_device_count=4"
-    done = subprocess.run(
-        [sys.executable, "-m", "twotower_jax", "train", *tiny.SMALL, *words],
-        cwd=folder,
-        env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+    words = ("-m", "twotower_jax", "train", *tiny.SMALL, *words)
+    return devices.printed(4, *words, cwd=folder)
 
 
 def only_run(folder):
@@ -177,4 +162,4 @@ def test_arrays_are_not_stored_twice(paused, tmp_path):
     made = remeshed(tiny.copy_run(paused, tmp_path), *TABLE)
     files = [path for path in made.glob("checkpoints/20/**/*") if path.is_file()]
     assert files and all(path.stat().st_nlink == 2 for path in files)
-    assert Path(made / "metrics.jsonl").stat().st_nlink == 1
+    assert (made / "metrics.jsonl").stat().st_nlink == 1

@@ -1,6 +1,5 @@
 """Processes that train one model together, on devices that a CPU is cut into."""
 
-import os
 import signal
 import socket
 import subprocess
@@ -9,6 +8,7 @@ import time
 from pathlib import Path
 
 from helpers import tiny
+from helpers.devices import environment
 
 SECONDS = 300
 NOISE = "[Gloo]"
@@ -28,9 +28,7 @@ class Team:
         """Start them."""
         self.folders = [folder] * processes if isinstance(folder, Path) else folder
         each = [words] * processes if isinstance(words[0], str) else words
-        flags = os.environ.get("XLA_FLAGS", "")
-        flags += f" --xla_force_host_platform_device_count={devices}"
-        env = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+        env = environment(devices)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             address = f"127.0.0.1:{free.getsockname()[1]}"

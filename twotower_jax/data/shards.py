@@ -90,12 +90,7 @@ def take(values: jax.Array, ids: jax.Array) -> jax.Array:
     if table_shards() == 1:
         return values[ids]
 
-    def own_values(values: jax.Array, ids: jax.Array) -> jax.Array:
-        own = values.shape[0]
-        places = own_places(jnp.minimum(ids, own * table_shards() - 1), own)
-        return over_tables(values.at[places].get(mode="fill", fill_value=0))
-
-    return on_shards(own_values, (BY_ROWS, WHOLE), WHOLE)(values, ids)
+    return _from_shards(values, jnp.minimum(ids, values.shape[0] - 1))
 
 
 def take_known(values: jax.Array, ids: jax.Array, missing: float) -> jax.Array:
@@ -116,16 +111,22 @@ def take_known(values: jax.Array, ids: jax.Array, missing: float) -> jax.Array:
     if table_shards() == 1:
         return values.at[ids].get(mode="fill", fill_value=missing)
 
-    def own_values(values: jax.Array, ids: jax.Array) -> jax.Array:
-        places = own_places(ids, values.shape[0])
-        return over_tables(values.at[places].get(mode="fill", fill_value=0))
-
-    found = on_shards(own_values, (BY_ROWS, WHOLE), WHOLE)(values, ids)
+    found = _from_shards(values, ids)
     known = (ids >= 0) & (ids < values.shape[0])
     known = jnp.expand_dims(known, tuple(range(ids.ndim, found.ndim)))
     # The sum is on all devices. Without the constraint the compiler would keep all that
     # is computed from it there, each device a whole batch.
     return spread_batch(jnp.where(known, found, missing))
+
+
+def _from_shards(values: jax.Array, ids: jax.Array) -> jax.Array:
+    """Return the values of ids from a spread array, on all devices; 0 of no entry."""
+
+    def own_values(values: jax.Array, ids: jax.Array) -> jax.Array:
+        places = own_places(ids, values.shape[0])
+        return over_tables(values.at[places].get(mode="fill", fill_value=0))
+
+    return on_shards(own_values, (BY_ROWS, WHOLE), WHOLE)(values, ids)
 
 
 def spread_batch(values: jax.Array) -> jax.Array:

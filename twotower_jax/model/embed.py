@@ -1,7 +1,7 @@
 """Embeddings of all queries and of the whole catalogue, in blocks."""
 
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, cast
 
@@ -33,10 +33,8 @@ def all_candidates(
       [num_items, dim] float32. Where tables are spread over devices, so are the
       embeddings, padded with those of no item to a multiple of the devices.
     """
-    mesh = _mesh_of(params)
-    with jax.set_mesh(mesh) if mesh else nullcontext():
-        entities = place_features(mesh, entities) if mesh else entities
-        return _all_candidates(model, params, entities, num_items)
+    with _on_mesh(params, entities) as placed:
+        return _all_candidates(model, params, placed, num_items)
 
 
 @partial(jax.jit, static_argnames=("model", "num_items"))
@@ -80,10 +78,8 @@ def all_queries(
     Returns:
       [n, dim] float32.
     """
-    mesh = _mesh_of(params)
-    with jax.set_mesh(mesh) if mesh else nullcontext():
-        entities = place_features(mesh, entities) if mesh else entities
-        return _all_queries(model, params, entities, queries)
+    with _on_mesh(params, entities) as placed:
+        return _all_queries(model, params, placed, queries)
 
 
 @partial(jax.jit, static_argnames="model")
@@ -92,6 +88,17 @@ def _all_queries(
 ) -> jax.Array:
     embed = partial(embed_queries, model, params, entities)
     return on_all(_in_blocks(embed, queries, queries.user.shape[0], model.query.dim))
+
+
+@contextmanager
+def _on_mesh(params: dict, entities: Entities) -> Iterator[Entities]:
+    """Context with the mesh of the tables, and the features in their place on it."""
+    mesh = _mesh_of(params)
+    if mesh is None:
+        yield entities
+    else:
+        with jax.set_mesh(mesh):
+            yield place_features(mesh, entities)
 
 
 def _mesh_of(params: dict) -> Mesh | None:

@@ -124,8 +124,8 @@ def _check(before: Config, config: Config, record: RunFolder) -> None:
 def _describe(record: RunFolder, config: Config, source: Path) -> None:
     """Write configuration, manifest and status of the run with the other mesh.
 
-    The rest of the manifest tells of the steps so far, and the training that goes on
-    keeps it as an earlier part.
+    Command, versions, device and mesh in the manifest stay those of the steps so far:
+    the training that goes on writes them under ``earlier``.
     """
     record.write_config(config)
     made = record.read("manifest") or {}
