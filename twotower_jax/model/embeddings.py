@@ -108,7 +108,9 @@ def init_table(
         first, rows = _init_rows(key, number, size, dim, scale)
         return jax.lax.dynamic_update_slice(table, rows, (first, 0))
 
-    start = jnp.zeros((size, dim), jnp.float32)
+    # Every row is overwritten. Zeros would be one array that both tables copy, a third
+    # table in memory; a number of the key's own is filled in place.
+    start = jnp.full((size, dim), jax.random.uniform(key))
     return jax.lax.fori_loop(0, -(-size // block), fill, start)
 
 

@@ -74,3 +74,14 @@ def test_tables_of_other_keys_differ(key):
     assert jnp.array_equal(first, init_table(key, 5, 4, 0.1))
     other = init_table(jax.random.fold_in(key, 1), 5, 4, 0.1)
     assert not jnp.isclose(first, other).any()
+
+
+def test_two_tables_are_made_without_a_third(key):
+    size, dim = 1_000_000, 8
+
+    def tables(key):
+        keys = jax.random.split(key)
+        return [init_table(one, size, dim, 0.1) for one in keys]
+
+    memory = jax.jit(tables).lower(key).compile().memory_analysis()
+    assert memory.temp_size_in_bytes < 0.8 * 4 * size * dim
