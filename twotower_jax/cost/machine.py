@@ -217,16 +217,21 @@ def _look_ups(rows: int, columns: int) -> _Floor:
 
 
 def _row_moves(size: int, dim: int, rows: int) -> _Floor:
-    """Random rows of a table [size, dim], read and written."""
+    """Random rows of a table [size, dim]: some are read, and others are written.
+
+    In a step much other work lies between both, so that a row has left the caches when
+    it is written.
+    """
 
     def body(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         table, ids = state
         values = table.at[ids].get(mode="fill", fill_value=0) * 0.5
-        table = table.at[ids].set(values, mode="drop", unique_indices=True)
+        others = (ids + size // 2) % size
+        table = table.at[others].set(values, mode="drop", unique_indices=True)
         return table, (ids + 7919) % size
 
-    ids = jax.random.randint(jax.random.key(0), (rows,), 0, size, jnp.int32)
-    return _repeated(body, (jnp.zeros((size, dim)), ids), 2.0 * rows)
+    ids = jax.random.permutation(jax.random.key(0), size)[:rows]
+    return _repeated(body, (jnp.zeros((size, dim)), ids), 2.0 * len(ids))
 
 
 def _sorted_ids(number: int) -> _Floor:

@@ -6,8 +6,6 @@ from twotower_jax.cost.accelerators import Accelerator
 from twotower_jax.cost.machine import Floors
 from twotower_jax.cost.work import Work
 
-# Operations of a step on a few numbers each: keys, schedules, loops, branches.
-OPERATIONS = 700
 # What each kind of work is bound by.
 BOUNDS = {
     "layers": "arithmetic",
@@ -61,7 +59,7 @@ def expected_speed(work: Work, floors: Floors) -> Speed:
       floors: of the machine, measured at the step's shape.
 
     Examples:
-      >>> work = Work(2e9, 6e9, 1e9, 0, 0, 0, 0, 0, 0)
+      >>> work = Work(2e9, 6e9, 1e9, 0, 0, 0, 0, 0, 0, 0)
       >>> floors = Floors(2e9, 2e9, 2e9, 1, 1, 1, 1, 0.0)
       >>> speed = expected_speed(work, floors)
       >>> speed.step, speed.bound
@@ -75,7 +73,7 @@ def expected_speed(work: Work, floors: Floors) -> Speed:
         "rows": work.row_moves / floors.row_moves,
         "vectors": work.vector_bytes / floors.bandwidth,
         "sorting": work.sorted_ids / floors.sorted_ids,
-        "operations": OPERATIONS * floors.operation,
+        "operations": work.operations * floors.operation,
     }
     shares: dict[str, float] = {}
     for name, value in seconds.items():

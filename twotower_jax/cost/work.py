@@ -19,6 +19,9 @@ POOL_EXP = 2
 SCORE_PASSES = 5
 # Moves of a row beside the optimizer: it is read, looked up, and its gradient added.
 LOOK_UPS = 3
+# Operations of a step on a few numbers each: keys, schedules, loops, branches. Those of
+# pools are draws and log q. Both were counted in traces.
+OPERATIONS, POOL_OPERATIONS = 700, 500
 
 
 class Work(NamedTuple):
@@ -34,6 +37,7 @@ class Work(NamedTuple):
       sorted_ids: ids that are sorted to find equal ones.
       vector_bytes: bytes of vectors and of layers, written and read in order.
       block_bytes: bytes of blocks of scores and of the columns beside them.
+      operations: on a few numbers each.
     """
 
     layer_flop: float
@@ -45,6 +49,7 @@ class Work(NamedTuple):
     sorted_ids: float
     vector_bytes: float
     block_bytes: float
+    operations: float
 
     @property
     def flop(self) -> float:
@@ -95,6 +100,7 @@ def step_work(shape: Shape) -> Work:
         sorted_ids=_sorted(shape),
         vector_bytes=vectors,
         block_bytes=NUMBER * (SCORE_PASSES * pairs + 4 * blocks * shape.columns * dim),
+        operations=OPERATIONS + POOL_OPERATIONS * shape.counts_pools,
     )
 
 
@@ -146,9 +152,9 @@ def _rows(shape: Shape) -> tuple[float, float]:
     if model.query.history is not None:
         features = len(model.query.history.features)
         # A token's row is read; its gradient is written, and added to that of the row,
-        # which is read and written; its id is numbered in three moves; distinct rows
-        # are updated.
-        total += features * (7 * shape.tokens + (1 + moved) * shape.touched)
+        # which is read and written; its id is numbered in three moves of one number,
+        # here one row; distinct rows are updated.
+        total += features * (5 * shape.tokens + (1 + moved) * shape.touched)
         tables += features * (shape.tokens + (1 + moved) * shape.touched)
     if shape.counts_pools:
         # Each item of a row's pool is found among the columns and put in its block.
