@@ -9,7 +9,7 @@ from twotower_jax.config.loss_use import COSINE, KNOWN, USED_BY
 from twotower_jax.errors import InputError
 from twotower_jax.losses.cosine import ACTIVATIONS
 from twotower_jax.losses.registry import LOSSES
-from twotower_jax.run.inputs import check_names
+from twotower_jax.run.names import check_names
 from twotower_jax.sweeps.compose import compose_config
 
 OTHERS = {

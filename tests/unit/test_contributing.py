@@ -20,7 +20,7 @@ from twotower_jax.evaluation.ranking import Hits
 from twotower_jax.evaluation.slices import sliced_metrics
 from twotower_jax.model import tower
 from twotower_jax.model.embeddings import FeatureSpec
-from twotower_jax.run.inputs import check_names
+from twotower_jax.run.names import check_names
 from twotower_jax.sampling import proposals
 from twotower_jax.sweeps.planned import evaluated_metrics
 

@@ -17,7 +17,7 @@ from twotower_jax.commands.join import without_join
 from twotower_jax.config import Config
 from twotower_jax.losses.registry import LOSSES
 from twotower_jax.losses.rowwise import sampled_softmax
-from twotower_jax.run.inputs import check_names
+from twotower_jax.run.names import check_names
 from twotower_jax.sampling.positives import POSITIVES
 from twotower_jax.sweeps.compose import compose_config
 

@@ -8,7 +8,8 @@ from rich.console import Console
 from twotower_jax.advice.space import Arm
 from twotower_jax.config import Config
 from twotower_jax.errors import InputError, NonFiniteLossError
-from twotower_jax.run.inputs import Loaded, check_names, split_log
+from twotower_jax.run.inputs import Loaded, split_log
+from twotower_jax.run.names import check_names
 from twotower_jax.run.records import RunFolder, run_folder
 from twotower_jax.study.grid import Axes, Point, grid_points, shuffled
 from twotower_jax.sweeps import arm_points

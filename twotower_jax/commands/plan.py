@@ -39,7 +39,8 @@ def plan(options: argparse.Namespace) -> int:
         configs = compose_configs(words)
     # Imported after the checks, for they import JAX.
     from twotower_jax.compile_cache import keep_programs
-    from twotower_jax.run.inputs import check_names, trains
+    from twotower_jax.run.inputs import trains
+    from twotower_jax.run.names import check_names
 
     for config in configs.values():
         check_names(config)

@@ -26,7 +26,6 @@ from twotower_jax.run.first_params import first_params
 from twotower_jax.run.in_use import check_use, report_use
 from twotower_jax.run.inputs import (
     Loaded,
-    check_names,
     check_same_data,
     check_sizes,
     check_times,
@@ -42,6 +41,7 @@ from twotower_jax.run.joined import (
 from twotower_jax.run.lock import held
 from twotower_jax.run.manifest import manifest, training_identity, write_manifest
 from twotower_jax.run.memory import check_memory
+from twotower_jax.run.names import check_names
 from twotower_jax.run.parent import (
     Parent,
     check_features,

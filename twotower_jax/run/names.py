@@ -1,0 +1,63 @@
+"""Names that a configuration chooses, checked against the registries."""
+
+from collections.abc import Collection
+from operator import attrgetter
+
+from twotower_jax.config import Config
+from twotower_jax.config.loss_use import check_loss
+from twotower_jax.data import sources
+from twotower_jax.errors import unknown
+from twotower_jax.evaluation.metrics import of_scope
+from twotower_jax.losses.registry import LOSSES
+from twotower_jax.model.baselines import BASELINES
+from twotower_jax.model.tower import TOWERS
+from twotower_jax.sampling.positives import POSITIVES
+from twotower_jax.sampling.proposals import PROPOSALS
+from twotower_jax.training.optimizers import OPTIMIZERS
+
+
+def registered_names() -> dict[str, Collection[str]]:
+    """Return {dotted key: names} of the keys that choose from a registry.
+
+    Examples:
+      >>> list(registered_names()["optimizer.name"])
+      ['adagrad', 'adam', 'sgd']
+    """
+    return {
+        "data.source": sources.SOURCES,
+        "positives.strategy": POSITIVES,
+        "negatives.easy.sampler": PROPOSALS,
+        "loss.name": LOSSES,
+        "towers.kind": [*TOWERS, *BASELINES],
+        "optimizer.name": OPTIMIZERS,
+    }
+
+
+def check_names(config: Config) -> None:
+    """Refuse unknown names, a loss that does not fit, and unknown metrics.
+
+    Raises:
+      InputError: naming the key, the value and the known names.
+    """
+    for key, choices in registered_names().items():
+        if (name := attrgetter(key)(config)) not in choices:
+            raise unknown(key, name, choices)
+    check_loss(config)
+    check_watched("training.metric", config.training.metric, config)
+
+
+def check_watched(key: str, metric: str, config: Config) -> None:
+    """Refuse a metric that is not a ranking metric at a cutoff of the evaluation.
+
+    Args:
+      key: the key that names the metric.
+      metric: its value, such as ``recall@20``.
+      config: the run; its cutoffs.
+
+    Raises:
+      InputError: naming all metrics that validation computes.
+    """
+    watched = [n for n, m in of_scope("query").items() if m.larger_is_better]
+    metrics = [f"{name}@{k}" for name in watched for k in config.evaluation.k]
+    if metric not in metrics:
+        raise unknown(key, metric, metrics)
