@@ -53,7 +53,7 @@ TABLES = {
     "time that does not parse": (
         lines("user,item,at", "a,b,2020-01-01", "c,d,yesterday"),
         ["data.columns.time=at"],
-        ["clicks.csv", "row 2", "'at'", "'yesterday'", "seconds since 1970 or an ISO"],
+        ["clicks.csv", "row 2", "'at'", "'yesterday'", "seconds since 1970, or dates"],
     ),
     "one column for users and items": (
         CLICKS,

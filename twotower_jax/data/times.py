@@ -56,8 +56,8 @@ def _text_to_time(values: pl.Series, where: str, column: str) -> pl.Series:
             )
             seconds = seconds.scatter(rest, others)
     problem = (
-        "is not a time; give seconds since 1970 or an ISO date, one of the two "
-        "in the whole column"
+        "is not a time; give seconds since 1970, or dates such as 2025-11-23 15:36 or "
+        "23.11.2025 15:36, one of the two in the whole column"
     )
     fail_at(seconds.is_null(), values, where, column, problem)
     return seconds
