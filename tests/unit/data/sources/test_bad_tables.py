@@ -80,7 +80,7 @@ BAD_TABLES = {
         "user,item,t\n1,1,2020-01-01\n1,2,yesterday\n",
         {"time": "t"},
         {},
-        "row 2, column 't': 'yesterday' is not a time; give seconds since 1970, or dates",
+        "row 2, column 't': 'yesterday' is not a time; give seconds since 1970, or",
     ),
     "time nan": (
         "user,item,t\n1,1,5\n1,2,nan\n",
