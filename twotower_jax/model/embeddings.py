@@ -110,7 +110,7 @@ def init_table(
 
     # Every row is overwritten. Zeros would be one array that both tables copy, a third
     # table in memory; a number of the key's own is filled in place.
-    start = jnp.full((size, dim), jax.random.uniform(key))
+    start = jnp.full((size, dim), jax.random.uniform(key, (), jnp.float32))
     return jax.lax.fori_loop(0, -(-size // block), fill, start)
 
 
