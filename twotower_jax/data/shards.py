@@ -119,7 +119,7 @@ def take_known(values: jax.Array, ids: jax.Array, missing: float) -> jax.Array:
     return spread_batch(jnp.where(known, found, missing))
 
 
-def take_rows(values: jax.Array, rows: jax.Array) -> jax.Array:
+def take_rows(values: Any, rows: jax.Array) -> jax.Array:
     """Values of the positives of a batch, from an array that may be spread.
 
     Args:

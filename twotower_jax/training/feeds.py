@@ -12,7 +12,7 @@ from twotower_jax.sampling.pool_arrays import HardPools
 from twotower_jax.training.mesh import everywhere, read_parts, spread_rows
 from twotower_jax.training.types import TrainData
 
-NONE = np.zeros(0, np.int32)
+NONE: Any = np.zeros(0, np.int32)
 
 
 class OfPositives(NamedTuple):
