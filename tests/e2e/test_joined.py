@@ -33,6 +33,10 @@ CASES = {
     "at k": ("loss=softmax_at_k", "loss.at_k.every=0.2", "loss.at_k.sampled=100"),
     "fed by the host": ("training.feed=host", "training.order=blocks"),
     "spectral start": ("towers.init=spectral",),
+    "pools": (
+        *("negatives.hard.num=4", "negatives.hard.stages=[ranked]"),
+        "training.feed=host",
+    ),
     "histories": ("towers.query=[id,history]", "towers.history_length=5"),
     "features": (
         "towers.query=[id,segment,activity]",

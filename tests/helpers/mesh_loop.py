@@ -37,15 +37,16 @@ from twotower_jax.training.schedule import Schedule
 from twotower_jax.training.step import run_steps
 
 USERS, ITEMS = 1001, 2003  # no multiple of 2, 4 or 8
+CLICKS = 4000
 QUIET = Console(quiet=True)
 
 
-def problem_of(mesh):
+def problem_of(mesh, query=("id", "group", "size")):
     """Return a problem with a bank, drawn negatives, and features of each kind."""
-    data = as_loaded(*zipf_clicks(USERS, ITEMS, 4000), USERS, ITEMS)
+    data = as_loaded(*zipf_clicks(USERS, ITEMS, CLICKS), USERS, ITEMS)
     return small_problem(
         with_features(data),
-        towers__query=("id", "group", "size"),
+        towers__query=query,
         towers__candidate=("id", "tags", "text"),
         training__mesh__data=mesh[0],
         training__mesh__table=mesh[1],
@@ -137,15 +138,16 @@ def compiled(problem, folder):
 
 
 def blocks(folder):
-    """No array of the program of a step has the rows of a table, or all items."""
-    text = compiled(problem_of((2, 4)), folder)
+    """No array of the program of a step has the rows of a table, or all positives."""
+    text = compiled(problem_of((2, 4), ("id", "group", "history")), folder)
     shapes = {
         tuple(map(int, one.split(","))) for one in re.findall(r"\[([\d,]+)\]", text)
     }
     own = {-(-rows // 4) for rows in (USERS, ITEMS)}
-    assert own <= {shape[0] for shape in shapes}  # the blocks of both tables
+    firsts = {shape[0] for shape in shapes}
+    assert own | {CLICKS // 4} <= firsts  # the blocks of both tables, and of positives
     sizes = {size for shape in shapes for size in shape}
-    assert not sizes & {USERS, ITEMS, 4 * max(own), 4 * min(own)}
+    assert not sizes & {USERS, ITEMS, CLICKS, 4 * max(own), 4 * min(own)}
     wide = [shape for shape in shapes if len(shape) > 1]
     assert max(max(shape) for shape in wide) <= max(own), sorted(wide)[-5:]
 

@@ -4,6 +4,7 @@ Usage: mesh_steps.py CASE...; prints "CASE MESH: largest difference" for each.
 """
 
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from helpers.problems import (
     with_times,
     zipf_clicks,
 )
+from twotower_jax.data.log import Stage
 from twotower_jax.training.feeds import DeviceFeed
 from twotower_jax.training.mesh import spread_axis
 from twotower_jax.training.problem import Problem
@@ -32,7 +34,7 @@ TABLES = {"negatives__easy__num": 10}
 SLOTS = TABLES | {"negatives__hard__num": 4}
 FEATURES = ("id", "group", "tags", "size", "text")
 HISTORY = TABLES | {"towers__query": ("history",), "towers__history_length": 6}
-SEQUENCE = HISTORY | {"towers__kind": "mlp", "towers__history_pooling": "transformer"}
+SEQUENCE = HISTORY | {"towers__history_pooling": "transformer"}
 CASES: dict[str, dict[str, Any]] = {
     "batch": {},
     "bank": TABLES | {"negatives__bank__size": 40, "negatives__bank__warmup": 0},
@@ -55,6 +57,17 @@ CASES: dict[str, dict[str, Any]] = {
     | {"positives__strategy": "power", "positives__reweight": True},
     "popularity": TABLES | {"negatives__easy__sampler": "popularity"},
     "per row": TABLES | {"negatives__layout": "per_row"},
+    "weights": {"positives__weight": "grade"},
+    "pools": SLOTS
+    | {
+        "negatives__hard__source": "log",
+        "negatives__hard__pool": "user",
+        "negatives__hard__stages": ("ranked", "pre_ranked"),
+    },
+    "sequence": SEQUENCE,
+    "available": TABLES | {"negatives__available": True},
+    "available per row": TABLES
+    | {"negatives__available": True, "negatives__layout": "per_row"},
     "mined": SLOTS
     | {
         "negatives__hard__source": "mined",
@@ -99,10 +112,17 @@ CASES: dict[str, dict[str, Any]] = {
 
 def problem_of(case: str, data: int, table: int) -> Problem:
     """Return the problem of a case on a mesh."""
-    clicks = as_loaded(*zipf_clicks(USERS, ITEMS, CLICKS), USERS, ITEMS)
+    rng, clicked = np.random.default_rng(6), zipf_clicks(USERS, ITEMS, CLICKS)
+    stages = rng.choice([Stage.RANKED, Stage.PRE_RANKED], CLICKS)
+    lost = {"user": clicked[0], "item": rng.integers(0, ITEMS, CLICKS), "stage": stages}
+    clicks = as_loaded(*clicked, USERS, ITEMS, lost)
     times = np.arange(CLICKS, dtype=float)
+    clicks = with_features(with_times(clicks, times, times + 0.5))
+    if case == "weights":
+        train = replace(clicks.split.train, weight=rng.uniform(0, 2, CLICKS))
+        clicks = clicks._replace(split=replace(clicks.split, train=train))
     return small_problem(
-        with_features(with_times(clicks, times, times[:0])),
+        clicks,
         training__batch_size=BATCH,
         training__mesh__data=data,
         training__mesh__table=table,

@@ -4,8 +4,9 @@ Counted in compiled steps of an in-batch softmax: with B rows of queries and E e
 candidates of D numbers, on N devices of which T hold a copy of the tables,
 
 * rows looked up in spread tables are summed over T devices: (B + E) D numbers, and so
-  are the features of a user for each row, and of an item for each candidate and each
-  item of a history;
+  are the features of a user for each row, of an item for each candidate and each item
+  of a history, and what is kept of each positive: user and item, the span and the items
+  of its history, its weight, its pool;
 * embeddings of candidates are gathered by all N: 3 E D;
 * gradients of them, of the looked-up rows and of the layers are summed over N:
   (2 E + B + E) D and the layers.
@@ -33,10 +34,21 @@ def exchanged_bytes(shape: Shape) -> float:
     summed = 2 * shape.candidates * dim + looked_up * dim + dense
     of_user, of_item = (each / NUMBER for each in shape.feature_bytes)
     items = shape.candidates + shape.devices * shape.tokens
-    values = shape.batch * of_user + items * of_item
+    values = shape.batch * (of_user + _of_positive(shape)) + items * of_item
+    values += shape.devices * shape.tokens
     numbers = 2 * _share(shape.shards) * (looked_up * dim + values)
     numbers += _share(shape.devices) * (gathered + 2 * summed)
     return NUMBER * numbers
+
+
+def _of_positive(shape: Shape) -> float:
+    """Return the numbers that are kept of each positive."""
+    negatives, extras = shape.structure.negatives, shape.extras
+    # item, log q and stage of each entry of the pool, and its place.
+    pool = 9 / NUMBER * extras.pool + 1
+    pools = negatives.hard_num and negatives.hard_source == "log"
+    spans = 2 * (shape.structure.model.query.history is not None)
+    return 2 + spans + extras.weighted + extras.known + pool * bool(pools)
 
 
 def _tables(spec: TowerSpec) -> int:

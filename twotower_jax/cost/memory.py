@@ -94,8 +94,7 @@ def _parameters(shape: Shape) -> list[Part]:
     model, vector = shape.structure.model, NUMBER * shape.dim
     sides = {"query": 0, "candidate": 0}
     for name, rows in shape.tables.items():
-        own = stored_rows(rows, shape.shards) // shape.shards
-        sides[name.split(".")[0]] += own * vector
+        sides[name.split(".")[0]] += _own(shape, rows) * vector
     dense = NUMBER * (dense_numbers(model.query) + dense_numbers(model.candidate))
     return [
         Part("query tables", sides["query"]),
@@ -109,10 +108,7 @@ def _parameters(shape: Shape) -> list[Part]:
 def _samplers(shape: Shape) -> list[Part]:
     """Return alias tables, log q and the memories of samplers."""
     structure, extras = shape.structure, shape.extras
-    items, users = (
-        stored_rows(rows, shape.shards) // shape.shards
-        for rows in (structure.num_items, shape.users)
-    )
+    items, users = _own(shape, structure.num_items), _own(shape, shape.users)
     negatives = structure.negatives
     # log q, threshold and alias of the easy draws; log q+; weights of positives.
     found = [
@@ -120,8 +116,7 @@ def _samplers(shape: Shape) -> list[Part]:
         Part("log q of positives", (1 + extras.reweighted) * NUMBER * items),
     ]
     if extras.streaming is not None:
-        buckets = stored_rows(extras.streaming.buckets, shape.shards) // shape.shards
-        cells = extras.streaming.hashes * buckets
+        cells = extras.streaming.hashes * _own(shape, extras.streaming.buckets)
         found.append(Part("streaming estimate", 2 * NUMBER * cells))
     bank = NUMBER * (shape.dim + 3) * negatives.bank
     found.append(Part("bank", bank))
@@ -134,24 +129,22 @@ def _samplers(shape: Shape) -> list[Part]:
         every = structure.num_items
         leaves = 1 << max(every - 1, 1).bit_length()
         tree = 2 * leaves + every if negatives.per_row else 0
-        found.append(Part("known items", NUMBER * (every + shape.positives + tree)))
+        found.append(Part("known items", NUMBER * (every + _placed(shape) + tree)))
     return found
 
 
 def _data(shape: Shape) -> list[Part]:
     """Return positives, histories, features, pools and masks on a device."""
     n, extras = shape.positives, shape.extras
-    # Two dispatches are alive together: the one in flight and the next.
-    fed = 2 * shape.steps_per_dispatch * shape.batch
+    placed, seen = _placed(shape), _own(shape, shape.seen)
     history = shape.structure.model.query.history is not None
     negatives = shape.structure.negatives
     # item, log q and stage of each entry; a pool of each positive at most.
     pool = 9 * extras.pool + NUMBER
     pools = pool if negatives.hard_num and negatives.hard_source == "log" else 0
-    placed = fed if extras.fed else n
     return [
         Part("positives", (2 + extras.weighted) * NUMBER * placed),
-        Part("histories", NUMBER * (2 * n + shape.seen) * history),
+        Part("histories", NUMBER * (2 * placed + seen) * history),
         Part("features", _features(shape)),
         Part("pools of hard negatives", pools * placed),
         Part("pools on the host", pools * n * extras.fed, HOST),
@@ -162,10 +155,21 @@ def _data(shape: Shape) -> list[Part]:
     ]
 
 
+def _placed(shape: Shape) -> int:
+    """Return the positives on a device: all, or those of dispatches that are fed."""
+    # Two dispatches are alive together: the one in flight and the next.
+    fed = 2 * shape.steps_per_dispatch * shape.batch
+    return _own(shape, fed if shape.extras.fed else shape.positives)
+
+
+def _own(shape: Shape, rows: int) -> int:
+    """Return the rows that a device has of an array that is spread like a table."""
+    return stored_rows(rows, shape.shards) // shape.shards
+
+
 def _features(shape: Shape) -> int:
     """Return the bytes of features on a device, which has a part of the rows."""
-    rows = shape.users, shape.structure.num_items
-    own = [stored_rows(number, shape.shards) // shape.shards for number in rows]
+    own = [_own(shape, rows) for rows in (shape.users, shape.structure.num_items)]
     return sum(n * each for n, each in zip(own, shape.feature_bytes, strict=True))
 
 

@@ -119,6 +119,26 @@ def take_known(values: jax.Array, ids: jax.Array, missing: float) -> jax.Array:
     return spread_batch(jnp.where(known, found, missing))
 
 
+def take_rows(values: Any, rows: jax.Array) -> jax.Array:
+    """Values of the positives of a batch, from an array that may be spread.
+
+    Args:
+      values: [n, ...], one entry per positive, or per pool of positives.
+      rows: [B] int32, 0 to n - 1.
+
+    Returns:
+      [B, ...], spread as the rows of the batch are.
+
+    Examples:
+      >>> take_rows(jnp.array([5, 7, 9]), jnp.array([2, 0])).tolist()
+      [9, 5]
+    """
+    if table_shards() == 1:
+        return values[rows]
+
+    return spread_batch(_from_shards(values, rows))
+
+
 def _from_shards(values: jax.Array, ids: jax.Array) -> jax.Array:
     """Return the values of ids from a spread array, on all devices; 0 of no entry."""
 

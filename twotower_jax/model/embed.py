@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 
 from twotower_jax.data.feed import Entities, Queries
-from twotower_jax.data.place_features import place_features
+from twotower_jax.data.place_rows import place_rows
 from twotower_jax.data.shards import BY_ROWS, on_all, stored_rows, table_shards
 from twotower_jax.model.specs import Model
 from twotower_jax.model.two_tower import embed_candidates, embed_queries
@@ -98,7 +98,7 @@ def _on_mesh(params: dict, entities: Entities) -> Iterator[Entities]:
         yield entities
     else:
         with jax.set_mesh(mesh):
-            yield place_features(mesh, entities)
+            yield place_rows(mesh, entities)
 
 
 def _mesh_of(params: dict) -> Mesh | None:

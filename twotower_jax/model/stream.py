@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 
 from twotower_jax.data.feed import Entities, Queries
+from twotower_jax.data.shards import take_known
 from twotower_jax.model.history import place_inputs
 from twotower_jax.model.specs import Model
 from twotower_jax.model.tokens import stream_tokens
@@ -28,7 +29,7 @@ def stream_inputs(model: Model, entities: Entities, queries: Queries) -> Inputs:
     if history is None or clicks is None or begin is None or end is None:
         raise ValueError("the query tower reads no sequences, or the queries have none")
     stream = stream_tokens(begin, end, history.length)
-    items = clicks.at[stream.at].get(mode="fill", fill_value=-1)
+    items = take_known(clicks, stream.at, -1)
     items = jnp.where(stream.at >= 0, items, -1)
     bags, rest = place_inputs(history, items[:, None], entities.candidate)
     rest = rest._replace(present=rest.present[:, 0], tokens=stream.tokens)

@@ -162,7 +162,7 @@ def last_items(
     if clicks is None or begin is None or end is None:
         return None
     place = end[:, None] - 1 - jnp.arange(length, dtype=jnp.int32)[None, :]
-    items = clicks.at[place].get(mode="fill", fill_value=-1)
+    items = take_known(clicks, place, -1)
     return jnp.where(place >= begin[:, None], items, -1)
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from twotower_jax.data.shards import take
+from twotower_jax.data.shards import take, take_rows
 from twotower_jax.losses.terms import (
     ColumnTerms,
     PairTerms,
@@ -147,7 +147,7 @@ def row_weights(program: Program, data: TrainData, batch: Batch) -> jax.Array:
       Yi et al., Sampling-bias-corrected neural modeling, RecSys 2019, eq. 4.
     """
     if data.weight is not None:
-        return data.weight[batch.rows] / batch.items.shape[0]
+        return take_rows(data.weight, batch.rows) / batch.items.shape[0]
     weight = jnp.ones(batch.items.shape, jnp.float32)
     if program.hyper.positive_weight is not None:
         weight = take(program.hyper.positive_weight, batch.items)

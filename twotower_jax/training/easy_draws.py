@@ -15,6 +15,7 @@ no draws from q+, and the sum over a mixture of both is biased.
 
 import jax
 
+from twotower_jax.data.shards import take_rows
 from twotower_jax.sampling.availability import log_known_mass, sample_known
 from twotower_jax.sampling.proposals import sample
 from twotower_jax.training.types import Batch, Program, TrainData
@@ -42,7 +43,7 @@ def draw_easy(
     tree = program.hyper.known_mass
     if tree is None or data.known is None:
         return sample(key, program.hyper.easy, shape, program.structure.num_items)
-    number = data.known.number[batch.rows]
+    number = take_rows(data.known.number, batch.rows)
     number = number.reshape(-1, *[1] * (len(shape) - 1))
     return sample_known(key, tree, number, shape)
 
@@ -61,4 +62,4 @@ def log_mass(program: Program, data: TrainData, batch: Batch) -> jax.Array | Non
     tree = program.hyper.known_mass
     if tree is None or data.known is None:
         return None
-    return log_known_mass(tree, data.known.number[batch.rows])
+    return log_known_mass(tree, take_rows(data.known.number, batch.rows))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from twotower_jax import keys
-from twotower_jax.data.shards import take
+from twotower_jax.data.shards import take, take_known, take_rows
 from twotower_jax.model import two_tower as net
 from twotower_jax.registry import Registry
 from twotower_jax.sampling.hard import draw_hard
@@ -63,11 +63,11 @@ def draw_from_log(
         raise ValueError(
             "negatives.hard.source=log draws from pools; the data has none"
         )
-    pool = jnp.asarray(data.pools.of_row)[batch.rows]
+    pool = take_rows(jnp.asarray(data.pools.of_row), batch.rows)
     pool = jnp.where(pool < 0, len(data.pools.item), pool)
 
     def rows_of(values: np.ndarray, padding: float) -> jax.Array:
-        return jnp.asarray(values).at[pool].get(mode="fill", fill_value=padding)
+        return take_known(jnp.asarray(values), pool, padding)
 
     rows = RowPools(
         rows_of(data.pools.item, program.structure.num_items),

@@ -3,10 +3,10 @@
 The mesh has two axes, ``data`` and ``table``. The rows of a batch are spread over all
 of its devices. Tables and their optimizer states are spread by rows over the axis
 ``table`` (`twotower_jax.data.shards`) and copied along ``data``, and so are arrays
-with an entry per item (alias table, log q), features of users and items
-(`twotower_jax.data.place_features`), memories with a row per user (mined items, k-th
-scores) and the buckets of streamed frequencies. Everything else is whole on every
-device, and the compiler sums gradients over the mesh.
+with an entry per item (alias table, log q), memories with a row per user (mined items,
+k-th scores), the buckets of streamed frequencies, features of users and items,
+positives, histories and pools (`twotower_jax.data.place_rows`). Everything else is
+whole on every device, and the compiler sums gradients over the mesh.
 
 One device is a mesh of one by one, so that the step is written once.
 """
@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from twotower_jax.data.place_rows import by_rows, place_rows
 from twotower_jax.data.processes import alone, put
 from twotower_jax.data.shards import (
     BY_COLUMNS,
@@ -114,7 +115,7 @@ def spread_rows(mesh: Mesh, rows: Any) -> jax.Array:
 
 
 def read_parts(mesh: Mesh, number: int, read: Callable[[slice], Any]) -> Any:
-    """Put rows on every device, of which each process reads those of its devices.
+    """Put rows where tables have theirs; each process reads those of its devices.
 
     Args:
       mesh: Devices.
@@ -122,14 +123,14 @@ def read_parts(mesh: Mesh, number: int, read: Callable[[slice], Any]) -> Any:
       read: Returns a tree of arrays [rows, ...] of a slice of the rows.
 
     Returns:
-      The tree of arrays [number, ...].
+      The tree of arrays [number, ...], spread like tables.
 
     Examples:
       >>> read_parts(make_mesh(MeshShape()), 6, lambda part: np.arange(6)[part]).shape
       (6,)
     """
     if alone():
-        return everywhere(mesh, read(slice(0, number)))
+        return place_rows(mesh, read(slice(0, number)))
     spread = NamedSharding(mesh, PartitionSpec((DATA, TABLE)))
     own = spread.addressable_devices_indices_map((number,))
     parts = {device: read(part[0]) for device, part in own.items() if part}
@@ -138,7 +139,7 @@ def read_parts(mesh: Mesh, number: int, read: Callable[[slice], Any]) -> Any:
         placed = [jax.device_put(*one) for one in zip(leaves, parts, strict=True)]
         shape = number, *leaves[0].shape[1:]
         made = jax.make_array_from_single_device_arrays(shape, spread, placed)
-        return put(made, whole(mesh))
+        return put(made, by_rows(mesh))
 
     return jax.tree.map(joined, *parts.values())
 
@@ -211,11 +212,8 @@ class Layout(NamedTuple):
 
     @property
     def by_rows(self) -> NamedSharding:
-        """Return the sharding of tables; that of whole arrays with one shard.
-
-        The two are one then, but jax compiles a program for each of them.
-        """
-        return self._spread(0)
+        """Return the sharding of tables; that of whole arrays with one shard."""
+        return by_rows(self.mesh)
 
     def _spread(self, axis: int) -> NamedSharding:
         """Return the sharding of arrays that are spread along an axis."""

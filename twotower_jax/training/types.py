@@ -10,6 +10,7 @@ import jax
 
 from twotower_jax.data.feed import Entities, Queries
 from twotower_jax.data.known_items import KnownItems
+from twotower_jax.data.shards import take_rows
 from twotower_jax.losses.registry import LossForm, LossNumbers
 from twotower_jax.model.specs import Model
 from twotower_jax.sampling.availability import MassTree
@@ -273,8 +274,8 @@ class TrainData(NamedTuple):
 
     def batch(self, rows: jax.Array) -> Batch:
         """Return the positives ``rows`` [B] int32."""
-        queries = jax.tree.map(lambda x: x[rows], self.queries)
-        return Batch(rows, self.item[rows], queries)
+        queries = jax.tree.map(lambda x: take_rows(x, rows), self.queries)
+        return Batch(rows, take_rows(self.item, rows), queries)
 
 
 class TrainState(NamedTuple):

@@ -1,4 +1,4 @@
-"""A process reads the rows of its own devices, and every device gets all rows."""
+"""A process reads the rows of its own devices, and they are stored like tables."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ def rows(part):
 made = mesh.read_parts(mesh.make_mesh(mesh.MeshShape(2, 2)), 8, rows)
 assert sorted(read) == [(0, 2), (2, 4), (4, 6), (6, 8)], read
 for name, right in rows(slice(0, 8)).items():
-    assert made[name].sharding.is_fully_replicated
+    assert made[name].sharding.spec == mesh.BY_ROWS
     np.testing.assert_array_equal(made[name], right)
 """
 
