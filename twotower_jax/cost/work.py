@@ -20,7 +20,7 @@ SCORE_PASSES = 5
 # Moves of a row beside the optimizer: it is read, looked up, and its gradient added.
 LOOK_UPS = 3
 # Operations of a step on a few numbers each: keys, schedules, loops, branches. Those of
-# pools are draws and log q. Both were counted in traces.
+# pools are draws and log q; a trace of a step with pools has 1,200 in all.
 OPERATIONS, POOL_OPERATIONS = 700, 500
 
 
