@@ -94,10 +94,11 @@ def take(values: jax.Array, ids: jax.Array) -> jax.Array:
 
 
 def take_known(values: jax.Array, ids: jax.Array, missing: float) -> jax.Array:
-    """Values of items or users, from an array that may be spread like a table.
+    """Values that may be missing, from an array that may be spread like a table.
 
     Args:
-      values: [n, ...], one entry per item or user; padding has the missing value.
+      values: [n, ...], one entry per item, user, click of histories or pool; padding
+        has the missing value.
       ids: int32 of any shape.
       missing: value of ids of no entry.
 
