@@ -101,6 +101,7 @@ def write_games(folder):
         ("sl_at_k_gowalla_tuned", "sl_at_k_gowalla", ALL, write_parts, SELECT),
         ("bsl", "bsl", ALL, write_lines, ("negatives.easy.num=20",)),
         ("bsl_long", "bsl", ALL, write_lines, ("negatives.easy.num=20",)),
+        ("bsl_dropout", "bsl", {"BSL"}, write_lines, ("negatives.easy.num=20",)),
         ("bsl_yelp", "bsl_yelp", ALL, write_lines, ("negatives.easy.num=20",)),
         ("bsl_yelp_long", "bsl_yelp", ALL, write_lines, ("negatives.easy.num=20",)),
         ("esasrec", "esasrec", ALL, write_sequences, ()),
@@ -124,6 +125,29 @@ def test_every_published_cell_has_one_of_ours(
     }
     assert all(one["seeds"] == 2 and 0 <= one["ours"] <= 1 for one in made)
     assert {one["ours"] for one in made} != {0.0}
+
+
+@pytest.mark.slow
+def test_both_parts_of_a_setting_stand_side_by_side(scripts, tmp_path, monkeypatch):
+    import both_parts
+
+    data, out = write_lines(tmp_path), tmp_path / "out"
+    words = ("arms=papers/bsl", "negatives.easy.num=20", "data.fit_valid=false")
+    command = ("train", "-m", "experiment=papers/bsl", f"output={out}")
+    settings = ("towers.query_dropout=0.1,0.9", "hydra.callbacks.study.base=null")
+    assert tiny.command(*command, *SHORT, *words, *settings, *data) == 0
+    monkeypatch.setattr(both_parts, "HERE", tmp_path)
+    (tmp_path / "bsl").mkdir()
+    page = tmp_path / "bsl" / "README.md"
+    page.write_text("<!-- bsl.parts -->\n<!-- /bsl.parts -->\n")
+    both_parts.main("bsl", str(out / "bsl"))
+    made = pl.read_csv(tmp_path / "bsl" / "both_parts.csv")
+    assert made["split"].value_counts().sort("split")["count"].to_list() == [8, 8]
+    rows = page.read_text().splitlines()[3:-1]
+    assert [row.split("|")[2].strip() for row in rows] == ["2", "2"]
+    shown = [float(row.split("|")[3].split()[0]) for row in rows]
+    assert shown == sorted(shown, reverse=True)
+    assert min(shown) > 0
 
 
 @pytest.mark.slow

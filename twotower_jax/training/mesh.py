@@ -210,11 +210,6 @@ class Layout(NamedTuple):
         """Return the devices over which the rows of a table are spread."""
         return self.mesh.shape[TABLE]
 
-    @property
-    def by_rows(self) -> NamedSharding:
-        """Return the sharding of tables; that of whole arrays with one shard."""
-        return by_rows(self.mesh)
-
     def _spread(self, axis: int) -> NamedSharding:
         """Return the sharding of arrays that are spread along an axis."""
         return NamedSharding(self.mesh, SHARDINGS[axis] if self.shards > 1 else WHOLE)
@@ -245,7 +240,7 @@ class Layout(NamedTuple):
         rest = hyper._replace(log_q_batch=None, easy=None, positive_weight=None)
         shape = (stored_rows(items, self.shards),)
         log_q, easy, weight = jax.tree.map(
-            lambda one: put(padded(one, shape, "edge"), self.by_rows),
+            lambda one: put(padded(one, shape, "edge"), by_rows(self.mesh)),
             of_items,
         )
         hyper = everywhere(self.mesh, rest)._replace(

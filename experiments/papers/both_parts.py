@@ -1,0 +1,69 @@
+"""Valid and test part of the same runs, side by side: which settings does each prefer?
+
+    python experiments/papers/both_parts.py NAME FOLDER [...]
+
+The folders hold runs that were trained on the train part alone and have metrics of both
+parts; runs that differ in their seeds are an arm. Writes both_parts.csv (arm, seed,
+split, metric, value) into experiments/papers/NAME, and the table between the marks
+<!-- NAME.parts --> of its README.md: means, and where an arm has two seeds their 95 %
+interval of Student's t; the arms in the order of recall@20 on valid.
+"""
+
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+from cells import insert, interval
+
+from twotower_jax.study.arms import study_table
+from twotower_jax.study.runs import read_runs
+
+HERE = Path(__file__).parent
+CELLS = [(s, m) for s in ("valid", "test") for m in ("recall@20", "ndcg@20")]
+
+
+def cell(values: Sequence[float]) -> str:
+    """Return the mean of a metric over seeds, with its interval if it has one.
+
+    Examples:
+      >>> cell([0.25]), cell([0.24, 0.25, 0.26])
+      ('0.2500', '0.2500 (0.2252 to 0.2748)')
+    """
+    mean, low, high = interval(values)
+    return f"{mean:.4f}" + ("" if math.isnan(low) else f" ({low:.4f} to {high:.4f})")
+
+
+def table(made: pl.DataFrame) -> str:
+    """Return the arms in Markdown, the best one on valid first.
+
+    Args:
+      made: columns arm, seed, split, metric, value.
+    """
+    lines = ["| arm | seeds | " + " | ".join(" ".join(one) for one in CELLS) + " |"]
+    lines.append("|---" * (len(CELLS) + 2) + "|")
+    first = made.filter(split=CELLS[0][0], metric=CELLS[0][1])
+    order = first.group_by("arm").agg(pl.col("value").mean(), pl.len())
+    for arm, _, seeds in order.sort("value", descending=True).iter_rows():
+        values = [
+            made.filter(arm=arm, split=split, metric=metric)["value"].to_list()
+            for split, metric in CELLS
+        ]
+        lines.append(f"| {arm} | {seeds} | " + " | ".join(map(cell, values)) + " |")
+    return "\n".join(lines)
+
+
+def main(name: str, *folders: str) -> None:
+    """Write both_parts.csv and the table."""
+    kept = pl.struct("split", "metric").is_in(
+        [{"split": split, "metric": metric} for split, metric in CELLS]
+    )
+    runs = study_table(read_runs(*folders))
+    made = runs.filter(kept).select("arm", "seed", "split", "metric", "value")
+    made.write_csv(HERE / name / "both_parts.csv")
+    insert(HERE / name / "README.md", f"{name}.parts", table(made))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
