@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from twotower_jax.evaluation.metrics import larger_is_better
 from twotower_jax.study.arms import idle_sources, summary
+from twotower_jax.study.comparison import compare_arms
 from twotower_jax.study.load import Study
 from twotower_jax.study.naming import is_baseline
 from twotower_jax.study.tables import main_split
@@ -25,9 +26,9 @@ def cautions(study: Study) -> list[str]:
       study: the result of `load.load_study`.
 
     Returns:
-      Sentences: every arm loses to a baseline, another base arm or none, untuned arms,
-      arms without a control or with other tuned values than their control, arms that
-      were not trained alike or enough, few seeds.
+      Sentences: no arm is better than a baseline, another base arm or none, untuned
+      arms, arms without a control or with other tuned values than their control, arms
+      that were not trained alike or enough, few seeds.
     """
     lines = [lost_to_baseline(study), study.missing_base]
     if len(study.pairing.arms) > 1:
@@ -41,13 +42,14 @@ def cautions(study: Study) -> list[str]:
 
 
 def lost_to_baseline(study: Study) -> str:
-    """The sentence for a study in which no trained arm is better than its baselines.
+    """The sentence for a study whose best baseline has a better mean than each arm.
 
     Args:
       study: the result of `load.load_study`.
 
     Returns:
-      A sentence; "" where an arm is better, or there are no baselines or no arms.
+      A sentence, another one where the 95 % interval of the difference holds 0; ""
+      where an arm has a better mean, or there are no baselines or no arms.
     """
     means = summary(study.table, [study.metric], main_split(study.table))
     values = dict(means.drop_nulls("mean").select("arm", "mean").iter_rows())
@@ -61,10 +63,20 @@ def lost_to_baseline(study: Study) -> str:
     )
     if best_of(values[first], values[best]) != values[first]:
         return ""
+    text = (
+        f"{first} has {study.metric} {values[first]:.4f}, and the best arm, {best}, "
+        f"{values[best]:.4f}"
+    )
+    pair = compare_arms(study.pairing, [study.metric], {best: first})
+    difference, low, high = pair.select("difference", "low", "high").row(0)
+    if low is not None and low <= 0 <= high:
+        return (
+            f"No arm is shown to be better than a baseline: {text} "
+            f"({difference:+.4f}, {low:+.4f} to {high:+.4f})."
+        )
     return (
-        f"Every arm loses to a baseline: {first} has {study.metric} "
-        f"{values[first]:.4f}, and the best arm, {best}, {values[best]:.4f}. The study "
-        "compares models that nobody would serve."
+        f"Every arm loses to a baseline: {text}. The study compares models that nobody "
+        "would serve."
     )
 
 

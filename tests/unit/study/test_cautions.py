@@ -13,10 +13,16 @@ POPULARITY, EASE = ({"towers": {"kind": kind}} for kind in ("popularity", "ease"
 FULL = {"loss": {"name": "full_softmax"}}
 
 
-def study(folder, arms, seeds=3, **given):
-    """Load a study of arms with values per query: {name: (config, mean)}."""
-    noise = np.random.default_rng(0).normal(0, 0.001, 40)
+def study(folder, arms, seeds=3, spread=0.0, **given):
+    """Load a study of arms with values per query: {name: (config, mean)}.
+
+    The values of all arms vary alike, and by `spread` each in its own way.
+    """
+    rng = np.random.default_rng(0)
+    shared = rng.normal(0, 0.001, 40)
     for name, (config, mean) in arms.items():
+        own = rng.normal(0, 1, 40)
+        noise = shared + spread * (own - own.mean())
         for seed in range(seeds):
             metrics = {"recall@20": mean, "gini@20": mean}
             path = write_run(
@@ -47,6 +53,18 @@ def test_a_study_in_which_every_arm_loses_to_a_baseline(tmp_path, others, text):
     made = study(tmp_path, ARMS | others)
     assert lost_to_baseline(made) == text
     assert cautions(made)[:1] == ([text] if text else [])
+
+
+def test_a_baseline_that_is_not_shown_to_be_better(tmp_path):
+    made = study(tmp_path, ARMS | {"clicks": (POPULARITY, 0.21)}, spread=0.1)
+    text, between = lost_to_baseline(made).split(" (")
+    assert text == (
+        "No arm is shown to be better than a baseline: clicks has recall@20 0.2100, "
+        "and the best arm, in-batch, 0.2000"
+    )
+    difference, low, high = between.rstrip(").").replace(" to ", ", ").split(", ")
+    assert difference == "-0.0100"
+    assert float(low) < -0.01 < 0 < float(high) < 0.1
 
 
 def test_the_best_baseline_counts_and_smaller_may_be_better(tmp_path):
