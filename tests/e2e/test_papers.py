@@ -129,19 +129,19 @@ def test_every_published_cell_has_one_of_ours(
 
 @pytest.mark.slow
 def test_both_parts_of_a_setting_stand_side_by_side(scripts, tmp_path, monkeypatch):
-    import both_parts
+    import valid_and_test
 
     data, out = write_lines(tmp_path), tmp_path / "out"
     words = ("arms=papers/bsl", "negatives.easy.num=20", "data.fit_valid=false")
     command = ("train", "-m", "experiment=papers/bsl", f"output={out}")
     settings = ("towers.query_dropout=0.1,0.9", "hydra.callbacks.study.base=null")
     assert tiny.command(*command, *SHORT, *words, *settings, *data) == 0
-    monkeypatch.setattr(both_parts, "HERE", tmp_path)
+    monkeypatch.setattr(valid_and_test, "HERE", tmp_path)
     (tmp_path / "bsl").mkdir()
     page = tmp_path / "bsl" / "README.md"
     page.write_text("<!-- bsl.parts -->\n<!-- /bsl.parts -->\n")
-    both_parts.main("bsl", str(out / "bsl"))
-    made = pl.read_csv(tmp_path / "bsl" / "both_parts.csv")
+    valid_and_test.main("bsl", str(out / "bsl"))
+    made = pl.read_csv(tmp_path / "bsl" / "valid_and_test.csv")
     assert made["split"].value_counts().sort("split")["count"].to_list() == [8, 8]
     rows = page.read_text().splitlines()[3:-1]
     assert [row.split("|")[2].strip() for row in rows] == ["2", "2"]

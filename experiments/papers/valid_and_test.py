@@ -1,9 +1,9 @@
 """Valid and test part of the same runs, side by side: which settings does each prefer?
 
-    python experiments/papers/both_parts.py NAME FOLDER [...]
+    python experiments/papers/valid_and_test.py NAME FOLDER [...]
 
 The folders hold runs that were trained on the train part alone and have metrics of both
-parts; runs that differ in their seeds are an arm. Writes both_parts.csv (arm, seed,
+parts; runs that differ in their seeds are an arm. Writes valid_and_test.csv (arm, seed,
 split, metric, value) into experiments/papers/NAME, and the table between the marks
 <!-- NAME.parts --> of its README.md: means, and where an arm has two seeds their 95 %
 interval of Student's t; the arms in the order of recall@20 on valid.
@@ -55,13 +55,13 @@ def table(made: pl.DataFrame) -> str:
 
 
 def main(name: str, *folders: str) -> None:
-    """Write both_parts.csv and the table."""
+    """Write valid_and_test.csv and the table."""
     kept = pl.struct("split", "metric").is_in(
         [{"split": split, "metric": metric} for split, metric in CELLS]
     )
     runs = study_table(read_runs(*folders))
     made = runs.filter(kept).select("arm", "seed", "split", "metric", "value")
-    made.write_csv(HERE / name / "both_parts.csv")
+    made.write_csv(HERE / name / "valid_and_test.csv")
     insert(HERE / name / "README.md", f"{name}.parts", table(made))
 
 
