@@ -44,6 +44,17 @@ def interval(values: Sequence[float]) -> tuple[float, float, float]:
     return mean, mean - half, mean + half
 
 
+def mean_text(values: Sequence[float]) -> str:
+    """Return the mean over seeds, with its 95 % interval where it has one.
+
+    Examples:
+      >>> mean_text([0.25]), mean_text([0.24, 0.25, 0.26])
+      ('0.2500', '0.2500 (0.2252 to 0.2748)')
+    """
+    mean, low, high = interval(values)
+    return f"{mean:.4f}" + ("" if math.isnan(low) else f" ({low:.4f} to {high:.4f})")
+
+
 def verdict(published: float, low: float, high: float) -> str:
     """Return the word for a cell, given the 95 % interval of ours.
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 import polars as pl
-from cells import insert, interval
+from cells import insert, mean_text
 from finished import METRICS, Finished, folders, load, values
 
 from twotower_jax.study.statistics import compare
@@ -66,10 +66,9 @@ def table(made: pl.DataFrame) -> str:
     lines = ["| arm | weight | " + " | ".join(METRICS) + " |"]
     lines.append("|---" * (len(METRICS) + 2) + "|")
     for (arm, form), group in made.group_by("arm", "form", maintain_order=True):
-        cells = [
-            interval(group.filter(metric=name)["value"].to_list()) for name in METRICS
+        texts = [
+            mean_text(group.filter(metric=name)["value"].to_list()) for name in METRICS
         ]
-        texts = [f"{mean:.4f} ({low:.4f} to {high:.4f})" for mean, low, high in cells]
         weights = ", ".join(f"{weight:g}" for weight in sorted(set(group["weight"])))
         label = arm if form == PLAIN else f"{arm} + prior"
         lines.append(f"| {label} | {weights} | " + " | ".join(texts) + " |")

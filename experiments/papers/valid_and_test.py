@@ -9,30 +9,17 @@ split, metric, value) into experiments/papers/NAME, and the table between the ma
 interval of Student's t; the arms in the order of recall@20 on valid.
 """
 
-import math
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
-from cells import insert, interval
+from cells import insert, mean_text
 
 from twotower_jax.study.arms import study_table
 from twotower_jax.study.runs import read_runs
 
 HERE = Path(__file__).parent
 CELLS = [(s, m) for s in ("valid", "test") for m in ("recall@20", "ndcg@20")]
-
-
-def cell(values: Sequence[float]) -> str:
-    """Return the mean of a metric over seeds, with its interval if it has one.
-
-    Examples:
-      >>> cell([0.25]), cell([0.24, 0.25, 0.26])
-      ('0.2500', '0.2500 (0.2252 to 0.2748)')
-    """
-    mean, low, high = interval(values)
-    return f"{mean:.4f}" + ("" if math.isnan(low) else f" ({low:.4f} to {high:.4f})")
 
 
 def table(made: pl.DataFrame) -> str:
@@ -50,7 +37,9 @@ def table(made: pl.DataFrame) -> str:
             made.filter(arm=arm, split=split, metric=metric)["value"].to_list()
             for split, metric in CELLS
         ]
-        lines.append(f"| {arm} | {seeds} | " + " | ".join(map(cell, values)) + " |")
+        lines.append(
+            f"| {arm} | {seeds} | " + " | ".join(map(mean_text, values)) + " |"
+        )
     return "\n".join(lines)
 
 
