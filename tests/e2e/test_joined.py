@@ -21,6 +21,11 @@ CASES = {
     "one table of each process": ("training.mesh.data=1", "training.mesh.table=4"),
     "copies": ("training.mesh.data=4", "training.mesh.table=1"),
     "uniform": ("negatives.easy.num=32", "negatives.layout=per_row"),
+    "masked": ("negatives.mask=user_positives", "training.feed=host"),
+    "masked per row": (
+        *("negatives.easy.num=32", "negatives.layout=per_row"),
+        "negatives.mask=user_positives",
+    ),
     "mined": (
         *("negatives.hard.num=4", "negatives.hard.source=mined"),
         *("negatives.hard.mined.range_min=5", "negatives.hard.mined.range_max=40"),

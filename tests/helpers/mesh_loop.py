@@ -30,6 +30,7 @@ from twotower_jax.evaluation.scorers import Embeddings
 from twotower_jax.evaluation.spread import spread_items
 from twotower_jax.model.embed import all_candidates, all_queries
 from twotower_jax.run.shape import training_shape
+from twotower_jax.sampling import masks
 from twotower_jax.training.checkpoint import Checkpoints
 from twotower_jax.training.loop import Hooks, Trainer, fit
 from twotower_jax.training.progress import TrainingProgress
@@ -41,7 +42,7 @@ CLICKS = 4000
 QUIET = Console(quiet=True)
 
 
-def problem_of(mesh, query=("id", "group", "size")):
+def problem_of(mesh, query=("id", "group", "size"), mask="same_item"):
     """Return a problem with a bank, drawn negatives, and features of each kind."""
     data = as_loaded(*zipf_clicks(USERS, ITEMS, CLICKS), USERS, ITEMS)
     return small_problem(
@@ -53,6 +54,7 @@ def problem_of(mesh, query=("id", "group", "size")):
         negatives__easy__num=10,
         negatives__bank__size=32,
         negatives__bank__warmup=0,
+        negatives__mask=mask,
     )
 
 
@@ -139,7 +141,10 @@ def compiled(problem, folder):
 
 def blocks(folder):
     """No array of the program of a step has the rows of a table, or all positives."""
-    text = compiled(problem_of((2, 4), ("id", "group", "history")), folder)
+    query = ("id", "group", "history")
+    problem = problem_of((2, 4), query, mask="user_positives")
+    masks.CHUNK = 256  # fewer than the rows of a table
+    text, pairs = compiled(problem, folder), len(problem.data.positives.item)
     shapes = {
         tuple(map(int, one.split(","))) for one in re.findall(r"\[([\d,]+)\]", text)
     }
@@ -147,7 +152,8 @@ def blocks(folder):
     firsts = {shape[0] for shape in shapes}
     assert own | {CLICKS // 4} <= firsts  # the blocks of both tables, and of positives
     sizes = {size for shape in shapes for size in shape}
-    assert not sizes & {USERS, ITEMS, CLICKS, 4 * max(own), 4 * min(own)}
+    assert -(-pairs // 4) in sizes
+    assert not sizes & {USERS, ITEMS, CLICKS, pairs, 4 * max(own), 4 * min(own)}
     wide = [shape for shape in shapes if len(shape) > 1]
     assert max(max(shape) for shape in wide) <= max(own), sorted(wide)[-5:]
 
@@ -193,22 +199,26 @@ def exchange(folder):
         "towers__candidate": ("id", "tags", "text"),
     }
     ids = {"towers__query": ("id",), "towers__candidate": ("id",)}
-    for mesh, more in (((4, 1), ids), ((1, 4), ids), ((1, 8), ids), ((1, 4), features)):
+    mask = ids | {"negatives__mask": "user_positives"}
+    four = tuple(((1, 4), more) for more in (ids, features, mask))
+    for mesh, more in (((4, 1), ids), ((1, 8), ids), *four):
         own = keys | {"training__mesh__data": mesh[0], "training__mesh__table": mesh[1]}
         own |= more
         problem = small_problem(clicks, **own)
         shape = training_shape(configure(**own), sizes_of(clicks.log, clicks.split))
         sent = 0.0
         for line in compiled(problem, folder).splitlines():
-            found = re.search(r"= (.*?) (all-gather|all-reduce)(-start)?\(", line)
+            kinds = "all-gather|all-reduce|reduce-scatter"
+            found = re.search(rf"= (.*?) ({kinds})(-start)?\(", line)
             if found is None:
-                assert not re.search(r" (all-to-all|reduce-scatter)\(", line)
+                assert " all-to-all(" not in line
                 continue
             numbers = [
                 math.prod(map(int, filter(None, sizes.split(","))))
                 for sizes in re.findall(r"[fs]32\[([\d,]*)\]", found[1])
             ]
-            factor = 1 if found[2] == "all-gather" else 2
+            # A reduce-scatter prints its result, the part of a device.
+            factor = {"all-gather": 1, "all-reduce": 2}.get(found[2], mesh[1])
             sent += factor * 4 * sum(numbers) * (1 - 1 / shape.devices)
         assert abs(exchanged_bytes(shape) / sent - 1) < 0.1, (mesh, sent)
 

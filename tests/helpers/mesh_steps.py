@@ -23,11 +23,13 @@ from helpers.problems import (
     zipf_clicks,
 )
 from twotower_jax.data.log import Stage
+from twotower_jax.sampling import masks
 from twotower_jax.training.feeds import DeviceFeed
 from twotower_jax.training.mesh import spread_axis
 from twotower_jax.training.problem import Problem
 from twotower_jax.training.step import train_step
 
+masks.CHUNK = 32  # many chunks, and not as many on each device
 USERS, ITEMS, CLICKS, BATCH, STEPS = 37, 53, 400, 16, 20
 MESHES = ((1, 1), (8, 1), (2, 4), (1, 8))
 TABLES = {"negatives__easy__num": 10}
@@ -57,6 +59,9 @@ CASES: dict[str, dict[str, Any]] = {
     | {"positives__strategy": "power", "positives__reweight": True},
     "popularity": TABLES | {"negatives__easy__sampler": "popularity"},
     "per row": TABLES | {"negatives__layout": "per_row"},
+    "masked": TABLES | {"negatives__mask": "user_positives"},
+    "masked per row": TABLES
+    | {"negatives__mask": "user_positives", "negatives__layout": "per_row"},
     "weights": {"positives__weight": "grade"},
     "pools": SLOTS
     | {

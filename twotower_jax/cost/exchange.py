@@ -15,9 +15,12 @@ A sum of n numbers over N devices sends 2 (N - 1) / N n from each of them, a gat
 of n numbers (N - 1) / N n.
 """
 
+import math
+
 from twotower_jax.cost.memory import NUMBER
 from twotower_jax.cost.shape import Shape, dense_numbers
 from twotower_jax.model.tower import TowerSpec
+from twotower_jax.sampling.masks import CHUNK
 
 
 def exchanged_bytes(shape: Shape) -> float:
@@ -35,7 +38,7 @@ def exchanged_bytes(shape: Shape) -> float:
     of_user, of_item = (each / NUMBER for each in shape.feature_bytes)
     items = shape.candidates + shape.devices * shape.tokens
     values = shape.batch * (of_user + _of_positive(shape)) + items * of_item
-    values += shape.devices * shape.tokens
+    values += shape.devices * shape.tokens + _of_mask(shape)
     numbers = 2 * _share(shape.shards) * (looked_up * dim + values)
     numbers += _share(shape.devices) * (gathered + 2 * summed)
     return NUMBER * numbers
@@ -49,6 +52,15 @@ def _of_positive(shape: Shape) -> float:
     pools = negatives.hard_num and negatives.hard_source == "log"
     spans = 2 * (shape.structure.model.query.history is not None)
     return 2 + spans + extras.weighted + extras.known + pool * bool(pools)
+
+
+def _of_mask(shape: Shape) -> float:
+    """Return the numbers by which positives of users are looked up for the mask."""
+    if not shape.masks_users:
+        return 0.0
+    positives = shape.rows * shape.seen / shape.users
+    chunks = max(1, math.ceil(positives * shape.shards / CHUNK))
+    return 2 * shape.batch + chunks * CHUNK
 
 
 def _tables(spec: TowerSpec) -> int:

@@ -129,7 +129,7 @@ def _samplers(shape: Shape) -> list[Part]:
         every = structure.num_items
         leaves = 1 << max(every - 1, 1).bit_length()
         tree = 2 * leaves + every if negatives.per_row else 0
-        found.append(Part("known items", NUMBER * (every + _placed(shape) + tree)))
+        found.append(Part("known items", NUMBER * (items + _placed(shape) + tree)))
     return found
 
 
@@ -137,6 +137,7 @@ def _data(shape: Shape) -> list[Part]:
     """Return positives, histories, features, pools and masks on a device."""
     n, extras = shape.positives, shape.extras
     placed, seen = _placed(shape), _own(shape, shape.seen)
+    lists = _own(shape, shape.users + 1) + seen
     history = shape.structure.model.query.history is not None
     negatives = shape.structure.negatives
     # item, log q and stage of each entry; a pool of each positive at most.
@@ -148,10 +149,7 @@ def _data(shape: Shape) -> list[Part]:
         Part("features", _features(shape)),
         Part("pools of hard negatives", pools * placed),
         Part("pools on the host", pools * n * extras.fed, HOST),
-        Part(
-            "positives of each user",
-            NUMBER * (shape.users + 1 + shape.seen) * shape.masks_users,
-        ),
+        Part("positives of each user", NUMBER * lists * shape.masks_users),
     ]
 
 

@@ -20,6 +20,7 @@ DATA, TABLE = "data", "table"
 MOST_SHARDS = 2**12  # devices over which the rows of a table may be spread
 WHOLE, BY_ROWS = PartitionSpec(), PartitionSpec(TABLE)
 BY_COLUMNS = PartitionSpec(None, TABLE)
+BY_BATCH = PartitionSpec((DATA, TABLE))
 
 
 def table_shards() -> int:
@@ -65,7 +66,8 @@ def on_shards(function: Callable, in_specs: Any, out_specs: Any) -> Callable:
 
     Args:
       function: Of blocks of arrays.
-      in_specs: `BY_ROWS` for a table and what is stored like one, `WHOLE` otherwise.
+      in_specs: `BY_ROWS` for a table and what is stored like one, `BY_BATCH` for rows
+        of a batch, `WHOLE` otherwise.
       out_specs: The same for the results; a whole one is equal on all devices.
     """
     return jax.shard_map(
@@ -150,6 +152,35 @@ def _from_shards(values: jax.Array, ids: jax.Array) -> jax.Array:
     return on_shards(own_values, (BY_ROWS, WHOLE), WHOLE)(values, ids)
 
 
+def take_own(values: jax.Array, ids: jax.Array) -> jax.Array:
+    """Values of the ids of this device, inside of `on_shards` or on one device.
+
+    Args:
+      values: [n], or this device's block of them.
+      ids: [K] int32, 0 or more, of another part of the batch on each device.
+
+    Returns:
+      [K].
+
+    Examples:
+      >>> take_own(jnp.array([5, 7]), jnp.array([1])).tolist()
+      [7]
+    """
+    if table_shards() == 1:
+        return values[ids]
+
+    places = own_places(jax.lax.all_gather(ids, TABLE), values.shape[0])
+    found = values.at[places].get(mode="fill", fill_value=0)
+    return jax.lax.psum_scatter(found, TABLE)
+
+
+def most_of_devices(number: jax.Array) -> jax.Array:
+    """Return the largest of the numbers of all devices, inside of `on_shards`."""
+    if jax.sharding.get_abstract_mesh().size <= 1:
+        return number
+    return jax.lax.pmax(number, (DATA, TABLE))
+
+
 def spread_batch(values: jax.Array) -> jax.Array:
     """Return an array whose first axis, rows or candidates of a batch, is spread.
 
@@ -158,7 +189,7 @@ def spread_batch(values: jax.Array) -> jax.Array:
     """
     if jax.sharding.get_abstract_mesh().size <= 1:
         return values
-    return jax.lax.with_sharding_constraint(values, PartitionSpec((DATA, TABLE)))
+    return jax.lax.with_sharding_constraint(values, BY_BATCH)
 
 
 def on_all(values: jax.Array) -> jax.Array:

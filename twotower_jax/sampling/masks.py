@@ -4,18 +4,27 @@ Every user's training positives are one sorted list; a batch looks up only those
 own users, so the cost depends on the batch and not on users or catalogue.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from twotower_jax.data.shards import (
+    BY_BATCH,
+    BY_ROWS,
+    WHOLE,
+    most_of_devices,
+    on_shards,
+    table_shards,
+    take,
+    take_own,
+)
 from twotower_jax.registry import Registry
 
-# Positives that are looked up at a time.
+# Positives of the rows that are looked up at a time.
 CHUNK = 2**15
-# Halvings of a list of at most 2^31 items.
-HALVINGS = 31
 
 
 class Mask(NamedTuple):
@@ -42,15 +51,15 @@ MASKS: Registry[Mask] = Registry(
 
 
 class UserPositives(NamedTuple):
-    """Training positives of every user.
+    """Training positives of every user, which a mesh spreads like tables.
 
     Attributes:
       begin: [users + 1] int32, a user's positives are item[begin[u]:begin[u + 1]].
       item: [pairs] int32, ascending for each user, distinct.
     """
 
-    begin: jax.Array
-    item: jax.Array
+    begin: Any
+    item: Any
 
 
 def user_positives(
@@ -65,7 +74,7 @@ def user_positives(
       num_items: size of the catalogue.
 
     Returns:
-      The lists, on the device.
+      The lists, on the host.
 
     Examples:
       >>> lists = user_positives(np.array([1, 0, 1]), np.array([4, 2, 3]), 2, 9)
@@ -74,10 +83,65 @@ def user_positives(
     """
     pairs = np.unique(user.astype(np.int64) * num_items + item)
     counts = np.bincount(pairs // num_items, minlength=num_users)
-    begin = np.concatenate([[0], np.cumsum(counts)])
-    return UserPositives(
-        jnp.asarray(begin, jnp.int32), jnp.asarray(pairs % num_items, jnp.int32)
-    )
+    begin = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+    return UserPositives(begin, (pairs % num_items).astype(np.int32))
+
+
+class _Lists(NamedTuple):
+    """Positives of the users of some rows, thought of as one list end to end.
+
+    Attributes:
+      begin, end: [B] int32, a row's positives are item[begin:end].
+      item: [pairs] int32 positives of all users, or a device's block of them.
+    """
+
+    begin: jax.Array
+    end: jax.Array
+    item: jax.Array
+
+    @property
+    def ends(self) -> jax.Array:
+        """Return the places behind each row's positives in the list, [B] int32."""
+        return jnp.cumsum(self.end - self.begin)
+
+    @property
+    def size(self) -> int:
+        """Return the places of a chunk: the devices that share tables share `CHUNK`."""
+        return max(1, CHUNK // table_shards())
+
+    @property
+    def chunks(self) -> jax.Array:
+        """Return the chunks of the longest such list of a device, [] int32."""
+        return most_of_devices(-(-self.ends[-1] // self.size))
+
+    def chunk(self, number: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Return rows and items of a chunk of the list; row B behind its end."""
+        flat = number * self.size + jnp.arange(self.size, dtype=jnp.int32)
+        row = jnp.searchsorted(self.ends, flat, side="right").astype(jnp.int32)
+        # Behind the end the last row is read.
+        at = jnp.minimum(row, self.begin.shape[0] - 1)
+        return row, take_own(self.item, flat + (self.end - self.ends)[at])
+
+
+def _on_rows(
+    function: Callable, positives: UserPositives, users: jax.Array, items: jax.Array
+) -> jax.Array:
+    """Return a function of `_Lists` and items; each device computes its own rows.
+
+    Args:
+      function: (lists, items) -> [B, ...].
+      positives: Of every user.
+      users: [B] int32 of the rows.
+      items: [B, ...] of the rows, or [U] of all of them.
+    """
+    first, item = jax.tree.map(jnp.asarray, positives)
+    lists = _Lists(take(first, users), take(first, users + 1), item)
+    if jax.sharding.get_abstract_mesh().size <= 1:
+        return function(lists, items)
+
+    specs = _Lists(BY_BATCH, BY_BATCH, BY_ROWS)
+    of_items = BY_BATCH if items.ndim > 1 else WHOLE
+    return on_shards(function, (specs, of_items), BY_BATCH)(lists, items)
 
 
 def seen_places(
@@ -98,23 +162,20 @@ def seen_places(
       >>> seen_places(lists, jnp.array([1, 0]), jnp.array([2, 4])).tolist()
       [[False, True], [True, False]]
     """
-    begin = positives.begin[users]
-    ends = jnp.cumsum(positives.begin[users + 1] - begin)
-    starts = jnp.concatenate([jnp.zeros(1, ends.dtype), ends[:-1]])
-    rows, width = users.shape[0], distinct.shape[0]
+    return _on_rows(_seen_of_rows, positives, users, distinct)
 
-    def look_up(chunk: jax.Array, seen: jax.Array) -> jax.Array:
-        flat = chunk * CHUNK + jnp.arange(CHUNK, dtype=ends.dtype)
-        row = jnp.searchsorted(ends, flat, side="right").astype(jnp.int32)
-        # Beyond the last positive of the batch, the last row is read and dropped.
-        at = jnp.minimum(row, rows - 1)
-        item = positives.item[begin[at] + flat - starts[at]]
+
+def _seen_of_rows(lists: _Lists, distinct: jax.Array) -> jax.Array:
+    rows, width = lists.begin.shape[0], distinct.shape[0]
+
+    def look_up(number: jax.Array, seen: jax.Array) -> jax.Array:
+        row, item = lists.chunk(number)
         place = jnp.minimum(jnp.searchsorted(distinct, item), width - 1)
         hit = (row < rows) & (distinct[place] == item)
         return seen.at[jnp.where(hit, row, rows), place].set(True, mode="drop")
 
     empty = jnp.zeros((rows, width), bool)
-    return jax.lax.fori_loop(0, -(-ends[-1] // CHUNK), look_up, empty)
+    return jax.lax.fori_loop(0, lists.chunks, look_up, empty)
 
 
 def contains(positives: UserPositives, users: jax.Array, items: jax.Array) -> jax.Array:
@@ -133,20 +194,41 @@ def contains(positives: UserPositives, users: jax.Array, items: jax.Array) -> ja
       >>> contains(lists, jnp.array([1]), jnp.array([[2, 3]])).tolist()
       [[False, True]]
     """
-    low = jnp.broadcast_to(positives.begin[users][:, None], items.shape)
-    high = end = jnp.broadcast_to(positives.begin[users + 1][:, None], items.shape)
+    return _on_rows(_contained_in_rows, positives, users, items)
+
+
+def _contained_in_rows(lists: _Lists, items: jax.Array) -> jax.Array:
+    if table_shards() == 1:
+        return _found(lists.item, lists.begin, lists.end, items)
+
+    def look_up(number: jax.Array, found: jax.Array) -> jax.Array:
+        end = lists.ends - number * lists.size
+        begin = end - (lists.end - lists.begin)
+        begin, end = (jnp.clip(each, 0, lists.size) for each in (begin, end))
+        return found | _found(lists.chunk(number)[1], begin, end, items)
+
+    return jax.lax.fori_loop(0, lists.chunks, look_up, jnp.zeros(items.shape, bool))
+
+
+def _found(
+    values: jax.Array, begin: jax.Array, end: jax.Array, items: jax.Array
+) -> jax.Array:
+    """Return whether items [B, K] are among values[begin:end], ascending, of a row."""
+    low = jnp.broadcast_to(begin[:, None], items.shape)
+    high = last = jnp.broadcast_to(end[:, None], items.shape)
 
     def halve(
         _: jax.Array, bounds: tuple[jax.Array, jax.Array]
     ) -> tuple[jax.Array, jax.Array]:
         low, high = bounds
         middle = low + (high - low) // 2
-        right = positives.item[middle] < items
+        right = values[middle] < items
         unfinished = low < high
         return (
             jnp.where(unfinished & right, middle + 1, low),
             jnp.where(unfinished & ~right, middle, high),
         )
 
-    low, _ = jax.lax.fori_loop(0, HALVINGS, halve, (low, high))
-    return (low < end) & (positives.item[low] == items)
+    halvings = 32 - jax.lax.clz(jnp.max(end - begin))
+    low, _ = jax.lax.fori_loop(0, halvings, halve, (low, high))
+    return (low < last) & (values[low] == items)

@@ -6,10 +6,10 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from twotower_jax.data.feed import Entities, Queries
+from twotower_jax.data.feed import Queries
 from twotower_jax.data.place_rows import place_rows
 from twotower_jax.sampling.pool_arrays import HardPools
-from twotower_jax.training.mesh import everywhere, read_parts, spread_rows
+from twotower_jax.training.mesh import read_parts, spread_rows
 from twotower_jax.training.types import TrainData
 
 NONE: Any = np.zeros(0, np.int32)
@@ -67,15 +67,6 @@ def _pools_of(pools: HardPools, rows: np.ndarray, first: int) -> HardPools:
     )
 
 
-def _placed(mesh: Mesh, data: TrainData, own: OfPositives) -> TrainData:
-    """Return data on the devices, features and positives spread like tables."""
-    entities = place_rows(mesh, data.entities)
-    nothing = OfPositives(Queries(NONE, None, None), NONE, None, NONE, None)
-    rest = _with_positives(data._replace(entities=Entities({}, {}, None)), nothing)
-    rest = everywhere(mesh, rest)._replace(entities=entities)
-    return _with_positives(rest, place_rows(mesh, own))
-
-
 class Feed(Protocol):
     """Data and rows of a dispatch, on the devices."""
 
@@ -99,7 +90,7 @@ class DeviceFeed:
     def __init__(self, mesh: Mesh, data: TrainData):
         """Put the data on the devices."""
         self._mesh = mesh
-        self._data = _placed(mesh, data, _of_positives(data))
+        self._data = place_rows(mesh, data)
 
     def __call__(self, rows: np.ndarray) -> tuple[TrainData, jax.Array]:
         """Return all data and the rows."""
@@ -122,7 +113,7 @@ class HostFeed:
         """Put what is no array of positives on the devices."""
         self._mesh = mesh
         self._own = jax.tree.map(np.asarray, _of_positives(data))
-        self._others = _placed(mesh, data, self._rows(NONE))
+        self._others = place_rows(mesh, _with_positives(data, self._rows(NONE)))
 
     def _rows(self, rows: np.ndarray, first: int = 0) -> OfPositives:
         own, pools = self._own._replace(pools=None), self._own.pools

@@ -4,9 +4,9 @@ The mesh has two axes, ``data`` and ``table``. The rows of a batch are spread ov
 of its devices. Tables and their optimizer states are spread by rows over the axis
 ``table`` (`twotower_jax.data.shards`) and copied along ``data``, and so are arrays
 with an entry per item (alias table, log q), memories with a row per user (mined items,
-k-th scores), the buckets of streamed frequencies, features of users and items,
-positives, histories and pools (`twotower_jax.data.place_rows`). Everything else is
-whole on every device, and the compiler sums gradients over the mesh.
+k-th scores), the buckets of streamed frequencies, and all training data
+(`twotower_jax.data.place_rows`). Everything else is whole on every device, and the
+compiler sums gradients over the mesh.
 
 One device is a mesh of one by one, so that the step is written once.
 """

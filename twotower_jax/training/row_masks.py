@@ -3,7 +3,7 @@
 import jax
 
 from twotower_jax.data.known_items import KnownItems
-from twotower_jax.data.shards import take_rows
+from twotower_jax.data.shards import take, take_rows
 from twotower_jax.sampling.masks import MASKS, contains
 from twotower_jax.training.types import Batch, Program, TrainData
 
@@ -49,4 +49,4 @@ def unknown_items(known: KnownItems, batch: Batch, items: jax.Array) -> jax.Arra
     Returns:
       [B, K] bool.
     """
-    return known.place[items] >= take_rows(known.number, batch.rows)[:, None]
+    return take(known.place, items) >= take_rows(known.number, batch.rows)[:, None]
