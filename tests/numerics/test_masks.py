@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from twotower_jax.data import mapped
 from twotower_jax.sampling import masks
 
 USERS, ITEMS = 40, 60
@@ -44,6 +45,18 @@ def test_a_batch_of_users_without_positives_sees_nothing():
     assert not masks.seen_places(positives, users, distinct).any()
     items = jnp.tile(distinct, (3, 1))
     assert not masks.contains(positives, jnp.asarray(users), items).any()
+
+
+def test_users_are_sorted_some_at_a_time_to_the_same_lists(monkeypatch):
+    user, item = pairs(2)
+    whole = masks.user_positives(user, item, USERS, ITEMS)
+    monkeypatch.setattr(mapped, "ROWS", 50)  # a user has 200 rows, others share ranges
+    parts = masks.user_positives(user, item, USERS, ITEMS)
+    for one, other in zip(whole, parts, strict=True):
+        np.testing.assert_array_equal(one, other)
+    owner = np.repeat(np.arange(USERS), np.diff(whole.begin))
+    listed = list(zip(owner.tolist(), whole.item.tolist(), strict=True))
+    assert listed == sorted(known(user, item))
 
 
 def test_contains_is_membership():

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from twotower_jax.data.prepared.ranges import ranges_of_users, rows_of_users
 from twotower_jax.data.shards import (
     BY_BATCH,
     BY_ROWS,
@@ -65,7 +66,7 @@ class UserPositives(NamedTuple):
 def user_positives(
     user: np.ndarray, item: np.ndarray, num_users: int, num_items: int
 ) -> UserPositives:
-    """Distinct training positives of every user.
+    """Distinct training positives of every user, sorted some users at a time.
 
     Args:
       user: [n] integers, users of the training positives.
@@ -81,10 +82,16 @@ def user_positives(
       >>> lists.begin.tolist(), lists.item.tolist()
       ([0, 1, 3], [2, 3, 4])
     """
-    pairs = np.unique(user.astype(np.int64) * num_items + item)
-    counts = np.bincount(pairs // num_items, minlength=num_users)
-    begin = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-    return UserPositives(begin, (pairs % num_items).astype(np.int32))
+    begin, items = np.zeros(num_users + 1, np.int32), [np.zeros(0, np.int32)]
+    for first, end in ranges_of_users(user, num_users):
+        rows = rows_of_users(user, first, end)
+        pairs = np.unique(
+            (user[rows] - first).astype(np.int64) * num_items + item[rows]
+        )
+        number = np.bincount(pairs // num_items, minlength=end - first)
+        begin[first + 1 : end + 1] = begin[first] + np.cumsum(number)
+        items.append((pairs % num_items).astype(np.int32))
+    return UserPositives(begin, np.concatenate(items))
 
 
 class _Lists(NamedTuple):
@@ -139,9 +146,9 @@ def _on_rows(
     if jax.sharding.get_abstract_mesh().size <= 1:
         return function(lists, items)
 
-    specs = _Lists(BY_BATCH, BY_BATCH, BY_ROWS)
+    parts: tuple[Any, ...] = (BY_BATCH, BY_BATCH, BY_ROWS)
     of_items = BY_BATCH if items.ndim > 1 else WHOLE
-    return on_shards(function, (specs, of_items), BY_BATCH)(lists, items)
+    return on_shards(function, (_Lists(*parts), of_items), BY_BATCH)(lists, items)
 
 
 def seen_places(
