@@ -39,7 +39,7 @@ def batches(number):
 
 
 def dense_loss(params, program, users, items, drawn):
-    """Return the mean loss by loops over the rows, on whole tables."""
+    """Return the mean loss of rows whose negatives are listed, on whole tables."""
     structure, hyper = program.structure, program.hyper
     query = apply_tower(
         structure.model.query,
@@ -58,23 +58,23 @@ def dense_loss(params, program, users, items, drawn):
     if structure.negatives.in_batch:
         count = count + (BATCH - 1) * COUNTS / COUNTS.sum()
     log_n = jnp.log(jnp.asarray(count, jnp.float32))
-    losses = []
-    for row in range(BATCH):
-        s, p = scores[users[row]], items[row]
-        others = [
-            items[o] for o in range(BATCH) if structure.negatives.in_batch and o != row
+    draws = np.array(
+        [
+            [o for place, o in enumerate(items) if place != row] + list(drawn)
+            if structure.negatives.in_batch
+            else list(drawn)
+            for row in range(BATCH)
         ]
-        draws = np.array([*others, *drawn], int)
-        # Left out by value: rows of one length share their programs.
-        negatives = jnp.where(draws == p, -jnp.inf, s[draws])
-        positive = s[p]
-        if structure.correct != "none":
-            negatives = negatives - log_n[draws]
-        if structure.correct == "all":
-            positive = positive - log_n[p]
-        logits = jnp.concatenate([positive[None], negatives])
-        losses.append(jax.nn.logsumexp(logits) - positive)
-    return jnp.stack(losses).mean()
+    )
+    negatives, positive = scores[users[:, None], draws], scores[users, items]
+    if structure.correct != "none":
+        negatives = negatives - log_n[draws]
+    if structure.correct == "all":
+        positive = positive - log_n[items]
+    # Draws of the own item are left out.
+    negatives = jnp.where(draws == items[:, None], -jnp.inf, negatives)
+    logits = jnp.concatenate([positive[:, None], negatives], axis=1)
+    return (jax.nn.logsumexp(logits, axis=1) - positive).mean()
 
 
 @pytest.mark.parametrize("correct", quick(["none", "all", "negatives"], ["all"]))
