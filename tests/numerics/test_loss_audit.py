@@ -74,7 +74,7 @@ RIGHT = {
 }
 
 
-@pytest.mark.parametrize("name", RIGHT)
+@pytest.mark.parametrize("name", quick(RIGHT, ["tfrs", "ours, all", "in-batch"]))
 def test_a_right_loss_raises_no_alarm(name):
     loss, options = RIGHT[name]
     card = twotower_jax.audit(loss, temperature=TEMPERATURE, **options)
