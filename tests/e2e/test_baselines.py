@@ -266,6 +266,7 @@ def study(output):
 def test_a_sweep_has_the_baselines_as_arms(tmp_path, capsys, launcher):
     words = (*tiny.SMALL, *QUICK, f"output={tmp_path}", "name=study", "baselines=true")
     words = ("train", "-m", *words, "training.steps=5", f"hydra/launcher={launcher}")
+    words = (*words, "hydra.callbacks.study.objective=false")
     assert tiny.command(*words, "arms=in_batch,baseline/ease") == 0
     shown = capsys.readouterr().out
     found = study(tmp_path / "study")

@@ -18,6 +18,8 @@ from twotower_jax.run.records import run_folder
 
 LIMIT = 240
 LONG = ("training.steps=200", "training.eval_every=20", "training.patience=0")
+# Reports without the optimum of each arm, which takes seconds.
+PLAIN = "hydra.callbacks.study.objective=false"
 EVALUATED = list(range(20, 201, 20))
 
 
@@ -69,7 +71,7 @@ def test_two_commands_at_once_give_one_run(cache, tmp_path):
 )
 def test_two_sweeps_at_once_train_each_run_once(launcher, cache, tmp_path):
     words = ("train", "-m", *tiny.SMALL, *LONG, f"output={tmp_path / 'outputs'}")
-    words = (*words, f"hydra/launcher={launcher}", "seed=0,1", "baselines=false")
+    words = (*words, f"hydra/launcher={launcher}", "seed=0,1", "baselines=false", PLAIN)
     started = [
         tiny.start(words, cwd=tmp_path, cache=cache, log=tmp_path / f"{n}.log")
         for n in range(2)
@@ -87,7 +89,7 @@ def test_two_sweeps_at_once_train_each_run_once(launcher, cache, tmp_path):
 
 
 def test_a_sweep_runs_what_another_process_holds_last(tmp_path, capsys):
-    words = ("train", "-m", *tiny.SMALL, f"output={tmp_path}", "seed=0,1")
+    words = ("train", "-m", *tiny.SMALL, f"output={tmp_path}", "seed=0,1", PLAIN)
     first, second = (
         run_folder(tiny.make_config(tmp_path, f"seed={seed}")) for seed in (0, 1)
     )
