@@ -13,7 +13,6 @@ from twotower_jax.training.lanes import run_arms
 
 FUSED = "hydra/launcher=fused"
 # Arms that differ in numbers, in the number of steps and in where they stop.
-RATES = "optimizer.learning_rate=0.05,0.4"
 SWEEP = (
     "negatives.in_batch=true",
     "negatives.easy.num=32",
@@ -81,7 +80,9 @@ def test_all_arms_as_one_program(tmp_path):
     """As on an accelerator: equal to rounding, which may swap two items of a list."""
     before = run_arms._cache_size()
     words = ("hydra.launcher.together=true", "hydra.launcher.workers=8")
-    short = (*SWEEP, RATES, "training.steps=4,8", "training.patience=0")
+    rates = "optimizer.learning_rate=0.05,0.4"
+    wide = [rates if word.startswith("optimizer.") else word for word in SWEEP]
+    short = (*wide, "training.steps=4,8", "training.patience=0")
     fused = sweep(tmp_path, FUSED, *words, *short)
     alone = sweep(tmp_path / "alone", FUSED, *short)
     assert len(fused) == 8 and fused.keys() == alone.keys()
