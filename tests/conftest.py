@@ -13,6 +13,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "Agg")
 # Nothing is left in the user's cache folder.
 os.environ["TWOTOWER_CACHE"] = ""
+# Processes that tests start keep the bytecode of 400 modules, which the next ones read.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # What a test has compiled, later tests and the processes that they start read from
 # disk. Every worker has a folder of its own, because JAX does not write these files

@@ -19,9 +19,10 @@ def test_wrong_commands(words, capsys):
     [
         (["training.batchsize=64"], "did you mean training.batch_size?"),
         # Slower: it reads the data before the check.
-        (
+        pytest.param(
             [*tiny.WORLD, "training.batch_size=1000000"],
             "training.batch_size=1000000",
+            marks=pytest.mark.slow,
         ),
     ],
     ids=["key", "size"],

@@ -17,6 +17,10 @@ from twotower_jax.sweeps.compose import compose_config
 
 RUN = (*tiny.SMALL, "training.mesh.data=2", "training.mesh.table=2")
 CASES = {
+    "two devices": (
+        *("training.mesh.data=1", "training.mesh.table=2"),
+        *("training.steps=20", "training.eval_every=10"),
+    ),
     "in-batch": (),
     "one table of each process": ("training.mesh.data=1", "training.mesh.table=4"),
     "copies": ("training.mesh.data=4", "training.mesh.table=1"),
@@ -51,24 +55,25 @@ CASES = {
 }
 
 
-def alone(folder, words):
-    """Return the outcome of the same training in one process with four devices."""
-    devices.printed(4, "-m", "twotower_jax", "train", *words, cwd=folder)
+def alone(folder, words, number=4):
+    """Return the outcome of the same training in one process with all devices."""
+    devices.printed(number, "-m", "twotower_jax", "train", *words, cwd=folder)
     return outcome(folder / "outputs")
 
 
-def together(folder, words, processes=2):
-    """Return the outcome of several processes with four devices in all."""
+def together(folder, words, processes=2, number=4):
+    """Return the outcome of several processes that have the devices together."""
     folder.mkdir()
-    team = Team(folder, words, processes, 4 // processes)
+    team = Team(folder, words, processes, number // processes)
     assert team.ends() == [0] * processes, team.log(0)
     return outcome(folder / "outputs")
 
 
-@pytest.mark.parametrize("case", quick(CASES, ("in-batch",)))
+@pytest.mark.parametrize("case", quick(CASES, ("two devices",)))
 def test_two_processes_give_the_metrics_of_one(case, tmp_path):
-    words = (*RUN, *CASES[case])
-    one, two = alone(tmp_path, words), together(tmp_path / "two", words)
+    words, number = (*RUN, *CASES[case]), 2 if case == "two devices" else 4
+    one = alone(tmp_path, words, number)
+    two = together(tmp_path / "two", words, number=number)
     for mine, other in zip(one[2], two[2], strict=True):
         np.testing.assert_allclose(mine["loss"], other["loss"], rtol=2e-5)
     # Mined items whose scores differ by a rounding may change places.
@@ -129,10 +134,11 @@ def test_a_signal_to_one_process_saves_the_state_and_ends_all(place, tmp_path):
             "process 1 has optimizer.learning_rate=0.5, but process 0 has 0.2; start "
             "the same command on all hosts",
         ),
-        (
+        pytest.param(
             (("training.mesh.data=1",),) * 2,
             "training.mesh.data=1 times training.mesh.table=2 is not 4, the devices "
             "of the 2 processes; set, for example",
+            marks=pytest.mark.slow,
         ),
     ],
 )

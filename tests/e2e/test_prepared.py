@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 from helpers import tiny
+from helpers.quick import quick
 
 WORDS = (
     "towers.dim=8",
@@ -68,13 +69,9 @@ KINDS = {
     "weights": ("positives.weight=grade",),
     "resampled": ("positives.strategy=power", "positives.exponent=0.5"),
 }
-SLOW = ("available", "weights", "resampled")
-EACH = [
-    pytest.param(kind, marks=pytest.mark.slow if kind in SLOW else ()) for kind in KINDS
-]
 
 
-@pytest.mark.parametrize("kind", EACH)
+@pytest.mark.parametrize("kind", quick(KINDS, ["hard"]))
 def test_the_bits_are_those_of_the_table(kind, log, folder, tmp_path):
     right = metrics(tmp_path / "table", *table(log), *KINDS[kind])
     prepared = ["data=prepared", f"data.path={folder}", *KINDS[kind]]

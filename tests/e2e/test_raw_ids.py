@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 from helpers.exports import UNTRAINED, Exports, lists, make, users_of
+from helpers.quick import quick
 
 import twotower_jax
 from twotower_jax.export import write
@@ -36,7 +37,7 @@ def scores_of(out, query):
 
 
 @pytest.mark.parametrize(
-    "case", [pytest.param("features, cosine", marks=pytest.mark.slow), "hidden, dot"]
+    "case", quick(["features, cosine", "hidden, dot"], ["features, cosine"])
 )
 def test_ids_and_histories_of_the_log_give_the_scores_of_the_run(exports, case):
     _, folder, out = exports[case]

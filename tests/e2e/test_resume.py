@@ -1,5 +1,7 @@
 """A run that is killed at any moment and started again ends with the same bits."""
 
+import contextlib
+import io
 import signal
 import time
 
@@ -44,10 +46,13 @@ def cache(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def reference(cache, tmp_path_factory):
-    """A run without interruption."""
-    path, text = finish(tmp_path_factory.mktemp("reference"), "whole", cache)
-    assert "resuming" not in text
+def reference(tmp_path_factory):
+    """A run without interruption, in this process."""
+    output = tmp_path_factory.mktemp("reference")
+    with contextlib.redirect_stdout(io.StringIO()) as shown:
+        assert tiny.command(*TRAIN, f"output={output}") == 0
+    assert "resuming" not in shown.getvalue()
+    (path,) = (output / "simulator").iterdir()
     result = tiny.read_json(path / "result.json")
     assert 0 < result["best_step"] < result["steps"] == STEPS
     return path

@@ -2,6 +2,7 @@
 
 import pytest
 from helpers import tiny
+from helpers.quick import quick
 from helpers.selections import OWN, STUDY, TUNE
 
 WRONG = {
@@ -100,7 +101,17 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("case", WRONG)
+# Further variants of another case.
+VARIANTS = {
+    "no axis of any arm",
+    "empty axis",
+    "trials of text",
+    "half a trial",
+    "seeds that choose and test",
+}
+
+
+@pytest.mark.parametrize("case", quick(WRONG, WRONG.keys() - VARIANTS))
 def test_wrong_selections_end_before_any_run(case, tmp_path, capsys):
     words, parts = WRONG[case]
     if not any(word.startswith("arms=") for word in words):

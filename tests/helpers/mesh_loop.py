@@ -158,9 +158,14 @@ def blocks(folder):
     assert max(max(shape) for shape in wide) <= max(own), sorted(wide)[-5:]
 
 
-def catalogue(folder):
+def catalogues(folder):
+    """As `catalogue`, where only the queries or only the items are spread."""
+    catalogue(folder, ((8, 1), (1, 8)))
+
+
+def catalogue(folder, meshes=((2, 4),)):
     """The catalogue stays spread, and its lists are those of one device."""
-    for mesh in ((1, 1), (8, 1), (2, 4), (1, 8)):
+    for mesh in ((1, 1), *meshes):
         problem = problem_of(mesh)
         with jax.set_mesh(problem.layout().mesh):
             params = problem.layout().put(problem.start()).params
@@ -225,6 +230,6 @@ def exchange(folder):
 
 if __name__ == "__main__":
     assert len(jax.devices()) == 8
-    checks = (one_program, layouts, blocks, catalogue, exchange)
+    checks = (one_program, layouts, blocks, catalogue, catalogues, exchange)
     {one.__name__: one for one in checks}[sys.argv[2]](sys.argv[1])
     print(sys.argv[2], "holds")

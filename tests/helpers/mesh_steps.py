@@ -1,6 +1,7 @@
 """Steps on meshes of eight devices beside those of one, in float64 (run by tests).
 
-Usage: mesh_steps.py CASE...; prints "CASE MESH: largest difference" for each.
+Usage: mesh_steps.py MESHES CASE, such as 8x1,2x4 bank; prints "CASE MESH: largest
+difference" for each mesh.
 """
 
 import sys
@@ -31,7 +32,6 @@ from twotower_jax.training.step import train_step
 
 masks.CHUNK = 32  # many chunks, and not as many on each device
 USERS, ITEMS, CLICKS, BATCH, STEPS = 37, 53, 400, 16, 20
-MESHES = ((1, 1), (8, 1), (2, 4), (1, 8))
 TABLES = {"negatives__easy__num": 10}
 SLOTS = TABLES | {"negatives__hard__num": 4}
 FEATURES = ("id", "group", "tags", "size", "text")
@@ -189,19 +189,18 @@ def difference(first: np.ndarray, second: np.ndarray) -> float:
     return float((np.abs(first - second) / np.maximum(1, np.abs(first))).max(initial=0))
 
 
-def main(cases: list[str]) -> None:
-    """Print the largest difference of each case and mesh from one device."""
-    for case in cases:
-        renewed = memories(problem_of(case, 1, 1))
-        (one, losses), *others = (
-            steps(problem_of(case, *mesh), renewed) for mesh in MESHES
-        )
-        for mesh, (other, other_losses) in zip(MESHES[1:], others, strict=True):
-            gap = max(map(difference, one, other))
-            loss = np.abs(losses - other_losses).max()
-            print(f"{case} {mesh}: {gap:.1e}, losses {loss:.1e}", flush=True)
+def main(meshes: str, case: str) -> None:
+    """Print the largest difference of a case on each mesh from one device."""
+    renewed = memories(problem_of(case, 1, 1))
+    one, losses = steps(problem_of(case, 1, 1), renewed)
+    for mesh in meshes.split(","):
+        data, table = map(int, mesh.split("x"))
+        other, other_losses = steps(problem_of(case, data, table), renewed)
+        gap = max(map(difference, one, other))
+        loss = np.abs(losses - other_losses).max()
+        print(f"{case} {mesh}: {gap:.1e}, losses {loss:.1e}", flush=True)
 
 
 if __name__ == "__main__":
     jax.config.update("jax_enable_x64", True)
-    main(sys.argv[1:] or list(CASES))
+    main(*sys.argv[1:])

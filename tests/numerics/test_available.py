@@ -133,7 +133,7 @@ HARD = {
 }
 
 
-@pytest.mark.parametrize("source", [{}, HARD])
+@pytest.mark.parametrize("source", quick([{}, HARD], [HARD]))
 def test_rows_draw_their_own_slots_from_what_they_know(source):
     """All of them count; shared columns are of all items, and rows mask the others."""
     keys = {"negatives__easy__num": 8, "negatives__in_batch": False} | source
@@ -165,7 +165,10 @@ def test_rows_draw_their_own_slots_from_what_they_know(source):
     "keys",
     [
         pytest.param({"negatives__easy__num": 20}, marks=pytest.mark.slow),
-        {"negatives__easy__num": 20, "training__merge_columns": True},
+        pytest.param(
+            {"negatives__easy__num": 20, "training__merge_columns": True},
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             {"negatives__easy__num": 4, "negatives__layout": "per_row"},
             marks=pytest.mark.slow,
@@ -186,12 +189,15 @@ def test_rows_draw_their_own_slots_from_what_they_know(source):
             {"negatives__easy__num": 20, "negatives__num_hard_negatives": 5},
             marks=pytest.mark.slow,
         ),
-        {
-            "negatives__easy__num": 8,
-            "negatives__hard__source": "dns",
-            "negatives__hard__num": 3,
-            "negatives__hard__log_q": "easy",
-        },
+        pytest.param(
+            {
+                "negatives__easy__num": 8,
+                "negatives__hard__source": "dns",
+                "negatives__hard__num": 3,
+                "negatives__hard__log_q": "easy",
+            },
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_unknown_items_have_no_part_in_the_loss(keys):

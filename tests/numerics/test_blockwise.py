@@ -17,6 +17,7 @@ from helpers.loss_cases import (
     negatives,
     on_device,
 )
+from helpers.quick import quick
 
 from twotower_jax.losses import blocks as sizes
 from twotower_jax.losses import blockwise
@@ -30,6 +31,8 @@ from twotower_jax.losses.terms import (
 )
 
 NUMBERS = LossNumbers(0.5, 3.0, 0.2, 0.75, 50.0)
+# Of the passes that all losses share: every loss is compared with autodiff.
+FEW = ("sampled_softmax", "bce", "hinge")
 
 
 def slow_softmax(case):
@@ -122,7 +125,7 @@ def test_every_loss_equals_autodiff_of_stored_logits(monkeypatch, loss, feature,
         assert_close(gradient, want_gradient)
 
 
-@pytest.mark.parametrize("loss", sorted(LOSSES))
+@pytest.mark.parametrize("loss", quick(sorted(LOSSES), FEW))
 def test_the_best_scored_negatives_are_kept(loss):
     with jax.enable_x64(True):
         case = on_device(make_case("all", seed=2))
@@ -140,7 +143,7 @@ def test_keeping_as_many_as_there_are_changes_nothing():
         assert float(kept) == pytest.approx(float(blocks("sampled_softmax", case)))
 
 
-@pytest.mark.parametrize("loss", sorted(LOSSES))
+@pytest.mark.parametrize("loss", quick(sorted(LOSSES), FEW))
 def test_gradients_scale_with_the_cotangent(loss):
     case = on_device(make_case("slots", seed=2))
     _, once = with_gradient(loss, case, blocks)
@@ -149,7 +152,7 @@ def test_gradients_scale_with_the_cotangent(loss):
         np.testing.assert_allclose(3 * one, other, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("loss", sorted(LOSSES))
+@pytest.mark.parametrize("loss", quick(sorted(LOSSES), FEW))
 def test_repeated_columns_are_one_column_with_their_number(loss):
     scores, columns, rows = make_case("plain", seed=3)
     again = np.repeat(np.arange(COLUMNS), 2)
@@ -167,7 +170,7 @@ def test_repeated_columns_are_one_column_with_their_number(loss):
         assert float(one) == pytest.approx(float(other), rel=1e-12)
 
 
-@pytest.mark.parametrize("loss", sorted(LOSSES))
+@pytest.mark.parametrize("loss", quick(sorted(LOSSES), FEW))
 def test_a_masked_item_has_probability_and_gradient_zero_exactly(loss):
     case = make_case("all", seed=4)
     case.columns.log_mult[5] = -np.inf

@@ -77,11 +77,15 @@ def alike(name):
 
 # Separate columns, where merged ones are tried too, and most ratios are slow ones.
 MOST = marked(lambda name, merged: alike(name))
+SOME = (
+    "easy a row",
+    "mixed, easy a row",
+    "hard only",
+    "bank and hard",
+    "ratio 0.3, shared, pool True",
+)
 FEWER = marked(
-    lambda name, merged: (
-        (not merged and (name, True) in CASES)
-        or (name.startswith("ratio") and not name.startswith("ratio 0.3, shared"))
-    )
+    lambda name, merged: name not in SOME or (not merged and (name, True) in CASES)
 )
 
 

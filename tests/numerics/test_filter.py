@@ -1,5 +1,7 @@
 """The filter of likely false negatives: keep negative j iff s_j < gamma s_p."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -45,11 +47,16 @@ def cosines(state, rows, ids):
     return positive, np.einsum("bd,bnd->bn", own, item[ids.clip(0, ITEMS - 1)])
 
 
-def trained(problem, steps=30):
-    """Return a state in which positives score above most negatives."""
+@functools.cache
+def trained_once():
     plain = problem_of(**EASY, **HARD, optimizer__learning_rate=0.5)
-    batches = batches_of(plain, steps)
-    state, _ = go(plain, start(plain), batches)
+    return go(plain, start(plain), batches_of(plain, 30))[0]
+
+
+def trained(problem):
+    """Return a state in which positives score above most negatives."""
+    # A copy: the step takes its arrays.
+    state = jax.tree.map(jnp.copy, trained_once())
     return state._replace(samplers=start(problem).samplers)
 
 
@@ -89,7 +96,7 @@ def test_the_loss_and_its_gradient_are_those_without_the_filtered_negatives(corr
 
 @pytest.mark.parametrize(
     "loss",
-    quick(["sampled_softmax", "full_softmax", "bce"], ["sampled_softmax", "bce"]),
+    quick(["sampled_softmax", "full_softmax", "bce"], ["sampled_softmax"]),
 )
 def test_a_loss_ignores_filtered_negatives_and_stays_finite(loss):
     """Another embedding of an item above the limit changes nothing, if it stays so."""
@@ -117,7 +124,7 @@ def test_a_loss_ignores_filtered_negatives_and_stays_finite(loss):
 
 
 @pytest.mark.parametrize(
-    "loss", quick(["sampled_softmax", "gbce", "hinge"], ["sampled_softmax", "gbce"])
+    "loss", quick(["sampled_softmax", "gbce", "hinge"], ["sampled_softmax"])
 )
 def test_a_row_whose_negatives_are_all_filtered_is_finite(loss):
     problem = problem_of(**EASY, **HARD, **FILTER, loss__name=loss)

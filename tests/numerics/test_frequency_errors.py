@@ -113,7 +113,14 @@ def test_more_hashes_in_equal_memory_help_while_buckets_are_more_than_items(batc
     assert got[1_000, 4] > 1.3 * got[1_000, 1]
 
 
-@pytest.mark.parametrize(("total", "m"), [(1_000, 1), (1_000, 4), (5_000, 2)])
+@pytest.mark.parametrize(
+    ("total", "m"),
+    [
+        pytest.param(1_000, 1, marks=pytest.mark.slow),
+        (1_000, 4),
+        pytest.param(5_000, 2, marks=pytest.mark.slow),
+    ],
+)
 def test_one_hit_a_batch_explains_the_distance_to_the_reference(batches, total, m):
     """The loop that hits a bucket for each item gives the table, ours is ``once``."""
     got = errors(batches, 0, m, total // m, 0.01, [SWITCH])[0]

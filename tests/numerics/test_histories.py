@@ -192,7 +192,7 @@ def gradient_of(problem, state, rows):
     [
         pytest.param("mean", None, marks=pytest.mark.slow),
         pytest.param("shared", None, marks=pytest.mark.slow),
-        ("recency, features, shared", None),
+        pytest.param("recency, features, shared", None, marks=pytest.mark.slow),
         pytest.param("attention, features, shared", None, marks=pytest.mark.slow),
         pytest.param("attention", 10, marks=pytest.mark.slow),
         ("attention, features, shared", 7),

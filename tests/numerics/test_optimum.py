@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.problems import configure, with_structure
+from helpers.quick import quick
 
 from twotower_jax.objective.arm import small_config
 from twotower_jax.objective.card import item_groups
@@ -116,12 +117,16 @@ EXACT = {
 }
 
 
-SLOW = {name for name in EXACT if "half" in name}
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in EXACT]
+QUICK = (
+    "in-batch",
+    "uniform, 2 a row",
+    "popularity, 4 a row",
+    "bank",
+    "hard of the user, all slots, in-batch",
 )
+
+
+@pytest.mark.parametrize("name", quick(EXACT, QUICK))
 def test_all_corrected_has_log_p_as_optimum_with_any_draws(name):
     world = small_world()
     drift = drift_of(world, **(ALL | EXACT[name]))

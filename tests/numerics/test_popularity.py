@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers.problems import as_loaded, small_problem
+from helpers.quick import quick
 from scipy import stats
 
 from twotower_jax.data.feed import make_queries
@@ -95,7 +96,7 @@ EXACT = {
 }
 
 
-@pytest.mark.parametrize("correct", EXACT)
+@pytest.mark.parametrize("correct", quick(EXACT, ["negatives"]))
 def test_corrected_in_batch_negatives_learn_log_popularity(correct):
     """At 0.1 and at 0.2: a temperature is a unit of scores, the optimum stays."""
     warm = learned(loss__temperature=0.1, **EXACT[correct])

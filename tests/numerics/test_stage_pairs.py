@@ -99,9 +99,11 @@ def slow_losses(problem, state, rows, mask):
 @pytest.mark.parametrize(
     ("keys", "mask"),
     [
-        (HARD, "same_item"),
+        pytest.param(HARD, "same_item", marks=pytest.mark.slow),
         (EASY, "user_positives"),
-        (EASY | {"negatives__hard_ratio": 0.5}, "same_item"),
+        pytest.param(
+            EASY | {"negatives__hard_ratio": 0.5}, "same_item", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_the_loss_is_that_of_the_rows_and_the_weighted_pairs(keys, mask):

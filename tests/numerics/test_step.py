@@ -7,6 +7,7 @@ import optax
 import pytest
 from helpers.problems import as_loaded, small_problem, with_structure, zipf_clicks
 from helpers.quick import quick
+from helpers.source_steps import CHEAP
 
 from twotower_jax import keys
 from twotower_jax.model.tower import apply_tower
@@ -18,6 +19,7 @@ USERS, ITEMS, BATCH = 30, 40, 16
 USER, ITEM = zipf_clicks(USERS, ITEMS, 400)
 DATA = as_loaded(USER, ITEM, USERS, ITEMS)
 COUNTS = DATA.counts
+STEP = jax.jit(train_step, **CHEAP)
 EASY = {
     "negatives__easy__sampler": "popularity",
     "negatives__easy__num": 10,
@@ -38,8 +40,15 @@ def batches(number):
     )
 
 
-def dense_loss(params, program, users, items, drawn):
-    """Return the mean loss by loops over the rows, on whole tables."""
+def negatives_of(program, items, drawn):
+    """Return the negatives of each row: the items of the others, and the draws."""
+    rows = range(BATCH if program.structure.negatives.in_batch else 0)
+    others = [[items[o] for o in rows if o != row] for row in range(BATCH)]
+    return np.array([[*own, *drawn] for own in others])
+
+
+def dense_loss(params, program, users, items, draws):
+    """Return the mean loss of rows whose negatives are listed, on whole tables."""
     structure, hyper = program.structure, program.hyper
     query = apply_tower(
         structure.model.query,
@@ -54,27 +63,19 @@ def dense_loss(params, program, users, items, drawn):
         None,
     )
     scores = query @ item.T / jnp.exp(hyper.log_temperature)
-    count = structure.negatives.easy_num * np.exp(np.asarray(hyper.easy.log_q, float))
+    count = structure.negatives.easy_num * jnp.exp(hyper.easy.log_q)
     if structure.negatives.in_batch:
-        count = count + (BATCH - 1) * COUNTS / COUNTS.sum()
-    log_n = jnp.log(jnp.asarray(count, jnp.float32))
-    losses = []
-    for row in range(BATCH):
-        s, p = scores[users[row]], items[row]
-        others = [
-            items[o] for o in range(BATCH) if structure.negatives.in_batch and o != row
-        ]
-        draws = np.array([*others, *drawn], int)
-        # Left out by value: rows of one length share their programs.
-        negatives = jnp.where(draws == p, -jnp.inf, s[draws])
-        positive = s[p]
-        if structure.correct != "none":
-            negatives = negatives - log_n[draws]
-        if structure.correct == "all":
-            positive = positive - log_n[p]
-        logits = jnp.concatenate([positive[None], negatives])
-        losses.append(jax.nn.logsumexp(logits) - positive)
-    return jnp.stack(losses).mean()
+        count = count + (BATCH - 1) * jnp.asarray(COUNTS / COUNTS.sum(), jnp.float32)
+    log_n = jnp.log(count)
+    negatives, positive = scores[users[:, None], draws], scores[users, items]
+    if structure.correct != "none":
+        negatives = negatives - log_n[draws]
+    if structure.correct == "all":
+        positive = positive - log_n[items]
+    # Draws of the own item are left out.
+    negatives = jnp.where(draws == items[:, None], -jnp.inf, negatives)
+    logits = jnp.concatenate([positive[:, None], negatives], axis=1)
+    return (jax.nn.logsumexp(logits, axis=1) - positive).mean()
 
 
 @pytest.mark.parametrize("correct", quick(["none", "all", "negatives"], ["all"]))
@@ -84,15 +85,15 @@ def test_steps_equal_dense_autodiff_and_optax_adagrad(in_batch, correct):
     state = init_state(program, jnp.float32(0.3))
     params, optimizer = state.params, optax.adagrad(0.05, 0.1, 1e-7)
     dense_state = optimizer.init(params)
+    gradient = jax.jit(jax.value_and_grad(dense_loss), **CHEAP)
     for step, rows in enumerate(batches(2)):
         key = keys.stream(program.hyper.seed, "negatives.easy", step)
         drawn = np.asarray(sample(key, program.hyper.easy, (10,)))
-        want, grads = jax.value_and_grad(dense_loss)(
-            params, program, USER[rows], ITEM[rows], drawn
-        )
+        draws = negatives_of(program, ITEM[rows], drawn)
+        want, grads = gradient(params, program, USER[rows], ITEM[rows], draws)
         updates, dense_state = optimizer.update(grads, dense_state)
         params = optax.apply_updates(params, updates)
-        state, loss = train_step(program, data, state, jnp.asarray(rows))
+        state, loss = STEP(program, data, state, jnp.asarray(rows))
         assert float(loss) == pytest.approx(float(want), rel=1e-5)
     jax.tree.map(
         lambda x, y: np.testing.assert_allclose(x, y, atol=2e-6), state.params, params
@@ -145,9 +146,9 @@ def test_easy_negatives_do_not_read_the_other_rows():
     rows = batches(2)
     losses = []
     for batch in (rows[0], np.concatenate([rows[0][:8], rows[1][:8]]), rows[1]):
-        losses.append(float(train_step(program, data, state, batch)[1]))
+        losses.append(float(STEP(program, data, state, batch)[1]))
     halves = [
-        float(train_step(program, data, state, half)[1])
+        float(STEP(program, data, state, half)[1])
         for half in (rows[0][:8], rows[1][:8])
     ]
     assert losses[1] == pytest.approx(np.mean(halves), rel=1e-6)
@@ -173,7 +174,7 @@ def test_full_softmax_reads_the_whole_catalogue():
     program, data = setup(loss__name="full_softmax")
     state = init_state(program, jnp.float32(0.3))
     rows = batches(1)[0]
-    _, loss = train_step(program, data, state, rows)
+    _, loss = STEP(program, data, state, rows)
     query = apply_tower(
         program.structure.model.query,
         state.params["dense"]["query"],
@@ -201,7 +202,7 @@ def test_the_learning_rate_falls_linearly_to_zero():
     changes = []
     for step in (0, 1, 3, 4):
         state = start._replace(step=jnp.int32(step))
-        new, _ = train_step(program, data, state, jnp.asarray(rows))
+        new, _ = STEP(program, data, state, jnp.asarray(rows))
         moved = jax.tree.map(lambda a, b: a - b, new.params, start.params)
         changes.append(np.concatenate([np.ravel(x) for x in jax.tree.leaves(moved)]))
     assert np.abs(changes[0]).max() > 1e-4

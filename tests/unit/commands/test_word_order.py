@@ -7,11 +7,11 @@ from helpers import tiny
 @pytest.mark.parametrize(
     "line",
     [
-        "train seed=3 --cfg job name=mine",
+        pytest.param("train seed=3 --cfg job name=mine", marks=pytest.mark.slow),
         "train --cfg job seed=3 name=mine",
         "train seed=3 -c job name=mine --resolve",
         "train seed=3 ~trackers --cfg job -cd . name=mine",
-        "-cd . train seed=3 name=mine -c job",
+        pytest.param("-cd . train seed=3 name=mine -c job", marks=pytest.mark.slow),
     ],
 )
 def test_train_takes_overrides_after_an_option(line, capsys):

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import pytest
 from helpers.problems import as_loaded, configure, zipf_clicks
+from helpers.quick import quick
 
 from twotower_jax.cost.work import step_work
 from twotower_jax.data.sizes import given_sizes, sizes_of
@@ -27,7 +28,7 @@ PROGRAMS = {
 }
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("name", quick(PROGRAMS, ["slots", "history"]))
 def test_flop_and_exponentials_are_those_that_xla_counts(name, data):
     config = configure(**ID | ONE_BLOCK | PROGRAMS[name])
     problem = make_problem(config, data)

@@ -211,9 +211,7 @@ def optimized():
 
 
 @pytest.mark.usefixtures("optimized")
-@pytest.mark.parametrize(
-    "per_dispatch", [pytest.param(1, marks=pytest.mark.slow), 5, 64]
-)
+@pytest.mark.parametrize("per_dispatch", quick([1, 5, 64], [5]))
 def test_steps_per_dispatch_change_no_bit(tmp_path, per_dispatch):
     first, _ = Run(tmp_path / "a", [1, 2, 3]).fit()
     run = Run(tmp_path / "b", [1, 2, 3], steps_per_dispatch=per_dispatch)
