@@ -102,6 +102,7 @@ def write_games(folder):
         ("bsl", "bsl", ALL, write_lines, ("negatives.easy.num=20",)),
         ("bsl_long", "bsl", ALL, write_lines, ("negatives.easy.num=20",)),
         ("bsl_dropout", "bsl", {"BSL"}, write_lines, ("negatives.easy.num=20",)),
+        ("bsl_spectral", "bsl", {"BSL"}, write_lines, ("negatives.easy.num=20",)),
         ("bsl_yelp", "bsl_yelp", ALL, write_lines, ("negatives.easy.num=20",)),
         ("bsl_yelp_long", "bsl_yelp", ALL, write_lines, ("negatives.easy.num=20",)),
         ("esasrec", "esasrec", ALL, write_sequences, ()),
