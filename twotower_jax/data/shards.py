@@ -75,7 +75,7 @@ def on_shards(function: Callable, in_specs: Any, out_specs: Any) -> Callable:
     )
 
 
-def take(values: jax.Array, ids: jax.Array) -> jax.Array:
+def take(values: Any, ids: jax.Array) -> jax.Array:
     """Values of items or users, from an array that may be spread like a table.
 
     Args:
