@@ -61,6 +61,8 @@ def find_clicked(profiles: Profiles, roles: Roles) -> None:
         flags = best_named("rating", candidates, lambda p: set(p.few()) <= LABELS)
         best = flags if flags is not None and flags.distinct == 2 else None
     if best is None:
+        marks = [one for one in candidates if _marks_rows(one, item)]
+        roles.notes.extend(map(_marks_text, marks))
         return
     if item.kind == "list":
         roles.columns["clicked"] = Column(best.name, "clicks beside the lists of items")
@@ -68,6 +70,19 @@ def find_clicked(profiles: Profiles, roles: Roles) -> None:
         roles.columns["clicked"] = Column(best.name, "values 0 and 1")
     else:
         _events(best, roles)
+
+
+def _marks_rows(one: Profile, item: Profile) -> bool:
+    """Return whether a column with another name marks some of the rows."""
+    return item.kind != "list" and one.distinct == 2 and _flags(one)
+
+
+def _marks_text(one: Profile) -> str:
+    return (
+        f"column {one.name!r} marks some rows ({_listed(one)}), and each row is a "
+        f"positive; data.columns.clicked={one.name} makes the marked ones positives "
+        "and the others exposed"
+    )
 
 
 def _flags(one: Profile) -> bool:

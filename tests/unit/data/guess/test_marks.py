@@ -1,0 +1,27 @@
+"""A column of two values that has no name of clicks is noted, and not used."""
+
+import polars as pl
+import pytest
+
+from twotower_jax.data.guess.log import guess_log
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "noted"),
+    [
+        ("finished", [True, False, True, True], "(true 75%, false 25%)"),
+        ("ended", ["1", "0", "1", "1"], "(1 75%, 0 25%)"),
+        ("device", ["tv", "web", "tv", "tv"], None),  # no marks
+        ("finished", [True] * 4, None),
+    ],
+)
+def test_marks_of_rows(name, values, noted, tmp_path):
+    rows = {"listener": list("abcd"), "episode": [f"e{i}" for i in range(4)]}
+    path = tmp_path / "plays.parquet"
+    pl.DataFrame(rows | {name: values}).write_parquet(path)
+    guess = guess_log(path, {}, {})
+    assert "clicked" not in guess.columns
+    wanted = [] if noted is None else [noted, f"data.columns.clicked={name} makes"]
+    notes = [note for note in guess.notes if f"column {name!r} marks" in note]
+    assert len(notes) == bool(noted)
+    assert all(text in note for note in notes for text in wanted)
