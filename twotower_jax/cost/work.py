@@ -151,9 +151,9 @@ def _rows(shape: Shape) -> tuple[float, float]:
     tables = (1 + moved) * looked + bags + shape.scored
     if model.query.history is not None:
         features = len(model.query.history.features)
-        # A token's row is read; its gradient is written, and added to that of the row,
-        # which is read and written. To find its row among the distinct ones,
-        # three single numbers are moved, counted as one row. Distinct rows are updated.
+        # Rows moved for a token: its vector is read, its gradient is written, and the
+        # sum of gradients of its row is read and written. Its place among the distinct
+        # rows is three single numbers, counted as one row. Distinct rows are updated.
         total += features * (5 * shape.tokens + (1 + moved) * shape.touched)
         tables += features * (shape.tokens + (1 + moved) * shape.touched)
     if shape.counts_pools:

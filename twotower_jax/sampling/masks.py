@@ -113,7 +113,7 @@ class _Lists(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Return the places of a chunk: the devices that share tables share `CHUNK`."""
+        """Return the positives in a chunk: `CHUNK`, divided by the table's devices."""
         return max(1, CHUNK // table_shards())
 
     @property
@@ -133,10 +133,10 @@ class _Lists(NamedTuple):
 def _on_rows(
     function: Callable, positives: UserPositives, users: jax.Array, items: jax.Array
 ) -> jax.Array:
-    """Return a function of `_Lists` and items; each device computes its own rows.
+    """Return the value of a function for all rows; each device computes its own rows.
 
     Args:
-      function: (lists, items) -> [B, ...].
+      function: (`_Lists`, items) -> [B, ...].
       positives: Of every user.
       users: [B] int32 of the rows.
       items: [B, ...] of the rows, or [U] of all of them.
