@@ -77,6 +77,7 @@ def test_the_weights_of_a_loss_at_k_change_with_the_first_estimate(tmp_path):
         assert low > high  # the 50th best score is lower: larger weights
 
 
+@pytest.mark.slow
 def test_shares_are_of_the_shortest_training_with_patience(tmp_path):
     """A limit of 4,000 steps that is never reached: warm-up and period still end.
 

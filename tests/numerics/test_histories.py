@@ -246,6 +246,7 @@ def test_adam_counts_a_step_once_whatever_the_blocks(monkeypatch):
         np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_the_penalty_counts_the_mean_norm_of_the_items_of_a_history():
     keys = {"optimizer__name": "sgd", "optimizer__learning_rate": 0.1}
     for pooling in ("mean", "attention"):

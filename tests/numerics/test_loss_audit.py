@@ -178,6 +178,7 @@ def test_a_ceiling_of_the_expected_count():
     assert "has a ceiling" in card.alarms[-1]
 
 
+@pytest.mark.slow
 def test_the_best_draws_alone_are_negatives():
     """TFRS `num_hard_negatives`: log q acts on those that are kept."""
 
@@ -209,6 +210,7 @@ def test_a_mask_without_effect():
     assert "negatives of their row" in str(twotower_jax.audit(keras_rs))
 
 
+@pytest.mark.slow
 def test_a_positive_that_counts_twice():
     """Positive uncorrected, draws of its item kept: e^s of popular items is doubled."""
 
