@@ -114,6 +114,8 @@ def _forget_programs(request: pytest.FixtureRequest) -> Iterator[None]:
     long = request.node.get_closest_marker("long_programs")
     jax.config.update("jax_disable_most_optimizations", QUICKEST and not long)
     _pass_on(SHARED, PROGRAMS)
+    if long:
+        jax.clear_caches()
     yield
     _pass_on(PROGRAMS, SHARED)
     if long or _mappings() >= MOST_MAPPINGS:
