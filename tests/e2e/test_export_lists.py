@@ -109,6 +109,7 @@ def test_histories_stand_for_those_of_the_log(exports):
     assert_same_lists(given, model.recommend(users=users, k=30))
 
 
+@pytest.mark.slow
 def test_a_user_with_a_new_history(exports):
     config, folder, out = exports["hidden, dot"]
     model, users = twotower_jax.load_model(out), users_of(folder)[:4]
