@@ -148,6 +148,7 @@ def test_the_number_of_workers_is_checked(tmp_path, capsys):
         assert "Traceback" not in error
 
 
+@pytest.mark.slow
 def test_runs_over_devices_are_left_to_themselves(tmp_path, monkeypatch):
     """They begin when the others have ended: two at once may wait for each other."""
     events = []

@@ -25,6 +25,7 @@ def losses(config):
     return [record["loss"] for record in records]
 
 
+@pytest.mark.slow
 def test_a_bank_acts_after_its_warm_up(tmp_path):
     """Of 40 steps the first 10 are those without a bank, to the bit, and 30 are not."""
     bank = tiny.make_config(tmp_path, *BANK, "negatives.bank.warmup=0.25")

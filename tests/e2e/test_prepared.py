@@ -121,6 +121,7 @@ def test_evaluate_and_data_check_read_it(folder, tmp_path, capsys):
     assert "6,000" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_data_without_a_test_part_ask_for_evaluation_on_valid(log, tmp_path, capsys):
     out = tmp_path / "out"
     words = [*table(log), "data.test_share=0", f"--out={out}"]

@@ -191,11 +191,11 @@ def gradient_of(problem, state, rows):
     "case, chunk",
     [
         pytest.param("mean", None, marks=pytest.mark.slow),
-        pytest.param("shared", None, marks=pytest.mark.slow),
+        ("shared", None),
         pytest.param("recency, features, shared", None, marks=pytest.mark.slow),
         pytest.param("attention, features, shared", None, marks=pytest.mark.slow),
         pytest.param("attention", 10, marks=pytest.mark.slow),
-        ("attention, features, shared", 7),
+        pytest.param("attention, features, shared", 7, marks=pytest.mark.slow),
         pytest.param("attention, dns, layers", 7, marks=pytest.mark.slow),
     ],
 )

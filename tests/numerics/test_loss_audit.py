@@ -95,6 +95,7 @@ def test_the_forms_of_the_correction_are_told_apart():
     assert "positives are not corrected" in str(one) and "are masked" in str(one)
 
 
+@pytest.mark.slow
 def test_finite_differences_and_jax_agree():
     traced = twotower_jax.audit(
         lambda s, i, q: -jax.nn.log_softmax((s - q) / TEMPERATURE)[:, 0].mean(),
