@@ -57,6 +57,7 @@ if QUICKEST:
     flags += [f"--{k}={v}" for k, v in QUICK.items() if f"--{k}={v}" not in flags]
     os.environ["XLA_FLAGS"] = " ".join(flags)
 
+MOST_MAPPINGS = 20_000
 PROGRAMS = os.environ["JAX_COMPILATION_CACHE_DIR"]
 atexit.register(shutil.rmtree, PROGRAMS, ignore_errors=True)
 # The process that starts the workers makes the folder, and they inherit its name.
@@ -93,21 +94,33 @@ def _pass_on(source: str, target: str) -> None:
             os.link(os.path.join(source, name), os.path.join(target, name))
 
 
+def _mappings() -> int:
+    """Return the number of mappings of memory of this process."""
+    try:
+        with open("/proc/self/maps", "rb") as lines:
+            return sum(1 for _ in lines)
+    except OSError:  # not Linux
+        return MOST_MAPPINGS
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _forget_programs(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Forget compiled programs after a file of tests.
+    """Forget compiled programs after a file of tests, where there are many.
 
     Linux gives a process 65,530 mappings of memory by default, a compiled program takes
-    about 30, and XLA aborts where it gets none. Thousands of programs also make each
-    collection of garbage slow. Programs of other files are read again from disk.
+    about 30, and XLA aborts where it gets none. Programs of other files are read again
+    from disk, and traced again.
     """
     long = request.node.get_closest_marker("long_programs")
     jax.config.update("jax_disable_most_optimizations", QUICKEST and not long)
     _pass_on(SHARED, PROGRAMS)
+    if long:
+        jax.clear_caches()
     yield
     _pass_on(PROGRAMS, SHARED)
-    jax.clear_caches()
-    gc.collect()
+    if long or _mappings() >= MOST_MAPPINGS:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture

@@ -61,6 +61,7 @@ def test_a_run_has_the_same_bits_elsewhere(tmp_path, tmp_path_factory):
     assert done
 
 
+@pytest.mark.slow
 def test_reproduce_names_the_metric_that_differs(tmp_path, capsys):
     assert tiny.command("train", *tiny.SMALL, f"output={tmp_path}") == 0
     (path,) = tmp_path.glob("*/*/result.json")

@@ -37,6 +37,7 @@ def short():
     return {arm: to_dict(compose_config([*words, f"arms={arm}"])) for arm in arms}
 
 
+@pytest.mark.slow
 def test_each_check_is_between_two_arms_of_the_short_form(lecture, short):
     used = {"full_softmax", "uniform", "popularity_negatives"}  # of the quickstart
     for check in lecture.checks.CHECKS:

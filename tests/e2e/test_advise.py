@@ -111,6 +111,7 @@ def test_the_tested_arms_train_on_valid_too_with_three_seeds(advice):
     assert {len(one) for one in seeds.values()} == {3}
 
 
+@pytest.mark.slow
 def test_the_recipe_trains_the_choice_on_the_whole_log(advice, tmp_path):
     words = ("--config-dir", str(advice), "--config-name", "recipe")
     assert tiny.command("train", *words, f"output={tmp_path}") == 0

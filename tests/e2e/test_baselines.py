@@ -262,7 +262,7 @@ def study(output):
     return found
 
 
-@pytest.mark.parametrize("launcher", quick(["basic", "fused"], ["fused"]))
+@pytest.mark.parametrize("launcher", quick(["basic", "fused"], ["basic"]))
 def test_a_sweep_has_the_baselines_as_arms(tmp_path, capsys, launcher):
     words = (*tiny.SMALL, *QUICK, f"output={tmp_path}", "name=study", "baselines=true")
     words = ("train", "-m", *words, "training.steps=5", f"hydra/launcher={launcher}")
@@ -281,6 +281,7 @@ def test_a_sweep_has_the_baselines_as_arms(tmp_path, capsys, launcher):
     }
 
 
+@pytest.mark.slow
 def test_no_baseline_begins_after_wrong_input(tmp_path, capsys):
     words = (*tiny.SMALL, f"output={tmp_path}", "name=study", "baselines=true")
     words = ("train", "-m", *words, "training.batch_size=10000000", "seed=0,1")

@@ -100,6 +100,7 @@ def test_repeats_count_with_the_key_that_the_remark_names(ratings, capsys):
     assert "are repeats" not in out
 
 
+@pytest.mark.slow
 def test_a_column_that_is_set_to_null_is_left_out(ratings, capsys):
     path, frame = ratings
     shown, (train, *_), _ = check(capsys, path, "data.columns.rating=null")

@@ -114,6 +114,7 @@ def test_a_run_that_returns_seen_items_lists_none(shop, tmp_path):
     assert "lists no seen items" in status and not printed
 
 
+@pytest.mark.slow
 def test_the_command_writes_and_names_the_script(exports, tmp_path, capsys):
     folder, out = exports["id, dot"][1], tmp_path / "new" / "model"
     assert tiny.command("export", str(folder), "--out", str(out)) == 0

@@ -109,6 +109,7 @@ def test_histories_stand_for_those_of_the_log(exports):
     assert_same_lists(given, model.recommend(users=users, k=30))
 
 
+@pytest.mark.slow
 def test_a_user_with_a_new_history(exports):
     config, folder, out = exports["hidden, dot"]
     model, users = twotower_jax.load_model(out), users_of(folder)[:4]
@@ -123,7 +124,8 @@ def test_a_user_with_a_new_history(exports):
     assert_same_lists(unknown, strangers)
 
 
-@pytest.mark.parametrize("case", quick(CASES, ["features, cosine"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
 def test_an_unknown_user_is_one_that_the_model_does_not_know(exports, case):
     config, folder, out = exports[case]
     model, trained = twotower_jax.load_model(out), load_trained(config, folder)

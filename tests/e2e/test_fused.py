@@ -16,7 +16,7 @@ FUSED = "hydra/launcher=fused"
 SWEEP = (
     "negatives.in_batch=true",
     "negatives.easy.num=32",
-    "seed=0,1",
+    "seed=1",
     "optimizer.learning_rate=0.05,0.4",
     "training.steps=12,24",
     "training.patience=1",
@@ -64,15 +64,15 @@ def fused_sweep(tmp_path_factory):
 
 def test_runs_have_the_bits_of_separate_ones(fused_sweep, tmp_path, capsys):
     basic = sweep(tmp_path, *SWEEP)
-    assert len(basic) == 8 and basic.keys() == fused_sweep.keys()
+    assert len(basic) == 4 and basic.keys() == fused_sweep.keys()
     stopped = set()
     for name, path in basic.items():
         assert_same_run(fused_sweep[name], path)
         stopped.add(tiny.read_json(path / "result.json")["steps"])
-    # Early stopping is each arm's own.
-    assert len(stopped) > 2
+    # Early stopping is each arm's own: both of 24 steps end before them.
+    assert len(stopped) > 1 and max(stopped) < 24
     shown = " ".join(capsys.readouterr().out.split())
-    assert shown.count(": test recall@20 0.") == 8
+    assert shown.count(": test recall@20 0.") == 4
 
 
 @pytest.mark.slow
@@ -83,7 +83,7 @@ def test_all_arms_as_one_program(tmp_path):
     short = (*SWEEP, "training.steps=4,8", "training.patience=0")
     fused = sweep(tmp_path, FUSED, *words, *short)
     alone = sweep(tmp_path / "alone", FUSED, *short)
-    assert len(fused) == 8 and fused.keys() == alone.keys()
+    assert len(fused) == 4 and fused.keys() == alone.keys()
     assert run_arms._cache_size() == before + 1
     for name, path in fused.items():
         records = tiny.read_lines(path / "metrics.jsonl")
@@ -106,7 +106,7 @@ def test_it_prints_the_lines_of_the_basic_launcher(fused_sweep, capsys):
     sweep(output, FUSED, *SWEEP, base=base)
     again = capsys.readouterr().out
     assert again == basic
-    assert again.count("finished before; returning its result") == 8
+    assert again.count("finished before; returning its result") == 4
     assert again.splitlines()[-1].endswith("report.html")
 
 
@@ -148,6 +148,7 @@ def test_the_number_of_workers_is_checked(tmp_path, capsys):
         assert "Traceback" not in error
 
 
+@pytest.mark.slow
 def test_runs_over_devices_are_left_to_themselves(tmp_path, monkeypatch):
     """They begin when the others have ended: two at once may wait for each other."""
     events = []

@@ -109,6 +109,7 @@ main(sys.argv[1:])
 """
 
 
+@pytest.mark.slow
 def test_a_folder_that_orbax_cannot_make_does_not_hold_the_process(tmp_path):
     words = ("train", *tiny.SMALL, f"output={tmp_path}")
     done = subprocess.run(

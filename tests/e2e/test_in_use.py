@@ -25,6 +25,7 @@ def losses(config):
     return [record["loss"] for record in records]
 
 
+@pytest.mark.slow
 def test_a_bank_acts_after_its_warm_up(tmp_path):
     """Of 40 steps the first 10 are those without a bank, to the bit, and 30 are not."""
     bank = tiny.make_config(tmp_path, *BANK, "negatives.bank.warmup=0.25")
@@ -77,6 +78,7 @@ def test_the_weights_of_a_loss_at_k_change_with_the_first_estimate(tmp_path):
         assert low > high  # the 50th best score is lower: larger weights
 
 
+@pytest.mark.slow
 def test_shares_are_of_the_shortest_training_with_patience(tmp_path):
     """A limit of 4,000 steps that is never reached: warm-up and period still end.
 

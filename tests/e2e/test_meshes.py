@@ -34,7 +34,7 @@ def test_twenty_steps_on_eight_devices_are_those_of_one(case, meshes):
     "check",
     quick(
         ("one_program", "layouts", "blocks", "catalogue", "catalogues", "exchange"),
-        ("blocks", "catalogue"),
+        ("layouts", "catalogue"),
     ),
 )
 def test_a_training_on_a_mesh(check, tmp_path):

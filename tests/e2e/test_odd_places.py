@@ -164,6 +164,7 @@ print(INTERRUPTS.noted)
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_that_cannot_be_raised_is_noted_and_not_printed():
     done = subprocess.run(
         [sys.executable, "-c", LOST], capture_output=True, text=True, check=False
@@ -182,6 +183,7 @@ Lost()
 """
 
 
+@pytest.mark.slow
 def test_other_errors_that_cannot_be_raised_are_printed():
     done = subprocess.run(
         [sys.executable, "-c", UNRAISED], capture_output=True, text=True, check=False

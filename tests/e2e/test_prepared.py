@@ -4,7 +4,6 @@ import numpy as np
 import polars as pl
 import pytest
 from helpers import tiny
-from helpers.quick import quick
 
 WORDS = (
     "towers.dim=8",
@@ -71,7 +70,8 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", quick(KINDS, ["hard"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_bits_are_those_of_the_table(kind, log, folder, tmp_path):
     right = metrics(tmp_path / "table", *table(log), *KINDS[kind])
     prepared = ["data=prepared", f"data.path={folder}", *KINDS[kind]]
@@ -121,6 +121,7 @@ def test_evaluate_and_data_check_read_it(folder, tmp_path, capsys):
     assert "6,000" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_data_without_a_test_part_ask_for_evaluation_on_valid(log, tmp_path, capsys):
     out = tmp_path / "out"
     words = [*table(log), "data.test_share=0", f"--out={out}"]

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from helpers import devices, tiny
 from helpers.joined import outcome
-from helpers.quick import quick
 
 from twotower_jax.commands.remesh import with_words
 from twotower_jax.run.lock import held
@@ -49,7 +48,8 @@ def remeshed(run, *words):
     return made
 
 
-@pytest.mark.parametrize("case", quick(CASES, ("in-batch",)))
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
 def test_a_training_that_changes_its_mesh_ends_as_one_that_did_not(
     case, tmp_path, capsys
 ):

@@ -119,10 +119,14 @@ def assert_like_reference(path, reference):
 @pytest.mark.parametrize(
     "moments",
     [
-        (first_checkpoint, between_checkpoints),
+        pytest.param((between_checkpoints,), id="between_checkpoints"),
+        pytest.param(
+            (first_checkpoint, between_checkpoints),
+            marks=pytest.mark.slow,
+            id="first_checkpoint-then-between_checkpoints",
+        ),
         pytest.param((last_checkpoint,), marks=pytest.mark.slow, id="last_checkpoint"),
     ],
-    ids=lambda moments: "-then-".join(one.__name__ for one in moments),
 )
 def test_killed_runs_end_with_the_same_bits(moments, reference, cache, tmp_path):
     output, killed = tmp_path / "killed", []
@@ -136,8 +140,8 @@ def test_killed_runs_end_with_the_same_bits(moments, reference, cache, tmp_path)
         assert tiny.read_json(run / "status.json")["status"] == "running"
     path, text = finish(tmp_path, "killed", cache)
     assert_like_reference(path, reference)
-    if first_checkpoint in moments:
-        # Seconds lay between the first checkpoint and the end.
+    if between_checkpoints in moments:
+        # Seconds lay between this checkpoint and the end.
         assert all(killed)
         assert "resuming at step " in text
         assert "resuming" not in printed(tmp_path, "start0")

@@ -183,6 +183,7 @@ def test_the_choices_are_carried_to_another_world(study, tmp_path, capsys):
     assert "tuning:" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_an_arm_without_settings_to_carry_is_refused(study, tmp_path, capsys):
     """As are settings that the study sets too, and files that are not there."""
     carry = f"hydra.sweeper.selection={study}"

@@ -108,6 +108,12 @@ VARIANTS = {
     "trials of text",
     "half a trial",
     "seeds that choose and test",
+    "one seed that chooses and tests",
+    "unknown metric of the study",
+    "no such base arm",
+    "no tune seeds",
+    "trained on validation",
+    "one arm twice",
 }
 
 

@@ -33,12 +33,13 @@ def sweep(output):
 def swept(tmp_path_factory):
     """Run the sweep once; return its folder, status and number of programs."""
     output = tmp_path_factory.mktemp("outputs")
-    before, out, err = run_steps._cache_size(), io.StringIO(), io.StringIO()
+    out, err = io.StringIO(), io.StringIO()
+    run_steps.clear_cache()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         status = sweep(output)
     (output / "stdout.txt").write_text(out.getvalue())
     (output / "stderr.txt").write_text(err.getvalue())
-    return output / "sweep", status, run_steps._cache_size() - before
+    return output / "sweep", status, run_steps._cache_size()
 
 
 def runs(folder):

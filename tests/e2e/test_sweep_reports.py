@@ -89,6 +89,7 @@ def test_failed_run_is_reported_with_its_reason_and_alone_tried_again(
     assert "3 finished: 1 arms, 3 seeds; 0 folders" in page.texts["Cost"]
 
 
+@pytest.mark.slow
 def test_study_of_an_experiment_is_reported_again_without_options(tmp_path, capsys):
     words = (*tiny.SMALL, f"output={tmp_path}", "training.steps=10", "seed=0")
     asked = ("question", "metric", "base")

@@ -280,6 +280,7 @@ def test_the_last_line_names_the_end_of_the_training(tmp_path, capsys, patience,
     assert line.endswith(f"examples/s; the best is step 10, {end}")
 
 
+@pytest.mark.slow
 def test_a_run_without_a_validation_set_reports_its_last_step(tmp_path):
     config = tiny.make_config(tmp_path, "data.fit_valid=true")
     result = run(config)
@@ -296,6 +297,7 @@ def test_a_run_without_a_validation_set_reports_its_last_step(tmp_path):
     assert metrics(run(config)) == metrics(result)
 
 
+@pytest.mark.slow
 def test_no_steps_evaluate_the_towers_as_they_begin(tmp_path):
     config = tiny.make_config(tmp_path, "training.steps=0")
     result = run(config)
@@ -311,6 +313,7 @@ def test_epochs_are_steps_over_the_positives(tmp_path):
     assert run(config)["steps"] == -(-2 * number // 256)
 
 
+@pytest.mark.slow
 def test_resampling_changes_neither_the_steps_nor_the_validations(tmp_path):
     """Arms of equal epochs train alike, whatever number of positives they keep."""
     words = ("training.steps=null", "training.epochs=2", "training.eval_every=null")

@@ -62,13 +62,8 @@ def test_two_commands_at_once_give_one_run(cache, tmp_path):
     assert [one["step"] for one in log] == EVALUATED
 
 
-@pytest.mark.parametrize(
-    "launcher",
-    [
-        "fused",
-        pytest.param("basic", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["fused", "basic"])
 def test_two_sweeps_at_once_train_each_run_once(launcher, cache, tmp_path):
     words = ("train", "-m", *tiny.SMALL, *LONG, f"output={tmp_path / 'outputs'}")
     words = (*words, f"hydra/launcher={launcher}", "seed=0,1", "baselines=false", PLAIN)
@@ -88,6 +83,7 @@ def test_two_sweeps_at_once_train_each_run_once(launcher, cache, tmp_path):
     assert sum(text.count("finished before") for text in texts) == 2
 
 
+@pytest.mark.slow
 def test_a_sweep_runs_what_another_process_holds_last(tmp_path, capsys):
     words = ("train", "-m", *tiny.SMALL, f"output={tmp_path}", "seed=0,1", PLAIN)
     first, second = (

@@ -153,6 +153,7 @@ def test_incremental_updates_leave_all_but_ids(tmp_path):
         assert not equal["tables"]["query.id"] and not equal["tables"]["candidate.id"]
 
 
+@pytest.mark.slow
 def test_an_update_that_pauses_goes_on_to_the_same_bits(parent, tmp_path):
     _, _, words = parent
     words = (*words, "training.update=incremental", "training.eval_every=1")

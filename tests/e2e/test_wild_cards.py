@@ -41,6 +41,7 @@ def test_a_run_and_its_export_are_read_where_they_lie(studies, tmp_path):
     assert load_model(tmp_path / NAME).index is not None
 
 
+@pytest.mark.slow
 def test_a_training_below_such_a_folder_goes_on_and_is_evaluated(tmp_path, capsys):
     """Orbax looks for the parts of a checkpoint by patterns."""
     words = ("train", *tiny.SMALL, "training.steps=20")

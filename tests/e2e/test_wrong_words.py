@@ -24,6 +24,7 @@ def test_paths_need_no_quotes_of_hydra(name, tmp_path, capsys):
     assert train(capsys, tmp_path, *words) == (0, "")
 
 
+@pytest.mark.slow
 def test_a_path_in_the_home_folder(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "clicks.csv").write_text(CLICKS)

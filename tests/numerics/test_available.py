@@ -60,6 +60,7 @@ def test_draws_are_from_the_restricted_proposal(key, number):
     assert pairs.shape[1] == 1 or stats.chisquare(*pairs).pvalue > 1e-3
 
 
+@pytest.mark.slow
 def test_rare_items_are_drawn_as_rarely_as_they_should(key):
     """Of a million draws 1e-9 each are of 999 rare items that all are known."""
     weights = np.full(1_000, 1e-9)

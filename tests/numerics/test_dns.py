@@ -70,6 +70,7 @@ def many_choices(problem, state, steps=40):
     return np.concatenate(users), np.concatenate(candidates), np.concatenate(choices)
 
 
+@pytest.mark.slow
 def test_no_positive_of_the_user_is_chosen_and_no_slot_is_lost_for_one():
     problem, state = trained()
     users, candidates, choices = many_choices(problem, state)

@@ -141,6 +141,7 @@ def test_a_row_whose_negatives_are_all_filtered_is_finite(loss):
         assert float(go(problem, state, some)[1][0]) == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_temperature_and_correction_do_not_decide_what_is_kept():
     """Another temperature, or none subtracted: the same negatives are in the sum."""
     for keys in ({"loss__temperature": 0.02}, {"loss__logq__correct": "none"}):

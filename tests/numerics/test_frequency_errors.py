@@ -101,6 +101,7 @@ EQUAL_MEMORY = {
 }
 
 
+@pytest.mark.slow
 def test_more_hashes_in_equal_memory_help_while_buckets_are_more_than_items(batches):
     got = {}
     for total, m in EQUAL_MEMORY:

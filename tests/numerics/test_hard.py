@@ -150,6 +150,7 @@ def test_sums_rise_at_entries_and_nowhere_else(jitted):
     np.testing.assert_allclose(total[:, -1], np.exp(-log_prob.max(axis=1)), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_proportions_of_tiny_probabilities_are_kept(key):
     """Numbers of 2^-23 would draw every second of these items twice as often.
 

@@ -191,11 +191,11 @@ def gradient_of(problem, state, rows):
     "case, chunk",
     [
         pytest.param("mean", None, marks=pytest.mark.slow),
-        pytest.param("shared", None, marks=pytest.mark.slow),
+        ("shared", None),
         pytest.param("recency, features, shared", None, marks=pytest.mark.slow),
         pytest.param("attention, features, shared", None, marks=pytest.mark.slow),
         pytest.param("attention", 10, marks=pytest.mark.slow),
-        ("attention, features, shared", 7),
+        pytest.param("attention, features, shared", 7, marks=pytest.mark.slow),
         pytest.param("attention, dns, layers", 7, marks=pytest.mark.slow),
     ],
 )
@@ -246,6 +246,7 @@ def test_adam_counts_a_step_once_whatever_the_blocks(monkeypatch):
         np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_the_penalty_counts_the_mean_norm_of_the_items_of_a_history():
     keys = {"optimizer__name": "sgd", "optimizer__learning_rate": 0.1}
     for pooling in ("mean", "attention"):

@@ -95,6 +95,7 @@ def test_the_forms_of_the_correction_are_told_apart():
     assert "positives are not corrected" in str(one) and "are masked" in str(one)
 
 
+@pytest.mark.slow
 def test_finite_differences_and_jax_agree():
     traced = twotower_jax.audit(
         lambda s, i, q: -jax.nn.log_softmax((s - q) / TEMPERATURE)[:, 0].mean(),
@@ -178,6 +179,7 @@ def test_a_ceiling_of_the_expected_count():
     assert "has a ceiling" in card.alarms[-1]
 
 
+@pytest.mark.slow
 def test_the_best_draws_alone_are_negatives():
     """TFRS `num_hard_negatives`: log q acts on those that are kept."""
 
@@ -209,6 +211,7 @@ def test_a_mask_without_effect():
     assert "negatives of their row" in str(twotower_jax.audit(keras_rs))
 
 
+@pytest.mark.slow
 def test_a_positive_that_counts_twice():
     """Positive uncorrected, draws of its item kept: e^s of popular items is doubled."""
 

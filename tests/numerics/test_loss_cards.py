@@ -33,6 +33,7 @@ def test_without_the_positive_in_the_sum_the_optimum_stays_with_many_negatives()
     assert not card.moved and card.slope == pytest.approx(1, abs=0.03)
 
 
+@pytest.mark.slow
 def test_dcl_without_false_negatives_is_the_softmax_and_hcl_is_flatter():
     found = {
         name: audit_arm(configure(**DRAWS, loss__name=name, loss__tau_plus=0.0))
@@ -43,7 +44,7 @@ def test_dcl_without_false_negatives_is_the_softmax_and_hcl_is_flatter():
     assert found["hcl"].moved and 0.4 < found["hcl"].slope < 0.75
 
 
-@pytest.mark.parametrize("activation", quick(["tanh", "atan", "relu"], ["atan"]))
+@pytest.mark.parametrize("activation", quick(["tanh", "atan", "relu"], ["tanh"]))
 def test_psl_has_twice_the_scale_of_a_softmax(activation):
     keys = {"loss__name": "psl", "loss__activation": activation}
     card = audit_arm(configure(**DRAWS, **keys))

@@ -158,14 +158,8 @@ def test_same_item_is_biased_where_the_own_item_is_expected_more_than_once():
 # ----------------------------------------------- correct=negatives: Jensen's inequality
 
 
-@pytest.mark.parametrize(
-    ("draws", "want"),
-    [
-        pytest.param(8, 1.46, marks=pytest.mark.slow),
-        pytest.param(16, 1.21, marks=pytest.mark.slow),
-        (128, 1.02),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("draws", "want"), [(8, 1.46), (16, 1.21), (128, 1.02)])
 def test_negatives_corrected_has_a_steep_optimum_with_few_draws(draws, want):
     """N = 200, P ~ 1 / rank; the slopes of an independent computation (docs)."""
     world = zipf_world()
@@ -256,9 +250,8 @@ def test_uncorrected_uniform_negatives_have_the_optimum_log_p():
 # ----------------------------------------------------------- hard draws and their log q
 
 
-@pytest.mark.parametrize(
-    "log_q", ["easy", pytest.param("none", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("log_q", ["easy", "none"])
 def test_hard_draws_that_weigh_more_than_their_share_push_their_items_down(log_q):
     world = small_world()
     many = {"negatives__easy__num": 32, "negatives__hard__num": 32}

@@ -138,6 +138,7 @@ def masked_optimum(count):
     return np.log(pi)
 
 
+@pytest.mark.slow
 def test_masked_repeats_of_the_positive_lift_items_of_many_a_batch():
     """With every logit corrected, and repeats of the positive masked as is usual.
 

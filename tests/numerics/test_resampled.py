@@ -124,6 +124,7 @@ def test_dns_with_the_log_q_of_easy_draws_is_biased_where_resampling_is_not():
     assert abs(mean / np.exp(SCORES).sum() - 1) > 0.2
 
 
+@pytest.mark.slow
 def test_draws_follow_the_softmax_within_their_pool():
     """Shares of items and their declared log q, over many rows of one pool."""
     keys = {"negatives__easy__num": 1, "negatives__hard__candidate_num": 6}

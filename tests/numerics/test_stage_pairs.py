@@ -117,6 +117,7 @@ def test_the_loss_is_that_of_the_rows_and_the_weighted_pairs(keys, mask):
     assert losses[0] - losses[1] == pytest.approx(WEIGHT * each.mean(), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_training_orders_the_stages_of_a_request():
     keys = EASY | {"loss__logq__correct": "none", "loss__name": "logistic"}
     leads = []

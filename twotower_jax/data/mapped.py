@@ -2,6 +2,7 @@
 
 import mmap
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
@@ -21,6 +22,25 @@ def blocks(number: int) -> Iterator[slice]:
     """
     for first in range(0, number, ROWS):
         yield slice(first, min(first + ROWS, number))
+
+
+def new_map(path: Path, rows: int, kind: str = "<i4") -> np.memmap:
+    """Return a memory map of a new file, whose space is taken at once.
+
+    A map that finds the disk full ends the process without a message.
+
+    Args:
+      path: of the .npy file.
+      rows: of the array.
+      kind: type of its numbers.
+    """
+    header = {"descr": kind, "fortran_order": False, "shape": (rows,)}
+    size = np.dtype(kind).itemsize
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for part in blocks(rows):
+            file.write(bytes(size * (part.stop - part.start)))
+    return np.lib.format.open_memmap(path, mode="r+")
 
 
 def release(values: np.ndarray) -> None:

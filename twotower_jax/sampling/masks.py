@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from twotower_jax.data.prepared.ranges import ranges_of_users, rows_of_users
 from twotower_jax.data.shards import (
     BY_BATCH,
     BY_ROWS,
@@ -22,6 +21,7 @@ from twotower_jax.data.shards import (
     take,
     take_own,
 )
+from twotower_jax.data.user_ranges import ranges_of_users, rows_of_users
 from twotower_jax.registry import Registry
 
 # Positives of the rows that are looked up at a time.

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 from helpers import tiny
 from rich.console import Console
 
@@ -58,6 +59,7 @@ def test_the_control_trains_as_long_as_it_was_best_at_that_temperature():
         assert moved.training.steps == length
 
 
+@pytest.mark.slow
 def test_a_baseline_that_is_served_has_no_control_of_another_temperature():
     ours, other = tuned("in_batch_logq", "0.2", 0.3), tuned("in_batch", "0.4", 0.1)
     baseline = tuned("baseline/popularity", "0.2", 0.5)

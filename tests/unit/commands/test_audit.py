@@ -8,6 +8,7 @@ from helpers.tiny import command
 WORDS = ("training.batch_size=256", "negatives.easy.num=64")
 
 
+@pytest.mark.slow
 def test_cards_and_figures_of_several_arms(tmp_path, capsys):
     words = ("audit", *WORDS, "arms=in_batch,in_batch_logq", f"output={tmp_path}")
     assert command(*words) == 0

@@ -98,6 +98,7 @@ def test_the_commands_above_are_all(capsys):
     assert listed == {words[1] for words in COMMANDS if words[0] == "data"}
 
 
+@pytest.mark.slow
 def test_an_alias_with_the_folder_serves_every_command(folder, tmp_path, capsys):
     """Commands that compose nothing do the same with and without it."""
     alias = ("--config-dir", str(folder))

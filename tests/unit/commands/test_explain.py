@@ -157,6 +157,7 @@ def test_an_unknown_key_is_refused_with_the_nearest_names(key, near, shown):
     assert text.startswith(f"error: unknown key {key}; {near}")
 
 
+@pytest.mark.slow
 def test_help_with_an_override_is_left_to_hydra(shown):
     text = shown("train", "--help", "loss=bce")
     assert "== Config ==" in text and "name: bce" in text

@@ -9,6 +9,7 @@ from twotower_jax.data.sizes import feature_bytes, simulated_sizes, sizes_of
 from twotower_jax.data.split import split
 
 
+@pytest.mark.slow
 def test_a_simulated_world_has_the_sizes_that_were_expected():
     config = DataConfig(
         simulator=SimulatorConfig(users=300, items=2000, requests=4000, click_rate=0.2)

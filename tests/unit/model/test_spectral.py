@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from helpers import tiny
+from helpers.quick import quick
 
 from twotower_jax.errors import InputError
 from twotower_jax.model.click_matrix import click_matrix
@@ -69,7 +70,9 @@ def test_what_has_no_click_has_no_vector_and_the_mean_length_is_1():
         assert lengths[-1] == 0 and lengths[:-1].mean() == pytest.approx(1)
 
 
-@pytest.mark.parametrize("towers", ["factors", "history", "default"])
+@pytest.mark.parametrize(
+    "towers", quick(["factors", "history", "default"], ["history"])
+)
 def test_it_finds_more_after_one_small_step(tmp_path, towers):
     words = (f"towers={towers}", "optimizer.learning_rate=1e-6", "training.steps=1")
     words += ("training.patience=0", "training.min_steps=0", "evaluation.k=[20]")

@@ -59,6 +59,7 @@ def test_a_card_survives_json(popular):
     assert from_json(json.loads(json.dumps(to_json(popular)))) == popular
 
 
+@pytest.mark.slow
 def test_bce_has_a_constant_and_a_softmax_has_none():
     """Log odds of 8 uniform draws from 400 items: log P - log(8 / 400)."""
     card = audit_arm(
@@ -75,6 +76,7 @@ def test_bce_has_a_constant_and_a_softmax_has_none():
     assert not card.moved
 
 
+@pytest.mark.slow
 def test_resampled_positives_are_compared_with_log_p_plus_log_w():
     keys = {"positives__strategy": "upsample_cold", "training__batch_size": 256}
     card = audit_arm(configure(**keys))

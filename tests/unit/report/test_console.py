@@ -187,6 +187,7 @@ def labels() -> list[str]:
     return sorted(names, key=len)
 
 
+@pytest.mark.slow
 def test_nothing_is_cut_at_80_columns(tmp_path):
     """The longest names of arms, every verdict, marks of two words and controls."""
     names = labels()[-8:]

@@ -100,7 +100,7 @@ def test_figure_that_the_runs_no_longer_have_is_removed(folder):
     assert left == {"figure_primary.svg", "figure_own.svg"}
 
 
-@pytest.mark.parametrize("arms", [1, 30])
+@pytest.mark.parametrize("arms", [1, pytest.param(30, marks=pytest.mark.slow)])
 def test_figure_marks_every_arm(tmp_path, arms):
     for index in range(arms):
         name = f"arm {index} 日本 " + "long " * 20

@@ -114,6 +114,7 @@ def short(arm):
     return dict(sorted((str(config["arm"]), config) for config in configs))
 
 
+@pytest.mark.slow
 def test_controls_of_a_study_lead_to_its_base(short):
     base = "in-batch + logQ"
     found = choose_controls(short, base)

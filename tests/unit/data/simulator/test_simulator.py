@@ -265,6 +265,7 @@ def digest_of(config):
     return digest.hexdigest()[:12]
 
 
+@pytest.mark.slow
 def test_the_log_is_the_same_on_lesser_machines():
     """Without numpy's vector loops, and with another BLAS kernel."""
     assert digest_of(SMALL) == DIGEST

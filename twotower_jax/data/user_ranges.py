@@ -1,31 +1,11 @@
 """Users of a large log in ranges, whose rows are gathered some at a time."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
 from twotower_jax.data import mapped
 from twotower_jax.data.mapped import blocks, release
-
-
-def new_map(path: Path, rows: int, kind: str = "<i4") -> np.memmap:
-    """Return a memory map of a new file, whose space is taken at once.
-
-    A map that finds the disk full ends the process without a message.
-
-    Args:
-      path: of the .npy file.
-      rows: of the array.
-      kind: type of its numbers.
-    """
-    header = {"descr": kind, "fortran_order": False, "shape": (rows,)}
-    size = np.dtype(kind).itemsize
-    with path.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, header)
-        for part in blocks(rows):
-            file.write(bytes(size * (part.stop - part.start)))
-    return np.lib.format.open_memmap(path, mode="r+")
 
 
 def ranges_of_users(user: np.ndarray, num_users: int) -> Iterator[tuple[int, int]]:
