@@ -116,6 +116,7 @@ def test_without_a_whole_checkpoint_the_run_is_refused(paused, capsys):
     assert len(steps(paused)) == 2  # nothing is lost
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_in_any_file_of_a_state_changes_no_result(paused, whole, capsys):
     rng = np.random.default_rng(0)
     kept = paused.with_name("kept")

@@ -5,7 +5,6 @@ import json
 import pytest
 from helpers import tiny
 from helpers.funnels import pools_of
-from helpers.quick import quick
 
 from twotower_jax.data import sources
 from twotower_jax.data.split import split
@@ -65,7 +64,8 @@ def mind(folder):
     return ["data=mind", f"data.path={folder}", "data.mask_seen=false"]
 
 
-@pytest.mark.parametrize("write", quick([wikispeedia, mind], [mind]))
+@pytest.mark.slow
+@pytest.mark.parametrize("write", [wikispeedia, mind])
 def test_training_against_shown_items(tmp_path, write, capsys):
     words = write(tmp_path)
     config = tiny.compose_config([*words, *HARD, *SMALL])

@@ -33,8 +33,11 @@ def test_twenty_steps_on_eight_devices_are_those_of_one(case, meshes):
 @pytest.mark.parametrize(
     "check",
     quick(
-        ("one_program", "layouts", "blocks", "catalogue", "catalogues", "exchange"),
-        ("layouts", "catalogue"),
+        (
+            *("one_program", "layout", "layouts", "blocks"),
+            *("catalogue", "catalogues", "exchange"),
+        ),
+        ("layout", "catalogue"),
     ),
 )
 def test_a_training_on_a_mesh(check, tmp_path):

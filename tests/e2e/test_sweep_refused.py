@@ -2,7 +2,6 @@
 
 import pytest
 from helpers import tiny
-from helpers.quick import quick
 
 from twotower_jax.data.split import split
 
@@ -67,7 +66,8 @@ def test_a_sweep_without_a_report_ends_before_any_run(swept, part, tmp_path, cap
     assert not (tmp_path / "none").exists()
 
 
-@pytest.mark.parametrize("launcher", quick(["basic", "fused"], ["basic"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["basic", "fused"])
 def test_a_sweep_whose_split_is_empty_fails_once(
     launcher, tmp_path, capsys, monkeypatch
 ):

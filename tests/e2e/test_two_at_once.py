@@ -110,6 +110,7 @@ def test_a_sweep_runs_what_another_process_holds_last(tmp_path, capsys):
     assert (first.parent / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_the_lock_of_a_killed_process_is_free(cache, tmp_path):
     words = ("train", *tiny.SMALL, *LONG, f"output={tmp_path / 'outputs'}")
     words = (*words, "training.steps=100000")

@@ -108,10 +108,18 @@ class Compiled(logging.Handler):
         self.number += "Finished XLA compilation of jit(run_steps)" in text
 
 
-def layouts(folder):
+PAIRS = (((2, 4), (1, 1)), ((1, 1), (1, 8)), ((1, 8), (2, 2)))
+
+
+def layout(folder):
+    """As `layouts`, from one device to eight."""
+    layouts(folder, PAIRS[1:2])
+
+
+def layouts(folder, pairs=PAIRS):
     """A checkpoint of a layout goes on in another, in memory, too."""
     wanted = arrays(train(f"{folder}/one", (1, 1)), (1, 1))
-    for before, after in (((2, 4), (1, 1)), ((1, 1), (1, 8)), ((1, 8), (2, 2))):
+    for before, after in pairs:
         place = f"{folder}/{before} {after}"
         half = arrays(train(place, before, 6), before)
         problem = problem_of(after)
@@ -230,6 +238,6 @@ def exchange(folder):
 
 if __name__ == "__main__":
     assert len(jax.devices()) == 8
-    checks = (one_program, layouts, blocks, catalogue, catalogues, exchange)
+    checks = (one_program, layout, layouts, blocks, catalogue, catalogues, exchange)
     {one.__name__: one for one in checks}[sys.argv[2]](sys.argv[1])
     print(sys.argv[2], "holds")

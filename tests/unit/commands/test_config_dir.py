@@ -119,6 +119,7 @@ def test_an_alias_with_the_folder_serves_every_command(folder, tmp_path, capsys)
     assert (run / "manifest.json").is_file()
 
 
+@pytest.mark.slow
 def test_a_run_of_the_folder_is_evaluated_and_reported_without_it(
     folder, tmp_path, capsys
 ):
