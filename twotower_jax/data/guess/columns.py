@@ -3,6 +3,7 @@
 import numpy as np
 import polars as pl
 
+from twotower_jax.data.guess.features import note_features
 from twotower_jax.data.guess.feedback import (
     EVENTS,
     find_clicked,
@@ -68,6 +69,7 @@ def guess_roles(frame: pl.DataFrame, given: dict[str, Column], where: str) -> Ro
     _request(profiles, roles)
     _rank(profiles, roles)
     _lists(profiles, roles)
+    note_features(profiles, roles)
     for role in ("user", "item"):
         _check_ids(profiles[roles.columns[role].name], roles, where)
     return roles

@@ -82,8 +82,8 @@ def guess_side(table: Sample, side: str, ids: pl.Series, column: str) -> SideGue
     for one in profiles:
         if one.name == key:
             continue
-        kind = _kind(one, len(frame))
-        reason = _name_reason(one.name) or (_reason(one) if kind is None else "")
+        kind = feature_kind(one, len(frame))
+        reason = name_reason(one.name) or (_reason(one) if kind is None else "")
         if reason:
             unused.setdefault(reason, []).append(one.name)
         elif kind is not None:
@@ -97,8 +97,12 @@ def _more(names: list[str]) -> str:
     return f" and {more} more" if more > 0 else ""
 
 
-def _name_reason(name: str) -> str:
-    """Return why a column of this name cannot be a feature, "" where it can."""
+def name_reason(name: str) -> str:
+    """Return why a column of this name cannot be a feature, "" where it can.
+
+    Args:
+      name: of the column.
+    """
     if name in RESERVED:
         return "the name is that of an input of every tower; rename it"
     return "" if re.fullmatch(r"\w+", name) else "rename it: letters, digits and _ only"
@@ -129,8 +133,13 @@ def _key(
     )
 
 
-def _kind(one: Profile, rows: int) -> str | None:
-    """Return the kind of a feature; None for a column that describes nothing."""
+def feature_kind(one: Profile, rows: int) -> str | None:
+    """Return the kind of a feature; None for a column that describes nothing.
+
+    Args:
+      one: content of the column.
+      rows: of its table.
+    """
     if one.kind in ("empty", "moment") or one.distinct < 2:
         return None
     if is_list(one.values) or one.kind == "list" or _has_bars(one):
