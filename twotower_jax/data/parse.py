@@ -210,9 +210,8 @@ def to_clicked(
     else:
         numbers = to_number(values, where, column, required=False)
     bad = ~numbers.is_in([0.0, 1.0]).fill_null(False)
-    fail_at(
-        bad, values, where, column, "is neither 0 nor 1; give 1 for a click, else 0"
-    )
+    remedy = "give 1 for a click, else 0, or its values: data.clicked_values=[...]"
+    fail_at(bad, values, where, column, f"is neither 0 nor 1; {remedy}")
     return clicked_stage(numbers == 1)
 
 

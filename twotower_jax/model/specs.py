@@ -135,7 +135,8 @@ def _feature(
         choices = ["id", *(["history"] if side == "query" else []), *sorted(features)]
         raise InputError(
             f"towers.{side} names the feature {name!r}, which the data does not have; "
-            f"choose from {', '.join(choices)}"
+            f"choose from {', '.join(choices)}, or make a column of a table one: "
+            f"data.{side}_features.{name}=categorical"
         )
     one = features[name]
     width = one.values.shape[1] if one.kind == "vector" else 0
