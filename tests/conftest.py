@@ -57,6 +57,7 @@ if QUICKEST:
     flags += [f"--{k}={v}" for k, v in QUICK.items() if f"--{k}={v}" not in flags]
     os.environ["XLA_FLAGS"] = " ".join(flags)
 
+# Mappings of memory above which compiled programs are forgotten, `_forget_programs`.
 MOST_MAPPINGS = 20_000
 PROGRAMS = os.environ["JAX_COMPILATION_CACHE_DIR"]
 atexit.register(shutil.rmtree, PROGRAMS, ignore_errors=True)

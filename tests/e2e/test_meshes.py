@@ -34,10 +34,10 @@ def test_twenty_steps_on_eight_devices_are_those_of_one(case, meshes):
     "check",
     quick(
         (
-            *("one_program", "layout", "layouts", "blocks"),
+            *("one_program", "one_layout", "layouts", "blocks"),
             *("catalogue", "catalogues", "exchange"),
         ),
-        ("layout", "catalogue"),
+        ("one_layout", "catalogue"),
     ),
 )
 def test_a_training_on_a_mesh(check, tmp_path):

@@ -119,14 +119,11 @@ def assert_like_reference(path, reference):
 @pytest.mark.parametrize(
     "moments",
     [
-        pytest.param((between_checkpoints,), id="between_checkpoints"),
-        pytest.param(
-            (first_checkpoint, between_checkpoints),
-            marks=pytest.mark.slow,
-            id="first_checkpoint-then-between_checkpoints",
-        ),
-        pytest.param((last_checkpoint,), marks=pytest.mark.slow, id="last_checkpoint"),
+        (between_checkpoints,),
+        pytest.param((first_checkpoint, between_checkpoints), marks=pytest.mark.slow),
+        pytest.param((last_checkpoint,), marks=pytest.mark.slow),
     ],
+    ids=lambda moments: "-then-".join(one.__name__ for one in moments),
 )
 def test_killed_runs_end_with_the_same_bits(moments, reference, cache, tmp_path):
     output, killed = tmp_path / "killed", []

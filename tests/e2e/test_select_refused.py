@@ -101,18 +101,16 @@ WRONG = {
 }
 
 
-# Further variants of another case.
+# Variants of another case, here or in test_sweep_refused.py.
 VARIANTS = {
     "no axis of any arm",
     "empty axis",
     "trials of text",
     "half a trial",
     "seeds that choose and test",
-    "one seed that chooses and tests",
     "unknown metric of the study",
     "no such base arm",
     "no tune seeds",
-    "trained on validation",
     "one arm twice",
 }
 

@@ -40,6 +40,8 @@ from twotower_jax.training.step import run_steps
 USERS, ITEMS = 1001, 2003  # no multiple of 2, 4 or 8
 CLICKS = 4000
 QUIET = Console(quiet=True)
+# Meshes (data, table) on which a training begins, and on which it goes on.
+MOVES = (((2, 4), (1, 1)), ((1, 1), (1, 8)), ((1, 8), (2, 2)))
 
 
 def problem_of(mesh, query=("id", "group", "size"), mask="same_item"):
@@ -108,18 +110,15 @@ class Compiled(logging.Handler):
         self.number += "Finished XLA compilation of jit(run_steps)" in text
 
 
-PAIRS = (((2, 4), (1, 1)), ((1, 1), (1, 8)), ((1, 8), (2, 2)))
-
-
-def layout(folder):
+def one_layout(folder):
     """As `layouts`, from one device to eight."""
-    layouts(folder, PAIRS[1:2])
+    layouts(folder, (((1, 1), (1, 8)),))
 
 
-def layouts(folder, pairs=PAIRS):
+def layouts(folder, moves=MOVES):
     """A checkpoint of a layout goes on in another, in memory, too."""
     wanted = arrays(train(f"{folder}/one", (1, 1)), (1, 1))
-    for before, after in pairs:
+    for before, after in moves:
         place = f"{folder}/{before} {after}"
         half = arrays(train(place, before, 6), before)
         problem = problem_of(after)
@@ -238,6 +237,6 @@ def exchange(folder):
 
 if __name__ == "__main__":
     assert len(jax.devices()) == 8
-    checks = (one_program, layout, layouts, blocks, catalogue, catalogues, exchange)
+    checks = (one_program, one_layout, layouts, blocks, catalogue, catalogues, exchange)
     {one.__name__: one for one in checks}[sys.argv[2]](sys.argv[1])
     print(sys.argv[2], "holds")

@@ -210,7 +210,7 @@ def to_clicked(
     else:
         numbers = to_number(values, where, column, required=False)
     bad = ~numbers.is_in([0.0, 1.0]).fill_null(False)
-    remedy = "give 1 for a click, else 0, or its values: data.clicked_values=[...]"
+    remedy = "give 1 for a click, else 0, or list its values in data.clicked_values"
     fail_at(bad, values, where, column, f"is neither 0 nor 1; {remedy}")
     return clicked_stage(numbers == 1)
 

@@ -135,7 +135,7 @@ def _feature(
         choices = ["id", *(["history"] if side == "query" else []), *sorted(features)]
         raise InputError(
             f"towers.{side} names the feature {name!r}, which the data does not have; "
-            f"choose from {', '.join(choices)}, or make a column of a table one: "
+            f"choose from {', '.join(choices)}, or declare a column of a table: "
             f"data.{side}_features.{name}=categorical"
         )
     one = features[name]

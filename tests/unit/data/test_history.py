@@ -122,7 +122,7 @@ def test_features_are_resolved_against_the_data():
     ]
     with pytest.raises(InputError, match=r"'shop'.*choose from id, history, age"):
         make_model(TowersConfig(query=("shop",)), log)
-    with pytest.raises(InputError, match=r"towers.candidate.*choose from id, or make"):
+    with pytest.raises(InputError, match=r"towers.candidate.* from id, or declare"):
         make_model(TowersConfig(candidate=("age",)), log)
 
 

@@ -25,7 +25,7 @@ from twotower_jax.data.guess.roles import (
     Profiles,
     Roles,
     best_named,
-    owners,
+    constant_within,
     unused,
 )
 from twotower_jax.data.parse import check_forms
@@ -193,7 +193,8 @@ def _users(profiles: Profiles, roles: Roles) -> None:
         visit = visits[0]
         why = f"no column of users, so each {words(visit.name)[0]} is a query"
         roles.columns["user"] = Column(visit.name, why)
-        for one in owners(visit, [p for p in free if _is_ids(p) and p.distinct > FEW]):
+        ids = [one for one in free if _is_ids(one) and one.distinct > FEW]
+        for one in constant_within(visit, ids):
             roles.notes.append(
                 f"each {visit.name} has one {one.name}, of {one.distinct:,} in the "
                 f"sample; if they are the users, give data.columns.user={one.name} "

@@ -1,11 +1,12 @@
 """Columns of a log that describe its items or users: candidates for features."""
 
 from twotower_jax.data.guess.names import VISITS, words
-from twotower_jax.data.guess.roles import Profiles, Roles, owners, unused
-from twotower_jax.data.guess.side import feature_kind, name_reason
+from twotower_jax.data.guess.roles import Profiles, Roles, constant_within, unused
+from twotower_jax.data.guess.side import feature_kind, unfit_name
 
-# Rows for each item or user of a sample, below which one value may be by chance.
-ENOUGH = 3
+# With fewer rows for each item or user, a column may have one value by chance.
+LEAST_ROWS = 3
+CODES = " (categorical if its numbers are codes)"
 # {role: (key of the features, key of the tower that reads them)}
 KEYS = {
     "item": ("data.candidate_features", "towers.candidate"),
@@ -26,15 +27,14 @@ def note_features(profiles: Profiles, roles: Roles) -> None:
         ids = profiles[roles.columns[role].name]
         rows = len(ids.values)
         visits = role == "user" and VISITS & set(words(ids.name))
-        if visits or ids.kind == "list" or rows < ENOUGH * ids.distinct:
+        if visits or ids.kind == "list" or rows < LEAST_ROWS * ids.distinct:
             continue
-        for one in owners(ids, unused(profiles, roles)):
+        for one in constant_within(ids, unused(profiles, roles)):
             kind = feature_kind(one, rows)
-            if kind is None or name_reason(one.name):
+            if kind is None or unfit_name(one.name):
                 continue
-            codes = ", or categorical if they are codes" if kind == "numeric" else ""
             roles.notes.append(
-                f"column {one.name!r} has one value for each {role} ({one.distinct:,} "
-                f"values{codes}): {features}.{one.name}={kind} "
-                f"{tower}=[id,{one.name}] makes it a feature of the {role}s"
+                f"column {one.name!r} has one value for each {role}; "
+                f"{features}.{one.name}={kind} {tower}=[id,{one.name}] makes it a "
+                f"feature of the {role}s{CODES if kind == 'numeric' else ''}"
             )

@@ -61,11 +61,11 @@ def best_named(
     return max(scored, key=lambda one: one[:2])[2] if scored else None
 
 
-def owners(visit: Profile, candidates: Iterable[Profile]) -> list[Profile]:
-    """Return columns of one value in each visit, and of fewer values than visits.
+def constant_within(group: Profile, candidates: Iterable[Profile]) -> list[Profile]:
+    """Return columns of one value in each group, and of fewer values than groups.
 
     Args:
-      visit: content of a column of sessions, orders or the like.
+      group: content of a column of ids: sessions, items or the like.
       candidates: contents of other columns.
 
     Returns:
@@ -74,15 +74,16 @@ def owners(visit: Profile, candidates: Iterable[Profile]) -> list[Profile]:
     Examples:
       >>> def column(name, values):
       ...     return Profile(name, "whole", pl.Series(values), 0.0, len(set(values)))
-      >>> visit, buyer = column("order", [1, 1, 2, 3]), column("buyer", [7, 7, 7, 8])
-      >>> [one.name for one in owners(visit, [buyer, column("line", [1, 2, 1, 1])])]
+      >>> visit, line = column("order", [1, 1, 2, 3]), column("line", [1, 2, 1, 1])
+      >>> buyer = column("buyer", [7, 7, 7, 8])
+      >>> [one.name for one in constant_within(visit, [buyer, line])]
       ['buyer']
     """
     found = []
     for one in candidates:
-        if one.missing or visit.missing or not 1 < one.distinct < visit.distinct:
+        if one.missing or group.missing or not 1 < one.distinct < group.distinct:
             continue
-        pairs = pl.DataFrame({"visit": visit.values, "owner": one.values})
-        if pairs.n_unique() == visit.distinct:
+        pairs = pl.DataFrame({"group": group.values, "value": one.values})
+        if pairs.n_unique() == group.distinct:
             found.append(one)
     return found

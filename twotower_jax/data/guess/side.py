@@ -83,7 +83,7 @@ def guess_side(table: Sample, side: str, ids: pl.Series, column: str) -> SideGue
         if one.name == key:
             continue
         kind = feature_kind(one, len(frame))
-        reason = name_reason(one.name) or (_reason(one) if kind is None else "")
+        reason = unfit_name(one.name) or (_reason(one) if kind is None else "")
         if reason:
             unused.setdefault(reason, []).append(one.name)
         elif kind is not None:
@@ -97,7 +97,7 @@ def _more(names: list[str]) -> str:
     return f" and {more} more" if more > 0 else ""
 
 
-def name_reason(name: str) -> str:
+def unfit_name(name: str) -> str:
     """Return why a column of this name cannot be a feature, "" where it can.
 
     Args:

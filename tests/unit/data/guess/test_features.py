@@ -40,7 +40,7 @@ def notes_of(folder, column, values):
 def test_the_remark_names_the_keys_of_the_feature(column, values, words, tmp_path):
     (note,) = notes_of(tmp_path, column, values)
     assert f"column {column!r} has one value for each" in note and words in note
-    assert ("if they are codes" in note) == (column == "cost")
+    assert ("numbers are codes" in note) == (column == "cost")
 
 
 def test_values_that_change_are_no_feature(tmp_path):
