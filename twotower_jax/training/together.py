@@ -85,8 +85,12 @@ class Together:
         """
         with self._turn:
             self._calls[arm] = call
-            self._run_when_complete()
-            self._turn.wait_for(lambda: call.result or call.error)
+            while not (call.result or call.error):
+                # Only an arm in training runs them, for its thread has their mesh.
+                if self._lanes.keys() <= self._calls.keys():
+                    self._run_due()
+                else:
+                    self._turn.wait()
         if call.result is None:
             raise call.error or RuntimeError("the dispatch has no result")
         return call.result
@@ -95,12 +99,10 @@ class Together:
         """Go on without an arm; its lane is free."""
         with self._turn:
             self._lanes.pop(arm, None)
-            self._run_when_complete()
+            self._turn.notify_all()
 
-    def _run_when_complete(self) -> None:
-        """Run the dispatches once every arm in training has called for one."""
-        if self._lanes.keys() - self._calls.keys():
-            return
+    def _run_due(self) -> None:
+        """Run the dispatches, for every arm in training has called for one."""
         calls = {self._lanes[arm]: self._calls.pop(arm) for arm in self._due()}
         numbers = {call.number for call in calls.values()}
         try:
