@@ -165,7 +165,9 @@ def to_number(
     elif values.dtype == pl.String:
         numbers = values.str.strip_chars().cast(pl.Float64, strict=False)
         bad = numbers.is_null() & values.is_not_null()
-        fail_at(bad, values, where, column, "is not a number; give a number there")
+        commas = values.filter(bad).str.contains(r"^-?\d+,\d+$").any()
+        hint = "numbers have a decimal point" if commas else "give a number there"
+        fail_at(bad, values, where, column, f"is not a number; {hint}")
     elif values.dtype.is_numeric():
         numbers = values.cast(pl.Float64)
     else:

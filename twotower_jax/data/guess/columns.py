@@ -4,21 +4,16 @@ import numpy as np
 import polars as pl
 
 from twotower_jax.data.guess.features import note_features
-from twotower_jax.data.guess.feedback import (
-    EVENTS,
-    find_clicked,
-    find_rating,
-    find_stage,
-)
+from twotower_jax.data.guess.feedback import find_clicked, find_rating, find_stage
 from twotower_jax.data.guess.names import (
     PAST,
-    QUANTITIES,
     TARGETS,
     VISITS,
     is_id,
     role_score,
     words,
 )
+from twotower_jax.data.guess.place import ENOUGH, FEW, choose_by_place, is_ids
 from twotower_jax.data.guess.profile import Profile, numbers, profile
 from twotower_jax.data.guess.roles import (
     Column,
@@ -31,10 +26,7 @@ from twotower_jax.data.guess.roles import (
 from twotower_jax.data.parse import check_forms
 from twotower_jax.data.sources.files import need_columns
 from twotower_jax.data.times import UNITS, unit
-from twotower_jax.errors import InputError
 
-# Items have more values than this in a sample of enough rows.
-FEW, ENOUGH = 20, 1_000
 # Texts that are dates of a form that is not read, such as 31/5/2024.
 DATED = r"^\d{1,4}[./-]\d{1,2}[./-]\d{1,4}"
 
@@ -63,12 +55,17 @@ def guess_roles(frame: pl.DataFrame, given: dict[str, Column], where: str) -> Ro
     find_stage(profiles, roles)
     _items(profiles, roles)
     _users(profiles, roles)
-    _rest(profiles, roles, where, len(frame))
+    choose_by_place(profiles, roles, where, len(frame))
     find_clicked(profiles, roles)
     find_rating(profiles, roles)
     _request(profiles, roles)
     _rank(profiles, roles)
     _lists(profiles, roles)
+    for one in unused(profiles, roles):
+        if one.kind == "comma":
+            roles.notes.append(
+                f"column {one.name!r} is not used: {one.decimal_comma()}"
+            )
     note_features(profiles, roles)
     for role in ("user", "item"):
         _check_ids(profiles[roles.columns[role].name], roles, where)
@@ -114,7 +111,7 @@ def _dated(free: list[Profile], open_roles: set[str]) -> Profile | None:
 
     Columns for the users and items that are not known yet have to be left.
     """
-    ids = [one for one in free if _is_ids(one)]
+    ids = [one for one in free if is_ids(one)]
     for one in reversed(free):
         if one.kind not in ("whole", "number") or is_id(one.name):
             continue
@@ -151,7 +148,7 @@ def _items(profiles: Profiles, roles: Roles) -> None:
     ids = best_named("item", free, lambda p: p.kind in ("whole", "text", "number"))
     if ids is None or not any(role_score(p.name, "user") for p in free):
         # A pair without a column that is named as the users.
-        pointed = (p for p in free if TARGETS & set(words(p.name)) and _is_ids(p))
+        pointed = (p for p in free if TARGETS & set(words(p.name)) and is_ids(p))
         ids = next(pointed, ids)
     if shown or (lists and ids is None):
         best = best_named("item", shown, lambda _: True) or [*shown, *lists][0]
@@ -172,7 +169,7 @@ def _of_many_values(named: Profile, free: list[Profile]) -> Profile | None:
     if rows < ENOUGH or named.distinct > FEW:
         return None
     for one in free:
-        other = one.kind in ("whole", "text") and _is_ids(one)
+        other = one.kind in ("whole", "text") and is_ids(one)
         if not other or role_score(one.name, "user") or VISITS & set(words(one.name)):
             continue
         if 10 * named.distinct < one.distinct <= rows / 2:
@@ -193,50 +190,13 @@ def _users(profiles: Profiles, roles: Roles) -> None:
         visit = visits[0]
         why = f"no column of users, so each {words(visit.name)[0]} is a query"
         roles.columns["user"] = Column(visit.name, why)
-        ids = [one for one in free if _is_ids(one) and one.distinct > FEW]
+        ids = [one for one in free if is_ids(one) and one.distinct > FEW]
         for one in constant_within(visit, ids):
             roles.notes.append(
                 f"each {visit.name} has one {one.name}, of {one.distinct:,} in the "
                 f"sample; if they are the users, give data.columns.user={one.name} "
                 f"data.columns.request={visit.name}"
             )
-
-
-def _is_ids(one: Profile) -> bool:
-    """Return whether a column of any name may hold ids."""
-    if one.kind not in ("whole", "text") or set(words(one.name)) & QUANTITIES:
-        return False
-    if role_score(one.name, "clicked") and one.distinct <= EVENTS:
-        return False
-    return not any(role_score(one.name, role) for role in ("rating", "rank"))
-
-
-def _rest(profiles: Profiles, roles: Roles, where: str, rows: int) -> None:
-    """Choose users and items by their place where no name fits."""
-    others = [p for p in unused(profiles, roles) if _is_ids(p)]
-    item = roles.columns.get("item")
-    alone = item and rows >= 10 and profiles[item.name].distinct == rows
-    if item and "user" not in roles.columns and profiles[item.name].kind != "list":
-        others = [] if alone else others
-    for role in ("user", "item"):
-        if role in roles.columns:
-            continue
-        if not others:
-            hint = f"; its columns are: {', '.join(profiles)}. "
-            if alone and item:
-                hint += (
-                    f"Each value of {item.name!r} occurs once, so this may be a table "
-                    "of items: give the log as FILE and this file as --items. Else name"
-                )
-            else:
-                hint += "Name"
-            raise InputError(
-                f"{where}: nothing looks like a column of {role}s{hint} it: "
-                f"data.columns.{role}=NAME"
-            )
-        chosen = others.pop(0)
-        why = f"the first other column of ids; data.columns.{role}=NAME names another"
-        roles.columns[role] = Column(chosen.name, why)
 
 
 def _request(profiles: Profiles, roles: Roles) -> None:

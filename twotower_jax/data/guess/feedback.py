@@ -18,6 +18,8 @@ WANTED = {
     *("addtocart", "add_to_cart", "transaction", "fav", "favorite", "like", "order"),
     *("conversion", "share", "play", "save", "download", "install", "comment"),
 }
+# Words for 1, and for 0, in a column of both.
+YES, NO = {"y", "yes", "t"}, {"n", "no", "f"}
 EVENTS = 20  # most distinct values of a column of events
 SCALES = (5, 10, 20, 100)
 POSITIVE = 0.8  # share of the scale from which a rating is a positive: 4 of 5
@@ -68,25 +70,39 @@ def find_clicked(profiles: Profiles, roles: Roles) -> None:
         roles.columns["clicked"] = Column(best.name, "clicks beside the lists of items")
     elif _flags(best):
         roles.columns["clicked"] = Column(best.name, "values 0 and 1")
+    elif (yes := _yes(best)) is not None:
+        roles.columns["clicked"] = Column(best.name, f"values {_listed(best)}")
+        roles.keys["clicked_values"] = [yes]
     else:
         _events(best, roles)
 
 
 def _marks_rows(one: Profile, item: Profile) -> bool:
     """Return whether a column with another name marks some of the rows."""
-    return item.kind != "list" and one.distinct == 2 and _flags(one)
+    flags = one.distinct == 2 and _flags(one)
+    return item.kind != "list" and (flags or _yes(one) is not None)
 
 
 def _marks_text(one: Profile) -> str:
+    yes = _yes(one)
+    keys = f"data.columns.clicked={one.name}"
+    keys += "" if yes is None else f" data.clicked_values=[{yes}]"
     return (
         f"column {one.name!r} marks some rows ({_listed(one)}), and each row is a "
-        f"positive; data.columns.clicked={one.name} makes the marked ones positives "
-        "and the others exposed"
+        f"positive; {keys} makes the marked ones positives and the others exposed"
     )
 
 
 def _flags(one: Profile) -> bool:
     return {value.lower() for value in one.few()} <= LABELS and one.distinct <= 2
+
+
+def _yes(one: Profile) -> str | None:
+    """Return the value that stands for 1 in a column of two words, such as Y and N."""
+    values = one.few() if one.kind == "text" and one.distinct == 2 else []
+    found = [value for value in values if value.lower() in YES]
+    no = [value for value in values if value.lower() in NO]
+    return found[0] if len(found) == len(no) == 1 else None
 
 
 def _is_feedback(one: Profile, item: Profile) -> bool:

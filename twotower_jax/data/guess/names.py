@@ -34,6 +34,7 @@ ROLES: dict[str, tuple[str, ...]] = {
         *("clicked", "click", "is click", "isclick", "label", "target", "event", "y"),
         *("action", "behavior", "behaviour", "event type", "interaction", "liked"),
         *("purchased", "is clicked", "clicks", "is purchased", "type", "behavior type"),
+        *("opened", "tapped", "selected", "booked", "bought"),
     ),
     "request": (
         *("request", "impression", "session", "order", "basket", "transaction"),

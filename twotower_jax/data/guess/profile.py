@@ -13,6 +13,8 @@ from twotower_jax.errors import InputError
 LABELS = {"0", "1", "true", "false", "0.0", "1.0"}
 # Texts of lists: brackets, or MIND's items with their labels.
 BRACKETS = re.compile(r"\s*[\[(].*[\])]\s*")
+# Numbers such as 4,12: a decimal comma, or a list of two ids below 100.
+COMMAS = r"^-?\d+(,\d{1,2})?$"
 LABELLED = re.compile(r"\S+-[01](\s+\S+-[01])*")
 
 
@@ -21,8 +23,8 @@ class Profile(NamedTuple):
 
     Attributes:
       name: of the column.
-      kind: "whole", "number", "text", "bool", "moment" (a date or a time), "list",
-        "other" (records, bytes) or "empty".
+      kind: "whole", "number", "comma" (numbers with a decimal comma), "text", "bool",
+        "moment" (a date or a time), "list", "other" (records, bytes) or "empty".
       values: the values without the missing ones; numbers as float64.
       missing: share of missing values.
       distinct: number of distinct values.
@@ -41,6 +43,11 @@ class Profile(NamedTuple):
         counts = self.values.cast(pl.String).value_counts(sort=True)
         return counts.head(10).to_series(0).to_list()
 
+    def decimal_comma(self) -> str:
+        """Why numbers with a decimal comma are not used, and the remedy."""
+        some = self.values.filter(self.values.str.contains(",", literal=True))[0]
+        return f"numbers such as {some!r} are read with a decimal point; write them so"
+
     def first(self) -> str:
         """The first value as text."""
         return str(self.values[0]) if len(self.values) else ""
@@ -55,6 +62,8 @@ def profile(values: pl.Series) -> Profile:
     Examples:
       >>> profile(pl.Series("age", ["3", "4", None])).kind
       'whole'
+      >>> profile(pl.Series("price", ["3,5", "4,12", "4"])).kind
+      'comma'
       >>> profile(pl.Series("shown", ["N1-0 N2-1", "N3-1"])).separator
       'labels'
     """
@@ -91,6 +100,8 @@ def _text_kind(values: pl.Series) -> tuple[str, str | None]:
     if not numbers.has_nulls():
         whole = not values.str.contains(r"[.eE]").any()
         return ("whole" if whole else "number"), None
+    if values.str.contains(COMMAS).all():
+        return "comma", None
     if is_moment(values):
         return "moment", None
     for name, mark in (

@@ -140,7 +140,7 @@ def feature_kind(one: Profile, rows: int) -> str | None:
       one: content of the column.
       rows: of its table.
     """
-    if one.kind in ("empty", "moment") or one.distinct < 2:
+    if one.kind in ("empty", "moment", "comma") or one.distinct < 2:
         return None
     if is_list(one.values) or one.kind == "list" or _has_bars(one):
         return "vector" if mean_vectors(one.values.head(1_000)) else "multi"
@@ -168,4 +168,6 @@ def _reason(one: Profile) -> str:
         return "records are not a feature"
     if one.distinct < 2:
         return "it has one value"
+    if one.kind == "comma":
+        return one.decimal_comma()
     return f"nearly every row has its own {'text' if one.kind == 'text' else 'id'}"

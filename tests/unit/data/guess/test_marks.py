@@ -25,3 +25,25 @@ def test_marks_of_rows(name, values, noted, tmp_path):
     notes = [note for note in guess.notes if f"column {name!r} marks" in note]
     assert len(notes) == bool(noted)
     assert all(text in note for note in notes for text in wanted)
+
+
+@pytest.mark.parametrize(
+    ("values", "yes"),
+    [
+        (["Y", "N", "N", "Y"], "Y"),
+        (["no", "no", "yes", "no"], "yes"),
+        (["Y", "X", "Y", "Y"], None),  # two words that mean nothing here
+    ],
+)
+def test_yes_and_no_are_clicks_by_name_and_marks_without(values, yes, tmp_path):
+    rows = {"listener": list("abcd"), "episode": [f"e{i}" for i in range(4)]}
+    for name in ("clicked", "archived"):
+        path = tmp_path / f"{name}.csv"
+        pl.DataFrame(rows | {name: values}).write_csv(path)
+        guess = guess_log(path, {}, {})
+        named = name == "clicked" and yes is not None
+        assert ("clicked" in guess.columns) == named
+        assert guess.keys.get("clicked_values") == ([yes] if named else None)
+        keys = f"data.columns.clicked={name} data.clicked_values=[{yes}]"
+        noted = any(keys in note for note in guess.notes)
+        assert noted == (name == "archived" and yes is not None)

@@ -73,3 +73,12 @@ def test_a_table_of_ids_alone_is_not_called_a_log(tmp_path):
     text = refused(tmp_path, "item", lambda i: f"i{i}")
     assert "has one column only" in text
     assert "a table of --items or --users ids and features" in text
+
+
+def test_numbers_with_a_decimal_comma_are_named_and_not_taken_for_lists():
+    frame = pl.DataFrame({"item": ["a", "b", "c"], "price": ["3,5", "4,12", "4"]})
+    sample = Sample(frame, Layout(), Path("items.csv"))
+    found = guess_side(sample, "item", pl.Series(["a", "b"]), "item")
+    assert found.kinds == {}
+    (note,) = found.notes("items.csv")
+    assert "'price'" in note and "'3,5' are read with a decimal point" in note

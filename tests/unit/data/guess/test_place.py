@@ -1,0 +1,40 @@
+"""Items that no name gives: requests and columns of few values are taken last."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from twotower_jax.data.guess.log import guess_log
+
+ROWS = 4_000
+
+
+def searches():
+    """Return searches of a query each, with four patterns shown in each."""
+    rng = np.random.default_rng(0)
+    search = np.repeat(np.arange(ROWS // 4), 4)
+    query = rng.integers(0, 50, ROWS // 4)[search]
+    return {
+        "lookup": pl.Series(search).cast(pl.String).str.pad_start(6, "L"),
+        "browser": np.array(["old", "new"])[search % 2],
+        "query": query,
+        "pattern": rng.permuted(np.tile(np.arange(200), ROWS // 200)),
+    }
+
+
+@pytest.mark.parametrize("name", ["lookup", "search"])
+def test_ids_with_one_user_each_are_not_the_items(name, tmp_path):
+    rows = searches()
+    rows = {name if key == "lookup" else key: one for key, one in rows.items()}
+    path = tmp_path / "log.parquet"
+    pl.DataFrame(rows).write_parquet(path)
+    columns = guess_log(path, {}, {}).columns
+    assert (columns["user"].name, columns["item"].name) == ("query", "pattern")
+    assert ("request" in columns) == (name == "search")
+
+
+def test_they_are_where_no_other_column_is_left(tmp_path):
+    rows = {key: one for key, one in searches().items() if key in ("lookup", "query")}
+    path = tmp_path / "log.parquet"
+    pl.DataFrame(rows).write_parquet(path)
+    assert guess_log(path, {}, {}).columns["item"].name == "lookup"

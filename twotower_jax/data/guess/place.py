@@ -1,0 +1,80 @@
+"""Users and items where no column is named as them: the first one that fits."""
+
+from twotower_jax.data.guess.feedback import EVENTS
+from twotower_jax.data.guess.names import QUANTITIES, role_score, words
+from twotower_jax.data.guess.profile import Profile
+from twotower_jax.data.guess.roles import (
+    Column,
+    Profiles,
+    Roles,
+    constant_within,
+    unused,
+)
+from twotower_jax.errors import InputError
+
+# Items have more values than this in a sample of enough rows.
+FEW, ENOUGH = 20, 1_000
+
+
+def is_ids(one: Profile) -> bool:
+    """Return whether a column of any name may hold ids.
+
+    Args:
+      one: its content.
+    """
+    if one.kind not in ("whole", "text") or set(words(one.name)) & QUANTITIES:
+        return False
+    if role_score(one.name, "clicked") and one.distinct <= EVENTS:
+        return False
+    return not any(role_score(one.name, role) for role in ("rating", "rank"))
+
+
+def choose_by_place(profiles: Profiles, roles: Roles, where: str, rows: int) -> None:
+    """Choose users and items by their place where no name fits.
+
+    Columns of few values and those of requests are taken last.
+
+    Args:
+      profiles: {name: content} of all columns.
+      roles: those of the columns so far; changed in place.
+      where: name of the file, for messages.
+      rows: of the sample.
+
+    Raises:
+      InputError: no column is left for users or for items.
+    """
+    others = [p for p in unused(profiles, roles) if is_ids(p)]
+    item = roles.columns.get("item")
+    alone = item and rows >= 10 and profiles[item.name].distinct == rows
+    if item and "user" not in roles.columns and profiles[item.name].kind != "list":
+        others = [] if alone else others
+    for role in ("user", "item"):
+        if role in roles.columns:
+            continue
+        if not others:
+            hint = f"; its columns are: {', '.join(profiles)}. "
+            if alone and item:
+                hint += (
+                    f"Each value of {item.name!r} occurs once, so this may be a table "
+                    "of items: give the log as FILE and this file as --items. Else name"
+                )
+            else:
+                hint += "Name"
+            raise InputError(
+                f"{where}: nothing looks like a column of {role}s{hint} it: "
+                f"data.columns.{role}=NAME"
+            )
+        user = roles.columns.get("user")
+        others.sort(key=lambda one: _unlikely(one, user and profiles[user.name]))
+        chosen = others.pop(0)
+        why = f"the first other column of ids; data.columns.{role}=NAME names another"
+        roles.columns[role] = Column(chosen.name, why)
+
+
+def _unlikely(one: Profile, user: Profile | None) -> bool:
+    """Return whether ids are few, or those of requests: each of one user, with rows."""
+    rows = len(one.values)
+    if (rows >= ENOUGH and one.distinct <= FEW) or role_score(one.name, "request"):
+        return True
+    repeated = rows >= 2 * one.distinct
+    return user is not None and repeated and bool(constant_within(one, [user]))
