@@ -21,7 +21,10 @@ FORMS = (
     *("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d"),
     *("%m/%d/%YT%I:%M:%S %p", "%m/%d/%YT%I:%M %p"),
     *("%d.%m.%YT%H:%M:%S%.f", "%d.%m.%YT%H:%M", "%d.%m.%Y"),
+    *("%Y/%m/%dT%H:%M:%S%.f", "%Y/%m/%dT%H:%M", "%Y/%m/%d"),
 )
+# The zone that dates without one are in.
+UTC_MARK = r" ?(UTC|GMT|Z)$"
 
 
 def _iso_seconds(text: str | None) -> float | None:
@@ -37,7 +40,7 @@ def _iso_seconds(text: str | None) -> float | None:
 
 def _text_to_time(values: pl.Series, where: str, column: str) -> pl.Series:
     """Return epoch seconds of text: all numbers if the first row is one, else ISO."""
-    text = values.str.strip_chars()
+    text = values.str.strip_chars().str.replace(UTC_MARK, "")
     numbers = text.cast(pl.Float64, strict=False)
     if numbers[0] is not None:
         seconds = numbers
@@ -97,6 +100,8 @@ def to_time(values: pl.Series, where: str, column: str) -> pl.Series:
       [86400.0, 60.0]
       >>> to_time(pl.Series(["2.1.1970 00:01", "01.01.1970"]), "a.csv", "t").to_list()
       [86460.0, 0.0]
+      >>> to_time(pl.Series(["1970-01-02 00:01:00 UTC"]), "a.csv", "t").to_list()
+      [86460.0]
     """
     fail_null(values, where, column, "give every row a time")
     if values.dtype in (pl.Categorical, pl.Enum):

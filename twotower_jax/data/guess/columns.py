@@ -76,10 +76,15 @@ def _time(profiles: Profiles, roles: Roles) -> None:
     if "time" in roles.columns:
         return
     free = unused(profiles, roles)
-    best = best_named("time", free, lambda p: p.kind in ("moment", "whole", "number"))
-    moments = [p for p in free if p.kind == "moment"]
+    # A time of the click alone, such as that of a mail, is empty in other rows.
+    whole = [p for p in free if not p.missing]
+    moments = [p for p in whole if p.kind == "moment"]
+    kinds = ("moment", "whole", "number")
+    best = best_named("time", whole, lambda p: p.kind in kinds)
     if best is None and moments:
         best = moments[0]
+    if best is None:
+        best = best_named("time", free, lambda p: p.kind in kinds)
     if best is None:
         best = _dated(free, {"user", "item"} - set(roles.columns))
     if best is not None:

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from twotower_jax.data.guess.names import role_score
+from twotower_jax.data.guess.names import role_score, words
 from twotower_jax.data.guess.profile import LABELS, Profile, numbers
 from twotower_jax.data.guess.roles import Column, Profiles, Roles, best_named, unused
 from twotower_jax.data.log import Stage
@@ -18,8 +18,14 @@ WANTED = {
     *("addtocart", "add_to_cart", "transaction", "fav", "favorite", "like", "order"),
     *("conversion", "share", "play", "save", "download", "install", "comment"),
 }
+# Names of columns that mark what a user did not want.
+UNWANTED = {
+    *("skip", "skipped", "ignored", "hidden", "disliked", "returned", "cancelled"),
+    *("canceled", "refunded", "removed", "bounced", "rejected"),
+}
 # Words for 1, and for 0, in a column of both.
 YES, NO = {"y", "yes", "t"}, {"n", "no", "f"}
+TRUE = {*YES, "1", "1.0", "true"}
 EVENTS = 20  # most distinct values of a column of events
 SCALES = (5, 10, 20, 100)
 POSITIVE = 0.8  # share of the scale from which a rating is a positive: 4 of 5
@@ -65,6 +71,9 @@ def find_clicked(profiles: Profiles, roles: Roles) -> None:
     if best is None:
         marks = [one for one in candidates if _marks_rows(one, item)]
         roles.notes.extend(map(_marks_text, marks))
+        free = unused(profiles, roles)
+        dated = [p for p in free if p.missing and role_score(p.name, "clicked")]
+        roles.notes.extend(map(_dated_text, dated))
         return
     if item.kind == "list":
         roles.columns["clicked"] = Column(best.name, "clicks beside the lists of items")
@@ -84,12 +93,24 @@ def _marks_rows(one: Profile, item: Profile) -> bool:
 
 
 def _marks_text(one: Profile) -> str:
-    yes = _yes(one)
+    yes, no = _yes(one), min(one.few(), key=lambda value: value.lower() in TRUE)
+    if UNWANTED & set(words(one.name)):
+        kept, value = "rows without the mark", no
+    else:
+        kept, value = "marked rows", yes
     keys = f"data.columns.clicked={one.name}"
-    keys += "" if yes is None else f" data.clicked_values=[{yes}]"
+    keys += "" if value is None else f" data.clicked_values=[{value}]"
     return (
         f"column {one.name!r} marks some rows ({_listed(one)}), and each row is a "
-        f"positive; {keys} makes the marked ones positives and the others exposed"
+        f"positive; {keys} makes the {kept} positives and the others exposed"
+    )
+
+
+def _dated_text(one: Profile) -> str:
+    return (
+        f"column {one.name!r} has a value in {1 - one.missing:.0%} of the rows; if it "
+        "marks the clicks, write 1 for these rows and 0 for the others into a column, "
+        "and give it as data.columns.clicked"
     )
 
 

@@ -212,11 +212,15 @@ def _separator(lines: list[str], default: str | None) -> str | None:
     A blank also separates the words of titles, so it is taken where no other fits.
     """
     fits: dict[str, tuple[float, int]] = {}
+    starts: dict[str, bool] = {}
     for name, mark in SEPARATORS.items():
-        widths = Counter(len(row) for row in csv.reader(lines, delimiter=mark))
-        width, count = widths.most_common(1)[0]
+        widths = [len(row) for row in csv.reader(lines, delimiter=mark)]
+        width, count = Counter(widths).most_common(1)[0]
         if width >= 2 and count > 0.5 * len(lines):
             fits[name] = (count / len(lines), width)
+            starts[name] = widths[0] == width
+    # A decimal comma divides the rows of numbers, and not the names above them.
+    fits = {name: fit for name, fit in fits.items() if starts[name]} or fits
     others = {name: fit for name, fit in fits.items() if name != "space"} or fits
     if not others:
         return None

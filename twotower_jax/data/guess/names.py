@@ -9,7 +9,8 @@ ROLES: dict[str, tuple[str, ...]] = {
         *("consumer", "viewer", "listener", "subscriber", "person", "profile"),
         *("household", "msno", "student", "learner", "patient", "borrower", "playlist"),
         *("repo", "repository", "project", "query", "device", "cookie", "gamer"),
-        *("contributor", "author", "employee", "users"),
+        *("contributor", "author", "employee", "users", "username", "login"),
+        *("actor", "email"),
     ),
     "item": (
         *("item", "iid", "i", "what", "product", "prod", "movie", "film", "asin"),
@@ -42,6 +43,8 @@ ROLES: dict[str, tuple[str, ...]] = {
     ),
     "rank": ("rank", "position", "pos", "slot", "place in list"),
 }
+# Users of pairs such as package and dependency, where nobody else is named.
+WEAK_USERS = {"repo", "repository", "project"}
 # The end of a directed pair of ids, such as package and dependency; it is the item even
 # where the other column is named as one of items.
 TARGETS = {
@@ -84,6 +87,8 @@ def words(name: str) -> list[str]:
 def role_score(name: str, role: str) -> int:
     """How well a name fits a role: 3 exactly, 2 by one of its words, 0 not at all.
 
+    Names that fit only where no other name does have 1.
+
     Args:
       name: of a column.
       role: a key of ``ROLES``.
@@ -95,6 +100,8 @@ def role_score(name: str, role: str) -> int:
       0
     """
     parts = words(name)
+    if role == "user" and WEAK_USERS & set(parts):
+        return 1
     if " ".join(parts) in ROLES[role] or "".join(parts) in ROLES[role]:
         return 3
     # Words of one letter are names, not parts of names.

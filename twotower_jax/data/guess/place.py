@@ -43,7 +43,8 @@ def choose_by_place(profiles: Profiles, roles: Roles, where: str, rows: int) -> 
     Raises:
       InputError: no column is left for users or for items.
     """
-    others = [p for p in unused(profiles, roles) if is_ids(p)]
+    free = unused(profiles, roles)
+    others = [p for p in free if is_ids(p)] or [p for p in free if _is_title(p)]
     item = roles.columns.get("item")
     alone = item and rows >= 10 and profiles[item.name].distinct == rows
     if item and "user" not in roles.columns and profiles[item.name].kind != "list":
@@ -69,6 +70,12 @@ def choose_by_place(profiles: Profiles, roles: Roles, where: str, rows: int) -> 
         chosen = others.pop(0)
         why = f"the first other column of ids; data.columns.{role}=NAME names another"
         roles.columns[role] = Column(chosen.name, why)
+
+
+def _is_title(one: Profile) -> bool:
+    """Return whether texts may stand for ids where there are none."""
+    named = set(words(one.name)) & {"title", "name"}
+    return one.kind == "text" and bool(named) and not one.missing
 
 
 def _unlikely(one: Profile, user: Profile | None) -> bool:

@@ -14,6 +14,7 @@ from twotower_jax.config.data import DataConfig
 from twotower_jax.data import parse
 from twotower_jax.data.build import SideTable, build_log
 from twotower_jax.data.log import FunnelLog
+from twotower_jax.data.parse_clicks import to_clicked
 from twotower_jax.data.sources.files import (
     need_columns,
     need_folder,
@@ -147,7 +148,7 @@ def _read_log(path: Path, config: DataConfig, part: int) -> pl.DataFrame:
         user="user_id",
         item="video_id",
         time=pl.col("time_ms") / 1000,
-        stage=parse.to_clicked(frame[clicked], str(path), clicked),
+        stage=to_clicked(frame[clicked], str(path), clicked),
         part=pl.lit(part, pl.Int8),
     )
     if weight is None:

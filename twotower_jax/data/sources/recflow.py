@@ -32,6 +32,7 @@ from twotower_jax.config.kuaishou import RecFlowConfig
 from twotower_jax.data import parse
 from twotower_jax.data.build import SideTable, build_log
 from twotower_jax.data.log import FunnelLog, Stage
+from twotower_jax.data.parse_clicks import to_clicked
 from twotower_jax.data.sources.files import need_folder
 from twotower_jax.data.sources.recflow_files import (
     FLAGS,
@@ -60,7 +61,7 @@ def _flags(column: Column, where: str) -> np.ndarray:
     """Return the furthest flag of each row [rows] int8: its place in FLAGS."""
 
     def is_set(name: str) -> np.ndarray:
-        return parse.to_clicked(column(name), where, name).to_numpy() == Stage.CLICKED
+        return to_clicked(column(name), where, name).to_numpy() == Stage.CLICKED
 
     *others, nearest = FLAGS
     flag = np.where(is_set(nearest), len(others), UNFLAGGED).astype(np.int8)
@@ -151,7 +152,7 @@ def _reduce(
     others[rows.filter(shown).to_numpy()] = False
     # Only shown videos can be clicked: the feedback of other rows is not read.
     feedback = feedback.set(pl.Series(others), 0)
-    clicked = parse.to_clicked(feedback, where, config.clicked).gather(rows)
+    clicked = to_clicked(feedback, where, config.clicked).gather(rows)
     time = to_time(column("request_timestamp"), where, "request_timestamp")
     kept = kept.with_columns(
         user=parse.to_ids(column("user_id"), where, "user_id").gather(rows),

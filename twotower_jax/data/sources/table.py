@@ -9,6 +9,7 @@ from twotower_jax.config.data import ColumnsConfig, DataConfig
 from twotower_jax.data import parse
 from twotower_jax.data.build import build_log
 from twotower_jax.data.log import FunnelLog
+from twotower_jax.data.parse_clicks import check_clicks, clicked_stage, to_clicked
 from twotower_jax.data.sources.files import (
     need_columns,
     need_file,
@@ -45,9 +46,7 @@ def stage_of_rating(
       [4, 5]
     """
     numbers = parse.to_number(ratings, where, column)
-    return parse.clicked_stage(
-        numbers >= (float("-inf") if minimum is None else minimum)
-    )
+    return clicked_stage(numbers >= (float("-inf") if minimum is None else minimum))
 
 
 def check_meaning(columns: ColumnsConfig, min_rating: float | None) -> None:
@@ -87,7 +86,7 @@ def _stage(frame: pl.DataFrame, config: DataConfig, where: str) -> pl.Series | N
     columns = config.columns
     if columns.clicked:
         name = columns.clicked
-        return parse.to_clicked(frame[name], where, name, config.clicked_values)
+        return to_clicked(frame[name], where, name, config.clicked_values)
     if columns.stage:
         return parse.to_stage(frame[columns.stage], where, columns.stage)
     if columns.rating:
@@ -234,7 +233,7 @@ def _check_clicks(frame: pl.DataFrame, where: str, config: DataConfig) -> None:
     """Check that a file has a value of a click."""
     name = config.columns.clicked
     if name is not None and name in frame.columns:
-        parse.check_clicks(frame[name], where, name, config.clicked_values)
+        check_clicks(frame[name], where, name, config.clicked_values)
 
 
 def load(config: DataConfig) -> FunnelLog:

@@ -26,6 +26,7 @@ from twotower_jax.errors import InputError
         ("a.csv", ["ann,hat", "bob,hat", "ann,shoe"], Layout(header=False)),
         ("a.csv", ["left,right", "ann,hat", "bob,hat"], Layout()),
         ("a.csv", ["1,2,4.5", "2,3,5"], Layout(header=False)),
+        ("a.csv", ["user;item;sum", "1;2;3,5", "1;3;0,8"], Layout("semicolon")),
         ("a.txt", ["u 1 2 3", "v 1", "w 5 6"], Layout("space", False, "space")),
         (
             "a.txt",

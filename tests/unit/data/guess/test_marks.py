@@ -4,6 +4,7 @@ import polars as pl
 import pytest
 
 from twotower_jax.data.guess.log import guess_log
+from twotower_jax.data.parse_clicks import check_clicks, to_clicked
 
 
 @pytest.mark.parametrize(
@@ -11,6 +12,7 @@ from twotower_jax.data.guess.log import guess_log
     [
         ("finished", [True, False, True, True], "(true 75%, false 25%)"),
         ("ended", ["1", "0", "1", "1"], "(1 75%, 0 25%)"),
+        ("skipped", [True, False, False, False], "data.clicked_values=[false] makes"),
         ("device", ["tv", "web", "tv", "tv"], None),  # no marks
         ("finished", [True] * 4, None),
     ],
@@ -21,7 +23,7 @@ def test_marks_of_rows(name, values, noted, tmp_path):
     pl.DataFrame(rows | {name: values}).write_parquet(path)
     guess = guess_log(path, {}, {})
     assert "clicked" not in guess.columns
-    wanted = [] if noted is None else [noted, f"data.columns.clicked={name} makes"]
+    wanted = [] if noted is None else [noted, f"data.columns.clicked={name} "]
     notes = [note for note in guess.notes if f"column {name!r} marks" in note]
     assert len(notes) == bool(noted)
     assert all(text in note for note in notes for text in wanted)
@@ -47,3 +49,24 @@ def test_yes_and_no_are_clicks_by_name_and_marks_without(values, yes, tmp_path):
         keys = f"data.columns.clicked={name} data.clicked_values=[{yes}]"
         noted = any(keys in note for note in guess.notes)
         assert noted == (name == "archived" and yes is not None)
+
+
+def test_a_time_of_the_click_alone_is_not_that_of_the_rows(tmp_path):
+    day = "2026-01-0"
+    path = tmp_path / "mails.csv"
+    rows = {
+        "recipient": list("abcd"),
+        "link": list("wxyz"),
+        "clicked_at": [f"{day}3", None, None, None],
+        "sent_at": [f"{day}{number}" for number in (1, 1, 2, 2)],
+    }
+    pl.DataFrame(rows).write_csv(path)
+    guess = guess_log(path, {}, {})
+    assert guess.columns["time"].name == "sent_at"
+    assert any("'clicked_at' has a value in 25% of the rows" in n for n in guess.notes)
+
+
+def test_true_and_false_are_read_as_hydra_gives_them():
+    values = pl.Series(["true", "false", "False"])
+    assert to_clicked(values, "a.csv", "skipped", ("False",)).to_list() == [4, 5, 5]
+    check_clicks(values, "a.csv", "skipped", ("True",))

@@ -38,3 +38,20 @@ def test_they_are_where_no_other_column_is_left(tmp_path):
     path = tmp_path / "log.parquet"
     pl.DataFrame(rows).write_parquet(path)
     assert guess_log(path, {}, {}).columns["item"].name == "lookup"
+
+
+def test_titles_are_items_where_no_column_has_ids(tmp_path):
+    path = tmp_path / "films.csv"
+    rows = {"email": [f"u{i % 9}@x" for i in range(40)], "minutes": range(40)}
+    titles = {"title": [f"Film {i % 7}" for i in range(40)]}
+    pl.DataFrame(rows | titles).write_csv(path)
+    columns = guess_log(path, {}, {}).columns
+    assert (columns["user"].name, columns["item"].name) == ("email", "title")
+
+
+@pytest.mark.parametrize("user, item", [("actor", "repo"), ("repo", "package")])
+def test_a_repository_is_the_user_where_nobody_else_is_named(user, item, tmp_path):
+    path = tmp_path / "pairs.csv"
+    pl.DataFrame({item: ["a", "b", "c"], user: ["x", "y", "x"]}).write_csv(path)
+    columns = guess_log(path, {}, {}).columns
+    assert (columns["user"].name, columns["item"].name) == (user, item)
