@@ -7,7 +7,7 @@ from twotower_jax.data.guess.profile import LABELS, Profile, numbers
 from twotower_jax.data.guess.roles import Column, Profiles, Roles, best_named, unused
 from twotower_jax.data.log import Stage
 
-STAGES = {stage.name.lower() for stage in Stage}
+STAGES = tuple(stage.name.lower() for stage in Stage)
 # Events of an item that was shown, and events of a user who wanted it.
 SHOWN = {
     *("impression", "imp", "exposure", "exposed", "show", "shown", "display", "skip"),
@@ -41,12 +41,18 @@ def find_stage(profiles: Profiles, roles: Roles) -> None:
     if "stage" in roles.columns:
         return
     for one in unused(profiles, roles):
-        if one.kind != "text" or not 1 < one.distinct <= len(STAGES):
+        if one.kind != "text" or not 1 < one.distinct <= EVENTS:
             continue
         values = {value.lower() for value in one.few()}
-        if values <= STAGES and ("clicked" in values or role_score(one.name, "stage")):
+        named = role_score(one.name, "stage")
+        if values <= set(STAGES) and ("clicked" in values or named):
             roles.columns["stage"] = Column(one.name, f"stages {_listed(one)}")
             return
+        if named and not values <= set(STAGES):
+            roles.notes.append(
+                f"column {one.name!r} ({_listed(one)}) is not used: the stages of a "
+                f"funnel are {', '.join(STAGES)}; write these words to use it"
+            )
 
 
 def find_clicked(profiles: Profiles, roles: Roles) -> None:

@@ -70,3 +70,15 @@ def test_true_and_false_are_read_as_hydra_gives_them():
     values = pl.Series(["true", "false", "False"])
     assert to_clicked(values, "a.csv", "skipped", ("False",)).to_list() == [4, 5, 5]
     check_clicks(values, "a.csv", "skipped", ("True",))
+
+
+@pytest.mark.parametrize("word, used", [("pre_ranked", True), ("PreRank", False)])
+def test_other_words_for_stages_are_named(word, used, tmp_path):
+    path = tmp_path / "funnel.parquet"
+    rows = {"user": list("abcd"), "item": list("wxyz")}
+    stages = {"stage": [word, "ranked", "exposed", "clicked"]}
+    pl.DataFrame(rows | stages).write_parquet(path)
+    guess = guess_log(path, {}, {})
+    assert ("stage" in guess.columns) == used
+    noted = [n for n in guess.notes if "PreRank 25%" in n and "pre_ranked, ranked" in n]
+    assert len(noted) == (not used)
