@@ -234,17 +234,23 @@ class _Sequences:
 
     def __init__(self, sequences: History):
         """Sort the rows by sequence and place."""
-        self._rows = np.lexsort((sequences.end, sequences.begin))
+        # No two positives end at one place, so that a place names its row.
+        row_of = np.full(1 + int(sequences.end.max(initial=-1)), -1, np.int32)
+        row_of[sequences.end] = np.arange(len(sequences.end), dtype=np.int32)
+        self._rows = row_of[row_of >= 0]
         begin = sequences.begin[self._rows]
-        self._first = np.flatnonzero(np.diff(begin, prepend=-1))
-        self._length = np.diff(self._first, append=len(begin))
+        starts = np.append(True, begin[1:] != begin[:-1])[: len(begin)]
+        self._first = np.flatnonzero(starts).astype(np.int32)
+        self._length = np.diff(self._first, append=np.int32(len(begin)))
 
     def shuffled(self, generator: np.random.Generator) -> np.ndarray:
         """Return all rows, the sequences in a random order."""
         order = generator.permutation(len(self._first))
         first, length = self._first[order], self._length[order]
-        before = np.cumsum(length) - length
-        return self._rows[np.repeat(first - before, length) + np.arange(length.sum())]
+        before = np.cumsum(length, dtype=np.int32) - length
+        places = np.repeat(first - before, length)
+        places += np.arange(len(places), dtype=np.int32)
+        return self._rows[places]
 
 
 def _in_order(by_time: np.ndarray, rows: np.ndarray | None) -> np.ndarray:

@@ -101,60 +101,6 @@ def _of_users(events: Pairs, users: np.ndarray) -> Pairs:
     return Pairs(events.user[kept], events.item[kept], time)
 
 
-def places_in_sequence(events: Pairs) -> np.ndarray:
-    """Place of each event in the order of all users: by user, then time, then row.
-
-    Args:
-      events: positives, with times or in the order of the log.
-
-    Returns:
-      [events] int64.
-
-    Examples:
-      >>> user, item = np.array([1, 0, 1]), np.array([5, 6, 7])
-      >>> places_in_sequence(Pairs(user, item, np.array([9.0, 1.0, 3.0]))).tolist()
-      [2, 0, 1]
-      >>> places_in_sequence(Pairs(user, item)).tolist()
-      [1, 0, 2]
-    """
-    time = np.zeros(len(events)) if events.time is None else events.time
-    order = np.lexsort((np.arange(len(events)), time, events.user))
-    place = np.empty(len(events), np.int64)
-    place[order] = np.arange(len(events))
-    return place
-
-
-def make_sequences(events: Pairs, targets: int, length: int) -> History:
-    """Sequences of the items before each target: those of its user's newest items.
-
-    Equal times are in the order of rows. With n events of a user, all of its targets
-    see the same first event, the one at place n - 1 - ``length`` or 0 of them.
-
-    Args:
-      events: the events that may be seen; the last of them are the targets.
-      targets: number of targets.
-      length: events that a target sees, at most.
-
-    Returns:
-      The events in order of user, time and row, and the span before each target.
-
-    Examples:
-      >>> user, item = np.zeros(4, int), np.array([5, 6, 7, 8])
-      >>> seen = make_sequences(Pairs(user, item), targets=2, length=2)
-      >>> [seen.items[b:e].tolist() for b, e in zip(seen.begin, seen.end)]
-      [[6], [6, 7]]
-    """
-    place = places_in_sequence(events)
-    items = np.empty(len(events), np.int32)
-    items[place] = events.item
-    number = np.bincount(events.user, minlength=1)
-    ends = np.cumsum(number)
-    user = events.user[len(events) - targets :]
-    begin = np.maximum(ends[user] - number[user], ends[user] - 1 - length)
-    end = place[len(events) - targets :]
-    return History(items, begin.astype(np.int32), end.astype(np.int32))
-
-
 def _time_codes(
     events: Pairs, times: np.ndarray | None, queries: int
 ) -> tuple[np.ndarray, np.ndarray, int]:

@@ -1,6 +1,6 @@
 """Users of a large log in ranges, whose rows are gathered some at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -8,20 +8,24 @@ from twotower_jax.data import mapped
 from twotower_jax.data.mapped import blocks, release
 
 
-def ranges_of_users(user: np.ndarray, num_users: int) -> Iterator[tuple[int, int]]:
-    """Yield ranges of users with at most `mapped.ROWS` rows together, or of one user.
+def ranges_of_users(
+    users: Sequence[np.ndarray], num_users: int, rows: int | None = None
+) -> Iterator[tuple[int, int]]:
+    """Yield ranges of users with at most so many rows together, or of one user.
 
     Args:
-      user: [rows] codes.
+      users: [rows] codes of each part of a log.
       num_users: of the log.
+      rows: of a range, at most; None for `mapped.ROWS`.
     """
+    most = mapped.ROWS if rows is None else rows
     number = np.zeros(num_users, np.int64)
-    for rows in blocks(len(user)):
-        number += np.bincount(user[rows], minlength=num_users)
+    for user in users:
+        for some in blocks(len(user)):
+            number += np.bincount(user[some], minlength=num_users)
     total, first = np.concatenate([[0], np.cumsum(number)]), 0
     while first < num_users:
-        most = total[first] + mapped.ROWS
-        end = int(np.searchsorted(total, most, side="right")) - 1
+        end = int(np.searchsorted(total, total[first] + most, side="right")) - 1
         end = max(end, first + 1)
         yield first, end
         first = end

@@ -83,7 +83,7 @@ def make_problem(config: Config, data: Loaded) -> Problem:
     )
     structure = make_structure(config, model, data.log.num_items, merged)
     negatives = structure.negatives
-    history = train_history(config, data.split)
+    history = train_history(config, data)
     pools, pool_report = None, {}
     if negatives.hard_num and HARD_SOURCES[negatives.hard_source].of_log:
         pools, pool_report = hard_pools(config, data)

@@ -5,10 +5,13 @@ from dataclasses import replace
 import numpy as np
 
 from twotower_jax.config import Config
-from twotower_jax.data.history import History, make_sequences, places_in_sequence
+from twotower_jax.data.history import History
 from twotower_jax.data.log import Pairs, Split
+from twotower_jax.data.mapped import release
+from twotower_jax.data.prepared.arrays import PAIRS
 from twotower_jax.data.prepared.histories import load_histories
 from twotower_jax.data.prepared.load import checked_folder
+from twotower_jax.data.user_sequences import make_sequences, places_of_users
 from twotower_jax.errors import InputError
 from twotower_jax.run.inputs import Loaded, query_history, trains
 
@@ -82,49 +85,64 @@ def trained_part(config: Config, data: Loaded) -> Loaded:
     if not reads_sequences(config):
         return data
     check_order(config, data)
-    parts, known = data.split, data.split.known
-    place = places_in_sequence(known)
-    number = np.bincount(known.user, minlength=data.log.num_users)
-    from_end = np.cumsum(number)[known.user] - 1 - place
-    first = from_end == number[known.user] - 1
-    older = ~first & (from_end >= config.towers.history_length)
-    in_train = np.arange(len(known)) >= len(known) - len(parts.train)
-    kept = in_train & ~first & ~older
+    kept, report = _predicted(config, data)
     if not kept.any():
         raise InputError(
             "towers.history_pooling=transformer predicts the second and later positives"
             " of a user, and no user has two to train on; use towers=default"
         )
-    report = {FIRST: int(first.sum()), OLDER: int(older.sum())}
+    parts = data.split
+    left = _take(parts.train, ~kept)
     split = replace(
         parts,
-        train=_take(known, kept),
-        before=_take(known, ~kept),
+        train=_take(parts.train, kept),
+        before=left if parts.before is None else parts.before.join(left),
         report=report | parts.report,
     )
     counts = np.bincount(split.train.item, minlength=data.log.num_items)
     return data._replace(split=split, counts=counts)
 
 
+def _predicted(config: Config, data: Loaded) -> tuple[np.ndarray, dict[str, int]]:
+    """Return which training positives are predicted, and the number of the others."""
+    parts = _known_parts(data.split)
+    kept = np.empty(sum(map(len, parts)), bool)
+    firsts = older = 0
+    for some in places_of_users(parts, data.log.num_users):
+        first = some.place == some.begin
+        old = ~first & (some.end - 1 - some.place >= config.towers.history_length)
+        firsts, older = firsts + int(first.sum()), older + int(old.sum())
+        kept[some.rows] = ~(first | old)
+    train = kept[len(kept) - len(data.split.train) :]
+    return train, {FIRST: firsts, OLDER: older}
+
+
+def _known_parts(split: Split) -> tuple[Pairs, ...]:
+    """Return the positives up to the end of training, the last part to train on."""
+    return (split.train,) if split.before is None else (split.before, split.train)
+
+
 def _take(pairs: Pairs, rows: np.ndarray) -> Pairs:
     """Return some rows of pairs."""
-    time, request, weight = (
-        None if column is None else column[rows]
-        for column in (pairs.time, pairs.request, pairs.weight)
-    )
-    return Pairs(pairs.user[rows], pairs.item[rows], time, request, weight)
+    found = {}
+    for name in PAIRS:
+        if (column := getattr(pairs, name)) is not None:
+            found[name] = column[rows]
+            release(column)
+    return Pairs(**found)
 
 
-def train_history(config: Config, split: Split) -> History | None:
+def train_history(config: Config, data: Loaded) -> History | None:
     """Return what each training positive sees, None where no tower reads histories.
 
     Args:
       config: the run.
-      split: of `trained_part`.
+      data: its data, of `trained_part`.
     """
-    train = split.train
+    split, train = data.split, data.split.train
     if reads_sequences(config):
-        return make_sequences(split.known, len(train), config.towers.history_length)
+        length, number = config.towers.history_length, data.log.num_users
+        return make_sequences(_known_parts(split), length, number)
     if as_prepared(config) and "history" in config.towers.query:
         stored = load_histories(checked_folder(config.data))
         if stored is not None:

@@ -83,7 +83,7 @@ def user_positives(
       ([0, 1, 3], [2, 3, 4])
     """
     begin, items = np.zeros(num_users + 1, np.int32), [np.zeros(0, np.int32)]
-    for first, end in ranges_of_users(user, num_users):
+    for first, end in ranges_of_users([user], num_users):
         rows = rows_of_users(user, first, end)
         pairs = np.unique(
             (user[rows] - first).astype(np.int64) * num_items + item[rows]

@@ -95,7 +95,7 @@ def _has_rejected(log: FunnelLog) -> bool:
 def _parts(log: FunnelLog, train: Pairs, later: np.ndarray) -> Iterator[_Part]:
     """Yield the rows of ranges of users."""
     number = 0  # of the requests of earlier ranges
-    for first, end in ranges_of_users(log.user, log.num_users):
+    for first, end in ranges_of_users([log.user], log.num_users):
         rows = rows_of_users(log.user, first, end)
         positives = rows_of_users(train.user, first, end)
         columns, request = funnel_columns(

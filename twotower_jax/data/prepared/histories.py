@@ -42,7 +42,7 @@ def _items_of_users(
     """Yield the items of the histories, and note the spans of the positives."""
     known, train, written = parts.known, parts.train, 0
     begin, end = spans
-    for first, last in ranges_of_users(known.user, num_users):
+    for first, last in ranges_of_users([known.user], num_users):
         rows = rows_of_users(train.user, first, last)
         targets = _take(train, rows)
         if known is train:
