@@ -144,6 +144,11 @@ def test_data_check_without_a_group(tmp_path, capsys):
     ("content", "part"),
     [
         (CLICKS.encode("utf-16"), "is UTF-16 text; convert it: iconv"),
+        (
+            "user,item\ncafé,x\n".encode("latin-1"),
+            "(byte 14 is 0xe9); convert it: iconv",
+        ),
+        (b"PK\x03\x04" + bytes(90), "is a zip archive, as the files of spreadsheets"),
         (gzip.compress(CLICKS.encode()), "rename it to clicks.csv.gz"),
         (b"user,user,item\na,b,c\n", "two columns are named 'user'"),
         (
@@ -151,7 +156,7 @@ def test_data_check_without_a_group(tmp_path, capsys):
             "its lines end with a carriage return alone; write it with line feeds: tr",
         ),
     ],
-    ids=["utf-16", "gzip", "names", "cr"],
+    ids=["utf-16", "latin-1", "zip", "gzip", "names", "cr"],
 )
 def test_files_that_are_not_what_their_name_says(content, part, tmp_path, capsys):
     path = tmp_path / "clicks.csv"

@@ -8,13 +8,14 @@ from twotower_jax.data.guess.feedback import find_clicked, find_rating, find_sta
 from twotower_jax.data.guess.names import (
     PAST,
     TARGETS,
+    TRAITS,
     VISITS,
     is_id,
     role_score,
     words,
 )
 from twotower_jax.data.guess.place import ENOUGH, FEW, choose_by_place, is_ids
-from twotower_jax.data.guess.profile import Profile, numbers, profile
+from twotower_jax.data.guess.profile import LABELS, Profile, numbers, profile
 from twotower_jax.data.guess.roles import (
     Column,
     Profiles,
@@ -26,9 +27,12 @@ from twotower_jax.data.guess.roles import (
 from twotower_jax.data.parse import check_forms
 from twotower_jax.data.sources.files import need_columns
 from twotower_jax.data.times import UNITS, unit
+from twotower_jax.errors import InputError
 
+# Columns of 0 and 1 from which a table looks like a matrix.
+MATRIX = 20
 # Texts that are dates of a form that is not read, such as 31/5/2024.
-DATED = r"^\d{1,4}[./-]\d{1,2}[./-]\d{1,4}"
+DATED = r"^\d{1,4}[./-]\d{1,2}[./-]\d{1,4}([^.\d]|$)"
 
 
 def guess_roles(frame: pl.DataFrame, given: dict[str, Column], where: str) -> Roles:
@@ -47,6 +51,7 @@ def guess_roles(frame: pl.DataFrame, given: dict[str, Column], where: str) -> Ro
       InputError: no column looks like users or like items, or ids in two forms.
     """
     profiles = {name: profile(frame[name]) for name in frame.columns}
+    _refuse_matrix(profiles, where)
     roles = Roles({}, {}, [])
     named = {f"data.columns.{role}": column.name for role, column in given.items()}
     need_columns(frame, named, where)
@@ -70,6 +75,18 @@ def guess_roles(frame: pl.DataFrame, given: dict[str, Column], where: str) -> Ro
     for role in ("user", "item"):
         _check_ids(profiles[roles.columns[role].name], roles, where)
     return roles
+
+
+def _refuse_matrix(profiles: Profiles, where: str) -> None:
+    """Refuse a table with a column for each item."""
+    flags = [p for p in profiles.values() if p.kind in ("whole", "number", "bool")]
+    marks = [p for p in flags if set(p.few()) <= LABELS]
+    if len(marks) >= MATRIX and len(marks) > 0.8 * len(profiles):
+        raise InputError(
+            f"{where}: {len(marks)} of its {len(profiles)} columns hold 0 and 1 alone, "
+            "as of a matrix with a column for each item; write a row for each "
+            "interaction: its user and its item"
+        )
 
 
 def _time(profiles: Profiles, roles: Roles) -> None:
@@ -185,7 +202,7 @@ def _of_many_values(named: Profile, free: list[Profile]) -> Profile | None:
 def _users(profiles: Profiles, roles: Roles) -> None:
     if "user" in roles.columns:
         return
-    free = unused(profiles, roles)
+    free = [p for p in unused(profiles, roles) if not TRAITS & set(words(p.name))]
     best = best_named("user", free, lambda p: p.kind in ("whole", "text", "number"))
     if best is not None:
         roles.columns["user"] = Column(best.name, "its name")

@@ -138,7 +138,8 @@ def _is_feedback(one: Profile, item: Profile) -> bool:
         return one.kind in ("list", "text", "whole")
     if one.kind == "list":
         return False
-    return _flags(one) or (one.kind == "text" and one.distinct <= EVENTS)
+    few = one.kind in ("text", "whole") and 1 < one.distinct <= EVENTS
+    return _flags(one) or few
 
 
 def _events(one: Profile, roles: Roles) -> None:

@@ -34,6 +34,7 @@ ROLES: dict[str, tuple[str, ...]] = {
     "clicked": (
         *("clicked", "click", "is click", "isclick", "label", "target", "event", "y"),
         *("action", "behavior", "behaviour", "event type", "interaction", "liked"),
+        *("like", "likes"),
         *("purchased", "is clicked", "clicks", "is purchased", "type", "behavior type"),
         *("opened", "tapped", "selected", "booked", "bought"),
     ),
@@ -58,7 +59,12 @@ QUANTITIES = {
     *("duration", "num", "total", "cost", "length", "name", "text", "review"),
     *("comment", "gender", "genres", "genre", "category", "zip", "helpful", "vote"),
     *("votes", "reordered", "description", "summary", "hour", "dow", "days"),
-    *("verified", "seconds", "minutes", "milliseconds", "ms"),
+    *("verified", "seconds", "minutes", "milliseconds", "ms", "feature", "features"),
+}
+# Words for what users and items have, as in user_feature_0 or customer_city.
+TRAITS = {
+    *("feature", "features", "agent", "type", "segment", "group", "cluster", "level"),
+    *("city", "country", "region", "state", "gender", "age", "status", "language"),
 }
 PAST = {"history", "hist", "past", "previous", "prior"}
 # Requests that can stand for the users of a log that has none.

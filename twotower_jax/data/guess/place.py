@@ -53,23 +53,40 @@ def choose_by_place(profiles: Profiles, roles: Roles, where: str, rows: int) -> 
         if role in roles.columns:
             continue
         if not others:
-            hint = f"; its columns are: {', '.join(profiles)}. "
-            if alone and item:
-                hint += (
-                    f"Each value of {item.name!r} occurs once, so this may be a table "
-                    "of items: give the log as FILE and this file as --items. Else name"
-                )
-            else:
-                hint += "Name"
-            raise InputError(
-                f"{where}: nothing looks like a column of {role}s{hint} it: "
-                f"data.columns.{role}=NAME"
-            )
+            raise _nothing(role, profiles, where, item.name if alone and item else "")
         user = roles.columns.get("user")
         others.sort(key=lambda one: _unlikely(one, user and profiles[user.name]))
         chosen = others.pop(0)
         why = f"the first other column of ids; data.columns.{role}=NAME names another"
         roles.columns[role] = Column(chosen.name, why)
+
+
+def _nothing(role: str, profiles: Profiles, where: str, item: str) -> InputError:
+    """Return the error for a role without a column.
+
+    Args:
+      role: "user" or "item".
+      profiles: {name: content} of all columns.
+      where: name of the file.
+      item: name of items that occur once each; "" without.
+    """
+    records = [one.name for one in profiles.values() if one.kind == "other"]
+    if item:
+        hint = (
+            f"Each value of {item!r} occurs once, so this may be a table of items: "
+            "give the log as FILE and this file as --items. Else name"
+        )
+    elif records:
+        hint = (
+            f"Write the fields of the records in {', '.join(records)} as columns of "
+            "their own. Then name"
+        )
+    else:
+        hint = "Name"
+    return InputError(
+        f"{where}: nothing looks like a column of {role}s; its columns are: "
+        f"{', '.join(profiles)}. {hint} it: data.columns.{role}=NAME"
+    )
 
 
 def _is_title(one: Profile) -> bool:

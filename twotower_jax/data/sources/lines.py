@@ -69,7 +69,9 @@ START = 1 << 16  # bytes from which the end of a line is seen
 
 
 def check_text(path: Path) -> None:
-    """Refuse UTF-16, a compressed file whose name does not say so, and CR line ends.
+    """Refuse what is no UTF-8 text, and CR line ends.
+
+    A compressed file is text if its name says so.
 
     Args:
       path: an existing file.
@@ -81,9 +83,11 @@ def check_text(path: Path) -> None:
         start = file.read(START)
     kind = next((kind for mark, kind in MARKS.items() if start.startswith(mark)), "")
     if kind == "UTF-16":
+        raise InputError(f"{path}: is UTF-16 text; {_convert('UTF-16', path)}")
+    if start.startswith(b"PK\x03\x04"):
         raise InputError(
-            f"{path}: is UTF-16 text; convert it: iconv -f UTF-16 -t UTF-8 "
-            f"{shlex.quote(str(path))} > NEWFILE"
+            f"{path}: is a zip archive, as the files of spreadsheets are; unpack it, "
+            "or write the sheet as csv"
         )
     if kind and path.suffix.lower() not in (".gz", ".zst"):
         raise InputError(
@@ -91,12 +95,34 @@ def check_text(path: Path) -> None:
             f"to {path.name}{kind}, or unpack it"
         )
     start = _unpacked(path) if kind else start
+    _check_utf8(start, path)
     if b"\r" in start.removesuffix(b"\r") and b"\n" not in start:
         raise InputError(
             f"{path}: its lines end with a carriage return alone; write it with line "
             f"feeds: {'unpack it, then ' if kind else ''}tr '\\r' '\\n' < "
             f"{shlex.quote(str(path.with_suffix('') if kind else path))} > NEWFILE"
         )
+
+
+def _check_utf8(start: bytes, path: Path) -> None:
+    """Refuse text of another encoding; the last character may be cut."""
+    if b"\x00" in start:
+        return  # no text, which the reader says
+    try:
+        start.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.start < len(start) - 3:
+            raise InputError(
+                f"{path}: is not UTF-8 text (byte {error.start + 1} is "
+                f"0x{start[error.start]:02x}); {_convert('WINDOWS-1252', path)}, if it "
+                "is Western European"
+            ) from None
+
+
+def _convert(encoding: str, path: Path) -> str:
+    """Return the command that converts a file to UTF-8."""
+    file = shlex.quote(str(path))
+    return f"convert it: iconv -f {encoding} -t UTF-8 {file} > NEWFILE"
 
 
 def _unpacked(path: Path) -> bytes:

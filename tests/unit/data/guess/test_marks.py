@@ -82,3 +82,12 @@ def test_other_words_for_stages_are_named(word, used, tmp_path):
     assert ("stage" in guess.columns) == used
     noted = [n for n in guess.notes if "PreRank 25%" in n and "pre_ranked, ranked" in n]
     assert len(noted) == (not used)
+
+
+def test_numbers_for_events_are_noted(tmp_path):
+    path = tmp_path / "log.parquet"
+    rows = {"user": list("abcd"), "item": list("wxyz"), "behavior_type": [1, 1, 4, 3]}
+    pl.DataFrame(rows).write_parquet(path)
+    guess = guess_log(path, {}, {})
+    assert "clicked" not in guess.columns
+    assert any("'behavior_type' holds events (1 50%" in note for note in guess.notes)

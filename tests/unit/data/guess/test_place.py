@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 
 from twotower_jax.data.guess.log import guess_log
+from twotower_jax.errors import InputError
 
 ROWS = 4_000
 
@@ -55,3 +56,27 @@ def test_a_repository_is_the_user_where_nobody_else_is_named(user, item, tmp_pat
     pl.DataFrame({item: ["a", "b", "c"], user: ["x", "y", "x"]}).write_csv(path)
     columns = guess_log(path, {}, {}).columns
     assert (columns["user"].name, columns["item"].name) == (user, item)
+
+
+@pytest.mark.parametrize(
+    "rows, message",
+    [
+        (
+            {"user_feature_0": ["a", "b"], "item_id": [1, 2]},
+            "nothing looks like a column of users",
+        ),
+        (
+            {"who": [{"id": 1}, {"id": 2}], "item_id": [1, 2]},
+            "fields of the records in who as columns of their own",
+        ),
+        (
+            {"user": [1, 2]} | {f"item_{i}": [0, 1] for i in range(30)},
+            "30 of its 31 columns hold 0 and 1 alone, as of a matrix",
+        ),
+    ],
+)
+def test_tables_without_a_column_of_users_or_items(rows, message, tmp_path):
+    path = tmp_path / "log.parquet"
+    pl.DataFrame(rows).write_parquet(path)
+    with pytest.raises(InputError, match=message):
+        guess_log(path, {}, {})

@@ -255,10 +255,17 @@ def test_durations_are_no_ids(tmp_path):
         guess_roles(made, {}, "a.parquet")
 
 
-def test_bytes_that_are_no_utf8_are_refused(tmp_path):
+@pytest.mark.parametrize(
+    "rows, message",
+    [
+        (0, r"is not UTF-8 text \(byte 11 is 0xff\); convert it: iconv -f WINDOWS"),
+        (20_000, r"cannot be read: .*UTF-8"),  # far behind the first bytes
+    ],
+)
+def test_bytes_that_are_no_utf8_are_refused(rows, message, tmp_path):
     path = tmp_path / "a.csv"
-    path.write_bytes(b"user,item\n\xff\xfe,1\n")
-    with pytest.raises(InputError, match=r"a.csv: cannot be read: .*UTF-8"):
+    path.write_bytes(b"user,item\n" + rows * b"u,1\n" + b"\xff\xfe,1\n")
+    with pytest.raises(InputError, match=f"a.csv: {message}"):
         load(table(str(path)))
 
 
