@@ -138,7 +138,8 @@ def test_an_unknown_user_is_one_that_the_model_does_not_know(exports, case):
     vector = model.query_tower(model.query_tower.missing(1), 1)
     np.testing.assert_allclose(vector, expected, rtol=0, atol=1e-7)
     assert (not vector.any()) == (case != "hidden, dot")
-    table = model.recommend(users=["nobody"], k=10)
+    with pytest.warns(UserWarning, match="1 of 1 users are not in the log, such as 'n"):
+        table = model.recommend(users=["nobody"], k=10)
     scores = model.item_vectors @ vector[0]
     order = np.argsort(-scores, kind="stable")[:10]
     assert table["item"].to_list() == model.item_ids[order.tolist()].to_list()

@@ -22,7 +22,7 @@ from twotower_jax.export.files import (
 from twotower_jax.export.index import read_index
 from twotower_jax.export.items import Ids, ItemIndex, as_series
 from twotower_jax.export.new_items import encode_items, neighbour_vectors, normalised
-from twotower_jax.export.questions import check_k, check_queries
+from twotower_jax.export.questions import check_k, check_queries, warn_unknown
 from twotower_jax.export.save import save_model
 from twotower_jax.export.towers import read_tower
 from twotower_jax.export.users import Users, sample_codes
@@ -59,7 +59,7 @@ class ServedModel:
 
     An unknown user has no id, no features and an empty history; an unknown item of a
     history is left out. Where nothing of a query is known and the tower has no hidden
-    layers, all of its scores are 0.
+    layers, all of its scores are 0, and `recommend` warns.
 
     Attributes:
       manifest: content of manifest.json.
@@ -148,6 +148,8 @@ class ServedModel:
         check_queries(users, histories, any(i.kind == "history" for i in inputs))
         codes = None if users is None else self._users.codes(users)
         clicks = None if histories is None else self._history_codes(histories)
+        if users is not None and codes is not None:
+            warn_unknown(users, codes, clicks)
         number = len(codes if codes is not None else clicks or [])
         inputs = self._users.inputs(self.query_tower, number, codes, clicks)
         vectors = self.query_tower(inputs, number)

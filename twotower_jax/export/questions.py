@@ -1,6 +1,9 @@
 """Checks of the questions to an exported model."""
 
+import warnings
 from collections.abc import Sequence
+
+import numpy as np
 
 from twotower_jax.errors import InputError
 from twotower_jax.export.items import Ids
@@ -47,4 +50,27 @@ def check_queries(
         raise InputError(
             "histories= is given, but the query tower reads no history; give "
             "users= alone, or export a run with history in towers.query"
+        )
+
+
+def warn_unknown(
+    users: Ids, codes: np.ndarray, histories: Sequence[np.ndarray] | None
+) -> None:
+    """Warn of users of whom nothing is known, whose lists are all the same.
+
+    Args:
+      users: n ids.
+      codes: [n] codes, -1 for a user that is not in the log.
+      histories: codes of the items of n histories, or None.
+    """
+    nothing = codes < 0
+    if histories is not None:
+        nothing &= np.array([len(one) == 0 for one in histories], bool)
+    if nothing.any():
+        first = list(users)[int(nothing.argmax())]
+        warnings.warn(
+            f"{int(nothing.sum())} of {len(codes)} users are not in the log, such as "
+            f"{first!r}, and have no history, so their lists are all the same; serve "
+            "the most clicked items to them, or histories= by a model that reads some",
+            stacklevel=3,
         )
