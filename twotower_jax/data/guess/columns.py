@@ -203,7 +203,11 @@ def _users(profiles: Profiles, roles: Roles) -> None:
     if "user" in roles.columns:
         return
     free = [p for p in unused(profiles, roles) if not TRAITS & set(words(p.name))]
-    best = best_named("user", free, lambda p: p.kind in ("whole", "text", "number"))
+    # A device of few values is what the users have in common.
+    many = [p for p in free if len(p.values) < ENOUGH or p.distinct > FEW]
+    kinds = ("whole", "text", "number")
+    best = best_named("user", many, lambda p: p.kind in kinds)
+    best = best or best_named("user", free, lambda p: p.kind in kinds)
     if best is not None:
         roles.columns["user"] = Column(best.name, "its name")
         return

@@ -17,7 +17,7 @@ def searches():
     query = rng.integers(0, 50, ROWS // 4)[search]
     return {
         "lookup": pl.Series(search).cast(pl.String).str.pad_start(6, "L"),
-        "browser": np.array(["old", "new"])[search % 2],
+        "device": np.array(["old", "new"])[search % 2],
         "query": query,
         "pattern": rng.permuted(np.tile(np.arange(200), ROWS // 200)),
     }
