@@ -14,7 +14,12 @@ from twotower_jax.data.guess.names import (
     role_score,
     words,
 )
-from twotower_jax.data.guess.place import ENOUGH, FEW, choose_by_place, is_ids
+from twotower_jax.data.guess.place import (
+    FEW,
+    choose_by_place,
+    is_ids,
+    of_few_values,
+)
 from twotower_jax.data.guess.profile import LABELS, Profile, numbers, profile
 from twotower_jax.data.guess.roles import (
     Column,
@@ -187,14 +192,13 @@ def _of_many_values(named: Profile, free: list[Profile]) -> Profile | None:
 
     A place or a page with few values is a feature of the items.
     """
-    rows = len(named.values)
-    if rows < ENOUGH or named.distinct > FEW:
+    if not of_few_values(named):
         return None
     for one in free:
         other = one.kind in ("whole", "text") and is_ids(one)
         if not other or role_score(one.name, "user") or VISITS & set(words(one.name)):
             continue
-        if 10 * named.distinct < one.distinct <= rows / 2:
+        if 10 * named.distinct < one.distinct <= len(named.values) / 2:
             return one
     return None
 
@@ -204,7 +208,7 @@ def _users(profiles: Profiles, roles: Roles) -> None:
         return
     free = [p for p in unused(profiles, roles) if not TRAITS & set(words(p.name))]
     # A device of few values is what the users have in common.
-    many = [p for p in free if len(p.values) < ENOUGH or p.distinct > FEW]
+    many = [p for p in free if not of_few_values(p)]
     kinds = ("whole", "text", "number")
     best = best_named("user", many, lambda p: p.kind in kinds)
     best = best or best_named("user", free, lambda p: p.kind in kinds)

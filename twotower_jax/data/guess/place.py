@@ -29,6 +29,15 @@ def is_ids(one: Profile) -> bool:
     return not any(role_score(one.name, role) for role in ("rating", "rank"))
 
 
+def of_few_values(one: Profile) -> bool:
+    """Return whether a column has too few values for ids, in a sample of enough rows.
+
+    Args:
+      one: its content.
+    """
+    return len(one.values) >= ENOUGH and one.distinct <= FEW
+
+
 def choose_by_place(profiles: Profiles, roles: Roles, where: str, rows: int) -> None:
     """Choose users and items by their place where no name fits.
 
@@ -97,8 +106,7 @@ def _is_title(one: Profile) -> bool:
 
 def _unlikely(one: Profile, user: Profile | None) -> bool:
     """Return whether ids are few, or those of requests: each of one user, with rows."""
-    rows = len(one.values)
-    if (rows >= ENOUGH and one.distinct <= FEW) or role_score(one.name, "request"):
+    if of_few_values(one) or role_score(one.name, "request"):
         return True
-    repeated = rows >= 2 * one.distinct
+    repeated = len(one.values) >= 2 * one.distinct
     return user is not None and repeated and bool(constant_within(one, [user]))
