@@ -56,7 +56,8 @@ def guess_roles(frame: pl.DataFrame, given: dict[str, Column], where: str) -> Ro
       InputError: no column looks like users or like items, or ids in two forms.
     """
     profiles = {name: profile(frame[name]) for name in frame.columns}
-    _refuse_matrix(profiles, where)
+    if "item" not in given:
+        _refuse_matrix(profiles, where)
     roles = Roles({}, {}, [])
     named = {f"data.columns.{role}": column.name for role, column in given.items()}
     need_columns(frame, named, where)
@@ -71,11 +72,7 @@ def guess_roles(frame: pl.DataFrame, given: dict[str, Column], where: str) -> Ro
     _request(profiles, roles)
     _rank(profiles, roles)
     _lists(profiles, roles)
-    for one in unused(profiles, roles):
-        if one.kind == "comma":
-            roles.notes.append(
-                f"column {one.name!r} is not used: {one.decimal_comma()}"
-            )
+    _commas(profiles, roles)
     note_features(profiles, roles)
     for role in ("user", "item"):
         _check_ids(profiles[roles.columns[role].name], roles, where)
@@ -261,6 +258,14 @@ def _lists(profiles: Profiles, roles: Roles) -> None:
     if item.kind == "list" and item.separator:
         labels = item.separator == "labels"
         roles.keys["list_separator"] = "space" if labels else item.separator
+
+
+def _commas(profiles: Profiles, roles: Roles) -> None:
+    """Note columns of numbers with a decimal comma."""
+    for one in unused(profiles, roles):
+        if one.kind == "comma":
+            why = one.decimal_comma()
+            roles.notes.append(f"column {one.name!r} is not used: {why}")
 
 
 def _check_ids(one: Profile, roles: Roles, where: str) -> None:

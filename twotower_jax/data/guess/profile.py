@@ -44,7 +44,7 @@ class Profile(NamedTuple):
         return counts.head(10).to_series(0).to_list()
 
     def decimal_comma(self) -> str:
-        """Why numbers with a decimal comma are not used, and the remedy."""
+        """Return why numbers with a decimal comma are not used, and the remedy."""
         some = self.values.filter(self.values.str.contains(",", literal=True))[0]
         return f"numbers such as {some!r} are read with a decimal point; write them so"
 
