@@ -296,7 +296,8 @@ def test_wrong_input_is_refused_before_any_training(arms, words, text, log, tmp_
 def test_a_run_of_a_study_is_a_model(study):
     folder = study.run("in-batch + logQ", 1)
     model = twotower_jax.load_model(folder)
-    lists = model.recommend(users=["u 3", "nobody"], k=5)
+    with pytest.warns(UserWarning, match="1 of 2 users are not in the log"):
+        lists = model.recommend(users=["u 3", "nobody"], k=5)
     assert lists.columns == ["user", "rank", "item", "score"] and len(lists) == 10
     made = (folder / "model" / "manifest.json").stat().st_mtime_ns
     again = twotower_jax.load_model(str(folder)).recommend(users=["u 3"], k=5)
