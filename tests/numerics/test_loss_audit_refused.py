@@ -1,4 +1,4 @@
-"""`twotower_jax.audit` refuses what is no loss, and options that cannot be."""
+"""`twotower_jax.audit` refuses functions that return no loss, and wrong options."""
 
 import jax.numpy as jnp
 import numpy as np

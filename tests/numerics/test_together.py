@@ -201,7 +201,7 @@ def test_an_error_of_the_program_reaches_every_arm():
 
 
 def test_an_arm_that_leaves_outside_of_its_mesh_compiles_nothing():
-    """What it held up runs in the loop of an arm that goes on."""
+    """The dispatch that waited for it runs in the thread of the other arm."""
     problems = [small_problem(DATA, **arm) for arm in ARMS[:2]]
     together = Together(2)
 

@@ -23,7 +23,7 @@ FORMS = (
     *("%d.%m.%YT%H:%M:%S%.f", "%d.%m.%YT%H:%M", "%d.%m.%Y"),
     *("%Y/%m/%dT%H:%M:%S%.f", "%Y/%m/%dT%H:%M", "%Y/%m/%d"),
 )
-# The zone that dates without one are in.
+# Names of UTC, in which dates without a zone are read too.
 UTC_MARK = r" ?(UTC|GMT|Z)$"
 
 

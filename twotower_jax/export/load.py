@@ -146,9 +146,10 @@ class ServedModel:
         check_k(k, len(self.index))
         inputs = self.query_tower.inputs
         check_queries(users, histories, any(i.kind == "history" for i in inputs))
-        codes = None if users is None else self._users.codes(users)
         clicks = None if histories is None else self._history_codes(histories)
-        if users is not None and codes is not None:
+        codes = None
+        if users is not None:
+            codes = self._users.codes(users)
             warn_unknown(users, codes, clicks)
         number = len(codes if codes is not None else clicks or [])
         inputs = self._users.inputs(self.query_tower, number, codes, clicks)

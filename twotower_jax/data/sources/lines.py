@@ -69,9 +69,9 @@ START = 1 << 16  # bytes from which the end of a line is seen
 
 
 def check_text(path: Path) -> None:
-    """Refuse what is no UTF-8 text, and CR line ends.
+    """Refuse other encodings than UTF-8, zip archives and CR line ends.
 
-    A compressed file is text if its name says so.
+    Text that is compressed by gzip or zstd passes if the name ends with .gz or .zst.
 
     Args:
       path: an existing file.
@@ -107,7 +107,7 @@ def check_text(path: Path) -> None:
 def _check_utf8(start: bytes, path: Path) -> None:
     """Refuse text of another encoding; the last character may be cut."""
     if b"\x00" in start:
-        return  # no text, which the reader says
+        return  # no text in any encoding; the reader refuses it
     try:
         start.decode("utf-8")
     except UnicodeDecodeError as error:
