@@ -14,19 +14,17 @@ from twotower_jax.data.guess.names import (
     role_score,
     words,
 )
-from twotower_jax.data.guess.place import (
-    FEW,
-    choose_by_place,
-    is_ids,
-    of_few_values,
-)
+from twotower_jax.data.guess.place import choose_by_place
 from twotower_jax.data.guess.profile import LABELS, Profile, numbers, profile
 from twotower_jax.data.guess.roles import (
+    FEW,
     Column,
     Profiles,
     Roles,
     best_named,
     constant_within,
+    is_ids,
+    of_few_values,
     unused,
 )
 from twotower_jax.data.parse import check_forms

@@ -4,7 +4,14 @@ import polars as pl
 
 from twotower_jax.data.guess.names import role_score, words
 from twotower_jax.data.guess.profile import LABELS, Profile, numbers
-from twotower_jax.data.guess.roles import Column, Profiles, Roles, best_named, unused
+from twotower_jax.data.guess.roles import (
+    EVENTS,
+    Column,
+    Profiles,
+    Roles,
+    best_named,
+    unused,
+)
 from twotower_jax.data.log import Stage
 
 STAGES = tuple(stage.name.lower() for stage in Stage)
@@ -26,7 +33,6 @@ UNWANTED = {
 # Words for 1, and for 0, in a column of both.
 YES, NO = {"y", "yes", "t"}, {"n", "no", "f"}
 TRUE = {*YES, "1", "1.0", "true"}
-EVENTS = 20  # most distinct values of a column of events
 SCALES = (5, 10, 20, 100)
 POSITIVE = 0.8  # share of the scale from which a rating is a positive: 4 of 5
 

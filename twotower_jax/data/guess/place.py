@@ -1,41 +1,17 @@
 """Users and items where no column is named as them: the first one that fits."""
 
-from twotower_jax.data.guess.feedback import EVENTS
-from twotower_jax.data.guess.names import QUANTITIES, role_score, words
+from twotower_jax.data.guess.names import role_score, words
 from twotower_jax.data.guess.profile import Profile
 from twotower_jax.data.guess.roles import (
     Column,
     Profiles,
     Roles,
     constant_within,
+    is_ids,
+    of_few_values,
     unused,
 )
 from twotower_jax.errors import InputError
-
-# Items have more values than this in a sample of enough rows.
-FEW, ENOUGH = 20, 1_000
-
-
-def is_ids(one: Profile) -> bool:
-    """Return whether a column of any name may hold ids.
-
-    Args:
-      one: its content.
-    """
-    if one.kind not in ("whole", "text") or set(words(one.name)) & QUANTITIES:
-        return False
-    if role_score(one.name, "clicked") and one.distinct <= EVENTS:
-        return False
-    return not any(role_score(one.name, role) for role in ("rating", "rank"))
-
-
-def of_few_values(one: Profile) -> bool:
-    """Return whether a column has too few values for ids, in a sample of enough rows.
-
-    Args:
-      one: its content.
-    """
-    return len(one.values) >= ENOUGH and one.distinct <= FEW
 
 
 def choose_by_place(profiles: Profiles, roles: Roles, where: str, rows: int) -> None:

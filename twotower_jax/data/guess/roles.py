@@ -1,14 +1,18 @@
-"""Roles of columns, and the search of the column that fits a role best."""
+"""Roles of columns, what may hold ids, and which column fits a role best."""
 
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import polars as pl
 
-from twotower_jax.data.guess.names import is_id, role_score
+from twotower_jax.data.guess.names import QUANTITIES, is_id, role_score, words
 from twotower_jax.data.guess.profile import Profile
 
 Profiles = dict[str, Profile]
+
+EVENTS = 20  # most distinct values of a column of events
+# Items have more values than this in a sample of enough rows.
+FEW, ENOUGH = 20, 1_000
 
 
 class Column(NamedTuple):
@@ -59,6 +63,28 @@ def best_named(
     scored = [(role_score(p.name, role), is_id(p.name), p) for p in candidates]
     scored = [one for one in scored if one[0] and fits(one[2])]
     return max(scored, key=lambda one: one[:2])[2] if scored else None
+
+
+def is_ids(one: Profile) -> bool:
+    """Return whether a column of any name may hold ids.
+
+    Args:
+      one: its content.
+    """
+    if one.kind not in ("whole", "text") or set(words(one.name)) & QUANTITIES:
+        return False
+    if role_score(one.name, "clicked") and one.distinct <= EVENTS:
+        return False
+    return not any(role_score(one.name, role) for role in ("rating", "rank"))
+
+
+def of_few_values(one: Profile) -> bool:
+    """Return whether a column has too few values for ids, in a sample of enough rows.
+
+    Args:
+      one: its content.
+    """
+    return len(one.values) >= ENOUGH and one.distinct <= FEW
 
 
 def constant_within(group: Profile, candidates: Iterable[Profile]) -> list[Profile]:
