@@ -3,6 +3,7 @@
 import numpy as np
 import polars as pl
 
+from twotower_jax.data.guess.amounts import note_amounts
 from twotower_jax.data.guess.features import note_features
 from twotower_jax.data.guess.feedback import find_clicked, find_rating, find_stage
 from twotower_jax.data.guess.names import (
@@ -72,6 +73,7 @@ def guess_roles(frame: pl.DataFrame, given: dict[str, Column], where: str) -> Ro
     _lists(profiles, roles)
     _commas(profiles, roles)
     note_features(profiles, roles)
+    note_amounts(profiles, roles)
     for role in ("user", "item"):
         _check_ids(profiles[roles.columns[role].name], roles, where)
     return roles

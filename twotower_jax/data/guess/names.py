@@ -66,6 +66,13 @@ TRAITS = {
     *("feature", "features", "agent", "type", "segment", "group", "cluster", "level"),
     *("city", "country", "region", "state", "gender", "age", "status", "language"),
 }
+# Words of what a user gave to an item in one row: time, repetitions, parts of it.
+AMOUNTS = {
+    *("watch", "watched", "watchtime", "view", "viewed", "play", "played", "plays"),
+    *("playtime", "playcount", "playback", "listen", "listened", "listens", "dwell"),
+    *("completion", "completed", "progress", "seconds", "minutes", "hours", "ms"),
+    *("duration", "quantity", "qty", "units", "count", "grade", "spent"),
+}
 PAST = {"history", "hist", "past", "previous", "prior"}
 # Requests that can stand for the users of a log that has none.
 VISITS = {"session", "order", "basket", "visit", "cart", "invoice", "transaction"}
