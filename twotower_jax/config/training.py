@@ -171,9 +171,11 @@ class TrainingConfig:
                 f"times training.mesh.table={table}; leave training.devices out"
             )
         if self.batch_size % (data * table):
+            near = -(-self.batch_size // (data * table)) * data * table
             raise InputError(
                 f"training.batch_size={self.batch_size} is not a multiple of "
-                f"{self._devices_text()}; its rows are spread evenly"
+                f"{self._devices_text()}, over which its rows are spread evenly; give "
+                f"one, such as {near}"
             )
 
     def _devices_text(self) -> str:
