@@ -180,6 +180,15 @@ def test_a_failure_leaves_nothing_behind(exports, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_model_prints_its_sizes_and_what_it_reads(exports):
+    folder = exports["history, cosine"][2]
+    text = repr(twotower_jax.load_model(folder))
+    assert text.startswith(f"ServedModel of {folder}: ")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert f"{manifest['items']:,} items, vectors of {manifest['dim']} numbers" in text
+    assert text.endswith("(cosine); a query is made of history")
+
+
 def test_bad_questions_to_a_model(exports, tmp_path):
     model = twotower_jax.load_model(exports["id, dot"][2])
     known = model.item_ids[0]

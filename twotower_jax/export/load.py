@@ -97,6 +97,16 @@ class ServedModel:
             )
         )
 
+    def __repr__(self) -> str:
+        """Return the folder, the sizes and what a query is made of."""
+        made = self.manifest
+        inputs = " and ".join(one["name"] for one in made["query_tower"]["inputs"])
+        return (
+            f"ServedModel of {self.folder}: {made['users']:,} users, {made['items']:,} "
+            f"items, vectors of {made['dim']} numbers ({made['similarity']}); a query "
+            f"is made of {inputs}"
+        )
+
     @property
     def user_ids(self) -> pl.Series:
         """Ids [users] by code."""

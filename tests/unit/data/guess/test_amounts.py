@@ -18,7 +18,8 @@ def notes(tmp_path, name, amounts, more=None):
     } | (more or {})
     lines = [",".join(map(str, row)) for row in zip(*columns.values(), strict=True)]
     path.write_text("\n".join([",".join(columns), *lines]) + "\n")
-    return [note for note in guess_log(path, {}, {}).notes if "amount" in note]
+    found = guess_log(path, {}, {}).notes
+    return [one for one in found if "min_rating" in one or "positives.weight" in one]
 
 
 @pytest.mark.parametrize("name", ["seconds_played", "completion", "listen_count"])
@@ -36,15 +37,22 @@ def test_beside_clicks_it_is_a_weight_alone(tmp_path):
     assert "min_rating" not in note
 
 
+def test_returned_goods_are_positives_that_a_limit_leaves_out(tmp_path):
+    (note,) = notes(tmp_path, "Quantity", np.arange(ROWS) % 101 - 1)
+    assert "is below 0 in 4 rows of the sample (-1 at the least)" in note
+    assert "data.columns.rating=Quantity data.min_rating=1" in note
+    clicks = {"clicked": np.arange(ROWS) % 2}
+    assert notes(tmp_path, "Quantity", np.arange(ROWS) % 101 - 1, clicks) == []
+
+
 @pytest.mark.parametrize(
     ("name", "amounts"),
     [
         ("shade", np.arange(ROWS) % 101),
-        ("seconds_played", np.arange(ROWS) % 101 - 1),
         ("seconds_played", np.where(np.arange(ROWS) % 101, "5", "")),
         ("seconds_played", np.arange(ROWS) % 2),
     ],
-    ids=["another name", "below zero", "missing values", "a mark"],
+    ids=["another name", "missing values", "a mark"],
 )
 def test_other_columns_are_no_amounts(tmp_path, name, amounts):
     assert notes(tmp_path, name, amounts) == []
