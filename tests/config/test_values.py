@@ -1,10 +1,17 @@
 """Values set on files that were composed before: what Hydra makes of all at once."""
 
 import pytest
-from hydra import compose, initialize_config_module
+from hydra import initialize_config_module
 
 from twotower_jax.sweeps import compose as module
-from twotower_jax.sweeps.compose import CONF, compose_config, open_words, to_config
+from twotower_jax.sweeps.compose import (
+    CONF,
+    compose_all,
+    compose_config,
+    open_words,
+    to_config,
+)
+from twotower_jax.sweeps.files_once import FilesOnce
 
 WORDS = [
     ["seed=3", "name=other", "output='a/b=c'"],
@@ -25,7 +32,7 @@ WORDS = [
 def test_the_configuration_is_that_of_hydra(words):
     try:
         with initialize_config_module(CONF, version_base="1.3"):
-            expected = to_config(compose("config", overrides=open_words(words)))
+            expected = to_config(compose_all(*open_words(words)))
     except Exception as error:
         for _ in range(2):
             with pytest.raises(type(error)) as found:
@@ -38,17 +45,16 @@ def test_the_configuration_is_that_of_hydra(words):
 def test_files_are_composed_once_for_all_values_of_a_key(monkeypatch):
     made = []
 
-    def count(name, overrides):
-        made.append(overrides)
-        return compose(name, overrides)
+    def count(*words):
+        made.append(words)
+        return compose_all(*words)
 
-    monkeypatch.setattr(module, "compose", count)
-    module._of_groups.cache_clear()
+    monkeypatch.setattr(module, "_FILES", FilesOnce(count))
     rates = [0.01, 0.02, 0.03]
     for rate in rates:
         config = compose_config(["arms=uniform", f"optimizer.learning_rate={rate}"])
         assert config.optimizer.learning_rate == rate
-    assert made == [["arms=uniform"]]
+    assert made == [("arms=uniform",)]
     assert compose_config(["arms=uniform"]) != config
 
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from hydra import compose
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
@@ -17,7 +16,8 @@ from rich.console import Console
 from twotower_jax.config import Config
 from twotower_jax.errors import InputError
 from twotower_jax.run.records import RunFolder, run_folder
-from twotower_jax.sweeps.compose import command_line, to_config
+from twotower_jax.sweeps.compose import command_line, compose_all, to_config
+from twotower_jax.sweeps.files_once import FilesOnce
 from twotower_jax.sweeps.jobs import EXPECTED, SWEEP
 from twotower_jax.training.progress import make_console
 
@@ -109,10 +109,10 @@ def composed(jobs: Sequence[Words]) -> list[tuple[Words, Config]]:
     Args:
       jobs: the overrides of each job.
     """
-    made = []
+    made, files = [], FilesOnce(compose_all)
     for words in jobs:
         with contextlib.suppress(HydraException, OmegaConfBaseException, ValueError):
-            made.append((words, to_config(compose("config", overrides=list(words)))))
+            made.append((words, to_config(files.compose(words))))
     return made
 
 

@@ -5,7 +5,6 @@ Nothing here imports JAX: wrong input is refused before the libraries are loaded
 
 import copy
 import dataclasses
-import functools
 import os
 import shlex
 import sys
@@ -18,14 +17,13 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.default_element import GroupDefault
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, OverrideType
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
 
 from twotower_jax.config import Config, to_dict
 from twotower_jax.errors import InputError
 from twotower_jax.study.naming import name_arms
+from twotower_jax.sweeps.files_once import FilesOnce
 from twotower_jax.sweeps.number import check_number
 from twotower_jax.sweeps.wrong_words import quote_places, unknown_key
 
@@ -40,6 +38,21 @@ OPEN_KEYS = (
 )
 # Processes that a launcher starts have arguments of their own, but inherit this.
 COMMAND = "TWOTOWER_COMMAND"
+
+
+def compose_all(*words: str) -> DictConfig:
+    """Return the composed configuration of overrides, without ``hydra``.
+
+    Args:
+      words: as Hydra reads them; Hydra is initialised.
+
+    Raises:
+      HydraException: for an unknown key or a value of another type.
+    """
+    return compose("config", overrides=list(words))
+
+
+_FILES = FilesOnce(compose_all)
 
 
 def keep_command() -> None:
@@ -111,46 +124,7 @@ def compose_config(overrides: Sequence[str]) -> Config:
     """
     with initialize_config_module(CONF, version_base="1.3"):
         check_groups(overrides)
-        return to_config(_compose(open_words(overrides)))
-
-
-def _compose(words: list[str]) -> DictConfig:
-    """Return the composed configuration of words, without ``hydra``.
-
-    The files are composed once for all values of a key: Hydra takes a quarter of a
-    second for them.
-    """
-    parsed = OverridesParser.create().parse_overrides(words)
-    groups = [one.input_line or "" for one in parsed if not _is_value(one)]
-    # The files of a folder of the user may have changed.
-    files = any(word.lstrip("+").startswith("hydra.searchpath") for word in groups)
-    composed = (_of_groups.__wrapped__ if files else _of_groups)(*groups)
-    composed = copy.deepcopy(composed)
-    try:
-        for one in filter(_is_value, parsed):
-            added = one.is_force_add()
-            OmegaConf.update(composed, one.key_or_group, one.value(), force_add=added)
-    except OmegaConfBaseException:
-        return compose("config", overrides=words)  # for the message of Hydra
-    return composed
-
-
-def _is_value(one: Override) -> bool:
-    """Return whether an override sets a key, after all files have been read."""
-    key, loader = one.key_or_group, GlobalHydra.instance().config_loader()
-    return (
-        one.type in (OverrideType.CHANGE, OverrideType.FORCE_ADD)
-        and one.package is None
-        and not one.is_sweep_override()
-        and not key.startswith("hydra")
-        and not loader.repository.group_exists(key)  # type: ignore[attr-defined]
-    )
-
-
-@functools.lru_cache(maxsize=64)
-def _of_groups(*words: str) -> DictConfig:
-    """Return the composed configuration of overrides; it must not be changed."""
-    return compose("config", overrides=list(words))
+        return to_config(_FILES.compose(open_words(overrides)))
 
 
 def compose_configs(overrides: Sequence[str]) -> dict[str, Config]:

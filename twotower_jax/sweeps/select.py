@@ -37,6 +37,7 @@ from twotower_jax.sweeps.baseline_arms import baseline_words, fits, one_reading
 from twotower_jax.sweeps.callback import print_warning
 from twotower_jax.sweeps.compose import compose_job, job_config
 from twotower_jax.sweeps.countdown import Countdown
+from twotower_jax.sweeps.files_once import FilesOnce
 from twotower_jax.sweeps.jobs import SWEEP
 from twotower_jax.sweeps.options import Options
 from twotower_jax.sweeps.rungs import Validation, check_reached, check_rungs, race
@@ -78,6 +79,7 @@ class Selecting:
           InputError: for a seed that is not an integer.
         """
         self._context, self._config = context, config
+        self._files = FilesOnce(lambda *words: compose_job(context, config, words))
         self._launcher, self._options, self._launched = launcher, options, 0
         # tune_seeds=100 is one seed as well as tune_seeds=[100].
         seeds = options.tune_seeds
@@ -157,7 +159,7 @@ class Selecting:
         arm_points.check_set_once(self._given, grid, option)
         for point in points:
             words = [*arm.words, *point_words(point)]
-            config = job_config(compose_job(self._context, self._config, words))
+            config = job_config(self._files.compose(words))
             check_names(config)
             grid.configs.append(config)
         return grid
