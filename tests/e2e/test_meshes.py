@@ -37,7 +37,7 @@ def test_twenty_steps_on_eight_devices_are_those_of_one(case, meshes):
             *("one_program", "one_layout", "layouts", "blocks"),
             *("catalogue", "catalogues", "exchange"),
         ),
-        ("one_layout", "catalogue"),
+        ("one_layout",),
     ),
 )
 def test_a_training_on_a_mesh(check, tmp_path):
