@@ -37,12 +37,13 @@ class FilesOnce:
           HydraException: for an unknown key or a value of another type.
         """
         parsed = OverridesParser.create().parse_overrides(list(words))
-        others = [one.input_line for one in parsed if not _is_value(one)]
+        values = [one for one in parsed if _is_value(one)]
+        others = [one.input_line for one in parsed if one not in values]
         # The files of a folder of the user may have changed.
         anew = any("hydra.searchpath" in (word or "") for word in others)
         made = copy.deepcopy((self._anew if anew else self._kept)(*others))
         try:
-            for one in filter(_is_value, parsed):
+            for one in values:
                 add = one.is_force_add()
                 OmegaConf.update(made, one.key_or_group, one.value(), force_add=add)
         except OmegaConfBaseException:
