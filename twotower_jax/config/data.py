@@ -43,7 +43,7 @@ class ColumnsConfig:
         None,
         doc="column with 1 for a positive and 0 for an exposed item, or with "
         "`data.clicked_values`; beside lists of items: a list of 0 and 1, "
-        "or the clicked ones of them; null: none",
+        "the clicked ones of them, or an event of all of them; null: none",
         example="data=table data.path=clicks.csv data.columns.clicked=is_click",
     )
     rating: str | None = key(

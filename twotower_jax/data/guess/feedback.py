@@ -19,11 +19,14 @@ STAGES = tuple(stage.name.lower() for stage in Stage)
 SHOWN = {
     *("impression", "imp", "exposure", "exposed", "show", "shown", "display", "skip"),
     *("ignore", "ignored", "no_click", "noclick", "view", "dislike", "hide"),
+    *("view_item_list", "view_promotion", "product list viewed"),
 }
 WANTED = {
     *("click", "clicked", "clk", "purchase", "purchased", "buy", "bought", "cart"),
     *("addtocart", "add_to_cart", "transaction", "fav", "favorite", "like", "order"),
     *("conversion", "share", "play", "save", "download", "install", "comment"),
+    *("select_item", "view_item", "add_to_wishlist", "begin_checkout"),
+    *("product clicked", "product viewed", "product added", "order completed"),
 }
 # Names of columns that mark what a user did not want.
 UNWANTED = {
@@ -87,7 +90,7 @@ def find_clicked(profiles: Profiles, roles: Roles) -> None:
         dated = [p for p in free if p.missing and role_score(p.name, "clicked")]
         roles.notes.extend(map(_dated_text, dated))
         return
-    if item.kind == "list":
+    if item.kind == "list" and not _holds_events(best, item):
         roles.columns["clicked"] = Column(best.name, "clicks beside the lists of items")
     elif _flags(best):
         roles.columns["clicked"] = Column(best.name, "values 0 and 1")
@@ -136,6 +139,19 @@ def _yes(one: Profile) -> str | None:
     found = [value for value in values if value.lower() in YES]
     no = [value for value in values if value.lower() in NO]
     return found[0] if len(found) == len(no) == 1 else None
+
+
+def _holds_events(one: Profile, item: Profile) -> bool:
+    """Return whether a column beside lists of items has an event per list.
+
+    Else it has the clicked items, or 0 and 1.
+    """
+    if one.kind != "text" or one.distinct > EVENTS or _flags(one):
+        return False
+    lists = item.values
+    if not isinstance(lists.dtype, pl.List):
+        lists = lists.str.extract_all(r"[^\s,;|()\[\]'\"]+")
+    return not set(one.few()) & set(lists.explode().cast(pl.String))
 
 
 def _is_feedback(one: Profile, item: Profile) -> bool:

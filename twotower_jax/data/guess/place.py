@@ -3,6 +3,7 @@
 from twotower_jax.data.guess.names import role_score, words
 from twotower_jax.data.guess.profile import Profile
 from twotower_jax.data.guess.roles import (
+    ENOUGH,
     Column,
     Profiles,
     Roles,
@@ -17,7 +18,7 @@ from twotower_jax.errors import InputError
 def choose_by_place(profiles: Profiles, roles: Roles, where: str, rows: int) -> None:
     """Choose users and items by their place where no name fits.
 
-    Columns of few values and those of requests are taken last.
+    Columns of few values, of a value for each row, and of requests are taken last.
 
     Args:
       profiles: {name: content} of all columns.
@@ -55,16 +56,10 @@ def _nothing(role: str, profiles: Profiles, where: str, item: str) -> InputError
       where: name of the file.
       item: name of items that occur once each; "" without.
     """
-    records = [one.name for one in profiles.values() if one.kind == "other"]
     if item:
         hint = (
             f"Each value of {item!r} occurs once, so this may be a table of items: "
             "give the log as FILE and this file as --items. Else name"
-        )
-    elif records:
-        hint = (
-            f"Write the fields of the records in {', '.join(records)} as columns of "
-            "their own. Then name"
         )
     else:
         hint = "Name"
@@ -81,8 +76,10 @@ def _is_title(one: Profile) -> bool:
 
 
 def _unlikely(one: Profile, user: Profile | None) -> bool:
-    """Return whether ids are few, or those of requests: each of one user, with rows."""
+    """Return whether ids are few, those of rows, or those of requests of one user."""
     if of_few_values(one) or role_score(one.name, "request"):
+        return True
+    if one.distinct == len(one.values) >= ENOUGH:
         return True
     repeated = len(one.values) >= 2 * one.distinct
     return user is not None and repeated and bool(constant_within(one, [user]))

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from twotower_jax.data.sources.files import check_readable, read_table
 from twotower_jax.data.sources.layout import BINARY, SEPARATORS, TEXT, Layout, ending
+from twotower_jax.data.sources.records import of_fields
 from twotower_jax.data.sources.text import check_names, refused_text
 from twotower_jax.data.sources.typed import panics_unprinted, refused
 from twotower_jax.errors import InputError
@@ -111,7 +112,7 @@ def _typed(
             with panics_unprinted():
                 if parts is None:
                     scan = pl.scan_parquet if kind == ".parquet" else pl.scan_ipc
-                    table = scan(path, glob=False)
+                    table = of_fields(scan(path, glob=False))
                     names = table.collect_schema().names()
                     kept = _kept(table, names, keep)
                     parts = kept.collect_batches(chunk_size=rows, maintain_order=True)

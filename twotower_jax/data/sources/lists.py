@@ -33,7 +33,8 @@ def rows_of_lists(
     """Table with one row per listed item; the rows of a list are one request.
 
     Beside the items, ``data.columns.clicked`` holds as many 0 and 1, or the clicked
-    items, or it is the same column and each item ends with -1 (clicked) or -0. Columns
+    items, or it is the same column and each item ends with -1 (clicked) or -0. With
+    ``data.clicked_values`` it holds one event, that of all items of its row. Columns
     rating, stage, rank and weight may hold as long lists; the others are repeated.
 
     Args:
@@ -47,7 +48,7 @@ def rows_of_lists(
 
     Raises:
       InputError: lists of unequal length, a clicked item that is not among the items
-        of its row, or an item without a label.
+        of its row, an item without a label, or lists of events.
     """
     columns = config.columns
     beside = [getattr(columns, role) for role in BESIDE]
@@ -59,7 +60,7 @@ def rows_of_lists(
     rows = _take_apart(kept, lists, config, where)
     names = replace(
         columns,
-        clicked=None if columns.clicked is None else CLICKED,
+        clicked=CLICKED if _marks_items(config) else columns.clicked,
         request=columns.request or REQUEST,
     )
     dropped = {"rows without items": empty} if empty else {}
@@ -75,9 +76,26 @@ def _take_apart(
         _check_lengths(frame, name, lengths, where)
     frame, flagged = _with_clicks(frame, config, where)
     rows = frame.explode(*lists, *([CLICKED] if flagged else []))
-    if config.columns.clicked is not None and not flagged:
+    if _marks_items(config) and not flagged:
         rows = _clicked_of_shown(rows, frame, config, where)
     return rows.rename({ROW: REQUEST}).with_columns(pl.col(REQUEST).cast(pl.Int64))
+
+
+def _marks_items(config: DataConfig) -> bool:
+    """Return whether the column of clicks tells the items of a row apart."""
+    return config.columns.clicked is not None and not config.clicked_values
+
+
+def _check_event(
+    frame: pl.DataFrame, clicked: str, config: DataConfig, where: str
+) -> None:
+    """Check that a row has one event, not a list of them."""
+    if clicked == config.columns.item or isinstance(frame.schema.get(clicked), pl.List):
+        raise InputError(
+            f"{where}: column {clicked!r} holds lists, and "
+            f"data.clicked_values={list(config.clicked_values)} are events of a row; "
+            "leave data.clicked_values out"
+        )
 
 
 def _is_list(frame: pl.DataFrame, name: str, config: DataConfig) -> bool:
@@ -125,6 +143,9 @@ def _with_clicks(
     """
     item, clicked = config.columns.item, config.columns.clicked
     if clicked is None:
+        return frame, False
+    if config.clicked_values:
+        _check_event(frame, clicked, config, where)
         return frame, False
     if clicked == item:
         return _labels(frame, item, where), True

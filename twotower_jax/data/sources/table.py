@@ -217,11 +217,6 @@ def rows_of(
     """
     if not holds_lists(frame, config):
         return canonical(frame, where, part, config), {}
-    if config.clicked_values:
-        raise InputError(
-            f"data.clicked_values={list(config.clicked_values)} is not read beside "
-            f"lists of items, as {where} has them; leave it out"
-        )
     listed, own, dropped = rows_of_lists(frame, config, where)
     rows = canonical(listed, f"{where}, one row per listed item", part, own)
     if config.columns.request is None:
@@ -232,7 +227,9 @@ def rows_of(
 def _check_clicks(frame: pl.DataFrame, where: str, config: DataConfig) -> None:
     """Check that a file has a value of a click."""
     name = config.columns.clicked
-    if name is not None and name in frame.columns:
+    if name is None or name not in frame.columns:
+        return  # refused with the rows
+    if not isinstance(frame.schema[name], pl.List):
         check_clicks(frame[name], where, name, config.clicked_values)
 
 
@@ -254,7 +251,7 @@ def load(config: DataConfig) -> FunnelLog:
     first_row = 0
     for part, path in table_files(config):
         frame = read_table(path, layout, keep=columns_read(config))
-        if not holds_lists(frame, config):
+        if config.clicked_values or not holds_lists(frame, config):
             _check_clicks(frame, str(path), config)
         rows, counts = rows_of(frame, str(path), part, first_row, config)
         if rows.is_empty():

@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from twotower_jax.data.sources.layout import JSON
+from twotower_jax.data.sources.records import fields, of_fields
 from twotower_jax.errors import InputError
 
 # Part of what polars raises, why the file is refused, and the remedy.
@@ -78,17 +79,18 @@ def _read(
     if kind in JSON:
         _refuse_array(path)
         with path.open("rb") as file:
-            return pl.read_ndjson(file, infer_schema_length=None, n_rows=rows)
+            frame = pl.read_ndjson(file, infer_schema_length=None, n_rows=rows)
+            return of_fields(frame)
     # The file is opened here, because polars expands wild cards in a path.
     with path.open("rb") as file:
         if kind != ".parquet":
-            return pl.read_ipc(file, n_rows=rows)
-        names = pl.read_parquet_schema(file)
+            return of_fields(pl.read_ipc(file, n_rows=rows))
+        found = fields(pl.read_parquet_schema(file))
         file.seek(0)
-        columns = [name for name in names if name in (keep or names)]
-        if keep and not set(keep) <= set(columns):
-            columns = None  # the message about the missing one lists all
-        return pl.read_parquet(file, columns=columns, n_rows=rows)
+        columns = None  # the message about a missing one lists all
+        if keep and {*keep} <= {one.name for one in found}:
+            columns = [*dict.fromkeys(one.column for one in found if one.name in keep)]
+        return of_fields(pl.read_parquet(file, columns=columns, n_rows=rows))
 
 
 def _refuse_array(path: Path) -> None:
