@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple, TypeVar
 
 import polars as pl
+from polars.datatypes import DataTypeClass
 
 Table = TypeVar("Table", pl.DataFrame, pl.LazyFrame)
 
@@ -61,7 +62,7 @@ def of_fields(table: Table) -> Table:
 
 
 def _fields(
-    name: str, value: pl.Expr, kind: pl.DataType
+    name: str, value: pl.Expr, kind: pl.DataType | DataTypeClass
 ) -> Iterator[tuple[str, pl.Expr]]:
     if isinstance(kind, pl.Struct):
         for one in kind.fields:
