@@ -39,6 +39,9 @@ FILES = sorted(
     if path.relative_to(FOLDER).parts[0] != "hydra"
 )
 SECTIONS = [name for name in FILES if not name.startswith(("arms/", "experiment/"))]
+# Arms that one study alone has are composed by the slow tests.
+OWN_ARMS = ("papers", "ladder", "one_of_200", "slots")
+SHARED = [n for n in FILES if not n.startswith(tuple(f"arms/{o}/" for o in OWN_ARMS))]
 # Of few jobs, which are composed one by one.
 SMALL = ("experiment/quickstart", "experiment/lecture/logq", "experiment/time")
 EXPERIMENTS = [name for name in FILES if name.startswith("experiment/")]
@@ -81,7 +84,7 @@ def test_every_group_has_files():
     assert {"experiment/quickstart", "experiment/lecture/short"} <= set(FILES)
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", quick(FILES, SHARED))
 def test_every_file_composes(name):
     config = composed(name)
     assert isinstance(config, Config)
@@ -90,7 +93,7 @@ def test_every_file_composes(name):
     assert from_dict(to_dict(config)) == from_record(to_dict(config)) == config
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", quick(FILES, SHARED))
 def test_every_key_of_a_file_is_read(name):
     """The configuration holds every value of a file, except hydra.* and defaults."""
     group = name.split("/", 1)[0]
