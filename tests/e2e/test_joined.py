@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from helpers import devices, tiny
 from helpers.joined import Team, outcome
-from helpers.quick import quick
 
 from twotower_jax.commands.join import _arguments, joined, without_join
 from twotower_jax.errors import InputError
@@ -69,7 +68,8 @@ def together(folder, words, processes=2, number=4):
     return outcome(folder / "outputs")
 
 
-@pytest.mark.parametrize("case", quick(CASES, ("two devices",)))
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
 def test_two_processes_give_the_metrics_of_one(case, tmp_path):
     words, number = (*RUN, *CASES[case]), 2 if case == "two devices" else 4
     one = alone(tmp_path, words, number)

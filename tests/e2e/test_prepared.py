@@ -79,6 +79,7 @@ def test_the_bits_are_those_of_the_table(kind, log, folder, tmp_path):
     assert metrics(tmp_path / "host", *prepared, "training.feed=host") == right
 
 
+@pytest.mark.slow
 def test_the_order_of_blocks_has_the_same_bits_from_both(folder, tmp_path):
     words = ["data=prepared", f"data.path={folder}", "training.order=blocks"]
     device = metrics(tmp_path / "device", *words)

@@ -47,6 +47,7 @@ def test_a_run_that_another_process_holds_is_left_alone(tmp_path, capsys):
     assert not list(tmp_path.rglob("*.lock"))
 
 
+@pytest.mark.slow
 def test_two_commands_at_once_give_one_run(cache, tmp_path):
     words = ("train", *tiny.SMALL, *LONG, f"output={tmp_path / 'outputs'}")
     started = [

@@ -4,12 +4,18 @@ import json
 from typing import Any
 
 import yaml
+from yaml.composer import Composer
 
 LONGEST_YAML = 100_000  # characters; a config.yaml has about 10,000
 
 
-class _PlainLoader(yaml.SafeLoader):
-    """Reads YAML without aliases, by which a short text makes a value of any size."""
+# The scanner of libyaml takes a fifth of the time; Python composes, which ends too deep
+# values with a RecursionError.
+_Loader: Any = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
+
+
+class _Plain(Composer):
+    """Composes YAML without aliases, with which a short text has any size."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         """Return the next node.
@@ -18,9 +24,18 @@ class _PlainLoader(yaml.SafeLoader):
           parent: of the node.
           index: of the node in its parent.
         """
-        if self.check_event(yaml.AliasEvent):
+        if self.check_event(yaml.AliasEvent):  # type: ignore[attr-defined]
             raise yaml.YAMLError("an alias")
         return super().compose_node(parent, index)
+
+
+class _PlainLoader(_Plain, _Loader):
+    """Reads YAML without aliases."""
+
+    def __init__(self, text: str):
+        """Prepare to read a text."""
+        _Loader.__init__(self, text)
+        Composer.__init__(self)
 
 
 def parse_json(text: str) -> Any:
