@@ -39,11 +39,11 @@ FILES = sorted(
     if path.relative_to(FOLDER).parts[0] != "hydra"
 )
 SECTIONS = [name for name in FILES if not name.startswith(("arms/", "experiment/"))]
-# Arms that one study alone has are composed by the slow tests.
-OWN_ARMS = ("papers", "ladder", "one_of_200", "slots")
-SHARED = [n for n in FILES if not n.startswith(tuple(f"arms/{o}/" for o in OWN_ARMS))]
 # Of few jobs, which are composed one by one.
 SMALL = ("experiment/quickstart", "experiment/lecture/logq", "experiment/time")
+# Other experiments, and arms that one study alone has, are composed by the slow tests.
+OWN_ARMS = tuple(f"arms/{own}/" for own in ("papers", "ladder", "one_of_200", "slots"))
+SHARED = [n for n in FILES if not n.startswith(("experiment/", *OWN_ARMS))] + [*SMALL]
 EXPERIMENTS = [name for name in FILES if name.startswith("experiment/")]
 
 
