@@ -43,7 +43,7 @@ SECTIONS = [name for name in FILES if not name.startswith(("arms/", "experiment/
 SMALL = ("experiment/quickstart", "experiment/lecture/logq", "experiment/time")
 # Other experiments, and arms that one study alone has, are composed by the slow tests.
 OWN_ARMS = tuple(f"arms/{own}/" for own in ("papers", "ladder", "one_of_200", "slots"))
-SHARED = [n for n in FILES if not n.startswith(("experiment/", *OWN_ARMS))] + [*SMALL]
+QUICK = [n for n in FILES if not n.startswith(("experiment/", *OWN_ARMS))] + [*SMALL]
 EXPERIMENTS = [name for name in FILES if name.startswith("experiment/")]
 
 
@@ -84,7 +84,7 @@ def test_every_group_has_files():
     assert {"experiment/quickstart", "experiment/lecture/short"} <= set(FILES)
 
 
-@pytest.mark.parametrize("name", quick(FILES, SHARED))
+@pytest.mark.parametrize("name", quick(FILES, QUICK))
 def test_every_file_composes(name):
     config = composed(name)
     assert isinstance(config, Config)
@@ -93,7 +93,7 @@ def test_every_file_composes(name):
     assert from_dict(to_dict(config)) == from_record(to_dict(config)) == config
 
 
-@pytest.mark.parametrize("name", quick(FILES, SHARED))
+@pytest.mark.parametrize("name", quick(FILES, QUICK))
 def test_every_key_of_a_file_is_read(name):
     """The configuration holds every value of a file, except hydra.* and defaults."""
     group = name.split("/", 1)[0]

@@ -9,13 +9,13 @@ from yaml.composer import Composer
 LONGEST_YAML = 100_000  # characters; a config.yaml has about 10,000
 
 
-# The scanner of libyaml takes a fifth of the time; Python composes, which ends too deep
-# values with a RecursionError.
+# The scanner of libyaml takes a fifth of the time. Values are composed in Python, where
+# those that are nested too deep raise RecursionError.
 _Loader: Any = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 
 
 class _Plain(Composer):
-    """Composes YAML without aliases, with which a short text has any size."""
+    """Composes YAML and refuses aliases, by which a short text has a huge value."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         """Return the next node.

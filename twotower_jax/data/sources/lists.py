@@ -82,19 +82,18 @@ def _take_apart(
 
 
 def _marks_items(config: DataConfig) -> bool:
-    """Return whether the column of clicks tells the items of a row apart."""
+    """Return whether the column of clicks marks single items, not whole rows."""
     return config.columns.clicked is not None and not config.clicked_values
 
 
-def _check_event(
-    frame: pl.DataFrame, clicked: str, config: DataConfig, where: str
-) -> None:
+def _check_event(frame: pl.DataFrame, config: DataConfig, where: str) -> None:
     """Check that a row has one event, not a list of them."""
-    if clicked == config.columns.item or isinstance(frame.schema.get(clicked), pl.List):
+    clicked, item = config.columns.clicked, config.columns.item
+    if clicked == item or isinstance(frame.schema.get(clicked or ""), pl.List):
         raise InputError(
-            f"{where}: column {clicked!r} holds lists, and "
-            f"data.clicked_values={list(config.clicked_values)} are events of a row; "
-            "leave data.clicked_values out"
+            f"{where}: data.columns.clicked={clicked} holds lists, and "
+            f"data.clicked_values={list(config.clicked_values)} are events of whole "
+            "rows; leave data.clicked_values out, or name a column of one event a row"
         )
 
 
@@ -145,7 +144,7 @@ def _with_clicks(
     if clicked is None:
         return frame, False
     if config.clicked_values:
-        _check_event(frame, clicked, config, where)
+        _check_event(frame, config, where)
         return frame, False
     if clicked == item:
         return _labels(frame, item, where), True
