@@ -26,8 +26,9 @@ ARMS = ("arms=uniform,in_batch,in_batch_logq", "baselines=true", "seed=0,1,2")
 def add_check(parser: argparse.ArgumentParser) -> None:
     """Add the file, its tables of features and the overrides of ``check``."""
     text = (
-        "a log of any layout, whose columns are guessed, and overrides such as "
-        "data.columns.user=NAME; or overrides alone, such as data=movielens"
+        "a log of any layout, a file or the folder of its files, whose columns are "
+        "guessed, and overrides such as data.columns.user=NAME; or overrides alone, "
+        "such as data=movielens"
     )
     parser.add_argument("words", nargs="*", metavar="FILE key=value", help=text)
     for side in ("items", "users"):

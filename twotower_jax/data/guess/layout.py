@@ -9,7 +9,7 @@ from typing import NamedTuple
 import polars as pl
 
 from twotower_jax.data.guess.names import ROLES, role_score
-from twotower_jax.data.sources.files import read_table
+from twotower_jax.data.sources.files import need_tables, read_table
 from twotower_jax.data.sources.layout import (
     BINARY,
     JSON,
@@ -110,6 +110,39 @@ def read_sample(
             f"(data.separator={', '.join(SEPARATORS)})"
         )
     return Sample(frame if rows is None else frame.head(rows), layout, path)
+
+
+def read_log_sample(path: Path, layout: Layout | None = None) -> Sample:
+    """First rows of the log in a file, or in the tables of a folder.
+
+    Args:
+      path: the file or the folder, whose tables are read in the order of their names.
+      layout: its layout where that is known; else that of the first table.
+
+    Returns:
+      The sample, with the columns of all tables that it reads; `path` is the argument.
+
+    Raises:
+      InputError: as `read_sample`, a folder without tables or with several formats, or
+        a column whose types in two tables do not go together.
+    """
+    if not path.is_dir():
+        return read_sample(path, layout)
+    files = need_tables(path, "data.path")
+    first = read_sample(files[0], layout)
+    frame = first.frame
+    for file in files[1:]:
+        if len(frame) >= SAMPLE:
+            break
+        more = read_sample(file, first.layout, SAMPLE - len(frame)).frame
+        try:
+            frame = pl.concat([frame, more], how="diagonal_relaxed")
+        except pl.exceptions.PolarsError as error:
+            raise InputError(
+                f"{file}: a column has another type than in the tables before it: "
+                f"{error}; write it with one type in all of them"
+            ) from None
+    return Sample(frame, first.layout, path)
 
 
 def _lines(path: Path) -> list[str]:

@@ -6,7 +6,12 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from twotower_jax.data.guess.columns import guess_roles
-from twotower_jax.data.guess.layout import Sample, known_source, read_sample
+from twotower_jax.data.guess.layout import (
+    Sample,
+    known_source,
+    read_log_sample,
+    read_sample,
+)
 from twotower_jax.data.guess.roles import Column, Roles
 from twotower_jax.data.guess.side import guess_side
 from twotower_jax.data.sources.layout import Layout
@@ -44,7 +49,7 @@ def guess_log(
     """Guess about a log.
 
     Args:
-      path: its file, or the folder of a public data set.
+      path: its file, the folder of its tables, or that of a public data set.
       sides: {"item" or "user": file with their features}.
       given: {role: column} that is known.
       layout: the layout of a text file where that is known.
@@ -58,7 +63,7 @@ def guess_log(
     known = None if given or layout else known_source(path)
     if known is not None and (not sides or known[0] == "recbole"):
         return _whole_set(path, *known, sides)
-    sample = read_sample(path, layout)
+    sample = read_log_sample(path, layout)
     columns: dict[str, Column] = {}
     if sample.layout.separator and sample.layout.list_separator:
         user, item = sample.frame.columns

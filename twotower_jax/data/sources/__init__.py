@@ -1,13 +1,15 @@
 """Sources of logs: one module per source, one entry in ``SOURCES``."""
 
+import dataclasses
 import importlib
+import operator
 from typing import TYPE_CHECKING, NamedTuple
 
+from twotower_jax.config.data import ColumnsConfig, DataConfig
 from twotower_jax.errors import InputError
 from twotower_jax.registry import Registry
 
 if TYPE_CHECKING:
-    from twotower_jax.config.data import DataConfig
     from twotower_jax.data.log import FunnelLog
 
 
@@ -29,7 +31,7 @@ class Source(NamedTuple):
     reads_files: bool = True
     weighs: bool = False
 
-    def load(self, config: "DataConfig") -> "FunnelLog":
+    def load(self, config: DataConfig) -> "FunnelLog":
         """Return the log as the source has it.
 
         Raises:
@@ -90,52 +92,48 @@ SOURCES: Registry[Source] = Registry(
         ),
     },
 )
-# Keys that every source except the table would silently ignore.
-_TABLE_KEYS = (
-    "valid_path",
-    "test_path",
-    "users_path",
-    "items_path",
-    "separator",
-    "list_separator",
-    "clicked_values",
-    "users_id",
-    "items_id",
-    "query_features",
-    "candidate_features",
-)
+TABLE = ("table",)
+NAMED = ("table", "recbole")  # with columns that have names
+# The sources that read a key of the section; any other one would ignore its value. A
+# prepared folder compares its keys itself.
+READ_BY: dict[str, tuple[str, ...]] = {
+    "path": tuple(name for name, one in SOURCES.items() if one.reads_files),
+    "valid_path": TABLE,
+    "test_path": TABLE,
+    "users_path": TABLE,
+    "items_path": TABLE,
+    "separator": TABLE,
+    "header": TABLE,
+    "list_separator": TABLE,
+    "clicked_values": TABLE,
+    "users_id": TABLE,
+    "items_id": TABLE,
+    "query_features": TABLE,
+    "candidate_features": TABLE,
+    "min_rating": ("table", "movielens", "recbole"),
+    "history_clicks": ("mind",),
+    **{
+        f"columns.{one.name}": NAMED
+        for one in dataclasses.fields(ColumnsConfig)
+        if one.name != "weight"
+    },
+}
 
 
-def load(config: "DataConfig") -> "FunnelLog":
+def load(config: DataConfig) -> "FunnelLog":
     """Return the log of ``data.source`` up to ``data.until``, without rare entities.
 
     ``data.min_user_positives`` and ``data.min_item_positives`` say which are rare.
 
     Raises:
-      InputError: an unknown source, a key that the source does not use, anything
+      InputError: an unknown source, a key that the source does not read, anything
         wrong in its files, or no positive left by the filters.
     """
     from twotower_jax.data.build import filter_log
     from twotower_jax.data.window import rows_before
 
     source = SOURCES[config.source]
-    if config.source != "table":
-        for key in _TABLE_KEYS:
-            if value := getattr(config, key):
-                raise InputError(
-                    f"data.{key}={value!r} is used by data.source='table' only, and "
-                    f"data.source={config.source!r}; leave data.{key} empty"
-                )
-    if not config.header and config.source != "table":
-        raise InputError(
-            "data.header=false is used by data.source='table' only, and "
-            f"data.source={config.source!r}; leave it true"
-        )
-    if not config.history_clicks and config.source != "mind":
-        raise InputError(
-            "data.history_clicks=false is used by data.source='mind' only, and "
-            f"data.source={config.source!r}; leave it true"
-        )
+    check_read(config)
     if config.columns.weight is not None and not source.weighs:
         weighing = ", ".join(name for name, one in SOURCES.items() if one.weighs)
         raise InputError(
@@ -149,3 +147,27 @@ def load(config: "DataConfig") -> "FunnelLog":
         min_user_positives=config.min_user_positives,
         min_item_positives=config.min_item_positives,
     )
+
+
+def check_read(config: DataConfig) -> None:
+    """Refuse a value of a key that the source does not read.
+
+    Args:
+      config: the section ``data``, with a known source.
+
+    Raises:
+      InputError: naming the key, its value, the source, and the sources that read it.
+    """
+    if config.source == "prepared":
+        return
+    plain = DataConfig(source=config.source)
+    for key, sources in READ_BY.items():
+        read = operator.attrgetter(key)
+        value, default = read(config), read(plain)
+        if value == default or config.source in sources:
+            continue
+        word = str(value).lower() if isinstance(value, bool) else value
+        raise InputError(
+            f"data.{key}={word} is not read by data.source={config.source}; leave it "
+            f"out, or name a source that reads it by data=NAME: {', '.join(sources)}"
+        )

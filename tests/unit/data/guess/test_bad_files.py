@@ -69,7 +69,8 @@ def test_bytes_that_are_no_text(tmp_path):
     path.write_bytes(bytes(range(256)) * 8)
     with pytest.raises(InputError, match="is not a table"):
         guess_log(path, {}, {})
-    with pytest.raises(InputError, match="is a folder; give the file"):
+    path.rename(tmp_path / "a.png")
+    with pytest.raises(InputError, match=r"'.*' is a folder without a table; give"):
         guess_log(tmp_path, {}, {})
     with pytest.raises(InputError, match=r"does not exist; give an existing file"):
         guess_log(Path(tmp_path / "b.csv"), {}, {})

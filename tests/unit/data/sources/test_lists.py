@@ -167,16 +167,3 @@ def test_a_table_of_items_has_its_own_name_of_ids(tmp_path):
     config.items_id = "code"
     with pytest.raises(InputError, match=r"no column 'code' \(data.items_id=code\)"):
         load(config)
-
-
-@pytest.mark.parametrize(
-    "name", ["separator", "list_separator", "users_id", "items_id", "header"]
-)
-def test_keys_of_a_table_are_refused_elsewhere(name):
-    value = {"separator": "tab", "list_separator": "tab", "header": False}.get(
-        name, "x"
-    )
-    config = table("folder", **{name: value})
-    config.source = "movielens"
-    with pytest.raises(InputError, match=rf"data.{name}.*data.source='table' only"):
-        load(config)

@@ -130,11 +130,6 @@ def test_one_part_alone(tmp_path):
         split(whole, folder_config(tmp_path))
 
 
-def test_history_clicks_belong_to_mind_alone():
-    with pytest.raises(InputError, match=r"data.history_clicks=false is used by data"):
-        load(DataConfig(source="simulator", history_clicks=False))
-
-
 LINE = "1\tU1\t11/9/2019 9:05:58 AM\tN1\tN3-1\n"
 BAD = {
     "fields": ((LINE + "2\tU2\tN1\n", NEWS), "row 2 has 3 fields separated by '.t'"),

@@ -47,14 +47,6 @@ def test_unknown_source_is_refused():
         load(DataConfig(source="movie"))
 
 
-def test_keys_that_a_source_would_ignore_are_refused():
-    config = DataConfig(source="simulator", items_path="items.csv")
-    with pytest.raises(
-        InputError, match=r"data.items_path='items.csv' is used by data.so"
-    ):
-        load(config)
-
-
 # ------------------------------------------------------------------------ movielens
 
 RATINGS = "userId,movieId,rating,timestamp\n1,10,4.0,100\n1,30,3.5,101\n2,10,5.0,90\n"
