@@ -145,7 +145,7 @@ def _found(config: DataConfig, out: Path) -> dict[str, Any] | None:
             continue
         found = read_index(out / name)
         changed = next((key for key in own if found.get(key) != own[key]), None)
-        if changed is not None:
+        if changed is not None and (name == INDEX or _holds_rows(out)):
             raise InputError(
                 f"{out} holds {REASONS[changed]}; give another --out, or move that "
                 "folder away"
@@ -156,13 +156,21 @@ def _found(config: DataConfig, out: Path) -> dict[str, Any] | None:
     return None
 
 
+def _holds_rows(out: Path) -> bool:
+    """Return whether a folder that was begun has a file beside the note of that.
+
+    It has none where the first rows were refused, as for a misspelt column.
+    """
+    return any(one.is_file() for one in out.rglob("*") if one != out / BEGUN)
+
+
 def _begin(config: DataConfig, out: Path) -> None:
     """Make the folder, and note which data it is for.
 
     Raises:
       InputError: the disk has too little space.
     """
-    if (out / BEGUN).is_file():
+    if (out / BEGUN).is_file() and _holds_rows(out):
         return
     _check_space(config, out)
     out.mkdir(parents=True, exist_ok=True)

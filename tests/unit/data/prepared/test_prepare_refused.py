@@ -243,3 +243,24 @@ def test_no_pickle_is_read(tmp_path):
     path.write_text(json.dumps(index))
     with pytest.raises(InputError, match=r"user.npy is damaged"):
         load(prepared(tmp_path / "out"))
+
+
+def test_a_misspelt_column_is_corrected_in_the_same_folder(tmp_path):
+    config = log_file(tmp_path / "log.csv")
+    wrong = log_file(tmp_path / "log.csv")
+    wrong.columns = ColumnsConfig(user="usr", time="time")
+    with pytest.raises(InputError, match=r"no column 'usr'.*did you mean 'user'"):
+        prepare(wrong, tmp_path / "out", quiet)
+    made = prepare(config, tmp_path / "out", quiet)
+    assert made == prepare(config, tmp_path / "other", quiet)
+
+
+def test_rows_of_other_keys_are_kept(tmp_path):
+    config = log_file(tmp_path / "log.csv")
+    other = log_file(tmp_path / "log.csv")
+    other.test_share = 0.3
+    with pytest.raises(Killed):
+        prepare(config, tmp_path / "out", killed_after(2))
+    with pytest.raises(InputError, match=r"out holds data prepared with other keys"):
+        prepare(other, tmp_path / "out", quiet)
+    prepare(config, tmp_path / "out", quiet)
