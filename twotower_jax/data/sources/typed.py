@@ -1,6 +1,7 @@
 """Tables whose columns have types: JSON lines, parquet and feather files."""
 
 import os
+import re
 import tempfile
 import threading
 from collections.abc import Collection, Iterator
@@ -16,13 +17,15 @@ from twotower_jax.errors import InputError
 # Part of what polars raises, why the file is refused, and the remedy.
 REASONS = (
     ("time zone", "a column of times has a zone like +05:30", "write them in UTC"),
-    ("more than one occurrence", "two columns have one name", "rename one"),
     ("duplicate", "two columns have one name", "rename one"),
     ("left == right", "it is damaged, or two columns have one name", "write it again"),
     ("Int256", "a column has decimals of over 38 digits", "write floats"),
     ("precision must be", "a column has decimals of over 38 digits", "write floats"),
 )
 OTHER = "write it again, or give it the ending of its format"
+TWICE = re.compile(
+    r"with name '(.+)' has more than one occurrence|duplicate output name '(.+)'\."
+)
 # The process has one stderr: threads take turns.
 _turn = threading.Lock()
 
@@ -65,6 +68,9 @@ def refused(path: Path, kind: str, error: BaseException) -> InputError:
       error: what polars raised.
     """
     text = str(error).strip()
+    if twice := TWICE.search(text):
+        name = twice[1] or twice[2]
+        return InputError(f"{path}: two columns are named {name!r}; rename one")
     for part, reason, remedy in REASONS:
         if part in text:
             return InputError(f"{path}: {reason}; {remedy}")

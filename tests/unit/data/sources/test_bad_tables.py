@@ -217,7 +217,7 @@ def test_a_damaged_byte_in_a_feather_file_is_refused_or_harmless(tmp_path):
 
 
 TYPES = {
-    "names": (pa.array(["u1", "u2"]), "user", "two columns have one name"),
+    "names": (pa.array(["u1", "u2"]), "user", "two columns (have one|are n)"),
     "zone": (
         pa.array([1, 2], pa.timestamp("us", tz="+05:30")),
         "time",
