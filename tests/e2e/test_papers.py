@@ -106,7 +106,6 @@ def write_games(folder):
         ("bsl_yelp", "bsl_yelp", ALL, write_lines, ("negatives.easy.num=20",)),
         ("bsl_yelp_long", "bsl_yelp", ALL, write_lines, ("negatives.easy.num=20",)),
         ("esasrec", "esasrec", ALL, write_sequences, ()),
-        ("esasrec_per_row", "esasrec", ALL, write_sequences, ()),
         ("esasrec_tuned", "esasrec", ALL, write_sequences, SELECT),
         ("yi_temperature", "yi_temperature", ALL, write_games, SELECT),
     ],
