@@ -41,6 +41,7 @@ CASES: dict[str, dict[str, Any]] = {
     "batch": {},
     "bank": TABLES | {"negatives__bank__size": 40, "negatives__bank__warmup": 0},
     "adam": TABLES | {"optimizer__name": "adam", "optimizer__l2": 1e-3},
+    "adam of every row": TABLES | {"optimizer__name": "adam_dense"},
     "sgd": TABLES | {"optimizer__name": "sgd"},
     "history": HISTORY,
     "features": {"towers__query": FEATURES, "towers__candidate": FEATURES},

@@ -14,6 +14,7 @@ from twotower_jax.training.optimizers import (
     update_dense,
     update_rows,
 )
+from twotower_jax.training.row_updates import BagGradient, as_bags, update_table
 
 SIZE, DIM = 50, 4
 NUMBERS = OptimizerNumbers(0.05, 0.1, 1e-7, 0.9, 0.999)
@@ -98,6 +99,42 @@ def test_rows_outside_the_batch_keep_their_bits(name):
     assert changed.tolist() == [3, 7]
 
 
+@pytest.mark.parametrize("as_bag", [False, True])
+def test_adam_of_every_row_is_optax_on_the_whole_table(as_bag):
+    with jax.enable_x64(True):
+        optimizer = make_optimizer("adam_dense", NUMBERS)
+        table = start()
+        state = optimizer.transformation.init(table)
+        for ids, target in batches(20):
+            distinct = jnp.unique(ids, size=16, fill_value=SIZE)
+            whole = jax.grad(lambda t, i=ids, to=target: loss(t[i], to))(table)
+            some = whole.at[distinct].get(mode="fill", fill_value=0)
+            touched = TouchedRows(distinct, jnp.zeros_like(some), some)
+            given = [as_bags(touched)] if as_bag else [touched]
+            table, state = update_table(optimizer, table, state, given)
+        want = run_dense(optax.adam(0.05, 0.9, 0.999, 1e-7), start(), 20)
+        np.testing.assert_allclose(table, want, rtol=0, atol=1e-13)
+        lazy = run_sparse("adam", NUMBERS, start(), 20)
+        assert float(jnp.abs(lazy - want).max()) > 0.1
+
+
+def test_the_penalty_is_in_the_gradient_of_every_row():
+    optimizer = make_optimizer("adam_dense", NUMBERS)
+    table = jnp.asarray(start(), jnp.float32)
+    bag = BagGradient(
+        jnp.array([[3, 5], [3, SIZE]]),
+        jnp.array([[1.0, 0.5], [2.0, 0.0]]),
+        jnp.ones((2, DIM)),
+        jnp.array([[0.1, 0.2], [0.3, 0.0]]),
+    )
+    got, _ = update_table(optimizer, table, optimizer.transformation.init(table), [bag])
+    gradient = jnp.zeros_like(table).at[3].set(3 + 0.4 * table[3])
+    gradient = gradient.at[5].set(0.5 + 0.2 * table[5])
+    dense = optax.adam(0.05, 0.9, 0.999, 1e-7)
+    updates, _ = dense.update(gradient, dense.init(table))
+    np.testing.assert_allclose(got, optax.apply_updates(table, updates), rtol=1e-6)
+
+
 def test_dense_part_is_optax():
     params = {"a": jnp.ones(3), "b": jnp.zeros(2)}
     grads = {"a": jnp.arange(3.0), "b": jnp.ones(2)}
@@ -112,5 +149,5 @@ def test_dense_part_is_optax():
 
 
 def test_unknown_optimizer_lists_the_known_ones():
-    with pytest.raises(InputError, match="adagrad, adam, sgd"):
+    with pytest.raises(InputError, match="adagrad, adam, adam_dense, sgd"):
         make_optimizer("rmsprop", NUMBERS)

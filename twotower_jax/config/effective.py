@@ -223,8 +223,11 @@ RULES = (
         ("optimizer.initial_accumulator",),
         lambda v: v["optimizer.name"] == "adagrad",
     ),
-    Rule(("optimizer.b1", "optimizer.b2"), lambda v: v["optimizer.name"] == "adam"),
-    Rule(("optimizer.eps",), lambda v: v["optimizer.name"] in ("adagrad", "adam")),
+    Rule(
+        ("optimizer.b1", "optimizer.b2"),
+        lambda v: v["optimizer.name"] in ("adam", "adam_dense"),
+    ),
+    Rule(("optimizer.eps",), lambda v: v["optimizer.name"] != "sgd"),
     Rule(("evaluation.ips_clip",), lambda v: v["evaluation.ips_power"] > 0),
     Rule(("training.min_steps",), lambda v: v["training.patience"] != 0),
     Rule(("training.epochs",), lambda v: v["training.steps"] is None),

@@ -7,7 +7,7 @@ from twotower_jax.config.schema import check_keys, key
 
 @dataclass(unsafe_hash=True)
 class OptimizerConfig:
-    """The optimizer of the tables (row-sparse) and of the dense part (optax)."""
+    """The optimizer of the tables, row-sparse but for adam_dense, and of the layers."""
 
     name: str = key(
         "adam",

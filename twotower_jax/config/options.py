@@ -107,7 +107,7 @@ def option_names(group: str) -> list[str]:
 
     Examples:
       >>> option_names("optimizer")
-      ['adagrad', 'adam']
+      ['adagrad', 'adam', 'adam_dense']
     """
     return [name for one, name in _option_files() if one == group]
 

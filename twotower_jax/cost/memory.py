@@ -190,6 +190,7 @@ def _step(shape: Shape) -> list[Part]:
     if columns:
         loss += LOSS_VECTORS * (shape.rows + columns) * vector
     seen = shape.rows * columns * shape.masks_columns
+    largest = max(shape.tables.values(), default=0) if shape.updates_every_row else 0
     # On the host and on the device, one dispatch before the last is done.
     dispatch = NUMBER * shape.steps_per_dispatch * shape.rows
     return [
@@ -199,6 +200,7 @@ def _step(shape: Shape) -> list[Part]:
         # The loss is done when rows of histories are updated.
         Part("loss, or rows of histories", max(loss, _bags(shape))),
         Part("mask of a step", seen),
+        Part("gradient of a whole table", _own(shape, largest) * vector),
         Part("batches of a dispatch", 2 * dispatch),
     ]
 

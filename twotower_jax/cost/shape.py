@@ -9,11 +9,12 @@ from twotower_jax.model.tower import TowerSpec
 from twotower_jax.model.two_tower import table_sizes
 from twotower_jax.sampling.masks import MASKS
 from twotower_jax.training.hard_sources import HARD_SOURCES
+from twotower_jax.training.optimizers import OPTIMIZERS
 from twotower_jax.training.sampler_state import Streaming
 from twotower_jax.training.types import Structure
 
 # Numbers per parameter that an optimizer keeps beside it.
-MOMENTS = {"adam": 2, "adagrad": 1, "sgd": 0}
+MOMENTS = {"adam": 2, "adam_dense": 2, "adagrad": 1, "sgd": 0}
 
 
 class Extras(NamedTuple):
@@ -85,6 +86,16 @@ class Shape(NamedTuple):
     def moments(self) -> int:
         """Numbers per parameter that the optimizer keeps beside it."""
         return MOMENTS[self.structure.optimizer]
+
+    @property
+    def updated_rows(self) -> int:
+        """Rows of tables that every step updates, whatever its batch names."""
+        return sum(self.tables.values()) if self.updates_every_row else 0
+
+    @property
+    def updates_every_row(self) -> bool:
+        """Whether rows without a gradient move too."""
+        return OPTIMIZERS[self.structure.optimizer].every_row
 
     @property
     def rows(self) -> int:

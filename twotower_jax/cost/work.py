@@ -90,6 +90,8 @@ def step_work(shape: Shape) -> Work:
     blocks = -(-rows // shape.block)
     vectors = 2 * VECTORS * (rows + shape.candidates) * vector
     vectors += 2 * LAYER_VALUES * NUMBER * hidden
+    # Gradient, table and state of all rows on the device, each written and read.
+    vectors += 2 * (2 + shape.moments) * vector * shape.updated_rows / shape.shards
     return Work(
         layer_flop=layers,
         score_flop=scores,
@@ -131,6 +133,7 @@ def _exponentials(shape: Shape, pairs: int) -> float:
     slots = (each + 1) * shape.rows * shape.slots
     singles = any(one.kind != "history" for one in structure.model.query.features)
     updated = shape.rows * singles + shape.candidates + shape.touched
+    updated = shape.updated_rows / shape.shards or updated
     roots = updated * shape.dim if shape.moments else 0
     return (each + banks) * pairs + pools * shape.rows + slots + roots
 
@@ -138,7 +141,8 @@ def _exponentials(shape: Shape, pairs: int) -> float:
 def _rows(shape: Shape) -> tuple[float, float]:
     """Return random moves of rows, and those of them in tables and optimizer state."""
     model = shape.structure.model
-    moved = 1 + 2 * shape.moments  # state read and written, and the row written
+    # The row is written, and its state read and written.
+    moved = 0 if shape.updates_every_row else 1 + 2 * shape.moments
     singles = [one for one in model.query.features if one.kind in ("id", "categorical")]
     looked = shape.rows * len(singles)
     kinds = [one.kind for one in model.candidate.features]

@@ -21,7 +21,7 @@ def registered_names() -> dict[str, Collection[str]]:
 
     Examples:
       >>> list(registered_names()["optimizer.name"])
-      ['adagrad', 'adam', 'sgd']
+      ['adagrad', 'adam', 'adam_dense', 'sgd']
     """
     return {
         "data.source": sources.SOURCES,

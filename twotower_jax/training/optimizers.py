@@ -5,6 +5,7 @@ of its rows. A row-sparse step therefore gathers the optimizer state of the rows
 optax update it, and writes rows and state back. Adagrad equals its dense version
 exactly, because a row with gradient 0 does not move. Adam is *lazy*: the moments of
 rows outside the batch do not decay, and the bias correction counts steps, not visits.
+`adam_dense` moves every row in every step, as Adam of a dense table does.
 """
 
 from collections.abc import Callable
@@ -35,16 +36,31 @@ class OptimizerNumbers(NamedTuple):
     b2: jax.Array | float
 
 
+class UpdateRule(NamedTuple):
+    """An update rule: an entry of `OPTIMIZERS`.
+
+    Attributes:
+      transformation: Returns an elementwise optax transformation, without the learning
+        rate, of numbers. Dense parameters and rows of tables are both updated by it.
+      every_row: Whether rows of a table without a gradient move too.
+    """
+
+    transformation: Callable[[OptimizerNumbers], optax.GradientTransformation]
+    every_row: bool = False
+
+
 class Optimizer(NamedTuple):
     """An optimizer with its numbers.
 
     Attributes:
       transformation: Elementwise optax transformation, without the learning rate.
       numbers: Numbers of the transformation, and the learning rate.
+      every_row: Whether rows of a table without a gradient move too.
     """
 
     transformation: optax.GradientTransformation
     numbers: OptimizerNumbers
+    every_row: bool = False
 
 
 class TouchedRows(NamedTuple):
@@ -85,10 +101,14 @@ def sgd(numbers: OptimizerNumbers) -> optax.GradientTransformation:
     return optax.identity()
 
 
-# An entry returns an elementwise transformation, without the learning rate. Dense
-# parameters and rows of tables are both updated by it.
-OPTIMIZERS: Registry[Callable[[OptimizerNumbers], optax.GradientTransformation]] = (
-    Registry("optimizer.name", {"adagrad": adagrad, "adam": adam, "sgd": sgd})
+OPTIMIZERS: Registry[UpdateRule] = Registry(
+    "optimizer.name",
+    {
+        "adagrad": UpdateRule(adagrad),
+        "adam": UpdateRule(adam),
+        "adam_dense": UpdateRule(adam, every_row=True),
+        "sgd": UpdateRule(sgd),
+    },
 )
 
 
@@ -111,7 +131,8 @@ def make_optimizer(name: str, numbers: OptimizerNumbers) -> Optimizer:
       >>> params.tolist()
       [0.5, 2.0]
     """
-    return Optimizer(OPTIMIZERS[name](numbers), numbers)
+    rule = OPTIMIZERS[name]
+    return Optimizer(rule.transformation(numbers), numbers, rule.every_row)
 
 
 def update_dense(

@@ -20,7 +20,12 @@ from twotower_jax.data.shards import (
     own_places,
     table_shards,
 )
-from twotower_jax.training.optimizers import Optimizer, TouchedRows, update_rows
+from twotower_jax.training.optimizers import (
+    Optimizer,
+    TouchedRows,
+    update_dense,
+    update_rows,
+)
 
 Updated = tuple[jax.Array, Any]  # a table and its optimizer state
 
@@ -116,8 +121,12 @@ def update_table(
       gradients: The gradient by the table is their sum.
 
     Returns:
-      The new table and the new state; rows that no gradient names keep their bits.
+      The new table and the new state; rows that no gradient names keep their bits, but
+      where the optimizer moves every row.
     """
+    if optimizer.every_row:
+        whole = _whole_gradient(table, gradients)
+        return update_dense(optimizer, table, whole, state)
     if len(gradients) == 1 and isinstance(gradients[0], TouchedRows):
         return update_rows(optimizer, table, state, gradients[0])
     bags = [one if isinstance(one, BagGradient) else as_bags(one) for one in gradients]
@@ -152,6 +161,19 @@ def update_table(
     number = jnp.maximum(rows.number, 1)
     blocks = _number_of_blocks(number, jnp.int32(block))
     return jax.lax.fori_loop(0, blocks, update_block, (table, state))
+
+
+def _whole_gradient(
+    table: jax.Array, gradients: Sequence[TouchedRows | BagGradient]
+) -> jax.Array:
+    """Return the gradient [size, dim] by a table, 0 for rows that none names."""
+    whole = jnp.zeros_like(table)
+    for one in gradients:
+        bag = one if isinstance(one, BagGradient) else as_bags(one)
+        decay = jnp.zeros(table.shape[0], table.dtype)
+        decay = decay.at[bag.ids].add(bag.decay, mode="drop")
+        whole = add_bags(whole, bag, bag.ids) + decay[:, None] * table
+    return whole
 
 
 def _with_rows(state: Any, other: Any, table: jax.Array) -> Any:

@@ -30,12 +30,14 @@ OF_STEP = (
     LOSS,
     "batches of a dispatch",
     "mask of a step",
+    "gradient of a whole table",
 )
 ID = {"towers__query": ["id"], "towers__candidate": ["id"]}
 PROGRAMS = {
     "adam": {},
     "adagrad": {"optimizer__name": "adagrad"},
     "sgd": {"optimizer__name": "sgd"},
+    "adam_dense": {"optimizer__name": "adam_dense"},
     "layers": {"towers__hidden": [128]},
     "uniform": {"negatives__in_batch": False, "negatives__easy__num": 512},
     "slots": {
@@ -51,7 +53,7 @@ PROGRAMS = {
     "mined": {"negatives__hard__source": "mined", "negatives__hard__num": 4},
 }
 # Those whose steps are compiled, which takes seconds.
-COMPILED = ("adagrad", "layers", "uniform", "slots", "history", "bank")
+COMPILED = ("adagrad", "adam_dense", "layers", "uniform", "slots", "history", "bank")
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +80,7 @@ def test_what_is_kept_on_a_device_is_known_to_scalars(name, data):
     assert device_bytes(parts) - step == pytest.approx(held, abs=400)
 
 
-@pytest.mark.parametrize("name", quick(COMPILED, ["slots", "history"]))
+@pytest.mark.parametrize("name", quick(COMPILED, ["slots", "history", "adam_dense"]))
 def test_a_step_needs_what_its_compiled_program_allocates(name, data):
     shape, arguments = of_program(name, data)
     compiled = run_steps.lower(*arguments).compile()
