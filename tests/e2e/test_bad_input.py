@@ -252,7 +252,7 @@ KEYS = {
     ),
     "a table's key for the simulator": (
         ["data.items_path=x.csv"],
-        ["data.items_path='x.csv'", "leave data.items_path empty"],
+        ["data.items_path=x.csv is not read by data.source=simulator", "table"],
     ),
 }
 

@@ -98,6 +98,7 @@ def write_games(folder):
         ("sl_at_k", "sl_at_k", PRINTED, write_parts, ()),
         ("sl_at_k_tuned", "sl_at_k", ALL, write_parts, SELECT),
         ("sl_at_k_gowalla", "sl_at_k_gowalla", PRINTED, write_parts, ()),
+        ("sl_at_k_gowalla_decay", "sl_at_k_gowalla", {"SL@20"}, write_parts, ()),
         ("sl_at_k_gowalla_tuned", "sl_at_k_gowalla", ALL, write_parts, SELECT),
         ("bsl", "bsl", ALL, write_lines, ("negatives.easy.num=20",)),
         ("bsl_long", "bsl", ALL, write_lines, ("negatives.easy.num=20",)),

@@ -73,6 +73,7 @@ def test_an_order_is_learned_that_a_mean_does_not_see(chains, tmp_path):
     assert recall["mean"] < 0.6
 
 
+@pytest.mark.slow
 def test_a_run_is_evaluated_and_reproduced_to_the_bit(tmp_path):
     config = tiny.make_config(tmp_path, *SHORT)
     result = run(config)

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 from helpers.problems import as_loaded, small_problem, zipf_clicks
+from helpers.quick import quick
 from rich.console import Console
 
 from twotower_jax.training.checkpoint import Checkpoints
@@ -81,7 +82,7 @@ def whole(tmp_path_factory):
     return train(tmp_path_factory.mktemp("whole"), records=records), records
 
 
-@pytest.mark.parametrize("saves", [1, 2, 4])
+@pytest.mark.parametrize("saves", quick([1, 2, 4], [2]))
 def test_a_killed_run_ends_with_the_same_bits(saves, whole, tmp_path):
     """Saves are at 5, 10, 20: mined pools (of steps 2, 6, 10, 18) are there at each.
 
