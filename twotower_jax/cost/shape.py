@@ -94,7 +94,7 @@ class Shape(NamedTuple):
 
     @property
     def updates_every_row(self) -> bool:
-        """Whether rows without a gradient move too."""
+        """Whether a step also updates table rows that its batch does not name."""
         return OPTIMIZERS[self.structure.optimizer].every_row
 
     @property
