@@ -67,9 +67,9 @@ PRINTED = {
     ("sl_at_k_gowalla", "papers/gowalla/bpr"): FACTORS
     | {"optimizer.learning_rate": 0.001},
     ("bsl", "papers/sl"): bsl(1.0, 0.08),
-    ("bsl_long", "papers/bsl"): bsl(1.22, 0.08),
+    ("bsl", "papers/bsl"): bsl(1.22, 0.08),
     ("bsl_yelp", "papers/sl"): bsl(1.0, 0.11),
-    ("bsl_yelp_long", "papers/yelp/bsl"): bsl(1.1, 0.11),
+    ("bsl_yelp", "papers/yelp/bsl"): bsl(1.1, 0.11),
 }
 
 
