@@ -3,18 +3,22 @@
 import itertools
 from typing import NamedTuple
 
+import jax
+import numpy as np
+
 from twotower_jax.losses.blocks import block_rows
 from twotower_jax.losses.registry import LOSSES
 from twotower_jax.model.tower import TowerSpec
 from twotower_jax.model.two_tower import table_sizes
 from twotower_jax.sampling.masks import MASKS
 from twotower_jax.training.hard_sources import HARD_SOURCES
-from twotower_jax.training.optimizers import OPTIMIZERS
+from twotower_jax.training.optimizers import (
+    OPTIMIZERS,
+    OptimizerNumbers,
+    make_optimizer,
+)
 from twotower_jax.training.sampler_state import Streaming
 from twotower_jax.training.types import Structure
-
-# Numbers per parameter that an optimizer keeps beside it.
-MOMENTS = {"adam": 2, "adam_dense": 2, "adagrad": 1, "sgd": 0}
 
 
 class Extras(NamedTuple):
@@ -85,7 +89,9 @@ class Shape(NamedTuple):
     @property
     def moments(self) -> int:
         """Numbers per parameter that the optimizer keeps beside it."""
-        return MOMENTS[self.structure.optimizer]
+        optimizer = make_optimizer(self.structure.optimizer, OptimizerNumbers(*[0] * 5))
+        state = optimizer.transformation.init(np.zeros((1, 1), np.float32))
+        return sum(np.ndim(leaf) == 2 for leaf in jax.tree.leaves(state))
 
     @property
     def updated_rows(self) -> int:
