@@ -97,7 +97,8 @@ def _random_bits(key: jax.Array, bit_width: int, shape: tuple[int, ...]) -> jax.
     if bit_width != 32 or math.prod(shape) >= 2**32:
         return threefry_prng_impl.random_bits(key, bit_width, shape)
     upper, lower = encrypt(key, jnp.uint32(0), _numbers(shape))
-    return upper ^ lower
+    # Not fused with the arithmetic behind it, whose rounding would depend on this.
+    return jax.lax.optimization_barrier(upper ^ lower)
 
 
 def _split(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:

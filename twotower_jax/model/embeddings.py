@@ -22,6 +22,7 @@ from twotower_jax.data.shards import (
     stored_rows,
     table_shards,
 )
+from twotower_jax.sampling.distinct import find_distinct
 
 # TableRows of a table that are initialised at a time: 16 MB at dimension 64.
 INIT_ROWS = 2**16
@@ -165,10 +166,8 @@ def find_rows(ids: jax.Array, size: int) -> TableRows:
     """
     present = (ids >= 0) & (ids < size)
     flat = jnp.where(present, ids, size).reshape(-1)
-    distinct, place = jnp.unique(
-        flat, size=min(flat.size, size + 1), fill_value=size, return_inverse=True
-    )
-    return TableRows(distinct.astype(jnp.int32), place.reshape(ids.shape), present)
+    found = find_distinct(flat, min(flat.size, size + 1), size)
+    return TableRows(found.ids, found.place.reshape(ids.shape), present)
 
 
 def whole_rows(ids: jax.Array, size: int) -> TableRows:

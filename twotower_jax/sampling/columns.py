@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from twotower_jax.sampling.distinct import find_distinct
+
 
 class Columns(NamedTuple):
     """Candidates of a batch of B rows.
@@ -116,21 +118,15 @@ def merged_columns(
     """
     batch = items.shape[0]
     draws = jnp.concatenate([items, drawn])
-    distinct, inverse, counts = jnp.unique(
-        draws,
-        size=draws.shape[0],
-        fill_value=num_items,
-        return_inverse=True,
-        return_counts=True,
-    )
-    positive = inverse.reshape(-1)[:batch].astype(jnp.int32)
-    mult = jnp.where(distinct < num_items, counts, 0).astype(jnp.float32)
+    found = find_distinct(draws, draws.shape[0], num_items)
+    distinct, positive = found.ids, found.place[:batch]
+    mult = jnp.where(distinct < num_items, found.counts(), 0).astype(jnp.float32)
     others = jnp.zeros(batch, jnp.float32) if same_item else mult[positive] - 1
     return Columns(
-        encode_ids=distinct.astype(jnp.int32),
+        encode_ids=distinct,
         positive=positive,
         log_mult=jnp.log(mult),
-        key=distinct.astype(jnp.int32),
+        key=distinct,
         row_key=items,
         own_log_mult=jnp.log(others),
         num_distinct=(distinct < num_items).sum(dtype=jnp.int32),
@@ -168,21 +164,15 @@ def distinct_columns(
       Pinterest's atg-research, InteractRank: distinct items with q = 1 - (1 - p)^n.
     """
     batch, number = items.shape[0], drawn.shape[0]
-    distinct, inverse, counts = jnp.unique(
-        items,
-        size=batch,
-        fill_value=num_items,
-        return_inverse=True,
-        return_counts=True,
-    )
-    encode = jnp.concatenate([drawn, distinct.astype(jnp.int32)])
-    positive = number + inverse.reshape(-1).astype(jnp.int32)
+    distinct = find_distinct(items, batch, num_items)
+    encode = jnp.concatenate([drawn, distinct.ids])
+    positive = number + distinct.place
     key, row_key = encode, items
     own = jnp.full(batch, -jnp.inf, jnp.float32)
     if not same_item:
         # A row knows its own place only, so that other draws of its item count.
         key, row_key = jnp.arange(number + batch, dtype=jnp.int32), positive
-        own = jnp.where(counts[positive - number] > 1, 0.0, -jnp.inf)
+        own = jnp.where(distinct.counts()[distinct.place] > 1, 0.0, -jnp.inf)
     return Columns(
         encode_ids=encode,
         positive=positive,
@@ -190,7 +180,7 @@ def distinct_columns(
         key=key,
         row_key=row_key,
         own_log_mult=own,
-        num_distinct=number + (distinct < num_items).sum(dtype=jnp.int32),
+        num_distinct=number + (distinct.ids < num_items).sum(dtype=jnp.int32),
     )
 
 

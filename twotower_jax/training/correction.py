@@ -17,6 +17,7 @@ from twotower_jax.losses.terms import (
     RowTerms,
     tempered,
 )
+from twotower_jax.sampling.distinct import Distinct, find_distinct
 from twotower_jax.sampling.masks import MASKS, seen_places
 from twotower_jax.training.draws import Draws
 from twotower_jax.training.expected_counts import (
@@ -93,15 +94,16 @@ def batch_terms(
     has_own = mixture is not None and mixture.own is not None
     by_row = data.positives is not None or data.known is not None
     if items.shape[0] and (has_pools or has_own or by_row):
-        places = _distinct(items, num_items)
-        columns = columns._replace(place=places.of_column)
+        # Padding behind num_items, the id of columns that hold no item.
+        distinct = find_distinct(items, items.shape[0], num_items + 1)
+        columns = columns._replace(place=distinct.place)
         # Entries of a bank have counts of earlier steps.
         if (has_pools or has_own) and "bank" not in state.samplers:
-            columns = columns._replace(first=_first_columns(places))
+            columns = columns._replace(first=_first_columns(distinct))
         rows = rows._replace(
-            seen=_seen(data, batch, places),
-            pool=_pool_terms(mixture, places),
-            own=_own_terms(mixture, places),
+            seen=_seen(data, batch, distinct),
+            pool=_pool_terms(mixture, distinct),
+            own=_own_terms(mixture, distinct),
         )
     corrected = CORRECTIONS[program.structure.correct].positive
     shift = -tempered(own, strength) if corrected else jnp.zeros_like(own)
@@ -154,70 +156,51 @@ def row_weights(program: Program, data: TrainData, batch: Batch) -> jax.Array:
     return weight / weight.sum()
 
 
-class _Places(NamedTuple):
-    """Distinct items of the columns.
-
-    Attributes:
-      items: [C] int32 distinct items, ascending, padded with an id of no item.
-      of_column: [C] int32 place of each column's item among them.
-    """
-
-    items: jax.Array
-    of_column: jax.Array
-
-
-def _distinct(items: jax.Array, num_items: int) -> _Places:
-    distinct, place = jnp.unique(
-        items, size=items.shape[0], fill_value=num_items + 1, return_inverse=True
-    )
-    return _Places(distinct, place.reshape(-1).astype(jnp.int32))
-
-
-def _first_columns(places: _Places) -> jax.Array:
+def _first_columns(distinct: Distinct) -> jax.Array:
     """Return the first column of each distinct item, [C] int32; C behind the last."""
-    number = places.of_column.shape[0]
+    number = distinct.place.shape[0]
     columns = jnp.arange(number, dtype=jnp.int32)
-    return jnp.full_like(columns, number).at[places.of_column].min(columns)
+    return jnp.full_like(columns, number).at[distinct.place].min(columns)
 
 
-def _seen(data: TrainData, batch: Batch, places: _Places) -> jax.Array | None:
+def _seen(data: TrainData, batch: Batch, distinct: Distinct) -> jax.Array | None:
     """Return which items are masked in a row, [B, C] bool; None where none is.
 
     They are the positives of the row's user, and items that it does not know yet.
     """
     seen = None
     if data.positives is not None:
-        seen = seen_places(data.positives, batch.queries.user, places.items)
+        seen = seen_places(data.positives, batch.queries.user, distinct.ids)
     if data.known is not None:
-        unknown = unknown_items(data.known, batch, places.items[None, :])
+        unknown = unknown_items(data.known, batch, distinct.ids[None, :])
         seen = unknown if seen is None else seen | unknown
     return seen
 
 
-def _pool_terms(mixture: Mixture | None, places: _Places) -> PoolTerms | None:
+def _pool_terms(mixture: Mixture | None, distinct: Distinct) -> PoolTerms | None:
     """Return the expected draws of the columns' items from the rows' pools."""
     if mixture is None or mixture.pool is None:
         return None
     return PoolTerms(
-        _places_of(places, mixture.pool.item, mixture.num_items),
+        _places_of(distinct, mixture.pool.item, mixture.num_items),
         mixture.pool.log_prob + jnp.log(mixture.hard_draws),
     )
 
 
-def _own_terms(mixture: Mixture | None, places: _Places) -> PoolTerms | None:
+def _own_terms(mixture: Mixture | None, distinct: Distinct) -> PoolTerms | None:
     """Return the number of rows of each row's own sequence that have an item."""
     if mixture is None or mixture.own is None:
         return None
     own = mixture.own
-    return PoolTerms(_places_of(places, own.item, mixture.num_items), own.log_prob)
+    return PoolTerms(_places_of(distinct, own.item, mixture.num_items), own.log_prob)
 
 
-def _places_of(places: _Places, item: jax.Array, num_items: int) -> jax.Array:
+def _places_of(distinct: Distinct, item: jax.Array, num_items: int) -> jax.Array:
     """Return places of items [B, L] among those of the columns; C for none of them."""
-    number = places.items.shape[0]
-    place = jnp.minimum(jnp.searchsorted(places.items, item), number - 1)
+    number = distinct.ids.shape[0]
+    place = jnp.minimum(jnp.searchsorted(distinct.ids, item), number - 1)
     # Padding has the id num_items, which padding of merged columns has too.
-    present = (places.items[place] == item) & (item < num_items)
+    present = (distinct.ids[place] == item) & (item < num_items)
     return jnp.where(present, place, number).astype(jnp.int32)
 
 

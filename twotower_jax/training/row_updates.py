@@ -20,6 +20,7 @@ from twotower_jax.data.shards import (
     own_places,
     table_shards,
 )
+from twotower_jax.sampling.distinct import find_distinct
 from twotower_jax.training.optimizers import (
     Optimizer,
     TouchedRows,
@@ -90,12 +91,9 @@ def distinct_rows(ids: jax.Array, size: int) -> DistinctRows:
     room = min(ids.size, size)
     present = ids < size
     if size > PLACES_PER_ID * ids.size:
-        distinct, place = jnp.unique(
-            ids, size=room, fill_value=size, return_inverse=True
-        )
-        number = (distinct < size).sum(dtype=jnp.int32)
-        place = jnp.where(present, place.reshape(-1), room)
-        return DistinctRows(distinct, place.astype(jnp.int32), number)
+        found = find_distinct(ids, room, size)
+        number = (found.ids < size).sum(dtype=jnp.int32)
+        return DistinctRows(found.ids, jnp.where(present, found.place, room), number)
     turn = jnp.arange(ids.size, dtype=jnp.int32)
     # The largest of equal ids represents them: a maximum has no order of its own.
     last = jnp.zeros(size + 1, jnp.int32).at[ids].max(turn)[ids]
