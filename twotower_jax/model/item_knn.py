@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import numpy as np
-from scipy.sparse import csr_array, vstack
 
 from twotower_jax.config.baseline import BaselineConfig
 from twotower_jax.model.click_matrix import Clicks, binary
@@ -51,6 +50,8 @@ def neighbours(clicks: Clicks, number: int, shrink: float) -> Clicks:
     Returns:
       [items, items] float32; row j holds at most ``number`` items.
     """
+    from scipy.sparse import csr_array, vstack  # on use, as in `click_matrix`
+
     by_item = clicks.T.tocsr()
     counts = by_item.sum(axis=1)
     # Work of a row: the clicks of all users of the item.

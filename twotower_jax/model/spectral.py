@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import numpy as np
-from scipy.sparse import diags_array
 
 from twotower_jax.model.click_matrix import Clicks, binary
 
@@ -49,6 +48,8 @@ def spectral_vectors(clicks: Clicks, dim: int) -> SpectralVectors:
       algorithms 4.4 and 5.1; Dhillon, Co-clustering Documents and Words Using Bipartite
       Spectral Graph Partitioning, KDD 2001 (the normalised matrix).
     """
+    from scipy.sparse import diags_array  # on use, as in `click_matrix`
+
     seen = binary(clicks).astype(np.float32)
     of_user, of_item = (
         1 / np.sqrt(np.maximum(seen.sum(axis=axis), 1)) for axis in (1, 0)

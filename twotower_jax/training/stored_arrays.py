@@ -4,6 +4,7 @@ The notes are written last and hold the checksums of the folder's files, so that
 was cut off or damaged is found before Orbax reads it.
 """
 
+import functools
 import hashlib
 import json
 import logging
@@ -17,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from orbax.checkpoint import v1 as ocp
 
 from twotower_jax.config.parse_text import parse_json
 from twotower_jax.data.drafts import draft_of, scratch, to_disk, writing
@@ -32,12 +32,20 @@ PATTERNS = frozenset("*?[")
 _turn = threading.Lock()
 
 
-with suppress(ImportError):  # a private module, which another version may not have
-    # Orbax logs how many bytes TensorStore moved, and TensorStore never frees the lists
-    # that it returns: 20 kB at each save.
-    counts: Any = import_module("orbax.checkpoint._src.serialization.tensorstore_utils")
-    if hasattr(counts, "get_tensorstore_raw_bytes"):
-        counts.get_tensorstore_raw_bytes = lambda *_: 0
+@functools.cache
+def _orbax() -> Any:
+    """Return Orbax, imported on use: a fifth of a second of every start."""
+    from orbax.checkpoint import v1
+
+    with suppress(ImportError):  # a private module, which another version may not have
+        # Orbax logs how many bytes TensorStore moved, and TensorStore never frees the
+        # lists that it returns: 20 kB at each save.
+        counts: Any = import_module(
+            "orbax.checkpoint._src.serialization.tensorstore_utils"
+        )
+        if hasattr(counts, "get_tensorstore_raw_bytes"):
+            counts.get_tensorstore_raw_bytes = lambda *_: 0
+    return v1
 
 
 def _is_logged(record: logging.LogRecord) -> bool:
@@ -76,7 +84,7 @@ def save(path: Path, tree: dict[str, Any], notes: dict[str, Any]) -> None:
         _late_writes_ignored(),
         writing(path),
     ):
-        ocp.save(str(place), tree, overwrite=True)
+        _orbax().save(str(place), tree, overwrite=True)
         if leads():
             to_disk(path)
     if leads():
@@ -169,7 +177,7 @@ def read(path: Path, like: dict[str, Any], layout: Layout) -> dict[str, Any]:
         if not _same_arrays(_stored_arrays(path), wanted, layout):
             raise DamagedError("it has other arrays")
         with _padding():
-            return ocp.load(str(path), wanted)
+            return _orbax().load(str(path), wanted)
 
 
 def read_any(path: Path) -> dict[str, Any]:
@@ -182,10 +190,10 @@ def read_any(path: Path) -> dict[str, Any]:
       DamagedError: The folder cannot be read.
     """
     with _turn, _damaged():
-        stored: Any = ocp.metadata(str(path))
+        stored: Any = _orbax().metadata(str(path))
         layout = Layout(make_mesh(MeshShape()), {})
         with _padding():
-            return ocp.load(str(path), layout.stored(stored.metadata))
+            return _orbax().load(str(path), layout.stored(stored.metadata))
 
 
 def path_name(path: Any) -> str:
@@ -224,9 +232,9 @@ def _damaged() -> Iterator[None]:
         raise DamagedError(type(error).__name__) from error
 
 
-def _padding() -> ocp.Context:
+def _padding() -> Any:
     """Return a context in which padding of tables is added or left out."""
-    context = ocp.Context()
+    context = _orbax().Context()
     context.array.loading.enable_padding_and_truncation = True
     return context
 
@@ -249,7 +257,7 @@ def _stored_arrays(path: Path) -> dict[str, Any]:
     kept = parse_json(notes.read_text(encoding="utf-8")) if notes.exists() else {}
     if "arrays" in kept:
         return kept["arrays"]
-    stored: Any = ocp.metadata(str(path))
+    stored: Any = _orbax().metadata(str(path))
     return _arrays(stored.metadata)
 
 
@@ -280,12 +288,12 @@ def _same_arrays(stored: dict[str, Any], wanted: Any, layout: Layout) -> bool:
     return all(same(path, leaf) for path, leaf in leaves)
 
 
-def _saving(tree: dict[str, Any]) -> ocp.Context:
+def _saving(tree: dict[str, Any]) -> Any:
     """Return a context that writes one large array at a time and copies none.
 
     Saving waits for the disk, so the arrays do not change under it.
     """
-    context = ocp.Context()
+    context = _orbax().Context()
     largest = max(leaf.nbytes for leaf in jax.tree.leaves(tree))
     context.memory.write_concurrent_bytes = largest + 2**26
     context.memory.deepcopy_host_arrays = False
