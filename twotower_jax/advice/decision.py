@@ -1,5 +1,6 @@
 """The decision of an advice in words and numbers, from its runs on test."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -153,11 +154,20 @@ def _gain(found: Progress, best: Choice, study: Study) -> str:
         for bucket in BUCKETS
     )
     text += f", {' and '.join(parts)}; {head}" if parts else f"; {head}"
-    return f"{text}{_ahead(found, best, study)}."
+    return f"{text}{_ahead(found, best, study, (base, other))}."
 
 
-def _ahead(found: Progress, best: Choice, study: Study) -> str:
-    """Return which tested arm is ahead of the choice on test; "" for none."""
+def _ahead(
+    found: Progress, best: Choice, study: Study, named: Collection[str | None]
+) -> str:
+    """Return which tested arm is ahead of the choice on test; "" for none.
+
+    Args:
+      found: what the advice has tested.
+      best: the choice on validation.
+      study: the runs on test.
+      named: arms to which the difference of the choice stands before.
+    """
     values = {arm: slices(study, arm)[study.metric] or 0.0 for arm in found.tested}
     top = max(values, key=lambda arm: values[arm])
     if top == best.label:
@@ -166,9 +176,10 @@ def _ahead(found: Progress, best: Choice, study: Study) -> str:
     row = _row(compared, best.label)
     if row["high_verdict"] is None or row["high_verdict"] >= 0:
         return ""
+    by = "" if top in named else f", {difference_text(row)}"
     return (
-        f"; but there {top} has {values[top]:.4f}, and the choice is behind it, "
-        f"{difference_text(row)}: validation and test disagree"
+        f"; but there {top} has {values[top]:.4f}, and the choice is behind it{by}: "
+        "validation and test disagree"
     )
 
 

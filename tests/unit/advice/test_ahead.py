@@ -23,14 +23,20 @@ CLOSE = {"knn": [0.2, 0.3, 0.25], "model": [0.21, 0.29, 0.27]}
     ],
 )
 def test_an_arm_ahead_of_the_choice_on_test_is_named(arms, choice, said, tmp_path):
-    for name, values in arms.items():
-        write_arm(tmp_path, name, values)
-    write_queries(tmp_path)
-    study = load_study([tmp_path], Description(base="knn", metric="recall@20"))
-    found: Any = SimpleNamespace(tests=tmp_path, tested=dict.fromkeys(arms, ()))
-    text = decision._ahead(found, decision_of(choice), study)
+    text = ahead(tmp_path, arms, choice)
     assert said in text if said else text == "", text
 
 
-def decision_of(label: str) -> Any:
-    return SimpleNamespace(label=label)
+def test_a_difference_that_stands_before_is_not_repeated(tmp_path):
+    text = ahead(tmp_path, ARMS, "knn", named=("model", "knn"))
+    assert text.endswith("the choice is behind it: validation and test disagree")
+
+
+def ahead(folder, arms, choice, named=()):
+    for name, values in arms.items():
+        write_arm(folder, name, values)
+    write_queries(folder)
+    study = load_study([folder], Description(base="knn", metric="recall@20"))
+    found: Any = SimpleNamespace(tests=folder, tested=dict.fromkeys(arms, ()))
+    best: Any = SimpleNamespace(label=choice)
+    return decision._ahead(found, best, study, named)
