@@ -100,7 +100,7 @@ class Shape(NamedTuple):
 
     @property
     def updates_every_row(self) -> bool:
-        """Whether a step also updates table rows that its batch does not name."""
+        """Whether a step updates all rows of the tables, not its batch's alone."""
         return OPTIMIZERS[self.structure.optimizer].every_row
 
     @property

@@ -42,7 +42,7 @@ class UpdateRule(NamedTuple):
     Attributes:
       transformation: Returns an elementwise optax transformation, without the learning
         rate, of numbers. Dense parameters and rows of tables are both updated by it.
-      every_row: Whether a step also updates table rows that its batch does not name.
+      every_row: Whether a step updates all rows of the tables, not its batch's alone.
     """
 
     transformation: Callable[[OptimizerNumbers], optax.GradientTransformation]
@@ -55,7 +55,7 @@ class Optimizer(NamedTuple):
     Attributes:
       transformation: Elementwise optax transformation, without the learning rate.
       numbers: Numbers of the transformation, and the learning rate.
-      every_row: Whether a step also updates table rows that its batch does not name.
+      every_row: Whether a step updates all rows of the tables, not its batch's alone.
     """
 
     transformation: optax.GradientTransformation
