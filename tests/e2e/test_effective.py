@@ -53,6 +53,7 @@ OTHERS = {
     "optimizer.b2": 0.5,
     "training.epochs": 3,
     "training.min_steps": 3,
+    "training.eval_every": 4,
     "training.steps_per_dispatch": 3,
     "training.feed": "host",
     "training.checkpoint_every": 4,
@@ -128,7 +129,10 @@ def test_the_rules_name_keys_of_the_schema():
             *("positives=upsample_cold", "negatives=in_batch"),
             *("loss.logq.correct=none", "evaluation.ips_power=0"),
         ),
-        pytest.param(("arms=slots/uniform",), marks=pytest.mark.slow),
+        pytest.param(
+            ("arms=slots/uniform", "data.fit_valid=true", "training.patience=0"),
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             ("loss=full_softmax", "optimizer.name=adam"), marks=pytest.mark.slow
         ),

@@ -230,6 +230,11 @@ RULES = (
     Rule(("optimizer.eps",), lambda v: v["optimizer.name"] != "sgd"),
     Rule(("evaluation.ips_clip",), lambda v: v["evaluation.ips_power"] > 0),
     Rule(("training.min_steps",), lambda v: v["training.patience"] != 0),
+    Rule(
+        # Without a validation set and patience it is a period of the log alone.
+        ("training.eval_every",),
+        lambda v: v["training.patience"] or not v["data.fit_valid"],
+    ),
     Rule(("training.epochs",), lambda v: v["training.steps"] is None),
 )
 

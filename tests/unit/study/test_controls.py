@@ -169,6 +169,19 @@ def test_arms_apart_from_the_base_are_each_others_control(arm):
     assert found["clicks"].control == "uniform"
 
 
+@pytest.mark.parametrize(
+    ("fitted", "control"), [("true", "corrected"), ("false", None)]
+)
+def test_the_period_of_a_log_alone_is_no_choice(arm, fitted, control):
+    # With a validation set the best step depends on it.
+    common = (f"data.fit_valid={fitted}", "training.patience=0")
+    arms = {
+        "corrected": arm("arms=in_batch_logq", "training.eval_every=9", *common),
+        "plain": arm("arms=in_batch", "training.eval_every=5", *common),
+    }
+    assert choose_controls(arms, "corrected")["plain"].control == control
+
+
 def test_a_declared_control_is_taken_and_its_choices_are_stated(arm):
     arms = {name: arm(f"arms={name}") for name in ("in_batch_logq", "half_hard")}
     (one,) = choose_controls(
