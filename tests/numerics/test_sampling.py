@@ -9,6 +9,7 @@ from scipy import stats
 
 from twotower_jax.errors import InputError
 from twotower_jax.sampling import columns as cols
+from twotower_jax.sampling.merged_size import distinct_number, merged_size
 from twotower_jax.sampling.mixture import log_expected_count, log_frequency
 from twotower_jax.sampling.proposals import (
     PROPOSALS,
@@ -158,9 +159,24 @@ def test_merged_size_covers_shuffled_batches_of_zipf_clicks():
     rng = np.random.default_rng(0)
     weights = 1 / np.arange(1, 5_001)
     clicks = rng.choice(5_000, 60_000, p=weights / weights.sum())
-    size = cols.merged_size(np.bincount(clicks, minlength=5_000), 2_048, 16)
+    size = merged_size(np.bincount(clicks, minlength=5_000), 2_048, 16)
     distinct = [len(np.unique(clicks[k : k + 2_048])) for k in range(0, 59_000, 2_048)]
     assert max(distinct) + 16 <= size < 2_048
+
+
+@pytest.mark.parametrize("exponent", [0, 1])
+def test_variance_of_the_distinct_number_is_that_of_pairs_of_items(exponent):
+    q = np.arange(1, 301) ** -float(exponent)
+    q, draws = q / q.sum(), 200
+    one = (1 - q) ** draws
+    both = (1 - q[:, None] - q[None, :]).clip(0) ** draws
+    pairs = both.sum() - both.diagonal().sum()
+    found = distinct_number(q, draws)
+    assert found.mean == pytest.approx(300 - one.sum())
+    exact = one.sum() + pairs - one.sum() ** 2
+    assert found.variance == pytest.approx(exact, rel=0.02)
+    if exponent == 0:
+        assert distinct_number(np.ones(1), draws, items=300) == pytest.approx(found)
 
 
 @pytest.mark.parametrize("mask", ["same_item", "none"])

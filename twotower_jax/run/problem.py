@@ -45,7 +45,7 @@ from twotower_jax.run.structure import make_structure, streaming_of
 from twotower_jax.run.tower_features import choose_features
 from twotower_jax.run.two_way import two_way_numbers
 from twotower_jax.run.weights import log_weights
-from twotower_jax.sampling.columns import merged_size
+from twotower_jax.sampling.merged_size import merged_size
 from twotower_jax.sampling.pool_arrays import HardPools
 from twotower_jax.sampling.positives import log_effective, resampling_report
 from twotower_jax.sampling.proposals import make_proposal

@@ -3,6 +3,8 @@
 import math
 from functools import partial
 
+import numpy as np
+
 from twotower_jax.config import Config
 from twotower_jax.cost.shape import Extras, Shape
 from twotower_jax.data.sizes import Sizes, feature_bytes
@@ -10,7 +12,7 @@ from twotower_jax.losses.registry import LOSSES
 from twotower_jax.model.specs import make_model
 from twotower_jax.run.structure import make_structure, streaming_of
 from twotower_jax.run.tower_features import features_of_sizes
-from twotower_jax.sampling.columns import expected_distinct, merged_size, padded_size
+from twotower_jax.sampling.merged_size import distinct_number, merged_size
 from twotower_jax.training.hard_sources import HARD_SOURCES
 from twotower_jax.training.types import Structure
 
@@ -76,15 +78,19 @@ def _extras(config: Config, sizes: Sizes, structure: Structure) -> Extras:
 
 
 def _merged(sizes: Sizes, batch: int, drawn: int) -> int:
-    """Return the number of merged columns; equal counts stand for unknown ones."""
-    if sizes.counts is not None:
-        return merged_size(sizes.counts, batch, drawn)
-    return padded_size(_distinct(sizes, batch), batch, drawn)
+    """Return the number of merged columns."""
+    counts, items = _counts(sizes)
+    return merged_size(counts, batch, drawn, items)
 
 
 def _distinct(sizes: Sizes, draws: int) -> float:
     """Return the expected number of distinct items among draws of positives."""
+    counts, items = _counts(sizes)
+    return distinct_number(counts, draws, items).mean
+
+
+def _counts(sizes: Sizes) -> tuple[np.ndarray, int]:
+    """Return counts and the number of items with each; equal ones for unknown ones."""
     if sizes.counts is not None:
-        return expected_distinct(sizes.counts, draws)
-    items = sizes.num_items
-    return items * (1 - (1 - 1 / items) ** draws)
+        return sizes.counts, 1
+    return np.ones(1), sizes.num_items

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from twotower_jax.sampling.distinct import find_distinct
 
@@ -233,57 +232,3 @@ def first_columns(columns: Columns, size: int) -> Columns:
         log_mult=columns.log_mult[:size],
         key=columns.key[:size],
     )
-
-
-def merged_size(counts: np.ndarray, batch: int, drawn: int) -> int:
-    """Number of columns that a merged batch is given: a static size.
-
-    The expected number of distinct items of a batch plus six standard deviations (the
-    variance is at most the mean), rounded up to 256, plus every shared draw. It depends
-    on data and batch size alone, so that arms and seeds share a program; a batch that
-    does not fit is computed at full size.
-
-    Args:
-      counts: [num_items] training positives of each item.
-      batch: rows B of a batch.
-      drawn: shared draws of a batch.
-
-    Returns:
-      The size, at most batch + drawn.
-
-    Examples:
-      >>> merged_size(np.ones(10), batch=1024, drawn=32)
-      288
-    """
-    return padded_size(expected_distinct(counts, batch), batch, drawn)
-
-
-def expected_distinct(counts: np.ndarray, draws: int) -> float:
-    """Expected number of distinct items among draws: sum_i 1 - (1 - q_i)^draws.
-
-    Args:
-      counts: [num_items] numbers to which the probabilities q_i are proportional.
-      draws: number of draws.
-
-    Examples:
-      >>> expected_distinct(np.ones(2), 2)
-      1.5
-    """
-    share = np.asarray(counts, np.float64) / np.sum(counts)
-    with np.errstate(divide="ignore"):
-        return float(-np.expm1(draws * np.log1p(-share)).sum())
-
-
-def padded_size(expected: float, batch: int, drawn: int) -> int:
-    """Number of merged columns for an expected number of distinct items.
-
-    Args:
-      expected: distinct items of a batch.
-      batch: rows of a batch.
-      drawn: shared draws of a batch.
-
-    Returns:
-      The size of `merged_size`.
-    """
-    size = expected + 6 * np.sqrt(expected)
-    return min(batch, int(np.ceil(size / 256)) * 256) + drawn
