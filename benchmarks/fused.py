@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import yaml
+from bench.settings import WHOLE
 from rich.console import Console
 
 from twotower_jax import conf
@@ -160,11 +161,11 @@ def study(options: argparse.Namespace, folder: Path) -> None:
     path = Path(conf.__path__[0]) / "experiment" / "quickstart.yaml"
     swept = yaml.safe_load(path.read_text())["hydra"]["sweeper"]["params"]
     arms, seeds = (str(swept[key]).split(",") for key in ("arms", "seed"))
-    epochs = f"training.epochs={options.epochs}"
+    words = (*WHOLE, f"training.epochs={options.epochs}")
     print(f"{len(arms) * len(seeds)} runs", flush=True)
 
     def pair(number: int) -> tuple[float, float]:
-        given = (arms, seeds, epochs)
+        given = (arms, seeds, *words)
         alone, _ = timed(lambda: study_alone(folder, f"a{number}", *given))
         return alone, timed(lambda: study_fused(folder, f"b{number}", *given))[0]
 

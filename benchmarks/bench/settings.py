@@ -70,6 +70,8 @@ class Settings(NamedTuple):
 
 
 MILLION = 1_000_000
+# Each run of a study trains to its last epoch, and no side has more runs.
+WHOLE = ("training.patience=0", "baselines=false")
 FULL = Settings(
     short=False,
     rounds=5,
@@ -87,7 +89,7 @@ FULL = Settings(
         *("slots/exposed", "downsample_hot", "uniform"),
     ),
     seeds=3,
-    study=("training.epochs=3",),
+    study=(*WHOLE, "training.epochs=3"),
 )
 SHORT = Settings(
     short=True,
@@ -104,10 +106,11 @@ SHORT = Settings(
     arms=("in_batch_logq",),
     seeds=2,
     study=(
+        *WHOLE,
         *("data.simulator.users=200", "data.simulator.items=300"),
         *("data.simulator.requests=3000", "towers.dim=8", "training.epochs=1"),
         *("towers.query=[id]", "towers.candidate=[id]", "training.batch_size=256"),
-        *("evaluation.k=[20]", "baselines=false", "training.min_steps=0"),
+        "evaluation.k=[20]",
     ),
 )
 
