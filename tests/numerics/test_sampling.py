@@ -164,6 +164,11 @@ def test_merged_size_covers_shuffled_batches_of_zipf_clicks():
     assert max(distinct) + 16 <= size < 2_048
 
 
+def test_no_draw_has_no_item_and_any_number_of_draws_the_only_one():
+    assert distinct_number(np.ones(1), 0) == (0, 0)
+    assert distinct_number(np.array([0.0, 3.0]), 7) == (1, 0)
+
+
 @pytest.mark.parametrize("exponent", [0, 1])
 def test_variance_of_the_distinct_number_is_that_of_pairs_of_items(exponent):
     q = np.arange(1, 301) ** -float(exponent)

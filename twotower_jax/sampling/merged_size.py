@@ -44,9 +44,8 @@ def distinct_number(counts: np.ndarray, draws: int, items: int = 1) -> DistinctN
       1.5
     """
     share = np.asarray(counts, np.float64) / (np.sum(counts) * items)
-    with np.errstate(divide="ignore"):
-        present = -np.expm1(draws * np.log1p(-share))
-    absent = 1 - present
+    absent = (1 - share) ** draws
+    present = 1 - absent
     variance = items * (present * absent).sum()
     variance -= draws * (items * (share * absent).sum()) ** 2
     return DistinctNumber(float(items * present.sum()), max(float(variance), 0.0))
