@@ -231,7 +231,7 @@ RULES = (
     Rule(("evaluation.ips_clip",), lambda v: v["evaluation.ips_power"] > 0),
     Rule(("training.min_steps",), lambda v: v["training.patience"] != 0),
     Rule(
-        # Without a validation set and patience it is a period of the log alone.
+        # Without a validation set and patience it spaces lines of metrics.jsonl.
         ("training.eval_every",),
         lambda v: v["training.patience"] or not v["data.fit_valid"],
     ),

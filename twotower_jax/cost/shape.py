@@ -100,7 +100,7 @@ class Shape(NamedTuple):
 
     @property
     def updates_every_row(self) -> bool:
-        """Whether a step updates all rows of the tables, not its batch's alone."""
+        """Whether a step updates every row of a table; else the rows of its batch."""
         return OPTIMIZERS[self.structure.optimizer].every_row
 
     @property
