@@ -20,7 +20,7 @@ import numpy as np
 import training
 from training import clicks, loaded
 
-from twotower_jax.compile_cache import keep_programs
+from twotower_jax.compiler import set_up
 from twotower_jax.config import from_dict
 from twotower_jax.cost.machine import Clock, Machine, Stopwatch
 from twotower_jax.cost.memory import device_bytes, memory_parts
@@ -129,7 +129,7 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
     options = parser.parse_args()
     training.CLICKS = options.clicks
-    keep_programs()
+    set_up()
     print(
         f"jax {jax.__version__}, {os.cpu_count()} cores; ms of a step, predicted and "
         f"measured, their ratio; medians of {options.turns} turns; MiB"

@@ -32,6 +32,8 @@ import jax
 import pytest
 from hypothesis import settings
 
+from twotower_jax.compiler import with_flags
+
 # Strict from the start: no silent broadcasting between ranks, typed keys only.
 # 64 bits stay off; a test of numerics asks for them with `jax.enable_x64(True)`.
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -52,10 +54,11 @@ QUICK |= {"xla_llvm_disable_expensive_passes": "true"}
 QUICK |= {"xla_cpu_parallel_codegen_split_count": "1"}
 if metadata.version("jaxlib").startswith("0.10."):
     QUICK |= {"xla_cpu_use_fusion_emitters": "false"}
+flags = os.environ.get("XLA_FLAGS", "").split()  # workers inherit those of QUICK
 if QUICKEST:
-    flags = os.environ.get("XLA_FLAGS", "").split()  # workers inherit those of QUICK
     flags += [f"--{k}={v}" for k, v in QUICK.items() if f"--{k}={v}" not in flags]
-    os.environ["XLA_FLAGS"] = " ".join(flags)
+# As commands do, so that every process has the same flags.
+os.environ["XLA_FLAGS"] = with_flags(" ".join(flags))
 
 # Mappings of memory above which compiled programs are forgotten, `_forget_programs`.
 MOST_MAPPINGS = 20_000

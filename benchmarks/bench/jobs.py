@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from twotower_jax.compile_cache import keep_programs
+from twotower_jax.compiler import set_up
 
 from .settings import Case
 
@@ -187,5 +187,5 @@ def run_job(job: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    keep_programs()
+    set_up()
     print(json.dumps(run_job(json.loads(sys.argv[1]))))

@@ -14,7 +14,7 @@ EXEMPT = {PACKAGE, f"{PACKAGE}.__main__"}
 # Rooms in the order in which data walks through them. A module imports from its
 # own room and from rooms further up, never from one further down.
 ROOMS = (
-    ("errors", "keys", "compile_cache", "registry", "conf", "config"),
+    ("errors", "keys", "compiler", "registry", "conf", "config"),
     ("data",),
     ("sampling",),
     ("model",),

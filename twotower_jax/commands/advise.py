@@ -43,9 +43,9 @@ def advise(options: argparse.Namespace) -> int:
     words = [*search_words(options.config_dir), *words]
     from twotower_jax.advice.files import next_commands, write_advice
     from twotower_jax.advice.stages import Advisor
-    from twotower_jax.compile_cache import keep_programs
+    from twotower_jax.compiler import set_up
 
-    keep_programs()
+    set_up()
     console, start = Console(markup=False), time.monotonic()
     with explained(words):
         advisor = Advisor(words, minutes, console)

@@ -30,7 +30,7 @@ def audit(options: argparse.Namespace) -> int:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--out {folder} is a file; give a folder")
     # Imported after the checks, for they import JAX.
-    from twotower_jax.compile_cache import keep_programs
+    from twotower_jax.compiler import set_up
     from twotower_jax.objective.arm import check_arm
     from twotower_jax.objective.card import Card
     from twotower_jax.objective.store import card_key, find_cards
@@ -40,7 +40,7 @@ def audit(options: argparse.Namespace) -> int:
 
     for config in configs.values():
         check_arm(config)
-    keep_programs()
+    set_up()
     console = Console(markup=False)
     for name, config in configs.items():
         card = find_cards({name: config}, folder)[name]

@@ -18,10 +18,10 @@ def add_export(parser: argparse.ArgumentParser) -> None:
 
 def export(options: argparse.Namespace) -> int:
     """Write vectors, towers, vocabularies and a script that serves them."""
-    from twotower_jax.compile_cache import keep_programs
+    from twotower_jax.compiler import set_up
     from twotower_jax.export.write import export_run
 
-    keep_programs()
+    set_up()
     console = Console(markup=False)
     export_run(options.folder, options.out, options.index, console)
     place = options.out / "serve.py"

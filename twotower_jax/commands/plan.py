@@ -38,7 +38,7 @@ def plan(options: argparse.Namespace) -> int:
     with explained(words):
         configs = compose_configs(words)
     # Imported after the checks, for they import JAX.
-    from twotower_jax.compile_cache import keep_programs
+    from twotower_jax.compiler import set_up
     from twotower_jax.run.inputs import trains
     from twotower_jax.run.names import check_names
 
@@ -49,7 +49,7 @@ def plan(options: argparse.Namespace) -> int:
                 f"towers.kind={config.towers.kind} has no steps to plan; plan towers, "
                 "such as towers=default"
             )
-    keep_programs()
+    set_up()
     console = Console(markup=False)
     for name, config in configs.items():
         if len(configs) > 1:

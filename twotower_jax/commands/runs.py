@@ -59,11 +59,11 @@ def evaluate(options: argparse.Namespace) -> int:
     from twotower_jax.run.records import stored_config
 
     config = stored_config(options.folder)
-    from twotower_jax.compile_cache import keep_programs
+    from twotower_jax.compiler import set_up
     from twotower_jax.report.console import print_metrics
     from twotower_jax.run.reproduce import evaluate_run
 
-    keep_programs()
+    set_up()
     metrics = evaluate_run(config, options.folder)
     print_metrics(Console(markup=False), metrics, list(list(metrics.values())[-1]))
     return 0
@@ -80,12 +80,12 @@ def reproduce(options: argparse.Namespace) -> int:
             f"{options.folder} has no manifest.json; restore the file, or remove its "
             "folder and run again"
         )
-    from twotower_jax.compile_cache import keep_programs
+    from twotower_jax.compiler import set_up
     from twotower_jax.run.execute import run
     from twotower_jax.run.inputs import load_data
     from twotower_jax.run.reproduce import differences
 
-    keep_programs()
+    set_up()
     console = Console(markup=False)
     data = load_data(config).fingerprint
     if data != manifest["data_fingerprint"]:

@@ -132,12 +132,12 @@ def _run_job(composed: DictConfig) -> Objective:
     SWEEP.check_data(config)
     SWEEP.claim(config)
     # Imported after the checks, for they import JAX.
-    from twotower_jax.compile_cache import keep_programs
+    from twotower_jax.compiler import set_up
     from twotower_jax.data.processes import leads
     from twotower_jax.report.console import print_line, print_result
     from twotower_jax.sweeps.fused import shared_console, train_job
 
-    keep_programs()
+    set_up()
     # Process 0 alone shows the progress of a training of several.
     console = shared_console() if leads() else Console(quiet=True)
     # A sweeper that reads no values gets those of busy runs at its end.

@@ -52,10 +52,10 @@ class FusedLauncher(KeepsSetup, Launcher):
         ]
         configs = [config for job in jobs if (config := _valid(job))]
         # Imported after the checks, for they import JAX.
-        from twotower_jax.compile_cache import keep_programs
+        from twotower_jax.compiler import set_up
         from twotower_jax.sweeps.fused import SideBySide
 
-        keep_programs()
+        set_up()
         with SideBySide(configs, make_console(), command_line(), workers, together):
             return [self._run(job) for job in jobs]
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from twotower_jax.compile_cache import keep_programs
+from twotower_jax.compiler import set_up
 from twotower_jax.report.console import print_study
 from twotower_jax.report.html import write_report
 from twotower_jax.report.objective import study_cards
@@ -36,7 +36,7 @@ def write_reports(
     study = load_study(folders, given, out)
     cards = None
     if objective:
-        keep_programs()
+        set_up()
         cards = study_cards(study, out)
     path = write_report(study, out, cards)
     print_study(study, make_console(), path)

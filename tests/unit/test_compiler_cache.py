@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax import monitoring
 
-from twotower_jax import compile_cache
+from twotower_jax import compiler
 
 hits = []
 
@@ -21,8 +21,8 @@ def note(event, **_):
 
 
 monitoring.register_event_listener(note)
-compile_cache.LEAST_SECONDS = 0
-print(compile_cache.keep_programs())
+compiler.LEAST_SECONDS = 0
+print(compiler.keep_programs())
 product = jax.jit(lambda x: jax.numpy.sin(x) @ x.T)(np.ones((7, 5), np.float32))
 print(np.asarray(product).tobytes().hex())
 print(len(hits))
