@@ -11,7 +11,7 @@ MAX_BLOCK_ROWS = 512
 
 
 def block_rows(rows: int, columns: int) -> int:
-    """Number of rows of a block.
+    """Number of rows of a block; blocks are alike, so that few rows are padding.
 
     Args:
       rows: Number of rows of the batch.
@@ -23,9 +23,15 @@ def block_rows(rows: int, columns: int) -> int:
     Examples:
       >>> block_rows(4096, 4096), block_rows(4096, 2**20), block_rows(5, 10)
       (512, 8, 5)
+      >>> block_rows(1024, 12_000)  # 168 fit: seven blocks of 152 for seven of 168
+      152
     """
     fitting = max(8, BLOCK_ELEMENTS // max(columns, 1) // 8 * 8)
-    return min(MAX_BLOCK_ROWS, fitting, rows)
+    fitting = min(MAX_BLOCK_ROWS, fitting)
+    if rows <= fitting:
+        return rows
+    blocks = -(-rows // fitting)
+    return min(fitting, -(-rows // (8 * blocks)) * 8)
 
 
 def in_blocks(tree: Any, rows: int, columns: int) -> Any:
