@@ -201,6 +201,10 @@ RULES = (
     Rule(("positives.cap",), _strategy("cap")),
     Rule(("positives.reweight",), lambda v: v["positives.strategy"] != "none"),
     Rule(
+        ("positives.lists.length", "positives.lists.weight"),
+        lambda v: v["positives.lists.path"] is not None,
+    ),
+    Rule(
         (
             "towers.history_length",
             "towers.history_pooling",

@@ -1,8 +1,43 @@
 """Section ``positives``: resampling and weights of the positives."""
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 
+from twotower_jax.config.checks import local_path
 from twotower_jax.config.schema import check_keys, key
+
+
+@dataclass(unsafe_hash=True)
+class ListsConfig:
+    """Positives from the lists of another model, in training alone."""
+
+    path: str | None = key(
+        None,
+        doc="table with columns user, item and perhaps rank: best items of users by "
+        "another model, which are positives beside the clicks; null: none",
+        example="positives.lists.path=lists.parquet",
+    )
+    length: int = key(
+        10,
+        low=1,
+        doc="items of each list that are read: those of the first ranks, without ranks "
+        "the first rows of the user",
+        example="positives.lists.path=lists.parquet positives.lists.length=5",
+    )
+    weight: float = key(
+        0.3,
+        above=0,
+        high=100,
+        doc="weight of a listed item in the loss, in units of the mean click",
+        example="positives.lists.path=lists.parquet positives.lists.weight=0.1",
+    )
+
+    def __post_init__(self) -> None:
+        """Check each value, and that the path is one of this machine."""
+        check_keys(self, "positives.lists")
+        if self.path is not None:
+            local_path("positives.lists.path", self.path)
+            self.path = os.path.expanduser(self.path)
 
 
 @dataclass(unsafe_hash=True)
@@ -59,6 +94,7 @@ class PositivesConfig:
         "watch time, in any unit; null: all weigh the same",
         example="data=table data.path=clicks.csv positives.weight=grade",
     )
+    lists: ListsConfig = field(default_factory=ListsConfig)
 
     def __post_init__(self) -> None:
         """Check each value."""

@@ -128,6 +128,8 @@ class Split:
       train, valid, test: the parts.
       report: {count: number} of rows left out and of unseen users and items.
       before: positives before ``data.since``, which are not trained on; None without.
+      listed: number of the last positives of ``train`` that are no clicks, but items of
+        the lists of another model.
     """
 
     train: Pairs
@@ -135,6 +137,7 @@ class Split:
     test: Pairs
     report: dict[str, int] = field(default_factory=dict)
     before: Pairs | None = None
+    listed: int = 0
 
     @property
     def known(self) -> Pairs:

@@ -104,6 +104,23 @@ def weights_fingerprint(split: Split) -> str | None:
     return digest.hexdigest()[:12]
 
 
+def lists_fingerprint(split: Split) -> str | None:
+    """Hash of the training positives that are from lists; None where there are none.
+
+    Args:
+      split: the parts of a log, with the positives of its lists.
+
+    Returns:
+      12 hexadecimal digits.
+    """
+    if not split.listed:
+        return None
+    digest = hashlib.sha256()
+    for column in ("user", "item", "weight"):
+        _add(digest, column, getattr(split.train, column)[-split.listed :])
+    return digest.hexdigest()[:12]
+
+
 def data_fingerprint(log: FunnelLog, split: Split) -> str:
     """Hash of a log and its split, which identifies the data of a run.
 

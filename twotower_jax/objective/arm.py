@@ -11,6 +11,7 @@ from typing import NamedTuple
 from twotower_jax.config import Config
 from twotower_jax.config.hard import MinedConfig, parse_stage
 from twotower_jax.config.negatives import NegativesConfig
+from twotower_jax.config.positives import ListsConfig
 from twotower_jax.config.towers import TowersConfig
 from twotower_jax.errors import InputError
 from twotower_jax.losses.registry import LOSSES
@@ -112,7 +113,7 @@ def small_config(config: Config, world: World) -> Config:
         training=training,
         negatives=_small_negatives(config.negatives, len(counts)),
         loss=replace(config.loss, learn_temperature=False),
-        positives=replace(config.positives, weight=None),
+        positives=replace(config.positives, weight=None, lists=ListsConfig()),
     )
 
 
@@ -160,6 +161,7 @@ def _scaled(config: Config, small: Config) -> list[str]:
     pairs = [
         ("negatives.filter.gamma", "null" if gamma is None else gamma, "null"),
         ("positives.weight", weight or "null", "null"),
+        ("positives.lists.path", config.positives.lists.path or "null", "null"),
         ("training.batch_size", config.training.batch_size, small.training.batch_size),
         ("negatives.easy.num", negatives.easy.num, ours.easy.num),
         ("negatives.hard.num", negatives.hard.num, ours.hard.num),
@@ -171,5 +173,5 @@ def _scaled(config: Config, small: Config) -> list[str]:
             before, now = (getattr(n.hard.mined, name) for n in (negatives, ours))
             pairs.append((f"negatives.hard.mined.{name}", before, now))
     if LOSSES[config.loss.name].whole_catalogue:
-        pairs = pairs[:3]
+        pairs = pairs[:4]
     return [f"{key}={was}, here {now}" for key, was, now in pairs if was != now]

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from twotower_jax.config import Config
 from twotower_jax.data.sizes import sizes_of
-from twotower_jax.data.summary import weights_fingerprint
+from twotower_jax.data.summary import lists_fingerprint, weights_fingerprint
 from twotower_jax.data.text_files import write_json
 from twotower_jax.errors import DataError, InputError
 from twotower_jax.run.attempt import ALONE, Attempt, Sharing
@@ -27,6 +27,7 @@ from twotower_jax.run.in_use import check_use, report_use
 from twotower_jax.run.inputs import (
     Loaded,
     check_same_data,
+    check_same_lists,
     check_sizes,
     check_times,
     trains,
@@ -131,6 +132,7 @@ def _run(
     device = jax.devices()[0].device_kind
     made = manifest(config, data.fingerprint, device, command)
     made["weights_fingerprint"] = weights_fingerprint(data.split)
+    made["lists_fingerprint"] = lists_fingerprint(trained_part(config, data).split)
     write_manifest(record, made | {"parent": parent and parent.identity}, console)
     return _recorded(Attempt(chosen, data, record, console, shared, parent))
 
@@ -152,6 +154,7 @@ def _checked(
         check_times(config, data)
         check_use(config, part.split)
     check_same_data(record, data)
+    check_same_lists(record, part)
     return parent, data
 
 
@@ -270,7 +273,8 @@ def _train(
     config, data, record, console, shared, parent = attempt
     schedule, model = problem.schedule, problem.program.structure.model
     weights = weights_fingerprint(data.split)
-    identity = training_identity(config, data.fingerprint, weights)
+    lists = lists_fingerprint(trained_part(config, data).split)
+    identity = training_identity(config, data.fingerprint, weights, lists)
     checkpoints = Checkpoints(record.shared, identity)
     saved = checkpoints.steps()
     write_json(record.path / VOCABULARY, make_vocabulary(model, data.log))

@@ -81,7 +81,10 @@ def processor(cpuinfo: Path) -> str:
 
 
 def training_identity(
-    config: Config, data_fingerprint: str, weights: str | None
+    config: Config,
+    data_fingerprint: str,
+    weights: str | None,
+    lists: str | None = None,
 ) -> str:
     """Return what identifies a training: a checkpoint of another one is refused.
 
@@ -91,10 +94,11 @@ def training_identity(
       config: the run, with the features of both towers named.
       data_fingerprint: of its data.
       weights: fingerprint of the weights of its positives; None without weights.
+      lists: fingerprint of its positives from lists; None without lists.
     """
     training = replace(config.training, devices=1, mesh=MeshConfig())
     trained = fingerprint(replace(config, training=training))
-    return " ".join(filter(None, [trained, data_fingerprint, weights]))
+    return " ".join(filter(None, [trained, data_fingerprint, weights, lists]))
 
 
 def write_manifest(record: RunFolder, made: dict[str, Any], console: Console) -> None:

@@ -14,6 +14,7 @@ from twotower_jax.data.prepared.load import checked_folder
 from twotower_jax.data.user_sequences import make_sequences, places_of_users
 from twotower_jax.errors import InputError
 from twotower_jax.run.inputs import Loaded, query_history, trains
+from twotower_jax.run.listed import with_lists
 
 FIRST = "first positives of users, which a sequence tower does not predict"
 OLDER = "positives older than towers.history_length, which a sequence tower leaves out"
@@ -67,21 +68,25 @@ def check_order(config: Config, data: Loaded) -> None:
 
 
 def trained_part(config: Config, data: Loaded) -> Loaded:
-    """Data whose training positives are those that a sequence tower predicts.
+    """Data whose training positives are those of the rows that are trained on.
 
-    They are the newest ``towers.history_length`` positives of each user but its first
-    one. The others stay in histories and masks. Of its own result it returns the same.
+    For a sequence tower they are the newest ``towers.history_length`` positives of each
+    user but its first one; the others stay in histories and masks. For other towers
+    they are all, and those of lists (`with_lists`). Of its own result it returns the
+    same.
 
     Args:
       config: the run.
       data: its data.
 
     Returns:
-      The data; the same for other towers.
+      The data; the same for other towers without lists.
 
     Raises:
-      InputError: where the log has no order, or no user two positives.
+      InputError: where the log has no order, or no user two positives, or the lists
+        do not suit it.
     """
+    data = with_lists(config, data)
     if not reads_sequences(config):
         return data
     check_order(config, data)

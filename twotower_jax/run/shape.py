@@ -67,7 +67,8 @@ def _extras(config: Config, sizes: Sizes, structure: Structure) -> Extras:
         pool=min(hard.pool_size, sizes.pool or hard.pool_size),
         window=hard.mined.range_max - hard.mined.range_min if mined else 0,
         reweighted=config.positives.reweight,
-        weighted=config.positives.weight is not None,
+        weighted=config.positives.weight is not None
+        or config.positives.lists.path is not None,
         known=config.negatives.available and sizes.timed and sampled,
         of_users=bool(two_way.weight) and two_way.correct == "users",
         timed_order=config.training.order == "time",

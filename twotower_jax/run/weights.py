@@ -14,7 +14,8 @@ def log_weights(
 
     A positive of item i with the value r in the column has the weight r / m, or with
     ``positives.reweight`` r / (w_i m), where w_i are its copies per epoch. The mean m
-    makes the loss independent of the unit of the column.
+    makes the loss independent of the unit of the column. Positives from lists have
+    weights without a column.
 
     Args:
       config: the run.
@@ -32,7 +33,7 @@ def log_weights(
       r_i of a click, 0 to 1 by the time that was watched.
     """
     name, train = config.positives.weight, data.split.train
-    if name is None:
+    if name is None and not data.split.listed:
         return None, {}
     if train.weight is None:
         raise InputError(

@@ -190,7 +190,7 @@ def load_split(out: Path, report: dict[str, int]) -> Split:
       out: the prepared folder.
       report: of the split.
     """
-    parts = {
+    parts: dict[str, Any] = {
         name: Pairs(**load_columns(out / name, PAIRS))
         for name in PARTS
         if (out / name).is_dir()
