@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import functools
+import re
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,8 @@ def test_every_key_of_a_file_is_read(name):
         place = found if top else found[group]
         for key in keys:
             place = place[key]
+        if isinstance(value, str):
+            value = re.sub(r"\$\{(\w+)\}", lambda key: str(found[key[1]]), value)
         assert place == value, keys
 
 

@@ -135,7 +135,7 @@ def test_what_needs_the_moment_of_a_positive_is_refused(tmp_path, word):
 
 
 TABLES = {
-    "no_item": ({"user": [1]}, "has no column 'item'"),
+    "no_item": ({"user": [1]}, "has no column 'item'; its columns are: user; rename"),
     "unknown": ({"user": ["x"], "item": ["y"]}, "no pair of a user and an item"),
     "ranks": ({"user": [1], "item": [1], "rank": ["first"]}, "column 'rank'"),
 }

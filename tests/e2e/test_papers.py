@@ -151,6 +151,30 @@ def test_both_parts_of_a_setting_stand_side_by_side(scripts, tmp_path, monkeypat
 
 
 @pytest.mark.slow
+def test_lists_of_five_and_of_one_become_positives(scripts, tmp_path):
+    import mean_lists
+
+    collect, _ = scripts
+    data, out = write_lines(tmp_path), tmp_path / "out"
+    words = ("negatives.easy.num=20", "positives.lists.length=3", "evaluation.k=[20]")
+    command = ("train", "-m", "experiment=papers/bsl_lists", f"output={out}", *SHORT)
+    command = (*command, *words, "seed=0,1,2,3,4", *data)
+    assert tiny.command(*command, "arms=papers/bsl") == 0
+    mean_lists.main("BSL", "1,5", str(out / "bsl_lists"))
+    lists = pl.read_parquet(out / "bsl_lists" / "lists_5.parquet")
+    assert lists["user"].n_unique() == 80 and lists["rank"].max() == 20
+    assert tiny.command(*command) == 0
+    made = collect.results(collect.load_study([out / "bsl_lists"]))
+    assert made.group_by("arm").agg(pl.col("seed").n_unique()).sort("arm").rows() == [
+        ("BSL", 5),
+        ("BSL + lists of five", 5),
+        ("BSL + lists of one", 5),
+    ]
+    found = made.filter(metric="recall@20").group_by("arm").agg(pl.col("value").mean())
+    assert found["value"].n_unique() == 3
+
+
+@pytest.mark.slow
 def test_recflows_experiment_runs_on_files_of_its_format(scripts, tmp_path):
     collect, _ = scripts
     data = (

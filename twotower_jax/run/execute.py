@@ -11,7 +11,7 @@ from rich.console import Console
 
 from twotower_jax.config import Config
 from twotower_jax.data.sizes import sizes_of
-from twotower_jax.data.summary import lists_fingerprint, weights_fingerprint
+from twotower_jax.data.summary import weights_fingerprint
 from twotower_jax.data.text_files import write_json
 from twotower_jax.errors import DataError, InputError
 from twotower_jax.run.attempt import ALONE, Attempt, Sharing
@@ -39,6 +39,7 @@ from twotower_jax.run.joined import (
     connected,
     workplace,
 )
+from twotower_jax.run.listed import fingerprint_of_lists
 from twotower_jax.run.lock import held
 from twotower_jax.run.manifest import manifest, training_identity, write_manifest
 from twotower_jax.run.memory import check_memory
@@ -119,7 +120,10 @@ def _run(
     """Check, train and evaluate a configuration in a folder that this process holds."""
     with agreed():
         parent, data = _checked(config, record, console, shared)
-    check_same_everywhere(data.fingerprint, config.data.path)
+    check_same_everywhere(data.fingerprint, f"data.path={config.data.path}")
+    if lists := fingerprint_of_lists(config, data):
+        source = f"positives.lists.path={config.positives.lists.path}"
+        check_same_everywhere(lists, source)
     if record.is_done():
         arm = record.config().get("arm")
         label = "" if arm == config.arm else f" as the arm {arm!r}"
@@ -132,7 +136,7 @@ def _run(
     device = jax.devices()[0].device_kind
     made = manifest(config, data.fingerprint, device, command)
     made["weights_fingerprint"] = weights_fingerprint(data.split)
-    made["lists_fingerprint"] = lists_fingerprint(trained_part(config, data).split)
+    made["lists_fingerprint"] = lists
     write_manifest(record, made | {"parent": parent and parent.identity}, console)
     return _recorded(Attempt(chosen, data, record, console, shared, parent))
 
@@ -273,7 +277,7 @@ def _train(
     config, data, record, console, shared, parent = attempt
     schedule, model = problem.schedule, problem.program.structure.model
     weights = weights_fingerprint(data.split)
-    lists = lists_fingerprint(trained_part(config, data).split)
+    lists = fingerprint_of_lists(config, data)
     identity = training_identity(config, data.fingerprint, weights, lists)
     checkpoints = Checkpoints(record.shared, identity)
     saved = checkpoints.steps()

@@ -91,12 +91,12 @@ def _check_same(first: dict[str, Any], other: dict[str, Any], place: int) -> Non
             )
 
 
-def check_same_everywhere(fingerprint: str, path: str | None) -> None:
+def check_same_everywhere(fingerprint: str, source: str) -> None:
     """Refuse processes that have read other data.
 
     Args:
       fingerprint: of the data of this process.
-      path: where they were read, for the message.
+      source: key and value that name the data, for the message.
 
     Raises:
       SharedError: naming both fingerprints and the remedy.
@@ -106,7 +106,7 @@ def check_same_everywhere(fingerprint: str, path: str | None) -> None:
         if other != first:
             raise SharedError(
                 f"process {place} has read data {other}, but process 0 has read "
-                f"{first} (data.path={path}); give all hosts the same files"
+                f"{first} ({source}); give all hosts the same files"
             )
 
 

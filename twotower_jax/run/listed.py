@@ -10,7 +10,8 @@ from twotower_jax.config import Config
 from twotower_jax.data.encode import codes_of
 from twotower_jax.data.log import FunnelLog, Pairs
 from twotower_jax.data.parse import text_to_ids, to_ids, to_rank
-from twotower_jax.data.sources.files import need_columns, need_file, read_table
+from twotower_jax.data.sources.files import need_file, read_table
+from twotower_jax.data.summary import lists_fingerprint
 from twotower_jax.errors import InputError
 from twotower_jax.run.inputs import Loaded, trains
 from twotower_jax.run.tower_features import choose_features
@@ -65,6 +66,16 @@ def with_lists(config: Config, data: Loaded) -> Loaded:
     return data._replace(split=split, counts=counts)
 
 
+def fingerprint_of_lists(config: Config, data: Loaded) -> str | None:
+    """Hash of the positives that lists add to the data of a run; None without any.
+
+    Args:
+      config: the run.
+      data: its data.
+    """
+    return lists_fingerprint(with_lists(config, data).split)
+
+
 def _check(config: Config, data: Loaded) -> None:
     """Refuse choices that need the moment or the request of each positive."""
     negatives, training = config.negatives, config.training
@@ -115,7 +126,12 @@ def _pairs(
 def _first_ranks(path: Path, length: int) -> pl.DataFrame:
     """Return the rows of the first ranks of each user, or its first rows."""
     table = read_table(path)
-    need_columns(table, {f"{KEY}, user": "user", f"{KEY}, item": "item"}, str(path))
+    if missing := {"user", "item"} - set(table.columns):
+        raise InputError(
+            f"{KEY}={str(path)!r} has no column {min(missing)!r}; its columns are: "
+            f"{', '.join(table.columns)}; rename them to user, item and, if there are "
+            "ranks, rank"
+        )
     # An exported list without a user is that of users outside the log.
     table = table.filter(pl.col("user").is_not_null())
     if "rank" in table.columns:
