@@ -77,7 +77,7 @@ def fingerprint_of_lists(config: Config, data: Loaded) -> str | None:
 
 
 def _check(config: Config, data: Loaded) -> None:
-    """Refuse choices that need the moment or the request of each positive."""
+    """Refuse choices that read the moment, the request or the row of each click."""
     negatives, training = config.negatives, config.training
     hard = negatives.hard
     of_log = hard.num and HARD_SOURCES[hard.source].of_log
@@ -91,8 +91,8 @@ def _check(config: Config, data: Loaded) -> None:
     ]
     if wrong := [word for word, is_so in refused if is_so]:
         raise InputError(
-            f"{KEY}={config.positives.lists.path} gives positives without a moment and "
-            f"a request, and {wrong[0]} reads them; leave one of the two out"
+            f"{KEY}={config.positives.lists.path} adds positives without a moment and a "
+            f"request, which {wrong[0]} does not take; leave one of the two out"
         )
 
 
