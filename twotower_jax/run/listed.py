@@ -91,8 +91,8 @@ def _check(config: Config, data: Loaded) -> None:
     ]
     if wrong := [word for word, is_so in refused if is_so]:
         raise InputError(
-            f"{KEY}={config.positives.lists.path} adds positives without a moment and a "
-            f"request, which {wrong[0]} does not take; leave one of the two out"
+            f"{KEY}={config.positives.lists.path} adds positives without a moment and "
+            f"a request, which {wrong[0]} does not take; leave one of the two out"
         )
 
 
