@@ -42,6 +42,8 @@ OTHERS = {
     "positives.threshold": 0.1,
     "positives.cap": 2,
     "positives.reweight": True,
+    "positives.lists.length": 3,
+    "positives.lists.weight": 0.7,
     "towers.history_length": 3,
     "towers.history_pooling": "attention",
     "towers.history_half_life": 2.0,
