@@ -83,17 +83,23 @@ def _check(config: Config, data: Loaded) -> None:
     of_log = hard.num and HARD_SOURCES[hard.source].of_log
     query = choose_features(config, data).towers.query
     refused = [
-        ("data.source=prepared", config.data.source == "prepared"),
-        (f"towers.query=[{','.join(query)}]", "history" in query),
-        (f"training.order={training.order}", training.order != "shuffled"),
-        ("negatives.available=true", negatives.available),
-        (f"negatives.hard.source={hard.source}", of_log),
+        ("data.source=prepared", "read its files", config.data.source == "prepared"),
+        (f"towers.query=[{','.join(query)}]", "set it to [id]", "history" in query),
+        (
+            f"training.order={training.order}",
+            "set it to shuffled",
+            training.order != "shuffled",
+        ),
+        ("negatives.available=true", "set it to false", negatives.available),
+        (f"negatives.hard.source={hard.source}", "set negatives.hard.num=0", of_log),
     ]
-    if wrong := [word for word, is_so in refused if is_so]:
-        raise InputError(
-            f"{KEY}={config.positives.lists.path} adds positives without a moment and "
-            f"a request, which {wrong[0]} does not take; leave one of the two out"
-        )
+    for word, remedy, is_so in refused:
+        if is_so:
+            raise InputError(
+                f"{KEY}={config.positives.lists.path} adds positives without a moment "
+                f"and a request, which {word} does not take; {remedy}, or leave the "
+                "lists out"
+            )
 
 
 def _pairs(
