@@ -100,7 +100,7 @@ class Shape(NamedTuple):
 
     @property
     def updates_every_row(self) -> bool:
-        """Whether a step updates every row of a table; else the rows of its batch."""
+        """Whether the optimizer updates all rows of a table in each step."""
         return OPTIMIZERS[self.structure.optimizer].every_row
 
     @property

@@ -27,7 +27,6 @@ from twotower_jax.run.in_use import check_use, report_use
 from twotower_jax.run.inputs import (
     Loaded,
     check_same_data,
-    check_same_lists,
     check_sizes,
     check_times,
     trains,
@@ -39,7 +38,7 @@ from twotower_jax.run.joined import (
     connected,
     workplace,
 )
-from twotower_jax.run.listed import fingerprint_of_lists
+from twotower_jax.run.listed import check_same_lists, fingerprint_of_lists
 from twotower_jax.run.lock import held
 from twotower_jax.run.manifest import manifest, training_identity, write_manifest
 from twotower_jax.run.memory import check_memory

@@ -15,11 +15,7 @@ from twotower_jax.data.history import History, make_history
 from twotower_jax.data.log import FunnelLog, Pairs, Split
 from twotower_jax.data.prepared.load import stored_split
 from twotower_jax.data.split import split
-from twotower_jax.data.summary import (
-    data_fingerprint,
-    lists_fingerprint,
-    weights_fingerprint,
-)
+from twotower_jax.data.summary import data_fingerprint, weights_fingerprint
 from twotower_jax.errors import InputError
 from twotower_jax.model.baselines import BASELINES, baselines_for
 from twotower_jax.model.click_matrix import Clicks, click_matrix
@@ -175,24 +171,6 @@ def check_same_data(record: RunFolder, data: Loaded) -> None:
             f"{record.path} holds a run on data {before['data_fingerprint']}, but the "
             f"same configuration now reads data {data.fingerprint}: the files have "
             "changed; set name= to keep both, or move that folder away"
-        )
-
-
-def check_same_lists(record: RunFolder, part: Loaded) -> None:
-    """Refuse to resume, or return, a run whose positives are of other lists.
-
-    Args:
-      record: the run's folder.
-      part: the data that its configuration reads now, with the positives of lists.
-
-    Raises:
-      InputError: where their fingerprints differ.
-    """
-    before, now = record.read("manifest"), lists_fingerprint(part.split)
-    if before and before.get("lists_fingerprint") != now:
-        raise InputError(
-            f"{record.path} holds a run with other positives from positives.lists.path:"
-            " the file has changed; set name= to keep both, or move that folder away"
         )
 
 

@@ -14,6 +14,7 @@ from twotower_jax.data.sources.files import need_file, read_table
 from twotower_jax.data.summary import lists_fingerprint
 from twotower_jax.errors import InputError
 from twotower_jax.run.inputs import Loaded, trains
+from twotower_jax.run.records import RunFolder
 from twotower_jax.run.tower_features import choose_features
 from twotower_jax.training.hard_sources import HARD_SOURCES
 
@@ -29,8 +30,8 @@ def with_lists(config: Config, data: Loaded) -> Loaded:
     A listed item is a positive of its user with the weight ``positives.lists.weight``
     times the mean weight of a click. It is a row of the epoch like a click, and counts
     in the frequencies of items by which positives are resampled, negatives drawn and
-    log q taken. It is no click: rankings and baselines do not know it. Of its own
-    result the function returns the same.
+    log q taken. It is no click: rankings do not leave it out as seen, and baselines
+    are not fitted on it. Data that hold listed positives are returned as they are.
 
     Args:
       config: the run.
@@ -74,6 +75,24 @@ def fingerprint_of_lists(config: Config, data: Loaded) -> str | None:
       data: its data.
     """
     return lists_fingerprint(with_lists(config, data).split)
+
+
+def check_same_lists(record: RunFolder, part: Loaded) -> None:
+    """Refuse to resume, or return, a run whose positives are of other lists.
+
+    Args:
+      record: the run's folder.
+      part: the data that its configuration reads now, with the positives of lists.
+
+    Raises:
+      InputError: where their fingerprints differ.
+    """
+    before, now = record.read("manifest"), lists_fingerprint(part.split)
+    if before and before.get("lists_fingerprint") != now:
+        raise InputError(
+            f"{record.path} holds a run with other positives from positives.lists.path:"
+            " the file has changed; set name= to keep both, or move that folder away"
+        )
 
 
 def _check(config: Config, data: Loaded) -> None:
