@@ -17,6 +17,7 @@ from helpers.source_steps import (
     POOL,
     POOLED,
     RUN,
+    TEMPERATURE,
     USER,
     batches_of,
     go,
@@ -24,9 +25,12 @@ from helpers.source_steps import (
     one_by_one,
     problem_of,
     start,
+    vectors,
 )
 
 from twotower_jax.losses.registry import LOSSES
+from twotower_jax.training.correction import batch_terms
+from twotower_jax.training.draws import draw
 from twotower_jax.training.types import HardRatio, TrainState
 
 # ------------------------------------------------------------------------------- masks
@@ -70,6 +74,41 @@ def test_the_score_of_a_masked_pair_never_changes_the_loss():
     assert abs(loss([], ~banked & ~np.isin(bank.item, own)) - loss([], nothing)) > 1e-3
     others = np.setdiff1d(np.arange(ITEMS), own)
     assert abs(loss(others[:3], nothing) - loss([], nothing)) > 1e-3
+
+
+def masked_losses(tables, rows, counts):
+    """Return the loss of each row, by loops; item j stands ``counts[j]`` times."""
+    query, item = (np.asarray(part, np.float64) for part in vectors(tables))
+    clicked = set(zip(USER.tolist(), ITEM.tolist(), strict=True))
+    losses = []
+    for user, own in zip(USER[rows], ITEM[rows], strict=True):
+        scores = item @ query[user] / TEMPERATURE
+        terms = [
+            scores[j] + np.log(counts[j])
+            for j in range(ITEMS)
+            if counts[j] and j != own and (int(user), j) not in clicked
+        ]
+        losses.append(np.logaddexp.reduce([scores[own], *terms]) - scores[own])
+    return np.array(losses)
+
+
+@pytest.mark.parametrize("name", ["full_softmax", "sampled_softmax"])
+def test_columns_that_are_distinct_mask_what_users_clicked_without_a_look_up(name):
+    keys = {"loss__name": name, "negatives__mask": "user_positives"}
+    problem = problem_of(
+        training__merge_columns=True, loss__logq__correct="none", **keys
+    )
+    (rows,) = batches_of(problem, 1)
+    state = start(problem)
+    counts = np.bincount(ITEM[rows], minlength=ITEMS)
+    if name == "full_softmax":
+        counts = np.ones(ITEMS)
+    want = masked_losses(state.params["tables"], rows, counts).mean()
+    assert float(go(problem, state, rows)[1][0]) == pytest.approx(want, rel=1e-5)
+    program, data = problem.program, problem.data
+    batch = data.batch(jnp.asarray(rows))
+    terms = batch_terms(program, data, state, batch, draw(program, data, state, batch))
+    assert terms.columns.place is None and terms.rows.seen.any()
 
 
 # ------------------------------------------------------------------ mixture of sources

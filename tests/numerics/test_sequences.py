@@ -26,6 +26,13 @@ from helpers.source_steps import CHEAP
 
 from twotower_jax.errors import InputError
 from twotower_jax.model.embed import all_queries
+from twotower_jax.model.sequence import (
+    Dropout,
+    SequenceSpec,
+    init_sequence,
+    sequence_vectors,
+)
+from twotower_jax.model.tokens import whole_sequences
 from twotower_jax.run.sequences import trained_part
 from twotower_jax.training.step import run_steps, train_step
 
@@ -139,6 +146,22 @@ def test_a_query_reads_the_newest_items_of_its_user():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("layers", quick([1, 2], [2]))
+def test_the_last_layer_at_the_newest_tokens_alone_changes_no_vector(layers):
+    spec = SequenceSpec(dim=8, length=4, layers=layers, heads=2)
+    params = init_sequence(spec, jax.random.key(0))
+    present = np.arange(4) >= np.array([[3], [0], [2], [4]])  # the last one: no item
+    tokens = whole_sequences(jnp.asarray(present))
+    vectors = jax.random.normal(jax.random.key(1), (16, 8))
+    share = Dropout(jax.random.key(2), jnp.float32(0))  # drops nothing, at every token
+    found, expected = (
+        sequence_vectors(spec, params, vectors, tokens, one, stream=False)
+        for one in (None, share)
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert np.abs(found[:3]).max(axis=1).min() > 0.1 and not found[3].any()
+
+
 def test_dropout_is_a_function_of_seed_and_step_and_of_training_alone():
     problem = problem_of(towers__sequence__dropout=0.5)
     params = some_params(problem)

@@ -50,7 +50,8 @@ class ColumnTerms(NamedTuple):
       log_count: [G, C] log of the expected count by group of rows; 0 corrects nothing.
       key: [C] int32 item of the column.
       place: [C] int32 place of the column's item among the U distinct items to which
-        `PoolTerms.place` and `RowTerms.seen` refer. Not read where a row has neither.
+        `PoolTerms.place` and `RowTerms.seen` refer; None where column c has the c-th
+        of them. Not read where a row has neither.
       strength: [] factor of the logs of expected counts of columns, of their pools and
         of the rows' own items; None for 1.
       first: [C] int32 the first column of each distinct item; None where `log_count`
@@ -60,7 +61,7 @@ class ColumnTerms(NamedTuple):
     log_mult: jax.Array
     log_count: jax.Array
     key: jax.Array
-    place: jax.Array
+    place: jax.Array | None
     strength: jax.Array | None = None
     first: jax.Array | None = None
 
@@ -153,7 +154,7 @@ def column_terms(columns: ColumnTerms, rows: RowTerms) -> PairTerms:
     own = columns.key[None, :] == rows.key[:, None]
     log_mult = jnp.where(own, rows.own_log_mult[:, None], columns.log_mult[None, :])
     if rows.seen is not None:
-        log_mult = jnp.where(rows.seen[:, columns.place], -jnp.inf, log_mult)
+        log_mult = jnp.where(_by_column(rows.seen, columns), -jnp.inf, log_mult)
     log_count = jnp.where(own, rows.own_log_count[:, None], log_count)
     log_count = tempered(log_count, columns.strength)
     # A masked pair has count 1: an item of count 0 stays masked and is never nan.
@@ -182,7 +183,7 @@ def bias(columns: ColumnTerms, rows: RowTerms) -> jax.Array:
     own_bias = _minus(rows.own_log_mult, own_log_count)[:, None]
     bias = jnp.where(own, own_bias, bias)
     if rows.seen is not None:
-        bias = jnp.where(rows.seen[:, columns.place], -jnp.inf, bias)
+        bias = jnp.where(_by_column(rows.seen, columns), -jnp.inf, bias)
     return bias
 
 
@@ -196,10 +197,16 @@ def _with_pool(
         there = log_count[line, columns.first.at[pool.place].get(mode="clip")]
         counts = jnp.logaddexp(there, counts)
     table = jnp.full((number, size + 1), -jnp.inf, log_count.dtype)
-    found = table.at[line, pool.place].set(counts, mode="drop")[:, columns.place]
+    table = table.at[line, pool.place].set(counts, mode="drop")
+    found = _by_column(table[:, :size], columns)
     if columns.first is None:
         return jnp.logaddexp(log_count, found)
     return jnp.where(jnp.isneginf(found), log_count, found)
+
+
+def _by_column(values: jax.Array, columns: ColumnTerms) -> jax.Array:
+    """Return values [b, U] of distinct items as those of the columns, [b, C]."""
+    return values if columns.place is None else values[:, columns.place]
 
 
 def _minus(log_mult: jax.Array, log_count: jax.Array) -> jax.Array:

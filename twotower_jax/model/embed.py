@@ -115,9 +115,11 @@ def _in_blocks(
 ) -> jax.Array:
     """Return embeddings [number, dim] of entities (arrays [number]), block by block.
 
-    The last block is moved back so that it fits; a second copy is never held.
+    Blocks are alike, so that few entities are embedded twice: the last block is moved
+    back so that it fits. A second copy is never held.
     """
-    block = min(BLOCK, number)
+    blocks = -(-number // BLOCK)
+    block = -(-number // blocks)
 
     def fill(place: jax.Array, out: jax.Array) -> jax.Array:
         start = jnp.minimum(place * block, number - block)
@@ -127,4 +129,4 @@ def _in_blocks(
         return jax.lax.dynamic_update_slice(out, embed(part), (start, 0))
 
     empty = jnp.zeros((number, dim), jnp.float32)
-    return jax.lax.fori_loop(0, -(-number // block), fill, empty)
+    return jax.lax.fori_loop(0, blocks, fill, empty)

@@ -95,8 +95,13 @@ def sequence_vectors(
     """
     allowed = visible(tokens.sequence, stream=stream)
     x = vectors.reshape(*tokens.place.shape, spec.dim)
-    x = _transformer(spec).apply(params, x, tokens.place, allowed, dropout)
-    x = x.reshape(-1, spec.dim)[tokens.newest]
+    newest = None
+    if dropout is None and not stream:
+        newest = tokens.newest % spec.length
+    x = _transformer(spec).apply(params, x, tokens.place, allowed, dropout, newest)
+    x = x.reshape(-1, spec.dim)
+    if newest is None:
+        x = x[tokens.newest]
     return jnp.where(tokens.present[:, None], x, 0)
 
 
@@ -148,6 +153,13 @@ def drop(x: jax.Array, dropout: Dropout | None, place: int) -> jax.Array:
     return jnp.where(kept, x / (1 - dropout.share), 0)
 
 
+def _tokens_at(x: jax.Array, newest: jax.Array | None) -> jax.Array:
+    """Return tokens [N, 1, ...] at the places [N] of x [N, W, ...]; None: all."""
+    if newest is None:
+        return x
+    return x[jnp.arange(x.shape[0]), newest][:, None]
+
+
 class _Layer(nnx.Module):
     """One layer: attention and a feed-forward part, each behind its norm."""
 
@@ -160,33 +172,47 @@ class _Layer(nnx.Module):
         self.first, self.second = linear(dim, dim), linear(dim, dim)
 
     def __call__(
-        self, x: jax.Array, allowed: jax.Array, dropout: Dropout | None, place: int
+        self,
+        x: jax.Array,
+        allowed: jax.Array,
+        dropout: Dropout | None,
+        place: int,
+        newest: jax.Array | None = None,
     ) -> jax.Array:
-        x = x + drop(self.attend(x, allowed, dropout, place), dropout, place + 1)
+        """Return new tokens [N, W, dim]; given the newest ones [N], theirs alone."""
+        mixed = self.attend(x, allowed, dropout, place, newest)
+        x = _tokens_at(x, newest) + drop(mixed, dropout, place + 1)
         hidden = nnx.relu(self.first(self.before_forward(x)))
         hidden = drop(hidden, dropout, place + 2)
         return x + drop(self.second(hidden), dropout, place + 3)
 
     def attend(
-        self, x: jax.Array, allowed: jax.Array, dropout: Dropout | None, place: int
+        self,
+        x: jax.Array,
+        allowed: jax.Array,
+        dropout: Dropout | None,
+        place: int,
+        newest: jax.Array | None,
     ) -> jax.Array:
         """Return the attention of tokens x [N, W, dim] to those they may see."""
         x = self.before_attention(x)
-        shape = (*x.shape[:2], self.heads, x.shape[2] // self.heads)
+        asking, allowed = _tokens_at(x, newest), _tokens_at(allowed, newest)
+        heads = self.heads, x.shape[2] // self.heads
         query, key, value = (
-            part(x).reshape(shape) for part in (self.query, self.key, self.value)
+            part.reshape(*part.shape[:2], *heads)
+            for part in (self.query(asking), self.key(x), self.value(x))
         )
-        if allowed.shape[2] > allowed.shape[1]:
+        if allowed.shape[2] > x.shape[1]:
             key, value = (
                 jnp.concatenate([_before(part, 0), part], axis=1)
                 for part in (key, value)
             )
-        scores = jnp.einsum("nqhd,nkhd->nhqk", query, key) * shape[3] ** -0.5
+        scores = jnp.einsum("nqhd,nkhd->nhqk", query, key) * heads[1] ** -0.5
         # Every token sees itself, so that no row is empty.
         scores = jnp.where(allowed[:, None], scores, jnp.finfo(scores.dtype).min)
         weight = drop(jax.nn.softmax(scores), dropout, place)
         mixed = jnp.einsum("nhqk,nkhd->nqhd", weight, value)
-        return self.out(mixed.reshape(x.shape))
+        return self.out(mixed.reshape(asking.shape))
 
 
 class _Transformer(nnx.Module):
@@ -206,11 +232,16 @@ class _Transformer(nnx.Module):
         place: jax.Array,
         allowed: jax.Array,
         dropout: Dropout | None,
+        newest: jax.Array | None,
     ) -> jax.Array:
+        """Return all tokens [N, W, dim], or the newest of each block [N, 1, dim]."""
         x = x * x.shape[2] ** 0.5 + self.place(place)
         x = drop(x, dropout, 0)
+        # Only the newest token of the last layer is read where a block is a query.
         for number, layer in enumerate(self.layers):
-            x = layer(x, allowed, dropout, 1 + 4 * number)
+            last = number == len(self.layers) - 1
+            at = newest if last else None
+            x = layer(x, allowed, dropout, 1 + 4 * number, at)
         return self.last(x)
 
 

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from twotower_jax.data.shards import take, take_rows
+from twotower_jax.losses.registry import LOSSES
 from twotower_jax.losses.terms import (
     ColumnTerms,
     PairTerms,
@@ -31,7 +32,13 @@ from twotower_jax.training.expected_counts import (
 from twotower_jax.training.log_q import CORRECTIONS, HARD_LOG_Q
 from twotower_jax.training.row_masks import masked_items, unknown_items
 from twotower_jax.training.slots import Slots
-from twotower_jax.training.types import Batch, Program, TrainData, TrainState
+from twotower_jax.training.types import (
+    Batch,
+    Program,
+    Structure,
+    TrainData,
+    TrainState,
+)
 
 # Key of bank entries where rows mask no item: no row has it.
 NO_KEY = -2
@@ -72,7 +79,7 @@ def batch_terms(
       positives.
     """
     mixture = negative_mixture(program, state, draws, batch.items.shape[0])
-    drawn, num_items = draws.columns, program.structure.num_items
+    drawn = draws.columns
     items = drawn.encode_ids[: drawn.log_mult.shape[0]]
     log_count = column_counts(mixture, items)
     strength = program.hyper.logq_strength
@@ -94,9 +101,9 @@ def batch_terms(
     has_own = mixture is not None and mixture.own is not None
     by_row = data.positives is not None or data.known is not None
     if items.shape[0] and (has_pools or has_own or by_row):
-        # Padding behind num_items, the id of columns that hold no item.
-        distinct = find_distinct(items, items.shape[0], num_items + 1)
-        columns = columns._replace(place=distinct.place)
+        distinct = _distinct_items(program.structure, items)
+        ascending = _ascending(program.structure)
+        columns = columns._replace(place=None if ascending else distinct.place)
         # Entries of a bank have counts of earlier steps.
         if (has_pools or has_own) and "bank" not in state.samplers:
             columns = columns._replace(first=_first_columns(distinct))
@@ -154,6 +161,22 @@ def row_weights(program: Program, data: TrainData, batch: Batch) -> jax.Array:
     if program.hyper.positive_weight is not None:
         weight = take(program.hyper.positive_weight, batch.items)
     return weight / weight.sum()
+
+
+def _ascending(structure: Structure) -> bool:
+    """Return whether the columns are distinct items in ascending order."""
+    if structure.negatives.bank or structure.negatives.distinct:
+        return False
+    return structure.merged_size > 0 or LOSSES[structure.loss].whole_catalogue
+
+
+def _distinct_items(structure: Structure, items: jax.Array) -> Distinct:
+    """Return the distinct items of the columns [C] and of a bank behind them."""
+    number = items.shape[0]
+    if _ascending(structure):
+        return Distinct(items, jnp.arange(number, dtype=jnp.int32))
+    # Padding behind num_items, the id of columns that hold no item.
+    return find_distinct(items, number, structure.num_items + 1)
 
 
 def _first_columns(distinct: Distinct) -> jax.Array:
