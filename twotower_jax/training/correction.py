@@ -83,8 +83,7 @@ def batch_terms(
     items = drawn.encode_ids[: drawn.log_mult.shape[0]]
     log_count = column_counts(mixture, items)
     strength = program.hyper.logq_strength
-    place = jnp.zeros_like(items)
-    columns = ColumnTerms(drawn.log_mult, log_count, drawn.key, place, strength)
+    columns = ColumnTerms(drawn.log_mult, log_count, drawn.key, None, strength)
     if "bank" in state.samplers:
         items = jnp.concatenate([items, state.samplers["bank"].item])
         columns = _append_bank(program, state, columns, mixture)
@@ -132,7 +131,6 @@ def _append_bank(
             [columns.log_count, bank_counts(mixture, bank)], axis=1
         ),
         key=jnp.concatenate([columns.key, key]),
-        place=jnp.concatenate([columns.place, jnp.zeros_like(bank.item)]),
     )
 
 
