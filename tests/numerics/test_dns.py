@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers.problems import as_loaded, small_problem
 
-from twotower_jax.model import two_tower as net
+from twotower_jax.model.inputs import query_inputs
 from twotower_jax.model.tower import l2_normalize
 from twotower_jax.sampling.mining import dns_log_prob
 from twotower_jax.training.draws import choose, draw
@@ -50,7 +50,7 @@ def chosen(program, data, state, rows):
     """Return the candidates [B, K, M] of a batch and the items chosen, [B, K]."""
     batch = data.batch(rows)
     drawn = draw(program, data, state, batch)
-    queries = net.query_inputs(
+    queries = query_inputs(
         program.structure.model, data.entities, batch.queries, batch.items
     )
     after = choose(program, data, state, batch, queries, drawn)

@@ -14,6 +14,7 @@ from helpers.source_steps import CHEAP
 from twotower_jax.data.log import Feature
 from twotower_jax.errors import InputError
 from twotower_jax.model import two_tower as net
+from twotower_jax.model.inputs import query_inputs
 from twotower_jax.training import batch_loss, query_chunks, row_updates
 from twotower_jax.training.draws import choose, draw
 from twotower_jax.training.optimizers import OptimizerNumbers, make_optimizer
@@ -155,7 +156,7 @@ def test_vectors_equal_a_loop(case):
     rows = np.arange(60)
     batch = problem.data.batch(jnp.asarray(rows))
     entities = problem.data.entities
-    inputs = net.query_inputs(model, entities, batch.queries, batch.items)
+    inputs = query_inputs(model, entities, batch.queries, batch.items)
     values = net.gather_rows(params["tables"], inputs)
     found = net.encode("query", model.query, params["dense"], values, inputs)
     params = jax.tree.map(np.asarray, params)
@@ -175,7 +176,7 @@ def gradient_of(problem, state, rows):
     """Return the gradient of the loss of a batch by all parameters, by autodiff."""
     program, data = problem.program, problem.data
     batch = data.batch(rows)
-    inputs = net.query_inputs(
+    inputs = query_inputs(
         program.structure.model, data.entities, batch.queries, batch.items
     )
     draws = draw(program, data, state, batch)
@@ -225,7 +226,7 @@ def test_steps_equal_autodiff_of_whole_tables(case, chunk, monkeypatch):
     tables = state.params["tables"]
     assert ("query.history" in tables) == ("shared" not in case)
     model = problem.program.structure.model
-    inputs = net.query_inputs(model, problem.data.entities, *first_rows(problem))
+    inputs = query_inputs(model, problem.data.entities, *first_rows(problem))
     assert query_chunks.rows_of_chunk(model, inputs) == chunk
     for one, other in zip(
         jax.tree.leaves(state.params), jax.tree.leaves(params), strict=True

@@ -9,7 +9,7 @@ import pytest
 from helpers.problems import as_loaded, configure, small_problem
 
 from twotower_jax.errors import InputError
-from twotower_jax.model import two_tower as net
+from twotower_jax.model.inputs import query_inputs
 from twotower_jax.objective.arm import small_config
 from twotower_jax.objective.optimum import find_optimum
 from twotower_jax.objective.world import retrieved_items, world_of, zipf_counts
@@ -63,7 +63,7 @@ def chosen(problem, state, rows, pools=None):
         slots = drawn.slots._replace(pool=RowPools(jnp.asarray(pools), log_q))
         drawn = drawn._replace(slots=slots)
     model, entities = problem.program.structure.model, problem.data.entities
-    queries = net.query_inputs(model, entities, batch.queries, batch.items)
+    queries = query_inputs(model, entities, batch.queries, batch.items)
     after = choose(problem.program, problem.data, state, batch, queries, drawn)
     return batch, after
 

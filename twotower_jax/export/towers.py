@@ -15,9 +15,10 @@ from twotower_jax.export.raw import as_given, codes_in, known_first, values_of
 from twotower_jax.model.bags import Bag, bag_vectors, mean_bag
 from twotower_jax.model.embeddings import FeatureSpec, join_numbers, whole_rows
 from twotower_jax.model.history import HistoryInputs, history_inputs
+from twotower_jax.model.inputs import Inputs
 from twotower_jax.model.specs import Model
 from twotower_jax.model.tower import TowerSpec, l2_normalize
-from twotower_jax.model.two_tower import Inputs, encode, table_sizes
+from twotower_jax.model.two_tower import encode, table_sizes
 
 PLATFORMS = ("cpu", "cuda")
 # FlatBuffers, the format of an artifact, addresses 2 GiB.

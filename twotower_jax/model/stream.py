@@ -5,9 +5,9 @@ import jax.numpy as jnp
 from twotower_jax.data.feed import Entities, Queries
 from twotower_jax.data.shards import take_known
 from twotower_jax.model.history import place_inputs
+from twotower_jax.model.inputs import Inputs, feature_inputs
 from twotower_jax.model.specs import Model
 from twotower_jax.model.tokens import stream_tokens
-from twotower_jax.model.two_tower import Inputs, feature_inputs
 
 
 def stream_inputs(model: Model, entities: Entities, queries: Queries) -> Inputs:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from twotower_jax.losses.terms import Scores
-from twotower_jax.model import two_tower as net
+from twotower_jax.model.inputs import query_inputs
 from twotower_jax.training.batch_loss import (
     Context,
     TowerInputs,
@@ -122,7 +122,7 @@ def _step(
     model = program.structure.model
     state = count_items(program, state, batch)
     draws = draw(program, data, state, batch)
-    queries = net.query_inputs(model, data.entities, batch.queries, batch.items)
+    queries = query_inputs(model, data.entities, batch.queries, batch.items)
     draws = choose(program, data, state, batch, queries, draws)
     inputs = TowerInputs(queries, candidate_inputs(program, data, draws))
     context = Context(program, data, state, batch, draws, inputs)

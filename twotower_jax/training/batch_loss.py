@@ -10,8 +10,10 @@ from twotower_jax.losses import blockwise
 from twotower_jax.losses.registry import LOSSES
 from twotower_jax.losses.terms import Scores
 from twotower_jax.model import two_tower as net
+from twotower_jax.model.inputs import Inputs, first_entities
+from twotower_jax.model.inputs import candidate_inputs as inputs_of_items
 from twotower_jax.sampling.columns import first_columns
-from twotower_jax.training.correction import batch_terms
+from twotower_jax.training.correction import batch_terms, columns_ascend
 from twotower_jax.training.draws import Draws
 from twotower_jax.training.dropout import drop_numbers
 from twotower_jax.training.kth_scores import weights_at_k
@@ -31,8 +33,8 @@ class TowerInputs(NamedTuple):
       views: Two views of items; None without a self-supervised loss.
     """
 
-    query: net.Inputs
-    candidate: net.Inputs
+    query: Inputs
+    candidate: Inputs
     views: Views | None = None
 
 
@@ -78,7 +80,7 @@ class Context(NamedTuple):
     inputs: TowerInputs
 
 
-def candidate_inputs(program: Program, data: TrainData, draws: Draws) -> net.Inputs:
+def candidate_inputs(program: Program, data: TrainData, draws: Draws) -> Inputs:
     """Inputs of the candidate tower for the slots and the columns of a batch.
 
     Args:
@@ -93,7 +95,10 @@ def candidate_inputs(program: Program, data: TrainData, draws: Draws) -> net.Inp
     if draws.slots is not None:
         # Slots come first, because the columns may be cut to the first ones.
         ids = jnp.concatenate([draws.slots.items.reshape(-1), ids])
-    return net.candidate_inputs(program.structure.model, data.entities, ids)
+    distinct = columns_ascend(program.structure) and draws.slots is None
+    return inputs_of_items(
+        program.structure.model, data.entities, ids, distinct=distinct
+    )
 
 
 def gather_weights(state: TrainState, inputs: TowerInputs) -> Weights:
@@ -237,7 +242,7 @@ def _embed(context: Context, weights: Weights) -> tuple[jax.Array, jax.Array]:
 def _first_columns(context: Context, size: int) -> Context:
     """Return the context with the first ``size`` of merged columns only."""
     draws, inputs = context.draws, context.inputs
-    candidate = net.first_entities(inputs.candidate, number_of_slots(draws) + size)
+    candidate = first_entities(inputs.candidate, number_of_slots(draws) + size)
     return context._replace(
         draws=draws._replace(columns=first_columns(draws.columns, size)),
         inputs=inputs._replace(candidate=candidate),

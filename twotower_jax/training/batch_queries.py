@@ -1,7 +1,7 @@
 """Inputs of the query tower for the rows of a batch."""
 
 from twotower_jax import keys
-from twotower_jax.model import two_tower as net
+from twotower_jax.model.inputs import Inputs, query_inputs
 from twotower_jax.model.sequence import Dropout
 from twotower_jax.model.stream import stream_inputs
 from twotower_jax.training.types import Batch, Program, TrainData, TrainState
@@ -9,7 +9,7 @@ from twotower_jax.training.types import Batch, Program, TrainData, TrainState
 
 def batch_queries(
     program: Program, data: TrainData, state: TrainState, batch: Batch
-) -> net.Inputs:
+) -> Inputs:
     """Inputs of the query tower for the rows of a batch.
 
     Rows that are sequences end to end read each item of a sequence once. The dropout
@@ -28,7 +28,7 @@ def batch_queries(
     if program.structure.end_to_end:
         inputs = stream_inputs(model, data.entities, batch.queries)
     else:
-        inputs = net.query_inputs(model, data.entities, batch.queries, batch.items)
+        inputs = query_inputs(model, data.entities, batch.queries, batch.items)
     share, history = program.hyper.sequence_dropout, inputs.history
     if share is None or history is None:
         return inputs

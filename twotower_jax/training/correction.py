@@ -84,7 +84,8 @@ def batch_terms(
     log_count = column_counts(mixture, items)
     strength = program.hyper.logq_strength
     columns = ColumnTerms(drawn.log_mult, log_count, drawn.key, None, strength)
-    if "bank" in state.samplers:
+    has_bank = "bank" in state.samplers
+    if has_bank:
         items = jnp.concatenate([items, state.samplers["bank"].item])
         columns = _append_bank(program, state, columns, mixture)
     own = row_counts(mixture, batch.items[:, None])[:, 0]
@@ -100,11 +101,11 @@ def batch_terms(
     has_own = mixture is not None and mixture.own is not None
     by_row = data.positives is not None or data.known is not None
     if items.shape[0] and (has_pools or has_own or by_row):
-        distinct = _distinct_items(program.structure, items)
-        ascending = _ascending(program.structure)
+        ascending = columns_ascend(program.structure) and not has_bank
+        distinct = _distinct_items(program.structure, items, ascending)
         columns = columns._replace(place=None if ascending else distinct.place)
         # Entries of a bank have counts of earlier steps.
-        if (has_pools or has_own) and "bank" not in state.samplers:
+        if (has_pools or has_own) and not has_bank:
             columns = columns._replace(first=_first_columns(distinct))
         rows = rows._replace(
             seen=_seen(data, batch, distinct),
@@ -161,17 +162,20 @@ def row_weights(program: Program, data: TrainData, batch: Batch) -> jax.Array:
     return weight / weight.sum()
 
 
-def _ascending(structure: Structure) -> bool:
-    """Return whether the columns are distinct items in ascending order."""
-    if structure.negatives.bank or structure.negatives.distinct:
-        return False
-    return structure.merged_size > 0 or LOSSES[structure.loss].whole_catalogue
+def columns_ascend(structure: Structure) -> bool:
+    """Whether the columns are distinct items in ascending order, then padding.
+
+    Args:
+      structure: The static part of a program.
+    """
+    merged = structure.merged_size > 0 and not structure.negatives.distinct
+    return merged or LOSSES[structure.loss].whole_catalogue
 
 
-def _distinct_items(structure: Structure, items: jax.Array) -> Distinct:
-    """Return the distinct items of the columns [C] and of a bank behind them."""
+def _distinct_items(structure: Structure, items: jax.Array, ascend: bool) -> Distinct:
+    """Return the distinct items of the columns [C], which may be these themselves."""
     number = items.shape[0]
-    if _ascending(structure):
+    if ascend:
         return Distinct(items, jnp.arange(number, dtype=jnp.int32))
     # Padding behind num_items, the id of columns that hold no item.
     return find_distinct(items, number, structure.num_items + 1)

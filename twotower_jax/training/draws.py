@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from twotower_jax import keys
 from twotower_jax.losses.registry import LOSSES
-from twotower_jax.model.two_tower import Inputs
+from twotower_jax.model.inputs import Inputs
 from twotower_jax.sampling import columns as cols
 from twotower_jax.sampling.hard import hard_slots, has_pool
 from twotower_jax.sampling.masks import MASKS

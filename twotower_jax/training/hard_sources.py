@@ -9,7 +9,7 @@ import numpy as np
 
 from twotower_jax import keys
 from twotower_jax.data.shards import take, take_known, take_rows
-from twotower_jax.model import two_tower as net
+from twotower_jax.model.inputs import Inputs
 from twotower_jax.registry import Registry
 from twotower_jax.sampling.hard import draw_hard
 from twotower_jax.training.scored_draws import (
@@ -36,7 +36,7 @@ class HardSource(NamedTuple):
     """
 
     draw: Callable[[Program, TrainData, TrainState, Batch], HardDraws]
-    choose: Callable[[Program, TrainData, TrainState, Batch, net.Inputs, Slots], Slots]
+    choose: Callable[[Program, TrainData, TrainState, Batch, Inputs, Slots], Slots]
     of_log: bool = False
     mined: bool = False
     scored: bool = False
@@ -110,7 +110,7 @@ def keep_items(
     data: TrainData,
     state: TrainState,
     batch: Batch,
-    queries: net.Inputs,
+    queries: Inputs,
     slots: Slots,
 ) -> Slots:
     """The slots as they were drawn.

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 
 from twotower_jax.model.bags import Bag
 from twotower_jax.model.embeddings import TableRows
-from twotower_jax.model.two_tower import Inputs
+from twotower_jax.model.inputs import Inputs
 from twotower_jax.training.batch_loss import Context, number_of_slots
 from twotower_jax.training.correction import row_weights
 
@@ -55,7 +55,10 @@ def penalised(context: Context) -> dict[str, Counted]:
     weight = program.hyper.l2 * row_weights(program, context.data, context.batch)
     place = number_of_slots(draws) + draws.columns.positive
     positives = {
-        name: rows._replace(place=rows.place[place], present=rows.present[place])
+        name: rows._replace(
+            place=place if rows.place is None else rows.place[place],
+            present=rows.present[place],
+        )
         for name, rows in inputs.candidate.rows.items()
     }
     number = number_of_slots(draws) + draws.columns.encode_ids.shape[0]

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 
 from twotower_jax.model import two_tower as net
 from twotower_jax.model.bags import Bag, gather_bags
+from twotower_jax.model.inputs import Inputs
 from twotower_jax.model.specs import Model
 from twotower_jax.training.row_updates import BagGradient, add_bags, distinct_rows
 
@@ -40,7 +41,7 @@ class QueryTower(NamedTuple):
     """
 
     model: Model
-    inputs: net.Inputs
+    inputs: Inputs
     dense: dict[str, Any]
     rows: Rows
     tables: Rows
@@ -80,7 +81,7 @@ class QueryGradient(NamedTuple):
     histories: dict[str, SummedRows]
 
 
-def rows_of_chunk(model: Model, inputs: net.Inputs) -> int | None:
+def rows_of_chunk(model: Model, inputs: Inputs) -> int | None:
     """Rows of a chunk, or None where the batch is computed as a whole.
 
     Args:
@@ -97,9 +98,7 @@ def rows_of_chunk(model: Model, inputs: net.Inputs) -> int | None:
     return max(1, PLACES // length)
 
 
-def query_vectors(
-    model: Model, inputs: net.Inputs, params: dict[str, Any]
-) -> jax.Array:
+def query_vectors(model: Model, inputs: Inputs, params: dict[str, Any]) -> jax.Array:
     """Embeddings of the queries of a batch, in chunks where they are many.
 
     Args:
@@ -199,7 +198,7 @@ class _Chunk(NamedTuple):
 
     first: jax.Array
     size: int
-    inputs: net.Inputs
+    inputs: Inputs
     places: Rows
 
 
@@ -214,9 +213,7 @@ def _chunk(queries: QueryTower, first: jax.Array, size: int) -> _Chunk:
         name: one._replace(place=part(one.place), present=part(one.present))
         for name, one in inputs.rows.items()
     }
-    own = net.Inputs(
-        rows, part(inputs.bags), part(inputs.numbers), part(inputs.history)
-    )
+    own = Inputs(rows, part(inputs.bags), part(inputs.numbers), part(inputs.history))
     tables = queries.tables
     places = {
         name: gather_bags(tables[name], own.bags[name])

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from twotower_jax import keys
 from twotower_jax.model import two_tower as net
+from twotower_jax.model.inputs import Inputs
 from twotower_jax.sampling.hard import draw_hard, has_pool
 from twotower_jax.sampling.mining import best_of
 from twotower_jax.sampling.proposals import log_prob
@@ -44,7 +45,7 @@ def choose_best(
     data: TrainData,
     state: TrainState,
     batch: Batch,
-    queries: net.Inputs,
+    queries: Inputs,
     slots: Slots,
 ) -> Slots:
     """Slots with the candidate that has the best score under the current parameters.
@@ -118,7 +119,7 @@ def choose_resampled(
     data: TrainData,
     state: TrainState,
     batch: Batch,
-    queries: net.Inputs,
+    queries: Inputs,
     slots: Slots,
 ) -> Slots:
     """Slots drawn from each row's pool in proportion to e^s / q.
@@ -166,7 +167,7 @@ def _scored(
     data: TrainData,
     state: TrainState,
     batch: Batch,
-    queries: net.Inputs,
+    queries: Inputs,
     ids: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     """Return scores before the temperature of candidates [B, ...], and which are out.

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from twotower_jax import keys
 from twotower_jax.losses.blockwise import softmax_loss
 from twotower_jax.losses.terms import ColumnTerms, PairTerms, RowTerms, Scores
-from twotower_jax.model import two_tower as net
+from twotower_jax.model.inputs import Inputs, candidate_inputs
 from twotower_jax.model.tower import l2_normalize
 from twotower_jax.training.types import Program, TrainData, TrainState
 
@@ -22,7 +22,7 @@ class Views(NamedTuple):
     """
 
     items: jax.Array
-    inputs: net.Inputs
+    inputs: Inputs
 
 
 def draw_views(program: Program, data: TrainData, state: TrainState) -> Views | None:
@@ -57,7 +57,7 @@ def draw_views(program: Program, data: TrainData, state: TrainState) -> Views | 
     place = jax.random.permutation(of_features, features)
     first = place < features // 2
     shown = jnp.repeat(jnp.stack([first, ~first]), number, axis=0)
-    inputs = net.candidate_inputs(
+    inputs = candidate_inputs(
         program.structure.model, data.entities, jnp.tile(items, 2), shown
     )
     return Views(items, inputs)
