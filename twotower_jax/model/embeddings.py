@@ -171,7 +171,7 @@ def find_rows(ids: jax.Array, size: int) -> TableRows:
     return TableRows(found.ids, found.place.reshape(ids.shape), present)
 
 
-def distinct_rows(ids: jax.Array, size: int) -> TableRows:
+def ascending_rows(ids: jax.Array, size: int) -> TableRows:
     """Rows of ids that are distinct and ascend.
 
     Args:
@@ -182,7 +182,7 @@ def distinct_rows(ids: jax.Array, size: int) -> TableRows:
       The rows, as many as ids, found without a sort.
 
     Examples:
-      >>> rows = distinct_rows(jnp.array([1, 3, 4, 4]), 4)
+      >>> rows = ascending_rows(jnp.array([1, 3, 4, 4]), 4)
       >>> rows.ids.tolist(), rows.place, rows.present.tolist()
       ([1, 3, 4, 4], None, [True, True, False, False])
     """

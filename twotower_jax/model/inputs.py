@@ -10,7 +10,7 @@ from twotower_jax.data.shards import take_known
 from twotower_jax.model.bags import Bag, first_bags, mean_bag
 from twotower_jax.model.embeddings import (
     TableRows,
-    distinct_rows,
+    ascending_rows,
     find_rows,
     join_numbers,
 )
@@ -154,7 +154,7 @@ def feature_inputs(
         elif feature.kind == "multi":
             bags[name] = mean_bag(values, feature.size)
         elif distinct and feature.kind == "id":
-            rows[name] = distinct_rows(values, feature.size)
+            rows[name] = ascending_rows(values, feature.size)
         else:
             rows[name] = find_rows(values, feature.size)
     return Inputs(rows, bags, join_numbers(numbers), None)
