@@ -33,9 +33,10 @@ def scripts(monkeypatch):
         monkeypatch.syspath_prepend(str(folder))
     import cells
     import collect
+    import minutes
 
-    yield collect, cells
-    for name in ("cells", "collect"):
+    yield collect, cells, minutes
+    for name in ("cells", "collect", "minutes"):
         sys.modules.pop(name)
 
 
@@ -111,7 +112,7 @@ def write_games(folder):
 def test_every_published_cell_has_one_of_ours(
     name, published, arms, write, words, scripts, tmp_path
 ):
-    collect, cells = scripts
+    collect, cells, minutes = scripts
     data = write(tmp_path)
     command = ("train", "-m", f"experiment=papers/{name}", f"output={tmp_path}/out")
     assert tiny.command(*command, *SHORT, *words, *data) == 0
@@ -125,6 +126,9 @@ def test_every_published_cell_has_one_of_ours(
     }
     assert all(one["seeds"] == 2 and 0 <= one["ours"] <= 1 for one in made)
     assert {one["ours"] for one in made} != {0.0}
+    found = minutes.costs(tmp_path / "out" / name)
+    assert found["towers on test"].steps == 40 * found["towers on test"].runs > 0
+    assert ("towers on validation" in found) == (words == SELECT)
 
 
 @pytest.mark.slow
@@ -154,7 +158,7 @@ def test_both_parts_of_a_setting_stand_side_by_side(scripts, tmp_path, monkeypat
 def test_lists_of_five_and_of_one_become_positives(scripts, tmp_path):
     import mean_lists
 
-    collect, _ = scripts
+    collect, _, _ = scripts
     data, out = write_lines(tmp_path), tmp_path / "out"
     words = ("negatives.easy.num=20", "positives.lists.length=3", "evaluation.k=[20]")
     command = ("train", "-m", "experiment=papers/bsl_lists", f"output={out}", *SHORT)
@@ -176,7 +180,7 @@ def test_lists_of_five_and_of_one_become_positives(scripts, tmp_path):
 
 @pytest.mark.slow
 def test_recflows_experiment_runs_on_files_of_its_format(scripts, tmp_path):
-    collect, _ = scripts
+    collect, _, _ = scripts
     data = (
         "data=recflow",
         f"data.path={write_recflow(tmp_path / 'data', requests=60)}",
