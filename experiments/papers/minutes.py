@@ -3,9 +3,9 @@
     python experiments/papers/minutes.py FOLDER [...]
 
 The folders are studies such as outputs/bsl. Minutes are those of the clock, of
-trainings with their validations and of fits; reading a log, metrics at the end and the report are
-not among them. The launcher `fused` has one run on each core: a study takes about the
-sum over the number of cores, if these do no other work.
+trainings with their validations and of fits, without reading the log, the metrics at
+the end and the report. The launcher `fused` has one run on each core: a study takes
+about the sum over the number of cores, if these do no other work.
 """
 
 import json
