@@ -9,6 +9,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from twotower_jax.config.effective import idle_keys
+
 # Keys that set the place, the name and the seed of a run, not its arm.
 NOT_DIFFERENCES = ("seed", "output", "name", "arm", "trackers", "baselines", "pause")
 # Keys that choose the method of a whole group: they are named as the group is.
@@ -186,22 +188,24 @@ def name_arms(configs: Sequence[dict[str, Any]]) -> list[str]:
 def _describe(configs: Sequence[dict[str, Any]], whole: bool = False) -> list[str]:
     """Return `key=value ...` of the differences for each configuration.
 
-    Unless `whole`, the text leaves out the sections that the configuration turns off,
-    provided that more of the section than its switch differs.
+    Unless `whole`, the text leaves out keys without effect in the configuration, and
+    the sections that it turns off, if more of the section than its switch differs.
     """
     keys = differing_keys(configs)
     short = _short_keys(keys)
     texts = []
-    for flat in map(flatten, configs):
-        idle = () if whole else _idle(keys, flat)
-        named = [key for key in keys if not key.startswith(idle)] or keys
+    for config in configs:
+        flat, idle = flatten(config), set() if whole else idle_keys(config)
+        off = () if whole else _off(keys, flat)
+        used = [key for key in keys if key not in idle and not key.startswith(off)]
+        named = used or keys
         words = (f"{short[key]}={flat.get(key, 'unset')}" for key in named)
         texts.append(_one_line(" ".join(words)))
     return texts
 
 
-def _idle(keys: Sequence[str], flat: dict[str, str]) -> tuple[str, ...]:
-    """Return the prefixes of the keys that have no effect in this configuration."""
+def _off(keys: Sequence[str], flat: dict[str, str]) -> tuple[str, ...]:
+    """Return the prefixes of the sections that this configuration turns off."""
     return tuple(
         f"{section}."
         for section, switch in SWITCHES.items()

@@ -170,6 +170,20 @@ def test_arms_that_differ_in_what_is_off_are_not_merged(arm):
     ]
 
 
+def test_values_that_a_model_does_not_read_are_not_named():
+    one = {"query": ["id"], "history_length": 20, "history_pooling": "mean"}
+    other = {"query": ["history"], "history_length": 50}
+    other |= {"history_pooling": "transformer"}
+    longer = one | {"history_length": 30}
+    configs = [{"towers": towers} for towers in (one, other)]
+    assert name_arms(configs) == [
+        "query=[id]",
+        "query=[history] history_length=50 history_pooling=transformer",
+    ]
+    names = name_arms([*configs, {"towers": longer}])
+    assert names[0] != names[2] and names[2].endswith("history_length=30")
+
+
 def test_no_two_keys_of_the_schema_have_the_same_short_key():
     keys = known_keys()
     leaves = [key for key in keys if not any(k.startswith(f"{key}.") for k in keys)]
