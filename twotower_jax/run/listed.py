@@ -30,8 +30,8 @@ def with_lists(config: Config, data: Loaded) -> Loaded:
     A listed item is a positive of its user with the weight ``positives.lists.weight``
     times the mean weight of a click. It is a row of the epoch like a click, and counts
     in the frequencies of items by which positives are resampled, negatives drawn and
-    log q taken. It is no click: rankings do not leave it out as seen, and baselines
-    are not fitted on it. Data that hold listed positives are returned as they are.
+    log q taken. Rankings do not leave it out as an item that the user has clicked, and
+    baselines are not fitted on it. Data that hold listed positives are returned as they are.
 
     Args:
       config: the run.

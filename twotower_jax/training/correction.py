@@ -163,7 +163,7 @@ def row_weights(program: Program, data: TrainData, batch: Batch) -> jax.Array:
 
 
 def columns_ascend(structure: Structure) -> bool:
-    """Whether the columns are distinct items in ascending order, then padding.
+    """Whether each column has another item, in ascending order, padding at the end.
 
     Args:
       structure: The static part of a program.
