@@ -31,7 +31,8 @@ def with_lists(config: Config, data: Loaded) -> Loaded:
     times the mean weight of a click. It is a row of the epoch like a click, and counts
     in the frequencies of items by which positives are resampled, negatives drawn and
     log q taken. Rankings do not leave it out as an item that the user has clicked, and
-    baselines are not fitted on it. Data that hold listed positives are returned as they are.
+    baselines are not fitted on it. Data that hold listed positives are returned as they
+    are.
 
     Args:
       config: the run.
