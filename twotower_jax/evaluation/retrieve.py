@@ -16,7 +16,10 @@ GROUP = 16  # Columns behind one maximum; 8 and 32 measured no faster on a CPU.
 MAX_SCORES = 32 * 2**20  # float32 scores held by one thread: 128 MiB.
 # A call that scores several blocks reuses one score buffer; fresh pages for each
 # block cost as much as the matrix product.
-BLOCKS_PER_CALL = 4
+BLOCKS_PER_CALL = 8
+# Scores of 256 queries and 41,000 items are 42 MB, and glibc takes fresh pages for
+# every array above 32 MiB. 64 and 256 queries measured slower, or no faster.
+BLOCK = 128
 # Least queries of a product. With one query, XLA on a CPU rounds the scores of the last
 # items differently, so that items of equal vectors get different scores.
 MIN_BLOCK = 2
@@ -28,7 +31,7 @@ def top_k(
     k: int,
     *,
     seen: Ragged | None = None,
-    block: int = 256,
+    block: int = BLOCK,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k best-scoring candidates of each query, best first.
 
