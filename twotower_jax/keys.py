@@ -96,6 +96,8 @@ def _random_bits(key: jax.Array, bit_width: int, shape: tuple[int, ...]) -> jax.
     """Return random numbers of a width; block i under the key makes number i."""
     if bit_width != 32 or math.prod(shape) >= 2**32:
         return threefry_prng_impl.random_bits(key, bit_width, shape)
+    # Else every number of a fused program computes the key anew.
+    key = jax.lax.optimization_barrier(key)
     upper, lower = encrypt(key, jnp.uint32(0), _numbers(shape))
     # Not fused with the arithmetic behind it, whose rounding would depend on this.
     return jax.lax.optimization_barrier(upper ^ lower)
