@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from twotower_jax.cost.shape import Shape, widths
+from twotower_jax.sampling.distinct import find_distinct
 
 # Largest sizes of a measurement: more does not change its speed.
 MOST_COLUMNS, MOST_ROWS, MOST_BYTES = 2**14, 2**13, 2**28
@@ -89,7 +90,8 @@ class Machine:
         rows, dim = shape.block, shape.dim
         columns = min(max(shape.columns, 8), MOST_COLUMNS)
         layers = widths(shape.structure.model.candidate) or (dim, dim)
-        size = max(list(shape.tables.values()), default=1)
+        # Rows of a step lie in every table and in the state of the optimizer.
+        size = sum(shape.tables.values()) * (1 + shape.moments)
         size = max(1, min(size, MOST_BYTES // (4 * dim)))
         batch = min(shape.rows, MOST_ROWS)
         self._floors = {
@@ -235,13 +237,11 @@ def _row_moves(size: int, dim: int, rows: int) -> _Floor:
 
 
 def _sorted_ids(number: int) -> _Floor:
-    """Ids of which the distinct ones are found, as `model.embeddings` does."""
+    """Ids of which the distinct ones are found, with the place of each."""
 
     def body(ids: jax.Array) -> jax.Array:
-        distinct, place = jnp.unique(
-            ids, size=number, fill_value=2**30, return_inverse=True
-        )
-        return (distinct * 5 + place.reshape(-1) * 7919) % 1_000_003
+        found = find_distinct(ids, number, 2**30)
+        return (found.ids * 5 + found.place * 7919) % 1_000_003
 
     ids = jax.random.randint(jax.random.key(0), (number,), 0, 10**6, jnp.int32)
     return _repeated(body, ids, float(number))

@@ -7,6 +7,7 @@ from twotower_jax.cost.memory import LAYER_VALUES, NUMBER, VECTORS
 from twotower_jax.cost.shape import Shape, widths
 from twotower_jax.losses.registry import LOSSES
 from twotower_jax.model.tower import TowerSpec
+from twotower_jax.training.correction import columns_ascend
 
 # A product forwards, and its two gradients.
 PASSES = 3
@@ -155,10 +156,9 @@ def _rows(shape: Shape) -> tuple[float, float]:
     tables = (1 + moved) * looked + bags + shape.scored
     if model.query.history is not None:
         features = len(model.query.history.features)
-        # Rows moved for a token: its vector is read, its gradient is written, and the
-        # sum of gradients of its row is read and written. Its place among the distinct
-        # rows is three single numbers, counted as one row. Distinct rows are updated.
-        total += features * (5 * shape.tokens + (1 + moved) * shape.touched)
+        # For a token its vector is read, and its gradient is added to the sum of its
+        # row, which lies in a cache. Distinct rows are updated.
+        total += features * (2 * shape.tokens + (1 + moved) * shape.touched)
         tables += features * (shape.tokens + (1 + moved) * shape.touched)
     if shape.counts_pools:
         # Each item of a row's pool is found among the columns and put in its block.
@@ -173,11 +173,16 @@ def _sorted(shape: Shape) -> float:
     of_items = sum(
         one.kind in ("id", "categorical") for one in model.candidate.features
     )
-    merged = shape.structure.merged_size or shape.structure.negatives.distinct
-    places = shape.counts_pools or shape.masks_columns
+    structure, candidates = shape.structure, shape.most_candidates
+    merged = structure.merged_size or structure.negatives.distinct
+    # Columns that ascend are the rows of a table that they name.
+    ascend = columns_ascend(structure)
+    places = (shape.counts_pools or shape.masks_columns) and not ascend
+    if ascend and not shape.slots:
+        candidates = 0
     return (
         singles * shape.rows
-        + of_items * shape.most_candidates
+        + of_items * candidates
         + (shape.drawn if merged else 0)
         + (shape.columns if places else 0)
     )
