@@ -20,6 +20,9 @@ POOL_EXP = 2
 SCORE_PASSES = 5
 # Moves of a row beside the optimizer: it is read, looked up, and its gradient added.
 LOOK_UPS = 3
+# Moves of a row for an item of a history: its vector is read, and its gradient is added
+# to the sum of its row, which lies in a cache. Distinct rows are updated beside them.
+TOKEN_MOVES = 1.5
 # Operations of a step on a few numbers each: keys, schedules, loops, branches. Those of
 # pools are draws and log q; a trace of a step with pools has 1,200 in all.
 OPERATIONS, POOL_OPERATIONS = 700, 500
@@ -156,9 +159,7 @@ def _rows(shape: Shape) -> tuple[float, float]:
     tables = (1 + moved) * looked + bags + shape.scored
     if model.query.history is not None:
         features = len(model.query.history.features)
-        # For a token its vector is read, and its gradient is added to the sum of its
-        # row, which lies in a cache. Distinct rows are updated.
-        total += features * (2 * shape.tokens + (1 + moved) * shape.touched)
+        total += features * (TOKEN_MOVES * shape.tokens + (1 + moved) * shape.touched)
         tables += features * (shape.tokens + (1 + moved) * shape.touched)
     if shape.counts_pools:
         # Each item of a row's pool is found among the columns and put in its block.
