@@ -4,6 +4,7 @@ import os
 import re
 import shlex
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -161,10 +162,7 @@ def _run_job(composed: DictConfig) -> Objective:
     if single:
         print_result(console, config, result, asked)
     else:
-        # A swept word, key=a,b, reaches the job as key=a; the others are unchanged.
-        words = HydraConfig.get().overrides.task
-        given = {_plain(word) for word in shlex.split(command_line())}
-        swept = [word for word in words if _plain(word) not in given]
+        swept = _varied(_typed(), command_line(), HydraConfig.get().sweeper)
         print_line(console, config, result, swept, progress, asked)
     return finished(_objective(config, result), str(run_folder(config).parent))
 
@@ -172,6 +170,25 @@ def _run_job(composed: DictConfig) -> Objective:
 def _optimises() -> bool:
     """Return whether the sweeper chooses jobs by the values of those before."""
     return HydraConfig.get().runtime.choices["hydra/sweeper"] != "basic"
+
+
+def _varied(
+    words: Sequence[str], command: str, sweeper: Mapping[str, Any]
+) -> list[str]:
+    """Return the overrides of a job that its sweep varies.
+
+    A word key=a,b of the command, or of the sweeper's `params`, reaches the job as
+    key=a; one with a single value is unchanged.
+
+    Examples:
+      >>> words = ["arms=a", "loss.temperature=0.08", "seed=1", "optimizer.decay=True"]
+      >>> params = {"loss.temperature": 0.08, "seed": "0,1", "optimizer.decay": True}
+      >>> _varied(words, "train -m arms=a", {"params": params})
+      ['seed=1']
+    """
+    fixed = (f"{key}={value}" for key, value in (sweeper.get("params") or {}).items())
+    given = {_plain(word) for word in (*shlex.split(command), *fixed)}
+    return [word for word in words if _plain(word) not in given]
 
 
 def _plain(word: str) -> str:
