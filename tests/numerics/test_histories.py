@@ -18,11 +18,7 @@ from twotower_jax.model.inputs import query_inputs
 from twotower_jax.training import batch_loss, query_chunks, row_updates
 from twotower_jax.training.draws import choose, draw
 from twotower_jax.training.optimizers import OptimizerNumbers, make_optimizer
-from twotower_jax.training.row_updates import (
-    BagGradient,
-    distinct_rows,
-    update_table,
-)
+from twotower_jax.training.row_updates import BagGradient, update_table
 from twotower_jax.training.step import train_step
 
 USERS, ITEMS, CLICKS, LENGTH, HALF_LIFE = 12, 20, 150, 4, 1.5
@@ -271,20 +267,6 @@ def test_the_penalty_counts_the_mean_norm_of_the_items_of_a_history():
                 expected[item] += 0.5 / len(rows) / len(items) * table[item]
         np.testing.assert_allclose((ends[0] - ends[1]) / 0.1, expected, atol=1e-5)
         assert np.abs(expected).max() > 1e-3
-
-
-@pytest.mark.parametrize("size", [40, 40 * row_updates.PLACES_PER_ID])
-def test_distinct_rows_are_numbered_without_gaps(size):
-    """By the array of places, and by a sort where the table is large for the ids."""
-    ids = RNG.integers(0, 12, 39).astype(np.int32) * (size // 12)
-    ids[::7] = size
-    rows = distinct_rows(jnp.asarray(ids), size)
-    number, known = int(rows.number), ids[ids < size]
-    assert sorted(np.asarray(rows.ids[:number])) == sorted(set(known.tolist()))
-    assert (np.asarray(rows.ids[number:]) == size).all()
-    place = np.asarray(rows.place)
-    np.testing.assert_array_equal(np.asarray(rows.ids)[place[ids < size]], known)
-    assert (place[ids == size] == rows.ids.shape[0]).all()
 
 
 def test_arms_side_by_side_have_blocks_of_their_own(monkeypatch):

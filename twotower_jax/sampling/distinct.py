@@ -1,9 +1,12 @@
-"""Distinct ids of a batch, and the place of each id among them."""
+"""Distinct ids of a batch, and the place of each id among them: sorted or numbered."""
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+
+# A place of the numbering array costs about 1/256 of sorting one id.
+PLACES_PER_ID = 256
 
 
 class Distinct(NamedTuple):
@@ -48,3 +51,48 @@ def find_distinct(ids: jax.Array, room: int, padding: int) -> Distinct:
     distinct = jnp.full(room, padding, jnp.int32).at[rank].set(ordered, mode="drop")
     place = jnp.searchsorted(distinct, ids)
     return Distinct(distinct, place.astype(jnp.int32))
+
+
+class DistinctRows(NamedTuple):
+    """Distinct rows among ids.
+
+    Attributes:
+      ids: [R] int32, the rows in front, then padding: the table's size.
+      place: [n] int32 index of each id into ``ids``; R for a missing value.
+      number: [] int32 rows.
+    """
+
+    ids: jax.Array
+    place: jax.Array
+    number: jax.Array
+
+
+def distinct_rows(ids: jax.Array, size: int) -> DistinctRows:
+    """Distinct rows of a table among ids.
+
+    Args:
+      ids: [n] int32; the table's size for a missing value.
+      size: rows of the table.
+
+    Returns:
+      The rows, in an order that is the same on every device.
+
+    Examples:
+      >>> rows = distinct_rows(jnp.array([7, 2, 7, 9]), 9)
+      >>> rows.ids.tolist(), rows.place.tolist(), int(rows.number)
+      ([2, 7, 9, 9], [1, 0, 1, 4], 2)
+    """
+    room = min(ids.size, size)
+    present = ids < size
+    if size > PLACES_PER_ID * ids.size:
+        found = find_distinct(ids, room, size)
+        number = (found.ids < size).sum(dtype=jnp.int32)
+        return DistinctRows(found.ids, jnp.where(present, found.place, room), number)
+    turn = jnp.arange(ids.size, dtype=jnp.int32)
+    # The largest of equal ids represents them: a maximum has no order of its own.
+    last = jnp.zeros(size + 1, jnp.int32).at[ids].max(turn)[ids]
+    represents = (last == turn) & present
+    rank = jnp.cumsum(represents, dtype=jnp.int32) - 1
+    distinct = jnp.full(room, size, jnp.int32)
+    distinct = distinct.at[jnp.where(represents, rank, room)].set(ids, mode="drop")
+    return DistinctRows(distinct, jnp.where(present, rank[last], room), rank[-1] + 1)

@@ -20,7 +20,8 @@ from twotower_jax.model import two_tower as net
 from twotower_jax.model.bags import Bag, gather_bags
 from twotower_jax.model.inputs import Inputs
 from twotower_jax.model.specs import Model
-from twotower_jax.training.row_updates import BagGradient, add_bags, distinct_rows
+from twotower_jax.sampling.distinct import distinct_rows
+from twotower_jax.training.row_updates import BagGradient, add_bags
 
 # Items of histories whose vectors are held at a time: 64 MiB of dimension 64.
 PLACES = 2**18

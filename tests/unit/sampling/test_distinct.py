@@ -5,7 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from twotower_jax.sampling.distinct import find_distinct
+from twotower_jax.sampling.distinct import (
+    PLACES_PER_ID,
+    distinct_rows,
+    find_distinct,
+)
 
 
 @pytest.mark.parametrize("size", [1, 2, 50, 10_000])
@@ -35,3 +39,17 @@ def test_the_largest_ids():
     found = find_distinct(ids, 4, 2**31 - 1)
     assert found.ids.tolist() == [0, 2**31 - 2, 2**31 - 1, 2**31 - 1]
     assert found.place.tolist() == [2, 0, 1, 2]
+
+
+@pytest.mark.parametrize("size", [40, 40 * PLACES_PER_ID])
+def test_distinct_rows_are_numbered_without_gaps(size):
+    """By the array of places, and by a sort where the table is large for the ids."""
+    ids = np.random.default_rng(5).integers(0, 12, 39).astype(np.int32) * (size // 12)
+    ids[::7] = size
+    rows = distinct_rows(jnp.asarray(ids), size)
+    number, known = int(rows.number), ids[ids < size]
+    assert sorted(np.asarray(rows.ids[:number])) == sorted(set(known.tolist()))
+    assert (np.asarray(rows.ids[number:]) == size).all()
+    place = np.asarray(rows.place)
+    np.testing.assert_array_equal(np.asarray(rows.ids)[place[ids < size]], known)
+    assert (place[ids == size] == rows.ids.shape[0]).all()
