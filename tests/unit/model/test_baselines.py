@@ -52,10 +52,16 @@ def some_clicks(request, clicks):
     return clicks if request.param == "more users" else swapped
 
 
-@pytest.mark.parametrize("block", [7, 512])
-def test_ease_satisfies_the_conditions_of_its_optimum(some_clicks, block, monkeypatch):
-    """G B - G + l2 B = diag(multipliers), and diag(B) = 0: the objective is convex."""
+@pytest.mark.parametrize(("block", "largest"), [(7, 4), (512, 2**13)])
+def test_ease_satisfies_the_conditions_of_its_optimum(
+    some_clicks, block, largest, monkeypatch
+):
+    """G B - G + l2 B = diag(multipliers), and diag(B) = 0: the objective is convex.
+
+    Also where the matrix is inverted by halves of halves.
+    """
     monkeypatch.setattr(ease_module, "BLOCK", block)
+    monkeypatch.setattr(ease_module, "LARGEST", largest)
     x, l2 = dense(some_clicks), 3.0
     weights = weights_of(some_clicks, l2)
     np.testing.assert_allclose(np.diag(weights), 0, atol=1e-6)
