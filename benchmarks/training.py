@@ -160,6 +160,7 @@ class World:
         training = {"batch_size": options.batch, "merge_columns": options.merge}
         keys = {"training": training, "loss": {"temperature": 0.05}, "towers": towers}
         self.problem = make_problem(from_dict(keys | (others or {})), data)
+        self.problem.order.begin()
         self.state = self.problem.start()
         self.step = 0
 

@@ -38,6 +38,9 @@ class BlockOrder(Order):
         self._blocks = -(-number // BLOCK)
         self._windows: dict[tuple[int, int], np.ndarray] = {}
 
+    def begin(self, epoch: int = 0) -> None:
+        """Do nothing: windows are ordered as they are read."""
+
     def _rows(self, epoch: int, begin: int, end: int) -> np.ndarray:
         """Return the rows at places of an epoch."""
         order = keys.generator(self._seed, "order", epoch).permutation(self._blocks)

@@ -2,6 +2,7 @@
 
 import bisect
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -104,10 +105,11 @@ class Order:
     epoch is every positive once, or the rows that ``draw`` returns for the generator
     of the epoch, hence a function of (seed, epoch).
 
-    Cost: two epochs of rows are kept. With ``draw`` epochs differ in length, so
-    reading at a step of epoch e needs the lengths of the e epochs before; each is
-    drawn once and kept as one number. Reading from the start draws each epoch once;
-    a resume in epoch e first draws e epochs.
+    Cost: two epochs of rows are kept, and the next one is made in a thread while one is
+    read: numpy shuffles without the interpreter's lock. With ``draw`` epochs differ in
+    length, so reading at a step of epoch e needs the lengths of the e epochs before;
+    each is drawn once and kept as one number. Reading from the start draws each epoch
+    once; a resume in epoch e first draws e epochs.
 
     Examples:
       >>> order = Order(seed=0, number=5, batch_size=2)
@@ -150,7 +152,8 @@ class Order:
         self._by_time = None if time is None else np.argsort(time, kind="stable")
         self._sequences = None if sequences is None else _Sequences(sequences)
         self._ends = [0]  # positives of the first 0, 1, 2, ... epochs
-        self._epochs: dict[int, np.ndarray] = {}
+        self._epochs: dict[int, Future[np.ndarray]] = {}
+        self._worker = ThreadPoolExecutor(max_workers=1)
 
     def positives(self, epochs: int) -> int:
         """Return the number of positives in the first ``epochs`` epochs.
@@ -197,16 +200,31 @@ class Order:
         """Return the rows at places of an epoch, up to its end."""
         return self._epoch(epoch)[begin:end]
 
-    def _epoch(self, epoch: int) -> np.ndarray:
+    def begin(self, epoch: int = 0) -> None:
+        """Begin to order an epoch, in a thread; the one before it is kept.
+
+        Args:
+          epoch: Number of the epoch.
+        """
         if epoch not in self._epochs:
             rows = None if self._draw is None else self._drawn(self._draw, epoch)
             kept = {e: old for e, old in self._epochs.items() if e == epoch - 1}
-            if self._by_time is None:
-                ordered = self._shuffled(epoch, rows)
-            else:
-                ordered = _in_order(self._by_time, rows)
-            self._epochs = {**kept, epoch: ordered.astype(np.int32, copy=False)}
-        return self._epochs[epoch]
+            ordered = self._worker.submit(self._ordered, epoch, rows)
+            self._epochs = {**kept, epoch: ordered}
+
+    def _epoch(self, epoch: int) -> np.ndarray:
+        self.begin(epoch)
+        rows = self._epochs[epoch].result()
+        if self._draw is None:  # else the next one may never be read
+            self.begin(epoch + 1)
+        return rows
+
+    def _ordered(self, epoch: int, rows: np.ndarray | None) -> np.ndarray:
+        if self._by_time is None:
+            ordered = self._shuffled(epoch, rows)
+        else:
+            ordered = _in_order(self._by_time, rows)
+        return ordered.astype(np.int32, copy=False)
 
     def _shuffled(self, epoch: int, rows: np.ndarray | None) -> np.ndarray:
         generator = keys.generator(self._seed, "order", epoch)

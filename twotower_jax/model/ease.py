@@ -64,7 +64,8 @@ def _by_users(clicks: Clicks, l2: float) -> Scores:
 
       (y_j - x_j) / (l2 P_jj) + x_j,   l2 P_jj = 1 - (X' M X)_jj
     """
-    inverse = _inverse(clicks, l2)
+    # Its transpose is the same matrix in the order of C: scipy copies any other.
+    inverse = _inverse(clicks, l2).T
     by_item = clicks.T.tocsr()
     own = np.empty(len(by_item.indptr) - 1)
     for first in range(0, len(own), BLOCK):

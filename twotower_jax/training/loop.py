@@ -147,6 +147,7 @@ class Trainer:
 
     def _start(self) -> TrainState:
         """Return the state before the first step, made where it lies."""
+        self.problem.order.begin()
         with jax.set_mesh(self.mesh):
             state = self.problem.start()
         return self.layout.put(state)

@@ -1,5 +1,7 @@
 """Order of reading: every positive once per epoch, a function of seed and step."""
 
+import queue
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -29,6 +31,21 @@ def test_the_sequence_of_epochs_does_not_depend_on_the_batch():
     small = Order(3, 50, 5).batches(0, 20).reshape(-1)
     large = Order(3, 50, 25).batches(0, 4).reshape(-1)
     assert small.tolist() == large.tolist()
+
+
+def test_the_next_epoch_is_ordered_while_one_is_read(monkeypatch):
+    asked, real = queue.Queue(), keys.generator
+
+    def generator(seed, name, step):
+        asked.put(step)
+        return real(seed, name, step)
+
+    monkeypatch.setattr(keys, "generator", generator)
+    order = Order(0, 5, 2)
+    order.batches(0, 1)
+    assert [asked.get(timeout=60) for _ in range(2)] == [0, 1]
+    order.batches(1, 1)  # the end of one epoch and nothing of the next
+    assert asked.empty()
 
 
 def test_epochs_and_seeds_have_orders_of_their_own():
