@@ -163,7 +163,7 @@ def row_weights(program: Program, data: TrainData, batch: Batch) -> jax.Array:
 
 
 def columns_ascend(structure: Structure) -> bool:
-    """Whether each column has another item, in ascending order, padding at the end.
+    """Whether the items of the columns are distinct and ascend, with padding behind.
 
     Args:
       structure: The static part of a program.
