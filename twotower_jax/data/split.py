@@ -306,6 +306,5 @@ def split_rows(log: FunnelLog, config: DataConfig) -> PartRows:
         without_duplicates(log, known, part_rows, name, report)
         for name, part_rows in (("valid", valid), ("test", test))
     )
-    report["valid split is empty"] = int(len(valid) == 0)
     before = None if config.since is None else before
     return PartRows(train, valid, test, report, before)
