@@ -163,7 +163,7 @@ def row_weights(program: Program, data: TrainData, batch: Batch) -> jax.Array:
 
 
 def columns_ascend(structure: Structure) -> bool:
-    """Whether the items of the columns are distinct and ascend, with padding behind.
+    """Whether the item ids of the columns strictly increase up to the padding.
 
     Args:
       structure: The static part of a program.
