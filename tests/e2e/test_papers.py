@@ -1,5 +1,6 @@
 """Published tables made again: a short form of each study, up to its table of cells."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -97,6 +98,7 @@ def write_games(folder):
     "name, published, arms, write, words",
     [
         ("sl_at_k", "sl_at_k", PRINTED, write_parts, ()),
+        ("sl_at_k_all", "sl_at_k", PRINTED - {"BPR"}, write_parts, ()),
         ("sl_at_k_tuned", "sl_at_k", ALL, write_parts, SELECT),
         ("sl_at_k_gowalla", "sl_at_k_gowalla", PRINTED, write_parts, ()),
         ("sl_at_k_gowalla_decay", "sl_at_k_gowalla", {"SL@20"}, write_parts, ()),
@@ -129,6 +131,30 @@ def test_every_published_cell_has_one_of_ours(
     found = minutes.costs(tmp_path / "out" / name)
     assert found["towers on test"].steps == 40 * found["towers on test"].runs > 0
     assert ("towers on validation" in found) == (words == SELECT)
+
+
+@pytest.mark.slow
+def test_best_epochs_are_those_of_the_mean_over_seeds(scripts, tmp_path, capsys):
+    import best_epochs
+
+    data, out = write_parts(tmp_path), tmp_path / "out"
+    command = ("train", "-m", "experiment=papers/sl_at_k", f"output={out}", *SHORT)
+    assert tiny.command(*command, "arms=papers/sl", *data) == 0
+    capsys.readouterr()
+    best_epochs.main(str(out / "sl_at_k"), "recall@20")
+    printed = capsys.readouterr().out
+    files = sorted((out / "sl_at_k").glob("*/metrics.jsonl"))
+    curves = [
+        [
+            one["valid"]["recall@20"]
+            for one in map(json.loads, path.read_text().splitlines())
+        ]
+        for path in files
+    ]
+    means = np.mean(curves, axis=0)
+    assert len(files) == 2 and means.shape == (4,)
+    assert f"{means.max():.4f} on valid, mean of 2 seeds" in printed
+    assert f"at step {10 * (1 + means.argmax())}," in printed
 
 
 @pytest.mark.slow
