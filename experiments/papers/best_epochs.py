@@ -1,6 +1,6 @@
 """Epochs after which each arm of a study is best on the valid part.
 
-    python experiments/papers/best_epochs.py FOLDER METRIC [...]
+    python experiments/papers/best_epochs.py FOLDER METRIC
 
 The mean over an arm's seeds is taken after every validation that all of them have. The
 epochs are passes over the training positives of the run, so that as many passes over
@@ -39,6 +39,9 @@ def best_mean(runs: Sequence[Sequence[dict[str, Any]]], metric: str) -> Best:
       runs: the records of metrics.jsonl of each seed.
       metric: of the valid part.
 
+    Raises:
+      ValueError: The runs have no validation in common, or none with the metric.
+
     Examples:
       >>> one = [{"step": s, "valid": {"m": v}} for s, v in ((5, 0.1), (10, 0.4))]
       >>> two = [{"step": s, "valid": {"m": v}} for s, v in ((5, 0.6), (15, 0.9))]
@@ -46,10 +49,16 @@ def best_mean(runs: Sequence[Sequence[dict[str, Any]]], metric: str) -> Best:
       Best(step=5, value=0.35, seeds=2, last=5)
     """
     values = [
-        {one["step"]: one["valid"][metric] for one in ones if "valid" in one}
+        {
+            one["step"]: one["valid"][metric]
+            for one in ones
+            if metric in (one.get("valid") or {})
+        }
         for ones in runs
     ]
     steps = sorted(set.intersection(*map(set, values)))
+    if not steps:
+        raise ValueError(f"the seeds have no validation with {metric} in common")
     means = {step: sum(one[step] for one in values) / len(values) for step in steps}
     best = max(means, key=lambda step: means[step])
     return Best(best, means[best], len(values), steps[-1])
@@ -62,9 +71,12 @@ def main(folder: str, metric: str) -> None:
     for name, run in zip(name_arms([one.config for one in runs]), runs, strict=True):
         arms.setdefault(name, []).append(run)
     for name, ones in arms.items():
-        best = best_mean(
-            [read_records(one.path / "metrics.jsonl") for one in ones], metric
-        )
+        records = [read_records(one.path / "metrics.jsonl") for one in ones]
+        try:
+            best = best_mean(records, metric)
+        except ValueError as error:
+            print(f"{name}: {error}")  # such as a baseline
+            continue
         positives = ones[0].result["samples"]["positives"]["samples before"]
         batch = ones[0].config["training"]["batch_size"]
         print(
