@@ -163,7 +163,7 @@ def row_weights(program: Program, data: TrainData, batch: Batch) -> jax.Array:
 
 
 def columns_ascend(structure: Structure) -> bool:
-    """Whether the item ids of the columns strictly increase up to the padding.
+    """Return whether the items of the columns are distinct and sorted, padding last.
 
     Args:
       structure: The static part of a program.
