@@ -123,6 +123,18 @@ def test_one_configuration_under_two_labels_is_refused_before_any_run(tmp_path, 
         (["arms=foo"], ["'arms/foo'", "Available options", "in_batch_logq"]),
         (["arms=uniform,foo"], ["'arms/foo'", "Available options", "in_batch_logq"]),
         (["experiment=foo"], ["'experiment/foo'", "Available options", "quickstart"]),
+        (
+            ["arms=papers/huang/tpo"],
+            [
+                "options in 'arms/papers/huang': papers/huang/easy",
+                "did you mean papers/huang/top?",
+            ],
+        ),
+        (
+            ["arms=huang/top"],
+            ["Available options in 'arms'", "did you mean papers/huang/top?"],
+        ),
+        (["experiment=mns"], ["quickstart", "did you mean papers/mns?"]),
         (["arms=null"], ["arms=null: a group", "leave the word out, or name one"]),
         (
             ["--cfg", "job"],

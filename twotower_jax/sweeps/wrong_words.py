@@ -19,6 +19,7 @@ from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseExceptio
 from twotower_jax.config import known_keys
 from twotower_jax.config.data import PATHS
 from twotower_jax.errors import InputError, closest
+from twotower_jax.sweeps.missing_choice import missing_choice
 from twotower_jax.sweeps.number import check_number, values_listed
 from twotower_jax.sweeps.overrides import command_text, override
 from twotower_jax.sweeps.refused import long_word, refused
@@ -105,7 +106,7 @@ def explain(error: Exception, words: Sequence[str]) -> InputError:
       words: the overrides of the command.
     """
     if isinstance(error, MissingConfigException):
-        return InputError(_missing_file(error))
+        return InputError(missing_choice(error))
     if isinstance(error, OverrideParseException):
         return InputError(_unreadable(error.override))
     key = getattr(error, "full_key", None)
@@ -210,12 +211,3 @@ def _several(word: str) -> str:
         f"{word} has several values: -m runs each of them; a value with a comma takes "
         f"quotes of its own: {_in_quotes(word)}"
     )
-
-
-def _missing_file(error: MissingConfigException) -> str:
-    """Return the message for a choice of a group that has no file."""
-    text = str(error).split("Config search path")[0]
-    text = " ".join(text.replace("In 'config': ", "").split())
-    plugin = "hydra/launcher/" in text or "hydra/sweeper/" in text
-    extra = "; others: pip install -c constraints.txt -e '.[sweep]'"
-    return text + (extra if plugin else "")
