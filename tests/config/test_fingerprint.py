@@ -39,6 +39,7 @@ OTHER = {
     "data.kuairand.statistics": ["play_cnt"],
     "data.separator": "tab",
     "data.list_separator": "bar",
+    "data.time_format": "%d/%m/%Y",
     "data.clicked_values": ["click"],
     "data.users_id": "x",
     "data.items_id": "x",

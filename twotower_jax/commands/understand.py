@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from twotower_jax.report.log_check import Checked
 
 # Keys that have a meaning beside a column only.
-FOLLOWS = {"rating": "min_rating", "clicked": "clicked_values"}
+FOLLOWS = {
+    "rating": "min_rating",
+    "clicked": "clicked_values",
+    "time": "time_format",
+}
 
 
 def composed(words: Sequence[str]) -> "Config":

@@ -150,6 +150,14 @@ class DataConfig:
         doc="between the items of a cell of a text table; null: one item per row",
         example="data=table data.path=sessions.csv data.list_separator=space",
     )
+    time_format: str | None = key(
+        None,
+        doc="form of the times of a table, in the signs of strftime, for those that "
+        "are not read without it, such as 31/05/2024; null: numbers, ISO dates, or "
+        "dates with dots",
+        example="data=table data.path=clicks.csv data.columns.time=at "
+        "data.time_format='%d/%m/%Y %H:%M'",
+    )
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
     clicked_values: tuple[str, ...] = key(
         (),

@@ -27,6 +27,23 @@ FORMS = (
 UTC_MARK = r" ?(UTC|GMT|Z)$"
 
 
+def seconds_of(texts: pl.Series, form: str) -> pl.Series:
+    """Return epoch seconds (UTC) of texts of a form, null where one has another.
+
+    Args:
+      texts: [rows]
+      form: in the signs of strftime. A year of two digits takes %y.
+
+    Examples:
+      >>> seconds_of(pl.Series(["2.1.1970", "2.1.70"]), "%d.%m.%Y").to_list()
+      [86400.0, None]
+    """
+    moments = texts.str.to_datetime(form, strict=False, time_unit="us")
+    # %Y reads 24 as a year of the first century.
+    moments = moments.set(moments.dt.year() < 100, None)
+    return moments.dt.epoch("us") / 1e6
+
+
 def _iso_seconds(text: str | None) -> float | None:
     """Return epoch seconds of an ISO date or time (UTC without a zone), or None."""
     try:
@@ -50,8 +67,7 @@ def _text_to_time(values: pl.Series, where: str, column: str) -> pl.Series:
         for form in FORMS:
             if not seconds.has_nulls():
                 break
-            moments = plain.str.to_datetime(form, strict=False, time_unit="us")
-            seconds = seconds.fill_null(moments.dt.epoch("us") / 1e6)
+            seconds = seconds.fill_null(seconds_of(plain, form))
         rest = seconds.is_null().arg_true()
         if len(rest):
             others = pl.Series(
@@ -60,7 +76,8 @@ def _text_to_time(values: pl.Series, where: str, column: str) -> pl.Series:
             seconds = seconds.scatter(rest, others)
     problem = (
         "is not a time; give seconds since 1970, or dates such as 2025-11-23 15:36 or "
-        "23.11.2025 15:36, one of the two in the whole column"
+        "23.11.2025 15:36, one of the two in the whole column, or the form of the "
+        "column by data.time_format, such as '%d/%m/%Y %H:%M'"
     )
     fail_at(seconds.is_null(), values, where, column, problem)
     return seconds
@@ -80,13 +97,52 @@ def _check_exact(values: pl.Series, times: pl.Series, where: str, column: str) -
         fail_at(large, values, where, column, problem)
 
 
-def to_time(values: pl.Series, where: str, column: str) -> pl.Series:
+def _check_format(form: str) -> None:
+    """Refuse a form that does not give a day back, or has unknown signs."""
+    day = datetime(2024, 5, 31, tzinfo=UTC)
+    try:
+        texts = pl.Series([day]).dt.strftime(form)
+        known = texts.str.to_datetime(form, time_unit="us").dt.date()[0] == day.date()
+    except pl.exceptions.PolarsError:
+        known = False
+    if not known:
+        raise InputError(
+            f"data.time_format={form!r} gives no year, month and day; write the form "
+            "of the times in the signs of strftime, such as '%d/%m/%Y %H:%M'"
+        )
+
+
+def _formed(values: pl.Series, where: str, column: str, form: str) -> pl.Series:
+    """Return epoch seconds of texts, or of whole numbers such as 20240531."""
+    _check_format(form)
+    key = f"data.time_format={form!r}"
+    if values.dtype != pl.String and not values.dtype.is_integer():
+        raise InputError(
+            f"{where}: column {column!r} has the type {values.dtype}, which {key} does "
+            "not read; leave data.time_format out"
+        )
+    text = values.cast(pl.String).str.strip_chars()
+    seconds = seconds_of(text, form)
+    fail_at(
+        seconds.is_null(),
+        values,
+        where,
+        column,
+        f"does not have the form {key}; correct one of the two",
+    )
+    return seconds
+
+
+def to_time(
+    values: pl.Series, where: str, column: str, form: str | None = None
+) -> pl.Series:
     """Times as float64: numbers unchanged, dates as epoch seconds (UTC).
 
     Args:
       values: [rows] numbers, dates, or texts of either.
       where: name of the file.
       column: name of the column.
+      form: of the times in the signs of strftime; None: numbers or `FORMS`.
 
     Returns:
       [rows] float64, finite.
@@ -102,12 +158,16 @@ def to_time(values: pl.Series, where: str, column: str) -> pl.Series:
       [86460.0, 0.0]
       >>> to_time(pl.Series(["1970-01-02 00:01:00 UTC"]), "a.csv", "t").to_list()
       [86460.0]
+      >>> to_time(pl.Series(["2/1/1970"]), "a.csv", "t", "%d/%m/%Y").to_list()
+      [86400.0]
     """
     fail_null(values, where, column, "give every row a time")
     if values.dtype in (pl.Categorical, pl.Enum):
         values = values.cast(pl.String)
     if values.is_empty():
         return values.cast(pl.Float64)
+    if form is not None:
+        return _formed(values, where, column, form)
     if values.dtype == pl.Date or values.dtype == pl.Datetime:
         return values.dt.epoch("us") / 1e6
     is_text = values.dtype == pl.String

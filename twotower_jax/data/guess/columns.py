@@ -28,6 +28,7 @@ from twotower_jax.data.guess.roles import (
     of_few_values,
     unused,
 )
+from twotower_jax.data.guess.time_format import is_dated, no_time, time_formats
 from twotower_jax.data.parse import check_forms
 from twotower_jax.data.sources.files import need_columns
 from twotower_jax.data.times import UNITS, unit
@@ -35,8 +36,6 @@ from twotower_jax.errors import InputError
 
 # Columns of 0 and 1 from which a table looks like a matrix.
 MATRIX = 20
-# Texts that are dates of a form that is not read, such as 31/5/2024.
-DATED = r"^\d{1,4}[./-]\d{1,2}[./-]\d{1,4}([^.\d]|$)"
 
 
 def guess_roles(frame: pl.DataFrame, given: dict[str, Column], where: str) -> Roles:
@@ -93,6 +92,9 @@ def _refuse_matrix(profiles: Profiles, where: str) -> None:
 
 def _time(profiles: Profiles, roles: Roles) -> None:
     if "time" in roles.columns:
+        forms = time_formats(profiles[roles.columns["time"].name])
+        if len(forms) == 1:
+            roles.keys["time_format"] = forms[0]
         return
     free = unused(profiles, roles)
     # A time of the click alone, such as that of a mail, is empty in other rows.
@@ -109,25 +111,15 @@ def _time(profiles: Profiles, roles: Roles) -> None:
     if best is not None:
         roles.columns["time"] = Column(best.name, _clock(best))
         return
-    for one in free:
-        dated = one.kind == "text" and one.values.head(200).str.contains(DATED).all()
-        if dated or (one.kind == "text" and role_score(one.name, "time")):
-            roles.notes.append(_no_time(one))
-
-
-def _no_time(one: Profile) -> str:
-    """Return the remark about a column of times that cannot be read."""
-    numbers = one.values.str.contains(r"^\s*-?\d+(\.\d*)?\s*$")
-    if numbers.any() and not numbers.all():
-        first, other = one.values.filter(numbers)[0], one.values.filter(~numbers)[0]
-        return (
-            f"column {one.name!r} has numbers ({first!r}) and texts ({other!r}), so it "
-            "is not read as a time; write all as seconds since 1970 or all as ISO dates"
-        )
-    return (
-        f"column {one.name!r} (such as {one.first()!r}) is not read as a time; "
-        "write seconds since 1970 or ISO dates (2024-05-31 10:00:00) to use it"
-    )
+    for one in sorted(free, key=lambda p: not role_score(p.name, "time")):
+        forms = time_formats(one)
+        if len(forms) == 1:
+            why = f"dates such as {one.first()!r}, by data.time_format"
+            roles.columns["time"] = Column(one.name, why)
+            roles.keys["time_format"] = forms[0]
+            return
+        if is_dated(one) or (one.kind == "text" and role_score(one.name, "time")):
+            roles.notes.append(no_time(one, forms))
 
 
 def _dated(free: list[Profile], open_roles: set[str]) -> Profile | None:

@@ -105,6 +105,7 @@ READ_BY: dict[str, tuple[str, ...]] = {
     "separator": TABLE,
     "header": TABLE,
     "list_separator": TABLE,
+    "time_format": TABLE,
     "clicked_values": TABLE,
     "users_id": TABLE,
     "items_id": TABLE,

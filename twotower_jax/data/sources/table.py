@@ -74,7 +74,12 @@ def check_meaning(columns: ColumnsConfig, min_rating: float | None) -> None:
 
 
 def _check_values(config: DataConfig) -> None:
-    """Check that values of a click have a column."""
+    """Check that values of a click, and a form of times, have a column."""
+    if config.time_format is not None and config.columns.time is None:
+        raise InputError(
+            f"data.time_format={config.time_format!r} needs the column of the times; "
+            "set data.columns.time to its name"
+        )
     if config.clicked_values and not config.columns.clicked:
         raise InputError(
             f"data.clicked_values={list(config.clicked_values)} needs the column of "
@@ -128,8 +133,9 @@ def canonical(
             out[key] = parse.text_to_ids(ids)
             parse.check_forms(out[key], where, name)
     if columns.time is not None:
-        out["time"] = to_time(frame[columns.time], where, columns.time)
-        check_unit(out["time"].to_numpy(), where, columns.time)
+        name = columns.time
+        out["time"] = to_time(frame[name], where, name, config.time_format)
+        check_unit(out["time"].to_numpy(), where, name)
     if columns.rank is not None:
         name = columns.rank
         out["rank"] = parse.to_rank(frame[name], where, name)

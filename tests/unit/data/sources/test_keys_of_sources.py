@@ -16,6 +16,7 @@ VALUES = {
     "separator": "tab",
     "header": False,
     "list_separator": "tab",
+    "time_format": "%d/%m/%Y",
     "clicked_values": ("buy",),
     "users_id": "account",
     "items_id": "sku",
