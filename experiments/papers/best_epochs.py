@@ -2,13 +2,15 @@
 
     python experiments/papers/best_epochs.py FOLDER METRIC
 
-The mean over an arm's seeds is taken after every validation that all of them have. The
-epochs are passes over the training positives of the run, so that as many passes over
-more positives are more steps.
+The mean over an arm's seeds is taken after every validation that all of them have: it
+ends where the first seed ends, and the median of the best steps of single seeds does
+not. The epochs are passes over the training positives of the run, so that as many
+over more positives are more steps.
 """
 
 import sys
 from collections.abc import Sequence
+from statistics import median
 from typing import Any, NamedTuple
 
 from twotower_jax.report.curves import read_records
@@ -24,12 +26,14 @@ class Best(NamedTuple):
       value: mean of the metric over the seeds.
       seeds: their number.
       last: the last step that all seeds have.
+      own: median over the seeds of the step at which each is best.
     """
 
     step: int
     value: float
     seeds: int
     last: int
+    own: float
 
 
 def best_mean(runs: Sequence[Sequence[dict[str, Any]]], metric: str) -> Best:
@@ -46,7 +50,7 @@ def best_mean(runs: Sequence[Sequence[dict[str, Any]]], metric: str) -> Best:
       >>> one = [{"step": s, "valid": {"m": v}} for s, v in ((5, 0.1), (10, 0.4))]
       >>> two = [{"step": s, "valid": {"m": v}} for s, v in ((5, 0.6), (15, 0.9))]
       >>> best_mean([one, two], "m")
-      Best(step=5, value=0.35, seeds=2, last=5)
+      Best(step=5, value=0.35, seeds=2, last=5, own=12.5)
     """
     values = [
         {
@@ -61,7 +65,8 @@ def best_mean(runs: Sequence[Sequence[dict[str, Any]]], metric: str) -> Best:
         raise ValueError(f"the seeds have no validation with {metric} in common")
     means = {step: sum(one[step] for one in values) / len(values) for step in steps}
     best = max(means, key=lambda step: means[step])
-    return Best(best, means[best], len(values), steps[-1])
+    own = median(max(one, key=lambda step: one[step]) for one in values)
+    return Best(best, means[best], len(values), steps[-1], own)
 
 
 def main(folder: str, metric: str) -> None:
@@ -82,7 +87,8 @@ def main(folder: str, metric: str) -> None:
         print(
             f"{name}: {metric} {best.value:.4f} on valid, mean of {best.seeds} seeds, "
             f"at step {best.step:,}, epoch {best.step * batch / positives:.1f}; "
-            f"all seeds have step {best.last:,}"
+            f"all seeds have step {best.last:,}; each at its own, median epoch "
+            f"{best.own * batch / positives:.1f}"
         )
 
 

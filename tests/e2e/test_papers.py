@@ -101,6 +101,7 @@ def write_games(folder):
         ("sl_at_k_all", "sl_at_k", PRINTED - {"BPR"}, write_parts, ()),
         ("sl_at_k_tuned", "sl_at_k", ALL, write_parts, SELECT),
         ("sl_at_k_gowalla", "sl_at_k_gowalla", PRINTED, write_parts, ()),
+        ("sl_at_k_gowalla_all", "sl_at_k_gowalla", PRINTED - {"BPR"}, write_parts, ()),
         ("sl_at_k_gowalla_decay", "sl_at_k_gowalla", {"SL@20"}, write_parts, ()),
         ("sl_at_k_gowalla_tuned", "sl_at_k_gowalla", ALL, write_parts, SELECT),
         ("bsl", "bsl", ALL, write_lines, ("negatives.easy.num=20",)),
@@ -155,6 +156,10 @@ def test_best_epochs_are_those_of_the_mean_over_seeds(scripts, tmp_path, capsys)
     assert len(files) == 2 and means.shape == (4,)
     assert f"{means.max():.4f} on valid, mean of 2 seeds" in printed
     assert f"at step {10 * (1 + means.argmax())}," in printed
+    result = json.loads(files[0].with_name("result.json").read_text())
+    per_epoch = result["samples"]["positives"]["samples before"] / 64
+    epoch = 10 * (1 + np.median(np.argmax(curves, axis=1))) / per_epoch
+    assert f"median epoch {epoch:.1f}" in printed
 
 
 @pytest.mark.slow

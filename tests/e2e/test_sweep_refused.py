@@ -149,3 +149,16 @@ def test_arms_that_do_not_exist(tmp_path, capsys, words, parts):
     assert error.count("error: ") == 1 and "Traceback" not in error
     assert all(part in error for part in parts), error
     assert not list(tmp_path.glob("out/*/*/config.yaml"))
+
+
+def test_arms_of_the_users_folder_are_named_too(tmp_path, capsys):
+    arms = tmp_path / "conf" / "arms"
+    arms.mkdir(parents=True)
+    (arms / "mine.yaml").write_text("# @package _global_\ndefaults: [papers/nope]\n")
+    own = ("train", "-m", f"output={tmp_path}/out", "-cd", str(tmp_path / "conf"))
+    assert tiny.command(*own, "arms=mime") == 2
+    assert "did you mean mine?" in capsys.readouterr().err
+    assert tiny.command(*own, "arms=mine") == 2
+    error = capsys.readouterr().err
+    assert "In 'arms/mine'" in error and "papers/nope" in error
+    assert "did you mean" not in error

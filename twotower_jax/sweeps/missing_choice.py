@@ -19,8 +19,10 @@ def missing_choice(error: MissingConfigException) -> str:
     text = " ".join(text.replace("In 'config': ", "").split())
     if "hydra/launcher/" in text or "hydra/sweeper/" in text:
         return f"{text}; others: pip install -c constraints.txt -e '.[sweep]'"
+    if not text.startswith("Could not find"):
+        return text  # a file that another one names
     group, _, name = (error.missing_cfg_file or "").partition("/")
-    known = list(_choices(group))
+    known = list(dict.fromkeys([*filter(None, error.options or ()), *_choices(group)]))
     folder = name.rpartition("/")[0]
     beside = [one for one in known if folder and one.rpartition("/")[0] == folder]
     if beside:
