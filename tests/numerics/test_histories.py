@@ -177,8 +177,7 @@ def gradient_of(problem, state, rows):
     )
     draws = draw(program, data, state, batch)
     draws = choose(program, data, state, batch, inputs, draws)
-    candidates = batch_loss.candidate_inputs(program, data, draws)
-    both = batch_loss.TowerInputs(inputs, candidates)
+    both = batch_loss.tower_inputs(program, data, inputs, draws)
     context = batch_loss.Context(program, data, state, batch, draws, both)
 
     def loss(params):

@@ -180,6 +180,8 @@ def _step(shape: Shape) -> list[Part]:
     )
     encoded, columns = shape.most_candidates, shape.most_columns
     rows = VECTORS * (shape.rows + encoded) * vector
+    if shape.each_item_once:  # vectors of slots and columns, and their gradients
+        rows += 2 * (shape.rows * shape.slots + columns) * vector
     hidden = shape.rows * sum(widths(model.query)[:-1])
     hidden += encoded * sum(widths(model.candidate)[:-1])
     # Candidates that are scored for a choice have a vector and an id each.

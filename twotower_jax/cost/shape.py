@@ -147,11 +147,26 @@ class Shape(NamedTuple):
         )
         negatives = self.structure.negatives
         positives = 0 if self.whole_catalogue or negatives.in_batch else self.rows
-        return columns + positives + self.rows * self.slots + 2 * self._views
+        encoded = columns + positives + self.rows * self.slots
+        if self.each_item_once:
+            encoded = self.structure.num_items
+        return encoded + 2 * self._views
+
+    @property
+    def each_item_once(self) -> bool:
+        """Whether slots and columns of a batch are more than the catalogue.
+
+        Their distinct items are then encoded, and slots and columns read the vectors.
+        """
+        negatives = self.structure.negatives
+        drawn = self.drawn + self.batch * (self.slots + (not negatives.in_batch))
+        return bool(self.slots) and drawn > self.structure.num_items
 
     @property
     def most_candidates(self) -> int:
         """Items that it encodes where all items of the batch are distinct."""
+        if self.each_item_once:
+            return self.candidates
         merged = self.structure.merged_size
         added = self.drawn - merged if 0 < merged < self.drawn else 0
         return self.candidates + added

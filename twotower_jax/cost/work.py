@@ -12,8 +12,9 @@ from twotower_jax.training.correction import columns_ascend
 # A product forwards, and its two gradients.
 PASSES = 3
 # Exponentials, logarithms and roots per pair of a row and a column: one exponential
-# with the softmax; the others are differentiated, four with bce.
-SOFTMAX_EXP, OTHER_EXP = 1, 4
+# with the softmax, and the surrogate and its logarithm with psl; the others are
+# differentiated, four with bce.
+SOFTMAX_EXP, SURROGATE_EXP, OTHER_EXP = 1, 3, 4
 # Adding the expected count of an item of a pool to that of a column: log(e^a + e^b).
 POOL_EXP = 2
 # Times that a score is written or read: score, its exponential, and two gradients.
@@ -129,8 +130,9 @@ def _attention(shape: Shape) -> float:
 def _exponentials(shape: Shape, pairs: int) -> float:
     """Return exponentials, logarithms and roots of a step."""
     structure = shape.structure
-    softmax = LOSSES[structure.loss].softmax and not structure.negatives.top_k
-    each = SOFTMAX_EXP if softmax else OTHER_EXP
+    loss, each = LOSSES[structure.loss], OTHER_EXP
+    if loss.softmax and not structure.negatives.top_k:
+        each = SURROGATE_EXP if loss.surrogate else SOFTMAX_EXP
     pools = POOL_EXP * shape.counts_pools * (shape.extras.window or shape.extras.pool)
     # An entry of a bank has a count of its own, so that there each pair is added up.
     banks = POOL_EXP * (shape.counts_pools and shape.structure.negatives.bank > 0)
@@ -156,6 +158,8 @@ def _rows(shape: Shape) -> tuple[float, float]:
         one.width or 1 for one in model.candidate.features if one.kind == "multi"
     )
     total = (LOOK_UPS + moved) * looked + 2 * bags + shape.scored
+    if shape.each_item_once:  # vectors are read, and their gradients are added
+        total += 2 * (shape.rows * shape.slots + shape.columns)
     tables = (1 + moved) * looked + bags + shape.scored
     if model.query.history is not None:
         features = len(model.query.history.features)

@@ -56,8 +56,10 @@ def batch_loss(
     """
     if not choice.loss.softmax or choice.top_k:
         return row_loss(choice, scores, columns, rows, numbers)
-    form = SoftmaxForm(choice.form.decoupled, choice.loss.at_k)
-    return softmax_loss(scores, columns, rows, form, numbers.negative_weight)
+    surrogate = choice.form.activation if choice.loss.surrogate else None
+    form = SoftmaxForm(choice.form.decoupled, choice.loss.at_k, surrogate)
+    weight = None if surrogate else numbers.negative_weight
+    return softmax_loss(scores, columns, rows, form, weight, numbers.temperature)
 
 
 def row_loss(

@@ -54,11 +54,35 @@ def psl(
       for Recommendation, NeurIPS 2024 (halves and no positive: its published code).
     """
     weight = weights_of(positive, negatives, weight)
-    half = temperature * (negatives - positive[:, None]) / 2
-    logits = jnp.log(weight) + _log_surrogate(activation, half) / temperature
+    logits = psl_logits(activation, positive, negatives, temperature)
+    logits += jnp.log(weight)
     if not decoupled:
         logits = jnp.concatenate([jnp.zeros_like(positive)[:, None], logits], axis=1)
     return log_sum(logits)[0]
+
+
+def psl_logits(
+    activation: str,
+    positive: jax.Array,
+    negatives: jax.Array,
+    temperature: jax.Array | float,
+) -> jax.Array:
+    """Return log sigma(d_j) / T, as in `psl`; that of the positive itself is 0.
+
+    Args:
+      activation: Name in `ACTIVATIONS`.
+      positive: [batch] float, logit of the positive.
+      negatives: [batch, columns] float, logits of the negatives.
+      temperature: Temperature T of the logits.
+
+    Returns:
+      [batch, columns] float; -inf with gradient 0 where sigma(d_j) is not above 0.
+
+    Raises:
+      InputError: The activation is unknown.
+    """
+    half = temperature * (negatives - positive[:, None]) / 2
+    return _log_surrogate(activation, half) / temperature
 
 
 def _log_surrogate(activation: str, d: jax.Array) -> jax.Array:

@@ -60,7 +60,9 @@ class Loss(NamedTuple):
     Attributes:
       of_rows: Function of positive, negatives, weight, numbers and form.
       whole_catalogue: Whether the negatives are every item instead of the draws.
-      softmax: Whether ``of_rows`` is the softmax, which has a pass written by hand.
+      softmax: Whether ``of_rows`` is the log of a sum of e^logit, which has a pass
+        written by hand.
+      surrogate: Whether these logits are those of `psl` in place of the scores.
       pointwise: Whether a constant that is added to all scores changes the loss.
       importance: Whether log q weighs the negatives by one over their expected counts;
         otherwise it is subtracted from their logits.
@@ -71,6 +73,7 @@ class Loss(NamedTuple):
     of_rows: RowLoss
     whole_catalogue: bool = False
     softmax: bool = False
+    surrogate: bool = False
     pointwise: bool = False
     importance: bool = False
     at_k: bool = False
@@ -146,7 +149,9 @@ LOSSES: Registry[Loss] = Registry(
                 activation=form.activation,
                 decoupled=form.decoupled,
             ),
+            softmax=True,
             importance=True,
+            surrogate=True,
         ),
         "ccl": Loss(
             lambda p, n, w, numbers, _: ccl(

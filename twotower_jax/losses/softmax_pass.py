@@ -1,4 +1,4 @@
-"""The softmax of a batch in one pass over blocks of rows, written by hand.
+"""The softmax and PSL of a batch in one pass over blocks of rows, written by hand.
 
 A block of rows gives its loss and every gradient in the same pass; logits are never
 stored. The maximum of each row is subtracted, so that the loss is finite at any
@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from twotower_jax.losses.blocks import flat, in_blocks
+from twotower_jax.losses.cosine import psl_logits
 from twotower_jax.losses.limit import below
 from twotower_jax.losses.row_weights import log_sum
 from twotower_jax.losses.terms import ColumnTerms, RowTerms, Scores, bias
@@ -23,10 +24,12 @@ class SoftmaxForm(NamedTuple):
     Attributes:
       decoupled: Whether the positive is left out of the sum.
       weighted: Whether gradients flow to the weights of the rows.
+      surrogate: Name in `ACTIVATIONS`, of PSL; None for the softmax.
     """
 
     decoupled: bool = False
     weighted: bool = False
+    surrogate: str | None = None
 
 
 COUPLED = SoftmaxForm()
@@ -38,11 +41,13 @@ def softmax_loss(
     rows: RowTerms,
     form: SoftmaxForm = COUPLED,
     negative_weight: jax.Array | float | None = None,
+    temperature: jax.Array | float = 1.0,
 ) -> jax.Array:
     """Return sum_i w_i (c log (e^p + sum_d e^{s_d - log N_d}) - p) in one pass.
 
     d runs over the draws of row i: columns with their multiplicity, and slots. If
-    decoupled, e^p is left out of the sum, and a row without draws has loss 0.
+    decoupled, e^p is left out of the sum, and a row without draws has loss 0. With a
+    surrogate, s_d and p are the logits of `psl`, of which that of the positive is 0.
 
     Args:
       scores: Scores of B rows, C columns and K slots per row.
@@ -50,6 +55,7 @@ def softmax_loss(
       rows: Terms of the rows; constants, but for the weights if ``form.weighted``.
       form: Static choices.
       negative_weight: Factor c of the logarithm; None is 1.
+      temperature: Temperature of the scores, which a surrogate reads.
 
     Returns:
       [] float. Gradients flow to the scores.
@@ -64,34 +70,43 @@ def softmax_loss(
       >>> round(float(softmax_loss(equal, columns, rows)), 4)  # log 2: own item masked
       0.6931
     """
-    rest = _beside_columns(scores, rows, form)
-    arguments = _Arguments(scores.query, scores.columns, rest, rows.weight)
-    sums: _Result = _softmax_sum(form, arguments, columns, rows)
+    rest = _beside_columns(scores, rows, form, temperature)
+    arguments = _Arguments(
+        scores.query, scores.columns, scores.positive, rest, rows.weight
+    )
+    constants = _Constants(columns, rows, temperature)
+    sums: _Result = _softmax_sum(form, arguments, constants)
     total, weight = sums.log_sums, rows.weight
     if negative_weight is not None:
         total = negative_weight * total
+    if form.surrogate is not None:
+        return total
     if sums.filled is not None:
         weight = weight * sums.filled
     return total - (weight * scores.positive).sum()
 
 
-def _beside_columns(scores: Scores, rows: RowTerms, form: SoftmaxForm) -> jax.Array:
+def _beside_columns(
+    scores: Scores, rows: RowTerms, form: SoftmaxForm, temperature: jax.Array | float
+) -> jax.Array:
     """Return the log sum of the terms of each row [B] that are in no column.
 
     They are the positive, unless decoupled, and the slots; -inf for none.
     """
-    if not scores.slots.shape[1]:
-        if form.decoupled:
-            return jnp.full_like(scores.positive, -jnp.inf)
-        return scores.positive
+    positive, logits = scores.positive, scores.slots
+    if form.surrogate is not None:
+        logits = psl_logits(form.surrogate, positive, logits, temperature)
+        positive = jnp.zeros_like(positive)
+    if not logits.shape[1]:
+        return jnp.full_like(positive, -jnp.inf) if form.decoupled else positive
     raw = jax.lax.stop_gradient(scores.slots)
     log_mult = below(rows.limit, raw, rows.slots.log_mult)
-    own = scores.slots - rows.slots.log_count + log_mult
+    own = logits - rows.slots.log_count + log_mult
     if form.decoupled:
         rest, filled = log_sum(own)
         return jnp.where(filled, rest, -jnp.inf)
     # With the positive among them, so that every slot of a row may be masked.
-    parts = jnp.concatenate([scores.positive[:, None], own], axis=1)
+    parts = jnp.concatenate([positive[:, None], own], axis=1)
     return jax.nn.logsumexp(parts, axis=1)
 
 
@@ -101,14 +116,24 @@ class _Arguments(NamedTuple):
     Attributes:
       query: [B, D] query embeddings over the temperature.
       matrix: [C, D] candidate embeddings of the columns.
+      positive: [B] logit of the positive, which a surrogate alone reads.
       rest: [B] log sum of the terms that are in no column.
       weight: [B] weight of the row; a gradient of 0 where it is not computed.
     """
 
     query: jax.Array
     matrix: jax.Array
+    positive: jax.Array
     rest: jax.Array
     weight: jax.Array
+
+
+class _Constants(NamedTuple):
+    """The arguments of a pass to which no gradient flows."""
+
+    columns: ColumnTerms
+    rows: RowTerms
+    temperature: jax.Array | float
 
 
 class _Result(NamedTuple):
@@ -125,16 +150,17 @@ class _Result(NamedTuple):
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _softmax_sum(
-    form: SoftmaxForm, arguments: _Arguments, columns: ColumnTerms, rows: RowTerms
+    form: SoftmaxForm, arguments: _Arguments, constants: _Constants
 ) -> _Result:
     """Return sum_i w_i log(e^{rest_i} + sum_c e^{logit_ic})."""
-    return _softmax_pass(form, arguments, columns, rows)[0]
+    return _softmax_pass(form, arguments, constants)[0]
 
 
 class _Block(NamedTuple):
     """The rows of one block: query embeddings, logits beside the columns, terms."""
 
     query: jax.Array
+    positive: jax.Array
     rest: jax.Array
     rows: RowTerms
 
@@ -150,21 +176,24 @@ class _Rows(NamedTuple):
     """Results of single rows: gradients, log sums, and whether a row has any term."""
 
     query: jax.Array
+    positive: jax.Array | None
     rest: jax.Array
     log_sum: jax.Array | None
     filled: jax.Array | None
 
 
 def _softmax_pass(
-    form: SoftmaxForm, arguments: _Arguments, columns: ColumnTerms, rows: RowTerms
+    form: SoftmaxForm, arguments: _Arguments, constants: _Constants
 ) -> tuple[_Result, _Arguments]:
     """Return the sum and its gradients."""
-    query, matrix, rest, weight = arguments
+    query, matrix, positive, rest, weight = arguments
+    columns, rows, temperature = constants
     number, dim = query.shape
 
     def add_block(sums: _Sums, block: _Block) -> tuple[_Sums, _Rows]:
         raw = block.query @ matrix.T
-        logits = raw + below(block.rows.limit, raw, bias(columns, block.rows))
+        logits, slope = _logits(form, raw, block.positive, temperature)
+        logits += below(block.rows.limit, raw, bias(columns, block.rows))
         top = jnp.maximum(logits.max(axis=1, initial=-jnp.inf), block.rest)
         filled = top > -jnp.inf if form.decoupled else None
         if filled is not None:
@@ -175,13 +204,15 @@ def _softmax_pass(
         if filled is not None:
             total = jnp.where(filled, total, 1)
         scaled = block.rows.weight / total
-        d_query = (weights @ matrix) * scaled[:, None]
+        forces = weights if slope is None else weights * slope
+        d_query = (forces @ matrix) * scaled[:, None]
         # [D, C] = q^T e runs at three times the speed of [C, D] = e^T q on a CPU.
-        d_columns = sums.columns + (block.query * scaled[:, None]).T @ weights
+        d_columns = sums.columns + (block.query * scaled[:, None]).T @ forces
         log_sums = top + jnp.log(total)
         loss = sums.loss + (block.rows.weight * log_sums).sum()
         found = _Rows(
             d_query,
+            None if slope is None else -forces.sum(axis=1) * scaled,
             first * scaled,
             log_sums if form.weighted else None,
             None if filled is None else filled.astype(query.dtype),
@@ -191,21 +222,44 @@ def _softmax_pass(
     start = _Sums(
         jnp.zeros((), query.dtype), jnp.zeros((dim, matrix.shape[0]), query.dtype)
     )
-    blocks = _Block(query, rest, rows._replace(weight=weight))
+    blocks = _Block(query, positive, rest, rows._replace(weight=weight))
     blocks = in_blocks(blocks, number, matrix.shape[0])
     sums, found = jax.lax.scan(add_block, start, blocks)
     found = jax.tree.map(lambda x: flat(x, number), found)
-    by_weight = jnp.zeros_like(weight) if found.log_sum is None else found.log_sum
-    gradients = _Arguments(found.query, sums.columns.T, found.rest, by_weight)
+    none = jnp.zeros_like(weight)
+    gradients = _Arguments(
+        found.query,
+        sums.columns.T,
+        none if found.positive is None else found.positive,
+        found.rest,
+        none if found.log_sum is None else found.log_sum,
+    )
     return _Result(sums.loss, found.filled), gradients
+
+
+def _logits(
+    form: SoftmaxForm,
+    raw: jax.Array,
+    positive: jax.Array,
+    temperature: jax.Array | float,
+) -> tuple[jax.Array, jax.Array | None]:
+    """Return the logits of scores, and their slope; None where they are the scores."""
+    surrogate = form.surrogate
+    if surrogate is None:
+        return raw, None
+
+    def of_scores(scores: jax.Array) -> jax.Array:
+        return psl_logits(surrogate, positive, scores, temperature)
+
+    return jax.jvp(of_scores, (raw,), (jnp.ones_like(raw),))
 
 
 def _softmax_backward(
     form: SoftmaxForm, gradients: _Arguments, cotangent: _Result
-) -> tuple[_Arguments, None, None]:
+) -> tuple[_Arguments, None]:
     del form
     by_loss = jax.tree.map(lambda one: cotangent.log_sums * one, gradients)
-    return by_loss, None, None
+    return by_loss, None
 
 
 _softmax_sum.defvjp(_softmax_pass, _softmax_backward)

@@ -16,10 +16,9 @@ from twotower_jax.losses.terms import Scores
 from twotower_jax.model.inputs import query_inputs
 from twotower_jax.training.batch_loss import (
     Context,
-    TowerInputs,
     batch_scores,
-    candidate_inputs,
     loss_of_scores,
+    tower_inputs,
 )
 from twotower_jax.training.draws import Draws, choose, draw
 from twotower_jax.training.step import count_items, remember_items
@@ -124,7 +123,7 @@ def _step(
     draws = draw(program, data, state, batch)
     queries = query_inputs(model, data.entities, batch.queries, batch.items)
     draws = choose(program, data, state, batch, queries, draws)
-    inputs = TowerInputs(queries, candidate_inputs(program, data, draws))
+    inputs = tower_inputs(program, data, queries, draws)
     context = Context(program, data, state, batch, draws, inputs)
     tables = state.params["tables"]
     temperature = jnp.exp(program.hyper.log_temperature)

@@ -13,6 +13,7 @@ from twotower_jax.model import two_tower as net
 from twotower_jax.model.inputs import Inputs, first_entities
 from twotower_jax.model.inputs import candidate_inputs as inputs_of_items
 from twotower_jax.sampling.columns import first_columns
+from twotower_jax.sampling.distinct import distinct_rows
 from twotower_jax.training.correction import batch_terms, columns_ascend
 from twotower_jax.training.draws import Draws
 from twotower_jax.training.dropout import drop_numbers
@@ -29,12 +30,17 @@ class TowerInputs(NamedTuple):
 
     Attributes:
       query: Inputs of the queries of the B rows.
-      candidate: Inputs of the slots, row by row, and then of the columns.
+      candidate: Inputs of the slots, row by row, and then of the columns; or of their
+        distinct items.
+      place: [B K + C] int32 index of slots and columns into the distinct items, behind
+        the last one for an id outside of the catalogue; None where each slot and
+        column has inputs of its own.
       views: Two views of items; None without a self-supervised loss.
     """
 
     query: Inputs
     candidate: Inputs
+    place: jax.Array | None = None
     views: Views | None = None
 
 
@@ -80,25 +86,37 @@ class Context(NamedTuple):
     inputs: TowerInputs
 
 
-def candidate_inputs(program: Program, data: TrainData, draws: Draws) -> Inputs:
-    """Inputs of the candidate tower for the slots and the columns of a batch.
+def tower_inputs(
+    program: Program,
+    data: TrainData,
+    queries: Inputs,
+    draws: Draws,
+    views: Views | None = None,
+) -> TowerInputs:
+    """Inputs of both towers for a batch.
+
+    Where slots and columns are more than the items of the catalogue, each distinct item
+    is encoded once.
 
     Args:
       program: The program.
       data: Training data.
+      queries: Inputs of the queries.
       draws: Negatives of the batch.
+      views: Two views of items; None without a self-supervised loss.
 
     Returns:
-      Inputs of the B K slots, row by row, and then of the columns.
+      The inputs.
     """
-    ids = draws.columns.encode_ids
+    structure, ids = program.structure, draws.columns.encode_ids
+    distinct, place = columns_ascend(structure) and draws.slots is None, None
     if draws.slots is not None:
         # Slots come first, because the columns may be cut to the first ones.
         ids = jnp.concatenate([draws.slots.items.reshape(-1), ids])
-    distinct = columns_ascend(program.structure) and draws.slots is None
-    return inputs_of_items(
-        program.structure.model, data.entities, ids, distinct=distinct
-    )
+        if ids.shape[0] > structure.num_items:
+            ids, place, _ = distinct_rows(ids, structure.num_items)
+    candidates = inputs_of_items(structure.model, data.entities, ids, distinct=distinct)
+    return TowerInputs(queries, candidates, place, views)
 
 
 def gather_weights(state: TrainState, inputs: TowerInputs) -> Weights:
@@ -236,17 +254,22 @@ def _embed(context: Context, weights: Weights) -> tuple[jax.Array, jax.Array]:
     candidates = net.encode(
         "candidate", model.candidate, dense, weights.candidate, inputs.candidate
     )
+    if inputs.place is not None:
+        candidates = candidates.at[inputs.place].get(mode="fill", fill_value=0)
     return query, candidates
 
 
 def _first_columns(context: Context, size: int) -> Context:
     """Return the context with the first ``size`` of merged columns only."""
     draws, inputs = context.draws, context.inputs
-    candidate = first_entities(inputs.candidate, number_of_slots(draws) + size)
-    return context._replace(
-        draws=draws._replace(columns=first_columns(draws.columns, size)),
-        inputs=inputs._replace(candidate=candidate),
-    )
+    number = number_of_slots(draws) + size
+    if inputs.place is None:
+        candidate = first_entities(inputs.candidate, number)
+        inputs = inputs._replace(candidate=candidate)
+    else:
+        inputs = inputs._replace(place=inputs.place[:number])
+    draws = draws._replace(columns=first_columns(draws.columns, size))
+    return context._replace(draws=draws, inputs=inputs)
 
 
 def number_of_slots(draws: Draws) -> int:

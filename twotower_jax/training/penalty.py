@@ -54,6 +54,8 @@ def penalised(context: Context) -> dict[str, Counted]:
     program, draws, inputs = context.program, context.draws, context.inputs
     weight = program.hyper.l2 * row_weights(program, context.data, context.batch)
     place = number_of_slots(draws) + draws.columns.positive
+    if inputs.place is not None:
+        place = inputs.place[place]
     positives = {
         name: rows._replace(
             place=place if rows.place is None else rows.place[place],
@@ -62,6 +64,8 @@ def penalised(context: Context) -> dict[str, Counted]:
         for name, rows in inputs.candidate.rows.items()
     }
     number = number_of_slots(draws) + draws.columns.encode_ids.shape[0]
+    if inputs.place is not None:
+        number = program.structure.num_items
     every = jnp.zeros(number, weight.dtype).at[place].add(weight)
     query, candidate = inputs.query, inputs.candidate
     entities = {

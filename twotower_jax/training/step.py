@@ -14,10 +14,9 @@ from twotower_jax.sampling import frequency
 from twotower_jax.training.batch_gradient import loss_and_gradient
 from twotower_jax.training.batch_loss import (
     Context,
-    TowerInputs,
     Weights,
-    candidate_inputs,
     gather_weights,
+    tower_inputs,
 )
 from twotower_jax.training.batch_queries import batch_queries
 from twotower_jax.training.draws import Draws, choose, draw
@@ -81,11 +80,8 @@ def train_step(
     queries = batch_queries(program, data, state, batch)
     draws = choose(program, data, state, batch, queries, draws)
     state = count_lost_slots(program, state, draws)
-    inputs = TowerInputs(
-        queries,
-        candidate_inputs(program, data, draws),
-        draw_views(program, data, state),
-    )
+    views = draw_views(program, data, state)
+    inputs = tower_inputs(program, data, queries, draws, views)
     weights = gather_weights(state, inputs)
     context = Context(program, data, state, batch, draws, inputs)
     result, gradient = loss_and_gradient(context, weights)
