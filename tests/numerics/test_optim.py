@@ -118,6 +118,32 @@ def test_adam_of_every_row_is_optax_on_the_whole_table(as_bag):
         assert float(jnp.abs(lazy - want).max()) > 0.1
 
 
+@pytest.mark.parametrize("number", [640, 641, 1500])
+@pytest.mark.parametrize("name", ["adagrad", "adam", "sgd"])
+def test_many_rows_are_updated_once_each_as_few_are(name, number):
+    """Three steps of `update_table` beside optax on arrays of the rows alone."""
+    rng = np.random.default_rng(2)
+    size = 2000
+    optimizer = make_optimizer(name, NUMBERS)
+    table = jnp.asarray(rng.normal(size=(size, DIM)), jnp.float32)
+    ids = np.sort(rng.choice(size, number - 7, replace=False))
+    rows, others = table[ids], np.setdiff1d(np.arange(size), ids)
+    state, row_state = (optimizer.transformation.init(x) for x in (table, rows))
+    before = np.asarray(table)
+    padded = jnp.asarray(np.append(ids, np.full(7, size)))
+    for _ in range(3):
+        gradient = jnp.asarray(rng.normal(size=(number, DIM)), jnp.float32)
+        values = table.at[padded].get(mode="fill", fill_value=0)
+        touched = TouchedRows(padded, values, gradient)
+        table, state = update_table(optimizer, table, state, [touched])
+        rows, row_state = update_dense(optimizer, rows, gradient[:-7], row_state)
+    np.testing.assert_allclose(table[ids], rows, rtol=1e-6)
+    np.testing.assert_array_equal(table[others], before[others])
+    shared = [x for x in jax.tree.leaves(state) if x.shape != table.shape]
+    wanted = [x for x in jax.tree.leaves(row_state) if x.shape != rows.shape]
+    assert [int(x) for x in shared] == [int(x) for x in wanted]
+
+
 def test_the_penalty_is_in_the_gradient_of_every_row():
     optimizer = make_optimizer("adam_dense", NUMBERS)
     table = jnp.asarray(start(), jnp.float32)

@@ -34,8 +34,11 @@ Updated = tuple[jax.Array, Any]  # a table and its optimizer state
 VALUES = 2**12
 # Most batches name less than a third as many rows as ids; others take more blocks.
 SHARE, LEAST_ROWS = 3, 2**13
-# Rows that the optimizer updates in one go: what it computes stays in the cache.
+# Rows of bags that the optimizer updates in one go, so that they stay in the cache.
 ROWS = 2**12
+# The same for rows that are named once. XLA gives fewer than 512 rows of 64 numbers to
+# one thread.
+FEW_ROWS = 640
 
 
 class BagGradient(NamedTuple):
@@ -79,7 +82,7 @@ def update_table(
         whole = _whole_gradient(table, gradients)
         return update_dense(optimizer, table, whole, state)
     if len(gradients) == 1 and isinstance(gradients[0], TouchedRows):
-        return update_rows(optimizer, table, state, gradients[0])
+        return _update_in_parts(optimizer, table, state, gradients[0])
     bags = [one if isinstance(one, BagGradient) else as_bags(one) for one in gradients]
     ids = jnp.concatenate([bag.ids.reshape(-1) for bag in bags])
     rows = distinct_rows(ids, table.shape[0])
@@ -112,6 +115,34 @@ def update_table(
     number = jnp.maximum(rows.number, 1)
     blocks = _number_of_blocks(number, jnp.int32(block))
     return jax.lax.fori_loop(0, blocks, update_block, (table, state))
+
+
+def _update_in_parts(
+    optimizer: Optimizer, table: jax.Array, state: Any, touched: TouchedRows
+) -> Updated:
+    """Return `update_rows`, on a CPU part by part."""
+    number = touched.ids.shape[0]
+    on_cpu = jax.default_backend() == "cpu"
+    parts = max(1, -(-number // FEW_ROWS)) if on_cpu else 1
+    size = -(-number // parts)
+    if parts == 1:
+        return update_rows(optimizer, table, state, touched)
+    missing = (0, parts * size - number)
+    padded = TouchedRows(
+        jnp.pad(touched.ids, missing, constant_values=table.shape[0]),
+        *(jnp.pad(x, (missing, (0, 0))) for x in (touched.values, touched.gradient)),
+    )
+
+    def update_part(turn: jax.Array, carry: Updated) -> Updated:
+        part = jax.tree.map(
+            lambda x: jax.lax.dynamic_slice_in_dim(x, turn * size, size), padded
+        )
+        table, after = carry
+        # What the rows share, such as adam's count, moves once per step.
+        before = _with_rows(state, after, table)
+        return update_rows(optimizer, table, before, part)
+
+    return jax.lax.fori_loop(0, parts, update_part, (table, state))
 
 
 def _whole_gradient(
