@@ -102,7 +102,7 @@ def update_table(
                 for x in (here, gradient, decay)
             )
             table, after = carry
-            # What the rows share, such as adam's count, moves once per step.
+            # Adam's number of steps, which all rows share, grows by one per step.
             before = _with_rows(state, after, table)
             values = table.at[ids].get(mode="fill", fill_value=0)
             touched = TouchedRows(ids, values, some + factor[:, None] * values)
@@ -138,7 +138,7 @@ def _update_in_parts(
             lambda x: jax.lax.dynamic_slice_in_dim(x, turn * size, size), padded
         )
         table, after = carry
-        # What the rows share, such as adam's count, moves once per step.
+        # Adam's number of steps, which all rows share, grows by one per step.
         before = _with_rows(state, after, table)
         return update_rows(optimizer, table, before, part)
 
