@@ -17,6 +17,7 @@ COMMANDS = {
     "a run": (("train", *LONG, "training.checkpoint_every=10"), 350),
     "a sweep": (SWEEP, 150),
     "a fused sweep": ((*SWEEP, "hydra/launcher=fused"), 100),
+    "a sweep of processes": ((*SWEEP, "hydra/launcher=processes"), 50),
     "a selection": ((*SWEEP, "hydra/sweeper=select", TUNE), 50),
     "a selection by halving": (
         (

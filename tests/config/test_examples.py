@@ -90,7 +90,7 @@ def test_the_examples_of_the_sweeper_are_valid():
 
 
 def test_the_examples_of_the_launcher_are_valid():
-    assert FusedOptions(**composed("hydra.launcher.")) == FusedOptions(1, True)
+    assert FusedOptions(**composed("hydra.launcher.")) == FusedOptions(1, True, True)
 
 
 def test_the_examples_of_a_study_are_valid():

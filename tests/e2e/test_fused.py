@@ -1,6 +1,7 @@
 """hydra/launcher=fused: runs side by side are the runs of the basic launcher."""
 
 import json
+import os
 import signal
 import time
 
@@ -12,6 +13,7 @@ from twotower_jax.sweeps import fused
 from twotower_jax.training.lanes import run_arms
 
 FUSED = "hydra/launcher=fused"
+PROCESSES = "hydra.launcher.processes=true"
 # Arms that differ in numbers, in the number of steps and in where they stop.
 SWEEP = (
     "negatives.in_batch=true",
@@ -62,12 +64,20 @@ def fused_sweep(tmp_path_factory):
     return sweep(tmp_path_factory.mktemp("fused"), FUSED, *SWEEP)
 
 
-def test_runs_have_the_bits_of_separate_ones(fused_sweep, tmp_path, capsys):
+@pytest.fixture(scope="module")
+def sweep_of_processes(tmp_path_factory):
+    return sweep(tmp_path_factory.mktemp("processes"), FUSED, PROCESSES, *SWEEP)
+
+
+def test_runs_have_the_bits_of_separate_ones(
+    fused_sweep, sweep_of_processes, tmp_path, capsys
+):
     basic = sweep(tmp_path, *SWEEP)
     assert len(basic) == 4 and basic.keys() == fused_sweep.keys()
     stopped = set()
     for name, path in basic.items():
         assert_same_run(fused_sweep[name], path)
+        assert_same_run(sweep_of_processes[name], path)
         stopped.add(tiny.read_json(path / "result.json")["steps"])
     # Early stopping is each arm's own: both of 24 steps end before them.
     assert len(stopped) > 1 and max(stopped) < 24
@@ -111,8 +121,10 @@ def test_it_prints_the_lines_of_the_basic_launcher(fused_sweep, capsys):
 
 
 @pytest.mark.slow
-def test_failed_runs_are_named_and_the_others_go_on(tmp_path, capsys):
-    words = (FUSED, "towers.normalize=false", "training.steps=20", "seed=0,1")
+@pytest.mark.parametrize("processes", ["false", "true"])
+def test_failed_runs_are_named_and_the_others_go_on(processes, tmp_path, capsys):
+    fused_words = (FUSED, f"hydra.launcher.processes={processes}")
+    words = (*fused_words, "towers.normalize=false", "training.steps=20", "seed=0,1")
     rates = "optimizer.learning_rate=1e29,0.05"
     fused = sweep(tmp_path, *words, rates, status=1)
     results = [path for path in fused.values() if (path / "result.json").exists()]
@@ -128,7 +140,7 @@ def test_failed_runs_are_named_and_the_others_go_on(tmp_path, capsys):
     assert "Traceback" not in shown.err
     # Wrong input of some jobs, before and after their configuration is composed.
     batches = "training.batch_size=128,1000000,1"
-    sweep(tmp_path, FUSED, "training.steps=20", batches, status=2)
+    sweep(tmp_path, *fused_words, "training.steps=20", batches, status=2)
     shown = capsys.readouterr()
     assert "training.batch_size=1000000 is more than the" in shown.err
     assert "training.batch_size=1 " in shown.err and shown.err.count("error: ") == 2
@@ -136,7 +148,7 @@ def test_failed_runs_are_named_and_the_others_go_on(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_the_number_of_workers_is_checked(tmp_path, capsys):
+def test_the_options_are_checked(tmp_path, capsys):
     sweep(tmp_path, FUSED, "hydra.launcher.workers=0", "seed=0,1", status=2)
     error = capsys.readouterr().err
     assert "hydra.launcher.workers=0 is out of range" in error
@@ -146,6 +158,15 @@ def test_the_number_of_workers_is_checked(tmp_path, capsys):
         error = capsys.readouterr().err
         assert f"hydra.launcher.workers={wrong} is not a whole number" in error
         assert "Traceback" not in error
+    for key in ("hydra.launcher.processes", "hydra.launcher.together"):
+        sweep(tmp_path, FUSED, f"{key}=maybe", "seed=0,1", status=2)
+        error = capsys.readouterr().err
+        assert f"{key}=maybe is not true or false" in error
+        assert "Traceback" not in error
+    both = (PROCESSES, "hydra.launcher.together=true")
+    sweep(tmp_path, FUSED, *both, "seed=0,1", status=2)
+    error = capsys.readouterr().err
+    assert "as one program" in error and "leave one of them out" in error
 
 
 @pytest.mark.slow
@@ -227,34 +248,39 @@ LONG = (
 )
 
 
+def saved(runs):
+    """Return the newest step of each run that has one."""
+    found = {}
+    for path in runs.glob("*/checkpoints/*"):
+        if path.name.isdigit():
+            found.setdefault(path.parent.parent.name, []).append(int(path.name))
+    return {name: max(steps) for name, steps in found.items()}
+
+
+def wait(process, condition):
+    """Wait until a condition holds or a process has ended."""
+    until = time.monotonic() + 240
+    while process.poll() is None and not condition():
+        assert time.monotonic() < until
+        time.sleep(0.002)
+
+
 @pytest.mark.slow
-def test_all_arms_stop_and_go_on(tmp_path):
+@pytest.mark.parametrize("processes", ["false", "true"])
+def test_all_arms_stop_and_go_on(processes, tmp_path):
     """SIGTERM, then SIGKILL, then to the end: the bits of runs that never stopped."""
     cache, runs = tmp_path / "cache", tmp_path / "outputs/sweep"
+    words = (*LONG, f"hydra.launcher.processes={processes}")
 
     def start(name):
         log = tmp_path / f"{name}.log"
-        return tiny.start(LONG, cwd=tmp_path, cache=cache, log=log)
-
-    def saved():
-        """Return the newest step of each run that has one."""
-        saved = {}
-        for path in runs.glob("*/checkpoints/*"):
-            if path.name.isdigit():
-                saved.setdefault(path.parent.parent.name, []).append(int(path.name))
-        return {name: max(steps) for name, steps in saved.items()}
-
-    def wait(process, condition):
-        until = time.monotonic() + 240
-        while process.poll() is None and not condition():
-            assert time.monotonic() < until
-            time.sleep(0.002)
+        return tiny.start(words, cwd=tmp_path, cache=cache, log=log)
 
     process = start("stopped")
-    wait(process, lambda: saved())
+    wait(process, lambda: saved(runs))
     process.send_signal(signal.SIGTERM)
     assert process.wait(240) == 128 + signal.SIGTERM
-    before = saved()
+    before = saved(runs)
     assert before
     for name, step in before.items():
         status = tiny.read_json(runs / name / "status.json")
@@ -262,7 +288,7 @@ def test_all_arms_stop_and_go_on(tmp_path):
         assert status["status"] == "running" and step < 1600
     assert not list(runs.glob("*/result.json"))
     process = start("killed")
-    wait(process, lambda: saved() != before)
+    wait(process, lambda: saved(runs) != before)
     process.kill()
     assert process.wait(240) == -signal.SIGKILL
     assert start("last").wait(240) == 0, (tmp_path / "last.log").read_text()
@@ -273,3 +299,34 @@ def test_all_arms_stop_and_go_on(tmp_path):
     assert len(whole) == 3
     for name, path in whole.items():
         assert_same_run(runs / name, path)
+
+
+@pytest.mark.slow
+def test_a_killed_process_fails_its_run_alone(tmp_path):
+    """It is found by the lock of the run; a file of the working folder is not run."""
+    (tmp_path / "json.py").write_text("raise SystemExit('imported')\n")
+    cache, runs = tmp_path / "cache", tmp_path / "outputs/sweep"
+    words = (*LONG, PROCESSES, NO_REPORT)
+    first, log = {"cwd": tmp_path, "cache": cache}, tmp_path / "killed.log"
+    process = tiny.start(words, log=log, **first)
+
+    def whole():
+        """Return the names of the runs that have a whole checkpoint."""
+        return [path.parts[-3] for path in runs.glob("*/checkpoints/*.json")]
+
+    wait(process, whole)
+    name = whole()[0]
+    holder = tiny.read_json(runs / f".{name}.lock")["process"]
+    assert holder != process.pid
+    os.kill(holder, signal.SIGKILL)
+    assert process.wait(240) == 1, log.read_text()
+    text = log.read_text()
+    assert f"the process that trained outputs/sweep/{name} was ended by SIGKILL" in text
+    assert text.count("error: ") == 1 and "Traceback" not in text
+    assert len(list(runs.glob("*/result.json"))) == 2
+    log = tmp_path / "again.log"
+    assert tiny.start(words, log=log, **first).wait(240) == 0, log.read_text()
+    assert "resuming at step" in log.read_text()
+    base = tuple(word for word in LONG[3:] if not word.startswith("output="))
+    unbroken = sweep(tmp_path / "whole", base=(*base, NO_REPORT), status=0)
+    assert_same_run(runs / name, unbroken[name])

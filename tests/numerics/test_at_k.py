@@ -1,5 +1,6 @@
 """The softmax at k: its estimate of the k-th best score, its weights and gradient."""
 
+import itertools
 import math
 
 import jax
@@ -64,9 +65,23 @@ def test_the_estimate_is_the_kth_best_of_positives_and_sample_by_loops(k, sample
 
 
 def test_a_user_without_positives_has_the_kth_best_of_the_sample():
-    best, own = np.array([[0.9, 0.5], [0.4, -np.inf]]), np.array([0.7, 0.6])
+    best, own = np.array([[0.9, 0.5], [0.4, -np.inf]]), np.array([0.75, 0.625])
     positives = from_pairs([1, 1], [3, 8], 2)
-    assert kth_largest(best, own, positives, 2).tolist() == [0.5, 0.6]
+    assert kth_largest(best, own, positives, 2).tolist() == [0.5, 0.625]
+
+
+def test_the_kth_largest_is_that_of_a_sort_of_each_row_whatever_the_signs():
+    rng, k = np.random.default_rng(5), 3
+    positives = from_pairs(rng.integers(0, 40, 300), rng.integers(0, 90, 300), 40)
+    rows = [rng.normal(scale=10.0**n, size=(40, k)) for n in (-42, -3, 0, 9)]
+    special = np.array([0.0, -0.0, np.inf, -np.inf])
+    for best in (*rows, rng.choice(special, (40, k)), rng.choice([-1.0, 1.0], (40, k))):
+        own = rng.permutation(np.resize(best, len(positives.items)))
+        best, own = best.astype(np.float32), own.astype(np.float32)
+        found = kth_largest(best, own, positives, k)
+        for row, (low, high) in enumerate(itertools.pairwise(positives.offsets)):
+            every = sorted([*best[row], *own[low:high]], reverse=True)
+            assert found[row] == every[k - 1]
 
 
 def context_of(problem):

@@ -98,6 +98,27 @@ def whole_number(key: str, value: object, low: int) -> None:
     in_range(key, value, low)
 
 
+def true_or_false(key: str, value: object) -> None:
+    """Check a value that no schema has typed: true or false.
+
+    Args:
+      key: dotted key of the configuration.
+      value: the value, of any type.
+
+    Raises:
+      InputError: the value is not a bool.
+
+    Examples:
+      >>> true_or_false("hydra.launcher.processes", True)
+      >>> true_or_false("hydra.launcher.processes", "maybe")
+      Traceback (most recent call last):
+        ...
+      InputError: hydra.launcher.processes=maybe is not true or false; give one
+    """
+    if not isinstance(value, bool):
+        raise InputError(f"{key}={value} is not true or false; give one")
+
+
 def inside(key: str, path: str) -> None:
     """Check that a name is a path below a folder, and does not lead out of it.
 

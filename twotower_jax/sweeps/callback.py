@@ -204,6 +204,7 @@ class StudyCallback(Callback):
         """
         from twotower_jax.study.selection import FOLDER as TUNING
 
+        SWEEP.end_workers()
         run_later(SWEEP.later)
         run_baselines(self._baselines)
         for line in SWEEP.repeated():

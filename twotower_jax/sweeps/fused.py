@@ -5,6 +5,9 @@ interpreter lock while it runs. So each core has a thread that takes the next ru
 runs share the compiled programs (numbers are arguments) and the data. Each run has the
 bits of a run alone, for it is the same program.
 
+With `hydra.launcher.processes=true` a thread hands its runs to a process of its own
+(`worker_process`), which shares neither interpreter nor data.
+
 On an accelerator the runs that differ in numbers train as one program over all of them
 (`training/together.py`), each still in a thread of its own.
 """
@@ -28,6 +31,8 @@ from twotower_jax.run.execute import run
 from twotower_jax.run.inputs import Loaded, load_data
 from twotower_jax.run.records import RunFolder, run_folder
 from twotower_jax.sweeps.groups import group_runs
+from twotower_jax.sweeps.options import FusedOptions
+from twotower_jax.sweeps.worker_process import worker_processes
 from twotower_jax.training.progress import SweepProgress, make_console
 from twotower_jax.training.signals import Stopped, StopRequest
 from twotower_jax.training.together import Together
@@ -114,8 +119,7 @@ class SideBySide:
         configs: Sequence[Config],
         console: Console,
         command: str,
-        workers: int | None = None,
-        together: bool | None = None,
+        options: FusedOptions | None = None,
         load: Callable[[Config], Loaded] | None = None,
     ):
         """Prepare the runs; nothing starts before the context is entered.
@@ -125,9 +129,9 @@ class SideBySide:
             several devices are left to ``train_job``.
           console: where the progress of all runs is shown.
           command: noted in the manifests.
-          workers: runs at a time; by default as many as cores, on an accelerator 16.
-          together: whether runs train as one program; by default on an accelerator.
-          load: reads the data of a configuration; by default `load_data`.
+          options: of the launcher; by default its defaults.
+          load: reads the data of a configuration, but in processes; by default
+            `load_data`.
         """
         self._jobs: dict[Path, _Job] = {}
         for config in configs:
@@ -135,7 +139,7 @@ class SideBySide:
                 continue  # devices that wait for each other belong to one run
             self._jobs.setdefault(run_folder(config), _Job(config, console.width))
         self.console, self._command = console, command
-        self._together, self._most, self._load = together, workers, load or load_data
+        self._options, self._load = options or FusedOptions(), load or load_data
         self._lock, self._request = threading.Lock(), StopRequest()
         self._taken: set[Path] = set()
         # Jobs that another process works on; they come last.
@@ -159,13 +163,18 @@ class SideBySide:
         self._request.__enter__()
         self._progress = SweepProgress(self.console, len(self._jobs))
         on_cpu = jax.default_backend() == "cpu"
-        together = not on_cpu if self._together is None else self._together
-        number = self._most or (cores() if on_cpu else ARMS)
+        options = self._options
+        together = not on_cpu if options.together is None else options.together
+        number = options.workers or (cores() if on_cpu else ARMS)
         queue = self._in_order(number if together else 0)
+        number = min(number, len(self._jobs))
+        makers: list[Callable[..., dict[str, Any]]] = [run] * number
+        if options.processes and on_cpu and not together:
+            makers = [one.run for one in worker_processes(number)]
         # Daemons: a second Ctrl-C leaves without waiting for them.
         self._threads = [
-            threading.Thread(target=self._work, args=(queue,), daemon=True)
-            for _ in range(min(number, len(self._jobs)))
+            threading.Thread(target=self._work, args=(queue, make), daemon=True)
+            for make in makers
         ]
         for thread in self._threads:
             thread.start()
@@ -214,8 +223,17 @@ class SideBySide:
             steps = meeting and meeting.steps(arm)
             yield self._jobs[run_folder(config)], shared._replace(together=steps)
 
-    def _work(self, queue: Iterator[tuple[_Job, Sharing]]) -> None:
-        """Run jobs until none is left; after a signal the other jobs do not begin."""
+    def _work(
+        self,
+        queue: Iterator[tuple[_Job, Sharing]],
+        make: Callable[..., dict[str, Any]],
+    ) -> None:
+        """Run jobs until none is left; after a signal the other jobs do not begin.
+
+        Args:
+          queue: the jobs, and what they share.
+          make: makes a run, as `twotower_jax.run.run`.
+        """
         while True:
             with self._lock:
                 entry, waits = next(queue, None), False
@@ -229,7 +247,8 @@ class SideBySide:
             try:
                 if self._request.number is not None:
                     raise Stopped(self._request.number, 0)
-                job.future.set_result(self._run(job, shared._replace(wait=waits)))
+                shared = shared._replace(wait=waits)
+                job.future.set_result(self._run(job, shared, make))
             except BusyError:
                 with self._lock:
                     self._busy.append(entry)
@@ -239,12 +258,15 @@ class SideBySide:
                 if shared.together is not None:
                     shared.together.leave()
 
-    def _run(self, job: _Job, shared: Sharing) -> dict[str, Any]:
+    def _run(
+        self, job: _Job, shared: Sharing, make: Callable[..., dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Make the run of a job, and show its progress."""
         line = self._progress.add_run()
         options = {"console": job.console, "command": self._command}
         if RunFolder(run_folder(job.config)).is_done():
             line.found_finished()
         try:
-            return run(job.config, shared=shared._replace(progress=line), **options)
+            return make(job.config, shared=shared._replace(progress=line), **options)
         finally:
             line.end()

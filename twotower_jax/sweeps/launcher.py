@@ -9,7 +9,7 @@ from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from twotower_jax.config import Config
-from twotower_jax.config.checks import whole_number
+from twotower_jax.config.checks import true_or_false, whole_number
 from twotower_jax.errors import InputError
 from twotower_jax.sweeps.baseline_arms import as_job
 from twotower_jax.sweeps.compose import command_line, compose_job, job_config
@@ -27,8 +27,13 @@ class FusedLauncher(KeepsSetup, Launcher):
 
     __module__ = PLUGIN
 
-    def __init__(self, workers: int | None = None, together: bool | None = None):
-        self._options = FusedOptions(workers, together)
+    def __init__(
+        self,
+        workers: int | None = None,
+        together: bool | None = None,
+        processes: bool = False,
+    ):
+        self._options = FusedOptions(workers, together, processes)
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
@@ -40,9 +45,7 @@ class FusedLauncher(KeepsSetup, Launcher):
           initial_job_idx: number of the first job.
         """
         setup_globals()
-        workers, together = self._options.workers, self._options.together
-        if workers is not None:
-            whole_number("hydra.launcher.workers", workers, 1)
+        _check(self._options)
         hydra = self.sweep_config.hydra
         configure_log(hydra.hydra_logging, hydra.verbose)
         Path(str(hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
@@ -56,7 +59,8 @@ class FusedLauncher(KeepsSetup, Launcher):
         from twotower_jax.sweeps.fused import SideBySide
 
         set_up()
-        with SideBySide(configs, make_console(), command_line(), workers, together):
+        console, command = make_console(), command_line()
+        with SideBySide(configs, console, command, self._options):
             return [self._run(job) for job in jobs]
 
     def _compose(self, overrides: Sequence[str], number: int) -> DictConfig:
@@ -72,6 +76,20 @@ class FusedLauncher(KeepsSetup, Launcher):
             config=job,
             job_dir_key="hydra.sweep.dir",
             job_subdir_key="hydra.sweep.subdir",
+        )
+
+
+def _check(options: FusedOptions) -> None:
+    """Refuse values of other types, for no schema has typed them, and two ways."""
+    if options.workers is not None:
+        whole_number("hydra.launcher.workers", options.workers, 1)
+    if options.together is not None:
+        true_or_false("hydra.launcher.together", options.together)
+    true_or_false("hydra.launcher.processes", options.processes)
+    if options.processes and options.together:
+        raise InputError(
+            "hydra.launcher.together=true trains runs as one program, and "
+            "hydra.launcher.processes=true each in a process; leave one of them out"
         )
 
 

@@ -121,6 +121,12 @@ class FusedOptions:
         "accelerator",
         example="-m experiment=quickstart hydra.launcher.together=true",
     )
+    processes: bool = key(
+        False,
+        doc="fused: train each run in a process bound to cores of its own, which reads "
+        "the data itself, in place of a thread; on an accelerator always a thread",
+        example="-m experiment=quickstart hydra.launcher.processes=true",
+    )
 
 
 def option_rows() -> list[KeyRow]:

@@ -15,8 +15,9 @@ from twotower_jax.model.embed import all_candidates, all_queries
 from twotower_jax.training.schedule import Renewals
 from twotower_jax.training.types import Structure, TrainData
 
-# Positives whose scores are computed at a time.
-CHUNK = 2**18
+# Positives whose scores are computed at a time: their vectors stay in the cache.
+CHUNK = 2**13
+SIGN, LOW = np.uint32(2**31), np.uint64(2**32 - 1)
 
 
 class KthScores(NamedTuple):
@@ -86,26 +87,42 @@ def kth_largest(
     """The k-th largest of the best scores of each row and of its own scores.
 
     Args:
-      best: [rows, k] float, -inf where a row has fewer.
-      own: [nnz] float, scores of the positives, row by row.
+      best: [rows, k] float32, -inf where a row has fewer.
+      own: [nnz] float32, scores of the positives, row by row.
       positives: Positives of the rows.
       k: Rank, from 1.
 
     Returns:
-      [rows] float.
+      [rows] float32.
 
     Examples:
       >>> positives = Ragged(np.array([0, 2, 2]), np.array([5, 7]))
-      >>> best = np.array([[0.9, 0.2], [0.8, 0.1]])
-      >>> kth_largest(best, np.array([0.5, 0.95]), positives, 2).tolist()
-      [0.9, 0.1]
+      >>> best = np.array([[0.75, 0.25], [0.5, 0.125]])
+      >>> kth_largest(best, np.array([0.5, 0.875]), positives, 2).tolist()
+      [0.75, 0.125]
     """
     number = len(best)
     row = np.concatenate([np.repeat(np.arange(number), k), positives.rows])
-    score = np.concatenate([best.reshape(-1), own])
-    order = np.lexsort((-score, row))
+    score = np.concatenate([best.reshape(-1), own]).astype(np.float32, copy=False)
+    # Integers sort in an eighth of the time of pairs of a row and a score.
+    order = np.sort(row.astype(np.uint64) << np.uint64(32) | _descending(score))
     begin = np.arange(number) * k + positives.offsets[:-1]
-    return score[order][begin + k - 1]
+    return _scores((order[begin + k - 1] & LOW).astype(np.uint32))
+
+
+def _descending(scores: np.ndarray) -> np.ndarray:
+    """Return integers [n] uint32 that rise as float32 scores fall.
+
+    Read as integers, floats rise with their bits, negative ones fall.
+    """
+    bits = scores.view(np.uint32)
+    return np.where(bits & SIGN, bits, ~(bits | SIGN))
+
+
+def _scores(integers: np.ndarray) -> np.ndarray:
+    """Return the scores of the integers of `_descending`."""
+    bits = np.where(integers & SIGN, integers, ~(integers | SIGN))
+    return bits.view(np.float32)
 
 
 def _without(positives: Ragged, sample: np.ndarray) -> Ragged:

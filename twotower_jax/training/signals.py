@@ -12,10 +12,15 @@ class Stopped(SystemExit):
     Args:
       number: Number of the signal; the exit status is 128 + number.
       step: Number of steps done.
+
+    Attributes:
+      number, step: The arguments.
+      reason: Both as a sentence.
     """
 
     def __init__(self, number: int, step: int):
         super().__init__(128 + number)
+        self.number, self.step = number, step
         self.reason = (
             f"stopped by {signal.Signals(number).name} at step {step}; "
             "the same command goes on from there"

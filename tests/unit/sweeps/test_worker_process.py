@@ -1,0 +1,65 @@
+"""Processes of a sweep: their cores, and the errors that they send."""
+
+import os
+import signal
+
+import pytest
+
+from twotower_jax.errors import BusyError, DataError, InputError, NonFiniteLossError
+from twotower_jax.sweeps.jobs import SWEEP, FailedJobError
+from twotower_jax.sweeps.worker_process import (
+    error_message,
+    error_of,
+    worker_processes,
+)
+from twotower_jax.training.signals import Stopped
+
+
+@pytest.fixture(autouse=True)
+def _no_processes():
+    SWEEP.end_workers()
+    yield
+    SWEEP.end_workers()
+
+
+@pytest.mark.parametrize(
+    ("number", "cores"),
+    [
+        (1, [[0, 2, 3, 5, 7]]),
+        (2, [[0, 2], [3, 5, 7]]),
+        (5, [[0], [2], [3], [5], [7]]),
+        (6, [[0], [0], [2], [3], [5], [7]]),
+    ],
+)
+def test_the_cores_of_the_sweep_are_divided(number, cores, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {7, 0, 5, 2, 3})
+    processes = worker_processes(number)
+    assert [one.cores for one in processes] == cores
+
+
+def test_the_processes_are_kept_for_the_next_part_of_a_sweep_of_as_many_runs():
+    first = worker_processes(2)
+    assert worker_processes(2) == first
+    assert not set(worker_processes(3)) & set(first)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        *(InputError("a=1; b"), DataError("no file"), BusyError("in use")),
+        NonFiniteLossError("not finite"),
+    ],
+)
+def test_an_error_arrives_as_it_was(error):
+    arrived = error_of(*error_message(error))
+    assert type(arrived) is type(error) and str(arrived) == str(error)
+
+
+def test_other_errors_arrive_with_their_message():
+    arrived = error_of(*error_message(Stopped(signal.SIGTERM, 7)))
+    assert isinstance(arrived, Stopped) and arrived.code == 128 + signal.SIGTERM
+    assert arrived.reason.startswith("stopped by SIGTERM at step 7")
+    full = error_of(*error_message(OSError(28, "No space left on device", "outputs/a")))
+    assert str(full).startswith("outputs/a: No space left on device; make sure")
+    unknown = error_of(*error_message(ZeroDivisionError("division by zero")))
+    assert isinstance(unknown, FailedJobError) and str(unknown) == "division by zero"

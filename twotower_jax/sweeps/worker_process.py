@@ -1,0 +1,197 @@
+"""Processes beside the one of a sweep, each with cores of its own, that make its runs.
+
+Trainings in threads of one process share its interpreter lock and the threads of XLA.
+Each process reads the data itself. Messages are JSON, in both directions.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from twotower_jax.config import Config, to_dict
+from twotower_jax.errors import (
+    BusyError,
+    DataError,
+    FileError,
+    InputError,
+    LostProcessError,
+    NonFiniteLossError,
+    file_error,
+    shown,
+)
+from twotower_jax.run.attempt import Sharing
+from twotower_jax.run.records import run_folder
+from twotower_jax.sweeps.jobs import SWEEP, FailedJobError
+from twotower_jax.training.progress import ProgressLine
+from twotower_jax.training.signals import Stopped
+
+SECONDS = 0.2  # between two looks at the signal that ends a sweep
+KINDS = {
+    kind.__name__: kind
+    for kind in (
+        *(BusyError, DataError, FileError, InputError, NonFiniteLossError),
+        FailedJobError,
+    )
+}
+
+
+class WorkerProcess:
+    """A process that makes one run at a time; it starts with its first.
+
+    Attributes:
+      cores: to which it is bound.
+    """
+
+    def __init__(self, cores: list[int]):
+        self.cores = cores
+        self._process: subprocess.Popen[bytes] | None = None
+        self._channel: Connection | None = None
+
+    def run(
+        self, config: Config, *, console: Console, command: str, shared: Sharing
+    ) -> dict[str, Any]:
+        """Train and evaluate a configuration, as `twotower_jax.run.run`.
+
+        Args:
+          config: the run.
+          console: where its output is printed, at its end.
+          command: noted in its manifest.
+          shared: its progress, its signals and whether it waits are passed on.
+
+        Raises:
+          Exception: any exception of `twotower_jax.run.run`, an unexpected one as a
+            FailedJobError.
+          LostProcessError: where the process has ended.
+        """
+        channel = self._started()
+        order = {"run": to_dict(config), "command": command, "width": console.width}
+        line: ProgressLine | None = None
+        told = False
+        try:
+            _send(channel, order | {"wait": shared.wait})
+            while True:
+                if shared.request and shared.request.number is not None and not told:
+                    _send(channel, {"signal": shared.request.number})
+                    told = True
+                if not channel.poll(SECONDS):
+                    continue
+                ((kind, value),) = json.loads(channel.recv_bytes()).items()
+                if kind == "result":
+                    return value
+                if kind == "error":
+                    raise error_of(*value)
+                if kind == "text":
+                    console.print(value, end="", highlight=False, soft_wrap=True)
+                elif kind == "begin":
+                    line = shared.progress(console, *value)
+                elif line is not None:
+                    getattr(line, kind)(*value)
+        except (EOFError, OSError):
+            raise LostProcessError(self._end_of(config)) from None
+
+    def _started(self) -> Connection:
+        """Return the channel to the process, which is started where there is none."""
+        if self._channel is None or self._process is None:
+            self._channel, theirs = Pipe()
+            words = (str(theirs.fileno()), ",".join(map(str, self.cores)))
+            # -P: the working directory is not searched for modules.
+            module = ("-P", "-m", "twotower_jax.sweeps.worker")
+            places = (os.environ.get("PYTHONPATH"), _place())
+            path = os.pathsep.join(filter(None, places))
+            self._process = subprocess.Popen(  # noqa: S603  this package's own module
+                [sys.executable, *module, *words],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                env=os.environ | {"PYTHONPATH": path},
+                process_group=0,  # Ctrl-C of a terminal reaches the sweep alone
+            )
+            theirs.close()
+        return self._channel
+
+    def _end_of(self, config: Config) -> str:
+        """Return how the process has ended, which is started anew by its next run."""
+        process, self._process, self._channel = self._process, None, None
+        status = process.wait() if process else 0
+        how = f"by {signal.Signals(-status).name}" if status < 0 else f"with {status}"
+        return (
+            f"the process that trained {run_folder(config)} was ended {how}; make sure "
+            "that memory suffices for hydra.launcher.workers runs at a time, and start "
+            "the command again, which goes on from the last checkpoint"
+        )
+
+    def end(self) -> None:
+        """Let the process end, and wait for it."""
+        if self._channel is not None and self._process is not None:
+            self._channel.close()
+            self._process.wait()
+        self._process = self._channel = None
+
+
+def worker_processes(number: int) -> list[WorkerProcess]:
+    """Return the processes of the sweep; between two parts of it they keep their data.
+
+    Args:
+      number: of them; the cores of this process are divided among them.
+    """
+    kept = [one for one in SWEEP.workers if isinstance(one, WorkerProcess)]
+    if len(kept) == number:
+        return kept
+    SWEEP.end_workers()
+    cores = sorted(_own_cores())
+    processes = []
+    for place in range(number):
+        low, high = (len(cores) * n // number for n in (place, place + 1))
+        own = cores[low:high] or [cores[place % len(cores)]]
+        processes.append(WorkerProcess(own))
+    SWEEP.workers += processes
+    return processes
+
+
+def error_message(error: BaseException) -> list[Any]:
+    """Return an error as `error_of` reads it.
+
+    Args:
+      error: of a run.
+    """
+    if isinstance(error, Stopped):
+        return ["Stopped", error.number, error.step]
+    if isinstance(error, OSError):
+        error = file_error(error)
+    kind = type(error).__name__
+    if kind not in KINDS:
+        kind = "FailedJobError"
+    return [kind, shown(error) if isinstance(error, Exception) else repr(error)]
+
+
+def error_of(kind: str, *values: Any) -> BaseException:
+    """Return the error of a message.
+
+    Args:
+      kind: its class.
+      values: of `error_message`, after the class.
+    """
+    return Stopped(*values) if kind == "Stopped" else KINDS[kind](*values)
+
+
+def _send(channel: Connection, message: dict[str, Any]) -> None:
+    channel.send_bytes(json.dumps(message).encode())
+
+
+def _own_cores() -> set[int]:
+    """Return the numbers of the cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return os.sched_getaffinity(0)
+    return set(range(os.cpu_count() or 1))
+
+
+def _place() -> str:
+    """Return the folder that holds this package."""
+    return str(Path(__file__).parents[2])
