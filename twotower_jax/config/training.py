@@ -107,7 +107,8 @@ class TrainingConfig:
     checkpoint_every: int | None = key(
         None,
         low=1,
-        doc="steps between two checkpoints; null: at each validation",
+        doc="steps between two checkpoints, which follow each validation too; null: "
+        "validations alone, ten seconds or more apart, and the end",
         example="1000",
     )
     patience: int | None = key(

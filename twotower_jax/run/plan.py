@@ -123,7 +123,7 @@ def make_schedule(config: Config, split: Split) -> Schedule:
         steps=steps,
         steps_per_dispatch=training.steps_per_dispatch,
         eval_every=eval_every,
-        checkpoint_every=training.checkpoint_every or eval_every,
+        checkpoint_every=training.checkpoint_every or 0,
         patience=patience,
         metric=training.metric,
         min_steps=training.min_steps,

@@ -17,6 +17,7 @@ from twotower_jax.training.lanes import Lane
 from twotower_jax.training.problem import Problem
 from twotower_jax.training.progress import ProgressLine
 from twotower_jax.training.sampler_state import diagnostics
+from twotower_jax.training.saves import Saves
 from twotower_jax.training.schedule import Notes, Schedule
 from twotower_jax.training.signals import Stopped, StopRequest
 from twotower_jax.training.step import run_steps
@@ -120,6 +121,7 @@ class Trainer:
     ):
         self.problem, self.schedule = problem, schedule
         self.checkpoints, self.hooks = checkpoints, hooks
+        self.saves = Saves(checkpoints, always=schedule.checkpoint_every > 0)
         self.run_steps = together or run_steps
         self.layout = problem.layout()
         self.mesh = self.layout.mesh
@@ -170,17 +172,16 @@ class Trainer:
             before = self.step
             self._run_to_boundary(line, stop)
             if stop.number is not None and self.step == before:
-                # The signal came before any step: the state is saved already.
-                raise Stopped(stop.number, self.step)
+                raise self._stopped(stop.number)  # it came before any step
             if self.schedule.validates(self.step):
                 self._validate(line)
                 if self.step >= self.schedule.steps:
                     self.notes.end("limit")
-                self._save()
+                self._save_or_hold(stop)
             elif stop.number is not None or self.schedule.saves(self.step):
                 self._save()
             if stop.number is not None and not self.notes.done:
-                raise Stopped(stop.number, self.step)
+                raise self._stopped(stop.number)
 
     def _run_to_boundary(self, line: ProgressLine, stop: AgreedStop) -> None:
         """Dispatch steps up to the next boundary, one dispatch always in flight."""
@@ -269,9 +270,27 @@ class Trainer:
     def _seconds(self) -> float:
         return self.seconds_before + time.perf_counter() - self.resumed_at
 
+    def _save_or_hold(self, stop: AgreedStop) -> None:
+        """Save the state after a validation, or hold it if it is the best one."""
+        ends = self.notes.done or stop.number is not None
+        if ends or self.schedule.pauses(self.step) or self.saves.due(self.state):
+            self._save()
+        else:
+            self._note_time()
+            self.saves.hold(self.state, vars(self.notes))
+
     def _save(self) -> None:
+        self._note_time()
+        self.saves.save(self.state, vars(self.notes))
+
+    def _stopped(self, number: int) -> Stopped:
+        """Return the end by a signal, the state saved where a validation left it."""
+        if self.saves.behind:
+            self._save()
+        return Stopped(number, self.step)
+
+    def _note_time(self) -> None:
         self.notes.seconds, self.notes.last_step = self._seconds(), self.step
-        self.checkpoints.save(self.state, vars(self.notes), {self.notes.best_step})
 
     def best_state(self) -> TrainState:
         """Return the state of the best validation, or the last one."""

@@ -13,7 +13,8 @@ class Schedule(NamedTuple):
       steps: Length of the training.
       steps_per_dispatch: Steps of one call of the compiled program, at most.
       eval_every: Period of validations.
-      checkpoint_every: Period of checkpoints.
+      checkpoint_every: Period of checkpoints, beside those after each validation; 0:
+        there are none but after validations, and not after each (`saves.Saves`).
       patience: Number of validations without improvement that ends the training; 0
         never does.
       metric: Name of the validation metric; larger is better.
@@ -84,7 +85,7 @@ class Schedule(NamedTuple):
           >>> schedule.boundary(0, 7)
           7
         """
-        every = (self.eval_every, self.checkpoint_every)
+        every = filter(None, (self.eval_every, self.checkpoint_every))
         ends = ((step // period + 1) * period for period in every)
         return min(self.steps, *ends, *stops)
 
@@ -94,7 +95,8 @@ class Schedule(NamedTuple):
 
     def saves(self, step: int) -> bool:
         """Return whether the state is saved after a step without a validation."""
-        return step % self.checkpoint_every == 0
+        every = self.checkpoint_every
+        return every > 0 and step % every == 0
 
     def pauses(self, step: int) -> bool:
         """Whether the training pauses after a step, once its state is saved.
