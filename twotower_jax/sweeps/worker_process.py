@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -71,19 +72,12 @@ class WorkerProcess:
             FailedJobError.
           LostProcessError: where the process has ended.
         """
-        channel = self._started()
         order = {"run": to_dict(config), "command": command, "width": console.width}
         line: ProgressLine | None = None
-        told = False
+        answered = False
         try:
-            _send(channel, order | {"wait": shared.wait})
-            while True:
-                if shared.request and shared.request.number is not None and not told:
-                    _send(channel, {"signal": shared.request.number})
-                    told = True
-                if not channel.poll(SECONDS):
-                    continue
-                ((kind, value),) = json.loads(channel.recv_bytes()).items()
+            for kind, value in self._messages(config, order, shared):
+                answered = kind in ("result", "error")
                 if kind == "result":
                     return value
                 if kind == "error":
@@ -94,8 +88,35 @@ class WorkerProcess:
                     line = shared.progress(console, *value)
                 elif line is not None:
                     getattr(line, kind)(*value)
-        except (EOFError, OSError):
-            raise LostProcessError(self._end_of(config)) from None
+        finally:
+            if not answered:  # messages of this run would be taken for the next one's
+                self.end()
+        raise AssertionError("the messages end with a result or an error")
+
+    def _messages(
+        self, config: Config, order: dict[str, Any], shared: Sharing
+    ) -> Iterator[tuple[str, Any]]:
+        """Send an order, and yield what comes back; pass a signal on.
+
+        Raises:
+          LostProcessError: where the process has ended.
+        """
+        channel, told = self._started(), False
+        orders = [order | {"wait": shared.wait}]
+        while True:
+            number = shared.request.number if shared.request else None
+            if number is not None and not told:
+                orders.append({"signal": number})
+                told = True
+            try:
+                while orders:
+                    _send(channel, orders.pop(0))
+                if not channel.poll(SECONDS):
+                    continue
+                message = json.loads(channel.recv_bytes())
+            except (EOFError, OSError):
+                raise LostProcessError(self._end_of(config)) from None
+            yield from message.items()
 
     def _started(self) -> Connection:
         """Return the channel to the process, which is started where there is none."""
@@ -118,7 +139,7 @@ class WorkerProcess:
 
     def _end_of(self, config: Config) -> str:
         """Return how the process has ended, which is started anew by its next run."""
-        process, self._process, self._channel = self._process, None, None
+        process = self._leave()
         status = process.wait() if process else 0
         how = f"by {signal.Signals(-status).name}" if status < 0 else f"with {status}"
         return (
@@ -127,12 +148,18 @@ class WorkerProcess:
             "the command again, which goes on from the last checkpoint"
         )
 
+    def _leave(self) -> subprocess.Popen[bytes] | None:
+        """Close the channel, whereupon the process ends; return it."""
+        process, channel = self._process, self._channel
+        self._process = self._channel = None
+        if channel is not None:
+            channel.close()
+        return process
+
     def end(self) -> None:
         """Let the process end, and wait for it."""
-        if self._channel is not None and self._process is not None:
-            self._channel.close()
-            self._process.wait()
-        self._process = self._channel = None
+        if process := self._leave():
+            process.wait()
 
 
 def worker_processes(number: int) -> list[WorkerProcess]:

@@ -4,8 +4,12 @@ import os
 import signal
 
 import pytest
+from helpers import tiny
+from rich.console import Console
 
 from twotower_jax.errors import BusyError, DataError, InputError, NonFiniteLossError
+from twotower_jax.run.attempt import Sharing
+from twotower_jax.run.records import run_folder
 from twotower_jax.sweeps.jobs import SWEEP, FailedJobError
 from twotower_jax.sweeps.worker_process import (
     error_message,
@@ -63,3 +67,30 @@ def test_other_errors_arrive_with_their_message():
     assert str(full).startswith("outputs/a: No space left on device; make sure")
     unknown = error_of(*error_message(ZeroDivisionError("division by zero")))
     assert isinstance(unknown, FailedJobError) and str(unknown) == "division by zero"
+
+
+class BrokenLine:
+    """A progress line that cannot be shown, as where the reader of a pipe has left."""
+
+    def __call__(self, *begin):
+        return self
+
+    def update(self, step, loss, rate):
+        raise BrokenPipeError
+
+    def validated(self, metrics):
+        pass
+
+    def close(self):
+        pass
+
+
+def test_messages_of_a_run_that_was_given_up_are_not_those_of_the_next(tmp_path):
+    (process,) = worker_processes(1)
+    one, other = (tiny.make_config(tmp_path, f"seed={seed}") for seed in (1, 2))
+    options = {"console": Console(quiet=True), "command": "test"}
+    with pytest.raises(BrokenPipeError):
+        process.run(one, shared=Sharing(progress=BrokenLine()), **options)
+    result = process.run(other, shared=Sharing(), **options)
+    assert result["seed"] == 2 and result["steps"] == 40
+    assert tiny.read_json(run_folder(other) / "result.json") == result
