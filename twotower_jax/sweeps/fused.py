@@ -14,7 +14,6 @@ On an accelerator the runs that differ in numbers train as one program over all 
 
 import io
 import math
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -32,7 +31,7 @@ from twotower_jax.run.inputs import Loaded, load_data
 from twotower_jax.run.records import RunFolder, run_folder
 from twotower_jax.sweeps.groups import group_runs
 from twotower_jax.sweeps.options import FusedOptions
-from twotower_jax.sweeps.worker_process import worker_processes
+from twotower_jax.sweeps.worker_process import own_cores, worker_processes
 from twotower_jax.training.progress import SweepProgress, make_console
 from twotower_jax.training.signals import Stopped, StopRequest
 from twotower_jax.training.together import Together
@@ -72,9 +71,7 @@ def shared_console() -> Console:
 
 def cores() -> int:
     """Return the number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return len(own_cores())
 
 
 class _Job:

@@ -80,7 +80,7 @@ class FusedLauncher(KeepsSetup, Launcher):
 
 
 def _check(options: FusedOptions) -> None:
-    """Refuse values of other types, for no schema has typed them, and two ways."""
+    """Refuse values of another type, and processes beside one program."""
     if options.workers is not None:
         whole_number("hydra.launcher.workers", options.workers, 1)
     if options.together is not None:

@@ -1,4 +1,4 @@
-"""What a process of `worker_process` does: the runs that it is sent, on its own cores.
+"""A process, bound to its cores, that makes the runs which `worker_process` sends.
 
 It ignores SIGTERM and Ctrl-C, for the sweep that started it passes them on. Where the
 sweep ends in any way, so that its end of the channel closes, the training saves its

@@ -172,7 +172,7 @@ def worker_processes(number: int) -> list[WorkerProcess]:
     if len(kept) == number:
         return kept
     SWEEP.end_workers()
-    cores = sorted(_own_cores())
+    cores = sorted(own_cores())
     processes = []
     for place in range(number):
         low, high = (len(cores) * n // number for n in (place, place + 1))
@@ -212,7 +212,7 @@ def _send(channel: Connection, message: dict[str, Any]) -> None:
     channel.send_bytes(json.dumps(message).encode())
 
 
-def _own_cores() -> set[int]:
+def own_cores() -> set[int]:
     """Return the numbers of the cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return os.sched_getaffinity(0)
