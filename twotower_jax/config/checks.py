@@ -113,10 +113,10 @@ def true_or_false(key: str, value: object) -> None:
       >>> true_or_false("hydra.launcher.processes", "maybe")
       Traceback (most recent call last):
         ...
-      InputError: hydra.launcher.processes=maybe is not true or false; give one
+      InputError: hydra.launcher.processes=maybe is no boolean; give true or false
     """
     if not isinstance(value, bool):
-        raise InputError(f"{key}={value} is not true or false; give one")
+        raise InputError(f"{key}={value} is no boolean; give true or false")
 
 
 def inside(key: str, path: str) -> None:

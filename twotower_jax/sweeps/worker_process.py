@@ -18,30 +18,15 @@ from typing import Any
 from rich.console import Console
 
 from twotower_jax.config import Config, to_dict
-from twotower_jax.errors import (
-    BusyError,
-    DataError,
-    FileError,
-    InputError,
-    LostProcessError,
-    NonFiniteLossError,
-    file_error,
-    shown,
-)
+from twotower_jax.errors import DataError, LostProcessError, file_error, shown
 from twotower_jax.run.attempt import Sharing
 from twotower_jax.run.records import run_folder
-from twotower_jax.sweeps.jobs import SWEEP, FailedJobError
+from twotower_jax.sweeps.jobs import EXPECTED, SWEEP
 from twotower_jax.training.progress import ProgressLine
 from twotower_jax.training.signals import Stopped
 
 SECONDS = 0.2  # between two looks at the signal that ends a sweep
-KINDS = {
-    kind.__name__: kind
-    for kind in (
-        *(BusyError, DataError, FileError, InputError, NonFiniteLossError),
-        FailedJobError,
-    )
-}
+KINDS = {kind.__name__: kind for kind in (*EXPECTED, DataError)}
 
 
 class WorkerProcess:
