@@ -13,6 +13,7 @@ from twotower_jax.run.names import check_names
 from twotower_jax.sweeps.compose import compose_config
 
 OTHERS = {
+    "loss.temperature": 0.2,
     "loss.ratio": 2.0,
     "loss.margin": 0.5,
     "loss.calibration": 0.1,

@@ -8,8 +8,10 @@ from twotower_jax.errors import InputError
 SOFTMAX = ("sampled_softmax", "full_softmax", "softmax_at_k")
 # Losses of cosines, of which log q weighs the negatives.
 COSINE = ("psl", "ccl", "dcl", "hcl")
+OF_LOGITS = ("bce", "gbce", "hinge", "logistic", *SOFTMAX)
 # Losses that use a key; a key that is not here is used by all of them.
 USED_BY: dict[str, tuple[str, ...]] = {
+    "loss.temperature": (*OF_LOGITS, "psl", "dcl", "hcl"),
     "loss.ratio": ("bce", "gbce"),
     "loss.margin": ("hinge", "ccl"),
     "loss.calibration": ("gbce",),
@@ -22,7 +24,7 @@ USED_BY: dict[str, tuple[str, ...]] = {
     "loss.at_k": ("softmax_at_k",),
 }
 # A loss without rules: one that is registered from outside, or a misspelt name.
-KNOWN = {"bce", "gbce", "hinge", "logistic", *SOFTMAX, *COSINE}
+KNOWN = {*OF_LOGITS, *COSINE}
 
 
 def check_unused(loss: Any) -> None:

@@ -12,6 +12,7 @@ from twotower_jax.config import Config
 from twotower_jax.config.hard import MinedConfig, parse_stage
 from twotower_jax.config.negatives import NegativesConfig
 from twotower_jax.config.positives import ListsConfig
+from twotower_jax.config.self_supervised import SelfSupervisedConfig
 from twotower_jax.config.towers import TowersConfig
 from twotower_jax.errors import InputError
 from twotower_jax.losses.registry import LOSSES
@@ -112,7 +113,11 @@ def small_config(config: Config, world: World) -> Config:
         towers=towers,
         training=training,
         negatives=_small_negatives(config.negatives, len(counts)),
-        loss=replace(config.loss, learn_temperature=False),
+        loss=replace(
+            config.loss,
+            learn_temperature=False,
+            self_supervised=SelfSupervisedConfig(),  # of features, here is one
+        ),
         positives=replace(config.positives, weight=None, lists=ListsConfig()),
     )
 
@@ -158,7 +163,9 @@ def _scaled(config: Config, small: Config) -> list[str]:
     """Return the keys whose values are others in the small world."""
     negatives, ours = config.negatives, small.negatives
     weight, gamma = config.positives.weight, negatives.filter.gamma
+    views = config.loss.self_supervised.weight
     pairs = [
+        ("loss.self_supervised.weight", views, small.loss.self_supervised.weight),
         ("negatives.filter.gamma", "null" if gamma is None else gamma, "null"),
         ("positives.weight", weight or "null", "null"),
         ("positives.lists.path", config.positives.lists.path or "null", "null"),
@@ -173,5 +180,5 @@ def _scaled(config: Config, small: Config) -> list[str]:
             before, now = (getattr(n.hard.mined, name) for n in (negatives, ours))
             pairs.append((f"negatives.hard.mined.{name}", before, now))
     if LOSSES[config.loss.name].whole_catalogue:
-        pairs = pairs[:4]
+        pairs = pairs[:5]
     return [f"{key}={was}, here {now}" for key, was, now in pairs if was != now]
