@@ -59,7 +59,8 @@ def test_a_ratio_of_steps_is_that_of_the_processes_in_the_json(tmp_path):
     assert all(value > 0 for value in tasks["floors"][0]["cpu"].values())
 
 
-def test_a_ratio_is_that_of_the_processes_in_the_json(tmp_path):
+@pytest.mark.slow
+def test_a_ratio_of_searches_is_that_of_the_processes_in_the_json(tmp_path):
     out, found = bench(tmp_path, "--only", "evaluate")
     check(out, found)
     searches = found["results"]["evaluate"]
@@ -71,7 +72,6 @@ def test_a_ratio_is_that_of_the_processes_in_the_json(tmp_path):
     assert row["values"] == [seconds[0] / seconds[1]]
 
 
-@pytest.mark.slow
 def test_every_measure_runs(tmp_path):
     out, found = bench(tmp_path)
     check(out, found)

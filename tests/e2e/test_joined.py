@@ -88,9 +88,30 @@ def test_the_same_processes_give_the_same_bits_again(case, tmp_path):
 
 
 @pytest.mark.slow
-def test_four_processes_give_the_metrics_of_one(tmp_path):
-    one, four = alone(tmp_path, RUN), together(tmp_path / "four", RUN, 4)
+@pytest.mark.parametrize("case", ["in-batch", "bank and stream", "fed by the host"])
+def test_four_processes_give_the_metrics_of_one_and_the_same_bits_again(case, tmp_path):
+    words = (*RUN, *CASES[case])
+    one, four = alone(tmp_path, words), together(tmp_path / "four", words, 4)
     assert one[:2] == four[:2]
+    assert four == together(tmp_path / "again", words, 4)
+
+
+@pytest.mark.slow
+def test_two_processes_read_a_prepared_log_as_one_does(tmp_path):
+    log, folder = tmp_path / "log.csv", tmp_path / "prepared"
+    lines = (f"{i % 31},{i * 7 % 29},{i}" for i in range(600))
+    log.write_text("\n".join(("user,item,timestamp", *lines)))
+    source = ("data=table", f"data.path={log}")
+    assert tiny.command("data", "prepare", *source, "--out", str(folder)) == 0
+    words = (
+        *("data=prepared", f"data.path={folder}", "training.feed=host"),
+        *("training.batch_size=64", "training.steps=20", "training.mesh.table=4"),
+        *("evaluation.k=[20]", "towers.dim=8"),
+    )
+    one, two = alone(tmp_path, words), together(tmp_path / "two", words)
+    assert one[:2] == two[:2]
+    for mine, other in zip(one[2], two[2], strict=True):
+        np.testing.assert_allclose(mine["loss"], other["loss"], rtol=2e-5)
 
 
 @pytest.mark.slow

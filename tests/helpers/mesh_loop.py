@@ -147,7 +147,7 @@ def compiled(problem, folder):
 
 
 def blocks(folder):
-    """No array of the program of a step has the rows of a table, or all positives."""
+    """No array of a step has the rows of a table, all positives, or rows x columns."""
     query = ("id", "group", "history")
     problem = problem_of((2, 4), query, mask="user_positives")
     masks.CHUNK = 256  # fewer than the rows of a table
@@ -161,6 +161,10 @@ def blocks(folder):
     sizes = {size for shape in shapes for size in shape}
     assert -(-pairs // 4) in sizes
     assert not sizes & {USERS, ITEMS, CLICKS, pairs, 4 * max(own), 4 * min(own)}
+    rows = problem.order.batches(0, 1).shape[1]
+    columns = 10 + rows + 32
+    assert (rows // 8, columns) in shapes  # the rows of a device
+    assert not [shape for shape in shapes if {rows, columns} <= set(shape)]
     wide = [shape for shape in shapes if len(shape) > 1]
     assert max(max(shape) for shape in wide) <= max(own), sorted(wide)[-5:]
 

@@ -37,6 +37,11 @@ SLOTS = TABLES | {"negatives__hard__num": 4}
 FEATURES = ("id", "group", "tags", "size", "text")
 HISTORY = TABLES | {"towers__query": ("history",), "towers__history_length": 6}
 SEQUENCE = HISTORY | {"towers__history_pooling": "transformer"}
+LOG = SLOTS | {
+    "negatives__hard__source": "log",
+    "negatives__hard__pool": "user",
+    "negatives__hard__stages": ("ranked", "pre_ranked"),
+}
 CASES: dict[str, dict[str, Any]] = {
     "batch": {},
     "bank": TABLES | {"negatives__bank__size": 40, "negatives__bank__warmup": 0},
@@ -54,6 +59,10 @@ CASES: dict[str, dict[str, Any]] = {
     "attention": HISTORY | {"towers__history_pooling": "attention"},
     "shared table": HISTORY
     | {"towers__history_table": "shared", "optimizer__name": "adam"},
+    **{
+        strategy: TABLES | {"positives__strategy": strategy}
+        for strategy in ("upsample_cold", "downsample_hot", "word2vec", "cap")
+    },
     "streaming": TABLES | {"loss__logq__frequency": "streaming"},
     "log uniform": TABLES | {"negatives__easy__sampler": "log_uniform"},
     "reweighted": TABLES
@@ -64,12 +73,24 @@ CASES: dict[str, dict[str, Any]] = {
     "masked per row": TABLES
     | {"negatives__mask": "user_positives", "negatives__layout": "per_row"},
     "weights": {"positives__weight": "grade"},
-    "pools": SLOTS
+    "pools": LOG,
+    "pools of requests": LOG | {"negatives__hard__pool": "request"},
+    "half hard": LOG
     | {
-        "negatives__hard__source": "log",
-        "negatives__hard__pool": "user",
-        "negatives__hard__stages": ("ranked", "pre_ranked"),
+        "negatives__in_batch": False,
+        "negatives__layout": "per_row",
+        "negatives__hard_ratio": 0.5,
     },
+    "pairs of stages": LOG | {"loss__stage_pairs": 1.0},
+    "hardest of a batch": {"negatives__num_hard_negatives": 5},
+    "filter": TABLES | {"negatives__filter__gamma": 0.95},
+    "two ways": {"loss__two_way__weight": 0.5},
+    "two views": {"loss__self_supervised__weight": 0.5}
+    | {"loss__self_supervised__num": 16, "towers__candidate": FEATURES},
+    "decoupled": TABLES | {"loss__decoupled": True, "loss__negative_weight": 1.2},
+    "tempered": TABLES | {"loss__logq__strength": 0.5},
+    "dropout": TABLES | {"towers__query_dropout": 0.2},
+    "psl of relu": TABLES | {"loss__name": "psl", "loss__activation": "relu"},
     "sequence": SEQUENCE,
     "available": TABLES | {"negatives__available": True},
     "available per row": TABLES
@@ -120,8 +141,10 @@ def problem_of(case: str, data: int, table: int) -> Problem:
     """Return the problem of a case on a mesh."""
     rng, clicked = np.random.default_rng(6), zipf_clicks(USERS, ITEMS, CLICKS)
     stages = rng.choice([Stage.RANKED, Stage.PRE_RANKED], CLICKS)
-    lost = {"user": clicked[0], "item": rng.integers(0, ITEMS, CLICKS), "stage": stages}
-    clicks = as_loaded(*clicked, USERS, ITEMS, lost)
+    requests, lost_items = np.arange(CLICKS), rng.integers(0, ITEMS, CLICKS)
+    lost = {"user": clicked[0], "item": lost_items, "stage": stages}
+    lost |= {"request": requests}
+    clicks = as_loaded(*clicked, USERS, ITEMS, lost, requests)
     times = np.arange(CLICKS, dtype=float)
     clicks = with_features(with_times(clicks, times, times + 0.5))
     if case == "weights":

@@ -106,6 +106,9 @@ def bce(
       >>> loss = bce(jnp.zeros(1), jnp.zeros((1, 3)), ratio=2.0)
       >>> round(float(loss[0]), 4)  # 3 log 2
       2.0794
+
+    References:
+      He et al., Neural collaborative filtering, WWW 2017, eq. 7 (drawn negatives).
     """
     weight = weights_of(positive, negatives, weight)
     return jax.nn.softplus(-positive) + negative_part(negatives, weight, ratio)

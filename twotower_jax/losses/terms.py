@@ -109,11 +109,11 @@ class RowTerms(NamedTuple):
 
 
 def tempered(log_count: jax.Array, strength: jax.Array | None) -> jax.Array:
-    """Logs of expected counts, times the strength of the correction.
+    """Return lambda log N, which a tempered correction subtracts: s - lambda log N.
 
     Args:
       log_count: [...] float; -inf for an item that is never drawn.
-      strength: [] in [0, 1]; None for 1.
+      strength: [] lambda, in [0, 1]; None for 1.
 
     Returns:
       [...] float; -inf stays.
@@ -121,6 +121,10 @@ def tempered(log_count: jax.Array, strength: jax.Array | None) -> jax.Array:
     Examples:
       >>> tempered(jnp.array([-2.0, -jnp.inf]), jnp.float32(0.5)).tolist()
       [-1.0, -inf]
+
+    References:
+      Menon et al., Long-tail learning via logit adjustment, ICLR 2021, whose tau is
+      lambda.
     """
     if strength is None:
         return log_count

@@ -1,92 +1,62 @@
 """Trainings that need more memory than the machine has are refused by name."""
 
-import copy
-from collections.abc import Callable
-from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from twotower_jax.config import Config
-from twotower_jax.cost.memory import memory_parts, shared_bytes
 from twotower_jax.data.memory import GIB, machine_memory
 from twotower_jax.data.sizes import Sizes
 from twotower_jax.errors import InputError
-from twotower_jax.run.shape import training_shape
-
-# Keys that decide the memory, each with its least value.
-KEYS = {
-    "towers.dim": 1,
-    "towers.hidden": 1,
-    "towers.history_length": 1,
-    "negatives.easy.num": 0,
-    "negatives.bank.size": 0,
-    "negatives.hard.num": 0,
-    "negatives.hard.candidate_num": 2,
-    "training.batch_size": 2,
-    "training.steps_per_dispatch": 1,
-}
-# Sizes of a log that is described on the command line, by their options.
-OPTIONS = {"num_users": "--users", "num_items": "--items", "positives": "--positives"}
+from twotower_jax.run.lowered_numbers import Number, find_numbers
+from twotower_jax.run.memories import Case, Memory, find_memories
+from twotower_jax.run.remedies import Remedies
 
 
 class Excess(NamedTuple):
-    """A training that does not fit, and the key that asks for most.
+    """A training that does not fit a memory, and what asks for most of it.
 
     Attributes:
-      word: the key, or the option, with its value.
-      needs: bytes that its least value would save.
-      total: bytes of the whole training.
-      memory: bytes of the machine.
-      fits: value of it that would fit beside all others; None: no value does.
+      word: the key, the option or the part that asks for most.
+      needs: bytes that the least value of it would save.
+      total: bytes of all that lies in the memory.
+      memory: that memory.
+      remedy: keys and values with which the training fits, in words.
     """
 
     word: str
     needs: int
     total: int
-    memory: int
-    fits: Any
+    memory: Memory
+    remedy: str
 
     def __str__(self) -> str:
         """Return the message."""
-        remedy = "lower it, and other keys too: no value of it alone would fit"
-        if self.fits is not None:
-            remedy = f"lower it to {self.fits} or less"
+        room = self.memory.room.replace("{}", _gib(self.memory.size))
         return (
-            f"{self.word} needs {_gib(self.needs)} GiB, and the whole training "
-            f"{_gib(self.total)} GiB; this machine has {_gib(self.memory)} GiB; "
-            f"{remedy}"
+            f"{self.word} needs {_gib(self.needs)} GiB, and {self.memory.what} "
+            f"{_gib(self.total)} GiB; {room}; {self.remedy}"
         )
 
 
 def check_memory(config: Config, sizes: Sizes) -> None:
-    """Refuse a training that needs more memory than the machine has.
+    """Refuse a training that needs more memory than the machine or its devices have.
 
     Args:
       config: the run, of towers.
       sizes: of its data.
 
     Raises:
-      InputError: naming the key that asks for most, and a value that fits.
+      InputError: naming the key that asks for most, and values that fit.
     """
     found = excess(config, sizes)
     if found is not None:
         raise InputError(str(found))
 
 
-def needed_memory(config: Config, sizes: Sizes) -> int:
-    """Return the bytes of a training where devices and host share one memory.
-
-    Args:
-      config: the run, of towers.
-      sizes: of its data.
-    """
-    shape = training_shape(config, sizes)
-    return shared_bytes(memory_parts(shape), shape.devices)
-
-
 def excess(config: Config, sizes: Sizes, *, options: bool = False) -> Excess | None:
-    """What a training needs beyond the memory of the machine.
+    """What a training needs beyond the memory of this host, or of its devices.
 
-    The key that asks for most is the one whose least value saves most.
+    The key that asks for most is the one whose least value saves most. A part of the
+    memory is named instead where no key saves half of it.
 
     Args:
       config: the run, of towers.
@@ -94,95 +64,34 @@ def excess(config: Config, sizes: Sizes, *, options: bool = False) -> Excess | N
       options: whether the sizes are options of the command line, which it may name.
 
     Returns:
-      The excess, or None for a training that fits.
+      The excess of the first memory that is too small; None for a training that fits.
     """
     # Counts of items decide the work, not the memory.
-    sizes, memory = sizes._replace(counts=None), machine_memory()
-    total = needed_memory(config, sizes)
-    if total <= memory:
+    case = Case(config, sizes._replace(counts=None))
+    shape = case.shape
+    memories = find_memories(machine_memory(), shape.devices)
+    memory = next((one for one in memories if one.needed(shape) > one.size), None)
+    if memory is None:
         return None
-    choices = _choices(config, sizes, options)
-    best = min(choices, key=lambda word: choices[word].bytes_of(choices[word].least))
-    choice = choices[best]
-    saved = total - choice.bytes_of(choice.least)
-    largest = _largest(lambda value: choice.bytes_of(value) <= memory, choice)
-    fits = largest if largest is None else choice.written(largest)
-    return Excess(best, saved, total, memory, fits)
+    number, needs = _largest_number(case, memory, options)
+    part = max(memory.parts(shape), key=lambda one: one.size)
+    if 2 * needs < part.size:
+        number, needs = None, part.size
+    word = f"the part '{part.name}'" if number is None else number.word
+    remedy = Remedies(case, memories).text(number)
+    return Excess(word, needs, memory.needed(shape), memory, remedy)
 
 
-class _Choice(NamedTuple):
-    """A number that may be lowered: its least and present value, and its memory."""
-
-    least: int
-    value: int
-    bytes_of: Callable[[int], int]
-    written: Callable[[int], Any]
-
-
-def _choices(config: Config, sizes: Sizes, options: bool) -> dict[str, _Choice]:
-    """Return the numbers that may be lowered, by the word that sets them."""
-    found: dict[str, _Choice] = {}
-    for key, least in KEYS.items():
-        value = attrgetter(key)(config)
-        if not value or (isinstance(value, int) and value <= least):
-            continue
-
-        def bytes_of(number: int, key: str = key) -> int:
-            return needed_memory(_lowered(config, key, number), sizes)
-
-        def written(number: int, value: Any = value) -> Any:
-            return _cut(value, number)
-
-        shown = list(value) if isinstance(value, tuple) else value
-        most = max(value) if isinstance(value, tuple) else value
-        found[f"{key}={shown}"] = _Choice(least, most, bytes_of, written)
-    for name, option in OPTIONS.items() if options else ():
-        value = getattr(sizes, name)
-
-        def of_size(number: int, name: str = name) -> int:
-            changed = {name: number} | ({"seen": number} if name == "positives" else {})
-            if name == "positives":
-                changed["rows"] = number
-            return needed_memory(config, sizes._replace(**changed))
-
-        found[f"{option} {value}"] = _Choice(1, value, of_size, int)
-    return found
-
-
-def _largest(fits: Callable[[int], bool], choice: _Choice) -> int | None:
-    """Return the largest value that fits, None where the least one does not."""
-    low, high = choice.least, choice.value
-    if not fits(low):
-        return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
-    return low
-
-
-def _cut(value: Any, number: int) -> Any:
-    """Return a value lowered to a number; of widths, those above it.
-
-    Examples:
-      >>> _cut(9, 4), _cut((64, 128), 100)
-      (4, [64, 100])
-    """
-    if isinstance(value, tuple):
-        return [min(one, number) for one in value]
-    return number
-
-
-def _lowered(config: Config, key: str, number: int) -> Config:
-    """Return a configuration with a lower value, whose rules are not checked."""
-    *sections, last = key.split(".")
-    config = part = copy.copy(config)
-    for name in sections:
-        child = copy.copy(getattr(part, name))
-        setattr(part, name, child)
-        part = child
-    value = _cut(getattr(part, last), number)
-    setattr(part, last, tuple(value) if isinstance(value, list) else value)
-    return config
+def _largest_number(
+    case: Case, memory: Memory, options: bool
+) -> tuple[Number | None, int]:
+    """Return the number whose least value saves most, and the bytes that it saves."""
+    total, best, saved = memory.needed(case.shape), None, 0
+    for number in find_numbers(case, options):
+        less = total - memory.needed(number.lowered(number.least).shape)
+        if less > saved:
+            best, saved = number, less
+    return best, saved
 
 
 def _gib(size: int) -> str:
