@@ -87,13 +87,14 @@ def funnel_rows(log: FunnelLog, split: Split) -> FunnelRows:
       log: rows of all stages.
       split: of the same log.
     """
-    columns, requests = funnel_columns(log, split.train, later_rows(log, split))
+    later = later_rows(log, split)
+    columns, requests = funnel_columns(log, split.train, later, split.before)
     ends = np.array([len(log.user)])
     return FunnelRows(columns, split.train.user, requests, ends)
 
 
 def funnel_columns(
-    log: FunnelLog, train: Pairs, later: np.ndarray
+    log: FunnelLog, train: Pairs, later: np.ndarray, before: Pairs | None = None
 ) -> tuple[FunnelColumns, np.ndarray | None]:
     """Return the columns of rows, and the codes of the requests of positives.
 
@@ -101,6 +102,8 @@ def funnel_columns(
       log: all rows of some users.
       train: all training positives of these users.
       later: [rows] the result of `later_rows`.
+      before: positives up to the end of training that are not trained on. Their
+        requests are not held out.
 
     Returns:
       The columns, and [n] int64 or None.
@@ -108,8 +111,12 @@ def funnel_columns(
     own = positive = None
     held_out = np.zeros(len(log.user), bool)
     if log.request is not None and train.request is not None:
-        own, positive = request_codes(log.user, log.request, train.user, train.request)
-        held_out = rows_of_held_out_requests(log.stage, own, positive)
+        known = train if before is None else train.join(before)
+        if known.request is None:
+            known = train
+        own, codes = request_codes(log.user, log.request, known.user, known.request)
+        held_out = rows_of_held_out_requests(log.stage, own, codes)
+        positive = codes[: len(train)]
     columns = FunnelColumns(
         log.user, log.item, log.stage, log.rank, own, later, held_out
     )
@@ -195,22 +202,32 @@ def _rows_of_given_parts(log: FunnelLog, split: Split) -> np.ndarray | None:
     for last in (TRAIN, VALID):
         visible = log.part <= last
         rows = visible & (log.stage == Stage.CLICKED)
-        if np.array_equal(log.user[rows], split.train.user) and np.array_equal(
-            log.item[rows], split.train.item
-        ):
+        if _same_pairs(log.user[rows], log.item[rows], split):
             return visible
     return None
+
+
+def _same_pairs(user: np.ndarray, item: np.ndarray, split: Split) -> bool:
+    """Return whether clicks are the positives up to the end of training."""
+    known = split.known
+    if split.before is not None and len(user) == len(known):
+        # Those that are not trained on stand apart from the others.
+        order = np.lexsort((item, user))
+        user, item = user[order], item[order]
+        order = np.lexsort((known.item, known.user))
+        known = Pairs(known.user[order], known.item[order])
+    return np.array_equal(user, known.user) and np.array_equal(item, known.item)
 
 
 def rows_of_held_out_requests(
     stage: np.ndarray, request: np.ndarray, positive_request: np.ndarray
 ) -> np.ndarray:
-    """Return whether each row's request has a click outside the training positives.
+    """Return whether each row's request has a click outside these positives.
 
     Args:
       stage: [rows] furthest stage.
       request: [rows] codes from 0.
-      positive_request: [n] codes of the training positives.
+      positive_request: [n] codes of the positives up to the end of training.
 
     Returns:
       [rows] bool.

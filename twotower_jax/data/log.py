@@ -109,14 +109,19 @@ class Pairs:
         return len(self.user)
 
     def join(self, later: "Pairs") -> "Pairs":
-        """Return these positives, then others, without requests and weights."""
-        time = None
-        if self.time is not None and later.time is not None:
-            time = np.concatenate([self.time, later.time])
+        """Return these positives, then others, without weights."""
+
+        def both(name: str) -> np.ndarray | None:
+            first, second = getattr(self, name), getattr(later, name)
+            if first is None or second is None:
+                return None
+            return np.concatenate([first, second])
+
         return Pairs(
             np.concatenate([self.user, later.user]),
             np.concatenate([self.item, later.item]),
-            time,
+            both("time"),
+            both("request"),
         )
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 from collections import defaultdict
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from helpers.funnels import (
 )
 
 from twotower_jax.config.data import DataConfig
-from twotower_jax.data.log import Stage
+from twotower_jax.data.log import Pairs, Stage
 from twotower_jax.data.split import split
 
 
@@ -28,6 +29,13 @@ def losers(time, request, user=0, first=10):
         (user, item, "ranked", request, time),
         (user, item + 1, "clicked", request, time),
     ]
+
+
+def taken(pairs, rows):
+    """Return some rows of pairs."""
+    return Pairs(
+        pairs.user[rows], pairs.item[rows], pairs.time[rows], pairs.request[rows]
+    )
 
 
 TIMED = COLUMNS[:5]
@@ -141,6 +149,28 @@ def test_parts_that_the_split_does_not_use_hide_nothing():
     parts = split(log, DataConfig(split="leave_last_out"))
     pools, _ = pools_of(log, parts, stages=(RANKED,))
     assert (pools.of_row >= 0).all() and len(pools.of_row) == 5
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_requests_of_positives_that_are_not_trained_on_are_not_held_out(given):
+    """Such as the first and the old ones, which a sequence tower leaves out."""
+    rows = [(*pair, 2 * (k > 3)) for k in range(6) for pair in losers(1.0 * k, k)]
+    rows += [(0, 5, "clicked", 2, 2.0, 0)]  # a second click of a request
+    rows += [(*pair, 0) for k in range(3) for pair in losers(1.0 * k, k, user=1)]
+    log = make_log(rows, (*TIMED, "part"))
+    name = "given" if given else "leave_last_out"
+    whole = split(log, DataConfig(split=name))
+    early = np.isin(whole.train.item, [5, 11])
+    assert early.any() and not early.all()
+    parts = replace(
+        whole, train=taken(whole.train, ~early), before=taken(whole.train, early)
+    )
+    for method in ("user", "request"):
+        wanted, _ = pools_of(log, whole, stages=(RANKED,), pool=method)
+        found, _ = pools_of(log, parts, stages=(RANKED,), pool=method)
+        known = np.flatnonzero(~early)
+        assert [pool_dicts(wanted, log)[k] for k in known] == pool_dicts(found, log)
+    assert all(pool_dicts(found, log))
 
 
 # ---------------------------------------------------------------- against slow loops

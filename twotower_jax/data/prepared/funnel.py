@@ -73,7 +73,7 @@ def save_funnel(out: Path, log: FunnelLog, parts: Split) -> None:
         for name in sizes.keys() - absent:
             draft = drafts.enter_context(draft_of(folder / f"{name}.npy"))
             maps[name] = new_map(draft, sizes[name], kinds[name])
-        for part in _parts(log, train, later_rows(log, parts)):
+        for part in _parts(log, parts, later_rows(log, parts)):
             ends.append(ends[-1] + len(part.columns.user))
             for name, values in part.columns._asdict().items():
                 if values is not None:
@@ -92,16 +92,17 @@ def _has_rejected(log: FunnelLog) -> bool:
     return any((log.stage[rows] != CLICKED).any() for rows in blocks(len(log.stage)))
 
 
-def _parts(log: FunnelLog, train: Pairs, later: np.ndarray) -> Iterator[_Part]:
+def _parts(log: FunnelLog, split: Split, later: np.ndarray) -> Iterator[_Part]:
     """Yield the rows of ranges of users."""
     number = 0  # of the requests of earlier ranges
     for first, end in ranges_of_users([log.user], log.num_users):
         rows = rows_of_users(log.user, first, end)
-        positives = rows_of_users(train.user, first, end)
+        positives = rows_of_users(split.train.user, first, end)
         columns, request = funnel_columns(
             _take(log, ("user", "item", "stage", "rank", "request"), rows),
-            _take(train, ("user", "request"), positives),
+            _take(split.train, ("user", "item", "request"), positives),
             later[rows],
+            _earlier(split.before, first, end),
         )
         order = columns.user if columns.request is None else columns.request
         if columns.request is not None and request is not None:
@@ -109,6 +110,14 @@ def _parts(log: FunnelLog, train: Pairs, later: np.ndarray) -> Iterator[_Part]:
             request = request + number
             number += int(order.max(initial=-1)) + 1
         yield _Part(columns.take(np.argsort(order, kind="stable")), positives, request)
+
+
+def _earlier(before: Pairs | None, first: int, end: int) -> Pairs | None:
+    """Return the positives of a range of users that are not trained on."""
+    if before is None:
+        return None
+    rows = rows_of_users(before.user, first, end)
+    return _take(before, ("user", "item", "request"), rows)
 
 
 def _take(table: Table, names: Sequence[str], rows: np.ndarray) -> Table:
