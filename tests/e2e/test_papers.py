@@ -26,6 +26,16 @@ ALL = None  # arms of the published table
 PRINTED = {"BPR", "SL", "PSL", "SL@20"}  # BSL at its printed settings is SL
 FEW = ("negatives.easy.num=20",)
 SELECT = ("hydra.sweeper.trials=2", "hydra.sweeper.rungs=[]")
+# Of the simulator; more items than the last rank of the windows.
+WORLD = (
+    "data.simulator.users=200",
+    "data.simulator.items=1100",
+    "data.simulator.requests=3000",
+    "optimizer=adagrad",
+    "optimizer.learning_rate=0.1",
+    "hydra/launcher=fused",  # in this process, which imports JAX already
+)
+MODULES = ("cells", "collect", "minutes", "khrylchenko", "yi_frequency")
 
 
 @pytest.fixture
@@ -38,8 +48,8 @@ def scripts(monkeypatch):
     import minutes
 
     yield collect, cells, minutes
-    for name in ("cells", "collect", "minutes"):
-        sys.modules.pop(name)
+    for name in MODULES:
+        sys.modules.pop(name, None)
 
 
 def write_parts(folder):
@@ -233,3 +243,103 @@ def test_recflows_experiment_runs_on_files_of_its_format(scripts, tmp_path):
     found = made.filter(metric="recall@100")
     assert found["arm"].n_unique() == 8
     assert found["value"].n_unique() > 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name, arms", [("mns", 6), ("cbns", 10), ("huang", 6)], ids=["mns", "cbns", "huang"]
+)
+def test_studies_of_the_simulator_run_and_are_judged_by_its_truth(
+    name, arms, scripts, tmp_path
+):
+    collect, _, minutes = scripts
+    command = ("train", "-m", f"experiment=papers/{name}", f"output={tmp_path}/out")
+    assert tiny.command(*command, *SHORT, *SELECT, *WORLD) == 0
+    made = collect.results(collect.load_study([tmp_path / "out" / name]))
+    found = made.filter(metric="true_recall@20")
+    assert found["arm"].n_unique() == arms and len(found) == 2 * arms
+    means = found.group_by("arm").agg(pl.col("value").mean())["value"]
+    assert means.n_unique() == arms
+    assert means.min() > 2 * 20 / 1100  # of a random order
+    costs = minutes.costs(tmp_path / "out" / name)
+    assert costs["towers on test"].runs == 2 * arms
+    assert costs["towers on validation"].runs == 2 * arms
+
+
+def small(monkeypatch, folder, module, names, **numbers):
+    """Give a script smaller numbers, and a page with the marks of its tables."""
+    page = "".join(f"<!-- {name} -->\n<!-- /{name} -->\n" for name in names)
+    (folder / "README.md").write_text(page)
+    for name, value in {"HERE": folder, **numbers}.items():
+        monkeypatch.setattr(module, name, value)
+
+
+def errors_of(rows, **where):
+    """Return the mean error of some rows over the seeds, sorted by the rest."""
+    kept = rows.filter(*(pl.col(name) == value for name, value in where.items()))
+    rest = [c for c in ("share", "positive", "series") if c in rows.columns]
+    return kept.group_by(rest).agg(pl.col("error").mean()).sort(rest)["error"]
+
+
+@pytest.mark.slow
+def test_gradients_of_corrections_and_their_optima(scripts, tmp_path, monkeypatch):
+    import khrylchenko
+
+    marks = [f"khrylchenko.{name}" for name in (8, 512, "in_batch", "optimum")]
+    numbers = {"COUNTS": (8, 512), "DRAWN": 500, "CHUNKS": 2}
+    numbers |= {"CATALOGUE": 200, "POOL": 20, "BEST": 60, "SETS": 200, "MOVES": 40}
+    small(monkeypatch, tmp_path, khrylchenko, marks, **numbers)
+    khrylchenko.main(seeds=2)
+    rows = pl.read_csv(tmp_path / "results.csv")
+    assert len(rows) == 2 * 5 * 2 * 4 * 2  # sources, forms, counts, cases, seeds
+    for source in khrylchenko.SOURCES:
+        few, many = (
+            errors_of(rows, source=source, form="negatives", draws=number)
+            for number in (8, 512)
+        )
+        assert len(few) == 4 and (many < few).all() and many.max() < 0.15
+        plain = errors_of(rows, source=source, form="all", draws=512)
+        assert plain.min() > 0.25 > many.max()
+    drawn, shared = (
+        errors_of(rows, source=source, form="none", draws=512)
+        for source in khrylchenko.SOURCES
+    )
+    assert (drawn - shared).abs().max() < 0.1
+    optima = pl.read_csv(tmp_path / "optimum.csv")
+    pool, best, _ = khrylchenko.GROUPS
+    mean = optima.group_by("draws", "proposal", "form").agg(pl.col(pool, best).mean())
+    row = {tuple(one[:3]): one[3:] for one in mean.rows()}
+    exact = [abs(x) for key, both in row.items() if key[2] == "all" for x in both]
+    assert len(exact) == 8 and max(exact) < 0.25
+    assert row[8, "uniform", "negatives"][1] > 1 > row[512, "uniform", "negatives"][1]
+    assert row[8, "half hard", "negatives"][0] < row[8, "uniform", "negatives"][0]
+    page = (tmp_path / "README.md").read_text()
+    assert page.count("| Khrylchenko |") == 4 and page.count("half hard | all |") == 2
+
+
+@pytest.mark.slow
+def test_a_short_stream_has_the_claims_of_the_long_one(scripts, tmp_path, monkeypatch):
+    import yi_frequency
+
+    marks = [f"yi_frequency.{name}" for name in ("rate", "hashes", "bias")]
+    moments = (1_000, 5_000, 5_500, 6_000)
+    numbers = {"SWITCH": 5_000, "STEPS": 6_000, "MOMENTS": moments, "SEEDS": 2}
+    small(monkeypatch, tmp_path, yi_frequency, marks, **numbers)
+    yi_frequency.main()
+    rows = pl.read_csv(tmp_path / "results.csv")
+    rate = rows.filter(figure="rate")
+    before, after = (errors_of(rate, step=step) for step in (5_000, 5_500))
+    # In the order of the names: alpha .001, .01, .1.
+    assert before[1] < before[2] < before[0]
+    assert after[2] < after[1] and after[2] < after[0]
+    names = pl.col("series")
+    hashes = errors_of(rows.filter(names.is_in(["1 x 5000", "2 x 2500", "4 x 1250"])))
+    assert hashes[2] < hashes[1] < hashes[0]
+    crowded = errors_of(rows.filter(names.is_in(["1 x 1000", "4 x 250"])))
+    assert crowded[1] > crowded[0]
+    page = (tmp_path / "README.md").read_text()
+    assert "| 5,500 |" in page and "| 20 | 6.0" in page
+    assert {one.name for one in tmp_path.glob("*.svg")} == {
+        "figure_hashes.svg",
+        "figure_rate.svg",
+    }
