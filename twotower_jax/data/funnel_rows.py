@@ -111,10 +111,11 @@ def funnel_columns(
     own = positive = None
     held_out = np.zeros(len(log.user), bool)
     if log.request is not None and train.request is not None:
-        known = train if before is None else train.join(before)
-        if known.request is None:
-            known = train
-        own, codes = request_codes(log.user, log.request, known.user, known.request)
+        users, requests = train.user, train.request
+        if before is not None and before.request is not None:
+            users = np.concatenate([users, before.user])
+            requests = np.concatenate([requests, before.request])
+        own, codes = request_codes(log.user, log.request, users, requests)
         held_out = rows_of_held_out_requests(log.stage, own, codes)
         positive = codes[: len(train)]
     columns = FunnelColumns(
