@@ -36,6 +36,7 @@ WORLD = (
     "hydra/launcher=fused",  # in this process, which imports JAX already
 )
 MODULES = ("cells", "collect", "minutes", "khrylchenko", "yi_frequency")
+MODULES += ("exchange_parts", "stopped_on_test", "bank_drift", "finished")
 
 
 @pytest.fixture
@@ -124,6 +125,7 @@ def write_games(folder):
         ("sl_at_k_gowalla_tuned", "sl_at_k_gowalla", ALL, write_parts, SELECT),
         ("bsl", "bsl", ALL, write_lines, FEW),
         ("bsl_spectral", "bsl", {"BSL"}, write_lines, FEW),
+        ("bsl_chosen", "bsl", {"BSL"}, write_lines, FEW),
         ("bsl_yelp", "bsl_yelp", ALL, write_lines, FEW),
         ("bsl_tuned", "bsl", ALL, write_lines, (*FEW, *SELECT)),
         ("bsl_yelp_tuned", "bsl_yelp", ALL, write_two_parts, (*FEW, *SELECT)),
@@ -206,6 +208,34 @@ def test_both_parts_of_a_setting_stand_side_by_side(scripts, tmp_path, monkeypat
 
 
 @pytest.mark.slow
+def test_stops_on_valid_and_on_test_are_compared_on_test(
+    scripts, tmp_path, monkeypatch
+):
+    import exchange_parts
+    import stopped_on_test
+
+    (data,), out = write_lines(tmp_path), tmp_path / "out"
+    exchange_parts.main(f"{tmp_path}/exchanged", "experiment=papers/bsl_tuned", data)
+    command = ("train", "-m", "experiment=papers/bsl_tuned", f"output={out}", *SHORT)
+    assert tiny.command(*command, *FEW, *SELECT, data) == 0
+    words = (f"data.path={tmp_path}/exchanged", "name=exchanged")
+    chosen = f"hydra.sweeper.selection={out}/bsl_tuned"
+    assert tiny.command(*command, *FEW, *words, chosen) == 0
+    monkeypatch.setattr(stopped_on_test, "HERE", tmp_path)
+    page = tmp_path / "bsl_tuned" / "README.md"
+    page.parent.mkdir()
+    page.write_text("<!-- bsl_tuned.stops -->\n<!-- /bsl_tuned.stops -->\n")
+    stopped_on_test.main("bsl_tuned", str(out / "bsl_tuned"), str(out / "exchanged"))
+    made = pl.read_csv(page.with_name("stopped_on_test.csv"))
+    for path in (out / "bsl_tuned").glob("*/result.json"):
+        result = json.loads(path.read_text())
+        kept = made.filter(metric="recall@20", stopped="valid", seed=result["seed"])
+        own = result["metrics"]["test"]["recall@20"]
+        assert any(abs(own - one) < 1e-6 for one in kept["value"])
+    assert len(page.read_text().splitlines()) == 2 + 2 + 4
+
+
+@pytest.mark.slow
 def test_lists_of_five_and_of_one_become_positives(scripts, tmp_path):
     import mean_lists
 
@@ -264,6 +294,12 @@ def test_studies_of_the_simulator_run_and_are_judged_by_its_truth(
     costs = minutes.costs(tmp_path / "out" / name)
     assert costs["towers on test"].runs == 2 * arms
     assert costs["towers on validation"].runs == 2 * arms
+    if name == "cbns":
+        import bank_drift
+
+        moved = bank_drift.moved(str(tmp_path / "out" / name))
+        assert moved["arm"].n_unique() == 5  # those with a bank
+        assert (moved["drift"] > 0).all() and (moved["cosine"] < 1).all()
 
 
 def small(monkeypatch, folder, module, names, **numbers):
