@@ -1,8 +1,8 @@
 """Metrics on test of trainings that stop where test is best, and where valid is.
 
-    python experiments/papers/stopped_on_test.py NAME outputs/NAME outputs/EXCHANGED
+    python experiments/papers/stopped_on_test.py NAME outputs/NAME outputs/OTHER ARM
 
-EXCHANGED is the same study on the folder that exchange_parts.py writes. Its towers are
+OTHER is the same study on the folder that exchange_parts.py writes. Its towers are
 evaluated on the test part of NAME, with the masks of NAME. Writes stopped_on_test.csv
 (arm, seed, stopped, metric, value) into experiments/papers/NAME, and the table
 between the marks <!-- NAME.stops --> of its README.md, where differences have the 95 %
@@ -73,15 +73,14 @@ def table(made: pl.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def main(name: str, study: str, exchanged: str) -> None:
+def main(name: str, study: str, exchanged: str, *arms: str) -> None:
     """Write stopped_on_test.csv and the table."""
-    arms = ["SL", "BSL"]
     others = {
         (config.arm, config.seed): path
-        for path in folders(exchanged, arms)
+        for path in folders(exchanged, list(arms))
         if (config := stored_config(path))
     }
-    rows = [row for path in folders(study, arms) for row in rows_of(path, others)]
+    rows = [row for path in folders(study, list(arms)) for row in rows_of(path, others)]
     made = pl.DataFrame(rows)
     made.write_csv(HERE / name / "stopped_on_test.csv")
     insert(HERE / name / "README.md", f"{name}.stops", table(made))

@@ -161,7 +161,7 @@ def test_the_options_are_checked(tmp_path, capsys):
     for key in ("hydra.launcher.processes", "hydra.launcher.together"):
         sweep(tmp_path, FUSED, f"{key}=maybe", "seed=0,1", status=2)
         error = capsys.readouterr().err
-        assert f"{key}=maybe is no boolean; give true or false" in error
+        assert f"{key}=maybe has to be true or false" in error
         assert "Traceback" not in error
     both = (PROCESSES, "hydra.launcher.together=true")
     sweep(tmp_path, FUSED, *both, "seed=0,1", status=2)

@@ -225,7 +225,8 @@ def test_stops_on_valid_and_on_test_are_compared_on_test(
     page = tmp_path / "bsl_tuned" / "README.md"
     page.parent.mkdir()
     page.write_text("<!-- bsl_tuned.stops -->\n<!-- /bsl_tuned.stops -->\n")
-    stopped_on_test.main("bsl_tuned", str(out / "bsl_tuned"), str(out / "exchanged"))
+    folders = (str(out / "bsl_tuned"), str(out / "exchanged"))
+    stopped_on_test.main("bsl_tuned", *folders, "SL", "BSL")
     made = pl.read_csv(page.with_name("stopped_on_test.csv"))
     for path in (out / "bsl_tuned").glob("*/result.json"):
         result = json.loads(path.read_text())

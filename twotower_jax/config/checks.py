@@ -113,10 +113,10 @@ def true_or_false(key: str, value: object) -> None:
       >>> true_or_false("hydra.launcher.processes", "maybe")
       Traceback (most recent call last):
         ...
-      InputError: hydra.launcher.processes=maybe is no boolean; give true or false
+      InputError: hydra.launcher.processes=maybe has to be true or false
     """
     if not isinstance(value, bool):
-        raise InputError(f"{key}={value} is no boolean; give true or false")
+        raise InputError(f"{key}={value} has to be true or false")
 
 
 def inside(key: str, path: str) -> None:

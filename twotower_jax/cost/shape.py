@@ -154,7 +154,7 @@ class Shape(NamedTuple):
 
     @property
     def each_item_once(self) -> bool:
-        """Whether slots and columns of a batch outnumber the items of the catalogue.
+        """Return whether slots and columns are more than the items of the catalogue.
 
         Their distinct items are then encoded, and slots and columns read the vectors.
         """

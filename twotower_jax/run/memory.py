@@ -53,7 +53,7 @@ def check_memory(config: Config, sizes: Sizes) -> None:
 
 
 def excess(config: Config, sizes: Sizes, *, options: bool = False) -> Excess | None:
-    """What a training needs beyond the memory of this host, or of its devices.
+    """Return by how much a training exceeds the memory of this host or its devices.
 
     The key that asks for most is the one whose least value saves most. A part of the
     memory is named instead where no key saves half of it.
