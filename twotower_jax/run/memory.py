@@ -6,9 +6,9 @@ from twotower_jax.config import Config
 from twotower_jax.data.memory import GIB, machine_memory
 from twotower_jax.data.sizes import Sizes
 from twotower_jax.errors import InputError
-from twotower_jax.run.lowered_numbers import Number, find_numbers
-from twotower_jax.run.memories import Case, Memory, find_memories
-from twotower_jax.run.remedies import Remedies
+from twotower_jax.run.memory_numbers import Number, find_numbers
+from twotower_jax.run.memory_remedies import Remedies
+from twotower_jax.run.memory_spaces import Case, Memory, find_memories
 
 
 class Excess(NamedTuple):

@@ -1,8 +1,8 @@
 """Words of the command line with which a training fits the memory."""
 
-from twotower_jax.run.lowered_numbers import Number, find_numbers
-from twotower_jax.run.memories import Case, Memory, lacking
-from twotower_jax.run.switches import Switch, mild_switches, other_switches
+from twotower_jax.run.memory_numbers import Number, find_numbers
+from twotower_jax.run.memory_spaces import Case, Memory, lacking
+from twotower_jax.run.memory_switches import Switch, mild_switches, other_switches
 
 # Remedies that a message names, each of which is enough.
 MOST = 4
@@ -17,7 +17,7 @@ class Remedies:
 
     Args:
       case: the training, which does not fit.
-      memories: of `memories.find_memories`.
+      memories: of `memory_spaces.find_memories`.
     """
 
     def __init__(self, case: Case, memories: list[Memory]):

@@ -6,7 +6,7 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from twotower_jax.config import Config
-from twotower_jax.run.memories import Case
+from twotower_jax.run.memory_spaces import Case
 
 # Keys that decide the memory, each with its least value.
 KEYS = {

@@ -8,8 +8,8 @@ import jax
 
 from twotower_jax.data.processes import alone
 from twotower_jax.data.shards import MOST_SHARDS
-from twotower_jax.run.lowered_numbers import with_value
-from twotower_jax.run.memories import Case
+from twotower_jax.run.memory_numbers import with_value
+from twotower_jax.run.memory_spaces import Case
 
 # Optimizers of conf/optimizer with ever less memory.
 OPTIMIZERS = ("adam_dense", "adam", "adagrad")
