@@ -13,7 +13,10 @@ TOWERS = {
     "layers": ("towers.hidden=[128,64]",),
     "histories": (*HISTORIES, "towers.hidden=[128,64]"),
     "attention": (*HISTORIES, "towers.history_pooling=attention"),
-    "sequences": ("towers=sequence", "towers.query=[history]"),
+    "sequences": (
+        *("towers=sequence", "towers.query=[history]"),
+        "towers.sequence.longer=newest",
+    ),
 }
 # Prints the largest memory of the command, in kB.
 SCRIPT = """

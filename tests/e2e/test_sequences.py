@@ -1,5 +1,7 @@
 """Sequence towers: what they learn, their runs again, and what is refused."""
 
+import re
+
 import numpy as np
 import polars as pl
 import pytest
@@ -14,6 +16,7 @@ SHORT = (
     "towers=sequence",
     "towers.query=[history]",
     "towers.history_length=5",
+    "towers.sequence.longer=newest",
     "towers.sequence.layers=1",
     "training.steps=20",
 )
@@ -100,6 +103,25 @@ def test_what_cannot_work_is_refused_before_training(chains, tmp_path, words, me
         config = of_chains(chains, tmp_path, "data.split=ratio", *SHORT, *words)
         run(config)
     assert not list(tmp_path.glob("**/metrics.jsonl"))
+
+
+def test_longer_sequences_than_the_tower_takes_are_refused(chains, tmp_path):
+    refuse = (*SHORT, "towers.sequence.longer=refuse", "towers.history_length=3")
+    message = (
+        "towers.history_length=3 is too short for the training sequences of 400 users, "
+        "the longest of which has 6 positives; towers.sequence.longer=newest leaves "
+        "800 positives out, all but the newest 4 of each user, and "
+        "towers.history_length=5 takes all"
+    )
+    with pytest.raises(InputError, match=re.escape(message)):
+        run(of_chains(chains, tmp_path, *refuse))
+    assert not list(tmp_path.glob("**/metrics.jsonl"))
+    remedies = "towers.history_length=5", "towers.sequence.longer=newest"
+    kept = [
+        run(of_chains(chains, tmp_path, *refuse, word))["data"] for word in remedies
+    ]
+    older = [sum(n for key, n in one.items() if "older" in key) for one in kept]
+    assert older == [0, 800]
 
 
 @pytest.mark.slow

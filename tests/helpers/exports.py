@@ -40,6 +40,7 @@ CASES = {
         "towers.candidate=[id,category]",
         "towers.history_length=6",
         "towers.history_pooling=transformer",
+        "towers.sequence.longer=newest",
         "towers.history_table=shared",
         "towers.history_features=[id,category]",
         "towers.sequence.heads=2",

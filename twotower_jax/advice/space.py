@@ -33,6 +33,7 @@ DEFAULTS = {
 }
 LENGTH = "towers.history_length"
 # A transformer has no spectral start, one length, and does not learn at higher rates.
+# Its longer sequences are cut: the length is chosen for the user, not by the user.
 SEQUENCE, SEQUENCE_RATES = "sequence", ("0.001", "0.003", "0.01")
 # Longer histories are tried where at least this share of the users has them.
 LONG = 0.1
@@ -117,6 +118,7 @@ def of_kind(arm: Arm, kind: str) -> Arm:
         axes.pop(LENGTH, None)
     if kind == SEQUENCE:
         axes.pop("towers.init", None)
+        axes["towers.sequence.longer"] = ["newest"]
         if "optimizer.learning_rate" in axes:
             axes["optimizer.learning_rate"] = list(SEQUENCE_RATES)
     return arm._replace(axes=axes)

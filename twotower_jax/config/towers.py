@@ -30,6 +30,13 @@ class SequenceConfig:
         "each step of the training; 0: none",
         example="towers=sequence towers.sequence.dropout=0.5",
     )
+    longer: str = key(
+        "refuse",
+        choices=("refuse", "newest"),
+        doc="training sequences longer than history_length: refuse the log, or train "
+        "on the newest positives of each and count the others",
+        example="towers=sequence towers.sequence.longer=newest",
+    )
 
     def __post_init__(self) -> None:
         """Check each value."""

@@ -54,7 +54,7 @@ from twotower_jax.run.queries import QuerySet, make_query_sets, some_queries
 from twotower_jax.run.ranking_tables import write_tables
 from twotower_jax.run.records import RunFolder, run_folder
 from twotower_jax.run.sample_report import print_data, report_samples
-from twotower_jax.run.sequences import trained_part
+from twotower_jax.run.sequences import check_lengths, trained_part
 from twotower_jax.run.tower_features import choose_features
 from twotower_jax.run.trackers import make_trackers
 from twotower_jax.run.tracking import Tracking
@@ -156,6 +156,7 @@ def _checked(
         check_memory(config, sizes_of(data.log, part.split))
         check_times(config, data)
         check_use(config, part.split)
+        check_lengths(config, data, part)
     check_same_data(record, data)
     check_same_lists(record, part)
     return parent, data

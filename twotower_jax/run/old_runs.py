@@ -8,11 +8,13 @@ STEPS = (("bank", "warmup"), ("hard", "mined", "every"))
 
 
 def modernised(values: dict[str, Any], steps: int | None) -> dict[str, Any]:
-    """Return the stored keys of a run with shares of the training in place of steps.
+    """Return the stored keys of a run as this version writes them.
 
     Versions before 0.2 counted the warm-up of the bank and the period of mining in
-    steps. A number of steps that has no share, such as one beyond the training, gets
-    the default: evaluation does not read it, and a repetition differs.
+    steps, which become shares of the training. A number of steps that has no share,
+    such as one beyond the training, gets the default: evaluation does not read it, and
+    a repetition differs. Versions without ``towers.sequence.longer`` trained on the
+    newest positives of a sequence.
 
     Args:
       values: {key: value} of config.yaml.
@@ -27,6 +29,8 @@ def modernised(values: dict[str, Any], steps: int | None) -> dict[str, Any]:
       {'size': 64, 'warmup': 0.25}
       >>> modernised(old, steps=10)["negatives"]["bank"]
       {'size': 64}
+      >>> modernised({"towers": {"history_pooling": "transformer"}}, 40)["towers"]
+      {'history_pooling': 'transformer', 'sequence': {'longer': 'newest'}}
     """
     values = copy.deepcopy(values)
     for *sections, key in STEPS:
@@ -39,4 +43,7 @@ def modernised(values: dict[str, Any], steps: int | None) -> dict[str, Any]:
         del place[key]
         if key == "warmup" and steps and number < steps:
             place[key] = number / steps
+    towers = values.get("towers")
+    if isinstance(towers, dict) and towers.get("history_pooling") == "transformer":
+        towers.setdefault("sequence", {}).setdefault("longer", "newest")
     return values

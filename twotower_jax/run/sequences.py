@@ -67,6 +67,33 @@ def check_order(config: Config, data: Loaded) -> None:
         )
 
 
+def check_lengths(config: Config, data: Loaded, part: Loaded) -> None:
+    """Refuse sequences longer than the tower takes, unless they are to be cut.
+
+    Args:
+      config: the run.
+      data: its data.
+      part: of `trained_part`.
+
+    Raises:
+      InputError: naming the keys, the longest sequence and what a cut leaves out.
+    """
+    older = part.split.report.get(OLDER, 0)
+    if not older or config.towers.sequence.longer == "newest":
+        return
+    length = config.towers.history_length
+    clicks = np.zeros(data.log.num_users, int)
+    for some in _known_parts(data.split):
+        clicks += np.bincount(some.user, minlength=len(clicks))
+    raise InputError(
+        f"towers.history_length={length} is too short for the training sequences of "
+        f"{(clicks > length + 1).sum():,} users, the longest of which has "
+        f"{clicks.max():,} positives; towers.sequence.longer=newest leaves "
+        f"{older:,} positives out, all but the newest {length + 1} of each user, and "
+        f"towers.history_length={clicks.max() - 1} takes all"
+    )
+
+
 def trained_part(config: Config, data: Loaded) -> Loaded:
     """Data whose training positives are those of the rows that are trained on.
 

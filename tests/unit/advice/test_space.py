@@ -83,7 +83,9 @@ def test_a_transformer_is_tried_where_the_log_has_an_order():
         "towers",
         "optimizer.learning_rate",
         "loss.temperature",
+        "towers.sequence.longer",
     }
+    assert sequence.axes["towers.sequence.longer"] == ["newest"]
     assert "0.03" not in sequence.axes["optimizer.learning_rate"]
     given = model_arm(timed, Config(), ["towers.dim"])
     assert without_kind(given, "sequence") == given and "towers" not in given.axes
