@@ -17,6 +17,7 @@ import polars as pl
 from cells import insert, interval, mean_text
 from finished import METRICS, folders, load, values
 
+from twotower_jax.data.log import FunnelLog
 from twotower_jax.run.evaluate import embed
 from twotower_jax.run.records import stored_config
 from twotower_jax.run.reproduce import load_trained
@@ -36,12 +37,8 @@ def rows_of(path: Path, others: dict[tuple[str | None, int], Path]) -> list[dict
     arm, seed = run.config.arm, run.config.seed
     folder = others[arm, seed]
     other = load_trained(stored_config(folder), folder)
-    own, theirs = (one.log.item_ids.to_numpy() for one in (run.data, other.data))
-    trained = int(run.data.split.train.item.max()) + 1
-    if not np.array_equal(own[:trained], theirs[:trained]):
-        sys.exit(f"{folder}: its items stand in another order than those of {path}")
-    queries = run.queries[TEST]
-    embedded = embed(other.model, other.params, queries, len(own))
+    params = in_order_of(run.data.log, other.data.log, other.params)
+    embedded = embed(other.model, params, run.queries[TEST], run.data.log.num_items)
     found = {
         VALID: values(run, TEST, run.embedded[TEST]),
         TEST: values(run, TEST, embedded),
@@ -52,6 +49,31 @@ def rows_of(path: Path, others: dict[tuple[str | None, int], Path]) -> list[dict
         for part, each in found.items()
         for name in METRICS
     ]
+
+
+def in_order_of(own: FunnelLog, theirs: FunnelLog, params: dict) -> dict:
+    """Return the tables of ids of another run, with users and items in another order.
+
+    Args:
+      own: log whose codes are wanted.
+      theirs: log of the run.
+      params: of the run, whose towers read ids alone.
+    """
+    tables = params["tables"]
+    if set(tables) != {"query.id", "candidate.id"}:
+        sys.exit(f"towers with tables of ids alone are compared, not {sorted(tables)}")
+    codes = {
+        "query.id": (own.user_ids, theirs.user_ids),
+        "candidate.id": (own.item_ids, theirs.item_ids),
+    }
+    placed = {}
+    for name, (wanted, known) in codes.items():
+        code = {one: number for number, one in enumerate(known.to_list())}
+        lacking = [one for one in wanted.to_list() if one not in code]
+        if lacking:
+            sys.exit(f"{name}: the other run has no {lacking[0]}")
+        placed[name] = tables[name][np.array([code[x] for x in wanted.to_list()])]
+    return params | {"tables": placed}
 
 
 def table(made: pl.DataFrame) -> str:

@@ -1,15 +1,20 @@
 """Many devices are a value of the configuration, not another program."""
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 from helpers import devices, mesh_steps
 from helpers.problems import as_loaded, small_problem, zipf_clicks
 from helpers.quick import quick
 
 from twotower_jax.errors import InputError
+from twotower_jax.training.feeds import DeviceFeed
+from twotower_jax.training.step import run_steps
 
 HELPERS = Path(__file__).parents[1] / "helpers"
 
@@ -40,6 +45,13 @@ def test_twenty_steps_on_eight_devices_are_those_of_one(case, meshes):
 )
 def test_a_training_on_a_mesh(check, tmp_path):
     assert f"{check} holds" in on_eight_devices("mesh_loop.py", tmp_path, check)
+
+
+def test_no_device_holds_more_of_a_training_than_its_part():
+    found = re.findall(r": (\d+) (\d+)$", on_eight_devices("mesh_shares.py"), re.M)
+    assert len(found) == 4
+    for most, least in found:
+        assert int(most) < 1.05 * int(least)
 
 
 def data():
@@ -75,6 +87,28 @@ def test_more_devices_than_there_are_is_an_error():
 def test_a_mesh_that_does_not_divide_is_an_error(keys, message):
     with pytest.raises(InputError, match=message):
         small_problem(data(), **{f"training__{key}": n for key, n in keys.items()})
+
+
+def instructions(arguments):
+    """Return how often a compiled dispatch has each instruction, with its shape."""
+    text = run_steps.lower(*arguments).compile().as_text()
+    assert text is not None
+    return Counter(re.findall(r"= (\S+ [a-z-]+)\(", text))
+
+
+def test_a_mesh_of_one_device_runs_the_instructions_of_no_mesh():
+    problem = small_problem(data(), negatives__easy__num=10)
+    layout, batches = problem.layout(), problem.order.batches(0, 4)
+    feed = DeviceFeed(layout.mesh, problem.data)
+    state = layout.put(problem.start())
+    with jax.set_mesh(layout.mesh):
+        program = layout.put_program(problem.program)
+        positives, rows = feed(batches)
+        on_mesh = instructions((program, positives, state, rows, np.int32(4)))
+    alone = (problem.program, problem.data, problem.start(), jnp.asarray(batches))
+    plain = instructions((*alone, np.int32(4)))
+    assert plain.total() > 1_000
+    assert on_mesh == plain
 
 
 def test_devices_are_copies_of_the_tables_unless_the_mesh_says_otherwise():

@@ -195,6 +195,11 @@ def catalogue(folder, meshes=((2, 4),)):
         assert not (found == np.arange(USERS)[:, None]).any()
         if mesh == (1, 1):
             all_scores, wanted = np.asarray(queries) @ np.asarray(items).T, scores
+        offset = np.linspace(-1, 1, ITEMS, dtype=np.float32)
+        shifted = Embeddings(queries, items).with_offset(offset).top_k(50, seen)
+        if mesh == (1, 1):
+            best = shifted[0]
+        np.testing.assert_allclose(shifted[0], best, rtol=2e-6)
         # Items whose scores differ by a rounding may change places.
         own = np.take_along_axis(all_scores, found, axis=1)
         np.testing.assert_allclose(scores, wanted, rtol=2e-6)

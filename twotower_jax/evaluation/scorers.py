@@ -50,11 +50,13 @@ class Embeddings(NamedTuple):
 
     def with_offset(self, offset: jax.Array) -> "Embeddings":
         """Return embeddings whose scores are larger by an offset [items] per item."""
-        ones = jnp.ones((len(self.queries), 1), jnp.float32)
-        return Embeddings(
-            jnp.concatenate([self.queries, ones], axis=1),
-            jnp.concatenate([jnp.asarray(self.candidates), offset[:, None]], axis=1),
-        )
+        ones = np.ones((len(self.queries), 1), np.float32)
+        queries = np.concatenate([np.asarray(self.queries), ones], axis=1)
+        if isinstance(self.candidates, SpreadItems):
+            return Embeddings(queries, self.candidates.with_column(offset))
+        candidates = jnp.asarray(self.candidates)
+        columns = jnp.concatenate([candidates, offset[:, None]], axis=1)
+        return Embeddings(queries, columns)
 
     def top_k(self, k: int, seen: Ragged | None) -> tuple[np.ndarray, np.ndarray]:
         """Return the k best scores and items of each query."""

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from twotower_jax.data.processes import alone, gathered, on_host
+from twotower_jax.data.processes import alone, gathered, on_host, put
 from twotower_jax.evaluation.ragged import Ragged, take_rows
 from twotower_jax.evaluation.retrieve import check_k, top_k
 
@@ -60,6 +61,18 @@ class SpreadItems:
         """Return all embeddings [items, dim] on the host."""
         del copy
         return np.asarray(on_host(self.whole)[: self.num_items], dtype)
+
+    def with_column(self, values: Any) -> "SpreadItems | jax.Array":
+        """Return items with one more number each, where they are.
+
+        Args:
+          values: [items] float32.
+        """
+        where = self.whole.sharding
+        more = np.zeros((len(self.whole), 1), np.float32)
+        more[: self.num_items, 0] = values
+        join = jax.jit(lambda *parts: jnp.concatenate(parts, 1), out_shardings=where)
+        return spread_items(join(self.whole, put(more, where)), self.num_items)
 
 
 def spread_items(embeddings: jax.Array, num_items: int) -> SpreadItems | jax.Array:

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
 from twotower_jax.data.feed import Entities, Queries
@@ -16,6 +17,7 @@ from twotower_jax.model.specs import Model
 from twotower_jax.model.two_tower import embed_candidates, embed_queries
 
 BLOCK = 4096
+PART = 2**16  # queries that a mesh has at a time
 
 
 def all_candidates(
@@ -66,7 +68,7 @@ def _all_candidates(
 
 def all_queries(
     model: Model, params: dict, entities: Entities, queries: Queries
-) -> jax.Array:
+) -> jax.Array | np.ndarray:
     """Embeddings of queries.
 
     Args:
@@ -76,10 +78,20 @@ def all_queries(
       queries: n queries.
 
     Returns:
-      [n, dim] float32.
+      [n, dim] float32; of numpy where tables are spread over devices, which then have
+      some of the queries at a time.
     """
     with _on_mesh(params, entities) as placed:
-        return _all_queries(model, params, placed, queries)
+        if mesh_of(params) is None:
+            return _all_queries(model, params, placed, queries)
+        number, parts = len(queries.user), []
+        block = min(number, PART)
+        for begin in range(0, number, block):
+            start = min(begin, number - block)  # parts of one shape
+            some = jax.tree.map(lambda x, at=start: x[at : at + block], queries)
+            vectors = np.asarray(_all_queries(model, params, placed, some))
+            parts.append(vectors[begin - start :])
+        return np.concatenate(parts)
 
 
 @partial(jax.jit, static_argnames="model")
@@ -93,7 +105,7 @@ def _all_queries(
 @contextmanager
 def _on_mesh(params: dict, entities: Entities) -> Iterator[Entities]:
     """Context with the mesh of the tables, and the features in their place on it."""
-    mesh = _mesh_of(params)
+    mesh = mesh_of(params)
     if mesh is None:
         yield entities
     else:
@@ -101,8 +113,12 @@ def _on_mesh(params: dict, entities: Entities) -> Iterator[Entities]:
             yield place_rows(mesh, entities)
 
 
-def _mesh_of(params: dict) -> Mesh | None:
-    """Return the mesh of the tables, None on one device."""
+def mesh_of(params: dict) -> Mesh | None:
+    """Return the mesh of the tables, None on one device.
+
+    Args:
+      params: tables and dense parameters.
+    """
     for table in params["tables"].values():
         sharding = getattr(table, "sharding", None)
         if isinstance(sharding, NamedSharding) and sharding.mesh.size > 1:

@@ -1,7 +1,8 @@
 """The data of a run, checks of its sizes, and inputs of the towers."""
 
 import functools
-from typing import NamedTuple
+import math
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ import numpy as np
 from twotower_jax.config import Config
 from twotower_jax.config.data import DataConfig
 from twotower_jax.data import sources
-from twotower_jax.data.feed import Entities, feature_arrays
+from twotower_jax.data.feed import Entities, Queries, feature_arrays, host_queries
 from twotower_jax.data.history import History, make_history
 from twotower_jax.data.log import FunnelLog, Pairs, Split
 from twotower_jax.data.prepared.load import stored_split
@@ -229,8 +230,41 @@ def trains(config: Config) -> bool:
     return config.towers.kind not in BASELINES
 
 
+def as_arrays(config: Config, tree: Any) -> Any:
+    """Return arrays of numpy on the device of the run, or on the host for a mesh.
+
+    The devices of a mesh take their parts from the host, so that none holds a whole
+    array beside its part.
+
+    Args:
+      config: the run.
+      tree: arrays of numpy.
+    """
+    if math.prod(config.training.mesh_shape) == 1:
+        return jax.tree.map(jnp.asarray, tree)
+    return jax.tree.map(_of_jax_type, tree)
+
+
+def _of_jax_type(values: np.ndarray) -> np.ndarray:
+    """Return an array of numpy with the type that jax would give it."""
+    values = np.asarray(values)
+    return values.astype(jax.dtypes.canonicalize_dtype(values.dtype), copy=False)
+
+
+def queries_of(config: Config, user: np.ndarray, history: History | None) -> Queries:
+    """Return queries, where `as_arrays` puts them.
+
+    Args:
+      config: the run.
+      user: [n] codes.
+      history: spans [n] of the history that each query may see, or None.
+    """
+    users = np.asarray(user, np.int32)
+    return as_arrays(config, host_queries(users, history))
+
+
 def make_entities(config: Config, data: Loaded, history: History | None) -> Entities:
-    """Return the features and histories that the towers read, on the device.
+    """Return the features and histories that the towers read, by `as_arrays`.
 
     Args:
       config: the run.
@@ -242,11 +276,8 @@ def make_entities(config: Config, data: Loaded, history: History | None) -> Enti
         of_items = (*of_items, *towers.history_features)
     sides = (data.log.user_features, towers.query), (data.log.item_features, of_items)
     query, candidate = (feature_arrays(*side) for side in sides)
-    # Spread over the devices of a mesh, they need not fit one device.
-    if config.training.mesh_shape[1] == 1:
-        query, candidate = jax.tree.map(jnp.asarray, (query, candidate))
-    items = None if history is None else jnp.asarray(history.items)
-    return Entities(query, candidate, items)
+    items: Any = None if history is None else history.items
+    return as_arrays(config, Entities(query, candidate, items))
 
 
 def query_history(

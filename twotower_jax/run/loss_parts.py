@@ -4,12 +4,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from twotower_jax.config import Config
-from twotower_jax.data.feed import make_queries
 from twotower_jax.errors import InputError
 from twotower_jax.evaluation.ragged import from_pairs
 from twotower_jax.losses.registry import LOSSES, LossForm, LossNumbers
 from twotower_jax.model.specs import Model
-from twotower_jax.run.inputs import Loaded, query_history
+from twotower_jax.run.inputs import Loaded, queries_of, query_history
 from twotower_jax.run.plan import estimates_at_k
 from twotower_jax.training.kth_scores import KthScores
 from twotower_jax.training.schedule import Schedule
@@ -67,7 +66,7 @@ def kth_scores(config: Config, data: Loaded, schedule: Schedule) -> KthScores | 
         k=at_k.k,
         sampled=min(at_k.sampled, log.num_items),
         seed=config.seed,
-        queries=make_queries(users, query_history(config, known, users, None)),
+        queries=queries_of(config, users, query_history(config, known, users, None)),
         positives=from_pairs(known.user, known.item, log.num_users),
     )
 

@@ -5,7 +5,6 @@ import numpy as np
 
 from twotower_jax.config import Config
 from twotower_jax.config.hard import parse_stage
-from twotower_jax.data.feed import make_queries
 from twotower_jax.data.funnel_rows import funnel_rows
 from twotower_jax.data.known_items import KnownItems, first_events, known_items
 from twotower_jax.data.prepared.funnel import load_funnel
@@ -13,7 +12,7 @@ from twotower_jax.data.prepared.known import load_known
 from twotower_jax.data.prepared.load import checked_folder
 from twotower_jax.evaluation.ragged import from_pairs
 from twotower_jax.losses.registry import LOSSES
-from twotower_jax.run.inputs import Loaded, query_history
+from twotower_jax.run.inputs import Loaded, queries_of, query_history
 from twotower_jax.run.plan import minings
 from twotower_jax.run.sequences import as_prepared
 from twotower_jax.sampling.availability import (
@@ -105,7 +104,7 @@ def mining_of(
         minings(config, schedule),
         mined.range_min,
         mined.range_max,
-        make_queries(users, query_history(config, known, users, None)),
+        queries_of(config, users, query_history(config, known, users, None)),
         from_pairs(known.user, known.item, data.log.num_users),
     )
 

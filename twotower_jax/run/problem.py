@@ -2,20 +2,20 @@
 
 import math
 from functools import partial
-from typing import TypeVar, cast
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from twotower_jax.config import Config
-from twotower_jax.data.feed import Queries, host_queries, make_queries
+from twotower_jax.data.feed import Queries, host_queries
 from twotower_jax.data.history import History
 from twotower_jax.data.known_items import KnownItems, known_share
 from twotower_jax.data.log import Pairs
 from twotower_jax.losses.registry import LOSSES
 from twotower_jax.model.specs import make_model
-from twotower_jax.run.inputs import Loaded, make_entities
+from twotower_jax.run.inputs import Loaded, as_arrays, make_entities, queries_of
 from twotower_jax.run.loss_parts import (
     kth_scores,
     loss_numbers,
@@ -100,7 +100,7 @@ def make_problem(config: Config, data: Loaded) -> Problem:
             _pools(config, pools),
             masked_positives(negatives, data),
             known,
-            None if of_log is None else jnp.asarray(of_log, jnp.float32),
+            None if of_log is None else as_arrays(config, of_log.astype("f4")),
         ),
         order=order,
         schedule=schedule,
@@ -124,16 +124,17 @@ def _positives(
     config: Config, train: Pairs, history: History | None
 ) -> tuple[Queries, jax.Array]:
     """Return the queries and items of the positives, where training.feed wants them."""
+    item: Any = np.asarray(train.item, np.int32)
     if config.training.feed == "host":
-        return host_queries(train.user, history), cast(jax.Array, train.item)
-    return make_queries(train.user, history), jnp.asarray(train.item, jnp.int32)
+        return host_queries(train.user, history), item
+    return queries_of(config, train.user, history), as_arrays(config, item)
 
 
 def _pools(config: Config, pools: HardPools | None) -> HardPools | None:
     """Return the pools of hard negatives, where training.feed wants them."""
     if pools is None or config.training.feed == "host":
         return pools
-    return jax.tree.map(jnp.asarray, pools)
+    return as_arrays(config, pools)
 
 
 # --- program --------------------------------------------------------------------------
@@ -158,12 +159,16 @@ def _hyper(
     proposal = make_proposal(
         easy.sampler, data.counts, alpha=easy.alpha, smoothing=easy.smoothing
     )
+    importance = _importance(weights) if config.positives.reweight else None
+    log_q_batch, easy_draws, importance = as_arrays(
+        config, (log_effective(data.counts, weights), proposal, importance)
+    )
     return Hyper(
         seed=jnp.uint32(config.seed),
         log_temperature=jnp.float32(math.log(loss.temperature)),
         temperature=_arrays(temperature),
-        log_q_batch=jnp.asarray(log_effective(data.counts, weights)),
-        easy=proposal,
+        log_q_batch=log_q_batch,
+        easy=easy_draws,
         optimizer=_arrays(OptimizerNumbers(*(getattr(optimizer, n) for n in names))),
         l2=jnp.float32(optimizer.l2),
         decay_steps=jnp.float32(schedule.steps * optimizer.decay),
@@ -171,7 +176,7 @@ def _hyper(
         hard_ratio=ratio_schedule(config, schedule.shortest),
         bank_warmup=jnp.int32(schedule.steps_of(config.negatives.bank.warmup)),
         streaming_alpha=jnp.float32(loss.logq.streaming.alpha),
-        positive_weight=_importance(weights) if config.positives.reweight else None,
+        positive_weight=importance,
         known_mass=known_masses(config, proposal, known),
         logq_strength=None if strength == 1 else jnp.float32(strength),
         weight_temperature=jnp.float32(loss.at_k.temperature) if at_k else None,
@@ -195,7 +200,6 @@ def _arrays(numbers: T) -> T:
     return jax.tree.map(jnp.float32, numbers)
 
 
-def _importance(weights: np.ndarray) -> jnp.ndarray:
+def _importance(weights: np.ndarray) -> np.ndarray:
     """Return 1 / w_i [num_items] float32, which restores the optimum of the log."""
-    safe = np.where(weights > 0, weights, 1)
-    return jnp.asarray(1 / safe, jnp.float32)
+    return (1 / np.where(weights > 0, weights, 1)).astype(np.float32)

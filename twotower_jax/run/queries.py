@@ -7,14 +7,19 @@ import numpy as np
 
 from twotower_jax import keys
 from twotower_jax.config import Config
-from twotower_jax.data.feed import Entities, Queries, make_queries
+from twotower_jax.data.feed import Entities, Queries
 from twotower_jax.data.log import Pairs
 from twotower_jax.data.repeats import AT_A_TIME, among
 from twotower_jax.errors import InputError
 from twotower_jax.evaluation.propensity import inverse_propensities
 from twotower_jax.evaluation.ragged import Ragged, from_pairs, take_rows
 from twotower_jax.evaluation.rivals import rivals
-from twotower_jax.run.inputs import Loaded, make_entities, query_history
+from twotower_jax.run.inputs import (
+    Loaded,
+    make_entities,
+    queries_of,
+    query_history,
+)
 from twotower_jax.run.simulator_truth import Truth, make_truth
 from twotower_jax.run.tower_features import choose_features
 
@@ -120,7 +125,7 @@ def make_query_set(config: Config, data: Loaded, name: str) -> QuerySet | None:
             config.evaluation.ips_clip,
         ),
         seen=seen,
-        queries=make_queries(user, history),
+        queries=queries_of(config, user, history),
         entities=make_entities(config, data, history),
         already_seen=already,
         rivals=against,
@@ -132,8 +137,8 @@ class UserState(NamedTuple):
     """Queries, histories and seen items of all users at the test split.
 
     Attributes:
-      queries: one query per user, by code, on the device.
-      entities: features and histories of both towers, on the device.
+      queries: one query per user, by code.
+      entities: features and histories of both towers.
       seen: items that evaluation leaves out, a row per user; None for none.
     """
 
@@ -157,7 +162,7 @@ def user_state(config: Config, data: Loaded) -> UserState:
     history = query_history(config, earlier, users, None)
     seen = _seen(users, earlier, len(users)) if config.data.mask_seen else None
     entities = make_entities(config, data, history)
-    return UserState(make_queries(users, history), entities, seen)
+    return UserState(queries_of(config, users, history), entities, seen)
 
 
 def some_queries(queries: QuerySet, number: int | None) -> QuerySet:

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from twotower_jax.config import Config
-from twotower_jax.run.inputs import Loaded
+from twotower_jax.run.inputs import Loaded, as_arrays
 from twotower_jax.sampling.mixture import log_frequency
 from twotower_jax.training.types import TwoWayNumbers
 
@@ -26,5 +26,5 @@ def two_way_numbers(
     log_q = None
     if two_way.correct == "users":
         rows = np.bincount(train.user, copies[train.item], data.log.num_users)
-        log_q = jnp.asarray(log_frequency(rows))
+        log_q = as_arrays(config, log_frequency(rows))
     return TwoWayNumbers(jnp.float32(two_way.weight), log_q)

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 # Below this log r, log1p(-r) = -r to the last bit, and e^log_r still is a float32.
 TINY_LOG_R = -60.0
@@ -17,8 +18,8 @@ class MinedPools(NamedTuple):
       log_prob: [Q, W] float32 log probability of a draw; -inf on padding.
     """
 
-    item: jax.Array
-    log_prob: jax.Array
+    item: np.ndarray
+    log_prob: np.ndarray
 
 
 def best_of(scores: jax.Array) -> jax.Array:
@@ -138,7 +139,7 @@ def keep_top_k(scores: jax.Array, k: int) -> jax.Array:
     return best_of_row & (scores > -jnp.inf)
 
 
-def window(items: jax.Array, first: int, end: int, num_items: int) -> MinedPools:
+def window(items: np.ndarray, first: int, end: int, num_items: int) -> MinedPools:
     """Ranks [first, end) of exact top-k lists as pools of hard negatives.
 
     The first ranks hold items that the user would like as well (false negatives), the
@@ -159,18 +160,19 @@ def window(items: jax.Array, first: int, end: int, num_items: int) -> MinedPools
       ValueError: unless 0 <= first < end.
 
     Examples:
-      >>> pools = window(jnp.array([[4, 2, 7, -1]]), 1, 4, num_items=9)
-      >>> pools.item.tolist(), jnp.exp(pools.log_prob).tolist()
+      >>> pools = window(np.array([[4, 2, 7, -1]]), 1, 4, num_items=9)
+      >>> pools.item.tolist(), np.exp(pools.log_prob).tolist()
       ([[2, 7, 9]], [[0.5, 0.5, 0.0]])
     """
     if not 0 <= first < end:
         raise ValueError(
             f"a window of ranks needs 0 <= first < end, got [{first}, {end})"
         )
-    part = jnp.asarray(items, jnp.int32)[:, first:end]
+    part = np.asarray(items, np.int32)[:, first:end]
     missing = end - first - part.shape[1]
-    part = jnp.pad(part, ((0, 0), (0, missing)), constant_values=num_items)
+    part = np.pad(part, ((0, 0), (0, missing)), constant_values=num_items)
     valid = (part >= 0) & (part < num_items)
-    number = jnp.maximum(valid.sum(axis=1, keepdims=True), 1)
-    log_prob = jnp.where(valid, -jnp.log(number.astype(jnp.float32)), -jnp.inf)
-    return MinedPools(item=jnp.where(valid, part, num_items), log_prob=log_prob)
+    number = np.maximum(valid.sum(axis=1, keepdims=True), 1).astype(np.float32)
+    log_prob = np.where(valid, -np.log(number), np.float32(-np.inf))
+    item = np.where(valid, part, np.int32(num_items))
+    return MinedPools(item=item, log_prob=log_prob)

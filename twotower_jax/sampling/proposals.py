@@ -5,7 +5,7 @@ over `alpha` runs one compiled program. `log_prob` is exact for any id, drawn or
 because a mixture adds up the proposals of all its sources.
 """
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 import jax
 import jax.numpy as jnp
@@ -113,7 +113,7 @@ PROPOSALS: Registry[Weighting] = Registry(
 def make_proposal(
     name: str, counts: np.ndarray, *, alpha: float = 0.75, smoothing: float = 1.0
 ) -> Proposal:
-    """Proposal of a named sampler.
+    """Proposal of a named sampler, as arrays of numpy.
 
     Args:
       name: a sampler of PROPOSALS.
@@ -132,11 +132,11 @@ def make_proposal(
       >>> np.exp(proposal.log_q).round(4).tolist()
       [0.25, 0.75]
     """
-    return from_weights(PROPOSALS[name](counts, alpha=alpha, smoothing=smoothing))
+    return _on_host(PROPOSALS[name](counts, alpha=alpha, smoothing=smoothing))
 
 
 def from_weights(weights: np.ndarray) -> Proposal:
-    """Proposal q_i = w_i / sum_j w_j.
+    """Proposal q_i = w_i / sum_j w_j, on the device.
 
     Args:
       weights: [num_items] float, finite and above 0.
@@ -152,6 +152,11 @@ def from_weights(weights: np.ndarray) -> Proposal:
       >>> np.exp(from_weights(np.array([1.0, 3.0])).log_q).tolist()
       [0.25, 0.75]
     """
+    return jax.tree.map(jnp.asarray, _on_host(weights))
+
+
+def _on_host(weights: np.ndarray) -> Proposal:
+    """Return the proposal of weights as arrays of numpy."""
     weights = np.asarray(weights, np.float64)
     if weights.ndim != 1 or not len(weights):
         raise ValueError(f"weights must be [num_items], got shape {weights.shape}")
@@ -162,11 +167,8 @@ def from_weights(weights: np.ndarray) -> Proposal:
         )
     log_q = np.log(weights) - np.log(weights.sum())
     threshold, alias = _alias_table(np.exp(log_q))
-    return Proposal(
-        jnp.asarray(log_q, jnp.float32),
-        jnp.asarray(threshold, jnp.float32),
-        jnp.asarray(alias, jnp.int32),
-    )
+    arrays = log_q.astype("f4"), threshold.astype("f4"), alias.astype("i4")
+    return Proposal(*cast(Any, arrays))
 
 
 def _alias_table(q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from twotower_jax.data.feed import Queries
 from twotower_jax.evaluation.ragged import Ragged
@@ -50,7 +51,7 @@ def empty_window(mining: Mining, num_items: int) -> jax.Array:
 
 def mine(
     mining: Mining, structure: Structure, params: dict[str, Any], data: TrainData
-) -> jax.Array:
+) -> np.ndarray:
     """Each user's items at the ranks of the window.
 
     The ranking is exact, over the whole catalogue without the user's training
@@ -74,5 +75,4 @@ def mine(
     queries = all_queries(model, params, entities, mining.queries)
     items = spread_items(candidates, structure.num_items)
     _, items = Embeddings(queries, items).top_k(mining.end, mining.seen)
-    padded = jnp.where(items < 0, structure.num_items, items)
-    return window(padded, mining.first, mining.end, structure.num_items).item
+    return window(items, mining.first, mining.end, structure.num_items).item

@@ -10,8 +10,10 @@ from twotower_jax import keys
 from twotower_jax.data.feed import Queries
 from twotower_jax.data.processes import on_host
 from twotower_jax.evaluation.ragged import Ragged
-from twotower_jax.evaluation.retrieve import top_k
-from twotower_jax.model.embed import all_candidates, all_queries
+from twotower_jax.evaluation.scorers import Embeddings
+from twotower_jax.evaluation.spread import spread_items
+from twotower_jax.model.embed import all_candidates, all_queries, mesh_of
+from twotower_jax.training.mesh import everywhere
 from twotower_jax.training.schedule import Renewals
 from twotower_jax.training.types import Structure, TrainData
 
@@ -50,7 +52,7 @@ def estimate(
     params: dict[str, Any],
     data: TrainData,
     step: int,
-) -> jax.Array:
+) -> np.ndarray:
     """The k-th largest score of every user among its positives and sampled items.
 
     The items are drawn without replacement, alike and the same for all users; those
@@ -76,9 +78,17 @@ def estimate(
     rng = keys.generator(scores.seed, "loss.at_k", step)
     sample = np.sort(rng.choice(num_items, scores.sampled, replace=False))
     others = _without(scores.positives, sample)
-    best, _ = top_k(users, items[sample], scores.k, seen=others)
+    best, _ = Embeddings(users, _copied(params, items[sample])).top_k(scores.k, others)
     own = _pair_scores(users, items, scores.positives)
-    return jnp.asarray(kth_largest(best, own, scores.positives, scores.k))
+    return kth_largest(best, own, scores.positives, scores.k)
+
+
+def _copied(params: dict[str, Any], items: np.ndarray) -> Any:
+    """Return items on every device of the tables: each ranks a part of the queries."""
+    mesh = mesh_of(params)
+    if mesh is None:
+        return items
+    return spread_items(everywhere(mesh, items), len(items))
 
 
 def kth_largest(

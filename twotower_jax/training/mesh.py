@@ -188,10 +188,16 @@ def spread_axis(path: Any) -> int:
     return SPREAD.get(spread_name(path) or "", 0)
 
 
-def padded(array: jax.Array, shape: tuple[int, ...], mode: str) -> jax.Array:
-    """Return an array of another shape, with zeros ("constant") or its last entries."""
+def padded(array: Any, shape: tuple[int, ...], mode: str) -> Any:
+    """Return an array of another shape, with zeros ("constant") or its last entries.
+
+    One of the host stays there.
+    """
     more = [(0, max(0, to - now)) for to, now in zip(shape, array.shape, strict=True)]
-    return jnp.pad(array, more, mode=mode) if any(n for _, n in more) else array
+    if not any(n for _, n in more):
+        return array
+    pad: Callable[..., Any] = np.pad if isinstance(array, np.ndarray) else jnp.pad
+    return pad(array, more, mode=mode)
 
 
 class Layout(NamedTuple):

@@ -70,13 +70,13 @@ class Problem(NamedTuple):
         found: list[Renewal] = []
         if mining is not None:
 
-            def pools(state: TrainState) -> jax.Array:
+            def pools(state: TrainState) -> np.ndarray:
                 return mine(mining, structure, state.params, data)
 
             found.append(Renewal("mined", mining.when, pools))
         if kth_scores is not None:
 
-            def scores(state: TrainState) -> jax.Array:
+            def scores(state: TrainState) -> np.ndarray:
                 step = int(state.step)
                 return estimate(kth_scores, structure, state.params, data, step)
 

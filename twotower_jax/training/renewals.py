@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
+import numpy as np
 
 from twotower_jax.training.schedule import Renewals
 from twotower_jax.training.types import TrainState
@@ -20,4 +20,4 @@ class Renewal(NamedTuple):
 
     name: str
     when: Renewals
-    renew: Callable[[TrainState], jax.Array]
+    renew: Callable[[TrainState], np.ndarray]
