@@ -78,8 +78,8 @@ def all_queries(
       queries: n queries.
 
     Returns:
-      [n, dim] float32; of numpy where tables are spread over devices, which then have
-      some of the queries at a time.
+      [n, dim] float32; of numpy on a mesh of several devices, which have some of the
+      queries at a time.
     """
     with _on_mesh(params, entities) as placed:
         if mesh_of(params) is None:

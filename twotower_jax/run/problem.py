@@ -2,7 +2,7 @@
 
 import math
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -124,10 +124,10 @@ def _positives(
     config: Config, train: Pairs, history: History | None
 ) -> tuple[Queries, jax.Array]:
     """Return the queries and items of the positives, where training.feed wants them."""
-    item: Any = np.asarray(train.item, np.int32)
     if config.training.feed == "host":
-        return host_queries(train.user, history), item
-    return queries_of(config, train.user, history), as_arrays(config, item)
+        return host_queries(train.user, history), cast(jax.Array, train.item)
+    item = as_arrays(config, np.asarray(train.item, np.int32))
+    return queries_of(config, train.user, history), item
 
 
 def _pools(config: Config, pools: HardPools | None) -> HardPools | None:
