@@ -85,6 +85,7 @@ OTHER = {
     "towers.history_pooling": "attention",
     "towers.sequence.heads": 2,
     "towers.sequence.dropout": 0.3,
+    "towers.sequence.longer": "newest",
     "towers.history_table": "shared",
     "towers.history_features": ["id", "x"],
     "optimizer.b1": 0.5,

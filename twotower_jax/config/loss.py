@@ -92,10 +92,10 @@ class AtKConfig:
         example="loss=softmax_at_k loss.at_k.k=50",
     )
     temperature: float = key(
-        1.0,
+        2.5,
         above=0,
         doc="softmax_at_k: temperature of the weights, in units of the cosine",
-        example="loss=softmax_at_k loss.at_k.temperature=2.5",
+        example="loss=softmax_at_k loss.at_k.temperature=4",
     )
     sampled: int = key(
         1000,
