@@ -121,7 +121,6 @@ def write_games(folder):
         ("sl_at_k_tuned", "sl_at_k", ALL, write_parts, SELECT),
         ("sl_at_k_gowalla", "sl_at_k_gowalla", PRINTED, write_parts, ()),
         ("sl_at_k_gowalla_all", "sl_at_k_gowalla", PRINTED - {"BPR"}, write_parts, ()),
-        ("sl_at_k_gowalla_decay", "sl_at_k_gowalla", {"SL@20"}, write_parts, ()),
         ("sl_at_k_gowalla_tuned", "sl_at_k_gowalla", ALL, write_parts, SELECT),
         ("bsl", "bsl", ALL, write_lines, FEW),
         ("bsl_spectral", "bsl", {"BSL"}, write_lines, FEW),
