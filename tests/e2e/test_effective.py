@@ -90,6 +90,7 @@ FIXED = {
     "towers.sequence.layers",
     "towers.sequence.heads",
     "towers.sequence.dropout",
+    "towers.sequence.longer",
 }
 MANY = (
     "baseline.",

@@ -98,7 +98,8 @@ def test_the_settings_are_those_of_the_published_code(folder):
     config = configured(folder, "one_of_200/none")
     towers, training = config.towers, config.training
     assert (towers.dim, towers.history_length, towers.normalize) == (8, 50, False)
-    assert vars(towers.sequence) == {"layers": 1, "heads": 1, "dropout": 0}
+    own = {"layers": 1, "heads": 1, "dropout": 0, "longer": "newest"}
+    assert vars(towers.sequence) == own
     assert (training.epochs, training.steps, training.order) == (1, None, "time")
     assert (config.optimizer.name, config.optimizer.learning_rate) == (
         "adam_dense",

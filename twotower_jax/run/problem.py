@@ -48,7 +48,7 @@ from twotower_jax.run.weights import log_weights
 from twotower_jax.sampling.merged_size import merged_size
 from twotower_jax.sampling.pool_arrays import HardPools
 from twotower_jax.sampling.positives import log_effective, resampling_report
-from twotower_jax.sampling.proposals import make_proposal
+from twotower_jax.sampling.proposals import PROPOSALS, host_proposal
 from twotower_jax.training.hard_sources import HARD_SOURCES
 from twotower_jax.training.mesh import MeshShape
 from twotower_jax.training.optimizers import OptimizerNumbers
@@ -156,8 +156,8 @@ def _hyper(
     )
     strength, at_k = loss.logq.strength, LOSSES[loss.name].at_k
     names = OptimizerNumbers._fields
-    proposal = make_proposal(
-        easy.sampler, data.counts, alpha=easy.alpha, smoothing=easy.smoothing
+    proposal = host_proposal(
+        PROPOSALS[easy.sampler](data.counts, alpha=easy.alpha, smoothing=easy.smoothing)
     )
     importance = _importance(weights) if config.positives.reweight else None
     log_q_batch, easy_draws, importance = as_arrays(

@@ -113,7 +113,7 @@ PROPOSALS: Registry[Weighting] = Registry(
 def make_proposal(
     name: str, counts: np.ndarray, *, alpha: float = 0.75, smoothing: float = 1.0
 ) -> Proposal:
-    """Proposal of a named sampler, as arrays of numpy.
+    """Proposal of a named sampler, on the device.
 
     Args:
       name: a sampler of PROPOSALS.
@@ -132,7 +132,8 @@ def make_proposal(
       >>> np.exp(proposal.log_q).round(4).tolist()
       [0.25, 0.75]
     """
-    return _on_host(PROPOSALS[name](counts, alpha=alpha, smoothing=smoothing))
+    weights = PROPOSALS[name](counts, alpha=alpha, smoothing=smoothing)
+    return from_weights(weights)
 
 
 def from_weights(weights: np.ndarray) -> Proposal:
@@ -152,11 +153,15 @@ def from_weights(weights: np.ndarray) -> Proposal:
       >>> np.exp(from_weights(np.array([1.0, 3.0])).log_q).tolist()
       [0.25, 0.75]
     """
-    return jax.tree.map(jnp.asarray, _on_host(weights))
+    return jax.tree.map(jnp.asarray, host_proposal(weights))
 
 
-def _on_host(weights: np.ndarray) -> Proposal:
-    """Return the proposal of weights as arrays of numpy."""
+def host_proposal(weights: np.ndarray) -> Proposal:
+    """Proposal of weights as arrays of numpy, as `from_weights`.
+
+    Args:
+      weights: [num_items] float, finite and above 0.
+    """
     weights = np.asarray(weights, np.float64)
     if weights.ndim != 1 or not len(weights):
         raise ValueError(f"weights must be [num_items], got shape {weights.shape}")
