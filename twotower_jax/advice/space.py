@@ -31,7 +31,7 @@ DEFAULTS = {
     "loss.temperature": "0.14",
     "towers.candidate": "[]",
 }
-LENGTH = "towers.history_length"
+LENGTH, LONGER = "towers.history_length", "towers.sequence.longer"
 # A transformer has no spectral start, one length, and does not learn at higher rates.
 # Its longer sequences are cut: the length is chosen for the user, not by the user.
 SEQUENCE, SEQUENCE_RATES = "sequence", ("0.001", "0.003", "0.01")
@@ -118,10 +118,24 @@ def of_kind(arm: Arm, kind: str) -> Arm:
         axes.pop(LENGTH, None)
     if kind == SEQUENCE:
         axes.pop("towers.init", None)
-        axes["towers.sequence.longer"] = ["newest"]
+        axes[LONGER] = ["newest"]
         if "optimizer.learning_rate" in axes:
             axes["optimizer.learning_rate"] = list(SEQUENCE_RATES)
     return arm._replace(axes=axes)
+
+
+def kind_words(kind: str) -> tuple[str, ...]:
+    """The words of a run of one kind of towers.
+
+    Args:
+      kind: a value of the axis ``towers``.
+
+    Examples:
+      >>> kind_words("sequence")
+      ('towers=sequence', 'towers.sequence.longer=newest')
+    """
+    chosen = f"towers={kind}"
+    return (chosen, f"{LONGER}=newest") if kind == SEQUENCE else (chosen,)
 
 
 def without_kind(arm: Arm, kind: str) -> Arm:

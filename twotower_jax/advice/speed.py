@@ -14,6 +14,7 @@ from twotower_jax.data.text_files import write_json
 from twotower_jax.errors import InputError
 from twotower_jax.run.inputs import check_sizes
 from twotower_jax.run.records import RunFolder, run_folder
+from twotower_jax.run.sequences import check_lengths, trained_part
 from twotower_jax.sweeps.fused import cores
 
 # Minutes that no stage plans with: compiling, and runs that have begun when the time of
@@ -88,10 +89,14 @@ def measure(runs: Runs, folder: Path, *words: str) -> Speed:
       runs: which launches them.
       folder: of the advice.
       words: overrides of the runs beside those of all; the control arm.
+
+    Raises:
+      InputError: where the batch or the sequences do not suit the log.
     """
     each = cores()
     probes = [_probe(runs, folder, seed, *words) for seed in range(2 * each)]
     check_sizes(probes[0], runs.data)
+    check_lengths(probes[0], runs.data, trained_part(probes[0], runs.data))
     key, kept = str(run_folder(probes[0]).name), _read(folder / FILE)
     if key not in kept:
         runs.launch_configs(probes[each:])  # compiles: not timed

@@ -20,6 +20,7 @@ from twotower_jax.advice.space import (
     SEQUENCE,
     SMALL,
     baseline_arms,
+    kind_words,
     model_arm,
     of_kind,
     sample_arms,
@@ -223,7 +224,7 @@ class Advisor:
             return tuner.choose("models", [runs.grid(arm)], seconds)[0]
         found = []
         for kind in kinds:
-            tuner.speed = measure(runs, self.progress.folder, f"towers={kind}")
+            tuner.speed = measure(runs, self.progress.folder, *kind_words(kind))
             self._set_length(runs, tuner.speed)
             grid, share = runs.grid(of_kind(arm, kind)), seconds / len(kinds)
             for one in tuner.choose(f"models, towers={kind}", [grid], share):

@@ -71,6 +71,8 @@ def test_a_speed_is_measured_once_for_an_advice(tmp_path, monkeypatch):
     folder = SimpleNamespace(result=lambda: result)
     monkeypatch.setattr(speed, "RunFolder", lambda path: folder)
     monkeypatch.setattr(speed, "check_sizes", lambda config, data: None)
+    monkeypatch.setattr(speed, "trained_part", lambda config, data: data)
+    monkeypatch.setattr(speed, "check_lengths", lambda config, data, part: None)
     monkeypatch.setattr(speed, "cores", lambda: 2)
     first = speed.measure(runs, tmp_path)
     assert first.rate == 10_000 and launched == [[2, 3], [0, 1]]

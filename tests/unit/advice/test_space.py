@@ -9,6 +9,7 @@ from twotower_jax.advice.space import (
     HARD,
     SAMPLES,
     baseline_arms,
+    kind_words,
     model_arm,
     nearby,
     of_kind,
@@ -18,7 +19,10 @@ from twotower_jax.advice.space import (
 from twotower_jax.config import Config, from_dict
 from twotower_jax.config.data import DataConfig
 from twotower_jax.data.log import Feature, FunnelLog, Stage
+from twotower_jax.errors import InputError
 from twotower_jax.run.inputs import split_log
+from twotower_jax.run.sequences import check_lengths, trained_part
+from twotower_jax.sweeps.compose import compose_config
 
 
 def make_log(user, time=None, stage=None, part=None, features=False):
@@ -89,6 +93,21 @@ def test_a_transformer_is_tried_where_the_log_has_an_order():
     assert "0.03" not in sequence.axes["optimizer.learning_rate"]
     given = model_arm(timed, Config(), ["towers.dim"])
     assert without_kind(given, "sequence") == given and "towers" not in given.axes
+
+
+def test_runs_of_each_kind_of_towers_take_longer_sequences_than_the_tower():
+    users = np.repeat(np.arange(20), 80)
+    spread = np.random.default_rng(0).permutation(len(users))
+    data = split_log(make_log(users, spread), DataConfig())
+    kinds = model_arm(data, Config(), []).axes["towers"]
+    assert "sequence" in kinds
+    for kind in kinds:
+        config = compose_config(kind_words(kind))
+        part = trained_part(config, data)
+        check_lengths(config, data, part)
+    with pytest.raises(InputError, match=r"towers\.history_length=50 is too short"):
+        config = compose_config(["towers=sequence"])
+        check_lengths(config, data, trained_part(config, data))
 
 
 def test_histories_begin_longer_where_half_of_the_users_have_many_positives():
