@@ -33,7 +33,7 @@ DEFAULTS = {
 }
 LENGTH, LONGER = "towers.history_length", "towers.sequence.longer"
 # A transformer has no spectral start, one length, and does not learn at higher rates.
-# Its longer sequences are cut: the length is chosen for the user, not by the user.
+# Of longer sequences it trains on the newest positives.
 SEQUENCE, SEQUENCE_RATES = "sequence", ("0.001", "0.003", "0.01")
 # Longer histories are tried where at least this share of the users has them.
 LONG = 0.1
