@@ -4,6 +4,7 @@ import math
 import os
 import subprocess
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -16,7 +17,7 @@ from .rows import Results, Row, at_least, at_most, ratios, step, with_cpu
 from .settings import MILLION, Case, Settings, short
 from .worlds import write_clicks
 
-K, TURNS = 100, 3
+K = 100
 SEARCH_GOALS = {100_000: at_least(1.3), MILLION: at_least(2.0)}
 SAME = 0.999  # of the places; rounding swaps items of nearly equal scores
 SEQUENCE_BATCH, PEER_BATCH = 1024, 128
@@ -25,10 +26,8 @@ SEQUENCE_BATCH, PEER_BATCH = 1024, 128
 def evaluate(bench: Bench) -> list[Row]:
     """Return the rows of exact top-k with masked items."""
     tasks: dict[str, Task] = {}
-    turns = 1 if bench.settings.short else TURNS
     for items, queries in bench.settings.searches:
-        job: dict[str, Any] = {"items": items, "queries": queries, "turns": turns}
-        job["k"] = min(K, items // 20)
+        job = {"items": items, "queries": queries, "k": min(K, items // 20)}
         files = {who: str(bench.folder / f"{items}-{who}.npy") for who in "ot"}
         name = f"{short(items)} items"
         tasks[f"{name} | top_k"] = bench.own("evaluate", **job, file=files["o"])
@@ -50,7 +49,7 @@ def _search_rows(bench: Bench, results: Results) -> list[Row]:
             values, reason = ratios(
                 results[f"{name} | {who}"],
                 results[f"{name} | top_k"],
-                lambda one: median(one["seconds"]),
+                itemgetter("seconds"),
             )
             text = f"queries/s over {who}"
             rows.append(Row("evaluate", name, text, values, bound, reason))

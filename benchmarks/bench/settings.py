@@ -43,7 +43,7 @@ class Settings(NamedTuple):
       rounds: turns of all processes of a measure.
       seconds: for which the steps of one process are timed.
       clicks: of a log.
-      rows: trained by each size of table, as cases of the measure `train`.
+      rows: cases of the measure `train`, from the smallest tables to the largest.
       batches, dims, histories, hard: cases of the other measures of training.
       searches: numbers of items and of queries of the measure `evaluate`.
       command_steps: steps of the whole command.
@@ -77,8 +77,11 @@ FULL = Settings(
     rounds=5,
     seconds=4.0,
     clicks=MILLION,
-    rows=(Case(10_000, 4096), Case(MILLION, 4096), Case(4 * MILLION, 4096)),
-    batches=(Case(MILLION, 256), Case(MILLION, 1024), Case(MILLION, 65_536)),
+    rows=(
+        *(Case(10_000, 4096), Case(MILLION, 4096), Case(MILLION, 1024)),
+        Case(4 * MILLION, 4096),
+    ),
+    batches=(Case(MILLION, 256), Case(MILLION, 65_536)),
     dims=(Case(MILLION, 4096, 16), Case(MILLION, 4096, 256)),
     histories=(Case(100_000, 4096, history=20), Case(100_000, 4096, history=200)),
     hard=(Case(MILLION, 4096, hard=4),),
