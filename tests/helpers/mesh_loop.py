@@ -221,7 +221,8 @@ def exchange(folder):
     }
     ids = {"towers__query": ("id",), "towers__candidate": ("id",)}
     mask = ids | {"negatives__mask": "user_positives"}
-    four = tuple(((1, 4), more) for more in (ids, features, mask))
+    two = {"loss__two_way__weight": 0.5, "loss__two_way__correct": "users"}
+    four = tuple(((1, 4), more) for more in (ids, features, mask, ids | two))
     for mesh, more in (((4, 1), ids), ((1, 8), ids), *four):
         own = keys | {"training__mesh__data": mesh[0], "training__mesh__table": mesh[1]}
         own |= more
@@ -241,7 +242,10 @@ def exchange(folder):
             # A reduce-scatter prints its result, the part of a device.
             factor = {"all-gather": 1, "all-reduce": 2}.get(found[2], mesh[1])
             sent += factor * 4 * sum(numbers) * (1 - 1 / shape.devices)
-        assert abs(exchanged_bytes(shape) / sent - 1) < 0.1, (mesh, sent)
+        assert abs(exchanged_bytes(shape, masks.CPU_CHUNK) / sent - 1) < 0.1, (
+            mesh,
+            sent,
+        )
 
 
 if __name__ == "__main__":

@@ -45,6 +45,12 @@ CASES = {
     },
     "k-th scores": {"loss__name": "softmax_at_k", "negatives__easy__num": 10},
     "available": {"negatives__easy__num": 10, "negatives__available": True},
+    "available per row": {
+        "negatives__easy__num": 10,
+        "negatives__available": True,
+        "negatives__layout": "per_row",
+    },
+    "two ways": {"loss__two_way__weight": 0.5, "loss__two_way__correct": "users"},
 }
 
 

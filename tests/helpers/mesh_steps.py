@@ -85,6 +85,10 @@ CASES: dict[str, dict[str, Any]] = {
     "hardest of a batch": {"negatives__num_hard_negatives": 5},
     "filter": TABLES | {"negatives__filter__gamma": 0.95},
     "two ways": {"loss__two_way__weight": 0.5},
+    "two ways, users corrected": {
+        "loss__two_way__weight": 0.5,
+        "loss__two_way__correct": "users",
+    },
     "two views": {"loss__self_supervised__weight": 0.5}
     | {"loss__self_supervised__num": 16, "towers__candidate": FEATURES},
     "decoupled": TABLES | {"loss__decoupled": True, "loss__negative_weight": 1.2},

@@ -124,11 +124,10 @@ def _samplers(shape: Shape) -> list[Part]:
     if LOSSES[structure.loss].at_k:
         found.append(Part("k-th scores", NUMBER * users))
     if extras.of_users:
-        found.append(Part("log q of users", NUMBER * shape.users))
+        found.append(Part("log q of users", NUMBER * users))
     if extras.known:
-        every = structure.num_items
-        leaves = 1 << max(every - 1, 1).bit_length()
-        tree = 2 * leaves + every if negatives.per_row else 0
+        leaves = 1 << max(structure.num_items - 1, 1).bit_length()
+        tree = _own(shape, 2 * leaves) + items if negatives.per_row else 0
         found.append(Part("known items", NUMBER * (items + _placed(shape) + tree)))
     return found
 
@@ -143,12 +142,13 @@ def _data(shape: Shape) -> list[Part]:
     # item, log q and stage of each entry; a pool of each positive at most.
     pool = 9 * extras.pool + NUMBER
     pools = pool if negatives.hard_num and negatives.hard_source == "log" else 0
+    on_host = extras.fed and not extras.mapped_pools
     return [
         Part("positives", (2 + extras.weighted) * NUMBER * placed),
         Part("histories", NUMBER * (2 * placed + seen) * history),
         Part("features", _features(shape)),
         Part("pools of hard negatives", pools * placed),
-        Part("pools on the host", pools * n * extras.fed, HOST),
+        Part("pools on the host", pools * n * on_host, HOST),
         Part("positives of each user", NUMBER * lists * shape.masks_users),
     ]
 

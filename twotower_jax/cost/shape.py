@@ -31,11 +31,13 @@ class Extras(NamedTuple):
       reweighted: whether positives have weights by item.
       weighted: whether positives have weights of the log.
       known: whether negatives are restricted to known items.
-      of_users: whether the softmax over users is corrected by their shares.
+      two_way: whether there is a softmax over the users of a batch.
+      of_users: whether it is corrected by their shares.
       timed_order: whether positives are read in the order of time.
       blocks: whether they are read in the order of blocks.
       fed: whether they lie on the host, and each dispatch is fed its own.
       mapped: whether the log is read by memory maps.
+      mapped_pools: whether its pools of hard negatives are.
     """
 
     streaming: Streaming | None = None
@@ -44,11 +46,13 @@ class Extras(NamedTuple):
     reweighted: bool = False
     weighted: bool = False
     known: bool = False
+    two_way: bool = False
     of_users: bool = False
     timed_order: bool = False
     blocks: bool = False
     fed: bool = False
     mapped: bool = False
+    mapped_pools: bool = False
 
 
 class Shape(NamedTuple):
@@ -191,6 +195,11 @@ class Shape(NamedTuple):
         if self.structure.end_to_end:
             return self.rows  # each item of a sequence is read once
         return self.rows * history.length
+
+    @property
+    def user_pairs(self) -> int:
+        """Pairs of a row and a user of the batch that are scored."""
+        return self.rows * self.batch * self.extras.two_way
 
     @property
     def counts_pools(self) -> bool:

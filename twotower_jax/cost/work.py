@@ -86,9 +86,10 @@ def step_work(shape: Shape) -> Work:
         * (rows * _weights(model.query) + shape.candidates * _weights(model.candidate))
     )
     layers += 2 * shape.scored * _weights(model.candidate) + _attention(shape)
-    views = shape.structure.view_num
-    scores = 2 * PASSES * dim * (pairs + rows * shape.slots + views**2)
+    others = shape.structure.view_num**2 + shape.user_pairs
+    scores = 2 * PASSES * dim * (pairs + rows * shape.slots + others)
     scores += 2 * dim * shape.scored
+    scored = pairs + shape.user_pairs
     touched, in_tables = _rows(shape)
     hidden = rows * sum(widths(model.query)[:-1])
     hidden += shape.candidates * sum(widths(model.candidate)[:-1])
@@ -106,7 +107,7 @@ def step_work(shape: Shape) -> Work:
         row_bytes=in_tables * vector,
         sorted_ids=_sorted(shape),
         vector_bytes=vectors,
-        block_bytes=NUMBER * (SCORE_PASSES * pairs + 4 * blocks * shape.columns * dim),
+        block_bytes=NUMBER * (SCORE_PASSES * scored + 4 * blocks * shape.columns * dim),
         operations=OPERATIONS + POOL_OPERATIONS * shape.counts_pools,
     )
 
@@ -141,7 +142,8 @@ def _exponentials(shape: Shape, pairs: int) -> float:
     updated = shape.rows * singles + shape.candidates + shape.touched
     updated = shape.updated_rows / shape.shards or updated
     roots = updated * shape.dim if shape.moments else 0
-    return (each + banks) * pairs + pools * shape.rows + slots + roots
+    users = SOFTMAX_EXP * shape.user_pairs
+    return (each + banks) * pairs + users + pools * shape.rows + slots + roots
 
 
 def _rows(shape: Shape) -> tuple[float, float]:

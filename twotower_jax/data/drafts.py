@@ -41,13 +41,24 @@ def draft_of(path: Path) -> Iterator[Path]:
     """
     draft = new_draft(path)
     try:
-        with writing(path):
+        with removed(draft), writing(path):
             yield draft
             put_in_place(draft, path)
     except OSError as error:
         if error.filename == str(draft):
             error.filename = str(path)
         raise
+
+
+@contextmanager
+def removed(draft: Path) -> Iterator[None]:
+    """Context at whose end a draft is removed, where it has not taken its place.
+
+    Args:
+      draft: of `new_draft`.
+    """
+    try:
+        yield
     finally:
         _remove(draft)
 

@@ -1,5 +1,6 @@
 """Memory maps, which a large log is read by, some rows at a time."""
 
+import math
 import mmap
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,21 +25,22 @@ def blocks(number: int) -> Iterator[slice]:
         yield slice(first, min(first + ROWS, number))
 
 
-def new_map(path: Path, rows: int, kind: str = "<i4") -> np.memmap:
+def new_map(path: Path, shape: int | tuple[int, ...], kind: str = "<i4") -> np.memmap:
     """Return a memory map of a new file, whose space is taken at once.
 
     A map that finds the disk full ends the process without a message.
 
     Args:
       path: of the .npy file.
-      rows: of the array.
+      shape: of the array.
       kind: type of its numbers.
     """
-    header = {"descr": kind, "fortran_order": False, "shape": (rows,)}
+    shape = (shape,) if isinstance(shape, int) else shape
+    header = {"descr": kind, "fortran_order": False, "shape": shape}
     size = np.dtype(kind).itemsize
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
-        for part in blocks(rows):
+        for part in blocks(math.prod(shape)):
             file.write(bytes(size * (part.stop - part.start)))
     return np.lib.format.open_memmap(path, mode="r+")
 

@@ -12,9 +12,15 @@ from twotower_jax.data.prepared.known import load_known
 from twotower_jax.data.prepared.load import checked_folder
 from twotower_jax.evaluation.ragged import from_pairs
 from twotower_jax.losses.registry import LOSSES
-from twotower_jax.run.inputs import Loaded, queries_of, query_history
+from twotower_jax.run.inputs import (
+    Loaded,
+    as_arrays,
+    queries_of,
+    query_history,
+)
 from twotower_jax.run.plan import minings
 from twotower_jax.run.sequences import as_prepared
+from twotower_jax.run.stored_pools import stored_pools
 from twotower_jax.sampling.availability import (
     MassTree,
     mass_tree,
@@ -69,9 +75,11 @@ def hard_pools(config: Config, data: Loaded) -> tuple[HardPools, dict[str, int]]
         pool=hard.pool,
         pool_size=hard.pool_size,
     )
-    rows = load_funnel(checked_folder(config.data)) if as_prepared(config) else None
-    if rows is None:
-        rows = funnel_rows(data.log, data.split)
+    if as_prepared(config):
+        folder = checked_folder(config.data)
+        if (rows := load_funnel(folder)) is not None:
+            return stored_pools(folder, rows, rule, data, config.seed)
+    rows = funnel_rows(data.log, data.split)
     return make_pools(rows, rule, data.log.num_items, config.seed)
 
 
@@ -115,7 +123,7 @@ def known_masses(
     """Return the sums of the easy proposal, None where rows do not restrict it."""
     if known is None or config.negatives.layout == "shared":
         return None
-    return mass_tree(proposal, known.place)
+    return as_arrays(config, mass_tree(proposal, np.asarray(known.place)))
 
 
 def filter_numbers(config: Config, schedule: Schedule) -> FilterNumbers | None:

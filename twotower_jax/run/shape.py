@@ -10,6 +10,7 @@ from twotower_jax.cost.shape import Extras, Shape
 from twotower_jax.data.sizes import Sizes, feature_bytes
 from twotower_jax.losses.registry import LOSSES
 from twotower_jax.model.specs import make_model
+from twotower_jax.run.sequences import as_prepared
 from twotower_jax.run.structure import make_structure, streaming_of
 from twotower_jax.run.tower_features import features_of_sizes
 from twotower_jax.sampling.merged_size import distinct_number, merged_size
@@ -70,11 +71,13 @@ def _extras(config: Config, sizes: Sizes, structure: Structure) -> Extras:
         weighted=config.positives.weight is not None
         or config.positives.lists.path is not None,
         known=config.negatives.available and sizes.timed and sampled,
+        two_way=bool(two_way.weight),
         of_users=bool(two_way.weight) and two_way.correct == "users",
         timed_order=config.training.order == "time",
         blocks=config.training.order == "blocks",
         fed=config.training.feed == "host",
         mapped=config.data.source == "prepared",
+        mapped_pools=as_prepared(config),
     )
 
 

@@ -14,10 +14,12 @@ import numpy as np
 
 from twotower_jax.data.funnel_rows import FunnelColumns, FunnelRows
 from twotower_jax.data.log import Stage
+from twotower_jax.data.prepared.made import Room
 from twotower_jax.errors import InputError
 from twotower_jax.sampling.pool_arrays import (
     Entries,
     HardPools,
+    in_memory,
     merge_entries,
     pad_parts,
 )
@@ -50,10 +52,15 @@ LATER, HELD_OUT, ALONE = (
     "rows of requests with a held-out positive",
     "rows of no training positive",
 )
+CUT = "items cut by pool_size"
 
 
 def make_pools(
-    rows: FunnelRows, rule: PoolRule, num_items: int, seed: int = 0
+    rows: FunnelRows,
+    rule: PoolRule,
+    num_items: int,
+    seed: int = 0,
+    room: Room = in_memory,
 ) -> tuple[HardPools, dict[str, int]]:
     """Pools of the training positives, and the number of rows left out of them.
 
@@ -73,6 +80,7 @@ def make_pools(
       rule: the rows that are hard negatives.
       num_items: size of the catalogue.
       seed: of the random subsets.
+      room: returns the arrays to fill, by name, shape and type.
 
     Returns:
       The pools, none of them empty, and counts. The rows of the stages are the entries
@@ -96,7 +104,7 @@ def make_pools(
 
     # One part is kept, and several are made twice: they may be larger than memory.
     parts = merged if len(rows.ends) > 1 else cache(lambda: tuple(merged()))
-    pools, sizes = pad_parts(parts, of_positive, num_items, rule.pool_size, seed)
+    pools, sizes = pad_parts(parts, of_positive, num_items, rule.pool_size, seed, room)
     report = {
         name: counts[name] for name in ("rows of the stages", LATER, HELD_OUT, ALONE)
     }
@@ -105,7 +113,7 @@ def make_pools(
     if pools is None:
         raise _no_pools(rule, report)
     report["rows of an item that its pool has already"] = counts["entries"] - sizes[0]
-    report["items cut by pool_size"] = sizes[0] - sizes[1]
+    report[CUT] = sizes[0] - sizes[1]
     report["items in pools"] = sizes[1]
     report["pools"] = len(pools.item)
     report["training positives without a pool"] = int((pools.of_row < 0).sum())

@@ -7,6 +7,8 @@ import numpy as np
 
 from twotower_jax import keys
 from twotower_jax.data.log import Stage
+from twotower_jax.data.mapped import release
+from twotower_jax.data.prepared.made import Room
 
 
 class HardPools(NamedTuple):
@@ -24,6 +26,17 @@ class HardPools(NamedTuple):
     log_prob: np.ndarray
     stage: np.ndarray
     of_row: np.ndarray
+
+
+def in_memory(name: str, shape: tuple[int, ...], kind: str) -> np.ndarray:
+    """Return an array to be filled, in memory.
+
+    Args:
+      name: of the array.
+      shape, kind: its shape and type.
+    """
+    del name
+    return np.empty(shape, kind)
 
 
 class Entries(NamedTuple):
@@ -80,6 +93,7 @@ def pad_parts(
     num_items: int,
     size: int,
     seed: int = 0,
+    room: Room = in_memory,
 ) -> tuple[HardPools | None, tuple[int, int]]:
     """Pools of merged entries, each ascending by weight and then by item.
 
@@ -93,6 +107,7 @@ def pad_parts(
       num_items: size of the catalogue, the id of padding.
       size: items kept per pool at most, a random subset; their weights are unchanged.
       seed: of the subsets.
+      room: returns the arrays to fill, by name, shape and type.
 
     Returns:
       The padded pools, None without entries; the number of entries, and of those kept.
@@ -110,10 +125,10 @@ def pad_parts(
         return None, (0, 0)
     number, longest = len(all_sizes), int(np.minimum(all_sizes, size).max())
     pools = HardPools(
-        np.full((number, longest), num_items, np.int32),
-        np.full((number, longest), -np.inf, np.float32),
-        np.full((number, longest), -1, np.int8),
-        np.empty(len(group_of_positive), np.int32),
+        room("item", (number, longest), "<i4"),
+        room("log_prob", (number, longest), "<f4"),
+        room("stage", (number, longest), "|i1"),
+        room("of_row", (len(group_of_positive),), "<i4"),
     )
     pool_of = np.full(int(group_of_positive.max()) + 1, -1, np.int32)
     crowded = int(all_sizes[all_sizes > size].sum())
@@ -129,6 +144,8 @@ def pad_parts(
             pools.of_row,
         )
         pool_of[_fill(rows, kept, num_items)] = np.arange(first, end)
+        for values in pools:
+            release(values)
         first = end
     pools.of_row[:] = pool_of[group_of_positive]
     return pools, (int(all_sizes.sum()), int(np.minimum(all_sizes, size).sum()))
@@ -170,6 +187,7 @@ def _cut(
 
 def _fill(pools: HardPools, entries: Entries, num_items: int) -> np.ndarray:
     """Write entries into pools, one per group, and return the groups."""
+    pools.item[:], pools.log_prob[:], pools.stage[:] = num_items, -np.inf, -1
     if not len(entries.group):
         return entries.group
     levels, level = _levels(entries.weight)

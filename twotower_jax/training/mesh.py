@@ -3,8 +3,8 @@
 The mesh has two axes, ``data`` and ``table``. The rows of a batch are spread over all
 of its devices. Tables and their optimizer states are spread by rows over the axis
 ``table`` (`twotower_jax.data.shards`) and copied along ``data``, and so are arrays
-with an entry per item (alias table, log q), memories with a row per user (mined items,
-k-th scores), the buckets of streamed frequencies, and all training data
+with an entry per item or user (alias table, log q), memories with a row per user
+(mined items, k-th scores), the buckets of streamed frequencies, and all training data
 (`twotower_jax.data.place_rows`). Everything else is whole on every device, and the
 compiler sums gradients over the mesh.
 
@@ -236,23 +236,19 @@ class Layout(NamedTuple):
         return jax.tree.map(place, state, self.stored(state))
 
     def put_program(self, program: Program) -> Program:
-        """Put a program on the devices, its arrays with an entry per item spread.
+        """Put a program on the devices: arrays by item or by user are spread.
 
         Args:
           program: The program.
         """
-        hyper, items = program.hyper, program.structure.num_items
-        of_items = (hyper.log_q_batch, hyper.easy, hyper.positive_weight)
-        rest = hyper._replace(log_q_batch=None, easy=None, positive_weight=None)
-        shape = (stored_rows(items, self.shards),)
-        log_q, easy, weight = jax.tree.map(
-            lambda one: put(padded(one, shape, "edge"), by_rows(self.mesh)),
-            of_items,
-        )
-        hyper = everywhere(self.mesh, rest)._replace(
-            log_q_batch=log_q, easy=easy, positive_weight=weight
-        )
-        return Program(program.structure, hyper)
+
+        def place(leaf: Any) -> jax.Array:
+            if not leaf.ndim:
+                return put(leaf, whole(self.mesh))
+            shape = (stored_rows(len(leaf), self.shards),)
+            return put(padded(leaf, shape, "edge"), by_rows(self.mesh))
+
+        return jax.tree.map(place, program)
 
     def stored(self, tree: Any) -> Any:
         """Shapes of a state as it is stored: tables are padded to whole blocks.

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from twotower_jax.data.shards import take_rows
 from twotower_jax.losses.blockwise import softmax_loss
 from twotower_jax.losses.terms import ColumnTerms, PairTerms, RowTerms, Scores
 from twotower_jax.sampling.masks import MASKS, contains
@@ -49,7 +50,8 @@ def user_loss(
     zeros, log_count = jnp.zeros(rows, jnp.float32), jnp.zeros(rows, jnp.float32)
     numbers = program.hyper.two_way
     if numbers is not None and numbers.log_q_user is not None:
-        log_count = numbers.log_q_user[users] + jnp.log(jnp.float32(rows - 1))
+        log_q = take_rows(numbers.log_q_user, users)
+        log_count = log_q + jnp.log(jnp.float32(rows - 1))
     seen = None
     if data.positives is not None:
         every = jnp.broadcast_to(batch.items, (rows, rows))

@@ -143,3 +143,5 @@ def test_a_log_on_disk_takes_no_memory_that_grows_with_it():
     assert total(large) - total(small) > 30 * (large - small)
     assert total(large, **mapped) == total(small, **mapped)
     assert total(large, **mapped) < 10**8
+    pools = mapped | {"negatives__hard__num": 4, "negatives__hard__stages": ("ranked",)}
+    assert total(large, **pools) == total(small, **pools)

@@ -31,10 +31,11 @@ PROGRAMS = {
     "bank": {"negatives__bank__size": 2048},
     "history": {"towers__query": ["history"]},
     "bce": {"loss__name": "bce"},
+    "two ways": {"loss__two_way__weight": 0.5},
 }
 
 
-@pytest.mark.parametrize("name", quick(PROGRAMS, ["slots", "history"]))
+@pytest.mark.parametrize("name", quick(PROGRAMS, ["slots", "history", "two ways"]))
 def test_flop_and_exponentials_are_those_that_xla_counts(name, data, monkeypatch):
     monkeypatch.setattr(row_updates, "FEW_ROWS", 2**20)  # in one part, as said above
     config = configure(**ID | ONE_BLOCK | PROGRAMS[name])

@@ -18,6 +18,8 @@ from twotower_jax.data.prepared.load import checked_folder, load, stored_split
 from twotower_jax.data.prepared.prepare import prepare
 from twotower_jax.data.split import split
 from twotower_jax.data.summary import data_fingerprint
+from twotower_jax.run.inputs import Loaded
+from twotower_jax.run.stored_pools import stored_pools
 from twotower_jax.sampling.hard_pools import PoolRule, make_pools
 
 ROWS = 200
@@ -114,11 +116,13 @@ def same_negatives(log, parts, prepared):
             continue
         assert len(stored.ends) > 1
         right, counts = make_pools(whole, rule, log.num_items, seed=3)
-        found, own = make_pools(stored, rule, log.num_items, seed=3)
-        assert own == counts
-        for one, other in zip(right, found, strict=True):
-            assert one.dtype == other.dtype
-            np.testing.assert_array_equal(one, other)
+        data, folder = Loaded(log, parts, np.zeros(0), ""), checked_folder(prepared)
+        for _ in ("made", "read"):
+            found, own = stored_pools(folder, stored, rule, data, seed=3)
+            assert own == counts
+            for one, other in zip(right, found, strict=True):
+                assert one.dtype == other.dtype
+                np.testing.assert_array_equal(one, other)
     known = load_known(checked_folder(prepared))
     assert (known is None) == (log.time is None)
     if known is not None:
