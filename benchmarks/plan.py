@@ -46,11 +46,18 @@ class Case(NamedTuple):
     optimizer: str = "adam"
     users: int = 10_000
     pool: int = 0
+    loss: dict[str, Any] | None = None
 
 
 UNIFORM = {"in_batch": False, "easy": {"sampler": "uniform", "num": 1024}}
 HARD = {"hard": {"num": 4, "stages": ["ranked"]}}
 READER = {"query": ["history"], "candidate": ["id"]}
+TRANSFORMER = READER | {
+    "history_pooling": "transformer",
+    "history_length": 50,
+    "history_table": "shared",
+    "sequence": {"longer": "newest"},
+}
 CASES = {
     "in-batch, 256 rows": Case(10_000, 256),
     "in-batch, 1,024 rows": Case(10_000, 1024),
@@ -64,6 +71,9 @@ CASES = {
     "layer of 128, adagrad": Case(
         10_000, 4096, towers={**IDS, "hidden": [128]}, optimizer="adagrad"
     ),
+    "softmax over users too": Case(10_000, 1024, loss={"two_way": {"weight": 0.5}}),
+    "transformer of 50": Case(10_000, 1024, towers=TRANSFORMER, users=3000),
+    "65,536 rows": Case(10_000, 65_536),
 }
 
 
@@ -77,7 +87,8 @@ def measure(name: str, case: Case, turns: int) -> str:
     """Return the line of a shape."""
     sections = {
         "training": {"batch_size": case.batch},
-        "loss": {"temperature": 0.05},
+        "loss": {"temperature": 0.05} | (case.loss or {}),
+        "data": {"split": "leave_last_out"},  # in which rows are in order of time
         "optimizer": {"name": case.optimizer},
         "towers": {**case.towers, "dim": case.dim},
         "negatives": case.negatives or {},

@@ -60,6 +60,46 @@ def generator(seed: int, name: str, step: int = 0) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(words)))
 
 
+def uniform_rows(
+    key: jax.Array, shape: tuple[int, ...], first: jax.Array | int = 0
+) -> jax.Array:
+    """Some rows of a large array of uniform numbers, which is not made whole.
+
+    Args:
+      key: typed key, used for nothing else.
+      shape: [n, ...] of the rows, fewer than 2^32 numbers.
+      first: number of the first row, from 0.
+
+    Returns:
+      [n, ...] float32 from 0 to 1 without 1: rows ``first`` to ``first + n - 1`` of
+      `jax.random.uniform` for that key and more rows.
+
+    Examples:
+      >>> key = stream(0, "dropout")
+      >>> whole = jax.random.uniform(key, (5, 3))
+      >>> bool((uniform_rows(key, (2, 3), 3) == whole[3:]).all())
+      True
+    """
+    words = jax.lax.optimization_barrier(jax.random.key_data(key))
+    high, low = _product(jnp.uint32(first), math.prod(shape[1:]))
+    lower = low + _numbers(shape)
+    upper, lower = encrypt(words, high + (lower < low).astype(jnp.uint32), lower)
+    bits = jax.lax.optimization_barrier(upper ^ lower)
+    # 23 bits behind the point of a number from 1 to 2.
+    bits = (bits >> jnp.uint32(9)) | jnp.uint32(0x3F800000)
+    return jax.lax.bitcast_convert_type(bits, jnp.float32) - 1
+
+
+def _product(one: jax.Array, other: int) -> tuple[jax.Array, jax.Array]:
+    """Return both words of the product of two numbers below 2^32."""
+    half = jnp.uint32(0xFFFF)
+    a, b = one & half, one >> 16
+    c, d = jnp.uint32(other & 0xFFFF), jnp.uint32(other >> 16)
+    middle = b * c + ((a * c) >> 16)
+    other_middle = a * d + (middle & half)
+    return b * d + (middle >> 16) + (other_middle >> 16), one * jnp.uint32(other)
+
+
 def encrypt(
     key: jax.Array, upper: jax.Array, lower: jax.Array
 ) -> tuple[jax.Array, jax.Array]:

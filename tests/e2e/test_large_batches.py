@@ -9,14 +9,16 @@ import pytest
 
 ROWS, USERS, ITEMS, CLICKS = 2**16, 100_000, 100_000, 600_000
 HISTORIES = ("towers.query=[id,history]", "towers.history_length=50")
+SEQUENCES = (
+    *("towers=sequence", "towers.query=[history]"),
+    "towers.sequence.longer=newest",
+)
 TOWERS = {
     "layers": ("towers.hidden=[128,64]",),
     "histories": (*HISTORIES, "towers.hidden=[128,64]"),
     "attention": (*HISTORIES, "towers.history_pooling=attention"),
-    "sequences": (
-        *("towers=sequence", "towers.query=[history]"),
-        "towers.sequence.longer=newest",
-    ),
+    "sequences": SEQUENCES,
+    "resampled sequences": (*SEQUENCES, "positives.strategy=power"),
 }
 # Prints the largest memory of the command, in kB.
 SCRIPT = """

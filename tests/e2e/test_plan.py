@@ -13,7 +13,7 @@ SIZES = ("--users", "1e6", "--items", "2e6", "--positives", "1e7")
 @pytest.fixture(autouse=True)
 def known_floors(monkeypatch):
     """Floors of a machine with slow products, and 32 GiB of memory."""
-    floors = Floors(1e9, 1e9, 1e9, 1e9, 1e7, 1e7, 1e10, 1e-6)
+    floors = Floors(1e9, 1e9, 1, 1e9, 1e9, 1e7, 1e7, 1e10, 1e-6)
     monkeypatch.setattr("twotower_jax.cost.machine.measure_floors", lambda _: floors)
     monkeypatch.setattr("twotower_jax.run.memory.machine_memory", lambda: 2**35)
 

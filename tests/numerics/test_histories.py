@@ -229,6 +229,27 @@ def test_steps_equal_autodiff_of_whole_tables(case, chunk, monkeypatch):
         np.testing.assert_allclose(one, other, atol=2e-5)
 
 
+def test_a_transformer_in_chunks_drops_the_same_numbers(monkeypatch):
+    """Steps of the 30 queries as a whole and in chunks of 7."""
+    resampled = {"positives__strategy": "power", "positives__exponent": 0.5}
+    problem = problem_of(towers__history_pooling="transformer", **resampled)
+    model, batches = problem.program.structure.model, problem.order.batches(0, 2)
+    inputs = query_inputs(model, problem.data.entities, *first_rows(problem))
+    spec, ends = model.query.history.sequence, []
+    for chunk in (None, 7):
+        if chunk is not None:
+            numbers = chunk * LENGTH * spec.layers * spec.dim
+            monkeypatch.setattr(query_chunks, "NUMBERS", numbers)
+        assert query_chunks.rows_of_chunk(model, inputs) == chunk
+        state, step = problem.start(), stepper()
+        for rows in batches:
+            state, loss = step(problem.program, problem.data, state, jnp.asarray(rows))
+        ends.append((state.params, loss))
+    assert problem.program.hyper.sequence_dropout > 0
+    for one, other in zip(*map(jax.tree.leaves, ends), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
 def test_adam_counts_a_step_once_whatever_the_blocks(monkeypatch):
     whole = problem_of(optimizer__name="adam")
     rows = jnp.asarray(whole.order.batches(0, 3))

@@ -9,7 +9,12 @@ from scipy import stats
 
 from twotower_jax.errors import InputError
 from twotower_jax.sampling import columns as cols
-from twotower_jax.sampling.merged_size import distinct_number, merged_size
+from twotower_jax.sampling.merged_size import (
+    distinct_number,
+    distinct_of_batch,
+    merged_size,
+    merged_size_of_arms,
+)
 from twotower_jax.sampling.mixture import log_expected_count, log_frequency
 from twotower_jax.sampling.proposals import (
     PROPOSALS,
@@ -155,13 +160,29 @@ def test_first_columns_keep_every_distinct_item():
     np.testing.assert_allclose(row_weights(some, scores), row_weights(full, scores))
 
 
-def test_merged_size_covers_shuffled_batches_of_zipf_clicks():
+@pytest.mark.parametrize("batch", [2_048, 16_384, 59_999])
+def test_merged_size_covers_shuffled_batches_of_zipf_clicks(batch):
+    """Batches of an epoch, of which the larger ones are a large part."""
     rng = np.random.default_rng(0)
     weights = 1 / np.arange(1, 5_001)
     clicks = rng.choice(5_000, 60_000, p=weights / weights.sum())
-    size = merged_size(np.bincount(clicks, minlength=5_000), 2_048, 16)
-    distinct = [len(np.unique(clicks[k : k + 2_048])) for k in range(0, 59_000, 2_048)]
-    assert max(distinct) + 16 <= size < 2_048
+    counts = np.bincount(clicks, minlength=5_000)
+    size = merged_size(counts, batch, 16)
+    distinct = [len(np.unique(rng.permutation(clicks)[:batch])) for _ in range(30)]
+    assert max(distinct) + 16 <= size < min(max(distinct) + 500, batch)
+    found = distinct_of_batch(counts, batch)
+    error = 5 * np.sqrt((found.variance + 1) / 30)
+    assert np.mean(distinct) == pytest.approx(found.mean, abs=error)
+    assert np.std(distinct) < 2 * np.sqrt(found.variance) + 1
+
+
+def test_merged_size_covers_resampled_positives_and_keeps_that_of_the_log():
+    counts = np.array([30_000, *[3] * 10_000])
+    log, cold = np.ones(10_001), np.array([0.1, *[2.0] * 10_000])
+    plain = merged_size(counts, 4_096, 0)
+    assert merged_size_of_arms(counts, log, 4_096, 0) == plain
+    assert merged_size_of_arms(counts, 1 / cold, 4_096, 0) == plain
+    assert merged_size_of_arms(counts, cold, 4_096, 0) > plain + 1_000
 
 
 def test_no_draw_has_no_item_and_any_number_of_draws_the_only_one():

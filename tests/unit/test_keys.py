@@ -127,3 +127,34 @@ def test_is_compiled_without_a_loop():
 
 def test_streams_have_keys_of_the_threefry_in_one_expression():
     assert jax.random.key_impl(keys.stream(0, "init")) == keys.THREEFRY
+
+
+@pytest.mark.parametrize("shape", [(3,), (4, 5), (2, 3, 7)])
+@pytest.mark.parametrize("first", [0, 6])
+def test_rows_of_uniform_numbers_are_those_of_the_whole_array(shape, first):
+    key = keys.stream(3, "dropout")
+    whole = jax.random.uniform(key, (10, *shape[1:]), jnp.float32)
+    rows = jax.jit(keys.uniform_rows, static_argnums=1)(key, shape, jnp.int32(first))
+    np.testing.assert_array_equal(rows, whole[first : first + shape[0]])
+
+
+@pytest.mark.parametrize("first, width", [(2**30, 3), (2**31 - 2, 2**21), (5, 2**31)])
+def test_numbers_behind_the_first_2_to_the_32_are_blocks_of_both_words(first, width):
+    """The row before such a place, by rows of one number each."""
+    key = keys.stream(3, "dropout")
+    high, low = keys._product(jnp.uint32(first), width)
+    assert (int(high) << 32) + int(low) == first * width
+    place = [first * 3 + i for i in range(6)]
+    words = [jnp.array([f(one) for one in place], jnp.uint32) for f in (_high, _low)]
+    upper, lower = keys.encrypt(jax.random.key_data(key), *words)
+    right = ((upper ^ lower) >> 9).astype(jnp.float32) / 2**23
+    got = keys.uniform_rows(key, (2, 3), first)
+    np.testing.assert_array_equal(got.ravel(), right)
+
+
+def _high(place):
+    return place >> 32
+
+
+def _low(place):
+    return place & 0xFFFFFFFF

@@ -10,6 +10,14 @@ import jax
 import jax.numpy as jnp
 
 from twotower_jax.cost.shape import Shape, widths
+from twotower_jax.cost.work import sequence_flop
+from twotower_jax.model.sequence import (
+    Dropout,
+    SequenceSpec,
+    init_sequence,
+    sequence_vectors,
+)
+from twotower_jax.model.tokens import whole_sequences
 from twotower_jax.sampling.distinct import find_distinct
 
 # Largest sizes of a measurement: more does not change its speed.
@@ -24,6 +32,7 @@ class Floors(NamedTuple):
     Attributes:
       score_flop: FLOP per second of the three products of a block of scores.
       layer_flop: FLOP per second of the three products of a layer.
+      sequence_flop: FLOP per second of the transformer and its gradients; 1 without it.
       exponentials: per second, with the maximum and the sum of each row.
       look_ups: numbers per second, one of its row for each pair of a block.
       row_moves: rows of D numbers per second, read or written at random places.
@@ -34,6 +43,7 @@ class Floors(NamedTuple):
 
     score_flop: float
     layer_flop: float
+    sequence_flop: float
     exponentials: float
     look_ups: float
     row_moves: float
@@ -104,6 +114,8 @@ class Machine:
             "bandwidth": _bandwidth(),
             "operation": _operations(),
         }
+        if shape.sequence is not None:
+            self._floors["sequence_flop"] = _transformer(shape, shape.sequence)
         self._times: dict[str, list[Clock]] = {name: [] for name in self._floors}
         self._repeats = {name: _repeats(one) for name, one in self._floors.items()}
 
@@ -124,7 +136,8 @@ class Machine:
             name: floor.amount / median(getattr(t, clock) for t in self._times[name])
             for name, floor in self._floors.items()
         }
-        return Floors(**speeds | {"operation": 1 / speeds["operation"]})
+        speeds["operation"] = 1 / speeds["operation"]
+        return Floors(**{"sequence_flop": 1.0, **speeds})
 
 
 def measure_floors(shape: Shape, turns: int = 5) -> Floors:
@@ -189,6 +202,29 @@ def _layer(rows: int, before: int, after: int) -> _Floor:
 
     x = jax.random.normal(jax.random.key(0), (rows, before)) / before
     return _repeated(body, (x, jnp.ones((before, after))), 6.0 * rows * before * after)
+
+
+def _transformer(shape: Shape, spec: SequenceSpec) -> _Floor:
+    """The transformer of the query tower and its gradients, with dropout."""
+    blocks = max(1, min(shape.tokens, MOST_ROWS) // spec.length)
+    number, stream = blocks * spec.length, shape.structure.end_to_end
+    tokens = whole_sequences(jnp.ones((blocks, spec.length), bool))
+    key, each = jax.random.key(0), jnp.float32(0.2)
+    params = init_sequence(spec, key)
+
+    def total(params: dict, x: jax.Array, key: jax.Array) -> jax.Array:
+        dropout = Dropout(key, each)
+        made = sequence_vectors(spec, params, x, tokens, dropout, stream=stream)
+        return (made * made).sum()
+
+    def body(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        x, step = state
+        gradient = jax.grad(total, (0, 1))(params, x, jax.random.fold_in(key, step))
+        moved = sum(one.sum() for one in jax.tree.leaves(gradient[0])) * 1e-6
+        return x + 1e-6 * gradient[1] + moved, step + 1
+
+    state = jax.random.normal(key, (number, spec.dim)), jnp.int32(0)
+    return _repeated(body, state, sequence_flop(shape, number))
 
 
 def _exponentials(rows: int, columns: int) -> _Floor:

@@ -8,7 +8,6 @@ from twotower_jax.data.shards import stored_rows
 from twotower_jax.data.sizes import LOG_ROW, PART_ROW
 from twotower_jax.losses.blocks import block_rows
 from twotower_jax.losses.registry import LOSSES
-from twotower_jax.training.query_chunks import PLACES
 from twotower_jax.training.row_updates import LEAST_ROWS, ROWS, SHARE
 
 NUMBER = 4  # bytes of float32 and int32
@@ -19,6 +18,9 @@ VECTORS, LOSS_VECTORS = 5, 4
 # Blocks of scores that are alive together: one with the softmax, whose pass is written
 # by hand; other losses are differentiated and keep more.
 SOFTMAX_BLOCKS, OTHER_BLOCKS = 1, 3
+# Numbers that a transformer keeps for its gradient: vectors per token, and per layer
+# vectors, and numbers per token seen, and per head and token seen.
+TOKEN, LAYER_OF_TOKEN, SEEN, SEEN_OF_HEAD = 16, 11, 4, 2
 # Values of a hidden layer that are alive together: input, output, gradient.
 LAYER_VALUES = 3
 DEVICE, HOST = "device", "host"
@@ -198,6 +200,7 @@ def _step(shape: Shape) -> list[Part]:
     return [
         Part("vectors of a step", rows + chosen),
         Part("hidden layers of a step", LAYER_VALUES * NUMBER * hidden),
+        Part("transformer of a step", _transformer(shape)),
         Part("bank of a step", structure.negatives.bank * vector),
         # The loss is done when rows of histories are updated.
         Part("loss, or rows of histories", max(loss, _bags(shape))),
@@ -205,6 +208,18 @@ def _step(shape: Shape) -> list[Part]:
         Part("gradient of a whole table", _own(shape, largest) * vector),
         Part("batches of a dispatch", 2 * dispatch),
     ]
+
+
+def _transformer(shape: Shape) -> int:
+    """Return bytes of what a transformer keeps for its gradient."""
+    one = shape.sequence
+    if one is None:
+        return 0
+    tokens = shape.tokens_at_once
+    each = LAYER_OF_TOKEN * one.dim + (SEEN + SEEN_OF_HEAD * one.heads) * (
+        shape.seen_tokens
+    )
+    return NUMBER * tokens * (TOKEN * one.dim + one.layers * each)
 
 
 def _bags(shape: Shape) -> int:
@@ -216,8 +231,7 @@ def _bags(shape: Shape) -> int:
     room = min(shape.tokens, largest)
     part = max(1, min(room, ROWS))
     block = part * -(-min(room, max(LEAST_ROWS, room // SHARE)) // part)
-    places = shape.tokens * vector * 4 if history.by_place else 0
-    if history.pooling == "attention" and shape.tokens > PLACES and shape.devices == 1:
-        # Chunk by chunk, with the sum of the gradients of all rows.
-        places = (PLACES * 4 + room) * vector
+    places = shape.tokens_at_once * vector * 4 if history.by_place else 0
+    if shape.in_chunks:  # with the sum of the gradients of all rows
+        places += room * vector
     return (block + 3 * part) * vector + 3 * NUMBER * shape.tokens + places

@@ -8,6 +8,7 @@ import numpy as np
 
 from twotower_jax.losses.blocks import block_rows
 from twotower_jax.losses.registry import LOSSES
+from twotower_jax.model.sequence import SequenceSpec
 from twotower_jax.model.tower import TowerSpec
 from twotower_jax.model.two_tower import table_sizes
 from twotower_jax.sampling.masks import MASKS
@@ -17,6 +18,7 @@ from twotower_jax.training.optimizers import (
     OptimizerNumbers,
     make_optimizer,
 )
+from twotower_jax.training.query_chunks import places_of_chunk
 from twotower_jax.training.sampler_state import Streaming
 from twotower_jax.training.types import Structure
 
@@ -195,6 +197,33 @@ class Shape(NamedTuple):
         if self.structure.end_to_end:
             return self.rows  # each item of a sequence is read once
         return self.rows * history.length
+
+    @property
+    def in_chunks(self) -> bool:
+        """Whether queries are computed chunk by chunk, and again for gradients."""
+        return self.tokens_at_once < self.tokens
+
+    @property
+    def tokens_at_once(self) -> int:
+        """Places of histories whose vectors are held at a time."""
+        history = self.structure.model.query.history
+        if history is None or not history.by_place or self.structure.end_to_end:
+            return self.tokens
+        if self.devices > 1:  # each has its part of the rows in one piece
+            return self.tokens
+        return min(self.tokens, places_of_chunk(history))
+
+    @property
+    def sequence(self) -> SequenceSpec | None:
+        """The transformer of the query tower, None without it."""
+        history = self.structure.model.query.history
+        return None if history is None else history.sequence
+
+    @property
+    def seen_tokens(self) -> int:
+        """Tokens that a token of the transformer is compared with."""
+        length = 0 if self.sequence is None else self.sequence.length
+        return length * (2 if self.structure.end_to_end else 1)
 
     @property
     def user_pairs(self) -> int:

@@ -9,6 +9,7 @@ from twotower_jax.cost.work import Work
 # What each kind of work is bound by.
 BOUNDS = {
     "layers": "arithmetic",
+    "transformer": "transformer",
     "scores": "arithmetic",
     "exponentials": "exponentials",
     "look-ups": "memory bandwidth",
@@ -59,14 +60,15 @@ def expected_speed(work: Work, floors: Floors) -> Speed:
       floors: of the machine, measured at the step's shape.
 
     Examples:
-      >>> work = Work(2e9, 6e9, 1e9, 0, 0, 0, 0, 0, 0, 0)
-      >>> floors = Floors(2e9, 2e9, 2e9, 1, 1, 1, 1, 0.0)
+      >>> work = Work(2e9, 0, 6e9, 1e9, 0, 0, 0, 0, 0, 0, 0)
+      >>> floors = Floors(2e9, 2e9, 1, 2e9, 1, 1, 1, 1, 0.0)
       >>> speed = expected_speed(work, floors)
       >>> speed.step, speed.bound
       (4.5, 'arithmetic')
     """
     seconds = {
         "layers": work.layer_flop / floors.layer_flop,
+        "transformer": work.sequence_flop / floors.sequence_flop,
         "scores": work.score_flop / floors.score_flop,
         "exponentials": work.exponentials / floors.exponentials,
         "look-ups": work.look_ups / floors.look_ups,

@@ -34,6 +34,7 @@ class Work(NamedTuple):
 
     Attributes:
       layer_flop: multiplications and additions of the layers of towers.
+      sequence_flop: those of a transformer over histories.
       score_flop: of scores and their gradients.
       exponentials: exponentials, logarithms and roots of pairs, slots and optimizer.
       look_ups: pairs whose expected count or mask is looked up at the column's item.
@@ -46,6 +47,7 @@ class Work(NamedTuple):
     """
 
     layer_flop: float
+    sequence_flop: float
     score_flop: float
     exponentials: float
     look_ups: float
@@ -59,7 +61,7 @@ class Work(NamedTuple):
     @property
     def flop(self) -> float:
         """Multiplications and additions of a step."""
-        return self.layer_flop + self.score_flop
+        return self.layer_flop + self.sequence_flop + self.score_flop
 
     @property
     def moved_bytes(self) -> float:
@@ -85,7 +87,8 @@ def step_work(shape: Shape) -> Work:
         * PASSES
         * (rows * _weights(model.query) + shape.candidates * _weights(model.candidate))
     )
-    layers += 2 * shape.scored * _weights(model.candidate) + _attention(shape)
+    layers += 2 * shape.scored * _weights(model.candidate)
+    again = 1 + shape.in_chunks / PASSES  # of a chunk: forwards once more
     others = shape.structure.view_num**2 + shape.user_pairs
     scores = 2 * PASSES * dim * (pairs + rows * shape.slots + others)
     scores += 2 * dim * shape.scored
@@ -100,6 +103,7 @@ def step_work(shape: Shape) -> Work:
     vectors += 2 * (2 + shape.moments) * vector * shape.updated_rows / shape.shards
     return Work(
         layer_flop=layers,
+        sequence_flop=again * sequence_flop(shape, shape.tokens),
         score_flop=scores,
         exponentials=_exponentials(shape, pairs),
         look_ups=pairs * (shape.counts_pools + shape.masks_columns),
@@ -117,15 +121,18 @@ def _weights(spec: TowerSpec) -> int:
     return sum(one * two for one, two in itertools.pairwise(widths(spec)))
 
 
-def _attention(shape: Shape) -> float:
-    """Return the FLOP of a transformer over histories: 6 matrices, and attention."""
-    history = shape.structure.model.query.history
-    if history is None or history.sequence is None:
+def sequence_flop(shape: Shape, tokens: int) -> float:
+    """FLOP of a transformer over histories: 6 matrices, and attention.
+
+    Args:
+      shape: of the training.
+      tokens: number of tokens; 0 without a transformer.
+    """
+    one = shape.sequence
+    if one is None:
         return 0
-    one = history.sequence
-    seen = one.length * (2 if shape.structure.end_to_end else 1)
-    each = 6 * one.dim**2 + 2 * seen * one.dim
-    return 2 * PASSES * shape.tokens * one.layers * each
+    each = 6 * one.dim**2 + 2 * shape.seen_tokens * one.dim
+    return 2 * PASSES * tokens * one.layers * each
 
 
 def _exponentials(shape: Shape, pairs: int) -> float:

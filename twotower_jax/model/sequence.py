@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from twotower_jax.keys import uniform_rows
 from twotower_jax.model.modules import as_functions
 from twotower_jax.model.tokens import NO_SEQUENCE, Tokens
 
@@ -52,10 +53,12 @@ class Dropout(NamedTuple):
     Attributes:
       key: typed key, used for nothing else.
       share: [] share of the numbers that are dropped.
+      first: number of the first block of tokens among those of the batch.
     """
 
     key: jax.Array
     share: jax.Array
+    first: jax.Array | int = 0
 
 
 def init_sequence(spec: SequenceSpec, key: jax.Array) -> dict:
@@ -139,17 +142,17 @@ def drop(x: jax.Array, dropout: Dropout | None, place: int) -> jax.Array:
     """Values, some of which are dropped; the others are divided by their share.
 
     Args:
-      x: [...] float32.
+      x: [N, ...] float32, of blocks of tokens.
       dropout: of a training step; None drops nothing.
       place: number of this call within the tower.
 
     Returns:
-      [...] float32.
+      [N, ...] float32.
     """
     if dropout is None:
         return x
     key = jax.random.fold_in(dropout.key, place)
-    kept = jax.random.uniform(key, x.shape) >= dropout.share
+    kept = uniform_rows(key, x.shape, dropout.first) >= dropout.share
     return jnp.where(kept, x / (1 - dropout.share), 0)
 
 

@@ -45,7 +45,7 @@ from twotower_jax.run.structure import make_structure, streaming_of
 from twotower_jax.run.tower_features import choose_features
 from twotower_jax.run.two_way import two_way_numbers
 from twotower_jax.run.weights import log_weights
-from twotower_jax.sampling.merged_size import merged_size
+from twotower_jax.sampling.merged_size import merged_size_of_arms
 from twotower_jax.sampling.pool_arrays import HardPools
 from twotower_jax.sampling.positives import log_effective, resampling_report
 from twotower_jax.sampling.proposals import PROPOSALS, host_proposal
@@ -77,17 +77,15 @@ def make_problem(config: Config, data: Loaded) -> Problem:
     """
     config, data = choose_features(config, data), trained_part(config, data)
     train, joined = data.split.train, end_to_end(config)
-    model, merged = (
-        make_model(config.towers, data.log),
-        partial(merged_size, data.counts),
-    )
+    model = make_model(config.towers, data.log)
+    weights = positive_weights(config, data.counts)
+    merged = partial(merged_size_of_arms, data.counts, weights)
     structure = make_structure(config, model, data.log.num_items, merged)
     negatives = structure.negatives
     history = train_history(config, data)
     pools, pool_report = None, {}
     if negatives.hard_num and HARD_SOURCES[negatives.hard_source].of_log:
         pools, pool_report = hard_pools(config, data)
-    weights = positive_weights(config, data.counts)
     of_log, weight_report = log_weights(config, data, weights)
     order = make_order(config, data, weights, history if joined else None)
     schedule = make_schedule(config, data.split)

@@ -10,10 +10,15 @@ from twotower_jax.cost.shape import Extras, Shape
 from twotower_jax.data.sizes import Sizes, feature_bytes
 from twotower_jax.losses.registry import LOSSES
 from twotower_jax.model.specs import make_model
+from twotower_jax.run.plan import positive_weights
 from twotower_jax.run.sequences import as_prepared
 from twotower_jax.run.structure import make_structure, streaming_of
 from twotower_jax.run.tower_features import features_of_sizes
-from twotower_jax.sampling.merged_size import distinct_number, merged_size
+from twotower_jax.sampling.merged_size import (
+    distinct_number,
+    merged_size,
+    merged_size_of_arms,
+)
 from twotower_jax.training.hard_sources import HARD_SOURCES
 from twotower_jax.training.types import Structure
 
@@ -31,7 +36,10 @@ def training_shape(config: Config, sizes: Sizes) -> Shape:
     config = features_of_sizes(config, sizes)
     training, towers = config.training, config.towers
     structure = make_structure(
-        config, make_model(towers, sizes), sizes.num_items, partial(_merged, sizes)
+        config,
+        make_model(towers, sizes),
+        sizes.num_items,
+        partial(_merged, config, sizes),
     )
     of_items = towers.candidate
     if "history" in towers.query:
@@ -81,20 +89,17 @@ def _extras(config: Config, sizes: Sizes, structure: Structure) -> Extras:
     )
 
 
-def _merged(sizes: Sizes, batch: int, drawn: int) -> int:
-    """Return the number of merged columns."""
-    counts, items = _counts(sizes)
-    return merged_size(counts, batch, drawn, items)
+def _merged(config: Config, sizes: Sizes, batch: int, drawn: int) -> int:
+    """Return the number of merged columns; equal counts stand for unknown ones."""
+    if sizes.counts is None:
+        each = np.full(1, sizes.positives / sizes.num_items)
+        return merged_size(each, batch, drawn, sizes.num_items)
+    weights = positive_weights(config, sizes.counts)
+    return merged_size_of_arms(sizes.counts, weights, batch, drawn)
 
 
 def _distinct(sizes: Sizes, draws: int) -> float:
     """Return the expected number of distinct items among draws of positives."""
-    counts, items = _counts(sizes)
-    return distinct_number(counts, draws, items).mean
-
-
-def _counts(sizes: Sizes) -> tuple[np.ndarray, int]:
-    """Return counts and the number of items with each; equal ones for unknown ones."""
-    if sizes.counts is not None:
-        return sizes.counts, 1
-    return np.ones(1), sizes.num_items
+    if sizes.counts is None:
+        return distinct_number(np.ones(1), draws, sizes.num_items).mean
+    return distinct_number(sizes.counts, draws).mean

@@ -45,22 +45,65 @@ def distinct_number(counts: np.ndarray, draws: int, items: int = 1) -> DistinctN
     """
     share = np.asarray(counts, np.float64) / (np.sum(counts) * items)
     absent = (1 - share) ** draws
-    present = 1 - absent
-    variance = items * (present * absent).sum()
-    variance -= draws * (items * (share * absent).sum()) ** 2
-    return DistinctNumber(float(items * present.sum()), max(float(variance), 0.0))
+    return _number(absent, share * draws * absent, draws, items)
+
+
+def distinct_of_batch(counts: np.ndarray, batch: int, items: int = 1) -> DistinctNumber:
+    """Mean and variance of the number of distinct items in a batch of an epoch.
+
+    The rows of an epoch are read without replacement, so that a batch of n of N rows
+    has more distinct items than n draws with replacement. Each row is in the batch with
+    p = n / N, and e_i = (1 - p)^(c_i) is the probability that no row of item i is. The
+    variance is that of independent rows, given their number n: sum_i e_i (1 - e_i) -
+    (sum_i c_i p e_i)^2 / (N p (1 - p)).
+
+    Args:
+      counts: [c] numbers of rows of an epoch, or their expectations.
+      batch: number n of rows of a batch.
+      items: number of items that have each of the counts.
+
+    Returns:
+      Both hold for large batches.
+
+    Examples:
+      >>> distinct_of_batch(np.ones(10), 5)
+      DistinctNumber(mean=5.0, variance=0.0)
+    """
+    counts = np.asarray(counts, np.float64)
+    rows = counts.sum() * items
+    part = min(1.0, batch / rows)
+    absent = (1 - part) ** counts
+    spread = rows * part * (1 - part)
+    return _number(absent, counts * part * absent, spread, items)
+
+
+def _number(
+    absent: np.ndarray, covariance: np.ndarray, spread: float, items: int
+) -> DistinctNumber:
+    """Return the number of items that are present, given the number of all rows.
+
+    Args:
+      absent: [c] probabilities of items.
+      covariance: [c] of the presence of an item and its number of rows.
+      spread: variance of the number of all rows.
+      items: number of items that have each of the probabilities.
+    """
+    variance = items * (absent * (1 - absent)).sum()
+    if spread:
+        variance -= (items * covariance.sum()) ** 2 / spread
+    present = float(items * (1 - absent).sum())
+    return DistinctNumber(present, max(float(variance), 0.0))
 
 
 def merged_size(counts: np.ndarray, batch: int, drawn: int, items: int = 1) -> int:
     """Number of columns that a merged batch is given: a static size.
 
     The expected number of distinct items of a batch plus six standard deviations,
-    rounded up to 128, plus every shared draw. It depends on data and batch size alone,
-    so that arms and seeds share a program; a batch that does not fit is computed at
+    rounded up to 128, plus every shared draw. A batch that does not fit is computed at
     full size.
 
     Args:
-      counts: [c] training positives.
+      counts: [c] rows of an epoch, by item.
       batch: rows B of a batch.
       drawn: shared draws of a batch.
       items: number of items that have each of the counts.
@@ -69,9 +112,25 @@ def merged_size(counts: np.ndarray, batch: int, drawn: int, items: int = 1) -> i
       The size, at most batch + drawn.
 
     Examples:
-      >>> merged_size(np.ones(10), batch=1024, drawn=32)
+      >>> merged_size(np.full(10, 900), batch=1024, drawn=32)
       160
     """
-    found = distinct_number(counts, batch, items)
+    found = distinct_of_batch(counts, batch, items)
     most = found.mean + DEVIATIONS * np.sqrt(found.variance)
     return min(batch, int(np.ceil(most / WIDTH)) * WIDTH) + drawn
+
+
+def merged_size_of_arms(
+    counts: np.ndarray, weights: np.ndarray, batch: int, drawn: int
+) -> int:
+    """Number of merged columns of a run whose positives may be resampled.
+
+    It is at least that of the log, so that arms share a program where they can.
+
+    Args:
+      counts: [num_items] positives of the log.
+      weights: [num_items] copies of a positive of each item in an epoch.
+      batch, drawn: of `merged_size`.
+    """
+    resampled = merged_size(counts * weights, batch, drawn)
+    return max(resampled, merged_size(counts, batch, drawn))

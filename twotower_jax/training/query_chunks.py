@@ -1,4 +1,4 @@
-"""Queries with attention over histories, in chunks of rows: a large batch fits.
+"""Queries that read each item of a history, in chunks of rows: a large batch fits.
 
 The vectors of the items of all histories of a batch, [B, length, dim], are the largest
 arrays of such a step. Where they are many, the embeddings of the queries are computed
@@ -11,6 +11,7 @@ References:
   RepL4NLP 2021 (GradCache).
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -18,6 +19,7 @@ import jax.numpy as jnp
 
 from twotower_jax.model import two_tower as net
 from twotower_jax.model.bags import Bag, gather_bags
+from twotower_jax.model.history import HistoryInputs, HistorySpec
 from twotower_jax.model.inputs import Inputs
 from twotower_jax.model.specs import Model
 from twotower_jax.sampling.distinct import distinct_rows
@@ -25,6 +27,9 @@ from twotower_jax.training.row_updates import BagGradient, add_bags
 
 # Items of histories whose vectors are held at a time: 64 MiB of dimension 64.
 PLACES = 2**18
+# Numbers of all layers of a transformer in as many vectors as are held at a time: two
+# layers of 64 have about 12 kB for each of 65,536 items.
+NUMBERS = 2**23
 
 Rows = dict[str, jax.Array]
 
@@ -90,13 +95,27 @@ def rows_of_chunk(model: Model, inputs: Inputs) -> int | None:
       inputs: Inputs of the queries.
     """
     spec, history = model.query.history, inputs.history
-    if spec is None or history is None or spec.pooling != "attention":
+    if spec is None or history is None or not spec.by_place:
+        return None
+    if history.present.ndim == 1:  # sequences end to end read an item once
         return None
     rows, length = history.present.shape
+    most = places_of_chunk(spec)
     # On a mesh each device has a part of the rows, in one piece.
-    if rows * length <= PLACES or jax.sharding.get_abstract_mesh().size > 1:
+    if rows * length <= most or jax.sharding.get_abstract_mesh().size > 1:
         return None
-    return max(1, PLACES // length)
+    return max(1, most // length)
+
+
+def places_of_chunk(spec: HistorySpec) -> int:
+    """Items of histories whose vectors are held at a time.
+
+    Args:
+      spec: Static shape of the histories.
+    """
+    if spec.sequence is None:
+        return PLACES
+    return NUMBERS // (spec.sequence.layers * spec.sequence.dim)
 
 
 def query_vectors(model: Model, inputs: Inputs, params: dict[str, Any]) -> jax.Array:
@@ -214,13 +233,32 @@ def _chunk(queries: QueryTower, first: jax.Array, size: int) -> _Chunk:
         name: one._replace(place=part(one.place), present=part(one.present))
         for name, one in inputs.rows.items()
     }
-    own = Inputs(rows, part(inputs.bags), part(inputs.numbers), part(inputs.history))
+    history = _history_of(inputs.history, first, part)
+    own = Inputs(rows, part(inputs.bags), part(inputs.numbers), history)
     tables = queries.tables
     places = {
         name: gather_bags(tables[name], own.bags[name])
         for name in _tables(queries.model)
     }
     return _Chunk(first, size, own, places)
+
+
+def _history_of(
+    history: HistoryInputs | None, first: jax.Array, part: Callable[[Any], Any]
+) -> HistoryInputs | None:
+    """Return the histories of some queries."""
+    if history is None:
+        return None
+    tokens, dropout = history.tokens, history.dropout
+    own = part(history._replace(dropout=None))
+    if tokens is not None:
+        before = first * history.present.shape[1]
+        own = own._replace(
+            tokens=own.tokens._replace(newest=own.tokens.newest - before)
+        )
+    if dropout is not None:
+        own = own._replace(dropout=dropout._replace(first=first))
+    return own
 
 
 def _encode(
