@@ -27,8 +27,8 @@ from twotower_jax.training.row_updates import BagGradient, add_bags
 
 # Items of histories whose vectors are held at a time: 64 MiB of dimension 64.
 PLACES = 2**18
-# Numbers of all layers of a transformer in as many vectors as are held at a time: two
-# layers of 64 have about 12 kB for each of 65,536 items.
+# Items of histories that a transformer reads at a time, times its layers and dimension:
+# 65,536 with two layers of 64, which keep about 12 kB for each item.
 NUMBERS = 2**23
 
 Rows = dict[str, jax.Array]
