@@ -5,7 +5,6 @@ tables, and arrays, are named when they are whole, and the index of the folder i
 written last.
 """
 
-import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -15,7 +14,6 @@ import numpy as np
 
 from twotower_jax.config.convert import to_dict
 from twotower_jax.config.data import PATHS, DataConfig
-from twotower_jax.config.parse_text import parse_json
 from twotower_jax.data import sources
 from twotower_jax.data.build import filter_log
 from twotower_jax.data.drafts import draft_of, sync
@@ -31,17 +29,23 @@ from twotower_jax.data.prepared.arrays import (
 )
 from twotower_jax.data.prepared.chunks import Say, write_chunks
 from twotower_jax.data.prepared.code import code_chunks
-from twotower_jax.data.prepared.funnel import FUNNEL, save_funnel
-from twotower_jax.data.prepared.histories import HISTORIES, save_histories
-from twotower_jax.data.prepared.known import KNOWN, save_known
+from twotower_jax.data.prepared.funnel import save_funnel
+from twotower_jax.data.prepared.histories import save_histories
+from twotower_jax.data.prepared.index import (
+    FORMAT,
+    INDEX,
+    LOG,
+    checksums,
+    read_index,
+)
+from twotower_jax.data.prepared.known import save_known
 from twotower_jax.data.sources.table import table_files
 from twotower_jax.data.split import split_rows
 from twotower_jax.data.summary import data_fingerprint, weights_fingerprint
 from twotower_jax.data.window import rows_before
 from twotower_jax.errors import InputError
 
-FORMAT = 1
-INDEX, BEGUN, WORK, LOG, CODED = "prepared.json", "begun.json", "work", "log", "coded"
+BEGUN, WORK, CODED = "begun.json", "work", "coded"
 
 
 def prepare(config: DataConfig, out: Path, say: Say) -> dict[str, Any]:
@@ -246,47 +250,6 @@ def _files(config: DataConfig) -> list[dict[str, Any]]:
         {"name": name, "bytes": stat.st_size, "changed": stat.st_mtime_ns}
         for name, stat in found
     ]
-
-
-def checksums(folder: Path) -> dict[str, str]:
-    """Return {file: SHA-256} of the arrays of a folder, by their paths within it.
-
-    Args:
-      folder: that is prepared.
-    """
-    found = {}
-    for part in (LOG, *PARTS, HISTORIES, FUNNEL, KNOWN):
-        for path in sorted((folder / part).glob("*")):
-            if path.suffix == ".tmp":  # of a call that was killed
-                path.unlink()
-                continue
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            found[f"{part}/{path.name}"] = digest
-    return found
-
-
-def read_index(path: Path) -> dict[str, Any]:
-    """Return the content of an index.
-
-    Args:
-      path: of the file.
-
-    Raises:
-      InputError: it is damaged.
-    """
-    try:
-        found = parse_json(path.read_text(encoding="utf-8"))
-    except (ValueError, InputError) as error:
-        raise InputError(
-            f"{path} is damaged: {error}; prepare the data again"
-        ) from None
-    if not isinstance(found, dict):
-        raise InputError(
-            f"{path} is damaged: no JSON object; move its folder away, and prepare it "
-            "again"
-        )
-    return found
 
 
 def _write(path: Path, values: dict[str, Any]) -> None:

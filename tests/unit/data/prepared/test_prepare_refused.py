@@ -10,14 +10,9 @@ import pytest
 
 from twotower_jax.config.data import ColumnsConfig, DataConfig
 from twotower_jax.data.prepared import chunks
+from twotower_jax.data.prepared.index import INDEX, checksums, read_index
 from twotower_jax.data.prepared.load import load, stored_split
-from twotower_jax.data.prepared.prepare import (
-    INDEX,
-    WORK,
-    checksums,
-    prepare,
-    read_index,
-)
+from twotower_jax.data.prepared.prepare import WORK, prepare
 from twotower_jax.errors import InputError
 
 NUMBER = 100

@@ -1,0 +1,56 @@
+"""The index of a prepared folder, and the checksums of its arrays."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from twotower_jax.config.parse_text import parse_json
+from twotower_jax.data.prepared.arrays import PARTS
+from twotower_jax.data.prepared.funnel import FUNNEL
+from twotower_jax.data.prepared.histories import HISTORIES
+from twotower_jax.data.prepared.known import KNOWN
+from twotower_jax.errors import InputError
+
+FORMAT = 1
+INDEX, LOG = "prepared.json", "log"
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """Return {file: SHA-256} of the arrays of a folder, by their paths within it.
+
+    Args:
+      folder: that is prepared.
+    """
+    found = {}
+    for part in (LOG, *PARTS, HISTORIES, FUNNEL, KNOWN):
+        for path in sorted((folder / part).glob("*")):
+            if path.suffix == ".tmp":  # of a call that was killed
+                path.unlink()
+                continue
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            found[f"{part}/{path.name}"] = digest
+    return found
+
+
+def read_index(path: Path) -> dict[str, Any]:
+    """Return the content of an index.
+
+    Args:
+      path: of the file.
+
+    Raises:
+      InputError: it is damaged.
+    """
+    try:
+        found = parse_json(path.read_text(encoding="utf-8"))
+    except (ValueError, InputError) as error:
+        raise InputError(
+            f"{path} is damaged: {error}; prepare the data again"
+        ) from None
+    if not isinstance(found, dict):
+        raise InputError(
+            f"{path} is damaged: no JSON object; move its folder away, and prepare it "
+            "again"
+        )
+    return found
