@@ -100,6 +100,7 @@ def _product(one: jax.Array, other: int) -> tuple[jax.Array, jax.Array]:
     return b * d + (middle >> 16) + (other_middle >> 16), one * jnp.uint32(other)
 
 
+@jax.jit  # one function of a program, however many of its parts draw numbers
 def encrypt(
     key: jax.Array, upper: jax.Array, lower: jax.Array
 ) -> tuple[jax.Array, jax.Array]:

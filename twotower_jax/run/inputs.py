@@ -245,6 +245,20 @@ def as_arrays(config: Config, tree: Any) -> Any:
     return jax.tree.map(_of_jax_type, tree)
 
 
+def number(value: float, kind: type = np.float32) -> jax.Array:
+    """Return a number as an array [], which needs no program of its own.
+
+    Args:
+      value: the number.
+      kind: type of numpy.
+
+    Examples:
+      >>> number(0.5)
+      Array(0.5, dtype=float32)
+    """
+    return jnp.asarray(np.asarray(value, kind))
+
+
 def _of_jax_type(values: np.ndarray) -> np.ndarray:
     """Return an array of numpy with the type that jax would give it."""
     values = np.asarray(values)

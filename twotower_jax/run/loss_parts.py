@@ -1,6 +1,5 @@
 """The parts of a training problem that the section ``loss`` decides."""
 
-import jax.numpy as jnp
 import numpy as np
 
 from twotower_jax.config import Config
@@ -8,7 +7,7 @@ from twotower_jax.errors import InputError
 from twotower_jax.evaluation.ragged import from_pairs
 from twotower_jax.losses.registry import LOSSES, LossForm, LossNumbers
 from twotower_jax.model.specs import Model
-from twotower_jax.run.inputs import Loaded, queries_of, query_history
+from twotower_jax.run.inputs import Loaded, number, queries_of, query_history
 from twotower_jax.run.plan import estimates_at_k
 from twotower_jax.training.kth_scores import KthScores
 from twotower_jax.training.schedule import Schedule
@@ -104,6 +103,4 @@ def self_supervised_numbers(config: Config) -> SelfSupervisedNumbers | None:
     loss = config.loss.self_supervised
     if not loss.weight:
         return None
-    return SelfSupervisedNumbers(
-        jnp.float32(loss.weight), jnp.float32(loss.temperature)
-    )
+    return SelfSupervisedNumbers(number(loss.weight), number(loss.temperature))

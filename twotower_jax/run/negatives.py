@@ -1,6 +1,5 @@
 """The negatives of a run: their static part, pools, masks, filter and schedules."""
 
-import jax.numpy as jnp
 import numpy as np
 
 from twotower_jax.config import Config
@@ -15,6 +14,7 @@ from twotower_jax.losses.registry import LOSSES
 from twotower_jax.run.inputs import (
     Loaded,
     as_arrays,
+    number,
     queries_of,
     query_history,
 )
@@ -131,7 +131,7 @@ def filter_numbers(config: Config, schedule: Schedule) -> FilterNumbers | None:
     gamma, warmup = config.negatives.filter.gamma, config.negatives.filter.warmup
     if gamma is None:
         return None
-    return FilterNumbers(jnp.float32(gamma), jnp.int32(schedule.steps_of(warmup)))
+    return FilterNumbers(number(gamma), number(schedule.steps_of(warmup), np.int32))
 
 
 def ratio_schedule(config: Config, steps: int) -> HardRatio:
@@ -139,6 +139,4 @@ def ratio_schedule(config: Config, steps: int) -> HardRatio:
     negatives = config.negatives
     end = negatives.hard_ratio or 0.0
     start = end if negatives.hard_start is None else negatives.hard_start
-    return HardRatio(
-        jnp.float32(start), jnp.float32(end), jnp.float32(negatives.hard_ramp * steps)
-    )
+    return HardRatio(number(start), number(end), number(negatives.hard_ramp * steps))

@@ -5,7 +5,6 @@ from functools import partial
 from typing import TypeVar, cast
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from twotower_jax.config import Config
@@ -15,7 +14,13 @@ from twotower_jax.data.known_items import KnownItems, known_share
 from twotower_jax.data.log import Pairs
 from twotower_jax.losses.registry import LOSSES
 from twotower_jax.model.specs import make_model
-from twotower_jax.run.inputs import Loaded, as_arrays, make_entities, queries_of
+from twotower_jax.run.inputs import (
+    Loaded,
+    as_arrays,
+    make_entities,
+    number,
+    queries_of,
+)
 from twotower_jax.run.loss_parts import (
     kth_scores,
     loss_numbers,
@@ -162,27 +167,27 @@ def _hyper(
         config, (log_effective(data.counts, weights), proposal, importance)
     )
     return Hyper(
-        seed=jnp.uint32(config.seed),
-        log_temperature=jnp.float32(math.log(loss.temperature)),
+        seed=number(config.seed, np.uint32),
+        log_temperature=number(math.log(loss.temperature)),
         temperature=_arrays(temperature),
         log_q_batch=log_q_batch,
         easy=easy_draws,
         optimizer=_arrays(OptimizerNumbers(*(getattr(optimizer, n) for n in names))),
-        l2=jnp.float32(optimizer.l2),
-        decay_steps=jnp.float32(schedule.steps * optimizer.decay),
+        l2=number(optimizer.l2),
+        decay_steps=number(schedule.steps * optimizer.decay),
         loss=_arrays(loss_numbers(config, data.log.num_items)),
         hard_ratio=ratio_schedule(config, schedule.shortest),
-        bank_warmup=jnp.int32(schedule.steps_of(config.negatives.bank.warmup)),
-        streaming_alpha=jnp.float32(loss.logq.streaming.alpha),
+        bank_warmup=number(schedule.steps_of(config.negatives.bank.warmup), np.int32),
+        streaming_alpha=number(loss.logq.streaming.alpha),
         positive_weight=importance,
         known_mass=known_masses(config, proposal, known),
-        logq_strength=None if strength == 1 else jnp.float32(strength),
-        weight_temperature=jnp.float32(loss.at_k.temperature) if at_k else None,
+        logq_strength=None if strength == 1 else number(strength),
+        weight_temperature=number(loss.at_k.temperature) if at_k else None,
         filter=filter_numbers(config, schedule),
-        stage_pairs=jnp.float32(loss.stage_pairs) if loss.stage_pairs else None,
+        stage_pairs=number(loss.stage_pairs) if loss.stage_pairs else None,
         two_way=two_way_numbers(config, data, weights),
         self_supervised=self_supervised_numbers(config),
-        query_dropout=jnp.float32(dropout) if dropout else None,
+        query_dropout=number(dropout) if dropout else None,
         sequence_dropout=_sequence_dropout(config),
     )
 
@@ -190,12 +195,12 @@ def _hyper(
 def _sequence_dropout(config: Config) -> jax.Array | None:
     """Return the share of numbers that a transformer drops, None where none are."""
     share = config.towers.sequence.dropout
-    return jnp.float32(share) if reads_sequences(config) and share else None
+    return number(share) if reads_sequences(config) and share else None
 
 
 def _arrays(numbers: T) -> T:
     """Return a tree of numbers as arrays [] float32."""
-    return jax.tree.map(jnp.float32, numbers)
+    return jax.tree.map(number, numbers)
 
 
 def _importance(weights: np.ndarray) -> np.ndarray:

@@ -1,10 +1,9 @@
 """Numbers of the softmax over the users of a batch."""
 
-import jax.numpy as jnp
 import numpy as np
 
 from twotower_jax.config import Config
-from twotower_jax.run.inputs import Loaded, as_arrays
+from twotower_jax.run.inputs import Loaded, as_arrays, number
 from twotower_jax.sampling.mixture import log_frequency
 from twotower_jax.training.types import TwoWayNumbers
 
@@ -27,4 +26,4 @@ def two_way_numbers(
     if two_way.correct == "users":
         rows = np.bincount(train.user, copies[train.item], data.log.num_users)
         log_q = as_arrays(config, log_frequency(rows))
-    return TwoWayNumbers(jnp.float32(two_way.weight), log_q)
+    return TwoWayNumbers(number(two_way.weight), log_q)

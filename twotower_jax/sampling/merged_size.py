@@ -45,7 +45,8 @@ def distinct_number(counts: np.ndarray, draws: int, items: int = 1) -> DistinctN
     """
     share = np.asarray(counts, np.float64) / (np.sum(counts) * items)
     absent = (1 - share) ** draws
-    return _number(absent, share * draws * absent, draws, items)
+    number = np.full(len(share), items)
+    return _number(absent, share * draws * absent, draws, number)
 
 
 def distinct_of_batch(counts: np.ndarray, batch: int, items: int = 1) -> DistinctNumber:
@@ -69,16 +70,18 @@ def distinct_of_batch(counts: np.ndarray, batch: int, items: int = 1) -> Distinc
       >>> distinct_of_batch(np.ones(10), 5)
       DistinctNumber(mean=5.0, variance=0.0)
     """
-    counts = np.asarray(counts, np.float64)
-    rows = counts.sum() * items
+    # Most items have one of a few counts.
+    counts, number = np.unique(np.asarray(counts, np.float64), return_counts=True)
+    number = items * number
+    rows = float(number @ counts)
     part = min(1.0, batch / rows)
     absent = (1 - part) ** counts
     spread = rows * part * (1 - part)
-    return _number(absent, counts * part * absent, spread, items)
+    return _number(absent, counts * part * absent, spread, number)
 
 
 def _number(
-    absent: np.ndarray, covariance: np.ndarray, spread: float, items: int
+    absent: np.ndarray, covariance: np.ndarray, spread: float, items: np.ndarray
 ) -> DistinctNumber:
     """Return the number of items that are present, given the number of all rows.
 
@@ -86,12 +89,12 @@ def _number(
       absent: [c] probabilities of items.
       covariance: [c] of the presence of an item and its number of rows.
       spread: variance of the number of all rows.
-      items: number of items that have each of the probabilities.
+      items: [c] numbers of items that have these probabilities.
     """
-    variance = items * (absent * (1 - absent)).sum()
+    variance = items @ (absent * (1 - absent))
     if spread:
-        variance -= (items * covariance.sum()) ** 2 / spread
-    present = float(items * (1 - absent).sum())
+        variance -= (items @ covariance) ** 2 / spread
+    present = float(items @ (1 - absent))
     return DistinctNumber(present, max(float(variance), 0.0))
 
 
@@ -132,5 +135,7 @@ def merged_size_of_arms(
       weights: [num_items] copies of a positive of each item in an epoch.
       batch, drawn: of `merged_size`.
     """
-    resampled = merged_size(counts * weights, batch, drawn)
-    return max(resampled, merged_size(counts, batch, drawn))
+    sizes = [merged_size(counts, batch, drawn)]
+    if (weights[counts > 0] != 1).any():
+        sizes.append(merged_size(counts * weights, batch, drawn))
+    return max(sizes)

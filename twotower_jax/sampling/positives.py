@@ -11,7 +11,7 @@ log P(i | u) + log w_i; an importance weight 1 / w_i per positive undoes that.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -200,16 +200,23 @@ def resampling_report(counts: np.ndarray, weights: np.ndarray) -> dict[str, floa
       Kish, Survey Sampling, Wiley 1965.
     """
     counts, weights = np.asarray(counts, np.float64), np.asarray(weights, np.float64)
-    report = {}
-    for when, number in (("before", counts), ("after", counts * weights)):
-        number = np.sort(number)
-        items, total = len(number), number.sum()
-        top = (items + 99) // 100
-        report |= {
-            f"samples {when}": total,
-            f"top 1% share {when}": number[items - top :].sum() / total,
-            f"gini {when}": gini(number),
-            f"effective items {when}": total**2 / (number @ number),
-        }
+    before = after = _concentration(counts)
+    if (weights[counts > 0] != 1).any():
+        after = _concentration(counts * weights)
+    report: dict[str, Any] = {f"{name} before": one for name, one in before.items()}
+    report |= {f"{name} after": one for name, one in after.items()}
     report["effective samples"] = (counts @ weights) ** 2 / (counts @ weights**2)
     return {key: float(value) for key, value in report.items()}
+
+
+def _concentration(number: np.ndarray) -> dict[str, Any]:
+    """Return how unevenly numbers [num_items] of positives are spread over items."""
+    number = np.sort(number)
+    items, total = len(number), number.sum()
+    top = (items + 99) // 100
+    return {
+        "samples": total,
+        "top 1% share": number[items - top :].sum() / total,
+        "gini": gini(number),
+        "effective items": total**2 / (number @ number),
+    }
