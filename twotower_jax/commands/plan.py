@@ -115,6 +115,7 @@ def _lines(config: "Config", given: "Sizes | None") -> list[str]:
     from twotower_jax.report import plan as report
     from twotower_jax.run.memory import excess
     from twotower_jax.run.shape import training_shape
+    from twotower_jax.sampling.masks import chunk_here
 
     sizes, origin = (given, "as given") if given else _sizes(config)
     batch = config.training.batch_size
@@ -127,7 +128,8 @@ def _lines(config: "Config", given: "Sizes | None") -> list[str]:
     work = step_work(shape)
     lines = report.size_lines(shape, origin)
     lines += report.memory_lines(shape)
-    lines += report.work_lines(work, exchanged_bytes(shape))
+    sent = exchanged_bytes(shape, chunk_here())
+    lines += report.work_lines(work, sent)
     refused = excess(config, sizes, options=given is not None)
     if refused is not None:
         lines += ["", f"does not fit this machine: {refused}"]

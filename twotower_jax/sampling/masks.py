@@ -29,6 +29,11 @@ from twotower_jax.registry import Registry
 CHUNK, CPU_CHUNK = 2**15, 2**13
 
 
+def chunk_here() -> int:
+    """Return the positives in a chunk, on the devices of this process together."""
+    return min(CHUNK, CPU_CHUNK) if jax.default_backend() == "cpu" else CHUNK
+
+
 class Mask(NamedTuple):
     """Items that are masked in a row; a choice of ``negatives.mask``.
 
@@ -115,8 +120,7 @@ class _Lists(NamedTuple):
     @property
     def size(self) -> int:
         """Return the positives in a chunk: `CHUNK`, divided by the table's devices."""
-        on_cpu = jax.default_backend() == "cpu"
-        return max(1, (min(CHUNK, CPU_CHUNK) if on_cpu else CHUNK) // table_shards())
+        return max(1, chunk_here() // table_shards())
 
     @property
     def chunks(self) -> jax.Array:
