@@ -46,8 +46,9 @@ def test_flop_and_exponentials_are_those_that_xla_counts(name, data, monkeypatch
     work = step_work(training_shape(config, sizes_of(data.log, data.split)))
     # XLA also counts additions and comparisons of single numbers: a twelfth of the
     # products at dimension 64, with slots more, whose vectors are added one by one.
-    # With histories it counts the update of a whole block, most rows of it padding.
-    least = 0.6 if name in ("history", "more slots than items") else 0.7
+    # With histories it counts the update of a whole block, most rows of it padding, and
+    # where each item is encoded once, those of 4,000 items beside products of 256 rows.
+    least = {"history": 0.6, "more slots than items": 0.5}.get(name, 0.7)
     assert least * counted["flops"] < work.flop < 1.02 * counted["flops"]
     if name == "history":
         return
