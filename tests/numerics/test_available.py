@@ -28,15 +28,7 @@ RNG = np.random.default_rng(0)
 # Twelve decades of probability, in an order of time that is none of size.
 WEIGHTS = np.logspace(-12, 0, 1_000)
 PLACE = RNG.permutation(1_000)
-
-
-def tree_of(weights, place=PLACE):
-    """Return the sums of a proposal, on the device."""
-    tree = mass_tree(from_weights(weights), place)
-    return jax.tree.map(jnp.asarray, tree)
-
-
-TREE = tree_of(WEIGHTS)
+TREE = mass_tree(from_weights(WEIGHTS), PLACE)
 
 
 # ----------------------------------------------------------------- restricted proposals
@@ -73,7 +65,7 @@ def test_rare_items_are_drawn_as_rarely_as_they_should(key):
     """Of a million draws 1e-9 each are of 999 rare items that all are known."""
     weights = np.full(1_000, 1e-9)
     weights[500] = 1.0
-    tree = tree_of(weights)
+    tree = mass_tree(from_weights(weights), PLACE)
     number = jnp.int32(1_000)
     drawn = sample_known(key, tree, number, (1_000_000,))
     assert int((drawn != 500).sum()) <= 8  # one is expected
@@ -86,7 +78,7 @@ def test_rare_items_are_drawn_as_rarely_as_they_should(key):
 
 @pytest.mark.parametrize("items", quick([1, 2, 3, 8, 9], [1, 3, 8]))
 def test_small_catalogues(key, items):
-    tree = tree_of(np.ones(items), np.arange(items))
+    tree = mass_tree(from_weights(np.ones(items)), np.arange(items))
     for number in range(1, items + 1):
         drawn = sample_known(key, tree, jnp.int32(number), (200,))
         assert set(np.asarray(drawn).tolist()) == set(range(number))

@@ -23,7 +23,7 @@ from twotower_jax.run.sequences import as_prepared
 from twotower_jax.run.stored_pools import stored_pools
 from twotower_jax.sampling.availability import (
     MassTree,
-    mass_tree,
+    host_mass_tree,
 )
 from twotower_jax.sampling.hard_pools import PoolRule, make_pools
 from twotower_jax.sampling.masks import MASKS, UserPositives, user_positives
@@ -123,7 +123,7 @@ def known_masses(
     """Return the sums of the easy proposal, None where rows do not restrict it."""
     if known is None or config.negatives.layout == "shared":
         return None
-    return as_arrays(config, mass_tree(proposal, np.asarray(known.place)))
+    return as_arrays(config, host_mass_tree(proposal, np.asarray(known.place)))
 
 
 def filter_numbers(config: Config, schedule: Schedule) -> FilterNumbers | None:

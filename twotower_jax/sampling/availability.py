@@ -54,7 +54,17 @@ def mass_tree(proposal: Proposal, place: np.ndarray) -> MassTree:
       place: [num_items] place of each item.
 
     Returns:
-      The tree, in arrays of numpy.
+      The tree, on the device.
+    """
+    return jax.tree.map(jnp.asarray, host_mass_tree(proposal, place))
+
+
+def host_mass_tree(proposal: Proposal, place: np.ndarray) -> MassTree:
+    """The sums of a proposal, in arrays of numpy.
+
+    Args:
+      proposal: the distribution.
+      place: [num_items] place of each item.
     """
     q = np.exp(np.asarray(proposal.log_q, np.float64))
     item = np.empty(len(q), np.int32)
@@ -83,7 +93,6 @@ def log_known_mass(tree: MassTree, number: jax.Array) -> jax.Array:
     Examples:
       >>> from twotower_jax.sampling.proposals import from_weights
       >>> tree = mass_tree(from_weights(np.array([2.0, 1.0, 1.0])), np.arange(3))
-      >>> tree = jax.tree.map(jnp.asarray, tree)
       >>> jnp.exp(log_known_mass(tree, jnp.arange(1, 4))).tolist()
       [0.5, 0.75, 1.0]
     """
@@ -109,7 +118,6 @@ def sample_known(
       >>> from twotower_jax.sampling.proposals import from_weights
       >>> proposal = from_weights(np.array([1.0, 1.0, 9.0]))
       >>> tree = mass_tree(proposal, np.array([2, 0, 1]))
-      >>> tree = jax.tree.map(jnp.asarray, tree)
       >>> sample_known(jax.random.key(0), tree, jnp.array(1), (3,)).tolist()
       [1, 1, 1]
     """
