@@ -200,7 +200,10 @@ class Shape(NamedTuple):
 
     @property
     def in_chunks(self) -> bool:
-        """Whether queries are computed chunk by chunk, and again for gradients."""
+        """Whether embeddings of queries are computed for some rows at a time.
+
+        Their gradients then need each of them a second time.
+        """
         return self.tokens_at_once < self.tokens
 
     @property

@@ -40,8 +40,9 @@ def stored_pools(
     def build(room: Room) -> dict[str, int]:
         return make_pools(rows, rule, num_items, seed, room)[1]
 
-    made = load_made(place_for({CUT: 0})) or load_made(place_for({}))
-    made = made or make_at(build, place_for)
+    names = HardPools._fields
+    made = load_made(place_for({CUT: 0}), names) or load_made(place_for({}), names)
+    made = made or make_at(build, place_for, names)
     if made is None:
         return make_pools(rows, rule, num_items, seed)
     return HardPools(**made.arrays), made.counts

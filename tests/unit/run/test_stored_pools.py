@@ -94,7 +94,11 @@ def test_damaged_pools_are_named(folder):
         file.write(b"\1\2\3\4")
     with pytest.raises(InputError, match=r"item\.npy is damaged; remove its folder"):
         pools(folder, WHOLE)
-    (path.parent / "made.json").write_text("{")
+    index = path.parent / "made.json"
+    index.write_text(index.read_text().replace('"item"', '"other"'))
+    with pytest.raises(InputError, match=r"made\.json is damaged"):
+        pools(folder, WHOLE)
+    index.write_text("{")
     with pytest.raises(InputError, match=r"made\.json is damaged"):
         pools(folder, WHOLE)
 

@@ -1,11 +1,10 @@
 """The index of a prepared folder, and the checksums of its arrays."""
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 from twotower_jax.config.parse_text import parse_json
-from twotower_jax.data.prepared.arrays import PARTS
+from twotower_jax.data.prepared.arrays import PARTS, checksum
 from twotower_jax.data.prepared.funnel import FUNNEL
 from twotower_jax.data.prepared.histories import HISTORIES
 from twotower_jax.data.prepared.known import KNOWN
@@ -27,9 +26,7 @@ def checksums(folder: Path) -> dict[str, str]:
             if path.suffix == ".tmp":  # of a call that was killed
                 path.unlink()
                 continue
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            found[f"{part}/{path.name}"] = digest
+            found[f"{part}/{path.name}"] = checksum(path)
     return found
 
 

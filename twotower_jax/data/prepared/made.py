@@ -6,7 +6,7 @@ negatives. The folder ``made`` can be removed: the next training makes it again.
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ import numpy as np
 from twotower_jax.config.parse_text import parse_json
 from twotower_jax.data.drafts import new_draft, put_in_place, removed, writing
 from twotower_jax.data.mapped import new_map
-from twotower_jax.data.prepared.arrays import load_array
+from twotower_jax.data.prepared.arrays import checksum, load_array
 from twotower_jax.errors import InputError
 
 MADE, INDEX = "made", "made.json"
@@ -50,11 +50,12 @@ def place_of(folder: Path, kind: str, keys: Mapping[str, Any]) -> Path:
     return folder / MADE / f"{kind}-{digest}"
 
 
-def load_made(place: Path) -> Made | None:
+def load_made(place: Path, names: Collection[str]) -> Made | None:
     """Return arrays that were made before, as memory maps; None where none were.
 
     Args:
       place: of `place_of`.
+      names: of the arrays.
 
     Raises:
       InputError: they are damaged.
@@ -67,23 +68,28 @@ def load_made(place: Path) -> Made | None:
         sums, counts = dict(index["checksums"]), dict(index["counts"])
     except (ValueError, TypeError, KeyError, InputError):
         raise _damaged(path) from None
+    if sums.keys() != set(names):
+        raise _damaged(path)
     arrays = {}
-    for name, checksum in sums.items():
-        array = place / f"{Path(name).name}.npy"
-        if not array.is_file() or _checksum(array) != checksum:
+    for name, right in sums.items():
+        array = place / f"{name}.npy"
+        if not array.is_file() or checksum(array) != right:
             raise _damaged(array)
         arrays[name] = load_array(array)
     return Made(arrays, counts)
 
 
 def make_at(
-    build: Callable[[Room], dict[str, int]], place_for: Callable[[dict], Path]
+    build: Callable[[Room], dict[str, int]],
+    place_for: Callable[[dict], Path],
+    names: Collection[str],
 ) -> Made | None:
     """Make arrays in files of a prepared folder.
 
     Args:
       build: takes the room of arrays, fills them, and returns the counts.
       place_for: their place by the counts; for {} one in the same folder.
+      names: of the arrays.
 
     Returns:
       The arrays, as memory maps; None where the folder cannot be written, or its disk
@@ -99,7 +105,7 @@ def make_at(
             place = place_for(counts)
             with suppress(OSError):  # another training was faster
                 put_in_place(draft, place)
-            return load_made(place)
+            return load_made(place, names)
     return None
 
 
@@ -114,15 +120,10 @@ def _fill(draft: Path, build: Callable[[Room], dict[str, int]]) -> dict[str, int
     counts = build(room)
     for one in maps.values():
         one.flush()
-    sums = {name: _checksum(draft / f"{name}.npy") for name in maps}
+    sums = {name: checksum(draft / f"{name}.npy") for name in maps}
     index = {"checksums": sums, "counts": counts}
     (draft / INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
     return counts
-
-
-def _checksum(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _damaged(path: Path) -> InputError:
