@@ -11,7 +11,6 @@ from helpers import tiny
 from helpers.devices import environment
 
 SECONDS = 300
-NOISE = "[Gloo]"
 
 
 class Team:
@@ -35,14 +34,15 @@ class Team:
         self.processes = []
         for place, (own, folder) in enumerate(zip(each, self.folders, strict=True)):
             join = f"--join={address},{processes},{place}"
-            with (folder / f"{place}.log").open("wb") as log:
+            out, err = (folder / f"{place}.{name}" for name in ("out", "err"))
+            with out.open("wb") as output, err.open("wb") as errors:
                 self.processes.append(
                     subprocess.Popen(
                         [sys.executable, "-m", "twotower_jax", "train", join, *own],
                         cwd=folder,
                         env=env,
-                        stdout=log,
-                        stderr=log,
+                        stdout=output,
+                        stderr=errors,
                     )
                 )
 
@@ -56,10 +56,19 @@ class Team:
                 one.wait()
 
     def log(self, place: int) -> str:
-        """Return what a process has printed, without lines of the network."""
-        path = self.folders[place] / f"{place}.log"
-        lines = path.read_text(errors="replace").splitlines()
-        return "\n".join(line for line in lines if not line.startswith(NOISE))
+        """Return what a process has printed: its errors, then its output."""
+        return self.errors(place) + self._text(place, "out")
+
+    def errors(self, place: int) -> str:
+        """Return what a process has written to its standard error.
+
+        Its standard output has lines of the network, whose parts two threads mix.
+        """
+        return self._text(place, "err")
+
+    def _text(self, place: int, name: str) -> str:
+        """Return the text of a file of a process."""
+        return (self.folders[place] / f"{place}.{name}").read_text(errors="replace")
 
     def after_a_checkpoint(self, place: int, number: signal.Signals) -> None:
         """Send a signal to a process as soon as there is a checkpoint."""
