@@ -1,9 +1,15 @@
 """Training on prepared data: the bits of training on the files they were made from."""
 
+import errno
+import shlex
+
 import numpy as np
 import polars as pl
 import pytest
 from helpers import tiny
+
+from twotower_jax.data.prepared import made
+from twotower_jax.run import stored_pools
 
 WORDS = (
     "towers.dim=8",
@@ -109,6 +115,39 @@ def test_the_command_it_prints_trains(log, tmp_path, capsys):
     assert "80 users, 120 items, 6,000 rows" in printed[-3]
     words = ["data=prepared", f"data.path={out}", *WORDS, f"output={tmp_path / 'o'}"]
     assert tiny.command("train", *words) == 0
+
+
+HARD = ("negatives=hard", "negatives.hard.stages=[ranked]")
+
+
+def test_pools_of_hard_negatives_are_prepared_with_the_log(
+    log, tmp_path, capsys, monkeypatch
+):
+    out = tmp_path / "out"
+    assert tiny.command("data", "prepare", *table(log), *HARD, f"--out={out}") == 0
+    *_, pools, command = capsys.readouterr().out.splitlines()
+    assert "for negatives.hard.stages=[ranked], pool=request, pool_size=64" in pools
+    assert "'negatives.hard.stages=[ranked]'" in command
+    monkeypatch.delattr(stored_pools, "make_pools")  # the training only reads them
+    words = [*shlex.split(command)[2:], *WORDS, f"output={tmp_path / 'outputs'}"]
+    assert tiny.command("train", *words) == 0
+
+
+def test_pools_that_do_not_fit_are_refused_and_the_log_stays_prepared(
+    log, tmp_path, capsys, monkeypatch
+):
+    def full(*words):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    words = ["data", "prepare", *table(log), f"--out={tmp_path / 'out'}"]
+    with monkeypatch.context() as disk:
+        disk.setattr(made, "new_map", full)
+        assert tiny.command(*words, *HARD) == 2
+    assert "the pools of negatives.hard could not be written; free" in (
+        capsys.readouterr().err
+    )
+    assert tiny.command(*words) == 0
+    assert "rows read" not in capsys.readouterr().out
 
 
 def test_evaluate_and_data_check_read_it(folder, tmp_path, capsys):

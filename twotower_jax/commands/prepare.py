@@ -1,11 +1,13 @@
 """``twotower data prepare``: a log on disk as arrays, by streaming."""
 
 import argparse
+import dataclasses
 import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from rich.console import Console
 
 from twotower_jax.commands.config_dir import search_words
@@ -13,14 +15,17 @@ from twotower_jax.commands.understand import composed
 from twotower_jax.errors import InputError
 
 if TYPE_CHECKING:
-    from twotower_jax.config.data import DataConfig
+    from twotower_jax.config import Config
 
 SECONDS = 2.0  # between two lines of progress
 
 
 def add_prepare(parser: argparse.ArgumentParser) -> None:
     """Add the overrides and options of ``prepare``."""
-    text = "the data, such as data=table data.path=LOGS data.columns.user=NAME"
+    text = (
+        "the data, such as data=table data.path=LOGS data.columns.user=NAME; "
+        "negatives=hard makes the pools of hard negatives too"
+    )
     parser.add_argument("words", nargs="*", metavar="key=value", help=text)
     text = "folder that gets the arrays; a killed command goes on in it"
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help=text)
@@ -28,8 +33,8 @@ def add_prepare(parser: argparse.ArgumentParser) -> None:
 
 def prepare(options: argparse.Namespace) -> int:
     """Read a log by streaming, code and split it, and write it as arrays."""
-    config = composed([*search_words(options.config_dir), *options.words]).data
-    if config.source == "prepared":
+    config = composed([*search_words(options.config_dir), *options.words])
+    if config.data.source == "prepared":
         raise InputError(
             "data=prepared is prepared already; give the source of the log, such as "
             "data=table data.path=FILE"
@@ -44,10 +49,54 @@ def prepare(options: argparse.Namespace) -> int:
         console.print(text, highlight=False, soft_wrap=True)
 
     with held(options.out.resolve(), False, line):
-        index = prepare(config, options.out, progress)
-    for text in summary(index, options.out, config):
+        index = prepare(config.data, options.out, progress)
+        pools = _make_pools(config, options.out, progress)
+    for text in (*summary(index, options.out), *pools):
         line(text)
+    words = train_words(index, options.out, config)
+    if pools:
+        words += [word for word in options.words if word.startswith("negatives")]
+    line(shlex.join(words))
     return 0
+
+
+def _make_pools(config: "Config", out: Path, progress: "Progress") -> list[str]:
+    """Write the pools of hard negatives of a configuration that draws from the log.
+
+    Args:
+      config: of the command.
+      out: the prepared folder.
+      progress: told that pools are made.
+
+    Returns:
+      A line with their size and keys; none where the configuration has no such pools.
+
+    Raises:
+      InputError: the keys give no pools, or these cannot be written.
+    """
+    from twotower_jax.config.data import DataConfig
+    from twotower_jax.run.inputs import load_data
+    from twotower_jax.run.negatives import hard_pools
+    from twotower_jax.run.sequences import as_prepared
+
+    hard = config.negatives.hard
+    stored = DataConfig(source="prepared", path=str(out), split="given")
+    own = dataclasses.replace(config, data=stored)
+    if not hard.num or hard.source != "log" or not as_prepared(own):
+        return []
+    progress("pools of hard negatives", 0, None)
+    pools, counts = hard_pools(own, load_data(own))
+    if not isinstance(pools.item, np.memmap):
+        raise InputError(
+            f"{out}: the pools of negatives.hard could not be written; free "
+            f"{sum(one.nbytes for one in pools) / 1e6:,.1f} MB there and prepare again"
+        )
+    stages = ",".join(hard.stages)
+    return [
+        f"{counts['pools']:,} pools of {counts['items in pools']:,} hard negatives, "
+        f"for negatives.hard.stages=[{stages}], pool={hard.pool}, "
+        f"pool_size={hard.pool_size}"
+    ]
 
 
 class Progress:
@@ -87,25 +136,34 @@ class Progress:
         self._console.print(text, highlight=False, soft_wrap=True)
 
 
-def summary(index: dict[str, Any], out: Path, config: "DataConfig") -> list[str]:
-    """Return the lines that end a preparation: the counts and the next command.
+def summary(index: dict[str, Any], out: Path) -> list[str]:
+    """Return the lines that end a preparation: what was counted, and the fingerprint.
 
     Args:
       index: of the folder.
       out: the folder.
-      config: the data that were prepared.
     """
     parts = ", ".join(f"{number:,} {name}" for name, number in index["parts"].items())
-    words = ["data=prepared", f"data.path={out}"]
-    if not config.mask_seen:
-        words.append("data.mask_seen=false")
-    if config.columns.weight is not None:
-        words.append(f"positives.weight={config.columns.weight}")
-    if not index["parts"].get("test"):
-        words.append("evaluation.test=false")
     return [
         f"{out}: {index['users']:,} users, {index['items']:,} items, "
         f"{index['rows']:,} rows; positives: {parts}",
         f"data {index['fingerprint']}",
-        shlex.join(["twotower", "train", *words]),
     ]
+
+
+def train_words(index: dict[str, Any], out: Path, config: "Config") -> list[str]:
+    """Return the command that trains on a prepared folder, as words.
+
+    Args:
+      index: of the folder.
+      out: the folder.
+      config: of the command.
+    """
+    words = ["twotower", "train", "data=prepared", f"data.path={out}"]
+    if not config.data.mask_seen:
+        words.append("data.mask_seen=false")
+    if config.data.columns.weight is not None:
+        words.append(f"positives.weight={config.data.columns.weight}")
+    if not index["parts"].get("test"):
+        words.append("evaluation.test=false")
+    return words
