@@ -20,7 +20,7 @@ def draw() -> Figure:
     cosine = items @ query
     cosine /= jnp.linalg.norm(items, axis=1) * jnp.linalg.norm(query)
     _, ranked = jax.lax.top_k(cosine, ITEMS)
-    pool = np.asarray(window(ranked[None, :], FIRST, END, ITEMS).item[0])
+    pool = np.asarray(window(ranked[None, :], FIRST, END, ITEMS)[0])
     one = axes("rank by the model's score", "cosine")
     with mpl.rc_context(STYLE):
         one.plot(np.asarray(cosine[ranked]), color=COLOURS[0], label="all items")

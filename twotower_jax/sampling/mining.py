@@ -1,25 +1,11 @@
 """Dynamic negatives: selected by the scores of the model that is being trained."""
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 # Below this log r, log1p(-r) = -r to the last bit, and e^log_r still is a float32.
 TINY_LOG_R = -60.0
-
-
-class MinedPools(NamedTuple):
-    """Hard negatives of each query: W items at most, drawn uniformly.
-
-    Attributes:
-      item: [Q, W] int32; num_items is padding.
-      log_prob: [Q, W] float32 log probability of a draw; -inf on padding.
-    """
-
-    item: np.ndarray
-    log_prob: np.ndarray
 
 
 def best_of(scores: jax.Array) -> jax.Array:
@@ -139,7 +125,7 @@ def keep_top_k(scores: jax.Array, k: int) -> jax.Array:
     return best_of_row & (scores > -jnp.inf)
 
 
-def window(items: np.ndarray, first: int, end: int, num_items: int) -> MinedPools:
+def window(items: np.ndarray, first: int, end: int, num_items: int) -> np.ndarray:
     """Ranks [first, end) of exact top-k lists as pools of hard negatives.
 
     The first ranks hold items that the user would like as well (false negatives), the
@@ -153,16 +139,15 @@ def window(items: np.ndarray, first: int, end: int, num_items: int) -> MinedPool
       num_items: size of the catalogue, the id of padding.
 
     Returns:
-      Pools of width end - first, also where K is smaller than end. A row without an
-      item in the window is all padding.
+      [Q, end - first] int32, also where K is smaller than end; num_items is padding. A
+      row without an item in the window is all padding.
 
     Raises:
       ValueError: unless 0 <= first < end.
 
     Examples:
-      >>> pools = window(np.array([[4, 2, 7, -1]]), 1, 4, num_items=9)
-      >>> pools.item.tolist(), np.exp(pools.log_prob).tolist()
-      ([[2, 7, 9]], [[0.5, 0.5, 0.0]])
+      >>> window(np.array([[4, 2, 7, -1]]), 1, 4, num_items=9).tolist()
+      [[2, 7, 9]]
     """
     if not 0 <= first < end:
         raise ValueError(
@@ -172,7 +157,4 @@ def window(items: np.ndarray, first: int, end: int, num_items: int) -> MinedPool
     missing = end - first - part.shape[1]
     part = np.pad(part, ((0, 0), (0, missing)), constant_values=num_items)
     valid = (part >= 0) & (part < num_items)
-    number = np.maximum(valid.sum(axis=1, keepdims=True), 1).astype(np.float32)
-    log_prob = np.where(valid, -np.log(number), np.float32(-np.inf))
-    item = np.where(valid, part, np.int32(num_items))
-    return MinedPools(item=item, log_prob=log_prob)
+    return np.where(valid, part, np.int32(num_items))

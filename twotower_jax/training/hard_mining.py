@@ -75,4 +75,4 @@ def mine(
     queries = all_queries(model, params, entities, mining.queries)
     items = spread_items(candidates, structure.num_items)
     _, items = Embeddings(queries, items).top_k(mining.end, mining.seen)
-    return window(items, mining.first, mining.end, structure.num_items).item
+    return window(items, mining.first, mining.end, structure.num_items)
