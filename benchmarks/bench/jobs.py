@@ -31,7 +31,8 @@ def dispatch(case: Case) -> int:
 def train(case: list, file: str, seconds: float, merge: bool = True) -> dict[str, Any]:
     """Return the seconds per step, and the distinct items of a batch.
 
-    As in every job, the key "cpu" has the same in CPU seconds of all threads.
+    `columns` are those of its positives, `history` those that its queries read. As in
+    every job, the key "cpu" has the same in CPU seconds of all threads.
 
     Args:
       case: the values of a `Case`.
@@ -39,7 +40,7 @@ def train(case: list, file: str, seconds: float, merge: bool = True) -> dict[str
       seconds: for which steps are timed.
       merge: whether repeated items of a batch are merged.
     """
-    from .worlds import make_world
+    from .worlds import histories, make_world
 
     given = Case(*case)
     world, number = make_world(given, Path(file), merge), dispatch(given)
@@ -51,10 +52,16 @@ def train(case: list, file: str, seconds: float, merge: bool = True) -> dict[str
         cpu.append(time.process_time())
     batches = world.problem.order.batches(0, 4)
     with np.load(file) as arrays:
-        item = arrays["item"]
+        user, item = arrays["user"] % given.users, arrays["item"]
     columns = np.mean([len(np.unique(item[rows])) for rows in batches])
+    read = [np.unique(histories(user, item, given.history, one)) for one in batches]
     steps, cpu = ((np.diff(x[warm:]) / number).tolist() for x in (ends, cpu))
-    return {"steps": steps, "columns": float(columns), "cpu": {"steps": cpu}}
+    return {
+        "steps": steps,
+        "columns": float(columns),
+        "history": float(np.mean([(one >= 0).sum() for one in read])),
+        "cpu": {"steps": cpu},
+    }
 
 
 def start(case: list, file: str) -> dict[str, Any]:

@@ -97,27 +97,28 @@ def hard(bench: Bench) -> list[Row]:
     return _beside(bench, "hard", bench.settings.hard, ("torch",))
 
 
-def floor_seconds(case: Case, columns: float, floors: Result) -> float:
+def floor_seconds(
+    case: Case, columns: float, floors: Result, history: float = 0.0
+) -> float:
     """Return the seconds of a step at the full speed of the machine.
 
     Both towers have two layers of 2 D numbers, with their gradients 24 D^2 FLOP per
     row; the scores and both of their gradients are 6 D C FLOP per row of C columns, and
     each score has an exponential. Each row of a table is read and written with its
-    accumulator.
+    accumulator. The item of a hard slot is encoded, and scored for its own row.
 
     Args:
       case: the training.
-      columns: items that are scored, with their towers.
+      columns: items that are scored for every row, with their towers.
       floors: `sgemm`, `exp` and `bandwidth` per second.
+      history: distinct items that the queries of a batch read.
     """
-    rows, size = case.batch, case.dim
-    flop = 24 * size**2 * (rows + columns) + 6 * size * rows * columns
-    moved = 4 * 4 * size * (rows + columns)
-    return (
-        flop / floors["sgemm"]
-        + rows * columns / floors["exp"]
-        + moved / floors["bandwidth"]
-    )
+    rows, size, slots = case.batch, case.dim, case.batch * case.hard
+    read = history if case.history else rows
+    scores = rows * columns + slots
+    flop = 24 * size**2 * (rows + columns + slots) + 6 * size * scores
+    moved = 4 * 4 * size * (read + columns + slots)
+    return flop / floors["sgemm"] + scores / floors["exp"] + moved / floors["bandwidth"]
 
 
 def _tasks(
@@ -191,7 +192,8 @@ def _over_floor(
             if "error" in one:
                 return one
         columns = pair[0]["columns"] if arm == "merged" else case.batch
-        return {"steps": [floor_seconds(case, columns, pair[1])]}
+        seconds = floor_seconds(case, columns, pair[1], pair[0]["history"])
+        return {"steps": [seconds]}
 
     below = [floor(pair) for pair in zip(own, floors, strict=True)]
     return ratios(own, below, step)
@@ -228,4 +230,6 @@ def _beside_rows(measure: str, bases: dict[Case, Case], results: Results) -> lis
             values, reason = ratios(own, results[f"{base.name} | {arm}"], rate)
             text = f"examples/s, {arm}, over ids and in-batch alone"
             rows.append(row(text, values, None, reason))
+            values, reason = _over_floor(case, arm, own, results["floors"])
+            rows.append(row(f"step, {arm}, over its floor", values, None, reason))
     return rows

@@ -52,6 +52,18 @@ def test_the_floor_counts_products_exponentials_and_rows(load):
     assert trainings.floor_seconds(case, 5, floors) == (3 + 5) * 2 * 4 * 2 * 2
 
 
+def test_the_floor_counts_hard_slots_and_the_items_of_histories(load):
+    trainings, settings = load("bench.trainings"), load("bench.settings")
+    case, none = settings.Case(10, 3, dim=2, hard=4), np.inf
+    floors = {"sgemm": none, "exp": 1.0, "bandwidth": none}
+    assert trainings.floor_seconds(case, 5, floors) == 3 * 5 + 3 * 4
+    floors = {"sgemm": none, "exp": none, "bandwidth": 1.0}
+    numbers = 2 * 4 * 2 * 2  # of a row of a table, as above
+    assert trainings.floor_seconds(case, 5, floors) == (3 + 5 + 12) * numbers
+    case = settings.Case(10, 3, dim=2, history=4)
+    assert trainings.floor_seconds(case, 5, floors, 7) == (7 + 5) * numbers
+
+
 def test_histories_hold_the_latest_clicks_before_each_click(load):
     worlds = load("bench.worlds")
     rng = np.random.default_rng(0)
