@@ -21,16 +21,45 @@ rows = np.asarray(jax.jit(lambda table, ids: table[ids])(table, ids))
 assert rows.tobytes() == table[ids].tobytes()
 """
 
+FUNCTIONS = """
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from twotower_jax import compiler
+
+compiler.set_up()
+x = np.linspace(-0.99, 0.99, 512).astype(np.float32)
+within_one = ["arcsin", "arccos", "arctanh"]
+of_positive = ["log", "log1p", "log2", "sqrt", "cbrt"]
+others = "arctan tan arcsinh sinh cosh tanh sin cos exp expm1".split()
+for name in within_one + of_positive + others:
+    one = np.abs(x) if name in of_positive else x
+    for scale in (1,) if name in within_one else (1, 3):
+        found = jax.jit(getattr(jnp, name))(one * scale)
+        want = getattr(np, name)((one * scale).astype(np.float64))
+        np.testing.assert_allclose(found, want, rtol=1e-4, atol=1e-6, err_msg=name)
+"""
+
+
+def run(code, flags):
+    """Run code in a process of its own, with flags of the user."""
+    # Without the settings of these tests, which compile quickly and keep programs.
+    env = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")}
+    env |= {"JAX_PLATFORMS": "cpu", "TWOTOWER_CACHE": "", "XLA_FLAGS": flags}
+    return subprocess.run([sys.executable, "-c", code], env=env, check=True)
+
 
 def code_size(folder, flags):
     """Return the bytes of the machine code of a gather, with flags of the user."""
-    # Without the settings of these tests, which compile quickly and keep programs.
-    env = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")}
-    env |= {"JAX_PLATFORMS": "cpu", "TWOTOWER_CACHE": ""}
-    env |= {"XLA_FLAGS": f"--xla_dump_to={folder} {flags}"}
-    subprocess.run([sys.executable, "-c", GATHER], env=env, check=True)
+    run(GATHER, f"--xla_dump_to={folder} {flags}")
     (code,) = folder.glob("*gather*.o")
     return code.stat().st_size
+
+
+def test_functions_are_those_of_numpy():
+    """With vectors of 512 bits, jaxlib 0.10.2 computes another arctan."""
+    run(FUNCTIONS, "")
 
 
 def test_a_gather_is_not_unrolled_number_by_number(tmp_path):
