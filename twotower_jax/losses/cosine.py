@@ -90,13 +90,22 @@ def _log_surrogate(activation: str, d: jax.Array) -> jax.Array:
     if activation == "tanh":
         value = 1 + jnp.tanh(d)
     elif activation == "atan":
-        value = 1 + jnp.arctan(d)
+        value = 1 + _arctan(d)
     elif activation == "relu":
         value = 1 + d
     else:
         raise unknown("loss.activation", activation, ACTIVATIONS)
     above = value > 0
     return jnp.where(above, jnp.log(jnp.where(above, value, 1)), -jnp.inf)
+
+
+def _arctan(d: jax.Array) -> jax.Array:
+    """Return arctan(d), by the half of the angle.
+
+    jaxlib 0.10.2 computes wrong numbers for `jnp.arctan` on some CPUs, and with vectors
+    of 512 bits on all that have them: github.com/jax-ml/jax/issues/39352.
+    """
+    return 2 * jnp.arctan2(d, 1 + jnp.sqrt(1 + d * d))
 
 
 def ccl(
