@@ -124,7 +124,8 @@ def test_pools_of_hard_negatives_are_prepared_with_the_log(
     log, tmp_path, capsys, monkeypatch
 ):
     out = tmp_path / "out"
-    assert tiny.command("data", "prepare", *table(log), *HARD, f"--out={out}") == 0
+    words = [*table(log), *HARD, "data.test_share=0", f"--out={out}"]
+    assert tiny.command("data", "prepare", *words) == 0
     *_, pools, command = capsys.readouterr().out.splitlines()
     assert "for negatives.hard.stages=[ranked], pool=request, pool_size=64" in pools
     assert "'negatives.hard.stages=[ranked]'" in command

@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from rich.console import Console
 
 from twotower_jax.commands.config_dir import search_words
@@ -55,7 +54,7 @@ def prepare(options: argparse.Namespace) -> int:
         line(text)
     words = train_words(index, options.out, config)
     if pools:
-        words += [word for word in options.words if word.startswith("negatives")]
+        words += [x for x in options.words if x.startswith(("negatives", "seed="))]
     line(shlex.join(words))
     return 0
 
@@ -74,6 +73,8 @@ def _make_pools(config: "Config", out: Path, progress: "Progress") -> list[str]:
     Raises:
       InputError: the keys give no pools, or these cannot be written.
     """
+    import numpy as np
+
     from twotower_jax.config.data import DataConfig
     from twotower_jax.run.inputs import load_data
     from twotower_jax.run.negatives import hard_pools
@@ -81,7 +82,9 @@ def _make_pools(config: "Config", out: Path, progress: "Progress") -> list[str]:
 
     hard = config.negatives.hard
     stored = DataConfig(source="prepared", path=str(out), split="given")
-    own = dataclasses.replace(config, data=stored)
+    # The log may have no test part, and pools do not need one.
+    untested = dataclasses.replace(config.evaluation, test=False)
+    own = dataclasses.replace(config, data=stored, evaluation=untested)
     if not hard.num or hard.source != "log" or not as_prepared(own):
         return []
     progress("pools of hard negatives", 0, None)
