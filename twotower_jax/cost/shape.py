@@ -200,9 +200,9 @@ class Shape(NamedTuple):
 
     @property
     def in_chunks(self) -> bool:
-        """Whether embeddings of queries are computed for some rows at a time.
+        """Whether a step embeds its queries in chunks of rows, each of them twice.
 
-        Their gradients then need each of them a second time.
+        The gradient of a chunk computes its embeddings again.
         """
         return self.tokens_at_once < self.tokens
 

@@ -21,10 +21,7 @@ from twotower_jax.run.inputs import (
 from twotower_jax.run.plan import minings
 from twotower_jax.run.sequences import as_prepared
 from twotower_jax.run.stored_pools import stored_pools
-from twotower_jax.sampling.availability import (
-    MassTree,
-    host_mass_tree,
-)
+from twotower_jax.sampling.availability import MassTree, host_mass_tree
 from twotower_jax.sampling.hard_pools import PoolRule, make_pools
 from twotower_jax.sampling.masks import MASKS, UserPositives, user_positives
 from twotower_jax.sampling.pool_arrays import HardPools

@@ -1,7 +1,7 @@
-"""Arrays that a training makes of a prepared log, kept in its folder for the next one.
+"""Arrays made of a prepared log for some keys of a training, kept in its folder.
 
-They depend on keys that a preparation does not know, such as the stages of hard
-negatives. The folder ``made`` can be removed: the next training makes it again.
+The keys, such as the stages of hard negatives, are given to the preparation or to a
+later training. The folder ``made`` can be removed: the next training makes it again.
 """
 
 import hashlib
