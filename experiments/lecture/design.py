@@ -150,7 +150,7 @@ def _hardness() -> Iterator[tuple[str, dict, int | None, tuple[str, ...]]]:
                 (-1 if share == 1 else sign),
                 default,
             )
-    for stages in REJECTS:
+    for stages in REJECTS[:2]:
         for setting in FUNNELS:
             yield (
                 "funnels",

@@ -1,147 +1,162 @@
-"""Run the studies of the lecture's claims, in one world or on real data.
+"""Train the arms of `design.py` in their settings; finished runs are not trained again.
 
-    python experiments/lecture/run.py                        # the default world
-    python experiments/lecture/run.py --world bad_ranker     # its choices in another
-    python experiments/lecture/run.py --world bad_ranker --tune   # tuned anew there
-    python experiments/lecture/run.py --data movielens --path ml-latest-small
+    python experiments/lecture/run.py default
+    python experiments/lecture/run.py "good funnel" "bad funnel"
+    python experiments/lecture/run.py movielens --path FOLDER
 
-Each study is one command, `twotower train -m experiment=lecture/STUDY ...`, which is
-printed before it runs. Finished runs are kept, so the script can be stopped and started
-again.
+Means of each run are added to runs.csv and printed values of queries to
+outputs/lecture/queries. Runs whose rows are in runs.csv are left out.
 """
 
 import argparse
-import shlex
-import subprocess
 import sys
+from pathlib import Path
 
-# Worlds in which a verdict may differ: overrides of data.simulator.
-WORLDS = {
-    "weak_position": ["position_bias=0.2"],
-    "strong_position": ["position_bias=1.0"],
-    "weak_popularity": ["zipf_exponent=0.5"],
-    "strong_popularity": ["zipf_exponent=1.5"],
-    "good_ranker": ["pre_ranking_noise=0.5", "ranking_noise=0.25"],
-    "bad_ranker": ["pre_ranking_noise=3.0", "ranking_noise=1.5"],
-}
-STUDIES = ("tuned", "forms")
-# Response curves and single claims; not tuned.
-CURVES = (
-    "popularity",
-    "logq",
-    "ladder",
-    "hard_ratio",
-    "half_hard",
-    "exposed",
-    "one_of_200",
-    "resampling",
-    "serving",
-)
-# Arms that need neither exposures nor stages.
-POSITIVES_ONLY = (
-    "arms=in_batch,in_batch_logq,served_with_log_q,plain/uniform,plain/alpha_75,"
-    "plain/alpha_1,downsample_hot,upsample_cold"
-)
-EXPOSED = "arms=in_batch_logq,uniform_per_row,exposed_sixteenth,exposed_as_negatives"
-# Real data: arms and keys. Each arm is tuned there.
-REAL = {
-    "movielens": [POSITIVES_ONLY, "data=movielens"],
-    "gowalla": [POSITIVES_ONLY, "data=lightgcn", "seed=0,1,2"],
-    "wikispeedia": [EXPOSED, "data=wikispeedia", "towers.query=[current,target]"],
-}
-NO_TRUTH = [
-    "towers.candidate=[id]",
+import polars as pl
+from design import ARMS, FUNNELS, LOGS, WORLDS, arms_of
+from rich.console import Console
+
+from twotower_jax.config import Config
+from twotower_jax.run.records import RunFolder, run_folder
+from twotower_jax.sweeps.compose import compose_config
+from twotower_jax.sweeps.fused import SideBySide, train_job
+from twotower_jax.sweeps.options import FusedOptions
+
+HERE = Path(__file__).parent
+COMMON = (
+    "experiment=lecture/base",
+    "baselines=false",
     "evaluation.k=[20]",
-    "evaluation.auc=[]",
     "evaluation.uniform_exposures=0",
-    "hydra.callbacks.study.metric=recall@20",
-]
-CHOICES = "outputs/lecture/default"  # of the arms, in the default world
+)
+ON_LOGS = ("towers.candidate=[id]", "data.simulator.seed=0", "training.batch_size=256")
+LOG_WORDS = {
+    "movielens": ("data=movielens",),
+    "toys": (
+        "data=table",
+        "data.split=leave_last_out",
+        "data.separator=space",
+        "data.header=false",
+        "data.list_separator=space",
+        "data.columns.user=column_0",
+        "data.columns.item=column_1",
+    ),
+    "wikispeedia": ("data=wikispeedia", "towers.query=[current,target]"),
+    "gowalla": ("data=lightgcn", "training.batch_size=4096"),
+    "yelp2018": ("data=lightgcn", "training.batch_size=4096"),
+}
+# Columns of runs.csv and the metrics of the test part in them.
+METRICS = {
+    "truth": "true_recall@20",
+    "log": "recall@20",
+    **{
+        f"{column}/{part}": f"{metric}/{part}"
+        for column, metric in (("truth", "true_recall@20"), ("log", "recall@20"))
+        for part in ("head", "mid", "tail")
+    },
+    "weighted_log": "ips_recall@20",
+    "ndcg": "ndcg@20",
+    "arp": "arp@20",
+}
+KEY = ["setting", "arm", "value", "seed"]
+
+
+def configuration(
+    setting: str, arm: str, value: float | None, seed: int, output: str, path: str
+) -> Config:
+    """Configuration of one run.
+
+    Args:
+      setting: "default", a funnel, or a log.
+      arm: a name of ARMS.
+      value: of the arm's axis; None without one.
+      seed: of the world and of the run; of a log, of the run alone.
+      output: folder of all runs.
+      path: of a log.
+    """
+    words = [*COMMON, f"output={output}", "name=lecture/worlds", f"seed={seed}"]
+    if setting in LOGS:
+        words += [*ON_LOGS, *LOG_WORDS[setting], f"data.path={path}"]
+        words += [f"name=lecture/{setting}"]
+    else:
+        funnel = [f"data.simulator.{word}" for word in FUNNELS.get(setting, ())]
+        words += [f"data.simulator.seed={seed}", *funnel]
+    made = ARMS[arm]
+    words += made.words
+    if setting in LOGS and arm == "full softmax":
+        words += ["training.batch_size=1024"]
+    return compose_config([*words, *([f"{made.axis}={value:g}"] if value else [])])
+
+
+def row(config: Config) -> dict[str, float | int | str | None]:
+    """The row of a finished run."""
+    folder = RunFolder(run_folder(config))
+    result = folder.result()
+    test = result["metrics"]["test"]
+    means = {column: test.get(metric) for column, metric in METRICS.items()}
+    return {
+        "valid": result["metrics"]["valid"].get("recall@20"),
+        **means,
+        "steps": result["steps"],
+        "stopped": result.get("stopped"),
+        "seconds": round(result["seconds"], 2),
+        "data": (folder.read("manifest") or {})["data_fingerprint"],
+        "run": folder.path.name,
+    }
 
 
 def main() -> None:
-    """Run the named studies one after the other."""
-    options = _options()
-    failed = 0
-    for words in studies(options):
-        command = [
-            *(sys.executable, "-m", "twotower_jax", "train", "-m", *words),
-            *options.overrides,
-        ]
-        print(shlex.join(command), flush=True)
-        failed += subprocess.run(command, check=False).returncode != 0
-    sys.exit(failed)
-
-
-def studies(options: argparse.Namespace) -> list[list[str]]:
-    """Overrides of each study.
-
-    Args:
-      options: of the command line.
-
-    Returns:
-      Overrides as on the command line, a list per study.
-    """
-    if options.world:
-        return [world_words(options.world, options.tune)]
-    if options.data:
-        return [data_words(options.data, options.path)]
-    return [[f"experiment=lecture/{study}"] for study in options.studies or STUDIES]
-
-
-def world_words(world: str, tune: bool) -> list[str]:
-    """Overrides of the study in another world, with three seeds.
-
-    Args:
-      world: its name.
-      tune: tune each arm there, in place of the choices of the default world.
-
-    Returns:
-      Overrides as on the command line.
-    """
-    numbers = [f"data.simulator.{word}" for word in WORLDS[world]]
-    common = ["experiment=lecture/tuned", "seed=0,1,2", *numbers]
-    if tune:
-        return [*common, f"name=lecture/{world}_tuned"]
-    return [*common, f"name=lecture/{world}", f"hydra.sweeper.selection={CHOICES}"]
-
-
-def data_words(data: str, path: str) -> list[str]:
-    """Overrides of the study of a public log, on which each arm is tuned.
-
-    Args:
-      data: its name.
-      path: its folder.
-
-    Returns:
-      Overrides as on the command line.
-    """
-    common = ["experiment=lecture/tuned", f"name=lecture/{data}", f"data.path={path}"]
-    return [*common, *NO_TRUTH, *REAL[data]]
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Run the studies of the claims.")
-    every = [*STUDIES, *CURVES]
-    parser.add_argument("studies", nargs="*", metavar="STUDY", help=", ".join(every))
-    parser.add_argument("--world", choices=WORLDS)
+    """Train what is missing, and write runs.csv after each setting."""
+    parser = argparse.ArgumentParser(description="Train the arms of the claims.")
     parser.add_argument(
-        "--tune", action="store_true", help="tune the arms in the world"
+        "settings", nargs="+", help=f"default, {', '.join(FUNNELS)}, {', '.join(LOGS)}"
     )
-    parser.add_argument("--data", choices=REAL)
-    parser.add_argument("--path", help="folder of the data")
-    parser.add_argument("--overrides", nargs="*", default=[], metavar="key=value")
+    parser.add_argument("--path", default="", help="folder of a log")
+    parser.add_argument("--output", default="outputs")
+    parser.add_argument("--arms", default="", help="only arms whose name holds this")
+    parser.add_argument("--seeds", type=int, nargs="*", default=WORLDS)
+    parser.add_argument("--values", type=float, nargs="*", help="further temperatures")
     options = parser.parse_args()
-    for study in options.studies:
-        if study not in every:
-            parser.error(f"{study} is not a study; choose from {', '.join(every)}")
-    if options.studies and (options.world or options.data):
-        parser.error("--world and --data have one study of their own: name none")
-    if options.data and not options.path:
-        parser.error(f"--data {options.data} needs --path")
-    if options.tune and not options.world:
-        parser.error("--tune needs --world: the other studies tune by themselves")
-    return options
+    for setting in options.settings:
+        train(setting, options)
+
+
+def train(setting: str, options: argparse.Namespace) -> None:
+    """Train the missing runs of a setting, world by world."""
+    path = HERE / "runs.csv"
+    done = pl.read_csv(path, infer_schema_length=None) if path.exists() else None
+    known = set(done.select(KEY).iter_rows()) if done is not None else set()
+    console = Console(file=sys.stdout)
+    for seed in options.seeds:
+        configs = {}
+        for arm in arms_of(setting):
+            if options.arms not in arm:
+                continue
+            values = ARMS[arm].values or (0.0,)
+            if options.values and ARMS[arm].axis == "loss.temperature":
+                values = options.values
+            for value in values:
+                key = (setting, arm, float(value), seed)
+                if key not in known:
+                    configs[key] = configuration(
+                        setting, arm, value, seed, options.output, options.path
+                    )
+        if not configs:
+            continue
+        console.print(f"{setting}, world {seed}: {len(configs)} runs")
+        every = list(configs.values())
+        with SideBySide(every, console, "run.py", FusedOptions(processes=True)):
+            for config in every:
+                train_job(config, console=Console(quiet=True), command="run.py")
+        rows = [
+            dict(zip(KEY, key, strict=True)) | row(config)
+            for key, config in configs.items()
+        ]
+        table = pl.DataFrame(rows, infer_schema_length=None)
+        if path.exists():  # read again: another process may have added rows
+            earlier = pl.read_csv(path, schema=table.schema)
+            table = pl.concat([earlier, table]).unique(KEY, keep="last")
+        table.sort(KEY).write_csv(path)
 
 
 if __name__ == "__main__":
