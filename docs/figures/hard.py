@@ -10,13 +10,14 @@ from twotower_jax.data.funnel_rows import funnel_rows
 from twotower_jax.data.log import FunnelLog, Pairs, Split, Stage
 from twotower_jax.sampling.hard_pools import PoolRule, make_pools
 
-PRE_RANKED, RANKED = 8, 4
-STAGES = (("pre_ranked", 0, None), ("ranked", 0, None))
+RETRIEVED, PRE_RANKED = 8, 4
+STAGES = (("retrieved", 0, None), ("pre_ranked", 0, None))
 
 
 def one_request() -> tuple[FunnelLog, Split]:
-    """Return a log of one request: a click, 8 pre-ranked and 4 ranked items."""
-    stage = [Stage.CLICKED] + [Stage.PRE_RANKED] * PRE_RANKED + [Stage.RANKED] * RANKED
+    """Return a log of one request: a click, and the rejects of two stages."""
+    rejected = [Stage.RETRIEVED] * RETRIEVED + [Stage.PRE_RANKED] * PRE_RANKED
+    stage = [Stage.CLICKED, *rejected]
     rows = len(stage)
     log = FunnelLog(
         user=np.zeros(rows, np.int32),
@@ -45,7 +46,7 @@ def draw() -> Figure:
             at = np.arange(1, len(chance) + 1) + 0.4 * (place - 0.5)
             label = "weights=[{:g}, {:g}]".format(*weights)
             one.bar(at, chance, 0.38, color=COLOURS[place], label=label)
-        one.set_xticks([4.5, 10.5], ["8 pre-ranked", "4 ranked"])
-        one.axvline(PRE_RANKED + 0.5, color=COLOURS[-1], lw=1, ls="--")
+        one.set_xticks([4.5, 10.5], ["8 pre-ranking rejects", "4 ranking rejects"])
+        one.axvline(RETRIEVED + 0.5, color=COLOURS[-1], lw=1, ls="--")
         one.legend()
     return one.figure

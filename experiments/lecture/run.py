@@ -9,6 +9,7 @@ outputs/lecture/queries. Runs whose rows are in runs.csv are left out.
 """
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
@@ -113,7 +114,7 @@ def main() -> None:
     )
     parser.add_argument("--path", default="", help="folder of a log")
     parser.add_argument("--output", default="outputs")
-    parser.add_argument("--arms", default="", help="only arms whose name holds this")
+    parser.add_argument("--arms", default="", help="only arms whose name this pattern finds")
     parser.add_argument("--seeds", type=int, nargs="*", default=WORLDS)
     parser.add_argument("--values", type=float, nargs="*", help="further temperatures")
     options = parser.parse_args()
@@ -130,7 +131,7 @@ def train(setting: str, options: argparse.Namespace) -> None:
     for seed in options.seeds:
         configs = {}
         for arm in arms_of(setting):
-            if options.arms not in arm:
+            if not re.search(options.arms, arm):
                 continue
             values = ARMS[arm].values or (0.0,)
             if options.values and ARMS[arm].axis == "loss.temperature":

@@ -125,7 +125,7 @@ def test_every_stage_is_read_with_and_without_a_window(name):
         ("", "='' is not a stage; write one such as ranked"),
         ("Ranked", "='Ranked' is not a stage"),
         ("ranked:", "='ranked:' is not a stage"),
-        ("ranked:10", "='ranked:10' is not a stage; .* ranked:10-50"),
+        ("ranked:10", "='ranked:10' is not a stage; .* pre_ranked:50-100"),
         ("ranked:-1-5", "='ranked:-1-5' is not a stage"),
         ("ranked: 1-5", "='ranked: 1-5' is not a stage"),
         ("ranked:1-5,9", "='ranked:1-5,9' is not a stage"),

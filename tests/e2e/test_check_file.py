@@ -178,7 +178,7 @@ def test_a_funnel_offers_its_stages(tmp_path, capsys):
     pl.DataFrame(frame).write_parquet(tmp_path / "a.parquet")
     shown, commands, _ = check(capsys, tmp_path / "a.parquet")
     assert shown["rows by discarding stage"].startswith("retrieved 200, pre_ranked 0")
-    assert "negatives.hard.stages=[retrieved,ranked]" in commands[2]
+    assert "negatives.hard.stages=[retrieved]" in commands[2]
     assert "negatives.hard.stages=[exposed]" in commands[3]
     assert counts(shown)[2] == 200
 

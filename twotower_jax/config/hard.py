@@ -8,6 +8,8 @@ from twotower_jax.config.schema import check_keys, key
 from twotower_jax.errors import InputError
 
 STAGES = ("retrieved", "pre_ranked", "ranked", "re_ranked", "exposed")
+REJECTED = ("retrieved", "pre_ranked")  # by pre-ranking, by ranking
+THROUGH = ("ranked", "re_ranked")  # came through ranking and were not shown
 
 
 @dataclass(unsafe_hash=True)
@@ -70,8 +72,11 @@ class HardConfig:
         example="negatives=mined",
     )
     stages: tuple[str, ...] = key(
-        ("pre_ranked", "ranked"),
-        doc="log: furthest stages of the items; `ranked:10-50`: its ranks 10 to 49",
+        REJECTED,
+        doc="log: furthest stages that the items reached: `retrieved` were rejected by "
+        "pre-ranking, `pre_ranked` by ranking; `pre_ranked:50-100` its ranks 50 to 99, "
+        "0 the best. `ranked` and `re_ranked` came through ranking: users like many of "
+        "them, so they are hard negatives by name only",
         example="negatives=hard negatives.hard.stages=[retrieved]",
     )
     weights: tuple[float, ...] = key(
@@ -153,7 +158,7 @@ def parse_stage(text: str) -> tuple[str, int, int | None]:
     if not match:
         raise InputError(
             f"negatives.hard.stages={text!r} is not a stage; write one such as ranked, "
-            "or with a window of ranks, ranked:10-50"
+            "or with a window of ranks, pre_ranked:50-100"
         )
     name, first, end = match.groups()
     choice("negatives.hard.stages", name, STAGES)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from twotower_jax.config.hard import REJECTED
 from twotower_jax.data.log import FunnelLog, Stage
 from twotower_jax.data.sources import SOURCES
 
@@ -36,7 +37,7 @@ def studies(log: FunnelLog, source: str) -> dict[str, str]:
 def _hard_studies(log: FunnelLog) -> dict[str, str]:
     """Return the studies of positives and negatives that a log supports."""
     counts = np.bincount(log.stage, minlength=len(Stage))
-    stages = [stage.name.lower() for stage in DISCARDED if counts[stage]]
+    stages = [name for name in REJECTED if counts[Stage[name.upper()]]]
     hard = "negatives=hard negatives.hard.stages="
     pool = "" if log.request is not None else " negatives.hard.pool=user (no requests)"
     exposed = f"{hard}[exposed] negatives.allow_exposed=true{pool}"
@@ -47,10 +48,10 @@ def _hard_studies(log: FunnelLog) -> dict[str, str]:
         "hard negatives by stage": _answer(
             bool(stages),
             f"{hard}[{','.join(stages)}]{pool}",
-            "no item that a stage discarded",
+            "no item that pre-ranking or ranking rejected",
         ),
         "windows of ranks": _answer(
-            bool(stages) and ranks, "such as ranked:10-50", "no ranks in a stage"
+            bool(stages) and ranks, "such as pre_ranked:50-100", "no ranks in a stage"
         ),
         "exposed, not clicked": _answer(
             bool(counts[Stage.EXPOSED]),

@@ -4,12 +4,21 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from twotower_jax.config.effective import all_values, idle_keys
 from twotower_jax.report.page import box, note
+from twotower_jax.study.comparison import compare_arms
 from twotower_jax.study.controls import Control
-from twotower_jax.study.differences import difference_cells, interval_note
+from twotower_jax.study.differences import (
+    difference_cells,
+    difference_text,
+    interval_note,
+)
 from twotower_jax.study.load import Study
+from twotower_jax.study.naming import flatten
 from twotower_jax.study.permutation import FLIPS
 from twotower_jax.study.tables import heading
+from twotower_jax.study.trained import trained_arms
+from twotower_jax.study.tuning import AT_END, CARRIED, FEW_SEEDS
 from twotower_jax.study.verdicts import SEEDS, TOO_FEW, UNTUNED, percent
 
 # Headings of a comparison in tables, and their meanings below the first table.
@@ -45,6 +54,9 @@ def terms(study: Study) -> dict[str, str]:
         "cannot tell": "Neither.",
         TOO_FEW: f"Better, worse and equivalent need {SEEDS} seeds of both arms.",
         UNTUNED: "The two arms were not tuned alike, so they have no verdict.",
+        CARRIED: "The settings of an arm were chosen in another study.",
+        FEW_SEEDS: "Settings of an arm were chosen among the noise of few seeds.",
+        AT_END: "A better value of a tuned number may lie beyond its grid.",
     }
 
 
@@ -127,4 +139,62 @@ def other_differences(
     return [
         note(text),
         *box(["#", "arm", *map(heading, paired)], rows, text=(1,), long=True),
+    ]
+
+
+COMMON = "loss.temperature"
+
+
+def common_section(study: Study) -> list[str]:
+    """HTML of the arms at each temperature shared with the base or first arm.
+
+    A difference between samples that changes its sign with the temperature of both is
+    an interaction, not an effect of the samples.
+
+    Args:
+      study: the study.
+
+    Returns:
+      Lines of HTML; none where no two arms were tested at two or more common values.
+    """
+    groups: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
+    configs = {
+        a: next(iter(ones.values())).config for a, ones in study.pairing.arms.items()
+    }
+    for arm, config in trained_arms(configs).items():
+        idle, values = idle_keys(config), flatten(all_values(config))
+        value = values.pop(COMMON)
+        rest = tuple(sorted((k, v) for k, v in values.items() if k not in idle))
+        groups.setdefault(rest, {})[value] = arm
+    first = next(iter(groups.values()), {})
+    base = next((one for one in groups.values() if study.base in one.values()), first)
+    rows, order = [], sorted(base, key=float)
+    for group in groups.values():
+        shared = [value for value in order if value in group]
+        if group is base or len(shared) < 2:
+            continue
+        pairs = {group[value]: base[value] for value in shared}
+        compared = {
+            row["arm"]: row
+            for row in compare_arms(study.pairing, [study.metric], pairs).rows(
+                named=True
+            )
+        }
+        cells = {v: compared[group[v]] for v in shared}
+        signs = {one["difference"] > 0 for one in cells.values()}
+        texts = [difference_text(cells[v]) if v in cells else "-" for v in order]
+        rows.append(
+            [group[shared[0]], *texts, "same" if len(signs) == 1 else "changes"]
+        )
+    if not rows:
+        return []
+    text = (
+        f"Differences to {base[order[0]]} at the same {COMMON} for both. A sign that "
+        "changes is an interaction of the samples with the temperature."
+    )
+    heads = ["arm", *(f"at {value}" for value in order), "sign"]
+    return [
+        "<h2>At common temperatures</h2>",
+        note(text),
+        *box(heads, rows, text=(0,), long=True),
     ]

@@ -12,7 +12,7 @@ from twotower_jax.data.text_files import write_text
 from twotower_jax.errors import InputError
 from twotower_jax.objective.card import Card
 from twotower_jax.report.canvas import Drawing, draw_key
-from twotower_jax.report.differences import controls_section
+from twotower_jax.report.differences import common_section, controls_section
 from twotower_jax.report.figure_files import own_ids, write_figures
 from twotower_jax.report.figures import study_figures
 from twotower_jax.report.objective import objective_section
@@ -22,6 +22,7 @@ from twotower_jax.report.sections import (
     configuration_section,
     cost_section,
     metrics_section,
+    stages_section,
 )
 from twotower_jax.report.selected import selection_section
 from twotower_jax.study.answer import answer
@@ -92,10 +93,12 @@ def _body(
         *_introduction(study),
         *arms_section(study, order),
         *controls_section(study, order),
+        *common_section(study),
         *_figures(figures, order),
         *objective_section(cards, order),
         *metrics_section(study, order),
         *selection_section(study.runs, study.table),
+        *stages_section(study.runs),
         *configuration_section(study.runs, order),
         *cost_section(study, order),
         *_skipped(study.runs),

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from twotower_jax.config import Config
+from twotower_jax.config.hard import REJECTED
 from twotower_jax.data.guess.clock import anomalies, span
 from twotower_jax.data.guess.log import ROLES, Guess
 from twotower_jax.data.health import (
@@ -245,7 +246,7 @@ def studies_of(log: FunnelLog) -> list[list[str]]:
     counts = np.bincount(log.stage, minlength=len(Stage))
     pool = [] if log.request is not None else ["negatives.hard.pool=user"]
     found = []
-    stages = [stage.name.lower() for stage in DISCARDED if counts[stage]]
+    stages = [name for name in REJECTED if counts[Stage[name.upper()]]]
     if stages:
         found.append(["negatives=hard", f"negatives.hard.stages=[{','.join(stages)}]"])
     if counts[Stage.EXPOSED]:

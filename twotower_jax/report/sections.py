@@ -173,6 +173,36 @@ def cost_section(study: Study, order: Sequence[str]) -> list[str]:
     ]
 
 
+def stages_section(runs: Runs) -> list[str]:
+    """HTML of the true click rate of each stage of a simulated world.
+
+    Args:
+      runs: the runs of the study.
+
+    Returns:
+      Lines of HTML; none where no run knows the truth.
+    """
+    stages = next((s for run in runs.finished if (s := run.result.get("stages"))), {})
+    if not stages:
+        return []
+    text = (
+        "True click rate of the items by the furthest stage that they reached, and the "
+        "AUC with which the truth tells the clicks of a request from them. At 0.5 the "
+        "items of a stage are as good as the clicks."
+    )
+    rows = [
+        [
+            stage,
+            f"{one['rows']:,}",
+            f"{one['click_rate']:.3f}",
+            f"{one['auc']:.3f}" if "auc" in one else "-",
+        ]
+        for stage, one in stages.items()
+    ]
+    heads = ["furthest stage", "rows", "true click rate", "AUC of clicks"]
+    return ["<h2>Stages of the funnel</h2>", note(text), *box(heads, rows, text=(0,))]
+
+
 def _facts(study: Study, runs: pl.DataFrame, arms: int) -> dict[str, str]:
     """Return the facts of all runs together by their names."""
     finished, skipped = study.runs.finished, study.runs.skipped

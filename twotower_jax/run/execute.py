@@ -55,6 +55,7 @@ from twotower_jax.run.ranking_tables import write_tables
 from twotower_jax.run.records import RunFolder, run_folder
 from twotower_jax.run.sample_report import print_data, report_samples
 from twotower_jax.run.sequences import check_lengths, trained_part
+from twotower_jax.run.simulator_truth import shared_stage_truth
 from twotower_jax.run.tower_features import choose_features
 from twotower_jax.run.trackers import make_trackers
 from twotower_jax.run.tracking import Tracking
@@ -149,7 +150,7 @@ def _checked(
     check_same_parent(record, parent)
     console.print(f"run {record.shared}", highlight=False, soft_wrap=True)
     data = _load(config, shared)
-    print_data(console, data)
+    print_data(console, data, shared_stage_truth(config.data, data))
     part = trained_part(config, data)
     check_sizes(config, part)
     if trains(config):
@@ -247,6 +248,7 @@ def _train_and_evaluate(attempt: Attempt) -> dict[str, Any]:
         "examples_per_second": _speed(notes, config.training.batch_size),
         "samples": samples,
         "towers": {"query": config.towers.query, "candidate": config.towers.candidate},
+        "stages": shared_stage_truth(config.data, data),
         "data": dict(part.split.report) | dict(data.log.dropped),
     }
 

@@ -5,6 +5,7 @@ Two lines and a figure compare the positives before and after resampling.
 
 import io
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ import numpy as np
 from rich.console import Console
 
 from twotower_jax.config import Config
-from twotower_jax.config.hard import parse_stage
+from twotower_jax.config.hard import REJECTED, THROUGH, parse_stage
 from twotower_jax.data.drafts import draft_of
 from twotower_jax.losses.registry import LOSSES
 from twotower_jax.run.inputs import Loaded
@@ -33,6 +34,12 @@ EXPOSED = (
     "negatives of ranking they are not. Compare with an arm that leaves them out."
 )
 
+CAME_THROUGH = (
+    "note: items of the stages {stages} came through ranking, and users like many of "
+    "them; the hard negatives that pre-ranking and ranking rejected are "
+    f"negatives.hard.stages=[{','.join(REJECTED)}]."
+)
+
 # Negatives per positive from which a pointwise loss needs an offset.
 MANY = 50
 
@@ -40,12 +47,15 @@ MANY = 50
 _described: set[str] = set()
 
 
-def print_data(console: Console, data: Loaded) -> None:
-    """Print the size of the data; once per process also the rows that were dropped.
+def print_data(
+    console: Console, data: Loaded, stages: Mapping[str, Mapping[str, float]]
+) -> None:
+    """Print the size of the data; once per process also dropped rows and the stages.
 
     Args:
       console: where it is shown.
       data: of a run.
+      stages: result of `simulator_truth.stage_truth`.
     """
     parts = data.split
     console.print(
@@ -62,6 +72,13 @@ def print_data(console: Console, data: Loaded) -> None:
     for reason, number in (data.log.dropped | parts.report).items():
         if number:
             console.print(f"  {reason}: {number:,}", highlight=False, soft_wrap=True)
+    for stage, one in stages.items():
+        console.print(
+            f"  furthest stage {stage}: {one['rows']:,} rows, true click rate "
+            f"{one['click_rate']:.3f}, AUC of clicks {one.get('auc', math.nan):.3f}",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def report_samples(
@@ -101,8 +118,12 @@ def report_samples(
         )
     hard = config.negatives.hard
     stages = {parse_stage(name)[0] for name in hard.stages}
-    if hard.num and HARD_SOURCES[hard.source].of_log and "exposed" in stages:
-        console.print(EXPOSED, highlight=False, soft_wrap=True)
+    if hard.num and HARD_SOURCES[hard.source].of_log:
+        if "exposed" in stages:
+            console.print(EXPOSED, highlight=False, soft_wrap=True)
+        if through := ", ".join(name for name in THROUGH if name in stages):
+            text = CAME_THROUGH.format(stages=through)
+            console.print(text, highlight=False, soft_wrap=True)
     if warning := offset_warning(config, problem):
         console.print(warning, highlight=False, soft_wrap=True)
 

@@ -15,6 +15,7 @@ import numpy as np
 from twotower_jax.config.data import DataConfig
 from twotower_jax.config.evaluation import EvaluationConfig
 from twotower_jax.config.simulator import SimulatorConfig
+from twotower_jax.data.log import FunnelLog, Stage
 from twotower_jax.data.simulator import (
     UniformExposures,
     share_of_time,
@@ -24,6 +25,7 @@ from twotower_jax.data.simulator import (
 )
 from twotower_jax.data.sources import SOURCES
 from twotower_jax.data.window import to_seconds
+from twotower_jax.evaluation.auc import Contest, query_auc
 from twotower_jax.evaluation.metrics import (
     Scope,
     click_metrics,
@@ -34,6 +36,7 @@ from twotower_jax.evaluation.ragged import Ragged, from_pairs
 from twotower_jax.evaluation.retrieve import top_k
 from twotower_jax.evaluation.slices import sliced_metrics
 from twotower_jax.run.inputs import Loaded
+from twotower_jax.run.latest import Latest
 
 
 class Truth(NamedTuple):
@@ -90,6 +93,64 @@ def make_truth(
         uniform = _uniform(exposures, world, user, item, seen)
     ideal = _probabilities(world, moment, (user, item), best)
     return Truth(world, moment, user, item, best, ideal, uniform)
+
+
+def stage_truth(
+    config: DataConfig, log: FunnelLog, most: int = 2_000
+) -> dict[str, dict[str, float]]:
+    """True click rate of the items of each stage, and how well clicks stand out.
+
+      click_rate   mean P(click | looked at) of the items whose furthest stage it is, at
+                   the time of their request
+      auc          mean over requests with a click of the share of pairs (clicked item,
+                   item of the stage) in which the clicked one has the larger P: the AUC
+                   that a perfect model has; 1/2 is a stage as good as the clicks
+
+    Args:
+      config: of the data.
+      log: the log of a simulated world.
+      most: number of requests that are used, evenly spread over time.
+
+    Returns:
+      {stage: {"rows", "click_rate", "auc"}} of the stages that the log has; empty for a
+      source without a truth.
+    """
+    if not SOURCES[config.source].has_truth or log.request is None:
+        return {}
+    world = config.simulator
+    kept = log.request % -(-world.requests // most) == 0
+    user, item, stage = log.user[kept], log.item[kept], log.stage[kept]
+    request = log.request[kept]
+    ids = log.user_ids.to_numpy()[user], log.item_ids.to_numpy()[item]
+    probability = truth(world, *ids, (request + 0.5) / world.requests)
+    place = np.arange(len(stage))
+
+    def of(one: Stage) -> Ragged:
+        rows = place[stage == one]
+        return from_pairs(request[rows], rows, world.requests)
+
+    clicked, found = of(Stage.CLICKED), {}
+    for one in Stage:
+        rows = of(one)
+        if not len(rows.items):
+            continue
+        contest = Contest(lambda pairs: probability[pairs.items], clicked, rows)
+        auc = query_auc(contest)
+        auc = auc[np.isfinite(auc)]
+        found[one.name.lower()] = {
+            "rows": int(np.count_nonzero(log.stage == one)),
+            "click_rate": float(probability[rows.items].mean()),
+        } | ({"auc": float(auc.mean())} if len(auc) else {})
+    return found
+
+
+_stage_truths: Latest[dict[str, dict[str, float]]] = Latest(2)
+
+
+def shared_stage_truth(config: DataConfig, data: Loaded) -> dict[str, dict[str, float]]:
+    """The result of `stage_truth`, computed once for the runs of a process."""
+    make = functools.partial(stage_truth, config, data.log)
+    return _stage_truths.get(data.fingerprint, make)
 
 
 def _uniform(

@@ -71,7 +71,7 @@ def best_arm(study: Study) -> str | None:
     best, *others = ranked
     to_best = dict.fromkeys(others, best)
     compared = compare_arms(
-        study.pairing, [study.metric], to_best, study.margin, study.tuning.alike
+        study.pairing, [study.metric], to_best, study.margin, study.tuning.withheld
     )
     beaten = all(_word(row) == WORSE for row in compared.rows(named=True))
     return best if beaten else None

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from twotower_jax.evaluation.metrics import larger_is_better
 from twotower_jax.study.arms import idle_sources, summary
 from twotower_jax.study.comparison import compare_arms
+from twotower_jax.study.controls import negatives_of_a_row
 from twotower_jax.study.load import Study
 from twotower_jax.study.naming import is_baseline
 from twotower_jax.study.tables import main_split
@@ -27,13 +28,13 @@ def cautions(study: Study) -> list[str]:
 
     Returns:
       Sentences: no arm is better than a baseline, another base arm or none, untuned
-      arms, arms without a control or with other tuned values than their control, arms
-      that were not trained alike or enough, few seeds.
+      arms, arms without a control or with other tuned values or numbers of negatives
+      than their control, arms that were not trained alike or enough, few seeds.
     """
     lines = [lost_to_baseline(study), study.missing_base]
     if len(study.pairing.arms) > 1:
         lines += [_untuned(study), *(one.warning for one in study.controls.values())]
-        lines.append(other_values(study))
+        lines += [_faults_of_tuning(study), other_values(study), other_numbers(study)]
     references = dict(study.comparison.select("arm", "base").iter_rows())
     references |= {a: one.control for a, one in study.controls.items() if one.control}
     lines += training_warnings(study.pairing.arms, references)
@@ -93,6 +94,47 @@ def _untuned(study: Study) -> str:
         f'"{UNTUNED}": another learning rate or temperature may reverse them. Tune '
         "every arm alike with hydra/sweeper=select, or name the place where the "
         "settings were tuned by hydra.callbacks.study.tuned or twotower report --tuned."
+    )
+
+
+def _faults_of_tuning(study: Study) -> str:
+    """Return the arms whose settings carry no verdict, or an empty text."""
+    faults: dict[str, list[str]] = {}
+    for arm, fault in study.tuning.faults.items():
+        faults.setdefault(fault, []).append(arm)
+    if not faults:
+        return ""
+    listed = "; ".join(f"{fault}: {', '.join(arms)}" for fault, arms in faults.items())
+    return (
+        f"No verdict for arms whose settings are not settled. {listed}. Tune each arm "
+        f"on these data with {SEEDS} seeds or more (hydra.sweeper.tune_seeds), and "
+        "widen an axis at whose end a value was chosen."
+    )
+
+
+def other_numbers(study: Study) -> str:
+    """The arms whose rows have another number of negatives than those of their control.
+
+    Args:
+      study: the result of `load.load_study`.
+
+    Returns:
+      A sentence; "" where the numbers are equal.
+    """
+    numbers = {
+        arm: negatives_of_a_row(next(iter(runs.values())).config)
+        for arm, runs in study.pairing.arms.items()
+    }
+    listed = [
+        f"{arm} {numbers[arm]:,} against {numbers[one.control]:,} of {one.control}"
+        for arm, one in study.controls.items()
+        if one.control and numbers[arm] != numbers[one.control]
+    ]
+    if not listed:
+        return ""
+    return (
+        f"Other numbers of negatives a row than the control: {'; '.join(listed)}. The "
+        "difference is that of the number too."
     )
 
 

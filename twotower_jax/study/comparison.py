@@ -49,7 +49,7 @@ def compare_arms(
     metrics: Sequence[str],
     references: Mapping[str, str],
     margin: float = MARGIN,
-    alike: Callable[[str, str], bool] = lambda arm, reference: True,
+    withheld: Callable[[str, str], str] = lambda arm, reference: "",
 ) -> pl.DataFrame:
     """Comparison of arms, each to a reference arm.
 
@@ -59,7 +59,7 @@ def compare_arms(
         its means and no interval.
       references: {arm: the arm that it is compared to}.
       margin: share of the reference's mean up to which a difference is equivalent.
-      alike: whether two arms were tuned alike; others have no verdict.
+      withheld: the reason why two arms have no verdict, "" where they have one.
 
     Returns:
       COLUMNS, one row per metric and arm; `base` is the reference. Holm's correction is
@@ -71,7 +71,7 @@ def compare_arms(
             measured[metric, *pair]._replace(tests=len(references))
             for pair in references.items()
         ]
-        rules = [Rules(margin, tuned=alike(*pair)) for pair in references.items()]
+        rules = [Rules(margin, withheld(*pair)) for pair in references.items()]
         judged = judge(differences, rules, larger_is_better(metric))
         for pair, one, judgement in zip(
             references.items(), differences, judged, strict=True

@@ -15,7 +15,7 @@ from twotower_jax.config.effective import (
     hard_negatives,
     idle_keys,
 )
-from twotower_jax.study.naming import flatten
+from twotower_jax.study.naming import flatten, is_baseline
 
 SIZES = ("negatives.easy.num", "negatives.hard.num", "slots")
 MIXED = ("negatives.easy.num", "negatives.hard.num", "negatives.hard_ratio")
@@ -121,6 +121,30 @@ def contrast(
       1
     """
     return _contrast(_views(arm), _views(other), tuned)
+
+
+def negatives_of_a_row(config: Mapping[str, Any]) -> int:
+    """The number of negatives that each row of a training has, masked ones included.
+
+    Args:
+      config: a configuration as nested dictionaries.
+
+    Returns:
+      Other rows of the batch, explicit draws and the bank; 0 for the full softmax and
+      for baselines, which draw none.
+
+    Examples:
+      >>> negatives_of_a_row({"training": {"batch_size": 256}})
+      255
+      >>> slots = {"in_batch": False, "layout": "per_row", "easy": {"num": 8}}
+      >>> negatives_of_a_row({"negatives": slots})
+      8
+    """
+    values = all_values(config)
+    if is_baseline(config) or values["loss.name"] == "full_softmax":
+        return 0
+    others = (values["training.batch_size"] - 1) * values["negatives.in_batch"]
+    return others + explicit_slots(values) + values["negatives.bank.size"]
 
 
 class _Views(NamedTuple):

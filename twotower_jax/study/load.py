@@ -121,9 +121,9 @@ def load_study(
         rule,
         description,
         tuning,
-        compare_arms(pairing, metrics, to_base, margin, tuning.alike),
+        compare_arms(pairing, metrics, to_base, margin, tuning.withheld),
         controls,
-        compare_arms(pairing, metrics, to_control, margin, tuning.alike),
+        compare_arms(pairing, metrics, to_control, margin, tuning.withheld),
     )
 
 

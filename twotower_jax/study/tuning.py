@@ -1,16 +1,24 @@
 """Whether the arms of a study were tuned alike, so that differences may have words."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
+from twotower_jax.model.baselines import BASELINES
 from twotower_jax.study.runs import Run, Runs
 from twotower_jax.study.selection import (
     ArmChoice,
     Selection,
+    edges,
     read_selection,
     tuning_sentence,
 )
+from twotower_jax.study.verdicts import SEEDS, UNTUNED
 
+CARRIED = "settings carried over"
+FEW_SEEDS = f"tuned with fewer than {SEEDS} seeds"
+AT_END = "at the end of its grid"
 # Numbers that tuning sets for each arm; a study that says it is tuned has tuned these.
 TUNED_KEYS = ("optimizer.learning_rate", "loss.temperature", "training.steps")
 # Values of towers.kind that have no number to tune.
@@ -26,11 +34,29 @@ class Tuning(NamedTuple):
         points of a grid smaller than the limit of trials has that limit, and one
         without numbers to tune is not among them. None: all count as tuned alike.
       keys: the tuned keys.
+      faults: {arm: the fault of its tuning} of the arms whose differences have no
+        verdict: CARRIED, FEW_SEEDS or AT_END.
     """
 
     text: str
     trials: dict[str, int] | None
     keys: tuple[str, ...] = ()
+    faults: Mapping[str, str] = MappingProxyType({})
+
+    def withheld(self, arm: str, other: str) -> str:
+        """The reason why the difference of two arms has no verdict; "" with one.
+
+        Args:
+          arm, other: names of arms.
+
+        Examples:
+          >>> tuning = Tuning("", {"a": 9, "b": 9, "c": 1}, faults={"b": AT_END})
+          >>> tuning.withheld("a", "c"), tuning.withheld("a", "b")
+          ('untuned', 'at the end of its grid')
+        """
+        if not self.alike(arm, other):
+            return UNTUNED
+        return self.faults.get(arm) or self.faults.get(other, "")
 
     def alike(self, arm: str, other: str) -> bool:
         """Whether two arms were tuned alike, so that their difference may have a word.
@@ -93,7 +119,38 @@ def study_tuning(
         if None in ones or any(one.tunable for one in chosen[arm])
     }
     firsts = {arm: chosen[arm][0] for arm, number in trials.items() if number}
-    return Tuning(_text(trials, firsts, found), trials, keys)
+    faults = {
+        arm: fault
+        for arm in firsts
+        if (fault := _fault(arms[arm].values(), selections, chosen[arm]))
+    }
+    return Tuning(_text(trials, firsts, found), trials, keys, faults)
+
+
+def _fault(
+    runs: Iterable[Run],
+    selections: Mapping[Path, Selection | None],
+    choices: Sequence[ArmChoice],
+) -> str:
+    """Return why a choice of settings carries no verdict; "" where it does.
+
+    Settings of another study may be wrong here, few seeds choose among noise, and a
+    better value may lie beyond the end of a grid.
+    """
+    used = [one for run in runs if (one := selections.get(run.path.parent))]
+    if any(one.source for one in used):
+        return CARRIED
+    seeded = any(_is_seeded(run) for run in runs)
+    if seeded and any(len(one.tune_seeds) < SEEDS for one in used):
+        return FEW_SEEDS
+    return AT_END if any(map(edges, choices)) else ""
+
+
+def _is_seeded(run: Run) -> bool:
+    """Return whether another seed gives a run other numbers."""
+    towers = run.config.get("towers")
+    kind = towers.get("kind") if isinstance(towers, dict) else None
+    return kind not in BASELINES or BASELINES[kind].seeded
 
 
 def _text(

@@ -29,11 +29,11 @@ class Rules(NamedTuple):
 
     Attributes:
       margin: share of the reference's mean up to which a difference is equivalent.
-      tuned: whether both arms were tuned alike; without, a difference has no word.
+      withheld: the reason for no verdict, such as UNTUNED; "" for a verdict.
     """
 
     margin: float = MARGIN
-    tuned: bool = True
+    withheld: str = ""
 
 
 class Judgement(NamedTuple):
@@ -112,7 +112,7 @@ def verdict(
       one: the difference of an arm to its reference.
       p_holm: its decisive p value after Holm's correction.
       larger: whether larger values of the metric are better.
-      rules: of the study; by default the margin MARGIN, and tuned arms.
+      rules: of the study; by default the margin MARGIN, and nothing withheld.
 
     Returns:
       "better", "worse", "equivalent", "cannot tell", or the reason for no word; ""
@@ -135,8 +135,8 @@ def verdict(
         return ""
     if one.seeds < SEEDS:
         return TOO_FEW
-    if not rules.tuned:
-        return UNTUNED
+    if rules.withheld:
+        return rules.withheld
     alike = equivalent(one, rules.margin)
     within = f" ({WITHIN} {percent(rules.margin)})" if alike else ""
     if p_holm < 1 - LEVEL:

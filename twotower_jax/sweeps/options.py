@@ -66,9 +66,10 @@ class Options:
         example="-m experiment=select hydra.sweeper.trials_seed=1",
     )
     tune_seeds: Sequence[int] | int = key(
-        (100,),
-        doc="seeds of the runs on validation, which differ from those of the study",
-        example="-m experiment=select hydra.sweeper.tune_seeds=[100,101]",
+        (100, 101, 102),
+        doc="seeds of the runs on validation, which differ from those of the study; "
+        "arms tuned with fewer than three have no verdict",
+        example="-m experiment=select hydra.sweeper.tune_seeds=[100,101,102,103]",
     )
     metric: str | None = key(
         None,

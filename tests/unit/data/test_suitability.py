@@ -32,10 +32,11 @@ def test_positives_alone_carry_easy_negatives_and_resampling():
 
 
 def test_without_requests_the_pool_is_the_users():
-    rows = [(0, 0, "clicked"), (0, 1, "ranked")]
+    rows = [(0, 0, "clicked"), (0, 1, "ranked"), (0, 2, "pre_ranked")]
     found = studies(make_log(rows, COLUMNS[:3]), "table")
+    # Items that came through ranking are no hard negatives.
     assert found["hard negatives by stage"].endswith(
-        "[ranked] negatives.hard.pool=user (no requests)"
+        "[pre_ranked] negatives.hard.pool=user (no requests)"
     )
     assert found["windows of ranks"].startswith("no")
 

@@ -5,7 +5,7 @@ import re
 
 import polars as pl
 import pytest
-from helpers.run_folders import read_comparison
+from helpers.run_folders import read_comparison, write_run
 from helpers.studies import HOSTILE, Page, report, write_arm, write_queries
 
 from twotower_jax.errors import InputError
@@ -365,3 +365,29 @@ def test_report_of_one_arm_compares_nothing(tmp_path):
     heads = ["#", "arm", "recall@20", "seeds", "seconds", "examples"]
     assert page.tables["Arms"][0][0] == heads
     assert read_comparison(tmp_path).is_empty()
+
+
+def test_arms_are_compared_at_each_common_temperature(tmp_path):
+    """The difference between two samples may change its sign with the temperature."""
+    means = {("a", 0.1): 0.2, ("a", 0.4): 0.3, ("b", 0.1): 0.25, ("b", 0.4): 0.26}
+    for (arm, temperature), mean in means.items():
+        config = {"loss": {"temperature": temperature}}
+        config["negatives"] = {"distinct": arm == "b"}
+        for seed in range(3):
+            path = write_run(
+                tmp_path / f"{arm}{temperature}{seed}",
+                {"arm": f"{arm} at {temperature}", **config},
+                seed,
+                {"recall@20": mean},
+            )
+            values = {"user": range(40), "recall@20": mean + 0.001 * seed}
+            pl.DataFrame(values).write_parquet(path / "queries.parquet")
+    page = Page(report(tmp_path, base="a at 0.1"))
+    heads, row = page.tables["At common temperatures"][0]
+    assert heads == ["arm", "at 0.1", "at 0.4", "sign"]
+    assert (row[0], row[1][:7], row[2][:7]) == ("b at 0.1", "+0.0500", "-0.0400")
+    assert row[3] == "changes"
+
+
+def test_without_common_temperatures_there_is_no_such_table(folder):
+    assert "At common temperatures" not in report(folder, base="lonely").read_text()

@@ -120,3 +120,18 @@ def test_other_tuned_values_than_those_of_the_control_are_named(tmp_path):
     arms["slots"] = ({**slots, "loss": {"temperature": 0.2}}, 0.2)
     same = study(tmp_path / "same", arms)
     assert not any("Tuning chose" in one for one in cautions(same))
+
+
+def test_another_number_of_negatives_than_the_control_is_named(tmp_path):
+    slots = {"in_batch": False, "layout": "per_row", "easy": {"num": 8}}
+    arms = {
+        "in-batch": ({"training": {"batch_size": 1024}}, 0.2),
+        "slots": ({"training": {"batch_size": 1024}, "negatives": slots}, 0.1),
+    }
+    (text,) = [one for one in cautions(study(tmp_path, arms)) if "numbers" in one]
+    assert "slots 8 against 1,023 of in-batch" in text
+    equal = {"in-batch": arms["in-batch"], "once": ({"training": {"batch_size": 1024},
+             "negatives": {"distinct": True}}, 0.1)}  # fmt: skip
+    folder = tmp_path / "equal"
+    folder.mkdir()
+    assert not any("numbers of neg" in one for one in cautions(study(folder, equal)))

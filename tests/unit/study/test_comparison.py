@@ -204,7 +204,7 @@ def test_arms_that_were_not_tuned_alike_have_numbers_and_no_words(study):
         study[0],
         SHOWN,
         "base",
-        alike=lambda arm, base: (arm, base) == ("worse", "base"),
+        withheld=lambda arm, _: "" if arm == "worse" else "untuned",
     )
     assert found["verdict"].to_list() == ["untuned", "worse"] * 2 + [""] * 2
     assert found.drop("verdict").equals(

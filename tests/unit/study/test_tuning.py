@@ -36,7 +36,8 @@ def select(
         )
         for arm, (runs, trials) in arms.items()
     ]
-    found = Selection("recall@20", (100,), (0, 1), tuple(choices), **options)
+    seeds = options.pop("tune_seeds", (100,))
+    found = Selection("recall@20", seeds, (0, 1), tuple(choices), **options)
     write_selection(found, folder)
 
 
@@ -48,13 +49,13 @@ def tuning(folder: Path, declared: str | None = None):
 def test_a_study_without_a_selection_is_untuned(tmp_path):
     for arm in ("one", "two"):
         write_arm(tmp_path, arm)
-    assert tuning(tmp_path) == ("Untuned.", {"one": 0, "two": 0}, ())
+    assert tuning(tmp_path)[:3] == ("Untuned.", {"one": 0, "two": 0}, ())
 
 
 def test_a_study_may_name_the_place_of_its_tuning(tmp_path):
     write_arm(tmp_path, "one")
     expected = ("Tuned: 24 trials in study X", None, TUNED_KEYS)
-    assert tuning(tmp_path, "24 trials in study X") == expected
+    assert tuning(tmp_path, "24 trials in study X")[:3] == expected
 
 
 def test_arms_with_as_many_trials_are_tuned_alike(tmp_path):
@@ -63,7 +64,7 @@ def test_arms_with_as_many_trials_are_tuned_alike(tmp_path):
     select(tmp_path, runs)
     text = "Tuned: 12 trials per arm on validation, seeds 100."
     found = tuning(tmp_path)
-    assert found == (text, {"one": 12, "two": 12}, tuple(AXES))
+    assert found[:3] == (text, {"one": 12, "two": 12}, tuple(AXES))
     assert found.tuned and found.alike("one", "two") and found.alike("one", "clicks")
 
 
@@ -129,6 +130,48 @@ def test_arms_beside_an_untuned_one_may_be_tuned_alike(tmp_path):
     found = tuning(tmp_path)
     assert not found.tuned and found.text.endswith("Untuned: EASE.")
     assert found.alike("one", "two") and not found.alike("one", "EASE")
+
+
+def trial(temperature: str, value: float) -> Trial:
+    return Trial({"loss.temperature": temperature}, (value,) * 3)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "chosen", "source", "fault"),
+    [
+        ((100, 101, 102), 1, None, ""),
+        ((100, 101), 1, None, "tuned with fewer than 3 seeds"),
+        ((100, 101, 102), 2, None, "at the end of its grid"),
+        ((100, 101, 102), 1, "other/select.json", "settings carried over"),
+    ],
+)
+def test_settings_that_are_not_settled_have_no_verdict(
+    tmp_path, seeds, chosen, source, fault
+):
+    texts = ["0.1", "0.2", "0.3"]
+    values = [0.1, 0.2, 0.1]
+    values[chosen] = 0.3
+    trials = tuple(map(trial, texts, values))
+    inner = (trials[0], trial("0.2", 0.9), trials[2])
+    axes = {"loss.temperature": texts}
+    choices = (
+        ArmChoice("one", axes, trials, chosen, write_arm(tmp_path, "one")),
+        ArmChoice("two", axes, inner, 1, write_arm(tmp_path, "two")),
+    )
+    write_selection(
+        Selection("recall@20", seeds, (0, 1), choices, None, source), tmp_path
+    )
+    assert tuning(tmp_path).withheld("one", "two") == fault
+    assert tuning(tmp_path).withheld("two", "one") == fault
+
+
+def test_a_baseline_without_a_seed_is_settled_by_one_trial_seed(tmp_path):
+    axes = {"loss.temperature": ["0.1", "0.2", "0.3"]}
+    trials = tuple(map(trial, axes["loss.temperature"], (0.1, 0.3, 0.1)))
+    runs = write_arm(tmp_path, "EASE", "ease"), write_arm(tmp_path, "kNN", "item_knn")
+    choices = tuple(ArmChoice(str(i), axes, trials, 1, r) for i, r in enumerate(runs))
+    write_selection(Selection("recall@20", (100,), (0, 1), choices), tmp_path)
+    assert tuning(tmp_path).withheld("EASE", "kNN") == ""
 
 
 def test_runs_of_an_earlier_choice_are_left_out(tmp_path):

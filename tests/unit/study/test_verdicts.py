@@ -73,7 +73,7 @@ def test_fewer_than_three_seeds_have_no_word(seeds):
 
 def test_untuned_arms_have_no_word_and_means_alone_have_nothing():
     one = difference(0.1, 0.01)
-    assert verdict(one, 0.0001, rules=Rules(tuned=False)) == "untuned"
+    assert verdict(one, 0.0001, rules=Rules(withheld="untuned")) == "untuned"
     nan = float("nan")
     bare = one._replace(interval=Interval(0.1, nan, nan, nan))
     assert verdict(bare, nan) == ""

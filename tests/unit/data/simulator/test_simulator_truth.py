@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from twotower_jax.config.data import DataConfig
 from twotower_jax.config.simulator import SimulatorConfig
 from twotower_jax.data.log import Stage
 from twotower_jax.data.simulator import (
@@ -17,6 +18,7 @@ from twotower_jax.data.simulator import (
 )
 from twotower_jax.data.simulator.record import prepare
 from twotower_jax.errors import InputError
+from twotower_jax.run.simulator_truth import stage_truth
 
 CONFIG = SimulatorConfig(users=300, items=1_200, requests=1_500, retrieved=200)
 
@@ -205,3 +207,33 @@ def test_no_pairs_and_no_users_are_empty():
     none = np.zeros(0, int)
     assert truth(CONFIG, none, none).shape == (0,)
     assert true_top_k(CONFIG, none, 3).shape == (0, 3)
+
+
+def test_the_truth_of_a_stage_is_that_of_its_rows_one_by_one():
+    config = replace(CONFIG, requests=120, kept=3)
+    log = simulate(config)
+    found = stage_truth(DataConfig(simulator=config), log)
+    users, items = log.user_ids.to_numpy()[log.user], log.item_ids.to_numpy()[log.item]
+    moment = (log.request[:, None] + 0.5) / config.requests
+    probability = oracle(config, users, items, moment)
+    for stage in Stage:
+        rows = log.stage == stage
+        shares = []
+        for request in np.unique(log.request):
+            own = log.request == request
+            clicks = probability[own & (log.stage == Stage.CLICKED)]
+            others = probability[own & rows]
+            if len(clicks) and len(others):
+                above = clicks[:, None] - others
+                shares.append(((above > 0) + 0.5 * (above == 0)).mean())
+        one = found[stage.name.lower()]
+        assert one["rows"] == rows.sum()
+        assert one["click_rate"] == pytest.approx(probability[rows].mean(), abs=1e-6)
+        assert one["auc"] == pytest.approx(np.mean(shares), abs=1e-6)
+    # What pre-ranking rejected is clicked least, what came through ranking more.
+    rates = [found[stage.name.lower()]["click_rate"] for stage in Stage]
+    assert rates == sorted(rates)
+
+
+def test_only_a_simulated_world_has_a_truth_of_its_stages():
+    assert stage_truth(DataConfig(source="table", path="a.csv"), simulate(CONFIG)) == {}
