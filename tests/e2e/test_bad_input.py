@@ -249,7 +249,7 @@ KEYS = {
     "patience of an update that fits valid": (
         [
             *("training.patience=1", "data.fit_valid=true"),
-            *("training.update=full", "training.start_from=run"),
+            *("training.update=full", "training.start_from=run", "training.steps=null"),
         ],
         ["training.patience=1", "data.fit_valid=true", "set training.patience=0"],
     ),

@@ -30,6 +30,9 @@ def modernised(values: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]
       {'size': 64, 'warmup': 0.25}
       >>> modernised(old, {"steps": 10})["negatives"]["bank"]
       {'size': 64}
+      >>> fitted = {"data": {"fit_valid": True}, "training": {"patience": None}}
+      >>> modernised(fitted, {"steps": 40})["training"]
+      {'patience': 0}
       >>> modernised({"towers": {"history_pooling": "transformer"}}, {})["towers"]
       {'history_pooling': 'transformer', 'sequence': {'longer': 'newest'}}
     """
@@ -48,7 +51,8 @@ def modernised(values: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]
     if isinstance(towers, dict) and towers.get("history_pooling") == "transformer":
         towers.setdefault("sequence", {}).setdefault("longer", "newest")
     data, training = values.get("data"), values.get("training")
+    fitted = isinstance(data, dict) and data.get("fit_valid")
     before = bool(result) and "length" not in result
-    if before and isinstance(data, dict) and data.get("fit_valid"):
-        values["training"] = (training or {}) | {"patience": 0}
+    if before and fitted and isinstance(training, dict):
+        training["patience"] = 0
     return values

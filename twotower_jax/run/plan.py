@@ -156,8 +156,8 @@ def finds_length(config: Config, split: Split) -> bool:
     if finds and not config.data.fit_valid:
         raise InputError(
             f"{config.data.path} was prepared with data.fit_valid=true, which leaves "
-            "no part to find the number of steps on; set training.patience=0 to train for "
-            "training.steps or training.epochs, or prepare the data without it"
+            "no part to find the number of steps on; set training.patience=0 to train "
+            "for training.steps or training.epochs, or prepare the data without it"
         )
     return finds
 
