@@ -246,8 +246,11 @@ KEYS = {
         ["negatives.in_batch=false", "negatives.easy.num=0"],
         ["negatives.in_batch=false", "negatives.easy.num=0", "above 0"],
     ),
-    "patience while fitting on valid": (
-        ["training.patience=1", "data.fit_valid=true"],
+    "patience of an update that fits valid": (
+        [
+            *("training.patience=1", "data.fit_valid=true"),
+            *("training.update=full", "training.start_from=run", "training.steps=null"),
+        ],
         ["training.patience=1", "data.fit_valid=true", "set training.patience=0"],
     ),
     "a table's key for the simulator": (

@@ -11,6 +11,19 @@ CHOICES = {
 }
 
 
+def test_users_of_one_row_have_no_history_and_are_evaluated(tmp_path, capsys):
+    """By time, no user of valid and test is one of training."""
+    path = tmp_path / "log.csv"
+    rows = [f"u{n},{n % 30},{n}" for n in range(400)]
+    path.write_text("\n".join(["user,item,time", *rows]) + "\n")
+    words = ("data=table", f"data.path={path}", "data.split=temporal", "name=one")
+    words += ("data.columns.time=time", "training.batch_size=64", "training.steps=4")
+    words += ("evaluation.k=[10,20]",)
+    assert tiny.command("train", *words, f"output={tmp_path}") == 0
+    shown = capsys.readouterr().out
+    assert "40 users have no training positive; add features of users" in shown
+
+
 def records(output, *words):
     """Return the validations of the runs of two seeds, without times."""
     command = ("train", "-m", *tiny.SMALL, f"output={output}", "name=sweep")

@@ -91,6 +91,20 @@ def test_rows_end_to_end_train_like_rows_one_by_one(way):
             assert jnp.abs(one - before).max() > 1e-6, name
 
 
+@pytest.mark.parametrize("distinct", [False, True])
+def test_a_batch_of_one_sequence_alone_has_a_finite_loss(distinct):
+    """Its positives are expected 0 times as negatives of the rows beside them."""
+    keys = {"training__batch_size": 2, "negatives__distinct": distinct}
+    problem = problem_of(**keys, loss__logq__correct="all")
+    users = np.asarray(problem.data.queries.user)
+    batches = problem.order.batches(0, 10)
+    assert (users[batches] == users[batches[:, :1]]).all(axis=1).any()
+    step, state = jax.jit(train_step, **CHEAP), problem.start()
+    for rows in jnp.asarray(batches):
+        state, loss = step(problem.program, problem.data, state, rows)
+        assert np.isfinite(loss)
+
+
 def test_a_later_item_changes_no_earlier_row_and_no_other_sequence():
     problem = problem_of()
     params, data = some_params(problem), problem.data

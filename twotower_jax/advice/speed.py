@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from twotower_jax.advice.runs import Runs
 from twotower_jax.advice.space import CONTROL
 from twotower_jax.config import Config
@@ -180,16 +182,18 @@ def _affordable(speed: Speed, minutes: float, batch: int) -> int:
 
 
 def affords_sequence(runs: Runs, speed: Speed, minutes: float) -> bool:
-    """Return whether the minutes allow a transformer enough epochs to learn.
+    """Return whether minutes and log allow a transformer enough epochs to learn.
 
     Args:
       runs: their configuration and data.
       speed: of the default towers.
       minutes: for everything.
     """
-    batch = runs.config().training.batch_size
+    batch, train = runs.config().training.batch_size, runs.data.split.train
+    if len(train) - len(np.unique(train.user)) < batch:  # first ones are not predicted
+        return False
     positives = batch * _affordable(speed, minutes, batch) / SLOWER
-    return positives >= LEAST_EPOCHS * len(runs.data.split.train)
+    return positives >= LEAST_EPOCHS * len(train)
 
 
 def is_limited(runs: Runs) -> bool:

@@ -74,8 +74,8 @@ class ColumnsConfig:
     )
     weight: str | None = key(
         None,
-        doc="column of the weights of positives, which positives.weight sets; null: "
-        "none",
+        doc="column of the weights of positives, which positives.weight sets, and "
+        "which is refused without it; null: none",
         example="data=table data.path=clicks.csv positives.weight=grade",
     )
 
@@ -250,9 +250,10 @@ class DataConfig:
     )
     fit_valid: bool = key(
         False,
-        doc="train on the valid part too; then nothing stops the training "
-        "before its last step",
-        example="data.fit_valid=true training.epochs=20",
+        doc="train on the valid part too, for as many steps as are best on it in a run "
+        "without it, which comes first; with training.steps, training.patience=0 or "
+        "one validation alone for the steps or epochs that are given",
+        example="data.fit_valid=true",
     )
     since: str | None = key(
         None,

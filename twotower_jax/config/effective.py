@@ -237,7 +237,7 @@ RULES = (
     Rule(
         # Without a validation set and patience it spaces lines of metrics.jsonl.
         ("training.eval_every",),
-        lambda v: v["training.patience"] or not v["data.fit_valid"],
+        lambda v: v["training.patience"] != 0 or not v["data.fit_valid"],
     ),
     Rule(("training.epochs",), lambda v: v["training.steps"] is None),
 )

@@ -97,10 +97,12 @@ class Config:
             self._check_correction()
         self._check_two_way()
         self._check_stage_pairs()
-        if self.training.patience and self.data.fit_valid:
+        update = self.training.update
+        if update is not None and self.training.patience and self.data.fit_valid:
             raise InputError(
                 f"training.patience={self.training.patience} needs a validation set, "
-                "but data.fit_valid=true trains on it; set training.patience=0"
+                f"but data.fit_valid=true trains on it, and training.update={update} "
+                "is one pass; set training.patience=0"
             )
         if self.training.start_from is not None and self.towers.init != "random":
             raise InputError(
@@ -122,12 +124,12 @@ class Config:
     def _name_weight(self) -> None:
         """Name the column of weights to the reader of the log."""
         weight, columns = self.positives.weight, self.data.columns
-        if weight is None:
-            return
         if columns.weight not in (None, weight):
             raise InputError(
-                f"positives.weight={weight} and data.columns.weight={columns.weight} "
-                "name two columns; leave data.columns.weight out"
+                f"data.columns.weight={columns.weight} has no effect with "
+                f"positives.weight={weight or 'null'}, which names the column that is "
+                f"read; set positives.weight={columns.weight}, or leave "
+                "data.columns.weight out"
             )
         self.data = replace(self.data, columns=replace(columns, weight=weight))
 

@@ -115,7 +115,8 @@ class TrainingConfig:
         None,
         low=0,
         doc="validations without improvement before the training ends; 0: it "
-        f"never ends early; null: {PATIENCE}, or 0 without a validation set",
+        f"never ends early; null: {PATIENCE}, or 0 without a validation set; with "
+        "data.fit_valid=true that of the run which finds the number of steps",
         example="3",
     )
     min_steps: int = key(

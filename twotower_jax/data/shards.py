@@ -110,7 +110,11 @@ def take_known(values: jax.Array, ids: jax.Array, missing: float) -> jax.Array:
     Examples:
       >>> take_known(jnp.array([5, 7]), jnp.array([1, 2]), -1).tolist()
       [7, -1]
+      >>> take_known(jnp.zeros(0, int), jnp.array([1, 2]), -1).tolist()
+      [-1, -1]
     """
+    if not len(values):  # of no entry nothing can be gathered
+        return jnp.full((*ids.shape, *values.shape[1:]), missing, values.dtype)
     if table_shards() == 1:
         return values.at[ids].get(mode="fill", fill_value=missing)
 

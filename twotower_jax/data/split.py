@@ -16,6 +16,7 @@ from twotower_jax.errors import InputError
 from twotower_jax.registry import Registry
 
 TRAIN, VALID, TEST = 0, 1, 2
+MOVED = "valid positives moved into train"  # with data.fit_valid
 # Order of a user's positives under `ratio` where the log has no times.
 ORDER_SEED = 0
 
@@ -295,7 +296,7 @@ def split_rows(log: FunnelLog, config: DataConfig) -> PartRows:
     train, valid, test = (rows[part == code] for code in (TRAIN, VALID, TEST))
     del positives, rows, part  # of a large log they take much memory
     if config.fit_valid:
-        report["valid positives moved into train"] = len(valid)
+        report[MOVED] = len(valid)
         train, valid = np.sort(np.concatenate([train, valid])), valid[:0]
     _check_parts(config, train, test)
     known = train

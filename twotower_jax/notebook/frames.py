@@ -64,7 +64,9 @@ def _unreadable(frame: Any, error: BaseException) -> InputError:
 
 
 def write_frame(frame: Any, output: Path) -> Path:
-    """Write a frame as parquet under the hash of its content, once.
+    """Write a frame as parquet under the hash of its content.
+
+    A file that has this name takes the content of the frame again, whatever it holds.
 
     Args:
       frame: for which `is_frame` holds.
@@ -88,8 +90,7 @@ def write_frame(frame: Any, output: Path) -> Path:
         with draft.open("rb") as file:
             name = hashlib.file_digest(file, "sha256").hexdigest()[:DIGITS]
         path = folder / f"frame-{name}.parquet"
-        if not path.exists():
-            put_in_place(draft, path)
+        put_in_place(draft, path)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise _unreadable(frame, error) from None
     finally:

@@ -118,6 +118,7 @@ def small_config(config: Config, world: World) -> Config:
             learn_temperature=False,
             self_supervised=SelfSupervisedConfig(),  # of features, here is one
         ),
+        data=replace(config.data, columns=replace(config.data.columns, weight=None)),
         positives=replace(config.positives, weight=None, lists=ListsConfig()),
     )
 

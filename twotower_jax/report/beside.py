@@ -77,10 +77,14 @@ def training_lines(result: dict[str, Any]) -> list[str]:
         )
     for split, share in result.get("tied", {}).items():
         if share >= TIED:
+            new = result.get("data", {}).get(f"users of {split} unseen in train", 0)
+            remedy = "lower optimizer.learning_rate or towers.init_scale"
+            if new >= share * result["queries"][split]:
+                remedy = f"{new} users have no training positive; add features of users"
             lines.append(
                 f"warning: {split}: the best items of {share:.0%} of the queries have "
                 "one score, so that the model does not tell items apart, and their "
-                "order is random; lower optimizer.learning_rate or towers.init_scale"
+                f"order is random; {remedy}"
             )
     if unmoved := result.get("unmoved"):
         lines.append(

@@ -60,7 +60,10 @@ def print_result(
     rate = result["examples_per_second"]
     speed = f", {rate:,.0f} examples/s" if rate else ""
     steps = f"{result['steps']} steps in {result['seconds']:.1f} s{speed}"
-    if reason := ENDED.get(result.get("stopped") or ""):
+    reason = ENDED.get(result.get("stopped") or "")
+    if length := result.get("length"):
+        steps += f"; their number is the best of {length['run']}, on validation"
+    elif reason:
         steps += f"; the best is step {result['best_step']}, {reason}"
     console.print(steps, highlight=False, soft_wrap=True)
     for line in training_lines(result):

@@ -1,7 +1,7 @@
 """What one attempt at a run works with."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rich.console import Console
 
@@ -49,6 +49,7 @@ class Attempt(NamedTuple):
       console: where progress is shown.
       sharing: what it shares with other runs.
       parent: the run whose parameters it starts with, or None.
+      length: entry ``length`` of the manifest: steps that another run found, or None.
     """
 
     config: Config
@@ -57,3 +58,4 @@ class Attempt(NamedTuple):
     console: Console
     sharing: Sharing
     parent: Parent | None
+    length: dict[str, Any] | None = None

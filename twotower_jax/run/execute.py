@@ -2,6 +2,7 @@
 
 import threading
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import jax
 from rich.console import Console
 
-from twotower_jax.config import Config
+from twotower_jax.config import Config, fingerprint
 from twotower_jax.data.sizes import sizes_of
 from twotower_jax.data.summary import weights_fingerprint
 from twotower_jax.data.text_files import write_json
@@ -29,6 +30,7 @@ from twotower_jax.run.inputs import (
     check_same_data,
     check_sizes,
     check_times,
+    split_log,
     trains,
 )
 from twotower_jax.run.joined import (
@@ -49,10 +51,11 @@ from twotower_jax.run.parent import (
     check_same_parent,
     find_parent,
 )
+from twotower_jax.run.plan import finds_length, make_schedule
 from twotower_jax.run.problem import make_problem
 from twotower_jax.run.queries import QuerySet, make_query_sets, some_queries
 from twotower_jax.run.ranking_tables import write_tables
-from twotower_jax.run.records import RunFolder, run_folder
+from twotower_jax.run.records import ON_VALIDATION, RunFolder, run_folder
 from twotower_jax.run.sample_report import print_data, report_samples
 from twotower_jax.run.sequences import check_lengths, trained_part
 from twotower_jax.run.simulator_truth import shared_stage_truth
@@ -129,16 +132,67 @@ def _run(
         label = "" if arm == config.arm else f" as the arm {arm!r}"
         console.print(f"finished before{label}; returning its result", highlight=False)
         return add_baselines(config, data, record, console)
+    length = (record.read("manifest") or {}).get("length")
+    if length is None and finds_length(config, data.split):
+        length = _found_length(config, data, record, console, command, shared)
     with agreed():
         chosen = choose_features(config, data)
         check_features(chosen, parent)
+    if length is not None:
+        training = replace(chosen.training, **length["schedule"])
+        chosen = replace(chosen, training=training)
     record.write_config(config)
     device = jax.devices()[0].device_kind
     made = manifest(config, data.fingerprint, device, command)
     made["weights_fingerprint"] = weights_fingerprint(data.split)
-    made["lists_fingerprint"] = lists
+    made["lists_fingerprint"], made["length"] = lists, length
     write_manifest(record, made | {"parent": parent and parent.identity}, console)
-    return _recorded(Attempt(chosen, data, record, console, shared, parent))
+    return _recorded(Attempt(chosen, data, record, console, shared, parent, length))
+
+
+def _found_length(
+    config: Config,
+    data: Loaded,
+    record: RunFolder,
+    console: Console,
+    command: str,
+    shared: Sharing,
+) -> dict[str, Any]:
+    """Return the steps that are best on validation in a run without the valid rows.
+
+    Args:
+      config: a run with ``data.fit_valid``.
+      data: its data.
+      record: its folder; that of the other run is in the folder select beside it.
+      console, command, shared: as of `run`.
+
+    Returns:
+      Entry ``length`` of the manifest: the best step as "steps", the other run, and its
+      schedule: rates that fall and shares of the training are those of that run.
+    """
+    alone = replace(
+        config,
+        name=f"{config.name}/{ON_VALIDATION}",
+        baselines=False,
+        data=replace(config.data, fit_valid=False),
+        evaluation=replace(config.evaluation, test=False),
+    )
+    parts = split_log(data.log, alone.data)
+    folder = record.shared.parent / ON_VALIDATION / fingerprint(alone)
+    shared = shared._replace(load=lambda _: parts, together=None)
+    say = partial(console.print, highlight=False, soft_wrap=True)
+    say("data.fit_valid=true: a run without the valid part finds the number of steps")
+    found = run(alone, folder=folder, console=console, command=command, shared=shared)
+    schedule = make_schedule(alone, trained_part(alone, parts).split)
+    last = " and its last" if found["best_step"] == found["steps"] else ""
+    name = f"{ON_VALIDATION}/{folder.name}"
+    say(f"{found['best_step']} steps with the valid part: the best{last} of {name}")
+    keys = ("steps", "eval_every", "patience")
+    return {
+        "steps": found["best_step"],
+        "run": name,
+        "schedule": {key: getattr(schedule, key) for key in keys},
+    }
 
 
 def _checked(
@@ -160,6 +214,13 @@ def _checked(
         check_lengths(config, data, part)
     check_same_data(record, data)
     check_same_lists(record, part)
+    before = record.read("manifest")
+    if before and not before.get("length") and finds_length(config, data.split):
+        raise InputError(
+            f"{record.path} holds a run of an earlier version, in which data.fit_valid="
+            "true trained to the last epoch; set name= to keep both, or move that "
+            "folder away"
+        )
     return parent, data
 
 
@@ -243,6 +304,7 @@ def _train_and_evaluate(attempt: Attempt) -> dict[str, Any]:
         "steps": notes.last_step,
         "best_step": notes.evaluated_step,
         "stopped": notes.stopped,
+        "length": attempt.length,
         "temperature": learned_temperature(params),
         "seconds": notes.seconds,
         "examples_per_second": _speed(notes, config.training.batch_size),
@@ -276,8 +338,10 @@ def _train(
     attempt: Attempt, problem: Problem, valid: QuerySet | None
 ) -> tuple[dict, Notes]:
     """Return the params of the best validation and the notes of the training."""
-    config, data, record, console, shared, parent = attempt
+    config, data, record, console, shared, parent, length = attempt
     schedule, model = problem.schedule, problem.program.structure.model
+    if length is not None:
+        schedule = schedule._replace(steps=length["steps"])
     weights = weights_fingerprint(data.split)
     lists = fingerprint_of_lists(config, data)
     identity = training_identity(config, data.fingerprint, weights, lists)

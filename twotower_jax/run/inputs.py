@@ -15,7 +15,7 @@ from twotower_jax.data.feed import Entities, Queries, feature_arrays, host_queri
 from twotower_jax.data.history import History, make_history
 from twotower_jax.data.log import FunnelLog, Pairs, Split
 from twotower_jax.data.prepared.load import stored_split
-from twotower_jax.data.split import split
+from twotower_jax.data.split import MOVED, split
 from twotower_jax.data.summary import data_fingerprint, weights_fingerprint
 from twotower_jax.errors import InputError
 from twotower_jax.model.baselines import BASELINES, baselines_for
@@ -141,7 +141,8 @@ def check_sizes(config: Config, data: Loaded) -> None:
             f"negatives.hard.mined.range_max={mined.range_max} is beyond the catalogue "
             f"of {data.log.num_items} items; lower it"
         )
-    if config.training.patience and not len(data.split.valid):
+    validates = len(data.split.valid) or data.split.report.get(MOVED)
+    if config.training.patience and not validates:
         raise InputError(
             f"training.patience={config.training.patience} needs a validation set, "
             f"but data.split={config.data.split} with data.valid_share="

@@ -11,8 +11,9 @@ from twotower_jax.data.block_order import BlockOrder
 from twotower_jax.data.feed import Order
 from twotower_jax.data.history import History
 from twotower_jax.data.log import Split
+from twotower_jax.data.split import MOVED
 from twotower_jax.errors import InputError
-from twotower_jax.run.inputs import Loaded
+from twotower_jax.run.inputs import Loaded, trains
 from twotower_jax.sampling.positive_weights import Settings
 from twotower_jax.sampling.positives import draw_epoch, item_weights
 from twotower_jax.training.schedule import Renewals, Schedule
@@ -129,6 +130,36 @@ def make_schedule(config: Config, split: Split) -> Schedule:
         min_steps=training.min_steps,
         pause=config.pause,
     )
+
+
+def finds_length(config: Config, split: Split) -> bool:
+    """Return whether a run without the valid part finds the length of a training.
+
+    It does where the valid part is trained on, unless the configuration gives the
+    length: by ``training.patience=0`` and, where patience is not given, by
+    ``training.steps`` or a schedule whose only validation is at its end.
+
+    Args:
+      config: the run.
+      split: its positives, the valid ones among those of train.
+
+    Raises:
+      InputError: where prepared data have no valid part to leave out.
+    """
+    training = config.training
+    if not trains(config) or not split.report.get(MOVED) or training.update is not None:
+        return False
+    schedule = make_schedule(config, split)
+    finds = training.steps is None and schedule.eval_every < schedule.steps
+    if training.patience is not None:
+        finds = training.patience > 0
+    if finds and not config.data.fit_valid:
+        raise InputError(
+            f"{config.data.path} was prepared with data.fit_valid=true, which leaves "
+            "no part to find the number of steps on; set training.patience=0 to train "
+            "for training.steps or training.epochs, or prepare the data without it"
+        )
+    return finds
 
 
 def minings(config: Config, schedule: Schedule) -> Renewals:

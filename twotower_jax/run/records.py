@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 # The keys that are read from each file, and their types.
+ON_VALIDATION = "select"  # below the folder of a study: runs on validation alone
 STATES = ("running", "paused", "failed", "done")
 NEEDED: dict[str, dict[str, Any]] = {
     "status": {"status": str},
@@ -269,7 +270,7 @@ def stored_config(folder: Path) -> Config:
     check_seal(folder, record.checksums(), "config.yaml")
     result, values = record.read("result") or {}, record.config()
     try:
-        return from_record(modernised(values, result.get("steps")))
+        return from_record(modernised(values, result))
     except InputError as error:
         raise InputError(f"{folder / 'config.yaml'}: {error}") from None
 

@@ -17,10 +17,11 @@ from twotower_jax.config.describe import declaration
 from twotower_jax.config.parse_text import parse_json
 from twotower_jax.data.text_files import read_text, write_text
 from twotower_jax.errors import InputError
+from twotower_jax.run.records import ON_VALIDATION
 from twotower_jax.study.grid import Axes, Point, grid_size
 
 FILE, TABLE = "select.json", "select.csv"
-FOLDER = "select"  # below the folder of the study: the runs on validation alone
+FOLDER = ON_VALIDATION
 
 
 @dataclass(frozen=True)

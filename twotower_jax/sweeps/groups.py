@@ -7,6 +7,7 @@ import jax
 from twotower_jax.config import Config
 from twotower_jax.run.inputs import Loaded, check_sizes, trains
 from twotower_jax.run.names import check_names
+from twotower_jax.run.plan import finds_length
 from twotower_jax.run.problem import make_problem
 from twotower_jax.run.records import RunFolder, run_folder
 
@@ -45,6 +46,8 @@ def signature(config: Config, read: Callable[[Config], Loaded]) -> Hashable | No
         check_names(config)
         data = read(config)
         check_sizes(config, data)
+        if finds_length(config, data.split):
+            return None  # the schedule is that of another run
         problem = make_problem(config, data)
     except Exception:
         return None  # the run itself reports the error

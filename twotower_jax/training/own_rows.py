@@ -74,9 +74,11 @@ def other_rows(own: OwnRows | None, batch_size: int) -> int | jax.Array:
       batch_size: Rows per batch.
 
     Returns:
-      n - 1, or with sequences n less the mean number of rows of a row's sequence.
+      n - 1, or with sequences n less the mean number of rows of a row's sequence. A
+      batch of one sequence alone counts as having one other row, as the next batch of
+      that sequence may: the log of an expected count of 0 would be -inf.
     """
-    return batch_size - (1 if own is None else own.number)
+    return batch_size - 1 if own is None else jnp.maximum(batch_size - own.number, 1)
 
 
 def own_items(

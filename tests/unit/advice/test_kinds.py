@@ -4,6 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -12,6 +13,7 @@ from twotower_jax.advice.space import Arm
 from twotower_jax.advice.speed import Speed
 from twotower_jax.config import Config
 from twotower_jax.config.training import TrainingConfig
+from twotower_jax.data.log import Pairs
 
 # Of towers: steps that the minutes allow, and the metric after them.
 KINDS = {"history": (1_000, 0.19), "factors": (4_000, 0.20)}
@@ -22,7 +24,8 @@ class Scripted:
 
     def __init__(self, epochs: int):
         self.words: list[str] = ["training.steps=1000"]
-        self.data = SimpleNamespace(split=SimpleNamespace(train=range(1024 * 100)))
+        rows = np.arange(1024 * 100)
+        self.data = SimpleNamespace(split=SimpleNamespace(train=Pairs(rows % 9, rows)))
         self.tried: list[tuple[list[str], str]] = []
         self.speed = Speed(1.0, 0.0, 64)
         self.epochs = epochs

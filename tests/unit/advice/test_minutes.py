@@ -3,12 +3,14 @@
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from twotower_jax.advice import speed
 from twotower_jax.advice.speed import Speed
 from twotower_jax.config import Config
 from twotower_jax.config.training import TrainingConfig
+from twotower_jax.data.log import Pairs
 from twotower_jax.errors import InputError
 
 
@@ -42,12 +44,15 @@ def test_a_faster_model_trains_longer_in_the_same_time(found, steps):
     assert words[0] == f"training.steps={steps}"
 
 
-@pytest.mark.parametrize(("minutes", "enough"), [(10, False), (40, True)])
-def test_a_transformer_needs_the_time_of_ten_epochs(minutes, enough):
+@pytest.mark.parametrize(
+    ("minutes", "users", "enough"),
+    [(10, 1000, False), (40, 1000, True), (40, 1024 * 100, False)],
+)
+def test_a_transformer_needs_ten_epochs_and_second_positives(minutes, users, enough):
     # 102,400 examples/s, a third of it by a transformer, for a twelfth of 35 % of 8 or
     # 38 minutes: 478,000 or 2,270,000 examples, of 102,400 each epoch.
-    config = Config(training=TrainingConfig(batch_size=1024))
-    data = SimpleNamespace(split=SimpleNamespace(train=range(1024 * 100)))
+    config, rows = Config(training=TrainingConfig(batch_size=1024)), np.arange(102_400)
+    data = SimpleNamespace(split=SimpleNamespace(train=Pairs(rows % users, rows)))
     runs: Any = SimpleNamespace(config=lambda: config, data=data)
     found = speed.affords_sequence(runs, Speed(102_400, 0.0, 64), minutes)
     assert found == enough

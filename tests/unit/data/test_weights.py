@@ -74,13 +74,11 @@ def test_sources_without_columns_of_numbers_refuse_a_weight():
 def test_the_column_is_named_once():
     named = from_dict({"positives": {"weight": "grade"}})
     assert named.data.columns.weight == "grade"
-    with pytest.raises(InputError, match="positives.weight=grade and data.columns.wei"):
-        from_dict(
-            {
-                "positives": {"weight": "grade"},
-                "data": {"columns": {"weight": "time"}},
-            }
-        )
+    for weight in ("grade", None):
+        words = {"positives": {"weight": weight}, "data": {"columns": {"weight": "w"}}}
+        text = f"data.columns.weight=w has .*positives.weight={weight or 'null'},"
+        with pytest.raises(InputError, match=text):
+            from_dict(words)
 
 
 def test_weights_are_no_part_of_the_identity_of_the_data(tmp_path):
