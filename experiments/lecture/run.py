@@ -11,6 +11,7 @@ outputs/lecture/queries. Runs whose rows are in runs.csv are left out.
 import argparse
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -41,6 +42,7 @@ LOG_WORDS = {
         "data.list_separator=space",
         "data.columns.user=column_0",
         "data.columns.item=column_1",
+        "training.batch_size=1024",
     ),
     "wikispeedia": ("data=wikispeedia", "towers.query=[current,target]"),
     "gowalla": ("data=lightgcn", "training.batch_size=4096"),
@@ -59,7 +61,14 @@ METRICS = {
     "ndcg": "ndcg@20",
     "arp": "arp@20",
 }
+RUNS = 60  # trained before their rows are written
 KEY = ["setting", "arm", "value", "seed"]
+SCHEMA = {
+    **{"setting": pl.String, "arm": pl.String, "value": pl.Float64, "seed": pl.Int64},
+    **dict.fromkeys(["valid", *METRICS], pl.Float64),
+    **{"steps": pl.Int64, "stopped": pl.String, "seconds": pl.Float64},
+    **{"data": pl.String, "run": pl.String},
+}
 
 
 def configuration(
@@ -114,22 +123,31 @@ def main() -> None:
     )
     parser.add_argument("--path", default="", help="folder of a log")
     parser.add_argument("--output", default="outputs")
-    parser.add_argument("--arms", default="", help="only arms whose name this pattern finds")
+    parser.add_argument(
+        "--arms", default="", help="only arms whose name this pattern finds"
+    )
     parser.add_argument("--seeds", type=int, nargs="*", default=WORLDS)
     parser.add_argument("--values", type=float, nargs="*", help="further temperatures")
     options = parser.parse_args()
-    for setting in options.settings:
-        train(setting, options)
+    every = {
+        key: one
+        for setting in options.settings
+        for key, one in missing(setting, options)
+    }
+    keys = list(every)
+    for begin in range(0, len(keys), RUNS):
+        train({key: every[key] for key in keys[begin : begin + RUNS]})
+        print(f"{min(begin + RUNS, len(keys))} of {len(keys)} runs", flush=True)
 
 
-def train(setting: str, options: argparse.Namespace) -> None:
-    """Train the missing runs of a setting, world by world."""
+def missing(
+    setting: str, options: argparse.Namespace
+) -> Iterator[tuple[tuple[str, str, float, int], Config]]:
+    """Yield key and configuration of the runs of a setting that runs.csv lacks."""
     path = HERE / "runs.csv"
-    done = pl.read_csv(path, infer_schema_length=None) if path.exists() else None
+    done = pl.read_csv(path, schema=SCHEMA) if path.exists() else None
     known = set(done.select(KEY).iter_rows()) if done is not None else set()
-    console = Console(file=sys.stdout)
     for seed in options.seeds:
-        configs = {}
         for arm in arms_of(setting):
             if not re.search(options.arms, arm):
                 continue
@@ -139,25 +157,28 @@ def train(setting: str, options: argparse.Namespace) -> None:
             for value in values:
                 key = (setting, arm, float(value), seed)
                 if key not in known:
-                    configs[key] = configuration(
-                        setting, arm, value, seed, options.output, options.path
+                    yield (
+                        key,
+                        configuration(
+                            setting, arm, value, seed, options.output, options.path
+                        ),
                     )
-        if not configs:
-            continue
-        console.print(f"{setting}, world {seed}: {len(configs)} runs")
-        every = list(configs.values())
-        with SideBySide(every, console, "run.py", FusedOptions(processes=True)):
-            for config in every:
-                train_job(config, console=Console(quiet=True), command="run.py")
-        rows = [
-            dict(zip(KEY, key, strict=True)) | row(config)
-            for key, config in configs.items()
-        ]
-        table = pl.DataFrame(rows, infer_schema_length=None)
-        if path.exists():  # read again: another process may have added rows
-            earlier = pl.read_csv(path, schema=table.schema)
-            table = pl.concat([earlier, table]).unique(KEY, keep="last")
-        table.sort(KEY).write_csv(path)
+
+
+def train(configs: dict[tuple[str, str, float, int], Config]) -> None:
+    """Train runs side by side, and add their rows to runs.csv."""
+    console, every = Console(file=sys.stdout), list(configs.values())
+    with SideBySide(every, console, "run.py", FusedOptions(processes=True)):
+        for config in every:
+            train_job(config, console=Console(quiet=True), command="run.py")
+    rows = [
+        dict(zip(KEY, key, strict=True)) | row(config)
+        for key, config in configs.items()
+    ]
+    table, path = pl.DataFrame(rows, schema=SCHEMA), HERE / "runs.csv"
+    if path.exists():  # another process may have added rows
+        table = pl.concat([pl.read_csv(path, schema=SCHEMA), table])
+    table.unique(KEY, keep="last").sort(KEY).write_csv(path)
 
 
 if __name__ == "__main__":

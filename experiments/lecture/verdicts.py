@@ -1,306 +1,294 @@
-"""Check the claims of the lecture on the runs of experiments/lecture/run.py.
+"""Judge the checks of `design.py` on runs.csv; write verdicts.csv, figure and tables.
 
-    python experiments/lecture/verdicts.py outputs/lecture
+    python experiments/lecture/verdicts.py
 
-Writes verdicts.csv, and from it the pages and figures of `tables`. A claim keeps its
-earlier rows for a place if the folder lacks some of its runs.
+A world is the unit: its difference is the mean over its queries, and intervals are t
+intervals over worlds (on a log, over seeds). Every check is judged at each common
+temperature and at each arm's own: the best on validation of the other worlds, chosen
+anew in each resample of them. A verdict needs one sign at every one of these.
 """
 
-import sys
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
-from checks import CHECKS, CLAIMS, RECALL, Check
-from places import BY_LOG, PLACES
+from design import CHECKS, LOGS, TEMPERATURES, Check
+from run import SCHEMA
 from scipy import stats
-from tables import HERE, write_pages
 
-from twotower_jax.study.intervals import Interval
-from twotower_jax.study.naming import differing_keys, is_baseline
-from twotower_jax.study.runs import Run, check_same_data, read_runs
-from twotower_jax.study.spread import Spread
-from twotower_jax.study.statistics import Difference, compare, means_alone
-from twotower_jax.study.verdicts import (
-    BETTER,
-    CANNOT_TELL,
-    EQUIVALENT,
-    WORSE,
-    Judgement,
-    Rules,
-    judge,
-)
+from twotower_jax.study.permutation import holm
 
-# Keys that have no effect where the ratio of hard negatives is 0.
-MOOT = {"negatives.hard.log_q"}
+HERE = Path(__file__).parent
+OWN = "own"
+MARGIN = 0.02  # of the control's mean: the largest difference that is equivalent
+SEEDS = 3
+DRAWS = 2000
 
 
-class Row(NamedTuple):
-    """A check in a place.
+class Judged(NamedTuple):
+    """A difference over worlds at one temperature, or at each arm's own.
 
     Attributes:
-      check: the check.
-      place: the name of the place.
-      difference: the difference of the check's arms.
-      judged: its verdict among the checks of the claim, with the interval that decides.
+      at: the temperature, or "own".
+      control, difference, low, high: means, and the 95 % t interval of the difference.
+      low_90, high_90: the 90 % interval, of two one-sided tests at 5 %.
+      p: two-sided p of the difference.
+      worlds: number of worlds.
+      note: values that were chosen at an end of the grid, for "own".
     """
 
-    check: Check
-    place: str
-    difference: Difference
-    judged: Judgement
+    at: str
+    control: float
+    difference: float
+    low: float
+    high: float
+    low_90: float
+    high_90: float
+    p: float
+    worlds: int
+    note: str = ""
 
     @property
-    def verdict(self) -> str:
-        """Holds, reversed, equivalent or cannot tell; for a cost, its sign."""
-        word, sign = self.judged.word, self.check.sign
-        if word.startswith(EQUIVALENT):
-            return EQUIVALENT
-        if not word.startswith((BETTER, WORSE)):
-            return CANNOT_TELL
-        rises = word.startswith(BETTER)
-        if sign == 0:
-            return "more" if rises else "less"
-        return "holds" if rises == (sign > 0) else "reversed"
+    def equivalent(self) -> bool:
+        """Whether the 90 % interval lies within the margin."""
+        bound = MARGIN * abs(self.control)
+        return -bound < self.low_90 and self.high_90 < bound
+
+
+class Table:
+    """Means of runs by setting and arm: [values of the axis, worlds]."""
+
+    def __init__(self, runs: pl.DataFrame):
+        self._groups = {key: group for key, group in runs.group_by("setting", "arm")}
+
+    def cells(
+        self, setting: str, arm: str, metric: str
+    ) -> tuple[list[float], list[int], np.ndarray]:
+        """Values, worlds and means [values, worlds] of an arm; NaN where none ran."""
+        group = self._groups.get((setting, arm))
+        if group is None:
+            return [], [], np.empty((0, 0))
+        values = sorted(group["value"].unique())
+        worlds = sorted(group["seed"].unique())
+        out = np.full((len(values), len(worlds)), np.nan)
+        for value, seed, mean in group.select("value", "seed", metric).iter_rows():
+            out[values.index(value), worlds.index(seed)] = (
+                np.nan if mean is None else mean
+            )
+        return values, worlds, out
+
+
+def t_interval(
+    differences: np.ndarray, error: float, level: float
+) -> tuple[float, float]:
+    """Interval of a mean over worlds with a standard error."""
+    reach = float(stats.t.isf((1 - level) / 2, len(differences) - 1)) * error
+    return float(differences.mean()) - reach, float(differences.mean()) + reach
+
+
+def judged(
+    at: str,
+    arm: np.ndarray,
+    control: np.ndarray,
+    error: float | None = None,
+    note: str = "",
+) -> Judged | None:
+    """The difference of two arms over the worlds that both have.
+
+    Args:
+      at: the temperature or "own".
+      arm, control: [worlds] means; NaN where a world is missing.
+      error: standard error of the mean difference; None: of the worlds alone.
+      note: of the choice.
+    """
+    both = np.isfinite(arm) & np.isfinite(control)
+    differences = (arm - control)[both]
+    if len(differences) < SEEDS:
+        return None
+    error = float(stats.sem(differences)) if error is None else error
+    error = max(error, 1e-12)
+    mean = float(differences.mean())
+    p = 2 * float(stats.t.sf(abs(mean) / error, len(differences) - 1))
+    return Judged(
+        at,
+        float(control[both].mean()),
+        mean,
+        *t_interval(differences, error, 0.95),
+        *t_interval(differences, error, 0.90),
+        p,
+        len(differences),
+        note,
+    )
+
+
+def own_values(
+    valid: np.ndarray, test: np.ndarray, held: np.ndarray, tune: np.ndarray
+) -> np.ndarray:
+    """Test means of worlds at the value that is best on validation of other worlds.
+
+    Args:
+      valid, test: [values, worlds] means.
+      held: [n] worlds that are tested.
+      tune: [m] worlds whose validation chooses; a tested one is left out.
+
+    Returns:
+      [n] means; NaN where fewer than three worlds are left to choose.
+    """
+    out = np.full(len(held), np.nan)
+    for place, world in enumerate(held):
+        others = tune[tune != world]
+        if len(others) >= SEEDS:
+            out[place] = test[np.argmax(valid[:, others].mean(axis=1)), world]
+    return out
+
+
+def at_own(
+    table: Table, setting: str, check: Check, metrics: tuple[str, str]
+) -> Judged | None:
+    """The difference with each arm at its own value, and the noise of the choice.
+
+    Worlds are resampled; in each resample both arms choose anew. The standard error is
+    that of the resamples, widened by sqrt(W / (W - 1)).
+    """
+    sides = []
+    for arm, metric in zip((check.arm, check.control), metrics, strict=True):
+        values, worlds, valid = table.cells(setting, arm, "valid")
+        _, _, test = table.cells(setting, arm, metric)
+        if (
+            len(worlds) < SEEDS + 1
+            or not np.isfinite(valid).all()
+            or not np.isfinite(test).any()
+        ):
+            return None
+        sides.append((values, worlds, valid, test))
+    if sides[0][1] != sides[1][1]:
+        return None
+    number = len(sides[0][1])
+    every = np.arange(number)
+    arm, control = (
+        own_values(valid, test, every, every) for _, _, valid, test in sides
+    )
+    rng, draws = np.random.default_rng(0), []
+    for _ in range(DRAWS):
+        drawn = rng.integers(0, number, number)
+        first, second = (
+            own_values(valid, test, drawn, drawn) for _, _, valid, test in sides
+        )
+        kept = np.isfinite(first - second)
+        if kept.any():
+            draws.append(float((first - second)[kept].mean()))
+    error = float(np.std(draws)) * float(np.sqrt(number / (number - 1)))
+    ends = []
+    for name, (values, _, valid, _) in zip(
+        (check.arm, check.control), sides, strict=True
+    ):
+        best = values[int(np.argmax(valid.mean(axis=1)))]
+        if len(values) > 1 and best in (values[0], values[-1]):
+            ends.append(f"{name}: {best:g} is an end of its grid")
+    return judged(
+        OWN, arm, control, max(error, float(stats.sem(arm - control))), "; ".join(ends)
+    )
+
+
+def differences(
+    table: Table, setting: str, check: Check, kind: str
+) -> Iterator[Judged]:
+    """Yield the differences of a check, at each common temperature and at own ones."""
+    metric = check.metric if check.metric == "arp" else f"{kind}{check.metric}"
+    first = table.cells(setting, check.arm, metric)
+    second = table.cells(setting, check.control, metric)
+    for value in TEMPERATURES:
+        if value not in first[0] or value not in second[0]:
+            continue
+        shared = sorted(set(first[1]) & set(second[1]))
+        rows = [
+            cells[cells_values.index(value)][[cells_worlds.index(w) for w in shared]]
+            for cells_values, cells_worlds, cells in (first, second)
+        ]
+        if (one := judged(f"{value:g}", *rows)) is not None:
+            yield one
+    if (one := at_own(table, setting, check, (metric, metric))) is not None:
+        yield one
+
+
+def verdict(ones: list[Judged], p_holm: float, sign: int | None) -> str:
+    """The verdict of a check from its differences at all temperatures.
+
+    Args:
+      ones: the differences at each common temperature, then at each arm's own.
+      p_holm: p of the last one, after Holm's correction over the checks of its family.
+      sign: the prediction.
+
+    Returns:
+      "more" or "less" where the last is shown and all have its sign, "depends on the
+      temperature" where it is shown and not all have, or where two common temperatures
+      show other signs; "equivalent" where all are; else "cannot tell". Behind it, what
+      became of the prediction.
+    """
+    *common, own = ones
+    if own.at != OWN or len(common) < len(TEMPERATURES):
+        return "not all runs"
+    signs = {one.difference > 0 for one in ones}
+    shown = {one.difference > 0 for one in common if one.p < 0.05}
+    if len(shown) == 2 or (p_holm < 0.05 and len(signs) == 2):
+        return "depends on the temperature"
+    if all(one.equivalent for one in ones):
+        word = "equivalent"
+    elif p_holm < 0.05:
+        word = "more" if own.difference > 0 else "less"
+    else:
+        return "cannot tell"
+    if sign is None:
+        return word
+    predicted = {1: "more", -1: "less", 0: "equivalent"}[sign]
+    return f"{word}, {'as' if word == predicted else 'not as'} predicted"
 
 
 def main() -> None:
-    """Write the verdicts of a folder of studies."""
-    folder = Path(sys.argv[1])
-    rows = [row for place in PLACES for row in verdicts(folder, place)]
-    if not rows:
-        raise SystemExit(f"{folder} holds none of the studies; run run.py first")
-    path = HERE / "verdicts.csv"
-    table = merge(pl.read_csv(path) if path.exists() else None, to_table(rows))
-    table.write_csv(path)
-    write_pages()
-
-
-def merge(earlier: pl.DataFrame | None, table: pl.DataFrame) -> pl.DataFrame:
-    """New rows, and the earlier rows that they do not replace, in order.
-
-    Holm's family is a claim in a place: it is replaced as a whole, or not at all.
-
-    Args:
-      earlier: the rows of verdicts.csv, if any.
-      table: the new rows.
-
-    Returns:
-      The rows by check and place; those of removed checks and places are left out.
-    """
-    statements = [check.statement for check in CHECKS]
-    if earlier is not None:
-        if "level" in table.columns and "level" not in earlier.columns:
-            earlier = earlier.with_columns(level=pl.lit(95))
-        earlier = earlier.select(table.columns).cast(table.schema)
-        family = ["claim", "place"]
-        current = earlier.filter(pl.col("statement").is_in(statements))
-        partly = current.join(table, on=[*family, "statement"], how="anti")
-        table = table.join(partly, on=family, how="anti")
-        table = pl.concat([table, earlier.join(table, on=family, how="anti")])
-    order = pl.DataFrame({"statement": statements, "check": range(len(statements))})
-    places = pl.DataFrame({"place": list(PLACES), "where": range(len(PLACES))})
-    table = table.join(order, on="statement").join(places, on="place")
-    return table.sort("check", "where").drop("check", "where")
-
-
-def runs_of(folder: Path, studies: Sequence[str]) -> list[Run]:
-    """Finished runs of the studies of a place.
-
-    Args:
-      folder: the folder of the studies.
-      studies: names of their folders.
-
-    Returns:
-      The runs, all on the same data, baselines too.
-    """
-    runs: list[Run] = []
-    for place in (folder / study for study in studies):
-        if any(place.glob("*/result.json")):  # else it was not run
-            runs += read_runs(place).finished
-    if runs:
-        check_same_data(runs)
-    return runs
-
-
-def verdicts(folder: Path, name: str) -> list[Row]:
-    """Every check for which a place has the runs, with Holm's correction per claim.
-
-    Args:
-      folder: the folder of the studies.
-      name: the name of the place.
-
-    Returns:
-      One row per check.
-    """
-    place = PLACES[name]
-    found = runs_of(folder, place.studies)
-    runs = [run for run in found if not is_baseline(run.config)]
-    measured = []
-    for check in CHECKS:
-        if name.endswith(BY_LOG) and not check.metric.startswith(RECALL):
-            continue  # the same as by the truth
-        if check.claim not in place.claims:
-            continue
-        one = difference(runs, check, place.recall)
-        if one is not None:
-            measured.append((check, one))
+    """Write verdicts.csv."""
+    runs = pl.read_csv(HERE / "runs.csv", schema=SCHEMA)
+    table = Table(runs)
     rows = []
-    for claim in CLAIMS:
-        mine = [(check, one) for check, one in measured if check.claim == claim]
-        if mine:
-            judged = judge([one for _, one in mine], [Rules()] * len(mine))
-            pairs = zip(mine, judged, strict=True)
-            rows += [Row(check, name, one, p) for (check, one), p in pairs]
-    return rows
+    families: dict[str, list[Check]] = {}
+    for check in CHECKS:  # a part of the map is a family, else a claim is one
+        name = check.statement if check.claim == "L5" else check.claim
+        families.setdefault(name, []).append(check)
+    for setting in dict.fromkeys(s for check in CHECKS for s in check.settings):
+        for kind in ("log",) if setting in LOGS else ("truth", "log"):
+            for checks in families.values():
+                rows += _family(table, setting, kind, checks)
+    pl.DataFrame(rows).write_csv(HERE / "verdicts.csv")
 
 
-def difference(runs: list[Run], check: Check, recall: str) -> Difference | None:
-    """Difference of a check's arms over the seeds that both have.
-
-    Args:
-      runs: the runs of a place.
-      check: the check.
-      recall: the metric that stands for recall there.
-
-    Returns:
-      The difference; None if the arms share no seed.
-    """
-    arms = [by_seed(runs, keys) for keys in (check.arm, check.base)]
-    seeds = sorted(set(arms[0]) & set(arms[1]))
-    tests = sum(one.claim == check.claim for one in CHECKS)
-    if not seeds:
-        return None
-    names = (check.arm_metric or check.metric, check.metric)
-    names = [name.replace(RECALL, recall, 1) for name in names]
-    pairs = list(zip(arms, names, strict=True))
-    if names[0].startswith("arp@"):
-        means = [
-            np.array([arm[seed].result["metrics"]["test"][name] for seed in seeds])
-            for arm, name in pairs
-        ]
-        return over_seeds(means[0], means[1], tests)
-    values = [
-        np.stack([queries(arm[seed], name) for seed in seeds]) for arm, name in pairs
+def _family(
+    table: Table, setting: str, kind: str, checks: list[Check]
+) -> list[dict[str, object]]:
+    """Return the rows of a family of checks in a setting, with Holm's correction."""
+    found = [
+        (check, ones)
+        for check in checks
+        if setting in check.settings
+        and (ones := list(differences(table, setting, check, kind)))
     ]
-    return compare(*values, tests=tests)
-
-
-def by_seed(runs: list[Run], keys: dict[str, Any]) -> dict[int, Run]:
-    """Runs with given values of keys, by seed; of equal runs the first.
-
-    Args:
-      runs: the runs of a place.
-      keys: the values by dotted key.
-
-    Returns:
-      {seed: run}.
-
-    Raises:
-      SystemExit: when two runs match that differ in more than seed, name and label.
-    """
-    runs_by_seed: dict[int, Run] = {}
-    for run in runs:
-        if not matches(run, keys):
-            continue
-        same = runs_by_seed.setdefault(run.seed, run)
-        if set(differing_keys([same.config, run.config])) - MOOT:
-            raise SystemExit(
-                f"{same.path} and {run.path} both match one arm of a check"
-            )
-    return runs_by_seed
-
-
-def matches(run: Run, keys: dict[str, Any]) -> bool:
-    """Whether a run's configuration has all the values.
-
-    Args:
-      run: a finished run.
-      keys: the values by dotted key.
-
-    Returns:
-      True if all are equal.
-    """
-    for key, expected in keys.items():
-        value: Any = run.config
-        for part in key.split("."):
-            value = value[part]
-        if value != expected:
-            return False
-    return True
-
-
-def queries(run: Run, metric: str) -> np.ndarray:
-    """A metric of every test query, sorted by the names of the users.
-
-    The queries are the same in all runs of a place, because data and split are.
-
-    Args:
-      run: a finished run.
-      metric: the name of a column of queries.parquet.
-
-    Returns:
-      [queries] float64.
-    """
-    table = pl.read_parquet(run.path / "queries.parquet", columns=["user", metric])
-    return table.sort("user", maintain_order=True)[metric].to_numpy()
-
-
-def over_seeds(arm: np.ndarray, base: np.ndarray, tests: int) -> Difference:
-    """Difference of a metric without values per query: a t interval over seeds.
-
-    Args:
-      arm: [seeds] float.
-      base: [seeds] float, the same seeds.
-      tests: size of the family of Holm's correction.
-
-    Returns:
-      The difference, with 0 queries.
-    """
-    mean, other, seeds = float(arm.mean()), float(base.mean()), len(arm)
-    if seeds < 2:
-        return means_alone(mean, other, seeds)
-    test = stats.ttest_rel(arm, base)
-    ends = test.confidence_interval()
-    df, error = seeds - 1, float(stats.sem(arm - base))
-    return Difference(
-        mean,
-        other,
-        Interval(mean - other, float(ends.low), float(ends.high), df),
-        float(test.pvalue),
-        Spread(error, df, error, df),
-        seeds,
-        queries=0,
-        tests=tests,
-    )
-
-
-def to_table(rows: list[Row]) -> pl.DataFrame:
-    """The verdicts as a tidy table."""
-    return pl.DataFrame(
-        [
-            {
-                "claim": row.check.claim,
-                "statement": row.check.statement,
-                "place": row.place,
-                "metric": row.check.metric.replace(RECALL, PLACES[row.place].recall, 1),
-                "mean": row.difference.mean,
-                "base_mean": row.difference.base_mean,
-                "difference": row.difference.difference,
-                "low": row.judged.ends[0],
-                "high": row.judged.ends[1],
-                "level": 90 if row.verdict == EQUIVALENT else 95,
-                "p_holm": row.judged.p_holm,
-                "smallest_visible": row.difference.smallest,
-                "seeds": row.difference.seeds,
-                "queries": row.difference.queries,
-                "verdict": row.verdict,
-            }
-            for row in rows
-        ]
-    )
+    adjusted = holm(np.array([ones[-1].p for _, ones in found])) if found else []
+    return [
+        {
+            "claim": check.claim,
+            "part": check.statement,
+            "setting": setting,
+            "by": kind,
+            "metric": check.metric or "all",
+            "arm": check.arm,
+            "control_arm": check.control,
+            **one._asdict(),
+            "p_holm": float(p),
+            "verdict": verdict(ones, float(p), check.sign),
+        }
+        for (check, ones), p in zip(found, adjusted, strict=True)
+        for one in ones
+    ]
 
 
 if __name__ == "__main__":

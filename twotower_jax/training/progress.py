@@ -229,7 +229,7 @@ class SweepProgress:
         elif now - self._last_line > self._texts.seconds:
             self._last_line = now
             # Before, compiling is most of the time that was spent.
-            if done >= KNOWN * self._todo:
+            if done and done >= KNOWN * self._todo:
                 left = spent * (self._todo - done) / done
                 text += f"  at most {left:.0f} s left"
             self._texts.show(f"runs {text}")

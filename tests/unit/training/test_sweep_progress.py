@@ -76,3 +76,12 @@ def test_a_terminal_has_one_live_line():
     assert "1/2 done" in shown
     # The line is taken away at the end.
     assert shown.rstrip().endswith("\x1b[2K")
+
+
+def test_a_sweep_whose_only_run_was_found_finished_ends(clock):
+    console, text = plain()
+    run = SweepProgress(console, 1).add_run()
+    run.found_finished()
+    clock[0] = 11.0
+    run.end()
+    assert text.getvalue() == "runs 0/0 done\n"
