@@ -1,16 +1,12 @@
-"""Tables of the experiments, and the differences of the quickstart as a figure."""
+"""Tables of the experiments."""
 
 from pathlib import Path
 
-import matplotlib as mpl
 import polars as pl
-from matplotlib.figure import Figure
-
-from figures.style import COLOURS, STYLE, axes
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 TRUTH = ("true_recall@20", "recall@20")
-MAIN = {"quickstart": TRUTH, "time": TRUTH}
+MAIN = {"time": TRUTH}
 SLICES = ("head", "mid", "tail")
 MINUS = "\N{MINUS SIGN}"
 
@@ -89,28 +85,6 @@ def _difference(row: dict | None) -> list[str]:
     low, high = signed(row["low_verdict"]), signed(row["high_verdict"])
     interval = f"({low}&nbsp;to&nbsp;{high})"
     return [f"{signed(row['difference'])} {interval}", row["verdict"]]
-
-
-def draw() -> Figure:
-    """Return the quickstart's differences to its base arm, with intervals."""
-    metric = MAIN["quickstart"][0]
-    rows = sorted(
-        differences("quickstart", metric).values(), key=lambda row: row["difference"]
-    )
-    one = axes(f"difference in {metric}", "")
-    with mpl.rc_context(STYLE):
-        for place, row in enumerate(rows):
-            one.plot(
-                [row["low_verdict"], row["high_verdict"]],
-                [place] * 2,
-                color=COLOURS[0],
-                lw=4,
-            )
-            one.plot(row["difference"], place, "o", color=COLOURS[1])
-        one.axvline(0, color=COLOURS[-1], lw=1)
-        one.set_yticks(range(len(rows)), [row["arm"] for row in rows])
-        one.tick_params(axis="both", labelsize=9)
-    return one.figure
 
 
 def values() -> dict[str, str]:

@@ -2,20 +2,16 @@
 
     python experiments/lecture/concentration.py movielens=FOLDER gowalla=FOLDER
 
-Writes concentration.csv, figure_L1.svg and the table of L1. The default world has five
-seeds, each of the other worlds of run.py one. The interval of a log is over its users,
-from 500 bootstrap draws.
+Writes concentration.csv. The default world has five seeds, each of the other worlds
+one. The interval of a log is over its users, from 500 bootstrap draws.
 """
 
 import sys
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import polars as pl
-from run import WORLDS
-from tables import HERE, insert, save
 
 from twotower_jax.config import from_dict
 from twotower_jax.data.concentration import gini
@@ -23,9 +19,14 @@ from twotower_jax.data.log import FunnelLog, Stage
 from twotower_jax.data.sources import load
 from twotower_jax.sweeps.compose import compose_config
 
-matplotlib.use("svg")
-from matplotlib import pyplot as plt
-
+WORLDS = {
+    "weak_position": ["position_bias=0.2"],
+    "strong_position": ["position_bias=1.0"],
+    "weak_popularity": ["zipf_exponent=0.5"],
+    "strong_popularity": ["zipf_exponent=1.5"],
+    "good_ranker": ["pre_ranking_noise=0.5", "ranking_noise=0.25"],
+    "bad_ranker": ["pre_ranking_noise=3.0", "ranking_noise=1.5"],
+}
 DRAWS = 500
 # The claim is refuted where the top tenth of the items takes less than this.
 REFUTED_BELOW = 0.3
@@ -122,48 +123,13 @@ def verdict(row: dict[str, Any]) -> str:
     return "refuted" if row["high"] < REFUTED_BELOW else "cannot tell"
 
 
-def draw(named: dict[str, FunnelLog]) -> None:
-    """Draw the Lorenz curves: share of the clicks on the most clicked items.
-
-    Args:
-      named: {name: log}.
-    """
-    figure, axis = plt.subplots(figsize=(6, 4.5), layout="constrained")
-    for name, log in named.items():
-        counts = np.bincount(
-            log.item[log.stage == Stage.CLICKED], minlength=log.num_items
-        )
-        curve = np.cumsum(np.sort(counts)[::-1]) / counts.sum()
-        share = np.arange(1, len(curve) + 1) / len(curve)
-        kept = np.unique(np.geomspace(1, len(curve), 200).astype(int)) - 1
-        axis.plot(share[kept], curve[kept], label=name, lw=1.5)
-    axis.plot([0, 1], [0, 1], color="grey", lw=0.8, ls="--", label="equal clicks")
-    axis.axvline(0.1, color="grey", lw=0.6)
-    axis.set_xlabel("share of the catalogue, most clicked first")
-    axis.set_ylabel("share of the clicks")
-    axis.legend(fontsize=8)
-    save(figure, "L1")
-
-
 def main() -> None:
     """Measure the concentration of every log."""
     named = logs(sys.argv[1:])
     rows = [{"where": name, **intervals(log)} for name, log in named.items()]
     for row in rows:
         row["verdict"] = verdict(row)
-    pl.DataFrame(rows).write_csv(Path(HERE) / "concentration.csv")
-    lines = [
-        "| where | clicks | items | top 1 % | top 10 % | interval | Gini | verdict |",
-        "|---|---|---|---|---|---|---|---|",
-        *(
-            f"| {r['where']} | {r['clicks']:,} | {r['items']:,} | {r['top 1 %']:.3f} "
-            f"| {r['top 10 %']:.3f} | {r['low']:.3f} to {r['high']:.3f} "
-            f"| {r['gini']:.3f} | {r['verdict']} |"
-            for r in rows
-        ),
-    ]
-    insert("L1", "\n".join(lines))
-    draw(named)
+    pl.DataFrame(rows).write_csv(Path(__file__).parent / "concentration.csv")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ outputs/lecture/queries. Runs whose rows are in runs.csv are left out.
 """
 
 import argparse
+import hashlib
+import math
 import re
 import sys
 from collections.abc import Iterator
@@ -119,7 +121,7 @@ def main() -> None:
     """Train what is missing, and write runs.csv after each setting."""
     parser = argparse.ArgumentParser(description="Train the arms of the claims.")
     parser.add_argument(
-        "settings", nargs="+", help=f"default, {', '.join(FUNNELS)}, {', '.join(LOGS)}"
+        "settings", nargs="*", help=f"default, {', '.join(FUNNELS)}, {', '.join(LOGS)}"
     )
     parser.add_argument("--path", default="", help="folder of a log")
     parser.add_argument("--output", default="outputs")
@@ -128,7 +130,12 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, nargs="*", default=WORLDS)
     parser.add_argument("--values", type=float, nargs="*", help="further temperatures")
+    parser.add_argument(
+        "--queries", action="store_true", help="write the metrics of every query"
+    )
     options = parser.parse_args()
+    if options.queries:
+        return write_queries(Path(options.output) / "lecture")
     every = {
         key: one
         for setting in options.settings
@@ -179,6 +186,36 @@ def train(configs: dict[tuple[str, str, float, int], Config]) -> None:
     if path.exists():  # another process may have added rows
         table = pl.concat([pl.read_csv(path, schema=SCHEMA), table])
     table.unique(KEY, keep="last").sort(KEY).write_csv(path)
+
+
+def write_queries(folder: Path) -> None:
+    """Write recall by truth and by log of every query, and their checksum.
+
+    The checksum is that of the values of all runs in the order of runs.csv, so that it
+    does not depend on the form of the file.
+
+    Args:
+      folder: of the studies, which holds the folders of all runs of runs.csv.
+    """
+    digest, parts = hashlib.sha256(), []
+    runs = pl.read_csv(HERE / "runs.csv", schema=SCHEMA)
+    for run in runs.iter_rows(named=True):
+        name = run["setting"] if run["setting"] in LOGS else "worlds"
+        path = folder / name / run["run"] / "queries.parquet"
+        table = pl.read_parquet(path).sort("user", maintain_order=True)
+        truth = "true_recall@20" if "true_recall@20" in table.columns else None
+        table = table.select(
+            *(pl.lit(run[key]).alias(key) for key in KEY),
+            pl.col("user").cast(pl.String),
+            (pl.col(truth) if truth else pl.lit(None, pl.Float64)).alias("truth"),
+            pl.col("recall@20").alias("log"),
+        )
+        digest.update(repr([run[key] for key in KEY]).encode())
+        for column in ("truth", "log"):
+            digest.update(table[column].fill_null(math.nan).to_numpy().tobytes())
+        parts.append(table)
+    pl.concat(parts).write_parquet(folder / "queries.parquet", compression="zstd")
+    (HERE / "queries.sha256").write_text(f"{digest.hexdigest()}  {len(runs)} runs\n")
 
 
 if __name__ == "__main__":

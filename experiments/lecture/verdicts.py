@@ -152,20 +152,23 @@ def at_own(
     Worlds are resampled; in each resample both arms choose anew. The standard error is
     that of the resamples, widened by sqrt(W / (W - 1)).
     """
-    sides = []
-    for arm, metric in zip((check.arm, check.control), metrics, strict=True):
-        values, worlds, valid = table.cells(setting, arm, "valid")
-        _, _, test = table.cells(setting, arm, metric)
-        if (
-            len(worlds) < SEEDS + 1
-            or not np.isfinite(valid).all()
-            or not np.isfinite(test).any()
-        ):
-            return None
-        sides.append((values, worlds, valid, test))
-    if sides[0][1] != sides[1][1]:
+    cells = [
+        (table.cells(setting, arm, "valid"), table.cells(setting, arm, metric))
+        for arm, metric in zip((check.arm, check.control), metrics, strict=True)
+    ]
+    shared = sorted(set(cells[0][0][1]) & set(cells[1][0][1]))
+    if len(shared) < SEEDS + 1:
         return None
-    number = len(sides[0][1])
+    sides = []
+    for (values, worlds, valid), (_, _, test) in cells:
+        columns = [worlds.index(world) for world in shared]
+        valid, test = valid[:, columns], test[:, columns]
+        ran = np.isfinite(valid).all(axis=1)  # a value that ran in every world
+        if not ran.any() or not np.isfinite(test[ran]).all():
+            return None
+        kept = [value for value, whole in zip(values, ran, strict=True) if whole]
+        sides.append((kept, shared, valid[ran], test[ran]))
+    number = len(shared)
     every = np.arange(number)
     arm, control = (
         own_values(valid, test, every, every) for _, _, valid, test in sides

@@ -41,7 +41,7 @@ FILES = sorted(
 )
 SECTIONS = [name for name in FILES if not name.startswith(("arms/", "experiment/"))]
 # Of few jobs, which are composed one by one.
-SMALL = ("experiment/quickstart", "experiment/lecture/logq", "experiment/time")
+SMALL = ("experiment/quickstart", "experiment/lecture/ladder", "experiment/time")
 # Other experiments, and arms that one study alone has, are composed by the slow tests.
 OWN_ARMS = tuple(f"arms/{own}/" for own in ("papers", "ladder", "one_of_200", "slots"))
 QUICK = [n for n in FILES if not n.startswith(("experiment/", *OWN_ARMS))] + [*SMALL]
@@ -82,7 +82,7 @@ def test_every_group_has_files():
         "training",
     }
     assert {"data/table", "loss/full_softmax", "arms/plain/easy"} <= set(FILES)
-    assert {"experiment/quickstart", "experiment/lecture/short"} <= set(FILES)
+    assert {"experiment/quickstart", "experiment/lecture/ladder"} <= set(FILES)
 
 
 @pytest.mark.parametrize("name", quick(FILES, QUICK))

@@ -80,12 +80,31 @@ def test_the_python_of_the_readme_runs(log, monkeypatch, capsys):
     assert study.report.is_relative_to("outputs") and study.report.is_file()
 
 
-def test_the_table_is_that_of_the_study(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "experiments"))
-    make = runpy.run_path(str(ROOT / "experiments" / "headline.py"))["headline"]
-    study = pl.read_csv(ROOT / "experiments" / "quickstart" / "comparison.csv")
-    shown = TEXT.split("<!-- headline -->\n")[1].split("\n<!-- /headline -->")[0]
-    assert shown == make(study)
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/index.md", "docs/results/lecture.md"]
+)
+def test_the_tables_are_those_of_the_runs(page, monkeypatch):
+    """Each table between marks is computed from runs.csv and verdicts.csv."""
+    monkeypatch.syspath_prepend(str(ROOT / "experiments" / "lecture"))
+    from pages import tables
+
+    text = (ROOT / page).read_text()
+    shown = re.findall(r"<!-- (\w+) -->\n(.*?)\n?<!-- /\1 -->", text, re.DOTALL)
+    assert "headline" in dict(shown)
+    made = tables()
+    assert {name: made[name] for name, _ in shown} == dict(shown)
+
+
+def test_verdicts_are_computed_from_the_runs(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(ROOT / "experiments" / "lecture"))
+    import verdicts
+
+    folder = ROOT / "experiments" / "lecture"
+    expected = (folder / "verdicts.csv").read_text()
+    (tmp_path / "runs.csv").write_text((folder / "runs.csv").read_text())
+    monkeypatch.setattr(verdicts, "HERE", tmp_path)
+    verdicts.main()
+    assert (tmp_path / "verdicts.csv").read_text() == expected
 
 
 def test_every_file_that_it_links_to_exists():

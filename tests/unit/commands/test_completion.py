@@ -31,7 +31,7 @@ EASY = ["alpha", "num", "sampler", "smoothing"]
         ("twotower advise adv", ["advise."]),
         ("twotower train neg", ["negatives.", "negatives="]),
         ("twotower train experiment=quickstart neg", ["negatives.", "negatives="]),
-        ("twotower train experiment=lecture/sh", ["experiment=lecture/short"]),
+        ("twotower train experiment=lecture/la", ["experiment=lecture/ladder"]),
         ("twotower train experiment=wrong neg", ["negatives.", "negatives="]),
         ("twotower train ar", ["arm=", "arms="]),
         ("twotower train -m arms=uniform,mixed_", ["arms=uniform,mixed_slots"]),
@@ -81,7 +81,7 @@ complete_line() {
     echo "${COMPREPLY[@]}"
 }
 complete_line "twotower train neg"
-complete_line "twotower train experiment=quickstart arms=plain/bce_e"
+complete_line "twotower train experiment=quickstart arms=plain/ea"
 complete_line "twotower train experiment=quickstart negatives.mask=user"
 """
 
@@ -100,7 +100,7 @@ def test_bash_completes(tmp_path):
     )
     assert done.stdout.splitlines() == [
         "negatives. negatives=",
-        "arms=plain/bce_easy",
+        "arms=plain/easy",
         "negatives.mask=user_positives",
     ], done.stderr
     assert not done.stderr
