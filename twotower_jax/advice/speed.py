@@ -23,6 +23,8 @@ RESERVE, RESERVED_SHARE = 2.0, 0.2
 # Shares of the others; the test has the rest.
 # Baselines have a quarter of all minutes, for the reserve is a fifth of them at most.
 BASELINES, MODEL, SAMPLES = 0.25 / (1 - RESERVED_SHARE), 0.1875, 0.2
+# A baseline of which one fit takes more than this share of all minutes is not tried.
+LONGEST_FIT = 0.5
 # Runs that are trained to their ends, of which the test may need this many.
 FULL_RUNS = 12
 PROBE = 30  # steps of the shortest run
@@ -76,16 +78,8 @@ def planned(minutes: float) -> float:
     return minutes - min(RESERVE, RESERVED_SHARE * minutes)
 
 
-def minutes_for(planned: float) -> float:
-    """Minutes of which so many are planned with.
-
-    Args:
-      planned: minutes.
-
-    Examples:
-      >>> minutes_for(4), minutes_for(18)
-      (5.0, 20.0)
-    """
+def _minutes(planned: float) -> float:
+    """Return the minutes of which so many are planned with."""
     return min(planned / (1 - RESERVED_SHARE), planned + RESERVE)
 
 
@@ -248,7 +242,7 @@ def short_of(minutes: float, speed: Speed, batch: int) -> str:
     """
     one = speed.overhead + 2 * PROBE * batch / speed.rate
     share = 1 - BASELINES - MODEL - SAMPLES
-    need = math.ceil(minutes_for(FULL_RUNS * one / share / 60))
+    need = math.ceil(_minutes(FULL_RUNS * one / share / 60))
     key, run = f"advise.minutes={minutes:g}", f"a run of {2 * PROBE} steps"
     if one > 60 * minutes:
         raise InputError(

@@ -38,6 +38,7 @@ from twotower_jax.advice.space import (
 from twotower_jax.advice.speed import (
     BASELINES,
     FULL_RUNS,
+    LONGEST_FIT,
     MODEL,
     SAMPLES,
     Speed,
@@ -45,7 +46,6 @@ from twotower_jax.advice.speed import (
     is_limited,
     length_words,
     measure,
-    minutes_for,
     planned,
     probes_of,
 )
@@ -203,14 +203,14 @@ class Advisor:
         grids = []
         for arm in baseline_arms(runs.config(), runs.data, self._leave_out):
             grid = runs.grid(arm)
-            fit = REGISTRY[grid.arm.names.kind].seconds(clicks)
-            if fit <= seconds:
+            fit = REGISTRY[grid.arm.names.kind].seconds(clicks) / 60
+            if fit <= LONGEST_FIT * self._minutes:
                 grids.append(grid)
                 continue
-            enough = math.ceil(minutes_for(fit / BASELINES / 60))
             reason = (
-                f"a fit takes about {fit / 60:.1f} minutes, more than the "
-                f"{seconds / 60:.1f} of all baselines; advise.minutes={enough} tries it"
+                f"a fit takes about {fit:.1f} minutes, more than half of "
+                f"advise.minutes={self._minutes:g}; "
+                f"advise.minutes={math.ceil(fit / LONGEST_FIT)} tries it"
             )
             self._leave_out(label(grid.arm.config), reason)
         end = time.monotonic() + seconds
