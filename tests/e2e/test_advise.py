@@ -10,7 +10,9 @@ import pytest
 from helpers import tiny
 
 import twotower_jax
-from twotower_jax.advice import files, space, stages, tuning
+from twotower_jax.advice import files, space, speed, stages, tuning
+from twotower_jax.errors import InputError
+from twotower_jax.sweeps import fused
 from twotower_jax.training.signals import Stopped
 
 WORDS = (
@@ -37,9 +39,9 @@ def few_samples():
         yield
 
 
-def popularity_alone(config, data, print_line):
+def popularity_alone(config, data, leave_out):
     """No baseline is better than the models, so that one of these is the choice."""
-    return space.baseline_arms(config, data, print_line)[:1]
+    return space.baseline_arms(config, data, leave_out)[:1]
 
 
 def of_two_temperatures(log, config, given):
@@ -81,9 +83,15 @@ def test_advice_json_names_the_choice_its_controls_and_its_run(advice):
     run = tiny.read_json(advice.parent / found["run"] / "result.json")
     assert run["metrics"]["test"]["recall@20"] > 0
     assert found["split"] == {"value": "temporal", "reason": "the log has times"}
-    assert len(found["decision"]) == 3
+    assert len(found["decision"]) == 3 and found["incomplete"] == {}
+    rival = found["rival"]
+    assert rival["name"] == "popularity"
+    verdict = rival["differences"]["in-batch + logQ"]["recall@20"]
+    assert verdict["low"] < verdict["difference"] < verdict["high"]
+    assert "of popularity, the best baseline tried, " in found["decision"][0]
     report = (advice / "report.html").read_text()
     assert report.index(found["decision"][0].split(" (")[0]) < report.index("<h2>")
+    assert report.index("<h2>Arms</h2>") < report.index("<h2>Against popularity</h2>")
 
 
 def test_the_gain_is_told_at_one_temperature_too(advice):
@@ -109,6 +117,32 @@ def test_the_tested_arms_train_on_valid_too_with_three_seeds(advice):
     assert {len(one) for one in steps.values()} == {1}
     assert steps["arm: in-batch"] <= set(range(1, 46))  # 40 steps, and an eighth more
     assert {len(one) for one in seeds.values()} == {3}
+
+
+def test_runs_that_fail_are_told_and_the_others_go_on(tmp_path, monkeypatch):
+    """A probe, and every run of one kind of samples."""
+    monkeypatch.setattr(speed, "cores", lambda: 2)
+    made = fused.run
+
+    def run(config, **words):
+        if config.name.endswith("/probe") and config.seed == 1:
+            raise RuntimeError("RESOURCE_EXHAUSTED: out of memory\nin a program")
+        if config.arm == "in-batch":
+            raise InputError("no such samples")
+        return made(config, **words)
+
+    monkeypatch.setattr(fused, "run", run)
+    assert tiny.command("advise", *WORDS, f"output={tmp_path}") == 0
+    found = tiny.read_json(tmp_path / "advice" / "advice.json")
+    lacking = found["incomplete"]
+    reason = "RuntimeError: RESOURCE_EXHAUSTED: out of memory"
+    assert lacking["probes"] == reason and lacking["in-batch"] == "no such samples"
+    second = found["decision"][1]
+    assert second.startswith(f"Not tried in full: probes ({reason}); ")
+    assert second.endswith("in-batch (no such samples).")
+    assert found["metrics"]["test"]["recall@20"] > 0
+    report = (tmp_path / "advice" / "report.html").read_text()
+    assert report.index("RESOURCE_EXHAUSTED") < report.index("<h2>")
 
 
 @pytest.mark.slow

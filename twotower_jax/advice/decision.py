@@ -1,8 +1,11 @@
 """The decision of an advice in words and numbers, from its runs on test."""
 
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import polars as pl
 
 from twotower_jax.advice.progress import (
     LEVEL,
@@ -17,6 +20,7 @@ from twotower_jax.study.arms import summary
 from twotower_jax.study.description import Description
 from twotower_jax.study.differences import difference_text
 from twotower_jax.study.load import Study, load_study
+from twotower_jax.study.verdicts import BETTER
 from twotower_jax.sweeps.arm_points import point_words
 
 SAMPLES = {
@@ -37,7 +41,8 @@ class Decision(NamedTuple):
 
     Attributes:
       choice: the best arm on validation.
-      sentences: what to train on; what it gains; how sure that is and what it cost.
+      sentences: what to train on, and whether it is better than the best baseline; what
+        was not tried in full; what the choice gains; how sure that is and what it cost.
       study: the runs on test; None where nothing was tested.
     """
 
@@ -60,16 +65,34 @@ def decide(found: Progress, metric: str, minutes: float) -> Decision | None:
     best = found.best
     if best is None:
         return None
-    lines = [_what(found, best, metric)]
-    if not found.seeds:
-        lines.append(
-            f"Stopped before the test: on validation it has {metric} "
-            f"{best.value:.4f}. The same command goes on."
-        )
+    listed = "; ".join(f"{name} ({why})" for name, why in found.incomplete.items())
+    gaps = [f"Not tried in full: {listed}."] if listed else []
+    if not found.seeds or best.label not in found.tested:
+        end = "Its test failed" if found.seeds else "Stopped before the test"
+        text = f"{end}: on validation it has {metric} {best.value:.4f}."
+        lines = [_what(found, best, metric), *gaps, f"{text} The same command goes on."]
         return Decision(best, lines, None)
     study = load_study([tests(found)], description(found, metric))
-    lines += [_gain(found, best, study), _certainty(found, best, study, minutes)]
-    return Decision(best, lines, study)
+    if rival := best_baseline(found, study):
+        described = replace(study.description, rival=rival)
+        compared = study.against(rival)
+        study = replace(study, description=described, rivalled=compared)
+    lines = [_verdict(found, best, study), *gaps, _gain(found, best, study)]
+    return Decision(best, [*lines, _certainty(found, best, study, minutes)], study)
+
+
+def best_baseline(found: Progress, study: Study) -> str | None:
+    """The tested baseline with the best mean on test; None where none was tested.
+
+    Chosen on test, its value is rather too high: a gain over it is no artefact of that.
+
+    Args:
+      found: the tested arms.
+      study: the runs on test.
+    """
+    names = [one.label for one in found.baselines if one.label in found.tested]
+    values = {name: slices(study, name)[study.metric] or 0.0 for name in names}
+    return max(values, key=lambda name: values[name], default=None)
 
 
 def tests(found: Progress) -> Path:
@@ -86,17 +109,15 @@ def tests(found: Progress) -> Path:
     return found.tests
 
 
-def description(found: Progress, metric: str, answer: str | None = None) -> Description:
+def description(found: Progress, metric: str) -> Description:
     """The description of the study of the tested arms.
 
     Args:
       found: the choices on validation.
       metric: by which they were chosen.
-      answer: the decision in words.
     """
     return Description(
         question="Which samples should a model of this log be trained on?",
-        answer=answer,
         metric=metric,
         base=_label(found, BASE),
         tuned="on validation, each kind of samples by the same trials at the chosen "
@@ -131,6 +152,26 @@ def _what(found: Progress, best: Choice, metric: str) -> str:
     )
 
 
+def _verdict(found: Progress, best: Choice, study: Study) -> str:
+    """Return what to train on, and whether it is better than the best baseline."""
+    text, rival = _what(found, best, study.metric), study.rival
+    trained = [one for one in contenders(found.samples) if one.label in found.tested]
+    if best not in found.baselines:
+        trained = [best]
+    if not trained or not rival:
+        return text
+    arm = max(trained, key=lambda one: one.value).label
+    row = _row(study.rivalled, arm, study.metric)
+    means = " against ".join(f"{row[key]:.4f}" for key in ("mean", "base_mean"))
+    shown = (
+        f"{study.metric} on test {means} of {rival}, the best baseline tried, "
+        f"{difference_text(row)}"
+    )
+    if (row["verdict"] or "").startswith(BETTER):
+        return f"{text} {arm} is better than {rival}: {shown}."
+    return f"No gain of {arm} over {rival} is shown: {shown}. {text}"
+
+
 def _best_samples(found: Progress) -> float:
     return max((one.value for one in contenders(found.samples)), default=0.0)
 
@@ -141,20 +182,59 @@ def _gain(found: Progress, best: Choice, study: Study) -> str:
     means = slices(study, best.label)
     text = f"On test its {study.metric} is {means[study.metric]:.4f}"
     parts = []
-    if best.label != base:
-        parts.append(f"{_difference(study, best.label)} against {base}")
+    if base not in ("", best.label):
+        parts.append(_against(study, best, base))
     if moved := found.controls.get(base or ""):
-        parts[-1] += f" ({_against(found, best, moved, study.metric)})"
-    baselines = [one for one in found.baselines if one.label in found.tested]
-    other = max(baselines, key=lambda one: one.value, default=best).label
-    if other not in (best.label, base):
-        parts.append(_against(found, best, other, study.metric))
+        parts[-1] += f" ({_against(study, best, moved)})"
     head = ", ".join(
         f"{bucket} {means.get(f'{study.metric}/{bucket}') or 0.0:.4f}"
         for bucket in BUCKETS
     )
     text += f", {' and '.join(parts)}; {head}" if parts else f"; {head}"
-    return f"{text}{_ahead(found, best, study, (base, other))}."
+    named = (base, study.rival)
+    return f"{text}{_ahead(found, best, study, named)}.{_by_slice(study, best)}"
+
+
+def _by_slice(study: Study, best: Choice) -> str:
+    """Return the differences to the best baseline by slice and in ndcg, in words."""
+    names = {m: m.rpartition("/")[2] for m in rival_metrics(study) if m != study.metric}
+    if best.label not in (compared := study.rivalled)["arm"] or not names:
+        return ""
+    rows = {name: _row(compared, best.label, metric) for metric, name in names.items()}
+    words = [
+        f"{name} {difference_text(row)}, {row['verdict'] or 'no verdict'}"
+        for name, row in rows.items()
+        if row["difference"] is not None
+    ]
+    return f" Against {study.rival}: {'; '.join(words)}."
+
+
+def rival_metrics(study: Study) -> list[str]:
+    """The primary metric, its slices and ndcg.
+
+    Args:
+      study: the runs on test.
+    """
+    sliced = [one for one in study.shown if one.rpartition("/")[2] in BUCKETS]
+    ndcg = [one for one in study.shown if one.startswith("ndcg@")]
+    return list(dict.fromkeys([study.metric, *sliced, *ndcg]))
+
+
+def rival_values(study: Study | None) -> dict[str, Any] | None:
+    """The best baseline on test, and the differences of the tested arms to it.
+
+    Args:
+      study: the runs on test; None where nothing was tested.
+    """
+    if study is None or not study.rival:
+        return None
+    kept = ("difference", "low_verdict", "high_verdict", "verdict")
+    differences: dict[str, Any] = {}
+    for row in study.rivalled.rows(named=True):
+        if row["metric"] in rival_metrics(study):
+            values = {key.removesuffix("_verdict"): row[key] for key in kept}
+            differences.setdefault(row["arm"], {})[row["metric"]] = values
+    return {"name": study.rival, "differences": differences}
 
 
 def _ahead(
@@ -172,8 +252,7 @@ def _ahead(
     top = max(values, key=lambda arm: values[arm])
     if top == best.label:
         return ""
-    compared = _compared(found, top, study.metric)
-    row = _row(compared, best.label)
+    row = _row(study.against(top), best.label, study.metric)
     if row["high_verdict"] is None or row["high_verdict"] >= 0:
         return ""
     by = "" if top in named else f", {difference_text(row)}"
@@ -183,26 +262,16 @@ def _ahead(
     )
 
 
-def _against(found: Progress, best: Choice, other: str, metric: str) -> str:
+def _against(study: Study, best: Choice, other: str) -> str:
     """Return the difference of the choice to another tested arm, with its interval."""
-    study = _compared(found, other, metric)
-    return f"{_difference(study, best.label)} against {other}"
+    row = _row(study.against(other), best.label, study.metric)
+    return f"{difference_text(row)} against {other}"
 
 
-def _compared(found: Progress, base: str, metric: str) -> Study:
-    """Return the runs on test, compared with one of their arms."""
-    return load_study([tests(found)], Description(base=base, metric=metric))
-
-
-def _difference(study: Study, arm: str) -> str:
-    """Return the difference of an arm to the base of a study, with its interval."""
-    return difference_text(_row(study, arm))
-
-
-def _row(study: Study, arm: str) -> dict[str, Any]:
-    """Return the comparison of an arm with the base of a study."""
-    rows = study.comparison.rows(named=True)
-    return next(r for r in rows if r["arm"] == arm and r["metric"] == study.metric)
+def _row(comparison: pl.DataFrame, arm: str, metric: str) -> dict[str, Any]:
+    """Return the comparison of an arm in one metric."""
+    rows = comparison.rows(named=True)
+    return next(r for r in rows if r["arm"] == arm and r["metric"] == metric)
 
 
 def _certainty(found: Progress, best: Choice, study: Study, minutes: float) -> str:

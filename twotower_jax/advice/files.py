@@ -1,6 +1,7 @@
 """The files of an advice: advice.json, recipe.yaml, and the report."""
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from twotower_jax.advice.decision import (
     arm_values,
     control_values,
     decide,
-    description,
+    rival_values,
     run_of,
     tests,
 )
@@ -72,7 +73,8 @@ def write_advice(
     folder, label = found.folder, decision.choice.label
     if decision.study is not None:
         answer = " ".join(decision.sentences)
-        write_reports([tests(found)], description(found, metric, answer), folder)
+        described = replace(decision.study.description, answer=answer)
+        write_reports([tests(found)], described, folder)
         write_text(folder / "recipe.yaml", recipe(found, decision))
     values = arm_values(found, decision.study)
     baselines = {one.label for one in found.baselines}
@@ -82,6 +84,8 @@ def write_advice(
             "data": found.data,
             "choice": choice_words(found, decision),
             "decision": decision.sentences,
+            "incomplete": found.incomplete,
+            "rival": rival_values(decision.study),
             "metrics": {"valid": decision.choice.value, "test": values[label]["test"]}
             if label in values
             else {"valid": decision.choice.value, "test": None},

@@ -13,6 +13,11 @@ from twotower_jax.sweeps.arm_points import ArmGrid
 # Kinds of samples whose metric on validation differs by this share are level: one seed
 # does not tell them apart.
 LEVEL = 0.02
+# Baselines with this share of the best metric on validation are tested too: any of them
+# may be the best on test.
+NEAR = 0.9
+# With fewer points than this, a baseline is not tuned.
+LEAST_POINTS = 5
 
 
 class Choice(NamedTuple):
@@ -48,8 +53,12 @@ class Choice(NamedTuple):
     @property
     def tried(self) -> str:
         """Number of its points that were tried, of all."""
-        tried = sum(bool(trial.values) for trial in self.trials)
-        return f"{tried} of {len(self.trials)}"
+        return f"{self.points} of {len(self.trials)}"
+
+    @property
+    def points(self) -> int:
+        """Number of its points that were tried."""
+        return sum(bool(trial.values) for trial in self.trials)
 
 
 @dataclass
@@ -67,6 +76,8 @@ class Progress:
       controls: {kind of samples: its name at the temperature of the choice}, of those
         that were tuned to another temperature; both are tested.
       seeds: with which every one of them was tested.
+      incomplete: {name: reason} of baselines that were not tried, or at fewer than
+        `LEAST_POINTS` points of a larger grid, and of what failed.
     """
 
     folder: Path
@@ -79,6 +90,17 @@ class Progress:
     tested: dict[str, list[str]] = field(default_factory=dict)
     controls: dict[str, str] = field(default_factory=dict)
     seeds: list[int] = field(default_factory=list)
+    incomplete: dict[str, str] = field(default_factory=dict)
+
+    def untest(self, name: str) -> None:
+        """Remove an arm of which every run on test failed.
+
+        Args:
+          name: of the arm.
+        """
+        del self.tested[name]
+        pairs = self.controls.items()
+        self.controls = {a: moved for a, moved in pairs if name not in (a, moved)}
 
     @property
     def best(self) -> Choice | None:
@@ -141,7 +163,7 @@ def arms_to_test(found: Progress) -> list[Choice]:
 
     Returns:
       The best samples, in-batch with and without logQ, the control of hard negatives
-      where those are the best, the best baseline and popularity.
+      where those are the best, the baselines `NEAR` the best one, and popularity.
     """
     samples = sorted(found.samples, key=lambda one: -one.value)
     near = contenders(found.samples)
@@ -152,5 +174,12 @@ def arms_to_test(found: Progress) -> list[Choice]:
         names.add(HARD[0])
     kept = [one for one in samples if one.grid.arm.names.choice in names]
     baselines = sorted(found.baselines, key=lambda one: -one.value)
-    simple = [one for one in baselines if one.grid.arm.names.kind == "popularity"]
-    return [*kept, *baselines[:1], *(one for one in simple if one not in baselines[:1])]
+    return [
+        *kept,
+        *(
+            one
+            for one in baselines
+            if one.value >= NEAR * baselines[0].value
+            or one.grid.arm.names.kind == "popularity"
+        ),
+    ]

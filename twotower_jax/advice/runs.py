@@ -7,7 +7,6 @@ from rich.console import Console
 
 from twotower_jax.advice.space import Arm
 from twotower_jax.config import Config
-from twotower_jax.errors import InputError, NonFiniteLossError
 from twotower_jax.run.inputs import Loaded, split_log
 from twotower_jax.run.names import check_names
 from twotower_jax.run.records import RunFolder, run_folder
@@ -17,10 +16,21 @@ from twotower_jax.sweeps.arm_points import ArmGrid, TuningRun, point_words
 from twotower_jax.sweeps.axes import Names
 from twotower_jax.sweeps.compose import compose_config
 from twotower_jax.sweeps.fused import SideBySide, train_job
+from twotower_jax.sweeps.jobs import EXPECTED
+
+# Failures of one run after which the others go on; that of a device without memory is a
+# RuntimeError.
+FAILURES = (*EXPECTED, MemoryError, RuntimeError)
 
 
 class Runs:
-    """Composes and launches runs on one data set."""
+    """Composes and launches runs on one data set.
+
+    Attributes:
+      words: overrides of all runs.
+      data: the log and its split.
+      errors: {name of an arm or of probes: why the last of their runs that failed did}.
+    """
 
     def __init__(
         self, words: Sequence[str], data: Loaded, console: Console, command: str
@@ -34,6 +44,7 @@ class Runs:
           command: noted in their manifests.
         """
         self.words, self.data = list(words), data
+        self.errors: dict[str, str] = {}
         self._console, self._command = console, command
 
     def _load(self, config: Config) -> Loaded:
@@ -87,28 +98,49 @@ class Runs:
         Args:
           runs: of `arm_points.tuning_run`.
         """
-        return self.launch_configs([run.config for run in runs])
+        configs = [run.config for run in runs]
+        reasons = self.launch_configs(configs)
+        for config, reason in zip(configs, reasons, strict=True):
+            if reason is not None:
+                self.errors[label(config)] = reason
+        return [reason is None for reason in reasons]
 
-    def launch_configs(self, configs: Sequence[Config]) -> list[bool]:
-        """Run configurations and return for each whether it finished or paused.
+    def launch_configs(self, configs: Sequence[Config]) -> list[str | None]:
+        """Run configurations, and go on where one of them fails.
 
         Args:
           configs: of the runs.
 
+        Returns:
+          For each why it failed; None where it finished or paused.
+
         Raises:
           Stopped: on SIGTERM or Ctrl-C, after saving.
         """
-        quiet, done = Console(quiet=True), []
+        quiet = Console(quiet=True)
+        reasons: list[str | None] = []
         together = SideBySide(configs, self._console, self._command, load=self._load)
         with together:
             for config in configs:
                 try:
                     train_job(config, console=quiet, command=self._command)
-                    done.append(True)
-                except (InputError, NonFiniteLossError) as error:
-                    self._console.print(f"left out: {error}", markup=False)
-                    done.append(False)
-        return done
+                    reasons.append(None)
+                except FAILURES as error:
+                    known = isinstance(error, EXPECTED)
+                    name = "" if known else f"{type(error).__name__}: "
+                    reasons.append(f"{name}{error}".partition("\n")[0])
+                    self._console.print(f"left out: {reasons[-1]}", markup=False)
+        return reasons
+
+
+def label(config: Config) -> str:
+    """The name of the arm of a run.
+
+    Examples:
+      >>> label(Config(arm="EASE")), label(Config())
+      ('EASE', 'two_tower')
+    """
+    return config.arm or config.towers.kind
 
 
 def distance(point: Point, first: Point, axes: Axes) -> tuple[int, int]:

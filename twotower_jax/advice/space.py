@@ -10,7 +10,7 @@ import yaml
 
 from twotower_jax.config import Config
 from twotower_jax.data.log import FunnelLog, Stage
-from twotower_jax.model.baselines import baselines_for
+from twotower_jax.model.baselines import BASELINES, baselines_for
 from twotower_jax.run.inputs import Loaded, oversized
 from twotower_jax.run.sequences import reads_sequences
 from twotower_jax.run.tower_features import query_features
@@ -220,30 +220,31 @@ def sample_arms(log: FunnelLog, config: Config, given: Sequence[str]) -> list[Ar
       given: keys that the user set; a temperature is then not tried.
 
     Returns:
-      The arms; hard ones where a stage discarded items. A transformer has none with
-      resampled positives: each of their rows reads a sequence of its own, at ten and
-      more times the cost.
+      The arms; hard ones where pre-ranking or ranking rejected items. A transformer
+      has none with resampled positives: each of their rows reads a sequence of its own,
+      at ten and more times the cost.
     """
     centre = config.loss.temperature
     axes, first = {}, {}
     if "loss.temperature" not in given:
         axes["loss.temperature"] = [f"{centre * factor:.3g}" for factor in FACTORS]
         first["loss.temperature"] = f"{centre:.3g}"
-    discarded = (log.stage < Stage.EXPOSED).any()
+    discarded = np.isin(log.stage, (Stage.RETRIEVED, Stage.PRE_RANKED)).any()
     names = (*SAMPLES, *(HARD if discarded else ()))
     left_out = RESAMPLED if reads_sequences(config) else ()
     return [Arm(name, axes, first) for name in names if name not in left_out]
 
 
 def baseline_arms(
-    config: Config, data: Loaded, print_line: Callable[[str], None]
+    config: Config, data: Loaded, leave_out: Callable[[str, str], None]
 ) -> list[Arm]:
     """Baselines that fit the data, with the axes of ``hydra/sweeper=select``.
 
     Args:
       config: of the user's overrides.
       data: the log and its split.
-      print_line: prints a line for each baseline that the data are too large for.
+      leave_out: is called with the name of each baseline that the data are too large
+        for, and the reason.
     """
     file = resources.files("twotower_jax.conf") / "hydra" / "sweeper" / "select.yaml"
     tuned = yaml.safe_load(file.read_text(encoding="utf-8"))["arm_tune"]
@@ -251,7 +252,7 @@ def baseline_arms(
     for name in baselines_for(config.data.mask_seen):
         axes = {key: str(text).split(",") for key, text in tuned.get(name, {}).items()}
         if (reason := oversized(_of_kind(config, name), data)) is not None:
-            print_line(f"baseline left out: {reason}")
+            leave_out(BASELINES[name].label, reason)
             continue
         arms.append(Arm(f"baseline/{name}", axes, _default_point(config, name, axes)))
     return arms

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +23,10 @@ from twotower_jax.sweeps.fused import cores
 # their stage is over. Of fewer than ten minutes it is a fifth.
 RESERVE, RESERVED_SHARE = 2.0, 0.2
 # Shares of the others; the test has the rest.
-BASELINES, MODEL, SAMPLES = 0.1, 0.25, 0.3
+# Baselines have a quarter of all minutes, for the reserve is a fifth of them at most.
+BASELINES, MODEL, SAMPLES = 0.25 / (1 - RESERVED_SHARE), 0.1875, 0.2
+# A baseline of which one fit takes more than this share of all minutes is not tried.
+LONGEST_FIT = 0.5
 # Runs that are trained to their ends, of which the test may need this many.
 FULL_RUNS = 12
 PROBE = 30  # steps of the shortest run
@@ -82,15 +85,29 @@ def _minutes(planned: float) -> float:
     return min(planned / (1 - RESERVED_SHARE), planned + RESERVE)
 
 
-def measure(runs: Runs, folder: Path, *words: str) -> Speed:
+def probes_of(words: Sequence[str]) -> str:
+    """The name of the probes of runs with some words.
+
+    Examples:
+      >>> probes_of(["towers=history"]), probes_of([])
+      ('probes of towers=history', 'probes')
+    """
+    return " of ".join(["probes", *([" ".join(words)] if words else [])])
+
+
+def measure(runs: Runs, folder: Path, *words: str) -> Speed | None:
     """Return the speed of short runs side by side; it is kept in the folder.
 
-    Kept, so that the same command after an interruption trains for as many steps.
+    Kept, so that the same command after an interruption trains for as many steps. Where
+    one of them fails, `Runs.errors` has the reason.
 
     Args:
       runs: which launches them.
       folder: of the advice.
       words: overrides of the runs beside those of all; the control arm.
+
+    Returns:
+      The speed of those that finished; None where none did.
 
     Raises:
       InputError: where the batch or the sequences do not suit the log.
@@ -101,12 +118,18 @@ def measure(runs: Runs, folder: Path, *words: str) -> Speed:
     check_lengths(probes[0], runs.data, trained_part(probes[0], runs.data))
     key, kept = str(run_folder(probes[0]).name), _read(folder / FILE)
     if key not in kept:
-        runs.launch_configs(probes[each:])  # compiles: not timed
+        reasons = runs.launch_configs(probes[each:])  # compiles: not timed
         probes, start = probes[:each], time.perf_counter()
-        runs.launch_configs(probes)
+        timed = runs.launch_configs(probes)
         wall = time.perf_counter() - start
-        results = [RunFolder(run_folder(probe)).result() for probe in probes]
-        rate = sum(float(one["examples_per_second"] or 1e4) for one in results)
+        for reason in filter(None, [*timed, *reasons]):
+            runs.errors[probes_of(words)] = reason
+        finished = [p for p, reason in zip(probes, timed, strict=True) if not reason]
+        if not finished:
+            return None
+        results = [RunFolder(run_folder(probe)).result() for probe in finished]
+        rates = [float(one["examples_per_second"] or 1e4) for one in results]
+        rate = sum(rates) * len(probes) / len(rates)
         steps, batch = probes[0].training.steps or 0, probes[0].training.batch_size
         training = steps * batch * len(probes) / rate
         kept[key] = {

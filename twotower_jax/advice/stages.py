@@ -1,20 +1,29 @@
 """The stages of an advice: split, baselines, model, samples, test.
 
 Everything is chosen on validation. The test part is read once, at the end, by the
-choice, its control, in-batch negatives without a correction, and the best baseline.
+choice, its control, in-batch negatives without a correction, and the best baselines.
 """
 
 import hashlib
+import itertools
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from twotower_jax.advice.controls import words_to_test
 from twotower_jax.advice.files import check_folder
-from twotower_jax.advice.progress import Choice, Progress, arms_to_test, keep_better
-from twotower_jax.advice.runs import Runs
+from twotower_jax.advice.progress import (
+    LEAST_POINTS,
+    Choice,
+    Progress,
+    arms_to_test,
+    keep_better,
+)
+from twotower_jax.advice.runs import Runs, label
 from twotower_jax.advice.space import SAMPLES as KINDS
 from twotower_jax.advice.space import (
     SEQUENCE,
@@ -29,6 +38,7 @@ from twotower_jax.advice.space import (
 from twotower_jax.advice.speed import (
     BASELINES,
     FULL_RUNS,
+    LONGEST_FIT,
     MODEL,
     SAMPLES,
     Speed,
@@ -37,12 +47,14 @@ from twotower_jax.advice.speed import (
     length_words,
     measure,
     planned,
+    probes_of,
 )
 from twotower_jax.advice.tuning import Tuner
 from twotower_jax.data import sources
 from twotower_jax.data.health import best_split, repeats_text, split_health
 from twotower_jax.errors import InputError
-from twotower_jax.run.inputs import Loaded, split_log
+from twotower_jax.model.baselines import BASELINES as REGISTRY
+from twotower_jax.run.inputs import Loaded, split_log, train_clicks
 from twotower_jax.run.records import RunFolder, run_folder
 from twotower_jax.sweeps.arm_points import point_words
 from twotower_jax.sweeps.compose import compose_config
@@ -125,7 +137,7 @@ class Advisor:
         if small and len(data.split.train) < SMALL:
             self._words.append("training.batch_size=256")
         runs.words, found = self._words, self.progress
-        speed = measure(runs, found.folder)
+        speed = self._first_speed(runs)
         self._set_length(runs, speed)
         tuner = Tuner(runs, self.metric, speed, self._print)
         self._tune_baselines(runs, tuner)
@@ -187,17 +199,35 @@ class Advisor:
 
     def _tune_baselines(self, runs: Runs, tuner: Tuner) -> None:
         """Tune each baseline for as long as the others: their costs differ widely."""
-        arms = baseline_arms(runs.config(), runs.data, self._print)
-        grids = [runs.grid(arm) for arm in arms]
-        end = time.monotonic() + BASELINES * self._seconds
+        seconds, clicks = BASELINES * self._seconds, train_clicks(runs.data)
+        grids = []
+        for arm in baseline_arms(runs.config(), runs.data, self._leave_out):
+            grid = runs.grid(arm)
+            fit = REGISTRY[grid.arm.names.kind].seconds(clicks) / 60
+            if fit <= LONGEST_FIT * self._minutes:
+                grids.append(grid)
+                continue
+            reason = (
+                f"a fit takes about {fit:.1f} minutes, more than half of "
+                f"advise.minutes={self._minutes:g}; "
+                f"advise.minutes={math.ceil(fit / LONGEST_FIT)} tries it"
+            )
+            self._leave_out(label(grid.arm.config), reason)
+        end = time.monotonic() + seconds
         for place, grid in enumerate(grids):
             share = max(end - time.monotonic(), 1) / (len(grids) - place)
-            self.progress.baselines += tuner.choose("baseline", [grid], share)
+            tuned = tuner.choose("baseline", [grid], share)
+            self.progress.baselines += tuned
+            number, name = sum(one.points for one in tuned), label(grid.arm.config)
+            if number < min(LEAST_POINTS, len(grid.points)):
+                reason = runs.errors.get(name, "no time for more")
+                tried = f"{number} of {len(grid.points)} points"
+                self._leave_out(name, f"{tried}: {reason}")
 
     def _tune_model(self, runs: Runs, tuner: Tuner) -> Choice:
         """Choose the model, and try others near it in the time that the rest leaves."""
         model = self._choose_model(runs, tuner)
-        tuner.speed = measure(runs, self.progress.folder, *point_words(model.point))
+        tuner.speed = self._measure(runs, *point_words(model.point)) or tuner.speed
         before = runs.config().training.steps or 0
         if self._set_length(runs, tuner.speed, least=before):
             self._print(f"{runs.config().training.steps:,} steps with this model")
@@ -218,20 +248,36 @@ class Advisor:
         arm = model_arm(runs.data, runs.config(), self._given)
         if not affords_sequence(runs, tuner.speed, self._minutes):
             arm = without_kind(arm, SEQUENCE)
-        seconds = MODEL * self._seconds
+        seconds = MODEL * max(self._seconds, self._left() / (1 - BASELINES))
         kinds = arm.axes.get("towers", [])
         if len(kinds) < 2 or not (is_limited(runs) or SEQUENCE in kinds):
-            return tuner.choose("models", [runs.grid(arm)], seconds)[0]
+            model = self._only(runs, tuner.choose("models", [runs.grid(arm)], seconds))
+            for kind in kinds:
+                ours = [t for t in model.trials if t.point.get("towers") == kind]
+                begun = [trial for trial in ours if trial.left_at != 0]
+                if begun and not any(trial.values for trial in begun):
+                    self._leave_out(f"towers={kind}", runs.errors[model.label])
+            return model
         found = []
         for kind in kinds:
-            tuner.speed = measure(runs, self.progress.folder, *kind_words(kind))
+            if (speed := self._measure(runs, *kind_words(kind))) is None:
+                continue
+            tuner.speed = speed
             self._set_length(runs, tuner.speed)
             grid, share = runs.grid(of_kind(arm, kind)), seconds / len(kinds)
             for one in tuner.choose(f"models, towers={kind}", [grid], share):
                 found.append((one, self._words))
-        best, self._words = max(found, key=lambda pair: pair[0].value)
-        runs.words = self._words
+        found.sort(key=lambda pair: -pair[0].value)
+        best = self._only(runs, [one for one, _ in found])
+        runs.words = self._words = found[0][1]
         return best
+
+    def _only(self, runs: Runs, found: Sequence[Any]) -> Any:
+        """Return the first of what was found; an error of the runs without any."""
+        if not found:
+            reasons = "; ".join(dict.fromkeys(runs.errors.values()))
+            raise InputError(f"no model could be trained: {reasons or 'no time'}")
+        return found[0]
 
     def _tune_samples(self, runs: Runs, tuner: Tuner, model: Choice) -> list[Choice]:
         """Choose the point of each kind of samples; fresh seeds for the best."""
@@ -243,9 +289,31 @@ class Advisor:
         seconds = max(SAMPLES * self._seconds, self._left() - 2 * tested)
         every = sum(len(grid.points) for grid in grids) * tuner.full_seconds(model)
         tuned = tuner.choose("samples", grids, seconds, whole=every <= seconds)
+        names = {label(grid.arm.config) for grid in grids}
+        for name in sorted(names - {one.label for one in tuned}):
+            self._leave_out(name, runs.errors.get(name, "no time"))
         best = max((one.value for one in self.progress.baselines), default=0.0)
         kept = keep_better(tuned, model)
         return tuner.confirm(kept, best, self._left() - tested)
+
+    def _leave_out(self, name: str, reason: str) -> None:
+        """Note and print what was not tried, or not in full, and why."""
+        self.progress.incomplete[name] = reason
+        self._print(f"not tried in full: {name} ({reason})")
+
+    def _measure(self, runs: Runs, *words: str) -> Speed | None:
+        """Return the speed of runs; None where all probes of them fail."""
+        speed = measure(runs, self.progress.folder, *words)
+        if reason := runs.errors.get(name := probes_of(words)):
+            self._leave_out(name, reason)
+        return speed
+
+    def _first_speed(self, runs: Runs) -> Speed:
+        """Return the speed of the default towers, of others where their probes fail."""
+        kinds = model_arm(runs.data, runs.config(), self._given).axes.get("towers", [])
+        each = [kind_words(kind) for kind in kinds] or [()]
+        speeds = (self._measure(runs, *words) for words in each)
+        return self._only(runs, [*itertools.islice(filter(None, speeds), 1)])
 
     def _left(self) -> float:
         """Seconds that are left of those that are planned with."""
@@ -270,9 +338,9 @@ class Advisor:
         place = hashlib.sha256(repr([*words.values()]).encode()).hexdigest()[:8]
         name = f"name={found.folder.name}/test_{place}"
         found.tests = found.folder / f"test_{place}"
-        for label, ours in words.items():
+        for arm, ours in words.items():
             kept = [word for word in ours if not word.startswith("name=")]
-            found.tested[label] = [*kept, name]
+            found.tested[arm] = [*kept, name]
         self._print(f"test: {', '.join(found.tested)}")
         # The least number of seeds fills the cores better than one seed after another.
         for seeds in (SEEDS[:LEAST_SEEDS], *((seed,) for seed in SEEDS[LEAST_SEEDS:])):
@@ -291,8 +359,15 @@ class Advisor:
             for seed in seeds
         }
         try:
-            runs.launch_configs([one for some in configs.values() for one in some])
+            launched = [one for some in configs.values() for one in some]
+            reasons = runs.launch_configs(launched)
             stopped = False  # a run that failed is said, and the others count
+            for place, name in enumerate([*found.tested]):
+                ours = reasons[place :: len(configs[seeds[0]])]
+                if reason := next(filter(None, ours), None):
+                    self._leave_out(f"test of {name}", reason)
+                if all(ours) and not found.seeds:
+                    found.untest(name)
         finally:
             found.seeds += [
                 seed

@@ -159,7 +159,7 @@ class Tuner:
           The same, where those that are level with the best have the mean of fresh
           seeds as their value, if the time is enough and a baseline is not far ahead.
         """
-        top = max(one.value for one in choices)
+        top = max((one.value for one in choices), default=0.0)
         near = [one for one in choices if is_level(one.value, top)]
         cost = sum(len(CONFIRM_SEEDS) * self.full_seconds(one) for one in near)
         if cost > seconds or best > top:

@@ -1,7 +1,8 @@
 """Section ``baseline``: numbers and limits of the baselines, read where one is fitted.
 
-A baseline whose fit would take more than about a minute on two cores is refused by its
-limit, which a user who has the time and the memory raises.
+An item-kNN or iALS whose fit would take more than about a minute on two cores is
+refused by its limit, which a user who has the time and the memory raises. EASE is
+refused where the free memory does not hold its matrix.
 """
 
 from dataclasses import dataclass, field
@@ -47,11 +48,11 @@ class EaseConfig:
         doc="weight of the squared coefficients",
         example="towers=ease baseline.ease.l2=500",
     )
-    max_size: int = key(
-        15_000,
+    max_size: int | None = key(
+        None,
         low=2,
         doc="limit on the users or the items with a training positive, whichever are "
-        "fewer; the fit holds 12 bytes per pair of them",
+        "fewer; null: as many as the free memory holds, at 6 bytes per pair of them",
         example="towers=ease baseline.ease.max_size=30000",
     )
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from twotower_jax.config.baseline import BaselineConfig
 from twotower_jax.model.click_matrix import Clicks
-from twotower_jax.model.ease import ease, ease_excess
+from twotower_jax.model.ease import ease, ease_excess, ease_seconds
 from twotower_jax.model.ials import ials, ials_excess
 from twotower_jax.model.item_knn import item_knn, item_knn_excess
 from twotower_jax.registry import Registry
@@ -22,11 +22,13 @@ class Baseline(NamedTuple):
       label: its name in tables.
       fit: (clicks, numbers, seed) -> scores. The clicks are [users, items]; the scores
         take histories [n, items] to [n, items] float32.
-      excess: (clicks, numbers) -> the limit that a fit would exceed, None within it.
+      excess: (clicks, numbers) -> the limit, or the memory, that a fit would exceed;
+        None within it.
       shared: whether every query has the same scores.
       seeded: whether the fit depends on the seed.
       again: whether it recommends the items of the history, and so needs queries whose
         seen items are not masked.
+      seconds: clicks -> expected seconds of a fit; 0 where ``excess`` limits them.
     """
 
     label: str
@@ -35,6 +37,7 @@ class Baseline(NamedTuple):
     shared: bool = False
     seeded: bool = False
     again: bool = False
+    seconds: Callable[[Clicks], float] = lambda clicks: 0.0
 
 
 def popularity(clicks: Clicks, numbers: BaselineConfig, seed: int) -> Scores:
@@ -93,7 +96,7 @@ BASELINES: Registry[Baseline] = Registry(
         "popularity": Baseline("popularity", popularity, lambda *_: None, shared=True),
         "buy_again": Baseline("buy again", buy_again, lambda *_: None, again=True),
         "item_knn": Baseline("item-kNN", item_knn, item_knn_excess),
-        "ease": Baseline("EASE", ease, ease_excess),
+        "ease": Baseline("EASE", ease, ease_excess, seconds=ease_seconds),
         "ials": Baseline("iALS", ials, ials_excess, seeded=True),
     },
 )

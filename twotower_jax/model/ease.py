@@ -1,16 +1,34 @@
-"""EASE: a linear model of each item on all other items, in closed form."""
+"""EASE: a linear model of each item on all other items, in closed form.
 
+A matrix of at most `DOUBLE` rows is inverted in float64 where the free memory holds
+that at the moment of the fit. Any other is inverted in float32, in half of the memory
+and of the time; scores differ by 1e-7 to 2e-4, the more the smaller ``ease.l2``.
+"""
+
+import time
+import weakref
 from collections.abc import Callable
 
 import numpy as np
 
 from twotower_jax.config.baseline import BaselineConfig
+from twotower_jax.data.memory import GIB, available_memory
+from twotower_jax.errors import InputError
 from twotower_jax.model.click_matrix import Clicks, binary
 
 BLOCK = 512  # rows of a large matrix that are handled at a time
 # Rows of a matrix that LAPACK inverts. With two threads the Cholesky factor of OpenBLAS
 # 0.3.30 ended the process at 16,000 rows, and not at 15,500.
 LARGEST = 2**13
+# Bytes per pair of rows at the peak of a fit: the matrix, and the products of its
+# halves or the weights in float32.
+BYTES = {np.float64: 12, np.float32: 6}
+DOUBLE = 15_000
+SHARE = 0.9  # of the free memory that a fit may take
+TIMED = 2**11  # rows of the inverse whose seconds are measured
+
+# Matrices that the scores of earlier fits hold; the next fit releases them.
+_held: weakref.WeakValueDictionary[int, np.ndarray] = weakref.WeakValueDictionary()
 
 Scores = Callable[[Clicks], np.ndarray]
 
@@ -34,6 +52,10 @@ def ease(clicks: Clicks, numbers: BaselineConfig, seed: int) -> Scores:
     Returns:
       histories [n, items] -> scores [n, items] float32.
 
+    Raises:
+      InputError: where the free memory does not hold the matrix, or ``ease.l2`` is too
+        small for its inverse.
+
     References:
       Steck, Embarrassingly Shallow Autoencoders for Sparse Data, WWW 2019.
     """
@@ -41,7 +63,17 @@ def ease(clicks: Clicks, numbers: BaselineConfig, seed: int) -> Scores:
     items, users = np.unique(clicks.indices), np.flatnonzero(np.diff(clicks.indptr))
     known, l2 = binary(clicks)[users][:, items], numbers.ease.l2
     fit = _by_users if len(users) < len(items) else _by_items
-    scores = fit(known, l2)
+    dtype = _dtype(size := min(known.shape), available_memory())
+    if dtype is None:
+        raise InputError(_lacking(size, available_memory()))
+    try:
+        scores = fit(known, l2, dtype)
+    except np.linalg.LinAlgError as error:
+        name = np.dtype(dtype).name
+        raise InputError(
+            f"baseline.ease.l2={l2:g} is too small for an inverse in {name}: {error}; "
+            "give a larger one"
+        ) from None
 
     def all_scores(history: Clicks) -> np.ndarray:
         out = np.zeros(history.shape, np.float32)
@@ -51,13 +83,14 @@ def ease(clicks: Clicks, numbers: BaselineConfig, seed: int) -> Scores:
     return all_scores
 
 
-def _by_items(clicks: Clicks, l2: float) -> Scores:
+def _by_items(clicks: Clicks, l2: float, dtype: type[np.floating]) -> Scores:
     """Return the scores by the weights [items, items]."""
-    weights = _weights(_inverse(clicks.T.tocsr(), l2))
+    weights = _weights(_inverse(clicks.T.tocsr(), l2, dtype))
+    _held[id(weights)] = weights
     return lambda history: history.astype(np.float32) @ weights
 
 
-def _by_users(clicks: Clicks, l2: float) -> Scores:
+def _by_users(clicks: Clicks, l2: float, dtype: type[np.floating]) -> Scores:
     """Return the scores by M [users, users]; the weights are never made.
 
     With y = x X' M X for a history x, the score of item j is
@@ -65,14 +98,15 @@ def _by_users(clicks: Clicks, l2: float) -> Scores:
       (y_j - x_j) / (l2 P_jj) + x_j,   l2 P_jj = 1 - (X' M X)_jj
     """
     # Its transpose is the same matrix in the order of C: scipy copies any other.
-    inverse = _inverse(clicks, l2).T
+    inverse = _inverse(clicks, l2, dtype).T
     by_item = clicks.T.tocsr()
     own = np.empty(len(by_item.indptr) - 1)
     for first in range(0, len(own), BLOCK):
         rows = by_item[first : first + BLOCK]
         own[first : first + BLOCK] = (rows.multiply(rows @ inverse)).sum(axis=1)
     scale = (1 - own).astype(np.float32)
-    inverse = inverse.astype(np.float32)
+    inverse = inverse.astype(np.float32, copy=False)
+    _held[id(inverse)] = inverse
     by_item = by_item.astype(np.float32)
 
     def scores(history: Clicks) -> np.ndarray:
@@ -84,10 +118,10 @@ def _by_users(clicks: Clicks, l2: float) -> Scores:
     return scores
 
 
-def _inverse(rows: Clicks, l2: float) -> np.ndarray:
+def _inverse(rows: Clicks, l2: float, dtype: type[np.floating]) -> np.ndarray:
     """Return (R R' + l2 I)^-1 for the rows R of a matrix, which replaces R R'."""
     number, columns = rows.shape[0], rows.T.tocsr()
-    matrix = np.empty((number, number), order="F")
+    matrix = np.empty((number, number), dtype, order="F")
     for first in range(0, number, BLOCK):
         part = slice(first, first + BLOCK)
         matrix[:, part] = (rows[part] @ columns).toarray().T
@@ -142,9 +176,13 @@ def _symmetric(lower: np.ndarray) -> np.ndarray:
 
 
 def _weights(inverse: np.ndarray) -> np.ndarray:
-    """Return -P_ij / P_jj float32, 0 on the diagonal, from P."""
+    """Return -P_ij / P_jj float32, 0 on the diagonal, in place of a P in float32."""
     own = np.diag(inverse).copy()
-    weights = np.empty(inverse.shape, np.float32)
+    if inverse.dtype == np.float32:
+        # P is symmetric, and its transpose in the order of C.
+        weights = inverse = inverse.T
+    else:
+        weights = np.empty(inverse.shape, np.float32)
     for first in range(0, len(inverse), BLOCK):
         part = slice(first, first + BLOCK)
         weights[part] = inverse[part] / -own
@@ -153,19 +191,65 @@ def _weights(inverse: np.ndarray) -> np.ndarray:
 
 
 def ease_excess(clicks: Clicks, numbers: BaselineConfig) -> str | None:
-    """Return the limit that the fit would exceed, None within it.
+    """Return the limit, or the memory, that the fit would exceed, None within both.
 
     Args:
       clicks: [users, items].
       numbers: its ``ease.max_size``.
     """
+    size, limit = _size(clicks), numbers.ease.max_size
+    if limit is not None and size > limit:
+        return (
+            f"ease inverts a matrix of {size:,} x {size:,}, above baseline.ease."
+            f"max_size={limit}; raise it to fit all the same"
+        )
+    # The next fit releases what the last one holds.
+    room = available_memory() + sum(one.nbytes for one in list(_held.values()))
+    return None if _dtype(size, room) else _lacking(size, room)
+
+
+def ease_seconds(clicks: Clicks) -> float:
+    """Return the seconds that a fit takes, from those of the inverse of a small matrix.
+
+    The work is in proportion to the cube of the number of rows.
+
+    Args:
+      clicks: [users, items].
+    """
+    size = _size(clicks)
+    rows = min(size, TIMED)
+    _invert(np.eye(1, order="F"))  # imports LAPACK: not timed
+    dtype = np.float64 if size <= DOUBLE else np.float32
+    timed = []
+    for _ in range(3):  # other programs may take the cores for a moment
+        matrix = np.eye(rows, dtype=dtype, order="F")
+        start = time.perf_counter()
+        _invert(matrix)
+        timed.append(time.perf_counter() - start)
+    return min(timed) * (size / rows) ** 3
+
+
+def _size(clicks: Clicks) -> int:
+    """Return the rows of the matrix that is inverted: of users, or of fewer items."""
     items, users = len(np.unique(clicks.indices)), (np.diff(clicks.indptr) > 0).sum()
-    size, limit = min(items, int(users)), numbers.ease.max_size
-    if size <= limit:
-        return None
-    side = "items" if items == size else "users"
+    return min(items, int(users))
+
+
+def _dtype(size: int, room: int) -> type[np.floating] | None:
+    """Return the type of the matrix that fits into so many bytes, None for neither."""
+    types = BYTES if size <= DOUBLE else (np.float32,)
+    return next((t for t in types if _needed(size, t) <= SHARE * room), None)
+
+
+def _needed(size: int, dtype: type[np.floating]) -> int:
+    """Return the bytes of a fit at its peak, with the rows handled at a time."""
+    return BYTES[dtype] * size**2 + 32 * BLOCK * size
+
+
+def _lacking(size: int, room: int) -> str:
+    """Return the reason of a fit that the free memory does not hold."""
+    needed = _needed(size, np.float32) / SHARE
     return (
-        f"ease inverts a matrix of {size:,} x {size:,} {side} "
-        f"({12 * size**2 / 2**30:,.1f} GiB), above baseline.ease.max_size={limit}; "
-        "raise it to fit all the same"
+        f"ease inverts a matrix of {size:,} x {size:,} in {needed / GIB:,.1f} GiB, and "
+        f"{room / GIB:,.1f} GiB of memory are free; free more, or fit it elsewhere"
     )

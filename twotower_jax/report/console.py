@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -163,7 +164,10 @@ def print_study(study: Study, console: Console, report: Path) -> None:
         mark = [marks[arm]] if widest else []
         grid.add_row(Text(arm), str(len(seeds)), cells[0], *means, *mark)
     console.print(grid)
-    _print_differences(console, study, order)
+    rule = study.base_rule.sentence
+    _print_differences(console, study.comparison, study.metric, order, rule)
+    if study.rival != study.base:
+        _print_differences(console, study.rivalled, study.metric, order)
     _print_controls(console, study, order)
     for line in skipped_lines(study.runs):
         console.print(Text(line), soft_wrap=True)
@@ -215,15 +219,21 @@ def skipped_lines(runs: Runs) -> list[str]:
     return [*lines, f"  and {rest} more in the report"] if rest > 0 else lines
 
 
-def _print_differences(console: Console, study: Study, order: Sequence[str]) -> None:
-    """Print the differences to the base arm, best first."""
-    comparison, metric = study.comparison, study.metric
+def _print_differences(
+    console: Console,
+    comparison: pl.DataFrame,
+    metric: str,
+    order: Sequence[str],
+    sentence: str = "",
+) -> None:
+    """Print the differences to one arm, best first."""
     if comparison.is_empty():
         return
     arms = comparison["arm"].n_unique()
-    title = f"\n{metric}, difference to {study.base} {_intervals(arms)}"
-    console.print(Text(title))
-    console.print(Text(study.base_rule.sentence))
+    base = comparison["base"][0]
+    console.print(Text(f"\n{metric}, difference to {base} {_intervals(arms)}"))
+    if sentence:
+        console.print(Text(sentence))
     grid = _difference_grid()
     for arm, verdict, *cells in difference_cells(comparison, metric, order):
         grid.add_row(Text(arm), verdict, *cells[:3])

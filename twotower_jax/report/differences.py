@@ -1,6 +1,7 @@
 """The parts of the report about differences: to the base, and to the controls."""
 
 from collections.abc import Sequence
+from html import escape
 
 import polars as pl
 
@@ -121,7 +122,37 @@ def other_differences(
     Returns:
       Lines of HTML.
     """
-    comparison = study.comparison
+    text = (
+        f"Verdicts against the base arm, {study.base}, with the difference and the "
+        "interval that decides."
+    )
+    return _difference_table(study.comparison, order, shown, text)
+
+
+def rival_section(study: Study, order: Sequence[str]) -> list[str]:
+    """HTML of the arms against the rival, by metric and slice.
+
+    Args:
+      study: the study.
+      order: names of the arms by rank.
+
+    Returns:
+      Lines of HTML; none without a rival.
+    """
+    if study.rivalled.is_empty():
+        return []
+    text = (
+        f"Verdicts against {study.rival}, with the difference and the interval that "
+        "decides."
+    )
+    table = _difference_table(study.rivalled, order, study.shown, text)
+    return [f"<h2>Against {escape(study.rival)}</h2>", *table] if table else []
+
+
+def _difference_table(
+    comparison: pl.DataFrame, order: Sequence[str], shown: Sequence[str], text: str
+) -> list[str]:
+    """Return the verdicts of a comparison as a table of arms and metrics."""
     tested = comparison.filter(pl.col("low_verdict").is_not_null())
     paired = [name for name in shown if name in set(tested["metric"])]
     if not paired:
@@ -132,10 +163,6 @@ def other_differences(
         [ranks[ones[0][0]], ones[0][0], *(f"{c[1]}: {c[2]}, {c[3]}" for c in ones)]
         for ones in zip(*cells, strict=True)
     ]
-    text = (
-        f"Verdicts against the base arm, {study.base}, with the difference and the "
-        "interval that decides."
-    )
     return [
         note(text),
         *box(["#", "arm", *map(heading, paired)], rows, text=(1,), long=True),

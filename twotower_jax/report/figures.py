@@ -54,9 +54,10 @@ def study_figures(study: Study) -> dict[str, Drawing]:
     Returns:
       {name: figure}. `primary` (the primary metric of each arm) always exists. The
       others exist if the runs have their data: `forest` (differences to the base
-      arm), `slices` (by popularity of the item), `coverage` and `popularity` (the
-      primary metric against those of the catalogue), `response_KEY` (against a key
-      that is swept over numbers), `learning` and `loss` (against steps).
+      arm), `forest_rival` (to the rival), `slices` (by popularity of the item),
+      `coverage` and `popularity` (the primary metric against those of the catalogue),
+      `response_KEY` (against a key that is swept over numbers), `learning` and `loss`
+      (against steps).
     """
     table, primary = study.table, study.metric
     rows = table.filter(pl.col("split") == main_split(table))
@@ -67,13 +68,17 @@ def study_figures(study: Study) -> dict[str, Drawing]:
     svg = draw_svg(*_panel(arms, title, primary, draw))
     grey = " Grey: a baseline." if GREY in colours.values() else ""
     figures = {"primary": Drawing(title, SEEDS + grey, svg)}
-    if svg := _differences(study, colours, draw_svg):
-        title = _difference_title(study)
-        caption = (
-            "Bar: the interval of the table, which decides the verdict. Ring: the base "
-            "arm, at 0."
-        )
-        figures["forest"] = Drawing(title, caption + grey, svg)
+    for name, compared, base in (
+        ("forest", study.comparison, "the base arm"),
+        ("forest_rival", study.rivalled, study.rival),
+    ):
+        title = f"{primary}, difference to {base}"
+        if svg := _differences(compared, primary, title, colours, draw_svg):
+            caption = (
+                "Bar: the interval of the table, which decides the verdict. Ring: "
+                f"{base}, at 0."
+            )
+            figures[name] = Drawing(title, caption + grey, svg)
     figures |= _sliced(table, rows, primary, arms)
     figures |= tradeoff_figures(rows, primary, arms)
     figures |= response_figures(study, rows, arms)
@@ -96,7 +101,9 @@ def difference_figure(study: Study) -> Figure:
       InputError: no arm has an interval, for its runs have no values per query or no
         seed in common with the base arm.
     """
-    figure = _differences(study, _colours(study), draw_figure)
+    title = f"{study.metric}, difference to the base arm"
+    colours = _colours(study)
+    figure = _differences(study.comparison, study.metric, title, colours, draw_figure)
     if figure is None:
         raise InputError(
             f"{study.metric}: no arm has an interval beside {study.base}; the runs of "
@@ -106,21 +113,20 @@ def difference_figure(study: Study) -> Figure:
 
 
 def _differences(
-    study: Study, colours: dict[str, str], make: Callable[..., Drawn]
+    comparison: pl.DataFrame,
+    metric: str,
+    title: str,
+    colours: dict[str, str],
+    make: Callable[..., Drawn],
 ) -> Drawn | None:
     """Return what `make` makes of the differences; None without an interval."""
-    compared = study.comparison.filter(
-        (pl.col("metric") == study.metric) & pl.col("low_verdict").is_not_null()
+    compared = comparison.filter(
+        (pl.col("metric") == metric) & pl.col("low_verdict").is_not_null()
     )
     if compared.is_empty():
         return None
     draw = partial(_forest, compared=compared, arms=colours)
-    label, title = f"difference in {study.metric}", _difference_title(study)
-    return make(*_panel(list(colours), title, label, draw))
-
-
-def _difference_title(study: Study) -> str:
-    return f"{study.metric}, difference to the base arm"
+    return make(*_panel(list(colours), title, f"difference in {metric}", draw))
 
 
 def _colours(study: Study) -> dict[str, str]:

@@ -12,7 +12,11 @@ from twotower_jax.data.text_files import write_text
 from twotower_jax.errors import InputError
 from twotower_jax.objective.card import Card
 from twotower_jax.report.canvas import Drawing, draw_key
-from twotower_jax.report.differences import common_section, controls_section
+from twotower_jax.report.differences import (
+    common_section,
+    controls_section,
+    rival_section,
+)
 from twotower_jax.report.figure_files import own_ids, write_figures
 from twotower_jax.report.figures import study_figures
 from twotower_jax.report.objective import objective_section
@@ -92,6 +96,7 @@ def _body(
     return [
         *_introduction(study),
         *arms_section(study, order),
+        *rival_section(study, order),
         *controls_section(study, order),
         *common_section(study),
         *_figures(figures, order),

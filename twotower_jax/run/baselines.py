@@ -36,7 +36,8 @@ class BaselineRanking(NamedTuple):
 
 
 _fits: Latest[Scores] = Latest(1)  # one EASE model may hold a gigabyte
-_rankings: Latest[BaselineRanking] = Latest(2)  # valid and test, all queries
+# Valid and test of a run, and the arms of an advice, whose seeds share them.
+_rankings: Latest[BaselineRanking] = Latest(8)
 _metrics: Latest[dict[str, float]] = Latest(64)
 
 

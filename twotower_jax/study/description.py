@@ -17,7 +17,7 @@ from twotower_jax.data.text_files import read_text, write_text
 from twotower_jax.errors import InputError, unknown
 
 FILE = "study.json"
-TEXTS = ("question", "answer", "source", "metric", "base", "tuned")
+TEXTS = ("question", "answer", "source", "metric", "base", "rival", "tuned")
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,12 @@ class Description:
         doc="label of the arm to which the others are compared; null: the first by "
         "name",
         example="-m experiment=quickstart hydra.callbacks.study.base=in-batch",
+    )
+    rival: str | None = key(
+        None,
+        doc="label of a second arm to which the others are compared, in all metrics, "
+        "such as the best baseline; null: none",
+        example="-m experiment=quickstart hydra.callbacks.study.rival=EASE",
     )
     tuned: str | None = key(
         None,
@@ -156,9 +162,9 @@ def read_description(folder: str | Path) -> Description:
             raise ValueError
     except (OSError, ValueError, AttributeError):
         raise InputError(
-            f"{path} is broken: question, answer, source, metric, base and tuned must "
-            "be texts, margin a number and controls pairs of arms; remove it, and give "
-            "twotower report --question, --metric, --base"
+            f"{path} is broken: question, answer, source, metric, base, rival and "
+            "tuned must be texts, margin a number and controls pairs of arms; remove "
+            "it, and give twotower report --question, --metric, --base"
         ) from None
     return Description(**known)
 

@@ -34,6 +34,8 @@ class Study:
       comparison: the arms against the base, a result of `comparison.compare_arms`.
       controls: the control of each trained arm except the base.
       controlled: the arms against their controls, as `comparison`.
+      rivalled: the arms against the described rival, as `comparison`; empty without a
+        finished run of it.
     """
 
     runs: Runs
@@ -46,6 +48,7 @@ class Study:
     comparison: pl.DataFrame
     controls: dict[str, Control]
     controlled: pl.DataFrame
+    rivalled: pl.DataFrame
 
     @property
     def table(self) -> pl.DataFrame:
@@ -61,6 +64,19 @@ class Study:
     def margin(self) -> float:
         """The share of a mean up to which a difference is equivalent."""
         return self.description.margin or MARGIN
+
+    @property
+    def rival(self) -> str:
+        """The arm of `rivalled`; "" without one."""
+        return "" if self.rivalled.is_empty() else self.rivalled["base"][0]
+
+    def against(self, arm: str) -> pl.DataFrame:
+        """The other arms against one of them, as `comparison`.
+
+        Args:
+          arm: to which they are compared.
+        """
+        return _against(self.pairing, self.shown, arm, self.margin, self.tuning)
 
     @property
     def missing_base(self) -> str:
@@ -110,7 +126,7 @@ def load_study(
     base = rule.arm
     tuning = study_tuning(runs, pairing.arms, description.tuned)
     margin = description.margin or MARGIN
-    to_base = {arm: base for arm in pairing.arms if arm != base} if base else {}
+    rival = description.rival if description.rival in pairing.arms else ""
     controls = _controls(pairing, base, tuning, description.controls or {})
     to_control = {arm: one.control for arm, one in controls.items() if one.control}
     return Study(
@@ -121,10 +137,19 @@ def load_study(
         rule,
         description,
         tuning,
-        compare_arms(pairing, metrics, to_base, margin, tuning.withheld),
+        _against(pairing, metrics, base, margin, tuning),
         controls,
         compare_arms(pairing, metrics, to_control, margin, tuning.withheld),
+        _against(pairing, metrics, rival or "", margin, tuning),
     )
+
+
+def _against(
+    pairing: Pairing, metrics: Sequence[str], arm: str, margin: float, tuning: Tuning
+) -> pl.DataFrame:
+    """Return the comparison of the other arms to one; an empty one for the name ""."""
+    others = {one: arm for one in pairing.arms if arm and one != arm}
+    return compare_arms(pairing, metrics, others, margin, tuning.withheld)
 
 
 def _controls(

@@ -117,7 +117,8 @@ def race(
     begin, clock = validation.clock(), validation.clock
     trials: dict[Place, Trial] = {}
     left = {arm: list(range(len(grid.points))) for arm, grid in enumerate(grids)}
-    rungs = [*options.rungs, None]
+    alone = all(map(is_exact, grids))  # no rung but the last has anything to train
+    rungs = [*(() if alone else options.rungs), None]
     exact = any(map(is_exact, grids))
     least = 1 if exact else math.ceil(validation.together / len(validation.seeds))
     size = None if options.minutes is None else least

@@ -58,6 +58,15 @@ def test_the_controls_of_the_choice_are_tested_beside_it():
     assert names(samples | hard) == always | {"half_hard", "mixed_slots"}
 
 
+def test_baselines_near_the_best_one_are_tested_too():
+    """Any of them may be the best on test."""
+    baselines = {"popularity": 0.05, "item_knn": 0.136, "ease": 0.15, "ials": 0.134}
+    found = progress({"in_batch_logq": 0.2}, baselines)
+    tested = [one.label for one in arms_to_test(found)]
+    names = [f"baseline/{name}" for name in ("ease", "item_knn", "popularity")]
+    assert tested == ["in_batch_logq", *names]
+
+
 def test_the_better_point_of_the_control_is_kept():
     """Halving dropped it among the samples, though the model was trained with it."""
     samples = [choice("in_batch_logq", 0.16), choice("uniform", 0.17)]

@@ -36,9 +36,26 @@ def advisor(monkeypatch) -> Any:
 
 def test_the_first_seeds_begin_together(advisor):
     asked = []
-    runs: Any = SimpleNamespace(launch_configs=asked.append)
-    advisor._test_seeds(runs, (0, 1, 2))
+
+    def launch(configs):
+        asked.append(configs)
+        return [None] * len(configs)
+
+    advisor._test_seeds(SimpleNamespace(launch_configs=launch), (0, 1, 2))
     assert asked == [[0, 0, 1, 1, 2, 2]] and advisor.progress.seeds == [0, 1, 2]
+
+
+def test_an_arm_whose_tests_fail_is_left_out_with_its_reason(advisor):
+    advisor._print = lambda text: None
+    advisor.progress.controls = {"uniform": "uniform at temperature 0.2"}
+
+    def launch(configs):
+        return [None, "it failed"] * 3
+
+    advisor._test_seeds(SimpleNamespace(launch_configs=launch), (0, 1, 2))
+    found = advisor.progress
+    assert list(found.tested) == ["in-batch"] and not found.controls
+    assert found.incomplete == {"test of uniform": "it failed"}
 
 
 def test_a_stop_notes_the_seeds_that_every_arm_finished(advisor, monkeypatch):

@@ -1,5 +1,6 @@
 """Baselines against the conditions of their optima, and against slow loops."""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from twotower_jax.config.baseline import (
     IalsConfig,
     ItemKnnConfig,
 )
+from twotower_jax.errors import InputError
 from twotower_jax.model import ease as ease_module
 from twotower_jax.model import ials as ials_module
 from twotower_jax.model import item_knn as knn_module
@@ -52,16 +54,18 @@ def some_clicks(request, clicks):
     return clicks if request.param == "more users" else swapped
 
 
+@pytest.mark.parametrize("double", [2**14, 1])
 @pytest.mark.parametrize(("block", "largest"), [(7, 4), (512, 2**13)])
 def test_ease_satisfies_the_conditions_of_its_optimum(
-    some_clicks, block, largest, monkeypatch
+    some_clicks, block, largest, double, monkeypatch
 ):
     """G B - G + l2 B = diag(multipliers), and diag(B) = 0: the objective is convex.
 
-    Also where the matrix is inverted by halves of halves.
+    Also where the matrix is inverted by halves of halves, and in float32.
     """
     monkeypatch.setattr(ease_module, "BLOCK", block)
     monkeypatch.setattr(ease_module, "LARGEST", largest)
+    monkeypatch.setattr(ease_module, "DOUBLE", double)
     x, l2 = dense(some_clicks), 3.0
     weights = weights_of(some_clicks, l2)
     np.testing.assert_allclose(np.diag(weights), 0, atol=1e-6)
@@ -97,6 +101,70 @@ def test_ease_scores_are_the_weights_of_the_history(some_clicks):
     assert len(never) and (scores[0, never] == 0).all()
     unknown = click_matrix(np.array([0]), never[:1], (1, items))
     assert (ease(some_clicks, numbers, 0)(unknown) == 0).all()
+
+
+def test_the_free_memory_decides_the_type_of_the_matrix_and_the_limit(monkeypatch):
+    """12 bytes per pair of rows in float64, 6 in float32, measured at the fit."""
+    size = 4_000
+    each = np.arange(size)
+    clicks, numbers = click_matrix(each, each, (size, size)), BaselineConfig()
+    made = []
+
+    def inverse(rows, l2, dtype):
+        made.append(dtype)
+        return np.asfortranarray(np.eye(len(each), dtype=dtype))
+
+    monkeypatch.setattr(ease_module, "_inverse", inverse)
+    for room, dtype in (
+        (12.1 * size**2, np.float64),
+        (11.9 * size**2, np.float32),
+        (6.1 * size**2, np.float32),
+        (5.9 * size**2, None),
+    ):
+        monkeypatch.setattr(
+            ease_module, "available_memory", lambda room=room: int(room + 2**24)
+        )
+        monkeypatch.setattr(ease_module, "SHARE", 1.0)
+        monkeypatch.setattr(ease_module, "_held", {})
+        monkeypatch.setattr(ease_module, "BLOCK", 2**24 // (32 * size))
+        reason = BASELINES["ease"].excess(clicks, numbers)
+        assert (reason is None) == (dtype is not None)
+        if reason is None:
+            ease(clicks, numbers, 0)
+            assert made.pop() == dtype
+            continue
+        assert reason.startswith("ease inverts a matrix of 4,000 x 4,000 in 0.1 GiB, ")
+        with pytest.raises(InputError, match="GiB of memory are free"):
+            ease(clicks, numbers, 0)
+        # What the last fit holds is free before the next one.
+        monkeypatch.setattr(ease_module, "_held", {0: np.empty(size**2, np.float32)})
+        assert BASELINES["ease"].excess(clicks, numbers) is None
+
+
+def test_a_catalogue_is_not_too_large_by_its_number_of_items(monkeypatch):
+    each = np.arange(40_000)
+    clicks = click_matrix(each, each, (len(each), len(each)))
+    monkeypatch.setattr(ease_module, "available_memory", lambda: 2**34)
+    assert BASELINES["ease"].excess(clicks, BaselineConfig()) is None
+
+
+def test_the_seconds_of_ease_grow_with_the_cube_of_the_items(monkeypatch):
+    monkeypatch.setattr(ease_module, "TIMED", 2)
+    clock = itertools.count()
+    monkeypatch.setattr(ease_module.time, "perf_counter", lambda: next(clock))
+    each = np.arange(20)
+    clicks = click_matrix(each, each, (20, 20))
+    assert BASELINES["ease"].seconds(clicks) == 10**3
+    assert BASELINES["item_knn"].seconds(clicks) == 0
+
+
+def test_an_l2_that_float32_cannot_invert_is_refused_by_its_key(clicks, monkeypatch):
+    def fails(matrix):
+        raise np.linalg.LinAlgError("the Cholesky factor has no entry 3")
+
+    monkeypatch.setattr(ease_module, "_invert", fails)
+    with pytest.raises(InputError, match=r"baseline.ease.l2=200 is too small"):
+        ease(clicks, BaselineConfig(), 0)
 
 
 # --- item-kNN ------------------------------------------------------------------------

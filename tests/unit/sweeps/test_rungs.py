@@ -176,3 +176,10 @@ def test_under_a_limit_of_time_runs_begin_two_by_two(monkeypatch, arms, seeds, s
     runs.race(grids, seeds=seeds, together=2, rungs=[], minutes=60)
     assert [len(asked) for asked in runs.asked] == sizes
     assert sum(sizes) == 9 * len(arms) * len(seeds)
+
+
+def test_an_arm_that_is_fitted_at_once_has_all_of_its_time(monkeypatch):
+    """It has no rungs, of which each would keep a part of the minutes back."""
+    runs = Runs(monkeypatch, lambda c: c.loss.temperature)
+    ((*trials,),) = runs.race([grid("ease")], minutes=1)
+    assert sum(bool(trial.values) for trial in trials) == 6  # of 10 s each
