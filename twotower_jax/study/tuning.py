@@ -150,7 +150,7 @@ def _is_seeded(run: Run) -> bool:
     """Return whether another seed gives a run other numbers."""
     towers = run.config.get("towers")
     kind = towers.get("kind") if isinstance(towers, dict) else None
-    return kind not in BASELINES or BASELINES[kind].seeded
+    return str(kind) not in BASELINES or BASELINES[str(kind)].seeded
 
 
 def _text(
