@@ -329,7 +329,8 @@ def agreement(runs: pl.DataFrame) -> str:
 
 def draw(verdicts: pl.DataFrame) -> None:
     """Which items, at which share, and in which funnel: differences in percent."""
-    figure, axes = plt.subplots(1, 3, figsize=(11, 4.2), layout="constrained")
+    figure, axes = plt.subplots(1, 3, figsize=(11, 4.6), layout="constrained")
+    axes[1].sharey(axes[0])
     colours = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#999999"]
     for axis, by in zip(axes, ("truth", "log"), strict=False):
         for place, stages in enumerate(list(STAGES)[:-1]):
@@ -354,10 +355,12 @@ def draw(verdicts: pl.DataFrame) -> None:
         axis.set_xlabel("share of hard items in 16 slots")
         axis.set_title(f"by the {by}", fontsize=10)
     axes[0].set_ylabel("difference to 16 uniform slots, %")
-    axes[0].legend(fontsize=7)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, fontsize=8, ncols=6, loc="outside lower center")
     settings = ["good funnel", "default", "bad funnel"]
     settings += [name for name in FUNNELS if name not in settings]
     arm = slots("pre-ranking rejects", 0.5)[0]
+    settings = [name for name in settings if rows_of(verdicts, arm=arm, setting=name)]
     for place, setting in enumerate(settings):
         for by, colour, shift in (
             ("truth", colours[0], -0.15),
