@@ -134,7 +134,9 @@ def test_hard_negatives_are_tried_where_a_stage_discarded_items():
     stage[::3] = Stage.EXPOSED  # shown and not clicked: no stage discarded these
     arms = sample_arms(make_log(LONG, stage=stage), Config(), [])
     assert len(arms) == len(SAMPLES)
-    stage[::5] = Stage.RANKED
+    stage[::7] = Stage.RANKED  # these came through ranking
+    assert len(sample_arms(make_log(LONG, stage=stage), Config(), [])) == len(SAMPLES)
+    stage[::5] = Stage.PRE_RANKED
     arms = sample_arms(make_log(LONG, stage=stage), Config(), [])
     assert tuple(one.choice for one in arms) == (*SAMPLES, *HARD)
 
