@@ -212,14 +212,14 @@ def test_an_arm_without_settings_to_carry_is_refused(study, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_arms_are_tuned_side_by_side(tmp_path):
-    """The seed of the test comes by default, and so does that of the tuning."""
+    """The seed of the test comes by default, and so do the three of the tuning."""
     words = (TUNE, "hydra.sweeper.trials=2", "arms=popularity,in_batch_logq")
     folder = select(tmp_path, *words, "hydra/launcher=fused")
     selection = read_selection(folder)
     assert selection is not None and selection.seeds == (0,)
-    assert selection.tune_seeds == (100,)
-    assert len(results(folder / "select")) == 3 and len(results(folder)) == 2
-    sentence = "Tuned: 2 trials per arm on validation, seeds 100."
+    assert selection.tune_seeds == (100, 101, 102)
+    assert len(results(folder / "select")) == 9 and len(results(folder)) == 2
+    sentence = "Tuned: 2 trials per arm on validation, seeds 100, 101, 102."
     assert (folder / "report.html").read_text().count(sentence) == 2
 
 
@@ -241,7 +241,7 @@ def test_baselines_are_tuned_too(tmp_path, capsys):
     assert "baseline left out: " in capsys.readouterr().out
     assert len(results(folder)) == 4
     text = (folder / "report.html").read_text()
-    assert "Tuned: 2 trials per arm on validation, seeds 100." in text
+    assert "Tuned: 2 trials per arm on validation, seeds 100, 101, 102." in text
 
 
 def unsized(output, sizes):
