@@ -58,8 +58,8 @@ class Description:
     )
     tuned: str | None = key(
         None,
-        doc="where each arm was tuned on these data, with three seeds or more; null: by "
-        "the selections of the study, or untuned",
+        doc="where each arm was tuned on these data, with three seeds or more; null: "
+        "by the selections of the study, or untuned",
         example="-m experiment=quickstart "
         "'hydra.callbacks.study.tuned=by hand on validation'",
     )
