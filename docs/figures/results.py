@@ -33,6 +33,12 @@ def differences(name: str, metric: str) -> dict[str, dict]:
     return {row["arm"]: row for row in table.iter_rows(named=True)}
 
 
+def settled(name: str) -> bool:
+    """Return whether each arm's settings were chosen with three seeds or more."""
+    path = EXPERIMENTS / name / "select.csv"
+    return path.exists() and pl.read_csv(path)["runs"].max() >= 3
+
+
 def signed(value: float) -> str:
     """Return a number with its sign."""
     return f"{value:+.4f}".replace("-", MINUS)
@@ -61,7 +67,10 @@ def main_table(name: str) -> str:
     rows = []
     for arm, cells in arms:
         row = [arm, str(cells[shown[0]][2]), *(_cell(*cells[m][:2]) for m in shown)]
-        rows.append(row + (_difference(compared.get(arm)) if compared else []))
+        if compared:
+            difference, verdict = _difference(compared.get(arm))
+            row += [difference, verdict if settled(name) or not verdict else "withheld"]
+        rows.append(row)
     return markdown(heading, rows)
 
 
