@@ -305,6 +305,25 @@ def ends(verdicts: pl.DataFrame) -> str:
     return "\n".join(f"* {one}" for one in found)
 
 
+def cost(runs: pl.DataFrame) -> str:
+    """Number of runs, worlds and minutes of training of each setting."""
+    rows = [
+        [
+            setting,
+            f"{group.height:,}",
+            str(group["arm"].n_unique()),
+            str(group["seed"].n_unique()),
+            f"{group['seconds'].sum() / 60:.0f}",
+        ]
+        for (setting,), group in runs.sort("setting").group_by(
+            "setting", maintain_order=True
+        )
+    ]
+    total = f"{runs['seconds'].sum() / 60:.0f}"
+    rows.append(["all", f"{runs.height:,}", "", "", total])
+    return table(["setting", "runs", "arms", "worlds", "minutes of training"], rows)
+
+
 def agreement(runs: pl.DataFrame) -> str:
     """Kendall's tau-b over the arms of the default world, each at its own value."""
     means = Table(runs)
@@ -394,6 +413,7 @@ def tables() -> dict[str, str]:
         "claims": claims(verdicts),
         "reversals": reversals(verdicts),
         "ends": ends(verdicts),
+        "cost": cost(runs),
         "ladder": ladder(),
         "concentration": concentration(),
         "agreement": agreement(runs),
