@@ -23,7 +23,8 @@ def add_report(parser: argparse.ArgumentParser) -> None:
         ("source", "TEXT", "the source of the question"),
         ("metric", "NAME", "the primary metric: it orders the arms"),
         ("base", "ARM", "the arm that the others are compared to"),
-        ("tuned", "TEXT", "where the settings of the arms were tuned"),
+        ("rival", "ARM", "a second arm to which the others are compared"),
+        ("tuned", "TEXT", "where each arm was tuned on these data, with three seeds"),
         ("margin", "SHARE", "share of a mean up to which arms are equivalent; 0.02"),
     ):
         parser.add_argument(f"--{name}", metavar=metavar, help=text)
