@@ -12,9 +12,9 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import polars as pl
-from design import FUNNELS, LOGS, OLD, STAGES, slots
+from design import FUNNELS, LOGS, OLD, REJECTS, STAGES, slots
 from run import SCHEMA
-from scipy.stats import kendalltau
+from scipy.stats import kendalltau, spearmanr
 from verdicts import OWN, Table, own_values
 
 matplotlib.use("svg")
@@ -305,6 +305,35 @@ def ends(verdicts: pl.DataFrame) -> str:
     return "\n".join(f"* {one}" for one in found)
 
 
+def why(verdicts: pl.DataFrame) -> str:
+    """The gain of each kind of reject beside the true click rate of its items."""
+    stages = pl.read_csv(HERE / "stages.csv")
+    rows = []
+    for stage, name in (("retrieved", REJECTS[0]), ("pre_ranked", REJECTS[1])):
+        arm = slots(name, 0.5)[0]
+        for row in rows_of(verdicts, arm=arm, by="truth"):
+            (one,) = stages.filter(
+                (pl.col("stage") == stage) & (pl.col("setting") == row["setting"])
+            ).rows(named=True)
+            gain = 100 * row["difference"] / row["control"]
+            rows.append(
+                (one["click_rate"], one["auc"], name, row["setting"], gain, row)
+            )
+    rows.sort(key=lambda cells: -cells[4])
+    ranks = [spearmanr([r[i] for r in rows], [r[4] for r in rows])[0] for i in (0, 1)]
+    lines = []
+    for rate, auc, kind, setting, gain, row in rows:
+        word = row["verdict"].partition(", ")[0]
+        cells = [kind, setting, f"{rate:.3f}", f"{auc:.3f}", f"{gain:+.0f} %", word]
+        lines.append(cells)
+    heading = ["half of the slots", "funnel", "true click rate", "AUC of clicks"]
+    return (
+        table([*heading, "by the truth", "verdict"], lines)
+        + f"\n\nSpearman's rank correlation over the {len(rows)} rows: gain and click "
+        f"rate {ranks[0]:+.2f}, gain and AUC {ranks[1]:+.2f}."
+    )
+
+
 def cost(runs: pl.DataFrame) -> str:
     """Number of runs, worlds and minutes of training of each setting."""
     rows = [
@@ -410,6 +439,7 @@ def tables() -> dict[str, str]:
         "answer": answer(verdicts),
         "headline": headline(runs, verdicts),
         "map": hardness(verdicts),
+        "why": why(verdicts),
         "claims": claims(verdicts),
         "reversals": reversals(verdicts),
         "ends": ends(verdicts),

@@ -21,7 +21,9 @@ from design import ARMS, FUNNELS, LOGS, WORLDS, arms_of
 from rich.console import Console
 
 from twotower_jax.config import Config
+from twotower_jax.data.simulator import simulate
 from twotower_jax.run.records import RunFolder, run_folder
+from twotower_jax.run.simulator_truth import stage_truth
 from twotower_jax.sweeps.compose import compose_config
 from twotower_jax.sweeps.fused import SideBySide, train_job
 from twotower_jax.sweeps.options import FusedOptions
@@ -133,7 +135,12 @@ def main() -> None:
     parser.add_argument(
         "--queries", action="store_true", help="write the metrics of every query"
     )
+    parser.add_argument(
+        "--stages", action="store_true", help="write the truth of each stage"
+    )
     options = parser.parse_args()
+    if options.stages:
+        return write_stages()
     if options.queries:
         return write_queries(Path(options.output) / "lecture")
     every = {
@@ -186,6 +193,18 @@ def train(configs: dict[tuple[str, str, float, int], Config]) -> None:
     if path.exists():  # another process may have added rows
         table = pl.concat([pl.read_csv(path, schema=SCHEMA), table])
     table.unique(KEY, keep="last").sort(KEY).write_csv(path)
+
+
+def write_stages() -> None:
+    """Write stages.csv: true click rate and AUC of each stage in world 1."""
+    rows = []
+    for setting in ("default", *FUNNELS):
+        config = configuration(
+            setting, "in-batch + logQ", None, WORLDS[0], "outputs", ""
+        )
+        stages = stage_truth(config.data, simulate(config.data.simulator))
+        rows += [{"setting": setting, "stage": s} | one for s, one in stages.items()]
+    pl.DataFrame(rows).write_csv(HERE / "stages.csv")
 
 
 def write_queries(folder: Path) -> None:
