@@ -12,7 +12,17 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import polars as pl
-from design import FUNNELS, LOGS, OLD, REJECTS, STAGES, slots
+from design import (
+    CHECKS,
+    FUNNELS,
+    LOGS,
+    OLD,
+    REJECTS,
+    STAGES,
+    WORLDS,
+    arms_of,
+    slots,
+)
 from run import SCHEMA
 from scipy.stats import kendalltau, spearmanr
 from verdicts import OWN, Table, own_values
@@ -353,6 +363,20 @@ def cost(runs: pl.DataFrame) -> str:
     return table(["setting", "runs", "arms", "worlds", "minutes of training"], rows)
 
 
+def unrun(runs: pl.DataFrame) -> str:
+    """Number of planned arms that lack runs, by setting."""
+    counts = runs.group_by("setting", "arm").agg(pl.col("seed").n_unique())
+    worlds = {(setting, arm): number for setting, arm, number in counts.iter_rows()}
+    lines = []
+    for setting in dict.fromkeys(s for check in CHECKS for s in check.settings):
+        names = arms_of(setting)
+        left = [arm for arm in names if worlds.get((setting, arm), 0) < len(WORLDS)]
+        if left:
+            shown = "all" if len(left) == len(names) else f"{len(left)} of {len(names)}"
+            lines.append(f"* {setting}: {shown} arms")
+    return "\n".join(lines)
+
+
 def agreement(runs: pl.DataFrame) -> str:
     """Kendall's tau-b over the arms of the default world, each at its own value."""
     means = Table(runs)
@@ -443,6 +467,7 @@ def tables() -> dict[str, str]:
         "claims": claims(verdicts),
         "reversals": reversals(verdicts),
         "ends": ends(verdicts),
+        "unrun": unrun(runs),
         "cost": cost(runs),
         "ladder": ladder(),
         "concentration": concentration(),
