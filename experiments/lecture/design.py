@@ -20,7 +20,7 @@ CLAIMS = {
 TEMPERATURES = (0.1, 0.2, 0.4)
 WORLDS = (1, 2, 3, 4, 5)  # seeds of the drawn worlds; the earlier design had world 0
 
-# Which items a hard slot draws: the furthest stage that they reached.
+# Items of a hard slot, by the furthest stage that they reached.
 STAGES = {
     "pre-ranking rejects": "[retrieved]",
     "ranking rejects": "[pre_ranked]",

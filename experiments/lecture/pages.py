@@ -25,7 +25,9 @@ from design import (
 )
 from run import SCHEMA
 from scipy.stats import kendalltau, spearmanr
-from verdicts import OWN, Table, own_values
+from verdicts import OWN, Table, differences, own_values
+
+from twotower_jax.study.permutation import holm
 
 matplotlib.use("svg")
 from matplotlib import pyplot as plt
@@ -363,6 +365,40 @@ def cost(runs: pl.DataFrame) -> str:
     return table(["setting", "runs", "arms", "worlds", "minutes of training"], rows)
 
 
+def further(runs: pl.DataFrame) -> str:
+    """Rows of the map in worlds that were added later, without verdicts."""
+    added = runs.filter(~pl.col("seed").is_in(WORLDS))["seed"].unique().sort()
+    groups = (("planned", WORLDS), ("added", added), ("all", (*WORLDS, *added)))
+    rows = []
+    for check in CHECKS:
+        if check.statement != "shares":
+            continue
+        cells = []
+        for _, worlds in groups:
+            chosen = Table(runs.filter(pl.col("seed").is_in(list(worlds))))
+            found = list(differences(chosen, "default", check, "truth"))
+            if found and found[-1].at == OWN:
+                cells.append(difference(found[-1]._asdict()))
+        if len(cells) == len(groups):
+            rows.append([check.arm.partition(", no log q")[0], *cells])
+    heading = [f"{name} ({len(worlds)} worlds)" for name, worlds in groups]
+    return table(["arm", *heading], rows)
+
+
+def family(verdicts: pl.DataFrame) -> str:
+    """Words that the wider family of Holm's correction would take away."""
+    lines = []
+    for (setting, by), group in verdicts.filter(pl.col("claim") == "L5").group_by(
+        "setting", "by", maintain_order=True
+    ):
+        wide = group.with_columns(wide=pl.Series(holm(group["p"].to_numpy())))
+        for row in wide.filter(pl.col("at") == OWN).rows(named=True):
+            shown = row["verdict"].partition(",")[0] in ("more", "less")
+            if shown and row["wide"] >= 0.05:
+                lines.append(f"* {setting}, by the {by}: {row['arm']}")
+    return "\n".join(lines) or "None."
+
+
 def unrun(runs: pl.DataFrame) -> str:
     """Number of planned arms that lack runs, by setting."""
     counts = runs.group_by("setting", "arm").agg(pl.col("seed").n_unique())
@@ -400,7 +436,7 @@ def agreement(runs: pl.DataFrame) -> str:
 
 
 def draw(verdicts: pl.DataFrame) -> None:
-    """Which items, at which share, and in which funnel: differences in percent."""
+    """Draw the differences in percent by kind of item, share and funnel."""
     figure, axes = plt.subplots(1, 3, figsize=(11, 4.6), layout="constrained")
     axes[1].sharey(axes[0])
     colours = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#999999"]
@@ -457,7 +493,8 @@ def draw(verdicts: pl.DataFrame) -> None:
 
 def tables() -> dict[str, str]:
     """All tables by the name of their marks."""
-    runs = pl.read_csv(HERE / "runs.csv", schema=SCHEMA)
+    every = pl.read_csv(HERE / "runs.csv", schema=SCHEMA)
+    runs = every.filter(pl.col("seed").is_in(WORLDS))
     verdicts = pl.read_csv(HERE / "verdicts.csv")
     return {
         "answer": answer(verdicts),
@@ -468,7 +505,9 @@ def tables() -> dict[str, str]:
         "reversals": reversals(verdicts),
         "ends": ends(verdicts),
         "unrun": unrun(runs),
-        "cost": cost(runs),
+        "cost": cost(every),
+        "further": further(every),
+        "family": family(verdicts),
         "ladder": ladder(),
         "concentration": concentration(),
         "agreement": agreement(runs),

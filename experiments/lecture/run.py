@@ -139,6 +139,12 @@ def main() -> None:
         "--stages", action="store_true", help="write the truth of each stage"
     )
     options = parser.parse_args()
+    for setting in options.settings:
+        if setting not in ("default", *FUNNELS, *LOGS):
+            known = ", ".join(("default", *FUNNELS, *LOGS))
+            parser.error(f"{setting!r} is not a setting; choose from {known}")
+        if setting in LOGS and not options.path:
+            parser.error(f"{setting} needs --path, the place of its log")
     if options.stages:
         return write_stages()
     if options.queries:

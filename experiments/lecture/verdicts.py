@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import polars as pl
-from design import CHECKS, LOGS, TEMPERATURES, Check
+from design import CHECKS, LOGS, TEMPERATURES, WORLDS, Check
 from run import SCHEMA
 from scipy import stats
 
@@ -52,7 +52,7 @@ class Judged(NamedTuple):
 
     @property
     def equivalent(self) -> bool:
-        """Whether the 90 % interval lies within the margin."""
+        """True if the 90 % interval lies within the margin."""
         bound = MARGIN * abs(self.control)
         return -bound < self.low_90 and self.high_90 < bound
 
@@ -228,11 +228,14 @@ def verdict(ones: list[Judged], p_holm: float, sign: int | None) -> str:
       "more" or "less" where the last is shown and all have its sign, "depends on the
       temperature" where it is shown and not all have, or where two common temperatures
       show other signs; "equivalent" where all are; else "cannot tell". Behind it, what
-      became of the prediction.
+      became of the prediction. "end of its grid" where a better value of an arm's
+      temperature may lie beyond those that ran.
     """
     *common, own = ones
     if own.at != OWN or len(common) < len(TEMPERATURES):
         return "not all runs"
+    if own.note:
+        return "end of its grid"
     signs = {one.difference > 0 for one in ones}
     shown = {one.difference > 0 for one in common if one.p < 0.05}
     if len(shown) == 2 or (p_holm < 0.05 and len(signs) == 2):
@@ -252,7 +255,9 @@ def verdict(ones: list[Judged], p_holm: float, sign: int | None) -> str:
 def main() -> None:
     """Write verdicts.csv."""
     runs = pl.read_csv(HERE / "runs.csv", schema=SCHEMA)
-    table = Table(runs)
+    planned = pl.col("seed").is_in(WORLDS)
+    # Worlds that were added after the first had been seen give no verdict.
+    table = Table(runs.filter(planned))
     rows = []
     families: dict[str, list[Check]] = {}
     for check in CHECKS:  # a part of the map is a family, else a claim is one

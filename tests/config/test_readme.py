@@ -107,6 +107,23 @@ def test_verdicts_are_computed_from_the_runs(monkeypatch, tmp_path):
     assert (tmp_path / "verdicts.csv").read_text() == expected
 
 
+def test_a_value_at_the_end_of_its_grid_and_added_worlds_give_no_verdict(
+    monkeypatch, tmp_path
+):
+    monkeypatch.syspath_prepend(str(ROOT / "experiments" / "lecture"))
+    import verdicts
+
+    ones = [
+        verdicts.Judged(at, 0.2, 0.1, 0.09, 0.11, 0.09, 0.11, 1e-6, 5)
+        for at in ("0.1", "0.2", "0.4", "own")
+    ]
+    assert verdicts.verdict(ones, 1e-6, 1) == "more, as predicted"
+    ones[-1] = ones[-1]._replace(note="arm: 0.4 is an end of its grid")
+    assert verdicts.verdict(ones, 1e-6, 1) == "end of its grid"
+    rows = pl.read_csv(ROOT / "experiments" / "lecture" / "verdicts.csv")
+    assert rows["worlds"].max() == 5  # of the ten that some arms have
+
+
 def test_every_file_that_it_links_to_exists():
     links = re.findall(r"\]\(([^)#]+)", TEXT)
     assert len(links) > 10
