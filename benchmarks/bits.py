@@ -1,7 +1,7 @@
-"""Folder names and metrics of short runs, to compare two versions of the code.
+"""Metrics of short runs, to compare two versions of the code.
 
 ``python benchmarks/bits.py FILE`` trains every configuration of ``RUNS`` and writes the
-names of their folders and every metric, with all digits, to FILE.
+metrics, with all digits, to FILE.
 ``python benchmarks/bits.py FILE --against OLD`` also lists the differences to OLD and
 exits with status 1 where there are any. Both files have to be made on one machine:
 other processors and other versions of JAX round differently.
@@ -16,6 +16,8 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+
+import yaml
 
 from twotower_jax.cli import main
 
@@ -53,7 +55,8 @@ RUNS: dict[str, tuple[str, ...]] = {
         "negatives=uniform",
         "negatives.easy.num=64",
         "loss.logq.correct=none",
-        "optimizer.name=sgd",
+        "optimizer=sgd",
+        "optimizer.learning_rate=0.2",
         FACTORS,
     ),
     "popularity per row, user positives": (
@@ -138,15 +141,21 @@ RUNS: dict[str, tuple[str, ...]] = {
 
 
 def run(words: tuple[str, ...], output: Path) -> dict[str, dict]:
-    """Return {folder name: metrics} of the runs of one command."""
+    """Return {seed and temperature: metrics} of the runs of one command."""
     place = ("name=bits", f"output={output}", "hydra.callbacks.study.base=null")
     try:
-        main(["train", *words, *WORLD, *place])
+        own = any(word.startswith("optimizer=") for word in words)
+        world = [word for word in WORLD if not (own and word.startswith("optimizer="))]
+        main(["train", *words, *world, *place])
     except SystemExit as end:
         if end.code:
             raise
-    results = sorted((output / "bits").glob("*/result.json"))
-    return {path.parent.name: json.loads(path.read_text()) for path in results}
+    results = {}
+    for path in sorted((output / "bits").glob("*/result.json")):
+        config = yaml.safe_load((path.parent / "config.yaml").read_text())
+        label = f"seed {config['seed']}, temperature {config['loss']['temperature']}"
+        results[label] = json.loads(path.read_text())
+    return results
 
 
 def collect(output: Path) -> dict[str, dict]:
@@ -154,9 +163,9 @@ def collect(output: Path) -> dict[str, dict]:
     found = {}
     for number, (name, words) in enumerate(RUNS.items()):
         print(f"{number + 1}/{len(RUNS)} {name}", flush=True)
-        for folder, result in run(words, output / str(number)).items():
+        for label, result in run(words, output / str(number)).items():
             result = {k: v for k, v in result.items() if "second" not in k}
-            found[f"{name} {folder}"] = result
+            found[f"{name}, {label}"] = result
     return found
 
 

@@ -13,6 +13,7 @@ import yaml
 from twotower_jax.commands.advise import advise_rows
 from twotower_jax.config.describe import KeyRow, describe_keys, key_table, value_text
 from twotower_jax.config.options import NAMED, Option, all_options
+from twotower_jax.config.root import FAMILIES
 from twotower_jax.run.names import registered_names
 from twotower_jax.sweeps.options import option_rows
 
@@ -34,12 +35,14 @@ A value out of range ends with exit status 2 before any training. The allowed va
 a list are those of its parts. An empty cell allows every value of the type. Examples
 follow `twotower train`, that of `advise.minutes` follows `twotower advise`.
 
-The groups (`data=`, `negatives=`, ...) pick files of `conf/` that set several keys at
-once; a table after the keys of a section lists them. In Python a section that names its
-choice has the values of this file: `from_dict({"data": {"source": "table", ...}})` is
-`data=table`, and likewise for `positives.strategy`, `loss.name`, `towers.kind` and
-`optimizer.name`. On the command line `loss.name=bce` sets this key alone, and
-`loss=bce` sets the other keys of the file as well.
+`loss=NAME`, `optimizer=NAME` and `positives=NAME` make a choice, which has keys of its
+own: the meaning of a key names the choices that have it, and a key of another choice is
+refused. In Python a section names its choice: `from_dict({"loss": {"name": "bce"}})`.
+
+The other groups (`data=`, `negatives=`, ...) pick files of `conf/` that set several
+keys at once; a table after the keys of a section lists them. In Python a section that
+names its file has its values: `from_dict({"data": {"source": "table", ...}})` is
+`data=table`, and likewise for `towers.kind`.
 
 This page is written by `python docs/make_keys.py` from `twotower_jax/config/`.
 """
@@ -68,6 +71,10 @@ def option_table(group: str) -> list[str]:
     options = [option for option in all_options() if option.group == group]
     if len(options) < 2:
         return []
+    if group in FAMILIES:
+        lines = [f"| `{group}=` | meaning |", "|---|---|"]
+        lines += [f"| `{option.name}` | {option.about} |" for option in options]
+        return ["\n".join(lines) + "\n"]
     lines = [
         f"| `{group}=` | meaning | values that are not the defaults |",
         "|---|---|---|",

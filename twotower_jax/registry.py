@@ -1,17 +1,38 @@
-"""The one shape of a registry: named choices of one key of the configuration."""
+"""Choices of the configuration: one dataclass each, with its keys and its mathematics.
 
-from typing import TypeVar
+A choice, such as the loss ``psl``, is one class in one file. Its fields are its keys::
 
-from twotower_jax.errors import unknown
+    @LOSSES.add
+    @dataclass(unsafe_hash=True)
+    class Psl(Loss):
+        \"\"\"Pairwise softmax with another surrogate.\"\"\"
 
-Choice = TypeVar("Choice")
+        name: str = "psl"
+        activation: str = key("tanh", choices=ACTIVATIONS, doc="surrogate of a lead")
+
+``loss=psl`` on the command line selects the class, and with it these keys and no
+others. Checks, tables of keys and ``--help`` are made from the declarations.
+"""
+
+import copy
+import dataclasses
+import importlib
+import re
+import shlex
+from numbers import Real
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast, get_type_hints
+
+from twotower_jax.errors import InputError, unknown
+
+T = TypeVar("T")
+Entry = TypeVar("Entry")
+_KEY = "key"
+PLAIN = (str, bool, int, type(None))  # values of keys that are no numbers
+HIGHEST = 1e30  # a float32 holds it, and a multiple of it
 
 
-class Registry(dict[str, Choice]):
+class Registry(dict[str, Entry]):
     """A dictionary {name: choice} that knows the key which selects from it.
-
-    Every choice of a registry has the same type: a function of one signature, or a
-    named tuple of functions. Adding a choice is one entry.
 
     Args:
       key: the key of the configuration, such as ``loss.name``.
@@ -27,9 +48,408 @@ class Registry(dict[str, Choice]):
       InputError: ...one of: bce, hinge
     """
 
-    def __init__(self, key: str, choices: dict[str, Choice]):
-        super().__init__(choices)
+    def __init__(self, key: str, choices: dict[str, Entry] | None = None):
+        super().__init__(choices or {})
         self.key = key
 
-    def __missing__(self, name: str) -> Choice:
+    def __missing__(self, name: str) -> Entry:
         raise unknown(self.key, name, self)
+
+
+C = TypeVar("C", bound="Choice")
+D = TypeVar("D", bound="Choice")
+
+
+class Choices(Registry[type[C]], Generic[C]):
+    """The classes of a section of the configuration, by the name that selects them."""
+
+    @property
+    def section(self) -> str:
+        """Name of the section, such as ``loss``."""
+        return self.key.partition(".")[0]
+
+    @property
+    def tag(self) -> str:
+        """Name of the field that holds the name of the choice."""
+        return self.key.partition(".")[2]
+
+    def add(self, choice: type[D]) -> type[D]:
+        """Register a dataclass under the default of its field ``tag``."""
+        self[getattr(choice, self.tag)] = cast(Any, choice)
+        return choice
+
+    def of(self, values: Any, otherwise: type[C]) -> type[C]:
+        """The class that a section names; ``otherwise`` where it names none.
+
+        Args:
+          values: {key: value} of the section.
+          otherwise: class of a section without the tag.
+
+        Raises:
+          InputError: for an unknown name.
+        """
+        return self[values[self.tag]] if values.get(self.tag) else otherwise
+
+
+@dataclasses.dataclass(unsafe_hash=True)
+class Choice:
+    """Base of all choices: checks its values, and that its name is its own."""
+
+    choices: ClassVar[Any]
+
+    def __post_init__(self) -> None:
+        """Check the name, then each value."""
+        known, own = self.choices, type(self)
+        name = getattr(self, known.tag)
+        if name != getattr(own, known.tag):
+            known[name]  # an unknown name
+            word = f"{known.section}={name}"
+            raise InputError(
+                f"{known.key}={name} is written {word}, which brings the keys of that "
+                "choice"
+            )
+        check_keys(self, known.section)
+
+
+def split(choice: C) -> tuple[C, dict[str, Any]]:
+    """The static part of a choice and its numbers.
+
+    Arms of a sweep that differ in numbers alone have equal static parts, and so share
+    one compiled program. A number is an array, or a float unless it has the value that
+    its key declares to compute nothing.
+
+    Args:
+      choice: a choice.
+
+    Returns:
+      A copy without the numbers and without sections, and {field: number}.
+
+    Examples:
+      >>> @dataclasses.dataclass(unsafe_hash=True)
+      ... class Hinge:
+      ...     name: str = "hinge"
+      ...     margin: float = 0.2
+      >>> static, numbers = split(Hinge())
+      >>> static, numbers
+      (Hinge(name='hinge', margin=None), {'margin': 0.2})
+      >>> join(static, {"margin": 0.5}).margin
+      0.5
+    """
+    static, numbers = copy.copy(choice), {}
+    keys = {item.name: declared(item) for item in dataclasses.fields(cast(Any, choice))}
+    for name, value in vars(choice).items():
+        made = keys.get(name)
+        if isinstance(value, float):
+            if made is not None and value == made.neutral:
+                continue
+            numbers[name] = value
+        elif not isinstance(value, PLAIN) and not dataclasses.is_dataclass(value):
+            numbers[name] = value
+        elif isinstance(value, PLAIN) and (made is None or made.traced):
+            continue
+        setattr(static, name, None)
+    return static, numbers
+
+
+def join(static: C, numbers: dict[str, Any]) -> C:
+    """The choice with numbers, which may be arrays, in place of its own."""
+    whole = copy.copy(static)
+    for name, value in numbers.items():
+        setattr(whole, name, value)
+    return whole
+
+
+class Lazy:
+    """A module that is imported at its first use.
+
+    Choices are read before a command knows that its words are right; JAX takes most of
+    a second to import.
+
+    Args:
+      name: of the module.
+    """
+
+    def __init__(self, name: str):
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(importlib.import_module(self._name), attribute)
+
+
+# --- keys -----------------------------------------------------------------------------
+
+
+class Key(NamedTuple):
+    """Allowed values, meaning and example of one key.
+
+    The allowed values of a list or a dictionary are those of each of its parts.
+
+    Attributes:
+      doc: the meaning in one line, with the unit and the meaning of null.
+      example: another value than the default as the command line writes it, or all
+        words of a command where it needs others; "": another choice.
+      low: the lowest value allowed, or None.
+      high: the highest value allowed, or None.
+      above: a lower bound that is not itself allowed, or None.
+      choices: the names allowed; () for any.
+      training: whether the value is a share of the training, below 1.
+      neutral: the number that computes nothing, such as a factor of 1.
+      traced: whether the compiled step reads a value that is no number.
+    """
+
+    doc: str
+    example: str = ""
+    low: float | None = None
+    high: float | None = None
+    above: float | None = None
+    choices: tuple[str, ...] = ()
+    training: bool = False
+    neutral: float | None = None
+    traced: bool = True
+
+    def allowed(self) -> str:
+        """Return the allowed values in words, "" where any value of the type is.
+
+        Examples:
+          >>> Key("a share", low=0, high=0.9).allowed()
+          '0 to 0.9'
+          >>> Key("a temperature", above=0).allowed()
+          'above 0'
+          >>> Key("a split", choices=("temporal", "ratio")).allowed()
+          'temporal, ratio'
+          >>> Key("a warm-up", low=0, training=True).allowed()
+          'at least 0, below 1'
+        """
+        if self.choices:
+            return ", ".join(self.choices)
+        if self.training:
+            return f"{self._replace(training=False).allowed()}, below 1"
+        if self.above is not None:
+            return f"above {_short(self.above)}"
+        if self.low is None:
+            return ""
+        if self.high is None:
+            return f"at least {_short(self.low)}"
+        return f"{_short(self.low)} to {_short(self.high)}"
+
+    def words(self, name: str, default: Any) -> list[str]:
+        """Return the words of a command that sets the key to another value.
+
+        Examples:
+          >>> Key("a temperature", example="0.07").words("loss.temperature", 0.14)
+          ['loss.temperature=0.07']
+          >>> Key("a margin", example="loss=hinge loss.margin=0.5").words("", 0.2)
+          ['loss=hinge', 'loss.margin=0.5']
+          >>> Key("the order", choices=("shuffled", "time")).words("order", "shuffled")
+          ['order=time']
+          >>> Key("a switch").words("training.merge_columns", True)
+          ['training.merge_columns=false']
+        """
+        if "=" in self.example:
+            return shlex.split(self.example)
+        value = self.example
+        if not value and isinstance(default, bool):
+            value = str(not default).lower()
+        if not value:
+            value = next((choice for choice in self.choices if choice != default), "")
+        return [f"{name}={value}"] if value else []
+
+    def check(self, name: str, value: Any) -> None:
+        """Raise InputError for a number or a name that is not allowed."""
+        if self.choices:
+            check_choice(name, value, self.choices)
+        if self.training:
+            check_share(name, value)
+        bounded = self.low is not None or self.above is not None
+        if bounded and not issubclass(type(value), Real):
+            raise InputError(f"{name}: {value!r} is not a number; give numbers")
+        if self.above is not None:
+            check_above(name, value, self.above)
+        if self.low is not None:
+            check_range(name, value, self.low, self.high)
+
+
+def _short(number: float) -> str:
+    return f"{int(number):,}" if number == int(number) else f"{number:g}"
+
+
+def key(
+    default: T,
+    *,
+    doc: str,
+    example: str = "",
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    choices: tuple[str, ...] = (),
+    training: bool = False,
+    neutral: float | None = None,
+    traced: bool = True,
+) -> T:
+    """Return the dataclass field that declares a key.
+
+    Args:
+      default: its default; a dictionary is copied for each configuration.
+      doc, example, low, high, above, choices, training, neutral, traced: as in `Key`.
+
+    Returns:
+      A ``dataclasses.field``, typed as its default so that
+      ``users: int = key(5_000, ...)`` passes a type checker.
+
+    Examples:
+      >>> @dataclasses.dataclass
+      ... class World:
+      ...     users: int = key(5_000, low=2, doc="number of users")
+      ...
+      ...     def __post_init__(self):
+      ...         check_keys(self, "world")
+      >>> World().users
+      5000
+      >>> World(users=1)
+      Traceback (most recent call last):
+        ...
+      InputError: world.users=1 is out of range; give a value at least 2
+    """
+    made = Key(doc, example, low, high, above, choices, training, neutral, traced)
+    metadata = {_KEY: made}
+    if isinstance(default, dict):
+        field = dataclasses.field(default_factory=default.copy, metadata=metadata)
+    else:
+        field = dataclasses.field(default=default, metadata=metadata)
+    return cast(T, field)
+
+
+def declared(item: dataclasses.Field[Any]) -> Key | None:
+    """Return the declaration of a field; None for a section."""
+    return item.metadata.get(_KEY)
+
+
+def default_of(item: dataclasses.Field[Any]) -> Any:
+    """Return the default of a field, which of a section is a new one."""
+    if item.default_factory is not dataclasses.MISSING:
+        return item.default_factory()
+    return item.default
+
+
+def sections(kind: type) -> dict[str, type]:
+    """Return {name of the field: its dataclass} of the sections of a dataclass."""
+    return {
+        name: hint
+        for name, hint in get_type_hints(kind).items()
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint)
+    }
+
+
+def check_keys(section: Any, name: str) -> None:
+    """Check every value that a section declares; its lists become tuples.
+
+    A null value passes: whether null is allowed is a matter of the type.
+
+    Args:
+      section: a dataclass of the configuration, just made.
+      name: its dotted name, such as ``data.simulator``; "" for the root.
+
+    Raises:
+      InputError: a value is out of range, or not one of its choices.
+    """
+    prefix = f"{name}." if name else ""
+    for item in dataclasses.fields(section):
+        made, value = declared(item), getattr(section, item.name)
+        if isinstance(item.default, tuple):
+            value = tuple(value)
+            setattr(section, item.name, value)
+        if made is None or value is None:
+            continue
+        for place, part in _parts(f"{prefix}{item.name}", value):
+            made.check(place, part)
+
+
+def _parts(name: str, value: Any) -> list[tuple[str, Any]]:
+    """Return (dotted key, value) of a value, or of each part of a list or dictionary.
+
+    A part of a list is named as the list, a part of a dictionary by its own key.
+    """
+    if isinstance(value, dict):
+        return [(f"{name}.{part}", kind) for part, kind in value.items()]
+    if isinstance(value, tuple):
+        return [(name, part) for part in value]
+    return [(name, value)]
+
+
+# --- checks of single values, whose message names the key, the value and the remedy ---
+
+
+def check_range(key: str, value: float, low: float, high: float | None = None) -> None:
+    """Refuse a number of 1e30 and more, infinite, NaN, or not within both bounds.
+
+    Examples:
+      >>> check_range("data.test_share", 0.1, 0, 0.9)
+      >>> check_range("data.test_share", 0.95, 0, 0.9)
+      Traceback (most recent call last):
+        ...
+      InputError: data.test_share=0.95 is out of range; give a value between 0 and 0.9
+    """
+    if not (low <= value < HIGHEST and (high is None or value <= high)):
+        span = f"at least {low}" if high is None else f"between {low} and {high}"
+        span += " and below 1e30" if high is None and value >= HIGHEST else ""
+        raise InputError(f"{key}={value} is out of range; give a value {span}")
+
+
+def check_above(key: str, value: float, low: float) -> None:
+    """Refuse a number of 1e30 and more, NaN, or not greater than the bound."""
+    if not low < value < HIGHEST:
+        span = f"above {low}" + (" and below 1e30" if value >= HIGHEST else "")
+        raise InputError(f"{key}={value} is out of range; give a value {span}")
+
+
+def check_share(key: str, value: float) -> None:
+    """Refuse a share of the training that is 1 or more: a number of steps, perhaps.
+
+    Examples:
+      >>> check_share("negatives.bank.warmup", 1000)
+      Traceback (most recent call last):
+        ...
+      InputError: negatives.bank.warmup=1000 is now a share of the training; ...
+    """
+    if value >= 1:
+        raise InputError(
+            f"{key}={value} is now a share of the training; give a value below 1, such "
+            "as 0.1 for a tenth of its steps"
+        )
+
+
+def check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
+    """Refuse a name that is not one of the choices, which the message lists.
+
+    Examples:
+      >>> check_choice("data.split", "random", ("temporal", "ratio"))
+      Traceback (most recent call last):
+        ...
+      InputError: data.split='random' is unknown; choose one of: ratio, temporal
+    """
+    if value not in choices:
+        raise unknown(key, value, choices)
+
+
+def check_local(key: str, path: str) -> None:
+    """Check that a path is one of this machine, and not the address of a server.
+
+    Args:
+      key: dotted key of the configuration, or an option.
+      path: of a file or folder.
+
+    Raises:
+      InputError: an address, such as https://..., s3://... or gs://...
+
+    Examples:
+      >>> check_local("data.path", "clicks.csv")
+      >>> check_local("data.path", "s3://shop/clicks.csv")
+      Traceback (most recent call last):
+        ...
+      InputError: data.path=s3://shop/clicks.csv is an address, and files are read ...
+    """
+    if re.match(r"[A-Za-z][\w+.-]+://", path):
+        raise InputError(
+            f"{key}={path} is an address, and files are read from a disk; download it, "
+            "and give the path of the file"
+        )

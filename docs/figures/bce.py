@@ -5,7 +5,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from figures.style import lines
-from twotower_jax.losses.rowwise import bce
+from twotower_jax.losses import bce
 
 LOGITS = np.linspace(-6, 6, 121)
 FAR = 40.0  # a logit whose own loss is 0

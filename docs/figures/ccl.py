@@ -5,7 +5,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from figures.style import lines
-from twotower_jax.losses.cosine import ccl
+from twotower_jax.losses import ccl
 
 COSINE = np.linspace(-0.5, 1, 151)
 

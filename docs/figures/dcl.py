@@ -5,7 +5,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from figures.style import lines
-from twotower_jax.losses.debiased import debiased
+from twotower_jax.losses import debiased
 
 LEAD = np.linspace(-0.5, 1.0, 151)
 TEMPERATURE, NEGATIVES = 0.14, 100

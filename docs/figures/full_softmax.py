@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from figures.style import lines
 from figures.uniform import user_distribution
-from twotower_jax.losses.rowwise import sampled_softmax
+from twotower_jax.losses import sampled_softmax
 from twotower_jax.sampling.proposals import make_proposal, sample
 
 ITEMS, ROWS = 500, 4_000

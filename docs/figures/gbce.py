@@ -5,7 +5,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from figures.style import lines
-from twotower_jax.losses.rowwise import gbce
+from twotower_jax.losses import gbce
 
 ITEMS = 100_001
 DRAWS = np.geomspace(1, ITEMS - 1, 61)

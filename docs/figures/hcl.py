@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from figures.style import lines
-from twotower_jax.losses.debiased import debiased
+from twotower_jax.losses import debiased
 
 POSITIVE, TEMPERATURE = 0.5, 0.14
 COSINES = np.linspace(-0.5, 0.6, 57)

@@ -5,7 +5,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from figures.style import lines
-from twotower_jax.losses.rowwise import hinge
+from twotower_jax.losses import hinge
 
 LEAD = np.linspace(-0.6, 1.0, 161)
 

@@ -4,13 +4,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from figures.style import by_rank, zipf_counts
-from twotower_jax.sampling.positives import (
-    POSITIVES,
-    Settings,
-    item_weights,
-    log_effective,
-    resampling_report,
-)
+from twotower_jax.positives import POSITIVES, item_weights
+from twotower_jax.sampling.positives import log_effective, resampling_report
 
 SHOWN = ("samples before", "samples after", "top 1% share after", "effective samples")
 
@@ -20,8 +15,8 @@ def draw() -> Figure:
     counts = zipf_counts()
     figure = by_rank(
         {
-            name: np.exp(log_effective(counts, item_weights(name, counts, Settings())))
-            for name in POSITIVES
+            name: np.exp(log_effective(counts, item_weights(strategy(), counts)))
+            for name, strategy in POSITIVES.items()
         },
         "share of the positives, q+",
     )
@@ -37,8 +32,8 @@ def values() -> dict[str, str]:
         "| strategy | positives per epoch | share of the top 1 % | effective samples |",
         "|---|---:|---:|---:|",
     ]
-    for name in POSITIVES:
-        report = resampling_report(counts, item_weights(name, counts, Settings()))
+    for name, strategy in POSITIVES.items():
+        report = resampling_report(counts, item_weights(strategy(), counts))
         after, top, effective = (report[key] for key in SHOWN[1:])
         rows.append(f"| `{name}` | {after:,.0f} | {top:.1%} | {effective:,.0f} |")
     return {"table": "\n".join(rows)}

@@ -5,8 +5,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from figures.style import lines
-from twotower_jax.losses.cosine import ACTIVATIONS, psl
-from twotower_jax.losses.rowwise import sampled_softmax
+from twotower_jax.losses import psl, sampled_softmax
+from twotower_jax.losses.pairwise_softmax import ACTIVATIONS
 
 LEAD = np.linspace(-1.5, 1.5, 121)
 TEMPERATURE = 0.05

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from figures.style import lines
-from twotower_jax.losses.rowwise import sampled_softmax
+from twotower_jax.losses import sampled_softmax
 
 POSITIVE = 0.5
 COSINES = np.linspace(-0.5, 0.9, 57)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from twotower_jax.losses.rowwise import sampled_softmax
+from twotower_jax.losses import sampled_softmax
 from twotower_jax.sampling.columns import Columns, separate_columns
 from twotower_jax.sampling.mixture import log_expected_count, log_frequency
 from twotower_jax.sampling.proposals import Proposal, log_prob, make_proposal

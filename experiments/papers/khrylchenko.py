@@ -22,7 +22,7 @@ import numpy as np
 import polars as pl
 from cells import insert, interval
 
-from twotower_jax.losses.rowwise import sampled_softmax
+from twotower_jax.losses import sampled_softmax
 
 HERE = Path(__file__).parent / "khrylchenko"
 ITEMS, DRAWN, CHUNKS, SEEDS = 200, 2_000, 4, 5

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers.chaos import campaign, trials
+from helpers.losses import loss_of
 
-from twotower_jax.losses import blocks
-from twotower_jax.losses.blockwise import LossChoice, batch_loss
-from twotower_jax.losses.registry import LOSSES, LossForm, LossNumbers
+from twotower_jax.losses import LOSSES, blocks
+from twotower_jax.losses.blockwise import batch_loss
 from twotower_jax.losses.terms import (
     ColumnTerms,
     PairTerms,
@@ -19,6 +19,7 @@ from twotower_jax.losses.terms import (
     Scores,
     column_terms,
 )
+from twotower_jax.registry import join, split
 
 EPS = 2.0**-24  # relative error of one rounding to float32
 DIM = 8
@@ -28,10 +29,10 @@ DIM = 8
 ROUNDINGS = 8
 # (rows, columns, slots, form): one user, one item, and several of both.
 SHAPES = (
-    (1, 1, 0, LossForm(False, "tanh")),
-    (1, 17, 3, LossForm(True, "tanh")),
-    (17, 1, 3, LossForm(False, "atan")),
-    (17, 17, 0, LossForm(True, "relu")),
+    (1, 1, 0, {"decoupled": False}),
+    (1, 17, 3, {"decoupled": True}),
+    (17, 1, 3, {"decoupled": False, "activation": "atan"}),
+    (17, 17, 0, {"decoupled": True, "activation": "relu"}),
 )
 
 
@@ -81,23 +82,24 @@ def random_case(rng, rows, columns, slots):
     return case, temperature
 
 
-@partial(jax.jit, static_argnums=(0, 3))
-def stored(name, case, numbers, form):
+@partial(jax.jit, static_argnums=0)
+def stored(static, case, numbers):
     """Return the sum of the losses of stored logits; those of a whole batch at once."""
     scores, columns, rows = case
     pairs = column_terms(columns, rows)
     values = jnp.concatenate([scores.query @ scores.columns.T, scores.slots], 1)
     log_mult = jnp.concatenate([pairs.log_mult, rows.slots.log_mult], 1)
     log_count = jnp.concatenate([pairs.log_count, rows.slots.log_count], 1)
-    if LOSSES[name].importance:
+    loss = join(static, numbers)
+    if loss.importance:
         log_mult, log_count = log_mult - log_count, jnp.zeros_like(log_count)
     weight = jnp.exp(log_mult)
     logits = jnp.where(weight > 0, values - log_count, 0)
-    losses = LOSSES[name].of_rows(scores.positive, logits, weight, numbers, form)
+    losses = loss.of_rows(scores.positive, logits, weight)
     return (rows.weight * losses).sum()
 
 
-def in_float64(name, case, numbers, form, rng):
+def in_float64(loss, case, rng):
     """Return the loss in float64, and how far one rounding of the inputs moves it."""
 
     def value(moved):
@@ -115,8 +117,9 @@ def in_float64(name, case, numbers, form, rng):
             )
         with jax.enable_x64(True):
             device = jax.tree.map(jnp.asarray, exact)
-            return float(stored(name, device, numbers, form))
+            return float(stored(static, device, numbers))
 
+    static, numbers = split(loss)
     want = value(False)
     return want, max(abs(value(True) - want) for _ in range(8))
 
@@ -133,11 +136,11 @@ def check_gradient(gradient, case):
 
 
 @partial(jax.jit, static_argnums=0)
-def in_blocks(choice, case, numbers):
+def in_blocks(static, case, numbers):
     """Return the loss in blocks of rows, and its gradient by the scores."""
 
     def value(scores):
-        return batch_loss(choice, scores, case[1], case[2], numbers)
+        return batch_loss(join(static, numbers), scores, case[1], case[2])
 
     return jax.value_and_grad(value)(case[0])
 
@@ -152,9 +155,11 @@ def test_losses_in_float32_are_those_in_float64(name, monkeypatch):
             *shape, form = SHAPES[number % len(SHAPES)]
             case, temperature = random_case(rng, *shape)
             ratio = float(rng.choice([0, 3]))
-            numbers = LossNumbers(temperature, ratio, 0.2, 0.75, 50.0, 0.1, 1.0)
-            got, gradient = in_blocks(LossChoice(LOSSES[name], form), case, numbers)
-            want, moved = in_float64(name, case, numbers, form, rng)
+            more = form | {"ratio": ratio, "tau_plus": 0.1, "beta": 1.0}
+            loss = loss_of(name, temperature, **more)
+            static, numbers = split(loss)
+            got, gradient = in_blocks(static, case, numbers)
+            want, moved = in_float64(loss, case, rng)
             # A softmax subtracts the positive from a log sum of about its size.
             size = max(1.0, abs(want), np.abs(case[0].positive).sum())
             bound = moved + EPS * size

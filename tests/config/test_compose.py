@@ -74,14 +74,11 @@ def test_every_group_has_files():
         "data",
         "evaluation",
         "experiment",
-        "loss",
         "negatives",
-        "optimizer",
-        "positives",
         "towers",
         "training",
     }
-    assert {"data/table", "loss/full_softmax", "arms/plain/easy"} <= set(FILES)
+    assert {"data/table", "negatives/mixed", "arms/plain/easy"} <= set(FILES)
     assert {"experiment/quickstart", "experiment/lecture/ladder"} <= set(FILES)
 
 
@@ -194,7 +191,7 @@ def test_a_record_without_a_key_has_the_default_of_the_schema():
     record = {"data": {"source": "movielens"}, "loss": {"name": "bce"}}
     config = from_record(record)
     assert (config.data.split, config.data.min_rating) == ("temporal", None)
-    assert (config.loss.ratio, config.loss.logq.correct) == (None, "all")
+    assert (config.loss.ratio, config.loss.logq.correct) == (3.0, "none")
 
 
 @pytest.mark.parametrize("name", ["../config", "none of these", "", "simulator_large"])

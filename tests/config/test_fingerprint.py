@@ -13,7 +13,8 @@ from twotower_jax.config import (
     known_keys,
     to_dict,
 )
-from twotower_jax.config.loss_use import USED_BY
+from twotower_jax.config.convert import choices_with
+from twotower_jax.config.root import FAMILIES
 
 
 def leaf_keys():
@@ -94,12 +95,19 @@ OTHER = {
 }
 
 
-def own_loss(key):
-    """Return a loss that uses a key, the default one where all do."""
-    for name, losses in USED_BY.items():
-        if key == name or key.startswith(f"{name}."):
-            return losses[0]
-    return Config().loss.name
+def chosen(base, key):
+    """Return a copy of a base in which the choice that has a key is made."""
+    values = copy.deepcopy(base)
+    section = key.partition(".")[0]
+    if section not in FAMILIES:
+        return values
+    default, family = getattr(Config(), section), FAMILIES[section]
+    names = choices_with(key)
+    name = getattr(default, family.tag)
+    if name not in names:
+        name = names[0]
+        values[section] = to_dict(family[name]())
+    return values
 
 
 def changed(key, value):
@@ -119,16 +127,16 @@ def test_the_fingerprint_changes_with_every_key_but_labels():
     base["negatives"]["hard"] |= {"num": 4}
     base["training"]["start_from"] = "outputs/a"
     base["towers"]["history_pooling"] = "transformer"
-    prints = {}
-    for name in {own_loss(key) for key in leaf_keys()}:
-        base["loss"]["name"] = name
-        prints[fingerprint(from_record(base))] = "the start"
-    keys, starts = leaf_keys(), len(prints)
+    keys = leaf_keys()
     keys.remove("data.columns.weight")  # positives.weight sets it
+    tags = {family.key for family in FAMILIES.values()}
+    keys = [key for key in keys if key not in tags]
+    prints = {fingerprint(from_record(chosen(base, key))): "a start" for key in keys}
+    starts = len(prints)
     assert {"seed", "loss.logq.correct", "data.columns.user", *LABELS} <= set(keys)
     for key in keys:
-        base["loss"]["name"] = own_loss(key)
-        values = copy.deepcopy(base)
+        before = chosen(base, key)
+        values = copy.deepcopy(before)
         if key == "towers.init":  # another start, and no layers
             values["training"]["start_from"] = None
             values["towers"]["history_pooling"] = "mean"
@@ -139,9 +147,9 @@ def test_the_fingerprint_changes_with_every_key_but_labels():
         place[last] = changed(key, place[last])
         config = from_record(values)
         found = fingerprint(config)
-        assert config != from_record(base)
+        assert config != from_record(before)
         if key in LABELS:
-            assert prints[found] == "the start", key
+            assert prints[found] == "a start", key
             continue
         assert found not in prints, f"{key} and {prints.get(found)}"
         prints[found] = key

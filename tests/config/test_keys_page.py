@@ -52,7 +52,7 @@ def test_every_default_is_in_the_table():
     values = to_dict(Config())
     rows = {row.key: row for row in describe_keys()}
     assert rows["towers.hidden"].default == "[]"
-    assert rows["optimizer.eps"].default == "1.0e-08"
+    assert rows["optimizer.eps"].default == "1.0e-08; adagrad 1.0e-07"
     for key in ("seed", "training.batch_size", "data.simulator.users"):
         value = values
         for part in key.split("."):

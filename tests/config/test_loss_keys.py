@@ -1,79 +1,76 @@
-"""Keys of the losses: what each loss uses, and combinations that are refused."""
+"""Keys of the choices: each has its own, and combinations that are refused."""
 
 import pytest
-from helpers.quick import quick
 
 from twotower_jax.config import from_dict
-from twotower_jax.config.loss import LossConfig
-from twotower_jax.config.loss_use import COSINE, KNOWN, USED_BY
 from twotower_jax.errors import InputError
-from twotower_jax.losses.cosine import ACTIVATIONS
-from twotower_jax.losses.registry import LOSSES
+from twotower_jax.losses import LOSSES
 from twotower_jax.run.names import check_names
 from twotower_jax.sweeps.compose import compose_config
+from twotower_jax.sweeps.wrong_words import explained
 
-OTHERS = {
-    "loss.temperature": 0.2,
-    "loss.ratio": 2.0,
-    "loss.margin": 0.5,
-    "loss.calibration": 0.1,
-    "loss.offset": -2.0,
-    "loss.decoupled": "true",
-    "loss.negative_weight": 1.5,
-    "loss.activation": "relu",
-    "loss.tau_plus": 0.2,
-    "loss.beta": 2.0,
-    "loss.at_k.k": 5,
-    "loss.at_k.temperature": 2.0,
-    "loss.at_k.sampled": 50,
-    "loss.at_k.every": 0.3,
+SOFTMAX = ("sampled_softmax", "full_softmax", "softmax_at_k")
+COSINE = ("psl", "ccl", "dcl", "hcl")
+# {a key with another value: the choices of its section that have it}.
+KEYS = {
+    "loss.temperature=0.2": {*SOFTMAX, "bce", "gbce", "hinge", "logistic"}
+    | {"psl", "dcl", "hcl"},
+    "loss.learn_temperature=true": {*SOFTMAX, "bce", "gbce", "logistic"},
+    "loss.ratio=2": {"bce", "gbce"},
+    "loss.offset=-2": {"bce", "gbce"},
+    "loss.margin=0.5": {"hinge", "ccl"},
+    "loss.calibration=0.1": {"gbce"},
+    "loss.decoupled=true": {*SOFTMAX, "psl"},
+    "loss.negative_weight=1.5": {*SOFTMAX, "ccl"},
+    "loss.activation=relu": {"psl"},
+    "loss.tau_plus=0.2": {"dcl", "hcl"},
+    "loss.beta=2": {"hcl"},
+    "loss.at_k.k=5": {"softmax_at_k"},
+    "loss.two_way.weight=1": {"sampled_softmax"},
+    "loss.logq.frequency=streaming": set(LOSSES) - {"full_softmax"},
+    "positives.exponent=0.3": {"upsample_cold", "downsample_hot", "power"},
+    "positives.cap=7": {"cap"},
+    "optimizer.b1=0.5": {"adam", "adam_dense"},
+    "optimizer.initial_accumulator=0.3": {"adagrad"},
 }
 
 
 def compose(*words):
-    config = compose_config(list(words))
+    with explained(words):
+        config = compose_config(list(words))
     check_names(config)
     return config
 
 
-def users(key):
-    """Return the losses that use a key of OTHERS."""
-    return USED_BY["loss.at_k" if "at_k" in key else key]
+@pytest.mark.parametrize("word", KEYS)
+def test_a_choice_has_its_own_keys_and_no_others(word):
+    """A key of other choices is refused, and the message names them."""
+    section, users = word.partition(".")[0], KEYS[word]
+    key, _, value = word.partition("=")
+    for name in sorted(users)[:2]:
+        place = compose(f"{section}={name}", word)
+        for part in key.split("."):
+            place = getattr(place, part)
+        assert str(place).lower().removesuffix(".0") == value
+    outside = {"loss": "logistic", "positives": "none", "optimizer": "sgd"}[section]
+    if outside in users:
+        outside = "full_softmax" if "full_softmax" not in users else "ccl"
+    with pytest.raises(InputError) as caught:
+        compose(f"{section}={outside}", word)
+    text = str(caught.value)
+    first = ".".join(key.split(".")[:2])  # Hydra names the section of a key
+    assert text.startswith((f"{key} is a key of ", f"{first} is a key of "))
+    named = text.partition(f"{section}=")[2].partition(" and")[0]
+    assert set(named.split(", ")) == users
 
 
-def test_the_lists_hold_the_losses_of_the_registry():
-    assert set(LOSSES) == KNOWN
-    assert {name for name, loss in LOSSES.items() if loss.importance} == set(COSINE)
-    softmaxes = {name for name, loss in LOSSES.items() if loss.softmax}
-    assert softmaxes | {"psl"} == set(USED_BY["loss.decoupled"])
-    assert set(USED_BY["loss.at_k"]) == {n for n, loss in LOSSES.items() if loss.at_k}
-    for activation in ACTIVATIONS:
-        assert LossConfig(name="psl", activation=activation).activation == activation
-
-
-def some_losses(key):
-    """Return a loss that uses a key of OTHERS, and one that does not."""
-    return [users(key)[0], min(set(LOSSES) - set(users(key)))]
-
-
-def every_loss(key):
-    return sorted(LOSSES)
-
-
-@pytest.mark.parametrize("losses", quick([some_losses, every_loss], [some_losses]))
-@pytest.mark.parametrize("key", OTHERS)
-def test_a_key_that_the_loss_does_not_use_is_refused(key, losses):
-    """With key, value, the default and the losses that use it."""
-    word = f"{key}={OTHERS[key]}"
-    for name in losses(key):
-        if name in users(key):
-            compose(f"loss={name}", word)
-            continue
-        with pytest.raises(InputError) as caught:
-            compose(f"loss={name}", word)
-        text = str(caught.value)
-        assert text.startswith(f"{word} has no use with loss.name={name}; set {key}=")
-        assert text.endswith(": " + ", ".join(users(key)))
+@pytest.mark.parametrize(
+    ("word", "remedy"),
+    [("loss.name=bce", "loss=bce"), ("optimizer.name=sgd", "optimizer=sgd")],
+)
+def test_the_name_alone_is_answered_with_the_choice(word, remedy):
+    with pytest.raises(InputError, match=f"{word} is written {remedy}, which"):
+        compose(word)
 
 
 @pytest.mark.parametrize(
@@ -95,13 +92,6 @@ def test_a_key_that_the_loss_does_not_use_is_refused(key, losses):
             (
                 [f"loss={name}", "loss.logq.correct=all"],
                 ["loss.logq.correct=all", f"loss.name={name}", "correct=negatives"],
-            )
-            for name in COSINE
-        ),
-        *(
-            (
-                [f"loss={name}", "loss.learn_temperature=true"],
-                ["learn_temperature=true", f"loss.name={name}", "=false"],
             )
             for name in COSINE
         ),

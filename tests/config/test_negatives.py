@@ -2,9 +2,11 @@
 
 import pytest
 
-from twotower_jax.config import from_dict
+from twotower_jax.config import Config, from_dict
+from twotower_jax.config.convert import choices_with
 from twotower_jax.config.hard import STAGES, HardConfig, MinedConfig, parse_stage
 from twotower_jax.config.negatives import BankConfig, EasyConfig, NegativesConfig
+from twotower_jax.config.root import FAMILIES
 from twotower_jax.errors import InputError
 
 NAN = float("nan")
@@ -28,7 +30,17 @@ def merge(*trees):
 
 def make(values):
     """Return the configuration of {dotted key: value}."""
-    return from_dict(merge(*(nested(key, value) for key, value in values.items())))
+    named = [nested(key, value) for key, value in values.items()]
+    return from_dict(merge(*map(choosing, values), *named))
+
+
+def choosing(key):
+    """Return the first choice of a section that has a key; {} where the default has."""
+    section, names = key.partition(".")[0], choices_with(key)
+    family = FAMILIES.get(section)
+    if family is None or getattr(getattr(Config(), section), family.tag) in names:
+        return {}
+    return {section: {family.tag: names[0]}}
 
 
 # --------------------------------------------------------------------- single values
@@ -360,6 +372,6 @@ def test_a_positive_is_not_counted_twice():
         {"negatives": {"mask": "same_item"}, "loss": loss},
         {"negatives": {"mask": "user_positives"}, "loss": loss},
         {"negatives": negatives, "loss": {"logq": {"correct": "all"}}},
-        {"negatives": negatives, "loss": loss | {"name": "full_softmax"}},
+        {"negatives": negatives, "loss": {"name": "full_softmax"}},
     ):
         from_dict(remedy)

@@ -5,7 +5,6 @@ from helpers import tiny
 
 from twotower_jax.config import from_dict, known_keys, to_dict
 from twotower_jax.config.effective import RULES, all_values, idle_keys
-from twotower_jax.config.loss_use import USED_BY
 from twotower_jax.run import run
 
 # Another value for every key of the rules.
@@ -36,12 +35,6 @@ OTHERS = {
     "loss.temperature_rate": 0.5,
     "loss.temperature_min": 0.01,
     "loss.temperature_max": 3.0,
-    "positives.exponent": 0.9,
-    "positives.reference": 3.0,
-    "positives.max_repeat": 2,
-    "positives.threshold": 0.1,
-    "positives.cap": 2,
-    "positives.reweight": True,
     "positives.lists.length": 3,
     "positives.lists.weight": 0.7,
     "towers.history_length": 3,
@@ -49,10 +42,6 @@ OTHERS = {
     "towers.history_half_life": 2.0,
     "towers.history_table": "shared",
     "towers.history_features": ["id"],
-    "optimizer.initial_accumulator": 0.7,
-    "optimizer.eps": 0.1,
-    "optimizer.b1": 0.5,
-    "optimizer.b2": 0.5,
     "training.epochs": 3,
     "training.min_steps": 3,
     "training.eval_every": 4,
@@ -84,7 +73,6 @@ FIXED = {
     "training.merge_columns",
     "training.devices",
     "loss.logq.strength",
-    *(name for name in USED_BY if name != "loss.at_k"),
     "evaluation.test",
     "evaluation.truth",
     "towers.sequence.layers",
@@ -96,7 +84,6 @@ MANY = (
     "baseline.",
     "negatives.bank.",
     "negatives.hard.mined.",
-    "loss.at_k.",
 )  # sections whose keys all follow
 
 
@@ -136,9 +123,7 @@ def test_the_rules_name_keys_of_the_schema():
             ("arms=slots/uniform", "data.fit_valid=true", "training.patience=0"),
             marks=pytest.mark.slow,
         ),
-        pytest.param(
-            ("loss=full_softmax", "optimizer.name=adam"), marks=pytest.mark.slow
-        ),
+        pytest.param(("loss=full_softmax", "optimizer=adam"), marks=pytest.mark.slow),
         pytest.param(("arms=slots/half_hard",), marks=pytest.mark.slow),
         pytest.param(
             (

@@ -1,9 +1,17 @@
-"""Weights of positives from settings that are given by keywords."""
+"""Weights of positives by the name of a strategy."""
 
-from twotower_jax.sampling import positives
-from twotower_jax.sampling.positive_weights import Settings
+from dataclasses import fields
+
+from twotower_jax import positives
+
+
+def strategy_of(name, **settings):
+    """Return a strategy, which takes those of the settings that it has."""
+    kind = positives.POSITIVES[name]
+    known = {item.name for item in fields(kind)}
+    return kind(**{key: value for key, value in settings.items() if key in known})
 
 
 def item_weights(name, counts, **settings):
-    """Return the weights of a strategy; a setting that is left out is the default."""
-    return positives.item_weights(name, counts, Settings(**settings))
+    """Return the weights of items under a strategy."""
+    return positives.item_weights(strategy_of(name, **settings), counts)

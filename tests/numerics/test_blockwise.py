@@ -17,11 +17,11 @@ from helpers.loss_cases import (
     negatives,
     on_device,
 )
+from helpers.losses import loss_of
 from helpers.quick import quick
 
+from twotower_jax.losses import LOSSES, blockwise
 from twotower_jax.losses import blocks as sizes
-from twotower_jax.losses import blockwise
-from twotower_jax.losses.registry import LOSSES, LossForm, LossNumbers
 from twotower_jax.losses.terms import (
     ColumnTerms,
     PairTerms,
@@ -30,7 +30,6 @@ from twotower_jax.losses.terms import (
     column_terms,
 )
 
-NUMBERS = LossNumbers(0.5, 3.0, 0.2, 0.75, 50.0)
 # Of the passes that all losses share: every loss is compared with autodiff.
 FEW = ("sampled_softmax", "bce", "hinge")
 
@@ -51,7 +50,7 @@ def stored(loss, case, top_k=0):
     values = jnp.concatenate([scores.query @ scores.columns.T, scores.slots], 1)
     log_mult = jnp.concatenate([pairs.log_mult, rows.slots.log_mult], 1)
     log_count = jnp.concatenate([pairs.log_count, rows.slots.log_count], 1)
-    if LOSSES[loss].importance:
+    if loss_of(loss).importance:
         log_mult, log_count = log_mult - log_count, jnp.zeros_like(log_count)
     weight = jnp.exp(log_mult)
     if top_k:
@@ -59,14 +58,13 @@ def stored(loss, case, top_k=0):
         limit = -jnp.sort(-valid, axis=1)[:, top_k - 1 : top_k]
         weight = jnp.where(valid >= limit, weight, 0)
     logits = jnp.where(weight > 0, values - log_count, 0)
-    losses = LOSSES[loss].of_rows(scores.positive, logits, weight, NUMBERS, LossForm())
+    losses = loss_of(loss).of_rows(scores.positive, logits, weight)
     return (rows.weight * losses).sum()
 
 
 def blocks(loss, case, top_k=0):
     """Return the loss of blocks of rows."""
-    choice = blockwise.LossChoice(LOSSES[loss], top_k=top_k)
-    return blockwise.batch_loss(choice, *case, NUMBERS)
+    return blockwise.batch_loss(loss_of(loss), *case, top_k=top_k)
 
 
 def with_gradient(loss, case, function, top_k=0):

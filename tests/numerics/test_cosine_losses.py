@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from twotower_jax.losses.cosine import ACTIVATIONS, ccl, psl
-from twotower_jax.losses.rowwise import sampled_softmax
+from twotower_jax.losses import ccl, psl, sampled_softmax
+from twotower_jax.losses.pairwise_softmax import ACTIVATIONS
 
 ROWS, DRAWS = 6, 9
 

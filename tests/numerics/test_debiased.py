@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from twotower_jax.losses.debiased import debiased
-from twotower_jax.losses.rowwise import sampled_softmax
+from twotower_jax.losses import debiased, sampled_softmax
 
 ROWS, DRAWS = 5, 12
 

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers.loss_cases import FEATURES, make_case, negatives, on_device
+from helpers.losses import loss_of
 
-from twotower_jax.losses import blockwise
-from twotower_jax.losses.registry import LOSSES, LossForm, LossNumbers
+from twotower_jax.losses import SampledSoftmax, blockwise
 from twotower_jax.losses.softmax_pass import SoftmaxForm, softmax_loss
 
 DECOUPLED = SoftmaxForm(decoupled=True)
@@ -108,16 +108,13 @@ def test_a_decoupled_row_without_negatives_has_loss_and_gradient_zero(feature):
 @pytest.mark.parametrize("decoupled", [False, True])
 def test_rows_and_pass_have_the_same_loss(loss, decoupled):
     """All negatives kept as "the best k" take the way of row losses."""
-    case, numbers = make_case("all", seed=7), LossNumbers(0.5, negative_weight=1.1)
-    form = LossForm(decoupled)
+    case = make_case("all", seed=7)
+    of_rows = loss_of(loss, negative_weight=1.1, decoupled=decoupled)
     with jax.enable_x64(True):
         values = [
             jax.value_and_grad(
                 lambda scores, top_k=top_k: blockwise.batch_loss(
-                    blockwise.LossChoice(LOSSES[loss], form, top_k),
-                    scores,
-                    *on_device(case)[1:],
-                    numbers,
+                    of_rows, scores, *on_device(case)[1:], top_k=top_k
                 )
             )(on_device(case.scores))
             for top_k in (0, 100)
@@ -128,11 +125,10 @@ def test_rows_and_pass_have_the_same_loss(loss, decoupled):
 def test_a_decoupled_softmax_pulls_a_learned_positive_as_hard_as_at_the_start():
     """Its gradient by the positive is -1; with the positive in the sum it fades."""
     positive, others = jnp.array([9.0]), jnp.zeros((1, 4))
-    form, numbers = LossForm(decoupled=True), LossNumbers(1.0)
 
-    def loss(p, form):
-        of_rows = LOSSES["sampled_softmax"].of_rows
-        return of_rows(p, others, jnp.ones((1, 4)), numbers, form).sum()
+    def loss(p, decoupled):
+        softmax = SampledSoftmax(decoupled=decoupled)
+        return softmax.of_rows(p, others, jnp.ones((1, 4))).sum()
 
-    assert float(jax.grad(loss)(positive, form)[0]) == -1
-    assert abs(float(jax.grad(loss)(positive, LossForm())[0])) < 1e-3
+    assert float(jax.grad(loss)(positive, True)[0]) == -1
+    assert abs(float(jax.grad(loss)(positive, False)[0])) < 1e-3

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from helpers.oracles import full_softmax
 
-from twotower_jax.losses.rowwise import sampled_softmax
+from twotower_jax.losses import sampled_softmax
 from twotower_jax.model.tower import l2_normalize
 
 ITEMS, HOT, COLD = 200, 0, 150

@@ -15,9 +15,9 @@ from twotower_jax.data.log import Feature
 from twotower_jax.errors import InputError
 from twotower_jax.model import two_tower as net
 from twotower_jax.model.inputs import query_inputs
+from twotower_jax.optimizers import Adam
 from twotower_jax.training import batch_loss, query_chunks, row_updates
 from twotower_jax.training.draws import choose, draw
-from twotower_jax.training.optimizers import OptimizerNumbers, make_optimizer
 from twotower_jax.training.row_updates import BagGradient, update_table
 from twotower_jax.training.step import train_step
 
@@ -293,14 +293,14 @@ def test_arms_side_by_side_have_blocks_of_their_own(monkeypatch):
     """Two arms with other numbers of rows, under vmap, as each of them alone."""
     monkeypatch.setattr(row_updates, "LEAST_ROWS", 4)
     monkeypatch.setattr(row_updates, "ROWS", 2)
-    optimizer = make_optimizer("adam", OptimizerNumbers(0.1, 0.1, 1e-7, 0.9, 0.99))
+    optimizer = Adam(learning_rate=0.1, eps=1e-7, b2=0.99)
     ids = jnp.asarray([RNG.permutation(30)[:12].reshape(4, 3), np.full((4, 3), 2)])
     vectors = jnp.asarray(RNG.normal(size=(2, 4, 5)), jnp.float32)
     tables = jnp.asarray(RNG.normal(size=(2, 30, 5)), jnp.float32)
 
     def update(table, ids, vectors):
         one = jnp.ones(ids.shape)
-        state = optimizer.transformation.init(table)
+        state = optimizer.transformation().init(table)
         gradient = BagGradient(ids, one, vectors, 0.1 * one)
         return update_table(optimizer, table, state, [gradient])
 

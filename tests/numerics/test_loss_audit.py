@@ -17,7 +17,7 @@ import pytest
 from helpers.quick import quick
 
 import twotower_jax
-from twotower_jax.losses.rowwise import sampled_softmax
+from twotower_jax.losses import sampled_softmax
 
 TEMPERATURE = 0.1
 NAMES = {"head", "mid", "tail", "rare"}

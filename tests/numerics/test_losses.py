@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.losses import loss_of
 from helpers.oracles import full_softmax
 from scipy import optimize, special, stats
 
-from twotower_jax.losses import rowwise as losses
-from twotower_jax.losses.registry import LOSSES, LossForm, LossNumbers
+from twotower_jax import losses
+from twotower_jax.losses import LOSSES
 
 
 def test_every_negative_masked_gives_loss_zero():
@@ -180,12 +181,10 @@ def test_hinge_and_logistic_compare_cosines_whatever_their_sign():
 
 @pytest.mark.parametrize("name", sorted(LOSSES))
 def test_a_row_without_negatives_has_a_finite_loss_and_gradient(name):
-    numbers = LossNumbers(0.1, 3.0, 0.2, 0.75, 50.0)
 
     def total(positive, negatives):
         weight = jnp.zeros((2, 3))
-        at = positive, negatives, weight, numbers, LossForm()
-        return LOSSES[name].of_rows(*at).sum()
+        return loss_of(name, 0.1).of_rows(positive, negatives, weight).sum()
 
     value, grads = jax.value_and_grad(total, (0, 1))(jnp.ones(2), jnp.ones((2, 3)))
     assert np.isfinite(value)
@@ -199,23 +198,17 @@ def test_an_offset_of_the_share_leaves_a_common_shift_without_gradient(draws):
     negatives = jnp.zeros((1, draws))
 
     def loss(shift, offset):
-        numbers = LossNumbers(temperature=1.0, offset=offset)
-        rows = LOSSES["bce"].of_rows(
-            jnp.full(1, shift),
-            negatives + shift,
-            jnp.ones_like(negatives),
-            numbers,
-            LossForm(),
-        )
-        return rows[0]
+        bce = losses.Bce(ratio=None, offset=offset)
+        weight = jnp.ones_like(negatives)
+        return bce.of_rows(jnp.full(1, shift), negatives + shift, weight)[0]
 
-    at_share = jax.grad(loss)(0.0, -np.log(draws))
+    at_share = jax.grad(loss)(0.0, float(-np.log(draws)))
     assert abs(at_share) < 1e-5
-    without = jax.grad(loss)(0.0, None)
+    without = jax.grad(loss)(0.0, 0.0)
     np.testing.assert_allclose(without, (draws - 1) / 2, rtol=1e-6)
     # The best constant of a row of n negatives.
     best = np.log1p(draws) + draws * np.log1p(1 / draws)
-    np.testing.assert_allclose(loss(0.0, -np.log(draws)), best, rtol=1e-5)
+    np.testing.assert_allclose(loss(0.0, float(-np.log(draws))), best, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["bce", "gbce"])
@@ -225,10 +218,8 @@ def test_an_offset_is_added_to_all_logits(name):
     weight = jnp.ones((3, 5))
 
     def loss(positive, negatives, offset):
-        numbers = LossNumbers(temperature=1.0, num_items=50, offset=offset)
-        return LOSSES[name].of_rows(
-            jnp.asarray(positive), jnp.asarray(negatives), weight, numbers, LossForm()
-        )
+        of_pairs = loss_of(name, offset=offset)
+        return of_pairs.of_rows(jnp.asarray(positive), jnp.asarray(negatives), weight)
 
-    shifted = loss(positive - 2.0, negatives - 2.0, None)
+    shifted = loss(positive - 2.0, negatives - 2.0, 0.0)
     np.testing.assert_allclose(loss(positive, negatives, -2.0), shifted, rtol=1e-6)

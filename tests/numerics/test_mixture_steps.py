@@ -28,7 +28,7 @@ from helpers.source_steps import (
     vectors,
 )
 
-from twotower_jax.losses.registry import LOSSES
+from twotower_jax.losses import LOSSES
 from twotower_jax.training.correction import batch_terms
 from twotower_jax.training.draws import draw
 from twotower_jax.training.types import HardRatio, TrainState

@@ -7,17 +7,20 @@ import optax
 import pytest
 
 from twotower_jax.errors import InputError
+from twotower_jax.optimizers import OPTIMIZERS
 from twotower_jax.training.optimizers import (
-    OptimizerNumbers,
     TouchedRows,
-    make_optimizer,
     update_dense,
     update_rows,
 )
 from twotower_jax.training.row_updates import BagGradient, as_bags, update_table
 
 SIZE, DIM = 50, 4
-NUMBERS = OptimizerNumbers(0.05, 0.1, 1e-7, 0.9, 0.999)
+
+
+def make_optimizer(name):
+    own = {"eps": 1e-7} if name != "sgd" else {}
+    return OPTIMIZERS[name](learning_rate=0.05, **own)
 
 
 def batches(steps):
@@ -33,9 +36,9 @@ def loss(rows_of_batch, target):
     return ((rows_of_batch - target) ** 2).sum() + (rows_of_batch.sum(1) ** 4).sum()
 
 
-def run_sparse(name, numbers, table, steps):
-    optimizer = make_optimizer(name, numbers)
-    state = optimizer.transformation.init(table)
+def run_sparse(name, table, steps):
+    optimizer = make_optimizer(name)
+    state = optimizer.transformation().init(table)
     for ids, target in batches(steps):
         distinct, place = jnp.unique(ids, size=16, fill_value=SIZE, return_inverse=True)
         rows = table.at[distinct].get(mode="fill", fill_value=0)
@@ -60,7 +63,7 @@ def start():
 
 def test_row_sparse_adagrad_equals_dense_adagrad_after_20_steps_in_float64():
     with jax.enable_x64(True):
-        got = run_sparse("adagrad", NUMBERS, start(), 20)
+        got = run_sparse("adagrad", start(), 20)
         want = run_dense(optax.adagrad(0.05, 0.1, 1e-7), start(), 20)
         np.testing.assert_allclose(got, want, rtol=0, atol=1e-14)
         assert float(jnp.abs(got - start()).max()) > 0.1
@@ -69,8 +72,8 @@ def test_row_sparse_adagrad_equals_dense_adagrad_after_20_steps_in_float64():
 def test_adam_equals_dense_adam_where_every_row_is_touched_each_step():
     with jax.enable_x64(True):
         table = start()[:3]
-        lazy = make_optimizer("adam", NUMBERS)
-        state = lazy.transformation.init(table)
+        lazy = make_optimizer("adam")
+        state = lazy.transformation().init(table)
         sparse, dense = table, table
         optimizer = optax.adam(0.05, 0.9, 0.999, 1e-7)
         dense_state = optimizer.init(table)
@@ -89,8 +92,8 @@ def test_adam_equals_dense_adam_where_every_row_is_touched_each_step():
 @pytest.mark.parametrize("name", ["adagrad", "adam", "sgd"])
 def test_rows_outside_the_batch_keep_their_bits(name):
     table = jnp.asarray(start(), jnp.float32)
-    optimizer = make_optimizer(name, NUMBERS)
-    state = optimizer.transformation.init(table)
+    optimizer = make_optimizer(name)
+    state = optimizer.transformation().init(table)
     ids = jnp.array([3, 7, SIZE, SIZE])
     rows = table.at[ids].get(mode="fill", fill_value=0)
     touched = TouchedRows(ids, rows, jnp.ones_like(rows))
@@ -102,9 +105,9 @@ def test_rows_outside_the_batch_keep_their_bits(name):
 @pytest.mark.parametrize("as_bag", [False, True])
 def test_adam_of_every_row_is_optax_on_the_whole_table(as_bag):
     with jax.enable_x64(True):
-        optimizer = make_optimizer("adam_dense", NUMBERS)
+        optimizer = make_optimizer("adam_dense")
         table = start()
-        state = optimizer.transformation.init(table)
+        state = optimizer.transformation().init(table)
         for ids, target in batches(20):
             distinct = jnp.unique(ids, size=16, fill_value=SIZE)
             whole = jax.grad(lambda t, i=ids, to=target: loss(t[i], to))(table)
@@ -114,7 +117,7 @@ def test_adam_of_every_row_is_optax_on_the_whole_table(as_bag):
             table, state = update_table(optimizer, table, state, given)
         want = run_dense(optax.adam(0.05, 0.9, 0.999, 1e-7), start(), 20)
         np.testing.assert_allclose(table, want, rtol=0, atol=1e-13)
-        lazy = run_sparse("adam", NUMBERS, start(), 20)
+        lazy = run_sparse("adam", start(), 20)
         assert float(jnp.abs(lazy - want).max()) > 0.1
 
 
@@ -124,11 +127,11 @@ def test_many_rows_are_updated_once_each_as_few_are(name, number):
     """Three steps of `update_table` beside optax on arrays of the rows alone."""
     rng = np.random.default_rng(2)
     size = 2000
-    optimizer = make_optimizer(name, NUMBERS)
+    optimizer = make_optimizer(name)
     table = jnp.asarray(rng.normal(size=(size, DIM)), jnp.float32)
     ids = np.sort(rng.choice(size, number - 7, replace=False))
     rows, others = table[ids], np.setdiff1d(np.arange(size), ids)
-    state, row_state = (optimizer.transformation.init(x) for x in (table, rows))
+    state, row_state = (optimizer.transformation().init(x) for x in (table, rows))
     before = np.asarray(table)
     padded = jnp.asarray(np.append(ids, np.full(7, size)))
     for _ in range(3):
@@ -145,7 +148,7 @@ def test_many_rows_are_updated_once_each_as_few_are(name, number):
 
 
 def test_the_penalty_is_in_the_gradient_of_every_row():
-    optimizer = make_optimizer("adam_dense", NUMBERS)
+    optimizer = make_optimizer("adam_dense")
     table = jnp.asarray(start(), jnp.float32)
     bag = BagGradient(
         jnp.array([[3, 5], [3, SIZE]]),
@@ -153,7 +156,8 @@ def test_the_penalty_is_in_the_gradient_of_every_row():
         jnp.ones((2, DIM)),
         jnp.array([[0.1, 0.2], [0.3, 0.0]]),
     )
-    got, _ = update_table(optimizer, table, optimizer.transformation.init(table), [bag])
+    state = optimizer.transformation().init(table)
+    got, _ = update_table(optimizer, table, state, [bag])
     gradient = jnp.zeros_like(table).at[3].set(3 + 0.4 * table[3])
     gradient = gradient.at[5].set(0.5 + 0.2 * table[5])
     dense = optax.adam(0.05, 0.9, 0.999, 1e-7)
@@ -167,8 +171,8 @@ def test_dense_part_is_optax():
     want_updates, _ = optax.adagrad(0.05, 0.1, 1e-7).update(
         grads, optax.adagrad(0.05, 0.1, 1e-7).init(params)
     )
-    optimizer = make_optimizer("adagrad", NUMBERS)
-    state = optimizer.transformation.init(params)
+    optimizer = make_optimizer("adagrad")
+    state = optimizer.transformation().init(params)
     got, _ = update_dense(optimizer, params, grads, state)
     want = optax.apply_updates(params, want_updates)
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6), got, want)
@@ -176,4 +180,4 @@ def test_dense_part_is_optax():
 
 def test_unknown_optimizer_lists_the_known_ones():
     with pytest.raises(InputError, match="adagrad, adam, adam_dense, sgd"):
-        make_optimizer("rmsprop", NUMBERS)
+        OPTIMIZERS["rmsprop"]

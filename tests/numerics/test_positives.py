@@ -1,20 +1,13 @@
 """Resampled epochs against their weights; weights against hand-computed numbers."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
-import yaml
-from helpers.positives import item_weights
+from helpers.positives import item_weights, strategy_of
 from scipy import stats
 
 from twotower_jax.errors import InputError
-from twotower_jax.sampling.positives import (
-    POSITIVES,
-    draw_epoch,
-    log_effective,
-    resampling_report,
-)
+from twotower_jax.positives import POSITIVES, draw_epoch
+from twotower_jax.sampling.positives import log_effective, resampling_report
 
 ITEMS = 1_000
 RNG = np.random.default_rng(0)
@@ -46,7 +39,8 @@ cases = pytest.mark.parametrize(("name", "settings"), CASES, ids=IDS)
 
 
 def draw(name, weights, seed, items=POSITIVE, counts=COUNTS):
-    return draw_epoch(name, items, counts, weights, np.random.default_rng(seed))
+    generator = np.random.default_rng(seed)
+    return draw_epoch(strategy_of(name), items, counts, weights, generator)
 
 
 def appearances(name, weights, million=1.0):
@@ -256,7 +250,7 @@ def test_power_1_is_none_in_expectation_and_power_0_is_flat():
 
 
 def test_a_large_power_does_not_overflow():
-    got = item_weights("power", np.array([10**9, 1]), exponent=40)
+    got = item_weights("power", np.array([10**90, 1], float), exponent=4.0)
     np.testing.assert_allclose(got, [1, 0], atol=1e-8)
 
 
@@ -276,7 +270,6 @@ def test_items_with_equal_counts_are_treated_alike(name):
             r"positives.threshold=1e-15 leaves .*word2v",
         ),
         ("word2vec_c", {"threshold": 1e-15}, r"positives.threshold=1e-15 leaves"),
-        ("cap", {"cap": 0}, r"positives.cap=0 leaves 0 of \d+ positives .* raise it"),
         ("nome", {}, r"positives.strategy='nome' is unknown; choose one of: cap,"),
     ],
 )
@@ -361,11 +354,3 @@ def test_the_report_of_every_strategy(name, settings):
     assert flatter == (not unchanged and settings.get("exponent") != 1.5)
     if unchanged:
         assert report["effective samples"] == pytest.approx(TOTAL)
-
-
-def test_every_strategy_has_a_file():
-    folder = Path(__file__).parents[2] / "conf" / "positives"
-    files = sorted(folder.glob("*.yaml"))
-    assert {file.stem for file in files} == set(POSITIVES)
-    for file in files:
-        assert yaml.safe_load(file.read_text())["strategy"] == file.stem

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from helpers.loss_cases import FEATURES, make_case, negatives, on_device
 
-from twotower_jax.losses.blockwise import LossChoice, batch_loss
-from twotower_jax.losses.cosine import ACTIVATIONS
-from twotower_jax.losses.registry import LOSSES, LossForm, LossNumbers
+from twotower_jax.losses import Psl
+from twotower_jax.losses.blockwise import batch_loss
+from twotower_jax.losses.pairwise_softmax import ACTIVATIONS
 
 TEMPERATURE = 0.25
 SIGMA = {
@@ -34,9 +34,8 @@ def slow_psl(case, activation, decoupled):
 
 def fast_psl(case, scores, activation, decoupled):
     """Return the loss of the package."""
-    choice = LossChoice(LOSSES["psl"], LossForm(decoupled, activation))
-    at = on_device(case._replace(scores=scores))
-    return batch_loss(choice, *at, LossNumbers(temperature=TEMPERATURE))
+    loss = Psl(temperature=TEMPERATURE, activation=activation, decoupled=decoupled)
+    return batch_loss(loss, *on_device(case._replace(scores=scores)))
 
 
 @pytest.mark.parametrize("decoupled", [False, True])

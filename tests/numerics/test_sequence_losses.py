@@ -9,7 +9,7 @@ from helpers.sequences import ITEMS, LENGTH, items_of, problem_of, seen_by, slow
 from helpers.sequences import some_params as random_params
 from helpers.source_steps import CHEAP
 
-from twotower_jax.losses.registry import LOSSES
+from twotower_jax.losses import LOSSES
 from twotower_jax.training.draws import draw
 from twotower_jax.training.expected_counts import negative_mixture, row_counts
 from twotower_jax.training.step import run_steps, train_step

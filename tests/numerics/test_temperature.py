@@ -7,8 +7,7 @@ import pytest
 from helpers.problems import small_problem, with_numbers
 from helpers.source_steps import CHEAP, DATA, batches_of
 
-from twotower_jax.config.loss_use import COSINE
-from twotower_jax.losses.registry import LOSSES
+from twotower_jax.losses import LOSSES, Tempered
 from twotower_jax.training.step import train_step
 from twotower_jax.training.temperature import learned_temperature
 
@@ -47,7 +46,8 @@ def slope_of_the_loss(**keys):
 
 # One loss of each kind: a softmax, one over pairs, one with weights of its rows.
 KINDS = ("sampled_softmax",)
-OTHERS = sorted(set(LOSSES) - {"hinge", *COSINE, *KINDS})
+LEARNING = {n for n, loss in LOSSES.items() if issubclass(loss, Tempered)}
+OTHERS = sorted(LEARNING - {*KINDS})
 
 
 @pytest.mark.parametrize(

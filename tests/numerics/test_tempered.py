@@ -10,8 +10,8 @@ from helpers.problems import configure
 from helpers.quick import quick
 from helpers.source_steps import HARD, go, problem_of, start
 
-from twotower_jax.losses import blockwise
-from twotower_jax.losses.registry import LOSSES, LossNumbers
+from twotower_jax.losses import SampledSoftmax
+from twotower_jax.losses.blockwise import batch_loss
 from twotower_jax.objective.card import audit_arm
 
 SOURCES = {
@@ -46,11 +46,8 @@ def test_columns_are_corrected_by_a_power_of_their_expected_count(feature, stren
     case = make_case(feature, own_counts=True)
     with jax.enable_x64(True):
         at = on_device(case._replace(columns=case.columns._replace(strength=strength)))
-        choices = [
-            blockwise.LossChoice(LOSSES["sampled_softmax"], top_k=k) for k in (0, 99)
-        ]
-        numbers = LossNumbers(0.5)
-        got = [float(blockwise.batch_loss(one, *at, numbers)) for one in choices]
+        softmax = SampledSoftmax(temperature=0.5)
+        got = [float(batch_loss(softmax, *at, top_k=k)) for k in (0, 99)]
     want = slow_tempered(case, strength)
     assert got == [pytest.approx(want, rel=1e-12)] * 2
 

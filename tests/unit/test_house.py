@@ -98,4 +98,4 @@ def test_a_small_package_is_counted(package):
 def test_this_package_has_no_cycle_and_a_short_top_level():
     rows = {row.point: row.value for row in HOUSE["measure"](ROOT / "twotower_jax")}
     assert rows["import cycles"] == "0"
-    assert int(rows["top-level .py files / folders"].split(" / ")[0]) <= 7
+    assert int(rows["top-level .py files / folders"].split(" / ")[0]) <= 9

@@ -9,8 +9,8 @@ from rich.console import Console
 
 from twotower_jax.commands.config_dir import search_words
 from twotower_jax.config.describe import KeyRow, key_row
-from twotower_jax.config.schema import Key
 from twotower_jax.errors import InputError, closest
+from twotower_jax.registry import Key
 
 MINUTES = 10.0
 PREFIX = "advise."

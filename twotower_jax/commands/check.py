@@ -12,8 +12,8 @@ from rich.text import Text
 
 from twotower_jax.commands.config_dir import search_words
 from twotower_jax.commands.understand import baselines, composed, understand
-from twotower_jax.config.checks import local_path
 from twotower_jax.errors import InputError
+from twotower_jax.registry import check_local
 
 if TYPE_CHECKING:
     from twotower_jax.report.log_check import Checked
@@ -65,7 +65,7 @@ def check(options: argparse.Namespace) -> int:
 
 def _path(option: str, word: str) -> Path:
     """Return the path that a word gives, with ~ as the folder of the user."""
-    local_path(option, word)
+    check_local(option, word)
     return Path(os.path.expanduser(word))
 
 

@@ -7,7 +7,7 @@ refused where the free memory does not hold its matrix.
 
 from dataclasses import dataclass, field
 
-from twotower_jax.config.schema import check_keys, key
+from twotower_jax.registry import check_keys, key
 
 
 @dataclass(unsafe_hash=True)

@@ -1,6 +1,7 @@
 """Configurations as dictionaries, their hash and their keys."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import re
@@ -11,9 +12,9 @@ from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from twotower_jax.config.options import with_options
-from twotower_jax.config.root import LABELS, Config
-from twotower_jax.config.schema import sections
+from twotower_jax.config.root import FAMILIES, LABELS, Config
 from twotower_jax.errors import InputError, unknown
+from twotower_jax.registry import Choice, default_of, sections
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -36,6 +37,8 @@ def with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return stored keys of a run with the schema's value for each key that they lack.
 
     A run that was written before a key existed did what the default of that key does.
+    Keys of other choices than those of the run are left out: earlier versions wrote
+    the keys of all losses, of which one alone had a use.
 
     Args:
       values: {key: value} of config.yaml.
@@ -44,14 +47,44 @@ def with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
       {key: value} of the stored keys and the others.
 
     Examples:
-      >>> loss = with_defaults({"loss": {"temperature": 0.1}})["loss"]
-      >>> loss["temperature"], loss["stage_pairs"]
-      (0.1, 0.0)
+      >>> loss = with_defaults({"loss": {"temperature": 0.1, "margin": 0.2}})["loss"]
+      >>> loss["temperature"], loss["stage_pairs"], "margin" in loss
+      (0.1, 0.0, False)
     """
-    return _filled(values, to_dict(Config()))
+    values, defaults = of_own_choices(values), dict(_defaults(Config))
+    for section, family in FAMILIES.items():
+        given = values.get(section, {})
+        name = given.get(family.tag) if isinstance(given, dict) else None
+        kind = family.get(str(name))
+        if kind is not None:
+            defaults[section] = _defaults(kind)
+    return _filled(values, defaults)
 
 
-def _filled(values: Mapping[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+@functools.cache
+def _defaults(kind: type) -> dict[str, Any]:
+    return to_dict(kind())
+
+
+def of_own_choices(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return stored keys without those that only other choices of a section have."""
+    values = dict(values)
+    for section, family in FAMILIES.items():
+        given = values.get(section)
+        if not isinstance(given, dict):
+            continue
+        kind = family.get(given.get(family.tag, ""), type(getattr(Config(), section)))
+        own = {item.name for item in dataclasses.fields(kind)}
+        others = {
+            i.name for other in family.values() for i in dataclasses.fields(other)
+        }
+        values[section] = {
+            k: v for k, v in given.items() if k in own or k not in others
+        }
+    return values
+
+
+def _filled(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values and the defaults of other keys, section by section."""
     stored = {
         key: _filled(value, defaults[key])
@@ -110,24 +143,35 @@ def from_record(values: Mapping[str, Any]) -> Config:
       >>> from_record(to_dict(Config(seed=3))) == Config(seed=3)
       True
     """
-    return _section(values, Config, "")
+    return _section(of_own_choices(values), Config, "")
 
 
-def _section(values: Mapping[str, Any], kind: Any, prefix: str) -> Any:
+def _section(
+    values: Mapping[str, Any], kind: Any, prefix: str, base: Any = None
+) -> Any:
     """Return a dataclass of the configuration from its keys.
 
     Args:
       values: {key: value}; keys that are left out keep their defaults.
       kind: the dataclass of the section, Config for a whole configuration.
       prefix: written before the keys in messages, such as ``loss.logq.``.
+      base: the section with the defaults of the choice that it belongs to, or None.
     """
-    hints = get_type_hints(kind)
-    arguments = {}
+    hints, arguments = get_type_hints(kind), {}
+    fields = {item.name: item for item in dataclasses.fields(kind)}
     for key, value in values.items():
-        if key not in hints:
-            raise unknown(f"a key of {prefix[:-1] or kind.__name__}", key, hints)
-        arguments[key] = _typed(f"{prefix}{key}", value, hints[key])
-    return kind(**arguments)
+        if key not in fields:
+            raise unknown(f"a key of {prefix[:-1] or kind.__name__}", key, fields)
+        hint, name, own = hints[key], f"{prefix}{key}", None
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+            _check(name, value, dict)
+            own = default_of(fields[key]) if base is None else getattr(base, key)
+            if issubclass(hint, Choice):
+                hint, own = hint.choices.of(value, type(own)), None
+            arguments[key] = _section(value, hint, f"{name}.", own)
+        else:
+            arguments[key] = _typed(name, value, hint)
+    return kind(**arguments) if base is None else dataclasses.replace(base, **arguments)
 
 
 EXPECTED = {
@@ -152,9 +196,6 @@ def _typed(key: str, value: Any, hint: Any, tail: str = "") -> Any:
     Raises:
       InputError: the value has another type.
     """
-    if dataclasses.is_dataclass(hint):
-        _check(key, value, dict, tail)
-        return _section(value, hint, f"{key}.")
     origin, inner = get_origin(hint), get_args(hint)
     if origin is UnionType:  # X | None: the schema has no other union
         return None if value is None else _typed(key, value, inner[0], " or null")
@@ -228,6 +269,27 @@ def known_keys(kind: type = Config, prefix: str = "") -> list[str]:
     inner, keys = sections(kind), []
     for item in dataclasses.fields(kind):
         keys.append(prefix + item.name)
-        if item.name in inner:
-            keys += known_keys(inner[item.name], f"{prefix}{item.name}.")
-    return keys
+        for part in kinds(inner.get(item.name)):
+            keys += known_keys(part, f"{prefix}{item.name}.")
+    return list(dict.fromkeys(keys))
+
+
+def kinds(section: type | None) -> list[type]:
+    """Return the dataclasses that a section may be: its own, or all of its choices."""
+    if section is None:
+        return []
+    if issubclass(section, Choice):
+        return list(section.choices.values())
+    return [section]
+
+
+def choices_with(key: str) -> list[str]:
+    """Return the choices of a section that have a key, [] for another section.
+
+    Examples:
+      >>> choices_with("loss.margin"), choices_with("data.split")
+      (['ccl', 'hinge'], [])
+    """
+    section, _, rest = key.partition(".")
+    family = FAMILIES.get(section, {})
+    return [name for name, kind in family.items() if rest in known_keys(kind)]

@@ -5,11 +5,10 @@ import json
 import os
 from dataclasses import dataclass, field
 
-from twotower_jax.config.checks import local_path
 from twotower_jax.config.kuaishou import KuaiRandConfig, RecFlowConfig
-from twotower_jax.config.schema import check_keys, key
 from twotower_jax.config.simulator import SimulatorConfig
 from twotower_jax.errors import InputError
+from twotower_jax.registry import check_keys, check_local, key
 
 FEATURE_KINDS = ("categorical", "multi", "numeric", "vector")
 SPLITS = ("temporal", "leave_last_out", "ratio", "given")
@@ -290,7 +289,7 @@ class DataConfig:
         check_keys(self, "data")
         for name in PATHS:
             if (path := getattr(self, name)) is not None:
-                local_path(f"data.{name}", path)
+                check_local(f"data.{name}", path)
                 setattr(self, name, os.path.expanduser(path))
         if self.repeats == "all":
             self.mask_seen = False

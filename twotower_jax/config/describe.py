@@ -6,8 +6,9 @@ import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
+from twotower_jax.config.convert import kinds
 from twotower_jax.config.root import Config
-from twotower_jax.config.schema import Key, declared, sections
+from twotower_jax.registry import Choice, Key, declared, default_of, sections
 
 # Where early stopping decides the end, a share of the limit might lie behind it.
 SHORTEST = "; with training.patience a share of the shortest training that it allows"
@@ -80,15 +81,61 @@ def describe_keys(
     for item in dataclasses.fields(kind):
         key = f"{prefix}{item.name}"
         if item.name in inner:
-            rows += describe_keys(names, kind=inner[item.name], prefix=f"{key}.")
+            section = inner[item.name]
+            parts = [
+                describe_keys(names, kind=part, prefix=f"{key}.")
+                for part in kinds(section)
+            ]
+            chosen = default_of(item)
+            rows += parts[0] if len(parts) == 1 else _of_family(chosen, parts)
         made = declared(item)
         if made is None:
             continue
         allowed = ", ".join(names.get(key, ()))
-        rows.append(key_row(key, type_text(hints[item.name]), made, _default(item)))
-        if allowed:
-            rows[-1] = rows[-1]._replace(allowed=allowed)
+        row = key_row(key, type_text(hints[item.name]), made, default_of(item))
+        rows.append(row._replace(allowed=allowed) if allowed else row)
     return rows
+
+
+def _of_family(chosen: Choice, parts: Sequence[Sequence[KeyRow]]) -> list[KeyRow]:
+    """Return the rows of all choices of a section, each key once.
+
+    A key that not all choices have names those that do; one with several defaults
+    names those that differ from the most frequent one.
+    """
+    family = chosen.choices
+    names, first = ", ".join(family), getattr(chosen, family.tag)
+    doc = f"the choice, which brings its keys; written `{family.section}=NAME`"
+    other = next(name for name in family if name != first)
+    example = f"{family.section}={other}"
+    head = KeyRow(family.key, "text", first, names, doc, example)
+    rows: dict[str, dict[str, KeyRow]] = {}
+    for name, part in zip(family, parts, strict=True):
+        for row in part:
+            rows.setdefault(row.key, {})[name] = row
+    merged = [head]
+    for having in rows.values():
+        defaults: dict[str, list[str]] = {}
+        for name, row in having.items():
+            defaults.setdefault(row.default, []).append(name)
+        usual, *others = sorted(defaults, key=lambda text: -len(defaults[text]))
+        text = "; ".join([usual, *(f"{', '.join(defaults[o])} {o}" for o in others)])
+        row = next(row for row in having.values() if row.default == usual)
+        meanings: dict[str, list[str]] = {}
+        for name, one in having.items():
+            meanings.setdefault(one.doc, []).append(name)
+        docs = (_of(names, family) + doc for doc, names in meanings.items())
+        merged.append(row._replace(default=text, doc="; ".join(docs)))
+    return merged
+
+
+def _of(names: Sequence[str], family: Collection[str]) -> str:
+    """Return the choices that have a key, as the start of its meaning."""
+    others = [name for name in family if name not in names]
+    if not others:
+        return ""
+    few = len(others) < len(names)
+    return f"all but {', '.join(others)}: " if few else f"{', '.join(names)}: "
 
 
 def key_row(name: str, kind: str, made: Key, default: Any) -> KeyRow:
@@ -143,12 +190,6 @@ def key_table(rows: Iterable[KeyRow], prefix: str = "") -> str:
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
-
-
-def _default(item: dataclasses.Field[Any]) -> Any:
-    if item.default_factory is not dataclasses.MISSING:
-        return item.default_factory()
-    return item.default
 
 
 def type_text(hint: Any) -> str:
@@ -213,6 +254,7 @@ def declaration(name: str, kind: type = Config) -> Key | None:
     """
     head, _, rest = name.partition(".")
     if inner := sections(kind).get(head):
-        return declaration(rest, inner)
+        found = (declaration(rest, part) for part in kinds(inner))
+        return next((made for made in found if made is not None), None)
     fields = {item.name: item for item in dataclasses.fields(kind)}
     return declared(fields[name]) if name in fields else None

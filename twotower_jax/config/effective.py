@@ -6,13 +6,11 @@ rules hold for configurations of earlier versions too: they read plain values, a
 that a configuration lacks has its default.
 """
 
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from twotower_jax.config.convert import to_dict
-from twotower_jax.config.loss_use import USED_BY
-from twotower_jax.config.root import Config
+from twotower_jax.config.convert import with_defaults
+from twotower_jax.losses import LOSSES
 
 Values = Mapping[str, Any]
 
@@ -53,20 +51,18 @@ def explicit_slots(values: Values) -> int:
     return easy + hard if adds else easy
 
 
+def whole_catalogue(values: Values) -> bool:
+    """Whether the negatives of a row are all items, and none is drawn."""
+    loss = LOSSES.get(values["loss.name"])
+    return loss is not None and loss.whole_catalogue
+
+
 def _corrects(values: Values) -> bool:
-    return values["loss.logq.correct"] != "none"
+    return values.get("loss.logq.correct", "none") != "none"
 
 
 def _hard_from(*sources: str) -> Callable[[Values], bool]:
     return lambda v: hard_negatives(v) and v["negatives.hard.source"] in sources
-
-
-def _loss(names: tuple[str, ...]) -> Callable[[Values], bool]:
-    return lambda v: v["loss.name"] in names
-
-
-def _strategy(*names: str) -> Callable[[Values], bool]:
-    return lambda v: v["positives.strategy"] in names
 
 
 RULES = (
@@ -105,12 +101,9 @@ RULES = (
             "negatives.hard_ramp",
             "negatives.bank",
             "negatives.num_hard_negatives",
-            "loss.logq",
-            "loss.stage_pairs",
-            "loss.two_way",
         ),
         # The mask has an effect there too.
-        lambda v: v["loss.name"] != "full_softmax",
+        lambda v: not whole_catalogue(v),
     ),
     Rule(
         ("negatives.easy.sampler", "negatives.easy.alpha", "negatives.easy.smoothing"),
@@ -176,30 +169,20 @@ RULES = (
     Rule(
         ("loss.logq.streaming",),
         lambda v: (
-            v["loss.logq.frequency"] == "streaming"
+            v.get("loss.logq.frequency") == "streaming"
             and v["negatives.in_batch"]
             and _corrects(v)
         ),
     ),
     Rule(
         ("loss.temperature_rate", "loss.temperature_min", "loss.temperature_max"),
-        lambda v: v["loss.learn_temperature"],
+        lambda v: bool(v.get("loss.learn_temperature")),
     ),
-    *(Rule((name,), _loss(losses)) for name, losses in USED_BY.items()),
-    Rule(("loss.two_way.correct",), lambda v: v["loss.two_way.weight"] > 0),
+    Rule(("loss.two_way.correct",), lambda v: v.get("loss.two_way.weight", 0) > 0),
     Rule(
         ("loss.self_supervised.num", "loss.self_supervised.temperature"),
         lambda v: v["loss.self_supervised.weight"] > 0,
     ),
-    Rule(
-        ("positives.exponent",),
-        _strategy("upsample_cold", "downsample_hot", "power"),
-    ),
-    Rule(("positives.reference",), _strategy("upsample_cold", "downsample_hot")),
-    Rule(("positives.max_repeat",), _strategy("upsample_cold")),
-    Rule(("positives.threshold",), _strategy("word2vec", "word2vec_c")),
-    Rule(("positives.cap",), _strategy("cap")),
-    Rule(("positives.reweight",), lambda v: v["positives.strategy"] != "none"),
     Rule(
         ("positives.lists.length", "positives.lists.weight"),
         lambda v: v["positives.lists.path"] is not None,
@@ -223,15 +206,6 @@ RULES = (
         ("towers.sequence",),
         lambda v: v["towers.history_pooling"] == "transformer",
     ),
-    Rule(
-        ("optimizer.initial_accumulator",),
-        lambda v: v["optimizer.name"] == "adagrad",
-    ),
-    Rule(
-        ("optimizer.b1", "optimizer.b2"),
-        lambda v: v["optimizer.name"] in ("adam", "adam_dense"),
-    ),
-    Rule(("optimizer.eps",), lambda v: v["optimizer.name"] != "sgd"),
     Rule(("evaluation.ips_clip",), lambda v: v["evaluation.ips_power"] > 0),
     Rule(("training.min_steps",), lambda v: v["training.patience"] != 0),
     Rule(
@@ -258,12 +232,7 @@ def all_values(config: Mapping[str, Any]) -> dict[str, Any]:
       >>> all_values({})["training.steps"] is None
       True
     """
-    return _defaults() | _flat(config)
-
-
-@functools.cache
-def _defaults() -> dict[str, Any]:
-    return _flat(to_dict(Config()))
+    return _flat(with_defaults(config))
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

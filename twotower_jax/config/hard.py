@@ -3,9 +3,8 @@
 import re
 from dataclasses import dataclass, field
 
-from twotower_jax.config.checks import choice
-from twotower_jax.config.schema import check_keys, key
 from twotower_jax.errors import InputError
+from twotower_jax.registry import check_choice, check_keys, key
 
 STAGES = ("retrieved", "pre_ranked", "ranked", "re_ranked", "exposed")
 REJECTED = ("retrieved", "pre_ranked")  # by pre-ranking, by ranking
@@ -161,7 +160,7 @@ def parse_stage(text: str) -> tuple[str, int, int | None]:
             "or with a window of ranks, pre_ranked:50-100"
         )
     name, first, end = match.groups()
-    choice("negatives.hard.stages", name, STAGES)
+    check_choice("negatives.hard.stages", name, STAGES)
     if first is None:
         return name, 0, None
     if int(end) <= int(first):

@@ -5,8 +5,8 @@ import re
 from dataclasses import dataclass, field
 from datetime import date
 
-from twotower_jax.config.schema import check_keys, key
 from twotower_jax.errors import InputError
+from twotower_jax.registry import check_keys, key
 
 RECFLOW_STAGES = ("all_stage", "request_id_dict")
 RECFLOW_FEEDBACK = (

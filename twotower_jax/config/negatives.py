@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 
 from twotower_jax.config.hard import HardConfig, parse_stage
-from twotower_jax.config.schema import check_keys, key
 from twotower_jax.errors import InputError
+from twotower_jax.registry import check_keys, key
 
 
 @dataclass(unsafe_hash=True)

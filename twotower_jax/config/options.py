@@ -6,6 +6,7 @@ Python a section that names the same choice, such as ``{"data": {"source":
 """
 
 import copy
+import dataclasses
 import functools
 import itertools
 import re
@@ -16,14 +17,10 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from twotower_jax.config.root import FAMILIES
+
 # Sections whose key holds the name of their option.
-NAMED = {
-    "data": "source",
-    "positives": "strategy",
-    "loss": "name",
-    "towers": "kind",
-    "optimizer": "name",
-}
+NAMED = {"data": "source", "towers": "kind"}
 _GLOBAL = re.compile(r"#\s*@package\s+_global_")
 _COMMENT = re.compile(r"#(?!\s*(?:@package|Command:))\s*(.*)")
 _SENTENCE = re.compile(r".*?\.(?=\s|$)|.*")
@@ -107,15 +104,30 @@ def option_names(group: str) -> list[str]:
 
     Examples:
       >>> option_names("optimizer")
-      ['adagrad', 'adam', 'adam_dense']
+      ['adagrad', 'adam', 'adam_dense', 'sgd']
     """
+    if group in FAMILIES:
+        return list(FAMILIES[group])
     return [name for one, name in _option_files() if one == group]
 
 
 @functools.cache
 def all_options() -> tuple[Option, ...]:
     """Return every option of every group, in the order of their names."""
-    return tuple(_read(*names, file) for names, file in _option_files().items())
+    files = [_read(*names, file) for names, file in _option_files().items()]
+    choices = [
+        Option(group, name, _sentence(kind), {group: dataclasses.asdict(kind())})
+        for group, family in FAMILIES.items()
+        for name, kind in family.items()
+    ]
+    return tuple(sorted([*files, *choices], key=lambda option: option[:2]))
+
+
+def _sentence(kind: type) -> str:
+    """Return the first sentence of a docstring."""
+    words = " ".join((kind.__doc__ or "").split())
+    match = _SENTENCE.match(words)
+    return match[0] if match else ""
 
 
 def start_values() -> dict[str, Any]:
@@ -137,6 +149,8 @@ def option_values(group: str, name: str) -> dict[str, Any]:
       >>> option_values("data", "none of these")
       {}
     """
+    if group in FAMILIES:
+        return dataclasses.asdict(FAMILIES[group][name]())
     file = _option_files().get((group, name))
     return {} if file is None else _read(group, name, file).values[group]
 
@@ -148,10 +162,11 @@ def with_options(values: Mapping[str, Any]) -> dict[str, Any]:
       values: {key: value} as nested dictionaries; given values win.
 
     Examples:
-      >>> with_options({"loss": {"name": "bce", "ratio": 1.0}})["loss"]["ratio"]
-      1.0
-      >>> with_options({"loss": {"name": "bce"}})["loss"]["logq"]
-      {'correct': 'none'}
+      >>> movielens = {"source": "movielens"}
+      >>> with_options({"data": movielens})["data"]["split"]
+      'ratio'
+      >>> with_options({"data": movielens | {"split": "given"}})["data"]["split"]
+      'given'
     """
     filled = dict(values)
     for section, key in NAMED.items():

@@ -13,17 +13,19 @@ from twotower_jax.config.baseline import BaselineConfig
 from twotower_jax.config.checks import inside
 from twotower_jax.config.data import DataConfig
 from twotower_jax.config.evaluation import EvaluationConfig
-from twotower_jax.config.loss import LossConfig
 from twotower_jax.config.negatives import NegativesConfig
-from twotower_jax.config.optimizer import OptimizerConfig
-from twotower_jax.config.positives import PositivesConfig
-from twotower_jax.config.schema import check_keys, key
 from twotower_jax.config.towers import TowersConfig
 from twotower_jax.config.training import TrainingConfig
 from twotower_jax.errors import InputError
+from twotower_jax.losses import LOSSES, Loss, SampledSoftmax
+from twotower_jax.optimizers import OPTIMIZERS, Adam, Optimizer
+from twotower_jax.positives import POSITIVES, AllOnce, Positives
+from twotower_jax.registry import check_keys, key
 
 # The default of ``name``: Hydra resolves it, and so does ``Config``.
 SOURCE_NAME = "${data.source}"
+# Sections that hold one of several choices, each with keys of its own.
+FAMILIES = {family.section: family for family in (LOSSES, OPTIMIZERS, POSITIVES)}
 # Keys of names, places and further records, which decide no number of the run.
 LABELS = ("name", "output", "arm", "trackers", "baselines", "pause")
 
@@ -56,11 +58,11 @@ class Config:
         example="1",
     )
     data: DataConfig = field(default_factory=DataConfig)
-    positives: PositivesConfig = field(default_factory=PositivesConfig)
+    positives: Positives = field(default_factory=AllOnce)
     negatives: NegativesConfig = field(default_factory=NegativesConfig)
-    loss: LossConfig = field(default_factory=LossConfig)
+    loss: Loss = field(default_factory=SampledSoftmax)
     towers: TowersConfig = field(default_factory=TowersConfig)
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    optimizer: Optimizer = field(default_factory=Adam)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     baseline: BaselineConfig = field(default_factory=BaselineConfig)
@@ -91,12 +93,11 @@ class Config:
         else:
             inside("name", self.name)
         self._name_weight()
-        if self.loss.name != "full_softmax":
+        if not self.loss.whole_catalogue:
             self._check_negatives()
             self._check_bank()
             self._check_correction()
-        self._check_two_way()
-        self._check_stage_pairs()
+        self.loss.check(self)
         update = self.training.update
         if update is not None and self.training.patience and self.data.fit_valid:
             raise InputError(
@@ -176,36 +177,6 @@ class Config:
                 f"negatives.bank.size={size} is smaller than training.batch_size="
                 f"{self.training.batch_size}, so a batch does not fit; set it to the "
                 "batch size or more, or 0 for no bank"
-            )
-
-    def _check_two_way(self) -> None:
-        """Check that the second softmax has a first one, with the same pairs."""
-        weight, name = self.loss.two_way.weight, self.loss.name
-        if weight == 0:
-            return
-        if name != "sampled_softmax":
-            raise InputError(
-                f"loss.two_way.weight={weight} adds a softmax over users to that over "
-                f"items, but loss.name={name}; set loss.name=sampled_softmax, or "
-                "loss.two_way.weight=0"
-            )
-        if not self.negatives.in_batch:
-            raise InputError(
-                f"loss.two_way.weight={weight} compares the users of a batch for each "
-                "item, but negatives.in_batch=false; set it to true, or "
-                "loss.two_way.weight=0"
-            )
-
-    def _check_stage_pairs(self) -> None:
-        """Check that rows have slots from stages of the log, to compare them."""
-        weight, hard = self.loss.stage_pairs, self.negatives.hard
-        drawn = self.loss.name != "full_softmax" and hard.num
-        if weight and not (drawn and hard.source == "log"):
-            raise InputError(
-                f"loss.stage_pairs={weight} compares slots from stages of the log, but "
-                f"loss.name={self.loss.name}, negatives.hard.num={hard.num} and "
-                f"negatives.hard.source={hard.source} draw none; set negatives=hard, "
-                "or loss.stage_pairs=0"
             )
 
     def _check_correction(self) -> None:

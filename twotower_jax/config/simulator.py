@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 from itertools import pairwise
 
-from twotower_jax.config.schema import check_keys, key
 from twotower_jax.errors import InputError
+from twotower_jax.registry import check_keys, key
 
 MAX_REQUESTS_PER_SECOND = 256
 

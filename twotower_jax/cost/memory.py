@@ -7,7 +7,6 @@ from twotower_jax.data.block_order import BLOCK, WINDOW
 from twotower_jax.data.shards import stored_rows
 from twotower_jax.data.sizes import LOG_ROW, PART_ROW
 from twotower_jax.losses.blocks import block_rows
-from twotower_jax.losses.registry import LOSSES
 from twotower_jax.training.row_updates import LEAST_ROWS, ROWS, SHARE
 
 NUMBER = 4  # bytes of float32 and int32
@@ -123,7 +122,7 @@ def _samplers(shape: Shape) -> list[Part]:
     bank = NUMBER * (shape.dim + 3) * negatives.bank
     found.append(Part("bank", bank))
     found.append(Part("mined items", NUMBER * extras.window * users))
-    if LOSSES[structure.loss].at_k:
+    if structure.loss.weighs_rows:
         found.append(Part("k-th scores", NUMBER * users))
     if extras.of_users:
         found.append(Part("log q of users", NUMBER * users))
@@ -188,7 +187,8 @@ def _step(shape: Shape) -> list[Part]:
     hidden += encoded * sum(widths(model.candidate)[:-1])
     # Candidates that are scored for a choice have a vector and an id each.
     chosen = shape.scored * (vector + NUMBER)
-    softmax = LOSSES[structure.loss].softmax and not structure.negatives.top_k
+    by_hand = structure.loss.softmax_form() is not None
+    softmax = by_hand and not structure.negatives.top_k
     copies = SOFTMAX_BLOCKS if softmax else OTHER_BLOCKS
     loss = copies * NUMBER * block_rows(shape.rows, columns) * columns
     if columns:

@@ -7,17 +7,12 @@ import jax
 import numpy as np
 
 from twotower_jax.losses.blocks import block_rows
-from twotower_jax.losses.registry import LOSSES
 from twotower_jax.model.sequence import SequenceSpec
 from twotower_jax.model.tower import TowerSpec
 from twotower_jax.model.two_tower import table_sizes
+from twotower_jax.registry import join, split
 from twotower_jax.sampling.masks import MASKS
 from twotower_jax.training.hard_sources import HARD_SOURCES
-from twotower_jax.training.optimizers import (
-    OPTIMIZERS,
-    OptimizerNumbers,
-    make_optimizer,
-)
 from twotower_jax.training.query_chunks import places_of_chunk
 from twotower_jax.training.sampler_state import Streaming
 from twotower_jax.training.types import Structure
@@ -95,8 +90,9 @@ class Shape(NamedTuple):
     @property
     def moments(self) -> int:
         """Numbers per parameter that the optimizer keeps beside it."""
-        optimizer = make_optimizer(self.structure.optimizer, OptimizerNumbers(*[0] * 5))
-        state = optimizer.transformation.init(np.zeros((1, 1), np.float32))
+        numbers = dict.fromkeys(split(type(self.structure.optimizer)())[1], 0)
+        optimizer = join(self.structure.optimizer, numbers)
+        state = optimizer.transformation().init(np.zeros((1, 1), np.float32))
         return sum(np.ndim(leaf) == 2 for leaf in jax.tree.leaves(state))
 
     @property
@@ -107,7 +103,7 @@ class Shape(NamedTuple):
     @property
     def updates_every_row(self) -> bool:
         """Whether the optimizer updates all rows of a table in each step."""
-        return OPTIMIZERS[self.structure.optimizer].every_row
+        return self.structure.optimizer.every_row
 
     @property
     def rows(self) -> int:
@@ -117,7 +113,7 @@ class Shape(NamedTuple):
     @property
     def whole_catalogue(self) -> bool:
         """Whether the loss has a column for each item of the catalogue."""
-        return LOSSES[self.structure.loss].whole_catalogue
+        return self.structure.loss.whole_catalogue
 
     @property
     def drawn(self) -> int:

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 from twotower_jax.cost.memory import LAYER_VALUES, NUMBER, VECTORS
 from twotower_jax.cost.shape import Shape, widths
-from twotower_jax.losses.registry import LOSSES
 from twotower_jax.model.tower import TowerSpec
 from twotower_jax.training.correction import columns_ascend
 
@@ -138,9 +137,9 @@ def sequence_flop(shape: Shape, tokens: int) -> float:
 def _exponentials(shape: Shape, pairs: int) -> float:
     """Return exponentials, logarithms and roots of a step."""
     structure = shape.structure
-    loss, each = LOSSES[structure.loss], OTHER_EXP
-    if loss.softmax and not structure.negatives.top_k:
-        each = SURROGATE_EXP if loss.surrogate else SOFTMAX_EXP
+    form, each = structure.loss.softmax_form(), OTHER_EXP
+    if form is not None and not structure.negatives.top_k:
+        each = SURROGATE_EXP if form.surrogate else SOFTMAX_EXP
     pools = POOL_EXP * shape.counts_pools * (shape.extras.window or shape.extras.pool)
     # An entry of a bank has a count of its own, so that there each pair is added up.
     banks = POOL_EXP * (shape.counts_pools and shape.structure.negatives.bank > 0)

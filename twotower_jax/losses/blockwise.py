@@ -7,81 +7,75 @@ differentiated block by block.
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from twotower_jax.losses.blocks import flat, in_blocks
-from twotower_jax.losses.limit import below
-from twotower_jax.losses.registry import Loss, LossForm, LossNumbers
-from twotower_jax.losses.softmax_pass import SoftmaxForm, softmax_loss
-from twotower_jax.losses.terms import ColumnTerms, RowTerms, Scores, column_terms
-from twotower_jax.sampling.mining import keep_top_k
-
-
-class LossChoice(NamedTuple):
-    """The static arguments of the loss of a batch.
-
-    Attributes:
-      loss: Entry of `LOSSES`.
-      form: Static choices within the loss.
-      top_k: Number of negatives of a row with the best scores, before any correction,
-        that are kept; 0 keeps all.
-    """
-
-    loss: Loss
-    form: LossForm = LossForm()
-    top_k: int = 0
+from twotower_jax.losses.loss import Loss
+from twotower_jax.losses.softmax_pass import softmax_loss
+from twotower_jax.losses.terms import (
+    ColumnTerms,
+    RowTerms,
+    Scores,
+    column_terms,
+    keep_top_k,
+    mask_at_or_above,
+)
+from twotower_jax.registry import join, split
 
 
 def batch_loss(
-    choice: LossChoice,
+    loss: Loss,
     scores: Scores,
     columns: ColumnTerms,
     rows: RowTerms,
-    numbers: LossNumbers,
+    *,
+    top_k: int = 0,
 ) -> jax.Array:
     """Sum of the weighted losses of the rows of a batch.
 
     Args:
-      choice: The loss, its form, and the number of negatives that are kept.
+      loss: The loss, whose numbers may be arrays; constants.
       scores: Scores of B rows, C columns and K slots per row.
       columns: Terms of the columns; constants.
-      rows: Terms of the rows; constants, but for their weights in a loss at k.
-      numbers: Numbers of the loss; constants.
+      rows: Terms of the rows; constants, but for weights by the scores.
+      top_k: Number of negatives of a row with the best scores, before any correction,
+        that are kept; 0 keeps all.
 
     Returns:
       [] float. Gradients flow to the scores.
     """
-    if not choice.loss.softmax or choice.top_k:
-        return row_loss(choice, scores, columns, rows, numbers)
-    surrogate = choice.form.activation if choice.loss.surrogate else None
-    form = SoftmaxForm(choice.form.decoupled, choice.loss.at_k, surrogate)
-    weight = None if surrogate else numbers.negative_weight
-    return softmax_loss(scores, columns, rows, form, weight, numbers.temperature)
+    form = loss.softmax_form()
+    if form is None or top_k:
+        return row_loss(loss, scores, columns, rows, top_k=top_k)
+    weight = getattr(loss, "negative_weight", None)
+    return softmax_loss(scores, columns, rows, form, weight, loss.temperature)
 
 
 def row_loss(
-    choice: LossChoice,
+    loss: Loss,
     scores: Scores,
     columns: ColumnTerms,
     rows: RowTerms,
-    numbers: LossNumbers,
+    *,
+    top_k: int = 0,
 ) -> jax.Array:
     """Return sum_i w_i loss(positive, negatives, weight)_i, block by block.
 
-    Args:
-      choice: The loss, its form, and the number of negatives that are kept.
-      scores: Scores of B rows, C columns and K slots per row.
-      columns: Terms of the columns; constants.
-      rows: Terms of the rows; constants.
-      numbers: Numbers of the loss; constants.
-
-    Returns:
-      [] float. Gradients flow to the scores.
+    Args and returns as `batch_loss`; the rows are constants.
     """
+    static, numbers = split(loss)
+    choice = _Choice(static, top_k)
     return _row_sum(choice, scores, _Constants(columns, rows, numbers))
+
+
+class _Choice(NamedTuple):
+    """The static arguments of ``row_loss``."""
+
+    loss: Loss
+    top_k: int
 
 
 class _Constants(NamedTuple):
@@ -89,11 +83,11 @@ class _Constants(NamedTuple):
 
     columns: ColumnTerms
     rows: RowTerms
-    numbers: LossNumbers
+    numbers: dict[str, Any]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _row_sum(choice: LossChoice, scores: Scores, constants: _Constants) -> jax.Array:
+def _row_sum(choice: _Choice, scores: Scores, constants: _Constants) -> jax.Array:
     return _row_pass(choice, scores, constants)[0]
 
 
@@ -114,7 +108,7 @@ class _RowBlock(NamedTuple):
 
 
 def _row_pass(
-    choice: LossChoice, scores: Scores, constants: _Constants
+    choice: _Choice, scores: Scores, constants: _Constants
 ) -> tuple[jax.Array, Scores]:
     """Return the sum and its gradients by the scores."""
     # The gradient [D, C] of columns that lie as [D, C] runs at three times the speed
@@ -139,11 +133,11 @@ def _row_pass(
     return sums.loss, Scores(d_query, sums.columns.T, d_positive, d_slots)
 
 
-def _block_loss(choice: LossChoice, scores: Scores, constants: _Constants) -> jax.Array:
+def _block_loss(choice: _Choice, scores: Scores, constants: _Constants) -> jax.Array:
     """Return the sum of the weighted losses of the rows of one block.
 
     Args:
-      choice: The loss, its form, and the number of negatives that are kept.
+      choice: The loss and the number of negatives that are kept.
       scores: Of the rows of the block; the columns lie as [D, C].
       constants: Terms of the columns and of these rows, and numbers.
     """
@@ -153,7 +147,7 @@ def _block_loss(choice: LossChoice, scores: Scores, constants: _Constants) -> ja
     raw = jnp.concatenate([raw, scores.slots], axis=1)
     log_mult = jnp.concatenate([pairs.log_mult, rows.slots.log_mult], axis=1)
     log_count = jnp.concatenate([pairs.log_count, rows.slots.log_count], axis=1)
-    log_mult = below(rows.limit, jax.lax.stop_gradient(raw), log_mult)
+    log_mult = mask_at_or_above(rows.limit, jax.lax.stop_gradient(raw), log_mult)
     if choice.loss.importance:
         log_mult, log_count = log_mult - log_count, jnp.zeros_like(log_count)
     weight = jnp.exp(log_mult)
@@ -161,13 +155,13 @@ def _block_loss(choice: LossChoice, scores: Scores, constants: _Constants) -> ja
         valid = jnp.where(weight > 0, jax.lax.stop_gradient(raw), -jnp.inf)
         weight = jnp.where(keep_top_k(valid, choice.top_k), weight, 0)
     logits = jnp.where(weight > 0, raw - log_count, 0)
-    numbers, form = constants.numbers, choice.form
-    values = choice.loss.of_rows(scores.positive, logits, weight, numbers, form)
+    loss = join(choice.loss, constants.numbers)
+    values = loss.of_rows(scores.positive, logits, weight)
     return (rows.weight * values).sum()
 
 
 def _row_backward(
-    choice: LossChoice, gradients: Scores, cotangent: jax.Array
+    choice: _Choice, gradients: Scores, cotangent: jax.Array
 ) -> tuple[Scores, None]:
     del choice
     return jax.tree.map(lambda gradient: cotangent * gradient, gradients), None

@@ -1,7 +1,16 @@
 """Sums over the weighted negatives of a row, which several losses share."""
 
-import jax
-import jax.numpy as jnp
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twotower_jax.registry import Lazy
+
+if TYPE_CHECKING:
+    import jax
+    import jax.numpy as jnp
+else:
+    jax, jnp = Lazy("jax"), Lazy("jax.numpy")
 
 
 def check_shapes(positive: jax.Array, negatives: jax.Array) -> None:

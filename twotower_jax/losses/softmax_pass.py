@@ -12,25 +12,16 @@ import jax
 import jax.numpy as jnp
 
 from twotower_jax.losses.blocks import flat, in_blocks
-from twotower_jax.losses.cosine import psl_logits
-from twotower_jax.losses.limit import below
+from twotower_jax.losses.loss import SoftmaxForm
+from twotower_jax.losses.pairwise_softmax import psl_logits
 from twotower_jax.losses.row_weights import log_sum
-from twotower_jax.losses.terms import ColumnTerms, RowTerms, Scores, bias
-
-
-class SoftmaxForm(NamedTuple):
-    """Static choices within the softmax.
-
-    Attributes:
-      decoupled: Whether the positive is left out of the sum.
-      weighted: Whether gradients flow to the weights of the rows.
-      surrogate: Name in `ACTIVATIONS`, of PSL; None for the softmax.
-    """
-
-    decoupled: bool = False
-    weighted: bool = False
-    surrogate: str | None = None
-
+from twotower_jax.losses.terms import (
+    ColumnTerms,
+    RowTerms,
+    Scores,
+    bias,
+    mask_at_or_above,
+)
 
 COUPLED = SoftmaxForm()
 
@@ -70,7 +61,7 @@ def softmax_loss(
       >>> round(float(softmax_loss(equal, columns, rows)), 4)  # log 2: own item masked
       0.6931
     """
-    rest = _beside_columns(scores, rows, form, temperature)
+    rest = _log_sum_outside_columns(scores, rows, form, temperature)
     arguments = _Arguments(
         scores.query, scores.columns, scores.positive, rest, rows.weight
     )
@@ -86,7 +77,7 @@ def softmax_loss(
     return total - (weight * scores.positive).sum()
 
 
-def _beside_columns(
+def _log_sum_outside_columns(
     scores: Scores, rows: RowTerms, form: SoftmaxForm, temperature: jax.Array | float
 ) -> jax.Array:
     """Return the log sum of the terms of each row [B] that are in no column.
@@ -100,7 +91,7 @@ def _beside_columns(
     if not logits.shape[1]:
         return jnp.full_like(positive, -jnp.inf) if form.decoupled else positive
     raw = jax.lax.stop_gradient(scores.slots)
-    log_mult = below(rows.limit, raw, rows.slots.log_mult)
+    log_mult = mask_at_or_above(rows.limit, raw, rows.slots.log_mult)
     own = logits - rows.slots.log_count + log_mult
     if form.decoupled:
         rest, filled = log_sum(own)
@@ -193,7 +184,7 @@ def _softmax_pass(
     def add_block(sums: _Sums, block: _Block) -> tuple[_Sums, _Rows]:
         raw = block.query @ matrix.T
         logits, slope = _logits(form, raw, block.positive, temperature)
-        logits += below(block.rows.limit, raw, bias(columns, block.rows))
+        logits += mask_at_or_above(block.rows.limit, raw, bias(columns, block.rows))
         top = jnp.maximum(logits.max(axis=1, initial=-jnp.inf), block.rest)
         filled = top > -jnp.inf if form.decoupled else None
         if filled is not None:

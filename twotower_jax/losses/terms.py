@@ -216,3 +216,59 @@ def _by_column(values: jax.Array, columns: ColumnTerms) -> jax.Array:
 def _minus(log_mult: jax.Array, log_count: jax.Array) -> jax.Array:
     """Return the difference; -inf where nothing is drawn, whatever its count is."""
     return jnp.where(jnp.isneginf(log_mult), -jnp.inf, log_mult - log_count)
+
+
+def mask_at_or_above(
+    limit: jax.Array | None, scores: jax.Array, terms: jax.Array
+) -> jax.Array:
+    """Terms of negatives, -inf for those that score at the limit of their row or above.
+
+    Args:
+      limit: [b] lowest score that is left out; None leaves none out.
+      scores: [b, n] scores of the negatives before any correction.
+      terms: [b, n] logs of the numbers of draws, or of their weights.
+
+    Returns:
+      [b, n] float.
+
+    Examples:
+      >>> scores, none = jnp.array([[0.2, 0.5, 0.9]]), jnp.zeros((1, 3))
+      >>> mask_at_or_above(jnp.array([0.5]), scores, none).tolist()
+      [[0.0, -inf, -inf]]
+      >>> mask_at_or_above(None, scores, none).tolist()
+      [[0.0, 0.0, 0.0]]
+    """
+    if limit is None:
+        return terms
+    return jnp.where(scores < limit[:, None], terms, -jnp.inf)
+
+
+def keep_top_k(scores: jax.Array, k: int) -> jax.Array:
+    """Whether each column is among the k best-scored of its row.
+
+    Exactly k columns of a row are kept; equal scores (-0.0 equals 0.0): the lower
+    column. A score of -inf is a masked column and never kept, so a row with fewer valid
+    columns keeps them all.
+
+    Args:
+      scores: [B, C] float raw scores, without log q, which would prefer rare items.
+      k: static, at least 1.
+
+    Returns:
+      [B, C] bool.
+
+    Raises:
+      ValueError: when k is below 1.
+
+    Examples:
+      >>> keep_top_k(jnp.array([[0.3, 0.9, -jnp.inf, 0.9]]), 1).tolist()
+      [[False, True, False, False]]
+    """
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")
+    rows, columns = scores.shape
+    scores = jnp.where(scores == 0, 0, scores)  # top_k would put -0.0 below 0.0
+    _, best = jax.lax.top_k(scores, min(k, columns))
+    row = jnp.arange(rows, dtype=jnp.int32)[:, None]
+    best_of_row = jnp.zeros(scores.shape, bool).at[row, best].set(True)
+    return best_of_row & (scores > -jnp.inf)

@@ -10,9 +10,9 @@ import yaml
 
 from twotower_jax import conf
 from twotower_jax.config import Config
-from twotower_jax.config.schema import sections
 from twotower_jax.data.text_files import write_text
 from twotower_jax.errors import InputError, closest
+from twotower_jax.registry import sections
 
 Arm = str | tuple[str, Mapping[str, Any]]
 

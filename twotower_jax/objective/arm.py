@@ -11,13 +11,12 @@ from typing import NamedTuple
 from twotower_jax.config import Config
 from twotower_jax.config.hard import MinedConfig, parse_stage
 from twotower_jax.config.negatives import NegativesConfig
-from twotower_jax.config.positives import ListsConfig
-from twotower_jax.config.self_supervised import SelfSupervisedConfig
 from twotower_jax.config.towers import TowersConfig
 from twotower_jax.errors import InputError
-from twotower_jax.losses.registry import LOSSES
+from twotower_jax.losses.loss import SelfSupervisedConfig
 from twotower_jax.model.baselines import BASELINES
 from twotower_jax.objective.world import StageWindow, World, make_world
+from twotower_jax.positives import ListsConfig
 from twotower_jax.run.names import check_names
 from twotower_jax.run.problem import make_problem, positive_weights
 from twotower_jax.training.hard_sources import HARD_SOURCES
@@ -180,6 +179,6 @@ def _scaled(config: Config, small: Config) -> list[str]:
         for name in ("range_min", "range_max"):
             before, now = (getattr(n.hard.mined, name) for n in (negatives, ours))
             pairs.append((f"negatives.hard.mined.{name}", before, now))
-    if LOSSES[config.loss.name].whole_catalogue:
+    if config.loss.whole_catalogue:
         pairs = pairs[:5]
     return [f"{key}={was}, here {now}" for key, was, now in pairs if was != now]

@@ -10,7 +10,6 @@ import numpy as np
 from twotower_jax.config import Config
 from twotower_jax.evaluation.metrics import BUCKETS
 from twotower_jax.evaluation.slices import popularity_buckets
-from twotower_jax.losses.registry import LOSSES
 from twotower_jax.objective.arm import SmallArm, small_arm
 from twotower_jax.objective.optimum import Optimum, find_optimum
 from twotower_jax.objective.world import World
@@ -126,7 +125,7 @@ def card_of(arm: SmallArm, optimum: Optimum) -> Card:
     popularity = np.log(world.loaded.counts / world.loaded.counts.sum())
     fit = _fit(optimum.scores, log_p, np.broadcast_to(popularity, log_p.shape))
     structure = problem.program.structure
-    fixed = LOSSES[structure.loss].pointwise
+    fixed = structure.loss.pointwise
     return Card(
         slope=_slope(optimum.scores, log_p),
         slope_target=_slope(optimum.scores, target),
@@ -248,7 +247,7 @@ def _relative_variance(optimum: Optimum, world: World, problem: Problem) -> floa
 def _pairs(problem: Problem) -> int:
     """Return the pairs of a row and a candidate that are scored per row."""
     structure = problem.program.structure
-    if LOSSES[structure.loss].whole_catalogue:
+    if structure.loss.whole_catalogue:
         return structure.num_items
     negatives = structure.negatives
     batch = problem.order.batches(0, 1).shape[1] if negatives.in_batch else 1

@@ -5,7 +5,6 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from twotower_jax.losses.registry import LOSSES
 from twotower_jax.objective.passes import (
     free_params,
     run_pass,
@@ -114,8 +113,8 @@ def holds_mean(program: Program) -> bool:
     Returns:
       True for a softmax with a weight of its negative term, or of its rows at k.
     """
-    loss, numbers = LOSSES[program.structure.loss], program.hyper.loss
-    return loss.softmax and (loss.at_k or numbers.negative_weight is not None)
+    loss, weighed = program.structure.loss, "negative_weight" in program.hyper.loss
+    return loss.softmax_form() is not None and (loss.weighs_rows or weighed)
 
 
 def _curvature(pull: np.ndarray, push: np.ndarray) -> np.ndarray:

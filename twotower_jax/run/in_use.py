@@ -11,7 +11,6 @@ from rich.console import Console
 from twotower_jax.config import Config
 from twotower_jax.data.log import Split
 from twotower_jax.errors import InputError
-from twotower_jax.losses.registry import LOSSES
 from twotower_jax.run.negatives import static_negatives
 from twotower_jax.run.plan import estimates_at_k, make_schedule, minings
 from twotower_jax.training.hard_sources import HARD_SOURCES
@@ -106,7 +105,7 @@ def uses(config: Config, split: Split, steps: int) -> dict[str, dict[str, int]]:
             "period": when.every,
             "minings": when.number(steps),
         }
-    if LOSSES[config.loss.name].at_k:
+    if config.loss.weighs_rows:
         when = estimates_at_k(config, schedule)
         found["loss at k"] = {
             "first step": when.first,

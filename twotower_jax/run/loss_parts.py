@@ -5,39 +5,12 @@ import numpy as np
 from twotower_jax.config import Config
 from twotower_jax.errors import InputError
 from twotower_jax.evaluation.ragged import from_pairs
-from twotower_jax.losses.registry import LOSSES, LossForm, LossNumbers
 from twotower_jax.model.specs import Model
 from twotower_jax.run.inputs import Loaded, number, queries_of, query_history
 from twotower_jax.run.plan import estimates_at_k
 from twotower_jax.training.kth_scores import KthScores
 from twotower_jax.training.schedule import Schedule
 from twotower_jax.training.types import SelfSupervisedNumbers
-
-
-def loss_numbers(config: Config, num_items: int) -> LossNumbers:
-    """Return the numbers of the loss; a factor of 1 is None, which computes nothing.
-
-    Args:
-      config: the run.
-      num_items: size of the catalogue.
-    """
-    loss = config.loss
-    return LossNumbers(
-        temperature=loss.temperature,
-        ratio=loss.ratio or 0,
-        margin=loss.margin,
-        calibration=loss.calibration,
-        num_items=num_items,
-        tau_plus=loss.tau_plus,
-        beta=loss.beta,
-        offset=None if loss.offset == 0 else loss.offset,
-        negative_weight=None if loss.negative_weight == 1 else loss.negative_weight,
-    )
-
-
-def loss_form(config: Config) -> LossForm:
-    """Return the static choices within the loss."""
-    return LossForm(config.loss.decoupled, config.loss.activation)
 
 
 def kth_scores(config: Config, data: Loaded, schedule: Schedule) -> KthScores | None:
@@ -51,7 +24,7 @@ def kth_scores(config: Config, data: Loaded, schedule: Schedule) -> KthScores | 
     Raises:
       InputError: where the catalogue is smaller than k.
     """
-    if not LOSSES[config.loss.name].at_k:
+    if not config.loss.weighs_rows:
         return None
     at_k, log, known = config.loss.at_k, data.log, data.split.known
     if at_k.k > log.num_items:

@@ -4,37 +4,30 @@ from collections.abc import Collection
 from operator import attrgetter
 
 from twotower_jax.config import Config
-from twotower_jax.config.loss_use import check_loss
 from twotower_jax.data import sources
 from twotower_jax.errors import unknown
 from twotower_jax.evaluation.metrics import of_scope
-from twotower_jax.losses.registry import LOSSES
 from twotower_jax.model.baselines import BASELINES
 from twotower_jax.model.tower import TOWERS
-from twotower_jax.sampling.positives import POSITIVES
 from twotower_jax.sampling.proposals import PROPOSALS
-from twotower_jax.training.optimizers import OPTIMIZERS
 
 
 def registered_names() -> dict[str, Collection[str]]:
     """Return {dotted key: names} of the keys that choose from a registry.
 
     Examples:
-      >>> list(registered_names()["optimizer.name"])
-      ['adagrad', 'adam', 'adam_dense', 'sgd']
+      >>> list(registered_names()["negatives.easy.sampler"])
+      ['uniform', 'popularity', 'log_uniform']
     """
     return {
         "data.source": sources.SOURCES,
-        "positives.strategy": POSITIVES,
         "negatives.easy.sampler": PROPOSALS,
-        "loss.name": LOSSES,
         "towers.kind": [*TOWERS, *BASELINES],
-        "optimizer.name": OPTIMIZERS,
     }
 
 
 def check_names(config: Config) -> None:
-    """Refuse unknown names, a loss that does not fit, and unknown metrics.
+    """Refuse unknown names and unknown metrics.
 
     Raises:
       InputError: naming the key, the value and the known names.
@@ -42,7 +35,6 @@ def check_names(config: Config) -> None:
     for key, choices in registered_names().items():
         if (name := attrgetter(key)(config)) not in choices:
             raise unknown(key, name, choices)
-    check_loss(config)
     check_watched("training.metric", config.training.metric, config)
 
 

@@ -10,7 +10,6 @@ from twotower_jax.data.prepared.funnel import load_funnel
 from twotower_jax.data.prepared.known import load_known
 from twotower_jax.data.prepared.load import checked_folder
 from twotower_jax.evaluation.ragged import from_pairs
-from twotower_jax.losses.registry import LOSSES
 from twotower_jax.run.inputs import (
     Loaded,
     as_arrays,
@@ -39,7 +38,7 @@ def static_negatives(config: Config) -> Negatives:
     same bits.
     """
     negatives, hard = config.negatives, config.negatives.hard
-    if LOSSES[config.loss.name].whole_catalogue:
+    if config.loss.whole_catalogue:
         return Negatives(mask=negatives.mask)
     per_row, mixes = negatives.layout == "per_row", negatives.hard_ratio is not None
     easy_num, hard_num = negatives.easy.num, hard.num

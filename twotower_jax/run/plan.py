@@ -13,9 +13,8 @@ from twotower_jax.data.history import History
 from twotower_jax.data.log import Split
 from twotower_jax.data.split import MOVED
 from twotower_jax.errors import InputError
+from twotower_jax.positives import draw_epoch, item_weights
 from twotower_jax.run.inputs import Loaded, trains
-from twotower_jax.sampling.positive_weights import Settings
-from twotower_jax.sampling.positives import draw_epoch, item_weights
 from twotower_jax.training.schedule import Renewals, Schedule
 
 
@@ -33,14 +32,7 @@ def positive_weights(config: Config, counts: np.ndarray) -> np.ndarray:
       InputError: when an epoch would not fill a batch.
     """
     positives = config.positives
-    settings = Settings(
-        exponent=positives.exponent,
-        reference=positives.reference,
-        max_repeat=positives.max_repeat,
-        threshold=positives.threshold,
-        cap=positives.cap,
-    )
-    weights = item_weights(positives.strategy, counts, settings)
+    weights = item_weights(positives, counts)
     expected, batch = (counts * weights).sum(), config.training.batch_size
     if expected < batch:
         raise InputError(
@@ -70,7 +62,7 @@ def make_order(
         check_blocks(config)
         return BlockOrder(config.seed, len(train), config.training.batch_size)
     if strategy != "none":
-        draw = partial(draw_epoch, strategy, train.item, data.counts, weights)
+        draw = partial(draw_epoch, config.positives, train.item, data.counts, weights)
     time = train.time if config.training.order == "time" else None
     batch = config.training.batch_size
     return Order(config.seed, len(train), batch, draw, time, sequences)

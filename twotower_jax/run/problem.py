@@ -12,8 +12,8 @@ from twotower_jax.data.feed import Queries, host_queries
 from twotower_jax.data.history import History
 from twotower_jax.data.known_items import KnownItems, known_share
 from twotower_jax.data.log import Pairs
-from twotower_jax.losses.registry import LOSSES
 from twotower_jax.model.specs import make_model
+from twotower_jax.registry import split
 from twotower_jax.run.inputs import (
     Loaded,
     as_arrays,
@@ -23,7 +23,6 @@ from twotower_jax.run.inputs import (
 )
 from twotower_jax.run.loss_parts import (
     kth_scores,
-    loss_numbers,
     self_supervised_numbers,
 )
 from twotower_jax.run.negatives import (
@@ -56,7 +55,6 @@ from twotower_jax.sampling.positives import log_effective, resampling_report
 from twotower_jax.sampling.proposals import PROPOSALS, host_proposal
 from twotower_jax.training.hard_sources import HARD_SOURCES
 from twotower_jax.training.mesh import MeshShape
-from twotower_jax.training.optimizers import OptimizerNumbers
 from twotower_jax.training.problem import Problem
 from twotower_jax.training.schedule import Schedule
 from twotower_jax.training.temperature import TemperatureNumbers
@@ -157,8 +155,7 @@ def _hyper(
         math.log(loss.lowest_temperature),
         math.log(loss.temperature_max),
     )
-    strength, at_k = loss.logq.strength, LOSSES[loss.name].at_k
-    names = OptimizerNumbers._fields
+    strength, at_k = loss.logq.strength, loss.weighs_rows
     proposal = host_proposal(
         PROPOSALS[easy.sampler](data.counts, alpha=easy.alpha, smoothing=easy.smoothing)
     )
@@ -172,10 +169,10 @@ def _hyper(
         temperature=_arrays(temperature),
         log_q_batch=log_q_batch,
         easy=easy_draws,
-        optimizer=_arrays(OptimizerNumbers(*(getattr(optimizer, n) for n in names))),
+        optimizer=_arrays(split(optimizer)[1]),
         l2=number(optimizer.l2),
         decay_steps=number(schedule.steps * optimizer.decay),
-        loss=_arrays(loss_numbers(config, data.log.num_items)),
+        loss=_arrays(split(loss)[1]),
         hard_ratio=ratio_schedule(config, schedule.shortest),
         bank_warmup=number(schedule.steps_of(config.negatives.bank.warmup), np.int32),
         streaming_alpha=number(loss.logq.streaming.alpha),

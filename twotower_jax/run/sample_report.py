@@ -15,7 +15,6 @@ from rich.console import Console
 from twotower_jax.config import Config
 from twotower_jax.config.hard import REJECTED, THROUGH, parse_stage
 from twotower_jax.data.drafts import draft_of
-from twotower_jax.losses.registry import LOSSES
 from twotower_jax.run.inputs import Loaded
 from twotower_jax.training.hard_sources import HARD_SOURCES
 from twotower_jax.training.problem import Problem
@@ -135,18 +134,14 @@ def offset_warning(config: Config, problem: Problem) -> str | None:
       config: the run's configuration.
       problem: the training problem.
     """
-    loss, negatives = config.loss, problem.program.structure.negatives
-    if not LOSSES[loss.name].pointwise or loss.offset:
-        return None
+    loss, structure = config.loss, problem.program.structure
+    negatives = structure.negatives
     drawn = negatives.shared_easy + negatives.slots + negatives.bank
     drawn += (config.training.batch_size - 1) * negatives.in_batch
-    number = round(loss.ratio or drawn)
-    if number < MANY:
+    odds = loss.odds(drawn, structure.num_items)
+    if odds is None or odds.negatives < MANY:
         return None
-    share = 1 / number
-    if loss.name == "gbce":  # the weight of its positives is less than 1
-        rate = number / max(problem.program.structure.num_items - 1, 1)
-        share *= loss.calibration * (rate - 1) + 1
+    number, share = odds
     return (
         f"warning: loss.name={loss.name} with {number:,} negatives per positive first "
         "lowers all scores, and may learn little else for many epochs; compare with "

@@ -8,7 +8,6 @@ import numpy as np
 from twotower_jax.config import Config
 from twotower_jax.cost.shape import Extras, Shape
 from twotower_jax.data.sizes import Sizes, feature_bytes
-from twotower_jax.losses.registry import LOSSES
 from twotower_jax.model.specs import make_model
 from twotower_jax.run.plan import positive_weights
 from twotower_jax.run.sequences import as_prepared
@@ -70,7 +69,7 @@ def _extras(config: Config, sizes: Sizes, structure: Structure) -> Extras:
     negatives, hard = structure.negatives, config.negatives.hard
     mined = negatives.hard_num and HARD_SOURCES[negatives.hard_source].mined
     two_way = config.loss.two_way
-    sampled = not LOSSES[config.loss.name].whole_catalogue
+    sampled = not config.loss.whole_catalogue
     return Extras(
         streaming=streaming_of(config, sizes.num_items),
         pool=min(hard.pool_size, sizes.pool or hard.pool_size),

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 from twotower_jax.config import Config
-from twotower_jax.losses.registry import LOSSES
 from twotower_jax.model.specs import Model
-from twotower_jax.run.loss_parts import loss_form, view_num
+from twotower_jax.registry import split
+from twotower_jax.run.loss_parts import view_num
 from twotower_jax.run.negatives import static_negatives
 from twotower_jax.run.sequences import end_to_end
 from twotower_jax.training.sampler_state import Streaming
@@ -27,7 +27,7 @@ def make_structure(
       merged: function of the rows of a batch and its shared draws, which returns the
         number of merged columns.
     """
-    full = LOSSES[config.loss.name].whole_catalogue
+    full = config.loss.whole_catalogue
     negatives = static_negatives(config)
     # The best k are counted in draws, but merged columns are items.
     mergeable = config.negatives.in_batch and not full and not negatives.top_k
@@ -36,15 +36,14 @@ def make_structure(
     streaming = streaming_of(config, num_items)
     return Structure(
         model=model,
-        loss=config.loss.name,
+        loss=split(config.loss)[0],
         negatives=negatives,
         correct=config.loss.logq.correct,
-        optimizer=config.optimizer.name,
+        optimizer=split(config.optimizer)[0],
         learn_temperature=config.loss.learn_temperature,
         merged_size=merged(batch, shared) if merges else 0,
         num_items=num_items,
         ids_alone=config.training.update == "incremental",
-        form=loss_form(config),
         end_to_end=end_to_end(config),
         view_num=view_num(config, model),
         buckets=None if streaming is None else streaming.buckets,

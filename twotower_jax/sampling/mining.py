@@ -94,37 +94,6 @@ def _dns_row(scores: jax.Array, log_q: jax.Array, draws: jax.Array) -> jax.Array
     return jnp.zeros(size, jnp.float32).at[order].set(log_prob, unique_indices=True)
 
 
-def keep_top_k(scores: jax.Array, k: int) -> jax.Array:
-    """Whether each column is among the k best-scored of its row.
-
-    Exactly k columns of a row are kept; equal scores (-0.0 equals 0.0): the lower
-    column. A score of -inf is a masked column and never kept, so a row with fewer valid
-    columns keeps them all.
-
-    Args:
-      scores: [B, C] float raw scores, without log q, which would prefer rare items.
-      k: static, at least 1.
-
-    Returns:
-      [B, C] bool.
-
-    Raises:
-      ValueError: when k is below 1.
-
-    Examples:
-      >>> keep_top_k(jnp.array([[0.3, 0.9, -jnp.inf, 0.9]]), 1).tolist()
-      [[False, True, False, False]]
-    """
-    if k < 1:
-        raise ValueError(f"k must be at least 1, got {k}")
-    rows, columns = scores.shape
-    scores = jnp.where(scores == 0, 0, scores)  # top_k would put -0.0 below 0.0
-    _, best = jax.lax.top_k(scores, min(k, columns))
-    row = jnp.arange(rows, dtype=jnp.int32)[:, None]
-    best_of_row = jnp.zeros(scores.shape, bool).at[row, best].set(True)
-    return best_of_row & (scores > -jnp.inf)
-
-
 def window(items: np.ndarray, first: int, end: int, num_items: int) -> np.ndarray:
     """Ranks [first, end) of exact top-k lists as pools of hard negatives.
 

@@ -14,6 +14,7 @@ from twotower_jax.config.effective import (
     explicit_slots,
     hard_negatives,
     idle_keys,
+    whole_catalogue,
 )
 from twotower_jax.study.naming import flatten, is_baseline
 
@@ -141,7 +142,7 @@ def negatives_of_a_row(config: Mapping[str, Any]) -> int:
       8
     """
     values = all_values(config)
-    if is_baseline(config) or values["loss.name"] == "full_softmax":
+    if is_baseline(config) or whole_catalogue(values):
         return 0
     others = (values["training.batch_size"] - 1) * values["negatives.in_batch"]
     return others + explicit_slots(values) + values["negatives.bank.size"]
@@ -182,7 +183,7 @@ def _views(config: Mapping[str, Any]) -> _Views:
     idle, values = idle_keys(config), all_values(config)
     keys = {key: text for key, text in flatten(values).items() if key not in idle}
     shares = {key: text for key, text in keys.items() if key not in MIXED}
-    if values["loss.name"] == "full_softmax":
+    if whole_catalogue(values):
         return _Views(keys, shares)
     try:
         return _Views(keys, shares | _shares(values))

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from twotower_jax.config.parse_text import parse_json
-from twotower_jax.config.schema import key
 from twotower_jax.data.text_files import read_text, write_text
 from twotower_jax.errors import InputError, unknown
+from twotower_jax.registry import key
 
 FILE = "study.json"
 TEXTS = ("question", "answer", "source", "metric", "base", "rival", "tuned")

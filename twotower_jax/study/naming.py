@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from twotower_jax.config.effective import idle_keys
+from twotower_jax.config.root import FAMILIES
 
 # Keys that set the place, the name and the seed of a run, not its arm.
 NOT_DIFFERENCES = ("seed", "output", "name", "arm", "trackers", "baselines", "pause")
@@ -18,6 +19,7 @@ CHOICES = ("name", "kind", "strategy", "source")
 # Names that are unclear without their group: whole groups, and last parts of keys.
 KEPT_GROUPS = ("positives", "evaluation")
 KEPT_PARTS = ("path", "ratio", "eps", "b1", "b2", "l2", "decay")
+SECTIONS = tuple(f"{section}." for section in FAMILIES)
 # Sections that 0 in one of their keys turns off: their other keys then have no effect.
 SWITCHES = {
     "negatives.easy": "negatives.easy.num",
@@ -191,17 +193,32 @@ def _describe(configs: Sequence[dict[str, Any]], whole: bool = False) -> list[st
     Unless `whole`, the text leaves out keys without effect in the configuration, and
     the sections that it turns off, if more of the section than its switch differs.
     """
-    keys = differing_keys(configs)
+    keys = [key for key in differing_keys(configs) if not _of_choice(key, configs)]
     short = _short_keys(keys)
     texts = []
     for config in configs:
         flat, idle = flatten(config), set() if whole else idle_keys(config)
         off = () if whole else _off(keys, flat)
+        idle |= {key for key in keys if key not in flat and key.startswith(SECTIONS)}
         used = [key for key in keys if key not in idle and not key.startswith(off)]
         named = used or keys
         words = (f"{short[key]}={flat.get(key, 'unset')}" for key in named)
         texts.append(_one_line(" ".join(words)))
     return texts
+
+
+def _of_choice(key: str, configs: Sequence[dict[str, Any]]) -> bool:
+    """Whether the value of a key follows from the choice of its section.
+
+    The choice is named, and brings the value or the lack of it.
+    """
+    family = FAMILIES.get(key.partition(".")[0])
+    if family is None or key == family.key:
+        return False
+    values: dict[str | None, set[str | None]] = {}
+    for flat in map(flatten, configs):
+        values.setdefault(flat.get(family.key), set()).add(flat.get(key))
+    return len(values) > 1 and all(len(found) == 1 for found in values.values())
 
 
 def _off(keys: Sequence[str], flat: dict[str, str]) -> tuple[str, ...]:

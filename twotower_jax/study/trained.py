@@ -9,6 +9,7 @@ train on the valid part too (``data.fit_valid``), which have nothing to end them
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from twotower_jax.config.effective import all_values, whole_catalogue
 from twotower_jax.study.naming import is_baseline
 from twotower_jax.study.runs import Run
 
@@ -54,8 +55,7 @@ def is_oracle(config: Mapping[str, Any]) -> bool:
       >>> is_oracle({"loss": {"name": "full_softmax"}}), is_oracle({})
       (True, False)
     """
-    loss = config.get("loss")
-    return isinstance(loss, dict) and loss.get("name") == "full_softmax"
+    return whole_catalogue(all_values(config))
 
 
 def training_mark(runs: Sequence[Run]) -> str:

@@ -18,9 +18,10 @@ from hydra.core.default_element import GroupDefault
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import HydraContext
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 
 from twotower_jax.config import Config, to_dict
+from twotower_jax.config.root import FAMILIES
 from twotower_jax.errors import InputError
 from twotower_jax.study.naming import name_arms
 from twotower_jax.sweeps.files_once import FilesOnce
@@ -28,7 +29,19 @@ from twotower_jax.sweeps.number import check_number
 from twotower_jax.sweeps.wrong_words import quote_places, unknown_key
 
 CONF = "twotower_jax.conf"
-ConfigStore.instance().store(name="schema", node=Config)
+
+
+def _store_choices() -> None:
+    """Give Hydra the schema, and a node for each choice of each family."""
+    store, schema = ConfigStore.instance(), OmegaConf.structured(Config)
+    for group, family in FAMILIES.items():
+        schema[group] = MISSING  # a default would leave its keys in another choice
+        for name, kind in family.items():
+            store.store(group=group, name=name, node=kind)
+    store.store(name="schema", node=schema)
+
+
+_store_choices()
 # Dictionaries whose names the user chooses; Hydra adds to them by ++ only.
 OPEN_KEYS = (
     "data.query_features",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from twotower_jax.config.describe import KeyRow, describe_keys, key_row
-from twotower_jax.config.schema import Key, key
+from twotower_jax.registry import Key, key
 from twotower_jax.study.description import Description
 
 OBJECTIVE = Key(

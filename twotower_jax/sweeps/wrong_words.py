@@ -17,6 +17,7 @@ from hydra.errors import (
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from twotower_jax.config import known_keys
+from twotower_jax.config.convert import choices_with
 from twotower_jax.config.data import PATHS
 from twotower_jax.errors import InputError, closest
 from twotower_jax.sweeps.missing_choice import missing_choice
@@ -128,6 +129,12 @@ def explain(error: Exception, words: Sequence[str]) -> InputError:
     key = key and key.split("[")[0]
     if key and key not in known_keys() and not key.startswith("hydra."):
         return unknown_key(key)
+    if key and " not in '" in text and (choices := choices_with(key)):
+        group = key.partition(".")[0]
+        return InputError(
+            f"{key} is a key of {group}={', '.join(choices)} and not of the choice "
+            f"that is made; set one of them, or leave {key} out"
+        )
     below = [one for one in known_keys() if one.startswith(f"{key}.")]
     if below and "is not a subclass of" in text:
         return InputError(f"{key} has keys of its own; set one, such as {below[0]}=")

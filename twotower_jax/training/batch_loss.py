@@ -7,11 +7,11 @@ import jax.numpy as jnp
 
 from twotower_jax.data.shards import take
 from twotower_jax.losses import blockwise
-from twotower_jax.losses.registry import LOSSES
 from twotower_jax.losses.terms import Scores
 from twotower_jax.model import two_tower as net
 from twotower_jax.model.inputs import Inputs, first_entities
 from twotower_jax.model.inputs import candidate_inputs as inputs_of_items
+from twotower_jax.registry import join
 from twotower_jax.sampling.columns import first_columns
 from twotower_jax.sampling.distinct import distinct_rows
 from twotower_jax.training.correction import batch_terms, columns_ascend
@@ -213,27 +213,27 @@ def loss_of_scores(
       [] float32.
     """
     program, structure = context.program, context.program.structure
-    loss = LOSSES[structure.loss]
     terms = batch_terms(
         program, context.data, context.state, context.batch, context.draws
     )
     limit = score_limit(program, context.state, scores.positive)
     rows = terms.rows._replace(limit=limit)
     weight_temperature = program.hyper.weight_temperature
-    if loss.at_k and weight_temperature is not None:
+    if structure.loss.weighs_rows and weight_temperature is not None:
         kth = take(context.state.samplers["kth_score"], context.batch.queries.user)
         lead = scores.positive * temperature - kth
         weight = rows.weight * weights_at_k(lead, weight_temperature)
         rows = rows._replace(weight=weight)
+    numbers = {
+        "temperature": jax.lax.stop_gradient(temperature),
+        "num_items": jnp.float32(structure.num_items),
+    }
     value = blockwise.batch_loss(
-        blockwise.LossChoice(loss, structure.form, structure.negatives.top_k),
+        join(structure.loss, program.hyper.loss | numbers),
         scores._replace(positive=scores.positive + terms.positive),
         terms.columns,
         rows,
-        program.hyper.loss._replace(
-            temperature=jax.lax.stop_gradient(temperature),
-            num_items=jnp.float32(structure.num_items),
-        ),
+        top_k=structure.negatives.top_k,
     )
     if program.hyper.stage_pairs is not None:
         of_stages = stage_loss(program, context.draws, scores, rows)

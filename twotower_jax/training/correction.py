@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 
 from twotower_jax.data.shards import take, take_rows
-from twotower_jax.losses.registry import LOSSES
 from twotower_jax.losses.terms import (
     ColumnTerms,
     PairTerms,
@@ -169,7 +168,7 @@ def columns_ascend(structure: Structure) -> bool:
       structure: The static part of a program.
     """
     merged = structure.merged_size > 0 and not structure.negatives.distinct
-    return merged or LOSSES[structure.loss].whole_catalogue
+    return merged or structure.loss.whole_catalogue
 
 
 def _distinct_items(structure: Structure, items: jax.Array, ascend: bool) -> Distinct:

@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 
 from twotower_jax import keys
-from twotower_jax.losses.registry import LOSSES
 from twotower_jax.model.inputs import Inputs
 from twotower_jax.sampling import columns as cols
 from twotower_jax.sampling.hard import hard_slots, has_pool
@@ -83,7 +82,7 @@ def draw(program: Program, data: TrainData, state: TrainState, batch: Batch) -> 
     """
     structure = program.structure
     negatives, num_items = structure.negatives, structure.num_items
-    if LOSSES[structure.loss].whole_catalogue:
+    if structure.loss.whole_catalogue:
         zero = jnp.zeros(1, jnp.float32)
         columns = cols.catalogue_columns(batch.items, num_items)
         return Draws(columns, None, RowGroups(zero, zero))

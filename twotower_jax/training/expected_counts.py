@@ -12,7 +12,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from twotower_jax.losses.registry import LOSSES
 from twotower_jax.sampling import bank as banks
 from twotower_jax.sampling.hard import hard_log_prob
 from twotower_jax.sampling.mixture import log_expected_count
@@ -189,10 +188,7 @@ def negative_mixture(
       The mixture, or None where no negative is corrected.
     """
     structure = program.structure
-    if (
-        not CORRECTIONS[structure.correct].negatives
-        or LOSSES[structure.loss].whole_catalogue
-    ):
+    if not CORRECTIONS[structure.correct].negatives or structure.loss.whole_catalogue:
         return None
     negatives, log_q = structure.negatives, HARD_LOG_Q[structure.negatives.log_q]
     groups = draws.groups

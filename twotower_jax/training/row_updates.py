@@ -20,9 +20,10 @@ from twotower_jax.data.shards import (
     own_places,
     table_shards,
 )
+from twotower_jax.optimizers import Optimizer
+from twotower_jax.registry import join, split
 from twotower_jax.sampling.distinct import distinct_rows
 from twotower_jax.training.optimizers import (
-    Optimizer,
     TouchedRows,
     update_dense,
     update_rows,
@@ -197,7 +198,7 @@ def update_blocks(
             places = own_places(one.ids, table.shape[0])
             places = jnp.where(one.ids < rows, places, table.shape[0])
             own.append(one._replace(ids=places))
-        return update_table(optimizer._replace(numbers=numbers), table, state, own)
+        return update_table(join(optimizer, numbers), table, state, own)
 
     of_state = jax.tree.map(
         lambda leaf: BY_ROWS if leaf.shape == table.shape else WHOLE, state
@@ -205,7 +206,7 @@ def update_blocks(
     update = on_shards(
         update_own, (BY_ROWS, of_state, WHOLE, WHOLE), (BY_ROWS, of_state)
     )
-    return update(table, state, list(gradients), optimizer.numbers)
+    return update(table, state, list(gradients), split(optimizer)[1])
 
 
 @custom_vmap

@@ -3,8 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from twotower_jax.losses.limit import below
-from twotower_jax.losses.terms import RowTerms, Scores
+from twotower_jax.losses.terms import RowTerms, Scores, mask_at_or_above
 from twotower_jax.sampling.hard import hard_stage
 from twotower_jax.training.draws import Draws
 from twotower_jax.training.types import Program
@@ -47,7 +46,8 @@ def stage_loss(
     stage = jnp.where(slots.is_hard, stage, -1)
     # Where slots do not mix, the last ones alone are hard: the others are below them.
     first = 0 if negatives.mixes else negatives.slots - negatives.hard_num
-    terms = below(rows.limit, jax.lax.stop_gradient(scores.slots), rows.slots.log_mult)
+    raw = jax.lax.stop_gradient(scores.slots)
+    terms = mask_at_or_above(rows.limit, raw, rows.slots.log_mult)
     kept = terms > -jnp.inf
     above = stage[:, first:, None] > stage[:, None, :]
     above &= kept[:, first:, None] & kept[:, None, :]

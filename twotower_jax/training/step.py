@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from twotower_jax.data.shards import on_all
 from twotower_jax.model import two_tower as net
 from twotower_jax.model.embeddings import is_of_ids
+from twotower_jax.registry import join
 from twotower_jax.sampling import bank as banks
 from twotower_jax.sampling import frequency
 from twotower_jax.training.batch_gradient import loss_and_gradient
@@ -23,8 +24,6 @@ from twotower_jax.training.draws import Draws, choose, draw
 from twotower_jax.training.log_q import log_q_plus
 from twotower_jax.training.mesh import in_place
 from twotower_jax.training.optimizers import (
-    OptimizerNumbers,
-    make_optimizer,
     update_dense,
 )
 from twotower_jax.training.row_updates import update_blocks
@@ -51,7 +50,7 @@ def init_state(
     structure, hyper = program.structure, program.hyper
     log_temperature = hyper.log_temperature if structure.learn_temperature else None
     params = net.init_params(structure.model, hyper.seed, scale, log_temperature)
-    init = make_optimizer(structure.optimizer, hyper.optimizer).transformation.init
+    init = join(structure.optimizer, hyper.optimizer).transformation().init
     opt_state = {
         "tables": {name: init(table) for name, table in params["tables"].items()},
         "dense": init(params["dense"]),
@@ -156,7 +155,7 @@ def update(
       The new params and the new state of the optimizer.
     """
     numbers = numbers_at(program.hyper, state.step)
-    optimizer = make_optimizer(program.structure.optimizer, numbers)
+    optimizer = join(program.structure.optimizer, numbers)
     ids_alone = program.structure.ids_alone
     dense, dense_state = state.params["dense"], state.opt_state["dense"]
     if not ids_alone:
@@ -183,7 +182,7 @@ def update(
     return params, {"tables": table_state, "dense": dense_state}
 
 
-def numbers_at(hyper: Hyper, step: jax.Array) -> OptimizerNumbers:
+def numbers_at(hyper: Hyper, step: jax.Array) -> dict[str, jax.Array]:
     """Numbers of the optimizer at a step: the learning rate falls linearly to 0.
 
     Args:
@@ -195,8 +194,7 @@ def numbers_at(hyper: Hyper, step: jax.Array) -> OptimizerNumbers:
     """
     done = step.astype(jnp.float32) / jnp.maximum(hyper.decay_steps, 1)
     left = jnp.where(hyper.decay_steps > 0, jnp.maximum(1 - done, 0), 1)
-    rate = hyper.optimizer.learning_rate * left
-    return hyper.optimizer._replace(learning_rate=rate)
+    return hyper.optimizer | {"learning_rate": hyper.optimizer["learning_rate"] * left}
 
 
 def remember_items(

@@ -11,13 +11,13 @@ import jax
 from twotower_jax.data.feed import Entities, Queries
 from twotower_jax.data.known_items import KnownItems
 from twotower_jax.data.shards import take_rows
-from twotower_jax.losses.registry import LossForm, LossNumbers
+from twotower_jax.losses.loss import Loss
 from twotower_jax.model.specs import Model
+from twotower_jax.optimizers import Optimizer
 from twotower_jax.sampling.availability import MassTree
 from twotower_jax.sampling.masks import UserPositives
 from twotower_jax.sampling.pool_arrays import HardPools
 from twotower_jax.sampling.proposals import Proposal
-from twotower_jax.training.optimizers import OptimizerNumbers
 from twotower_jax.training.temperature import TemperatureNumbers
 
 
@@ -80,30 +80,28 @@ class Structure(NamedTuple):
 
     Attributes:
       model: Towers and their features.
-      loss: Name in `LOSSES`.
+      loss: Static part of the loss.
       negatives: Static part of the negatives.
       correct: Name in `CORRECTIONS`.
-      optimizer: Name in `OPTIMIZERS`.
+      optimizer: Static part of the optimizer.
       learn_temperature: Whether the temperature is a parameter.
       merged_size: Number of merged columns; 0 keeps one column per draw.
       num_items: Size of the catalogue.
       ids_alone: Whether the embeddings of ids learn, and all else keeps its value.
-      form: Static choices within the loss.
       end_to_end: Whether the rows of a batch are sequences in their order, end to end.
       view_num: Items of a step of which two views are compared; 0 for none.
       buckets: Buckets per hash of the streaming frequency; None where it is counted.
     """
 
     model: Model
-    loss: str
+    loss: Loss
     negatives: Negatives
     correct: str
-    optimizer: str
+    optimizer: Optimizer
     learn_temperature: bool
     merged_size: int
     num_items: int
     ids_alone: bool = False
-    form: LossForm = LossForm()
     end_to_end: bool = False
     view_num: int = 0
     buckets: int | None = None
@@ -172,7 +170,7 @@ class Hyper(NamedTuple):
       optimizer: Numbers of the optimizer.
       l2: [] factor of the L2 penalty.
       decay_steps: [] steps in which the learning rate falls linearly to 0; 0 keeps it.
-      loss: Numbers of the losses; their temperature is not read.
+      loss: Numbers of the loss; their temperature is not read.
       hard_ratio: Schedule of the share of hard slots.
       bank_warmup: [] steps before the bank is used.
       streaming_alpha: [] learning rate of the streaming frequency.
@@ -196,10 +194,10 @@ class Hyper(NamedTuple):
     temperature: TemperatureNumbers
     log_q_batch: jax.Array
     easy: Proposal
-    optimizer: OptimizerNumbers
+    optimizer: dict[str, jax.Array]
     l2: jax.Array
     decay_steps: jax.Array
-    loss: LossNumbers
+    loss: dict[str, jax.Array]
     hard_ratio: HardRatio
     bank_warmup: jax.Array
     streaming_alpha: jax.Array

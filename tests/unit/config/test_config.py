@@ -3,12 +3,14 @@
 import dataclasses
 
 import pytest
+from helpers.configs import with_choice
 
 from twotower_jax.config import (
     LABELS,
     Config,
     fingerprint,
     from_dict,
+    from_record,
     known_keys,
     to_dict,
 )
@@ -54,7 +56,7 @@ def test_known_keys_name_sections_and_leaves():
     assert len(keys) == len(set(keys))
     assert {"seed", "loss", "loss.logq", "loss.logq.correct"} <= set(keys)
     for key in keys:
-        value = Config()
+        value = from_record(with_choice(to_dict(Config()), key))
         for part in key.split("."):
             value = getattr(value, part)
     assert set(LABELS) <= set(keys)

@@ -46,7 +46,7 @@ EXPOSED = ("arms=exposed_as_negatives",)
             0,
         ),
         # Keys that come with a choice.
-        (("positives=none",), ("positives=upsample_cold", "positives.cap=3"), 1),
+        (("positives=none",), ("positives=upsample_cold", "positives.max_repeat=3"), 1),
         (("negatives=uniform",), ("negatives=popularity",), 1),
         (("negatives=in_batch",), ("negatives=mixed",), 1),
         (("negatives=in_batch",), ("negatives=hard",), 1),

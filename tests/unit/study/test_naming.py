@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from helpers.configs import with_choice
 
 from twotower_jax.config import Config, from_dict, known_keys, to_dict
 from twotower_jax.study.naming import differing_keys, name_arms, short_key
@@ -87,9 +88,7 @@ def test_arms_of_a_sweep(key):
             negatives__hard_ratio=0.25,
             negatives__hard__weights=[],
         )
-        base["loss"]["name"] = {"ratio": "bce", "margin": "hinge"}.get(
-            key.removeprefix("loss."), base["loss"]["name"]
-        )
+        with_choice(base, key, value)
         *sections, last = key.split(".")
         place = base
         for section in sections:

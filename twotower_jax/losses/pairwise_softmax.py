@@ -1,16 +1,65 @@
-"""Losses of cosines: pairwise softmax with another surrogate, cosine contrastive loss.
+"""Pairwise softmax with another surrogate than e^d."""
 
-Positive and negatives are logits, cosine over temperature, as in `rowwise`. Weights are
-importance weights: draws over the expected count, where that is corrected.
-"""
+from __future__ import annotations
 
-import jax
-import jax.numpy as jnp
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from twotower_jax.errors import unknown
-from twotower_jax.losses.row_weights import log_sum, weighted_mean, weights_of
+from twotower_jax.losses.loss import LOSSES, CosineLoss, SoftmaxForm
+from twotower_jax.losses.row_weights import log_sum, weights_of
+from twotower_jax.registry import Lazy, key
+
+if TYPE_CHECKING:
+    import jax
+    import jax.numpy as jnp
+else:
+    jax, jnp = Lazy("jax"), Lazy("jax.numpy")
+
 
 ACTIVATIONS = ("tanh", "atan", "relu")
+
+
+@LOSSES.add
+@dataclass(unsafe_hash=True)
+class Psl(CosineLoss):
+    """Pairwise softmax with another surrogate: sums sigma((cos- - cos+) / 2)^(1/T)."""
+
+    name: str = "psl"
+    temperature: float = key(
+        0.05,
+        above=0,
+        doc="T; half of the temperature of a softmax",
+        example="loss=psl loss.temperature=0.1",
+    )
+    activation: str = key(
+        "tanh",
+        choices=ACTIVATIONS,
+        doc="surrogate sigma of a lead of a negative",
+        example="loss=psl loss.activation=relu",
+    )
+    decoupled: bool = key(
+        True,
+        doc="leave the positive out of the sum over the negatives",
+        example="loss=psl loss.decoupled=false",
+    )
+
+    def of_rows(
+        self, positive: jax.Array, negatives: jax.Array, weight: jax.Array
+    ) -> jax.Array:
+        """Loss of each row, as in `Loss.of_rows`."""
+        return psl(
+            positive,
+            negatives,
+            weight,
+            temperature=self.temperature,
+            activation=self.activation,
+            decoupled=self.decoupled,
+        )
+
+    def softmax_form(self) -> SoftmaxForm:
+        """Form of the pass written by hand."""
+        return SoftmaxForm(self.decoupled, surrogate=self.activation)
 
 
 def psl(
@@ -106,44 +155,3 @@ def _arctan(d: jax.Array) -> jax.Array:
     of 512 bits on all that have them: github.com/jax-ml/jax/issues/39352.
     """
     return 2 * jnp.arctan2(d, 1 + jnp.sqrt(1 + d * d))
-
-
-def ccl(
-    positive: jax.Array,
-    negatives: jax.Array,
-    weight: jax.Array | None = None,
-    *,
-    margin: jax.Array | float,
-    negative_weight: jax.Array | float | None = None,
-    temperature: jax.Array | float = 1.0,
-) -> jax.Array:
-    """Return max(0, 1 - cos_p) + c mean_j max(0, cos_j - m) of every row.
-
-    Args:
-      positive: [batch] float, logit of the positive.
-      negatives: [batch, columns] float, finite logits of the negatives.
-      weight: [batch, columns] float, weight of each negative in the mean; None is 1.
-      margin: Cosine m above which a negative is pushed down.
-      negative_weight: Factor c of the mean; None is 1.
-      temperature: Temperature of the logits.
-
-    Returns:
-      [batch] float32 loss, unreduced. A row without negatives has the first term alone.
-
-    Raises:
-      ValueError: The shapes do not match.
-
-    Examples:
-      >>> loss = ccl(jnp.array([0.8]), jnp.array([[0.9, 0.1]]), margin=0.5)
-      >>> round(float(loss[0]), 4)  # 0.2 + (0.4 + 0) / 2
-      0.4
-
-    References:
-      Mao et al., SimpleX: A Simple and Strong Baseline for Collaborative Filtering,
-      CIKM 2021, eq. 5.
-    """
-    weight = weights_of(positive, negatives, weight)
-    pushed = weighted_mean(jnp.maximum(temperature * negatives - margin, 0), weight)
-    if negative_weight is not None:
-        pushed = negative_weight * pushed
-    return jnp.maximum(1 - temperature * positive, 0) + pushed

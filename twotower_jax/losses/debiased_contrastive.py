@@ -1,13 +1,76 @@
-"""Contrastive losses whose negatives are corrected for false ones, or weighed by score.
+"""Contrastive losses with debiased negatives, which may be weighed by their score."""
 
-Positive and negatives are logits, cosine over temperature, as in `rowwise`. Weights are
-importance weights: draws over the expected count, where that is corrected.
-"""
+from __future__ import annotations
 
-import jax
-import jax.numpy as jnp
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from twotower_jax.losses.loss import LOSSES, CosineLoss
 from twotower_jax.losses.row_weights import weights_of
+from twotower_jax.registry import Lazy, key
+
+if TYPE_CHECKING:
+    import jax
+    import jax.numpy as jnp
+else:
+    jax, jnp = Lazy("jax"), Lazy("jax.numpy")
+
+
+@LOSSES.add
+@dataclass(unsafe_hash=True)
+class Dcl(CosineLoss):
+    """Debiased contrastive loss: a share of the negatives is taken to be positives."""
+
+    name: str = "dcl"
+    temperature: float = key(
+        0.14, above=0, doc="divides the cosines in training", example="0.07"
+    )
+    tau_plus: float = key(
+        0.01,
+        low=0,
+        high=0.99,
+        doc="share of the negatives that is taken to be positives",
+        example="loss=dcl loss.tau_plus=0.05",
+    )
+
+    def of_rows(
+        self, positive: jax.Array, negatives: jax.Array, weight: jax.Array
+    ) -> jax.Array:
+        """Loss of each row, as in `Loss.of_rows`."""
+        return debiased(
+            positive,
+            negatives,
+            weight,
+            tau_plus=self.tau_plus,
+            temperature=self.temperature,
+        )
+
+
+@LOSSES.add
+@dataclass(unsafe_hash=True)
+class Hcl(Dcl):
+    """Contrastive loss with hard negatives, weighed by their score and debiased."""
+
+    name: str = "hcl"
+    beta: float = key(
+        0.5,
+        low=0,
+        doc="concentration on hard negatives; 0: dcl",
+        example="loss=hcl loss.beta=1",
+    )
+
+    def of_rows(
+        self, positive: jax.Array, negatives: jax.Array, weight: jax.Array
+    ) -> jax.Array:
+        """Loss of each row, as in `Loss.of_rows`."""
+        return debiased(
+            positive,
+            negatives,
+            weight,
+            tau_plus=self.tau_plus,
+            beta=self.beta,
+            temperature=self.temperature,
+        )
 
 
 def debiased(

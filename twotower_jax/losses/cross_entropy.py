@@ -1,0 +1,201 @@
+"""Binary cross-entropy on each pair, plain or corrected for overconfidence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from twotower_jax.losses.loss import LOSSES, Odds, SampledLoss, Tempered
+from twotower_jax.losses.row_weights import negative_part, weights_of
+from twotower_jax.registry import Lazy, key
+
+if TYPE_CHECKING:
+    import jax
+    import jax.numpy as jnp
+else:
+    jax, jnp = Lazy("jax"), Lazy("jax.numpy")
+
+
+@dataclass(unsafe_hash=True)
+class Pointwise(Tempered, SampledLoss):
+    """Base of the losses of single pairs."""
+
+    pointwise: ClassVar[bool] = True
+    ratio: float | None = key(
+        None,
+        above=0,
+        doc="sum of the weights of the negatives per positive; null: 1 each",
+        example="loss=bce loss.ratio=1",
+    )
+    offset: float = key(
+        0.0,
+        low=-50,
+        high=50,
+        neutral=0.0,
+        doc="constant added to all logits of training; minus the log of the "
+        "number of negatives is their share, without which many of them learn slowly",
+        example="loss=bce loss.offset=-5.5",
+    )
+
+    def odds(self, drawn: int, num_items: int) -> Odds | None:
+        """Balance of a row; None where the offset holds it."""
+        number = round(self.ratio or drawn)
+        return None if self.offset or not number else Odds(number, 1 / number)
+
+    def with_offset(
+        self, positive: jax.Array, negatives: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """Logits of positives and negatives plus the constant.
+
+        Scores are near 0 at the start, and n negatives of a positive want log(1 / n).
+        Without the constant the vectors of all items learn it first, in one direction.
+
+        References:
+          Lin et al., Focal loss for dense object detection, ICCV 2017, section 3.3 (a
+          prior of the rare class as the start of a bias).
+        """
+        if isinstance(self.offset, float) and not self.offset:
+            return positive, negatives
+        return positive + self.offset, negatives + self.offset
+
+
+@LOSSES.add
+@dataclass(unsafe_hash=True)
+class Bce(Pointwise):
+    """Binary cross-entropy on each pair: positives and negatives."""
+
+    name: str = "bce"
+    ratio: float | None = key(
+        3.0,
+        above=0,
+        doc="sum of the weights of the negatives per positive; null: 1 each",
+        example="loss=bce loss.ratio=1",
+    )
+
+    def of_rows(
+        self, positive: jax.Array, negatives: jax.Array, weight: jax.Array
+    ) -> jax.Array:
+        """Loss of each row, as in `Loss.of_rows`."""
+        logits = self.with_offset(positive, negatives)
+        return bce(*logits, weight, ratio=0.0 if self.ratio is None else self.ratio)
+
+
+@LOSSES.add
+@dataclass(unsafe_hash=True)
+class Gbce(Pointwise):
+    """Binary cross-entropy whose positive term corrects overconfidence (gSASRec)."""
+
+    name: str = "gbce"
+    calibration: float = key(
+        0.75,
+        low=0,
+        high=1,
+        doc="t, from 0 (bce) to 1 (calibrated)",
+        example="loss=gbce loss.calibration=0.5",
+    )
+
+    def odds(self, drawn: int, num_items: int) -> Odds | None:
+        """Balance of a row, whose positive weighs less than 1."""
+        odds = super().odds(drawn, num_items)
+        if odds is None:
+            return None
+        rate = odds.negatives / max(num_items - 1, 1)
+        return odds._replace(share=odds.share * (self.calibration * (rate - 1) + 1))
+
+    def of_rows(
+        self, positive: jax.Array, negatives: jax.Array, weight: jax.Array
+    ) -> jax.Array:
+        """Loss of each row, as in `Loss.of_rows`."""
+        return gbce(
+            *self.with_offset(positive, negatives),
+            weight,
+            num_items=self.num_items,
+            calibration=self.calibration,
+            ratio=0.0 if self.ratio is None else self.ratio,
+        )
+
+
+def bce(
+    positive: jax.Array,
+    negatives: jax.Array,
+    weight: jax.Array | None = None,
+    *,
+    ratio: jax.Array | float = 0.0,
+) -> jax.Array:
+    """Return -log sigmoid(p) - c sum_j w_j log sigmoid(-n_j) of every row.
+
+    With ``ratio`` r > 0 the weights are scaled to sum to r. In expectation this is the
+    loss of r drawn negatives per positive (1:2, 1:3). With ratio 0 the factor c is 1.
+
+    Args:
+      positive: [batch] float, logit of the positive.
+      negatives: [batch, columns] float, finite logits of the negatives.
+      weight: [batch, columns] float, draws that a negative stands for; None is 1.
+      ratio: Negatives per positive, or 0.
+
+    Returns:
+      [batch] float32 loss, unreduced.
+
+    Raises:
+      ValueError: The shapes do not match.
+
+    Examples:
+      >>> loss = bce(jnp.zeros(1), jnp.zeros((1, 3)))
+      >>> round(float(loss[0]), 4)  # 4 log 2
+      2.7726
+      >>> loss = bce(jnp.zeros(1), jnp.zeros((1, 3)), ratio=2.0)
+      >>> round(float(loss[0]), 4)  # 3 log 2
+      2.0794
+
+    References:
+      He et al., Neural collaborative filtering, WWW 2017, eq. 7 (drawn negatives).
+    """
+    weight = weights_of(positive, negatives, weight)
+    return jax.nn.softplus(-positive) + negative_part(negatives, weight, ratio)
+
+
+def gbce(
+    positive: jax.Array,
+    negatives: jax.Array,
+    weight: jax.Array | None = None,
+    *,
+    num_items: jax.Array | float,
+    calibration: jax.Array | float = 0.75,
+    ratio: jax.Array | float = 0.0,
+) -> jax.Array:
+    """Return -beta log sigmoid(p) - c sum_j w_j log sigmoid(-n_j) of every row.
+
+    beta = a (t (1 - 1/a) + 1/a) = t (a - 1) + 1, with the sampling rate
+    a = c sum_j w_j / (num_items - 1): the weight that the row's negatives have in the
+    loss, over the number of other items. With uniform negatives and a share P of
+    clicks, the optimum has the odds sigmoid / (1 - sigmoid) = beta P / (a (1 - P)).
+    t = 0 is bce; t = 1 gives sigmoid = P, whatever the number of draws and the ratio.
+
+    Args:
+      positive: [batch] float, logit of the positive.
+      negatives: [batch, columns] float, finite logits of the negatives.
+      weight: [batch, columns] float, draws that a negative stands for; None is 1.
+      num_items: Size of the catalogue.
+      calibration: Calibration t, between 0 and 1.
+      ratio: Negatives per positive, or 0, as in ``bce``.
+
+    Returns:
+      [batch] float32 loss, unreduced.
+
+    Raises:
+      ValueError: The shapes do not match.
+
+    Examples:
+      >>> at = jnp.zeros(1), jnp.zeros((1, 3))
+      >>> loss = gbce(*at, num_items=7, calibration=1.0)  # a = beta = 1/2
+      >>> round(float(loss[0]), 4)  # 3.5 log 2
+      2.426
+
+    References:
+      Petrov & Macdonald, gSASRec: reducing overconfidence, RecSys 2023 (gBCE).
+    """
+    weight = weights_of(positive, negatives, weight)
+    drawn = weight.sum(axis=1)
+    counted = jnp.where(ratio > 0, jnp.where(drawn > 0, ratio, 0), drawn)
+    power = calibration * (counted / (num_items - 1) - 1) + 1
+    return power * jax.nn.softplus(-positive) + negative_part(negatives, weight, ratio)

@@ -1,0 +1,348 @@
+"""The base of all losses: what the training asks of a loss, and the keys they share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from twotower_jax.errors import InputError
+from twotower_jax.registry import Choice, Choices, check_keys, key
+
+if TYPE_CHECKING:
+    import jax
+
+
+class SoftmaxForm(NamedTuple):
+    """Static choices within the softmax, which has a pass written by hand.
+
+    Attributes:
+      decoupled: whether the positive is left out of the sum.
+      weighted: whether gradients flow to the weights of the rows.
+      surrogate: activation of `psl`, whose logits replace the scores; None: the scores.
+    """
+
+    decoupled: bool = False
+    weighted: bool = False
+    surrogate: str | None = None
+
+
+class Odds(NamedTuple):
+    """Balance of a pointwise loss: negatives per positive, and odds of a positive."""
+
+    negatives: int
+    share: float
+
+
+@dataclass(unsafe_hash=True)
+class StreamingConfig:
+    """The streaming estimator of item frequencies (sampling/frequency.py)."""
+
+    buckets: int | None = key(
+        None,
+        low=1,
+        doc="buckets per hash; null: four per item of the catalogue",
+        example="loss.logq.frequency=streaming loss.logq.streaming.buckets=100000",
+    )
+    hashes: int = key(
+        2,
+        low=1,
+        high=16,
+        doc="number of hashes, each with its own buckets",
+        example="loss.logq.frequency=streaming loss.logq.streaming.hashes=5",
+    )
+    alpha: float = key(
+        0.01,
+        low=0,
+        high=1,
+        doc="weight of the last gap in the moving mean of an item's gaps",
+        example="loss.logq.frequency=streaming loss.logq.streaming.alpha=0.1",
+    )
+    initial_gap: float = key(
+        100.0,
+        low=1,
+        doc="gap in steps of an item that was not seen yet",
+        example="loss.logq.frequency=streaming loss.logq.streaming.initial_gap=1000",
+    )
+
+    def __post_init__(self) -> None:
+        """Check each value."""
+        check_keys(self, "loss.logq.streaming")
+
+
+@dataclass(unsafe_hash=True)
+class LogqConfig:
+    """Correction by the log of the expected count of a candidate in the row."""
+
+    correct: str = key(
+        "all",
+        choices=("none", "all", "negatives"),
+        doc="logits that are corrected; all: the positive too",
+        example="none",
+    )
+    frequency: str = key(
+        "counts",
+        choices=("counts", "streaming"),
+        doc="origin of the frequencies of positives: exact counts, or the stream",
+        example="streaming",
+    )
+    strength: float = key(
+        1.0,
+        low=0,
+        high=1,
+        doc="factor of the log of the expected count; 1: the whole correction",
+        example="0.5",
+    )
+    streaming: StreamingConfig = field(default_factory=StreamingConfig)
+
+    def __post_init__(self) -> None:
+        """Check each value."""
+        check_keys(self, "loss.logq")
+        if self.strength < 1 and self.correct == "none":
+            raise InputError(
+                f"loss.logq.strength={self.strength} has no use with loss.logq.correct="
+                "none, which subtracts no log q; set loss.logq.correct=all or negatives"
+                ", or loss.logq.strength=1"
+            )
+
+
+def uncorrected() -> LogqConfig:
+    """The correction that subtracts no log q: the default of most losses."""
+    return LogqConfig(correct="none")
+
+
+@dataclass(unsafe_hash=True)
+class TwoWayConfig:
+    """The in-batch softmax from items to users, beside that from users to items."""
+
+    weight: float = key(
+        0.0,
+        low=0,
+        doc="weight of the softmax over the users of the batch for each item; 0: none",
+        example="loss.two_way.weight=1",
+    )
+    correct: str = key(
+        "none",
+        choices=("none", "users"),
+        doc="correction of that softmax; users: by their shares of the positives",
+        example="loss.two_way.weight=1 loss.two_way.correct=users",
+    )
+
+    def __post_init__(self) -> None:
+        """Check each value."""
+        check_keys(self, "loss.two_way")
+
+
+@dataclass(unsafe_hash=True)
+class SelfSupervisedConfig:
+    """The softmax from one view of an item to the other, on uniform items."""
+
+    weight: float = key(
+        0.0,
+        low=0,
+        doc="weight of the softmax between two views of an item, each of which shows "
+        "half of its features; 0: none",
+        example="loss.self_supervised.weight=0.1",
+    )
+    num: int = key(
+        1024,
+        low=2,
+        doc="items per step, drawn uniformly from the catalogue",
+        example="loss.self_supervised.weight=0.1 loss.self_supervised.num=256",
+    )
+    temperature: float = key(
+        0.1,
+        above=0,
+        doc="divides the cosine of two views",
+        example="loss.self_supervised.weight=0.1 loss.self_supervised.temperature=0.2",
+    )
+
+    def __post_init__(self) -> None:
+        """Check each value."""
+        check_keys(self, "loss.self_supervised")
+
+
+LOSSES: Choices[Loss] = Choices("loss.name")
+
+
+@dataclass(unsafe_hash=True)
+class Loss(Choice):
+    """A loss of one positive and any number of negatives per row.
+
+    A subclass is a choice of ``loss=``: it declares its keys as fields, implements
+    `of_rows`, and is registered by ``@LOSSES.add``.
+
+    Class attributes:
+      whole_catalogue: whether the negatives are every item instead of the draws.
+      pointwise: whether a constant that is added to all scores changes the loss.
+      importance: whether log q weighs the negatives by one over their expected counts;
+        otherwise it is subtracted from their logits.
+      weighs_rows: whether rows are weighed by how far their positives are above the
+        user's k-th best score.
+      num_items: size of the catalogue, set by the training.
+      at_k: the section with the rank, where ``weighs_rows``.
+    """
+
+    choices: ClassVar[Choices[Loss]] = LOSSES
+    whole_catalogue: ClassVar[bool] = False
+    pointwise: ClassVar[bool] = False
+    importance: ClassVar[bool] = False
+    weighs_rows: ClassVar[bool] = False
+    num_items: ClassVar[Any] = 0.0
+    at_k: ClassVar[Any] = None
+    # What a loss without the key has; not annotated, so that it is no field. In a loss
+    # of cosines the temperature cancels.
+    temperature = 0.14
+    learn_temperature = False
+    temperature_rate = 0.001
+    temperature_max = 1.0
+    stage_pairs = 0.0
+    logq = LogqConfig(correct="none")
+    two_way = TwoWayConfig()
+
+    name: str = ""
+    self_supervised: SelfSupervisedConfig = field(default_factory=SelfSupervisedConfig)
+
+    def of_rows(
+        self, positive: jax.Array, negatives: jax.Array, weight: jax.Array
+    ) -> jax.Array:
+        """Loss of each row.
+
+        The fields of the choice are numbers or arrays here, and ``temperature`` that
+        of the logits.
+
+        Args:
+          positive: [batch] float, logit of the positive: cosine over temperature.
+          negatives: [batch, columns] float, finite logits of the negatives, corrected
+            by log q unless ``importance``.
+          weight: [batch, columns] float, draws that a negative stands for; 0 masks it.
+
+        Returns:
+          [batch] float32, unreduced.
+        """
+        raise NotImplementedError
+
+    def softmax_form(self) -> SoftmaxForm | None:
+        """Form of the pass written by hand; None where `of_rows` is differentiated."""
+        return None
+
+    def odds(self, drawn: int, num_items: int) -> Odds | None:
+        """Balance that a constant of the logits would hold; None without such a key.
+
+        Args:
+          drawn: negatives of a row.
+          num_items: size of the catalogue.
+        """
+        return None
+
+    @property
+    def lowest_temperature(self) -> float:
+        """Lowest value of a learned temperature."""
+        return self.temperature
+
+    def check(self, config: Any) -> None:
+        """Refuse a combination of the loss with other sections that cannot work.
+
+        Args:
+          config: the whole configuration.
+
+        Raises:
+          InputError: naming the keys, their values and the remedy.
+        """
+        hard = config.negatives.hard
+        if self.stage_pairs and not (hard.num and hard.source == "log"):
+            raise InputError(
+                f"loss.stage_pairs={self.stage_pairs} compares slots from stages of "
+                f"the log, but negatives.hard.num={hard.num} and negatives.hard.source="
+                f"{hard.source} draw none; set negatives=hard, or loss.stage_pairs=0"
+            )
+
+
+@dataclass(unsafe_hash=True)
+class SampledLoss(Loss):
+    """Base of the losses of drawn negatives."""
+
+    stage_pairs: float = key(
+        0.0,
+        low=0,
+        doc="weight of the pairs of a row's slots from two stages of the log, the "
+        "later stage above, easy slots below all; 0: none",
+        example="negatives=hard loss.stage_pairs=1",
+    )
+    logq: LogqConfig = field(default_factory=uncorrected)
+
+
+@dataclass(unsafe_hash=True)
+class Tempered(Loss):
+    """Base of the losses of logits whose temperature may be learned."""
+
+    temperature: float = key(
+        0.14,
+        above=0,
+        doc="divides the scores in training, such as a cosine in [-1, 1]; "
+        "serving does not use it",
+        example="0.07",
+    )
+    learn_temperature: bool = key(
+        False, doc="learn the temperature by the training loss, through its log"
+    )
+    temperature_rate: float = key(
+        0.001,
+        above=0,
+        doc="learned temperature: rate of its gradient descent",
+        example="loss.learn_temperature=true loss.temperature_rate=0.01",
+    )
+    temperature_min: float | None = key(
+        None,
+        above=0,
+        doc="learned temperature: lowest value; null: its start, `loss.temperature`",
+        example="loss.learn_temperature=true loss.temperature_min=0.05",
+    )
+    temperature_max: float = key(
+        1.0,
+        above=0,
+        doc="learned temperature: highest value",
+        example="loss.learn_temperature=true loss.temperature_max=0.5",
+    )
+
+    @property
+    def lowest_temperature(self) -> float:
+        """Lowest value of a learned temperature."""
+        return self.temperature_min or self.temperature
+
+    def __post_init__(self) -> None:
+        """Check each value, then the bounds of a learned temperature."""
+        super().__post_init__()
+        low, high = self.lowest_temperature, self.temperature_max
+        if self.learn_temperature and not low <= self.temperature <= high:
+            raise InputError(
+                f"loss.temperature={self.temperature} starts a learned temperature "
+                f"outside its bounds, loss.temperature_min={low} and "
+                f"loss.temperature_max={high}; change one of the three"
+            )
+
+
+@dataclass(unsafe_hash=True)
+class CosineLoss(SampledLoss):
+    """Base of the losses of cosines, whose log q weighs the negatives."""
+
+    importance: ClassVar[bool] = True
+
+    def check(self, config: Any) -> None:
+        """Refuse scores without bounds, and a corrected positive."""
+        super().check(config)
+        check_cosines(f"loss.name={self.name}", config)
+        if self.logq.correct == "all":
+            raise InputError(
+                "loss.logq.correct=all corrects the logit of the positive, but "
+                f"loss.name={self.name} is a function of its cosine; set "
+                "loss.logq.correct=negatives, which weighs the negatives, or none"
+            )
+
+
+def check_cosines(word: str, config: Any) -> None:
+    """Refuse towers whose scores have no bound, for a key that needs cosines."""
+    if not config.towers.normalize:
+        raise InputError(
+            f"{word} needs cosines, which are bounded, but towers.normalize=false; set "
+            "towers.normalize=true, or another loss"
+        )

@@ -1,0 +1,151 @@
+"""Softmax over the positive and its negatives: drawn ones, or the whole catalogue."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from twotower_jax.errors import InputError
+from twotower_jax.losses.loss import (
+    LOSSES,
+    LogqConfig,
+    SampledLoss,
+    SoftmaxForm,
+    Tempered,
+    TwoWayConfig,
+    check_cosines,
+)
+from twotower_jax.losses.row_weights import check_shapes, log_sum
+from twotower_jax.registry import Lazy, key
+
+if TYPE_CHECKING:
+    import jax
+    import jax.numpy as jnp
+else:
+    jax, jnp = Lazy("jax"), Lazy("jax.numpy")
+
+
+@dataclass(unsafe_hash=True)
+class Softmax(Tempered):
+    """Base of the softmaxes."""
+
+    decoupled: bool = key(
+        False,
+        doc="leave the positive out of the sum over the negatives",
+        example="loss.decoupled=true",
+    )
+    negative_weight: float = key(
+        1.0,
+        above=0,
+        neutral=1.0,
+        doc="factor of the log of the sum",
+        example="1.2",
+    )
+
+    def of_rows(
+        self, positive: jax.Array, negatives: jax.Array, weight: jax.Array
+    ) -> jax.Array:
+        """Loss of each row, as in `Loss.of_rows`."""
+        return sampled_softmax(
+            positive,
+            negatives,
+            weight,
+            decoupled=self.decoupled,
+            negative_weight=self.negative_weight,
+        )
+
+    def softmax_form(self) -> SoftmaxForm:
+        """Form of the pass written by hand."""
+        return SoftmaxForm(self.decoupled, self.weighs_rows)
+
+    def check(self, config: Any) -> None:
+        """Refuse a factor of the sum without cosines."""
+        super().check(config)
+        if self.negative_weight != 1:
+            check_cosines(f"loss.negative_weight={self.negative_weight}", config)
+
+
+@LOSSES.add
+@dataclass(unsafe_hash=True)
+class SampledSoftmax(Softmax, SampledLoss):
+    """Softmax over the positive and its negatives, with logQ correction."""
+
+    name: str = "sampled_softmax"
+    logq: LogqConfig = field(default_factory=LogqConfig)
+    two_way: TwoWayConfig = field(default_factory=TwoWayConfig)
+
+    def check(self, config: Any) -> None:
+        """Refuse a second softmax without the users of a batch."""
+        super().check(config)
+        if self.two_way.weight and not config.negatives.in_batch:
+            raise InputError(
+                f"loss.two_way.weight={self.two_way.weight} compares the users of a "
+                "batch for each item, but negatives.in_batch=false; set it to true, or "
+                "loss.two_way.weight=0"
+            )
+
+
+@LOSSES.add
+@dataclass(unsafe_hash=True)
+class FullSoftmax(Softmax):
+    """Softmax over the whole catalogue: the reference where it fits in memory."""
+
+    name: str = "full_softmax"
+    whole_catalogue: ClassVar[bool] = True
+
+
+def sampled_softmax(
+    positive: jax.Array,
+    negatives: jax.Array,
+    weight: jax.Array | None = None,
+    *,
+    decoupled: bool = False,
+    negative_weight: jax.Array | float | None = None,
+) -> jax.Array:
+    """Return -p + c log(e^p + sum_j w_j e^{n_j}) of every row.
+
+    With c = 1 this is -log [ e^p / (e^p + sum_j w_j e^{n_j}) ]. ``decoupled`` leaves
+    the positive out of the sum: -p + c log sum_j w_j e^{n_j}.
+
+    Args:
+      positive: [batch] float, logit of the positive.
+      negatives: [batch, columns] float, logits of the negatives; -inf masks one.
+      weight: [batch, columns] float, draws that a negative stands for; None is 1.
+      decoupled: Whether the positive is left out of the sum.
+      negative_weight: Factor c of the logarithm; None is 1.
+
+    Returns:
+      [batch] float32 loss, unreduced. A row with every negative masked has loss 0 if
+      decoupled, and (c - 1) p otherwise.
+
+    Raises:
+      ValueError: The shapes do not match.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> loss = sampled_softmax(jnp.zeros(1), jnp.zeros((1, 3)))
+      >>> round(float(loss[0]), 4)  # log 4
+      1.3863
+      >>> loss = sampled_softmax(jnp.zeros(1), jnp.zeros((1, 3)), decoupled=True)
+      >>> round(float(loss[0]), 4)  # log 3
+      1.0986
+
+    References:
+      Yi et al., Sampling-bias-corrected neural modeling, RecSys 2019, eq. 4 (both
+      corrected); Khrylchenko et al., Correcting the LogQ Correction, RecSys 2025
+      (negatives corrected by their expected count, positive not); Yeh et al.,
+      Decoupled Contrastive Learning, ECCV 2022 (the positive left out); Wu et al.,
+      BSL: Understanding and Improving Softmax Loss for Recommendation, ICDE 2024 (c,
+      the ratio of the temperatures of positives and negatives).
+    """
+    check_shapes(positive, negatives)
+    if weight is not None:
+        negatives = negatives + jnp.log(weight)
+    if decoupled:
+        total, filled = log_sum(negatives)
+    else:
+        logits = jnp.concatenate([positive[:, None], negatives], axis=1)
+        total, filled = jax.nn.logsumexp(logits, axis=1), True
+    if negative_weight is not None:
+        total = negative_weight * total
+    return jnp.where(filled, total - positive, 0) if decoupled else total - positive

@@ -1,0 +1,89 @@
+"""The triplet hinge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from twotower_jax.losses.loss import LOSSES, SampledLoss
+from twotower_jax.losses.row_weights import weighted_mean, weights_of
+from twotower_jax.registry import Lazy, key
+
+if TYPE_CHECKING:
+    import jax
+    import jax.numpy as jnp
+else:
+    jax, jnp = Lazy("jax"), Lazy("jax.numpy")
+
+
+@LOSSES.add
+@dataclass(unsafe_hash=True)
+class Hinge(SampledLoss):
+    """The cosine of the positive exceeds that of each negative by the margin."""
+
+    name: str = "hinge"
+    temperature: float = key(
+        0.14,
+        above=0,
+        doc="divides the scores in training; it weighs log q, and has no effect "
+        "without it",
+        example="0.07",
+    )
+    margin: float = key(
+        0.2,
+        above=0,
+        doc="lead of the positive, in units of the score without temperature",
+        example="loss=hinge loss.margin=0.5",
+    )
+
+    def of_rows(
+        self, positive: jax.Array, negatives: jax.Array, weight: jax.Array
+    ) -> jax.Array:
+        """Loss of each row, as in `Loss.of_rows`."""
+        return hinge(
+            positive,
+            negatives,
+            weight,
+            margin=self.margin,
+            temperature=self.temperature,
+        )
+
+
+def hinge(
+    positive: jax.Array,
+    negatives: jax.Array,
+    weight: jax.Array | None = None,
+    *,
+    margin: jax.Array | float,
+    temperature: jax.Array | float = 1.0,
+) -> jax.Array:
+    """Return the mean over negatives of max(0, margin - (s_p - s_n)) of every row.
+
+    Scores s are the logits times the temperature (cosines), so that the margin does
+    not depend on the temperature.
+
+    Args:
+      positive: [batch] float, logit of the positive.
+      negatives: [batch, columns] float, finite logits of the negatives.
+      weight: [batch, columns] float, draws that a negative stands for; None is 1.
+      margin: Distance by which the positive has to lead, in units of s.
+      temperature: Temperature of the logits.
+
+    Returns:
+      [batch] float32 loss, unreduced. A row without negatives has loss 0.
+
+    Raises:
+      ValueError: The shapes do not match.
+
+    Examples:
+      >>> loss = hinge(jnp.array([0.5]), jnp.array([[0.4, 0.0]]), margin=0.25)
+      >>> round(float(loss[0]), 4)  # (0.15 + 0) / 2
+      0.075
+
+    References:
+      Huang et al., Embedding-based retrieval in Facebook search, KDD 2020, eq. 2, with
+      cosines (D = 1 - cos).
+    """
+    weight = weights_of(positive, negatives, weight)
+    ahead = temperature * (positive[:, None] - negatives)
+    return weighted_mean(jnp.maximum(margin - ahead, 0), weight)
