@@ -153,7 +153,9 @@ def run(words: tuple[str, ...], output: Path) -> dict[str, dict]:
     results = {}
     for path in sorted((output / "bits").glob("*/result.json")):
         config = yaml.safe_load((path.parent / "config.yaml").read_text())
-        label = f"seed {config['seed']}, temperature {config['loss']['temperature']}"
+        label = (
+            f"seed {config['seed']}, temperature {config['loss'].get('temperature')}"
+        )
         results[label] = json.loads(path.read_text())
     return results
 

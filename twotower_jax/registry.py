@@ -16,7 +16,9 @@ others. Checks, tables of keys and ``--help`` are made from the declarations.
 
 import copy
 import dataclasses
+import functools
 import importlib
+import importlib.metadata
 import re
 import shlex
 from numbers import Real
@@ -27,6 +29,7 @@ from twotower_jax.errors import InputError, unknown
 T = TypeVar("T")
 Entry = TypeVar("Entry")
 _KEY = "key"
+GROUP = "twotower_jax.choices"  # of entry points
 PLAIN = (str, bool, int, type(None))  # values of keys that are no numbers
 HIGHEST = 1e30  # a float32 holds it, and a multiple of it
 
@@ -157,6 +160,30 @@ def join(static: C, numbers: dict[str, Any]) -> C:
     for name, value in numbers.items():
         setattr(whole, name, value)
     return whole
+
+
+@functools.cache
+def load_installed() -> dict[str, str]:
+    """Import the choices of other packages: the entry points of `GROUP`.
+
+    Returns:
+      {package: version}, for the record of a run.
+
+    Raises:
+      InputError: a package cannot be imported.
+    """
+    versions = {}
+    for point in importlib.metadata.entry_points(group=GROUP):
+        try:
+            point.load()
+        except Exception as error:  # of any kind: the code is the package's
+            raise InputError(
+                f"{point.value}, which registers {point.name} for twotower_jax, cannot "
+                f"be imported: {error!r}; mend or uninstall that package"
+            ) from error
+        if point.dist is not None:
+            versions[point.dist.name] = point.dist.version
+    return versions
 
 
 class Lazy:

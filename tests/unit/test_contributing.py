@@ -4,6 +4,7 @@ import functools
 import re
 import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import jax
@@ -11,17 +12,23 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import yaml
+from helpers.loss_cases import make_case, negatives, on_device
 from scipy import stats
 
-from twotower_jax.config import from_dict
+from twotower_jax.config import describe_keys, from_dict, from_record, to_dict
 from twotower_jax.evaluation import metrics
 from twotower_jax.evaluation.ragged import from_pairs
 from twotower_jax.evaluation.ranking import Hits
 from twotower_jax.evaluation.slices import sliced_metrics
+from twotower_jax.losses import LOSSES, SampledLoss
+from twotower_jax.losses.blockwise import batch_loss
+from twotower_jax.losses.row_weights import weighted_mean
 from twotower_jax.model import tower
 from twotower_jax.model.embeddings import FeatureSpec
+from twotower_jax.registry import key
 from twotower_jax.run.names import check_names
 from twotower_jax.sampling import proposals
+from twotower_jax.sweeps.compose import compose_config
 from twotower_jax.sweeps.planned import evaluated_metrics
 
 TEXT = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text()
@@ -68,6 +75,34 @@ def test_the_sampler_that_is_added_draws_its_log_q(add):
     drawn = proposals.sample(jax.random.key(0), proposal, (100_000,))
     observed = np.bincount(drawn, minlength=50)
     assert stats.chisquare(observed, 100_000 * expected).pvalue > 1e-3
+
+
+def test_the_loss_that_is_added_is_composed_and_trained_in_blocks(add):
+    names = {"LOSSES": LOSSES, "SampledLoss": SampledLoss, "key": key}
+    names |= {"dataclass": dataclass, "weighted_mean": weighted_mean}
+    assert add("Add a loss", LOSSES, **names) == {"squared_hinge"}
+    config = compose_config(["loss=squared_hinge", "loss.margin=0.5"])
+    assert (config.loss.margin, config.loss.logq.correct) == (0.5, "none")
+    assert from_record(to_dict(config)) == config
+    assert {"loss.margin"} <= {
+        row.key for row in describe_keys() if "squared" in row.doc
+    }
+    case = make_case("all")
+    loss, (scores, columns, rows) = config.loss, on_device(case)
+    got, gradient = jax.value_and_grad(lambda s: batch_loss(loss, s, columns, rows))(
+        scores
+    )
+    want = 0.0
+    for i, positive in enumerate(case.scores.positive):
+        pairs = negatives(i, case)
+        lacks = [max(0, 0.5 - 0.14 * (positive - s + n)) ** 2 for s, n, _ in pairs]
+        total = sum(draws for _, _, draws in pairs)
+        drawn = sum(
+            lack * draws for lack, (_, _, draws) in zip(lacks, pairs, strict=True)
+        )
+        want += case.rows.weight[i] * drawn / total
+    assert float(got) == pytest.approx(want, rel=1e-5)
+    assert np.abs(gradient.slots).max() > 0
 
 
 def test_the_tower_that_is_added_is_configured_built_and_differentiated(add):

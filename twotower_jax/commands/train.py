@@ -32,6 +32,7 @@ from twotower_jax.sweeps.compose import (
     command_line,
     keep_command,
     open_words,
+    store_choices,
     to_config,
 )
 from twotower_jax.sweeps.jobs import SWEEP, JobOutcome, Objective, failed, finished
@@ -55,6 +56,7 @@ def train(overrides: list[str]) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     overrides, join = without_join(overrides)
     SWEEP.begin()
+    store_choices()
     before, sys.argv = sys.argv, ["twotower", *open_words(overrides)]
     keep_command()
     sys.argv[1:] = _options_first(sys.argv[1:])

@@ -53,7 +53,7 @@ def explicit_slots(values: Values) -> int:
 
 def whole_catalogue(values: Values) -> bool:
     """Whether the negatives of a row are all items, and none is drawn."""
-    loss = LOSSES.get(values["loss.name"])
+    loss = LOSSES.get(values.get("loss.name", ""))
     return loss is not None and loss.whole_catalogue
 
 

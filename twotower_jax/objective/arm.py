@@ -6,7 +6,7 @@ keep an audit short; beyond them few draws are many already.
 """
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from twotower_jax.config import Config
 from twotower_jax.config.hard import MinedConfig, parse_stage
@@ -106,17 +106,16 @@ def small_config(config: Config, world: World) -> Config:
     most = MOST_STREAMED if streamed else MOST_ROWS
     rows = min(config.training.batch_size, most, max(2, int(expected)))
     training = replace(config.training, batch_size=rows, devices=1, merge_columns=False)
+    fixed: dict[str, Any] = {"self_supervised": SelfSupervisedConfig()}  # one feature
+    if config.loss.learn_temperature:
+        fixed["learn_temperature"] = False
     return replace(
         config,
         seed=0,
         towers=towers,
         training=training,
         negatives=_small_negatives(config.negatives, len(counts)),
-        loss=replace(
-            config.loss,
-            learn_temperature=False,
-            self_supervised=SelfSupervisedConfig(),  # of features, here is one
-        ),
+        loss=replace(config.loss, **fixed),
         data=replace(config.data, columns=replace(config.data.columns, weight=None)),
         positives=replace(config.positives, weight=None, lists=ListsConfig()),
     )

@@ -190,7 +190,9 @@ def common_section(study: Study) -> list[str]:
     }
     for arm, config in trained_arms(configs).items():
         idle, values = idle_keys(config), flatten(all_values(config))
-        value = values.pop(COMMON)
+        value = values.pop(COMMON, None)
+        if value is None:  # a loss of cosines
+            continue
         rest = tuple(sorted((k, v) for k, v in values.items() if k not in idle))
         groups.setdefault(rest, {})[value] = arm
     first = next(iter(groups.values()), {})

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from twotower_jax.config import Config, fingerprint
 from twotower_jax.config.training import MeshConfig
+from twotower_jax.registry import load_installed
 from twotower_jax.run.commit import commit_of
 from twotower_jax.run.records import RunFolder
 from twotower_jax.training.checkpoint import Checkpoints
@@ -58,7 +59,8 @@ def manifest(config: Config, data_fingerprint: str, device: str, command: str) -
         "l2_penalty": L2_PENALTY if config.optimizer.l2 else None,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "versions": {name: importlib.metadata.version(name) for name in VERSIONS},
+        "versions": {name: importlib.metadata.version(name) for name in VERSIONS}
+        | load_installed(),
         "git": {"commit": commit} if (commit := commit_of(Path.cwd())) else None,
     }
 

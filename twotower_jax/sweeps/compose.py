@@ -31,8 +31,8 @@ from twotower_jax.sweeps.wrong_words import quote_places, unknown_key
 CONF = "twotower_jax.conf"
 
 
-def _store_choices() -> None:
-    """Give Hydra the schema, and a node for each choice of each family."""
+def store_choices() -> None:
+    """Give Hydra the schema, and a node for each choice that is registered by now."""
     store, schema = ConfigStore.instance(), OmegaConf.structured(Config)
     for group, family in FAMILIES.items():
         schema[group] = MISSING  # a default would leave its keys in another choice
@@ -41,7 +41,9 @@ def _store_choices() -> None:
     store.store(name="schema", node=schema)
 
 
-_store_choices()
+store_choices()
+
+
 # Dictionaries whose names the user chooses; Hydra adds to them by ++ only.
 OPEN_KEYS = (
     "data.query_features",
@@ -135,6 +137,7 @@ def compose_config(overrides: Sequence[str]) -> Config:
       InputError: for a value that is out of range or missing.
       HydraException: for an unknown key or a value of another type.
     """
+    store_choices()
     with initialize_config_module(CONF, version_base="1.3"):
         check_groups(overrides)
         return to_config(_FILES.compose(open_words(overrides)))

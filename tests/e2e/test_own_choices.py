@@ -1,0 +1,93 @@
+"""Losses of a package of the user's: in sweeps, processes, evaluations and messages."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from helpers.tiny import SMALL
+
+MODULE = '''
+"""Losses of another package."""
+
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+
+from twotower_jax.losses import LOSSES, SampledLoss
+from twotower_jax.losses.row_weights import weighted_mean
+from twotower_jax.registry import key
+
+
+@LOSSES.add
+@dataclass(unsafe_hash=True)
+class SquaredHinge(SampledLoss):
+    """Squares of what negatives lack."""
+
+    name: str = "squared_hinge"
+    margin: float = key(0.2, above=0, doc="lead of the positive", example="0.5")
+
+    def of_rows(self, positive, negatives, weight):
+        ahead = self.temperature * (positive[:, None] - negatives)
+        return weighted_mean(jnp.maximum(self.margin - ahead, 0) ** 2, weight)
+'''
+METADATA = "Metadata-Version: 2.1\nName: own-losses\nVersion: 1.5\n"
+POINT = "[twotower_jax.choices]\nmine = own_losses\n"
+
+
+@pytest.fixture
+def twotower(tmp_path):
+    """Return a function that runs a command beside a package with a loss of its own."""
+    site = tmp_path / "site"
+    info = site / "own_losses-1.5.dist-info"
+    info.mkdir(parents=True)
+    (site / "own_losses.py").write_text(MODULE)
+    (info / "METADATA").write_text(METADATA)
+    (info / "entry_points.txt").write_text(POINT)
+
+    def run(*words):
+        return subprocess.run(
+            [sys.executable, "-m", "twotower_jax", *words],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(site)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    run.site = site
+    return run
+
+
+def test_a_loss_of_another_package_is_trained_in_processes_and_evaluated(
+    twotower, tmp_path
+):
+    words = [word for word in SMALL if not word.startswith("training.steps")]
+    words += ["training.steps=20", "name=own", "loss.margin=0.1,0.3"]
+    sweep = "-m", "loss=squared_hinge", "hydra/launcher=fused"
+    made = twotower("train", *sweep, "hydra.launcher.processes=true", *words)
+    assert made.returncode == 0, made.stdout + made.stderr
+    folders = sorted((tmp_path / "outputs" / "own").glob("*/result.json"))
+    assert len(folders) == 2
+    report = (tmp_path / "outputs" / "own" / "report.html").read_text()
+    assert "margin=0.1" in report and "margin=0.3" in report
+    folder = folders[0].parent
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["versions"]["own-losses"] == "1.5"
+    again = twotower("evaluate", str(folder))
+    assert again.returncode == 0, again.stderr
+    assert "recall@20" in again.stdout
+    (twotower.site / "own_losses.py").write_text("raise OSError('no licence')")
+    broken = twotower("evaluate", str(folder))
+    assert broken.returncode == 2
+    assert "own_losses, which registers mine for twotower_jax" in broken.stderr
+    assert "no licence" in broken.stderr and "Traceback" not in broken.stderr
+
+
+def test_its_keys_are_explained_and_others_are_refused(twotower):
+    told = twotower("train", "--help", "loss.margin").stdout
+    assert "squared_hinge: lead of the positive" in told
+    refused = twotower("train", "loss=squared_hinge", "loss.ratio=2")
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("error: loss.ratio is a key of loss=bce, gbce and")
