@@ -4,6 +4,13 @@ import os
 import sys
 from pathlib import Path
 
+from twotower_jax.errors import InputError
+
+
+def _refused(error: InputError) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return 2
+
 
 def start() -> None:
     """Import and run the command line; Ctrl-C while importing ends it without a word.
@@ -23,11 +30,14 @@ def start() -> None:
             from twotower_jax.cli import main
 
             main()
-        except Exception:
+        except Exception as error:
             # An import of a C extension turns Ctrl-C into an error of its own.
-            if not INTERRUPTS.noted:
-                raise
-            sys.exit(130)
+            if INTERRUPTS.noted:
+                sys.exit(130)
+            # Of a package with choices, which is imported before any command.
+            if isinstance(error, InputError):
+                sys.exit(_refused(error))
+            raise
     except KeyboardInterrupt:
         sys.exit(130)
 
