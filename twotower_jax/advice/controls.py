@@ -18,14 +18,6 @@ def words_to_test(
     Tuned alone, an arm and its control may differ in two things, the samples and the
     temperature. So each kind of samples that was tuned to another temperature than the
     choice is tested at that of the choice too; `Progress.controls` gets its name.
-
-    Args:
-      found: the choices on validation.
-      arms: that are tested.
-      steps: of the training of an arm.
-
-    Returns:
-      {name: overrides}.
     """
     words = {one.label: final_words(one.grid, one.point, steps(one)) for one in arms}
     best = found.best

@@ -55,8 +55,6 @@ def decide(found: Progress, metric: str, minutes: float) -> Decision | None:
     """The decision from what was found.
 
     Args:
-      found: the choices on validation, and the runs on test.
-      metric: by which they were chosen.
       minutes: that were spent.
 
     Returns:
@@ -85,10 +83,6 @@ def best_baseline(found: Progress, study: Study) -> str | None:
     """The tested baseline with the best mean on test; None where none was tested.
 
     Chosen on test, its value is rather too high: a gain over it is no artefact of that.
-
-    Args:
-      found: the tested arms.
-      study: the runs on test.
     """
     names = [one.label for one in found.baselines if one.label in found.tested]
     values = {name: slices(study, name)[study.metric] or 0.0 for name in names}
@@ -96,26 +90,14 @@ def best_baseline(found: Progress, study: Study) -> str | None:
 
 
 def tests(found: Progress) -> Path:
-    """Folder of the runs on test.
-
-    Args:
-      found: what was found.
-
-    Raises:
-      ValueError: where nothing was tested.
-    """
+    """Folder of the runs on test."""
     if found.tests is None:
         raise ValueError("nothing was tested")
     return found.tests
 
 
 def description(found: Progress, metric: str) -> Description:
-    """The description of the study of the tested arms.
-
-    Args:
-      found: the choices on validation.
-      metric: by which they were chosen.
-    """
+    """The description of the study of the tested arms."""
     return Description(
         question="Which samples should a model of this log be trained on?",
         metric=metric,
@@ -210,11 +192,7 @@ def _by_slice(study: Study, best: Choice) -> str:
 
 
 def rival_metrics(study: Study) -> list[str]:
-    """The primary metric, its slices and ndcg.
-
-    Args:
-      study: the runs on test.
-    """
+    """The primary metric, its slices and ndcg."""
     sliced = [one for one in study.shown if one.rpartition("/")[2] in BUCKETS]
     ndcg = [one for one in study.shown if one.startswith("ndcg@")]
     return list(dict.fromkeys([study.metric, *sliced, *ndcg]))
@@ -240,14 +218,7 @@ def rival_values(study: Study | None) -> dict[str, Any] | None:
 def _ahead(
     found: Progress, best: Choice, study: Study, named: Collection[str | None]
 ) -> str:
-    """Return which tested arm is ahead of the choice on test; "" for none.
-
-    Args:
-      found: what the advice has tested.
-      best: the choice on validation.
-      study: the runs on test.
-      named: arms to which the difference of the choice stands before.
-    """
+    """Return which tested arm is ahead of the choice on test; "" for none."""
     values = {arm: slices(study, arm)[study.metric] or 0.0 for arm in found.tested}
     top = max(values, key=lambda arm: values[arm])
     if top == best.label:
@@ -300,27 +271,14 @@ def _certainty(found: Progress, best: Choice, study: Study, minutes: float) -> s
 
 
 def slices(study: Study, arm: str) -> dict[str, float | None]:
-    """Means of an arm on test: the primary metric and its slices by popularity.
-
-    Args:
-      study: the runs on test.
-      arm: its name.
-
-    Returns:
-      {metric: mean over the seeds}.
-    """
+    """Means of an arm on test: the primary metric and its slices by popularity."""
     names = [study.metric, *(f"{study.metric}/{bucket}" for bucket in BUCKETS)]
     rows = summary(study.table, names, "test").rows(named=True)
     return {row["metric"]: row["mean"] for row in rows if row["arm"] == arm}
 
 
 def arm_values(found: Progress, study: Study | None) -> dict[str, Any]:
-    """Values of every arm on validation and, where it was tested, on test.
-
-    Args:
-      found: the choices on validation.
-      study: the runs on test.
-    """
+    """Values of every arm on validation and, where it was tested, on test."""
     values: dict[str, Any] = {}
     for one in [*found.samples, *found.baselines]:
         tested = study is not None and one.label in found.tested
@@ -337,7 +295,6 @@ def control_values(found: Progress, study: Study | None) -> dict[str, Any]:
     """Values on test of kinds of samples at the temperature of the choice.
 
     Args:
-      found: the tested runs.
       study: these runs; None where nothing was tested.
     """
     if study is None:
@@ -352,12 +309,7 @@ def control_values(found: Progress, study: Study | None) -> dict[str, Any]:
 
 
 def run_of(study: Study | None, arm: str) -> str | None:
-    """Path of the first run of an arm on test.
-
-    Args:
-      study: the runs on test.
-      arm: its name.
-    """
+    """Path of the first run of an arm on test."""
     if study is None:
         return None
     runs = study.pairing.arms[arm]

@@ -30,15 +30,7 @@ FILE = "advice.json"
 
 
 def check_folder(folder: Path, data: str) -> None:
-    """Refuse a folder that holds an advice on other data: it would be overwritten.
-
-    Args:
-      folder: of the advice.
-      data: fingerprint of the log and its split.
-
-    Raises:
-      InputError: naming the folder and the remedy.
-    """
+    """Refuse a folder that holds an advice on other data: it would be overwritten."""
     file = folder / FILE
     if not file.is_file():
         return
@@ -59,10 +51,7 @@ def write_advice(
     """Write what was found, and print the decision.
 
     Args:
-      found: the choices on validation, and the runs on test.
-      metric: by which they were chosen.
       minutes: that were spent.
-      console: where the decision is printed.
 
     Returns:
       The decision; None where nothing was tried to its end, and nothing is written.
@@ -113,12 +102,7 @@ def choice_words(found: Progress, decision: Decision) -> list[str]:
 
 
 def next_commands(found: Progress, decision: Decision) -> list[str]:
-    """Lines with the commands that train a tested choice on the whole log and take it.
-
-    Args:
-      found: the folder of the advice.
-      decision: the choice; without a test there are none.
-    """
+    """Lines with the commands that train a tested choice on the whole log and take it."""
     run = run_of(decision.study, decision.choice.label)
     if run is None:
         return []
@@ -130,15 +114,7 @@ def next_commands(found: Progress, decision: Decision) -> list[str]:
 
 
 def recipe(found: Progress, decision: Decision) -> str:
-    """The configuration that trains the choice on the whole log, for Hydra.
-
-    Args:
-      found: the overrides that were tested.
-      decision: the choice.
-
-    Returns:
-      YAML for ``twotower train --config-dir FOLDER --config-name recipe``.
-    """
+    """The configuration that trains the choice on the whole log, for Hydra."""
     label = decision.choice.label
     values: dict[str, Any] = to_dict(compose_config(found.tested[label]))
     for key in (*LABELS, "evaluation"):

@@ -93,11 +93,7 @@ class Progress:
     incomplete: dict[str, str] = field(default_factory=dict)
 
     def untest(self, name: str) -> None:
-        """Remove an arm of which every run on test failed.
-
-        Args:
-          name: of the arm.
-        """
+        """Remove an arm of which every run on test failed."""
         del self.tested[name]
         pairs = self.controls.items()
         self.controls = {a: moved for a, moved in pairs if name not in (a, moved)}
@@ -117,14 +113,7 @@ class Progress:
 
 
 def contenders(samples: list[Choice]) -> list[Choice]:
-    """The kinds of samples of which one is chosen, all with values of one sort.
-
-    Args:
-      samples: the best point of each kind of samples.
-
-    Returns:
-      Those with fresh seeds; all of them where none has.
-    """
+    """The kinds of samples of which one is chosen, all with values of one sort."""
     return [one for one in samples if one.fresh] or samples
 
 
@@ -133,10 +122,6 @@ def keep_better(samples: list[Choice], model: Choice) -> list[Choice]:
 
     The model is the control at its best point. Halving may have dropped that point
     among the samples, where it learned more slowly at first.
-
-    Args:
-      samples: the best point of each kind of samples.
-      model: the best point of the model.
     """
     name = model.grid.arm.names.choice
     return [
@@ -156,15 +141,7 @@ def is_level(value: float, best: float) -> bool:
 
 
 def arms_to_test(found: Progress) -> list[Choice]:
-    """The arms that are tested: the best samples and their controls, baselines.
-
-    Args:
-      found: the choices on validation.
-
-    Returns:
-      The best samples, in-batch with and without logQ, the control of hard negatives
-      where those are the best, the baselines `NEAR` the best one, and popularity.
-    """
+    """The arms that are tested: the best samples and their controls, baselines."""
     samples = sorted(found.samples, key=lambda one: -one.value)
     near = contenders(found.samples)
     top = max((one.value for one in near), default=0.0)

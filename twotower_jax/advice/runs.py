@@ -35,14 +35,7 @@ class Runs:
     def __init__(
         self, words: Sequence[str], data: Loaded, console: Console, command: str
     ):
-        """Prepare the runs.
-
-        Args:
-          words: overrides of all of them.
-          data: the log and its split.
-          console: where their number and the time left are printed.
-          command: noted in their manifests.
-        """
+        """Prepare the runs."""
         self.words, self.data = list(words), data
         self.errors: dict[str, str] = {}
         self._console, self._command = console, command
@@ -63,23 +56,13 @@ class Runs:
         The first point, those that differ from it in one key, then those that differ in
         two: few trials then show what each key does. Of these, the ones nearer on their
         axes come first. Points that are alike in this are in random order.
-
-        Args:
-          arm: a kind of samples or a baseline.
-          words: overrides of all its points.
         """
         points = shuffled(grid_points(arm.axes))
         points.sort(key=lambda one: distance(one, arm.first or {}, arm.axes))
         return self.points(arm.choice, points, *words)
 
     def points(self, choice: str, points: list[Point], *words: str) -> ArmGrid:
-        """Return an arm at the given points, in their order.
-
-        Args:
-          choice: of the group arms.
-          points: values by key.
-          words: overrides of all points.
-        """
+        """Return an arm at the given points, in their order."""
         own = (*self.words, *words, f"arms={choice}")
         start = compose_config(own)
         configs = [compose_config([*own, *point_words(point)]) for point in points]
@@ -93,11 +76,7 @@ class Runs:
         return ArmGrid(arm_points.Arm(own, names, start), axes, points, configs)
 
     def launch(self, runs: Sequence[TuningRun]) -> list[bool]:
-        """Run jobs and return for each whether it finished or paused.
-
-        Args:
-          runs: of `arm_points.tuning_run`.
-        """
+        """Run jobs and return for each whether it finished or paused."""
         configs = [run.config for run in runs]
         reasons = self.launch_configs(configs)
         for config, reason in zip(configs, reasons, strict=True):
@@ -108,14 +87,8 @@ class Runs:
     def launch_configs(self, configs: Sequence[Config]) -> list[str | None]:
         """Run configurations, and go on where one of them fails.
 
-        Args:
-          configs: of the runs.
-
         Returns:
           For each why it failed; None where it finished or paused.
-
-        Raises:
-          Stopped: on SIGTERM or Ctrl-C, after saving.
         """
         quiet = Console(quiet=True)
         reasons: list[str | None] = []
@@ -145,15 +118,6 @@ def label(config: Config) -> str:
 
 def distance(point: Point, first: Point, axes: Axes) -> tuple[int, int]:
     """Distance of a point from the first one: keys that differ, and places on axes.
-
-    Args:
-      point: values by key.
-      first: values by key; a key that it lacks differs, and counts one place.
-      axes: values of each key in order.
-
-    Returns:
-      Number of keys that differ, and the largest number of places on an axis; names
-      have no order, and count none.
 
     Examples:
       >>> axes = {"a": ["1", "2", "3"], "b": ["x", "y", "z"]}
@@ -194,26 +158,14 @@ class Length(NamedTuple):
 
 
 def trained_length(grid: ArmGrid, place: int, seed: int) -> Length:
-    """Return the length of the training of a point, to its end.
-
-    Args:
-      grid: the points of an arm.
-      place: the index of the point.
-      seed: of the run.
-    """
+    """Return the length of the training of a point, to its end."""
     config = arm_points.tuning_run(grid, place, seed).config
     result = RunFolder(run_folder(config)).result()
     return Length(int(result["steps"]), int(result["best_step"]))
 
 
 def final_words(grid: ArmGrid, point: Point, steps: int) -> list[str]:
-    """Return the overrides of a run on training and validation together.
-
-    Args:
-      grid: the points of an arm.
-      point: the chosen one.
-      steps: of the training, which a baseline does not read.
-    """
+    """Return the overrides of a run on training and validation together."""
     # Without a validation set only the number of steps ends the training.
     own = ["data.fit_valid=true", "training.patience=0", f"training.steps={steps}"]
     return [*grid.arm.words, *point_words(point), *own]

@@ -62,16 +62,7 @@ class Arm(NamedTuple):
 
 
 def model_arm(data: Loaded, config: Config, given: Sequence[str]) -> Arm:
-    """The control and the axes of the model, without those that the user set.
-
-    Args:
-      data: the log and its split.
-      config: of the user's overrides.
-      given: keys and groups that the user set.
-
-    Returns:
-      In-batch negatives with logQ at every model that is tried.
-    """
+    """The control and the axes of the model, without those that the user set."""
     chosen = query_features(data, config.towers.history_length)
     towers = ["default"]
     towers += ["history"] if chosen != ("history",) else []
@@ -104,10 +95,6 @@ def model_arm(data: Loaded, config: Config, given: Sequence[str]) -> Arm:
 def of_kind(arm: Arm, kind: str) -> Arm:
     """The arm of one kind of towers, without the axes that it does not use.
 
-    Args:
-      arm: of `model_arm`.
-      kind: a value of its axis ``towers``.
-
     Examples:
       >>> arm = Arm("in_batch", {"towers": ["history", "factors"], LENGTH: ["20"]})
       >>> of_kind(arm, "factors").axes
@@ -127,9 +114,6 @@ def of_kind(arm: Arm, kind: str) -> Arm:
 def kind_words(kind: str) -> tuple[str, ...]:
     """The words of a run of one kind of towers.
 
-    Args:
-      kind: a value of the axis ``towers``.
-
     Examples:
       >>> kind_words("sequence")
       ('towers=sequence', 'towers.sequence.longer=newest')
@@ -140,10 +124,6 @@ def kind_words(kind: str) -> tuple[str, ...]:
 
 def without_kind(arm: Arm, kind: str) -> Arm:
     """The arm without one kind of towers.
-
-    Args:
-      arm: of `model_arm`.
-      kind: a value of its axis ``towers``, which may lack it.
 
     Examples:
       >>> without_kind(Arm("in_batch", {"towers": ["history", "sequence"]}), "sequence")
@@ -156,16 +136,7 @@ def without_kind(arm: Arm, kind: str) -> Arm:
 
 
 def history_lengths(data: Loaded, length: int) -> list[str]:
-    """Lengths of a history that are tried, the first one first.
-
-    Args:
-      data: the log and its split.
-      length: of the configuration.
-
-    Returns:
-      20 and 50 where a tenth of the users has more training positives than ``length``;
-      50 and 100 where half of them have more than 50; else none.
-    """
+    """Lengths of a history that are tried, the first one first."""
     if _share_above(data, 50) >= 0.5:
         return ["50", "100"]
     return ["20", "50"] if _share_above(data, length) >= LONG else []
@@ -180,17 +151,7 @@ def _share_above(data: Loaded, length: int) -> float:
 def nearby(
     data: Loaded, config: Config, point: Point, given: Sequence[str]
 ) -> list[Point]:
-    """Points that differ from a point of the model in one key, by a step each way.
-
-    Args:
-      data: the log and its split.
-      config: at the point.
-      point: of the model.
-      given: keys that the user set.
-
-    Returns:
-      The points, without those whose key the user set.
-    """
+    """Points that differ from a point of the model in one key, by a step each way."""
     temperature, rate = config.loss.temperature, config.optimizer.learning_rate
     length, dim = config.towers.history_length, config.towers.dim
     found: list[tuple[str, float]] = [
@@ -214,11 +175,6 @@ def nearby(
 def sample_arms(log: FunnelLog, config: Config, given: Sequence[str]) -> list[Arm]:
     """Kinds of samples that a log can carry, each with the same axis.
 
-    Args:
-      log: the log.
-      config: at the chosen point of the model.
-      given: keys that the user set; a temperature is then not tried.
-
     Returns:
       The arms; hard ones where pre-ranking or ranking rejected items. A transformer
       has none with resampled positives: each of their rows reads a sequence of its own,
@@ -238,14 +194,7 @@ def sample_arms(log: FunnelLog, config: Config, given: Sequence[str]) -> list[Ar
 def baseline_arms(
     config: Config, data: Loaded, leave_out: Callable[[str, str], None]
 ) -> list[Arm]:
-    """Baselines that fit the data, with the axes of ``hydra/sweeper=select``.
-
-    Args:
-      config: of the user's overrides.
-      data: the log and its split.
-      leave_out: is called with the name of each baseline that the data are too large
-        for, and the reason.
-    """
+    """Baselines that fit the data, with the axes of ``hydra/sweeper=select``."""
     file = resources.files("twotower_jax.conf") / "hydra" / "sweeper" / "select.yaml"
     tuned = yaml.safe_load(file.read_text(encoding="utf-8"))["arm_tune"]
     arms = []

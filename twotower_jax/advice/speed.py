@@ -55,10 +55,6 @@ class Speed(NamedTuple):
 
         The time of a step is taken to be in proportion to the batch and the dimension.
 
-        Args:
-          config: of the run.
-          steps: of its training.
-
         Examples:
           >>> Speed(10_240.0, 3.0, 64).seconds(Config(), 100)
           13.0
@@ -101,16 +97,8 @@ def measure(runs: Runs, folder: Path, *words: str) -> Speed | None:
     Kept, so that the same command after an interruption trains for as many steps. Where
     one of them fails, `Runs.errors` has the reason.
 
-    Args:
-      runs: which launches them.
-      folder: of the advice.
-      words: overrides of the runs beside those of all; the control arm.
-
     Returns:
       The speed of those that finished; None where none did.
-
-    Raises:
-      InputError: where the batch or the sequences do not suit the log.
     """
     each = cores()
     probes = [_probe(runs, folder, seed, *words) for seed in range(2 * each)]
@@ -173,13 +161,7 @@ def length_words(
     """Return overrides for the longest training of which the minutes allow enough.
 
     Args:
-      runs: their configuration and data.
-      speed: of the runs.
       minutes: for everything.
-      print_line: prints a line.
-
-    Raises:
-      InputError: the time is too short for one run.
     """
     config = runs.config()
     batch = config.training.batch_size
@@ -208,8 +190,6 @@ def affords_sequence(runs: Runs, speed: Speed, minutes: float) -> bool:
     """Return whether minutes and log allow a transformer enough epochs to learn.
 
     Args:
-      runs: their configuration and data.
-      speed: of the default towers.
       minutes: for everything.
     """
     batch, train = runs.config().training.batch_size, runs.data.split.train
@@ -220,11 +200,7 @@ def affords_sequence(runs: Runs, speed: Speed, minutes: float) -> bool:
 
 
 def is_limited(runs: Runs) -> bool:
-    """Return whether ``training.steps`` is less than the steps of all epochs.
-
-    Args:
-      runs: their configuration, with the words of `length_words`, and data.
-    """
+    """Return whether ``training.steps`` is less than the steps of all epochs."""
     training = runs.config().training
     epoch = math.ceil(len(runs.data.split.train) / training.batch_size)
     return training.steps is not None and training.steps < epoch * training.epochs
@@ -235,14 +211,9 @@ def short_of(minutes: float, speed: Speed, batch: int) -> str:
 
     Args:
       minutes: that are given.
-      speed: of the runs.
-      batch: positives per step.
 
     Returns:
       The minutes that keep to the time.
-
-    Raises:
-      InputError: the time is too short for one run.
     """
     one = speed.overhead + 2 * PROBE * batch / speed.rate
     share = 1 - BASELINES - MODEL - SAMPLES

@@ -71,12 +71,6 @@ CHOSEN += ("data.fit_valid", "evaluation.test", "seed", "experiment", "baselines
 def check_given(keys: Sequence[str]) -> None:
     """Refuse keys that an advice chooses itself.
 
-    Args:
-      keys: keys and groups that the user set.
-
-    Raises:
-      InputError: naming the key.
-
     Examples:
       >>> check_given(["data", "loss.temperature"])
     """
@@ -100,12 +94,7 @@ class Advisor:
         """Compose the user's overrides.
 
         Args:
-          words: overrides of the user.
           minutes: for everything.
-          console: where progress is printed.
-
-        Raises:
-          InputError: for overrides that are not valid, or that an advice chooses.
         """
         self._given = [word.lstrip("+~").partition("=")[0] for word in words]
         check_given(self._given)
@@ -119,18 +108,7 @@ class Advisor:
         self.progress = Progress(Path(config.output) / config.name)
 
     def run(self, command: str) -> Progress:
-        """Choose on validation, then test.
-
-        Args:
-          command: noted in the manifests of the runs.
-
-        Returns:
-          What was found.
-
-        Raises:
-          InputError: for data that cannot be used.
-          Stopped: on SIGTERM or Ctrl-C; `progress` has what was found before.
-        """
+        """Choose on validation, then test."""
         data = self._data()
         runs = Runs(self._words, data, self._console, command)
         small = "training.batch_size" not in self._given

@@ -42,14 +42,7 @@ class Tuner:
         speed: Speed,
         print_line: Callable[[str], None],
     ):
-        """Begin.
-
-        Args:
-          runs: which launches them.
-          metric: by which points are chosen.
-          speed: of the runs.
-          print_line: prints a line.
-        """
+        """Begin."""
         self._runs, self._metric, self._print = runs, metric, print_line
         self.speed = speed
 
@@ -59,13 +52,7 @@ class Tuner:
         """Tune arms on validation.
 
         Args:
-          title: of the arms, printed.
-          grids: their points.
           seconds: that they may take together.
-          whole: train every point to its end, without rungs.
-
-        Returns:
-          The best point of each arm that was tried.
         """
         if not grids or seconds <= 0:
             return []
@@ -106,14 +93,9 @@ class Tuner:
         """Try points near the best model, each of which differs from it in one key.
 
         Args:
-          model: the best point so far.
-          given: keys that the user set.
           seconds: that all rounds may take together.
           most: seconds that a run may take; slower points are not tried, for the
             samples and the test could not be afforded with them.
-
-        Returns:
-          The best point, of which the last round found no better neighbour.
         """
         end = time.monotonic() + seconds
         for _ in range(ROUNDS):
@@ -151,13 +133,7 @@ class Tuner:
         """Train the best arms with fresh seeds: the value that was chosen is too high.
 
         Args:
-          choices: the best point of each kind of samples.
-          best: the best value of a baseline.
           seconds: that the runs may take.
-
-        Returns:
-          The same, where those that are level with the best have the mean of fresh
-          seeds as their value, if the time is enough and a baseline is not far ahead.
         """
         top = max((one.value for one in choices), default=0.0)
         near = [one for one in choices if is_level(one.value, top)]
@@ -182,20 +158,12 @@ class Tuner:
         return one
 
     def full_seconds(self, one: Choice) -> float:
-        """Seconds that a run of a choice to its end adds to a sweep side by side.
-
-        Args:
-          one: the choice.
-        """
+        """Seconds that a run of a choice to its end adds to a sweep side by side."""
         steps = trained_length(one.grid, one.place, TUNE_SEED).steps
         return self.speed.seconds(one.grid.configs[one.place], steps)
 
     def steps(self, one: Choice) -> int:
-        """The step of the best validation of a choice, the median over its seeds.
-
-        Args:
-          one: the choice.
-        """
+        """The step of the best validation of a choice, the median over its seeds."""
         seeds = (TUNE_SEED, *(CONFIRM_SEEDS if one.fresh else ()))
         lengths = [trained_length(one.grid, one.place, seed) for seed in seeds]
         return round(median(length.best_step for length in lengths))
@@ -203,13 +171,6 @@ class Tuner:
 
 def rung_steps(epoch: int, steps: float) -> list[int]:
     """Steps at which the worse points of an arm end.
-
-    Args:
-      epoch: steps of an epoch.
-      steps: of the longest training; may be infinite.
-
-    Returns:
-      One number per entry of ``RUNGS``, ascending, without equal ones.
 
     Examples:
       >>> rung_steps(10, 1000), rung_steps(700, 2800), rung_steps(10, float("inf"))

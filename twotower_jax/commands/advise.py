@@ -76,14 +76,8 @@ def advise(options: argparse.Namespace) -> int:
 def read_minutes(words: list[str]) -> tuple[float, list[str]]:
     """Separate the options of the advice from the overrides.
 
-    Args:
-      words: of the command line.
-
     Returns:
       The minutes, and the other words.
-
-    Raises:
-      InputError: for an unknown option, or minutes that are not above 0.
 
     Examples:
       >>> read_minutes(["data=table", "advise.minutes=5"])

@@ -101,11 +101,6 @@ def _check_file(
 def hanging(text: str, indent: int, width: int) -> str:
     """Text in lines of a terminal, all but the first one indented.
 
-    Args:
-      text: one line.
-      indent: blanks before the other lines; fewer where half the width is too narrow.
-      width: characters of the terminal.
-
     Examples:
       >>> print(hanging("  times  2022-04-15 to 2022-12-02", 9, 24))
         times  2022-04-15 to

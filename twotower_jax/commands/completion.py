@@ -30,9 +30,6 @@ BEFORE = re.compile(rf"^(\s*\S+)\s+(?:{'|'.join(NAMES)})[\s=]+\S+(?=\s)")
 def without_command(line: str) -> str | None:
     """Return a command line without its command, as Hydra completes it.
 
-    Args:
-      line: all words before the cursor, the program first.
-
     Returns:
       The program and the overrides; None where the words are not overrides.
 
@@ -66,12 +63,7 @@ def _passes(word: str) -> bool:
 
 
 def complete(options: list[str], commands: Iterable[str]) -> int:
-    """Print a script of completion, or the completions of the line of a shell.
-
-    Args:
-      options: ``-sc`` and ``install=bash``, ``query=bash`` and so on, of Hydra.
-      commands: the names of all commands.
-    """
+    """Print a script of completion, or the completions of the line of a shell."""
     # Imported on use, for they import Hydra.
     from twotower_jax.commands.train import train
     from twotower_jax.sweeps.compose import open_words
@@ -104,11 +96,6 @@ def complete(options: list[str], commands: Iterable[str]) -> int:
 
 def completions(word: str, found: Iterable[str], rows: Sequence[KeyRow]) -> list[str]:
     """Completions of a word: those of Hydra, repaired, and those that it lacks.
-
-    Args:
-      word: the word at the cursor.
-      found: completions by Hydra.
-      rows: keys that any configuration has.
 
     Examples:
       >>> completions("negatives=uniform,mi", [], [])
@@ -150,9 +137,6 @@ def _ended(name: str, lists: set[str]) -> str:
 
 def values_of(key: str) -> Sequence[str]:
     """The values that a key or group may take, () where they are not a few names.
-
-    Args:
-      key: dotted key or group, with or without a sign such as ``+`` before it.
 
     Examples:
       >>> values_of("training.order"), values_of("data.header"), values_of("seed")

@@ -39,9 +39,6 @@ def add_config_dir(parser: argparse.ArgumentParser) -> None:
 def after_command(words: Sequence[str]) -> list[str]:
     """Words of a command line, with a first ``--config-dir DIR`` behind the command.
 
-    Args:
-      words: after the program.
-
     Examples:
       >>> after_command(["--config-dir", "my", "train", "seed=1"])
       ['train', '--config-dir', 'my', 'seed=1']
@@ -62,9 +59,6 @@ def check_config_dir(folder: Path | None, primary: str | None = None) -> None:
       folder: value of ``--config-dir``, or None.
       primary: value of ``--config-name``, or None; Hydra reads a search path in that
         file alone.
-
-    Raises:
-      InputError: it is not a folder, or a file of it names a program.
     """
     if folder is None:
         return
@@ -92,11 +86,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _check_entry(path: Path, key: str, value: str) -> None:
-    """Refuse a key and its text that would make Hydra run a program.
-
-    Raises:
-      InputError: naming the file, the key, its text and the remedy.
-    """
+    """Refuse a key and its text that would make Hydra run a program."""
     shown = f"{path}: {key}: {value[:60]}"
     if key == "_target_" and not TRUSTED.fullmatch(value):
         raise InputError(
@@ -115,9 +105,6 @@ def _entries(path: Path) -> Iterator[tuple[str, str]]:
     """Yield every text in a file with the nearest key above it.
 
     A file with broken YAML yields nothing; Hydra raises an error if it reads that file.
-
-    Raises:
-      InputError: the file is not UTF-8, or is nested too deeply.
     """
     import yaml
 

@@ -24,9 +24,6 @@ WIDEST = 34
 def asked_keys(words: Sequence[str]) -> list[str]:
     """Return the keys that follow ``--help``, [] where none follows.
 
-    Args:
-      words: of the command line, after the command.
-
     Examples:
       >>> asked_keys(["--help", "loss.temperature", "negatives"])
       ['loss.temperature', 'negatives']
@@ -46,17 +43,7 @@ def all_rows() -> list[KeyRow]:
 
 
 def explain(keys: Iterable[str]) -> int:
-    """Print the explanation of keys and groups.
-
-    Args:
-      keys: dotted keys, last parts of keys, sections or groups.
-
-    Returns:
-      The exit status 0.
-
-    Raises:
-      InputError: an unknown key; the message has the nearest ones.
-    """
+    """Print the explanation of keys and groups."""
     rows, options = all_rows(), all_options()
     print("\n\n".join("\n".join(_lines(key, rows, options)) for key in keys))
     return 0
@@ -88,10 +75,6 @@ def _lines(key: str, rows: list[KeyRow], options: Sequence[Option]) -> list[str]
 def key_lines(row: KeyRow, options: Iterable[Option]) -> list[str]:
     """Lines that explain a key.
 
-    Args:
-      row: the key.
-      options: files that may set it.
-
     Examples:
       >>> row = KeyRow("seed", "int", "0", "at least 0", "seed of a run", "seed=1")
       >>> print("\\n".join(key_lines(row, [])))
@@ -122,10 +105,6 @@ def key_lines(row: KeyRow, options: Iterable[Option]) -> list[str]:
 def set_by(key: str, options: Iterable[Option]) -> list[str]:
     """Options that set a key, with their values: those of its own group first.
 
-    Args:
-      key: dotted key.
-      options: files that may set it.
-
     Examples:
       >>> files = [Option("loss", "bce", "", {"loss": {"ratio": 3.0}})]
       >>> files += [Option("loss", "gbce", "", {"loss": {"ratio": 3.0}})]
@@ -150,13 +129,7 @@ def set_by(key: str, options: Iterable[Option]) -> list[str]:
 def group_lines(
     title: str, rows: Sequence[KeyRow], options: Sequence[Option]
 ) -> list[str]:
-    """Lines of a section or group: one per key, and one per option.
-
-    Args:
-      title: of the keys.
-      rows: the keys.
-      options: files of one group.
-    """
+    """Lines of a section or group: one per key, and one per option."""
     width = shutil.get_terminal_size((1000, 24)).columns
     lines = []
     if rows:

@@ -25,12 +25,6 @@ END_SECONDS = 20  # within which the others end too
 def without_join(words: Sequence[str]) -> tuple[list[str], str | None]:
     """Words without ``--join``, and its value.
 
-    Args:
-      words: of ``twotower train``.
-
-    Raises:
-      InputError: it has no value, or comes with ``-m``.
-
     Examples:
       >>> without_join(["--join", "10.0.0.1:1234,2,0", "seed=1"])
       (['seed=1'], '10.0.0.1:1234,2,0')
@@ -56,15 +50,7 @@ def without_join(words: Sequence[str]) -> tuple[list[str], str | None]:
 
 @contextmanager
 def joined(value: str | None) -> Iterator[None]:
-    """Context in which this process is one of several; alone without a value.
-
-    Args:
-      value: "HOST:PORT,N,I" for process I of N, from 0, where process 0 listens; or
-        "auto", where jax reads them from a cluster.
-
-    Raises:
-      InputError: the value is of another form, or the processes do not meet.
-    """
+    """Context in which this process is one of several; alone without a value."""
     if value is None:
         yield
         return
@@ -100,11 +86,7 @@ def _leave(error: BaseException | None) -> NoReturn:
 
 
 def _initialize(value: str) -> None:
-    """Join the others.
-
-    Raises:
-      InputError: the value is of another form, or the processes do not meet.
-    """
+    """Join the others."""
     import jax
 
     given = _arguments(value)

@@ -60,11 +60,7 @@ def plan(options: argparse.Namespace) -> int:
 
 
 def _given(options: argparse.Namespace) -> "Sizes | None":
-    """Return the sizes that the options give, None where they give none.
-
-    Raises:
-      InputError: a size that is not a number or out of range, or a missing one.
-    """
+    """Return the sizes that the options give, None where they give none."""
     texts = {name: getattr(options, name) for name in SIZES}
     values = {n: read_size(f"--{n}", t) for n, t in texts.items() if t is not None}
     if not values:
@@ -82,13 +78,6 @@ def _given(options: argparse.Namespace) -> "Sizes | None":
 
 def read_size(option: str, text: str) -> int:
     """Return a size as a whole number.
-
-    Args:
-      option: that holds it.
-      text: its value, such as ``100000`` or ``1e8``.
-
-    Raises:
-      InputError: naming the option, its value and the range.
 
     Examples:
       >>> read_size("--items", "1e8")

@@ -60,19 +60,7 @@ def prepare(options: argparse.Namespace) -> int:
 
 
 def _make_pools(config: "Config", out: Path, progress: "Progress") -> list[str]:
-    """Write the pools of hard negatives of a configuration that draws from the log.
-
-    Args:
-      config: of the command.
-      out: the prepared folder.
-      progress: told that pools are made.
-
-    Returns:
-      A line with their size and keys; none where the configuration has no such pools.
-
-    Raises:
-      InputError: the keys give no pools, or these cannot be written.
-    """
+    """Write the pools of hard negatives of a configuration that draws from the log."""
     import numpy as np
 
     from twotower_jax.config.data import DataConfig
@@ -118,8 +106,6 @@ class Progress:
         """Take the rows that are done, print a line every two seconds.
 
         Args:
-          what: is done.
-          done: rows so far.
           whole: about how many rows there are; None where this is not known.
         """
         now = time.monotonic()
@@ -140,12 +126,7 @@ class Progress:
 
 
 def summary(index: dict[str, Any], out: Path) -> list[str]:
-    """Return the lines that end a preparation: what was counted, and the fingerprint.
-
-    Args:
-      index: of the folder.
-      out: the folder.
-    """
+    """Return the lines that end a preparation: what was counted, and the fingerprint."""
     parts = ", ".join(f"{number:,} {name}" for name, number in index["parts"].items())
     return [
         f"{out}: {index['users']:,} users, {index['items']:,} items, "
@@ -155,13 +136,7 @@ def summary(index: dict[str, Any], out: Path) -> list[str]:
 
 
 def train_words(index: dict[str, Any], out: Path, config: "Config") -> list[str]:
-    """Return the command that trains on a prepared folder, as words.
-
-    Args:
-      index: of the folder.
-      out: the folder.
-      config: of the command.
-    """
+    """Return the command that trains on a prepared folder, as words."""
     words = ["twotower", "train", "data=prepared", f"data.path={out}"]
     if not config.data.mask_seen:
         words.append("data.mask_seen=false")

@@ -35,10 +35,6 @@ def remesh(options: argparse.Namespace) -> int:
 def with_words(command: str | None, words: list[str]) -> str:
     """Return the command of a run with other values of some keys.
 
-    Args:
-      command: that started the run; one of several processes loses its ``--join``.
-      words: ``key=value``.
-
     Examples:
       >>> with_words("twotower train seed=1 training.devices=4", ["training.devices=2"])
       'twotower train seed=1 training.devices=2'

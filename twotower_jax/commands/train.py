@@ -46,12 +46,7 @@ STOPPED = (
 
 
 def train(overrides: list[str]) -> int:
-    """Hand the command line to Hydra and return the exit status.
-
-    Raises:
-      InputError: for overrides that do not compose.
-      KeyboardInterrupt, Stopped: on Ctrl-C or SIGTERM, after the last line.
-    """
+    """Hand the command line to Hydra and return the exit status."""
     # Hydra raises its errors instead of printing them.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     overrides, join = without_join(overrides)
@@ -72,12 +67,7 @@ def train(overrides: list[str]) -> int:
 
 
 def _options_first(words: list[str]) -> list[str]:
-    """Return a command line in the order that Hydra reads: options, then overrides.
-
-    Raises:
-      InputError: the folder of ``--config-dir`` does not exist or names a program, or
-        the words ask for a pickle.
-    """
+    """Return a command line in the order that Hydra reads: options, then overrides."""
     read = get_args_parser().parse_intermixed_args(words)
     check_config_dir(read.config_dir and Path(read.config_dir), read.config_name)
     if read.experimental_rerun:

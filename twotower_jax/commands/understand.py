@@ -23,14 +23,7 @@ FOLLOWS = {
 
 
 def composed(words: Sequence[str]) -> "Config":
-    """Return the configuration of overrides, its names checked.
-
-    Args:
-      words: overrides as of ``twotower train``.
-
-    Raises:
-      InputError: for overrides that do not compose, or a name that is unknown.
-    """
+    """Return the configuration of overrides, its names checked."""
     from twotower_jax.sweeps.compose import compose_config
     from twotower_jax.sweeps.wrong_words import explained
 
@@ -47,20 +40,10 @@ def understand(
 ) -> tuple["Checked", list[str]]:
     """Return a log of unknown layout as it is understood, and the overrides for it.
 
-    Args:
-      path: file of the log, or the folder of a public data set.
-      sides: {"item" or "user": file with their features}.
-      overrides: keys that the user sets, which are not guessed.
-      search: overrides that add places of configuration files.
-
     Returns:
       The log with its condition, and the overrides by which ``twotower train`` reads
       it: those of the guess, of the split that suits it and of the user, and a batch
       size and cutoffs that a small log needs.
-
-    Raises:
-      InputError: a file that cannot be a log, a bad value in it, or an override that
-        does not compose.
     """
     from twotower_jax.data import sources
     from twotower_jax.report.log_check import Checked, train_overrides
@@ -82,12 +65,7 @@ def understand(
 
 
 def baselines(clicks: "Clicks", config: "Config") -> dict[str, str]:
-    """Return by baseline its override, or the limit that training clicks exceed.
-
-    Args:
-      clicks: the training positives.
-      config: the configuration that holds the limits.
-    """
+    """Return by baseline its override, or the limit that training clicks exceed."""
     from twotower_jax.model.baselines import BASELINES, baselines_for
 
     reasons = {

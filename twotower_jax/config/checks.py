@@ -9,14 +9,6 @@ LONGEST = 200  # characters of a name
 def whole_number(key: str, value: object, low: int) -> None:
     """Check a value that no schema has typed: a whole number from a bound on.
 
-    Args:
-      key: dotted key of the configuration.
-      value: the value, of any type; a bool is not a whole number.
-      low: the lowest value allowed.
-
-    Raises:
-      InputError: the value is not an int, or below the bound.
-
     Examples:
       >>> whole_number("hydra.launcher.workers", 2, low=1)
       >>> whole_number("hydra.launcher.workers", 2.5, low=1)
@@ -34,13 +26,6 @@ def whole_number(key: str, value: object, low: int) -> None:
 def true_or_false(key: str, value: object) -> None:
     """Check a value that no schema has typed: true or false.
 
-    Args:
-      key: dotted key of the configuration.
-      value: the value, of any type.
-
-    Raises:
-      InputError: the value is not a bool.
-
     Examples:
       >>> true_or_false("hydra.launcher.processes", True)
       >>> true_or_false("hydra.launcher.processes", "maybe")
@@ -54,14 +39,6 @@ def true_or_false(key: str, value: object) -> None:
 
 def inside(key: str, path: str) -> None:
     """Check that a name is a path below a folder, and does not lead out of it.
-
-    Args:
-      key: dotted key of the configuration.
-      path: the name; parts are separated by "/".
-
-    Raises:
-      InputError: it is empty, absolute or too long, or has a part "." or "..", a
-        backslash or a character that cannot be printed.
 
     Examples:
       >>> inside("name", "defaults/toys")

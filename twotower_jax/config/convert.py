@@ -20,12 +20,6 @@ from twotower_jax.registry import Choice, default_of, sections
 def to_dict(config: Any) -> dict[str, Any]:
     """Return a configuration as nested dictionaries of plain values.
 
-    Args:
-      config: a ``Config`` or one of its sections.
-
-    Returns:
-      {key: value} that JSON and YAML can hold; tuples are lists.
-
     Examples:
       >>> to_dict(Config())["evaluation"]["k"]
       [10, 20, 50, 100]
@@ -39,12 +33,6 @@ def with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
     A run that was written before a key existed did what the default of that key does.
     Keys of other choices than those of the run are left out: earlier versions wrote
     the keys of all losses, of which one alone had a use.
-
-    Args:
-      values: {key: value} of config.yaml.
-
-    Returns:
-      {key: value} of the stored keys and the others.
 
     Examples:
       >>> loss = with_defaults({"loss": {"temperature": 0.1, "margin": 0.2}})["loss"]
@@ -102,16 +90,6 @@ def from_dict(values: Mapping[str, Any]) -> Config:
     its option, such as ``{"data": {"source": "movielens"}}``, has the values of that
     option (``data=movielens``), and all other keys have those of the schema.
 
-    Args:
-      values: {key: value}, sections as dictionaries.
-
-    Returns:
-      The configuration.
-
-    Raises:
-      InputError: a key that the schema does not have, a value of another type or out
-        of range, or a combination that cannot work.
-
     Examples:
       >>> from_dict({"loss": {"temperature": 0.1}}).loss.temperature
       0.1
@@ -130,15 +108,6 @@ def from_record(values: Mapping[str, Any]) -> Config:
 
     Keys that the record of an earlier version lacks have the defaults of the schema.
 
-    Args:
-      values: {key: value}, sections as dictionaries.
-
-    Returns:
-      The configuration.
-
-    Raises:
-      InputError: as ``from_dict``.
-
     Examples:
       >>> from_record(to_dict(Config(seed=3))) == Config(seed=3)
       True
@@ -152,9 +121,6 @@ def _section(
     """Return a dataclass of the configuration from its keys.
 
     Args:
-      values: {key: value}; keys that are left out keep their defaults.
-      kind: the dataclass of the section, Config for a whole configuration.
-      prefix: written before the keys in messages, such as ``loss.logq.``.
       base: the section with the defaults of the choice that it belongs to, or None.
     """
     hints, arguments = get_type_hints(kind), {}
@@ -185,17 +151,7 @@ EXPECTED = {
 
 
 def _typed(key: str, value: Any, hint: Any, tail: str = "") -> Any:
-    """Return a value in the type of its annotation: lists as tuples, 1 as 1.0.
-
-    Args:
-      key: dotted key, for the message.
-      value: the value as JSON or YAML holds it.
-      hint: the annotation.
-      tail: end of the expected type in the message, such as " or null".
-
-    Raises:
-      InputError: the value has another type.
-    """
+    """Return a value in the type of its annotation: lists as tuples, 1 as 1.0."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin is UnionType:  # X | None: the schema has no other union
         return None if value is None else _typed(key, value, inner[0], " or null")
@@ -232,12 +188,6 @@ def fingerprint(config: Config) -> str:
     SHA-256 over all keys but ``LABELS``, which decide no number. Of
     ``training.start_from`` it reads the last name, which is the hash of that run.
 
-    Args:
-      config: the configuration.
-
-    Returns:
-      10 hexadecimal digits.
-
     Examples:
       >>> fingerprint(Config(arm="a label")) == fingerprint(Config())
       True
@@ -255,10 +205,6 @@ def fingerprint(config: Config) -> str:
 
 def known_keys(kind: type = Config, prefix: str = "") -> list[str]:
     """Return every key in dotted form, sections included, in the order of the schema.
-
-    Args:
-      kind: a dataclass of the configuration.
-      prefix: written before each key, such as ``loss.``.
 
     Examples:
       >>> known_keys()[:4]

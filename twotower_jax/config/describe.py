@@ -57,15 +57,6 @@ def describe_keys(
 ) -> list[KeyRow]:
     """Return one row per key of the configuration, in the order of the schema.
 
-    Args:
-      names: {dotted key: names} for keys whose choices are the entries of a registry,
-        such as ``loss.name``. The configuration does not know the registries.
-      kind: the dataclass of a section, Config for all keys.
-      prefix: written before each key, such as ``data.simulator.``.
-
-    Returns:
-      The rows; sections have none.
-
     Examples:
       >>> rows = {row.key: row for row in describe_keys({"loss.name": ["bce"]})}
       >>> rows["training.steps"][:4]
@@ -141,12 +132,6 @@ def _of(names: Sequence[str], family: Collection[str]) -> str:
 def key_row(name: str, kind: str, made: Key, default: Any) -> KeyRow:
     """Return the row of one declaration.
 
-    Args:
-      name: dotted key.
-      kind: its type in words.
-      made: its declaration.
-      default: its default.
-
     Examples:
       >>> row = key_row("loss.margin", "float", Key("margin", "0.5", above=0), 0.2)
       >>> row.default, row.allowed, row.example
@@ -159,13 +144,6 @@ def key_row(name: str, kind: str, made: Key, default: Any) -> KeyRow:
 
 def key_table(rows: Iterable[KeyRow], prefix: str = "") -> str:
     """Return rows as a table in Markdown.
-
-    Args:
-      rows: of ``describe_keys``.
-      prefix: left out of the keys where they start with it.
-
-    Returns:
-      Lines with a line break after each.
 
     Examples:
       >>> margin = Key("margin", "loss=hinge loss.margin=0.5", above=0)
@@ -195,9 +173,6 @@ def key_table(rows: Iterable[KeyRow], prefix: str = "") -> str:
 def type_text(hint: Any) -> str:
     """Return an annotation in words, such as "list of int" or "text or null".
 
-    Args:
-      hint: an annotation of the schema.
-
     Examples:
       >>> type_text(tuple[int, ...]), type_text(str | None)
       ('list of int', 'text or null')
@@ -214,9 +189,6 @@ def type_text(hint: Any) -> str:
 
 def value_text(value: Any) -> str:
     """Return a value as YAML writes it; an inner mapping is shortened.
-
-    Args:
-      value: a default, or a value of an option file.
 
     Examples:
       >>> value_text(None), value_text([10, 20]), value_text(1e-7)
@@ -242,10 +214,6 @@ def value_text(value: Any) -> str:
 
 def declaration(name: str, kind: type = Config) -> Key | None:
     """Return the declaration of a key; None for a section or an unknown key.
-
-    Args:
-      name: dotted key.
-      kind: the dataclass of a section, Config for all keys.
 
     Examples:
       >>> declaration("negatives.hard_ratio").allowed()

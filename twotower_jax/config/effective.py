@@ -28,14 +28,7 @@ class Rule(NamedTuple):
 
 
 def hard_negatives(values: Values) -> bool:
-    """Whether any slot is ever hard.
-
-    Args:
-      values: all values by dotted key.
-
-    Returns:
-      False without hard slots, and where the ratio of hard ones is always 0.
-    """
+    """Whether any slot is ever hard."""
     if not values["negatives.hard.num"]:
         return False
     return values["negatives.hard_ratio"] != 0 or bool(values["negatives.hard_start"])
@@ -220,12 +213,6 @@ RULES = (
 def all_values(config: Mapping[str, Any]) -> dict[str, Any]:
     """The values of a configuration by dotted key, with defaults for missing keys.
 
-    Args:
-      config: a configuration as nested dictionaries, also of an earlier version.
-
-    Returns:
-      {dotted key: value}.
-
     Examples:
       >>> all_values({"loss": {"name": "bce"}})["loss.name"]
       'bce'
@@ -247,12 +234,6 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def idle_keys(config: Mapping[str, Any]) -> set[str]:
     """The dotted keys of a configuration that have no effect, given the others.
-
-    Args:
-      config: a configuration as nested dictionaries, also of an earlier version.
-
-    Returns:
-      The keys, those with their default value too.
 
     Examples:
       >>> idle = idle_keys({"negatives": {"hard": {"num": 0, "pool": "user"}}})

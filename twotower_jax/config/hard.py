@@ -138,14 +138,8 @@ class HardConfig:
 def parse_stage(text: str) -> tuple[str, int, int | None]:
     """Return the stage and the window of ranks of an entry of ``hard.stages``.
 
-    Args:
-      text: ``stage``, or ``stage:first-end``; ``end`` is not in the window.
-
     Returns:
       Name of the stage, first rank, and end of the ranks (None: no end).
-
-    Raises:
-      InputError: the text has another form, names no stage, or the window is empty.
 
     Examples:
       >>> parse_stage("ranked")

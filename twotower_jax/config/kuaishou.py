@@ -126,9 +126,6 @@ class RecFlowConfig:
     def span(self) -> tuple[date, date]:
         """Return the first and the last day of ``days``.
 
-        Raises:
-          InputError: ``days`` is neither a day nor a span of days.
-
         Examples:
           >>> first, last = RecFlowConfig(days="2024-01-13..2024-01-19").span()
           >>> (last - first).days

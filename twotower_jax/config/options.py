@@ -139,10 +139,6 @@ def start_values() -> dict[str, Any]:
 def option_values(group: str, name: str) -> dict[str, Any]:
     """Return the values that an option gives its section, {} without such an option.
 
-    Args:
-      group: a group that is a section, such as ``data``.
-      name: the option.
-
     Examples:
       >>> option_values("data", "movielens")["split"]
       'ratio'
@@ -157,9 +153,6 @@ def option_values(group: str, name: str) -> dict[str, Any]:
 
 def with_options(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return keys with those of the options that their sections name.
-
-    Args:
-      values: {key: value} as nested dictionaries; given values win.
 
     Examples:
       >>> movielens = {"source": "movielens"}

@@ -18,12 +18,7 @@ class _Plain(Composer):
     """Composes YAML and refuses aliases, by which a short text has a huge value."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """Return the next node.
-
-        Args:
-          parent: of the node.
-          index: of the node in its parent.
-        """
+        """Return the next node."""
         if self.check_event(yaml.AliasEvent):  # type: ignore[attr-defined]
             raise yaml.YAMLError("an alias")
         return super().compose_node(parent, index)
@@ -41,12 +36,6 @@ class _PlainLoader(_Plain, _Loader):
 def parse_json(text: str) -> Any:
     """Return the value of a JSON text.
 
-    Args:
-      text: the content of a file.
-
-    Raises:
-      ValueError: the text is not JSON, or nested too deep.
-
     Examples:
       >>> parse_json('{"a": 1}')
       {'a': 1}
@@ -63,12 +52,6 @@ def parse_json(text: str) -> Any:
 
 def parse_yaml(text: str) -> Any:
     """Return the value of a YAML text.
-
-    Args:
-      text: the content of a file.
-
-    Raises:
-      ValueError: the text is not YAML, has an alias, or is too long or too deep.
 
     Examples:
       >>> parse_yaml("a: [1, 2]")

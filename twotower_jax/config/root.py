@@ -135,11 +135,7 @@ class Config:
         self.data = replace(self.data, columns=replace(columns, weight=weight))
 
     def _check_validation(self, word: str) -> None:
-        """Check that there is a valid part to evaluate where the test part is not.
-
-        Args:
-          word: the override that leaves the test part out.
-        """
+        """Check that there is a valid part to evaluate where the test part is not."""
         data = self.data
         if data.fit_valid:
             raise InputError(

@@ -26,12 +26,7 @@ from twotower_jax.sampling.masks import CHUNK
 
 
 def exchanged_bytes(shape: Shape, chunk: int = CHUNK) -> float:
-    """Bytes that each device sends to others in a step; it receives as many.
-
-    Args:
-      shape: of the training.
-      chunk: positives of users that are looked up at a time for masks.
-    """
+    """Bytes that each device sends to others in a step; it receives as many."""
     model, dim = shape.structure.model, shape.dim
     looked_up = _looked_up(model.query, shape.batch)
     looked_up += _looked_up(model.candidate, shape.candidates)

@@ -141,12 +141,7 @@ class Machine:
 
 
 def measure_floors(shape: Shape, turns: int = 5) -> Floors:
-    """The floors of this machine, measured in a few seconds.
-
-    Args:
-      shape: of the training.
-      turns: measurements of each floor, at least 1.
-    """
+    """The floors of this machine, measured in a few seconds."""
     machine = Machine(shape)
     for _ in range(turns):
         machine.measure()

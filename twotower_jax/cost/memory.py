@@ -40,15 +40,7 @@ class Part(NamedTuple):
 
 
 def memory_parts(shape: Shape) -> list[Part]:
-    """The memory of a training: of each device, and of the host.
-
-    Args:
-      shape: of the training.
-
-    Returns:
-      The parts that are not empty. Evaluation, mining, checkpoints and the libraries
-      are not among them.
-    """
+    """The memory of a training: of each device, and of the host."""
     parts = [*_parameters(shape), *_samplers(shape), *_data(shape), *_step(shape)]
     # Two epochs of rows are kept as int32; one is made as int64.
     extras, ordered = shape.extras, shape.positives
@@ -64,9 +56,6 @@ def memory_parts(shape: Shape) -> list[Part]:
 def device_bytes(parts: list[Part]) -> int:
     """Bytes on each device.
 
-    Args:
-      parts: of `memory_parts`.
-
     Examples:
       >>> device_bytes([Part("a", 3), Part("b", 5, HOST)])
       3
@@ -76,10 +65,6 @@ def device_bytes(parts: list[Part]) -> int:
 
 def shared_bytes(parts: list[Part], devices: int) -> int:
     """Bytes where devices and host share one memory, as on a CPU.
-
-    Args:
-      parts: of `memory_parts`.
-      devices: number of devices, each of which holds its own copy.
 
     Examples:
       >>> shared_bytes([Part("a", 3), Part("b", 5, HOST)], 2)

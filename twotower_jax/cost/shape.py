@@ -270,11 +270,7 @@ class Shape(NamedTuple):
 
 
 def widths(spec: TowerSpec) -> tuple[int, ...]:
-    """Widths of the layers of a tower, its input first; () without hidden layers.
-
-    Args:
-      spec: static shape.
-    """
+    """Widths of the layers of a tower, its input first; () without hidden layers."""
     if not spec.hidden:
         return ()
     return (len(spec.features) * spec.dim, *spec.hidden, spec.dim)
@@ -285,9 +281,6 @@ def dense_numbers(spec: TowerSpec) -> int:
 
     sum (before + 1) after over layers; D per number; D for attention; and for a
     transformer of l layers L D + 2 D + l (6 (D + 1) D + 4 D).
-
-    Args:
-      spec: static shape.
     """
     layers = widths(spec)
     total = sum((one + 1) * two for one, two in itertools.pairwise(layers))

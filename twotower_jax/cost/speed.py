@@ -55,10 +55,6 @@ def expected_speed(work: Work, floors: Floors) -> Speed:
     Blocks of scores stay in a cache, and their bytes are part of the floors of products
     and exponentials.
 
-    Args:
-      work: of a step.
-      floors: of the machine, measured at the step's shape.
-
     Examples:
       >>> work = Work(2e9, 0, 6e9, 1e9, 0, 0, 0, 0, 0, 0, 0)
       >>> floors = Floors(2e9, 2e9, 1, 2e9, 1, 1, 1, 1, 0.0)
@@ -91,9 +87,6 @@ def limit(
       max(FLOP / rate, bytes / bandwidth, bytes sent and received / link)
 
     Args:
-      work: of a step on one device.
-      accelerator: its data sheet.
-      bf16: whether products run at the rate of bfloat16 instead of float32.
       exchanged: bytes that a device sends to others; it receives as many.
 
     Returns:

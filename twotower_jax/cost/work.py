@@ -74,9 +74,6 @@ def step_work(shape: Shape) -> Work:
     With B rows, C columns, K slots, D numbers and layers of w weights, the products
     take 6 D B (C + K) + 6 w B for queries, and 6 w per encoded candidate: 2 FLOP per
     multiplication and addition, forwards and for both gradients.
-
-    Args:
-      shape: of the training.
     """
     model, dim, rows = shape.structure.model, shape.dim, shape.rows
     pairs = rows * shape.columns
@@ -121,12 +118,7 @@ def _weights(spec: TowerSpec) -> int:
 
 
 def sequence_flop(shape: Shape, tokens: int) -> float:
-    """FLOP of a transformer over histories: 6 matrices, and attention.
-
-    Args:
-      shape: of the training.
-      tokens: number of tokens; 0 without a transformer.
-    """
+    """FLOP of a transformer over histories: 6 matrices, and attention."""
     one = shape.sequence
     if one is None:
         return 0

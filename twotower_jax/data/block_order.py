@@ -27,13 +27,7 @@ class BlockOrder(Order):
     """
 
     def __init__(self, seed: int, number: int, batch_size: int):
-        """Store the arguments; nothing is drawn yet.
-
-        Args:
-          seed: seed of the run.
-          number: number of positives; rows are 0 to number - 1.
-          batch_size: rows per batch.
-        """
+        """Store the arguments; nothing is drawn yet."""
         super().__init__(seed, number, batch_size)
         self._blocks = -(-number // BLOCK)
         self._windows: dict[tuple[int, int], np.ndarray] = {}

@@ -106,19 +106,6 @@ def build_log(
         (numbers, dates or ISO text), stage (names or numbers of ``Stage``; without it
         all rows are positives), request (any type), rank (whole numbers from 0),
         part (0, 1, 2) and weight (of `to_weight`).
-      where: name of the source, which begins every error message.
-      users: features of the users; users without a row in the log are not added.
-      items: features of the items; items without a row in the log are not added.
-      catalogue: ids of items that belong to the catalogue even without a row; their
-        codes follow those of the rows.
-      dropped: counts of rows that the source left out, by reason.
-
-    Returns:
-      The log; codes in order of first appearance.
-
-    Raises:
-      InputError: a missing column, no rows, a missing id, a time, stage or part that
-        does not parse, or a wrong feature table; with the row and the value.
 
     Examples:
       >>> frame = pl.DataFrame({"user": ["u", "v", "u"], "item": [7, 7, 9]})
@@ -167,7 +154,6 @@ def take_log(
     """Log with some of its rows, users and items, and new codes in the same order.
 
     Args:
-      log: the log.
       rows: [rows] bool.
       users: [users] bool; a user of a row that is kept is kept.
       items: [items] bool, likewise.
@@ -217,17 +203,6 @@ def filter_log(
     An item or user that loses its last row is dropped too; an item of the catalogue
     that never had a row stays. A minimum of 1 drops nothing, so that items and users
     that were only exposed stay. Numeric features keep their scale.
-
-    Args:
-      log: the log.
-      min_user_positives: least number of positives per user.
-      min_item_positives: least number of positives per item.
-
-    Returns:
-      A log with new codes in the same order, and the counts in ``dropped``.
-
-    Raises:
-      InputError: no positive is left.
 
     Examples:
       >>> frame = pl.DataFrame({"user": [1, 1, 2], "item": [7, 8, 7]})

@@ -11,9 +11,6 @@ def gini(counts: np.ndarray) -> float:
     Args:
       counts: [n] float or int, at least 0.
 
-    Returns:
-      The coefficient in [0, 1); 0 where all counts are 0.
-
     Examples:
       >>> gini(np.array([1, 3]))
       0.25

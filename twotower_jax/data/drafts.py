@@ -31,14 +31,7 @@ OWNER = re.compile(r"([0-9a-f]{8})-(\d+)(?:-|\.tmp$)")
 
 @contextmanager
 def draft_of(path: Path) -> Iterator[Path]:
-    """Context of a draft of a file or a folder, whose place it takes at the end.
-
-    Args:
-      path: of a file, or of a folder that is missing or empty. Its parent exists.
-
-    Yields:
-      The path of the draft, where nothing is. It is removed after an error.
-    """
+    """Context of a draft of a file or a folder, whose place it takes at the end."""
     draft = new_draft(path)
     try:
         with removed(draft), writing(path):
@@ -52,11 +45,7 @@ def draft_of(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def removed(draft: Path) -> Iterator[None]:
-    """Context at whose end a draft is removed, where it has not taken its place.
-
-    Args:
-      draft: of `new_draft`.
-    """
+    """Context at whose end a draft is removed, where it has not taken its place."""
     try:
         yield
     finally:
@@ -64,12 +53,7 @@ def removed(draft: Path) -> Iterator[None]:
 
 
 def put_in_place(draft: Path, path: Path) -> None:
-    """Move a draft to its place, and wait until both are on the disk.
-
-    Args:
-      draft: a file or a folder.
-      path: its place, on the same disk.
-    """
+    """Move a draft to its place, and wait until both are on the disk."""
     to_disk(draft)
     draft.replace(path)
     sync(path.parent)
@@ -80,9 +64,6 @@ def to_disk(path: Path) -> None:
 
     A file system may write the name of a file before its content; a power cut between
     them would leave an empty file.
-
-    Args:
-      path: of the file or the folder.
     """
     if path.is_dir():
         from concurrent.futures import ThreadPoolExecutor
@@ -97,11 +78,7 @@ def to_disk(path: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Wait until the content of a file, or the names in a folder, are on the disk.
-
-    Args:
-      path: of the file or the folder.
-    """
+    """Wait until the content of a file, or the names in a folder, are on the disk."""
     try:
         file = os.open(path, os.O_RDONLY)
         try:
@@ -116,15 +93,7 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Context whose failed writes name a path.
-
-    Args:
-      path: of the file that is written.
-
-    Raises:
-      OSError: also for the errors of libraries that hold the number of one in their
-        text, such as those of polars and TensorStore.
-    """
+    """Context whose failed writes name a path."""
     try:
         yield
     except OSError as error:
@@ -141,13 +110,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def _write_error(path: Path, number: int, more: str = "") -> OSError:
-    """Return the error of a failed write.
-
-    Args:
-      path: of the file.
-      number: of the error; where it is not known, that of a full disk is, if it is one.
-      more: the end of the message.
-    """
+    """Return the error of a failed write."""
     with suppress(OSError):
         if number == errno.EIO and shutil.disk_usage(path.parent).free < FULL:
             number = errno.ENOSPC
@@ -155,14 +118,7 @@ def _write_error(path: Path, number: int, more: str = "") -> OSError:
 
 
 def new_draft(path: Path) -> Path:
-    """Path of a draft of a file; those that ended processes left are removed.
-
-    Args:
-      path: of a file or folder, whose parent exists.
-
-    Returns:
-      A path beside it, at which nothing is.
-    """
+    """Path of a draft of a file; those that ended processes left are removed."""
     _remove_left(path.parent, f".{path.name}.")
     draft = path.with_name(f".{path.name}.{_owner()}.tmp")
     _remove(draft)  # of a command of this process that could not remove it

@@ -69,8 +69,6 @@ def encode_ids(
 
     Args:
       values: [rows] ids.
-      more: ids of a catalogue; they have codes even without a row, after those of
-        the rows.
 
     Returns:
       Codes [rows] int32, and the distinct ids by code.
@@ -91,13 +89,9 @@ def encode_requests(values: pl.Series, where: str) -> np.ndarray:
 
     Args:
       values: [rows] ids of requests. A row without one is a request of its own.
-      where: name of the file in errors.
 
     Returns:
       [rows] int64.
-
-    Raises:
-      InputError: no row has a request, or lists.
 
     Examples:
       >>> encode_requests(pl.Series([7, None, 7, None]), "a.csv").tolist()
@@ -120,10 +114,6 @@ def encode_requests(values: pl.Series, where: str) -> np.ndarray:
 
 def fits(low: Any, high: Any, more: int) -> bool:
     """Return whether whole numbers, and so many above them, are in the range of int64.
-
-    Args:
-      low, high: the least and the largest of them.
-      more: numbers above the largest.
 
     Examples:
       >>> fits(0, 2**63 - 2, 1), fits(0, 2**63 - 2, 2)
@@ -150,9 +140,6 @@ def list_rows(values: pl.Series) -> pl.DataFrame:
 
     Args:
       values: [entities]; null is an empty list.
-
-    Returns:
-      Columns ``row`` (of the entity) and ``value``, in order, without empty values.
 
     Examples:
       >>> list_rows(pl.Series(["a|b", None, "b|b"])).rows()
@@ -202,18 +189,6 @@ def encode_feature(values: pl.Series, kind: str, where: str, name: str) -> Featu
     Args:
       values: [entities], one value per user or item; null is missing. An Enum keeps
         its own codes.
-      kind: "categorical", "multi" (lists, or texts joined by ``|``), "numeric" or
-        "vector" (lists of numbers of one length, or texts of them).
-      where: name of the file in errors.
-      name: name of the feature in errors.
-
-    Returns:
-      The feature: codes, standardised numbers, or vectors of length 1.
-
-    Raises:
-      InputError: text or an infinite number in a numeric feature, lists in a
-        categorical one, vectors of different lengths or not of numbers, or an unknown
-        kind.
 
     Examples:
       >>> encode_feature(pl.Series(["a", None, "a"]), "categorical", "f", "town").values
@@ -248,17 +223,7 @@ def encode_features(
     different types (1 and '1') are compared as text.
 
     Args:
-      table: one row per id, with the ids in column ``key``.
-      key: "user" or "item".
       ids: [entities] ids by code.
-      kinds: {column: kind} of the features.
-      where: name of the table in errors.
-
-    Returns:
-      {name of the feature: its array}.
-
-    Raises:
-      InputError: an id twice, or no row for any of the ids.
     """
     keys = to_ids(table[key], where, key)
     fail_at(
@@ -278,11 +243,7 @@ def encode_features(
 
 
 def _places(ids: pl.Series, keys: pl.Series, key: str, where: str) -> pl.Series:
-    """Return the row of each id in a table with these keys; null without a row.
-
-    Raises:
-      InputError: no id has a row.
-    """
+    """Return the row of each id in a table with these keys; null without a row."""
     place = pl.Series(codes_of(ids, keys))
     if len(ids) and (place < 0).all():
         raise InputError(

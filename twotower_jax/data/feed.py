@@ -53,9 +53,6 @@ def make_queries(user: np.ndarray, history: History | None) -> Queries:
     Args:
       user: [n] codes.
       history: spans [n] of the history that each query may see, or None.
-
-    Returns:
-      The queries.
     """
     begin = end = None
     if history is not None:
@@ -69,9 +66,6 @@ def host_queries(user: np.ndarray, history: History | None) -> Queries:
     Args:
       user: [n] int32 codes.
       history: spans [n] of the history that each query may see, or None.
-
-    Returns:
-      The queries.
     """
     spans = (None, None) if history is None else (history.begin, history.end)
     # They become arrays of jax a dispatch at a time.
@@ -82,10 +76,6 @@ def feature_arrays(
     features: dict[str, Feature], names: tuple[str, ...]
 ) -> dict[str, Any]:
     """Arrays of features, of numpy; they are put on the devices as they are used.
-
-    Args:
-      features: of the users or of the items, by name.
-      names: features of a tower; "id" and "history" have no array.
 
     Returns:
       {name: array of shape [codes, ...]}.
@@ -138,9 +128,6 @@ class Order:
         """Store the arguments; nothing is drawn yet.
 
         Args:
-          seed: seed of the run.
-          number: number of positives; rows are 0 to number - 1.
-          batch_size: rows per batch.
           draw: generator -> rows [any number] of one epoch; None: every row once.
           time: [number] moments of the positives, which order each pass; None: a pass
             is shuffled.
@@ -156,11 +143,7 @@ class Order:
         self._worker = ThreadPoolExecutor(max_workers=1)
 
     def positives(self, epochs: int) -> int:
-        """Return the number of positives in the first ``epochs`` epochs.
-
-        Raises:
-          InputError: ``EMPTY`` epochs in a row have none.
-        """
+        """Return the number of positives in the first ``epochs`` epochs."""
         if self._draw is None:
             return epochs * self._number
         while len(self._ends) <= epochs:
@@ -170,15 +153,8 @@ class Order:
     def batches(self, step: int, number: int) -> np.ndarray:
         """Rows of successive batches.
 
-        Args:
-          step: step of the first batch.
-          number: number of batches.
-
         Returns:
           [number, batch_size] int32 rows of the training positives.
-
-        Raises:
-          InputError: ``EMPTY`` epochs in a row have no positive.
         """
         position, end = step * self._batch, (step + number) * self._batch
         epoch, parts = self._epoch_of(position), []
@@ -201,11 +177,7 @@ class Order:
         return self._epoch(epoch)[begin:end]
 
     def begin(self, epoch: int = 0) -> None:
-        """Begin to order an epoch, in a thread; the one before it is kept.
-
-        Args:
-          epoch: Number of the epoch.
-        """
+        """Begin to order an epoch, in a thread; the one before it is kept."""
         if epoch not in self._epochs:
             rows = None if self._draw is None else self._drawn(self._draw, epoch)
             kept = {e: old for e, old in self._epochs.items() if e == epoch - 1}

@@ -46,11 +46,7 @@ class FunnelColumns(NamedTuple):
     held_out: np.ndarray
 
     def take(self, rows: slice | np.ndarray) -> "FunnelColumns":
-        """Return some of the rows.
-
-        Args:
-          rows: a slice, or numbers of rows.
-        """
+        """Return some of the rows."""
         return jax.tree.map(lambda values: values[rows], self)
 
 
@@ -81,12 +77,7 @@ class FunnelRows(NamedTuple):
 
 
 def funnel_rows(log: FunnelLog, split: Split) -> FunnelRows:
-    """Return all rows of a log as one part.
-
-    Args:
-      log: rows of all stages.
-      split: of the same log.
-    """
+    """Return all rows of a log as one part."""
     later = later_rows(log, split)
     columns, requests = funnel_columns(log, split.train, later, split.before)
     ends = np.array([len(log.user)])
@@ -99,11 +90,7 @@ def funnel_columns(
     """Return the columns of rows, and the codes of the requests of positives.
 
     Args:
-      log: all rows of some users.
-      train: all training positives of these users.
       later: [rows] the result of `later_rows`.
-      before: positives up to the end of training that are not trained on. Their
-        requests are not held out.
 
     Returns:
       The columns, and [n] int64 or None.
@@ -159,10 +146,6 @@ def later_rows(log: FunnelLog, split: Split) -> np.ndarray:
     """Return whether each row is of a part, or of a time, after that of training.
 
     That is the first rule of the module, and in a log without requests the second.
-
-    Args:
-      log: rows of all stages.
-      split: of the same log.
 
     Returns:
       [rows] bool.

@@ -44,16 +44,7 @@ class SplitHealth(NamedTuple):
 def split_health(
     log: FunnelLog, config: DataConfig, methods: Iterable[str] = SPLITS
 ) -> dict[str, SplitHealth]:
-    """What each method of splitting makes of a log.
-
-    Args:
-      log: the log.
-      config: its section ``data``; the method in it is not read.
-      methods: values of data.split.
-
-    Returns:
-      {value of data.split: sizes of its parts, and what they lack}.
-    """
+    """What each method of splitting makes of a log."""
     return {name: _health(log, replace(config, split=name)) for name in methods}
 
 
@@ -90,18 +81,11 @@ def _unseen(test: np.ndarray, train: np.ndarray) -> float:
 def best_split(log: FunnelLog, health: dict[str, SplitHealth]) -> tuple[str, str]:
     """Method of splitting for a log, and the reason.
 
-    Args:
-      log: the log.
-      health: the result of ``split_health``.
-
     Returns:
       The value of data.split and the reason: the parts of the data, if it comes in
       parts; with times, temporal, or leave_last_out where half of the users have fewer
       than SHORT positives or most test positives of a temporal split are of users
       without training positives; else ratio.
-
-    Raises:
-      InputError: no method leaves a test part.
     """
     fits = {name for name, one in health.items() if one.sizes}
     if "given" in fits:
@@ -134,10 +118,6 @@ def best_split(log: FunnelLog, health: dict[str, SplitHealth]) -> tuple[str, str
 
 def repeats_text(health: SplitHealth, mask_seen: bool) -> str | None:
     """The share of repeats in the test part, and whether they count.
-
-    Args:
-      health: of a split.
-      mask_seen: whether seen items are left out of the lists, ``data.mask_seen``.
 
     Returns:
       A sentence; None where less than half a percent are repeats.
@@ -173,10 +153,6 @@ def users_with_one(log: FunnelLog) -> tuple[int, int]:
 
 def coverage(ids: pl.Series, table: pl.Series) -> float:
     """Share of ids that a table has, compared as texts.
-
-    Args:
-      ids: distinct ids of a log.
-      table: ids of a table of features.
 
     Examples:
       >>> coverage(pl.Series([1, 2]), pl.Series(["2", "3"]))

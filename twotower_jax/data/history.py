@@ -30,13 +30,8 @@ def make_history(events: Pairs, users: np.ndarray, times: np.ndarray | None) -> 
     the batch is made.
 
     Args:
-      events: the clicks that may be seen.
       users: [queries] int32 codes.
       times: [queries] float64 seconds, or None.
-
-    Returns:
-      The clicks in order of user and time, without times those of the users of queries
-      alone, and the span of each query.
 
     Examples:
       >>> user, item, time = (np.array(x) for x in ([0, 0, 1], [5, 6, 7], [1, 3, 2]))
@@ -66,9 +61,6 @@ def make_history(events: Pairs, users: np.ndarray, times: np.ndarray | None) -> 
 
 def history_of_events(events: Pairs) -> History:
     """`make_history` of the events themselves, each at its own time, by one sort.
-
-    Args:
-      events: the clicks, which see each other.
 
     Examples:
       >>> user, item, time = (np.array(x) for x in ([0, 0, 0], [5, 6, 7], [1, 3, 3]))

@@ -30,12 +30,6 @@ def first_events(log: FunnelLog) -> np.ndarray:
     The first event of an item is its first row of the log, of any stage: an item that
     was shown, or only retrieved, exists. Rows of the valid and test parts count too, so
     that an item of later times is known as such. It is inf where an item has no row.
-
-    Args:
-      log: with times.
-
-    Raises:
-      ValueError: it has none.
     """
     if log.time is None:
         raise ValueError("the log has no times")
@@ -55,9 +49,6 @@ def known_items(first: np.ndarray, times: np.ndarray) -> KnownItems:
         which is never known. Items of one time: the lower id stands first.
       times: [n] float64 moments.
 
-    Returns:
-      Places and numbers.
-
     Examples:
       >>> known = known_items(np.array([5.0, 1.0, np.inf]), np.array([1.0, 9.0]))
       >>> known.place.tolist(), known.number.tolist()
@@ -75,12 +66,6 @@ def known_items(first: np.ndarray, times: np.ndarray) -> KnownItems:
 
 def known_share(known: KnownItems) -> dict[str, float]:
     """Shares of the catalogue that the training positives know.
-
-    Args:
-      known: the items known at each positive.
-
-    Returns:
-      The mean share over the positives, and the share known at the last one.
 
     Examples:
       >>> known = known_items(np.array([5.0, 1.0, 7.0, 8.0]), np.array([1.0, 7.0]))

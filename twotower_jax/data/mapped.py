@@ -14,9 +14,6 @@ ROWS = 2**24
 def blocks(number: int) -> Iterator[slice]:
     """Yield slices of `ROWS` rows each, and of the rest.
 
-    Args:
-      number: of all rows.
-
     Examples:
       >>> list(blocks(2**24 + 5))
       [slice(0, 16777216, None), slice(16777216, 16777221, None)]
@@ -29,11 +26,6 @@ def new_map(path: Path, shape: int | tuple[int, ...], kind: str = "<i4") -> np.m
     """Return a memory map of a new file, whose space is taken at once.
 
     A map that finds the disk full ends the process without a message.
-
-    Args:
-      path: of the .npy file.
-      shape: of the array.
-      kind: type of its numbers.
     """
     shape = (shape,) if isinstance(shape, int) else shape
     header = {"descr": kind, "fortran_order": False, "shape": shape}
@@ -49,9 +41,6 @@ def release(values: np.ndarray) -> None:
     """Give the pages of a memory map that were read back to the operating system.
 
     They are read again where they are used. Other arrays stay as they are.
-
-    Args:
-      values: any array.
     """
     mapped = getattr(values, "_mmap", None)  # numpy gives no other way to the map
     if mapped is not None:

@@ -18,9 +18,6 @@ def available_memory(root: Path = Path("/")) -> int:
 
     The least of what Linux states for the machine and what the limit of the control
     group (of a container, say) leaves; all of the machine's where neither is stated.
-
-    Args:
-      root: of the file system.
     """
     rooms = [machine_memory()]
     with contextlib.suppress(OSError):

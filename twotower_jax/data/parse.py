@@ -23,12 +23,6 @@ def fail_at(
     Args:
       bad: [rows] bool; null counts as false.
       values: [rows] values to print.
-      where: name of the file.
-      column: name of the column.
-      problem: end of the message: the fault and the remedy.
-
-    Raises:
-      InputError: a row is bad; the message names file, row, column and value.
 
     Examples:
       >>> values = pl.Series([1, -2])
@@ -50,12 +44,6 @@ def fail_null(values: pl.Series, where: str, column: str, remedy: str) -> None:
 
     Args:
       values: [rows].
-      where: name of the file.
-      column: name of the column.
-      remedy: end of the message.
-
-    Raises:
-      InputError: a value is missing.
     """
     if values.dtype.is_float():
         values = values.fill_nan(None)
@@ -75,15 +63,9 @@ def to_ids(
 
     Args:
       values: [rows] of any scalar type.
-      where: name of the file.
-      column: name of the column.
-      required: whether a missing id is an error; else it is null.
 
     Returns:
       [rows] ids of their own type.
-
-    Raises:
-      InputError: a missing id, or values that are lists or other containers.
     """
     if values.dtype in (pl.Categorical, pl.Enum):
         values = values.cast(pl.String)
@@ -115,11 +97,6 @@ def check_forms(ids: pl.Series, where: str, column: str) -> None:
 
     Args:
       ids: [rows] of any type; texts are checked.
-      where: name of the file.
-      column: name of the column.
-
-    Raises:
-      InputError: such as '12' and '12.0', which count as different; with one of each.
     """
     if ids.dtype != pl.String:
         return
@@ -142,16 +119,9 @@ def to_number(
 
     Args:
       values: [rows] numbers, booleans or texts of numbers.
-      where: name of the file.
-      column: name of the column.
-      required: whether a missing value is an error.
 
     Returns:
       [rows] float64, finite or null.
-
-    Raises:
-      InputError: text, an infinite number or one above 1e150, or a missing value that
-        is required.
 
     Examples:
       >>> to_number(pl.Series(["1.5", None]), "a.csv", "x", required=False).to_list()
@@ -185,14 +155,9 @@ def to_rank(values: pl.Series, where: str, column: str) -> pl.Series:
 
     Args:
       values: [rows] whole numbers; -1 is a missing value too.
-      where: name of the file.
-      column: name of the column.
 
     Returns:
       [rows] int64.
-
-    Raises:
-      InputError: text, a fraction, or a number below -1 or beyond 2^31 - 1.
     """
     numbers = to_number(values, where, column, required=False).fill_null(-1)
     bad = (numbers < -1) | (numbers >= 2**31) | (numbers != numbers.round())
@@ -205,14 +170,9 @@ def to_stage(values: pl.Series, where: str, column: str) -> pl.Series:
 
     Args:
       values: [rows] texts or whole numbers.
-      where: name of the file.
-      column: name of the column.
 
     Returns:
       [rows] int8.
-
-    Raises:
-      InputError: a missing value, or one that is not a stage.
 
     Examples:
       >>> to_stage(pl.Series(["Ranked", "clicked"]), "a.csv", "stage").to_list()

@@ -17,15 +17,9 @@ def to_clicked(
     Args:
       values: [rows] of 0, 1, true and false, as numbers, booleans or texts; with
         ``positive`` any values.
-      where: name of the file.
-      column: name of the column.
-      positive: values of a click, as text; () for 1 and true.
 
     Returns:
       [rows] int8: ``Stage.CLICKED`` or ``Stage.EXPOSED``.
-
-    Raises:
-      InputError: another value, or a missing one.
 
     Examples:
       >>> to_clicked(pl.Series(["1", "false"]), "a.csv", "click").to_list()
@@ -68,12 +62,6 @@ def check_clicks(
 
     Args:
       values: [rows] of any type.
-      where: name of the file.
-      column: name of the column.
-      positive: values of a click, as text; () checks nothing.
-
-    Raises:
-      InputError: no row has one; the message names the values that there are.
     """
     text = values.cast(pl.String)
     if positive and not text.is_in(_as_written(positive)).any():

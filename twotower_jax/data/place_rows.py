@@ -14,11 +14,7 @@ def place_rows(mesh: Mesh, tree: Any) -> Any:
     """Arrays where the tables have their rows; whole where those are whole.
 
     Args:
-      mesh: devices.
       tree: arrays [n, ...], of the host or on devices; those in their place stay there.
-
-    Returns:
-      The tree, padded with missing values to whole blocks.
     """
     shards, where = mesh.shape[TABLE], by_rows(mesh)
 

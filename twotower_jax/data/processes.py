@@ -31,16 +31,7 @@ def leads() -> bool:
 
 
 def put(value: Any, sharding: Sharding) -> jax.Array:
-    """Put an array on devices, also on those of other processes.
-
-    Args:
-      value: Array, whole in every process or on the same devices; the processes have
-        the same values.
-      sharding: Where it is wanted.
-
-    Returns:
-      The array.
-    """
+    """Put an array on devices, also on those of other processes."""
     spread = isinstance(value, jax.Array) and not value.is_fully_addressable
     if sharding.is_fully_addressable or spread:
         return jax.device_put(value, sharding)
@@ -49,11 +40,7 @@ def put(value: Any, sharding: Sharding) -> jax.Array:
 
 
 def on_host(array: Any) -> np.ndarray:
-    """Return the whole array on the host; one that other processes have a part of too.
-
-    Args:
-      array: Of numpy or jax.
-    """
+    """Return the whole array on the host; one that other processes have a part of too."""
     if isinstance(array, jax.Array) and not (
         array.is_fully_addressable or array.is_fully_replicated
     ):
@@ -85,9 +72,6 @@ def gathered(values: np.ndarray) -> np.ndarray:
 def gathered_texts(text: str) -> list[str]:
     """Return the texts of all processes.
 
-    Args:
-      text: Of this process.
-
     Examples:
       >>> gathered_texts("a")
       ['a']
@@ -101,10 +85,6 @@ def gathered_texts(text: str) -> list[str]:
 
 
 def meet(place: str) -> None:
-    """Wait until all processes are at this place of the program.
-
-    Args:
-      place: Its name; processes at different places end with an error.
-    """
+    """Wait until all processes are at this place of the program."""
     if not alone():
         multihost_utils.sync_global_devices(place)

@@ -23,13 +23,7 @@ def _distinct(log: FunnelLog, rows: np.ndarray) -> np.ndarray:
 def without_repeats(
     log: FunnelLog, rows: np.ndarray, repeats: str | None
 ) -> np.ndarray:
-    """Return the first or the last positive of each (user, item), in order of rows.
-
-    Args:
-      log: the log.
-      rows: of its positives.
-      repeats: "first" or "last", by time where the log has times; else all are kept.
-    """
+    """Return the first or the last positive of each (user, item), in order of rows."""
     if repeats not in ("first", "last"):
         return rows
     if log.time is not None:
@@ -83,15 +77,7 @@ def without_duplicates(
     name: str,
     report: dict[str, int],
 ) -> np.ndarray:
-    """Return the first row of each pair of a part, and add its counts to the report.
-
-    Args:
-      log: the log.
-      train: rows of its training part.
-      rows: of the part.
-      name: of the part.
-      report: counts by name; its duplicates, and what training lacks of it, are added.
-    """
+    """Return the first row of each pair of a part, and add its counts to the report."""
     distinct = _distinct(log, rows)
     report[f"duplicate {name} positives"] = len(rows) - len(distinct)
     report |= _unseen(log, train, distinct, name)

@@ -36,10 +36,6 @@ def table_shards() -> int:
 def stored_rows(rows: int, shards: int) -> int:
     """Rows of a table as it is stored: the next multiple of the shards.
 
-    Args:
-      rows: Rows of the table.
-      shards: Devices over which they are spread.
-
     Examples:
       >>> stored_rows(10, 1), stored_rows(10, 4)
       (10, 12)
@@ -48,28 +44,13 @@ def stored_rows(rows: int, shards: int) -> int:
 
 
 def own_places(ids: jax.Array, own: int) -> jax.Array:
-    """Places of rows within the block of this device, inside of `on_shards`.
-
-    Args:
-      ids: int32 of any shape, rows of the whole table.
-      own: Rows of a block.
-
-    Returns:
-      int32 of the same shape; ``own`` for rows of other devices.
-    """
+    """Places of rows within the block of this device, inside of `on_shards`."""
     place = ids - jax.lax.axis_index(TABLE) * own
     return jnp.where((place >= 0) & (place < own), place, own)
 
 
 def on_shards(function: Callable, in_specs: Any, out_specs: Any) -> Callable:
-    """The function on every device, with its blocks of the arguments.
-
-    Args:
-      function: Of blocks of arrays.
-      in_specs: `BY_ROWS` for a table and what is stored like one, `BY_BATCH` for rows
-        of a batch, `WHOLE` otherwise.
-      out_specs: The same for the results; a whole one is equal on all devices.
-    """
+    """The function on every device, with its blocks of the arguments."""
     return jax.shard_map(
         function, in_specs=in_specs, out_specs=out_specs, check_vma=False
     )
@@ -80,7 +61,6 @@ def take(values: Any, ids: jax.Array) -> jax.Array:
 
     Args:
       values: [n, ...], one entry per item or user.
-      ids: int32 of any shape, 0 or more; those behind the last entry read it.
 
     Returns:
       [*ids.shape, ...].
@@ -101,8 +81,6 @@ def take_known(values: jax.Array, ids: jax.Array, missing: float) -> jax.Array:
     Args:
       values: [n, ...], one entry per item, user, click of histories or pool; padding
         has the missing value.
-      ids: int32 of any shape.
-      missing: value of ids of no entry.
 
     Returns:
       [*ids.shape, ...].
@@ -197,11 +175,7 @@ def spread_batch(values: jax.Array) -> jax.Array:
 
 
 def on_all(values: jax.Array) -> jax.Array:
-    """Return an array that every device of the mesh holds whole.
-
-    Args:
-      values: Of any shape, within a program.
-    """
+    """Return an array that every device of the mesh holds whole."""
     if jax.sharding.get_abstract_mesh().size <= 1:
         return values
     return jax.lax.with_sharding_constraint(values, WHOLE)

@@ -43,12 +43,7 @@ class Sizes(NamedTuple):
 
 
 def sizes_of(log: FunnelLog, parts: Split) -> Sizes:
-    """Sizes of a log that was read.
-
-    Args:
-      log: all rows.
-      parts: its positives.
-    """
+    """Sizes of a log that was read."""
     train, pool = parts.train, 0
     if log.request is not None and len(log.request):
         pool = int(np.unique(log.request, return_counts=True)[1].max())
@@ -68,13 +63,7 @@ def sizes_of(log: FunnelLog, parts: Split) -> Sizes:
 
 
 def given_sizes(users: int, items: int, positives: int) -> Sizes:
-    """Sizes of a log that does not exist yet: ids and times, no features.
-
-    Args:
-      users: U.
-      items: I.
-      positives: n training positives.
-    """
+    """Sizes of a log that does not exist yet: ids and times, no features."""
     return Sizes(
         num_users=users,
         num_items=items,
@@ -94,9 +83,6 @@ def simulated_sizes(config: DataConfig) -> Sizes:
 
     Of r requests with e exposed items each, r e click_rate are positives, of which
     1 - valid_share - test_share are trained on. Every user counts.
-
-    Args:
-      config: the section ``data``, with the source ``simulator``.
 
     Examples:
       >>> from twotower_jax.config.data import DataConfig
@@ -147,10 +133,6 @@ def _item_features(axes: int, authors: int) -> dict[str, Feature]:
 
 def feature_bytes(features: dict[str, Feature], names: tuple[str, ...]) -> int:
     """Bytes of one entity's values of some features: 4 per code or number.
-
-    Args:
-      features: by name.
-      names: of a tower; those of ids and histories have no values.
 
     Examples:
       >>> tags = Feature("multi", np.empty((0, 8), np.int32), 5)

@@ -243,17 +243,6 @@ def split(log: FunnelLog, config: DataConfig) -> Split:
     that training lacks stay in valid and test, and are counted in the report. Each part
     is in the order of the log.
 
-    Args:
-      log: the log.
-      config: its section ``data``: split, shares and fit_valid.
-
-    Returns:
-      The parts and the counts.
-
-    Raises:
-      InputError: no positive, fewer than two users or items with one, nothing to
-        train or to test on, or a log without the columns that the method needs.
-
     Examples:
       >>> import polars as pl
       >>> columns = {"user": [0, 0, 0, 1], "item": [0, 1, 2, 0], "stage": [5] * 4}
@@ -275,18 +264,7 @@ def split(log: FunnelLog, config: DataConfig) -> Split:
 
 
 def split_rows(log: FunnelLog, config: DataConfig) -> PartRows:
-    """Rows of the parts of `split`.
-
-    Args:
-      log: the log.
-      config: its section ``data``.
-
-    Returns:
-      The rows, in the order of the log, and the counts.
-
-    Raises:
-      InputError: as `split`.
-    """
+    """Rows of the parts of `split`."""
     positives = np.flatnonzero(log.stage == Stage.CLICKED)
     rows = without_repeats(log, positives, config.repeats)
     _check(log, rows)

@@ -11,15 +11,7 @@ DISCARDED = tuple(stage for stage in Stage if stage < Stage.EXPOSED)
 
 
 def studies(log: FunnelLog, source: str) -> dict[str, str]:
-    """Studies that a log supports.
-
-    Args:
-      log: the data.
-      source: the value of ``data.source``.
-
-    Returns:
-      {study: "yes" and its keys, or "no" and the missing columns or rows}.
-    """
+    """Studies that a log supports."""
     given = log.part is not None
     return _hard_studies(log) | {
         "temporal split": _answer(

@@ -17,12 +17,6 @@ def describe_log(log: FunnelLog) -> dict[str, Any]:
 
     ``top 1% share`` is the share of the positives on the ceil(1 %) most clicked items
     of the catalogue, and ``gini`` is over the whole catalogue.
-
-    Args:
-      log: the log.
-
-    Returns:
-      {name: number or {name: number}}.
     """
     positive = log.stage == Stage.CLICKED
     counts = np.bincount(log.item[positive], minlength=log.num_items)
@@ -42,15 +36,7 @@ def describe_log(log: FunnelLog) -> dict[str, Any]:
 
 
 def describe(log: FunnelLog, split: Split) -> dict[str, Any]:
-    """Counts of a log and its split, as plain values.
-
-    Args:
-      log: the log.
-      split: its parts.
-
-    Returns:
-      Those of ``describe_log``, and the sizes of the parts and what was left out.
-    """
+    """Counts of a log and its split, as plain values."""
     return describe_log(log) | {
         "split": {
             name: len(getattr(split, name)) for name in ("train", "valid", "test")
@@ -90,12 +76,6 @@ def weights_fingerprint(split: Split) -> str | None:
     """Hash of the weights of the training positives; None without weights.
 
     It is not part of that of the data, so that runs with and without weights compare.
-
-    Args:
-      split: the parts of a log.
-
-    Returns:
-      12 hexadecimal digits.
     """
     if split.train.weight is None:
         return None
@@ -105,14 +85,7 @@ def weights_fingerprint(split: Split) -> str | None:
 
 
 def lists_fingerprint(split: Split) -> str | None:
-    """Hash of the training positives that are from lists; None where there are none.
-
-    Args:
-      split: the parts of a log, with the positives of its lists.
-
-    Returns:
-      12 hexadecimal digits.
-    """
+    """Hash of the training positives that are from lists; None where there are none."""
     if not split.listed:
         return None
     digest = hashlib.sha256()
@@ -126,13 +99,6 @@ def data_fingerprint(log: FunnelLog, split: Split) -> str:
 
     SHA-256 over every array, id and feature; equal on every machine that reads the
     same files with the same configuration. The counts of dropped rows do not enter.
-
-    Args:
-      log: the log.
-      split: its parts.
-
-    Returns:
-      12 hexadecimal digits.
     """
     digest = hashlib.sha256()
     for column in ("user", "item", "stage", "time", "request", "rank", "part"):

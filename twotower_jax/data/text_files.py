@@ -12,15 +12,7 @@ STALE, SECONDS = 20, 0.05  # tries to read a file that is replaced, and between 
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write a text file: readers see the old text or the whole new one.
-
-    Args:
-      path: of the file; its folder is made where it is missing.
-      text: written as UTF-8; characters that UTF-8 cannot encode become "?".
-
-    Returns:
-      The path.
-    """
+    """Write a text file: readers see the old text or the whole new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with draft_of(path) as draft:
         draft.write_bytes(text.encode("utf-8", "replace"))
@@ -32,12 +24,6 @@ def read_text(path: Path) -> str:
 
     On a shared file system, a file that another host replaces while it is opened or
     read is stale; the new one is read then.
-
-    Args:
-      path: of the file.
-
-    Returns:
-      The text, of UTF-8.
     """
     for _ in range(STALE):
         try:
@@ -51,12 +37,7 @@ def read_text(path: Path) -> str:
 
 
 def write_json(path: Path, values: Any) -> None:
-    """Write indented JSON; NaN becomes null, for JSON does not have NaN.
-
-    Args:
-      path: of the file.
-      values: dictionaries, lists, texts and numbers.
-    """
+    """Write indented JSON; NaN becomes null, for JSON does not have NaN."""
     text = json.dumps(plain(values), indent=2, allow_nan=False)
     write_text(path, text + "\n")
 

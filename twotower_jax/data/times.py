@@ -32,7 +32,6 @@ def seconds_of(texts: pl.Series, form: str) -> pl.Series:
 
     Args:
       texts: [rows]
-      form: in the signs of strftime. A year of two digits takes %y.
 
     Examples:
       >>> seconds_of(pl.Series(["2.1.1970", "2.1.70"]), "%d.%m.%Y").to_list()
@@ -140,16 +139,10 @@ def to_time(
 
     Args:
       values: [rows] numbers, dates, or texts of either.
-      where: name of the file.
-      column: name of the column.
       form: of the times in the signs of strftime; None: numbers or `FORMS`.
 
     Returns:
       [rows] float64, finite.
-
-    Raises:
-      InputError: a missing time, one that does not parse or is not finite, or whole
-        numbers that are too large to be told apart.
 
     Examples:
       >>> to_time(pl.Series(["1970-01-02", "1970-01-01T00:01"]), "a.csv", "t").to_list()
@@ -198,11 +191,6 @@ def check_unit(times: np.ndarray, where: str, column: str) -> None:
 
     Args:
       times: [rows] float64.
-      where: name of the file.
-      column: name of the column.
-
-    Raises:
-      InputError: times in two units, with a row of each.
     """
     if not len(times):
         return

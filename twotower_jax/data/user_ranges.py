@@ -15,7 +15,6 @@ def ranges_of_users(
 
     Args:
       users: [rows] codes of each part of a log.
-      num_users: of the log.
       rows: of a range, at most; None for `mapped.ROWS`.
     """
     most = mapped.ROWS if rows is None else rows
@@ -36,7 +35,6 @@ def rows_of_users(user: np.ndarray, first: int, end: int) -> np.ndarray:
 
     Args:
       user: [rows] codes.
-      first, end: of the range.
     """
     found = []
     for rows in blocks(len(user)):

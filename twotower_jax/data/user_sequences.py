@@ -34,10 +34,6 @@ class Places(NamedTuple):
 def places_of_users(parts: Sequence[Pairs], num_users: int) -> Iterator[Places]:
     """Yield the places of all events, some users at a time.
 
-    Args:
-      parts: events, with times or in the order of the log, the earlier part first.
-      num_users: of the log.
-
     Examples:
       >>> user, item = np.array([1, 0, 1]), np.array([5, 6, 7])
       >>> events = Pairs(user, item, np.array([9.0, 1.0, 3.0]))
@@ -74,15 +70,6 @@ def make_sequences(parts: Sequence[Pairs], length: int, num_users: int) -> Histo
 
     Equal times are in the order of rows. With n events of a user, all of its targets
     see the same first event, the one at place n - 1 - ``length`` or 0 of them.
-
-    Args:
-      parts: events that may be seen, the earlier part first; the last part is the
-        targets.
-      length: events that a target sees, at most.
-      num_users: of the log.
-
-    Returns:
-      The events in order of user, time and row, and the span before each target.
 
     Examples:
       >>> user, item = np.zeros(4, int), np.array([5, 6, 7, 8])

@@ -67,16 +67,10 @@ def to_vectors(
     Args:
       values: [rows] lists of numbers, or texts as of `to_lists`; an empty cell is a
         missing vector.
-      where: name of the file in errors.
-      column: name of the column in errors.
       width: numbers per vector; None: as in most rows.
 
     Returns:
       [rows] float32 arrays of ``width`` numbers; null for a missing vector.
-
-    Raises:
-      InputError: no row has a vector, rows of different lengths, or a value that is
-        not a finite number.
 
     Examples:
       >>> to_vectors(pl.Series(["1|2", None]), "a.csv", "text").to_list()

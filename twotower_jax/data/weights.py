@@ -16,14 +16,9 @@ def to_weight(values: pl.Series, stage: pl.Series | None, where: str) -> pl.Seri
       values: [rows] numbers, or texts of numbers; its name is that of the column. Only
         those of positives are read.
       stage: [rows] int8 of ``Stage``; None: every row is a positive.
-      where: name of the file.
 
     Returns:
       [rows] float64, at least 0.
-
-    Raises:
-      InputError: a positive with a missing weight, or one that is negative, infinite
-        or no number.
 
     Examples:
       >>> grade = pl.Series("grade", [2.0, None])

@@ -11,16 +11,7 @@ from twotower_jax.errors import InputError
 
 
 def moment(log: FunnelLog, key: str, text: str) -> float:
-    """Time of a key as the log has times.
-
-    Args:
-      log: the log.
-      key: dotted key, such as ``data.until``.
-      text: its value: a number, or an ISO date or time (UTC without a zone).
-
-    Raises:
-      InputError: the log has no times, or the value is not a time.
-    """
+    """Time of a key as the log has times."""
     if log.time is None:
         raise InputError(
             f"{key}={text} is a time, but the log has none; set data.columns.time, or "
@@ -31,13 +22,6 @@ def moment(log: FunnelLog, key: str, text: str) -> float:
 
 def to_seconds(key: str, text: str) -> float:
     """Number, or ISO date or time, as seconds.
-
-    Args:
-      key: dotted key, for the message.
-      text: its value.
-
-    Raises:
-      InputError: the value is not a time.
 
     Examples:
       >>> to_seconds("data.until", "1970-01-02"), to_seconds("data.until", "12.5")
@@ -64,11 +48,7 @@ def rows_before(log: FunnelLog, until: str | None) -> FunnelLog:
     of the whole log.
 
     Args:
-      log: the log.
       until: value of ``data.until``; None keeps all rows.
-
-    Raises:
-      InputError: no positive is before the time, or the log has no times.
     """
     if until is None:
         return log
@@ -94,15 +74,8 @@ def divide_at(
     """Training rows before a time, and the others, which are trained on.
 
     Args:
-      log: the log.
       rows: [n] rows of the log.
       since: value of ``data.since``; None divides nothing.
-
-    Returns:
-      Both parts, in the order of the rows.
-
-    Raises:
-      InputError: no row is left to train on, or the log has no times.
     """
     if since is None:
         return rows[:0], rows

@@ -52,11 +52,7 @@ class Contents(NamedTuple):
 
 
 def make_contents(run: TrainedRun) -> Contents:
-    """Arrays of an export, computed as evaluation does on the test split.
-
-    Args:
-      run: a finished run.
-    """
+    """Arrays of an export, computed as evaluation does on the test split."""
     state, log = user_state(run.config, run.data), run.data.log
     items = np.asarray(
         all_candidates(run.model, run.params, state.entities, log.num_items)

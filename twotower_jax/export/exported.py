@@ -4,14 +4,7 @@ from pathlib import Path
 
 
 def exported(folder: Path) -> Path:
-    """Folder of an export, which a finished run gets in its folder ``model``.
-
-    Args:
-      folder: of an export, or of a run.
-
-    Raises:
-      InputError: for a run that `export_run` refuses.
-    """
+    """Folder of an export, which a finished run gets in its folder ``model``."""
     if not (folder / "config.yaml").is_file():
         return folder
     from twotower_jax.export.write import export_once  # imports training

@@ -37,14 +37,7 @@ TOWERS = {"query": "query_tower.jaxexport", "candidate": "item_tower.jaxexport"}
 
 
 def check_new(out: Path) -> None:
-    """Refuse a folder that would be overwritten.
-
-    Args:
-      out: folder of an export that is to be written.
-
-    Raises:
-      InputError: when it is a file, a folder with content, or a link to itself.
-    """
+    """Refuse a folder that would be overwritten."""
     if out.is_symlink() and not out.exists():
         raise InputError(f"--out {out} is a link that leads nowhere; give a new folder")
     if out.exists() and not out.is_dir():
@@ -57,14 +50,7 @@ def check_new(out: Path) -> None:
 
 @contextmanager
 def new_folder(out: Path) -> Iterator[Path]:
-    """Context of a temporary folder, which becomes the folder when nothing failed.
-
-    Args:
-      out: the folder; missing, or empty.
-
-    Raises:
-      InputError: when it would be overwritten.
-    """
+    """Context of a temporary folder, which becomes the folder when nothing failed."""
     check_new(out)
     final = out.resolve()
     final.parent.mkdir(parents=True, exist_ok=True)
@@ -83,7 +69,6 @@ def write_items(
     """Write item vectors: by code, and in a table with ids.
 
     Args:
-      folder: of the export.
       ids: [codes] of items by code.
       vectors: [codes, dim] float32.
       present: [codes] bool; the table has null as the vector of a removed item.
@@ -96,9 +81,6 @@ def write_items(
 
 def checksums(folder: Path) -> dict[str, dict[str, Any]]:
     """SHA-256 and size of every file of a folder but the manifest.
-
-    Args:
-      folder: of an export.
 
     Returns:
       {name: {"sha256": hex digits, "bytes": size}}.
@@ -116,16 +98,7 @@ def _sha256(path: Path) -> str:
 
 
 def read_manifest(folder: Path, form: str = FORMAT) -> dict[str, Any]:
-    """Content of the manifest of an export, whose files are compared with it.
-
-    Args:
-      folder: of an export.
-      form: the format that is expected, of a model or of lists.
-
-    Raises:
-      InputError: when the folder holds no export, an export of another format or
-        version, or a file that is missing or has changed.
-    """
+    """Content of the manifest of an export, whose files are compared with it."""
     path = folder / MANIFEST
     if not path.is_file():
         raise InputError(

@@ -174,7 +174,6 @@ def build_index(library: str, vectors: np.ndarray) -> Any:
     """Index of vectors, whose keys are item codes.
 
     Args:
-      library: a name of INDEXES.
       vectors: [items, dim] float32; the row is the code.
     """
     use = INDEXES[library]
@@ -190,10 +189,6 @@ def write_index(
     """Write an index, read it, and compare its lists with the exact ones.
 
     Args:
-      library: a name of INDEXES.
-      path: of the file; its folder exists.
-      index: of the library.
-      items: the same items.
       queries: [n, dim] float32, at least one.
 
     Returns:
@@ -223,20 +218,7 @@ def write_index(
 
 
 def read_index(library: str, path: Path, shape: tuple[int, int]) -> Any:
-    """Index of a file, whose keys are item codes.
-
-    Args:
-      library: a name of INDEXES.
-      path: of the index.
-      shape: (items, dim) of the vectors that it has to hold.
-
-    Returns:
-      An index of faiss or usearch.
-
-    Raises:
-      InputError: when the library is not installed, or the file is missing, is not an
-        index, or holds vectors of another number or dimension.
-    """
+    """Index of a file, whose keys are item codes."""
     use = INDEXES[library]
     use.load()
     try:

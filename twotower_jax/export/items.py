@@ -43,8 +43,6 @@ class ItemIndex:
         Args:
           ids: [codes] by code.
           vectors: [codes, dim] float32.
-          removed: codes of removed items.
-          normalised: whether vectors have length 1.
         """
         self.ids, self.vectors, self.normalised = ids, vectors, normalised
         self.present = np.ones(len(ids), bool)
@@ -60,20 +58,11 @@ class ItemIndex:
         return int(self.present.sum())
 
     def use_graph(self, library: str, open_index: Callable[[], Any]) -> None:
-        """Change an approximate index along with the items.
-
-        Args:
-          library: a name of `INDEXES`.
-          open_index: returns the index, on its first use.
-        """
+        """Change an approximate index along with the items."""
         self._library, self._open = library, open_index
 
     def graph(self) -> Any:
-        """Approximate index of the items that are present; its keys are item codes.
-
-        Raises:
-          InputError: when there is none, or it cannot be opened.
-        """
+        """Approximate index of the items that are present; its keys are item codes."""
         if self._open is None:
             raise InputError(
                 "the model has no approximate index; export the run again with "
@@ -93,10 +82,6 @@ class ItemIndex:
         Args:
           items: [n] ids of the type of those of the log.
           vectors: [n, dim], finite; of length 1 (or 0) if the model is normalised.
-
-        Raises:
-          InputError: for vectors of another number, dimension or length, an id of
-            another type, an id given twice, or an item that is present.
         """
         names, rows = self._ids(items), np.array(vectors, np.float32)
         self._check_vectors(names, rows)
@@ -124,10 +109,6 @@ class ItemIndex:
 
         Args:
           items: [n] ids.
-
-        Raises:
-          InputError: for an item that is not present, an id given twice, or when no
-            item would be left.
         """
         names = self._ids(items)
         codes = self.codes(names).astype(np.int64)
@@ -195,7 +176,6 @@ class ItemIndex:
 
         Args:
           queries: [n, dim] float32.
-          k: 1..items.
           seen: codes that are left out, a row per query; None for none.
 
         Returns:
@@ -217,7 +197,6 @@ class ItemIndex:
 
         Args:
           queries: [n, dim] float32.
-          k: 1..items.
           seen: codes that are left out, a row per query; None for none.
         """
         graph, number, codes = self.graph(), len(queries), len(self.present)
@@ -239,7 +218,6 @@ class ItemIndex:
 
         Args:
           keys: [n], one per list; the first column.
-          column: name of the column of items.
           codes: [n, k], -1 for an empty place.
           scores: [n, k].
         """
@@ -256,9 +234,6 @@ def lists_table(
       ids: [items] by code; the column of items has its name.
       codes: [n, k], -1 for an empty place.
       scores: [n, k].
-
-    Returns:
-      Columns of keys, ``rank`` from 1, items and ``score``.
     """
     number, k = codes.shape
     kept = codes.reshape(-1) >= 0
@@ -277,11 +252,7 @@ def as_series(name: str, ids: Ids) -> pl.Series:
     """Ids as a column; numbers among texts become texts.
 
     Args:
-      name: of the column.
       ids: [n] ids.
-
-    Raises:
-      InputError: for one text instead of a list.
     """
     if isinstance(ids, str):
         raise InputError(f"{ids!r} is one id; give a list of ids")

@@ -61,16 +61,7 @@ SEEN = {
 
 
 def export_lists(config: Config, data: Loaded, out: Path) -> None:
-    """Write the lists of a baseline as a folder of files for other programs.
-
-    Args:
-      config: of a finished run whose ``towers.kind`` is a baseline.
-      data: its data.
-      out: the folder; missing, or empty.
-
-    Raises:
-      InputError: when `out` is a file, or not empty.
-    """
+    """Write the lists of a baseline as a folder of files for other programs."""
     with files.new_folder(out) as place:
         make_lists(config, data).write_parquet(place / files.LISTS)
         shutil.copyfile(serve_lists.__file__, place / files.SERVE)
@@ -81,16 +72,7 @@ def export_lists(config: Config, data: Loaded, out: Path) -> None:
 
 
 def make_lists(config: Config, data: Loaded) -> pl.DataFrame:
-    """The best items of every user by a baseline, as evaluation on test lists them.
-
-    Args:
-      config: of the run.
-      data: its data.
-
-    Returns:
-      Columns ``user``, ``rank`` from 1, ``item`` and ``score``. The user null stands
-      for a user that is not in the log, whose list is that of the most clicked items.
-    """
+    """The best items of every user by a baseline, as evaluation on test lists them."""
     log, kind = data.log, config.towers.kind
     users = np.arange(log.num_users, dtype=np.int32)
     history = known_clicks(config, data, "test")

@@ -25,17 +25,11 @@ def encode_items(
       frame: [n] rows with a column per feature of the tower; null is missing. Lists,
         or texts joined by ``|``, in a multi or vector feature. Column ``item`` is not
         read.
-      tower: of the items.
-      values: section ``item_features`` of vocabulary.json.
       codes: [n] of the items in the training, -1 for new ones.
 
     Returns:
       {input: [n, ...]}; a value that the vocabulary does not list is missing. Of a
       multi feature, as many known values are kept as an item of the log had at most.
-
-    Raises:
-      InputError: for a column that is missing or unknown, no number where the feature
-        is one, or a vector of another length.
     """
     features = [one.name for one in tower.inputs if one.kind != "id"]
     for name in features:
@@ -99,14 +93,9 @@ def neighbour_vectors(
       content: [n, features] of the new items.
       known_content: [m, features] of known items.
       known_vectors: [m, dim] of the same items.
-      k: 1..m.
 
     Returns:
       [n, dim] float32.
-
-    Raises:
-      InputError: for shapes that do not fit, content that is not finite or is 0, or k
-        out of range.
 
     Examples:
       >>> known = np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]])

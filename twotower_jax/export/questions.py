@@ -10,15 +10,7 @@ from twotower_jax.export.items import Ids
 
 
 def check_k(k: int, most: int) -> None:
-    """Refuse a length of lists.
-
-    Args:
-      k: the length.
-      most: number of items that can be listed.
-
-    Raises:
-      InputError: when k is not in 1..most.
-    """
+    """Refuse a length of lists."""
     if not 1 <= k <= most:
         raise InputError(f"k={k} is out of range; give 1 to {most}")
 
@@ -31,11 +23,6 @@ def check_queries(
     Args:
       users: n ids, or None.
       histories: n lists of item ids, or None.
-      read: whether the query tower reads histories.
-
-    Raises:
-      InputError: without both, for different numbers of both, or for histories that
-        are not read.
     """
     if users is None and histories is None:
         raise InputError("recommend needs users= or histories=; give one of them")
@@ -59,7 +46,6 @@ def warn_unknown(
     """Warn of users of whom nothing is known, whose lists are all the same.
 
     Args:
-      users: n ids.
       codes: [n] codes, -1 for a user that is not in the log.
       histories: codes of the items of n histories, or None.
     """

@@ -21,10 +21,6 @@ def raw_inputs(side: str, vocabulary: dict[str, Any]) -> set[str]:
 
     An artifact takes these values, and -1 for a missing one; of other inputs, codes.
 
-    Args:
-      side: "query" or "candidate".
-      vocabulary: content of vocabulary.json.
-
     Examples:
       >>> names = {"users": [7, 3], "items": ["a", "b"], "user_features": {"age": [40]}}
       >>> sorted(raw_inputs("query", names))
@@ -40,13 +36,7 @@ def raw_inputs(side: str, vocabulary: dict[str, Any]) -> set[str]:
 def values_of(
     side: str, vocabulary: dict[str, Any], inputs: tuple["TowerInput", ...]
 ) -> dict[str, np.ndarray]:
-    """Values by code of the inputs that are raw, {input: [codes] int32}.
-
-    Args:
-      side: "query" or "candidate".
-      vocabulary: content of vocabulary.json, which may list items that were added.
-      inputs: of the tower.
-    """
+    """Values by code of the inputs that are raw, {input: [codes] int32}."""
     lists = _by_input(side, vocabulary)
     return {
         one.name: np.array(lists[one.name][: one.codes], np.int32)
@@ -69,9 +59,6 @@ def codes_in(values: jax.Array, known: np.ndarray) -> jax.Array:
     Args:
       values: [batch] or [batch, width] int32.
       known: [codes] int32, distinct.
-
-    Returns:
-      int32 of the same shape, -1 for an unknown value.
 
     Examples:
       >>> codes_in(jnp.array([3, 5, -1, 7]), np.array([7, 3])).tolist()
@@ -100,7 +87,6 @@ def as_given(codes: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Values that `codes_in` maps to these codes.
 
     Args:
-      codes: int32, -1 for a missing value.
       known: [codes] int32.
 
     Examples:

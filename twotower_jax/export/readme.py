@@ -103,11 +103,7 @@ LENGTHS = {
 
 
 def readme(manifest: dict[str, Any]) -> str:
-    """Return the text of README.md.
-
-    Args:
-      manifest: as of manifest.json; ``files`` is not read.
-    """
+    """Return the text of README.md."""
     run, index = manifest["run"], manifest["index"]
     line = ""
     if index is not None:

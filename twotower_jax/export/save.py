@@ -24,12 +24,7 @@ def save_model(model: "ServedModel", queries: np.ndarray, out: Path) -> None:
     """Write a model with its changed items as a new folder.
 
     Args:
-      model: of another folder.
       queries: [n, dim] float32, which measure the recall of an approximate index.
-      out: missing, or empty.
-
-    Raises:
-      InputError: when `out` is a file, or not empty.
     """
     index = model.index
     removed = np.flatnonzero(~index.present).tolist()

@@ -53,9 +53,6 @@ class TowerInput(NamedTuple):
     def missing(self, number: int) -> np.ndarray:
         """Return the values of entities of which nothing is known.
 
-        Args:
-          number: of entities.
-
         Returns:
           [number] or [number, width]: 0 for numbers, -1 for codes.
         """
@@ -66,13 +63,7 @@ class TowerInput(NamedTuple):
 def tower_inputs(
     spec: TowerSpec, widths: dict[str, int], raw: Collection[str]
 ) -> tuple[TowerInput, ...]:
-    """Inputs of a tower, one per feature.
-
-    Args:
-      spec: static shape of the tower.
-      widths: {feature of kind multi or vector: codes or numbers per entity}.
-      raw: features that the artifact takes as whole numbers of the log.
-    """
+    """Inputs of a tower, one per feature."""
 
     def width(feature: FeatureSpec) -> int | None:
         if spec.history is not None and feature.kind == "history":
@@ -86,15 +77,7 @@ def tower_inputs(
 
 
 def check_size(model: Model, params: dict) -> None:
-    """Refuse parameters that an artifact cannot hold.
-
-    Args:
-      model: both towers.
-      params: of the model, on the host.
-
-    Raises:
-      InputError: when the parameters of a tower exceed 2 GiB.
-    """
+    """Refuse parameters that an artifact cannot hold."""
     for side in ("query", "candidate"):
         spec = getattr(model, side)
         tables = _tables(side, spec, params)
@@ -122,10 +105,6 @@ def export_tower(
     The batch dimension is symbolic, and the embeddings are those of evaluation.
 
     Args:
-      side: "query" or "candidate".
-      spec: static shape of the tower.
-      params: of the model, on the host.
-      inputs: as of `tower_inputs`.
       items: {feature: [items, ...]} of the items of histories, which the artifact
         holds; others are not read.
       raw: {input: [codes] int32 values by code}, of inputs that are raw.
@@ -223,8 +202,6 @@ class LoadedTower:
         """Read the artifact.
 
         Args:
-          path: of the artifact.
-          inputs: as in the manifest.
           raw: {input: [codes] int32 values by code}, of inputs that are raw.
         """
         self.inputs, self._raw = inputs, raw
@@ -232,11 +209,7 @@ class LoadedTower:
         self._call = jax.jit(exported.call)
 
     def missing(self, number: int) -> dict[str, np.ndarray]:
-        """Return the inputs of entities of which nothing is known.
-
-        Args:
-          number: of entities.
-        """
+        """Return the inputs of entities of which nothing is known."""
         return {one.name: one.missing(number) for one in self.inputs}
 
     def __call__(self, values: dict[str, np.ndarray], number: int) -> np.ndarray:
@@ -247,7 +220,6 @@ class LoadedTower:
 
         Args:
           values: {input: [number, ...]}, codes int32 and numbers float32.
-          number: of entities.
         """
         parts = []
         for first in range(0, max(number, 1), MAX_BATCH):
@@ -264,14 +236,7 @@ class LoadedTower:
 def read_tower(
     folder: Path, side: str, section: dict[str, Any], vocabulary: dict[str, Any]
 ) -> LoadedTower:
-    """Tower of an export.
-
-    Args:
-      folder: of the export.
-      side: "query" or "candidate".
-      section: of the tower in the manifest.
-      vocabulary: content of vocabulary.json.
-    """
+    """Tower of an export."""
     inputs = tuple(TowerInput(**one) for one in section["inputs"])
     raw = values_of(side, vocabulary, inputs)
     return LoadedTower(folder / section["file"], inputs, raw)

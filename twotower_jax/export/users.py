@@ -19,10 +19,6 @@ SAMPLE = 1000
 def sample_codes(number: int, name: str) -> np.ndarray:
     """At most SAMPLE of the codes 0..number-1, ascending, always the same.
 
-    Args:
-      number: of codes.
-      name: of what they are of.
-
     Returns:
       [n] int32.
     """
@@ -38,12 +34,7 @@ class Users:
     """
 
     def __init__(self, ids: list[Any], arrays: dict[str, np.ndarray]):
-        """Take the users.
-
-        Args:
-          ids: by code.
-          arrays: of users.npz.
-        """
+        """Take the users."""
         self.ids = pl.Series("user", ids)
         self._arrays, self._text = arrays, self.ids.cast(pl.String)
 
@@ -61,8 +52,6 @@ class Users:
         """Inputs of the query tower.
 
         Args:
-          tower: of the queries.
-          number: n of queries.
           users: [n] codes, -1 for an unknown user; None without users.
           clicks: codes of the items of n histories, the latest last; None for those of
             the users.
@@ -92,15 +81,8 @@ class Users:
         """Item codes that are left out, a row per query.
 
         Args:
-          number: n of queries.
           users: [n] codes, -1 for an unknown user; None without users.
           clicks: codes of the items of n histories; None without histories.
-
-        Returns:
-          The items of the histories, and those that the users clicked.
-
-        Raises:
-          InputError: for users, where the folder lists no seen items.
         """
         rows, items = [np.empty(0, np.int64)], [np.empty(0, np.int32)]
         if users is not None:

@@ -44,15 +44,7 @@ def export_run(
     (`export_lists`).
 
     Args:
-      folder: of the run.
-      out: folder that is written; missing, or empty.
       index: library of an approximate index, "faiss" or "usearch"; None for none.
-      console: where checks are shown; nowhere by default.
-
-    Raises:
-      InputError: when the folder holds no finished run, its data has changed, `out` is
-        not empty, or an index is asked for that is not installed or of a baseline.
-      RuntimeError: when an artifact does not compute the vectors of the run.
     """
     console = console or Console(quiet=True)
     stored = stored_config(folder)
@@ -85,17 +77,7 @@ def export_run(
 
 
 def export_once(folder: Path) -> Path:
-    """Export a finished run into its folder ``model``, if that is not there yet.
-
-    Args:
-      folder: of the run.
-
-    Returns:
-      The folder of the export; lists, for a baseline.
-
-    Raises:
-      InputError: where `export_run` raises it.
-    """
+    """Export a finished run into its folder ``model``, if that is not there yet."""
     out = folder / "model"
     if not out.exists():
         export_run(folder, out)
@@ -162,11 +144,7 @@ def _write_tower(
 
 
 def _check_tower(tower: LoadedTower, name: str, side: Side) -> float:
-    """Return the largest difference between the vectors of an artifact and a run.
-
-    Raises:
-      RuntimeError: when it is more than rounding.
-    """
+    """Return the largest difference between the vectors of an artifact and a run."""
     given = {name: array[side.sample] for name, array in side.values.items()}
     vectors = tower(given, len(side.sample))
     worst = float(np.abs(vectors - side.vectors).max())

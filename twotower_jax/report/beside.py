@@ -19,13 +19,6 @@ ADVICE = (
 def baseline_lines(config: Config, result: dict[str, Any]) -> list[str]:
     """Lines with the metrics of a run beside those of the baselines, and a warning.
 
-    Args:
-      config: the configuration of the run.
-      result: the content of result.json.
-
-    Returns:
-      One line per metric; none for a result without baselines.
-
     Examples:
       >>> ours, theirs = {"recall@20": 0.0412}, {"recall@20": 0.0201}
       >>> result = {"metrics": {"test": ours}}
@@ -58,12 +51,6 @@ def baseline_lines(config: Config, result: dict[str, Any]) -> list[str]:
 
 def training_lines(result: dict[str, Any]) -> list[str]:
     """Warnings about a training that was too short, and about a dead model.
-
-    Args:
-      result: the content of result.json.
-
-    Returns:
-      One line per fault.
 
     Examples:
       >>> result = {"steps": 50, "best_step": 50, "stopped": "limit"}
@@ -104,14 +91,6 @@ def training_lines(result: dict[str, Any]) -> list[str]:
 def popularity_text(config: Config, result: dict[str, Any], metric: str) -> str:
     """The value of popularity for a line of a sweep, with a remark where it wins.
 
-    Args:
-      config: the configuration of the run.
-      result: the content of result.json.
-      metric: its name.
-
-    Returns:
-      The text, empty without such a value.
-
     Examples:
       >>> ours, theirs = {"recall@20": 0.01}, {"recall@20": 0.0201}
       >>> result = {"metrics": {"test": ours}}
@@ -127,13 +106,7 @@ def popularity_text(config: Config, result: dict[str, Any], metric: str) -> str:
 
 
 def loses(config: Config, result: dict[str, Any], metric: str) -> bool:
-    """Return whether a run is not better than popularity in a metric.
-
-    Args:
-      config: the configuration of the run; popularity itself never loses.
-      result: the content of result.json.
-      metric: its name; larger values must be better.
-    """
+    """Return whether a run is not better than popularity in a metric."""
     own = result["metrics"][last_split(result)].get(metric)
     other = _popularity(result, metric)
     if own is None or other is None or config.towers.kind == POPULARITY:

@@ -112,13 +112,6 @@ def style(index: int) -> Style:
 def shorten(name: str, length: int) -> str:
     """A name in at most `length` characters.
 
-    Args:
-      name: the name of an arm.
-      length: number of characters, at least 1.
-
-    Returns:
-      The name, or its beginning with an ellipsis.
-
     Examples:
       >>> shorten("in-batch + logQ", 9), shorten("bce", 9)
       ('in-batch…', 'bce')
@@ -127,17 +120,7 @@ def shorten(name: str, length: int) -> str:
 
 
 def figure_of(axes: Axes) -> Figure:
-    """Figure of some axes.
-
-    Args:
-      axes: axes that belong to a figure.
-
-    Returns:
-      The figure.
-
-    Raises:
-      ValueError: when the axes were removed from their figure.
-    """
+    """Figure of some axes."""
     figure = axes.get_figure(root=True)
     if figure is None:
         raise ValueError("the axes belong to no figure")
@@ -145,31 +128,13 @@ def figure_of(axes: Axes) -> Figure:
 
 
 def draw_figure(height: float, title: str, draw: Callable[[Figure], None]) -> Figure:
-    """Figure of width WIDTH, with INK as its text colour.
-
-    Args:
-      height: height in inches.
-      title: text above the axes.
-      draw: fills the figure.
-
-    Returns:
-      The figure, on white.
-    """
+    """Figure of width WIDTH, with INK as its text colour."""
     with _settings():
         return _filled(height, title, draw)
 
 
 def draw_svg(height: float, title: str, draw: Callable[[Figure], None]) -> str:
-    """SVG text of a figure of width WIDTH.
-
-    Args:
-      height: height in inches.
-      title: text above the axes.
-      draw: fills the figure.
-
-    Returns:
-      SVG text without background, date and creator.
-    """
+    """SVG text of a figure of width WIDTH."""
     with _settings():
         figure = _filled(height, title, draw)
         figure.patch.set_visible(False)
@@ -213,17 +178,7 @@ def draw_plane(
     names: Sequence[str],
     draw: Callable[[Axes], None],
 ) -> str:
-    """SVG text of axes with two labels, and of a legend with one line per name.
-
-    Args:
-      title: text above the axes.
-      labels: labels of the x axis and of the y axis.
-      names: names of the styles 0, 1, ...; an empty list leaves out the legend.
-      draw: fills the axes.
-
-    Returns:
-      SVG text.
-    """
+    """SVG text of axes with two labels, and of a legend with one line per name."""
     plot, bottom = 2.5, 0.58 + legend_height(names) / 72
     height = TITLE + plot + bottom
 
@@ -241,15 +196,7 @@ def draw_plane(
 
 
 def draw_key(index: int, name: str) -> str:
-    """SVG text of one line of a legend.
-
-    Args:
-      index: the place of an arm in the ranking, which gives its style.
-      name: text beside the line and the mark.
-
-    Returns:
-      SVG text.
-    """
+    """SVG text of one line of a legend."""
 
     def fill(figure: Figure) -> None:
         _legend_line(figure, 0.5, style(index), shorten(name, NAME))

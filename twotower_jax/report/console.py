@@ -43,9 +43,6 @@ def print_result(
     """Print the main metrics, time and speed of a run; result.json has all metrics.
 
     Args:
-      console: the console.
-      config: the configuration of the run.
-      result: the content of result.json.
       asked: the metric of the study, None for none.
     """
     cutoff = config.training.metric.rsplit("@", 1)[1]
@@ -84,11 +81,6 @@ def print_line(
     """Print a run of a sweep in one line: its arm, its overrides, its main metrics.
 
     Args:
-      console: the console.
-      config: the configuration of the run.
-      result: the content of result.json.
-      swept: the overrides of this job that its sweep varies, as key=value.
-      progress: the number of this job and the time left; "" where they are unknown.
       asked: the metric of the study, None for none.
     """
     hidden = {*LABELS, "seed", "evaluation.test", *(["arms"] if config.arm else [])}
@@ -114,13 +106,7 @@ def print_line(
 def print_metrics(
     console: Console, metrics: dict[str, dict[str, Any]], shown: list[str]
 ) -> None:
-    """Print a table with metrics as rows and splits as columns.
-
-    Args:
-      console: the console.
-      metrics: {split: {metric: value}}; a cell without a value is empty.
-      shown: names of the metrics to print.
-    """
+    """Print a table with metrics as rows and splits as columns."""
     if not any(metrics.values()):
         console.print("no metric: no positive is left for a valid or test part")
         return
@@ -140,11 +126,6 @@ def print_study(study: Study, console: Console, report: Path) -> None:
     Warnings come first. The primary metric has its standard deviation, the others are
     means. The differences to the base arm and to the controls follow with their
     intervals, then the skipped folders and the answer.
-
-    Args:
-      study: the result of `load.load_study`.
-      console: the console; long names of arms wrap at its width.
-      report: the path of report.html.
     """
     table, primary = study.table, study.metric
     for line in cautions(study):
@@ -200,12 +181,6 @@ def _fitting(study: Study, width: int) -> list[str]:
 
 def skipped_lines(runs: Runs) -> list[str]:
     """Lines with the number of skipped folders and the first of them with reasons.
-
-    Args:
-      runs: the runs of a study.
-
-    Returns:
-      Lines of text; none without skipped folders.
 
     Examples:
       >>> skipped_lines(Runs((), [], [("notes", "not a run")]))
@@ -277,13 +252,7 @@ def _difference_grid(control: str = "") -> Table:
 
 
 def print_data(console: Console, values: dict[str, Any], fingerprint: str) -> None:
-    """Print a table of counts of a data set, with the fingerprint as the last row.
-
-    Args:
-      console: the console.
-      values: the result of `data.summary.describe`, possibly with more entries.
-      fingerprint: the fingerprint of the data.
-    """
+    """Print a table of counts of a data set, with the fingerprint as the last row."""
     table = Table(box=None)
     for head in ("quantity", "value"):
         table.add_column(head, overflow="fold")

@@ -30,15 +30,7 @@ NUMBERED = 16  # ends of lines that can be numbered without overlap
 
 
 def learning_figures(study: Study, arms: list[str]) -> dict[str, Drawing]:
-    """Figures of the validation metric and of the training loss against steps.
-
-    Args:
-      study: the result of `load.load_study`.
-      arms: names of the arms by rank, which is their number in the figure.
-
-    Returns:
-      `learning` and `loss`; a figure without a run of two recorded steps is left out.
-    """
+    """Figures of the validation metric and of the training loss against steps."""
     finished = study.runs.finished
     records = [read_records(run.path / "metrics.jsonl") for run in finished]
     metric = _valid_metric([one for ones in records for one in ones], study.metric)
@@ -93,14 +85,7 @@ def _step_label(runs: Sequence[Run]) -> str:
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """The readable records of metrics.jsonl that have a step.
-
-    Args:
-      path: the file, which may be missing or cut off.
-
-    Returns:
-      The records in order.
-    """
+    """The readable records of metrics.jsonl that have a step."""
     try:
         lines = read_text(path).splitlines()
     except (OSError, ValueError):
@@ -228,8 +213,6 @@ def push_apart(places: np.ndarray, gap: float, top: float) -> np.ndarray:
 
     Args:
       places: [places] float, sorted.
-      gap: least distance between neighbours.
-      top: upper bound.
 
     Returns:
       [places] float64, sorted.

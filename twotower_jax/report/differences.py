@@ -27,14 +27,7 @@ COMPARED = ("difference", "interval", "p Holm", "smallest visible", "seeds x que
 
 
 def terms(study: Study) -> dict[str, str]:
-    """The meanings of the headings and of the verdicts.
-
-    Args:
-      study: the study, for its margin.
-
-    Returns:
-      {heading or verdict: meaning}.
-    """
+    """The meanings of the headings and of the verdicts."""
     margin = percent(study.margin)
     return {
         "difference": "Mean of the arm minus mean of the arm that it is compared to, "
@@ -62,15 +55,7 @@ def terms(study: Study) -> dict[str, str]:
 
 
 def controls_section(study: Study, order: Sequence[str]) -> list[str]:
-    """HTML of the arms against their controls, with the keys in which they differ.
-
-    Args:
-      study: the study.
-      order: names of the arms by rank.
-
-    Returns:
-      Lines of HTML; none without arms that may have a control.
-    """
+    """HTML of the arms against their controls, with the keys in which they differ."""
     controls = [study.controls[arm] for arm in order if arm in study.controls]
     if not controls:
         return []
@@ -112,16 +97,7 @@ def _nearest(control: Control) -> str:
 def other_differences(
     study: Study, order: Sequence[str], shown: Sequence[str]
 ) -> list[str]:
-    """HTML of the differences to the base in other metrics than the primary one.
-
-    Args:
-      study: the study.
-      order: names of the arms by rank.
-      shown: the metrics; those without values per query are left out.
-
-    Returns:
-      Lines of HTML.
-    """
+    """HTML of the differences to the base in other metrics than the primary one."""
     text = (
         f"Verdicts against the base arm, {study.base}, with the difference and the "
         "interval that decides."
@@ -130,15 +106,7 @@ def other_differences(
 
 
 def rival_section(study: Study, order: Sequence[str]) -> list[str]:
-    """HTML of the arms against the rival, by metric and slice.
-
-    Args:
-      study: the study.
-      order: names of the arms by rank.
-
-    Returns:
-      Lines of HTML; none without a rival.
-    """
+    """HTML of the arms against the rival, by metric and slice."""
     if study.rivalled.is_empty():
         return []
     text = (
@@ -177,12 +145,6 @@ def common_section(study: Study) -> list[str]:
 
     A difference between samples that changes its sign with the temperature of both is
     an interaction, not an effect of the samples.
-
-    Args:
-      study: the study.
-
-    Returns:
-      Lines of HTML; none where no two arms were tested at two or more common values.
     """
     groups: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
     configs = {

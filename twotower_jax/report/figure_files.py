@@ -10,13 +10,6 @@ from twotower_jax.report.canvas import Drawing
 def own_ids(svg: str, name: str) -> str:
     """SVG text with prefixed ids, so that several figures fit into one page.
 
-    Args:
-      svg: SVG text.
-      name: the prefix.
-
-    Returns:
-      SVG text.
-
     Examples:
       >>> own_ids('<path id="a"/><use href="#a"/>', "loss")
       '<path id="loss_a"/><use href="#loss_a"/>'
@@ -28,13 +21,6 @@ def write_figures(figures: dict[str, Drawing], folder: str | Path) -> list[Path]
     """Write each figure to figure_NAME.svg, dark on white.
 
     Figures of an earlier report that the runs no longer have are removed.
-
-    Args:
-      figures: the figures by name.
-      folder: the folder of the report.
-
-    Returns:
-      The paths of the files.
     """
     kinds = r"primary|forest|slices|coverage|popularity|learning|loss|response_\w+"
     for path in Path(folder).glob("figure_*.svg"):
@@ -48,15 +34,7 @@ def write_figures(figures: dict[str, Drawing], folder: str | Path) -> list[Path]
 
 
 def write_drawing(figure: Drawing, path: Path) -> Path:
-    """Write a figure to a file, dark on white.
-
-    Args:
-      figure: the figure.
-      path: the file; its folder exists.
-
-    Returns:
-      The path.
-    """
+    """Write a figure to a file, dark on white."""
     sheet = '<rect width="100%" height="100%" fill="#ffffff"/>'
     text = figure.svg.replace("currentColor", "#1f2328")
     return write_text(path, re.sub(r"(<svg[^>]*>)", rf"\1{sheet}", text, count=1))

@@ -48,9 +48,6 @@ SEEDS = (
 def study_figures(study: Study) -> dict[str, Drawing]:
     """All figures of a study, in the order of the report.
 
-    Args:
-      study: the result of `load.load_study`.
-
     Returns:
       {name: figure}. `primary` (the primary metric of each arm) always exists. The
       others exist if the runs have their data: `forest` (differences to the base
@@ -89,18 +86,7 @@ def study_figures(study: Study) -> dict[str, Drawing]:
 
 
 def difference_figure(study: Study) -> Figure:
-    """The differences to the base arm as a figure of matplotlib.
-
-    Args:
-      study: the result of `load.load_study`.
-
-    Returns:
-      The figure `forest` of the report, on white.
-
-    Raises:
-      InputError: no arm has an interval, for its runs have no values per query or no
-        seed in common with the base arm.
-    """
+    """The differences to the base arm as a figure of matplotlib."""
     title = f"{study.metric}, difference to the base arm"
     colours = _colours(study)
     figure = _differences(study.comparison, study.metric, title, colours, draw_figure)

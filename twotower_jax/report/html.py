@@ -49,17 +49,8 @@ def write_report(
     """Write study.json, study.csv, comparison.csv, the figures and report.html.
 
     Args:
-      study: the result of `load.load_study`.
-      out: the folder of the report, which is made if it is missing; by default the
-        first folder of the runs.
       cards: card of the objective, or the reason why there is none, by arm; None
         leaves out the section.
-
-    Returns:
-      The path of report.html.
-
-    Raises:
-      InputError: when `out` is a file.
     """
     folder = study.runs.folders[0] if out is None else Path(out)
     if folder.exists() and not folder.is_dir():

@@ -50,9 +50,6 @@ class Checked(NamedTuple):
 def check_lines(checked: Checked) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """Sections of the text.
 
-    Args:
-      checked: the log.
-
     Yields:
       (title, [(quantity, value)]); an empty quantity continues the one above.
     """
@@ -208,15 +205,7 @@ def _steps(checked: Checked) -> str:
 
 
 def train_overrides(checked: Checked) -> dict[str, Any]:
-    """Keys that a small log needs beside those of the data.
-
-    Args:
-      checked: the log.
-
-    Returns:
-      {key: value} of a batch that the training part fills, and of cutoffs that the
-      catalogue has.
-    """
+    """Keys that a small log needs beside those of the data."""
     keys: dict[str, Any] = {}
     config = checked.config
     number = checked.splits[config.data.split].sizes["train"]
@@ -235,14 +224,7 @@ def train_overrides(checked: Checked) -> dict[str, Any]:
 
 
 def studies_of(log: FunnelLog) -> list[list[str]]:
-    """Overrides of the studies that only some logs carry.
-
-    Args:
-      log: the log.
-
-    Returns:
-      Overrides of hard negatives by stage, and of exposed negatives.
-    """
+    """Overrides of the studies that only some logs carry."""
     counts = np.bincount(log.stage, minlength=len(Stage))
     pool = [] if log.request is not None else ["negatives.hard.pool=user"]
     found = []

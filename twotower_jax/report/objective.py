@@ -30,15 +30,7 @@ ABOUT = (
 
 
 def study_cards(study: Study, folder: Path) -> dict[str, Card | str]:
-    """The cards of the arms of a study.
-
-    Args:
-      study: The study.
-      folder: Folder with the cards that were computed before.
-
-    Returns:
-      {name of the arm: card, or the reason why there is none}.
-    """
+    """The cards of the arms of a study."""
     runs = {run.name: run for run in study.runs.finished}
     pairs = study.table.select("arm", "run").unique("arm", keep="first")
     configs: dict[str, Config] = {}
@@ -57,15 +49,7 @@ def study_cards(study: Study, folder: Path) -> dict[str, Card | str]:
 def objective_section(
     cards: Mapping[str, Card | str], order: Sequence[str]
 ) -> list[str]:
-    """HTML of the section "Objective" of a report.
-
-    Args:
-      cards: Card, or the reason why there is none, by name of the arm.
-      order: Names of the arms by rank.
-
-    Returns:
-      Lines of HTML; none without a card.
-    """
+    """HTML of the section "Objective" of a report."""
     named = [(arm, cards[arm]) for arm in order if arm in cards]
     rows = [(arm, card) for arm, card in named if isinstance(card, Card)]
     if not rows:
@@ -109,15 +93,7 @@ def _sentences(card: Card) -> str:
 
 
 def card_figure(title: str, card: Card) -> Drawing:
-    """Figure of a card: drift by log P, of retrieved items and of the others.
-
-    Args:
-      title: Name of the arm.
-      card: Its card.
-
-    Returns:
-      The figure.
-    """
+    """Figure of a card: drift by log P, of retrieved items and of the others."""
 
     def draw(axes: Axes) -> None:
         axes.axhline(0, color="#7f868f", linewidth=1)

@@ -66,12 +66,6 @@ JOINED = re.compile(
 def text_html(text: str) -> str:
     """HTML of a plain text, which keeps a number and its unit on one line.
 
-    Args:
-      text: plain text.
-
-    Returns:
-      The escaped text.
-
     Examples:
       >>> text_html("3 < 5, at 95 %")
       '3 &lt; 5, at 95&nbsp;%'
@@ -86,16 +80,6 @@ def box(
     long: bool = False,
 ) -> list[str]:
     """HTML of a table that scrolls in its own box.
-
-    Args:
-      heads: the headings of the columns.
-      rows: the cells of each row, as plain text.
-      text: indices of the columns that align left; the first of them is the name of
-        the arm.
-      long: whether the other cells hold several words and need wide columns.
-
-    Returns:
-      Lines of HTML.
 
     Examples:
       >>> box(["arm", "seeds"], [["a < b", "3"]], text=(0,))[-2]
@@ -127,14 +111,6 @@ def _head_html(text: str) -> str:
 def note(text: str, kind: str = "soft") -> str:
     """HTML of a paragraph.
 
-    Args:
-      text: plain text.
-      kind: "soft" for an explanation, "note" for a warning, "question" for the
-        question of the study.
-
-    Returns:
-      A line of HTML.
-
     Examples:
       >>> note("3 < 5")
       '<p class="soft">3 &lt; 5</p>'
@@ -144,13 +120,6 @@ def note(text: str, kind: str = "soft") -> str:
 
 def definitions(facts: Mapping[str, str], kind: str = "facts") -> list[str]:
     """HTML of a list of names with their values or meanings.
-
-    Args:
-      facts: {name: text}, both plain text.
-      kind: "facts" for values, "terms" for the meanings of headings.
-
-    Returns:
-      Lines of HTML.
 
     Examples:
       >>> definitions({"Device": "cpu"})

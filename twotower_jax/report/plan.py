@@ -28,12 +28,7 @@ LIMITS = (
 
 
 def size_lines(shape: Shape, origin: str) -> list[str]:
-    """Lines about the sizes of a training.
-
-    Args:
-      shape: of the training.
-      origin: where the sizes of the data are from.
-    """
+    """Lines about the sizes of a training."""
     structure = shape.structure
     query, candidate = structure.model
     names = (",".join(one.name for one in side.features) for side in (query, candidate))
@@ -60,11 +55,7 @@ def _devices(shape: Shape) -> str:
 
 
 def memory_lines(shape: Shape) -> list[str]:
-    """Lines about the memory of each device and of the host.
-
-    Args:
-      shape: of the training.
-    """
+    """Lines about the memory of each device and of the host."""
     parts = memory_parts(shape)
     whole = Part("sum of each device", device_bytes(parts))
     lines = ["", "memory of each device"]
@@ -83,7 +74,6 @@ def work_lines(work: Work, exchanged: float) -> list[str]:
     """Lines about the work of a step on each device.
 
     Args:
-      work: of the step.
       exchanged: bytes that a device sends to others.
     """
     rows = {
@@ -104,13 +94,7 @@ def work_lines(work: Work, exchanged: float) -> list[str]:
 
 
 def speed_lines(speed: Speed, floors: Floors, batch: int) -> list[str]:
-    """Lines about the expected speed on this machine.
-
-    Args:
-      speed: the expected one.
-      floors: of the machine.
-      batch: rows of a step.
-    """
+    """Lines about the expected speed on this machine."""
     order = sorted(speed.seconds.items(), key=lambda item: -item[1])
     shares = ", ".join(f"{n} {100 * v / speed.step:.0f} %" for n, v in order if v)
     return [
@@ -129,12 +113,7 @@ def speed_lines(speed: Speed, floors: Floors, batch: int) -> list[str]:
 
 
 def accelerator_lines(shape: Shape, work: Work) -> Iterator[str]:
-    """Yield lines about the limits on accelerators.
-
-    Args:
-      shape: of the training.
-      work: of its step on each device.
-    """
+    """Yield lines about the limits on accelerators."""
     yield ""
     yield LIMITS
     yield (

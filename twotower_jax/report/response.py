@@ -39,14 +39,6 @@ def response_figures(
 
     A line joins the arms that differ in that key alone. A key without such a line has
     no figure.
-
-    Args:
-      study: the result of `load.load_study`.
-      rows: the rows of its table that belong to the reported split.
-      arms: names of the arms by rank.
-
-    Returns:
-      {response_KEY: figure}.
     """
     configs = [run.config for run in study.runs.finished]
     by_arm = dict(zip(name_arms(configs), configs, strict=True))
@@ -149,9 +141,6 @@ def half_width(values: np.ndarray) -> float:
 
     Args:
       values: [seeds] float.
-
-    Returns:
-      Half the width, 0 for a single seed.
 
     Examples:
       >>> round(half_width(np.array([0.1, 0.2, 0.3])), 4)

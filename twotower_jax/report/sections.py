@@ -24,15 +24,7 @@ MARKS = {
 
 
 def arms_section(study: Study, order: Sequence[str]) -> list[str]:
-    """HTML of the first table: primary metric, difference to the base, cost.
-
-    Args:
-      study: the study.
-      order: names of the arms by rank.
-
-    Returns:
-      Lines of HTML.
-    """
+    """HTML of the first table: primary metric, difference to the base, cost."""
     primary, table = study.metric, study.table
     compared = difference_cells(study.comparison, primary, order)
     differences = {arm: cells for arm, *cells in compared}
@@ -76,15 +68,7 @@ def _interval_notes(study: Study) -> list[str]:
 
 
 def metrics_section(study: Study, order: Sequence[str]) -> list[str]:
-    """HTML of the other metrics of the arms, and of their differences to the base.
-
-    Args:
-      study: the study.
-      order: names of the arms by rank.
-
-    Returns:
-      Lines of HTML; none if the runs have no other metrics to show.
-    """
+    """HTML of the other metrics of the arms, and of their differences to the base."""
     primary = study.metric
     shown = [name for name in study.shown if name != primary]
     if not shown:
@@ -107,15 +91,7 @@ def metrics_section(study: Study, order: Sequence[str]) -> list[str]:
 
 
 def configuration_section(runs: Runs, order: Sequence[str]) -> list[str]:
-    """HTML of the table of the keys that differ between the arms.
-
-    Args:
-      runs: the runs of the study.
-      order: names of the arms by rank.
-
-    Returns:
-      Lines of HTML.
-    """
+    """HTML of the table of the keys that differ between the arms."""
     configs = [run.config for run in runs.finished]
     keys = differing_keys(configs)
     if not keys:
@@ -138,15 +114,7 @@ def configuration_section(runs: Runs, order: Sequence[str]) -> list[str]:
 
 
 def cost_section(study: Study, order: Sequence[str]) -> list[str]:
-    """HTML of runs, time, device, data and versions, in all and per arm.
-
-    Args:
-      study: the study.
-      order: names of the arms by rank.
-
-    Returns:
-      Lines of HTML.
-    """
+    """HTML of runs, time, device, data and versions, in all and per arm."""
     runs = study.table.unique("run", maintain_order=True)
     costs = {arm: runs.filter(pl.col("arm") == arm) for arm in order}
     rows = [
@@ -174,14 +142,7 @@ def cost_section(study: Study, order: Sequence[str]) -> list[str]:
 
 
 def stages_section(runs: Runs) -> list[str]:
-    """HTML of the true click rate of each stage of a simulated world.
-
-    Args:
-      runs: the runs of the study.
-
-    Returns:
-      Lines of HTML; none where no run knows the truth.
-    """
+    """HTML of the true click rate of each stage of a simulated world."""
     stages = next((s for run in runs.finished if (s := run.result.get("stages"))), {})
     if not stages:
         return []

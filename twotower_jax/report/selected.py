@@ -17,14 +17,7 @@ from twotower_jax.study.selection import (
 
 
 def chosen_lines(selection: Selection) -> list[str]:
-    """Console lines: the chosen point of each arm, and whether it lies at an edge.
-
-    Args:
-      selection: the selection of all arms.
-
-    Returns:
-      A title and one line per arm.
-    """
+    """Console lines: the chosen point of each arm, and whether it lies at an edge."""
     lines = [f"{selection.sentence}; the best by {selection.metric}:"]
     for one in selection.arms:
         ends = edges(one)
@@ -35,18 +28,7 @@ def chosen_lines(selection: Selection) -> list[str]:
 
 
 def selection_section(runs: Runs, table: pl.DataFrame) -> list[str]:
-    """HTML of the section "Tuning" of a report.
-
-    Args:
-      runs: the runs of the study; folders without select.json add nothing.
-      table: the result of `arms.study_table`, for the names of the arms.
-
-    Returns:
-      Lines of HTML; none if nothing was tuned.
-
-    Raises:
-      InputError: when a select.json is broken.
-    """
+    """HTML of the section "Tuning" of a report."""
     arms = dict(table.select("run", "arm").unique().iter_rows())
     lines = []
     for folder in runs.folders:
@@ -60,12 +42,7 @@ def selection_section(runs: Runs, table: pl.DataFrame) -> list[str]:
 
 
 def _section(selection: Selection, names: dict[str, str]) -> list[str]:
-    """Return the text and the table of a selection.
-
-    Args:
-      selection: the selection of all arms.
-      names: the arm of each finished run in the folder of the study.
-    """
+    """Return the text and the table of a selection."""
     rows, notes = [], []
     for one in selection.arms:
         name = next((names[run] for run in one.runs if run in names), one.arm)

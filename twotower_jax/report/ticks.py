@@ -17,12 +17,7 @@ def few_ticks(axes: Axes) -> None:
 
 
 def log_ticks(axes: Axes, values: Iterable[float]) -> None:
-    """Make the x axis logarithmic, with ticks at some of the values.
-
-    Args:
-      axes: the axes.
-      values: above 0; those that are too near to the one before have no tick.
-    """
+    """Make the x axis logarithmic, with ticks at some of the values."""
     axes.set_xscale("log")
     places = sorted(set(values))
     gap = (math.log(places[-1]) - math.log(places[0])) / TICKS

@@ -28,16 +28,7 @@ PLACES = [(near * x, near * y) for near in (1, 2, 3) for x, y in PLACES]
 def tradeoff_figures(
     rows: pl.DataFrame, primary: str, arms: list[str]
 ) -> dict[str, Drawing]:
-    """Figures of the primary metric against coverage and against mean popularity.
-
-    Args:
-      rows: the rows of `arms.study_table` that belong to the reported split.
-      primary: the metric on the y axis.
-      arms: names of the arms by rank, which is their number in the figure.
-
-    Returns:
-      {name: figure} for those of AGAINST that the runs have.
-    """
+    """Figures of the primary metric against coverage and against mean popularity."""
     names = [f"{rank}  {arm}" for rank, arm in enumerate(arms, start=1)]
     figures = {}
     for figure, (stem, label) in AGAINST.items():
@@ -102,12 +93,7 @@ def _scatter(axes: Axes, points: pl.DataFrame, arms: list[str]) -> None:
 
 
 def number_points(axes: Axes, points: list[tuple[str, float, float]]) -> None:
-    """Write a text beside each point, at a position that covers no mark and no text.
-
-    Args:
-      axes: axes whose limits are final.
-      points: (text, x, y) per point.
-    """
+    """Write a text beside each point, at a position that covers no mark and no text."""
     scale = figure_of(axes).dpi / 72
     axes.get_xlim()  # settles the limits that the places depend on
     at = axes.transData.transform([(x, y) for _, x, y in points]) if points else []

@@ -19,12 +19,6 @@ def answer(study: Study) -> str:
     """The described answer of a study, else the best arm against the base.
 
     Baselines and the full softmax are not among the arms: no choice of samples.
-
-    Args:
-      study: the result of `load.load_study`.
-
-    Returns:
-      A sentence; "" for a study of fewer than two arms.
     """
     if study.description.answer:
         return study.description.answer
@@ -57,9 +51,6 @@ def best_arm(study: Study) -> str | None:
     The arm with the best mean is compared with each of the others as `compare_arms`
     compares arms with the base: at 5 % after Holm's correction. Baselines and the full
     softmax are not among the arms.
-
-    Args:
-      study: the result of `load.load_study`.
 
     Returns:
       The name of the arm; None where an other arm is not told apart from the best mean:

@@ -30,9 +30,6 @@ SCHEMA = {
 def study_table(runs: Runs) -> pl.DataFrame:
     """Tidy table of a study: one row per arm, seed, split and metric.
 
-    Args:
-      runs: the result of `runs.read_runs`.
-
     Returns:
       Columns arm, seed, split, metric, value, seconds, examples (training examples),
       examples_per_second and run (folder name), sorted by arm and seed; a value that
@@ -57,12 +54,6 @@ def idle_sources(runs: Runs) -> list[str]:
 
     Of some run of the arm the best parameters are from before the bank was first used,
     or before the first mining.
-
-    Args:
-      runs: the result of `runs.read_runs`.
-
-    Returns:
-      Texts "arm (source)", sorted, each once.
     """
     names = name_arms([run.config for run in runs.finished])
     found = set()
@@ -102,15 +93,6 @@ def summary(
 ) -> pl.DataFrame:
     """Mean and standard deviation over seeds of each arm and metric.
 
-    Args:
-      table: the result of `study_table`.
-      metrics: names of metrics; the names in COSTS are accepted too.
-      split: the split of the metrics.
-
-    Returns:
-      Columns arm, metric, mean, sd (ddof 1; null for one seed) and seeds (number of
-      seeds that have the metric), arms in the order of the table, metrics as given.
-
     Examples:
       >>> row = {"arm": "bce", "split": "test", "metric": "recall@20", "seconds": 9.0}
       >>> row |= {"examples": 64.0, "examples_per_second": 7.0}
@@ -138,13 +120,5 @@ def summary(
 
 
 def write_study(table: pl.DataFrame, folder: str | Path) -> Path:
-    """Write study.csv.
-
-    Args:
-      table: the result of `study_table`.
-      folder: an existing folder.
-
-    Returns:
-      The path of the file.
-    """
+    """Write study.csv."""
     return write_text(Path(folder) / "study.csv", table.write_csv())

@@ -53,17 +53,6 @@ def choose_base(
     the one nearest to the defaults of all keys. Where two arms are equally near, there
     is no base arm.
 
-    Args:
-      configs: the configuration of each arm.
-      requested: the arm that the user names; it must be one of them.
-      recorded: the base arm in study.json, if any; it may have no run yet.
-
-    Returns:
-      The base arm and the rule.
-
-    Raises:
-      InputError: when the requested arm is not one of them.
-
     Examples:
       >>> none = {"loss": {"logq": {"correct": "none"}}}
       >>> choose_base({"a": none, "z": {}})

@@ -23,9 +23,6 @@ from twotower_jax.study.verdicts import SEEDS, UNTUNED
 def cautions(study: Study) -> list[str]:
     """The warnings of a study, the gravest first.
 
-    Args:
-      study: the result of `load.load_study`.
-
     Returns:
       Sentences: no arm is better than a baseline, another base arm or none, untuned
       arms, arms without a control or with other tuned values or numbers of negatives
@@ -43,15 +40,7 @@ def cautions(study: Study) -> list[str]:
 
 
 def lost_to_baseline(study: Study) -> str:
-    """The sentence for a study whose best baseline has a better mean than each arm.
-
-    Args:
-      study: the result of `load.load_study`.
-
-    Returns:
-      A sentence, another one where the 95 % interval of the difference holds 0; ""
-      where an arm has a better mean, or there are no baselines or no arms.
-    """
+    """The sentence for a study whose best baseline has a better mean than each arm."""
     means = summary(study.table, [study.metric], main_split(study.table))
     values = dict(means.drop_nulls("mean").select("arm", "mean").iter_rows())
     baselines = [arm for arm in values if _is_baseline(study, arm)]
@@ -113,14 +102,7 @@ def _faults_of_tuning(study: Study) -> str:
 
 
 def other_numbers(study: Study) -> str:
-    """The arms whose rows have another number of negatives than those of their control.
-
-    Args:
-      study: the result of `load.load_study`.
-
-    Returns:
-      A sentence; "" where the numbers are equal.
-    """
+    """The arms whose rows have another number of negatives than those of their control."""
     numbers = {
         arm: negatives_of_a_row(next(iter(runs.values())).config)
         for arm, runs in study.pairing.arms.items()
@@ -168,16 +150,7 @@ def _few_seeds(study: Study) -> str:
 
 
 def arm_marks(study: Study, arms: Sequence[str]) -> dict[str, str]:
-    """The mark of each arm in tables.
-
-    Args:
-      study: the result of `load.load_study`.
-      arms: names of arms.
-
-    Returns:
-      {arm: "baseline", "oracle", "still learning", "at its limit" or ""}; an oracle may
-      have two of them.
-    """
+    """The mark of each arm in tables."""
     marks = {}
     for arm in arms:
         runs = list(study.pairing.arms[arm].values())

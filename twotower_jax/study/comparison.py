@@ -51,20 +51,7 @@ def compare_arms(
     margin: float = MARGIN,
     withheld: Callable[[str, str], str] = lambda arm, reference: "",
 ) -> pl.DataFrame:
-    """Comparison of arms, each to a reference arm.
-
-    Args:
-      pairing: the result of `pair_arms` for these metrics.
-      metrics: the metrics to compare; one without values per query (coverage) gets
-        its means and no interval.
-      references: {arm: the arm that it is compared to}.
-      margin: share of the reference's mean up to which a difference is equivalent.
-      withheld: the reason why two arms have no verdict, "" where they have one.
-
-    Returns:
-      COLUMNS, one row per metric and arm; `base` is the reference. Holm's correction is
-      over the arms, for each metric. NaN is null.
-    """
+    """Comparison of arms, each to a reference arm."""
     measured, rows = measure(pairing, metrics, references), []
     for metric in metrics:
         differences = [
@@ -93,17 +80,7 @@ def _cells(one: Difference, judged: Judgement) -> tuple[float | int | str, ...]:
 def write_comparison(
     comparison: pl.DataFrame, controlled: pl.DataFrame, folder: str | Path
 ) -> Path:
-    """Write comparison.csv: each arm against the base, and against its control.
-
-    Args:
-      comparison: the result of `compare_arms` against the base arm.
-      controlled: the result of `compare_arms` against the controls.
-      folder: an existing folder.
-
-    Returns:
-      The path of the file. The columns of the comparison to the control are those of
-      CONTROLLED; they are empty where an arm has no control.
-    """
+    """Write comparison.csv: each arm against the base, and against its control."""
     keys = ["arm", "metric"]
     beside = controlled.select(*keys, *CONTROLLED).rename(CONTROLLED)
     table = comparison.join(beside, on=keys, how="left", maintain_order="left")

@@ -100,11 +100,6 @@ def contrast(
 ) -> Contrast:
     """The differences of two configurations in keys and in choices.
 
-    Args:
-      arm, other: configurations as nested dictionaries.
-      tuned: keys that every arm tuned for itself: they count only where nothing else
-        differs.
-
     Returns:
       The differences. Their number of choices is the smaller one of two counts: by the
       numbers of easy and of hard draws, or by the number of all draws and the share of
@@ -126,13 +121,6 @@ def contrast(
 
 def negatives_of_a_row(config: Mapping[str, Any]) -> int:
     """The number of negatives that each row of a training has, masked ones included.
-
-    Args:
-      config: a configuration as nested dictionaries.
-
-    Returns:
-      Other rows of the batch, explicit draws and the bank; 0 for the full softmax and
-      for baselines, which draw none.
 
     Examples:
       >>> negatives_of_a_row({"training": {"batch_size": 256}})
@@ -227,15 +215,6 @@ def choose_controls(
     an arm's control is the arm from which the search reaches it: first along choices of
     samples, then along few keys. An arm that is not reached has its own nearest
     neighbour as control.
-
-    Args:
-      arms: {name: configuration} of the arms that may have and be a control.
-      base: the name of the base arm; the first arm stands in if it is not among them.
-      tuned: keys that every arm tuned for itself.
-      declared: {arm: control}, which replaces the search.
-
-    Returns:
-      {arm: its control}, in the order of the arms.
 
     Examples:
       >>> arms = {str(t): {"loss": {"temperature": t}} for t in (0.1, 0.2)}

@@ -102,14 +102,6 @@ def described(given: Mapping[str, Any], key: str) -> Description:
 
     Args:
       given: the fields of a description; None where not given.
-      key: the key of the configuration that holds them.
-
-    Returns:
-      The description, with texts for texts.
-
-    Raises:
-      InputError: for an unknown field, a margin that is not a share, or controls that
-        are not pairs of arms.
 
     Examples:
       >>> made = described({"base": "in-batch", "margin": "0.05"}, "callbacks.study")
@@ -143,14 +135,7 @@ def _pairs(controls: Any, key: str) -> dict[str, str] | None:
 
 
 def read_description(folder: str | Path) -> Description:
-    """Read study.json of a folder; without the file, the description is empty.
-
-    Args:
-      folder: a folder of runs or of a report.
-
-    Raises:
-      InputError: when the content of the file is not a description.
-    """
+    """Read study.json of a folder; without the file, the description is empty."""
     path = Path(folder) / FILE
     if not path.is_file():
         return Description()
@@ -182,30 +167,14 @@ def _has_its_type(key: str, value: Any) -> bool:
 
 
 def first_description(given: Description, folders: Iterable[str | Path]) -> Description:
-    """A given description, completed by study.json of the folders in their order.
-
-    Args:
-      given: the parts that the user gives.
-      folders: folders that may hold study.json.
-
-    Returns:
-      The completed description.
-    """
+    """A given description, completed by study.json of the folders in their order."""
     for folder in folders:
         given = given.or_else(read_description(folder))
     return given
 
 
 def write_description(description: Description, folder: str | Path) -> Path:
-    """Write study.json.
-
-    Args:
-      description: the description of a study.
-      folder: an existing folder.
-
-    Returns:
-      The path of the file.
-    """
+    """Write study.json."""
     text = json.dumps(asdict(description), indent=2, ensure_ascii=False)
     return write_text(Path(folder) / FILE, text + "\n")
 
@@ -214,11 +183,7 @@ def check_margin(key: str, margin: object) -> float | None:
     """Return a margin as a number.
 
     Args:
-      key: the key or option that gives it.
       margin: its value; None for the default.
-
-    Raises:
-      InputError: when it is not a number between 0 and 1.
 
     Examples:
       >>> check_margin("--margin", "0.05")

@@ -11,17 +11,7 @@ from twotower_jax.study.verdicts import EQUIVALENT
 def difference_cells(
     comparison: pl.DataFrame, metric: str, order: Sequence[str]
 ) -> list[tuple[str, ...]]:
-    """Cells of the differences to the reference arms in one metric.
-
-    Args:
-      comparison: the result of `comparison.compare_arms`.
-      metric: the metric.
-      order: names of the arms; those without a row are left out.
-
-    Returns:
-      (arm, verdict, difference, the interval that decides it, p Holm, smallest visible,
-      seeds x queries) per arm.
-    """
+    """Cells of the differences to the reference arms in one metric."""
     rows = comparison.filter(pl.col("metric") == metric).rows(named=True)
     by_arm = {row["arm"]: row for row in rows}
     return [
@@ -41,12 +31,6 @@ def difference_cells(
 def interval(row: dict[str, Any]) -> str:
     """The interval that decides the verdict of a row, a dash without an interval.
 
-    Args:
-      row: a row of `comparison.compare_arms`.
-
-    Returns:
-      `low to high`, marked where it is the 90 % interval of an equivalence.
-
     Examples:
       >>> row = {"low_verdict": -0.0121, "high_verdict": 0.02, "verdict": "cannot tell"}
       >>> interval(row)
@@ -61,9 +45,6 @@ def interval(row: dict[str, Any]) -> str:
 
 def difference_text(row: dict[str, Any]) -> str:
     """The difference of a row with the interval that decides its verdict.
-
-    Args:
-      row: a row of `comparison.compare_arms`.
 
     Examples:
       >>> row = {"difference": 0.01, "low_verdict": -0.02, "high_verdict": 0.03}
@@ -120,16 +101,7 @@ def p_cell(p: float | None) -> str:
 def interval_note(
     comparison: pl.DataFrame, metric: str, reference: str = "the base"
 ) -> str:
-    """A note about arms without an interval, or with one over queries only.
-
-    Args:
-      comparison: the result of `comparison.compare_arms`.
-      metric: the metric.
-      reference: the arms that they are compared to.
-
-    Returns:
-      Sentences, or an empty text.
-    """
+    """A note about arms without an interval, or with one over queries only."""
     rows = comparison.filter(pl.col("metric") == metric)
     bare = rows.filter(pl.col("low").is_null())["arm"].to_list()
     single = rows.filter(pl.col("low").is_not_null() & (pl.col("seeds") < 2))

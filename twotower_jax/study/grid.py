@@ -22,10 +22,6 @@ def grid_size(axes: Axes) -> int:
 def shuffled(points: list[Point], seed: int = 0) -> list[Point]:
     """The points of a grid in an order of which every beginning is a sample.
 
-    Args:
-      points: the result of `grid_points`.
-      seed: seed of the order. Arms with the same points have the same order.
-
     Examples:
       >>> points = grid_points({"rate": ["1", "2", "3"]})
       >>> sorted(one["rate"] for one in shuffled(points)) == ["1", "2", "3"]
@@ -39,13 +35,8 @@ def grid_points(axes: Axes, trials: int | None = None, seed: int = 0) -> list[Po
     """The points of a grid in order, the last axis fastest, or a random part of them.
 
     Args:
-      axes: the values of each axis.
       trials: number of points to draw without replacement; None, or a number as large
         as the grid, keeps all.
-      seed: seed of the draw. Arms with the same axes try the same points.
-
-    Returns:
-      One {axis: value} per point; without axes one point without values.
 
     Examples:
       >>> grid_points({"rate": ["1", "2"], "batch": ["64", "128"]})[1]

@@ -54,12 +54,6 @@ class Interval(NamedTuple):
     def at(self, level: float) -> tuple[float, float]:
         """Ends of the interval of another level: as far as t quantiles are apart.
 
-        Args:
-          level: share of studies whose interval covers the true difference.
-
-        Returns:
-          (low, high).
-
         Examples:
           >>> low, high = Interval(centre=1.0, low=0.8, high=1.2, df=4.0).at(0.9)
           >>> round(low, 3), round(high, 3)
@@ -90,11 +84,6 @@ def bootstrap_intervals(
     Args:
       pairs: per pair of arms its differences [seeds, queries] float, without NaN, of
         the same number of queries. All pairs draw the same queries.
-      draws: number of draws.
-      seed: seed of the draws.
-
-    Returns:
-      One interval per pair.
 
     Examples:
       >>> (found,) = bootstrap_intervals([np.array([[0.1, 0.2, 0.1, 0.1]])])

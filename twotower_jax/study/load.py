@@ -71,11 +71,7 @@ class Study:
         return "" if self.rivalled.is_empty() else self.rivalled["base"][0]
 
     def against(self, arm: str) -> pl.DataFrame:
-        """The other arms against one of them, as `comparison`.
-
-        Args:
-          arm: to which they are compared.
-        """
+        """The other arms against one of them, as `comparison`."""
         return _against(self.pairing, self.shown, arm, self.margin, self.tuning)
 
     @property
@@ -94,22 +90,7 @@ def load_study(
     given: Description | None = None,
     out: str | Path | None = None,
 ) -> Study:
-    """Read the runs of folders and compare their arms.
-
-    Args:
-      folders: folders of sweeps.
-      given: the parts of the description that the user gives. The rest comes from
-        study.json of `out` and of the folders, in this order. A base arm or a control
-        from a file may have no run.
-      out: the folder of the report.
-
-    Returns:
-      The study.
-
-    Raises:
-      InputError: no finished run, runs on different data or with different test
-        queries, a metric that no run has, or a given base arm that the study lacks.
-    """
+    """Read the runs of folders and compare their arms."""
     given = given or Description()
     runs = read_runs(*folders)
     places = [*([out] if out else []), *runs.folders]

@@ -31,12 +31,6 @@ SWITCHES = {
 def flatten(config: dict[str, Any]) -> dict[str, str]:
     """The values of a configuration by dotted key, without NOT_DIFFERENCES.
 
-    Args:
-      config: a resolved configuration as nested dictionaries.
-
-    Returns:
-      {dotted key: value as it is written on the command line}.
-
     Examples:
       >>> flatten({"seed": 3, "loss": {"name": "bpr", "logq": {"on": True}}})
       {'loss.name': 'bpr', 'loss.logq.on': 'true'}
@@ -134,9 +128,6 @@ def _one_line(text: str) -> str:
 def is_baseline(config: Mapping[str, Any]) -> bool:
     """Whether the model of a configuration is one of the baselines.
 
-    Args:
-      config: a configuration as nested dictionaries.
-
     Examples:
       >>> is_baseline({"towers": {"kind": "popularity"}}), is_baseline({})
       (True, False)
@@ -152,12 +143,6 @@ def name_arms(configs: Sequence[dict[str, Any]]) -> list[str]:
 
     Configurations that share a name without being equal get their differences
     appended, so that two arms are never merged into one.
-
-    Args:
-      configs: resolved configurations; those of one arm differ in the seed alone.
-
-    Returns:
-      One name per configuration.
 
     Examples:
       >>> arms = [{"loss": {"temperature": t}, "seed": 0} for t in (0.1, 0.2)]

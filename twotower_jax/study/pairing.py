@@ -39,19 +39,7 @@ class Pairing:
 
 
 def pair_arms(runs: Runs, table: pl.DataFrame, metrics: Sequence[str]) -> Pairing:
-    """Read the metrics per query of the runs of a study.
-
-    Args:
-      runs: the result of `runs.read_runs`.
-      table: the result of `arms.study_table`.
-      metrics: the metrics that will be compared.
-
-    Returns:
-      The runs by arm and seed, with their queries in one order.
-
-    Raises:
-      InputError: when the test queries of two runs differ.
-    """
+    """Read the metrics per query of the runs of a study."""
     names = name_arms([run.config for run in runs.finished])
     arms: dict[str, dict[int, Run]] = {}
     for name, run in sorted(zip(names, runs.finished, strict=True), key=_name_and_seed):
@@ -115,17 +103,7 @@ Key = tuple[str, str, str]
 def measure(
     pairing: Pairing, metrics: Sequence[str], references: Mapping[str, str]
 ) -> dict[Key, Difference]:
-    """Comparisons of arms with reference arms, each of which is made once.
-
-    Args:
-      pairing: the result of `pair_arms` for these metrics.
-      metrics: the metrics.
-      references: {arm: the arm that it is compared to}.
-
-    Returns:
-      {(metric, arm, reference): difference} over the seeds that both arms have; means
-      alone without values per query.
-    """
+    """Comparisons of arms with reference arms, each of which is made once."""
     keys = [(name, *pair) for name in metrics for pair in references.items()]
     missing = [key for key in keys if key not in pairing.measured]
     sides = {key: _sides(pairing, *key) for key in missing}

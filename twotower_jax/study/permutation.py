@@ -27,13 +27,6 @@ def permutation_ps(
     Args:
       pairs: per pair of arms its differences [seeds, queries] float, without NaN, of
         the same number of queries. All pairs have the same flips.
-      flips: number of random sign flips. The observed signs count as one more, so that
-        p is at least 1 / (flips + 1) for one seed. For up to 12 nonzero differences all
-        flips are enumerated and p is exact.
-      seed: seed of the flips.
-
-    Returns:
-      One p in (0, 1] per pair.
 
     Examples:
       >>> permutation_ps([np.array([[0.1, 0.2, 0.1, 0.1]])])  # 2 of 2**4 flips

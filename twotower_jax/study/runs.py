@@ -67,17 +67,10 @@ def read_runs(*folders: str | Path) -> Runs:
     The name of a run is the name of its folder; with several folders of sweeps, it is
     the path as it was given.
 
-    Args:
-      folders: folders of sweeps, whose subfolders are runs.
-
     Returns:
       The finished runs by folder name, and the skipped folders with reasons. Of
       several runs with the same arm and seed, the first counts; of the runs of a tuned
       arm, those of its choice.
-
-    Raises:
-      InputError: no such folder, no finished run, runs on different data, or one
-        configuration under two labels, or a broken select.json.
     """
     places = list(dict.fromkeys(map(Path, folders)))
     for folder in places:
@@ -223,14 +216,7 @@ def _check_any(runs: Runs) -> None:
 
 
 def check_same_data(finished: Sequence[Run]) -> None:
-    """Raise InputError for runs on different data, with two of them as an example.
-
-    Args:
-      finished: at least one run.
-
-    Raises:
-      InputError: two runs have different data fingerprints.
-    """
+    """Raise InputError for runs on different data, with two of them as an example."""
     first = finished[0]
     for run in finished[1:]:
         ours, theirs = (r.manifest["data_fingerprint"] for r in (first, run))

@@ -118,10 +118,6 @@ def choose(trials: Sequence[Trial], runs: int) -> int | None:
     A trial counts only if all its runs have a value, and were trained to their ends.
     Otherwise a point that diverges for some seeds would be judged by its lucky seeds.
 
-    Args:
-      trials: the trials of one arm.
-      runs: number of runs per trial.
-
     Returns:
       The index; None if no trial counts.
 
@@ -143,12 +139,6 @@ def edges(choice: ArmChoice) -> list[str]:
     A better value may lie beyond the end of the axis, so that the arm is not tuned
     yet. The limits of the key's own range do not count as ends. An arm whose
     trials are all equal has none either: the axes do not affect it.
-
-    Args:
-      choice: the trials and the choice of one arm.
-
-    Returns:
-      One text per axis.
 
     Examples:
       >>> trials = (Trial({"rate": "0.1"}, (0.5,)), Trial({"rate": "0.2"}, (0.6,)))
@@ -173,12 +163,7 @@ def edges(choice: ArmChoice) -> list[str]:
 
 
 def write_selection(selection: Selection, folder: Path) -> None:
-    """Write select.json and select.csv.
-
-    Args:
-      selection: the selection of all arms.
-      folder: the folder of the study.
-    """
+    """Write select.json and select.csv."""
     values = asdict(selection)
     for one, choice in zip(values["arms"], selection.arms, strict=True):
         one["edges"] = edges(choice)
@@ -204,14 +189,8 @@ def write_selection(selection: Selection, folder: Path) -> None:
 def read_selection(folder: Path) -> Selection | None:
     """Read select.json of a study.
 
-    Args:
-      folder: the folder of the study.
-
     Returns:
       The selection; None without the file.
-
-    Raises:
-      InputError: when the content of the file is not a selection.
     """
     path = folder / FILE
     if not path.is_file():
@@ -239,11 +218,6 @@ def tuning_sentence(
     arms: Mapping[str, ArmChoice], seeds: Sequence[int], sources: Sequence[str] = ()
 ) -> str:
     """The number of trials per arm, their seeds, and the arms with smaller grids.
-
-    Args:
-      arms: the choice of each arm, by its name.
-      seeds: of the runs on validation.
-      sources: files of the selections whose choices were carried to this study.
 
     Examples:
       >>> trials = (Trial({"rate": "1"}, (0.5,)), Trial({"rate": "2"}, (0.6,)))

@@ -59,9 +59,6 @@ def spread(differences: np.ndarray) -> Spread:
     Args:
       differences: [seeds, queries] float, without NaN.
 
-    Returns:
-      The spread; every field is NaN for a single query.
-
     Examples:
       >>> one_seed = spread(np.array([[0.1, 0.2, 0.1, 0.1]]))
       >>> round(one_seed.error, 4), one_seed.df, one_seed.seed_error
@@ -104,11 +101,6 @@ def smallest_visible(
     The difference at which the noncentral t distribution with the study's degrees of
     freedom exceeds the t quantile of the interval with probability `power`: so often
     the interval lies on the right side of 0.
-
-    Args:
-      spread: the uncertainty of the mean difference.
-      power: probability of detection.
-      level: coverage of the interval.
 
     Returns:
       The difference, in the unit of the metric; NaN where the error is NaN.

@@ -77,15 +77,7 @@ def _family_level(tests: int) -> float:
 
 
 def means_alone(mean: float, base_mean: float, seeds: int) -> Difference:
-    """A difference of two means without values per query.
-
-    Args:
-      mean, base_mean: of the arm and of its reference; NaN without a value.
-      seeds: number of paired seeds.
-
-    Returns:
-      The difference, without interval and p value.
-    """
+    """A difference of two means without values per query."""
     nan = math.nan
     interval = Interval(mean - base_mean, nan, nan, nan)
     return Difference(mean, base_mean, interval, nan, Spread(*[nan] * 4), seeds, 0)
@@ -105,15 +97,6 @@ def compare(
     Args:
       arm: [seeds, queries] float, the metric of each query; NaN where undefined.
       base: [seeds, queries] float, the same for the reference arm.
-      tests: size of the family of Holm's correction.
-      draws, flips: numbers of bootstrap draws and of random sign flips.
-      seed: seed of both.
-
-    Returns:
-      The difference over the queries that have a value in every seed of both arms.
-
-    Raises:
-      InputError: when the shapes differ or are not [seeds, queries].
 
     Examples:
       >>> base = np.array([[0.2, 0.4, 0.3, 0.5], [0.1, 0.4, 0.2, 0.5]])
@@ -136,15 +119,6 @@ def compare_all(
 
     Args:
       pairs: (arm, reference), each [seeds, queries] float with NaN where undefined.
-      draws, flips: numbers of bootstrap draws and of random sign flips, which are the
-        same for all pairs that keep the same queries.
-      seed: seed of both.
-
-    Returns:
-      One difference per pair, in a family of one.
-
-    Raises:
-      InputError: when the shapes of a pair differ or are not [seeds, queries].
     """
     kept = [paired(*pair) for pair in pairs]
     groups: dict[int, list[int]] = {}
@@ -180,9 +154,6 @@ def paired(arm: np.ndarray, base: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Returns:
       Both arms, [seeds, kept queries] float64.
-
-    Raises:
-      InputError: when the shapes differ or are not [seeds, queries].
 
     Examples:
       >>> paired(np.array([[1.0, np.nan]]), np.array([[2.0, 3.0]]))

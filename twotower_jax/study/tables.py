@@ -26,12 +26,6 @@ COST_DIGITS = {"seconds": ",.1f", "examples": ",.0f", "examples_per_second": ",.
 def main_split(table: pl.DataFrame) -> str:
     """The reported split of a study: test if there is one, else valid.
 
-    Args:
-      table: the result of `arms.study_table`.
-
-    Returns:
-      The name of a split in the table.
-
     Examples:
       >>> main_split(pl.DataFrame({"split": ["valid", "test"]}))
       'test'
@@ -42,16 +36,6 @@ def main_split(table: pl.DataFrame) -> str:
 
 def main_metric(table: pl.DataFrame, requested: str | None = None) -> str:
     """The requested metric, else recall@20, the first recall@k, or the first metric.
-
-    Args:
-      table: the result of `arms.study_table`.
-      requested: the metric that the user names.
-
-    Returns:
-      A metric of the table.
-
-    Raises:
-      InputError: when no run has the requested metric, with those that they have.
 
     Examples:
       >>> table = pl.DataFrame({"split": "test", "metric": ["ndcg@5", "recall@5"]})
@@ -74,15 +58,7 @@ def main_metric(table: pl.DataFrame, requested: str | None = None) -> str:
 
 
 def rank_arms(table: pl.DataFrame, metric: str) -> list[str]:
-    """Names of the arms by the mean of a metric, best first; equal ones by name.
-
-    Args:
-      table: the result of `arms.study_table`.
-      metric: the metric; the table of metrics decides whether larger is better.
-
-    Returns:
-      All arms; those without the metric are last.
-    """
+    """Names of the arms by the mean of a metric, best first; equal ones by name."""
     means = summary(table, [metric], main_split(table))
     descending = [larger_is_better(metric), False]
     order = means.sort("mean", "arm", descending=descending, nulls_last=True)
@@ -91,9 +67,6 @@ def rank_arms(table: pl.DataFrame, metric: str) -> list[str]:
 
 def requested_metrics(configs: Iterable[Mapping[str, Any]]) -> list[str]:
     """The metrics that configurations ask for by their keys.
-
-    Args:
-      configs: configurations as nested dictionaries.
 
     Returns:
       ``training.metric``, recall at each cutoff of an ``evaluation.k`` that is not the
@@ -126,14 +99,6 @@ def shown_metrics(
     The shown ones have the cutoff of the primary metric, or 20 if it has none. Slices
     are those of the primary metric, or those of recall if it has none.
 
-    Args:
-      table: the result of `arms.study_table`.
-      primary: the primary metric.
-      requested: the result of `requested_metrics`.
-
-    Returns:
-      Names of metrics that at least one run has.
-
     Examples:
       >>> metrics = ["recall@5", "recall@5/head", "coverage@5", "gini@5", "ndcg@20"]
       >>> shown_metrics(pl.DataFrame({"split": "test", "metric": metrics}), "recall@5")
@@ -159,16 +124,7 @@ def shown_metrics(
 def arm_cells(
     table: pl.DataFrame, primary: str, columns: Sequence[str]
 ) -> list[tuple[str, list[int], list[str]]]:
-    """Cells of the table of the arms, by rank.
-
-    Args:
-      table: the result of `arms.study_table`.
-      primary: the metric that orders the arms.
-      columns: names of metrics and costs.
-
-    Returns:
-      (arm, its seeds, `mean ± sd` of each column) per arm.
-    """
+    """Cells of the table of the arms, by rank."""
     rows = summary(table, columns, main_split(table)).rows(named=True)
     cells = {(row["arm"], row["metric"]): mean_cell(row) for row in rows}
     seeds = dict(table.group_by("arm").agg(pl.col("seed").unique().sort()).iter_rows())
@@ -180,12 +136,6 @@ def arm_cells(
 
 def mean_cell(row: dict[str, Any]) -> str:
     """`mean ± sd` with the number of digits that suits the metric.
-
-    Args:
-      row: a row of `arms.summary`.
-
-    Returns:
-      The text; a dash without a mean, no sd for one seed.
 
     Examples:
       >>> mean_cell({"metric": "recall@20", "mean": 0.15, "sd": 0.0707})
@@ -204,12 +154,6 @@ def mean_cell(row: dict[str, Any]) -> str:
 
 def heading(column: str) -> str:
     """Short heading of a column: a slice without its metric, a rate with a slash.
-
-    Args:
-      column: the name of a metric or a cost.
-
-    Returns:
-      The heading.
 
     Examples:
       >>> heading("recall@20/tail"), heading("recall@20")

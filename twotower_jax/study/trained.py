@@ -27,12 +27,6 @@ def trained_arms(configs: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, A
     A baseline has no samples. The full softmax differs from any sampled loss in one
     choice, whatever its samples, so it is a reference and not a control.
 
-    Args:
-      configs: {arm: configuration}.
-
-    Returns:
-      Those of the trained arms.
-
     Examples:
       >>> oracle = {"loss": {"name": "full_softmax"}}
       >>> list(trained_arms({"oracle": oracle, "in-batch": {}}))
@@ -48,9 +42,6 @@ def trained_arms(configs: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, A
 def is_oracle(config: Mapping[str, Any]) -> bool:
     """Whether a configuration trains on the whole catalogue.
 
-    Args:
-      config: a configuration as nested dictionaries.
-
     Examples:
       >>> is_oracle({"loss": {"name": "full_softmax"}}), is_oracle({})
       (True, False)
@@ -60,9 +51,6 @@ def is_oracle(config: Mapping[str, Any]) -> bool:
 
 def training_mark(runs: Sequence[Run]) -> str:
     """The mark of an arm in tables.
-
-    Args:
-      runs: its runs, one per seed.
 
     Returns:
       "baseline"; "still learning" where the last validation is the best one in at least
@@ -93,15 +81,7 @@ def _at_limit(run: Run) -> bool:
 
 
 def training_warnings(arms: Arms, references: Mapping[str, str]) -> list[str]:
-    """The sentences about arms that were not trained enough, or not alike.
-
-    Args:
-      arms: the runs of each arm by seed.
-      references: {arm: the arm that it is compared to}.
-
-    Returns:
-      One sentence per kind of fault.
-    """
+    """The sentences about arms that were not trained enough, or not alike."""
     marks = {arm: training_mark(list(runs.values())) for arm, runs in arms.items()}
     learning = [arm for arm, mark in marks.items() if mark == STILL_LEARNING]
     limited = [arm for arm, mark in marks.items() if mark == AT_LIMIT]

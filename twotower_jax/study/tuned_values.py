@@ -14,12 +14,6 @@ def other_values(study: Study) -> str:
 
     Arms that are tuned alike may end at other values, such as temperatures. Then the
     difference between them is that of two choices, the samples and the value.
-
-    Args:
-      study: the result of `load.load_study`.
-
-    Returns:
-      A sentence; "" where each arm with a verdict has the tuned values of its control.
     """
     words = {
         row["arm"]: row["verdict"] or CANNOT_TELL

@@ -46,9 +46,6 @@ class Tuning(NamedTuple):
     def withheld(self, arm: str, other: str) -> str:
         """The reason why the difference of two arms has no verdict; "" with one.
 
-        Args:
-          arm, other: names of arms.
-
         Examples:
           >>> tuning = Tuning("", {"a": 9, "b": 9, "c": 1}, faults={"b": AT_END})
           >>> tuning.withheld("a", "c"), tuning.withheld("a", "b")
@@ -60,9 +57,6 @@ class Tuning(NamedTuple):
 
     def alike(self, arm: str, other: str) -> bool:
         """Whether two arms were tuned alike, so that their difference may have a word.
-
-        Args:
-          arm, other: names of arms.
 
         Examples:
           >>> tuning = Tuning("", {"in-batch": 24, "uniform": 24, "iALS": 0})
@@ -89,17 +83,6 @@ def study_tuning(
     """The tuning of a study: as declared, or by the selections in its folders.
 
     An arm was tuned if each of its runs is a chosen point of a selection.
-
-    Args:
-      runs: the result of `runs.read_runs`.
-      arms: the runs of each arm by seed.
-      declared: where the settings of the study were tuned, as the study says.
-
-    Returns:
-      The tuning.
-
-    Raises:
-      InputError: when a select.json is broken.
     """
     if declared:
         return Tuning(f"Tuned: {declared}", None, TUNED_KEYS)
@@ -158,13 +141,7 @@ def _text(
     choices: dict[str, ArmChoice],
     selections: Sequence[Selection],
 ) -> str:
-    """Return the numbers of trials, and the arms without any.
-
-    Args:
-      trials: number of trials of each arm.
-      choices: of the tuned arms.
-      selections: of the study.
-    """
+    """Return the numbers of trials, and the arms without any."""
     if not trials:
         return "Nothing to tune."
     if not choices:

@@ -61,14 +61,6 @@ def judge(
 ) -> list[Judgement]:
     """Verdicts of a family of differences, with the intervals that decide them.
 
-    Args:
-      differences: in one metric, of the arms of a table.
-      rules: of each of them.
-      larger: whether larger values of the metric are better.
-
-    Returns:
-      One judgement per difference.
-
     Examples:
       >>> from twotower_jax.study.statistics import compare
       >>> base = np.tile(np.linspace(0.1, 0.3, 50), (3, 1))
@@ -108,16 +100,6 @@ def verdict(
     interval within the margin: two one-sided tests at 5 %. A difference can be both,
     such as "better (within 2 %)". Every other case cannot tell.
 
-    Args:
-      one: the difference of an arm to its reference.
-      p_holm: its decisive p value after Holm's correction.
-      larger: whether larger values of the metric are better.
-      rules: of the study; by default the margin MARGIN, and nothing withheld.
-
-    Returns:
-      "better", "worse", "equivalent", "cannot tell", or the reason for no word; ""
-      without an interval.
-
     Examples:
       >>> import numpy as np
       >>> from twotower_jax.study.statistics import compare
@@ -146,13 +128,6 @@ def verdict(
 
 def equivalent(one: Difference, margin: float = MARGIN) -> bool:
     """Whether the 90 % interval lies within the margin around 0.
-
-    Args:
-      one: the difference of an arm to its reference.
-      margin: share of the reference's mean.
-
-    Returns:
-      True if two one-sided tests at 5 % exclude a difference of the margin or more.
 
     References:
       Schuirmann, A comparison of the two one-sided tests procedure and the power

@@ -69,13 +69,7 @@ def tuning_run(
     It has a folder of its own, so that the folder of the study has winners only.
 
     Args:
-      grid: the points of the arm.
-      place: the index of the point.
-      seed: of the run.
       pause: the step at which it pauses; None: it is trained to its end.
-
-    Raises:
-      InputError: where there is no validation set.
     """
     start, words = grid.configs[place], grid.arm.words
     evaluation = replace(start.evaluation, test=False)
@@ -93,10 +87,6 @@ def valid_metric(config: Config, metric: str) -> float | None:
 
     At a pause it is the best validation up to there, whether the run has gone on or
     not: a sweep that is repeated judges as before.
-
-    Args:
-      config: the run.
-      metric: its name, such as ``recall@20``.
     """
     record = RunFolder(run_folder(config))
     if config.pause is None:
@@ -113,12 +103,7 @@ def valid_metric(config: Config, metric: str) -> float | None:
 
 
 def test_runs(config: Config, seeds: Iterable[int]) -> tuple[str, ...]:
-    """Return the names of the folders of a winner's runs.
-
-    Args:
-      config: the winner.
-      seeds: of its runs.
-    """
+    """Return the names of the folders of a winner's runs."""
     return tuple(fingerprint(replace(config, seed=seed)) for seed in seeds)
 
 
@@ -129,16 +114,7 @@ def check_trials(trials: int | None) -> None:
 
 
 def check_set_once(words: Iterable[str], grid: ArmGrid, option: str) -> None:
-    """Refuse a key that has an axis and is set for the arms too.
-
-    Args:
-      words: keys and groups that the study sets.
-      grid: the points of an arm.
-      option: that sets the keys of the points.
-
-    Raises:
-      InputError: naming the key.
-    """
+    """Refuse a key that has an axis and is set for the arms too."""
     if both := set(words) & {key for point in grid.points for key in point}:
         raise InputError(
             f"{min(both)} is tuned by {option} and set for the arms too, by "
@@ -147,11 +123,7 @@ def check_set_once(words: Iterable[str], grid: ArmGrid, option: str) -> None:
 
 
 def read_seed(text: str) -> int:
-    """Return a seed.
-
-    Raises:
-      InputError: where it is not an integer.
-    """
+    """Return a seed."""
     try:
         return int(text)
     except ValueError:
@@ -162,13 +134,6 @@ def read_seed(text: str) -> int:
 
 def check_seeds(tuned: Sequence[int], seeds: Sequence[int]) -> None:
     """Refuse seeds of the tuning that the test would use again.
-
-    Args:
-      tuned: seeds of the runs on validation.
-      seeds: seeds of the runs on test.
-
-    Raises:
-      InputError: where there are none, or both share one.
 
     Examples:
       >>> check_seeds([100, 101], [0, 1])
@@ -184,26 +149,14 @@ def check_seeds(tuned: Sequence[int], seeds: Sequence[int]) -> None:
 
 
 def check_metric(metric: str, grids: Iterable[ArmGrid]) -> None:
-    """Refuse a metric that some run would not have.
-
-    Args:
-      metric: the metric of the selection.
-      grids: the arms at all their points.
-
-    Raises:
-      InputError: naming the metrics of the run.
-    """
+    """Refuse a metric that some run would not have."""
     for grid in grids:
         for config in grid.configs:
             check_watched("hydra.sweeper.metric", metric, config)
 
 
 def check_one_folder(arms: Sequence[Arm]) -> None:
-    """Refuse arms in different folders.
-
-    Raises:
-      InputError: naming two folders.
-    """
+    """Refuse arms in different folders."""
     first, *others = (str(run_folder(arm.config).parent) for arm in arms)
     for place in others:
         if place != first:

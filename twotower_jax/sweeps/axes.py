@@ -45,9 +45,6 @@ class AllAxes(NamedTuple):
     def of(self, names: Names) -> Axes:
         """Return the axes of an arm; its own replace common ones of the same key.
 
-        Args:
-          names: of the arm. Axes by a later name replace those by an earlier one.
-
         Examples:
           >>> axes = AllAxes({"rate": ["1", "2"]}, {"ease": {"l2": ["1"]}, "a": {}})
           >>> axes.of(Names("two_tower", "a", None))
@@ -60,11 +57,7 @@ class AllAxes(NamedTuple):
 
 
 def read_axes(options: Options) -> AllAxes:
-    """Return the axes of the options.
-
-    Raises:
-      InputError: for axes without values, of several keys, or that cannot be tuned.
-    """
+    """Return the axes of the options."""
     own = {
         str(name): _axes(f"hydra.sweeper.arm_tune.{name}", values)
         for name, values in options.arm_tune.items()
@@ -76,13 +69,6 @@ def check_axes(axes: AllAxes, arms: Iterable[Names]) -> None:
     """Refuse axes of unknown arms, a study without an axis, and too many points.
 
     Axes of baselines may stay unused: the sweeper has defaults of them.
-
-    Args:
-      axes: all axes.
-      arms: names of the arms.
-
-    Raises:
-      InputError: naming the arm and those of the study.
     """
     arms = list(arms)
     names = {name for one in arms for name in one if name is not None}
@@ -125,13 +111,6 @@ def _axes(option: str, values: Any) -> Axes:
 def check_axis(option: str, key: str) -> None:
     """Refuse an axis that changes the data or the metric that validation compares.
 
-    Args:
-      option: that holds the axis.
-      key: of the axis.
-
-    Raises:
-      InputError: for such an axis.
-
     Examples:
       >>> check_axis("hydra.sweeper.tune", "loss.temperature")
       >>> check_axis("hydra.sweeper.tune", "data.valid_share")
@@ -148,11 +127,7 @@ def check_axis(option: str, key: str) -> None:
 
 
 def _axis(option: str, key: str, values: Any) -> list[str]:
-    """Return the distinct values of an axis, from `0.05,0.1` or a list.
-
-    Raises:
-      InputError: for an axis without values, or of several keys.
-    """
+    """Return the distinct values of an axis, from `0.05,0.1` or a list."""
     if OmegaConf.is_list(values):
         values = ",".join("null" if one is None else str(one) for one in values)
     if OmegaConf.is_dict(values):

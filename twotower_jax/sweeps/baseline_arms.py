@@ -31,29 +31,17 @@ REPLACED = ("arms", "arm", "towers.kind")
 
 
 def adds_arms(hydra: Any) -> bool:
-    """Return whether the sweeper of a sweep has the baselines as arms.
-
-    Args:
-      hydra: the section ``hydra`` of the configuration.
-    """
+    """Return whether the sweeper of a sweep has the baselines as arms."""
     return hydra.sweeper["_target_"].endswith((".BasicSweeper", ".SelectSweeper"))
 
 
 def as_job(config: Config, hydra: Any) -> Config:
-    """Return the configuration of a job of a sweep, whose baselines are other jobs.
-
-    Args:
-      config: as composed.
-      hydra: the section ``hydra`` of the configuration.
-    """
+    """Return the configuration of a job of a sweep, whose baselines are other jobs."""
     return replace(config, baselines=False) if adds_arms(hydra) else config
 
 
 def baseline_words(jobs: Sequence[Words]) -> list[Words]:
     """Return the overrides of the baselines of a sweep, the seeds of one together.
-
-    Args:
-      jobs: the overrides of each job.
 
     Examples:
       >>> jobs = [("name=a", f"loss.margin={m}", "seed=0") for m in (2, 3)]
@@ -82,12 +70,7 @@ def _keeps(word: str, common: set[str]) -> bool:
 def plan_baselines(
     jobs: Sequence[Words], arms: Sequence[Config]
 ) -> list[tuple[Words, Config]]:
-    """Return the baselines of a sweep that are not among its arms, with their words.
-
-    Args:
-      jobs: the overrides of each job.
-      arms: the configurations of the arms, composed without a seed.
-    """
+    """Return the baselines of a sweep that are not among its arms, with their words."""
     from twotower_jax.model.baselines import baselines_for
 
     if not any(config.baselines for config in arms):
@@ -105,9 +88,6 @@ def composed(jobs: Sequence[Words]) -> list[tuple[Words, Config]]:
     """Return the words and the configuration of each job that composes.
 
     Errors of composition are left to Hydra and to the jobs.
-
-    Args:
-      jobs: the overrides of each job.
     """
     made, files = [], FilesOnce(compose_all)
     for words in jobs:
@@ -121,9 +101,6 @@ def run_baselines(configs: Sequence[Config]) -> None:
 
     A baseline that the data are too large for is left out with its reason. Where no job
     of the sweep has begun a run, for its input is wrong, no baseline does either.
-
-    Args:
-      configs: of `plan_baselines`.
     """
     begun = [
         one for one in configs if any(run_folder(one).parent.glob("*/config.yaml"))
@@ -141,11 +118,7 @@ def run_baselines(configs: Sequence[Config]) -> None:
 
 
 def run_later(configs: Sequence[Config]) -> None:
-    """Run what another process worked on, and print a line for each.
-
-    Args:
-      configs: runs of the sweep; they are waited for.
-    """
+    """Run what another process worked on, and print a line for each."""
     load = one_reading()
     for config in configs:
         try:
@@ -169,13 +142,7 @@ def _run_now(
 
 
 def fits(config: Config, load: Callable[[Config], Any], large: set[str]) -> bool:
-    """Return whether a baseline is within its limit, or was fitted before.
-
-    Args:
-      config: of the baseline.
-      load: returns its data.
-      large: the reasons that were printed; a new one is printed and added.
-    """
+    """Return whether a baseline is within its limit, or was fitted before."""
     from twotower_jax.run.inputs import oversized
 
     reason = oversized(config, load(config))

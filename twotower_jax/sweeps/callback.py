@@ -34,11 +34,7 @@ if TYPE_CHECKING:
 
 
 def check_mode() -> None:
-    """Refuse a selection without a sweep, for a single run neither tunes nor tests.
-
-    Raises:
-      InputError: for `hydra/sweeper=select` or `halving` without a sweep.
-    """
+    """Refuse a selection without a sweep, for a single run neither tunes nor tests."""
     job = HydraConfig.get()
     sweeper = job.runtime.choices["hydra/sweeper"]
     if job.mode == RunMode.RUN and sweeper in ("select", "halving"):
@@ -56,16 +52,6 @@ def check_arms(config: DictConfig, study: "Description") -> list[Config]:
     The jobs of Hydra's basic sweeper can be listed before they run. The labels of the
     jobs of other sweepers are checked one by one, by `SweepState.claim`. Errors of
     composition are left to Hydra and to the jobs.
-
-    Args:
-      config: the configuration of the sweep, with `hydra`.
-      study: the description of the study.
-
-    Returns:
-      The baselines that the sweep runs after its jobs.
-
-    Raises:
-      InputError: for a job that comes twice, and where `check_planned` raises it.
     """
     sweeper = config.hydra.sweeper
     if not str((sweeper or {}).get("_target_")).endswith(".BasicSweeper"):
@@ -153,7 +139,6 @@ class StudyCallback(Callback):
         """Keep the parts of the description.
 
         Args:
-          objective: whether the report shows the optimum of each arm's objective.
           given: the fields of `study.description.Description`; None where not given.
         """
         self._objective, self._given = objective, given
@@ -166,27 +151,11 @@ class StudyCallback(Callback):
         return described(self._given, "hydra.callbacks.study")
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        """End a run whose folder would lie outside of ``output``, before it is made.
-
-        Args:
-          config: of the run.
-          _: ignored.
-
-        Raises:
-          SystemExit: with status 2, after the message is printed.
-        """
+        """End a run whose folder would lie outside of ``output``, before it is made."""
         _check_name(config)
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """End a sweep that could not end with a report.
-
-        Args:
-          config: of the sweep.
-          _: ignored.
-
-        Raises:
-          SystemExit: with status 2, after the message is printed.
-        """
+        """End a sweep that could not end with a report."""
         _check_name(config)
         try:
             self._baselines = check_arms(config, self._description())
@@ -196,12 +165,7 @@ class StudyCallback(Callback):
             raise SystemExit(2) from None
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        """Run the baselines, and report every folder that the sweep has put runs into.
-
-        Args:
-          config: of the sweep.
-          _: ignored.
-        """
+        """Run the baselines, and report every folder that the sweep has put runs into."""
         from twotower_jax.study.selection import FOLDER as TUNING
 
         SWEEP.end_workers()

@@ -10,14 +10,7 @@ OPTION = "hydra.sweeper.selection"
 
 
 def read_source(place: str) -> tuple[Path, Selection]:
-    """Return the file of an earlier selection, and its content.
-
-    Args:
-      place: the file select.json, or the folder of a study that has one.
-
-    Raises:
-      InputError: where there is none, or the file is broken.
-    """
+    """Return the file of an earlier selection, and its content."""
     path = Path(place)
     path = path if path.name == FILE else path / FILE
     selection = read_selection(path.parent)
@@ -32,16 +25,7 @@ def read_source(place: str) -> tuple[Path, Selection]:
 def carried_choice(
     name: str, source: Mapping[str, ArmChoice], place: Path
 ) -> ArmChoice:
-    """Return the choice of an arm in an earlier selection.
-
-    Args:
-      name: of the arm.
-      source: the choices by arm.
-      place: the file, for messages.
-
-    Raises:
-      InputError: where it has no such arm, or the arm has no choice there.
-    """
+    """Return the choice of an arm in an earlier selection."""
     if name not in source:
         near = closest(name, list(source))
         raise InputError(

@@ -56,14 +56,7 @@ COMMAND = "TWOTOWER_COMMAND"
 
 
 def compose_all(*words: str) -> DictConfig:
-    """Return the composed configuration of overrides, without ``hydra``.
-
-    Args:
-      words: as Hydra reads them; Hydra is initialised.
-
-    Raises:
-      HydraException: for an unknown key or a value of another type.
-    """
+    """Return the composed configuration of overrides, without ``hydra``."""
     return compose("config", overrides=list(words))
 
 
@@ -95,11 +88,7 @@ def open_words(overrides: Sequence[str]) -> list[str]:
 
 
 def to_config(composed: DictConfig) -> Config:
-    """Return the validated configuration of a composed one without ``hydra``.
-
-    Raises:
-      InputError: for a value that is out of range or missing, or an unknown key.
-    """
+    """Return the validated configuration of a composed one without ``hydra``."""
     missing = sorted(OmegaConf.missing_keys(composed))
     if missing:
         raise InputError(f"{missing[0]} has no value; set it: {missing[0]}=...")
@@ -128,15 +117,7 @@ def _added(composed: DictConfig, prefix: str = "") -> str | None:
 
 
 def compose_config(overrides: Sequence[str]) -> Config:
-    """Return the configuration that ``twotower train`` makes of overrides.
-
-    Args:
-      overrides: words such as ``loss.temperature=0.1``.
-
-    Raises:
-      InputError: for a value that is out of range or missing.
-      HydraException: for an unknown key or a value of another type.
-    """
+    """Return the configuration that ``twotower train`` makes of overrides."""
     store_choices()
     with initialize_config_module(CONF, version_base="1.3"):
         check_groups(overrides)
@@ -144,18 +125,7 @@ def compose_config(overrides: Sequence[str]) -> Config:
 
 
 def compose_configs(overrides: Sequence[str]) -> dict[str, Config]:
-    """Return the configurations of overrides whose values may be lists of choices.
-
-    Args:
-      overrides: words such as ``arms=uniform,in_batch``.
-
-    Returns:
-      {name of the arm: configuration}, one per combination of the choices.
-
-    Raises:
-      InputError: for a value that is out of range or missing, or too many choices.
-      HydraException: for an unknown key or a value of another type.
-    """
+    """Return the configurations of overrides whose values may be lists of choices."""
     parsed = OverridesParser.create().parse_overrides(open_words(overrides))
     check_number(parsed)
     (jobs,) = BasicSweeper.split_arguments(parsed, None)
@@ -167,26 +137,13 @@ def compose_configs(overrides: Sequence[str]) -> dict[str, Config]:
 def compose_job(
     context: HydraContext, config: DictConfig, overrides: Sequence[str]
 ) -> DictConfig:
-    """Return the composed configuration of one job of a sweep, with ``hydra``.
-
-    Args:
-      context: of Hydra.
-      config: of the sweep.
-      overrides: of the job.
-
-    Raises:
-      InputError: as `check_groups`.
-    """
+    """Return the composed configuration of one job of a sweep, with ``hydra``."""
     check_groups(overrides)
     return context.config_loader.load_sweep_config(config, list(overrides))
 
 
 def job_config(composed: DictConfig) -> Config:
-    """Return the validated configuration of a composed job, which is left as it is.
-
-    Raises:
-      InputError: for a value that is out of range or missing.
-    """
+    """Return the validated configuration of a composed job, which is left as it is."""
     job = copy.deepcopy(composed)
     with open_dict(job):
         del job["hydra"]
@@ -197,12 +154,6 @@ def check_groups(words: Iterable[str]) -> None:
     """Refuse a group on the command line that the file of an arm sets otherwise.
 
     Hydra lets the command line win, and the arm would keep its name with other samples.
-
-    Args:
-      words: the overrides of a job, with one value each.
-
-    Raises:
-      InputError: naming both.
     """
     given = {key: value for key, _, value in (word.partition("=") for word in words)}
     arm = given.get("arms")

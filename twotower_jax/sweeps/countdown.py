@@ -20,7 +20,6 @@ class Countdown:
         """Begin the count.
 
         Args:
-          folders: of the runs, one per job.
           clock: seconds.
         """
         self._folders = list(folders)
@@ -30,12 +29,6 @@ class Countdown:
 
     def ended(self, folder: Path) -> str:
         """Count a job that has ended.
-
-        Args:
-          folder: of its run.
-
-        Returns:
-          Its number and the time left, such as "run 3 of 24, 60 s left".
 
         Examples:
           >>> seconds = iter([0.0, 10.0, 30.0])

@@ -20,22 +20,11 @@ class FilesOnce:
     """
 
     def __init__(self, make: Callable[..., DictConfig]):
-        """Prepare the compositions.
-
-        Args:
-          make: (word, ...) -> configuration; composes overrides.
-        """
+        """Prepare the compositions."""
         self._anew, self._kept = make, functools.lru_cache(maxsize=KEPT)(make)
 
     def compose(self, words: Sequence[str]) -> DictConfig:
-        """Return the composed configuration of overrides, as `make` composes it.
-
-        Args:
-          words: the overrides; Hydra is initialised.
-
-        Raises:
-          HydraException: for an unknown key or a value of another type.
-        """
+        """Return the composed configuration of overrides, as `make` composes it."""
         parsed = OverridesParser.create().parse_overrides(list(words))
         values = [one for one in parsed if _is_value(one)]
         others = [one.input_line for one in parsed if one not in values]

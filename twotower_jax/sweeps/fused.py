@@ -46,17 +46,7 @@ _sweep: "SideBySide | None" = None
 def train_job(
     config: Config, *, console: Console, command: str, wait: bool = True
 ) -> dict[str, Any]:
-    """Return the result of a run: from a thread of the sweep, or made now, after them.
-
-    Args:
-      config: the run.
-      console: where its output is printed.
-      command: noted in its manifest.
-      wait: whether to wait for another process that works on the run.
-
-    Raises:
-      Exception: any exception of `twotower_jax.run.run`.
-    """
+    """Return the result of a run: from a thread of the sweep, or made now, after them."""
     if _sweep is not None:
         if job := _sweep.take(config):
             return job.wait(console)
@@ -119,17 +109,7 @@ class SideBySide:
         options: FusedOptions | None = None,
         load: Callable[[Config], Loaded] | None = None,
     ):
-        """Prepare the runs; nothing starts before the context is entered.
-
-        Args:
-          configs: the runs; of several with one folder the first counts. Runs over
-            several devices are left to ``train_job``.
-          console: where the progress of all runs is shown.
-          command: noted in the manifests.
-          options: of the launcher; by default its defaults.
-          load: reads the data of a configuration, but in processes; by default
-            `load_data`.
-        """
+        """Prepare the runs; nothing starts before the context is entered."""
         self._jobs: dict[Path, _Job] = {}
         for config in configs:
             if math.prod(config.training.mesh_shape) > 1:
@@ -193,10 +173,6 @@ class SideBySide:
 
         A data set is kept as long as jobs read it. A job that waits for others of its
         program has them right behind it, and there is a thread for each.
-
-        Args:
-          together: the largest number of runs in one program; 0 where each run has its
-            own.
         """
         by_data: dict[str, list[_Job]] = {}
         for job in self._jobs.values():
@@ -225,12 +201,7 @@ class SideBySide:
         queue: Iterator[tuple[_Job, Sharing]],
         make: Callable[..., dict[str, Any]],
     ) -> None:
-        """Run jobs until none is left; after a signal the other jobs do not begin.
-
-        Args:
-          queue: the jobs, and what they share.
-          make: makes a run, as `twotower_jax.run.run`.
-        """
+        """Run jobs until none is left; after a signal the other jobs do not begin."""
         while True:
             with self._lock:
                 entry, waits = next(queue, None), False

@@ -18,10 +18,6 @@ def group_runs(
     """Return the runs in groups of equal programs, in the order of their first runs.
 
     A run that has nothing to train, is finished or has wrong input is a group of one.
-
-    Args:
-      configs: the runs.
-      read: returns the data of a run.
     """
     groups: dict[Hashable, list[Config]] = {}
     for place, config in enumerate(configs):
@@ -31,15 +27,7 @@ def group_runs(
 
 
 def signature(config: Config, read: Callable[[Config], Loaded]) -> Hashable | None:
-    """Return the key of a run's compiled program, None for a group of one.
-
-    Args:
-      config: the run.
-      read: returns its data.
-
-    Returns:
-      Static structure, shapes and dtypes; equal keys mean equal programs.
-    """
+    """Return the key of a run's compiled program, None for a group of one."""
     if not trains(config) or RunFolder(run_folder(config)).is_done():
         return None
     try:

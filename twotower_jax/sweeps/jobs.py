@@ -105,11 +105,7 @@ class SweepState:
         self.failures.append(error)
 
     def check_data(self, config: Config) -> None:
-        """Refuse a job on data that an earlier job could not read.
-
-        Raises:
-          DataError: with the message of that job.
-        """
+        """Refuse a job on data that an earlier job could not read."""
         if (reason := self.broken.get(repr(config.data))) is not None:
             raise DataError(reason)
 
@@ -133,11 +129,7 @@ class SweepState:
             self.fail(kind(outcome.error))
 
     def claim(self, config: Config) -> None:
-        """Note a job of the sweep; another label for the same run is refused.
-
-        Raises:
-          InputError: when a job before was the same run under another label.
-        """
+        """Note a job of the sweep; another label for the same run is refused."""
         label = self.labels.setdefault(run_folder(config), config.arm)
         check_label(label, config.arm)
         self.folders.add(Path(config.output) / config.name)
@@ -210,10 +202,6 @@ def _arrived(folder: str, error: str | None, wrong_input: bool) -> JobOutcome:
 def finished(value: float, folder: str) -> Objective:
     """Return the value of a finished job for Hydra.
 
-    Args:
-      value: the objective, NaN for none.
-      folder: the folder that holds the job's run.
-
     Examples:
       >>> finished(0.25, "outputs/swept")
       0.25
@@ -243,15 +231,7 @@ def _named(error: Exception) -> Exception:
 
 
 def check_label(before: str | None, label: str | None) -> None:
-    """Refuse two labels of one configuration.
-
-    Args:
-      before: the label of an earlier job or run.
-      label: the label of this one.
-
-    Raises:
-      InputError: when they differ.
-    """
+    """Refuse two labels of one configuration."""
     if before != label:
         raise InputError(
             f"arm={before!r} and arm={label!r} are one configuration under two "

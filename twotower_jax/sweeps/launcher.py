@@ -38,12 +38,7 @@ class FusedLauncher(KeepsSetup, Launcher):
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        """Run the jobs and return their values in order.
-
-        Args:
-          job_overrides: overrides of each job.
-          initial_job_idx: number of the first job.
-        """
+        """Run the jobs and return their values in order."""
         setup_globals()
         _check(self._options)
         hydra = self.sweep_config.hydra

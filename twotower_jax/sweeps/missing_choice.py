@@ -10,11 +10,7 @@ from twotower_jax.errors import closest
 
 
 def missing_choice(error: MissingConfigException) -> str:
-    """Return the message for a choice of a group that has no file.
-
-    Args:
-      error: of the composition.
-    """
+    """Return the message for a choice of a group that has no file."""
     text = str(error).split("Config search path")[0]
     text = " ".join(text.replace("In 'config': ", "").split())
     if "hydra/launcher/" in text or "hydra/sweeper/" in text:

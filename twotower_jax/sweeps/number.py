@@ -13,14 +13,7 @@ MOST = 100_000
 
 
 def check_number(parsed: Sequence[Override]) -> None:
-    """Refuse a sweep of more than `MOST` runs.
-
-    Args:
-      parsed: words of the sweep; a later word replaces an earlier one of its key.
-
-    Raises:
-      InputError: naming the words that list several values, and how many.
-    """
+    """Refuse a sweep of more than `MOST` runs."""
     numbers = {one.get_key_element(): (one, values_listed(one)) for one in parsed}
     runs = math.prod(number for _, number in numbers.values())
     if runs <= MOST:
@@ -44,12 +37,6 @@ def _count(number: float) -> str:
 
 def values_listed(word: Override) -> float:
     """Return how many values a word lists, without expanding a range.
-
-    Args:
-      word: a parsed override.
-
-    Returns:
-      1 for a word without a sweep, infinity for a range that does not end.
 
     Examples:
       >>> from hydra.core.override_parser.overrides_parser import OverridesParser

@@ -15,7 +15,6 @@ def override(key: str, value: Any) -> str:
     """Override that gives a key a value.
 
     Args:
-      key: of the configuration.
       value: a text, number, bool, None, list of texts or {name: text}.
 
     Examples:
@@ -48,9 +47,6 @@ def _value(value: Any) -> str:
 
 def command_text(words: Iterable[str]) -> str:
     """Command line to paste into a shell, broken into lines by backslashes.
-
-    Args:
-      words: of the command.
 
     Examples:
       >>> command_text(["twotower", "train", "data.columns.user='User ID'"])

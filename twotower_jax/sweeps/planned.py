@@ -34,21 +34,7 @@ class Planned(NamedTuple):
 def check_planned(
     arms: Sequence[Planned], study: Description | None = None, *, whole: bool = True
 ) -> list[str]:
-    """Refuse a sweep that would end without a report, before it trains.
-
-    Args:
-      arms: all arms of the sweep.
-      study: the description of the study.
-      whole: whether its base arm and controls must be among the arms.
-
-    Returns:
-      Sentences about a missing base arm, and arms that will have no control.
-
-    Raises:
-      InputError: for two arms that are one configuration, arms on different data in one
-        folder, a label that differs from that of an earlier run, a metric that no arm
-        will have, or an unknown base arm or control.
-    """
+    """Refuse a sweep that would end without a report, before it trains."""
     study, warnings = study or Description(), []
     check_apart(arms)
     folders: dict[Path, list[Config]] = {}
@@ -71,11 +57,7 @@ def check_planned(
 
 
 def check_apart(arms: Sequence[Planned]) -> None:
-    """Refuse two arms that are one configuration, under one label or two.
-
-    Raises:
-      InputError: naming the overrides of both.
-    """
+    """Refuse two arms that are one configuration, under one label or two."""
     places: dict[Path, Planned] = {}
     for arm in arms:
         same = places.setdefault(run_folder(arm.config), arm)
@@ -149,10 +131,6 @@ def check_metric(metric: str | None, configs: Sequence[Config]) -> None:
 
     Args:
       metric: the primary metric of the study, None for the default.
-      configs: the arms.
-
-    Raises:
-      InputError: naming the metrics that the arms will have.
     """
     if metric is None:
         return
@@ -174,10 +152,6 @@ def check_base(base: str | None, names: Sequence[str]) -> None:
 
     Args:
       base: the name of the base arm, None for a choice by configuration.
-      names: the names of all arms.
-
-    Raises:
-      InputError: naming the arms.
 
     Examples:
       >>> check_base("uniform", ["uniform", "in_batch"])
@@ -194,10 +168,6 @@ def check_controls(controls: Mapping[str, str] | None, names: Sequence[str]) -> 
 
     Args:
       controls: {arm: its control}; None for none.
-      names: the names of all arms.
-
-    Raises:
-      InputError: naming the arms.
 
     Examples:
       >>> check_controls({"half hard": "none hard"}, ["half hard", "none hard"])
@@ -232,16 +202,7 @@ def _check_arm(key: str, name: str, names: Sequence[str], remedy: str) -> None:
 def control_warnings(
     arms: Mapping[str, dict], study: Description, tuned: Collection[str]
 ) -> list[str]:
-    """The sentences about a study without a base arm, and arms without a control.
-
-    Args:
-      arms: {name: configuration} of all arms.
-      study: the description of the study.
-      tuned: keys that every arm tunes for itself.
-
-    Returns:
-      Sentences; none for a single arm.
-    """
+    """The sentences about a study without a base arm, and arms without a control."""
     trained = trained_arms(arms)
     base = choose_base(arms, recorded=study.base)
     declared = {

@@ -26,13 +26,7 @@ class KeepsSetup:
         task_function: TaskFunction,
         config: DictConfig,
     ) -> None:
-        """Keep the context, the function that runs a job, and the configuration.
-
-        Args:
-          hydra_context: parts of Hydra that compose jobs.
-          task_function: runs one job.
-          config: of the sweep.
-        """
+        """Keep the context, the function that runs a job, and the configuration."""
         self.context, self.function = hydra_context, task_function
         self.sweep_config = config
 

@@ -31,13 +31,6 @@ LONG = 200  # characters; a name of a file has at most 255 bytes
 def refused(error: Exception, words: Sequence[str]) -> str:
     """Return the message for an error that Hydra raises about words.
 
-    Args:
-      error: an error of Python.
-      words: the overrides of the command.
-
-    Returns:
-      The message; "" for an error that is not about the words.
-
     Examples:
       >>> refused(ValueError("Config group override must be"), ["=1"])
       '=1 has no key before its =; write key=value'
@@ -83,10 +76,6 @@ def _no_plugin(words: Sequence[str]) -> str:
 
 def long_word(error: OSError, words: Sequence[str]) -> InputError | None:
     """Return why a word is unknown that is too long to be the name of a file.
-
-    Args:
-      error: of the operating system, when Hydra looked for the file.
-      words: the overrides of the command.
 
     Returns:
       The error; None where another name was too long.

@@ -21,17 +21,7 @@ def write_reports(
     *,
     objective: bool = True,
 ) -> None:
-    """Write the report of the runs of folders into one folder, and print its tables.
-
-    Args:
-      folders: of the runs.
-      given: the description of the study, completed by study.json of the folders.
-      out: where the report goes; the first folder by default.
-      objective: whether the report shows the optimum of each arm's objective.
-
-    Raises:
-      InputError: for folders without finished runs, or an unknown metric or base arm.
-    """
+    """Write the report of the runs of folders into one folder, and print its tables."""
     out = out or folders[0]
     study = load_study(folders, given, out)
     cards = None

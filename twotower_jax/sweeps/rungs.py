@@ -51,11 +51,7 @@ class Validation(NamedTuple):
 
 
 def check_rungs(options: Options) -> None:
-    """Refuse rungs that do not ascend, eta below 2, and minutes that are not above 0.
-
-    Raises:
-      InputError: naming the option, its value and the remedy.
-    """
+    """Refuse rungs that do not ascend, eta below 2, and minutes that are not above 0."""
     rungs = list(options.rungs)
     for rung in rungs:
         whole_number("hydra.sweeper.rungs", rung, 1)
@@ -73,15 +69,7 @@ def check_rungs(options: Options) -> None:
 
 
 def check_reached(rungs: Sequence[int], grids: Iterable[ArmGrid]) -> None:
-    """Refuse rungs that no training reaches before its end.
-
-    Args:
-      rungs: steps.
-      grids: the arms at all their points.
-
-    Raises:
-      InputError: naming the rung and the length of the training.
-    """
+    """Refuse rungs that no training reaches before its end."""
     lengths = [
         config.training.steps
         for grid in grids
@@ -106,13 +94,7 @@ def race(
     first point of each arm, and goes on to the next one of each while its part lasts.
 
     Args:
-      grids: the arms and their points.
       options: rungs, eta and minutes of the sweeper.
-      validation: how points are judged.
-
-    Returns:
-      The trials of each arm, in the order of its points. A point that was not tried has
-      no values and was left at step 0.
     """
     begin, clock = validation.clock(), validation.clock
     trials: dict[Place, Trial] = {}
@@ -167,7 +149,6 @@ def _columns(left: dict[int, list[int]], size: int | None) -> Iterable[list[Plac
     """Yield the points to run together: the next one of each arm, repeated.
 
     Args:
-      left: the points of each arm.
       size: the least number of points that are yielded together; None: all.
     """
     places: list[Place] = []

@@ -67,17 +67,7 @@ class Selecting:
         launcher: Launcher,
         options: Options,
     ):
-        """Prepare a selection.
-
-        Args:
-          context: of Hydra.
-          config: of the sweep.
-          launcher: runs the jobs.
-          options: of the sweeper.
-
-        Raises:
-          InputError: for a seed that is not an integer.
-        """
+        """Prepare a selection."""
         self._context, self._config = context, config
         self._files = FilesOnce(lambda *words: compose_job(context, config, words))
         self._launcher, self._options, self._launched = launcher, options, 0
@@ -87,15 +77,7 @@ class Selecting:
         self._tune_seeds = tuple(map(arm_points.read_seed, map(str, listed)))
 
     def run(self, arguments: list[str]) -> None:
-        """Tune and choose, or take the choices of an earlier selection; then test.
-
-        Args:
-          arguments: overrides of the command line.
-
-        Raises:
-          InputError: for axes, seeds, trials or a metric that cannot be, before any
-            run; where no arm has a winner, after those on validation.
-        """
+        """Tune and choose, or take the choices of an earlier selection; then test."""
         arm_points.check_trials(self._options.trials)
         check_rungs(self._options)
         columns, seeds = self._columns(arguments)
@@ -201,11 +183,7 @@ class Selecting:
     def _tuned(
         self, grids: list[ArmGrid], names: list[str], seeds: tuple[int, ...]
     ) -> tuple[Selection, list[ArmGrid]]:
-        """Run every arm at its points on validation, and choose.
-
-        Returns:
-          The selection, and each arm that has a winner, at that point alone.
-        """
+        """Run every arm at its points on validation, and choose."""
         options = self._options
         metric = options.metric or grids[0].arm.config.training.metric
         arm_points.check_metric(metric, grids)

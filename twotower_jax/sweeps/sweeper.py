@@ -34,13 +34,7 @@ class SelectSweeper(KeepsSetup, Sweeper):
         task_function: TaskFunction,
         config: DictConfig,
     ) -> None:
-        """Keep the objects of Hydra, and make the launcher of the sweep.
-
-        Args:
-          hydra_context: parts of Hydra that compose jobs.
-          task_function: runs one job.
-          config: of the sweep.
-        """
+        """Keep the objects of Hydra, and make the launcher of the sweep."""
         parts: dict[str, Any] = {
             "hydra_context": hydra_context,
             "task_function": task_function,
@@ -50,12 +44,7 @@ class SelectSweeper(KeepsSetup, Sweeper):
         self._launcher = Plugins.instance().instantiate_launcher(**parts)
 
     def sweep(self, arguments: list[str]) -> None:
-        """Tune, choose, test.
-
-        Raises:
-          InputError: for axes, seeds, trials or a metric that cannot be, before any
-            run; where no arm has a winner, after those on validation.
-        """
+        """Tune, choose, test."""
         # Imported on use: a single run, or a misspelt key, needs none of it.
         from twotower_jax.sweeps.select import Selecting
 

@@ -106,12 +106,7 @@ class _Line:
 
 
 def main(channel: int, cores: list[int]) -> None:
-    """Bind this process to cores, and make the runs that are sent.
-
-    Args:
-      channel: descriptor of the file of the channel.
-      cores: their numbers.
-    """
+    """Bind this process to cores, and make the runs that are sent."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     if hasattr(os, "sched_setaffinity"):

@@ -44,19 +44,7 @@ class WorkerProcess:
     def run(
         self, config: Config, *, console: Console, command: str, shared: Sharing
     ) -> dict[str, Any]:
-        """Train and evaluate a configuration, as `twotower_jax.run.run`.
-
-        Args:
-          config: the run.
-          console: where its output is printed, at its end.
-          command: noted in its manifest.
-          shared: its progress, its signals and whether it waits are passed on.
-
-        Raises:
-          Exception: any exception of `twotower_jax.run.run`, an unexpected one as a
-            FailedJobError.
-          LostProcessError: where the process has ended.
-        """
+        """Train and evaluate a configuration, as `twotower_jax.run.run`."""
         order = {"run": to_dict(config), "command": command, "width": console.width}
         line: ProgressLine | None = None
         answered = False
@@ -81,11 +69,7 @@ class WorkerProcess:
     def _messages(
         self, config: Config, order: dict[str, Any], shared: Sharing
     ) -> Iterator[tuple[str, Any]]:
-        """Send an order, and yield what comes back; pass a signal on.
-
-        Raises:
-          LostProcessError: where the process has ended.
-        """
+        """Send an order, and yield what comes back; pass a signal on."""
         channel, told = self._started(), False
         orders = [order | {"wait": shared.wait}]
         while True:
@@ -148,11 +132,7 @@ class WorkerProcess:
 
 
 def worker_processes(number: int) -> list[WorkerProcess]:
-    """Return the processes of the sweep; between two parts of it they keep their data.
-
-    Args:
-      number: of them; the cores of this process are divided among them.
-    """
+    """Return the processes of the sweep; between two parts of it they keep their data."""
     kept = [one for one in SWEEP.workers if isinstance(one, WorkerProcess)]
     if len(kept) == number:
         return kept
@@ -168,11 +148,7 @@ def worker_processes(number: int) -> list[WorkerProcess]:
 
 
 def error_message(error: BaseException) -> list[Any]:
-    """Return an error as `error_of` reads it.
-
-    Args:
-      error: of a run.
-    """
+    """Return an error as `error_of` reads it."""
     if isinstance(error, Stopped):
         return ["Stopped", error.number, error.step]
     if isinstance(error, OSError):
@@ -184,12 +160,7 @@ def error_message(error: BaseException) -> list[Any]:
 
 
 def error_of(kind: str, *values: Any) -> BaseException:
-    """Return the error of a message.
-
-    Args:
-      kind: its class.
-      values: of `error_message`, after the class.
-    """
+    """Return the error of a message."""
     return Stopped(*values) if kind == "Stopped" else KINDS[kind](*values)
 
 

@@ -32,14 +32,7 @@ LISTS = "(twotower train --help lists keys and groups)"
 
 @contextmanager
 def explained(words: Sequence[str]) -> Iterator[None]:
-    """Raise what Hydra and OmegaConf raise as wrong input.
-
-    Args:
-      words: the overrides of the command.
-
-    Raises:
-      InputError: instead of an error of composition.
-    """
+    """Raise what Hydra and OmegaConf raise as wrong input."""
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:
@@ -77,15 +70,7 @@ def _quoted(word: str) -> str:
 
 
 def parse_sweep(words: Sequence[str]) -> list[Override]:
-    """Return the parsed words of a sweep.
-
-    Args:
-      words: overrides; a value may list several, by a comma, range or glob.
-
-    Raises:
-      InputError: for a key that lists no value, or for too many runs.
-      HydraException: for a word that cannot be read.
-    """
+    """Return the parsed words of a sweep."""
     # glob(*) lists the files of a group, which the loader knows.
     loader: Any = GlobalHydra.instance().config_loader()
     parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(words))
@@ -100,12 +85,7 @@ def parse_sweep(words: Sequence[str]) -> list[Override]:
 
 
 def explain(error: Exception, words: Sequence[str]) -> InputError:
-    """Return a composition error of Hydra as wrong input, with the nearest known key.
-
-    Args:
-      error: a HydraException or OmegaConfBaseException.
-      words: the overrides of the command.
-    """
+    """Return a composition error of Hydra as wrong input, with the nearest known key."""
     if isinstance(error, MissingConfigException):
         return InputError(missing_choice(error))
     if isinstance(error, OverrideParseException):
@@ -186,11 +166,7 @@ def _unresolved(words: Sequence[str], text: str) -> str:
 
 
 def unknown_key(key: str) -> InputError:
-    """Return the error for a key that the configuration lacks.
-
-    Args:
-      key: dotted key.
-    """
+    """Return the error for a key that the configuration lacks."""
     near = closest(key, known_keys()) or "twotower train --help lists all keys"
     return InputError(f"unknown key {key}; {near}")
 

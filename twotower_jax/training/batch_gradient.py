@@ -28,16 +28,7 @@ class BatchLoss(NamedTuple):
 
 
 def loss_and_gradient(context: Context, weights: Weights) -> tuple[BatchLoss, Weights]:
-    """Loss of a batch and its gradient.
-
-    Args:
-      context: Constants of the loss.
-      weights: Parameters that the batch touches.
-
-    Returns:
-      The loss, and its gradient by the weights; by the tables of histories in chunks it
-      is that of each row, `SummedRows`.
-    """
+    """Loss of a batch and its gradient."""
     model, inputs = context.program.structure.model, context.inputs.query
     chunk = rows_of_chunk(model, inputs)
     if chunk is None:
@@ -56,13 +47,6 @@ def _loss_and_gradient(context: Context, weights: Weights) -> tuple[BatchLoss, W
 
     Merged columns are computed at their usual, static size. The rare batch with more
     distinct items takes the branch of full size, with the same result.
-
-    Args:
-      context: Constants of the loss.
-      weights: Parameters that the batch touches.
-
-    Returns:
-      The loss, and its gradient by the weights.
     """
     size = context.program.structure.merged_size
     columns = context.draws.columns

@@ -99,14 +99,7 @@ def tower_inputs(
     is encoded once.
 
     Args:
-      program: The program.
-      data: Training data.
-      queries: Inputs of the queries.
-      draws: Negatives of the batch.
       views: Two views of items; None without a self-supervised loss.
-
-    Returns:
-      The inputs.
     """
     structure, ids = program.structure, draws.columns.encode_ids
     distinct, place = columns_ascend(structure) and draws.slots is None, None
@@ -120,15 +113,7 @@ def tower_inputs(
 
 
 def gather_weights(state: TrainState, inputs: TowerInputs) -> Weights:
-    """The parameters that a batch touches.
-
-    Args:
-      state: State before the step.
-      inputs: Inputs of both towers.
-
-    Returns:
-      The dense parameters and the rows of the tables.
-    """
+    """The parameters that a batch touches."""
     tables, views = state.params["tables"], inputs.views
     return Weights(
         state.params["dense"],
@@ -145,9 +130,7 @@ def loss_of_batch(
     """Loss of a batch.
 
     Args:
-      context: Constants of the loss.
       size: Number of columns that are computed; None: all of them.
-      weights: Parameters that the batch touches.
 
     Returns:
       The weighted mean loss [] of the rows, and the embeddings [B, D] of their items,
@@ -181,12 +164,8 @@ def batch_scores(context: Context, query: jax.Array, candidates: jax.Array) -> S
     """Scores of a batch before any correction.
 
     Args:
-      context: Constants of the loss.
       query: [B, D] embeddings of the queries over the temperature.
       candidates: [B K + C, D] embeddings of the slots, row by row, and of the columns.
-
-    Returns:
-      The scores, with the entries of a bank behind the columns.
     """
     draws = context.draws
     slots = _slot_scores(query, candidates, draws)
@@ -205,8 +184,6 @@ def loss_of_scores(
     """Weighted mean loss of the rows of a batch, corrected and masked.
 
     Args:
-      context: Constants of the loss; its inputs are not read.
-      scores: Scores before any correction.
       temperature: [] temperature of the scores.
 
     Returns:

@@ -14,15 +14,6 @@ def batch_queries(
 
     Rows that are sequences end to end read each item of a sequence once. The dropout
     of a transformer is a function of seed and step.
-
-    Args:
-      program: The program.
-      data: Training data.
-      state: State before the step.
-      batch: B positives.
-
-    Returns:
-      The inputs for B queries.
     """
     model = program.structure.model
     if program.structure.end_to_end:

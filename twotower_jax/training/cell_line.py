@@ -23,11 +23,7 @@ class CellLine:
         self._context, self._handle = contextvars.copy_context(), None
 
     def show(self, text: str) -> None:
-        """Replace the text.
-
-        Args:
-          text: one line.
-        """
+        """Replace the text."""
         # The context holds the cell that outputs belong to.
         self._context.run(self._show, {"text/plain": text})
 

@@ -54,12 +54,6 @@ def check_place(folder: Path) -> None:
 
     A checkpoint is written and removed within the folder of its run. One process saves
     by another path to a folder that Orbax takes for a pattern; several cannot.
-
-    Args:
-      folder: Folder of the run.
-
-    Raises:
-      InputError: naming the folder and the remedy.
     """
     place = Path(folder) / PLACE
     if place.is_symlink():
@@ -111,15 +105,7 @@ class Checkpoints:
         return alone if alone.is_dir() else self._folder / str(step)
 
     def save(self, state: TrainState, notes: dict[str, Any], keep: set[int]) -> None:
-        """Save a state and its notes; remove the other checkpoints.
-
-        Args:
-          state: State after a step.
-          notes: Values that JSON can hold.
-          keep: Steps of the older checkpoints that are kept.
-
-        Several processes save one state together, each its part of the arrays.
-        """
+        """Save a state and its notes; remove the other checkpoints."""
         step = int(state.step)
         self._write(str(step), state._asdict(), notes)
         self.keep_only({step, *keep})
@@ -129,12 +115,7 @@ class Checkpoints:
         stored_arrays.save(self._folder / name, tree, kept)
 
     def save_params(self, step: int, params: dict[str, Any]) -> None:
-        """Save the parameters of a step alone; states are left as they are.
-
-        Args:
-          step: Step of the parameters.
-          params: Of both towers.
-        """
+        """Save the parameters of a step alone; states are left as they are."""
         self._write(f"{step}-params", {"params": params}, {})
 
     def keep_only(self, steps: set[int]) -> None:
@@ -155,12 +136,6 @@ class Checkpoints:
 
         Files of arrays are never written again, and are hard links where the file
         system has them.
-
-        Args:
-          folder: Folder of the other run, without checkpoints.
-
-        Returns:
-          The steps of the copied states, and why others were left out.
         """
         copied, refused = [], []
         for step in self.steps():
@@ -180,15 +155,7 @@ class Checkpoints:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def newest(self, like: TrainState, layout: Layout) -> "Saved | None":
-        """The newest checkpoint that is whole; None where none was saved.
-
-        Args:
-          like: A state, or its shapes, of the same structure.
-          layout: Where the state is wanted; it may have been saved from another.
-
-        Raises:
-          InputError: There are complete checkpoints, and each of them is refused.
-        """
+        """The newest checkpoint that is whole; None where none was saved."""
         errors: list[InputError] = []
         for step in reversed(self._states()):
             try:
@@ -204,20 +171,7 @@ class Checkpoints:
     def load(
         self, step: int, like: TrainState, layout: Layout
     ) -> tuple[TrainState, dict[str, Any]]:
-        """State and notes of a step.
-
-        Args:
-          step: One of ``steps()``.
-          like: A state, or its shapes, of the same structure.
-          layout: Where the state is wanted; it may have been saved from another.
-
-        Returns:
-          The state, in that layout, and the notes.
-
-        Raises:
-          InputError: The checkpoint has other arrays, is of another run or damaged, or
-            cannot be read.
-        """
+        """State and notes of a step."""
         path = self._folder / str(step)
         try:
             kept = stored_arrays.read_notes(path)
@@ -234,19 +188,7 @@ class Checkpoints:
     def load_params(
         self, step: int, like: TrainState, layout: Layout
     ) -> dict[str, Any]:
-        """Parameters of a step, saved alone or in a state.
-
-        Args:
-          step: A step for which ``has_params``.
-          like: A state, or its shapes, with the same parameters.
-          layout: Where they are wanted.
-
-        Returns:
-          The parameters, in that layout.
-
-        Raises:
-          InputError: The checkpoint has other arrays, or cannot be read.
-        """
+        """Parameters of a step, saved alone or in a state."""
         path = self._with_params(step)
         alone = path.name.endswith("-params")
         tree = {"params": like.params} if alone else like._asdict()
@@ -254,17 +196,7 @@ class Checkpoints:
             return stored_arrays.read(path, tree, layout)["params"]
 
     def read_params(self, step: int) -> dict[str, np.ndarray]:
-        """Parameters of a step, of any towers, on the host.
-
-        Args:
-          step: A step for which ``has_params``.
-
-        Returns:
-          {path: array}, such as "tables/query.id".
-
-        Raises:
-          InputError: The checkpoint is missing, or cannot be read.
-        """
+        """Parameters of a step, of any towers, on the host."""
         path = self._with_params(step)
         with _params_read(path):
             loaded = stored_arrays.read_any(path)
@@ -282,11 +214,7 @@ def _link(source: str, place: str) -> None:
 
 @contextmanager
 def _params_read(path: Path) -> Iterator[None]:
-    """Check parameters before they are read; those of version 0.1.0 have no notes.
-
-    Raises:
-      InputError: They are missing or damaged, or cannot be read.
-    """
+    """Check parameters before they are read; those of version 0.1.0 have no notes."""
     try:
         if notes_of(path).is_file():
             stored_arrays.read_notes(path)

@@ -64,19 +64,7 @@ def batch_terms(
     batch: Batch,
     draws: Draws,
 ) -> Terms:
-    """Masks and corrections of a batch.
-
-    Args:
-      program: The program.
-      data: Training data.
-      state: State before the step.
-      batch: B positives.
-      draws: Negatives of the batch.
-
-    Returns:
-      The terms of the columns (with the bank behind them), of the rows and of the
-      positives.
-    """
+    """Masks and corrections of a batch."""
     mixture = negative_mixture(program, state, draws, batch.items.shape[0])
     drawn = draws.columns
     items = drawn.encode_ids[: drawn.log_mult.shape[0]]
@@ -141,12 +129,6 @@ def row_weights(program: Program, data: TrainData, batch: Batch) -> jax.Array:
     -(1/B) sum_i r_i log P(y_i | x_i), with r scaled to the mean 1 over an epoch. They
     then sum to 1 over many batches alone, and a batch of zeros has the loss 0.
 
-    Args:
-      program: The program.
-      data: Training data, with the weights of the log where they are used. These hold
-        those of resampled positives too.
-      batch: B positives.
-
     Returns:
       [B] float32.
 
@@ -162,11 +144,7 @@ def row_weights(program: Program, data: TrainData, batch: Batch) -> jax.Array:
 
 
 def columns_ascend(structure: Structure) -> bool:
-    """Return whether the items of the columns are distinct and sorted, padding last.
-
-    Args:
-      structure: The static part of a program.
-    """
+    """Return whether the items of the columns are distinct and sorted, padding last."""
     merged = structure.merged_size > 0 and not structure.negatives.distinct
     return merged or structure.loss.whole_catalogue
 

@@ -70,12 +70,6 @@ class Draws(NamedTuple):
 def draw(program: Program, data: TrainData, state: TrainState, batch: Batch) -> Draws:
     """Draw the negatives of a batch at the state's step.
 
-    Args:
-      program: The program.
-      data: Training data.
-      state: State before the step.
-      batch: B positives.
-
     Returns:
       The negatives. The slots of a source that scores candidates (dns) are still to be
       chosen: their items are [B, K, M].
@@ -113,14 +107,6 @@ def choose(
 ) -> Draws:
     """Fill the slots, where the hard source scores candidates (dns, resampled).
 
-    Args:
-      program: The program.
-      data: Training data.
-      state: State before the step.
-      batch: B positives.
-      queries: Inputs of the query tower for the B rows.
-      draws: Negatives of the batch, as drawn.
-
     Returns:
       The negatives, with slots [B, K].
     """
@@ -135,7 +121,6 @@ def ratio_at(ratio: HardRatio, step: jax.Array) -> jax.Array:
     """Hard ratio of a step.
 
     Args:
-      ratio: Linear schedule.
       step: [] int32.
 
     Returns:
@@ -170,11 +155,7 @@ def switches(negatives: Negatives, ratio: jax.Array) -> Switches:
     and one of them is 1, so that no more draws are switched off than the ratio needs.
 
     Args:
-      negatives: Static part of the negatives.
       ratio: [] hard ratio.
-
-    Returns:
-      The two chances; 1 where the ratio does not switch draws.
 
     Examples:
       >>> negatives = Negatives(easy_num=6, hard_num=2, mixes=True)
@@ -199,12 +180,8 @@ def row_groups(
     """Groups of rows with their expected draws.
 
     Args:
-      negatives: Static part of the negatives.
       ratio: [] hard ratio.
       pool: Pools of the rows; None: every row can draw hard negatives.
-
-    Returns:
-      One group, or with pools two: rows with a pool and rows without one.
 
     Examples:
       >>> pool = RowPools(jnp.array([[7], [9]]), jnp.array([[0.0], [-jnp.inf]]))

@@ -16,8 +16,6 @@ def drop_numbers(program: Program, state: TrainState, query: jax.Array) -> jax.A
     dropped before the normalisation. The masks are a function of seed and step.
 
     Args:
-      program: The program, with the share p.
-      state: State before the step.
       query: [B, D] embeddings of the queries.
 
     Returns:

@@ -28,18 +28,7 @@ def draw_easy(
     key: jax.Array,
     shape: tuple[int, ...],
 ) -> jax.Array:
-    """Easy draws of the rows of a batch.
-
-    Args:
-      program: The program, with the easy proposal.
-      data: Training data, with the known items where they are restricted.
-      batch: B positives.
-      key: Used for nothing else.
-      shape: (B, ...).
-
-    Returns:
-      Items of the given shape, int32.
-    """
+    """Easy draws of the rows of a batch."""
     tree = program.hyper.known_mass
     if tree is None or data.known is None:
         return sample(key, program.hyper.easy, shape, program.structure.num_items)
@@ -50,11 +39,6 @@ def draw_easy(
 
 def log_mass(program: Program, data: TrainData, batch: Batch) -> jax.Array | None:
     """Log of Q(t), the mass of the items to which rows restrict their easy draws.
-
-    Args:
-      program: The program, with the easy proposal.
-      data: Training data, with the known items where they are restricted.
-      batch: B positives.
 
     Returns:
       [B]; None where draws are not restricted.

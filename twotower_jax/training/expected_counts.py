@@ -79,12 +79,7 @@ def easy_source(mixture: Mixture, items: jax.Array, draws: jax.Array) -> Source:
     """Easy draws of a row: m draws from q^E.
 
     Args:
-      mixture: All sources.
       items: [...] int32.
-      draws: Number m, of a shape that broadcasts with the items.
-
-    Returns:
-      The source.
     """
     return Source(log_prob(mixture.easy, items), draws)
 
@@ -95,13 +90,7 @@ def batch_sources(
     """Positives of other rows, of this batch or of earlier ones: draws from q+.
 
     Args:
-      mixture: All sources.
       items: [...] int32.
-      banked: Number of rows of earlier batches.
-
-    Returns:
-      One source, two where the items of this batch count once, or none where other rows
-      are not columns.
     """
     if mixture.log_q_plus is None:
         return []
@@ -115,12 +104,7 @@ def pool_sources(mixture: Mixture, items: jax.Array) -> list[Source]:
     """Hard draws of the rows: h draws from the pool pi_u of each.
 
     Args:
-      mixture: All sources.
       items: [B, K] int32 items in rows.
-
-    Returns:
-      One source, or none where hard draws are not counted by their pools. The pool of a
-      row without one has log probability -inf.
     """
     if mixture.pool is None:
         return []
@@ -132,11 +116,7 @@ def own_sources(mixture: Mixture, items: jax.Array) -> list[Source]:
     """Other rows of each row's sequence, which stand in the batch for certain.
 
     Args:
-      mixture: All sources.
       items: [B, K] int32 items in rows.
-
-    Returns:
-      One source, or none where they are not columns.
     """
     own = mixture.own
     if own is None:
@@ -147,10 +127,6 @@ def own_sources(mixture: Mixture, items: jax.Array) -> list[Source]:
 def bank_source(mixture: Mixture, bank: banks.Bank) -> Source:
     """Entries of the bank: draws from the q+ of the time when they were put in.
 
-    Args:
-      mixture: All sources.
-      bank: M entries.
-
     Returns:
       The source of the items [1, M] of the entries.
     """
@@ -159,10 +135,6 @@ def bank_source(mixture: Mixture, bank: banks.Bank) -> Source:
 
 def used_entries(program: Program, state: TrainState) -> jax.Array:
     """Number of bank entries that are columns; 0 until the warm-up is over.
-
-    Args:
-      program: The program, with the steps of the warm-up.
-      state: State before the step.
 
     Returns:
       [] number of entries.
@@ -177,12 +149,6 @@ def negative_mixture(
     program: Program, state: TrainState, draws: Draws, batch_size: int
 ) -> Mixture | None:
     """All sources of the negatives of a batch.
-
-    Args:
-      program: The program.
-      state: State before the step.
-      draws: Negatives of the batch.
-      batch_size: Rows per batch.
 
     Returns:
       The mixture, or None where no negative is corrected.
@@ -255,7 +221,6 @@ def bank_counts(mixture: Mixture | None, bank: banks.Bank) -> jax.Array:
 
     Args:
       mixture: All sources; None: nothing is corrected.
-      bank: M entries.
 
     Returns:
       [G, M] float32.

@@ -38,10 +38,6 @@ class Mining(NamedTuple):
 def empty_window(mining: Mining, num_items: int) -> jax.Array:
     """The mined items before the first mining: none.
 
-    Args:
-      mining: How hard negatives are mined.
-      num_items: Size of the catalogue, the id of no item.
-
     Returns:
       [users, end - first] int32, all num_items.
     """
@@ -56,12 +52,6 @@ def mine(
 
     The ranking is exact, over the whole catalogue without the user's training
     positives.
-
-    Args:
-      mining: How hard negatives are mined.
-      structure: Static part of the program.
-      params: Parameters of the towers.
-      data: Training data, with the features of users and items.
 
     Returns:
       [users, end - first] int32; num_items where the ranking is shorter.

@@ -47,17 +47,8 @@ def draw_from_log(
 ) -> HardDraws:
     """Draws from the pool of each positive: items that a stage of the funnel rejected.
 
-    Args:
-      program: The program.
-      data: Training data with the pools of the log.
-      state: State before the step.
-      batch: B positives.
-
     Returns:
       Draws [B, K] and the pools.
-
-    Raises:
-      ValueError: The data has no pools.
     """
     if data.pools is None:
         raise ValueError(
@@ -81,12 +72,6 @@ def draw_from_mined(
     program: Program, data: TrainData, state: TrainState, batch: Batch
 ) -> HardDraws:
     """Uniform draws from the window of the ranking that was mined last.
-
-    Args:
-      program: The program.
-      data: Training data.
-      state: State before the step, with the memory "mined".
-      batch: B positives.
 
     Returns:
       Draws [B, K] and the pools, which are empty before the first mining.
@@ -116,15 +101,7 @@ def keep_items(
     """The slots as they were drawn.
 
     Args:
-      program: Not used, like all arguments but the slots.
-      data: Not used.
-      state: Not used.
-      batch: Not used.
-      queries: Not used.
       slots: Slots with items [B, K].
-
-    Returns:
-      The slots.
     """
     del program, data, state, batch, queries
     return slots

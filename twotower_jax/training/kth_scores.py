@@ -58,13 +58,6 @@ def estimate(
     The items are drawn without replacement, alike and the same for all users; those
     that are positives of a user count once.
 
-    Args:
-      scores: How the scores are estimated.
-      structure: Static part of the program.
-      params: Parameters of the towers.
-      data: Training data, with the features of users and items.
-      step: Number of steps done, which decides the sample.
-
     Returns:
       [users] float32 scores before the temperature.
 
@@ -99,8 +92,6 @@ def kth_largest(
     Args:
       best: [rows, k] float32, -inf where a row has fewer.
       own: [nnz] float32, scores of the positives, row by row.
-      positives: Positives of the rows.
-      k: Rank, from 1.
 
     Returns:
       [rows] float32.

@@ -68,13 +68,7 @@ class Arguments(NamedTuple):
 
 
 def stack_arguments(sources: Sequence[Source], before: Arguments | None) -> Arguments:
-    """Numbers and data of the lanes; equal data are there once, without axis.
-
-    Args:
-      sources: Program and data of each lane.
-      before: Arguments of the last dispatch, if any. An array that had an axis keeps
-        it, so that the compiled program serves again.
-    """
+    """Numbers and data of the lanes; equal data are there once, without axis."""
     flat, trees = zip(*(jax.tree.flatten(data) for _, data in sources), strict=True)
     axes, leaves = [], []
     for place, group in enumerate(zip(*flat, strict=True)):
@@ -100,10 +94,6 @@ def run_arms(
     """Several training steps of each arm, in one dispatch.
 
     Args:
-      program: Program of every arm; its numbers are stacked.
-      layout: Tree of the data, and the axis of each of its leaves.
-      leaves: Leaves of the data.
-      state: States of the arms, stacked; its arrays are donated.
       rows: [arms, K, B] int32 positives.
       number: [] int32, how many batches of each arm are run, at most K.
 

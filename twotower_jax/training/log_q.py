@@ -63,10 +63,6 @@ def log_q_plus(
     """Log probability that a positive of a batch is the item, counted or streamed.
 
     Args:
-      program: The program, with the counted log q+.
-      state: State before the step; where log q+ is streamed, its memory "frequency"
-        holds the batch of the step already.
-      batch_size: Rows per batch.
       items: [...] int32.
 
     Returns:
@@ -91,9 +87,6 @@ def log_in_others(
     batch, so that it estimates I = 1 - (1 - q+)^n itself; then 1 - (1 - I)^((n - 1)/n).
 
     Args:
-      program: The program, with the counted log q+.
-      state: State before the step, as in `log_q_plus`.
-      batch_size: Rows per batch, n.
       items: [...] int32.
       others: Number of other rows that are draws from q+; None for n - 1.
 

@@ -54,21 +54,9 @@ def fit(
     """Train from the newest checkpoint, or the start, to the end of the schedule.
 
     Args:
-      problem: Everything that decides the numbers.
-      schedule: Length and periods.
-      checkpoints: Checkpoints of the run.
-      hooks: Progress, log and evaluation.
       request: Signals that the caller notes for several trainings; None: they are noted
         here.
       together: Runs the steps with those of other arms; None: they run alone.
-
-    Returns:
-      The state of the best validation (the last state without a validation set), and
-      the notes of the whole training.
-
-    Raises:
-      NonFiniteLossError: A loss is not finite. The message names the steps.
-      Stopped: SIGTERM or Ctrl-C arrived; the state is saved.
     """
     trainer = Trainer(problem, schedule, checkpoints, hooks, together)
     line = hooks.progress(trainer.step)
@@ -155,16 +143,7 @@ class Trainer:
         return self.layout.put(state)
 
     def run(self, line: ProgressLine, stop: AgreedStop) -> None:
-        """Train to the end of the schedule, or to its pause.
-
-        Args:
-          line: Progress line.
-          stop: The signal that ends the training early.
-
-        Raises:
-          NonFiniteLossError: A loss is not finite.
-          Stopped: A signal arrived; the state is saved.
-        """
+        """Train to the end of the schedule, or to its pause."""
         if self.schedule.steps == 0 and not self.notes.done:
             self.notes.end("limit")
             self._save()

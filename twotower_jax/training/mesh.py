@@ -57,14 +57,7 @@ class MeshShape(NamedTuple):
 
 
 def make_mesh(shape: MeshShape) -> Mesh:
-    """Mesh of the first devices.
-
-    Args:
-      shape: Numbers of devices.
-
-    Raises:
-      InputError: There are fewer devices.
-    """
+    """Mesh of the first devices."""
     present = jax.local_devices()
     if shape.devices > len(present):
         present = jax.devices()  # of all processes
@@ -88,15 +81,7 @@ def whole(mesh: Mesh) -> NamedSharding:
 
 
 def everywhere(mesh: Mesh, tree: Any) -> Any:
-    """Put arrays whole on every device of the mesh.
-
-    Args:
-      mesh: Devices.
-      tree: Tree of arrays.
-
-    Returns:
-      The same tree, on the devices.
-    """
+    """Put arrays whole on every device of the mesh."""
     return jax.tree.map(lambda leaf: put(leaf, whole(mesh)), tree)
 
 
@@ -104,7 +89,6 @@ def spread_rows(mesh: Mesh, rows: Any) -> jax.Array:
     """Put batches on the mesh, the rows of each batch spread over the devices.
 
     Args:
-      mesh: Devices; their number divides B.
       rows: [K, B] int32 positives of K batches.
 
     Returns:
@@ -118,8 +102,6 @@ def read_parts(mesh: Mesh, number: int, read: Callable[[slice], Any]) -> Any:
     """Put rows where tables have theirs; each process reads those of its devices.
 
     Args:
-      mesh: Devices.
-      number: Of rows; the number of devices divides it.
       read: Returns a tree of arrays [rows, ...] of a slice of the rows.
 
     Returns:
@@ -148,9 +130,6 @@ def in_place(state: Any) -> Any:
     """The state after a step, with its arrays where they were before it.
 
     Without it the compiler chooses, and the next dispatch is another program.
-
-    Args:
-      state: A state of training, within a program.
     """
     if jax.sharding.get_abstract_mesh().size <= 1:
         return state
@@ -164,14 +143,7 @@ def in_place(state: Any) -> Any:
 
 
 def spread_name(path: Any) -> str | None:
-    """Name of an array that is spread by rows, or None for one that is whole.
-
-    Args:
-      path: As of ``jax.tree_util``; arrays of the optimizer have that of their table.
-
-    Returns:
-      The name of its table, or that of a memory of samplers with a row per user.
-    """
+    """Name of an array that is spread by rows, or None for one that is whole."""
     names = [str(getattr(one, "key", getattr(one, "name", ""))) for one in path]
     if "tables" in names[:-1]:
         return names[names.index("tables") + 1]
@@ -180,11 +152,7 @@ def spread_name(path: Any) -> str | None:
 
 
 def spread_axis(path: Any) -> int:
-    """Axis along which an array is spread.
-
-    Args:
-      path: As of ``jax.tree_util``.
-    """
+    """Axis along which an array is spread."""
     return SPREAD.get(spread_name(path) or "", 0)
 
 
@@ -221,14 +189,7 @@ class Layout(NamedTuple):
         return NamedSharding(self.mesh, SHARDINGS[axis] if self.shards > 1 else WHOLE)
 
     def put(self, state: Any) -> Any:
-        """Put a state where it is stored.
-
-        Args:
-          state: A state, of any layout.
-
-        Returns:
-          The state, padded and spread.
-        """
+        """Put a state where it is stored."""
 
         def place(leaf: jax.Array, stored: jax.ShapeDtypeStruct) -> jax.Array:
             return put(padded(leaf, stored.shape, "constant"), stored.sharding)
@@ -236,11 +197,7 @@ class Layout(NamedTuple):
         return jax.tree.map(place, state, self.stored(state))
 
     def put_program(self, program: Program) -> Program:
-        """Put a program on the devices: arrays by item or by user are spread.
-
-        Args:
-          program: The program.
-        """
+        """Put a program on the devices: arrays by item or by user are spread."""
 
         def place(leaf: Any) -> jax.Array:
             if not leaf.ndim:
@@ -251,14 +208,7 @@ class Layout(NamedTuple):
         return jax.tree.map(place, program)
 
     def stored(self, tree: Any) -> Any:
-        """Shapes of a state as it is stored: tables are padded to whole blocks.
-
-        Args:
-          tree: A state, or its shapes, of any layout.
-
-        Returns:
-          The same tree of shapes, with the sharding of each array.
-        """
+        """Shapes of a state as it is stored: tables are padded to whole blocks."""
 
         def place(path: Any, leaf: Any) -> jax.ShapeDtypeStruct:
             shape, rows = leaf.shape, self.rows_of(path)
@@ -274,10 +224,6 @@ class Layout(NamedTuple):
         return jax.tree_util.tree_map_with_path(place, tree)
 
     def rows_of(self, path: Any) -> int | None:
-        """Rows of a spread array without padding, or None for one that is whole.
-
-        Args:
-          path: As of ``jax.tree_util``.
-        """
+        """Rows of a spread array without padding, or None for one that is whole."""
         name = spread_name(path)
         return None if name is None else self.rows.get(name)

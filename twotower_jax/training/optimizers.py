@@ -33,17 +33,7 @@ class TouchedRows(NamedTuple):
 def update_dense(
     optimizer: Optimizer, params: Any, gradient: Any, state: Any
 ) -> tuple[Any, Any]:
-    """Dense parameters and optimizer state after one step.
-
-    Args:
-      optimizer: The choice, whose numbers may be arrays.
-      params: Tree of float arrays.
-      gradient: Gradient of the loss by the params, the same tree.
-      state: State of the optimizer for the params.
-
-    Returns:
-      The new params and the new state.
-    """
+    """Dense parameters and optimizer state after one step."""
     updates, state = optimizer.transformation().update(gradient, state)
     rate = optimizer.learning_rate
     params = jax.tree.map(
@@ -60,14 +50,9 @@ def update_rows(
     The other rows, and their part of the state, keep their bits.
 
     Args:
-      optimizer: The choice, whose numbers may be arrays.
       table: [size, dim] float.
       state: Optax state. Leaves [size, dim] have one entry per row, the others are
         shared by the rows.
-      touched: R rows with their gradient.
-
-    Returns:
-      The new table and the new state.
 
     Examples:
       >>> from twotower_jax.optimizers import Sgd

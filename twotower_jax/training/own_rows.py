@@ -33,10 +33,6 @@ class OwnRows(NamedTuple):
 def own_rows(program: Program, batch: Batch) -> OwnRows | None:
     """Rows of the sequences of a batch, None where they are not negatives.
 
-    Args:
-      program: The program.
-      batch: B positives, sequences end to end.
-
     Returns:
       The rows, with pools [B, 2 L - 2] for sequences of at most L rows.
     """
@@ -71,7 +67,6 @@ def other_rows(own: OwnRows | None, batch_size: int) -> int | jax.Array:
 
     Args:
       own: Rows of the rows' own sequences, or None.
-      batch_size: Rows per batch.
 
     Returns:
       n - 1, or with sequences n less the mean number of rows of a row's sequence. A

@@ -42,15 +42,7 @@ class Counted(NamedTuple):
 
 
 def penalised(context: Context) -> dict[str, Counted]:
-    """The entities of a batch, by the field of its weights that they read.
-
-    Args:
-      context: Constants of the loss.
-
-    Returns:
-      {"query": queries, "candidate": positives, "views": items of which none counts,
-      where a loss compares views}; weights are l2 w_i.
-    """
+    """The entities of a batch, by the field of its weights that they read."""
     program, draws, inputs = context.program, context.draws, context.inputs
     weight = program.hyper.l2 * row_weights(program, context.data, context.batch)
     place = number_of_slots(draws) + draws.columns.positive
@@ -85,10 +77,6 @@ def bag_decay(entities: Counted, bag: Bag) -> jax.Array:
     The weight of an entity is spread over its values in proportion to theirs; bags of
     the places of a history share the weight of their query. Of a sequence the newest
     item has all of it, so that each item counts once per row that it adds.
-
-    Args:
-      entities: Queries or positives of a batch.
-      bag: Bags of one of their features.
 
     Returns:
       [E, width] float32.

@@ -25,13 +25,7 @@ class ProgressLine(Protocol):
     """The line on which the loop shows a training."""
 
     def update(self, step: int, loss: float, rate: float | None) -> None:
-        """Show the number of steps done, their rate and the loss of the last one.
-
-        Args:
-          step: Number of steps done.
-          loss: Mean loss of the last step.
-          rate: Steps per second, as `Notes.rate`: the rate that result.json has.
-        """
+        """Show the number of steps done, their rate and the loss of the last one."""
 
     def validated(self, metrics: dict[str, float]) -> None:
         """Show the newest value of the validation metric."""
@@ -46,10 +40,6 @@ def make_console(file: TextIO | None = None, width: int | None = None) -> Consol
     In a notebook, rich displays HTML in place of writing to the file, from whichever
     thread prints. Text on stdout is shown below its cell from all threads. A kernel
     sets FORCE_COLOR, by which rich would take the cell for a terminal.
-
-    Args:
-      file: where the text is written; stdout by default.
-      width: characters of a line; by default those of the terminal.
     """
     terminal = False if in_notebook() else None
     return Console(
@@ -121,8 +111,6 @@ class TrainingProgress:
         """Show the number of steps done, their rate, and the loss of the last one.
 
         Args:
-          step: Number of steps done.
-          loss: Mean loss of the last step.
           rate: Steps per second of training alone; None before any are timed.
         """
         now = time.perf_counter()
@@ -184,33 +172,18 @@ class SweepProgress:
             self._texts.show(f"runs {self._ended}/{self._todo} done")
 
     def note(self, line: "RunLine", part: float, rate: float) -> None:
-        """Note the progress of a run.
-
-        Args:
-          line: Line of the run.
-          part: Share of its training that is done.
-          rate: Its examples per second, as in its result; 0 before any are timed.
-        """
+        """Note the progress of a run."""
         with self._lock:
             self._parts[line], self._rates[line] = part, rate
             self._show()
 
     def end_training(self, line: "RunLine") -> None:
-        """Leave a run that no longer trains out of the rate.
-
-        Args:
-          line: Line of the run.
-        """
+        """Leave a run that no longer trains out of the rate."""
         with self._lock:
             self._rates.pop(line, None)
 
     def end_run(self, line: "RunLine", trained: bool) -> None:
-        """Count a run that has ended.
-
-        Args:
-          line: Line of the run.
-          trained: Whether the run trained; False if it had finished before.
-        """
+        """Count a run that has ended."""
         with self._lock:
             self._parts.pop(line, None)
             self._rates.pop(line, None)
@@ -249,15 +222,7 @@ class RunLine:
     def __call__(
         self, console: Console, total: int, start: int, batch: int, metric: str
     ) -> "RunLine":
-        """Begin the training.
-
-        Args:
-          console: Not used; the sweep has a console of its own.
-          total: Number of steps of the training.
-          start: Not used; the part of the whole training counts.
-          batch: Rows per batch.
-          metric: Not used; runs have different metrics.
-        """
+        """Begin the training."""
         del console, metric, start
         self._total, self._batch = total, batch
         return self
@@ -266,8 +231,6 @@ class RunLine:
         """Note the number of steps done and their rate.
 
         Args:
-          step: Number of steps done.
-          loss: Not used.
           rate: Steps per second of training alone; None before any are timed.
         """
         del loss

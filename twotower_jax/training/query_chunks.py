@@ -88,12 +88,7 @@ class QueryGradient(NamedTuple):
 
 
 def rows_of_chunk(model: Model, inputs: Inputs) -> int | None:
-    """Rows of a chunk, or None where the batch is computed as a whole.
-
-    Args:
-      model: Both towers.
-      inputs: Inputs of the queries.
-    """
+    """Rows of a chunk, or None where the batch is computed as a whole."""
     spec, history = model.query.history, inputs.history
     if spec is None or history is None or not spec.by_place:
         return None
@@ -108,11 +103,7 @@ def rows_of_chunk(model: Model, inputs: Inputs) -> int | None:
 
 
 def places_of_chunk(spec: HistorySpec) -> int:
-    """Items of histories whose vectors are held at a time.
-
-    Args:
-      spec: Static shape of the histories.
-    """
+    """Items of histories whose vectors are held at a time."""
     if spec.sequence is None:
         return PLACES
     return NUMBERS // (spec.sequence.layers * spec.sequence.dim)
@@ -120,11 +111,6 @@ def places_of_chunk(spec: HistorySpec) -> int:
 
 def query_vectors(model: Model, inputs: Inputs, params: dict[str, Any]) -> jax.Array:
     """Embeddings of the queries of a batch, in chunks where they are many.
-
-    Args:
-      model: Both towers.
-      inputs: Inputs of the queries.
-      params: Parameters.
 
     Returns:
       [B, D].
@@ -139,10 +125,6 @@ def query_vectors(model: Model, inputs: Inputs, params: dict[str, Any]) -> jax.A
 
 def embed_chunks(queries: QueryTower, size: int) -> jax.Array:
     """Embeddings of the queries.
-
-    Args:
-      queries: The query tower of a batch.
-      size: Rows of a chunk.
 
     Returns:
       [B, D].
@@ -165,8 +147,6 @@ def gradient_of_chunks(
     """Gradient of the loss by the parameters of the query tower.
 
     Args:
-      queries: The query tower of a batch.
-      size: Rows of a chunk.
       gradient: [B, D] gradient of the loss by the embeddings of the queries.
     """
     number, tables = _number(queries), queries.tables
@@ -279,13 +259,7 @@ def _encode(
 def _pull(
     queries: QueryTower, chunk: _Chunk, gradient: jax.Array
 ) -> tuple[dict[str, Any], Rows, Rows]:
-    """Return gradients by dense parameters, rows and places of a chunk.
-
-    Args:
-      queries: The query tower of a batch.
-      chunk: Some of its queries.
-      gradient: Gradient of the loss by their embeddings.
-    """
+    """Return gradients by dense parameters, rows and places of a chunk."""
 
     def encode(dense: Any, rows: Rows, places: Rows) -> jax.Array:
         return _encode(queries, chunk, dense, rows, places)

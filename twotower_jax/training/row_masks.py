@@ -18,10 +18,6 @@ def masked_items(
     that are not known yet.
 
     Args:
-      program: The program, with the mask.
-      data: Training data, with the positives of the users and the known items where
-        the masks read them.
-      batch: B positives.
       items: [B, ...] int32.
 
     Returns:
@@ -42,8 +38,6 @@ def unknown_items(known: KnownItems, batch: Batch, items: jax.Array) -> jax.Arra
     """Whether each item is not known yet at the moment of the row.
 
     Args:
-      known: Items known at each positive.
-      batch: B positives.
       items: [B or 1, K] int32; an id outside of the catalogue gets some value.
 
     Returns:

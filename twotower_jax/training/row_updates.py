@@ -70,14 +70,7 @@ def update_table(
     """Table and its optimizer state after a step.
 
     Args:
-      optimizer: The optimizer.
       table: [size, dim] float.
-      state: Optax state of the table.
-      gradients: The gradient by the table is their sum.
-
-    Returns:
-      The new table and the new state; rows that no gradient names keep their bits, but
-      where the optimizer moves every row.
     """
     if optimizer.every_row:
         whole = _whole_gradient(table, gradients)
@@ -178,14 +171,7 @@ def update_blocks(
     Every device updates its own rows with the gradient of the whole batch.
 
     Args:
-      optimizer: The optimizer.
       table: [size, dim] float, stored as in `shards`.
-      state: Optax state of the table.
-      gradients: The gradient by the table is their sum.
-      rows: Rows of the table without padding.
-
-    Returns:
-      The new table and the new state, stored as before.
     """
     if table_shards() == 1:
         return update_table(optimizer, table, state, gradients)
@@ -226,11 +212,7 @@ def _(size: int, batched: Any, rows: jax.Array, block: jax.Array):
 
 
 def as_bags(rows: TouchedRows) -> BagGradient:
-    """Rows with their gradient as bags of one row.
-
-    Args:
-      rows: Distinct rows of a table; their values are not read.
-    """
+    """Rows with their gradient as bags of one row."""
     one = jnp.ones((rows.ids.shape[0], 1), rows.gradient.dtype)
     return BagGradient(rows.ids[:, None], one, rows.gradient, jnp.zeros_like(one))
 
@@ -271,7 +253,6 @@ def add_bags(gradient: jax.Array, bag: BagGradient, place: jax.Array) -> jax.Arr
 
     Args:
       gradient: [R, dim].
-      bag: E bags.
       place: [E, width] int32 rows of the gradient; R for a value that is not added.
 
     Returns:

@@ -39,7 +39,6 @@ def init_samplers(
     decides which samplers are in use.
 
     Args:
-      structure: Static part of the program.
       streaming: Arrays of the streaming frequency; None: log q+ is counted.
       mining: How hard negatives are mined; None: they are not.
       kth_scores: How the k-th best scores are estimated; None: no loss reads them.
@@ -68,11 +67,6 @@ def diagnostics(
     structure: Structure, data: TrainData, state: TrainState
 ) -> dict[str, float]:
     """Measurements of the samplers' memories, for metrics.jsonl.
-
-    Args:
-      structure: Static part of the program.
-      data: Training data.
-      state: State after a step.
 
     Returns:
       With a bank, its mean age in steps ("bank age"), and the mean distance ("bank

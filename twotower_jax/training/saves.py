@@ -39,33 +39,20 @@ class Saves:
 
         So it is where the last checkpoint is `SECONDS` old, and where the state has
         more than `MOST_BYTES`.
-
-        Args:
-          state: After the validation.
         """
         if self._always or time.monotonic() - self._last >= SECONDS:
             return True
         return sum(leaf.nbytes for leaf in jax.tree.leaves(state)) > MOST_BYTES
 
     def hold(self, state: TrainState, notes: dict[str, Any]) -> None:
-        """Leave a state unsaved; hold it in memory if it is the best one.
-
-        Args:
-          state: After a validation.
-          notes: Of the loop, at that step.
-        """
+        """Leave a state unsaved; hold it in memory if it is the best one."""
         self.behind = True
         if notes["best_step"] == notes["last_step"]:
             # The next dispatch takes the memory of the state.
             self._held = jax.tree.map(jnp.copy, state), dict(notes)
 
     def save(self, state: TrainState, notes: dict[str, Any]) -> None:
-        """Save a state, and the best one before it, which may be saved already.
-
-        Args:
-          state: After ``last_step`` of the notes.
-          notes: Of the loop.
-        """
+        """Save a state, and the best one before it, which may be saved already."""
         best = notes["best_step"]
         if self._held is not None and best != notes["last_step"]:
             held, then = self._held

@@ -56,9 +56,6 @@ class Schedule(NamedTuple):
     def steps_of(self, share: float) -> int:
         """The steps of a share of the training, at least one if the share is above 0.
 
-        Args:
-          share: In [0, 1), of `shortest`.
-
         Examples:
           >>> schedule = Schedule(75, 8, eval_every=30, checkpoint_every=30,
           ...     patience=0, metric="recall@20")
@@ -69,13 +66,6 @@ class Schedule(NamedTuple):
 
     def boundary(self, step: int, *stops: int) -> int:
         """The first step after ``step`` at which the loop interrupts its dispatches.
-
-        Args:
-          step: Number of steps done.
-          stops: More steps after ``step`` at which it does.
-
-        Returns:
-          A step, at most the last one.
 
         Examples:
           >>> schedule = Schedule(100, 8, eval_every=30, checkpoint_every=50,
@@ -213,13 +203,6 @@ class Notes:
 
     def judge(self, step: int, value: float, patience: int, min_steps: int = 0) -> None:
         """Compare a validation with the best one; end the training by the patience.
-
-        Args:
-          step: Step of the validation.
-          value: Value of the validation metric; larger is better.
-          patience: Number of validations without improvement; 0 never ends.
-          min_steps: Step before which the training does not end: a model may be worse
-            than its first validations for some time before it learns.
 
         Examples:
           >>> notes = Notes()

@@ -16,8 +16,6 @@ def score_limit(
     negatives are left out so; with s_p < 0 and gamma < 1 some are that score below p.
 
     Args:
-      program: The program, with the numbers of the filter.
-      state: State before the step; the filter has a warm-up.
       positive: [B] scores of the positives, before any correction.
 
     Returns:
@@ -40,8 +38,6 @@ def too_close(
     """Whether the filter leaves candidates of rows out.
 
     Args:
-      program: The program.
-      state: State before the step.
       positive: [B] scores of the positives.
       scores: [B, ...] scores of the candidates, in the same units.
 

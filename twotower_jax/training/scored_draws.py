@@ -25,12 +25,6 @@ def draw_candidates(
 ) -> HardDraws:
     """Easy draws of which ``choose_best`` keeps the best-scored one per slot (dns).
 
-    Args:
-      program: The program.
-      data: Training data.
-      state: State before the step.
-      batch: B positives.
-
     Returns:
       Draws [B, K, M] with M = ``candidate_num``.
     """
@@ -60,11 +54,6 @@ def choose_best(
     is that of ``dns_log_prob`` with the scores of masked items at -inf.
 
     Args:
-      program: The program.
-      data: Training data.
-      state: State before the step.
-      batch: B positives.
-      queries: Inputs of the query tower for B rows.
       slots: Candidates [B, K, M].
 
     Returns:
@@ -86,12 +75,6 @@ def draw_pool(
     program: Program, data: TrainData, state: TrainState, batch: Batch
 ) -> HardDraws:
     """Easy draws of each row, a pool from which ``choose_resampled`` fills its slots.
-
-    Args:
-      program: The program.
-      data: Training data.
-      state: State before the step.
-      batch: B positives.
 
     Returns:
       Empty slots [B, K], and pools [B, M] with the log probability of an easy draw;
@@ -129,14 +112,6 @@ def choose_resampled(
     Candidates that the row's mask or the filter of negatives drops have the weight 0.
     The log q of the draws is exact, see `resampled_log_prob`. A slot of a row whose
     candidates are all dropped is switched off.
-
-    Args:
-      program: The program.
-      data: Training data.
-      state: State before the step.
-      batch: B positives.
-      queries: Inputs of the query tower for B rows.
-      slots: Empty slots, with the pools of easy draws.
 
     Returns:
       Slots with items [B, K], and pools with the log probability of a hard draw.

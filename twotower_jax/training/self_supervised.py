@@ -32,14 +32,6 @@ def draw_views(program: Program, data: TrainData, state: TrainState) -> Views | 
     All items of a step are divided alike, so that two items never differ in which of
     their features are missing.
 
-    Args:
-      program: The program.
-      data: Training data.
-      state: State before the step.
-
-    Returns:
-      The views, a function of seed and step.
-
     References:
       Yao et al., Self-supervised learning for large-scale item recommendations, CIKM
       2021 (random feature masking in two exclusive sets; items drawn uniformly, other
@@ -74,15 +66,11 @@ def view_loss(program: Program, items: jax.Array, views: jax.Array) -> jax.Array
     where j runs over i itself and the draws of other items.
 
     Args:
-      program: The program, with the numbers of this loss.
       items: [N] int32.
       views: [2 N, D] embeddings of the first and then of the second views.
 
     Returns:
       [] float32, times the weight of the loss.
-
-    Raises:
-      ValueError: The program has no such loss.
 
     References:
       Yao et al., CIKM 2021, eq. 2.

@@ -23,17 +23,8 @@ def stage_loss(
     without log q. Masked slots are in no pair. The pairs of the positive and the slots
     are those of the loss itself.
 
-    Args:
-      program: The program.
-      draws: Negatives of the batch, with slots from pools of a log.
-      scores: Scores of the batch before any correction.
-      rows: Terms of the rows, with masks and weights.
-
     Returns:
       [] float32.
-
-    Raises:
-      ValueError: The slots have no pools of a log.
 
     References:
       Liu et al., RecFlow: An industrial full flow recommendation dataset, ICLR 2025

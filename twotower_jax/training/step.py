@@ -40,12 +40,8 @@ def init_state(
     """The state before the first step.
 
     Args:
-      program: The program.
       scale: [] half-width of the uniform distribution of the tables.
       samplers: Memories of the samplers; None where no sampler has one.
-
-    Returns:
-      The state at step 0.
     """
     structure, hyper = program.structure, program.hyper
     log_temperature = hyper.log_temperature if structure.learn_temperature else None
@@ -64,9 +60,6 @@ def train_step(
     """One training step.
 
     Args:
-      program: The program.
-      data: Training data.
-      state: State before the step.
       rows: [B] int32 positives of the batch.
 
     Returns:
@@ -92,16 +85,7 @@ def train_step(
 
 
 def count_items(program: Program, state: TrainState, batch: Batch) -> TrainState:
-    """State with the items of the batch counted, where log q+ is streamed.
-
-    Args:
-      program: The program.
-      state: State before the step.
-      batch: B positives.
-
-    Returns:
-      The state; the same one without the memory "frequency".
-    """
+    """State with the items of the batch counted, where log q+ is streamed."""
     if "frequency" not in state.samplers:
         return state
     counted = frequency.update(
@@ -115,17 +99,7 @@ def count_items(program: Program, state: TrainState, batch: Batch) -> TrainState
 
 
 def count_lost_slots(program: Program, state: TrainState, draws: Draws) -> TrainState:
-    """State with the share of lost slots counted: every candidate is masked (dns).
-
-    Args:
-      program: The program.
-      state: State before the step.
-      draws: Negatives of the batch, chosen.
-
-    Returns:
-      The state with the mean share over all steps; the same one without the memory
-      "lost_slots".
-    """
+    """State with the share of lost slots counted: every candidate is masked (dns)."""
     if "lost_slots" not in state.samplers or draws.slots is None:
         return state
     hard = draws.slots.is_hard
@@ -143,16 +117,6 @@ def update(
 
     With ``ids_alone`` the dense parameters, the tables of features and the temperature
     keep their values.
-
-    Args:
-      program: The program.
-      state: State before the step.
-      gradient: Gradient of the loss by the weights; only those of dense parameters and
-        of the temperature are read.
-      tables: Gradients by the tables.
-
-    Returns:
-      The new params and the new state of the optimizer.
     """
     numbers = numbers_at(program.hyper, state.step)
     optimizer = join(program.structure.optimizer, numbers)
@@ -186,11 +150,7 @@ def numbers_at(hyper: Hyper, step: jax.Array) -> dict[str, jax.Array]:
     """Numbers of the optimizer at a step: the learning rate falls linearly to 0.
 
     Args:
-      hyper: Numbers of the program.
       step: [] int32.
-
-    Returns:
-      The numbers with the learning rate of the step.
     """
     done = step.astype(jnp.float32) / jnp.maximum(hyper.decay_steps, 1)
     left = jnp.where(hyper.decay_steps > 0, jnp.maximum(1 - done, 0), 1)
@@ -203,13 +163,7 @@ def remember_items(
     """Memories of the samplers after a step: the bank takes in the items of the batch.
 
     Args:
-      program: The program.
-      state: State before the step.
-      batch: B positives.
       embeddings: [B, D] embeddings of the items.
-
-    Returns:
-      The memories; the same ones without a bank.
     """
     if "bank" not in state.samplers:
         return state.samplers
@@ -232,9 +186,6 @@ def run_steps(
     Any K gives the same bits, and any number is the same compiled program.
 
     Args:
-      program: The program.
-      data: Training data.
-      state: State before the first step; its arrays are donated.
       rows: [K, B] int32 positives of K batches.
       number: [] int32, how many of the batches are run, at most K.
 

@@ -68,13 +68,7 @@ def notes_of(path: Path) -> Path:
 
 
 def save(path: Path, tree: dict[str, Any], notes: dict[str, Any]) -> None:
-    """Write a tree of arrays and its notes; they count when the notes are there.
-
-    Args:
-      path: Folder; one that is there is written anew.
-      tree: Arrays.
-      notes: Values that JSON can hold.
-    """
+    """Write a tree of arrays and its notes; they count when the notes are there."""
     if leads():
         notes_of(path).unlink(missing_ok=True)
     with (
@@ -136,14 +130,7 @@ def _write_notes(path: Path, notes: dict[str, Any], arrays: dict[str, Any]) -> N
 
 
 def read_notes(path: Path) -> dict[str, Any]:
-    """Notes of a folder of arrays whose files are as they were saved.
-
-    Args:
-      path: Folder.
-
-    Raises:
-      DamagedError: Notes or files are missing, or are not as they were saved.
-    """
+    """Notes of a folder of arrays whose files are as they were saved."""
     try:
         kept = parse_json(notes_of(path).read_text(encoding="utf-8"))
         checksum = kept.pop("checksum")
@@ -161,16 +148,7 @@ def read_notes(path: Path) -> dict[str, Any]:
 
 
 def read(path: Path, like: dict[str, Any], layout: Layout) -> dict[str, Any]:
-    """Arrays of known shapes, saved from any layout.
-
-    Args:
-      path: Folder.
-      like: Arrays, or their shapes, of the same structure.
-      layout: Where they are wanted.
-
-    Raises:
-      DamagedError: The folder has other arrays, or cannot be read.
-    """
+    """Arrays of known shapes, saved from any layout."""
     wanted = layout.stored(like)
     with _turn, _damaged():
         # Compared first: a read that fails half-way leaves other reads open.
@@ -181,14 +159,7 @@ def read(path: Path, like: dict[str, Any], layout: Layout) -> dict[str, Any]:
 
 
 def read_any(path: Path) -> dict[str, Any]:
-    """Arrays of any shapes.
-
-    Args:
-      path: Folder.
-
-    Raises:
-      DamagedError: The folder cannot be read.
-    """
+    """Arrays of any shapes."""
     with _turn, _damaged():
         stored: Any = _orbax().metadata(str(path))
         layout = Layout(make_mesh(MeshShape()), {})
@@ -197,11 +168,7 @@ def read_any(path: Path) -> dict[str, Any]:
 
 
 def path_name(path: Any) -> str:
-    """Name of the path of an array in a tree, the same in memory and in a checkpoint.
-
-    Args:
-      path: as of ``jax.tree_util``.
-    """
+    """Name of the path of an array in a tree, the same in memory and in a checkpoint."""
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 

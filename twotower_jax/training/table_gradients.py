@@ -16,17 +16,7 @@ TableGradients = dict[str, list[TouchedRows | BagGradient]]
 def table_gradients(
     context: Context, weights: Weights, gradient: Weights
 ) -> TableGradients:
-    """Gradients by the tables that a batch touches.
-
-    Args:
-      context: Constants of the loss.
-      weights: Parameters that the batch touches.
-      gradient: Gradient of the loss by them.
-
-    Returns:
-      {table: parts}; one for the queries, one for slots and columns, and one for the
-      views of a self-supervised loss, where they read the table.
-    """
+    """Gradients by the tables that a batch touches."""
     tables: TableGradients = {}
     for side, entities in penalised(context).items():
         parts = _of_side(entities, getattr(weights, side), getattr(gradient, side))

@@ -35,7 +35,6 @@ def update_log_temperature(
     """Log of the temperature after one step.
 
     Args:
-      numbers: Rate and bounds.
       log_temperature: [] float32.
       gradient: [] gradient of the loss by it.
 

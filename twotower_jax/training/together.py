@@ -74,15 +74,7 @@ class Together:
         return ArmSteps(self, arm)
 
     def call(self, arm: int, call: _Call) -> tuple[Lane, jax.Array]:
-        """Wait for the dispatches of the other arms, run them, return the result.
-
-        Args:
-          arm: Number of the arm.
-          call: Its dispatch.
-
-        Raises:
-          BaseException: The exception of the program, in every arm.
-        """
+        """Wait for the dispatches of the other arms, run them, return the result."""
         with self._turn:
             self._calls[arm] = call
             while not (call.result or call.error):
@@ -129,12 +121,7 @@ class Together:
         return list(self._lanes)
 
     def _run(self, calls: dict[int, _Call], owns: bool) -> None:
-        """Run one program; lanes of arms that are not in it repeat another arm's.
-
-        Args:
-          calls: Dispatches of equal numbers of steps, by lane.
-          owns: Whether no other dispatch needs the states of the last program.
-        """
+        """Run one program; lanes of arms that are not in it repeat another arm's."""
         first = next(iter(calls.values()))
         lanes = [calls.get(place, first) for place in range(self._size)]
         program, layout, leaves = self._stacked_arguments(lanes)
@@ -181,11 +168,7 @@ class ArmSteps:
         """Several training steps of the arm.
 
         Args:
-          program: The arm's program.
-          data: Training data.
-          state: State, or lane, before the first step.
           rows: [K, B] int32 positives of K batches.
-          number: Number of the batches that are run, at most K.
 
         Returns:
           The lane after the steps, and the losses [K].

@@ -30,13 +30,6 @@ def user_loss(
     ``negatives.mask`` masks here: the row alone (none), all rows of its user
     (same_item), and users that clicked the item too (user_positives).
 
-    Args:
-      program: The program, with the numbers of this loss.
-      data: Training data, with the positives of the users where the mask reads them.
-      batch: B positives.
-      draws: Negatives of the batch; the columns hold its items.
-      scores: Scores of the batch before any correction.
-
     Returns:
       [] float32.
 

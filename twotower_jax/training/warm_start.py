@@ -33,12 +33,7 @@ class WarmStart(NamedTuple):
     values: dict[str, np.ndarray]
 
     def apply(self, params: dict[str, Any]) -> dict[str, Any]:
-        """Params with the known rows, the dense parameters and the temperature.
-
-        Args:
-          params: Initial ones, of the same towers. A temperature that was fixed before
-            keeps its initial value.
-        """
+        """Params with the known rows, the dense parameters and the temperature."""
 
         def value(path: Any, initial: jax.Array) -> jax.Array:
             name = path_name(path)

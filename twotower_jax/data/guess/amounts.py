@@ -10,10 +10,6 @@ def note_amounts(profiles: Profiles, roles: Roles) -> None:
     """Add a remark about each unused column of an amount, and how positives use it.
 
     A column of one value for each item, such as the length of a film, is none.
-
-    Args:
-      profiles: {name: content} of all columns.
-      roles: those of the columns; their remarks are changed in place.
     """
     item = profiles[roles.columns["item"].name]
     if item.kind == "list" or len(item.values) < 2 * item.distinct:

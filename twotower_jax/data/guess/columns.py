@@ -39,20 +39,7 @@ MATRIX = 20
 
 
 def guess_roles(frame: pl.DataFrame, given: dict[str, Column], where: str) -> Roles:
-    """Roles of the columns of a sample.
-
-    Args:
-      frame: the first rows of a log.
-      given: {role: column} that are known.
-      where: name of the file, for messages.
-
-    Returns:
-      Columns user and item, and those of time, stage, clicked, rating, request and
-      rank that are there.
-
-    Raises:
-      InputError: no column looks like users or like items, or ids in two forms.
-    """
+    """Roles of the columns of a sample."""
     profiles = {name: profile(frame[name]) for name in frame.columns}
     if "item" not in given:
         _refuse_matrix(profiles, where)

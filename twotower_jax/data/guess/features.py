@@ -18,10 +18,6 @@ def note_features(profiles: Profiles, roles: Roles) -> None:
     """Add a remark about each unused column of one value for each item or user.
 
     Where visits stand for the users, such a column may be the users themselves.
-
-    Args:
-      profiles: {name: content} of all columns.
-      roles: those of the columns; their remarks are changed in place.
     """
     for role, (features, tower) in KEYS.items():
         ids = profiles[roles.columns[role].name]

@@ -41,12 +41,7 @@ POSITIVE = 0.8  # share of the scale from which a rating is a positive: 4 of 5
 
 
 def find_stage(profiles: Profiles, roles: Roles) -> None:
-    """Add the column of stages, if one holds their names alone.
-
-    Args:
-      profiles: {name: content} of all columns.
-      roles: those of the columns so far; changed in place.
-    """
+    """Add the column of stages, if one holds their names alone."""
     if "stage" in roles.columns:
         return
     for one in unused(profiles, roles):
@@ -65,12 +60,7 @@ def find_stage(profiles: Profiles, roles: Roles) -> None:
 
 
 def find_clicked(profiles: Profiles, roles: Roles) -> None:
-    """Add the column of clicks: 0 and 1, events, or lists beside lists of items.
-
-    Args:
-      profiles: {name: content} of all columns.
-      roles: those of the columns so far; changed in place.
-    """
+    """Add the column of clicks: 0 and 1, events, or lists beside lists of items."""
     if {"clicked", "stage"} & set(roles.columns):
         return
     item = profiles[roles.columns["item"].name]
@@ -186,10 +176,6 @@ def find_rating(profiles: Profiles, roles: Roles) -> None:
     """Add the column of ratings and the lowest rating of a positive.
 
     A positive has at least 80 % of the scale: 4 of 5, 8 of 10.
-
-    Args:
-      profiles: {name: content} of all columns.
-      roles: those of the columns so far; changed in place.
     """
     if {"clicked", "stage"} & set(roles.columns):
         return

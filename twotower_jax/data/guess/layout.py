@@ -57,9 +57,6 @@ class Sample(NamedTuple):
 def known_source(path: Path) -> tuple[str, Path] | None:
     """Source that reads the folder of a public data set, and the folder.
 
-    Args:
-      path: a file of the folder, or the folder.
-
     Returns:
       (value of data.source, value of data.path); None for any other file.
     """
@@ -83,15 +80,7 @@ def read_sample(
     """First rows of a table, and its layout.
 
     Args:
-      path: the file.
-      layout: its layout where that is known.
       rows: number of rows; None for all.
-
-    Returns:
-      The sample.
-
-    Raises:
-      InputError: a folder, an empty file, one that is not a table, or one column only.
     """
     if path.is_dir():
         raise InputError(f"{path}: is a folder; give the file that holds the log")
@@ -113,19 +102,7 @@ def read_sample(
 
 
 def read_log_sample(path: Path, layout: Layout | None = None) -> Sample:
-    """First rows of the log in a file, or in the tables of a folder.
-
-    Args:
-      path: the file or the folder, whose tables are read in the order of their names.
-      layout: its layout where that is known; else that of the first table.
-
-    Returns:
-      The sample, with the columns of all tables that it reads; `path` is the argument.
-
-    Raises:
-      InputError: as `read_sample`, a folder without tables or with several formats, or
-        a column whose types in two tables do not go together.
-    """
+    """First rows of the log in a file, or in the tables of a folder."""
     if not path.is_dir():
         return read_sample(path, layout)
     files = need_tables(path, "data.path")
@@ -199,15 +176,8 @@ def _refuse(lines: list[str], path: Path) -> None:
 def guess_layout(lines: list[str], path: Path) -> Layout:
     """Separators and header of the lines of a text file.
 
-    Args:
-      lines: its first lines, not empty.
-      path: the file, for its ending and for messages.
-
     Returns:
       The layout; a separator that the ending implies is left None.
-
-    Raises:
-      InputError: comments, fields separated by ``::``, no separator, or a long field.
 
     Examples:
       >>> guess_layout(["user;item", "1;2"], Path("a.csv"))

@@ -46,20 +46,7 @@ def guess_log(
     given: dict[str, str],
     layout: Layout | None = None,
 ) -> Guess:
-    """Guess about a log.
-
-    Args:
-      path: its file, the folder of its tables, or that of a public data set.
-      sides: {"item" or "user": file with their features}.
-      given: {role: column} that is known.
-      layout: the layout of a text file where that is known.
-
-    Returns:
-      The source, its keys, the columns and remarks.
-
-    Raises:
-      InputError: a file that cannot be a log, with the fault and the remedy.
-    """
+    """Guess about a log."""
     known = None if given or layout else known_source(path)
     if known is not None and (not sides or known[0] == "recbole"):
         return _whole_set(path, *known, sides)

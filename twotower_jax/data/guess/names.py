@@ -102,10 +102,6 @@ def role_score(name: str, role: str) -> int:
 
     Names that fit only where no other name does have 1.
 
-    Args:
-      name: of a column.
-      role: a key of ``ROLES``.
-
     Examples:
       >>> role_score("movieId", "item"), role_score("clicked_item", "item")
       (3, 2)

@@ -19,15 +19,6 @@ def choose_by_place(profiles: Profiles, roles: Roles, where: str, rows: int) -> 
     """Choose users and items by their place where no name fits.
 
     Columns of few values, of a value for each row, and of requests are taken last.
-
-    Args:
-      profiles: {name: content} of all columns.
-      roles: those of the columns so far; changed in place.
-      where: name of the file, for messages.
-      rows: of the sample.
-
-    Raises:
-      InputError: no column is left for users or for items.
     """
     free = unused(profiles, roles)
     others = [p for p in free if is_ids(p)] or [p for p in free if _is_title(p)]
@@ -48,14 +39,7 @@ def choose_by_place(profiles: Profiles, roles: Roles, where: str, rows: int) -> 
 
 
 def _nothing(role: str, profiles: Profiles, where: str, item: str) -> InputError:
-    """Return the error for a role without a column.
-
-    Args:
-      role: "user" or "item".
-      profiles: {name: content} of all columns.
-      where: name of the file.
-      item: name of items that occur once each; "" without.
-    """
+    """Return the error for a role without a column."""
     if item:
         hint = (
             f"Each value of {item!r} occurs once, so this may be a table of items: "

@@ -37,12 +37,7 @@ class Roles(NamedTuple):
 
 
 def unused(profiles: Profiles, roles: Roles) -> list[Profile]:
-    """Columns without a role that hold a value.
-
-    Args:
-      profiles: {name: content} of all columns.
-      roles: those of the columns so far.
-    """
+    """Columns without a role that hold a value."""
     used = {column.name for column in roles.columns.values()}
     return [p for p in profiles.values() if p.name not in used and p.kind != "empty"]
 
@@ -51,11 +46,6 @@ def best_named(
     role: str, candidates: Iterable[Profile], fits: Callable[[Profile], bool]
 ) -> Profile | None:
     """Column whose name fits a role best; of equals an id, then the first one.
-
-    Args:
-      role: a role, such as "item".
-      candidates: contents of columns.
-      fits: whether the content of a column allows the role.
 
     Returns:
       The column; None where no name fits.
@@ -66,11 +56,7 @@ def best_named(
 
 
 def is_ids(one: Profile) -> bool:
-    """Return whether a column of any name may hold ids.
-
-    Args:
-      one: its content.
-    """
+    """Return whether a column of any name may hold ids."""
     if one.kind not in ("whole", "text") or set(words(one.name)) & QUANTITIES:
         return False
     if role_score(one.name, "clicked") and one.distinct <= EVENTS:
@@ -79,23 +65,12 @@ def is_ids(one: Profile) -> bool:
 
 
 def of_few_values(one: Profile) -> bool:
-    """Return whether a column has too few values for ids, in a sample of enough rows.
-
-    Args:
-      one: its content.
-    """
+    """Return whether a column has too few values for ids, in a sample of enough rows."""
     return len(one.values) >= ENOUGH and one.distinct <= FEW
 
 
 def constant_within(group: Profile, candidates: Iterable[Profile]) -> list[Profile]:
     """Return columns of one value in each group, and of fewer values than groups.
-
-    Args:
-      group: content of a column of ids: sessions, items or the like.
-      candidates: contents of other columns.
-
-    Returns:
-      The columns, without those that have missing values.
 
     Examples:
       >>> def column(name, values):

@@ -31,11 +31,7 @@ class SideGuess(NamedTuple):
     unused: dict[str, list[str]]
 
     def notes(self, where: str) -> list[str]:
-        """Return remarks about unused columns, one sentence each.
-
-        Args:
-          where: name of the table.
-        """
+        """Return remarks about unused columns, one sentence each."""
         return [
             f"{where}: column {name!r} is left out: {reason}"
             for reason, names in self.unused.items()
@@ -59,20 +55,11 @@ class SideGuess(NamedTuple):
 def guess_side(table: Sample, side: str, ids: pl.Series, column: str) -> SideGuess:
     """Ids and features of a table of items or users.
 
-    Args:
-      table: its first rows.
-      side: "item" or "user".
-      ids: ids of the log's sample.
-      column: the column of the log that holds them, for messages.
-
     Returns:
       The column that holds most of the ids, and a kind for each other column: lists
       and texts with bars are vector where they hold fractions, else multi; whole
       numbers of 20 values or fewer, repeated ids (by their name) and repeated texts are
       categorical, other numbers numeric.
-
-    Raises:
-      InputError: no column holds ids of the log.
     """
     frame, where = table.frame, str(table.path)
     profiles = [profile(frame[name]) for name in frame.columns]
@@ -98,11 +85,7 @@ def _more(names: list[str]) -> str:
 
 
 def unfit_name(name: str) -> str:
-    """Return why a column of this name cannot be a feature, "" where it can.
-
-    Args:
-      name: of the column.
-    """
+    """Return why a column of this name cannot be a feature, "" where it can."""
     if name in RESERVED:
         return "the name is that of an input of every tower; rename it"
     return "" if re.fullmatch(r"\w+", name) else "rename it: letters, digits and _ only"
@@ -134,12 +117,7 @@ def _key(
 
 
 def feature_kind(one: Profile, rows: int) -> str | None:
-    """Return the kind of a feature; None for a column that describes nothing.
-
-    Args:
-      one: content of the column.
-      rows: of its table.
-    """
+    """Return the kind of a feature; None for a column that describes nothing."""
     if one.kind in ("empty", "moment", "comma") or one.distinct < 2:
         return None
     if is_list(one.values) or one.kind == "list" or _has_bars(one):

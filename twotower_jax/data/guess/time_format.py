@@ -15,19 +15,12 @@ CLOCKS = ("%H:%M", "%H:%M:%S", "%H:%M:%S%.f", "%I:%M %p", "%I:%M:%S %p")
 
 
 def is_dated(one: Profile) -> bool:
-    """Return whether a column has texts such as 31/5/2024.
-
-    Args:
-      one: its content.
-    """
+    """Return whether a column has texts such as 31/5/2024."""
     return one.kind == "text" and one.values.head(200).str.contains(DATED).all()
 
 
 def time_formats(one: Profile) -> list[str]:
     """Return the forms by which a column of texts has times, in the signs of strftime.
-
-    Args:
-      one: its content.
 
     Returns:
       None, one, or two where no text tells the day from the month; none for a column
@@ -53,12 +46,7 @@ def time_formats(one: Profile) -> list[str]:
 
 
 def no_time(one: Profile, forms: list[str]) -> str:
-    """Return the remark about a column of times that cannot be read as it is.
-
-    Args:
-      one: its content.
-      forms: by which it could be read, as of `time_formats`.
-    """
+    """Return the remark about a column of times that cannot be read as it is."""
     if forms:
         given = " or ".join(f"data.time_format={form!r}" for form in forms)
         return (

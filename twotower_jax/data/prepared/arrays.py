@@ -19,13 +19,7 @@ SIDES = ("user", "item")
 
 
 def write_array(path: Path, parts: Iterable[np.ndarray], rows: int) -> None:
-    """Write an array of one axis, part by part.
-
-    Args:
-      path: of the .npy file; its folder is made where it is missing.
-      parts: arrays of one type.
-      rows: of all parts.
-    """
+    """Write an array of one axis, part by part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     written = 0
     with draft_of(path) as draft:
@@ -42,48 +36,27 @@ def write_array(path: Path, parts: Iterable[np.ndarray], rows: int) -> None:
 
 
 def save_array(path: Path, values: np.ndarray) -> None:
-    """Write an array of any shape.
-
-    Args:
-      path: of the .npy file; its folder is made where it is missing.
-      values: the array.
-    """
+    """Write an array of any shape."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with draft_of(path) as draft, draft.open("wb") as file:
         np.save(file, values, allow_pickle=False)
 
 
 def checksum(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal digits.
-
-    Args:
-      path: of the file.
-    """
+    """Return the SHA-256 of a file, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def save_series(path: Path, values: pl.Series) -> None:
-    """Write a column as a parquet file with the column "value".
-
-    Args:
-      path: of the file; its folder is made where it is missing.
-      values: the column.
-    """
+    """Write a column as a parquet file with the column "value"."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with draft_of(path) as draft:
         pl.DataFrame({"value": values}).write_parquet(draft, compression="lz4")
 
 
 def load_array(path: Path) -> np.ndarray:
-    """Return a memory map of an array.
-
-    Args:
-      path: of the .npy file.
-
-    Raises:
-      InputError: it is no array of numbers.
-    """
+    """Return a memory map of an array."""
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except ValueError as error:
@@ -91,12 +64,7 @@ def load_array(path: Path) -> np.ndarray:
 
 
 def load_series(path: Path, name: str) -> pl.Series:
-    """Return a column that `save_series` wrote.
-
-    Args:
-      path: of the file.
-      name: of the column.
-    """
+    """Return a column that `save_series` wrote."""
     with path.open("rb") as file:
         return pl.read_parquet(file)["value"].rename(name)
 
@@ -104,12 +72,7 @@ def load_series(path: Path, name: str) -> pl.Series:
 def save_features(
     folder: Path, features: dict[str, dict[str, Feature]]
 ) -> list[dict[str, Any]]:
-    """Write features; return what `load_features` needs beside the files.
-
-    Args:
-      folder: of the files.
-      features: by side, "user" or "item", and name.
-    """
+    """Write features; return what `load_features` needs beside the files."""
     described = []
     for side, named in features.items():
         for number, (name, one) in enumerate(named.items()):
@@ -126,12 +89,7 @@ def save_features(
 def load_features(
     folder: Path, described: list[dict[str, Any]]
 ) -> dict[str, dict[str, Feature]]:
-    """Return the features by side and name.
-
-    Args:
-      folder: of the files.
-      described: the result of `save_features`.
-    """
+    """Return the features by side and name."""
     found: dict[str, dict[str, Feature]] = {side: {} for side in SIDES}
     for row in described:
         path = folder / f"{row['stem']}.parquet"
@@ -147,12 +105,7 @@ def load_features(
 
 
 def load_columns(folder: Path, names: Iterable[str]) -> dict[str, Any]:
-    """Return memory maps of the columns that a folder has.
-
-    Args:
-      folder: of the files.
-      names: of columns.
-    """
+    """Return memory maps of the columns that a folder has."""
     paths = {name: folder / f"{name}.npy" for name in names}
     return {name: load_array(path) for name, path in paths.items() if path.exists()}
 
@@ -160,13 +113,7 @@ def load_columns(folder: Path, names: Iterable[str]) -> dict[str, Any]:
 def load_log(
     folder: Path, features: list[dict[str, Any]], dropped: dict[str, int]
 ) -> FunnelLog:
-    """Return a log whose columns are memory maps.
-
-    Args:
-      folder: of the files.
-      features: the result of `save_features`.
-      dropped: of the log.
-    """
+    """Return a log whose columns are memory maps."""
     of_sides = load_features(folder, features)
     return FunnelLog(
         **load_columns(folder, COLUMNS),
@@ -179,12 +126,7 @@ def load_log(
 
 
 def save_log(folder: Path, log: FunnelLog) -> list[dict[str, Any]]:
-    """Write a log; return the description of its features.
-
-    Args:
-      folder: of the files.
-      log: the log.
-    """
+    """Write a log; return the description of its features."""
     for name in COLUMNS:
         if (values := getattr(log, name)) is not None:
             save_array(folder / f"{name}.npy", values)
@@ -195,12 +137,7 @@ def save_log(folder: Path, log: FunnelLog) -> list[dict[str, Any]]:
 
 
 def load_split(out: Path, report: dict[str, int]) -> Split:
-    """Return the positives of each part, whose columns are memory maps.
-
-    Args:
-      out: the prepared folder.
-      report: of the split.
-    """
+    """Return the positives of each part, whose columns are memory maps."""
     parts: dict[str, Any] = {
         name: Pairs(**load_columns(out / name, PAIRS))
         for name in PARTS

@@ -50,11 +50,7 @@ class Chunk(NamedTuple):
 
 
 def list_chunks(folder: Path) -> list[Chunk]:
-    """Return the chunks of a folder in the order of the log.
-
-    Args:
-      folder: of the chunks; it need not be there.
-    """
+    """Return the chunks of a folder in the order of the log."""
     found = []
     for path in folder.glob("*.parquet"):
         if place := NAME.fullmatch(path.name):
@@ -64,16 +60,7 @@ def list_chunks(folder: Path) -> list[Chunk]:
 
 
 def write_chunks(config: DataConfig, folder: Path, say: Say) -> None:
-    """Write the chunks of all tables of a configuration that are not there yet.
-
-    Args:
-      config: paths and columns of ``data.source=table``.
-      folder: of the chunks.
-      say: told of the rows that are read.
-
-    Raises:
-      InputError: a bad file, column or value; chunks written before stay.
-    """
+    """Write the chunks of all tables of a configuration that are not there yet."""
     folder.mkdir(parents=True, exist_ok=True)
     layout = Layout(config.separator, config.header, config.list_separator)
     files = table_files(config)
@@ -141,11 +128,7 @@ def _write(rows: pl.DataFrame, chunk: Chunk, dropped: dict[str, int]) -> None:
 
 
 def dropped_rows(chunks: list[Chunk]) -> dict[str, int]:
-    """Return the numbers of rows that were left out, by reason.
-
-    Args:
-      chunks: of a log.
-    """
+    """Return the numbers of rows that were left out, by reason."""
     dropped: dict[str, int] = {}
     for chunk in chunks:
         with _whole(chunk):
@@ -175,24 +158,13 @@ def _whole(chunk: Chunk) -> Iterator[None]:
 
 
 def rows_in(chunk: Chunk) -> int:
-    """Return the number of canonical rows of a chunk.
-
-    Args:
-      chunk: a file with canonical rows.
-    """
+    """Return the number of canonical rows of a chunk."""
     with _whole(chunk):
         return pq.read_metadata(chunk.path).num_rows
 
 
 def schema_of(chunks: list[Chunk]) -> pl.Schema:
-    """Return the types of the columns of all chunks: text where one has text.
-
-    Args:
-      chunks: of a log.
-
-    Raises:
-      InputError: a column has types in two files that do not match.
-    """
+    """Return the types of the columns of all chunks: text where one has text."""
     empty = []
     for chunk in chunks:
         # The file is opened here, because polars expands wild cards in a path.
@@ -204,16 +176,7 @@ def schema_of(chunks: list[Chunk]) -> pl.Schema:
 def read_chunks(
     chunks: list[Chunk], columns: Sequence[str], schema: pl.Schema
 ) -> Iterator[pl.DataFrame]:
-    """Columns of the chunks, several chunks at a time, with the types of the whole.
-
-    Args:
-      chunks: of a log.
-      columns: names.
-      schema: the result of `schema_of`.
-
-    Yields:
-      Tables of at most `GROUP` chunks.
-    """
+    """Columns of the chunks, several chunks at a time, with the types of the whole."""
     types = [pl.col(name).cast(schema[name]) for name in columns]
     for place in range(0, len(chunks), GROUP):
         parts = []

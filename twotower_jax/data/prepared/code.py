@@ -63,21 +63,7 @@ class _Rows(NamedTuple):
 def code_chunks(
     config: DataConfig, chunks: Path, out: Path, say: Say
 ) -> dict[str, Any]:
-    """Write the arrays of a log from its chunks, as `build_log` makes them in memory.
-
-    Args:
-      config: names of the columns and kinds of the features.
-      chunks: folder of the chunks.
-      out: folder of the arrays.
-      say: told of the rows that are coded.
-
-    Returns:
-      The features and dropped rows of the log, for `arrays.load_log`.
-
-    Raises:
-      InputError: no row, ids of two forms, times in two units, no request, or a wrong
-        table of features.
-    """
+    """Write the arrays of a log from its chunks, as `build_log` makes them in memory."""
     found = list_chunks(chunks)
     rows = _Rows(found, schema_of(found), sum(map(rows_in, found)), say)
     if not rows.number:

@@ -52,11 +52,6 @@ def save_funnel(out: Path, log: FunnelLog, parts: Split) -> None:
     """Write the rows of a log as hard negatives see them, some users at a time.
 
     Nothing is written for a log of clicks alone.
-
-    Args:
-      out: the prepared folder.
-      log: rows of all stages.
-      parts: its split.
     """
     if not _has_rejected(log):
         return
@@ -132,9 +127,6 @@ def _take(table: Table, names: Sequence[str], rows: np.ndarray) -> Table:
 
 def load_funnel(out: Path) -> FunnelRows | None:
     """Return the rows of a prepared log as hard negatives see them.
-
-    Args:
-      out: the folder.
 
     Returns:
       Memory maps; None of a log of positives alone, and of a folder that was prepared

@@ -16,13 +16,7 @@ HISTORIES = "histories"
 
 
 def save_histories(out: Path, parts: Split, num_users: int) -> None:
-    """Write the histories of the training positives, some users at a time.
-
-    Args:
-      out: the prepared folder.
-      parts: its split.
-      num_users: users of the log.
-    """
+    """Write the histories of the training positives, some users at a time."""
     folder, known, train = out / HISTORIES, parts.known, parts.train
     folder.mkdir(parents=True, exist_ok=True)
     with (
@@ -58,9 +52,6 @@ def _items_of_users(
 
 def load_histories(out: Path) -> History | None:
     """Return the histories of the training positives of a prepared folder.
-
-    Args:
-      out: the folder.
 
     Returns:
       Memory maps; None of a folder that was prepared without histories.

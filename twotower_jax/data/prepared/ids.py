@@ -11,9 +11,6 @@ from twotower_jax.data.encode import codes_of
 def distinct(parts: Iterable[pl.Series]) -> pl.Series:
     """Return the distinct values of a column in order of first appearance.
 
-    Args:
-      parts: the column, part by part, of one type.
-
     Examples:
       >>> distinct([pl.Series([7, 9, 7]), pl.Series([9, 5])]).to_list()
       [7, 9, 5]
@@ -31,12 +28,7 @@ def distinct(parts: Iterable[pl.Series]) -> pl.Series:
 
 
 def codes(parts: Iterable[pl.Series], ids: pl.Series) -> Iterator[np.ndarray]:
-    """Yield the codes of a column, part by part, [rows of the part] int32.
-
-    Args:
-      parts: the column.
-      ids: its distinct values.
-    """
+    """Yield the codes of a column, part by part, [rows of the part] int32."""
     for part in parts:
         yield codes_of(part, ids)
 
@@ -47,8 +39,6 @@ def requests(
     """Yield the requests, part by part, as `data.encode.encode_requests` of the whole.
 
     Args:
-      parts: the column; null is a row without a request, which is one of its own.
-      largest: the largest request of all parts that is not null, or the largest code.
       ids: distinct values where these are not whole numbers; None for whole numbers.
 
     Yields:

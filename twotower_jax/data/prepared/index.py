@@ -15,11 +15,7 @@ INDEX, LOG = "prepared.json", "log"
 
 
 def checksums(folder: Path) -> dict[str, str]:
-    """Return {file: SHA-256} of the arrays of a folder, by their paths within it.
-
-    Args:
-      folder: that is prepared.
-    """
+    """Return {file: SHA-256} of the arrays of a folder, by their paths within it."""
     found = {}
     for part in (LOG, *PARTS, HISTORIES, FUNNEL, KNOWN):
         for path in sorted((folder / part).glob("*")):
@@ -31,14 +27,7 @@ def checksums(folder: Path) -> dict[str, str]:
 
 
 def read_index(path: Path) -> dict[str, Any]:
-    """Return the content of an index.
-
-    Args:
-      path: of the file.
-
-    Raises:
-      InputError: it is damaged.
-    """
+    """Return the content of an index."""
     try:
         found = parse_json(path.read_text(encoding="utf-8"))
     except (ValueError, InputError) as error:

@@ -10,13 +10,7 @@ KNOWN = "known"
 
 
 def save_known(out: Path, log: FunnelLog, parts: Split) -> None:
-    """Write the items known at each training positive, where the log has times.
-
-    Args:
-      out: the prepared folder.
-      log: rows of all stages.
-      parts: its split.
-    """
+    """Write the items known at each training positive, where the log has times."""
     if log.time is None or parts.train.time is None:
         return
     known = known_items(first_events(log), parts.train.time)
@@ -26,9 +20,6 @@ def save_known(out: Path, log: FunnelLog, parts: Split) -> None:
 
 def load_known(out: Path) -> KnownItems | None:
     """Return the items known at the training positives of a prepared folder.
-
-    Args:
-      out: the folder.
 
     Returns:
       Memory maps; None of a log without times, and of a folder that was prepared

@@ -25,15 +25,7 @@ HINT = "the prepared.json of `twotower data prepare`"
 
 
 def load(config: DataConfig) -> FunnelLog:
-    """Return a prepared log; its columns are memory maps.
-
-    Args:
-      config: the section ``data`` of a run, with ``data.source=prepared``.
-
-    Raises:
-      InputError: no prepared folder, an unfinished or damaged one or one of another
-        version, or a key that the folder has decided.
-    """
+    """Return a prepared log; its columns are memory maps."""
     folder, index = _index(config)
     log = load_log(folder / LOG, index["features"], index["dropped"])
     if config.columns.weight is None:
@@ -42,14 +34,7 @@ def load(config: DataConfig) -> FunnelLog:
 
 
 def stored_split(config: DataConfig) -> tuple[Split, str]:
-    """Return the split of a prepared log, as memory maps, and the fingerprint of both.
-
-    Args:
-      config: the section ``data`` of a run, with ``data.source=prepared``.
-
-    Raises:
-      InputError: as `load`.
-    """
+    """Return the split of a prepared log, as memory maps, and the fingerprint of both."""
     folder, index = _index(config)
     parts = load_split(folder, index["report"])
     if config.columns.weight is None and parts.train.weight is not None:
@@ -60,14 +45,7 @@ def stored_split(config: DataConfig) -> tuple[Split, str]:
 
 
 def checked_folder(config: DataConfig) -> Path:
-    """Return the folder of a prepared log: whole, undamaged and with the run's keys.
-
-    Args:
-      config: the section ``data`` of a run, with ``data.source=prepared``.
-
-    Raises:
-      InputError: as `load`.
-    """
+    """Return the folder of a prepared log: whole, undamaged and with the run's keys."""
     return _index(config)[0]
 
 

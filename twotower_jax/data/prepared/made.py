@@ -38,28 +38,14 @@ class Made(NamedTuple):
 
 
 def place_of(folder: Path, kind: str, keys: Mapping[str, Any]) -> Path:
-    """Return the folder of arrays within a prepared one.
-
-    Args:
-      folder: that is prepared.
-      kind: of the arrays, such as "pools".
-      keys: all that decides them, as JSON can hold it.
-    """
+    """Return the folder of arrays within a prepared one."""
     text = json.dumps({"format": FORMAT, **keys}, sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     return folder / MADE / f"{kind}-{digest}"
 
 
 def load_made(place: Path, names: Collection[str]) -> Made | None:
-    """Return arrays that were made before, as memory maps; None where none were.
-
-    Args:
-      place: of `place_of`.
-      names: of the arrays.
-
-    Raises:
-      InputError: they are damaged.
-    """
+    """Return arrays that were made before, as memory maps; None where none were."""
     path = place / INDEX
     if not path.is_file():
         return None
@@ -85,11 +71,6 @@ def make_at(
     names: Collection[str],
 ) -> Made | None:
     """Make arrays in files of a prepared folder.
-
-    Args:
-      build: takes the room of arrays, fills them, and returns the counts.
-      place_for: their place by the counts; for {} one in the same folder.
-      names: of the arrays.
 
     Returns:
       The arrays, as memory maps; None where the folder cannot be written, or its disk

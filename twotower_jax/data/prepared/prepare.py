@@ -52,17 +52,6 @@ def prepare(config: DataConfig, out: Path, say: Say) -> dict[str, Any]:
     """Write a log and its split into a folder; go on where an earlier call ended.
 
     Tables are read by streaming, the other sources in memory.
-
-    Args:
-      config: the section ``data`` of a configuration.
-      out: the folder; made where it is missing.
-      say: told what is done, the rows so far and those of all.
-
-    Returns:
-      The index of the folder.
-
-    Raises:
-      InputError: the folder holds something else, or anything wrong in the data.
     """
     if (made := _found(config, out)) is not None:
         _finish(out)
@@ -138,11 +127,7 @@ def _save_part(folder: Path, log: FunnelLog, rows: np.ndarray) -> None:
 
 
 def _found(config: DataConfig, out: Path) -> dict[str, Any] | None:
-    """Return the index of a folder that holds these data whole, None of another one.
-
-    Raises:
-      InputError: it holds something else than these data, in whole or in part.
-    """
+    """Return the index of a folder that holds these data whole, None of another one."""
     own = _identity(config)
     for name in (INDEX, BEGUN):
         if not (out / name).is_file():
@@ -169,11 +154,7 @@ def _holds_rows(out: Path) -> bool:
 
 
 def _begin(config: DataConfig, out: Path) -> None:
-    """Make the folder, and note which data it is for.
-
-    Raises:
-      InputError: the disk has too little space.
-    """
+    """Make the folder, and note which data it is for."""
     if (out / BEGUN).is_file() and _holds_rows(out):
         return
     _check_space(config, out)

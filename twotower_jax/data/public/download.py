@@ -27,12 +27,7 @@ PLAIN_SECONDS = 10.0
 
 
 def print_line(console: Console, text: str) -> None:
-    """Print a line without markup, colours or line breaks.
-
-    Args:
-      console: the console.
-      text: the line.
-    """
+    """Print a line without markup, colours or line breaks."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -45,19 +40,7 @@ def _of_the_web(address: str) -> bool:
 
 
 def download(part: Part, path: Path, console: Console) -> str:
-    """Download a file.
-
-    Args:
-      part: the file of the catalogue.
-      path: a new file to write.
-      console: console of the progress bar.
-
-    Returns:
-      The SHA-256 of the file, as 64 hexadecimal digits.
-
-    Raises:
-      InputError: the file cannot be fetched, is cut off, or exceeds its limit.
-    """
+    """Download a file."""
     if not _of_the_web(part.address):
         raise InputError(
             f"--address={part.address!r} is not a web address; give one that "

@@ -47,15 +47,6 @@ def fetch_command(
 
     Args:
       name: name of the data set; None lists all.
-      out: the folder in which a folder of that name is made.
-      console: console of the output.
-      yes: fetch. Otherwise nothing is requested from the network or written.
-      replaced: other addresses and sums than those of the catalogue.
-      catalogue: the data sets.
-
-    Raises:
-      InputError: an unknown name, a folder that exists already, a file that cannot
-        be fetched, is not the expected one or cannot be unpacked.
     """
     if name is None:
         for key, entry in catalogue.items():
@@ -88,11 +79,7 @@ def _check_command(entry: DataSet, target: Path) -> str:
 
 
 def _override(parts: tuple[Part, ...], replaced: Replaced) -> tuple[Part, ...]:
-    """Return the parts with other addresses and sums.
-
-    Raises:
-      InputError: another number of them than files, or a text that is not a SHA-256.
-    """
+    """Return the parts with other addresses and sums."""
     addresses, sums = replaced
     for option, given in (("--address", addresses), ("--sha256", sums)):
         if given and len(given) != len(parts):
@@ -137,15 +124,6 @@ def fetch(entry: DataSet, target: Path, console: Console) -> None:
 
     Files are written to a temporary folder beside the target, which is renamed at the
     end. It is removed when the fetch fails or is stopped.
-
-    Args:
-      entry: the data set.
-      target: the new folder.
-      console: console of the output.
-
-    Raises:
-      InputError: a file that cannot be fetched, is not the expected one or cannot be
-        unpacked; or the target was created meanwhile.
     """
     new = [
         path for path in (target.parent, *target.parent.parents) if not path.exists()

@@ -133,12 +133,7 @@ FORMATS: Registry[Reader] = Registry(
 
 
 def _place(folder: Path, member: Member, archive: str) -> Path:
-    """Return the path of a member inside the folder.
-
-    Raises:
-      InputError: a name that leads out of the folder, is too long or too deep, or a
-        file without a name.
-    """
+    """Return the path of a member inside the folder."""
     name = member.name
     if len(name) > LETTERS or name.count("/") > FOLDERS:
         raise InputError(
@@ -161,17 +156,10 @@ def unpack(path: Path, folder: Path, limit: int) -> int:
     """Unpack a file into a folder.
 
     Args:
-      path: a .zip, .tar.gz, .tgz or .gz file by its name; any other file is copied.
-      folder: an existing new folder, without links that a name could follow.
       limit: largest number of bytes written, whatever sizes the archive states.
 
     Returns:
       The number of bytes written.
-
-    Raises:
-      InputError: a member that leads out of the folder, is neither a file nor a folder,
-        occurs twice or has too long a name; more bytes than the limit; a damaged
-        archive.
     """
     read = next(read for end, read in FORMATS.items() if path.name.endswith(end))
     written = 0

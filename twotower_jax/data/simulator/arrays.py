@@ -41,7 +41,6 @@ def smallest(keys: np.ndarray, k: int) -> np.ndarray:
 
     Args:
       keys: [n, width] integers from 0 to 2^31 - 1.
-      k: number of columns, at most width.
 
     Returns:
       [n, k] int64.
@@ -66,7 +65,6 @@ def best(scores: np.ndarray, k: int) -> np.ndarray:
 
     Args:
       scores: [n, width], compared as float32.
-      k: number of columns, at most width.
 
     Returns:
       [n, k] int64.
@@ -82,12 +80,6 @@ def best(scores: np.ndarray, k: int) -> np.ndarray:
 
 def choose(rng: np.random.Generator, rows: int, width: int, k: int) -> np.ndarray:
     """Uniform draw of distinct columns for each row.
-
-    Args:
-      rng: the generator.
-      rows: number of rows.
-      width: number of columns to draw from.
-      k: number of draws per row.
 
     Returns:
       [rows, min(k, width)] int64, ascending in each row.
@@ -116,14 +108,6 @@ def stream(seed: int, name: str, block: int = 0) -> np.random.Generator:
 
     Philox is counter-based: the key is a hash of seed and name, and each block has a
     counter of its own, so that blocks are independent of each other.
-
-    Args:
-      seed: seed of the world.
-      name: name of the stream, such as "items".
-      block: number of the block.
-
-    Returns:
-      A generator that depends on nothing else.
     """
     root = np.random.SeedSequence((seed, zlib.crc32(name.encode())))
     key = root.generate_state(2, np.uint64)

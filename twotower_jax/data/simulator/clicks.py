@@ -71,14 +71,8 @@ def pages(
     """Pages of the requests, block by block, in order of time.
 
     Args:
-      world: the world.
-      requests: the requests in order of time.
       intercept: affinities [n, exposed] of a block -> b, such that affinity + b is the
         logit of a click.
-      prefix: beginning of the names of the random streams.
-
-    Yields:
-      The page of each block.
     """
     config = world.config
     history = np.full((config.users, config.history), -1, np.int32)
@@ -107,10 +101,6 @@ def solve_intercept(affinities: np.ndarray, examined: np.ndarray, rate: float) -
     Args:
       affinities: [n, exposed].
       examined: [exposed] probability that a position is examined.
-      rate: mean probability of a click.
-
-    Returns:
-      b, by 40 bisections.
 
     Examples:
       >>> b = solve_intercept(np.zeros((1, 2)), np.ones(2), 0.25)  # the logit of 1/4
@@ -146,13 +136,6 @@ def pilot_requests(world: World, requests: Requests) -> Requests:
     A user keeps about PILOT_REPEATS requests, spread over time, so that there are many
     users. The users are equally spaced in the order of the lengths of their tastes,
     on which the affinities of shown items depend most.
-
-    Args:
-      world: the world.
-      requests: all requests.
-
-    Returns:
-      The sample, in order of time.
     """
     config = world.config
     thin = max(1, config.requests // (PILOT_REPEATS * config.users))
@@ -167,18 +150,7 @@ def pilot_requests(world: World, requests: Requests) -> Requests:
 
 
 def fit_intercept(world: World, requests: Requests) -> float:
-    """Intercept at which the mean P(click) of a pilot's exposures is the click rate.
-
-    Args:
-      world: the world.
-      requests: all requests.
-
-    Returns:
-      The intercept, rounded to a multiple of 2^-20.
-
-    Raises:
-      InputError: the click rate is above the mean probability of examination.
-    """
+    """Intercept at which the mean P(click) of a pilot's exposures is the click rate."""
     rate, examined = world.config.click_rate, examination(world)
     highest = float(examined.mean())
     if rate > highest + 1e-9:

@@ -79,7 +79,6 @@ def truth(
     sigmoid(affinity + intercept), without the position bias.
 
     Args:
-      config: configuration of the world.
       users: [n] ids.
       items: [n] ids.
       moment: share of the log's time that has passed, from 0 to 1, one number or [n].
@@ -87,9 +86,6 @@ def truth(
 
     Returns:
       [n] float64.
-
-    Raises:
-      InputError: an id that is not in the world.
     """
     world, _, intercept = prepare(config)
     users = _ids("users", users, config.users)
@@ -129,21 +125,7 @@ def uniform_exposures(
     seed: int = 0,
     moment: float = 1.0,
 ) -> UniformExposures:
-    """Test set of exposures without a bias of popularity, funnel or position.
-
-    Args:
-      config: configuration of the world.
-      number: number of pairs of a uniform user and a uniform item.
-      per_user: instead, number of distinct items for every user of the world.
-      seed: seed of the draw; one world can have many test sets.
-      moment: share of the log's time that has passed, from 0 to 1.
-
-    Returns:
-      The exposures with their true probabilities and clicks.
-
-    Raises:
-      InputError: neither or both of number and per_user, or one out of range.
-    """
+    """Test set of exposures without a bias of popularity, funnel or position."""
     _check_size(config, number, per_user)
     rng = stream(config.seed, f"uniform {seed}")
     if number is not None:
@@ -174,16 +156,11 @@ def true_vectors(
     """Vectors of users and items whose dot products are the affinities.
 
     Args:
-      config: configuration of the world.
       users: [n] ids.
       items: [m] ids.
-      moment: share of the log's time that has passed, from 0 to 1.
 
     Returns:
       [n, latent_dim + 1] and [m, latent_dim + 1] float32.
-
-    Raises:
-      InputError: an id that is not in the world.
     """
     world = prepare(config).world
     users = _ids("users", users, config.users)
@@ -205,16 +182,10 @@ def true_top_k(
     Of equally good items the one with the lower id comes first.
 
     Args:
-      config: configuration of the world.
       users: [n] ids.
-      k: number of items per user.
-      moment: share of the log's time that has passed, from 0 to 1.
 
     Returns:
       [n, k] int32 ids of items.
-
-    Raises:
-      InputError: a user that is not in the world, or k out of range.
     """
     if not 1 <= k <= config.items:
         raise InputError(

@@ -33,11 +33,7 @@ def user_features(world: World, ids: pl.Series) -> dict[str, Feature]:
     activity is the logarithm of a user's share of the requests.
 
     Args:
-      world: the world.
       ids: [users of the log] ids by code.
-
-    Returns:
-      {name: feature}, in the order of the ids.
     """
     rng = stream(world.config.seed, "user features")
     noise = world.config.feature_noise * rng.standard_normal(world.users.shape)
@@ -59,11 +55,7 @@ def item_features(world: World, ids: pl.Series) -> dict[str, Feature]:
     TAG_ABOVE, price the noisy taste along the first axis, stars the noisy quality.
 
     Args:
-      world: the world.
       ids: [items of the log] ids by code.
-
-    Returns:
-      {name: feature}, in the order of the ids.
     """
     rng, deviation = stream(world.config.seed, "features"), world.config.feature_noise
     seen = world.items + deviation * rng.standard_normal(world.items.shape)

@@ -80,14 +80,8 @@ def judge(
     shows the first ``exposed`` items.
 
     Args:
-      world: the world.
       tastes: [n, dim] float32 of the users at the time of the request.
       items: [n, retrieved] int32.
-      rng: generator of the block.
-
-    Returns:
-      {stage: items that ended there, best first}; EXPOSED is the page from its top.
-      Of equal scores the item that came first before stays first.
     """
     config, sizes = world.config, world.sizes
     affinities = affinity(world, tastes, items)

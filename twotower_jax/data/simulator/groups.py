@@ -26,10 +26,6 @@ def make_groups(of: np.ndarray, num: int) -> Groups:
 
     Args:
       of: [items] integers, the group of each item.
-      num: number of groups; some may be empty.
-
-    Returns:
-      The groups.
 
     Examples:
       >>> groups = make_groups(np.array([1, 0, 1]), 2)
@@ -49,7 +45,6 @@ def draw_in_groups(
     """Uniform draws of items from groups, with replacement.
 
     Args:
-      groups: the groups of the items.
       group: [n, g] groups to draw from, -1 for none.
       alive: [n] number of items that have appeared: those with a lower index.
       uniform: [n, g, m] random numbers in [0, 1).

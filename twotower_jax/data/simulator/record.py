@@ -62,25 +62,13 @@ def _prepared(config: SimulatorConfig) -> Prepared:
 
 
 def prepare(config: SimulatorConfig) -> Prepared:
-    """World, requests and intercept of a configuration; the last two are cached.
-
-    Raises:
-      InputError: a click rate that the position bias makes impossible.
-    """
+    """World, requests and intercept of a configuration; the last two are cached."""
     # A copy, because a configuration can be changed after it became a key.
     return _prepared(replace(config))
 
 
 def kept_sizes(sizes: Sizes, kept: int) -> dict[Stage, int]:
-    """Number of rows per request and stage in the log; clicked counts as exposed.
-
-    Args:
-      sizes: sizes of the stages.
-      kept: largest number of rows per discarded stage.
-
-    Returns:
-      {stage: number of rows}.
-    """
+    """Number of rows per request and stage in the log; clicked counts as exposed."""
     ends = {
         Stage.RE_RANKED: sizes.re_ranked - sizes.exposed,
         Stage.RANKED: sizes.ranked - sizes.re_ranked,
@@ -96,10 +84,6 @@ def to_rows(world: World, page: Page) -> LogBlock:
 
     Of each discarded stage ``kept`` items are drawn; they keep their rank among all
     items that ended there.
-
-    Args:
-      world: the world.
-      page: the block after the funnel.
 
     Returns:
       [n * rows per request] rows, request by request.
@@ -131,11 +115,7 @@ def to_rows(world: World, page: Page) -> LogBlock:
 
 
 def simulate_blocks(config: SimulatorConfig) -> Iterator[LogBlock]:
-    """Yield the rows of the log of ``simulate`` block by block, in order of time.
-
-    Raises:
-      InputError: a click rate that the position bias makes impossible.
-    """
+    """Yield the rows of the log of ``simulate`` block by block, in order of time."""
     world, requests, intercept = prepare(config)
     for page in pages(world, requests, lambda _: intercept):
         yield to_rows(world, page)
@@ -170,9 +150,6 @@ def simulate(config: SimulatorConfig) -> FunnelLog:
     items of each stage before it, in order of time. Ids are the indices of users and
     items in the world. The catalogue is every item; users without a request are not
     in the log.
-
-    Raises:
-      InputError: a click rate that the position bias makes impossible.
 
     Examples:
       >>> log = simulate(SimulatorConfig(users=5, items=40, requests=20, kept=1))

@@ -57,7 +57,6 @@ def share_of_time(config: SimulatorConfig, seconds: float) -> float:
     """Share of a log's time that has passed, from 0 to 1.
 
     Args:
-      config: configuration of the world.
       seconds: as the log has times.
     """
     share = (seconds - START_SECONDS) / (config.days * SECONDS_A_DAY)
@@ -72,10 +71,6 @@ def make_blocks(users: np.ndarray, largest: int) -> Iterator[slice]:
 
     Args:
       users: [n] users of the requests.
-      largest: largest number of requests per block.
-
-    Yields:
-      The rows of each block.
 
     Examples:
       >>> [(b.start, b.stop) for b in make_blocks(np.array([0, 1, 0, 2, 2]), 3)]

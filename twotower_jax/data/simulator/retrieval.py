@@ -143,14 +143,9 @@ def retrieve(
     appeared do not suffice, items that the user clicked lately.
 
     Args:
-      world: the world.
       tastes: [n, dim] float32 of the users at the time of the request.
       history: [n, history] int32 last clicked items, then -1.
       alive: [n] number of items that have appeared, at least ``retrieved``.
-      rng: generator of the block.
-
-    Returns:
-      The items and the channel of each.
     """
     items, channel = _proposals(world, tastes, history, alive, rng)
     offset = np.floor(rng.random(len(items)) * alive).astype(np.int64)

@@ -163,7 +163,6 @@ def tastes_at(world: World, users: np.ndarray, moment: np.ndarray) -> np.ndarray
     """Tastes of users at given times: cos(drift t) z + sin(drift t) w, on the grid.
 
     Args:
-      world: the world.
       users: [n] indices.
       moment: [n] share of the log's time that has passed, from 0 to 1.
 
@@ -179,7 +178,6 @@ def alive_at(world: World, moment: np.ndarray) -> np.ndarray:
     """Number of items that have appeared.
 
     Args:
-      world: the world.
       moment: [n] share of the log's time that has passed, from 0 to 1.
 
     Returns:
@@ -198,7 +196,6 @@ def affinity(world: World, tastes: np.ndarray, items: np.ndarray) -> np.ndarray:
     """Affinities a = taste_weight <z, x> / sqrt(dim) + quality_weight q.
 
     Args:
-      world: the world.
       tastes: [n, dim] float32 tastes z.
       items: [n, k] indices of items with tastes x and quality q.
 

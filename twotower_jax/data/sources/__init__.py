@@ -32,11 +32,7 @@ class Source(NamedTuple):
     weighs: bool = False
 
     def load(self, config: DataConfig) -> "FunnelLog":
-        """Return the log as the source has it.
-
-        Raises:
-          InputError: for anything wrong in the files or in the configuration.
-        """
+        """Return the log as the source has it."""
         return importlib.import_module(self.module).load(config)
 
 
@@ -125,10 +121,6 @@ def load(config: DataConfig) -> "FunnelLog":
     """Return the log of ``data.source`` up to ``data.until``, without rare entities.
 
     ``data.min_user_positives`` and ``data.min_item_positives`` say which are rare.
-
-    Raises:
-      InputError: an unknown source, a key that the source does not read, anything
-        wrong in its files, or no positive left by the filters.
     """
     from twotower_jax.data.build import filter_log
     from twotower_jax.data.window import rows_before
@@ -151,14 +143,7 @@ def load(config: DataConfig) -> "FunnelLog":
 
 
 def check_read(config: DataConfig) -> None:
-    """Refuse a value of a key that the source does not read.
-
-    Args:
-      config: the section ``data``, with a known source.
-
-    Raises:
-      InputError: naming the key, its value, the source, and the sources that read it.
-    """
+    """Refuse a value of a key that the source does not read."""
     if config.source == "prepared":
         return
     plain = DataConfig(source=config.source)

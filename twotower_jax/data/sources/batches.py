@@ -24,18 +24,6 @@ def batches(
 
     Text, parquet and feather files are streamed. JSON lines, and lines of a user and
     its items, are read whole and then cut.
-
-    Args:
-      path: the file.
-      layout: separators and header of a text file.
-      keep: columns to return, if the table has all of them.
-      rows: of a part, at most.
-
-    Yields:
-      Tables of at most ``rows`` rows.
-
-    Raises:
-      InputError: another ending, an empty or broken file, or no rows.
     """
     separator = layout.separator or TEXT.get(ending(path))
     check_readable(path, ending(path), separator)

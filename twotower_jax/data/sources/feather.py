@@ -29,15 +29,7 @@ def _unreadable(path: Path, error: Exception) -> InputError:
 
 
 def check_columns(path: Path, needed: list[str]) -> None:
-    """Check that a feather file has columns, each once, and rows.
-
-    Args:
-      path: the file.
-      needed: names of the columns.
-
-    Raises:
-      InputError: a damaged file, a missing or repeated column, or no rows.
-    """
+    """Check that a feather file has columns, each once, and rows."""
     try:
         names = _open(path).schema.names
         reader = _open(path, [0])
@@ -58,15 +50,8 @@ def check_columns(path: Path, needed: list[str]) -> None:
 def read_column(path: Path, name: str) -> pl.Series:
     """Column of a feather file as int64; a missing value is null.
 
-    Args:
-      path: the file.
-      name: name of the column.
-
     Returns:
       [rows] int64.
-
-    Raises:
-      InputError: a damaged file, or values other than whole numbers.
     """
     try:
         place = _open(path).schema.get_field_index(name)

@@ -22,19 +22,7 @@ from twotower_jax.errors import InputError
 
 
 def need_file(path: str | Path | None, key: str) -> Path:
-    """Path of an existing file.
-
-    Args:
-      path: the value of the key.
-      key: the key, such as ``data.path``, for the message.
-
-    Returns:
-      The path.
-
-    Raises:
-      InputError: the path is not set, does not exist, or is a folder, a pipe or a
-        device.
-    """
+    """Path of an existing file."""
     if path is None:
         raise InputError(f"{key} is not set; give the path of a file")
     path = Path(path)
@@ -51,19 +39,7 @@ def need_file(path: str | Path | None, key: str) -> Path:
 
 
 def need_tables(path: str | Path | None, key: str) -> list[Path]:
-    """Paths of a table: a file, or the files of a folder, in the order of their names.
-
-    Args:
-      path: the value of the key.
-      key: the key, such as ``data.path``, for the message.
-
-    Returns:
-      One path or more; of a folder those whose ending is that of a table.
-
-    Raises:
-      InputError: the path is not set, does not exist, or is a folder without a table,
-        or with tables of several formats.
-    """
+    """Paths of a table: a file, or the files of a folder, in the order of their names."""
     if path is None or not Path(path).is_dir():
         return [need_file(path, key)]
     found = sorted(
@@ -84,19 +60,7 @@ def need_tables(path: str | Path | None, key: str) -> list[Path]:
 
 
 def need_folder(path: str | Path | None, key: str, hint: str) -> Path:
-    """Path of an existing folder.
-
-    Args:
-      path: the value of the key.
-      key: the key, such as ``data.path``, for the message.
-      hint: the files of the folder, for the message.
-
-    Returns:
-      The path.
-
-    Raises:
-      InputError: the path is not set, does not exist, or is a file.
-    """
+    """Path of an existing folder."""
     if path is None:
         raise InputError(f"{key} is not set; give the folder with {hint}")
     path = Path(path)
@@ -110,19 +74,7 @@ def need_folder(path: str | Path | None, key: str, hint: str) -> Path:
 
 
 def need_in_folder(folder: Path, name: str, hint: str) -> Path:
-    """Path of a file in the folder ``data.path``.
-
-    Args:
-      folder: the folder.
-      name: name of the file.
-      hint: the files of the folder, for the message.
-
-    Returns:
-      The path.
-
-    Raises:
-      InputError: the folder does not hold the file.
-    """
+    """Path of a file in the folder ``data.path``."""
     if not (folder / name).is_file():
         raise InputError(
             f"data.path={str(folder)!r} holds no file {name!r}; give the folder with "
@@ -133,14 +85,6 @@ def need_in_folder(folder: Path, name: str, hint: str) -> Path:
 
 def need_columns(frame: pl.DataFrame, names: dict[str, str], where: str) -> None:
     """Check that a table has columns.
-
-    Args:
-      frame: the table.
-      names: {key of the configuration: name of the column}.
-      where: name of the file, for the message.
-
-    Raises:
-      InputError: a column is missing; the message names the key and the nearest name.
 
     Examples:
       >>> frame = pl.DataFrame({"user_id": [1]})
@@ -180,12 +124,7 @@ def check_readable(path: Path, kind: str, separator: str | None) -> None:
     """Check that a file has content, and an ending or a separator to read it by.
 
     Args:
-      path: an existing file.
-      kind: its ending.
       separator: name of the separator of a text table; None for other files.
-
-    Raises:
-      InputError: naming the remedy.
     """
     if separator is None and kind not in ENDINGS:
         raise InputError(
@@ -210,16 +149,9 @@ def read_table(
     Columns of text files are text; those of the other files keep their types.
 
     Args:
-      path: the file; text may be compressed (.gz, .zst).
       layout: separators and header of a text file; None for those of its ending.
       keep: columns to return, if the table has all of them; None for all.
       rows: number of rows to read; None for all.
-
-    Returns:
-      The table.
-
-    Raises:
-      InputError: another ending, an empty or broken file, or no rows.
     """
     layout, kind = layout or Layout(), ending(path)
     separator = layout.separator or TEXT.get(kind)

@@ -91,16 +91,8 @@ def _files(folder: Path, stem: str, version: str) -> list[Path]:
 def read_whole_numbers(path: Path, columns: list[str]) -> pl.DataFrame:
     """Columns of whole numbers of a csv file.
 
-    Args:
-      path: the file.
-      columns: names of the columns.
-
     Returns:
       [rows] int64 of each column, none missing.
-
-    Raises:
-      InputError: a missing column, no rows, a file cut off, or another value, with
-        its row.
     """
     need_whole(path)
     types = dict.fromkeys(columns, pa.int64())
@@ -227,10 +219,6 @@ def load(config: DataConfig) -> FunnelLog:
     is the train part, that of the later weeks the valid part, and the random log of
     the same later weeks the test part. User features: all of user_features; item
     features: all of video_features_basic and ``data.kuairand.statistics``.
-
-    Raises:
-      InputError: a missing or damaged folder, file, column or value, or a split that
-        does not fit the test part.
     """
     _check_split(config)
     folder = need_folder(config.path, "data.path", HINT)

@@ -39,12 +39,7 @@ def _read(path: Path, part: int) -> pl.DataFrame:
 
 
 def load(config: DataConfig) -> FunnelLog:
-    """Log of train.txt (part 0), valid.txt if it exists (1) and test.txt (2).
-
-    Raises:
-      InputError: a folder or file that is missing, empty or cut off, or a token that is
-        not an integer, with its line.
-    """
+    """Log of train.txt (part 0), valid.txt if it exists (1) and test.txt (2)."""
     folder = need_folder(config.path, "data.path", HINT)
     frames = [_read(need_in_folder(folder, "train.txt", HINT), 0)]
     if (folder / "valid.txt").exists():

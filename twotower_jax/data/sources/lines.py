@@ -13,9 +13,6 @@ def need_whole(path: Path) -> None:
     """Check that a text file ends with a line feed, as all published formats do.
 
     A file that was cut off inside a number would otherwise be read as another number.
-
-    Raises:
-      InputError: the last line has no end.
     """
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
@@ -31,18 +28,7 @@ def need_whole(path: Path) -> None:
 
 
 def decode_lines(path: Path, encoding: str = "utf-8") -> list[str]:
-    """Lines of a text file; only a line feed ends a line.
-
-    Args:
-      path: the file.
-      encoding: its encoding.
-
-    Returns:
-      The lines without their ends.
-
-    Raises:
-      InputError: an empty file, or bytes that are not in the encoding.
-    """
+    """Lines of a text file; only a line feed ends a line."""
     try:
         text = path.read_bytes().decode(encoding)
     except UnicodeDecodeError as error:
@@ -72,12 +58,6 @@ def check_text(path: Path) -> None:
     """Refuse other encodings than UTF-8, zip archives and CR line ends.
 
     Text that is compressed by gzip or zstd passes if the name ends with .gz or .zst.
-
-    Args:
-      path: an existing file.
-
-    Raises:
-      InputError: naming the remedy.
     """
     with path.open("rb") as file:
         start = file.read(START)
@@ -139,16 +119,8 @@ def _unpacked(path: Path) -> bytes:
 def read_lines(path: Path, encoding: str = "utf-8") -> pl.Series:
     """Lines of a text file as a column; an empty line is null.
 
-    Args:
-      path: the file.
-      encoding: its encoding.
-
     Returns:
       [lines] text.
-
-    Raises:
-      InputError: an empty file, bytes that are not in the encoding, or a control
-        character 0x1f.
     """
     try:
         # The file is opened here, because polars expands wild cards in a path.
@@ -182,17 +154,7 @@ def read_fields(
     """Table of text from lines of fields without quoting, all of one width.
 
     Args:
-      path: the file.
-      separator: text between two fields, of any length.
       width: fields per line; None for that of the first line.
-      encoding: encoding of the file.
-      header: whether the first line names the columns; else they are column_0, ...
-
-    Returns:
-      The table. In messages rows are counted from 1, without the header.
-
-    Raises:
-      InputError: no rows, a row with more or fewer fields, or a file cut off.
     """
     lines = read_lines(path, encoding)
     first = (lines[0] or "").split(separator)
@@ -215,11 +177,7 @@ def read_fields(
 def _same_width(
     fields: pl.Series, names: list[str], separator: str, path: Path
 ) -> pl.Series:
-    """Return lists of fields, all as long as the names.
-
-    Raises:
-      InputError: another number of fields in a row.
-    """
+    """Return lists of fields, all as long as the names."""
     counts = fields.list.len()
     bad = counts != len(names)
     if bad.any():

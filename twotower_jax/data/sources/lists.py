@@ -15,12 +15,7 @@ BESIDE = ("rating", "stage", "rank", "weight")
 
 
 def holds_lists(frame: pl.DataFrame, config: DataConfig) -> bool:
-    """Whether the column of items holds a list per row.
-
-    Args:
-      frame: a table.
-      config: names of its columns, and ``list_separator`` for text.
-    """
+    """Whether the column of items holds a list per row."""
     item = config.columns.item
     if item not in frame.columns:
         return False
@@ -36,19 +31,6 @@ def rows_of_lists(
     items, or it is the same column and each item ends with -1 (clicked) or -0. With
     ``data.clicked_values`` it holds one event, that of all items of its row. Columns
     rating, stage, rank and weight may hold as long lists; the others are repeated.
-
-    Args:
-      frame: a table whose column of items holds lists.
-      config: names of its columns.
-      where: name of its file.
-
-    Returns:
-      The rows, the configuration with the names of their columns, and the number of
-      rows left out for they list no item.
-
-    Raises:
-      InputError: lists of unequal length, a clicked item that is not among the items
-        of its row, an item without a label, or lists of events.
     """
     columns = config.columns
     beside = [getattr(columns, role) for role in BESIDE]

@@ -38,11 +38,7 @@ PARTS = {"train": 0, "dev": 2}
 
 
 def _folders(folder: Path) -> dict[int, Path]:
-    """Return the folder of each part; a folder that holds the files is part 0.
-
-    Raises:
-      InputError: no train part, or two folders of the same part.
-    """
+    """Return the folder of each part; a folder that holds the files is part 0."""
     if (folder / BEHAVIORS).exists():
         return {0: folder}
     folders: dict[int, Path] = {}
@@ -165,9 +161,6 @@ def load(config: DataConfig) -> FunnelLog:
     If the folder holds train and dev, dev is the test part (for data.split=given).
     The catalogue is every news. Item features: category, subcategory (categorical)
     and the words of the title (multi).
-
-    Raises:
-      InputError: a missing folder or file, or a bad row.
     """
     folders = _folders(need_folder(config.path, "data.path", HINT))
     part = pl.Int8

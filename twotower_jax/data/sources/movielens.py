@@ -136,9 +136,6 @@ def load(config: DataConfig) -> FunnelLog:
     positive. Item features: genres (multi) and year (numeric, from the title). 1M and
     100K have user features gender and occupation (categorical) and age: of brackets
     (categorical) in 1M, of years (numeric) in 100K.
-
-    Raises:
-      InputError: a missing folder or file, or a bad value with its file and row.
     """
     folder = need_folder(config.path, "data.path", HINT)
     name = next((name for name in FORMATS if (folder / name).exists()), None)

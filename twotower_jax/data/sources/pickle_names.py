@@ -90,10 +90,6 @@ def as_bytes(text: Any = "", encoding: Any = "latin1") -> bytes:
 
     Args:
       text: the bytes as text.
-      encoding: must be "latin1".
-
-    Raises:
-      RefusedError: another encoding, or something other than text.
     """
     if not isinstance(text, str) or encoding != "latin1":
         raise RefusedError("an encoding other than that of bytes")

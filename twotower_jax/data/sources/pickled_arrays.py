@@ -158,10 +158,6 @@ def read_pickled_arrays(path: Path) -> Any:
 
     Lists, tuples, dictionaries (by numbers or strings), strings, bytes, numbers,
     None and numpy arrays of numbers; protocols 2 to 5.
-
-    Raises:
-      InputError: any other content, with the byte of its place, or a file that is
-        empty, cut off or damaged.
     """
     size = path.stat().st_size
     if size == 0:

@@ -26,11 +26,7 @@ TIME, RATING = "timestamp", "rating"
 
 
 def _read(path: Path) -> tuple[pl.DataFrame, dict[str, str]]:
-    """Return the columns of an atomic file as text or null, and the type of each.
-
-    Raises:
-      InputError: a header without types, an unknown type, or a ragged row.
-    """
+    """Return the columns of an atomic file as text or null, and the type of each."""
     frame = read_fields(path, "\t", header=True)
     types = {}
     for head in frame.columns:
@@ -52,11 +48,7 @@ def _read(path: Path) -> tuple[pl.DataFrame, dict[str, str]]:
 def _inter_files(
     folder: Path,
 ) -> tuple[dict[str, Path], dict[str, dict[int, Path]]]:
-    """Return the whole file of each data set of a folder, and the file of each part.
-
-    Raises:
-      InputError: two files of the same part.
-    """
+    """Return the whole file of each data set of a folder, and the file of each part."""
     whole: dict[str, Path] = {}
     parts: dict[str, dict[int, Path]] = {}
     for path in sorted(folder.glob("*.inter")):
@@ -78,9 +70,6 @@ def _interactions(folder: Path, split: str) -> tuple[str, dict[int, Path]]:
 
     Of a folder with parts and a whole file, the parts are read for data.split=given,
     else the whole file.
-
-    Raises:
-      InputError: no data set, several of them, or parts without a train part.
     """
     whole, parts = _inter_files(folder)
     names = sorted({*whole, *parts})
@@ -154,9 +143,6 @@ def load(config: DataConfig) -> FunnelLog:
     exist, hold features, by type: token (categorical), token_seq (multi), float
     (numeric); float_seq is left out and counted. Other columns of NAME.inter and other
     files are not used.
-
-    Raises:
-      InputError: a missing folder or file, a wrong header, or a bad row.
     """
     folder = need_folder(config.path, "data.path", HINT)
     name, files = _interactions(folder, config.split)

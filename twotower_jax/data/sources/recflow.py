@@ -178,9 +178,6 @@ def load(config: DataConfig) -> FunnelLog:
     User features: device_id, age, gender, province; item features: author_id,
     category_level_one, category_level_two, upload_type (all categorical), duration and
     upload_timestamp (numeric), each of the first row of its user or video.
-
-    Raises:
-      InputError: a missing or damaged folder, file, column or value.
     """
     folder = need_folder(config.path, "data.path", HINT)
     days = days_of(folder, config.recflow)

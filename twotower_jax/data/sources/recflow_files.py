@@ -63,19 +63,7 @@ Column = Callable[[str], pl.Series]
 
 
 def days_of(folder: Path, config: RecFlowConfig) -> list[date]:
-    """Days of ``data.recflow.days``, in order.
-
-    Args:
-      folder: the folder of RecFlow.
-      config: days and kind of folder.
-
-    Returns:
-      The days, all of which have files.
-
-    Raises:
-      InputError: a folder or the file of a day is missing, or there are fewer days
-        than ``days``.
-    """
+    """Days of ``data.recflow.days``, in order."""
     first, *others = (
         {"realshow": ".feather", "request_id_dict": ".pkl"}
         if config.stages == "request_id_dict"
@@ -137,20 +125,7 @@ def _no_days(config: RecFlowConfig, folder: Path, available: list[date]) -> Inpu
 def day_columns(
     folder: Path, day: date, config: RecFlowConfig, dropped: Counter[str]
 ) -> tuple[Column, str]:
-    """Columns of a day.
-
-    Args:
-      folder: the folder of RecFlow.
-      day: the day.
-      config: kind of folder and feedback.
-      dropped: counts by reason, to which those of the day are added.
-
-    Returns:
-      A function from names to columns, and the name of the file.
-
-    Raises:
-      InputError: a missing column, no rows, or a damaged file.
-    """
+    """Columns of a day."""
     if config.stages == "request_id_dict":
         joined = _joined(folder, day.isoformat(), config, dropped)
         return joined.get_column, str(folder / "realshow" / f"{day}.feather")

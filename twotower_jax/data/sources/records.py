@@ -28,9 +28,6 @@ def fields(schema: Mapping[str, pl.DataType]) -> list[Field]:
 
     A field of a list of records is a list; other cells are fields by themselves.
 
-    Args:
-      schema: {name of a column: its type}.
-
     Examples:
       >>> record = pl.Struct({"id": pl.Int64, "tags": pl.List(pl.String)})
       >>> [one.name for one in fields({"user": pl.Int64, "items": pl.List(record)})]
@@ -45,9 +42,6 @@ def fields(schema: Mapping[str, pl.DataType]) -> list[Field]:
 
 def of_fields(table: Table) -> Table:
     """Table with a column for each of its fields; without records it stays as it is.
-
-    Args:
-      table: of any columns.
 
     Examples:
       >>> table = pl.DataFrame({"user": [1], "item": [{"id": 2, "price": 3.5}]})

@@ -16,20 +16,7 @@ SIDES = {"user": "query_features", "item": "candidate_features"}
 def features_of(
     frame: pl.DataFrame, side: str, config: DataConfig, where: str
 ) -> dict[str, pl.Series]:
-    """Feature columns of one side, with numbers and vectors parsed.
-
-    Args:
-      frame: table with the columns.
-      side: "user" or "item".
-      config: kinds of the features.
-      where: name of the file of the table.
-
-    Returns:
-      {name: column}.
-
-    Raises:
-      InputError: a missing column, or a bad value with its row.
-    """
+    """Feature columns of one side, with numbers and vectors parsed."""
     kinds: dict[str, str] = getattr(config, SIDES[side])
     need_columns(frame, {f"data.{SIDES[side]}.{n}": n for n in kinds}, where)
     out = {name: frame[name] for name in kinds}
@@ -42,15 +29,7 @@ def features_of(
 
 
 def read_side(side: str, config: DataConfig) -> tuple[pl.DataFrame, str]:
-    """Table of the features of one side, and the name of its column of ids.
-
-    Args:
-      side: "user" or "item", whose file the configuration names.
-      config: the paths and names.
-
-    Raises:
-      InputError: a missing or broken file, or no column of ids.
-    """
+    """Table of the features of one side, and the name of its column of ids."""
     path = need_file(getattr(config, f"{side}s_path"), f"data.{side}s_path")
     frame = read_table(path, Layout(config.separator))
     own = getattr(config, f"{side}s_id")
@@ -61,17 +40,7 @@ def read_side(side: str, config: DataConfig) -> tuple[pl.DataFrame, str]:
 
 
 def side_table(first: pl.DataFrame, side: str, config: DataConfig) -> SideTable | None:
-    """Features of one side, from their own file or from the log; None without any.
-
-    Args:
-      first: the first row of each user or item of the log, canonical; not read where
-        the side has a file.
-      side: "user" or "item".
-      config: the paths and names.
-
-    Raises:
-      InputError: a file without features, or wrong values in it.
-    """
+    """Features of one side, from their own file or from the log; None without any."""
     kinds: dict[str, str] = getattr(config, SIDES[side])
     path = getattr(config, f"{side}s_path")
     if not kinds:

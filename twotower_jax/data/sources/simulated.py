@@ -12,11 +12,7 @@ OF_USER, OF_ITEM, OF_ROW = 64, 64, 16
 
 
 def load(config: DataConfig) -> FunnelLog:
-    """Return the log of the embedded world.
-
-    Raises:
-      InputError: the world does not fit into memory, or its click rate is impossible.
-    """
+    """Return the log of the embedded world."""
     world = config.simulator
     _check_memory(world)
     try:
@@ -29,11 +25,7 @@ def load(config: DataConfig) -> FunnelLog:
 
 
 def _check_memory(world: SimulatorConfig) -> None:
-    """Refuse a world that would not fit into memory before it is made.
-
-    Raises:
-      InputError: naming the key that asks for most.
-    """
+    """Refuse a world that would not fit into memory before it is made."""
     needs = {
         "users": OF_USER * world.users,
         "items": OF_ITEM * world.items,

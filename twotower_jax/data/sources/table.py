@@ -32,14 +32,9 @@ def stage_of_rating(
     Args:
       ratings: [rows] numbers, or texts of numbers.
       minimum: lowest rating of a positive; None: every rating is a positive.
-      where: name of the file.
-      column: name of the column.
 
     Returns:
       [rows] int8.
-
-    Raises:
-      InputError: a rating that is not a number.
 
     Examples:
       >>> stage_of_rating(pl.Series([3.5, 4.0]), 4, "ratings.csv", "rating").to_list()
@@ -53,11 +48,7 @@ def check_meaning(columns: ColumnsConfig, min_rating: float | None) -> None:
     """Check that at most one column defines the positives.
 
     Args:
-      columns: names of the columns.
       min_rating: lowest rating of a positive, or None.
-
-    Raises:
-      InputError: two such columns, or a minimum without a column of ratings.
     """
     named = [n for n in ("clicked", "rating", "stage") if getattr(columns, n)]
     if len(named) > 1:
@@ -103,21 +94,7 @@ def _stage(frame: pl.DataFrame, config: DataConfig, where: str) -> pl.Series | N
 def canonical(
     frame: pl.DataFrame, where: str, part: int, config: DataConfig
 ) -> pl.DataFrame:
-    """Columns of a log from the columns of a table.
-
-    Args:
-      frame: the table.
-      where: name of its file.
-      part: 0 train, 1 valid, 2 test.
-      config: names of the columns and kinds of the features.
-
-    Returns:
-      Columns part, user, item and those of request, time, rank, stage and weight that
-      the table has; features without a file of their own as "user:NAME", "item:NAME".
-
-    Raises:
-      InputError: a missing column, or a bad value with its row.
-    """
+    """Columns of a log from the columns of a table."""
     columns = config.columns
     used = {
         KEY if key == "weight" else f"data.columns.{key}": name
@@ -152,11 +129,7 @@ def canonical(
 
 
 def stack(frames: list[pl.DataFrame]) -> pl.DataFrame:
-    """Rows of all files; ids that are text in one file are text in all.
-
-    Raises:
-      InputError: a column has types in two files that do not match.
-    """
+    """Rows of all files; ids that are text in one file are text in all."""
     try:
         for name in frames[0].columns:
             types = {frame[name].dtype for frame in frames}
@@ -172,11 +145,7 @@ def stack(frames: list[pl.DataFrame]) -> pl.DataFrame:
 
 
 def columns_read(config: DataConfig) -> set[str]:
-    """Return the names of the columns of the log that a configuration names.
-
-    Args:
-      config: names of the columns and kinds of the features.
-    """
+    """Return the names of the columns of the log that a configuration names."""
     names = {name for name in asdict(config.columns).values() if name is not None}
     for side, features in SIDES.items():
         if getattr(config, f"{side}s_path") is None:
@@ -185,14 +154,7 @@ def columns_read(config: DataConfig) -> set[str]:
 
 
 def table_files(config: DataConfig) -> list[tuple[int, Path]]:
-    """Files of a log and the part of each: 0 train, 1 valid, 2 test.
-
-    Args:
-      config: the paths, and the columns that define the positives.
-
-    Raises:
-      InputError: no such file, or columns that do not fit each other.
-    """
+    """Files of a log and the part of each: 0 train, 1 valid, 2 test."""
     check_meaning(config.columns, config.min_rating)
     _check_values(config)
     files = [(0, path) for path in need_tables(config.path, "data.path")]
@@ -205,22 +167,7 @@ def table_files(config: DataConfig) -> list[tuple[int, Path]]:
 def rows_of(
     frame: pl.DataFrame, where: str, part: int, first_row: int, config: DataConfig
 ) -> tuple[pl.DataFrame, dict[str, int]]:
-    """Canonical rows of a table, one per listed item, and what was left out.
-
-    Args:
-      frame: rows of a table.
-      where: name of its file.
-      part: 0 train, 1 valid, 2 test.
-      first_row: number of rows of the log before these. A list is a request of its
-        own; its number is that of its row.
-      config: names of the columns and kinds of the features.
-
-    Returns:
-      Columns of `canonical`, and {reason: number of rows}.
-
-    Raises:
-      InputError: a missing column, or a bad value with its row.
-    """
+    """Canonical rows of a table, one per listed item, and what was left out."""
     if not holds_lists(frame, config):
         return canonical(frame, where, part, config), {}
     listed, own, dropped = rows_of_lists(frame, config, where)
@@ -247,9 +194,6 @@ def load(config: DataConfig) -> FunnelLog:
     positive. With ``clicked`` (0/1, or ``data.clicked_values``) the other rows are
     exposed; with ``rating`` those below ``data.min_rating`` are. Cells that list items
     become a row per item, one request per list (`data.sources.lists`).
-
-    Raises:
-      InputError: an error in a file, with file, row or column, value and remedy.
     """
     frames: list[pl.DataFrame] = []
     dropped: dict[str, int] = {}
@@ -286,11 +230,6 @@ def _first_rows(log: pl.DataFrame, side: str) -> pl.DataFrame:
 
 
 def unused(columns: list[str], config: DataConfig) -> list[str]:
-    """Return the canonical columns that are no part of a log: features, and one part.
-
-    Args:
-      columns: names of canonical columns.
-      config: the paths.
-    """
+    """Return the canonical columns that are no part of a log: features, and one part."""
     one_part = config.valid_path is None and config.test_path is None
     return [name for name in columns if ":" in name or (one_part and name == "part")]

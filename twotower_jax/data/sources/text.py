@@ -33,16 +33,7 @@ def read_text(
     """Text table with every column as text; an empty field is null.
 
     Args:
-      path: the file, UTF-8, possibly compressed.
-      separator: one character between two fields.
-      header: whether the first line names the columns; else they are column_0, ...
       rows: number of rows to read; None for all.
-
-    Returns:
-      The table.
-
-    Raises:
-      InputError: an empty file, a row with too many fields, or another encoding.
     """
     try:
         frame = pl.read_csv(
@@ -64,13 +55,7 @@ def read_text(
 
 
 def refused_text(path: Path, separator: str, error: Exception) -> InputError:
-    """Return why a text table cannot be read, and the remedy.
-
-    Args:
-      path: the file.
-      separator: one character between two fields.
-      error: what polars raised.
-    """
+    """Return why a text table cannot be read, and the remedy."""
     if isinstance(error, pl.exceptions.NoDataError):
         return InputError(f"{path}: is empty; give a file with rows")
     reason = _ragged_row(path, separator) or str(error).strip().split("\n")[0]
@@ -80,15 +65,7 @@ def refused_text(path: Path, separator: str, error: Exception) -> InputError:
 
 
 def check_names(names: list[str], path: Path) -> None:
-    """Refuse a name that two columns have: polars renames the second.
-
-    Args:
-      names: of the columns of a text table.
-      path: its file.
-
-    Raises:
-      InputError: two columns have one name.
-    """
+    """Refuse a name that two columns have: polars renames the second."""
     for name in names:
         first, mark, _ = name.rpartition("_duplicated_")
         if mark and first in names:

@@ -36,16 +36,8 @@ def read_typed(
     """Table of a JSON lines, parquet or feather file, with its types.
 
     Args:
-      path: an existing file.
-      kind: the ending of its format, such as ``.parquet``.
       keep: columns to return, if the table has all of them; None for all.
       rows: number of rows to read; None for all.
-
-    Returns:
-      The table.
-
-    Raises:
-      InputError: the file is damaged, or has a type that polars does not read.
     """
     try:
         with panics_unprinted():
@@ -60,13 +52,7 @@ def read_typed(
 
 
 def refused(path: Path, kind: str, error: BaseException) -> InputError:
-    """Return why a file cannot be read, and the remedy.
-
-    Args:
-      path: the file.
-      kind: the ending of its format, such as ``.parquet``.
-      error: what polars raised.
-    """
+    """Return why a file cannot be read, and the remedy."""
     text = str(error).strip()
     if twice := TWICE.search(text):
         name = twice[1] or twice[2]

@@ -217,9 +217,6 @@ def load(config: DataConfig) -> FunnelLog:
     clicks of a game have the time of the game. The catalogue is every article.
     Query features: current, target (categorical with the same codes); item feature:
     category (multi).
-
-    Raises:
-      InputError: a missing folder or file, or a bad line.
     """
     folder = need_folder(config.path, "data.path", HINT)
     files = {
