@@ -1,7 +1,7 @@
 """Optimizers: the choices of ``optimizer=``, each an elementwise optax transformation.
 
 Dense parameters and gathered rows of tables are both updated by it, see
-`twotower_jax.training.optimizers`.
+`twotower_jax.training.updates`.
 """
 
 from __future__ import annotations

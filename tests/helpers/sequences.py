@@ -9,7 +9,7 @@ import numpy as np
 from helpers.problems import as_loaded, small_problem, with_times
 from helpers.source_steps import CHEAP
 from twotower_jax.model import two_tower as net
-from twotower_jax.training.batch_queries import batch_queries
+from twotower_jax.training.queries import batch_queries
 
 USERS, ITEMS, LENGTH, DIM = 14, 20, 5, 6
 RNG = np.random.default_rng(3)

@@ -17,7 +17,7 @@ from helpers.source_steps import (
 
 from twotower_jax.errors import InputError
 from twotower_jax.model import two_tower as net
-from twotower_jax.training.dropout import drop_numbers
+from twotower_jax.training.queries import drop_numbers
 
 SHARE = 0.3
 DROPOUT = {"towers__query_dropout": SHARE}

@@ -18,8 +18,8 @@ from twotower_jax.model.inputs import query_inputs
 from twotower_jax.optimizers import Adam
 from twotower_jax.training import batch_loss, query_chunks, row_updates
 from twotower_jax.training.draws import choose, draw
-from twotower_jax.training.row_updates import BagGradient, update_table
 from twotower_jax.training.step import train_step
+from twotower_jax.training.updates import BagGradient, update_table
 
 USERS, ITEMS, CLICKS, LENGTH, HALF_LIFE = 12, 20, 150, 4, 1.5
 USER, ITEM = zipf_clicks(USERS, ITEMS, CLICKS)

@@ -8,12 +8,14 @@ import pytest
 
 from twotower_jax.errors import InputError
 from twotower_jax.optimizers import OPTIMIZERS
-from twotower_jax.training.optimizers import (
+from twotower_jax.training.updates import (
+    BagGradient,
     TouchedRows,
+    as_bags,
     update_dense,
     update_rows,
+    update_table,
 )
-from twotower_jax.training.row_updates import BagGradient, as_bags, update_table
 
 SIZE, DIM = 50, 4
 

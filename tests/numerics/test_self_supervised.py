@@ -21,7 +21,7 @@ from helpers.source_steps import (
 from twotower_jax.data.log import Feature
 from twotower_jax.errors import InputError
 from twotower_jax.run.problem import make_problem
-from twotower_jax.training.self_supervised import draw_views
+from twotower_jax.training.terms import draw_views
 
 WEIGHT, TAU, NUM = 0.7, 0.3, 24
 RNG = np.random.default_rng(0)

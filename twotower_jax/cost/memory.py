@@ -7,7 +7,7 @@ from twotower_jax.data.block_order import BLOCK, WINDOW
 from twotower_jax.data.shards import stored_rows
 from twotower_jax.data.sizes import LOG_ROW, PART_ROW
 from twotower_jax.losses.blocks import block_rows
-from twotower_jax.training.row_updates import LEAST_ROWS, ROWS, SHARE
+from twotower_jax.training.updates import LEAST_ROWS, ROWS, SHARE
 
 NUMBER = 4  # bytes of float32 and int32
 # Vectors that are alive together, counted in compiled steps: per encoded row its row of

@@ -13,7 +13,7 @@ from twotower_jax.model.two_tower import table_sizes
 from twotower_jax.registry import join, split
 from twotower_jax.sampling.masks import MASKS
 from twotower_jax.training.hard_sources import HARD_SOURCES
-from twotower_jax.training.query_chunks import places_of_chunk
+from twotower_jax.training.queries import places_of_chunk
 from twotower_jax.training.sampler_state import Streaming
 from twotower_jax.training.types import Structure
 

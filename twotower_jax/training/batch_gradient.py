@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from twotower_jax.training.batch_loss import Context, Weights, loss_of_batch
-from twotower_jax.training.query_chunks import (
+from twotower_jax.training.queries import (
     QueryTower,
     embed_chunks,
     gradient_of_chunks,

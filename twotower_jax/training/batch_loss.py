@@ -16,12 +16,10 @@ from twotower_jax.sampling.columns import first_columns
 from twotower_jax.sampling.distinct import distinct_rows
 from twotower_jax.training.correction import batch_terms, columns_ascend
 from twotower_jax.training.draws import Draws
-from twotower_jax.training.dropout import drop_numbers
 from twotower_jax.training.kth_scores import weights_at_k
+from twotower_jax.training.queries import drop_numbers
 from twotower_jax.training.score_filter import score_limit
-from twotower_jax.training.self_supervised import Views, view_loss
-from twotower_jax.training.stage_pairs import stage_loss
-from twotower_jax.training.two_way import user_loss
+from twotower_jax.training.terms import Views, stage_loss, user_loss, view_loss
 from twotower_jax.training.types import Batch, Program, TrainData, TrainState
 
 

@@ -3,27 +3,128 @@
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from twotower_jax.config.towers import TowersConfig
+from twotower_jax.data.processes import alone, put
+from twotower_jax.data.shards import DATA, TABLE
 from twotower_jax.errors import NonFiniteLossError
-from twotower_jax.training.agreed_stop import AgreedStop
 from twotower_jax.training.checkpoint import Checkpoints
 from twotower_jax.training.feeds import DeviceFeed, HostFeed
 from twotower_jax.training.lanes import Lane
+from twotower_jax.training.mesh import whole
 from twotower_jax.training.problem import Problem
 from twotower_jax.training.progress import ProgressLine
 from twotower_jax.training.sampler_state import diagnostics
-from twotower_jax.training.saves import Saves
 from twotower_jax.training.schedule import Notes, Schedule
 from twotower_jax.training.signals import Stopped, StopRequest
 from twotower_jax.training.step import run_steps
 from twotower_jax.training.temperature import learned_temperature
 from twotower_jax.training.together import ArmSteps
 from twotower_jax.training.types import TrainState
+
+
+class AgreedStop:
+    """The signal that ends a training, known to all of its processes at one step.
+
+    The processes ask with each dispatch and read the answer when it has ended, so that
+    no step waits for it.
+
+    Args:
+      request: Signals of this process.
+      mesh: Devices of all processes.
+    """
+
+    def __init__(self, request: StopRequest, mesh: Mesh):
+        self._request, self._mesh = request, mesh
+        self._alone, self._heard = alone(), 0
+
+    @property
+    def number(self) -> int | None:
+        """Number of the signal, or None."""
+        return self._request.number if self._alone else self._heard or None
+
+    def ask(self) -> jax.Array | None:
+        """Return the largest number of all processes, on its way; None of one alone."""
+        if self._alone:
+            return None
+        spread = NamedSharding(self._mesh, PartitionSpec((DATA, TABLE)))
+        own = np.full(self._mesh.size, self._request.number or 0, np.int32)
+        return _largest(put(own, spread), whole(self._mesh))
+
+    def hear(self, answer: jax.Array | None) -> None:
+        """Note an answer of `ask`."""
+        if answer is not None:
+            self._heard = self._heard or int(answer)
+
+
+@partial(jax.jit, static_argnums=1)
+def _largest(numbers: jax.Array, where: NamedSharding) -> jax.Array:
+    return jax.lax.with_sharding_constraint(jnp.max(numbers), where)
+
+
+# --- When a training saves its state, and the best state until then -------------------
+
+
+# A checkpoint of small tables takes as long as many of their steps.
+SECONDS = 10.0
+# Larger states are not held beside the tables that train.
+MOST_BYTES = 2**26
+
+
+class Saves:
+    """The checkpoints that a training writes.
+
+    Args:
+      checkpoints: Of the run.
+      always: Whether each validation is followed by a checkpoint.
+
+    Attributes:
+      behind: Whether the state after the last validation is not saved.
+    """
+
+    def __init__(self, checkpoints: Checkpoints, always: bool):
+        self._checkpoints = checkpoints
+        # Clocks of several processes differ, and they save together.
+        self._always = always or not alone()
+        self._last, self.behind = time.monotonic(), False
+        self._held: tuple[TrainState, dict[str, Any]] | None = None
+
+    def due(self, state: TrainState) -> bool:
+        """Return whether the state after a validation is saved.
+
+        So it is where the last checkpoint is `SECONDS` old, and where the state has
+        more than `MOST_BYTES`.
+        """
+        if self._always or time.monotonic() - self._last >= SECONDS:
+            return True
+        return sum(leaf.nbytes for leaf in jax.tree.leaves(state)) > MOST_BYTES
+
+    def hold(self, state: TrainState, notes: dict[str, Any]) -> None:
+        """Leave a state unsaved; hold it in memory if it is the best one."""
+        self.behind = True
+        if notes["best_step"] == notes["last_step"]:
+            # The next dispatch takes the memory of the state.
+            self._held = jax.tree.map(jnp.copy, state), dict(notes)
+
+    def save(self, state: TrainState, notes: dict[str, Any]) -> None:
+        """Save a state, and the best one before it, which may be saved already."""
+        best = notes["best_step"]
+        if self._held is not None and best != notes["last_step"]:
+            held, then = self._held
+            if then["best_step"] == best:
+                self._checkpoints.save(held, then, set())
+        self._checkpoints.save(state, notes, {best})
+        self._held, self._last, self.behind = None, time.monotonic(), False
+
+
+# --- The Python loop of training: dispatches, validation, early stopping, checkpoi ----
 
 
 class Hooks(NamedTuple):

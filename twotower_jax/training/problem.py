@@ -1,5 +1,6 @@
 """Everything that decides the numbers of a training, and its first state."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -11,12 +12,28 @@ from twotower_jax.model.two_tower import rows_of_tables
 from twotower_jax.training.hard_mining import Mining, mine
 from twotower_jax.training.kth_scores import KthScores, estimate
 from twotower_jax.training.mesh import Layout, MeshShape, make_mesh
-from twotower_jax.training.renewals import Renewal
 from twotower_jax.training.sampler_state import Streaming, init_samplers
-from twotower_jax.training.schedule import Schedule
+from twotower_jax.training.schedule import Renewals, Schedule
 from twotower_jax.training.step import init_state
 from twotower_jax.training.types import Program, TrainData, TrainState
 from twotower_jax.training.warm_start import WarmStart
+
+
+class Renewal(NamedTuple):
+    """One memory of the samplers that the loop renews.
+
+    Attributes:
+      name: Name of the memory in ``TrainState.samplers``.
+      when: Steps before which it is renewed.
+      renew: Function of the state that returns the memory.
+    """
+
+    name: str
+    when: Renewals
+    renew: Callable[[TrainState], np.ndarray]
+
+
+# --- Everything that decides the numbers of a training, and its first state -----------
 
 
 class Problem(NamedTuple):

@@ -13,7 +13,7 @@ from twotower_jax.sampling.mining import best_of
 from twotower_jax.sampling.proposals import log_prob
 from twotower_jax.sampling.resampling import resampled_log_prob
 from twotower_jax.training.easy_draws import draw_easy, log_mass
-from twotower_jax.training.query_chunks import query_vectors
+from twotower_jax.training.queries import query_vectors
 from twotower_jax.training.row_masks import masked_items
 from twotower_jax.training.score_filter import too_close
 from twotower_jax.training.slots import HardDraws, RowPools, Slots

@@ -19,18 +19,18 @@ from twotower_jax.training.batch_loss import (
     gather_weights,
     tower_inputs,
 )
-from twotower_jax.training.batch_queries import batch_queries
 from twotower_jax.training.draws import Draws, choose, draw
+from twotower_jax.training.gradients import TableGradients, table_gradients
 from twotower_jax.training.log_q import log_q_plus
 from twotower_jax.training.mesh import in_place
-from twotower_jax.training.optimizers import (
+from twotower_jax.training.queries import batch_queries
+from twotower_jax.training.temperature import update_log_temperature
+from twotower_jax.training.terms import draw_views
+from twotower_jax.training.types import Batch, Hyper, Program, TrainData, TrainState
+from twotower_jax.training.updates import (
+    update_blocks,
     update_dense,
 )
-from twotower_jax.training.row_updates import update_blocks
-from twotower_jax.training.self_supervised import draw_views
-from twotower_jax.training.table_gradients import TableGradients, table_gradients
-from twotower_jax.training.temperature import update_log_temperature
-from twotower_jax.training.types import Batch, Hyper, Program, TrainData, TrainState
 
 
 @jax.jit

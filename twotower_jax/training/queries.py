@@ -1,15 +1,4 @@
-"""Queries that read each item of a history, in chunks of rows: a large batch fits.
-
-The vectors of the items of all histories of a batch, [B, length, dim], are the largest
-arrays of such a step. Where they are many, the embeddings of the queries are computed
-chunk by chunk and their places are forgotten; the loss is differentiated by the
-embeddings; and each chunk is computed again to pass its part of the gradient on. The
-gradient is that of the whole batch but for the order of its sums.
-
-References:
-  Gao et al., Scaling deep contrastive learning batch size under memory limited setup,
-  RepL4NLP 2021 (GradCache).
-"""
+"""Inputs and embeddings of the queries of a batch."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -17,13 +6,77 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from twotower_jax import keys
 from twotower_jax.model import two_tower as net
 from twotower_jax.model.bags import Bag, gather_bags
 from twotower_jax.model.history import HistoryInputs, HistorySpec
-from twotower_jax.model.inputs import Inputs
+from twotower_jax.model.inputs import Inputs, query_inputs
+from twotower_jax.model.sequence import Dropout
 from twotower_jax.model.specs import Model
+from twotower_jax.model.stream import stream_inputs
+from twotower_jax.model.tower import l2_normalize
 from twotower_jax.sampling.distinct import distinct_rows
-from twotower_jax.training.row_updates import BagGradient, add_bags
+from twotower_jax.training.types import Batch, Program, TrainData, TrainState
+from twotower_jax.training.updates import BagGradient, add_bags
+
+
+def drop_numbers(program: Program, state: TrainState, query: jax.Array) -> jax.Array:
+    """Query embeddings of a step, some of whose numbers are dropped.
+
+    Each number is kept with probability 1 - p and then divided by it, so that a dot
+    product keeps its mean; a cosine gets its length 1 again, as if the numbers had been
+    dropped before the normalisation. The masks are a function of seed and step.
+
+    Args:
+      query: [B, D] embeddings of the queries.
+
+    Returns:
+      [B, D] float32; the same ones without dropout. A row of zeros stays one.
+
+    References:
+      Srivastava et al., Dropout, JMLR 2014. Wu et al., BSL, ICDE 2024, code: .1 on the
+      embeddings of users.
+    """
+    share = program.hyper.query_dropout
+    if share is None:
+        return query
+    key = keys.stream(program.hyper.seed, "towers.query_dropout", state.step)
+    kept = jax.random.uniform(key, query.shape) >= share
+    query = jnp.where(kept, query / (1 - share), 0)
+    normalize = program.structure.model.query.normalize
+    return l2_normalize(query) if normalize else query
+
+
+# --- Inputs of the query tower for the rows of a batch --------------------------------
+
+
+def batch_queries(
+    program: Program, data: TrainData, state: TrainState, batch: Batch
+) -> Inputs:
+    """Inputs of the query tower for the rows of a batch.
+
+    Rows that are sequences end to end read each item of a sequence once. The dropout
+    of a transformer is a function of seed and step.
+    """
+    model = program.structure.model
+    if program.structure.end_to_end:
+        inputs = stream_inputs(model, data.entities, batch.queries)
+    else:
+        inputs = query_inputs(model, data.entities, batch.queries, batch.items)
+    share, history = program.hyper.sequence_dropout, inputs.history
+    if share is None or history is None:
+        return inputs
+    key = keys.stream(program.hyper.seed, "towers.sequence.dropout", state.step)
+    return inputs._replace(history=history._replace(dropout=Dropout(key, share)))
+
+
+# --- Queries that read each item of a history, in chunks of rows ----------------------
+# The vectors of the items of all histories of a batch, [B, length, dim], are the
+# largest arrays of such a step. Where they are many, the embeddings of the queries are computed
+# chunk by chunk and their places are forgotten; the loss is differentiated by the
+# embeddings; and each chunk is computed again to pass its part of the gradient on. The
+# gradient is that of the whole batch but for the order of its sums.
+
 
 # Items of histories whose vectors are held at a time: 64 MiB of dimension 64.
 PLACES = 2**18

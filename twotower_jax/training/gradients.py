@@ -1,17 +1,4 @@
-"""The L2 penalty of a batch, a function of its queries and positives alone.
-
-  penalty = l2 / 2 * sum_i w_i (|rows of query i|^2 + |rows of positive i|^2)
-
-The weights w_i are those of the rows in the loss; the rows are those of
-the embedding tables that the towers look up, and a feature of several values counts
-the mean of their squared norms. Negatives add nothing, so that two arms with other
-negatives are regularised alike. Summed over an epoch, a row is penalised once per
-positive, as in matrix factorisation.
-
-References:
-  Salakhutdinov & Mnih, Probabilistic matrix factorization, NIPS 2007, eq. 4, with the
-  penalty of a row in proportion to its number of positives.
-"""
+"""Gradients by the tables: of the loss and of its L2 penalty."""
 
 from typing import NamedTuple
 
@@ -21,8 +8,10 @@ import jax.numpy as jnp
 from twotower_jax.model.bags import Bag
 from twotower_jax.model.embeddings import TableRows
 from twotower_jax.model.inputs import Inputs
-from twotower_jax.training.batch_loss import Context, number_of_slots
+from twotower_jax.training.batch_loss import Context, Weights, number_of_slots
 from twotower_jax.training.correction import row_weights
+from twotower_jax.training.queries import SummedRows
+from twotower_jax.training.updates import BagGradient, TouchedRows, as_bags
 
 
 class Counted(NamedTuple):
@@ -113,3 +102,45 @@ def look_ups(rows: TableRows, weight: jax.Array) -> jax.Array:
     """
     total = jnp.zeros(rows.ids.shape[0], weight.dtype)
     return total.at[rows.place].add(rows.present.astype(weight.dtype) * weight)
+
+
+# --- Gradients by the tables: of the loss and its L2 penalty, from both towers --------
+
+
+# The gradient by a table is the sum of its parts.
+TableGradients = dict[str, list[TouchedRows | BagGradient]]
+
+
+def table_gradients(
+    context: Context, weights: Weights, gradient: Weights
+) -> TableGradients:
+    """Gradients by the tables that a batch touches."""
+    tables: TableGradients = {}
+    for side, entities in penalised(context).items():
+        parts = _of_side(entities, getattr(weights, side), getattr(gradient, side))
+        for name, part in parts.items():
+            tables[name] = [*tables.get(name, []), part]
+    return tables
+
+
+def _of_side(
+    entities: Counted, values: dict[str, jax.Array], gradient: dict[str, jax.Array]
+) -> dict[str, TouchedRows | BagGradient]:
+    """Return the gradient of one tower by each of its tables."""
+    parts: dict[str, TouchedRows | BagGradient] = {}
+    for name, rows in entities.inputs.rows.items():
+        norms = look_ups(entities.rows[name], entities.row_weight)
+        added = gradient[name] + norms[:, None] * values[name]
+        parts[name] = TouchedRows(rows.ids, values[name], added)
+    for name, bag in entities.inputs.bags.items():
+        decay = bag_decay(entities, bag)
+        summed = gradient[name]
+        if isinstance(summed, SummedRows):
+            factor = jnp.zeros(len(summed.ids), decay.dtype)
+            factor = factor.at[summed.place].add(decay.reshape(-1), mode="drop")
+            rows = TouchedRows(summed.ids, summed.gradient, summed.gradient)
+            parts[name] = as_bags(rows)._replace(decay=factor[:, None])
+            continue
+        vectors = gradient[name] / bag.total[:, None]
+        parts[name] = BagGradient(bag.ids, bag.weight, vectors, decay)
+    return parts
