@@ -8,7 +8,7 @@ import polars as pl
 
 from twotower_jax.config import Config, from_dict
 from twotower_jax.data.log import Feature, FunnelLog, Pairs, Split, Stage
-from twotower_jax.run.inputs import Loaded
+from twotower_jax.run.loader import Loaded
 from twotower_jax.run.problem import make_problem
 from twotower_jax.training.problem import Problem
 from twotower_jax.training.types import Program

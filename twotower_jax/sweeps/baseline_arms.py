@@ -15,7 +15,7 @@ from rich.console import Console
 
 from twotower_jax.config import Config
 from twotower_jax.errors import InputError
-from twotower_jax.run.records import RunFolder, run_folder
+from twotower_jax.run.folder import RunFolder, run_folder
 from twotower_jax.sweeps.compose import command_line, compose_all, to_config
 from twotower_jax.sweeps.files_once import FilesOnce
 from twotower_jax.sweeps.jobs import EXPECTED, SWEEP
@@ -160,8 +160,7 @@ def _run_now(
     """Run in this process, its output on a console, and print a line."""
     # Imported on use, for they import JAX.
     from twotower_jax.report.console import print_line
-    from twotower_jax.run.attempt import Sharing
-    from twotower_jax.run.execute import run
+    from twotower_jax.run.execute import Sharing, run
 
     shared = Sharing(load, wait=True)
     result = run(config, console=console, command=command_line(), shared=shared)
@@ -176,7 +175,7 @@ def fits(config: Config, load: Callable[[Config], Any], large: set[str]) -> bool
       load: returns its data.
       large: the reasons that were printed; a new one is printed and added.
     """
-    from twotower_jax.run.inputs import oversized
+    from twotower_jax.run.loader import oversized
 
     reason = oversized(config, load(config))
     if reason is None or RunFolder(run_folder(config)).is_done():
@@ -190,7 +189,7 @@ def fits(config: Config, load: Callable[[Config], Any], large: set[str]) -> bool
 
 def one_reading() -> Callable[[Config], Any]:
     """Return a function that loads data, and keeps the last ones for the next run."""
-    from twotower_jax.run.inputs import load_data
+    from twotower_jax.run.loader import load_data
 
     kept: dict[str, Any] = {}
 

@@ -223,7 +223,7 @@ class StudyCallback(Callback):
 
     def _report(self, folder: Path) -> None:
         """Write study.json and the report; a description that fails is not kept."""
-        from twotower_jax.run.lock import held
+        from twotower_jax.run.folder import held
         from twotower_jax.study.description import (
             read_description,
             write_description,

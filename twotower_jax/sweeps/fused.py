@@ -25,10 +25,9 @@ from rich.console import Console
 
 from twotower_jax.config import Config
 from twotower_jax.errors import BusyError
-from twotower_jax.run.attempt import Sharing
-from twotower_jax.run.execute import run
-from twotower_jax.run.inputs import Loaded, load_data
-from twotower_jax.run.records import RunFolder, run_folder
+from twotower_jax.run.execute import Sharing, run
+from twotower_jax.run.folder import RunFolder, run_folder
+from twotower_jax.run.loader import Loaded, load_data
 from twotower_jax.sweeps.groups import group_runs
 from twotower_jax.sweeps.options import FusedOptions
 from twotower_jax.sweeps.worker_process import own_cores, worker_processes

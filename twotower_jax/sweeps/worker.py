@@ -59,8 +59,7 @@ class _Worker:
     def _run(self, order: dict[str, Any]) -> None:
         """Make one run; send its output, and its result or its error."""
         from twotower_jax.config import from_record
-        from twotower_jax.run.attempt import Sharing
-        from twotower_jax.run.execute import run
+        from twotower_jax.run.execute import Sharing, run
         from twotower_jax.sweeps.jobs import FailedJobError
         from twotower_jax.sweeps.worker_process import error_message
         from twotower_jax.training.progress import make_console

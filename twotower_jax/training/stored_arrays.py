@@ -20,7 +20,13 @@ from typing import Any
 import jax
 
 from twotower_jax.config.parse_text import parse_json
-from twotower_jax.data.drafts import draft_of, scratch, to_disk, writing
+from twotower_jax.data.drafts import (
+    checksum,
+    draft_of,
+    scratch,
+    to_disk,
+    writing,
+)
 from twotower_jax.data.processes import leads, meet
 from twotower_jax.data.shards import MOST_SHARDS
 from twotower_jax.training.mesh import Layout, MeshShape, make_mesh, spread_axis
@@ -146,8 +152,8 @@ def read_notes(path: Path) -> dict[str, Any]:
     """
     try:
         kept = parse_json(notes_of(path).read_text(encoding="utf-8"))
-        checksum = kept.pop("checksum")
-        if checksum != _checksum_of(kept):
+        written = kept.pop("checksum")
+        if written != _checksum_of(kept):
             raise DamagedError("its notes are damaged")
     except FileNotFoundError:
         raise DamagedError("its notes are missing") from None
@@ -212,13 +218,8 @@ def _checksum_of(values: dict[str, Any]) -> str:
 
 def _checksums(path: Path) -> dict[str, str]:
     """Return the SHA-256 of every file of a folder by its path in it."""
-    found = {}
-    for one in sorted(path.rglob("*")):
-        if one.is_file():
-            with one.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256")
-            found[one.relative_to(path).as_posix()] = digest.hexdigest()
-    return found
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return {file.relative_to(path).as_posix(): checksum(file) for file in files}
 
 
 @contextmanager
