@@ -20,15 +20,11 @@ from twotower_jax.run.rank import QuerySet, Ranking, make_query_sets, rank
 
 
 class BaselineRanking(NamedTuple):
-    """The ranking of a split by a baseline.
-
-    Attributes:
-      ranking: of the queries.
-      by_popularity: number of queries that have the order of popularity, for all of
-        their scores are 0: the user has no positive that the baseline knows.
-    """
+    """The ranking of a split by a baseline."""
 
     ranking: Ranking
+    # Number of queries that have the order of popularity, for all of their scores are
+    # 0: the user has no positive that the baseline knows.
     by_popularity: int
 
 

@@ -96,21 +96,13 @@ def validate(
 
 
 class TrainedRun(NamedTuple):
-    """A finished run of towers, read from its folder.
+    """A finished run of towers, read from its folder."""
 
-    Attributes:
-      config: with the features of both towers named.
-      data: the run's data.
-      model: both towers.
-      params: of the best validation, on the host.
-      step: at which they were saved.
-    """
-
-    config: Config
+    config: Config  # with the features of both towers named
     data: Loaded
     model: Model
-    params: dict
-    step: int
+    params: dict  # of the best validation, on the host
+    step: int  # at which they were saved
 
 
 def evaluate_run(config: Config, folder: Path) -> dict[str, dict[str, float]]:

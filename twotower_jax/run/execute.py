@@ -81,20 +81,16 @@ _drawing = threading.Lock()
 
 
 class Sharing(NamedTuple):
-    """Objects that a run shares with the runs beside it in the same process.
-
-    Attributes:
-      load: reads the data of a configuration.
-      progress: makes the progress line of a training, as TrainingProgress.
-      request: notes SIGTERM and Ctrl-C; None: the run notes them itself.
-      together: runs the steps with those of other runs; None: they run alone.
-      wait: whether to wait for another process that works on the run's folder.
-    """
+    """Objects that a run shares with the runs beside it in the same process."""
 
     load: Callable[[Config], Loaded] = load_data
+    # Makes the progress line of a training, as TrainingProgress.
     progress: Callable[..., ProgressLine] = TrainingProgress
+    # Notes SIGTERM and Ctrl-C; None: the run notes them itself.
     request: StopRequest | None = None
+    # Runs the steps with those of other runs; None: they run alone.
     together: ArmSteps | None = None
+    # Whether to wait for another process that works on the run's folder.
     wait: bool = False
 
     def stopped(self) -> bool:
@@ -106,29 +102,18 @@ ALONE = Sharing()
 
 
 class Attempt(NamedTuple):
-    """An attempt at a run, which may end before the run does.
+    """An attempt at a run, which may end before the run does."""
 
-    Attributes:
-      config: with the features of both towers named.
-      data: of the run.
-      part: the positives that are trained on.
-      record: its folder.
-      console: where progress is shown.
-      sharing: with other runs.
-      parent: the run whose parameters it starts with, or None.
-      length: entry ``length`` of the manifest: steps that another run found, or None.
-      identity: of the training; a checkpoint of another one is refused.
-    """
-
-    config: Config
+    config: Config  # with the features of both towers named
     data: Loaded
-    part: Loaded
+    part: Loaded  # the positives that are trained on
     record: RunFolder
-    console: Console
-    sharing: Sharing
-    parent: Parent | None
+    console: Console  # where progress is shown
+    sharing: Sharing  # with other runs
+    parent: Parent | None  # the run whose parameters it starts with, or None
+    # Entry ``length`` of the manifest: steps that another run found, or None.
     length: dict[str, Any] | None
-    identity: str
+    identity: str  # of the training; a checkpoint of another one is refused
 
 
 def run(

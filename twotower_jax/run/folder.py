@@ -188,9 +188,10 @@ class RunFolder:
         or not as it was written.
         """
         if not self.is_done():
+            command = (self.read("manifest") or {}).get("command")
             raise InputError(
                 f"{self.path} holds no finished run ({self._state()}); run its command "
-                f"again first{self._command()}"
+                f"again first{f': {command}' if command else ''}"
             )
         result = self.read("result")
         if result is None or self.read("manifest") is None:
@@ -209,11 +210,6 @@ class RunFolder:
             return "status.json is missing"
         reason = str(values.get("reason") or "").partition("\n")[0]
         return f"status: {values['status']}{reason and f', {reason}'}"
-
-    def _command(self) -> str:
-        """Return the command of the run after a colon; "" where it is not known."""
-        command = (self.read("manifest") or {}).get("command")
-        return f": {command}" if command else ""
 
     def check_seal(self, *names: str) -> None:
         """Refuse files, by default all, that are not as the finished run wrote them."""

@@ -154,21 +154,14 @@ class Case(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """A memory in which parts of a training lie.
+    """A memory in which parts of a training lie."""
 
-    Attributes:
-      what: those parts together, in words.
-      room: whose memory it is, in words with {} for its GiB.
-      size: bytes that it has.
-      devices: number of devices whose parts lie in it; None: all of the mesh.
-      host: whether the parts of the host lie in it too.
-    """
-
-    what: str
-    room: str
-    size: int
+    what: str  # those parts together, in words
+    room: str  # whose memory it is, in words with {} for its GiB
+    size: int  # bytes that it has
+    # Number of devices whose parts lie in it; None: all of the mesh.
     devices: int | None = None
-    host: bool = True
+    host: bool = True  # whether the parts of the host lie in it too
 
     def parts(self, shape: Shape) -> list[Part]:
         """Return the parts in it, each with the bytes of all its copies."""
@@ -222,22 +215,14 @@ def lacking(case: Case, memories: list[Memory]) -> int:
 
 
 class Number(NamedTuple):
-    """A number that may be lowered.
+    """A number that may be lowered."""
 
-    Attributes:
-      name: its key or option.
-      word: the key or the option with its value.
-      least, value: its least and its present value; of widths, the largest one.
-      lowered: returns the training with another value of it.
-      written: returns that value as it is written.
-    """
-
-    name: str
-    word: str
+    name: str  # its key or option
+    word: str  # the same with its value
     least: int
-    value: int
-    lowered: Callable[[int], Case]
-    written: Callable[[int], Any]
+    value: int  # the present one, the largest of widths
+    lowered: Callable[[int], Case]  # returns the training with another value
+    written: Callable[[int], Any]  # returns that value as it is written
 
     def largest(self, fits: Callable[[Case], bool]) -> int | None:
         """Return the largest value that fits, None where the least one does not."""

@@ -36,29 +36,22 @@ from twotower_jax.run.truth import Truth, make_truth, true_metrics
 
 
 class QuerySet(NamedTuple):
-    """The queries of a split, ascending by user code.
+    """The queries of a split, ascending by user code."""
 
-    Attributes:
-      user: [queries] int32 codes.
-      positives: the items to retrieve, a row per query.
-      weights: [items] float64, inverse propensities with the mean 1 over the positives
-        of the whole split.
-      seen: items that are left out of the rankings, a row per query; None for none.
-      queries: the input of the query tower, on the device.
-      entities: features and histories of both towers, on the device.
-      already_seen: number of positives left out, for their users clicked them before.
-      rivals: by name, the items that auc@NAME compares the positives with.
-      truth: the items that the users would click, None where this is unknown.
-    """
-
-    user: np.ndarray
-    positives: Ragged
+    user: np.ndarray  # [queries] int32 codes
+    positives: Ragged  # the items to retrieve, a row per query
+    # [items] float64, inverse propensities with the mean 1 over the positives of the
+    # whole split.
     weights: np.ndarray
+    # Items that are left out of the rankings, a row per query; None for none.
     seen: Ragged | None
-    queries: Queries
-    entities: Entities
+    queries: Queries  # the input of the query tower, on the device
+    entities: Entities  # features and histories of both towers, on the device
+    # Number of positives left out, for their users clicked them before.
     already_seen: int
+    # By name, the items that auc@NAME compares the positives with.
     rivals: dict[str, Ragged]
+    # The items that the users would click, None where this is unknown.
     truth: Truth | None
 
 
@@ -125,16 +118,11 @@ def make_query_set(config: Config, data: Loaded, name: str) -> QuerySet | None:
 
 
 class UserState(NamedTuple):
-    """Queries, histories and seen items of all users at the test split.
+    """Queries, histories and seen items of all users at the test split."""
 
-    Attributes:
-      queries: one query per user, by code.
-      entities: features and histories of both towers.
-      seen: items that evaluation leaves out, a row per user; None for none.
-    """
-
-    queries: Queries
-    entities: Entities
+    queries: Queries  # one query per user, by code
+    entities: Entities  # features and histories of both towers
+    # Items that evaluation leaves out, a row per user; None for none.
     seen: Ragged | None
 
 
@@ -199,20 +187,15 @@ def _unseen(pairs: Pairs, earlier: Pairs, num_items: int) -> tuple[Pairs, int]:
 
 
 class Ranking(NamedTuple):
-    """The evaluation of one split.
+    """The evaluation of one split."""
 
-    Attributes:
-      per_query: by name, the values of a metric [queries] float64.
-      catalogue: by name, the metrics of all lists together.
-      items: [queries, length] int32 codes, best first, negative where a list is short.
-      scores: [queries, length] float32, of the items.
-      tied: share of the queries whose lists of towers have one score throughout.
-    """
-
+    # By name, the values of a metric [queries] float64.
     per_query: dict[str, np.ndarray]
-    catalogue: dict[str, float]
+    catalogue: dict[str, float]  # by name, the metrics of all lists together
+    # [queries, length] int32 codes, best first, negative where a list is short.
     items: np.ndarray
-    scores: np.ndarray
+    scores: np.ndarray  # [queries, length] float32, of the items
+    # Share of the queries whose lists of towers have one score throughout.
     tied: float = 0.0
 
     def metrics(self) -> dict[str, float]:

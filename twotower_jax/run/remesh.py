@@ -22,19 +22,12 @@ WORDS = ", ".join(f"{key}=N" for key in KEYS)
 
 
 class Remeshed(NamedTuple):
-    """A folder from which a training goes on.
+    """A folder from which a training goes on."""
 
-    Attributes:
-      folder: of the run with the other mesh.
-      step: of its last state.
-      damaged: why states of the earlier folder were left out.
-      words: ``key=value`` that give the mesh in a command of that run.
-    """
-
-    folder: Path
-    step: int
-    damaged: tuple[str, ...]
-    words: list[str]
+    folder: Path  # of the run with the other mesh
+    step: int  # of its last state
+    damaged: tuple[str, ...]  # why states of the earlier folder were left out
+    words: list[str]  # ``key=value`` that give the mesh in a command of that run
 
 
 def remesh(folder: Path, words: list[str]) -> Remeshed:

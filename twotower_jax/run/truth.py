@@ -39,25 +39,17 @@ from twotower_jax.run.loader import Latest, Loaded
 
 
 class Truth(NamedTuple):
-    """The truth for the queries of users.
-
-    Attributes:
-      world: the configuration of the simulator.
-      moment: share of its time that has passed.
-      user: [Q] ids of the world.
-      item: [I] ids of the world, by code.
-      best: [Q, K] codes of the items that each user would most probably click, best
-        first, -1 where none is left; items that are masked for the query are left out.
-      ideal: [Q, K] float64 probabilities of a click on them, NaN beyond.
-      uniform: items clicked in uniform exposures, a row per query; None without them.
-    """
+    """The truth for the queries of users."""
 
     world: SimulatorConfig
-    moment: float
-    user: np.ndarray
-    item: np.ndarray
+    moment: float  # share of its time that has passed
+    user: np.ndarray  # [Q] ids of the world
+    item: np.ndarray  # [I] ids of the world, by code
+    # [Q, K] codes of the items that each user would most probably click, best first, -1
+    # where none is left; items that are masked for the query are left out.
     best: np.ndarray
-    ideal: np.ndarray
+    ideal: np.ndarray  # [Q, K] float64 probabilities of a click on them, NaN beyond
+    # Items clicked in uniform exposures, a row per query; None without them.
     uniform: Ragged | None
 
 

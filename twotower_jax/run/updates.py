@@ -37,16 +37,11 @@ _spectral_vectors: Latest[SpectralVectors] = Latest(2)
 
 
 class Parent(NamedTuple):
-    """A finished run that another one starts from.
-
-    Attributes:
-      folder: of the run.
-      result: content of its result.json.
-      identity: entry ``parent`` of the manifest of the run that starts from it.
-    """
+    """A finished run that another one starts from."""
 
     folder: Path
-    result: dict[str, Any]
+    result: dict[str, Any]  # content of its result.json
+    # Entry ``parent`` of the manifest of the run that starts from it.
     identity: dict[str, Any]
 
 
