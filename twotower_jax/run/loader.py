@@ -1,6 +1,5 @@
 """The data of a run, checks that they suit it, and inputs of the towers."""
 
-import functools
 import math
 import threading
 from collections.abc import Callable, Hashable
@@ -30,19 +29,13 @@ Made = TypeVar("Made")
 
 
 class Loaded(NamedTuple):
-    """The data of a run.
+    """The data of a run."""
 
-    Attributes:
-      log: all rows, with users and items as codes.
-      split: the positives of training, validation and test.
-      counts: [num_items] int64, the number of training positives of each item.
-      fingerprint: hex digits that identify the log and its split.
-    """
-
-    log: FunnelLog
-    split: Split
+    log: FunnelLog  # all rows, with users and items as codes
+    split: Split  # the positives of training, validation and test
+    # [num_items] int64, the number of training positives of each item.
     counts: np.ndarray
-    fingerprint: str
+    fingerprint: str  # hex digits that identify the log and its split
 
     @property
     def popularity(self) -> np.ndarray:
@@ -56,10 +49,14 @@ class Loaded(NamedTuple):
 
 
 class Latest(Generic[Made]):
-    """The last results of a computation; threads that ask for the same one wait."""
+    """The last results of a computation; threads that ask for the same one wait.
 
-    def __init__(self, size: int):
+    An error is raised for those that wait, and with ``keep_errors`` for later ones too.
+    """
+
+    def __init__(self, size: int, keep_errors: bool = False):
         self._size, self._lock = size, threading.Lock()
+        self._keep_errors = keep_errors
         self._made: dict[Hashable, Future[Made]] = {}
 
     def get(self, key: Hashable, make: Callable[[], Made]) -> Made:
@@ -76,8 +73,9 @@ class Latest(Generic[Made]):
                 future.set_result(make())
             except BaseException as error:
                 future.set_exception(error)
-                with self._lock:
-                    self._made.pop(key, None)
+                if not self._keep_errors:
+                    with self._lock:
+                        self._made.pop(key, None)
         return future.result()
 
 
@@ -90,7 +88,7 @@ def load_data(config: Config) -> Loaded:
     A world is simulated once for all runs of a process; each run reads files anew.
     """
     if not sources.SOURCES[config.data.source].reads_files:
-        return _load_once(config.data)
+        return _worlds.get(config.data, lambda: _load(config.data))
     data = _load(config.data)
     prepared = config.data.source == "prepared"
     if prepared and config.evaluation.test and not len(data.split.test):
@@ -105,7 +103,15 @@ def _load(config: DataConfig) -> Loaded:
     return split_log(sources.load(config), config)
 
 
-_load_once = functools.lru_cache(maxsize=1)(_load)
+_worlds: Latest[Loaded] = Latest(1)
+
+
+def cached_loader(
+    load: Callable[[Config], Loaded] = load_data, keep_errors: bool = False
+) -> Callable[[Config], Loaded]:
+    """Return a function that loads data, and keeps the last for runs that follow."""
+    kept: Latest[Loaded] = Latest(1, keep_errors)
+    return lambda config: kept.get(repr(config.data), lambda: load(config))
 
 
 def split_log(log: FunnelLog, config: DataConfig) -> Loaded:

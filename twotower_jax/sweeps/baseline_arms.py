@@ -130,7 +130,9 @@ def run_baselines(configs: Sequence[Config]) -> None:
     ]
     if not begun:
         return
-    load, large = one_reading(), set()
+    from twotower_jax.run.loader import cached_loader
+
+    load, large = cached_loader(), set()
     for config in begun:
         try:
             if fits(config, load, large):
@@ -146,7 +148,9 @@ def run_later(configs: Sequence[Config]) -> None:
     Args:
       configs: runs of the sweep; they are waited for.
     """
-    load = one_reading()
+    from twotower_jax.run.loader import cached_loader
+
+    load = cached_loader()
     for config in configs:
         try:
             _run_now(config, load, make_console())
@@ -185,19 +189,3 @@ def fits(config: Config, load: Callable[[Config], Any], large: set[str]) -> bool
         line = f"baseline left out: {reason}"
         make_console().print(line, highlight=False, soft_wrap=True)
     return False
-
-
-def one_reading() -> Callable[[Config], Any]:
-    """Return a function that loads data, and keeps the last ones for the next run."""
-    from twotower_jax.run.loader import load_data
-
-    kept: dict[str, Any] = {}
-
-    def load(config: Config) -> Any:
-        key = repr(config.data)
-        if key not in kept:
-            kept.clear()
-            kept[key] = load_data(config)
-        return kept[key]
-
-    return load

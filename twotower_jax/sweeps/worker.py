@@ -30,10 +30,10 @@ class _Worker:
     """
 
     def __init__(self, channel: Connection):
-        from twotower_jax.sweeps.baseline_arms import one_reading
+        from twotower_jax.run.loader import cached_loader
         from twotower_jax.training.signals import StopRequest
 
-        self._channel, self._load = channel, one_reading()
+        self._channel, self._load = channel, cached_loader()
         self._request = StopRequest()
         self._orders: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         threading.Thread(target=self._listen, daemon=True).start()
