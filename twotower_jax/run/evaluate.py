@@ -24,6 +24,7 @@ from twotower_jax.run.loader import Loaded, check_same_data, load_data, trains
 from twotower_jax.run.problem import make_problem
 from twotower_jax.run.rank import QuerySet, Ranking, make_query_sets, rank
 from twotower_jax.run.tower_features import choose_features
+from twotower_jax.run.trackers import leaves
 from twotower_jax.sampling.mixture import log_expected_count
 from twotower_jax.sampling.proposals import log_prob
 from twotower_jax.training.checkpoint import Checkpoints
@@ -171,18 +172,12 @@ def differences(first: dict, second: dict) -> list[tuple[str, Any, Any]]:
       [('test mrr@10', 0.5, 0.25)]
     """
     before, after = (
-        _flat_metrics(result.get("metrics", {})) for result in (first, second)
+        # NaN is no value.
+        {k: None if v != v else v for k, v in leaves(result.get("metrics", {}), " ")}
+        for result in (first, second)
     )
     return [
         (name, before.get(name), after.get(name))
         for name in sorted(before | after)
         if before.get(name) != after.get(name)
     ]
-
-
-def _flat_metrics(metrics: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    return {
-        f"{split} {name}": None if value is None or value != value else value
-        for split, values in metrics.items()
-        for name, value in values.items()
-    }
