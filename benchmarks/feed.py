@@ -14,7 +14,7 @@ import time
 import jax
 import numpy as np
 
-from twotower_jax.run.inputs import load_data
+from twotower_jax.run.loader import load_data
 from twotower_jax.run.problem import make_problem
 from twotower_jax.sweeps.compose import compose_config
 from twotower_jax.training.feeds import DeviceFeed, HostFeed

@@ -27,8 +27,8 @@ from twotower_jax.cost.memory import device_bytes, memory_parts
 from twotower_jax.cost.speed import expected_speed
 from twotower_jax.cost.work import step_work
 from twotower_jax.data.sizes import sizes_of
+from twotower_jax.run.memory import training_shape
 from twotower_jax.run.problem import make_problem
-from twotower_jax.run.shape import training_shape
 from twotower_jax.training.step import run_steps
 
 STEPS = 8  # of a dispatch

@@ -20,7 +20,7 @@ import numpy as np
 from training import loaded
 
 from twotower_jax.config import from_dict
-from twotower_jax.run.inputs import Loaded
+from twotower_jax.run.loader import Loaded
 from twotower_jax.run.problem import make_problem
 from twotower_jax.training.problem import Problem
 from twotower_jax.training.step import run_steps

@@ -31,7 +31,7 @@ import polars as pl
 
 from twotower_jax.config import from_dict
 from twotower_jax.data.log import FunnelLog, Pairs, Split, Stage
-from twotower_jax.run.inputs import Loaded
+from twotower_jax.run.loader import Loaded
 from twotower_jax.run.problem import make_problem
 from twotower_jax.training.step import run_steps
 

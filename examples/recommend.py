@@ -10,7 +10,7 @@ import polars as pl
 
 import twotower_jax
 from twotower_jax.run import run
-from twotower_jax.run.records import run_folder
+from twotower_jax.run.folder import run_folder
 
 CLICKS = 30_000  # of the made log
 STEPS = 600  # of the training

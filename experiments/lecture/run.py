@@ -22,8 +22,8 @@ from rich.console import Console
 
 from twotower_jax.config import Config
 from twotower_jax.data.simulator import simulate
-from twotower_jax.run.records import RunFolder, run_folder
-from twotower_jax.run.simulator_truth import stage_truth
+from twotower_jax.run.folder import RunFolder, run_folder
+from twotower_jax.run.truth import stage_truth
 from twotower_jax.sweeps.compose import compose_config
 from twotower_jax.sweeps.fused import SideBySide, train_job
 from twotower_jax.sweeps.options import FusedOptions

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from twotower_jax.data.log import FunnelLog, Pairs
-from twotower_jax.run.inputs import load_data
+from twotower_jax.run.loader import load_data
 from twotower_jax.sweeps.compose import compose_config
 
 

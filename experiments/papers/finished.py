@@ -8,12 +8,10 @@ import numpy as np
 
 from twotower_jax.config import Config
 from twotower_jax.evaluation.scorers import Embeddings
-from twotower_jax.run.evaluate import embed
-from twotower_jax.run.inputs import Loaded
-from twotower_jax.run.queries import QuerySet, make_query_sets
-from twotower_jax.run.ranking import rank
-from twotower_jax.run.records import RunFolder, stored_config
-from twotower_jax.run.reproduce import load_trained
+from twotower_jax.run.evaluate import embed, load_trained
+from twotower_jax.run.folder import RunFolder, stored_config
+from twotower_jax.run.loader import Loaded
+from twotower_jax.run.rank import QuerySet, make_query_sets, rank
 
 METRICS = ("recall@20", "ndcg@20", "recall@20/head", "recall@20/mid", "recall@20/tail")
 

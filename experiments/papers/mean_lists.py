@@ -15,8 +15,7 @@ from pathlib import Path
 from finished import Finished, folders, load
 from mean_of_seeds import joined
 
-from twotower_jax.run.ranking import rank
-from twotower_jax.run.ranking_tables import topk_table
+from twotower_jax.run.rank import rank, topk_table
 
 
 def write_lists(runs: list[Finished], path: Path) -> None:

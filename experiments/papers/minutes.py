@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from twotower_jax.model.baselines import BASELINES
-from twotower_jax.run.records import RunFolder, stored_config
+from twotower_jax.run.folder import RunFolder, stored_config
 
 
 class Cost(NamedTuple):

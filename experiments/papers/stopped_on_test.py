@@ -18,9 +18,8 @@ from cells import insert, interval, mean_text
 from finished import METRICS, folders, load, values
 
 from twotower_jax.data.log import FunnelLog
-from twotower_jax.run.evaluate import embed
-from twotower_jax.run.records import stored_config
-from twotower_jax.run.reproduce import load_trained
+from twotower_jax.run.evaluate import embed, load_trained
+from twotower_jax.run.folder import stored_config
 
 HERE = Path(__file__).parent
 VALID, TEST = "valid", "test"

@@ -28,8 +28,8 @@ import polars as pl
 from twotower_jax.cli import main as twotower
 from twotower_jax.data.log import Stage
 from twotower_jax.data.simulator.requests import SECONDS_A_DAY, START_SECONDS
-from twotower_jax.run.inputs import load_data
-from twotower_jax.run.records import run_folder
+from twotower_jax.run.folder import run_folder
+from twotower_jax.run.loader import load_data
 from twotower_jax.sweeps.compose import compose_config
 from twotower_jax.sweeps.options import Options
 

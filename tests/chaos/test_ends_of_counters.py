@@ -15,7 +15,7 @@ from helpers.source_steps import BATCH, HARD, RUN, batches_of, go, problem_of, s
 
 from twotower_jax.config.training import MOST_STEPS
 from twotower_jax.errors import InputError
-from twotower_jax.run.inputs import load_data
+from twotower_jax.run.loader import load_data
 from twotower_jax.sampling import frequency as fr
 from twotower_jax.sampling.proposals import make_proposal
 

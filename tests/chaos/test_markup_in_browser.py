@@ -27,7 +27,7 @@ from twotower_jax.objective.card import Card
 from twotower_jax.objective.store import find_cards
 from twotower_jax.report.figure_files import write_drawing
 from twotower_jax.report.objective import card_figure
-from twotower_jax.run.records import stored_config
+from twotower_jax.run.folder import stored_config
 from twotower_jax.sweeps.overrides import override
 
 pytestmark = [

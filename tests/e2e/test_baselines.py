@@ -10,9 +10,9 @@ from helpers.quick import quick
 
 from twotower_jax.config import from_dict
 from twotower_jax.run import baselines, run
-from twotower_jax.run.inputs import load_data
-from twotower_jax.run.records import RunFolder, run_folder
-from twotower_jax.run.reproduce import evaluate_run
+from twotower_jax.run.evaluate import evaluate_run
+from twotower_jax.run.folder import RunFolder, run_folder
+from twotower_jax.run.loader import load_data
 from twotower_jax.sweeps.compose import compose_config
 
 KINDS = ("popularity", "item_knn", "ease", "ials")

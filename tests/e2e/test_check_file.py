@@ -9,7 +9,7 @@ import pytest
 from helpers import tiny
 from helpers.realdata import data_folder
 
-from twotower_jax.run.inputs import load_data
+from twotower_jax.run.loader import load_data
 from twotower_jax.sweeps.compose import compose_config
 
 

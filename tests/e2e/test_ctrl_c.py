@@ -53,7 +53,7 @@ def test_a_lost_one_ends_the_run_before_its_next_step(tmp_path, capsys, monkeypa
     # Data that no other test has read: a process keeps what it has split.
     words = ("train", *tiny.SMALL, "data.test_share=0.13", f"output={tmp_path}")
     with monkeypatch.context() as patched:
-        patched.setattr("twotower_jax.run.inputs.split", pressed)
+        patched.setattr("twotower_jax.run.loader.split", pressed)
         assert tiny.command(*words) == 130
     assert "the same command" in capsys.readouterr().out
     assert not list(tmp_path.rglob("result.json"))

@@ -9,9 +9,9 @@ from helpers import tiny
 from rich.console import Console
 
 from twotower_jax.errors import InputError
+from twotower_jax.run.evaluate import evaluate_run
 from twotower_jax.run.execute import run
-from twotower_jax.run.records import RunFolder, run_folder
-from twotower_jax.run.reproduce import evaluate_run
+from twotower_jax.run.folder import RunFolder, run_folder
 from twotower_jax.study.runs import read_runs
 
 # The best validation is not the last one, so that two states are kept.

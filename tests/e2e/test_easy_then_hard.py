@@ -6,8 +6,8 @@ import pytest
 from helpers import tiny
 
 from twotower_jax.run import run
-from twotower_jax.run.records import run_folder
-from twotower_jax.run.reproduce import load_trained
+from twotower_jax.run.evaluate import load_trained
+from twotower_jax.run.folder import run_folder
 
 EASY = ("negatives=mixed", "negatives.easy.num=64", "training.steps=40")
 HARD = ("negatives=half_hard", "negatives.easy.num=2", "negatives.hard.num=2")

@@ -15,7 +15,7 @@ from helpers.exports import assert_same_lists, lists, make
 import twotower_jax
 from twotower_jax.errors import InputError
 from twotower_jax.export import write
-from twotower_jax.run.inputs import load_data
+from twotower_jax.run.loader import load_data
 
 KINDS = ("popularity", "item_knn", "ease", "ials")
 

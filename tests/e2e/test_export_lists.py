@@ -17,8 +17,8 @@ import twotower_jax
 from twotower_jax.data.feed import Queries
 from twotower_jax.export import write
 from twotower_jax.model.two_tower import embed_queries
-from twotower_jax.run.queries import user_state
-from twotower_jax.run.reproduce import load_trained
+from twotower_jax.run.evaluate import load_trained
+from twotower_jax.run.rank import user_state
 
 
 @pytest.fixture(scope="module")

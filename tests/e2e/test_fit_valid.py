@@ -13,11 +13,10 @@ from helpers import tiny
 from twotower_jax.config import Config, fingerprint
 from twotower_jax.data.split import MOVED
 from twotower_jax.errors import InputError
-from twotower_jax.run.attempt import Sharing
-from twotower_jax.run.execute import run
-from twotower_jax.run.inputs import check_sizes, load_data
+from twotower_jax.run.execute import Sharing, run
+from twotower_jax.run.folder import RunFolder, run_folder
+from twotower_jax.run.loader import check_sizes, load_data
 from twotower_jax.run.plan import finds_length
-from twotower_jax.run.records import RunFolder, run_folder
 from twotower_jax.sweeps.compose import compose_config
 from twotower_jax.training.signals import Stopped, StopRequest
 

@@ -10,7 +10,7 @@ from helpers.quick import quick
 
 from twotower_jax.errors import InputError
 from twotower_jax.run.execute import run
-from twotower_jax.run.records import run_folder
+from twotower_jax.run.folder import run_folder
 from twotower_jax.study.runs import read_runs
 
 DEEP = b"[" * 50_000

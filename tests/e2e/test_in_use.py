@@ -8,7 +8,7 @@ from rich.console import Console
 
 from twotower_jax.errors import InputError
 from twotower_jax.run import run
-from twotower_jax.run.records import run_folder
+from twotower_jax.run.folder import run_folder
 from twotower_jax.training import problem as problems
 
 BANK = ("negatives=bank", "negatives.bank.size=256")

@@ -10,8 +10,7 @@ from helpers.joined import Team, outcome
 
 from twotower_jax.commands.join import _arguments, joined, without_join
 from twotower_jax.errors import InputError
-from twotower_jax.run.lock import held
-from twotower_jax.run.records import run_folder
+from twotower_jax.run.folder import held, run_folder
 from twotower_jax.sweeps.compose import compose_config
 
 RUN = (*tiny.SMALL, "training.mesh.data=2", "training.mesh.table=2")

@@ -5,7 +5,7 @@ from helpers import tiny
 
 from twotower_jax.errors import InputError
 from twotower_jax.run import run
-from twotower_jax.run.records import run_folder
+from twotower_jax.run.folder import run_folder
 
 
 @pytest.mark.slow
@@ -28,15 +28,11 @@ def test_a_fixed_one_is_not_a_result(tmp_path):
     assert run(tiny.make_config(tmp_path, "training.steps=0"))["temperature"] is None
 
 
-def test_hinge_has_no_use_for_it(tmp_path):
-    for correction in ("none", "all"):
-        with pytest.raises(InputError, match=r"learn_temperature=true .*name=hinge: "):
-            tiny.make_config(
-                tmp_path,
-                "loss=hinge",
-                f"loss.logq.correct={correction}",
-                "loss.learn_temperature=true",
-            )
+def test_hinge_does_not_learn_it(tmp_path, capsys):
+    words = ["train", "loss=hinge", "loss.learn_temperature=true"]
+    assert tiny.command(*words, f"output={tmp_path}") == 2
+    message = "loss.learn_temperature is a key of loss=logistic"
+    assert message in capsys.readouterr().err
     tiny.make_config(tmp_path, "loss=hinge", "loss.temperature=0.001")
 
 

@@ -9,11 +9,11 @@ from helpers import tiny
 
 from twotower_jax.errors import InputError
 from twotower_jax.run import run
-from twotower_jax.run.inputs import load_data
-from twotower_jax.run.listed import CLICKED, LISTED, UNKNOWN, with_lists
+from twotower_jax.run.folder import run_folder
+from twotower_jax.run.loader import load_data
+from twotower_jax.run.positives import CLICKED, LISTED, UNKNOWN, with_lists
 from twotower_jax.run.problem import make_problem
-from twotower_jax.run.queries import make_query_sets
-from twotower_jax.run.records import run_folder
+from twotower_jax.run.rank import make_query_sets
 from twotower_jax.sampling.positives import log_effective
 
 

@@ -9,7 +9,7 @@ import twotower_jax
 from twotower_jax.errors import InputError
 from twotower_jax.export import write
 from twotower_jax.run import run
-from twotower_jax.run.records import run_folder
+from twotower_jax.run.folder import run_folder
 
 GROUPS, USERS, WARM, COLD = 8, 240, 160, 40
 FIRST_COLD = WARM

@@ -18,7 +18,7 @@ import twotower_jax
 from twotower_jax.commands import train
 from twotower_jax.errors import InputError, NonFiniteLossError
 from twotower_jax.notebook.arms import choices, write_arms
-from twotower_jax.run.records import stored_config
+from twotower_jax.run.folder import stored_config
 from twotower_jax.study.differences import difference_cells
 from twotower_jax.study.load import load_study
 from twotower_jax.sweeps.compose import compose_config

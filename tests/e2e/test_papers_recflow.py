@@ -8,9 +8,9 @@ import pytest
 from helpers import tiny
 from helpers.kuaishou import STAGES, recflow_day, write_recflow
 
-from twotower_jax.run.inputs import load_data
+from twotower_jax.run.loader import load_data
+from twotower_jax.run.positives import trained_part
 from twotower_jax.run.problem import make_problem
-from twotower_jax.run.sequences import trained_part
 from twotower_jax.sweeps.compose import compose_config
 from twotower_jax.training.draws import draw
 

@@ -72,7 +72,7 @@ KINDS = {
     "histories": ("towers.query=[id,history]",),
     "available": ("negatives.available=true", "negatives.easy.num=32"),
     "weights": ("positives.weight=grade",),
-    "resampled": ("positives.strategy=power", "positives.exponent=0.5"),
+    "resampled": ("positives=power", "positives.exponent=0.5"),
 }
 
 
@@ -96,7 +96,7 @@ def test_the_order_of_blocks_has_the_same_bits_from_both(folder, tmp_path):
 
 def test_resampling_is_refused_with_blocks(folder, tmp_path, capsys):
     words = ["data=prepared", f"data.path={folder}", "training.order=blocks"]
-    words += ["positives.strategy=power", *WORDS, f"output={tmp_path}"]
+    words += ["positives=power", *WORDS, f"output={tmp_path}"]
     assert tiny.command("train", *words) == 2
     assert "training.order=blocks reads every positive once" in capsys.readouterr().err
 

@@ -6,7 +6,7 @@ from helpers import devices, tiny
 from helpers.joined import outcome
 
 from twotower_jax.commands.remesh import with_words
-from twotower_jax.run.lock import held
+from twotower_jax.run.folder import held
 
 SHORT = ("training.steps=20",)
 TABLE = ("training.mesh.table=4",)

@@ -9,7 +9,7 @@ from helpers import tiny
 
 from twotower_jax.errors import InputError
 from twotower_jax.run import run
-from twotower_jax.run.records import run_folder
+from twotower_jax.run.folder import run_folder
 
 ITEMS, USERS, LENGTH = 12, 400, 8
 SHORT = (

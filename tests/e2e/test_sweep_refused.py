@@ -77,7 +77,7 @@ def test_a_sweep_whose_split_is_empty_fails_once(
         tried.append(1)
         return split(*arguments)
 
-    monkeypatch.setattr("twotower_jax.run.inputs.split", counted)
+    monkeypatch.setattr("twotower_jax.run.loader.split", counted)
     words = (*tiny.SMALL, f"output={tmp_path}", f"hydra/launcher={launcher}")
     words = (*words, "data.split=ratio", "data.test_share=1e-9")
     swept = ("arms=uniform,in_batch", "seed=0,1", "baselines=true")

@@ -9,9 +9,9 @@ from helpers import tiny
 
 from twotower_jax.errors import InputError
 from twotower_jax.run import run
-from twotower_jax.run.inputs import load_data
-from twotower_jax.run.records import RunFolder, run_folder
-from twotower_jax.run.reproduce import differences, evaluate_run
+from twotower_jax.run.evaluate import differences, evaluate_run
+from twotower_jax.run.folder import RunFolder, run_folder
+from twotower_jax.run.loader import load_data
 
 
 def simulated_table(path, user=str, item=int):

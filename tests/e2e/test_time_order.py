@@ -6,7 +6,7 @@ from helpers import tiny
 
 from twotower_jax.errors import InputError
 from twotower_jax.run import run
-from twotower_jax.run.inputs import load_data
+from twotower_jax.run.loader import load_data
 from twotower_jax.run.problem import make_problem
 
 TIME = "training.order=time"

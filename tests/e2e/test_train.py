@@ -14,13 +14,12 @@ from helpers import tiny
 
 from twotower_jax.config import fingerprint, from_dict
 from twotower_jax.run import run
-from twotower_jax.run.evaluate import rank_split
-from twotower_jax.run.inputs import load_data
+from twotower_jax.run.evaluate import _load_params, evaluate_run, rank_split
+from twotower_jax.run.folder import RunFolder, run_folder
+from twotower_jax.run.loader import load_data
 from twotower_jax.run.manifest import VERSIONS
 from twotower_jax.run.problem import make_problem
-from twotower_jax.run.queries import make_query_set, some_queries
-from twotower_jax.run.records import RunFolder, run_folder
-from twotower_jax.run.reproduce import _load_params, evaluate_run
+from twotower_jax.run.rank import make_query_set, sampled_queries
 from twotower_jax.training.loop import NonFiniteLossError
 
 SPLITS = ("valid", "test")
@@ -250,7 +249,7 @@ def test_validations_of_a_part_watch_the_same_queries_in_every_run(tmp_path):
         assert result["queries"]["valid"] > 100
         data = load_data(config)
         queries = make_query_set(config, data, "valid")
-        part = some_queries(queries, 30)
+        part = sampled_queries(queries, 30)
         watched.append(part.user.tolist())
         rows = np.searchsorted(queries.user, part.user)
         record, problem = RunFolder(run_folder(config)), make_problem(config, data)

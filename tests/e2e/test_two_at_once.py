@@ -11,10 +11,9 @@ from helpers import tiny
 from helpers.chaos import remains
 
 from twotower_jax.errors import BusyError
-from twotower_jax.run import lock
+from twotower_jax.run import folder as folder_module
 from twotower_jax.run.execute import run
-from twotower_jax.run.lock import held
-from twotower_jax.run.records import run_folder
+from twotower_jax.run.folder import held, run_folder
 
 LIMIT = 240
 LONG = ("training.steps=200", "training.eval_every=20", "training.patience=0")
@@ -135,7 +134,7 @@ def test_the_lock_of_a_killed_process_is_free(cache, tmp_path):
 def test_a_report_waits_for_another_one_of_its_folder(tmp_path, monkeypatch, capsys):
     """Both write study.json: the second reads what the first has written whole."""
     assert tiny.command("train", *tiny.SMALL, f"output={tmp_path}") == 0
-    monkeypatch.setattr(lock, "SECONDS", 0.01)
+    monkeypatch.setattr(folder_module, "SECONDS", 0.01)
     folder, said, ends = tmp_path / "simulator", "", []
     words = ("report", str(folder), "--no-objective")
     other = threading.Thread(target=lambda: ends.append(tiny.command(*words)))
@@ -157,7 +156,7 @@ def test_a_lock_whose_file_cannot_be_written_or_removed_is_free(
     def failing(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    owner = {"dump": lock.json, "unlink": type(tmp_path)}[call]
+    owner = {"dump": folder_module.json, "unlink": type(tmp_path)}[call]
     monkeypatch.setattr(owner, call, failing)
     with pytest.raises(OSError, match="No space"), held(tmp_path / "a", False, quiet):
         pass
@@ -175,7 +174,11 @@ def test_a_lock_whose_file_cannot_be_written_or_removed_is_free(
 def test_an_error_of_a_lock_is_tried_again_or_said(
     number, text, tries, tmp_path, monkeypatch
 ):
-    flock, errors, said = lock.fcntl.flock, [OSError(number, "of the disk")], []
+    flock, errors, said = (
+        folder_module.fcntl.flock,
+        [OSError(number, "of the disk")],
+        [],
+    )
     calls = []
 
     def failing(file, how):
@@ -184,7 +187,7 @@ def test_an_error_of_a_lock_is_tried_again_or_said(
             raise errors.pop()
         flock(file, how)
 
-    monkeypatch.setattr(lock.fcntl, "flock", failing)
+    monkeypatch.setattr(folder_module.fcntl, "flock", failing)
     with held(tmp_path / "a", False, said.append):
         assert len(calls) == tries and text in "".join(said)
         assert bool(said) == bool(text)

@@ -14,11 +14,11 @@ from twotower_jax.data.log import Stage
 from twotower_jax.data.simulator import truth
 from twotower_jax.errors import InputError
 from twotower_jax.run import run
-from twotower_jax.run.inputs import load_data
+from twotower_jax.run.evaluate import load_trained
+from twotower_jax.run.folder import run_folder
+from twotower_jax.run.loader import load_data
 from twotower_jax.run.problem import make_problem
-from twotower_jax.run.queries import make_query_set
-from twotower_jax.run.records import run_folder
-from twotower_jax.run.reproduce import load_trained
+from twotower_jax.run.rank import make_query_set
 
 GROWING = ("data.simulator.growth=3", "data.valid_share=0.05", "data.test_share=0.05")
 PASS = "training.steps=null"

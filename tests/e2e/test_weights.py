@@ -7,8 +7,8 @@ from helpers import tiny
 
 from twotower_jax.errors import DataError, InputError
 from twotower_jax.run import run
-from twotower_jax.run.inputs import load_data
-from twotower_jax.run.records import run_folder
+from twotower_jax.run.folder import run_folder
+from twotower_jax.run.loader import load_data
 
 TABLE = ("data=table", "data.columns.time=at")
 

@@ -13,8 +13,8 @@ from helpers import tiny
 from twotower_jax.evaluation.metrics import ranking_metrics
 from twotower_jax.evaluation.ragged import from_pairs
 from twotower_jax.run import run
-from twotower_jax.run.records import run_folder
-from twotower_jax.run.trec import words
+from twotower_jax.run.folder import run_folder
+from twotower_jax.run.rank import words
 
 HERE = Path(__file__).parent
 MAKE = runpy.run_path(str(HERE / "make_other_golden.py"))

@@ -12,8 +12,8 @@ import polars as pl
 import pytest
 from helpers import tiny
 
-from twotower_jax.run.records import RunFolder, stored_config
-from twotower_jax.run.reproduce import evaluate_run
+from twotower_jax.run.evaluate import evaluate_run
+from twotower_jax.run.folder import RunFolder, stored_config
 
 OLD = Path(__file__).with_name("run_0_1") / "54671b76f8"
 

@@ -12,7 +12,7 @@ import polars as pl
 from helpers import tiny
 from twotower_jax.export import write
 from twotower_jax.run import run
-from twotower_jax.run.records import run_folder
+from twotower_jax.run.folder import run_folder
 
 # Serves the first parameters of a model, and compiles no steps.
 UNTRAINED = "training.steps=0"

@@ -8,7 +8,7 @@ import polars as pl
 
 from twotower_jax.config import Config, from_dict
 from twotower_jax.data.log import Feature, FunnelLog, Pairs, Split, Stage
-from twotower_jax.run.inputs import Loaded
+from twotower_jax.run.loader import Loaded
 from twotower_jax.run.problem import make_problem
 from twotower_jax.training.problem import Problem
 from twotower_jax.training.types import Program
@@ -139,4 +139,7 @@ def small_problem(data: Loaded, **keys: Any) -> Problem:
         "optimizer__eps": 1e-7,
         "loss__temperature": 0.1,
     }
-    return make_problem(configure(**(defaults | keys)), data)
+    chosen = defaults | keys
+    if chosen["optimizer__name"] == "sgd":
+        del chosen["optimizer__eps"]
+    return make_problem(configure(**chosen), data)

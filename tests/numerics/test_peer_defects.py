@@ -253,7 +253,7 @@ def test_a_configuration_of_every_kind_of_value_survives_its_dictionary():
         arm="0.25",
         seed=7,
         data__query_features={"age": "numeric"},
-        positives__strategy="power",
+        positives__strategy="upsample_cold",
         positives__reference=3.5,
         negatives__layout="per_row",
         negatives__easy__num=8,

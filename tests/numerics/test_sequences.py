@@ -33,7 +33,7 @@ from twotower_jax.model.sequence import (
     sequence_vectors,
 )
 from twotower_jax.model.tokens import whole_sequences
-from twotower_jax.run.sequences import trained_part
+from twotower_jax.run.positives import trained_part
 from twotower_jax.training.step import run_steps, train_step
 
 WAYS = {

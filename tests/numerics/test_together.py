@@ -53,7 +53,7 @@ HISTORIES = {
 ARMS = (
     {"seed": 0},
     {"seed": 1, "optimizer__learning_rate": 0.2, "loss__temperature": 0.2},
-    {"seed": 2, "positives__exponent": 0.2, "negatives__easy__alpha": 0.1},
+    {"seed": 2, "optimizer__eps": 1e-3, "negatives__easy__alpha": 0.1},
 )
 
 

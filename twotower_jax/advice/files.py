@@ -102,7 +102,7 @@ def choice_words(found: Progress, decision: Decision) -> list[str]:
 
 
 def next_commands(found: Progress, decision: Decision) -> list[str]:
-    """Lines with the commands that train a tested choice on the whole log and take it."""
+    """Commands that train a tested choice on the whole log and take it."""
     run = run_of(decision.study, decision.choice.label)
     if run is None:
         return []

@@ -14,9 +14,9 @@ from twotower_jax.config import Config
 from twotower_jax.config.parse_text import parse_json
 from twotower_jax.data.text_files import write_json
 from twotower_jax.errors import InputError
-from twotower_jax.run.inputs import check_sizes
-from twotower_jax.run.records import RunFolder, run_folder
-from twotower_jax.run.sequences import check_lengths, trained_part
+from twotower_jax.run.folder import RunFolder, run_folder
+from twotower_jax.run.loader import check_sizes
+from twotower_jax.run.positives import check_lengths, trained_part
 from twotower_jax.sweeps.fused import cores
 
 # Minutes that no stage plans with: compiling, and runs that have begun when the time of

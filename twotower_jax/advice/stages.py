@@ -54,8 +54,8 @@ from twotower_jax.data import sources
 from twotower_jax.data.health import best_split, repeats_text, split_health
 from twotower_jax.errors import InputError
 from twotower_jax.model.baselines import BASELINES as REGISTRY
-from twotower_jax.run.inputs import Loaded, split_log, train_clicks
-from twotower_jax.run.records import RunFolder, run_folder
+from twotower_jax.run.folder import RunFolder, run_folder
+from twotower_jax.run.loader import Loaded, split_log, train_clicks
 from twotower_jax.sweeps.arm_points import point_words
 from twotower_jax.sweeps.compose import compose_config
 

@@ -75,7 +75,7 @@ def _check_overrides(overrides: list[str]) -> int:
     from twotower_jax.data.suitability import studies
     from twotower_jax.data.summary import describe
     from twotower_jax.report.console import print_data
-    from twotower_jax.run.inputs import load_data, train_clicks
+    from twotower_jax.run.loader import load_data, train_clicks
 
     data = load_data(config)
     values = describe(data.log, data.split)

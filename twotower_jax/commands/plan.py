@@ -39,7 +39,7 @@ def plan(options: argparse.Namespace) -> int:
         configs = compose_configs(words)
     # Imported after the checks, for they import JAX.
     from twotower_jax.compiler import set_up
-    from twotower_jax.run.inputs import trains
+    from twotower_jax.run.loader import trains
     from twotower_jax.run.names import check_names
 
     for config in configs.values():
@@ -102,8 +102,7 @@ def _lines(config: "Config", given: "Sizes | None") -> list[str]:
     from twotower_jax.cost.speed import expected_speed
     from twotower_jax.cost.work import step_work
     from twotower_jax.report import plan as report
-    from twotower_jax.run.memory import excess
-    from twotower_jax.run.shape import training_shape
+    from twotower_jax.run.memory import excess, training_shape
     from twotower_jax.sampling.masks import chunk_here
 
     sizes, origin = (given, "as given") if given else _sizes(config)
@@ -132,8 +131,8 @@ def _lines(config: "Config", given: "Sizes | None") -> list[str]:
 def _sizes(config: "Config") -> "tuple[Sizes, str]":
     """Return the sizes of the data of a configuration, and where they are from."""
     from twotower_jax.data.sizes import simulated_sizes, sizes_of
-    from twotower_jax.run.inputs import check_sizes, load_data
-    from twotower_jax.run.sequences import trained_part
+    from twotower_jax.run.loader import check_sizes, load_data
+    from twotower_jax.run.positives import trained_part
 
     if config.data.source == "simulator":
         return simulated_sizes(config.data), "expected of the simulator"

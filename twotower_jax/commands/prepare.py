@@ -39,7 +39,7 @@ def prepare(options: argparse.Namespace) -> int:
             "data=table data.path=FILE"
         )
     from twotower_jax.data.prepared.prepare import prepare
-    from twotower_jax.run.lock import held
+    from twotower_jax.run.folder import held
 
     console = Console(markup=False)
     progress = Progress(console)
@@ -64,9 +64,9 @@ def _make_pools(config: "Config", out: Path, progress: "Progress") -> list[str]:
     import numpy as np
 
     from twotower_jax.config.data import DataConfig
-    from twotower_jax.run.inputs import load_data
+    from twotower_jax.run.loader import load_data
     from twotower_jax.run.negatives import hard_pools
-    from twotower_jax.run.sequences import as_prepared
+    from twotower_jax.run.positives import as_prepared
 
     hard = config.negatives.hard
     stored = DataConfig(source="prepared", path=str(out), split="given")
@@ -126,7 +126,7 @@ class Progress:
 
 
 def summary(index: dict[str, Any], out: Path) -> list[str]:
-    """Return the lines that end a preparation: what was counted, and the fingerprint."""
+    """The lines that end a preparation: what was counted, and the fingerprint."""
     parts = ", ".join(f"{number:,} {name}" for name, number in index["parts"].items())
     return [
         f"{out}: {index['users']:,} users, {index['items']:,} items, "

@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 
 from twotower_jax.commands.join import without_join
-from twotower_jax.run.lock import held
+from twotower_jax.run.folder import held
 
 
 def add_remesh(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +18,7 @@ def add_remesh(parser: argparse.ArgumentParser) -> None:
 
 def remesh(options: argparse.Namespace) -> int:
     """Make the folder of the run with the other mesh, and print what goes on."""
-    from twotower_jax.run.records import RunFolder
+    from twotower_jax.run.folder import RunFolder
     from twotower_jax.run.remesh import remesh
 
     with held(options.folder, False, print):

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from twotower_jax.data.drafts import scratch
 from twotower_jax.errors import InputError
-from twotower_jax.run.lock import held
+from twotower_jax.run.folder import held
 
 
 def add_report(parser: argparse.ArgumentParser) -> None:
@@ -57,12 +57,12 @@ def add_folder(parser: argparse.ArgumentParser) -> None:
 
 def evaluate(options: argparse.Namespace) -> int:
     """Compute and print the metrics of a finished run from its checkpoint."""
-    from twotower_jax.run.records import stored_config
+    from twotower_jax.run.folder import stored_config
 
     config = stored_config(options.folder)
     from twotower_jax.compiler import set_up
     from twotower_jax.report.console import print_metrics
-    from twotower_jax.run.reproduce import evaluate_run
+    from twotower_jax.run.evaluate import evaluate_run
 
     set_up()
     metrics = evaluate_run(config, options.folder)
@@ -72,7 +72,7 @@ def evaluate(options: argparse.Namespace) -> int:
 
 def reproduce(options: argparse.Namespace) -> int:
     """Run the configuration in a temporary folder and compare every metric."""
-    from twotower_jax.run.records import RunFolder, stored_config
+    from twotower_jax.run.folder import RunFolder, stored_config
 
     config, record = stored_config(options.folder), RunFolder(options.folder)
     before, manifest = record.result(), record.read("manifest")
@@ -82,9 +82,9 @@ def reproduce(options: argparse.Namespace) -> int:
             "folder and run again"
         )
     from twotower_jax.compiler import set_up
+    from twotower_jax.run.evaluate import differences
     from twotower_jax.run.execute import run
-    from twotower_jax.run.inputs import load_data
-    from twotower_jax.run.reproduce import differences
+    from twotower_jax.run.loader import load_data
 
     set_up()
     console = Console(markup=False)

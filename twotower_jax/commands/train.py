@@ -23,7 +23,7 @@ from twotower_jax.commands.config_dir import check_config_dir
 from twotower_jax.commands.join import joined, without_join
 from twotower_jax.config import Config
 from twotower_jax.errors import BusyError, DataError, InputError
-from twotower_jax.run.records import run_folder
+from twotower_jax.run.folder import run_folder
 from twotower_jax.sweeps.baseline_arms import as_job
 from twotower_jax.sweeps.callback import check_mode
 from twotower_jax.sweeps.compose import (

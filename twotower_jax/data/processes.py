@@ -40,7 +40,7 @@ def put(value: Any, sharding: Sharding) -> jax.Array:
 
 
 def on_host(array: Any) -> np.ndarray:
-    """Return the whole array on the host; one that other processes have a part of too."""
+    """The whole array on the host; one that other processes have a part of too."""
     if isinstance(array, jax.Array) and not (
         array.is_fully_addressable or array.is_fully_replicated
     ):

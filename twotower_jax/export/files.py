@@ -4,7 +4,6 @@ The folder is written under a temporary name and then renamed, so that a folder 
 final name is complete.
 """
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from twotower_jax.config.parse_text import parse_json
-from twotower_jax.data.drafts import draft_of
+from twotower_jax.data.drafts import checksum, draft_of
 from twotower_jax.errors import InputError
 
 FORMAT, LISTS_FORMAT = "twotower-export", "twotower-lists"
@@ -87,14 +86,9 @@ def checksums(folder: Path) -> dict[str, dict[str, Any]]:
     """
     paths = sorted(path for path in folder.iterdir() if path.name != MANIFEST)
     return {
-        path.name: {"sha256": _sha256(path), "bytes": path.stat().st_size}
+        path.name: {"sha256": checksum(path), "bytes": path.stat().st_size}
         for path in paths
     }
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_manifest(folder: Path, form: str = FORMAT) -> dict[str, Any]:
@@ -136,7 +130,7 @@ def _check_files(folder: Path, files: dict[str, dict[str, Any]]) -> None:
         path = folder / name
         if not path.is_file():
             raise InputError(f"{path} is missing; copy the whole folder again")
-        if _sha256(path) != entry["sha256"]:
+        if checksum(path) != entry["sha256"]:
             raise InputError(
                 f"{path} has another SHA-256 than in {MANIFEST}; copy the folder again"
             )

@@ -18,8 +18,8 @@ from twotower_jax.export import files, serve_lists
 from twotower_jax.export.items import lists_table
 from twotower_jax.model.baselines import BASELINES
 from twotower_jax.run.baselines import baseline_scorer, known_clicks, knows_valid
-from twotower_jax.run.inputs import Loaded
-from twotower_jax.run.queries import user_state
+from twotower_jax.run.loader import Loaded
+from twotower_jax.run.rank import user_state
 
 LENGTH = 100
 

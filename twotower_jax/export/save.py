@@ -11,7 +11,7 @@ from twotower_jax.data.text_files import write_json, write_text
 from twotower_jax.export import files
 from twotower_jax.export.index import write_index
 from twotower_jax.export.readme import readme
-from twotower_jax.run.vocabulary import json_values
+from twotower_jax.run.updates import json_values
 
 if TYPE_CHECKING:
     from twotower_jax.export.load import ServedModel

@@ -25,9 +25,9 @@ from twotower_jax.export.towers import (
     export_tower,
 )
 from twotower_jax.model.tower import TOWERS
-from twotower_jax.run.inputs import trains
-from twotower_jax.run.records import RunFolder, stored_config
-from twotower_jax.run.reproduce import TrainedRun, load_same_data, load_trained
+from twotower_jax.run.evaluate import TrainedRun, load_same_data, load_trained
+from twotower_jax.run.folder import RunFolder, stored_config
+from twotower_jax.run.loader import trains
 
 # Largest difference between a vector of the run and of an artifact, relative to the
 # largest entry: float32 sums in another order.

@@ -256,6 +256,15 @@ class Loss(Choice):
                 f"{hard.source} draw none; set negatives=hard, or loss.stage_pairs=0"
             )
 
+    def check_towers(self, towers: Any) -> None:
+        """Refuse towers whose scores the loss cannot use.
+
+        Not a part of `check`: the optimum of an arm is computed with free scores.
+
+        Args:
+          towers: the section ``towers``.
+        """
+
 
 @dataclass(unsafe_hash=True)
 class SampledLoss(Loss):
@@ -328,9 +337,8 @@ class CosineLoss(SampledLoss):
     importance: ClassVar[bool] = True
 
     def check(self, config: Any) -> None:
-        """Refuse scores without bounds, and a corrected positive."""
+        """Refuse a corrected positive."""
         super().check(config)
-        check_cosines(f"loss.name={self.name}", config)
         if self.logq.correct == "all":
             raise InputError(
                 "loss.logq.correct=all corrects the logit of the positive, but "
@@ -338,10 +346,14 @@ class CosineLoss(SampledLoss):
                 "loss.logq.correct=negatives, which weighs the negatives, or none"
             )
 
+    def check_towers(self, towers: Any) -> None:
+        """Refuse scores without bounds."""
+        check_cosines(f"loss.name={self.name}", towers)
 
-def check_cosines(word: str, config: Any) -> None:
+
+def check_cosines(word: str, towers: Any) -> None:
     """Refuse towers whose scores have no bound, for a key that needs cosines."""
-    if not config.towers.normalize:
+    if not towers.normalize:
         raise InputError(
             f"{word} needs cosines, which are bounded, but towers.normalize=false; set "
             "towers.normalize=true, or another loss"

@@ -58,11 +58,10 @@ class Softmax(Tempered):
         """Form of the pass written by hand."""
         return SoftmaxForm(self.decoupled, self.weighs_rows)
 
-    def check(self, config: Any) -> None:
+    def check_towers(self, towers: Any) -> None:
         """Refuse a factor of the sum without cosines."""
-        super().check(config)
         if self.negative_weight != 1:
-            check_cosines(f"loss.negative_weight={self.negative_weight}", config)
+            check_cosines(f"loss.negative_weight={self.negative_weight}", towers)
 
 
 @LOSSES.add

@@ -73,9 +73,8 @@ class SoftmaxAtK(Softmax, SampledLoss):
     weighs_rows: ClassVar[bool] = True
 
     def check(self, config: Any) -> None:
-        """Refuse scores without bounds, and the best negatives alone."""
+        """Refuse the best negatives alone."""
         super().check(config)
-        check_cosines(f"loss.name={self.name}", config)
         if config.negatives.num_hard_negatives:
             raise InputError(
                 f"negatives.num_hard_negatives={config.negatives.num_hard_negatives} "
@@ -83,3 +82,7 @@ class SoftmaxAtK(Softmax, SampledLoss):
                 "their scores; set negatives.num_hard_negatives=0, or loss.name="
                 "sampled_softmax"
             )
+
+    def check_towers(self, towers: Any) -> None:
+        """Refuse scores without bounds."""
+        check_cosines(f"loss.name={self.name}", towers)

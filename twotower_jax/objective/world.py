@@ -20,7 +20,7 @@ import polars as pl
 
 from twotower_jax import keys
 from twotower_jax.data.log import FunnelLog, Pairs, Split, Stage
-from twotower_jax.run.inputs import Loaded
+from twotower_jax.run.loader import Loaded
 
 # (name, first rank, end rank or None), the result of `config.hard.parse_stage`.
 StageWindow = tuple[str, int, int | None]

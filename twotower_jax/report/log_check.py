@@ -20,7 +20,7 @@ from twotower_jax.data.health import (
 from twotower_jax.data.log import FunnelLog, Stage
 from twotower_jax.data.suitability import DISCARDED, studies
 from twotower_jax.data.summary import describe_log
-from twotower_jax.run.inputs import trains
+from twotower_jax.run.loader import trains
 
 
 class Checked(NamedTuple):

@@ -5,7 +5,6 @@ share most of them.
 """
 
 from collections.abc import Hashable, Mapping
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,23 +14,17 @@ from twotower_jax.config import Config
 from twotower_jax.evaluation.scorers import BlockScores, Scorer, SharedScores
 from twotower_jax.model.baselines import BASELINES, Scores, baselines_for
 from twotower_jax.model.click_matrix import Clicks, click_matrix
-from twotower_jax.run.inputs import Loaded, train_clicks
-from twotower_jax.run.latest import Latest
-from twotower_jax.run.queries import QuerySet, make_query_sets
-from twotower_jax.run.ranking import Ranking, rank
-from twotower_jax.run.records import RunFolder
+from twotower_jax.run.folder import RunFolder
+from twotower_jax.run.loader import Latest, Loaded, train_clicks
+from twotower_jax.run.rank import QuerySet, Ranking, make_query_sets, rank
 
 
 class BaselineRanking(NamedTuple):
-    """The ranking of a split by a baseline.
-
-    Attributes:
-      ranking: of the queries.
-      by_popularity: number of queries that have the order of popularity, for all of
-        their scores are 0: the user has no positive that the baseline knows.
-    """
+    """The ranking of a split by a baseline."""
 
     ranking: Ranking
+    # Number of queries that have the order of popularity, for all of their scores are
+    # 0: the user has no positive that the baseline knows.
     by_popularity: int
 
 
@@ -39,29 +32,6 @@ _fits: Latest[Scores] = Latest(1)  # one EASE model may hold a gigabyte
 # Valid and test of a run, and the arms of an advice, whose seeds share them.
 _rankings: Latest[BaselineRanking] = Latest(8)
 _metrics: Latest[dict[str, float]] = Latest(64)
-
-
-def rank_baseline(
-    config: Config, data: Loaded, kind: str, split: str, queries: QuerySet
-) -> BaselineRanking:
-    """Rank the catalogue for the queries of a split by a baseline.
-
-    Args:
-      config: the run; its section ``baseline``.
-      data: the run's data.
-      kind: name of the baseline, as ``towers.kind``.
-      split: "valid" or "test".
-      queries: of the split.
-    """
-
-    def make() -> BaselineRanking:
-        blank = np.zeros(len(queries.user), bool)
-        history = known_clicks(config, data, split)[queries.user]
-        scorer = baseline_scorer(config, data, kind, history, blank)
-        ranking = rank(config, data, queries, scorer)
-        return BaselineRanking(ranking, int(blank.sum()))
-
-    return _rankings.get(_ranking_key(config, data, kind, split), make)
 
 
 def knows_valid(config: Config) -> bool:
@@ -74,11 +44,6 @@ def known_clicks(config: Config, data: Loaded, split: str) -> Clicks:
 
     They are those that the towers know: the positives of training, and on test those
     of the valid part too where the towers read the history of a query.
-
-    Args:
-      config: the run.
-      data: its data.
-      split: "valid" or "test".
     """
     train, valid = data.split.train, data.split.valid
     user, item = train.user, train.item
@@ -89,52 +54,8 @@ def known_clicks(config: Config, data: Loaded, split: str) -> Clicks:
     return click_matrix(user, item, shape)
 
 
-def _fit_key(config: Config, data: Loaded, kind: str) -> tuple[Hashable, ...]:
-    """Return the key of a fit: equal keys, equal scores."""
-    numbers = getattr(config.baseline, kind, None)
-    seed = config.seed if BASELINES[kind].seeded else None
-    return data.fingerprint, kind, numbers, seed
-
-
-def rank_splits(
-    config: Config, data: Loaded, sets: Mapping[str, QuerySet]
-) -> tuple[dict[str, Ranking], dict[str, Any]]:
-    """Return the rankings of a run whose ``towers.kind`` is a baseline, and counts.
-
-    Args:
-      config: the run.
-      data: its data.
-      sets: the queries by split.
-
-    Returns:
-      {split: ranking}, and {count: {split: number of queries}}.
-    """
-    kind = config.towers.kind
-    ranked = {
-        split: rank_baseline(config, data, kind, split, queries)
-        for split, queries in sets.items()
-    }
-    numbers = {split: one.by_popularity for split, one in ranked.items()}
-    rankings = {split: one.ranking for split, one in ranked.items()}
-    return rankings, {"queries ranked by popularity": numbers}
-
-
-def _ranking_key(
-    config: Config, data: Loaded, kind: str, split: str
-) -> tuple[Hashable, ...]:
-    """Return the key of a ranking: equal keys, equal metrics."""
-    sections = repr(config.data), repr(config.evaluation)
-    return *_fit_key(config, data, kind), split, knows_valid(config), *sections
-
-
 def fit_baseline(config: Config, data: Loaded, kind: str) -> Scores:
-    """Return the scores of a fitted baseline, which is kept for the next call.
-
-    Args:
-      config: the run; its section ``baseline`` and its seed.
-      data: its data.
-      kind: name of the baseline.
-    """
+    """Return the scores of a fitted baseline, which is kept for the next call."""
 
     def fit() -> Scores:
         baseline = BASELINES[kind]
@@ -146,15 +67,10 @@ def fit_baseline(config: Config, data: Loaded, kind: str) -> Scores:
 def baseline_scorer(
     config: Config, data: Loaded, kind: str, history: Clicks, blank: np.ndarray
 ) -> Scorer:
-    """Return the scores of a baseline, fitted on the run's data.
+    """Return the scores of a baseline, given its positives [queries, items].
 
-    Args:
-      config: the run.
-      data: its data.
-      kind: name of the baseline.
-      history: [queries, items] positives that it knows of each query.
-      blank: [queries] bool, marked where a query has no score of its own when it is
-        scored; it then has the scores of popularity.
+    ``blank`` [queries] bool is marked where a query has no score of its own when it is
+    scored; it then has the scores of popularity.
     """
     scores = fit_baseline(config, data, kind)
     number, num_items = history.shape
@@ -172,43 +88,75 @@ def baseline_scorer(
     return BlockScores(score, number, num_items)
 
 
-# --- the baselines beside a run ------------------------------------------------------
+def rank_baseline(
+    config: Config, data: Loaded, kind: str, split: str, queries: QuerySet
+) -> BaselineRanking:
+    """Rank the catalogue for the queries of a split by a baseline."""
+
+    def make() -> BaselineRanking:
+        blank = np.zeros(len(queries.user), bool)
+        history = known_clicks(config, data, split)[queries.user]
+        scorer = baseline_scorer(config, data, kind, history, blank)
+        ranking = rank(config, data, queries, scorer)
+        return BaselineRanking(ranking, int(blank.sum()))
+
+    return _rankings.get(_ranking_key(config, data, kind, split), make)
+
+
+def rank_splits(
+    config: Config, data: Loaded, sets: Mapping[str, QuerySet]
+) -> tuple[dict[str, Ranking], dict[str, Any]]:
+    """Return the rankings by split of a run of a baseline, and counts by split."""
+    ranked = {
+        split: rank_baseline(config, data, config.towers.kind, split, queries)
+        for split, queries in sets.items()
+    }
+    numbers = {split: made.by_popularity for split, made in ranked.items()}
+    rankings = {split: made.ranking for split, made in ranked.items()}
+    return rankings, {"queries ranked by popularity": numbers}
+
+
+def _fit_key(config: Config, data: Loaded, kind: str) -> tuple[Hashable, ...]:
+    """Return the key of a fit: equal keys, equal scores."""
+    numbers = getattr(config.baseline, kind, None)
+    seed = config.seed if BASELINES[kind].seeded else None
+    return data.fingerprint, kind, numbers, seed
+
+
+def _ranking_key(
+    config: Config, data: Loaded, kind: str, split: str
+) -> tuple[Hashable, ...]:
+    """Return the key of a ranking: equal keys, equal metrics."""
+    sections = repr(config.data), repr(config.evaluation)
+    return *_fit_key(config, data, kind), split, knows_valid(config), *sections
+
+
+# --- the baselines beside a run -------------------------------------------------------
 
 
 def compare_baselines(
     config: Config, data: Loaded, sets: Mapping[str, QuerySet], console: Console
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Return the metrics of the baselines on the queries of a run.
+    """Return {baseline: {split: {metric: value}}} on the queries of a run.
 
-    Args:
-      config: the run; ``baselines`` adds the others to popularity.
-      data: its data.
-      sets: the queries by split.
-      console: where the baselines that the data are too large for are named.
-
-    Returns:
-      {baseline: {split: {metric: value}}}.
+    ``config.baselines`` adds to popularity all that are within their limits.
     """
-    kinds = fitting(config, data, console) if config.baselines else ["popularity"]
+    kinds = ["popularity"]
+    if config.baselines:
+        kinds = _within_limits(config, data, console)
 
     def metrics(kind: str, split: str) -> dict[str, float]:
-        return rank_baseline(config, data, kind, split, sets[split]).ranking.metrics()
+        def make() -> dict[str, float]:
+            ranked = rank_baseline(config, data, kind, split, sets[split])
+            return ranked.ranking.metrics()
 
-    def kept(kind: str, split: str) -> dict[str, float]:
-        key = _ranking_key(config, data, kind, split)
-        return dict(_metrics.get(key, partial(metrics, kind, split)))
+        return dict(_metrics.get(_ranking_key(config, data, kind, split), make))
 
-    return {kind: {split: kept(kind, split) for split in sets} for kind in kinds}
+    return {kind: {split: metrics(kind, split) for split in sets} for kind in kinds}
 
 
-def fitting(config: Config, data: Loaded, console: Console) -> list[str]:
-    """Return the names of the baselines that fit within their limits.
-
-    Args:
-      config: the run; its section ``baseline``.
-      data: its data.
-      console: where the others are named, each with its limit.
-    """
+def _within_limits(config: Config, data: Loaded, console: Console) -> list[str]:
+    """Return the baselines that are within their limits; print the others."""
     clicks, kept = train_clicks(data), []
     for kind in baselines_for(config.data.mask_seen):
         excess = BASELINES[kind].excess(clicks, config.baseline)
@@ -223,14 +171,7 @@ def fitting(config: Config, data: Loaded, console: Console) -> list[str]:
 def add_baselines(
     config: Config, data: Loaded, record: RunFolder, console: Console
 ) -> dict[str, Any]:
-    """Return the result of a finished run, with the baselines that it lacks.
-
-    Args:
-      config: the run; ``baselines``.
-      data: its data.
-      record: its folder; result.json is written again where baselines are added.
-      console: as for `compare_baselines`.
-    """
+    """Return the result of a finished run; baselines that it lacks are added to it."""
     result = record.result()
     before = result.get("baselines", {})
     if config.baselines and set(before) < set(baselines_for(config.data.mask_seen)):

@@ -1,35 +1,40 @@
-"""Evaluation of a model: embeddings of queries and catalogue, exact top-k, metrics."""
+"""Evaluation of a model: in training, at its end, and of a finished run from its files.
+
+A finished run is evaluated anew from its checkpoint, and two results are compared.
+"""
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from twotower_jax.config import Config
+from twotower_jax.errors import InputError
 from twotower_jax.evaluation.metrics import ranking_metrics
 from twotower_jax.evaluation.scorers import Embeddings
 from twotower_jax.evaluation.slices import summarise
 from twotower_jax.evaluation.spread import spread_items
 from twotower_jax.model.embed import all_candidates, all_queries
 from twotower_jax.model.specs import Model
-from twotower_jax.run.inputs import Loaded
-from twotower_jax.run.queries import QuerySet
-from twotower_jax.run.ranking import Ranking, rank
+from twotower_jax.run.baselines import rank_splits
+from twotower_jax.run.folder import RunFolder
+from twotower_jax.run.loader import Loaded, check_same_data, load_data, trains
+from twotower_jax.run.problem import make_problem
+from twotower_jax.run.rank import QuerySet, Ranking, make_query_sets, rank
+from twotower_jax.run.tower_features import choose_features
+from twotower_jax.run.trackers import leaves
 from twotower_jax.sampling.mixture import log_expected_count
 from twotower_jax.sampling.proposals import log_prob
+from twotower_jax.training.checkpoint import Checkpoints
 from twotower_jax.training.draws import ratio_at, row_groups
+from twotower_jax.training.mesh import Layout
 from twotower_jax.training.problem import Problem
 
 
 def embed(model: Model, params: dict, queries: QuerySet, num_items: int) -> Embeddings:
-    """Return the embeddings of the queries and of the catalogue by a model.
-
-    Args:
-      model: both towers.
-      params: of the model.
-      queries: of a split.
-      num_items: size of the catalogue.
-    """
+    """Return the embeddings of the queries and of the catalogue by a model."""
     return Embeddings(
         all_queries(model, params, queries.entities, queries.queries),
         spread_items(
@@ -39,24 +44,11 @@ def embed(model: Model, params: dict, queries: QuerySet, num_items: int) -> Embe
 
 
 def rank_split(
-    config: Config,
-    data: Loaded,
-    problem: Problem,
-    params: dict,
-    queries: QuerySet,
+    config: Config, data: Loaded, problem: Problem, params: dict, queries: QuerySet
 ) -> Ranking:
-    """Rank the catalogue for the queries of a split by a model.
-
-    Args:
-      config: the run.
-      data: the run's data.
-      problem: the training problem.
-      params: of the model.
-      queries: of the split.
-    """
-    embedded = embed(
-        problem.program.structure.model, params, queries, data.log.num_items
-    )
+    """Rank the catalogue for the queries of a split by a model."""
+    model = problem.program.structure.model
+    embedded = embed(model, params, queries, data.log.num_items)
     if config.evaluation.subtract_log_q:
         batch = config.training.batch_size
         embedded = embedded.with_offset(subtracted_log_q(problem, params, batch))
@@ -69,12 +61,8 @@ def subtracted_log_q(problem: Problem, params: dict, batch: int) -> jax.Array:
     A logit of training is s / T - log N_i, so scores with the offset order the items as
     the logits do. Serving with it is a mistake, for log N_i corrects the draw of the
     negatives, which serving does not repeat. N_i counts in-batch and easy draws; hard
-    draws depend on the query. An item that is never drawn has the smallest N_i.
-
-    Args:
-      problem: the training problem.
-      params: of the model, for a learned temperature T.
-      batch: batch size.
+    draws depend on the query. An item that is never drawn has the smallest N_i. A
+    learned temperature T is among the parameters.
     """
     structure, hyper = problem.program.structure, problem.program.hyper
     ratio = ratio_at(hyper.hard_ratio, jnp.int32(2**30))
@@ -97,17 +85,99 @@ def validate(
     queries: QuerySet,
     params: dict,
 ) -> dict[str, float]:
-    """Return the mean ranking metrics, which are watched during training.
-
-    Args:
-      cutoffs: of the metrics.
-      num_items: size of the catalogue.
-      model: both towers.
-      queries: of the validation split.
-      params: of the model.
-    """
+    """Return the mean ranking metrics, which are watched during training."""
     embedded = embed(model, params, queries, num_items)
     _, items = embedded.top_k(max(cutoffs), queries.seen)
     return summarise(
         ranking_metrics(items, queries.positives, cutoffs, weights=queries.weights)
     )
+
+
+# --- a finished run -------------------------------------------------------------------
+
+
+class TrainedRun(NamedTuple):
+    """A finished run of towers, read from its folder."""
+
+    config: Config  # with the features of both towers named
+    data: Loaded
+    model: Model
+    params: dict  # of the best validation, on the host
+    step: int  # at which they were saved
+
+
+def evaluate_run(config: Config, folder: Path) -> dict[str, dict[str, float]]:
+    """Return {split: {metric: value}} of a finished run, anew from its checkpoint."""
+    record = RunFolder(folder)
+    step = record.result()["best_step"]
+    data = load_same_data(config, record)
+    config = choose_features(config, data)
+    sets = make_query_sets(config, data)
+    if trains(config):
+        problem = make_problem(config, data)
+        params = _load_params(problem, record, step, problem.layout_here())
+        rankings = {
+            name: rank_split(config, data, problem, params, queries)
+            for name, queries in sets.items()
+        }
+    else:
+        rankings, _ = rank_splits(config, data, sets)
+    return {name: ranking.metrics() for name, ranking in rankings.items()}
+
+
+def load_trained(config: Config, folder: Path) -> TrainedRun:
+    """Return the model of a finished run with towers, from its checkpoint."""
+    record = RunFolder(folder)
+    step = record.result()["best_step"]
+    data = load_same_data(config, record)
+    config = choose_features(config, data)
+    problem = make_problem(config, data)
+    params = _load_params(problem, record, step, problem.on_one_device())
+    model = problem.program.structure.model
+    return TrainedRun(config, data, model, jax.device_get(params), step)
+
+
+def load_same_data(config: Config, record: RunFolder) -> Loaded:
+    """Return the data of a run, refused where it has changed since."""
+    data = load_data(config)
+    check_same_data(record, data)
+    return data
+
+
+def _load_params(
+    problem: Problem, record: RunFolder, step: int, layout: Layout
+) -> dict:
+    """Return the parameters that a run saved at a step, in a layout."""
+    checkpoints = Checkpoints(record.path)
+    if not checkpoints.has_params(step):
+        raise InputError(
+            f"{record.path}/checkpoints lacks the parameters of step {step}, which the "
+            "runs of a selection on validation do not keep; train again under another "
+            "name="
+        )
+    record.check_seal(f"checkpoints/{step}-params.json")
+    return checkpoints.load_params(step, jax.eval_shape(problem.start), layout)
+
+
+def differences(first: dict, second: dict) -> list[tuple[str, Any, Any]]:
+    """Return the metrics in which two results differ: (name, first, second).
+
+    The comparison is exact: floats must have the same bits. A metric without a value
+    (NaN, null) equals itself.
+
+    Examples:
+      >>> first = {"metrics": {"test": {"mrr@10": 0.5, "map@10": float("nan")}}}
+      >>> second = {"metrics": {"test": {"mrr@10": 0.25, "map@10": None}}}
+      >>> differences(first, second)
+      [('test mrr@10', 0.5, 0.25)]
+    """
+    before, after = (
+        # NaN is no value.
+        {k: None if v != v else v for k, v in leaves(result.get("metrics", {}), " ")}
+        for result in (first, second)
+    )
+    return [
+        (name, before.get(name), after.get(name))
+        for name in sorted(before | after)
+        if before.get(name) != after.get(name)
+    ]

@@ -2,20 +2,20 @@
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from rich.console import Console
 
 from twotower_jax.config import Config, fingerprint
 from twotower_jax.data.sizes import sizes_of
-from twotower_jax.data.summary import weights_fingerprint
+from twotower_jax.data.summary import lists_fingerprint, weights_fingerprint
 from twotower_jax.data.text_files import write_json
 from twotower_jax.errors import DataError, InputError
-from twotower_jax.run.attempt import ALONE, Attempt, Sharing
 from twotower_jax.run.baselines import (
     add_baselines,
     compare_baselines,
@@ -23,57 +23,97 @@ from twotower_jax.run.baselines import (
     rank_splits,
 )
 from twotower_jax.run.evaluate import rank_split, validate
-from twotower_jax.run.first_params import first_params
+from twotower_jax.run.folder import ON_VALIDATION, RunFolder, held, run_folder
 from twotower_jax.run.in_use import check_use, report_use
-from twotower_jax.run.inputs import (
+from twotower_jax.run.loader import (
     Loaded,
     check_same_data,
     check_sizes,
     check_times,
+    load_data,
     split_log,
     trains,
 )
-from twotower_jax.run.joined import (
-    agreed,
-    check_same_command,
-    check_same_everywhere,
-    connected,
-    workplace,
-)
-from twotower_jax.run.listed import check_same_lists, fingerprint_of_lists
-from twotower_jax.run.lock import held
 from twotower_jax.run.manifest import manifest, training_identity, write_manifest
 from twotower_jax.run.memory import check_memory
 from twotower_jax.run.names import check_names
-from twotower_jax.run.parent import (
+from twotower_jax.run.plan import finds_length, make_schedule
+from twotower_jax.run.positives import check_lengths, check_same_lists, trained_part
+from twotower_jax.run.problem import make_problem
+from twotower_jax.run.processes import (
+    check_same_command,
+    check_same_everywhere,
+    connected,
+    raise_everywhere,
+    workplace,
+)
+from twotower_jax.run.rank import (
+    QuerySet,
+    make_query_sets,
+    sampled_queries,
+    write_tables,
+)
+from twotower_jax.run.sample_report import print_data, report_samples
+from twotower_jax.run.tower_features import choose_features
+from twotower_jax.run.trackers import Tracking, make_trackers
+from twotower_jax.run.truth import shared_stage_truth
+from twotower_jax.run.updates import (
+    VOCABULARY,
     Parent,
     check_features,
     check_same_parent,
     find_parent,
+    first_params,
+    make_vocabulary,
 )
-from twotower_jax.run.plan import finds_length, make_schedule
-from twotower_jax.run.problem import make_problem
-from twotower_jax.run.queries import QuerySet, make_query_sets, some_queries
-from twotower_jax.run.ranking_tables import write_tables
-from twotower_jax.run.records import ON_VALIDATION, RunFolder, run_folder
-from twotower_jax.run.sample_report import print_data, report_samples
-from twotower_jax.run.sequences import check_lengths, trained_part
-from twotower_jax.run.simulator_truth import shared_stage_truth
-from twotower_jax.run.tower_features import choose_features
-from twotower_jax.run.trackers import make_trackers
-from twotower_jax.run.tracking import Tracking
-from twotower_jax.run.vocabulary import VOCABULARY, make_vocabulary
 from twotower_jax.training.checkpoint import Checkpoints, check_place
 from twotower_jax.training.loop import Hooks, fit
 from twotower_jax.training.problem import Problem
-from twotower_jax.training.progress import ProgressLine
+from twotower_jax.training.progress import ProgressLine, TrainingProgress
 from twotower_jax.training.schedule import Notes
-from twotower_jax.training.signals import Stopped
+from twotower_jax.training.signals import Stopped, StopRequest
 from twotower_jax.training.temperature import learned_temperature
+from twotower_jax.training.together import ArmSteps
 
-PAUSED = "pause"  # why a training ended that another command goes on with
+PAUSED = "pause"  # stop reason of a resumable run
 # Matplotlib has one state for all threads.
 _drawing = threading.Lock()
+
+
+class Sharing(NamedTuple):
+    """Objects that a run shares with the runs beside it in the same process."""
+
+    load: Callable[[Config], Loaded] = load_data
+    # Makes the progress line of a training, as TrainingProgress.
+    progress: Callable[..., ProgressLine] = TrainingProgress
+    # Notes SIGTERM and Ctrl-C; None: the run notes them itself.
+    request: StopRequest | None = None
+    # Runs the steps with those of other runs; None: they run alone.
+    together: ArmSteps | None = None
+    # Whether to wait for another process that works on the run's folder.
+    wait: bool = False
+
+    def stopped(self) -> bool:
+        """Return whether a signal has arrived."""
+        return self.request is not None and self.request.number is not None
+
+
+ALONE = Sharing()
+
+
+class Attempt(NamedTuple):
+    """An attempt at a run, which may end before the run does."""
+
+    config: Config  # with the features of both towers named
+    data: Loaded
+    part: Loaded  # the positives that are trained on
+    record: RunFolder
+    console: Console  # where progress is shown
+    sharing: Sharing  # with other runs
+    parent: Parent | None  # the run whose parameters it starts with, or None
+    # Entry ``length`` of the manifest: steps that another run found, or None.
+    length: dict[str, Any] | None
+    identity: str  # of the training; a checkpoint of another one is refused
 
 
 def run(
@@ -110,21 +150,24 @@ def run(
     folder = folder or run_folder(config)
     if trains(config):
         check_place(folder)
-    say = partial(console.print, highlight=False, soft_wrap=True)
     check_same_command(config)
-    hold = partial(held, folder, shared.wait, say, shared.stopped)
+    hold = partial(held, folder, shared.wait, _line(console), shared.stopped)
     with connected(), workplace(folder, hold) as record:
         return _run(config, record, console, command, shared)
+
+
+def _line(console: Console) -> Callable[[str], None]:
+    return partial(console.print, highlight=False, soft_wrap=True)
 
 
 def _run(
     config: Config, record: RunFolder, console: Console, command: str, shared: Sharing
 ) -> dict[str, Any]:
     """Check, train and evaluate a configuration in a folder that this process holds."""
-    with agreed():
-        parent, data = _checked(config, record, console, shared)
+    with raise_everywhere():
+        parent, data, part = _checked(config, record, console, shared)
     check_same_everywhere(data.fingerprint, f"data.path={config.data.path}")
-    if lists := fingerprint_of_lists(config, data):
+    if lists := lists_fingerprint(part.split):
         source = f"positives.lists.path={config.positives.lists.path}"
         check_same_everywhere(lists, source)
     if record.is_done():
@@ -135,75 +178,40 @@ def _run(
     length = (record.read("manifest") or {}).get("length")
     if length is None and finds_length(config, data.split):
         length = _found_length(config, data, record, console, command, shared)
-    with agreed():
+    with raise_everywhere():
         chosen = choose_features(config, data)
         check_features(chosen, parent)
     if length is not None:
         training = replace(chosen.training, **length["schedule"])
         chosen = replace(chosen, training=training)
     record.write_config(config)
+    weights = weights_fingerprint(data.split)
     device = jax.devices()[0].device_kind
-    made = manifest(config, data.fingerprint, device, command)
-    made["weights_fingerprint"] = weights_fingerprint(data.split)
-    made["lists_fingerprint"], made["length"] = lists, length
-    write_manifest(record, made | {"parent": parent and parent.identity}, console)
-    return _recorded(Attempt(chosen, data, record, console, shared, parent, length))
-
-
-def _found_length(
-    config: Config,
-    data: Loaded,
-    record: RunFolder,
-    console: Console,
-    command: str,
-    shared: Sharing,
-) -> dict[str, Any]:
-    """Return the steps that are best on validation in a run without the valid rows.
-
-    Args:
-      config: a run with ``data.fit_valid``.
-      data: its data.
-      record: its folder; that of the other run is in the folder select beside it.
-      console, command, shared: as of `run`.
-
-    Returns:
-      Entry ``length`` of the manifest: the best step as "steps", the other run, and its
-      schedule: rates that fall and shares of the training are those of that run.
-    """
-    alone = replace(
-        config,
-        name=f"{config.name}/{ON_VALIDATION}",
-        baselines=False,
-        data=replace(config.data, fit_valid=False),
-        evaluation=replace(config.evaluation, test=False),
-    )
-    parts = split_log(data.log, alone.data)
-    folder = record.shared.parent / ON_VALIDATION / fingerprint(alone)
-    shared = shared._replace(load=lambda _: parts, together=None)
-    say = partial(console.print, highlight=False, soft_wrap=True)
-    say("data.fit_valid=true: a run without the valid part finds the number of steps")
-    found = run(alone, folder=folder, console=console, command=command, shared=shared)
-    schedule = make_schedule(alone, trained_part(alone, parts).split)
-    last = " and its last" if found["best_step"] == found["steps"] else ""
-    name = f"{ON_VALIDATION}/{folder.name}"
-    say(f"{found['best_step']} steps with the valid part: the best{last} of {name}")
-    keys = ("steps", "eval_every", "patience")
-    return {
-        "steps": found["best_step"],
-        "run": name,
-        "schedule": {key: getattr(schedule, key) for key in keys},
+    made = manifest(config, data.fingerprint, device, command) | {
+        "weights_fingerprint": weights,
+        "lists_fingerprint": lists,
+        "length": length,
+        "parent": parent and parent.identity,
     }
+    write_manifest(record, made, console)
+    identity = training_identity(chosen, data.fingerprint, weights, lists)
+    return _recorded(
+        Attempt(chosen, data, part, record, console, shared, parent, length, identity)
+    )
 
 
 def _checked(
     config: Config, record: RunFolder, console: Console, shared: Sharing
-) -> tuple[Parent | None, Loaded]:
-    """Return the run that this one starts from, and the data, which suit it."""
+) -> tuple[Parent | None, Loaded, Loaded]:
+    """Return the parent, the data and the part trained on, which suit the run."""
     # A finished run needs the run that it started from no more.
     parent = None if record.is_done() else find_parent(config)
     check_same_parent(record, parent)
-    console.print(f"run {record.shared}", highlight=False, soft_wrap=True)
-    data = _load(config, shared)
+    _line(console)(f"run {record.shared}")
+    try:
+        data = shared.load(config)
+    except InputError as error:
+        raise DataError(str(error)) from error
     print_data(console, data, shared_stage_truth(config.data, data))
     part = trained_part(config, data)
     check_sizes(config, part)
@@ -221,19 +229,46 @@ def _checked(
             "true trained to the last epoch; set name= to keep both, or move that "
             "folder away"
         )
-    return parent, data
+    return parent, data, part
 
 
-def _load(config: Config, shared: Sharing) -> Loaded:
-    """Return the data of a run.
+def _found_length(
+    config: Config,
+    data: Loaded,
+    record: RunFolder,
+    console: Console,
+    command: str,
+    shared: Sharing,
+) -> dict[str, Any]:
+    """Return entry ``length`` of the manifest of a run with ``data.fit_valid``.
 
-    Raises:
-      DataError: where they cannot be read or split.
+    A run without the valid rows, in the folder select beside it, finds the best step on
+    validation. Its schedule is kept too: rates that fall and shares of the training are
+    those of that run.
     """
-    try:
-        return shared.load(config)
-    except InputError as error:
-        raise DataError(str(error)) from error
+    alone = replace(
+        config,
+        name=f"{config.name}/{ON_VALIDATION}",
+        baselines=False,
+        data=replace(config.data, fit_valid=False),
+        evaluation=replace(config.evaluation, test=False),
+    )
+    data, say = split_log(data.log, alone.data), _line(console)
+    folder = record.shared.parent / ON_VALIDATION / fingerprint(alone)
+    shared = shared._replace(load=lambda _: data, together=None)
+    say("data.fit_valid=true: a run without the valid part finds the number of steps")
+    result = run(alone, folder=folder, console=console, command=command, shared=shared)
+    step = result["best_step"]
+    last = " and its last" if step == result["steps"] else ""
+    name = f"{ON_VALIDATION}/{folder.name}"
+    say(f"{step} steps with the valid part: the best{last} of {name}")
+    schedule = make_schedule(alone, trained_part(alone, data).split)
+    keys = ("steps", "eval_every", "patience")
+    return {
+        "steps": step,
+        "run": name,
+        "schedule": {key: getattr(schedule, key) for key in keys},
+    }
 
 
 def _recorded(attempt: Attempt) -> dict[str, Any]:
@@ -247,7 +282,7 @@ def _recorded(attempt: Attempt) -> dict[str, Any]:
     except Stopped as stop:
         record.set_status("running", stop.reason)
         tracking.finish(None)
-        attempt.console.print(stop.reason, highlight=False, soft_wrap=True)
+        _line(attempt.console)(stop.reason)
         raise
     except Exception as error:
         record.set_status("failed", f"{type(error).__name__}: {error}")
@@ -267,21 +302,21 @@ def _recorded(attempt: Attempt) -> dict[str, Any]:
 
 def _train_and_evaluate(attempt: Attempt) -> dict[str, Any]:
     """Return the content of result.json."""
-    config, data, console = attempt.config, attempt.data, attempt.console
+    config, data, part, record, console, *_ = attempt
     # Baselines and queries read all of the training positives.
-    queries, part = make_query_sets(config, data), trained_part(config, data)
+    queries = make_query_sets(config, data)
     notes, started, params = Notes(), time.perf_counter(), {}
     if trains(config):
         problem = make_problem(config, data)
         with _drawing:
-            report_samples(config, part, problem, attempt.record.path, console)
+            report_samples(config, part, problem, record.path, console)
         params, notes = _train(attempt, problem, queries.get("valid"))
         if not notes.done:
             # The catalogue is ranked for a finished run alone.
             notes.stopped, queries = PAUSED, {}
         rankings = {
-            name: rank_split(config, data, problem, params, one)
-            for name, one in queries.items()
+            name: rank_split(config, data, problem, params, of_split)
+            for name, of_split in queries.items()
         }
         used = report_use(config, part.split, notes, console)
         samples = (problem.report or {}) | used
@@ -290,16 +325,19 @@ def _train_and_evaluate(attempt: Attempt) -> dict[str, Any]:
         notes.seconds = time.perf_counter() - started
         rankings, samples = rank_splits(config, data, queries)
     if "test" in queries:
-        test = queries["test"], rankings["test"]
-        write_tables(attempt.record, config, data, *test)
+        write_tables(record, config, data, queries["test"], rankings["test"])
+    metrics = {name: ranking.metrics() for name, ranking in rankings.items()}
+    if not metrics:  # a model of the whole log has none
+        paused = notes.stopped == PAUSED
+        metrics = {"valid": record.metrics()[-1]["valid"]} if paused else {"test": {}}
+    speed = None if notes.rate is None else notes.rate * config.training.batch_size
     return {
-        "metrics": {name: ranking.metrics() for name, ranking in rankings.items()}
-        or _unranked(attempt.record, notes),
+        "metrics": metrics,
         "baselines": compare_baselines(config, data, queries, console),
-        "tied": {name: one.tied for name, one in rankings.items() if one.tied},
-        "unmoved": _unmoved(attempt.record),
-        "queries": {name: len(one.user) for name, one in queries.items()},
-        "positives already seen": {n: one.already_seen for n, one in queries.items()},
+        "tied": {n: ranking.tied for n, ranking in rankings.items() if ranking.tied},
+        "unmoved": _unmoved(record),
+        "queries": {name: len(sets.user) for name, sets in queries.items()},
+        "positives already seen": {n: s.already_seen for n, s in queries.items()},
         "seed": config.seed,
         "steps": notes.last_step,
         "best_step": notes.evaluated_step,
@@ -307,7 +345,7 @@ def _train_and_evaluate(attempt: Attempt) -> dict[str, Any]:
         "length": attempt.length,
         "temperature": learned_temperature(params),
         "seconds": notes.seconds,
-        "examples_per_second": _speed(notes, config.training.batch_size),
+        "examples_per_second": speed,
         "samples": samples,
         "towers": {"query": config.towers.query, "candidate": config.towers.candidate},
         "stages": shared_stage_truth(config.data, data),
@@ -317,34 +355,19 @@ def _train_and_evaluate(attempt: Attempt) -> dict[str, Any]:
 
 def _unmoved(record: RunFolder) -> int:
     """Return the number of last validations with one result, 0 where they differ."""
-    found = [one["valid"] for one in record.metrics() if one.get("valid")][1:]
-    alike = len(found) > 2 and all(one == found[0] for one in found)
-    return len(found) if alike else 0
-
-
-def _unranked(record: RunFolder, notes: Notes) -> dict[str, dict[str, float]]:
-    """Return the metrics of a pause; a model of the whole log has none."""
-    if notes.stopped == PAUSED:
-        return {"valid": record.metrics()[-1]["valid"]}
-    return {"test": {}}
-
-
-def _speed(notes: Notes, batch_size: int) -> float | None:
-    """Return the examples per second of training, None where none was timed."""
-    return None if notes.rate is None else notes.rate * batch_size
+    results = [line["valid"] for line in record.metrics() if line.get("valid")][1:]
+    alike = len(results) > 2 and all(result == results[0] for result in results)
+    return len(results) if alike else 0
 
 
 def _train(
     attempt: Attempt, problem: Problem, valid: QuerySet | None
 ) -> tuple[dict, Notes]:
     """Return the params of the best validation and the notes of the training."""
-    config, data, record, console, shared, parent, length = attempt
+    config, data, _, record, console, shared, parent, length, identity = attempt
     schedule, model = problem.schedule, problem.program.structure.model
     if length is not None:
         schedule = schedule._replace(steps=length["steps"])
-    weights = weights_fingerprint(data.split)
-    lists = fingerprint_of_lists(config, data)
-    identity = training_identity(config, data.fingerprint, weights, lists)
     checkpoints = Checkpoints(record.shared, identity)
     saved = checkpoints.steps()
     write_json(record.path / VOCABULARY, make_vocabulary(model, data.log))
@@ -354,7 +377,7 @@ def _train(
     evaluate = None
     if valid is not None:
         cutoffs, num_items = config.evaluation.k, data.log.num_items
-        watched = some_queries(valid, config.training.eval_queries)
+        watched = sampled_queries(valid, config.training.eval_queries)
         evaluate = partial(validate, cutoffs, num_items, model, watched)
 
     def progress(start: int) -> ProgressLine:

@@ -6,7 +6,7 @@ from twotower_jax.config import Config
 from twotower_jax.errors import InputError
 from twotower_jax.evaluation.ragged import from_pairs
 from twotower_jax.model.specs import Model
-from twotower_jax.run.inputs import Loaded, number, queries_of, query_history
+from twotower_jax.run.loader import Loaded, number, queries_of, query_history
 from twotower_jax.run.plan import estimates_at_k
 from twotower_jax.training.kth_scores import KthScores
 from twotower_jax.training.schedule import Schedule

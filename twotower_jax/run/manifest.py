@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import platform
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,7 @@ from rich.console import Console
 from twotower_jax.config import Config, fingerprint
 from twotower_jax.config.training import MeshConfig
 from twotower_jax.registry import load_installed
-from twotower_jax.run.commit import commit_of
-from twotower_jax.run.records import RunFolder
+from twotower_jax.run.folder import RunFolder
 from twotower_jax.training.checkpoint import Checkpoints
 
 VERSIONS = (
@@ -28,25 +28,19 @@ VERSIONS = (
 )
 # The rows that optimizer.l2 penalises. Version 0.1 penalised those of negatives too.
 L2_PENALTY = "per example, of its query and its positive; negatives have none"
-# Keys of the manifest that are kept of earlier parts of a training, and those of them
-# that can change the last bits of a result.
-PART = ("command", "device", "mesh", "processor", "xla_flags", "python", "versions")
-PART += ("git",)
+# Keys that can change the last bits of a result, and all that are kept of the earlier
+# parts of a training.
 DECIDING = ("device", "mesh", "processor", "xla_flags")
+PART = ("command", *DECIDING, "python", "versions", "git")
 # Instruction sets for vectors, widest first: XLA compiles for the widest, and each adds
 # in an order of its own.
 VECTORS = ("avx512f", "avx2", "avx", "sse4_2", "asimd")
+COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
+LARGEST = 2**24  # bytes of a file of references that is read
 
 
 def manifest(config: Config, data_fingerprint: str, device: str, command: str) -> dict:
-    """Return the content of manifest.json: how the run was made.
-
-    Args:
-      config: the run.
-      data_fingerprint: of its data.
-      device: kind of its devices.
-      command: that started it.
-    """
+    """Return the content of manifest.json; the device is the kind of all devices."""
     return {
         "command": command,
         "config_fingerprint": fingerprint(config),
@@ -68,8 +62,7 @@ def manifest(config: Config, data_fingerprint: str, device: str, command: str) -
 def processor(cpuinfo: Path) -> str:
     """Return the processor and its widest vector instructions: "AMD EPYC, avx2".
 
-    Args:
-      cpuinfo: file in which Linux describes its processors; without it, the name alone.
+    Linux describes its processors in a file; without it the name stands alone.
     """
     name = platform.processor() or platform.machine()
     try:
@@ -82,34 +75,22 @@ def processor(cpuinfo: Path) -> str:
     return ", ".join([facts.get("model name") or name, *widest])
 
 
-def training_identity(
-    config: Config,
-    data_fingerprint: str,
-    weights: str | None,
-    lists: str | None = None,
-) -> str:
+def training_identity(config: Config, *fingerprints: str | None) -> str:
     """Return what identifies a training: a checkpoint of another one is refused.
 
-    The mesh is not part of it: a training goes on from a checkpoint of another mesh.
-
-    Args:
-      config: the run, with the features of both towers named.
-      data_fingerprint: of its data.
-      weights: fingerprint of the weights of its positives; None without weights.
-      lists: fingerprint of its positives from lists; None without lists.
+    It joins the configuration, with the features of both towers named, and the
+    fingerprints of the data, of weights and of lists. The mesh is not part of it: a
+    training goes on from a checkpoint of another mesh.
     """
     training = replace(config.training, devices=1, mesh=MeshConfig())
     trained = fingerprint(replace(config, training=training))
-    return " ".join(filter(None, [trained, data_fingerprint, weights, lists]))
+    return " ".join(filter(None, [trained, *fingerprints]))
 
 
 def write_manifest(record: RunFolder, made: dict[str, Any], console: Console) -> None:
     """Write manifest.json, with the earlier parts of a training that goes on.
 
-    Args:
-      record: the run's folder.
-      made: the manifest of the part that begins.
-      console: where it is shown what differs from the last part.
+    Prints what differs from the last part.
     """
     before = record.read("manifest")
     if before and Checkpoints(record.shared).steps():
@@ -126,13 +107,69 @@ def write_manifest(record: RunFolder, made: dict[str, Any], console: Console) ->
 
 
 def changes(last: dict[str, Any], made: dict[str, Any]) -> list[str]:
-    """Return what decides the last bits and differs: "jax 0.7.0, now 0.8.0".
-
-    Args:
-      last: of the last part of a training, the keys of `PART`.
-      made: the manifest of the next part.
-    """
+    """Return what decides the last bits and differs: "jax 0.7.0, now 0.8.0"."""
     pairs = [(key, last[key], made[key]) for key in DECIDING if key in last]
     before = last.get("versions") or {}
     pairs += [(key, before.get(key), now) for key, now in made["versions"].items()]
     return [f"{key} {was}, now {now}" for key, was, now in pairs if was != now]
+
+
+# --- the commit -----------------------------------------------------------------------
+#
+# The program git is not run: in a folder of others, its configuration names programs
+# that it would start.
+
+
+def commit_of(folder: Path) -> str | None:
+    """Return the commit that is checked out around a folder, in hexadecimal digits.
+
+    None outside of a repository, without a commit, or where files cannot be read.
+    """
+    try:
+        for parent in (folder, *folder.parents):
+            if (parent / ".git").exists():
+                return _head(_repository(parent / ".git"))
+    except (OSError, ValueError):
+        pass
+    return None
+
+
+def _repository(path: Path) -> Path:
+    """Return the folder of a repository; a worktree has a file that names it."""
+    if path.is_dir():
+        return path
+    _, _, named = _read(path).partition("gitdir:")
+    return path.parent / named.strip()
+
+
+def _head(folder: Path) -> str | None:
+    """Return the commit of HEAD, which is digits or the name of a branch."""
+    head = _read(folder / "HEAD").strip()
+    if not head.startswith("ref:"):
+        return _digits(head)
+    name = head.removeprefix("ref:").strip()
+    if ".." in name.split("/"):
+        return None
+    folders = [folder]
+    if (folder / "commondir").is_file():
+        folders.append(folder / _read(folder / "commondir").strip())
+    for path in (parent / name for parent in folders):
+        if path.is_file():
+            return _digits(_read(path).strip())
+    for path in (parent / "packed-refs" for parent in folders):
+        for line in _read(path).splitlines() if path.is_file() else ():
+            digits, _, packed = line.partition(" ")
+            if packed == name:
+                return _digits(digits)
+    return None
+
+
+def _read(path: Path) -> str:
+    """Return a regular file of at most LARGEST bytes; ValueError for another one."""
+    if not path.is_file() or path.stat().st_size > LARGEST:
+        raise ValueError(path)
+    return path.read_text(encoding="utf-8")
+
+
+def _digits(text: str) -> str | None:
+    return text if COMMIT.fullmatch(text) else None

@@ -27,7 +27,7 @@ def registered_names() -> dict[str, Collection[str]]:
 
 
 def check_names(config: Config) -> None:
-    """Refuse unknown names and unknown metrics.
+    """Refuse unknown names and metrics, and towers that do not fit the loss.
 
     Raises:
       InputError: naming the key, the value and the known names.
@@ -35,6 +35,7 @@ def check_names(config: Config) -> None:
     for key, choices in registered_names().items():
         if (name := attrgetter(key)(config)) not in choices:
             raise unknown(key, name, choices)
+    config.loss.check_towers(config.towers)
     check_watched("training.metric", config.training.metric, config)
 
 

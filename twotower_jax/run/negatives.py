@@ -10,7 +10,7 @@ from twotower_jax.data.prepared.funnel import load_funnel
 from twotower_jax.data.prepared.known import load_known
 from twotower_jax.data.prepared.load import checked_folder
 from twotower_jax.evaluation.ragged import from_pairs
-from twotower_jax.run.inputs import (
+from twotower_jax.run.loader import (
     Loaded,
     as_arrays,
     number,
@@ -18,7 +18,7 @@ from twotower_jax.run.inputs import (
     query_history,
 )
 from twotower_jax.run.plan import minings
-from twotower_jax.run.sequences import as_prepared
+from twotower_jax.run.positives import as_prepared
 from twotower_jax.run.stored_pools import stored_pools
 from twotower_jax.sampling.availability import MassTree, host_mass_tree
 from twotower_jax.sampling.hard_pools import PoolRule, make_pools

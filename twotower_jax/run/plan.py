@@ -14,7 +14,7 @@ from twotower_jax.data.log import Split
 from twotower_jax.data.split import MOVED
 from twotower_jax.errors import InputError
 from twotower_jax.positives import draw_epoch, item_weights
-from twotower_jax.run.inputs import Loaded, trains
+from twotower_jax.run.loader import Loaded, trains
 from twotower_jax.training.schedule import Renewals, Schedule
 
 

@@ -14,7 +14,7 @@ from twotower_jax.data.known_items import KnownItems, known_share
 from twotower_jax.data.log import Pairs
 from twotower_jax.model.specs import make_model
 from twotower_jax.registry import split
-from twotower_jax.run.inputs import (
+from twotower_jax.run.loader import (
     Loaded,
     as_arrays,
     make_entities,
@@ -39,7 +39,7 @@ from twotower_jax.run.plan import (
     make_schedule,
     positive_weights,
 )
-from twotower_jax.run.sequences import (
+from twotower_jax.run.positives import (
     end_to_end,
     reads_sequences,
     train_history,

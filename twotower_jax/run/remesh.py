@@ -8,8 +8,8 @@ from twotower_jax.config import Config, fingerprint, from_record, to_dict
 from twotower_jax.config.parse_text import parse_yaml
 from twotower_jax.data.drafts import draft_of
 from twotower_jax.errors import InputError
-from twotower_jax.run.inputs import trains
-from twotower_jax.run.records import RunFolder, stored_config
+from twotower_jax.run.folder import RunFolder, stored_config
+from twotower_jax.run.loader import trains
 from twotower_jax.training.checkpoint import PLACE, Checkpoints, check_place
 
 # Each with the value that it has where it is not given.
@@ -18,63 +18,45 @@ KEYS = {
     "training.mesh.data": None,
     "training.mesh.table": 1,
 }
+WORDS = ", ".join(f"{key}=N" for key in KEYS)
 
 
 class Remeshed(NamedTuple):
-    """A folder from which a training goes on.
+    """A folder from which a training goes on."""
 
-    Attributes:
-      folder: of the run with the other mesh.
-      step: of its last state.
-      damaged: why states of the earlier folder were left out.
-      words: ``key=value`` that give the mesh in a command of that run.
-    """
-
-    folder: Path
-    step: int
-    damaged: tuple[str, ...]
-    words: list[str]
+    folder: Path  # of the run with the other mesh
+    step: int  # of its last state
+    damaged: tuple[str, ...]  # why states of the earlier folder were left out
+    words: list[str]  # ``key=value`` that give the mesh in a command of that run
 
 
 def remesh(folder: Path, words: list[str]) -> Remeshed:
-    """Make the folder of a run with another mesh from that of an interrupted run.
+    """Make the folder of a run with another mesh beside that of an interrupted run.
 
-    Args:
-      folder: of the interrupted run, which stays as it is; the other is made beside it.
-      words: ``key=value`` of the keys of `KEYS`, as ``twotower train`` takes them.
-
-    Raises:
-      InputError: for another key, a mesh that does not divide the batch or that the run
-        has already, a run that finished or has no state, or a folder that is there.
+    The words are ``key=value`` of the keys of `KEYS`. The interrupted run stays as it
+    is.
     """
     before = stored_config(folder)
     config, record = with_mesh(before, words), RunFolder(folder)
     _check(before, config, record)
-    place = folder.with_name(fingerprint(config))
-    if place.exists():
+    target = folder.with_name(fingerprint(config))
+    if target.exists():
         raise InputError(
-            f"{place} is there, and nothing of it is overwritten; its command goes on "
+            f"{target} is there, and nothing of it is overwritten; its command goes on "
             "from its own states, or move that folder away"
         )
     check_place(folder)
-    with draft_of(place) as draft:
+    with draft_of(target) as draft:
         shutil.copytree(folder, draft, ignore=lambda *_: [PLACE])
         steps, damaged = Checkpoints(folder).copy(draft)
         if not steps:
             raise InputError(damaged[0])
         _describe(RunFolder(draft), config, folder)
-    return Remeshed(place, steps[-1], damaged, _words(before, words))
+    return Remeshed(target, steps[-1], damaged, _words(before, words))
 
 
 def with_mesh(config: Config, words: list[str]) -> Config:
-    """Return a configuration with another mesh.
-
-    Args:
-      config: of the interrupted run.
-      words: ``key=value``; a key that is not given has its default.
-
-    Raises:
-      InputError: for another key, or a mesh that does not divide the batch.
+    """Return a configuration with another mesh; keys not given have their defaults.
 
     Examples:
       >>> with_mesh(Config(), ["training.mesh.table=2"]).training.mesh_shape
@@ -85,8 +67,7 @@ def with_mesh(config: Config, words: list[str]) -> Config:
         key, equals, text = word.partition("=")
         if key not in KEYS or not equals:
             raise InputError(
-                f"{word!r}: only the mesh of a training changes; give "
-                f"{', '.join(f'{one}=N' for one in KEYS)}"
+                f"{word!r}: only the mesh of a training changes; give {WORDS}"
             )
         try:
             mesh[key] = parse_yaml(text)
@@ -112,8 +93,7 @@ def _check(before: Config, config: Config, record: RunFolder) -> None:
         )
     if before.training.mesh_shape == (data, table):
         raise InputError(
-            f"{record.path} has {mesh} already; its command goes on, or give "
-            f"{', '.join(f'{one}=N' for one in KEYS)}"
+            f"{record.path} has {mesh} already; its command goes on, or give {WORDS}"
         )
     if not trains(config) or not Checkpoints(record.path).steps():
         raise InputError(

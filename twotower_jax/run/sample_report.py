@@ -1,4 +1,4 @@
-"""Statistics of a run's samples, reported before training.
+"""The data and the samples of a run, reported before training.
 
 Two lines and a figure compare the positives before and after resampling.
 """
@@ -6,6 +6,7 @@ Two lines and a figure compare the positives before and after resampling.
 import io
 import math
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from rich.console import Console
 from twotower_jax.config import Config
 from twotower_jax.config.hard import REJECTED, THROUGH, parse_stage
 from twotower_jax.data.drafts import draft_of
-from twotower_jax.run.inputs import Loaded
+from twotower_jax.run.loader import Loaded
 from twotower_jax.training.hard_sources import HARD_SOURCES
 from twotower_jax.training.problem import Problem
 
@@ -49,91 +50,64 @@ _described: set[str] = set()
 def print_data(
     console: Console, data: Loaded, stages: Mapping[str, Mapping[str, float]]
 ) -> None:
-    """Print the size of the data; once per process also dropped rows and the stages.
-
-    Args:
-      console: where it is shown.
-      data: of a run.
-      stages: result of `simulator_truth.stage_truth`.
-    """
+    """Print the size of the data; once per process also dropped rows and the stages."""
+    say = partial(console.print, highlight=False, soft_wrap=True)
     parts = data.split
-    console.print(
+    say(
         f"data {data.fingerprint}: {data.log.num_users:,} users, "
         f"{data.log.num_items:,} items, {len(data.log.user):,} rows; positives: "
         f"{len(parts.train):,} train, {len(parts.valid):,} valid, "
-        f"{len(parts.test):,} test",
-        highlight=False,
-        soft_wrap=True,
+        f"{len(parts.test):,} test"
     )
     if data.fingerprint in _described:
         return
     _described.add(data.fingerprint)
     for reason, number in (data.log.dropped | parts.report).items():
         if number:
-            console.print(f"  {reason}: {number:,}", highlight=False, soft_wrap=True)
-    for stage, one in stages.items():
-        console.print(
-            f"  furthest stage {stage}: {one['rows']:,} rows, true click rate "
-            f"{one['click_rate']:.3f}, AUC of clicks {one.get('auc', math.nan):.3f}",
-            highlight=False,
-            soft_wrap=True,
+            say(f"  {reason}: {number:,}")
+    for stage, truth in stages.items():
+        say(
+            f"  furthest stage {stage}: {truth['rows']:,} rows, true click rate "
+            f"{truth['click_rate']:.3f}, AUC of clicks {truth.get('auc', math.nan):.3f}"
         )
 
 
 def report_samples(
     config: Config, data: Loaded, problem: Problem, folder: Path, console: Console
 ) -> None:
-    """Print the statistics of resampling and hard pools, and draw the resampled items.
-
-    Args:
-      config: the run's configuration.
-      data: the run's data.
-      problem: the training problem, with its report.
-      folder: the run's folder, which gets ``positives.png``.
-      console: where the statistics are printed.
-    """
+    """Print statistics of resampling and of hard pools; draw the resampled items."""
+    say = partial(console.print, highlight=False, soft_wrap=True)
     report = problem.report or {}
     if config.positives.strategy != "none":
-        text = format_report(report["positives"])
-        console.print(text, highlight=False, soft_wrap=True)
+        say(format_report(report["positives"]))
         write_figure(folder / "positives.png", data.counts, problem.weights)
     if weights := report.get("weights"):
-        console.print(
+        say(
             f"weights of positives: {weights['without weight']:.1%} are 0, the largest "
             f"is {weights['largest weight']:,.3g} times the mean; effective sample "
-            f"size {weights['effective samples']:,.0f}",
-            highlight=False,
-            soft_wrap=True,
+            f"size {weights['effective samples']:,.0f}"
         )
     for reason, number in report.get("hard negatives", {}).items():
         if number:
-            console.print(f"  {reason}: {number:,}", highlight=False, soft_wrap=True)
+            say(f"  {reason}: {number:,}")
     if available := report.get("available"):
-        console.print(
+        say(
             f"items known at a positive: {available['mean share']:.1%} of the "
-            f"catalogue on average, {available['last share']:.1%} at the last one",
-            highlight=False,
-            soft_wrap=True,
+            f"catalogue on average, {available['last share']:.1%} at the last one"
         )
     hard = config.negatives.hard
     stages = {parse_stage(name)[0] for name in hard.stages}
     if hard.num and HARD_SOURCES[hard.source].of_log:
         if "exposed" in stages:
-            console.print(EXPOSED, highlight=False, soft_wrap=True)
+            say(EXPOSED)
         if through := ", ".join(name for name in THROUGH if name in stages):
-            text = CAME_THROUGH.format(stages=through)
-            console.print(text, highlight=False, soft_wrap=True)
+            say(CAME_THROUGH.format(stages=through))
     if warning := offset_warning(config, problem):
-        console.print(warning, highlight=False, soft_wrap=True)
+        say(warning)
 
 
 def offset_warning(config: Config, problem: Problem) -> str | None:
-    """Return a warning for a pointwise loss of many negatives without an offset.
-
-    Args:
-      config: the run's configuration.
-      problem: the training problem.
-    """
+    """Return a warning for a pointwise loss of many negatives without an offset."""
     loss, structure = config.loss, problem.program.structure
     negatives = structure.negatives
     drawn = negatives.shared_easy + negatives.slots + negatives.bank
@@ -170,13 +144,7 @@ def write_figure(path: str | Path, counts: np.ndarray, weights: np.ndarray) -> N
 
     Left, the share of each item against its rank; right, the share of the most
     frequent items together (the Lorenz curve from its other end). Items are ranked
-    once before and once after resampling.
-
-    Args:
-      path: of the file; its folder exists.
-      counts: [num_items] integers, the positives c_i of each item.
-      weights: [num_items] float64, the weights w_i of
-        `sampling.positives.item_weights`.
+    once before and once after resampling, by the positives c_i and by w_i c_i.
     """
     # Imported on use: a run that draws nothing starts faster without it.
     import matplotlib

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from twotower_jax.data.funnel_rows import FunnelRows
 from twotower_jax.data.prepared.made import Room, load_made, make_at, place_of
-from twotower_jax.run.inputs import Loaded
+from twotower_jax.run.loader import Loaded
 from twotower_jax.sampling.hard_pools import CUT, PoolRule, make_pools
 from twotower_jax.sampling.pool_arrays import HardPools
 

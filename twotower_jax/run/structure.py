@@ -7,7 +7,7 @@ from twotower_jax.model.specs import Model
 from twotower_jax.registry import split
 from twotower_jax.run.loss_parts import view_num
 from twotower_jax.run.negatives import static_negatives
-from twotower_jax.run.sequences import end_to_end
+from twotower_jax.run.positives import end_to_end
 from twotower_jax.training.sampler_state import Streaming
 from twotower_jax.training.types import Structure
 

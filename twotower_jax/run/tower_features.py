@@ -7,7 +7,7 @@ import numpy as np
 
 from twotower_jax.config import Config
 from twotower_jax.data.sizes import Sizes
-from twotower_jax.run.inputs import Loaded
+from twotower_jax.run.loader import Loaded
 
 # With fewer training positives per user, a history is mostly empty.
 MIN_HISTORY = 2.0

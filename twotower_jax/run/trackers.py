@@ -7,6 +7,7 @@ are the pip extra `track`.
 
 import importlib
 import json
+import math
 import os
 import re
 import shutil
@@ -17,8 +18,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from twotower_jax.config import Config, fingerprint, to_dict
+from twotower_jax.data.processes import leads
 from twotower_jax.errors import InputError
 from twotower_jax.registry import Registry
+from twotower_jax.run.folder import RunFolder
 
 Values = dict[str, float]
 
@@ -27,30 +30,15 @@ class Tracker(Protocol):
     """Logs the records of one run; a new object per attempt."""
 
     def start(self, config: Config, folder: Path) -> None:
-        """Begin; the records of an earlier attempt at this run are replaced.
-
-        Args:
-          config: the run's configuration.
-          folder: the run's folder.
-        """
+        """Begin; the records of an earlier attempt at this run are replaced."""
         ...
 
     def log(self, step: int, values: Values) -> None:
-        """Log the values of a step; steps come in order.
-
-        Args:
-          step: number of optimizer steps done.
-          values: by name, such as "valid/recall@20".
-        """
+        """Log values by name, such as "valid/recall@20"; steps come in order."""
         ...
 
     def finish(self, step: int, values: Values | None) -> None:
-        """Log the final values and close.
-
-        Args:
-          step: number of optimizer steps of the run.
-          values: by name; None for a run that stopped or failed.
-        """
+        """Log the final values, None for a run that stopped or failed, and close."""
         ...
 
 
@@ -65,24 +53,14 @@ class TensorBoard:
         )
 
     def start(self, config: Config, folder: Path) -> None:
-        """Replace the event files.
-
-        Args:
-          config: of the run.
-          folder: of the run.
-        """
+        """Replace the event files."""
         del config
-        place = folder / "tensorboard"
-        shutil.rmtree(place, ignore_errors=True)
-        self._writer = self._writers.EventFileWriter(str(place))
+        events = folder / "tensorboard"
+        shutil.rmtree(events, ignore_errors=True)
+        self._writer = self._writers.EventFileWriter(str(events))
 
     def log(self, step: int, values: Values) -> None:
-        """Write one event with all values.
-
-        Args:
-          step: number of steps done.
-          values: metrics by name.
-        """
+        """Write one event with all values."""
         kind = self._summaries.Summary
         scalars = [kind.Value(tag=tag, simple_value=v) for tag, v in values.items()]
         event = self._events.Event(
@@ -92,12 +70,7 @@ class TensorBoard:
         self._writer.flush()
 
     def finish(self, step: int, values: Values | None) -> None:
-        """Write the final values and close the file.
-
-        Args:
-          step: number of steps done.
-          values: final metrics by name; None for a run that failed.
-        """
+        """Write the final values and close the file."""
         if values:
             self.log(step, values)
         self._writer.close()
@@ -120,12 +93,7 @@ class MLflow:
         self._entities = _need("mlflow.entities", "mlflow")
 
     def start(self, config: Config, folder: Path) -> None:
-        """Create the run, with the configuration as its parameters.
-
-        Args:
-          config: of the run.
-          folder: of the run.
-        """
+        """Create the run, with the configuration as its parameters."""
         store = Path(config.output).resolve() / "mlruns"
         self._client = self._client_of(tracking_uri=store.as_uri())
         note = folder / "mlflow.json"
@@ -149,12 +117,7 @@ class MLflow:
             self._client.log_param(self._run, _allowed(key), str(value))
 
     def log(self, step: int, values: Values) -> None:
-        """Write the values as metrics.
-
-        Args:
-          step: number of steps done.
-          values: metrics by name.
-        """
+        """Write the values as metrics."""
         now = int(time.time() * 1000)
         metrics = [
             self._entities.Metric(_allowed(name), value, now, step)
@@ -164,12 +127,7 @@ class MLflow:
             self._client.log_batch(self._run, metrics=metrics[start : start + 500])
 
     def finish(self, step: int, values: Values | None) -> None:
-        """Write the final values and the status.
-
-        Args:
-          step: number of steps done.
-          values: final metrics by name; None for a run that failed.
-        """
+        """Write the final values and the status."""
         if values:
             self.log(step, values)
         status = "FAILED" if values is None else "FINISHED"
@@ -184,12 +142,7 @@ class WandB:
         self._wandb = _need("wandb", "wandb")
 
     def start(self, config: Config, folder: Path) -> None:
-        """Replace the run.
-
-        Args:
-          config: of the run.
-          folder: of the run.
-        """
+        """Replace the run."""
         shutil.rmtree(folder / "wandb", ignore_errors=True)
         settings = self._wandb.Settings(
             silent=True,
@@ -211,21 +164,11 @@ class WandB:
         )
 
     def log(self, step: int, values: Values) -> None:
-        """Log the values at a step.
-
-        Args:
-          step: number of steps done.
-          values: metrics by name.
-        """
+        """Log the values at a step."""
         self._run.log(values, step=step)
 
     def finish(self, step: int, values: Values | None) -> None:
-        """Set the final values as the summary, and close the run.
-
-        Args:
-          step: number of steps done.
-          values: final metrics by name; None for a run that failed.
-        """
+        """Set the final values as the summary, and close the run."""
         del step
         self._run.summary.update(values or {})
         self._run.finish(exit_code=int(values is None))
@@ -248,20 +191,12 @@ def _need(module: str, tracker: str) -> Any:
 
 
 def make_trackers(config: Config) -> dict[str, Tracker]:
-    """Return a new tracker per name in ``trackers``.
-
-    Raises:
-      InputError: for a name that is unknown, or whose package is not installed.
-    """
+    """Return a new tracker per name in ``trackers``; InputError for an unknown one."""
     return {name: TRACKERS[name]() for name in config.trackers}
 
 
 def leaves(values: dict[str, Any], join: str) -> Iterator[tuple[str, Any]]:
-    """Yield (name, value) of nested dictionaries.
-
-    Args:
-      values: dictionaries within dictionaries.
-      join: the text between the keys of a name.
+    """Yield (name, value) of nested dictionaries; ``join`` is between their keys.
 
     Examples:
       >>> list(leaves({"loss": {"ratio": 1.0}, "seed": 0}, "."))
@@ -288,3 +223,74 @@ def _allowed(name: str) -> str:
     split, slash, rest = name.partition("/")
     name = split + slash + rest.replace("/", ".")
     return re.sub(r"[^\w\-. /]", "_", name.replace("@", "_at_"))
+
+
+# --- the records of a run on their way to its trackers -------------------------------
+
+
+class Tracking:
+    """Gives the trackers of a run the records of its metrics.jsonl.
+
+    They begin at the first record, or at the end of a run without one, with the
+    records that a resumed run has kept, so that they hold the same records as the file.
+    A tracker that fails is left out with a warning; the run goes on.
+    """
+
+    def __init__(self, config: Config, record: RunFolder, warn: Callable[[str], Any]):
+        self._config, self._record, self._warn = config, record, warn
+        self._trackers = make_trackers(config) if leads() else {}
+        self._begun = False
+        record.listeners.append(self._log)
+
+    def _log(self, record: dict[str, Any]) -> None:
+        if self._begun:
+            self._send(record)
+        else:
+            self._begin()  # the record is in the file by now
+
+    def _begin(self) -> None:
+        self._begun = True
+        self._each(lambda tracker: tracker.start(self._config, self._record.path))
+        for record in self._record.metrics() if self._trackers else ():
+            self._send(record)
+
+    def _send(self, record: dict[str, Any]) -> None:
+        values = numbers({k: v for k, v in record.items() if k != "step"})
+        self._each(lambda tracker: tracker.log(record["step"], values))
+
+    def finish(self, result: dict[str, Any] | None) -> None:
+        """Close the trackers; the result of a run that did not finish is None."""
+        if not self._begun:
+            if result is None:
+                return
+            self._begin()
+        step, values = 0, None
+        if result is not None:
+            step = result["steps"]
+            costs = {name: result[name] for name in ("seconds", "examples_per_second")}
+            values = numbers(result["metrics"] | costs)
+        self._each(lambda tracker: tracker.finish(step, values))
+
+    def _each(self, send: Callable[[Tracker], None]) -> None:
+        for name, tracker in list(self._trackers.items()):
+            try:
+                send(tracker)
+            except Exception as error:
+                del self._trackers[name]
+                self._warn(f"tracker {name} failed, the run goes on without: {error}")
+
+
+def numbers(values: dict[str, Any]) -> Values:
+    """Return the finite numbers of nested values by their joined names.
+
+    Examples:
+      >>> numbers({"valid": {"recall@20": 0.5, "auc": None}, "note": "x"})
+      {'valid/recall@20': 0.5}
+    """
+    return {
+        key: float(value)
+        for key, value in leaves(values, "/")
+        if isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+    }

@@ -3,7 +3,7 @@
 import numpy as np
 
 from twotower_jax.config import Config
-from twotower_jax.run.inputs import Loaded, as_arrays, number
+from twotower_jax.run.loader import Loaded, as_arrays, number
 from twotower_jax.sampling.mixture import log_frequency
 from twotower_jax.training.types import TwoWayNumbers
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from twotower_jax.config import Config
 from twotower_jax.errors import InputError
-from twotower_jax.run.inputs import Loaded
+from twotower_jax.run.loader import Loaded
 
 
 def log_weights(

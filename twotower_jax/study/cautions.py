@@ -102,7 +102,7 @@ def _faults_of_tuning(study: Study) -> str:
 
 
 def other_numbers(study: Study) -> str:
-    """The arms whose rows have another number of negatives than those of their control."""
+    """The arms with another number of negatives than their control."""
     numbers = {
         arm: negatives_of_a_row(next(iter(runs.values())).config)
         for arm, runs in study.pairing.arms.items()

@@ -16,8 +16,7 @@ from twotower_jax.config.convert import with_defaults
 from twotower_jax.config.parse_text import parse_json, parse_yaml
 from twotower_jax.data.text_files import read_text
 from twotower_jax.errors import InputError
-from twotower_jax.run.records import runs_in
-from twotower_jax.run.seal import changed_file
+from twotower_jax.run.folder import damage, runs_in
 from twotower_jax.study.naming import identity, label
 from twotower_jax.study.selection import FILE, Selection, read_selection
 from twotower_jax.study.selection import FOLDER as SELECT
@@ -151,7 +150,7 @@ def _check_chosen(run: Run, selection: Selection | None) -> None:
 
 def _check_files(path: Path, kept: Any) -> None:
     """Raise _SkippedError if a file is not as the run wrote it."""
-    if isinstance(kept, dict) and (found := changed_file(path, kept)) is not None:
+    if isinstance(kept, dict) and (found := damage(path, kept)) is not None:
         raise _SkippedError(found)
 
 

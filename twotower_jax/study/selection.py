@@ -17,7 +17,7 @@ from twotower_jax.config.describe import declaration
 from twotower_jax.config.parse_text import parse_json
 from twotower_jax.data.text_files import read_text, write_text
 from twotower_jax.errors import InputError
-from twotower_jax.run.records import ON_VALIDATION
+from twotower_jax.run.folder import ON_VALIDATION
 from twotower_jax.study.grid import Axes, Point, grid_size
 
 FILE, TABLE = "select.json", "select.csv"

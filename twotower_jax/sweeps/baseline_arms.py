@@ -15,7 +15,7 @@ from rich.console import Console
 
 from twotower_jax.config import Config
 from twotower_jax.errors import InputError
-from twotower_jax.run.records import RunFolder, run_folder
+from twotower_jax.run.folder import RunFolder, run_folder
 from twotower_jax.sweeps.compose import command_line, compose_all, to_config
 from twotower_jax.sweeps.files_once import FilesOnce
 from twotower_jax.sweeps.jobs import EXPECTED, SWEEP
@@ -107,7 +107,9 @@ def run_baselines(configs: Sequence[Config]) -> None:
     ]
     if not begun:
         return
-    load, large = one_reading(), set()
+    from twotower_jax.run.loader import cached_loader
+
+    load, large = cached_loader(), set()
     for config in begun:
         try:
             if fits(config, load, large):
@@ -119,7 +121,9 @@ def run_baselines(configs: Sequence[Config]) -> None:
 
 def run_later(configs: Sequence[Config]) -> None:
     """Run what another process worked on, and print a line for each."""
-    load = one_reading()
+    from twotower_jax.run.loader import cached_loader
+
+    load = cached_loader()
     for config in configs:
         try:
             _run_now(config, load, make_console())
@@ -133,8 +137,7 @@ def _run_now(
     """Run in this process, its output on a console, and print a line."""
     # Imported on use, for they import JAX.
     from twotower_jax.report.console import print_line
-    from twotower_jax.run.attempt import Sharing
-    from twotower_jax.run.execute import run
+    from twotower_jax.run.execute import Sharing, run
 
     shared = Sharing(load, wait=True)
     result = run(config, console=console, command=command_line(), shared=shared)
@@ -143,7 +146,7 @@ def _run_now(
 
 def fits(config: Config, load: Callable[[Config], Any], large: set[str]) -> bool:
     """Return whether a baseline is within its limit, or was fitted before."""
-    from twotower_jax.run.inputs import oversized
+    from twotower_jax.run.loader import oversized
 
     reason = oversized(config, load(config))
     if reason is None or RunFolder(run_folder(config)).is_done():
@@ -153,19 +156,3 @@ def fits(config: Config, load: Callable[[Config], Any], large: set[str]) -> bool
         line = f"baseline left out: {reason}"
         make_console().print(line, highlight=False, soft_wrap=True)
     return False
-
-
-def one_reading() -> Callable[[Config], Any]:
-    """Return a function that loads data, and keeps the last ones for the next run."""
-    from twotower_jax.run.inputs import load_data
-
-    kept: dict[str, Any] = {}
-
-    def load(config: Config) -> Any:
-        key = repr(config.data)
-        if key not in kept:
-            kept.clear()
-            kept[key] = load_data(config)
-        return kept[key]
-
-    return load

@@ -165,7 +165,7 @@ class StudyCallback(Callback):
             raise SystemExit(2) from None
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        """Run the baselines, and report every folder that the sweep has put runs into."""
+        """Run the baselines, and report every folder with runs of the sweep."""
         from twotower_jax.study.selection import FOLDER as TUNING
 
         SWEEP.end_workers()
@@ -187,7 +187,7 @@ class StudyCallback(Callback):
 
     def _report(self, folder: Path) -> None:
         """Write study.json and the report; a description that fails is not kept."""
-        from twotower_jax.run.lock import held
+        from twotower_jax.run.folder import held
         from twotower_jax.study.description import (
             read_description,
             write_description,

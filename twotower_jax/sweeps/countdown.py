@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from twotower_jax.run.records import RunFolder
+from twotower_jax.run.folder import RunFolder
 
 
 class Countdown:

@@ -25,10 +25,9 @@ from rich.console import Console
 
 from twotower_jax.config import Config
 from twotower_jax.errors import BusyError
-from twotower_jax.run.attempt import Sharing
-from twotower_jax.run.execute import run
-from twotower_jax.run.inputs import Loaded, load_data
-from twotower_jax.run.records import RunFolder, run_folder
+from twotower_jax.run.execute import Sharing, run
+from twotower_jax.run.folder import RunFolder, run_folder
+from twotower_jax.run.loader import Loaded, cached_loader, load_data
 from twotower_jax.sweeps.groups import group_runs
 from twotower_jax.sweeps.options import FusedOptions
 from twotower_jax.sweeps.worker_process import own_cores, worker_processes
@@ -46,7 +45,7 @@ _sweep: "SideBySide | None" = None
 def train_job(
     config: Config, *, console: Console, command: str, wait: bool = True
 ) -> dict[str, Any]:
-    """Return the result of a run: from a thread of the sweep, or made now, after them."""
+    """The result of a run: from a thread of the sweep, or made now, after them."""
     if _sweep is not None:
         if job := _sweep.take(config):
             return job.wait(console)
@@ -78,24 +77,6 @@ class _Job:
         finally:
             text = self._text.getvalue()
             console.print(text, end="", markup=False, highlight=False, soft_wrap=True)
-
-
-class _Reading:
-    """One reading of a data set, by the first run that needs it; the others wait."""
-
-    def __init__(self, load: Callable[[Config], Loaded]) -> None:
-        self._load, self._lock, self._begun = load, threading.Lock(), False
-        self._data: Future[Loaded] = Future()
-
-    def __call__(self, config: Config) -> Loaded:
-        with self._lock:
-            first, self._begun = not self._begun, True
-        if first:
-            try:
-                self._data.set_result(self._load(config))
-            except BaseException as error:
-                self._data.set_exception(error)
-        return self._data.result()
 
 
 class SideBySide:
@@ -178,7 +159,8 @@ class SideBySide:
         for job in self._jobs.values():
             by_data.setdefault(repr(job.config.data), []).append(job)
         for jobs in by_data.values():
-            read = _Reading(self._load)
+            # Once: the same input has the same error.
+            read = cached_loader(self._load, keep_errors=True)
             shared = Sharing(read, request=self._request)
             if not together:
                 yield from ((job, shared) for job in jobs)

@@ -24,7 +24,7 @@ from twotower_jax.errors import (
     file_error,
     shown,
 )
-from twotower_jax.run.records import run_folder
+from twotower_jax.run.folder import run_folder
 from twotower_jax.sweeps.countdown import Countdown
 
 

@@ -8,7 +8,7 @@ from twotower_jax.config import Config, to_dict
 from twotower_jax.data.sources import SOURCES
 from twotower_jax.errors import InputError, closest
 from twotower_jax.evaluation.metrics import BUCKETS, Scope, metric_names
-from twotower_jax.run.records import run_folder
+from twotower_jax.run.folder import run_folder
 from twotower_jax.study.base import choose_base
 from twotower_jax.study.controls import choose_controls
 from twotower_jax.study.description import Description

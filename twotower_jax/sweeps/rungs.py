@@ -51,7 +51,7 @@ class Validation(NamedTuple):
 
 
 def check_rungs(options: Options) -> None:
-    """Refuse rungs that do not ascend, eta below 2, and minutes that are not above 0."""
+    """Refuse rungs that do not ascend, eta below 2, and no minutes."""
     rungs = list(options.rungs)
     for rung in rungs:
         whole_number("hydra.sweeper.rungs", rung, 1)

@@ -18,8 +18,9 @@ from omegaconf import DictConfig, OmegaConf
 from twotower_jax.config import Config, to_dict
 from twotower_jax.errors import InputError
 from twotower_jax.report.selected import chosen_lines
+from twotower_jax.run.folder import RunFolder, run_folder
+from twotower_jax.run.loader import cached_loader
 from twotower_jax.run.names import check_names
-from twotower_jax.run.records import RunFolder, run_folder
 from twotower_jax.study.description import described
 from twotower_jax.study.grid import Axes, Point, grid_points, shuffled
 from twotower_jax.study.naming import name_arms
@@ -33,7 +34,7 @@ from twotower_jax.study.selection import (
 from twotower_jax.sweeps import arm_points, carried, planned
 from twotower_jax.sweeps.arm_points import Arm, ArmGrid, TuningRun, point_words
 from twotower_jax.sweeps.axes import Names, check_axes, read_axes
-from twotower_jax.sweeps.baseline_arms import baseline_words, fits, one_reading
+from twotower_jax.sweeps.baseline_arms import baseline_words, fits
 from twotower_jax.sweeps.callback import print_warning
 from twotower_jax.sweeps.compose import compose_job, job_config
 from twotower_jax.sweeps.countdown import Countdown
@@ -126,7 +127,7 @@ class Selecting:
         if not any(arm.config.baselines for arm in arms):
             return []
         places = {run_folder(arm.config) for arm in arms}
-        load, large = one_reading(), set()
+        load, large = cached_loader(), set()
         words = baseline_words([arm.words for arm in arms])
         return [
             arm

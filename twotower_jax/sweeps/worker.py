@@ -30,10 +30,10 @@ class _Worker:
     """
 
     def __init__(self, channel: Connection):
-        from twotower_jax.sweeps.baseline_arms import one_reading
+        from twotower_jax.run.loader import cached_loader
         from twotower_jax.training.signals import StopRequest
 
-        self._channel, self._load = channel, one_reading()
+        self._channel, self._load = channel, cached_loader()
         self._request = StopRequest()
         self._orders: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         threading.Thread(target=self._listen, daemon=True).start()
@@ -59,8 +59,7 @@ class _Worker:
     def _run(self, order: dict[str, Any]) -> None:
         """Make one run; send its output, and its result or its error."""
         from twotower_jax.config import from_record
-        from twotower_jax.run.attempt import Sharing
-        from twotower_jax.run.execute import run
+        from twotower_jax.run.execute import Sharing, run
         from twotower_jax.sweeps.jobs import FailedJobError
         from twotower_jax.sweeps.worker_process import error_message
         from twotower_jax.training.progress import make_console

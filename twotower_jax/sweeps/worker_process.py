@@ -19,8 +19,8 @@ from rich.console import Console
 
 from twotower_jax.config import Config, to_dict
 from twotower_jax.errors import DataError, LostProcessError, file_error, shown
-from twotower_jax.run.attempt import Sharing
-from twotower_jax.run.records import run_folder
+from twotower_jax.run.execute import Sharing
+from twotower_jax.run.folder import run_folder
 from twotower_jax.sweeps.jobs import EXPECTED, SWEEP
 from twotower_jax.training.progress import ProgressLine
 from twotower_jax.training.signals import Stopped
@@ -132,7 +132,7 @@ class WorkerProcess:
 
 
 def worker_processes(number: int) -> list[WorkerProcess]:
-    """Return the processes of the sweep; between two parts of it they keep their data."""
+    """The processes of the sweep; between two parts of it they keep their data."""
     kept = [one for one in SWEEP.workers if isinstance(one, WorkerProcess)]
     if len(kept) == number:
         return kept

@@ -85,7 +85,7 @@ def parse_sweep(words: Sequence[str]) -> list[Override]:
 
 
 def explain(error: Exception, words: Sequence[str]) -> InputError:
-    """Return a composition error of Hydra as wrong input, with the nearest known key."""
+    """A composition error of Hydra as wrong input, with the nearest known key."""
     if isinstance(error, MissingConfigException):
         return InputError(missing_choice(error))
     if isinstance(error, OverrideParseException):

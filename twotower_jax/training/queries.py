@@ -72,10 +72,10 @@ def batch_queries(
 
 # --- Queries that read each item of a history, in chunks of rows ----------------------
 # The vectors of the items of all histories of a batch, [B, length, dim], are the
-# largest arrays of such a step. Where they are many, the embeddings of the queries are computed
-# chunk by chunk and their places are forgotten; the loss is differentiated by the
-# embeddings; and each chunk is computed again to pass its part of the gradient on. The
-# gradient is that of the whole batch but for the order of its sums.
+# largest arrays of such a step. Where they are many, the embeddings of the queries are
+# computed chunk by chunk and their places are forgotten; the loss is differentiated by
+# the embeddings; and each chunk is computed again to pass its part of the gradient on.
+# The gradient is that of the whole batch but for the order of its sums.
 
 
 # Items of histories whose vectors are held at a time: 64 MiB of dimension 64.

@@ -20,7 +20,13 @@ from typing import Any
 import jax
 
 from twotower_jax.config.parse_text import parse_json
-from twotower_jax.data.drafts import draft_of, scratch, to_disk, writing
+from twotower_jax.data.drafts import (
+    checksum,
+    draft_of,
+    scratch,
+    to_disk,
+    writing,
+)
 from twotower_jax.data.processes import leads, meet
 from twotower_jax.data.shards import MOST_SHARDS
 from twotower_jax.training.mesh import Layout, MeshShape, make_mesh, spread_axis
@@ -133,8 +139,8 @@ def read_notes(path: Path) -> dict[str, Any]:
     """Notes of a folder of arrays whose files are as they were saved."""
     try:
         kept = parse_json(notes_of(path).read_text(encoding="utf-8"))
-        checksum = kept.pop("checksum")
-        if checksum != _checksum_of(kept):
+        written = kept.pop("checksum")
+        if written != _checksum_of(kept):
             raise DamagedError("its notes are damaged")
     except FileNotFoundError:
         raise DamagedError("its notes are missing") from None
@@ -168,7 +174,7 @@ def read_any(path: Path) -> dict[str, Any]:
 
 
 def path_name(path: Any) -> str:
-    """Name of the path of an array in a tree, the same in memory and in a checkpoint."""
+    """Name of an array by its path, the same in memory and in a checkpoint."""
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
@@ -179,13 +185,8 @@ def _checksum_of(values: dict[str, Any]) -> str:
 
 def _checksums(path: Path) -> dict[str, str]:
     """Return the SHA-256 of every file of a folder by its path in it."""
-    found = {}
-    for one in sorted(path.rglob("*")):
-        if one.is_file():
-            with one.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256")
-            found[one.relative_to(path).as_posix()] = digest.hexdigest()
-    return found
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return {file.relative_to(path).as_posix(): checksum(file) for file in files}
 
 
 @contextmanager

@@ -96,8 +96,8 @@ def _put(
 # --- Updates of tables by bags: the rows of a batch are numbered without sorting t ----
 # A step of histories names many rows several times: 80,000 places and 17,000 rows. The
 # rows are numbered through an array with one place per row of the table, their
-# gradients are summed into a block of rows, and the optimizer updates the block. A row is updated
-# once per step, with the sum of its gradients.
+# gradients are summed into a block of rows, and the optimizer updates the block. A row
+# is updated once per step, with the sum of its gradients.
 
 
 Updated = tuple[jax.Array, Any]  # a table and its optimizer state

@@ -20,8 +20,8 @@ from twotower_jax.config import Config, from_dict
 from twotower_jax.config.data import DataConfig
 from twotower_jax.data.log import Feature, FunnelLog, Stage
 from twotower_jax.errors import InputError
-from twotower_jax.run.inputs import split_log
-from twotower_jax.run.sequences import check_lengths, trained_part
+from twotower_jax.run.loader import split_log
+from twotower_jax.run.positives import check_lengths, trained_part
 from twotower_jax.sweeps.compose import compose_config
 
 

@@ -17,8 +17,8 @@ from twotower_jax.cost.memory import (
 from twotower_jax.cost.shape import dense_numbers
 from twotower_jax.data.sizes import given_sizes, sizes_of
 from twotower_jax.model.tower import init_tower
+from twotower_jax.run.memory import training_shape
 from twotower_jax.run.problem import make_problem
-from twotower_jax.run.shape import training_shape
 from twotower_jax.training.step import run_steps
 
 USERS, ITEMS, CLICKS = 3000, 2000, 4000

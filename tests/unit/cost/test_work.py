@@ -9,8 +9,8 @@ from helpers.quick import quick
 
 from twotower_jax.cost.work import step_work
 from twotower_jax.data.sizes import given_sizes, sizes_of
+from twotower_jax.run.memory import training_shape
 from twotower_jax.run.problem import make_problem
-from twotower_jax.run.shape import training_shape
 from twotower_jax.training import updates as row_updates
 from twotower_jax.training.step import train_step
 

@@ -9,7 +9,7 @@ from helpers.problems import as_loaded, configure, with_times
 from twotower_jax.data import user_sequences
 from twotower_jax.data.log import Pairs
 from twotower_jax.data.user_sequences import make_sequences
-from twotower_jax.run.sequences import trained_part
+from twotower_jax.run.positives import trained_part
 
 USERS, CLICKS = 9, 200
 

@@ -9,9 +9,8 @@ import pytest
 
 from twotower_jax.config import Config, fingerprint, to_dict
 from twotower_jax.errors import InputError
-from twotower_jax.run.records import RunFolder
-from twotower_jax.run.trackers import TRACKERS, make_trackers
-from twotower_jax.run.tracking import Tracking, numbers
+from twotower_jax.run.folder import RunFolder
+from twotower_jax.run.trackers import TRACKERS, Tracking, make_trackers, numbers
 
 
 def valid(step):

@@ -1,6 +1,6 @@
 """The time left of a list of runs, some of which had finished before."""
 
-from twotower_jax.run.records import RunFolder
+from twotower_jax.run.folder import RunFolder
 from twotower_jax.sweeps.countdown import Countdown
 
 

@@ -8,8 +8,8 @@ from helpers import tiny
 from rich.console import Console
 
 from twotower_jax.errors import BusyError, DataError, InputError, NonFiniteLossError
-from twotower_jax.run.attempt import Sharing
-from twotower_jax.run.records import run_folder
+from twotower_jax.run.execute import Sharing
+from twotower_jax.run.folder import run_folder
 from twotower_jax.sweeps.jobs import SWEEP, FailedJobError
 from twotower_jax.sweeps.worker_process import (
     error_message,

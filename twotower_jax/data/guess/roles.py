@@ -65,7 +65,7 @@ def is_ids(one: Profile) -> bool:
 
 
 def of_few_values(one: Profile) -> bool:
-    """Return whether a column has too few values for ids, in a sample of enough rows."""
+    """Whether a column has too few values for ids, in a sample of enough rows."""
     return len(one.values) >= ENOUGH and one.distinct <= FEW
 
 

@@ -1,6 +1,5 @@
 """A log and its split as files of arrays; each is written whole and then named."""
 
-import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -40,12 +39,6 @@ def save_array(path: Path, values: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with draft_of(path) as draft, draft.open("wb") as file:
         np.save(file, values, allow_pickle=False)
-
-
-def checksum(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def save_series(path: Path, values: pl.Series) -> None:

@@ -63,7 +63,7 @@ class _Rows(NamedTuple):
 def code_chunks(
     config: DataConfig, chunks: Path, out: Path, say: Say
 ) -> dict[str, Any]:
-    """Write the arrays of a log from its chunks, as `build_log` makes them in memory."""
+    """Write the arrays of a log from its chunks, as `build_log` makes them."""
     found = list_chunks(chunks)
     rows = _Rows(found, schema_of(found), sum(map(rows_in, found)), say)
     if not rows.number:

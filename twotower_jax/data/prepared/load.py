@@ -34,7 +34,7 @@ def load(config: DataConfig) -> FunnelLog:
 
 
 def stored_split(config: DataConfig) -> tuple[Split, str]:
-    """Return the split of a prepared log, as memory maps, and the fingerprint of both."""
+    """The split of a prepared log, as memory maps, and the fingerprint of both."""
     folder, index = _index(config)
     parts = load_split(folder, index["report"])
     if config.columns.weight is None and parts.train.weight is not None:

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from twotower_jax.config.parse_text import parse_json
-from twotower_jax.data.drafts import new_draft, put_in_place, removed, writing
+from twotower_jax.data.drafts import checksum, new_draft, put_in_place, removed, writing
 from twotower_jax.data.mapped import new_map
-from twotower_jax.data.prepared.arrays import checksum, load_array
+from twotower_jax.data.prepared.arrays import load_array
 from twotower_jax.errors import InputError
 
 MADE, INDEX = "made", "made.json"

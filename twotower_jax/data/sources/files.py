@@ -39,7 +39,7 @@ def need_file(path: str | Path | None, key: str) -> Path:
 
 
 def need_tables(path: str | Path | None, key: str) -> list[Path]:
-    """Paths of a table: a file, or the files of a folder, in the order of their names."""
+    """Paths of a table: a file, or the files of a folder in order of name."""
     if path is None or not Path(path).is_dir():
         return [need_file(path, key)]
     found = sorted(

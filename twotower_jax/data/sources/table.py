@@ -230,6 +230,6 @@ def _first_rows(log: pl.DataFrame, side: str) -> pl.DataFrame:
 
 
 def unused(columns: list[str], config: DataConfig) -> list[str]:
-    """Return the canonical columns that are no part of a log: features, and one part."""
+    """The canonical columns that are no part of a log: features, and one part."""
     one_part = config.valid_path is None and config.test_path is None
     return [name for name in columns if ":" in name or (one_part and name == "part")]

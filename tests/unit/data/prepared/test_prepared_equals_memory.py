@@ -18,7 +18,7 @@ from twotower_jax.data.prepared.load import checked_folder, load, stored_split
 from twotower_jax.data.prepared.prepare import prepare
 from twotower_jax.data.split import split
 from twotower_jax.data.summary import data_fingerprint
-from twotower_jax.run.inputs import Loaded
+from twotower_jax.run.loader import Loaded
 from twotower_jax.run.stored_pools import stored_pools
 from twotower_jax.sampling.hard_pools import PoolRule, make_pools
 

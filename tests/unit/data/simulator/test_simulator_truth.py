@@ -18,7 +18,7 @@ from twotower_jax.data.simulator import (
 )
 from twotower_jax.data.simulator.record import prepare
 from twotower_jax.errors import InputError
-from twotower_jax.run.simulator_truth import stage_truth
+from twotower_jax.run.truth import stage_truth
 
 CONFIG = SimulatorConfig(users=300, items=1_200, requests=1_500, retrieved=200)
 

@@ -7,8 +7,7 @@ from helpers.problems import as_loaded, configure
 
 from twotower_jax.data.log import Pairs, Split
 from twotower_jax.evaluation.scorers import Embeddings
-from twotower_jax.run.queries import make_query_set
-from twotower_jax.run.ranking import rank
+from twotower_jax.run.rank import make_query_set, rank
 
 # User 0 clicked item 3 in training and item 1 in validation; the test has item 0.
 TRAIN = Pairs(np.array([0, 1], np.int32), np.array([3, 2], np.int32))

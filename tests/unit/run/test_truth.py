@@ -6,8 +6,8 @@ import pytest
 from twotower_jax.config import from_dict
 from twotower_jax.data.simulator import true_top_k, truth, uniform_exposures
 from twotower_jax.evaluation.ragged import from_pairs
-from twotower_jax.run.inputs import load_data
-from twotower_jax.run.simulator_truth import make_truth, true_metrics
+from twotower_jax.run.loader import load_data
+from twotower_jax.run.truth import make_truth, true_metrics
 
 USERS, ITEMS, K = 40, 300, 10
 CONFIG = from_dict(

@@ -35,30 +35,21 @@ from twotower_jax.evaluation.metrics import (
 from twotower_jax.evaluation.ragged import Ragged, from_pairs
 from twotower_jax.evaluation.retrieve import top_k
 from twotower_jax.evaluation.slices import sliced_metrics
-from twotower_jax.run.inputs import Loaded
-from twotower_jax.run.latest import Latest
+from twotower_jax.run.loader import Latest, Loaded
 
 
 class Truth(NamedTuple):
-    """The truth for some queries.
-
-    Attributes:
-      world: the configuration of the simulator.
-      moment: share of its time that has passed.
-      user: [Q] ids of the world.
-      item: [I] ids of the world, by code.
-      best: [Q, K] codes of the items that each user would most probably click, best
-        first, -1 where none is left; items that are masked for the query are left out.
-      ideal: [Q, K] float64 probabilities of a click on them, NaN beyond.
-      uniform: items clicked in uniform exposures, a row per query; None without them.
-    """
+    """The truth for the queries of users."""
 
     world: SimulatorConfig
-    moment: float
-    user: np.ndarray
-    item: np.ndarray
+    moment: float  # share of its time that has passed
+    user: np.ndarray  # [Q] ids of the world
+    item: np.ndarray  # [I] ids of the world, by code
+    # [Q, K] codes of the items that each user would most probably click, best first, -1
+    # where none is left; items that are masked for the query are left out.
     best: np.ndarray
-    ideal: np.ndarray
+    ideal: np.ndarray  # [Q, K] float64 probabilities of a click on them, NaN beyond
+    # Items clicked in uniform exposures, a row per query; None without them.
     uniform: Ragged | None
 
 
@@ -69,14 +60,9 @@ def make_truth(
     users: np.ndarray,
     seen: Ragged | None,
 ) -> Truth | None:
-    """Return the truth for the queries of users, None for a source without a truth.
+    """Return the truth for users [Q] by code, None for a source without a truth.
 
-    Args:
-      config: of the data.
-      evaluation: its cutoffs and its number of uniform exposures per user.
-      data: the run's data.
-      users: [Q] int codes.
-      seen: items that are masked, a row per query; None for none.
+    Items in ``seen``, a row per query, are masked.
     """
     if not SOURCES[config.source].has_truth or not evaluation.truth:
         return None
@@ -91,66 +77,15 @@ def make_truth(
     if evaluation.uniform_exposures:
         exposures = _exposures(world, evaluation.uniform_exposures, moment)
         uniform = _uniform(exposures, world, user, item, seen)
-    ideal = _probabilities(world, moment, (user, item), best)
+    ideal = _probabilities(world, moment, user, item, best)
     return Truth(world, moment, user, item, best, ideal, uniform)
 
 
-def stage_truth(
-    config: DataConfig, log: FunnelLog, most: int = 2_000
-) -> dict[str, dict[str, float]]:
-    """True click rate of the items of each stage, and how well clicks stand out.
-
-      click_rate   mean P(click | looked at) of the items whose furthest stage it is, at
-                   the time of their request
-      auc          mean over requests with a click of the share of pairs (clicked item,
-                   item of the stage) in which the clicked one has the larger P: the AUC
-                   that a perfect model has; 1/2 is a stage as good as the clicks
-
-    Args:
-      config: of the data.
-      log: the log of a simulated world.
-      most: number of requests that are used, evenly spread over time.
-
-    Returns:
-      {stage: {"rows", "click_rate", "auc"}} of the stages that the log has; empty for a
-      source without a truth.
-    """
-    if not SOURCES[config.source].has_truth or log.request is None:
-        return {}
-    world = config.simulator
-    kept = log.request % -(-world.requests // most) == 0
-    user, item, stage = log.user[kept], log.item[kept], log.stage[kept]
-    request = log.request[kept]
-    ids = log.user_ids.to_numpy()[user], log.item_ids.to_numpy()[item]
-    probability = truth(world, *ids, (request + 0.5) / world.requests)
-    place = np.arange(len(stage))
-
-    def of(one: Stage) -> Ragged:
-        rows = place[stage == one]
-        return from_pairs(request[rows], rows, world.requests)
-
-    clicked, found = of(Stage.CLICKED), {}
-    for one in Stage:
-        rows = of(one)
-        if not len(rows.items):
-            continue
-        contest = Contest(lambda pairs: probability[pairs.items], clicked, rows)
-        auc = query_auc(contest)
-        auc = auc[np.isfinite(auc)]
-        found[one.name.lower()] = {
-            "rows": int(np.count_nonzero(log.stage == one)),
-            "click_rate": float(probability[rows.items].mean()),
-        } | ({"auc": float(auc.mean())} if len(auc) else {})
-    return found
-
-
-_stage_truths: Latest[dict[str, dict[str, float]]] = Latest(2)
-
-
-def shared_stage_truth(config: DataConfig, data: Loaded) -> dict[str, dict[str, float]]:
-    """The result of `stage_truth`, computed once for the runs of a process."""
-    make = functools.partial(stage_truth, config, data.log)
-    return _stage_truths.get(data.fingerprint, make)
+@functools.lru_cache(maxsize=1)
+def _exposures(
+    world: SimulatorConfig, per_user: int, moment: float
+) -> UniformExposures:
+    return uniform_exposures(world, per_user=per_user, moment=moment)
 
 
 def _uniform(
@@ -175,24 +110,17 @@ def _uniform(
     return from_pairs(rows, codes, len(user))
 
 
-@functools.lru_cache(maxsize=1)
-def _exposures(
-    world: SimulatorConfig, per_user: int, moment: float
-) -> UniformExposures:
-    return uniform_exposures(world, per_user=per_user, moment=moment)
-
-
 def _probabilities(
     world: SimulatorConfig,
     moment: float,
-    ids: tuple[np.ndarray, np.ndarray],
+    user: np.ndarray,
+    item: np.ndarray,
     lists: np.ndarray,
 ) -> np.ndarray:
     """Return P(click | looked at) [Q, K] of lists [Q, K] of codes, NaN on padding.
 
-    The ids are those of the users [Q], and of the items by code.
+    The ids of the world are those of the users [Q], and of the items by code.
     """
-    user, item = ids
     filled = lists >= 0
     users = np.broadcast_to(user[:, None], lists.shape)[filled]
     out = np.full(lists.shape, np.nan)
@@ -203,7 +131,7 @@ def _probabilities(
 def true_metrics(
     truths: Truth, items: np.ndarray, buckets: np.ndarray, ks: Sequence[int]
 ) -> dict[str, np.ndarray]:
-    """Return the metrics of lists against the truth, one value per query.
+    """Return the metrics of lists against the truth, [Q] float64; NaN for no value.
 
       true_recall@k     share of the user's k truly best items that are in the list's
                         first k; with /head, /mid, /tail the same for the best
@@ -217,15 +145,13 @@ def true_metrics(
       items: [Q, K] codes, best first, negative where a list is short.
       buckets: [I] int8, the part of the popularity of each item.
       ks: cutoffs, each in 1..K.
-
-    Returns:
-      {"true_recall@20": float64 [Q], ...}; NaN where a query has no value.
     """
     values: dict[str, np.ndarray] = {}
-    ids = truths.user, truths.item
-    probability = _probabilities(truths.world, truths.moment, ids, items)
+    world, moment, user, item, *_ = truths
+    probability = _probabilities(world, moment, user, item, items)
     for k in ks:
-        best = _ragged(truths.best[:, :k])
+        rows, columns = np.nonzero(truths.best[:, :k] >= 0)
+        best = from_pairs(rows, truths.best[rows, columns], len(truths.best))
         values |= _hit_metrics("best", items[:, :k], best, buckets)
         values |= click_metrics(probability, truths.ideal, [k])
         if truths.uniform is not None:
@@ -242,6 +168,55 @@ def _hit_metrics(
     return values | sliced_metrics(items, positives, buckets, ks, metrics)
 
 
-def _ragged(lists: np.ndarray) -> Ragged:
-    rows, columns = np.nonzero(lists >= 0)
-    return from_pairs(rows, lists[rows, columns], len(lists))
+# --- the stages of the funnel ---------------------------------------------------------
+
+
+def stage_truth(
+    config: DataConfig, log: FunnelLog, most: int = 2_000
+) -> dict[str, dict[str, float]]:
+    """Return {stage: {"rows", "click_rate", "auc"}}: how well clicks stand out.
+
+      click_rate   mean P(click | looked at) of the items whose furthest stage it is, at
+                   the time of their request
+      auc          mean over requests with a click of the share of pairs (clicked item,
+                   item of the stage) in which the clicked one has the larger P: the AUC
+                   that a perfect model has; 1/2 is a stage as good as the clicks
+
+    Both are of at most ``most`` requests, evenly spread over time. Empty for a source
+    without a truth.
+    """
+    if not SOURCES[config.source].has_truth or log.request is None:
+        return {}
+    world = config.simulator
+    kept = log.request % -(-world.requests // most) == 0
+    user, item, stage = log.user[kept], log.item[kept], log.stage[kept]
+    request = log.request[kept]
+    ids = log.user_ids.to_numpy()[user], log.item_ids.to_numpy()[item]
+    probability = truth(world, *ids, (request + 0.5) / world.requests)
+
+    def rows_of(furthest: Stage) -> Ragged:
+        rows = np.flatnonzero(stage == furthest)
+        return from_pairs(request[rows], rows, world.requests)
+
+    clicked, stages = rows_of(Stage.CLICKED), {}
+    for furthest in Stage:
+        rows = rows_of(furthest)
+        if not len(rows.items):
+            continue
+        contest = Contest(lambda pairs: probability[pairs.items], clicked, rows)
+        auc = query_auc(contest)
+        auc = auc[np.isfinite(auc)]
+        stages[furthest.name.lower()] = {
+            "rows": int(np.count_nonzero(log.stage == furthest)),
+            "click_rate": float(probability[rows.items].mean()),
+        } | ({"auc": float(auc.mean())} if len(auc) else {})
+    return stages
+
+
+_stage_truths: Latest[dict[str, dict[str, float]]] = Latest(2)
+
+
+def shared_stage_truth(config: DataConfig, data: Loaded) -> dict[str, dict[str, float]]:
+    """Return the result of `stage_truth`, computed once for the runs of a process."""
+    make = functools.partial(stage_truth, config, data.log)
+    return _stage_truths.get(data.fingerprint, make)

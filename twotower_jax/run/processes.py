@@ -11,7 +11,6 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 
 import jax
 
@@ -26,52 +25,46 @@ from twotower_jax.errors import (
     SharedBusyError,
     SharedError,
 )
-from twotower_jax.run.records import RunFolder
+from twotower_jax.run.folder import RunFolder
 from twotower_jax.run.trackers import leaves
 
 
 @contextmanager
-def agreed() -> Iterator[None]:
-    """Context whose errors in one process are raised in all.
-
-    Raises:
-      SharedError: the first error of another process, or of this one.
-      SharedBusyError: the same, where another command works on the run.
-    """
+def raise_everywhere() -> Iterator[None]:
+    """Re-raise the error of any process in every process, as SharedError."""
     if alone():
         yield
         return
     error: Exception | None = None
     try:
         yield
-    except (InputError, BusyError, OSError) as one:
-        error = one
-    found = (isinstance(error, BusyError), str(error) or repr(error))
-    texts = gathered_texts("" if error is None else json.dumps(found))
-    for place, text in enumerate(texts):
+    except (InputError, BusyError, OSError) as raised:
+        error = raised
+    message = (isinstance(error, BusyError), str(error) or repr(error))
+    texts = gathered_texts("" if error is None else json.dumps(message))
+    for process, text in enumerate(texts):
         if text:
             busy, words = json.loads(text)
             kind = SharedBusyError if busy else SharedError
-            raise kind(f"process {place} of {len(texts)}: {words}") from error
+            raise kind(f"process {process} of {len(texts)}: {words}") from error
 
 
 def check_same_command(config: Config) -> None:
-    """Refuse processes with other configurations, versions or numbers of devices.
-
-    Args:
-      config: of this process.
-
-    Raises:
-      SharedError: naming a key, both values and the remedy.
-    """
+    """Refuse processes with other configurations, versions or numbers of devices."""
     if alone():
         return
     versions = {"twotower-jax": __version__, "jax": jax.__version__}
     counts = {"devices of a process": jax.local_device_count()}
     values = dict(leaves(to_dict(config), ".")) | versions | counts
-    found = [json.loads(one) for one in gathered_texts(json.dumps(values, default=str))]
-    for place, other in enumerate(found):
-        _check_same(found[0], other, place)
+    texts = gathered_texts(json.dumps(values, default=str))
+    first, *others = map(json.loads, texts)
+    for process, other in enumerate(others, 1):
+        for key in first | other:
+            if first.get(key) != other.get(key):
+                raise SharedError(
+                    f"process {process} has {key}={other.get(key)}, but process 0 has "
+                    f"{first.get(key)}; start the same command on all hosts"
+                )
     devices, mesh = jax.device_count(), config.training.mesh_shape
     if mesh[0] * mesh[1] != devices:
         raise SharedError(
@@ -81,31 +74,13 @@ def check_same_command(config: Config) -> None:
         )
 
 
-def _check_same(first: dict[str, Any], other: dict[str, Any], place: int) -> None:
-    """Raise SharedError for the first value that differs."""
-    for key in first | other:
-        if first.get(key) != other.get(key):
-            raise SharedError(
-                f"process {place} has {key}={other.get(key)}, but process 0 has "
-                f"{first.get(key)}; start the same command on all hosts"
-            )
-
-
 def check_same_everywhere(fingerprint: str, source: str) -> None:
-    """Refuse processes that have read other data.
-
-    Args:
-      fingerprint: of the data of this process.
-      source: key and value that name the data, for the message.
-
-    Raises:
-      SharedError: naming both fingerprints and the remedy.
-    """
+    """Refuse processes that have read other data; ``source`` is its key and value."""
     first, *others = gathered_texts(fingerprint)
-    for place, other in enumerate(others, 1):
+    for process, other in enumerate(others, 1):
         if other != first:
             raise SharedError(
-                f"process {place} has read data {other}, but process 0 has read "
+                f"process {process} has read data {other}, but process 0 has read "
                 f"{first} ({source}); give all hosts the same files"
             )
 
@@ -116,16 +91,11 @@ def workplace(
 ) -> Iterator[RunFolder]:
     """Context with the folder in which this process works.
 
-    Args:
-      folder: of the run; all processes see it, and its checkpoints.
-      hold: returns the context in which no other command works on that folder.
-
-    Raises:
-      BusyError: another command works on it.
-      SharedBusyError: the same, of several processes.
+    All processes see the folder of the run, and its checkpoints. ``hold`` returns the
+    context in which no other command works on that folder.
     """
     with ExitStack() as stack:
-        with agreed():
+        with raise_everywhere():
             stack.enter_context(hold() if leads() else nullcontext())
         if leads():
             record = RunFolder(folder)
@@ -140,22 +110,15 @@ def workplace(
 
 @contextmanager
 def connected() -> Iterator[None]:
-    """Context that reports a lost connection by its cause and its remedy.
-
-    Raises:
-      LostProcessError: another process has ended, or cannot be reached.
-    """
+    """Context that reports a lost connection by its cause and its remedy."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
         if alone() or "RESOURCE_EXHAUSTED" in str(error):
             raise
+        first_line = str(error).partition("\n")[0][:200]
         raise LostProcessError(
-            f"the connection to another process is lost ({_first_line(error)}); it "
+            f"the connection to another process is lost ({first_line}); it "
             "has ended, with the reason in its own output. The same command on all "
             "hosts goes on from the last checkpoint"
         ) from None
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0][:200]

@@ -3,7 +3,7 @@
 import pytest
 
 from twotower_jax.errors import InputError
-from twotower_jax.run import parent
+from twotower_jax.run.updates import earlier_codes
 
 IDS = {"users": [1], "items": [2, 3], "user_features": {}}
 PRICE, TEXT = {"mean": 1.0, "deviation": 2.0}, {"width": 4}
@@ -11,7 +11,7 @@ PRICE, TEXT = {"mean": 1.0, "deviation": 2.0}, {"width": 4}
 
 def places(before, now):
     pair = (IDS | {"item_features": {"text": one}} for one in (before, now))
-    return parent._places(*pair)
+    return earlier_codes(*pair)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from twotower_jax.config import Config, fingerprint
 from twotower_jax.data.text_files import write_json
 from twotower_jax.errors import InputError
-from twotower_jax.run.records import RunFolder, run_folder, stored_config
+from twotower_jax.run.folder import RunFolder, run_folder, stored_config
 
 COUNTS = ("steps", "best_step", "seconds", "examples_per_second")
 

@@ -1,0 +1,286 @@
+"""The data of a run, checks that they suit it, and inputs of the towers."""
+
+import math
+import threading
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from twotower_jax.config import Config
+from twotower_jax.config.data import DataConfig
+from twotower_jax.data import sources
+from twotower_jax.data.feed import Entities, Queries, feature_arrays, host_queries
+from twotower_jax.data.history import History, make_history
+from twotower_jax.data.log import FunnelLog, Pairs, Split
+from twotower_jax.data.prepared.load import stored_split
+from twotower_jax.data.split import MOVED, split
+from twotower_jax.data.summary import data_fingerprint, weights_fingerprint
+from twotower_jax.errors import InputError
+from twotower_jax.model.baselines import BASELINES, baselines_for
+from twotower_jax.model.click_matrix import Clicks, click_matrix
+from twotower_jax.run.folder import RunFolder
+from twotower_jax.training.hard_sources import HARD_SOURCES
+
+Made = TypeVar("Made")
+
+
+class Loaded(NamedTuple):
+    """The data of a run."""
+
+    log: FunnelLog  # all rows, with users and items as codes
+    split: Split  # the positives of training, validation and test
+    # [num_items] int64, the number of training positives of each item.
+    counts: np.ndarray
+    fingerprint: str  # hex digits that identify the log and its split
+
+    @property
+    def popularity(self) -> np.ndarray:
+        """Positives of each item up to the end of training, [num_items] int64.
+
+        They are more than ``counts`` with ``data.since``.
+        """
+        if self.split.before is None:
+            return self.counts
+        return np.bincount(self.split.known.item, minlength=self.log.num_items)
+
+
+class Latest(Generic[Made]):
+    """The last results of a computation; threads that ask for the same one wait.
+
+    An error is raised for those that wait, and with ``keep_errors`` for later ones too.
+    """
+
+    def __init__(self, size: int, keep_errors: bool = False):
+        self._size, self._lock = size, threading.Lock()
+        self._keep_errors = keep_errors
+        self._made: dict[Hashable, Future[Made]] = {}
+
+    def get(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """Return the result of a key, made now unless it is kept."""
+        with self._lock:
+            kept = self._made.get(key)
+            future = kept or Future()
+            if kept is None:
+                while len(self._made) >= self._size:
+                    del self._made[next(iter(self._made))]
+                self._made[key] = future
+        if kept is None:
+            try:
+                future.set_result(make())
+            except BaseException as error:
+                future.set_exception(error)
+                if not self._keep_errors:
+                    with self._lock:
+                        self._made.pop(key, None)
+        return future.result()
+
+
+# --- loading --------------------------------------------------------------------------
+
+
+def load_data(config: Config) -> Loaded:
+    """Read the log and split it.
+
+    A world is simulated once for all runs of a process; each run reads files anew.
+    """
+    if not sources.SOURCES[config.data.source].reads_files:
+        return _worlds.get(config.data, lambda: _load(config.data))
+    data = _load(config.data)
+    prepared = config.data.source == "prepared"
+    if prepared and config.evaluation.test and not len(data.split.test):
+        raise InputError(
+            f"{config.data.path} was prepared without a test part; set evaluation.test="
+            "false, or prepare the data with data.test_share above 0"
+        )
+    return data
+
+
+def _load(config: DataConfig) -> Loaded:
+    return split_log(sources.load(config), config)
+
+
+_worlds: Latest[Loaded] = Latest(1)
+
+
+def cached_loader(
+    load: Callable[[Config], Loaded] = load_data, keep_errors: bool = False
+) -> Callable[[Config], Loaded]:
+    """Return a function that loads data, and keeps the last for runs that follow."""
+    kept: Latest[Loaded] = Latest(1, keep_errors)
+    return lambda config: kept.get(repr(config.data), lambda: load(config))
+
+
+def split_log(log: FunnelLog, config: DataConfig) -> Loaded:
+    """Split a log that was read."""
+    for key in ("test_path", "valid_path"):
+        path = getattr(config, key)
+        if path is not None and config.split != "given" and config.has_test:
+            raise InputError(
+                f"data.split={config.split} divides the rows of data.{key}={path} "
+                "like all others; set data.split=given to keep them apart, or leave "
+                f"data.{key} out"
+            )
+    if config.source == "prepared":
+        parts, fingerprint = stored_split(config)
+    else:
+        parts = split(log, config)
+        fingerprint = data_fingerprint(log, parts)
+    counts = np.bincount(parts.train.item, minlength=log.num_items)
+    return Loaded(log, parts, counts, fingerprint)
+
+
+def trains(config: Config) -> bool:
+    """Return whether the towers have parameters to train; a baseline has none."""
+    return config.towers.kind not in BASELINES
+
+
+def train_clicks(data: Loaded) -> Clicks:
+    """Return the training positives as a matrix [users, items] of numbers of clicks."""
+    train = data.split.train
+    shape = data.log.num_users, data.log.num_items
+    return click_matrix(train.user, train.item, shape)
+
+
+# --- checks ---------------------------------------------------------------------------
+
+
+def check_sizes(config: Config, data: Loaded) -> None:
+    """Refuse cutoffs, batches and baselines that are too large for the data."""
+    num_items, largest = data.log.num_items, max(config.evaluation.k)
+    if largest > num_items:
+        raise InputError(
+            f"evaluation.k={list(config.evaluation.k)} asks for {largest} items, but "
+            f"the catalogue has {num_items}; lower evaluation.k"
+        )
+    positives, batch = len(data.split.train), config.training.batch_size
+    if trains(config) and batch > positives:
+        raise InputError(
+            f"training.batch_size={batch} is more than the {positives} training "
+            f"positives; set it to {positives} or less"
+        )
+    if (reason := oversized(config, data)) is not None:
+        kind = config.towers.kind
+        raise InputError(f"towers.kind={kind}: {reason}, or leave this arm out")
+    hard = config.negatives.hard
+    mines = hard.num and HARD_SOURCES[hard.source].mined
+    if mines and hard.mined.range_max > num_items:
+        raise InputError(
+            f"negatives.hard.mined.range_max={hard.mined.range_max} is beyond the "
+            f"catalogue of {num_items} items; lower it"
+        )
+    validates = len(data.split.valid) or data.split.report.get(MOVED)
+    if config.training.patience and not validates:
+        raise InputError(
+            f"training.patience={config.training.patience} needs a validation set, "
+            f"but data.split={config.data.split} with data.valid_share="
+            f"{config.data.valid_share} leaves none; set training.patience=0"
+        )
+
+
+def oversized(config: Config, data: Loaded) -> str | None:
+    """Return why a baseline does not suit the data, None for other runs."""
+    kind = config.towers.kind
+    if kind not in BASELINES:
+        return None
+    if kind not in baselines_for(config.data.mask_seen):
+        return (
+            f"towers.kind={kind} recommends items that the user clicked before, which "
+            "data.mask_seen=true leaves out; set data.repeats=all to count them"
+        )
+    return BASELINES[kind].excess(train_clicks(data), config.baseline)
+
+
+def check_times(config: Config, data: Loaded) -> None:
+    """Refuse choices that read the times of the log where it has none."""
+    if data.log.time is not None:
+        return
+    if config.training.order == "time":
+        raise InputError(
+            "training.order=time reads the positives in the order of time, but the log "
+            "has no times; set data.columns.time, or training.order=shuffled"
+        )
+    if config.negatives.available:
+        raise InputError(
+            "negatives.available=true leaves out items that came after the positive, "
+            "but the log has no times; set data.columns.time, or negatives.available="
+            "false"
+        )
+
+
+def check_same_data(record: RunFolder, data: Loaded) -> None:
+    """Refuse to resume, or return, a run of other data or of other weights."""
+    before = record.read("manifest")
+    weights = weights_fingerprint(data.split)
+    if before and before.get("weights_fingerprint") != weights:
+        raise InputError(
+            f"{record.path} holds a run with other values in the column of positives."
+            "weight: the files have changed; set name= to keep both, or move that "
+            "folder away"
+        )
+    if before and before["data_fingerprint"] != data.fingerprint:
+        raise InputError(
+            f"{record.path} holds a run on data {before['data_fingerprint']}, but the "
+            f"same configuration now reads data {data.fingerprint}: the files have "
+            "changed; set name= to keep both, or move that folder away"
+        )
+
+
+# --- inputs of the towers -------------------------------------------------------------
+
+
+def as_arrays(config: Config, tree: Any) -> Any:
+    """Return arrays of numpy on the device of the run, or on the host for a mesh.
+
+    The devices of a mesh take their parts from the host, so that none holds a whole
+    array beside its part.
+    """
+    if math.prod(config.training.mesh_shape) == 1:
+        return jax.tree.map(jnp.asarray, tree)
+    return jax.tree.map(_of_jax_type, tree)
+
+
+def _of_jax_type(values: np.ndarray) -> np.ndarray:
+    """Return an array of numpy with the type that jax would give it."""
+    values = np.asarray(values)
+    return values.astype(jax.dtypes.canonicalize_dtype(values.dtype), copy=False)
+
+
+def number(value: float, kind: type = np.float32) -> jax.Array:
+    """Return a number as an array [], which needs no program of its own."""
+    return jnp.asarray(np.asarray(value, kind))
+
+
+def queries_of(config: Config, user: np.ndarray, history: History | None) -> Queries:
+    """Return queries of users [n], where `as_arrays` puts them.
+
+    The history holds the spans [n] of past items that each query may see.
+    """
+    users = np.asarray(user, np.int32)
+    return as_arrays(config, host_queries(users, history))
+
+
+def make_entities(config: Config, data: Loaded, history: History | None) -> Entities:
+    """Return the features and histories that the towers read, by `as_arrays`."""
+    towers, of_items = config.towers, config.towers.candidate
+    if history is not None:
+        of_items = (*of_items, *towers.history_features)
+    query = feature_arrays(data.log.user_features, towers.query)
+    candidate = feature_arrays(data.log.item_features, of_items)
+    items: Any = None if history is None else history.items
+    return as_arrays(config, Entities(query, candidate, items))
+
+
+def query_history(
+    config: Config, events: Pairs, users: np.ndarray, times: np.ndarray | None
+) -> History | None:
+    """Return the past items of users [queries], None where no tower reads them.
+
+    Events count before the moments [queries] in ``times``; all without them.
+    """
+    if "history" not in config.towers.query:
+        return None
+    return make_history(events, users, times)

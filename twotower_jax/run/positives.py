@@ -1,0 +1,289 @@
+"""The positives that a run trains on: lists of another model, rows of sequences.
+
+Beside them stand the histories that the positives see.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from twotower_jax.config import Config
+from twotower_jax.data.encode import codes_of
+from twotower_jax.data.history import History
+from twotower_jax.data.log import FunnelLog, Pairs, Split
+from twotower_jax.data.mapped import release
+from twotower_jax.data.parse import text_to_ids, to_ids, to_rank
+from twotower_jax.data.prepared.arrays import PAIRS
+from twotower_jax.data.prepared.histories import load_histories
+from twotower_jax.data.prepared.load import checked_folder
+from twotower_jax.data.sources.files import need_file, read_table
+from twotower_jax.data.summary import lists_fingerprint
+from twotower_jax.data.user_sequences import make_sequences, places_of_users
+from twotower_jax.errors import InputError
+from twotower_jax.run.folder import RunFolder
+from twotower_jax.run.loader import Loaded, query_history, trains
+from twotower_jax.run.tower_features import choose_features
+from twotower_jax.training.hard_sources import HARD_SOURCES
+
+FIRST = "first positives of users, which a sequence tower does not predict"
+OLDER = "positives older than towers.history_length, which a sequence tower leaves out"
+KEY = "positives.lists.path"
+LISTED = f"positives from {KEY}"
+UNKNOWN = f"items or users of {KEY} that the log does not have"
+CLICKED = f"items of {KEY} that their users clicked in training"
+
+
+def trained_part(config: Config, data: Loaded) -> Loaded:
+    """Return data whose training positives are those of the rows trained on.
+
+    For a sequence tower they are the newest ``towers.history_length`` positives of each
+    user but its first one; the others stay in histories and masks. For other towers
+    they are all, and those of lists (`with_lists`). Of its own result it returns the
+    same.
+    """
+    data = with_lists(config, data)
+    if not reads_sequences(config):
+        return data
+    if data.log.time is None and config.data.split != "leave_last_out":
+        raise InputError(
+            "towers.history_pooling=transformer reads items in their order, but the "
+            f"log has no times, and data.split={config.data.split} does not take the "
+            "order of its rows for that of time; set data.columns.time, data.split="
+            "leave_last_out, which does, or another towers.history_pooling"
+        )
+    kept, report = _predicted(config, data)
+    if not kept.any():
+        raise InputError(
+            "towers.history_pooling=transformer predicts the second and later positives"
+            " of a user, and no user has two to train on; use towers=default"
+        )
+    parts = data.split
+    left = _take(parts.train, ~kept)
+    before = left if parts.before is None else parts.before.join(left)
+    train, report = _take(parts.train, kept), report | parts.report
+    return _with_split(data, replace(parts, train=train, before=before, report=report))
+
+
+def _with_split(data: Loaded, split: Split) -> Loaded:
+    counts = np.bincount(split.train.item, minlength=data.log.num_items)
+    return data._replace(split=split, counts=counts)
+
+
+# --- rows of sequence towers ----------------------------------------------------------
+
+
+def reads_sequences(config: Config) -> bool:
+    """Return whether the query tower is trained and reads sequences."""
+    return config.towers.history_pooling == "transformer" and trains(config)
+
+
+def as_prepared(config: Config) -> bool:
+    """Return whether the training positives are those of a prepared folder.
+
+    Those of a sequence tower are a part of them.
+    """
+    return config.data.source == "prepared" and not reads_sequences(config)
+
+
+def end_to_end(config: Config) -> bool:
+    """Return whether the rows of a batch are whole sequences, end to end.
+
+    Resampled positives, those in the order of time and those after ``data.since`` are
+    not; each of their rows has a sequence of its own.
+    """
+    row_by_row = (
+        config.positives.strategy != "none"
+        or config.training.order != "shuffled"
+        or config.data.since is not None
+    )
+    return reads_sequences(config) and not row_by_row
+
+
+def check_lengths(config: Config, data: Loaded, part: Loaded) -> None:
+    """Refuse sequences longer than the tower takes, unless they are to be cut.
+
+    ``part`` is the `trained_part` of the data.
+    """
+    older = part.split.report.get(OLDER, 0)
+    if not older or config.towers.sequence.longer == "newest":
+        return
+    length = config.towers.history_length
+    clicks = np.zeros(data.log.num_users, int)
+    for pairs in _known_parts(data.split):
+        clicks += np.bincount(pairs.user, minlength=len(clicks))
+    raise InputError(
+        f"towers.history_length={length} is too short for the training sequences of "
+        f"{(clicks > length + 1).sum():,} users, the longest of which has "
+        f"{clicks.max():,} positives; towers.sequence.longer=newest leaves "
+        f"{older:,} positives out, all but the newest {length + 1} of each user, and "
+        f"towers.history_length={clicks.max() - 1} takes all"
+    )
+
+
+def train_history(config: Config, data: Loaded) -> History | None:
+    """Return what each positive of a `trained_part` sees, None without histories."""
+    split, train = data.split, data.split.train
+    if reads_sequences(config):
+        length, num_users = config.towers.history_length, data.log.num_users
+        return make_sequences(_known_parts(split), length, num_users)
+    if as_prepared(config) and "history" in config.towers.query:
+        stored = load_histories(checked_folder(config.data))
+        if stored is not None:
+            return stored
+    return query_history(config, split.known, train.user, train.time)
+
+
+def _predicted(config: Config, data: Loaded) -> tuple[np.ndarray, dict[str, int]]:
+    """Return which training positives are predicted, and the number of the others."""
+    parts = _known_parts(data.split)
+    kept = np.empty(sum(map(len, parts)), bool)
+    firsts = older = 0
+    for users in places_of_users(parts, data.log.num_users):
+        first = users.place == users.begin
+        old = ~first & (users.end - 1 - users.place >= config.towers.history_length)
+        firsts, older = firsts + int(first.sum()), older + int(old.sum())
+        kept[users.rows] = ~(first | old)
+    train = kept[len(kept) - len(data.split.train) :]
+    return train, {FIRST: firsts, OLDER: older}
+
+
+def _known_parts(split: Split) -> tuple[Pairs, ...]:
+    """Return the positives up to the end of training, the last part to train on."""
+    return (split.train,) if split.before is None else (split.before, split.train)
+
+
+def _take(pairs: Pairs, rows: np.ndarray) -> Pairs:
+    """Return the chosen rows of pairs."""
+    columns = {}
+    for name in PAIRS:
+        if (column := getattr(pairs, name)) is not None:
+            columns[name] = column[rows]
+            release(column)
+    return Pairs(**columns)
+
+
+# --- lists of another model -----------------------------------------------------------
+
+
+def with_lists(config: Config, data: Loaded) -> Loaded:
+    """Return data whose training positives are joined by the listed items of users.
+
+    A listed item is a positive of its user with the weight ``positives.lists.weight``
+    times the mean weight of a click. It is a row of the epoch like a click, and counts
+    in the frequencies of items by which positives are resampled, negatives drawn and
+    log q taken. Rankings do not leave it out as an item that the user has clicked, and
+    baselines are not fitted on it. Data that hold listed positives are returned as they
+    are.
+
+    References:
+      Tang & Wang, Ranking distillation, KDD 2018: the first items of a teacher's lists
+      as positives of a smaller model.
+    """
+    lists, parts = config.positives.lists, data.split
+    if lists.path is None or parts.listed or not trains(config):
+        return data
+    _check_lists(config, data)
+    user, item, report = _listed_pairs(config, data)
+    clicks = np.ones(len(parts.train))
+    if config.positives.weight is not None and parts.train.weight is not None:
+        clicks = parts.train.weight
+    weight = np.full(len(user), lists.weight * clicks.mean())
+    train = Pairs(
+        np.concatenate([parts.train.user, user]),
+        np.concatenate([parts.train.item, item]),
+        weight=np.concatenate([clicks, weight]),
+    )
+    report |= parts.report
+    return _with_split(
+        data, replace(parts, train=train, listed=len(user), report=report)
+    )
+
+
+def check_same_lists(record: RunFolder, part: Loaded) -> None:
+    """Refuse to resume, or return, a run whose positives are of other lists."""
+    before, now = record.read("manifest"), lists_fingerprint(part.split)
+    if before and before.get("lists_fingerprint") != now:
+        raise InputError(
+            f"{record.path} holds a run with other positives from positives.lists.path:"
+            " the file has changed; set name= to keep both, or move that folder away"
+        )
+
+
+def _check_lists(config: Config, data: Loaded) -> None:
+    """Refuse choices that read the moment, the request or the row of each click."""
+    negatives, training = config.negatives, config.training
+    hard = negatives.hard
+    of_log = hard.num and HARD_SOURCES[hard.source].of_log
+    query = choose_features(config, data).towers.query
+    refused = [
+        ("data.source=prepared", "read its files", config.data.source == "prepared"),
+        (f"towers.query=[{','.join(query)}]", "set it to [id]", "history" in query),
+        (
+            f"training.order={training.order}",
+            "set it to shuffled",
+            training.order != "shuffled",
+        ),
+        ("negatives.available=true", "set it to false", negatives.available),
+        (f"negatives.hard.source={hard.source}", "set negatives.hard.num=0", of_log),
+    ]
+    for word, remedy, is_so in refused:
+        if is_so:
+            raise InputError(
+                f"{KEY}={config.positives.lists.path} adds positives without a moment "
+                f"and a request, which {word} does not take; {remedy}, or leave the "
+                "lists out"
+            )
+
+
+def _listed_pairs(
+    config: Config, data: Loaded
+) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
+    """Return the users [n] and items [n] of new pairs, int32, and counts of rows."""
+    path, num_items = need_file(config.positives.lists.path, KEY), data.log.num_items
+    table = _first_ranks(path, config.positives.lists.length)
+    user, item = (_codes(table, name, data.log, path) for name in ("user", "item"))
+    known = (user >= 0) & (item >= 0)
+    pair = user[known].astype(np.int64) * num_items + item[known]
+    train = data.split.train
+    clicks = train.user.astype(np.int64) * num_items + train.item
+    new = np.setdiff1d(pair, clicks)  # sorted, each once
+    if not len(new):
+        raise InputError(
+            f"{KEY}={str(path)!r} has no pair of a user and an item of the log that is "
+            f"not clicked in training, among {len(table):,} rows; give lists of this "
+            f"log, or leave {KEY} out"
+        )
+    report = {
+        LISTED: len(new),
+        UNKNOWN: int((~known).sum()),
+        CLICKED: len(np.unique(pair)) - len(new),
+    }
+    user, item = np.divmod(new, num_items)
+    return user.astype(np.int32), item.astype(np.int32), report
+
+
+def _first_ranks(path: Path, length: int) -> pl.DataFrame:
+    """Return the rows of the first ranks of each user, or its first rows."""
+    table = read_table(path)
+    if missing := {"user", "item"} - set(table.columns):
+        raise InputError(
+            f"{KEY}={str(path)!r} has no column {min(missing)!r}; its columns are: "
+            f"{', '.join(table.columns)}; rename them to user, item and, if there are "
+            "ranks, rank"
+        )
+    # An exported list without a user is that of users outside the log.
+    table = table.filter(pl.col("user").is_not_null())
+    if "rank" in table.columns:
+        return table.filter(to_rank(table["rank"], str(path), "rank") <= length)
+    return table.filter(pl.int_range(pl.len()).over("user") < length)
+
+
+def _codes(table: pl.DataFrame, name: str, log: FunnelLog, path: Path) -> np.ndarray:
+    """Return the codes [n] int32 of a column of ids; -1 for an id not in the log."""
+    vocabulary = log.user_ids if name == "user" else log.item_ids
+    ids = text_to_ids(to_ids(table[name], str(path), name))
+    if not (ids.dtype.is_integer() and vocabulary.dtype.is_integer()):
+        ids, vocabulary = ids.cast(pl.String), vocabulary.cast(pl.String)
+    return codes_of(ids, vocabulary)

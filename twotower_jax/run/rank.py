@@ -1,0 +1,335 @@
+"""Queries of a split, the ranking of the whole catalogue for them, and its tables."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
+
+import jax
+import numpy as np
+import polars as pl
+
+from twotower_jax import keys
+from twotower_jax.config import Config
+from twotower_jax.data.drafts import draft_of
+from twotower_jax.data.feed import Entities, Queries
+from twotower_jax.data.log import Pairs
+from twotower_jax.data.repeats import AT_A_TIME, among
+from twotower_jax.errors import InputError
+from twotower_jax.evaluation.auc import Contest
+from twotower_jax.evaluation.metrics import (
+    catalogue_metrics,
+    of_scope,
+    ranking_metrics,
+)
+from twotower_jax.evaluation.propensity import inverse_propensities
+from twotower_jax.evaluation.ragged import Ragged, from_pairs, take_rows
+from twotower_jax.evaluation.rivals import rivals
+from twotower_jax.evaluation.scorers import Embeddings, Scorer
+from twotower_jax.evaluation.slices import popularity_buckets, sliced_metrics, summarise
+from twotower_jax.evaluation.ties import tied_queries, without_order
+from twotower_jax.run.folder import RunFolder
+from twotower_jax.run.loader import Loaded, make_entities, queries_of, query_history
+from twotower_jax.run.tower_features import choose_features
+from twotower_jax.run.truth import Truth, make_truth, true_metrics
+
+
+class QuerySet(NamedTuple):
+    """The queries of a split, ascending by user code."""
+
+    user: np.ndarray  # [queries] int32 codes
+    positives: Ragged  # the items to retrieve, a row per query
+    # [items] float64, inverse propensities with the mean 1 over the positives of the
+    # whole split.
+    weights: np.ndarray
+    # Items that are left out of the rankings, a row per query; None for none.
+    seen: Ragged | None
+    queries: Queries  # the input of the query tower, on the device
+    entities: Entities  # features and histories of both towers, on the device
+    # Number of positives left out, for their users clicked them before.
+    already_seen: int
+    # By name, the items that auc@NAME compares the positives with.
+    rivals: dict[str, Ragged]
+    # The items that the users would click, None where this is unknown.
+    truth: Truth | None
+
+
+def make_query_sets(config: Config, data: Loaded) -> dict[str, QuerySet]:
+    """Return the queries of "valid" and "test", without a split that has none."""
+    tests = config.evaluation.test and config.data.has_test
+    names = ("valid", "test") if tests else ("valid",)
+    made = {name: make_query_set(config, data, name) for name in names}
+    if tests and made["test"] is None:
+        raise InputError(
+            "every positive of the test split was clicked in training by the same "
+            "user; set data.mask_seen=false to retrieve seen items again"
+        )
+    if not config.evaluation.test and made["valid"] is None:
+        raise InputError(
+            "evaluation.test=false leaves validation to evaluate on, but data.split="
+            f"{config.data.split} with data.valid_share={config.data.valid_share} "
+            "leaves no validation set; set data.valid_share above 0"
+        )
+    return {name: queries for name, queries in made.items() if queries is not None}
+
+
+def make_query_set(config: Config, data: Loaded, name: str) -> QuerySet | None:
+    """Return the queries of "valid" or "test", None where the split is empty.
+
+    Items that the user clicked in training (for the test split: in training or
+    validation) are masked when ``data.mask_seen``; a positive among them cannot be
+    retrieved, so it is left out and counted. The history of a query ends where its
+    split begins.
+    """
+    config = choose_features(config, data)
+    pairs: Pairs = getattr(data.split, name)
+    earlier = data.split.known
+    if name == "test":
+        earlier = earlier.join(data.split.valid)
+    already = 0
+    if config.data.mask_seen and len(pairs):
+        pairs, already = _unseen(pairs, earlier, data.log.num_items)
+    if not len(pairs):
+        return None
+    user, row = np.unique(pairs.user, return_inverse=True)
+    seen = _seen(user, earlier, data.log.num_users) if config.data.mask_seen else None
+    history = query_history(config, earlier, user, None)
+    truth = None
+    if name == "test":  # the truth refers to the end of the log
+        truth = make_truth(config.data, config.evaluation, data, user, seen)
+    positives, settings = from_pairs(row, pairs.item, len(user)), config.evaluation
+    return QuerySet(
+        user=user.astype(np.int32),
+        positives=positives,
+        weights=inverse_propensities(
+            data.popularity, positives, settings.ips_power, settings.ips_clip
+        ),
+        seen=seen,
+        queries=queries_of(config, user, history),
+        entities=make_entities(config, data, history),
+        already_seen=already,
+        rivals={
+            kind: from_pairs(*rivals(data.log, pairs, earlier, user, kind), len(user))
+            for kind in settings.auc
+        },
+        truth=truth,
+    )
+
+
+class UserState(NamedTuple):
+    """Queries, histories and seen items of all users at the test split."""
+
+    queries: Queries  # one query per user, by code
+    entities: Entities  # features and histories of both towers
+    # Items that evaluation leaves out, a row per user; None for none.
+    seen: Ragged | None
+
+
+def user_state(config: Config, data: Loaded) -> UserState:
+    """Return the query of every user as the test split has it.
+
+    Histories and seen items are the positives of the training and validation parts.
+    """
+    config = choose_features(config, data)
+    earlier = data.split.known.join(data.split.valid)
+    users = np.arange(data.log.num_users, dtype=np.int32)
+    history = query_history(config, earlier, users, None)
+    seen = _seen(users, earlier, len(users)) if config.data.mask_seen else None
+    entities = make_entities(config, data, history)
+    return UserState(queries_of(config, users, history), entities, seen)
+
+
+def sampled_queries(queries: QuerySet, number: int | None) -> QuerySet:
+    """Return a random part of the queries, without rivals and truth; None for all.
+
+    It is the same in every run and ascends by user code.
+    """
+    if number is None or number >= len(queries.user):
+        return queries
+    # The seed of the run has no part in it: runs are watched on the same queries.
+    drawn = keys.generator(0, "eval_queries").choice(len(queries.user), number, False)
+    rows = np.sort(drawn)
+    return queries._replace(
+        user=queries.user[rows],
+        positives=take_rows(queries.positives, rows),
+        seen=None if queries.seen is None else take_rows(queries.seen, rows),
+        queries=jax.tree.map(lambda x: x[rows], queries.queries),
+        rivals={},
+        truth=None,
+    )
+
+
+def _seen(user: np.ndarray, earlier: Pairs, num_users: int) -> Ragged:
+    """Return the earlier items of the users [queries], a row per query."""
+    row_of_user = np.full(num_users, -1)
+    row_of_user[user] = np.arange(len(user))
+    rows = row_of_user[earlier.user]
+    return from_pairs(rows[rows >= 0], earlier.item[rows >= 0], len(user))
+
+
+def _unseen(pairs: Pairs, earlier: Pairs, num_items: int) -> tuple[Pairs, int]:
+    """Return the pairs that are not among the earlier ones, and the number that are."""
+
+    def joined(part: Pairs, rows: slice) -> np.ndarray:
+        return part.user[rows].astype(np.int64) * num_items + part.item[rows]
+
+    starts = range(0, len(earlier), AT_A_TIME)
+    others = (joined(earlier, slice(i, i + AT_A_TIME)) for i in starts)
+    new = ~among(joined(pairs, slice(None)), others)
+    time = None if pairs.time is None else pairs.time[new]
+    request = None if pairs.request is None else pairs.request[new]
+    kept = Pairs(pairs.user[new], pairs.item[new], time, request)
+    return kept, int((~new).sum())
+
+
+# --- the ranking ----------------------------------------------------------------------
+
+
+class Ranking(NamedTuple):
+    """The evaluation of one split."""
+
+    # By name, the values of a metric [queries] float64.
+    per_query: dict[str, np.ndarray]
+    catalogue: dict[str, float]  # by name, the metrics of all lists together
+    # [queries, length] int32 codes, best first, negative where a list is short.
+    items: np.ndarray
+    scores: np.ndarray  # [queries, length] float32, of the items
+    # Share of the queries whose lists of towers have one score throughout.
+    tied: float = 0.0
+
+    def metrics(self) -> dict[str, float]:
+        """Return the means over the queries with a value, and the catalogue metrics."""
+        return summarise(self.per_query) | self.catalogue
+
+
+def rank(config: Config, data: Loaded, queries: QuerySet, scorer: Scorer) -> Ranking:
+    """Rank the whole catalogue for every query, and compute all metrics with slices."""
+    cutoffs = config.evaluation.k
+    scores, items = scorer.top_k(max(cutoffs), queries.seen)
+    tied = np.zeros(len(scores), bool)
+    if isinstance(scorer, Embeddings) and (tied := tied_queries(scores)).any():
+        items = without_order(scorer, items, tied, queries.seen)
+    buckets = popularity_buckets(data.popularity)
+    per_query = ranking_metrics(
+        items, queries.positives, cutoffs, weights=queries.weights
+    )
+    per_query |= sliced_metrics(items, queries.positives, buckets, cutoffs)
+    if queries.truth is not None:
+        per_query |= true_metrics(queries.truth, items, buckets, cutoffs)
+    for kind, others in queries.rivals.items():
+        contest = Contest(scorer.of_pairs, queries.positives, others)
+        for name, metric in of_scope("rivals").items():
+            per_query[f"{name}@{kind}"] = np.asarray(metric.compute(contest))
+    catalogue = catalogue_metrics(items, data.popularity, cutoffs)
+    share = float(tied.mean()) if len(tied) else 0.0
+    return Ranking(per_query, catalogue, items, scores, share)
+
+
+# --- tables ---------------------------------------------------------------------------
+
+
+def write_tables(
+    record: RunFolder, config: Config, data: Loaded, queries: QuerySet, ranking: Ranking
+) -> None:
+    """Write the metrics per query, and the lists where they are to be saved."""
+    user = data.log.user_ids[queries.user.tolist()].alias("user")
+    columns = (pl.Series(name, values) for name, values in ranking.per_query.items())
+    record.write_table("queries.parquet", pl.DataFrame([user, *columns]))
+    if config.evaluation.save_topk:
+        record.write_table("topk.parquet", topk_table(data, queries, ranking))
+        write_trec(record.path, data, queries, ranking)
+
+
+def topk_table(data: Loaded, queries: QuerySet, ranking: Ranking) -> pl.DataFrame:
+    """Return the lists in long form: user, rank (from 1), item, score."""
+    user, rank_in_list, item, kept = _long(queries, ranking)
+    return pl.DataFrame(
+        {
+            "user": data.log.user_ids.gather(user),
+            "rank": rank_in_list,
+            "item": data.log.item_ids.gather(item),
+            "score": ranking.scores.reshape(-1)[kept],
+        }
+    )
+
+
+def _long(queries: QuerySet, ranking: Ranking) -> tuple[np.ndarray, ...]:
+    """Return user codes, ranks and item codes of all lists, and which entries exist."""
+    number, length = ranking.items.shape
+    items = ranking.items.reshape(-1)
+    ranks = np.tile(np.arange(1, length + 1, dtype=np.int32), number)
+    kept = items >= 0
+    return np.repeat(queries.user, length)[kept], ranks[kept], items[kept], kept
+
+
+def write_trec(folder: Path, data: Loaded, queries: QuerySet, ranking: Ranking) -> None:
+    """Write the lists in the format of trec_eval, and the positives as judgements.
+
+    ``topk.trec`` has the lines ``user Q0 item rank score tag``, and ``qrels.trec`` the
+    lines ``user 0 item 1``. Fields are separated by blanks, so white space in ids, and
+    ``%``, are percent-encoded: ``red shoes`` is ``red%20shoes``. Programs of this
+    format order by the score alone, each with its own rule for ties, so equal scores
+    are written one step of float32 apart (`distinct`).
+    """
+    users, items = words(data.log.user_ids), words(data.log.item_ids)
+    scores, positives = distinct(ranking.scores), queries.positives
+    user, rank_in_list, item, kept = _long(queries, ranking)
+    lists = {
+        "user": users.gather(user),
+        "q0": pl.repeat("Q0", len(user), eager=True),
+        "item": items.gather(item),
+        "rank": rank_in_list,
+        "score": scores.reshape(-1)[kept],
+        "tag": pl.repeat("twotower-jax", len(user), eager=True),
+    }
+    judgements = {
+        "user": users.gather(queries.user[positives.rows]),
+        "iteration": pl.repeat(0, len(positives.items), eager=True),
+        "item": items.gather(positives.items),
+        "relevance": pl.repeat(1, len(positives.items), eager=True),
+    }
+    _write_trec(folder / "topk.trec", lists)
+    _write_trec(folder / "qrels.trec", judgements)
+
+
+def _write_trec(path: Path, columns: Mapping[str, pl.Series | np.ndarray]) -> None:
+    table = pl.DataFrame(columns)
+    with draft_of(path) as draft:
+        table.write_csv(draft, include_header=False, separator=" ", quote_style="never")
+
+
+def words(ids: pl.Series) -> pl.Series:
+    """Return ids as texts whose white space and ``%`` are percent-encoded.
+
+    Different ids stay different.
+
+    Examples:
+      >>> words(pl.Series(["hat", "red shoes", "5%"])).to_list()
+      ['hat', 'red%20shoes', '5%25']
+    """
+    text = ids.cast(pl.String)
+    if not text.str.contains(r"[\s%]").any():
+        return text
+    encoded = [re.sub(r"[\s%]", lambda match: quote(match[0]), word) for word in text]
+    return pl.Series(text.name, encoded)
+
+
+def distinct(scores: np.ndarray) -> np.ndarray:
+    """Return scores [queries, length] float32, each below the one before it.
+
+    The scores are given best first; one that is not below its predecessor is replaced
+    by the next smaller number.
+
+    Examples:
+      >>> distinct(np.array([[2, 1, 1]], np.float32)).tolist()
+      [[2.0, 1.0, 0.9999999403953552]]
+    """
+    lower = scores.copy()
+    for column in range(1, scores.shape[1]):
+        before = lower[:, column - 1]
+        step = np.nextafter(before, np.float32(-np.inf))
+        # Beside 0 the next number is subnormal, which some programs read as 0.
+        step = np.minimum(step, before - np.float32(1e-30))
+        lower[:, column] = np.minimum(lower[:, column], step)
+    return lower

@@ -1,0 +1,270 @@
+"""The parameters that a run starts with: of another run, or of towers.init=spectral.
+
+A vocabulary has the ids and feature values of a run as JSON: the place of a value in
+its list is its code. By it the rows of another run find their places.
+"""
+
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from twotower_jax.config import Config
+from twotower_jax.config.parse_text import parse_json
+from twotower_jax.data.encode import codes_of
+from twotower_jax.data.log import Feature, FunnelLog
+from twotower_jax.errors import InputError
+from twotower_jax.model.specs import Model
+from twotower_jax.model.spectral import SpectralVectors, spectral_vectors
+from twotower_jax.run.folder import RunFolder, read_mapping, stored_config
+from twotower_jax.run.loader import Latest, Loaded, train_clicks, trains
+from twotower_jax.training.checkpoint import Checkpoints
+from twotower_jax.training.warm_start import KnownRows, WarmStart
+
+VOCABULARY = "vocabulary.json"
+# Keys that decide the shapes of parameters.
+SHAPES = ("kind", "dim", "hidden")
+OF_SEQUENCES = (
+    "history_pooling",
+    "history_length",
+    "sequence.layers",
+    "sequence.heads",
+)
+
+_spectral_vectors: Latest[SpectralVectors] = Latest(2)
+
+
+class Parent(NamedTuple):
+    """A finished run that another one starts from."""
+
+    folder: Path
+    result: dict[str, Any]  # content of its result.json
+    # Entry ``parent`` of the manifest of the run that starts from it.
+    identity: dict[str, Any]
+
+
+def first_params(
+    config: Config, data: Loaded, model: Model, parent: Parent | None
+) -> WarmStart | None:
+    """Return the parameters that a run starts with, None where all are random."""
+    if parent is not None:
+        return _of_parent(parent, model, data)
+    return _spectral(config, data) if config.towers.init == "spectral" else None
+
+
+def _spectral(config: Config, data: Loaded) -> WarmStart:
+    """Return singular vectors of the training clicks, the same for every seed.
+
+    Users and items without a training positive keep their random start, and so do the
+    tables of features.
+    """
+    dim = config.towers.dim
+    vectors = _spectral_vectors.get(
+        (data.fingerprint, dim), lambda: spectral_vectors(train_clicks(data), dim)
+    )
+    return WarmStart(
+        {
+            "tables/query.id": _rows_not_0(vectors.users),
+            "tables/query.history": _rows_not_0(vectors.history),
+            "tables/candidate.id": _rows_not_0(vectors.items),
+        },
+        {},
+    )
+
+
+def _rows_not_0(vectors: np.ndarray) -> KnownRows:
+    rows = np.flatnonzero(vectors.any(axis=1))
+    return KnownRows(rows.astype(np.int32), vectors[rows])
+
+
+# --- the run that another one starts from ---------------------------------------------
+
+
+def find_parent(config: Config) -> Parent | None:
+    """Return the run of ``training.start_from``, None where a run starts anew.
+
+    InputError where it is missing, is not a finished run of the same towers, or its
+    folder has another name than its hash.
+    """
+    if config.training.start_from is None:
+        return None
+    folder = Path(config.training.start_from)
+    key = f"training.start_from={folder}"
+    if not trains(config):
+        raise InputError(
+            f"{key}: towers.kind={config.towers.kind} is a baseline, which has no "
+            "parameters to start with; leave training.start_from out"
+        )
+    if not folder.is_dir():
+        raise InputError(f"{key} is not a folder; give that of a finished run")
+    record, stored = RunFolder(folder), stored_config(folder)
+    result, made = record.result(), record.read("manifest") or {}
+    step = result["best_step"]
+    poolings = {stored.towers.history_pooling, config.towers.history_pooling}
+    for name in (*SHAPES, *(OF_SEQUENCES if "transformer" in poolings else ())):
+        before, now = (attrgetter(name)(c.towers) for c in (stored, config))
+        if before != now:
+            raise InputError(
+                f"{key} has towers.{name}={_text(before)}, and this run has "
+                f"towers.{name}={_text(now)}; set towers.{name}={_text(before)}"
+            )
+    _vocabulary_path(folder)
+    if not Checkpoints(folder).has_params(step):
+        raise InputError(
+            f"{folder}/checkpoints lacks step {step}; train that run again under "
+            "another name="
+        )
+    if made.get("config_fingerprint") != folder.name:
+        raise InputError(
+            f"{key} is the run {made.get('config_fingerprint')} under another name; "
+            "rename the folder to that, for it is part of this run's own hash"
+        )
+    names = ("config_fingerprint", "data_fingerprint")
+    identity = {"folder": str(folder)} | {name: made[name] for name in names}
+    return Parent(folder, result, identity | {"step": step})
+
+
+def check_same_parent(record: RunFolder, parent: Parent | None) -> None:
+    """Refuse to resume a run that another parent started; its place may differ."""
+    before = (record.read("manifest") or {}).get("parent")
+    if before is None or parent is None:
+        return
+    if before | {"folder": None} != parent.identity | {"folder": None}:
+        raise InputError(
+            f"{record.path} began from {before}, but training.start_from now is "
+            f"{parent.identity}; set name= to keep both, or move that folder away"
+        )
+
+
+def check_features(config: Config, parent: Parent | None) -> None:
+    """Refuse towers that read other features than the parent, or no id to update.
+
+    The configuration names the features of both towers.
+    """
+    if parent is None:
+        return
+    for side in ("query", "candidate"):
+        before = tuple(parent.result["towers"][side])
+        now = getattr(config.towers, side)
+        if before != now:
+            raise InputError(
+                f"training.start_from={parent.folder} has towers.{side}="
+                f"{_text(before)}, and this run has towers.{side}={_text(now)}; set "
+                f"towers.{side}={_text(before)}"
+            )
+    read = {*config.towers.query, *config.towers.candidate}
+    if config.training.update == "incremental" and not read & {"id", "history"}:
+        raise InputError(
+            "training.update=incremental learns the embeddings of ids alone, and the "
+            "towers read neither id nor history; use training.update=full"
+        )
+
+
+def _of_parent(parent: Parent, model: Model, data: Loaded) -> WarmStart:
+    """Return the parameters of the parent, its rows placed by id and value."""
+    values = Checkpoints(parent.folder).read_params(parent.result["best_step"])
+    before = read_mapping(_vocabulary_path(parent.folder), parse_json)
+    tables = {}
+    for name, codes in earlier_codes(before, make_vocabulary(model, data.log)).items():
+        if (table := values.pop(f"tables/{name}", None)) is not None:
+            rows = np.flatnonzero(codes >= 0)
+            known = KnownRows(rows.astype(np.int32), table[codes[rows]])
+            tables[f"tables/{name}"] = known
+    return WarmStart(tables, values)
+
+
+def earlier_codes(before: dict[str, Any], now: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Return by table the earlier code of each code of a vocabulary, -1 for none."""
+
+    def codes(first: list, second: list) -> np.ndarray:
+        text = (pl.Series(ids).cast(pl.String) for ids in (second, first))
+        return codes_of(*text)
+
+    items = codes(before["items"], now["items"])
+    tables = {
+        "query.id": codes(before["users"], now["users"]),
+        "query.history": items,
+        "candidate.id": items,
+    }
+    for side, key in (("query", "user_features"), ("candidate", "item_features")):
+        for name, values in now[key].items():
+            kinds = [_kind(before[key][name]), _kind(values)]
+            if kinds[0] != kinds[1]:
+                raise InputError(
+                    f"the feature {name!r} is {kinds[0]} in the run of "
+                    f"training.start_from and {kinds[1]} in this one; give it the same "
+                    "kind"
+                )
+            if isinstance(values, list):
+                tables[f"{side}.{name}"] = codes(before[key][name], values)
+    return tables
+
+
+def _kind(values: Any) -> str:
+    """Return the kind of a feature by its entry in vocabulary.json."""
+    if isinstance(values, list):
+        return "a choice of values"
+    return f"a vector of {values['width']}" if "width" in values else "numeric"
+
+
+def _text(value: Any) -> str:
+    """Return a value as an override has it."""
+    if isinstance(value, tuple):
+        return f"[{','.join(map(str, value))}]"
+    return str(value)
+
+
+# --- the vocabulary -------------------------------------------------------------------
+
+
+def make_vocabulary(model: Model, log: FunnelLog) -> dict[str, Any]:
+    """Return ids of users and items, and the values of the features that towers read.
+
+    {"users": ids, "items": ids, "user_features": {name: values}, "item_features": ...},
+    where values is a list by code, {"mean": m, "deviation": d} of a number, or
+    {"width": numbers} of a vector.
+    """
+    return {
+        "users": json_values(log.user_ids),
+        "items": json_values(log.item_ids),
+        "user_features": _features(model.query.features, log.user_features),
+        "item_features": _features(model.candidate.features, log.item_features),
+    }
+
+
+def _features(specs: tuple, features: dict[str, Feature]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for spec in specs:
+        if spec.kind in ("id", "history"):
+            continue
+        feature = features[spec.name]
+        if feature.kind == "vector":
+            values[spec.name] = {"width": spec.width}
+        elif feature.vocabulary is None:
+            scale = {"mean": feature.mean, "deviation": feature.deviation}
+            values[spec.name] = scale
+        else:
+            values[spec.name] = json_values(feature.vocabulary)
+    return values
+
+
+def json_values(values: pl.Series) -> list[int] | list[str]:
+    """Return ids as JSON has them: whole numbers as numbers, all else as text.
+
+    Examples:
+      >>> json_values(pl.Series([7, 9])), json_values(pl.Series([True, False]))
+      ([7, 9], ['true', 'false'])
+    """
+    return (values if values.dtype.is_integer() else values.cast(pl.String)).to_list()
+
+
+def _vocabulary_path(folder: Path) -> Path:
+    path = folder / VOCABULARY
+    if not path.is_file():
+        raise InputError(
+            f"{path} is missing: an earlier version of twotower-jax trained the run; "
+            "train it again under another name="
+        )
+    return path
