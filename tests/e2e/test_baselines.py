@@ -84,6 +84,7 @@ def test_ease_reads_the_positives_that_the_towers_read(tmp_path, history):
     assert np.mean(same) > 0.99  # rounding may swap two of 20
     empty = sum(not known[user].any() for user in lists)
     assert 0 < empty <= result["samples"]["queries ranked by popularity"]["test"]
+    assert result["samples"]["precision"] == "float64"
 
 
 @pytest.mark.parametrize("kind", quick(KINDS, ["popularity", "ials"]))

@@ -8,6 +8,7 @@ and of the time; scores differ by 1e-7 to 2e-4, the more the smaller ``ease.l2``
 import time
 import weakref
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -75,12 +76,21 @@ def ease(clicks: Clicks, numbers: BaselineConfig, seed: int) -> Scores:
             "give a larger one"
         ) from None
 
-    def all_scores(history: Clicks) -> np.ndarray:
-        out = np.zeros(history.shape, np.float32)
-        out[:, items] = scores(binary(history)[:, items])
-        return out
+    return _AllScores(scores, items, np.dtype(dtype).name)
 
-    return all_scores
+
+class _AllScores(NamedTuple):
+    """Scores of all items, and the type in which the matrix was inverted."""
+
+    scores: Scores
+    items: np.ndarray
+    precision: str
+
+    def __call__(self, history: Clicks) -> np.ndarray:
+        """Histories [n, items] -> scores [n, items] float32, 0 for unclicked items."""
+        out = np.zeros(history.shape, np.float32)
+        out[:, self.items] = self.scores(binary(history)[:, self.items])
+        return out
 
 
 def _by_items(clicks: Clicks, l2: float, dtype: type[np.floating]) -> Scores:

@@ -26,6 +26,8 @@ class BaselineRanking(NamedTuple):
     # Number of queries that have the order of popularity, for all of their scores are
     # 0: the user has no positive that the baseline knows.
     by_popularity: int
+    # Type in which a matrix was inverted: that of EASE depends on the free memory.
+    precision: str | None = None
 
 
 _fits: Latest[Scores] = Latest(1)  # one EASE model may hold a gigabyte
@@ -98,7 +100,8 @@ def rank_baseline(
         history = known_clicks(config, data, split)[queries.user]
         scorer = baseline_scorer(config, data, kind, history, blank)
         ranking = rank(config, data, queries, scorer)
-        return BaselineRanking(ranking, int(blank.sum()))
+        precision = getattr(fit_baseline(config, data, kind), "precision", None)
+        return BaselineRanking(ranking, int(blank.sum()), precision)
 
     return _rankings.get(_ranking_key(config, data, kind, split), make)
 
@@ -113,7 +116,10 @@ def rank_splits(
     }
     numbers = {split: made.by_popularity for split, made in ranked.items()}
     rankings = {split: made.ranking for split, made in ranked.items()}
-    return rankings, {"queries ranked by popularity": numbers}
+    counts: dict[str, Any] = {"queries ranked by popularity": numbers}
+    if precision := next(iter(ranked.values())).precision:
+        counts["precision"] = precision
+    return rankings, counts
 
 
 def _fit_key(config: Config, data: Loaded, kind: str) -> tuple[Hashable, ...]:
