@@ -14,7 +14,7 @@ from twotower_jax.commands.advise import advise_rows
 from twotower_jax.config.describe import KeyRow, describe_keys, key_table, value_text
 from twotower_jax.config.options import NAMED, Option, all_options
 from twotower_jax.config.root import FAMILIES
-from twotower_jax.run.names import registered_names
+from twotower_jax.run.checks import registered_names
 from twotower_jax.sweeps.options import option_rows
 
 ROOT = Path(__file__).parents[1]

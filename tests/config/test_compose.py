@@ -29,8 +29,8 @@ from twotower_jax.config.simulator import SimulatorConfig
 from twotower_jax.config.towers import TowersConfig
 from twotower_jax.data.sources import SOURCES
 from twotower_jax.errors import InputError
+from twotower_jax.run.checks import check_names
 from twotower_jax.run.folder import RunFolder
-from twotower_jax.run.names import check_names
 from twotower_jax.sweeps.compose import CONF, compose_config, to_config
 
 (FOLDER,) = (Path(place) for place in twotower_jax.conf.__path__)

@@ -8,7 +8,7 @@ import pytest
 
 from twotower_jax.data.public.catalogue import CATALOGUE
 from twotower_jax.data.sources import SOURCES
-from twotower_jax.run.names import check_names
+from twotower_jax.run.checks import check_names
 from twotower_jax.sweeps.compose import compose_config
 
 PAGE = (Path(__file__).parents[2] / "docs" / "data.md").read_text()

@@ -12,7 +12,7 @@ from twotower_jax.config import describe_keys, from_record, to_dict
 from twotower_jax.config.effective import RULES, idle_keys
 from twotower_jax.config.options import option_names, option_values
 from twotower_jax.config.root import FAMILIES
-from twotower_jax.run.names import check_names
+from twotower_jax.run.checks import check_names
 from twotower_jax.study.description import described
 from twotower_jax.sweeps.axes import read_axes
 from twotower_jax.sweeps.compose import CONF, compose_config, open_words

@@ -8,7 +8,7 @@ import yaml
 
 from twotower_jax.config import Config, describe_keys, known_keys, to_dict
 from twotower_jax.config.describe import value_text
-from twotower_jax.run.names import registered_names
+from twotower_jax.run.checks import registered_names
 from twotower_jax.sweeps.options import Options, option_rows
 
 SCRIPT = Path(__file__).parents[2] / "docs" / "make_keys.py"

@@ -5,7 +5,7 @@ import pytest
 from twotower_jax.config import from_dict
 from twotower_jax.errors import InputError
 from twotower_jax.losses import LOSSES
-from twotower_jax.run.names import check_names
+from twotower_jax.run.checks import check_names
 from twotower_jax.sweeps.compose import compose_config
 from twotower_jax.sweeps.wrong_words import explained
 

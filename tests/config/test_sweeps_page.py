@@ -12,7 +12,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from twotower_jax.run.names import check_names
+from twotower_jax.run.checks import check_names
 from twotower_jax.sweeps.compose import CONF, open_words, to_config
 
 PAGE = (Path(__file__).parents[2] / "docs" / "sweeps.md").read_text()

@@ -9,7 +9,7 @@ import pytest
 from helpers import tiny
 
 from twotower_jax.data.prepared import made
-from twotower_jax.run import stored_pools
+from twotower_jax.run import negatives as stored_pools
 
 WORDS = (
     "towers.dim=8",

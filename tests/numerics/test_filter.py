@@ -30,7 +30,7 @@ from helpers.source_steps import (
 from twotower_jax.data.log import Pairs, Split
 from twotower_jax.errors import InputError
 from twotower_jax.objective.arm import small_arm
-from twotower_jax.run.in_use import check_use
+from twotower_jax.run.checks import check_use
 from twotower_jax.training.types import FilterNumbers
 
 GAMMA = 0.8

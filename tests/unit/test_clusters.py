@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from twotower_jax.commands.join import without_join
-from twotower_jax.run.names import check_names
+from twotower_jax.run.checks import check_names
 from twotower_jax.sweeps.compose import compose_config
 
 CLUSTERS = Path(__file__).parents[2] / "clusters"

@@ -17,7 +17,7 @@ from twotower_jax.commands.join import without_join
 from twotower_jax.config import known_keys
 from twotower_jax.losses import LOSSES, sampled_softmax
 from twotower_jax.positives import POSITIVES
-from twotower_jax.run.names import check_names
+from twotower_jax.run.checks import check_names
 from twotower_jax.sweeps.compose import compose_config
 
 ROOT = Path(__file__).parents[2]

@@ -66,7 +66,7 @@ def _lines(key: str, rows: list[KeyRow], options: Sequence[Option]) -> list[str]
     row = ending[0]
     if row.type == "text" and not row.allowed:
         # Imported on use: the registries import JAX.
-        from twotower_jax.run.names import registered_names
+        from twotower_jax.run.checks import registered_names
 
         row = row._replace(allowed=", ".join(registered_names().get(row.key, ())))
     return key_lines(row, options)

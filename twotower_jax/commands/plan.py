@@ -39,8 +39,8 @@ def plan(options: argparse.Namespace) -> int:
         configs = compose_configs(words)
     # Imported after the checks, for they import JAX.
     from twotower_jax.compiler import set_up
+    from twotower_jax.run.checks import check_names
     from twotower_jax.run.loader import trains
-    from twotower_jax.run.names import check_names
 
     for config in configs.values():
         check_names(config)

@@ -29,7 +29,7 @@ def composed(words: Sequence[str]) -> "Config":
 
     with explained(words):
         config = compose_config(words)
-    from twotower_jax.run.names import check_names
+    from twotower_jax.run.checks import check_names
 
     check_names(config)
     return config

@@ -17,7 +17,7 @@ from twotower_jax.losses.loss import SelfSupervisedConfig
 from twotower_jax.model.baselines import BASELINES
 from twotower_jax.objective.world import StageWindow, World, make_world
 from twotower_jax.positives import ListsConfig
-from twotower_jax.run.names import check_names
+from twotower_jax.run.checks import check_names
 from twotower_jax.run.problem import make_problem, positive_weights
 from twotower_jax.training.hard_sources import HARD_SOURCES
 from twotower_jax.training.problem import Problem

@@ -22,9 +22,9 @@ from twotower_jax.run.baselines import (
     fit_baseline,
     rank_splits,
 )
+from twotower_jax.run.checks import check_names, check_use, report_use
 from twotower_jax.run.evaluate import rank_split, validate
 from twotower_jax.run.folder import ON_VALIDATION, RunFolder, held, run_folder
-from twotower_jax.run.in_use import check_use, report_use
 from twotower_jax.run.loader import (
     Loaded,
     check_same_data,
@@ -36,7 +36,6 @@ from twotower_jax.run.loader import (
 )
 from twotower_jax.run.manifest import manifest, training_identity, write_manifest
 from twotower_jax.run.memory import check_memory
-from twotower_jax.run.names import check_names
 from twotower_jax.run.plan import finds_length, make_schedule
 from twotower_jax.run.positives import check_lengths, check_same_lists, trained_part
 from twotower_jax.run.problem import make_problem
@@ -124,26 +123,7 @@ def run(
     command: str = "twotower_jax.run.run",
     shared: Sharing = ALONE,
 ) -> dict[str, Any]:
-    """Train and evaluate one configuration; resume it, or return it when finished.
-
-    Args:
-      config: the run.
-      folder: of its files; output/name/hash of the configuration by default.
-      console: where progress is shown; nowhere by default.
-      command: noted in the manifest.
-      shared: objects shared with the runs beside it.
-
-    Returns:
-      The content of result.json; of a run that pauses, the same with the metrics of
-      its last validation, which is not recorded.
-
-    Raises:
-      DataError: where the data cannot be read or split.
-      InputError: for other wrong input, before any training.
-      BusyError: where another process works on the run, and ``shared`` does not wait.
-      NonFiniteLossError: when training diverges.
-      Stopped: on SIGTERM or Ctrl-C, after saving.
-    """
+    """Train and evaluate one configuration; resume it, or return it when finished."""
     console = console or Console(quiet=True)
     check_names(config)
     make_trackers(config)

@@ -26,7 +26,7 @@ from twotower_jax.model.specs import make_model
 from twotower_jax.optimizers import OPTIMIZERS
 from twotower_jax.run.plan import positive_weights
 from twotower_jax.run.positives import as_prepared
-from twotower_jax.run.structure import make_structure, streaming_of
+from twotower_jax.run.problem import make_structure, streaming_of
 from twotower_jax.run.tower_features import features_of_sizes
 from twotower_jax.sampling.merged_size import (
     distinct_number,

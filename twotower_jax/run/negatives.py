@@ -1,14 +1,17 @@
 """The negatives of a run: their static part, pools, masks, filter and schedules."""
 
+from pathlib import Path
+
 import numpy as np
 
 from twotower_jax.config import Config
 from twotower_jax.config.hard import parse_stage
-from twotower_jax.data.funnel_rows import funnel_rows
+from twotower_jax.data.funnel_rows import FunnelRows, funnel_rows
 from twotower_jax.data.known_items import KnownItems, first_events, known_items
 from twotower_jax.data.prepared.funnel import load_funnel
 from twotower_jax.data.prepared.known import load_known
 from twotower_jax.data.prepared.load import checked_folder
+from twotower_jax.data.prepared.made import Room, load_made, make_at, place_of
 from twotower_jax.evaluation.ragged import from_pairs
 from twotower_jax.run.loader import (
     Loaded,
@@ -19,9 +22,8 @@ from twotower_jax.run.loader import (
 )
 from twotower_jax.run.plan import minings
 from twotower_jax.run.positives import as_prepared
-from twotower_jax.run.stored_pools import stored_pools
 from twotower_jax.sampling.availability import MassTree, host_mass_tree
-from twotower_jax.sampling.hard_pools import PoolRule, make_pools
+from twotower_jax.sampling.hard_pools import CUT, PoolRule, make_pools
 from twotower_jax.sampling.masks import MASKS, UserPositives, user_positives
 from twotower_jax.sampling.pool_arrays import HardPools
 from twotower_jax.sampling.proposals import Proposal
@@ -136,3 +138,32 @@ def ratio_schedule(config: Config, steps: int) -> HardRatio:
     end = negatives.hard_ratio or 0.0
     start = end if negatives.hard_start is None else negatives.hard_start
     return HardRatio(number(start), number(end), number(negatives.hard_ramp * steps))
+
+
+# --- Pools of hard negatives of a prepared log, made once and then read by memory  ----
+
+
+def stored_pools(
+    folder: Path, rows: FunnelRows, rule: PoolRule, data: Loaded, seed: int
+) -> tuple[HardPools, dict[str, int]]:
+    """Return pools from the files of a prepared folder, made there where it has none.
+
+    Pools that ``pool_size`` does not cut are those of every seed. Where the folder
+    cannot be written, or its disk is full, they are made in memory.
+    """
+    num_items = data.log.num_items
+    keys = {"fingerprint": data.fingerprint, **rule._asdict()}
+
+    def place_for(counts: dict[str, int]) -> Path:
+        own = {"seed": seed} if counts.get(CUT, 1) else {}
+        return place_of(folder, "pools", keys | own)
+
+    def build(room: Room) -> dict[str, int]:
+        return make_pools(rows, rule, num_items, seed, room)[1]
+
+    names = HardPools._fields
+    made = load_made(place_for({CUT: 0}), names) or load_made(place_for({}), names)
+    made = made or make_at(build, place_for, names)
+    if made is None:
+        return make_pools(rows, rule, num_items, seed)
+    return HardPools(**made.arrays), made.counts

@@ -22,14 +22,10 @@ def positive_weights(config: Config, counts: np.ndarray) -> np.ndarray:
     """Return the weights w_i, the copies of a positive of item i per epoch.
 
     Args:
-      config: the run.
       counts: [num_items] integers, the positives of each item.
 
     Returns:
       [num_items] float64.
-
-    Raises:
-      InputError: when an epoch would not fill a batch.
     """
     positives = config.positives
     weights = item_weights(positives, counts)
@@ -52,10 +48,7 @@ def make_order(
     """Return the order in which positives are read, resampled each epoch.
 
     Args:
-      config: the run.
-      data: its data, with times if ``training.order=time``.
       weights: [num_items] float64, the result of `positive_weights`.
-      sequences: spans of the positives, where those of a user stay together.
     """
     train, draw, strategy = data.split.train, None, config.positives.strategy
     if config.training.order == "blocks":
@@ -69,14 +62,7 @@ def make_order(
 
 
 def check_blocks(config: Config) -> None:
-    """Refuse an order of blocks with what reads all positives of an epoch at once.
-
-    Args:
-      config: the run.
-
-    Raises:
-      InputError: naming the other key.
-    """
+    """Refuse an order of blocks with what reads all positives of an epoch at once."""
     strategy = config.positives.strategy
     if strategy != "none":
         raise InputError(
@@ -91,13 +77,6 @@ def make_schedule(config: Config, split: Split) -> Schedule:
 
     An epoch counts the positives before resampling, so that arms that resample them
     differently train and validate at the same steps.
-
-    Args:
-      config: the run.
-      split: its positives, before resampling.
-
-    Raises:
-      InputError: more steps than a training can count.
     """
     training = config.training
     batch, positives = training.batch_size, len(split.train)
@@ -130,13 +109,6 @@ def finds_length(config: Config, split: Split) -> bool:
     It does where the valid part is trained on, unless the configuration gives the
     length: by ``training.patience=0`` and, where patience is not given, by
     ``training.steps`` or a schedule whose only validation is at its end.
-
-    Args:
-      config: the run.
-      split: its positives, the valid ones among those of train.
-
-    Raises:
-      InputError: where prepared data have no valid part to leave out.
     """
     training = config.training
     if not trains(config) or not split.report.get(MOVED) or training.update is not None:

@@ -1,6 +1,7 @@
 """From a configuration and its data to the training problem."""
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import TypeVar, cast
 
@@ -12,7 +13,9 @@ from twotower_jax.data.feed import Queries, host_queries
 from twotower_jax.data.history import History
 from twotower_jax.data.known_items import KnownItems, known_share
 from twotower_jax.data.log import Pairs
-from twotower_jax.model.specs import make_model
+from twotower_jax.errors import InputError
+from twotower_jax.evaluation.ragged import from_pairs
+from twotower_jax.model.specs import Model, make_model
 from twotower_jax.registry import split
 from twotower_jax.run.loader import (
     Loaded,
@@ -20,10 +23,7 @@ from twotower_jax.run.loader import (
     make_entities,
     number,
     queries_of,
-)
-from twotower_jax.run.loss_parts import (
-    kth_scores,
-    self_supervised_numbers,
+    query_history,
 )
 from twotower_jax.run.negatives import (
     filter_numbers,
@@ -33,8 +33,10 @@ from twotower_jax.run.negatives import (
     masked_positives,
     mining_of,
     ratio_schedule,
+    static_negatives,
 )
 from twotower_jax.run.plan import (
+    estimates_at_k,
     make_order,
     make_schedule,
     positive_weights,
@@ -45,39 +47,33 @@ from twotower_jax.run.positives import (
     train_history,
     trained_part,
 )
-from twotower_jax.run.structure import make_structure, streaming_of
 from twotower_jax.run.tower_features import choose_features
-from twotower_jax.run.two_way import two_way_numbers
-from twotower_jax.run.weights import log_weights
 from twotower_jax.sampling.merged_size import merged_size_of_arms
+from twotower_jax.sampling.mixture import log_frequency
 from twotower_jax.sampling.pool_arrays import HardPools
 from twotower_jax.sampling.positives import log_effective, resampling_report
 from twotower_jax.sampling.proposals import PROPOSALS, host_proposal
 from twotower_jax.training.hard_sources import HARD_SOURCES
+from twotower_jax.training.kth_scores import KthScores
 from twotower_jax.training.mesh import MeshShape
 from twotower_jax.training.problem import Problem
+from twotower_jax.training.sampler_state import Streaming
 from twotower_jax.training.schedule import Schedule
 from twotower_jax.training.temperature import TemperatureNumbers
 from twotower_jax.training.types import (
     Hyper,
     Program,
+    SelfSupervisedNumbers,
+    Structure,
     TrainData,
+    TwoWayNumbers,
 )
 
 T = TypeVar("T")
 
 
 def make_problem(config: Config, data: Loaded) -> Problem:
-    """Return the training problem of a run: program, data, order and schedule.
-
-    Args:
-      config: the run.
-      data: its data.
-
-    Raises:
-      InputError: when a tower names a feature, or the negatives a stage, that the
-        data does not have, or when an epoch would not fill a batch.
-    """
+    """Return the training problem of a run: program, data, order and schedule."""
     config, data = choose_features(config, data), trained_part(config, data)
     train, joined = data.split.train, end_to_end(config)
     model = make_model(config.towers, data.log)
@@ -203,3 +199,176 @@ def _arrays(numbers: T) -> T:
 def _importance(weights: np.ndarray) -> np.ndarray:
     """Return 1 / w_i [num_items] float32, which restores the optimum of the log."""
     return (1 / np.where(weights > 0, weights, 1)).astype(np.float32)
+
+
+# --- The static part of a training: what decides its compiled program -----------------
+
+
+def make_structure(
+    config: Config,
+    model: Model,
+    num_items: int,
+    merged: Callable[[int, int], int],
+) -> Structure:
+    """Return the static part of the program of a run."""
+    full = config.loss.whole_catalogue
+    negatives = static_negatives(config)
+    # The best k are counted in draws, but merged columns are items.
+    mergeable = config.negatives.in_batch and not full and not negatives.top_k
+    merges = config.training.merge_columns and mergeable
+    batch, shared = config.training.batch_size, negatives.shared_easy
+    streaming = streaming_of(config, num_items)
+    return Structure(
+        model=model,
+        loss=split(config.loss)[0],
+        negatives=negatives,
+        correct=config.loss.logq.correct,
+        optimizer=split(config.optimizer)[0],
+        learn_temperature=config.loss.learn_temperature,
+        merged_size=merged(batch, shared) if merges else 0,
+        num_items=num_items,
+        ids_alone=config.training.update == "incremental",
+        end_to_end=end_to_end(config),
+        view_num=view_num(config, model),
+        buckets=None if streaming is None else streaming.buckets,
+    )
+
+
+def streaming_of(config: Config, num_items: int) -> Streaming | None:
+    """Return the arrays of the streaming frequency, None where counts are used.
+
+    With four buckets per item at most 22 % of them hold another item, and of two
+    hashes both do for 5 % of the items.
+    """
+    if config.loss.logq.frequency != "streaming":
+        return None
+    streaming = config.loss.logq.streaming
+    buckets = streaming.buckets or 4 * num_items
+    return Streaming(streaming.hashes, buckets, streaming.initial_gap)
+
+
+# --- The parts of a training problem that the section ``loss`` decides ----------------
+
+
+def kth_scores(config: Config, data: Loaded, schedule: Schedule) -> KthScores | None:
+    """Return the estimate of each user's k-th best score, None without use."""
+    if not config.loss.weighs_rows:
+        return None
+    at_k, log, known = config.loss.at_k, data.log, data.split.known
+    if at_k.k > log.num_items:
+        raise InputError(
+            f"loss.at_k.k={at_k.k} is larger than the catalogue, which has "
+            f"{log.num_items} items; lower loss.at_k.k"
+        )
+    users = np.arange(log.num_users, dtype=np.int32)
+    return KthScores(
+        when=estimates_at_k(config, schedule),
+        k=at_k.k,
+        sampled=min(at_k.sampled, log.num_items),
+        seed=config.seed,
+        queries=queries_of(config, users, query_history(config, known, users, None)),
+        positives=from_pairs(known.user, known.item, log.num_users),
+    )
+
+
+def view_num(config: Config, model: Model) -> int:
+    """Return the number of items of a step of which two views are compared."""
+    loss, features = config.loss.self_supervised, model.candidate.features
+    if not loss.weight:
+        return 0
+    if len(features) == 1:
+        raise InputError(
+            f"loss.self_supervised.weight={loss.weight} divides the features of "
+            f"an item into two views, but the item tower has one alone: "
+            f"{features[0].name}; name more in towers.candidate (data.items_path has "
+            "them), or set loss.self_supervised.weight=0"
+        )
+    return loss.num
+
+
+def self_supervised_numbers(config: Config) -> SelfSupervisedNumbers | None:
+    """Return the numbers of the loss between two views, None without it."""
+    loss = config.loss.self_supervised
+    if not loss.weight:
+        return None
+    return SelfSupervisedNumbers(number(loss.weight), number(loss.temperature))
+
+
+# --- Numbers of the softmax over the users of a batch ---------------------------------
+
+
+def two_way_numbers(
+    config: Config, data: Loaded, copies: np.ndarray
+) -> TwoWayNumbers | None:
+    """Return the numbers of the softmax over users, None without it.
+
+    Args:
+      copies: [num_items] float64, copies of a positive of each item per epoch; a user's
+        share is that of the rows of an epoch.
+    """
+    two_way, train = config.loss.two_way, data.split.train
+    if not two_way.weight:
+        return None
+    log_q = None
+    if two_way.correct == "users":
+        rows = np.bincount(train.user, copies[train.item], data.log.num_users)
+        log_q = as_arrays(config, log_frequency(rows))
+    return TwoWayNumbers(number(two_way.weight), log_q)
+
+
+# --- Weights of the training positives from a column of the log -----------------------
+
+
+def log_weights(
+    config: Config, data: Loaded, copies: np.ndarray
+) -> tuple[np.ndarray | None, dict[str, float]]:
+    """Weights of the training positives, with the mean 1 over the rows of an epoch.
+
+    A positive of item i with the value r in the column has the weight r / m, or with
+    ``positives.reweight`` r / (w_i m), where w_i are its copies per epoch. The mean m
+    makes the loss independent of the unit of the column. Positives from lists have
+    weights without a column.
+
+    Args:
+      copies: [num_items] float64, copies w_i of a positive of each item per epoch.
+
+    Returns:
+      [n] float64, None without weights; and statistics of them.
+
+    References:
+      Yi et al., Sampling-bias-corrected neural modeling, RecSys 2019, eq. 4: the reward
+      r_i of a click, 0 to 1 by the time that was watched.
+    """
+    name, train = config.positives.weight, data.split.train
+    if name is None and not data.split.listed:
+        return None, {}
+    if train.weight is None:
+        raise InputError(
+            f"positives.weight={name} names a column of the log, and the log was read "
+            "without it; read it by this configuration, or leave positives.weight out"
+        )
+    if not train.weight.any():
+        raise InputError(
+            f"positives.weight={name} is 0 for each of the {len(train):,} training "
+            "positives, which leaves nothing to learn from; name another column, or "
+            "leave positives.weight out"
+        )
+    epoch = copies[train.item]
+    weight = train.weight.astype(np.float64)
+    if config.positives.reweight:
+        weight = weight / np.where(epoch > 0, epoch, 1)
+    weight = weight / (float(epoch @ weight) / epoch.sum() or 1)
+    return weight, _report(weight, epoch)
+
+
+def _report(weight: np.ndarray, copies: np.ndarray) -> dict[str, float]:
+    """Return statistics of the weights.
+
+    "effective samples" is the number of equally weighted rows of an epoch that are
+    worth as much (Kish 1965).
+    """
+    return {
+        "without weight": float((weight == 0).mean()),
+        "largest weight": float(weight.max()),
+        "effective samples": float((copies @ weight) ** 2 / (copies @ weight**2)),
+    }

@@ -21,28 +21,13 @@ def choose_features(config: Config, data: Loaded) -> Config:
     An empty ``towers.query`` becomes `query_features`, with a transformer the history
     too, and an empty ``towers.candidate`` id and the features of items. The choice
     reads the training part and the features alone.
-
-    Args:
-      config: The run.
-      data: Its data.
-
-    Returns:
-      The same configuration where both towers name their features.
     """
     query = config.towers.query or query_features(data, config.towers.history_length)
     return _named(config, query, data.log.item_features)
 
 
 def features_of_sizes(config: Config, sizes: Sizes) -> Config:
-    """The configuration with the features that `choose_features` gives such a log.
-
-    Args:
-      config: The run.
-      sizes: Of its data.
-
-    Returns:
-      The same configuration where both towers name their features.
-    """
+    """The configuration with the features that `choose_features` gives such a log."""
     query = config.towers.query or described_query(
         tuple(sorted(sizes.user_features)),
         sizes.positives / max(1, sizes.active),
@@ -71,13 +56,6 @@ def query_features(data: Loaded, history_length: int) -> tuple[str, ...]:
     * id, beside a history that does not hold all of them: where users have 10 or more
       and the log has times (a row is trained on earlier positives), or more than
       ``history_length`` and it has none (a row is trained on all the others).
-
-    Args:
-      data: The log and its split.
-      history_length: Positives that a history holds.
-
-    Returns:
-      Names for ``towers.query``.
     """
     described = tuple(sorted(data.log.user_features))
     train = data.split.train
@@ -90,11 +68,6 @@ def described_query(
     described: tuple[str, ...], mean: float, enough: float
 ) -> tuple[str, ...]:
     """Names of the features that describe queries, from numbers.
-
-    Args:
-      described: Features of users.
-      mean: Training positives of a user, on average.
-      enough: Mean from which on the id is read beside the history.
 
     Examples:
       >>> described_query((), 12.0, 10.0), described_query(("age",), 1.0, 10.0)

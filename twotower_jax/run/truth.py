@@ -141,10 +141,8 @@ def true_metrics(
       uniform_recall@k  recall of the items clicked in uniform exposures
 
     Args:
-      truths: the truth for the queries.
       items: [Q, K] codes, best first, negative where a list is short.
       buckets: [I] int8, the part of the popularity of each item.
-      ks: cutoffs, each in 1..K.
     """
     values: dict[str, np.ndarray] = {}
     world, moment, user, item, *_ = truths

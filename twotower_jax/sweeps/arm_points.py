@@ -7,8 +7,8 @@ from typing import NamedTuple
 from twotower_jax.config import Config, fingerprint
 from twotower_jax.config.checks import whole_number
 from twotower_jax.errors import InputError
+from twotower_jax.run.checks import check_watched
 from twotower_jax.run.folder import RunFolder, run_folder
-from twotower_jax.run.names import check_watched
 from twotower_jax.study.grid import Axes, Point
 from twotower_jax.study.selection import FOLDER
 from twotower_jax.sweeps.axes import Names

@@ -5,9 +5,9 @@ from collections.abc import Callable, Hashable, Sequence
 import jax
 
 from twotower_jax.config import Config
+from twotower_jax.run.checks import check_names
 from twotower_jax.run.folder import RunFolder, run_folder
 from twotower_jax.run.loader import Loaded, check_sizes, trains
-from twotower_jax.run.names import check_names
 from twotower_jax.run.plan import finds_length
 from twotower_jax.run.problem import make_problem
 

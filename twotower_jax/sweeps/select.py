@@ -18,9 +18,9 @@ from omegaconf import DictConfig, OmegaConf
 from twotower_jax.config import Config, to_dict
 from twotower_jax.errors import InputError
 from twotower_jax.report.selected import chosen_lines
+from twotower_jax.run.checks import check_names
 from twotower_jax.run.folder import RunFolder, run_folder
 from twotower_jax.run.loader import cached_loader
-from twotower_jax.run.names import check_names
 from twotower_jax.study.description import described
 from twotower_jax.study.grid import Axes, Point, grid_points, shuffled
 from twotower_jax.study.naming import name_arms

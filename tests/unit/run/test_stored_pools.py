@@ -15,7 +15,7 @@ from twotower_jax.data.prepared.prepare import prepare
 from twotower_jax.errors import InputError
 from twotower_jax.run import stored_pools as module
 from twotower_jax.run.loader import Loaded
-from twotower_jax.run.stored_pools import stored_pools
+from twotower_jax.run.negatives import stored_pools
 from twotower_jax.sampling.hard_pools import PoolRule
 
 RANKED = (("ranked", 0, None),)

@@ -19,7 +19,7 @@ from twotower_jax.data.prepared.prepare import prepare
 from twotower_jax.data.split import split
 from twotower_jax.data.summary import data_fingerprint
 from twotower_jax.run.loader import Loaded
-from twotower_jax.run.stored_pools import stored_pools
+from twotower_jax.run.negatives import stored_pools
 from twotower_jax.sampling.hard_pools import PoolRule, make_pools
 
 ROWS = 200

@@ -1,20 +1,60 @@
-"""Refusal of a bank, mining, filter, loss at k or patience that no step uses.
+"""Refusals before a training: unknown names, and what no step would use."""
 
-Warm-ups and periods are shares of the shortest training that the schedule allows, so
-that early stopping cannot end before them.
-"""
-
+from collections.abc import Collection
+from operator import attrgetter
 from typing import Any
 
 from rich.console import Console
 
 from twotower_jax.config import Config
+from twotower_jax.data import sources
 from twotower_jax.data.log import Split
-from twotower_jax.errors import InputError
+from twotower_jax.errors import InputError, unknown
+from twotower_jax.evaluation.metrics import of_scope
+from twotower_jax.model.baselines import BASELINES
+from twotower_jax.model.tower import TOWERS
 from twotower_jax.run.negatives import static_negatives
 from twotower_jax.run.plan import estimates_at_k, make_schedule, minings
+from twotower_jax.sampling.proposals import PROPOSALS
 from twotower_jax.training.hard_sources import HARD_SOURCES
 from twotower_jax.training.schedule import Notes
+
+
+def registered_names() -> dict[str, Collection[str]]:
+    """Return {dotted key: names} of the keys that choose from a registry.
+
+    Examples:
+      >>> list(registered_names()["negatives.easy.sampler"])
+      ['uniform', 'popularity', 'log_uniform']
+    """
+    return {
+        "data.source": sources.SOURCES,
+        "negatives.easy.sampler": PROPOSALS,
+        "towers.kind": [*TOWERS, *BASELINES],
+    }
+
+
+def check_names(config: Config) -> None:
+    """Refuse unknown names and metrics, and towers that do not fit the loss."""
+    for key, choices in registered_names().items():
+        if (name := attrgetter(key)(config)) not in choices:
+            raise unknown(key, name, choices)
+    config.loss.check_towers(config.towers)
+    check_watched("training.metric", config.training.metric, config)
+
+
+def check_watched(key: str, metric: str, config: Config) -> None:
+    """Refuse a metric that is not a ranking metric at a cutoff of the evaluation."""
+    watched = [n for n, m in of_scope("query").items() if m.larger_is_better]
+    metrics = [f"{name}@{k}" for name in watched for k in config.evaluation.k]
+    if metric not in metrics:
+        raise unknown(key, metric, metrics)
+
+
+# --- Refusal of a bank, mining, filter, loss at k or patience that no step uses -------
+# Warm-ups and periods are shares of the shortest training that the schedule allows, so
+# that early stopping cannot end before them.
+
 
 # What counts as a use of each.
 COUNTED = {
@@ -29,13 +69,6 @@ def check_use(config: Config, split: Split) -> None:
     """Refuse a memory that no step uses or renews, an idle filter or patience.
 
     A training of 0 steps passes: it uses no negatives at all.
-
-    Args:
-      config: the run.
-      split: its positives.
-
-    Raises:
-      InputError: naming the key, the steps and the remedy.
     """
     schedule = make_schedule(config, split)
     steps = schedule.shortest
@@ -78,11 +111,6 @@ def check_use(config: Config, split: Split) -> None:
 def uses(config: Config, split: Split, steps: int) -> dict[str, dict[str, int]]:
     """The use of bank, filter and mined pools in the first steps of a training.
 
-    Args:
-      config: the run.
-      split: its positives.
-      steps: number of these steps.
-
     Returns:
       "bank" and "filter", where there is one: "first step" that uses it, and number of
       "steps" that do. "mining", where there is one: "first step", "period" and number
@@ -122,16 +150,6 @@ def report_use(
 
     Prints a warning where the parameters that are evaluated are from before the first
     use.
-
-    Args:
-      config: the run.
-      split: its positives.
-      notes: of the training.
-      console: where the warning is printed.
-
-    Returns:
-      As `uses`, and each number of steps or minings also up to the step of the
-      parameters that are evaluated, with "to the best step" behind its name.
     """
     found, best = uses(config, split, notes.last_step), notes.evaluated_step
     for name, counts in uses(config, split, best).items():
