@@ -29,7 +29,7 @@ from twotower_jax.errors import InputError, unknown
 T = TypeVar("T")
 Entry = TypeVar("Entry")
 _KEY = "key"
-GROUP = "twotower_jax.choices"  # of entry points
+GROUP = f"{__package__}.choices"  # of entry points
 PLAIN = (str, bool, int, type(None))  # values of keys that are no numbers
 HIGHEST = 1e30  # a float32 holds it, and a multiple of it
 

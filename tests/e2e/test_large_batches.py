@@ -18,7 +18,7 @@ TOWERS = {
     "histories": (*HISTORIES, "towers.hidden=[128,64]"),
     "attention": (*HISTORIES, "towers.history_pooling=attention"),
     "sequences": SEQUENCES,
-    "resampled sequences": (*SEQUENCES, "positives.strategy=power"),
+    "resampled sequences": (*SEQUENCES, "positives=power"),
 }
 # Prints the largest memory of the command, in kB.
 SCRIPT = """

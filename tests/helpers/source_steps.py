@@ -12,7 +12,10 @@ import numpy as np
 
 from helpers.problems import as_loaded, small_problem, with_structure, zipf_clicks
 from twotower_jax.data.log import Stage
+from twotower_jax.losses import SampledSoftmax
 from twotower_jax.model.tower import l2_normalize
+from twotower_jax.optimizers import Sgd
+from twotower_jax.registry import split
 from twotower_jax.training.draws import draw
 from twotower_jax.training.sampler_state import init_samplers
 from twotower_jax.training.step import init_state, run_steps
@@ -110,8 +113,8 @@ def listed(problem, state, rows):
     """Return negatives [B, n] of the rows: columns, then slots; and which count."""
     rows = np.asarray(rows)
     # Draws do not depend on these: one program for all.
-    names = {"optimizer": "sgd", "loss": "sampled_softmax", "correct": "none"}
-    program = with_structure(problem, **names).program
+    parts = {"optimizer": split(Sgd())[0], "loss": split(SampledSoftmax())[0]}
+    program = with_structure(problem, **parts, correct="none").program
     batch = problem.data.batch(jnp.asarray(rows))
     draws = DRAW(program, problem.data, state, batch)
     number = draws.columns.key.shape[0]

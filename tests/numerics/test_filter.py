@@ -89,7 +89,7 @@ def test_the_loss_and_its_gradient_are_those_without_the_filtered_negatives(corr
     for name, table in after.params["tables"].items():
         moved = (
             tables[name]
-            - problem.program.hyper.optimizer.learning_rate * (gradient[name])
+            - problem.program.hyper.optimizer["learning_rate"] * (gradient[name])
         )
         np.testing.assert_allclose(table, moved, atol=2e-6)
 

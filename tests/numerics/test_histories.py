@@ -16,7 +16,9 @@ from twotower_jax.errors import InputError
 from twotower_jax.model import two_tower as net
 from twotower_jax.model.inputs import query_inputs
 from twotower_jax.optimizers import Adam
-from twotower_jax.training import batch_loss, query_chunks, row_updates
+from twotower_jax.training import batch_loss
+from twotower_jax.training import queries as query_chunks
+from twotower_jax.training import updates as row_updates
 from twotower_jax.training.draws import choose, draw
 from twotower_jax.training.step import train_step
 from twotower_jax.training.updates import BagGradient, update_table

@@ -149,7 +149,6 @@ def test_an_item_with_two_stages_in_a_pool_has_the_later_one():
     [
         {},
         {"negatives__hard__num": 2, "negatives__hard__source": "mined"},
-        HARD | {"loss__name": "full_softmax"},
     ],
 )
 def test_rows_without_slots_of_the_log_are_refused(keys):

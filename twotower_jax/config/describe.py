@@ -58,13 +58,14 @@ def describe_keys(
     """Return one row per key of the configuration, in the order of the schema.
 
     Examples:
-      >>> rows = {row.key: row for row in describe_keys({"loss.name": ["bce"]})}
+      >>> samplers = {"negatives.easy.sampler": ["uniform"]}
+      >>> rows = {row.key: row for row in describe_keys(samplers)}
       >>> rows["training.steps"][:4]
       ('training.steps', 'int or null', 'null', '0 to 2,147,483,647')
       >>> rows["data.split"].allowed
       'temporal, leave_last_out, ratio, given'
-      >>> rows["loss.name"].allowed
-      'bce'
+      >>> rows["negatives.easy.sampler"].allowed, rows["optimizer.name"].allowed
+      ('uniform', 'adam, adagrad, adam_dense, sgd')
     """
     names = names or {}
     inner, hints = sections(kind), get_type_hints(kind)
@@ -95,7 +96,8 @@ def _of_family(chosen: Choice, parts: Sequence[Sequence[KeyRow]]) -> list[KeyRow
     names those that differ from the most frequent one.
     """
     family = chosen.choices
-    names, first = ", ".join(family), getattr(chosen, family.tag)
+    first = getattr(chosen, family.tag)
+    names = ", ".join([first, *sorted(set(family) - {first})])
     doc = f"the choice, which brings its keys; written `{family.section}=NAME`"
     other = next(name for name in family if name != first)
     example = f"{family.section}={other}"

@@ -13,7 +13,7 @@ from twotower_jax.data.prepared.funnel import load_funnel
 from twotower_jax.data.prepared.load import load, stored_split
 from twotower_jax.data.prepared.prepare import prepare
 from twotower_jax.errors import InputError
-from twotower_jax.run import stored_pools as module
+from twotower_jax.run import negatives as module
 from twotower_jax.run.loader import Loaded
 from twotower_jax.run.negatives import stored_pools
 from twotower_jax.sampling.hard_pools import PoolRule

@@ -1,6 +1,7 @@
 """Validations that follow each other quickly are not each followed by a checkpoint."""
 
 import signal
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -61,7 +62,8 @@ def test_a_held_best_state_is_saved_before_a_later_one(expected, tmp_path, monke
     def clock():
         return 2 * saves.SECONDS if len(run.values) < 2 else 0.0
 
-    monkeypatch.setattr(saves, "time", SimpleNamespace(monotonic=clock))
+    seconds = SimpleNamespace(monotonic=clock, perf_counter=time.perf_counter)
+    monkeypatch.setattr(saves, "time", seconds)
     state, notes = run.fit()
     assert run.checkpoints.saves == [8, 12, 16] and notes.best_step == 8
     assert tables(state) == tables(expected[0])
