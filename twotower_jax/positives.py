@@ -10,16 +10,21 @@ Resampling by item moves the optimum of a softmax from log P(i | u) to
 log P(i | u) + log w_i; an importance weight 1 / w_i per positive undoes that.
 """
 
+from __future__ import annotations
+
 import os
 from dataclasses import dataclass, field
-from typing import ClassVar
-
-import numpy as np
+from typing import TYPE_CHECKING, ClassVar
 
 from twotower_jax.errors import InputError
-from twotower_jax.registry import Choice, Choices, check_keys, check_local, key
+from twotower_jax.registry import Choice, Choices, Lazy, check_keys, check_local, key
 
-POSITIVES: Choices["Positives"] = Choices("positives.strategy")
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = Lazy("numpy")
+
+POSITIVES: Choices[Positives] = Choices("positives.strategy")
 
 
 @dataclass(unsafe_hash=True)
@@ -65,7 +70,7 @@ class Positives(Choice):
       more: the key that leaves more positives when it is raised.
     """
 
-    choices: ClassVar[Choices["Positives"]] = POSITIVES
+    choices: ClassVar[Choices[Positives]] = POSITIVES
     more: ClassVar[str] = "strategy"
     reweight = False
 

@@ -14,7 +14,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from twotower_jax.config.options import with_options
 from twotower_jax.config.root import FAMILIES, LABELS, Config
 from twotower_jax.errors import InputError, unknown
-from twotower_jax.registry import Choice, default_of, sections
+from twotower_jax.registry import Choice, default_of, load_installed, sections
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -225,6 +225,7 @@ def kinds(section: type | None) -> list[type]:
     if section is None:
         return []
     if issubclass(section, Choice):
+        load_installed()
         return list(section.choices.values())
     return [section]
 

@@ -20,7 +20,7 @@ from twotower_jax.errors import InputError
 from twotower_jax.losses import LOSSES, Loss, SampledSoftmax
 from twotower_jax.optimizers import OPTIMIZERS, Adam, Optimizer
 from twotower_jax.positives import POSITIVES, AllOnce, Positives
-from twotower_jax.registry import check_keys, key, load_installed
+from twotower_jax.registry import check_keys, key
 
 # The default of ``name``: Hydra resolves it, and so does ``Config``.
 SOURCE_NAME = "${data.source}"
@@ -201,8 +201,3 @@ class Config:
                 "correct=negatives, negatives.hard.log_q=easy, or add easy or in-batch "
                 "negatives"
             )
-
-
-# Last, so that a package may import this module. Every process that reads a
-# configuration knows the same choices.
-load_installed()

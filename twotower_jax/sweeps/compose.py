@@ -13,7 +13,7 @@ from typing import Any
 
 from hydra import compose, initialize_config_module
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.config_store import ConfigStore
+from hydra.core.config_store import ConfigNode, ConfigStore
 from hydra.core.default_element import GroupDefault
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -23,6 +23,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from twotower_jax.config import Config, to_dict
 from twotower_jax.config.root import FAMILIES
 from twotower_jax.errors import InputError
+from twotower_jax.registry import load_installed
 from twotower_jax.study.naming import name_arms
 from twotower_jax.sweeps.files_once import FilesOnce
 from twotower_jax.sweeps.number import check_number
@@ -31,19 +32,51 @@ from twotower_jax.sweeps.wrong_words import quote_places, unknown_key
 CONF = "twotower_jax.conf"
 
 
+class _Nodes(dict):
+    """Nodes of Hydra's store, which copies each at its use.
+
+    Hydra copies the whole store whenever it opens a repository of configurations, 190
+    times for ``--help``.
+    """
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_Nodes":
+        return self
+
+
+class _ChoiceNode(ConfigNode):
+    """Node of a choice, made when Hydra reads it: a command reads few of them."""
+
+    def __init__(self, name: str, group: str, kind: type):
+        self.name, self.group, self.kind = f"{name}.yaml", group, kind
+        self.package = self.provider = None
+
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute != "node":
+            raise AttributeError(attribute)
+        return OmegaConf.structured(self.kind)
+
+
 def store_choices() -> None:
-    """Give Hydra the schema, and a node for each choice that is registered by now."""
-    store, schema = ConfigStore.instance(), OmegaConf.structured(Config)
+    """Give Hydra a node for each choice that is registered by now."""
+    load_installed()
+    nodes = ConfigStore.instance().repo
     for group, family in FAMILIES.items():
+        nodes[group] = {
+            f"{name}.yaml": _ChoiceNode(name, group, kind)
+            for name, kind in family.items()
+        }
+
+
+def _store_schema() -> None:
+    store = ConfigStore.instance()
+    store.repo, schema = _Nodes(store.repo), OmegaConf.structured(Config)
+    for group in FAMILIES:
         schema[group] = MISSING  # a default would leave its keys in another choice
-        for name, kind in family.items():
-            store.store(group=group, name=name, node=kind)
-    store.store(name="schema", node=schema)
+    store.repo["schema.yaml"] = ConfigNode("schema.yaml", schema, None, None, None)
 
 
+_store_schema()
 store_choices()
-
-
 # Dictionaries whose names the user chooses; Hydra adds to them by ++ only.
 OPEN_KEYS = (
     "data.query_features",
