@@ -56,6 +56,7 @@ def _defaults(kind: type) -> dict[str, Any]:
 
 def of_own_choices(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return stored keys without those that only other choices of a section have."""
+    load_installed()
     values = dict(values)
     for section, family in FAMILIES.items():
         given = values.get(section)
@@ -237,6 +238,7 @@ def choices_with(key: str) -> list[str]:
       >>> choices_with("loss.margin"), choices_with("data.split")
       (['ccl', 'hinge'], [])
     """
+    load_installed()
     section, _, rest = key.partition(".")
     family = FAMILIES.get(section, {})
     return [name for name, kind in family.items() if rest in known_keys(kind)]

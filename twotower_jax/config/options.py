@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from twotower_jax.config.root import FAMILIES
+from twotower_jax.registry import load_installed
 
 # Sections whose key holds the name of their option.
 NAMED = {"data": "source", "towers": "kind"}
@@ -107,6 +108,7 @@ def option_names(group: str) -> list[str]:
       ['adagrad', 'adam', 'adam_dense', 'sgd']
     """
     if group in FAMILIES:
+        load_installed()
         return list(FAMILIES[group])
     return [name for one, name in _option_files() if one == group]
 
@@ -114,6 +116,7 @@ def option_names(group: str) -> list[str]:
 @functools.cache
 def all_options() -> tuple[Option, ...]:
     """Return every option of every group, in the order of their names."""
+    load_installed()
     files = [_read(*names, file) for names, file in _option_files().items()]
     choices = [
         Option(group, name, _sentence(kind), {group: dataclasses.asdict(kind())})
