@@ -23,7 +23,11 @@ class Dcl(CosineLoss):
 
     name: str = "dcl"
     temperature: float = key(
-        0.14, above=0, doc="divides the cosines in training", example="0.07"
+        0.14,
+        above=0,
+        doc="divides the scores in training, such as a cosine in [-1, 1]; "
+        "serving does not use it",
+        example="0.07",
     )
     tau_plus: float = key(
         0.01,

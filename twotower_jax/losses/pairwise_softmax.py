@@ -29,7 +29,8 @@ class Psl(CosineLoss):
     temperature: float = key(
         0.05,
         above=0,
-        doc="T; half of the temperature of a softmax",
+        doc="divides the scores in training, such as a cosine in [-1, 1]; "
+        "serving does not use it",
         example="loss=psl loss.temperature=0.1",
     )
     activation: str = key(

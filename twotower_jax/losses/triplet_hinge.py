@@ -25,8 +25,8 @@ class Hinge(SampledLoss):
     temperature: float = key(
         0.14,
         above=0,
-        doc="divides the scores in training; it weighs log q, and has no effect "
-        "without it",
+        doc="divides the scores in training, such as a cosine in [-1, 1]; "
+        "serving does not use it",
         example="0.07",
     )
     margin: float = key(

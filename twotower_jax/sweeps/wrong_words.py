@@ -19,6 +19,7 @@ from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseExceptio
 from twotower_jax.config import known_keys
 from twotower_jax.config.convert import choices_with
 from twotower_jax.config.data import PATHS
+from twotower_jax.config.root import FAMILIES
 from twotower_jax.errors import InputError, closest
 from twotower_jax.sweeps.missing_choice import missing_choice
 from twotower_jax.sweeps.number import check_number, values_listed
@@ -137,6 +138,14 @@ def _bad_file(text: str, cause: str, words: Sequence[str]) -> str:
     name = text.split("'")[1] if "'" in text else ""
     named = [word for word in words if _chooses(word, name)]
     where = f"{' '.join(named)}: " if named else ""
+    if match := re.match(r"Key '(\w+)' not in '", cause):
+        for section in FAMILIES:
+            if having := choices_with(f"{section}.{match[1]}"):
+                cause += (
+                    f" ({section}.{match[1]} is a key of {section}="
+                    f"{', '.join(having)}: choose it by override /{section} in the "
+                    "defaults of the file)"
+                )
     return (
         f"{where}{text} {cause}; correct that file (its keys, and a first line such "
         "as # @package _global_), or the word that names it"
