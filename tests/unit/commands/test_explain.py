@@ -105,7 +105,7 @@ def test_the_defaults_of_the_sources_are_listed(shown):
 
 def test_the_names_of_a_registry_are_its_range(shown):
     found = parts(shown("train", "-h", "optimizer.name"))
-    assert found["range"] == "adagrad, adam, adam_dense, sgd"
+    assert found["range"] == "adam, adagrad, adam_dense, sgd"
 
 
 def test_a_group_has_a_line_per_key_and_per_file(shown):
