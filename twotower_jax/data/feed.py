@@ -215,7 +215,7 @@ class Order:
             if len(self._ends) > EMPTY and self._ends[-1] == self._ends[-1 - EMPTY]:
                 raise InputError(
                     f"{EMPTY} epochs in a row keep none of the {self._number:,} "
-                    "positives; choose a positives.strategy that keeps more"
+                    "positives; choose another positives= that keeps more"
                 )
         return rows
 

@@ -79,8 +79,8 @@ class SoftmaxAtK(Softmax, SampledLoss):
             raise InputError(
                 f"negatives.num_hard_negatives={config.negatives.num_hard_negatives} "
                 "cannot work with loss.name=softmax_at_k, which weighs the rows by "
-                "their scores; set negatives.num_hard_negatives=0, or loss.name="
-                "sampled_softmax"
+                "their scores; set negatives.num_hard_negatives=0, or "
+                "loss=sampled_softmax"
             )
 
     def check_towers(self, towers: Any) -> None:

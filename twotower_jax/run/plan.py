@@ -67,7 +67,7 @@ def check_blocks(config: Config) -> None:
     if strategy != "none":
         raise InputError(
             f"training.order=blocks reads every positive once, and positives.strategy="
-            f"{strategy} draws them anew each epoch; set positives.strategy=none, or "
+            f"{strategy} draws them anew each epoch; set positives=none, or "
             "training.order=shuffled"
         )
 
