@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from twotower_jax.losses.loss import LOSSES, CosineLoss
+from twotower_jax.losses.loss import LOSSES, CosineLoss, temperature_key
 from twotower_jax.losses.row_weights import weights_of
 from twotower_jax.registry import Lazy, key
 
@@ -22,13 +22,7 @@ class Dcl(CosineLoss):
     """Debiased contrastive loss: a share of the negatives is taken to be positives."""
 
     name: str = "dcl"
-    temperature: float = key(
-        0.14,
-        above=0,
-        doc="divides the scores in training, such as a cosine in [-1, 1]; "
-        "serving does not use it",
-        example="0.07",
-    )
+    temperature: float = temperature_key(0.14)
     tau_plus: float = key(
         0.01,
         low=0,

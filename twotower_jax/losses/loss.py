@@ -161,6 +161,17 @@ class SelfSupervisedConfig:
         check_keys(self, "loss.self_supervised")
 
 
+def temperature_key(default: float) -> float:
+    """The key of a temperature, with the default of a loss."""
+    return key(
+        default,
+        above=0,
+        doc="divides the scores in training, such as a cosine in [-1, 1]; "
+        "serving does not use it",
+        example=f"{default / 2:g}",
+    )
+
+
 LOSSES: Choices[Loss] = Choices("loss.name")
 
 
@@ -284,13 +295,7 @@ class SampledLoss(Loss):
 class Tempered(Loss):
     """Base of the losses of logits whose temperature may be learned."""
 
-    temperature: float = key(
-        0.14,
-        above=0,
-        doc="divides the scores in training, such as a cosine in [-1, 1]; "
-        "serving does not use it",
-        example="0.07",
-    )
+    temperature: float = temperature_key(0.14)
     learn_temperature: bool = key(
         False, doc="learn the temperature by the training loss, through its log"
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from twotower_jax.errors import unknown
-from twotower_jax.losses.loss import LOSSES, CosineLoss, SoftmaxForm
+from twotower_jax.losses.loss import LOSSES, CosineLoss, SoftmaxForm, temperature_key
 from twotower_jax.losses.row_weights import log_sum, weights_of
 from twotower_jax.registry import Lazy, key
 
@@ -26,13 +26,7 @@ class Psl(CosineLoss):
     """Pairwise softmax with another surrogate: sums sigma((cos- - cos+) / 2)^(1/T)."""
 
     name: str = "psl"
-    temperature: float = key(
-        0.05,
-        above=0,
-        doc="divides the scores in training, such as a cosine in [-1, 1]; "
-        "serving does not use it",
-        example="loss=psl loss.temperature=0.1",
-    )
+    temperature: float = temperature_key(0.05)
     activation: str = key(
         "tanh",
         choices=ACTIVATIONS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from twotower_jax.losses.loss import LOSSES, SampledLoss
+from twotower_jax.losses.loss import LOSSES, SampledLoss, temperature_key
 from twotower_jax.losses.row_weights import weighted_mean, weights_of
 from twotower_jax.registry import Lazy, key
 
@@ -22,13 +22,7 @@ class Hinge(SampledLoss):
     """The cosine of the positive exceeds that of each negative by the margin."""
 
     name: str = "hinge"
-    temperature: float = key(
-        0.14,
-        above=0,
-        doc="divides the scores in training, such as a cosine in [-1, 1]; "
-        "serving does not use it",
-        example="0.07",
-    )
+    temperature: float = temperature_key(0.14)
     margin: float = key(
         0.2,
         above=0,
