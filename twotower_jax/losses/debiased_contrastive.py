@@ -22,6 +22,7 @@ class Dcl(CosineLoss):
     """Debiased contrastive loss: a share of the negatives is taken to be positives."""
 
     name: str = "dcl"
+    beta = 0.0  # a key of hcl alone
     temperature: float = temperature_key(0.14)
     tau_plus: float = key(
         0.01,
@@ -40,6 +41,7 @@ class Dcl(CosineLoss):
             negatives,
             weight,
             tau_plus=self.tau_plus,
+            beta=self.beta,
             temperature=self.temperature,
         )
 
@@ -56,19 +58,6 @@ class Hcl(Dcl):
         doc="concentration on hard negatives; 0: dcl",
         example="loss=hcl loss.beta=1",
     )
-
-    def of_rows(
-        self, positive: jax.Array, negatives: jax.Array, weight: jax.Array
-    ) -> jax.Array:
-        """Loss of each row, as in `Loss.of_rows`."""
-        return debiased(
-            positive,
-            negatives,
-            weight,
-            tau_plus=self.tau_plus,
-            beta=self.beta,
-            temperature=self.temperature,
-        )
 
 
 def debiased(
