@@ -17,8 +17,8 @@ from training import clicks, loaded
 
 from twotower_jax.config import from_dict
 from twotower_jax.run.problem import make_problem
-from twotower_jax.training.draws import draw
 from twotower_jax.training.problem import Problem
+from twotower_jax.training.sources import draw
 from twotower_jax.training.step import run_steps
 
 EASY = {"in_batch": False, "easy": {"sampler": "popularity", "num": 4096}}

@@ -5,7 +5,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from figures.style import lines
-from twotower_jax.sampling.mining import dns_log_prob
+from twotower_jax.negatives.dns import dns_log_prob
 
 ITEMS = 1000
 

@@ -6,9 +6,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from figures.style import by_rank, zipf_counts
-from twotower_jax.sampling import frequency
-from twotower_jax.sampling.mixture import log_frequency
-from twotower_jax.sampling.proposals import make_proposal, sample
+from twotower_jax.negatives import frequency
+from twotower_jax.negatives.expected_count import log_frequency
+from twotower_jax.negatives.proposals import make_proposal, sample
 
 STEPS, ALPHA = 3_000, 0.01
 

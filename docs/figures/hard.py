@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 
 from figures.style import COLOURS, STYLE, axes
 from twotower_jax.data.funnel_rows import funnel_rows
+from twotower_jax.data.hard_pools import PoolRule, make_pools
 from twotower_jax.data.log import FunnelLog, Pairs, Split, Stage
-from twotower_jax.sampling.hard_pools import PoolRule, make_pools
 
 RETRIEVED, PRE_RANKED = 8, 4
 STAGES = (("retrieved", 0, None), ("pre_ranked", 0, None))

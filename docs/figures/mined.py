@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from figures.style import COLOURS, STYLE, axes
-from twotower_jax.sampling.mining import window
+from twotower_jax.negatives.mined import window
 
 FIRST, END, ITEMS = 100, 500, 2000
 

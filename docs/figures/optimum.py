@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from twotower_jax.sampling.proposals import (
+from twotower_jax.negatives.proposals import (
     Proposal,
     from_weights,
     make_proposal,

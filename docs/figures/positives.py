@@ -4,8 +4,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from figures.style import by_rank, zipf_counts
+from twotower_jax.negatives import log_effective
 from twotower_jax.positives import POSITIVES, item_weights
-from twotower_jax.sampling.positives import log_effective, resampling_report
+from twotower_jax.run.positives import resampling_report
 
 SHOWN = ("samples before", "samples after", "top 1% share after", "effective samples")
 

@@ -5,7 +5,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from figures.style import lines
-from twotower_jax.sampling.resampling import resampled_log_prob
+from twotower_jax.negatives.resampled import resampled_log_prob
 
 SIZES, ITEMS, POOLS, TEMPERATURE = (4, 32, 256), 100, 4_000, 0.1
 

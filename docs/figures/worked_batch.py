@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from twotower_jax.losses import sampled_softmax
-from twotower_jax.sampling.columns import Columns, separate_columns
-from twotower_jax.sampling.mixture import log_expected_count, log_frequency
-from twotower_jax.sampling.proposals import Proposal, log_prob, make_proposal
+from twotower_jax.negatives.columns import Columns, separate_columns
+from twotower_jax.negatives.expected_count import log_expected_count, log_frequency
+from twotower_jax.negatives.proposals import Proposal, log_prob, make_proposal
 
 ITEMS = ("A", "B", "C", "D", "E", "F")
 CLICKS = np.array([8, 4, 2, 1, 1, 0])

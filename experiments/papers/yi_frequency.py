@@ -17,7 +17,7 @@ import polars as pl
 from cells import insert, interval
 from matplotlib.figure import Figure
 
-from twotower_jax.sampling import frequency
+from twotower_jax.negatives import frequency
 
 HERE = Path(__file__).parent / "yi_frequency"
 # Item i is drawn in proportion to i^2, after SWITCH steps in the reversed order; the

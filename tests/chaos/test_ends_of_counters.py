@@ -15,9 +15,9 @@ from helpers.source_steps import BATCH, HARD, RUN, batches_of, go, problem_of, s
 
 from twotower_jax.config.training import MOST_STEPS
 from twotower_jax.errors import InputError
+from twotower_jax.negatives import frequency as fr
+from twotower_jax.negatives.proposals import make_proposal
 from twotower_jax.run.loader import load_data
-from twotower_jax.sampling import frequency as fr
-from twotower_jax.sampling.proposals import make_proposal
 
 ROWS = 3_000
 ENDS = (2**31, 2**32, 2**53, 2**63 - 1, 2**63, 2**64 - 1, 10**25)

@@ -8,13 +8,13 @@ import pytest
 from helpers import tiny
 
 from twotower_jax.errors import InputError
+from twotower_jax.negatives import log_effective
 from twotower_jax.run import run
 from twotower_jax.run.folder import run_folder
 from twotower_jax.run.loader import load_data
 from twotower_jax.run.positives import CLICKED, LISTED, UNKNOWN, with_lists
 from twotower_jax.run.problem import make_problem
 from twotower_jax.run.rank import make_query_sets
-from twotower_jax.sampling.positives import log_effective
 
 
 def of_world(path, *words):

@@ -12,7 +12,7 @@ from twotower_jax.run.loader import load_data
 from twotower_jax.run.positives import trained_part
 from twotower_jax.run.problem import make_problem
 from twotower_jax.sweeps.compose import compose_config
-from twotower_jax.training.draws import draw
+from twotower_jax.training.sources import draw
 
 EXPERIMENT = "experiment=papers/recflow_published"
 BATCH = 64

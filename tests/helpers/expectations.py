@@ -14,14 +14,14 @@ import numpy as np
 from helpers.problems import as_loaded, small_problem, with_structure, with_times
 from twotower_jax.data.log import Stage
 from twotower_jax.losses.terms import column_terms
-from twotower_jax.sampling import columns as cols
-from twotower_jax.sampling import masks
-from twotower_jax.sampling.bank import Bank
-from twotower_jax.training.correction import batch_terms
-from twotower_jax.training.draws import Draws, row_groups
-from twotower_jax.training.easy_draws import log_mass
-from twotower_jax.training.slots import RowPools, Slots
-from twotower_jax.training.types import TrainState
+from twotower_jax.negatives import masks
+from twotower_jax.negatives.bank import Bank
+from twotower_jax.negatives.easy import Easy
+from twotower_jax.negatives.slots import HardRatio, RowSlots
+from twotower_jax.negatives.source import Shared, Slots, no_pools, row_pools
+from twotower_jax.training.batch_loss import batch_terms
+from twotower_jax.training.sources import mixture_of
+from twotower_jax.training.types import Program, TrainState
 
 ITEMS = 5
 # A positive of every user: user u clicked CLICKED[u]; q+ is 3/8, 2/8, 1/8, 1/8, 1/8.
@@ -76,26 +76,30 @@ def outcomes(*distributions):
 
 def estimate(program, train, rows, drawn, items, bank, ratio, has_pool):
     """Return sum_d exp(s_d - log N_d) over the draws of row 0 of the batch ``rows``."""
-    structure = program.structure
-    negatives, batch = structure.negatives, train.batch(rows)
-    make = cols.merged_columns if structure.merged_size else cols.separate_columns
-    options = {} if structure.merged_size else {"in_batch": negatives.in_batch}
-    same_item = masks.MASKS[negatives.mask].same_item
-    columns = make(batch.items, drawn, same_item=same_item, num_items=ITEMS, **options)
-    pool, slots = None, None
+    negatives, batch = program.structure.negatives, train.batch(rows)
+    pool = no_pools(len(rows))
     if negatives.hard_num:
         place = jnp.where(has_pool, train.pools.of_row[rows], len(train.pools.item))
-        pool = RowPools(
+        pool = row_pools(
             train.pools.item.at[place].get(mode="fill", fill_value=ITEMS),
             train.pools.log_prob.at[place].get(mode="fill", fill_value=-jnp.inf),
         )
-    if items is not None:
-        shape = (len(rows), len(items))
-        slots = Slots(jnp.broadcast_to(items, shape), jnp.zeros(shape, bool), pool)
-    mass = log_mass(program, train, batch)
-    draws = Draws(columns, slots, row_groups(negatives, ratio, pool), mass)
     samplers = {} if bank is None else {"bank": bank}
     state = TrainState(jnp.int32(5), {}, {}, samplers)
+    numbers = program.hyper._replace(hard_ratio=HardRatio(ratio, ratio, 0))
+    program = Program(program.structure, numbers)
+    mixture = mixture_of(program, train, state)
+
+    def of_source(source):
+        if isinstance(source, Easy):
+            return Shared(drawn)
+        if isinstance(source, RowSlots):
+            shape = (len(rows), len(items))
+            return Slots(jnp.broadcast_to(items, shape), jnp.zeros(shape, bool), pool)
+        return source.draw(samplers, None, batch._replace(step=state.step))
+
+    draws = mixture.collect(batch, tuple(of_source(one) for one in mixture.sources))
+    columns = draws.columns
     terms = batch_terms(program, train, state, batch, draws)
     pairs = column_terms(terms.columns, terms.rows)
     ids = columns.encode_ids[: columns.log_mult.shape[0]]

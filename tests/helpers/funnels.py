@@ -5,8 +5,8 @@ import polars as pl
 import pytest
 
 from twotower_jax.data.funnel_rows import funnel_rows
+from twotower_jax.data.hard_pools import PoolRule, make_pools
 from twotower_jax.data.log import FunnelLog, Pairs, Split, Stage
-from twotower_jax.sampling.hard_pools import PoolRule, make_pools
 
 COLUMNS = ("user", "item", "stage", "request", "time", "rank", "part")
 PRE, RANKED = ("pre_ranked", 0, None), ("ranked", 0, None)

@@ -24,7 +24,7 @@ from helpers.problems import (
     zipf_clicks,
 )
 from twotower_jax.data.log import Stage
-from twotower_jax.sampling import masks
+from twotower_jax.negatives import masks
 from twotower_jax.training.feeds import DeviceFeed
 from twotower_jax.training.mesh import spread_axis
 from twotower_jax.training.problem import Problem

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from twotower_jax.sampling.hard import hard_slots, has_pool
+from twotower_jax.negatives.pools import hard_slots, has_pool
 
 
 def full_softmax(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -51,7 +51,7 @@ def slot_log_prob(
 
     Args:
       ratio: rho, [B] or a number, as it was given to ``mix_slots``.
-      log_hard: [B, K] log pi of the ids, of ``hard_log_prob``.
+      log_hard: [B, K] log pi of the ids, of the row's pool.
       log_easy: [B, K] log q of the same ids under the easy proposal.
 
     Returns:

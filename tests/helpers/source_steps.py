@@ -13,11 +13,11 @@ import numpy as np
 from helpers.problems import as_loaded, small_problem, with_structure, zipf_clicks
 from twotower_jax.data.log import Stage
 from twotower_jax.losses import SampledSoftmax
+from twotower_jax.model.inputs import query_inputs
 from twotower_jax.model.tower import l2_normalize
 from twotower_jax.optimizers import Sgd
 from twotower_jax.registry import split
-from twotower_jax.training.draws import draw
-from twotower_jax.training.sampler_state import init_samplers
+from twotower_jax.training.sources import draw
 from twotower_jax.training.step import init_state, run_steps
 from twotower_jax.training.types import Program
 
@@ -58,11 +58,8 @@ def start(problem):
     """Return the state before the first step, of one program for all problems."""
     structure, hyper = problem.program.structure, problem.program.hyper
     plain = PLAIN._replace(model=structure.model, optimizer=structure.optimizer)
-    samplers = init_samplers(
-        structure, problem.streaming, problem.mining, problem.kth_scores
-    )
     state = init_state(Program(plain, hyper), jnp.float32(problem.init_scale))
-    return state._replace(samplers=samplers)
+    return state._replace(samplers=problem.memories())
 
 
 def go(problem, state, rows):
@@ -116,13 +113,14 @@ def listed(problem, state, rows):
     parts = {"optimizer": split(Sgd())[0], "loss": split(SampledSoftmax())[0]}
     program = with_structure(problem, **parts, correct="none").program
     batch = problem.data.batch(jnp.asarray(rows))
-    draws = DRAW(program, problem.data, state, batch)
+    inputs = query_inputs(
+        program.structure.model, problem.data.entities, batch.queries, batch.items
+    )
+    draws = DRAW(program, problem.data, state, batch, inputs)
     number = draws.columns.key.shape[0]
     ids = np.tile(np.asarray(draws.columns.encode_ids)[:number], (len(rows), 1))
-    if draws.slots is not None:
-        ids = np.concatenate(
-            [ids, np.asarray(draws.slots.items).reshape(len(rows), -1)], 1
-        )
+    slots = np.asarray(draws.slots.items).reshape(len(rows), -1)
+    ids = np.concatenate([ids, slots], 1)
     return ids, (ids != ITEM[rows][:, None]) & (ids < ITEMS), draws
 
 

@@ -14,10 +14,14 @@ from twotower_jax.errors import InputError
 from twotower_jax.evaluation.ragged import from_pairs
 from twotower_jax.losses.terms import Scores, column_terms
 from twotower_jax.model.embed import all_candidates, all_queries
-from twotower_jax.training.batch_loss import Context, TowerInputs, loss_of_scores
-from twotower_jax.training.correction import batch_terms
-from twotower_jax.training.draws import draw
+from twotower_jax.training.batch_loss import (
+    Context,
+    TowerInputs,
+    batch_terms,
+    loss_of_scores,
+)
 from twotower_jax.training.kth_scores import estimate, kth_largest
+from twotower_jax.training.sources import draw
 
 USERS, ITEMS, CLICKS = 23, 60, 300
 USER, ITEM = zipf_clicks(USERS, ITEMS, CLICKS)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from twotower_jax.sampling import bank as banks
+from twotower_jax.negatives import bank as banks
 
 ITEMS, DIM = 50, 3
 push, drift = jax.jit(banks.push), jax.jit(banks.drift)

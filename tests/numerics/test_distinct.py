@@ -11,15 +11,15 @@ from helpers.quick import quick
 
 from twotower_jax.errors import InputError
 from twotower_jax.losses.terms import column_terms
+from twotower_jax.negatives.easy import Easy
+from twotower_jax.negatives.frequency import Frequency
+from twotower_jax.negatives.source import Keys, Shared
 from twotower_jax.objective.arm import small_config
 from twotower_jax.objective.optimum import find_optimum
 from twotower_jax.objective.world import retrieved_items, world_of, zipf_counts
 from twotower_jax.run.problem import make_problem
-from twotower_jax.sampling.columns import distinct_columns
-from twotower_jax.sampling.frequency import Frequency
-from twotower_jax.training.correction import batch_terms
-from twotower_jax.training.draws import Draws, row_groups
-from twotower_jax.training.log_q import log_in_others
+from twotower_jax.training.batch_loss import batch_terms
+from twotower_jax.training.sources import mixture_of
 from twotower_jax.training.step import run_steps
 from twotower_jax.training.types import TrainState
 
@@ -35,8 +35,12 @@ def problem_of(**keys):
     return small_problem(as_loaded(np.arange(8), CLICKED, 8, ITEMS), **keys)
 
 
-def mean_sum(problem, own):
-    """Return E sum_d exp(s_d - log N_d) of a row of item ``own`` among three rows."""
+def mean_sum(problem, own, counted=None):
+    """Return E sum_d exp(s_d - log N_d) of a row of item ``own`` among three rows.
+
+    ``counted`` is the problem whose expected counts correct, another one or the same.
+    """
+    counts = counted or problem
     structure, hyper = problem.program.structure, problem.program.hyper
     easy = structure.negatives.easy_num
     q_plus = np.bincount(CLICKED) / len(CLICKED)
@@ -44,19 +48,22 @@ def mean_sum(problem, own):
     laws = [q_plus] * 2 + [q_easy] * easy
     values = np.array(list(itertools.product(range(ITEMS), repeat=len(laws))))
     chance = np.prod([law[values[:, i]] for i, law in enumerate(laws)], axis=0)
-    same_item = structure.negatives.mask != "none"
 
     @jax.vmap
     def estimate(value):
         rows = jnp.asarray(PLACE)[jnp.concatenate([jnp.array([own]), value[:2]])]
         batch = problem.data.batch(rows)
-        columns = distinct_columns(
-            batch.items, value[2:], same_item=same_item, num_items=ITEMS
-        )
-        groups = row_groups(structure.negatives, jnp.float32(0), None)
         state = TrainState(jnp.int32(0), {}, {}, {})
-        draws = Draws(columns, None, groups)
-        terms = batch_terms(problem.program, problem.data, state, batch, draws)
+        mixture = mixture_of(problem.program, problem.data, state)
+        drawn = tuple(
+            Shared(value[2:])
+            if isinstance(source, Easy)
+            else source.draw({}, Keys(0), batch)
+            for source in mixture.sources
+        )
+        draws = mixture.collect(batch, drawn)
+        columns = draws.columns
+        terms = batch_terms(counts.program, problem.data, state, batch, draws)
         pairs = column_terms(terms.columns, terms.rows)
         scores = jnp.asarray(SCORES)[columns.encode_ids.clip(0, ITEMS - 1)]
         return jnp.exp(scores + pairs.log_mult[0] - pairs.log_count[0]).sum()
@@ -85,7 +92,7 @@ def test_the_correction_of_draws_is_another_one():
     negatives = problem.program.structure.negatives._replace(distinct=False)
     wrong = with_structure(problem, negatives=negatives)
     others = np.exp(SCORES).sum() - np.exp(SCORES[2])
-    assert mean_sum(wrong, 2) < 0.95 * others
+    assert mean_sum(problem, 2, wrong) < 0.95 * others
 
 
 @pytest.mark.slow
@@ -124,9 +131,12 @@ def test_a_streaming_frequency_estimates_the_inclusion_itself():
     gap = jnp.array([[1.0, 2.0, 1e6]])
     buckets = Frequency(jnp.zeros((1, 3), jnp.int32), gap)
     state = TrainState(jnp.int32(0), {}, {}, {"frequency": buckets})
+    batch = problem.data.batch(jnp.arange(3))
+    mixture = mixture_of(problem.program, problem.data, state)
+    draws, every = mixture.draw(state.samplers, Keys(0), batch), jnp.arange(64)[None]
     found = {
         float(x)
-        for x in jnp.exp(log_in_others(problem.program, state, 3, jnp.arange(64)))
+        for x in jnp.exp(mixture.log_count(state.samplers, batch, draws, every))[0]
     }
     want = sorted(1 - (1 - 1 / np.asarray(gap, float)[0]) ** (2 / 3))
     np.testing.assert_allclose(sorted(found), want, rtol=1e-2)

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from helpers.problems import as_loaded, small_problem
 
+from twotower_jax import keys
 from twotower_jax.model.inputs import query_inputs
 from twotower_jax.model.tower import l2_normalize
-from twotower_jax.sampling.mining import dns_log_prob
-from twotower_jax.training.draws import choose, draw
+from twotower_jax.negatives.dns import dns_log_prob
+from twotower_jax.training.sources import draw, easy_law
 from twotower_jax.training.step import run_steps
 
 # Everyone clicks the first half of the catalogue again and again, so that a model
@@ -48,13 +49,15 @@ def trained(**keys):
 @jax.jit
 def chosen(program, data, state, rows):
     """Return the candidates [B, K, M] of a batch and the items chosen, [B, K]."""
-    batch = data.batch(rows)
-    drawn = draw(program, data, state, batch)
+    batch, slots = data.batch(rows), program.structure.negatives.slots
+    key = keys.stream(program.hyper.seed, "negatives.hard", state.step)
+    law = easy_law(program, data)
+    candidates = law.draw(key, batch, (batch.size, slots, CANDIDATES))
     queries = query_inputs(
         program.structure.model, data.entities, batch.queries, batch.items
     )
-    after = choose(program, data, state, batch, queries, drawn)
-    return drawn.slots.items, after.slots.items
+    after = draw(program, data, state, batch, queries)
+    return candidates, after.slots.items
 
 
 def many_choices(problem, state, steps=40):

@@ -17,16 +17,16 @@ from scipy import stats
 
 from twotower_jax.data.log import Stage
 from twotower_jax.losses.terms import column_terms
-from twotower_jax.sampling.columns import catalogue_columns
-from twotower_jax.sampling.proposals import (
+from twotower_jax.negatives.columns import catalogue_columns
+from twotower_jax.negatives.proposals import (
     PROPOSALS,
     from_weights,
     log_prob,
     make_proposal,
     sample,
 )
-from twotower_jax.training.correction import batch_terms
-from twotower_jax.training.draws import draw
+from twotower_jax.training.batch_loss import batch_terms
+from twotower_jax.training.sources import draw
 from twotower_jax.training.types import TrainState
 
 pytestmark = pytest.mark.long_programs
@@ -72,11 +72,10 @@ def drawn(program, data, batches, looked_at, together):
         )
         counted = jnp.round(jnp.exp(log_mult)).astype(jnp.int32)
         ids = jnp.broadcast_to(ids[None], counted.shape)
-        if draws.slots is not None:
-            slots = draws.slots.items[:looked_at]
-            ids = jnp.concatenate([ids, slots], axis=1)
-            on = (slots < ITEMS).astype(jnp.int32)
-            counted = jnp.concatenate([counted, on], axis=1)
+        slots = draws.slots.items[:looked_at]
+        ids = jnp.concatenate([ids, slots], axis=1)
+        on = (slots < ITEMS).astype(jnp.int32)
+        counted = jnp.concatenate([counted, on], axis=1)
         return ids, counted
 
     steps = jnp.arange(len(batches), dtype=jnp.int32)

@@ -12,7 +12,7 @@ from helpers.expectations import (
     others,
 )
 
-from twotower_jax.sampling import masks
+from twotower_jax.negatives import masks
 
 HARD = {
     "negatives__hard__num": 1,

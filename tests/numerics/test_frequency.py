@@ -7,7 +7,7 @@ import pytest
 from helpers.oracles import slow_update
 from scipy import stats
 
-from twotower_jax.sampling import frequency as fr
+from twotower_jax.negatives import frequency as fr
 
 run_update = jax.jit(fr.update)
 log_count, log_q = jax.jit(fr.log_count), jax.jit(fr.log_q)

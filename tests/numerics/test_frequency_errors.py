@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers.oracles import slow_update
 
-from twotower_jax.sampling import frequency as fr
+from twotower_jax.negatives import frequency as fr
 
 # The stream of Yi et al. 2019, section 6.1: item i is drawn with chance ~ i^2, from
 # SWITCH on with the reversed chances; a batch is drawn without replacement.

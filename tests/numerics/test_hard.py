@@ -10,14 +10,14 @@ from helpers.funnels import COLUMNS, by_hand, make_log, pool_dicts, pools_of
 from helpers.oracles import mix_slots, row_ratio, slot_log_prob
 from scipy import stats
 
-from twotower_jax.sampling.hard import (
+from twotower_jax.negatives.pools import (
     cumulated,
     draw_hard,
-    hard_log_prob,
     hard_slots,
     has_pool,
 )
-from twotower_jax.sampling.proposals import log_prob, make_proposal, sample
+from twotower_jax.negatives.proposals import log_prob, make_proposal, sample
+from twotower_jax.negatives.source import Listed, find_listed
 
 pytestmark = pytest.mark.long_programs
 ITEMS = 1_000
@@ -196,18 +196,19 @@ def test_log_prob_answers_for_any_id():
     inf = jnp.inf
     log_prob = jnp.log(jnp.array([[0.25, 0.75, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0.0]]))
     ids = jnp.array([[2, 4, 7, 9, 2], [7, 4, -1, 9, 10], [2, 4, 7, 9, 0]], jnp.int32)
-    got = hard_log_prob(item, log_prob, ids)
+    got = find_listed(Listed(item, log_prob), ids)
     want = [[0.75, 0.25, 0, 0, 0.75], [1, 0, 0, 0, 0], [0] * 5]
     np.testing.assert_allclose(np.exp(got), want, rtol=1e-6)
     assert got[0, 2] == got[2, 0] == -inf and got.dtype == jnp.float32
-    np.testing.assert_array_equal(jax.jit(hard_log_prob)(item, log_prob, ids), got)
+    jitted = jax.jit(find_listed)(Listed(item, log_prob), ids)
+    np.testing.assert_array_equal(jitted, got)
 
 
 def test_log_prob_of_a_catalogue_sums_to_one():
     log = make_log(funnel_rows(), (*COLUMNS[:4], "rank"), num_items=ITEMS)
     pools, _ = pools_of(log, by_hand(log), stages=(("ranked", 0, None),), seed=0)
     ids = jnp.tile(jnp.arange(ITEMS, dtype=jnp.int32), (len(pools.item), 1))
-    got = hard_log_prob(jnp.array(pools.item), jnp.array(pools.log_prob), ids)
+    got = find_listed(Listed(*map(jnp.array, pools[:2])), ids)
     np.testing.assert_allclose(np.exp(got).sum(1), 1, rtol=1e-5)
 
 
@@ -230,7 +231,7 @@ def test_slots_fit_slot_log_prob_over_the_catalogue(ratio, key):
         rows,
     )
     catalogue = jnp.tile(jnp.arange(ITEMS, dtype=jnp.int32), (2, 1))
-    log_hard = hard_log_prob(item, pi, catalogue)
+    log_hard = find_listed(Listed(item, pi), catalogue)
     told = slot_log_prob(rows, log_hard, log_prob(proposal, catalogue))
     expected = np.exp(np.asarray(told, float))
     np.testing.assert_allclose(expected.sum(1), 1, rtol=1e-5)

@@ -19,7 +19,7 @@ from twotower_jax.optimizers import Adam
 from twotower_jax.training import batch_loss
 from twotower_jax.training import queries as query_chunks
 from twotower_jax.training import updates as row_updates
-from twotower_jax.training.draws import choose, draw
+from twotower_jax.training.sources import draw
 from twotower_jax.training.step import train_step
 from twotower_jax.training.updates import BagGradient, update_table
 
@@ -177,8 +177,7 @@ def gradient_of(problem, state, rows):
     inputs = query_inputs(
         program.structure.model, data.entities, batch.queries, batch.items
     )
-    draws = draw(program, data, state, batch)
-    draws = choose(program, data, state, batch, inputs, draws)
+    draws = draw(program, data, state, batch, inputs)
     both = batch_loss.tower_inputs(program, data, inputs, draws)
     context = batch_loss.Context(program, data, state, batch, draws, both)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from twotower_jax.data import mapped
-from twotower_jax.sampling import masks
+from twotower_jax.negatives import masks
 
 USERS, ITEMS = 40, 60
 

@@ -12,8 +12,8 @@ from helpers.quick import quick
 from scipy import stats
 
 from twotower_jax.losses import terms
-from twotower_jax.sampling import mining
-from twotower_jax.sampling.proposals import make_proposal, sample
+from twotower_jax.negatives import dns as mining
+from twotower_jax.negatives.proposals import make_proposal, sample
 
 ITEMS = 1_000
 COUNTS = (10_000 / np.arange(1, ITEMS + 1)).astype(int)

@@ -29,9 +29,10 @@ from helpers.source_steps import (
 )
 
 from twotower_jax.losses import LOSSES
-from twotower_jax.training.correction import batch_terms
-from twotower_jax.training.draws import draw
-from twotower_jax.training.types import HardRatio, TrainState
+from twotower_jax.negatives.slots import HardRatio
+from twotower_jax.training.batch_loss import batch_terms
+from twotower_jax.training.sources import draw
+from twotower_jax.training.types import TrainState
 
 # ------------------------------------------------------------------------------- masks
 
@@ -108,7 +109,7 @@ def test_columns_that_are_distinct_mask_what_users_clicked_without_a_look_up(nam
     program, data = problem.program, problem.data
     batch = data.batch(jnp.asarray(rows))
     terms = batch_terms(program, data, state, batch, draw(program, data, state, batch))
-    assert terms.columns.place is None and terms.rows.seen.any()
+    assert terms.columns.place == () and terms.rows.seen[0].any()
 
 
 # ------------------------------------------------------------------ mixture of sources

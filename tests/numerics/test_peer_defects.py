@@ -39,9 +39,9 @@ from twotower_jax.config import (
 from twotower_jax.config.convert import choices_with
 from twotower_jax.data.log import Stage
 from twotower_jax.losses.terms import column_terms
-from twotower_jax.sampling.proposals import PROPOSALS, make_proposal, sample
-from twotower_jax.training.correction import batch_terms
-from twotower_jax.training.draws import draw
+from twotower_jax.negatives.proposals import PROPOSALS, make_proposal, sample
+from twotower_jax.training.batch_loss import batch_terms
+from twotower_jax.training.sources import draw
 from twotower_jax.training.step import train_step
 from twotower_jax.training.types import TrainState
 
@@ -90,7 +90,8 @@ def test_an_accidental_hit_has_probability_zero_in_its_own_row_alone(layout):
     )
     draws = draws_of(problem, ROWS)
     ids = draws.columns.encode_ids[: draws.columns.key.shape[0]]
-    ids = np.tile(ids, (len(ROWS), 1)) if draws.slots is None else draws.slots.items
+    slots = draws.slots.items
+    ids = slots if slots.size else np.tile(ids, (len(ROWS), 1))
     hit = np.asarray(ids) == ITEM[ROWS][:, None]
     assert (hit.sum(axis=1) > 0).all() and len(set(ITEM[ROWS])) > 2
     chance = chances(problem, ROWS, draws)[:, 1:]

@@ -6,8 +6,9 @@ from helpers.positives import item_weights, strategy_of
 from scipy import stats
 
 from twotower_jax.errors import InputError
+from twotower_jax.negatives import log_effective
 from twotower_jax.positives import POSITIVES, draw_epoch
-from twotower_jax.sampling.positives import log_effective, resampling_report
+from twotower_jax.run.positives import resampling_report
 
 ITEMS = 1_000
 RNG = np.random.default_rng(0)

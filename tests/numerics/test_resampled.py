@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 from helpers.problems import as_loaded, configure, small_problem
 
+from twotower_jax import keys
 from twotower_jax.errors import InputError
 from twotower_jax.model.inputs import query_inputs
+from twotower_jax.negatives.easy import EasyLaw
+from twotower_jax.negatives.source import Slots
 from twotower_jax.objective.arm import small_config
 from twotower_jax.objective.optimum import find_optimum
 from twotower_jax.objective.world import retrieved_items, world_of, zipf_counts
 from twotower_jax.run.problem import make_problem
-from twotower_jax.training.correction import batch_terms
-from twotower_jax.training.draws import choose, draw
-from twotower_jax.training.slots import RowPools, Slots
+from twotower_jax.training.batch_loss import batch_terms
+from twotower_jax.training.sources import draw
 from twotower_jax.training.step import run_steps
 
 ITEMS, TEMPERATURE = 4, 0.5
@@ -57,24 +59,30 @@ def at_scores(problem):
 def chosen(problem, state, rows, pools=None):
     """Return the draws of a batch after the choice; ``pools`` replace drawn ones."""
     batch = problem.data.batch(jnp.asarray(rows))
-    drawn = draw(problem.program, problem.data, state, batch)
-    if pools is not None:
-        log_q = problem.program.hyper.easy.log_q[pools]
-        slots = drawn.slots._replace(pool=RowPools(jnp.asarray(pools), log_q))
-        drawn = drawn._replace(slots=slots)
     model, entities = problem.program.structure.model, problem.data.entities
     queries = query_inputs(model, entities, batch.queries, batch.items)
-    after = choose(problem.program, problem.data, state, batch, queries, drawn)
-    return batch, after
+    arguments = problem.program, problem.data, state, batch, queries
+    if pools is None:
+        return batch, draw(*arguments)
+    with pytest.MonkeyPatch.context() as patch:
+        # The first easy draws of a row are its slots, the next ones its pool.
+        draws_of = EasyLaw.draw
+
+        def given(law, key, batch, shape):
+            of_pool = shape == pools.shape and bool(key == hard)
+            return jnp.asarray(pools) if of_pool else draws_of(law, key, batch, shape)
+
+        hard = keys.stream(problem.program.hyper.seed, "negatives.hard", state.step)
+        patch.setattr(EasyLaw, "draw", given)
+        return batch, draw(*arguments)
 
 
 def estimates(problem, state, pools, items):
     """Return sum_d exp(s_d - log N_d) over slots [n, K] of rows with pools [n, M]."""
     batch, draws = chosen(problem, state, np.full(len(pools), ROW), pools)
     slots = Slots(jnp.asarray(items), jnp.asarray(items < ITEMS), draws.slots.pool)
-    terms = batch_terms(
-        problem.program, problem.data, state, batch, draws._replace(slots=slots)
-    )
+    draws = draws._replace(slots=slots, drawn=(slots,))
+    terms = batch_terms(problem.program, problem.data, state, batch, draws)
     part = terms.rows.slots.log_mult - terms.rows.slots.log_count
     return np.exp(np.append(SCORES, 0)[items] + np.asarray(part, float)).sum(axis=1)
 

@@ -8,15 +8,15 @@ from helpers.oracles import full_softmax
 from scipy import stats
 
 from twotower_jax.errors import InputError
-from twotower_jax.sampling import columns as cols
-from twotower_jax.sampling.merged_size import (
+from twotower_jax.negatives import columns as cols
+from twotower_jax.negatives.columns import (
     distinct_number,
     distinct_of_batch,
     merged_size,
     merged_size_of_arms,
 )
-from twotower_jax.sampling.mixture import log_expected_count, log_frequency
-from twotower_jax.sampling.proposals import (
+from twotower_jax.negatives.expected_count import log_expected_count, log_frequency
+from twotower_jax.negatives.proposals import (
     PROPOSALS,
     from_weights,
     log_prob,

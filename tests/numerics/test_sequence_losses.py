@@ -10,8 +10,7 @@ from helpers.sequences import some_params as random_params
 from helpers.source_steps import CHEAP
 
 from twotower_jax.losses import LOSSES
-from twotower_jax.training.draws import draw
-from twotower_jax.training.expected_counts import negative_mixture, row_counts
+from twotower_jax.training.sources import draw, mixture_of
 from twotower_jax.training.step import run_steps, train_step
 
 BATCH, EASY = 9, 4
@@ -131,8 +130,9 @@ def test_expected_counts_are_the_means_over_batches(distinct):
 
     @jax.jit
     def expected(rows):
-        draws = draw(program, data, state, data.batch(rows))
-        return jnp.exp(row_counts(negative_mixture(program, state, draws, size), every))
+        batch, mixture = data.batch(rows), mixture_of(program, data, state)
+        draws = draw(program, data, state, batch)
+        return jnp.exp(mixture.log_count(state.samplers, batch, draws, every))
 
     item, user = np.asarray(data.item), np.asarray(data.queries.user)
     found, counted = np.zeros((2, len(item), items))

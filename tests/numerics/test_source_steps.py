@@ -30,7 +30,7 @@ from helpers.source_steps import (
     vectors,
 )
 
-from twotower_jax.sampling import frequency
+from twotower_jax.negatives import frequency
 from twotower_jax.training.hard_mining import mine
 
 # ------------------------------------------------------------------------------- bank

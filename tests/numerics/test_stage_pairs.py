@@ -21,9 +21,9 @@ from helpers.source_steps import (
     vectors,
 )
 
+from twotower_jax.data.hard_pools import Entries, merge_entries, pad_parts
 from twotower_jax.data.log import Stage
 from twotower_jax.errors import InputError
-from twotower_jax.sampling.pool_arrays import Entries, merge_entries, pad_parts
 from twotower_jax.training.step import init_state
 
 WEIGHT = 0.6

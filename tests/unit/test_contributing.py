@@ -25,9 +25,9 @@ from twotower_jax.losses.blockwise import batch_loss
 from twotower_jax.losses.row_weights import weighted_mean
 from twotower_jax.model import tower
 from twotower_jax.model.embeddings import FeatureSpec
+from twotower_jax.negatives import proposals
 from twotower_jax.registry import key
 from twotower_jax.run.checks import check_names
-from twotower_jax.sampling import proposals
 from twotower_jax.sweeps.compose import compose_config
 from twotower_jax.sweeps.planned import evaluated_metrics
 

@@ -101,9 +101,9 @@ def _lines(config: "Config", given: "Sizes | None") -> list[str]:
     from twotower_jax.cost.machine import measure_floors
     from twotower_jax.cost.speed import expected_speed
     from twotower_jax.cost.work import step_work
+    from twotower_jax.negatives.masks import chunk_here
     from twotower_jax.report import plan as report
     from twotower_jax.run.memory import excess, training_shape
-    from twotower_jax.sampling.masks import chunk_here
 
     sizes, origin = (given, "as given") if given else _sizes(config)
     batch = config.training.batch_size

@@ -22,7 +22,7 @@ import math
 from twotower_jax.cost.memory import NUMBER
 from twotower_jax.cost.shape import Shape, dense_numbers
 from twotower_jax.model.tower import TowerSpec
-from twotower_jax.sampling.masks import CHUNK
+from twotower_jax.negatives.masks import CHUNK
 
 
 def exchanged_bytes(shape: Shape, chunk: int = CHUNK) -> float:

@@ -18,7 +18,7 @@ from twotower_jax.model.sequence import (
     sequence_vectors,
 )
 from twotower_jax.model.tokens import whole_sequences
-from twotower_jax.sampling.distinct import find_distinct
+from twotower_jax.negatives.distinct import find_distinct
 
 # Largest sizes of a measurement: more does not change its speed.
 MOST_COLUMNS, MOST_ROWS, MOST_BYTES = 2**14, 2**13, 2**28

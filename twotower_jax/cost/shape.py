@@ -10,11 +10,11 @@ from twotower_jax.losses.blocks import block_rows
 from twotower_jax.model.sequence import SequenceSpec
 from twotower_jax.model.tower import TowerSpec
 from twotower_jax.model.two_tower import table_sizes
+from twotower_jax.negatives import HARD_SOURCES
+from twotower_jax.negatives.masks import MASKS
 from twotower_jax.registry import join, split
-from twotower_jax.sampling.masks import MASKS
-from twotower_jax.training.hard_sources import HARD_SOURCES
+from twotower_jax.training.problem import Streaming
 from twotower_jax.training.queries import places_of_chunk
-from twotower_jax.training.sampler_state import Streaming
 from twotower_jax.training.types import Structure
 
 

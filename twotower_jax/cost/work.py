@@ -6,7 +6,7 @@ from typing import NamedTuple
 from twotower_jax.cost.memory import LAYER_VALUES, NUMBER, VECTORS
 from twotower_jax.cost.shape import Shape, widths
 from twotower_jax.model.tower import TowerSpec
-from twotower_jax.training.correction import columns_ascend
+from twotower_jax.training.batch_loss import columns_ascend
 
 # A product forwards, and its two gradients.
 PASSES = 3

@@ -53,7 +53,7 @@ def softmax_loss(
 
     Examples:
       >>> from twotower_jax.losses.terms import PairTerms
-      >>> columns = ColumnTerms(jnp.zeros(2), jnp.zeros((1, 2)), *2 * [jnp.arange(2)])
+      >>> columns = ColumnTerms(jnp.zeros(2), jnp.zeros((1, 2)), jnp.arange(2))
       >>> none = PairTerms(*2 * [jnp.zeros((1, 0))])
       >>> masked = jnp.full(1, -jnp.inf)
       >>> rows = RowTerms(jnp.ones(1), jnp.array([1]), masked, jnp.zeros(1), none)

@@ -49,30 +49,29 @@ class ColumnTerms(NamedTuple):
       log_mult: [C] log of the number of draws that a column stands for; -inf for none.
       log_count: [G, C] log of the expected count by group of rows; 0 corrects nothing.
       key: [C] int32 item of the column.
-      place: [C] int32 place of the column's item among the U distinct items to which
-        `PoolTerms.place` and `RowTerms.seen` refer; None where column c has the c-th
+      place: ([C] int32 place of the column's item among the U distinct items to which
+        `ListedTerms.place` and `RowTerms.seen` refer,); () where column c has the c-th
         of them. Not read where a row has neither.
-      strength: [] factor of the logs of expected counts of columns, of their pools and
-        of the rows' own items; None for 1.
-      first: [C] int32 the first column of each distinct item; None where `log_count`
-        may differ between columns of one item. Read where rows have pools.
+      strength: ([] factor of the logs of expected counts,); () for 1.
+      first: ([C] int32 the first column of each distinct item,); () where `log_count`
+        may differ between columns of one item. Read where rows list counts.
     """
 
     log_mult: jax.Array
     log_count: jax.Array
     key: jax.Array
-    place: jax.Array | None
-    strength: jax.Array | None = None
-    first: jax.Array | None = None
+    place: tuple[jax.Array, ...] = ()
+    strength: tuple[jax.Array, ...] = ()
+    first: tuple[jax.Array, ...] = ()
 
 
-class PoolTerms(NamedTuple):
-    """Expected draws from the pools of B rows; entries of one item have one count.
+class ListedTerms(NamedTuple):
+    """Counts that B rows list, such as those of pools; an item has one count in a row.
 
     Attributes:
-      place: [B, L] int32 places of the pool's items among the U distinct items of the
+      place: [B, L] int32 places of the listed items among the U distinct items of the
         columns; C for an item that is none of them.
-      log_count: [B, L] log of the expected draws of the item from the pool.
+      log_count: [B, L] log of the expected draws of the item.
     """
 
     place: jax.Array
@@ -88,12 +87,11 @@ class RowTerms(NamedTuple):
       own_log_mult: [B] replaces `ColumnTerms.log_mult` in columns of the own item.
       own_log_count: [B] replaces the log of the expected count there.
       slots: [B, K] terms of the row's slots.
-      group: [B] int32 group in `ColumnTerms.log_count`; None: all are in group 0.
-      pool: Expected draws from the row's pool, or None.
-      own: Number of other rows of the row's sequence that have an item, or None.
-      seen: [B, U] bool, items that are masked in the row, or None.
-      limit: [B] score, before any correction, from which on negatives are masked; None
-        masks none.
+      group: ([B] int32 group in `ColumnTerms.log_count`,); () where all are in one.
+      listed: Counts that are added to those of the columns.
+      seen: ([B, U] bool, items that are masked in the row,); () masks none.
+      limit: ([B] score, before any correction, from which on negatives are masked,);
+        () masks none.
     """
 
     weight: jax.Array
@@ -101,34 +99,33 @@ class RowTerms(NamedTuple):
     own_log_mult: jax.Array
     own_log_count: jax.Array
     slots: PairTerms
-    group: jax.Array | None = None
-    pool: PoolTerms | None = None
-    seen: jax.Array | None = None
-    limit: jax.Array | None = None
-    own: PoolTerms | None = None
+    group: tuple[jax.Array, ...] = ()
+    listed: tuple[ListedTerms, ...] = ()
+    seen: tuple[jax.Array, ...] = ()
+    limit: tuple[jax.Array, ...] = ()
 
 
-def tempered(log_count: jax.Array, strength: jax.Array | None) -> jax.Array:
+def tempered(log_count: jax.Array, strength: tuple[jax.Array, ...]) -> jax.Array:
     """Return lambda log N, which a tempered correction subtracts: s - lambda log N.
 
     Args:
       log_count: [...] float; -inf for an item that is never drawn.
-      strength: [] lambda, in [0, 1]; None for 1.
+      strength: ([] lambda, in [0, 1],); () for 1.
 
     Returns:
       [...] float; -inf stays.
 
     Examples:
-      >>> tempered(jnp.array([-2.0, -jnp.inf]), jnp.float32(0.5)).tolist()
+      >>> tempered(jnp.array([-2.0, -jnp.inf]), (jnp.float32(0.5),)).tolist()
       [-1.0, -inf]
 
     References:
       Menon et al., Long-tail learning via logit adjustment, ICLR 2021, whose tau is
       lambda.
     """
-    if strength is None:
-        return log_count
-    return jnp.where(jnp.isneginf(log_count), -jnp.inf, strength * log_count)
+    for factor in strength:
+        log_count = jnp.where(jnp.isneginf(log_count), -jnp.inf, factor * log_count)
+    return log_count
 
 
 def column_terms(columns: ColumnTerms, rows: RowTerms) -> PairTerms:
@@ -142,23 +139,21 @@ def column_terms(columns: ColumnTerms, rows: RowTerms) -> PairTerms:
       The log multiplicities and the log expected counts.
 
     Examples:
-      >>> columns = ColumnTerms(jnp.zeros(2), jnp.ones((1, 2)), *2 * [jnp.arange(2)])
+      >>> columns = ColumnTerms(jnp.zeros(2), jnp.ones((1, 2)), jnp.arange(2))
       >>> none = PairTerms(*2 * [jnp.zeros((1, 0))])
       >>> masked = jnp.full(1, -jnp.inf)
       >>> rows = RowTerms(jnp.ones(1), jnp.array([1]), masked, jnp.ones(1), none)
       >>> column_terms(columns, rows).log_mult.tolist()  # column 1 is the own item
       [[0.0, -inf]]
     """
-    number = rows.key.shape[0]
-    group = jnp.zeros(number, jnp.int32) if rows.group is None else rows.group
-    log_count = columns.log_count[group]
-    for pool in (rows.pool, rows.own):
-        if pool is not None:
-            log_count = _with_pool(columns, log_count, pool)
+    one_group = jnp.zeros(rows.key.shape, jnp.int32)
+    log_count = columns.log_count[rows.group[0] if rows.group else one_group]
+    for listed in rows.listed:
+        log_count = _with_listed(columns, log_count, listed)
     own = columns.key[None, :] == rows.key[:, None]
     log_mult = jnp.where(own, rows.own_log_mult[:, None], columns.log_mult[None, :])
-    if rows.seen is not None:
-        log_mult = jnp.where(_by_column(rows.seen, columns), -jnp.inf, log_mult)
+    for seen in rows.seen:
+        log_mult = jnp.where(_by_column(seen, columns), -jnp.inf, log_mult)
     log_count = jnp.where(own, rows.own_log_count[:, None], log_count)
     log_count = tempered(log_count, columns.strength)
     # A masked pair has count 1: an item of count 0 stays masked and is never nan.
@@ -177,7 +172,7 @@ def bias(columns: ColumnTerms, rows: RowTerms) -> jax.Array:
     Returns:
       [b, C] float, -inf for a masked pair.
     """
-    if any(x is not None for x in (rows.group, rows.pool, rows.own)):
+    if rows.group or rows.listed:
         pairs = column_terms(columns, rows)
         return pairs.log_mult - pairs.log_count
     own = columns.key[None, :] == rows.key[:, None]
@@ -186,31 +181,33 @@ def bias(columns: ColumnTerms, rows: RowTerms) -> jax.Array:
     bias = _minus(columns.log_mult, log_count)[None, :]
     own_bias = _minus(rows.own_log_mult, own_log_count)[:, None]
     bias = jnp.where(own, own_bias, bias)
-    if rows.seen is not None:
-        bias = jnp.where(_by_column(rows.seen, columns), -jnp.inf, bias)
+    for seen in rows.seen:
+        bias = jnp.where(_by_column(seen, columns), -jnp.inf, bias)
     return bias
 
 
-def _with_pool(
-    columns: ColumnTerms, log_count: jax.Array, pool: PoolTerms
+def _with_listed(
+    columns: ColumnTerms, log_count: jax.Array, listed: ListedTerms
 ) -> jax.Array:
-    """Return log(e^log_count + e^pool) [b, C], of the pool's count of each column."""
+    """Return log(e^log_count + e^listed) [b, C], of the listed count of each column."""
     number, size = log_count.shape
-    line, counts = jnp.arange(number)[:, None], pool.log_count
-    if columns.first is not None:  # L sums per row, and not C
-        there = log_count[line, columns.first.at[pool.place].get(mode="clip")]
+    line, counts = jnp.arange(number)[:, None], listed.log_count
+    for first in columns.first:  # L sums per row, and not C
+        there = log_count[line, first.at[listed.place].get(mode="clip")]
         counts = jnp.logaddexp(there, counts)
     table = jnp.full((number, size + 1), -jnp.inf, log_count.dtype)
-    table = table.at[line, pool.place].set(counts, mode="drop")
+    table = table.at[line, listed.place].set(counts, mode="drop")
     found = _by_column(table[:, :size], columns)
-    if columns.first is None:
-        return jnp.logaddexp(log_count, found)
-    return jnp.where(jnp.isneginf(found), log_count, found)
+    if columns.first:
+        return jnp.where(jnp.isneginf(found), log_count, found)
+    return jnp.logaddexp(log_count, found)
 
 
 def _by_column(values: jax.Array, columns: ColumnTerms) -> jax.Array:
     """Return values [b, U] of distinct items as those of the columns, [b, C]."""
-    return values if columns.place is None else values[:, columns.place]
+    for place in columns.place:
+        values = values[:, place]
+    return values
 
 
 def _minus(log_mult: jax.Array, log_count: jax.Array) -> jax.Array:
@@ -219,12 +216,12 @@ def _minus(log_mult: jax.Array, log_count: jax.Array) -> jax.Array:
 
 
 def mask_at_or_above(
-    limit: jax.Array | None, scores: jax.Array, terms: jax.Array
+    limit: tuple[jax.Array, ...], scores: jax.Array, terms: jax.Array
 ) -> jax.Array:
     """Terms of negatives, -inf for those that score at the limit of their row or above.
 
     Args:
-      limit: [b] lowest score that is left out; None leaves none out.
+      limit: ([b] lowest score that is left out,); () leaves none out.
       scores: [b, n] scores of the negatives before any correction.
       terms: [b, n] logs of the numbers of draws, or of their weights.
 
@@ -233,14 +230,14 @@ def mask_at_or_above(
 
     Examples:
       >>> scores, none = jnp.array([[0.2, 0.5, 0.9]]), jnp.zeros((1, 3))
-      >>> mask_at_or_above(jnp.array([0.5]), scores, none).tolist()
+      >>> mask_at_or_above((jnp.array([0.5]),), scores, none).tolist()
       [[0.0, -inf, -inf]]
-      >>> mask_at_or_above(None, scores, none).tolist()
+      >>> mask_at_or_above((), scores, none).tolist()
       [[0.0, 0.0, 0.0]]
     """
-    if limit is None:
-        return terms
-    return jnp.where(scores < limit[:, None], terms, -jnp.inf)
+    for highest in limit:
+        terms = jnp.where(scores < highest[:, None], terms, -jnp.inf)
+    return terms
 
 
 def keep_top_k(scores: jax.Array, k: int) -> jax.Array:

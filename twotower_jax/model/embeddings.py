@@ -22,7 +22,7 @@ from twotower_jax.data.shards import (
     stored_rows,
     table_shards,
 )
-from twotower_jax.sampling.distinct import find_distinct
+from twotower_jax.negatives.distinct import find_distinct
 
 # TableRows of a table that are initialised at a time: 16 MB at dimension 64.
 INIT_ROWS = 2**16

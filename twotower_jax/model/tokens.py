@@ -5,6 +5,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from twotower_jax.negatives.in_batch import sequence_codes
+
 # Sequence of tokens without one: context before the first sequence, and padding.
 NO_SEQUENCE = -1
 
@@ -62,25 +64,6 @@ class Stream(NamedTuple):
 
     at: jax.Array
     tokens: Tokens
-
-
-def sequence_codes(begin: jax.Array, end: jax.Array) -> jax.Array:
-    """Sequences of rows that stand end to end.
-
-    Args:
-      begin: [B] int32 places of the first items of the rows' sequences.
-      end: [B] int32 places of the rows' items.
-
-    Returns:
-      [B] int32, from 0 on; a row that does not continue the one before begins another.
-
-    Examples:
-      >>> sequence_codes(jnp.array([0, 0, 4, 0]), jnp.array([2, 3, 5, 1])).tolist()
-      [0, 0, 1, 2]
-    """
-    starts = (end[1:] != end[:-1] + 1) | (begin[1:] != begin[:-1])
-    first = jnp.zeros(1, jnp.int32)
-    return jnp.concatenate([first, jnp.cumsum(starts, dtype=jnp.int32)])
 
 
 def stream_tokens(begin: jax.Array, end: jax.Array, width: int) -> Stream:

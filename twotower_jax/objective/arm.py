@@ -15,11 +15,11 @@ from twotower_jax.config.towers import TowersConfig
 from twotower_jax.errors import InputError
 from twotower_jax.losses.loss import SelfSupervisedConfig
 from twotower_jax.model.baselines import BASELINES
+from twotower_jax.negatives import HARD_SOURCES
 from twotower_jax.objective.world import StageWindow, World, make_world
 from twotower_jax.positives import ListsConfig
 from twotower_jax.run.checks import check_names
 from twotower_jax.run.problem import make_problem, positive_weights
-from twotower_jax.training.hard_sources import HARD_SOURCES
 from twotower_jax.training.problem import Problem
 
 # Rows of a batch, shared draws, entries of a bank, and slots per row, at most.

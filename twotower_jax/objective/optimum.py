@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from twotower_jax.negatives.slots import HardRatio
 from twotower_jax.objective.passes import (
     free_params,
     run_pass,
@@ -12,7 +13,7 @@ from twotower_jax.objective.passes import (
 )
 from twotower_jax.objective.world import World
 from twotower_jax.training.problem import Problem
-from twotower_jax.training.types import HardRatio, Program
+from twotower_jax.training.types import Program
 
 # Passes that move the scores, at most; all of them at full length until AVERAGED.
 MOVES, AVERAGED = 14, 7

@@ -14,15 +14,17 @@ import jax.numpy as jnp
 
 from twotower_jax.losses.terms import Scores
 from twotower_jax.model.inputs import query_inputs
+from twotower_jax.negatives.mixture import Draws
+from twotower_jax.negatives.source import Batch
 from twotower_jax.training.batch_loss import (
     Context,
     batch_scores,
     loss_of_scores,
     tower_inputs,
 )
-from twotower_jax.training.draws import Draws, choose, draw
-from twotower_jax.training.step import count_items, remember_items
-from twotower_jax.training.types import Batch, Program, TrainData, TrainState
+from twotower_jax.training.sources import draw, mixture_of
+from twotower_jax.training.step import observe
+from twotower_jax.training.types import Program, TrainData, TrainState
 
 
 class Forces(NamedTuple):
@@ -108,7 +110,7 @@ def stream_items(
     """
 
     def count(state: TrainState, batch_rows: jax.Array) -> tuple[TrainState, None]:
-        state = count_items(program, state, data.batch(batch_rows))
+        state = observe(program, data, state, data.batch(batch_rows))
         return state._replace(step=state.step + 1), None
 
     return jax.lax.scan(count, state, rows)[0]
@@ -119,10 +121,10 @@ def _step(
 ) -> tuple[TrainState, Forces]:
     """Return the state after a step without an update, and the forces of its batch."""
     model = program.structure.model
-    state = count_items(program, state, batch)
-    draws = draw(program, data, state, batch)
+    batch = batch._replace(step=state.step)
+    state = observe(program, data, state, batch)
     queries = query_inputs(model, data.entities, batch.queries, batch.items)
-    draws = choose(program, data, state, batch, queries, draws)
+    draws = draw(program, data, state, batch, queries)
     inputs = tower_inputs(program, data, queries, draws)
     context = Context(program, data, state, batch, draws, inputs)
     tables = state.params["tables"]
@@ -133,31 +135,29 @@ def _step(
     gradient = jax.grad(partial(loss_of_scores, context))(scores, temperature)
     forces = _by_item(context, query, gradient)
     items = tables["candidate.id"][batch.items]
-    samplers = remember_items(program, state, batch, items)
+    mixture = mixture_of(program, data, state)
+    samplers = mixture.update(state.samplers, batch, draws, items)
     return state._replace(step=state.step + 1, samplers=samplers), forces
 
 
 def _candidate_ids(draws: Draws) -> jax.Array:
     """Return the items of the slots, row by row, and then of the columns."""
     ids = draws.columns.encode_ids
-    if draws.slots is None:
-        return ids
     return jnp.concatenate([draws.slots.items.reshape(-1), ids])
 
 
 def _by_item(context: Context, query: jax.Array, gradient: Scores) -> Forces:
     """Return the gradient by scores of pairs as one by types and items."""
-    state, draws, items = context.state, context.draws, context.batch.items
+    draws, items = context.draws, context.batch.items
     kind = jnp.argmax(query, axis=1)
     table = jnp.zeros((query.shape[1], context.program.structure.num_items))
     columns = draws.columns.encode_ids[: draws.columns.log_mult.shape[0]]
     banked = gradient.columns[columns.shape[0] :].sum()
-    if "bank" in state.samplers:
-        columns = jnp.concatenate([columns, state.samplers["bank"].item])
+    for stored in draws.stored:
+        columns = jnp.concatenate([columns, stored.items])
     # Padding has an id behind the last item, which is dropped.
     push = table.at[:, columns].add(gradient.columns.T, mode="drop")
-    if draws.slots is not None:
-        place = (kind[:, None], draws.slots.items)
-        push = push.at[place].add(gradient.slots, mode="drop")
+    place = (kind[:, None], draws.slots.items)
+    push = push.at[place].add(gradient.slots, mode="drop")
     pull = table.at[kind, items].add(-gradient.positive)
     return Forces(pull, push, banked, jnp.float32(0))

@@ -13,10 +13,10 @@ from twotower_jax.errors import InputError, unknown
 from twotower_jax.evaluation.metrics import of_scope
 from twotower_jax.model.baselines import BASELINES
 from twotower_jax.model.tower import TOWERS
+from twotower_jax.negatives import HARD_SOURCES
+from twotower_jax.negatives.proposals import PROPOSALS
 from twotower_jax.run.negatives import static_negatives
 from twotower_jax.run.plan import estimates_at_k, make_schedule, minings
-from twotower_jax.sampling.proposals import PROPOSALS
-from twotower_jax.training.hard_sources import HARD_SOURCES
 from twotower_jax.training.schedule import Notes
 
 

@@ -18,6 +18,8 @@ from twotower_jax.evaluation.slices import summarise
 from twotower_jax.evaluation.spread import spread_items
 from twotower_jax.model.embed import all_candidates, all_queries
 from twotower_jax.model.specs import Model
+from twotower_jax.negatives.expected_count import log_expected_count
+from twotower_jax.negatives.proposals import log_prob
 from twotower_jax.run.baselines import rank_splits
 from twotower_jax.run.folder import RunFolder
 from twotower_jax.run.loader import Loaded, check_same_data, load_data, trains
@@ -25,12 +27,11 @@ from twotower_jax.run.problem import make_problem
 from twotower_jax.run.rank import QuerySet, Ranking, make_query_sets, rank
 from twotower_jax.run.tower_features import choose_features
 from twotower_jax.run.trackers import leaves
-from twotower_jax.sampling.mixture import log_expected_count
-from twotower_jax.sampling.proposals import log_prob
 from twotower_jax.training.checkpoint import Checkpoints
-from twotower_jax.training.draws import ratio_at, row_groups
 from twotower_jax.training.mesh import Layout
 from twotower_jax.training.problem import Problem
+from twotower_jax.training.sources import easy_draws
+from twotower_jax.training.types import TrainState
 
 
 def embed(model: Model, params: dict, queries: QuerySet, num_items: int) -> Embeddings:
@@ -65,12 +66,12 @@ def subtracted_log_q(problem: Problem, params: dict, batch: int) -> jax.Array:
     learned temperature T is among the parameters.
     """
     structure, hyper = problem.program.structure, problem.program.hyper
-    ratio = ratio_at(hyper.hard_ratio, jnp.int32(2**30))
-    easy = row_groups(structure.negatives, ratio, None).easy
+    end = TrainState(jnp.int32(2**30), params, {}, {})
+    easy = easy_draws(problem.program, problem.data, end)
     every = jnp.arange(structure.num_items)
     in_batch = batch - 1 if structure.negatives.in_batch else 0
     count = log_expected_count(
-        (hyper.log_q_batch, in_batch), (log_prob(hyper.easy, every), easy[0])
+        (hyper.log_q_batch, in_batch), (log_prob(hyper.easy, every), easy)
     )
     drawn = jnp.isfinite(count)
     least = jnp.min(jnp.where(drawn, count, jnp.inf))

@@ -22,8 +22,8 @@ from twotower_jax.data.summary import data_fingerprint, weights_fingerprint
 from twotower_jax.errors import InputError
 from twotower_jax.model.baselines import BASELINES, baselines_for
 from twotower_jax.model.click_matrix import Clicks, click_matrix
+from twotower_jax.negatives import HARD_SOURCES
 from twotower_jax.run.folder import RunFolder
-from twotower_jax.training.hard_sources import HARD_SOURCES
 
 Made = TypeVar("Made")
 

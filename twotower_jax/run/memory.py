@@ -23,17 +23,17 @@ from twotower_jax.data.shards import MOST_SHARDS
 from twotower_jax.data.sizes import Sizes, feature_bytes
 from twotower_jax.errors import InputError
 from twotower_jax.model.specs import make_model
+from twotower_jax.negatives import HARD_SOURCES
+from twotower_jax.negatives.columns import (
+    distinct_number,
+    merged_size,
+    merged_size_of_arms,
+)
 from twotower_jax.optimizers import OPTIMIZERS
 from twotower_jax.run.plan import positive_weights
 from twotower_jax.run.positives import as_prepared
 from twotower_jax.run.problem import make_structure, streaming_of
 from twotower_jax.run.tower_features import features_of_sizes
-from twotower_jax.sampling.merged_size import (
-    distinct_number,
-    merged_size,
-    merged_size_of_arms,
-)
-from twotower_jax.training.hard_sources import HARD_SOURCES
 from twotower_jax.training.types import Structure
 
 HOST_ROOM = "this host has {} GiB"

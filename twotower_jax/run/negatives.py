@@ -7,12 +7,23 @@ import numpy as np
 from twotower_jax.config import Config
 from twotower_jax.config.hard import parse_stage
 from twotower_jax.data.funnel_rows import FunnelRows, funnel_rows
+from twotower_jax.data.hard_pools import CUT, HardPools, PoolRule, make_pools
 from twotower_jax.data.known_items import KnownItems, first_events, known_items
 from twotower_jax.data.prepared.funnel import load_funnel
 from twotower_jax.data.prepared.known import load_known
 from twotower_jax.data.prepared.load import checked_folder
 from twotower_jax.data.prepared.made import Room, load_made, make_at, place_of
 from twotower_jax.evaluation.ragged import from_pairs
+from twotower_jax.negatives import HARD_SOURCES
+from twotower_jax.negatives.availability import MassTree, host_mass_tree
+from twotower_jax.negatives.masks import (
+    MASKS,
+    ScoreFilter,
+    UserPositives,
+    user_positives,
+)
+from twotower_jax.negatives.proposals import Proposal
+from twotower_jax.negatives.slots import HardRatio
 from twotower_jax.run.loader import (
     Loaded,
     as_arrays,
@@ -22,15 +33,9 @@ from twotower_jax.run.loader import (
 )
 from twotower_jax.run.plan import minings
 from twotower_jax.run.positives import as_prepared
-from twotower_jax.sampling.availability import MassTree, host_mass_tree
-from twotower_jax.sampling.hard_pools import CUT, PoolRule, make_pools
-from twotower_jax.sampling.masks import MASKS, UserPositives, user_positives
-from twotower_jax.sampling.pool_arrays import HardPools
-from twotower_jax.sampling.proposals import Proposal
 from twotower_jax.training.hard_mining import Mining
-from twotower_jax.training.hard_sources import HARD_SOURCES
 from twotower_jax.training.schedule import Schedule
-from twotower_jax.training.types import FilterNumbers, HardRatio, Negatives
+from twotower_jax.training.types import Negatives
 
 
 def static_negatives(config: Config) -> Negatives:
@@ -117,19 +122,21 @@ def mining_of(
 
 def known_masses(
     config: Config, proposal: Proposal, known: KnownItems | None
-) -> MassTree | None:
-    """Return the sums of the easy proposal, None where rows do not restrict it."""
+) -> tuple[MassTree, ...]:
+    """Return (sums of the easy proposal,), () where rows do not restrict it."""
     if known is None or config.negatives.layout == "shared":
-        return None
-    return as_arrays(config, host_mass_tree(proposal, np.asarray(known.place)))
+        return ()
+    tree = host_mass_tree(proposal, np.asarray(known.place))
+    return (as_arrays(config, tree),)
 
 
-def filter_numbers(config: Config, schedule: Schedule) -> FilterNumbers | None:
-    """Return the numbers of the filter of negatives, None where all are kept."""
+def score_filters(config: Config, schedule: Schedule) -> tuple[ScoreFilter, ...]:
+    """Return (the filter of negatives by score,), () where all are kept."""
     gamma, warmup = config.negatives.filter.gamma, config.negatives.filter.warmup
     if gamma is None:
-        return None
-    return FilterNumbers(number(gamma), number(schedule.steps_of(warmup), np.int32))
+        return ()
+    steps = number(schedule.steps_of(warmup), np.int32)
+    return (ScoreFilter(number(gamma), steps),)
 
 
 def ratio_schedule(config: Config, steps: int) -> HardRatio:

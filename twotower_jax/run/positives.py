@@ -5,11 +5,13 @@ Beside them stand the histories that the positives see.
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from twotower_jax.config import Config
+from twotower_jax.data.concentration import gini
 from twotower_jax.data.encode import codes_of
 from twotower_jax.data.history import History
 from twotower_jax.data.log import FunnelLog, Pairs, Split
@@ -22,10 +24,10 @@ from twotower_jax.data.sources.files import need_file, read_table
 from twotower_jax.data.summary import lists_fingerprint
 from twotower_jax.data.user_sequences import make_sequences, places_of_users
 from twotower_jax.errors import InputError
+from twotower_jax.negatives import HARD_SOURCES
 from twotower_jax.run.folder import RunFolder
 from twotower_jax.run.loader import Loaded, query_history, trains
 from twotower_jax.run.tower_features import choose_features
-from twotower_jax.training.hard_sources import HARD_SOURCES
 
 FIRST = "first positives of users, which a sequence tower does not predict"
 OLDER = "positives older than towers.history_length, which a sequence tower leaves out"
@@ -287,3 +289,56 @@ def _codes(table: pl.DataFrame, name: str, log: FunnelLog, path: Path) -> np.nda
     if not (ids.dtype.is_integer() and vocabulary.dtype.is_integer()):
         ids, vocabulary = ids.cast(pl.String), vocabulary.cast(pl.String)
     return codes_of(ids, vocabulary)
+
+
+# --- How concentrated resampled positives are ----------------------------------------
+
+
+def resampling_report(counts: np.ndarray, weights: np.ndarray) -> dict[str, float]:
+    """Concentration of the positives before and after resampling.
+
+    Args:
+      counts: [num_items] positives c_i of each item, not all 0.
+      weights: [num_items] float64 w_i, the result of `item_weights`.
+
+    Returns:
+      Values for c_i with "before" and for c_i w_i (expected) with "after" at the end of
+      the key:
+      "samples": positives per epoch.
+      "top 1% share": share of the ceil(num_items / 100) most frequent items.
+      "gini": Gini coefficient over the whole catalogue.
+      "effective items": 1 / sum_i q_i^2, q the shares; the number of items when all
+      are equal.
+      And "effective samples": (sum c w)^2 / sum c w^2, the number of positives of equal
+      weight that are worth as much as all of them with these weights over many epochs
+      (Kish 1965); "samples before" when w is constant, never more.
+
+    Examples:
+      >>> report = resampling_report(np.array([3, 1]), np.array([1 / 3, 1]))
+      >>> report["gini before"], report["gini after"], report["effective samples"]
+      (0.25, 0.0, 3.0)
+
+    References:
+      Kish, Survey Sampling, Wiley 1965.
+    """
+    counts, weights = np.asarray(counts, np.float64), np.asarray(weights, np.float64)
+    before = after = _concentration(counts)
+    if (weights[counts > 0] != 1).any():
+        after = _concentration(counts * weights)
+    report: dict[str, Any] = {f"{name} before": one for name, one in before.items()}
+    report |= {f"{name} after": one for name, one in after.items()}
+    report["effective samples"] = (counts @ weights) ** 2 / (counts @ weights**2)
+    return {key: float(value) for key, value in report.items()}
+
+
+def _concentration(number: np.ndarray) -> dict[str, Any]:
+    """Return how unevenly numbers [num_items] of positives are spread over items."""
+    number = np.sort(number)
+    items, total = len(number), number.sum()
+    top = (items + 99) // 100
+    return {
+        "samples": total,
+        "top 1% share": number[items - top :].sum() / total,
+        "gini": gini(number),
+        "effective items": total**2 / (number @ number),
+    }

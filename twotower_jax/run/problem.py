@@ -10,12 +10,17 @@ import numpy as np
 
 from twotower_jax.config import Config
 from twotower_jax.data.feed import Queries, host_queries
+from twotower_jax.data.hard_pools import HardPools
 from twotower_jax.data.history import History
 from twotower_jax.data.known_items import KnownItems, known_share
 from twotower_jax.data.log import Pairs
 from twotower_jax.errors import InputError
 from twotower_jax.evaluation.ragged import from_pairs
 from twotower_jax.model.specs import Model, make_model
+from twotower_jax.negatives import HARD_SOURCES
+from twotower_jax.negatives.columns import merged_size_of_arms
+from twotower_jax.negatives.expected_count import log_effective, log_frequency
+from twotower_jax.negatives.proposals import PROPOSALS, host_proposal
 from twotower_jax.registry import split
 from twotower_jax.run.loader import (
     Loaded,
@@ -26,13 +31,13 @@ from twotower_jax.run.loader import (
     query_history,
 )
 from twotower_jax.run.negatives import (
-    filter_numbers,
     hard_pools,
     known_at,
     known_masses,
     masked_positives,
     mining_of,
     ratio_schedule,
+    score_filters,
     static_negatives,
 )
 from twotower_jax.run.plan import (
@@ -44,30 +49,18 @@ from twotower_jax.run.plan import (
 from twotower_jax.run.positives import (
     end_to_end,
     reads_sequences,
+    resampling_report,
     train_history,
     trained_part,
 )
 from twotower_jax.run.tower_features import choose_features
-from twotower_jax.sampling.merged_size import merged_size_of_arms
-from twotower_jax.sampling.mixture import log_frequency
-from twotower_jax.sampling.pool_arrays import HardPools
-from twotower_jax.sampling.positives import log_effective, resampling_report
-from twotower_jax.sampling.proposals import PROPOSALS, host_proposal
-from twotower_jax.training.hard_sources import HARD_SOURCES
 from twotower_jax.training.kth_scores import KthScores
 from twotower_jax.training.mesh import MeshShape
-from twotower_jax.training.problem import Problem
-from twotower_jax.training.sampler_state import Streaming
+from twotower_jax.training.problem import Problem, Streaming
 from twotower_jax.training.schedule import Schedule
 from twotower_jax.training.temperature import TemperatureNumbers
-from twotower_jax.training.types import (
-    Hyper,
-    Program,
-    SelfSupervisedNumbers,
-    Structure,
-    TrainData,
-    TwoWayNumbers,
-)
+from twotower_jax.training.terms import SelfSupervised, StagePairs, TwoWay
+from twotower_jax.training.types import Hyper, Program, Structure, TrainData
 
 T = TypeVar("T")
 
@@ -145,7 +138,6 @@ def _hyper(
     known: KnownItems | None,
 ) -> Hyper:
     easy, optimizer, loss = config.negatives.easy, config.optimizer, config.loss
-    dropout = config.towers.query_dropout
     temperature = TemperatureNumbers(
         loss.temperature_rate,
         math.log(loss.lowest_temperature),
@@ -155,7 +147,7 @@ def _hyper(
     proposal = host_proposal(
         PROPOSALS[easy.sampler](data.counts, alpha=easy.alpha, smoothing=easy.smoothing)
     )
-    importance = _importance(weights) if config.positives.reweight else None
+    importance = (_importance(weights),) if config.positives.reweight else ()
     log_q_batch, easy_draws, importance = as_arrays(
         config, (log_effective(data.counts, weights), proposal, importance)
     )
@@ -174,21 +166,23 @@ def _hyper(
         streaming_alpha=number(loss.logq.streaming.alpha),
         positive_weight=importance,
         known_mass=known_masses(config, proposal, known),
-        logq_strength=None if strength == 1 else number(strength),
-        weight_temperature=number(loss.at_k.temperature) if at_k else None,
-        filter=filter_numbers(config, schedule),
-        stage_pairs=number(loss.stage_pairs) if loss.stage_pairs else None,
-        two_way=two_way_numbers(config, data, weights),
-        self_supervised=self_supervised_numbers(config),
-        query_dropout=number(dropout) if dropout else None,
-        sequence_dropout=_sequence_dropout(config),
+        logq_strength=() if strength == 1 else (number(strength),),
+        weight_temperature=(number(loss.at_k.temperature),) if at_k else (),
+        filters=score_filters(config, schedule),
+        terms=further_terms(config, data, weights),
+        views=self_supervised(config),
+        dropout=_dropout(config),
     )
 
 
-def _sequence_dropout(config: Config) -> jax.Array | None:
-    """Return the share of numbers that a transformer drops, None where none are."""
-    share = config.towers.sequence.dropout
-    return number(share) if reads_sequences(config) and share else None
+def _dropout(config: Config) -> dict[str, jax.Array]:
+    """Return the shares of numbers that are dropped, by place."""
+    towers = config.towers
+    shares = {
+        "query": towers.query_dropout,
+        "sequence": towers.sequence.dropout if reads_sequences(config) else 0,
+    }
+    return {place: number(share) for place, share in shares.items() if share}
 
 
 def _arrays(numbers: T) -> T:
@@ -230,7 +224,7 @@ def make_structure(
         ids_alone=config.training.update == "incremental",
         end_to_end=end_to_end(config),
         view_num=view_num(config, model),
-        buckets=None if streaming is None else streaming.buckets,
+        buckets=0 if streaming is None else streaming.buckets,
     )
 
 
@@ -286,34 +280,34 @@ def view_num(config: Config, model: Model) -> int:
     return loss.num
 
 
-def self_supervised_numbers(config: Config) -> SelfSupervisedNumbers | None:
-    """Return the numbers of the loss between two views, None without it."""
+def self_supervised(config: Config) -> tuple[SelfSupervised, ...]:
+    """Return (the loss between two views,), () without it."""
     loss = config.loss.self_supervised
     if not loss.weight:
-        return None
-    return SelfSupervisedNumbers(number(loss.weight), number(loss.temperature))
+        return ()
+    return (SelfSupervised(number(loss.weight), number(loss.temperature)),)
 
 
-# --- Numbers of the softmax over the users of a batch ---------------------------------
-
-
-def two_way_numbers(
+def further_terms(
     config: Config, data: Loaded, copies: np.ndarray
-) -> TwoWayNumbers | None:
-    """Return the numbers of the softmax over users, None without it.
+) -> tuple[StagePairs | TwoWay, ...]:
+    """Return the terms beside the loss of the rows that read the scores.
 
     Args:
       copies: [num_items] float64, copies of a positive of each item per epoch; a user's
         share is that of the rows of an epoch.
     """
+    terms: list[StagePairs | TwoWay] = []
+    if config.loss.stage_pairs:
+        terms.append(StagePairs(number(config.loss.stage_pairs)))
     two_way, train = config.loss.two_way, data.split.train
-    if not two_way.weight:
-        return None
-    log_q = None
-    if two_way.correct == "users":
-        rows = np.bincount(train.user, copies[train.item], data.log.num_users)
-        log_q = as_arrays(config, log_frequency(rows))
-    return TwoWayNumbers(number(two_way.weight), log_q)
+    if two_way.weight:
+        log_q: tuple[jax.Array, ...] = ()
+        if two_way.correct == "users":
+            rows = np.bincount(train.user, copies[train.item], data.log.num_users)
+            log_q = (as_arrays(config, log_frequency(rows)),)
+        terms.append(TwoWay(number(two_way.weight), log_q))
+    return tuple(terms)
 
 
 # --- Weights of the training positives from a column of the log -----------------------

@@ -16,8 +16,8 @@ from rich.console import Console
 from twotower_jax.config import Config
 from twotower_jax.config.hard import REJECTED, THROUGH, parse_stage
 from twotower_jax.data.drafts import draft_of
+from twotower_jax.negatives import HARD_SOURCES
 from twotower_jax.run.loader import Loaded
-from twotower_jax.training.hard_sources import HARD_SOURCES
 from twotower_jax.training.problem import Problem
 
 if TYPE_CHECKING:

@@ -35,9 +35,10 @@ def loss_and_gradient(context: Context, weights: Weights) -> tuple[BatchLoss, We
         return _loss_and_gradient(context, weights)
     tables = context.state.params["tables"]
     queries = QueryTower(model, inputs, weights.dense, weights.query, tables)
-    weights = weights._replace(query={}, embedded=embed_chunks(queries, chunk))
+    embedded = embed_chunks(queries, chunk)
+    weights = weights._replace(query={}, embedded=(embedded,))
     loss, gradient = _loss_and_gradient(context, weights)
-    own = gradient_of_chunks(queries, chunk, gradient.embedded)
+    own = gradient_of_chunks(queries, chunk, gradient.embedded[0])
     dense = jax.tree.map(jnp.add, gradient.dense, own.dense)
     return loss, gradient._replace(dense=dense, query=own.rows | own.histories)
 

@@ -11,16 +11,16 @@ from twotower_jax.losses.terms import Scores
 from twotower_jax.model import two_tower as net
 from twotower_jax.model.inputs import Inputs, first_entities
 from twotower_jax.model.inputs import candidate_inputs as inputs_of_items
+from twotower_jax.negatives.columns import first_columns
+from twotower_jax.negatives.distinct import distinct_rows
+from twotower_jax.negatives.mixture import Draws, Terms
+from twotower_jax.negatives.source import Batch
 from twotower_jax.registry import join
-from twotower_jax.sampling.columns import first_columns
-from twotower_jax.sampling.distinct import distinct_rows
-from twotower_jax.training.correction import batch_terms, columns_ascend
-from twotower_jax.training.draws import Draws
 from twotower_jax.training.kth_scores import weights_at_k
 from twotower_jax.training.queries import drop_numbers
-from twotower_jax.training.score_filter import score_limit
-from twotower_jax.training.terms import Views, stage_loss, user_loss, view_loss
-from twotower_jax.training.types import Batch, Program, TrainData, TrainState
+from twotower_jax.training.sources import mixture_of, row_weights
+from twotower_jax.training.terms import Views
+from twotower_jax.training.types import Program, Structure, TrainData, TrainState
 
 
 class TowerInputs(NamedTuple):
@@ -30,16 +30,16 @@ class TowerInputs(NamedTuple):
       query: Inputs of the queries of the B rows.
       candidate: Inputs of the slots, row by row, and then of the columns; or of their
         distinct items.
-      place: [B K + C] int32 index of slots and columns into the distinct items, behind
-        the last one for an id outside of the catalogue; None where each slot and
+      place: ([B K + C] int32 index of slots and columns into the distinct items, behind
+        the last one for an id outside of the catalogue,); () where each slot and
         column has inputs of its own.
-      views: Two views of items; None without a self-supervised loss.
+      views: (Two views of items,); () without a self-supervised loss.
     """
 
     query: Inputs
     candidate: Inputs
-    place: jax.Array | None = None
-    views: Views | None = None
+    place: tuple[jax.Array, ...] = ()
+    views: tuple[Views, ...] = ()
 
 
 class Weights(NamedTuple):
@@ -51,8 +51,8 @@ class Weights(NamedTuple):
         histories in chunks are `SummedRows`.
       candidate: {table: [R, dim]} rows that the candidate tower reads.
       views: {table: [R, dim]} rows that it reads for views; empty without them.
-      log_temperature: [] log of a learned temperature; None where it is fixed.
-      embedded: [B, D] embeddings of the queries, where they are computed in chunks;
+      log_temperature: ([] log of a learned temperature,); () where it is fixed.
+      embedded: ([B, D] embeddings of the queries,) where they are computed in chunks;
         the query tower then reads no rows.
     """
 
@@ -60,8 +60,8 @@ class Weights(NamedTuple):
     query: dict[str, Any]
     candidate: dict[str, jax.Array]
     views: dict[str, jax.Array]
-    log_temperature: jax.Array | None
-    embedded: Any = None
+    log_temperature: tuple[jax.Array, ...]
+    embedded: tuple[Any, ...] = ()
 
 
 class Context(NamedTuple):
@@ -89,7 +89,7 @@ def tower_inputs(
     data: TrainData,
     queries: Inputs,
     draws: Draws,
-    views: Views | None = None,
+    views: tuple[Views, ...] = (),
 ) -> TowerInputs:
     """Inputs of both towers for a batch.
 
@@ -97,28 +97,31 @@ def tower_inputs(
     is encoded once.
 
     Args:
-      views: Two views of items; None without a self-supervised loss.
+      views: (Two views of items,); () without a self-supervised loss.
     """
     structure, ids = program.structure, draws.columns.encode_ids
-    distinct, place = columns_ascend(structure) and draws.slots is None, None
-    if draws.slots is not None:
+    slots, place = draws.slots.items.size, ()
+    distinct = columns_ascend(structure) and not slots
+    if slots:
         # Slots come first, because the columns may be cut to the first ones.
         ids = jnp.concatenate([draws.slots.items.reshape(-1), ids])
         if ids.shape[0] > structure.num_items:
-            ids, place, _ = distinct_rows(ids, structure.num_items)
+            ids, own, _ = distinct_rows(ids, structure.num_items)
+            place = (own,)
     candidates = inputs_of_items(structure.model, data.entities, ids, distinct=distinct)
     return TowerInputs(queries, candidates, place, views)
 
 
 def gather_weights(state: TrainState, inputs: TowerInputs) -> Weights:
     """The parameters that a batch touches."""
-    tables, views = state.params["tables"], inputs.views
+    tables, params = state.params["tables"], state.params
+    views = [net.gather_rows(tables, one.inputs) for one in inputs.views]
     return Weights(
-        state.params["dense"],
+        params["dense"],
         net.gather_rows(tables, inputs.query),
         net.gather_rows(tables, inputs.candidate),
-        {} if views is None else net.gather_rows(tables, views.inputs),
-        state.params.get("log_temperature"),
+        views[0] if views else {},
+        (params["log_temperature"],) if "log_temperature" in params else (),
     )
 
 
@@ -136,9 +139,9 @@ def loss_of_batch(
     """
     if size is not None:
         context = _first_columns(context, size)
-    log_temperature = weights.log_temperature
-    if log_temperature is None:
-        log_temperature = context.program.hyper.log_temperature
+    log_temperature = context.program.hyper.log_temperature
+    for learned in weights.log_temperature:
+        log_temperature = learned
     query, candidates = _embed(context, weights)
     query = drop_numbers(context.program, context.state, query)
     query = query * jnp.exp(-log_temperature)
@@ -146,16 +149,13 @@ def loss_of_batch(
     loss = loss_of_scores(context, scores, jnp.exp(log_temperature))
     items = candidates[number_of_slots(context.draws) :]
     items = items[context.draws.columns.positive]
-    if context.inputs.views is not None:
-        loss += _view_loss(context.program, context.inputs.views, weights)
+    spec, rows = context.program.structure.model.candidate, weights.views
+    for term, views in zip(
+        context.program.hyper.views, context.inputs.views, strict=True
+    ):
+        of_views = net.encode("candidate", spec, weights.dense, rows, views.inputs)
+        loss += term.of_views(views, of_views)
     return loss, jax.lax.stop_gradient(items)
-
-
-def _view_loss(program: Program, views: Views, weights: Weights) -> jax.Array:
-    """Return the weighted self-supervised loss of the step."""
-    spec, inputs = program.structure.model.candidate, views.inputs
-    embeddings = net.encode("candidate", spec, weights.dense, weights.views, inputs)
-    return view_loss(program, views.items, embeddings)
 
 
 def batch_scores(context: Context, query: jax.Array, candidates: jax.Array) -> Scores:
@@ -170,9 +170,9 @@ def batch_scores(context: Context, query: jax.Array, candidates: jax.Array) -> S
     candidates = candidates[number_of_slots(draws) :]
     items = candidates[draws.columns.positive]
     columns = candidates[: draws.columns.log_mult.shape[0]]
-    if "bank" in context.state.samplers:
-        bank = context.state.samplers["bank"]
-        columns = jnp.concatenate([columns, bank.embedding])
+    if draws.stored:
+        stored = [entries.embedding for entries in draws.stored]
+        columns = jnp.concatenate([columns, *stored])
     return Scores(query, columns, (query * items).sum(axis=1), slots)
 
 
@@ -188,13 +188,11 @@ def loss_of_scores(
       [] float32.
     """
     program, structure = context.program, context.program.structure
-    terms = batch_terms(
-        program, context.data, context.state, context.batch, context.draws
-    )
-    limit = score_limit(program, context.state, scores.positive)
+    hyper, state = program.hyper, context.state
+    terms = batch_terms(program, context.data, state, context.batch, context.draws)
+    limit = tuple(one.limit(state.step, scores.positive) for one in hyper.filters)
     rows = terms.rows._replace(limit=limit)
-    weight_temperature = program.hyper.weight_temperature
-    if structure.loss.weighs_rows and weight_temperature is not None:
+    for weight_temperature in hyper.weight_temperature:
         kth = take(context.state.samplers["kth_score"], context.batch.queries.user)
         lead = scores.positive * temperature - kth
         weight = rows.weight * weights_at_k(lead, weight_temperature)
@@ -210,27 +208,40 @@ def loss_of_scores(
         rows,
         top_k=structure.negatives.top_k,
     )
-    if program.hyper.stage_pairs is not None:
-        of_stages = stage_loss(program, context.draws, scores, rows)
-        value += program.hyper.stage_pairs * of_stages
-    if program.hyper.two_way is not None:
-        pairs = context.data, context.batch, context.draws
-        value += program.hyper.two_way.weight * user_loss(program, *pairs, scores)
+    for term in hyper.terms:
+        value += term.of_scores(context, scores, rows)
     return value
+
+
+def batch_terms(
+    program: Program, data: TrainData, state: TrainState, batch: Batch, draws: Draws
+) -> Terms:
+    """Masks and corrections of a batch at the state's step."""
+    batch = batch._replace(step=state.step)
+    weight = row_weights(program, data, batch)
+    mixture = mixture_of(program, data, state)
+    return mixture.terms(state.samplers, batch, draws, weight)
+
+
+def columns_ascend(structure: Structure) -> bool:
+    """Whether the items of the columns are distinct and sorted, padding last."""
+    merged = structure.merged_size > 0 and not structure.negatives.distinct
+    return merged or structure.loss.whole_catalogue
 
 
 def _embed(context: Context, weights: Weights) -> tuple[jax.Array, jax.Array]:
     """Return embeddings of the queries [B, D] and of slots and columns [B K + C, D]."""
     model, dense = context.program.structure.model, weights.dense
     inputs = context.inputs
-    query = weights.embedded
-    if query is None:
+    if weights.embedded:
+        query = weights.embedded[0]
+    else:
         query = net.encode("query", model.query, dense, weights.query, inputs.query)
     candidates = net.encode(
         "candidate", model.candidate, dense, weights.candidate, inputs.candidate
     )
-    if inputs.place is not None:
-        candidates = candidates.at[inputs.place].get(mode="fill", fill_value=0)
+    for place in inputs.place:
+        candidates = candidates.at[place].get(mode="fill", fill_value=0)
     return query, candidates
 
 
@@ -238,24 +249,24 @@ def _first_columns(context: Context, size: int) -> Context:
     """Return the context with the first ``size`` of merged columns only."""
     draws, inputs = context.draws, context.inputs
     number = number_of_slots(draws) + size
-    if inputs.place is None:
+    if inputs.place:
+        inputs = inputs._replace(place=(inputs.place[0][:number],))
+    else:
         candidate = first_entities(inputs.candidate, number)
         inputs = inputs._replace(candidate=candidate)
-    else:
-        inputs = inputs._replace(place=inputs.place[:number])
     draws = draws._replace(columns=first_columns(draws.columns, size))
     return context._replace(draws=draws, inputs=inputs)
 
 
 def number_of_slots(draws: Draws) -> int:
     """Return the number of slots of all rows together, which precede the columns."""
-    return 0 if draws.slots is None else draws.slots.items.size
+    return draws.slots.items.size
 
 
 def _slot_scores(query: jax.Array, candidates: jax.Array, draws: Draws) -> jax.Array:
     """Return the scores of the slots [B, K]; K is 0 where rows have none."""
-    rows, dim = query.shape
-    if draws.slots is None:
-        return jnp.zeros((rows, 0), query.dtype)
-    slots = candidates[: draws.slots.items.size].reshape(rows, -1, dim)
+    shape = draws.slots.items.shape
+    if not draws.slots.items.size:
+        return jnp.zeros(shape, query.dtype)
+    slots = candidates[: number_of_slots(draws)].reshape(*shape, query.shape[1])
     return jnp.einsum("bd,bkd->bk", query, slots)

@@ -7,8 +7,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from twotower_jax.data.feed import Queries
+from twotower_jax.data.hard_pools import HardPools
 from twotower_jax.data.place_rows import place_rows
-from twotower_jax.sampling.pool_arrays import HardPools
 from twotower_jax.training.mesh import read_parts, spread_rows
 from twotower_jax.training.types import TrainData
 

@@ -9,8 +9,8 @@ from twotower_jax.model.bags import Bag
 from twotower_jax.model.embeddings import TableRows
 from twotower_jax.model.inputs import Inputs
 from twotower_jax.training.batch_loss import Context, Weights, number_of_slots
-from twotower_jax.training.correction import row_weights
 from twotower_jax.training.queries import SummedRows
+from twotower_jax.training.sources import row_weights
 from twotower_jax.training.updates import BagGradient, TouchedRows, as_bags
 
 
@@ -35,8 +35,8 @@ def penalised(context: Context) -> dict[str, Counted]:
     program, draws, inputs = context.program, context.draws, context.inputs
     weight = program.hyper.l2 * row_weights(program, context.data, context.batch)
     place = number_of_slots(draws) + draws.columns.positive
-    if inputs.place is not None:
-        place = inputs.place[place]
+    for distinct in inputs.place:
+        place = distinct[place]
     positives = {
         name: rows._replace(
             place=place if rows.place is None else rows.place[place],
@@ -45,7 +45,7 @@ def penalised(context: Context) -> dict[str, Counted]:
         for name, rows in inputs.candidate.rows.items()
     }
     number = number_of_slots(draws) + draws.columns.encode_ids.shape[0]
-    if inputs.place is not None:
+    if inputs.place:
         number = program.structure.num_items
     every = jnp.zeros(number, weight.dtype).at[place].add(weight)
     query, candidate = inputs.query, inputs.candidate
@@ -53,10 +53,9 @@ def penalised(context: Context) -> dict[str, Counted]:
         "query": Counted(query, query.rows, weight, weight),
         "candidate": Counted(candidate, positives, every, weight),
     }
-    if inputs.views is not None:
-        none = jnp.zeros(2 * inputs.views.items.shape[0], weight.dtype)
-        views = inputs.views.inputs
-        entities["views"] = Counted(views, views.rows, none, none)
+    for views in inputs.views:
+        none = jnp.zeros(2 * views.items.shape[0], weight.dtype)
+        entities["views"] = Counted(views.inputs, views.inputs.rows, none, none)
     return entities
 
 

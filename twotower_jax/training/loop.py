@@ -21,9 +21,9 @@ from twotower_jax.training.lanes import Lane
 from twotower_jax.training.mesh import whole
 from twotower_jax.training.problem import Problem
 from twotower_jax.training.progress import ProgressLine
-from twotower_jax.training.sampler_state import diagnostics
 from twotower_jax.training.schedule import Notes, Schedule
 from twotower_jax.training.signals import Stopped, StopRequest
+from twotower_jax.training.sources import diagnostics
 from twotower_jax.training.step import run_steps
 from twotower_jax.training.temperature import learned_temperature
 from twotower_jax.training.together import ArmSteps
@@ -342,8 +342,8 @@ class Trainer:
         temperature = learned_temperature(self.state.params)
         if temperature is not None:
             record["temperature"] = temperature
-        structure = self.problem.program.structure
-        record |= diagnostics(structure, self.problem.data, self.state)
+        problem = self.problem
+        record |= diagnostics(problem.program, problem.data, self.state)
         record["seconds"] = round(self._seconds(), 3)
         self.hooks.log(record)
 

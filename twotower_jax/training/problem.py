@@ -9,14 +9,29 @@ import numpy as np
 
 from twotower_jax.data.feed import Order
 from twotower_jax.model.two_tower import rows_of_tables
-from twotower_jax.training.hard_mining import Mining, mine
+from twotower_jax.negatives.frequency import init_frequency
+from twotower_jax.training.hard_mining import Mining, empty_window, mine
 from twotower_jax.training.kth_scores import KthScores, estimate
 from twotower_jax.training.mesh import Layout, MeshShape, make_mesh
-from twotower_jax.training.sampler_state import Streaming, init_samplers
 from twotower_jax.training.schedule import Renewals, Schedule
+from twotower_jax.training.sources import mixture_of
 from twotower_jax.training.step import init_state
 from twotower_jax.training.types import Program, TrainData, TrainState
 from twotower_jax.training.warm_start import WarmStart
+
+
+class Streaming(NamedTuple):
+    """The arrays of the streaming frequency.
+
+    Attributes:
+      hashes: Number of hash functions.
+      buckets: Number of buckets of each.
+      initial_gap: Gap of every bucket before the first step, in steps.
+    """
+
+    hashes: int
+    buckets: int
+    initial_gap: float
 
 
 class Renewal(NamedTuple):
@@ -71,14 +86,30 @@ class Problem(NamedTuple):
 
     def start(self) -> TrainState:
         """Return the state before the first step, of the mesh of ``jax.set_mesh``."""
-        structure = self.program.structure
-        samplers = init_samplers(
-            structure, self.streaming, self.mining, self.kth_scores
-        )
-        state = init_state(self.program, jnp.float32(self.init_scale), samplers)
+        scale, samplers = jnp.float32(self.init_scale), self.memories()
+        state = init_state(self.program, scale, samplers)
         if self.warm_start is None:
             return state
         return state._replace(params=self.warm_start.apply(state.params))
+
+    def memories(self) -> dict[str, Any]:
+        """Return the memories of samplers before the first step.
+
+        A step reads and renews the memories that it is given.
+        """
+        before = TrainState(jnp.int32(0), {}, {}, {})
+        mixture = mixture_of(self.program, self.data, before)
+        memories: dict[str, Any] = {}
+        for source in mixture.sources:
+            memories |= source.init()
+        if self.streaming is not None:
+            memories["frequency"] = init_frequency(*self.streaming)
+        if self.mining is not None:
+            num_items = self.program.structure.num_items
+            memories["mined"] = empty_window(self.mining, num_items)
+        if self.kth_scores is not None:
+            memories["kth_score"] = self.kth_scores.start()
+        return memories
 
     def renewals(self) -> list[Renewal]:
         """Return the memories that the loop renews."""

@@ -15,8 +15,9 @@ from twotower_jax.model.sequence import Dropout
 from twotower_jax.model.specs import Model
 from twotower_jax.model.stream import stream_inputs
 from twotower_jax.model.tower import l2_normalize
-from twotower_jax.sampling.distinct import distinct_rows
-from twotower_jax.training.types import Batch, Program, TrainData, TrainState
+from twotower_jax.negatives.distinct import distinct_rows
+from twotower_jax.negatives.source import Batch
+from twotower_jax.training.types import Program, TrainData, TrainState
 from twotower_jax.training.updates import BagGradient, add_bags
 
 
@@ -37,9 +38,9 @@ def drop_numbers(program: Program, state: TrainState, query: jax.Array) -> jax.A
       Srivastava et al., Dropout, JMLR 2014. Wu et al., BSL, ICDE 2024, code: .1 on the
       embeddings of users.
     """
-    share = program.hyper.query_dropout
-    if share is None:
+    if "query" not in program.hyper.dropout:
         return query
+    share = program.hyper.dropout["query"]
     key = keys.stream(program.hyper.seed, "towers.query_dropout", state.step)
     kept = jax.random.uniform(key, query.shape) >= share
     query = jnp.where(kept, query / (1 - share), 0)
@@ -63,9 +64,10 @@ def batch_queries(
         inputs = stream_inputs(model, data.entities, batch.queries)
     else:
         inputs = query_inputs(model, data.entities, batch.queries, batch.items)
-    share, history = program.hyper.sequence_dropout, inputs.history
-    if share is None or history is None:
+    history = inputs.history
+    if "sequence" not in program.hyper.dropout or history is None:
         return inputs
+    share = program.hyper.dropout["sequence"]
     key = keys.stream(program.hyper.seed, "towers.sequence.dropout", state.step)
     return inputs._replace(history=history._replace(dropout=Dropout(key, share)))
 

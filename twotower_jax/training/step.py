@@ -9,9 +9,8 @@ import jax.numpy as jnp
 from twotower_jax.data.shards import on_all
 from twotower_jax.model import two_tower as net
 from twotower_jax.model.embeddings import is_of_ids
+from twotower_jax.negatives.source import Batch
 from twotower_jax.registry import join
-from twotower_jax.sampling import bank as banks
-from twotower_jax.sampling import frequency
 from twotower_jax.training.batch_gradient import loss_and_gradient
 from twotower_jax.training.batch_loss import (
     Context,
@@ -19,14 +18,13 @@ from twotower_jax.training.batch_loss import (
     gather_weights,
     tower_inputs,
 )
-from twotower_jax.training.draws import Draws, choose, draw
 from twotower_jax.training.gradients import TableGradients, table_gradients
-from twotower_jax.training.log_q import log_q_plus
 from twotower_jax.training.mesh import in_place
 from twotower_jax.training.queries import batch_queries
+from twotower_jax.training.sources import draw, mixture_of
 from twotower_jax.training.temperature import update_log_temperature
 from twotower_jax.training.terms import draw_views
-from twotower_jax.training.types import Batch, Hyper, Program, TrainData, TrainState
+from twotower_jax.training.types import Hyper, Program, TrainData, TrainState
 from twotower_jax.training.updates import (
     update_blocks,
     update_dense,
@@ -66,12 +64,10 @@ def train_step(
       The state after the step, and the mean loss [] of the rows before it (weighted,
       if positives are reweighted).
     """
-    batch = data.batch(rows)
-    state = count_items(program, state, batch)
-    draws = draw(program, data, state, batch)
+    batch = data.batch(rows)._replace(step=state.step)
+    state = observe(program, data, state, batch)
     queries = batch_queries(program, data, state, batch)
-    draws = choose(program, data, state, batch, queries, draws)
-    state = count_lost_slots(program, state, draws)
+    draws = draw(program, data, state, batch, queries)
     views = draw_views(program, data, state)
     inputs = tower_inputs(program, data, queries, draws, views)
     weights = gather_weights(state, inputs)
@@ -79,35 +75,19 @@ def train_step(
     result, gradient = loss_and_gradient(context, weights)
     tables = table_gradients(context, weights, gradient)
     params, opt_state = update(program, state, gradient, tables)
-    samplers = remember_items(program, state, batch, result.items)
+    mixture = mixture_of(program, data, state)
+    samplers = mixture.update(state.samplers, batch, draws, result.items)
     after = TrainState(state.step + 1, params, opt_state, samplers)
     return in_place(after), result.loss
 
 
-def count_items(program: Program, state: TrainState, batch: Batch) -> TrainState:
+def observe(
+    program: Program, data: TrainData, state: TrainState, batch: Batch
+) -> TrainState:
     """State with the items of the batch counted, where log q+ is streamed."""
-    if "frequency" not in state.samplers:
-        return state
-    counted = frequency.update(
-        state.samplers["frequency"],
-        batch.items,
-        state.step,
-        program.hyper.streaming_alpha,
-        buckets=program.structure.buckets,
-    )
-    return state._replace(samplers=state.samplers | {"frequency": counted})
-
-
-def count_lost_slots(program: Program, state: TrainState, draws: Draws) -> TrainState:
-    """State with the share of lost slots counted: every candidate is masked (dns)."""
-    if "lost_slots" not in state.samplers or draws.slots is None:
-        return state
-    hard = draws.slots.is_hard
-    lost = hard & (draws.slots.items >= program.structure.num_items)
-    share = lost.sum() / jnp.maximum(hard.sum(), 1)
-    mean = state.samplers["lost_slots"]
-    mean += (share - mean) / (state.step + 1)
-    return state._replace(samplers=state.samplers | {"lost_slots": mean})
+    batch = batch._replace(step=state.step)
+    mixture = mixture_of(program, data, state)
+    return state._replace(samplers=mixture.observe(state.samplers, batch))
 
 
 def update(
@@ -137,11 +117,9 @@ def update(
             gradients,
             rows[name],
         )
-    if gradient.log_temperature is not None and not ids_alone:
+    for of_temperature in () if ids_alone else gradient.log_temperature:
         params["log_temperature"] = update_log_temperature(
-            program.hyper.temperature,
-            params["log_temperature"],
-            gradient.log_temperature,
+            program.hyper.temperature, params["log_temperature"], of_temperature
         )
     return params, {"tables": table_state, "dense": dense_state}
 
@@ -155,22 +133,6 @@ def numbers_at(hyper: Hyper, step: jax.Array) -> dict[str, jax.Array]:
     done = step.astype(jnp.float32) / jnp.maximum(hyper.decay_steps, 1)
     left = jnp.where(hyper.decay_steps > 0, jnp.maximum(1 - done, 0), 1)
     return hyper.optimizer | {"learning_rate": hyper.optimizer["learning_rate"] * left}
-
-
-def remember_items(
-    program: Program, state: TrainState, batch: Batch, embeddings: jax.Array
-) -> dict[str, Any]:
-    """Memories of the samplers after a step: the bank takes in the items of the batch.
-
-    Args:
-      embeddings: [B, D] embeddings of the items.
-    """
-    if "bank" not in state.samplers:
-        return state.samplers
-    items = batch.items
-    log_q = log_q_plus(program, state, items.shape[0], items)
-    bank = banks.push(state.samplers["bank"], embeddings, items, log_q, state.step)
-    return state.samplers | {"bank": bank}
 
 
 @partial(jax.jit, donate_argnames="state")

@@ -9,15 +9,17 @@ from typing import Any, NamedTuple
 import jax
 
 from twotower_jax.data.feed import Entities, Queries
+from twotower_jax.data.hard_pools import HardPools
 from twotower_jax.data.known_items import KnownItems
 from twotower_jax.data.shards import take_rows
 from twotower_jax.losses.loss import Loss
 from twotower_jax.model.specs import Model
+from twotower_jax.negatives.availability import MassTree
+from twotower_jax.negatives.masks import ScoreFilter, UserPositives
+from twotower_jax.negatives.proposals import Proposal
+from twotower_jax.negatives.slots import HardRatio
+from twotower_jax.negatives.source import Batch
 from twotower_jax.optimizers import Optimizer
-from twotower_jax.sampling.availability import MassTree
-from twotower_jax.sampling.masks import UserPositives
-from twotower_jax.sampling.pool_arrays import HardPools
-from twotower_jax.sampling.proposals import Proposal
 from twotower_jax.training.temperature import TemperatureNumbers
 
 
@@ -29,7 +31,7 @@ class Negatives(NamedTuple):
       easy_num: Number of easy draws, per batch or, with per_row, per row.
       per_row: Whether each row draws easy negatives of its own.
       hard_num: Number of hard slots per row.
-      hard_source: Name in `HARD_SOURCES`.
+      hard_source: Name in `HARD_SOURCES`, or of a source of the user's.
       candidate_num: Number of easy draws from which dns keeps the best one per slot, or
         from which the resampled slots of a row are drawn.
       log_q: Name in `HARD_LOG_Q`, the log q of hard draws.
@@ -90,7 +92,7 @@ class Structure(NamedTuple):
       ids_alone: Whether the embeddings of ids learn, and all else keeps its value.
       end_to_end: Whether the rows of a batch are sequences in their order, end to end.
       view_num: Items of a step of which two views are compared; 0 for none.
-      buckets: Buckets per hash of the streaming frequency; None where it is counted.
+      buckets: Buckets per hash of the streaming frequency; 0 where q+ is counted.
     """
 
     model: Model
@@ -104,62 +106,11 @@ class Structure(NamedTuple):
     ids_alone: bool = False
     end_to_end: bool = False
     view_num: int = 0
-    buckets: int | None = None
-
-
-class HardRatio(NamedTuple):
-    """Schedule of the share of hard slots, linear in the step.
-
-    Attributes:
-      start: [] share at step 0.
-      end: [] share from step ``steps`` on.
-      steps: [] length of the schedule; 0 has the share ``end`` at every step.
-    """
-
-    start: jax.Array
-    end: jax.Array
-    steps: jax.Array
-
-
-class FilterNumbers(NamedTuple):
-    """Numbers of the filter of negatives by their scores.
-
-    Attributes:
-      gamma: [] negatives from gamma times the score of the positive on are left out.
-      warmup: [] steps before they are.
-    """
-
-    gamma: jax.Array
-    warmup: jax.Array
-
-
-class TwoWayNumbers(NamedTuple):
-    """Numbers of the softmax over the users of a batch for each item.
-
-    Attributes:
-      weight: [] its weight beside the softmax over items.
-      log_q_user: [users] log share of a user among the rows of a batch; None where the
-        users are not corrected.
-    """
-
-    weight: jax.Array
-    log_q_user: jax.Array | None
-
-
-class SelfSupervisedNumbers(NamedTuple):
-    """Numbers of the softmax between two views of an item.
-
-    Attributes:
-      weight: [] its weight beside the loss of the rows.
-      temperature: [] divides the cosine of two views.
-    """
-
-    weight: jax.Array
-    temperature: jax.Array
+    buckets: int = 0
 
 
 class Hyper(NamedTuple):
-    """The numbers of a program, all of them arrays.
+    """The numbers of a program, all of them arrays; () and {} for what is not in use.
 
     Attributes:
       seed: [] uint32.
@@ -174,19 +125,16 @@ class Hyper(NamedTuple):
       hard_ratio: Schedule of the share of hard slots.
       bank_warmup: [] steps before the bank is used.
       streaming_alpha: [] learning rate of the streaming frequency.
-      positive_weight: [num_items] weight of a positive, or None for equal weights.
-      known_mass: Sums of the easy proposal in the order of first events, or None where
-        rows do not restrict their easy draws to known items.
-      logq_strength: [] factor of the logs of expected counts; None for 1.
-      weight_temperature: [] temperature of the weights of rows in a loss at k, or None.
-      filter: Numbers of the filter of negatives, or None where none are left out.
-      stage_pairs: [] weight of the pairs of slots from two stages, or None without it.
-      two_way: Numbers of the softmax over users, or None without it.
-      self_supervised: Numbers of the softmax between views of items, or None.
-      query_dropout: [] share of the numbers of a query embedding that are dropped; None
-        where none are.
-      sequence_dropout: [] share of the numbers within a transformer that are dropped;
-        None where none are.
+      positive_weight: ([num_items] weight of a positive,).
+      known_mass: (Sums of the easy proposal in the order of first events,) where rows
+        restrict their easy draws to known items.
+      logq_strength: ([] factor of the logs of expected counts,) where it is not 1.
+      weight_temperature: ([] temperature of the weights of rows,) in a loss at k.
+      filters: (Filter of negatives by their scores,).
+      terms: Further terms of the loss that read the scores (`training/terms.py`).
+      views: (The softmax between views of items,).
+      dropout: {"query": [] share of the numbers of a query embedding that are dropped,
+        "sequence": [] share of those within a transformer}.
     """
 
     seed: jax.Array
@@ -201,16 +149,14 @@ class Hyper(NamedTuple):
     hard_ratio: HardRatio
     bank_warmup: jax.Array
     streaming_alpha: jax.Array
-    positive_weight: jax.Array | None = None
-    known_mass: MassTree | None = None
-    logq_strength: jax.Array | None = None
-    weight_temperature: jax.Array | None = None
-    filter: FilterNumbers | None = None
-    stage_pairs: jax.Array | None = None
-    two_way: TwoWayNumbers | None = None
-    self_supervised: SelfSupervisedNumbers | None = None
-    query_dropout: jax.Array | None = None
-    sequence_dropout: jax.Array | None = None
+    positive_weight: tuple[jax.Array, ...] = ()
+    known_mass: tuple[MassTree, ...] = ()
+    logq_strength: tuple[jax.Array, ...] = ()
+    weight_temperature: tuple[jax.Array, ...] = ()
+    filters: tuple[ScoreFilter, ...] = ()
+    terms: tuple[Any, ...] = ()
+    views: tuple[Any, ...] = ()
+    dropout: dict[str, jax.Array] = {}  # noqa: RUF012 (never changed)
 
 
 @dataclass(frozen=True)
@@ -232,20 +178,6 @@ class Program:
 jax.tree_util.register_dataclass(
     Program, data_fields=["hyper"], meta_fields=["structure"]
 )
-
-
-class Batch(NamedTuple):
-    """Training positives of one step.
-
-    Attributes:
-      rows: [B] int32 places of the positives among all training positives.
-      items: [B] int32 clicked items.
-      queries: Queries of the B clicks.
-    """
-
-    rows: jax.Array
-    items: jax.Array
-    queries: Queries
 
 
 class TrainData(NamedTuple):

@@ -14,9 +14,9 @@ from twotower_jax.data.shards import (
     own_places,
     table_shards,
 )
+from twotower_jax.negatives.distinct import distinct_rows
 from twotower_jax.optimizers import Optimizer
 from twotower_jax.registry import join, split
-from twotower_jax.sampling.distinct import distinct_rows
 
 
 class TouchedRows(NamedTuple):

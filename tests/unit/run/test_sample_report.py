@@ -11,8 +11,8 @@ from helpers.problems import as_loaded, configure, small_problem, zipf_clicks
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
+from twotower_jax.run.positives import resampling_report
 from twotower_jax.run.sample_report import format_report, offset_warning, write_figure
-from twotower_jax.sampling.positives import resampling_report
 
 COUNTS = (10_000 / np.arange(1, 1_001)).astype(int)
 COUNTS[-150:] = 0

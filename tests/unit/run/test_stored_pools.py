@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from twotower_jax.config.data import ColumnsConfig, DataConfig
+from twotower_jax.data.hard_pools import PoolRule
 from twotower_jax.data.prepared import made
 from twotower_jax.data.prepared.funnel import load_funnel
 from twotower_jax.data.prepared.load import load, stored_split
@@ -16,7 +17,6 @@ from twotower_jax.errors import InputError
 from twotower_jax.run import negatives as module
 from twotower_jax.run.loader import Loaded
 from twotower_jax.run.negatives import stored_pools
-from twotower_jax.sampling.hard_pools import PoolRule
 
 RANKED = (("ranked", 0, None),)
 CUT, WHOLE = PoolRule(RANKED, pool="user", pool_size=3), PoolRule(RANKED, pool="user")

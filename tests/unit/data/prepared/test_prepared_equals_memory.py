@@ -7,6 +7,7 @@ import pytest
 from twotower_jax.config.data import ColumnsConfig, DataConfig
 from twotower_jax.data import mapped, sources
 from twotower_jax.data.funnel_rows import funnel_rows
+from twotower_jax.data.hard_pools import PoolRule, make_pools
 from twotower_jax.data.history import make_history
 from twotower_jax.data.known_items import first_events, known_items
 from twotower_jax.data.log import Stage
@@ -20,7 +21,6 @@ from twotower_jax.data.split import split
 from twotower_jax.data.summary import data_fingerprint
 from twotower_jax.run.loader import Loaded
 from twotower_jax.run.negatives import stored_pools
-from twotower_jax.sampling.hard_pools import PoolRule, make_pools
 
 ROWS = 200
 

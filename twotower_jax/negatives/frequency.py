@@ -24,7 +24,7 @@ Known limits, all of the method:
   items, more hashes in the same memory make it worse.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +36,10 @@ from twotower_jax.data.shards import (
     over_tables,
     own_places,
     table_shards,
+    take,
 )
+from twotower_jax.negatives.expected_count import log_inclusion
+from twotower_jax.negatives.source import Batch
 
 # One odd multiplier a hash: the first 32 bits of the fractional parts of the cube
 # roots of the first primes (the round constants of SHA-256, FIPS 180-4), lowest bit 1.
@@ -301,3 +304,88 @@ def log_q(
     """
     count = log_count(frequency, ids, step, buckets)
     return count - jnp.log(jnp.float32(batch_size))
+
+
+# --- The law of the positives of a batch ----------------------------------------------
+
+
+class Counted(NamedTuple):
+    """The law q+ of the positives of a batch from exact counts.
+
+    Attributes:
+      log_q_plus: [num_items] float32 log q+.
+    """
+
+    log_q_plus: jax.Array
+
+    def init(self) -> dict:
+        """No memory."""
+        return {}
+
+    def observe(self, memory: dict, batch: Batch) -> dict:
+        """Memories as they are."""
+        return memory
+
+    def log_q(self, memory: dict, batch: Batch, items: jax.Array) -> jax.Array:
+        """Log probability [...] that a positive of the batch is the item."""
+        return take(self.log_q_plus, items)
+
+    def log_once(
+        self, memory: dict, batch: Batch, others: Any, items: jax.Array
+    ) -> jax.Array:
+        """Log probability [...] that one of the other rows has the item.
+
+        1 - (1 - q+)^(n - 1) for n - 1 other rows.
+        """
+        return log_inclusion(take(self.log_q_plus, items), others)
+
+
+class Streamed(NamedTuple):
+    """The law q+ of the positives of a batch, estimated from the stream of batches.
+
+    Attributes:
+      alpha: [] weight of the newest gap.
+      buckets: number of buckets of each hash function.
+      hashes: number of hash functions.
+      initial_gap: gap of every bucket before the first step, in steps.
+    """
+
+    alpha: Any
+    buckets: int
+    hashes: int = 2
+    initial_gap: float = 50.0
+
+    def init(self) -> dict:
+        """Arrays before the first step, as the memory "frequency"."""
+        start = init_frequency(self.hashes, self.buckets, self.initial_gap)
+        return {"frequency": start}
+
+    def observe(self, memory: dict, batch: Batch) -> dict:
+        """Memories with the items of a batch counted, before its draws."""
+        counted = update(
+            memory["frequency"],
+            batch.items,
+            batch.step,
+            self.alpha,
+            buckets=self.buckets,
+        )
+        return memory | {"frequency": counted}
+
+    def log_q(self, memory: dict, batch: Batch, items: jax.Array) -> jax.Array:
+        """Log probability [...] that a positive of the batch is the item."""
+        seen = memory["frequency"]
+        return log_q(seen, items, batch.size, batch.step, self.buckets)
+
+    def log_once(
+        self, memory: dict, batch: Batch, others: Any, items: jax.Array
+    ) -> jax.Array:
+        """Log probability [...] that one of the other rows has the item.
+
+        The estimate counts an item once per batch, so that it is that of
+        I = 1 - (1 - q+)^n itself: 1 - (1 - I)^((n - 1) / n) for n - 1 other rows.
+        """
+        seen = log_count(memory["frequency"], items, batch.step, self.buckets)
+        return log_inclusion(seen, others / batch.size)
+
+
+PositiveLaw = Counted | Streamed

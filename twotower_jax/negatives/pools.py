@@ -2,13 +2,13 @@
 
 A row's pool is L items with their log probabilities; padding has log probability -inf
 and an id that no item has. Everything here is exact: a draw has the log probability
-that ``hard_log_prob`` returns, and nothing else is drawn.
+that its pool states, and nothing else is drawn.
 """
 
 import jax
 import jax.numpy as jnp
 
-from twotower_jax.sampling.proposals import fine_uniform
+from twotower_jax.negatives.proposals import fine_uniform
 
 
 def draw_hard(
@@ -65,26 +65,6 @@ def cumulated(log_prob: jax.Array) -> jax.Array:
     prob = jnp.exp(log_prob - jnp.where(top > -jnp.inf, top, 0))
     total = jnp.where(prob > 0, jnp.cumsum(prob, axis=1), 0)
     return jax.lax.cummax(total, axis=1)
-
-
-def hard_log_prob(item: jax.Array, log_prob: jax.Array, ids: jax.Array) -> jax.Array:
-    """Log probability pi_u(j) of any items under each row's pool, -inf outside of it.
-
-    Args:
-      item: [B, L] int32, distinct except on padding.
-      log_prob: [B, L] float32, -inf on padding.
-      ids: [B, K] int32, also ids outside of the catalogue.
-
-    Returns:
-      [B, K] float32.
-
-    Examples:
-      >>> pool, log_prob = jnp.array([[3, 8]]), jnp.array([[-1.0, -0.5]])
-      >>> hard_log_prob(pool, log_prob, jnp.array([[8, 4]])).tolist()
-      [[-0.5, -inf]]
-    """
-    same = ids[:, :, None] == item[:, None, :]
-    return jnp.where(same, log_prob[:, None, :], -jnp.inf).max(axis=2)
 
 
 def hard_stage(item: jax.Array, stage: jax.Array, ids: jax.Array) -> jax.Array:

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from twotower_jax.data.shards import spread_batch, take
-from twotower_jax.sampling.proposals import Proposal, fine_uniform
+from twotower_jax.negatives.proposals import Proposal, fine_uniform
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def log_known_mass(tree: MassTree, number: jax.Array) -> jax.Array:
       [...] float32.
 
     Examples:
-      >>> from twotower_jax.sampling.proposals import from_weights
+      >>> from twotower_jax.negatives.proposals import from_weights
       >>> tree = mass_tree(from_weights(np.array([2.0, 1.0, 1.0])), np.arange(3))
       >>> jnp.exp(log_known_mass(tree, jnp.arange(1, 4))).tolist()
       [0.5, 0.75, 1.0]
@@ -115,7 +115,7 @@ def sample_known(
       Item ids of the given shape, int32.
 
     Examples:
-      >>> from twotower_jax.sampling.proposals import from_weights
+      >>> from twotower_jax.negatives.proposals import from_weights
       >>> proposal = from_weights(np.array([1.0, 1.0, 9.0]))
       >>> tree = mass_tree(proposal, np.array([2, 0, 1]))
       >>> sample_known(jax.random.key(0), tree, jnp.array(1), (3,)).tolist()

@@ -1,8 +1,13 @@
-"""Dynamic negatives: selected by the scores of the model that is being trained."""
+"""Dynamic negatives: the best scored of several easy draws."""
+
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+
+from twotower_jax.negatives.easy import EasyLaw, KnownLaw
+from twotower_jax.negatives.slots import HARD_SOURCES, HardDraws, HardSource
+from twotower_jax.negatives.source import Batch, Keys, no_pools
 
 # Below this log r, log1p(-r) = -r to the last bit, and e^log_r still is a float32.
 TINY_LOG_R = -60.0
@@ -94,36 +99,41 @@ def _dns_row(scores: jax.Array, log_q: jax.Array, draws: jax.Array) -> jax.Array
     return jnp.zeros(size, jnp.float32).at[order].set(log_prob, unique_indices=True)
 
 
-def window(items: np.ndarray, first: int, end: int, num_items: int) -> np.ndarray:
-    """Ranks [first, end) of exact top-k lists as pools of hard negatives.
+@dataclass(frozen=True)
+class BestOf(HardSource):
+    """The candidate of each slot that has the best score under the current parameters.
 
-    The first ranks hold items that the user would like as well (false negatives), the
-    last ones are easy; a window such as [100, 500) leaves out both.
+    The row's mask and the filter of negatives apply before the choice: a candidate that
+    they drop has the score -inf. The best of plain draws is often an item that the user
+    likes; masked after the choice, it would leave its slot empty. A slot with masked
+    candidates alone is switched off.
 
-    Args:
-      items: [Q, K] int items, best first; an id outside 0..num_items - 1, such as the
-        -1 of `top_k`, is padding.
-      first: static rank, from 0.
-      end: static rank, above first.
-      num_items: size of the catalogue, the id of padding.
+    With ``negatives.hard.log_q=easy`` the expected counts stay those of the easy
+    proposal: m + h draws of q^E. They do not describe the choice. Its exact probability
+    is that of `dns_log_prob` with the scores of masked items at -inf.
 
-    Returns:
-      [Q, end - first] int32, also where K is smaller than end; num_items is padding. A
-      row without an item in the window is all padding.
+    Attributes:
+      candidate_num: number M of easy draws per slot.
 
-    Raises:
-      ValueError: unless 0 <= first < end.
-
-    Examples:
-      >>> window(np.array([[4, 2, 7, -1]]), 1, 4, num_items=9).tolist()
-      [[2, 7, 9]]
+    References:
+      Zhang et al., Optimizing Top-N Collaborative Filtering via Dynamic Negative Item
+      Sampling, SIGIR 2013.
     """
-    if not 0 <= first < end:
-        raise ValueError(
-            f"a window of ranks needs 0 <= first < end, got [{first}, {end})"
-        )
-    part = np.asarray(items, np.int32)[:, first:end]
-    missing = end - first - part.shape[1]
-    part = np.pad(part, ((0, 0), (0, missing)), constant_values=num_items)
-    valid = (part >= 0) & (part < num_items)
-    return np.where(valid, part, np.int32(num_items))
+
+    scored = per_slot = True
+    candidate_num: int
+
+    def draw_slots(
+        self, memory: dict, key: Keys, batch: Batch, easy: EasyLaw | KnownLaw, num: int
+    ) -> HardDraws:
+        """The best of M easy draws for each slot."""
+        shape = (batch.size, num, self.candidate_num)
+        ids = easy.draw(key("negatives.hard"), batch, shape)
+        scores, masked = batch.score(ids)
+        best = best_of(jnp.where(masked, -jnp.inf, scores))[..., None]
+        items = jnp.take_along_axis(ids, best, axis=-1)[..., 0]
+        items = jnp.where(masked.all(axis=-1), easy.num_items, items)
+        return HardDraws(items, no_pools(batch.size))
+
+
+HARD_SOURCES["dns"] = BestOf

@@ -7,10 +7,16 @@ entry is an embedding without gradient, its item, and its log q at the time of t
 The same item can be in the bank several times.
 """
 
+from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+
+from twotower_jax.negatives.frequency import PositiveLaw
+from twotower_jax.negatives.in_batch import LAW
+from twotower_jax.negatives.source import Batch, ByItem, Count, Keys, Source, Stored
 
 
 class Bank(NamedTuple):
@@ -222,3 +228,50 @@ def _mean(bank: Bank, values: jax.Array, empty: float) -> jax.Array:
     total = jnp.where(bank.step >= 0, values, 0).sum()
     number = filled(bank)
     return jnp.where(number > 0, total / jnp.maximum(number, 1), jnp.float32(empty))
+
+
+@dataclass(frozen=True)
+class CrossBatch(Source):
+    """The candidates of earlier batches: M draws from q+.
+
+    Attributes:
+      law: the law q+ of the positives of a batch.
+      size: number M of entries, at least a batch.
+      dim: numbers of an embedding.
+      num_items: size of the catalogue.
+      warmup: [] steps before the bank is used.
+    """
+
+    law: PositiveLaw
+    size: int
+    dim: int
+    num_items: int
+    warmup: jax.Array | int = 0
+
+    def init(self) -> dict:
+        """The empty bank, as the memory "bank"."""
+        return {"bank": init_bank(self.size, self.dim, self.num_items)}
+
+    def draw(self, memory: dict, key: Keys, batch: Batch) -> Stored:
+        """The entries [M]; none is on before the warm-up is over."""
+        bank, used = memory["bank"], self._used(memory, batch)
+        on = (bank.item < self.num_items) & (used > 0)
+        return Stored(bank.item, bank.embedding, on, bank.log_q + jnp.log(used))
+
+    def counts(self, memory: dict, batch: Batch, drawn: Stored) -> list[Count]:
+        """An item is expected as often as it is put in: entries in use times q+."""
+        log_q = partial(self.law.log_q, memory, batch)
+        return [ByItem(LAW, log_q, self._used(memory, batch))]
+
+    def update(
+        self, memory: dict, batch: Batch, drawn: Stored, embeddings: jax.Array
+    ) -> dict:
+        """The bank with the items of the batch in place of its oldest entries."""
+        log_q = self.law.log_q(memory, batch, batch.items)
+        bank = push(memory["bank"], embeddings, batch.items, log_q, batch.step)
+        return memory | {"bank": bank}
+
+    def _used(self, memory: dict, batch: Batch) -> jax.Array:
+        """Return the number of entries in use; 0 until the warm-up is over."""
+        warm = batch.step >= self.warmup
+        return jnp.where(warm, filled(memory["bank"]), 0).astype(jnp.float32)

@@ -28,6 +28,26 @@ def log_frequency(counts: np.ndarray) -> np.ndarray:
         return (np.log(counts) - np.log(counts.sum())).astype(np.float32)
 
 
+def log_effective(counts: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Log of the effective distribution: log q+_i = log(c_i w_i / sum_j c_j w_j).
+
+    q+ is the distribution of the items of a batch, which the correction of in-batch
+    negatives subtracts.
+
+    Args:
+      counts: [num_items] training positives c_i of each item.
+      weights: [num_items] float64 w_i.
+
+    Returns:
+      [num_items] float32; -inf where c_i w_i = 0.
+
+    Examples:
+      >>> np.exp(log_effective(np.array([1, 4]), np.array([1.0, 0.75]))).tolist()
+      [0.25, 0.75]
+    """
+    return log_frequency(np.asarray(counts) * weights)
+
+
 def log_expected_count(*sources: tuple[jax.Array, jax.Array | float]) -> jax.Array:
     """Log of expected counts: log N_j, N_j the sum over sources of draws times q_j.
 

@@ -4,7 +4,9 @@ Every user's training positives are one sorted list; a batch looks up only those
 own users, so the cost depends on the batch and not on users or catalogue.
 """
 
+import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -20,8 +22,10 @@ from twotower_jax.data.shards import (
     table_shards,
     take,
     take_own,
+    take_rows,
 )
 from twotower_jax.data.user_ranges import ranges_of_users, rows_of_users
+from twotower_jax.negatives.source import Batch
 from twotower_jax.registry import Registry
 
 # Positives of the rows that are looked up at a time. A CPU loses less by a small chunk
@@ -245,3 +249,106 @@ def _found(
     halvings = 32 - jax.lax.clz(jnp.max(end - begin))
     low, _ = jax.lax.fori_loop(0, halvings, halve, (low, high))
     return (low < last) & (values[low] == items)
+
+
+def unknown_items(known: Any, batch: Batch, items: jax.Array) -> jax.Array:
+    """Whether each item is not known yet at the moment of the row.
+
+    Args:
+      known: place [num_items] of each item in the order of first events, and number
+        [n] of items known at each training positive.
+      batch: B rows.
+      items: [B or 1, K] int32; an id outside of the catalogue gets some value.
+
+    Returns:
+      [B, K] bool.
+    """
+    return take(known.place, items) >= take_rows(known.number, batch.rows)[:, None]
+
+
+@dataclass(frozen=True)
+class RowMasks:
+    """All that is masked in a row: the one place of masks.
+
+    Attributes:
+      num_items: size of the catalogue; ids from here on are draws that do not count.
+      same_item: whether every draw of the row's own item is masked. Otherwise only the
+        row's own positive is.
+      positives: (positives of every user,) where those of the row's user are masked.
+      known: (items known at each positive,) where the others are masked.
+    """
+
+    num_items: int
+    same_item: bool = True
+    positives: tuple[UserPositives, ...] = ()
+    known: tuple[Any, ...] = ()
+
+    def of_items(self, batch: Batch, items: jax.Array) -> jax.Array:
+        """Whether each item of a row is masked in it, [B, ...] for items [B, ...]."""
+        flat = items.reshape(items.shape[0], -1)
+        masked = flat >= self.num_items
+        if self.same_item:
+            masked |= flat == batch.items[:, None]
+        for positives in self.positives:
+            masked |= contains(positives, batch.queries.user, flat)
+        for known in self.known:
+            masked |= unknown_items(known, batch, flat)
+        return masked.reshape(items.shape)
+
+    @property
+    def by_row(self) -> bool:
+        """Whether items beside the row's own are masked in some rows alone."""
+        return bool(self.positives or self.known)
+
+    def of_columns(self, batch: Batch, items: jax.Array) -> tuple[jax.Array, ...]:
+        """Which ascending items [U] are masked in a row, ([B, U] bool,), own excepted.
+
+        Returns:
+          () where none is.
+        """
+        parts = [
+            *(seen_places(one, batch.queries.user, items) for one in self.positives),
+            *(unknown_items(one, batch, items[None, :]) for one in self.known),
+        ]
+        return (functools.reduce(jnp.logical_or, parts),) if parts else ()
+
+
+class ScoreFilter(NamedTuple):
+    """The filter of negatives that score nearly as high as the positive.
+
+    Attributes:
+      gamma: [] negatives from gamma times the score of the positive on are left out.
+      warmup: [] steps before they are.
+    """
+
+    gamma: Any
+    warmup: Any
+
+    def limit(self, step: jax.Array, positive: jax.Array) -> jax.Array:
+        """Score from which on a negative is left out of its row: gamma s_p.
+
+        Negative j is kept iff s_j < gamma s_p, with scores of the current model before
+        any correction. Both sides may be over the temperature, which is positive.
+        Likely false negatives are left out so; with s_p < 0 and gamma < 1 some are that
+        score below p.
+
+        Args:
+          step: [] int32.
+          positive: [B] scores of the positives, before any correction.
+
+        Returns:
+          [B] float, without gradient; inf before the end of the warm-up.
+
+        References:
+          Qu et al., RocketQA, NAACL 2021 (denoised hard negatives); Moreira et al.,
+          NV-Retriever, 2024 (TopK-PercPos: below a share of the positive's score).
+        """
+        limit = self.gamma * jax.lax.stop_gradient(positive)
+        return jnp.where(step >= self.warmup, limit, jnp.inf)
+
+    def drops(
+        self, step: jax.Array, positive: jax.Array, scores: jax.Array
+    ) -> jax.Array:
+        """Whether candidates of rows are left out, [B, ...] for scores [B, ...]."""
+        limit = self.limit(step, positive)
+        return scores >= limit.reshape(-1, *[1] * (scores.ndim - 1))

@@ -1,0 +1,150 @@
+"""In-batch negatives: the positives of the other rows of the batch.
+
+Where sequences stand end to end in a batch, the other positives of a row's user are
+columns with it whenever the row is, and the expected count of their items is their
+number, not (n - 1) q+.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from twotower_jax.negatives.frequency import PositiveLaw
+from twotower_jax.negatives.source import (
+    Batch,
+    ByItem,
+    Count,
+    Keys,
+    Listed,
+    Shared,
+    Source,
+)
+
+LAW = "positives"
+
+
+@dataclass(frozen=True)
+class InBatch(Source):
+    """The positives of the other rows, n - 1 draws from q+.
+
+    Attributes:
+      law: the law q+ of the positives, that of resampled ones where they are.
+      num_items: size of the catalogue.
+      distinct: whether an item that stands several times in the batch counts once, with
+        the probability that the batch has it as its expected count.
+      longest: rows of the longest sequence where the rows of a batch are sequences end
+        to end; 0 where they are single clicks.
+      own_rows: whether the other rows of a row's own sequence are negatives of it.
+
+    Examples:
+      >>> from twotower_jax.negatives import Counted
+      >>> source = InBatch(Counted(jnp.log(jnp.array([0.75, 0.25]))), 2)
+      >>> batch = Batch(jnp.arange(4), jnp.array([0, 0, 1, 0]))
+      >>> drawn = source.draw({}, Keys(0), batch)
+      >>> log_n = source.log_count({}, batch, drawn, jnp.array([[0, 1]]))
+      >>> jnp.exp(log_n).round(2).tolist()  # 3 draws of 3/4 and 1/4
+      [[2.25, 0.75]]
+
+    References:
+      Yi et al., Sampling-bias-corrected neural modeling for large corpus item
+      recommendations, RecSys 2019.
+    """
+
+    law: PositiveLaw
+    num_items: int
+    distinct: bool = False
+    longest: int = 0
+    own_rows: bool = True
+
+    def draw(self, memory: dict, key: Keys, batch: Batch) -> Shared:
+        """The items of the batch [B]."""
+        return Shared(batch.items)
+
+    def counts(self, memory: dict, batch: Batch, drawn: Shared) -> list[Count]:
+        """An item is expected (n - 1) q+ times, or once with its chance to be there."""
+        others: Any = batch.size - 1
+        if self.longest:
+            # A batch of one sequence alone counts as having one other row, as the next
+            # one of that sequence may: the log of an expected count of 0 would be -inf.
+            there = self._of_sequence(batch)[1]
+            number = 1 + there.sum(axis=1).mean(dtype=jnp.float32)
+            others = jnp.maximum(batch.size - number, 1)
+        log_q, log_once = (
+            partial(self.law.log_q, memory, batch),
+            partial(self.law.log_once, memory, batch, others),
+        )
+        found: list[Count] = [ByItem(LAW, log_q, others)]
+        if self.distinct:
+            found = [ByItem("once in the batch", log_once, 1)]
+        if not (self.longest and self.own_rows):
+            return found
+        own = self._own_items(batch)
+        if self.distinct:
+            # An item counts once per batch, and that of an own row is there for
+            # certain: its count is the rest to 1. Padding reads that of some item.
+            rest = jnp.log1p(-jnp.exp(log_once(own.item)))
+            own = Listed(own.item, jnp.where(own.log_count >= 0, rest, -jnp.inf))
+        return [*found, own]
+
+    def _of_sequence(self, batch: Batch) -> tuple[jax.Array, jax.Array]:
+        """Return places [B, 2 L - 2] near a row, and which are of its sequence."""
+        queries, rows, longest = batch.queries, batch.size, self.longest
+        code = sequence_codes(queries.begin, queries.end)
+        row = jnp.arange(rows, dtype=jnp.int32)
+        steps = [step for step in range(1 - longest, longest) if step]
+        other = row[:, None] + jnp.array(steps, jnp.int32)[None, :]
+        there = (other >= 0) & (other < rows)
+        other = jnp.clip(other, 0, rows - 1)
+        return other, there & (code[other] == code[:, None])
+
+    def _own_items(self, batch: Batch) -> Listed:
+        """Return the items of other rows of each sequence, and their numbers' logs."""
+        other, there = self._of_sequence(batch)
+        same = there & (batch.items[other] == batch.items[:, None])
+        total = 1 + same.sum(axis=1)  # rows of the sequence with the row's item
+        items = jnp.where(there, batch.items[other], self.num_items)
+        # The row itself is none of its negatives.
+        others = total[other] - same
+        log_number = jnp.log(jnp.where(there, others, 0).astype(jnp.float32))
+        return Listed(items, log_number)
+
+
+def sequence_codes(begin: jax.Array, end: jax.Array) -> jax.Array:
+    """Sequences of rows that stand end to end.
+
+    Args:
+      begin: [B] int32 places of the first items of the rows' sequences.
+      end: [B] int32 places of the rows' items.
+
+    Returns:
+      [B] int32, from 0 on; a row that does not continue the one before begins another.
+
+    Examples:
+      >>> sequence_codes(jnp.array([0, 0, 4, 0]), jnp.array([2, 3, 5, 1])).tolist()
+      [0, 0, 1, 2]
+    """
+    starts = (end[1:] != end[:-1] + 1) | (begin[1:] != begin[:-1])
+    first = jnp.zeros(1, jnp.int32)
+    return jnp.concatenate([first, jnp.cumsum(starts, dtype=jnp.int32)])
+
+
+@dataclass(frozen=True)
+class Catalogue(Source):
+    """Every item once: the columns of a full softmax.
+
+    Attributes:
+      num_items: size of the catalogue.
+    """
+
+    num_items: int
+
+    def draw(self, memory: dict, key: Keys, batch: Batch) -> Shared:
+        """All items, ascending."""
+        return Shared(jnp.arange(self.num_items, dtype=jnp.int32))
+
+    def counts(self, memory: dict, batch: Batch, drawn: Shared) -> list[Count]:
+        """An item is expected once."""
+        return [ByItem("catalogue", lambda items: jnp.zeros(items.shape), 1)]

@@ -1,0 +1,450 @@
+"""The mixture of all sources of negatives of a batch: draws, masks and corrections.
+
+The logit of a negative is its score over the temperature minus the log of its expected
+count in the row (logQ): the sum of the counts of all sources,
+
+  N_j(u) = (n - 1 + M) q+_j + m q^E_j + h pi_u(j)
+
+with n - 1 other rows of the batch, M entries of the bank, m easy draws and h hard ones:
+which source drew a negative is unknown to its row. A masked one stands for no draw.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from twotower_jax.losses.terms import (
+    ColumnTerms,
+    ListedTerms,
+    PairTerms,
+    RowTerms,
+    column_terms,
+    tempered,
+)
+from twotower_jax.negatives import columns as cols
+from twotower_jax.negatives.distinct import Distinct, find_distinct
+from twotower_jax.negatives.frequency import Counted, PositiveLaw
+from twotower_jax.negatives.in_batch import Catalogue, InBatch
+from twotower_jax.negatives.masks import RowMasks
+from twotower_jax.negatives.slots import RowSlots
+from twotower_jax.negatives.source import (
+    Batch,
+    ByItem,
+    Candidates,
+    Count,
+    Dense,
+    Keys,
+    Listed,
+    Memory,
+    Shared,
+    Slots,
+    Source,
+    Stored,
+    add_by_law,
+    by_row,
+    log_sum_of,
+    no_pools,
+)
+from twotower_jax.registry import Registry
+
+NO_MEMORY = Counted(())  # type: ignore[arg-type]
+# Key of stored entries where rows mask no item: no row has it.
+NO_KEY = -2
+
+
+class Correction(NamedTuple):
+    """Logits that are corrected by log q; a choice of ``loss.logq.correct``.
+
+    Attributes:
+      negatives: Whether the negatives are corrected.
+      positive: Whether the positive is corrected too.
+    """
+
+    negatives: bool
+    positive: bool
+
+
+CORRECTIONS: Registry[Correction] = Registry(
+    "loss.logq.correct",
+    {
+        "all": Correction(negatives=True, positive=True),
+        "negatives": Correction(negatives=True, positive=False),
+        "none": Correction(negatives=False, positive=False),
+    },
+)
+
+
+class Draws(NamedTuple):
+    """The negatives of a batch of B rows.
+
+    Attributes:
+      columns: Candidates that all rows share.
+      slots: Candidates of each row; K is 0 where rows have none.
+      stored: Columns with embeddings of earlier steps, ones of no source have none.
+      drawn: What each source drew.
+    """
+
+    columns: cols.Columns
+    slots: Slots
+    stored: tuple[Stored, ...]
+    drawn: tuple[Candidates, ...]
+
+
+class Terms(NamedTuple):
+    """Masks and corrections of the scores of a batch.
+
+    Attributes:
+      columns: Terms of the columns.
+      rows: Terms of the rows and their slots.
+      positive: [B] term of the positive.
+    """
+
+    columns: ColumnTerms
+    rows: RowTerms
+    positive: jax.Array
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Sources of negatives that are drawn together.
+
+    Attributes:
+      sources: sources, of any number.
+      num_items: size of the catalogue.
+      masks: what is masked in a row.
+      correct: which logits log q corrects.
+      positives: the law of the positives of a batch, which may have a memory.
+      strength: (factor of log q,) where it is not 1.
+      merged: whether equal items of the batch and of shared draws are one column with
+        their multiplicity, which changes no loss.
+
+    Examples:
+      >>> from twotower_jax.negatives import InBatch, uniform_negatives
+      >>> law = Counted(jnp.log(jnp.array([0.5, 0.3, 0.2])))
+      >>> sources = InBatch(law, 3), uniform_negatives(2, 3)
+      >>> mixture = Mixture(sources, 3, RowMasks(3))
+      >>> batch = Batch(jnp.arange(2), jnp.array([0, 1]))
+      >>> draws = mixture.draw({}, Keys(0), batch)
+      >>> draws.columns.encode_ids.shape  # two items of the batch, two draws
+      (4,)
+      >>> jnp.exp(mixture.log_count({}, batch, draws, jnp.array([[0]]))).round(2)
+      Array([[1.17]], dtype=float32)
+    """
+
+    sources: tuple[Source, ...]
+    num_items: int
+    masks: RowMasks
+    correct: Correction = CORRECTIONS["all"]
+    positives: PositiveLaw = NO_MEMORY
+    strength: tuple[Any, ...] = ()
+    merged: bool = False
+
+    @property
+    def _of_batch(self) -> list[InBatch]:
+        return [source for source in self.sources if isinstance(source, InBatch)]
+
+    @property
+    def _distinct(self) -> bool:
+        return any(source.distinct for source in self._of_batch)
+
+    @property
+    def _whole(self) -> bool:
+        return any(isinstance(source, Catalogue) for source in self.sources)
+
+    @property
+    def columns_ascend(self) -> bool:
+        """Whether the items of the columns are distinct and sorted, padding last."""
+        return (self.merged and not self._distinct) or self._whole
+
+    def init(self) -> Memory:
+        """Memories of all sources before the first step."""
+        memory = self.positives.init()
+        for source in self.sources:
+            memory = memory | source.init()
+        return memory
+
+    def observe(self, memory: Memory, batch: Batch) -> Memory:
+        """Memories with the items of the batch counted, before its draws."""
+        return self.positives.observe(memory, batch)
+
+    def draw(self, memory: Memory, key: Keys, batch: Batch) -> Draws:
+        """The negatives of a batch.
+
+        Args:
+          memory: memories of all sources.
+          key: keys of the step.
+          batch: B rows.
+        """
+        drawn = tuple(source.draw(memory, key, batch) for source in self.sources)
+        return self.collect(batch, drawn)
+
+    def collect(self, batch: Batch, drawn: tuple[Candidates, ...]) -> Draws:
+        """The negatives of a batch from what each source drew."""
+        slots = [one for one in drawn if isinstance(one, Slots)]
+        empty = jnp.zeros((batch.size, 0), jnp.int32)
+        none = Slots(empty, empty > 0, no_pools(batch.size))
+        if len(slots) > 1:
+            items, hard = (
+                jnp.concatenate(parts, axis=1)
+                for parts in zip(*(one[:2] for one in slots), strict=True)
+            )
+            slots = [Slots(items, hard, slots[0].pool)]
+        stored = tuple(one for one in drawn if isinstance(one, Stored))
+        columns = self._columns(batch, drawn)
+        return Draws(columns, slots[0] if slots else none, stored, drawn)
+
+    def _columns(self, batch: Batch, drawn: tuple[Candidates, ...]) -> cols.Columns:
+        """Return the columns: the items of the batch and the shared draws."""
+        if self._whole:
+            return cols.catalogue_columns(batch.items, self.num_items)
+        shared = [
+            one.items
+            for source, one in zip(self.sources, drawn, strict=True)
+            if isinstance(one, Shared) and not isinstance(source, InBatch)
+        ]
+        items = jnp.concatenate([jnp.zeros(0, jnp.int32), *shared])
+        rest = {"same_item": self.masks.same_item, "num_items": self.num_items}
+        if self._distinct:
+            return cols.distinct_columns(batch.items, items, **rest)
+        if self.merged:
+            return cols.merged_columns(batch.items, items, **rest)
+        in_batch = bool(self._of_batch)
+        return cols.separate_columns(batch.items, items, in_batch=in_batch, **rest)
+
+    def update(
+        self, memory: Memory, batch: Batch, draws: Draws, embeddings: jax.Array
+    ) -> Memory:
+        """Memories of all sources after a step.
+
+        Args:
+          memory: memories of all sources.
+          batch: B rows.
+          draws: their negatives.
+          embeddings: [B, D] of the rows' items, without gradient.
+        """
+        for source, drawn in zip(self.sources, draws.drawn, strict=True):
+            memory = source.update(memory, batch, drawn, embeddings)
+        return memory
+
+    def counts(self, memory: Memory, batch: Batch, draws: Draws) -> list[Count]:
+        """Expected counts of all sources, which add up.
+
+        Those by item come first, and lists of rows last, whatever the sources' order.
+        """
+        found: list[Count] = []
+        for source, drawn in zip(self.sources, draws.drawn, strict=True):
+            found += source.counts(memory, batch, drawn)
+        first = [one for one in found if not isinstance(one, Listed)]
+        return [*first, *(one for one in found if isinstance(one, Listed))]
+
+    def log_count(
+        self, memory: Memory, batch: Batch, draws: Draws, items: jax.Array
+    ) -> jax.Array:
+        """Log of the expected number of draws of items in rows, of all sources.
+
+        Args:
+          memory: memories of all sources.
+          batch: B rows.
+          draws: their negatives.
+          items: [1 or B, K] int32; padding has the count of any item.
+
+        Returns:
+          [1 or B, K] float32; 0 where no negative is corrected.
+        """
+        if not self.correct.negatives:
+            return jnp.zeros(items.shape, jnp.float32)
+        items = jnp.minimum(items, self.num_items - 1)
+        return log_sum_of(self.counts(memory, batch, draws), items)
+
+    def terms(
+        self, memory: Memory, batch: Batch, draws: Draws, weight: jax.Array
+    ) -> Terms:
+        """Masks and corrections of the scores of a batch.
+
+        Args:
+          memory: memories of all sources.
+          batch: B rows.
+          draws: their negatives.
+          weight: [B] weight of each row in the sum of losses.
+        """
+        return _Correcting(self, memory, batch, draws).terms(weight)
+
+    def bias(self, memory: Memory, batch: Batch, draws: Draws) -> jax.Array:
+        """What is added to the scores of rows and columns, of all columns at once.
+
+        The log of the number of draws that a column stands for less the log of its
+        expected count; -inf where it is masked. For training loops that hold the
+        scores [B, C]; `terms` needs no such array.
+
+        Returns:
+          [B, C] float32.
+        """
+        weight = jnp.ones(batch.size)
+        terms = self.terms(memory, batch, draws, weight)
+        pairs = column_terms(terms.columns, terms.rows)
+        return pairs.log_mult - pairs.log_count
+
+
+@dataclass(frozen=True)
+class _Correcting:
+    """The corrections of one batch."""
+
+    mixture: Mixture
+    memory: Memory
+    batch: Batch
+    draws: Draws
+
+    def terms(self, weight: jax.Array) -> Terms:
+        """Return masks and corrections."""
+        mixture, batch, drawn = self.mixture, self.batch, self.draws.columns
+        items = drawn.encode_ids[: drawn.log_mult.shape[0]]
+        counts = self._counts()
+        by_item, group = self._by_group(counts, items)
+        columns = ColumnTerms(
+            drawn.log_mult, by_item, drawn.key, strength=mixture.strength
+        )
+        for place, stored in enumerate(mixture.sources):
+            entries = self.draws.drawn[place]
+            if isinstance(entries, Stored):
+                items = jnp.concatenate([items, entries.items])
+                columns = self._append(columns, stored, entries)
+        own = self._in_rows(counts, batch.items[:, None])[:, 0]
+        rows = RowTerms(
+            weight=weight,
+            key=drawn.row_key,
+            own_log_mult=drawn.own_log_mult,
+            own_log_count=own,
+            slots=self._slot_terms(counts),
+            group=group,
+        )
+        listed = [one for one in counts if isinstance(one, Listed)]
+        if items.shape[0] and (listed or mixture.masks.by_row):
+            has_stored = bool(self.draws.stored)
+            ascending = mixture.columns_ascend and not has_stored
+            distinct = self._distinct_items(items, ascending)
+            if not ascending:
+                columns = columns._replace(place=(distinct.place,))
+            # Stored entries have counts of earlier steps.
+            if listed and not has_stored:
+                columns = columns._replace(first=(_first_columns(distinct),))
+            rows = rows._replace(
+                seen=mixture.masks.of_columns(batch, distinct.ids),
+                listed=tuple(self._listed_terms(one, distinct) for one in listed),
+            )
+        shift = jnp.zeros_like(own)
+        if mixture.correct.positive:
+            shift = -tempered(own, mixture.strength)
+        return Terms(columns, rows, shift)
+
+    def _counts(self) -> list[Count]:
+        if not self.mixture.correct.negatives:
+            return []
+        return self.mixture.counts(self.memory, self.batch, self.draws)
+
+    def _in_rows(self, counts: list[Count], items: jax.Array) -> jax.Array:
+        """Return log counts of items [B, K] in their rows."""
+        if not self.mixture.correct.negatives:
+            return jnp.zeros(items.shape, jnp.float32)
+        clipped = jnp.minimum(items, self.mixture.num_items - 1)
+        return jnp.broadcast_to(log_sum_of(counts, clipped), items.shape)
+
+    def _by_group(
+        self, counts: list[Count], items: jax.Array
+    ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+        """Return log counts of columns by group of rows [G, C], and the rows' groups.
+
+        Those that rows list are not among them.
+        """
+        if not self.mixture.correct.negatives:
+            return jnp.zeros((1, items.shape[0]), jnp.float32), ()
+        items = jnp.minimum(items[None, :], self.mixture.num_items - 1)
+        dense = [one.log_count(items) for one in counts if isinstance(one, Dense)]
+        laws = add_by_law(counts)
+        groups = {id(law.group[0]): law.group for law in laws if law.group}
+        if len(groups) > 1 or any(one.shape[0] > 1 for one in dense):
+            rows = self.batch.size
+            every = (jnp.arange(rows, dtype=jnp.int32),)
+            groups = {0: every}
+            laws = [by_row(law, rows)._replace(group=every) for law in laws]
+        group = next(iter(groups.values()), ())
+        terms = [_of_groups(law, items) for law in laws] + dense
+        total = jnp.full((1, items.shape[1]), -jnp.inf) if not terms else terms[0]
+        for term in terms[1:]:
+            total = jnp.logaddexp(total, term)
+        return total, group
+
+    def _append(
+        self, columns: ColumnTerms, source: Source, entries: Stored
+    ) -> ColumnTerms:
+        """Return the terms of the columns followed by those of stored entries."""
+        key = entries.items
+        if not self.mixture.masks.same_item:
+            key = jnp.full_like(key, NO_KEY)
+        log_count = jnp.zeros((1, key.shape[0]), jnp.float32)
+        if self.mixture.correct.negatives:
+            others: list[Count] = []
+            for other, drawn in zip(
+                self.mixture.sources, self.draws.drawn, strict=True
+            ):
+                if other is not source:
+                    others += other.counts(self.memory, self.batch, drawn)
+            log_count, _ = self._by_group(others, entries.items)
+            log_count = jnp.logaddexp(log_count, entries.log_count[None, :])
+        groups = max(columns.log_count.shape[0], log_count.shape[0])
+        both = [
+            jnp.broadcast_to(one, (groups, one.shape[1]))
+            for one in (columns.log_count, log_count)
+        ]
+        return columns._replace(
+            log_mult=jnp.concatenate(
+                [columns.log_mult, jnp.where(entries.on, 0.0, -jnp.inf)]
+            ),
+            log_count=jnp.concatenate(both, axis=1),
+            key=jnp.concatenate([columns.key, key]),
+        )
+
+    def _slot_terms(self, counts: list[Count]) -> PairTerms:
+        """Return the terms of the slots [B, K]."""
+        mixture, slots = self.mixture, self.draws.slots
+        masked = mixture.masks.of_items(self.batch, slots.items)
+        log_count = tempered(self._in_rows(counts, slots.items), mixture.strength)
+        of_slots = [one for one in mixture.sources if isinstance(one, RowSlots)]
+        if not all(one.log_q.corrected for one in of_slots):
+            log_count = jnp.where(slots.is_hard, 0, log_count)
+        return PairTerms(
+            log_mult=jnp.where(masked, -jnp.inf, 0.0),
+            log_count=jnp.where(masked, 0, log_count),
+        )
+
+    def _distinct_items(self, items: jax.Array, ascend: bool) -> Distinct:
+        """Return the distinct items of columns [C], which may be these themselves."""
+        number = items.shape[0]
+        if ascend:
+            return Distinct(items, jnp.arange(number, dtype=jnp.int32))
+        # Padding behind num_items, the id of columns that hold no item.
+        return find_distinct(items, number, self.mixture.num_items + 1)
+
+    def _listed_terms(self, listed: Listed, distinct: Distinct) -> ListedTerms:
+        """Return listed counts at the places of their items among the columns'."""
+        number = distinct.ids.shape[0]
+        place = jnp.minimum(jnp.searchsorted(distinct.ids, listed.item), number - 1)
+        # Padding has the id num_items, which padding of merged columns has too.
+        present = distinct.ids[place] == listed.item
+        present &= listed.item < self.mixture.num_items
+        place = jnp.where(present, place, number).astype(jnp.int32)
+        return ListedTerms(place, listed.log_count)
+
+
+def _of_groups(law: ByItem, items: jax.Array) -> jax.Array:
+    """Return log counts [G, C] of items [1, C] by group of rows."""
+    draws = jnp.asarray(law.draws, jnp.float32)
+    return law.log_q(items) + jnp.log(draws[:, None] if draws.ndim else draws)
+
+
+def _first_columns(distinct: Distinct) -> jax.Array:
+    """Return the first column of each distinct item, [C] int32; C behind the last."""
+    number = distinct.place.shape[0]
+    columns = jnp.arange(number, dtype=jnp.int32)
+    return jnp.full_like(columns, number).at[distinct.place].min(columns)

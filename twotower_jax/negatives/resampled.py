@@ -1,0 +1,105 @@
+"""Resampled negatives: drawn from several easy draws by the model's softmax."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+from twotower_jax.negatives.easy import EasyLaw, KnownLaw
+from twotower_jax.negatives.pools import draw_hard, has_pool
+from twotower_jax.negatives.slots import HARD_SOURCES, HardDraws, HardSource
+from twotower_jax.negatives.source import Batch, Keys, row_pools
+
+
+def resampled_log_prob(
+    item: jax.Array, log_weight: jax.Array, log_q: jax.Array, *, alone: bool
+) -> jax.Array:
+    """Log probability of a draw from each row's pool in proportion to its weights.
+
+    The pool of a row are M draws from q. A draw is place k with probability
+    w_k / sum_m w_m. Its item may stand at several places, and given the pool, item j is
+    drawn with
+
+      pi(j) = sum of w_k over the places of j / sum_m w_m.
+
+    Beside draws that can be any item, logQ with this pi is exact given the pool, as for
+    any pool. Alone, draws of the pool say nothing of the items outside of it. Then
+
+      e^{s_j} / ((1 / M) sum_m w_m) = M q_j w_j / sum_m w_m
+
+    is returned for w = e^s / q: the softmax with an estimate of its sum. The mean of
+    e^{s_j} over it is the sum of all e^s, exactly so over pools and draws.
+
+    Args:
+      item: [B, M] int32 items of the pool, which may repeat.
+      log_weight: [B, M] float32, log w_k; -inf for one that is never drawn.
+      log_q: [B, M] float32, log probability of the item as a draw of the pool.
+      alone: Whether a row has no other draws.
+
+    Returns:
+      [B, M] float32, equal at the places of an item; -inf where the weight is 0.
+
+    Examples:
+      >>> item, one = jnp.array([[4, 7, 4]]), jnp.zeros((1, 3))
+      >>> law = jnp.exp(resampled_log_prob(item, one, one, alone=False))
+      >>> [round(x, 4) for x in law[0].tolist()]
+      [0.6667, 0.3333, 0.6667]
+
+    References:
+      Chen et al., WWW 2022 (AdaSIR), sections 3 and 4.
+    """
+    top = log_weight.max(axis=1, keepdims=True)
+    top = jnp.where(jnp.isneginf(top), 0, top)
+    weight = jnp.exp(log_weight - top)
+    total = weight.sum(axis=1, keepdims=True)
+    log_total = jnp.log(jnp.where(total > 0, total, 1)) + top
+    if alone:
+        number = jnp.log(jnp.float32(item.shape[1]))
+        return log_weight + log_q + number - log_total
+    same = item[:, :, None] == item[:, None, :]
+    merged = jnp.einsum("bij,bj->bi", same.astype(weight.dtype), weight)
+    return jnp.where(weight > 0, jnp.log(merged) + top - log_total, -jnp.inf)
+
+
+@dataclass(frozen=True)
+class Resampled(HardSource):
+    """Slots drawn from each row's pool of easy draws in proportion to e^s / q.
+
+    s is the logit of a candidate, its current score over the temperature, and q its
+    probability as an easy draw, so that the draws nearly follow the model's softmax.
+    Candidates that the row's mask or the filter of negatives drops have the weight 0.
+    The log q of the draws is exact, see `resampled_log_prob`. A slot of a row whose
+    candidates are all dropped is switched off.
+
+    Attributes:
+      candidate_num: number M of easy draws of a row.
+      log_temperature: [] log of the temperature of the scores.
+      alone: whether a row has no other draws.
+
+    References:
+      Chen et al., Learning Recommenders for Implicit Feedback with Importance
+      Resampling, WWW 2022 (AdaSIR).
+    """
+
+    scored = True
+    candidate_num: int
+    log_temperature: jax.Array
+    alone: bool
+
+    def draw_slots(
+        self, memory: dict, key: Keys, batch: Batch, easy: EasyLaw | KnownLaw, num: int
+    ) -> HardDraws:
+        """Draws [B, num], and pools [B, M] with the log probability of a hard draw."""
+        shape = (batch.size, self.candidate_num)
+        ids = easy.draw(key("negatives.hard"), batch, shape)
+        log_q = easy.log_q(ids) - easy.log_mass(batch)[:, None]
+        scores, masked = batch.score(ids)
+        logits = scores * jnp.exp(-self.log_temperature)
+        log_weight = jnp.where(masked, -jnp.inf, logits - log_q)
+        drawn = draw_hard(key("negatives.resampled"), ids, log_weight, num)
+        drawn = jnp.where(has_pool(log_weight)[:, None], drawn, easy.num_items)
+        law = resampled_log_prob(ids, log_weight, log_q, alone=self.alone)
+        return HardDraws(drawn, row_pools(ids, law))
+
+
+HARD_SOURCES["resampled"] = Resampled

@@ -1,0 +1,295 @@
+"""Slots of each row: hard negatives mixed with easy ones.
+
+A row whose pool is empty draws easy negatives in place of the hard ones, so that its
+expected counts differ from those of the other rows: the rows form two groups.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from twotower_jax.negatives.easy import EasyLaw, KnownLaw
+from twotower_jax.negatives.pools import draw_hard, hard_slots, has_pool
+from twotower_jax.negatives.source import (
+    Batch,
+    Count,
+    Keys,
+    Listed,
+    RowPools,
+    Slots,
+    Source,
+    no_pools,
+)
+from twotower_jax.registry import Registry
+
+
+class HardRatio(NamedTuple):
+    """Schedule of the share of hard slots, linear in the step.
+
+    Attributes:
+      start: [] share at step 0.
+      end: [] share from step ``steps`` on.
+      steps: [] length of the schedule; 0 has the share ``end`` at every step.
+    """
+
+    start: Any
+    end: Any
+    steps: Any
+
+
+def ratio_at(ratio: HardRatio, step: jax.Array) -> jax.Array:
+    """Hard ratio of a step.
+
+    Args:
+      ratio: the schedule.
+      step: [] int32.
+
+    Returns:
+      [] float32.
+
+    Examples:
+      >>> schedule = HardRatio(*jnp.array([1.0, 0.5, 4.0]))
+      >>> [float(ratio_at(schedule, jnp.int32(step))) for step in (0, 1, 4, 9)]
+      [1.0, 0.875, 0.5, 0.5]
+    """
+    done = jnp.clip(step.astype(jnp.float32) / jnp.maximum(ratio.steps, 1), 0, 1)
+    done = jnp.where(ratio.steps > 0, done, 1)
+    return ratio.start + (ratio.end - ratio.start) * done
+
+
+class Switches(NamedTuple):
+    """Chances that a draw counts.
+
+    Attributes:
+      easy: [] chance of an easy column.
+      hard: [] chance of a hard slot.
+    """
+
+    easy: jax.Array
+    hard: jax.Array
+
+
+def switches(easy_num: int, hard_num: int, ratio: jax.Array) -> Switches:
+    """Chances that an easy column and a hard slot are on, in the shared layout.
+
+    With m columns and H slots, the chances a and b satisfy H b / (m a + H b) = ratio,
+    and one of them is 1, so that no more draws are switched off than the ratio needs.
+
+    Args:
+      easy_num: number m of columns.
+      hard_num: number H of slots.
+      ratio: [] hard ratio.
+
+    Examples:
+      >>> chances = switches(6, 2, jnp.float32(0.5))
+      >>> round(float(chances.easy), 4), float(chances.hard)  # 2 of 6 columns, 2 of 2
+      (0.3333, 1.0)
+    """
+    easy, hard = easy_num * ratio, hard_num * (1 - ratio)
+    # easy < hard: there are more hard slots than the ratio needs.
+    return Switches(
+        easy=jnp.where(easy <= hard, 1, hard / jnp.maximum(easy, 1e-30)),
+        hard=jnp.where(hard <= easy, 1, easy / jnp.maximum(hard, 1e-30)),
+    )
+
+
+class HardLogQ(NamedTuple):
+    """How hard draws are corrected; a choice of ``negatives.hard.log_q``.
+
+    Attributes:
+      of_pool: Hard draws are expected by the probabilities of the row's pool.
+      as_easy: Hard draws are expected as if the easy proposal had drawn them.
+      corrected: Hard slots are corrected by their expected counts.
+    """
+
+    of_pool: bool
+    as_easy: bool
+    corrected: bool
+
+
+HARD_LOG_Q: Registry[HardLogQ] = Registry(
+    "negatives.hard.log_q",
+    {
+        "mixture": HardLogQ(of_pool=True, as_easy=False, corrected=True),
+        "easy": HardLogQ(of_pool=False, as_easy=True, corrected=True),
+        "none": HardLogQ(of_pool=False, as_easy=False, corrected=False),
+    },
+)
+
+
+class HardDraws(NamedTuple):
+    """Hard draws for every slot of the rows of a batch.
+
+    Attributes:
+      items: [B, K] int32; num_items where every candidate of the slot is masked.
+      pool: Pools of the draws; L is 0 where they are not counted by pools.
+    """
+
+    items: jax.Array
+    pool: RowPools
+
+
+class HardSource:
+    """Base of the sources of hard draws, which slots mix with easy ones.
+
+    Class attributes:
+      of_log: whether the pools are those of the log's funnel.
+      mined: whether the model mines the pools during the training.
+      scored: whether the model scores candidates; every row has some.
+      per_slot: whether each slot has candidates of its own.
+    """
+
+    of_log = mined = scored = per_slot = False
+
+    def draw_slots(
+        self, memory: dict, key: Keys, batch: Batch, easy: EasyLaw | KnownLaw, num: int
+    ) -> HardDraws:
+        """Hard draws [B, num] of the rows.
+
+        Args:
+          memory: memories of all sources.
+          key: keys of the step.
+          batch: B rows.
+          easy: the law of easy draws, from which candidates come.
+          num: number of slots of a row.
+        """
+        raise NotImplementedError
+
+
+class NoHard(HardSource):
+    """Rows without hard slots."""
+
+    def draw_slots(
+        self, memory: dict, key: Keys, batch: Batch, easy: EasyLaw | KnownLaw, num: int
+    ) -> HardDraws:
+        """Slots that are all switched off, of empty pools."""
+        items = jnp.full((batch.size, num), easy.num_items, jnp.int32)
+        return HardDraws(items, no_pools(batch.size))
+
+
+class PooledHard(HardSource):
+    """Base of the sources that draw from a pool of each row."""
+
+    def pools(self, memory: dict, batch: Batch) -> RowPools:
+        """The pools of the rows."""
+        raise NotImplementedError
+
+    def draw_slots(
+        self, memory: dict, key: Keys, batch: Batch, easy: EasyLaw | KnownLaw, num: int
+    ) -> HardDraws:
+        """Independent draws from the pools."""
+        pool = self.pools(memory, batch)
+        items = draw_hard(key("negatives.hard"), pool.item, pool.log_prob, num)
+        return HardDraws(items, pool)
+
+
+@dataclass(frozen=True)
+class RowSlots(Source):
+    """Slots of each row: easy draws, and hard ones with easy draws in their place.
+
+    Attributes:
+      easy: law of the easy draws.
+      easy_num: easy slots of a row.
+      hard_num: hard slots of a row.
+      hard: source of the hard draws.
+      ratio: [] share of the slots that are hard, by step; () where the last
+        ``hard_num`` slots are hard.
+      switched: easy columns of the batch that the ratio switches together with the hard
+        slots; 0 where each slot is hard with the chance of the ratio.
+      log_q: how hard draws are counted.
+    """
+
+    easy: EasyLaw | KnownLaw
+    easy_num: int
+    hard_num: int
+    hard: HardSource
+    ratio: tuple[HardRatio, ...] = ()
+    switched: int = 0
+    log_q: HardLogQ = HARD_LOG_Q["mixture"]
+
+    @property
+    def slots(self) -> int:
+        """Number of slots of a row."""
+        return self.easy_num + self.hard_num
+
+    def init(self) -> dict:
+        """The share of slots that were lost, where candidates are scored."""
+        return {"lost_slots": jnp.float32(0)} if self.hard.scored else {}
+
+    def draw(self, memory: dict, key: Keys, batch: Batch) -> Slots:
+        """Slots of hard and easy draws [B, K], some of them switched off."""
+        shape = (batch.size, self.slots)
+        easy = self.easy.draw(key("negatives.slots"), batch, shape)
+        if not self.hard_num:
+            return Slots(easy, jnp.zeros(shape, bool), no_pools(batch.size))
+        hard = self.hard.draw_slots(memory, key, batch, self.easy, self.slots)
+        pooled = self._has_pool(hard.pool)
+        mixed = key("negatives.mix")
+        if self.ratio and not self.switched:
+            chance = jnp.where(pooled, ratio_at(self.ratio[0], batch.step), 0)
+            is_hard = hard_slots(mixed, shape, chance)
+        else:
+            last = jnp.arange(self.slots) >= self.slots - self.hard_num
+            is_hard = last[None, :] & pooled[:, None]
+        items = jnp.where(is_hard, hard.items, easy)
+        if self.switched:
+            on = jax.random.uniform(mixed, shape) < self._on(batch).hard
+            items = jnp.where(on, items, self.easy.num_items)
+            is_hard &= on
+        return Slots(items, is_hard, hard.pool)
+
+    def _has_pool(self, pool: RowPools) -> jax.Array:
+        """Return which rows can draw hard negatives, [B] bool."""
+        if self.hard.scored:
+            return jnp.ones(pool.item.shape[0], bool)
+        return has_pool(pool.log_prob)
+
+    def _on(self, batch: Batch) -> Switches:
+        """Return the chances that draws count, of the shared layout with a ratio."""
+        return switches(
+            self.switched, self.hard_num, ratio_at(self.ratio[0], batch.step)
+        )
+
+    def expected(self, batch: Batch) -> tuple[jax.Array, jax.Array]:
+        """Expected easy and hard draws of a row with a pool, [] float32 each."""
+        if self.ratio and not self.switched:
+            ratio = ratio_at(self.ratio[0], batch.step)
+            return self.slots * (1 - ratio), self.slots * ratio
+        hard = jnp.float32(self.hard_num)
+        if self.switched:
+            hard *= self._on(batch).hard
+        return jnp.float32(self.easy_num), hard
+
+    def counts(self, memory: dict, batch: Batch, drawn: Slots) -> list[Count]:
+        """Easy draws by the easy law, hard ones by the pools of the rows."""
+        easy, hard = self.expected(batch)
+        if self.log_q.as_easy:
+            # Every row has the same number of easy and hard draws together.
+            return [self.easy.count(batch, (easy + hard)[None])]
+        found: list[Count] = [self.easy.count(batch, easy[None])]
+        if self.hard_num and not self.hard.scored:
+            of_group = jnp.stack([easy, easy + hard])
+            group = jnp.where(self._has_pool(drawn.pool), 0, 1)
+            found = [self.easy.count(batch, of_group, (group,))]
+        if self.log_q.of_pool and drawn.pool.size:
+            pool = drawn.pool
+            found.append(Listed(pool.item, pool.log_prob + jnp.log(hard)))
+        return found
+
+    def update(
+        self, memory: dict, batch: Batch, drawn: Slots, embeddings: jax.Array
+    ) -> dict:
+        """Memories with the mean share of lost slots: every candidate is masked."""
+        if "lost_slots" not in memory:
+            return memory
+        lost = drawn.is_hard & (drawn.items >= self.easy.num_items)
+        share = lost.sum() / jnp.maximum(drawn.is_hard.sum(), 1)
+        mean = memory["lost_slots"]
+        mean += (share - mean) / (batch.step + 1)
+        return memory | {"lost_slots": mean}
+
+
+HARD_SOURCES: Registry[Callable[..., HardSource]] = Registry("negatives.hard.source")

@@ -1,0 +1,322 @@
+"""The protocol of sources of negatives: what they draw, and how often to expect it.
+
+A source draws candidates for the rows of a batch and states, for any item, how many
+draws of it a row is to expect. The expected count of a mixture of sources is the sum of
+theirs, and logQ subtracts its log, so that the correction of any mixture is exact::
+
+    memory = source.init()
+    drawn = source.draw(memory, key, batch)
+    log_n = source.log_count(memory, batch, drawn, items)
+    memory = source.update(memory, batch, drawn, embeddings)
+
+Candidates say by their type who has them: `Shared` ones are columns of all rows,
+`Slots` belong to a row, and `Stored` ones are columns that come with their embeddings.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from twotower_jax import keys
+
+Memory = dict[str, Any]
+
+
+class Keys(NamedTuple):
+    """The random keys of a step: functions of seed, stream and step, never carried.
+
+    Attributes:
+      seed: seed of the run.
+      step: optimizer step.
+
+    Examples:
+      >>> key = Keys(0, step=7)
+      >>> bool(key("easy") == Keys(0, step=7)("easy"))
+      True
+    """
+
+    seed: jax.Array | int
+    step: jax.Array | int = 0
+
+    def __call__(self, name: str) -> jax.Array:
+        """Key of a named stream."""
+        return keys.stream(self.seed, name, self.step)
+
+
+class Batch(NamedTuple):
+    """The rows of a step: positives, and what sources may read of them.
+
+    Attributes:
+      rows: [B] int32 places of the positives among all training positives.
+      items: [B] int32 clicked items.
+      queries: queries of the B clicks, as the model has them.
+      step: optimizer step, from 0.
+      score: function from items [B, ...] to the scores of their rows under the current
+        parameters [B, ...] and whether each is masked in its row; () where no source
+        asks for it.
+    """
+
+    rows: jax.Array
+    items: jax.Array
+    queries: Any = ()
+    step: Any = 0
+    score: Any = ()
+
+    @property
+    def size(self) -> int:
+        """Number of rows B."""
+        return self.items.shape[0]
+
+
+class RowPools(NamedTuple):
+    """Items of each row with a number for each; L is 0 where rows have none.
+
+    Attributes:
+      item: [B, L] int32 items; num_items is padding.
+      log_prob: [B, L] float32 log probability of a draw; -inf on padding.
+      stage: [B, L] int8 stages that rejected the items, -1 on padding; [B, 0] where the
+        pools are not those of a log.
+    """
+
+    item: jax.Array
+    log_prob: jax.Array
+    stage: jax.Array
+
+    @property
+    def size(self) -> int:
+        """Number of entries L."""
+        return self.item.shape[1]
+
+
+def row_pools(item: jax.Array, log_prob: jax.Array) -> RowPools:
+    """Pools [B, L] that do not come from a log."""
+    return RowPools(item, log_prob, jnp.zeros((item.shape[0], 0), jnp.int8))
+
+
+def no_pools(rows: int) -> RowPools:
+    """Pools of rows that have none."""
+    return row_pools(jnp.zeros((rows, 0), jnp.int32), jnp.zeros((rows, 0)))
+
+
+class Shared(NamedTuple):
+    """Candidates that all rows share: columns.
+
+    Attributes:
+      items: [C] int32; num_items is a draw that does not count.
+    """
+
+    items: jax.Array
+
+
+class Slots(NamedTuple):
+    """Candidates of each row.
+
+    Attributes:
+      items: [B, K] int32; num_items is a slot that is switched off.
+      is_hard: [B, K] bool, whether the slot was drawn from the row's pool.
+      pool: pools that the hard slots were drawn from.
+    """
+
+    items: jax.Array
+    is_hard: jax.Array
+    pool: RowPools
+
+
+class Stored(NamedTuple):
+    """Columns of earlier batches, with the embeddings that they had.
+
+    Attributes:
+      items: [M] int32; num_items where empty.
+      embedding: [M, D] float32, constants.
+      on: [M] bool, whether an entry is in use.
+      log_count: [M] float32 log of the entry's expected count as a draw of this source.
+    """
+
+    items: jax.Array
+    embedding: jax.Array
+    on: jax.Array
+    log_count: jax.Array
+
+
+Candidates = Shared | Slots | Stored
+
+
+class ByItem(NamedTuple):
+    """Independent draws from one law: an item is expected draws times e^log_q.
+
+    Attributes:
+      law: name of the law; draws of one law are added before the log is taken.
+      log_q: function from items [...] to the log probability of a draw.
+      draws: expected draws of a row, a number or [G] by group of rows.
+      group: group of each row, ([B] int32,); () where all rows draw alike.
+    """
+
+    law: str
+    log_q: Callable[[jax.Array], jax.Array]
+    draws: Any
+    group: tuple[jax.Array, ...] = ()
+
+
+class Listed(NamedTuple):
+    """Counts of some items of each row; all others are expected 0 times.
+
+    Attributes:
+      item: [B, L] int32; num_items is padding. Entries of one item have one count.
+      log_count: [B, L] float32, -inf on padding.
+    """
+
+    item: jax.Array
+    log_count: jax.Array
+
+
+class Dense(NamedTuple):
+    """Counts that are computed for any items of any rows.
+
+    Attributes:
+      log_count: function from items [1 or B, K] to [1 or B, K].
+    """
+
+    log_count: Callable[[jax.Array], jax.Array]
+
+
+Count = ByItem | Listed | Dense
+
+
+class Source:
+    """Base of all sources of negatives.
+
+    A subclass defines `draw`, and either `log_count` or, where its counts have a form
+    that saves work, `counts`. Both state the expected number of draws of an item in a
+    row; items are masked later and in one place. A source with a memory defines `init`
+    and `update` too. The memories of all sources are one dictionary, in which a source
+    keeps its own under its name.
+    """
+
+    def init(self) -> Memory:
+        """Memories before the first step; empty for most sources."""
+        return {}
+
+    def draw(self, memory: Memory, key: Keys, batch: Batch) -> Candidates:
+        """Candidates of a batch.
+
+        Args:
+          memory: memories of all sources.
+          key: function from the name of a stream to a key of this step.
+          batch: B rows.
+
+        Returns:
+          `Shared` [C], `Slots` [B, K] or `Stored` [M] candidates.
+        """
+        raise NotImplementedError
+
+    def log_count(
+        self, memory: Memory, batch: Batch, drawn: Any, items: jax.Array
+    ) -> jax.Array:
+        """Log of the expected number of draws of items in rows.
+
+        Args:
+          memory: memories of all sources.
+          batch: B rows.
+          drawn: what `draw` returned for them.
+          items: [1 or B, K] int32 items of the catalogue.
+
+        Returns:
+          [1 or B, K] float32; -inf for an item that is never drawn.
+        """
+        return log_sum_of(self.counts(memory, batch, drawn), items)
+
+    def counts(self, memory: Memory, batch: Batch, drawn: Any) -> list[Count]:
+        """Expected counts in the forms `ByItem`, `Listed` or `Dense`, which add up."""
+
+        def log_count(items: jax.Array) -> jax.Array:
+            return self.log_count(memory, batch, drawn, items)
+
+        return [Dense(log_count)]
+
+    def update(
+        self, memory: Memory, batch: Batch, drawn: Any, embeddings: jax.Array
+    ) -> Memory:
+        """Memories after a step.
+
+        Args:
+          memory: memories of all sources.
+          batch: B rows.
+          drawn: what `draw` returned for them.
+          embeddings: [B, D] of the rows' items, without gradient.
+        """
+        return memory
+
+
+def add_by_law(counts: list[Count]) -> list[ByItem]:
+    """The counts by item, one for each law: draws of one law are added."""
+    laws: dict[str, ByItem] = {}
+    for count in counts:
+        if isinstance(count, ByItem):
+            before = laws.get(count.law)
+            laws[count.law] = count if before is None else _add(before, count)
+    return list(laws.values())
+
+
+def _add(one: ByItem, other: ByItem) -> ByItem:
+    """Return the sum of draws from one law."""
+    if one.group and other.group and one.group[0] is not other.group[0]:
+        one, other = by_row(one, one.group[0].shape[0]), by_row(other, 0)
+        other = other._replace(group=one.group)
+    group = one.group or other.group
+    return one._replace(draws=one.draws + other.draws, group=group)
+
+
+def by_row(count: ByItem, rows: int) -> ByItem:
+    """The same draws with every row as a group of its own."""
+    draws = jnp.asarray(count.draws, jnp.float32)
+    if count.group:
+        return count._replace(
+            draws=draws[count.group[0]],
+            group=(jnp.arange(count.group[0].shape[0], dtype=jnp.int32),),
+        )
+    return count._replace(
+        draws=jnp.broadcast_to(draws, (rows,)),
+        group=(jnp.arange(rows, dtype=jnp.int32),),
+    )
+
+
+def log_sum_of(counts: list[Count], items: jax.Array) -> jax.Array:
+    """Log of the sum of counts of items in their rows.
+
+    Args:
+      counts: counts of one source or of several.
+      items: [1 or B, K] int32 items of the catalogue.
+
+    Returns:
+      [1 or B, K] float32; -inf where none of them draws the item.
+    """
+    terms = []
+    for law in add_by_law(counts):
+        draws = jnp.asarray(law.draws, jnp.float32)
+        if law.group:
+            draws = draws[law.group[0]]
+        if draws.ndim:
+            draws = draws[:, None]
+        terms.append(law.log_q(items) + jnp.log(draws))
+    for count in counts:
+        if isinstance(count, Listed):
+            terms.append(find_listed(count, items))
+        elif isinstance(count, Dense):
+            terms.append(count.log_count(items))
+    return functools.reduce(jnp.logaddexp, terms or [jnp.full(items.shape, -jnp.inf)])
+
+
+def find_listed(listed: Listed, items: jax.Array) -> jax.Array:
+    """Counts [B, K] of items [1 or B, K] that are listed row by row, -inf for others.
+
+    Examples:
+      >>> listed = Listed(jnp.array([[3, 8]]), jnp.array([[-1.0, -0.5]]))
+      >>> find_listed(listed, jnp.array([[8, 4]])).tolist()
+      [[-0.5, -inf]]
+    """
+    same = items[:, :, None] == listed.item[:, None, :]
+    counts = jnp.where(same, listed.log_count[:, None, :], -jnp.inf)
+    return counts.max(axis=2, initial=-jnp.inf)

@@ -1,1 +1,0 @@
-"""Samples of training: positives, proposals, pools, expected counts and columns."""

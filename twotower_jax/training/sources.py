@@ -1,0 +1,250 @@
+"""The sources of negatives of a program, and their draws in a step."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from twotower_jax.data.shards import take, take_rows
+from twotower_jax.model import two_tower as net
+from twotower_jax.model.inputs import Inputs
+from twotower_jax.negatives.bank import CrossBatch, drift, mean_age
+from twotower_jax.negatives.dns import BestOf
+from twotower_jax.negatives.easy import Easy, EasyLaw, KnownLaw
+from twotower_jax.negatives.frequency import Counted, PositiveLaw, Streamed
+from twotower_jax.negatives.funnel import Funnel
+from twotower_jax.negatives.in_batch import Catalogue, InBatch
+from twotower_jax.negatives.masks import MASKS, RowMasks
+from twotower_jax.negatives.mined import Mined
+from twotower_jax.negatives.mixture import CORRECTIONS, Draws, Mixture
+from twotower_jax.negatives.resampled import Resampled
+from twotower_jax.negatives.slots import (
+    HARD_LOG_Q,
+    HardSource,
+    NoHard,
+    RowSlots,
+    ratio_at,
+    switches,
+)
+from twotower_jax.negatives.source import Batch, Keys, Source
+from twotower_jax.training.queries import query_vectors
+from twotower_jax.training.types import Program, TrainData, TrainState
+
+
+def mixture_of(program: Program, data: TrainData, state: TrainState) -> Mixture:
+    """The sources of negatives of a program, with their masks and corrections."""
+    structure, hyper = program.structure, program.hyper
+    law = _positive_law(program)
+    strength = hyper.logq_strength
+    return Mixture(
+        sources=_sources(program, data, state, law),
+        num_items=structure.num_items,
+        masks=row_masks(program, data),
+        correct=CORRECTIONS[structure.correct],
+        positives=law,
+        strength=strength,
+        merged=structure.merged_size > 0,
+    )
+
+
+def row_masks(program: Program, data: TrainData) -> RowMasks:
+    """What is masked in the rows of a program."""
+    return RowMasks(
+        program.structure.num_items,
+        MASKS[program.structure.negatives.mask].same_item,
+        _present(data.positives),
+        _present(data.known),
+    )
+
+
+def _present(value: Any) -> tuple[Any, ...]:
+    return () if value is None else (value,)
+
+
+def _positive_law(program: Program) -> PositiveLaw:
+    """Return the law q+ of the positives of a batch, counted or streamed."""
+    if program.structure.buckets:
+        return Streamed(program.hyper.streaming_alpha, program.structure.buckets)
+    return Counted(program.hyper.log_q_batch)
+
+
+def easy_law(program: Program, data: TrainData) -> EasyLaw | KnownLaw:
+    """The law of easy draws, restricted to known items where rows do that."""
+    hyper, num_items = program.hyper, program.structure.num_items
+    for tree in hyper.known_mass:
+        number = data.known.number  # type: ignore[union-attr]
+        return KnownLaw(hyper.easy, num_items, tree, number)
+    return EasyLaw(hyper.easy, num_items)
+
+
+def _sources(
+    program: Program, data: TrainData, state: TrainState, law: PositiveLaw
+) -> tuple[Source, ...]:
+    """Return the sources, easy ones first: their counts are added in this order."""
+    structure, hyper = program.structure, program.hyper
+    negatives, num_items = structure.negatives, structure.num_items
+    if structure.loss.whole_catalogue:
+        return (Catalogue(num_items),)
+    easy, sources = easy_law(program, data), []
+    if negatives.shared_easy:
+        on: tuple[jax.Array, ...] = ()
+        if negatives.switched:
+            ratio = ratio_at(hyper.hard_ratio, state.step)
+            on = (switches(negatives.easy_num, negatives.hard_num, ratio).easy,)
+        sources.append(Easy(easy, negatives.shared_easy, on))
+    if negatives.slots:
+        slots = RowSlots(
+            easy,
+            negatives.easy_num if negatives.per_row else 0,
+            negatives.hard_num,
+            _hard_source(program, data, state),
+            (hyper.hard_ratio,) if negatives.mixes else (),
+            negatives.easy_num if negatives.switched else 0,
+            HARD_LOG_Q[negatives.log_q],
+        )
+        sources.append(slots)
+    if negatives.in_batch:
+        sources.append(
+            InBatch(
+                law,
+                num_items,
+                negatives.distinct,
+                _longest_sequence(program),
+                not MASKS[negatives.mask].user_positives,
+            )
+        )
+    if negatives.bank:
+        dim = structure.model.candidate.dim
+        bank = CrossBatch(law, negatives.bank, dim, num_items, hyper.bank_warmup)
+        sources.append(bank)
+    return tuple(sources)
+
+
+def _longest_sequence(program: Program) -> int:
+    """Return the rows of the longest sequence; 0 where rows are single clicks."""
+    history = program.structure.model.query.history
+    if not program.structure.end_to_end or history is None:
+        return 0
+    return history.length
+
+
+def _hard_source(program: Program, data: TrainData, state: TrainState) -> HardSource:
+    """Return the source of the hard draws."""
+    negatives, num_items = program.structure.negatives, program.structure.num_items
+    if not negatives.hard_num:
+        return NoHard()
+    if negatives.hard_source == "mined":
+        return Mined(num_items)
+    if negatives.hard_source == "dns":
+        return BestOf(negatives.candidate_num)
+    if negatives.hard_source == "resampled":
+        fixed = program.hyper.log_temperature
+        log_temperature = state.params.get("log_temperature", fixed)
+        return Resampled(negatives.candidate_num, log_temperature, negatives.only_hard)
+    return Funnel(data.pools, num_items)
+
+
+def draw(
+    program: Program,
+    data: TrainData,
+    state: TrainState,
+    batch: Batch,
+    queries: Inputs | None = None,
+) -> Draws:
+    """The negatives of a batch at the state's step.
+
+    Args:
+      queries: Inputs of the query tower, which sources that score candidates need.
+    """
+    batch = batch._replace(step=state.step)
+    if queries is not None:
+        score = partial(score_candidates, program, data, state, batch, queries)
+        batch = batch._replace(score=score)
+    mixture = mixture_of(program, data, state)
+    key = Keys(program.hyper.seed, state.step)
+    return mixture.draw(state.samplers, key, batch)
+
+
+def score_candidates(
+    program: Program,
+    data: TrainData,
+    state: TrainState,
+    batch: Batch,
+    queries: Inputs,
+    ids: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    """Scores before the temperature of candidates [B, ...], and which are out.
+
+    Out are those that the row's mask drops, or the filter of negatives.
+    """
+    model = program.structure.model
+    query = query_vectors(model, queries, state.params)
+    embed = partial(net.embed_candidates, model, state.params, data.entities)
+    candidates = embed(ids.reshape(-1)).reshape(*ids.shape, -1)
+    scores = jnp.einsum("bd,b...d->b...", query, candidates)
+    masked = row_masks(program, data).of_items(batch, ids)
+    for score_filter in program.hyper.filters:
+        positive = (query * embed(batch.items)).sum(axis=1)
+        masked |= score_filter.drops(state.step, positive, scores)
+    return scores, masked
+
+
+def easy_draws(program: Program, data: TrainData, state: TrainState) -> jax.Array:
+    """Expected easy draws of a row with a pool at the state's step, []."""
+    batch = Batch(*2 * [jnp.zeros(1, jnp.int32)], step=state.step)
+    total = jnp.float32(0)
+    for source in mixture_of(program, data, state).sources:
+        if isinstance(source, Easy):
+            total += source.expected()
+        elif isinstance(source, RowSlots):
+            total += source.expected(batch)[0]
+    return total
+
+
+def row_weights(program: Program, data: TrainData, batch: Batch) -> jax.Array:
+    """Weights of the rows of a batch.
+
+    They sum to 1. With weights r of the log, a row weighs r_i / B, as in the loss
+    -(1/B) sum_i r_i log P(y_i | x_i), with r scaled to the mean 1 over an epoch. They
+    then sum to 1 over many batches alone, and a batch of zeros has the loss 0.
+
+    Returns:
+      [B] float32.
+
+    References:
+      Yi et al., Sampling-bias-corrected neural modeling, RecSys 2019, eq. 4.
+    """
+    for of_log in _present(data.weight):
+        return take_rows(of_log, batch.rows) / batch.size
+    weight = jnp.ones(batch.items.shape, jnp.float32)
+    for of_item in program.hyper.positive_weight:
+        weight = take(of_item, batch.items)
+    return weight / weight.sum()
+
+
+def diagnostics(
+    program: Program, data: TrainData, state: TrainState
+) -> dict[str, float]:
+    """Measurements of the samplers' memories, for metrics.jsonl.
+
+    Returns:
+      With a bank, its mean age in steps ("bank age"), and the mean distance ("bank
+      drift") and mean cosine ("bank cosine") between its embeddings and those of the
+      same items now. With dns, the share of its slots that were lost because every
+      candidate is masked, over all steps ("lost slots").
+    """
+    measured: dict[str, float] = {}
+    if "lost_slots" in state.samplers:
+        measured["lost slots"] = float(state.samplers["lost_slots"])
+    if "bank" not in state.samplers:
+        return measured
+    bank, structure = state.samplers["bank"], program.structure
+    items = jnp.minimum(bank.item, structure.num_items - 1)
+    embed = jax.jit(net.embed_candidates, static_argnums=0)
+    moved = drift(bank, embed(structure.model, state.params, data.entities, items))
+    return measured | {
+        "bank age": float(mean_age(bank, state.step)),
+        "bank drift": float(moved.distance),
+        "bank cosine": float(moved.cosine),
+    }
