@@ -9,8 +9,8 @@ import numpy as np
 
 from twotower_jax.losses.terms import (
     ColumnTerms,
+    ListedTerms,
     PairTerms,
-    PoolTerms,
     RowTerms,
     Scores,
 )
@@ -40,7 +40,7 @@ def make_case(feature, seed=0, own_counts=False):
         np.log(rng.integers(1, 4, COLUMNS)),
         rng.normal(size=(groups, COLUMNS)),
         ITEM.astype(np.int32),
-        place.astype(np.int32),
+        (place.astype(np.int32),),
     )
     none = np.zeros((ROWS, 0))
     rows = RowTerms(
@@ -49,15 +49,16 @@ def make_case(feature, seed=0, own_counts=False):
         np.linspace(-1, 1, ROWS) if own_counts else np.full(ROWS, -np.inf),
         rng.normal(size=ROWS),
         PairTerms(none, none),
-        rng.integers(0, 2, ROWS) if groups == 2 else None,
+        (rng.integers(0, 2, ROWS),) if groups == 2 else (),
     )
     if everything or feature == "pools":
         pool = np.stack([rng.permutation(12)[:POOL] for _ in range(ROWS)])
         pool_place = np.where(pool < len(distinct), pool, COLUMNS)
         log_count = rng.normal(size=(ROWS, POOL))
-        rows = rows._replace(pool=PoolTerms(pool_place.astype(np.int32), log_count))
+        listed = ListedTerms(pool_place.astype(np.int32), log_count)
+        rows = rows._replace(listed=(listed,))
     if everything or feature == "seen":
-        rows = rows._replace(seen=rng.random((ROWS, COLUMNS)) < 0.2)
+        rows = rows._replace(seen=(rng.random((ROWS, COLUMNS)) < 0.2,))
     slots = none
     if everything or feature == "slots":
         slots = rng.normal(size=(ROWS, SLOTS))
@@ -71,26 +72,24 @@ def make_case(feature, seed=0, own_counts=False):
 def negatives(i, case):
     """Return (score, log count, draws) of row i's negatives, by loops."""
     scores, columns, rows = case
-    listed = []
-    group = 0 if rows.group is None else rows.group[i]
+    found, place = [], columns.place[0]
+    group = rows.group[0][i] if rows.group else 0
     for c in range(COLUMNS):
         mult = math.exp(columns.log_mult[c])
         count = math.exp(columns.log_count[group, c])
-        if rows.pool is not None:
-            for place, more in zip(
-                rows.pool.place[i], rows.pool.log_count[i], strict=True
-            ):
-                count += math.exp(more) if place == columns.place[c] else 0
+        for listed in rows.listed:
+            for at, more in zip(listed.place[i], listed.log_count[i], strict=True):
+                count += math.exp(more) if at == place[c] else 0
         if columns.key[c] == rows.key[i]:
             mult = math.exp(rows.own_log_mult[i])
             count = math.exp(rows.own_log_count[i])
-        if rows.seen is not None and rows.seen[i, columns.place[c]]:
+        if rows.seen and rows.seen[0][i, place[c]]:
             mult = 0
-        listed.append((scores.query[i] @ scores.columns[c], math.log(count), mult))
+        found.append((scores.query[i] @ scores.columns[c], math.log(count), mult))
     for s in range(scores.slots.shape[1]):
         mult = math.exp(rows.slots.log_mult[i, s])
-        listed.append((scores.slots[i, s], rows.slots.log_count[i, s], mult))
-    return [one for one in listed if one[2] > 0]
+        found.append((scores.slots[i, s], rows.slots.log_count[i, s], mult))
+    return [one for one in found if one[2] > 0]
 
 
 def on_device(case):

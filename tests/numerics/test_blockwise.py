@@ -99,7 +99,7 @@ def test_counts_of_pools_are_added_at_one_column_of_each_item(feature):
     first = np.unique(ITEM, return_index=True)[1].astype(np.int32)
     of_items = case.columns.log_count[:, first]
     columns = case.columns._replace(
-        log_count=of_items[:, case.columns.place], first=np.resize(first, COLUMNS)
+        log_count=of_items[:, case.columns.place[0]], first=(np.resize(first, COLUMNS),)
     )
     case = case._replace(columns=columns)
     with jax.enable_x64(True):
@@ -158,7 +158,7 @@ def test_repeated_columns_are_one_column_with_their_number(loss):
         log_mult=columns.log_mult[again],
         log_count=columns.log_count[:, again],
         key=columns.key[again],
-        place=columns.place[again],
+        place=(columns.place[0][again],),
     )
     repeated = scores._replace(columns=scores.columns[again])
     once = columns._replace(log_mult=columns.log_mult + math.log(2))
@@ -173,7 +173,7 @@ def test_a_masked_item_has_probability_and_gradient_zero_exactly(loss):
     case = make_case("all", seed=4)
     case.columns.log_mult[5] = -np.inf
     case.rows.slots.log_mult[:, 1] = -np.inf
-    case.rows.seen[2, :] = True
+    case.rows.seen[0][2, :] = True
     value, gradient = with_gradient(loss, on_device(case), blocks)
     np.testing.assert_array_equal(gradient.columns[5], 0)
     np.testing.assert_array_equal(gradient.slots[:, 1], 0)

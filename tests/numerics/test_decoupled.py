@@ -68,7 +68,7 @@ def test_gradients_of_the_pass_are_differences_of_the_formula(feature, decoupled
 
 def test_the_weights_of_rows_have_the_rows_losses_as_gradient():
     case = make_case("all", seed=5)
-    case.rows.seen[4, :] = True
+    case.rows.seen[0][4, :] = True
     case.rows.slots.log_mult[4] = -np.inf  # a row without negatives
     with jax.enable_x64(True):
 
@@ -90,7 +90,7 @@ def test_a_decoupled_row_without_negatives_has_loss_and_gradient_zero(feature):
     case = make_case(feature, seed=6)
     seen = np.zeros((len(case.scores.positive), 9), bool)
     seen[2] = True
-    case = case._replace(rows=case.rows._replace(seen=seen))
+    case = case._replace(rows=case.rows._replace(seen=(seen,)))
     case.rows.slots.log_mult[2] = -np.inf
     at = on_device(case)
 

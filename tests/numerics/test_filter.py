@@ -29,9 +29,9 @@ from helpers.source_steps import (
 
 from twotower_jax.data.log import Pairs, Split
 from twotower_jax.errors import InputError
+from twotower_jax.negatives.masks import ScoreFilter
 from twotower_jax.objective.arm import small_arm
 from twotower_jax.run.checks import check_use
-from twotower_jax.training.types import FilterNumbers
 
 GAMMA = 0.8
 FILTER = {"negatives__filter__gamma": GAMMA, "negatives__filter__warmup": 0}
@@ -128,8 +128,8 @@ def test_a_loss_ignores_filtered_negatives_and_stays_finite(loss):
 )
 def test_a_row_whose_negatives_are_all_filtered_is_finite(loss):
     problem = problem_of(**EASY, **HARD, **FILTER, loss__name=loss)
-    none = FilterNumbers(jnp.float32(-1e6), jnp.int32(0))
-    problem = with_numbers(problem, filter=none)
+    none = ScoreFilter(jnp.float32(-1e6), jnp.int32(0))
+    problem = with_numbers(problem, filters=(none,))
     state, rows = trained(problem), batches_of(problem, 2, 40)
     positive, _ = cosines(state, rows[0], np.zeros((BATCH, 1), int))
     assert (positive > 0).sum() > BATCH / 2

@@ -246,7 +246,7 @@ def test_a_transformer_in_chunks_drops_the_same_numbers(monkeypatch):
         for rows in batches:
             state, loss = step(problem.program, problem.data, state, jnp.asarray(rows))
         ends.append((state.params, loss))
-    assert problem.program.hyper.sequence_dropout > 0
+    assert problem.program.hyper.dropout["sequence"] > 0
     for one, other in zip(*map(jax.tree.leaves, ends), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
 

@@ -12,19 +12,20 @@ from helpers.quick import quick
 from scipy import stats
 
 from twotower_jax.losses import terms
-from twotower_jax.negatives import dns as mining
+from twotower_jax.negatives import dns
+from twotower_jax.negatives.mined import window
 from twotower_jax.negatives.proposals import make_proposal, sample
 
 ITEMS = 1_000
 COUNTS = (10_000 / np.arange(1, ITEMS + 1)).astype(int)
-log_prob = jax.jit(mining.dns_log_prob)
+log_prob = jax.jit(dns.dns_log_prob)
 
 
 @partial(jax.jit, static_argnames="candidate_num")
 def pick(key, scores, proposal, candidate_num) -> jax.Array:
     """Return a million items picked by dynamic negative sampling, by doing it."""
     drawn = sample(key, proposal, (1_000_000, candidate_num))
-    best = mining.best_of(scores[drawn])
+    best = dns.best_of(scores[drawn])
     return jnp.take_along_axis(drawn, best[:, None], axis=1)[:, 0]
 
 
@@ -140,7 +141,7 @@ def test_no_gradient_passes_the_probability():
 
 def test_best_of_takes_the_first_of_equals():
     scores = jnp.array([[[1.0, 3.0, 3.0], [0.0, -0.0, -1.0], [-jnp.inf] * 3]])
-    got = mining.best_of(scores)
+    got = dns.best_of(scores)
     assert got.dtype == jnp.int32
     np.testing.assert_array_equal(got, [[1, 0, 0]])
 
@@ -175,7 +176,7 @@ def test_minus_zero_equals_zero():
 
 def test_window_cuts_ranks_and_pads():
     items = np.array([[9, 8, 7, 6, 5], [4, 3, 2, -1, -1], [1, -1, -1, -1, -1]])
-    got = mining.window(items, 1, 4, 10)
+    got = window(items, 1, 4, 10)
     np.testing.assert_array_equal(got, [[8, 7, 6], [3, 2, 10], [10, 10, 10]])
     assert got.dtype == np.int32
 
@@ -183,7 +184,7 @@ def test_window_cuts_ranks_and_pads():
 @pytest.mark.parametrize(("first", "end"), [(0, 8), (3, 8), (5, 8), (6, 9)])
 def test_window_beyond_the_lists_is_padding(first, end):
     items = np.arange(10).reshape(2, 5)
-    got = mining.window(items, first, end, 10)
+    got = window(items, first, end, 10)
     there = items[:, first:end]
     assert got.shape == (2, end - first)
     np.testing.assert_array_equal(got[:, : there.shape[1]], there)
@@ -195,4 +196,4 @@ def test_arguments_that_mean_nothing_are_refused():
         terms.keep_top_k(jnp.ones((2, 3)), 0)
     for first, end in ((3, 3), (4, 2), (-1, 2)):
         with pytest.raises(ValueError, match="needs 0 <= first < end"):
-            mining.window(np.ones((2, 5), np.int32), first, end, 9)
+            window(np.ones((2, 5), np.int32), first, end, 9)

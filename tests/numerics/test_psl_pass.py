@@ -80,7 +80,7 @@ def test_rows_without_negatives_have_no_loss_and_no_force(activation):
     case = make_case("plain")
     seen = np.zeros((len(case.rows.weight), case.rows.key.max() + 9), bool)
     seen[2] = True
-    case = case._replace(rows=case.rows._replace(seen=seen))
+    case = case._replace(rows=case.rows._replace(seen=(seen,)))
     with jax.enable_x64(True):
         gradient = jax.grad(lambda s: fast_psl(case, s, activation, True))(
             on_device(case.scores)

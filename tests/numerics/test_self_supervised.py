@@ -48,7 +48,7 @@ def problem_of(data=WITH_FEATURES, **keys):
 
 def views_at(problem, state):
     """Return the items of a step, and the names of the features of the first view."""
-    views = draw_views(problem.program, problem.data, state)
+    (views,) = draw_views(problem.program, problem.data, state)
     count = len(views.items)
     names = [f.name for f in problem.program.structure.model.candidate.features]
     inputs, first = views.inputs, set()

@@ -30,8 +30,10 @@ from helpers.source_steps import (
     vectors,
 )
 
+from twotower_jax import keys
 from twotower_jax.negatives import frequency
 from twotower_jax.training.hard_mining import mine
+from twotower_jax.training.sources import easy_law
 
 # ------------------------------------------------------------------------------- bank
 
@@ -181,15 +183,18 @@ def test_a_dynamic_negative_is_the_best_of_its_candidates():
     rows, state = batches_of(problem, 1)[0], start(problem)
     after, losses = go(problem, state, rows)
     ids, _, _ = listed(problem, state, rows)
-    columns, candidates = ids[:, : BATCH + 4], ids[:, BATCH + 4 :]
-    scores = scores_of(state, rows, candidates).reshape(BATCH, 3, 6)
+    columns = ids[:, : BATCH + 4]
+    law = easy_law(problem.program, problem.data)
+    key = keys.stream(problem.program.hyper.seed, "negatives.hard", 0)
+    batch = problem.data.batch(jnp.asarray(rows))
+    candidates = np.asarray(law.draw(key, batch, (BATCH, 3, 6)))
+    flat = candidates.reshape(BATCH, 18)
+    scores = scores_of(state, rows, flat).reshape(BATCH, 3, 6)
     # As if the easy proposal had drawn the hard slots too.
     log_n = log_of((BATCH - 1) * Q_PLUS + (4 + 3) / ITEMS)
 
     def expected(choice):
-        slots = np.take_along_axis(
-            candidates.reshape(BATCH, 3, 6), choice[..., None], axis=2
-        )[..., 0]
+        slots = np.take_along_axis(candidates, choice[..., None], axis=2)[..., 0]
         everything = np.concatenate([columns, slots], axis=1)
         keep = everything != ITEM[rows][:, None]
         arguments = (everything, keep, log_n[everything], log_n[ITEM[rows]], NO_BANK)
@@ -215,7 +220,7 @@ def test_mined_negatives_are_a_window_of_the_exact_ranking():
     state = start(problem)
     rows = batches_of(problem, 1)[0]
     ids, _, draws = listed(problem, state, rows)
-    assert not draws.groups.has_pool.any()  # Before mining no row has a pool.
+    assert not draws.slots.is_hard.any()  # Before mining no row has a pool.
     structure = problem.program.structure
     mined = mine(problem.mining, structure, state.params, problem.data)
     query, item = (np.asarray(x, float) for x in vectors(state.params["tables"]))

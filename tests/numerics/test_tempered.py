@@ -45,7 +45,9 @@ def test_columns_are_corrected_by_a_power_of_their_expected_count(feature, stren
     """Both in the pass of the softmax and in that of other losses."""
     case = make_case(feature, own_counts=True)
     with jax.enable_x64(True):
-        at = on_device(case._replace(columns=case.columns._replace(strength=strength)))
+        at = on_device(
+            case._replace(columns=case.columns._replace(strength=(strength,)))
+        )
         softmax = SampledSoftmax(temperature=0.5)
         got = [float(batch_loss(softmax, *at, top_k=k)) for k in (0, 99)]
     want = slow_tempered(case, strength)
@@ -76,7 +78,7 @@ def test_strength_goes_from_no_correction_to_the_whole_one(source, correct):
     half = losses_of(0.5, **keys)[1]
     assert (np.abs(half - full) > 1e-2).all()
     # With 1 the program is that without the key.
-    assert whole.program.hyper.logq_strength is None
+    assert whole.program.hyper.logq_strength == ()
     assert whole.program.structure == problem_of(**keys).program.structure
 
 

@@ -14,6 +14,7 @@ from twotower_jax.objective.arm import SmallArm, small_arm
 from twotower_jax.objective.optimum import Optimum, find_optimum
 from twotower_jax.objective.world import World
 from twotower_jax.training.problem import Problem
+from twotower_jax.training.terms import TwoWay
 
 # A drift of a group in nats, and a deviation of the slope from 1, that are a move.
 DRIFT, SLOPE = 0.1, 0.03
@@ -199,7 +200,7 @@ def from_json(values: Mapping[str, Any]) -> Card:
 
 def _log_weight(problem: Problem) -> np.ndarray | None:
     """Return log w_i [N] of resampled positives; None where the target is log P."""
-    if problem.program.hyper.positive_weight is not None:
+    if problem.program.hyper.positive_weight:
         return None
     if np.ptp(problem.weights) == 0:
         return None
@@ -253,7 +254,8 @@ def _pairs(problem: Problem) -> int:
     batch = problem.order.batches(0, 1).shape[1] if negatives.in_batch else 1
     slots, scored = negatives.slots, negatives.candidate_num
     slots = slots * max(1, scored) if negatives.hard_source == "dns" else slots + scored
-    users = 0 if problem.program.hyper.two_way is None else batch
+    of_users = [t for t in problem.program.hyper.terms if isinstance(t, TwoWay)]
+    users = batch if of_users else 0
     return batch + negatives.shared_easy + negatives.bank + slots + users
 
 

@@ -41,12 +41,12 @@ def test_reweighting_undoes_the_weights():
     problem = small_problem(
         DATA, positives__strategy="downsample_hot", positives__reweight=True
     )
-    weight = np.asarray(problem.program.hyper.positive_weight)
+    weight = np.asarray(problem.program.hyper.positive_weight[0])
     resampled = np.exp(np.asarray(problem.program.hyper.log_q_batch)) * weight
     np.testing.assert_allclose(
         resampled / resampled.sum(), DATA.counts / DATA.counts.sum(), rtol=1e-4
     )
-    assert small_problem(DATA).program.hyper.positive_weight is None
+    assert small_problem(DATA).program.hyper.positive_weight == ()
 
 
 STAGES = {
