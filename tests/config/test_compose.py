@@ -23,7 +23,7 @@ from twotower_jax.config import (
     from_record,
     to_dict,
 )
-from twotower_jax.config.effective import all_values
+from twotower_jax.config.convert import all_values
 from twotower_jax.config.evaluation import EvaluationConfig
 from twotower_jax.config.simulator import SimulatorConfig
 from twotower_jax.config.towers import TowersConfig

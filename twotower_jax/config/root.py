@@ -20,7 +20,7 @@ from twotower_jax.errors import InputError
 from twotower_jax.losses import LOSSES, Loss, SampledSoftmax
 from twotower_jax.optimizers import OPTIMIZERS, Adam, Optimizer
 from twotower_jax.positives import POSITIVES, AllOnce, Positives
-from twotower_jax.registry import check_keys, key
+from twotower_jax.registry import check_keys, key, section
 
 # The default of ``name``: Hydra resolves it, and so does ``Config``.
 SOURCE_NAME = "${data.source}"
@@ -65,7 +65,8 @@ class Config:
     optimizer: Optimizer = field(default_factory=Adam)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    baseline: BaselineConfig = field(default_factory=BaselineConfig)
+    # No tower is trained with the numbers of baselines.
+    baseline: BaselineConfig = section(BaselineConfig, decides=False)
     baselines: bool = key(
         False,
         doc="also fit item-kNN, EASE, iALS and, with data.mask_seen=false, buy again, "

@@ -1,9 +1,21 @@
 """Section ``towers``: the two towers."""
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from twotower_jax.errors import InputError
-from twotower_jax.registry import check_keys, key
+from twotower_jax.registry import check_keys, key, section
+
+
+def reads_history(values: Mapping[str, Any]) -> bool:
+    """Return whether a history is, or may become, a feature of the query."""
+    return not values["towers.query"] or "history" in values["towers.query"]
+
+
+def _pools_by(pooling: str) -> Callable[[Mapping[str, Any]], bool]:
+    """Return whether histories are pooled in one way."""
+    return lambda v: reads_history(v) and v["towers.history_pooling"] == pooling
 
 
 @dataclass(unsafe_hash=True)
@@ -78,12 +90,14 @@ class TowersConfig:
     history_length: int = key(
         20,
         low=1,
+        decides=reads_history,
         doc="last clicks of the user in the feature history",
         example="towers=history towers.history_length=50",
     )
     history_pooling: str = key(
         "mean",
         choices=("mean", "recency", "attention", "transformer"),
+        decides=reads_history,
         doc="vector of a history from those of its items: their mean; a mean with "
         "weights 2^(-place / history_half_life), place 0 the latest; softmax attention "
         "of a learned vector; the newest place of a causal transformer, which reads "
@@ -92,6 +106,7 @@ class TowersConfig:
     history_half_life: float = key(
         5.0,
         above=0,
+        decides=_pools_by("recency"),
         doc="places after which the weight of an item has halved (recency)",
         example="towers=history towers.history_pooling=recency "
         "towers.history_half_life=10",
@@ -99,15 +114,17 @@ class TowersConfig:
     history_table: str = key(
         "own",
         choices=("own", "shared"),
+        decides=reads_history,
         doc="tables of the items of a history: their own, or shared with the candidate "
         "tower",
     )
     history_features: tuple[str, ...] = key(
         ("id",),
+        decides=reads_history,
         doc="features of an item of a history: id, and those of the items",
         example="[id,category]",
     )
-    sequence: SequenceConfig = field(default_factory=SequenceConfig)
+    sequence: SequenceConfig = section(SequenceConfig, decides=_pools_by("transformer"))
     normalize: bool = key(
         True,
         doc="divide embeddings by their L2 norm: cosines; false: dot products",

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from twotower_jax.config.effective import idle_keys
+from twotower_jax.config.convert import idle_keys
 from twotower_jax.config.root import FAMILIES
 
 # Keys that set the place, the name and the seed of a run, not its arm.
