@@ -11,6 +11,7 @@ from typing import Any
 
 from twotower_jax.config.convert import idle_keys
 from twotower_jax.config.root import FAMILIES
+from twotower_jax.model.towers import BASELINES
 
 # Keys that set the place, the name and the seed of a run, not its arm.
 NOT_DIFFERENCES = ("seed", "output", "name", "arm", "trackers", "baselines", "pause")
@@ -132,10 +133,8 @@ def is_baseline(config: Mapping[str, Any]) -> bool:
       >>> is_baseline({"towers": {"kind": "popularity"}}), is_baseline({})
       (True, False)
     """
-    from twotower_jax.model.baselines import BASELINES  # names alone need no scipy
-
     towers = config.get("towers")
-    return isinstance(towers, dict) and towers.get("kind") in list(BASELINES)
+    return isinstance(towers, dict) and towers.get("kind") in BASELINES
 
 
 def name_arms(configs: Sequence[dict[str, Any]]) -> list[str]:
