@@ -14,7 +14,7 @@ EXEMPT = {PACKAGE, f"{PACKAGE}.__main__"}
 # Rooms in the order in which data walks through them. A module imports from its
 # own room and from rooms further up, never from one further down.
 ROOMS = (
-    ("errors", "keys", "compiler", "registry", "memory"),
+    ("errors", "keys", "compiler", "registry", "data.memory"),
     # Choices, from which the configuration is made.
     ("losses", "optimizers", "positives", "model.towers", "model.modules"),
     ("conf", "config"),

@@ -17,8 +17,8 @@ from twotower_jax.cost.memory import (
 from twotower_jax.cost.shape import Shape
 from twotower_jax.cost.speed import Limit, Speed, limit
 from twotower_jax.cost.work import Work
+from twotower_jax.data.memory import GIB
 from twotower_jax.data.shards import MOST_SHARDS
-from twotower_jax.memory import GIB
 
 WIDTH = 34
 LIMITS = (

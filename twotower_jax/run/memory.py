@@ -17,11 +17,11 @@ import numpy as np
 from twotower_jax.config import Config
 from twotower_jax.cost.memory import HOST, Part, memory_parts, shared_bytes
 from twotower_jax.cost.shape import Extras, Shape
+from twotower_jax.data.memory import GIB, machine_memory
 from twotower_jax.data.processes import alone
 from twotower_jax.data.shards import MOST_SHARDS
 from twotower_jax.data.sizes import Sizes, feature_bytes
 from twotower_jax.errors import InputError
-from twotower_jax.memory import GIB, machine_memory
 from twotower_jax.model.specs import make_model
 from twotower_jax.optimizers import OPTIMIZERS
 from twotower_jax.run.plan import positive_weights

@@ -7,9 +7,9 @@ import jax
 import pytest
 
 from twotower_jax.config import Config
+from twotower_jax.data.memory import GIB
 from twotower_jax.data.sizes import given_sizes
 from twotower_jax.errors import InputError
-from twotower_jax.memory import GIB
 from twotower_jax.run.memory import check_memory, excess
 from twotower_jax.sweeps.compose import compose_config
 

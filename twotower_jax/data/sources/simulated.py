@@ -3,9 +3,9 @@
 from twotower_jax.config.data import DataConfig
 from twotower_jax.config.simulator import SimulatorConfig
 from twotower_jax.data.log import FunnelLog
+from twotower_jax.data.memory import GIB, machine_memory
 from twotower_jax.data.simulator import simulate
 from twotower_jax.errors import InputError
-from twotower_jax.memory import GIB, machine_memory
 
 # Least bytes of a user, an item, and a row of a request while a world is made.
 OF_USER, OF_ITEM, OF_ROW = 64, 64, 16

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from twotower_jax.memory import available_memory, machine_memory
+from twotower_jax.data.memory import available_memory, machine_memory
 
 
 def write(root: Path, files: dict[str, str]) -> None:
