@@ -66,7 +66,18 @@ D = TypeVar("D", bound="Choice")
 
 
 class Choices(Registry[type[C]], Generic[C]):
-    """The classes of a section of the configuration, by the name that selects them."""
+    """The classes of a section of the configuration, by the name that selects them.
+
+    Args:
+      key: that selects one.
+      common: whether the choices share their keys and defaults, so that no value
+        follows from the choice; arms of a study may then name another choice and keep
+        the values.
+    """
+
+    def __init__(self, key: str, *, common: bool = False):
+        super().__init__(key)
+        self.common = common
 
     def __missing__(self, name: str) -> type[C]:
         load_installed()

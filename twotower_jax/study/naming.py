@@ -197,7 +197,7 @@ def _of_choice(key: str, configs: Sequence[dict[str, Any]]) -> bool:
     The choice is named, and brings the value or the lack of it.
     """
     family = FAMILIES.get(key.partition(".")[0])
-    if family is None or key == family.key:
+    if family is None or family.common or key == family.key:
         return False
     values: dict[str | None, set[str | None]] = {}
     for flat in map(flatten, configs):

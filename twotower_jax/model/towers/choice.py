@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Clicks = Any
 Scores = Callable[[Clicks], "np.ndarray"]
 
-TOWERS: Choices[Towers] = Choices("towers.kind")
+TOWERS: Choices[Towers] = Choices("towers.kind", common=True)
 BASELINES: Choices[Baseline] = Choices("towers.kind")
 B = TypeVar("B", bound="Baseline")
 
@@ -229,9 +229,13 @@ class Towers(Choice):
 
     def structure(self) -> Towers:
         """The choice with the keys that its class adds, all others by default."""
+        return type(self)(**{name: getattr(self, name) for name in self.own_keys()})
+
+    def own_keys(self) -> list[str]:
+        """The keys that the class adds to those of all towers."""
         shared = {item.name for item in dataclasses.fields(Towers)}
-        own = [i.name for i in dataclasses.fields(self) if i.name not in shared]
-        return type(self)(**{name: getattr(self, name) for name in own})
+        names = [item.name for item in dataclasses.fields(self)]
+        return [name for name in names if name not in shared]
 
     def __post_init__(self) -> None:
         """Check the name and each value, then the features."""
