@@ -35,14 +35,15 @@ A value out of range ends with exit status 2 before any training. The allowed va
 a list are those of its parts. An empty cell allows every value of the type. Examples
 follow `twotower train`, that of `advise.minutes` follows `twotower advise`.
 
-`loss=NAME`, `optimizer=NAME` and `positives=NAME` make a choice, which has keys of its
-own: the meaning of a key names the choices that have it, and a key of another choice is
-refused. In Python a section names its choice: `from_dict({"loss": {"name": "bce"}})`.
+`loss=NAME`, `optimizer=NAME`, `positives=NAME` and `towers=NAME` make a choice, which
+has keys of its own: the meaning of a key names the choices that have it, and a key of
+another choice is refused. In Python a section names its choice:
+`from_dict({"loss": {"name": "bce"}})`.
 
 The other groups (`data=`, `negatives=`, ...) pick files of `conf/` that set several
 keys at once; a table after the keys of a section lists them. In Python a section that
 names its file has its values: `from_dict({"data": {"source": "table", ...}})` is
-`data=table`, and likewise for `towers.kind`.
+`data=table`.
 
 This page is written by `python docs/make_keys.py` from `twotower_jax/config/`.
 """
@@ -71,7 +72,7 @@ def option_table(group: str) -> list[str]:
     options = [option for option in all_options() if option.group == group]
     if len(options) < 2:
         return []
-    if group in FAMILIES:
+    if group in FAMILIES and len(options) == len(FAMILIES[group]):
         lines = [f"| `{group}=` | meaning |", "|---|---|"]
         lines += [f"| `{option.name}` | {option.about} |" for option in options]
         return ["\n".join(lines) + "\n"]
@@ -87,7 +88,9 @@ def option_table(group: str) -> list[str]:
 
 def other_values(option: Option) -> Iterator[str]:
     """Yield the values of a file that are not defaults, without its own name."""
-    prefix, name = option.group.replace("/", ".") + ".", NAMED.get(option.group)
+    group = option.group
+    tag = FAMILIES[group].tag if group in FAMILIES else NAMED.get(group)
+    prefix, name = group.replace("/", ".") + ".", tag
     for row in all_rows():
         key = row.key.removeprefix(prefix)
         if not row.key.startswith(prefix) or key == name:

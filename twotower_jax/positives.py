@@ -13,8 +13,9 @@ log P(i | u) + log w_i; an importance weight 1 / w_i per positive undoes that.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from twotower_jax.errors import InputError
 from twotower_jax.registry import Choice, Choices, Lazy, check_keys, check_local, key
@@ -25,6 +26,10 @@ else:
     np = Lazy("numpy")
 
 POSITIVES: Choices[Positives] = Choices("positives.strategy")
+
+
+def _has_lists(values: Mapping[str, Any]) -> bool:
+    return values["positives.lists.path"] is not None
 
 
 @dataclass(unsafe_hash=True)
@@ -40,6 +45,7 @@ class ListsConfig:
     length: int = key(
         10,
         low=1,
+        decides=_has_lists,
         doc="items of each list that are read: those of the first ranks, without ranks "
         "the first rows of the user",
         example="positives.lists.path=lists.parquet positives.lists.length=5",
@@ -48,6 +54,7 @@ class ListsConfig:
         0.3,
         above=0,
         high=100,
+        decides=_has_lists,
         doc="weight of a listed item in the loss, in units of the mean click",
         example="positives.lists.path=lists.parquet positives.lists.weight=0.1",
     )

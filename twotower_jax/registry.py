@@ -20,6 +20,7 @@ import functools
 import importlib
 import re
 import shlex
+from collections.abc import Callable, Mapping
 from numbers import Real
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast, get_type_hints
 
@@ -27,7 +28,9 @@ from twotower_jax.errors import InputError, unknown
 
 T = TypeVar("T")
 Entry = TypeVar("Entry")
-_KEY = "key"
+_KEY, _DECIDES = "key", "decides"
+# Whether a key decides a number of the run, given all values by dotted key.
+Decides = bool | Callable[[Mapping[str, Any]], bool]
 GROUP = f"{__package__}.choices"  # of entry points
 PLAIN = (str, bool, int, type(None))  # values of keys that are no numbers
 HIGHEST = 1e30  # a float32 holds it, and a multiple of it
@@ -63,7 +66,18 @@ D = TypeVar("D", bound="Choice")
 
 
 class Choices(Registry[type[C]], Generic[C]):
-    """The classes of a section of the configuration, by the name that selects them."""
+    """The classes of a section of the configuration, by the name that selects them.
+
+    Args:
+      key: that selects one.
+      common: whether the choices share their keys and defaults, so that no value
+        follows from the choice; arms of a study may then name another choice and keep
+        the values.
+    """
+
+    def __init__(self, key: str, *, common: bool = False):
+        super().__init__(key)
+        self.common = common
 
     def __missing__(self, name: str) -> type[C]:
         load_installed()
@@ -317,11 +331,15 @@ def key(
     training: bool = False,
     neutral: float | None = None,
     traced: bool = True,
+    decides: Decides = True,
 ) -> T:
     """Return the dataclass field that declares a key.
 
     Args:
       default: its default; a dictionary is copied for each configuration.
+      decides: whether its value decides any number of the run; or a function of all
+        values by dotted key that says so, for a key that another one turns off. Runs
+        that differ in other keys alone are the same arm.
       doc, example, low, high, above, choices, training, neutral, traced: as in `Key`.
 
     Returns:
@@ -343,12 +361,32 @@ def key(
       InputError: world.users=1 is out of range; give a value at least 2
     """
     made = Key(doc, example, low, high, above, choices, training, neutral, traced)
-    metadata = {_KEY: made}
+    metadata = {_KEY: made, _DECIDES: decides}
     if isinstance(default, dict):
         field = dataclasses.field(default_factory=default.copy, metadata=metadata)
     else:
         field = dataclasses.field(default=default, metadata=metadata)
     return cast(T, field)
+
+
+def section(make: Callable[[], T], *, decides: Decides = True) -> T:
+    """Return the dataclass field of a section; ``decides`` is that of all its keys."""
+    metadata = {_DECIDES: decides}
+    return cast(T, dataclasses.field(default_factory=make, metadata=metadata))
+
+
+def decides(item: dataclasses.Field[Any], values: Mapping[str, Any]) -> bool:
+    """Return whether a key, or a section, decides any number of a run.
+
+    Args:
+      item: its field.
+      values: of all keys, by dotted name.
+    """
+    rule = item.metadata.get(_DECIDES, True)
+    try:
+        return bool(rule(values)) if callable(rule) else rule
+    except TypeError:  # a value of another type, in the record of a run
+        return True
 
 
 def declared(item: dataclasses.Field[Any]) -> Key | None:
@@ -363,6 +401,7 @@ def default_of(item: dataclasses.Field[Any]) -> Any:
     return item.default
 
 
+@functools.cache
 def sections(kind: type) -> dict[str, type]:
     """Return {name of the field: its dataclass} of the sections of a dataclass."""
     return {

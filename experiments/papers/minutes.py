@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from twotower_jax.model.baselines import BASELINES
+from twotower_jax.model.towers import BASELINES
 from twotower_jax.run.folder import RunFolder, stored_config
 
 

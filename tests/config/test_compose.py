@@ -23,12 +23,12 @@ from twotower_jax.config import (
     from_record,
     to_dict,
 )
-from twotower_jax.config.effective import all_values
+from twotower_jax.config.convert import all_values
 from twotower_jax.config.evaluation import EvaluationConfig
 from twotower_jax.config.simulator import SimulatorConfig
-from twotower_jax.config.towers import TowersConfig
 from twotower_jax.data.sources import SOURCES
 from twotower_jax.errors import InputError
+from twotower_jax.model.towers import TwoTower
 from twotower_jax.run.checks import check_names
 from twotower_jax.run.folder import RunFolder
 from twotower_jax.sweeps.compose import CONF, compose_config, to_config
@@ -327,7 +327,7 @@ def test_lists_become_tuples_and_the_configuration_is_hashable():
     assert config.towers.query == ("id", "history")
     assert config.evaluation.k == (5, 20)
     assert len({config, copy.deepcopy(config), Config()}) == 2
-    assert hash(TowersConfig(hidden=[8])) == hash(TowersConfig(hidden=(8,)))
+    assert hash(TwoTower(hidden=[8])) == hash(TwoTower(hidden=(8,)))
     assert EvaluationConfig(k=[3]) == EvaluationConfig(k=(3,))
 
 

@@ -4,12 +4,13 @@ import shlex
 from operator import attrgetter
 
 import pytest
+from helpers.effects import declared_effects
 from hydra import compose, initialize_config_module
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from twotower_jax.commands.advise import advise_rows, read_minutes
 from twotower_jax.config import describe_keys, from_record, to_dict
-from twotower_jax.config.effective import RULES, idle_keys
+from twotower_jax.config.convert import idle_keys
 from twotower_jax.config.options import option_names, option_values
 from twotower_jax.config.root import FAMILIES
 from twotower_jax.run.checks import check_names
@@ -21,7 +22,7 @@ from twotower_jax.sweeps.rungs import check_rungs
 
 ROWS = describe_keys()
 # Permissions, speed and records: no rule about other keys decides their effect.
-ALWAYS = {key for key in idle_keys({}) if key.startswith(RULES[0].keys)}
+ALWAYS = {key for key, rule in declared_effects().items() if rule is False}
 
 
 def with_word(values, one):

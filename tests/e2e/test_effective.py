@@ -2,12 +2,13 @@
 
 import pytest
 from helpers import tiny
+from helpers.effects import declared_effects
 
-from twotower_jax.config import from_dict, known_keys, to_dict
-from twotower_jax.config.effective import RULES, all_values, idle_keys
+from twotower_jax.config import from_dict, to_dict
+from twotower_jax.config.convert import idle_keys
 from twotower_jax.run import run
 
-# Another value for every key of the rules.
+# Another value for every key that another one may turn off.
 OTHERS = {
     "negatives.in_batch": False,
     "negatives.layout": "per_row",
@@ -98,17 +99,8 @@ def changed(values: dict, keys: set[str]) -> dict:
     return values
 
 
-def test_the_rules_name_keys_of_the_schema():
-    known = set(known_keys())
-    assert {key for rule in RULES for key in rule.keys} <= known
-    leaves = set(all_values({}))
-    ruled = {
-        leaf
-        for rule in RULES
-        for key in rule.keys
-        for leaf in leaves
-        if leaf == key or leaf.startswith(f"{key}.")
-    }
+def test_every_key_that_may_have_no_effect_is_changed_here():
+    ruled = set(declared_effects())
     assert ruled - set(OTHERS) - FIXED == {k for k in ruled if k.startswith(MANY)}
 
 

@@ -1,4 +1,4 @@
-"""Losses of a package of the user's: in sweeps, processes, evaluations and messages."""
+"""Choices of a package of the user's: in sweeps, processes, evaluations, messages."""
 
 import json
 import os
@@ -9,14 +9,16 @@ import pytest
 from helpers.tiny import SMALL
 
 MODULE = '''
-"""Losses of another package."""
+"""A loss and a tower of another package."""
 
 from dataclasses import dataclass
 
+import jax
 import jax.numpy as jnp
 
 from twotower_jax.losses import LOSSES, SampledLoss
 from twotower_jax.losses.row_weights import weighted_mean
+from twotower_jax.model.towers import TOWERS, Tower, Towers
 from twotower_jax.registry import key
 
 
@@ -31,6 +33,22 @@ class SquaredHinge(SampledLoss):
     def of_rows(self, positive, negatives, weight):
         ahead = self.temperature * (positive[:, None] - negatives)
         return weighted_mean(jnp.maximum(self.margin - ahead, 0) ** 2, weight)
+
+
+@TOWERS.add
+@dataclass(unsafe_hash=True)
+class Linear(Towers):
+    """A matrix over the sum of the vectors."""
+
+    kind: str = "linear"
+    deviation: float = key(0.05, above=0, doc="of the matrix at the start", example="1")
+
+    def build(self, shape):
+        def init(key):
+            matrix = jax.random.normal(key, (shape.dim, shape.dim))
+            return {"matrix": self.deviation * matrix}
+
+        return Tower(init, lambda params, vectors: sum(vectors) @ params["matrix"])
 '''
 METADATA = "Metadata-Version: 2.1\nName: own-losses\nVersion: 1.5\n"
 POINT = "[twotower_jax.choices]\nmine = own_losses\n"
@@ -60,11 +78,12 @@ def twotower(tmp_path):
     return run
 
 
-def test_a_loss_of_another_package_is_trained_in_processes_and_evaluated(
+def test_a_loss_and_a_tower_of_another_package_are_trained_in_processes_and_evaluated(
     twotower, tmp_path
 ):
     words = [word for word in SMALL if not word.startswith("training.steps")]
     words += ["training.steps=20", "name=own", "loss.margin=0.1,0.3"]
+    words += ["towers=linear", "towers.deviation=0.3"]
     sweep = "-m", "loss=squared_hinge", "hydra/launcher=fused"
     made = twotower("train", *sweep, "hydra.launcher.processes=true", *words)
     assert made.returncode == 0, made.stdout + made.stderr
@@ -78,6 +97,14 @@ def test_a_loss_of_another_package_is_trained_in_processes_and_evaluated(
     again = twotower("evaluate", str(folder))
     assert again.returncode == 0, again.stderr
     assert "recall@20" in again.stdout
+    start = (
+        f"training.start_from={folder}",
+        "training.update=full",
+        "loss=squared_hinge",
+    )
+    words = [word for word in SMALL if not word.startswith("training.steps")]
+    other = twotower("train", *words, *start, "towers=linear", "towers.deviation=0.2")
+    assert other.returncode == 2 and "set towers.deviation=0.3" in other.stderr
     (twotower.site / "own_losses.py").write_text("raise OSError('no licence')")
     broken = twotower("evaluate", str(folder))
     assert broken.returncode == 2
@@ -88,6 +115,13 @@ def test_a_loss_of_another_package_is_trained_in_processes_and_evaluated(
 def test_its_keys_are_explained_and_others_are_refused(twotower):
     told = twotower("train", "--help", "loss.margin").stdout
     assert "squared_hinge: lead of the positive" in told
+    told = twotower("train", "--help", "towers.deviation").stdout
+    assert "linear: of the matrix at the start" in told
+    refused = twotower("train", "towers=mlp", "towers.deviation=2")
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(
+        "error: towers.deviation is a key of towers=linear"
+    )
     refused = twotower("train", "loss=squared_hinge", "loss.ratio=2")
     assert refused.returncode == 2
     assert refused.stderr.startswith("error: loss.ratio is a key of loss=bce, gbce and")

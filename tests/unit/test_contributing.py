@@ -3,16 +3,18 @@
 import functools
 import re
 import textwrap
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import yaml
+from helpers import tiny
 from helpers.loss_cases import make_case, negatives, on_device
+from hydra.errors import ConfigCompositionException
 from scipy import stats
 
 from twotower_jax.config import describe_keys, from_dict, from_record, to_dict
@@ -25,8 +27,17 @@ from twotower_jax.losses.blockwise import batch_loss
 from twotower_jax.losses.row_weights import weighted_mean
 from twotower_jax.model import tower
 from twotower_jax.model.embeddings import FeatureSpec
+from twotower_jax.model.towers import (
+    BASELINES,
+    TOWERS,
+    Baseline,
+    Tower,
+    Towers,
+    baseline,
+)
 from twotower_jax.negatives import proposals
 from twotower_jax.registry import key
+from twotower_jax.run import run
 from twotower_jax.run.checks import check_names
 from twotower_jax.sweeps.compose import compose_config
 from twotower_jax.sweeps.planned import evaluated_metrics
@@ -105,14 +116,29 @@ def test_the_loss_that_is_added_is_composed_and_trained_in_blocks(add):
     assert np.abs(gradient.slots).max() > 0
 
 
-def test_the_tower_that_is_added_is_configured_built_and_differentiated(add):
-    types = {"TowerSpec": tower.TowerSpec, "Tower": tower.Tower}
-    types |= {"Sequence": Sequence, "functools": functools}
-    registry = tower.TOWERS
-    assert add("Add a tower", registry, TOWERS=registry, **types) == {"residual"}
-    check_names(from_dict({"towers": {"kind": "residual"}}))
-    spec = tower.TowerSpec((FeatureSpec("id", "id", 9),), 3, (), False, "residual")
+def test_the_tower_that_is_added_is_composed_built_and_differentiated(add):
+    names = {"TOWERS": TOWERS, "Towers": Towers, "Tower": Tower, "key": key}
+    names |= {"dataclass": dataclass, "functools": functools}
+    assert add("Add a tower", TOWERS, **names) == {"residual"}
+    words = ["towers=residual", "towers.deviation=0.5", "towers.dim=3"]
+    config = compose_config(words)
+    check_names(config)
+    assert from_record(to_dict(config)) == config
+    assert from_dict({"towers": {"kind": "residual"}}).towers.structure() != (
+        config.towers.structure()
+    )
+    rows = {row.key: row.doc for row in describe_keys()}
+    assert rows["towers.deviation"].startswith("residual: ")
+    with pytest.raises(ConfigCompositionException, match="deviation"):
+        compose_config(["towers=mlp", "towers.deviation=0.5"])
+    # The arm of a baseline replaces it, and keeps the features of the study.
+    arm = compose_config([*words, "towers.query=[history]", "arms=baseline/ease"])
+    assert (arm.towers.kind, arm.towers.query) == ("ease", ("history",))
+
+    chosen = config.towers.structure()
+    spec = tower.TowerSpec((FeatureSpec("id", "id", 9),), 3, (), False, chosen)
     params = tower.init_tower(spec, jax.random.key(0))
+    assert 0.2 < np.abs(params["kernel"]).mean() < 0.8
     x = jax.random.normal(jax.random.key(1), (5, 3))
     found = tower.apply_tower(spec, params, {"id": x}, None)
     expected = np.asarray(x) + np.maximum(np.asarray(x) @ params["kernel"], 0)
@@ -122,6 +148,42 @@ def test_the_tower_that_is_added_is_configured_built_and_differentiated(add):
         return tower.apply_tower(spec, params, {"id": x}, None).sum()
 
     assert (jax.grad(total)(params)["kernel"] != 0).any()
+
+
+def test_a_tower_is_trained_and_evaluated(add, tmp_path):
+    names = {"TOWERS": TOWERS, "Towers": Towers, "Tower": Tower, "key": key}
+    add("Add a tower", TOWERS, dataclass=dataclass, functools=functools, **names)
+    words = ("towers=residual", "towers.deviation=0.5", "training.steps=4")
+    config = tiny.make_config(tmp_path, *words)
+    plain = tiny.make_config(tmp_path, "training.steps=4")
+    ours, theirs = run(config)["metrics"]["test"], run(plain)["metrics"]["test"]
+    assert ours["recall@20"] > 0 and ours != theirs
+
+
+def test_a_baseline_of_another_package_is_fitted_with_its_own_keys(tmp_path):
+    @dataclass(unsafe_hash=True)
+    class Power(Baseline):
+        kind: str = "power_baseline"
+        label: ClassVar[str] = "power"
+        power: float = key(1.0, doc="power of the clicks")
+
+        def fit(self, clicks, numbers, seed):
+            counts = (1 + clicks.sum(axis=0)) ** self.power
+            row = counts.astype(np.float32)
+            return lambda history: np.repeat(row[None], history.shape[0], axis=0)
+
+    baseline(Power)
+    try:
+        words = ("towers=power_baseline",)
+        least = tiny.make_config(tmp_path, *words, "towers.power=-1.0")
+        most, known = (
+            tiny.make_config(tmp_path, word) for word in (*words, "towers=popularity")
+        )
+        found = [run(one)["metrics"]["test"]["recall@20"] for one in (least, most)]
+        assert found[0] < found[1]
+        assert found[1] == run(known)["metrics"]["test"]["recall@20"]
+    finally:
+        del TOWERS["power_baseline"], BASELINES["power_baseline"]
 
 
 def test_the_metric_that_is_added_is_evaluated_sliced_and_accepted(add):

@@ -14,8 +14,9 @@ EXEMPT = {PACKAGE, f"{PACKAGE}.__main__"}
 # Rooms in the order in which data walks through them. A module imports from its
 # own room and from rooms further up, never from one further down.
 ROOMS = (
-    ("errors", "keys", "compiler", "registry"),
-    ("losses", "optimizers", "positives"),
+    ("errors", "keys", "compiler", "registry", "data.memory"),
+    # Choices, from which the configuration is made.
+    ("losses", "optimizers", "positives", "model.towers", "model.modules"),
     ("conf", "config"),
     ("data",),
     ("negatives",),
@@ -102,6 +103,12 @@ def imports(tree: ast.AST, module: str, is_package: bool) -> Iterator[tuple[int,
             yield node.lineno, str(node.value)
 
 
+def room_of(name: str) -> str:
+    """Return the room of a dotted name: a part of a room may lie further up."""
+    part = ".".join(name.split(".")[:2])
+    return part if part in LEVELS else name.split(".")[0]
+
+
 def import_faults(module: str, target: str) -> Iterator[str]:
     """Yield what is wrong with one import of one module."""
     here = module.removeprefix(f"{PACKAGE}.")
@@ -112,7 +119,7 @@ def import_faults(module: str, target: str) -> Iterator[str]:
         yield f"{library} belongs to {' and '.join(ONLY_IN[library])} only"
     if library != PACKAGE or rest == "__version__":
         return
-    room, other = here.split(".")[0], rest.split(".")[0]
+    room, other = room_of(here), room_of(rest)
     if other not in LEVELS:
         yield f"'{target}' is in no room; import from the module that defines it"
     elif LEVELS[other] > LEVELS[room]:

@@ -10,7 +10,7 @@ import yaml
 
 from twotower_jax.config import Config
 from twotower_jax.data.log import FunnelLog, Stage
-from twotower_jax.model.baselines import BASELINES, baselines_for
+from twotower_jax.model.towers import BASELINES, baselines_for
 from twotower_jax.run.loader import Loaded, oversized
 from twotower_jax.run.positives import reads_sequences
 from twotower_jax.run.tower_features import query_features

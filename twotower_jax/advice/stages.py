@@ -53,7 +53,7 @@ from twotower_jax.advice.tuning import Tuner
 from twotower_jax.data import sources
 from twotower_jax.data.health import best_split, repeats_text, split_health
 from twotower_jax.errors import InputError
-from twotower_jax.model.baselines import BASELINES as REGISTRY
+from twotower_jax.model.towers import BASELINES as REGISTRY
 from twotower_jax.run.folder import RunFolder, run_folder
 from twotower_jax.run.loader import Loaded, split_log, train_clicks
 from twotower_jax.sweeps.arm_points import point_words

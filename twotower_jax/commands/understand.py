@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from twotower_jax.config import Config
     from twotower_jax.data.guess.log import Guess
     from twotower_jax.data.log import FunnelLog
-    from twotower_jax.model.click_matrix import Clicks
+    from twotower_jax.model.towers.click_matrix import Clicks
     from twotower_jax.report.log_check import Checked
 
 # Keys that have a meaning beside a column only.
@@ -66,10 +66,11 @@ def understand(
 
 def baselines(clicks: "Clicks", config: "Config") -> dict[str, str]:
     """Return by baseline its override, or the limit that training clicks exceed."""
-    from twotower_jax.model.baselines import BASELINES, baselines_for
+    from twotower_jax.model.towers import baselines_for
+    from twotower_jax.run.loader import excess_of
 
     reasons = {
-        kind: BASELINES[kind].excess(clicks, config.baseline)
+        kind: excess_of(config, kind, clicks)
         for kind in baselines_for(config.data.mask_seen)
     }
     return {
@@ -81,7 +82,7 @@ def baselines(clicks: "Clicks", config: "Config") -> dict[str, str]:
 def _train_clicks(log: "FunnelLog", config: "Config") -> "Clicks":
     """Return the training positives of a log as a matrix [users, items]."""
     from twotower_jax.data.split import split
-    from twotower_jax.model.click_matrix import click_matrix
+    from twotower_jax.model.towers.click_matrix import click_matrix
 
     train = split(log, config.data).train
     return click_matrix(train.user, train.item, (log.num_users, log.num_items))

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -14,7 +14,13 @@ from typing import Any, get_args, get_origin, get_type_hints
 from twotower_jax.config.options import with_options
 from twotower_jax.config.root import FAMILIES, LABELS, Config
 from twotower_jax.errors import InputError, unknown
-from twotower_jax.registry import Choice, default_of, load_installed, sections
+from twotower_jax.registry import (
+    Choice,
+    decides,
+    default_of,
+    load_installed,
+    sections,
+)
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -202,6 +208,60 @@ def fingerprint(config: Config) -> str:
         values["training"]["start_from"] = PurePath(parent).name
     text = json.dumps(values, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def all_values(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a configuration by dotted key, with defaults for missing keys.
+
+    Examples:
+      >>> all_values({"loss": {"name": "bce"}})["loss.name"]
+      'bce'
+      >>> all_values({})["training.steps"] is None
+      True
+    """
+    return _flat(with_defaults(config))
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def idle_keys(config: Mapping[str, Any]) -> set[str]:
+    """The dotted keys of a configuration that decide no number, given the others.
+
+    They do not tell two runs apart: ``negatives.hard.pool`` where there are no hard
+    negatives, ``training.epochs`` where ``training.steps`` is set. Each declares so
+    itself (``decides`` of `registry.key`).
+
+    Examples:
+      >>> idle = idle_keys({"negatives": {"hard": {"num": 0, "pool": "user"}}})
+      >>> "negatives.hard.pool" in idle, "negatives.hard.num" in idle
+      (True, False)
+    """
+    values = all_values(config)
+    idle = tuple(_idle(Config, values))
+    sections = tuple(f"{key}." for key in idle)
+    return {key for key in values if key in idle or key.startswith(sections)}
+
+
+def _idle(kind: type, values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yield the keys, and sections, of a dataclass that decide no number."""
+    inner = sections(kind)
+    for item in dataclasses.fields(kind):
+        key = f"{prefix}{item.name}"
+        if not decides(item, values):
+            yield key
+        elif part := inner.get(item.name):
+            if issubclass(part, Choice):
+                name = values.get(part.choices.key)
+                part = part.choices.get(name, type(default_of(item)))
+            yield from _idle(part, values, f"{key}.")
 
 
 def known_keys(kind: type = Config, prefix: str = "") -> list[str]:

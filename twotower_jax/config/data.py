@@ -73,6 +73,7 @@ class ColumnsConfig:
     )
     weight: str | None = key(
         None,
+        decides=False,  # positives.weight does
         doc="column of the weights of positives, which positives.weight sets, and "
         "which is refused without it; null: none",
         example="data=table data.path=clicks.csv positives.weight=grade",
@@ -101,6 +102,7 @@ class DataConfig:
     )
     path: str | None = key(
         None,
+        decides=False,
         doc="file or folder of the data; null: none (the simulator reads no files)",
         example="data=table data.path=clicks.csv",
     )

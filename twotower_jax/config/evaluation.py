@@ -14,22 +14,29 @@ class EvaluationConfig:
     k: tuple[int, ...] = key(
         (10, 20, 50, 100),
         low=1,
+        decides=False,  # metrics do not change each other
         doc="cutoffs of the metrics, in items of the list; training.metric "
         "needs its own",
         example="[20,100]",
     )
-    test: bool = key(True, doc="evaluate the test part; false: only the valid part")
+    test: bool = key(
+        True, decides=False, doc="evaluate the test part; false: only the valid part"
+    )
     save_topk: bool = key(
         False,
+        decides=False,
         doc="write the recommended items of each test query to topk.parquet, and for "
         "trec_eval to topk.trec with qrels.trec",
     )
     truth: bool = key(
-        True, doc="compare to the truth as well, where the source has it (simulator)"
+        True,
+        decides=False,
+        doc="compare to the truth as well, where the source has it (simulator)",
     )
     uniform_exposures: int = key(
         0,
         low=0,
+        decides=False,
         doc="items shown to each user at random for uniform_recall@k, with the truth; "
         "0: none",
         example="100",
@@ -37,6 +44,7 @@ class EvaluationConfig:
     auc: tuple[str, ...] = key(
         (),
         choices=("uniform", *STAGES),
+        decides=False,
         doc="rivals of the positives for auc@NAME, which the user did not "
         "click: items of the whole catalogue, or of a stage in the same "
         "requests; []: none",
@@ -53,6 +61,7 @@ class EvaluationConfig:
     ips_clip: float = key(
         10.0,
         low=1,
+        decides=lambda values: values["evaluation.ips_power"] > 0,
         doc="ips_recall@k: largest weight of a positive, in units of the mean weight",
         example="100",
     )

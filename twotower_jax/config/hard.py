@@ -1,14 +1,49 @@
 """Section ``negatives.hard``: the hard slots of each row, and the stages of a log."""
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from twotower_jax.errors import InputError
-from twotower_jax.registry import check_choice, check_keys, key
+from twotower_jax.registry import check_choice, check_keys, key, section
 
 STAGES = ("retrieved", "pre_ranked", "ranked", "re_ranked", "exposed")
 REJECTED = ("retrieved", "pre_ranked")  # by pre-ranking, by ranking
 THROUGH = ("ranked", "re_ranked")  # came through ranking and were not shown
+
+
+# --- when the keys have an effect, given all values by dotted key ---------------------
+
+Values = Mapping[str, Any]
+
+
+def hard_negatives(values: Values) -> bool:
+    """Whether any slot is ever hard."""
+    if not values["negatives.hard.num"]:
+        return False
+    return values["negatives.hard_ratio"] != 0 or bool(values["negatives.hard_start"])
+
+
+def _hard_from(*sources: str) -> Callable[[Values], bool]:
+    return lambda v: hard_negatives(v) and v["negatives.hard.source"] in sources
+
+
+def _decides_num(values: Values) -> bool:
+    """Slots that are never hard are easy draws per row, and else none.
+
+    A key that turns a section on has an effect where it is 0.
+    """
+    return (
+        hard_negatives(values)
+        or values["negatives.layout"] == "per_row"
+        or not values["negatives.hard.num"]
+    )
+
+
+def _decides_log_q(values: Values) -> bool:
+    """Whether a log q is subtracted, and slots are hard."""
+    return hard_negatives(values) and values.get("loss.logq.correct", "none") != "none"
 
 
 @dataclass(unsafe_hash=True)
@@ -65,6 +100,7 @@ class HardConfig:
     source: str = key(
         "log",
         choices=("log", "mined", "dns", "resampled"),
+        decides=hard_negatives,
         doc="log: items that a stage discarded; mined: a window of the model's "
         "ranking; dns: the best scored of several easy draws; resampled: drawn from "
         "several easy draws by the model's softmax",
@@ -72,6 +108,7 @@ class HardConfig:
     )
     stages: tuple[str, ...] = key(
         REJECTED,
+        decides=_hard_from("log"),
         doc="log: furthest stages that the items reached: `retrieved` were rejected by "
         "pre-ranking, `pre_ranked` by ranking; `pre_ranked:50-100` its ranks 50 to 99, "
         "0 the best. `ranked` and `re_ranked` came through ranking: users like many of "
@@ -81,41 +118,47 @@ class HardConfig:
     weights: tuple[float, ...] = key(
         (),
         above=0,
+        decides=_hard_from("log"),
         doc="log: weight of each stage in the draw; []: 1 each",
         example="negatives=hard negatives.hard.weights=[3,1]",
     )
     pool: str = key(
         "request",
         choices=("request", "user"),
+        decides=_hard_from("log"),
         doc="log: items of the request of the positive, or of all requests of the user",
         example="negatives=hard negatives.hard.pool=user",
     )
     pool_size: int = key(
         64,
         low=1,
+        decides=_hard_from("log"),
         doc="log: most items kept per pool, drawn once",
         example="negatives=hard negatives.hard.pool_size=256",
     )
     num: int = key(
         0,
         low=0,
+        decides=_decides_num,
         doc="hard slots per row; 0: no hard negatives",
         example="negatives=hard negatives.hard.num=8",
     )
     log_q: str = key(
         "mixture",
         choices=("mixture", "easy", "none"),
+        decides=_decides_log_q,
         doc="log q of hard draws: that of the row's mixture, of an easy draw, or none",
         example="negatives=hard negatives.hard.log_q=easy",
     )
     candidate_num: int = key(
         8,
         low=2,
+        decides=_hard_from("dns", "resampled"),
         doc="dns: easy draws per slot, of which the best scored is kept; resampled: "
         "easy draws per row, from which its slots are drawn",
         example="negatives=dns negatives.hard.candidate_num=16",
     )
-    mined: MinedConfig = field(default_factory=MinedConfig)
+    mined: MinedConfig = section(MinedConfig, decides=_hard_from("mined"))
 
     def __post_init__(self) -> None:
         """Check each value, then stages, weights and log q."""

@@ -1,10 +1,47 @@
 """Section ``negatives``: the items that a positive is compared with."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from twotower_jax.config.hard import HardConfig, parse_stage
+from twotower_jax.config.hard import HardConfig, Values, hard_negatives, parse_stage
 from twotower_jax.errors import InputError
-from twotower_jax.registry import check_keys, key
+from twotower_jax.losses import LOSSES
+from twotower_jax.registry import check_keys, key, section
+
+# --- when the keys have an effect, given all values by dotted key ---------------------
+
+
+def explicit_slots(values: Values) -> int:
+    """Number of easy and hard draws beside the batch and the bank.
+
+    In the shared layout without hard negatives, hard slots do not add easy draws.
+    """
+    easy, hard = values["negatives.easy.num"], values["negatives.hard.num"]
+    adds = hard_negatives(values) or values["negatives.layout"] == "per_row"
+    return easy + hard if adds else easy
+
+
+def whole_catalogue(values: Values) -> bool:
+    """Whether the negatives of a row are all items, and none is drawn."""
+    loss = LOSSES.get(values.get("loss.name", ""))
+    return loss is not None and loss.whole_catalogue
+
+
+def _draws(values: Values) -> bool:
+    return not whole_catalogue(values)
+
+
+def _has_slots(values: Values) -> bool:
+    # Rows without a pool, and dns, draw easy negatives in place of hard ones.
+    return explicit_slots(values) > 0
+
+
+def _by_popularity(values: Values) -> bool:
+    return _has_slots(values) and values["negatives.easy.sampler"] == "popularity"
+
+
+def _schedules(values: Values) -> bool:
+    hard = _draws(values) and hard_negatives(values)
+    return hard and values["negatives.hard_start"] is not None
 
 
 @dataclass(unsafe_hash=True)
@@ -13,6 +50,7 @@ class EasyConfig:
 
     sampler: str = key(
         "uniform",
+        decides=_has_slots,
         doc="distribution of the easy draws over the catalogue",
         example="negatives=popularity",
     )
@@ -20,12 +58,14 @@ class EasyConfig:
         0.75,
         low=0,
         high=2,
+        decides=_by_popularity,
         doc="popularity: q_i is proportional to (clicks + smoothing)^alpha",
         example="negatives=popularity negatives.easy.alpha=0.5",
     )
     smoothing: float = key(
         1.0,
         above=0,
+        decides=_by_popularity,
         doc="popularity: added to the clicks of each item",
         example="negatives=popularity negatives.easy.smoothing=10",
     )
@@ -55,6 +95,7 @@ class BankConfig:
         0.1,
         low=0,
         training=True,
+        decides=lambda values: values["negatives.bank.size"] > 0,
         doc="share of the training before the bank is used",
         example="negatives=bank negatives.bank.warmup=0.25",
     )
@@ -79,6 +120,7 @@ class FilterConfig:
         0.1,
         low=0,
         training=True,
+        decides=lambda values: values["negatives.filter.gamma"] is not None,
         doc="share of the training before negatives are filtered",
         example="negatives.filter.gamma=0.95 negatives.filter.warmup=0.3",
     )
@@ -94,11 +136,13 @@ class NegativesConfig:
 
     in_batch: bool = key(
         True,
+        decides=_draws,
         doc="use the other positives of the batch as negatives of a row",
         example="negatives.in_batch=false negatives.easy.num=1024",
     )
     distinct: bool = key(
         False,
+        decides=_draws,
         doc="count an item that stands several times in the batch once, with the "
         "probability that the batch has it as its expected count",
         example="negatives.distinct=true",
@@ -106,16 +150,18 @@ class NegativesConfig:
     layout: str = key(
         "shared",
         choices=("shared", "per_row"),
+        decides=lambda values: _draws(values) and _has_slots(values),
         doc="shared: easy draws are columns of the whole batch; per_row: slots of each "
         "row",
         example="negatives=uniform negatives.layout=per_row negatives.easy.num=16",
     )
-    easy: EasyConfig = field(default_factory=EasyConfig)
-    hard: HardConfig = field(default_factory=HardConfig)
+    easy: EasyConfig = section(EasyConfig, decides=_draws)
+    hard: HardConfig = section(HardConfig, decides=_draws)
     hard_ratio: float | None = key(
         None,
         low=0,
         high=1,
+        decides=lambda values: _draws(values) and values["negatives.hard.num"] > 0,
         doc="probability that a slot is hard; null: every hard slot is",
         example="negatives=half_hard negatives.hard_ratio=0.25",
     )
@@ -123,6 +169,7 @@ class NegativesConfig:
         None,
         low=0,
         high=1,
+        decides=_schedules,
         doc="probability that a slot is hard at the first step; null: "
         "hard_ratio from the start",
         example="negatives=half_hard negatives.hard_start=0",
@@ -131,13 +178,15 @@ class NegativesConfig:
         1.0,
         low=0,
         high=1,
+        decides=_schedules,
         doc="share of the training in which hard_start becomes hard_ratio",
         example="negatives=half_hard negatives.hard_start=0 negatives.hard_ramp=0.5",
     )
-    bank: BankConfig = field(default_factory=BankConfig)
+    bank: BankConfig = section(BankConfig, decides=_draws)
     num_hard_negatives: int = key(
         0,
         low=0,
+        decides=_draws,
         doc="best scored negatives kept per row; 0: all",
         example="negatives=top_k_in_batch negatives.num_hard_negatives=50",
     )
@@ -148,13 +197,14 @@ class NegativesConfig:
         "the user",
         example="user_positives",
     )
-    filter: FilterConfig = field(default_factory=FilterConfig)
+    filter: FilterConfig = section(FilterConfig)
     available: bool = key(
         False,
         doc="only items of the log by the time of the positive are its negatives",
     )
     allow_exposed: bool = key(
         False,
+        decides=False,  # a permission
         doc="allow exposed items without a click as negatives",
         example="negatives=hard negatives.hard.stages=[exposed] "
         "negatives.allow_exposed=true",

@@ -21,7 +21,7 @@ from twotower_jax.config.root import FAMILIES
 from twotower_jax.registry import load_installed
 
 # Sections whose key holds the name of their option.
-NAMED = {"data": "source", "towers": "kind"}
+NAMED = {"data": "source"}
 _GLOBAL = re.compile(r"#\s*@package\s+_global_")
 _COMMENT = re.compile(r"#(?!\s*(?:@package|Command:))\s*(.*)")
 _SENTENCE = re.compile(r".*?\.(?=\s|$)|.*")
@@ -109,8 +109,8 @@ def option_names(group: str) -> list[str]:
     """
     if group in FAMILIES:
         load_installed()
-        return list(FAMILIES[group])
-    return [name for one, name in _option_files() if one == group]
+    files = [name for one, name in _option_files() if one == group]
+    return [*files, *FAMILIES.get(group, ())]
 
 
 @functools.cache
@@ -148,8 +148,8 @@ def option_values(group: str, name: str) -> dict[str, Any]:
       >>> option_values("data", "none of these")
       {}
     """
-    if group in FAMILIES:
-        return dataclasses.asdict(FAMILIES[group][name]())
+    if kind := FAMILIES.get(group, {}).get(name):
+        return dataclasses.asdict(kind())
     file = _option_files().get((group, name))
     return {} if file is None else _read(group, name, file).values[group]
 

@@ -9,25 +9,42 @@ Plain dataclasses, standard library only. Hydra uses them as the schema of the
 import os
 from dataclasses import dataclass, field, replace
 
-from twotower_jax.config.baseline import BaselineConfig
 from twotower_jax.config.checks import inside
 from twotower_jax.config.data import DataConfig
 from twotower_jax.config.evaluation import EvaluationConfig
 from twotower_jax.config.negatives import NegativesConfig
-from twotower_jax.config.towers import TowersConfig
 from twotower_jax.config.training import TrainingConfig
 from twotower_jax.errors import InputError
 from twotower_jax.losses import LOSSES, Loss, SampledSoftmax
+from twotower_jax.model.towers import (
+    TOWERS,
+    EaseConfig,
+    IalsConfig,
+    ItemKnnConfig,
+    Towers,
+    TwoTower,
+)
 from twotower_jax.optimizers import OPTIMIZERS, Adam, Optimizer
 from twotower_jax.positives import POSITIVES, AllOnce, Positives
-from twotower_jax.registry import check_keys, key
+from twotower_jax.registry import check_keys, key, section
 
 # The default of ``name``: Hydra resolves it, and so does ``Config``.
 SOURCE_NAME = "${data.source}"
 # Sections that hold one of several choices, each with keys of its own.
-FAMILIES = {family.section: family for family in (LOSSES, OPTIMIZERS, POSITIVES)}
+FAMILIES = {
+    family.section: family for family in (LOSSES, OPTIMIZERS, POSITIVES, TOWERS)
+}
 # Keys of names, places and further records, which decide no number of the run.
 LABELS = ("name", "output", "arm", "trackers", "baselines", "pause")
+
+
+@dataclass(unsafe_hash=True)
+class BaselineConfig:
+    """The numbers of baselines, each in the file of its baseline."""
+
+    item_knn: ItemKnnConfig = field(default_factory=ItemKnnConfig)
+    ease: EaseConfig = field(default_factory=EaseConfig)
+    ials: IalsConfig = field(default_factory=IalsConfig)
 
 
 @dataclass(unsafe_hash=True)
@@ -61,11 +78,12 @@ class Config:
     positives: Positives = field(default_factory=AllOnce)
     negatives: NegativesConfig = field(default_factory=NegativesConfig)
     loss: Loss = field(default_factory=SampledSoftmax)
-    towers: TowersConfig = field(default_factory=TowersConfig)
+    towers: Towers = field(default_factory=TwoTower)
     optimizer: Optimizer = field(default_factory=Adam)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    baseline: BaselineConfig = field(default_factory=BaselineConfig)
+    # No tower is trained with the numbers of baselines.
+    baseline: BaselineConfig = section(BaselineConfig, decides=False)
     baselines: bool = key(
         False,
         doc="also fit item-kNN, EASE, iALS and, with data.mask_seen=false, buy again, "
@@ -92,6 +110,7 @@ class Config:
             self.name = self.data.source  # checked with the names of sources
         else:
             inside("name", self.name)
+        self.towers = self.towers.of_its_kind()
         self._name_weight()
         if not self.loss.whole_catalogue:
             self._check_negatives()

@@ -1,9 +1,9 @@
 """Section ``training``: batches, steps and stopping."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from twotower_jax.errors import InputError
-from twotower_jax.registry import check_keys, key
+from twotower_jax.registry import check_keys, key, section
 
 # Validations without improvement that end a training where none are configured.
 PATIENCE = 10
@@ -52,6 +52,7 @@ class TrainingConfig:
     epochs: int = key(
         100,
         low=0,
+        decides=lambda values: values["training.steps"] is None,
         doc="passes over the training positives, before resampling; the limit "
         "of a training that patience may end",
         example="20",
@@ -73,6 +74,7 @@ class TrainingConfig:
     feed: str = key(
         "device",
         choices=("device", "host"),
+        decides=False,
         doc="where the training positives lie; device: in its memory; host: in that of "
         "the host, or on its disk with data=prepared, and each dispatch is copied; "
         "does not change the bits",
@@ -95,18 +97,24 @@ class TrainingConfig:
     steps_per_dispatch: int = key(
         8,
         low=1,
+        decides=False,
         doc="steps per call of the compiled program; does not change the bits",
         example="1",
     )
     eval_every: int | None = key(
         None,
         low=1,
+        # Without a validation set and patience it spaces lines of metrics.jsonl.
+        decides=lambda values: (
+            values["training.patience"] != 0 or not values["data.fit_valid"]
+        ),
         doc="steps between two validations; null: one epoch",
         example="500",
     )
     checkpoint_every: int | None = key(
         None,
         low=1,
+        decides=False,
         doc="steps between two checkpoints, which follow each validation too; null: "
         "validations alone, ten seconds or more apart, and the end",
         example="1000",
@@ -122,6 +130,7 @@ class TrainingConfig:
     min_steps: int = key(
         500,
         low=0,
+        decides=lambda values: values["training.patience"] != 0,
         doc="steps before which patience does not end the training, for models "
         "that start slowly",
         example="2000",
@@ -139,16 +148,19 @@ class TrainingConfig:
         example="ndcg@10",
     )
     merge_columns: bool = key(
-        True, doc="score repeated items of a batch once; the same loss"
+        True,
+        decides=False,
+        doc="score repeated items of a batch once; the same loss",
     )
     devices: int = key(
         1,
         low=1,
+        decides=False,
         doc="devices over which the rows of a batch are spread, mesh.data times "
         "mesh.table; 1: as training.mesh says",
         example="2",
     )
-    mesh: MeshConfig = field(default_factory=MeshConfig)
+    mesh: MeshConfig = section(MeshConfig, decides=False)
 
     def __post_init__(self) -> None:
         """Check each value, then that devices divide the batch."""

@@ -24,7 +24,7 @@ from twotower_jax.export.towers import (
     check_size,
     export_tower,
 )
-from twotower_jax.model.tower import TOWERS
+from twotower_jax.model.towers import BASELINES, TOWERS
 from twotower_jax.run.evaluate import TrainedRun, load_same_data, load_trained
 from twotower_jax.run.folder import RunFolder, stored_config
 from twotower_jax.run.loader import trains
@@ -100,7 +100,7 @@ def _check_no_index(config: Config, index: str | None) -> None:
         raise InputError(
             f"--index {index} needs item vectors, and towers.kind={config.towers.kind} "
             f"has none; leave --index out, or export a run with towers.kind="
-            f"{' or '.join(TOWERS)}"
+            f"{' or '.join(kind for kind in TOWERS if kind not in BASELINES)}"
         )
 
 

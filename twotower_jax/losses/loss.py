@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from twotower_jax.errors import InputError
-from twotower_jax.registry import Choice, Choices, check_keys, key
+from twotower_jax.registry import Choice, Choices, check_keys, key, section
 
 if TYPE_CHECKING:
     import jax
@@ -31,6 +32,30 @@ class Odds(NamedTuple):
 
     negatives: int
     share: float
+
+
+# --- when the keys have an effect, given all values by dotted key ---------------------
+
+
+def _corrects(values: Mapping[str, Any]) -> bool:
+    return values.get("loss.logq.correct", "none") != "none"
+
+
+def _counts_positives(values: Mapping[str, Any]) -> bool:
+    return _corrects(values) and values["negatives.in_batch"]
+
+
+def _streams(values: Mapping[str, Any]) -> bool:
+    counts, origin = _counts_positives(values), values["loss.logq.frequency"]
+    return counts and origin == "streaming"
+
+
+def _learns(values: Mapping[str, Any]) -> bool:
+    return bool(values.get("loss.learn_temperature"))
+
+
+def _supervises_itself(values: Mapping[str, Any]) -> bool:
+    return values["loss.self_supervised.weight"] > 0
 
 
 @dataclass(unsafe_hash=True)
@@ -82,6 +107,7 @@ class LogqConfig:
     frequency: str = key(
         "counts",
         choices=("counts", "streaming"),
+        decides=_counts_positives,
         doc="origin of the frequencies of positives: exact counts, or the stream",
         example="streaming",
     )
@@ -89,10 +115,11 @@ class LogqConfig:
         1.0,
         low=0,
         high=1,
+        decides=_corrects,
         doc="factor of the log of the expected count; 1: the whole correction",
         example="0.5",
     )
-    streaming: StreamingConfig = field(default_factory=StreamingConfig)
+    streaming: StreamingConfig = section(StreamingConfig, decides=_streams)
 
     def __post_init__(self) -> None:
         """Check each value."""
@@ -123,6 +150,7 @@ class TwoWayConfig:
     correct: str = key(
         "none",
         choices=("none", "users"),
+        decides=lambda values: values["loss.two_way.weight"] > 0,
         doc="correction of that softmax; users: by their shares of the positives",
         example="loss.two_way.weight=1 loss.two_way.correct=users",
     )
@@ -146,12 +174,14 @@ class SelfSupervisedConfig:
     num: int = key(
         1024,
         low=2,
+        decides=_supervises_itself,
         doc="items per step, drawn uniformly from the catalogue",
         example="loss.self_supervised.weight=0.1 loss.self_supervised.num=256",
     )
     temperature: float = key(
         0.1,
         above=0,
+        decides=_supervises_itself,
         doc="divides the cosine of two views",
         example="loss.self_supervised.weight=0.1 loss.self_supervised.temperature=0.2",
     )
@@ -302,18 +332,21 @@ class Tempered(Loss):
     temperature_rate: float = key(
         0.001,
         above=0,
+        decides=_learns,
         doc="learned temperature: rate of its gradient descent",
         example="loss.learn_temperature=true loss.temperature_rate=0.01",
     )
     temperature_min: float | None = key(
         None,
         above=0,
+        decides=_learns,
         doc="learned temperature: lowest value; null: its start, `loss.temperature`",
         example="loss.learn_temperature=true loss.temperature_min=0.05",
     )
     temperature_max: float = key(
         1.0,
         above=0,
+        decides=_learns,
         doc="learned temperature: highest value",
         example="loss.learn_temperature=true loss.temperature_max=0.5",
     )

@@ -1,5 +1,6 @@
 """Modules of flax as pure functions of plain dictionaries."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -42,3 +43,28 @@ def as_functions(build: Callable[[nnx.Rngs], nnx.Module]) -> Functions:
         return nnx.merge(graph, state)(*inputs)
 
     return Functions(init, apply)
+
+
+class _Layers(nnx.Module):
+    """Linear layers with ReLU between them; none after the last."""
+
+    def __init__(self, widths: tuple[int, ...], *, rngs: nnx.Rngs):
+        initializer = nnx.initializers.he_normal()
+        self.layers = nnx.List(
+            nnx.Linear(before, after, kernel_init=initializer, rngs=rngs)
+            for before, after in itertools.pairwise(widths)
+        )
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        for layer in self.layers[:-1]:
+            x = nnx.relu(layer(x))
+        return self.layers[-1](x)
+
+
+def mlp(widths: tuple[int, ...]) -> Functions:
+    """Linear layers with ReLU between them, none after the last.
+
+    Args:
+      widths: of the input and of each layer.
+    """
+    return as_functions(lambda rngs: _Layers(widths, rngs=rngs))

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
-from twotower_jax.config.towers import TowersConfig
 from twotower_jax.data.log import Feature
 from twotower_jax.errors import InputError
 from twotower_jax.model.embeddings import FeatureSpec
 from twotower_jax.model.history import HistorySpec
 from twotower_jax.model.sequence import SequenceSpec
 from twotower_jax.model.tower import TowerSpec
+from twotower_jax.model.towers import Towers
 
 
 class Catalogue(Protocol):
@@ -48,7 +48,7 @@ class Model(NamedTuple):
     candidate: TowerSpec
 
 
-def make_model(config: TowersConfig, log: Catalogue) -> Model:
+def make_model(config: Towers, log: Catalogue) -> Model:
     """Static part of a model: the configured features with the sizes of the data.
 
     Args:
@@ -73,7 +73,7 @@ def make_model(config: TowersConfig, log: Catalogue) -> Model:
             config.dim,
             config.hidden,
             config.normalize,
-            config.kind,
+            config.structure(),
             history if side == "query" else None,
         )
         for side, (names, features, size) in sides.items()
@@ -81,7 +81,7 @@ def make_model(config: TowersConfig, log: Catalogue) -> Model:
     return Model(specs["query"], specs["candidate"])
 
 
-def _history(config: TowersConfig, log: Catalogue) -> HistorySpec:
+def _history(config: Towers, log: Catalogue) -> HistorySpec:
     """Return the static shape of histories."""
     names, shared = config.history_features, config.history_table == "shared"
     items = log.item_features

@@ -11,10 +11,9 @@ from typing import Any, NamedTuple
 from twotower_jax.config import Config
 from twotower_jax.config.hard import MinedConfig, parse_stage
 from twotower_jax.config.negatives import NegativesConfig
-from twotower_jax.config.towers import TowersConfig
 from twotower_jax.errors import InputError
 from twotower_jax.losses.loss import SelfSupervisedConfig
-from twotower_jax.model.baselines import BASELINES
+from twotower_jax.model.towers import BASELINES, TwoTower
 from twotower_jax.negatives import HARD_SOURCES
 from twotower_jax.objective.world import StageWindow, World, make_world
 from twotower_jax.positives import ListsConfig
@@ -92,7 +91,7 @@ def small_config(config: Config, world: World) -> Config:
       The configuration with towers that are tables of ids, seed 0, and sizes within
       their limits.
     """
-    towers = TowersConfig(
+    towers = TwoTower(
         query=("id",),
         candidate=("id",),
         dim=len(world.probability),

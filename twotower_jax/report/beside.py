@@ -3,7 +3,7 @@
 from typing import Any
 
 from twotower_jax.config import Config
-from twotower_jax.model.baselines import BASELINES
+from twotower_jax.model.towers import BASELINES
 
 POPULARITY = "popularity"
 TIED = 0.01  # share of queries whose lists have one score throughout

@@ -5,7 +5,7 @@ from html import escape
 
 import polars as pl
 
-from twotower_jax.config.effective import all_values, idle_keys
+from twotower_jax.config.convert import all_values, idle_keys
 from twotower_jax.report.page import box, note
 from twotower_jax.study.comparison import compare_arms
 from twotower_jax.study.controls import Control

@@ -12,10 +12,17 @@ from rich.console import Console
 
 from twotower_jax.config import Config
 from twotower_jax.evaluation.scorers import BlockScores, Scorer, SharedScores
-from twotower_jax.model.baselines import BASELINES, Scores, baselines_for
-from twotower_jax.model.click_matrix import Clicks, click_matrix
+from twotower_jax.model.towers import BASELINES, Scores, baselines_for
+from twotower_jax.model.towers.click_matrix import Clicks, click_matrix
 from twotower_jax.run.folder import RunFolder
-from twotower_jax.run.loader import Latest, Loaded, train_clicks
+from twotower_jax.run.loader import (
+    Latest,
+    Loaded,
+    baseline_of,
+    excess_of,
+    numbers_of,
+    train_clicks,
+)
 from twotower_jax.run.rank import QuerySet, Ranking, make_query_sets, rank
 
 
@@ -60,8 +67,8 @@ def fit_baseline(config: Config, data: Loaded, kind: str) -> Scores:
     """Return the scores of a fitted baseline, which is kept for the next call."""
 
     def fit() -> Scores:
-        baseline = BASELINES[kind]
-        return baseline.fit(train_clicks(data), config.baseline, config.seed)
+        baseline, numbers = baseline_of(config, kind), numbers_of(config, kind)
+        return baseline.fit(train_clicks(data), numbers, config.seed)
 
     return _fits.get(_fit_key(config, data, kind), fit)
 
@@ -124,7 +131,7 @@ def rank_splits(
 
 def _fit_key(config: Config, data: Loaded, kind: str) -> tuple[Hashable, ...]:
     """Return the key of a fit: equal keys, equal scores."""
-    numbers = getattr(config.baseline, kind, None)
+    numbers = baseline_of(config, kind).structure(), numbers_of(config, kind)
     seed = config.seed if BASELINES[kind].seeded else None
     return data.fingerprint, kind, numbers, seed
 
@@ -165,7 +172,7 @@ def _within_limits(config: Config, data: Loaded, console: Console) -> list[str]:
     """Return the baselines that are within their limits; print the others."""
     clicks, kept = train_clicks(data), []
     for kind in baselines_for(config.data.mask_seen):
-        excess = BASELINES[kind].excess(clicks, config.baseline)
+        excess = excess_of(config, kind, clicks)
         if excess is None:
             kept.append(kind)
         else:

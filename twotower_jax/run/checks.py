@@ -11,8 +11,6 @@ from twotower_jax.data import sources
 from twotower_jax.data.log import Split
 from twotower_jax.errors import InputError, unknown
 from twotower_jax.evaluation.metrics import of_scope
-from twotower_jax.model.baselines import BASELINES
-from twotower_jax.model.tower import TOWERS
 from twotower_jax.negatives import HARD_SOURCES
 from twotower_jax.negatives.proposals import PROPOSALS
 from twotower_jax.run.negatives import static_negatives
@@ -30,7 +28,6 @@ def registered_names() -> dict[str, Collection[str]]:
     return {
         "data.source": sources.SOURCES,
         "negatives.easy.sampler": PROPOSALS,
-        "towers.kind": [*TOWERS, *BASELINES],
     }
 
 

@@ -20,8 +20,8 @@ from twotower_jax.data.prepared.load import stored_split
 from twotower_jax.data.split import MOVED, split
 from twotower_jax.data.summary import data_fingerprint, weights_fingerprint
 from twotower_jax.errors import InputError
-from twotower_jax.model.baselines import BASELINES, baselines_for
-from twotower_jax.model.click_matrix import Clicks, click_matrix
+from twotower_jax.model.towers import BASELINES, Baseline, baselines_for
+from twotower_jax.model.towers.click_matrix import Clicks, click_matrix
 from twotower_jax.negatives import HARD_SOURCES
 from twotower_jax.run.folder import RunFolder
 
@@ -191,7 +191,25 @@ def oversized(config: Config, data: Loaded) -> str | None:
             f"towers.kind={kind} recommends items that the user clicked before, which "
             "data.mask_seen=true leaves out; set data.repeats=all to count them"
         )
-    return BASELINES[kind].excess(train_clicks(data), config.baseline)
+    return excess_of(config, kind, train_clicks(data))
+
+
+def baseline_of(config: Config, kind: str) -> Baseline:
+    """Return a baseline: the model of the run, or one beside it with its defaults."""
+    own = config.towers
+    if isinstance(own, Baseline) and own.kind == kind:
+        return own
+    return BASELINES[kind]()
+
+
+def numbers_of(config: Config, kind: str) -> Any:
+    """Return the numbers of a baseline in the section ``baseline``, None for none."""
+    return getattr(config.baseline, kind, None)
+
+
+def excess_of(config: Config, kind: str, clicks: Clicks) -> str | None:
+    """Return the limit that the fit of a baseline would exceed, None within it."""
+    return baseline_of(config, kind).excess(clicks, numbers_of(config, kind))
 
 
 def check_times(config: Config, data: Loaded) -> None:

@@ -103,7 +103,8 @@ def find_parent(config: Config) -> Parent | None:
     result, made = record.result(), record.read("manifest") or {}
     step = result["best_step"]
     poolings = {stored.towers.history_pooling, config.towers.history_pooling}
-    for name in (*SHAPES, *(OF_SEQUENCES if "transformer" in poolings else ())):
+    shapes = *SHAPES, *stored.towers.own_keys()
+    for name in (*shapes, *(OF_SEQUENCES if "transformer" in poolings else ())):
         before, now = (attrgetter(name)(c.towers) for c in (stored, config))
         if before != now:
             raise InputError(

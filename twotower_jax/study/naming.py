@@ -9,8 +9,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from twotower_jax.config.effective import idle_keys
+from twotower_jax.config.convert import idle_keys
 from twotower_jax.config.root import FAMILIES
+from twotower_jax.model.towers import BASELINES
 
 # Keys that set the place, the name and the seed of a run, not its arm.
 NOT_DIFFERENCES = ("seed", "output", "name", "arm", "trackers", "baselines", "pause")
@@ -132,10 +133,8 @@ def is_baseline(config: Mapping[str, Any]) -> bool:
       >>> is_baseline({"towers": {"kind": "popularity"}}), is_baseline({})
       (True, False)
     """
-    from twotower_jax.model.baselines import BASELINES  # names alone need no scipy
-
     towers = config.get("towers")
-    return isinstance(towers, dict) and towers.get("kind") in list(BASELINES)
+    return isinstance(towers, dict) and towers.get("kind") in BASELINES
 
 
 def name_arms(configs: Sequence[dict[str, Any]]) -> list[str]:
@@ -198,7 +197,7 @@ def _of_choice(key: str, configs: Sequence[dict[str, Any]]) -> bool:
     The choice is named, and brings the value or the lack of it.
     """
     family = FAMILIES.get(key.partition(".")[0])
-    if family is None or key == family.key:
+    if family is None or family.common or key == family.key:
         return False
     values: dict[str | None, set[str | None]] = {}
     for flat in map(flatten, configs):

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from twotower_jax.config.effective import all_values
+from twotower_jax.config.convert import all_values
 from twotower_jax.config.evaluation import EvaluationConfig
 from twotower_jax.errors import InputError, closest
 from twotower_jax.evaluation.metrics import (

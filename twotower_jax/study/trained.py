@@ -9,7 +9,8 @@ train on the valid part too (``data.fit_valid``), which have nothing to end them
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from twotower_jax.config.effective import all_values, whole_catalogue
+from twotower_jax.config.convert import all_values
+from twotower_jax.config.negatives import whole_catalogue
 from twotower_jax.study.naming import is_baseline
 from twotower_jax.study.runs import Run
 

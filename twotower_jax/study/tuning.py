@@ -5,7 +5,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from twotower_jax.model.baselines import BASELINES
+from twotower_jax.model.towers import BASELINES
 from twotower_jax.study.runs import Run, Runs
 from twotower_jax.study.selection import (
     ArmChoice,

@@ -7,7 +7,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from twotower_jax.errors import InputError, closest
-from twotower_jax.model.baselines import BASELINES
+from twotower_jax.model.towers import BASELINES
 from twotower_jax.study.grid import Axes, grid_size
 from twotower_jax.study.naming import NOT_DIFFERENCES
 from twotower_jax.sweeps.number import MOST, check_number

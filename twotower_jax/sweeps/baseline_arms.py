@@ -48,7 +48,7 @@ def baseline_words(jobs: Sequence[Words]) -> list[Words]:
       >>> baseline_words(jobs)[-1]
       ('name=a', 'seed=0', 'arms=baseline/ials')
     """
-    from twotower_jax.model.baselines import BASELINES
+    from twotower_jax.model.towers import BASELINES
 
     common = set(jobs[0]).intersection(*jobs[1:])
     kept = [tuple(word for word in job if _keeps(word, common)) for job in jobs]
@@ -71,7 +71,7 @@ def plan_baselines(
     jobs: Sequence[Words], arms: Sequence[Config]
 ) -> list[tuple[Words, Config]]:
     """Return the baselines of a sweep that are not among its arms, with their words."""
-    from twotower_jax.model.baselines import baselines_for
+    from twotower_jax.model.towers import baselines_for
 
     if not any(config.baselines for config in arms):
         return []

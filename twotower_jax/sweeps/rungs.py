@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from twotower_jax.config.checks import whole_number
 from twotower_jax.errors import InputError
-from twotower_jax.model.baselines import BASELINES
+from twotower_jax.model.towers import BASELINES
 from twotower_jax.study.selection import Trial
 from twotower_jax.sweeps.arm_points import (
     ArmGrid,

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from twotower_jax.config.towers import TowersConfig
 from twotower_jax.data.processes import alone, put
 from twotower_jax.data.shards import DATA, TABLE
 from twotower_jax.errors import NonFiniteLossError
+from twotower_jax.model.towers import TwoTower
 from twotower_jax.training.checkpoint import Checkpoints
 from twotower_jax.training.feeds import DeviceFeed, HostFeed
 from twotower_jax.training.lanes import Lane
@@ -300,7 +300,7 @@ class Trainer:
         losses = np.asarray(dispatch.losses)[: dispatch.number]
         if not np.isfinite(losses).all():
             scale = self.problem.init_scale
-            given = scale != TowersConfig.init_scale
+            given = scale != TwoTower.init_scale
             start = f"towers.init_scale={scale:g} or " if given else ""
             raise NonFiniteLossError(
                 f"the loss is not finite within the {dispatch.number} steps before "

@@ -9,7 +9,7 @@ from rich.console import Console
 from twotower_jax.advice import stages
 from twotower_jax.advice.space import Arm
 from twotower_jax.config import Config
-from twotower_jax.model.baselines import BASELINES
+from twotower_jax.model.towers import BASELINES
 
 
 class Scripted:
@@ -45,10 +45,7 @@ def tune(monkeypatch) -> Any:
     monkeypatch.setattr(stages, "train_clicks", lambda data: None)
 
     def tuned(minutes, fit, **tried):
-        ease = BASELINES["ease"]._replace(seconds=lambda clicks: fit)
-        monkeypatch.setattr(
-            stages, "REGISTRY", {**dict(BASELINES.items()), "ease": ease}
-        )
+        monkeypatch.setattr(BASELINES["ease"], "seconds", lambda clicks: fit)
         advisor: Any = stages.Advisor(["data=simulator"], minutes, Console(quiet=True))
         scripted = Scripted({"popularity": 1, "EASE": 5, "iALS": 5} | tried)
         advisor._tune_baselines(scripted, scripted)

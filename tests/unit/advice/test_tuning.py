@@ -8,8 +8,8 @@ from twotower_jax.advice.progress import Choice
 from twotower_jax.advice.speed import Speed
 from twotower_jax.advice.tuning import Tuner
 from twotower_jax.config import Config
-from twotower_jax.config.towers import TowersConfig
 from twotower_jax.config.training import TrainingConfig
+from twotower_jax.model.towers import TwoTower
 from twotower_jax.study.selection import Trial
 from twotower_jax.sweeps.arm_points import ArmGrid
 
@@ -30,7 +30,7 @@ def chosen(name: str, *values: float, place: int = 0) -> Choice:
 def config_of(point=None) -> Config:
     """Return a run of five steps at a point."""
     dim = int((point or {}).get("towers.dim", 64))
-    return Config(towers=TowersConfig(dim=dim), training=TrainingConfig(steps=5))
+    return Config(towers=TwoTower(dim=dim), training=TrainingConfig(steps=5))
 
 
 def grid_of(choice, points) -> Any:

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twotower_jax.config.towers import TowersConfig
 from twotower_jax.data.feed import Entities, make_queries
 from twotower_jax.data.history import history_of_events, make_history
 from twotower_jax.data.log import Feature, FunnelLog, Pairs
 from twotower_jax.errors import InputError
 from twotower_jax.model.inputs import query_inputs
 from twotower_jax.model.specs import make_model
+from twotower_jax.model.towers import TwoTower
 
 # User 0 clicks items 10..13 at times 1, 2, 2, 5; user 2 clicks item 10 twice.
 EVENTS = Pairs(
@@ -38,9 +38,7 @@ def make_log(users=3, **features):
 def visible(events, users, times, length=20, target=None):
     """Return the items that the query tower reads, newest first, for each query."""
     history = make_history(events, np.asarray(users), times)
-    model = make_model(
-        TowersConfig(query=("history",), history_length=length), make_log()
-    )
+    model = make_model(TwoTower(query=("history",), history_length=length), make_log())
     inputs = query_inputs(
         model,
         Entities({}, {}, jnp.asarray(history.items)),
@@ -114,16 +112,16 @@ def test_histories_equal_a_plain_loop(clicks):
 
 def test_features_are_resolved_against_the_data():
     log = make_log(age=Feature("numeric", np.zeros(3, np.float32)))
-    model = make_model(TowersConfig(query=("id", "age", "history")), log)
+    model = make_model(TwoTower(query=("id", "age", "history")), log)
     assert [(f.name, f.kind, f.size) for f in model.query.features] == [
         ("id", "id", 3),
         ("age", "numeric", 0),
         ("history", "history", NUM_ITEMS),
     ]
     with pytest.raises(InputError, match=r"'shop'.*choose from id, history, age"):
-        make_model(TowersConfig(query=("shop",)), log)
+        make_model(TwoTower(query=("shop",)), log)
     with pytest.raises(InputError, match=r"towers.candidate.* from id, or declare"):
-        make_model(TowersConfig(candidate=("age",)), log)
+        make_model(TwoTower(candidate=("age",)), log)
 
 
 def test_missing_values_and_unknown_users_read_nothing():
@@ -132,7 +130,7 @@ def test_missing_values_and_unknown_users_read_nothing():
         tags=Feature("multi", np.array([[0, 1], [2, -1], [-1, -1]], np.int32), 3),
         age=Feature("numeric", np.array([0.5, -1.0, 2.0], np.float32)),
     )
-    model = make_model(TowersConfig(query=("id", "town", "tags", "age")), log)
+    model = make_model(TwoTower(query=("id", "town", "tags", "age")), log)
     features = {n: jnp.asarray(f.values) for n, f in log.user_features.items()}
     queries = make_queries(np.array([2, 1, 3]), None)
     inputs = query_inputs(model, Entities(features, {}, None), queries, None)

@@ -6,21 +6,26 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from twotower_jax.config.baseline import (
-    BaselineConfig,
-    EaseConfig,
-    IalsConfig,
-    ItemKnnConfig,
-)
+from twotower_jax.config import Config
 from twotower_jax.errors import InputError
-from twotower_jax.model import ease as ease_module
-from twotower_jax.model import ials as ials_module
-from twotower_jax.model import item_knn as knn_module
-from twotower_jax.model.baselines import BASELINES
-from twotower_jax.model.click_matrix import click_matrix
-from twotower_jax.model.ease import ease
-from twotower_jax.model.ials import ials, initial_factors, solve_factors
-from twotower_jax.model.item_knn import item_knn, neighbours
+from twotower_jax.model.towers import BASELINES
+from twotower_jax.model.towers import ease as ease_module
+from twotower_jax.model.towers import ials as ials_module
+from twotower_jax.model.towers import item_knn as knn_module
+from twotower_jax.model.towers.click_matrix import click_matrix
+from twotower_jax.model.towers.ease import EaseConfig, ease, ease_excess
+from twotower_jax.model.towers.ials import (
+    IalsConfig,
+    ials,
+    initial_factors,
+    solve_factors,
+)
+from twotower_jax.model.towers.item_knn import (
+    ItemKnnConfig,
+    item_knn,
+    item_knn_excess,
+    neighbours,
+)
 
 USERS, ITEMS = 60, 35
 
@@ -44,7 +49,7 @@ def dense(clicks):
 def weights_of(clicks, l2):
     """Return the weights B: the scores of histories of one item each."""
     one_each = click_matrix(*np.diag_indices(clicks.shape[1]), (clicks.shape[1],) * 2)
-    return ease(clicks, BaselineConfig(ease=EaseConfig(l2)), 0)(one_each).astype(float)
+    return ease(clicks, EaseConfig(l2))(one_each).astype(float)
 
 
 @pytest.fixture(params=["more users", "more items"])
@@ -93,21 +98,21 @@ def test_ease_scores_are_the_weights_of_the_history(some_clicks):
     """Repeated clicks count once; an item without a click gives and gets nothing."""
     x, items = dense(some_clicks), some_clicks.shape[1]
     history = click_matrix(np.array([0, 0, 0]), np.array([3, 5, 5]), (1, items))
-    numbers = BaselineConfig(ease=EaseConfig(l2=3.0))
-    scores = ease(some_clicks, numbers, 0)(history)
+    numbers = EaseConfig(l2=3.0)
+    scores = ease(some_clicks, numbers)(history)
     weights = weights_of(some_clicks, 3.0)
     np.testing.assert_allclose(scores[0], weights[3] + weights[5], atol=1e-6)
     never = np.flatnonzero(x.sum(axis=0) == 0)
     assert len(never) and (scores[0, never] == 0).all()
     unknown = click_matrix(np.array([0]), never[:1], (1, items))
-    assert (ease(some_clicks, numbers, 0)(unknown) == 0).all()
+    assert (ease(some_clicks, numbers)(unknown) == 0).all()
 
 
 def test_the_free_memory_decides_the_type_of_the_matrix_and_the_limit(monkeypatch):
     """12 bytes per pair of rows in float64, 6 in float32, measured at the fit."""
     size = 4_000
     each = np.arange(size)
-    clicks, numbers = click_matrix(each, each, (size, size)), BaselineConfig()
+    clicks, numbers = click_matrix(each, each, (size, size)), EaseConfig()
     made = []
 
     def inverse(rows, l2, dtype):
@@ -116,9 +121,9 @@ def test_the_free_memory_decides_the_type_of_the_matrix_and_the_limit(monkeypatc
 
     monkeypatch.setattr(ease_module, "_inverse", inverse)
     for room, dtype in (
-        (12.1 * size**2, np.float64),
-        (11.9 * size**2, np.float32),
-        (6.1 * size**2, np.float32),
+        (12.1 * size**2, "float64"),
+        (11.9 * size**2, "float32"),
+        (6.1 * size**2, "float32"),
         (5.9 * size**2, None),
     ):
         monkeypatch.setattr(
@@ -127,25 +132,25 @@ def test_the_free_memory_decides_the_type_of_the_matrix_and_the_limit(monkeypatc
         monkeypatch.setattr(ease_module, "SHARE", 1.0)
         monkeypatch.setattr(ease_module, "_held", {})
         monkeypatch.setattr(ease_module, "BLOCK", 2**24 // (32 * size))
-        reason = BASELINES["ease"].excess(clicks, numbers)
+        reason = ease_excess(clicks, numbers)
         assert (reason is None) == (dtype is not None)
         if reason is None:
-            ease(clicks, numbers, 0)
+            ease(clicks, numbers)
             assert made.pop() == dtype
             continue
         assert reason.startswith("ease inverts a matrix of 4,000 x 4,000 in 0.1 GiB, ")
         with pytest.raises(InputError, match="GiB of memory are free"):
-            ease(clicks, numbers, 0)
+            ease(clicks, numbers)
         # What the last fit holds is free before the next one.
         monkeypatch.setattr(ease_module, "_held", {0: np.empty(size**2, np.float32)})
-        assert BASELINES["ease"].excess(clicks, numbers) is None
+        assert ease_excess(clicks, numbers) is None
 
 
 def test_a_catalogue_is_not_too_large_by_its_number_of_items(monkeypatch):
     each = np.arange(40_000)
     clicks = click_matrix(each, each, (len(each), len(each)))
     monkeypatch.setattr(ease_module, "available_memory", lambda: 2**34)
-    assert BASELINES["ease"].excess(clicks, BaselineConfig()) is None
+    assert ease_excess(clicks, EaseConfig()) is None
 
 
 def test_the_seconds_of_ease_grow_with_the_cube_of_the_items(monkeypatch):
@@ -164,7 +169,7 @@ def test_an_l2_that_float32_cannot_invert_is_refused_by_its_key(clicks, monkeypa
 
     monkeypatch.setattr(ease_module, "_invert", fails)
     with pytest.raises(InputError, match=r"baseline.ease.l2=200 is too small"):
-        ease(clicks, BaselineConfig(), 0)
+        ease(clicks, EaseConfig())
 
 
 # --- item-kNN ------------------------------------------------------------------------
@@ -193,9 +198,9 @@ def test_item_knn_equals_a_slow_loop(clicks, number, shrink, block, monkeypatch)
     expected = slow_similarities(x, number, shrink)
     kept = neighbours(click_matrix(*np.nonzero(x), x.shape), number, shrink)
     np.testing.assert_allclose(kept.toarray(), expected, rtol=1e-6)
-    numbers = BaselineConfig(item_knn=ItemKnnConfig(number, shrink))
+    numbers = ItemKnnConfig(number, shrink)
     np.testing.assert_allclose(
-        item_knn(clicks, numbers, 0)(clicks), x @ expected, rtol=1e-5, atol=1e-7
+        item_knn(clicks, numbers)(clicks), x @ expected, rtol=1e-5, atol=1e-7
     )
 
 
@@ -290,14 +295,14 @@ def slow_ials(x, settings, seed):
 
 def test_ials_equals_dense_normal_equations(clicks):
     """Scores of the training users, folded in by their own clicks."""
-    scores = ials(clicks, BaselineConfig(ials=SETTINGS), 3)(clicks)
+    scores = ials(clicks, SETTINGS, 3)(clicks)
     expected = slow_ials(dense(clicks), SETTINGS, 3)
     np.testing.assert_allclose(scores, expected, atol=1e-6)
     assert scores.dtype == np.float32
 
 
 def test_ials_depends_on_the_seed_alone(clicks):
-    numbers = BaselineConfig(ials=SETTINGS)
+    numbers = SETTINGS
     first, again, other = (ials(clicks, numbers, s)(clicks) for s in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - other).max() > 1e-6
@@ -316,9 +321,8 @@ def test_limits_are_exact(some_clicks, kind):
         "ials": (rows + columns, "max_rows"),
     }[kind]
     for limit, refused in ((size, False), (size - 1, True)):
-        section = replace(getattr(BaselineConfig(), kind), **{key: limit})
-        numbers = replace(BaselineConfig(), **{kind: section})
-        reason = BASELINES[kind].excess(some_clicks, numbers)
+        numbers = replace(getattr(Config().baseline, kind), **{key: limit})
+        reason = BASELINES[kind]().excess(some_clicks, numbers)
         assert (reason is not None) == refused
         if reason:
             assert f"baseline.{kind}.{key}={limit}" in reason and f"{size:,}" in reason
@@ -327,5 +331,5 @@ def test_limits_are_exact(some_clicks, kind):
 def test_a_user_of_many_items_does_not_overflow():
     items = np.arange(70_000)
     many = click_matrix(np.zeros_like(items), items, (1, len(items)))
-    reason = BASELINES["item_knn"].excess(many, BaselineConfig())
+    reason = item_knn_excess(many, ItemKnnConfig())
     assert reason is not None and "4,900,000,000 pairs" in reason

@@ -6,8 +6,8 @@ from helpers import tiny
 from helpers.quick import quick
 
 from twotower_jax.errors import InputError
-from twotower_jax.model.click_matrix import click_matrix
 from twotower_jax.model.spectral import spectral_vectors
+from twotower_jax.model.towers.click_matrix import click_matrix
 from twotower_jax.run import run
 
 

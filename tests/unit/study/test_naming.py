@@ -235,3 +235,11 @@ def test_key_that_only_one_config_has_is_unset_in_the_other():
 
 def test_control_characters_of_a_given_arm_are_replaced():
     assert name_arms([{"arm": "a\n b\x1b[31m\ud800"}]) == ["a b\ufffd[31m\ufffd"]
+
+
+def test_the_features_of_towers_do_not_follow_from_their_kind():
+    arms = [{"kind": "two_tower", "query": ["id"]}, {"kind": "ease", "query": []}]
+    assert name_arms([{"towers": values} for values in arms]) == [
+        "towers=two_tower query=[id]",
+        "towers=ease query=[]",
+    ]

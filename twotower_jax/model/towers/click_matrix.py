@@ -1,11 +1,16 @@
 """Clicks as a sparse matrix with a row per user and a column per item."""
 
-from typing import Any
+from __future__ import annotations
 
-import numpy as np
+from typing import TYPE_CHECKING
 
-# A `scipy.sparse.csr_array`, of which a type checker infers wrong types.
-Clicks = Any
+from twotower_jax.model.towers.choice import Clicks
+from twotower_jax.registry import Lazy
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = Lazy("numpy")
 
 
 def click_matrix(user: np.ndarray, item: np.ndarray, shape: tuple[int, int]) -> Clicks:

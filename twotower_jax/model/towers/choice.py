@@ -1,9 +1,73 @@
-"""Section ``towers``: the two towers."""
+"""The base of all towers: what a model asks of one, and the keys they share.
 
-from dataclasses import dataclass, field
+A tower combines the vectors of its features to one embedding. The model looks up and
+pools the rows of every feature before it, and normalises the embedding after it. A
+baseline has no towers: it scores items from the clicks alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 from twotower_jax.errors import InputError
-from twotower_jax.registry import check_keys, key
+from twotower_jax.registry import Choice, Choices, check_keys, key, section
+
+if TYPE_CHECKING:
+    import jax
+    import numpy as np
+
+# A `scipy.sparse.csr_array`, of which a type checker infers wrong types.
+Clicks = Any
+Scores = Callable[[Clicks], "np.ndarray"]
+
+TOWERS: Choices[Towers] = Choices("towers.kind", common=True)
+BASELINES: Choices[Baseline] = Choices("towers.kind")
+B = TypeVar("B", bound="Baseline")
+
+
+class Tower(NamedTuple):
+    """A tower: two pure functions.
+
+    Attributes:
+      init: key -> params, a nested dictionary of float32 arrays.
+      apply: (params, vectors) -> embeddings [E, dim]; vectors holds one float32
+        [E, dim] per feature, numeric features last, 0 where a value is missing.
+    """
+
+    init: Callable[[jax.Array], dict]
+    apply: Callable[[dict, Sequence[jax.Array]], jax.Array]
+
+
+class Shape(Protocol):
+    """What a tower reads of its static shape, a `model.tower.TowerSpec`."""
+
+    @property
+    def features(self) -> Sequence[Any]:
+        """Features that the tower reads."""
+        ...
+
+    @property
+    def dim(self) -> int:
+        """Size of the vectors of features and of the embedding."""
+        ...
+
+    @property
+    def hidden(self) -> tuple[int, ...]:
+        """Widths of hidden layers."""
+        ...
+
+
+def reads_history(values: Mapping[str, Any]) -> bool:
+    """Return whether a history is, or may become, a feature of the query."""
+    return not values["towers.query"] or "history" in values["towers.query"]
+
+
+def _pools_by(pooling: str) -> Callable[[Mapping[str, Any]], bool]:
+    """Return whether histories are pooled in one way."""
+    return lambda v: reads_history(v) and v["towers.history_pooling"] == pooling
 
 
 @dataclass(unsafe_hash=True)
@@ -44,14 +108,16 @@ class SequenceConfig:
 
 
 @dataclass(unsafe_hash=True)
-class TowersConfig:
-    """The two towers: their features, width and depth."""
+class Towers(Choice):
+    """The model: two towers with their features, width and depth, or a baseline.
 
-    kind: str = key(
-        "two_tower",
-        doc="model: two towers, or a baseline without towers",
-        example="towers=ease",
-    )
+    A subclass is a choice of ``towers=``: it declares its own keys as fields,
+    implements `build`, and is registered by ``@TOWERS.add``.
+    """
+
+    choices: ClassVar[Choices[Towers]] = TOWERS
+
+    kind: str = ""
     dim: int = key(
         64,
         low=1,
@@ -78,12 +144,14 @@ class TowersConfig:
     history_length: int = key(
         20,
         low=1,
+        decides=reads_history,
         doc="last clicks of the user in the feature history",
         example="towers=history towers.history_length=50",
     )
     history_pooling: str = key(
         "mean",
         choices=("mean", "recency", "attention", "transformer"),
+        decides=reads_history,
         doc="vector of a history from those of its items: their mean; a mean with "
         "weights 2^(-place / history_half_life), place 0 the latest; softmax attention "
         "of a learned vector; the newest place of a causal transformer, which reads "
@@ -92,6 +160,7 @@ class TowersConfig:
     history_half_life: float = key(
         5.0,
         above=0,
+        decides=_pools_by("recency"),
         doc="places after which the weight of an item has halved (recency)",
         example="towers=history towers.history_pooling=recency "
         "towers.history_half_life=10",
@@ -99,15 +168,17 @@ class TowersConfig:
     history_table: str = key(
         "own",
         choices=("own", "shared"),
+        decides=reads_history,
         doc="tables of the items of a history: their own, or shared with the candidate "
         "tower",
     )
     history_features: tuple[str, ...] = key(
         ("id",),
+        decides=reads_history,
         doc="features of an item of a history: id, and those of the items",
         example="[id,category]",
     )
-    sequence: SequenceConfig = field(default_factory=SequenceConfig)
+    sequence: SequenceConfig = section(SequenceConfig, decides=_pools_by("transformer"))
     normalize: bool = key(
         True,
         doc="divide embeddings by their L2 norm: cosines; false: dot products",
@@ -135,8 +206,41 @@ class TowersConfig:
         example="0.01",
     )
 
+    def build(self, shape: Shape) -> Tower:
+        """The functions of one tower.
+
+        Args:
+          shape: number of features, width and layers; the fields of the choice are its
+            own keys, and else defaults.
+        """
+        raise NotImplementedError
+
+    def of_its_kind(self) -> Towers:
+        """The choice that ``kind`` names.
+
+        The file of an arm, such as ``arms=baseline/ease``, names another model in place
+        of that of its study, whose features it keeps.
+        """
+        kind = TOWERS[self.kind]
+        if type(self) is kind:
+            return self
+        shared = dataclasses.fields(Towers)
+        return kind(**{item.name: getattr(self, item.name) for item in shared})
+
+    def structure(self) -> Towers:
+        """The choice with the keys that its class adds, all others by default."""
+        return type(self)(**{name: getattr(self, name) for name in self.own_keys()})
+
+    def own_keys(self) -> list[str]:
+        """The keys that the class adds to those of all towers."""
+        shared = {item.name for item in dataclasses.fields(Towers)}
+        names = [item.name for item in dataclasses.fields(self)]
+        return [name for name in names if name not in shared]
+
     def __post_init__(self) -> None:
-        """Check each value, then the features."""
+        """Check the name and each value, then the features."""
+        self.kind = self.kind or "two_tower"  # a file of the group may name none
+        TOWERS[self.kind]  # an unknown name
         check_keys(self, "towers")
         for side in ("query", "candidate"):
             names = getattr(self, side)
@@ -208,3 +312,64 @@ def _changed(section: SequenceConfig) -> dict[str, float]:
     """Return the keys of a section that differ from their defaults."""
     default = vars(SequenceConfig())
     return {name: v for name, v in vars(section).items() if v != default[name]}
+
+
+@dataclass(unsafe_hash=True)
+class Baseline(Towers):
+    """Base of the baselines: scores of items from the clicks, without samples.
+
+    A subclass is a choice of ``towers=`` too, registered by ``@baseline``.
+
+    Class attributes:
+      label: its name in tables.
+      shared: whether every query has the same scores.
+      seeded: whether the fit depends on the seed.
+      again: whether it recommends the items of the history, and so needs queries whose
+        seen items are not masked.
+    """
+
+    label: ClassVar[str] = ""
+    shared: ClassVar[bool] = False
+    seeded: ClassVar[bool] = False
+    again: ClassVar[bool] = False
+
+    def fit(self, clicks: Clicks, numbers: Any, seed: int) -> Scores:
+        """Scores from the clicks of a training.
+
+        Args:
+          clicks: [users, items], the number of clicks of each pair.
+          numbers: its part of the section ``baseline``; None where it has none.
+          seed: of the run.
+
+        Returns:
+          histories [n, items] -> scores [n, items] float32.
+        """
+        raise NotImplementedError
+
+    def excess(self, clicks: Clicks, numbers: Any) -> str | None:
+        """The limit, or the memory, that a fit would exceed; None within it."""
+        return None
+
+    @staticmethod
+    def seconds(clicks: Clicks) -> float:
+        """Expected seconds of a fit; 0 where ``excess`` limits them."""
+        return 0.0
+
+
+def baseline(choice: type[B]) -> type[B]:
+    """Register a baseline as a choice of ``towers=``."""
+    BASELINES.add(choice)
+    return TOWERS.add(choice)
+
+
+def baselines_for(mask_seen: bool) -> list[str]:
+    """Names of the baselines that can recommend anything of their own.
+
+    Args:
+      mask_seen: whether the items of a query's history are masked.
+
+    Examples:
+      >>> baselines_for(mask_seen=True)
+      ['popularity', 'item_knn', 'ease', 'ials']
+    """
+    return [kind for kind, one in BASELINES.items() if not (one.again and mask_seen)]

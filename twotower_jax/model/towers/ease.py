@@ -5,17 +5,23 @@ that at the moment of the fit. Any other is inverted in float32, in half of the 
 and of the time; scores differ by 1e-7 to 2e-4, the more the smaller ``ease.l2``.
 """
 
+from __future__ import annotations
+
 import time
 import weakref
-from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-import numpy as np
-
-from twotower_jax.config.baseline import BaselineConfig
 from twotower_jax.data.memory import GIB, available_memory
 from twotower_jax.errors import InputError
-from twotower_jax.model.click_matrix import Clicks, binary
+from twotower_jax.model.towers.choice import Baseline, Clicks, Scores, baseline
+from twotower_jax.model.towers.click_matrix import binary
+from twotower_jax.registry import Lazy, check_keys, key
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = Lazy("numpy")
 
 BLOCK = 512  # rows of a large matrix that are handled at a time
 # Rows of a matrix that LAPACK inverts. With two threads the Cholesky factor of OpenBLAS
@@ -23,7 +29,7 @@ BLOCK = 512  # rows of a large matrix that are handled at a time
 LARGEST = 2**13
 # Bytes per pair of rows at the peak of a fit: the matrix, and the products of its
 # halves or the weights in float32.
-BYTES = {np.float64: 12, np.float32: 6}
+BYTES = {"float64": 12, "float32": 6}
 DOUBLE = 15_000
 SHARE = 0.9  # of the free memory that a fit may take
 TIMED = 2**11  # rows of the inverse whose seconds are measured
@@ -31,10 +37,56 @@ TIMED = 2**11  # rows of the inverse whose seconds are measured
 # Matrices that the scores of earlier fits hold; the next fit releases them.
 _held: weakref.WeakValueDictionary[int, np.ndarray] = weakref.WeakValueDictionary()
 
-Scores = Callable[[Clicks], np.ndarray]
+
+@dataclass(unsafe_hash=True)
+class EaseConfig:
+    """EASE: the ridge regression of each item on all others."""
+
+    l2: float = key(
+        200.0,
+        above=0,
+        doc="weight of the squared coefficients",
+        example="towers=ease baseline.ease.l2=500",
+    )
+    max_size: int | None = key(
+        None,
+        low=2,
+        doc="limit on the users or the items with a training positive, whichever are "
+        "fewer; null: as many as the free memory holds, at 6 bytes per pair of them",
+        example="towers=ease baseline.ease.max_size=30000",
+    )
+
+    def __post_init__(self) -> None:
+        """Check each value."""
+        check_keys(self, "baseline.ease")
 
 
-def ease(clicks: Clicks, numbers: BaselineConfig, seed: int) -> Scores:
+@baseline
+@dataclass(unsafe_hash=True)
+class Ease(Baseline):
+    """Baseline without towers: a linear model of each item on all others.
+
+    Its numbers are ``baseline.ease``.
+    """
+
+    kind: str = "ease"
+    label: ClassVar[str] = "EASE"
+
+    def fit(self, clicks: Clicks, numbers: Any, seed: int) -> Scores:
+        """Scores, as in `ease`."""
+        return ease(clicks, numbers)
+
+    def excess(self, clicks: Clicks, numbers: Any) -> str | None:
+        """The limit that a fit would exceed, as in `ease_excess`."""
+        return ease_excess(clicks, numbers)
+
+    @staticmethod
+    def seconds(clicks: Clicks) -> float:
+        """Seconds of a fit, as in `ease_seconds`."""
+        return ease_seconds(clicks)
+
+
+def ease(clicks: Clicks, numbers: EaseConfig) -> Scores:
     """Scores X B of histories X, with the weights B of the ridge regression
 
       min_B |X - X B|^2 + l2 |B|^2   subject to   diag(B) = 0
@@ -47,8 +99,7 @@ def ease(clicks: Clicks, numbers: BaselineConfig, seed: int) -> Scores:
 
     Args:
       clicks: [users, items].
-      numbers: its ``ease.l2``.
-      seed: not used.
+      numbers: its l2.
 
     Returns:
       histories [n, items] -> scores [n, items] float32.
@@ -60,9 +111,8 @@ def ease(clicks: Clicks, numbers: BaselineConfig, seed: int) -> Scores:
     References:
       Steck, Embarrassingly Shallow Autoencoders for Sparse Data, WWW 2019.
     """
-    del seed
     items, users = np.unique(clicks.indices), np.flatnonzero(np.diff(clicks.indptr))
-    known, l2 = binary(clicks)[users][:, items], numbers.ease.l2
+    known, l2 = binary(clicks)[users][:, items], numbers.l2
     fit = _by_users if len(users) < len(items) else _by_items
     dtype = _dtype(size := min(known.shape), available_memory())
     if dtype is None:
@@ -70,13 +120,12 @@ def ease(clicks: Clicks, numbers: BaselineConfig, seed: int) -> Scores:
     try:
         scores = fit(known, l2, dtype)
     except np.linalg.LinAlgError as error:
-        name = np.dtype(dtype).name
         raise InputError(
-            f"baseline.ease.l2={l2:g} is too small for an inverse in {name}: {error}; "
+            f"baseline.ease.l2={l2:g} is too small for an inverse in {dtype}: {error}; "
             "give a larger one"
         ) from None
 
-    return _AllScores(scores, items, np.dtype(dtype).name)
+    return _AllScores(scores, items, dtype)
 
 
 class _AllScores(NamedTuple):
@@ -93,14 +142,14 @@ class _AllScores(NamedTuple):
         return out
 
 
-def _by_items(clicks: Clicks, l2: float, dtype: type[np.floating]) -> Scores:
+def _by_items(clicks: Clicks, l2: float, dtype: str) -> Scores:
     """Return the scores by the weights [items, items]."""
     weights = _weights(_inverse(clicks.T.tocsr(), l2, dtype))
     _held[id(weights)] = weights
     return lambda history: history.astype(np.float32) @ weights
 
 
-def _by_users(clicks: Clicks, l2: float, dtype: type[np.floating]) -> Scores:
+def _by_users(clicks: Clicks, l2: float, dtype: str) -> Scores:
     """Return the scores by M [users, users]; the weights are never made.
 
     With y = x X' M X for a history x, the score of item j is
@@ -128,7 +177,7 @@ def _by_users(clicks: Clicks, l2: float, dtype: type[np.floating]) -> Scores:
     return scores
 
 
-def _inverse(rows: Clicks, l2: float, dtype: type[np.floating]) -> np.ndarray:
+def _inverse(rows: Clicks, l2: float, dtype: str) -> np.ndarray:
     """Return (R R' + l2 I)^-1 for the rows R of a matrix, which replaces R R'."""
     number, columns = rows.shape[0], rows.T.tocsr()
     matrix = np.empty((number, number), dtype, order="F")
@@ -200,14 +249,14 @@ def _weights(inverse: np.ndarray) -> np.ndarray:
     return weights
 
 
-def ease_excess(clicks: Clicks, numbers: BaselineConfig) -> str | None:
+def ease_excess(clicks: Clicks, numbers: EaseConfig) -> str | None:
     """Return the limit, or the memory, that the fit would exceed, None within both.
 
     Args:
       clicks: [users, items].
-      numbers: its ``ease.max_size``.
+      numbers: its limit.
     """
-    size, limit = _size(clicks), numbers.ease.max_size
+    size, limit = _size(clicks), numbers.max_size
     if limit is not None and size > limit:
         return (
             f"ease inverts a matrix of {size:,} x {size:,}, above baseline.ease."
@@ -229,7 +278,7 @@ def ease_seconds(clicks: Clicks) -> float:
     size = _size(clicks)
     rows = min(size, TIMED)
     _invert(np.eye(1, order="F"))  # imports LAPACK: not timed
-    dtype = np.float64 if size <= DOUBLE else np.float32
+    dtype = "float64" if size <= DOUBLE else "float32"
     timed = []
     for _ in range(3):  # other programs may take the cores for a moment
         matrix = np.eye(rows, dtype=dtype, order="F")
@@ -245,20 +294,20 @@ def _size(clicks: Clicks) -> int:
     return min(items, int(users))
 
 
-def _dtype(size: int, room: int) -> type[np.floating] | None:
+def _dtype(size: int, room: int) -> str | None:
     """Return the type of the matrix that fits into so many bytes, None for neither."""
-    types = BYTES if size <= DOUBLE else (np.float32,)
+    types = BYTES if size <= DOUBLE else ("float32",)
     return next((t for t in types if _needed(size, t) <= SHARE * room), None)
 
 
-def _needed(size: int, dtype: type[np.floating]) -> int:
+def _needed(size: int, dtype: str) -> int:
     """Return the bytes of a fit at its peak, with the rows handled at a time."""
     return BYTES[dtype] * size**2 + 32 * BLOCK * size
 
 
 def _lacking(size: int, room: int) -> str:
     """Return the reason of a fit that the free memory does not hold."""
-    needed = _needed(size, np.float32) / SHARE
+    needed = _needed(size, "float32") / SHARE
     return (
         f"ease inverts a matrix of {size:,} x {size:,} in {needed / GIB:,.1f} GiB, and "
         f"{room / GIB:,.1f} GiB of memory are free; free more, or fit it elsewhere"

@@ -1,17 +1,85 @@
 """iALS: factors of all pairs of users and items, by alternating least squares."""
 
+from __future__ import annotations
+
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-import numpy as np
+from twotower_jax.model.towers.choice import Baseline, Clicks, Scores, baseline
+from twotower_jax.model.towers.click_matrix import binary
+from twotower_jax.registry import Lazy, check_keys, key
 
-from twotower_jax.config.baseline import BaselineConfig, IalsConfig
-from twotower_jax.model.click_matrix import Clicks, binary
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = Lazy("numpy")
 
 # Factors that are gathered at a time: 2 MiB of float64, which fit into a cache.
 BLOCK = 2**18
+
+
+@dataclass(unsafe_hash=True)
+class IalsConfig:
+    """iALS: factors of the whole matrix of clicks by alternating least squares."""
+
+    factors: int = key(
+        64,
+        low=1,
+        doc="dimension of the factors",
+        example="towers=ials baseline.ials.factors=128",
+    )
+    l2: float = key(
+        0.01,
+        above=0,
+        doc="weight of the squared factors, times the row's weight",
+        example="towers=ials baseline.ials.l2=0.003",
+    )
+    unobserved_weight: float = key(
+        0.03,
+        above=0,
+        doc="weight of a pair without a click; a click adds 1",
+        example="towers=ials baseline.ials.unobserved_weight=0.1",
+    )
+    iterations: int = key(
+        16,
+        low=1,
+        doc="passes over users and items",
+        example="towers=ials baseline.ials.iterations=32",
+    )
+    max_rows: int = key(
+        1_000_000,
+        low=2,
+        doc="limit on users plus items with a training positive, at 64 factors",
+        example="towers=ials baseline.ials.max_rows=5000000",
+    )
+
+    def __post_init__(self) -> None:
+        """Check each value."""
+        check_keys(self, "baseline.ials")
+
+
+@baseline
+@dataclass(unsafe_hash=True)
+class Ials(Baseline):
+    """Baseline without towers: factors by alternating least squares.
+
+    Its numbers are ``baseline.ials``.
+    """
+
+    kind: str = "ials"
+    label: ClassVar[str] = "iALS"
+    seeded: ClassVar[bool] = True
+
+    def fit(self, clicks: Clicks, numbers: Any, seed: int) -> Scores:
+        """Scores, as in `ials`."""
+        return ials(clicks, numbers, seed)
+
+    def excess(self, clicks: Clicks, numbers: Any) -> str | None:
+        """The limit that a fit would exceed, as in `ials_excess`."""
+        return ials_excess(clicks, numbers)
 
 
 class Rotated(NamedTuple):
@@ -28,9 +96,7 @@ class Rotated(NamedTuple):
     basis: np.ndarray
 
 
-def ials(
-    clicks: Clicks, numbers: BaselineConfig, seed: int
-) -> Callable[[Clicks], np.ndarray]:
+def ials(clicks: Clicks, settings: IalsConfig, seed: int) -> Scores:
     """Scores <w_u, h_i> of the factors that minimise
 
       L = sum_{(u,i) in S} (<w_u, h_i> - 1)^2 + a sum_{all u, i} <w_u, h_i>^2
@@ -42,7 +108,7 @@ def ials(
 
     Args:
       clicks: [users, items].
-      numbers: its ``ials``: factors, l2, unobserved_weight and iterations.
+      settings: factors, l2, unobserved_weight and iterations.
       seed: of the initial factors of the items, which are normal with standard
         deviation 0.1 / sqrt(factors).
 
@@ -54,7 +120,6 @@ def ials(
       2008. Rendle, Krichene, Zhang & Koren, Revisiting the Performance of iALS on Item
       Recommendation Benchmarks, RecSys 2022 (with exponent nu = 1).
     """
-    settings = numbers.ials
     clicks = binary(clicks)
     # Items without a click have factors 0, users likewise.
     items = initial_factors(clicks.shape[1], settings.factors, seed)
@@ -177,21 +242,20 @@ def _blocks(sizes: np.ndarray, factors: int) -> Iterator[tuple[np.ndarray, int]]
         first = last
 
 
-def ials_excess(clicks: Clicks, numbers: BaselineConfig) -> str | None:
+def ials_excess(clicks: Clicks, settings: IalsConfig) -> str | None:
     """Return the limit that the fit would exceed, None within it.
 
     A row costs about factors^3 operations, so the limit is that of 64 factors.
 
     Args:
       clicks: [users, items].
-      numbers: its ``ials.max_rows`` and ``ials.factors``.
+      settings: max_rows and factors.
     """
-    own = numbers.ials
     rows = sum(len(np.unique(axis)) for axis in clicks.nonzero())
-    if rows * (own.factors / 64) ** 3 <= own.max_rows:
+    if rows * (settings.factors / 64) ** 3 <= settings.max_rows:
         return None
     return (
-        f"ials solves a system of {own.factors} equations for each of {rows:,} users "
-        f"and items, above baseline.ials.max_rows={own.max_rows} (at 64 factors); "
-        "raise it to fit all the same"
+        f"ials solves a system of {settings.factors} equations for each of "
+        f"{rows:,} users and items, above baseline.ials.max_rows={settings.max_rows} "
+        "(at 64 factors); raise it to fit all the same"
     )

@@ -1,19 +1,72 @@
 """Item-kNN: the items that the same users clicked."""
 
-from collections.abc import Callable
+from __future__ import annotations
 
-import numpy as np
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from twotower_jax.config.baseline import BaselineConfig
-from twotower_jax.model.click_matrix import Clicks, binary
+from twotower_jax.model.towers.choice import Baseline, Clicks, Scores, baseline
+from twotower_jax.model.towers.click_matrix import binary
+from twotower_jax.registry import Lazy, check_keys, key
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = Lazy("numpy")
 
 # Products of two clicks held at a time: less than 1 GB.
 BLOCK = 2**23
 
 
-def item_knn(
-    clicks: Clicks, numbers: BaselineConfig, seed: int
-) -> Callable[[Clicks], np.ndarray]:
+@dataclass(unsafe_hash=True)
+class ItemKnnConfig:
+    """Item-kNN: the items clicked by the same users."""
+
+    neighbours: int = key(
+        200,
+        low=1,
+        doc="most similar items kept for each item",
+        example="towers=item_knn baseline.item_knn.neighbours=50",
+    )
+    shrink: float = key(
+        20.0,
+        low=0,
+        doc="added to the denominator of the cosine of two items, in users; 0: none",
+        example="towers=item_knn baseline.item_knn.shrink=100",
+    )
+    max_pairs: int = key(
+        1_000_000_000,
+        low=1,
+        doc="limit on the sum over users of (number of items)^2",
+        example="towers=item_knn baseline.item_knn.max_pairs=10000000000",
+    )
+
+    def __post_init__(self) -> None:
+        """Check each value."""
+        check_keys(self, "baseline.item_knn")
+
+
+@baseline
+@dataclass(unsafe_hash=True)
+class ItemKnn(Baseline):
+    """Baseline without towers: items that the same users clicked.
+
+    Its numbers are ``baseline.item_knn``.
+    """
+
+    kind: str = "item_knn"
+    label: ClassVar[str] = "item-kNN"
+
+    def fit(self, clicks: Clicks, numbers: Any, seed: int) -> Scores:
+        """Scores, as in `item_knn`."""
+        return item_knn(clicks, numbers)
+
+    def excess(self, clicks: Clicks, numbers: Any) -> str | None:
+        """The limit that a fit would exceed, as in `item_knn_excess`."""
+        return item_knn_excess(clicks, numbers)
+
+
+def item_knn(clicks: Clicks, numbers: ItemKnnConfig) -> Scores:
     """Scores by the similarity to the items of the history.
 
       s(i) = sum_{j in history} sim(j, i) [i is among the k most similar items of j]
@@ -24,8 +77,7 @@ def item_knn(
 
     Args:
       clicks: [users, items].
-      numbers: its ``item_knn``: neighbours k and shrink.
-      seed: not used.
+      numbers: neighbours k and shrink.
 
     Returns:
       histories [n, items] -> scores [n, items] float32.
@@ -33,9 +85,7 @@ def item_knn(
     References:
       Deshpande & Karypis, Item-Based Top-N Recommendation Algorithms, TOIS 2004.
     """
-    del seed
-    own = numbers.item_knn
-    similar = neighbours(binary(clicks), own.neighbours, own.shrink)
+    similar = neighbours(binary(clicks), numbers.neighbours, numbers.shrink)
     return lambda history: (binary(history).astype(np.float32) @ similar).toarray()
 
 
@@ -104,16 +154,16 @@ def _largest(
     return kept
 
 
-def item_knn_excess(clicks: Clicks, numbers: BaselineConfig) -> str | None:
+def item_knn_excess(clicks: Clicks, numbers: ItemKnnConfig) -> str | None:
     """Return the limit that the fit would exceed, None within it.
 
     Args:
       clicks: [users, items].
-      numbers: its ``item_knn.max_pairs``.
+      numbers: its limit.
     """
     pairs, limit = (
         int((np.diff(clicks.indptr).astype(np.int64) ** 2).sum()),
-        numbers.item_knn.max_pairs,
+        numbers.max_pairs,
     )
     if pairs <= limit:
         return None
