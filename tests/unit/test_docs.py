@@ -104,7 +104,7 @@ def test_the_walk_of_a_clicked_row_goes_from_the_file_to_the_report():
     assert len(walk) >= 20
     rooms = [name.split(".")[0] for name in walk]
     assert rooms[1] == "data" and walk[-1] == "report.html.write_report"
-    wanted = {"data", "sampling", "model", "losses", "training", "evaluation"}
+    wanted = {"data", "negatives", "model", "losses", "training", "evaluation"}
     assert wanted | {"run", "study", "report", "positives"} == set(rooms)
 
 

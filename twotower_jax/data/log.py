@@ -1,10 +1,15 @@
 """FunnelLog: the furthest stage of each item of a request, up to the click."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
 import numpy as np
-import polars as pl
+
+if TYPE_CHECKING:  # the library layer reads the types without polars
+    import polars as pl
 
 
 class Stage(IntEnum):
@@ -108,7 +113,7 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.user)
 
-    def join(self, later: "Pairs") -> "Pairs":
+    def join(self, later: Pairs) -> Pairs:
         """Return these positives, then others, without weights."""
 
         def both(name: str) -> np.ndarray | None:

@@ -1,1 +1,33 @@
 """Quality: exact retrieval over the whole catalogue, and metrics per query."""
+
+from twotower_jax.evaluation.metrics import ranking_metrics
+from twotower_jax.evaluation.ragged import Ragged, from_pairs
+from twotower_jax.evaluation.ranking import (
+    Hits,
+    average_precision,
+    capped_recall,
+    hit_rate,
+    match_positives,
+    mrr,
+    ndcg,
+    recall,
+)
+from twotower_jax.evaluation.retrieve import top_k
+from twotower_jax.evaluation.slices import popularity_buckets, sliced_metrics
+
+__all__ = [
+    "Hits",
+    "Ragged",
+    "average_precision",
+    "capped_recall",
+    "from_pairs",
+    "hit_rate",
+    "match_positives",
+    "mrr",
+    "ndcg",
+    "popularity_buckets",
+    "ranking_metrics",
+    "recall",
+    "sliced_metrics",
+    "top_k",
+]

@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 
 from twotower_jax.negatives.frequency import PositiveLaw
-from twotower_jax.negatives.in_batch import LAW
 from twotower_jax.negatives.source import Batch, ByItem, Count, Keys, Source, Stored
 
 
@@ -261,7 +260,7 @@ class CrossBatch(Source):
     def counts(self, memory: dict, batch: Batch, drawn: Stored) -> list[Count]:
         """An item is expected as often as it is put in: entries in use times q+."""
         log_q = partial(self.law.log_q, memory, batch)
-        return [ByItem(LAW, log_q, self._used(memory, batch))]
+        return [ByItem(id(self.law), log_q, self._used(memory, batch))]
 
     def update(
         self, memory: dict, batch: Batch, drawn: Stored, embeddings: jax.Array

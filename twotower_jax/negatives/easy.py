@@ -24,8 +24,6 @@ from twotower_jax.negatives.availability import MassTree, log_known_mass, sample
 from twotower_jax.negatives.proposals import Proposal, log_prob, sample
 from twotower_jax.negatives.source import Batch, ByItem, Count, Keys, Shared, Source
 
-LAW = "easy"
-
 
 class EasyLaw(NamedTuple):
     """The distribution of easy draws, the same for all rows.
@@ -54,7 +52,7 @@ class EasyLaw(NamedTuple):
         self, batch: Batch, draws: jax.Array, group: tuple[jax.Array, ...] = ()
     ) -> ByItem:
         """Expected counts of draws, a number or [G] by group of rows."""
-        return ByItem(LAW, self.log_q, draws, group)
+        return ByItem(id(self.proposal), self.log_q, draws, group)
 
 
 class KnownLaw(NamedTuple):
@@ -95,7 +93,7 @@ class KnownLaw(NamedTuple):
         of_row = group[0] if group else jnp.zeros(batch.size, int)
         draws = jnp.atleast_1d(draws)[of_row] * jnp.exp(-self.log_mass(batch))
         every = jnp.arange(batch.size, dtype=jnp.int32)
-        return ByItem(LAW, self.log_q, draws, (every,))
+        return ByItem(id(self.proposal), self.log_q, draws, (every,))
 
 
 @dataclass(frozen=True)
@@ -134,7 +132,7 @@ class Easy(Source):
 
     def counts(self, memory: dict, batch: Batch, drawn: Shared) -> list[Count]:
         """An item is expected m q_j times, or fewer where draws are switched off."""
-        return [ByItem(LAW, self.law.log_q, self.expected()[None])]
+        return [ByItem(id(self.law.proposal), self.law.log_q, self.expected()[None])]
 
     def expected(self) -> jax.Array:
         """Expected draws of a row, []."""

@@ -23,8 +23,6 @@ from twotower_jax.negatives.source import (
     Source,
 )
 
-LAW = "positives"
-
 
 @dataclass(frozen=True)
 class InBatch(Source):
@@ -76,7 +74,7 @@ class InBatch(Source):
             partial(self.law.log_q, memory, batch),
             partial(self.law.log_once, memory, batch, others),
         )
-        found: list[Count] = [ByItem(LAW, log_q, others)]
+        found: list[Count] = [ByItem(id(self.law), log_q, others)]
         if self.distinct:
             found = [ByItem("once in the batch", log_once, 1)]
         if not (self.longest and self.own_rows):

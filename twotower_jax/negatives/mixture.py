@@ -141,6 +141,14 @@ class Mixture:
     strength: tuple[Any, ...] = ()
     merged: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuse the items of the batch twice: they are columns once."""
+        if len(self._of_batch) > 1:
+            raise ValueError(
+                f"{len(self._of_batch)} sources are InBatch, but the items of a batch "
+                "are columns once; give one of them"
+            )
+
     @property
     def _of_batch(self) -> list[InBatch]:
         return [source for source in self.sources if isinstance(source, InBatch)]

@@ -14,7 +14,7 @@ Candidates say by their type who has them: `Shared` ones are columns of all rows
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 import jax
@@ -148,13 +148,13 @@ class ByItem(NamedTuple):
     """Independent draws from one law: an item is expected draws times e^log_q.
 
     Attributes:
-      law: name of the law; draws of one law are added before the log is taken.
+      law: what identifies the law; draws of one law are added before the log is taken.
       log_q: function from items [...] to the log probability of a draw.
       draws: expected draws of a row, a number or [G] by group of rows.
       group: group of each row, ([B] int32,); () where all rows draw alike.
     """
 
-    law: str
+    law: Hashable
     log_q: Callable[[jax.Array], jax.Array]
     draws: Any
     group: tuple[jax.Array, ...] = ()
@@ -252,7 +252,7 @@ class Source:
 
 def add_by_law(counts: list[Count]) -> list[ByItem]:
     """The counts by item, one for each law: draws of one law are added."""
-    laws: dict[str, ByItem] = {}
+    laws: dict[Hashable, ByItem] = {}
     for count in counts:
         if isinstance(count, ByItem):
             before = laws.get(count.law)
