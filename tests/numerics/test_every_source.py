@@ -143,6 +143,20 @@ def test_a_source_that_miscounts_is_found():
     assert np.abs(apart.mean(axis=0) / error).max() > 4.5
 
 
+def test_wrong_sources_are_refused_by_name():
+    class Silent(neg.Source):
+        def draw(self, memory, key, batch):
+            return neg.Shared(batch.items)
+
+    batch, masks = neg.Batch(*2 * [jnp.arange(ROWS)]), neg.RowMasks(ITEMS)
+    mixture = neg.Mixture((Silent(),), ITEMS, masks)
+    draws = mixture.draw({}, neg.Keys(0), batch)
+    with pytest.raises(NotImplementedError, match=r"define Silent\.log_count"):
+        mixture.bias({}, batch, draws)
+    with pytest.raises(ValueError, match=r"Batch\.score=\(\); set it"):
+        SOURCES["dns"].draw({}, neg.Keys(0), batch)
+
+
 def test_the_items_of_a_batch_twice_are_refused():
     sources = tuple(SOURCES[name] for name in TWICE)
     with pytest.raises(ValueError, match="2 sources are InBatch"):

@@ -129,7 +129,7 @@ class BestOf(HardSource):
         """The best of M easy draws for each slot."""
         shape = (batch.size, num, self.candidate_num)
         ids = easy.draw(key("negatives.hard"), batch, shape)
-        scores, masked = batch.score(ids)
+        scores, masked = batch.scores(ids)
         best = best_of(jnp.where(masked, -jnp.inf, scores))[..., None]
         items = jnp.take_along_axis(ids, best, axis=-1)[..., 0]
         items = jnp.where(masked.all(axis=-1), easy.num_items, items)

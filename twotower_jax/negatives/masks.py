@@ -297,14 +297,14 @@ class RowMasks:
 
     @property
     def by_row(self) -> bool:
-        """Whether items beside the row's own are masked in some rows alone."""
+        """Whether masks differ between rows beyond each row's own item."""
         return bool(self.positives or self.known)
 
     def of_columns(self, batch: Batch, items: jax.Array) -> tuple[jax.Array, ...]:
-        """Which ascending items [U] are masked in a row, ([B, U] bool,), own excepted.
+        """Masked items of each row among ascending items [U], without the row's own.
 
         Returns:
-          () where none is.
+          ([B, U] bool,), or () where no mask differs between rows.
         """
         parts = [
             *(seen_places(one, batch.queries.user, items) for one in self.positives),

@@ -280,10 +280,9 @@ class Mixture:
         return _Correcting(self, memory, batch, draws).terms(weight)
 
     def bias(self, memory: Memory, batch: Batch, draws: Draws) -> jax.Array:
-        """What is added to the scores of rows and columns, of all columns at once.
+        """Log multiplicity less log expected count of all rows and columns.
 
-        The log of the number of draws that a column stands for less the log of its
-        expected count; -inf where it is masked. For training loops that hold the
+        It is added to the scores; -inf masks a pair. For training loops that hold the
         scores [B, C]; `terms` needs no such array.
 
         Returns:

@@ -93,7 +93,7 @@ class Resampled(HardSource):
         shape = (batch.size, self.candidate_num)
         ids = easy.draw(key("negatives.hard"), batch, shape)
         log_q = easy.log_q(ids) - easy.log_mass(batch)[:, None]
-        scores, masked = batch.score(ids)
+        scores, masked = batch.scores(ids)
         logits = scores * jnp.exp(-self.log_temperature)
         log_weight = jnp.where(masked, -jnp.inf, logits - log_q)
         drawn = draw_hard(key("negatives.resampled"), ids, log_weight, num)

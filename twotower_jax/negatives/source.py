@@ -70,6 +70,19 @@ class Batch(NamedTuple):
         """Number of rows B."""
         return self.items.shape[0]
 
+    def scores(self, items: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Scores [B, ...] of items [B, ...] in their rows, and which are masked.
+
+        Raises:
+          ValueError: the batch has no function `score`.
+        """
+        if self.score == ():
+            raise ValueError(
+                "the source scores candidates by the model, but Batch.score=(); set it "
+                "to a function from items to their scores and masks"
+            )
+        return self.score(items)
+
 
 class RowPools(NamedTuple):
     """Items of each row with a number for each; L is 0 where rows have none.
@@ -230,6 +243,11 @@ class Source:
 
     def counts(self, memory: Memory, batch: Batch, drawn: Any) -> list[Count]:
         """Expected counts in the forms `ByItem`, `Listed` or `Dense`, which add up."""
+        if type(self).log_count is Source.log_count:
+            name = type(self).__name__
+            raise NotImplementedError(
+                f"{name} states no expected counts; define {name}.log_count"
+            )
 
         def log_count(items: jax.Array) -> jax.Array:
             return self.log_count(memory, batch, drawn, items)
