@@ -12,7 +12,7 @@ import yaml
 
 from twotower_jax.commands.advise import advise_rows
 from twotower_jax.config.describe import KeyRow, describe_keys, key_table, value_text
-from twotower_jax.config.options import NAMED, Option, all_options
+from twotower_jax.config.options import NAMED, Option, all_options, family_of_group
 from twotower_jax.config.root import FAMILIES
 from twotower_jax.run.checks import registered_names
 from twotower_jax.sweeps.options import option_rows
@@ -72,7 +72,7 @@ def option_table(group: str) -> list[str]:
     options = [option for option in all_options() if option.group == group]
     if len(options) < 2:
         return []
-    if group in FAMILIES and len(options) == len(FAMILIES[group]):
+    if len(options) == len(family_of_group(group)):
         lines = [f"| `{group}=` | meaning |", "|---|---|"]
         lines += [f"| `{option.name}` | {option.about} |" for option in options]
         return ["\n".join(lines) + "\n"]
@@ -89,8 +89,9 @@ def option_table(group: str) -> list[str]:
 def other_values(option: Option) -> Iterator[str]:
     """Yield the values of a file that are not defaults, without its own name."""
     group = option.group
-    tag = FAMILIES[group].tag if group in FAMILIES else NAMED.get(group)
-    prefix, name = group.replace("/", ".") + ".", tag
+    section = group.replace("/", ".")
+    name = FAMILIES[section].tag if section in FAMILIES else NAMED.get(group)
+    prefix = f"{section}."
     for row in all_rows():
         key = row.key.removeprefix(prefix)
         if not row.key.startswith(prefix) or key == name:

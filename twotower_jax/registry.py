@@ -20,7 +20,7 @@ import functools
 import importlib
 import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast, get_type_hints
 
@@ -28,7 +28,7 @@ from twotower_jax.errors import InputError, unknown
 
 T = TypeVar("T")
 Entry = TypeVar("Entry")
-_KEY, _DECIDES = "key", "decides"
+_KEY, _DECIDES, _EXAMPLE = "key", "decides", "example"
 # Whether a key decides a number of the run, given all values by dotted key.
 Decides = bool | Callable[[Mapping[str, Any]], bool]
 GROUP = f"{__package__}.choices"  # of entry points
@@ -85,13 +85,18 @@ class Choices(Registry[type[C]], Generic[C]):
 
     @property
     def section(self) -> str:
-        """Name of the section, such as ``loss``."""
-        return self.key.partition(".")[0]
+        """Dotted name of the section, such as ``loss`` or ``negatives.hard``."""
+        return self.key.rpartition(".")[0]
+
+    @property
+    def group(self) -> str:
+        """Name of the group on the command line, such as ``negatives/hard``."""
+        return self.section.replace(".", "/")
 
     @property
     def tag(self) -> str:
         """Name of the field that holds the name of the choice."""
-        return self.key.partition(".")[2]
+        return self.key.rpartition(".")[2]
 
     def add(self, choice: type[D]) -> type[D]:
         """Register a dataclass under the default of its field ``tag``."""
@@ -123,7 +128,7 @@ class Choice:
         name = getattr(self, known.tag)
         if name != getattr(own, known.tag):
             known[name]  # an unknown name
-            word = f"{known.section}={name}"
+            word = f"{known.group}={name}"
             raise InputError(
                 f"{known.key}={name} is written {word}, which brings the keys of that "
                 "choice"
@@ -159,13 +164,15 @@ def split(choice: C) -> tuple[C, dict[str, Any]]:
     keys = {item.name: declared(item) for item in dataclasses.fields(cast(Any, choice))}
     for name, value in vars(choice).items():
         made = keys.get(name)
-        if isinstance(value, float):
+        if made is not None and not made.traced:
+            pass
+        elif isinstance(value, float):
             if made is not None and value == made.neutral:
                 continue
             numbers[name] = value
         elif not isinstance(value, PLAIN) and not dataclasses.is_dataclass(value):
             numbers[name] = value
-        elif isinstance(value, PLAIN) and (made is None or made.traced):
+        elif isinstance(value, PLAIN):
             continue
         setattr(static, name, None)
     return static, numbers
@@ -222,6 +229,25 @@ class Lazy:
         return getattr(importlib.import_module(self._name), attribute)
 
 
+def lazy_exports(
+    package: str, modules: Mapping[str, Sequence[str]]
+) -> Callable[[str], Any]:
+    """The ``__getattr__`` of a package whose modules are imported on use.
+
+    Args:
+      package: its dotted name.
+      modules: {module: names that the package exports from it}.
+    """
+    of_name = {name: module for module, names in modules.items() for name in names}
+
+    def exported(name: str) -> Any:
+        if name not in of_name:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(f"{package}.{of_name[name]}"), name)
+
+    return exported
+
+
 # --- keys -----------------------------------------------------------------------------
 
 
@@ -240,7 +266,7 @@ class Key(NamedTuple):
       choices: the names allowed; () for any.
       training: whether the value is a share of the training, below 1.
       neutral: the number that computes nothing, such as a factor of 1.
-      traced: whether the compiled step reads a value that is no number.
+      traced: whether the compiled step reads the value.
     """
 
     doc: str
@@ -367,6 +393,24 @@ def key(
     else:
         field = dataclasses.field(default=default, metadata=metadata)
     return cast(T, field)
+
+
+def tag(name: str, *, decides: Decides = True, example: str = "") -> str:
+    """Return the field of a choice that holds its name.
+
+    Args:
+      name: that selects the choice.
+      decides: as of `key`, where the whole section may have no effect.
+      example: words that make another choice with an effect; "": its name alone.
+    """
+    metadata = {_DECIDES: decides, _EXAMPLE: example}
+    return cast(str, dataclasses.field(default=name, metadata=metadata))
+
+
+def example_of(choice: Any) -> str:
+    """Return the words that make another choice than this one, "" where none stand."""
+    fields = {item.name: item for item in dataclasses.fields(choice)}
+    return fields[choice.choices.tag].metadata.get(_EXAMPLE, "")
 
 
 def section(make: Callable[[], T], *, decides: Decides = True) -> T:

@@ -25,6 +25,7 @@ from twotower_jax.config import (
 )
 from twotower_jax.config.convert import all_values
 from twotower_jax.config.evaluation import EvaluationConfig
+from twotower_jax.config.options import option_values
 from twotower_jax.config.simulator import SimulatorConfig
 from twotower_jax.data.sources import SOURCES
 from twotower_jax.errors import InputError
@@ -164,7 +165,7 @@ def test_every_source_has_a_file_of_its_name():
 def test_python_and_the_command_line_share_all_defaults(name):
     """A named choice is enough in Python; a file without a name is written out."""
     group, choice = name.split("/", 1)
-    values = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
+    values = option_values(group, choice)
     key = NAME_KEYS.get(group)
     if key and values[key] == choice:
         values = {key: choice}

@@ -9,10 +9,9 @@ from hydra import compose, initialize_config_module
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from twotower_jax.commands.advise import advise_rows, read_minutes
-from twotower_jax.config import describe_keys, from_record, to_dict
-from twotower_jax.config.convert import idle_keys
+from twotower_jax.config import Config, describe_keys, from_record, to_dict
+from twotower_jax.config.convert import family_of, idle_keys
 from twotower_jax.config.options import option_names, option_values
-from twotower_jax.config.root import FAMILIES
 from twotower_jax.run.checks import check_names
 from twotower_jax.study.description import described
 from twotower_jax.sweeps.axes import read_axes
@@ -29,8 +28,10 @@ def with_word(values, one):
     """Set a parsed override in nested dictionaries: a key, or a file of a group."""
     key, value = one.key_or_group, one.value()
     if value in option_names(key):
-        place, new = values.setdefault(key, {}), option_values(key, value)
-        merge(place, new)
+        place = values
+        for section in key.split("/"):
+            place = place.setdefault(section, {})
+        merge(place, option_values(key, value))
         return
     *sections, last = key.split(".")
     for section in sections:
@@ -48,12 +49,13 @@ def merge(place, new):
 
 def default(row):
     """Return the default of a key in the choice that its example makes."""
-    values = {}
+    values, family = {}, family_of(row.key)
+    if family is None or row.key == family.key:
+        return attrgetter(row.key)(Config())
     for one in OverridesParser.create().parse_overrides(shlex.split(row.example)):
-        chooses = one.key_or_group in FAMILIES
-        if chooses and row.key != FAMILIES[one.key_or_group].key:
-            with_word(values, one)
-    return attrgetter(row.key)(from_record(values))
+        with_word(values, one)
+    made = family[attrgetter(family.key)(from_record(values))]()
+    return attrgetter(row.key.removeprefix(f"{family.section}."))(made)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row.key for row in ROWS])

@@ -2,7 +2,7 @@
 
 import copy
 
-from helpers.configs import with_value
+from helpers.configs import with_choice, with_value
 
 from twotower_jax.config import (
     LABELS,
@@ -13,7 +13,6 @@ from twotower_jax.config import (
     known_keys,
     to_dict,
 )
-from twotower_jax.config.convert import choices_with
 from twotower_jax.config.root import FAMILIES
 
 
@@ -52,7 +51,7 @@ OTHER = {
     "negatives.hard.stages": ["ranked"],
     "negatives.hard.weights": [1.0, 2.0],
     "negatives.hard.pool": "user",
-    "negatives.hard.log_q": "easy",
+    "negatives.hard.log_q": "none",
     "negatives.hard_ratio": 0.25,
     "negatives.hard_start": 0.25,
     "negatives.hard_ramp": 0.5,
@@ -97,17 +96,7 @@ OTHER = {
 
 def chosen(base, key):
     """Return a copy of a base in which the choice that has a key is made."""
-    values = copy.deepcopy(base)
-    section = key.partition(".")[0]
-    if section not in FAMILIES:
-        return values
-    default, family = getattr(Config(), section), FAMILIES[section]
-    names = choices_with(key)
-    name = getattr(default, family.tag)
-    if name not in names:
-        name = names[0]
-        values[section] = to_dict(family[name]())
-    return values
+    return with_choice(copy.deepcopy(base), key)
 
 
 def changed(key, value):
@@ -124,7 +113,7 @@ def changed(key, value):
 def test_the_fingerprint_changes_with_every_key_but_labels():
     base = with_value("negatives.easy.num", 64)
     base["negatives"] |= {"hard_ratio": 0.5}
-    base["negatives"]["hard"] |= {"num": 4}
+    base["negatives"]["hard"] |= {"num": 4, "log_q": "easy"}
     base["training"]["start_from"] = "outputs/a"
     base["towers"]["history_pooling"] = "transformer"
     keys = leaf_keys()

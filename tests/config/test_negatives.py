@@ -1,13 +1,16 @@
 """Values of positives, negatives and loss: errors name wrong ones and a remedy."""
 
+from operator import attrgetter
+
 import pytest
 
 from twotower_jax.config import Config, from_dict
-from twotower_jax.config.convert import choices_with
-from twotower_jax.config.hard import STAGES, HardConfig, MinedConfig, parse_stage
-from twotower_jax.config.negatives import BankConfig, EasyConfig, NegativesConfig
-from twotower_jax.config.root import FAMILIES
+from twotower_jax.config.convert import choices_with, family_of
+from twotower_jax.config.negatives import BankConfig, NegativesConfig
 from twotower_jax.errors import InputError
+from twotower_jax.negatives.funnel import STAGES, Funnel, parse_stage
+from twotower_jax.negatives.mined import MinedConfig
+from twotower_jax.negatives.samplers import Popularity
 
 NAN = float("nan")
 
@@ -36,11 +39,10 @@ def make(values):
 
 def choosing(key):
     """Return the first choice of a section that has a key; {} where the default has."""
-    section, names = key.partition(".")[0], choices_with(key)
-    family = FAMILIES.get(section)
-    if family is None or getattr(getattr(Config(), section), family.tag) in names:
+    family, names = family_of(key), choices_with(key)
+    if family is None or attrgetter(family.key)(Config()) in names:
         return {}
-    return {section: {family.tag: names[0]}}
+    return nested(family.key, names[0])
 
 
 # --------------------------------------------------------------------- single values
@@ -101,7 +103,6 @@ def test_the_ends_of_a_range_are_right(key, value):
 CHOICES = [
     ("negatives.layout", "rows", ("per_row", "shared")),
     ("negatives.mask", "all", ("none", "same_item", "user_positives")),
-    ("negatives.hard.source", "model", ("dns", "log", "mined", "resampled")),
     ("negatives.hard.pool", "session", ("request", "user")),
     ("negatives.hard.log_q", "hard", ("easy", "mixture", "none")),
     ("loss.logq.correct", "positives", ("all", "negatives", "none")),
@@ -226,7 +227,7 @@ def test_an_empty_window_of_mined_ranks_is_refused():
 COMBINATIONS = {
     "dns without an exact log q": (
         {"negatives.hard.source": "dns", "negatives.hard.num": 4},
-        "negatives.hard.log_q=mixture cannot be computed for negatives.hard.source=dns "
+        "negatives.hard.log_q=mixture cannot be computed for negatives/hard=dns "
         "in training: .* set negatives.hard.log_q=easy or none",
     ),
     "exposed": (
@@ -321,14 +322,14 @@ def test_values_that_fit_each_other_pass(name):
 
 def test_defaults_are_right_and_need_no_hard_negatives():
     assert NegativesConfig() == make({"seed": 0}).negatives
-    assert NegativesConfig().hard == HardConfig()
-    assert HardConfig().num == 0 and NegativesConfig().hard_ratio is None
+    assert NegativesConfig().hard == Funnel()
+    assert Funnel().num == 0 and NegativesConfig().hard_ratio is None
 
 
 @pytest.mark.parametrize("value", [float("inf"), float("nan"), -1.0])
 def test_numbers_that_are_none_are_refused(value):
     with pytest.raises(InputError, match=r"negatives\.easy\.smoothing=.* out of range"):
-        EasyConfig(smoothing=value)
+        Popularity(smoothing=value)
     with pytest.raises(InputError, match=r"negatives\.bank\.size=.* out of range"):
         BankConfig(size=value)
 

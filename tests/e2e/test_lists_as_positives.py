@@ -120,7 +120,7 @@ REFUSED = {
     "towers.query=[id,history]": "towers.query=[id,history]",
     "training.order=time": "training.order=time",
     "negatives.available=true": "negatives.available=true",
-    "negatives=hard": "negatives.hard.source=log",
+    "negatives=hard": "negatives/hard=log",
 }
 
 

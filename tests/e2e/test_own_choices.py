@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from helpers.contributing import SOURCE, block
 from helpers.tiny import SMALL
 
 MODULE = '''
@@ -50,6 +51,7 @@ class Linear(Towers):
 
         return Tower(init, lambda params, vectors: sum(vectors) @ params["matrix"])
 '''
+MODULE += SOURCE + block("Add a source of negatives", "python")
 METADATA = "Metadata-Version: 2.1\nName: own-losses\nVersion: 1.5\n"
 POINT = "[twotower_jax.choices]\nmine = own_losses\n"
 
@@ -110,6 +112,25 @@ def test_a_loss_and_a_tower_of_another_package_are_trained_in_processes_and_eval
     assert broken.returncode == 2
     assert "own_losses, which registers mine for twotower_jax" in broken.stderr
     assert "no licence" in broken.stderr and "Traceback" not in broken.stderr
+
+
+def test_a_source_of_hard_negatives_of_another_package(twotower, tmp_path):
+    """CONTRIBUTING's example, by the entry point, with exact log q and a report."""
+    source = "negatives/hard=same_category", "negatives.hard.num=4"
+    words = [*source, "name=own", "towers=mlp"]
+    made = twotower("train", "-m", *SMALL, *words, "seed=0,1")
+    assert made.returncode == 0, made.stdout + made.stderr
+    folders = sorted((tmp_path / "outputs" / "own").glob("*/result.json"))
+    assert len(folders) == 2
+    again = twotower("evaluate", str(folders[0].parent))
+    assert again.returncode == 0, again.stderr
+    told = twotower("train", "--help", "negatives.hard.column").stdout
+    assert "same_category: feature of the items" in told
+    refused = twotower("train", *source, "negatives.hard.stages=[ranked]")
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(
+        "error: negatives.hard.stages is a key of negatives/hard=log"
+    )
 
 
 def test_its_keys_are_explained_and_others_are_refused(twotower):

@@ -11,7 +11,7 @@ from twotower_jax.run import run
 BASE = (
     "negatives=half_hard",
     "negatives.in_batch=true",
-    "negatives.easy.sampler=popularity",
+    "negatives/easy=popularity",
     "positives=downsample_hot",
     "training.steps=4",
     "training.eval_every=2",

@@ -20,7 +20,7 @@ CASES = {
         "loss.logq.frequency=streaming",
     ),
     "mined": (
-        *("negatives.hard.num=4", "negatives.hard.source=mined"),
+        *("negatives.hard.num=4", "negatives/hard=mined"),
         *("negatives.hard.mined.range_min=5", "negatives.hard.mined.range_max=40"),
         *("negatives.hard.mined.warmup=0.2", "negatives.hard.mined.every=0.2"),
     ),

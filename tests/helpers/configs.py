@@ -3,8 +3,7 @@
 from typing import Any
 
 from twotower_jax.config import Config, to_dict
-from twotower_jax.config.convert import choices_with
-from twotower_jax.config.root import FAMILIES
+from twotower_jax.config.convert import choices_with, family_of
 
 
 def with_choice(values: dict[str, Any], key: str, value: Any = None) -> dict[str, Any]:
@@ -12,17 +11,22 @@ def with_choice(values: dict[str, Any], key: str, value: Any = None) -> dict[str
 
     A section whose choice has the key keeps its values.
     """
-    section = key.partition(".")[0]
-    family = FAMILIES.get(section)
+    family = family_of(key)
     if family is None:
         return values
-    now = values[section][family.tag]
+    part = values
+    for section in family.section.split("."):
+        part = part[section]
+    now = part[family.tag]
     if key == family.key:
         now = value
     elif (having := choices_with(key)) and now not in having:
         now = having[0]
-    if now in family and values[section][family.tag] != now:
-        values[section] = to_dict(family[now]())
+    if now in family and part[family.tag] != now:
+        before, new = to_dict(family[part[family.tag]]()), to_dict(family[now]())
+        new |= {k: v for k, v in part.items() if k in new and v != before[k]}
+        part.clear()
+        part.update(new)
     return values
 
 

@@ -4,12 +4,14 @@ import importlib.util
 import itertools
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.contributing import SOURCE, block
 
 from twotower_jax import negatives as neg
 from twotower_jax.data.hard_pools import HardPools
@@ -31,9 +33,21 @@ def own_source():
     return module.SameCategory(np.arange(ITEMS) % 3, 2)
 
 
-def slots(hard, **keys):
+def same_category():
+    """Return the hard source of CONTRIBUTING.md, with what it prepares of a log."""
+    names = {"__name__": "own_hard"}
+    sys.modules["own_hard"] = types.ModuleType("own_hard")
+    exec(SOURCE + block("Add a source of negatives", "python"), names)
+    hard = names["SameCategory"]()
+    del neg.HARD[hard.source]
+    feature = types.SimpleNamespace(values=np.arange(ITEMS) % 3 - 1)
+    log = types.SimpleNamespace(item_features={"category": feature})
+    return hard, jax.tree.map(jnp.asarray, hard.prepare(log, None))
+
+
+def slots(hard, *inputs, **keys):
     easy = neg.popular_negatives(1, CLICKS).law
-    return neg.RowSlots(easy, 1, 2, hard, **keys)
+    return neg.RowSlots(easy, 1, 2, hard, neg.HardInputs(ITEMS, *inputs), **keys)
 
 
 def funnel():
@@ -43,7 +57,7 @@ def funnel():
     law = np.log(np.sort(rng.dirichlet(np.ones(3), 3), axis=1)).astype(np.float32)
     of_row = np.array([0, -1, 1, -1, 2, -1], np.int32)
     pools = HardPools(item, law, np.zeros((3, 3), np.int8), of_row)
-    return neg.Funnel(jax.tree.map(jnp.asarray, pools), ITEMS)
+    return jax.tree.map(jnp.asarray, pools)
 
 
 LAW = neg.Counted(jnp.log(jnp.asarray(Q_PLUS, jnp.float32)))
@@ -53,12 +67,13 @@ SOURCES = {
     "in-batch": neg.InBatch(LAW, ITEMS),
     "in-batch, distinct": neg.InBatch(LAW, ITEMS, distinct=True),
     "bank": neg.CrossBatch(LAW, 12, 2, ITEMS),
-    "funnel": slots(funnel()),
-    "funnel, half": slots(funnel(), ratio=(neg.HardRatio(0.5, 0.5, 0),)),
-    "mined": slots(neg.Mined(ITEMS)),
-    "resampled": slots(neg.Resampled(4, jnp.float32(0), alone=False)),
-    "dns": slots(neg.BestOf(3), log_q=HARD_LOG_Q["easy"]),
+    "funnel": slots(neg.Funnel(), funnel()),
+    "funnel, half": slots(neg.Funnel(), funnel(), ratio=(neg.HardRatio(0.5, 0.5, 0),)),
+    "mined": slots(neg.Mined()),
+    "resampled": slots(neg.Resampled(candidate_num=4), (), jnp.float32(0)),
+    "dns": slots(neg.BestOf(candidate_num=3), log_q=HARD_LOG_Q["easy"]),
     "of a user": own_source(),
+    "of a user, hard": slots(*same_category()),
 }
 # The best of several draws has no probability that a step could state.
 COUNTED = [name for name in SOURCES if name != "dns"]
@@ -193,4 +208,4 @@ def test_every_registered_hard_source_is_tried():
     tried = {
         type(one.hard) for one in SOURCES.values() if isinstance(one, neg.RowSlots)
     }
-    assert set(neg.HARD_SOURCES.values()) <= tried
+    assert set(neg.HARD.values()) <= tried

@@ -17,21 +17,22 @@ from twotower_jax.negatives.columns import (
 )
 from twotower_jax.negatives.expected_count import log_expected_count, log_frequency
 from twotower_jax.negatives.proposals import (
-    PROPOSALS,
     from_weights,
     log_prob,
     make_proposal,
     sample,
 )
+from twotower_jax.negatives.samplers import EASY
 
 ITEMS = 1_000
 COUNTS = (10_000 / np.arange(1, ITEMS + 1)).astype(int)
 
 
-@pytest.mark.parametrize("name", PROPOSALS)
-@pytest.mark.parametrize("alpha", [0.75, 1.0])
-def test_frequencies_fit_log_prob(name, alpha, key):
-    proposal = make_proposal(name, COUNTS, alpha=alpha)
+@pytest.mark.parametrize(
+    ("name", "keys"), [*((name, {}) for name in EASY), ("popularity", {"alpha": 1.0})]
+)
+def test_frequencies_fit_log_prob(name, keys, key):
+    proposal = make_proposal(name, COUNTS, **keys)
     drawn = np.asarray(sample(key, proposal, (1_000_000,)))
     expected = 1e6 * np.exp(np.asarray(log_prob(proposal, jnp.arange(ITEMS)), float))
     assert expected.sum() == pytest.approx(1e6, rel=1e-6)

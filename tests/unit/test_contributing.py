@@ -1,18 +1,15 @@
 """The examples of CONTRIBUTING.md are added and used as they stand there."""
 
 import functools
-import re
-import textwrap
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import yaml
 from helpers import tiny
+from helpers.contributing import SOURCE, block
 from helpers.loss_cases import make_case, negatives, on_device
 from hydra.errors import ConfigCompositionException
 from scipy import stats
@@ -35,26 +32,12 @@ from twotower_jax.model.towers import (
     Towers,
     baseline,
 )
-from twotower_jax.negatives import proposals
+from twotower_jax.negatives import EASY, proposals
 from twotower_jax.registry import key
 from twotower_jax.run import run
 from twotower_jax.run.checks import check_names
 from twotower_jax.sweeps.compose import compose_config
 from twotower_jax.sweeps.planned import evaluated_metrics
-
-TEXT = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text()
-
-
-def block(section, language):
-    """Return the first block of a language in a section, without its indentation."""
-    text = re.search(
-        rf"^## {section}\n(.*?)(?=^## |\Z)", TEXT, re.DOTALL | re.MULTILINE
-    )
-    assert text
-    fenced = rf"^ *```{language}\n(.*?)^ *```"
-    code = re.search(fenced, text[1], re.DOTALL | re.MULTILINE)
-    assert code
-    return textwrap.dedent(code[1])
 
 
 @pytest.fixture
@@ -74,13 +57,14 @@ def add():
             del registry[name]
 
 
-def test_the_sampler_that_is_added_draws_its_log_q(add):
-    registry = proposals.PROPOSALS
-    assert add("Add a sampler", registry, PROPOSALS=registry) == {"rare"}
-    values = yaml.safe_load(block("Add a sampler", "yaml"))
-    config = from_dict({"negatives": values})
+def test_the_law_that_is_added_draws_its_log_q(add):
+    names = {}
+    exec(SOURCE, names)
+    assert add("Add a law of easy negatives", EASY, **names) == {"rare"}
+    config = from_dict({"negatives": {"easy": {"sampler": "rare", "num": 4}}})
     counts = np.arange(50)
-    proposal = proposals.make_proposal(config.negatives.easy.sampler, counts)
+    assert config.negatives.easy.alpha == 0.75
+    proposal = proposals.make_proposal("rare", counts)
     expected = (counts + 1.0) ** -0.75 / ((counts + 1.0) ** -0.75).sum()
     np.testing.assert_allclose(np.exp(proposal.log_q), expected, rtol=1e-5)
     drawn = proposals.sample(jax.random.key(0), proposal, (100_000,))

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from twotower_jax.commands.advise import advise_rows
 from twotower_jax.config.describe import KeyRow, describe_keys, value_text
-from twotower_jax.config.options import Option, all_options
-from twotower_jax.config.root import FAMILIES
+from twotower_jax.config.options import Option, all_options, family_of_group
 from twotower_jax.errors import InputError
 from twotower_jax.sweeps.options import option_rows
 
@@ -138,7 +137,7 @@ def group_lines(
         lines += _columns([(row.key, row.default, row.doc) for row in rows], width)
     if options:
         group = options[0].group
-        does = "makes a choice" if group in FAMILIES else "sets the keys of a file"
+        does = "makes a choice" if family_of_group(group) else "sets the keys of a file"
         lines.append(f"{group}=NAME {does}:")
         lines += _columns([(option.name, option.about) for option in options], width)
     return lines

@@ -12,6 +12,7 @@ from rich.console import Console
 from twotower_jax.commands.config_dir import search_words
 from twotower_jax.commands.understand import composed
 from twotower_jax.errors import InputError
+from twotower_jax.negatives import Funnel
 
 if TYPE_CHECKING:
     from twotower_jax.config import Config
@@ -73,7 +74,7 @@ def _make_pools(config: "Config", out: Path, progress: "Progress") -> list[str]:
     # The log may have no test part, and pools do not need one.
     untested = dataclasses.replace(config.evaluation, test=False)
     own = dataclasses.replace(config, data=stored, evaluation=untested)
-    if not hard.num or hard.source != "log" or not as_prepared(own):
+    if not hard.num or not isinstance(hard, Funnel) or not as_prepared(own):
         return []
     progress("pools of hard negatives", 0, None)
     pools, counts = hard_pools(own, load_data(own))

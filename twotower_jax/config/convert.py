@@ -16,6 +16,7 @@ from twotower_jax.config.root import FAMILIES, LABELS, Config
 from twotower_jax.errors import InputError, unknown
 from twotower_jax.registry import (
     Choice,
+    Choices,
     decides,
     default_of,
     load_installed,
@@ -45,14 +46,25 @@ def with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
       >>> loss["temperature"], loss["stage_pairs"], "margin" in loss
       (0.1, 0.0, False)
     """
-    values, defaults = of_own_choices(values), dict(_defaults(Config))
+    values, defaults = of_own_choices(values), _defaults(Config)
     for section, family in FAMILIES.items():
-        given = values.get(section, {})
-        name = given.get(family.tag) if isinstance(given, dict) else None
-        kind = family.get(str(name))
+        kind = family.get(str(_at(values, family.key)))
         if kind is not None:
-            defaults[section] = _defaults(kind)
+            defaults = _replaced(defaults, section, _defaults(kind))
     return _filled(values, defaults)
+
+
+def _at(values: Any, key: str) -> Any:
+    """Return the value of a dotted key, or section; None without it."""
+    for part in key.split("."):
+        values = values.get(part) if isinstance(values, Mapping) else None
+    return values
+
+
+def _replaced(values: Mapping[str, Any], section: str, part: Any) -> dict[str, Any]:
+    """Return values with another part at a dotted section that they have."""
+    head, _, rest = section.partition(".")
+    return {**values, head: _replaced(values[head], rest, part) if rest else part}
 
 
 @functools.cache
@@ -63,20 +75,24 @@ def _defaults(kind: type) -> dict[str, Any]:
 def of_own_choices(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return stored keys without those that only other choices of a section have."""
     load_installed()
-    values = dict(values)
+    whole = dict(values)
     for section, family in FAMILIES.items():
-        given = values.get(section)
+        given = _at(whole, section)
         if not isinstance(given, dict):
             continue
-        kind = family.get(given.get(family.tag, ""), type(getattr(Config(), section)))
+        kind = family.get(given.get(family.tag, ""), type(_at_config(section)))
         own = {item.name for item in dataclasses.fields(kind)}
         others = {
             i.name for other in family.values() for i in dataclasses.fields(other)
         }
-        values[section] = {
-            k: v for k, v in given.items() if k in own or k not in others
-        }
-    return values
+        part = {k: v for k, v in given.items() if k in own or k not in others}
+        whole = _replaced(whole, section, part)
+    return whole
+
+
+def _at_config(section: str) -> Any:
+    """Return a section of the configuration with all defaults."""
+    return functools.reduce(getattr, section.split("."), Config())
 
 
 def _filled(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -299,6 +315,20 @@ def choices_with(key: str) -> list[str]:
       (['ccl', 'hinge'], [])
     """
     load_installed()
-    section, _, rest = key.partition(".")
-    family = FAMILIES.get(section, {})
+    family = family_of(key)
+    if family is None:
+        return []
+    rest = key.removeprefix(f"{family.section}.")
     return [name for name, kind in family.items() if rest in known_keys(kind)]
+
+
+def family_of(key: str) -> Choices[Any] | None:
+    """Return the choices of the section that a dotted key lies in, None without them.
+
+    Examples:
+      >>> family_of("negatives.hard.stages").key, family_of("negatives.mask")
+      ('negatives.hard.source', None)
+    """
+    return next(
+        (f for section, f in FAMILIES.items() if key.startswith(f"{section}.")), None
+    )

@@ -8,7 +8,14 @@ from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from twotower_jax.config.convert import kinds
 from twotower_jax.config.root import Config
-from twotower_jax.registry import Choice, Key, declared, default_of, sections
+from twotower_jax.registry import (
+    Choice,
+    Key,
+    declared,
+    default_of,
+    example_of,
+    sections,
+)
 
 # Where early stopping decides the end, a share of the limit might lie behind it.
 SHORTEST = "; with training.patience a share of the shortest training that it allows"
@@ -58,14 +65,13 @@ def describe_keys(
     """Return one row per key of the configuration, in the order of the schema.
 
     Examples:
-      >>> samplers = {"negatives.easy.sampler": ["uniform"]}
-      >>> rows = {row.key: row for row in describe_keys(samplers)}
+      >>> rows = {row.key: row for row in describe_keys({"data.source": ["table"]})}
       >>> rows["training.steps"][:4]
       ('training.steps', 'int or null', 'null', '0 to 2,147,483,647')
       >>> rows["data.split"].allowed
       'temporal, leave_last_out, ratio, given'
-      >>> rows["negatives.easy.sampler"].allowed, rows["optimizer.name"].allowed
-      ('uniform', 'adam, adagrad, adam_dense, sgd')
+      >>> rows["data.source"].allowed, rows["optimizer.name"].allowed
+      ('table', 'adam, adagrad, adam_dense, sgd')
     """
     names = names or {}
     inner, hints = sections(kind), get_type_hints(kind)
@@ -98,9 +104,9 @@ def _of_family(chosen: Choice, parts: Sequence[Sequence[KeyRow]]) -> list[KeyRow
     family = chosen.choices
     first = getattr(chosen, family.tag)
     names = ", ".join([first, *sorted(set(family) - {first})])
-    doc = f"the choice, which brings its keys; written `{family.section}=NAME`"
+    doc = f"the choice, which brings its keys; written `{family.group}=NAME`"
     other = next(name for name in family if name != first)
-    example = f"{family.section}={other}"
+    example = example_of(chosen) or f"{family.group}={other}"
     head = KeyRow(family.key, "text", first, names, doc, example)
     rows: dict[str, dict[str, KeyRow]] = {}
     for name, part in zip(family, parts, strict=True):

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from twotower_jax.config.hard import STAGES
 from twotower_jax.errors import InputError
+from twotower_jax.negatives.funnel import STAGES
 from twotower_jax.registry import check_keys, key
 
 

@@ -1,23 +1,23 @@
-"""Section ``negatives``: the items that a positive is compared with."""
+"""Section ``negatives``: the items that a positive is compared with.
 
+The laws of easy draws and the sources of hard ones are choices of their own files.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from twotower_jax.config.hard import HardConfig, Values, hard_negatives, parse_stage
 from twotower_jax.errors import InputError
 from twotower_jax.losses import LOSSES
+from twotower_jax.negatives import Funnel, Hard, Resampled, Sampler, Uniform
+from twotower_jax.negatives.funnel import parse_stage
+from twotower_jax.negatives.hard import hard_negatives
+from twotower_jax.negatives.samplers import has_slots
 from twotower_jax.registry import check_keys, key, section
 
+Values = Mapping[str, Any]
+
 # --- when the keys have an effect, given all values by dotted key ---------------------
-
-
-def explicit_slots(values: Values) -> int:
-    """Number of easy and hard draws beside the batch and the bank.
-
-    In the shared layout without hard negatives, hard slots do not add easy draws.
-    """
-    easy, hard = values["negatives.easy.num"], values["negatives.hard.num"]
-    adds = hard_negatives(values) or values["negatives.layout"] == "per_row"
-    return easy + hard if adds else easy
 
 
 def whole_catalogue(values: Values) -> bool:
@@ -30,55 +30,9 @@ def _draws(values: Values) -> bool:
     return not whole_catalogue(values)
 
 
-def _has_slots(values: Values) -> bool:
-    # Rows without a pool, and dns, draw easy negatives in place of hard ones.
-    return explicit_slots(values) > 0
-
-
-def _by_popularity(values: Values) -> bool:
-    return _has_slots(values) and values["negatives.easy.sampler"] == "popularity"
-
-
 def _schedules(values: Values) -> bool:
     hard = _draws(values) and hard_negatives(values)
     return hard and values["negatives.hard_start"] is not None
-
-
-@dataclass(unsafe_hash=True)
-class EasyConfig:
-    """Easy negatives: draws from the whole catalogue."""
-
-    sampler: str = key(
-        "uniform",
-        decides=_has_slots,
-        doc="distribution of the easy draws over the catalogue",
-        example="negatives=popularity",
-    )
-    alpha: float = key(
-        0.75,
-        low=0,
-        high=2,
-        decides=_by_popularity,
-        doc="popularity: q_i is proportional to (clicks + smoothing)^alpha",
-        example="negatives=popularity negatives.easy.alpha=0.5",
-    )
-    smoothing: float = key(
-        1.0,
-        above=0,
-        decides=_by_popularity,
-        doc="popularity: added to the clicks of each item",
-        example="negatives=popularity negatives.easy.smoothing=10",
-    )
-    num: int = key(
-        0,
-        low=0,
-        doc="easy draws: per batch where layout is shared, else per row; 0: none",
-        example="negatives=uniform negatives.easy.num=256",
-    )
-
-    def __post_init__(self) -> None:
-        """Check each value."""
-        check_keys(self, "negatives.easy")
 
 
 @dataclass(unsafe_hash=True)
@@ -150,13 +104,13 @@ class NegativesConfig:
     layout: str = key(
         "shared",
         choices=("shared", "per_row"),
-        decides=lambda values: _draws(values) and _has_slots(values),
+        decides=lambda values: _draws(values) and has_slots(values),
         doc="shared: easy draws are columns of the whole batch; per_row: slots of each "
         "row",
         example="negatives=uniform negatives.layout=per_row negatives.easy.num=16",
     )
-    easy: EasyConfig = section(EasyConfig, decides=_draws)
-    hard: HardConfig = section(HardConfig, decides=_draws)
+    easy: Sampler = section(Uniform, decides=_draws)
+    hard: Hard = section(Funnel, decides=_draws)
     hard_ratio: float | None = key(
         None,
         low=0,
@@ -219,10 +173,11 @@ class NegativesConfig:
                 "negatives.distinct=true counts the items of the batch once, but "
                 "negatives.in_batch=false; set it to true, or negatives.distinct=false"
             )
-        exposed = [s for s in self.hard.stages if parse_stage(s)[0] == "exposed"]
+        stages = self.hard.stages if isinstance(self.hard, Funnel) else ()
+        exposed = any(parse_stage(stage)[0] == "exposed" for stage in stages)
         if exposed and self.hard.num and not self.allow_exposed:
             raise InputError(
-                f"negatives.hard.stages={list(self.hard.stages)} makes items that were "
+                f"negatives.hard.stages={list(stages)} makes items that were "
                 "shown and not clicked negatives of retrieval, a well-known mistake: "
                 "the user was interested in them; leave them out, or set "
                 "negatives.allow_exposed=true to measure the effect"
@@ -254,10 +209,10 @@ class NegativesConfig:
         """Check that a ratio leaves easy draws beside resampled ones."""
         hard, alone = self.hard, not self.in_batch
         all_hard = 1.0 in (self.hard_ratio, self.hard_start)
-        exact = hard.source == "resampled" and hard.log_q == "mixture"
+        exact = isinstance(hard, Resampled) and hard.log_q == "mixture"
         if all_hard and exact and alone:
             raise InputError(
-                "negatives.hard_ratio or hard_start=1.0 with negatives.hard.source="
+                "negatives.hard_ratio or hard_start=1.0 with negatives/hard="
                 "resampled leaves no easy draws beside the pool, which the log q of "
                 "the mixture needs; set it below 1, negatives.hard_ratio=null for "
                 "resampled draws alone, or negatives.hard.log_q=easy or none"

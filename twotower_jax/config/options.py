@@ -73,11 +73,20 @@ def _files(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, Travers
 def _read(group: str, name: str, file: Traversable) -> Option:
     text = file.read_text(encoding="utf-8")
     values = yaml.safe_load(text) or {}
-    values.pop("defaults", None)
+    for default in values.pop("defaults", ()):
+        for part, choice in default.items() if isinstance(default, dict) else ():
+            if family := FAMILIES.get(f"{group}.{part}"):
+                values.setdefault(part, {}).setdefault(family.tag, choice)
     if not _GLOBAL.match(text):
-        for part in reversed(group.split("/")):
-            values = {part: values}
+        values = _below(group, values)
     return Option(group, name, _about(text), values)
+
+
+def _below(group: str, values: dict[str, Any]) -> dict[str, Any]:
+    """Return values as nested dictionaries below the root."""
+    for part in reversed(group.split("/")):
+        values = {part: values}
+    return values
 
 
 def _about(text: str) -> str:
@@ -107,10 +116,16 @@ def option_names(group: str) -> list[str]:
       >>> option_names("optimizer")
       ['adagrad', 'adam', 'adam_dense', 'sgd']
     """
-    if group in FAMILIES:
-        load_installed()
     files = [name for one, name in _option_files() if one == group]
-    return [*files, *FAMILIES.get(group, ())]
+    return [*files, *family_of_group(group)]
+
+
+def family_of_group(group: str) -> Mapping[str, type]:
+    """Return the choices of a group such as ``negatives/hard``, {} for another one."""
+    section = group.replace("/", ".")
+    if section in FAMILIES:
+        load_installed()
+    return FAMILIES.get(section, {})
 
 
 @functools.cache
@@ -119,8 +134,13 @@ def all_options() -> tuple[Option, ...]:
     load_installed()
     files = [_read(*names, file) for names, file in _option_files().items()]
     choices = [
-        Option(group, name, _sentence(kind), {group: dataclasses.asdict(kind())})
-        for group, family in FAMILIES.items()
+        Option(
+            family.group,
+            name,
+            _sentence(kind),
+            _below(family.group, dataclasses.asdict(kind())),
+        )
+        for family in FAMILIES.values()
         for name, kind in family.items()
     ]
     return tuple(sorted([*files, *choices], key=lambda option: option[:2]))
@@ -148,7 +168,7 @@ def option_values(group: str, name: str) -> dict[str, Any]:
       >>> option_values("data", "none of these")
       {}
     """
-    if kind := FAMILIES.get(group, {}).get(name):
+    if kind := family_of_group(group).get(name):
         return dataclasses.asdict(kind())
     file = _option_files().get((group, name))
     return {} if file is None else _read(group, name, file).values[group]

@@ -24,15 +24,17 @@ from twotower_jax.model.towers import (
     Towers,
     TwoTower,
 )
+from twotower_jax.negatives import EASY, HARD
 from twotower_jax.optimizers import OPTIMIZERS, Adam, Optimizer
 from twotower_jax.positives import POSITIVES, AllOnce, Positives
 from twotower_jax.registry import check_keys, key, section
 
 # The default of ``name``: Hydra resolves it, and so does ``Config``.
 SOURCE_NAME = "${data.source}"
-# Sections that hold one of several choices, each with keys of its own.
+# Sections that hold one of several choices, each with keys of its own, by dotted name.
 FAMILIES = {
-    family.section: family for family in (LOSSES, OPTIMIZERS, POSITIVES, TOWERS)
+    family.section: family
+    for family in (LOSSES, OPTIMIZERS, POSITIVES, TOWERS, EASY, HARD)
 }
 # Keys of names, places and further records, which decide no number of the run.
 LABELS = ("name", "output", "arm", "trackers", "baselines", "pause")

@@ -49,7 +49,7 @@ def _of_positive(shape: Shape) -> float:
     negatives, extras = shape.structure.negatives, shape.extras
     # item, log q and stage of each entry of the pool, and its place.
     pool = 9 / NUMBER * extras.pool + 1
-    pools = negatives.hard_num and negatives.hard_source == "log"
+    pools = negatives.hard_num and negatives.hard.of_log
     spans = 2 * (shape.structure.model.query.history is not None)
     one_each = extras.weighted + extras.known + extras.of_users
     return 2 + spans + one_each + pool * bool(pools)

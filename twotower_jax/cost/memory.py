@@ -127,7 +127,7 @@ def _data(shape: Shape) -> list[Part]:
     negatives = shape.structure.negatives
     # item, log q and stage of each entry; a pool of each positive at most.
     pool = 9 * extras.pool + NUMBER
-    pools = pool if negatives.hard_num and negatives.hard_source == "log" else 0
+    pools = pool if negatives.hard_num and negatives.hard.of_log else 0
     on_host = extras.fed and not extras.mapped_pools
     return [
         Part("positives", (2 + extras.weighted) * NUMBER * placed),

@@ -10,7 +10,6 @@ from twotower_jax.losses.blocks import block_rows
 from twotower_jax.model.sequence import SequenceSpec
 from twotower_jax.model.tower import TowerSpec
 from twotower_jax.model.two_tower import table_sizes
-from twotower_jax.negatives import HARD_SOURCES
 from twotower_jax.negatives.masks import MASKS
 from twotower_jax.registry import join, split
 from twotower_jax.training.problem import Streaming
@@ -179,10 +178,10 @@ class Shape(NamedTuple):
         negatives = self.structure.negatives
         if not negatives.hard_num or self.whole_catalogue:
             return 0
-        if not HARD_SOURCES[negatives.hard_source].scored:
+        if not negatives.hard.scored:
             return 0
-        per_slot = negatives.slots if negatives.hard_source == "dns" else 1
-        return self.rows * negatives.candidate_num * per_slot
+        per_slot = negatives.slots if negatives.hard.per_slot else 1
+        return self.rows * negatives.hard.candidates * per_slot
 
     @property
     def tokens(self) -> int:
@@ -237,8 +236,8 @@ class Shape(NamedTuple):
             negatives.hard_num
             and self.columns
             and structure.correct != "none"
-            and negatives.log_q == "mixture"
-            and negatives.hard_source != "dns"
+            and negatives.hard.log_q == "mixture"
+            and not negatives.hard.per_slot
         )
 
     @property

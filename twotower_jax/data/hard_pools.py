@@ -396,7 +396,7 @@ def _no_rows(rows: FunnelRows, stages: Stages) -> InputError:
     return InputError(
         f"negatives.hard.stages={_texts(stages)} selects no row of the log, whose rows "
         f"by furthest stage are: {', '.join(present)}; choose stages (and ranks) that "
-        "it has, or negatives.hard.source=mined or dns, which need no stages"
+        "it has, or negatives/hard=mined or dns, which need no stages"
     )
 
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from twotower_jax.config.hard import REJECTED
 from twotower_jax.data.log import FunnelLog, Stage
 from twotower_jax.data.sources import SOURCES
+from twotower_jax.negatives.funnel import REJECTED
 
 # Stages of items that were discarded before anything was shown.
 DISCARDED = tuple(stage for stage in Stage if stage < Stage.EXPOSED)

@@ -290,11 +290,11 @@ class Loss(Choice):
           InputError: naming the keys, their values and the remedy.
         """
         hard = config.negatives.hard
-        if self.stage_pairs and not (hard.num and hard.source == "log"):
+        if self.stage_pairs and not (hard.num and hard.of_log):
             raise InputError(
                 f"loss.stage_pairs={self.stage_pairs} compares slots from stages of "
-                f"the log, but negatives.hard.num={hard.num} and negatives.hard.source="
-                f"{hard.source} draw none; set negatives=hard, or loss.stage_pairs=0"
+                f"the log, but negatives.hard.num={hard.num} of negatives/hard="
+                f"{hard.source} has none; set negatives=hard, or loss.stage_pairs=0"
             )
 
     def check_towers(self, towers: Any) -> None:

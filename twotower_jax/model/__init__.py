@@ -1,7 +1,8 @@
 """The model: embedding tables and two towers."""
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from twotower_jax.registry import lazy_exports
 
 if TYPE_CHECKING:
     from twotower_jax.model.embed import all_candidates, all_queries
@@ -30,11 +31,4 @@ MODULES = {
     "tower": ("TowerSpec", "l2_normalize"),
     "two_tower": ("embed_candidates", "encode", "init_params"),
 }
-
-
-def __getattr__(name: str) -> Any:
-    """Return a function or class of `MODULES`."""
-    for module, names in MODULES.items():
-        if name in names:
-            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_exports(__name__, MODULES)

@@ -1,13 +1,30 @@
 """Dynamic negatives: the best scored of several easy draws."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
-import jax
-import jax.numpy as jnp
+from twotower_jax.errors import InputError
+from twotower_jax.negatives.hard import (
+    HARD,
+    Hard,
+    HardDraws,
+    HardInputs,
+    hard_negatives,
+)
+from twotower_jax.registry import Lazy, key, tag
 
-from twotower_jax.negatives.easy import EasyLaw, KnownLaw
-from twotower_jax.negatives.slots import HARD_SOURCES, HardDraws, HardSource
-from twotower_jax.negatives.source import Batch, Keys, no_pools
+if TYPE_CHECKING:
+    import jax
+    import jax.numpy as jnp
+
+    from twotower_jax.negatives import source
+    from twotower_jax.negatives.easy import EasyLaw, KnownLaw
+    from twotower_jax.negatives.source import Batch, Keys
+else:
+    jax, jnp = Lazy("jax"), Lazy("jax.numpy")
+    source = Lazy("twotower_jax.negatives.source")
 
 # Below this log r, log1p(-r) = -r to the last bit, and e^log_r still is a float32.
 TINY_LOG_R = -60.0
@@ -99,8 +116,9 @@ def _dns_row(scores: jax.Array, log_q: jax.Array, draws: jax.Array) -> jax.Array
     return jnp.zeros(size, jnp.float32).at[order].set(log_prob, unique_indices=True)
 
 
-@dataclass(frozen=True)
-class BestOf(HardSource):
+@HARD.add
+@dataclass(unsafe_hash=True)
+class BestOf(Hard):
     """The candidate of each slot that has the best score under the current parameters.
 
     The row's mask and the filter of negatives apply before the choice: a candidate that
@@ -112,19 +130,48 @@ class BestOf(HardSource):
     proposal: m + h draws of q^E. They do not describe the choice. Its exact probability
     is that of `dns_log_prob` with the scores of masked items at -inf.
 
-    Attributes:
-      candidate_num: number M of easy draws per slot.
-
     References:
       Zhang et al., Optimizing Top-N Collaborative Filtering via Dynamic Negative Item
       Sampling, SIGIR 2013.
     """
 
-    scored = per_slot = True
-    candidate_num: int
+    scored: ClassVar[bool] = True
+    per_slot: ClassVar[bool] = True
+    every_row: ClassVar[bool] = True
+
+    source: str = tag("dns", decides=hard_negatives)
+    candidate_num: int = key(
+        8,
+        low=2,
+        decides=hard_negatives,
+        doc="easy draws per slot, of which the best scored is kept",
+        example="negatives=dns negatives.hard.candidate_num=16",
+    )
+
+    def __post_init__(self) -> None:
+        """Check each value, and that no exact log q is asked for."""
+        super().__post_init__()
+        if self.log_q == "mixture" and self.num:
+            raise InputError(
+                "negatives.hard.log_q=mixture cannot be computed for "
+                "negatives/hard=dns in training: the probability of being the best "
+                "draw needs the score of every item; set negatives.hard.log_q=easy or "
+                "none"
+            )
+
+    @property
+    def candidates(self) -> int:
+        """Easy draws of a slot."""
+        return self.candidate_num
 
     def draw_slots(
-        self, memory: dict, key: Keys, batch: Batch, easy: EasyLaw | KnownLaw, num: int
+        self,
+        inputs: HardInputs,
+        memory: dict,
+        key: Keys,
+        batch: Batch,
+        easy: EasyLaw | KnownLaw,
+        num: int,
     ) -> HardDraws:
         """The best of M easy draws for each slot."""
         shape = (batch.size, num, self.candidate_num)
@@ -133,7 +180,4 @@ class BestOf(HardSource):
         best = best_of(jnp.where(masked, -jnp.inf, scores))[..., None]
         items = jnp.take_along_axis(ids, best, axis=-1)[..., 0]
         items = jnp.where(masked.all(axis=-1), easy.num_items, items)
-        return HardDraws(items, no_pools(batch.size))
-
-
-HARD_SOURCES["dns"] = BestOf
+        return HardDraws(items, source.no_pools(batch.size))

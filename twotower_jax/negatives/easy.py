@@ -18,10 +18,16 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from twotower_jax.data.shards import take_rows
 from twotower_jax.negatives.availability import MassTree, log_known_mass, sample_known
-from twotower_jax.negatives.proposals import Proposal, log_prob, sample
+from twotower_jax.negatives.proposals import (
+    Proposal,
+    log_prob,
+    make_proposal,
+    sample,
+)
 from twotower_jax.negatives.source import Batch, ByItem, Count, Keys, Shared, Source
 
 
@@ -140,3 +146,38 @@ class Easy(Source):
         for chance in self.on:
             draws *= chance
         return draws
+
+
+def uniform_negatives(num: int, num_items: int) -> Easy:
+    """Source of uniform draws from the catalogue, shared by all rows.
+
+    Args:
+      num: draws per batch.
+      num_items: size of the catalogue.
+
+    Examples:
+      >>> uniform_negatives(256, 1000).num
+      256
+    """
+    proposal = make_proposal("uniform", np.zeros(num_items))
+    return Easy(EasyLaw(proposal, num_items), num)
+
+
+def popular_negatives(num: int, clicks: np.ndarray, alpha: float = 0.75) -> Easy:
+    """Source of draws by (clicks + 1)^alpha, shared by all rows.
+
+    Args:
+      num: draws per batch.
+      clicks: [num_items] training positives of each item.
+      alpha: exponent; .75 is that of word2vec.
+
+    Examples:
+      >>> popular_negatives(8, np.array([3, 0])).law.num_items
+      2
+
+    References:
+      Mikolov et al., Distributed Representations of Words and Phrases and their
+      Compositionality, NIPS 2013, section 2.2.
+    """
+    proposal = make_proposal("popularity", clicks, alpha=alpha)
+    return Easy(EasyLaw(proposal, len(clicks)), num)

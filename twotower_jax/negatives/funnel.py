@@ -1,44 +1,126 @@
 """Hard negatives of the log: items that a stage of the funnel rejected."""
 
+from __future__ import annotations
+
+import re
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import jax
-import jax.numpy as jnp
+from twotower_jax.errors import InputError
+from twotower_jax.negatives.hard import HARD, HardInputs, Pooled, hard_negatives
+from twotower_jax.registry import Lazy, check_choice, key, tag
 
-from twotower_jax.data.shards import take_known, take_rows
-from twotower_jax.negatives.slots import HARD_SOURCES, PooledHard
-from twotower_jax.negatives.source import Batch, RowPools
+if TYPE_CHECKING:
+    import jax
+    import jax.numpy as jnp
+
+    from twotower_jax.data import shards
+    from twotower_jax.negatives import source
+    from twotower_jax.negatives.source import Batch, RowPools
+else:
+    jnp, shards = Lazy("jax.numpy"), Lazy("twotower_jax.data.shards")
+    source = Lazy("twotower_jax.negatives.source")
+
+STAGES = ("retrieved", "pre_ranked", "ranked", "re_ranked", "exposed")
+REJECTED = ("retrieved", "pre_ranked")  # by pre-ranking, by ranking
+THROUGH = ("ranked", "re_ranked")  # came through ranking and were not shown
 
 
-@dataclass(frozen=True)
-class Funnel(PooledHard):
-    """Draws from the pool of each positive.
+@HARD.add
+@dataclass(unsafe_hash=True)
+class Funnel(Pooled):
+    """Items that a stage of the funnel discarded, by the log."""
 
-    Attributes:
-      pools_of_log: pools with the arrays item, log_prob and stage [P, L], and of_row
-        [n], the pool of each training positive, -1 for none.
-      num_items: size of the catalogue.
-    """
+    of_log: ClassVar[bool] = True
 
-    of_log = True
-    pools_of_log: Any
-    num_items: int
+    source: str = tag("log", decides=hard_negatives, example="negatives=mined")
+    stages: tuple[str, ...] = key(
+        REJECTED,
+        decides=hard_negatives,
+        traced=False,
+        doc="furthest stages that the items reached: `retrieved` were rejected by "
+        "pre-ranking, `pre_ranked` by ranking; `pre_ranked:50-100` its ranks 50 to 99, "
+        "0 the best. `ranked` and `re_ranked` came through ranking: users like many of "
+        "them, so they are hard negatives by name only",
+        example="negatives=hard negatives.hard.stages=[retrieved]",
+    )
+    weights: tuple[float, ...] = key(
+        (),
+        above=0,
+        decides=hard_negatives,
+        traced=False,
+        doc="weight of each stage in the draw; []: 1 each",
+        example="negatives=hard negatives.hard.weights=[3,1]",
+    )
+    pool: str = key(
+        "request",
+        choices=("request", "user"),
+        decides=hard_negatives,
+        traced=False,
+        doc="items of the request of the positive, or of all requests of the user",
+        example="negatives=hard negatives.hard.pool=user",
+    )
+    pool_size: int = key(
+        64,
+        low=1,
+        decides=hard_negatives,
+        traced=False,
+        doc="most items kept per pool, drawn once",
+        example="negatives=hard negatives.hard.pool_size=256",
+    )
 
-    def pools(self, memory: dict, batch: Batch) -> RowPools:
+    def __post_init__(self) -> None:
+        """Check each value, then stages and weights."""
+        super().__post_init__()
+        for name in self.stages:
+            parse_stage(name)
+        if self.weights and len(self.weights) != len(self.stages):
+            raise InputError(
+                f"negatives.hard.weights={list(self.weights)} must have one weight "
+                f"for each of negatives.hard.stages={list(self.stages)}, or be []"
+            )
+
+    def pools(self, inputs: HardInputs, memory: dict, batch: Batch) -> RowPools:
         """The pools of the rows, empty for a positive that has none."""
-        pools = self.pools_of_log
-        place = take_rows(jnp.asarray(pools.of_row), batch.rows)
+        pools = inputs.arrays
+        place = shards.take_rows(jnp.asarray(pools.of_row), batch.rows)
         place = jnp.where(place < 0, len(pools.item), place)
 
         def rows_of(values: Any, padding: float) -> jax.Array:
-            return take_known(jnp.asarray(values), place, padding)
+            return shards.take_known(jnp.asarray(values), place, padding)
 
-        return RowPools(
-            rows_of(pools.item, self.num_items),
+        return source.RowPools(
+            rows_of(pools.item, inputs.num_items),
             rows_of(pools.log_prob, -jnp.inf),
             rows_of(pools.stage, -1),
         )
 
 
-HARD_SOURCES["log"] = Funnel
+def parse_stage(text: str) -> tuple[str, int, int | None]:
+    """Return the stage and the window of ranks of an entry of ``hard.stages``.
+
+    Returns:
+      Name of the stage, first rank, and end of the ranks (None: no end).
+
+    Examples:
+      >>> parse_stage("ranked")
+      ('ranked', 0, None)
+      >>> parse_stage("ranked:10-50")
+      ('ranked', 10, 50)
+    """
+    match = re.fullmatch(r"([a-z_]+)(?::(\d+)-(\d+))?", text)
+    if not match:
+        raise InputError(
+            f"negatives.hard.stages={text!r} is not a stage; write one such as ranked, "
+            "or with a window of ranks, pre_ranked:50-100"
+        )
+    name, first, end = match.groups()
+    check_choice("negatives.hard.stages", name, STAGES)
+    if first is None:
+        return name, 0, None
+    if int(end) <= int(first):
+        raise InputError(
+            f"negatives.hard.stages={text!r} has an empty window of ranks; the second "
+            "number must be the larger one"
+        )
+    return name, int(first), int(end)

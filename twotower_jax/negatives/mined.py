@@ -1,35 +1,88 @@
 """Hard negatives that the model itself mines: a window of its exact ranking."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import jax.numpy as jnp
-import numpy as np
+from twotower_jax.errors import InputError
+from twotower_jax.negatives.hard import HARD, HardInputs, Pooled, hard_negatives
+from twotower_jax.registry import Lazy, check_keys, key, section, tag
 
-from twotower_jax.data.shards import take
-from twotower_jax.negatives.slots import HARD_SOURCES, PooledHard
-from twotower_jax.negatives.source import Batch, RowPools, row_pools
+if TYPE_CHECKING:
+    import jax.numpy as jnp
+    import numpy as np
+
+    from twotower_jax.data import shards
+    from twotower_jax.negatives import source
+    from twotower_jax.negatives.source import Batch, RowPools
+else:
+    np, jnp, shards = map(Lazy, ("numpy", "jax.numpy", "twotower_jax.data.shards"))
+    source = Lazy("twotower_jax.negatives.source")
 
 
-@dataclass(frozen=True)
-class Mined(PooledHard):
-    """Uniform draws from the window of the ranking that was mined last.
+@dataclass(unsafe_hash=True)
+class MinedConfig:
+    """Hard negatives mined by the model itself: a window of its exact ranking."""
 
-    Attributes:
-      num_items: size of the catalogue.
-    """
+    warmup: float = key(
+        0.1,
+        above=0,
+        training=True,
+        doc="share of the training before the first mining; until then slots are easy",
+        example="negatives=mined negatives.hard.mined.warmup=0.2",
+    )
+    every: float = key(
+        0.1,
+        above=0,
+        training=True,
+        doc="share of the training between two minings",
+        example="negatives=mined negatives.hard.mined.every=0.05",
+    )
+    range_min: int = key(
+        100,
+        low=0,
+        doc="mined: first rank of the window of the model's ranking, from 0",
+        example="negatives=mined negatives.hard.mined.range_min=50",
+    )
+    range_max: int = key(
+        500,
+        doc="mined: end of the window of ranks, itself not included",
+        example="negatives=mined negatives.hard.mined.range_max=1000",
+    )
 
-    mined = True
-    num_items: int
+    def __post_init__(self) -> None:
+        """Check each value, then that pools are renewed, and the window."""
+        check_keys(self, "negatives.hard.mined")
+        if self.warmup + self.every >= 1:
+            raise InputError(
+                f"negatives.hard.mined.every={self.every} after negatives.hard.mined."
+                f"warmup={self.warmup} leaves no time for a second mining; their sum "
+                "must be below 1"
+            )
+        if self.range_max <= self.range_min:
+            raise InputError(
+                f"negatives.hard.mined.range_max={self.range_max} must be above "
+                f"negatives.hard.mined.range_min={self.range_min}; ranks are "
+                "[range_min, range_max), from 0"
+            )
 
-    def pools(self, memory: dict, batch: Batch) -> RowPools:
+
+@HARD.add
+@dataclass(unsafe_hash=True)
+class Mined(Pooled):
+    """Uniform draws from a window of the model's own ranking, mined again and again."""
+
+    source: str = tag("mined", decides=hard_negatives)
+    mined: MinedConfig = section(MinedConfig, decides=hard_negatives)
+
+    def pools(self, inputs: HardInputs, memory: dict, batch: Batch) -> RowPools:
         """The windows of the rows' users, which are empty before the first mining."""
-        item = take(memory["mined"], batch.queries.user)
-        present = item < self.num_items
+        item = shards.take(memory["mined"], batch.queries.user)
+        present = item < inputs.num_items
         number = present.sum(axis=1, keepdims=True).astype(jnp.float32)
-        return row_pools(item, jnp.where(present, -jnp.log(number), -jnp.inf))
-
-
-HARD_SOURCES["mined"] = Mined
+        log_prob = jnp.where(present, -jnp.log(number), -jnp.inf)
+        return source.row_pools(item, log_prob)
 
 
 def window(items: np.ndarray, first: int, end: int, num_items: int) -> np.ndarray:

@@ -5,14 +5,14 @@ over `alpha` runs one compiled program. `log_prob` is exact for any id, drawn or
 because a mixture adds up the proposals of all its sources.
 """
 
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from twotower_jax.data.shards import take
-from twotower_jax.registry import Registry
+from twotower_jax.negatives.samplers import EASY
 
 
 class Proposal(NamedTuple):
@@ -30,96 +30,13 @@ class Proposal(NamedTuple):
     alias: jax.Array
 
 
-class Weighting(Protocol):
-    """A way to weigh items: (counts, alpha, smoothing) -> weights above 0."""
-
-    def __call__(
-        self, counts: np.ndarray, *, alpha: float, smoothing: float
-    ) -> np.ndarray:
-        """Weights of items, [num_items] float64."""
-        ...
-
-
-def uniform(counts: np.ndarray, *, alpha: float, smoothing: float) -> np.ndarray:
-    """Equal weights.
-
-    Args:
-      counts: [num_items] training positives of each item; only their number is read.
-      alpha: ignored.
-      smoothing: ignored.
-
-    Returns:
-      [num_items] float64 ones.
-    """
-    del alpha, smoothing
-    return np.ones(len(counts))
-
-
-def popularity(counts: np.ndarray, *, alpha: float, smoothing: float) -> np.ndarray:
-    """Powers of smoothed counts: (c_i + s)^alpha.
-
-    alpha = 0 is uniform, 0.75 word2vec's noise distribution and 1 the unigram. The
-    smoothing s > 0 lets an item without clicks be drawn.
-
-    Args:
-      counts: [num_items] training positives c_i of each item.
-      alpha: exponent.
-      smoothing: s, added to every count.
-
-    Returns:
-      [num_items] float64 weights.
-
-    Examples:
-      >>> popularity(np.array([0, 8]), alpha=0.5, smoothing=1.0).tolist()
-      [1.0, 3.0]
-
-    References:
-      Mikolov et al., Distributed Representations of Words and Phrases and their
-      Compositionality, NIPS 2013, section 2.2.
-    """
-    return (np.asarray(counts, np.float64) + smoothing) ** alpha
-
-
-def log_uniform(counts: np.ndarray, *, alpha: float, smoothing: float) -> np.ndarray:
-    """Zipf-like weights of ranks: log((k + 2) / (k + 1)) for the item of rank k.
-
-    The most clicked item has rank 0; equal counts rank by lower item. The sum is
-    log(num_items + 1). The usual stand-in where frequencies are unknown.
-
-    Args:
-      counts: [num_items] training positives of each item.
-      alpha: ignored.
-      smoothing: ignored.
-
-    Returns:
-      [num_items] float64 weights.
-
-    Examples:
-      >>> np.exp(log_uniform(np.array([1, 5]), alpha=1, smoothing=0)).round(3).tolist()
-      [1.5, 2.0]
-    """
-    del alpha, smoothing
-    rank = np.empty(len(counts))
-    rank[np.argsort(-np.asarray(counts), kind="stable")] = np.arange(len(counts))
-    return np.log1p(1 / (rank + 1))
-
-
-PROPOSALS: Registry[Weighting] = Registry(
-    "negatives.easy.sampler",
-    {"uniform": uniform, "popularity": popularity, "log_uniform": log_uniform},
-)
-
-
-def make_proposal(
-    name: str, counts: np.ndarray, *, alpha: float = 0.75, smoothing: float = 1.0
-) -> Proposal:
+def make_proposal(name: str, counts: np.ndarray, **keys: Any) -> Proposal:
     """Proposal of a named sampler, on the device.
 
     Args:
-      name: a sampler of PROPOSALS.
+      name: a sampler of `EASY`.
       counts: [num_items] training positives of each item.
-      alpha: exponent of the counts.
-      smoothing: added to the counts.
+      keys: of the sampler, such as the exponent alpha of popularity.
 
     Returns:
       The proposal.
@@ -132,8 +49,7 @@ def make_proposal(
       >>> np.exp(proposal.log_q).round(4).tolist()
       [0.25, 0.75]
     """
-    weights = PROPOSALS[name](counts, alpha=alpha, smoothing=smoothing)
-    return from_weights(weights)
+    return from_weights(EASY[name](**keys).weights(counts))
 
 
 def from_weights(weights: np.ndarray) -> Proposal:

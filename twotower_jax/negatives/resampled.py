@@ -1,14 +1,30 @@
 """Resampled negatives: drawn from several easy draws by the model's softmax."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
-import jax
-import jax.numpy as jnp
+from twotower_jax.negatives.hard import (
+    HARD,
+    Hard,
+    HardDraws,
+    HardInputs,
+    hard_negatives,
+)
+from twotower_jax.registry import Lazy, key, tag
 
-from twotower_jax.negatives.easy import EasyLaw, KnownLaw
-from twotower_jax.negatives.pools import draw_hard, has_pool
-from twotower_jax.negatives.slots import HARD_SOURCES, HardDraws, HardSource
-from twotower_jax.negatives.source import Batch, Keys, row_pools
+if TYPE_CHECKING:
+    import jax
+    import jax.numpy as jnp
+
+    from twotower_jax.negatives import pools, source
+    from twotower_jax.negatives.easy import EasyLaw, KnownLaw
+    from twotower_jax.negatives.source import Batch, Keys
+else:
+    jax, jnp = Lazy("jax"), Lazy("jax.numpy")
+    pools = Lazy("twotower_jax.negatives.pools")
+    source = Lazy("twotower_jax.negatives.source")
 
 
 def resampled_log_prob(
@@ -61,45 +77,57 @@ def resampled_log_prob(
     return jnp.where(weight > 0, jnp.log(merged) + top - log_total, -jnp.inf)
 
 
-@dataclass(frozen=True)
-class Resampled(HardSource):
-    """Slots drawn from each row's pool of easy draws in proportion to e^s / q.
+@HARD.add
+@dataclass(unsafe_hash=True)
+class Resampled(Hard):
+    """Draws from each row's pool of easy draws by the model's softmax.
 
-    s is the logit of a candidate, its current score over the temperature, and q its
-    probability as an easy draw, so that the draws nearly follow the model's softmax.
-    Candidates that the row's mask or the filter of negatives drops have the weight 0.
-    The log q of the draws is exact, see `resampled_log_prob`. A slot of a row whose
-    candidates are all dropped is switched off.
-
-    Attributes:
-      candidate_num: number M of easy draws of a row.
-      log_temperature: [] log of the temperature of the scores.
-      alone: whether a row has no other draws.
+    They are in proportion to e^s / q, where s is the logit of a candidate, its current
+    score over the temperature, and q its probability as an easy draw. Candidates that
+    the row's mask or the filter of negatives drops have the weight 0. The log q of the
+    draws is exact, see `resampled_log_prob`. A slot of a row whose candidates are all
+    dropped is switched off.
 
     References:
       Chen et al., Learning Recommenders for Implicit Feedback with Importance
       Resampling, WWW 2022 (AdaSIR).
     """
 
-    scored = True
-    candidate_num: int
-    log_temperature: jax.Array
-    alone: bool
+    scored: ClassVar[bool] = True
+    every_row: ClassVar[bool] = True
+
+    source: str = tag("resampled", decides=hard_negatives)
+    candidate_num: int = key(
+        8,
+        low=2,
+        decides=hard_negatives,
+        doc="easy draws per row, from which its slots are drawn",
+        example="negatives=resampled negatives.hard.candidate_num=32",
+    )
+
+    @property
+    def candidates(self) -> int:
+        """Easy draws of a row."""
+        return self.candidate_num
 
     def draw_slots(
-        self, memory: dict, key: Keys, batch: Batch, easy: EasyLaw | KnownLaw, num: int
+        self,
+        inputs: HardInputs,
+        memory: dict,
+        key: Keys,
+        batch: Batch,
+        easy: EasyLaw | KnownLaw,
+        num: int,
     ) -> HardDraws:
         """Draws [B, num], and pools [B, M] with the log probability of a hard draw."""
         shape = (batch.size, self.candidate_num)
         ids = easy.draw(key("negatives.hard"), batch, shape)
         log_q = easy.log_q(ids) - easy.log_mass(batch)[:, None]
         scores, masked = batch.scores(ids)
-        logits = scores * jnp.exp(-self.log_temperature)
+        logits = scores * jnp.exp(-inputs.log_temperature)
         log_weight = jnp.where(masked, -jnp.inf, logits - log_q)
-        drawn = draw_hard(key("negatives.resampled"), ids, log_weight, num)
-        drawn = jnp.where(has_pool(log_weight)[:, None], drawn, easy.num_items)
-        law = resampled_log_prob(ids, log_weight, log_q, alone=self.alone)
-        return HardDraws(drawn, row_pools(ids, law))
-
-
-HARD_SOURCES["resampled"] = Resampled
+        drawn = pools.draw_hard(key("negatives.resampled"), ids, log_weight, num)
+        some = pools.has_pool(log_weight)[:, None]
+        drawn = jnp.where(some, drawn, easy.num_items)
+        law = resampled_log_prob(ids, log_weight, log_q, alone=inputs.alone)
+        return HardDraws(drawn, source.row_pools(ids, law))

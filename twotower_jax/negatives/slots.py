@@ -4,7 +4,6 @@ A row whose pool is empty draws easy negatives in place of the hard ones, so tha
 expected counts differ from those of the other rows: the rows form two groups.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,12 +11,12 @@ import jax
 import jax.numpy as jnp
 
 from twotower_jax.negatives.easy import EasyLaw, KnownLaw
-from twotower_jax.negatives.pools import draw_hard, hard_slots, has_pool
+from twotower_jax.negatives.hard import Hard, HardInputs
+from twotower_jax.negatives.pools import hard_slots, has_pool
 from twotower_jax.negatives.source import (
     Batch,
     Count,
     Keys,
-    Listed,
     RowPools,
     Slots,
     Source,
@@ -120,72 +119,6 @@ HARD_LOG_Q: Registry[HardLogQ] = Registry(
 )
 
 
-class HardDraws(NamedTuple):
-    """Hard draws for every slot of the rows of a batch.
-
-    Attributes:
-      items: [B, K] int32; num_items where every candidate of the slot is masked.
-      pool: Pools of the draws; L is 0 where they are not counted by pools.
-    """
-
-    items: jax.Array
-    pool: RowPools
-
-
-class HardSource:
-    """Base of the sources of hard draws, which slots mix with easy ones.
-
-    Class attributes:
-      of_log: whether the pools are those of the log's funnel.
-      mined: whether the model mines the pools during the training.
-      scored: whether the model scores candidates; every row has some.
-      per_slot: whether each slot has candidates of its own.
-    """
-
-    of_log = mined = scored = per_slot = False
-
-    def draw_slots(
-        self, memory: dict, key: Keys, batch: Batch, easy: EasyLaw | KnownLaw, num: int
-    ) -> HardDraws:
-        """Hard draws [B, num] of the rows.
-
-        Args:
-          memory: memories of all sources.
-          key: keys of the step.
-          batch: B rows.
-          easy: the law of easy draws, from which candidates come.
-          num: number of slots of a row.
-        """
-        raise NotImplementedError
-
-
-class NoHard(HardSource):
-    """Rows without hard slots."""
-
-    def draw_slots(
-        self, memory: dict, key: Keys, batch: Batch, easy: EasyLaw | KnownLaw, num: int
-    ) -> HardDraws:
-        """Slots that are all switched off, of empty pools."""
-        items = jnp.full((batch.size, num), easy.num_items, jnp.int32)
-        return HardDraws(items, no_pools(batch.size))
-
-
-class PooledHard(HardSource):
-    """Base of the sources that draw from a pool of each row."""
-
-    def pools(self, memory: dict, batch: Batch) -> RowPools:
-        """The pools of the rows."""
-        raise NotImplementedError
-
-    def draw_slots(
-        self, memory: dict, key: Keys, batch: Batch, easy: EasyLaw | KnownLaw, num: int
-    ) -> HardDraws:
-        """Independent draws from the pools."""
-        pool = self.pools(memory, batch)
-        items = draw_hard(key("negatives.hard"), pool.item, pool.log_prob, num)
-        return HardDraws(items, pool)
-
-
 @dataclass(frozen=True)
 class RowSlots(Source):
     """Slots of each row: easy draws, and hard ones with easy draws in their place.
@@ -194,7 +127,8 @@ class RowSlots(Source):
       easy: law of the easy draws.
       easy_num: easy slots of a row.
       hard_num: hard slots of a row.
-      hard: source of the hard draws.
+      hard: choice of the hard draws.
+      inputs: what the hard draws read beside the batch.
       ratio: [] share of the slots that are hard, by step; () where the last
         ``hard_num`` slots are hard.
       switched: easy columns of the batch that the ratio switches together with the hard
@@ -205,7 +139,8 @@ class RowSlots(Source):
     easy: EasyLaw | KnownLaw
     easy_num: int
     hard_num: int
-    hard: HardSource
+    hard: Hard
+    inputs: HardInputs
     ratio: tuple[HardRatio, ...] = ()
     switched: int = 0
     log_q: HardLogQ = HARD_LOG_Q["mixture"]
@@ -225,7 +160,9 @@ class RowSlots(Source):
         easy = self.easy.draw(key("negatives.slots"), batch, shape)
         if not self.hard_num:
             return Slots(easy, jnp.zeros(shape, bool), no_pools(batch.size))
-        hard = self.hard.draw_slots(memory, key, batch, self.easy, self.slots)
+        hard = self.hard.draw_slots(
+            self.inputs, memory, key, batch, self.easy, self.slots
+        )
         pooled = self._has_pool(hard.pool)
         mixed = key("negatives.mix")
         if self.ratio and not self.switched:
@@ -243,7 +180,7 @@ class RowSlots(Source):
 
     def _has_pool(self, pool: RowPools) -> jax.Array:
         """Return which rows can draw hard negatives, [B] bool."""
-        if self.hard.scored:
+        if self.hard.every_row:
             return jnp.ones(pool.item.shape[0], bool)
         return has_pool(pool.log_prob)
 
@@ -270,13 +207,12 @@ class RowSlots(Source):
             # Every row has the same number of easy and hard draws together.
             return [self.easy.count(batch, (easy + hard)[None])]
         found: list[Count] = [self.easy.count(batch, easy[None])]
-        if self.hard_num and not self.hard.scored:
+        if self.hard_num and not self.hard.every_row:
             of_group = jnp.stack([easy, easy + hard])
             group = jnp.where(self._has_pool(drawn.pool), 0, 1)
             found = [self.easy.count(batch, of_group, (group,))]
-        if self.log_q.of_pool and drawn.pool.size:
-            pool = drawn.pool
-            found.append(Listed(pool.item, pool.log_prob + jnp.log(hard)))
+        if self.log_q.of_pool and self.hard_num:
+            found += self.hard.counts(self.inputs, batch, drawn, jnp.log(hard))
         return found
 
     def update(
@@ -290,6 +226,3 @@ class RowSlots(Source):
         mean = memory["lost_slots"]
         mean += (share - mean) / (batch.step + 1)
         return memory | {"lost_slots": mean}
-
-
-HARD_SOURCES: Registry[Callable[..., HardSource]] = Registry("negatives.hard.source")

@@ -6,15 +6,16 @@ keep an audit short; beyond them few draws are many already.
 """
 
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from twotower_jax.config import Config
-from twotower_jax.config.hard import MinedConfig, parse_stage
 from twotower_jax.config.negatives import NegativesConfig
 from twotower_jax.errors import InputError
 from twotower_jax.losses.loss import SelfSupervisedConfig
 from twotower_jax.model.towers import BASELINES, TwoTower
-from twotower_jax.negatives import HARD_SOURCES
+from twotower_jax.negatives import Funnel, Mined
+from twotower_jax.negatives.funnel import parse_stage
+from twotower_jax.negatives.mined import MinedConfig
 from twotower_jax.objective.world import StageWindow, World, make_world
 from twotower_jax.positives import ListsConfig
 from twotower_jax.run.checks import check_names
@@ -123,7 +124,7 @@ def small_config(config: Config, world: World) -> Config:
 def _stages(config: Config) -> tuple[StageWindow, ...]:
     """Return the stages whose rejected items the arm draws."""
     hard = config.negatives.hard
-    if not hard.num or not HARD_SOURCES[hard.source].of_log:
+    if not hard.num or not isinstance(hard, Funnel):
         return ()
     return tuple(dict.fromkeys(map(parse_stage, hard.stages)))
 
@@ -132,14 +133,12 @@ def _small_negatives(negatives: NegativesConfig, num_items: int) -> NegativesCon
     """Return the negatives with sizes within their limits."""
     most = MOST_SLOTS if negatives.layout == "per_row" else MOST_SHARED
     easy, hard, bank = negatives.easy, negatives.hard, negatives.bank
+    if isinstance(hard, Mined):
+        hard = replace(hard, mined=_small_window(hard.mined, num_items))
     return replace(
         negatives,
         easy=replace(easy, num=min(easy.num, most)),
-        hard=replace(
-            hard,
-            num=min(hard.num, MOST_SLOTS),
-            mined=_small_window(hard.mined, num_items),
-        ),
+        hard=replace(hard, num=min(hard.num, MOST_SLOTS)),
         bank=replace(bank, size=min(bank.size, MOST_BANKED)),
         # Every item of the small world is there from the start.
         available=False,
@@ -173,9 +172,10 @@ def _scaled(config: Config, small: Config) -> list[str]:
         ("negatives.bank.size", negatives.bank.size, ours.bank.size),
         ("negatives.available", str(negatives.available).lower(), "false"),
     ]
-    if negatives.hard.num and HARD_SOURCES[negatives.hard.source].mined:
+    if negatives.hard.num and isinstance(negatives.hard, Mined):
+        windows = [cast(Mined, each.hard).mined for each in (negatives, ours)]
         for name in ("range_min", "range_max"):
-            before, now = (getattr(n.hard.mined, name) for n in (negatives, ours))
+            before, now = (getattr(window, name) for window in windows)
             pairs.append((f"negatives.hard.mined.{name}", before, now))
     if config.loss.whole_catalogue:
         pairs = pairs[:5]

@@ -252,8 +252,8 @@ def _pairs(problem: Problem) -> int:
         return structure.num_items
     negatives = structure.negatives
     batch = problem.order.batches(0, 1).shape[1] if negatives.in_batch else 1
-    slots, scored = negatives.slots, negatives.candidate_num
-    slots = slots * max(1, scored) if negatives.hard_source == "dns" else slots + scored
+    slots, scored = negatives.slots, negatives.hard.candidates
+    slots = slots * scored if scored and negatives.hard.per_slot else slots + scored
     of_users = [t for t in problem.program.hyper.terms if isinstance(t, TwoWay)]
     users = batch if of_users else 0
     return batch + negatives.shared_easy + negatives.bank + slots + users

@@ -13,16 +13,17 @@ likes, and never the clicked one.
 
 import functools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
 from twotower_jax import keys
-from twotower_jax.data.log import FunnelLog, Pairs, Split, Stage
+from twotower_jax.data.log import Feature, FunnelLog, Pairs, Split, Stage
 from twotower_jax.run.loader import Loaded
 
-# (name, first rank, end rank or None), the result of `config.hard.parse_stage`.
+# (name, first rank, end rank or None), the result of `parse_stage`.
 StageWindow = tuple[str, int, int | None]
 
 ITEMS, TYPES, CLICKS = 400, 4, 4096
@@ -56,6 +57,21 @@ class World(NamedTuple):
     type_of_user: np.ndarray
     retrieved: np.ndarray
     loaded: Loaded
+
+
+class _ItemFeatures(dict[str, Feature]):
+    """Features of items by any name: the type that likes the item most.
+
+    A source of negatives may read a feature of the log, which is not the world's.
+    """
+
+    def __init__(self, kind: np.ndarray, kinds: int):
+        super().__init__()
+        names = pl.Series(map(str, range(kinds)))
+        self._feature = Feature("categorical", kind.astype(np.int32), kinds, names)
+
+    def __missing__(self, name: str) -> Feature:
+        return self._feature
 
 
 @functools.lru_cache(maxsize=4)
@@ -103,7 +119,8 @@ def world_of(
     type_of_user = np.repeat(np.arange(types), len(item) // per_user // types)
     chance = np.where(retrieved, counts, 0)
     rejected = [_rejected(chance, type_of_user[user], item, one) for one in stages]
-    log = _log(user, item, rejected, num_items)
+    features = _ItemFeatures(np.argmax(counts / counts.sum(axis=0), axis=0), types)
+    log = replace(_log(user, item, rejected, num_items), item_features=features)
     none = Pairs(user[:0], item[:0])
     split = Split(Pairs(user, item, None, np.arange(len(item))), none, none)
     totals = np.bincount(item, minlength=num_items)

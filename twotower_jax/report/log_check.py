@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from twotower_jax.config import Config
-from twotower_jax.config.hard import REJECTED
 from twotower_jax.data.guess.clock import anomalies, span
 from twotower_jax.data.guess.log import ROLES, Guess
 from twotower_jax.data.health import (
@@ -20,6 +19,7 @@ from twotower_jax.data.health import (
 from twotower_jax.data.log import FunnelLog, Stage
 from twotower_jax.data.suitability import DISCARDED, studies
 from twotower_jax.data.summary import describe_log
+from twotower_jax.negatives.funnel import REJECTED
 from twotower_jax.run.loader import trains
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from operator import attrgetter
-from typing import Any
+from typing import Any, cast
 
 from rich.console import Console
 
@@ -11,8 +11,7 @@ from twotower_jax.data import sources
 from twotower_jax.data.log import Split
 from twotower_jax.errors import InputError, unknown
 from twotower_jax.evaluation.metrics import of_scope
-from twotower_jax.negatives import HARD_SOURCES
-from twotower_jax.negatives.proposals import PROPOSALS
+from twotower_jax.negatives import Mined
 from twotower_jax.run.negatives import static_negatives
 from twotower_jax.run.plan import estimates_at_k, make_schedule, minings
 from twotower_jax.training.schedule import Notes
@@ -22,13 +21,10 @@ def registered_names() -> dict[str, Collection[str]]:
     """Return {dotted key: names} of the keys that choose from a registry.
 
     Examples:
-      >>> list(registered_names()["negatives.easy.sampler"])
-      ['uniform', 'popularity', 'log_uniform']
+      >>> "simulator" in registered_names()["data.source"]
+      True
     """
-    return {
-        "data.source": sources.SOURCES,
-        "negatives.easy.sampler": PROPOSALS,
-    }
+    return {"data.source": sources.SOURCES}
 
 
 def check_names(config: Config) -> None:
@@ -97,7 +93,7 @@ def check_use(config: Config, split: Split) -> None:
             f"warm-up, {longer}, or set negatives.filter.gamma=null"
         )
     if "mining" in used and used["mining"]["minings"] < 2:
-        mined = config.negatives.hard.mined
+        mined = cast(Mined, config.negatives.hard).mined
         raise InputError(
             f"negatives.hard.mined.every={mined.every} after negatives.hard.mined."
             f"warmup={mined.warmup} leaves no second mining in the {steps} steps of "
@@ -123,7 +119,7 @@ def uses(config: Config, split: Split, steps: int) -> dict[str, dict[str, int]]:
     if config.negatives.filter.gamma is not None:
         first = schedule.steps_of(config.negatives.filter.warmup)
         found["filter"] = {"first step": first, "steps": max(0, steps - first)}
-    if negatives.hard_num and HARD_SOURCES[negatives.hard_source].mined:
+    if negatives.hard.num and isinstance(negatives.hard, Mined):
         when = minings(config, schedule)
         found["mining"] = {
             "first step": when.first,

@@ -22,7 +22,7 @@ from twotower_jax.data.summary import data_fingerprint, weights_fingerprint
 from twotower_jax.errors import InputError
 from twotower_jax.model.towers import BASELINES, Baseline, baselines_for
 from twotower_jax.model.towers.click_matrix import Clicks, click_matrix
-from twotower_jax.negatives import HARD_SOURCES
+from twotower_jax.negatives import Mined
 from twotower_jax.run.folder import RunFolder
 
 Made = TypeVar("Made")
@@ -166,8 +166,7 @@ def check_sizes(config: Config, data: Loaded) -> None:
         kind = config.towers.kind
         raise InputError(f"towers.kind={kind}: {reason}, or leave this arm out")
     hard = config.negatives.hard
-    mines = hard.num and HARD_SOURCES[hard.source].mined
-    if mines and hard.mined.range_max > num_items:
+    if hard.num and isinstance(hard, Mined) and hard.mined.range_max > num_items:
         raise InputError(
             f"negatives.hard.mined.range_max={hard.mined.range_max} is beyond the "
             f"catalogue of {num_items} items; lower it"

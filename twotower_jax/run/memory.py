@@ -23,7 +23,7 @@ from twotower_jax.data.shards import MOST_SHARDS
 from twotower_jax.data.sizes import Sizes, feature_bytes
 from twotower_jax.errors import InputError
 from twotower_jax.model.specs import make_model
-from twotower_jax.negatives import HARD_SOURCES
+from twotower_jax.negatives import Funnel, Mined
 from twotower_jax.negatives.columns import (
     distinct_number,
     merged_size,
@@ -101,13 +101,14 @@ def training_shape(config: Config, sizes: Sizes) -> Shape:
 def _extras(config: Config, sizes: Sizes, structure: Structure) -> Extras:
     """Return the arrays that not every run has."""
     negatives, hard = structure.negatives, config.negatives.hard
-    mined = negatives.hard_num and HARD_SOURCES[negatives.hard_source].mined
+    of_log = isinstance(hard, Funnel)
+    window = hard.mined if isinstance(hard, Mined) and negatives.hard_num else None
     two_way = config.loss.two_way
     sampled = not config.loss.whole_catalogue
     return Extras(
         streaming=streaming_of(config, sizes.num_items),
-        pool=min(hard.pool_size, sizes.pool or hard.pool_size),
-        window=hard.mined.range_max - hard.mined.range_min if mined else 0,
+        pool=min(hard.pool_size, sizes.pool or hard.pool_size) if of_log else 0,
+        window=window.range_max - window.range_min if window else 0,
         reweighted=config.positives.reweight,
         weighted=config.positives.weight is not None
         or config.positives.lists.path is not None,

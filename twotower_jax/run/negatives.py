@@ -1,11 +1,11 @@
 """The negatives of a run: their static part, pools, masks, filter and schedules."""
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
 from twotower_jax.config import Config
-from twotower_jax.config.hard import parse_stage
 from twotower_jax.data.funnel_rows import FunnelRows, funnel_rows
 from twotower_jax.data.hard_pools import CUT, HardPools, PoolRule, make_pools
 from twotower_jax.data.known_items import KnownItems, first_events, known_items
@@ -14,8 +14,9 @@ from twotower_jax.data.prepared.known import load_known
 from twotower_jax.data.prepared.load import checked_folder
 from twotower_jax.data.prepared.made import Room, load_made, make_at, place_of
 from twotower_jax.evaluation.ragged import from_pairs
-from twotower_jax.negatives import HARD_SOURCES
+from twotower_jax.negatives import Funnel, Mined
 from twotower_jax.negatives.availability import MassTree, host_mass_tree
+from twotower_jax.negatives.funnel import parse_stage
 from twotower_jax.negatives.masks import (
     MASKS,
     ScoreFilter,
@@ -24,6 +25,7 @@ from twotower_jax.negatives.masks import (
 )
 from twotower_jax.negatives.proposals import Proposal
 from twotower_jax.negatives.slots import HardRatio
+from twotower_jax.registry import split
 from twotower_jax.run.loader import (
     Loaded,
     as_arrays,
@@ -48,19 +50,15 @@ def static_negatives(config: Config) -> Negatives:
     if config.loss.whole_catalogue:
         return Negatives(mask=negatives.mask)
     per_row, mixes = negatives.layout == "per_row", negatives.hard_ratio is not None
-    easy_num, hard_num = negatives.easy.num, hard.num
-    scored = HARD_SOURCES[hard.source].scored
+    easy_num = negatives.easy.num
     if negatives.hard_ratio == 0 and not negatives.hard_start:
-        easy_num += hard_num if per_row else 0
-        hard_num, mixes = 0, False
+        easy_num += hard.num if per_row else 0
+        hard, mixes = Funnel(), False
     return Negatives(
         in_batch=negatives.in_batch,
         easy_num=easy_num,
         per_row=per_row,
-        hard_num=hard_num,
-        hard_source=hard.source if hard_num else "log",
-        candidate_num=hard.candidate_num if hard_num and scored else 0,
-        log_q=hard.log_q if hard_num else "mixture",
+        hard=split(hard if hard.num else Funnel())[0],
         mixes=mixes,
         bank=negatives.bank.size,
         mask=negatives.mask,
@@ -71,7 +69,7 @@ def static_negatives(config: Config) -> Negatives:
 
 def hard_pools(config: Config, data: Loaded) -> tuple[HardPools, dict[str, int]]:
     """Return the pools of hard negatives, and the number left out per reason."""
-    hard = config.negatives.hard
+    hard = cast(Funnel, config.negatives.hard)
     rule = PoolRule(
         stages=tuple(parse_stage(name) for name in hard.stages),
         weights=hard.weights or (1.0,) * len(hard.stages),
@@ -107,9 +105,10 @@ def mining_of(
     config: Config, data: Loaded, negatives: Negatives, schedule: Schedule
 ) -> Mining | None:
     """Return the mining of hard negatives, None where none are mined."""
-    if not negatives.hard_num or not HARD_SOURCES[negatives.hard_source].mined:
+    hard = config.negatives.hard
+    if not negatives.hard_num or not isinstance(hard, Mined):
         return None
-    known, mined = data.split.known, config.negatives.hard.mined
+    known, mined = data.split.known, hard.mined
     users = np.arange(data.log.num_users, dtype=np.int32)
     return Mining(
         minings(config, schedule),

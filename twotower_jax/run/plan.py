@@ -2,6 +2,7 @@
 
 import math
 from functools import partial
+from typing import cast
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from twotower_jax.data.history import History
 from twotower_jax.data.log import Split
 from twotower_jax.data.split import MOVED
 from twotower_jax.errors import InputError
+from twotower_jax.negatives import Mined
 from twotower_jax.positives import draw_epoch, item_weights
 from twotower_jax.run.loader import Loaded, trains
 from twotower_jax.training.schedule import Renewals, Schedule
@@ -128,7 +130,7 @@ def finds_length(config: Config, split: Split) -> bool:
 
 def minings(config: Config, schedule: Schedule) -> Renewals:
     """Return the steps before which hard negatives are mined."""
-    mined = config.negatives.hard.mined
+    mined = cast(Mined, config.negatives.hard).mined
     return Renewals(schedule.steps_of(mined.warmup), schedule.steps_of(mined.every))
 
 

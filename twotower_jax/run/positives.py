@@ -24,7 +24,6 @@ from twotower_jax.data.sources.files import need_file, read_table
 from twotower_jax.data.summary import lists_fingerprint
 from twotower_jax.data.user_sequences import make_sequences, places_of_users
 from twotower_jax.errors import InputError
-from twotower_jax.negatives import HARD_SOURCES
 from twotower_jax.run.folder import RunFolder
 from twotower_jax.run.loader import Loaded, query_history, trains
 from twotower_jax.run.tower_features import choose_features
@@ -217,7 +216,7 @@ def _check_lists(config: Config, data: Loaded) -> None:
     """Refuse choices that read the moment, the request or the row of each click."""
     negatives, training = config.negatives, config.training
     hard = negatives.hard
-    of_log = hard.num and HARD_SOURCES[hard.source].of_log
+    of_log = hard.num and hard.of_log
     query = choose_features(config, data).towers.query
     refused = [
         ("data.source=prepared", "read its files", config.data.source == "prepared"),
@@ -228,7 +227,7 @@ def _check_lists(config: Config, data: Loaded) -> None:
             training.order != "shuffled",
         ),
         ("negatives.available=true", "set it to false", negatives.available),
-        (f"negatives.hard.source={hard.source}", "set negatives.hard.num=0", of_log),
+        (f"negatives/hard={hard.source}", "set negatives.hard.num=0", of_log),
     ]
     for word, remedy, is_so in refused:
         if is_so:

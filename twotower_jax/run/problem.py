@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import jax
 import numpy as np
@@ -17,10 +17,9 @@ from twotower_jax.data.log import Pairs
 from twotower_jax.errors import InputError
 from twotower_jax.evaluation.ragged import from_pairs
 from twotower_jax.model.specs import Model, make_model
-from twotower_jax.negatives import HARD_SOURCES
 from twotower_jax.negatives.columns import merged_size_of_arms
 from twotower_jax.negatives.expected_count import log_effective, log_frequency
-from twotower_jax.negatives.proposals import PROPOSALS, host_proposal
+from twotower_jax.negatives.proposals import host_proposal
 from twotower_jax.registry import split
 from twotower_jax.run.loader import (
     Loaded,
@@ -76,8 +75,11 @@ def make_problem(config: Config, data: Loaded) -> Problem:
     negatives = structure.negatives
     history = train_history(config, data)
     pools, pool_report = None, {}
-    if negatives.hard_num and HARD_SOURCES[negatives.hard_source].of_log:
+    prepared: Any = ()
+    if negatives.hard_num and negatives.hard.of_log:
         pools, pool_report = hard_pools(config, data)
+    elif negatives.hard_num:
+        prepared = config.negatives.hard.prepare(data.log, data.split)
     of_log, weight_report = log_weights(config, data, weights)
     order = make_order(config, data, weights, history if joined else None)
     schedule = make_schedule(config, data.split)
@@ -91,6 +93,7 @@ def make_problem(config: Config, data: Loaded) -> Problem:
             masked_positives(negatives, data),
             known,
             None if of_log is None else as_arrays(config, of_log.astype("f4")),
+            as_arrays(config, prepared),
         ),
         order=order,
         schedule=schedule,
@@ -144,9 +147,7 @@ def _hyper(
         math.log(loss.temperature_max),
     )
     strength, at_k = loss.logq.strength, loss.weighs_rows
-    proposal = host_proposal(
-        PROPOSALS[easy.sampler](data.counts, alpha=easy.alpha, smoothing=easy.smoothing)
-    )
+    proposal = host_proposal(easy.weights(data.counts))
     importance = (_importance(weights),) if config.positives.reweight else ()
     log_q_batch, easy_draws, importance = as_arrays(
         config, (log_effective(data.counts, weights), proposal, importance)
@@ -161,6 +162,7 @@ def _hyper(
         l2=number(optimizer.l2),
         decay_steps=number(schedule.steps * optimizer.decay),
         loss=_arrays(split(loss)[1]),
+        hard=_hard_numbers(config),
         hard_ratio=ratio_schedule(config, schedule.shortest),
         bank_warmup=number(schedule.steps_of(config.negatives.bank.warmup), np.int32),
         streaming_alpha=number(loss.logq.streaming.alpha),
@@ -183,6 +185,12 @@ def _dropout(config: Config) -> dict[str, jax.Array]:
         "sequence": towers.sequence.dropout if reads_sequences(config) else 0,
     }
     return {place: number(share) for place, share in shares.items() if share}
+
+
+def _hard_numbers(config: Config) -> dict[str, jax.Array]:
+    """Return the numbers of the choice of hard draws, {} where none is drawn."""
+    drawn = static_negatives(config).hard_num
+    return _arrays(split(config.negatives.hard)[1]) if drawn else {}
 
 
 def _arrays(numbers: T) -> T:

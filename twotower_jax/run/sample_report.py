@@ -14,9 +14,8 @@ import numpy as np
 from rich.console import Console
 
 from twotower_jax.config import Config
-from twotower_jax.config.hard import REJECTED, THROUGH, parse_stage
 from twotower_jax.data.drafts import draft_of
-from twotower_jax.negatives import HARD_SOURCES
+from twotower_jax.negatives.funnel import REJECTED, THROUGH, Funnel, parse_stage
 from twotower_jax.run.loader import Loaded
 from twotower_jax.training.problem import Problem
 
@@ -96,8 +95,8 @@ def report_samples(
             f"catalogue on average, {available['last share']:.1%} at the last one"
         )
     hard = config.negatives.hard
-    stages = {parse_stage(name)[0] for name in hard.stages}
-    if hard.num and HARD_SOURCES[hard.source].of_log:
+    if hard.num and isinstance(hard, Funnel):
+        stages = {parse_stage(name)[0] for name in hard.stages}
         if "exposed" in stages:
             say(EXPOSED)
         if through := ", ".join(name for name in THROUGH if name in stages):

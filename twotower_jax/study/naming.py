@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from twotower_jax.config.convert import idle_keys
+from twotower_jax.config.convert import family_of, idle_keys
 from twotower_jax.config.root import FAMILIES
 from twotower_jax.model.towers import BASELINES
 
@@ -196,7 +196,7 @@ def _of_choice(key: str, configs: Sequence[dict[str, Any]]) -> bool:
 
     The choice is named, and brings the value or the lack of it.
     """
-    family = FAMILIES.get(key.partition(".")[0])
+    family = family_of(key)
     if family is None or family.common or key == family.key:
         return False
     values: dict[str | None, set[str | None]] = {}

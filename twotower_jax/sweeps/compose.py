@@ -60,9 +60,12 @@ def store_choices() -> None:
     """Give Hydra a node for each choice that is registered by now."""
     load_installed()
     nodes = ConfigStore.instance().repo
-    for group, family in FAMILIES.items():
-        nodes[group] = {
-            f"{name}.yaml": _ChoiceNode(name, group, kind)
+    for family in FAMILIES.values():
+        of_group = nodes
+        for part in family.group.split("/"):
+            of_group = of_group.setdefault(part, {})
+        of_group |= {
+            f"{name}.yaml": _ChoiceNode(name, family.group, kind)
             for name, kind in family.items()
         }
 
@@ -70,8 +73,8 @@ def store_choices() -> None:
 def _store_schema() -> None:
     store = ConfigStore.instance()
     store.repo, schema = _Nodes(store.repo), OmegaConf.structured(Config)
-    for group in FAMILIES:
-        schema[group] = MISSING  # a default would leave its keys in another choice
+    for section in FAMILIES:  # a default would leave its keys in another choice
+        OmegaConf.update(schema, section, MISSING)
     store.repo["schema.yaml"] = ConfigNode("schema.yaml", schema, None, None, None)
 
 

@@ -1,5 +1,6 @@
 """The message for a choice of a group that has no file, such as arms=papers/bsll."""
 
+import re
 from collections.abc import Iterable
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -12,7 +13,7 @@ from twotower_jax.errors import closest
 def missing_choice(error: MissingConfigException) -> str:
     """Return the message for a choice of a group that has no file."""
     text = str(error).split("Config search path")[0]
-    text = " ".join(text.replace("In 'config': ", "").split())
+    text = " ".join(re.sub(r"In '[^']*': ", "", text).split())
     if "hydra/launcher/" in text or "hydra/sweeper/" in text:
         return f"{text}; others: pip install -c constraints.txt -e '.[sweep]'"
     if not text.startswith("Could not find"):

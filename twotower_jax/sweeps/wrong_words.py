@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from hydra.core.global_hydra import GlobalHydra
@@ -17,10 +17,11 @@ from hydra.errors import (
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from twotower_jax.config import known_keys
-from twotower_jax.config.convert import choices_with
+from twotower_jax.config.convert import choices_with, family_of
 from twotower_jax.config.data import PATHS
 from twotower_jax.config.root import FAMILIES
 from twotower_jax.errors import InputError, closest
+from twotower_jax.registry import Choices
 from twotower_jax.sweeps.missing_choice import missing_choice
 from twotower_jax.sweeps.number import check_number, values_listed
 from twotower_jax.sweeps.overrides import command_text, override
@@ -111,10 +112,10 @@ def explain(error: Exception, words: Sequence[str]) -> InputError:
     if key and key not in known_keys() and not key.startswith("hydra."):
         return unknown_key(key)
     if key and " not in '" in text and (choices := choices_with(key)):
-        group = key.partition(".")[0]
+        family = cast(Choices[Any], family_of(key))
         return InputError(
-            f"{key} is a key of {group}={', '.join(choices)} and not of the choice "
-            f"that is made; set one of them, or leave {key} out"
+            f"{key} is a key of {family.group}={', '.join(choices)} and not of the "
+            f"choice that is made; set one of them, or leave {key} out"
         )
     below = [one for one in known_keys() if one.startswith(f"{key}.")]
     if below and "is not a subclass of" in text:
@@ -139,12 +140,12 @@ def _bad_file(text: str, cause: str, words: Sequence[str]) -> str:
     named = [word for word in words if _chooses(word, name)]
     where = f"{' '.join(named)}: " if named else ""
     if match := re.match(r"Key '(\w+)' not in '", cause):
-        for section in FAMILIES:
+        for section, family in FAMILIES.items():
             if having := choices_with(f"{section}.{match[1]}"):
                 cause += (
-                    f" ({section}.{match[1]} is a key of {section}="
-                    f"{', '.join(having)}: choose it by override /{section} in the "
-                    "defaults of the file)"
+                    f" ({section}.{match[1]} is a key of {family.group}="
+                    f"{', '.join(having)}: choose it by override /{family.group} in "
+                    "the defaults of the file)"
                 )
     return (
         f"{where}{text} {cause}; correct that file (its keys, and a first line such "

@@ -10,24 +10,20 @@ from twotower_jax.data.shards import take, take_rows
 from twotower_jax.model import two_tower as net
 from twotower_jax.model.inputs import Inputs
 from twotower_jax.negatives.bank import CrossBatch, drift, mean_age
-from twotower_jax.negatives.dns import BestOf
 from twotower_jax.negatives.easy import Easy, EasyLaw, KnownLaw
 from twotower_jax.negatives.frequency import Counted, PositiveLaw, Streamed
-from twotower_jax.negatives.funnel import Funnel
+from twotower_jax.negatives.hard import HardInputs
 from twotower_jax.negatives.in_batch import Catalogue, InBatch
 from twotower_jax.negatives.masks import MASKS, RowMasks
-from twotower_jax.negatives.mined import Mined
 from twotower_jax.negatives.mixture import CORRECTIONS, Draws, Mixture
-from twotower_jax.negatives.resampled import Resampled
 from twotower_jax.negatives.slots import (
     HARD_LOG_Q,
-    HardSource,
-    NoHard,
     RowSlots,
     ratio_at,
     switches,
 )
 from twotower_jax.negatives.source import Batch, Keys, Source
+from twotower_jax.registry import join
 from twotower_jax.training.queries import query_vectors
 from twotower_jax.training.types import Program, TrainData, TrainState
 
@@ -98,10 +94,11 @@ def _sources(
             easy,
             negatives.easy_num if negatives.per_row else 0,
             negatives.hard_num,
-            _hard_source(program, data, state),
+            join(negatives.hard, hyper.hard),
+            _hard_inputs(program, data, state),
             (hyper.hard_ratio,) if negatives.mixes else (),
             negatives.easy_num if negatives.switched else 0,
-            HARD_LOG_Q[negatives.log_q],
+            HARD_LOG_Q[negatives.hard.log_q],
         )
         sources.append(slots)
     if negatives.in_batch:
@@ -129,20 +126,16 @@ def _longest_sequence(program: Program) -> int:
     return history.length
 
 
-def _hard_source(program: Program, data: TrainData, state: TrainState) -> HardSource:
-    """Return the source of the hard draws."""
-    negatives, num_items = program.structure.negatives, program.structure.num_items
-    if not negatives.hard_num:
-        return NoHard()
-    if negatives.hard_source == "mined":
-        return Mined(num_items)
-    if negatives.hard_source == "dns":
-        return BestOf(negatives.candidate_num)
-    if negatives.hard_source == "resampled":
-        fixed = program.hyper.log_temperature
-        log_temperature = state.params.get("log_temperature", fixed)
-        return Resampled(negatives.candidate_num, log_temperature, negatives.only_hard)
-    return Funnel(data.pools, num_items)
+def _hard_inputs(program: Program, data: TrainData, state: TrainState) -> HardInputs:
+    """Return what the hard draws read beside the batch."""
+    structure = program.structure
+    fixed = program.hyper.log_temperature
+    return HardInputs(
+        structure.num_items,
+        data.pools if structure.negatives.hard.of_log else data.hard,
+        state.params.get("log_temperature", fixed),
+        structure.negatives.only_hard,
+    )
 
 
 def draw(

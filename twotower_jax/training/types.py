@@ -14,12 +14,14 @@ from twotower_jax.data.known_items import KnownItems
 from twotower_jax.data.shards import take_rows
 from twotower_jax.losses.loss import Loss
 from twotower_jax.model.specs import Model
+from twotower_jax.negatives import Funnel, Hard
 from twotower_jax.negatives.availability import MassTree
 from twotower_jax.negatives.masks import ScoreFilter, UserPositives
 from twotower_jax.negatives.proposals import Proposal
 from twotower_jax.negatives.slots import HardRatio
 from twotower_jax.negatives.source import Batch
 from twotower_jax.optimizers import Optimizer
+from twotower_jax.registry import split
 from twotower_jax.training.temperature import TemperatureNumbers
 
 
@@ -30,11 +32,7 @@ class Negatives(NamedTuple):
       in_batch: Whether the other positives of the batch are columns.
       easy_num: Number of easy draws, per batch or, with per_row, per row.
       per_row: Whether each row draws easy negatives of its own.
-      hard_num: Number of hard slots per row.
-      hard_source: Name in `HARD_SOURCES`, or of a source of the user's.
-      candidate_num: Number of easy draws from which dns keeps the best one per slot, or
-        from which the resampled slots of a row are drawn.
-      log_q: Name in `HARD_LOG_Q`, the log q of hard draws.
+      hard: The static part of the choice of hard draws, with their number per row.
       mixes: Whether the hard ratio decides which slots are hard; otherwise every hard
         slot is.
       bank: Number of entries of the cross-batch bank.
@@ -46,15 +44,17 @@ class Negatives(NamedTuple):
     in_batch: bool = True
     easy_num: int = 0
     per_row: bool = False
-    hard_num: int = 0
-    hard_source: str = "log"
-    candidate_num: int = 0
-    log_q: str = "mixture"
+    hard: Hard = split(Funnel())[0]
     mixes: bool = False
     bank: int = 0
     mask: str = "same_item"
     top_k: int = 0
     distinct: bool = False
+
+    @property
+    def hard_num(self) -> int:
+        """Number of hard slots per row."""
+        return self.hard.num
 
     @property
     def shared_easy(self) -> int:
@@ -122,6 +122,7 @@ class Hyper(NamedTuple):
       l2: [] factor of the L2 penalty.
       decay_steps: [] steps in which the learning rate falls linearly to 0; 0 keeps it.
       loss: Numbers of the loss; their temperature is not read.
+      hard: Numbers of the choice of hard draws.
       hard_ratio: Schedule of the share of hard slots.
       bank_warmup: [] steps before the bank is used.
       streaming_alpha: [] learning rate of the streaming frequency.
@@ -146,6 +147,7 @@ class Hyper(NamedTuple):
     l2: jax.Array
     decay_steps: jax.Array
     loss: dict[str, jax.Array]
+    hard: dict[str, jax.Array]
     hard_ratio: HardRatio
     bank_warmup: jax.Array
     streaming_alpha: jax.Array
@@ -188,6 +190,7 @@ class TrainData(NamedTuple):
       item: [n] int32 clicked items.
       entities: Features of users and items.
       pools: Hard negatives of the log, or None where no row has any.
+      hard: What another choice of hard draws has prepared of the log.
       positives: Training positives of every user; None masks none of them.
       known: Items known at each positive; None: all of them are.
       weight: [n] weight of each positive, with the mean 1 over the rows of an epoch;
@@ -201,6 +204,7 @@ class TrainData(NamedTuple):
     positives: UserPositives | None = None
     known: KnownItems | None = None
     weight: jax.Array | None = None
+    hard: Any = ()
 
     def batch(self, rows: jax.Array) -> Batch:
         """Return the positives ``rows`` [B] int32."""

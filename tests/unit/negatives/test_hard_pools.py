@@ -263,7 +263,7 @@ def test_stages_that_the_log_does_not_have_are_named_with_what_it_has():
     message = (
         r"negatives.hard.stages=\['re_ranked'\] selects no row of the log, whose rows "
         r"by furthest stage are: retrieved \(2\), pre_ranked \(2\), ranked \(3\), "
-        r"exposed \(1\), clicked \(4\); choose stages .* negatives.hard.source=mined"
+        r"exposed \(1\), clicked \(4\); choose stages .* negatives/hard=mined"
     )
     with pytest.raises(InputError, match=message):
         pools_of(log, by_hand(log), stages=(("re_ranked", 0, None),))

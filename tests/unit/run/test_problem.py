@@ -93,15 +93,18 @@ def test_a_hard_ratio_of_zero_is_easy_negatives_only(layout, source):
     """The same program with the same numbers gives the same bits."""
     data = as_loaded(*zipf_clicks(30, 40, 400), 30, 40, STAGES, np.arange(400) % 30)
     keys = {"negatives__layout": layout, "negatives__in_batch": False}
+    window = {
+        "negatives__hard__mined__range_min": 10,
+        "negatives__hard__mined__range_max": 30,
+    }
     zero = small_problem(
         data,
         negatives__easy__num=4,
         negatives__hard__num=4,
         negatives__hard__source=source,
         negatives__hard__log_q="easy",
-        negatives__hard__mined__range_max=30,
-        negatives__hard__mined__range_min=10,
         negatives__hard_ratio=0.0,
+        **(window if source == "mined" else {}),
         **keys,
     )
     easy = small_problem(

@@ -37,7 +37,7 @@ EXPOSED = ("arms=exposed_as_negatives",)
         ((*SLOTS,), (*SLOTS, "negatives.hard_ratio=0"), 1),
         ((*SLOTS,), (*SLOTS, "negatives.hard.log_q=easy"), 1),
         # Keys that have no effect.
-        ((), ("negatives.hard.pool=user", "negatives.easy.alpha=0.1"), 0),
+        ((), ("negatives.hard.pool=user", "negatives/easy=popularity"), 0),
         ((), ("training.checkpoint_every=7", "evaluation.k=[20,50]"), 0),
         (("training.steps=9",), ("training.steps=9", "training.epochs=2"), 0),
         (

@@ -1,0 +1,136 @@
+"""Laws of easy draws: the choices of ``negatives/easy=``, a weight for each item.
+
+An easy draw is item i with the probability w_i / sum_j w_j (`proposals`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from twotower_jax.negatives.hard import hard_negatives
+from twotower_jax.registry import Choice, Choices, Lazy, key, tag
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = Lazy("numpy")
+
+EASY: Choices[Sampler] = Choices("negatives.easy.sampler")
+
+
+def explicit_slots(values: Mapping[str, Any]) -> int:
+    """Number of easy and hard draws beside the batch and the bank, of all values.
+
+    In the shared layout without hard negatives, hard slots do not add easy draws.
+    """
+    easy, hard = values["negatives.easy.num"], values["negatives.hard.num"]
+    adds = hard_negatives(values) or values["negatives.layout"] == "per_row"
+    return easy + hard if adds else easy
+
+
+def has_slots(values: Mapping[str, Any]) -> bool:
+    """Whether anything is drawn: in place of hard ones too, and as candidates."""
+    return explicit_slots(values) > 0
+
+
+@dataclass(unsafe_hash=True)
+class Sampler(Choice):
+    """Base of the laws of easy draws; a subclass defines `weights`."""
+
+    choices: ClassVar[Choices[Sampler]] = EASY
+
+    sampler: str = tag("", decides=has_slots)
+    num: int = key(
+        0,
+        low=0,
+        doc="easy draws: per batch where layout is shared, else per row; 0: none",
+        example="negatives=uniform negatives.easy.num=256",
+    )
+
+    def weights(self, counts: np.ndarray) -> np.ndarray:
+        """Weights of the items, [num_items] float64, finite and above 0.
+
+        Args:
+          counts: [num_items] training positives of each item.
+        """
+        raise NotImplementedError
+
+
+@EASY.add
+@dataclass(unsafe_hash=True)
+class Uniform(Sampler):
+    """Every item alike.
+
+    Examples:
+      >>> Uniform().weights(np.array([0, 8])).tolist()
+      [1.0, 1.0]
+    """
+
+    sampler: str = tag("uniform", decides=has_slots, example="negatives=popularity")
+
+    def weights(self, counts: np.ndarray) -> np.ndarray:
+        """Ones."""
+        return np.ones(len(counts))
+
+
+@EASY.add
+@dataclass(unsafe_hash=True)
+class Popularity(Sampler):
+    """Powers of smoothed clicks: (c_i + s)^alpha.
+
+    alpha = 0 is uniform, 0.75 word2vec's noise distribution and 1 the unigram. The
+    smoothing s > 0 lets an item without clicks be drawn.
+
+    Examples:
+      >>> Popularity(alpha=0.5).weights(np.array([0, 8])).tolist()
+      [1.0, 3.0]
+
+    References:
+      Mikolov et al., Distributed Representations of Words and Phrases and their
+      Compositionality, NIPS 2013, section 2.2.
+    """
+
+    sampler: str = tag("popularity", decides=has_slots)
+    alpha: float = key(
+        0.75,
+        low=0,
+        high=2,
+        decides=has_slots,
+        doc="q_i is proportional to (clicks + smoothing)^alpha",
+        example="negatives=popularity negatives.easy.alpha=0.5",
+    )
+    smoothing: float = key(
+        1.0,
+        above=0,
+        decides=has_slots,
+        doc="added to the clicks of each item",
+        example="negatives=popularity negatives.easy.smoothing=10",
+    )
+
+    def weights(self, counts: np.ndarray) -> np.ndarray:
+        """(c_i + s)^alpha."""
+        return (np.asarray(counts, np.float64) + self.smoothing) ** self.alpha
+
+
+@EASY.add
+@dataclass(unsafe_hash=True)
+class LogUniform(Sampler):
+    """Zipf-like weights of ranks: log((k + 2) / (k + 1)) for the item of rank k.
+
+    The most clicked item has rank 0; equal counts rank by lower item. The sum is
+    log(num_items + 1). The usual stand-in where frequencies are unknown.
+
+    Examples:
+      >>> np.exp(LogUniform().weights(np.array([1, 5]))).round(3).tolist()
+      [1.5, 2.0]
+    """
+
+    sampler: str = tag("log_uniform", decides=has_slots)
+
+    def weights(self, counts: np.ndarray) -> np.ndarray:
+        """Log((k + 2) / (k + 1))."""
+        rank = np.empty(len(counts))
+        rank[np.argsort(-np.asarray(counts), kind="stable")] = np.arange(len(counts))
+        return np.log1p(1 / (rank + 1))
