@@ -108,49 +108,59 @@ def test_ease_scores_are_the_weights_of_the_history(some_clicks):
     assert (ease(some_clicks, numbers)(unknown) == 0).all()
 
 
-def test_the_free_memory_decides_the_type_of_the_matrix_and_the_limit(monkeypatch):
+def test_the_free_memory_decides_the_form_of_the_fit(monkeypatch):
     """12 bytes per pair of rows in float64, 6 in float32, measured at the fit."""
     size = 4_000
     each = np.arange(size)
     clicks, numbers = click_matrix(each, each, (size, size)), EaseConfig()
-    made = []
 
     def inverse(rows, l2, dtype):
-        made.append(dtype)
         return np.asfortranarray(np.eye(len(each), dtype=dtype))
 
     monkeypatch.setattr(ease_module, "_inverse", inverse)
-    for room, dtype in (
+    monkeypatch.setattr(ease_module, "SHARE", 1.0)
+    monkeypatch.setattr(ease_module, "BLOCK", 2**24 // (32 * size))
+    for room, precision in (
         (12.1 * size**2, "float64"),
         (11.9 * size**2, "float32"),
         (6.1 * size**2, "float32"),
-        (5.9 * size**2, None),
+        (5.9 * size**2, "float64, 100 neighbours"),
     ):
         monkeypatch.setattr(
             ease_module, "available_memory", lambda room=room: int(room + 2**24)
         )
-        monkeypatch.setattr(ease_module, "SHARE", 1.0)
-        monkeypatch.setattr(ease_module, "_held", {})
-        monkeypatch.setattr(ease_module, "BLOCK", 2**24 // (32 * size))
-        reason = ease_excess(clicks, numbers)
-        assert (reason is None) == (dtype is not None)
-        if reason is None:
-            ease(clicks, numbers)
-            assert made.pop() == dtype
-            continue
-        assert reason.startswith("ease inverts a matrix of 4,000 x 4,000 in 0.1 GiB, ")
-        with pytest.raises(InputError, match="GiB of memory are free"):
-            ease(clicks, numbers)
-        # What the last fit holds is free before the next one.
-        monkeypatch.setattr(ease_module, "_held", {0: np.empty(size**2, np.float32)})
         assert ease_excess(clicks, numbers) is None
+        assert ease(clicks, numbers).precision == precision
+        sparse = "neighbours" in precision
+        assert (BASELINES["ease"].seconds(clicks) == 1e-3 * size) == sparse
 
 
-def test_a_catalogue_is_not_too_large_by_its_number_of_items(monkeypatch):
-    each = np.arange(40_000)
-    clicks = click_matrix(each, each, (len(each), len(each)))
-    monkeypatch.setattr(ease_module, "available_memory", lambda: 2**34)
-    assert ease_excess(clicks, EaseConfig()) is None
+def test_the_regression_on_all_items_as_neighbours_is_the_whole_one():
+    clicks = clicks_of(np.random.default_rng(0).random((60, 7)) < 0.4)
+    whole = ease(clicks, EaseConfig(l2=2.0))(clicks)
+    every = ease(clicks, EaseConfig(l2=2.0, neighbours=6))(clicks)
+    np.testing.assert_allclose(every, whole, atol=1e-5)
+
+
+def test_an_item_is_regressed_on_its_most_similar_items_alone():
+    x = (np.random.default_rng(0).random((60, 7)) < 0.4).astype(float)
+    fitted = ease(clicks_of(x), EaseConfig(l2=2.0, neighbours=3))
+    got = fitted(clicks_of(np.eye(7)))
+    norm = np.sqrt((x**2).sum(axis=0))
+    similar = (x.T @ x) / np.outer(norm, norm)
+    np.fill_diagonal(similar, -1)
+    for item in range(7):
+        near = np.argsort(-similar[item])[:3]
+        of_near = x[:, near]
+        ridge = np.linalg.inv(of_near.T @ of_near + 2 * np.eye(3)) @ of_near.T
+        expected = np.zeros(7)
+        expected[near] = ridge @ x[:, item]
+        np.testing.assert_allclose(got[:, item], expected, atol=1e-6)
+
+
+def clicks_of(x):
+    """Return clicks of a dense matrix of 0 and 1."""
+    return click_matrix(*np.nonzero(x), x.shape)
 
 
 def test_the_seconds_of_ease_grow_with_the_cube_of_the_items(monkeypatch):

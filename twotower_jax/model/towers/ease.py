@@ -2,20 +2,21 @@
 
 A matrix of at most `DOUBLE` rows is inverted in float64 where the free memory holds
 that at the moment of the fit. Any other is inverted in float32, in half of the memory
-and of the time; scores differ by 1e-7 to 2e-4, the more the smaller ``ease.l2``.
+and of the time; scores differ by 1e-7 to 2e-4, the more the smaller ``ease.l2``. Where
+the memory does not hold that either, each item is regressed on its neighbours alone.
 """
 
 from __future__ import annotations
 
 import time
-import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from twotower_jax.data.memory import GIB, available_memory
+from twotower_jax.data.memory import available_memory
 from twotower_jax.errors import InputError
 from twotower_jax.model.towers.choice import Baseline, Clicks, Scores, baseline
 from twotower_jax.model.towers.click_matrix import binary
+from twotower_jax.model.towers.item_knn import neighbours
 from twotower_jax.registry import Lazy, check_keys, key
 
 if TYPE_CHECKING:
@@ -32,10 +33,9 @@ LARGEST = 2**13
 BYTES = {"float64": 12, "float32": 6}
 DOUBLE = 15_000
 SHARE = 0.9  # of the free memory that a fit may take
+NEIGHBOURS = 100  # of each item, where the free memory does not hold the matrix
+PER_ITEM = 1e-3  # seconds of its regression on them, .65 ms to 1 ms when measured
 TIMED = 2**11  # rows of the inverse whose seconds are measured
-
-# Matrices that the scores of earlier fits hold; the next fit releases them.
-_held: weakref.WeakValueDictionary[int, np.ndarray] = weakref.WeakValueDictionary()
 
 
 @dataclass(unsafe_hash=True)
@@ -52,8 +52,15 @@ class EaseConfig:
         None,
         low=2,
         doc="limit on the users or the items with a training positive, whichever are "
-        "fewer; null: as many as the free memory holds, at 6 bytes per pair of them",
+        "fewer; null: none",
         example="towers=ease baseline.ease.max_size=30000",
+    )
+    neighbours: int | None = key(
+        None,
+        low=1,
+        doc="regress each item on so many of the most similar items alone; null: on "
+        f"all, but on {NEIGHBOURS} where the memory does not hold 6 bytes per pair",
+        example="towers=ease baseline.ease.neighbours=100",
     )
 
     def __post_init__(self) -> None:
@@ -105,18 +112,20 @@ def ease(clicks: Clicks, numbers: EaseConfig) -> Scores:
       histories [n, items] -> scores [n, items] float32.
 
     Raises:
-      InputError: where the free memory does not hold the matrix, or ``ease.l2`` is too
-        small for its inverse.
+      InputError: where ``ease.l2`` is too small for the inverse.
 
     References:
-      Steck, Embarrassingly Shallow Autoencoders for Sparse Data, WWW 2019.
+      Steck, Embarrassingly Shallow Autoencoders for Sparse Data, WWW 2019; on the
+      neighbours alone: Ning & Karypis, SLIM, ICDM 2011, section 4.2.1.
     """
     items, users = np.unique(clicks.indices), np.flatnonzero(np.diff(clicks.indptr))
     known, l2 = binary(clicks)[users][:, items], numbers.l2
     fit = _by_users if len(users) < len(items) else _by_items
-    dtype = _dtype(size := min(known.shape), available_memory())
-    if dtype is None:
-        raise InputError(_lacking(size, available_memory()))
+    dtype = _dtype(min(known.shape), available_memory())
+    if numbers.neighbours or dtype is None:
+        number = numbers.neighbours or NEIGHBOURS
+        scores, form = _by_neighbours(known, l2, number), f"{number} neighbours"
+        return _AllScores(scores, items, f"float64, {form}")
     try:
         scores = fit(known, l2, dtype)
     except np.linalg.LinAlgError as error:
@@ -145,7 +154,6 @@ class _AllScores(NamedTuple):
 def _by_items(clicks: Clicks, l2: float, dtype: str) -> Scores:
     """Return the scores by the weights [items, items]."""
     weights = _weights(_inverse(clicks.T.tocsr(), l2, dtype))
-    _held[id(weights)] = weights
     return lambda history: history.astype(np.float32) @ weights
 
 
@@ -165,7 +173,6 @@ def _by_users(clicks: Clicks, l2: float, dtype: str) -> Scores:
         own[first : first + BLOCK] = (rows.multiply(rows @ inverse)).sum(axis=1)
     scale = (1 - own).astype(np.float32)
     inverse = inverse.astype(np.float32, copy=False)
-    _held[id(inverse)] = inverse
     by_item = by_item.astype(np.float32)
 
     def scores(history: Clicks) -> np.ndarray:
@@ -175,6 +182,32 @@ def _by_users(clicks: Clicks, l2: float, dtype: str) -> Scores:
         return ((by_item @ near.T).T - known) / scale + known
 
     return scores
+
+
+def _by_neighbours(clicks: Clicks, l2: float, number: int) -> Scores:
+    """Return the scores by the ridge regression of each item on its most similar items.
+
+      B_Sj = (X_S' X_S + l2 I)^-1 X_S' x_j
+
+    S are the items i with the largest cosine of the columns x_i and x_j. With all items
+    in S it is the column of the whole regression.
+    """
+    from scipy.linalg import solve  # on use, as in `_invert`
+    from scipy.sparse import csr_array
+
+    similar, columns = neighbours(clicks, number, 0.0), clicks.tocsc()
+    weight = np.empty(len(similar.data), np.float32)
+    for item in range(len(similar.indptr) - 1):
+        part = slice(similar.indptr[item], similar.indptr[item + 1])
+        if near := len(own := similar.indices[part]):
+            of_near = columns[:, own]
+            matrix = (of_near.T @ of_near).toarray()
+            matrix[np.diag_indices(near)] += l2
+            target = (of_near.T @ columns[:, [item]]).toarray()[:, 0]
+            weight[part] = solve(matrix, target, assume_a="pos")
+    by_target = csr_array((weight, similar.indices, similar.indptr), similar.shape)
+    weights = by_target.T.tocsr()
+    return lambda history: (history.astype(np.float32) @ weights).toarray()
 
 
 def _inverse(rows: Clicks, l2: float, dtype: str) -> np.ndarray:
@@ -250,7 +283,7 @@ def _weights(inverse: np.ndarray) -> np.ndarray:
 
 
 def ease_excess(clicks: Clicks, numbers: EaseConfig) -> str | None:
-    """Return the limit, or the memory, that the fit would exceed, None within both.
+    """Return the limit that the fit would exceed, None within it.
 
     Args:
       clicks: [users, items].
@@ -262,9 +295,7 @@ def ease_excess(clicks: Clicks, numbers: EaseConfig) -> str | None:
             f"ease inverts a matrix of {size:,} x {size:,}, above baseline.ease."
             f"max_size={limit}; raise it to fit all the same"
         )
-    # The next fit releases what the last one holds.
-    room = available_memory() + sum(one.nbytes for one in list(_held.values()))
-    return None if _dtype(size, room) else _lacking(size, room)
+    return None
 
 
 def ease_seconds(clicks: Clicks) -> float:
@@ -276,6 +307,8 @@ def ease_seconds(clicks: Clicks) -> float:
       clicks: [users, items].
     """
     size = _size(clicks)
+    if _dtype(size, available_memory()) is None:
+        return PER_ITEM * len(np.unique(clicks.indices))
     rows = min(size, TIMED)
     _invert(np.eye(1, order="F"))  # imports LAPACK: not timed
     dtype = "float64" if size <= DOUBLE else "float32"
@@ -303,12 +336,3 @@ def _dtype(size: int, room: int) -> str | None:
 def _needed(size: int, dtype: str) -> int:
     """Return the bytes of a fit at its peak, with the rows handled at a time."""
     return BYTES[dtype] * size**2 + 32 * BLOCK * size
-
-
-def _lacking(size: int, room: int) -> str:
-    """Return the reason of a fit that the free memory does not hold."""
-    needed = _needed(size, "float32") / SHARE
-    return (
-        f"ease inverts a matrix of {size:,} x {size:,} in {needed / GIB:,.1f} GiB, and "
-        f"{room / GIB:,.1f} GiB of memory are free; free more, or fit it elsewhere"
-    )
