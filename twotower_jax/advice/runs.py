@@ -15,8 +15,8 @@ from twotower_jax.sweeps import arm_points
 from twotower_jax.sweeps.arm_points import ArmGrid, TuningRun, point_words
 from twotower_jax.sweeps.axes import Names
 from twotower_jax.sweeps.compose import compose_config
-from twotower_jax.sweeps.fused import SideBySide, train_job
 from twotower_jax.sweeps.jobs import EXPECTED
+from twotower_jax.sweeps.runner import run_many
 
 # Failures of one run after which the others go on; that of a device without memory is a
 # RuntimeError.
@@ -90,19 +90,18 @@ class Runs:
         Returns:
           For each why it failed; None where it finished or paused.
         """
-        quiet = Console(quiet=True)
         reasons: list[str | None] = []
-        together = SideBySide(configs, self._console, self._command, load=self._load)
-        with together:
-            for config in configs:
-                try:
-                    train_job(config, console=quiet, command=self._command)
-                    reasons.append(None)
-                except FAILURES as error:
-                    known = isinstance(error, EXPECTED)
-                    name = "" if known else f"{type(error).__name__}: "
-                    reasons.append(f"{name}{error}".partition("\n")[0])
-                    self._console.print(f"left out: {reasons[-1]}", markup=False)
+        for outcome in run_many(
+            configs, console=self._console, command=self._command, load=self._load
+        ):
+            error = outcome.error
+            if not isinstance(error, FAILURES):
+                outcome.get()  # raises a stop
+                reasons.append(None)
+                continue
+            name = "" if isinstance(error, EXPECTED) else f"{type(error).__name__}: "
+            reasons.append(f"{name}{error}".partition("\n")[0])
+            self._console.print(f"left out: {reasons[-1]}", markup=False)
         return reasons
 
 

@@ -17,7 +17,7 @@ from twotower_jax.errors import InputError
 from twotower_jax.run.folder import RunFolder, run_folder
 from twotower_jax.run.loader import check_sizes
 from twotower_jax.run.positives import check_lengths, trained_part
-from twotower_jax.sweeps.fused import cores
+from twotower_jax.sweeps.runner import cores
 
 # Minutes that no stage plans with: compiling, and runs that have begun when the time of
 # their stage is over. Of fewer than ten minutes it is a fifth.

@@ -17,8 +17,8 @@ from twotower_jax.sweeps.arm_points import (
     tuning_run,
     valid_metric,
 )
-from twotower_jax.sweeps.fused import cores
 from twotower_jax.sweeps.options import Options
+from twotower_jax.sweeps.runner import cores
 
 TUNE_SEED, CONFIRM_SEEDS = 100, (101, 102, 103)
 # Rungs in epochs, and the shares of a training that they do not exceed: on a large log

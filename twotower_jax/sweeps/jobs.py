@@ -11,7 +11,7 @@ import traceback
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from twotower_jax.config import Config
 from twotower_jax.errors import (
@@ -27,12 +27,8 @@ from twotower_jax.errors import (
 from twotower_jax.run.folder import run_folder
 from twotower_jax.sweeps.countdown import Countdown
 
-
-class Worker(Protocol):
-    """A process that makes runs of a sweep."""
-
-    def end(self) -> None:
-        """Let it end, and wait for it."""
+if TYPE_CHECKING:
+    from twotower_jax.sweeps.worker_process import WorkerPool
 
 
 class FailedJobError(Exception):
@@ -58,7 +54,7 @@ class SweepState:
       broken: why the data of some jobs cannot be read, by the section ``data``.
       countdown: of the jobs, where their number is known.
       later: runs that another process worked on, which are run last.
-      workers: processes that make runs of the sweep.
+      pool: processes that make runs of the sweep.
     """
 
     process: int | None = None
@@ -68,7 +64,7 @@ class SweepState:
     broken: dict[str, str] = field(default_factory=dict)
     countdown: Countdown | None = None
     later: list[Config] = field(default_factory=list)
-    workers: list["Worker"] = field(default_factory=list)
+    pool: "WorkerPool | None" = None
 
     def begin(self) -> None:
         """Begin a sweep in this process, without any notes."""
@@ -87,8 +83,8 @@ class SweepState:
 
     def end_workers(self) -> None:
         """End the processes that make runs; a training there saves its state before."""
-        while self.workers:
-            self.workers.pop().end()
+        if self.pool is not None:
+            self.pool.end()
 
     def is_here(self) -> bool:
         """Return whether this process is that of the sweep; a fork of it is not."""

@@ -1,10 +1,13 @@
 """Hydra's launcher `hydra/launcher=fused`: the runs of a sweep side by side."""
 
 from collections.abc import Sequence
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from hydra.core.utils import JobReturn, configure_log, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
+from hydra.types import TaskFunction
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
@@ -13,17 +16,14 @@ from twotower_jax.config.checks import true_or_false, whole_number
 from twotower_jax.errors import InputError
 from twotower_jax.sweeps.baseline_arms import as_job
 from twotower_jax.sweeps.compose import command_line, compose_job, job_config
+from twotower_jax.sweeps.jobs import SWEEP
 from twotower_jax.sweeps.options import FusedOptions
 from twotower_jax.sweeps.plugins import PLUGIN, KeepsSetup, register
 from twotower_jax.training.progress import make_console
 
 
 class FusedLauncher(KeepsSetup, Launcher):
-    """Runs the jobs of a sweep side by side.
-
-    The jobs of Hydra follow in their order, and each takes the result of its run with
-    `twotower_jax.sweeps.fused.train_job`.
-    """
+    """Runs the jobs of a sweep side by side; each job of Hydra is given its outcome."""
 
     __module__ = PLUGIN
 
@@ -48,15 +48,31 @@ class FusedLauncher(KeepsSetup, Launcher):
             self._compose(overrides, initial_job_idx + place)
             for place, overrides in enumerate(job_overrides)
         ]
-        configs = [config for job in jobs if (config := _valid(job))]
+        configs = list(map(_valid, jobs))
         # Imported after the checks, for they import JAX.
         from twotower_jax.compiler import set_up
-        from twotower_jax.sweeps.fused import SideBySide
+        from twotower_jax.sweeps.runner import run_many
+        from twotower_jax.sweeps.worker_process import WorkerPool
 
         set_up()
-        console, command = make_console(), command_line()
-        with SideBySide(configs, console, command, self._options):
-            return [self._run(job) for job in jobs]
+        SWEEP.pool = SWEEP.pool or WorkerPool()
+        console = make_console()
+        outcomes = run_many(
+            [config for config in configs if config is not None],
+            console=console,
+            command=command_line(),
+            options=self._options,
+            pool=SWEEP.pool,
+        )
+        returns = []
+        with closing(outcomes):
+            for job, config in zip(jobs, configs, strict=True):
+                task = self.function
+                if config is not None:
+                    made = {"outcome": next(outcomes), "console": console}
+                    task = partial(self.function, **made)
+                returns.append(self._run(job, task))
+        return returns
 
     def _compose(self, overrides: Sequence[str], number: int) -> DictConfig:
         job = compose_job(self.context, self.sweep_config, overrides)
@@ -64,10 +80,10 @@ class FusedLauncher(KeepsSetup, Launcher):
             job.hydra.job.id = job.hydra.job.num = number
         return job
 
-    def _run(self, job: DictConfig) -> JobReturn:
+    def _run(self, job: DictConfig, task: TaskFunction) -> JobReturn:
         return run_job(
             hydra_context=self.context,
-            task_function=self.function,
+            task_function=task,
             config=job,
             job_dir_key="hydra.sweep.dir",
             job_subdir_key="hydra.sweep.subdir",
