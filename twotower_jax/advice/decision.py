@@ -37,29 +37,17 @@ SAMPLES = {
 
 
 class Decision(NamedTuple):
-    """The decision.
+    """The decision."""
 
-    Attributes:
-      choice: the best arm on validation.
-      sentences: what to train on, and whether it is better than the best baseline; what
-        was not tried in full; what the choice gains; how sure that is and what it cost.
-      study: the runs on test; None where nothing was tested.
-    """
-
-    choice: Choice
+    choice: Choice  # the best arm on validation
+    # What to train on, and whether it is better than the best baseline; what was not
+    # tried in full; what the choice gains; how sure that is and what it cost.
     sentences: list[str]
-    study: Study | None
+    study: Study | None  # the runs on test; None where nothing was tested
 
 
 def decide(found: Progress, metric: str, minutes: float) -> Decision | None:
-    """The decision from what was found.
-
-    Args:
-      minutes: that were spent.
-
-    Returns:
-      The decision; None where no arm was tried to its end.
-    """
+    """The decision from what was found."""
     best = found.best
     if best is None:
         return None
@@ -199,11 +187,7 @@ def rival_metrics(study: Study) -> list[str]:
 
 
 def rival_values(study: Study | None) -> dict[str, Any] | None:
-    """The best baseline on test, and the differences of the tested arms to it.
-
-    Args:
-      study: the runs on test; None where nothing was tested.
-    """
+    """The best baseline on test, and the differences of the tested arms to it."""
     if study is None or not study.rival:
         return None
     kept = ("difference", "low_verdict", "high_verdict", "verdict")
@@ -292,11 +276,7 @@ def arm_values(found: Progress, study: Study | None) -> dict[str, Any]:
 
 
 def control_values(found: Progress, study: Study | None) -> dict[str, Any]:
-    """Values on test of kinds of samples at the temperature of the choice.
-
-    Args:
-      study: these runs; None where nothing was tested.
-    """
+    """Values on test of kinds of samples at the temperature of the choice."""
     if study is None:
         return {}
     return {

@@ -48,14 +48,7 @@ def check_folder(folder: Path, data: str) -> None:
 def write_advice(
     found: Progress, metric: str, minutes: float, console: Console
 ) -> Decision | None:
-    """Write what was found, and print the decision.
-
-    Args:
-      minutes: that were spent.
-
-    Returns:
-      The decision; None where nothing was tried to its end, and nothing is written.
-    """
+    """Write what was found, and print the decision."""
     decision = decide(found, metric, minutes)
     if decision is None:
         return None

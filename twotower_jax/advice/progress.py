@@ -21,18 +21,12 @@ LEAST_POINTS = 5
 
 
 class Choice(NamedTuple):
-    """The best point of an arm.
+    """The best point of an arm."""
 
-    Attributes:
-      grid: the points of the arm.
-      trials: one per point.
-      place: the index of the best point.
-      fresh: its metric on validation with seeds that did not choose it.
-    """
-
-    grid: ArmGrid
-    trials: tuple[Trial, ...]
-    place: int
+    grid: ArmGrid  # the points of the arm
+    trials: tuple[Trial, ...]  # one per point
+    place: int  # the index of the best point
+    # Its metric on validation with seeds that did not choose it.
     fresh: tuple[float, ...] = ()
 
     @property
@@ -63,33 +57,25 @@ class Choice(NamedTuple):
 
 @dataclass
 class Progress:
-    """Choices and test runs so far; an interrupted advice is written from them.
+    """Choices and test runs so far; an interrupted advice is written from them."""
 
-    Attributes:
-      folder: of the advice.
-      data: fingerprint of the log and its split.
-      split: the split and its reason.
-      baselines, samples: the best point of each arm that was tuned.
-      model: the best point of the model.
-      tests: folder of the runs on test.
-      tested: overrides of the runs that were tested, by name of the arm.
-      controls: {kind of samples: its name at the temperature of the choice}, of those
-        that were tuned to another temperature; both are tested.
-      seeds: with which every one of them was tested.
-      incomplete: {name: reason} of baselines that were not tried, or at fewer than
-        `LEAST_POINTS` points of a larger grid, and of what failed.
-    """
-
-    folder: Path
-    data: str = ""
-    split: tuple[str, str] = ("", "")
+    folder: Path  # of the advice
+    data: str = ""  # fingerprint of the log and its split
+    split: tuple[str, str] = ("", "")  # the split and its reason
+    # The best point of each arm that was tuned.
     baselines: list[Choice] = field(default_factory=list)
     samples: list[Choice] = field(default_factory=list)
-    model: Choice | None = None
-    tests: Path | None = None
+    model: Choice | None = None  # the best point of the model
+    tests: Path | None = None  # folder of the runs on test
+    # Overrides of the runs that were tested, by name of the arm.
     tested: dict[str, list[str]] = field(default_factory=dict)
+    # {kind of samples: its name at the temperature of the choice}, of those that were
+    # tuned to another temperature; both are tested.
     controls: dict[str, str] = field(default_factory=dict)
+    # With which every one of them was tested.
     seeds: list[int] = field(default_factory=list)
+    # {name: reason} of baselines that were not tried, or at fewer than `LEAST_POINTS`
+    # points of a larger grid, and of what failed.
     incomplete: dict[str, str] = field(default_factory=dict)
 
     def untest(self, name: str) -> None:

@@ -12,8 +12,7 @@ from twotower_jax.run.folder import RunFolder, run_folder
 from twotower_jax.run.loader import Loaded, split_log
 from twotower_jax.study.grid import Axes, Point, grid_points, shuffled
 from twotower_jax.sweeps import arm_points
-from twotower_jax.sweeps.arm_points import ArmGrid, TuningRun, point_words
-from twotower_jax.sweeps.axes import Names
+from twotower_jax.sweeps.arm_points import ArmGrid, Names, TuningRun, point_words
 from twotower_jax.sweeps.compose import compose_config
 from twotower_jax.sweeps.jobs import EXPECTED
 from twotower_jax.sweeps.runner import run_many
@@ -85,11 +84,7 @@ class Runs:
         return [reason is None for reason in reasons]
 
     def launch_configs(self, configs: Sequence[Config]) -> list[str | None]:
-        """Run configurations, and go on where one of them fails.
-
-        Returns:
-          For each why it failed; None where it finished or paused.
-        """
+        """Run configurations, and go on where one of them fails."""
         reasons: list[str | None] = []
         for outcome in run_many(
             configs, console=self._console, command=self._command, load=self._load
@@ -145,15 +140,10 @@ def _is_number(text: str) -> bool:
 
 
 class Length(NamedTuple):
-    """Length of a training.
+    """Length of a training."""
 
-    Attributes:
-      steps: that were trained.
-      best_step: the step of the best validation.
-    """
-
-    steps: int
-    best_step: int
+    steps: int  # that were trained
+    best_step: int  # the step of the best validation
 
 
 def trained_length(grid: ArmGrid, place: int, seed: int) -> Length:

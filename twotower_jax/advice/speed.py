@@ -38,17 +38,12 @@ FILE = "speeds.json"
 
 
 class Speed(NamedTuple):
-    """Speed of runs side by side, one per core.
+    """Speed of runs side by side, one per core."""
 
-    Attributes:
-      rate: examples per second of all of them together, while they train.
-      overhead: seconds of a run beside its training, divided by the runs at a time.
-      dim: `towers.dim` of the runs.
-    """
-
-    rate: float
+    rate: float  # examples per second of all of them together, while they train
+    # Seconds of a run beside its training, divided by the runs at a time.
     overhead: float
-    dim: int
+    dim: int  # `towers.dim` of the runs
 
     def seconds(self, config: Config, steps: int) -> float:
         """Seconds that a run adds to a sweep side by side.
@@ -65,9 +60,6 @@ class Speed(NamedTuple):
 
 def planned(minutes: float) -> float:
     """Minutes that the stages of an advice plan with.
-
-    Args:
-      minutes: for everything.
 
     Examples:
       >>> planned(5), planned(20)
@@ -96,9 +88,6 @@ def measure(runs: Runs, folder: Path, *words: str) -> Speed | None:
 
     Kept, so that the same command after an interruption trains for as many steps. Where
     one of them fails, `Runs.errors` has the reason.
-
-    Returns:
-      The speed of those that finished; None where none did.
     """
     each = cores()
     probes = [_probe(runs, folder, seed, *words) for seed in range(2 * each)]
@@ -158,11 +147,7 @@ def _read(path: Path) -> dict[str, dict[str, float]]:
 def length_words(
     runs: Runs, speed: Speed, minutes: float, print_line: Callable[[str], None]
 ) -> list[str]:
-    """Return overrides for the longest training of which the minutes allow enough.
-
-    Args:
-      minutes: for everything.
-    """
+    """Return overrides for the longest training of which the minutes allow enough."""
     config = runs.config()
     batch = config.training.batch_size
     epoch = math.ceil(len(runs.data.split.train) / batch)
@@ -187,11 +172,7 @@ def _affordable(speed: Speed, minutes: float, batch: int) -> int:
 
 
 def affords_sequence(runs: Runs, speed: Speed, minutes: float) -> bool:
-    """Return whether minutes and log allow a transformer enough epochs to learn.
-
-    Args:
-      minutes: for everything.
-    """
+    """Return whether minutes and log allow a transformer enough epochs to learn."""
     batch, train = runs.config().training.batch_size, runs.data.split.train
     if len(train) - len(np.unique(train.user)) < batch:  # first ones are not predicted
         return False
@@ -207,14 +188,7 @@ def is_limited(runs: Runs) -> bool:
 
 
 def short_of(minutes: float, speed: Speed, batch: int) -> str:
-    """Sentence for minutes that are too few for the shortest runs of an advice.
-
-    Args:
-      minutes: that are given.
-
-    Returns:
-      The minutes that keep to the time.
-    """
+    """Sentence for minutes that are too few for the shortest runs of an advice."""
     one = speed.overhead + 2 * PROBE * batch / speed.rate
     share = 1 - BASELINES - MODEL - SAMPLES
     need = math.ceil(_minutes(FULL_RUNS * one / share / 60))

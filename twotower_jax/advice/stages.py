@@ -91,11 +91,7 @@ class Advisor:
     """
 
     def __init__(self, words: Sequence[str], minutes: float, console: Console):
-        """Compose the user's overrides.
-
-        Args:
-          minutes: for everything.
-        """
+        """Compose the user's overrides."""
         self._given = [word.lstrip("+~").partition("=")[0] for word in words]
         check_given(self._given)
         named = [] if "name" in self._given else ["name=advice"]

@@ -49,11 +49,7 @@ class Tuner:
     def choose(
         self, title: str, grids: Sequence[ArmGrid], seconds: float, whole: bool = False
     ) -> list[Choice]:
-        """Tune arms on validation.
-
-        Args:
-          seconds: that they may take together.
-        """
+        """Tune arms on validation."""
         if not grids or seconds <= 0:
             return []
         size = grids[0].configs[0].training.batch_size
@@ -90,13 +86,7 @@ class Tuner:
     def refine(
         self, model: Choice, given: Sequence[str], seconds: float, most: float
     ) -> Choice:
-        """Try points near the best model, each of which differs from it in one key.
-
-        Args:
-          seconds: that all rounds may take together.
-          most: seconds that a run may take; slower points are not tried, for the
-            samples and the test could not be afforded with them.
-        """
+        """Try points near the best model, each of which differs from it in one key."""
         end = time.monotonic() + seconds
         for _ in range(ROUNDS):
             left = end - time.monotonic()
@@ -105,6 +95,7 @@ class Tuner:
             config = model.grid.configs[model.place]
             points = nearby(self._runs.data, config, model.point, given)
             grid = self._runs.points(CONTROL, [dict(model.point), *points])
+            # The samples and the test could not be afforded with slower points.
             grid = self._not_slower(grid, most)
             if len(grid.points) < 2:
                 break
@@ -130,11 +121,7 @@ class Tuner:
     def confirm(
         self, choices: Sequence[Choice], best: float, seconds: float
     ) -> list[Choice]:
-        """Train the best arms with fresh seeds: the value that was chosen is too high.
-
-        Args:
-          seconds: that the runs may take.
-        """
+        """Train the best arms with fresh seeds: the value that chose them is high."""
         top = max((one.value for one in choices), default=0.0)
         near = [one for one in choices if is_level(one.value, top)]
         cost = sum(len(CONFIRM_SEEDS) * self.full_seconds(one) for one in near)

@@ -17,8 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 # Imported for their registration: hydra/launcher=fused and hydra/sweeper=select.
-import twotower_jax.sweeps.launcher
-import twotower_jax.sweeps.sweeper  # noqa: F401
+import twotower_jax.sweeps.plugins  # noqa: F401
 from twotower_jax.commands.config_dir import check_config_dir
 from twotower_jax.commands.join import joined, without_join
 from twotower_jax.config import Config

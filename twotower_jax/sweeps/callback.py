@@ -26,8 +26,7 @@ from twotower_jax.sweeps.baseline_arms import (
 )
 from twotower_jax.sweeps.compose import check_groups
 from twotower_jax.sweeps.jobs import SWEEP
-from twotower_jax.sweeps.number import check_number
-from twotower_jax.sweeps.wrong_words import parse_sweep
+from twotower_jax.sweeps.wrong_words import check_number, parse_sweep
 
 if TYPE_CHECKING:
     from twotower_jax.study.description import Description
@@ -79,11 +78,10 @@ def check_arms(config: DictConfig, study: "Description") -> list[Config]:
     part = {one.key_or_group for one in swept} & set(sweeper.params or {}) - {"seed"}
     by_hand = any("callbacks.study.base" in one for one in config.hydra.overrides.hydra)
     whole = len(planned) == len(arms) and (by_hand or not part)
-    from twotower_jax.sweeps.planned import Planned, check_planned
+    from twotower_jax.sweeps.planned import check_planned
 
     fitted = {_seedless(words): replace(one, seed=0) for words, one in baselines}
-    checked = [Planned(words, one) for words, one in (*planned, *fitted.items())]
-    for warning in check_planned(checked, study, whole=whole):
+    for warning in check_planned([*planned, *fitted.items()], study, whole=whole):
         print_warning(warning)
     return [config for _, config in baselines]
 
@@ -136,11 +134,7 @@ class StudyCallback(Callback):
     """
 
     def __init__(self, objective: bool = True, **given: Any):
-        """Keep the parts of the description.
-
-        Args:
-          given: the fields of `study.description.Description`; None where not given.
-        """
+        """Keep the parts of the description."""
         self._objective, self._given = objective, given
         self._baselines: list[Config] = []
 

@@ -28,30 +28,24 @@ Place = tuple[int, int]  # an arm, and a point of its grid
 
 
 class Validation(NamedTuple):
-    """How points are judged.
+    """How points are judged."""
 
-    Attributes:
-      metric: on validation, larger is better.
-      seeds: of the runs of a point.
-      launch: runs jobs, and returns for each whether it finished with an objective.
-      print_line: prints a line.
-      minutes: the key that limits the time.
-      clock: seconds.
-      together: the least number of runs that begin at a time, where the time is
-        limited; arms that are fitted at once begin one by one.
-    """
-
-    metric: str
-    seeds: tuple[int, ...]
+    metric: str  # on validation, larger is better
+    seeds: tuple[int, ...]  # of the runs of a point
+    # Runs jobs, and returns for each whether it finished with an objective.
     launch: Callable[[list[TuningRun]], list[bool]]
-    print_line: Callable[[str], None]
-    minutes: str = "hydra.sweeper.minutes"
-    clock: Callable[[], float] = time.monotonic
+    print_line: Callable[[str], None]  # prints a line
+    minutes: str = "hydra.sweeper.minutes"  # the key that limits the time
+    clock: Callable[[], float] = time.monotonic  # seconds
+    # The least number of runs that begin at a time, where the time is limited; arms
+    # that are fitted at once begin one by one.
     together: int = 1
 
 
 def check_rungs(options: Options) -> None:
-    """Refuse rungs that do not ascend, eta below 2, and no minutes."""
+    """Refuse rungs that do not ascend, eta below 2, no trials and no minutes."""
+    if options.trials is not None:
+        whole_number("hydra.sweeper.trials", options.trials, 1)
     rungs = list(options.rungs)
     for rung in rungs:
         whole_number("hydra.sweeper.rungs", rung, 1)
@@ -92,9 +86,6 @@ def race(
 
     With a limit of time each rung has an equal part of what is left. It begins with the
     first point of each arm, and goes on to the next one of each while its part lasts.
-
-    Args:
-      options: rungs, eta and minutes of the sweeper.
     """
     begin, clock = validation.clock(), validation.clock
     trials: dict[Place, Trial] = {}
@@ -146,11 +137,7 @@ def is_exact(grid: ArmGrid) -> bool:
 
 
 def _columns(left: dict[int, list[int]], size: int | None) -> Iterable[list[Place]]:
-    """Yield the points to run together: the next one of each arm, repeated.
-
-    Args:
-      size: the least number of points that are yielded together; None: all.
-    """
+    """Yield the points to run together: the next one of each arm, repeated."""
     places: list[Place] = []
     for column in itertools.zip_longest(*left.values()):
         points = zip(left, column, strict=True)

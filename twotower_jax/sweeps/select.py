@@ -6,7 +6,7 @@ selection there is the second part only.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
 from twotower_jax.config import Config, to_dict
-from twotower_jax.errors import InputError
+from twotower_jax.errors import InputError, closest
 from twotower_jax.report.selected import chosen_lines
 from twotower_jax.run.checks import check_names
 from twotower_jax.run.folder import RunFolder, run_folder
@@ -25,25 +25,34 @@ from twotower_jax.study.description import described
 from twotower_jax.study.grid import Axes, Point, grid_points, shuffled
 from twotower_jax.study.naming import name_arms
 from twotower_jax.study.selection import (
+    FILE,
     FOLDER,
     ArmChoice,
     Selection,
     choose,
+    read_selection,
     write_selection,
 )
-from twotower_jax.sweeps import arm_points, carried, planned
-from twotower_jax.sweeps.arm_points import Arm, ArmGrid, TuningRun, point_words
-from twotower_jax.sweeps.axes import Names, check_axes, read_axes
+from twotower_jax.sweeps import arm_points, planned
+from twotower_jax.sweeps.arm_points import (
+    Arm,
+    ArmGrid,
+    Names,
+    TuningRun,
+    check_axes,
+    point_words,
+    read_axes,
+)
 from twotower_jax.sweeps.baseline_arms import baseline_words, fits
 from twotower_jax.sweeps.callback import print_warning
-from twotower_jax.sweeps.compose import compose_job, job_config
-from twotower_jax.sweeps.countdown import Countdown
-from twotower_jax.sweeps.files_once import FilesOnce
-from twotower_jax.sweeps.jobs import SWEEP
+from twotower_jax.sweeps.compose import FilesOnce, compose_job, job_config
+from twotower_jax.sweeps.jobs import SWEEP, Countdown
 from twotower_jax.sweeps.options import Options
 from twotower_jax.sweeps.rungs import Validation, check_reached, check_rungs, race
 from twotower_jax.sweeps.wrong_words import parse_sweep
 from twotower_jax.training.progress import make_console
+
+OPTION = "hydra.sweeper.selection"
 
 
 def _remove_parameters(folder: Path) -> None:
@@ -79,7 +88,6 @@ class Selecting:
 
     def run(self, arguments: list[str]) -> None:
         """Tune and choose, or take the choices of an earlier selection; then test."""
-        arm_points.check_trials(self._options.trials)
         check_rungs(self._options)
         columns, seeds = self._columns(arguments)
         arms = [self._arm(words) for words in itertools.product(*columns)]
@@ -151,7 +159,7 @@ class Selecting:
         """Refuse equal arms, and an unknown primary metric, base arm or control."""
         arms = [grid.arm for grid in grids]
         configs = [arm.config for arm in arms]
-        planned.check_apart([planned.Planned(arm.words, arm.config) for arm in arms])
+        planned.check_apart([(arm.words, arm.config) for arm in arms])
         given = OmegaConf.select(self._config, "hydra.callbacks.study") or {}
         given = {k: v for k, v in given.items() if k not in ("_target_", "objective")}
         study = described(given, "hydra.callbacks.study")
@@ -219,12 +227,12 @@ class Selecting:
 
         As `_tuned`, without any run.
         """
-        path, source = carried.read_source(str(self._options.selection))
+        path, source = _read_source(str(self._options.selection))
         arm_points.check_seeds(source.tune_seeds, seeds)
         by_name = {one.arm: one for one in source.arms}
         choices, winners = [], []
         for name, arm in zip(names, arms, strict=True):
-            choice = carried.carried_choice(name, by_name, path)
+            choice = _carried_choice(name, by_name, path)
             point = choice.trials[choice.chosen or 0].point
             winners.append(self._grid(arm, choice.axes, [point]))
             runs = arm_points.test_runs(winners[-1].configs[0], seeds)
@@ -268,3 +276,35 @@ class Selecting:
     def _print(self, *lines: str) -> None:
         for line in lines:
             make_console().print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _read_source(place: str) -> tuple[Path, Selection]:
+    """Return the file of an earlier selection, and its content."""
+    path = Path(place)
+    path = path if path.name == FILE else path / FILE
+    selection = read_selection(path.parent)
+    if selection is None:
+        raise InputError(
+            f"{OPTION}={place}: there is no {path}; name the {FILE} of a study that "
+            "hydra/sweeper=select has tuned, or its folder"
+        )
+    return path, selection
+
+
+def _carried_choice(
+    name: str, source: Mapping[str, ArmChoice], place: Path
+) -> ArmChoice:
+    """Return the choice of an arm in an earlier selection."""
+    if name not in source:
+        near = closest(name, list(source))
+        raise InputError(
+            f"{OPTION}={place} has no arm {name!r}{f' ({near})' if near else ''}; it "
+            f"has {', '.join(map(repr, source))}; tune this arm there, leave it out, "
+            "or give it the label of its settings (arm=...)"
+        )
+    if source[name].chosen is None:
+        raise InputError(
+            f"{OPTION}={place}: no point of {name!r} was finished by all its runs, so "
+            "that nothing was chosen for it; tune it there again, or leave it out"
+        )
+    return source[name]
