@@ -65,13 +65,13 @@ def point_words(point: Point) -> list[str]:
 
 
 def tuning_run(
-    grid: ArmGrid, place: int, seed: int, pause: int | None = None
+    grid: ArmGrid, index: int, seed: int, pause: int | None = None
 ) -> TuningRun:
     """Return the run of an arm at a point, evaluated on validation alone.
 
     It has a folder of its own, so that the folder of the study has winners only.
     """
-    start, words = grid.configs[place], grid.arm.words
+    start, words = grid.configs[index], grid.arm.words
     evaluation = replace(start.evaluation, test=False)
     name = f"{start.name}/{FOLDER}"
     config = replace(start, seed=seed, name=name, evaluation=evaluation, pause=pause)
@@ -79,7 +79,7 @@ def tuning_run(
     own = [f"seed={seed}", "evaluation.test=false", f"name='{quoted}'"]
     own += [f"pause={pause}"] if pause is not None else []
     kept = [w for w in words if not w.startswith(("name=", "evaluation.test="))]
-    return TuningRun([*kept, *point_words(grid.points[place]), *own], config)
+    return TuningRun([*kept, *point_words(grid.points[index]), *own], config)
 
 
 def valid_metric(config: Config, metric: str) -> float | None:
@@ -93,11 +93,11 @@ def valid_metric(config: Config, metric: str) -> float | None:
         result = record.read("result")
         return None if result is None else result["metrics"]["valid"].get(metric)
     best = None
-    for one in record.metrics():
-        value = one.get("valid", {}).get(metric)
+    for line in record.metrics():
+        value = line.get("valid", {}).get(metric)
         if value is not None and (best is None or value > best):
             best = value
-        if one["step"] >= config.pause:
+        if line["step"] >= config.pause:
             break
     return best
 
@@ -152,11 +152,11 @@ def check_metric(metric: str, grids: Iterable[ArmGrid]) -> None:
 def check_one_folder(arms: Sequence[Arm]) -> None:
     """Refuse arms in different folders."""
     first, *others = (str(run_folder(arm.config).parent) for arm in arms)
-    for place in others:
-        if place != first:
+    for folder in others:
+        if folder != first:
             raise InputError(
                 f"the arms of a selection are kept in one folder, not in {first} "
-                f"and {place}; give them one name= and output="
+                f"and {folder}; give them one name= and output="
             )
 
 
@@ -177,10 +177,10 @@ class AllAxes(NamedTuple):
           >>> axes.of(Names("two_tower", "a", None))
           {'rate': ['1', '2']}
         """
-        found = {} if names.kind in BASELINES else dict(self.common)
+        axes = {} if names.kind in BASELINES else dict(self.common)
         for name in dict.fromkeys(names):
-            found |= self.own.get(name or "", {})
-        return found
+            axes |= self.own.get(name or "", {})
+        return axes
 
 
 def read_axes(options: Options) -> AllAxes:
@@ -198,7 +198,7 @@ def check_axes(axes: AllAxes, arms: Iterable[Names]) -> None:
     Axes of baselines may stay unused: the sweeper has defaults of them.
     """
     arms = list(arms)
-    names = {name for one in arms for name in one if name is not None}
+    names = {name for arm in arms for name in arm if name is not None}
     for name in axes.own:
         if name not in names and name not in BASELINES:
             near = closest(name, sorted(names))
@@ -208,14 +208,14 @@ def check_axes(axes: AllAxes, arms: Iterable[Names]) -> None:
                 f"arms= or this towers.kind{f' ({near})' if near else ''}; give one of "
                 f"{shown}"
             )
-    for one in arms:
-        if (points := grid_size(axes.of(one))) > MOST:
-            listed = " and ".join(axes.of(one))
+    for arm in arms:
+        if (points := grid_size(axes.of(arm))) > MOST:
+            listed = " and ".join(axes.of(arm))
             raise InputError(
                 f"hydra.sweeper.tune and arm_tune give an arm {points:,} points of "
                 f"{listed}; an arm has at most {MOST:,}: give fewer values"
             )
-    if not any(axes.of(one) for one in arms):
+    if not any(axes.of(arm) for arm in arms):
         raise InputError(
             "no arm of this study has an axis to tune; give one, such as hydra.sweeper."
             "tune={optimizer.learning_rate:[0.02,0.05,0.1]}, or leave out "
@@ -232,7 +232,7 @@ def _axes(option: str, values: Any) -> Axes:
         )
     for key in values:
         check_axis(option, str(key))
-    return {str(key): _axis(option, str(key), one) for key, one in values.items()}
+    return {str(key): _axis(option, str(key), value) for key, value in values.items()}
 
 
 def check_axis(option: str, key: str) -> None:
@@ -256,7 +256,7 @@ def check_axis(option: str, key: str) -> None:
 def _axis(option: str, key: str, values: Any) -> list[str]:
     """Return the distinct values of an axis, from `0.05,0.1` or a list."""
     if OmegaConf.is_list(values):
-        values = ",".join("null" if one is None else str(one) for one in values)
+        values = ",".join("null" if word is None else str(word) for word in values)
     if OmegaConf.is_dict(values):
         raise InputError(
             f"{option}.{key} holds keys; write each axis in one, such as "
@@ -264,8 +264,8 @@ def _axis(option: str, key: str, values: Any) -> list[str]:
         )
     if values is None or not str(values).strip():
         raise InputError(f"{option}.{key} is empty; give its values, such as 0.05,0.1")
-    (one,) = OverridesParser.create().parse_overrides([f"{key}={values}"])
-    check_number([one])
-    if one.is_sweep_override():
-        return list(dict.fromkeys(map(str, one.sweep_string_iterator())))
-    return [one.get_value_element_as_str()]
+    (word,) = OverridesParser.create().parse_overrides([f"{key}={values}"])
+    check_number([word])
+    if word.is_sweep_override():
+        return list(dict.fromkeys(map(str, word.sweep_string_iterator())))
+    return [word.get_value_element_as_str()]

@@ -102,7 +102,9 @@ def run_baselines(configs: Sequence[Config]) -> None:
     of the sweep has begun a run, for its input is wrong, no baseline does either.
     """
     begun = [
-        one for one in configs if any(run_folder(one).parent.glob("*/config.yaml"))
+        config
+        for config in configs
+        if any(run_folder(config).parent.glob("*/config.yaml"))
     ]
     if not begun:
         return

@@ -64,8 +64,8 @@ def check_arms(config: DictConfig, study: "Description") -> list[Config]:
         (jobs,) = BasicSweeper.split_arguments([*named, *swept], None)
     except (HydraException, OmegaConfBaseException, AssertionError):
         return []
-    for one in (*named, *swept):
-        _check_once(one)
+    for word in (*named, *swept):
+        _check_once(word)
     jobs = [tuple(job) for job in jobs]
     arms = list(dict.fromkeys(map(_seedless, jobs)))
     for words in arms:
@@ -75,12 +75,14 @@ def check_arms(config: DictConfig, study: "Description") -> list[Config]:
         return []
     baselines = plan_baselines(jobs, [config for _, config in planned])
     # A part of a study may lack the base arm and controls that its file names.
-    part = {one.key_or_group for one in swept} & set(sweeper.params or {}) - {"seed"}
-    by_hand = any("callbacks.study.base" in one for one in config.hydra.overrides.hydra)
+    part = {word.key_or_group for word in swept} & set(sweeper.params or {}) - {"seed"}
+    by_hand = any(
+        "callbacks.study.base" in word for word in config.hydra.overrides.hydra
+    )
     whole = len(planned) == len(arms) and (by_hand or not part)
     from twotower_jax.sweeps.planned import check_planned
 
-    fitted = {_seedless(words): replace(one, seed=0) for words, one in baselines}
+    fitted = {_seedless(words): replace(arm, seed=0) for words, arm in baselines}
     for warning in check_planned([*planned, *fitted.items()], study, whole=whole):
         print_warning(warning)
     return [config for _, config in baselines]

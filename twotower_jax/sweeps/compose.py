@@ -47,27 +47,27 @@ class FilesOnce:
     def compose(self, words: Sequence[str]) -> DictConfig:
         """Return the composed configuration of overrides, as `make` composes it."""
         parsed = OverridesParser.create().parse_overrides(list(words))
-        values = [one for one in parsed if _is_value(one)]
-        others = [one.input_line for one in parsed if one not in values]
+        values = [word for word in parsed if _is_value(word)]
+        others = [word.input_line for word in parsed if word not in values]
         # The files of a folder of the user may have changed.
         anew = any("hydra.searchpath" in (word or "") for word in others)
         made = copy.deepcopy((self._anew if anew else self._kept)(*others))
         try:
-            for one in values:
-                add = one.is_force_add()
-                OmegaConf.update(made, one.key_or_group, one.value(), force_add=add)
+            for word in values:
+                add = word.is_force_add()
+                OmegaConf.update(made, word.key_or_group, word.value(), force_add=add)
         except OmegaConfBaseException:
             return self._anew(*words)  # for the message of Hydra
         return made
 
 
-def _is_value(one: Override) -> bool:
+def _is_value(word: Override) -> bool:
     """Return whether an override sets a key, after all files have been read."""
-    key, loader = one.key_or_group, GlobalHydra.instance().config_loader()
+    key, loader = word.key_or_group, GlobalHydra.instance().config_loader()
     return (
-        one.type in (OverrideType.CHANGE, OverrideType.FORCE_ADD)
-        and one.package is None
-        and not one.is_sweep_override()
+        word.type in (OverrideType.CHANGE, OverrideType.FORCE_ADD)
+        and word.package is None
+        and not word.is_sweep_override()
         and not key.startswith("hydra")
         and not loader.repository.group_exists(key)  # type: ignore[attr-defined]
     )
@@ -234,11 +234,11 @@ def check_groups(words: Iterable[str]) -> None:
     if arm in (None, "null"):
         return
     loader: Any = GlobalHydra.instance().config_loader()
-    found = loader.repository.load_config(f"arms/{arm}")
-    for one in found.defaults_list if found else ():
-        if not isinstance(one, GroupDefault) or not one.is_override():
+    file = loader.repository.load_config(f"arms/{arm}")
+    for default in file.defaults_list if file else ():
+        if not isinstance(default, GroupDefault) or not default.is_override():
             continue
-        group, own = str(one.group).lstrip("/"), str(one.value)
+        group, own = str(default.group).lstrip("/"), str(default.value)
         if given.get(group, own) != own:
             raise InputError(
                 f"{group}={given[group]} and arms={arm} are given, and this arm is "

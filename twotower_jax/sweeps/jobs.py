@@ -44,7 +44,9 @@ class Countdown:
     ):
         """Begin the count; the clock gives seconds."""
         self._folders = list(folders)
-        self._left = {one for one in self._folders if not RunFolder(one).is_done()}
+        self._left = {
+            folder for folder in self._folders if not RunFolder(folder).is_done()
+        }
         self._timed, self._ended = len(self._left), 0
         self._clock, self._begin = clock, clock()
 

@@ -74,7 +74,9 @@ def _check_data(folder: Path, configs: Sequence[Config], before: list[dict]) -> 
     ours = [{"data": to_dict(config)["data"]} for config in configs]
     remedy = "set name= so that each data set has a folder of its own"
     if keys := differing_keys(ours):
-        values = list(dict.fromkeys(flatten(one)[keys[0]] for one in ours))
+        values = list(
+            dict.fromkeys(flatten(keys_of_arm)[keys[0]] for keys_of_arm in ours)
+        )
         raise InputError(
             f"{keys[0]}={','.join(values)}: arms on different data cannot be compared, "
             f"and all of these would be in {folder}; {remedy}"
@@ -120,7 +122,9 @@ def check_metric(metric: str | None, configs: Sequence[Config]) -> None:
     """Refuse a primary metric that no arm will have."""
     if metric is None:
         return
-    metrics = list(dict.fromkeys(n for one in configs for n in evaluated_metrics(one)))
+    metrics = list(
+        dict.fromkeys(n for config in configs for n in evaluated_metrics(config))
+    )
     if metric not in metrics:
         near = closest(metric, metrics)
         stems = ", ".join(dict.fromkeys(name.partition("@")[0] for name in metrics))
@@ -194,4 +198,6 @@ def control_warnings(
         dict(sorted(trained.items())), base.arm, tuned=tuned, declared=declared
     )
     missing = [] if base.arm else [base.sentence]
-    return missing + [one.warning for one in controls.values() if one.warning]
+    return missing + [
+        control.warning for control in controls.values() if control.warning
+    ]

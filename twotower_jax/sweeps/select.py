@@ -113,14 +113,14 @@ class Selecting:
         """Return the overrides of each key except the seed, and the seeds."""
         params = [f"{key}={values}" for key, values in self._options.params.items()]
         parsed = parse_sweep([*params, *arguments])
-        self._given = {one.key_or_group for one in parsed}
+        self._given = {column.key_or_group for column in parsed}
         (jobs,) = BasicSweeper.split_arguments(parsed, None)
         columns = [list(dict.fromkeys(column)) for column in zip(*jobs, strict=True)]
-        seeded = [one for one in columns if one[0].startswith("seed=")]
+        seeded = [column for column in columns if column[0].startswith("seed=")]
         words = seeded[0] if seeded else [f"seed={self._config.seed}"]
         texts = (word.removeprefix("seed=") for word in words)
         seeds = tuple(map(arm_points.read_seed, texts))
-        return [one for one in columns if one not in seeded], seeds
+        return [column for column in columns if column not in seeded], seeds
 
     def _arm(self, words: tuple[str, ...]) -> Arm:
         """Return an arm; refuse wrong input."""
@@ -134,13 +134,13 @@ class Selecting:
         """Return the baselines that are not among the arms, with `baselines=true`."""
         if not any(arm.config.baselines for arm in arms):
             return []
-        places = {run_folder(arm.config) for arm in arms}
+        folders = {run_folder(arm.config) for arm in arms}
         load, large = cached_loader(), set()
         words = baseline_words([arm.words for arm in arms])
         return [
             arm
             for arm in map(self._arm, words)
-            if run_folder(arm.config) not in places and fits(arm.config, load, large)
+            if run_folder(arm.config) not in folders and fits(arm.config, load, large)
         ]
 
     def _grid(self, arm: Arm, axes: Axes, points: list[Point]) -> ArmGrid:
@@ -196,7 +196,7 @@ class Selecting:
         options = self._options
         metric = options.metric or grids[0].arm.config.training.metric
         arm_points.check_metric(metric, grids)
-        runs = sum(len(one.points) for one in grids) * len(self._tune_seeds)
+        runs = sum(len(grid.points) for grid in grids) * len(self._tune_seeds)
         self._print(
             f"tuning: {runs} runs on validation, then {len(seeds) * len(grids)} of the "
             "chosen points on test"
@@ -205,20 +205,20 @@ class Selecting:
         tried = race(grids, options, how)
         choices, winners = [], []
         for name, grid, trials in zip(names, grids, tried, strict=True):
-            places = [i for i, trial in enumerate(trials) if trial.left_at != 0]
-            begun = tuple(trials[place] for place in places)
+            indices = [i for i, trial in enumerate(trials) if trial.left_at != 0]
+            begun = tuple(trials[index] for index in indices)
             best, runs = choose(begun, len(self._tune_seeds)), ()
             if best is not None:
-                config = grid.configs[places[best]]
+                config = grid.configs[indices[best]]
                 runs = arm_points.test_runs(config, seeds)
                 winners.append(
                     grid._replace(points=[begun[best].point], configs=[config])
                 )
             choices.append(ArmChoice(name, grid.axes, begun, best, runs))
-        found = Selection(
+        selection = Selection(
             metric, self._tune_seeds, seeds, tuple(choices), options.trials
         )
-        return found, winners
+        return selection, winners
 
     def _carried(
         self, arms: list[Arm], names: list[str], seeds: tuple[int, ...]
@@ -229,7 +229,7 @@ class Selecting:
         """
         path, source = _read_source(str(self._options.selection))
         arm_points.check_seeds(source.tune_seeds, seeds)
-        by_name = {one.arm: one for one in source.arms}
+        by_name = {choice.arm: choice for choice in source.arms}
         choices, winners = [], []
         for name, arm in zip(names, arms, strict=True):
             choice = _carried_choice(name, by_name, path)
@@ -237,8 +237,8 @@ class Selecting:
             winners.append(self._grid(arm, choice.axes, [point]))
             runs = arm_points.test_runs(winners[-1].configs[0], seeds)
             choices.append(replace(choice, runs=runs))
-        found = replace(source, seeds=seeds, arms=tuple(choices), source=str(path))
-        return found, winners
+        selection = replace(source, seeds=seeds, arms=tuple(choices), source=str(path))
+        return selection, winners
 
     # --- runs ------------------------------------------------------------------------
 
@@ -256,10 +256,10 @@ class Selecting:
             )
         runs = [
             TuningRun(
-                [*one.arm.words, *point_words(one.points[0]), f"seed={seed}"],
-                replace(one.configs[0], seed=seed),
+                [*winner.arm.words, *point_words(winner.points[0]), f"seed={seed}"],
+                replace(winner.configs[0], seed=seed),
             )
-            for one in winners
+            for winner in winners
             for seed in seeds
         ]
         self._launch(runs)
@@ -270,7 +270,7 @@ class Selecting:
         jobs = [run.words for run in runs]
         returns = self._launcher.launch(jobs, initial_job_idx=self._launched)
         self._launched += len(jobs)
-        values = [one.return_value for one in returns]
+        values = [job.return_value for job in returns]
         return [isinstance(value, float) and value == value for value in values]
 
     def _print(self, *lines: str) -> None:
@@ -278,33 +278,33 @@ class Selecting:
             make_console().print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def _read_source(place: str) -> tuple[Path, Selection]:
+def _read_source(source: str) -> tuple[Path, Selection]:
     """Return the file of an earlier selection, and its content."""
-    path = Path(place)
+    path = Path(source)
     path = path if path.name == FILE else path / FILE
     selection = read_selection(path.parent)
     if selection is None:
         raise InputError(
-            f"{OPTION}={place}: there is no {path}; name the {FILE} of a study that "
+            f"{OPTION}={source}: there is no {path}; name the {FILE} of a study that "
             "hydra/sweeper=select has tuned, or its folder"
         )
     return path, selection
 
 
 def _carried_choice(
-    name: str, source: Mapping[str, ArmChoice], place: Path
+    name: str, source: Mapping[str, ArmChoice], path: Path
 ) -> ArmChoice:
     """Return the choice of an arm in an earlier selection."""
     if name not in source:
         near = closest(name, list(source))
         raise InputError(
-            f"{OPTION}={place} has no arm {name!r}{f' ({near})' if near else ''}; it "
+            f"{OPTION}={path} has no arm {name!r}{f' ({near})' if near else ''}; it "
             f"has {', '.join(map(repr, source))}; tune this arm there, leave it out, "
             "or give it the label of its settings (arm=...)"
         )
     if source[name].chosen is None:
         raise InputError(
-            f"{OPTION}={place}: no point of {name!r} was finished by all its runs, so "
+            f"{OPTION}={path}: no point of {name!r} was finished by all its runs, so "
             "that nothing was chosen for it; tune it there again, or leave it out"
         )
     return source[name]

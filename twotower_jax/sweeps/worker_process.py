@@ -70,13 +70,13 @@ class WorkerProcess:
         self, config: Config, order: dict[str, Any], shared: Sharing
     ) -> Iterator[tuple[str, Any]]:
         """Send an order, and yield what comes back; pass a signal on."""
-        channel, told = self._started(), False
+        channel, passed_on = self._started(), False
         orders = [order | {"wait": shared.wait}]
         while True:
             number = shared.request.number if shared.request else None
-            if number is not None and not told:
+            if number is not None and not passed_on:
                 orders.append({"signal": number})
-                told = True
+                passed_on = True
             try:
                 while orders:
                     _send(channel, orders.pop(0))
@@ -94,8 +94,8 @@ class WorkerProcess:
             words = (str(theirs.fileno()), ",".join(map(str, self.cores)))
             # -P: the working directory is not searched for modules.
             module = ("-P", "-m", "twotower_jax.sweeps.worker")
-            places = (os.environ.get("PYTHONPATH"), _place())
-            path = os.pathsep.join(filter(None, places))
+            folders = (os.environ.get("PYTHONPATH"), _place())
+            path = os.pathsep.join(filter(None, folders))
             self._process = subprocess.Popen(  # noqa: S603  this package's own module
                 [sys.executable, *module, *words],
                 pass_fds=[theirs.fileno()],

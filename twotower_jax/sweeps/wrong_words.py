@@ -79,11 +79,11 @@ def parse_sweep(words: Sequence[str]) -> list[Override]:
     loader: Any = GlobalHydra.instance().config_loader()
     parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(words))
     check_number(parsed)
-    for one in parsed:
-        if values_listed(one) == 0:
+    for word in parsed:
+        if values_listed(word) == 0:
             raise InputError(
-                f"{one.input_line} lists no value, so that no run is left; give "
-                f"values, such as {one.key_or_group}=0,1"
+                f"{word.input_line} lists no value, so that no run is left; give "
+                f"values, such as {word.key_or_group}=0,1"
             )
     return parsed
 
@@ -127,7 +127,7 @@ def explain(error: Exception, words: Sequence[str]) -> InputError:
             f"{key} is a key of {group}={', '.join(choices)} and not of the choice "
             f"that is made; set one of them, or leave {key} out"
         )
-    below = [one for one in known_keys() if one.startswith(f"{key}.")]
+    below = [name for name in known_keys() if name.startswith(f"{key}.")]
     if below and "is not a subclass of" in text:
         return InputError(f"{key} has keys of its own; set one, such as {below[0]}=")
     if key:
@@ -137,7 +137,7 @@ def explain(error: Exception, words: Sequence[str]) -> InputError:
 
 def _lists_within(words: Sequence[str]) -> str:
     """Return the message for words with a range or a choice among their values."""
-    named = [one for one in words if re.search(r"(range|choice)\(.*\),|,.*\(", one)]
+    named = [word for word in words if re.search(r"(range|choice)\(.*\),|,.*\(", word)]
     return (
         f"{' '.join(named or words)} lists a range or a choice among other values; "
         "give each value, such as seed=0,1,2"
@@ -167,7 +167,7 @@ def _chooses(word: str, file: str) -> bool:
     """Return whether a word chooses a file of a group, such as arms/uniform."""
     key, _, value = word.partition("=")
     group = key.lstrip("+~").partition("@")[0]
-    return any(f"{group}/{one}" == file for one in value.split(","))
+    return any(f"{group}/{name}" == file for name in value.split(","))
 
 
 def _refer(words: Sequence[str]) -> list[str]:
@@ -276,10 +276,10 @@ def long_word(error: OSError, words: Sequence[str]) -> InputError | None:
             return InputError(
                 f"unknown key {key}; twotower train --help lists keys and groups"
             )
-        for one in value.split(","):
-            if len(one) > LONG and one in str(error.filename) and option_names(key):
+        for name in value.split(","):
+            if len(name) > LONG and name in str(error.filename) and option_names(key):
                 return InputError(
-                    f"{key}={one} is unknown; twotower train --help {key} lists the "
+                    f"{key}={name} is unknown; twotower train --help {key} lists the "
                     "choices"
                 )
     return None
@@ -296,11 +296,13 @@ def missing_choice(error: MissingConfigException) -> str:
     group, _, name = (error.missing_cfg_file or "").partition("/")
     known = list(dict.fromkeys([*filter(None, error.options or ()), *_choices(group)]))
     folder = name.rpartition("/")[0]
-    beside = [one for one in known if folder and one.rpartition("/")[0] == folder]
+    beside = [
+        choice for choice in known if folder and choice.rpartition("/")[0] == folder
+    ]
     if beside:
         start = text.split(" Available options")[0]
         text = f"{start} Available options in '{group}/{folder}': {' '.join(beside)}"
-    inner = [one for one in known if one.rpartition("/")[2] == name]
+    inner = [choice for choice in known if choice.rpartition("/")[2] == name]
     near = f"did you mean {' or '.join(inner)}?" if inner else closest(name, known)
     return f"{text}; {near}" if near else text
 
@@ -316,11 +318,11 @@ def _choices(group: str) -> Iterable[str]:
 
 def _names(folder: Traversable, prefix: str) -> Iterable[str]:
     """Yield the names of the files below a folder, without .yaml."""
-    for one in sorted(folder.iterdir(), key=lambda entry: entry.name):
-        if one.is_dir():
-            yield from _names(one, f"{prefix}{one.name}/")
-        elif one.name.endswith(".yaml"):
-            yield prefix + one.name.removesuffix(".yaml")
+    for path in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        if path.is_dir():
+            yield from _names(path, f"{prefix}{path.name}/")
+        elif path.name.endswith(".yaml"):
+            yield prefix + path.name.removesuffix(".yaml")
 
 
 # --- the number of runs, before words are expanded ------------------------------------
@@ -331,13 +333,13 @@ MOST = 100_000
 
 def check_number(parsed: Sequence[Override]) -> None:
     """Refuse a sweep of more than `MOST` runs."""
-    numbers = {one.get_key_element(): (one, values_listed(one)) for one in parsed}
+    numbers = {word.get_key_element(): (word, values_listed(word)) for word in parsed}
     runs = math.prod(number for _, number in numbers.values())
     if runs <= MOST:
         return
     several = [
-        f"{one.input_line} lists {_count(number)} values"
-        for one, number in numbers.values()
+        f"{word.input_line} lists {_count(number)} values"
+        for word, number in numbers.values()
         if number > 1
     ]
     total = f", {_count(runs)} runs together" if len(several) > 1 else ""
@@ -368,8 +370,8 @@ def values_listed(word: Override) -> float:
     if not isinstance(value, RangeSweep):
         return sum(1 for _ in word.sweep_string_iterator())
     start, stop, step = (
-        Decimal(one or 0) for one in (value.start, value.stop, value.step)
+        Decimal(number or 0) for number in (value.start, value.stop, value.step)
     )
-    if step == 0 or not all(one.is_finite() for one in (start, stop, step)):
+    if step == 0 or not all(number.is_finite() for number in (start, stop, step)):
         return math.inf
     return max(0, math.ceil((stop - start) / step))
