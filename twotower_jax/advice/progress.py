@@ -92,15 +92,17 @@ class Progress:
         are level with the best, the first in the order of `SAMPLES`: the simplest.
         """
         samples = contenders(self.samples) or ([self.model] if self.model else [])
-        top = max([*samples, *self.baselines], key=lambda one: one.value, default=None)
+        top = max(
+            [*samples, *self.baselines], key=lambda choice: choice.value, default=None
+        )
         if top is None or top in self.baselines:
             return top
-        return next(one for one in samples if is_level(one.value, top.value))
+        return next(choice for choice in samples if is_level(choice.value, top.value))
 
 
 def contenders(samples: list[Choice]) -> list[Choice]:
     """The kinds of samples of which one is chosen, all with values of one sort."""
-    return [one for one in samples if one.fresh] or samples
+    return [choice for choice in samples if choice.fresh] or samples
 
 
 def keep_better(samples: list[Choice], model: Choice) -> list[Choice]:
@@ -111,8 +113,10 @@ def keep_better(samples: list[Choice], model: Choice) -> list[Choice]:
     """
     name = model.grid.arm.names.choice
     return [
-        model if one.grid.arm.names.choice == name and model.value > one.value else one
-        for one in samples
+        model
+        if choice.grid.arm.names.choice == name and model.value > choice.value
+        else choice
+        for choice in samples
     ]
 
 
@@ -126,23 +130,23 @@ def is_level(value: float, best: float) -> bool:
     return value >= (1 - LEVEL) * best
 
 
-def arms_to_test(found: Progress) -> list[Choice]:
+def arms_to_test(progress: Progress) -> list[Choice]:
     """The arms that are tested: the best samples and their controls, baselines."""
-    samples = sorted(found.samples, key=lambda one: -one.value)
-    near = contenders(found.samples)
-    top = max((one.value for one in near), default=0.0)
-    best = next((one for one in near if is_level(one.value, top)), None)
+    samples = sorted(progress.samples, key=lambda choice: -choice.value)
+    near = contenders(progress.samples)
+    top = max((choice.value for choice in near), default=0.0)
+    best = next((choice for choice in near if is_level(choice.value, top)), None)
     names = {CONTROL, BASE, best.grid.arm.names.choice if best else None}
     if HARD[1] in names:
         names.add(HARD[0])
-    kept = [one for one in samples if one.grid.arm.names.choice in names]
-    baselines = sorted(found.baselines, key=lambda one: -one.value)
+    kept = [choice for choice in samples if choice.grid.arm.names.choice in names]
+    baselines = sorted(progress.baselines, key=lambda choice: -choice.value)
     return [
         *kept,
         *(
-            one
-            for one in baselines
-            if one.value >= NEAR * baselines[0].value
-            or one.grid.arm.names.kind == "popularity"
+            choice
+            for choice in baselines
+            if choice.value >= NEAR * baselines[0].value
+            or choice.grid.arm.names.kind == "popularity"
         ),
     ]

@@ -125,7 +125,7 @@ def without_kind(arm: Arm, kind: str) -> Arm:
     """
     if kind not in arm.axes.get("towers", []):
         return arm
-    kinds = [one for one in arm.axes["towers"] if one != kind]
+    kinds = [name for name in arm.axes["towers"] if name != kind]
     return arm._replace(axes=arm.axes | {"towers": kinds})
 
 
@@ -148,7 +148,7 @@ def nearby(
     """Points that differ from a point of the model in one key, by a step each way."""
     temperature, rate = config.loss.temperature, config.optimizer.learning_rate
     length, dim = config.towers.history_length, config.towers.dim
-    found: list[tuple[str, float]] = [
+    moves: list[tuple[str, float]] = [
         ("towers.dim", 2 * dim),
         ("loss.temperature", temperature * STEP),
         ("loss.temperature", temperature / STEP),
@@ -157,11 +157,11 @@ def nearby(
     ]
     chosen = config.towers.query or query_features(data, length)
     if "history" in chosen and _share_above(data, length) >= LONG:
-        found.insert(3, (LENGTH, 2 * length))
+        moves.insert(3, (LENGTH, 2 * length))
     fixed = any(word.startswith("towers.") for word in given)
     return [
         {**point, key: f"{value:.3g}"}
-        for key, value in found
+        for key, value in moves
         if key not in given and not (fixed and key.startswith("towers."))
     ]
 

@@ -105,7 +105,7 @@ def measure(runs: Runs, folder: Path, *words: str) -> Speed | None:
         if not finished:
             return None
         results = [RunFolder(run_folder(probe)).result() for probe in finished]
-        rates = [float(one["examples_per_second"] or 1e4) for one in results]
+        rates = [float(result["examples_per_second"] or 1e4) for result in results]
         rate = sum(rates) * len(probes) / len(rates)
         steps, batch = probes[0].training.steps or 0, probes[0].training.batch_size
         training = steps * batch * len(probes) / rate
@@ -114,9 +114,9 @@ def measure(runs: Runs, folder: Path, *words: str) -> Speed | None:
             "overhead_seconds": max(wall - training, 0.0) / len(probes),
         }
         write_json(folder / FILE, kept)
-    found = kept[key]
+    speed = kept[key]
     return Speed(
-        found["examples_per_second"], found["overhead_seconds"], probes[0].towers.dim
+        speed["examples_per_second"], speed["overhead_seconds"], probes[0].towers.dim
     )
 
 
@@ -189,17 +189,17 @@ def is_limited(runs: Runs) -> bool:
 
 def short_of(minutes: float, speed: Speed, batch: int) -> str:
     """Sentence for minutes that are too few for the shortest runs of an advice."""
-    one = speed.overhead + 2 * PROBE * batch / speed.rate
+    seconds = speed.overhead + 2 * PROBE * batch / speed.rate
     share = 1 - BASELINES - MODEL - SAMPLES
-    need = math.ceil(_minutes(FULL_RUNS * one / share / 60))
+    need = math.ceil(_minutes(FULL_RUNS * seconds / share / 60))
     key, run = f"advise.minutes={minutes:g}", f"a run of {2 * PROBE} steps"
-    if one > 60 * minutes:
+    if seconds > 60 * minutes:
         raise InputError(
             f"{key} is too small for one arm: {run} of {batch:,} positives takes "
-            f"{one:.1f} s at {speed.rate:,.0f} examples/s; give advise.minutes={need} "
-            "or more"
+            f"{seconds:.1f} s at {speed.rate:,.0f} examples/s; give advise.minutes="
+            f"{need} or more"
         )
     return (
-        f"{key} is short: {run} takes {one:.1f} s, so the command may take longer; "
+        f"{key} is short: {run} takes {seconds:.1f} s, so the command may take longer; "
         f"advise.minutes={need} is enough"
     )

@@ -92,11 +92,11 @@ def check_once(made: Sequence[Choice], overrides: Mapping[str, Any]) -> None:
 
 def write_arms(made: Sequence[Choice], folder: Path) -> Path | None:
     """Write the arms that are pairs as configuration files."""
-    pairs = [one for one in made if one.label is not None]
-    for one in pairs:
-        path = folder / "arms" / f"{one.name}.yaml"
+    pairs = [pair for pair in made if pair.label is not None]
+    for pair in pairs:
+        path = folder / "arms" / f"{pair.name}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, _text(one.label or "", one.keys))
+        write_text(path, _text(pair.label or "", pair.keys))
     return folder if pairs else None
 
 

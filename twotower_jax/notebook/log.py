@@ -120,11 +120,11 @@ def _log(path: Path, checked: "Checked", words: list[str]) -> Log:
     from twotower_jax.data.summary import describe_log
 
     counted, log = describe_log(checked.log), checked.log
-    found = checked.guess.columns
+    guessed = checked.guess.columns
     columns = {
-        role: f"{found[role].name}  ({found[role].why})"
+        role: f"{guessed[role].name}  ({guessed[role].why})"
         for role in ROLES
-        if role in found
+        if role in guessed
     }
     return Log(
         path,
