@@ -26,15 +26,13 @@ import numpy as np
 import polars as pl
 import yaml
 from bench.settings import WHOLE
-from rich.console import Console
 
 from twotower_jax import conf
 from twotower_jax.config import Config, from_dict
 from twotower_jax.run import run
-from twotower_jax.sweeps.fused import SideBySide, cores, train_job
+from twotower_jax.sweeps.runner import cores, run_many
 
 USERS, ITEMS, CLICKS = 943, 1682, 100_000
-QUIET = Console(quiet=True)
 
 
 def write_log(path: Path) -> None:
@@ -64,10 +62,7 @@ def configs(log: Path, output: Path, options: argparse.Namespace) -> list[Config
 
 def side_by_side(runs: Sequence[Config]) -> list[dict]:
     """Return the results of runs in threads."""
-    with SideBySide(runs, QUIET, "benchmark"):
-        return [
-            train_job(config, console=QUIET, command="benchmark") for config in runs
-        ]
+    return [outcome.get() for outcome in run_many(runs, command="benchmark")]
 
 
 def in_turn(runs: Sequence[Config]) -> list[dict]:

@@ -25,8 +25,8 @@ from twotower_jax.data.simulator import simulate
 from twotower_jax.run.folder import RunFolder, run_folder
 from twotower_jax.run.truth import stage_truth
 from twotower_jax.sweeps.compose import compose_config
-from twotower_jax.sweeps.fused import SideBySide, train_job
 from twotower_jax.sweeps.options import FusedOptions
+from twotower_jax.sweeps.runner import run_many
 
 HERE = Path(__file__).parent
 COMMON = (
@@ -187,10 +187,10 @@ def missing(
 
 def train(configs: dict[tuple[str, str, float, int], Config]) -> None:
     """Train runs side by side, and add their rows to runs.csv."""
-    console, every = Console(file=sys.stdout), list(configs.values())
-    with SideBySide(every, console, "run.py", FusedOptions(processes=True)):
-        for config in every:
-            train_job(config, console=Console(quiet=True), command="run.py")
+    options, console = FusedOptions(processes=True), Console(file=sys.stdout)
+    every = list(configs.values())
+    for outcome in run_many(every, console=console, command="run.py", options=options):
+        outcome.get()  # raises the error of a run
     rows = [
         dict(zip(KEY, key, strict=True)) | row(config)
         for key, config in configs.items()

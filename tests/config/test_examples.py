@@ -14,7 +14,7 @@ from twotower_jax.config.convert import family_of, idle_keys
 from twotower_jax.config.options import option_names, option_values
 from twotower_jax.run.checks import check_names
 from twotower_jax.study.description import described
-from twotower_jax.sweeps.axes import read_axes
+from twotower_jax.sweeps.arm_points import read_axes
 from twotower_jax.sweeps.compose import CONF, compose_config, open_words
 from twotower_jax.sweeps.options import FusedOptions, Options, option_rows
 from twotower_jax.sweeps.rungs import check_rungs

@@ -6,12 +6,12 @@ from hydra import initialize_config_module
 from twotower_jax.sweeps import compose as module
 from twotower_jax.sweeps.compose import (
     CONF,
+    FilesOnce,
     compose_all,
     compose_config,
     open_words,
     to_config,
 )
-from twotower_jax.sweeps.files_once import FilesOnce
 
 WORDS = [
     ["seed=3", "name=other", "output='a/b=c'"],

@@ -12,7 +12,7 @@ from helpers import tiny
 import twotower_jax
 from twotower_jax.advice import files, space, speed, stages, tuning
 from twotower_jax.errors import InputError
-from twotower_jax.sweeps import fused
+from twotower_jax.sweeps import runner
 from twotower_jax.training.signals import Stopped
 
 WORDS = (
@@ -122,7 +122,7 @@ def test_the_tested_arms_train_on_valid_too_with_three_seeds(advice):
 def test_runs_that_fail_are_told_and_the_others_go_on(tmp_path, monkeypatch):
     """A probe, and every run of one kind of samples."""
     monkeypatch.setattr(speed, "cores", lambda: 2)
-    made = fused.run
+    made = runner.run
 
     def run(config, **words):
         if config.name.endswith("/probe") and config.seed == 1:
@@ -131,7 +131,7 @@ def test_runs_that_fail_are_told_and_the_others_go_on(tmp_path, monkeypatch):
             raise InputError("no such samples")
         return made(config, **words)
 
-    monkeypatch.setattr(fused, "run", run)
+    monkeypatch.setattr(runner, "run", run)
     assert tiny.command("advise", *WORDS, f"output={tmp_path}") == 0
     found = tiny.read_json(tmp_path / "advice" / "advice.json")
     lacking = found["incomplete"]

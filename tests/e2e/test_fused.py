@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from helpers import tiny
 
-from twotower_jax.sweeps import fused
+from twotower_jax.sweeps import runner
 from twotower_jax.training.lanes import run_arms
 
 FUSED = "hydra/launcher=fused"
@@ -174,7 +174,7 @@ def test_runs_over_devices_are_left_to_themselves(tmp_path, monkeypatch):
     """They begin when the others have ended: two at once may wait for each other."""
     events = []
 
-    def run(config, real=fused.run, **options):
+    def run(config, real=runner.run, **options):
         events.append(config.training.devices)
         config.training.devices = 1  # there is one here
         try:
@@ -182,7 +182,7 @@ def test_runs_over_devices_are_left_to_themselves(tmp_path, monkeypatch):
         finally:
             events.append("end")
 
-    monkeypatch.setattr(fused, "run", run)
+    monkeypatch.setattr(runner, "run", run)
     words = ("training.steps=2", "training.batch_size=64", "seed=0")
     sweep(tmp_path, FUSED, *words, "training.devices=2,1")
     assert events == [1, "end", 2, "end"]
@@ -196,11 +196,11 @@ def test_files_are_read_once(tmp_path, monkeypatch):
     table.write_parquet(tmp_path / "clicks.parquet")
     loads = []
 
-    def load(config, real=fused.load_data):
+    def load(config, real=runner.load_data):
         loads.append(config.data.test_share)
         return real(config)
 
-    monkeypatch.setattr(fused, "load_data", load)
+    monkeypatch.setattr(runner, "load_data", load)
     words = ("data=table", f"data.path={tmp_path}/clicks.parquet", "towers=popularity")
     words = (*words, "data.columns.time=time", "evaluation.k=[5]", "seed=0,1,2")
     words = (*words, "training.metric=recall@5", "data.test_share=0.1,0.2")
@@ -222,11 +222,11 @@ def test_the_number_of_workers_limits_the_runs_at_a_time(tmp_path, monkeypatch):
     """One worker is the basic launcher's order; a run of two jobs is made once."""
     begun = []
 
-    def run(config, real=fused.run, **options):
+    def run(config, real=runner.run, **options):
         begun.append(config.seed)
         return real(config, **options)
 
-    monkeypatch.setattr(fused, "run", run)
+    monkeypatch.setattr(runner, "run", run)
     words = ("training.steps=2", "hydra.launcher.workers=1", "seed=2,0,2,1")
     assert len(sweep(tmp_path, FUSED, *words)) == 3
     assert begun == [2, 0, 1, 2]  # the second job of seed 2 finds its result

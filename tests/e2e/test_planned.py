@@ -8,7 +8,6 @@ from twotower_jax.config import from_dict
 from twotower_jax.errors import InputError
 from twotower_jax.study.description import Description
 from twotower_jax.sweeps.planned import (
-    Planned,
     check_apart,
     check_base,
     check_metric,
@@ -18,7 +17,7 @@ from twotower_jax.sweeps.planned import (
 
 
 def arm(*words, **keys):
-    return Planned(words, from_dict(keys))
+    return words, from_dict(keys)
 
 
 def test_one_configuration_in_two_forms_of_words():

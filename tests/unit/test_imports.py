@@ -217,7 +217,7 @@ def test_the_checker_reads_relative_imports_of_a_package():
         ("run.records", "from twotower_jax import __version__"),
         ("training.stored_arrays", "import orbax.checkpoint as ocp"),
         ("commands.train", "import hydra\nfrom omegaconf import OmegaConf"),
-        ("sweeps.launcher", "from hydra.core.utils import run_job"),
+        ("sweeps.plugins", "from hydra.core.utils import run_job"),
         ("model.tower", "jax.eval_shape(init, key)\nmodel.eval()"),
     ],
 )

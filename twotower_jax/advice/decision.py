@@ -37,96 +37,90 @@ SAMPLES = {
 
 
 class Decision(NamedTuple):
-    """The decision.
+    """The decision."""
 
-    Attributes:
-      choice: the best arm on validation.
-      sentences: what to train on, and whether it is better than the best baseline; what
-        was not tried in full; what the choice gains; how sure that is and what it cost.
-      study: the runs on test; None where nothing was tested.
-    """
-
-    choice: Choice
+    choice: Choice  # the best arm on validation
+    # What to train on, and whether it is better than the best baseline; what was not
+    # tried in full; what the choice gains; how sure that is and what it cost.
     sentences: list[str]
-    study: Study | None
+    study: Study | None  # the runs on test; None where nothing was tested
 
 
-def decide(found: Progress, metric: str, minutes: float) -> Decision | None:
-    """The decision from what was found.
-
-    Args:
-      minutes: that were spent.
-
-    Returns:
-      The decision; None where no arm was tried to its end.
-    """
-    best = found.best
+def decide(progress: Progress, metric: str, minutes: float) -> Decision | None:
+    """The decision from what was found."""
+    best = progress.best
     if best is None:
         return None
-    listed = "; ".join(f"{name} ({why})" for name, why in found.incomplete.items())
+    listed = "; ".join(f"{name} ({why})" for name, why in progress.incomplete.items())
     gaps = [f"Not tried in full: {listed}."] if listed else []
-    if not found.seeds or best.label not in found.tested:
-        end = "Its test failed" if found.seeds else "Stopped before the test"
+    if not progress.seeds or best.label not in progress.tested:
+        end = "Its test failed" if progress.seeds else "Stopped before the test"
         text = f"{end}: on validation it has {metric} {best.value:.4f}."
-        lines = [_what(found, best, metric), *gaps, f"{text} The same command goes on."]
+        lines = [
+            _what(progress, best, metric),
+            *gaps,
+            f"{text} The same command goes on.",
+        ]
         return Decision(best, lines, None)
-    study = load_study([tests(found)], description(found, metric))
-    if rival := best_baseline(found, study):
+    study = load_study([tests(progress)], description(progress, metric))
+    if rival := best_baseline(progress, study):
         described = replace(study.description, rival=rival)
         compared = study.against(rival)
         study = replace(study, description=described, rivalled=compared)
-    lines = [_verdict(found, best, study), *gaps, _gain(found, best, study)]
-    return Decision(best, [*lines, _certainty(found, best, study, minutes)], study)
+    lines = [_verdict(progress, best, study), *gaps, _gain(progress, best, study)]
+    return Decision(best, [*lines, _certainty(progress, best, study, minutes)], study)
 
 
-def best_baseline(found: Progress, study: Study) -> str | None:
+def best_baseline(progress: Progress, study: Study) -> str | None:
     """The tested baseline with the best mean on test; None where none was tested.
 
     Chosen on test, its value is rather too high: a gain over it is no artefact of that.
     """
-    names = [one.label for one in found.baselines if one.label in found.tested]
+    names = [
+        choice.label for choice in progress.baselines if choice.label in progress.tested
+    ]
     values = {name: slices(study, name)[study.metric] or 0.0 for name in names}
     return max(values, key=lambda name: values[name], default=None)
 
 
-def tests(found: Progress) -> Path:
+def tests(progress: Progress) -> Path:
     """Folder of the runs on test."""
-    if found.tests is None:
+    if progress.tests is None:
         raise ValueError("nothing was tested")
-    return found.tests
+    return progress.tests
 
 
-def description(found: Progress, metric: str) -> Description:
+def description(progress: Progress, metric: str) -> Description:
     """The description of the study of the tested arms."""
     return Description(
         question="Which samples should a model of this log be trained on?",
         metric=metric,
-        base=_label(found, BASE),
+        base=_label(progress, BASE),
         tuned="on validation, each kind of samples by the same trials at the chosen "
         "model, each baseline by its grid (advice.json); fitted on train and valid",
     )
 
 
-def _label(found: Progress, choice: str) -> str | None:
+def _label(progress: Progress, choice: str) -> str | None:
     """Return the name of a tested arm by its choice of the group arms."""
-    arms = [*found.samples, *found.baselines]
-    names = [one.label for one in arms if one.grid.arm.names.choice == choice]
-    return names[0] if names and names[0] in found.tested else None
+    arms = [*progress.samples, *progress.baselines]
+    names = [arm.label for arm in arms if arm.grid.arm.names.choice == choice]
+    return names[0] if names and names[0] in progress.tested else None
 
 
-def _what(found: Progress, best: Choice, metric: str) -> str:
+def _what(progress: Progress, best: Choice, metric: str) -> str:
     """Return what to train on."""
     words = " ".join(point_words(best.point))
-    if best in found.baselines:
-        rest = f"; the best two-tower model has {_best_samples(found):.4f}" * bool(
-            found.samples
+    if best in progress.baselines:
+        rest = f"; the best two-tower model has {_best_samples(progress):.4f}" * bool(
+            progress.samples
         )
         return (
             f"Serve {best.label} ({words or 'nothing to tune'}): on validation its "
             f"{metric} is {best.value:.4f}{rest}."
         )
     choice = best.grid.arm.names.choice or ""
-    model = found.model.point if found.model else {}
+    model = progress.model.point if progress.model else {}
     shown = {**model, **best.point}
     return (
         f"Train on {SAMPLES[choice]} (arms={choice}), with the model "
@@ -134,15 +128,19 @@ def _what(found: Progress, best: Choice, metric: str) -> str:
     )
 
 
-def _verdict(found: Progress, best: Choice, study: Study) -> str:
+def _verdict(progress: Progress, best: Choice, study: Study) -> str:
     """Return what to train on, and whether it is better than the best baseline."""
-    text, rival = _what(found, best, study.metric), study.rival
-    trained = [one for one in contenders(found.samples) if one.label in found.tested]
-    if best not in found.baselines:
+    text, rival = _what(progress, best, study.metric), study.rival
+    trained = [
+        choice
+        for choice in contenders(progress.samples)
+        if choice.label in progress.tested
+    ]
+    if best not in progress.baselines:
         trained = [best]
     if not trained or not rival:
         return text
-    arm = max(trained, key=lambda one: one.value).label
+    arm = max(trained, key=lambda choice: choice.value).label
     row = _row(study.rivalled, arm, study.metric)
     means = " against ".join(f"{row[key]:.4f}" for key in ("mean", "base_mean"))
     shown = (
@@ -154,11 +152,11 @@ def _verdict(found: Progress, best: Choice, study: Study) -> str:
     return f"No gain of {arm} over {rival} is shown: {shown}. {text}"
 
 
-def _best_samples(found: Progress) -> float:
-    return max((one.value for one in contenders(found.samples)), default=0.0)
+def _best_samples(progress: Progress) -> float:
+    return max((choice.value for choice in contenders(progress.samples)), default=0.0)
 
 
-def _gain(found: Progress, best: Choice, study: Study) -> str:
+def _gain(progress: Progress, best: Choice, study: Study) -> str:
     """Return what the choice gains over in-batch negatives and the best baseline."""
     base = study.base
     means = slices(study, best.label)
@@ -166,7 +164,7 @@ def _gain(found: Progress, best: Choice, study: Study) -> str:
     parts = []
     if base not in ("", best.label):
         parts.append(_against(study, best, base))
-    if moved := found.controls.get(base or ""):
+    if moved := progress.controls.get(base or ""):
         parts[-1] += f" ({_against(study, best, moved)})"
     head = ", ".join(
         f"{bucket} {means.get(f'{study.metric}/{bucket}') or 0.0:.4f}"
@@ -174,7 +172,7 @@ def _gain(found: Progress, best: Choice, study: Study) -> str:
     )
     text += f", {' and '.join(parts)}; {head}" if parts else f"; {head}"
     named = (base, study.rival)
-    return f"{text}{_ahead(found, best, study, named)}.{_by_slice(study, best)}"
+    return f"{text}{_ahead(progress, best, study, named)}.{_by_slice(study, best)}"
 
 
 def _by_slice(study: Study, best: Choice) -> str:
@@ -193,17 +191,13 @@ def _by_slice(study: Study, best: Choice) -> str:
 
 def rival_metrics(study: Study) -> list[str]:
     """The primary metric, its slices and ndcg."""
-    sliced = [one for one in study.shown if one.rpartition("/")[2] in BUCKETS]
-    ndcg = [one for one in study.shown if one.startswith("ndcg@")]
+    sliced = [name for name in study.shown if name.rpartition("/")[2] in BUCKETS]
+    ndcg = [name for name in study.shown if name.startswith("ndcg@")]
     return list(dict.fromkeys([study.metric, *sliced, *ndcg]))
 
 
 def rival_values(study: Study | None) -> dict[str, Any] | None:
-    """The best baseline on test, and the differences of the tested arms to it.
-
-    Args:
-      study: the runs on test; None where nothing was tested.
-    """
+    """The best baseline on test, and the differences of the tested arms to it."""
     if study is None or not study.rival:
         return None
     kept = ("difference", "low_verdict", "high_verdict", "verdict")
@@ -216,10 +210,10 @@ def rival_values(study: Study | None) -> dict[str, Any] | None:
 
 
 def _ahead(
-    found: Progress, best: Choice, study: Study, named: Collection[str | None]
+    progress: Progress, best: Choice, study: Study, named: Collection[str | None]
 ) -> str:
     """Return which tested arm is ahead of the choice on test; "" for none."""
-    values = {arm: slices(study, arm)[study.metric] or 0.0 for arm in found.tested}
+    values = {arm: slices(study, arm)[study.metric] or 0.0 for arm in progress.tested}
     top = max(values, key=lambda arm: values[arm])
     if top == best.label:
         return ""
@@ -245,26 +239,28 @@ def _row(comparison: pl.DataFrame, arm: str, metric: str) -> dict[str, Any]:
     return next(r for r in rows if r["arm"] == arm and r["metric"] == metric)
 
 
-def _certainty(found: Progress, best: Choice, study: Study, minutes: float) -> str:
+def _certainty(progress: Progress, best: Choice, study: Study, minutes: float) -> str:
     """Return how sure the decision is, what it cost, and what could change it."""
     level = [
-        one.label
-        for one in contenders(found.samples)
-        if one is not best and is_level(one.value, _best_samples(found))
+        choice.label
+        for choice in contenders(progress.samples)
+        if choice is not best and is_level(choice.value, _best_samples(progress))
     ]
     text = (
-        f"{len(found.seeds)} seeds, {minutes:.1f} minutes; chosen on validation, which "
-        "has no row of the test part"
+        f"{len(progress.seeds)} seeds, {minutes:.1f} minutes; chosen on validation, "
+        "which has no row of the test part"
     )
-    if best in found.samples:
+    if best in progress.samples:
         text += (
             f"; level there, within {LEVEL:.0%} of the best: {', '.join(level)}"
             if level
             else f"; no other kind of samples is within {LEVEL:.0%} of it there"
         )
-    tested = [one for one in found.baselines if one.label in found.tested]
+    tested = [
+        choice for choice in progress.baselines if choice.label in progress.tested
+    ]
     points = ", ".join(
-        f"{one.label} {one.tried}" for one in tested if len(one.trials) > 1
+        f"{choice.label} {choice.tried}" for choice in tested if len(choice.trials) > 1
     )
     text += f"; points tried of the tested baselines: {points}" if points else ""
     return f"{text}. More minutes try more points and train longer."
@@ -277,34 +273,35 @@ def slices(study: Study, arm: str) -> dict[str, float | None]:
     return {row["metric"]: row["mean"] for row in rows if row["arm"] == arm}
 
 
-def arm_values(found: Progress, study: Study | None) -> dict[str, Any]:
+def arm_values(progress: Progress, study: Study | None) -> dict[str, Any]:
     """Values of every arm on validation and, where it was tested, on test."""
     values: dict[str, Any] = {}
-    for one in [*found.samples, *found.baselines]:
-        tested = study is not None and one.label in found.tested
-        values[one.label] = {
-            "overrides": [f"arms={one.grid.arm.names.choice}", *point_words(one.point)],
-            "valid": one.value,
-            "points": one.tried,
-            "test": slices(study, one.label) if tested and study else None,
+    for choice in [*progress.samples, *progress.baselines]:
+        tested = study is not None and choice.label in progress.tested
+        values[choice.label] = {
+            "overrides": [
+                f"arms={choice.grid.arm.names.choice}",
+                *point_words(choice.point),
+            ],
+            "valid": choice.value,
+            "points": choice.tried,
+            "test": slices(study, choice.label) if tested and study else None,
         }
     return values
 
 
-def control_values(found: Progress, study: Study | None) -> dict[str, Any]:
-    """Values on test of kinds of samples at the temperature of the choice.
-
-    Args:
-      study: these runs; None where nothing was tested.
-    """
+def control_values(progress: Progress, study: Study | None) -> dict[str, Any]:
+    """Values on test of kinds of samples at the temperature of the choice."""
     if study is None:
         return {}
     return {
         label: {
-            "overrides": [w for w in found.tested[label] if not w.startswith("name=")],
+            "overrides": [
+                w for w in progress.tested[label] if not w.startswith("name=")
+            ],
             "test": slices(study, label),
         }
-        for label in found.controls.values()
+        for label in progress.controls.values()
     }
 
 

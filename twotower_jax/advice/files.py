@@ -46,42 +46,35 @@ def check_folder(folder: Path, data: str) -> None:
 
 
 def write_advice(
-    found: Progress, metric: str, minutes: float, console: Console
+    progress: Progress, metric: str, minutes: float, console: Console
 ) -> Decision | None:
-    """Write what was found, and print the decision.
-
-    Args:
-      minutes: that were spent.
-
-    Returns:
-      The decision; None where nothing was tried to its end, and nothing is written.
-    """
-    decision = decide(found, metric, minutes)
+    """Write what was found, and print the decision."""
+    decision = decide(progress, metric, minutes)
     if decision is None:
         return None
-    folder, label = found.folder, decision.choice.label
+    folder, label = progress.folder, decision.choice.label
     if decision.study is not None:
         answer = " ".join(decision.sentences)
         described = replace(decision.study.description, answer=answer)
-        write_reports([tests(found)], described, folder)
-        write_text(folder / "recipe.yaml", recipe(found, decision))
-    values = arm_values(found, decision.study)
-    baselines = {one.label for one in found.baselines}
+        write_reports([tests(progress)], described, folder)
+        write_text(folder / "recipe.yaml", recipe(progress, decision))
+    values = arm_values(progress, decision.study)
+    baselines = {choice.label for choice in progress.baselines}
     write_json(
         folder / FILE,
         {
-            "data": found.data,
-            "choice": choice_words(found, decision),
+            "data": progress.data,
+            "choice": choice_words(progress, decision),
             "decision": decision.sentences,
-            "incomplete": found.incomplete,
+            "incomplete": progress.incomplete,
             "rival": rival_values(decision.study),
             "metrics": {"valid": decision.choice.value, "test": values[label]["test"]}
             if label in values
             else {"valid": decision.choice.value, "test": None},
             "baselines": {k: v for k, v in values.items() if k in baselines},
             "arms": {k: v for k, v in values.items() if k not in baselines},
-            "controls": control_values(found, decision.study),
-            "split": {"value": found.split[0], "reason": found.split[1]},
+            "controls": control_values(progress, decision.study),
+            "split": {"value": progress.split[0], "reason": progress.split[1]},
             "run": run_of(decision.study, label),
         },
     )
@@ -91,32 +84,32 @@ def write_advice(
     return decision
 
 
-def choice_words(found: Progress, decision: Decision) -> list[str]:
+def choice_words(progress: Progress, decision: Decision) -> list[str]:
     """Overrides of the choice, as it was tested; as it was tuned where nothing was."""
     choice = decision.choice
     tuned = [*choice.grid.arm.words, *point_words(choice.point)]
-    words = found.tested.get(choice.label, tuned)
+    words = progress.tested.get(choice.label, tuned)
     kept = [word for word in words if not word.startswith(("name=", "output="))]
     # The last value of a key holds.
     return list({word.partition("=")[0]: word for word in kept}.values())
 
 
-def next_commands(found: Progress, decision: Decision) -> list[str]:
+def next_commands(progress: Progress, decision: Decision) -> list[str]:
     """Commands that train a tested choice on the whole log and take it."""
     run = run_of(decision.study, decision.choice.label)
     if run is None:
         return []
-    folder = shlex.quote(str(found.folder))
+    folder = shlex.quote(str(progress.folder))
     return [
         f"next: twotower export {shlex.quote(run)} --out model",
         f"on the whole log: twotower train --config-dir {folder} --config-name recipe",
     ]
 
 
-def recipe(found: Progress, decision: Decision) -> str:
+def recipe(progress: Progress, decision: Decision) -> str:
     """The configuration that trains the choice on the whole log, for Hydra."""
     label = decision.choice.label
-    values: dict[str, Any] = to_dict(compose_config(found.tested[label]))
+    values: dict[str, Any] = to_dict(compose_config(progress.tested[label]))
     for key in (*LABELS, "evaluation"):
         values.pop(key)
     values["data"] |= {"split": "ratio", "valid_share": 0.0, "test_share": 0.0}
@@ -129,7 +122,8 @@ def recipe(found: Progress, decision: Decision) -> str:
     head = (
         f"# {label}, the choice of twotower advise, trained on the whole log:\n"
         "# no part is left to test it on.\n"
-        f"# Command:  twotower train --config-dir {found.folder} --config-name recipe\n"
+        f"# Command:  twotower train --config-dir {progress.folder} "
+        "--config-name recipe\n"
     )
     body = {"defaults": ["config", "_self_"], **values}
     return head + yaml.safe_dump(body, sort_keys=False)

@@ -21,18 +21,12 @@ LEAST_POINTS = 5
 
 
 class Choice(NamedTuple):
-    """The best point of an arm.
+    """The best point of an arm."""
 
-    Attributes:
-      grid: the points of the arm.
-      trials: one per point.
-      place: the index of the best point.
-      fresh: its metric on validation with seeds that did not choose it.
-    """
-
-    grid: ArmGrid
-    trials: tuple[Trial, ...]
-    place: int
+    grid: ArmGrid  # the points of the arm
+    trials: tuple[Trial, ...]  # one per point
+    place: int  # the index of the best point
+    # Its metric on validation with seeds that did not choose it.
     fresh: tuple[float, ...] = ()
 
     @property
@@ -63,33 +57,25 @@ class Choice(NamedTuple):
 
 @dataclass
 class Progress:
-    """Choices and test runs so far; an interrupted advice is written from them.
+    """Choices and test runs so far; an interrupted advice is written from them."""
 
-    Attributes:
-      folder: of the advice.
-      data: fingerprint of the log and its split.
-      split: the split and its reason.
-      baselines, samples: the best point of each arm that was tuned.
-      model: the best point of the model.
-      tests: folder of the runs on test.
-      tested: overrides of the runs that were tested, by name of the arm.
-      controls: {kind of samples: its name at the temperature of the choice}, of those
-        that were tuned to another temperature; both are tested.
-      seeds: with which every one of them was tested.
-      incomplete: {name: reason} of baselines that were not tried, or at fewer than
-        `LEAST_POINTS` points of a larger grid, and of what failed.
-    """
-
-    folder: Path
-    data: str = ""
-    split: tuple[str, str] = ("", "")
+    folder: Path  # of the advice
+    data: str = ""  # fingerprint of the log and its split
+    split: tuple[str, str] = ("", "")  # the split and its reason
+    # The best point of each arm that was tuned.
     baselines: list[Choice] = field(default_factory=list)
     samples: list[Choice] = field(default_factory=list)
-    model: Choice | None = None
-    tests: Path | None = None
+    model: Choice | None = None  # the best point of the model
+    tests: Path | None = None  # folder of the runs on test
+    # Overrides of the runs that were tested, by name of the arm.
     tested: dict[str, list[str]] = field(default_factory=dict)
+    # {kind of samples: its name at the temperature of the choice}, of those that were
+    # tuned to another temperature; both are tested.
     controls: dict[str, str] = field(default_factory=dict)
+    # With which every one of them was tested.
     seeds: list[int] = field(default_factory=list)
+    # {name: reason} of baselines that were not tried, or at fewer than `LEAST_POINTS`
+    # points of a larger grid, and of what failed.
     incomplete: dict[str, str] = field(default_factory=dict)
 
     def untest(self, name: str) -> None:
@@ -106,15 +92,17 @@ class Progress:
         are level with the best, the first in the order of `SAMPLES`: the simplest.
         """
         samples = contenders(self.samples) or ([self.model] if self.model else [])
-        top = max([*samples, *self.baselines], key=lambda one: one.value, default=None)
+        top = max(
+            [*samples, *self.baselines], key=lambda choice: choice.value, default=None
+        )
         if top is None or top in self.baselines:
             return top
-        return next(one for one in samples if is_level(one.value, top.value))
+        return next(choice for choice in samples if is_level(choice.value, top.value))
 
 
 def contenders(samples: list[Choice]) -> list[Choice]:
     """The kinds of samples of which one is chosen, all with values of one sort."""
-    return [one for one in samples if one.fresh] or samples
+    return [choice for choice in samples if choice.fresh] or samples
 
 
 def keep_better(samples: list[Choice], model: Choice) -> list[Choice]:
@@ -125,8 +113,10 @@ def keep_better(samples: list[Choice], model: Choice) -> list[Choice]:
     """
     name = model.grid.arm.names.choice
     return [
-        model if one.grid.arm.names.choice == name and model.value > one.value else one
-        for one in samples
+        model
+        if choice.grid.arm.names.choice == name and model.value > choice.value
+        else choice
+        for choice in samples
     ]
 
 
@@ -140,23 +130,23 @@ def is_level(value: float, best: float) -> bool:
     return value >= (1 - LEVEL) * best
 
 
-def arms_to_test(found: Progress) -> list[Choice]:
+def arms_to_test(progress: Progress) -> list[Choice]:
     """The arms that are tested: the best samples and their controls, baselines."""
-    samples = sorted(found.samples, key=lambda one: -one.value)
-    near = contenders(found.samples)
-    top = max((one.value for one in near), default=0.0)
-    best = next((one for one in near if is_level(one.value, top)), None)
+    samples = sorted(progress.samples, key=lambda choice: -choice.value)
+    near = contenders(progress.samples)
+    top = max((choice.value for choice in near), default=0.0)
+    best = next((choice for choice in near if is_level(choice.value, top)), None)
     names = {CONTROL, BASE, best.grid.arm.names.choice if best else None}
     if HARD[1] in names:
         names.add(HARD[0])
-    kept = [one for one in samples if one.grid.arm.names.choice in names]
-    baselines = sorted(found.baselines, key=lambda one: -one.value)
+    kept = [choice for choice in samples if choice.grid.arm.names.choice in names]
+    baselines = sorted(progress.baselines, key=lambda choice: -choice.value)
     return [
         *kept,
         *(
-            one
-            for one in baselines
-            if one.value >= NEAR * baselines[0].value
-            or one.grid.arm.names.kind == "popularity"
+            choice
+            for choice in baselines
+            if choice.value >= NEAR * baselines[0].value
+            or choice.grid.arm.names.kind == "popularity"
         ),
     ]

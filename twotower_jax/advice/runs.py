@@ -1,6 +1,7 @@
 """The runs of an advice: composed from overrides, launched side by side."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from typing import NamedTuple
 
 from rich.console import Console
@@ -12,11 +13,10 @@ from twotower_jax.run.folder import RunFolder, run_folder
 from twotower_jax.run.loader import Loaded, split_log
 from twotower_jax.study.grid import Axes, Point, grid_points, shuffled
 from twotower_jax.sweeps import arm_points
-from twotower_jax.sweeps.arm_points import ArmGrid, TuningRun, point_words
-from twotower_jax.sweeps.axes import Names
+from twotower_jax.sweeps.arm_points import ArmGrid, Names, TuningRun, point_words
 from twotower_jax.sweeps.compose import compose_config
-from twotower_jax.sweeps.fused import SideBySide, train_job
 from twotower_jax.sweeps.jobs import EXPECTED
+from twotower_jax.sweeps.runner import run_many
 
 # Failures of one run after which the others go on; that of a device without memory is a
 # RuntimeError.
@@ -58,7 +58,7 @@ class Runs:
         axes come first. Points that are alike in this are in random order.
         """
         points = shuffled(grid_points(arm.axes))
-        points.sort(key=lambda one: distance(one, arm.first or {}, arm.axes))
+        points.sort(key=lambda point: distance(point, arm.first or {}, arm.axes))
         return self.points(arm.choice, points, *words)
 
     def points(self, choice: str, points: list[Point], *words: str) -> ArmGrid:
@@ -85,24 +85,23 @@ class Runs:
         return [reason is None for reason in reasons]
 
     def launch_configs(self, configs: Sequence[Config]) -> list[str | None]:
-        """Run configurations, and go on where one of them fails.
-
-        Returns:
-          For each why it failed; None where it finished or paused.
-        """
-        quiet = Console(quiet=True)
+        """Run configurations, and go on where one of them fails."""
         reasons: list[str | None] = []
-        together = SideBySide(configs, self._console, self._command, load=self._load)
-        with together:
-            for config in configs:
-                try:
-                    train_job(config, console=quiet, command=self._command)
+        outcomes = run_many(
+            configs, console=self._console, command=self._command, load=self._load
+        )
+        with closing(outcomes):  # a stop ends here when every run has saved its state
+            for outcome in outcomes:
+                error = outcome.error
+                if not isinstance(error, FAILURES):
+                    outcome.get()  # raises a stop
                     reasons.append(None)
-                except FAILURES as error:
-                    known = isinstance(error, EXPECTED)
-                    name = "" if known else f"{type(error).__name__}: "
-                    reasons.append(f"{name}{error}".partition("\n")[0])
-                    self._console.print(f"left out: {reasons[-1]}", markup=False)
+                    continue
+                kind = (
+                    "" if isinstance(error, EXPECTED) else f"{type(error).__name__}: "
+                )
+                reasons.append(f"{kind}{error}".partition("\n")[0])
+                self._console.print(f"left out: {reasons[-1]}", markup=False)
         return reasons
 
 
@@ -127,14 +126,14 @@ def distance(point: Point, first: Point, axes: Axes) -> tuple[int, int]:
       (1, 0)
     """
     different = [key for key in point if point[key] != first.get(key)]
-    places = [
+    steps = [
         abs(axes[key].index(point[key]) - axes[key].index(first[key]))
         if first.get(key) in axes[key]
         else 1
         for key in different
         if _is_number(axes[key][0])
     ]
-    return len(different), max(places, default=0)
+    return len(different), max(steps, default=0)
 
 
 def _is_number(text: str) -> bool:
@@ -146,20 +145,15 @@ def _is_number(text: str) -> bool:
 
 
 class Length(NamedTuple):
-    """Length of a training.
+    """Length of a training."""
 
-    Attributes:
-      steps: that were trained.
-      best_step: the step of the best validation.
-    """
-
-    steps: int
-    best_step: int
+    steps: int  # that were trained
+    best_step: int  # the step of the best validation
 
 
-def trained_length(grid: ArmGrid, place: int, seed: int) -> Length:
+def trained_length(grid: ArmGrid, index: int, seed: int) -> Length:
     """Return the length of the training of a point, to its end."""
-    config = arm_points.tuning_run(grid, place, seed).config
+    config = arm_points.tuning_run(grid, index, seed).config
     result = RunFolder(run_folder(config)).result()
     return Length(int(result["steps"]), int(result["best_step"]))
 

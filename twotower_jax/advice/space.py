@@ -48,17 +48,11 @@ HARD = ("mixed_slots", "half_hard")
 
 
 class Arm(NamedTuple):
-    """A kind of samples, or a baseline, and the axes on which it is tuned.
+    """A kind of samples, or a baseline, and the axes on which it is tuned."""
 
-    Attributes:
-      choice: of the group ``arms``.
-      axes: values by key.
-      first: the point that is tried first; the defaults.
-    """
-
-    choice: str
-    axes: Axes
-    first: Point | None = None
+    choice: str  # of the group ``arms``
+    axes: Axes  # values by key
+    first: Point | None = None  # the point that is tried first; the defaults
 
 
 def model_arm(data: Loaded, config: Config, given: Sequence[str]) -> Arm:
@@ -131,7 +125,7 @@ def without_kind(arm: Arm, kind: str) -> Arm:
     """
     if kind not in arm.axes.get("towers", []):
         return arm
-    kinds = [one for one in arm.axes["towers"] if one != kind]
+    kinds = [name for name in arm.axes["towers"] if name != kind]
     return arm._replace(axes=arm.axes | {"towers": kinds})
 
 
@@ -154,7 +148,7 @@ def nearby(
     """Points that differ from a point of the model in one key, by a step each way."""
     temperature, rate = config.loss.temperature, config.optimizer.learning_rate
     length, dim = config.towers.history_length, config.towers.dim
-    found: list[tuple[str, float]] = [
+    moves: list[tuple[str, float]] = [
         ("towers.dim", 2 * dim),
         ("loss.temperature", temperature * STEP),
         ("loss.temperature", temperature / STEP),
@@ -163,23 +157,17 @@ def nearby(
     ]
     chosen = config.towers.query or query_features(data, length)
     if "history" in chosen and _share_above(data, length) >= LONG:
-        found.insert(3, (LENGTH, 2 * length))
+        moves.insert(3, (LENGTH, 2 * length))
     fixed = any(word.startswith("towers.") for word in given)
     return [
         {**point, key: f"{value:.3g}"}
-        for key, value in found
+        for key, value in moves
         if key not in given and not (fixed and key.startswith("towers."))
     ]
 
 
 def sample_arms(log: FunnelLog, config: Config, given: Sequence[str]) -> list[Arm]:
-    """Kinds of samples that a log can carry, each with the same axis.
-
-    Returns:
-      The arms; hard ones where pre-ranking or ranking rejected items. A transformer
-      has none with resampled positives: each of their rows reads a sequence of its own,
-      at ten and more times the cost.
-    """
+    """Kinds of samples that a log can carry, each with the same axis."""
     centre = config.loss.temperature
     axes, first = {}, {}
     if "loss.temperature" not in given:
@@ -187,6 +175,8 @@ def sample_arms(log: FunnelLog, config: Config, given: Sequence[str]) -> list[Ar
         first["loss.temperature"] = f"{centre:.3g}"
     discarded = np.isin(log.stage, (Stage.RETRIEVED, Stage.PRE_RANKED)).any()
     names = (*SAMPLES, *(HARD if discarded else ()))
+    # With resampled positives each row would read its own sequence, at ten and more
+    # times the cost.
     left_out = RESAMPLED if reads_sequences(config) else ()
     return [Arm(name, axes, first) for name in names if name not in left_out]
 

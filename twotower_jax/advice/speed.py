@@ -17,7 +17,7 @@ from twotower_jax.errors import InputError
 from twotower_jax.run.folder import RunFolder, run_folder
 from twotower_jax.run.loader import check_sizes
 from twotower_jax.run.positives import check_lengths, trained_part
-from twotower_jax.sweeps.fused import cores
+from twotower_jax.sweeps.runner import cores
 
 # Minutes that no stage plans with: compiling, and runs that have begun when the time of
 # their stage is over. Of fewer than ten minutes it is a fifth.
@@ -38,17 +38,12 @@ FILE = "speeds.json"
 
 
 class Speed(NamedTuple):
-    """Speed of runs side by side, one per core.
+    """Speed of runs side by side, one per core."""
 
-    Attributes:
-      rate: examples per second of all of them together, while they train.
-      overhead: seconds of a run beside its training, divided by the runs at a time.
-      dim: `towers.dim` of the runs.
-    """
-
-    rate: float
+    rate: float  # examples per second of all of them together, while they train
+    # Seconds of a run beside its training, divided by the runs at a time.
     overhead: float
-    dim: int
+    dim: int  # `towers.dim` of the runs
 
     def seconds(self, config: Config, steps: int) -> float:
         """Seconds that a run adds to a sweep side by side.
@@ -65,9 +60,6 @@ class Speed(NamedTuple):
 
 def planned(minutes: float) -> float:
     """Minutes that the stages of an advice plan with.
-
-    Args:
-      minutes: for everything.
 
     Examples:
       >>> planned(5), planned(20)
@@ -96,9 +88,6 @@ def measure(runs: Runs, folder: Path, *words: str) -> Speed | None:
 
     Kept, so that the same command after an interruption trains for as many steps. Where
     one of them fails, `Runs.errors` has the reason.
-
-    Returns:
-      The speed of those that finished; None where none did.
     """
     each = cores()
     probes = [_probe(runs, folder, seed, *words) for seed in range(2 * each)]
@@ -116,7 +105,7 @@ def measure(runs: Runs, folder: Path, *words: str) -> Speed | None:
         if not finished:
             return None
         results = [RunFolder(run_folder(probe)).result() for probe in finished]
-        rates = [float(one["examples_per_second"] or 1e4) for one in results]
+        rates = [float(result["examples_per_second"] or 1e4) for result in results]
         rate = sum(rates) * len(probes) / len(rates)
         steps, batch = probes[0].training.steps or 0, probes[0].training.batch_size
         training = steps * batch * len(probes) / rate
@@ -125,9 +114,9 @@ def measure(runs: Runs, folder: Path, *words: str) -> Speed | None:
             "overhead_seconds": max(wall - training, 0.0) / len(probes),
         }
         write_json(folder / FILE, kept)
-    found = kept[key]
+    speed = kept[key]
     return Speed(
-        found["examples_per_second"], found["overhead_seconds"], probes[0].towers.dim
+        speed["examples_per_second"], speed["overhead_seconds"], probes[0].towers.dim
     )
 
 
@@ -158,11 +147,7 @@ def _read(path: Path) -> dict[str, dict[str, float]]:
 def length_words(
     runs: Runs, speed: Speed, minutes: float, print_line: Callable[[str], None]
 ) -> list[str]:
-    """Return overrides for the longest training of which the minutes allow enough.
-
-    Args:
-      minutes: for everything.
-    """
+    """Return overrides for the longest training of which the minutes allow enough."""
     config = runs.config()
     batch = config.training.batch_size
     epoch = math.ceil(len(runs.data.split.train) / batch)
@@ -187,11 +172,7 @@ def _affordable(speed: Speed, minutes: float, batch: int) -> int:
 
 
 def affords_sequence(runs: Runs, speed: Speed, minutes: float) -> bool:
-    """Return whether minutes and log allow a transformer enough epochs to learn.
-
-    Args:
-      minutes: for everything.
-    """
+    """Return whether minutes and log allow a transformer enough epochs to learn."""
     batch, train = runs.config().training.batch_size, runs.data.split.train
     if len(train) - len(np.unique(train.user)) < batch:  # first ones are not predicted
         return False
@@ -207,25 +188,18 @@ def is_limited(runs: Runs) -> bool:
 
 
 def short_of(minutes: float, speed: Speed, batch: int) -> str:
-    """Sentence for minutes that are too few for the shortest runs of an advice.
-
-    Args:
-      minutes: that are given.
-
-    Returns:
-      The minutes that keep to the time.
-    """
-    one = speed.overhead + 2 * PROBE * batch / speed.rate
+    """Sentence for minutes that are too few for the shortest runs of an advice."""
+    seconds = speed.overhead + 2 * PROBE * batch / speed.rate
     share = 1 - BASELINES - MODEL - SAMPLES
-    need = math.ceil(_minutes(FULL_RUNS * one / share / 60))
+    need = math.ceil(_minutes(FULL_RUNS * seconds / share / 60))
     key, run = f"advise.minutes={minutes:g}", f"a run of {2 * PROBE} steps"
-    if one > 60 * minutes:
+    if seconds > 60 * minutes:
         raise InputError(
             f"{key} is too small for one arm: {run} of {batch:,} positives takes "
-            f"{one:.1f} s at {speed.rate:,.0f} examples/s; give advise.minutes={need} "
-            "or more"
+            f"{seconds:.1f} s at {speed.rate:,.0f} examples/s; give advise.minutes="
+            f"{need} or more"
         )
     return (
-        f"{key} is short: {run} takes {one:.1f} s, so the command may take longer; "
+        f"{key} is short: {run} takes {seconds:.1f} s, so the command may take longer; "
         f"advise.minutes={need} is enough"
     )

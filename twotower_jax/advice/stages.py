@@ -91,11 +91,7 @@ class Advisor:
     """
 
     def __init__(self, words: Sequence[str], minutes: float, console: Console):
-        """Compose the user's overrides.
-
-        Args:
-          minutes: for everything.
-        """
+        """Compose the user's overrides."""
         self._given = [word.lstrip("+~").partition("=")[0] for word in words]
         check_given(self._given)
         named = [] if "name" in self._given else ["name=advice"]
@@ -114,15 +110,15 @@ class Advisor:
         small = "training.batch_size" not in self._given
         if small and len(data.split.train) < SMALL:
             self._words.append("training.batch_size=256")
-        runs.words, found = self._words, self.progress
+        runs.words, progress = self._words, self.progress
         speed = self._first_speed(runs)
         self._set_length(runs, speed)
         tuner = Tuner(runs, self.metric, speed, self._print)
         self._tune_baselines(runs, tuner)
-        found.model = self._tune_model(runs, tuner)
-        found.samples = self._tune_samples(runs, tuner, found.model)
+        progress.model = self._tune_model(runs, tuner)
+        progress.samples = self._tune_samples(runs, tuner, progress.model)
         self._test(runs, tuner)
-        return found
+        return progress
 
     # --- before the runs -------------------------------------------------------------
 
@@ -192,11 +188,14 @@ class Advisor:
             )
             self._leave_out(label(grid.arm.config), reason)
         end = time.monotonic() + seconds
-        for place, grid in enumerate(grids):
-            share = max(end - time.monotonic(), 1) / (len(grids) - place)
+        for index, grid in enumerate(grids):
+            share = max(end - time.monotonic(), 1) / (len(grids) - index)
             tuned = tuner.choose("baseline", [grid], share)
             self.progress.baselines += tuned
-            number, name = sum(one.points for one in tuned), label(grid.arm.config)
+            number, name = (
+                sum(choice.points for choice in tuned),
+                label(grid.arm.config),
+            )
             if number < min(LEAST_POINTS, len(grid.points)):
                 reason = runs.errors.get(name, "no time for more")
                 tried = f"{number} of {len(grid.points)} points"
@@ -236,26 +235,26 @@ class Advisor:
                 if begun and not any(trial.values for trial in begun):
                     self._leave_out(f"towers={kind}", runs.errors[model.label])
             return model
-        found = []
+        choices = []
         for kind in kinds:
             if (speed := self._measure(runs, *kind_words(kind))) is None:
                 continue
             tuner.speed = speed
             self._set_length(runs, tuner.speed)
             grid, share = runs.grid(of_kind(arm, kind)), seconds / len(kinds)
-            for one in tuner.choose(f"models, towers={kind}", [grid], share):
-                found.append((one, self._words))
-        found.sort(key=lambda pair: -pair[0].value)
-        best = self._only(runs, [one for one, _ in found])
-        runs.words = self._words = found[0][1]
+            for choice in tuner.choose(f"models, towers={kind}", [grid], share):
+                choices.append((choice, self._words))
+        choices.sort(key=lambda pair: -pair[0].value)
+        best = self._only(runs, [choice for choice, _ in choices])
+        runs.words = self._words = choices[0][1]
         return best
 
-    def _only(self, runs: Runs, found: Sequence[Any]) -> Any:
+    def _only(self, runs: Runs, candidates: Sequence[Any]) -> Any:
         """Return the first of what was found; an error of the runs without any."""
-        if not found:
+        if not candidates:
             reasons = "; ".join(dict.fromkeys(runs.errors.values()))
             raise InputError(f"no model could be trained: {reasons or 'no time'}")
-        return found[0]
+        return candidates[0]
 
     def _tune_samples(self, runs: Runs, tuner: Tuner, model: Choice) -> list[Choice]:
         """Choose the point of each kind of samples; fresh seeds for the best."""
@@ -268,9 +267,9 @@ class Advisor:
         every = sum(len(grid.points) for grid in grids) * tuner.full_seconds(model)
         tuned = tuner.choose("samples", grids, seconds, whole=every <= seconds)
         names = {label(grid.arm.config) for grid in grids}
-        for name in sorted(names - {one.label for one in tuned}):
+        for name in sorted(names - {choice.label for choice in tuned}):
             self._leave_out(name, runs.errors.get(name, "no time"))
-        best = max((one.value for one in self.progress.baselines), default=0.0)
+        best = max((choice.value for choice in self.progress.baselines), default=0.0)
         kept = keep_better(tuned, model)
         return tuner.confirm(kept, best, self._left() - tested)
 
@@ -305,53 +304,53 @@ class Advisor:
 
     def _test(self, runs: Runs, tuner: Tuner) -> None:
         """Test the choice, its controls and the best baseline with fresh seeds."""
-        found, parts = self.progress, runs.data.split
+        progress, parts = self.progress, runs.data.split
         growth = (len(parts.train) + len(parts.valid)) / len(parts.train)
 
-        def steps(one: Choice) -> int:
-            return max(1, round(tuner.steps(one) * growth))
+        def steps(choice: Choice) -> int:
+            return max(1, round(tuner.steps(choice) * growth))
 
-        words = words_to_test(found, arms_to_test(found), steps)
+        words = words_to_test(progress, arms_to_test(progress), steps)
         # Other choices, after more minutes, are tested in a folder of their own.
-        place = hashlib.sha256(repr([*words.values()]).encode()).hexdigest()[:8]
-        name = f"name={found.folder.name}/test_{place}"
-        found.tests = found.folder / f"test_{place}"
+        digest = hashlib.sha256(repr([*words.values()]).encode()).hexdigest()[:8]
+        name = f"name={progress.folder.name}/test_{digest}"
+        progress.tests = progress.folder / f"test_{digest}"
         for arm, ours in words.items():
             kept = [word for word in ours if not word.startswith("name=")]
-            found.tested[arm] = [*kept, name]
-        self._print(f"test: {', '.join(found.tested)}")
+            progress.tested[arm] = [*kept, name]
+        self._print(f"test: {', '.join(progress.tested)}")
         # The least number of seeds fills the cores better than one seed after another.
         for seeds in (SEEDS[:LEAST_SEEDS], *((seed,) for seed in SEEDS[LEAST_SEEDS:])):
-            if found.seeds and self._left() < 0:
+            if progress.seeds and self._left() < 0:
                 break
             self._test_seeds(runs, seeds)
 
     def _test_seeds(self, runs: Runs, seeds: Sequence[int]) -> None:
         """Test the arms with seeds, and note them; of a stop those that are whole."""
-        found, stopped = self.progress, True
+        progress, stopped = self.progress, True
         configs = {
             seed: [
                 compose_config([*words, f"seed={seed}"])
-                for words in found.tested.values()
+                for words in progress.tested.values()
             ]
             for seed in seeds
         }
         try:
-            launched = [one for some in configs.values() for one in some]
+            launched = [config for of_seed in configs.values() for config in of_seed]
             reasons = runs.launch_configs(launched)
             stopped = False  # a run that failed is said, and the others count
-            for place, name in enumerate([*found.tested]):
-                ours = reasons[place :: len(configs[seeds[0]])]
+            for index, name in enumerate([*progress.tested]):
+                ours = reasons[index :: len(configs[seeds[0]])]
                 if reason := next(filter(None, ours), None):
                     self._leave_out(f"test of {name}", reason)
-                if all(ours) and not found.seeds:
-                    found.untest(name)
+                if all(ours) and not progress.seeds:
+                    progress.untest(name)
         finally:
-            found.seeds += [
+            progress.seeds += [
                 seed
-                for seed, some in configs.items()
+                for seed, of_seed in configs.items()
                 if not stopped
-                or all(RunFolder(run_folder(one)).is_done() for one in some)
+                or all(RunFolder(run_folder(config)).is_done() for config in of_seed)
             ]
 
     def _print(self, text: str) -> None:

@@ -17,8 +17,8 @@ from twotower_jax.sweeps.arm_points import (
     tuning_run,
     valid_metric,
 )
-from twotower_jax.sweeps.fused import cores
 from twotower_jax.sweeps.options import Options
+from twotower_jax.sweeps.runner import cores
 
 TUNE_SEED, CONFIRM_SEEDS = 100, (101, 102, 103)
 # Rungs in epochs, and the shares of a training that they do not exceed: on a large log
@@ -49,11 +49,7 @@ class Tuner:
     def choose(
         self, title: str, grids: Sequence[ArmGrid], seconds: float, whole: bool = False
     ) -> list[Choice]:
-        """Tune arms on validation.
-
-        Args:
-          seconds: that they may take together.
-        """
+        """Tune arms on validation."""
         if not grids or seconds <= 0:
             return []
         size = grids[0].configs[0].training.batch_size
@@ -74,29 +70,23 @@ class Tuner:
         )
         chosen = []
         for grid, trials in zip(grids, rungs.race(grids, options, how), strict=True):
-            place = choose(trials, 1)
-            if place is not None:
-                chosen.append(Choice(grid, trials, place))
-        for one in sorted(chosen, key=lambda one: -one.value):
-            self._print_choice(one)
+            index = choose(trials, 1)
+            if index is not None:
+                chosen.append(Choice(grid, trials, index))
+        for choice in sorted(chosen, key=lambda choice: -choice.value):
+            self._print_choice(choice)
         return chosen
 
-    def _print_choice(self, one: Choice) -> None:
+    def _print_choice(self, choice: Choice) -> None:
         self._print(
-            f"  {one.label}: {self._metric} {one.value:.4f} on validation  "
-            f"{' '.join(point_words(one.point))}"
+            f"  {choice.label}: {self._metric} {choice.value:.4f} on validation  "
+            f"{' '.join(point_words(choice.point))}"
         )
 
     def refine(
         self, model: Choice, given: Sequence[str], seconds: float, most: float
     ) -> Choice:
-        """Try points near the best model, each of which differs from it in one key.
-
-        Args:
-          seconds: that all rounds may take together.
-          most: seconds that a run may take; slower points are not tried, for the
-            samples and the test could not be afforded with them.
-        """
+        """Try points near the best model, each of which differs from it in one key."""
         end = time.monotonic() + seconds
         for _ in range(ROUNDS):
             left = end - time.monotonic()
@@ -105,6 +95,7 @@ class Tuner:
             config = model.grid.configs[model.place]
             points = nearby(self._runs.data, config, model.point, given)
             grid = self._runs.points(CONTROL, [dict(model.point), *points])
+            # The samples and the test could not be afforded with slower points.
             grid = self._not_slower(grid, most)
             if len(grid.points) < 2:
                 break
@@ -118,34 +109,32 @@ class Tuner:
         """Return the first point of a grid, and the others within a time per run."""
         steps = self._runs.config().training.steps
         kept = [
-            place
-            for place, config in enumerate(grid.configs)
-            if not place or not steps or self.speed.seconds(config, steps) <= most
+            index
+            for index, config in enumerate(grid.configs)
+            if not index or not steps or self.speed.seconds(config, steps) <= most
         ]
         return grid._replace(
-            points=[grid.points[place] for place in kept],
-            configs=[grid.configs[place] for place in kept],
+            points=[grid.points[index] for index in kept],
+            configs=[grid.configs[index] for index in kept],
         )
 
     def confirm(
         self, choices: Sequence[Choice], best: float, seconds: float
     ) -> list[Choice]:
-        """Train the best arms with fresh seeds: the value that was chosen is too high.
-
-        Args:
-          seconds: that the runs may take.
-        """
-        top = max((one.value for one in choices), default=0.0)
-        near = [one for one in choices if is_level(one.value, top)]
-        cost = sum(len(CONFIRM_SEEDS) * self.full_seconds(one) for one in near)
+        """Train the best arms with fresh seeds: the value that chose them is high."""
+        top = max((choice.value for choice in choices), default=0.0)
+        near = [choice for choice in choices if is_level(choice.value, top)]
+        cost = sum(len(CONFIRM_SEEDS) * self.full_seconds(choice) for choice in near)
         if cost > seconds or best > top:
             return list(choices)
         self._print(f"fresh seeds on validation: {', '.join(o.label for o in near)}")
-        return [self._confirmed(one) if one in near else one for one in choices]
+        return [
+            self._confirmed(choice) if choice in near else choice for choice in choices
+        ]
 
-    def _confirmed(self, one: Choice) -> Choice:
+    def _confirmed(self, choice: Choice) -> Choice:
         """Return a choice with its values at fresh seeds."""
-        runs = [tuning_run(one.grid, one.place, seed) for seed in CONFIRM_SEEDS]
+        runs = [tuning_run(choice.grid, choice.place, seed) for seed in CONFIRM_SEEDS]
         done = self._runs.launch(runs)
         values = [
             valid_metric(run.config, self._metric)
@@ -153,19 +142,19 @@ class Tuner:
             if fine
         ]
         kept = tuple(value for value in values if value is not None)
-        one = one._replace(fresh=kept)
-        self._print_choice(one)
-        return one
+        choice = choice._replace(fresh=kept)
+        self._print_choice(choice)
+        return choice
 
-    def full_seconds(self, one: Choice) -> float:
+    def full_seconds(self, choice: Choice) -> float:
         """Seconds that a run of a choice to its end adds to a sweep side by side."""
-        steps = trained_length(one.grid, one.place, TUNE_SEED).steps
-        return self.speed.seconds(one.grid.configs[one.place], steps)
+        steps = trained_length(choice.grid, choice.place, TUNE_SEED).steps
+        return self.speed.seconds(choice.grid.configs[choice.place], steps)
 
-    def steps(self, one: Choice) -> int:
+    def steps(self, choice: Choice) -> int:
         """The step of the best validation of a choice, the median over its seeds."""
-        seeds = (TUNE_SEED, *(CONFIRM_SEEDS if one.fresh else ()))
-        lengths = [trained_length(one.grid, one.place, seed) for seed in seeds]
+        seeds = (TUNE_SEED, *(CONFIRM_SEEDS if choice.fresh else ()))
+        lengths = [trained_length(choice.grid, choice.place, seed) for seed in seeds]
         return round(median(length.best_step for length in lengths))
 
 

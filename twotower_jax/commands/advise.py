@@ -76,9 +76,6 @@ def advise(options: argparse.Namespace) -> int:
 def read_minutes(words: list[str]) -> tuple[float, list[str]]:
     """Separate the options of the advice from the overrides.
 
-    Returns:
-      The minutes, and the other words.
-
     Examples:
       >>> read_minutes(["data=table", "advise.minutes=5"])
       (5.0, ['data=table'])

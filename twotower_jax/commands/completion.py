@@ -30,9 +30,6 @@ BEFORE = re.compile(rf"^(\s*\S+)\s+(?:{'|'.join(NAMES)})[\s=]+\S+(?=\s)")
 def without_command(line: str) -> str | None:
     """Return a command line without its command, as Hydra completes it.
 
-    Returns:
-      The program and the overrides; None where the words are not overrides.
-
     Examples:
       >>> without_command("twotower train loss=")
       'twotower loss='

@@ -53,13 +53,7 @@ def after_command(words: Sequence[str]) -> list[str]:
 
 
 def check_config_dir(folder: Path | None, primary: str | None = None) -> None:
-    """Refuse a folder that does not exist, or whose files name programs.
-
-    Args:
-      folder: value of ``--config-dir``, or None.
-      primary: value of ``--config-name``, or None; Hydra reads a search path in that
-        file alone.
-    """
+    """Refuse a folder that does not exist, or whose files name programs."""
     if folder is None:
         return
     if not folder.is_dir():
@@ -129,14 +123,7 @@ def _entries(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def search_words(folder: Path | None) -> list[str]:
-    """Overrides that add a folder to the places of configuration files.
-
-    Args:
-      folder: value of ``--config-dir``, which exists, or None.
-
-    Returns:
-      One override; [] without a folder.
-    """
+    """Overrides that add a folder to the places of configuration files."""
     if folder is None:
         return []
     from twotower_jax.sweeps.overrides import override

@@ -72,11 +72,7 @@ def joined(value: str | None) -> Iterator[None]:
 
 
 def _leave(error: BaseException | None) -> NoReturn:
-    """End this process at once: the others would wait for it, and its end ends them.
-
-    Args:
-      error: one that was not printed yet, or None.
-    """
+    """End this process at once: the others would wait for it, and its end ends them."""
     status = SWEEP.exit_status() or 1
     if isinstance(error, Exception):
         status = report_error(error)

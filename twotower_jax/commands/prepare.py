@@ -92,11 +92,7 @@ def _make_pools(config: "Config", out: Path, progress: "Progress") -> list[str]:
 
 
 class Progress:
-    """Lines with the rows so far, their rate and the time that is left.
-
-    Args:
-      console: where they are printed.
-    """
+    """Lines with the rows so far, their rate and the time that is left."""
 
     def __init__(self, console: Console):
         """Begin to count."""
@@ -104,11 +100,7 @@ class Progress:
         self._what, self._begun, self._first = "", 0.0, 0
 
     def __call__(self, what: str, done: int, whole: int | None) -> None:
-        """Take the rows that are done, print a line every two seconds.
-
-        Args:
-          whole: about how many rows there are; None where this is not known.
-        """
+        """Take the rows that are done, print a line every two seconds."""
         now = time.monotonic()
         if what != self._what:
             self._what, self._begun, self._first = what, now, done

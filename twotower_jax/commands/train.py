@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -17,8 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 # Imported for their registration: hydra/launcher=fused and hydra/sweeper=select.
-import twotower_jax.sweeps.launcher
-import twotower_jax.sweeps.sweeper  # noqa: F401
+import twotower_jax.sweeps.plugins  # noqa: F401
 from twotower_jax.commands.config_dir import check_config_dir
 from twotower_jax.commands.join import joined, without_join
 from twotower_jax.config import Config
@@ -37,7 +36,11 @@ from twotower_jax.sweeps.compose import (
 )
 from twotower_jax.sweeps.jobs import SWEEP, JobOutcome, Objective, failed, finished
 from twotower_jax.sweeps.wrong_words import explained
+from twotower_jax.training.progress import make_console
 from twotower_jax.training.signals import Stopped
+
+if TYPE_CHECKING:
+    from twotower_jax.sweeps.runner import Outcome
 
 STOPPED = (
     "stopped: the same command resumes; it returns finished runs, and the others go on "
@@ -85,11 +88,18 @@ def _options_first(words: list[str]) -> list[str]:
 
 
 @hydra.main(version_base="1.3", config_path=f"pkg://{CONF}", config_name="config")
-def _hydra_train(composed: DictConfig) -> Objective | JobOutcome:
-    """Run one job; a failure is reported, and the other jobs of a sweep go on."""
+def _hydra_train(
+    composed: DictConfig,
+    outcome: "Outcome | None" = None,
+    console: Console | None = None,
+) -> Objective | JobOutcome:
+    """Run one job; a failure is reported, and the other jobs of a sweep go on.
+
+    A launcher that has made the run gives its outcome, and the console of the sweep.
+    """
     try:
         with explained(_typed()):
-            return _run_job(composed)
+            return _run_job(composed, outcome, console)
     except Exception as error:
         _remove_empty(Path(HydraConfig.get().runtime.output_dir))
         return failed(error)
@@ -108,7 +118,9 @@ def _remove_empty(folder: Path) -> None:
         folder.rmdir()
 
 
-def _run_job(composed: DictConfig) -> Objective:
+def _run_job(
+    composed: DictConfig, outcome: "Outcome | None", console: Console | None
+) -> Objective:
     """Train and evaluate one job, and print its result."""
     check_mode()
     check_groups(_typed())
@@ -128,17 +140,20 @@ def _run_job(composed: DictConfig) -> Objective:
     from twotower_jax.compiler import set_up
     from twotower_jax.data.processes import leads
     from twotower_jax.report.console import print_line, print_result
-    from twotower_jax.sweeps.fused import shared_console, train_job
+    from twotower_jax.run.execute import Sharing, run
 
     set_up()
     # Process 0 alone shows the progress of a training of several.
-    console = shared_console() if leads() else Console(quiet=True)
+    console = console or (make_console() if leads() else Console(quiet=True))
     # A sweeper that reads no values gets those of busy runs at its end.
     later = not single and SWEEP.is_here() and not _optimises()
     try:
-        result = train_job(
-            config, console=console, command=command_line(), wait=not (single or later)
-        )
+        if outcome is None:
+            shared = Sharing(wait=not (single or later))
+            result = run(config, console=console, command=command_line(), shared=shared)
+        else:
+            outcome.show(console)
+            result = outcome.get()
     except BusyError as error:
         if not later:
             raise

@@ -38,13 +38,7 @@ def composed(words: Sequence[str]) -> "Config":
 def understand(
     path: Path, sides: dict[str, Path], overrides: list[str], search: list[str]
 ) -> tuple["Checked", list[str]]:
-    """Return a log of unknown layout as it is understood, and the overrides for it.
-
-    Returns:
-      The log with its condition, and the overrides by which ``twotower train`` reads
-      it: those of the guess, of the split that suits it and of the user, and a batch
-      size and cutoffs that a small log needs.
-    """
+    """Return a log of unknown layout as it is understood, and the overrides for it."""
     from twotower_jax.data import sources
     from twotower_jax.report.log_check import Checked, train_overrides
 

@@ -18,16 +18,11 @@ Arm = str | tuple[str, Mapping[str, Any]]
 
 
 class Choice(NamedTuple):
-    """An arm as a file of the group ``arms``.
+    """An arm as a file of the group ``arms``."""
 
-    Attributes:
-      name: value of ``arms=``.
-      label: of the arm in tables; None: that of its file.
-      keys: {key: value} that the arm sets beside its file; {} for a file of conf/arms.
-    """
-
-    name: str
-    label: str | None
+    name: str  # value of ``arms=``
+    label: str | None  # of the arm in tables; None: that of its file
+    # {key: value} that the arm sets beside its file; {} for a file of conf/arms.
     keys: Mapping[str, Any]
 
 
@@ -41,17 +36,7 @@ def known_arms() -> list[str]:
 
 
 def choices(arms: Sequence[Arm], *, searched: bool) -> list[Choice]:
-    """The arms of a comparison as files, their names checked.
-
-    Args:
-      arms: of the user.
-      searched: whether the user adds places of configuration files, whose names are
-        not known here.
-
-    Raises:
-      InputError: fewer than two arms, an unknown name, or an arm that is neither a name
-        nor a pair.
-    """
+    """The arms of a comparison as files, their names checked."""
     if isinstance(arms, str) or len(arms) < 2:
         raise InputError(
             f"arms={arms!r} are fewer than two; give a list of two arms or more, such "
@@ -96,15 +81,7 @@ def _pair(arm: Any) -> Choice:
 
 
 def check_once(made: Sequence[Choice], overrides: Mapping[str, Any]) -> None:
-    """Refuse a key that is set for one arm and for all.
-
-    Args:
-      made: the arms.
-      overrides: {key: value} of all arms.
-
-    Raises:
-      InputError: naming the key and the arm.
-    """
+    """Refuse a key that is set for one arm and for all."""
     for choice in made:
         if both := sorted(set(choice.keys) & set(overrides)):
             raise InputError(
@@ -114,20 +91,12 @@ def check_once(made: Sequence[Choice], overrides: Mapping[str, Any]) -> None:
 
 
 def write_arms(made: Sequence[Choice], folder: Path) -> Path | None:
-    """Write the arms that are pairs as configuration files.
-
-    Args:
-      made: the arms.
-      folder: that gets a folder ``arms``.
-
-    Returns:
-      The folder, for the search path of Hydra; None where no arm is a pair.
-    """
-    pairs = [one for one in made if one.label is not None]
-    for one in pairs:
-        path = folder / "arms" / f"{one.name}.yaml"
+    """Write the arms that are pairs as configuration files."""
+    pairs = [pair for pair in made if pair.label is not None]
+    for pair in pairs:
+        path = folder / "arms" / f"{pair.name}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, _text(one.label or "", one.keys))
+        write_text(path, _text(pair.label or "", pair.keys))
     return folder if pairs else None
 
 

@@ -73,8 +73,8 @@ def compare(
         log = read_log(log, output=output)
     given = _given(keys, tune)
     name = str(keys.get("name", _name(log, given)))
-    places = {"name": name, "output": str(output), "hydra/launcher": "fused"}
-    words = {key: override(key, value) for key, value in places.items()}
+    fixed = {"name": name, "output": str(output), "hydra/launcher": "fused"}
+    words = {key: override(key, value) for key, value in fixed.items()}
     words |= {_key(word): word for word in (log.overrides if log else ())} | given
     folder = Path(output) / name
     words |= _arm_words(made, keys, folder / ".arms", words)
@@ -117,13 +117,13 @@ def _check_arms(made: list[Choice], words: Mapping[str, str]) -> list[str | None
     from twotower_jax.commands.understand import composed
 
     labels = []
-    for one in made:
-        name = one.name if one.label is None else one.keys.get("arms")
+    for choice in made:
+        name = choice.name if choice.label is None else choice.keys.get("arms")
         ours = {} if name is None else {"arms": f"arms={name}"}
-        keys = {key: value for key, value in one.keys.items() if key != "arms"}
+        keys = {key: value for key, value in choice.keys.items() if key != "arms"}
         ours |= {key: override(key, value) for key, value in keys.items()}
         label = composed([*(dict(words) | ours).values()]).arm
-        labels.append(one.label or label)
+        labels.append(choice.label or label)
     return labels
 
 
@@ -131,17 +131,17 @@ def _arm_words(
     made: list[Choice], keys: Mapping[str, Any], folder: Path, words: Mapping[str, str]
 ) -> dict[str, str]:
     """Return the overrides of the arms; pairs become files in a folder."""
-    found: dict[str, str] = {}
+    own: dict[str, str] = {}
     labels = _check_arms(made, words)
-    trained = [not one.name.startswith("baseline/") for one in made]
+    trained = [not choice.name.startswith("baseline/") for choice in made]
     base = labels[trained.index(True) if any(trained) else 0]
     if base is not None and BASE not in words:
-        found[BASE] = override(BASE, base)
-    if (place := write_arms(made, folder)) is not None:
-        places = [*keys.get(SEARCHPATH, ()), f"file://{place.resolve()}"]
-        found[SEARCHPATH] = override(SEARCHPATH, places)
-    found["arms"] = f"arms={','.join(one.name for one in made)}"
-    return found
+        own[BASE] = override(BASE, base)
+    if (arms_folder := write_arms(made, folder)) is not None:
+        searched = [*keys.get(SEARCHPATH, ()), f"file://{arms_folder.resolve()}"]
+        own[SEARCHPATH] = override(SEARCHPATH, searched)
+    own["arms"] = f"arms={','.join(choice.name for choice in made)}"
+    return own
 
 
 def _train(words: list[str]) -> None:

@@ -14,26 +14,14 @@ DIGITS = 16  # of the SHA-256 that names a file
 
 
 def is_frame(source: Any) -> bool:
-    """Whether an object is a table that can be exchanged.
-
-    Args:
-      source: a polars frame, or an object with ``__arrow_c_stream__`` or
-        ``__dataframe__`` (pandas, pyarrow, duckdb, ...).
-    """
+    """Whether an object is a table that can be exchanged."""
     protocols = ("__arrow_c_stream__", "__dataframe__")
     own = isinstance(source, pl.DataFrame | pl.LazyFrame)
     return own or any(hasattr(source, name) for name in protocols)
 
 
 def to_polars(frame: Any) -> pl.DataFrame:
-    """Frame of another library as one of polars, categories as texts.
-
-    Args:
-      frame: for which `is_frame` holds. The index of a pandas frame is left out.
-
-    Raises:
-      InputError: a column that cannot be exchanged, such as one of mixed types.
-    """
+    """Frame of another library as one of polars, categories as texts."""
     try:
         if isinstance(frame, pl.LazyFrame):
             made = frame.collect()
@@ -67,16 +55,6 @@ def write_frame(frame: Any, output: Path) -> Path:
     """Write a frame as parquet under the hash of its content.
 
     A file that has this name takes the content of the frame again, whatever it holds.
-
-    Args:
-      frame: for which `is_frame` holds.
-      output: folder of all runs; the file is in its folder ``logs``.
-
-    Returns:
-      The path of the file; of equal frames it is the same.
-
-    Raises:
-      InputError: a frame that cannot be exchanged or written, or without rows.
     """
     table = to_polars(frame)
     if table.is_empty():

@@ -18,32 +18,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class Log:
-    """A log that was read, with the configuration that reads it again.
+    """A log that was read, with the configuration that reads it again."""
 
-    Attributes:
-      path: of its file; that of a frame is the file that was written.
-      overrides: words of ``twotower train`` that read it.
-      config: the configuration that they compose, for `twotower_jax.run.run`.
-      users, items: numbers of distinct ids.
-      rows: number of rows, positives and others.
-      positives: number of positives: clicks, purchases, high ratings.
-      dates: first and last time with their unit; None without times.
-      columns: {role: "name of the column  (why)"}; {} where the source knows them.
-      split: method of splitting, and why.
-      notes: remarks about the file, one sentence each.
-    """
-
-    path: Path
-    overrides: tuple[str, ...]
-    config: Config
-    users: int
+    path: Path  # of its file; that of a frame is the file that was written
+    overrides: tuple[str, ...]  # words of ``twotower train`` that read it
+    config: Config  # the configuration that they compose, for `twotower_jax.run.run`
+    users: int  # numbers of distinct ids
     items: int
-    rows: int
-    positives: int
-    dates: str | None
+    rows: int  # number of rows, positives and others
+    positives: int  # number of positives: clicks, purchases, high ratings
+    dates: str | None  # first and last time with their unit; None without times
+    # {role: "name of the column (why)"}; {} where the source knows them.
     columns: Mapping[str, str]
-    split: str
-    notes: tuple[str, ...]
+    split: str  # method of splitting, and why
+    notes: tuple[str, ...]  # remarks about the file, one sentence each
 
     @property
     def name(self) -> str:
@@ -132,11 +120,11 @@ def _log(path: Path, checked: "Checked", words: list[str]) -> Log:
     from twotower_jax.data.summary import describe_log
 
     counted, log = describe_log(checked.log), checked.log
-    found = checked.guess.columns
+    guessed = checked.guess.columns
     columns = {
-        role: f"{found[role].name}  ({found[role].why})"
+        role: f"{guessed[role].name}  ({guessed[role].why})"
         for role in ROLES
-        if role in found
+        if role in guessed
     }
     return Log(
         path,

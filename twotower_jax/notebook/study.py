@@ -64,8 +64,8 @@ class Study:
         )
         means = summary(study.table, [self.metric], main_split(study.table))
         arms = pl.DataFrame({"arm": rank_arms(study.table, self.metric)})
-        for one in (means.drop("metric", "sd"), compared):
-            arms = arms.join(one, on="arm", how="left", maintain_order="left")
+        for frame in (means.drop("metric", "sd"), compared):
+            arms = arms.join(frame, on="arm", how="left", maintain_order="left")
         base = pl.when(pl.col("arm") == self.base).then(pl.lit("base"))
         return arms.with_columns(verdict=base.otherwise("verdict")).select(COLUMNS)
 
@@ -141,8 +141,8 @@ class Study:
 
         heads, *rows = self._cells()
         notes = [note(text) for text in self.cautions]
-        place = f'<p class="soft">{escape(str(self.report))}</p>'
-        parts = [note(self.answer, "question"), *box(heads, rows, (0,)), *notes, place]
+        report = f'<p class="soft">{escape(str(self.report))}</p>'
+        parts = [note(self.answer, "question"), *box(heads, rows, (0,)), *notes, report]
         return "\n".join(parts)
 
     def _cells(self) -> list[list[str]]:

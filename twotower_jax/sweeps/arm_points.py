@@ -1,47 +1,50 @@
-"""The arms of a selection at the points of its grid, and their checks."""
+"""The arms of a selection, their axes, and the points of their grids."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 
 from twotower_jax.config import Config, fingerprint
-from twotower_jax.config.checks import whole_number
-from twotower_jax.errors import InputError
+from twotower_jax.errors import InputError, closest
+from twotower_jax.model.towers import BASELINES
 from twotower_jax.run.checks import check_watched
 from twotower_jax.run.folder import RunFolder, run_folder
-from twotower_jax.study.grid import Axes, Point
+from twotower_jax.study.grid import Axes, Point, grid_size
+from twotower_jax.study.naming import NOT_DIFFERENCES
 from twotower_jax.study.selection import FOLDER
-from twotower_jax.sweeps.axes import Names
+from twotower_jax.sweeps.options import Options
+from twotower_jax.sweeps.wrong_words import MOST, check_number
+
+# Keys that cannot be tuned: names of runs, held-out data, and the evaluation.
+NO_AXES = (*NOT_DIFFERENCES, "arms", "data", "evaluation", "experiment", "hydra")
+
+
+class Names(NamedTuple):
+    """The names under which `hydra.sweeper.arm_tune` finds an arm."""
+
+    kind: str  # its ``towers.kind``
+    label: str | None  # its label, the key ``arm``; None without one
+    choice: str | None  # its choice of the group ``arms``; None without one
 
 
 class Arm(NamedTuple):
-    """An arm of the study.
+    """An arm of the study."""
 
-    Attributes:
-      words: its overrides, without a seed.
-      names: the names under which it has axes of its own.
-      config: its configuration without a point.
-    """
-
-    words: tuple[str, ...]
-    names: Names
-    config: Config
+    words: tuple[str, ...]  # its overrides, without a seed
+    names: Names  # the names under which it has axes of its own
+    config: Config  # its configuration without a point
 
 
 class ArmGrid(NamedTuple):
-    """The points of an arm that are tried.
+    """The points of an arm that are tried."""
 
-    Attributes:
-      arm: the arm.
-      axes: the values of each axis.
-      points: of its grid.
-      configs: its configuration at each of these points.
-    """
-
-    arm: Arm
-    axes: Axes
-    points: list[Point]
-    configs: list[Config]
+    arm: Arm  # the arm
+    axes: Axes  # the values of each axis
+    points: list[Point]  # of its grid
+    configs: list[Config]  # its configuration at each of these points
 
 
 class TuningRun(NamedTuple):
@@ -62,16 +65,13 @@ def point_words(point: Point) -> list[str]:
 
 
 def tuning_run(
-    grid: ArmGrid, place: int, seed: int, pause: int | None = None
+    grid: ArmGrid, index: int, seed: int, pause: int | None = None
 ) -> TuningRun:
     """Return the run of an arm at a point, evaluated on validation alone.
 
     It has a folder of its own, so that the folder of the study has winners only.
-
-    Args:
-      pause: the step at which it pauses; None: it is trained to its end.
     """
-    start, words = grid.configs[place], grid.arm.words
+    start, words = grid.configs[index], grid.arm.words
     evaluation = replace(start.evaluation, test=False)
     name = f"{start.name}/{FOLDER}"
     config = replace(start, seed=seed, name=name, evaluation=evaluation, pause=pause)
@@ -79,7 +79,7 @@ def tuning_run(
     own = [f"seed={seed}", "evaluation.test=false", f"name='{quoted}'"]
     own += [f"pause={pause}"] if pause is not None else []
     kept = [w for w in words if not w.startswith(("name=", "evaluation.test="))]
-    return TuningRun([*kept, *point_words(grid.points[place]), *own], config)
+    return TuningRun([*kept, *point_words(grid.points[index]), *own], config)
 
 
 def valid_metric(config: Config, metric: str) -> float | None:
@@ -93,11 +93,11 @@ def valid_metric(config: Config, metric: str) -> float | None:
         result = record.read("result")
         return None if result is None else result["metrics"]["valid"].get(metric)
     best = None
-    for one in record.metrics():
-        value = one.get("valid", {}).get(metric)
+    for line in record.metrics():
+        value = line.get("valid", {}).get(metric)
         if value is not None and (best is None or value > best):
             best = value
-        if one["step"] >= config.pause:
+        if line["step"] >= config.pause:
             break
     return best
 
@@ -105,12 +105,6 @@ def valid_metric(config: Config, metric: str) -> float | None:
 def test_runs(config: Config, seeds: Iterable[int]) -> tuple[str, ...]:
     """Return the names of the folders of a winner's runs."""
     return tuple(fingerprint(replace(config, seed=seed)) for seed in seeds)
-
-
-def check_trials(trials: int | None) -> None:
-    """Refuse a number of trials below one; None is the whole grid."""
-    if trials is not None:
-        whole_number("hydra.sweeper.trials", trials, 1)
 
 
 def check_set_once(words: Iterable[str], grid: ArmGrid, option: str) -> None:
@@ -158,9 +152,120 @@ def check_metric(metric: str, grids: Iterable[ArmGrid]) -> None:
 def check_one_folder(arms: Sequence[Arm]) -> None:
     """Refuse arms in different folders."""
     first, *others = (str(run_folder(arm.config).parent) for arm in arms)
-    for place in others:
-        if place != first:
+    for folder in others:
+        if folder != first:
             raise InputError(
                 f"the arms of a selection are kept in one folder, not in {first} "
-                f"and {place}; give them one name= and output="
+                f"and {folder}; give them one name= and output="
             )
+
+
+# --- axes -----------------------------------------------------------------------------
+
+
+class AllAxes(NamedTuple):
+    """The axes of a selection."""
+
+    common: Axes  # the axes of all arms but the baselines, which no training changes
+    own: dict[str, Axes]  # axes of single arms, by name
+
+    def of(self, names: Names) -> Axes:
+        """Return the axes of an arm; its own replace common ones of the same key.
+
+        Examples:
+          >>> axes = AllAxes({"rate": ["1", "2"]}, {"ease": {"l2": ["1"]}, "a": {}})
+          >>> axes.of(Names("two_tower", "a", None))
+          {'rate': ['1', '2']}
+        """
+        axes = {} if names.kind in BASELINES else dict(self.common)
+        for name in dict.fromkeys(names):
+            axes |= self.own.get(name or "", {})
+        return axes
+
+
+def read_axes(options: Options) -> AllAxes:
+    """Return the axes of the options."""
+    own = {
+        str(name): _axes(f"hydra.sweeper.arm_tune.{name}", values)
+        for name, values in options.arm_tune.items()
+    }
+    return AllAxes(_axes("hydra.sweeper.tune", options.tune), own)
+
+
+def check_axes(axes: AllAxes, arms: Iterable[Names]) -> None:
+    """Refuse axes of unknown arms, a study without an axis, and too many points.
+
+    Axes of baselines may stay unused: the sweeper has defaults of them.
+    """
+    arms = list(arms)
+    names = {name for arm in arms for name in arm if name is not None}
+    for name in axes.own:
+        if name not in names and name not in BASELINES:
+            near = closest(name, sorted(names))
+            shown = ", ".join(map(repr, sorted(names)))
+            raise InputError(
+                f"hydra.sweeper.arm_tune.{name}: no arm has this label, this choice of "
+                f"arms= or this towers.kind{f' ({near})' if near else ''}; give one of "
+                f"{shown}"
+            )
+    for arm in arms:
+        if (points := grid_size(axes.of(arm))) > MOST:
+            listed = " and ".join(axes.of(arm))
+            raise InputError(
+                f"hydra.sweeper.tune and arm_tune give an arm {points:,} points of "
+                f"{listed}; an arm has at most {MOST:,}: give fewer values"
+            )
+    if not any(axes.of(arm) for arm in arms):
+        raise InputError(
+            "no arm of this study has an axis to tune; give one, such as hydra.sweeper."
+            "tune={optimizer.learning_rate:[0.02,0.05,0.1]}, or leave out "
+            "hydra/sweeper"
+        )
+
+
+def _axes(option: str, values: Any) -> Axes:
+    """Return the axes that one option holds, {key: values as on the command line}."""
+    if not isinstance(values, Mapping) and not OmegaConf.is_dict(values):
+        raise InputError(
+            f"{option}={values} holds no axes; write {option}={{loss.temperature:"
+            "[0.05,0.1]}"
+        )
+    for key in values:
+        check_axis(option, str(key))
+    return {str(key): _axis(option, str(key), value) for key, value in values.items()}
+
+
+def check_axis(option: str, key: str) -> None:
+    """Refuse an axis that changes the data or the metric that validation compares.
+
+    Examples:
+      >>> check_axis("hydra.sweeper.tune", "loss.temperature")
+      >>> check_axis("hydra.sweeper.tune", "data.valid_share")
+      Traceback (most recent call last):
+        ...
+      InputError: hydra.sweeper.tune.data.valid_share cannot be tuned
+    """
+    if key.partition(".")[0] in NO_AXES:
+        raise InputError(
+            f"{option}.{key} cannot be tuned: validation compares models of "
+            "an arm on the same data by the same metric; put it into "
+            "hydra.sweeper.params, or leave it out"
+        )
+
+
+def _axis(option: str, key: str, values: Any) -> list[str]:
+    """Return the distinct values of an axis, from `0.05,0.1` or a list."""
+    if OmegaConf.is_list(values):
+        values = ",".join("null" if word is None else str(word) for word in values)
+    if OmegaConf.is_dict(values):
+        raise InputError(
+            f"{option}.{key} holds keys; write each axis in one, such as "
+            f"{key}.{next(iter(values), 'name')}: 0.05,0.1"
+        )
+    if values is None or not str(values).strip():
+        raise InputError(f"{option}.{key} is empty; give its values, such as 0.05,0.1")
+    (word,) = OverridesParser.create().parse_overrides([f"{key}={values}"])
+    check_number([word])
+    if word.is_sweep_override():
+        return list(dict.fromkeys(map(str, word.sweep_string_iterator())))
+    return [word.get_value_element_as_str()]

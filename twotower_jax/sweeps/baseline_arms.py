@@ -16,8 +16,7 @@ from rich.console import Console
 from twotower_jax.config import Config
 from twotower_jax.errors import InputError
 from twotower_jax.run.folder import RunFolder, run_folder
-from twotower_jax.sweeps.compose import command_line, compose_all, to_config
-from twotower_jax.sweeps.files_once import FilesOnce
+from twotower_jax.sweeps.compose import FilesOnce, command_line, compose_all, to_config
 from twotower_jax.sweeps.jobs import EXPECTED, SWEEP
 from twotower_jax.training.progress import make_console
 
@@ -103,45 +102,50 @@ def run_baselines(configs: Sequence[Config]) -> None:
     of the sweep has begun a run, for its input is wrong, no baseline does either.
     """
     begun = [
-        one for one in configs if any(run_folder(one).parent.glob("*/config.yaml"))
+        config
+        for config in configs
+        if any(run_folder(config).parent.glob("*/config.yaml"))
     ]
     if not begun:
         return
     from twotower_jax.run.loader import cached_loader
 
-    load, large = cached_loader(), set()
+    load, large, configs = cached_loader(), set(), []
     for config in begun:
         try:
             if fits(config, load, large):
                 SWEEP.claim(config)
-                _run_now(replace(config, baselines=False), load)
+                configs.append(replace(config, baselines=False))
         except InputError as error:
             SWEEP.fail(error)
+    _run_in_turn(configs, load=load)
 
 
 def run_later(configs: Sequence[Config]) -> None:
     """Run what another process worked on, and print a line for each."""
-    from twotower_jax.run.loader import cached_loader
-
-    load = cached_loader()
-    for config in configs:
-        try:
-            _run_now(config, load, make_console())
-        except EXPECTED as error:
-            SWEEP.fail(error)
+    _run_in_turn(configs, make_console())
 
 
-def _run_now(
-    config: Config, load: Callable[[Config], Any], console: Console | None = None
+def _run_in_turn(
+    configs: Sequence[Config],
+    console: Console | None = None,
+    load: Callable[[Config], Any] | None = None,
 ) -> None:
-    """Run in this process, its output on a console, and print a line."""
+    """Run one after the other, each output on a console, and print a line for each."""
     # Imported on use, for they import JAX.
     from twotower_jax.report.console import print_line
-    from twotower_jax.run.execute import Sharing, run
+    from twotower_jax.sweeps.runner import IN_TURN, run_many
 
-    shared = Sharing(load, wait=True)
-    result = run(config, console=console, command=command_line(), shared=shared)
-    print_line(make_console(), config, result, [])
+    command = command_line()
+    for outcome in run_many(
+        configs, console=console, command=command, options=IN_TURN, load=load
+    ):
+        if console is not None:
+            outcome.show(console)
+        if isinstance(outcome.error, EXPECTED):
+            SWEEP.fail(outcome.error)
+        else:
+            print_line(make_console(), outcome.config, outcome.get(), [])
 
 
 def fits(config: Config, load: Callable[[Config], Any], large: set[str]) -> bool:

@@ -26,8 +26,7 @@ from twotower_jax.sweeps.baseline_arms import (
 )
 from twotower_jax.sweeps.compose import check_groups
 from twotower_jax.sweeps.jobs import SWEEP
-from twotower_jax.sweeps.number import check_number
-from twotower_jax.sweeps.wrong_words import parse_sweep
+from twotower_jax.sweeps.wrong_words import check_number, parse_sweep
 
 if TYPE_CHECKING:
     from twotower_jax.study.description import Description
@@ -65,8 +64,8 @@ def check_arms(config: DictConfig, study: "Description") -> list[Config]:
         (jobs,) = BasicSweeper.split_arguments([*named, *swept], None)
     except (HydraException, OmegaConfBaseException, AssertionError):
         return []
-    for one in (*named, *swept):
-        _check_once(one)
+    for word in (*named, *swept):
+        _check_once(word)
     jobs = [tuple(job) for job in jobs]
     arms = list(dict.fromkeys(map(_seedless, jobs)))
     for words in arms:
@@ -76,14 +75,15 @@ def check_arms(config: DictConfig, study: "Description") -> list[Config]:
         return []
     baselines = plan_baselines(jobs, [config for _, config in planned])
     # A part of a study may lack the base arm and controls that its file names.
-    part = {one.key_or_group for one in swept} & set(sweeper.params or {}) - {"seed"}
-    by_hand = any("callbacks.study.base" in one for one in config.hydra.overrides.hydra)
+    part = {word.key_or_group for word in swept} & set(sweeper.params or {}) - {"seed"}
+    by_hand = any(
+        "callbacks.study.base" in word for word in config.hydra.overrides.hydra
+    )
     whole = len(planned) == len(arms) and (by_hand or not part)
-    from twotower_jax.sweeps.planned import Planned, check_planned
+    from twotower_jax.sweeps.planned import check_planned
 
-    fitted = {_seedless(words): replace(one, seed=0) for words, one in baselines}
-    checked = [Planned(words, one) for words, one in (*planned, *fitted.items())]
-    for warning in check_planned(checked, study, whole=whole):
+    fitted = {_seedless(words): replace(arm, seed=0) for words, arm in baselines}
+    for warning in check_planned([*planned, *fitted.items()], study, whole=whole):
         print_warning(warning)
     return [config for _, config in baselines]
 
@@ -136,11 +136,7 @@ class StudyCallback(Callback):
     """
 
     def __init__(self, objective: bool = True, **given: Any):
-        """Keep the parts of the description.
-
-        Args:
-          given: the fields of `study.description.Description`; None where not given.
-        """
+        """Keep the parts of the description."""
         self._objective, self._given = objective, given
         self._baselines: list[Config] = []
 

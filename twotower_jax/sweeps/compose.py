@@ -5,10 +5,11 @@ Nothing here imports JAX: wrong input is refused before the libraries are loaded
 
 import copy
 import dataclasses
+import functools
 import os
 import shlex
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from hydra import compose, initialize_config_module
@@ -17,19 +18,59 @@ from hydra.core.config_store import ConfigNode, ConfigStore
 from hydra.core.default_element import GroupDefault
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
 from hydra.types import HydraContext
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
 from twotower_jax.config import Config, to_dict
 from twotower_jax.config.root import FAMILIES
 from twotower_jax.errors import InputError
 from twotower_jax.registry import load_installed
 from twotower_jax.study.naming import name_arms
-from twotower_jax.sweeps.files_once import FilesOnce
-from twotower_jax.sweeps.number import check_number
-from twotower_jax.sweeps.wrong_words import quote_places, unknown_key
+from twotower_jax.sweeps.wrong_words import check_number, quote_places, unknown_key
 
 CONF = "twotower_jax.conf"
+KEPT = 64  # compositions
+
+
+class FilesOnce:
+    """Composes overrides; files are composed once for all values of a key.
+
+    Hydra takes a quarter of a second for the files.
+    """
+
+    def __init__(self, make: Callable[..., DictConfig]):
+        """Prepare the compositions."""
+        self._anew, self._kept = make, functools.lru_cache(maxsize=KEPT)(make)
+
+    def compose(self, words: Sequence[str]) -> DictConfig:
+        """Return the composed configuration of overrides, as `make` composes it."""
+        parsed = OverridesParser.create().parse_overrides(list(words))
+        values = [word for word in parsed if _is_value(word)]
+        others = [word.input_line for word in parsed if word not in values]
+        # The files of a folder of the user may have changed.
+        anew = any("hydra.searchpath" in (word or "") for word in others)
+        made = copy.deepcopy((self._anew if anew else self._kept)(*others))
+        try:
+            for word in values:
+                add = word.is_force_add()
+                OmegaConf.update(made, word.key_or_group, word.value(), force_add=add)
+        except OmegaConfBaseException:
+            return self._anew(*words)  # for the message of Hydra
+        return made
+
+
+def _is_value(word: Override) -> bool:
+    """Return whether an override sets a key, after all files have been read."""
+    key, loader = word.key_or_group, GlobalHydra.instance().config_loader()
+    return (
+        word.type in (OverrideType.CHANGE, OverrideType.FORCE_ADD)
+        and word.package is None
+        and not word.is_sweep_override()
+        and not key.startswith("hydra")
+        and not loader.repository.group_exists(key)  # type: ignore[attr-defined]
+    )
 
 
 class _Nodes(dict):
@@ -196,11 +237,11 @@ def check_groups(words: Iterable[str]) -> None:
     if arm in (None, "null"):
         return
     loader: Any = GlobalHydra.instance().config_loader()
-    found = loader.repository.load_config(f"arms/{arm}")
-    for one in found.defaults_list if found else ():
-        if not isinstance(one, GroupDefault) or not one.is_override():
+    file = loader.repository.load_config(f"arms/{arm}")
+    for default in file.defaults_list if file else ():
+        if not isinstance(default, GroupDefault) or not default.is_override():
             continue
-        group, own = str(one.group).lstrip("/"), str(one.value)
+        group, own = str(default.group).lstrip("/"), str(default.value)
         if given.get(group, own) != own:
             raise InputError(
                 f"{group}={given[group]} and arms={arm} are given, and this arm is "

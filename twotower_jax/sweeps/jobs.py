@@ -7,11 +7,13 @@ unpickling that value in the process of the sweep notes it there.
 
 import os
 import sys
+import time
 import traceback
 from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from twotower_jax.config import Config
 from twotower_jax.errors import (
@@ -24,15 +26,51 @@ from twotower_jax.errors import (
     file_error,
     shown,
 )
-from twotower_jax.run.folder import run_folder
-from twotower_jax.sweeps.countdown import Countdown
+from twotower_jax.run.folder import RunFolder, run_folder
+
+if TYPE_CHECKING:
+    from twotower_jax.sweeps.worker_process import WorkerPool
 
 
-class Worker(Protocol):
-    """A process that makes runs of a sweep."""
+class Countdown:
+    """Counts the runs of a list of jobs as they end.
 
-    def end(self) -> None:
-        """Let it end, and wait for it."""
+    The time left is the mean time of the runs that this process has seen end, for each
+    run that is left. Runs that had finished before take no time and do not count.
+    """
+
+    def __init__(
+        self, folders: Iterable[Path], clock: Callable[[], float] = time.perf_counter
+    ):
+        """Begin the count; the clock gives seconds."""
+        self._folders = list(folders)
+        self._left = {
+            folder for folder in self._folders if not RunFolder(folder).is_done()
+        }
+        self._timed, self._ended = len(self._left), 0
+        self._clock, self._begin = clock, clock()
+
+    def ended(self, folder: Path) -> str:
+        """Count a job that has ended.
+
+        Examples:
+          >>> seconds = iter([0.0, 10.0, 30.0])
+          >>> runs = [Path("a"), Path("b"), Path("c")]
+          >>> count = Countdown(runs, clock=lambda: next(seconds))
+          >>> count.ended(Path("a"))
+          'run 1 of 3, 20 s left'
+          >>> count.ended(Path("b"))
+          'run 2 of 3, 15 s left'
+        """
+        self._ended += 1
+        self._left.discard(folder)
+        text = f"run {self._ended} of {len(self._folders)}"
+        seen = self._timed - len(self._left)
+        if not seen or not self._left:
+            return text
+        seconds = (self._clock() - self._begin) / seen * len(self._left)
+        left = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+        return f"{text}, {left} left"
 
 
 class FailedJobError(Exception):
@@ -48,27 +86,22 @@ EXPECTED = (
 
 @dataclass
 class SweepState:
-    """The sweep that a process runs.
+    """The sweep that a process runs."""
 
-    Attributes:
-      process: id of the process of the sweep, None where there is none.
-      folders: folders that the sweep has put runs into.
-      labels: the label (``arm``) of each run, by the run's folder.
-      failures: the errors of jobs and of the report.
-      broken: why the data of some jobs cannot be read, by the section ``data``.
-      countdown: of the jobs, where their number is known.
-      later: runs that another process worked on, which are run last.
-      workers: processes that make runs of the sweep.
-    """
-
+    # Id of the process of the sweep, None where there is none.
     process: int | None = None
+    # Folders that the sweep has put runs into.
     folders: set[Path] = field(default_factory=set)
+    # The label (``arm``) of each run, by the run's folder.
     labels: dict[Path, str | None] = field(default_factory=dict)
+    # The errors of jobs and of the report.
     failures: list[Exception] = field(default_factory=list)
+    # Why the data of some jobs cannot be read, by the section ``data``.
     broken: dict[str, str] = field(default_factory=dict)
-    countdown: Countdown | None = None
+    countdown: Countdown | None = None  # of the jobs, where their number is known
+    # Runs that another process worked on, which are run last.
     later: list[Config] = field(default_factory=list)
-    workers: list["Worker"] = field(default_factory=list)
+    pool: "WorkerPool | None" = None  # processes that make runs of the sweep
 
     def begin(self) -> None:
         """Begin a sweep in this process, without any notes."""
@@ -87,8 +120,8 @@ class SweepState:
 
     def end_workers(self) -> None:
         """End the processes that make runs; a training there saves its state before."""
-        while self.workers:
-            self.workers.pop().end()
+        if self.pool is not None:
+            self.pool.end()
 
     def is_here(self) -> bool:
         """Return whether this process is that of the sweep; a fork of it is not."""
@@ -157,16 +190,11 @@ class JobOutcome:
     """The outcome of a job; a failed job returns it to the sweeper.
 
     It is not a number, so that no sweeper takes a failure for an objective.
-
-    Attributes:
-      folder: the folder that holds the job's run; empty for a failed job.
-      error: the message of a failure, None for a finished job.
-      wrong_input: whether the failure is an InputError.
     """
 
-    folder: str
-    error: str | None = None
-    wrong_input: bool = False
+    folder: str  # the folder that holds the job's run; empty for a failed job
+    error: str | None = None  # the message of a failure, None for a finished job
+    wrong_input: bool = False  # whether the failure is an InputError
 
     def __repr__(self) -> str:
         return self.error or self.folder

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from twotower_jax.config import Config, to_dict
 from twotower_jax.data.sources import SOURCES
@@ -18,17 +17,8 @@ from twotower_jax.study.trained import trained_arms
 from twotower_jax.study.tuning import TUNED_KEYS
 from twotower_jax.sweeps.jobs import check_label
 
-
-class Planned(NamedTuple):
-    """An arm of a sweep before it runs.
-
-    Attributes:
-      words: its overrides on the command line, without the seed.
-      config: the configuration that they compose.
-    """
-
-    words: tuple[str, ...]
-    config: Config
+# The overrides of an arm, without the seed, and the configuration that they compose.
+Planned = tuple[tuple[str, ...], Config]
 
 
 def check_planned(
@@ -38,8 +28,8 @@ def check_planned(
     study, warnings = study or Description(), []
     check_apart(arms)
     folders: dict[Path, list[Config]] = {}
-    for arm in arms:
-        folders.setdefault(run_folder(arm.config).parent, []).append(arm.config)
+    for _, config in arms:
+        folders.setdefault(run_folder(config).parent, []).append(config)
     for folder, configs in folders.items():
         before = _finished_configs(folder)
         _check_data(folder, configs, before)
@@ -58,13 +48,13 @@ def check_planned(
 
 def check_apart(arms: Sequence[Planned]) -> None:
     """Refuse two arms that are one configuration, under one label or two."""
-    places: dict[Path, Planned] = {}
-    for arm in arms:
-        same = places.setdefault(run_folder(arm.config), arm)
-        check_label(same.config.arm, arm.config.arm)
-        if same.words != arm.words:
-            first = " ".join(word for word in same.words if word not in arm.words)
-            second = " ".join(word for word in arm.words if word not in same.words)
+    planned: dict[Path, Planned] = {}
+    for words, config in arms:
+        earlier, same = planned.setdefault(run_folder(config), (words, config))
+        check_label(same.arm, config.arm)
+        if earlier != words:
+            first = " ".join(word for word in earlier if word not in words)
+            second = " ".join(word for word in words if word not in earlier)
             raise InputError(
                 f"{first} and {second} are one configuration; leave one of them out of "
                 "the sweep, or set what differs"
@@ -84,7 +74,9 @@ def _check_data(folder: Path, configs: Sequence[Config], before: list[dict]) -> 
     ours = [{"data": to_dict(config)["data"]} for config in configs]
     remedy = "set name= so that each data set has a folder of its own"
     if keys := differing_keys(ours):
-        values = list(dict.fromkeys(flatten(one)[keys[0]] for one in ours))
+        values = list(
+            dict.fromkeys(flatten(keys_of_arm)[keys[0]] for keys_of_arm in ours)
+        )
         raise InputError(
             f"{keys[0]}={','.join(values)}: arms on different data cannot be compared, "
             f"and all of these would be in {folder}; {remedy}"
@@ -127,14 +119,12 @@ def evaluated_metrics(config: Config) -> list[str]:
 
 
 def check_metric(metric: str | None, configs: Sequence[Config]) -> None:
-    """Refuse a primary metric that no arm will have.
-
-    Args:
-      metric: the primary metric of the study, None for the default.
-    """
+    """Refuse a primary metric that no arm will have."""
     if metric is None:
         return
-    metrics = list(dict.fromkeys(n for one in configs for n in evaluated_metrics(one)))
+    metrics = list(
+        dict.fromkeys(n for config in configs for n in evaluated_metrics(config))
+    )
     if metric not in metrics:
         near = closest(metric, metrics)
         stems = ", ".join(dict.fromkeys(name.partition("@")[0] for name in metrics))
@@ -150,9 +140,6 @@ def check_metric(metric: str | None, configs: Sequence[Config]) -> None:
 def check_base(base: str | None, names: Sequence[str]) -> None:
     """Refuse a base arm that is not an arm of the study.
 
-    Args:
-      base: the name of the base arm, None for a choice by configuration.
-
     Examples:
       >>> check_base("uniform", ["uniform", "in_batch"])
       >>> check_base(None, [])
@@ -165,9 +152,6 @@ def check_base(base: str | None, names: Sequence[str]) -> None:
 
 def check_controls(controls: Mapping[str, str] | None, names: Sequence[str]) -> None:
     """Refuse a declared control between arms that the study does not have.
-
-    Args:
-      controls: {arm: its control}; None for none.
 
     Examples:
       >>> check_controls({"half hard": "none hard"}, ["half hard", "none hard"])
@@ -214,4 +198,6 @@ def control_warnings(
         dict(sorted(trained.items())), base.arm, tuned=tuned, declared=declared
     )
     missing = [] if base.arm else [base.sentence]
-    return missing + [one.warning for one in controls.values() if one.warning]
+    return missing + [
+        control.warning for control in controls.values() if control.warning
+    ]

@@ -1,4 +1,4 @@
-"""How Hydra gets to know the launcher and the sweeper of this package.
+"""Hydra's launcher `hydra/launcher=fused` and sweeper `hydra/sweeper=select`.
 
 Hydra takes plugins of the package ``hydra_plugins`` only and imports every file of it,
 in every program of the environment. So the plugins get names there, but no file.
@@ -6,12 +6,30 @@ in every program of the environment. So the plugins get names there, but no file
 
 import importlib
 import sys
+from collections.abc import Sequence
+from contextlib import closing
+from functools import partial
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, configure_log, run_job, setup_globals
+from hydra.plugins.launcher import Launcher
 from hydra.plugins.plugin import Plugin
+from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from twotower_jax.config import Config
+from twotower_jax.config.checks import true_or_false, whole_number
+from twotower_jax.errors import InputError
+from twotower_jax.sweeps.baseline_arms import as_job
+from twotower_jax.sweeps.compose import command_line, compose_job, job_config
+from twotower_jax.sweeps.jobs import SWEEP
+from twotower_jax.sweeps.options import FusedOptions, Options
+from twotower_jax.training.progress import make_console
 
 PLUGIN = "hydra_plugins.twotower_jax"
 
@@ -31,15 +49,140 @@ class KeepsSetup:
         self.sweep_config = config
 
 
-def register(plugin: type[Plugin]) -> None:
-    """Make a plugin known to Hydra under its name in `PLUGIN`."""
+class FusedLauncher(KeepsSetup, Launcher):
+    """Runs the jobs of a sweep side by side; each job of Hydra is given its outcome."""
+
+    __module__ = PLUGIN
+
+    def __init__(
+        self,
+        workers: int | None = None,
+        together: bool | None = None,
+        processes: bool = False,
+    ):
+        self._options = FusedOptions(workers, together, processes)
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        """Run the jobs and return their values in order."""
+        setup_globals()
+        _check(self._options)
+        hydra = self.sweep_config.hydra
+        configure_log(hydra.hydra_logging, hydra.verbose)
+        Path(str(hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
+        jobs = [
+            self._compose(overrides, number)
+            for number, overrides in enumerate(job_overrides, initial_job_idx)
+        ]
+        configs = list(map(_valid, jobs))
+        # Imported after the checks, for they import JAX.
+        from twotower_jax.compiler import set_up
+        from twotower_jax.sweeps.runner import run_many
+        from twotower_jax.sweeps.worker_process import WorkerPool
+
+        set_up()
+        SWEEP.pool = SWEEP.pool or WorkerPool()
+        console = make_console()
+        outcomes = run_many(
+            [config for config in configs if config is not None],
+            console=console,
+            command=command_line(),
+            options=self._options,
+            pool=SWEEP.pool,
+        )
+        returns = []
+        with closing(outcomes):
+            for job, config in zip(jobs, configs, strict=True):
+                task = self.function
+                if config is not None:
+                    made = {"outcome": next(outcomes), "console": console}
+                    task = partial(self.function, **made)
+                returns.append(self._run(job, task))
+        return returns
+
+    def _compose(self, overrides: Sequence[str], number: int) -> DictConfig:
+        job = compose_job(self.context, self.sweep_config, overrides)
+        with open_dict(job):
+            job.hydra.job.id = job.hydra.job.num = number
+        return job
+
+    def _run(self, job: DictConfig, task: TaskFunction) -> JobReturn:
+        return run_job(
+            hydra_context=self.context,
+            task_function=task,
+            config=job,
+            job_dir_key="hydra.sweep.dir",
+            job_subdir_key="hydra.sweep.subdir",
+        )
+
+
+def _check(options: FusedOptions) -> None:
+    """Refuse values of another type, and processes beside one program."""
+    if options.workers is not None:
+        whole_number("hydra.launcher.workers", options.workers, 1)
+    if options.together is not None:
+        true_or_false("hydra.launcher.together", options.together)
+    true_or_false("hydra.launcher.processes", options.processes)
+    if options.processes and options.together:
+        raise InputError(
+            "hydra.launcher.together=true trains runs as one program, and "
+            "hydra.launcher.processes=true each in a process; leave one of them out"
+        )
+
+
+def _valid(job: DictConfig) -> Config | None:
+    """Return the job's configuration, None where its own task reports the error."""
+    try:
+        return as_job(job_config(job), job.hydra)
+    except (InputError, OmegaConfBaseException):
+        return None
+
+
+class SelectSweeper(KeepsSetup, Sweeper):
+    """Tunes the axes of each arm on validation and tests the winners."""
+
+    __module__ = PLUGIN
+
+    def __init__(
+        self,
+        params: dict[str, Any] | None,
+        tune: dict[str, Any] | None,
+        arm_tune: dict[str, Any] | None,
+        **options: Any,
+    ):
+        self._options = Options(
+            dict(params or {}), dict(tune or {}), dict(arm_tune or {}), **options
+        )
+
+    def setup(self, **parts: Any) -> None:
+        """Keep the objects of Hydra, and make the launcher of the sweep."""
+        super().setup(**parts)
+        self._launcher = Plugins.instance().instantiate_launcher(**parts)
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Tune, choose, test."""
+        # Imported on use: a single run, or a misspelt key, needs none of it.
+        from twotower_jax.sweeps.select import Selecting
+
+        selecting = Selecting(
+            self.context, self.sweep_config, self._launcher, self._options
+        )
+        selecting.run(arguments)
+
+
+def _register(*plugins: type[Plugin]) -> None:
+    """Make plugins known to Hydra under their names in `PLUGIN`."""
     parent, _, name = PLUGIN.partition(".")
     try:
         package = importlib.import_module(parent)
     except ImportError:  # no plugin is installed
         package = sys.modules[parent] = ModuleType(parent)
         package.__path__ = []
-    module = sys.modules[PLUGIN] = sys.modules[__name__]
-    setattr(package, name, module)
-    setattr(module, plugin.__name__, plugin)
-    Plugins.instance().register(plugin)
+    sys.modules[PLUGIN] = sys.modules[__name__]
+    setattr(package, name, sys.modules[__name__])
+    for plugin in plugins:
+        Plugins.instance().register(plugin)
+
+
+_register(FusedLauncher, SelectSweeper)

@@ -28,30 +28,24 @@ Place = tuple[int, int]  # an arm, and a point of its grid
 
 
 class Validation(NamedTuple):
-    """How points are judged.
+    """How points are judged."""
 
-    Attributes:
-      metric: on validation, larger is better.
-      seeds: of the runs of a point.
-      launch: runs jobs, and returns for each whether it finished with an objective.
-      print_line: prints a line.
-      minutes: the key that limits the time.
-      clock: seconds.
-      together: the least number of runs that begin at a time, where the time is
-        limited; arms that are fitted at once begin one by one.
-    """
-
-    metric: str
-    seeds: tuple[int, ...]
+    metric: str  # on validation, larger is better
+    seeds: tuple[int, ...]  # of the runs of a point
+    # Runs jobs, and returns for each whether it finished with an objective.
     launch: Callable[[list[TuningRun]], list[bool]]
-    print_line: Callable[[str], None]
-    minutes: str = "hydra.sweeper.minutes"
-    clock: Callable[[], float] = time.monotonic
+    print_line: Callable[[str], None]  # prints a line
+    minutes: str = "hydra.sweeper.minutes"  # the key that limits the time
+    clock: Callable[[], float] = time.monotonic  # seconds
+    # The least number of runs that begin at a time, where the time is limited; arms
+    # that are fitted at once begin one by one.
     together: int = 1
 
 
 def check_rungs(options: Options) -> None:
-    """Refuse rungs that do not ascend, eta below 2, and no minutes."""
+    """Refuse rungs that do not ascend, eta below 2, no trials and no minutes."""
+    if options.trials is not None:
+        whole_number("hydra.sweeper.trials", options.trials, 1)
     rungs = list(options.rungs)
     for rung in rungs:
         whole_number("hydra.sweeper.rungs", rung, 1)
@@ -92,9 +86,6 @@ def race(
 
     With a limit of time each rung has an equal part of what is left. It begins with the
     first point of each arm, and goes on to the next one of each while its part lasts.
-
-    Args:
-      options: rungs, eta and minutes of the sweeper.
     """
     begin, clock = validation.clock(), validation.clock
     trials: dict[Place, Trial] = {}
@@ -111,16 +102,16 @@ def race(
             rest = begin + 60 * options.minutes - over
             end = over + max(rest, 0) / (len(rungs) - number)
         tried: dict[Place, tuple[float, ...]] = {}
-        for places in _columns(left, size):
+        for batch in _columns(left, size):
             if tried and clock() >= end:
                 break
-            tried |= _judge(grids, places, pause, validation)
+            tried |= _judge(grids, batch, pause, validation)
         if len(tried) < (points := sum(map(len, left.values()))):
             validation.print_line(_too_short(validation.minutes, len(tried), points))
-        for (arm, place), values in tried.items():
+        for (arm, index), values in tried.items():
             final = pause is None or is_exact(grids[arm])
-            point = grids[arm].points[place]
-            trials[arm, place] = Trial(point, values, None if final else pause)
+            point = grids[arm].points[index]
+            trials[arm, index] = Trial(point, values, None if final else pause)
         left = _better(grids, tried, trials, options.eta, len(validation.seeds))
         if pause is not None and (going := sum(map(len, left.values()))):
             validation.print_line(
@@ -128,8 +119,8 @@ def race(
             )
     return [
         tuple(
-            trials.get((arm, place), Trial(point, (), left_at=0))
-            for place, point in enumerate(grid.points)
+            trials.get((arm, index), Trial(point, (), left_at=0))
+            for index, point in enumerate(grid.points)
         )
         for arm, grid in enumerate(grids)
     ]
@@ -146,37 +137,33 @@ def is_exact(grid: ArmGrid) -> bool:
 
 
 def _columns(left: dict[int, list[int]], size: int | None) -> Iterable[list[Place]]:
-    """Yield the points to run together: the next one of each arm, repeated.
-
-    Args:
-      size: the least number of points that are yielded together; None: all.
-    """
-    places: list[Place] = []
+    """Yield the points to run together: the next one of each arm, repeated."""
+    chosen: list[Place] = []
     for column in itertools.zip_longest(*left.values()):
         points = zip(left, column, strict=True)
-        places += [(arm, place) for arm, place in points if place is not None]
-        if size is not None and len(places) >= size:
-            yield places
-            places = []
-    if places:
-        yield places
+        chosen += [(arm, index) for arm, index in points if index is not None]
+        if size is not None and len(chosen) >= size:
+            yield chosen
+            chosen = []
+    if chosen:
+        yield chosen
 
 
 def _judge(
     grids: Sequence[ArmGrid],
-    places: Sequence[Place],
+    points: Sequence[Place],
     pause: int | None,
     validation: Validation,
 ) -> dict[Place, tuple[float, ...]]:
     """Return the metric of each point, one value per run that finished with one."""
     runs = [
         (
-            (arm, place),
+            (arm, index),
             tuning_run(
-                grids[arm], place, seed, None if is_exact(grids[arm]) else pause
+                grids[arm], index, seed, None if is_exact(grids[arm]) else pause
             ),
         )
-        for arm, place in places
+        for arm, index in points
         for seed in validation.seeds
     ]
     finished = validation.launch([run for _, run in runs])
@@ -185,7 +172,7 @@ def _judge(
         value = valid_metric(run.config, validation.metric) if done else None
         if value is not None:
             values[where].append(value)
-    return {where: tuple(values[where]) for where in places}
+    return {where: tuple(values[where]) for where in points}
 
 
 def _better(
@@ -200,8 +187,8 @@ def _better(
     for arm, grid in enumerate(grids):
         if is_exact(grid):
             continue
-        mine = [place for one, place in tried if one == arm]
-        whole = [place for place in mine if len(tried[arm, place]) == runs]
-        whole.sort(key=lambda place: (-(trials[arm, place].mean or 0.0), place))
+        mine = [index for of_arm, index in tried if of_arm == arm]
+        whole = [index for index in mine if len(tried[arm, index]) == runs]
+        whole.sort(key=lambda index: (-(trials[arm, index].mean or 0.0), index))
         left[arm] = whole[: math.ceil(len(mine) / eta)]
     return left

@@ -6,7 +6,7 @@ selection there is the second part only.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
 from twotower_jax.config import Config, to_dict
-from twotower_jax.errors import InputError
+from twotower_jax.errors import InputError, closest
 from twotower_jax.report.selected import chosen_lines
 from twotower_jax.run.checks import check_names
 from twotower_jax.run.folder import RunFolder, run_folder
@@ -25,25 +25,34 @@ from twotower_jax.study.description import described
 from twotower_jax.study.grid import Axes, Point, grid_points, shuffled
 from twotower_jax.study.naming import name_arms
 from twotower_jax.study.selection import (
+    FILE,
     FOLDER,
     ArmChoice,
     Selection,
     choose,
+    read_selection,
     write_selection,
 )
-from twotower_jax.sweeps import arm_points, carried, planned
-from twotower_jax.sweeps.arm_points import Arm, ArmGrid, TuningRun, point_words
-from twotower_jax.sweeps.axes import Names, check_axes, read_axes
+from twotower_jax.sweeps import arm_points, planned
+from twotower_jax.sweeps.arm_points import (
+    Arm,
+    ArmGrid,
+    Names,
+    TuningRun,
+    check_axes,
+    point_words,
+    read_axes,
+)
 from twotower_jax.sweeps.baseline_arms import baseline_words, fits
 from twotower_jax.sweeps.callback import print_warning
-from twotower_jax.sweeps.compose import compose_job, job_config
-from twotower_jax.sweeps.countdown import Countdown
-from twotower_jax.sweeps.files_once import FilesOnce
-from twotower_jax.sweeps.jobs import SWEEP
+from twotower_jax.sweeps.compose import FilesOnce, compose_job, job_config
+from twotower_jax.sweeps.jobs import SWEEP, Countdown
 from twotower_jax.sweeps.options import Options
 from twotower_jax.sweeps.rungs import Validation, check_reached, check_rungs, race
 from twotower_jax.sweeps.wrong_words import parse_sweep
 from twotower_jax.training.progress import make_console
+
+OPTION = "hydra.sweeper.selection"
 
 
 def _remove_parameters(folder: Path) -> None:
@@ -79,7 +88,6 @@ class Selecting:
 
     def run(self, arguments: list[str]) -> None:
         """Tune and choose, or take the choices of an earlier selection; then test."""
-        arm_points.check_trials(self._options.trials)
         check_rungs(self._options)
         columns, seeds = self._columns(arguments)
         arms = [self._arm(words) for words in itertools.product(*columns)]
@@ -105,14 +113,14 @@ class Selecting:
         """Return the overrides of each key except the seed, and the seeds."""
         params = [f"{key}={values}" for key, values in self._options.params.items()]
         parsed = parse_sweep([*params, *arguments])
-        self._given = {one.key_or_group for one in parsed}
+        self._given = {column.key_or_group for column in parsed}
         (jobs,) = BasicSweeper.split_arguments(parsed, None)
         columns = [list(dict.fromkeys(column)) for column in zip(*jobs, strict=True)]
-        seeded = [one for one in columns if one[0].startswith("seed=")]
+        seeded = [column for column in columns if column[0].startswith("seed=")]
         words = seeded[0] if seeded else [f"seed={self._config.seed}"]
         texts = (word.removeprefix("seed=") for word in words)
         seeds = tuple(map(arm_points.read_seed, texts))
-        return [one for one in columns if one not in seeded], seeds
+        return [column for column in columns if column not in seeded], seeds
 
     def _arm(self, words: tuple[str, ...]) -> Arm:
         """Return an arm; refuse wrong input."""
@@ -126,13 +134,13 @@ class Selecting:
         """Return the baselines that are not among the arms, with `baselines=true`."""
         if not any(arm.config.baselines for arm in arms):
             return []
-        places = {run_folder(arm.config) for arm in arms}
+        folders = {run_folder(arm.config) for arm in arms}
         load, large = cached_loader(), set()
         words = baseline_words([arm.words for arm in arms])
         return [
             arm
             for arm in map(self._arm, words)
-            if run_folder(arm.config) not in places and fits(arm.config, load, large)
+            if run_folder(arm.config) not in folders and fits(arm.config, load, large)
         ]
 
     def _grid(self, arm: Arm, axes: Axes, points: list[Point]) -> ArmGrid:
@@ -151,7 +159,7 @@ class Selecting:
         """Refuse equal arms, and an unknown primary metric, base arm or control."""
         arms = [grid.arm for grid in grids]
         configs = [arm.config for arm in arms]
-        planned.check_apart([planned.Planned(arm.words, arm.config) for arm in arms])
+        planned.check_apart([(arm.words, arm.config) for arm in arms])
         given = OmegaConf.select(self._config, "hydra.callbacks.study") or {}
         given = {k: v for k, v in given.items() if k not in ("_target_", "objective")}
         study = described(given, "hydra.callbacks.study")
@@ -188,7 +196,7 @@ class Selecting:
         options = self._options
         metric = options.metric or grids[0].arm.config.training.metric
         arm_points.check_metric(metric, grids)
-        runs = sum(len(one.points) for one in grids) * len(self._tune_seeds)
+        runs = sum(len(grid.points) for grid in grids) * len(self._tune_seeds)
         self._print(
             f"tuning: {runs} runs on validation, then {len(seeds) * len(grids)} of the "
             "chosen points on test"
@@ -197,20 +205,20 @@ class Selecting:
         tried = race(grids, options, how)
         choices, winners = [], []
         for name, grid, trials in zip(names, grids, tried, strict=True):
-            places = [i for i, trial in enumerate(trials) if trial.left_at != 0]
-            begun = tuple(trials[place] for place in places)
+            indices = [i for i, trial in enumerate(trials) if trial.left_at != 0]
+            begun = tuple(trials[index] for index in indices)
             best, runs = choose(begun, len(self._tune_seeds)), ()
             if best is not None:
-                config = grid.configs[places[best]]
+                config = grid.configs[indices[best]]
                 runs = arm_points.test_runs(config, seeds)
                 winners.append(
                     grid._replace(points=[begun[best].point], configs=[config])
                 )
             choices.append(ArmChoice(name, grid.axes, begun, best, runs))
-        found = Selection(
+        selection = Selection(
             metric, self._tune_seeds, seeds, tuple(choices), options.trials
         )
-        return found, winners
+        return selection, winners
 
     def _carried(
         self, arms: list[Arm], names: list[str], seeds: tuple[int, ...]
@@ -219,18 +227,18 @@ class Selecting:
 
         As `_tuned`, without any run.
         """
-        path, source = carried.read_source(str(self._options.selection))
+        path, source = _read_source(str(self._options.selection))
         arm_points.check_seeds(source.tune_seeds, seeds)
-        by_name = {one.arm: one for one in source.arms}
+        by_name = {choice.arm: choice for choice in source.arms}
         choices, winners = [], []
         for name, arm in zip(names, arms, strict=True):
-            choice = carried.carried_choice(name, by_name, path)
+            choice = _carried_choice(name, by_name, path)
             point = choice.trials[choice.chosen or 0].point
             winners.append(self._grid(arm, choice.axes, [point]))
             runs = arm_points.test_runs(winners[-1].configs[0], seeds)
             choices.append(replace(choice, runs=runs))
-        found = replace(source, seeds=seeds, arms=tuple(choices), source=str(path))
-        return found, winners
+        selection = replace(source, seeds=seeds, arms=tuple(choices), source=str(path))
+        return selection, winners
 
     # --- runs ------------------------------------------------------------------------
 
@@ -248,10 +256,10 @@ class Selecting:
             )
         runs = [
             TuningRun(
-                [*one.arm.words, *point_words(one.points[0]), f"seed={seed}"],
-                replace(one.configs[0], seed=seed),
+                [*winner.arm.words, *point_words(winner.points[0]), f"seed={seed}"],
+                replace(winner.configs[0], seed=seed),
             )
-            for one in winners
+            for winner in winners
             for seed in seeds
         ]
         self._launch(runs)
@@ -262,9 +270,41 @@ class Selecting:
         jobs = [run.words for run in runs]
         returns = self._launcher.launch(jobs, initial_job_idx=self._launched)
         self._launched += len(jobs)
-        values = [one.return_value for one in returns]
+        values = [job.return_value for job in returns]
         return [isinstance(value, float) and value == value for value in values]
 
     def _print(self, *lines: str) -> None:
         for line in lines:
             make_console().print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _read_source(source: str) -> tuple[Path, Selection]:
+    """Return the file of an earlier selection, and its content."""
+    path = Path(source)
+    path = path if path.name == FILE else path / FILE
+    selection = read_selection(path.parent)
+    if selection is None:
+        raise InputError(
+            f"{OPTION}={source}: there is no {path}; name the {FILE} of a study that "
+            "hydra/sweeper=select has tuned, or its folder"
+        )
+    return path, selection
+
+
+def _carried_choice(
+    name: str, source: Mapping[str, ArmChoice], path: Path
+) -> ArmChoice:
+    """Return the choice of an arm in an earlier selection."""
+    if name not in source:
+        near = closest(name, list(source))
+        raise InputError(
+            f"{OPTION}={path} has no arm {name!r}{f' ({near})' if near else ''}; it "
+            f"has {', '.join(map(repr, source))}; tune this arm there, leave it out, "
+            "or give it the label of its settings (arm=...)"
+        )
+    if source[name].chosen is None:
+        raise InputError(
+            f"{OPTION}={path}: no point of {name!r} was finished by all its runs, so "
+            "that nothing was chosen for it; tune it there again, or leave it out"
+        )
+    return source[name]

@@ -23,11 +23,7 @@ from typing import Any
 
 
 class _Worker:
-    """The loop over the orders of the sweep.
-
-    Args:
-      channel: to the sweep.
-    """
+    """The loop over the orders of the sweep."""
 
     def __init__(self, channel: Connection):
         from twotower_jax.run.loader import cached_loader

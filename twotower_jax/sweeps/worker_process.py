@@ -21,7 +21,7 @@ from twotower_jax.config import Config, to_dict
 from twotower_jax.errors import DataError, LostProcessError, file_error, shown
 from twotower_jax.run.execute import Sharing
 from twotower_jax.run.folder import run_folder
-from twotower_jax.sweeps.jobs import EXPECTED, SWEEP
+from twotower_jax.sweeps.jobs import EXPECTED
 from twotower_jax.training.progress import ProgressLine
 from twotower_jax.training.signals import Stopped
 
@@ -70,13 +70,13 @@ class WorkerProcess:
         self, config: Config, order: dict[str, Any], shared: Sharing
     ) -> Iterator[tuple[str, Any]]:
         """Send an order, and yield what comes back; pass a signal on."""
-        channel, told = self._started(), False
+        channel, passed_on = self._started(), False
         orders = [order | {"wait": shared.wait}]
         while True:
             number = shared.request.number if shared.request else None
-            if number is not None and not told:
+            if number is not None and not passed_on:
                 orders.append({"signal": number})
-                told = True
+                passed_on = True
             try:
                 while orders:
                     _send(channel, orders.pop(0))
@@ -94,8 +94,8 @@ class WorkerProcess:
             words = (str(theirs.fileno()), ",".join(map(str, self.cores)))
             # -P: the working directory is not searched for modules.
             module = ("-P", "-m", "twotower_jax.sweeps.worker")
-            places = (os.environ.get("PYTHONPATH"), _place())
-            path = os.pathsep.join(filter(None, places))
+            folders = (os.environ.get("PYTHONPATH"), _place())
+            path = os.pathsep.join(filter(None, folders))
             self._process = subprocess.Popen(  # noqa: S603  this package's own module
                 [sys.executable, *module, *words],
                 pass_fds=[theirs.fileno()],
@@ -131,20 +131,27 @@ class WorkerProcess:
             process.wait()
 
 
-def worker_processes(number: int) -> list[WorkerProcess]:
-    """The processes of the sweep; between two parts of it they keep their data."""
-    kept = [one for one in SWEEP.workers if isinstance(one, WorkerProcess)]
-    if len(kept) == number:
-        return kept
-    SWEEP.end_workers()
-    cores = sorted(own_cores())
-    processes = []
-    for place in range(number):
-        low, high = (len(cores) * n // number for n in (place, place + 1))
-        own = cores[low:high] or [cores[place % len(cores)]]
-        processes.append(WorkerProcess(own))
-    SWEEP.workers += processes
-    return processes
+class WorkerPool:
+    """Processes that keep their data between two calls for as many of them."""
+
+    def __init__(self) -> None:
+        self._processes: list[WorkerProcess] = []
+
+    def of_size(self, number: int) -> list[WorkerProcess]:
+        """Return this many processes, which share the cores."""
+        if len(self._processes) != number:
+            self.end()
+            cores = sorted(own_cores())
+            for index in range(number):
+                low, high = (len(cores) * n // number for n in (index, index + 1))
+                own = cores[low:high] or [cores[index % len(cores)]]
+                self._processes.append(WorkerProcess(own))
+        return list(self._processes)
+
+    def end(self) -> None:
+        """End the processes; a training there saves its state before."""
+        while self._processes:
+            self._processes.pop().end()
 
 
 def error_message(error: BaseException) -> list[Any]:

@@ -1,7 +1,7 @@
 """The time left of a list of runs, some of which had finished before."""
 
 from twotower_jax.run.folder import RunFolder
-from twotower_jax.sweeps.countdown import Countdown
+from twotower_jax.sweeps.jobs import Countdown
 
 
 def test_runs_that_had_finished_before_take_no_time(tmp_path):

@@ -7,8 +7,7 @@ import pytest
 from twotower_jax.config import Config
 from twotower_jax.errors import InputError
 from twotower_jax.sweeps import rungs
-from twotower_jax.sweeps.arm_points import Arm, ArmGrid
-from twotower_jax.sweeps.axes import Names
+from twotower_jax.sweeps.arm_points import Arm, ArmGrid, Names
 from twotower_jax.sweeps.options import Options
 
 OPTIONS = Options({}, {}, {}, None, 0, [100], None, [10, 30], 3, None, None)

@@ -10,20 +10,20 @@ from rich.console import Console
 from twotower_jax.errors import BusyError, DataError, InputError, NonFiniteLossError
 from twotower_jax.run.execute import Sharing
 from twotower_jax.run.folder import run_folder
-from twotower_jax.sweeps.jobs import SWEEP, FailedJobError
+from twotower_jax.sweeps.jobs import FailedJobError
 from twotower_jax.sweeps.worker_process import (
+    WorkerPool,
     error_message,
     error_of,
-    worker_processes,
 )
 from twotower_jax.training.signals import Stopped
 
 
-@pytest.fixture(autouse=True)
-def _no_processes():
-    SWEEP.end_workers()
-    yield
-    SWEEP.end_workers()
+@pytest.fixture
+def pool():
+    made = WorkerPool()
+    yield made
+    made.end()
 
 
 @pytest.mark.parametrize(
@@ -35,16 +35,16 @@ def _no_processes():
         (6, [[0], [0], [2], [3], [5], [7]]),
     ],
 )
-def test_the_cores_of_the_sweep_are_divided(number, cores, monkeypatch):
+def test_the_cores_of_the_sweep_are_divided(number, cores, pool, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {7, 0, 5, 2, 3})
-    processes = worker_processes(number)
+    processes = pool.of_size(number)
     assert [one.cores for one in processes] == cores
 
 
-def test_the_processes_are_kept_for_the_next_part_of_a_sweep_of_as_many_runs():
-    first = worker_processes(2)
-    assert worker_processes(2) == first
-    assert not set(worker_processes(3)) & set(first)
+def test_the_processes_are_kept_for_the_next_part_of_a_sweep_of_as_many_runs(pool):
+    first = pool.of_size(2)
+    assert pool.of_size(2) == first
+    assert not set(pool.of_size(3)) & set(first)
 
 
 @pytest.mark.parametrize(
@@ -85,8 +85,8 @@ class BrokenLine:
         pass
 
 
-def test_messages_of_a_run_that_was_given_up_are_not_those_of_the_next(tmp_path):
-    (process,) = worker_processes(1)
+def test_messages_of_a_run_that_was_given_up_are_not_those_of_the_next(pool, tmp_path):
+    (process,) = pool.of_size(1)
     one, other = (tiny.make_config(tmp_path, f"seed={seed}") for seed in (1, 2))
     options = {"console": Console(quiet=True), "command": "test"}
     with pytest.raises(BrokenPipeError):
