@@ -23,7 +23,6 @@ ROOMS = (
     ("model",),
     ("evaluation",),
     ("training",),
-    ("cost",),
     ("run",),
     ("export",),
     ("objective",),
