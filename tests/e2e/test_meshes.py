@@ -40,7 +40,7 @@ def test_twenty_steps_on_eight_devices_are_those_of_one(case, meshes):
     "check",
     [
         *("one_program", "one_layout", "layouts", "blocks"),
-        *("catalogue", "catalogues", "exchange"),
+        *("catalogue", "catalogues"),
     ],
 )
 def test_a_training_on_a_mesh(check, tmp_path):

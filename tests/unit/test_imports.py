@@ -28,7 +28,6 @@ ROOMS = (
     ("model",),
     ("evaluation",),
     ("training",),
-    ("cost",),
     ("run",),
     ("export",),
     ("objective",),

@@ -1,7 +1,10 @@
-"""``twotower plan``: memory, work and expected speed of a training, before it."""
+"""``twotower plan``: memory and work of a training, before it."""
 
 import argparse
 import math
+import os
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -12,10 +15,21 @@ from twotower_jax.errors import InputError
 if TYPE_CHECKING:
     from twotower_jax.config import Config
     from twotower_jax.data.sizes import Sizes
+    from twotower_jax.run.footprint import Footprint
 
 SIZES = ("users", "items", "positives")
 # Codes and rows are int32.
 MOST = 2**31 - 1
+WIDTH = 38
+# Memory in bytes, by the data sheet of that name.
+ACCELERATORS = {
+    "NVIDIA L4": 24 * 10**9,
+    "NVIDIA A100 80GB SXM": 80 * 10**9,
+    "NVIDIA H100 SXM": 80 * 10**9,
+    "NVIDIA H200 SXM": 141 * 10**9,
+    "Google TPU v5e": 16 * 10**9,
+    "Google TPU v5p": 95 * 10**9,
+}
 
 
 def add_plan(parser: argparse.ArgumentParser) -> None:
@@ -50,6 +64,7 @@ def plan(options: argparse.Namespace) -> int:
                 "such as towers=default"
             )
     set_up()
+    see_devices(max(math.prod(c.training.mesh_shape) for c in configs.values()))
     console = Console(markup=False)
     for name, config in configs.items():
         if len(configs) > 1:
@@ -95,15 +110,20 @@ def read_size(option: str, text: str) -> int:
     return int(value)
 
 
+def see_devices(number: int) -> None:
+    """Let a CPU have the devices of a mesh, unless JAX has looked for devices."""
+    import jax
+
+    flags = os.environ.get("XLA_FLAGS", "")
+    if number > 1 and "xla_force_host_platform_device_count" not in flags:
+        with suppress(RuntimeError):
+            jax.config.update("jax_num_cpu_devices", number)
+
+
 def _lines(config: "Config", given: "Sizes | None") -> list[str]:
     """Return the plan of one configuration."""
-    from twotower_jax.cost.exchange import exchanged_bytes
-    from twotower_jax.cost.machine import measure_floors
-    from twotower_jax.cost.speed import expected_speed
-    from twotower_jax.cost.work import step_work
-    from twotower_jax.negatives.masks import chunk_here
-    from twotower_jax.report import plan as report
-    from twotower_jax.run.memory import excess, training_shape
+    from twotower_jax.run.footprint import Footprint
+    from twotower_jax.run.memory import excess
 
     sizes, origin = (given, "as given") if given else _sizes(config)
     batch = config.training.batch_size
@@ -112,20 +132,124 @@ def _lines(config: "Config", given: "Sizes | None") -> list[str]:
             f"training.batch_size={batch} is more than the {sizes.positives} training "
             f"positives; set it to {sizes.positives} or less"
         )
-    shape = training_shape(config, sizes)
-    work = step_work(shape)
-    lines = report.size_lines(shape, origin)
-    lines += report.memory_lines(shape)
-    sent = exchanged_bytes(shape, chunk_here())
-    lines += report.work_lines(work, sent)
-    refused = excess(config, sizes, options=given is not None)
-    if refused is not None:
-        lines += ["", f"does not fit this machine: {refused}"]
-    else:
-        floors = measure_floors(shape)
-        speed = expected_speed(work, floors)
-        lines += report.speed_lines(speed, floors, shape.rows)
-    return [*lines, *report.accelerator_lines(shape, work)]
+    footprint = Footprint(config, sizes)
+    lines = [*_size_lines(footprint, origin), *_memory_lines(footprint)]
+    refused = excess(footprint, options=given is not None)
+    lines += [
+        "",
+        f"does not fit this machine: {refused}" if refused else "fits this machine",
+    ]
+    return [*lines, *_accelerator_lines(footprint)]
+
+
+def _size_lines(footprint: "Footprint", origin: str) -> list[str]:
+    """Return lines about the log, the towers and a step."""
+    sizes, structure = footprint.sizes, footprint.structure
+    query, candidate = (
+        ",".join(feature.name for feature in side.features) for side in structure.model
+    )
+    towers, mesh = footprint.config.towers, footprint.mesh
+    spread = f"a table over {mesh.table} of them" if mesh.table > 1 else "tables whole"
+    devices = f"{mesh.devices} devices ({spread})" if mesh.devices > 1 else "1 device"
+    return [
+        f"{sizes.num_users:,} users, {sizes.num_items:,} items, {sizes.positives:,} "
+        f"training positives ({origin})",
+        f"towers of dimension {towers.dim}: query [{query}], candidate [{candidate}], "
+        f"hidden {list(towers.hidden)}; optimizer {structure.optimizer.name}",
+        f"a step: {footprint.config.training.batch_size:,} rows on {devices}, loss "
+        f"{structure.loss.name}",
+    ]
+
+
+def _memory_lines(footprint: "Footprint") -> list[str]:
+    """Return lines about the memory of each device and of the host, and the work."""
+    from twotower_jax.run.footprint import Part
+
+    parts, temporaries = footprint.parts(), footprint.temporaries
+    parts.append(Part("temporaries of a step", temporaries))
+    device, host = (
+        sum(part.size for part in parts if part.host is on_host)
+        for on_host in (False, True)
+    )
+    work, both = footprint.work(), footprint.mesh.devices * device + host
+    return [
+        "",
+        "memory of each device",
+        *(_line(part.name, _bytes(part.size)) for part in parts if not part.host),
+        _line("sum of each device", _bytes(device)),
+        "memory of the host",
+        *(_line(part.name, _bytes(part.size)) for part in parts if part.host),
+        _line("devices and host together", _bytes(both)),
+        "",
+        "work of a step",
+        _line("FLOP of products, all devices", _number(work.flop)),
+        _line("bytes moved on each device", _bytes(work.moved)),
+    ]
+
+
+def _accelerator_lines(footprint: "Footprint") -> Iterator[str]:
+    """Yield whether a device of each accelerator holds its part."""
+    yield ""
+    yield (
+        "accelerators: memory of the data sheet; fits: yes, or the least "
+        "training.mesh.table whose devices hold it"
+    )
+    # The tables are spread further only for accelerators that need it.
+    needed = {footprint.mesh.table: _spread_bytes(footprint, footprint.mesh.table)}
+    for name, memory in ACCELERATORS.items():
+        while min(needed.values()) > memory:
+            if not (table := _next_table(footprint, max(needed))):
+                break
+            needed[table] = _spread_bytes(footprint, table)
+        fitting = [table for table, size in needed.items() if size <= memory]
+        fits = f"from {min(fitting)}" if fitting else "no"
+        fits = "yes" if footprint.mesh.table in fitting else fits
+        yield f"  {name:{WIDTH}}{f'{memory // 10**9} GB':>8}{fits:>12}"
+
+
+def _next_table(footprint: "Footprint", table: int) -> int:
+    """Return twice as many devices for a table, 0 where they do not divide a batch."""
+    devices = 2 * table * footprint.mesh.data
+    return 0 if footprint.config.training.batch_size % devices else 2 * table
+
+
+def _spread_bytes(footprint: "Footprint", table: int) -> int:
+    """Return the bytes of a device, with the temporaries of the present mesh."""
+    from twotower_jax.run.footprint import Footprint, with_value
+
+    spread = with_value(footprint.config, "training.mesh.table", table)
+    parts = Footprint(spread, footprint.sizes).parts()
+    device = sum(part.size for part in parts if not part.host)
+    return device + footprint.temporaries
+
+
+def _line(name: str, value: str) -> str:
+    return f"  {name:{WIDTH}}{value:>12}"
+
+
+def _number(value: float) -> str:
+    """Return a number with a prefix of 1000.
+
+    Examples:
+      >>> _number(2.5e9), _number(12)
+      ('2.50 G', '12')
+    """
+    for prefix, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= size:
+            return f"{value / size:,.2f} {prefix}"
+    return f"{value:,.0f}"
+
+
+def _bytes(size: float) -> str:
+    """Return bytes in GiB, or in MiB below one.
+
+    Examples:
+      >>> _bytes(3 * 2**30), _bytes(2**19)
+      ('3.00 GiB', '0.50 MiB')
+    """
+    if size >= 2**30:
+        return f"{size / 2**30:,.2f} GiB"
+    return f"{size / 2**20:,.2f} MiB"
 
 
 def _sizes(config: "Config") -> "tuple[Sizes, str]":

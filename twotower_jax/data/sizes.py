@@ -129,15 +129,3 @@ def _item_features(axes: int, authors: int) -> dict[str, Feature]:
         "stars": Feature("numeric", np.empty(0, np.float32)),
         "tags": Feature("multi", np.empty((0, axes), np.int32), axes),
     }
-
-
-def feature_bytes(features: dict[str, Feature], names: tuple[str, ...]) -> int:
-    """Bytes of one entity's values of some features: 4 per code or number.
-
-    Examples:
-      >>> tags = Feature("multi", np.empty((0, 8), np.int32), 5)
-      >>> feature_bytes({"tags": tags}, ("id", "tags"))
-      32
-    """
-    found = [features[name] for name in names if name in features]
-    return sum(4 * int(np.prod(one.values.shape[1:])) for one in found)
