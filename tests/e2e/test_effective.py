@@ -2,6 +2,7 @@
 
 import pytest
 from helpers import tiny
+from helpers.configs import with_choice
 from helpers.effects import declared_effects
 
 from twotower_jax.config import from_dict, to_dict
@@ -81,6 +82,7 @@ FIXED = {
     "towers.sequence.dropout",
     "towers.sequence.longer",
 }
+TAGS = ("negatives.easy.sampler", "negatives.hard.source")
 MANY = (
     "baseline.",
     "negatives.bank.",
@@ -90,12 +92,17 @@ MANY = (
 
 def changed(values: dict, keys: set[str]) -> dict:
     """Return a configuration with other values for some keys."""
-    for key in keys & set(OTHERS):
+    # Another choice comes first: it has other keys.
+    for key in sorted(keys & set(OTHERS), key=lambda key: key not in TAGS):
+        if key in TAGS:
+            with_choice(values, key, OTHERS[key])
+            continue
         *sections, name = key.split(".")
         place = values
         for section in sections:
             place = place[section]
-        place[name] = OTHERS[key]
+        if name in place:
+            place[name] = OTHERS[key]
     return values
 
 
