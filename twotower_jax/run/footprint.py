@@ -242,8 +242,10 @@ class Footprint:
         training = self.config.training
         batches = training.steps_per_dispatch, training.batch_size
         of_batch = NamedSharding(mesh, PartitionSpec(None, (DATA, TABLE)))
+        program, data = jax.tree.map(spread, (program, data))
         return Arguments(
-            *jax.tree.map(spread, (program, data)),
+            program,
+            data,
             layout.stored(state._replace(samplers=samplers)),
             jax.ShapeDtypeStruct(batches, np.int32, sharding=of_batch),
             jax.ShapeDtypeStruct((), np.int32),
@@ -343,7 +345,7 @@ def _small_log(config: Config, sizes: Sizes) -> Loaded:
     def pairs(rows: slice) -> Pairs:
         times = None if log.time is None else log.time[rows]
         weight = np.ones(len(user[rows]))
-        return Pairs(log.user[rows], log.item[rows], times, log.request[rows], weight)
+        return Pairs(log.user[rows], log.item[rows], times, request[rows], weight)
 
     train, none = pairs(slice(EARLIER, len(user))), pairs(slice(0))
     split = Split(train, none, none, before=pairs(slice(EARLIER)))
@@ -373,10 +375,11 @@ def _walk(
     """
     flop, size = 0.0, 0
     for equation in getattr(jaxpr, "jaxpr", jaxpr).eqns:
+        made: list[Any] = [variable.aval for variable in equation.outvars]
         size += sum(
-            variable.aval.size * variable.aval.dtype.itemsize
-            for variable in equation.outvars
-            if hasattr(variable.aval, "size") and variable.aval.shape not in skipped
+            array.size * array.dtype.itemsize
+            for array in made
+            if hasattr(array, "size") and array.shape not in skipped
         )
         if equation.primitive.name == "dot_general":
             flop += _flop(equation)
