@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import polars as pl
-from jax.extend.core import ClosedJaxpr, Jaxpr
+from jax.extend.core import ClosedJaxpr, Jaxpr, jaxprs_in_params
 from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
 
 from twotower_jax.config import Config
@@ -368,10 +368,8 @@ def _walk(
 ) -> tuple[float, int]:
     """Return the FLOP of products, and the bytes of all arrays that are computed.
 
-    Arrays of the shapes ``skipped`` are left out.
-
-    A loop whose length is known counts for FLOP as often as it runs, another one once.
-    Of branches the most costly one counts.
+    Arrays of the shapes ``skipped`` are left out. A loop whose length is known counts
+    for FLOP as often as it runs, another one once; of branches the most costly one.
     """
     flop, size = 0.0, 0
     for equation in getattr(jaxpr, "jaxpr", jaxpr).eqns:
@@ -383,15 +381,8 @@ def _walk(
         )
         if equation.primitive.name == "dot_general":
             flop += _flop(equation)
-        leaves = jax.tree.leaves(
-            list(equation.params.values()),
-            is_leaf=lambda leaf: isinstance(leaf, Jaxpr | ClosedJaxpr),
-        )
-        parts = [
-            _walk(part, devices, skipped)
-            for part in leaves
-            if isinstance(part, Jaxpr | ClosedJaxpr)
-        ]
+        programs = jaxprs_in_params(equation.params)
+        parts = [_walk(program, devices, skipped) for program in programs]
         if not parts:
             continue
         name = equation.primitive.name
