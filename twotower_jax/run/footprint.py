@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, cast
 import jax
 import numpy as np
 import polars as pl
-from jax.extend.core import ClosedJaxpr, Jaxpr
+from jax.extend.core import ClosedJaxpr, Jaxpr, jaxprs_in_params
 from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
 
 from twotower_jax.config import Config
@@ -243,8 +243,10 @@ class Footprint:
         training = self.config.training
         batches = training.steps_per_dispatch, training.batch_size
         of_batch = NamedSharding(mesh, PartitionSpec(None, (DATA, TABLE)))
+        program, data = jax.tree.map(spread, (program, data))
         return Arguments(
-            *jax.tree.map(spread, (program, data)),
+            program,
+            data,
             layout.stored(state._replace(samplers=samplers)),
             jax.ShapeDtypeStruct(batches, np.int32, sharding=of_batch),
             jax.ShapeDtypeStruct((), np.int32),
@@ -346,7 +348,7 @@ def _small_log(config: Config, sizes: Sizes) -> Loaded:
     def pairs(rows: slice) -> Pairs:
         times = None if log.time is None else log.time[rows]
         weight = np.ones(len(user[rows]))
-        return Pairs(log.user[rows], log.item[rows], times, log.request[rows], weight)
+        return Pairs(log.user[rows], log.item[rows], times, request[rows], weight)
 
     train, none = pairs(slice(EARLIER, len(user))), pairs(slice(0))
     split = Split(train, none, none, before=pairs(slice(EARLIER)))
@@ -369,29 +371,21 @@ def _walk(
 ) -> tuple[float, int]:
     """Return the FLOP of products, and the bytes of all arrays that are computed.
 
-    Arrays of the shapes ``skipped`` are left out.
-
-    A loop whose length is known counts for FLOP as often as it runs, another one once.
-    Of branches the most costly one counts.
+    Arrays of the shapes ``skipped`` are left out. A loop whose length is known counts
+    for FLOP as often as it runs, another one once; of branches the most costly one.
     """
     flop, size = 0.0, 0
     for equation in getattr(jaxpr, "jaxpr", jaxpr).eqns:
+        made: list[Any] = [variable.aval for variable in equation.outvars]
         size += sum(
-            variable.aval.size * variable.aval.dtype.itemsize
-            for variable in equation.outvars
-            if hasattr(variable.aval, "size") and variable.aval.shape not in skipped
+            array.size * array.dtype.itemsize
+            for array in made
+            if hasattr(array, "size") and array.shape not in skipped
         )
         if equation.primitive.name == "dot_general":
             flop += _flop(equation)
-        leaves = jax.tree.leaves(
-            list(equation.params.values()),
-            is_leaf=lambda leaf: isinstance(leaf, Jaxpr | ClosedJaxpr),
-        )
-        parts = [
-            _walk(part, devices, skipped)
-            for part in leaves
-            if isinstance(part, Jaxpr | ClosedJaxpr)
-        ]
+        programs = jaxprs_in_params(equation.params)
+        parts = [_walk(program, devices, skipped) for program in programs]
         if not parts:
             continue
         name = equation.primitive.name

@@ -5,8 +5,7 @@ training fits.
 """
 
 import itertools
-from collections.abc import Callable, Iterator
-from functools import cached_property, partial
+from collections.abc import Iterator
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -134,13 +133,12 @@ def _fits(memories: list[Memory], parts: list[Part]) -> bool:
 
 
 class _Number(NamedTuple):
-    """A number that may be lowered: a key, or a size of the command line."""
+    """A number that may be lowered: a key, or an option of the command line."""
 
+    name: str
     word: str  # with its present value
     least: int
     value: int  # the present one, the largest of widths
-    lowered: Callable[[int], Footprint]  # returns the training with another value
-    written: Callable[[int], Any]  # returns that value as it is written
 
 
 class _Refusal:
@@ -167,8 +165,8 @@ class _Refusal:
         """Return the message."""
         part = max(self._memory.parts(self._parts), key=lambda part: part.size)
         total, saved = self._memory.needed(self._parts), {}
-        for number in self._numbers:
-            least = self._estimated(number.lowered(number.least))
+        for number in self._numbers():
+            least = self._estimated(self._lowered(number, number.least))
             saved[number] = total - self._memory.needed(least)
         number = max(saved, key=lambda number: saved[number], default=None)
         if number is None or 2 * saved[number] < part.size:
@@ -189,48 +187,41 @@ class _Refusal:
 
     # --- numbers that may be lowered --------------------------------------------------
 
-    @cached_property
-    def _numbers(self) -> list[_Number]:
-        return [*self._keys(), *(self._sizes() if self._options else ())]
-
-    def _keys(self) -> Iterator[_Number]:
-        """Yield the numbers that are keys."""
-        config, sizes = self._case.config, self._case.sizes
-        devices = self._case.mesh.devices
-        values = all_values(to_dict(config))
+    def _numbers(self) -> Iterator[_Number]:
+        """Yield the keys above their least value, and the options."""
+        values = all_values(to_dict(self._case.config))
         for key, least in KEYS.items():
             if key not in values:  # of another choice
                 continue
-            value = attrgetter(key)(config)
-            step = devices if key == "training.batch_size" else 1
+            value, step = self._value(key), self._step(key)
             least = step * -(-least // step)
             most = max(value, default=0) if isinstance(value, tuple) else value
-            if not most or most <= least:
-                continue
+            if most and most > least:
+                shown = list(value) if isinstance(value, tuple) else value
+                yield _Number(key, f"{key}={shown}", least, most)
+        for option in OPTIONS if self._options else ():
+            value = self._value(option)
+            yield _Number(option, f"{option} {value}", 1, value)
 
-            written = partial(_cut, value, step)
+    def _value(self, name: str) -> Any:
+        if name in OPTIONS:
+            return getattr(self._case.sizes, OPTIONS[name])
+        return attrgetter(name)(self._case.config)
 
-            def lowered(number: int, key: str = key, cut: Any = written) -> Footprint:
-                value = cut(number)
-                value = tuple(value) if isinstance(value, list) else value
-                return Footprint(with_value(config, key, value), sizes)
+    def _step(self, name: str) -> int:
+        """Return the divisor of a number: the devices that share a batch."""
+        return self._case.mesh.devices if name == "training.batch_size" else 1
 
-            shown = list(value) if isinstance(value, tuple) else value
-            yield _Number(f"{key}={shown}", least, most, lowered, written)
-
-    def _sizes(self) -> Iterator[_Number]:
-        """Yield the numbers that are options of the command line."""
-        config, sizes = self._case.config, self._case.sizes
-        for option, name in OPTIONS.items():
-            value = getattr(sizes, name)
-
-            def lowered(number: int, name: str = name) -> Footprint:
-                changed = {name: number}
-                if name == "positives":
-                    changed |= {"seen": number, "rows": number}
-                return Footprint(config, sizes._replace(**changed))
-
-            yield _Number(f"{option} {value}", 1, value, lowered, int)
+    def _lowered(self, number: _Number, to: int) -> Footprint:
+        """Return the training with another value of a number."""
+        config, sizes, name = self._case.config, self._case.sizes, number.name
+        if name in OPTIONS:
+            changed = {OPTIONS[name]: to}
+            if name == "--positives":
+                changed |= {"seen": to, "rows": to}
+            return Footprint(config, sizes._replace(**changed))
+        value = _cut(self._value(name), self._step(name), to)
+        return Footprint(with_value(config, name, value), sizes)
 
     def _lower(self, number: _Number) -> list[str]:
         """Return [the remedy to lower a number], [] where its least value is much."""
@@ -238,9 +229,11 @@ class _Refusal:
         for _ in range(TRIALS):
             if (value := self._largest(number, value)) is None:
                 return []
-            case = number.lowered(value)
+            case = self._lowered(number, value)
             if case.mesh.devices > jax.device_count() or self._compiled_fits(case):
-                return [f"lower it to {number.written(value)} or less"]
+                cut = _cut(self._value(number.name), self._step(number.name), value)
+                shown = list(cut) if isinstance(cut, tuple) else cut
+                return [f"lower it to {shown} or less"]
         return []
 
     def _compiled_fits(self, case: Footprint) -> bool:
@@ -254,7 +247,9 @@ class _Refusal:
         Bytes are nearly linear in it, so that few trials are enough.
         """
         low = number.least
-        room, lack = (-self._lacking(number.lowered(value)) for value in (low, high))
+        room, lack = (
+            -self._lacking(self._lowered(number, value)) for value in (low, high)
+        )
         if room < 0 or lack >= 0:
             return high if lack >= 0 else None
         turn = 0
@@ -262,7 +257,7 @@ class _Refusal:
         while high - low > (max(1, low // 50) if self._scale else 1):
             share = 0.5 if turn % 3 == 2 else room / max(1, room - lack)
             middle = min(max(low + int((high - low) * share), low + 1), high - 1)
-            left = -self._lacking(number.lowered(middle))
+            left = -self._lacking(self._lowered(number, middle))
             if left >= 0:
                 low, room = middle, left
             else:
@@ -364,10 +359,10 @@ def _cut(value: Any, step: int, number: int) -> Any:
 
     Examples:
       >>> _cut(9, 2, 5), _cut((64, 128), 1, 100)
-      (4, [64, 100])
+      (4, (64, 100))
     """
     if isinstance(value, tuple):
-        return [min(width, number) for width in value]
+        return tuple(min(width, number) for width in value)
     return step * (number // step)
 
 
