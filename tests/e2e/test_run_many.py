@@ -1,5 +1,7 @@
 """`run_many`: outcomes in order, of good, failing and finished runs."""
 
+import threading
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -68,3 +70,24 @@ def test_a_call_that_is_left_early_ends_its_runs(tmp_path):
     assert next(outcomes).get()["seed"] == 0
     outcomes.close()
     assert not list(tmp_path.rglob("*.lock"))
+
+
+def test_a_second_ctrl_c_in_the_loop_of_the_caller_waits_for_no_run(
+    tmp_path, monkeypatch
+):
+    go_on, ended = threading.Event(), []
+
+    def made(config, **_):
+        if config.seed == 1:
+            go_on.wait(60)
+            ended.append(config.seed)
+        return {"seed": config.seed}
+
+    monkeypatch.setattr(runner, "run", made)
+    every = configs(tmp_path, 0, 1)
+    outcomes = run_many(every, options=FusedOptions(workers=2))
+    with pytest.raises(KeyboardInterrupt), closing(outcomes):
+        next(outcomes)
+        raise KeyboardInterrupt
+    assert not ended
+    go_on.set()

@@ -18,20 +18,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class Log:
-    """A log that was read, with the configuration that reads it again."""
+    """A log that was read, with the configuration that reads it again.
 
-    path: Path  # of its file; that of a frame is the file that was written
-    overrides: tuple[str, ...]  # words of ``twotower train`` that read it
-    config: Config  # the configuration that they compose, for `twotower_jax.run.run`
-    users: int  # numbers of distinct ids
+    Attributes:
+      path: of its file; that of a frame is the file that was written.
+      overrides: words of ``twotower train`` that read it.
+      config: the configuration that they compose, for `twotower_jax.run.run`.
+      users, items: numbers of distinct ids.
+      rows: number of rows, positives and others.
+      positives: number of positives: clicks, purchases, high ratings.
+      dates: first and last time with their unit; None without times.
+      columns: {role: "name of the column  (why)"}; {} where the source knows them.
+      split: method of splitting, and why.
+      notes: remarks about the file, one sentence each.
+    """
+
+    path: Path
+    overrides: tuple[str, ...]
+    config: Config
+    users: int
     items: int
-    rows: int  # number of rows, positives and others
-    positives: int  # number of positives: clicks, purchases, high ratings
-    dates: str | None  # first and last time with their unit; None without times
-    # {role: "name of the column (why)"}; {} where the source knows them.
+    rows: int
+    positives: int
+    dates: str | None
     columns: Mapping[str, str]
-    split: str  # method of splitting, and why
-    notes: tuple[str, ...]  # remarks about the file, one sentence each
+    split: str
+    notes: tuple[str, ...]
 
     @property
     def name(self) -> str:

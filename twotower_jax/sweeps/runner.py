@@ -111,8 +111,9 @@ def run_many(
                     team.join()
                     team.finish(job, Sharing(team.load, wait=True), run)
                 yield job.outcome()
-        except KeyboardInterrupt:
-            interrupted = True  # the second Ctrl-C: nothing is waited for
+        except (KeyboardInterrupt, GeneratorExit) as end:
+            # The second Ctrl-C, here or in the caller's loop: nothing is waited for.
+            interrupted = KeyboardInterrupt in (type(end), type(end.__context__))
             raise
         finally:
             if not interrupted:

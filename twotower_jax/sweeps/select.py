@@ -113,7 +113,7 @@ class Selecting:
         """Return the overrides of each key except the seed, and the seeds."""
         params = [f"{key}={values}" for key, values in self._options.params.items()]
         parsed = parse_sweep([*params, *arguments])
-        self._given = {column.key_or_group for column in parsed}
+        self._given = {word.key_or_group for word in parsed}
         (jobs,) = BasicSweeper.split_arguments(parsed, None)
         columns = [list(dict.fromkeys(column)) for column in zip(*jobs, strict=True)]
         seeded = [column for column in columns if column[0].startswith("seed=")]
