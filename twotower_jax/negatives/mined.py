@@ -42,12 +42,12 @@ class MinedConfig:
     range_min: int = key(
         100,
         low=0,
-        doc="mined: first rank of the window of the model's ranking, from 0",
+        doc="first rank of the window of the model's ranking, from 0",
         example="negatives=mined negatives.hard.mined.range_min=50",
     )
     range_max: int = key(
         500,
-        doc="mined: end of the window of ranks, itself not included",
+        doc="end of the window of ranks, itself not included",
         example="negatives=mined negatives.hard.mined.range_max=1000",
     )
 
