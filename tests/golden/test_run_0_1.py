@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 from helpers import tiny
 
+from twotower_jax.negatives import Funnel
 from twotower_jax.run.evaluate import evaluate_run
 from twotower_jax.run.folder import RunFolder, stored_config
 
@@ -25,9 +26,9 @@ def folder(tmp_path):
 
 
 def test_its_configuration_is_read():
-    """Also its period of mining, 1,000 steps, which is a share of the training now."""
+    """Without the keys of mining, which it wrote beside hard draws of the log."""
     config = stored_config(OLD)
-    assert config.negatives.hard.mined.every == 0.1
+    assert isinstance(config.negatives.hard, Funnel)
     assert config.negatives.hard.num == 2 and config.towers.history_length == 4
 
 

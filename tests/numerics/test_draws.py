@@ -128,7 +128,6 @@ def test_easy_negatives_fit_their_expected_counts(sampler, layout):
         negatives__layout=layout,
         negatives__easy__num=512,
         negatives__easy__sampler=sampler,
-        negatives__easy__alpha=0.75,
         **PLAIN,
     )
     steps = 2_048  # 1,048,576 draws

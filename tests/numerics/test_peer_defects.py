@@ -260,6 +260,7 @@ def test_a_configuration_of_every_kind_of_value_survives_its_dictionary():
         positives__reference=3.5,
         negatives__layout="per_row",
         negatives__easy__num=8,
+        negatives__easy__sampler="popularity",
         negatives__easy__smoothing=1e-9,
         negatives__hard__num=4,
         negatives__hard__stages=["retrieved", "ranked:10-50"],

@@ -50,10 +50,11 @@ HISTORIES = {
     "towers__history_pooling": "attention",
     "towers__history_table": "shared",
 }
+POPULAR = {"negatives__easy__sampler": "popularity"}
 ARMS = (
-    {"seed": 0},
-    {"seed": 1, "optimizer__learning_rate": 0.2, "loss__temperature": 0.2},
-    {"seed": 2, "optimizer__eps": 1e-3, "negatives__easy__alpha": 0.1},
+    POPULAR | {"seed": 0},
+    POPULAR | {"seed": 1, "optimizer__learning_rate": 0.2, "loss__temperature": 0.2},
+    POPULAR | {"seed": 2, "optimizer__eps": 1e-3, "negatives__easy__alpha": 0.1},
 )
 
 
