@@ -45,7 +45,7 @@ def _decides_num(values: Mapping[str, Any]) -> bool:
 
 
 def _decides_log_q(values: Mapping[str, Any]) -> bool:
-    """Whether a log q is subtracted, and slots are hard."""
+    """Whether hard slots are corrected by a log q."""
     return hard_negatives(values) and values.get("loss.logq.correct", "none") != "none"
 
 
@@ -62,7 +62,7 @@ class HardDraws(NamedTuple):
 
 
 class HardInputs(NamedTuple):
-    """What the draws of a step read beside the batch.
+    """Inputs of the hard draws of a step beside the batch.
 
     Attributes:
       num_items: size of the catalogue.

@@ -31,7 +31,7 @@ def explicit_slots(values: Mapping[str, Any]) -> int:
 
 
 def has_slots(values: Mapping[str, Any]) -> bool:
-    """Whether anything is drawn: in place of hard ones too, and as candidates."""
+    """Whether a step makes easy draws, be it as candidates of hard ones."""
     return explicit_slots(values) > 0
 
 

@@ -55,7 +55,7 @@ def machine(monkeypatch):
         monkeypatch.setattr(jax.distributed, "is_initialized", lambda: processes > 1)
         found = int(ram * GIB)
         monkeypatch.setattr("twotower_jax.run.memory.machine_memory", lambda: found)
-        # There is no device of which a compiler could know.
+        # No device: nothing can be compiled for it.
         for name in ("temporaries", "most_temporaries"):
             monkeypatch.setattr(Footprint, name, 2**28)
         monkeypatch.setattr(Footprint, "computed_bytes", lambda _: 2**28)
