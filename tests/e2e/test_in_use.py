@@ -9,7 +9,7 @@ from rich.console import Console
 from twotower_jax.errors import InputError
 from twotower_jax.run import run
 from twotower_jax.run.folder import run_folder
-from twotower_jax.training import problem as problems
+from twotower_jax.training.hard_mining import Mining
 
 BANK = ("negatives=bank", "negatives.bank.size=256")
 AT_K = ("loss=softmax_at_k", "loss.at_k.k=5", "loss.at_k.sampled=100")
@@ -47,13 +47,13 @@ def test_the_defaults_of_bank_and_mining_act(tmp_path, monkeypatch):
     """Without any setting of theirs, in 40 steps: 36 with a bank, minings at 4, 8..."""
     samples = run(tiny.make_config(tmp_path, *BANK))["samples"]["bank"]
     assert (samples["first step"], samples["steps"]) == (4, 36)
-    steps, mine = [], problems.mine
+    steps, mine = [], Mining.renew
 
-    def note(mining, structure, params, data):
-        steps.append({n: t.copy() for n, t in params["tables"].items()})
-        return mine(mining, structure, params, data)
+    def note(mining, structure, data, state):
+        steps.append({n: t.copy() for n, t in state.params["tables"].items()})
+        return mine(mining, structure, data, state)
 
-    monkeypatch.setattr(problems, "mine", note)
+    monkeypatch.setattr(Mining, "renew", note)
     config = tiny.make_config(tmp_path, *MINED)
     samples = run(config)["samples"]["mining"]
     assert (samples["first step"], samples["period"], samples["minings"]) == (4, 4, 9)

@@ -86,7 +86,7 @@ def held(case):
     feed = DeviceFeed(layout.mesh, problem.data)
     with jax.set_mesh(layout.mesh):
         state = layout.put(problem.start())
-    memories = [layout.put(one.renew(state)) for one in problem.renewals()]
+    memories = layout.put(problem.renew(state, problem.memories)).samplers
     found = bytes_of_devices()
     del problem, program, feed, state, memories
     return found

@@ -183,7 +183,8 @@ def memories(problem: Problem) -> dict[str, Any]:
     In float32 two items may score alike to the last bit, whose order rounding decides.
     """
     start = problem.start()
-    return {one.name: one.renew(start) for one in problem.renewals()}
+    renewed = problem.renew(start, problem.memories).samplers
+    return {one.name: renewed[one.name] for one in problem.memories}
 
 
 def steps(

@@ -20,7 +20,7 @@ from twotower_jax.training.batch_loss import (
     batch_terms,
     loss_of_scores,
 )
-from twotower_jax.training.kth_scores import estimate, kth_largest
+from twotower_jax.training.kth_scores import kth_largest
 from twotower_jax.training.sources import draw
 
 USERS, ITEMS, CLICKS = 23, 60, 300
@@ -36,13 +36,13 @@ def all_scores(problem, params):
     """Return the cosines of all users and items, [users, items]."""
     model, data = problem.program.structure.model, problem.data
     items = all_candidates(model, params, data.entities, ITEMS)
-    queries = problem.kth_scores.queries
+    queries = problem.memories[0].queries
     return np.asarray(all_queries(model, params, data.entities, queries) @ items.T)
 
 
 def estimates(problem, params, step):
-    structure, data = problem.program.structure, problem.data
-    return np.asarray(estimate(problem.kth_scores, structure, params, data, step))
+    state = problem.start()._replace(params=params, step=np.int32(step))
+    return np.asarray(problem.renew(state, problem.memories).samplers["kth_score"])
 
 
 def test_a_sample_of_the_whole_catalogue_gives_the_exact_kth_score():

@@ -190,9 +190,7 @@ def trains(**keys):
         **SHAPE,
         **({"towers__sequence__dropout": 0.1, "optimizer__learning_rate": 0.1} | keys),
     )
-    state = problem.start()
-    for renewal in problem.renewals():
-        state.samplers[renewal.name] = renewal.renew(state)
+    state = problem.renew(problem.start(), problem.memories)
     rows = np.repeat(problem.order.batches(0, 1), 20, axis=0)
     end, losses = RUN(problem.program, problem.data, state, rows, np.int32(20))
     losses = np.asarray(losses)

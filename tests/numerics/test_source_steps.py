@@ -32,7 +32,6 @@ from helpers.source_steps import (
 
 from twotower_jax import keys
 from twotower_jax.negatives import frequency
-from twotower_jax.training.hard_mining import mine
 from twotower_jax.training.sources import easy_law
 
 # ------------------------------------------------------------------------------- bank
@@ -221,8 +220,7 @@ def test_mined_negatives_are_a_window_of_the_exact_ranking():
     rows = batches_of(problem, 1)[0]
     ids, _, draws = listed(problem, state, rows)
     assert not draws.slots.is_hard.any()  # Before mining no row has a pool.
-    structure = problem.program.structure
-    mined = mine(problem.mining, structure, state.params, problem.data)
+    mined = problem.renew(state, problem.memories).samplers["mined"]
     query, item = (np.asarray(x, float) for x in vectors(state.params["tables"]))
     for user in range(USERS):
         own = np.unique(ITEM[user == USER])

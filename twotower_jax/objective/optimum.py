@@ -164,9 +164,7 @@ class _Walk:
             jnp.asarray(self._world.type_of_user),
         )
         problem, state = self._problem, self._state._replace(params=params)
-        for one in problem.renewals():
-            memory = {one.name: one.renew(state)}
-            state = state._replace(samplers=state.samplers | memory)
+        state = problem.renew(state, problem.memories)
         rows = problem.order.batches(self._done, self.batches)
         self._done += self.batches
         self._state, forces = run_pass(

@@ -30,7 +30,7 @@ from twotower_jax.negatives.funnel import REJECTED, parse_stage
 from twotower_jax.run.loader import Loaded
 from twotower_jax.run.plan import positive_weights
 from twotower_jax.run.positives import as_prepared
-from twotower_jax.run.problem import make_problem, make_structure, streaming_of
+from twotower_jax.run.problem import make_problem, make_structure
 from twotower_jax.run.tower_features import features_of_sizes
 from twotower_jax.training.mesh import Layout, MeshShape, make_mesh, whole
 from twotower_jax.training.problem import Problem
@@ -175,10 +175,7 @@ class Footprint:
         model = make_model(self.config.towers, self.sizes)
         merged = partial(_merged_size, self.config, self.sizes)
         structure = make_structure(self.config, model, items, merged)
-        return small._replace(
-            program=Program(structure, small.program.hyper),
-            streaming=streaming_of(self.config, items),
-        )
+        return small._replace(program=Program(structure, small.program.hyper))
 
     @property
     def structure(self) -> Any:

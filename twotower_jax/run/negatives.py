@@ -103,20 +103,21 @@ def known_at(config: Config, data: Loaded) -> KnownItems | None:
 
 def mining_of(
     config: Config, data: Loaded, negatives: Negatives, schedule: Schedule
-) -> Mining | None:
-    """Return the mining of hard negatives, None where none are mined."""
+) -> tuple[Mining, ...]:
+    """Return (the mining of hard negatives,), () where none are mined."""
     hard = config.negatives.hard
     if not negatives.hard_num or not isinstance(hard, Mined):
-        return None
+        return ()
     known, mined = data.split.known, hard.mined
     users = np.arange(data.log.num_users, dtype=np.int32)
-    return Mining(
+    mining = Mining(
         minings(config, schedule),
         mined.range_min,
         mined.range_max,
         queries_of(config, users, query_history(config, known, users, None)),
         from_pairs(known.user, known.item, data.log.num_users),
     )
+    return (mining,)
 
 
 def known_masses(

@@ -99,9 +99,11 @@ def make_problem(config: Config, data: Loaded) -> Problem:
         schedule=schedule,
         weights=weights,
         init_scale=config.towers.init_scale,
-        streaming=streaming_of(config, data.log.num_items),
-        mining=mining_of(config, data, negatives, schedule),
-        kth_scores=kth_scores(config, data, schedule),
+        memories=(
+            *streaming_of(config),
+            *mining_of(config, data, negatives, schedule),
+            *kth_scores(config, data, schedule),
+        ),
         mesh=MeshShape(*config.training.mesh_shape),
         on_host=config.training.feed == "host",
         report={
@@ -219,7 +221,10 @@ def make_structure(
     mergeable = config.negatives.in_batch and not full and not negatives.top_k
     merges = config.training.merge_columns and mergeable
     batch, shared = config.training.batch_size, negatives.shared_easy
-    streaming = streaming_of(config, num_items)
+    streaming = config.loss.logq.streaming
+    # With four buckets per item at most 22 % of them hold another item, and of two
+    # hashes both do for 5 % of the items.
+    buckets = streaming.buckets or 4 * num_items
     return Structure(
         model=model,
         loss=split(config.loss)[0],
@@ -232,30 +237,27 @@ def make_structure(
         ids_alone=config.training.update == "incremental",
         end_to_end=end_to_end(config),
         view_num=view_num(config, model),
-        buckets=0 if streaming is None else streaming.buckets,
+        buckets=buckets if streaming_of(config) else 0,
     )
 
 
-def streaming_of(config: Config, num_items: int) -> Streaming | None:
-    """Return the arrays of the streaming frequency, None where counts are used.
-
-    With four buckets per item at most 22 % of them hold another item, and of two
-    hashes both do for 5 % of the items.
-    """
+def streaming_of(config: Config) -> tuple[Streaming, ...]:
+    """Return (the streaming frequency,), () where counts are used."""
     if config.loss.logq.frequency != "streaming":
-        return None
+        return ()
     streaming = config.loss.logq.streaming
-    buckets = streaming.buckets or 4 * num_items
-    return Streaming(streaming.hashes, buckets, streaming.initial_gap)
+    return (Streaming(streaming.hashes, streaming.initial_gap),)
 
 
 # --- The parts of a training problem that the section ``loss`` decides ----------------
 
 
-def kth_scores(config: Config, data: Loaded, schedule: Schedule) -> KthScores | None:
-    """Return the estimate of each user's k-th best score, None without use."""
+def kth_scores(
+    config: Config, data: Loaded, schedule: Schedule
+) -> tuple[KthScores, ...]:
+    """Return (the estimate of each user's k-th best score,), () without use."""
     if not config.loss.weighs_rows:
-        return None
+        return ()
     at_k, log, known = config.loss.at_k, data.log, data.split.known
     if at_k.k > log.num_items:
         raise InputError(
@@ -263,7 +265,7 @@ def kth_scores(config: Config, data: Loaded, schedule: Schedule) -> KthScores | 
             f"{log.num_items} items; lower loss.at_k.k"
         )
     users = np.arange(log.num_users, dtype=np.int32)
-    return KthScores(
+    scores = KthScores(
         when=estimates_at_k(config, schedule),
         k=at_k.k,
         sampled=min(at_k.sampled, log.num_items),
@@ -271,6 +273,7 @@ def kth_scores(config: Config, data: Loaded, schedule: Schedule) -> KthScores | 
         queries=queries_of(config, users, query_history(config, known, users, None)),
         positives=from_pairs(known.user, known.item, log.num_users),
     )
+    return (scores,)
 
 
 def view_num(config: Config, model: Model) -> int:

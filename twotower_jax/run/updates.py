@@ -47,11 +47,12 @@ class Parent(NamedTuple):
 
 def first_params(
     config: Config, data: Loaded, model: Model, parent: Parent | None
-) -> WarmStart | None:
-    """Return the parameters that a run starts with, None where all are random."""
+) -> WarmStart:
+    """Return the parameters that a run starts with beside random ones."""
     if parent is not None:
         return _of_parent(parent, model, data)
-    return _spectral(config, data) if config.towers.init == "spectral" else None
+    spectral = config.towers.init == "spectral"
+    return _spectral(config, data) if spectral else WarmStart()
 
 
 def _spectral(config: Config, data: Loaded) -> WarmStart:
@@ -69,8 +70,7 @@ def _spectral(config: Config, data: Loaded) -> WarmStart:
             "tables/query.id": _rows_not_0(vectors.users),
             "tables/query.history": _rows_not_0(vectors.history),
             "tables/candidate.id": _rows_not_0(vectors.items),
-        },
-        {},
+        }
     )
 
 

@@ -283,5 +283,5 @@ def _program_key(config: Config, read: Load) -> Hashable | None:
         tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves),
         config.training.batch_size,
         problem.schedule._replace(steps=0),
-        tuple((renewal.name, renewal.when) for renewal in problem.renewals()),
+        tuple((renewal.name, renewal.when) for renewal in problem.memories),
     )

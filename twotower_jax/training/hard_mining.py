@@ -1,6 +1,6 @@
 """Hard negatives that the model itself mines: a window of its exact ranking."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from twotower_jax.evaluation.spread import spread_items
 from twotower_jax.model.embed import all_candidates, all_queries
 from twotower_jax.negatives.mined import window
 from twotower_jax.training.schedule import Renewals
-from twotower_jax.training.types import Structure, TrainData
+from twotower_jax.training.types import Structure, TrainData, TrainState
 
 
 class Mining(NamedTuple):
@@ -26,6 +26,10 @@ class Mining(NamedTuple):
       end: Rank behind the window.
       queries: One query of every user, as of the end of training.
       seen: Training positives of every user, which are never mined.
+
+    References:
+      Huang et al., Embedding-based retrieval in Facebook search, KDD 2020 (offline
+      mining; ranks 101-500 served best).
     """
 
     when: Renewals
@@ -33,36 +37,28 @@ class Mining(NamedTuple):
     end: int
     queries: Queries
     seen: Ragged
+    name: str = "mined"
 
+    def rows(self, structure: Structure) -> dict[str, int]:
+        """Rows of the memory: one a user."""
+        return {self.name: self.seen.num_rows}
 
-def empty_window(mining: Mining, num_items: int) -> jax.Array:
-    """The mined items before the first mining: none.
+    def start(self, structure: Structure) -> jax.Array:
+        """Return no mined item, [users, end - first] int32, all num_items."""
+        shape = (self.seen.num_rows, self.end - self.first)
+        return jnp.full(shape, structure.num_items, jnp.int32)
 
-    Returns:
-      [users, end - first] int32, all num_items.
-    """
-    shape = (mining.seen.num_rows, mining.end - mining.first)
-    return jnp.full(shape, num_items, jnp.int32)
+    def renew(
+        self, structure: Structure, data: TrainData, state: TrainState
+    ) -> np.ndarray:
+        """Each user's items at the ranks of the window of the exact ranking.
 
-
-def mine(
-    mining: Mining, structure: Structure, params: dict[str, Any], data: TrainData
-) -> np.ndarray:
-    """Each user's items at the ranks of the window.
-
-    The ranking is exact, over the whole catalogue without the user's training
-    positives.
-
-    Returns:
-      [users, end - first] int32; num_items where the ranking is shorter.
-
-    References:
-      Huang et al., Embedding-based retrieval in Facebook search, KDD 2020 (offline
-      mining; ranks 101-500 served best).
-    """
-    model, entities = structure.model, data.entities
-    candidates = all_candidates(model, params, entities, structure.num_items)
-    queries = all_queries(model, params, entities, mining.queries)
-    items = spread_items(candidates, structure.num_items)
-    _, items = Embeddings(queries, items).top_k(mining.end, mining.seen)
-    return window(items, mining.first, mining.end, structure.num_items)
+        Returns:
+          [users, end - first] int32; num_items where the ranking is shorter.
+        """
+        model, entities = structure.model, data.entities
+        candidates = all_candidates(model, state.params, entities, structure.num_items)
+        queries = all_queries(model, state.params, entities, self.queries)
+        items = spread_items(candidates, structure.num_items)
+        _, items = Embeddings(queries, items).top_k(self.end, self.seen)
+        return window(items, self.first, self.end, structure.num_items)

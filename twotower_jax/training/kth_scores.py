@@ -15,7 +15,7 @@ from twotower_jax.evaluation.spread import spread_items
 from twotower_jax.model.embed import all_candidates, all_queries, mesh_of
 from twotower_jax.training.mesh import everywhere
 from twotower_jax.training.schedule import Renewals
-from twotower_jax.training.types import Structure, TrainData
+from twotower_jax.training.types import Structure, TrainData, TrainState
 
 # Positives whose scores are computed at a time: their vectors stay in the cache.
 CHUNK = 2**13
@@ -32,6 +32,10 @@ class KthScores(NamedTuple):
       seed: Seed of the run, which draws the samples.
       queries: One query of every user, as of the end of training.
       positives: Training positives of every user.
+
+    References:
+      Yang et al., Breaking the Top-K Barrier, KDD 2025, section 3.3 (quantiles by
+      sampling).
     """
 
     when: Renewals
@@ -41,39 +45,38 @@ class KthScores(NamedTuple):
     queries: Queries
     positives: Ragged
 
-    def start(self) -> jax.Array:
+    name: str = "kth_score"
+
+    def rows(self, structure: Structure) -> dict[str, int]:
+        """Rows of the memory: one a user."""
+        return {self.name: self.positives.num_rows}
+
+    def start(self, structure: Structure) -> jax.Array:
         """Return the scores before the first estimate, [users] float32."""
         return jnp.zeros(self.positives.num_rows, jnp.float32)
 
+    def renew(
+        self, structure: Structure, data: TrainData, state: TrainState
+    ) -> np.ndarray:
+        """The k-th largest score of every user among its positives and sampled items.
 
-def estimate(
-    scores: KthScores,
-    structure: Structure,
-    params: dict[str, Any],
-    data: TrainData,
-    step: int,
-) -> np.ndarray:
-    """The k-th largest score of every user among its positives and sampled items.
+        The items are drawn without replacement, alike and the same for all users;
+        those that are positives of a user count once.
 
-    The items are drawn without replacement, alike and the same for all users; those
-    that are positives of a user count once.
-
-    Returns:
-      [users] float32 scores before the temperature.
-
-    References:
-      Yang et al., Breaking the Top-K Barrier, KDD 2025, section 3.3 (quantiles by
-      sampling).
-    """
-    model, entities, num_items = structure.model, data.entities, structure.num_items
-    items = on_host(all_candidates(model, params, entities, num_items))
-    users = np.asarray(all_queries(model, params, entities, scores.queries))
-    rng = keys.generator(scores.seed, "loss.at_k", step)
-    sample = np.sort(rng.choice(num_items, scores.sampled, replace=False))
-    others = _without(scores.positives, sample)
-    best, _ = Embeddings(users, _copied(params, items[sample])).top_k(scores.k, others)
-    own = _pair_scores(users, items, scores.positives)
-    return kth_largest(best, own, scores.positives, scores.k)
+        Returns:
+          [users] float32 scores before the temperature.
+        """
+        model, num_items, params = structure.model, structure.num_items, state.params
+        items = on_host(all_candidates(model, params, data.entities, num_items))
+        users = np.asarray(all_queries(model, params, data.entities, self.queries))
+        rng = keys.generator(self.seed, "loss.at_k", int(state.step))
+        sample = np.sort(rng.choice(num_items, self.sampled, replace=False))
+        others = _without(self.positives, sample)
+        best, _ = Embeddings(users, _copied(params, items[sample])).top_k(
+            self.k, others
+        )
+        own = _pair_scores(users, items, self.positives)
+        return kth_largest(best, own, self.positives, self.k)
 
 
 def _copied(params: dict[str, Any], items: np.ndarray) -> Any:

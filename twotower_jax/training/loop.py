@@ -321,12 +321,10 @@ class Trainer:
 
         A memory is a function of the step and of the parameters at it alone.
         """
-        renewals = self.problem.renewals()
-        for one in renewals:
-            if one.when.due(self.step):
-                samplers = self.state.samplers | {one.name: one.renew(self.state)}
-                self.state = self.layout.put(self.state._replace(samplers=samplers))
-        return tuple(one.when.after(self.step) for one in renewals)
+        memories = self.problem.memories
+        if due := [one for one in memories if one.when.due(self.step)]:
+            self.state = self.layout.put(self.problem.renew(self.state, due))
+        return tuple(one.when.after(self.step) for one in memories)
 
     def _validate(self, line: ProgressLine) -> None:
         """Log the mean loss and the validation metrics, and note the best."""

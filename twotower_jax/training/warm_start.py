@@ -1,5 +1,7 @@
 """Parameters that replace initial ones: of an earlier run, or computed from clicks."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -29,8 +31,8 @@ class WarmStart(NamedTuple):
       values: All other parameters by their paths; those that are missing keep theirs.
     """
 
-    tables: dict[str, KnownRows]
-    values: dict[str, np.ndarray]
+    tables: Mapping[str, KnownRows] = MappingProxyType({})
+    values: Mapping[str, np.ndarray] = MappingProxyType({})
 
     def apply(self, params: dict[str, Any]) -> dict[str, Any]:
         """Params with the known rows, the dense parameters and the temperature."""

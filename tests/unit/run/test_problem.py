@@ -111,7 +111,7 @@ def test_a_hard_ratio_of_zero_is_easy_negatives_only(layout, source):
         data, negatives__easy__num=8 if layout == "per_row" else 4, **keys
     )
     assert zero.program.structure == easy.program.structure
-    assert zero.mining is None and zero.data.pools is None
+    assert zero.memories == () and zero.data.pools is None
     for one, other in zip(
         jax.tree.leaves((zero.program, zero.data)),
         jax.tree.leaves((easy.program, easy.data)),
