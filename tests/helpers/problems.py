@@ -137,8 +137,9 @@ def small_problem(data: Loaded, **keys: Any) -> Problem:
         "optimizer__name": "adagrad",
         "optimizer__learning_rate": 0.05,
         "optimizer__eps": 1e-7,
-        "loss__temperature": 0.1,
     }
+    if keys.get("loss__name") != "ccl":  # of cosines, which need no temperature
+        defaults["loss__temperature"] = 0.1
     chosen = defaults | keys
     if chosen["optimizer__name"] == "sgd":
         del chosen["optimizer__eps"]
