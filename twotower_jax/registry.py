@@ -136,7 +136,7 @@ class Choice:
         check_keys(self, known.section)
 
 
-def split(choice: C) -> tuple[C, dict[str, Any]]:
+def split(choice: T) -> tuple[T, dict[str, Any]]:
     """The static part of a choice and its numbers.
 
     Arms of a sweep that differ in numbers alone have equal static parts, and so share
@@ -178,7 +178,7 @@ def split(choice: C) -> tuple[C, dict[str, Any]]:
     return static, numbers
 
 
-def join(static: C, numbers: dict[str, Any]) -> C:
+def join(static: T, numbers: dict[str, Any]) -> T:
     """The choice with numbers, which may be arrays, in place of its own."""
     whole = copy.copy(static)
     for name, value in numbers.items():

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from figures.style import lines
-from twotower_jax.losses.terms import keep_top_k
+from twotower_jax.losses.logits import keep_top_k
 
 COLUMNS, ROWS = 1023, 64
 KEPT = (1, 10, 30, 100, 300, COLUMNS)

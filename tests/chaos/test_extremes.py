@@ -12,7 +12,7 @@ from helpers.losses import loss_of
 
 from twotower_jax.losses import LOSSES, blocks
 from twotower_jax.losses.blockwise import batch_loss
-from twotower_jax.losses.terms import (
+from twotower_jax.losses.logits import (
     ColumnTerms,
     PairTerms,
     RowTerms,

@@ -68,7 +68,7 @@ FIXED = {
     "training.mesh.data",
     "training.mesh.table",
     "negatives.distinct",
-    "loss.stage_pairs",
+    "loss.stage_pairs.weight",
     "loss.two_way.weight",
     "negatives.hard_ratio",
     "negatives.hard_start",

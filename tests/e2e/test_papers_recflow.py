@@ -119,7 +119,7 @@ def test_all_pairs_of_fs_ltr_weigh_alike(folder, arm):
     assert config.negatives.easy.num == easy
     # One slot of each stage: pairs of two of them, and of each with the uniform ones.
     pairs = hard * (hard - 1) // 2 + hard * easy
-    assert config.loss.stage_pairs == pytest.approx(pairs / NEGATIVES)
+    assert config.loss.stage_pairs.weight == pytest.approx(pairs / NEGATIVES)
 
 
 @pytest.mark.slow

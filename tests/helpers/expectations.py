@@ -13,7 +13,7 @@ import numpy as np
 
 from helpers.problems import as_loaded, small_problem, with_structure, with_times
 from twotower_jax.data.log import Stage
-from twotower_jax.losses.terms import column_terms
+from twotower_jax.losses.logits import column_terms
 from twotower_jax.negatives import masks
 from twotower_jax.negatives.bank import Bank
 from twotower_jax.negatives.easy import Easy

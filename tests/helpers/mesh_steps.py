@@ -81,7 +81,7 @@ CASES: dict[str, dict[str, Any]] = {
         "negatives__layout": "per_row",
         "negatives__hard_ratio": 0.5,
     },
-    "pairs of stages": LOG | {"loss__stage_pairs": 1.0},
+    "pairs of stages": LOG | {"loss__stage_pairs__weight": 1.0},
     "hardest of a batch": {"negatives__num_hard_negatives": 5},
     "filter": TABLES | {"negatives__filter__gamma": 0.95},
     "two ways": {"loss__two_way__weight": 0.5},

@@ -12,7 +12,7 @@ from helpers.problems import as_loaded, small_problem, zipf_clicks
 from twotower_jax import keys
 from twotower_jax.errors import InputError
 from twotower_jax.evaluation.ragged import from_pairs
-from twotower_jax.losses.terms import Scores, column_terms
+from twotower_jax.losses.logits import Scores, column_terms
 from twotower_jax.model.embed import all_candidates, all_queries
 from twotower_jax.training.batch_loss import (
     Context,

@@ -22,7 +22,7 @@ from helpers.quick import quick
 
 from twotower_jax.losses import LOSSES, blockwise
 from twotower_jax.losses import blocks as sizes
-from twotower_jax.losses.terms import (
+from twotower_jax.losses.logits import (
     ColumnTerms,
     PairTerms,
     RowTerms,

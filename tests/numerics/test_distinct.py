@@ -10,7 +10,7 @@ from helpers.problems import as_loaded, configure, small_problem, with_structure
 from helpers.quick import quick
 
 from twotower_jax.errors import InputError
-from twotower_jax.losses.terms import column_terms
+from twotower_jax.losses.logits import column_terms
 from twotower_jax.negatives.easy import Easy
 from twotower_jax.negatives.frequency import Frequency
 from twotower_jax.negatives.source import Keys, Shared

@@ -16,7 +16,7 @@ from helpers.quick import quick
 from scipy import stats
 
 from twotower_jax.data.log import Stage
-from twotower_jax.losses.terms import column_terms
+from twotower_jax.losses.logits import column_terms
 from twotower_jax.negatives.columns import catalogue_columns
 from twotower_jax.negatives.proposals import (
     from_weights,

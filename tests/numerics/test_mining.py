@@ -11,7 +11,7 @@ import pytest
 from helpers.quick import quick
 from scipy import stats
 
-from twotower_jax.losses import terms
+from twotower_jax.losses import logits
 from twotower_jax.negatives import dns
 from twotower_jax.negatives.mined import window
 from twotower_jax.negatives.proposals import make_proposal, sample
@@ -163,7 +163,7 @@ def test_keep_top_k_fits_numpy(k):
     scores[20:] = np.where(rng.random((20, 20)) < 0.7, -np.inf, scores[20:])
     scores[39] = -np.inf
     scores[38, :6] = [-0.0, 0.0, -0.0, 0.0, -1.0, -jnp.inf]
-    got = jax.jit(terms.keep_top_k, static_argnames="k")(scores, k=k)
+    got = jax.jit(logits.keep_top_k, static_argnames="k")(scores, k=k)
     np.testing.assert_array_equal(got, slow_keep(scores, k))
     valid = (scores > -np.inf).sum(1)
     np.testing.assert_array_equal(np.asarray(got).sum(1), np.minimum(valid, k))
@@ -171,7 +171,7 @@ def test_keep_top_k_fits_numpy(k):
 
 def test_minus_zero_equals_zero():
     scores = jnp.array([[-0.0, 0.0, -0.0, -1.0]])
-    np.testing.assert_array_equal(terms.keep_top_k(scores, 1), [[1, 0, 0, 0]])
+    np.testing.assert_array_equal(logits.keep_top_k(scores, 1), [[1, 0, 0, 0]])
 
 
 def test_window_cuts_ranks_and_pads():
@@ -193,7 +193,7 @@ def test_window_beyond_the_lists_is_padding(first, end):
 
 def test_arguments_that_mean_nothing_are_refused():
     with pytest.raises(ValueError, match="k must be at least 1, got 0"):
-        terms.keep_top_k(jnp.ones((2, 3)), 0)
+        logits.keep_top_k(jnp.ones((2, 3)), 0)
     for first, end in ((3, 3), (4, 2), (-1, 2)):
         with pytest.raises(ValueError, match="needs 0 <= first < end"):
             window(np.ones((2, 5), np.int32), first, end, 9)

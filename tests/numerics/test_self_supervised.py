@@ -21,7 +21,7 @@ from helpers.source_steps import (
 from twotower_jax.data.log import Feature
 from twotower_jax.errors import InputError
 from twotower_jax.run.problem import make_problem
-from twotower_jax.training.terms import draw_views
+from twotower_jax.training.batch_loss import term_inputs
 
 WEIGHT, TAU, NUM = 0.7, 0.3, 24
 RNG = np.random.default_rng(0)
@@ -48,10 +48,11 @@ def problem_of(data=WITH_FEATURES, **keys):
 
 def views_at(problem, state):
     """Return the items of a step, and the names of the features of the first view."""
-    (views,) = draw_views(problem.program, problem.data, state)
-    count = len(views.items)
+    (term,) = problem.program.terms
+    drawn, inputs = term_inputs(term, problem.program, problem.data, state)
+    count = len(drawn) // 2
     names = [f.name for f in problem.program.structure.model.candidate.features]
-    inputs, first = views.inputs, set()
+    first = set()
     for name in names:
         if name == "price":
             used = inputs.numbers[:count] != 0
@@ -61,7 +62,7 @@ def views_at(problem, state):
             used = inputs.rows[f"candidate.{name}"].present[:count]
         if np.asarray(used).any():
             first.add(name)
-    return np.asarray(views.items), first, set(names)
+    return np.asarray(drawn[:count]), first, set(names)
 
 
 def slow_vector(params, item, features):

@@ -64,7 +64,7 @@ def data():
 
 
 def problem_of(weight, **keys):
-    return small_problem(data(), **(SGD | {"loss__stage_pairs": weight} | keys))
+    return small_problem(data(), **(SGD | {"loss__stage_pairs__weight": weight} | keys))
 
 
 def slow_losses(problem, state, rows, mask):
@@ -152,5 +152,5 @@ def test_an_item_with_two_stages_in_a_pool_has_the_later_one():
     ],
 )
 def test_rows_without_slots_of_the_log_are_refused(keys):
-    with pytest.raises(InputError, match=r"loss.stage_pairs=1.0 .* set negatives=hard"):
-        configure(loss__stage_pairs=1.0, **keys)
+    with pytest.raises(InputError, match="stage_pairs.weight=1.0 .* negatives=hard"):
+        configure(loss__stage_pairs__weight=1.0, **keys)

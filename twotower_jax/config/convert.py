@@ -43,8 +43,8 @@ def with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
 
     Examples:
       >>> loss = with_defaults({"loss": {"temperature": 0.1, "margin": 0.2}})["loss"]
-      >>> loss["temperature"], loss["stage_pairs"], "margin" in loss
-      (0.1, 0.0, False)
+      >>> loss["temperature"], loss["logq"]["strength"], "margin" in loss
+      (0.1, 1.0, False)
     """
     values, defaults = of_own_choices(values), _defaults(Config)
     for section, family in FAMILIES.items():
@@ -86,6 +86,9 @@ def of_own_choices(values: Mapping[str, Any]) -> dict[str, Any]:
             i.name for other in family.values() for i in dataclasses.fields(other)
         }
         part = {k: v for k, v in given.items() if k in own or k not in others}
+        for name in sections(kind):  # once a number, now a term of the loss
+            if isinstance(weight := part.get(name), int | float):
+                part[name] = {"weight": weight}
         whole = _replaced(whole, section, part)
     return whole
 

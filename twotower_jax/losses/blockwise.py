@@ -13,9 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from twotower_jax.losses.blocks import flat, in_blocks
-from twotower_jax.losses.loss import Loss
-from twotower_jax.losses.softmax_pass import softmax_loss
-from twotower_jax.losses.terms import (
+from twotower_jax.losses.logits import (
     ColumnTerms,
     RowTerms,
     Scores,
@@ -23,6 +21,8 @@ from twotower_jax.losses.terms import (
     keep_top_k,
     mask_at_or_above,
 )
+from twotower_jax.losses.loss import Loss
+from twotower_jax.losses.softmax_pass import softmax_loss
 from twotower_jax.registry import join, split
 
 

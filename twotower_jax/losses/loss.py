@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from twotower_jax.errors import InputError
+from twotower_jax.losses.self_supervised import SelfSupervised
+from twotower_jax.losses.stage_pairs import StagePairs
+from twotower_jax.losses.term import Term
 from twotower_jax.registry import Choice, Choices, check_keys, key, section
 
 if TYPE_CHECKING:
@@ -52,10 +55,6 @@ def _streams(values: Mapping[str, Any]) -> bool:
 
 def _learns(values: Mapping[str, Any]) -> bool:
     return bool(values.get("loss.learn_temperature"))
-
-
-def _supervises_itself(values: Mapping[str, Any]) -> bool:
-    return values["loss.self_supervised.weight"] > 0
 
 
 @dataclass(unsafe_hash=True)
@@ -137,60 +136,6 @@ def uncorrected() -> LogqConfig:
     return LogqConfig(correct="none")
 
 
-@dataclass(unsafe_hash=True)
-class TwoWayConfig:
-    """The in-batch softmax from items to users, beside that from users to items."""
-
-    weight: float = key(
-        0.0,
-        low=0,
-        doc="weight of the softmax over the users of the batch for each item; 0: none",
-        example="loss.two_way.weight=1",
-    )
-    correct: str = key(
-        "none",
-        choices=("none", "users"),
-        decides=lambda values: values["loss.two_way.weight"] > 0,
-        doc="correction of that softmax; users: by their shares of the positives",
-        example="loss.two_way.weight=1 loss.two_way.correct=users",
-    )
-
-    def __post_init__(self) -> None:
-        """Check each value."""
-        check_keys(self, "loss.two_way")
-
-
-@dataclass(unsafe_hash=True)
-class SelfSupervisedConfig:
-    """The softmax from one view of an item to the other, on uniform items."""
-
-    weight: float = key(
-        0.0,
-        low=0,
-        doc="weight of the softmax between two views of an item, each of which shows "
-        "half of its features; 0: none",
-        example="loss.self_supervised.weight=0.1",
-    )
-    num: int = key(
-        1024,
-        low=2,
-        decides=_supervises_itself,
-        doc="items per step, drawn uniformly from the catalogue",
-        example="loss.self_supervised.weight=0.1 loss.self_supervised.num=256",
-    )
-    temperature: float = key(
-        0.1,
-        above=0,
-        decides=_supervises_itself,
-        doc="divides the cosine of two views",
-        example="loss.self_supervised.weight=0.1 loss.self_supervised.temperature=0.2",
-    )
-
-    def __post_init__(self) -> None:
-        """Check each value."""
-        check_keys(self, "loss.self_supervised")
-
-
 def temperature_key(default: float) -> float:
     """The key of a temperature, with the default of a loss."""
     return key(
@@ -236,12 +181,10 @@ class Loss(Choice):
     learn_temperature = False
     temperature_rate = 0.001
     temperature_max = 1.0
-    stage_pairs = 0.0
     logq = LogqConfig(correct="none")
-    two_way = TwoWayConfig()
 
     name: str = ""
-    self_supervised: SelfSupervisedConfig = field(default_factory=SelfSupervisedConfig)
+    self_supervised: SelfSupervised = field(default_factory=SelfSupervised)
 
     def of_rows(
         self, positive: jax.Array, negatives: jax.Array, weight: jax.Array
@@ -289,13 +232,13 @@ class Loss(Choice):
         Raises:
           InputError: naming the keys, their values and the remedy.
         """
-        hard = config.negatives.hard
-        if self.stage_pairs and not (hard.num and hard.of_log):
-            raise InputError(
-                f"loss.stage_pairs={self.stage_pairs} compares slots from stages of "
-                f"the log, but negatives.hard.num={hard.num} of negatives/hard="
-                f"{hard.source} has none; set negatives=hard, or loss.stage_pairs=0"
-            )
+        for term in self.terms():
+            term.check(config)
+
+    def terms(self) -> tuple[Term, ...]:
+        """Further terms of the loss: those of its fields that have a weight."""
+        fields = vars(self).values()
+        return tuple(one for one in fields if isinstance(one, Term) and one.weight)
 
     def check_towers(self, towers: Any) -> None:
         """Refuse towers whose scores the loss cannot use.
@@ -311,13 +254,7 @@ class Loss(Choice):
 class SampledLoss(Loss):
     """Base of the losses of drawn negatives."""
 
-    stage_pairs: float = key(
-        0.0,
-        low=0,
-        doc="weight of the pairs of a row's slots from two stages of the log, the "
-        "later stage above, easy slots below all; 0: none",
-        example="negatives=hard loss.stage_pairs=1",
-    )
+    stage_pairs: StagePairs = field(default_factory=StagePairs)
     logq: LogqConfig = field(default_factory=uncorrected)
 
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from twotower_jax.errors import InputError
 from twotower_jax.losses.loss import (
     LOSSES,
     LogqConfig,
     SampledLoss,
     SoftmaxForm,
     Tempered,
-    TwoWayConfig,
     check_cosines,
 )
 from twotower_jax.losses.row_weights import check_shapes, log_sum
+from twotower_jax.losses.two_way import TwoWay
 from twotower_jax.registry import Lazy, key
 
 if TYPE_CHECKING:
@@ -71,17 +70,7 @@ class SampledSoftmax(Softmax, SampledLoss):
 
     name: str = "sampled_softmax"
     logq: LogqConfig = field(default_factory=LogqConfig)
-    two_way: TwoWayConfig = field(default_factory=TwoWayConfig)
-
-    def check(self, config: Any) -> None:
-        """Refuse a second softmax without the users of a batch."""
-        super().check(config)
-        if self.two_way.weight and not config.negatives.in_batch:
-            raise InputError(
-                f"loss.two_way.weight={self.two_way.weight} compares the users of a "
-                "batch for each item, but negatives.in_batch=false; set it to true, or "
-                "loss.two_way.weight=0"
-            )
+    two_way: TwoWay = field(default_factory=TwoWay)
 
 
 @LOSSES.add

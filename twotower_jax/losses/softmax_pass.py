@@ -12,16 +12,16 @@ import jax
 import jax.numpy as jnp
 
 from twotower_jax.losses.blocks import flat, in_blocks
-from twotower_jax.losses.loss import SoftmaxForm
-from twotower_jax.losses.pairwise_softmax import psl_logits
-from twotower_jax.losses.row_weights import log_sum
-from twotower_jax.losses.terms import (
+from twotower_jax.losses.logits import (
     ColumnTerms,
     RowTerms,
     Scores,
     bias,
     mask_at_or_above,
 )
+from twotower_jax.losses.loss import SoftmaxForm
+from twotower_jax.losses.pairwise_softmax import psl_logits
+from twotower_jax.losses.row_weights import log_sum
 
 COUPLED = SoftmaxForm()
 
@@ -52,7 +52,7 @@ def softmax_loss(
       [] float. Gradients flow to the scores.
 
     Examples:
-      >>> from twotower_jax.losses.terms import PairTerms
+      >>> from twotower_jax.losses.logits import PairTerms
       >>> columns = ColumnTerms(jnp.zeros(2), jnp.zeros((1, 2)), jnp.arange(2))
       >>> none = PairTerms(*2 * [jnp.zeros((1, 0))])
       >>> masked = jnp.full(1, -jnp.inf)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from twotower_jax.losses.terms import (
+from twotower_jax.losses.logits import (
     ColumnTerms,
     ListedTerms,
     PairTerms,

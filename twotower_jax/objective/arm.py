@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, cast
 from twotower_jax.config import Config
 from twotower_jax.config.negatives import NegativesConfig
 from twotower_jax.errors import InputError
-from twotower_jax.losses.loss import SelfSupervisedConfig
+from twotower_jax.losses.term import ItemTerm
 from twotower_jax.model.towers import BASELINES, TwoTower
 from twotower_jax.negatives import Funnel, Mined
 from twotower_jax.negatives.funnel import parse_stage
@@ -106,7 +106,9 @@ def small_config(config: Config, world: World) -> Config:
     most = MOST_STREAMED if streamed else MOST_ROWS
     rows = min(config.training.batch_size, most, max(2, int(expected)))
     training = replace(config.training, batch_size=rows, devices=1, merge_columns=False)
-    fixed: dict[str, Any] = {"self_supervised": SelfSupervisedConfig()}  # one feature
+    # The items of the small world have one feature.
+    of_items = [one for one in config.loss.terms() if isinstance(one, ItemTerm)]
+    fixed: dict[str, Any] = {term.name: type(term)() for term in of_items}
     if config.loss.learn_temperature:
         fixed["learn_temperature"] = False
     return replace(
@@ -160,9 +162,12 @@ def _scaled(config: Config, small: Config) -> list[str]:
     """Return the keys whose values are others in the small world."""
     negatives, ours = config.negatives, small.negatives
     weight, gamma = config.positives.weight, negatives.filter.gamma
-    views = config.loss.self_supervised.weight
+    terms = [
+        (f"loss.{one.name}.weight", one.weight, getattr(small.loss, one.name).weight)
+        for one in config.loss.terms()
+    ]
     pairs = [
-        ("loss.self_supervised.weight", views, small.loss.self_supervised.weight),
+        *terms,
         ("negatives.filter.gamma", "null" if gamma is None else gamma, "null"),
         ("positives.weight", weight or "null", "null"),
         ("positives.lists.path", config.positives.lists.path or "null", "null"),
@@ -178,5 +183,5 @@ def _scaled(config: Config, small: Config) -> list[str]:
             before, now = (getattr(window, name) for window in windows)
             pairs.append((f"negatives.hard.mined.{name}", before, now))
     if config.loss.whole_catalogue:
-        pairs = pairs[:5]
+        pairs = pairs[: len(terms) + 4]
     return [f"{key}={was}, here {now}" for key, was, now in pairs if was != now]

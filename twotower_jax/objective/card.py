@@ -10,11 +10,11 @@ import numpy as np
 from twotower_jax.config import Config
 from twotower_jax.evaluation.metrics import BUCKETS
 from twotower_jax.evaluation.slices import popularity_buckets
+from twotower_jax.losses.two_way import TwoWay
 from twotower_jax.objective.arm import SmallArm, small_arm
 from twotower_jax.objective.optimum import Optimum, find_optimum
 from twotower_jax.objective.world import World
 from twotower_jax.training.problem import Problem
-from twotower_jax.training.terms import TwoWay
 
 # A drift of a group in nats, and a deviation of the slope from 1, that are a move.
 DRIFT, SLOPE = 0.1, 0.03
@@ -254,7 +254,7 @@ def _pairs(problem: Problem) -> int:
     batch = problem.order.batches(0, 1).shape[1] if negatives.in_batch else 1
     slots, scored = negatives.slots, negatives.hard.candidates
     slots = slots * scored if scored and negatives.hard.per_slot else slots + scored
-    of_users = [t for t in problem.program.hyper.terms if isinstance(t, TwoWay)]
+    of_users = [t for t in problem.program.terms if isinstance(t, TwoWay)]
     users = batch if of_users else 0
     return batch + negatives.shared_easy + negatives.bank + slots + users
 

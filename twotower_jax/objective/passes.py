@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from twotower_jax.losses.terms import Scores
+from twotower_jax.losses.logits import Scores
 from twotower_jax.model.inputs import query_inputs
 from twotower_jax.negatives.mixture import Draws
 from twotower_jax.negatives.source import Batch
@@ -125,7 +125,7 @@ def _step(
     state = observe(program, data, state, batch)
     queries = query_inputs(model, data.entities, batch.queries, batch.items)
     draws = draw(program, data, state, batch, queries)
-    inputs = tower_inputs(program, data, queries, draws)
+    inputs = tower_inputs(program, data, state, queries, draws)
     context = Context(program, data, state, batch, draws, inputs)
     tables = state.params["tables"]
     temperature = jnp.exp(program.hyper.log_temperature)

@@ -16,6 +16,7 @@ from twotower_jax.data.known_items import KnownItems, known_share
 from twotower_jax.data.log import Pairs
 from twotower_jax.errors import InputError
 from twotower_jax.evaluation.ragged import from_pairs
+from twotower_jax.losses.term import TermData
 from twotower_jax.model.specs import Model, make_model
 from twotower_jax.negatives.columns import merged_size_of_arms
 from twotower_jax.negatives.expected_count import log_effective, log_frequency
@@ -58,7 +59,6 @@ from twotower_jax.training.mesh import MeshShape
 from twotower_jax.training.problem import Problem, Streaming
 from twotower_jax.training.schedule import Schedule
 from twotower_jax.training.temperature import TemperatureNumbers
-from twotower_jax.training.terms import SelfSupervised, StagePairs, TwoWay
 from twotower_jax.training.types import Hyper, Program, Structure, TrainData
 
 T = TypeVar("T")
@@ -85,7 +85,9 @@ def make_problem(config: Config, data: Loaded) -> Problem:
     schedule = make_schedule(config, data.split)
     known = known_at(config, data)
     return Problem(
-        program=Program(structure, _hyper(config, data, weights, schedule, known)),
+        program=Program(
+            structure, _hyper(config, model, data, weights, schedule, known)
+        ),
         data=TrainData(
             *_positives(config, train, history),
             make_entities(config, data, history),
@@ -137,6 +139,7 @@ def _pools(config: Config, pools: HardPools | None) -> HardPools | None:
 
 def _hyper(
     config: Config,
+    model: Model,
     data: Loaded,
     weights: np.ndarray,
     schedule: Schedule,
@@ -173,8 +176,7 @@ def _hyper(
         logq_strength=() if strength == 1 else (number(strength),),
         weight_temperature=(number(loss.at_k.temperature),) if at_k else (),
         filters=score_filters(config, schedule),
-        terms=further_terms(config, data, weights),
-        views=self_supervised(config),
+        terms=term_numbers(config, model, data, weights),
         dropout=_dropout(config),
     )
 
@@ -236,7 +238,7 @@ def make_structure(
         num_items=num_items,
         ids_alone=config.training.update == "incremental",
         end_to_end=end_to_end(config),
-        view_num=view_num(config, model),
+        terms=tuple(split(term)[0] for term in config.loss.terms()),
         buckets=buckets if streaming_of(config) else 0,
     )
 
@@ -276,49 +278,25 @@ def kth_scores(
     return (scores,)
 
 
-def view_num(config: Config, model: Model) -> int:
-    """Return the number of items of a step of which two views are compared."""
-    loss, features = config.loss.self_supervised, model.candidate.features
-    if not loss.weight:
-        return 0
-    if len(features) == 1:
-        raise InputError(
-            f"loss.self_supervised.weight={loss.weight} divides the features of "
-            f"an item into two views, but the item tower has one alone: "
-            f"{features[0].name}; name more in towers.candidate (data.items_path has "
-            "them), or set loss.self_supervised.weight=0"
-        )
-    return loss.num
-
-
-def self_supervised(config: Config) -> tuple[SelfSupervised, ...]:
-    """Return (the loss between two views,), () without it."""
-    loss = config.loss.self_supervised
-    if not loss.weight:
-        return ()
-    return (SelfSupervised(number(loss.weight), number(loss.temperature)),)
-
-
-def further_terms(
-    config: Config, data: Loaded, copies: np.ndarray
-) -> tuple[StagePairs | TwoWay, ...]:
-    """Return the terms beside the loss of the rows that read the scores.
+def term_numbers(
+    config: Config, model: Model, data: Loaded, copies: np.ndarray
+) -> tuple[dict[str, Any], ...]:
+    """Return the numbers of the further terms of the loss, with what they read of data.
 
     Args:
       copies: [num_items] float64, copies of a positive of each item per epoch; a user's
         share is that of the rows of an epoch.
     """
-    terms: list[StagePairs | TwoWay] = []
-    if config.loss.stage_pairs:
-        terms.append(StagePairs(number(config.loss.stage_pairs)))
-    two_way, train = config.loss.two_way, data.split.train
-    if two_way.weight:
-        log_q: tuple[jax.Array, ...] = ()
-        if two_way.correct == "users":
-            rows = np.bincount(train.user, copies[train.item], data.log.num_users)
-            log_q = (as_arrays(config, log_frequency(rows)),)
-        terms.append(TwoWay(number(two_way.weight), log_q))
-    return tuple(terms)
+    terms, train = config.loss.terms(), data.split.train
+    if not terms:
+        return ()
+    rows = np.bincount(train.user, copies[train.item], data.log.num_users)
+    features = tuple(one.name for one in model.candidate.features)
+    of_data = TermData(features, log_frequency(rows))
+    return tuple(
+        _arrays(split(term)[1]) | as_arrays(config, term.prepare(of_data))
+        for term in terms
+    )
 
 
 # --- Weights of the training positives from a column of the log -----------------------

@@ -1,26 +1,36 @@
 """The loss of a batch as a function of the parameters that the batch touches."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from twotower_jax import keys
 from twotower_jax.data.shards import take
 from twotower_jax.losses import blockwise
-from twotower_jax.losses.terms import Scores
+from twotower_jax.losses.logits import Scores
+from twotower_jax.losses.term import ItemTerm
 from twotower_jax.model import two_tower as net
 from twotower_jax.model.inputs import Inputs, first_entities
 from twotower_jax.model.inputs import candidate_inputs as inputs_of_items
 from twotower_jax.negatives.columns import first_columns
 from twotower_jax.negatives.distinct import distinct_rows
+from twotower_jax.negatives.masks import RowMasks
 from twotower_jax.negatives.mixture import Draws, Terms
 from twotower_jax.negatives.source import Batch
 from twotower_jax.registry import join
 from twotower_jax.training.kth_scores import weights_at_k
 from twotower_jax.training.queries import drop_numbers
-from twotower_jax.training.sources import mixture_of, row_weights
-from twotower_jax.training.terms import Views
-from twotower_jax.training.types import Program, Structure, TrainData, TrainState
+from twotower_jax.training.sources import mixture_of, row_masks, row_weights
+from twotower_jax.training.types import (
+    Negatives,
+    Program,
+    Structure,
+    TrainData,
+    TrainState,
+)
 
 
 class TowerInputs(NamedTuple):
@@ -33,13 +43,13 @@ class TowerInputs(NamedTuple):
       place: ([B K + C] int32 index of slots and columns into the distinct items, behind
         the last one for an id outside of the catalogue,); () where each slot and
         column has inputs of its own.
-      views: (Two views of items,); () without a self-supervised loss.
+      terms: {name: items that a term of the loss draws, and their inputs}.
     """
 
     query: Inputs
     candidate: Inputs
     place: tuple[jax.Array, ...] = ()
-    views: tuple[Views, ...] = ()
+    terms: Mapping[str, tuple[jax.Array, Inputs]] = MappingProxyType({})
 
 
 class Weights(NamedTuple):
@@ -50,7 +60,7 @@ class Weights(NamedTuple):
       query: {table: [R, dim]} rows that the query tower reads; of a gradient, those of
         histories in chunks are `SummedRows`.
       candidate: {table: [R, dim]} rows that the candidate tower reads.
-      views: {table: [R, dim]} rows that it reads for views; empty without them.
+      terms: {name of a term: {table: [R, dim]} rows that it reads for its items}.
       log_temperature: ([] log of a learned temperature,); () where it is fixed.
       embedded: ([B, D] embeddings of the queries,) where they are computed in chunks;
         the query tower then reads no rows.
@@ -59,7 +69,7 @@ class Weights(NamedTuple):
     dense: dict[str, Any]
     query: dict[str, Any]
     candidate: dict[str, jax.Array]
-    views: dict[str, jax.Array]
+    terms: dict[str, dict[str, jax.Array]]
     log_temperature: tuple[jax.Array, ...]
     embedded: tuple[Any, ...] = ()
 
@@ -83,21 +93,29 @@ class Context(NamedTuple):
     draws: Draws
     inputs: TowerInputs
 
+    @property
+    def negatives(self) -> Negatives:
+        """The static part of the negatives."""
+        return self.program.structure.negatives
+
+    @property
+    def masks(self) -> RowMasks:
+        """What is masked in the rows."""
+        return row_masks(self.program, self.data)
+
+    @property
+    def weight(self) -> jax.Array:
+        """Weights of the rows, [B] float32."""
+        return row_weights(self.program, self.data, self.batch)
+
 
 def tower_inputs(
-    program: Program,
-    data: TrainData,
-    queries: Inputs,
-    draws: Draws,
-    views: tuple[Views, ...] = (),
+    program: Program, data: TrainData, state: TrainState, queries: Inputs, draws: Draws
 ) -> TowerInputs:
-    """Inputs of both towers for a batch.
+    """Inputs of both towers for a batch at the state's step.
 
     Where slots and columns are more than the items of the catalogue, each distinct item
     is encoded once.
-
-    Args:
-      views: (Two views of items,); () without a self-supervised loss.
     """
     structure, ids = program.structure, draws.columns.encode_ids
     slots, place = draws.slots.items.size, ()
@@ -109,18 +127,31 @@ def tower_inputs(
             ids, own, _ = distinct_rows(ids, structure.num_items)
             place = (own,)
     candidates = inputs_of_items(structure.model, data.entities, ids, distinct=distinct)
-    return TowerInputs(queries, candidates, place, views)
+    item_terms = [term for term in program.terms if isinstance(term, ItemTerm)]
+    terms = {term.name: term_inputs(term, program, data, state) for term in item_terms}
+    return TowerInputs(queries, candidates, place, terms)
+
+
+def term_inputs(
+    term: ItemTerm, program: Program, data: TrainData, state: TrainState
+) -> tuple[jax.Array, Inputs]:
+    """Return the items that a term draws at the state's step, and their inputs."""
+    model = program.structure.model
+    key = keys.stream(program.hyper.seed, f"loss.{term.name}", state.step)
+    drawn = term.draw(key, program.structure.num_items, len(model.candidate.features))
+    inputs = inputs_of_items(model, data.entities, drawn.items, drawn.shown)
+    return drawn.items, inputs
 
 
 def gather_weights(state: TrainState, inputs: TowerInputs) -> Weights:
     """The parameters that a batch touches."""
     tables, params = state.params["tables"], state.params
-    views = [net.gather_rows(tables, one.inputs) for one in inputs.views]
+    terms = inputs.terms.items()
     return Weights(
         params["dense"],
         net.gather_rows(tables, inputs.query),
         net.gather_rows(tables, inputs.candidate),
-        views[0] if views else {},
+        {name: net.gather_rows(tables, its_inputs) for name, (_, its_inputs) in terms},
         (params["log_temperature"],) if "log_temperature" in params else (),
     )
 
@@ -149,12 +180,13 @@ def loss_of_batch(
     loss = loss_of_scores(context, scores, jnp.exp(log_temperature))
     items = candidates[number_of_slots(context.draws) :]
     items = items[context.draws.columns.positive]
-    spec, rows = context.program.structure.model.candidate, weights.views
-    for term, views in zip(
-        context.program.hyper.views, context.inputs.views, strict=True
-    ):
-        of_views = net.encode("candidate", spec, weights.dense, rows, views.inputs)
-        loss += term.of_views(views, of_views)
+    spec = context.program.structure.model.candidate
+    for term in context.program.terms:
+        if isinstance(term, ItemTerm):
+            drawn, inputs = context.inputs.terms[term.name]
+            rows = weights.terms[term.name]
+            embeddings = net.encode("candidate", spec, weights.dense, rows, inputs)
+            loss += term.weight * term.of_items(drawn, embeddings)
     return loss, jax.lax.stop_gradient(items)
 
 
@@ -208,8 +240,9 @@ def loss_of_scores(
         rows,
         top_k=structure.negatives.top_k,
     )
-    for term in hyper.terms:
-        value += term.of_scores(context, scores, rows)
+    for term in program.terms:
+        if not isinstance(term, ItemTerm):
+            value += term.weight * term.of_scores(context, scores, rows)
     return value
 
 

@@ -53,9 +53,9 @@ def penalised(context: Context) -> dict[str, Counted]:
         "query": Counted(query, query.rows, weight, weight),
         "candidate": Counted(candidate, positives, every, weight),
     }
-    for views in inputs.views:
-        none = jnp.zeros(2 * views.items.shape[0], weight.dtype)
-        entities["views"] = Counted(views.inputs, views.inputs.rows, none, none)
+    for name, (items, of_term) in inputs.terms.items():
+        none = jnp.zeros(items.shape[0], weight.dtype)
+        entities[name] = Counted(of_term, of_term.rows, none, none)
     return entities
 
 
@@ -116,7 +116,11 @@ def table_gradients(
     """Gradients by the tables that a batch touches."""
     tables: TableGradients = {}
     for side, entities in penalised(context).items():
-        parts = _of_side(entities, getattr(weights, side), getattr(gradient, side))
+        read, moved = (
+            one.terms[side] if side in one.terms else getattr(one, side)
+            for one in (weights, gradient)
+        )
+        parts = _of_side(entities, read, moved)
         for name, part in parts.items():
             tables[name] = [*tables.get(name, []), part]
     return tables

@@ -23,7 +23,6 @@ from twotower_jax.training.mesh import in_place
 from twotower_jax.training.queries import batch_queries
 from twotower_jax.training.sources import draw, mixture_of
 from twotower_jax.training.temperature import update_log_temperature
-from twotower_jax.training.terms import draw_views
 from twotower_jax.training.types import Hyper, Program, TrainData, TrainState
 from twotower_jax.training.updates import (
     update_blocks,
@@ -68,8 +67,7 @@ def train_step(
     state = observe(program, data, state, batch)
     queries = batch_queries(program, data, state, batch)
     draws = draw(program, data, state, batch, queries)
-    views = draw_views(program, data, state)
-    inputs = tower_inputs(program, data, queries, draws, views)
+    inputs = tower_inputs(program, data, state, queries, draws)
     weights = gather_weights(state, inputs)
     context = Context(program, data, state, batch, draws, inputs)
     result, gradient = loss_and_gradient(context, weights)

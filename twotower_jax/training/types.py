@@ -13,6 +13,7 @@ from twotower_jax.data.hard_pools import HardPools
 from twotower_jax.data.known_items import KnownItems
 from twotower_jax.data.shards import take_rows
 from twotower_jax.losses.loss import Loss
+from twotower_jax.losses.term import Term
 from twotower_jax.model.specs import Model
 from twotower_jax.negatives import Funnel, Hard
 from twotower_jax.negatives.availability import MassTree
@@ -21,7 +22,7 @@ from twotower_jax.negatives.proposals import Proposal
 from twotower_jax.negatives.slots import HardRatio
 from twotower_jax.negatives.source import Batch
 from twotower_jax.optimizers import Optimizer
-from twotower_jax.registry import split
+from twotower_jax.registry import join, split
 from twotower_jax.training.temperature import TemperatureNumbers
 
 
@@ -91,7 +92,7 @@ class Structure(NamedTuple):
       num_items: Size of the catalogue.
       ids_alone: Whether the embeddings of ids learn, and all else keeps its value.
       end_to_end: Whether the rows of a batch are sequences in their order, end to end.
-      view_num: Items of a step of which two views are compared; 0 for none.
+      terms: Static parts of the further terms of the loss.
       buckets: Buckets per hash of the streaming frequency; 0 where q+ is counted.
     """
 
@@ -105,7 +106,7 @@ class Structure(NamedTuple):
     num_items: int
     ids_alone: bool = False
     end_to_end: bool = False
-    view_num: int = 0
+    terms: tuple[Term, ...] = ()
     buckets: int = 0
 
 
@@ -132,8 +133,7 @@ class Hyper(NamedTuple):
       logq_strength: ([] factor of the logs of expected counts,) where it is not 1.
       weight_temperature: ([] temperature of the weights of rows,) in a loss at k.
       filters: (Filter of negatives by their scores,).
-      terms: Further terms of the loss that read the scores (`training/terms.py`).
-      views: (The softmax between views of items,).
+      terms: Numbers of the further terms of the loss.
       dropout: {"query": [] share of the numbers of a query embedding that are dropped,
         "sequence": [] share of those within a transformer}.
     """
@@ -156,8 +156,7 @@ class Hyper(NamedTuple):
     logq_strength: tuple[jax.Array, ...] = ()
     weight_temperature: tuple[jax.Array, ...] = ()
     filters: tuple[ScoreFilter, ...] = ()
-    terms: tuple[Any, ...] = ()
-    views: tuple[Any, ...] = ()
+    terms: tuple[dict[str, Any], ...] = ()
     dropout: dict[str, jax.Array] = {}  # noqa: RUF012 (never changed)
 
 
@@ -175,6 +174,12 @@ class Program:
 
     structure: Structure
     hyper: Hyper
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """The further terms of the loss, with their numbers."""
+        pairs = zip(self.structure.terms, self.hyper.terms, strict=True)
+        return tuple(join(static, numbers) for static, numbers in pairs)
 
 
 jax.tree_util.register_dataclass(

@@ -28,7 +28,7 @@ def test_a_corrected_method_has_log_p_as_optimum(keys):
 @pytest.mark.slow
 def test_pairs_of_stages_move_the_optimum_of_what_they_compare():
     without = audit_arm(configure(**STAGES)).drift
-    pairs = audit_arm(configure(**STAGES, loss__stage_pairs=1.0)).drift
+    pairs = audit_arm(configure(**STAGES, loss__stage_pairs__weight=1.0)).drift
     assert max(map(abs, without.values())) < 0.02
     assert pairs["retrieved"] > 0.1
 
