@@ -11,6 +11,16 @@ import pytest
 from helpers import tiny
 from helpers.contributing import SOURCE, block
 from helpers.loss_cases import make_case, negatives, on_device
+from helpers.source_steps import (
+    ITEM,
+    TEMPERATURE,
+    USER,
+    batches_of,
+    go,
+    problem_of,
+    start,
+    vectors,
+)
 from hydra.errors import ConfigCompositionException
 from scipy import stats
 
@@ -19,7 +29,7 @@ from twotower_jax.evaluation import metrics
 from twotower_jax.evaluation.ragged import from_pairs
 from twotower_jax.evaluation.ranking import Hits
 from twotower_jax.evaluation.slices import sliced_metrics
-from twotower_jax.losses import LOSSES, SampledLoss
+from twotower_jax.losses import LOSSES, SampledLoss, SampledSoftmax, Term
 from twotower_jax.losses.blockwise import batch_loss
 from twotower_jax.losses.row_weights import weighted_mean
 from twotower_jax.model import tower
@@ -33,7 +43,7 @@ from twotower_jax.model.towers import (
     baseline,
 )
 from twotower_jax.negatives import EASY, proposals
-from twotower_jax.registry import key
+from twotower_jax.registry import key, section
 from twotower_jax.run import run
 from twotower_jax.run.checks import check_names
 from twotower_jax.sweeps.compose import compose_config
@@ -45,9 +55,9 @@ def add():
     """Run the code of a section on a registry, and remove its entries afterwards."""
     before = []
 
-    def run(section, registry, **scope):
+    def run(heading, registry, **scope):
         before.append((registry, set(registry)))
-        code = compile(block(section, "python"), "CONTRIBUTING.md", "exec")
+        code = compile(block(heading, "python"), "CONTRIBUTING.md", "exec")
         exec(code, {"np": np, "jax": jax, "jnp": jnp, **scope})
         return set(registry) - before[-1][1]
 
@@ -98,6 +108,24 @@ def test_the_loss_that_is_added_is_composed_and_trained_in_blocks(add):
         want += case.rows.weight[i] * drawn / total
     assert float(got) == pytest.approx(want, rel=1e-5)
     assert np.abs(gradient.slots).max() > 0
+
+
+def test_the_term_that_is_added_is_in_the_loss_times_its_weight(add):
+    names = {"LOSSES": LOSSES, "SampledSoftmax": SampledSoftmax, "Term": Term}
+    names |= {"ClassVar": ClassVar, "dataclass": dataclass, "key": key}
+    names |= {"section": section}
+    assert add("Add a term of the loss", LOSSES, **names) == {"penalised"}
+    words = ["loss=penalised", "loss.logit_penalty.weight=0.5"]
+    assert from_record(to_dict(compose_config(words))).loss.terms()[0].weight == 0.5
+    keys = {"loss__name": "penalised", "loss__logit_penalty__weight": 0.5}
+    both, plain = problem_of(**keys), problem_of()
+    state, (rows,) = start(both), batches_of(both, 1)
+    losses = [float(go(one, state, rows)[1][0]) for one in (both, plain)]
+    query, item = (np.asarray(x, float) for x in vectors(state.params["tables"]))
+    logits = (query[USER[rows]] * item[ITEM[rows]]).sum(axis=1) / TEMPERATURE
+    assert losses[0] - losses[1] == pytest.approx(0.5 * (logits**2).mean(), rel=1e-4)
+    heavier = problem_of(**(keys | {"loss__logit_penalty__weight": 0.7}))
+    assert heavier.program.structure == both.program.structure
 
 
 def test_the_tower_that_is_added_is_composed_built_and_differentiated(add):

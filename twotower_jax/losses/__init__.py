@@ -12,6 +12,7 @@ from twotower_jax.losses.loss import LOSSES, Loss, SampledLoss, Tempered
 from twotower_jax.losses.pairwise_softmax import Psl, psl
 from twotower_jax.losses.softmax import FullSoftmax, SampledSoftmax, sampled_softmax
 from twotower_jax.losses.softmax_at_k import SoftmaxAtK
+from twotower_jax.losses.term import ItemTerm, Term
 from twotower_jax.losses.triplet_hinge import Hinge, hinge
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Gbce",
     "Hcl",
     "Hinge",
+    "ItemTerm",
     "Logistic",
     "Loss",
     "Psl",
@@ -30,6 +32,7 @@ __all__ = [
     "SampledSoftmax",
     "SoftmaxAtK",
     "Tempered",
+    "Term",
     "bce",
     "ccl",
     "debiased",
