@@ -310,7 +310,7 @@ def _train_and_evaluate(attempt: Attempt) -> dict[str, Any]:
     if not metrics:  # a model of the whole log has none
         paused = notes.stopped == PAUSED
         metrics = {"valid": record.metrics()[-1]["valid"]} if paused else {"test": {}}
-    speed = None if notes.rate is None else notes.rate * config.training.batch_size
+    speed = notes.rate * config.training.batch_size or None
     return {
         "metrics": metrics,
         "baselines": compare_baselines(config, data, queries, console),

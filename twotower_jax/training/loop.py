@@ -46,22 +46,21 @@ class AgreedStop:
         self._alone, self._heard = alone(), 0
 
     @property
-    def number(self) -> int | None:
-        """Number of the signal, or None."""
-        return self._request.number if self._alone else self._heard or None
+    def number(self) -> int:
+        """Number of the signal, or 0."""
+        return (self._alone and self._request.number) or self._heard
 
-    def ask(self) -> jax.Array | None:
-        """Return the largest number of all processes, on its way; None of one alone."""
+    def ask(self) -> jax.Array | int:
+        """Return the largest number of all processes, on its way; 0 of one alone."""
         if self._alone:
-            return None
+            return 0
         spread = NamedSharding(self._mesh, PartitionSpec((DATA, TABLE)))
         own = np.full(self._mesh.size, self._request.number or 0, np.int32)
         return _largest(put(own, spread), whole(self._mesh))
 
-    def hear(self, answer: jax.Array | None) -> None:
+    def hear(self, answer: jax.Array | int) -> None:
         """Note an answer of `ask`."""
-        if answer is not None:
-            self._heard = self._heard or int(answer)
+        self._heard = self._heard or int(answer)
 
 
 @partial(jax.jit, static_argnums=1)
@@ -94,7 +93,7 @@ class Saves:
         # Clocks of several processes differ, and they save together.
         self._always = always or not alone()
         self._last, self.behind = time.monotonic(), False
-        self._held: tuple[TrainState, dict[str, Any]] | None = None
+        self._held: dict[int, tuple[TrainState, dict[str, Any]]] = {}  # by step
 
     def due(self, state: TrainState) -> bool:
         """Return whether the state after a validation is saved.
@@ -109,19 +108,17 @@ class Saves:
     def hold(self, state: TrainState, notes: dict[str, Any]) -> None:
         """Leave a state unsaved; hold it in memory if it is the best one."""
         self.behind = True
-        if notes["best_step"] == notes["last_step"]:
+        if (best := notes["best_step"]) == notes["last_step"]:
             # The next dispatch takes the memory of the state.
-            self._held = jax.tree.map(jnp.copy, state), dict(notes)
+            self._held = {best: (jax.tree.map(jnp.copy, state), dict(notes))}
 
     def save(self, state: TrainState, notes: dict[str, Any]) -> None:
         """Save a state, and the best one before it, which may be saved already."""
         best = notes["best_step"]
-        if self._held is not None and best != notes["last_step"]:
-            held, then = self._held
-            if then["best_step"] == best:
-                self._checkpoints.save(held, then, set())
+        if best in self._held and best != notes["last_step"]:
+            self._checkpoints.save(*self._held[best], set())
         self._checkpoints.save(state, notes, {best})
-        self._held, self._last, self.behind = None, time.monotonic(), False
+        self._held, self._last, self.behind = {}, time.monotonic(), False
 
 
 # --- The Python loop of training: dispatches, validation, early stopping, checkpoi ----
@@ -179,14 +176,14 @@ class _Dispatch(NamedTuple):
       number: Number of its steps.
       losses: [K] of its steps.
       timed: Whether it counts for the rate: the first after a boundary may compile.
-      signal: The signal that ends the training, as `AgreedStop.ask`.
+      signal: The signal that ends the training, as of `AgreedStop.ask`.
     """
 
     step: int
     number: int
     losses: jax.Array
     timed: bool
-    signal: jax.Array | None
+    signal: jax.Array | int
 
 
 class Trainer:
@@ -251,35 +248,36 @@ class Trainer:
         while not self.notes.done and not self.schedule.pauses(self.step):
             before = self.step
             self._run_to_boundary(line, stop)
-            if stop.number is not None and self.step == before:
+            if stop.number and self.step == before:
                 raise self._stopped(stop.number)  # it came before any step
             if self.schedule.validates(self.step):
                 self._validate(line)
                 if self.step >= self.schedule.steps:
                     self.notes.end("limit")
                 self._save_or_hold(stop)
-            elif stop.number is not None or self.schedule.saves(self.step):
+            elif stop.number or self.schedule.saves(self.step):
                 self._save()
-            if stop.number is not None and not self.notes.done:
+            if stop.number and not self.notes.done:
                 raise self._stopped(stop.number)
 
     def _run_to_boundary(self, line: ProgressLine, stop: AgreedStop) -> None:
         """Dispatch steps up to the next boundary, one dispatch always in flight."""
         boundary = self.schedule.boundary(self.step, *self._renew_if_due())
         state: TrainState | Lane = self.state
-        pending: _Dispatch | None = None
-        while self.step < boundary and stop.number is None:
+        pending: list[_Dispatch] = []
+        while self.step < boundary and not stop.number:
             number = min(self.schedule.steps_per_dispatch, boundary - self.step)
             state, losses = self._dispatch(state, number)
-            first = pending is None
-            signal = stop.ask()
-            self._finish(pending, line, stop)
+            signal, timed = stop.ask(), bool(pending)
+            while pending:
+                self._finish(pending.pop(), line, stop)
             self.step += number
-            pending = _Dispatch(self.step, number, losses, not first, signal)
-            if first:
+            pending.append(_Dispatch(self.step, number, losses, timed, signal))
+            if not timed:
                 jax.block_until_ready(losses)
                 self.timed_from = time.perf_counter()
-        self._finish(pending, line, stop)
+        while pending:
+            self._finish(pending.pop(), line, stop)
         self.state = state.take() if isinstance(state, Lane) else state
 
     def _dispatch(
@@ -292,11 +290,9 @@ class Trainer:
             return self.run_steps(self.program, data, state, rows, np.int32(number))
 
     def _finish(
-        self, dispatch: _Dispatch | None, line: ProgressLine, stop: AgreedStop
+        self, dispatch: _Dispatch, line: ProgressLine, stop: AgreedStop
     ) -> None:
         """Wait for a dispatch, check its losses and show the last one."""
-        if dispatch is None:
-            return
         losses = np.asarray(dispatch.losses)[: dispatch.number]
         if not np.isfinite(losses).all():
             scale = self.problem.init_scale
@@ -337,9 +333,8 @@ class Trainer:
             patience, least = self.schedule.patience, self.schedule.min_steps
             value = metrics[self.schedule.metric]
             self.notes.judge(self.step, value, patience, least)
-        temperature = learned_temperature(self.state.params)
-        if temperature is not None:
-            record["temperature"] = temperature
+        if "log_temperature" in self.state.params:
+            record["temperature"] = learned_temperature(self.state.params)
         problem = self.problem
         record |= diagnostics(problem.program, problem.data, self.state)
         record["seconds"] = round(self._seconds(), 3)
@@ -350,7 +345,7 @@ class Trainer:
 
     def _save_or_hold(self, stop: AgreedStop) -> None:
         """Save the state after a validation, or hold it if it is the best one."""
-        ends = self.notes.done or stop.number is not None
+        ends = self.notes.done or stop.number
         if ends or self.schedule.pauses(self.step) or self.saves.due(self.state):
             self._save()
         else:

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, TextIO
+from typing import Any, Protocol, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -16,9 +16,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 def in_notebook() -> bool:
     """Return True in the kernel of a Jupyter notebook."""
-    module = sys.modules.get("IPython")
-    shell = None if module is None else module.get_ipython()
-    return getattr(shell, "kernel", None) is not None
+    if "IPython" not in sys.modules:
+        return False
+    return bool(getattr(sys.modules["IPython"].get_ipython(), "kernel", False))
 
 
 class CellLine:
@@ -29,24 +29,18 @@ class CellLine:
 
     def __init__(self) -> None:
         """Begin without an output; the first text makes it."""
-        self._context, self._handle = contextvars.copy_context(), None
+        self._context = contextvars.copy_context()
+        self._update: Callable[..., Any] = self._display
 
     def show(self, text: str) -> None:
         """Replace the text."""
         # The context holds the cell that outputs belong to.
-        self._context.run(self._show, {"text/plain": text})
+        self._context.run(self._update, {"text/plain": text}, raw=True)
 
-    def _show(self, content: dict[str, Any]) -> None:
+    def _display(self, content: dict[str, Any], raw: bool) -> None:
         from IPython.display import display  # type: ignore[import-not-found]
 
-        if self._handle is None:
-            self._handle = display(content, raw=True, display_id=True)
-        else:
-            self._handle.update(content, raw=True)
-
-
-# --- Progress of a run or a sweep: a live line where it can be redrawn, else plain ----
-# A terminal and the cell of a notebook redraw their line.
+        self._update = display(content, raw=raw, display_id=True).update
 
 
 # Least time between two plain lines, and between two texts of a cell's line.
@@ -58,7 +52,7 @@ KNOWN = 0.02
 class ProgressLine(Protocol):
     """The line on which the loop shows a training."""
 
-    def update(self, step: int, loss: float, rate: float | None) -> None:
+    def update(self, step: int, loss: float, rate: float) -> None:
         """Show the number of steps done, their rate and the loss of the last one."""
 
     def validated(self, metrics: dict[str, float]) -> None:
@@ -85,34 +79,55 @@ def make_console(file: TextIO | None = None, width: int | None = None) -> Consol
     )
 
 
-def _live(console: Console, title: str, text: str) -> Progress | None:
-    """Return a live line, or None where the console cannot redraw one."""
-    if not console.is_terminal or console.is_dumb_terminal:
-        return None
-    columns = (TextColumn(title), BarColumn(), TextColumn(text), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True)
+class _Bar:
+    """A live line of a terminal."""
+
+    def __init__(self, console: Console, title: str, form: str, total: int, done: int):
+        columns = TextColumn(title), BarColumn(), TextColumn(form)
+        columns = (*columns, TimeRemainingColumn())
+        self._bar = Progress(*columns, console=console, transient=True)
+        self._task = self._bar.add_task("", total=total, completed=done, text="")
+        self._bar.start()
+
+    def update(self, done: float, total: int, text: str, plain: str) -> None:
+        """Redraw the line; ``plain`` is not shown."""
+        self._bar.update(self._task, completed=done, total=total, text=text)
+
+    def close(self, last: str) -> None:
+        """End the line."""
+        self._bar.stop()
 
 
-class _Texts(NamedTuple):
-    """Where texts are shown if no bar is drawn.
+class _Texts:
+    """Plain lines, or the line of a notebook's cell, at most one in some seconds."""
 
-    Attributes:
-      show: a text -> None.
-      seconds: least time between two texts.
-      cell: whether a text replaces the one before.
-    """
+    def __init__(self, show: Callable[[str], None], seconds: float, keep: bool):
+        self._show, self._seconds, self._keep = show, seconds, keep
+        self._last = time.perf_counter()
 
-    show: Callable[[str], None]
-    seconds: float
-    cell: bool
+    def update(self, done: float, total: int, text: str, plain: str) -> None:
+        """Show ``plain``, if it is time."""
+        now = time.perf_counter()
+        if now - self._last > self._seconds:
+            self._last = now
+            self._show(plain)
+
+    def close(self, last: str) -> None:
+        """Leave the last text in a cell."""
+        if self._keep and last:
+            self._show(last)
 
 
-def _texts(console: Console) -> _Texts:
-    """Return the line of a notebook's cell, or plain lines elsewhere."""
+def _line(
+    console: Console, title: str, form: str, total: int, done: int = 0
+) -> _Bar | _Texts:
+    """Return a live line where the console can redraw one, else plain lines."""
+    if console.is_terminal and not console.is_dumb_terminal and total > done:
+        return _Bar(console, title, form, total, done)
     if in_notebook() and console.file is sys.stdout:
-        return _Texts(CellLine().show, CELL_SECONDS, True)
+        return _Texts(CellLine().show, CELL_SECONDS, keep=True)
     show = functools.partial(console.print, highlight=False, soft_wrap=True)
-    return _Texts(show, PLAIN_SECONDS, False)
+    return _Texts(show, PLAIN_SECONDS, keep=False)
 
 
 class TrainingProgress:
@@ -129,36 +144,26 @@ class TrainingProgress:
     def __init__(
         self, console: Console, total: int, start: int, batch: int, metric: str
     ):
-        self._texts, self._total, self._batch = _texts(console), total, batch
-        self._metric, self._value = metric, ""
+        form = "{task.completed}/{task.total} steps  {task.fields[text]}"
+        self._line = _line(console, "training", form, total, start)
+        self._total, self._batch, self._metric = total, batch, metric
         self._begin, self._start = time.perf_counter(), start
-        self._last_line = self._begin
-        self._bar, self._last = None, ""
-        if total > start:
-            form = "{task.completed}/{task.total} steps  {task.fields[text]}"
-            self._bar = _live(console, "training", form)
-        if self._bar is not None:
-            self._task = self._bar.add_task("", total=total, completed=start, text="")
-            self._bar.start()
+        self._value = self._last = ""
 
-    def update(self, step: int, loss: float, rate: float | None) -> None:
+    def update(self, step: int, loss: float, rate: float) -> None:
         """Show the number of steps done, their rate, and the loss of the last one.
 
         Args:
-          rate: Steps per second of training alone; None before any are timed.
+          rate: Steps per second of training alone; 0 before any are timed.
         """
-        now = time.perf_counter()
-        speed = "" if rate is None else f"{rate * self._batch:,.0f} examples/s  "
+        speed = f"{rate * self._batch:,.0f} examples/s  " if rate else ""
         text = f"{speed}loss {loss:.4f}{self._value}"
-        if self._bar is not None:
-            self._bar.update(self._task, completed=step, text=text)
-        elif now - self._last_line > self._texts.seconds:
-            self._last_line = now
-            # Validation takes time too, unlike in the rate.
-            left = (self._total - step) * (now - self._begin) / (step - self._start)
-            at = f"step {step}/{self._total}"
-            self._texts.show(f"{at}  {text}  at most {left:.0f} s left")
         self._last = f"step {step}/{self._total}  {text}"
+        # Validation takes time too, unlike in the rate.
+        spent = time.perf_counter() - self._begin
+        left = (self._total - step) * spent / (step - self._start)
+        plain = f"{self._last}  at most {left:.0f} s left"
+        self._line.update(step, self._total, text, plain)
 
     def validated(self, metrics: dict[str, float]) -> None:
         """Show the newest value of the validation metric."""
@@ -166,10 +171,7 @@ class TrainingProgress:
 
     def close(self) -> None:
         """End the live line; that of a cell keeps the last step."""
-        if self._bar is not None:
-            self._bar.stop()
-        elif self._texts.cell and self._last:
-            self._texts.show(self._last)
+        self._line.close(self._last)
 
 
 class SweepProgress:
@@ -184,15 +186,12 @@ class SweepProgress:
     """
 
     def __init__(self, console: Console, runs: int):
-        self._texts, self._lock = _texts(console), threading.Lock()
+        self._line = _line(console, "runs", "{task.fields[text]}", runs)
+        self._lock = threading.Lock()
         self._todo, self._ended = runs, 0
         self._parts: dict[RunLine, float] = {}
         self._rates: dict[RunLine, float] = {}
-        self._begin = self._last_line = time.perf_counter()
-        self._bar = _live(console, "runs", "{task.fields[text]}")
-        if self._bar is not None:
-            self._task = self._bar.add_task("", total=runs, text="")
-            self._bar.start()
+        self._begin = time.perf_counter()
 
     def add_run(self) -> "RunLine":
         """Return the line of a run that begins."""
@@ -200,10 +199,7 @@ class SweepProgress:
 
     def close(self) -> None:
         """End the live line; that of a cell keeps the number of runs."""
-        if self._bar is not None:
-            self._bar.stop()
-        elif self._texts.cell and self._todo:
-            self._texts.show(f"runs {self._ended}/{self._todo} done")
+        self._line.close(f"runs {self._ended}/{self._todo} done" if self._todo else "")
 
     def note(self, line: "RunLine", part: float, rate: float) -> None:
         """Note the progress of a run."""
@@ -226,20 +222,16 @@ class SweepProgress:
             self._show()
 
     def _show(self) -> None:
-        now = time.perf_counter()
-        done, spent = self._ended + sum(self._parts.values()), now - self._begin
+        done = self._ended + sum(self._parts.values())
         text = f"{self._ended}/{self._todo} done"
         if rate := sum(self._rates.values()):
             text += f"  {rate:,.0f} examples/s"
-        if self._bar is not None:
-            self._bar.update(self._task, completed=done, total=self._todo, text=text)
-        elif now - self._last_line > self._texts.seconds:
-            self._last_line = now
-            # Before, compiling is most of the time that was spent.
-            if done and done >= KNOWN * self._todo:
-                left = spent * (self._todo - done) / done
-                text += f"  at most {left:.0f} s left"
-            self._texts.show(f"runs {text}")
+        plain = f"runs {text}"
+        # Before, compiling is most of the time that was spent.
+        if done and done >= KNOWN * self._todo:
+            spent = time.perf_counter() - self._begin
+            plain += f"  at most {spent * (self._todo - done) / done:.0f} s left"
+        self._line.update(done, self._todo, text, plain)
 
 
 class RunLine:
@@ -261,15 +253,14 @@ class RunLine:
         self._total, self._batch = total, batch
         return self
 
-    def update(self, step: int, loss: float, rate: float | None) -> None:
+    def update(self, step: int, loss: float, rate: float) -> None:
         """Note the number of steps done and their rate.
 
         Args:
-          rate: Steps per second of training alone; None before any are timed.
+          rate: Steps per second of training alone; 0 before any are timed.
         """
         del loss
-        examples = (rate or 0.0) * self._batch
-        self._sweep.note(self, step / max(self._total, 1), examples)
+        self._sweep.note(self, step / max(self._total, 1), rate * self._batch)
 
     def validated(self, metrics: dict[str, float]) -> None:
         """Show nothing: runs have different metrics."""

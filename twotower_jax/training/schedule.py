@@ -180,17 +180,17 @@ class Notes:
         return self.best_step if self.best_step >= 0 else self.last_step
 
     @property
-    def rate(self) -> float | None:
-        """Steps per second of the steps that count for it; None before the first.
+    def rate(self) -> float:
+        """Steps per second of the steps that count for it; 0 before the first.
 
         The first dispatch after each validation or checkpoint may compile and does not
         count; neither do validation, mining and checkpoints.
 
         Examples:
           >>> Notes(timed_seconds=2.0, timed_steps=50).rate, Notes().rate
-          (25.0, None)
+          (25.0, 0.0)
         """
-        return self.timed_steps / self.timed_seconds if self.timed_seconds > 0 else None
+        return self.timed_steps / self.timed_seconds if self.timed_seconds > 0 else 0.0
 
     def add_losses(self, losses: Sequence[float]) -> None:
         """Add the losses of steps to their sum."""

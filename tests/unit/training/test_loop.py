@@ -59,7 +59,7 @@ def test_the_rate_that_is_shown_last_is_that_of_the_result(tmp_path):
     _, notes = fit(run.problem, run.schedule, run.checkpoints, hooks)
     # Three boundaries; the first dispatch after each may compile.
     assert notes.timed_steps == 9
-    assert line.updates[0] == (1, None)
+    assert line.updates[0] == (1, 0)
     assert line.updates[-1] == (12, notes.rate) and notes.rate > 0
 
 

@@ -26,7 +26,7 @@ def test_two_runs_are_one_line_with_rate_and_time_left(clock):
     console, text = plain()
     sweep = SweepProgress(console, 4)
     first, second = sweep.add_run(), sweep.add_run()
-    first(console, 100, 0, 8, "m").update(50, 0.1, None)
+    first(console, 100, 0, 8, "m").update(50, 0.1, 0)
     assert text.getvalue() == ""
     clock[0] = 20.0
     # Resumed at step 40 of 80: its part is three quarters. Its own rate is 5 x 8.
