@@ -178,12 +178,12 @@ def gradient_of(problem, state, rows):
         program.structure.model, data.entities, batch.queries, batch.items
     )
     draws = draw(program, data, state, batch, inputs)
-    both = batch_loss.tower_inputs(program, data, inputs, draws)
+    both = batch_loss.tower_inputs(program, data, state, inputs, draws)
     context = batch_loss.Context(program, data, state, batch, draws, both)
 
     def loss(params):
         weights = batch_loss.gather_weights(state._replace(params=params), both)
-        return batch_loss.loss_of_batch(context, None, weights)[0]
+        return batch_loss.loss_of_batch(context, weights)[0]
 
     return jax.jit(jax.grad(loss), **CHEAP)(state.params)
 
@@ -191,10 +191,10 @@ def gradient_of(problem, state, rows):
 @pytest.mark.parametrize(
     "case, chunk",
     [
-        pytest.param("mean", None, marks=pytest.mark.slow),
-        ("shared", None),
-        pytest.param("recency, features, shared", None, marks=pytest.mark.slow),
-        pytest.param("attention, features, shared", None, marks=pytest.mark.slow),
+        pytest.param("mean", 0, marks=pytest.mark.slow),
+        ("shared", 0),
+        pytest.param("recency, features, shared", 0, marks=pytest.mark.slow),
+        pytest.param("attention, features, shared", 0, marks=pytest.mark.slow),
         pytest.param("attention", 10, marks=pytest.mark.slow),
         pytest.param("attention, features, shared", 7, marks=pytest.mark.slow),
         pytest.param("attention, dns, layers", 7, marks=pytest.mark.slow),
@@ -205,7 +205,7 @@ def test_steps_equal_autodiff_of_whole_tables(case, chunk, monkeypatch):
 
     And where the 30 queries are computed in chunks, of which the last is shorter.
     """
-    if chunk is not None:
+    if chunk:
         monkeypatch.setattr(query_chunks, "PLACES", LENGTH * chunk)
     monkeypatch.setattr(row_updates, "LEAST_ROWS", 8)
     monkeypatch.setattr(row_updates, "ROWS", 3)
@@ -237,8 +237,8 @@ def test_a_transformer_in_chunks_drops_the_same_numbers(monkeypatch):
     model, batches = problem.program.structure.model, problem.order.batches(0, 2)
     inputs = query_inputs(model, problem.data.entities, *first_rows(problem))
     spec, ends = model.query.history.sequence, []
-    for chunk in (None, 7):
-        if chunk is not None:
+    for chunk in (0, 7):
+        if chunk:
             numbers = chunk * LENGTH * spec.layers * spec.dim
             monkeypatch.setattr(query_chunks, "NUMBERS", numbers)
         assert query_chunks.rows_of_chunk(model, inputs) == chunk

@@ -50,7 +50,7 @@ def batch_loss(
     form = loss.softmax_form()
     if form is None or top_k:
         return row_loss(loss, scores, columns, rows, top_k=top_k)
-    weight = getattr(loss, "negative_weight", None)
+    weight = getattr(loss, "negative_weight", 1.0)
     return softmax_loss(scores, columns, rows, form, weight, loss.temperature)
 
 

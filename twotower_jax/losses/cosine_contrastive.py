@@ -57,7 +57,7 @@ def ccl(
     weight: jax.Array | None = None,
     *,
     margin: jax.Array | float,
-    negative_weight: jax.Array | float | None = None,
+    negative_weight: jax.Array | float = 1.0,
     temperature: jax.Array | float = 1.0,
 ) -> jax.Array:
     """Return max(0, 1 - cos_p) + c mean_j max(0, cos_j - m) of every row.
@@ -67,7 +67,7 @@ def ccl(
       negatives: [batch, columns] float, finite logits of the negatives.
       weight: [batch, columns] float, weight of each negative in the mean; None is 1.
       margin: Cosine m above which a negative is pushed down.
-      negative_weight: Factor c of the mean; None is 1.
+      negative_weight: Factor c of the mean.
       temperature: Temperature of the logits.
 
     Returns:
@@ -87,6 +87,5 @@ def ccl(
     """
     weight = weights_of(positive, negatives, weight)
     pushed = weighted_mean(jnp.maximum(temperature * negatives - margin, 0), weight)
-    if negative_weight is not None:
-        pushed = negative_weight * pushed
+    pushed = negative_weight * pushed
     return jnp.maximum(1 - temperature * positive, 0) + pushed

@@ -22,12 +22,12 @@ class SoftmaxForm(NamedTuple):
     Attributes:
       decoupled: whether the positive is left out of the sum.
       weighted: whether gradients flow to the weights of the rows.
-      surrogate: activation of `psl`, whose logits replace the scores; None: the scores.
+      surrogate: activation of `psl`, whose logits replace the scores; "": the scores.
     """
 
     decoupled: bool = False
     weighted: bool = False
-    surrogate: str | None = None
+    surrogate: str = ""
 
 
 class Odds(NamedTuple):

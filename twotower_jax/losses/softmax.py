@@ -88,7 +88,7 @@ def sampled_softmax(
     weight: jax.Array | None = None,
     *,
     decoupled: bool = False,
-    negative_weight: jax.Array | float | None = None,
+    negative_weight: jax.Array | float = 1.0,
 ) -> jax.Array:
     """Return -p + c log(e^p + sum_j w_j e^{n_j}) of every row.
 
@@ -100,7 +100,7 @@ def sampled_softmax(
       negatives: [batch, columns] float, logits of the negatives; -inf masks one.
       weight: [batch, columns] float, draws that a negative stands for; None is 1.
       decoupled: Whether the positive is left out of the sum.
-      negative_weight: Factor c of the logarithm; None is 1.
+      negative_weight: Factor c of the logarithm.
 
     Returns:
       [batch] float32 loss, unreduced. A row with every negative masked has loss 0 if
@@ -134,6 +134,5 @@ def sampled_softmax(
     else:
         logits = jnp.concatenate([positive[:, None], negatives], axis=1)
         total, filled = jax.nn.logsumexp(logits, axis=1), True
-    if negative_weight is not None:
-        total = negative_weight * total
+    total = negative_weight * total
     return jnp.where(filled, total - positive, 0) if decoupled else total - positive

@@ -6,7 +6,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from twotower_jax.training.batch_loss import Context, Weights, loss_of_batch
+from twotower_jax.training.batch_loss import (
+    Context,
+    Weights,
+    first_columns_alone,
+    loss_of_batch,
+)
 from twotower_jax.training.queries import (
     QueryTower,
     embed_chunks,
@@ -31,7 +36,7 @@ def loss_and_gradient(context: Context, weights: Weights) -> tuple[BatchLoss, We
     """Loss of a batch and its gradient."""
     model, inputs = context.program.structure.model, context.inputs.query
     chunk = rows_of_chunk(model, inputs)
-    if chunk is None:
+    if not chunk:
         return _loss_and_gradient(context, weights)
     tables = context.state.params["tables"]
     queries = QueryTower(model, inputs, weights.dense, weights.query, tables)
@@ -51,20 +56,20 @@ def _loss_and_gradient(context: Context, weights: Weights) -> tuple[BatchLoss, W
     """
     size = context.program.structure.merged_size
     columns = context.draws.columns
-    at_full_size = partial(_value_and_gradient, context, None)
+    at_full_size = partial(_value_and_gradient, context)
     if not 0 < size < columns.encode_ids.shape[0]:
         return at_full_size(weights)
     return jax.lax.cond(
         columns.num_distinct <= size,
-        partial(_value_and_gradient, context, size),
+        partial(_value_and_gradient, first_columns_alone(context, size)),
         at_full_size,
         weights,
     )
 
 
 def _value_and_gradient(
-    context: Context, size: int | None, weights: Weights
+    context: Context, weights: Weights
 ) -> tuple[BatchLoss, Weights]:
-    loss = partial(loss_of_batch, context, size)
+    loss = partial(loss_of_batch, context)
     (value, items), gradient = jax.value_and_grad(loss, has_aux=True)(weights)
     return BatchLoss(value, items), gradient

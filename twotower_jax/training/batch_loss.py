@@ -156,20 +156,13 @@ def gather_weights(state: TrainState, inputs: TowerInputs) -> Weights:
     )
 
 
-def loss_of_batch(
-    context: Context, size: int | None, weights: Weights
-) -> tuple[jax.Array, jax.Array]:
+def loss_of_batch(context: Context, weights: Weights) -> tuple[jax.Array, jax.Array]:
     """Loss of a batch.
-
-    Args:
-      size: Number of columns that are computed; None: all of them.
 
     Returns:
       The weighted mean loss [] of the rows, and the embeddings [B, D] of their items,
       through which no gradient flows.
     """
-    if size is not None:
-        context = _first_columns(context, size)
     log_temperature = context.program.hyper.log_temperature
     for learned in weights.log_temperature:
         log_temperature = learned
@@ -278,7 +271,7 @@ def _embed(context: Context, weights: Weights) -> tuple[jax.Array, jax.Array]:
     return query, candidates
 
 
-def _first_columns(context: Context, size: int) -> Context:
+def first_columns_alone(context: Context, size: int) -> Context:
     """Return the context with the first ``size`` of merged columns only."""
     draws, inputs = context.draws, context.inputs
     number = number_of_slots(draws) + size

@@ -70,7 +70,7 @@ def bag_decay(entities: Counted, bag: Bag) -> jax.Array:
       [E, width] float32.
     """
     weight, history = entities.weight, entities.inputs.history
-    if history is not None and history.tokens is not None:
+    if history and history.tokens:
         tokens = history.tokens
         if bag.ids.shape[0] == tokens.place.size:
             every = jnp.zeros(tokens.place.size, weight.dtype)

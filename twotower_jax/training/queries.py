@@ -65,7 +65,7 @@ def batch_queries(
     else:
         inputs = query_inputs(model, data.entities, batch.queries, batch.items)
     history = inputs.history
-    if "sequence" not in program.hyper.dropout or history is None:
+    if "sequence" not in program.hyper.dropout or not history:
         return inputs
     share = program.hyper.dropout["sequence"]
     key = keys.stream(program.hyper.seed, "towers.sequence.dropout", state.step)
@@ -142,24 +142,24 @@ class QueryGradient(NamedTuple):
     histories: dict[str, SummedRows]
 
 
-def rows_of_chunk(model: Model, inputs: Inputs) -> int | None:
-    """Rows of a chunk, or None where the batch is computed as a whole."""
+def rows_of_chunk(model: Model, inputs: Inputs) -> int:
+    """Rows of a chunk, or 0 where the batch is computed as a whole."""
     spec, history = model.query.history, inputs.history
-    if spec is None or history is None or not spec.by_place:
-        return None
+    if not (spec and history and spec.by_place):
+        return 0
     if history.present.ndim == 1:  # sequences end to end read an item once
-        return None
+        return 0
     rows, length = history.present.shape
     most = places_of_chunk(spec)
     # On a mesh each device has a part of the rows, in one piece.
     if rows * length <= most or jax.sharding.get_abstract_mesh().size > 1:
-        return None
+        return 0
     return max(1, most // length)
 
 
 def places_of_chunk(spec: HistorySpec) -> int:
     """Items of histories whose vectors are held at a time."""
-    if spec.sequence is None:
+    if not spec.sequence:
         return PLACES
     return NUMBERS // (spec.sequence.layers * spec.sequence.dim)
 
@@ -173,7 +173,7 @@ def query_vectors(model: Model, inputs: Inputs, params: dict[str, Any]) -> jax.A
     dense, tables = params["dense"], params["tables"]
     rows = net.gather_rows(tables, inputs)
     chunk = rows_of_chunk(model, inputs)
-    if chunk is None:
+    if not chunk:
         return net.encode("query", model.query, dense, rows, inputs)
     return embed_chunks(QueryTower(model, inputs, dense, rows, tables), chunk)
 
@@ -268,7 +268,7 @@ def _chunk(queries: QueryTower, first: jax.Array, size: int) -> _Chunk:
         name: one._replace(place=part(one.place), present=part(one.present))
         for name, one in inputs.rows.items()
     }
-    history = _history_of(inputs.history, first, part)
+    history = _history_of(inputs.history, first, part) if inputs.history else None
     own = Inputs(rows, part(inputs.bags), part(inputs.numbers), history)
     tables = queries.tables
     places = {
@@ -279,20 +279,16 @@ def _chunk(queries: QueryTower, first: jax.Array, size: int) -> _Chunk:
 
 
 def _history_of(
-    history: HistoryInputs | None, first: jax.Array, part: Callable[[Any], Any]
-) -> HistoryInputs | None:
+    history: HistoryInputs, first: jax.Array, part: Callable[[Any], Any]
+) -> HistoryInputs:
     """Return the histories of some queries."""
-    if history is None:
-        return None
-    tokens, dropout = history.tokens, history.dropout
     own = part(history._replace(dropout=None))
-    if tokens is not None:
+    if own.tokens:
         before = first * history.present.shape[1]
-        own = own._replace(
-            tokens=own.tokens._replace(newest=own.tokens.newest - before)
-        )
-    if dropout is not None:
-        own = own._replace(dropout=dropout._replace(first=first))
+        newest = own.tokens.newest - before
+        own = own._replace(tokens=own.tokens._replace(newest=newest))
+    if history.dropout:
+        own = own._replace(dropout=history.dropout._replace(first=first))
     return own
 
 
@@ -325,13 +321,13 @@ def _pull(
 
 def _tables(model: Model) -> dict[str, int]:
     """Return the tables that histories read, and their numbers of rows."""
-    return {} if model.query.history is None else model.query.history.tables
+    return model.query.history.tables if model.query.history else {}
 
 
 def _number(queries: QueryTower) -> int:
     """Return the number of queries."""
     history = queries.inputs.history
-    return 0 if history is None else history.present.shape[0]
+    return history.present.shape[0] if history else 0
 
 
 def _slice(values: jax.Array, first: jax.Array, size: int, number: int) -> jax.Array:
