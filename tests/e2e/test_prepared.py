@@ -9,8 +9,8 @@ import pytest
 from helpers import tiny
 
 from twotower_jax.data.prepared import made
-from twotower_jax.run import negatives as stored_pools
-from twotower_jax.run.footprint import POSITIVES
+from twotower_jax.run import problem as stored_pools
+from twotower_jax.run.memory import POSITIVES
 
 WORDS = (
     "towers.dim=8",

@@ -21,6 +21,15 @@ def test_what_does_not_fit_is_refused(word, tmp_path, capsys, monkeypatch):
     words = [one for one in tiny.SMALL if one.partition("=")[0] != word.split("=")[0]]
     assert tiny.command("train", *words, f"output={tmp_path}", word) == 2
     error = capsys.readouterr().err
-    assert error.startswith(f"error: {word} needs"), error
-    assert "GiB" in error and "lower it" in error
+    assert error.startswith("error: ") and error.count("\n") == 1, error
+    assert word in error and "GiB" in error and "lower " in error
     assert not list(tmp_path.rglob("config.yaml"))
+
+
+def test_arrays_that_no_index_counts_are_refused(tmp_path, capsys):
+    words = [word for word in tiny.SMALL if not word.startswith("towers.")]
+    words += [f"output={tmp_path}", "negatives.easy.num=2147483000"]
+    assert tiny.command("train", *words) == 2
+    error = capsys.readouterr().err
+    assert "lower training.batch_size=" in error and "negatives.easy.num" in error
+    assert error.count("\n") == 1

@@ -1,9 +1,8 @@
-"""``twotower plan``: memory and work of a training, before it."""
+"""``twotower plan``: the memory of a training, before it."""
 
 import argparse
 import math
 import os
-from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -15,21 +14,10 @@ from twotower_jax.errors import InputError
 if TYPE_CHECKING:
     from twotower_jax.config import Config
     from twotower_jax.data.sizes import Sizes
-    from twotower_jax.run.footprint import Footprint
 
 SIZES = ("users", "items", "positives")
 # Codes and rows are int32.
 MOST = 2**31 - 1
-WIDTH = 38
-# Memory in bytes, by the data sheet of that name.
-ACCELERATORS = {
-    "NVIDIA L4": 24 * 10**9,
-    "NVIDIA A100 80GB SXM": 80 * 10**9,
-    "NVIDIA H100 SXM": 80 * 10**9,
-    "NVIDIA H200 SXM": 141 * 10**9,
-    "Google TPU v5e": 16 * 10**9,
-    "Google TPU v5p": 95 * 10**9,
-}
 
 
 def add_plan(parser: argparse.ArgumentParser) -> None:
@@ -80,8 +68,7 @@ def _given(options: argparse.Namespace) -> "Sizes | None":
     values = {n: read_size(f"--{n}", t) for n, t in texts.items() if t is not None}
     if not values:
         return None
-    missing = [f"--{name}" for name in SIZES if name not in values]
-    if missing:
+    if missing := [f"--{name}" for name in SIZES if name not in values]:
         raise InputError(
             f"{' and '.join(missing)} missing: a log that is not there yet has "
             "--users, --items and --positives"
@@ -120,138 +107,6 @@ def see_devices(number: int) -> None:
             jax.config.update("jax_num_cpu_devices", number)
 
 
-def _lines(config: "Config", given: "Sizes | None") -> list[str]:
-    """Return the plan of one configuration."""
-    from twotower_jax.run.footprint import Footprint
-    from twotower_jax.run.memory import excess
-
-    sizes, origin = (given, "as given") if given else _sizes(config)
-    batch = config.training.batch_size
-    if batch > sizes.positives:
-        raise InputError(
-            f"training.batch_size={batch} is more than the {sizes.positives} training "
-            f"positives; set it to {sizes.positives} or less"
-        )
-    footprint = Footprint(config, sizes)
-    lines = [*_size_lines(footprint, origin), *_memory_lines(footprint)]
-    refused = excess(footprint, options=given is not None)
-    lines += [
-        "",
-        f"does not fit this machine: {refused}" if refused else "fits this machine",
-    ]
-    return [*lines, *_accelerator_lines(footprint)]
-
-
-def _size_lines(footprint: "Footprint", origin: str) -> list[str]:
-    """Return lines about the log, the towers and a step."""
-    sizes, structure = footprint.sizes, footprint.structure
-    query, candidate = (
-        ",".join(feature.name for feature in side.features) for side in structure.model
-    )
-    towers, mesh = footprint.config.towers, footprint.mesh
-    spread = f"a table over {mesh.table} of them" if mesh.table > 1 else "tables whole"
-    devices = f"{mesh.devices} devices ({spread})" if mesh.devices > 1 else "1 device"
-    return [
-        f"{sizes.num_users:,} users, {sizes.num_items:,} items, {sizes.positives:,} "
-        f"training positives ({origin})",
-        f"towers of dimension {towers.dim}: query [{query}], candidate [{candidate}], "
-        f"hidden {list(towers.hidden)}; optimizer {structure.optimizer.name}",
-        f"a step: {footprint.config.training.batch_size:,} rows on {devices}, loss "
-        f"{structure.loss.name}",
-    ]
-
-
-def _memory_lines(footprint: "Footprint") -> list[str]:
-    """Return lines about the memory of each device and of the host, and the work."""
-    from twotower_jax.run.footprint import Part
-
-    parts, temporaries = footprint.parts(), footprint.temporaries
-    parts.append(Part("temporaries of a step", temporaries))
-    device, host = (
-        sum(part.size for part in parts if part.host is on_host)
-        for on_host in (False, True)
-    )
-    work, both = footprint.work(), footprint.mesh.devices * device + host
-    return [
-        "",
-        "memory of each device",
-        *(_line(part.name, _bytes(part.size)) for part in parts if not part.host),
-        _line("sum of each device", _bytes(device)),
-        "memory of the host",
-        *(_line(part.name, _bytes(part.size)) for part in parts if part.host),
-        _line("devices and host together", _bytes(both)),
-        "",
-        "work of a step",
-        _line("FLOP of products, all devices", _number(work.flop)),
-        _line("bytes moved on each device", _bytes(work.moved)),
-    ]
-
-
-def _accelerator_lines(footprint: "Footprint") -> Iterator[str]:
-    """Yield whether a device of each accelerator holds its part."""
-    yield ""
-    yield (
-        "accelerators: memory of the data sheet; fits: yes, or the least "
-        "training.mesh.table whose devices hold it"
-    )
-    # The tables are spread further only for accelerators that need it.
-    needed = {footprint.mesh.table: _spread_bytes(footprint, footprint.mesh.table)}
-    for name, memory in ACCELERATORS.items():
-        while min(needed.values()) > memory:
-            if not (table := _next_table(footprint, max(needed))):
-                break
-            needed[table] = _spread_bytes(footprint, table)
-        fitting = [table for table, size in needed.items() if size <= memory]
-        fits = f"from {min(fitting)}" if fitting else "no"
-        fits = "yes" if footprint.mesh.table in fitting else fits
-        yield f"  {name:{WIDTH}}{f'{memory // 10**9} GB':>8}{fits:>12}"
-
-
-def _next_table(footprint: "Footprint", table: int) -> int:
-    """Return twice as many devices for a table, 0 where they do not divide a batch."""
-    devices = 2 * table * footprint.mesh.data
-    return 0 if footprint.config.training.batch_size % devices else 2 * table
-
-
-def _spread_bytes(footprint: "Footprint", table: int) -> int:
-    """Return the bytes of a device, with the temporaries of the present mesh."""
-    from twotower_jax.run.footprint import Footprint, with_value
-
-    spread = with_value(footprint.config, "training.mesh.table", table)
-    parts = Footprint(spread, footprint.sizes).parts()
-    device = sum(part.size for part in parts if not part.host)
-    return device + footprint.temporaries
-
-
-def _line(name: str, value: str) -> str:
-    return f"  {name:{WIDTH}}{value:>12}"
-
-
-def _number(value: float) -> str:
-    """Return a number with a prefix of 1000.
-
-    Examples:
-      >>> _number(2.5e9), _number(12)
-      ('2.50 G', '12')
-    """
-    for prefix, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= size:
-            return f"{value / size:,.2f} {prefix}"
-    return f"{value:,.0f}"
-
-
-def _bytes(size: float) -> str:
-    """Return bytes in GiB, or in MiB below one.
-
-    Examples:
-      >>> _bytes(3 * 2**30), _bytes(2**19)
-      ('3.00 GiB', '0.50 MiB')
-    """
-    if size >= 2**30:
-        return f"{size / 2**30:,.2f} GiB"
-    return f"{size / 2**20:,.2f} MiB"
-
-
 def _sizes(config: "Config") -> "tuple[Sizes, str]":
     """Return the sizes of the data of a configuration, and where they are from."""
     from twotower_jax.data.sizes import simulated_sizes, sizes_of
@@ -263,3 +118,64 @@ def _sizes(config: "Config") -> "tuple[Sizes, str]":
     data = trained_part(config, load_data(config))
     check_sizes(config, data)
     return sizes_of(data.log, data.split), "read"
+
+
+def _lines(config: "Config", given: "Sizes | None") -> list[str]:
+    """Return the plan of one configuration."""
+    from twotower_jax.run.memory import (
+        TEMPORARIES,
+        Footprint,
+        Part,
+        excess,
+        find_memories,
+        gib,
+    )
+
+    sizes, origin = (given, "as given") if given else _sizes(config)
+    batch = config.training.batch_size
+    if batch > sizes.positives:
+        raise InputError(
+            f"training.batch_size={batch} is more than the {sizes.positives} training "
+            f"positives; set it to {sizes.positives} or less"
+        )
+    footprint = Footprint(config, sizes)
+    structure, mesh = footprint.structure, footprint.mesh
+    query, candidate = (
+        ",".join(feature.name for feature in side.features) for side in structure.model
+    )
+    spread = f"a table over {mesh.table} of them" if mesh.table > 1 else "tables whole"
+    devices = f"{mesh.devices} devices ({spread})" if mesh.devices > 1 else "1 device"
+    parts = [*footprint.parts(), Part(TEMPORARIES, footprint.temporaries)]
+    device = sum(part.size for part in parts if not part.host)
+    refused = excess(footprint)
+    return [
+        f"{sizes.num_users:,} users, {sizes.num_items:,} items, {sizes.positives:,} "
+        f"training positives ({origin})",
+        f"towers of dimension {config.towers.dim}: query [{query}], candidate "
+        f"[{candidate}], hidden {list(config.towers.hidden)}; optimizer "
+        f"{structure.optimizer.name}",
+        f"a step: {batch:,} rows on {devices}, loss {structure.loss.name}",
+        "",
+        "memory of each device",
+        *(_line(part.name, part.size) for part in parts if not part.host),
+        _line("sum of each device", device),
+        "memory of the host",
+        *(_line(part.name, part.size) for part in parts if part.host),
+        "",
+        *(
+            f"{memory.what} needs {gib(memory.needed(parts))} GiB; {memory.in_words()}"
+            for memory in find_memories(mesh.devices)
+        ),
+        f"does not fit this machine: {refused}" if refused else "fits this machine",
+    ]
+
+
+def _line(name: str, size: int) -> str:
+    """Return a line with bytes in GiB, or in MiB below one.
+
+    Examples:
+      >>> _line("log", 2**19).split()
+      ['log', '0.50', 'MiB']
+    """
+    value = f"{size / 2**30:,.2f} GiB" if size >= 2**30 else f"{size / 2**20:,.2f} MiB"
+    return f"  {name:38}{value:>12}"

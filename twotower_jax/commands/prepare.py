@@ -66,8 +66,8 @@ def _make_pools(config: "Config", out: Path, progress: "Progress") -> list[str]:
 
     from twotower_jax.config.data import DataConfig
     from twotower_jax.run.loader import load_data
-    from twotower_jax.run.negatives import hard_pools
     from twotower_jax.run.positives import as_prepared
+    from twotower_jax.run.problem import hard_pools
 
     hard = config.negatives.hard
     stored = DataConfig(source="prepared", path=str(out), split="given")

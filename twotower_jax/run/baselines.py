@@ -1,8 +1,4 @@
-"""Baselines of a run: fitted on the rows of its towers, ranked for its queries.
-
-The fits and rankings of a process are kept for its next run, for the runs of a sweep
-share most of them.
-"""
+"""Baselines of a run, whose fits and rankings the next runs of the process share."""
 
 from collections.abc import Hashable, Mapping
 from typing import Any, NamedTuple
@@ -51,8 +47,7 @@ def knows_valid(config: Config) -> bool:
 def known_clicks(config: Config, data: Loaded, split: str) -> Clicks:
     """Return the positives that a baseline knows of each user: [users, items].
 
-    They are those that the towers know: the positives of training, and on test those
-    of the valid part too where the towers read the history of a query.
+    They are those that the towers know.
     """
     train, valid = data.split.train, data.split.valid
     user, item = train.user, train.item
@@ -78,8 +73,8 @@ def baseline_scorer(
 ) -> Scorer:
     """Return the scores of a baseline, given its positives [queries, items].
 
-    ``blank`` [queries] bool is marked where a query has no score of its own when it is
-    scored; it then has the scores of popularity.
+    A query without a score of its own has those of popularity, and is marked in
+    ``blank`` [queries] bool when it is scored.
     """
     scores = fit_baseline(config, data, kind)
     number, num_items = history.shape
@@ -122,11 +117,10 @@ def rank_splits(
         for split, queries in sets.items()
     }
     numbers = {split: made.by_popularity for split, made in ranked.items()}
-    rankings = {split: made.ranking for split, made in ranked.items()}
     counts: dict[str, Any] = {"queries ranked by popularity": numbers}
     if precision := next(iter(ranked.values())).precision:
         counts["precision"] = precision
-    return rankings, counts
+    return {split: made.ranking for split, made in ranked.items()}, counts
 
 
 def _fit_key(config: Config, data: Loaded, kind: str) -> tuple[Hashable, ...]:
@@ -156,7 +150,13 @@ def compare_baselines(
     """
     kinds = ["popularity"]
     if config.baselines:
-        kinds = _within_limits(config, data, console)
+        clicks, kinds = train_clicks(data), []
+        for kind in baselines_for(config.data.mask_seen):
+            if (excess := excess_of(config, kind, clicks)) is None:
+                kinds.append(kind)
+            else:
+                line = f"baseline left out: {excess}"
+                console.print(line, highlight=False, soft_wrap=True)
 
     def metrics(kind: str, split: str) -> dict[str, float]:
         def make() -> dict[str, float]:
@@ -166,19 +166,6 @@ def compare_baselines(
         return dict(_metrics.get(_ranking_key(config, data, kind, split), make))
 
     return {kind: {split: metrics(kind, split) for split in sets} for kind in kinds}
-
-
-def _within_limits(config: Config, data: Loaded, console: Console) -> list[str]:
-    """Return the baselines that are within their limits; print the others."""
-    clicks, kept = train_clicks(data), []
-    for kind in baselines_for(config.data.mask_seen):
-        excess = excess_of(config, kind, clicks)
-        if excess is None:
-            kept.append(kind)
-        else:
-            line = f"baseline left out: {excess}"
-            console.print(line, highlight=False, soft_wrap=True)
-    return kept
 
 
 def add_baselines(

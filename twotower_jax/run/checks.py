@@ -12,9 +12,9 @@ from twotower_jax.data.log import Split
 from twotower_jax.errors import InputError, unknown
 from twotower_jax.evaluation.metrics import of_scope
 from twotower_jax.negatives import Mined
-from twotower_jax.run.negatives import static_negatives
-from twotower_jax.run.plan import estimates_at_k, make_schedule, minings
-from twotower_jax.training.schedule import Notes
+from twotower_jax.run.problem import static_negatives
+from twotower_jax.run.schedule import estimates_at_k, make_schedule, minings
+from twotower_jax.training.schedule import Notes, Renewals
 
 
 def registered_names() -> dict[str, Collection[str]]:
@@ -44,18 +44,38 @@ def check_watched(key: str, metric: str, config: Config) -> None:
         raise unknown(key, metric, metrics)
 
 
-# --- Refusal of a bank, mining, filter, loss at k or patience that no step uses -------
+# --- a bank, mining, filter, loss at k or patience that no step uses ------------------
 # Warm-ups and periods are shares of the shortest training that the schedule allows, so
 # that early stopping cannot end before them.
 
-
-# What counts as a use of each.
+# What counts as a use of each, and how many a training needs.
 COUNTED = {
-    "bank": "steps",
-    "filter": "steps",
-    "mining": "minings",
-    "loss at k": "estimates",
+    "bank": ("steps", 1),
+    "filter": ("steps", 1),
+    "mining": ("minings", 2),
+    "loss at k": ("estimates", 1),
 }
+
+
+def uses(config: Config, split: Split) -> dict[str, Renewals]:
+    """Return the steps that use bank and filter, or renew mined items and k-th scores.
+
+    The names are those of `COUNTED`, without what the training does not have.
+    """
+    negatives, schedule = static_negatives(config), make_schedule(config, split)
+    used: dict[str, Renewals] = {}
+    if negatives.bank:
+        # The first step of all finds an empty bank.
+        first = max(1, schedule.steps_of(config.negatives.bank.warmup))
+        used["bank"] = Renewals(first, 1)
+    if config.negatives.filter.gamma is not None:
+        first = schedule.steps_of(config.negatives.filter.warmup)
+        used["filter"] = Renewals(first, 1)
+    if negatives.hard.num and isinstance(negatives.hard, Mined):
+        used["mining"] = minings(config, schedule)
+    if config.loss.weighs_rows:
+        used["loss at k"] = estimates_at_k(config, schedule)
+    return used
 
 
 def check_use(config: Config, split: Split) -> None:
@@ -72,68 +92,34 @@ def check_use(config: Config, split: Split) -> None:
             "lower that, or set training.patience=0"
         )
     longer = "train longer (training.epochs, training.steps, training.patience)"
-    used = uses(config, split, steps) if steps else {}
-    if "bank" in used and not used["bank"]["steps"]:
-        bank = config.negatives.bank
-        raise InputError(
-            f"negatives.bank.warmup={bank.warmup} leaves none of the {steps} steps of "
-            f"the training for negatives.bank.size={bank.size}; lower the warm-up, "
-            f"{longer}, or set negatives.bank.size=0"
-        )
-    if "loss at k" in used and not used["loss at k"]["estimates"]:
-        raise InputError(
-            f"loss.at_k.every={config.loss.at_k.every} leaves no estimate of the k-th "
-            f"best scores in the {steps} steps of the training; lower it, or {longer}"
-        )
-    if "filter" in used and not used["filter"]["steps"]:
-        kept = config.negatives.filter
-        raise InputError(
-            f"negatives.filter.warmup={kept.warmup} leaves none of the {steps} steps "
-            f"of the training for negatives.filter.gamma={kept.gamma}; lower the "
-            f"warm-up, {longer}, or set negatives.filter.gamma=null"
-        )
-    if "mining" in used and used["mining"]["minings"] < 2:
-        mined = cast(Mined, config.negatives.hard).mined
+    negatives, of = config.negatives, f"the {steps} steps of the training"
+    bank, kept = negatives.bank, negatives.filter
+    for name, when in uses(config, split).items() if steps else ():
+        if when.number(steps) >= COUNTED[name][1]:
+            continue
+        if name == "bank":
+            raise InputError(
+                f"negatives.bank.warmup={bank.warmup} leaves none of {of} for "
+                f"negatives.bank.size={bank.size}; lower the warm-up, {longer}, or set "
+                "negatives.bank.size=0"
+            )
+        if name == "filter":
+            raise InputError(
+                f"negatives.filter.warmup={kept.warmup} leaves none of {of} for "
+                f"negatives.filter.gamma={kept.gamma}; lower the warm-up, {longer}, or "
+                "set negatives.filter.gamma=null"
+            )
+        if name == "loss at k":
+            raise InputError(
+                f"loss.at_k.every={config.loss.at_k.every} leaves no estimate of the "
+                f"k-th best scores in {of}; lower it, or {longer}"
+            )
+        mined = cast(Mined, negatives.hard).mined
         raise InputError(
             f"negatives.hard.mined.every={mined.every} after negatives.hard.mined."
-            f"warmup={mined.warmup} leaves no second mining in the {steps} steps of "
-            f"the training; lower them, or {longer}"
+            f"warmup={mined.warmup} leaves no second mining in {of}; lower them, or "
+            f"{longer}"
         )
-
-
-def uses(config: Config, split: Split, steps: int) -> dict[str, dict[str, int]]:
-    """The use of bank, filter and mined pools in the first steps of a training.
-
-    Returns:
-      "bank" and "filter", where there is one: "first step" that uses it, and number of
-      "steps" that do. "mining", where there is one: "first step", "period" and number
-      of "minings". "loss at k", for such a loss: "first step", "period" and number of
-      "estimates".
-    """
-    negatives, schedule = static_negatives(config), make_schedule(config, split)
-    found: dict[str, dict[str, int]] = {}
-    if negatives.bank:
-        # The first step of all finds an empty bank.
-        first = max(1, schedule.steps_of(config.negatives.bank.warmup))
-        found["bank"] = {"first step": first, "steps": max(0, steps - first)}
-    if config.negatives.filter.gamma is not None:
-        first = schedule.steps_of(config.negatives.filter.warmup)
-        found["filter"] = {"first step": first, "steps": max(0, steps - first)}
-    if negatives.hard.num and isinstance(negatives.hard, Mined):
-        when = minings(config, schedule)
-        found["mining"] = {
-            "first step": when.first,
-            "period": when.every,
-            "minings": when.number(steps),
-        }
-    if config.loss.weighs_rows:
-        when = estimates_at_k(config, schedule)
-        found["loss at k"] = {
-            "first step": when.first,
-            "period": when.every,
-            "estimates": when.number(steps),
-        }
-    return found
 
 
 def report_use(
@@ -144,16 +130,20 @@ def report_use(
     Prints a warning where the parameters that are evaluated are from before the first
     use.
     """
-    found, best = uses(config, split, notes.last_step), notes.evaluated_step
-    for name, counts in uses(config, split, best).items():
-        key = COUNTED[name]
-        found[name][f"{key} to the best step"] = counts[key]
-        if not counts[key] and notes.last_step:
+    report: dict[str, Any] = {}
+    for name, when in uses(config, split).items():
+        key, _ = COUNTED[name]
+        best = when.number(notes.evaluated_step)
+        period = {} if key == "steps" else {"period": when.every}
+        report[name] = {"first step": when.first, **period}
+        report[name] |= {key: when.number(notes.last_step)}
+        report[name] |= {f"{key} to the best step": best}
+        if not best and notes.last_step:
             console.print(
                 f"warning: the {name} had no effect on the parameters that are "
-                f"evaluated. They are those of step {best}; its first step is "
-                f"{counts['first step']}.",
+                f"evaluated. They are those of step {notes.evaluated_step}; its first "
+                f"step is {when.first}.",
                 highlight=False,
                 soft_wrap=True,
             )
-    return found
+    return report

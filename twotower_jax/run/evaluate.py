@@ -1,7 +1,4 @@
-"""Evaluation of a model: in training, at its end, and of a finished run from its files.
-
-A finished run is evaluated anew from its checkpoint, and two results are compared.
-"""
+"""Evaluation of a model in training, at its end, and of a finished run."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,10 +19,15 @@ from twotower_jax.negatives.expected_count import log_expected_count
 from twotower_jax.negatives.proposals import log_prob
 from twotower_jax.run.baselines import rank_splits
 from twotower_jax.run.folder import RunFolder
-from twotower_jax.run.loader import Loaded, check_same_data, load_data, trains
+from twotower_jax.run.loader import (
+    Loaded,
+    check_same_data,
+    choose_features,
+    load_data,
+    trains,
+)
 from twotower_jax.run.problem import make_problem
 from twotower_jax.run.rank import QuerySet, Ranking, make_query_sets, rank
-from twotower_jax.run.tower_features import choose_features
 from twotower_jax.run.trackers import leaves
 from twotower_jax.training.checkpoint import Checkpoints
 from twotower_jax.training.mesh import Layout
@@ -60,10 +62,8 @@ def subtracted_log_q(problem: Problem, params: dict, batch: int) -> jax.Array:
     """Return the offset -T log N_i of the scores: [num_items] float32.
 
     A logit of training is s / T - log N_i, so scores with the offset order the items as
-    the logits do. Serving with it is a mistake, for log N_i corrects the draw of the
-    negatives, which serving does not repeat. N_i counts in-batch and easy draws; hard
-    draws depend on the query. An item that is never drawn has the smallest N_i. A
-    learned temperature T is among the parameters.
+    the logits do; serving with it is a mistake. N_i counts in-batch and easy draws, for
+    hard draws depend on the query. An item that is never drawn has the smallest N_i.
     """
     structure, hyper = problem.program.structure, problem.program.hyper
     end = TrainState(jnp.int32(2**30), params, {}, {})
@@ -161,10 +161,9 @@ def _load_params(
 
 
 def differences(first: dict, second: dict) -> list[tuple[str, Any, Any]]:
-    """Return the metrics in which two results differ: (name, first, second).
+    """Return the metrics in which two results differ by a bit: (name, first, second).
 
-    The comparison is exact: floats must have the same bits. A metric without a value
-    (NaN, null) equals itself.
+    A metric without a value (NaN, null) equals itself.
 
     Examples:
       >>> first = {"metrics": {"test": {"mrr@10": 0.5, "map@10": float("nan")}}}

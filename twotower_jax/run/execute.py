@@ -30,13 +30,13 @@ from twotower_jax.run.loader import (
     check_same_data,
     check_sizes,
     check_times,
+    choose_features,
     load_data,
     split_log,
     trains,
 )
 from twotower_jax.run.manifest import manifest, training_identity, write_manifest
 from twotower_jax.run.memory import check_memory
-from twotower_jax.run.plan import finds_length, make_schedule
 from twotower_jax.run.positives import check_lengths, check_same_lists, trained_part
 from twotower_jax.run.problem import make_problem
 from twotower_jax.run.processes import (
@@ -53,7 +53,7 @@ from twotower_jax.run.rank import (
     write_tables,
 )
 from twotower_jax.run.sample_report import print_data, report_samples
-from twotower_jax.run.tower_features import choose_features
+from twotower_jax.run.schedule import finds_length, make_schedule
 from twotower_jax.run.trackers import Tracking, make_trackers
 from twotower_jax.run.truth import shared_stage_truth
 from twotower_jax.run.updates import (
@@ -133,51 +133,45 @@ def run(
     check_same_command(config)
     hold = partial(held, folder, shared.wait, _line(console), shared.stopped)
     with connected(), workplace(folder, hold) as record:
-        return _run(config, record, console, command, shared)
+        with raise_everywhere():
+            parent, data, part = _checked(config, record, console, shared)
+        lists = lists_fingerprint(part.split)
+        check_same_everywhere(data.fingerprint, f"data.path={config.data.path}")
+        if lists:
+            source = f"positives.lists.path={config.positives.lists.path}"
+            check_same_everywhere(lists, source)
+        if record.is_done():
+            arm = record.config().get("arm")
+            label = "" if arm == config.arm else f" as the arm {arm!r}"
+            text = f"finished before{label}; returning its result"
+            console.print(text, highlight=False)
+            return add_baselines(config, data, record, console)
+        length = (record.read("manifest") or {}).get("length")
+        if length is None and finds_length(config, data.split):
+            length = _found_length(config, data, record, console, command, shared)
+        with raise_everywhere():
+            chosen = choose_features(config, data)
+            check_features(chosen, parent)
+        if length is not None:
+            training = replace(chosen.training, **length["schedule"])
+            chosen = replace(chosen, training=training)
+        record.write_config(config)
+        weights = weights_fingerprint(data.split)
+        device = jax.devices()[0].device_kind
+        made = manifest(config, data.fingerprint, device, command) | {
+            "weights_fingerprint": weights,
+            "lists_fingerprint": lists,
+            "length": length,
+            "parent": parent and parent.identity,
+        }
+        write_manifest(record, made, console)
+        identity = training_identity(chosen, data.fingerprint, weights, lists)
+        of_run = record, console, shared, parent, length, identity
+        return _recorded(Attempt(chosen, data, part, *of_run))
 
 
 def _line(console: Console) -> Callable[[str], None]:
     return partial(console.print, highlight=False, soft_wrap=True)
-
-
-def _run(
-    config: Config, record: RunFolder, console: Console, command: str, shared: Sharing
-) -> dict[str, Any]:
-    """Check, train and evaluate a configuration in a folder that this process holds."""
-    with raise_everywhere():
-        parent, data, part = _checked(config, record, console, shared)
-    check_same_everywhere(data.fingerprint, f"data.path={config.data.path}")
-    if lists := lists_fingerprint(part.split):
-        source = f"positives.lists.path={config.positives.lists.path}"
-        check_same_everywhere(lists, source)
-    if record.is_done():
-        arm = record.config().get("arm")
-        label = "" if arm == config.arm else f" as the arm {arm!r}"
-        console.print(f"finished before{label}; returning its result", highlight=False)
-        return add_baselines(config, data, record, console)
-    length = (record.read("manifest") or {}).get("length")
-    if length is None and finds_length(config, data.split):
-        length = _found_length(config, data, record, console, command, shared)
-    with raise_everywhere():
-        chosen = choose_features(config, data)
-        check_features(chosen, parent)
-    if length is not None:
-        training = replace(chosen.training, **length["schedule"])
-        chosen = replace(chosen, training=training)
-    record.write_config(config)
-    weights = weights_fingerprint(data.split)
-    device = jax.devices()[0].device_kind
-    made = manifest(config, data.fingerprint, device, command) | {
-        "weights_fingerprint": weights,
-        "lists_fingerprint": lists,
-        "length": length,
-        "parent": parent and parent.identity,
-    }
-    write_manifest(record, made, console)
-    identity = training_identity(chosen, data.fingerprint, weights, lists)
-    return _recorded(
-        Attempt(chosen, data, part, record, console, shared, parent, length, identity)
-    )
 
 
 def _checked(
@@ -222,9 +216,8 @@ def _found_length(
 ) -> dict[str, Any]:
     """Return entry ``length`` of the manifest of a run with ``data.fit_valid``.
 
-    A run without the valid rows, in the folder select beside it, finds the best step on
-    validation. Its schedule is kept too: rates that fall and shares of the training are
-    those of that run.
+    A run without the valid rows, in the folder select beside it, finds the best step.
+    Rates that fall and shares of the training are those of its schedule.
     """
     alone = replace(
         config,
@@ -311,11 +304,14 @@ def _train_and_evaluate(attempt: Attempt) -> dict[str, Any]:
         paused = notes.stopped == PAUSED
         metrics = {"valid": record.metrics()[-1]["valid"]} if paused else {"test": {}}
     speed = notes.rate * config.training.batch_size or None
+    valid = [line["valid"] for line in record.metrics() if line.get("valid")][1:]
+    alike = len(valid) > 2 and all(result == valid[0] for result in valid)
     return {
         "metrics": metrics,
         "baselines": compare_baselines(config, data, queries, console),
         "tied": {n: ranking.tied for n, ranking in rankings.items() if ranking.tied},
-        "unmoved": _unmoved(record),
+        # Last validations with one result, 0 where they differ.
+        "unmoved": len(valid) if alike else 0,
         "queries": {name: len(sets.user) for name, sets in queries.items()},
         "positives already seen": {n: s.already_seen for n, s in queries.items()},
         "seed": config.seed,
@@ -331,13 +327,6 @@ def _train_and_evaluate(attempt: Attempt) -> dict[str, Any]:
         "stages": shared_stage_truth(config.data, data),
         "data": dict(part.split.report) | dict(data.log.dropped),
     }
-
-
-def _unmoved(record: RunFolder) -> int:
-    """Return the number of last validations with one result, 0 where they differ."""
-    results = [line["valid"] for line in record.metrics() if line.get("valid")][1:]
-    alike = len(results) > 2 and all(result == results[0] for result in results)
-    return len(results) if alike else 0
 
 
 def _train(

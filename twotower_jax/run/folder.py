@@ -7,6 +7,7 @@ depends: one that was changed or damaged since is refused where it is read. Runs
 version 0.1.0 have none and are read as they are.
 """
 
+import copy
 import errno
 import fcntl
 import json
@@ -14,7 +15,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -26,7 +27,6 @@ from twotower_jax.config.parse_text import parse_json, parse_yaml
 from twotower_jax.data.drafts import checksum, draft_of, to_disk
 from twotower_jax.data.text_files import plain, read_text, write_json, write_text
 from twotower_jax.errors import BusyError, InputError
-from twotower_jax.run.old_runs import modernised
 
 if TYPE_CHECKING:
     import polars as pl
@@ -95,6 +95,41 @@ def stored_config(folder: Path) -> Config:
         raise InputError(f"{folder / 'config.yaml'}: {error}") from None
 
 
+def modernised(values: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+    """Return the keys of config.yaml as this version writes them.
+
+    Versions before 0.2 counted the warm-up of the bank and the period of mining in
+    steps: a number that has no share of the ``result``'s steps gets the default, which
+    evaluation does not read. Sequences were cut to the newest positives, and runs with
+    ``data.fit_valid`` and no ``length`` in their result trained to the last step.
+
+    Examples:
+      >>> old = {"negatives": {"bank": {"size": 64, "warmup": 10}}}
+      >>> modernised(old, {"steps": 40})["negatives"]["bank"]
+      {'size': 64, 'warmup': 0.25}
+    """
+    values, steps = copy.deepcopy(values), result.get("steps")
+
+    def section(*names: str) -> dict[str, Any]:
+        inner: Any = values
+        for name in names:
+            inner = inner.get(name) if isinstance(inner, dict) else None
+        return inner if isinstance(inner, dict) else {}
+
+    bank, mined = section("negatives", "bank"), section("negatives", "hard", "mined")
+    for part, key in ((bank, "warmup"), (mined, "every")):
+        if isinstance(number := part.get(key), int) and number >= 1:
+            del part[key]
+            if key == "warmup" and steps and number < steps:
+                part[key] = number / steps
+    towers, training = section("towers"), section("training")
+    if towers.get("history_pooling") == "transformer":
+        towers.setdefault("sequence", {}).setdefault("longer", "newest")
+    if result and "length" not in result and section("data").get("fit_valid"):
+        training["patience"] = 0
+    return values
+
+
 def read_mapping(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
     """Return the content of a file of keys with values; InputError for a broken one."""
     try:
@@ -113,8 +148,7 @@ def read_mapping(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
 class RunFolder:
     """Reads and writes the files of one run.
 
-    Where several processes train, each has a folder of its own, and ``shared`` is the
-    folder with the checkpoints.
+    Of several processes each has a folder of its own; ``shared`` has the checkpoints.
     """
 
     def __init__(self, path: Path | str, shared: Path | None = None):
@@ -182,15 +216,16 @@ class RunFolder:
         return status is not None and status["status"] == "done"
 
     def result(self) -> dict[str, Any]:
-        """Return result.json of a finished run.
-
-        InputError where the run did not finish, or one of its files is broken, missing,
-        or not as it was written.
-        """
+        """Return result.json of a finished run, whose files are as it wrote them."""
         if not self.is_done():
             command = (self.read("manifest") or {}).get("command")
+            values = self.read("status")
+            state = "status.json is missing"
+            if values is not None:
+                reason = str(values.get("reason") or "").partition("\n")[0]
+                state = f"status: {values['status']}{reason and f', {reason}'}"
             raise InputError(
-                f"{self.path} holds no finished run ({self._state()}); run its command "
+                f"{self.path} holds no finished run ({state}); run its command "
                 f"again first{f': {command}' if command else ''}"
             )
         result = self.read("result")
@@ -202,14 +237,6 @@ class RunFolder:
             )
         self.check_seal()
         return result
-
-    def _state(self) -> str:
-        """Return the status of a run that is not done, and the reason of a failure."""
-        values = self.read("status")
-        if values is None:
-            return "status.json is missing"
-        reason = str(values.get("reason") or "").partition("\n")[0]
-        return f"status: {values['status']}{reason and f', {reason}'}"
 
     def check_seal(self, *names: str) -> None:
         """Refuse files, by default all, that are not as the finished run wrote them."""
@@ -228,10 +255,7 @@ class RunFolder:
         return [record for record in map(_record, self._lines()) if record is not None]
 
     def add_metrics(self, record: dict[str, Any]) -> None:
-        """Append one line to metrics.jsonl, and pass the record to the listeners.
-
-        The line is on the disk before the checkpoint that goes on after it.
-        """
+        """Append a line, on the disk before any checkpoint after it."""
         path = self.path / "metrics.jsonl"
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(plain(record)) + "\n")
@@ -240,10 +264,7 @@ class RunFolder:
             listener(record)
 
     def keep_metrics(self, last_step: int) -> int:
-        """Drop lines that are broken or after a step; return how many were broken.
-
-        The last line does not count as broken, for a kill may have cut it off.
-        """
+        """Drop lines that are broken or after a step; return how many were broken."""
         lines, path = self._lines(), self.path / "metrics.jsonl"
         if not lines and not path.is_symlink():  # nothing is written through a link
             return 0
@@ -254,6 +275,7 @@ class RunFolder:
             if record and record["step"] <= last_step
         ]
         write_text(path, "".join(kept))
+        # A kill may have cut off the last one.
         return sum(record is None for record, _ in pairs[:-1])
 
     def _lines(self) -> list[str]:
@@ -275,8 +297,7 @@ def _record(line: str) -> dict[str, Any] | None:
 def damage(folder: Path, sums: Mapping[str, object], *names: str) -> str | None:
     """Return what happened to the first file that is not as its run wrote it, or None.
 
-    The sums are SHA-256 by name; a file without one is not compared. Checkpoints, which
-    a selection removes, are compared where they are read.
+    The sums are SHA-256 by name. Checkpoints are compared where they are read.
     """
     for name in names or SEALED:
         if name in sums and not (folder / name).is_file():
@@ -288,9 +309,8 @@ def damage(folder: Path, sums: Mapping[str, object], *names: str) -> str | None:
 
 # --- the lock -------------------------------------------------------------------------
 #
-# It is one of the operating system on a file beside the folder, which names its holder.
-# It ends with the process that holds it, however that ends, and reaches other hosts of
-# a shared file system that has such locks.
+# One of the operating system on a file beside the folder, which names its holder. It
+# ends with the process that holds it, and reaches other hosts of a shared file system.
 
 SECONDS = 1.0  # between two looks at a lock of another process
 # Errors of a file that another host of a shared file system has removed.
@@ -309,8 +329,7 @@ def held(
 ) -> Iterator[None]:
     """Context in which no other process works on a folder, which need not exist.
 
-    BusyError where another process holds it, unless it is to be waited for. ``say``
-    prints that this waits, or that the file system has no locks.
+    BusyError where another process holds it, unless it is to be waited for.
     """
     made = [parent for parent in folder.parents if not parent.exists()]
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -340,55 +359,34 @@ def held(
 
 def _taken(path: Path, say: Callable[[str], None]) -> IO[str] | None:
     """Return the locked file, or None where another process holds it."""
-    for tries_left in reversed(range(TRIES)):
-        file = None
-        try:
-            file = path.open("a+", encoding="utf-8")
-            if not _is_locked(file, path.parent, say):
-                file.close()
+    for _ in range(TRIES):
+        with ExitStack() as stack:
+            try:
+                file = stack.enter_context(path.open("a+", encoding="utf-8"))
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
                 return None
-            if _is_there(path, file):
-                _name_holder(file)
+            except OSError as error:
+                if error.errno in GONE:
+                    time.sleep(PAUSE)
+                    continue
+                if error.errno not in NO_LOCKS:
+                    error.filename = error.filename or str(path)
+                    raise
+                say(f"{path.parent} has no locks ({error.strerror}): start one process")
+            there = False
+            with suppress(FileNotFoundError):  # its holder has removed it meanwhile
+                there = os.path.samestat(path.stat(), os.fstat(file.fileno()))
+            if there:
+                now = datetime.now().astimezone().isoformat(timespec="seconds")
+                holder = {"host": platform.node(), "process": os.getpid(), "since": now}
+                file.truncate(0)
+                json.dump(holder, file)
+                file.flush()
+                stack.pop_all()
                 return file
-            file.close()  # its holder has removed it
-        except OSError as error:
-            if file is not None:
-                with suppress(OSError):  # close() writes the buffer once more
-                    file.close()
-            if error.errno not in GONE or not tries_left:
-                error.filename = error.filename or str(path)
-                raise
         time.sleep(PAUSE)
     raise BusyError(f"{path} is taken and removed by others; start the command again")
-
-
-def _is_locked(file: IO[str], folder: Path, say: Callable[[str], None]) -> bool:
-    """Lock a file, where there are locks; return whether no other process has it."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        if error.errno not in NO_LOCKS:
-            raise
-        say(f"{folder} has no locks ({error.strerror}): start one process")
-    return True
-
-
-def _is_there(path: Path, file: IO[str]) -> bool:
-    """Return whether a path is still that of an open file."""
-    try:
-        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
-    except FileNotFoundError:
-        return False
-
-
-def _name_holder(file: IO[str]) -> None:
-    now = datetime.now().astimezone().isoformat(timespec="seconds")
-    holder = {"host": platform.node(), "process": os.getpid(), "since": now}
-    file.truncate(0)
-    json.dump(holder, file)
-    file.flush()
 
 
 def _holder(path: Path) -> str:

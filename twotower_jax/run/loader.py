@@ -2,9 +2,10 @@
 
 import math
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from concurrent.futures import Future
-from typing import Any, Generic, NamedTuple, TypeVar
+from dataclasses import replace
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -39,10 +40,7 @@ class Loaded(NamedTuple):
 
     @property
     def popularity(self) -> np.ndarray:
-        """Positives of each item up to the end of training, [num_items] int64.
-
-        They are more than ``counts`` with ``data.since``.
-        """
+        """Positives of each item up to the end of training: with data.since, more."""
         if self.split.before is None:
             return self.counts
         return np.bincount(self.split.known.item, minlength=self.log.num_items)
@@ -51,7 +49,7 @@ class Loaded(NamedTuple):
 class Latest(Generic[Made]):
     """The last results of a computation; threads that ask for the same one wait.
 
-    An error is raised for those that wait, and with ``keep_errors`` for later ones too.
+    So they do for its error, which ``keep_errors`` keeps too.
     """
 
     def __init__(self, size: int, keep_errors: bool = False):
@@ -83,13 +81,14 @@ class Latest(Generic[Made]):
 
 
 def load_data(config: Config) -> Loaded:
-    """Read the log and split it.
+    """Read the log and split it; a world is simulated once in a process."""
 
-    A world is simulated once for all runs of a process; each run reads files anew.
-    """
+    def load() -> Loaded:
+        return split_log(sources.load(config.data), config.data)
+
     if not sources.SOURCES[config.data.source].reads_files:
-        return _worlds.get(config.data, lambda: _load(config.data))
-    data = _load(config.data)
+        return _worlds.get(config.data, load)
+    data = load()
     prepared = config.data.source == "prepared"
     if prepared and config.evaluation.test and not len(data.split.test):
         raise InputError(
@@ -97,10 +96,6 @@ def load_data(config: Config) -> Loaded:
             "false, or prepare the data with data.test_share above 0"
         )
     return data
-
-
-def _load(config: DataConfig) -> Loaded:
-    return split_log(sources.load(config), config)
 
 
 _worlds: Latest[Loaded] = Latest(1)
@@ -134,7 +129,7 @@ def split_log(log: FunnelLog, config: DataConfig) -> Loaded:
 
 
 def trains(config: Config) -> bool:
-    """Return whether the towers have parameters to train; a baseline has none."""
+    """Return whether the towers have parameters to train: a baseline has none."""
     return config.towers.kind not in BASELINES
 
 
@@ -230,15 +225,15 @@ def check_times(config: Config, data: Loaded) -> None:
 
 def check_same_data(record: RunFolder, data: Loaded) -> None:
     """Refuse to resume, or return, a run of other data or of other weights."""
-    before = record.read("manifest")
-    weights = weights_fingerprint(data.split)
-    if before and before.get("weights_fingerprint") != weights:
+    if not (before := record.read("manifest")):
+        return
+    if before.get("weights_fingerprint") != weights_fingerprint(data.split):
         raise InputError(
             f"{record.path} holds a run with other values in the column of positives."
             "weight: the files have changed; set name= to keep both, or move that "
             "folder away"
         )
-    if before and before["data_fingerprint"] != data.fingerprint:
+    if before["data_fingerprint"] != data.fingerprint:
         raise InputError(
             f"{record.path} holds a run on data {before['data_fingerprint']}, but the "
             f"same configuration now reads data {data.fingerprint}: the files have "
@@ -255,15 +250,13 @@ def as_arrays(config: Config, tree: Any) -> Any:
     The devices of a mesh take their parts from the host, so that none holds a whole
     array beside its part.
     """
-    if math.prod(config.training.mesh_shape) == 1:
-        return jax.tree.map(jnp.asarray, tree)
-    return jax.tree.map(_of_jax_type, tree)
 
+    def of_jax_type(values: Any) -> np.ndarray:
+        values = np.asarray(values)
+        return values.astype(jax.dtypes.canonicalize_dtype(values.dtype), copy=False)
 
-def _of_jax_type(values: np.ndarray) -> np.ndarray:
-    """Return an array of numpy with the type that jax would give it."""
-    values = np.asarray(values)
-    return values.astype(jax.dtypes.canonicalize_dtype(values.dtype), copy=False)
+    single = math.prod(config.training.mesh_shape) == 1
+    return jax.tree.map(jnp.asarray if single else of_jax_type, tree)
 
 
 def number(value: float, kind: type = np.float32) -> jax.Array:
@@ -272,23 +265,18 @@ def number(value: float, kind: type = np.float32) -> jax.Array:
 
 
 def queries_of(config: Config, user: np.ndarray, history: History | None) -> Queries:
-    """Return queries of users [n], where `as_arrays` puts them.
-
-    The history holds the spans [n] of past items that each query may see.
-    """
-    users = np.asarray(user, np.int32)
-    return as_arrays(config, host_queries(users, history))
+    """Return queries of users [n] and of the past items that each may see."""
+    return as_arrays(config, host_queries(np.asarray(user, np.int32), history))
 
 
 def make_entities(config: Config, data: Loaded, history: History | None) -> Entities:
-    """Return the features and histories that the towers read, by `as_arrays`."""
-    towers, of_items = config.towers, config.towers.candidate
+    """Return the features and histories that the towers read."""
+    towers, of_items, items = config.towers, config.towers.candidate, None
     if history is not None:
-        of_items = (*of_items, *towers.history_features)
+        of_items, items = (*of_items, *towers.history_features), history.items
     query = feature_arrays(data.log.user_features, towers.query)
     candidate = feature_arrays(data.log.item_features, of_items)
-    items: Any = None if history is None else history.items
-    return as_arrays(config, Entities(query, candidate, items))
+    return as_arrays(config, Entities(query, candidate, cast(Any, items)))
 
 
 def query_history(
@@ -301,3 +289,56 @@ def query_history(
     if "history" not in config.towers.query:
         return None
     return make_history(events, users, times)
+
+
+# --- features of the towers that the configuration leaves to the data -----------------
+
+# With fewer training positives per user, a history is mostly empty.
+MIN_HISTORY = 2.0
+# With fewer, an id is seen too rarely to add to the history, and is learned by heart.
+MIN_ID = 10.0
+
+
+def choose_features(config: Config, data: Loaded) -> Config:
+    """The configuration with the features of both towers named."""
+    query = config.towers.query or query_features(data, config.towers.history_length)
+    return name_features(config, query, data.log.item_features)
+
+
+def query_features(data: Loaded, history_length: int) -> tuple[str, ...]:
+    """Names of the features that describe the queries of a log."""
+    train = data.split.train
+    mean = len(train) / max(1, len(np.unique(train.user)))
+    # A row with a time is trained on earlier positives, another one on all the others.
+    enough = MIN_ID if train.time is not None else history_length
+    return features_by_size(data.log.user_features, mean, enough)
+
+
+def features_by_size(
+    of_users: Iterable[str], mean: float, enough: float
+) -> tuple[str, ...]:
+    """Features of users, the history, and the id where it adds to the history.
+
+    No history with less than 2 positives per user on average beside a feature.
+
+    Examples:
+      >>> features_by_size((), 12.0, 10.0), features_by_size(("age",), 1.0, 10.0)
+      (('id', 'history'), ('age',))
+    """
+    described = tuple(sorted(of_users))
+    if described and mean < MIN_HISTORY:
+        return described
+    return (*(["id"] if mean >= enough else []), "history", *described)
+
+
+def name_features(
+    config: Config, query: tuple[str, ...], of_items: Iterable[str]
+) -> Config:
+    """The configuration with these query features; a transformer reads the history."""
+    towers = config.towers
+    if towers.history_pooling == "transformer" and "history" not in query:
+        query = (*query, "history")
+    candidate = towers.candidate or ("id", *sorted(of_items))
+    if (query, candidate) == (towers.query, towers.candidate):
+        return config
+    return replace(config, towers=replace(towers, query=query, candidate=candidate))

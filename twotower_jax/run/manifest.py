@@ -60,10 +60,7 @@ def manifest(config: Config, data_fingerprint: str, device: str, command: str) -
 
 
 def processor(cpuinfo: Path) -> str:
-    """Return the processor and its widest vector instructions: "AMD EPYC, avx2".
-
-    Linux describes its processors in a file; without it the name stands alone.
-    """
+    """Return the processor and its widest vector instructions: "AMD EPYC, avx2"."""
     name = platform.processor() or platform.machine()
     try:
         lines = [line.partition(":") for line in cpuinfo.read_text().splitlines()]
@@ -78,8 +75,7 @@ def processor(cpuinfo: Path) -> str:
 def training_identity(config: Config, *fingerprints: str | None) -> str:
     """Return what identifies a training: a checkpoint of another one is refused.
 
-    It joins the configuration, with the features of both towers named, and the
-    fingerprints of the data, of weights and of lists. The mesh is not part of it: a
+    The fingerprints are those of data, weights and lists. The mesh is not part of it: a
     training goes on from a checkpoint of another mesh.
     """
     training = replace(config.training, devices=1, mesh=MeshConfig())
@@ -88,10 +84,7 @@ def training_identity(config: Config, *fingerprints: str | None) -> str:
 
 
 def write_manifest(record: RunFolder, made: dict[str, Any], console: Console) -> None:
-    """Write manifest.json, with the earlier parts of a training that goes on.
-
-    Prints what differs from the last part.
-    """
+    """Write manifest.json; of a training that goes on, keep and compare its parts."""
     before = record.read("manifest")
     if before and Checkpoints(record.shared).steps():
         last = {key: before[key] for key in PART if key in before}
@@ -127,41 +120,32 @@ def commit_of(folder: Path) -> str | None:
     """
     try:
         for parent in (folder, *folder.parents):
-            if (parent / ".git").exists():
-                return _head(_repository(parent / ".git"))
+            path = parent / ".git"
+            if path.is_dir():
+                return _head(path)
+            if path.exists():  # of a worktree: a file that names the folder
+                return _head(parent / _read(path).partition("gitdir:")[2].strip())
     except (OSError, ValueError):
         pass
     return None
 
 
-def _repository(path: Path) -> Path:
-    """Return the folder of a repository; a worktree has a file that names it."""
-    if path.is_dir():
-        return path
-    _, _, named = _read(path).partition("gitdir:")
-    return path.parent / named.strip()
-
-
 def _head(folder: Path) -> str | None:
     """Return the commit of HEAD, which is digits or the name of a branch."""
-    head = _read(folder / "HEAD").strip()
-    if not head.startswith("ref:"):
-        return _digits(head)
-    name = head.removeprefix("ref:").strip()
-    if ".." in name.split("/"):
-        return None
-    folders = [folder]
-    if (folder / "commondir").is_file():
-        folders.append(folder / _read(folder / "commondir").strip())
-    for path in (parent / name for parent in folders):
-        if path.is_file():
-            return _digits(_read(path).strip())
-    for path in (parent / "packed-refs" for parent in folders):
-        for line in _read(path).splitlines() if path.is_file() else ():
-            digits, _, packed = line.partition(" ")
-            if packed == name:
-                return _digits(digits)
-    return None
+    folders, commit = [folder], _read(folder / "HEAD").strip()
+    if commit.startswith("ref:"):
+        name, commit = commit.removeprefix("ref:").strip(), ""
+        if ".." in name.split("/"):
+            return None
+        if (folder / "commondir").is_file():
+            folders.append(folder / _read(folder / "commondir").strip())
+        for path in reversed([parent / "packed-refs" for parent in folders]):
+            for line in _read(path).splitlines() if path.is_file() else ():
+                digits, _, packed = line.partition(" ")
+                commit = digits if packed == name else commit
+        for path in reversed([parent / name for parent in folders]):
+            commit = _read(path).strip() if path.is_file() else commit
+    return commit if COMMIT.fullmatch(commit) else None
 
 
 def _read(path: Path) -> str:
@@ -169,7 +153,3 @@ def _read(path: Path) -> str:
     if not path.is_file() or path.stat().st_size > LARGEST:
         raise ValueError(path)
     return path.read_text(encoding="utf-8")
-
-
-def _digits(text: str) -> str | None:
-    return text if COMMIT.fullmatch(text) else None

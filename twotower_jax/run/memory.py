@@ -1,51 +1,101 @@
-"""Trainings that need more memory than the machine has are refused by name.
+"""The memory of a training before it is made; one that does not fit is refused.
 
-A message names the key that asks for most of the memory, and values with which the
-training fits.
+The arrays are those of `make_problem` on a small log, with the sizes of the real one in
+the place of its own. So a plan needs no log, and knows every array that a training has.
 """
 
-import itertools
-from collections.abc import Iterator
-from operator import attrgetter
-from typing import Any, NamedTuple
+import copy
+import math
+from functools import cached_property, partial
+from typing import Any, NamedTuple, cast
 
 import jax
+import numpy as np
+import polars as pl
+from jax.extend.core import jaxprs_in_params
+from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
 
 from twotower_jax.config import Config, to_dict
 from twotower_jax.config.convert import all_values
+from twotower_jax.data.block_order import BLOCK, WINDOW
+from twotower_jax.data.log import Feature, FunnelLog, Pairs, Split, Stage
 from twotower_jax.data.memory import GIB, machine_memory
+from twotower_jax.data.place_rows import by_rows
 from twotower_jax.data.processes import alone
-from twotower_jax.data.shards import MOST_SHARDS
-from twotower_jax.data.sizes import Sizes
+from twotower_jax.data.shards import DATA, TABLE, stored_rows
+from twotower_jax.data.sizes import LOG_ROW, PART_ROW, Sizes
 from twotower_jax.errors import InputError
-from twotower_jax.optimizers import OPTIMIZERS
-from twotower_jax.run.footprint import Footprint, Part, with_value
+from twotower_jax.model.specs import make_model
+from twotower_jax.model.two_tower import rows_of_tables
+from twotower_jax.negatives import Funnel
+from twotower_jax.negatives.columns import merged_size, merged_size_of_arms
+from twotower_jax.negatives.funnel import REJECTED, parse_stage
+from twotower_jax.run.loader import MIN_ID, Loaded, features_by_size, name_features
+from twotower_jax.run.positives import as_prepared, positive_weights
+from twotower_jax.run.problem import make_problem, make_structure
+from twotower_jax.training.mesh import Layout, MeshShape, make_mesh, whole
+from twotower_jax.training.problem import Problem
+from twotower_jax.training.step import run_steps
+from twotower_jax.training.types import Program, TrainData, TrainState
 
-HOST_ROOM = "this host has {} GiB"
-# Keys that decide the memory, each with its least value.
-KEYS = {
-    "towers.dim": 1,
-    "towers.hidden": 1,
-    "towers.history_length": 1,
-    "negatives.easy.num": 0,
-    "negatives.bank.size": 0,
-    "negatives.hard.num": 0,
-    "negatives.hard.candidate_num": 2,
-    "training.batch_size": 2,
-    "training.steps_per_dispatch": 1,
-}
-# Sizes of a log that is described on the command line, by their options.
-OPTIONS = {"--users": "num_users", "--items": "num_items", "--positives": "positives"}
+# Sizes of the small log, each another number, so that an axis tells what it counts.
+USERS, POSITIVES, LEAST_ITEMS = 211, 199, 2003
+EARLIER = 2 * USERS  # positives before those that are trained on
+OF_USERS = ("mined", "kth_score")  # memories with a row per user
 TEMPORARIES = "temporaries of a step"
-# Optimizers with ever less memory.
-LEANER = ("adam_dense", "adam", "adagrad")
-# Remedies that a message names, each of which is enough.
-MOST = 4
-TRIALS = 4  # compiled steps, until a value fits
-NONE = (
-    "lower several keys: no value of one of them would fit, not even beside another "
-    "feed, order, mesh and optimizer"
-)
+NAMED = 3  # parts, and keys, that a refusal names
+TABLES = "spread the tables over more devices (training.mesh.table)"
+FEED = "set training.feed=host"
+# By the beginning of a part's name: the keys that ask for it, and what else helps.
+ASKED_BY: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "table": (("towers.dim",), (TABLES,)),
+    "optimizer state of the tables": (
+        ("towers.dim",),
+        ("take an optimizer with less state (adagrad, sgd)", TABLES),
+    ),
+    "layers": (("towers.hidden", "towers.dim"), ()),
+    "optimizer state of the layers": (("towers.hidden", "towers.dim"), ()),
+    "samplers: bank": (("negatives.bank.size", "towers.dim"), ()),
+    "positives": ((), (FEED,)),
+    "histories": (("towers.history_length",), (FEED,)),
+    "pools of hard negatives": (("negatives.hard.pool_size",), (FEED,)),
+    "batches": (("training.steps_per_dispatch", "training.batch_size"), ()),
+    "order": ((), ("set training.order=blocks",)),
+    "log": ((), ("set data=prepared (twotower data prepare makes the folder)",)),
+    TEMPORARIES: (
+        (
+            "training.batch_size",
+            "negatives.easy.num",
+            "negatives.bank.size",
+            "negatives.hard.num",
+            "negatives.hard.candidate_num",
+            "towers.hidden",
+            "towers.dim",
+        ),
+        (),
+    ),
+}
+
+
+class Part(NamedTuple):
+    """A part of the memory of a training: of each device, or of the host."""
+
+    name: str
+    size: int
+    host: bool = False
+
+
+class Arguments(NamedTuple):
+    """Shapes of the arguments of ``run_steps``, with their places on a mesh."""
+
+    program: Program
+    data: TrainData
+    state: TrainState
+    rows: jax.ShapeDtypeStruct
+    number: jax.ShapeDtypeStruct
+
+
+# --- the check ------------------------------------------------------------------------
 
 
 class Memory(NamedTuple):
@@ -60,42 +110,39 @@ class Memory(NamedTuple):
     def parts(self, parts: list[Part]) -> list[Part]:
         """Return the parts that lie in it, each with the bytes of all its copies."""
         copies = {True: int(self.host), False: self.devices}
-        return [
-            Part(part.name, copies[part.host] * part.size, part.host) for part in parts
-        ]
+        return [p._replace(size=copies[p.host] * p.size) for p in parts]
 
     def needed(self, parts: list[Part]) -> int:
         """Return the bytes of the parts that lie in it."""
         return sum(part.size for part in self.parts(parts))
 
+    def in_words(self) -> str:
+        """Return whose memory it is, and its size."""
+        return self.room.replace("{}", gib(self.size))
 
-def find_memories(ram: int, mesh_devices: int) -> list[Memory]:
+
+def find_memories(mesh_devices: int) -> list[Memory]:
     """Return the memories that a training needs on the host of this process.
 
     Devices of a CPU lie in the memory of the host. A process that is joined to others
     counts its own devices and its own copy of the host's parts: two processes on one
     host are not counted together.
     """
-    own = jax.local_devices()
-    if own[0].platform != "cpu":
-        host = Memory("the host's part of the training", HOST_ROOM, ram, 0)
-        return [*_of_device(own[:mesh_devices]), host]
-    if alone():
-        room = "this machine has {} GiB"
-        return [Memory("the whole training", room, ram, mesh_devices)]
-    number = min(mesh_devices, len(own))
-    what = f"the part of this process ({number} of {mesh_devices} devices)"
-    return [Memory(what, HOST_ROOM, ram, number)]
-
-
-def _of_device(devices: list[Any]) -> list[Memory]:
-    """Return the memory of the smallest device, [] where none is known."""
-    sizes = [(device.memory_stats() or {}).get("bytes_limit") for device in devices]
-    known = [size for size in sizes if size]
-    if not known:
-        return []
-    room = f"jax may use {{}} GiB of each device ({devices[0].device_kind})"
-    return [Memory("the training on each device", room, min(known), 1, host=False)]
+    own, ram, room = jax.local_devices(), machine_memory(), "this host has {} GiB"
+    if own[0].platform == "cpu":
+        if alone():
+            room = "this machine has {} GiB"
+            return [Memory("the training", room, ram, mesh_devices)]
+        number = min(mesh_devices, len(own))
+        what = f"the part of this process ({number} of {mesh_devices} devices)"
+        return [Memory(what, room, ram, number)]
+    host = Memory("the host's part of the training", room, ram, 0)
+    limits = [(d.memory_stats() or {}).get("bytes_limit") for d in own[:mesh_devices]]
+    if not (known := [limit for limit in limits if limit]):
+        return [host]
+    room = f"jax may use {{}} GiB of each device ({own[0].device_kind})"
+    device = Memory("the training on each device", room, min(known), 1, host=False)
+    return [device, host]
 
 
 def check_memory(config: Config, sizes: Sizes) -> None:
@@ -104,269 +151,313 @@ def check_memory(config: Config, sizes: Sizes) -> None:
         raise InputError(reason)
 
 
-def excess(footprint: Footprint, *, options: bool = False) -> str | None:
-    """Return by how much a training exceeds the memory of this host or its devices.
+def excess(footprint: "Footprint") -> str | None:
+    """Return what a training needs beyond a memory of this host, None where it fits.
 
-    The message names the first memory that is too small, the key that asks for most,
-    which is the one whose least value saves most, and values with which it fits. A part
-    of the memory is named instead where no key saves half of it. With ``options`` the
-    sizes are options of the command line, which it may name. None for what fits.
-
-    A step is compiled only where its arguments fit, and all that it computes does not.
+    The step is compiled only where its arguments fit, and all that it computes would
+    not fit beside them.
     """
-    parts, temporaries, scale = footprint.parts(), 0, 0.0
-    memories = find_memories(machine_memory(), footprint.mesh.devices)
-    if _fits(memories, parts):
-        if _fits(memories, [*parts, Part(TEMPORARIES, footprint.most_temporaries)]):
-            return None
-        temporaries = footprint.temporaries
-        scale = temporaries / max(1, footprint.computed_bytes())
-        parts.append(Part(TEMPORARIES, temporaries))
-        if _fits(memories, parts):
-            return None
-    memory = next(m for m in memories if m.needed(parts) > m.size)
-    return _Refusal(footprint, memories, memory, parts, scale, options).text()
+    parts = footprint.parts()
+    memories = find_memories(footprint.mesh.devices)
+
+    def lacking(parts: list[Part]) -> Memory | None:
+        return next((m for m in memories if m.needed(parts) > m.size), None)
+
+    memory = lacking(parts)
+    if not memory and lacking([*parts, Part(TEMPORARIES, footprint.computed_bytes())]):
+        parts.append(Part(TEMPORARIES, footprint.temporaries))
+        memory = lacking(parts)
+    return None if memory is None else _refusal(footprint.config, memory, parts)
 
 
-def _fits(memories: list[Memory], parts: list[Part]) -> bool:
-    return all(memory.needed(parts) <= memory.size for memory in memories)
+def _refusal(config: Config, memory: Memory, parts: list[Part]) -> str:
+    """Return what is needed, what there is, the largest parts and their keys."""
+    total, values = memory.needed(parts), all_values(to_dict(config))
+    keys: dict[str, Any] = {}
+    remedies: dict[str, None] = {}
+    largest = sorted(memory.parts(parts), key=lambda part: -part.size)[:NAMED]
+    largest = [part for part in largest if part.size > total / 20]
+    for part in largest:
+        names = [name for name in ASKED_BY if part.name.startswith(name)]
+        asked, others = ASKED_BY[max(names, key=len)] if names else ((), ())
+        numbers = {key: values[key] for key in asked if values.get(key)}
+        most = {k: max(v) if isinstance(v, list) else v for k, v in numbers.items()}
+        keys |= {key: numbers[key] for key in sorted(most, key=lambda key: -most[key])}
+        remedies |= dict.fromkeys(others)
+    if memory.host and alone():  # which all devices of a CPU share
+        remedies.pop(TABLES, None)
+    lower = ", ".join(f"{key}={value}" for key, value in list(keys.items())[:NAMED])
+    words = [*([f"lower {lower}"] if lower else []), *remedies]
+    sizes = ", ".join(f"{part.name} {gib(part.size)} GiB" for part in largest)
+    return (
+        f"{memory.what} needs {gib(total)} GiB, and {memory.in_words()}; "
+        f"the largest parts: {sizes}; {', or '.join(words) or 'take a smaller log'}"
+    )
 
 
-class _Number(NamedTuple):
-    """A number that may be lowered: a key, or an option of the command line."""
-
-    name: str
-    word: str  # with its present value
-    least: int
-    value: int  # the present one, the largest of widths
-
-
-class _Refusal:
-    """A training that does not fit, and what would.
-
-    Temporaries of other values are estimated: they change like the arrays that a step
-    computes, of which ``scale`` is the share that XLA allocates, 0 as long as no step
-    is compiled: the arguments alone are too large.
-    """
-
-    def __init__(
-        self,
-        footprint: Footprint,
-        memories: list[Memory],
-        memory: Memory,
-        parts: list[Part],
-        scale: float,
-        options: bool,
-    ):
-        self._case, self._memories, self._memory = footprint, memories, memory
-        self._parts, self._scale, self._options = parts, scale, options
-
-    def text(self) -> str:
-        """Return the message."""
-        part = max(self._memory.parts(self._parts), key=lambda part: part.size)
-        total, saved = self._memory.needed(self._parts), {}
-        for number in self._numbers():
-            least = self._estimated(self._lowered(number, number.least))
-            saved[number] = total - self._memory.needed(least)
-        number = max(saved, key=lambda number: saved[number], default=None)
-        if number is None or 2 * saved[number] < part.size:
-            word, size, lower = f"the part '{part.name}'", part.size, []
-        else:
-            word, size, lower = number.word, saved[number], self._lower(number)
-        remedies = [*lower, *self._switches()][:MOST]
-        room = self._memory.room.replace("{}", _gib(self._memory.size))
-        return (
-            f"{word} needs {_gib(size)} GiB, and {self._memory.what} {_gib(total)} "
-            f"GiB; {room}; {', or '.join(remedies) or NONE}"
-        )
-
-    def _estimated(self, case: Footprint) -> list[Part]:
-        """Return the parts of a training with other values."""
-        size = round(self._scale * case.computed_bytes()) if self._scale else 0
-        return [*case.parts(), Part(TEMPORARIES, size)]
-
-    # --- numbers that may be lowered --------------------------------------------------
-
-    def _numbers(self) -> Iterator[_Number]:
-        """Yield the keys above their least value, and the options."""
-        values = all_values(to_dict(self._case.config))
-        for key, least in KEYS.items():
-            if key not in values:  # of another choice
-                continue
-            value, step = self._value(key), self._step(key)
-            least = step * -(-least // step)
-            most = max(value, default=0) if isinstance(value, tuple) else value
-            if most and most > least:
-                shown = list(value) if isinstance(value, tuple) else value
-                yield _Number(key, f"{key}={shown}", least, most)
-        for option in OPTIONS if self._options else ():
-            value = self._value(option)
-            yield _Number(option, f"{option} {value}", 1, value)
-
-    def _value(self, name: str) -> Any:
-        if name in OPTIONS:
-            return getattr(self._case.sizes, OPTIONS[name])
-        return attrgetter(name)(self._case.config)
-
-    def _step(self, name: str) -> int:
-        """Return the divisor of a number: the devices that share a batch."""
-        return self._case.mesh.devices if name == "training.batch_size" else 1
-
-    def _lowered(self, number: _Number, to: int) -> Footprint:
-        """Return the training with another value of a number."""
-        config, sizes, name = self._case.config, self._case.sizes, number.name
-        if name in OPTIONS:
-            changed = {OPTIONS[name]: to}
-            if name == "--positives":
-                changed |= {"seen": to, "rows": to}
-            return Footprint(config, sizes._replace(**changed))
-        value = _cut(self._value(name), self._step(name), to)
-        return Footprint(with_value(config, name, value), sizes)
-
-    def _lower(self, number: _Number) -> list[str]:
-        """Return [the remedy to lower a number], [] where its least value is much."""
-        value: int | None = number.value
-        for _ in range(TRIALS):
-            if (value := self._largest(number, value)) is None:
-                return []
-            case = self._lowered(number, value)
-            if case.mesh.devices > jax.device_count() or self._compiled_fits(case):
-                cut = _cut(self._value(number.name), self._step(number.name), value)
-                shown = list(cut) if isinstance(cut, tuple) else cut
-                return [f"lower it to {shown} or less"]
-        return []
-
-    def _compiled_fits(self, case: Footprint) -> bool:
-        """Return whether a training fits; later estimates are scaled like this one."""
-        self._scale = case.temporaries / max(1, case.computed_bytes())
-        return _fits(self._memories, self._estimated(case))
-
-    def _largest(self, number: _Number, high: int) -> int | None:
-        """Return about the largest value up to high that fits by estimate, or None.
-
-        Bytes are nearly linear in it, so that few trials are enough.
-        """
-        low = number.least
-        room, lack = (
-            -self._lacking(self._lowered(number, value)) for value in (low, high)
-        )
-        if room < 0 or lack >= 0:
-            return high if lack >= 0 else None
-        turn = 0
-        # Each trial takes a trace, but where the arguments alone decide.
-        while high - low > (max(1, low // 50) if self._scale else 1):
-            share = 0.5 if turn % 3 == 2 else room / max(1, room - lack)
-            middle = min(max(low + int((high - low) * share), low + 1), high - 1)
-            left = -self._lacking(self._lowered(number, middle))
-            if left >= 0:
-                low, room = middle, left
-            else:
-                high, lack = middle, left
-            turn += 1
-        return low
-
-    def _lacking(self, case: Footprint) -> int:
-        """Return the bytes that the smallest memory lacks; less than 0: it fits."""
-        parts = self._estimated(case)
-        return max(memory.needed(parts) - memory.size for memory in self._memories)
-
-    # --- other values of keys ---------------------------------------------------------
-
-    def _switches(self) -> list[str]:
-        """Return other values of keys, each of which is enough, or pairs of them."""
-        groups = list(self._groups())
-        singles = [text for group in groups if (text := self._first(group))]
-        if singles:
-            return singles
-        for first, second in itertools.combinations(groups, 2):
-            pairs = [
-                (values | others, ", ".join(filter(None, (note, other_note))))
-                for values, note in first
-                for others, other_note in second
-            ]
-            if text := self._first(pairs):
-                return [text]
-        return []
-
-    def _first(self, group: list[tuple[dict[str, Any], str]]) -> str | None:
-        """Return the first values of a group that are enough, in words."""
-        for values, note in group:
-            if self._applied_fits(values):
-                words = " ".join(f"{key}={value}" for key, value in values.items())
-                return f"set {words}{f' ({note})' if note else ''}"
-        return None
-
-    def _applied_fits(self, values: dict[str, Any]) -> bool:
-        config = self._case.config
-        for key, value in values.items():
-            if key == "optimizer":
-                value = OPTIMIZERS[value]()
-            if key != "data":
-                config = with_value(config, key, value)
-        if "data" in values:
-            config = with_value(config, "data.source", "prepared")
-        case = Footprint(config, self._case.sizes)
-        if not _fits(self._memories, case.parts()):
-            return False
-        there = case.mesh.devices <= jax.device_count()
-        size = (case if there else self._case).temporaries
-        return _fits(self._memories, [*case.parts(), Part(TEMPORARIES, size)])
-
-    def _groups(self) -> Iterator[list[tuple[dict[str, Any], str]]]:
-        """Yield groups of values with notes, of which the first that fits is named."""
-        config = self._case.config
-        if config.training.feed != "host":
-            yield [({"training.feed": "host"}, "")]
-        sequences = config.towers.history_pooling == "transformer"
-        plain = config.positives.strategy == "none" and not sequences
-        if config.training.order == "shuffled" and plain:
-            yield [({"training.order": "blocks"}, "")]
-        yield self._meshes()
-        if config.data.source != "prepared" and config.positives.lists.path is None:
-            note = "FOLDER is made by twotower data prepare --out FOLDER"
-            yield [({"data": "prepared", "data.path": "FOLDER"}, note)]
-        name = config.optimizer.name
-        leaner = LEANER[LEANER.index(name) + 1 :] if name in LEANER else ()
-        yield [({"optimizer": other}, "") for other in leaner]
-
-    def _meshes(self) -> list[tuple[dict[str, Any], str]]:
-        """Return meshes over whose devices the tables are spread further.
-
-        Those of more devices than there are have no copies of the tables.
-        """
-        training, present = self._case.config.training, jax.device_count()
-        data, table = training.mesh_shape
-        total = data * table if alone() else present
-        shapes = [(total // k, k) for k in range(table + 1, total + 1) if not total % k]
-        more = [2**k for k in range(1, 13) if 2**k > max(present, table)]
-        if not alone() or jax.local_devices()[0].platform != "cpu":
-            shapes += [(1, spread) for spread in more if spread <= MOST_SHARDS]
-        meshes = []
-        for data, table in shapes:
-            devices = data * table
-            if training.batch_size % devices or devices % len(jax.local_devices()):
-                continue
-            values = {"training.mesh.data": data, "training.mesh.table": table}
-            if training.devices not in (1, devices):
-                values["training.devices"] = devices
-            note = f"on {devices} devices, of which jax sees {present}"
-            meshes.append((values, note if devices > present else ""))
-        return meshes
-
-
-def _cut(value: Any, step: int, number: int) -> Any:
-    """Return a value lowered to a multiple of a step; of widths, those above it.
+def gib(size: int) -> str:
+    """Return bytes in GiB.
 
     Examples:
-      >>> _cut(9, 2, 5), _cut((64, 128), 1, 100)
-      (4, (64, 100))
+      >>> gib(3 * 2**30), gib(2**40)
+      ('3.0', '1,024')
     """
-    if isinstance(value, tuple):
-        return tuple(min(width, number) for width in value)
-    return step * (number // step)
-
-
-def _gib(size: int) -> str:
-    """Return bytes in GiB, with a digit behind the point below 10."""
     value = size / GIB
     return f"{value:,.1f}" if value < 10 else f"{value:,.0f}"
+
+
+# --- what a training needs ------------------------------------------------------------
+
+
+class Footprint:
+    """The memory of a training, of a log whose sizes are known."""
+
+    def __init__(self, config: Config, sizes: Sizes):
+        length, mean = config.towers.history_length, sizes.positives / sizes.active
+        query = config.towers.query or features_by_size(
+            sizes.user_features, mean, MIN_ID if sizes.timed else length
+        )
+        self.config = name_features(config, query, sizes.item_features)
+        self.sizes = sizes
+        self.mesh = MeshShape(*config.training.mesh_shape)
+        self._fed = config.training.feed == "host"
+        training = config.training
+        self._of_dispatch = training.steps_per_dispatch * training.batch_size
+
+    @cached_property
+    def arguments(self) -> Arguments:
+        """The arguments of a dispatch, whose mesh needs no devices."""
+        types = (AxisType.Auto,) * 2
+        return self._arguments(AbstractMesh(tuple(self.mesh), (DATA, TABLE), types))
+
+    @property
+    def structure(self) -> Any:
+        """The static part of the program."""
+        return self._problem.program.structure
+
+    def parts(self) -> list[Part]:
+        """The memory without temporaries, part by part."""
+        program, data, state, rows, _ = self.arguments
+        params, fed = state.params, 2 if self._fed else 1
+        histories = (data.queries.begin, data.queries.end)
+        on_device = {
+            **{f"table {name}": table for name, table in params["tables"].items()},
+            "optimizer state of the tables": state.opt_state["tables"],
+            "layers": {name: params[name] for name in params if name != "tables"},
+            "optimizer state of the layers": state.opt_state["dense"],
+            **{f"samplers: {name}": kept for name, kept in state.samplers.items()},
+            "distributions of items and users": program.hyper,
+            "positives": fed * [data.queries.user, data.item, data.weight],
+            "histories": [*fed * histories, data.entities.history],
+            "features": [data.entities.query, data.entities.candidate],
+            "pools of hard negatives": fed * [data.pools],
+            "positives of each user": data.positives,
+            "known items": data.known,
+            # One is made while another runs.
+            "batches of a dispatch": [rows, rows],
+        }
+        parts = [Part(name, _bytes(tree)) for name, tree in on_device.items()]
+        sizes, order = self.sizes, self.config.training.order
+        ordered = min(sizes.positives, BLOCK * WINDOW if order == "blocks" else np.inf)
+        # Two epochs of rows and a third.
+        row = 16 + 8 * (order == "time")
+        parts.append(Part("order of the positives", row * int(ordered), True))
+        if self.config.data.source != "prepared":  # whose pages are those of files
+            log = LOG_ROW * sizes.rows + PART_ROW * sizes.positives
+            parts.append(Part("log", log, True))
+        if self._fed and data.pools is not None and not as_prepared(self.config):
+            pools = _bytes(data.pools) * sizes.positives // self._of_dispatch
+            parts.append(Part("pools of hard negatives on the host", pools, True))
+        return [part for part in parts if part.size]
+
+    def computed_bytes(self) -> int:
+        """Bytes of every array that a step computes, as if none were ever freed."""
+        return _computed(self._traced().jaxpr)
+
+    @cached_property
+    def temporaries(self) -> int:
+        """Bytes that XLA allocates on each device beside the arguments."""
+        memory: Any = self._traced().lower().compile().memory_analysis()
+        made = memory.output_size_in_bytes - memory.alias_size_in_bytes
+        return memory.temp_size_in_bytes + max(0, made)
+
+    def _traced(self) -> Any:
+        """Return the step as the training traces it, whose program it then finds."""
+        mesh = make_mesh(self.mesh)
+        with jax.set_mesh(mesh):
+            *arguments, _ = self._arguments(mesh)
+            try:
+                return run_steps.trace(*arguments, np.int32(0))
+            except OverflowError as error:
+                values = all_values(to_dict(self.config))
+                keys = [f"{k}={values[k]}" for k in ASKED_BY[TEMPORARIES][0][:2]]
+                raise InputError(
+                    f"an array of a step has more entries than 32 bits count ({error})"
+                    f"; lower {', '.join(keys)}"
+                ) from None
+
+    @cached_property
+    def _problem(self) -> Problem:
+        """The problem of the small log, with the program of the real one."""
+        config, items = self.config, self.sizes.num_items
+        small = make_problem(_small_config(config), self._small_log)
+        model = make_model(config.towers, self.sizes)
+        merged = partial(_merged_size, config, self.sizes)
+        structure = make_structure(config, model, items, merged)
+        return small._replace(program=Program(structure, small.program.hyper))
+
+    @cached_property
+    def _small_log(self) -> Loaded:
+        return _small_log(self.config, self.sizes)
+
+    def _real_shape(self, leaf: Any) -> jax.ShapeDtypeStruct:
+        """Return the shape of an array with the sizes of the real log."""
+        sizes, items = self.sizes, self._small_log.log.num_items
+        real = {
+            USERS: sizes.num_users,
+            USERS + 1: sizes.num_users + 1,
+            POSITIVES: self._of_dispatch if self._fed else sizes.positives,
+            POSITIVES + EARLIER: sizes.seen,
+            items: sizes.num_items,
+            2 * _leaves(items): 2 * _leaves(sizes.num_items),
+        }
+        shape = tuple(leaf.shape)
+        if shape:
+            shape = real.get(shape[0], shape[0]), *shape[1:]
+        kind = jax.dtypes.canonicalize_dtype(leaf.dtype)
+        weak = getattr(leaf, "weak_type", False)
+        return jax.ShapeDtypeStruct(shape, kind, weak_type=weak)
+
+    def _arguments(self, mesh: Any) -> Arguments:
+        problem, sizes = self._problem, self.sizes
+        program, data = jax.tree.map(self._real_shape, (problem.program, problem.data))
+        if data.pools is not None:
+            width = cast(Funnel, self.config.negatives.hard).pool_size
+            width = min(width, sizes.pool or width)
+
+            def widened(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+                return leaf.update(shape=(leaf.shape[0], *[width] * (leaf.ndim - 1)))
+
+            data = data._replace(pools=jax.tree.map(widened, data.pools))
+
+        def start(program: Program, data: TrainData) -> TrainState:
+            return problem._replace(program=program, data=data).start()
+
+        state = jax.eval_shape(start, program, data)
+        own = {n: state.samplers[n] for n in OF_USERS if n in state.samplers}
+        samplers = state.samplers | jax.tree.map(self._real_shape, own)
+        rows = dict(rows_of_tables(program.structure.model))
+        rows |= dict.fromkeys(OF_USERS, sizes.num_users)
+        rows |= dict.fromkeys(("last", "gap"), program.structure.buckets)
+        layout = Layout(mesh, rows)
+
+        def spread(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+            if not leaf.shape:
+                return leaf.update(sharding=whole(mesh))
+            shape = stored_rows(leaf.shape[0], layout.shards), *leaf.shape[1:]
+            return leaf.update(shape=shape, sharding=by_rows(mesh))
+
+        training = self.config.training
+        batches = training.steps_per_dispatch, training.batch_size
+        of_batch = NamedSharding(mesh, PartitionSpec(None, (DATA, TABLE)))
+        program, data = jax.tree.map(spread, (program, data))
+        return Arguments(
+            program,
+            data,
+            layout.stored(state._replace(samplers=samplers)),
+            jax.ShapeDtypeStruct(batches, np.int32, sharding=of_batch),
+            jax.ShapeDtypeStruct((), np.int32),
+        )
+
+
+def _bytes(tree: Any) -> int:
+    """Return the bytes of shapes on each device."""
+    return sum(
+        math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+        for leaf in jax.tree.leaves(tree)
+    )
+
+
+def _computed(program: Any) -> int:
+    """Return the bytes of all arrays that a program and those within it compute."""
+    size = 0
+    for equation in getattr(program, "jaxpr", program).eqns:
+        arrays = [variable.aval for variable in equation.outvars]
+        size += sum(a.size * a.dtype.itemsize for a in arrays if hasattr(a, "size"))
+        size += sum(map(_computed, jaxprs_in_params(equation.params)))
+    return size
+
+
+def _merged_size(config: Config, sizes: Sizes, batch: int, drawn: int) -> int:
+    """Return the number of merged columns; equal counts stand for unknown ones."""
+    if sizes.counts is None:
+        each = np.full(1, sizes.positives / sizes.num_items)
+        return merged_size(each, batch, drawn, sizes.num_items)
+    weights = positive_weights(config, sizes.counts)
+    return merged_size_of_arms(sizes.counts, weights, batch, drawn)
+
+
+def _leaves(items: int) -> int:
+    """Return the leaves of a tree over the items."""
+    return 1 << max(items - 1, 1).bit_length()
+
+
+# --- the small log --------------------------------------------------------------------
+
+
+def _small_config(config: Config) -> Config:
+    """Return the configuration without files, and with steps for a small log."""
+    config = copy.deepcopy(config)  # changed in place: its rules are not checked
+    positives, training = config.positives, config.training
+    weighted = positives.weight is not None or positives.lists.path is not None
+    config.data.source = "simulator"
+    positives.strategy, positives.lists.path = "none", None
+    positives.weight = "weight" if weighted else None
+    training.batch_size, training.steps = 1, 1000
+    return config
+
+
+def _small_log(config: Config, sizes: Sizes) -> Loaded:
+    """Return a log with the features of the sizes, and rows of every hard stage."""
+    user = np.concatenate([np.repeat(np.arange(USERS), 2), np.arange(POSITIVES)])
+    item = time = request = np.arange(len(user))
+    hard_source, at_k = config.negatives.hard, getattr(config.loss, "at_k", None)
+    names = hard_source.stages if isinstance(hard_source, Funnel) else REJECTED
+    stages = [parse_stage(name) for name in names]
+    hard = np.tile(np.arange(EARLIER, len(user)), len(stages))
+    hard_stage = np.repeat([Stage[name.upper()] for name, _, _ in stages], POSITIVES)
+    hard_rank = np.repeat([first for _, first, _ in stages], POSITIVES)
+    items = max(LEAST_ITEMS, at_k.k if at_k else 0)
+
+    def joined(of_clicks: np.ndarray, of_hard: Any, kind: Any) -> np.ndarray:
+        return np.concatenate([of_clicks, of_hard]).astype(kind)
+
+    def features(real: dict[str, Feature], number: int) -> dict[str, Feature]:
+        def small(feature: Feature) -> Feature:
+            shape = number, *feature.values.shape[1:]
+            values = np.zeros(shape, feature.values.dtype)
+            return Feature(feature.kind, values, feature.size)
+
+        return {name: small(feature) for name, feature in real.items()}
+
+    log = FunnelLog(
+        user=joined(user, user[hard], np.int32),
+        item=joined(item, len(item) + np.arange(len(hard)), np.int32),
+        stage=joined(np.full(len(user), Stage.CLICKED), hard_stage, np.int8),
+        user_ids=pl.Series(np.arange(USERS)),
+        item_ids=pl.Series(np.arange(items)),
+        time=joined(time, time[hard], np.float64) if sizes.timed else None,
+        request=joined(request, request[hard], np.int64),
+        rank=joined(np.zeros(len(user)), hard_rank, np.int32),
+        user_features=features(sizes.user_features, USERS),
+        item_features=features(sizes.item_features, items),
+    )
+
+    def pairs(rows: slice) -> Pairs:
+        times = None if log.time is None else log.time[rows]
+        weight = np.ones(len(user[rows]))
+        return Pairs(log.user[rows], log.item[rows], times, request[rows], weight)
+
+    train, none = pairs(slice(EARLIER, len(user))), pairs(slice(0))
+    split = Split(train, none, none, before=pairs(slice(EARLIER)))
+    return Loaded(log, split, np.bincount(train.item, minlength=items), "")

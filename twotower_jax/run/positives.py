@@ -4,6 +4,7 @@ Beside them stand the histories that the positives see.
 """
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ import numpy as np
 import polars as pl
 
 from twotower_jax.config import Config
+from twotower_jax.data.block_order import BlockOrder
 from twotower_jax.data.concentration import gini
 from twotower_jax.data.encode import codes_of
+from twotower_jax.data.feed import Order
 from twotower_jax.data.history import History
-from twotower_jax.data.log import FunnelLog, Pairs, Split
+from twotower_jax.data.log import Pairs, Split
 from twotower_jax.data.mapped import release
 from twotower_jax.data.parse import text_to_ids, to_ids, to_rank
 from twotower_jax.data.prepared.arrays import PAIRS
@@ -24,9 +27,9 @@ from twotower_jax.data.sources.files import need_file, read_table
 from twotower_jax.data.summary import lists_fingerprint
 from twotower_jax.data.user_sequences import make_sequences, places_of_users
 from twotower_jax.errors import InputError
+from twotower_jax.positives import draw_epoch, item_weights
 from twotower_jax.run.folder import RunFolder
-from twotower_jax.run.loader import Loaded, query_history, trains
-from twotower_jax.run.tower_features import choose_features
+from twotower_jax.run.loader import Loaded, choose_features, query_history, trains
 
 FIRST = "first positives of users, which a sequence tower does not predict"
 OLDER = "positives older than towers.history_length, which a sequence tower leaves out"
@@ -41,8 +44,7 @@ def trained_part(config: Config, data: Loaded) -> Loaded:
 
     For a sequence tower they are the newest ``towers.history_length`` positives of each
     user but its first one; the others stay in histories and masks. For other towers
-    they are all, and those of lists (`with_lists`). Of its own result it returns the
-    same.
+    they are all, and those of lists (`with_lists`).
     """
     data = with_lists(config, data)
     if not reads_sequences(config):
@@ -54,16 +56,25 @@ def trained_part(config: Config, data: Loaded) -> Loaded:
             "order of its rows for that of time; set data.columns.time, data.split="
             "leave_last_out, which does, or another towers.history_pooling"
         )
-    kept, report = _predicted(config, data)
+    parts = data.split
+    known = _known_parts(parts)
+    rows = np.empty(sum(map(len, known)), bool)
+    firsts = older = 0
+    for users in places_of_users(known, data.log.num_users):
+        first = users.place == users.begin
+        old = ~first & (users.end - 1 - users.place >= config.towers.history_length)
+        firsts, older = firsts + int(first.sum()), older + int(old.sum())
+        rows[users.rows] = ~(first | old)
+    kept = rows[len(rows) - len(parts.train) :]
     if not kept.any():
         raise InputError(
             "towers.history_pooling=transformer predicts the second and later positives"
             " of a user, and no user has two to train on; use towers=default"
         )
-    parts = data.split
     left = _take(parts.train, ~kept)
     before = left if parts.before is None else parts.before.join(left)
-    train, report = _take(parts.train, kept), report | parts.report
+    report = {FIRST: firsts, OLDER: older} | parts.report
+    train = _take(parts.train, kept)
     return _with_split(data, replace(parts, train=train, before=before, report=report))
 
 
@@ -81,10 +92,7 @@ def reads_sequences(config: Config) -> bool:
 
 
 def as_prepared(config: Config) -> bool:
-    """Return whether the training positives are those of a prepared folder.
-
-    Those of a sequence tower are a part of them.
-    """
+    """Return whether the training positives are all those of a prepared folder."""
     return config.data.source == "prepared" and not reads_sequences(config)
 
 
@@ -103,10 +111,7 @@ def end_to_end(config: Config) -> bool:
 
 
 def check_lengths(config: Config, data: Loaded, part: Loaded) -> None:
-    """Refuse sequences longer than the tower takes, unless they are to be cut.
-
-    ``part`` is the `trained_part` of the data.
-    """
+    """Refuse sequences longer than the tower takes, unless they are to be cut."""
     older = part.split.report.get(OLDER, 0)
     if not older or config.towers.sequence.longer == "newest":
         return
@@ -136,20 +141,6 @@ def train_history(config: Config, data: Loaded) -> History | None:
     return query_history(config, split.known, train.user, train.time)
 
 
-def _predicted(config: Config, data: Loaded) -> tuple[np.ndarray, dict[str, int]]:
-    """Return which training positives are predicted, and the number of the others."""
-    parts = _known_parts(data.split)
-    kept = np.empty(sum(map(len, parts)), bool)
-    firsts = older = 0
-    for users in places_of_users(parts, data.log.num_users):
-        first = users.place == users.begin
-        old = ~first & (users.end - 1 - users.place >= config.towers.history_length)
-        firsts, older = firsts + int(first.sum()), older + int(old.sum())
-        kept[users.rows] = ~(first | old)
-    train = kept[len(kept) - len(data.split.train) :]
-    return train, {FIRST: firsts, OLDER: older}
-
-
 def _known_parts(split: Split) -> tuple[Pairs, ...]:
     """Return the positives up to the end of training, the last part to train on."""
     return (split.train,) if split.before is None else (split.before, split.train)
@@ -172,15 +163,9 @@ def with_lists(config: Config, data: Loaded) -> Loaded:
     """Return data whose training positives are joined by the listed items of users.
 
     A listed item is a positive of its user with the weight ``positives.lists.weight``
-    times the mean weight of a click. It is a row of the epoch like a click, and counts
-    in the frequencies of items by which positives are resampled, negatives drawn and
-    log q taken. Rankings do not leave it out as an item that the user has clicked, and
-    baselines are not fitted on it. Data that hold listed positives are returned as they
-    are.
-
-    References:
-      Tang & Wang, Ranking distillation, KDD 2018: the first items of a teacher's lists
-      as positives of a smaller model.
+    times the mean weight of a click (Tang & Wang, KDD 2018). It counts in the
+    frequencies of items; rankings do not leave it out as seen, and baselines are not
+    fitted on it.
     """
     lists, parts = config.positives.lists, data.split
     if lists.path is None or parts.listed or not trains(config):
@@ -244,7 +229,14 @@ def _listed_pairs(
     """Return the users [n] and items [n] of new pairs, int32, and counts of rows."""
     path, num_items = need_file(config.positives.lists.path, KEY), data.log.num_items
     table = _first_ranks(path, config.positives.lists.length)
-    user, item = (_codes(table, name, data.log, path) for name in ("user", "item"))
+
+    def codes(name: str, vocabulary: pl.Series) -> np.ndarray:
+        ids = text_to_ids(to_ids(table[name], str(path), name))
+        if not (ids.dtype.is_integer() and vocabulary.dtype.is_integer()):
+            ids, vocabulary = ids.cast(pl.String), vocabulary.cast(pl.String)
+        return codes_of(ids, vocabulary)
+
+    user, item = codes("user", data.log.user_ids), codes("item", data.log.item_ids)
     known = (user >= 0) & (item >= 0)
     pair = user[known].astype(np.int64) * num_items + item[known]
     train = data.split.train
@@ -281,13 +273,47 @@ def _first_ranks(path: Path, length: int) -> pl.DataFrame:
     return table.filter(pl.int_range(pl.len()).over("user") < length)
 
 
-def _codes(table: pl.DataFrame, name: str, log: FunnelLog, path: Path) -> np.ndarray:
-    """Return the codes [n] int32 of a column of ids; -1 for an id not in the log."""
-    vocabulary = log.user_ids if name == "user" else log.item_ids
-    ids = text_to_ids(to_ids(table[name], str(path), name))
-    if not (ids.dtype.is_integer() and vocabulary.dtype.is_integer()):
-        ids, vocabulary = ids.cast(pl.String), vocabulary.cast(pl.String)
-    return codes_of(ids, vocabulary)
+# --- Resampling and order -------------------------------------------------------------
+
+
+def positive_weights(config: Config, counts: np.ndarray) -> np.ndarray:
+    """Return the weights w_i [num_items], the copies of a positive of item i per epoch.
+
+    The ``counts`` [num_items] are the positives of each item.
+    """
+    positives = config.positives
+    weights = item_weights(positives, counts)
+    expected, batch = (counts * weights).sum(), config.training.batch_size
+    if expected < batch:
+        raise InputError(
+            f"positives.strategy={positives.strategy} leaves {expected:.0f} of "
+            f"{counts.sum()} positives per epoch, fewer than training.batch_size="
+            f"{batch}; lower the batch size, or resample less"
+        )
+    return weights
+
+
+def make_order(
+    config: Config,
+    data: Loaded,
+    weights: np.ndarray,
+    sequences: History | None = None,
+) -> Order:
+    """Return the order in which positives are read, resampled each epoch."""
+    train, draw, strategy = data.split.train, None, config.positives.strategy
+    batch = config.training.batch_size
+    if config.training.order == "blocks":
+        if strategy != "none":
+            raise InputError(
+                "training.order=blocks reads every positive once, and positives."
+                f"strategy={strategy} draws them anew each epoch; set positives=none, "
+                "or training.order=shuffled"
+            )
+        return BlockOrder(config.seed, len(train), batch)
+    if strategy != "none":
+        draw = partial(draw_epoch, config.positives, train.item, data.counts, weights)
+    time = train.time if config.training.order == "time" else None
+    return Order(config.seed, len(train), batch, draw, time, sequences)
 
 
 # --- How concentrated resampled positives are ----------------------------------------
@@ -296,48 +322,30 @@ def _codes(table: pl.DataFrame, name: str, log: FunnelLog, path: Path) -> np.nda
 def resampling_report(counts: np.ndarray, weights: np.ndarray) -> dict[str, float]:
     """Concentration of the positives before and after resampling.
 
-    Args:
-      counts: [num_items] positives c_i of each item, not all 0.
-      weights: [num_items] float64 w_i, the result of `item_weights`.
+    The ``counts`` [num_items] c_i are the positives of each item, not all 0, and
+    ``weights`` [num_items] w_i the result of `item_weights`.
 
     Returns:
-      Values for c_i with "before" and for c_i w_i (expected) with "after" at the end of
-      the key:
-      "samples": positives per epoch.
-      "top 1% share": share of the ceil(num_items / 100) most frequent items.
-      "gini": Gini coefficient over the whole catalogue.
-      "effective items": 1 / sum_i q_i^2, q the shares; the number of items when all
-      are equal.
-      And "effective samples": (sum c w)^2 / sum c w^2, the number of positives of equal
-      weight that are worth as much as all of them with these weights over many epochs
-      (Kish 1965); "samples before" when w is constant, never more.
+      Of c_i "before", of c_i w_i "after" (expected): "samples" per epoch; "top 1%
+      share", of the ceil(num_items / 100) most frequent items; "gini" over the whole
+      catalogue; "effective items", 1 / sum q_i^2 of the shares q_i.
+      "effective samples": (sum c w)^2 / sum c w^2, the number of positives of equal
+      weight that are worth as much (Kish, Survey Sampling, 1965).
 
     Examples:
       >>> report = resampling_report(np.array([3, 1]), np.array([1 / 3, 1]))
       >>> report["gini before"], report["gini after"], report["effective samples"]
       (0.25, 0.0, 3.0)
-
-    References:
-      Kish, Survey Sampling, Wiley 1965.
     """
     counts, weights = np.asarray(counts, np.float64), np.asarray(weights, np.float64)
-    before = after = _concentration(counts)
-    if (weights[counts > 0] != 1).any():
-        after = _concentration(counts * weights)
-    report: dict[str, Any] = {f"{name} before": one for name, one in before.items()}
-    report |= {f"{name} after": one for name, one in after.items()}
+    report: dict[str, Any] = {}
+    for when, number in (("before", counts), ("after", counts * weights)):
+        number = np.sort(number)
+        items, total = len(number), number.sum()
+        report[f"samples {when}"] = total
+        top = number[items - (items + 99) // 100 :].sum()
+        report[f"top 1% share {when}"] = top / total
+        report[f"gini {when}"] = gini(number)
+        report[f"effective items {when}"] = total**2 / (number @ number)
     report["effective samples"] = (counts @ weights) ** 2 / (counts @ weights**2)
     return {key: float(value) for key, value in report.items()}
-
-
-def _concentration(number: np.ndarray) -> dict[str, Any]:
-    """Return how unevenly numbers [num_items] of positives are spread over items."""
-    number = np.sort(number)
-    items, total = len(number), number.sum()
-    top = (items + 99) // 100
-    return {
-        "samples": total,
-        "top 1% share": number[items - top :].sum() / total,
-        "gini": gini(number),
-        "effective items": total**2 / (number @ number),
-    }

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import jax
@@ -10,56 +11,60 @@ import numpy as np
 
 from twotower_jax.config import Config
 from twotower_jax.data.feed import Queries, host_queries
-from twotower_jax.data.hard_pools import HardPools
+from twotower_jax.data.funnel_rows import FunnelRows, funnel_rows
+from twotower_jax.data.hard_pools import CUT, HardPools, PoolRule, make_pools
 from twotower_jax.data.history import History
-from twotower_jax.data.known_items import KnownItems, known_share
+from twotower_jax.data.known_items import (
+    KnownItems,
+    first_events,
+    known_items,
+    known_share,
+)
 from twotower_jax.data.log import Pairs
+from twotower_jax.data.prepared.funnel import load_funnel
+from twotower_jax.data.prepared.known import load_known
+from twotower_jax.data.prepared.load import checked_folder
+from twotower_jax.data.prepared.made import Room, load_made, make_at, place_of
 from twotower_jax.errors import InputError
 from twotower_jax.evaluation.ragged import from_pairs
 from twotower_jax.losses.term import TermData
 from twotower_jax.model.specs import Model, make_model
+from twotower_jax.negatives import Funnel, Mined
+from twotower_jax.negatives.availability import MassTree, host_mass_tree
 from twotower_jax.negatives.columns import merged_size_of_arms
 from twotower_jax.negatives.expected_count import log_effective, log_frequency
-from twotower_jax.negatives.proposals import host_proposal
+from twotower_jax.negatives.funnel import parse_stage
+from twotower_jax.negatives.masks import MASKS, ScoreFilter, user_positives
+from twotower_jax.negatives.proposals import Proposal, host_proposal
+from twotower_jax.negatives.slots import HardRatio
 from twotower_jax.registry import split
 from twotower_jax.run.loader import (
     Loaded,
     as_arrays,
+    choose_features,
     make_entities,
     number,
     queries_of,
     query_history,
 )
-from twotower_jax.run.negatives import (
-    hard_pools,
-    known_at,
-    known_masses,
-    masked_positives,
-    mining_of,
-    ratio_schedule,
-    score_filters,
-    static_negatives,
-)
-from twotower_jax.run.plan import (
-    estimates_at_k,
-    make_order,
-    make_schedule,
-    positive_weights,
-)
 from twotower_jax.run.positives import (
+    as_prepared,
     end_to_end,
+    make_order,
+    positive_weights,
     reads_sequences,
     resampling_report,
     train_history,
     trained_part,
 )
-from twotower_jax.run.tower_features import choose_features
+from twotower_jax.run.schedule import estimates_at_k, make_schedule, minings
+from twotower_jax.training.hard_mining import Mining
 from twotower_jax.training.kth_scores import KthScores
 from twotower_jax.training.mesh import MeshShape
 from twotower_jax.training.problem import Problem, Streaming
 from twotower_jax.training.schedule import Schedule
 from twotower_jax.training.temperature import TemperatureNumbers
-from twotower_jax.training.types import Hyper, Program, Structure, TrainData
+from twotower_jax.training.types import Hyper, Negatives, Program, Structure, TrainData
 
 T = TypeVar("T")
 
@@ -67,11 +72,11 @@ T = TypeVar("T")
 def make_problem(config: Config, data: Loaded) -> Problem:
     """Return the training problem of a run: program, data, order and schedule."""
     config, data = choose_features(config, data), trained_part(config, data)
-    train, joined = data.split.train, end_to_end(config)
-    model = make_model(config.towers, data.log)
+    train, log, known_pairs = data.split.train, data.log, data.split.known
+    model = make_model(config.towers, log)
     weights = positive_weights(config, data.counts)
     merged = partial(merged_size_of_arms, data.counts, weights)
-    structure = make_structure(config, model, data.log.num_items, merged)
+    structure = make_structure(config, model, log.num_items, merged)
     negatives = structure.negatives
     history = train_history(config, data)
     pools, pool_report = None, {}
@@ -79,11 +84,15 @@ def make_problem(config: Config, data: Loaded) -> Problem:
     if negatives.hard_num and negatives.hard.of_log:
         pools, pool_report = hard_pools(config, data)
     elif negatives.hard_num:
-        prepared = config.negatives.hard.prepare(data.log, data.split)
+        prepared = config.negatives.hard.prepare(log, data.split)
     of_log, weight_report = log_weights(config, data, weights)
-    order = make_order(config, data, weights, history if joined else None)
+    order = make_order(config, data, weights, history if end_to_end(config) else None)
     schedule = make_schedule(config, data.split)
-    known = known_at(config, data)
+    known, positives = known_at(config, data), None
+    if MASKS[negatives.mask].user_positives:
+        sizes = log.num_users, log.num_items
+        positives = user_positives(known_pairs.user, known_pairs.item, *sizes)
+    on_host = config.training.feed == "host"
     return Problem(
         program=Program(
             structure, _hyper(config, model, data, weights, schedule, known)
@@ -91,8 +100,8 @@ def make_problem(config: Config, data: Loaded) -> Problem:
         data=TrainData(
             *_positives(config, train, history),
             make_entities(config, data, history),
-            _pools(config, pools),
-            masked_positives(negatives, data),
+            pools if on_host or pools is None else as_arrays(config, pools),
+            positives,
             known,
             None if of_log is None else as_arrays(config, of_log.astype("f4")),
             as_arrays(config, prepared),
@@ -107,7 +116,7 @@ def make_problem(config: Config, data: Loaded) -> Problem:
             *kth_scores(config, data, schedule),
         ),
         mesh=MeshShape(*config.training.mesh_shape),
-        on_host=config.training.feed == "host",
+        on_host=on_host,
         report={
             "positives": resampling_report(data.counts, weights),
             "weights": weight_report,
@@ -120,94 +129,14 @@ def make_problem(config: Config, data: Loaded) -> Problem:
 def _positives(
     config: Config, train: Pairs, history: History | None
 ) -> tuple[Queries, jax.Array]:
-    """Return the queries and items of the positives, where training.feed wants them."""
+    """Return queries and items of the positives, on the host with feed=host."""
     if config.training.feed == "host":
         return host_queries(train.user, history), cast(jax.Array, train.item)
     item = as_arrays(config, np.asarray(train.item, np.int32))
     return queries_of(config, train.user, history), item
 
 
-def _pools(config: Config, pools: HardPools | None) -> HardPools | None:
-    """Return the pools of hard negatives, where training.feed wants them."""
-    if pools is None or config.training.feed == "host":
-        return pools
-    return as_arrays(config, pools)
-
-
-# --- program --------------------------------------------------------------------------
-
-
-def _hyper(
-    config: Config,
-    model: Model,
-    data: Loaded,
-    weights: np.ndarray,
-    schedule: Schedule,
-    known: KnownItems | None,
-) -> Hyper:
-    easy, optimizer, loss = config.negatives.easy, config.optimizer, config.loss
-    temperature = TemperatureNumbers(
-        loss.temperature_rate,
-        math.log(loss.lowest_temperature),
-        math.log(loss.temperature_max),
-    )
-    strength, at_k = loss.logq.strength, loss.weighs_rows
-    proposal = host_proposal(easy.weights(data.counts))
-    importance = (_importance(weights),) if config.positives.reweight else ()
-    log_q_batch, easy_draws, importance = as_arrays(
-        config, (log_effective(data.counts, weights), proposal, importance)
-    )
-    return Hyper(
-        seed=number(config.seed, np.uint32),
-        log_temperature=number(math.log(loss.temperature)),
-        temperature=_arrays(temperature),
-        log_q_batch=log_q_batch,
-        easy=easy_draws,
-        optimizer=_arrays(split(optimizer)[1]),
-        l2=number(optimizer.l2),
-        decay_steps=number(schedule.steps * optimizer.decay),
-        loss=_arrays(split(loss)[1]),
-        hard=_hard_numbers(config),
-        hard_ratio=ratio_schedule(config, schedule.shortest),
-        bank_warmup=number(schedule.steps_of(config.negatives.bank.warmup), np.int32),
-        streaming_alpha=number(loss.logq.streaming.alpha),
-        positive_weight=importance,
-        known_mass=known_masses(config, proposal, known),
-        logq_strength=() if strength == 1 else (number(strength),),
-        weight_temperature=(number(loss.at_k.temperature),) if at_k else (),
-        filters=score_filters(config, schedule),
-        terms=term_numbers(config, model, data, weights),
-        dropout=_dropout(config),
-    )
-
-
-def _dropout(config: Config) -> dict[str, jax.Array]:
-    """Return the shares of numbers that are dropped, by place."""
-    towers = config.towers
-    shares = {
-        "query": towers.query_dropout,
-        "sequence": towers.sequence.dropout if reads_sequences(config) else 0,
-    }
-    return {place: number(share) for place, share in shares.items() if share}
-
-
-def _hard_numbers(config: Config) -> dict[str, jax.Array]:
-    """Return the numbers of the choice of hard draws, {} where none is drawn."""
-    drawn = static_negatives(config).hard_num
-    return _arrays(split(config.negatives.hard)[1]) if drawn else {}
-
-
-def _arrays(numbers: T) -> T:
-    """Return a tree of numbers as arrays [] float32."""
-    return jax.tree.map(number, numbers)
-
-
-def _importance(weights: np.ndarray) -> np.ndarray:
-    """Return 1 / w_i [num_items] float32, which restores the optimum of the log."""
-    return (1 / np.where(weights > 0, weights, 1)).astype(np.float32)
-
-
-# --- The static part of a training: what decides its compiled program -----------------
+# --- the static part: what decides the compiled program -------------------------------
 
 
 def make_structure(
@@ -217,11 +146,10 @@ def make_structure(
     merged: Callable[[int, int], int],
 ) -> Structure:
     """Return the static part of the program of a run."""
-    full = config.loss.whole_catalogue
     negatives = static_negatives(config)
     # The best k are counted in draws, but merged columns are items.
-    mergeable = config.negatives.in_batch and not full and not negatives.top_k
-    merges = config.training.merge_columns and mergeable
+    mergeable = config.negatives.in_batch and not config.loss.whole_catalogue
+    merges = config.training.merge_columns and mergeable and not negatives.top_k
     batch, shared = config.training.batch_size, negatives.shared_easy
     streaming = config.loss.logq.streaming
     # With four buckets per item at most 22 % of them hold another item, and of two
@@ -243,6 +171,33 @@ def make_structure(
     )
 
 
+def static_negatives(config: Config) -> Negatives:
+    """Return the static part of the negatives.
+
+    A hard ratio that is always 0 means easy negatives only: the same program, so the
+    same bits.
+    """
+    negatives, hard = config.negatives, config.negatives.hard
+    if config.loss.whole_catalogue:
+        return Negatives(mask=negatives.mask)
+    per_row, mixes = negatives.layout == "per_row", negatives.hard_ratio is not None
+    easy_num = negatives.easy.num
+    if negatives.hard_ratio == 0 and not negatives.hard_start:
+        easy_num += hard.num if per_row else 0
+        hard, mixes = Funnel(), False
+    return Negatives(
+        in_batch=negatives.in_batch,
+        easy_num=easy_num,
+        per_row=per_row,
+        hard=split(hard if hard.num else Funnel())[0],
+        mixes=mixes,
+        bank=negatives.bank.size,
+        mask=negatives.mask,
+        top_k=negatives.num_hard_negatives,
+        distinct=negatives.distinct,
+    )
+
+
 def streaming_of(config: Config) -> tuple[Streaming, ...]:
     """Return (the streaming frequency,), () where counts are used."""
     if config.loss.logq.frequency != "streaming":
@@ -251,31 +206,71 @@ def streaming_of(config: Config) -> tuple[Streaming, ...]:
     return (Streaming(streaming.hashes, streaming.initial_gap),)
 
 
-# --- The parts of a training problem that the section ``loss`` decides ----------------
+# --- the numbers ----------------------------------------------------------------------
 
 
-def kth_scores(
-    config: Config, data: Loaded, schedule: Schedule
-) -> tuple[KthScores, ...]:
-    """Return (the estimate of each user's k-th best score,), () without use."""
-    if not config.loss.weighs_rows:
-        return ()
-    at_k, log, known = config.loss.at_k, data.log, data.split.known
-    if at_k.k > log.num_items:
-        raise InputError(
-            f"loss.at_k.k={at_k.k} is larger than the catalogue, which has "
-            f"{log.num_items} items; lower loss.at_k.k"
-        )
-    users = np.arange(log.num_users, dtype=np.int32)
-    scores = KthScores(
-        when=estimates_at_k(config, schedule),
-        k=at_k.k,
-        sampled=min(at_k.sampled, log.num_items),
-        seed=config.seed,
-        queries=queries_of(config, users, query_history(config, known, users, None)),
-        positives=from_pairs(known.user, known.item, log.num_users),
+def _hyper(
+    config: Config,
+    model: Model,
+    data: Loaded,
+    weights: np.ndarray,
+    schedule: Schedule,
+    known: KnownItems | None,
+) -> Hyper:
+    negatives, optimizer, loss = config.negatives, config.optimizer, config.loss
+    temperature = TemperatureNumbers(
+        loss.temperature_rate,
+        math.log(loss.lowest_temperature),
+        math.log(loss.temperature_max),
     )
-    return (scores,)
+    strength, at_k = loss.logq.strength, loss.weighs_rows
+    proposal = host_proposal(negatives.easy.weights(data.counts))
+    importance: tuple[Any, ...] = ()
+    if config.positives.reweight:  # 1 / w_i restores the optimum of the log
+        importance = ((1 / np.where(weights > 0, weights, 1)).astype(np.float32),)
+    log_q_batch, easy_draws, importance = as_arrays(
+        config, (log_effective(data.counts, weights), proposal, importance)
+    )
+    hard = static_negatives(config).hard_num
+    end = negatives.hard_ratio or 0.0
+    start = end if negatives.hard_start is None else negatives.hard_start
+    ramp, kept = negatives.hard_ramp * schedule.shortest, negatives.filter
+    filters: tuple[ScoreFilter, ...] = ()
+    if kept.gamma is not None:
+        warmup = number(schedule.steps_of(kept.warmup), np.int32)
+        filters = (ScoreFilter(number(kept.gamma), warmup),)
+    towers, sequences = config.towers, reads_sequences(config)
+    dropout = {
+        "query": towers.query_dropout,
+        "sequence": towers.sequence.dropout if sequences else 0,
+    }
+    return Hyper(
+        seed=number(config.seed, np.uint32),
+        log_temperature=number(math.log(loss.temperature)),
+        temperature=_arrays(temperature),
+        log_q_batch=log_q_batch,
+        easy=easy_draws,
+        optimizer=_arrays(split(optimizer)[1]),
+        l2=number(optimizer.l2),
+        decay_steps=number(schedule.steps * optimizer.decay),
+        loss=_arrays(split(loss)[1]),
+        hard=_arrays(split(negatives.hard)[1]) if hard else {},
+        hard_ratio=HardRatio(number(start), number(end), number(ramp)),
+        bank_warmup=number(schedule.steps_of(negatives.bank.warmup), np.int32),
+        streaming_alpha=number(loss.logq.streaming.alpha),
+        positive_weight=importance,
+        known_mass=known_masses(config, proposal, known),
+        logq_strength=() if strength == 1 else (number(strength),),
+        weight_temperature=(number(loss.at_k.temperature),) if at_k else (),
+        filters=filters,
+        terms=term_numbers(config, model, data, weights),
+        dropout={place: number(share) for place, share in dropout.items() if share},
+    )
+
+
+def _arrays(numbers: T) -> T:
+    """Return a tree of numbers as arrays [] float32."""
+    return jax.tree.map(number, numbers)
 
 
 def term_numbers(
@@ -283,15 +278,14 @@ def term_numbers(
 ) -> tuple[dict[str, Any], ...]:
     """Return the numbers of the further terms of the loss, with what they read of data.
 
-    Args:
-      copies: [num_items] float64, copies of a positive of each item per epoch; a user's
-        share is that of the rows of an epoch.
+    The ``copies`` [num_items] are those of a positive per epoch; a user's share is that
+    of the rows of an epoch.
     """
     terms, train = config.loss.terms(), data.split.train
     if not terms:
         return ()
     rows = np.bincount(train.user, copies[train.item], data.log.num_users)
-    features = tuple(one.name for one in model.candidate.features)
+    features = tuple(feature.name for feature in model.candidate.features)
     of_data = TermData(features, log_frequency(rows))
     return tuple(
         _arrays(split(term)[1]) | as_arrays(config, term.prepare(of_data))
@@ -299,28 +293,30 @@ def term_numbers(
     )
 
 
-# --- Weights of the training positives from a column of the log -----------------------
+def known_masses(
+    config: Config, proposal: Proposal, known: KnownItems | None
+) -> tuple[MassTree, ...]:
+    """Return (sums of the easy proposal,), () where rows do not restrict it."""
+    if known is None or config.negatives.layout == "shared":
+        return ()
+    tree = host_mass_tree(proposal, np.asarray(known.place))
+    return (as_arrays(config, tree),)
+
+
+# --- weights of the training positives from a column of the log -----------------------
 
 
 def log_weights(
     config: Config, data: Loaded, copies: np.ndarray
 ) -> tuple[np.ndarray | None, dict[str, float]]:
-    """Weights of the training positives, with the mean 1 over the rows of an epoch.
+    """Weights of the training positives [n] float64, and statistics of them.
 
     A positive of item i with the value r in the column has the weight r / m, or with
-    ``positives.reweight`` r / (w_i m), where w_i are its copies per epoch. The mean m
-    makes the loss independent of the unit of the column. Positives from lists have
-    weights without a column.
-
-    Args:
-      copies: [num_items] float64, copies w_i of a positive of each item per epoch.
-
-    Returns:
-      [n] float64, None without weights; and statistics of them.
-
-    References:
-      Yi et al., Sampling-bias-corrected neural modeling, RecSys 2019, eq. 4: the reward
-      r_i of a click, 0 to 1 by the time that was watched.
+    ``positives.reweight`` r / (w_i m), where w_i are its ``copies`` per epoch. The mean
+    m over the rows of an epoch makes the loss independent of the unit of the column
+    (Yi et al., RecSys 2019, eq. 4). Positives from lists have weights without a column.
+    "effective samples" is the number of equally weighted rows of an epoch that are
+    worth as much (Kish 1965).
     """
     name, train = config.positives.weight, data.split.train
     if name is None and not data.split.listed:
@@ -341,17 +337,105 @@ def log_weights(
     if config.positives.reweight:
         weight = weight / np.where(epoch > 0, epoch, 1)
     weight = weight / (float(epoch @ weight) / epoch.sum() or 1)
-    return weight, _report(weight, epoch)
-
-
-def _report(weight: np.ndarray, copies: np.ndarray) -> dict[str, float]:
-    """Return statistics of the weights.
-
-    "effective samples" is the number of equally weighted rows of an epoch that are
-    worth as much (Kish 1965).
-    """
-    return {
+    return weight, {
         "without weight": float((weight == 0).mean()),
         "largest weight": float(weight.max()),
-        "effective samples": float((copies @ weight) ** 2 / (copies @ weight**2)),
+        "effective samples": float((epoch @ weight) ** 2 / (epoch @ weight**2)),
     }
+
+
+# --- what the sources of negatives read -----------------------------------------------
+
+
+def known_at(config: Config, data: Loaded) -> KnownItems | None:
+    """Return the items known at each positive, None where all may be negatives."""
+    log, moments = data.log, data.split.train.time
+    if not config.negatives.available or log.time is None or moments is None:
+        return None
+    known = load_known(checked_folder(config.data)) if as_prepared(config) else None
+    return known_items(first_events(log), moments) if known is None else known
+
+
+def mining_of(
+    config: Config, data: Loaded, negatives: Negatives, schedule: Schedule
+) -> tuple[Mining, ...]:
+    """Return (the mining of hard negatives,), () where none are mined."""
+    hard = config.negatives.hard
+    if not negatives.hard_num or not isinstance(hard, Mined):
+        return ()
+    limits = hard.mined.range_min, hard.mined.range_max
+    return (Mining(minings(config, schedule), *limits, *_all_users(config, data)),)
+
+
+def kth_scores(
+    config: Config, data: Loaded, schedule: Schedule
+) -> tuple[KthScores, ...]:
+    """Return (the estimate of each user's k-th best score,), () without use."""
+    if not config.loss.weighs_rows:
+        return ()
+    at_k, num_items = config.loss.at_k, data.log.num_items
+    if at_k.k > num_items:
+        raise InputError(
+            f"loss.at_k.k={at_k.k} is larger than the catalogue, which has "
+            f"{num_items} items; lower loss.at_k.k"
+        )
+    queries, positives = _all_users(config, data)
+    scores = KthScores(
+        when=estimates_at_k(config, schedule),
+        k=at_k.k,
+        sampled=min(at_k.sampled, num_items),
+        seed=config.seed,
+        queries=queries,
+        positives=positives,
+    )
+    return (scores,)
+
+
+def _all_users(config: Config, data: Loaded) -> tuple[Queries, Any]:
+    """Return the queries of all users at the end of training, and their positives."""
+    known, users = data.split.known, np.arange(data.log.num_users, dtype=np.int32)
+    queries = queries_of(config, users, query_history(config, known, users, None))
+    return queries, from_pairs(known.user, known.item, len(users))
+
+
+def hard_pools(config: Config, data: Loaded) -> tuple[HardPools, dict[str, int]]:
+    """Return the pools of hard negatives, and the number left out per reason."""
+    hard = cast(Funnel, config.negatives.hard)
+    rule = PoolRule(
+        stages=tuple(parse_stage(name) for name in hard.stages),
+        weights=hard.weights or (1.0,) * len(hard.stages),
+        pool=hard.pool,
+        pool_size=hard.pool_size,
+    )
+    if as_prepared(config):
+        folder = checked_folder(config.data)
+        if (rows := load_funnel(folder)) is not None:
+            return stored_pools(folder, rows, rule, data, config.seed)
+    rows = funnel_rows(data.log, data.split)
+    return make_pools(rows, rule, data.log.num_items, config.seed)
+
+
+def stored_pools(
+    folder: Path, rows: FunnelRows, rule: PoolRule, data: Loaded, seed: int
+) -> tuple[HardPools, dict[str, int]]:
+    """Return pools from the files of a prepared folder, made there where it has none.
+
+    Pools that ``pool_size`` does not cut are those of every seed. Where the folder
+    cannot be written, or its disk is full, they are made in memory.
+    """
+    num_items = data.log.num_items
+    keys = {"fingerprint": data.fingerprint, **rule._asdict()}
+
+    def place_for(counts: dict[str, int]) -> Path:
+        own = {"seed": seed} if counts.get(CUT, 1) else {}
+        return place_of(folder, "pools", keys | own)
+
+    def build(room: Room) -> dict[str, int]:
+        return make_pools(rows, rule, num_items, seed, room)[1]
+
+    names = HardPools._fields
+    made = load_made(place_for({CUT: 0}), names) or load_made(place_for({}), names)
+    made = made or make_at(build, place_for, names)
+    if made is None:
+        return make_pools(rows, rule, num_items, seed)
+    return HardPools(**made.arrays), made.counts

@@ -1,9 +1,7 @@
 """A run of several processes: their agreement before it, and the folder of each.
 
-All processes do the same, for they read the same configuration and data, and the loss
-of a step is one number for all. The process that leads works in the folder of the run.
-Each of the others works in a copy of its files that is removed at the end; checkpoints
-are written and read by all, in the folder of the run.
+The process that leads works in the folder of the run, each of the others in a copy of
+its files; checkpoints are written and read by all, in the folder of the run.
 """
 
 import json
@@ -91,8 +89,7 @@ def workplace(
 ) -> Iterator[RunFolder]:
     """Context with the folder in which this process works.
 
-    All processes see the folder of the run, and its checkpoints. ``hold`` returns the
-    context in which no other command works on that folder.
+    ``hold`` returns the context in which no other command works on that of the run.
     """
     with ExitStack() as stack:
         with raise_everywhere():

@@ -1,9 +1,8 @@
 """Queries of a split, the ranking of the whole catalogue for them, and its tables."""
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import jax
@@ -30,8 +29,13 @@ from twotower_jax.evaluation.scorers import Embeddings, Scorer
 from twotower_jax.evaluation.slices import popularity_buckets, sliced_metrics, summarise
 from twotower_jax.evaluation.ties import tied_queries, without_order
 from twotower_jax.run.folder import RunFolder
-from twotower_jax.run.loader import Loaded, make_entities, queries_of, query_history
-from twotower_jax.run.tower_features import choose_features
+from twotower_jax.run.loader import (
+    Loaded,
+    choose_features,
+    make_entities,
+    queries_of,
+    query_history,
+)
 from twotower_jax.run.truth import Truth, make_truth, true_metrics
 
 
@@ -77,10 +81,9 @@ def make_query_sets(config: Config, data: Loaded) -> dict[str, QuerySet]:
 def make_query_set(config: Config, data: Loaded, name: str) -> QuerySet | None:
     """Return the queries of "valid" or "test", None where the split is empty.
 
-    Items that the user clicked in training (for the test split: in training or
-    validation) are masked when ``data.mask_seen``; a positive among them cannot be
-    retrieved, so it is left out and counted. The history of a query ends where its
-    split begins.
+    With ``data.mask_seen`` items that the user clicked before the split are masked; a
+    positive among them cannot be retrieved, so it is left out and counted. The history
+    of a query ends where its split begins.
     """
     config = choose_features(config, data)
     pairs: Pairs = getattr(data.split, name)
@@ -127,10 +130,7 @@ class UserState(NamedTuple):
 
 
 def user_state(config: Config, data: Loaded) -> UserState:
-    """Return the query of every user as the test split has it.
-
-    Histories and seen items are the positives of the training and validation parts.
-    """
+    """Return the query of every user as the test split has it."""
     config = choose_features(config, data)
     earlier = data.split.known.join(data.split.valid)
     users = np.arange(data.log.num_users, dtype=np.int32)
@@ -141,10 +141,7 @@ def user_state(config: Config, data: Loaded) -> UserState:
 
 
 def sampled_queries(queries: QuerySet, number: int | None) -> QuerySet:
-    """Return a random part of the queries, without rivals and truth; None for all.
-
-    It is the same in every run and ascends by user code.
-    """
+    """Return a random part of the queries, without rivals and truth; None for all."""
     if number is None or number >= len(queries.user):
         return queries
     # The seed of the run has no part in it: runs are watched on the same queries.
@@ -177,10 +174,9 @@ def _unseen(pairs: Pairs, earlier: Pairs, num_items: int) -> tuple[Pairs, int]:
     starts = range(0, len(earlier), AT_A_TIME)
     others = (joined(earlier, slice(i, i + AT_A_TIME)) for i in starts)
     new = ~among(joined(pairs, slice(None)), others)
-    time = None if pairs.time is None else pairs.time[new]
-    request = None if pairs.request is None else pairs.request[new]
-    kept = Pairs(pairs.user[new], pairs.item[new], time, request)
-    return kept, int((~new).sum())
+    columns = pairs.user, pairs.item, pairs.time, pairs.request
+    kept: Any = (None if column is None else column[new] for column in columns)
+    return Pairs(*kept), int((~new).sum())
 
 
 # --- the ranking ----------------------------------------------------------------------
@@ -267,10 +263,8 @@ def write_trec(folder: Path, data: Loaded, queries: QuerySet, ranking: Ranking) 
     """Write the lists in the format of trec_eval, and the positives as judgements.
 
     ``topk.trec`` has the lines ``user Q0 item rank score tag``, and ``qrels.trec`` the
-    lines ``user 0 item 1``. Fields are separated by blanks, so white space in ids, and
-    ``%``, are percent-encoded: ``red shoes`` is ``red%20shoes``. Programs of this
-    format order by the score alone, each with its own rule for ties, so equal scores
-    are written one step of float32 apart (`distinct`).
+    lines ``user 0 item 1``. Ids are percent-encoded (`words`). Programs of this format
+    order by the score alone, so equal scores are written a step of float32 apart.
     """
     users, items = words(data.log.user_ids), words(data.log.item_ids)
     scores, positives = distinct(ranking.scores), queries.positives
@@ -289,20 +283,14 @@ def write_trec(folder: Path, data: Loaded, queries: QuerySet, ranking: Ranking) 
         "item": items.gather(positives.items),
         "relevance": pl.repeat(1, len(positives.items), eager=True),
     }
-    _write_trec(folder / "topk.trec", lists)
-    _write_trec(folder / "qrels.trec", judgements)
-
-
-def _write_trec(path: Path, columns: Mapping[str, pl.Series | np.ndarray]) -> None:
-    table = pl.DataFrame(columns)
-    with draft_of(path) as draft:
-        table.write_csv(draft, include_header=False, separator=" ", quote_style="never")
+    plain: Any = {"include_header": False, "separator": " ", "quote_style": "never"}
+    for name, columns in (("topk.trec", lists), ("qrels.trec", judgements)):
+        with draft_of(folder / name) as draft:
+            pl.DataFrame(columns).write_csv(draft, **plain)
 
 
 def words(ids: pl.Series) -> pl.Series:
     """Return ids as texts whose white space and ``%`` are percent-encoded.
-
-    Different ids stay different.
 
     Examples:
       >>> words(pl.Series(["hat", "red shoes", "5%"])).to_list()
@@ -316,10 +304,7 @@ def words(ids: pl.Series) -> pl.Series:
 
 
 def distinct(scores: np.ndarray) -> np.ndarray:
-    """Return scores [queries, length] float32, each below the one before it.
-
-    The scores are given best first; one that is not below its predecessor is replaced
-    by the next smaller number.
+    """Return scores [queries, length] float32, best first, each below the one before.
 
     Examples:
       >>> distinct(np.array([[2, 1, 1]], np.float32)).tolist()

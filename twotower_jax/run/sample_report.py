@@ -1,14 +1,10 @@
-"""The data and the samples of a run, reported before training.
-
-Two lines and a figure compare the positives before and after resampling.
-"""
+"""The data and the samples of a run, reported before training."""
 
 import io
 import math
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
@@ -18,9 +14,6 @@ from twotower_jax.data.drafts import draft_of
 from twotower_jax.negatives.funnel import REJECTED, THROUGH, Funnel, parse_stage
 from twotower_jax.run.loader import Loaded
 from twotower_jax.training.problem import Problem
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 COLOURS = {"before": "#0072B2", "after": "#D55E00"}  # Okabe and Ito
 STYLES = {"before": "--", "after": "-"}
@@ -142,68 +135,51 @@ def write_figure(path: str | Path, counts: np.ndarray, weights: np.ndarray) -> N
     """Draw the distribution of items before and after resampling, as PNG.
 
     Left, the share of each item against its rank; right, the share of the most
-    frequent items together (the Lorenz curve from its other end). Items are ranked
-    once before and once after resampling, by the positives c_i and by w_i c_i.
+    frequent items together. Items are ranked once before and once after resampling.
     """
     # Imported on use: a run that draws nothing starts faster without it.
     import matplotlib
     from matplotlib.figure import Figure
 
+    size = len(counts)
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams["axes.spines.top"] = False
         matplotlib.rcParams["axes.spines.right"] = False
         figure = Figure(figsize=(9, 3.8), layout="constrained")
         left, right = figure.subplots(1, 2)
-        shares = {"before": _shares(counts), "after": _shares(counts * weights)}
-        _by_rank(left, shares)
-        _cumulated(right, shares)
+        for when, number in (("before", counts), ("after", counts * weights)):
+            share = np.sort(number)[::-1] / np.sum(number)
+            style, total = {"ls": STYLES[when], "c": COLOURS[when]}, np.cumsum(share)
+            own = share[share > 0]
+            at = _places(len(own))
+            label = f"{when} ({len(own):,} items)"
+            left.plot(at + 1, own[at], label=label, **style)
+            at = _places(size)
+            right.plot((at + 1) / size, total[at], label=when, **style)
+        part = (_places(size) + 1) / size
+        right.plot(part, part, ":", color=INK, label="all items alike")
+        left.set(xscale="log", yscale="log", title="Share of each item")
+        left.set(xlabel="rank of the item, most frequent first")
+        left.set(ylabel="share of training positives")
+        right.set(
+            xscale="log", ylim=(0, 1.02), title="Share of the most frequent items"
+        )
+        right.set(xlabel="part of the catalogue, most frequent first")
+        right.set(ylabel="share of training positives, cumulated")
+        right.xaxis.set_major_formatter(lambda value, _: f"{100 * value:g}%")
+        right.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        right.tick_params(axis="x", labelsize=8)
+        for axes in (left, right):
+            axes.grid(alpha=0.2)
+            axes.legend(frameon=False)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=150, metadata={"Software": None})
     with draft_of(Path(path)) as draft:
         draft.write_bytes(buffer.getvalue())
 
 
-def _shares(number: np.ndarray) -> np.ndarray:
-    """Return the shares of the items [num_items], the largest first."""
-    return np.sort(number)[::-1] / np.sum(number)
-
-
 def _places(size: int) -> np.ndarray:
     """Return at most POINTS ranks from 0 to size - 1, evenly spaced by their log."""
     ranks = np.geomspace(1, size, POINTS) if size > POINTS else np.arange(1, size + 1)
     return np.unique(np.rint(ranks).astype(np.int64)) - 1
-
-
-def _by_rank(axes: "Axes", shares: dict[str, np.ndarray]) -> None:
-    """Draw share against rank, both logarithmic, for items with positives."""
-    for when, share in shares.items():
-        share = share[share > 0]
-        at = _places(len(share))
-        label = f"{when} ({len(share):,} items)"
-        axes.plot(at + 1, share[at], STYLES[when], color=COLOURS[when], label=label)
-    axes.set(xscale="log", yscale="log", title="Share of each item")
-    axes.set(xlabel="rank of the item, most frequent first")
-    axes.set(ylabel="share of training positives")
-    axes.grid(alpha=0.2)
-    axes.legend(frameon=False)
-
-
-def _cumulated(axes: "Axes", shares: dict[str, np.ndarray]) -> None:
-    """Draw the share of the most frequent items against their share of all items."""
-    for when, share in shares.items():
-        at = _places(len(share))
-        total = np.cumsum(share)[at]
-        part = (at + 1) / len(share)
-        axes.plot(part, total, STYLES[when], color=COLOURS[when], label=when)
-    size = len(shares["before"])
-    part = (_places(size) + 1) / size
-    axes.plot(part, part, ":", color=INK, label="all items alike")
-    axes.set(xscale="log", ylim=(0, 1.02), title="Share of the most frequent items")
-    axes.set(xlabel="part of the catalogue, most frequent first")
-    axes.set(ylabel="share of training positives, cumulated")
-    axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:g}%")
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-    axes.tick_params(axis="x", labelsize=8)
-    axes.grid(alpha=0.2)
-    axes.legend(frameon=False)

@@ -1,9 +1,8 @@
 """Metrics against the truth of a simulated world: the clicks that users would make.
 
 A log holds clicks on items that were shown, so a list of other items has no hits in it,
-however good it is. The simulator knows the probability of a click for every user and
-item, and judges every list by it. The truth refers to the end of the log, or to
-``data.until``.
+however good it is. The simulator knows the probability of every click. The truth refers
+to the end of the log, or to ``data.until``.
 """
 
 import functools
@@ -75,8 +74,19 @@ def make_truth(
     _, best = top_k(*vectors, max(evaluation.k), seen=seen)
     uniform = None
     if evaluation.uniform_exposures:
-        exposures = _exposures(world, evaluation.uniform_exposures, moment)
-        uniform = _uniform(exposures, world, user, item, seen)
+        shown = _exposures(world, evaluation.uniform_exposures, moment)
+        row = np.full(world.users, -1)
+        row[user] = np.arange(len(user))
+        code = np.full(world.items, -1)
+        code[item] = np.arange(len(item))
+        rows, codes = row[shown.user], code[shown.item]
+        kept = shown.clicked & (rows >= 0) & (codes >= 0)
+        rows, codes = rows[kept], codes[kept]
+        if seen is not None:
+            pairs = seen.rows * len(item) + seen.items
+            new = ~np.isin(rows * len(item) + codes, pairs)
+            rows, codes = rows[new], codes[new]
+        uniform = from_pairs(rows, codes, len(user))
     ideal = _probabilities(world, moment, user, item, best)
     return Truth(world, moment, user, item, best, ideal, uniform)
 
@@ -88,28 +98,6 @@ def _exposures(
     return uniform_exposures(world, per_user=per_user, moment=moment)
 
 
-def _uniform(
-    shown: UniformExposures,
-    world: SimulatorConfig,
-    user: np.ndarray,
-    item: np.ndarray,
-    seen: Ragged | None,
-) -> Ragged:
-    """Return codes of unmasked items that users [Q] clicked in uniform exposures."""
-    row = np.full(world.users, -1)
-    row[user] = np.arange(len(user))
-    code = np.full(world.items, -1)
-    code[item] = np.arange(len(item))
-    rows, codes = row[shown.user], code[shown.item]
-    kept = shown.clicked & (rows >= 0) & (codes >= 0)
-    rows, codes = rows[kept], codes[kept]
-    if seen is not None:
-        span = len(item)
-        new = ~np.isin(rows * span + codes, seen.rows * span + seen.items)
-        rows, codes = rows[new], codes[new]
-    return from_pairs(rows, codes, len(user))
-
-
 def _probabilities(
     world: SimulatorConfig,
     moment: float,
@@ -117,10 +105,7 @@ def _probabilities(
     item: np.ndarray,
     lists: np.ndarray,
 ) -> np.ndarray:
-    """Return P(click | looked at) [Q, K] of lists [Q, K] of codes, NaN on padding.
-
-    The ids of the world are those of the users [Q], and of the items by code.
-    """
+    """Return P(click | looked at) [Q, K] of lists [Q, K] of codes, NaN on padding."""
     filled = lists >= 0
     users = np.broadcast_to(user[:, None], lists.shape)[filled]
     out = np.full(lists.shape, np.nan)
@@ -147,23 +132,19 @@ def true_metrics(
     values: dict[str, np.ndarray] = {}
     world, moment, user, item, *_ = truths
     probability = _probabilities(world, moment, user, item, items)
+
+    def add_hits(scope: Scope, k: int, positives: Ragged) -> None:
+        metrics, lists = of_scope(scope), items[:, :k]
+        values.update(ranking_metrics(lists, positives, [k], metrics))
+        values.update(sliced_metrics(lists, positives, buckets, [k], metrics))
+
     for k in ks:
         rows, columns = np.nonzero(truths.best[:, :k] >= 0)
-        best = from_pairs(rows, truths.best[rows, columns], len(truths.best))
-        values |= _hit_metrics("best", items[:, :k], best, buckets)
+        add_hits("best", k, from_pairs(rows, truths.best[rows, columns], len(items)))
         values |= click_metrics(probability, truths.ideal, [k])
         if truths.uniform is not None:
-            values |= _hit_metrics("uniform", items[:, :k], truths.uniform, buckets)
+            add_hits("uniform", k, truths.uniform)
     return values
-
-
-def _hit_metrics(
-    scope: Scope, items: np.ndarray, positives: Ragged, buckets: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Return the metrics of a scope at the length of the lists [Q, k], and slices."""
-    metrics, ks = of_scope(scope), [items.shape[1]]
-    values = ranking_metrics(items, positives, ks, metrics)
-    return values | sliced_metrics(items, positives, buckets, ks, metrics)
 
 
 # --- the stages of the funnel ---------------------------------------------------------

@@ -48,46 +48,39 @@ class Parent(NamedTuple):
 def first_params(
     config: Config, data: Loaded, model: Model, parent: Parent | None
 ) -> WarmStart:
-    """Return the parameters that a run starts with beside random ones."""
+    """Return the parameters that a run starts with beside random ones.
+
+    Singular vectors are the same for every seed. Users and items without a training
+    positive keep their random start, and so do the tables of features.
+    """
     if parent is not None:
         return _of_parent(parent, model, data)
-    spectral = config.towers.init == "spectral"
-    return _spectral(config, data) if spectral else WarmStart()
-
-
-def _spectral(config: Config, data: Loaded) -> WarmStart:
-    """Return singular vectors of the training clicks, the same for every seed.
-
-    Users and items without a training positive keep their random start, and so do the
-    tables of features.
-    """
+    if config.towers.init != "spectral":
+        return WarmStart()
     dim = config.towers.dim
     vectors = _spectral_vectors.get(
         (data.fingerprint, dim), lambda: spectral_vectors(train_clicks(data), dim)
     )
+    tables = {
+        "tables/query.id": vectors.users,
+        "tables/query.history": vectors.history,
+        "tables/candidate.id": vectors.items,
+    }
     return WarmStart(
-        {
-            "tables/query.id": _rows_not_0(vectors.users),
-            "tables/query.history": _rows_not_0(vectors.history),
-            "tables/candidate.id": _rows_not_0(vectors.items),
-        }
+        {name: _known_rows(table.any(axis=1), table) for name, table in tables.items()}
     )
 
 
-def _rows_not_0(vectors: np.ndarray) -> KnownRows:
-    rows = np.flatnonzero(vectors.any(axis=1))
-    return KnownRows(rows.astype(np.int32), vectors[rows])
+def _known_rows(kept: Any, values: np.ndarray) -> KnownRows:
+    rows = np.flatnonzero(kept)
+    return KnownRows(rows.astype(np.int32), values[rows])
 
 
 # --- the run that another one starts from ---------------------------------------------
 
 
 def find_parent(config: Config) -> Parent | None:
-    """Return the run of ``training.start_from``, None where a run starts anew.
-
-    InputError where it is missing, is not a finished run of the same towers, or its
-    folder has another name than its hash.
-    """
+    """Return the run of ``training.start_from``, a finished one of the same towers."""
     if config.training.start_from is None:
         return None
     folder = Path(config.training.start_from)
@@ -111,7 +104,7 @@ def find_parent(config: Config) -> Parent | None:
                 f"{key} has towers.{name}={_text(before)}, and this run has "
                 f"towers.{name}={_text(now)}; set towers.{name}={_text(before)}"
             )
-    _vocabulary_path(folder)
+    _vocabulary_of(folder)
     if not Checkpoints(folder).has_params(step):
         raise InputError(
             f"{folder}/checkpoints lacks step {step}; train that run again under "
@@ -140,10 +133,7 @@ def check_same_parent(record: RunFolder, parent: Parent | None) -> None:
 
 
 def check_features(config: Config, parent: Parent | None) -> None:
-    """Refuse towers that read other features than the parent, or no id to update.
-
-    The configuration names the features of both towers.
-    """
+    """Refuse towers that read other features than the parent, or no id to update."""
     if parent is None:
         return
     for side in ("query", "candidate"):
@@ -166,13 +156,11 @@ def check_features(config: Config, parent: Parent | None) -> None:
 def _of_parent(parent: Parent, model: Model, data: Loaded) -> WarmStart:
     """Return the parameters of the parent, its rows placed by id and value."""
     values = Checkpoints(parent.folder).read_params(parent.result["best_step"])
-    before = read_mapping(_vocabulary_path(parent.folder), parse_json)
+    before = read_mapping(_vocabulary_of(parent.folder), parse_json)
     tables = {}
     for name, codes in earlier_codes(before, make_vocabulary(model, data.log)).items():
         if (table := values.pop(f"tables/{name}", None)) is not None:
-            rows = np.flatnonzero(codes >= 0)
-            known = KnownRows(rows.astype(np.int32), table[codes[rows]])
-            tables[f"tables/{name}"] = known
+            tables[f"tables/{name}"] = _known_rows(codes >= 0, table[codes])
     return WarmStart(tables, values)
 
 
@@ -183,6 +171,11 @@ def earlier_codes(before: dict[str, Any], now: dict[str, Any]) -> dict[str, np.n
         text = (pl.Series(ids).cast(pl.String) for ids in (second, first))
         return codes_of(*text)
 
+    def kind(values: Any) -> str:
+        if isinstance(values, list):
+            return "a choice of values"
+        return f"a vector of {values['width']}" if "width" in values else "numeric"
+
     items = codes(before["items"], now["items"])
     tables = {
         "query.id": codes(before["users"], now["users"]),
@@ -191,23 +184,15 @@ def earlier_codes(before: dict[str, Any], now: dict[str, Any]) -> dict[str, np.n
     }
     for side, key in (("query", "user_features"), ("candidate", "item_features")):
         for name, values in now[key].items():
-            kinds = [_kind(before[key][name]), _kind(values)]
-            if kinds[0] != kinds[1]:
+            was, now_is = map(kind, (before[key][name], values))
+            if was != now_is:
                 raise InputError(
-                    f"the feature {name!r} is {kinds[0]} in the run of "
-                    f"training.start_from and {kinds[1]} in this one; give it the same "
-                    "kind"
+                    f"the feature {name!r} is {was} in the run of training.start_from "
+                    f"and {now_is} in this one; give it the same kind"
                 )
             if isinstance(values, list):
                 tables[f"{side}.{name}"] = codes(before[key][name], values)
     return tables
-
-
-def _kind(values: Any) -> str:
-    """Return the kind of a feature by its entry in vocabulary.json."""
-    if isinstance(values, list):
-        return "a choice of values"
-    return f"a vector of {values['width']}" if "width" in values else "numeric"
 
 
 def _text(value: Any) -> str:
@@ -227,28 +212,28 @@ def make_vocabulary(model: Model, log: FunnelLog) -> dict[str, Any]:
     where values is a list by code, {"mean": m, "deviation": d} of a number, or
     {"width": numbers} of a vector.
     """
+
+    def of_features(specs: tuple, features: dict[str, Feature]) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for spec in specs:
+            if spec.kind in ("id", "history"):
+                continue
+            feature = features[spec.name]
+            if feature.kind == "vector":
+                values[spec.name] = {"width": spec.width}
+            elif feature.vocabulary is None:
+                scale = {"mean": feature.mean, "deviation": feature.deviation}
+                values[spec.name] = scale
+            else:
+                values[spec.name] = json_values(feature.vocabulary)
+        return values
+
     return {
         "users": json_values(log.user_ids),
         "items": json_values(log.item_ids),
-        "user_features": _features(model.query.features, log.user_features),
-        "item_features": _features(model.candidate.features, log.item_features),
+        "user_features": of_features(model.query.features, log.user_features),
+        "item_features": of_features(model.candidate.features, log.item_features),
     }
-
-
-def _features(specs: tuple, features: dict[str, Feature]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for spec in specs:
-        if spec.kind in ("id", "history"):
-            continue
-        feature = features[spec.name]
-        if feature.kind == "vector":
-            values[spec.name] = {"width": spec.width}
-        elif feature.vocabulary is None:
-            scale = {"mean": feature.mean, "deviation": feature.deviation}
-            values[spec.name] = scale
-        else:
-            values[spec.name] = json_values(feature.vocabulary)
-    return values
 
 
 def json_values(values: pl.Series) -> list[int] | list[str]:
@@ -261,7 +246,7 @@ def json_values(values: pl.Series) -> list[int] | list[str]:
     return (values if values.dtype.is_integer() else values.cast(pl.String)).to_list()
 
 
-def _vocabulary_path(folder: Path) -> Path:
+def _vocabulary_of(folder: Path) -> Path:
     path = folder / VOCABULARY
     if not path.is_file():
         raise InputError(

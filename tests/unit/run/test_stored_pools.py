@@ -14,9 +14,9 @@ from twotower_jax.data.prepared.funnel import load_funnel
 from twotower_jax.data.prepared.load import load, stored_split
 from twotower_jax.data.prepared.prepare import prepare
 from twotower_jax.errors import InputError
-from twotower_jax.run import negatives as module
+from twotower_jax.run import problem as module
 from twotower_jax.run.loader import Loaded
-from twotower_jax.run.negatives import stored_pools
+from twotower_jax.run.problem import stored_pools
 
 RANKED = (("ranked", 0, None),)
 CUT, WHOLE = PoolRule(RANKED, pool="user", pool_size=3), PoolRule(RANKED, pool="user")

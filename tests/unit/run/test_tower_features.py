@@ -7,7 +7,7 @@ import pytest
 from helpers.problems import as_loaded, configure, with_times
 
 from twotower_jax.data.log import Feature
-from twotower_jax.run.tower_features import choose_features, query_features
+from twotower_jax.run.loader import choose_features, query_features
 
 
 def clicks(users, per_user, *, timed=False, features=()):

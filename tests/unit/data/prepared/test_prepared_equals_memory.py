@@ -20,7 +20,7 @@ from twotower_jax.data.prepared.prepare import prepare
 from twotower_jax.data.split import split
 from twotower_jax.data.summary import data_fingerprint
 from twotower_jax.run.loader import Loaded
-from twotower_jax.run.negatives import stored_pools
+from twotower_jax.run.problem import stored_pools
 
 ROWS = 200
 

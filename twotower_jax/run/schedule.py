@@ -1,77 +1,16 @@
-"""The positives of a run: their weights, their order, and the schedule of steps."""
+"""The schedule of a training, from its configuration and data."""
 
 import math
-from functools import partial
 from typing import cast
-
-import numpy as np
 
 from twotower_jax.config import Config
 from twotower_jax.config.training import MOST_STEPS, PATIENCE
-from twotower_jax.data.block_order import BlockOrder
-from twotower_jax.data.feed import Order
-from twotower_jax.data.history import History
 from twotower_jax.data.log import Split
 from twotower_jax.data.split import MOVED
 from twotower_jax.errors import InputError
 from twotower_jax.negatives import Mined
-from twotower_jax.positives import draw_epoch, item_weights
-from twotower_jax.run.loader import Loaded, trains
+from twotower_jax.run.loader import trains
 from twotower_jax.training.schedule import Renewals, Schedule
-
-
-def positive_weights(config: Config, counts: np.ndarray) -> np.ndarray:
-    """Return the weights w_i, the copies of a positive of item i per epoch.
-
-    Args:
-      counts: [num_items] integers, the positives of each item.
-
-    Returns:
-      [num_items] float64.
-    """
-    positives = config.positives
-    weights = item_weights(positives, counts)
-    expected, batch = (counts * weights).sum(), config.training.batch_size
-    if expected < batch:
-        raise InputError(
-            f"positives.strategy={positives.strategy} leaves {expected:.0f} of "
-            f"{counts.sum()} positives per epoch, fewer than training.batch_size="
-            f"{batch}; lower the batch size, or resample less"
-        )
-    return weights
-
-
-def make_order(
-    config: Config,
-    data: Loaded,
-    weights: np.ndarray,
-    sequences: History | None = None,
-) -> Order:
-    """Return the order in which positives are read, resampled each epoch.
-
-    Args:
-      weights: [num_items] float64, the result of `positive_weights`.
-    """
-    train, draw, strategy = data.split.train, None, config.positives.strategy
-    if config.training.order == "blocks":
-        check_blocks(config)
-        return BlockOrder(config.seed, len(train), config.training.batch_size)
-    if strategy != "none":
-        draw = partial(draw_epoch, config.positives, train.item, data.counts, weights)
-    time = train.time if config.training.order == "time" else None
-    batch = config.training.batch_size
-    return Order(config.seed, len(train), batch, draw, time, sequences)
-
-
-def check_blocks(config: Config) -> None:
-    """Refuse an order of blocks with what reads all positives of an epoch at once."""
-    strategy = config.positives.strategy
-    if strategy != "none":
-        raise InputError(
-            f"training.order=blocks reads every positive once, and positives.strategy="
-            f"{strategy} draws them anew each epoch; set positives=none, or "
-            "training.order=shuffled"
-        )
 
 
 def make_schedule(config: Config, split: Split) -> Schedule:
@@ -108,9 +47,8 @@ def make_schedule(config: Config, split: Split) -> Schedule:
 def finds_length(config: Config, split: Split) -> bool:
     """Return whether a run without the valid part finds the length of a training.
 
-    It does where the valid part is trained on, unless the configuration gives the
-    length: by ``training.patience=0`` and, where patience is not given, by
-    ``training.steps`` or a schedule whose only validation is at its end.
+    It does where the valid part is trained on and the configuration leaves the length
+    to validation.
     """
     training = config.training
     if not trains(config) or not split.report.get(MOVED) or training.update is not None:
