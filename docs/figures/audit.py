@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from figures.style import lines
-from twotower_jax.objective.card import Card, audit_arm
-from twotower_jax.objective.words import card_lines
+from twotower_jax.cards.card import Card, audit_arm
+from twotower_jax.cards.words import card_lines
 from twotower_jax.sweeps.compose import compose_config
 
 ARM = "uniform_per_row"

@@ -22,9 +22,9 @@ from helpers.markup import (
     study,
 )
 
+from twotower_jax.cards.card import Card
+from twotower_jax.cards.store import find_cards
 from twotower_jax.notebook.study import Study
-from twotower_jax.objective.card import Card
-from twotower_jax.objective.store import find_cards
 from twotower_jax.report.figure_files import write_drawing
 from twotower_jax.report.objective import card_figure
 from twotower_jax.run.folder import stored_config

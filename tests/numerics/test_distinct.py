@@ -9,14 +9,14 @@ import pytest
 from helpers.problems import as_loaded, configure, small_problem, with_structure
 from helpers.quick import quick
 
+from twotower_jax.cards.arm import small_config
+from twotower_jax.cards.optimum import find_optimum
+from twotower_jax.cards.world import retrieved_items, world_of, zipf_counts
 from twotower_jax.errors import InputError
 from twotower_jax.losses.logits import column_terms
 from twotower_jax.negatives.easy import Easy
 from twotower_jax.negatives.frequency import Frequency
 from twotower_jax.negatives.source import Keys, Shared
-from twotower_jax.objective.arm import small_config
-from twotower_jax.objective.optimum import find_optimum
-from twotower_jax.objective.world import retrieved_items, world_of, zipf_counts
 from twotower_jax.run.problem import make_problem
 from twotower_jax.training.batch_loss import batch_terms
 from twotower_jax.training.sources import mixture_of

@@ -178,7 +178,9 @@ def test_the_items_of_a_batch_twice_are_refused():
         neg.Mixture(sources, ITEMS, neg.RowMasks(ITEMS))
 
 
-@pytest.mark.parametrize("room", ["losses", "negatives", "model", "evaluation"])
+@pytest.mark.parametrize(
+    "room", ["losses", "negatives", "model", "evaluation", "objective"]
+)
 def test_a_room_of_the_library_needs_no_application(room):
     """No Hydra, polars or Orbax, and no room of the application."""
     code = f"""if True:

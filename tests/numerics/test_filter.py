@@ -27,10 +27,10 @@ from helpers.source_steps import (
     vectors,
 )
 
+from twotower_jax.cards.arm import small_arm
 from twotower_jax.data.log import Pairs, Split
 from twotower_jax.errors import InputError
 from twotower_jax.negatives.masks import ScoreFilter
-from twotower_jax.objective.arm import small_arm
 from twotower_jax.run.checks import check_use
 
 GAMMA = 0.8

@@ -5,9 +5,9 @@ import pytest
 from helpers.problems import configure
 from helpers.quick import quick
 
-from twotower_jax.objective.arm import small_arm
-from twotower_jax.objective.card import audit_arm
-from twotower_jax.objective.optimum import find_optimum
+from twotower_jax.cards.arm import small_arm
+from twotower_jax.cards.card import audit_arm
+from twotower_jax.cards.optimum import find_optimum
 
 FULL = {"loss__name": "full_softmax", "training__batch_size": 256}
 DRAWS = {

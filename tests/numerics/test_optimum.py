@@ -15,10 +15,10 @@ import pytest
 from helpers.problems import configure, with_structure
 from helpers.quick import quick
 
-from twotower_jax.objective.arm import small_config
-from twotower_jax.objective.card import item_groups
-from twotower_jax.objective.optimum import Optimum, find_optimum
-from twotower_jax.objective.world import (
+from twotower_jax.cards.arm import small_config
+from twotower_jax.cards.card import item_groups
+from twotower_jax.cards.optimum import Optimum, find_optimum
+from twotower_jax.cards.world import (
     World,
     retrieved_items,
     whole_counts,

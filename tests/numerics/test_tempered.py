@@ -10,9 +10,9 @@ from helpers.problems import configure
 from helpers.quick import quick
 from helpers.source_steps import HARD, go, problem_of, start
 
+from twotower_jax.cards.card import audit_arm
 from twotower_jax.losses import SampledSoftmax
 from twotower_jax.losses.blockwise import batch_loss
-from twotower_jax.objective.card import audit_arm
 
 SOURCES = {
     "in-batch": {},

@@ -21,11 +21,11 @@ from helpers.source_steps import (
     vectors,
 )
 
+from twotower_jax.cards.arm import small_config
+from twotower_jax.cards.card import audit_arm
+from twotower_jax.cards.optimum import find_optimum
+from twotower_jax.cards.world import retrieved_items, world_of, zipf_counts
 from twotower_jax.errors import InputError
-from twotower_jax.objective.arm import small_config
-from twotower_jax.objective.card import audit_arm
-from twotower_jax.objective.optimum import find_optimum
-from twotower_jax.objective.world import retrieved_items, world_of, zipf_counts
 from twotower_jax.run.problem import make_problem
 
 WEIGHT = 0.7

@@ -30,11 +30,11 @@ def audit(options: argparse.Namespace) -> int:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--out {folder} is a file; give a folder")
     # Imported after the checks, for they import JAX.
+    from twotower_jax.cards.arm import check_arm
+    from twotower_jax.cards.card import Card
+    from twotower_jax.cards.store import card_key, find_cards
+    from twotower_jax.cards.words import card_lines
     from twotower_jax.compiler import set_up
-    from twotower_jax.objective.arm import check_arm
-    from twotower_jax.objective.card import Card
-    from twotower_jax.objective.store import card_key, find_cards
-    from twotower_jax.objective.words import card_lines
     from twotower_jax.report.figure_files import write_drawing
     from twotower_jax.report.objective import card_figure
 

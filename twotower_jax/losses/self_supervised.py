@@ -15,12 +15,10 @@ if TYPE_CHECKING:
     import jax.numpy as jnp
 
     from twotower_jax.losses import blockwise, logits
-    from twotower_jax.model import tower
 else:
     jax, jnp = Lazy("jax"), Lazy("jax.numpy")
     blockwise = Lazy("twotower_jax.losses.blockwise")
     logits = Lazy("twotower_jax.losses.logits")
-    tower = Lazy("twotower_jax.model.tower")
 
 
 def _has_weight(values: Mapping[str, Any]) -> bool:
@@ -93,7 +91,7 @@ class SelfSupervised(ItemTerm):
     def of_items(self, items: jax.Array, embeddings: jax.Array) -> jax.Array:
         """Mean softmax loss of the first views against the second, [] float32."""
         rows, items = self.num, items[: self.num]
-        first, second = jnp.split(tower.l2_normalize(embeddings), 2)
+        first, second = jnp.split(embeddings, 2)
         first = first / self.temperature
         zeros, none = jnp.zeros(rows, jnp.float32), jnp.zeros((rows, 0), jnp.float32)
         place = jnp.arange(rows, dtype=jnp.int32)

@@ -104,7 +104,7 @@ class ItemTerm(Term):
 
         Args:
           items: [N] int32 items of `draw`.
-          embeddings: [N, D] of the item tower.
+          embeddings: [N, D] of the item tower, of length 1.
 
         Returns:
           [] float32.

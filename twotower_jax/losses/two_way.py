@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from twotower_jax.data.shards import take_rows
 from twotower_jax.errors import InputError
 from twotower_jax.losses.term import Term, TermData
 from twotower_jax.registry import Lazy, key
@@ -14,11 +13,13 @@ if TYPE_CHECKING:
     import jax
     import jax.numpy as jnp
 
+    from twotower_jax.data import shards
     from twotower_jax.losses import blockwise, logits
     from twotower_jax.losses.logits import RowTerms, Scores
     from twotower_jax.negatives import masks
 else:
     jnp = Lazy("jax.numpy")
+    shards = Lazy("twotower_jax.data.shards")
     blockwise = Lazy("twotower_jax.losses.blockwise")
     logits = Lazy("twotower_jax.losses.logits")
     masks = Lazy("twotower_jax.negatives.masks")
@@ -84,7 +85,7 @@ class TwoWay(Term):
         key = users if context.masks.same_item else place
         zeros, log_count = (jnp.zeros(number, jnp.float32) for _ in range(2))
         for of_user in self.log_q_user:
-            log_q = take_rows(of_user, users)
+            log_q = shards.take_rows(of_user, users)
             log_count = log_q + jnp.log(jnp.float32(number - 1))
         every = jnp.broadcast_to(batch.items, (number, number))
         positives = context.masks.positives

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
+from twotower_jax.cards.card import Card
 from twotower_jax.data.text_files import write_text
 from twotower_jax.errors import InputError
-from twotower_jax.objective.card import Card
 from twotower_jax.report.canvas import Drawing, draw_key
 from twotower_jax.report.differences import (
     common_section,

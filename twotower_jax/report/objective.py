@@ -5,15 +5,15 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 
-from twotower_jax.config import Config, from_record
-from twotower_jax.errors import InputError
-from twotower_jax.objective.card import Card
-from twotower_jax.objective.store import find_cards
-from twotower_jax.objective.words import (
+from twotower_jax.cards.card import Card
+from twotower_jax.cards.store import find_cards
+from twotower_jax.cards.words import (
     bank_sentence,
     gradient_sentence,
     optimum_sentence,
 )
+from twotower_jax.config import Config, from_record
+from twotower_jax.errors import InputError
 from twotower_jax.report.canvas import Drawing, draw_plane, style
 from twotower_jax.report.figure_files import own_ids
 from twotower_jax.report.page import box, definitions, note

@@ -15,6 +15,7 @@ from twotower_jax.losses.term import ItemTerm
 from twotower_jax.model import two_tower as net
 from twotower_jax.model.inputs import Inputs, first_entities
 from twotower_jax.model.inputs import candidate_inputs as inputs_of_items
+from twotower_jax.model.tower import l2_normalize
 from twotower_jax.negatives.columns import first_columns
 from twotower_jax.negatives.distinct import distinct_rows
 from twotower_jax.negatives.masks import RowMasks
@@ -179,7 +180,7 @@ def loss_of_batch(context: Context, weights: Weights) -> tuple[jax.Array, jax.Ar
             drawn, inputs = context.inputs.terms[term.name]
             rows = weights.terms[term.name]
             embeddings = net.encode("candidate", spec, weights.dense, rows, inputs)
-            loss += term.weight * term.of_items(drawn, embeddings)
+            loss += term.weight * term.of_items(drawn, l2_normalize(embeddings))
     return loss, jax.lax.stop_gradient(items)
 
 

@@ -5,8 +5,8 @@ import json
 import pytest
 from helpers.studies import Page, report, write_arm
 
+from twotower_jax.cards.card import Card
 from twotower_jax.config import from_dict, to_dict
-from twotower_jax.objective.card import Card
 from twotower_jax.report.html import write_report
 from twotower_jax.report.objective import card_figure, objective_section, study_cards
 from twotower_jax.study.load import load_study
@@ -71,7 +71,7 @@ def test_the_cards_of_a_study_are_kept_in_its_folder(folder, monkeypatch):
         computed.append(config.loss.name)
         return CARD
 
-    monkeypatch.setattr("twotower_jax.objective.store.audit_arm", audit)
+    monkeypatch.setattr("twotower_jax.cards.store.audit_arm", audit)
     cards = study_cards(load_study([folder]), folder)
     assert cards["oracle"] == cards["popular"] == CARD
     assert "cannot read its configuration" in cards["old"]

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from twotower_jax.cards.world import make_world, retrieved_items, zipf_counts
 from twotower_jax.data.log import Stage
-from twotower_jax.objective.world import make_world, retrieved_items, zipf_counts
 
 STAGES = (("pre_ranked", 0, None), ("ranked", 10, 14))
 

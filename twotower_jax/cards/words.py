@@ -1,7 +1,7 @@
 """The words of a card: one plain sentence on the optimum, one on the gradient."""
 
-from twotower_jax.objective.card import DRIFT, SLOPE, Card
-from twotower_jax.objective.optimum import UNBOUNDED
+from twotower_jax.cards.card import DRIFT, SLOPE, Card
+from twotower_jax.cards.optimum import UNBOUNDED
 
 GROUPS = {
     "head": "head items",

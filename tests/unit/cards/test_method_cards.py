@@ -3,7 +3,7 @@
 import pytest
 from helpers.problems import configure
 
-from twotower_jax.objective.card import audit_arm
+from twotower_jax.cards.card import audit_arm
 
 BATCH = {"training__batch_size": 64}
 DRAWN = BATCH | {"negatives__in_batch": False, "negatives__easy__num": 8}

@@ -8,6 +8,7 @@ keep an audit short; beyond them few draws are many already.
 from dataclasses import replace
 from typing import Any, NamedTuple, cast
 
+from twotower_jax.cards.world import StageWindow, World, make_world
 from twotower_jax.config import Config
 from twotower_jax.config.negatives import NegativesConfig
 from twotower_jax.errors import InputError
@@ -16,7 +17,6 @@ from twotower_jax.model.towers import BASELINES, TwoTower
 from twotower_jax.negatives import Funnel, Mined
 from twotower_jax.negatives.funnel import parse_stage
 from twotower_jax.negatives.mined import MinedConfig
-from twotower_jax.objective.world import StageWindow, World, make_world
 from twotower_jax.positives import ListsConfig
 from twotower_jax.run.checks import check_names
 from twotower_jax.run.problem import make_problem, positive_weights

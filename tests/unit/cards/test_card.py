@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from helpers.problems import configure
 
+from twotower_jax.cards.arm import small_arm
+from twotower_jax.cards.card import Card, audit_arm, from_json, to_json
+from twotower_jax.cards.store import card_key, find_cards
+from twotower_jax.cards.words import card_lines, gradient_sentence, optimum_sentence
 from twotower_jax.errors import InputError
-from twotower_jax.objective.arm import small_arm
-from twotower_jax.objective.card import Card, audit_arm, from_json, to_json
-from twotower_jax.objective.store import card_key, find_cards
-from twotower_jax.objective.words import card_lines, gradient_sentence, optimum_sentence
 
 FULL = configure(loss__name="full_softmax", training__batch_size=256)
 POPULAR = configure(loss__logq__correct="none", training__batch_size=256)
@@ -166,7 +166,7 @@ def test_what_decides_no_optimum_decides_no_key():
 
 def test_a_card_is_computed_once(tmp_path, monkeypatch):
     first = find_cards({"full": FULL}, tmp_path)
-    monkeypatch.setattr("twotower_jax.objective.store.audit_arm", None)
+    monkeypatch.setattr("twotower_jax.cards.store.audit_arm", None)
     assert find_cards({"again": FULL}, tmp_path) == {"again": first["full"]}
 
 

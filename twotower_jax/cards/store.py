@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from twotower_jax.cards.card import Card, audit_arm, from_json, to_json
 from twotower_jax.config import Config, to_dict
 from twotower_jax.config.parse_text import parse_json
 from twotower_jax.data.drafts import draft_of
 from twotower_jax.data.text_files import read_text
 from twotower_jax.errors import InputError
-from twotower_jax.objective.card import Card, audit_arm, from_json, to_json
 
 FILE = "objective.json"
 # Raised where equal configurations get other cards.

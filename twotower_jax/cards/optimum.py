@@ -5,13 +5,13 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from twotower_jax.negatives.slots import HardRatio
-from twotower_jax.objective.passes import (
+from twotower_jax.cards.passes import (
     free_params,
     run_pass,
     stream_items,
 )
-from twotower_jax.objective.world import World
+from twotower_jax.cards.world import World
+from twotower_jax.negatives.slots import HardRatio
 from twotower_jax.training.problem import Problem
 from twotower_jax.training.types import Program
 

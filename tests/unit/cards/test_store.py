@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from twotower_jax.objective import store
+from twotower_jax.cards import store
 
 
 def test_the_order_of_the_cards_does_not_change_the_file(tmp_path, monkeypatch):
