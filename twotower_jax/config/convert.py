@@ -6,14 +6,14 @@ import hashlib
 import json
 import re
 import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePath
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from twotower_jax.config.options import with_options
 from twotower_jax.config.root import FAMILIES, LABELS, Config
-from twotower_jax.errors import InputError, unknown
+from twotower_jax.errors import InputError, closest
 from twotower_jax.registry import (
     Choice,
     Choices,
@@ -124,7 +124,7 @@ def from_dict(values: Mapping[str, Any]) -> Config:
       >>> from_dict({"loss": {"temprature": 0.1}})
       Traceback (most recent call last):
         ...
-      InputError: a key of loss='temprature' is unknown; choose one of: ...
+      InputError: unknown key loss.temprature; did you mean loss.temperature?
     """
     return _section(with_options(values), Config, "")
 
@@ -153,7 +153,7 @@ def _section(
     fields = {item.name: item for item in dataclasses.fields(kind)}
     for key, value in values.items():
         if key not in fields:
-            raise unknown(f"a key of {prefix[:-1] or kind.__name__}", key, fields)
+            raise unknown_key(f"{prefix}{key}")
         hint, name, own = hints[key], f"{prefix}{key}", None
         if isinstance(hint, type) and dataclasses.is_dataclass(hint):
             _check(name, value, dict)
@@ -298,6 +298,20 @@ def known_keys(kind: type = Config, prefix: str = "") -> list[str]:
         for part in kinds(inner.get(item.name)):
             keys += known_keys(part, f"{prefix}{item.name}.")
     return list(dict.fromkeys(keys))
+
+
+def unknown_key(key: str, others: Iterable[str] = ()) -> InputError:
+    """Return the error for a key that the configuration, or the choice made, lacks."""
+    family = family_of(key)
+    if family is not None and (choices := choices_with(key)):
+        return InputError(
+            f"{key} is a key of {family.group}={', '.join(choices)} and not of the "
+            f"choice that is made; set one of them, or leave {key} out"
+        )
+    near = closest(key, [*known_keys(), *others])
+    return InputError(
+        f"unknown key {key}; {near or 'twotower train --help lists all keys'}"
+    )
 
 
 def kinds(section: type | None) -> list[type]:
