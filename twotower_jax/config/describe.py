@@ -1,12 +1,11 @@
 """Tables of the keys of the configuration, made from their declarations."""
 
-import dataclasses
 import re
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, get_args, get_origin
 
-from twotower_jax.config.convert import kinds
+from twotower_jax.config.convert import family_of, type_hints, walk
 from twotower_jax.config.root import Config
 from twotower_jax.registry import (
     Choice,
@@ -64,6 +63,9 @@ def describe_keys(
 ) -> list[KeyRow]:
     """Return one row per key of the configuration, in the order of the schema.
 
+    A key that not all choices of a section have names those that do; one with several
+    defaults names those that differ from the most frequent one.
+
     Examples:
       >>> rows = {row.key: row for row in describe_keys({"data.source": ["table"]})}
       >>> rows["training.steps"][:4]
@@ -73,59 +75,48 @@ def describe_keys(
       >>> rows["data.source"].allowed, rows["optimizer.name"].allowed
       ('table', 'adam, adagrad, adam_dense, sgd')
     """
-    names = names or {}
-    inner, hints = sections(kind), get_type_hints(kind)
-    rows = []
-    for item in dataclasses.fields(kind):
-        key = f"{prefix}{item.name}"
-        if item.name in inner:
-            section = inner[item.name]
-            parts = [
-                describe_keys(names, kind=part, prefix=f"{key}.")
-                for part in kinds(section)
-            ]
-            chosen = default_of(item)
-            rows += parts[0] if len(parts) == 1 else _of_family(chosen, parts)
-        made = declared(item)
-        if made is None:
-            continue
-        allowed = ", ".join(names.get(key, ()))
-        row = key_row(key, type_text(hints[item.name]), made, default_of(item))
-        rows.append(row._replace(allowed=allowed) if allowed else row)
-    return rows
+    rows: dict[str, dict[str, KeyRow]] = {}
+    for key, item, owner, choice in walk(kind, prefix):
+        made, section = declared(item), sections(owner).get(item.name)
+        if section is not None and issubclass(section, Choice):
+            head = _head(default_of(item))
+            rows[head.key] = {"": head}
+        elif made is not None:
+            hint = type_hints(owner)[item.name]
+            row = key_row(key, type_text(hint), made, default_of(item))
+            if allowed := ", ".join((names or {}).get(key, ())):
+                row = row._replace(allowed=allowed)
+            rows.setdefault(key, {})[choice] = row
+    return [_merged(having) for having in rows.values()]
 
 
-def _of_family(chosen: Choice, parts: Sequence[Sequence[KeyRow]]) -> list[KeyRow]:
-    """Return the rows of all choices of a section, each key once.
-
-    A key that not all choices have names those that do; one with several defaults
-    names those that differ from the most frequent one.
-    """
+def _head(chosen: Choice) -> KeyRow:
+    """Return the row of the key that holds the name of a choice."""
     family = chosen.choices
     first = getattr(chosen, family.tag)
-    names = ", ".join([first, *sorted(set(family) - {first})])
+    names = [first, *sorted(set(family) - {first})]
     doc = f"the choice, which brings its keys; written `{family.group}=NAME`"
     other = next(name for name in family if name != first)
     example = example_of(chosen) or f"{family.group}={other}"
-    head = KeyRow(family.key, "text", first, names, doc, example)
-    rows: dict[str, dict[str, KeyRow]] = {}
-    for name, part in zip(family, parts, strict=True):
-        for row in part:
-            rows.setdefault(row.key, {})[name] = row
-    merged = [head]
-    for having in rows.values():
-        defaults: dict[str, list[str]] = {}
-        for name, row in having.items():
-            defaults.setdefault(row.default, []).append(name)
-        usual, *others = sorted(defaults, key=lambda text: -len(defaults[text]))
-        text = "; ".join([usual, *(f"{', '.join(defaults[o])} {o}" for o in others)])
-        row = next(row for row in having.values() if row.default == usual)
-        meanings: dict[str, list[str]] = {}
-        for name, one in having.items():
-            meanings.setdefault(one.doc, []).append(name)
-        docs = (_of(names, family) + doc for doc, names in meanings.items())
-        merged.append(row._replace(default=text, doc="; ".join(docs)))
-    return merged
+    return KeyRow(family.key, "text", first, ", ".join(names), doc, example)
+
+
+def _merged(having: Mapping[str, KeyRow]) -> KeyRow:
+    """Return the row of a key from those of the choices that have it."""
+    first = next(iter(having.values()))
+    family = family_of(first.key)
+    if "" in having or family is None:
+        return first
+    defaults: dict[str, list[str]] = {}
+    docs: dict[str, list[str]] = {}
+    for name, row in having.items():
+        defaults.setdefault(row.default, []).append(name)
+        docs.setdefault(row.doc, []).append(name)
+    usual, *others = sorted(defaults, key=lambda text: -len(defaults[text]))
+    text = "; ".join([usual, *(f"{', '.join(defaults[o])} {o}" for o in others)])
+    doc = "; ".join(_of(names, family) + doc for doc, names in docs.items())
+    row = next(row for row in having.values() if row.default == usual)
+    return row._replace(default=text, doc=doc)
 
 
 def _of(names: Sequence[str], family: Collection[str]) -> str:
@@ -220,7 +211,7 @@ def value_text(value: Any) -> str:
     return re.sub(r"^(\d+)e", r"\1.0e", str(value))
 
 
-def declaration(name: str, kind: type = Config) -> Key | None:
+def declaration(name: str) -> Key | None:
     """Return the declaration of a key; None for a section or an unknown key.
 
     Examples:
@@ -228,9 +219,5 @@ def declaration(name: str, kind: type = Config) -> Key | None:
       '0 to 1'
       >>> declaration("negatives") or declaration("negatives.hard.rate")
     """
-    head, _, rest = name.partition(".")
-    if inner := sections(kind).get(head):
-        found = (declaration(rest, part) for part in kinds(inner))
-        return next((made for made in found if made is not None), None)
-    fields = {item.name: item for item in dataclasses.fields(kind)}
-    return declared(fields[name]) if name in fields else None
+    fields = (item for key, item, *_ in walk() if key == name)
+    return next((made for item in fields if (made := declared(item))), None)

@@ -120,6 +120,13 @@ def option_names(group: str) -> list[str]:
     return [*files, *family_of_group(group)]
 
 
+def groups() -> list[str]:
+    """Return the names of all groups."""
+    return sorted(
+        {group for group, _ in _option_files()} | {f.group for f in FAMILIES.values()}
+    )
+
+
 def family_of_group(group: str) -> Mapping[str, type]:
     """Return the choices of a group such as ``negatives/hard``, {} for another one."""
     section = group.replace("/", ".")

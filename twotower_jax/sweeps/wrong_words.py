@@ -105,7 +105,7 @@ def explain(error: Exception, words: Sequence[str]) -> str:
     if first.startswith("Ambiguous value"):
         word = first.split("'", 1)[1].rstrip("'")
         return f"{word} has several values: -m runs each of them; {_in_quotes(word)}"
-    causes = [error]
+    causes: list[BaseException] = [error]
     while causes[-1].__cause__ is not None:
         causes.append(causes[-1].__cause__)
     key = next((k for e in causes if (k := getattr(e, "full_key", None))), "")

@@ -29,10 +29,16 @@ EASY = ["alpha", "num", "sampler", "smoothing"]
         ("twotower audit loss=b", ["loss=bce"]),
         ("twotower advise data=t", ["data=table"]),
         ("twotower advise adv", ["advise."]),
-        ("twotower train neg", ["negatives.", "negatives="]),
-        ("twotower train experiment=quickstart neg", ["negatives.", "negatives="]),
+        ("twotower train neg", ["negatives.", "negatives/", "negatives="]),
+        (
+            "twotower train experiment=quickstart neg",
+            ["negatives.", "negatives/", "negatives="],
+        ),
         ("twotower train experiment=lecture/la", ["experiment=lecture/ladder"]),
-        ("twotower train experiment=wrong neg", ["negatives.", "negatives="]),
+        (
+            "twotower train experiment=wrong neg",
+            ["negatives.", "negatives/", "negatives="],
+        ),
         ("twotower train ar", ["arm=", "arms="]),
         ("twotower train -m arms=uniform,mixed_", ["arms=uniform,mixed_slots"]),
         ("twotower train towers.hid", ["towers.hidden="]),
@@ -99,7 +105,7 @@ def test_bash_completes(tmp_path):
         timeout=300,
     )
     assert done.stdout.splitlines() == [
-        "negatives. negatives=",
+        "negatives. negatives/ negatives=",
         "arms=plain/easy",
         "negatives.mask=user_positives",
     ], done.stderr
