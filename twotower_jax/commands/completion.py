@@ -48,6 +48,10 @@ def completions(word: str, *, advise: bool = False) -> list[str]:
       (['negatives.easy.'], ['arms=plain/alpha_75'])
     """
     key, equals, value = word.partition("=")
+    if equals and value.startswith((".", "/")):
+        from hydra.plugins.completion_plugin import CompletionPlugin
+
+        return [f"{key}={path}" for path in CompletionPlugin.complete_files(value)]
     if equals:
         before, comma, last = value.rpartition(",")
         names = [name for name in values_of(key) if name.startswith(last)]

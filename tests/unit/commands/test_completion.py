@@ -78,6 +78,14 @@ def test_the_word_at_the_cursor_is_completed(monkeypatch, capsys):
     assert capsys.readouterr().out.split() == ["loss=bce"]
 
 
+def test_files_are_completed(tmp_path, monkeypatch, capsys):
+    (tmp_path / "clicks.csv").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COMP_LINE", "twotower train data=table data.path=./cl")
+    assert tiny.command("-sc", "query=bash") == 0
+    assert capsys.readouterr().out == "data.path=./clicks.csv\n"
+
+
 BASH = """
 eval "$(twotower train -sc install=bash)"
 complete_line() {
