@@ -33,6 +33,7 @@ _KEY, _DECIDES, _EXAMPLE = "key", "decides", "example"
 Decides = bool | Callable[[Mapping[str, Any]], bool]
 GROUP = f"{__package__}.choices"  # of entry points
 PLAIN = (str, bool, int, type(None))  # values of keys that are no numbers
+LONGEST = 200  # characters of a name
 HIGHEST = 1e30  # a float32 holds it, and a multiple of it
 
 
@@ -567,4 +568,23 @@ def check_local(key: str, path: str) -> None:
         raise InputError(
             f"{key}={path} is an address, and files are read from a disk; download it, "
             "and give the path of the file"
+        )
+
+
+def check_inside(key: str, path: str) -> None:
+    """Check that a name is a path below a folder, and does not lead out of it.
+
+    Examples:
+      >>> check_inside("name", "defaults/toys")
+      >>> check_inside("name", "../toys")
+      Traceback (most recent call last):
+        ...
+      InputError: name='../toys' leads out of its folder or cannot be one; ...
+    """
+    plain = path.isprintable() and "\\" not in path and len(path) <= LONGEST
+    if not plain or any(part in ("", ".", "..") for part in path.split("/")):
+        shown = path if len(path) <= 60 else f"{path[:60]}..."
+        raise InputError(
+            f"{key}={shown!r} leads out of its folder or cannot be one; give one such "
+            f"as first or study/first, of at most {LONGEST} characters"
         )
