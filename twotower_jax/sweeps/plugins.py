@@ -73,8 +73,8 @@ class FusedLauncher(KeepsSetup, Launcher):
         configs = list(map(_valid, jobs))
         # Imported after the checks, for they import JAX.
         from twotower_jax.compiler import set_up
+        from twotower_jax.sweeps.processes import WorkerPool
         from twotower_jax.sweeps.runner import run_many
-        from twotower_jax.sweeps.worker_process import WorkerPool
 
         set_up()
         SWEEP.pool = SWEEP.pool or WorkerPool()
