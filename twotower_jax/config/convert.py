@@ -213,24 +213,20 @@ def all_values(config: Mapping[str, Any]) -> dict[str, Any]:
     Examples:
       >>> all_values({"loss": {"name": "bce"}})["loss.name"]
       'bce'
-      >>> all_values({})["training.steps"] is None
-      True
     """
-    return _flat(with_defaults(config))
+    return dict(_flat(with_defaults(config)))
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in values.items():
         if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
+            yield from _flat(value, f"{prefix}{key}.")
         else:
-            flat[f"{prefix}{key}"] = value
-    return flat
+            yield f"{prefix}{key}", value
 
 
 def idle_keys(config: Mapping[str, Any]) -> set[str]:
-    """The dotted keys of a configuration that decide no number, given the others.
+    """Return the dotted keys that decide no number, given the values of the others.
 
     They do not tell two runs apart: ``negatives.hard.pool`` where there are no hard
     negatives, ``training.epochs`` where ``training.steps`` is set. Each declares so
@@ -243,8 +239,8 @@ def idle_keys(config: Mapping[str, Any]) -> set[str]:
     """
     values = all_values(config)
     idle = tuple(_idle(Config, values))
-    sections = tuple(f"{key}." for key in idle)
-    return {key for key in values if key in idle or key.startswith(sections)}
+    within = tuple(f"{key}." for key in idle)
+    return {key for key in values if key in idle or key.startswith(within)}
 
 
 def _idle(kind: type, values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

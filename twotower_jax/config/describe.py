@@ -21,23 +21,14 @@ SHORTEST = "; with training.patience a share of the shortest training that it al
 
 
 class KeyRow(NamedTuple):
-    """One key of the configuration, as text.
+    """One key of the configuration, as text."""
 
-    Attributes:
-      key: dotted name.
-      type: its type in words, such as "int or null".
-      default: its default as YAML writes it.
-      allowed: its range or choices; "" where any value of the type is allowed.
-      doc: its meaning in one line.
-      example: overrides of a command that sets it to another value, quoted for a shell.
-    """
-
-    key: str
-    type: str
-    default: str
-    allowed: str
-    doc: str
-    example: str
+    key: str  # dotted name
+    type: str  # in words, such as "int or null"
+    default: str  # as YAML writes it
+    allowed: str  # its range or choices; "" where any value of the type is allowed
+    doc: str  # its meaning in one line
+    example: str  # overrides that set it to another value, quoted for a shell
 
     @property
     def section(self) -> str:
@@ -129,43 +120,23 @@ def _of(names: Sequence[str], family: Collection[str]) -> str:
 
 
 def key_row(name: str, kind: str, made: Key, default: Any) -> KeyRow:
-    """Return the row of one declaration.
-
-    Examples:
-      >>> row = key_row("loss.margin", "float", Key("margin", "0.5", above=0), 0.2)
-      >>> row.default, row.allowed, row.example
-      ('0.2', 'above 0', 'loss.margin=0.5')
-    """
+    """Return the row of one declaration."""
     example = shlex.join(made.words(name, default))
     doc = made.doc + (SHORTEST if made.training else "")
     return KeyRow(name, kind, value_text(default), made.allowed(), doc, example)
 
 
 def key_table(rows: Iterable[KeyRow], prefix: str = "") -> str:
-    """Return rows as a table in Markdown.
-
-    Examples:
-      >>> margin = Key("margin", "loss=hinge loss.margin=0.5", above=0)
-      >>> row = key_row("loss.margin", "float", margin, 0.2)
-      >>> print(key_table([row], "loss."), end="")
-      | key | type | default | allowed | meaning | example |
-      |---|---|---|---|---|---|
-      | `margin` | float | `0.2` | above 0 | margin | `loss=hinge loss.margin=0.5` |
-    """
+    """Return rows as a table in Markdown, keys without a prefix."""
     lines = [
         "| key | type | default | allowed | meaning | example |",
         "|---|---|---|---|---|---|",
     ]
-    for row in rows:
-        cells = (
-            f"`{row.key.removeprefix(prefix)}`",
-            row.type,
-            f"`{row.default}`",
-            row.allowed,
-            row.doc,
-            f"`{row.example}`",
+    for key, kind, default, allowed, doc, example in rows:
+        name = key.removeprefix(prefix)
+        lines.append(
+            f"| `{name}` | {kind} | `{default}` | {allowed} | {doc} | `{example}` |"
         )
-        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
