@@ -5,6 +5,8 @@ import gzip
 import pytest
 from helpers import tiny
 
+from twotower_jax.sweeps.wrong_words import explained
+
 CLICKS = "user,item\n" + "".join(f"u{row % 20},i{row * 7 % 41}\n" for row in range(180))
 
 
@@ -120,6 +122,11 @@ def test_a_broken_file_of_an_arm_is_named_with_its_cause(tmp_path, capsys):
     assert status == 2 and error.count("\n") == 1
     assert error.startswith("error: arms=evil: In 'arms/evil': ConfigKeyError raised")
     assert "Key 'arms' not in 'Config'; correct that file" in error
+
+
+def test_an_error_of_a_run_is_not_one_of_words():
+    with pytest.raises(RuntimeError, match="^PJRT plugin"), explained(["seed=1"]):
+        raise RuntimeError("PJRT plugin of this machine cannot be started")
 
 
 def test_a_completion_without_a_shell(capsys):

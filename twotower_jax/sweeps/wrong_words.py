@@ -96,11 +96,11 @@ def explain(error: Exception, words: Sequence[str]) -> str:
     """Return the word that an error of Hydra is about, its reason, and the remedy."""
     if isinstance(error, MissingConfigException):
         return _missing_choice(error)
-    first, *rest = str(error).splitlines()
+    first, *rest = str(error).splitlines() or [type(error).__name__]
     if isinstance(error, OverrideParseException):
         word = error.override
         remedy = _in_quotes(word) if "=" in word else f"write key=value ({HELP})"
-        reason = rest[0] if first.startswith("Error parsing") else first
+        reason = rest[0] if rest and first.startswith("Error parsing") else first
         return f"{word} cannot be read: {reason}; {remedy}"
     if first.startswith("Ambiguous value"):
         word = first.split("'", 1)[1].rstrip("'")
@@ -160,11 +160,14 @@ def _of_python(error: Exception, words: Sequence[str]) -> str:
     if "Config group override" in reason:
         keys = known_keys()
         words = [w for w in words if option_names(_key(w)) or _key(w) not in keys]
-    if not reason and any(re.match(PLUGIN, word) for word in words):
+    if not reason and isinstance(error, AssertionError):
         reason = "no plugin"
+    about = [word for word in words if _is_about(word, "", reason)]
+    if "Config group override" in reason:  # of a file that a word names
+        about = about or words
     remedy = _remedy(reason)
-    about = " ".join(word for word in words if _is_about(word, "", reason))
-    return remedy and f"{about}: {reason}; {remedy}".removeprefix(": ")
+    # An error of a run, such as one of JAX about a plugin of its own, is not of words.
+    return f"{' '.join(about)}: {reason}; {remedy}" if about and remedy else ""
 
 
 def _missing_choice(error: MissingConfigException) -> str:
