@@ -222,9 +222,9 @@ def test_unknown_keys_are_refused_when_composing(word):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"sed": 0}, "'sed'"),
-        ({"loss": {"logq": {"corect": "all"}}}, "'corect'"),
-        ({"data": {"simulator": {"user": 3}}}, "'user'"),
+        ({"sed": 0}, "unknown key sed;"),
+        ({"loss": {"logq": {"corect": "all"}}}, "unknown key loss.logq.corect;"),
+        ({"data": {"simulator": {"user": 3}}}, "unknown key data.simulator.user;"),
     ],
 )
 def test_unknown_keys_of_a_dictionary_are_refused(values, message):

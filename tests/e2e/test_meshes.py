@@ -81,7 +81,7 @@ def test_more_devices_than_there_are_is_an_error():
             r"training.mesh.table=3; leave training.devices out",
         ),
         ({"mesh__table": 0}, r"training\.mesh\.table=0"),
-        ({"mesh__tables": 2}, r"a key of training\.mesh='tables' is unknown"),
+        ({"mesh__tables": 2}, r"unknown key training\.mesh\.tables"),
     ],
 )
 def test_a_mesh_that_does_not_divide_is_an_error(keys, message):

@@ -58,11 +58,11 @@ WRONG = {
     ),
     "trials of text": (
         [TUNE, "hydra.sweeper.trials=two"],
-        ["hydra.sweeper.trials=two is not a whole number"],
+        ["hydra.sweeper.trials='two' has the wrong type"],
     ),
     "half a trial": (
         [TUNE, "hydra.sweeper.trials=1.5"],
-        ["hydra.sweeper.trials=1.5 is not a whole number"],
+        ["hydra.sweeper.trials=1.5 has the wrong type"],
     ),
     "one seed that chooses and tests": (
         [TUNE, "hydra.sweeper.tune_seeds=100", "seed=0,100"],

@@ -150,8 +150,8 @@ def test_the_card_counts_the_pairs_of_both():
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"loss__name": "bce"}, "a key of loss='two_way' is unknown"),
-        ({"loss__name": "full_softmax"}, "a key of loss='two_way' is unknown"),
+        ({"loss__name": "bce"}, "loss.two_way is a key of loss="),
+        ({"loss__name": "full_softmax"}, "loss.two_way is a key of loss="),
         (
             {"negatives__in_batch": False, "negatives__easy__num": 8},
             r"loss.two_way.weight=0.5 .*but negatives.in_batch=false; set it to true",

@@ -56,9 +56,7 @@ class Tuner:
         epoch = math.ceil(len(self._runs.data.split.train) / size)
         steps = grids[0].configs[0].training.steps or math.inf
         marks = [] if whole else rung_steps(epoch, steps)
-        options = Options(
-            {}, {}, {}, None, 0, [TUNE_SEED], None, marks, ETA, seconds / 60, None
-        )
+        options = Options(rungs=tuple(marks), eta=ETA, minutes=seconds / 60)
         self._print(f"{title}: {_size(grids)}, {seconds / 60:.1f} minutes")
         how = rungs.Validation(
             self._metric,

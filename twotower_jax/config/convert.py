@@ -6,14 +6,14 @@ import hashlib
 import json
 import re
 import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePath
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from twotower_jax.config.options import with_options
 from twotower_jax.config.root import FAMILIES, LABELS, Config
-from twotower_jax.errors import InputError, unknown
+from twotower_jax.errors import InputError, closest
 from twotower_jax.registry import (
     Choice,
     Choices,
@@ -22,6 +22,8 @@ from twotower_jax.registry import (
     load_installed,
     sections,
 )
+
+type_hints = functools.cache(get_type_hints)
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -46,67 +48,36 @@ def with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
       >>> loss["temperature"], loss["logq"]["strength"], "margin" in loss
       (0.1, 1.0, False)
     """
-    values, defaults = of_own_choices(values), _defaults(Config)
-    for section, family in FAMILIES.items():
-        kind = family.get(str(_at(values, family.key)))
-        if kind is not None:
-            defaults = _replaced(defaults, section, _defaults(kind))
-    return _filled(values, defaults)
-
-
-def _at(values: Any, key: str) -> Any:
-    """Return the value of a dotted key, or section; None without it."""
-    for part in key.split("."):
-        values = values.get(part) if isinstance(values, Mapping) else None
-    return values
-
-
-def _replaced(values: Mapping[str, Any], section: str, part: Any) -> dict[str, Any]:
-    """Return values with another part at a dotted section that they have."""
-    head, _, rest = section.partition(".")
-    return {**values, head: _replaced(values[head], rest, part) if rest else part}
-
-
-@functools.cache
-def _defaults(kind: type) -> dict[str, Any]:
-    return to_dict(kind())
-
-
-def of_own_choices(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return stored keys without those that only other choices of a section have."""
     load_installed()
+    return _filled(values, Config())
+
+
+def _filled(values: Mapping[str, Any], section: Any) -> dict[str, Any]:
+    """Return stored keys with those of a default section that they lack."""
+    if isinstance(section, Choice):
+        kind = section.choices.get(str(values.get(section.choices.tag)))
+        values = _own_keys(values, kind or type(section))
+        section = kind() if kind else section
     whole = dict(values)
-    for section, family in FAMILIES.items():
-        given = _at(whole, section)
-        if not isinstance(given, dict):
-            continue
-        kind = family.get(given.get(family.tag, ""), type(_at_config(section)))
-        own = {item.name for item in dataclasses.fields(kind)}
-        others = {
-            i.name for other in family.values() for i in dataclasses.fields(other)
-        }
-        part = {k: v for k, v in given.items() if k in own or k not in others}
-        for name in sections(kind):  # once a number, now a term of the loss
-            if isinstance(weight := part.get(name), int | float):
-                part[name] = {"weight": weight}
-        whole = _replaced(whole, section, part)
+    for key, default in to_dict(section).items():
+        part, given = getattr(section, key), whole.setdefault(key, default)
+        if dataclasses.is_dataclass(part) and isinstance(given, Mapping):
+            whole[key] = _filled(given, part)
     return whole
 
 
-def _at_config(section: str) -> Any:
-    """Return a section of the configuration with all defaults."""
-    return functools.reduce(getattr, section.split("."), Config())
-
-
-def _filled(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values and the defaults of other keys, section by section."""
-    stored = {
-        key: _filled(value, defaults[key])
-        if isinstance(value, dict) and isinstance(defaults.get(key), dict)
-        else value
-        for key, value in values.items()
-    }
-    return stored | {key: defaults[key] for key in defaults if key not in stored}
+def _own_keys(values: Mapping[str, Any], kind: Any) -> Mapping[str, Any]:
+    """Return stored keys without those that only other choices of a section have."""
+    own, *others = (
+        {item.name for item in dataclasses.fields(choice)}
+        for choice in (kind, *kind.choices.values())
+    )
+    foreign = set().union(*others) - own
+    kept = {key: value for key, value in values.items() if key not in foreign}
+    for name in sections(kind):  # once a number, now a term of the loss
+        if isinstance(weight := kept.get(name), int | float):
+            kept[name] = {"weight": weight}
+    return kept
 
 
 def from_dict(values: Mapping[str, Any]) -> Config:
@@ -124,9 +95,9 @@ def from_dict(values: Mapping[str, Any]) -> Config:
       >>> from_dict({"loss": {"temprature": 0.1}})
       Traceback (most recent call last):
         ...
-      InputError: a key of loss='temprature' is unknown; choose one of: ...
+      InputError: unknown key loss.temprature; did you mean loss.temperature?
     """
-    return _section(with_options(values), Config, "")
+    return section_of(Config, with_options(values))
 
 
 def from_record(values: Mapping[str, Any]) -> Config:
@@ -138,31 +109,38 @@ def from_record(values: Mapping[str, Any]) -> Config:
       >>> from_record(to_dict(Config(seed=3))) == Config(seed=3)
       True
     """
-    return _section(of_own_choices(values), Config, "")
+    return section_of(Config, values, stored=True)
 
 
-def _section(
-    values: Mapping[str, Any], kind: Any, prefix: str, base: Any = None
+def section_of(
+    kind: Any,
+    values: Mapping[str, Any],
+    prefix: str = "",
+    base: Any = None,
+    *,
+    stored: bool = False,
 ) -> Any:
-    """Return a dataclass of the configuration from its keys.
+    """Return a dataclass of keys from their values, each in the type of its annotation.
 
-    Args:
-      base: the section with the defaults of the choice that it belongs to, or None.
+    ``base`` is the section with the defaults of the choice that it belongs to; of
+    ``stored`` values, those of other choices are left out.
     """
-    hints, arguments = get_type_hints(kind), {}
+    hints, arguments = type_hints(kind), {}
     fields = {item.name: item for item in dataclasses.fields(kind)}
     for key, value in values.items():
         if key not in fields:
-            raise unknown(f"a key of {prefix[:-1] or kind.__name__}", key, fields)
+            raise unknown_key(f"{prefix}{key}")
         hint, name, own = hints[key], f"{prefix}{key}", None
         if isinstance(hint, type) and dataclasses.is_dataclass(hint):
             _check(name, value, dict)
             own = default_of(fields[key]) if base is None else getattr(base, key)
             if issubclass(hint, Choice):
                 hint, own = hint.choices.of(value, type(own)), None
-            arguments[key] = _section(value, hint, f"{name}.", own)
+                value = _own_keys(value, hint) if stored else value
+            value = section_of(hint, value, f"{name}.", own, stored=stored)
         else:
-            arguments[key] = _typed(name, value, hint)
+            value = typed(name, value, hint)
+        arguments[key] = value
     return kind(**arguments) if base is None else dataclasses.replace(base, **arguments)
 
 
@@ -176,16 +154,16 @@ EXPECTED = {
 }
 
 
-def _typed(key: str, value: Any, hint: Any, tail: str = "") -> Any:
+def typed(key: str, value: Any, hint: Any, tail: str = "") -> Any:
     """Return a value in the type of its annotation: lists as tuples, 1 as 1.0."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin is UnionType:  # X | None: the schema has no other union
-        return None if value is None else _typed(key, value, inner[0], " or null")
+        return None if value is None else typed(key, value, inner[0], " or null")
     if origin is tuple:
         value = tuple(value) if isinstance(value, list) else value
         _check(key, value, tuple, tail)
         parts = enumerate(value)
-        return tuple(_typed(f"{key}[{i}]", part, inner[0]) for i, part in parts)
+        return tuple(typed(f"{key}[{i}]", part, inner[0]) for i, part in parts)
     if origin is dict:
         _check(key, value, dict, tail)
         for name, part in value.items():
@@ -230,29 +208,25 @@ def fingerprint(config: Config) -> str:
 
 
 def all_values(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a configuration by dotted key, with defaults for missing keys.
+    """Return stored values of a run by dotted key, with defaults for missing keys.
 
     Examples:
       >>> all_values({"loss": {"name": "bce"}})["loss.name"]
       'bce'
-      >>> all_values({})["training.steps"] is None
-      True
     """
-    return _flat(with_defaults(config))
+    return dict(_flat(with_defaults(config)))
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in values.items():
         if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
+            yield from _flat(value, f"{prefix}{key}.")
         else:
-            flat[f"{prefix}{key}"] = value
-    return flat
+            yield f"{prefix}{key}", value
 
 
 def idle_keys(config: Mapping[str, Any]) -> set[str]:
-    """The dotted keys of a configuration that decide no number, given the others.
+    """Return the dotted keys that decide no number, given the values of the others.
 
     They do not tell two runs apart: ``negatives.hard.pool`` where there are no hard
     negatives, ``training.epochs`` where ``training.steps`` is set. Each declares so
@@ -265,8 +239,8 @@ def idle_keys(config: Mapping[str, Any]) -> set[str]:
     """
     values = all_values(config)
     idle = tuple(_idle(Config, values))
-    sections = tuple(f"{key}." for key in idle)
-    return {key for key in values if key in idle or key.startswith(sections)}
+    within = tuple(f"{key}." for key in idle)
+    return {key for key in values if key in idle or key.startswith(within)}
 
 
 def _idle(kind: type, values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
@@ -283,7 +257,26 @@ def _idle(kind: type, values: Mapping[str, Any], prefix: str = "") -> Iterator[s
             yield from _idle(part, values, f"{key}.")
 
 
-def known_keys(kind: type = Config, prefix: str = "") -> list[str]:
+def walk(
+    kind: type = Config, prefix: str = "", choice: str = ""
+) -> Iterator[tuple[str, dataclasses.Field[Any], type, str]]:
+    """Yield (key, field, its dataclass, choice that has it) in the schema's order.
+
+    Sections come before their keys, and keys of several choices with each of them.
+    """
+    inner = sections(kind)
+    for item in dataclasses.fields(kind):
+        key, section = f"{prefix}{item.name}", inner.get(item.name)
+        yield key, item, kind, choice
+        if section is not None and issubclass(section, Choice):
+            load_installed()
+            for name, part in section.choices.items():
+                yield from walk(part, f"{key}.", name)
+        elif section is not None:
+            yield from walk(section, f"{key}.", choice)
+
+
+def known_keys() -> list[str]:
     """Return every key in dotted form, sections included, in the order of the schema.
 
     Examples:
@@ -292,22 +285,21 @@ def known_keys(kind: type = Config, prefix: str = "") -> list[str]:
       >>> "loss.logq.correct" in known_keys()
       True
     """
-    inner, keys = sections(kind), []
-    for item in dataclasses.fields(kind):
-        keys.append(prefix + item.name)
-        for part in kinds(inner.get(item.name)):
-            keys += known_keys(part, f"{prefix}{item.name}.")
-    return list(dict.fromkeys(keys))
+    return list(dict.fromkeys(key for key, *_ in walk()))
 
 
-def kinds(section: type | None) -> list[type]:
-    """Return the dataclasses that a section may be: its own, or all of its choices."""
-    if section is None:
-        return []
-    if issubclass(section, Choice):
-        load_installed()
-        return list(section.choices.values())
-    return [section]
+def unknown_key(key: str, others: Iterable[str] = ()) -> InputError:
+    """Return the error for a key that the configuration, or the choice made, lacks."""
+    family = family_of(key)
+    if family is not None and (choices := choices_with(key)):
+        return InputError(
+            f"{key} is a key of {family.group}={', '.join(choices)} and not of the "
+            f"choice that is made; set one of them, or leave {key} out"
+        )
+    near = closest(key, [*known_keys(), *others])
+    return InputError(
+        f"unknown key {key}; {near or 'twotower train --help lists all keys'}"
+    )
 
 
 def choices_with(key: str) -> list[str]:
@@ -317,12 +309,7 @@ def choices_with(key: str) -> list[str]:
       >>> choices_with("loss.margin"), choices_with("data.split")
       (['ccl', 'hinge'], [])
     """
-    load_installed()
-    family = family_of(key)
-    if family is None:
-        return []
-    rest = key.removeprefix(f"{family.section}.")
-    return [name for name, kind in family.items() if rest in known_keys(kind)]
+    return [choice for name, _, _, choice in walk() if name == key and choice]
 
 
 def family_of(key: str) -> Choices[Any] | None:

@@ -1,12 +1,11 @@
 """Tables of the keys of the configuration, made from their declarations."""
 
-import dataclasses
 import re
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, get_args, get_origin
 
-from twotower_jax.config.convert import kinds
+from twotower_jax.config.convert import family_of, type_hints, walk
 from twotower_jax.config.root import Config
 from twotower_jax.registry import (
     Choice,
@@ -22,23 +21,14 @@ SHORTEST = "; with training.patience a share of the shortest training that it al
 
 
 class KeyRow(NamedTuple):
-    """One key of the configuration, as text.
+    """One key of the configuration, as text."""
 
-    Attributes:
-      key: dotted name.
-      type: its type in words, such as "int or null".
-      default: its default as YAML writes it.
-      allowed: its range or choices; "" where any value of the type is allowed.
-      doc: its meaning in one line.
-      example: overrides of a command that sets it to another value, quoted for a shell.
-    """
-
-    key: str
-    type: str
-    default: str
-    allowed: str
-    doc: str
-    example: str
+    key: str  # dotted name
+    type: str  # in words, such as "int or null"
+    default: str  # as YAML writes it
+    allowed: str  # its range or choices; "" where any value of the type is allowed
+    doc: str  # its meaning in one line
+    example: str  # overrides that set it to another value, quoted for a shell
 
     @property
     def section(self) -> str:
@@ -64,6 +54,9 @@ def describe_keys(
 ) -> list[KeyRow]:
     """Return one row per key of the configuration, in the order of the schema.
 
+    A key that not all choices of a section have names those that do; one with several
+    defaults names those that differ from the most frequent one.
+
     Examples:
       >>> rows = {row.key: row for row in describe_keys({"data.source": ["table"]})}
       >>> rows["training.steps"][:4]
@@ -73,59 +66,48 @@ def describe_keys(
       >>> rows["data.source"].allowed, rows["optimizer.name"].allowed
       ('table', 'adam, adagrad, adam_dense, sgd')
     """
-    names = names or {}
-    inner, hints = sections(kind), get_type_hints(kind)
-    rows = []
-    for item in dataclasses.fields(kind):
-        key = f"{prefix}{item.name}"
-        if item.name in inner:
-            section = inner[item.name]
-            parts = [
-                describe_keys(names, kind=part, prefix=f"{key}.")
-                for part in kinds(section)
-            ]
-            chosen = default_of(item)
-            rows += parts[0] if len(parts) == 1 else _of_family(chosen, parts)
-        made = declared(item)
-        if made is None:
-            continue
-        allowed = ", ".join(names.get(key, ()))
-        row = key_row(key, type_text(hints[item.name]), made, default_of(item))
-        rows.append(row._replace(allowed=allowed) if allowed else row)
-    return rows
+    rows: dict[str, dict[str, KeyRow]] = {}
+    for key, item, owner, choice in walk(kind, prefix):
+        made, section = declared(item), sections(owner).get(item.name)
+        if section is not None and issubclass(section, Choice):
+            head = _head(default_of(item))
+            rows[head.key] = {"": head}
+        elif made is not None:
+            hint = type_hints(owner)[item.name]
+            row = key_row(key, type_text(hint), made, default_of(item))
+            if allowed := ", ".join((names or {}).get(key, ())):
+                row = row._replace(allowed=allowed)
+            rows.setdefault(key, {})[choice] = row
+    return [_merged(having) for having in rows.values()]
 
 
-def _of_family(chosen: Choice, parts: Sequence[Sequence[KeyRow]]) -> list[KeyRow]:
-    """Return the rows of all choices of a section, each key once.
-
-    A key that not all choices have names those that do; one with several defaults
-    names those that differ from the most frequent one.
-    """
+def _head(chosen: Choice) -> KeyRow:
+    """Return the row of the key that holds the name of a choice."""
     family = chosen.choices
     first = getattr(chosen, family.tag)
-    names = ", ".join([first, *sorted(set(family) - {first})])
+    names = [first, *sorted(set(family) - {first})]
     doc = f"the choice, which brings its keys; written `{family.group}=NAME`"
     other = next(name for name in family if name != first)
     example = example_of(chosen) or f"{family.group}={other}"
-    head = KeyRow(family.key, "text", first, names, doc, example)
-    rows: dict[str, dict[str, KeyRow]] = {}
-    for name, part in zip(family, parts, strict=True):
-        for row in part:
-            rows.setdefault(row.key, {})[name] = row
-    merged = [head]
-    for having in rows.values():
-        defaults: dict[str, list[str]] = {}
-        for name, row in having.items():
-            defaults.setdefault(row.default, []).append(name)
-        usual, *others = sorted(defaults, key=lambda text: -len(defaults[text]))
-        text = "; ".join([usual, *(f"{', '.join(defaults[o])} {o}" for o in others)])
-        row = next(row for row in having.values() if row.default == usual)
-        meanings: dict[str, list[str]] = {}
-        for name, one in having.items():
-            meanings.setdefault(one.doc, []).append(name)
-        docs = (_of(names, family) + doc for doc, names in meanings.items())
-        merged.append(row._replace(default=text, doc="; ".join(docs)))
-    return merged
+    return KeyRow(family.key, "text", first, ", ".join(names), doc, example)
+
+
+def _merged(having: Mapping[str, KeyRow]) -> KeyRow:
+    """Return the row of a key from those of the choices that have it."""
+    first = next(iter(having.values()))
+    family = family_of(first.key)
+    if "" in having or family is None:
+        return first
+    defaults: dict[str, list[str]] = {}
+    docs: dict[str, list[str]] = {}
+    for name, row in having.items():
+        defaults.setdefault(row.default, []).append(name)
+        docs.setdefault(row.doc, []).append(name)
+    usual, *others = sorted(defaults, key=lambda text: -len(defaults[text]))
+    text = "; ".join([usual, *(f"{', '.join(defaults[o])} {o}" for o in others)])
+    doc = "; ".join(_of(names, family) + doc for doc, names in docs.items())
+    row = next(row for row in having.values() if row.default == usual)
+    return row._replace(default=text, doc=doc)
 
 
 def _of(names: Sequence[str], family: Collection[str]) -> str:
@@ -138,43 +120,23 @@ def _of(names: Sequence[str], family: Collection[str]) -> str:
 
 
 def key_row(name: str, kind: str, made: Key, default: Any) -> KeyRow:
-    """Return the row of one declaration.
-
-    Examples:
-      >>> row = key_row("loss.margin", "float", Key("margin", "0.5", above=0), 0.2)
-      >>> row.default, row.allowed, row.example
-      ('0.2', 'above 0', 'loss.margin=0.5')
-    """
+    """Return the row of one declaration."""
     example = shlex.join(made.words(name, default))
     doc = made.doc + (SHORTEST if made.training else "")
     return KeyRow(name, kind, value_text(default), made.allowed(), doc, example)
 
 
 def key_table(rows: Iterable[KeyRow], prefix: str = "") -> str:
-    """Return rows as a table in Markdown.
-
-    Examples:
-      >>> margin = Key("margin", "loss=hinge loss.margin=0.5", above=0)
-      >>> row = key_row("loss.margin", "float", margin, 0.2)
-      >>> print(key_table([row], "loss."), end="")
-      | key | type | default | allowed | meaning | example |
-      |---|---|---|---|---|---|
-      | `margin` | float | `0.2` | above 0 | margin | `loss=hinge loss.margin=0.5` |
-    """
+    """Return rows as a table in Markdown, keys without a prefix."""
     lines = [
         "| key | type | default | allowed | meaning | example |",
         "|---|---|---|---|---|---|",
     ]
-    for row in rows:
-        cells = (
-            f"`{row.key.removeprefix(prefix)}`",
-            row.type,
-            f"`{row.default}`",
-            row.allowed,
-            row.doc,
-            f"`{row.example}`",
+    for key, kind, default, allowed, doc, example in rows:
+        name = key.removeprefix(prefix)
+        lines.append(
+            f"| `{name}` | {kind} | `{default}` | {allowed} | {doc} | `{example}` |"
         )
-        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -220,7 +182,7 @@ def value_text(value: Any) -> str:
     return re.sub(r"^(\d+)e", r"\1.0e", str(value))
 
 
-def declaration(name: str, kind: type = Config) -> Key | None:
+def declaration(name: str) -> Key | None:
     """Return the declaration of a key; None for a section or an unknown key.
 
     Examples:
@@ -228,9 +190,5 @@ def declaration(name: str, kind: type = Config) -> Key | None:
       '0 to 1'
       >>> declaration("negatives") or declaration("negatives.hard.rate")
     """
-    head, _, rest = name.partition(".")
-    if inner := sections(kind).get(head):
-        found = (declaration(rest, part) for part in kinds(inner))
-        return next((made for made in found if made is not None), None)
-    fields = {item.name: item for item in dataclasses.fields(kind)}
-    return declared(fields[name]) if name in fields else None
+    fields = (item for key, item, *_ in walk() if key == name)
+    return next((made for item in fields if (made := declared(item))), None)

@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib import resources
 from importlib.resources.abc import Traversable
 from typing import Any, NamedTuple
@@ -28,19 +28,12 @@ _SENTENCE = re.compile(r".*?\.(?=\s|$)|.*")
 
 
 class Option(NamedTuple):
-    """One option of a group.
-
-    Attributes:
-      group: the group, such as ``negatives`` or ``hydra/sweeper``.
-      name: the option, such as ``half_hard`` or ``plain/easy``.
-      about: the first sentence of the comment that begins its file; "" without one.
-      values: {key: value} of its file, as nested dictionaries below the root.
-    """
+    """One option of a group, such as ``half_hard`` of ``negatives``."""
 
     group: str
     name: str
-    about: str
-    values: dict[str, Any]
+    about: str  # the first sentence of its comment or docstring
+    values: dict[str, Any]  # nested dictionaries below the root
 
     def value(self, key: str) -> Any:
         """Return the value of a dotted key; KeyError where the file does not set it.
@@ -57,17 +50,23 @@ class Option(NamedTuple):
         return place
 
 
-def _folder() -> Traversable:
-    return resources.files("twotower_jax.conf")
-
-
-def _files(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, Traversable]]:
-    """Yield (path without its ending, file) of the option files of a folder."""
-    for item in sorted(folder.iterdir(), key=lambda item: item.name):
-        if item.is_dir():
-            yield from _files(item, f"{prefix}{item.name}/")
-        elif item.name.endswith(".yaml"):
-            yield prefix + item.name.removesuffix(".yaml"), item
+@functools.cache
+def _option_files() -> dict[tuple[str, str], Traversable]:
+    """Return the file of every (group, name)."""
+    files = {}
+    folders: list[tuple[tuple[str, ...], Traversable]] = [
+        ((), resources.files("twotower_jax.conf"))
+    ]
+    while folders:
+        parts, folder = folders.pop()
+        depth = 2 if parts[:1] == ("hydra",) else 1
+        for item in folder.iterdir():
+            path = (*parts, item.name.removesuffix(".yaml"))
+            if item.is_dir():
+                folders.append((path, item))
+            elif item.name.endswith(".yaml") and parts:  # config.yaml is in no group
+                files["/".join(path[:depth]), "/".join(path[depth:])] = item
+    return dict(sorted(files.items()))
 
 
 def _read(group: str, name: str, file: Traversable) -> Option:
@@ -79,7 +78,9 @@ def _read(group: str, name: str, file: Traversable) -> Option:
                 values.setdefault(part, {}).setdefault(family.tag, choice)
     if not _GLOBAL.match(text):
         values = _below(group, values)
-    return Option(group, name, _about(text), values)
+    head = itertools.takewhile(lambda line: line.startswith("#"), text.splitlines())
+    lines = [match[1] for line in head if (match := _COMMENT.fullmatch(line))]
+    return Option(group, name, _sentence(" ".join(lines)), values)
 
 
 def _below(group: str, values: dict[str, Any]) -> dict[str, Any]:
@@ -89,24 +90,10 @@ def _below(group: str, values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _about(text: str) -> str:
-    """Return the first sentence of the comment that begins a file."""
-    head = itertools.takewhile(lambda line: line.startswith("#"), text.splitlines())
-    lines = [match[1] for line in head if (match := _COMMENT.fullmatch(line))]
-    sentence = _SENTENCE.match(" ".join(lines))
-    return sentence[0] if sentence else ""
-
-
-@functools.cache
-def _option_files() -> dict[tuple[str, str], Traversable]:
-    """Return the file of every (group, name)."""
-    found = {}
-    for path, file in _files(_folder()):
-        parts = path.split("/")
-        depth = 2 if parts[0] == "hydra" else 1
-        if len(parts) > depth:  # config.yaml is not in a group
-            found["/".join(parts[:depth]), "/".join(parts[depth:])] = file
-    return found
+def _sentence(text: str) -> str:
+    """Return the first sentence of a text."""
+    match = _SENTENCE.match(" ".join(text.split()))
+    return match[0] if match else ""
 
 
 def option_names(group: str) -> list[str]:
@@ -118,6 +105,13 @@ def option_names(group: str) -> list[str]:
     """
     files = [name for one, name in _option_files() if one == group]
     return [*files, *family_of_group(group)]
+
+
+def groups() -> list[str]:
+    """Return the names of all groups."""
+    return sorted(
+        {group for group, _ in _option_files()} | {f.group for f in FAMILIES.values()}
+    )
 
 
 def family_of_group(group: str) -> Mapping[str, type]:
@@ -137,25 +131,13 @@ def all_options() -> tuple[Option, ...]:
         Option(
             family.group,
             name,
-            _sentence(kind),
+            _sentence(kind.__doc__ or ""),
             _below(family.group, dataclasses.asdict(kind())),
         )
         for family in FAMILIES.values()
         for name, kind in family.items()
     ]
     return tuple(sorted([*files, *choices], key=lambda option: option[:2]))
-
-
-def _sentence(kind: type) -> str:
-    """Return the first sentence of a docstring."""
-    words = " ".join((kind.__doc__ or "").split())
-    match = _SENTENCE.match(words)
-    return match[0] if match else ""
-
-
-def start_values() -> dict[str, Any]:
-    """Return the values of ``conf/config.yaml``, with which every command starts."""
-    return yaml.safe_load((_folder() / "config.yaml").read_text(encoding="utf-8"))
 
 
 @functools.cache

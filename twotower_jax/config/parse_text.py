@@ -7,38 +7,28 @@ import yaml
 from yaml.composer import Composer
 
 LONGEST_YAML = 100_000  # characters; a config.yaml has about 10,000
-
-
 # The scanner of libyaml takes a fifth of the time. Values are composed in Python, where
 # those that are nested too deep raise RecursionError.
 _Loader: Any = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 
 
-class _Plain(Composer):
-    """Composes YAML and refuses aliases, by which a short text has a huge value."""
+class _PlainLoader(Composer, _Loader):
+    """Reads YAML, and refuses aliases, by which a short text has a huge value."""
+
+    def __init__(self, text: str):
+        _Loader.__init__(self, text)
+        Composer.__init__(self)
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """Return the next node."""
         if self.check_event(yaml.AliasEvent):  # type: ignore[attr-defined]
             raise yaml.YAMLError("an alias")
         return super().compose_node(parent, index)
-
-
-class _PlainLoader(_Plain, _Loader):
-    """Reads YAML without aliases."""
-
-    def __init__(self, text: str):
-        """Prepare to read a text."""
-        _Loader.__init__(self, text)
-        Composer.__init__(self)
 
 
 def parse_json(text: str) -> Any:
     """Return the value of a JSON text.
 
     Examples:
-      >>> parse_json('{"a": 1}')
-      {'a': 1}
       >>> parse_json("[" * 100_000)
       Traceback (most recent call last):
         ...
@@ -54,8 +44,6 @@ def parse_yaml(text: str) -> Any:
     """Return the value of a YAML text.
 
     Examples:
-      >>> parse_yaml("a: [1, 2]")
-      {'a': [1, 2]}
       >>> parse_yaml("a: &b [x]\\nc: [*b, *b]")
       Traceback (most recent call last):
         ...

@@ -9,7 +9,6 @@ Plain dataclasses, standard library only. Hydra uses them as the schema of the
 import os
 from dataclasses import dataclass, field, replace
 
-from twotower_jax.config.checks import inside
 from twotower_jax.config.data import DataConfig
 from twotower_jax.config.evaluation import EvaluationConfig
 from twotower_jax.config.negatives import NegativesConfig
@@ -27,7 +26,7 @@ from twotower_jax.model.towers import (
 from twotower_jax.negatives import EASY, HARD
 from twotower_jax.optimizers import OPTIMIZERS, Adam, Optimizer
 from twotower_jax.positives import POSITIVES, AllOnce, Positives
-from twotower_jax.registry import check_keys, key, section
+from twotower_jax.registry import check_inside, check_keys, key, section
 
 # The default of ``name``: Hydra resolves it, and so does ``Config``.
 SOURCE_NAME = "${data.source}"
@@ -111,7 +110,7 @@ class Config:
         if self.name == SOURCE_NAME:
             self.name = self.data.source  # checked with the names of sources
         else:
-            inside("name", self.name)
+            check_inside("name", self.name)
         self.towers = self.towers.of_its_kind()
         self._name_weight()
         if not self.loss.whole_catalogue:

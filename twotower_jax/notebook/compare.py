@@ -6,11 +6,12 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from twotower_jax.config.checks import whole_number
+from twotower_jax.config.convert import typed
 from twotower_jax.errors import InputError
 from twotower_jax.notebook.arms import Arm, Choice, check_once, choices, write_arms
 from twotower_jax.notebook.log import Log, read_log
 from twotower_jax.notebook.study import Study
+from twotower_jax.registry import Key
 from twotower_jax.sweeps.overrides import override
 
 # Keys that are arguments.
@@ -68,7 +69,7 @@ def compare(
             raise InputError(f"overrides has {key!r}; give {argument}= instead")
     made = choices(arms, searched=SEARCHPATH in keys)
     check_once(made, keys)
-    whole_number("seeds", seeds, 2)
+    Key("", low=2).check("seeds", typed("seeds", seeds, int))
     if log is not None and not isinstance(log, Log):
         log = read_log(log, output=output)
     given = _given(keys, tune)

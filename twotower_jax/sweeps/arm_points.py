@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import OmegaConf
 
 from twotower_jax.config import Config, fingerprint
 from twotower_jax.errors import InputError, closest
@@ -225,7 +224,7 @@ def check_axes(axes: AllAxes, arms: Iterable[Names]) -> None:
 
 def _axes(option: str, values: Any) -> Axes:
     """Return the axes that one option holds, {key: values as on the command line}."""
-    if not isinstance(values, Mapping) and not OmegaConf.is_dict(values):
+    if not isinstance(values, Mapping):
         raise InputError(
             f"{option}={values} holds no axes; write {option}={{loss.temperature:"
             "[0.05,0.1]}"
@@ -255,9 +254,9 @@ def check_axis(option: str, key: str) -> None:
 
 def _axis(option: str, key: str, values: Any) -> list[str]:
     """Return the distinct values of an axis, from `0.05,0.1` or a list."""
-    if OmegaConf.is_list(values):
+    if isinstance(values, list):
         values = ",".join("null" if word is None else str(word) for word in values)
-    if OmegaConf.is_dict(values):
+    if isinstance(values, Mapping):
         raise InputError(
             f"{option}.{key} holds keys; write each axis in one, such as "
             f"{key}.{next(iter(values), 'name')}: 0.05,0.1"

@@ -15,8 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from twotower_jax.config import Config
-from twotower_jax.config.checks import inside
 from twotower_jax.errors import InputError
+from twotower_jax.registry import check_inside
 from twotower_jax.sweeps.baseline_arms import (
     Words,
     composed,
@@ -119,7 +119,7 @@ def _check_name(config: DictConfig) -> None:
     """End the process where ``name`` leads out of ``output``."""
     try:
         if not OmegaConf.is_missing(config, "name"):
-            inside("name", str(config.name))
+            check_inside("name", str(config.name))
     except OmegaConfBaseException:
         pass  # the run names the word whose reference has no value
     except InputError as error:

@@ -9,7 +9,7 @@ import functools
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from hydra import compose, initialize_config_module
@@ -24,11 +24,12 @@ from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from twotower_jax.config import Config, to_dict
+from twotower_jax.config.convert import unknown_key
 from twotower_jax.config.root import FAMILIES
 from twotower_jax.errors import InputError
 from twotower_jax.registry import load_installed
 from twotower_jax.study.naming import name_arms
-from twotower_jax.sweeps.wrong_words import check_number, quote_places, unknown_key
+from twotower_jax.sweeps.wrong_words import check_number, quote_places
 
 CONF = "twotower_jax.conf"
 KEPT = 64  # compositions
@@ -166,31 +167,25 @@ def open_words(overrides: Sequence[str]) -> list[str]:
 
 def to_config(composed: DictConfig) -> Config:
     """Return the validated configuration of a composed one without ``hydra``."""
-    missing = sorted(OmegaConf.missing_keys(composed))
-    if missing:
+    if missing := sorted(OmegaConf.missing_keys(composed)):
         raise InputError(f"{missing[0]} has no value; set it: {missing[0]}=...")
-    if (added := _added(composed)) is not None:
-        raise unknown_key(added)
+    for key in _added(composed):
+        raise unknown_key(key)
     config = OmegaConf.to_object(composed)
     if not isinstance(config, Config):
         raise TypeError(f"the schema of the configuration is {type(config)}")
     return config
 
 
-def _added(composed: DictConfig, prefix: str = "") -> str | None:
-    """Return a key that ``+key=value`` has added and the schema lacks, or None."""
-    kind = OmegaConf.get_type(composed)
-    if not dataclasses.is_dataclass(kind):
-        return None
-    known = {item.name for item in dataclasses.fields(kind)}
-    for name in map(str, composed):
-        if name not in known:
-            return f"{prefix}{name}"
-        part = composed._get_node(name)
-        inner = isinstance(part, DictConfig) and _added(part, f"{prefix}{name}.")
-        if inner:
-            return inner
-    return None
+def _added(section: DictConfig, prefix: str = "") -> Iterator[str]:
+    """Yield the keys that ``+key=value`` has added and the schema lacks."""
+    kind = OmegaConf.get_type(section)
+    known = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
+    for name in map(str, section) if known else ():
+        if name not in {item.name for item in known}:
+            yield f"{prefix}{name}"
+        elif isinstance(part := section._get_node(name), DictConfig):
+            yield from _added(part, f"{prefix}{name}.")
 
 
 def compose_config(overrides: Sequence[str]) -> Config:

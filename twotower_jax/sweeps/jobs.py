@@ -29,7 +29,7 @@ from twotower_jax.errors import (
 from twotower_jax.run.folder import RunFolder, run_folder
 
 if TYPE_CHECKING:
-    from twotower_jax.sweeps.worker_process import WorkerPool
+    from twotower_jax.sweeps.processes import WorkerPool
 
 
 class Countdown:

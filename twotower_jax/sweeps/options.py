@@ -4,12 +4,11 @@ Hydra reads these keys before a run is composed, so they are not in the schema. 
 declared in the same way, and their defaults are those of ``conf/hydra``.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from twotower_jax.config.describe import KeyRow, describe_keys, key_row
-from twotower_jax.registry import Key, key
+from twotower_jax.errors import InputError
+from twotower_jax.registry import Key, check_keys, key
 from twotower_jax.study.description import Description
 
 OBJECTIVE = Key(
@@ -18,23 +17,23 @@ OBJECTIVE = Key(
 )
 
 
-@dataclass(frozen=True)
+@dataclass
 class Options:
     """The options of the sweeper (``conf/hydra/sweeper/select.yaml``)."""
 
-    params: dict[str, Any] = key(
+    params: dict = key(
         {},
         doc="{key: values} of the arms and seeds of the study, in a file of "
         "conf/experiment; on the command line these are words such as seed=0,1",
         example="-m experiment=select hydra.sweeper.params.seed=0",
     )
-    tune: dict[str, Any] = key(
+    tune: dict = key(
         {},
         doc="{key: values} of the axes that all trained arms try on validation",
         example="-m experiment=select "
         "hydra.sweeper.tune={optimizer.learning_rate:[0.003,0.01,0.03]}",
     )
-    arm_tune: dict[str, Any] = key(
+    arm_tune: dict = key(
         {
             "item_knn": {
                 "baseline.item_knn.neighbours": "20,50,100,200,500",
@@ -65,7 +64,7 @@ class Options:
         doc="seed of the draw of these points",
         example="-m experiment=select hydra.sweeper.trials_seed=1",
     )
-    tune_seeds: Sequence[int] | int = key(
+    tune_seeds: tuple[int, ...] | int = key(
         (100, 101, 102),
         doc="seeds of the runs on validation, which differ from those of the study; "
         "arms tuned with fewer than three have no verdict",
@@ -77,7 +76,7 @@ class Options:
         "`training.metric`",
         example="-m experiment=select hydra.sweeper.metric=ndcg@20",
     )
-    rungs: Sequence[int] = key(
+    rungs: tuple[int, ...] = key(
         (),
         low=1,
         doc="steps, ascending, at which the worse points of each arm are left; []: "
@@ -105,6 +104,15 @@ class Options:
         "hydra.sweeper.selection=outputs/select",
     )
 
+    def __post_init__(self) -> None:
+        """Check each value, and that rungs ascend."""
+        check_keys(self, "hydra.sweeper")
+        if list(self.rungs) != sorted(set(self.rungs)):
+            raise InputError(
+                f"hydra.sweeper.rungs={list(self.rungs)} do not ascend; give steps "
+                "such as [500,1500]"
+            )
+
 
 @dataclass(frozen=True)
 class FusedOptions:
@@ -128,6 +136,15 @@ class FusedOptions:
         "the data itself, in place of a thread; on an accelerator always a thread",
         example="-m experiment=quickstart hydra.launcher.processes=true",
     )
+
+    def __post_init__(self) -> None:
+        """Check each value, and that runs are not one program and processes too."""
+        check_keys(self, "hydra.launcher")
+        if self.processes and self.together:
+            raise InputError(
+                "hydra.launcher.together=true trains runs as one program, and "
+                "hydra.launcher.processes=true each in a process; leave one of them out"
+            )
 
 
 def option_rows() -> list[KeyRow]:

@@ -19,11 +19,11 @@ from hydra.plugins.launcher import Launcher
 from hydra.plugins.plugin import Plugin
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from twotower_jax.config import Config
-from twotower_jax.config.checks import true_or_false, whole_number
+from twotower_jax.config.convert import section_of
 from twotower_jax.errors import InputError
 from twotower_jax.sweeps.baseline_arms import as_job
 from twotower_jax.sweeps.compose import command_line, compose_job, job_config
@@ -54,20 +54,15 @@ class FusedLauncher(KeepsSetup, Launcher):
 
     __module__ = PLUGIN
 
-    def __init__(
-        self,
-        workers: int | None = None,
-        together: bool | None = None,
-        processes: bool = False,
-    ):
-        self._options = FusedOptions(workers, together, processes)
+    def __init__(self, **options: Any):
+        self._given = options
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
         """Run the jobs and return their values in order."""
         setup_globals()
-        _check(self._options)
+        options = section_of(FusedOptions, self._given, "hydra.launcher.")
         hydra = self.sweep_config.hydra
         configure_log(hydra.hydra_logging, hydra.verbose)
         Path(str(hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
@@ -78,8 +73,8 @@ class FusedLauncher(KeepsSetup, Launcher):
         configs = list(map(_valid, jobs))
         # Imported after the checks, for they import JAX.
         from twotower_jax.compiler import set_up
+        from twotower_jax.sweeps.processes import WorkerPool
         from twotower_jax.sweeps.runner import run_many
-        from twotower_jax.sweeps.worker_process import WorkerPool
 
         set_up()
         SWEEP.pool = SWEEP.pool or WorkerPool()
@@ -88,7 +83,7 @@ class FusedLauncher(KeepsSetup, Launcher):
             [config for config in configs if config is not None],
             console=console,
             command=command_line(),
-            options=self._options,
+            options=options,
             pool=SWEEP.pool,
         )
         returns = []
@@ -117,20 +112,6 @@ class FusedLauncher(KeepsSetup, Launcher):
         )
 
 
-def _check(options: FusedOptions) -> None:
-    """Refuse values of another type, and processes beside one program."""
-    if options.workers is not None:
-        whole_number("hydra.launcher.workers", options.workers, 1)
-    if options.together is not None:
-        true_or_false("hydra.launcher.together", options.together)
-    true_or_false("hydra.launcher.processes", options.processes)
-    if options.processes and options.together:
-        raise InputError(
-            "hydra.launcher.together=true trains runs as one program, and "
-            "hydra.launcher.processes=true each in a process; leave one of them out"
-        )
-
-
 def _valid(job: DictConfig) -> Config | None:
     """Return the job's configuration, None where its own task reports the error."""
     try:
@@ -144,16 +125,8 @@ class SelectSweeper(KeepsSetup, Sweeper):
 
     __module__ = PLUGIN
 
-    def __init__(
-        self,
-        params: dict[str, Any] | None,
-        tune: dict[str, Any] | None,
-        arm_tune: dict[str, Any] | None,
-        **options: Any,
-    ):
-        self._options = Options(
-            dict(params or {}), dict(tune or {}), dict(arm_tune or {}), **options
-        )
+    def __init__(self, **options: Any):
+        self._given = options
 
     def setup(self, **parts: Any) -> None:
         """Keep the objects of Hydra, and make the launcher of the sweep."""
@@ -165,9 +138,11 @@ class SelectSweeper(KeepsSetup, Sweeper):
         # Imported on use: a single run, or a misspelt key, needs none of it.
         from twotower_jax.sweeps.select import Selecting
 
-        selecting = Selecting(
-            self.context, self.sweep_config, self._launcher, self._options
-        )
+        given: Any = OmegaConf.to_container(OmegaConf.create(self._given), resolve=True)
+        if isinstance(given.get("tune_seeds"), int):  # one seed
+            given["tune_seeds"] = [given["tune_seeds"]]
+        options = section_of(Options, given, "hydra.sweeper.")
+        selecting = Selecting(self.context, self.sweep_config, self._launcher, options)
         selecting.run(arguments)
 
 

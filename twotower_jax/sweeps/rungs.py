@@ -12,7 +12,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from twotower_jax.config.checks import whole_number
 from twotower_jax.errors import InputError
 from twotower_jax.model.towers import BASELINES
 from twotower_jax.study.selection import Trial
@@ -40,26 +39,6 @@ class Validation(NamedTuple):
     # The least number of runs that begin at a time, where the time is limited; arms
     # that are fitted at once begin one by one.
     together: int = 1
-
-
-def check_rungs(options: Options) -> None:
-    """Refuse rungs that do not ascend, eta below 2, no trials and no minutes."""
-    if options.trials is not None:
-        whole_number("hydra.sweeper.trials", options.trials, 1)
-    rungs = list(options.rungs)
-    for rung in rungs:
-        whole_number("hydra.sweeper.rungs", rung, 1)
-    if rungs != sorted(set(rungs)):
-        raise InputError(
-            f"hydra.sweeper.rungs={rungs} do not ascend; give steps such as [500,1500]"
-        )
-    whole_number("hydra.sweeper.eta", options.eta, 2)
-    minutes = options.minutes
-    if minutes is not None and not 0 < minutes < math.inf:
-        raise InputError(
-            f"hydra.sweeper.minutes={minutes} is not above 0; give minutes such as 30, "
-            "or null for no limit"
-        )
 
 
 def check_reached(rungs: Sequence[int], grids: Iterable[ArmGrid]) -> None:

@@ -6,7 +6,7 @@ runs share the compiled programs (numbers are arguments) and the data. Each run 
 bits of a run alone, for it is the same program.
 
 With `hydra.launcher.processes=true` a thread hands its runs to a process of its own
-(`worker_process`), which shares neither interpreter nor data.
+(`processes`), which shares neither interpreter nor data.
 
 On an accelerator the runs that differ in numbers train as one program over all of them
 (`training/together.py`), each still in a thread of its own.
@@ -39,7 +39,7 @@ from twotower_jax.run.loader import (
 from twotower_jax.run.problem import make_problem
 from twotower_jax.run.schedule import finds_length
 from twotower_jax.sweeps.options import FusedOptions
-from twotower_jax.sweeps.worker_process import WorkerPool, own_cores
+from twotower_jax.sweeps.processes import WorkerPool, own_cores
 from twotower_jax.training.progress import SweepProgress, make_console
 from twotower_jax.training.signals import Stopped, StopRequest
 from twotower_jax.training.together import Together

@@ -48,7 +48,7 @@ from twotower_jax.sweeps.callback import print_warning
 from twotower_jax.sweeps.compose import FilesOnce, compose_job, job_config
 from twotower_jax.sweeps.jobs import SWEEP, Countdown
 from twotower_jax.sweeps.options import Options
-from twotower_jax.sweeps.rungs import Validation, check_reached, check_rungs, race
+from twotower_jax.sweeps.rungs import Validation, check_reached, race
 from twotower_jax.sweeps.wrong_words import parse_sweep
 from twotower_jax.training.progress import make_console
 
@@ -81,14 +81,10 @@ class Selecting:
         self._context, self._config = context, config
         self._files = FilesOnce(lambda *words: compose_job(context, config, words))
         self._launcher, self._options, self._launched = launcher, options, 0
-        # tune_seeds=100 is one seed as well as tune_seeds=[100].
-        seeds = options.tune_seeds
-        listed = [seeds] if isinstance(seeds, int | str) else seeds
-        self._tune_seeds = tuple(map(arm_points.read_seed, map(str, listed)))
+        self._tune_seeds = tuple(options.tune_seeds or ())  # type: ignore[arg-type]
 
     def run(self, arguments: list[str]) -> None:
         """Tune and choose, or take the choices of an earlier selection; then test."""
-        check_rungs(self._options)
         columns, seeds = self._columns(arguments)
         arms = [self._arm(words) for words in itertools.product(*columns)]
         arms += self._baselines(arms)

@@ -1,14 +1,13 @@
-"""Errors of Hydra and OmegaConf as wrong input: the word, the reason and the remedy."""
+"""Words of Hydra's command line: how they are read, and why one is wrong."""
 
 import errno
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
-from importlib.resources import files
-from importlib.resources.abc import Traversable
-from typing import Any, cast
+from pathlib import PurePath
+from typing import Any
 
 import yaml
 from hydra.core.global_hydra import GlobalHydra
@@ -21,18 +20,58 @@ from hydra.errors import (
 )
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
-from twotower_jax.config import known_keys
-from twotower_jax.config.convert import choices_with, family_of
+from twotower_jax.config.convert import known_keys, unknown_key
 from twotower_jax.config.data import PATHS
 from twotower_jax.config.options import option_names
-from twotower_jax.config.root import FAMILIES
 from twotower_jax.errors import InputError, closest
-from twotower_jax.registry import Choices
+from twotower_jax.sweeps.options import option_rows
 from twotower_jax.sweeps.overrides import command_text, override
 
 # Keys of files and folders, whose values need no quotes of Hydra's.
 PLACES = ("output=", *(f"data.{name}=" for name in PATHS))
-LISTS = "(twotower train --help lists keys and groups)"
+# Hydra composes every run before the first, which takes milliseconds and memory each.
+MOST = 100_000
+HELP = "twotower train --help lists keys and groups"
+COMPLETION = (
+    "it takes one of install=SHELL, uninstall=SHELL and query=SHELL, SHELL being "
+    "bash, fish or zsh, such as -sc install=bash"
+)
+PLUGIN = r"\+{0,2}hydra[./](launcher|sweeper)(\._target_)?="
+NAME_PLUGIN = (
+    "leave it out, or name a launcher or sweeper by its file, such as "
+    "hydra/launcher=fused or hydra/sweeper=select"
+)
+# A part of an error of Hydra, the words that it is about, and the remedy.
+REMEDIES = (
+    ("Only one of", "-m$|--multirun", "leave out -m to see the configuration of a run"),
+    ("--resolve flag", "--resolve", "add --cfg job, or leave it out to train"),
+    ("Expecting one subcommand", "-sc|--shell", COMPLETION),
+    ("No completion plugin", "-sc|--shell", COMPLETION),
+    (
+        "Unexpected type for root",
+        r"hydra\.",
+        "a sweep takes its values as words, such as -m seed=0,1,2",
+    ),
+    (
+        "Unexpected type annotation",
+        r".*(range|choice)\(.*\),|.*,.*\(",
+        "a range or a choice among other values; give each value, such as seed=0,1,2",
+    ),
+    (
+        "Config group override",
+        r".*=(.*,)?(null|~|[-+.\d]*)(,.*)?$",
+        "write GROUP=NAME with the name of a choice, not a number or null, or leave "
+        "the word out: twotower train --help lists groups",
+    ),
+    ("plugin", PLUGIN, NAME_PLUGIN),
+    ("is not configured", PLUGIN, NAME_PLUGIN),
+    (
+        "composing config",
+        "",
+        "correct that file (its keys, and a first line such as # @package _global_), "
+        "or the word that names it",
+    ),
+)
 
 
 @contextmanager
@@ -40,19 +79,126 @@ def explained(words: Sequence[str]) -> Iterator[None]:
     """Raise what Hydra and OmegaConf raise as wrong input."""
     try:
         yield
+    except InputError:
+        raise
     except (HydraException, OmegaConfBaseException) as error:
-        raise explain(error, words) from None
+        raise InputError(explain(error, words)) from None
     except yaml.YAMLError as error:
         reason = " ".join(str(error).split())
         raise InputError(f"a file of the configuration is broken: {reason}") from None
-    except OSError as error:
-        if (long := long_word(error, words)) is not None:
-            raise long from None
-        raise
-    except (AssertionError, ImportError, RuntimeError, ValueError) as error:
-        if message := refused(error, words):
+    except (AssertionError, ImportError, OSError, RuntimeError, ValueError) as error:
+        if message := _of_python(error, words):
             raise InputError(message) from None
         raise
+
+
+def explain(error: Exception, words: Sequence[str]) -> str:
+    """Return the word that an error of Hydra is about, its reason, and the remedy."""
+    if isinstance(error, MissingConfigException):
+        return _missing_choice(error)
+    first, *rest = str(error).splitlines() or [type(error).__name__]
+    if isinstance(error, OverrideParseException):
+        word = error.override
+        remedy = _in_quotes(word) if "=" in word else f"write key=value ({HELP})"
+        reason = rest[0] if rest and first.startswith("Error parsing") else first
+        return f"{word} cannot be read: {reason}; {remedy}"
+    if first.startswith("Ambiguous value"):
+        word = first.split("'", 1)[1].rstrip("'")
+        return f"{word} has several values: -m runs each of them; {_in_quotes(word)}"
+    causes: list[BaseException] = [error]
+    while causes[-1].__cause__ is not None:
+        causes.append(causes[-1].__cause__)
+    key = next((k for e in causes if (k := getattr(e, "full_key", None))), "")
+    key = key.partition("[")[0]
+    reason = str(causes[-1]).partition("\n")[0]
+    if first.endswith("raised while composing config:"):
+        reason = " ".join([first, *rest[:1]])
+    elif isinstance(error, InterpolationResolutionError):
+        plain = [re.sub(r"\\(?=[{}:])", "", word) for word in words]
+        own = [word for word in plain if "${" in word]
+        about = [word for word in own if word.startswith(f"{key}=")] or own or [key]
+        return (
+            f"{' '.join(about)} has no value: {reason}; write the value itself, or a "
+            "reference to a key or a variable that has one"
+        )
+    elif key and " not in " in reason.replace(" is not in ", " not in "):
+        return str(unknown_key(key, [row.key for row in option_rows()]))
+    about = [word for word in words if _is_about(word, key, reason)]
+    remedy = _remedy(reason) or (
+        f"twotower train --help {key} explains it" if key in known_keys() else HELP
+    )
+    return f"{' '.join(about) or key or first}: {reason}; {remedy}"
+
+
+def _key(word: str) -> str:
+    """Return the key, or the group, of an override."""
+    return word.partition("=")[0].lstrip("+~").partition("@")[0]
+
+
+def _is_about(word: str, key: str, reason: str) -> bool:
+    """Return whether an override sets a key, or chooses a file that a reason names."""
+    name, value = _key(word), word.partition("=")[2]
+    if pattern := next((p for part, p, _ in REMEDIES if p and part in reason), ""):
+        return bool(re.match(pattern, word))
+    files = (f"'{name}/{choice}'" for choice in value.split(","))
+    return name == key or any(file in reason for file in files)
+
+
+def _remedy(reason: str) -> str:
+    return next((remedy for part, _, remedy in REMEDIES if part in reason), "")
+
+
+def _of_python(error: Exception, words: Sequence[str]) -> str:
+    """Return the message for an error of Python that Hydra raises about words."""
+    reason = " ".join(str(error).split())
+    if isinstance(error, OSError):
+        name = PurePath(str(error.filename)).name.removesuffix(".yaml")
+        about = [word for word in words if name in word]
+        if error.errno != errno.ENAMETOOLONG or not about:
+            return ""
+        return f"unknown: {about[0]} ({error.strerror}); {HELP}"
+    if "Config group override" in reason:
+        keys = known_keys()
+        words = [w for w in words if option_names(_key(w)) or _key(w) not in keys]
+    if not reason and isinstance(error, AssertionError):
+        reason = "no plugin"
+    about = [word for word in words if _is_about(word, "", reason)]
+    if "Config group override" in reason:  # of a file that a word names
+        about = about or words
+    remedy = _remedy(reason)
+    # An error of a run, such as one of JAX about a plugin of its own, is not of words.
+    return f"{' '.join(about)}: {reason}; {remedy}" if about and remedy else ""
+
+
+def _missing_choice(error: MissingConfigException) -> str:
+    """Return the message for a choice of a group that has no file."""
+    text = " ".join(str(error).split("Config search path")[0].split())
+    text = text.removeprefix("In 'config': ")
+    if "hydra/launcher/" in text or "hydra/sweeper/" in text:
+        return f"{text}; others: pip install -c constraints.txt -e '.[sweep]'"
+    missing = error.missing_cfg_file or ""
+    group, _, name = missing.partition("/")
+    if inner := option_names(f"{group}/{name.partition('/')[0]}"):
+        name, known = name.partition("/")[2], inner
+    else:
+        known = [*(error.options or ()), *option_names(group)]
+    ending = [choice for choice in known if choice.endswith(f"/{name}")]
+    near = f"did you mean {ending[0]}?" if ending else closest(name, known)
+    return f"{text}; {near or f'twotower train --help {group} lists them'}"
+
+
+def _in_quotes(word: str) -> str:
+    """Return the remedy for a value that Hydra reads as more than a text."""
+    key, _, value = word.partition("=")
+    inner = value.replace("'", r"\'")
+    quoted = command_text([f"{key}='{inner}'"])
+    return (
+        "a value with commas, brackets, quotes, ~, or letters other than a to z takes "
+        f"quotes of its own: {quoted}"
+    )
+
+
+# --- words as Hydra reads them ------------------------------------------------------
 
 
 def quote_places(words: Sequence[str]) -> list[str]:
@@ -75,7 +221,7 @@ def _quoted(word: str) -> str:
 
 
 def parse_sweep(words: Sequence[str]) -> list[Override]:
-    """Return the parsed words of a sweep."""
+    """Return the parsed words of a sweep, of which each lists a value."""
     # glob(*) lists the files of a group, which the loader knows.
     loader: Any = GlobalHydra.instance().config_loader()
     parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(words))
@@ -89,276 +235,22 @@ def parse_sweep(words: Sequence[str]) -> list[Override]:
     return parsed
 
 
-def explain(error: Exception, words: Sequence[str]) -> InputError:
-    """A composition error of Hydra as wrong input, with the nearest known key."""
-    if isinstance(error, MissingConfigException):
-        return InputError(missing_choice(error))
-    if isinstance(error, OverrideParseException):
-        return InputError(_unreadable(error.override))
-    key = getattr(error, "full_key", None)
-    text, *rest = str(error).splitlines()
-    if text.endswith("raised while composing config:") and rest:
-        return InputError(_bad_file(text, rest[0], words))
-    if isinstance(error, InterpolationResolutionError) and (named := _refer(words)):
-        own = [word for word in named if word.startswith(f"{key}=")]
-        cause = text.split('interpolation: "')[-1].rstrip('"')
-        return InputError(
-            f"{' '.join(own or named)} has no value: {cause}; write the value itself, "
-            "or a reference to a key or a variable that has one"
-        )
-    if text.startswith("Ambiguous value"):
-        word = text.split("'", 1)[1].rstrip("'")
-        return InputError(
-            f"{word} has several values: -m runs each of them; a value with a comma "
-            f"takes quotes of its own: {_in_quotes(word)}"
-        )
-    if key == "tags":  # of a list of values within another
-        return InputError(_lists_within(words))
-    cause = error.__cause__
-    while cause is not None:
-        key = key or getattr(cause, "full_key", None)
-        text = f"{text}: {str(cause).splitlines()[0]}"
-        cause = cause.__cause__
-    key = key and key.split("[")[0]
-    if key and key not in known_keys() and not key.startswith("hydra."):
-        return unknown_key(key)
-    if key and " not in '" in text and (choices := choices_with(key)):
-        family = cast(Choices[Any], family_of(key))
-        return InputError(
-            f"{key} is a key of {family.group}={', '.join(choices)} and not of the "
-            f"choice that is made; set one of them, or leave {key} out"
-        )
-    below = [name for name in known_keys() if name.startswith(f"{key}.")]
-    if below and "is not a subclass of" in text:
-        return InputError(f"{key} has keys of its own; set one, such as {below[0]}=")
-    if key:
-        text = f"{key}: {text}"
-    return InputError(f"{text} {LISTS}")
-
-
-def _lists_within(words: Sequence[str]) -> str:
-    """Return the message for words with a range or a choice among their values."""
-    named = [word for word in words if re.search(r"(range|choice)\(.*\),|,.*\(", word)]
-    return (
-        f"{' '.join(named or words)} lists a range or a choice among other values; "
-        "give each value, such as seed=0,1,2"
-    )
-
-
-def _bad_file(text: str, cause: str, words: Sequence[str]) -> str:
-    """Return the message for a file of the configuration that does not compose."""
-    name = text.split("'")[1] if "'" in text else ""
-    named = [word for word in words if _chooses(word, name)]
-    where = f"{' '.join(named)}: " if named else ""
-    if match := re.match(r"Key '(\w+)' not in '", cause):
-        for section, family in FAMILIES.items():
-            if having := choices_with(f"{section}.{match[1]}"):
-                cause += (
-                    f" ({section}.{match[1]} is a key of {family.group}="
-                    f"{', '.join(having)}: choose it by override /{family.group} in "
-                    "the defaults of the file)"
-                )
-    return (
-        f"{where}{text} {cause}; correct that file (its keys, and a first line such "
-        "as # @package _global_), or the word that names it"
-    )
-
-
-def _chooses(word: str, file: str) -> bool:
-    """Return whether a word chooses a file of a group, such as arms/uniform."""
-    key, _, value = word.partition("=")
-    group = key.lstrip("+~").partition("@")[0]
-    return any(f"{group}/{name}" == file for name in value.split(","))
-
-
-def _refer(words: Sequence[str]) -> list[str]:
-    """Return the words with a reference such as ${seed}, which a sweep has escaped."""
-    plain = (re.sub(r"\\(?=[{}:])", "", word) for word in words)
-    return [word for word in plain if "${" in word]
-
-
-def unknown_key(key: str) -> InputError:
-    """Return the error for a key that the configuration lacks."""
-    near = closest(key, known_keys()) or "twotower train --help lists all keys"
-    return InputError(f"unknown key {key}; {near}")
-
-
-def _in_quotes(word: str) -> str:
-    """Return an override for a shell, its value in quotes for Hydra."""
-    key, equals, value = word.partition("=")
-    inner = value.replace("'", r"\'")
-    return command_text([f"{key}{equals}'{inner}'"])
-
-
-def _unreadable(word: str) -> str:
-    """Return the message for a word that Hydra cannot parse as key=value."""
-    if "=" not in word:
-        return f"{word} sets no key; write key=value {LISTS}"
-    return (
-        f"{word} cannot be read: a value with brackets, quotes, ~, or letters other "
-        f"than a to z takes quotes of its own: {_in_quotes(word)}"
-    )
-
-
-# --- choices without a file, and errors of Python that name no word -----------------
-
-COMPLETION = (
-    "-sc (--shell-completion) takes one of install=SHELL, uninstall=SHELL and "
-    "query=SHELL, SHELL being bash, fish or zsh, such as -sc install=bash"
-)
-# A part of the text of an error, and the message for it.
-MESSAGES = {
-    "Only one of": (
-        "-m trains, and --cfg and --info only print; leave out -m to see the "
-        "configuration of one run"
-    ),
-    "--resolve flag": (
-        "--resolve prints the values of a configuration; add --cfg job, or leave it "
-        "out to train"
-    ),
-    "Expecting one subcommand": COMPLETION,
-    "No completion plugin": COMPLETION,
-}
-PLUGIN = re.compile(r"\+{0,2}hydra[./](launcher|sweeper)(\._target_)?=")
-LONG = 200  # characters; a name of a file has at most 255 bytes
-
-
-def refused(error: Exception, words: Sequence[str]) -> str:
-    """Return the message for an error that Hydra raises about words.
-
-    Examples:
-      >>> refused(ValueError("Config group override must be"), ["=1"])
-      '=1 has no key before its =; write key=value'
-    """
-    text = str(error)
-    for part, message in MESSAGES.items():
-        if part in text:
-            return message
-    if "Config group override" in text:
-        return _no_group(words)
-    if "Unexpected type for root" in text:
-        named = " ".join(word for word in words if word.startswith("hydra."))
-        return (
-            f"{named}: adds to a section that is empty; a sweep takes its values as "
-            "words, such as -m seed=0,1,2"
-        )
-    plugins = [word for word in words if PLUGIN.match(word)]
-    about = "plugin" in text or "is not configured" in text or not text
-    if not (plugins and about):
-        return ""
-    return (
-        f"{' '.join(plugins)} names no launcher or sweeper of Hydra; leave it out, or "
-        "name one by its file, such as hydra/launcher=fused or hydra/sweeper=select"
-    )
-
-
-def _no_group(words: Sequence[str]) -> str:
-    """Return the message for a word that gives a group no name of a file."""
-    for word in words:
-        key, equals, _ = word.partition("=")
-        if equals and not key.lstrip("+~").partition("@")[0]:
-            return f"{word} has no key before its =; write key=value"
-    named = [word for word in words if re.search(r"=(null|~|[-+.\d]+)$", word)]
-    return (
-        f"{' '.join(named or words)}: a group of the configuration takes the name of a "
-        "file, not a number or null; leave the word out, or name one (twotower train "
-        "--help lists them)"
-    )
-
-
-def long_word(error: OSError, words: Sequence[str]) -> InputError | None:
-    """Return why a word is unknown that is too long to be the name of a file."""
-    if error.errno != errno.ENAMETOOLONG:
-        return None
-    for word in words:
-        key, _, value = word.partition("=")
-        key = key.lstrip("+~").partition("@")[0]
-        if len(key) > LONG and key in str(error.filename):
-            return InputError(
-                f"unknown key {key}; twotower train --help lists keys and groups"
-            )
-        for name in value.split(","):
-            if len(name) > LONG and name in str(error.filename) and option_names(key):
-                return InputError(
-                    f"{key}={name} is unknown; twotower train --help {key} lists the "
-                    "choices"
-                )
-    return None
-
-
-def missing_choice(error: MissingConfigException) -> str:
-    """Return the message for a choice of a group that has no file."""
-    missing = error.missing_cfg_file or ""
-    groups = [family.group for family in FAMILIES.values() if "." in family.section]
-    group = next((g for g in groups if missing.startswith(f"{g}/")), "")
-    text = str(error).split("Config search path")[0]
-    # A group within a group is chosen by a file of the outer one.
-    text = re.sub("In '[^']*': " if group else "In 'config': ", "", text)
-    text = " ".join(text.split())
-    if "hydra/launcher/" in text or "hydra/sweeper/" in text:
-        return f"{text}; others: pip install -c constraints.txt -e '.[sweep]'"
-    if not text.startswith("Could not find"):
-        return text  # a file that another one names
-    group = group or missing.partition("/")[0]
-    name = missing.removeprefix(f"{group}/")
-    known = list(dict.fromkeys([*filter(None, error.options or ()), *_choices(group)]))
-    folder = name.rpartition("/")[0]
-    beside = [
-        choice for choice in known if folder and choice.rpartition("/")[0] == folder
-    ]
-    if beside:
-        start = text.split(" Available options")[0]
-        text = f"{start} Available options in '{group}/{folder}': {' '.join(beside)}"
-    inner = [choice for choice in known if choice.rpartition("/")[2] == name]
-    near = f"did you mean {' or '.join(inner)}?" if inner else closest(name, known)
-    return f"{text}; {near}" if near else text
-
-
-def _choices(group: str) -> Iterable[str]:
-    """Yield the choices of a group of this package, those of its folders too."""
-    root = files("twotower_jax.conf")
-    for part in group.split("/"):
-        root = root.joinpath(part)
-    if group and root.is_dir():
-        yield from _names(root, "")
-
-
-def _names(folder: Traversable, prefix: str) -> Iterable[str]:
-    """Yield the names of the files below a folder, without .yaml."""
-    for path in sorted(folder.iterdir(), key=lambda entry: entry.name):
-        if path.is_dir():
-            yield from _names(path, f"{prefix}{path.name}/")
-        elif path.name.endswith(".yaml"):
-            yield prefix + path.name.removesuffix(".yaml")
-
-
-# --- the number of runs, before words are expanded ------------------------------------
-
-# Hydra composes every run before the first, which takes milliseconds and memory each.
-MOST = 100_000
-
-
 def check_number(parsed: Sequence[Override]) -> None:
-    """Refuse a sweep of more than `MOST` runs."""
+    """Refuse a sweep of more than `MOST` runs, before its words are expanded."""
     numbers = {word.get_key_element(): (word, values_listed(word)) for word in parsed}
     runs = math.prod(number for _, number in numbers.values())
     if runs <= MOST:
         return
     several = [
-        f"{word.input_line} lists {_count(number)} values"
+        f"{word.input_line} lists {number:,} values"
         for word, number in numbers.values()
         if number > 1
     ]
-    total = f", {_count(runs)} runs together" if len(several) > 1 else ""
+    total = f", {runs:,} runs together" if len(several) > 1 else ""
     raise InputError(
         f"{' and '.join(several)}{total}; a sweep has at most {MOST:,} runs: give "
         "fewer values"
     )
-
-
-def _count(number: float) -> str:
-    """Return a number of values in words of a message."""
-    return "endlessly many" if math.isinf(number) else f"{number:,}"
 
 
 def values_listed(word: Override) -> float:
@@ -368,7 +260,7 @@ def values_listed(word: Override) -> float:
       >>> from hydra.core.override_parser.overrides_parser import OverridesParser
       >>> words = ["seed=3", "seed=1,2", "seed=range(0,10,3)", "seed=range(0,1,0)"]
       >>> parsed = OverridesParser.create().parse_overrides(words)
-      >>> [values_listed(one) for one in parsed]
+      >>> [values_listed(word) for word in parsed]
       [1, 2, 4, inf]
     """
     if not (word.is_sweep_override() and word.is_discrete_sweep()):

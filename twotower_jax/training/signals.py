@@ -26,6 +26,9 @@ class Stopped(SystemExit):
             "the same command goes on from there"
         )
 
+    def __reduce__(self) -> tuple[type["Stopped"], tuple[int, int]]:
+        return Stopped, (self.number, self.step)
+
 
 class Interrupts:
     """Notes Ctrl-C of a command, for an exception of it can be lost.

@@ -29,10 +29,16 @@ EASY = ["alpha", "num", "sampler", "smoothing"]
         ("twotower audit loss=b", ["loss=bce"]),
         ("twotower advise data=t", ["data=table"]),
         ("twotower advise adv", ["advise."]),
-        ("twotower train neg", ["negatives.", "negatives="]),
-        ("twotower train experiment=quickstart neg", ["negatives.", "negatives="]),
+        ("twotower train neg", ["negatives.", "negatives/", "negatives="]),
+        (
+            "twotower train experiment=quickstart neg",
+            ["negatives.", "negatives/", "negatives="],
+        ),
         ("twotower train experiment=lecture/la", ["experiment=lecture/ladder"]),
-        ("twotower train experiment=wrong neg", ["negatives.", "negatives="]),
+        (
+            "twotower train experiment=wrong neg",
+            ["negatives.", "negatives/", "negatives="],
+        ),
         ("twotower train ar", ["arm=", "arms="]),
         ("twotower train -m arms=uniform,mixed_", ["arms=uniform,mixed_slots"]),
         ("twotower train towers.hid", ["towers.hidden="]),
@@ -72,6 +78,14 @@ def test_the_word_at_the_cursor_is_completed(monkeypatch, capsys):
     assert capsys.readouterr().out.split() == ["loss=bce"]
 
 
+def test_files_are_completed(tmp_path, monkeypatch, capsys):
+    (tmp_path / "clicks.csv").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COMP_LINE", "twotower train data=table data.path=./cl")
+    assert tiny.command("-sc", "query=bash") == 0
+    assert capsys.readouterr().out == "data.path=./clicks.csv\n"
+
+
 BASH = """
 eval "$(twotower train -sc install=bash)"
 complete_line() {
@@ -99,7 +113,7 @@ def test_bash_completes(tmp_path):
         timeout=300,
     )
     assert done.stdout.splitlines() == [
-        "negatives. negatives=",
+        "negatives. negatives/ negatives=",
         "arms=plain/easy",
         "negatives.mask=user_positives",
     ], done.stderr

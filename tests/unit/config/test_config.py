@@ -130,7 +130,7 @@ def test_a_value_of_another_type_is_refused(key, value, expected):
         ),
         (
             {"data": {"item_features": {}, "candidate_features": {1: "multi"}}},
-            "a key of data='item_features' is unknown",
+            "unknown key data.item_features",
         ),
         (
             {"data": {"candidate_features": {1: "multi"}}},

@@ -10,7 +10,7 @@ from twotower_jax.sweeps import rungs
 from twotower_jax.sweeps.arm_points import Arm, ArmGrid, Names
 from twotower_jax.sweeps.options import Options
 
-OPTIONS = Options({}, {}, {}, None, 0, [100], None, [10, 30], 3, None, None)
+OPTIONS = Options(rungs=(10, 30))
 TEMPERATURES = [round(0.01 * place, 2) for place in range(1, 10)]
 
 
@@ -140,12 +140,12 @@ def test_a_limit_of_time_gives_every_arm_as_many_points(monkeypatch, minutes):
         ({"rungs": [10, 10]}, "do not ascend"),
         ({"rungs": [0]}, "hydra.sweeper.rungs=0"),
         ({"eta": 1}, "hydra.sweeper.eta=1"),
-        ({"minutes": 0}, "hydra.sweeper.minutes=0 is not above 0"),
+        ({"minutes": 0}, "hydra.sweeper.minutes=0 is out of range"),
     ],
 )
 def test_wrong_options_are_refused(options, said):
     with pytest.raises(InputError) as error:
-        rungs.check_rungs(replace(OPTIONS, **options))
+        replace(OPTIONS, **options)
     assert said in str(error.value)
 
 

@@ -1,6 +1,8 @@
 """Processes of a sweep: their cores, and the errors that they send."""
 
+import json
 import os
+import pickle
 import signal
 
 import pytest
@@ -11,11 +13,7 @@ from twotower_jax.errors import BusyError, DataError, InputError, NonFiniteLossE
 from twotower_jax.run.execute import Sharing
 from twotower_jax.run.folder import run_folder
 from twotower_jax.sweeps.jobs import FailedJobError
-from twotower_jax.sweeps.worker_process import (
-    WorkerPool,
-    error_message,
-    error_of,
-)
+from twotower_jax.sweeps.processes import WorkerPool, sendable
 from twotower_jax.training.signals import Stopped
 
 
@@ -47,6 +45,10 @@ def test_the_processes_are_kept_for_the_next_part_of_a_sweep_of_as_many_runs(poo
     assert not set(pool.of_size(3)) & set(first)
 
 
+def arrived(error):
+    return pickle.loads(pickle.dumps(sendable(error)))
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -55,18 +57,19 @@ def test_the_processes_are_kept_for_the_next_part_of_a_sweep_of_as_many_runs(poo
     ],
 )
 def test_an_error_arrives_as_it_was(error):
-    arrived = error_of(*error_message(error))
-    assert type(arrived) is type(error) and str(arrived) == str(error)
+    assert type(arrived(error)) is type(error) and str(arrived(error)) == str(error)
 
 
-def test_other_errors_arrive_with_their_message():
-    arrived = error_of(*error_message(Stopped(signal.SIGTERM, 7)))
-    assert isinstance(arrived, Stopped) and arrived.code == 128 + signal.SIGTERM
-    assert arrived.reason.startswith("stopped by SIGTERM at step 7")
-    full = error_of(*error_message(OSError(28, "No space left on device", "outputs/a")))
+def test_other_errors_arrive_with_their_message(capsys):
+    stop = arrived(Stopped(signal.SIGTERM, 7))
+    assert isinstance(stop, Stopped) and stop.code == 128 + signal.SIGTERM
+    assert stop.reason.startswith("stopped by SIGTERM at step 7")
+    full = arrived(OSError(28, "No space left on device", "outputs/a"))
     assert str(full).startswith("outputs/a: No space left on device; make sure")
-    unknown = error_of(*error_message(ZeroDivisionError("division by zero")))
+    assert not capsys.readouterr().err
+    unknown = arrived(ZeroDivisionError("division by zero"))
     assert isinstance(unknown, FailedJobError) and str(unknown) == "division by zero"
+    assert "ZeroDivisionError" in capsys.readouterr().err
 
 
 class BrokenLine:
@@ -93,4 +96,5 @@ def test_messages_of_a_run_that_was_given_up_are_not_those_of_the_next(pool, tmp
         process.run(one, shared=Sharing(progress=BrokenLine()), **options)
     result = process.run(other, shared=Sharing(), **options)
     assert result["seed"] == 2 and result["steps"] == 40
-    assert tiny.read_json(run_folder(other) / "result.json") == result
+    written = tiny.read_json(run_folder(other) / "result.json")
+    assert written == json.loads(json.dumps(result))
