@@ -385,7 +385,7 @@ def baseline(tmp_path_factory):
     ("name", "text", "part"),
     [
         ("config.yaml", "seed: [", "config.yaml"),
-        ("config.yaml", "sed: 0", "'sed'"),
+        ("config.yaml", "sed: 0", "unknown key sed; did you mean seed?"),
         ("config.yaml", "seed: x", "config.yaml: seed='x' has the wrong type; give"),
         ("config.yaml", "training: 3", "config.yaml: training=3 has the wrong type"),
         ("status.json", "{", "status.json"),
