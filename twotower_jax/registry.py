@@ -460,7 +460,7 @@ def check_local(key: str, path: str) -> None:
 
 
 def check_inside(key: str, path: str) -> None:
-    """Refuse a name that is no path below a folder, or leads out of it.
+    """Refuse a name whose path is not inside the folder that it is joined to.
 
     Examples:
       >>> check_inside("name", "../toys")

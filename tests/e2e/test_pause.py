@@ -66,6 +66,7 @@ def test_halving_trains_the_best_points_to_their_ends(tmp_path, capsys):
         *("name=study", "arms=in_batch,in_batch_logq", "seed=0,1,2"),
         "hydra.sweeper.tune={loss.temperature:[0.05,0.1,0.2,0.4]}",
         *("hydra.sweeper.rungs=[10,20]", "hydra.sweeper.eta=2"),
+        "hydra.sweeper.tune_seeds=[100]",
     )
     assert tiny.command(*words) == 0
     selection = read_selection(tmp_path / "study")

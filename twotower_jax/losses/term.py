@@ -39,7 +39,9 @@ class Term:
         """
 
     def prepare(self, data: TermData) -> dict[str, Any]:
-        """What the term reads of the data, which become attributes in a step.
+        """Arrays of the training data that the term reads in a step.
+
+        Each becomes an attribute of the term there.
 
         Returns:
           {attribute: arrays of the host}.

@@ -184,7 +184,8 @@ def _refusal(config: Config, memory: Memory, parts: list[Part]) -> str:
         most = {k: max(v) if isinstance(v, list) else v for k, v in numbers.items()}
         keys |= {key: numbers[key] for key in sorted(most, key=lambda key: -most[key])}
         remedies |= dict.fromkeys(others)
-    if memory.host and alone():  # which all devices of a CPU share
+    # All devices of a CPU share the memory of the host.
+    if memory.host and alone():
         remedies.pop(TABLES, None)
     lower = ", ".join(f"{key}={value}" for key, value in list(keys.items())[:NAMED])
     words = [*([f"lower {lower}"] if lower else []), *remedies]

@@ -124,6 +124,11 @@ def explain(error: Exception, words: Sequence[str]) -> str:
     elif key and " not in " in reason.replace(" is not in ", " not in "):
         return str(unknown_key(key, [row.key for row in option_rows()]))
     about = [word for word in words if _is_about(word, key, reason)]
+    below = [name for name in known_keys() if key and name.startswith(f"{key}.")]
+    if below and "is not a subclass of" in reason:
+        return (
+            f"{' '.join(about)}: {key} has keys of its own; set one, such as {below[0]}"
+        )
     remedy = _remedy(reason) or (
         f"twotower train --help {key} explains it" if key in known_keys() else HELP
     )

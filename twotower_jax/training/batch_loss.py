@@ -101,7 +101,7 @@ class Context(NamedTuple):
 
     @property
     def masks(self) -> RowMasks:
-        """What is masked in the rows."""
+        """Masks of negatives: items that a row never takes as one."""
         return row_masks(self.program, self.data)
 
     @property

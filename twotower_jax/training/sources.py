@@ -45,7 +45,7 @@ def mixture_of(program: Program, data: TrainData, state: TrainState) -> Mixture:
 
 
 def row_masks(program: Program, data: TrainData) -> RowMasks:
-    """What is masked in the rows of a program."""
+    """Masks of negatives of a program: items that a row never takes as one."""
     return RowMasks(
         program.structure.num_items,
         MASKS[program.structure.negatives.mask].same_item,
