@@ -70,7 +70,7 @@ def test_a_path_with_a_comma_runs_as_the_message_says(tmp_path, capsys):
         (["-m", "seed=range(0,9),3"], "seed=range(0,9),3: Unexpected"),
         (["seed=1", "loss=4"], "error: loss=4: Config group override must be"),
         (["loss.stage_pairs=1"], "set one, such as loss.stage_pairs.weight"),
-        (["training.mesh=4"], "twotower train --help training.mesh explains it"),
+        (["training.mesh=4"], "training.mesh has keys of its own; set one, such as "),
         (
             ["-m", "seed=range(1,0)", "hydra/sweeper=select"],
             "seed=range(1,0) lists no value",
