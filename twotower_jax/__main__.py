@@ -13,11 +13,7 @@ def _refused(error: InputError) -> int:
 
 
 def start() -> None:
-    """Import and run the command line; Ctrl-C while importing ends it without a word.
-
-    Raises:
-      SystemExit: with the status of the command.
-    """
+    """Import and run the command line; Ctrl-C while importing ends it silently."""
     # Python puts the working directory first; Hydra would import its hydra_plugins.
     here, package = Path.cwd(), Path(__file__).parents[1]
     if here != package:

@@ -43,11 +43,7 @@ Command = Callable[[argparse.Namespace], int]
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run a command line and exit with its status.
-
-    Args:
-      arguments: words after ``twotower``; those of the process by default.
-    """
+    """Run a command line and exit with its status."""
     arguments = sys.argv[1:] if arguments is None else arguments
     INTERRUPTS.begin()
     try:

@@ -32,12 +32,6 @@ def set_up() -> None:
 def with_flags(words: str) -> str:
     """Flags of XLA with `FLAGS`; those that the words name go first.
 
-    Args:
-      words: Value of the environment variable ``XLA_FLAGS``.
-
-    Returns:
-      The new value.
-
     Examples:
       >>> with_flags("--xla_dump_to=dump")  # doctest: +ELLIPSIS
       '--xla_dump_to=dump --xla_backend_extra_options=xla_cpu_disable_loop_...'
@@ -55,9 +49,6 @@ def keep_programs() -> Path | None:
     turns the cache off. By default it is ``twotower_jax`` in the user's cache folder.
     JAX's own settings go first. If the folder cannot be written, there is a note on
     stderr, and no cache.
-
-    Returns:
-      The folder, None where this function sets none.
     """
     setting = os.environ.get("TWOTOWER_CACHE")
     if setting == "" or jax.config.values.get("jax_compilation_cache_dir"):

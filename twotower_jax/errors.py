@@ -44,9 +44,6 @@ class FileError(RuntimeError):
 def file_error(error: OSError) -> FileError:
     """Return the error for a file that cannot be read or written.
 
-    Args:
-      error: of the operating system.
-
     Examples:
       >>> error = OSError(28, "No space left on device", "outputs/a")
       >>> str(file_error(error)).partition(";")[0]
@@ -62,9 +59,6 @@ def file_error(error: OSError) -> FileError:
 def shown(error: Exception) -> str:
     """Return the message of an error, its long words cut.
 
-    Args:
-      error: any error.
-
     Examples:
       >>> shown(ValueError(f"name={'x' * 5000} is too long; give a shorter one"))
       'name=xxxxx... is too long; give a shorter one'
@@ -76,11 +70,6 @@ def shown(error: Exception) -> str:
 def unknown(key: str, value: object, known: Iterable[str]) -> InputError:
     """Return the error for a name that is not among the choices of a key.
 
-    Args:
-      key: the key of the configuration.
-      value: the unknown name.
-      known: the names of all choices.
-
     Examples:
       >>> str(unknown("loss.name", "bcee", ["hinge", "bce"]))
       "loss.name='bcee' is unknown; choose one of: bce, hinge"
@@ -91,13 +80,6 @@ def unknown(key: str, value: object, known: Iterable[str]) -> InputError:
 
 def closest(word: str, known: Iterable[str]) -> str | None:
     """Return "did you mean X?" for the known word nearest to a misspelt one.
-
-    Args:
-      word: the misspelt word.
-      known: the words to choose from.
-
-    Returns:
-      The question, None where no known word is near.
 
     Examples:
       >>> closest("optimzer", ["optimizer", "loss"])

@@ -45,18 +45,7 @@ class SmallArm(NamedTuple):
 
 
 def small_arm(config: Config) -> SmallArm:
-    """An arm's training problem in the small world of the audit.
-
-    Args:
-      config: The configuration of the arm; its data, towers and optimizer are not read.
-
-    Returns:
-      The arm.
-
-    Raises:
-      InputError: The arm is a baseline, which minimises no objective of samples, or a
-        name is unknown.
-    """
+    """An arm's training problem in the small world of the audit."""
     check_arm(config)
     world = make_world(_stages(config))
     small = small_config(config, world)
@@ -65,14 +54,7 @@ def small_arm(config: Config) -> SmallArm:
 
 
 def check_arm(config: Config) -> None:
-    """Refuse a configuration that has no objective.
-
-    Args:
-      config: The configuration of the arm.
-
-    Raises:
-      InputError: The arm is a baseline, or a name is unknown.
-    """
+    """Refuse a configuration that has no objective."""
     check_names(config)
     if config.towers.kind in BASELINES:
         raise InputError(
@@ -82,16 +64,7 @@ def check_arm(config: Config) -> None:
 
 
 def small_config(config: Config, world: World) -> Config:
-    """The configuration of an arm for a small world.
-
-    Args:
-      config: The configuration of the arm.
-      world: The world.
-
-    Returns:
-      The configuration with towers that are tables of ids, seed 0, and sizes within
-      their limits.
-    """
+    """The configuration of an arm for a small world."""
     towers = TwoTower(
         query=("id",),
         candidate=("id",),

@@ -88,32 +88,14 @@ class Card:
 
 
 def audit_arm(config: Config) -> Card:
-    """The card of an arm's objective.
-
-    Args:
-      config: The configuration of the arm; its data, towers and optimizer are not read.
-
-    Returns:
-      The card.
-
-    Raises:
-      InputError: The arm has no objective (a baseline), or a name is unknown.
-    """
+    """The card of an arm's objective."""
     arm = small_arm(config)
     optimum = find_optimum(arm.problem, arm.world)
     return card_of(arm, optimum)
 
 
 def card_of(arm: SmallArm, optimum: Optimum) -> Card:
-    """The card of an optimum in a small world.
-
-    Args:
-      arm: The arm in the world.
-      optimum: The optimum of its objective.
-
-    Returns:
-      The card.
-    """
+    """The card of an optimum in a small world."""
     world, problem = arm.world, arm.problem
     log_p = np.log(world.probability)
     log_w = _log_weight(problem)
@@ -146,14 +128,7 @@ def card_of(arm: SmallArm, optimum: Optimum) -> Card:
 
 
 def item_groups(world: World) -> dict[str, np.ndarray]:
-    """Weights of the items of each type in the groups of a card.
-
-    Args:
-      world: A small world.
-
-    Returns:
-      {group: [T, N] float64}; the mean of a group is the weighted one.
-    """
+    """Weights of the items of each type in the groups of a card."""
     shape = world.probability.shape
     buckets = popularity_buckets(world.loaded.counts)
     groups = {
@@ -167,29 +142,12 @@ def item_groups(world: World) -> dict[str, np.ndarray]:
 
 
 def to_json(card: Card) -> dict[str, Any]:
-    """A card as plain values.
-
-    Args:
-      card: A card.
-
-    Returns:
-      {field: value}, for ``from_json``.
-    """
+    """A card as plain values."""
     return dataclasses.asdict(card)
 
 
 def from_json(values: Mapping[str, Any]) -> Card:
-    """A card from the values of ``to_json``, also after they were a JSON text.
-
-    Args:
-      values: {field: value}.
-
-    Returns:
-      The card.
-
-    Raises:
-      TypeError: A field is missing or unknown.
-    """
+    """A card from the values of ``to_json``, also after they were a JSON text."""
     curves = {
         name: tuple((float(x), float(y)) for x, y in points)
         for name, points in values["curves"].items()

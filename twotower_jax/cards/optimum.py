@@ -65,13 +65,6 @@ def find_optimum(problem: Problem, world: World) -> Optimum:
     another sum than it pulls them, the mean of the user's scores is held fixed. Later
     moves are shorter, which averages the noise of the draws. A last Newton step uses
     the mean of several passes.
-
-    Args:
-      problem: The training problem of the arm in the world, with free towers.
-      world: The world.
-
-    Returns:
-      The optimum.
     """
     walk = _Walk(problem, world)
     scores = np.log(world.probability)
@@ -107,12 +100,6 @@ def holds_mean(program: Program) -> bool:
 
     Its free scores would rise or fall without bound, all by the same amount. Cosines
     are bounded, so the mean of a user's scores stays as it is.
-
-    Args:
-      program: The program.
-
-    Returns:
-      True for a softmax with a weight of its negative term, or of its rows at k.
     """
     loss, weighed = program.structure.loss, "negative_weight" in program.hyper.loss
     return loss.softmax_form() is not None and (loss.weighs_rows or weighed)
@@ -124,12 +111,7 @@ def _curvature(pull: np.ndarray, push: np.ndarray) -> np.ndarray:
 
 
 class _Walk:
-    """Passes over the positives at changing scores; the samplers move on.
-
-    Args:
-      problem: The training problem.
-      world: The world.
-    """
+    """Passes over the positives at changing scores; the samplers move on."""
 
     def __init__(self, problem: Problem, world: World):
         structure, hyper = problem.program.structure, problem.program.hyper

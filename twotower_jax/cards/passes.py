@@ -46,16 +46,7 @@ class Forces(NamedTuple):
 def free_params(
     program: Program, scores: jax.Array, type_of_user: jax.Array
 ) -> dict[str, Any]:
-    """Parameters of towers without layers whose logits are given scores.
-
-    Args:
-      program: The program, with towers that are tables of ids of dimension T.
-      scores: [T, N] logits of types and items.
-      type_of_user: [users] int32.
-
-    Returns:
-      The parameters: a user is the unit vector of its type, times the temperature.
-    """
+    """Parameters of towers without layers whose logits are given scores."""
     temperature = jnp.exp(program.hyper.log_temperature)
     query = temperature * jax.nn.one_hot(type_of_user, scores.shape[0])
     tables = {"query.id": query, "candidate.id": scores.T}
@@ -66,17 +57,7 @@ def free_params(
 def run_pass(
     program: Program, data: TrainData, state: TrainState, rows: jax.Array
 ) -> tuple[TrainState, Forces]:
-    """The forces on the scores over several batches; the scores stay as they are.
-
-    Args:
-      program: The program.
-      data: Training data.
-      state: State with the scores as its parameters.
-      rows: [S, B] int32 positives of S batches.
-
-    Returns:
-      The state after S steps (its samplers have moved on), and the forces.
-    """
+    """The forces on the scores over several batches; the scores stay as they are."""
     zeros = jnp.zeros_like(state.params["tables"]["candidate.id"].T)
 
     def add_batch(
@@ -97,17 +78,7 @@ def run_pass(
 def stream_items(
     program: Program, data: TrainData, state: TrainState, rows: jax.Array
 ) -> TrainState:
-    """The state after a streaming frequency has counted the items of several batches.
-
-    Args:
-      program: The program.
-      data: Training data.
-      state: State with the memory "frequency".
-      rows: [S, B] int32 positives of S batches.
-
-    Returns:
-      The state after S steps.
-    """
+    """The state after a streaming frequency has counted items of several batches."""
 
     def count(state: TrainState, batch_rows: jax.Array) -> tuple[TrainState, None]:
         state = observe(program, data, state, data.batch(batch_rows))

@@ -27,12 +27,6 @@ MOST = 24
 def objective_values(config: Config) -> dict[str, Any]:
     """The part of a configuration that decides its card.
 
-    Args:
-      config: The configuration.
-
-    Returns:
-      Nested dictionaries of plain values.
-
     Examples:
       >>> from twotower_jax.config import from_dict
       >>> one, other = from_dict({"seed": 1}), from_dict({"towers": {"dim": 8}})
@@ -46,14 +40,7 @@ def objective_values(config: Config) -> dict[str, Any]:
 
 
 def card_key(config: Config) -> str:
-    """The hash of the part of a configuration that decides its card.
-
-    Args:
-      config: The configuration.
-
-    Returns:
-      10 hexadecimal digits.
-    """
+    """The hash of the part of a configuration that decides its card."""
     text = json.dumps([VERSION, objective_values(config)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
@@ -61,16 +48,7 @@ def card_key(config: Config) -> str:
 def find_cards(
     configs: Mapping[str, Config], folder: Path, most: int = MOST
 ) -> dict[str, Card | str]:
-    """The cards of arms; those that the folder does not have yet are added to it.
-
-    Args:
-      configs: Configuration by name of the arm.
-      folder: Folder of the file, which is made with the first card.
-      most: Cards that are computed, at most.
-
-    Returns:
-      {name: card, or the reason why there is none}.
-    """
+    """The cards of arms; those that the folder does not have yet are added to it."""
     stored = _read(folder / FILE)
     before, cards = len(stored), {}
     for name, config in configs.items():

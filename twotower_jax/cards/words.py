@@ -13,14 +13,7 @@ GROUPS = {
 
 
 def optimum_sentence(card: Card) -> str:
-    """One sentence on the optimum of an objective.
-
-    Args:
-      card: The card.
-
-    Returns:
-      A sentence.
-    """
+    """One sentence on the optimum of an objective."""
     if card.moved:
         return f"The optimum is not {_target(card)}{_instead(card)}: {_moves(card)}."
     if card.banked:
@@ -39,14 +32,7 @@ def optimum_sentence(card: Card) -> str:
 
 
 def bank_sentence(card: Card) -> str:
-    """One sentence on the push that a bank withholds from items.
-
-    Args:
-      card: The card.
-
-    Returns:
-      A sentence; "" without a bank.
-    """
+    """One sentence on the push that a bank withholds from items."""
     if not card.banked:
         return ""
     return (
@@ -57,14 +43,7 @@ def bank_sentence(card: Card) -> str:
 
 
 def gradient_sentence(card: Card) -> str:
-    """One sentence on the variance of the gradient.
-
-    Args:
-      card: The card.
-
-    Returns:
-      A sentence.
-    """
+    """One sentence on the variance of the gradient."""
     return (
         f"The variance of the gradient is {card.variance:.2f} times that of the full "
         f"softmax over the same rows, with {card.pairs:,} scored pairs per row; at "
@@ -107,15 +86,7 @@ def _nats(value: float) -> str:
 
 
 def card_lines(card: Card) -> list[str]:
-    """The card as lines of text.
-
-    Args:
-      card: The card.
-
-    Returns:
-      Five to seven lines: numbers of the optimum, drifts, variance, two sentences, one
-      on a bank, and sizes that differ from those of the arm.
-    """
+    """The card as lines of text."""
     fit = _fit(card)
     slopes = f"slope on log P {card.slope:.2f}"
     if card.resampled:

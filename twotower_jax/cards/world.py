@@ -76,14 +76,7 @@ class _ItemFeatures(dict[str, Feature]):
 
 @functools.lru_cache(maxsize=4)
 def make_world(stages: tuple[StageWindow, ...] = ()) -> World:
-    """The small world of the audit, with the items that some stages rejected.
-
-    Args:
-      stages: Stages with windows of ranks.
-
-    Returns:
-      The world, the same for equal stages.
-    """
+    """The small world of the audit, with the items that some stages rejected."""
     counts = zipf_counts(ITEMS, TYPES, CLICKS)
     return world_of(counts, retrieved_items(counts), stages)
 
@@ -95,16 +88,6 @@ def world_of(
     per_user: int = PER_USER,
 ) -> World:
     """A small world with given clicks.
-
-    Args:
-      counts: [T, N] clicks of each type and item, at least 1, with equal sums per type
-        that are multiples of ``per_user``.
-      retrieved: [T, N] bool, items that requests may reject; more than are rejected.
-      stages: Stages with windows of ranks.
-      per_user: Clicks of a user.
-
-    Returns:
-      The world.
 
     Examples:
       >>> world = world_of(np.array([[3, 1], [2, 2]]), np.ones((2, 2), bool), (), 2)
@@ -135,14 +118,6 @@ def world_of(
 def zipf_counts(num_items: int, types: int, clicks: int) -> np.ndarray:
     """Clicks of types whose tastes vary around a common popularity.
 
-    Args:
-      num_items: Size N of the catalogue.
-      types: Number T of types.
-      clicks: Clicks of a type.
-
-    Returns:
-      [T, N] int64, at least 1, with the sum ``clicks`` for each type.
-
     Examples:
       >>> counts = zipf_counts(50, 2, 512)
       >>> counts.sum(axis=1).tolist(), bool(counts.min() >= 1)
@@ -157,13 +132,6 @@ def zipf_counts(num_items: int, types: int, clicks: int) -> np.ndarray:
 def whole_counts(weight: np.ndarray, clicks: int) -> np.ndarray:
     """Whole numbers nearly in proportion to weights, at least 1.
 
-    Args:
-      weight: [N] float, at least 0.
-      clicks: Their sum, at least N.
-
-    Returns:
-      [N] int64.
-
     Examples:
       >>> whole_counts(np.array([6.0, 3.0, 0.0]), 12).tolist()
       [7, 4, 1]
@@ -176,14 +144,7 @@ def whole_counts(weight: np.ndarray, clicks: int) -> np.ndarray:
 
 
 def retrieved_items(counts: np.ndarray) -> np.ndarray:
-    """Items that the funnel retrieves for each type: rather popular ones.
-
-    Args:
-      counts: [T, N] clicks.
-
-    Returns:
-      [T, N] bool, the same number for each type.
-    """
+    """Items that the funnel retrieves for each type: rather popular ones."""
     rng = keys.generator(0, "objective.retrieved")
     # The largest values of log w + Gumbel noise are a draw without replacement by w.
     lots = 0.5 * np.log(counts) + rng.gumbel(size=counts.shape)
@@ -194,14 +155,7 @@ def retrieved_items(counts: np.ndarray) -> np.ndarray:
 def _rejected(
     chance: np.ndarray, kinds: np.ndarray, clicked: np.ndarray, window: StageWindow
 ) -> dict[str, np.ndarray]:
-    """Return the rows of the items that one stage rejects, best first in each request.
-
-    Args:
-      chance: [T, N] clicks of the items, 0 where they are not retrieved.
-      kinds: [n] type of the user of each request.
-      clicked: [n] clicked item of each request.
-      window: Stage and ranks.
-    """
+    """Return the rows of items that one stage rejects, best first in each request."""
     name, first, end = window
     stage = Stage[name.upper()]
     number = REJECTED if end is None else min(REJECTED, end - first)

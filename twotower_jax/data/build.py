@@ -151,13 +151,7 @@ def _features(
 def take_log(
     log: FunnelLog, rows: np.ndarray, users: np.ndarray, items: np.ndarray
 ) -> FunnelLog:
-    """Log with some of its rows, users and items, and new codes in the same order.
-
-    Args:
-      rows: [rows] bool.
-      users: [users] bool; a user of a row that is kept is kept.
-      items: [items] bool, likewise.
-    """
+    """Log with some of its rows, users and items, and new codes in the same order."""
 
     def column(values: np.ndarray | None) -> np.ndarray | None:
         return None if values is None else values[rows]

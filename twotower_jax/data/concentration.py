@@ -8,9 +8,6 @@ def gini(counts: np.ndarray) -> float:
 
       G = sum_j (2j - n - 1) c_j / (n sum_j c_j),  c_1 <= ... <= c_n
 
-    Args:
-      counts: [n] float or int, at least 0.
-
     Examples:
       >>> gini(np.array([1, 3]))
       0.25

@@ -19,13 +19,6 @@ KINDS = ("categorical", "multi", "numeric", "vector")
 def codes_of(values: pl.Series, vocabulary: pl.Series) -> np.ndarray:
     """Positions of values in a vocabulary.
 
-    Args:
-      values: [n].
-      vocabulary: [size] distinct values of the same type.
-
-    Returns:
-      [n] int32, -1 for a value outside the vocabulary.
-
     Examples:
       >>> codes_of(pl.Series(["b", "x", "a"]), pl.Series(["a", "b"])).tolist()
       [1, -1, 0]
@@ -87,12 +80,6 @@ def encode_ids(
 def encode_requests(values: pl.Series, where: str) -> np.ndarray:
     """Requests as int64: whole numbers that fit as they are, other ids as codes.
 
-    Args:
-      values: [rows] ids of requests. A row without one is a request of its own.
-
-    Returns:
-      [rows] int64.
-
     Examples:
       >>> encode_requests(pl.Series([7, None, 7, None]), "a.csv").tolist()
       [7, 8, 7, 9]
@@ -137,9 +124,6 @@ def _categorical(values: pl.Series) -> Feature:
 
 def list_rows(values: pl.Series) -> pl.DataFrame:
     """Values of lists, or of texts joined by ``|``; a value counts once per list.
-
-    Args:
-      values: [entities]; null is an empty list.
 
     Examples:
       >>> list_rows(pl.Series(["a|b", None, "b|b"])).rows()
@@ -186,10 +170,6 @@ def _numeric(values: pl.Series, where: str, name: str) -> Feature:
 def encode_feature(values: pl.Series, kind: str, where: str, name: str) -> Feature:
     """Array of one feature.
 
-    Args:
-      values: [entities], one value per user or item; null is missing. An Enum keeps
-        its own codes.
-
     Examples:
       >>> encode_feature(pl.Series(["a", None, "a"]), "categorical", "f", "town").values
       array([ 0, -1,  0], dtype=int32)
@@ -221,9 +201,6 @@ def encode_features(
 
     An id without a row has missing values; rows of other ids are not used. Ids of
     different types (1 and '1') are compared as text.
-
-    Args:
-      ids: [entities] ids by code.
     """
     keys = to_ids(table[key], where, key)
     fail_at(

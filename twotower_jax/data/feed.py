@@ -48,12 +48,7 @@ class Entities(NamedTuple):
 
 
 def make_queries(user: np.ndarray, history: History | None) -> Queries:
-    """Queries on the device.
-
-    Args:
-      user: [n] codes.
-      history: spans [n] of the history that each query may see, or None.
-    """
+    """Queries on the device."""
     begin = end = None
     if history is not None:
         begin, end = jnp.asarray(history.begin), jnp.asarray(history.end)
@@ -61,12 +56,7 @@ def make_queries(user: np.ndarray, history: History | None) -> Queries:
 
 
 def host_queries(user: np.ndarray, history: History | None) -> Queries:
-    """Queries on the host, as arrays of numpy.
-
-    Args:
-      user: [n] int32 codes.
-      history: spans [n] of the history that each query may see, or None.
-    """
+    """Queries on the host, as arrays of numpy."""
     spans = (None, None) if history is None else (history.begin, history.end)
     # They become arrays of jax a dispatch at a time.
     return Queries(*cast(Any, (user, *spans)))
@@ -75,11 +65,7 @@ def host_queries(user: np.ndarray, history: History | None) -> Queries:
 def feature_arrays(
     features: dict[str, Feature], names: tuple[str, ...]
 ) -> dict[str, Any]:
-    """Arrays of features, of numpy; they are put on the devices as they are used.
-
-    Returns:
-      {name: array of shape [codes, ...]}.
-    """
+    """Arrays of features, of numpy; they are put on the devices as they are used."""
     return {n: features[n].values for n in names if n in features}
 
 

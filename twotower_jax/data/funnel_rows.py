@@ -87,14 +87,7 @@ def funnel_rows(log: FunnelLog, split: Split) -> FunnelRows:
 def funnel_columns(
     log: FunnelLog, train: Pairs, later: np.ndarray, before: Pairs | None = None
 ) -> tuple[FunnelColumns, np.ndarray | None]:
-    """Return the columns of rows, and the codes of the requests of positives.
-
-    Args:
-      later: [rows] the result of `later_rows`.
-
-    Returns:
-      The columns, and [n] int64 or None.
-    """
+    """Return the columns of rows, and the codes of the requests of positives."""
     own = positive = None
     held_out = np.zeros(len(log.user), bool)
     if log.request is not None and train.request is not None:
@@ -117,15 +110,7 @@ def request_codes(
     positive_user: np.ndarray,
     positive_request: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Code requests. Two users may have requests of the same number.
-
-    Args:
-      user, request: [rows] of rows.
-      positive_user, positive_request: [n] of positives.
-
-    Returns:
-      Codes [rows] and [n] int64 from 0, ascending with the user and then the request.
-    """
+    """Code requests. Two users may have requests of the same number."""
     users = np.concatenate([user, positive_user]).astype(np.int64)
     number = dense_ranks(np.concatenate([request, positive_request]))
     codes = dense_ranks(users * (number.max() + 1) + number)
@@ -146,9 +131,6 @@ def later_rows(log: FunnelLog, split: Split) -> np.ndarray:
     """Return whether each row is of a part, or of a time, after that of training.
 
     That is the first rule of the module, and in a log without requests the second.
-
-    Returns:
-      [rows] bool.
     """
     train = split.train
     given = _rows_of_given_parts(log, split)
@@ -206,16 +188,7 @@ def _same_pairs(user: np.ndarray, item: np.ndarray, split: Split) -> bool:
 def rows_of_held_out_requests(
     stage: np.ndarray, request: np.ndarray, positive_request: np.ndarray
 ) -> np.ndarray:
-    """Return whether each row's request has a click outside these positives.
-
-    Args:
-      stage: [rows] furthest stage.
-      request: [rows] codes from 0.
-      positive_request: [n] codes of the positives up to the end of training.
-
-    Returns:
-      [rows] bool.
-    """
+    """Return whether each row's request has a click outside these positives."""
     clicks = np.bincount(
         request[stage == Stage.CLICKED], minlength=request.max(initial=-1) + 1
     )

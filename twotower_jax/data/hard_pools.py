@@ -38,12 +38,7 @@ class HardPools(NamedTuple):
 
 
 def in_memory(name: str, shape: tuple[int, ...], kind: str) -> np.ndarray:
-    """Return an array to be filled, in memory.
-
-    Args:
-      name: of the array.
-      shape, kind: its shape and type.
-    """
+    """Return an array to be filled, in memory."""
     del name
     return np.empty(shape, kind)
 
@@ -66,13 +61,6 @@ class Entries(NamedTuple):
 
 def merge_entries(entries: Entries, num_items: int) -> Entries:
     """One entry per group and item, with the sum of the weights and the furthest stage.
-
-    Args:
-      entries: in any order.
-      num_items: size of the catalogue.
-
-    Returns:
-      The merged entries, sorted by group and item.
 
     Examples:
       >>> item, stage = np.array([4, 2, 4]), np.array([1, 0, 2])
@@ -108,18 +96,6 @@ def pad_parts(
 
     Ascending, so that sums of probabilities from the left keep the small ones exact.
     The parts are read twice: for the sizes of the pools, and to fill them.
-
-    Args:
-      parts: returns the parts, of `merge_entries`; all entries of a group are in one,
-        and the groups of a part are above those before it.
-      group_of_positive: [n] of each training positive.
-      num_items: size of the catalogue, the id of padding.
-      size: items kept per pool at most, a random subset; their weights are unchanged.
-      seed: of the subsets.
-      room: returns the arrays to fill, by name, shape and type.
-
-    Returns:
-      The padded pools, None without entries; the number of entries, and of those kept.
 
     Examples:
       >>> items, weights = np.array([2, 4]), np.array([3.0, 1.0])
@@ -168,18 +144,7 @@ def _sizes(group: np.ndarray) -> np.ndarray:
 def _cut(
     entries: Entries, sizes: np.ndarray, size: int, lots: np.ndarray, number: int
 ) -> Entries:
-    """Keep the `size` entries with the lowest lots of each group that has more.
-
-    Args:
-      entries: sorted by group.
-      sizes: of the groups.
-      size: entries per group at most.
-      lots: one for each entry of a larger group, all different.
-      number: above all lots.
-
-    Returns:
-      The kept entries; their weights are unchanged.
-    """
+    """Keep the `size` entries with the lowest lots of each group that has more."""
     if not len(lots):
         return entries
     place = np.repeat(np.arange(len(sizes)), sizes)
@@ -281,20 +246,9 @@ def make_pools(
     positive can be in its own pool (of a user: rejected once, clicked later); masks
     remove it later.
 
-    Args:
-      rows: of the log, with the requests and ranks that the rule needs.
-      rule: the rows that are hard negatives.
-      num_items: size of the catalogue.
-      seed: of the random subsets.
-      room: returns the arrays to fill, by name, shape and type.
-
     Returns:
       The pools, none of them empty, and counts. The rows of the stages are the entries
       plus all that was left out, by reason.
-
-    Raises:
-      InputError: when the log has no requests or ranks where they are needed, no row of
-        the stages, or none for any training positive.
     """
     of_positive = _groups(rule, rows.positive_user, rows.positive_request)
     has_positive = np.zeros(int(of_positive.max()) + 1, bool)
@@ -369,11 +323,7 @@ def _row_weights(rows: FunnelColumns, rule: PoolRule) -> np.ndarray:
 
 
 def _groups(rule: PoolRule, user: np.ndarray, request: np.ndarray | None) -> np.ndarray:
-    """Return users or requests, those of the rule: rows of one group share a pool.
-
-    Raises:
-      InputError: when the log has no requests and the rule needs them.
-    """
+    """Return users or requests, those of the rule: rows of one group share a pool."""
     if rule.pool == "user":
         return user
     if request is None:

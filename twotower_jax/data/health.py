@@ -119,13 +119,10 @@ def best_split(log: FunnelLog, health: dict[str, SplitHealth]) -> tuple[str, str
 def repeats_text(health: SplitHealth, mask_seen: bool) -> str | None:
     """The share of repeats in the test part, and whether they count.
 
-    Returns:
-      A sentence; None where less than half a percent are repeats.
-
     Examples:
       >>> repeats_text(SplitHealth({}, repeats=0.33), mask_seen=True)
       '33% of the test positives are repeats and will not count; data.repeats=all \
-counts them'
+    counts them'
     """
     if health.repeats < 0.005:
         return None

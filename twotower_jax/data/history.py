@@ -29,10 +29,6 @@ def make_history(events: Pairs, users: np.ndarray, times: np.ndarray | None) -> 
     is the set of the user's other positives; the predicted item is then left out when
     the batch is made.
 
-    Args:
-      users: [queries] int32 codes.
-      times: [queries] float64 seconds, or None.
-
     Examples:
       >>> user, item, time = (np.array(x) for x in ([0, 0, 1], [5, 6, 7], [1, 3, 2]))
       >>> clicks = Pairs(user, item, time.astype(float))

@@ -20,10 +20,6 @@ def fail_at(
 ) -> None:
     """Raise an error for the first row where ``bad`` is true, if there is one.
 
-    Args:
-      bad: [rows] bool; null counts as false.
-      values: [rows] values to print.
-
     Examples:
       >>> values = pl.Series([1, -2])
       >>> fail_at(values < 0, values, "a.csv", "age", "is negative; give 0 or more")
@@ -40,11 +36,7 @@ def fail_at(
 
 
 def fail_null(values: pl.Series, where: str, column: str, remedy: str) -> None:
-    """Raise an error for the first missing value (null or NaN), if there is one.
-
-    Args:
-      values: [rows].
-    """
+    """Raise an error for the first missing value (null or NaN), if there is one."""
     if values.dtype.is_float():
         values = values.fill_nan(None)
     fail_at(values.is_null(), values, where, column, f"is not allowed; {remedy}")
@@ -59,14 +51,7 @@ def _wrong_type(values: pl.Series, where: str, column: str, right: str) -> Input
 def to_ids(
     values: pl.Series, where: str, column: str, *, required: bool = True
 ) -> pl.Series:
-    """Ids, none of them missing; categories become texts.
-
-    Args:
-      values: [rows] of any scalar type.
-
-    Returns:
-      [rows] ids of their own type.
-    """
+    """Ids, none of them missing; categories become texts."""
     if values.dtype in (pl.Categorical, pl.Enum):
         values = values.cast(pl.String)
     if values.dtype.is_nested() or values.dtype in NO_IDS:
@@ -93,11 +78,7 @@ def text_to_ids(values: pl.Series) -> pl.Series:
 
 
 def check_forms(ids: pl.Series, where: str, column: str) -> None:
-    """Check that ids are not partly whole numbers and partly the same with a point.
-
-    Args:
-      ids: [rows] of any type; texts are checked.
-    """
+    """Check that ids are not partly whole numbers and partly the same with a point."""
     if ids.dtype != pl.String:
         return
     point = ids.str.contains(r"^-?\d+\.0+$")
@@ -116,12 +97,6 @@ def to_number(
     values: pl.Series, where: str, column: str, *, required: bool = True
 ) -> pl.Series:
     """Numbers as float64; a missing value is null.
-
-    Args:
-      values: [rows] numbers, booleans or texts of numbers.
-
-    Returns:
-      [rows] float64, finite or null.
 
     Examples:
       >>> to_number(pl.Series(["1.5", None]), "a.csv", "x", required=False).to_list()
@@ -151,14 +126,7 @@ def to_number(
 
 
 def to_rank(values: pl.Series, where: str, column: str) -> pl.Series:
-    """Ranks from 0; -1 for a missing value.
-
-    Args:
-      values: [rows] whole numbers; -1 is a missing value too.
-
-    Returns:
-      [rows] int64.
-    """
+    """Ranks from 0; -1 for a missing value."""
     numbers = to_number(values, where, column, required=False).fill_null(-1)
     bad = (numbers < -1) | (numbers >= 2**31) | (numbers != numbers.round())
     fail_at(bad, values, where, column, "is not a rank; give a whole number from 0")
@@ -167,12 +135,6 @@ def to_rank(values: pl.Series, where: str, column: str) -> pl.Series:
 
 def to_stage(values: pl.Series, where: str, column: str) -> pl.Series:
     """Stages from the names of ``Stage`` in any case, or from its numbers.
-
-    Args:
-      values: [rows] texts or whole numbers.
-
-    Returns:
-      [rows] int8.
 
     Examples:
       >>> to_stage(pl.Series(["Ranked", "clicked"]), "a.csv", "stage").to_list()

@@ -14,13 +14,6 @@ def to_clicked(
 ) -> pl.Series:
     """Stages of a column that is 1 or true for a click.
 
-    Args:
-      values: [rows] of 0, 1, true and false, as numbers, booleans or texts; with
-        ``positive`` any values.
-
-    Returns:
-      [rows] int8: ``Stage.CLICKED`` or ``Stage.EXPOSED``.
-
     Examples:
       >>> to_clicked(pl.Series(["1", "false"]), "a.csv", "click").to_list()
       [5, 4]
@@ -58,11 +51,7 @@ def _as_written(positive: tuple[str, ...]) -> list[str]:
 def check_clicks(
     values: pl.Series, where: str, column: str, positive: tuple[str, ...]
 ) -> None:
-    """Check that a column has a value of a click.
-
-    Args:
-      values: [rows] of any type.
-    """
+    """Check that a column has a value of a click."""
     text = values.cast(pl.String)
     if positive and not text.is_in(_as_written(positive)).any():
         shown = ", ".join(text.drop_nulls().unique(maintain_order=True).head(10))

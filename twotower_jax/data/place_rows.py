@@ -11,11 +11,7 @@ from twotower_jax.data.shards import BY_ROWS, TABLE, WHOLE, stored_rows
 
 
 def place_rows(mesh: Mesh, tree: Any) -> Any:
-    """Arrays where the tables have their rows; whole where those are whole.
-
-    Args:
-      tree: arrays [n, ...], of the host or on devices; those in their place stay there.
-    """
+    """Arrays where the tables have their rows; whole where those are whole."""
     shards, where = mesh.shape[TABLE], by_rows(mesh)
 
     def spread(values: Any) -> jax.Array:

@@ -51,12 +51,6 @@ def on_host(array: Any) -> np.ndarray:
 def gathered(values: np.ndarray) -> np.ndarray:
     """Return the values of all processes.
 
-    Args:
-      values: [...], of one shape in all processes.
-
-    Returns:
-      [processes, ...].
-
     Examples:
       >>> gathered(np.array([1, 2])).tolist()
       [[1, 2]]

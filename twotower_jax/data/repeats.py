@@ -55,10 +55,6 @@ def _unseen(
 def among(keys: np.ndarray, others: Iterable[np.ndarray]) -> np.ndarray:
     """Return which keys are among others, [n] bool.
 
-    Args:
-      keys: [n] int64.
-      others: [m] int64, part by part, so that the memory grows with n alone.
-
     Examples:
       >>> among(np.array([3, 4]), [np.array([1]), np.array([9, 4])]).tolist()
       [False, True]

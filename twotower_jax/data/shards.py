@@ -59,12 +59,6 @@ def on_shards(function: Callable, in_specs: Any, out_specs: Any) -> Callable:
 def take(values: Any, ids: jax.Array) -> jax.Array:
     """Values of items or users, from an array that may be spread like a table.
 
-    Args:
-      values: [n, ...], one entry per item or user.
-
-    Returns:
-      [*ids.shape, ...].
-
     Examples:
       >>> take(jnp.array([5.0, 7.0]), jnp.array([[1, 0]])).tolist()
       [[7.0, 5.0]]
@@ -77,13 +71,6 @@ def take(values: Any, ids: jax.Array) -> jax.Array:
 
 def take_known(values: jax.Array, ids: jax.Array, missing: float) -> jax.Array:
     """Values that may be missing, from an array that may be spread like a table.
-
-    Args:
-      values: [n, ...], one entry per item, user, click of histories or pool; padding
-        has the missing value.
-
-    Returns:
-      [*ids.shape, ...].
 
     Examples:
       >>> take_known(jnp.array([5, 7]), jnp.array([1, 2]), -1).tolist()
@@ -106,13 +93,6 @@ def take_known(values: jax.Array, ids: jax.Array, missing: float) -> jax.Array:
 
 def take_rows(values: Any, rows: jax.Array) -> jax.Array:
     """Values of the positives of a batch, from an array that may be spread.
-
-    Args:
-      values: [n, ...], one entry per positive, or per pool of positives.
-      rows: [B] int32, 0 to n - 1.
-
-    Returns:
-      [B, ...], spread as the rows of the batch are.
 
     Examples:
       >>> take_rows(jnp.array([5, 7, 9]), jnp.array([2, 0])).tolist()
@@ -137,13 +117,6 @@ def _from_shards(values: jax.Array, ids: jax.Array) -> jax.Array:
 def take_own(values: jax.Array, ids: jax.Array) -> jax.Array:
     """Values of the ids of this device, inside of `on_shards` or on one device.
 
-    Args:
-      values: [n], or this device's block of them.
-      ids: [K] int32, 0 or more, of another part of the batch on each device.
-
-    Returns:
-      [K].
-
     Examples:
       >>> take_own(jnp.array([5, 7]), jnp.array([1])).tolist()
       [7]
@@ -164,11 +137,7 @@ def most_of_devices(number: jax.Array) -> jax.Array:
 
 
 def spread_batch(values: jax.Array) -> jax.Array:
-    """Return an array whose first axis, rows or candidates of a batch, is spread.
-
-    Args:
-      values: [E, ...], within a program.
-    """
+    """Return an array whose first axis, rows or candidates of a batch, is spread."""
     if jax.sharding.get_abstract_mesh().size <= 1:
         return values
     return jax.lax.with_sharding_constraint(values, BY_BATCH)

@@ -30,9 +30,6 @@ UTC_MARK = r" ?(UTC|GMT|Z)$"
 def seconds_of(texts: pl.Series, form: str) -> pl.Series:
     """Return epoch seconds (UTC) of texts of a form, null where one has another.
 
-    Args:
-      texts: [rows]
-
     Examples:
       >>> seconds_of(pl.Series(["2.1.1970", "2.1.70"]), "%d.%m.%Y").to_list()
       [86400.0, None]
@@ -137,13 +134,6 @@ def to_time(
 ) -> pl.Series:
     """Times as float64: numbers unchanged, dates as epoch seconds (UTC).
 
-    Args:
-      values: [rows] numbers, dates, or texts of either.
-      form: of the times in the signs of strftime; None: numbers or `FORMS`.
-
-    Returns:
-      [rows] float64, finite.
-
     Examples:
       >>> to_time(pl.Series(["1970-01-02", "1970-01-01T00:01"]), "a.csv", "t").to_list()
       [86400.0, 60.0]
@@ -173,9 +163,6 @@ def to_time(
 def unit(times: np.ndarray) -> str | None:
     """Unit of most times since 1970; None where they are too small for dates.
 
-    Args:
-      times: [n] float64.
-
     Examples:
       >>> unit(np.array([1.7e9, 1.6e9])), unit(np.array([1.7e12]))
       ('seconds', 'milliseconds')
@@ -187,11 +174,7 @@ def unit(times: np.ndarray) -> str | None:
 
 
 def check_unit(times: np.ndarray, where: str, column: str) -> None:
-    """Check that all times since 1970 have one unit.
-
-    Args:
-      times: [rows] float64.
-    """
+    """Check that all times since 1970 have one unit."""
     if not len(times):
         return
     limits = np.array([least for _, least in UNITS])

@@ -11,12 +11,7 @@ from twotower_jax.data.mapped import blocks, release
 def ranges_of_users(
     users: Sequence[np.ndarray], num_users: int, rows: int | None = None
 ) -> Iterator[tuple[int, int]]:
-    """Yield ranges of users with at most so many rows together, or of one user.
-
-    Args:
-      users: [rows] codes of each part of a log.
-      rows: of a range, at most; None for `mapped.ROWS`.
-    """
+    """Yield ranges of users with at most so many rows together, or of one user."""
     most = mapped.ROWS if rows is None else rows
     number = np.zeros(num_users, np.int64)
     for user in users:
@@ -31,11 +26,7 @@ def ranges_of_users(
 
 
 def rows_of_users(user: np.ndarray, first: int, end: int) -> np.ndarray:
-    """Return the rows of a range of users.
-
-    Args:
-      user: [rows] codes.
-    """
+    """Return the rows of a range of users."""
     found = []
     for rows in blocks(len(user)):
         part = user[rows]

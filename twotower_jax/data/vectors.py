@@ -20,13 +20,6 @@ def is_list(values: pl.Series) -> bool:
 def to_lists(values: pl.Series) -> pl.Series:
     """Cells as lists; null for an empty cell.
 
-    Args:
-      values: [rows] lists, or texts of values between bars, commas, semicolons or
-        blanks, with or without brackets.
-
-    Returns:
-      [rows] lists of the values as they are.
-
     Examples:
       >>> to_lists(pl.Series(["1|2", "[3, 4]", ""])).to_list()
       [['1', '2'], ['3', '4'], None]
@@ -42,9 +35,6 @@ def to_lists(values: pl.Series) -> pl.Series:
 
 def mean_vectors(values: pl.Series) -> bool:
     """Return whether at least 90 % of the values are numbers and one is a fraction.
-
-    Args:
-      values: [rows] lists or texts of lists, none missing.
 
     Examples:
       >>> mean_vectors(pl.Series(["0.5|1", "2|3"])), mean_vectors(pl.Series(["1|2"]))
@@ -63,14 +53,6 @@ def to_vectors(
     values: pl.Series, where: str, column: str, width: int | None = None
 ) -> pl.Series:
     """Vectors of one length.
-
-    Args:
-      values: [rows] lists of numbers, or texts as of `to_lists`; an empty cell is a
-        missing vector.
-      width: numbers per vector; None: as in most rows.
-
-    Returns:
-      [rows] float32 arrays of ``width`` numbers; null for a missing vector.
 
     Examples:
       >>> to_vectors(pl.Series(["1|2", None]), "a.csv", "text").to_list()
@@ -119,12 +101,6 @@ def _fail_in(cell: pl.Series, where: str, column: str) -> None:
 def unit_vectors(vectors: pl.Series) -> np.ndarray:
     """Vectors divided by their lengths.
 
-    Args:
-      vectors: [rows], as of `to_vectors`.
-
-    Returns:
-      [rows, width] float32 of length 1; 0 for a missing vector.
-
     Examples:
       >>> unit_vectors(to_vectors(pl.Series(["3|4", None]), "a.csv", "text")).tolist()
       [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
@@ -135,14 +111,7 @@ def unit_vectors(vectors: pl.Series) -> np.ndarray:
 
 
 def raw_vectors(vectors: pl.Series) -> np.ndarray:
-    """Vectors as they are.
-
-    Args:
-      vectors: [rows], as of `to_vectors`.
-
-    Returns:
-      [rows, width] float32; 0 for a missing vector.
-    """
+    """Vectors as they are."""
     out = np.zeros((len(vectors), vectors.dtype.size), np.float32)  # type: ignore
     out[vectors.is_not_null().to_numpy()] = vectors.drop_nulls().to_numpy()
     return out

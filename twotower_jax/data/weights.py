@@ -12,14 +12,6 @@ KEY = "positives.weight"
 def to_weight(values: pl.Series, stage: pl.Series | None, where: str) -> pl.Series:
     """Weights of the positives of a log; other rows have the weight 0.
 
-    Args:
-      values: [rows] numbers, or texts of numbers; its name is that of the column. Only
-        those of positives are read.
-      stage: [rows] int8 of ``Stage``; None: every row is a positive.
-
-    Returns:
-      [rows] float64, at least 0.
-
     Examples:
       >>> grade = pl.Series("grade", [2.0, None])
       >>> to_weight(grade, pl.Series([5, 4]), "a.csv").to_list()

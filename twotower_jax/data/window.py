@@ -46,9 +46,6 @@ def rows_before(log: FunnelLog, until: str | None) -> FunnelLog:
 
     Items of a catalogue that have no row at all stay. Numeric features keep the scale
     of the whole log.
-
-    Args:
-      until: value of ``data.until``; None keeps all rows.
     """
     if until is None:
         return log
@@ -71,12 +68,7 @@ def rows_before(log: FunnelLog, until: str | None) -> FunnelLog:
 def divide_at(
     log: FunnelLog, rows: np.ndarray, since: str | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Training rows before a time, and the others, which are trained on.
-
-    Args:
-      rows: [n] rows of the log.
-      since: value of ``data.since``; None divides nothing.
-    """
+    """Training rows before a time, and the others, which are trained on."""
     if since is None:
         return rows[:0], rows
     start = moment(log, "data.since", since)

@@ -30,14 +30,8 @@ def query_auc(contest: Contest) -> np.ndarray:
     The area under the ROC curve of the items of the query: the quality of a binary
     classifier that separates the two kinds. 1/2 is guessing.
 
-    Args:
-      contest: scores, positives and other items.
-
     Returns:
       [Q] float64; NaN where the query lacks one of the two.
-
-    Raises:
-      ValueError: when the two have different numbers of rows.
 
     Examples:
       >>> positives = Ragged(np.array([0, 1]), np.array([2]))

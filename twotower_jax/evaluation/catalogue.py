@@ -48,12 +48,6 @@ def arp(exposure: Exposure) -> float:
 
       sum_i times_i counts_i / sum_i times_i
 
-    Args:
-      exposure: of the first k items of all lists.
-
-    Returns:
-      Training interactions of the mean listed item.
-
     Examples:
       >>> arp(Exposure(np.array([3, 1]), np.array([10.0, 2.0])))
       8.0

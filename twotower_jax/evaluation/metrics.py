@@ -90,13 +90,6 @@ METRICS = Registry(
 def of_scope(*scopes: Scope, view: View | None = None) -> dict[str, Metric]:
     """Metrics of the given scopes, in the order of the table.
 
-    Args:
-      scopes: one or more.
-      view: only the metrics that this table shows; None for all.
-
-    Returns:
-      {name: metric}.
-
     Examples:
       >>> list(of_scope("catalogue", view="run"))
       ['coverage']
@@ -112,15 +105,6 @@ def metric_names(
     scopes: Collection[Scope], ks: Sequence[int], stages: Sequence[str] = ()
 ) -> list[str]:
     """Names of all values of an evaluation.
-
-    Args:
-      scopes: those that the evaluation has evidence for.
-      ks: cutoffs.
-      stages: names of the rivals; "rivals" is a scope where there are some.
-
-    Returns:
-      Whole metrics first, then slices, as in "recall@20", "auc@exposed",
-      "recall@20/tail".
 
     Examples:
       >>> metric_names({"catalogue"}, [10])
@@ -228,13 +212,6 @@ def catalogue_metrics(
     Args:
       items: [Q, K] integers; negative items fill short lists and are left out.
       counts: [I] training interactions of each item.
-      ks: cutoffs, each in 1..K.
-
-    Returns:
-      {"coverage@20": float, ...}.
-
-    Raises:
-      ValueError: when a cutoff is out of range or an item is not in the catalogue.
 
     Examples:
       >>> catalogue_metrics(np.array([[0, 1], [0, 2]]), np.ones(4), [1])["coverage@1"]
@@ -271,7 +248,6 @@ def click_metrics(
       listed: [Q, K] float64 P(click | looked at) of the items of each list, best rank
         first; NaN where it is short.
       best: [Q, K] float64, the same of the best possible lists.
-      ks: cutoffs, each in 1..K.
 
     Returns:
       {"true_ctr@20": float64 [Q], ...}.

@@ -37,10 +37,6 @@ def inverse_propensities(
 
     Args:
       counts: [I] training interactions of each item; an item without one counts as 1.
-      positives: of the split, a row per query.
-      power: of the counts, in the propensity; 0 for equal weights.
-      clip: largest weight in units of the mean, at least 1; the mean is taken before
-        clipping, and the weights are normalised again after it.
 
     Returns:
       [I] float64.

@@ -70,13 +70,6 @@ def from_pairs(rows: np.ndarray, items: np.ndarray, num_rows: int) -> Ragged:
 def take_rows(ragged: Ragged, rows: np.ndarray) -> Ragged:
     """Some rows, in the order given.
 
-    Args:
-      ragged: the items of all rows.
-      rows: [n] places of rows.
-
-    Returns:
-      Ragged with n rows.
-
     Examples:
       >>> take_rows(from_pairs([0, 1, 1, 2], [5, 3, 4, 6], 3), [2, 1]).items.tolist()
       [6, 3, 4]

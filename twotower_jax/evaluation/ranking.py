@@ -102,9 +102,6 @@ def ips_recall(hits: Hits) -> np.ndarray:
     log in which every item had been shown equally often. One query's value can exceed
     1.
 
-    Args:
-      hits: of the first k items.
-
     Returns:
       [Q] float64, not negative.
 

@@ -103,19 +103,7 @@ def _search(
     k: int,
     num_items: int,
 ) -> tuple[jax.Array, jax.Array]:
-    """Search blocks of queries one after the other.
-
-    Args:
-      queries: [blocks, block, D].
-      table: [columns, D], see `_columns`.
-      rows: [blocks, pairs] int32, row of each score to mask.
-      columns: [blocks, pairs] int32, its column; a column beyond the table is padding.
-      k: number of items.
-      num_items: columns of the table that are items.
-
-    Returns:
-      scores float32 and items int32, [blocks, block, k].
-    """
+    """Search blocks of queries one after the other."""
 
     def one(args: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
         query, row, column = args
@@ -221,12 +209,7 @@ def _check(
 
 
 def check_k(k: int, num_items: int) -> None:
-    """Raise InputError unless k is in 1..num_items.
-
-    Args:
-      k: length of a list.
-      num_items: size of the catalogue.
-    """
+    """Raise InputError unless k is in 1..num_items."""
     if not 1 <= k <= num_items:
         raise InputError(
             f"evaluation.k={k} must be between 1 and the number of items in the "

@@ -30,18 +30,10 @@ def top_k_of_scores(
     The tie rule, the masks and the results are those of `retrieve.top_k`.
 
     Args:
-      score: a slice of the queries -> their scores [n, I] float32, finite.
       shape: Q and I.
-      k: 1..I.
-      seen: items that must not be returned, one row per query; None masks nothing.
-      block: queries scored at a time; fewer where that would exceed `MAX_SCORES`.
 
     Returns:
       scores float32 [Q, k] and items int32 [Q, k].
-
-    Raises:
-      InputError: when k is not in 1..I.
-      ValueError: when `seen` does not fit, or a score is not finite.
 
     Examples:
       >>> table = np.array([[1.0, 3.0, 3.0]])
@@ -72,13 +64,7 @@ def top_k_of_scores(
 
 
 def _masked(scores: np.ndarray, seen: Ragged | None, first: int) -> np.ndarray:
-    """Return a copy of the scores of queries with -inf for seen items, 0.0 for -0.0.
-
-    Args:
-      scores: [n, I].
-      seen: items to mask, a row per query; None for none.
-      first: the first of the n queries.
-    """
+    """Return a copy of the scores of queries with -inf for seen items, 0.0 for -0.0."""
     masked = np.asarray(scores, np.float32) + np.float32(0)  # -0.0 + 0.0 is 0.0
     if not np.isfinite([masked.min(), masked.max()]).all():
         raise ValueError("scores must be finite, but contain NaN or infinity")
@@ -89,12 +75,7 @@ def _masked(scores: np.ndarray, seen: Ragged | None, first: int) -> np.ndarray:
 
 
 def _best(scores: np.ndarray, k: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return the scores and items of the list of each row, which may be short.
-
-    Args:
-      scores: [n, I] float32, -inf where an item is masked.
-      k: the largest length of a list.
-    """
+    """Return the scores and items of the list of each row, which may be short."""
     least = np.maximum(_lower_bounds(scores, k), np.finfo(np.float32).min)
     lists = []
     for row, bound in zip(scores, least, strict=True):
@@ -111,8 +92,6 @@ def _candidates(row: np.ndarray, bound: float, k: int) -> np.ndarray:
 
     Args:
       row: [I] scores.
-      bound: at most the k-th best of them.
-      k: 1..I.
     """
     chosen = row >= bound
     if np.count_nonzero(chosen) > 2 * k:
@@ -131,10 +110,6 @@ def _lower_bounds(scores: np.ndarray, k: int) -> np.ndarray:
     They are the k-th best among the maxima of groups of items: each maximum is the
     score of another item. Groups have every (I // GROUP)-th item, so that the maxima of
     all groups are found column by column.
-
-    Args:
-      scores: [n, I].
-      k: 1..I.
     """
     groups = scores.shape[1] // GROUP
     if groups >= 2 * k:

@@ -21,19 +21,7 @@ def rivals(
     one of training, which the model ranks high for good reason.
 
     Args:
-      log: with the rows of all stages.
-      held_out: the positives of a split.
-      earlier: the positives of the splits before it.
       users: [Q] distinct ascending codes, the queries; other users have no rivals.
-      kind: "uniform" (items drawn uniformly from the catalogue, the same for every
-        run) or the furthest stage of items in the requests of the positives.
-
-    Returns:
-      Row into `users` and item, int64 [n] each.
-
-    Raises:
-      InputError: when the log has no requests, or no item of the stage in these
-        requests.
     """
     if kind == UNIFORM:
         rng = np.random.default_rng(UNIFORM_SEED)

@@ -29,11 +29,7 @@ class Scorer(Protocol):
         ...
 
     def of_pairs(self, pairs: Ragged) -> np.ndarray:
-        """Return the scores [nnz] float64 of items of each query.
-
-        Args:
-          pairs: a row per query.
-        """
+        """Return the scores [nnz] float64 of items of each query."""
         ...
 
 

@@ -10,10 +10,6 @@ def pair_width(seen: Ragged | None, block: int) -> int:
 
     One width for all blocks means one compiled program; the power of two lets other
     data share it.
-
-    Args:
-      seen: items to mask, a row per query; None for none.
-      block: queries per block.
     """
     if seen is None or len(seen.items) == 0:
         return 0
@@ -29,11 +25,7 @@ def pairs_to_mask(
     Unused places hold column `outside`, which the scatter drops.
 
     Args:
-      seen: items to mask, a row per query; None for none.
-      first: the first query of the first block.
       shape: blocks, and queries per block.
-      width: of `pair_width`.
-      outside: a column beyond the scores.
     """
     blocks, block = shape
     rows = np.zeros((blocks, width), np.int32)
@@ -52,13 +44,7 @@ def pairs_to_mask(
 
 
 def check_seen(seen: Ragged | None, num_queries: int, num_items: int) -> None:
-    """Raise ValueError unless `seen` has a row per query and known items.
-
-    Args:
-      seen: items to mask; None for none.
-      num_queries: number of queries.
-      num_items: size of the catalogue.
-    """
+    """Raise ValueError unless `seen` has a row per query and known items."""
     if seen is None:
         return
     if seen.num_rows != num_queries:

@@ -116,9 +116,6 @@ def summarise(per_query: Mapping[str, np.ndarray]) -> dict[str, float]:
     Args:
       per_query: {metric: [Q] float64}.
 
-    Returns:
-      {metric: mean}.
-
     Examples:
       >>> summarise({"recall@20": np.array([1.0, np.nan, 0.0])})
       {'recall@20': 0.5}

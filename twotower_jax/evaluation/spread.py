@@ -63,11 +63,7 @@ class SpreadItems:
         return np.asarray(on_host(self.whole)[: self.num_items], dtype)
 
     def with_column(self, values: Any) -> "SpreadItems | jax.Array":
-        """Return items with one more number each, where they are.
-
-        Args:
-          values: [items] float32.
-        """
+        """Return items with one more number each, where they are."""
         where = self.whole.sharding
         more = np.zeros((len(self.whole), 1), np.float32)
         more[: self.num_items, 0] = values
@@ -76,16 +72,7 @@ class SpreadItems:
 
 
 def spread_items(embeddings: jax.Array, num_items: int) -> SpreadItems | jax.Array:
-    """Blocks of embeddings that lie on several devices.
-
-    Args:
-      embeddings: [n, dim], spread over devices by rows, copied, or both; rows behind
-        the last item are padding.
-      num_items: Size of the catalogue.
-
-    Returns:
-      The blocks without padding; the array itself, of one device.
-    """
+    """Blocks of embeddings that lie on several devices."""
     sharding = embeddings.sharding
     if len(sharding.device_set) == 1:
         return embeddings[:num_items]
@@ -109,15 +96,9 @@ def top_k_spread(
 
     Args:
       queries: [Q, D] float, finite.
-      items: The catalogue.
-      k: 1 to the number of items.
-      seen: Items that must not be returned, one row per query; None masks nothing.
 
     Returns:
       scores float32 [Q, k] and items int32 [Q, k].
-
-    Raises:
-      InputError: when k is not in 1..I.
     """
     check_k(k, len(items))
     query = np.asarray(queries, np.float32)
@@ -161,13 +142,7 @@ def _within(seen: Ragged, first: int, number: int) -> Ragged:
 def _of_all_processes(
     blocks: Sequence[Block], lists: list[Lists], sizes: list[int]
 ) -> dict[tuple[int, int], Lists]:
-    """Return the lists of the blocks of all processes, by copy and first item.
-
-    Args:
-      blocks: Of this process.
-      lists: Of these blocks.
-      sizes: Queries of each copy.
-    """
+    """Return the lists of the blocks of all processes, by copy and first item."""
     places = [(one.copy, one.first) for one in blocks]
     if alone():
         return dict(zip(places, lists, strict=True))

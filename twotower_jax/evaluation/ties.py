@@ -37,10 +37,8 @@ def without_order(
     """Return lists whose tied ones have the tied items in a fixed random order.
 
     Args:
-      embedded: of the queries and the catalogue.
       items: [Q, k] int, the lists.
       tied: [Q] bool, of `tied_queries`.
-      seen: items that are left out, a row per query; None for none.
 
     Returns:
       [Q, k] int; the lists that are not tied are unchanged.

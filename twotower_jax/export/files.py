@@ -65,13 +65,7 @@ def new_folder(out: Path) -> Iterator[Path]:
 def write_items(
     folder: Path, ids: pl.Series, vectors: np.ndarray, present: np.ndarray
 ) -> None:
-    """Write item vectors: by code, and in a table with ids.
-
-    Args:
-      ids: [codes] of items by code.
-      vectors: [codes, dim] float32.
-      present: [codes] bool; the table has null as the vector of a removed item.
-    """
+    """Write item vectors: by code, and in a table with ids."""
     np.save(folder / ITEM_VECTORS, vectors)
     column = pl.Series("vector", vectors, dtype=pl.Array(pl.Float32, vectors.shape[1]))
     column = column.set(~pl.Series(present), None)
@@ -79,11 +73,7 @@ def write_items(
 
 
 def checksums(folder: Path) -> dict[str, dict[str, Any]]:
-    """SHA-256 and size of every file of a folder but the manifest.
-
-    Returns:
-      {name: {"sha256": hex digits, "bytes": size}}.
-    """
+    """SHA-256 and size of every file of a folder but the manifest."""
     paths = sorted(path for path in folder.iterdir() if path.name != MANIFEST)
     return {
         path.name: {"sha256": checksum(path), "bytes": path.stat().st_size}

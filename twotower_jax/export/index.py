@@ -171,11 +171,7 @@ INDEXES: Registry[IndexLibrary] = Registry(
 
 
 def build_index(library: str, vectors: np.ndarray) -> Any:
-    """Index of vectors, whose keys are item codes.
-
-    Args:
-      vectors: [items, dim] float32; the row is the code.
-    """
+    """Index of vectors, whose keys are item codes."""
     use = INDEXES[library]
     use.load()
     index = use.new(vectors.shape[1])
@@ -187,9 +183,6 @@ def write_index(
     library: str, path: Path, index: Any, items: Items, queries: np.ndarray
 ) -> dict[str, Any]:
     """Write an index, read it, and compare its lists with the exact ones.
-
-    Args:
-      queries: [n, dim] float32, at least one.
 
     Returns:
       The entry of the manifest: ``recall`` is the share of the exact best ``k`` items

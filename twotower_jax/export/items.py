@@ -227,14 +227,7 @@ class ItemIndex:
 def lists_table(
     keys: pl.Series, ids: pl.Series, codes: np.ndarray, scores: np.ndarray
 ) -> pl.DataFrame:
-    """Lists in long form, without empty places.
-
-    Args:
-      keys: [n], one per list; the first column.
-      ids: [items] by code; the column of items has its name.
-      codes: [n, k], -1 for an empty place.
-      scores: [n, k].
-    """
+    """Lists in long form, without empty places."""
     number, k = codes.shape
     kept = codes.reshape(-1) >= 0
     ranks = np.tile(np.arange(1, k + 1, dtype=np.int32), number)[kept]
@@ -249,11 +242,7 @@ def lists_table(
 
 
 def as_series(name: str, ids: Ids) -> pl.Series:
-    """Ids as a column; numbers among texts become texts.
-
-    Args:
-      ids: [n] ids.
-    """
+    """Ids as a column; numbers among texts become texts."""
     if isinstance(ids, str):
         raise InputError(f"{ids!r} is one id; give a list of ids")
     return pl.Series(name, ids, strict=False)

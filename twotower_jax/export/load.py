@@ -70,11 +70,7 @@ class ServedModel:
     """
 
     def __init__(self, folder: Path):
-        """Read the files; `load_model` documents the errors.
-
-        Args:
-          folder: of the export.
-        """
+        """Read the files; `load_model` documents the errors."""
         self.manifest = read_manifest(folder)
         self.folder = folder
         names = parse_json((folder / VOCABULARY).read_text(encoding="utf-8"))
@@ -248,12 +244,6 @@ class ServedModel:
         """Write the model with its changed items as a new folder of an export.
 
         An approximate index is written as it is, and its recall is measured anew.
-
-        Args:
-          out: the folder; missing, or empty. It is complete, or not there.
-
-        Raises:
-          InputError: when it is a file, or not empty.
         """
         users = sample_codes(len(self.user_ids), "users")
         inputs = self._users.inputs(self.query_tower, len(users), users, None)

@@ -45,12 +45,7 @@ class ServedLists:
     """
 
     def __init__(self, folder: Path, manifest: dict[str, Any]):
-        """Read the lists; `load_lists` documents the errors.
-
-        Args:
-          folder: of the export.
-          manifest: its manifest.
-        """
+        """Read the lists; `load_lists` documents the errors."""
         self.folder, self.manifest = folder, manifest
         self.lists = pl.read_parquet(folder / LISTS, glob=False)
 

@@ -19,18 +19,7 @@ SHORTEST = 1e-6
 def encode_items(
     frame: pl.DataFrame, tower: LoadedTower, values: dict[str, Any], codes: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Inputs of the item tower from the features of items as in the input of the log.
-
-    Args:
-      frame: [n] rows with a column per feature of the tower; null is missing. Lists,
-        or texts joined by ``|``, in a multi or vector feature. Column ``item`` is not
-        read.
-      codes: [n] of the items in the training, -1 for new ones.
-
-    Returns:
-      {input: [n, ...]}; a value that the vocabulary does not list is missing. Of a
-      multi feature, as many known values are kept as an item of the log had at most.
-    """
+    """Inputs of the item tower from features of items as in the input of the log."""
     features = [one.name for one in tower.inputs if one.kind != "id"]
     for name in features:
         if name not in frame.columns:
@@ -89,14 +78,6 @@ def neighbour_vectors(
     average embeddings of ids; of a tower that reads the id alone, without hidden
     layers and normalisation, both are the same.
 
-    Args:
-      content: [n, features] of the new items.
-      known_content: [m, features] of known items.
-      known_vectors: [m, dim] of the same items.
-
-    Returns:
-      [n, dim] float32.
-
     Examples:
       >>> known = np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]])
       >>> vectors = np.array([[2.0], [4.0], [8.0]])
@@ -134,13 +115,6 @@ def _directions(name: str, content: np.ndarray) -> np.ndarray:
 
 
 def normalised(vectors: np.ndarray) -> np.ndarray:
-    """Vectors divided by their length; 0 stays 0.
-
-    Args:
-      vectors: [n, dim].
-
-    Returns:
-      [n, dim] float32.
-    """
+    """Vectors divided by their length; 0 stays 0."""
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     return (vectors / np.maximum(length, SHORTEST)).astype(np.float32)

@@ -18,12 +18,7 @@ def check_k(k: int, most: int) -> None:
 def check_queries(
     users: Ids | None, histories: Sequence[Ids] | None, read: bool
 ) -> None:
-    """Refuse users and histories that are not queries of a model.
-
-    Args:
-      users: n ids, or None.
-      histories: n lists of item ids, or None.
-    """
+    """Refuse users and histories that are not queries of a model."""
     if users is None and histories is None:
         raise InputError("recommend needs users= or histories=; give one of them")
     if histories is None:
@@ -43,12 +38,7 @@ def check_queries(
 def warn_unknown(
     users: Ids, codes: np.ndarray, histories: Sequence[np.ndarray] | None
 ) -> None:
-    """Warn of users of whom nothing is known, whose lists are all the same.
-
-    Args:
-      codes: [n] codes, -1 for a user that is not in the log.
-      histories: codes of the items of n histories, or None.
-    """
+    """Warn of users of whom nothing is known, whose lists are all the same."""
     nothing = codes < 0
     if histories is not None:
         nothing &= np.array([len(one) == 0 for one in histories], bool)

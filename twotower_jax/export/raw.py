@@ -56,10 +56,6 @@ def _by_input(side: str, vocabulary: dict[str, Any]) -> dict[str, list]:
 def codes_in(values: jax.Array, known: np.ndarray) -> jax.Array:
     """Codes of values by bisection.
 
-    Args:
-      values: [batch] or [batch, width] int32.
-      known: [codes] int32, distinct.
-
     Examples:
       >>> codes_in(jnp.array([3, 5, -1, 7]), np.array([7, 3])).tolist()
       [1, -1, -1, 0]
@@ -85,9 +81,6 @@ def known_first(codes: jax.Array) -> jax.Array:
 
 def as_given(codes: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Values that `codes_in` maps to these codes.
-
-    Args:
-      known: [codes] int32.
 
     Examples:
       >>> as_given(np.array([1, -1]), np.array([7, 3])).tolist()

@@ -21,11 +21,7 @@ KEPT = (*files.TOWERS.values(), files.USERS, files.SERVE)
 
 
 def save_model(model: "ServedModel", queries: np.ndarray, out: Path) -> None:
-    """Write a model with its changed items as a new folder.
-
-    Args:
-      queries: [n, dim] float32, which measure the recall of an approximate index.
-    """
+    """Write a model with its changed items as a new folder."""
     index = model.index
     removed = np.flatnonzero(~index.present).tolist()
     changed: dict[str, Any] = {"items": len(index), "removed_items": removed}

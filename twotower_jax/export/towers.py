@@ -51,11 +51,7 @@ class TowerInput(NamedTuple):
         return np.float32 if self.kind in NUMBERS else np.int32
 
     def missing(self, number: int) -> np.ndarray:
-        """Return the values of entities of which nothing is known.
-
-        Returns:
-          [number] or [number, width]: 0 for numbers, -1 for codes.
-        """
+        """Return the values of entities of which nothing is known."""
         shape = (number,) if self.width is None else (number, self.width)
         return np.full(shape, 0 if self.kind in NUMBERS else -1, self.dtype)
 
@@ -103,11 +99,6 @@ def export_tower(
     """Serialised artifact of a tower: {input: array} -> embeddings [batch, dim].
 
     The batch dimension is symbolic, and the embeddings are those of evaluation.
-
-    Args:
-      items: {feature: [items, ...]} of the items of histories, which the artifact
-        holds; others are not read.
-      raw: {input: [codes] int32 values by code}, of inputs that are raw.
     """
     (batch,) = jax.export.symbolic_shape("batch")
     shapes = {
@@ -199,11 +190,7 @@ class LoadedTower:
     def __init__(
         self, path: Path, inputs: tuple[TowerInput, ...], raw: dict[str, np.ndarray]
     ):
-        """Read the artifact.
-
-        Args:
-          raw: {input: [codes] int32 values by code}, of inputs that are raw.
-        """
+        """Read the artifact."""
         self.inputs, self._raw = inputs, raw
         exported: Any = jax.export.deserialize(bytearray(path.read_bytes()))
         self._call = jax.jit(exported.call)
@@ -217,9 +204,6 @@ class LoadedTower:
 
         A block of entities is filled up to a power of two, so that few shapes are
         compiled.
-
-        Args:
-          values: {input: [number, ...]}, codes int32 and numbers float32.
         """
         parts = []
         for first in range(0, max(number, 1), MAX_BATCH):

@@ -17,11 +17,7 @@ SAMPLE = 1000
 
 
 def sample_codes(number: int, name: str) -> np.ndarray:
-    """At most SAMPLE of the codes 0..number-1, ascending, always the same.
-
-    Returns:
-      [n] int32.
-    """
+    """At most SAMPLE of the codes 0..number-1, ascending, always the same."""
     drawn = keys.generator(0, f"export_{name}").permutation(number)[:SAMPLE]
     return np.sort(drawn).astype(np.int32)
 
@@ -49,16 +45,7 @@ class Users:
         users: np.ndarray | None,
         clicks: list[np.ndarray] | None,
     ) -> dict[str, np.ndarray]:
-        """Inputs of the query tower.
-
-        Args:
-          users: [n] codes, -1 for an unknown user; None without users.
-          clicks: codes of the items of n histories, the latest last; None for those of
-            the users.
-
-        Returns:
-          {input: [n, ...]}.
-        """
+        """Inputs of the query tower."""
         values = tower.missing(number)
         if users is not None:
             known = users >= 0
@@ -78,12 +65,7 @@ class Users:
     def seen(
         self, number: int, users: np.ndarray | None, clicks: list[np.ndarray] | None
     ) -> Ragged:
-        """Item codes that are left out, a row per query.
-
-        Args:
-          users: [n] codes, -1 for an unknown user; None without users.
-          clicks: codes of the items of n histories; None without histories.
-        """
+        """Item codes that are left out, a row per query."""
         rows, items = [np.empty(0, np.int64)], [np.empty(0, np.int32)]
         if users is not None:
             if "seen/items" not in self._arrays:

@@ -42,9 +42,6 @@ def export_run(
 
     A baseline, which has no towers, is written as lists of the best items
     (`export_lists`).
-
-    Args:
-      index: library of an approximate index, "faiss" or "usearch"; None for none.
     """
     console = console or Console(quiet=True)
     stored = stored_config(folder)

@@ -13,13 +13,6 @@ MAX_BLOCK_ROWS = 512
 def block_rows(rows: int, columns: int) -> int:
     """Number of rows of a block; blocks are alike, so that few rows are padding.
 
-    Args:
-      rows: Number of rows of the batch.
-      columns: Number of columns of the batch.
-
-    Returns:
-      A number of at least 1, whose block of logits fits a core's cache.
-
     Examples:
       >>> block_rows(4096, 4096), block_rows(4096, 2**20), block_rows(5, 10)
       (512, 8, 5)
@@ -35,16 +28,7 @@ def block_rows(rows: int, columns: int) -> int:
 
 
 def in_blocks(tree: Any, rows: int, columns: int) -> Any:
-    """A tree of arrays in blocks of rows; padded rows have weight 0.
-
-    Args:
-      tree: Tree of arrays [rows, ...].
-      rows: Number of rows of the batch.
-      columns: Number of columns of the batch.
-
-    Returns:
-      The tree with arrays [blocks, b, ...], padded with zeros.
-    """
+    """A tree of arrays in blocks of rows; padded rows have weight 0."""
     block = block_rows(rows, columns)
 
     def split(x: jax.Array) -> jax.Array:
@@ -55,14 +39,6 @@ def in_blocks(tree: Any, rows: int, columns: int) -> Any:
 
 
 def flat(blocks: jax.Array, rows: int) -> jax.Array:
-    """Blocks as one array.
-
-    Args:
-      blocks: [n, b, ...].
-      rows: Number of rows without the padding.
-
-    Returns:
-      [rows, ...].
-    """
+    """Blocks as one array."""
     number = blocks.shape[0] * blocks.shape[1]
     return blocks.reshape(number, *blocks.shape[2:])[:rows]

@@ -34,19 +34,7 @@ def batch_loss(
     *,
     top_k: int = 0,
 ) -> jax.Array:
-    """Sum of the weighted losses of the rows of a batch.
-
-    Args:
-      loss: The loss, whose numbers may be arrays; constants.
-      scores: Scores of B rows, C columns and K slots per row.
-      columns: Terms of the columns; constants.
-      rows: Terms of the rows; constants, but for weights by the scores.
-      top_k: Number of negatives of a row with the best scores, before any correction,
-        that are kept; 0 keeps all.
-
-    Returns:
-      [] float. Gradients flow to the scores.
-    """
+    """Sum of the weighted losses of the rows of a batch."""
     form = loss.softmax_form()
     if form is None or top_k:
         return row_loss(loss, scores, columns, rows, top_k=top_k)
@@ -137,9 +125,7 @@ def _block_loss(choice: _Choice, scores: Scores, constants: _Constants) -> jax.A
     """Return the sum of the weighted losses of the rows of one block.
 
     Args:
-      choice: The loss and the number of negatives that are kept.
       scores: Of the rows of the block; the columns lie as [D, C].
-      constants: Terms of the columns and of these rows, and numbers.
     """
     rows = constants.rows
     raw = scores.query @ scores.columns

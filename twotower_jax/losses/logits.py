@@ -131,13 +131,6 @@ def tempered(log_count: jax.Array, strength: tuple[jax.Array, ...]) -> jax.Array
 def column_terms(columns: ColumnTerms, rows: RowTerms) -> PairTerms:
     """Terms [b, C] of the pairs of rows and columns.
 
-    Args:
-      columns: C columns.
-      rows: Any number b of rows.
-
-    Returns:
-      The log multiplicities and the log expected counts.
-
     Examples:
       >>> columns = ColumnTerms(jnp.zeros(2), jnp.ones((1, 2)), jnp.arange(2))
       >>> none = PairTerms(*2 * [jnp.zeros((1, 0))])
@@ -164,13 +157,6 @@ def bias(columns: ColumnTerms, rows: RowTerms) -> jax.Array:
     """Log multiplicity minus log expected count of the pairs of rows and columns.
 
     Where no term depends on both row and column, vectors are subtracted instead.
-
-    Args:
-      columns: C columns.
-      rows: Any number b of rows.
-
-    Returns:
-      [b, C] float, -inf for a masked pair.
     """
     if rows.group or rows.listed:
         pairs = column_terms(columns, rows)
@@ -219,14 +205,6 @@ def mask_at_or_above(
     limit: tuple[jax.Array, ...], scores: jax.Array, terms: jax.Array
 ) -> jax.Array:
     """Terms of negatives, -inf for those that score at the limit of their row or above.
-
-    Args:
-      limit: ([b] lowest score that is left out,); () leaves none out.
-      scores: [b, n] scores of the negatives before any correction.
-      terms: [b, n] logs of the numbers of draws, or of their weights.
-
-    Returns:
-      [b, n] float.
 
     Examples:
       >>> scores, none = jnp.array([[0.2, 0.5, 0.9]]), jnp.zeros((1, 3))

@@ -111,20 +111,7 @@ def psl_logits(
     negatives: jax.Array,
     temperature: jax.Array | float,
 ) -> jax.Array:
-    """Return log sigma(d_j) / T, as in `psl`; that of the positive itself is 0.
-
-    Args:
-      activation: Name in `ACTIVATIONS`.
-      positive: [batch] float, logit of the positive.
-      negatives: [batch, columns] float, logits of the negatives.
-      temperature: Temperature T of the logits.
-
-    Returns:
-      [batch, columns] float; -inf with gradient 0 where sigma(d_j) is not above 0.
-
-    Raises:
-      InputError: The activation is unknown.
-    """
+    """Return log sigma(d_j) / T, as in `psl`; that of the positive itself is 0."""
     half = temperature * (negatives - positive[:, None]) / 2
     return _log_surrogate(activation, half) / temperature
 

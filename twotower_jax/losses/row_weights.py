@@ -14,15 +14,7 @@ else:
 
 
 def check_shapes(positive: jax.Array, negatives: jax.Array) -> None:
-    """Refuse logits that do not belong to the same rows.
-
-    Args:
-      positive: [batch] float.
-      negatives: [batch, columns] float.
-
-    Raises:
-      ValueError: The shapes do not match.
-    """
+    """Refuse logits that do not belong to the same rows."""
     if positive.shape != negatives.shape[:1]:
         raise ValueError(
             f"positive must be [batch] and negatives [batch, columns], got "
@@ -33,27 +25,13 @@ def check_shapes(positive: jax.Array, negatives: jax.Array) -> None:
 def weights_of(
     positive: jax.Array, negatives: jax.Array, weight: jax.Array | None
 ) -> jax.Array:
-    """Return the weights [batch, columns] of the negatives, 1 where none are given.
-
-    Args:
-      positive: [batch] float.
-      negatives: [batch, columns] float.
-      weight: [batch, columns] float, or None.
-
-    Raises:
-      ValueError: The shapes do not match.
-    """
+    """Return the weights [batch, columns] of the negatives, 1 where none are given."""
     check_shapes(positive, negatives)
     return jnp.ones_like(negatives) if weight is None else weight
 
 
 def weighted_mean(values: jax.Array, weight: jax.Array) -> jax.Array:
-    """Return sum w v / sum w of each row, [batch]; 0 where the weights sum to 0.
-
-    Args:
-      values: [batch, columns] float.
-      weight: [batch, columns] float.
-    """
+    """Return sum w v / sum w of each row, [batch]; 0 where the weights sum to 0."""
     total = weight.sum(axis=1)
     return (weight * values).sum(axis=1) / jnp.where(total > 0, total, 1)
 
@@ -61,28 +39,14 @@ def weighted_mean(values: jax.Array, weight: jax.Array) -> jax.Array:
 def negative_part(
     negatives: jax.Array, weight: jax.Array, ratio: jax.Array | float
 ) -> jax.Array:
-    """Return -c sum_j w_j log sigmoid(-n_j) of each row, [batch], as in `bce`.
-
-    Args:
-      negatives: [batch, columns] float, finite logits of the negatives.
-      weight: [batch, columns] float.
-      ratio: Sum of the scaled weights c w_j of a row; 0 for c = 1.
-    """
+    """Return -c sum_j w_j log sigmoid(-n_j) of each row, [batch], as in `bce`."""
     each = jax.nn.softplus(negatives)
     counted = (weight * each).sum(axis=1)
     return jnp.where(ratio > 0, ratio * weighted_mean(each, weight), counted)
 
 
 def log_sum(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Return log sum_j e^{l_j} of each row, and whether any logit is above -inf.
-
-    Args:
-      logits: [batch, columns] float; -inf masks one.
-
-    Returns:
-      [batch] float, 0 for a row with every logit masked, and [batch] bool. The gradient
-      of such a row is 0.
-    """
+    """Return log sum_j e^{l_j} of each row, and whether any logit is above -inf."""
     filled = (logits > -jnp.inf).any(axis=1)
     return jax.nn.logsumexp(
         jnp.where(filled[:, None], logits, 0), axis=1

@@ -42,10 +42,6 @@ def mean_bag(ids: jax.Array, size: int) -> Bag:
 
     Args:
       ids: [E, width] int32; an id outside 0..size-1 is a missing value.
-      size: rows of the table.
-
-    Returns:
-      The bag; its vector is 0 where no value is present.
 
     Examples:
       >>> bag = mean_bag(jnp.array([[0, 1], [1, -1]]), 2)
@@ -60,10 +56,6 @@ def mean_bag(ids: jax.Array, size: int) -> Bag:
 def bag_vectors(table: jax.Array, bag: Bag) -> jax.Array:
     """Vectors of bags: sum_w weight_w row_w / total.
 
-    Args:
-      table: [size, dim] float32.
-      bag: E bags.
-
     Returns:
       [E, dim] float32.
     """
@@ -72,10 +64,6 @@ def bag_vectors(table: jax.Array, bag: Bag) -> jax.Array:
 
 def gather_bags(table: jax.Array, bag: Bag) -> jax.Array:
     """Vectors of bags of a table that may be spread over devices.
-
-    Args:
-      table: [size, dim] float32, stored as in `shards`.
-      bag: E bags.
 
     Returns:
       [E, dim] float32, of `bag_vectors`.
@@ -107,10 +95,5 @@ def _weighted_sums(table: jax.Array, ids: jax.Array, weight: jax.Array) -> jax.A
 
 
 def first_bags(bag: Bag, number: int) -> Bag:
-    """The first bags.
-
-    Args:
-      bag: E bags.
-      number: of bags that are kept, at most E.
-    """
+    """The first bags."""
     return Bag(bag.ids[:number], bag.weight[:number], bag.total[:number])

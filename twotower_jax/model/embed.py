@@ -114,11 +114,7 @@ def _on_mesh(params: dict, entities: Entities) -> Iterator[Entities]:
 
 
 def mesh_of(params: dict) -> Mesh | None:
-    """Return the mesh of the tables, None on one device.
-
-    Args:
-      params: tables and dense parameters.
-    """
+    """Return the mesh of the tables, None on one device."""
     for table in params["tables"].values():
         sharding = getattr(table, "sharding", None)
         if isinstance(sharding, NamedSharding) and sharding.mesh.size > 1:

@@ -67,9 +67,6 @@ class TableRows(NamedTuple):
 def is_of_ids(table: str) -> bool:
     """Whether a table holds embeddings of users or items, not of features.
 
-    Args:
-      table: name, such as "query.id".
-
     Examples:
       >>> is_of_ids("query.history"), is_of_ids("candidate.category")
       (True, False)
@@ -84,15 +81,6 @@ def init_table(
 
     Blocks of rows have keys of their own, so that the memory beside the table does not
     grow with it.
-
-    Args:
-      key: used for nothing else.
-      size: rows, at least 1.
-      dim: numbers per row.
-      scale: half-width of the distribution.
-
-    Returns:
-      [size, dim] float32.
 
     Examples:
       >>> table = init_table(jax.random.key(0), 3, 2, 0.1)
@@ -155,10 +143,6 @@ def find_rows(ids: jax.Array, size: int) -> TableRows:
 
     Args:
       ids: int32 of any shape; an id outside 0..size-1 is a missing value.
-      size: rows of the table.
-
-    Returns:
-      The rows, ascending; R is the number of ids or size + 1, the smaller of the two.
 
     Examples:
       >>> rows = find_rows(jnp.array([3, 1, 3, -1]), 4)
@@ -176,10 +160,6 @@ def ascending_rows(ids: jax.Array, size: int) -> TableRows:
 
     Args:
       ids: [R] int32; behind the last row of the table they may repeat.
-      size: rows of the table.
-
-    Returns:
-      The rows, as many as ids, found without a sort.
 
     Examples:
       >>> rows = ascending_rows(jnp.array([1, 3, 4, 4]), 4)
@@ -194,10 +174,6 @@ def whole_rows(ids: jax.Array, size: int) -> TableRows:
 
     Args:
       ids: int32 of any shape; an id outside 0..size-1 is a missing value.
-      size: rows of the table.
-
-    Returns:
-      The rows, for which ``gather`` is the identity.
 
     Examples:
       >>> rows = whole_rows(jnp.array([3, -1]), 4)
@@ -211,10 +187,6 @@ def whole_rows(ids: jax.Array, size: int) -> TableRows:
 
 def gather(table: jax.Array, rows: TableRows) -> jax.Array:
     """Gathered rows of a table.
-
-    Args:
-      table: [size, dim] float32.
-      rows: distinct rows.
 
     Returns:
       [R, dim] float32; padding is 0.
@@ -252,9 +224,7 @@ def number_vectors(
     """Vectors of the features that are numbers: x W, with n rows of W for n numbers.
 
     Args:
-      features: of entities; those of codes have no part in the result.
       numbers: [E, n] float32, in the order of the features; None without any.
-      kernel: W, [n, dim] float32; None without any.
 
     Returns:
       [E, dim] float32 per feature that is a number or a vector.

@@ -94,12 +94,6 @@ def init_history(spec: HistorySpec, dim: int, key: jax.Array) -> dict:
 
     Args:
       spec: static shape.
-      dim: size of the vectors.
-      key: used for nothing else.
-
-    Returns:
-      "numeric" [n, dim] float32 with n numbers per item, those of vectors included,
-      "attention" [dim] float32 with attention, and "transformer" with one.
     """
     params, numeric = {}, sum(one.numbers for one in spec.features)
     if numeric:
@@ -120,11 +114,6 @@ def history_inputs(
       spec: static shape.
       items: [E, length] int32, the latest first; ids below 0 or above the
         last item are padding.
-      features: of items by name, first axis the item.
-
-    Returns:
-      {table: bags}, one bag per history, with attention and transformer one per place;
-      and the rest.
     """
     tokens = None
     if spec.sequence is not None:
@@ -143,10 +132,6 @@ def place_inputs(
       spec: static shape.
       items: [E, length] int32, or [E, 1] with attention and transformer; ids below 0
         or above the last item are padding.
-      features: of items by name, first axis the item.
-
-    Returns:
-      {table: bags}, and the rest without tokens.
     """
     present = (items >= 0) & (items < spec.items)
     known = jnp.where(present, items, spec.items)
@@ -207,9 +192,7 @@ def history_vectors(
 
     Args:
       spec: static shape.
-      params: as of `init_history`.
       values: {table: [E, dim]} vectors of the bags; of places [E x length, dim].
-      inputs: of E histories.
 
     Returns:
       [E, dim] float32.
@@ -238,7 +221,6 @@ def attend(vectors: jax.Array, query: jax.Array, present: jax.Array) -> jax.Arra
 
     Args:
       vectors: [E, length, dim] float32.
-      query: [dim] float32.
       present: [E, length] bool.
 
     Returns:

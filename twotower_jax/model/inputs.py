@@ -42,14 +42,8 @@ def query_inputs(
     """Inputs of the query tower.
 
     Args:
-      model: the static part.
-      entities: features on the device.
-      queries: E queries.
       target: [E] int32 item of each row, which is left out of its own history; None
         leaves nothing out, and neither does a sequence, which ends before the target.
-
-    Returns:
-      The inputs for E queries.
     """
     inputs = feature_inputs("query", model.query, entities.query, queries.user)
     history = model.query.history
@@ -75,14 +69,8 @@ def candidate_inputs(
     """Inputs of the candidate tower.
 
     Args:
-      model: the static part.
-      entities: features on the device.
       items: [E] int32; an id outside of the catalogue has no value in any feature.
       shown: [E, features] bool, features whose value is read; None: all of them.
-      distinct: as in `feature_inputs`.
-
-    Returns:
-      The inputs for E items.
     """
     return feature_inputs(
         "candidate",
@@ -98,11 +86,6 @@ def last_items(
     length: int, clicks: jax.Array | None, queries: Queries
 ) -> jax.Array | None:
     """Last items of the history of each query, the latest first.
-
-    Args:
-      length: items of a history that are read.
-      clicks: [clicks] int32, items of all histories; None without histories.
-      queries: E queries with their spans.
 
     Returns:
       [E, length] int32, padded with -1; None where the queries have no histories.
@@ -127,16 +110,9 @@ def feature_inputs(
     """Inputs of a tower, histories excepted.
 
     Args:
-      side: "query" or "candidate".
       spec: static shape of the tower.
-      features: arrays by name, first axis the user or item.
       ids: [E] int32 users or items.
       shown: [E, features] bool, features whose value is read; None: all of them.
-      distinct: whether the ids ascend, no user or item stands twice, and all features
-        are read: their rows of the table are then found without a sort.
-
-    Returns:
-      The inputs for E entities.
     """
     rows, bags, numbers = {}, {}, []
     for place, feature in enumerate(spec.features):
@@ -161,15 +137,7 @@ def feature_inputs(
 
 
 def first_entities(inputs: Inputs, number: int) -> Inputs:
-    """Inputs of the first entities, which have no histories, of the same rows.
-
-    Args:
-      inputs: of E entities.
-      number: of entities that are kept, at most E.
-
-    Returns:
-      The inputs of `number` entities.
-    """
+    """Inputs of the first entities, which have no histories, of the same rows."""
     rows = {
         name: r._replace(
             place=None if r.place is None else r.place[:number],

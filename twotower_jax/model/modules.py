@@ -23,9 +23,6 @@ class Functions(NamedTuple):
 def as_functions(build: Callable[[nnx.Rngs], nnx.Module]) -> Functions:
     """A module as pure functions.
 
-    Args:
-      build: makes the module from its random streams.
-
     Examples:
       >>> linear = as_functions(lambda rngs: nnx.Linear(2, 3, rngs=rngs))
       >>> params = linear.init(jax.random.key(0))
@@ -62,9 +59,5 @@ class _Layers(nnx.Module):
 
 
 def mlp(widths: tuple[int, ...]) -> Functions:
-    """Linear layers with ReLU between them, none after the last.
-
-    Args:
-      widths: of the input and of each layer.
-    """
+    """Linear layers with ReLU between them, none after the last."""
     return as_functions(lambda rngs: _Layers(widths, rngs=rngs))

@@ -66,10 +66,6 @@ def init_sequence(spec: SequenceSpec, key: jax.Array) -> dict:
 
     Args:
       spec: static shape.
-      key: used for nothing else.
-
-    Returns:
-      A nested dictionary of float32 arrays.
     """
     return _transformer(spec).init(key)
 
@@ -87,11 +83,7 @@ def sequence_vectors(
 
     Args:
       spec: static shape.
-      params: as of `init_sequence`.
       vectors: [N W, dim] float32, vectors of the items of the tokens.
-      tokens: their places.
-      dropout: of a training step; None drops nothing.
-      stream: whether a sequence may begin in the block before that of a token.
 
     Returns:
       [E, dim] float32; 0 for a query without an item.
@@ -113,7 +105,6 @@ def visible(sequence: jax.Array, *, stream: bool) -> jax.Array:
 
     Args:
       sequence: [N, W] int32 codes of sequences.
-      stream: whether the tokens of the block before are among the others.
 
     Returns:
       [N, W, W] bool, or [N, W, 2 W] with the block before in front.
@@ -143,8 +134,6 @@ def drop(x: jax.Array, dropout: Dropout | None, place: int) -> jax.Array:
 
     Args:
       x: [N, ...] float32, of blocks of tokens.
-      dropout: of a training step; None drops nothing.
-      place: number of this call within the tower.
 
     Returns:
       [N, ...] float32.

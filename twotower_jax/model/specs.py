@@ -49,19 +49,7 @@ class Model(NamedTuple):
 
 
 def make_model(config: Towers, log: Catalogue) -> Model:
-    """Static part of a model: the configured features with the sizes of the data.
-
-    Args:
-      config: of both towers.
-      log: a log, or sizes, with the features of users and items.
-
-    Returns:
-      The model.
-
-    Raises:
-      InputError: when a tower names a feature that the data does not have, or a history
-        shares a table that the candidate tower does not have.
-    """
+    """Static part of a model: the configured features with the sizes of the data."""
     sides = {
         "query": (config.query, log.user_features, log.num_users),
         "candidate": (config.candidate, log.item_features, log.num_items),

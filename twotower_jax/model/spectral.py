@@ -36,13 +36,6 @@ def spectral_vectors(clicks: Clicks, dim: int) -> SpectralVectors:
     each user and of users of each item. S and V are the ``dim`` largest singular
     values and their vectors, by a randomised decomposition with a fixed seed.
 
-    Args:
-      clicks: [users, items].
-      dim: of the embeddings; columns beyond the rank of R are 0.
-
-    Returns:
-      The embeddings, each of the three scaled by one number.
-
     References:
       Halko, Martinsson & Tropp, Finding Structure with Randomness, SIAM Review 2011,
       algorithms 4.4 and 5.1; Dhillon, Co-clustering Documents and Words Using Bipartite

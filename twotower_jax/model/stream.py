@@ -14,14 +14,6 @@ def stream_inputs(model: Model, entities: Entities, queries: Queries) -> Inputs:
     """Inputs of the query tower for rows that are sequences in their order, end to end.
 
     Each item of a sequence is read once for all later rows of it.
-
-    Args:
-      model: the static part, with a transformer.
-      entities: features on the device.
-      queries: E queries; a sequence ends where the next query does not continue it.
-
-    Returns:
-      The inputs for E queries.
     """
     inputs = feature_inputs("query", model.query, entities.query, queries.user)
     history, clicks = model.query.history, entities.history

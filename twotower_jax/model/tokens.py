@@ -34,9 +34,6 @@ def whole_sequences(present: jax.Array) -> Tokens:
     Args:
       present: [E, W] bool, whether a place holds an item; the oldest item first.
 
-    Returns:
-      E blocks of W tokens.
-
     Examples:
       >>> tokens = whole_sequences(jnp.array([[False, True, True], [False] * 3]))
       >>> tokens.place[0].tolist(), tokens.newest.tolist(), tokens.present.tolist()
@@ -77,10 +74,6 @@ def stream_tokens(begin: jax.Array, end: jax.Array, width: int) -> Stream:
     Args:
       begin: [B] int32 places of the first items of the rows' sequences.
       end: [B] int32 places behind the last items that the rows may see.
-      width: tokens of a block, W.
-
-    Returns:
-      A block of context, and the rows in ceil(B / W) blocks.
 
     Examples:
       >>> stream = stream_tokens(jnp.array([0, 3]), jnp.array([2, 4]), 2)

@@ -41,12 +41,6 @@ def init_tower(spec: TowerSpec, key: jax.Array) -> dict:
 
     Args:
       spec: static shape.
-      key: used for nothing else.
-
-    Returns:
-      The params of the tower; "numeric" [n, dim] float32 where the tower reads n
-      numbers, those of vectors included: the vector that each of them scales; and
-      "history" where histories have parameters of their own.
 
     Examples:
       >>> age = FeatureSpec("age", "numeric", 0)
@@ -75,7 +69,6 @@ def apply_tower(
 
     Args:
       spec: static shape.
-      params: as of `init_tower`.
       vectors: {feature: [E, dim]} float32, of features that have a table.
       numbers: [E, n] float32, of numeric features and vectors in order; None without
         any.

@@ -20,11 +20,7 @@ def table_sizes(side: str, spec: TowerSpec) -> dict[str, int]:
     """The tables that a tower reads, and their numbers of rows.
 
     Args:
-      side: "query" or "candidate".
       spec: static shape.
-
-    Returns:
-      {name: rows}; with shared tables, the query tower reads some of the candidate's.
     """
     sizes: dict[str, int] = {}
     for feature in spec.features:
@@ -36,11 +32,7 @@ def table_sizes(side: str, spec: TowerSpec) -> dict[str, int]:
 
 
 def rows_of_tables(model: Model) -> dict[str, int]:
-    """The tables of a model, and their numbers of rows.
-
-    Args:
-      model: the static part.
-    """
+    """The tables of a model, and their numbers of rows."""
     return table_sizes("query", model.query) | table_sizes("candidate", model.candidate)
 
 
@@ -78,10 +70,6 @@ def init_params(
 
 def gather_rows(tables: dict[str, jax.Array], inputs: Inputs) -> dict[str, jax.Array]:
     """The parts of every table that the inputs read: gathered rows, vectors of bags.
-
-    Args:
-      tables: {name: [size, dim]} float32.
-      inputs: of a tower.
 
     Returns:
       {name: [R, dim]} float32 of rows, and {name: [E, dim]} of bags.
@@ -130,12 +118,6 @@ def embed_queries(
     model: Model, params: dict, entities: Entities, queries: Queries
 ) -> jax.Array:
     """Embeddings of queries for serving: no temperature, no log q.
-
-    Args:
-      model: the static part.
-      params: as of `init_params`.
-      entities: features on the device.
-      queries: E queries.
 
     Returns:
       [E, dim] float32.

@@ -47,25 +47,12 @@ jax.tree_util.register_dataclass(
 
 
 def mass_tree(proposal: Proposal, place: np.ndarray) -> MassTree:
-    """The sums of a proposal in the order of first events.
-
-    Args:
-      proposal: the distribution.
-      place: [num_items] place of each item.
-
-    Returns:
-      The tree, on the device.
-    """
+    """The sums of a proposal in the order of first events."""
     return jax.tree.map(jnp.asarray, host_mass_tree(proposal, place))
 
 
 def host_mass_tree(proposal: Proposal, place: np.ndarray) -> MassTree:
-    """The sums of a proposal, in arrays of numpy.
-
-    Args:
-      proposal: the distribution.
-      place: [num_items] place of each item.
-    """
+    """The sums of a proposal, in arrays of numpy."""
     q = np.exp(np.asarray(proposal.log_q, np.float64))
     item = np.empty(len(q), np.int32)
     item[np.asarray(place)] = np.arange(len(q))
@@ -83,7 +70,6 @@ def log_known_mass(tree: MassTree, number: jax.Array) -> jax.Array:
     """Log of Q: the probability that a draw from the whole proposal is a known item.
 
     Args:
-      tree: sums of the proposal.
       number: [...] int32 number of known items, at least 1; on a mesh the first axis
         is that of a batch.
 
@@ -106,8 +92,6 @@ def sample_known(
     """Independent draws from the proposal restricted to known items.
 
     Args:
-      key: used for nothing else.
-      tree: sums of the proposal.
       number: int32 number of known items, at least 1; broadcasts to the shape.
       shape: of the draws; on a mesh the first axis is that of a batch.
 

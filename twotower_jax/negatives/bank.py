@@ -49,17 +49,6 @@ class Drift(NamedTuple):
 def init_bank(size: int, dim: int, num_items: int) -> Bank:
     """Empty bank.
 
-    Args:
-      size: entries M, at least 1.
-      dim: numbers per embedding.
-      num_items: size of the catalogue, the item of an empty entry.
-
-    Returns:
-      A bank of empty entries.
-
-    Raises:
-      ValueError: when size is below 1.
-
     Examples:
       >>> bank = init_bank(2, 1, num_items=9)
       >>> bank.item.tolist(), bank.step.tolist()
@@ -90,17 +79,9 @@ def push(
     size. No gradient passes, neither to the new entries nor to the stored ones.
 
     Args:
-      bank: M entries.
       embeddings: [B, D] float of the batch's candidates, B <= M.
       items: [B] int32.
       log_q: [B] float, current log q of the items.
-      step: optimizer step, at least 0.
-
-    Returns:
-      The new bank.
-
-    Raises:
-      ValueError: when the batch is larger than the bank or of another width.
 
     Examples:
       >>> bank = init_bank(3, 1, num_items=9)
@@ -171,13 +152,6 @@ def filled(bank: Bank) -> jax.Array:
 def mean_age(bank: Bank, step: jax.Array | int) -> jax.Array:
     """Mean age of the filled entries, in steps.
 
-    Args:
-      bank: M entries.
-      step: current step; right after its push the age of its own entries is 0.
-
-    Returns:
-      [] float32; 0 for an empty bank.
-
     Examples:
       >>> bank = init_bank(2, 1, num_items=9)._replace(step=jnp.array([4, -1]))
       >>> float(mean_age(bank, 7))
@@ -194,12 +168,8 @@ def drift(bank: Bank, current: jax.Array) -> Drift:
     mean, and the mean cosine, which does not depend on lengths.
 
     Args:
-      bank: M entries.
       current: [M, D] float, current embeddings of `bank.item`; rows of empty entries
         are not read, not even where they are NaN.
-
-    Returns:
-      Distance and cosine, [] float32 each.
 
     Examples:
       >>> bank, item = init_bank(2, 1, num_items=9), jnp.array([0])

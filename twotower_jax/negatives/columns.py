@@ -103,12 +103,6 @@ def merged_columns(
 
     Args:
       items: [B] int32 positives.
-      drawn: [m] int32 shared negatives.
-      same_item: as in `separate_columns`.
-      num_items: size of the catalogue, the id of padding columns.
-
-    Returns:
-      B + m columns, those beyond the distinct items being padding.
 
     Examples:
       >>> items, drawn = jnp.array([2, 5]), jnp.array([5, 7])
@@ -145,12 +139,6 @@ def distinct_columns(
 
     Args:
       items: [B] int32 positives.
-      drawn: [m] int32 shared negatives; num_items for a draw that does not count.
-      same_item: as in `separate_columns`.
-      num_items: size of the catalogue, the id of padding columns.
-
-    Returns:
-      m + B columns, those beyond the distinct items being padding.
 
     Examples:
       >>> items, drawn = jnp.array([5, 2, 5]), jnp.array([5])
@@ -191,10 +179,6 @@ def catalogue_columns(items: jax.Array, num_items: int) -> Columns:
 
     Args:
       items: [B] int32 positives.
-      num_items: size of the catalogue.
-
-    Returns:
-      num_items columns.
 
     Examples:
       >>> catalogue_columns(jnp.array([2]), 3).key.tolist()
@@ -214,13 +198,6 @@ def catalogue_columns(items: jax.Array, num_items: int) -> Columns:
 
 def first_columns(columns: Columns, size: int) -> Columns:
     """The first columns of a merged layout.
-
-    Args:
-      columns: merged columns.
-      size: columns that are kept; all the distinct ones must fit.
-
-    Returns:
-      The same candidates with less padding.
 
     Examples:
       >>> items, drawn = jnp.array([2, 2]), jnp.array([7])
@@ -264,11 +241,6 @@ def distinct_number(counts: np.ndarray, draws: int, items: int = 1) -> DistinctN
 
     Args:
       counts: [c] numbers to which the probabilities are proportional.
-      draws: number n of draws.
-      items: number of items that have each of the counts.
-
-    Returns:
-      The mean is exact, the variance holds for many draws.
 
     Examples:
       >>> distinct_number(np.ones(2), 2).mean
@@ -291,14 +263,6 @@ def distinct_of_batch(counts: np.ndarray, batch: int, items: int = 1) -> Distinc
     variance is that of independent rows, given their number n: sum_i e_i (1 - e_i) -
     (sum_i c_i p e_i)^2 / (N p (1 - p)).
 
-    Args:
-      counts: [c] numbers of rows of an epoch, or their expectations.
-      batch: number n of rows of a batch.
-      items: number of items that have each of the counts.
-
-    Returns:
-      Both hold for large batches.
-
     Examples:
       >>> distinct_of_batch(np.ones(10), 5)
       DistinctNumber(mean=5.0, variance=0.0)
@@ -320,8 +284,6 @@ def _number(
 
     Args:
       absent: [c] probabilities of items.
-      covariance: [c] of the presence of an item and its number of rows.
-      spread: variance of the number of all rows.
       items: [c] numbers of items that have these probabilities.
     """
     variance = items @ (absent * (1 - absent))
@@ -338,15 +300,6 @@ def merged_size(counts: np.ndarray, batch: int, drawn: int, items: int = 1) -> i
     rounded up to 128, plus every shared draw. A batch that does not fit is computed at
     full size.
 
-    Args:
-      counts: [c] rows of an epoch, by item.
-      batch: rows B of a batch.
-      drawn: shared draws of a batch.
-      items: number of items that have each of the counts.
-
-    Returns:
-      The size, at most batch + drawn.
-
     Examples:
       >>> merged_size(np.full(10, 900), batch=1024, drawn=32)
       160
@@ -362,11 +315,6 @@ def merged_size_of_arms(
     """Number of merged columns of a run whose positives may be resampled.
 
     It is at least that of the log, so that arms share a program where they can.
-
-    Args:
-      counts: [num_items] positives of the log.
-      weights: [num_items] copies of a positive of each item in an epoch.
-      batch, drawn: of `merged_size`.
     """
     sizes = [merged_size(counts, batch, drawn)]
     if (weights[counts > 0] != 1).any():

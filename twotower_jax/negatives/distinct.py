@@ -31,14 +31,6 @@ def find_distinct(ids: jax.Array, room: int, padding: int) -> Distinct:
     The ids are sorted alone, which a CPU does many times faster than with their places;
     each place is then found by bisection.
 
-    Args:
-      ids: [n] int32, n at least 1.
-      room: length of the result, at least the number of distinct ids below the padding.
-      padding: value behind the distinct ids, no less than any id.
-
-    Returns:
-      The distinct ids; one that is equal to the padding is among them.
-
     Examples:
       >>> found = find_distinct(jnp.array([3, 1, 3]), 4, 9)
       >>> found.ids.tolist(), found.place.tolist(), found.counts().tolist()
@@ -69,13 +61,6 @@ class DistinctRows(NamedTuple):
 
 def distinct_rows(ids: jax.Array, size: int) -> DistinctRows:
     """Distinct rows of a table among ids.
-
-    Args:
-      ids: [n] int32; the table's size for a missing value.
-      size: rows of the table.
-
-    Returns:
-      The rows, in an order that is the same on every device.
 
     Examples:
       >>> rows = distinct_rows(jnp.array([7, 2, 7, 9]), 9)

@@ -70,17 +70,6 @@ def init_frequency(hashes: int, buckets: int, initial_gap: float) -> Frequency:
     passed, then 1 / steps. After t hits the mean gap still holds
     (1 - alpha)^t (initial_gap - true gap) of the start.
 
-    Args:
-      hashes: m, in 1..16.
-      buckets: H, at least 1.
-      initial_gap: in steps, at least 1.
-
-    Returns:
-      [m, H] arrays.
-
-    Raises:
-      ValueError: when hashes is not in 1..16, buckets below 1 or initial_gap below 1.
-
     Examples:
       >>> init_frequency(1, 2, 50.0).gap.tolist()
       [[50.0, 50.0]]
@@ -108,11 +97,6 @@ def bucket_of(ids: jax.Array, hashes: int, buckets: int) -> jax.Array:
 
     Args:
       ids: [...] int.
-      hashes: m.
-      buckets: H.
-
-    Returns:
-      [m, ...] int32 in 0..H-1.
 
     Examples:
       >>> bucket_of(jnp.arange(5), 2, 7).shape
@@ -152,15 +136,8 @@ def update(
     them.
 
     Args:
-      frequency: [m, H] arrays.
       ids: [B] int items of the batch. A negative id is padding and changes nothing.
-      step: the trainer's step, from 0; must grow from call to call.
       alpha: weight of the newest gap, in [0, 1]; a number, not structure.
-      num_items: ids from here on are padding too; None: every id >= 0 is an item.
-      buckets: H, where the arrays are padded to be spread over devices.
-
-    Returns:
-      The new arrays.
 
     Examples:
       >>> start = init_frequency(1, 1, 50.0)
@@ -193,14 +170,7 @@ def update(
 def _updated(
     frequency: Frequency, place: jax.Array, now: jax.Array, alpha: jax.Array
 ) -> Frequency:
-    """Return the arrays after hits of buckets [m, B]; those behind the last have none.
-
-    Args:
-      frequency: Arrays.
-      place: [m, B] int32.
-      now: [] int32, t.
-      alpha: [] float32.
-    """
+    """Return the arrays after hits of buckets [m, B]; none behind the end."""
     row = jnp.arange(place.shape[0], dtype=jnp.int32)[:, None]
     last = frequency.last.at[row, place].get(mode="clip")
     gap = frequency.gap.at[row, place].get(mode="clip")
@@ -230,10 +200,7 @@ def log_count(
     that items which stopped occurring, or never did, decay (t = step + 1).
 
     Args:
-      frequency: [m, H] arrays.
       ids: [...] int items. Padding gets a finite number without a meaning.
-      step: step of the last update, from 0.
-      buckets: H, where the arrays are padded to be spread over devices.
 
     Returns:
       [...] float32, at most 0.
@@ -288,11 +255,7 @@ def log_q(
     gets 1 / batch_size, its largest possible estimate.
 
     Args:
-      frequency: [m, H] arrays.
       ids: [...] int items.
-      batch_size: draws per batch.
-      step: step of the last update, from 0.
-      buckets: H, where the arrays are padded to be spread over devices.
 
     Returns:
       [...] float32.

@@ -99,9 +99,6 @@ class Funnel(Pooled):
 def parse_stage(text: str) -> tuple[str, int, int | None]:
     """Return the stage and the window of ranks of an entry of ``hard.stages``.
 
-    Returns:
-      Name of the stage, first rank, and end of the ranks (None: no end).
-
     Examples:
       >>> parse_stage("ranked")
       ('ranked', 0, None)

@@ -147,7 +147,6 @@ def _on_rows(
 
     Args:
       function: (`_Lists`, items) -> [B, ...].
-      positives: Of every user.
       users: [B] int32 of the rows.
       items: [B, ...] of the rows, or [U] of all of them.
     """
@@ -167,7 +166,6 @@ def seen_places(
     """Whether each item is a training positive of the row's user.
 
     Args:
-      positives: of every user.
       users: [B] int32 of the rows.
       distinct: [U] int32 ascending items.
 
@@ -199,7 +197,6 @@ def contains(positives: UserPositives, users: jax.Array, items: jax.Array) -> ja
     """Whether items of rows are training positives of the rows' users.
 
     Args:
-      positives: of every user.
       users: [B] int32 of the rows.
       items: [B, K] int32.
 
@@ -255,9 +252,6 @@ def unknown_items(known: Any, batch: Batch, items: jax.Array) -> jax.Array:
     """Whether each item is not known yet at the moment of the row.
 
     Args:
-      known: place [num_items] of each item in the order of first events, and number
-        [n] of items known at each training positive.
-      batch: B rows.
       items: [B or 1, K] int32; an id outside of the catalogue gets some value.
 
     Returns:

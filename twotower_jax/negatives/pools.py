@@ -22,11 +22,9 @@ def draw_hard(
     a probability is right to about 1e-7 of the whole.
 
     Args:
-      key: used for nothing else.
       item: [B, L] int32, any on padding.
       log_prob: [B, L] float32 log probability of each entry, -inf on padding. A row
         needs no sum of 1: only proportions count.
-      num: draws per row.
 
     Returns:
       [B, num] int32; for a row without an entry its last `item`, which is padding.
@@ -109,7 +107,6 @@ def hard_slots(
     """Which slots are hard: each with its row's ratio, independently.
 
     Args:
-      key: used for nothing else.
       shape: (B, K).
       ratio: [B] or a number; 0 makes no slot hard and 1 every one.
 

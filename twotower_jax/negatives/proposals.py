@@ -55,16 +55,6 @@ def make_proposal(name: str, counts: np.ndarray, **keys: Any) -> Proposal:
 def from_weights(weights: np.ndarray) -> Proposal:
     """Proposal q_i = w_i / sum_j w_j, on the device.
 
-    Args:
-      weights: [num_items] float, finite and above 0.
-
-    Returns:
-      The proposal.
-
-    Raises:
-      ValueError: when a weight is not finite or not positive; an item that can be
-        in a row must never have q = 0.
-
     Examples:
       >>> np.exp(from_weights(np.array([1.0, 3.0])).log_q).tolist()
       [0.25, 0.75]
@@ -73,11 +63,7 @@ def from_weights(weights: np.ndarray) -> Proposal:
 
 
 def host_proposal(weights: np.ndarray) -> Proposal:
-    """Proposal of weights as arrays of numpy, as `from_weights`.
-
-    Args:
-      weights: [num_items] float, finite and above 0.
-    """
+    """Proposal of weights as arrays of numpy, as `from_weights`."""
     weights = np.asarray(weights, np.float64)
     if weights.ndim != 1 or not len(weights):
         raise ValueError(f"weights must be [num_items], got shape {weights.shape}")
@@ -122,10 +108,7 @@ def sample(
     """Independent draws from a proposal, with replacement.
 
     Args:
-      key: used for nothing else.
-      proposal: the distribution.
       shape: of the draws.
-      num_items: size of the catalogue, where the proposal is padded; None: its length.
 
     Returns:
       Item ids of the given shape, int32.
@@ -153,7 +136,6 @@ def fine_uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     1e-7.
 
     Args:
-      key: used for nothing else.
       shape: of the numbers.
 
     Returns:
@@ -168,7 +150,6 @@ def log_prob(proposal: Proposal, ids: jax.Array) -> jax.Array:
     """Log probability of a draw, for any item.
 
     Args:
-      proposal: the distribution.
       ids: [...] int32 items.
 
     Returns:

@@ -50,7 +50,6 @@ def resampled_log_prob(
       item: [B, M] int32 items of the pool, which may repeat.
       log_weight: [B, M] float32, log w_k; -inf for one that is never drawn.
       log_q: [B, M] float32, log probability of the item as a draw of the pool.
-      alone: Whether a row has no other draws.
 
     Returns:
       [B, M] float32, equal at the places of an item; -inf where the weight is 0.

@@ -42,13 +42,6 @@ class HardRatio(NamedTuple):
 def ratio_at(ratio: HardRatio, step: jax.Array) -> jax.Array:
     """Hard ratio of a step.
 
-    Args:
-      ratio: the schedule.
-      step: [] int32.
-
-    Returns:
-      [] float32.
-
     Examples:
       >>> schedule = HardRatio(*jnp.array([1.0, 0.5, 4.0]))
       >>> [float(ratio_at(schedule, jnp.int32(step))) for step in (0, 1, 4, 9)]
@@ -76,11 +69,6 @@ def switches(easy_num: int, hard_num: int, ratio: jax.Array) -> Switches:
 
     With m columns and H slots, the chances a and b satisfy H b / (m a + H b) = ratio,
     and one of them is 1, so that no more draws are switched off than the ratio needs.
-
-    Args:
-      easy_num: number m of columns.
-      hard_num: number H of slots.
-      ratio: [] hard ratio.
 
     Examples:
       >>> chances = switches(6, 2, jnp.float32(0.5))

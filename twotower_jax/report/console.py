@@ -40,11 +40,7 @@ SKIPPED = 5  # number of skipped folders that are listed by name
 def print_result(
     console: Console, config: Config, result: dict[str, Any], asked: str | None = None
 ) -> None:
-    """Print the main metrics, time and speed of a run; result.json has all metrics.
-
-    Args:
-      asked: the metric of the study, None for none.
-    """
+    """Print the main metrics, time and speed of a run; result.json has all metrics."""
     cutoff = config.training.metric.rsplit("@", 1)[1]
     metrics = of_scope("query", "catalogue", view="run")
     shown = [
@@ -78,11 +74,7 @@ def print_line(
     progress: str = "",
     asked: str | None = None,
 ) -> None:
-    """Print a run of a sweep in one line: its arm, its overrides, its main metrics.
-
-    Args:
-      asked: the metric of the study, None for none.
-    """
+    """Print a run of a sweep in one line: its arm, its overrides, its main metrics."""
     hidden = {*LABELS, "seed", "evaluation.test", *(["arms"] if config.arm else [])}
     pairs = [word.partition("=") for word in swept]
     words = [f"{short_key(k)}={value}" for k, _, value in pairs if k not in hidden]

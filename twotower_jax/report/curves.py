@@ -211,12 +211,6 @@ def push_apart(places: np.ndarray, gap: float, top: float) -> np.ndarray:
     regression of the places, clipped at the bounds. If `top` has no room for all
     places, the last ones lie above it.
 
-    Args:
-      places: [places] float, sorted.
-
-    Returns:
-      [places] float64, sorted.
-
     Examples:
       >>> push_apart(np.array([20.0, 22.0, 50.0]), 10, 60).tolist()
       [16.0, 26.0, 50.0]

@@ -48,11 +48,7 @@ class Checked(NamedTuple):
 
 
 def check_lines(checked: Checked) -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """Sections of the text.
-
-    Yields:
-      (title, [(quantity, value)]); an empty quantity continues the one above.
-    """
+    """Sections of the text."""
     if checked.guess.columns:
         yield "Columns", _columns(checked)
     yield "Log", _counts(checked)

@@ -139,9 +139,6 @@ def half_width(values: np.ndarray) -> float:
 
     t_{(1 + level) / 2, n - 1} * sd / sqrt(n), sd with ddof 1.
 
-    Args:
-      values: [seeds] float.
-
     Examples:
       >>> round(half_width(np.array([0.1, 0.2, 0.3])), 4)
       0.2484

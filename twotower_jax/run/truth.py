@@ -118,16 +118,12 @@ def true_metrics(
 ) -> dict[str, np.ndarray]:
     """Return the metrics of lists against the truth, [Q] float64; NaN for no value.
 
-      true_recall@k     share of the user's k truly best items that are in the list's
-                        first k; with /head, /mid, /tail the same for the best
-                        items in that part of the popularity
-      true_ctr@k        mean P(click | looked at) of the list's first k
-      true_gain@k       true_ctr@k divided by that of the truly best list
-      uniform_recall@k  recall of the items clicked in uniform exposures
-
-    Args:
-      items: [Q, K] codes, best first, negative where a list is short.
-      buckets: [I] int8, the part of the popularity of each item.
+    true_recall@k     share of the user's k truly best items that are in the list's
+                      first k; with /head, /mid, /tail the same for the best
+                      items in that part of the popularity
+    true_ctr@k        mean P(click | looked at) of the list's first k
+    true_gain@k       true_ctr@k divided by that of the truly best list
+    uniform_recall@k  recall of the items clicked in uniform exposures
     """
     values: dict[str, np.ndarray] = {}
     world, moment, user, item, *_ = truths

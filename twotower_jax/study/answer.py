@@ -51,10 +51,6 @@ def best_arm(study: Study) -> str | None:
     The arm with the best mean is compared with each of the others as `compare_arms`
     compares arms with the base: at 5 % after Holm's correction. Baselines and the full
     softmax are not among the arms.
-
-    Returns:
-      The name of the arm; None where an other arm is not told apart from the best mean:
-      too few seeds, arms that were not tuned alike, or too small a difference.
     """
     ranked = [a for a in rank_arms(study.table, study.metric) if _is_choice(study, a)]
     if len(ranked) < 2:

@@ -100,9 +100,6 @@ class Description:
 def described(given: Mapping[str, Any], key: str) -> Description:
     """The description from values of the configuration.
 
-    Args:
-      given: the fields of a description; None where not given.
-
     Examples:
       >>> made = described({"base": "in-batch", "margin": "0.05"}, "callbacks.study")
       >>> made.base, made.margin
@@ -181,9 +178,6 @@ def write_description(description: Description, folder: str | Path) -> Path:
 
 def check_margin(key: str, margin: object) -> float | None:
     """Return a margin as a number.
-
-    Args:
-      margin: its value; None for the default.
 
     Examples:
       >>> check_margin("--margin", "0.05")

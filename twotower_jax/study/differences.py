@@ -71,9 +71,6 @@ def _is_90(row: dict[str, Any]) -> bool:
 def signed(*values: float | None) -> list[str]:
     """Differences with a sign, in so many digits that only a 0 looks like one.
 
-    Args:
-      values: shown with equal numbers of digits, four or more; None is a dash.
-
     Examples:
       >>> signed(-0.00001, 0.02), signed(0.0, None)
       (['-0.00001', '+0.02000'], ['0.0000', '-'])

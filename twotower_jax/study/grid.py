@@ -34,10 +34,6 @@ def shuffled(points: list[Point], seed: int = 0) -> list[Point]:
 def grid_points(axes: Axes, trials: int | None = None, seed: int = 0) -> list[Point]:
     """The points of a grid in order, the last axis fastest, or a random part of them.
 
-    Args:
-      trials: number of points to draw without replacement; None, or a number as large
-        as the grid, keeps all.
-
     Examples:
       >>> grid_points({"rate": ["1", "2"], "batch": ["64", "128"]})[1]
       {'rate': '1', 'batch': '128'}

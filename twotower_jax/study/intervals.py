@@ -81,10 +81,6 @@ def bootstrap_intervals(
     distances of the percentiles from the mean are stretched by t / z with the degrees
     of freedom of `spread`. For one seed the interval covers queries only.
 
-    Args:
-      pairs: per pair of arms its differences [seeds, queries] float, without NaN, of
-        the same number of queries. All pairs draw the same queries.
-
     Examples:
       >>> (found,) = bootstrap_intervals([np.array([[0.1, 0.2, 0.1, 0.1]])])
       >>> round(found.low, 3), round(found.high, 3)

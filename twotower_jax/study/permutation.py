@@ -24,10 +24,6 @@ def permutation_ps(
     distribution of `Spread.seed_df` to the normal. For one seed this is the usual
     paired permutation test.
 
-    Args:
-      pairs: per pair of arms its differences [seeds, queries] float, without NaN, of
-        the same number of queries. All pairs have the same flips.
-
     Examples:
       >>> permutation_ps([np.array([[0.1, 0.2, 0.1, 0.1]])])  # 2 of 2**4 flips
       [0.125]
@@ -106,12 +102,6 @@ def holm(p: np.ndarray) -> np.ndarray:
     In increasing order, the i-th of n (from 0) is max over j <= i of (n - j) p_j, and
     at most 1.
 
-    Args:
-      p: [tests] float; a NaN stays NaN and does not count as a test.
-
-    Returns:
-      [tests] float64.
-
     Examples:
       >>> holm(np.array([0.01, 0.04, 0.03])).round(4).tolist()
       [0.03, 0.06, 0.06]
@@ -134,12 +124,6 @@ def holm_levels(p: np.ndarray) -> np.ndarray:
     The i-th smallest p of n (from 0) is tested at 5 % / (n - i) as long as those before
     it were rejected; the others at the level of the first that was not. So p is below
     its level exactly where Holm's adjusted p is below 5 %.
-
-    Args:
-      p: [tests] float; a NaN stays NaN and does not count as a test.
-
-    Returns:
-      [tests] float64.
 
     Examples:
       >>> holm_levels(np.array([0.01, 0.04, 0.03])).round(4).tolist()

@@ -118,9 +118,6 @@ def choose(trials: Sequence[Trial], runs: int) -> int | None:
     A trial counts only if all its runs have a value, and were trained to their ends.
     Otherwise a point that diverges for some seeds would be judged by its lucky seeds.
 
-    Returns:
-      The index; None if no trial counts.
-
     Examples:
       >>> choose([Trial({}, (0.1, 0.2)), Trial({}, (0.9,)), Trial({}, (0.2, 0.2))], 2)
       2
@@ -187,11 +184,7 @@ def write_selection(selection: Selection, folder: Path) -> None:
 
 
 def read_selection(folder: Path) -> Selection | None:
-    """Read select.json of a study.
-
-    Returns:
-      The selection; None without the file.
-    """
+    """Read select.json of a study."""
     path = folder / FILE
     if not path.is_file():
         return None

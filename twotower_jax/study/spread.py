@@ -102,9 +102,6 @@ def smallest_visible(
     freedom exceeds the t quantile of the interval with probability `power`: so often
     the interval lies on the right side of 0.
 
-    Returns:
-      The difference, in the unit of the metric; NaN where the error is NaN.
-
     Examples:
       >>> large_sample = Spread(error=0.01, df=1e9, seed_error=0.0, seed_df=math.inf)
       >>> round(smallest_visible(large_sample), 4)

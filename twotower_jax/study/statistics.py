@@ -115,11 +115,7 @@ def compare_all(
     flips: int = FLIPS,
     seed: int = 0,
 ) -> list[Difference]:
-    """Differences of pairs of arms, as `compare` makes them, in much less time.
-
-    Args:
-      pairs: (arm, reference), each [seeds, queries] float with NaN where undefined.
-    """
+    """Differences of pairs of arms, as `compare` makes them, in much less time."""
     kept = [paired(*pair) for pair in pairs]
     groups: dict[int, list[int]] = {}
     for place, (arm, _) in enumerate(kept):
@@ -147,13 +143,6 @@ def compare_all(
 
 def paired(arm: np.ndarray, base: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both arms, without the queries that lack a value in any seed of either arm.
-
-    Args:
-      arm: [seeds, queries] float; NaN where undefined.
-      base: [seeds, queries] float, the same of the reference arm.
-
-    Returns:
-      Both arms, [seeds, kept queries] float64.
 
     Examples:
       >>> paired(np.array([[1.0, np.nan]]), np.array([[2.0, 3.0]]))

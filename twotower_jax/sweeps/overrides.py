@@ -14,9 +14,6 @@ WIDTH = 78  # with the backslash, 80
 def override(key: str, value: Any) -> str:
     """Override that gives a key a value.
 
-    Args:
-      value: a text, number, bool, None, list of texts or {name: text}.
-
     Examples:
       >>> override("data.columns.user", "User ID")
       "data.columns.user='User ID'"

@@ -86,12 +86,6 @@ def run_many(
     A finished run is returned, an unfinished one goes on from its checkpoint, and one
     that another process works on comes last. After a signal no run begins; those that
     train save their state, and all of these have the error `Stopped`.
-
-    Args:
-      console: where the progress of all runs is shown; None: nowhere.
-      command: that the records of the runs name.
-      load: reads the data of a configuration, once for runs on the same data.
-      pool: processes for `options.processes` that outlive this call.
     """
     console = console or make_console(io.StringIO())
     jobs = [_Job(config, console.width) for config in configs]

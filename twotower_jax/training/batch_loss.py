@@ -162,7 +162,6 @@ def loss_of_batch(context: Context, weights: Weights) -> tuple[jax.Array, jax.Ar
 
     Returns:
       The weighted mean loss [] of the rows, and the embeddings [B, D] of their items,
-      through which no gradient flows.
     """
     log_temperature = context.program.hyper.log_temperature
     for learned in weights.log_temperature:
@@ -205,14 +204,7 @@ def batch_scores(context: Context, query: jax.Array, candidates: jax.Array) -> S
 def loss_of_scores(
     context: Context, scores: Scores, temperature: jax.Array
 ) -> jax.Array:
-    """Weighted mean loss of the rows of a batch, corrected and masked.
-
-    Args:
-      temperature: [] temperature of the scores.
-
-    Returns:
-      [] float32.
-    """
+    """Weighted mean loss of the rows of a batch, corrected and masked."""
     program, structure = context.program, context.program.structure
     hyper, state = program.hyper, context.state
     terms = batch_terms(program, context.data, state, context.batch, context.draws)

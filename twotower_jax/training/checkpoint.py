@@ -73,12 +73,7 @@ def check_place(folder: Path) -> None:
 
 
 class Checkpoints:
-    """The checkpoints of one run.
-
-    Args:
-      folder: Folder of the run; the checkpoints are in its folder "checkpoints".
-      run: Identifies configuration and data; a state of another one is refused.
-    """
+    """The checkpoints of one run."""
 
     def __init__(self, folder: Path, run: str = ""):
         self._folder = Path(folder).absolute() / PLACE

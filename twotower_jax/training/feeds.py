@@ -80,12 +80,7 @@ class Feed(Protocol):
 
 
 class DeviceFeed:
-    """All positives lie on the devices, and a dispatch reads its rows there.
-
-    Args:
-      mesh: Devices.
-      data: Training positives and their features.
-    """
+    """All positives lie on the devices, and a dispatch reads its rows there."""
 
     def __init__(self, mesh: Mesh, data: TrainData):
         """Put the data on the devices."""
@@ -102,11 +97,6 @@ class HostFeed:
 
     The host gathers them while the device works on the dispatch before. Of several
     processes each reads a part of a dispatch, and gets the others from their devices.
-
-    Args:
-      mesh: Devices.
-      data: Training positives and their features; the arrays with a row per positive
-        are arrays of numpy, such as memory maps.
     """
 
     def __init__(self, mesh: Mesh, data: TrainData):

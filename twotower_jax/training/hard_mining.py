@@ -51,11 +51,7 @@ class Mining(NamedTuple):
     def renew(
         self, structure: Structure, data: TrainData, state: TrainState
     ) -> np.ndarray:
-        """Each user's items at the ranks of the window of the exact ranking.
-
-        Returns:
-          [users, end - first] int32; num_items where the ranking is shorter.
-        """
+        """Each user's items at the ranks of the window of the exact ranking."""
         model, entities = structure.model, data.entities
         candidates = all_candidates(model, state.params, entities, structure.num_items)
         queries = all_queries(model, state.params, entities, self.queries)

@@ -62,9 +62,6 @@ class KthScores(NamedTuple):
 
         The items are drawn without replacement, alike and the same for all users;
         those that are positives of a user count once.
-
-        Returns:
-          [users] float32 scores before the temperature.
         """
         model, num_items, params = structure.model, structure.num_items, state.params
         items = on_host(all_candidates(model, params, data.entities, num_items))
@@ -91,13 +88,6 @@ def kth_largest(
     best: np.ndarray, own: np.ndarray, positives: Ragged, k: int
 ) -> np.ndarray:
     """The k-th largest of the best scores of each row and of its own scores.
-
-    Args:
-      best: [rows, k] float32, -inf where a row has fewer.
-      own: [nnz] float32, scores of the positives, row by row.
-
-    Returns:
-      [rows] float32.
 
     Examples:
       >>> positives = Ragged(np.array([0, 2, 2]), np.array([5, 7]))

@@ -93,10 +93,6 @@ def run_arms(
 ) -> tuple[TrainState, tuple[jax.Array, ...]]:
     """Several training steps of each arm, in one dispatch.
 
-    Args:
-      rows: [arms, K, B] int32 positives.
-      number: [] int32, how many batches of each arm are run, at most K.
-
     Returns:
       The states, stacked, and the losses [K] of each arm.
     """

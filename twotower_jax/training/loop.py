@@ -35,10 +35,6 @@ class AgreedStop:
 
     The processes ask with each dispatch and read the answer when it has ended, so that
     no step waits for it.
-
-    Args:
-      request: Signals of this process.
-      mesh: Devices of all processes.
     """
 
     def __init__(self, request: StopRequest, mesh: Mesh):
@@ -79,10 +75,6 @@ MOST_BYTES = 2**26
 
 class Saves:
     """The checkpoints that a training writes.
-
-    Args:
-      checkpoints: Of the run.
-      always: Whether each validation is followed by a checkpoint.
 
     Attributes:
       behind: Whether the state after the last validation is not saved.
@@ -187,15 +179,7 @@ class _Dispatch(NamedTuple):
 
 
 class Trainer:
-    """The loop of one training, from boundary to boundary of its schedule.
-
-    Args:
-      problem: Everything that decides the numbers.
-      schedule: Length and periods.
-      checkpoints: Checkpoints of the run; the newest is read.
-      hooks: Progress, log and evaluation.
-      together: Runs the steps with those of other arms; None: they run alone.
-    """
+    """The loop of one training, from boundary to boundary of its schedule."""
 
     def __init__(
         self,

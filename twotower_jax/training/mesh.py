@@ -101,12 +101,6 @@ def spread_rows(mesh: Mesh, rows: Any) -> jax.Array:
 def read_parts(mesh: Mesh, number: int, read: Callable[[slice], Any]) -> Any:
     """Put rows where tables have theirs; each process reads those of its devices.
 
-    Args:
-      read: Returns a tree of arrays [rows, ...] of a slice of the rows.
-
-    Returns:
-      The tree of arrays [number, ...], spread like tables.
-
     Examples:
       >>> read_parts(make_mesh(MeshShape()), 6, lambda part: np.arange(6)[part]).shape
       (6,)

@@ -131,15 +131,7 @@ def _line(
 
 
 class TrainingProgress:
-    """Shows steps, examples per second, loss, validation metric and time left.
-
-    Args:
-      console: Console on which the line is shown.
-      total: Number of steps of the training.
-      start: Number of steps done before.
-      batch: Rows per batch.
-      metric: Name of the validation metric.
-    """
+    """Shows steps, examples per second, loss, validation metric and time left."""
 
     def __init__(
         self, console: Console, total: int, start: int, batch: int, metric: str
@@ -151,11 +143,7 @@ class TrainingProgress:
         self._value = self._last = ""
 
     def update(self, step: int, loss: float, rate: float) -> None:
-        """Show the number of steps done, their rate, and the loss of the last one.
-
-        Args:
-          rate: Steps per second of training alone; 0 before any are timed.
-        """
+        """Show the number of steps done, their rate, and the loss of the last one."""
         speed = f"{rate * self._batch:,.0f} examples/s  " if rate else ""
         text = f"{speed}loss {loss:.4f}{self._value}"
         self._last = f"step {step}/{self._total}  {text}"
@@ -179,10 +167,6 @@ class SweepProgress:
 
     Runs report from their own threads. The time left counts each run as one part of the
     work; a run that finished before the sweep does not count.
-
-    Args:
-      console: Console on which the line is shown.
-      runs: Number of runs.
     """
 
     def __init__(self, console: Console, runs: int):
@@ -235,11 +219,7 @@ class SweepProgress:
 
 
 class RunLine:
-    """The progress of one run among several; called like ``TrainingProgress``.
-
-    Args:
-      sweep: Progress of all runs.
-    """
+    """The progress of one run among several; called like ``TrainingProgress``."""
 
     def __init__(self, sweep: SweepProgress):
         self._sweep, self._trained = sweep, True
@@ -254,11 +234,7 @@ class RunLine:
         return self
 
     def update(self, step: int, loss: float, rate: float) -> None:
-        """Note the number of steps done and their rate.
-
-        Args:
-          rate: Steps per second of training alone; 0 before any are timed.
-        """
+        """Note the number of steps done and their rate."""
         del loss
         self._sweep.note(self, step / max(self._total, 1), rate * self._batch)
 

@@ -9,10 +9,6 @@ from types import FrameType
 class Stopped(SystemExit):
     """A signal ended the run, which saved its state.
 
-    Args:
-      number: Number of the signal; the exit status is 128 + number.
-      step: Number of steps done.
-
     Attributes:
       number, step: The arguments.
       reason: Both as a sentence.

@@ -34,12 +34,7 @@ from twotower_jax.training.updates import (
 def init_state(
     program: Program, scale: jax.Array, samplers: dict[str, Any] | None = None
 ) -> TrainState:
-    """The state before the first step.
-
-    Args:
-      scale: [] half-width of the uniform distribution of the tables.
-      samplers: Memories of the samplers; None where no sampler has one.
-    """
+    """The state before the first step."""
     structure, hyper = program.structure, program.hyper
     log_temperature = hyper.log_temperature if structure.learn_temperature else None
     params = net.init_params(structure.model, hyper.seed, scale, log_temperature)
@@ -123,11 +118,7 @@ def update(
 
 
 def numbers_at(hyper: Hyper, step: jax.Array) -> dict[str, jax.Array]:
-    """Numbers of the optimizer at a step: the learning rate falls linearly to 0.
-
-    Args:
-      step: [] int32.
-    """
+    """Numbers of the optimizer at a step: the learning rate falls linearly to 0."""
     done = step.astype(jnp.float32) / jnp.maximum(hyper.decay_steps, 1)
     left = jnp.where(hyper.decay_steps > 0, jnp.maximum(1 - done, 0), 1)
     return hyper.optimizer | {"learning_rate": hyper.optimizer["learning_rate"] * left}
@@ -147,7 +138,6 @@ def run_steps(
 
     Args:
       rows: [K, B] int32 positives of K batches.
-      number: [] int32, how many of the batches are run, at most K.
 
     Returns:
       The state, and the losses [K], 0 for batches that were not run.

@@ -34,13 +34,6 @@ def update_log_temperature(
 ) -> jax.Array:
     """Log of the temperature after one step.
 
-    Args:
-      log_temperature: [] float32.
-      gradient: [] gradient of the loss by it.
-
-    Returns:
-      [] float32, within the bounds.
-
     Examples:
       >>> numbers = TemperatureNumbers(0.5, low=-3.0, high=-1.0)
       >>> [float(update_log_temperature(numbers, jnp.float32(-2), g)) for g in (1, 9)]

@@ -56,9 +56,6 @@ class Together:
 
     The arms are numbered in the order in which they begin. The first ones are expected:
     they begin together.
-
-    Args:
-      size: Number of lanes, hence of arms at a time.
     """
 
     def __init__(self, size: int):
@@ -147,12 +144,7 @@ class Together:
 
 
 class ArmSteps:
-    """``run_steps`` of one arm, run together with the other arms.
-
-    Args:
-      together: The meeting of the arms.
-      arm: Number of the arm.
-    """
+    """``run_steps`` of one arm, run together with the other arms."""
 
     def __init__(self, together: Together, arm: int):
         self._together, self._arm = together, arm

@@ -138,11 +138,7 @@ def update_table(
     state: Any,
     gradients: Sequence[TouchedRows | BagGradient],
 ) -> tuple[jax.Array, Any]:
-    """Table and its optimizer state after a step.
-
-    Args:
-      table: [size, dim] float.
-    """
+    """Table and its optimizer state after a step."""
     if optimizer.every_row:
         whole = _whole_gradient(table, gradients)
         return update_dense(optimizer, table, whole, state)
@@ -240,9 +236,6 @@ def update_blocks(
     """`update_table` for a table that may be spread over devices.
 
     Every device updates its own rows with the gradient of the whole batch.
-
-    Args:
-      table: [size, dim] float, stored as in `shards`.
     """
     if table_shards() == 1:
         return update_table(optimizer, table, state, gradients)

@@ -18,9 +18,6 @@ DAY = 86_400.0
 def span(times: np.ndarray) -> str:
     """First and last time as dates, or as numbers where they have no unit.
 
-    Args:
-      times: [rows] float64; dates before 1973 count as missing.
-
     Examples:
       >>> span(np.array([1.7e9, 1.7e9 + 86_400]))
       '2023-11-14 to 2023-11-15 (1 day), in seconds'
@@ -39,11 +36,7 @@ def span(times: np.ndarray) -> str:
 
 
 def date(seconds: float) -> str:
-    """Date of a time (UTC), such as 2024-05-31.
-
-    Args:
-      seconds: since 1970.
-    """
+    """Date of a time (UTC), such as 2024-05-31."""
     try:
         return datetime.fromtimestamp(seconds, UTC).date().isoformat()
     except (ValueError, OverflowError):
@@ -53,17 +46,10 @@ def date(seconds: float) -> str:
 def anomalies(times: np.ndarray, now: float) -> list[str]:
     """Anomalies of the times of a log, one sentence each.
 
-    Args:
-      times: [rows] float64, of one unit.
-      now: seconds since 1970; later times are in the future.
-
-    Returns:
-      The sentences; [] where nothing is odd.
-
     Examples:
       >>> anomalies(np.array([0, 1.7e9, 1.8e9]), now=1.75e9)
       ['1 row is dated 1970 or before, as if the time were missing', \
-'1 row is in the future, up to 2027-01-15']
+    '1 row is in the future, up to 2027-01-15']
     """
     if (times == times[0]).all():
         return ["every row has the same time, so the times give no order"]

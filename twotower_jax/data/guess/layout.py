@@ -55,11 +55,7 @@ class Sample(NamedTuple):
 
 
 def known_source(path: Path) -> tuple[str, Path] | None:
-    """Source that reads the folder of a public data set, and the folder.
-
-    Returns:
-      (value of data.source, value of data.path); None for any other file.
-    """
+    """Source that reads the folder of a public data set, and the folder."""
     folder = path if path.is_dir() else path.parent
     names = {one.name for one in folder.iterdir()} if folder.is_dir() else set()
     if path.is_dir() and {"ratings.csv", "movies.csv"} <= names:
@@ -77,11 +73,7 @@ def known_source(path: Path) -> tuple[str, Path] | None:
 def read_sample(
     path: Path, layout: Layout | None = None, rows: int | None = SAMPLE
 ) -> Sample:
-    """First rows of a table, and its layout.
-
-    Args:
-      rows: number of rows; None for all.
-    """
+    """First rows of a table, and its layout."""
     if path.is_dir():
         raise InputError(f"{path}: is a folder; give the file that holds the log")
     if not path.exists():
@@ -175,9 +167,6 @@ def _refuse(lines: list[str], path: Path) -> None:
 
 def guess_layout(lines: list[str], path: Path) -> Layout:
     """Separators and header of the lines of a text file.
-
-    Returns:
-      The layout; a separator that the ending implies is left None.
 
     Examples:
       >>> guess_layout(["user;item", "1;2"], Path("a.csv"))

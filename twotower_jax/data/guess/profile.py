@@ -56,9 +56,6 @@ class Profile(NamedTuple):
 def profile(values: pl.Series) -> Profile:
     """Content of one column.
 
-    Args:
-      values: [rows] of a sample.
-
     Examples:
       >>> profile(pl.Series("age", ["3", "4", None])).kind
       'whole'
@@ -120,11 +117,7 @@ def _text_kind(values: pl.Series) -> tuple[str, str | None]:
 
 
 def is_moment(values: pl.Series) -> bool:
-    """Whether texts are dates or times that a log can be read with.
-
-    Args:
-      values: [rows] texts, none missing.
-    """
+    """Whether texts are dates or times that a log can be read with."""
     try:
         to_time(values.head(200), "", "")
     except InputError:

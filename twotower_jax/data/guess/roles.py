@@ -45,11 +45,7 @@ def unused(profiles: Profiles, roles: Roles) -> list[Profile]:
 def best_named(
     role: str, candidates: Iterable[Profile], fits: Callable[[Profile], bool]
 ) -> Profile | None:
-    """Column whose name fits a role best; of equals an id, then the first one.
-
-    Returns:
-      The column; None where no name fits.
-    """
+    """Column whose name fits a role best; of equals an id, then the first one."""
     scored = [(role_score(p.name, role), is_id(p.name), p) for p in candidates]
     scored = [one for one in scored if one[0] and fits(one[2])]
     return max(scored, key=lambda one: one[:2])[2] if scored else None

@@ -126,12 +126,7 @@ def _take(table: Table, names: Sequence[str], rows: np.ndarray) -> Table:
 
 
 def load_funnel(out: Path) -> FunnelRows | None:
-    """Return the rows of a prepared log as hard negatives see them.
-
-    Returns:
-      Memory maps; None of a log of positives alone, and of a folder that was prepared
-      without them.
-    """
+    """Return the rows of a prepared log as hard negatives see them."""
     folder = out / FUNNEL
     if not folder.is_dir():
         return None

@@ -51,11 +51,7 @@ def _items_of_users(
 
 
 def load_histories(out: Path) -> History | None:
-    """Return the histories of the training positives of a prepared folder.
-
-    Returns:
-      Memory maps; None of a folder that was prepared without histories.
-    """
+    """Return the histories of the training positives of a prepared folder."""
     folder = out / HISTORIES
     if not folder.is_dir():
         return None

@@ -36,14 +36,7 @@ def codes(parts: Iterable[pl.Series], ids: pl.Series) -> Iterator[np.ndarray]:
 def requests(
     parts: Iterable[pl.Series], largest: int, ids: pl.Series | None
 ) -> Iterator[np.ndarray]:
-    """Yield the requests, part by part, as `data.encode.encode_requests` of the whole.
-
-    Args:
-      ids: distinct values where these are not whole numbers; None for whole numbers.
-
-    Yields:
-      [rows of the part] int64.
-    """
+    """Yield the requests by parts, as `data.encode.encode_requests` of the whole."""
     missing = 0
     for part in parts:
         empty = part.is_null()

@@ -19,12 +19,7 @@ def save_known(out: Path, log: FunnelLog, parts: Split) -> None:
 
 
 def load_known(out: Path) -> KnownItems | None:
-    """Return the items known at the training positives of a prepared folder.
-
-    Returns:
-      Memory maps; None of a log without times, and of a folder that was prepared
-      without them.
-    """
+    """Return the items known at the training positives of a prepared folder."""
     folder = out / KNOWN
     if not folder.is_dir():
         return None

@@ -70,12 +70,7 @@ def make_at(
     place_for: Callable[[dict], Path],
     names: Collection[str],
 ) -> Made | None:
-    """Make arrays in files of a prepared folder.
-
-    Returns:
-      The arrays, as memory maps; None where the folder cannot be written, or its disk
-      is full.
-    """
+    """Make arrays in files of a prepared folder."""
     first = place_for({})
     with suppress(OSError), writing(first):
         first.parent.mkdir(exist_ok=True)

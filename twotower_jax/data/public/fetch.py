@@ -43,11 +43,7 @@ def fetch_command(
     replaced: Replaced | None = None,
     catalogue: Registry[DataSet] = CATALOGUE,
 ) -> None:
-    """List the catalogue, show a data set, or, with ``yes``, fetch it.
-
-    Args:
-      name: name of the data set; None lists all.
-    """
+    """List the catalogue, show a data set, or, with ``yes``, fetch it."""
     if name is None:
         for key, entry in catalogue.items():
             print_line(console, f"{key:16} data={entry.source:12} {entry.content}")

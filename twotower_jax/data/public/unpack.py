@@ -153,14 +153,7 @@ def _place(folder: Path, member: Member, archive: str) -> Path:
 
 
 def unpack(path: Path, folder: Path, limit: int) -> int:
-    """Unpack a file into a folder.
-
-    Args:
-      limit: largest number of bytes written, whatever sizes the archive states.
-
-    Returns:
-      The number of bytes written.
-    """
+    """Unpack a file into a folder."""
     read = next(read for end, read in FORMATS.items() if path.name.endswith(end))
     written = 0
     try:

@@ -22,15 +22,7 @@ def on_grid(values: np.ndarray) -> np.ndarray:
 
 
 def dots(rows: np.ndarray, tables: np.ndarray) -> np.ndarray:
-    """Dot products of each row with its own vectors.
-
-    Args:
-      rows: [n, dim] float32.
-      tables: [n, k, dim] float32.
-
-    Returns:
-      [n, k] float32.
-    """
+    """Dot products of each row with its own vectors."""
     return np.einsum("nd,nkd->nk", rows, tables)
 
 
@@ -38,12 +30,6 @@ def smallest(keys: np.ndarray, k: int) -> np.ndarray:
     """Columns of the k smallest integers of each row, in ascending order.
 
     Of equal integers the lower column comes first.
-
-    Args:
-      keys: [n, width] integers from 0 to 2^31 - 1.
-
-    Returns:
-      [n, k] int64.
 
     Examples:
       >>> smallest(np.array([[7, 3, 3, 5]]), 3).tolist()
@@ -63,12 +49,6 @@ def best(scores: np.ndarray, k: int) -> np.ndarray:
 
     Of equal scores the lower column comes first.
 
-    Args:
-      scores: [n, width], compared as float32.
-
-    Returns:
-      [n, k] int64.
-
     Examples:
       >>> best(np.array([[0.5, -1.0, 2.0, 0.5]]), 3).tolist()
       [[2, 0, 3]]
@@ -79,11 +59,7 @@ def best(scores: np.ndarray, k: int) -> np.ndarray:
 
 
 def choose(rng: np.random.Generator, rows: int, width: int, k: int) -> np.ndarray:
-    """Uniform draw of distinct columns for each row.
-
-    Returns:
-      [rows, min(k, width)] int64, ascending in each row.
-    """
+    """Uniform draw of distinct columns for each row."""
     if k >= width:
         return np.tile(np.arange(width), (rows, 1))
     keys = rng.integers(0, 1 << 31, (rows, width), np.int32)
@@ -91,15 +67,7 @@ def choose(rng: np.random.Generator, rows: int, width: int, k: int) -> np.ndarra
 
 
 def take(values: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Values at given columns of each row.
-
-    Args:
-      values: [n, width].
-      columns: [n, k] integers.
-
-    Returns:
-      [n, k] of the type of the values.
-    """
+    """Values at given columns of each row."""
     return np.take_along_axis(values, columns, axis=1)
 
 

@@ -68,12 +68,7 @@ def pages(
     intercept: Callable[[np.ndarray], float],
     prefix: str = "",
 ) -> Iterator[Page]:
-    """Pages of the requests, block by block, in order of time.
-
-    Args:
-      intercept: affinities [n, exposed] of a block -> b, such that affinity + b is the
-        logit of a click.
-    """
+    """Pages of the requests, block by block, in order of time."""
     config = world.config
     history = np.full((config.users, config.history), -1, np.int32)
     examined = examination(world)
@@ -97,10 +92,6 @@ def pages(
 
 def solve_intercept(affinities: np.ndarray, examined: np.ndarray, rate: float) -> float:
     """Intercept b such that the mean of examined * sigmoid(affinities + b) is the rate.
-
-    Args:
-      affinities: [n, exposed].
-      examined: [exposed] probability that a position is examined.
 
     Examples:
       >>> b = solve_intercept(np.zeros((1, 2)), np.ones(2), 0.25)  # the logit of 1/4

@@ -77,15 +77,6 @@ def truth(
     """Probability of a click on an item that is examined.
 
     sigmoid(affinity + intercept), without the position bias.
-
-    Args:
-      users: [n] ids.
-      items: [n] ids.
-      moment: share of the log's time that has passed, from 0 to 1, one number or [n].
-        Request r of the log is at (r + 1/2) / requests.
-
-    Returns:
-      [n] float64.
     """
     world, _, intercept = prepare(config)
     users = _ids("users", users, config.users)
@@ -153,15 +144,7 @@ def true_vectors(
     items: np.ndarray,
     moment: float = 1.0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Vectors of users and items whose dot products are the affinities.
-
-    Args:
-      users: [n] ids.
-      items: [m] ids.
-
-    Returns:
-      [n, latent_dim + 1] and [m, latent_dim + 1] float32.
-    """
+    """Vectors of users and items whose dot products are the affinities."""
     world = prepare(config).world
     users = _ids("users", users, config.users)
     items = _ids("items", items, config.items)
@@ -180,12 +163,6 @@ def true_top_k(
     """Items of the whole catalogue that users click most probably, best first.
 
     Of equally good items the one with the lower id comes first.
-
-    Args:
-      users: [n] ids.
-
-    Returns:
-      [n, k] int32 ids of items.
     """
     if not 1 <= k <= config.items:
         raise InputError(

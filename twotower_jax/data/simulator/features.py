@@ -31,9 +31,6 @@ def user_features(world: World, ids: pl.Series) -> dict[str, Feature]:
 
     The segment is the axis of the highest noisy taste at the beginning of the log;
     activity is the logarithm of a user's share of the requests.
-
-    Args:
-      ids: [users of the log] ids by code.
     """
     rng = stream(world.config.seed, "user features")
     noise = world.config.feature_noise * rng.standard_normal(world.users.shape)
@@ -53,9 +50,6 @@ def item_features(world: World, ids: pl.Series) -> dict[str, Feature]:
 
     Category is the axis of the highest noisy taste, tags the axes where it is above
     TAG_ABOVE, price the noisy taste along the first axis, stars the noisy quality.
-
-    Args:
-      ids: [items of the log] ids by code.
     """
     rng, deviation = stream(world.config.seed, "features"), world.config.feature_noise
     seen = world.items + deviation * rng.standard_normal(world.items.shape)

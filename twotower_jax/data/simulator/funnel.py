@@ -26,12 +26,6 @@ class Ranking(NamedTuple):
 def repeats(groups: np.ndarray) -> np.ndarray:
     """Number of earlier columns of the same row with the same group.
 
-    Args:
-      groups: [n, k] integers.
-
-    Returns:
-      [n, k] int64.
-
     Examples:
       >>> repeats(np.array([[4, 7, 4, 4]])).tolist()
       [[0, 0, 1, 2]]
@@ -78,10 +72,6 @@ def judge(
     an item for each better item of the same author; this equals the greedy choice by
     score less ``variety`` times the number of chosen items of the author. The page
     shows the first ``exposed`` items.
-
-    Args:
-      tastes: [n, dim] float32 of the users at the time of the request.
-      items: [n, retrieved] int32.
     """
     config, sizes = world.config, world.sizes
     affinities = affinity(world, tastes, items)

@@ -24,9 +24,6 @@ class Groups(NamedTuple):
 def make_groups(of: np.ndarray, num: int) -> Groups:
     """Items sorted by group.
 
-    Args:
-      of: [items] integers, the group of each item.
-
     Examples:
       >>> groups = make_groups(np.array([1, 0, 1]), 2)
       >>> groups.order.tolist(), groups.first.tolist()
@@ -42,16 +39,7 @@ def make_groups(of: np.ndarray, num: int) -> Groups:
 def draw_in_groups(
     groups: Groups, group: np.ndarray, alive: np.ndarray, uniform: np.ndarray
 ) -> np.ndarray:
-    """Uniform draws of items from groups, with replacement.
-
-    Args:
-      group: [n, g] groups to draw from, -1 for none.
-      alive: [n] number of items that have appeared: those with a lower index.
-      uniform: [n, g, m] random numbers in [0, 1).
-
-    Returns:
-      [n, g, m] int32; -1 without a group, or where no item of it has appeared.
-    """
+    """Uniform draws of items from groups, with replacement."""
     items = len(groups.of)
     begin = groups.first[group]
     end = np.searchsorted(groups.keys, group.astype(np.int64) * items + alive[:, None])

@@ -84,9 +84,6 @@ def to_rows(world: World, page: Page) -> LogBlock:
 
     Of each discarded stage ``kept`` items are drawn; they keep their rank among all
     items that ended there.
-
-    Returns:
-      [n * rows per request] rows, request by request.
     """
     config, rng = world.config, stream(world.config.seed, "keep", page.number)
     shown = page.stages[Stage.EXPOSED].items

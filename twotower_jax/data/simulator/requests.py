@@ -54,11 +54,7 @@ def make_requests(world: World) -> Requests:
 
 
 def share_of_time(config: SimulatorConfig, seconds: float) -> float:
-    """Share of a log's time that has passed, from 0 to 1.
-
-    Args:
-      seconds: as the log has times.
-    """
+    """Share of a log's time that has passed, from 0 to 1."""
     share = (seconds - START_SECONDS) / (config.days * SECONDS_A_DAY)
     return min(max(share, 0.0), 1.0)
 
@@ -68,9 +64,6 @@ def make_blocks(users: np.ndarray, largest: int) -> Iterator[slice]:
 
     The requests of a block can then be simulated at once: none depends on a click in
     the same block.
-
-    Args:
-      users: [n] users of the requests.
 
     Examples:
       >>> [(b.start, b.stop) for b in make_blocks(np.array([0, 1, 0, 2, 2]), 3)]

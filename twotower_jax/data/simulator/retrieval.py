@@ -141,11 +141,6 @@ def retrieve(
     In this order: the quotas of the popular, the similar and the taste channel, their
     surplus proposals, items from a random index on, and, if all items that have
     appeared do not suffice, items that the user clicked lately.
-
-    Args:
-      tastes: [n, dim] float32 of the users at the time of the request.
-      history: [n, history] int32 last clicked items, then -1.
-      alive: [n] number of items that have appeared, at least ``retrieved``.
     """
     items, channel = _proposals(world, tastes, history, alive, rng)
     offset = np.floor(rng.random(len(items)) * alive).astype(np.int64)

@@ -160,29 +160,14 @@ def make_world(config: SimulatorConfig) -> World:
 
 
 def tastes_at(world: World, users: np.ndarray, moment: np.ndarray) -> np.ndarray:
-    """Tastes of users at given times: cos(drift t) z + sin(drift t) w, on the grid.
-
-    Args:
-      users: [n] indices.
-      moment: [n] share of the log's time that has passed, from 0 to 1.
-
-    Returns:
-      [n, dim] float32.
-    """
+    """Tastes of users at given times: cos(drift t) z + sin(drift t) w, on the grid."""
     angle = world.config.drift * np.asarray(moment, np.float64)[:, None]
     turned = np.sin(angle) * world.turns[users]
     return on_grid(np.cos(angle) * world.users[users] + turned)
 
 
 def alive_at(world: World, moment: np.ndarray) -> np.ndarray:
-    """Number of items that have appeared.
-
-    Args:
-      moment: [n] share of the log's time that has passed, from 0 to 1.
-
-    Returns:
-      [n] int64; items with a lower index have appeared.
-    """
+    """Number of items that have appeared."""
     new = world.config.items - world.old
     return world.old + np.floor(new * np.asarray(moment)).astype(np.int64)
 
@@ -193,14 +178,6 @@ def taste_scale(config: SimulatorConfig) -> np.float32:
 
 
 def affinity(world: World, tastes: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """Affinities a = taste_weight <z, x> / sqrt(dim) + quality_weight q.
-
-    Args:
-      tastes: [n, dim] float32 tastes z.
-      items: [n, k] indices of items with tastes x and quality q.
-
-    Returns:
-      [n, k] float32.
-    """
+    """Affinities a = taste_weight <z, x> / sqrt(dim) + quality_weight q."""
     merit = np.float32(world.config.quality_weight) * world.quality[items]
     return taste_scale(world.config) * dots(tastes, world.items[items]) + merit

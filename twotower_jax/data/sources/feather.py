@@ -48,11 +48,7 @@ def check_columns(path: Path, needed: list[str]) -> None:
 
 
 def read_column(path: Path, name: str) -> pl.Series:
-    """Column of a feather file as int64; a missing value is null.
-
-    Returns:
-      [rows] int64.
-    """
+    """Column of a feather file as int64; a missing value is null."""
     try:
         place = _open(path).schema.get_field_index(name)
         table = _open(path, [place]).read_all()

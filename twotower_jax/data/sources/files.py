@@ -121,11 +121,7 @@ def _read_user_lines(path: Path, layout: Layout) -> pl.DataFrame:
 
 
 def check_readable(path: Path, kind: str, separator: str | None) -> None:
-    """Check that a file has content, and an ending or a separator to read it by.
-
-    Args:
-      separator: name of the separator of a text table; None for other files.
-    """
+    """Check that a file has content, and an ending or a separator to read it by."""
     if separator is None and kind not in ENDINGS:
         raise InputError(
             f"{path}: files that end with {kind!r} are not supported; "
@@ -147,11 +143,6 @@ def read_table(
     """Table of a csv, tsv, jsonl, parquet or feather file, by the ending of its name.
 
     Columns of text files are text; those of the other files keep their types.
-
-    Args:
-      layout: separators and header of a text file; None for those of its ending.
-      keep: columns to return, if the table has all of them; None for all.
-      rows: number of rows to read; None for all.
     """
     layout, kind = layout or Layout(), ending(path)
     separator = layout.separator or TEXT.get(kind)

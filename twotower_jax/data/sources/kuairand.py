@@ -89,11 +89,7 @@ def _files(folder: Path, stem: str, version: str) -> list[Path]:
 
 
 def read_whole_numbers(path: Path, columns: list[str]) -> pl.DataFrame:
-    """Columns of whole numbers of a csv file.
-
-    Returns:
-      [rows] int64 of each column, none missing.
-    """
+    """Columns of whole numbers of a csv file."""
     need_whole(path)
     types = dict.fromkeys(columns, pa.int64())
     convert = csv.ConvertOptions(include_columns=columns, column_types=types)

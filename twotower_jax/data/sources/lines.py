@@ -117,11 +117,7 @@ def _unpacked(path: Path) -> bytes:
 
 
 def read_lines(path: Path, encoding: str = "utf-8") -> pl.Series:
-    """Lines of a text file as a column; an empty line is null.
-
-    Returns:
-      [lines] text.
-    """
+    """Lines of a text file as a column; an empty line is null."""
     try:
         # The file is opened here, because polars expands wild cards in a path.
         with path.open("rb") as file:
@@ -151,11 +147,7 @@ def read_fields(
     encoding: str = "utf-8",
     header: bool = False,
 ) -> pl.DataFrame:
-    """Table of text from lines of fields without quoting, all of one width.
-
-    Args:
-      width: fields per line; None for that of the first line.
-    """
+    """Table of text from lines of fields without quoting, all of one width."""
     lines = read_lines(path, encoding)
     first = (lines[0] or "").split(separator)
     names = first if header else [f"column_{i}" for i in range(width or len(first))]

@@ -86,11 +86,7 @@ def _number(dtype: Any, data: Any) -> Any:
 
 
 def as_bytes(text: Any = "", encoding: Any = "latin1") -> bytes:
-    """Replace the call of protocol 2 for bytes, which are stored as Latin-1 text.
-
-    Args:
-      text: the bytes as text.
-    """
+    """Replace the call of protocol 2 for bytes, which are stored as Latin-1 text."""
     if not isinstance(text, str) or encoding != "latin1":
         raise RefusedError("an encoding other than that of bytes")
     return text.encode("latin1")

@@ -29,13 +29,6 @@ def stage_of_rating(
 ) -> pl.Series:
     """Stages of ratings: CLICKED from the minimum on, EXPOSED below it.
 
-    Args:
-      ratings: [rows] numbers, or texts of numbers.
-      minimum: lowest rating of a positive; None: every rating is a positive.
-
-    Returns:
-      [rows] int8.
-
     Examples:
       >>> stage_of_rating(pl.Series([3.5, 4.0]), 4, "ratings.csv", "rating").to_list()
       [4, 5]
@@ -45,11 +38,7 @@ def stage_of_rating(
 
 
 def check_meaning(columns: ColumnsConfig, min_rating: float | None) -> None:
-    """Check that at most one column defines the positives.
-
-    Args:
-      min_rating: lowest rating of a positive, or None.
-    """
+    """Check that at most one column defines the positives."""
     named = [n for n in ("clicked", "rating", "stage") if getattr(columns, n)]
     if len(named) > 1:
         raise InputError(

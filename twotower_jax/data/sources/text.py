@@ -30,11 +30,7 @@ def _ragged_row(path: Path, separator: str) -> str:
 def read_text(
     path: Path, separator: str, *, header: bool = True, rows: int | None = None
 ) -> pl.DataFrame:
-    """Text table with every column as text; an empty field is null.
-
-    Args:
-      rows: number of rows to read; None for all.
-    """
+    """Text table with every column as text; an empty field is null."""
     try:
         frame = pl.read_csv(
             path,

@@ -33,12 +33,7 @@ _turn = threading.Lock()
 def read_typed(
     path: Path, kind: str, keep: Collection[str] | None, rows: int | None
 ) -> pl.DataFrame:
-    """Table of a JSON lines, parquet or feather file, with its types.
-
-    Args:
-      keep: columns to return, if the table has all of them; None for all.
-      rows: number of rows to read; None for all.
-    """
+    """Table of a JSON lines, parquet or feather file, with its types."""
     try:
         with panics_unprinted():
             return _read(path, kind, keep, rows)

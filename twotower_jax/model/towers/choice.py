@@ -365,9 +365,6 @@ def baseline(choice: type[B]) -> type[B]:
 def baselines_for(mask_seen: bool) -> list[str]:
     """Names of the baselines that can recommend anything of their own.
 
-    Args:
-      mask_seen: whether the items of a query's history are masked.
-
     Examples:
       >>> baselines_for(mask_seen=True)
       ['popularity', 'item_knn', 'ease', 'ials']

@@ -17,12 +17,7 @@ def click_matrix(user: np.ndarray, item: np.ndarray, shape: tuple[int, int]) -> 
     """Return the number of clicks of each pair.
 
     Args:
-      user: [n] rows.
-      item: [n] columns.
       shape: numbers of users and items.
-
-    Returns:
-      [users, items] float64, with sorted columns in each row.
 
     Examples:
       >>> click_matrix(np.array([0, 0]), np.array([1, 1]), (1, 2)).toarray().tolist()
@@ -37,9 +32,6 @@ def click_matrix(user: np.ndarray, item: np.ndarray, shape: tuple[int, int]) -> 
 
 def binary(clicks: Clicks) -> Clicks:
     """Return the matrix with 1 for every pair that has a click.
-
-    Args:
-      clicks: [users, items].
 
     Examples:
       >>> binary(click_matrix(np.array([0, 0]), np.array([1, 1]), (1, 2))).data.tolist()

@@ -283,12 +283,7 @@ def _weights(inverse: np.ndarray) -> np.ndarray:
 
 
 def ease_excess(clicks: Clicks, numbers: EaseConfig) -> str | None:
-    """Return the limit that the fit would exceed, None within it.
-
-    Args:
-      clicks: [users, items].
-      numbers: its limit.
-    """
+    """Return the limit that the fit would exceed, None within it."""
     size, limit = _size(clicks), numbers.max_size
     if limit is not None and size > limit:
         return (
@@ -302,9 +297,6 @@ def ease_seconds(clicks: Clicks) -> float:
     """Return the seconds that a fit takes, from those of the inverse of a small matrix.
 
     The work is in proportion to the cube of the number of rows.
-
-    Args:
-      clicks: [users, items].
     """
     size = _size(clicks)
     if _dtype(size, available_memory()) is None:

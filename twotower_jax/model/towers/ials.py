@@ -138,13 +138,7 @@ def ials(clicks: Clicks, settings: IalsConfig, seed: int) -> Scores:
 
 
 def initial_factors(number: int, factors: int, seed: int) -> np.ndarray:
-    """Return normal factors [number, factors] float64 of deviation 0.1 / sqrt(factors).
-
-    Args:
-      number: of rows.
-      factors: dimension.
-      seed: of the draw.
-    """
+    """Return normal [number, factors] float64 of deviation 0.1 / sqrt(factors)."""
     rng = np.random.default_rng(seed)
     return rng.normal(0, 0.1 / np.sqrt(factors), (number, factors))
 
@@ -160,14 +154,6 @@ def solve_factors(
     than factors needs a system of the size of its clicks only:
 
       w_u = D^-1 V' (I + V D^-1 V')^-1 1
-
-    Args:
-      clicks: [rows, columns], 0 or 1.
-      others: [columns, factors] float64, the H of the formula.
-      settings: l2 and unobserved_weight.
-
-    Returns:
-      [rows, factors] float64; 0 for a row without a click.
     """
     return _solve(clicks, _rotate(others, settings.unobserved_weight), settings)
 
@@ -201,16 +187,7 @@ def _solve(clicks: Clicks, columns: Rotated, settings: IalsConfig) -> np.ndarray
 def _solve_rows(
     clicked: np.ndarray, diagonal: np.ndarray, filled: np.ndarray
 ) -> np.ndarray:
-    """Return (V' V + D)^-1 V' 1 of some rows.
-
-    Args:
-      clicked: V, [rows, width, factors], 0 on padding.
-      diagonal: of D, [rows, factors].
-      filled: [rows, width] bool, False where a place is padding.
-
-    Returns:
-      [rows, factors] float64.
-    """
+    """Return (V' V + D)^-1 V' 1 of some rows."""
     transposed = clicked.transpose(0, 2, 1)
     if clicked.shape[1] < clicked.shape[2]:
         left = (clicked / diagonal[:, None]) @ transposed
@@ -246,10 +223,6 @@ def ials_excess(clicks: Clicks, settings: IalsConfig) -> str | None:
     """Return the limit that the fit would exceed, None within it.
 
     A row costs about factors^3 operations, so the limit is that of 64 factors.
-
-    Args:
-      clicks: [users, items].
-      settings: max_rows and factors.
     """
     rows = sum(len(np.unique(axis)) for axis in clicks.nonzero())
     if rows * (settings.factors / 64) ** 3 <= settings.max_rows:

@@ -90,16 +90,7 @@ def item_knn(clicks: Clicks, numbers: ItemKnnConfig) -> Scores:
 
 
 def neighbours(clicks: Clicks, number: int, shrink: float) -> Clicks:
-    """Return the similarities to the most similar items of each item.
-
-    Args:
-      clicks: [users, items], 0 or 1.
-      number: of items that are kept per row.
-      shrink: added to the denominator.
-
-    Returns:
-      [items, items] float32; row j holds at most ``number`` items.
-    """
+    """Return the similarities to the most similar items of each item."""
     from scipy.sparse import csr_array, vstack  # on use, as in `click_matrix`
 
     by_item = clicks.T.tocsr()
@@ -127,17 +118,7 @@ def neighbours(clicks: Clicks, number: int, shrink: float) -> Clicks:
 def _largest(
     sizes: np.ndarray, column: np.ndarray, value: np.ndarray, number: int
 ) -> np.ndarray:
-    """Return which values are the largest of their row; ties: lower column.
-
-    Args:
-      sizes: number of values of each row.
-      column: of each value, row by row.
-      value: the values.
-      number: that are kept per row.
-
-    Returns:
-      [values] bool.
-    """
+    """Return which values are the largest of their row; ties: lower column."""
     kept = np.ones(len(value), bool)
     ends = np.cumsum(sizes)
     for row in np.flatnonzero(sizes > number):
@@ -155,12 +136,7 @@ def _largest(
 
 
 def item_knn_excess(clicks: Clicks, numbers: ItemKnnConfig) -> str | None:
-    """Return the limit that the fit would exceed, None within it.
-
-    Args:
-      clicks: [users, items].
-      numbers: its limit.
-    """
+    """Return the limit that the fit would exceed, None within it."""
     pairs, limit = (
         int((np.diff(clicks.indptr).astype(np.int64) ** 2).sum()),
         numbers.max_pairs,

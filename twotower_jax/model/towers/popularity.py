@@ -65,12 +65,6 @@ def buy_again(clicks: Clicks) -> Scores:
 
     h_i counts the clicks of the query's history on item i, c_i those of all users.
 
-    Args:
-      clicks: [users, items], the number of clicks of each pair.
-
-    Returns:
-      histories [n, items] -> scores [n, items] float32.
-
     References:
       Li, Jullien, Ariannezhad & de Rijke, A Next Basket Recommendation Reality Check,
       TOIS 2023: its method G-P-TopFreq.
