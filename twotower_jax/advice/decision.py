@@ -20,7 +20,7 @@ from twotower_jax.study.arms import summary
 from twotower_jax.study.description import Description
 from twotower_jax.study.differences import difference_text
 from twotower_jax.study.load import Study, load_study
-from twotower_jax.study.verdicts import BETTER
+from twotower_jax.study.verdicts import BETTER, WORSE
 from twotower_jax.sweeps.arm_points import point_words
 
 SAMPLES = {
@@ -147,8 +147,15 @@ def _verdict(progress: Progress, best: Choice, study: Study) -> str:
         f"{study.metric} on test {means} of {rival}, the best baseline tried, "
         f"{difference_text(row)}"
     )
-    if (row["verdict"] or "").startswith(BETTER):
+    word = row["verdict"] or ""
+    if word.startswith(BETTER):
         return f"{text} {arm} is better than {rival}: {shown}."
+    if word.startswith(WORSE) and best not in progress.baselines:
+        needed = text[0].lower() + text[1:]
+        return (
+            f"{rival} is better than {arm}: {shown}. Serve {rival}; where a two-tower "
+            f"model is needed, {needed}"
+        )
     return f"No gain of {arm} over {rival} is shown: {shown}. {text}"
 
 

@@ -60,6 +60,15 @@ def test_the_first_sentence_has_the_verdict_against_the_best_baseline(
     assert found.study.rival == "EASE"
 
 
+def test_a_baseline_that_is_better_on_test_is_named_before_the_model(tmp_path):
+    """A reader who stops after the first sentence must not train the worse model."""
+    arms = {"in-batch": MODEL, "EASE": [0.400, 0.402, 0.401]}
+    found = decided(tmp_path, arms, {"in-batch": 0.4, "EASE": 0.2})
+    first = found.sentences[0]
+    assert first.startswith("EASE is better than in-batch: recall@20 on test 0.3013")
+    assert first.index("Serve EASE") < first.index("train on in-batch negatives")
+
+
 def test_slices_and_ndcg_are_compared_with_the_best_baseline(tmp_path):
     """The rival has more in the tail and a higher ndcg, and the decision says so."""
     whole = {"recall@20": 0.2, "recall@20/head": 0.1, "recall@20/mid": 0.2}
