@@ -33,6 +33,9 @@ def query_auc(contest: Contest) -> np.ndarray:
     Returns:
       [Q] float64; NaN where the query lacks one of the two.
 
+    Raises:
+      ValueError: when the two have different numbers of rows.
+
     Examples:
       >>> positives = Ragged(np.array([0, 1]), np.array([2]))
       >>> others = Ragged(np.array([0, 2]), np.array([0, 1]))

@@ -106,6 +106,10 @@ def metric_names(
 ) -> list[str]:
     """Names of all values of an evaluation.
 
+    Returns:
+      Whole metrics first, then slices, as in "recall@20", "auc@exposed",
+      "recall@20/tail".
+
     Examples:
       >>> metric_names({"catalogue"}, [10])
       ['coverage@10', 'gini@10', 'arp@10']
@@ -212,6 +216,9 @@ def catalogue_metrics(
     Args:
       items: [Q, K] integers; negative items fill short lists and are left out.
       counts: [I] training interactions of each item.
+
+    Raises:
+      ValueError: when a cutoff is out of range or an item is not in the catalogue.
 
     Examples:
       >>> catalogue_metrics(np.array([[0, 1], [0, 2]]), np.ones(4), [1])["coverage@1"]

@@ -37,6 +37,8 @@ def inverse_propensities(
 
     Args:
       counts: [I] training interactions of each item; an item without one counts as 1.
+      clip: largest weight in units of the mean, at least 1; the mean is taken before
+        clipping, and the weights are normalised again after it.
 
     Returns:
       [I] float64.

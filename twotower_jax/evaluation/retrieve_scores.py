@@ -35,6 +35,10 @@ def top_k_of_scores(
     Returns:
       scores float32 [Q, k] and items int32 [Q, k].
 
+    Raises:
+      InputError: when k is not in 1..I.
+      ValueError: when `seen` does not fit, or a score is not finite.
+
     Examples:
       >>> table = np.array([[1.0, 3.0, 3.0]])
       >>> top_k_of_scores(lambda rows: table[rows], (1, 3), 2)[1].tolist()

@@ -22,6 +22,12 @@ def rivals(
 
     Args:
       users: [Q] distinct ascending codes, the queries; other users have no rivals.
+      kind: "uniform" (items drawn uniformly from the catalogue, the same for every
+        run) or the furthest stage of items in the requests of the positives.
+
+    Raises:
+      InputError: when the log has no requests, or no item of the stage in these
+        requests.
     """
     if kind == UNIFORM:
         rng = np.random.default_rng(UNIFORM_SEED)

@@ -72,7 +72,12 @@ class SpreadItems:
 
 
 def spread_items(embeddings: jax.Array, num_items: int) -> SpreadItems | jax.Array:
-    """Blocks of embeddings that lie on several devices."""
+    """Blocks of embeddings that lie on several devices.
+
+    Args:
+      embeddings: [n, dim], spread over devices by rows, copied, or both; rows behind
+        the last item are padding.
+    """
     sharding = embeddings.sharding
     if len(sharding.device_set) == 1:
         return embeddings[:num_items]
@@ -99,6 +104,9 @@ def top_k_spread(
 
     Returns:
       scores float32 [Q, k] and items int32 [Q, k].
+
+    Raises:
+      InputError: when k is not in 1..I.
     """
     check_k(k, len(items))
     query = np.asarray(queries, np.float32)

@@ -34,7 +34,12 @@ def batch_loss(
     *,
     top_k: int = 0,
 ) -> jax.Array:
-    """Sum of the weighted losses of the rows of a batch."""
+    """Sum of the weighted losses of the rows of a batch.
+
+    Args:
+      top_k: Number of negatives of a row with the best scores, before any correction,
+        that are kept; 0 keeps all.
+    """
     form = loss.softmax_form()
     if form is None or top_k:
         return row_loss(loss, scores, columns, rows, top_k=top_k)

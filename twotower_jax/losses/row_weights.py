@@ -14,7 +14,11 @@ else:
 
 
 def check_shapes(positive: jax.Array, negatives: jax.Array) -> None:
-    """Refuse logits that do not belong to the same rows."""
+    """Refuse logits that do not belong to the same rows.
+
+    Raises:
+      ValueError: The shapes do not match.
+    """
     if positive.shape != negatives.shape[:1]:
         raise ValueError(
             f"positive must be [batch] and negatives [batch, columns], got "
@@ -25,7 +29,11 @@ def check_shapes(positive: jax.Array, negatives: jax.Array) -> None:
 def weights_of(
     positive: jax.Array, negatives: jax.Array, weight: jax.Array | None
 ) -> jax.Array:
-    """Return the weights [batch, columns] of the negatives, 1 where none are given."""
+    """Return the weights [batch, columns] of the negatives, 1 where none are given.
+
+    Raises:
+      ValueError: The shapes do not match.
+    """
     check_shapes(positive, negatives)
     return jnp.ones_like(negatives) if weight is None else weight
 
@@ -46,7 +54,12 @@ def negative_part(
 
 
 def log_sum(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Return log sum_j e^{l_j} of each row, and whether any logit is above -inf."""
+    """Return log sum_j e^{l_j} of each row, and whether any logit is above -inf.
+
+    Returns:
+      [batch] float, 0 for a row with every logit masked, and [batch] bool. The gradient
+      of such a row is 0.
+    """
     filled = (logits > -jnp.inf).any(axis=1)
     return jax.nn.logsumexp(
         jnp.where(filled[:, None], logits, 0), axis=1

@@ -94,6 +94,10 @@ def init_history(spec: HistorySpec, dim: int, key: jax.Array) -> dict:
 
     Args:
       spec: static shape.
+
+    Returns:
+      "numeric" [n, dim] float32 with n numbers per item, those of vectors included,
+      "attention" [dim] float32 with attention, and "transformer" with one.
     """
     params, numeric = {}, sum(one.numbers for one in spec.features)
     if numeric:
@@ -114,6 +118,10 @@ def history_inputs(
       spec: static shape.
       items: [E, length] int32, the latest first; ids below 0 or above the
         last item are padding.
+
+    Returns:
+      {table: bags}, one bag per history, with attention and transformer one per place;
+      and the rest.
     """
     tokens = None
     if spec.sequence is not None:

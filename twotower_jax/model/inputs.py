@@ -113,6 +113,8 @@ def feature_inputs(
       spec: static shape of the tower.
       ids: [E] int32 users or items.
       shown: [E, features] bool, features whose value is read; None: all of them.
+      distinct: whether the ids ascend, no user or item stands twice, and all features
+        are read: their rows of the table are then found without a sort.
     """
     rows, bags, numbers = {}, {}, []
     for place, feature in enumerate(spec.features):

@@ -49,7 +49,12 @@ class Model(NamedTuple):
 
 
 def make_model(config: Towers, log: Catalogue) -> Model:
-    """Static part of a model: the configured features with the sizes of the data."""
+    """Static part of a model: the configured features with the sizes of the data.
+
+    Raises:
+      InputError: when a tower names a feature that the data does not have, or a history
+        shares a table that the candidate tower does not have.
+    """
     sides = {
         "query": (config.query, log.user_features, log.num_users),
         "candidate": (config.candidate, log.item_features, log.num_items),

@@ -42,6 +42,11 @@ def init_tower(spec: TowerSpec, key: jax.Array) -> dict:
     Args:
       spec: static shape.
 
+    Returns:
+      The params of the tower; "numeric" [n, dim] float32 where the tower reads n
+      numbers, those of vectors included: the vector that each of them scales; and
+      "history" where histories have parameters of their own.
+
     Examples:
       >>> age = FeatureSpec("age", "numeric", 0)
       >>> params = init_tower(TowerSpec((age,), 2, (), False), jax.random.key(0))

@@ -49,6 +49,9 @@ class Drift(NamedTuple):
 def init_bank(size: int, dim: int, num_items: int) -> Bank:
     """Empty bank.
 
+    Raises:
+      ValueError: when size is below 1.
+
     Examples:
       >>> bank = init_bank(2, 1, num_items=9)
       >>> bank.item.tolist(), bank.step.tolist()
@@ -82,6 +85,9 @@ def push(
       embeddings: [B, D] float of the batch's candidates, B <= M.
       items: [B] int32.
       log_q: [B] float, current log q of the items.
+
+    Raises:
+      ValueError: when the batch is larger than the bank or of another width.
 
     Examples:
       >>> bank = init_bank(3, 1, num_items=9)

@@ -70,6 +70,9 @@ def init_frequency(hashes: int, buckets: int, initial_gap: float) -> Frequency:
     passed, then 1 / steps. After t hits the mean gap still holds
     (1 - alpha)^t (initial_gap - true gap) of the start.
 
+    Raises:
+      ValueError: when hashes is not in 1..16, buckets below 1 or initial_gap below 1.
+
     Examples:
       >>> init_frequency(1, 2, 50.0).gap.tolist()
       [[50.0, 50.0]]

@@ -252,6 +252,8 @@ def unknown_items(known: Any, batch: Batch, items: jax.Array) -> jax.Array:
     """Whether each item is not known yet at the moment of the row.
 
     Args:
+      known: place [num_items] of each item in the order of first events, and number
+        [n] of items known at each training positive.
       items: [B or 1, K] int32; an id outside of the catalogue gets some value.
 
     Returns:

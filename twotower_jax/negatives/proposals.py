@@ -55,6 +55,10 @@ def make_proposal(name: str, counts: np.ndarray, **keys: Any) -> Proposal:
 def from_weights(weights: np.ndarray) -> Proposal:
     """Proposal q_i = w_i / sum_j w_j, on the device.
 
+    Raises:
+      ValueError: when a weight is not finite or not positive; an item that can be
+        in a row must never have q = 0.
+
     Examples:
       >>> np.exp(from_weights(np.array([1.0, 3.0])).log_q).tolist()
       [0.25, 0.75]

@@ -162,6 +162,7 @@ def loss_of_batch(context: Context, weights: Weights) -> tuple[jax.Array, jax.Ar
 
     Returns:
       The weighted mean loss [] of the rows, and the embeddings [B, D] of their items,
+      through which no gradient flows.
     """
     log_temperature = context.program.hyper.log_temperature
     for learned in weights.log_temperature:

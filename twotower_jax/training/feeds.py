@@ -97,6 +97,10 @@ class HostFeed:
 
     The host gathers them while the device works on the dispatch before. Of several
     processes each reads a part of a dispatch, and gets the others from their devices.
+
+    Args:
+      data: Training positives and their features; the arrays with a row per positive
+        are arrays of numpy, such as memory maps.
     """
 
     def __init__(self, mesh: Mesh, data: TrainData):

@@ -219,7 +219,14 @@ def row_weights(program: Program, data: TrainData, batch: Batch) -> jax.Array:
 def diagnostics(
     program: Program, data: TrainData, state: TrainState
 ) -> dict[str, float]:
-    """Measurements of the samplers' memories, for metrics.jsonl."""
+    """Measurements of the samplers' memories, for metrics.jsonl.
+
+    Returns:
+      With a bank, its mean age in steps ("bank age"), and the mean distance ("bank
+      drift") and mean cosine ("bank cosine") between its embeddings and those of the
+      same items now. With dns, the share of its slots that were lost because every
+      candidate is masked, over all steps ("lost slots").
+    """
     measured: dict[str, float] = {}
     if "lost_slots" in state.samplers:
         measured["lost slots"] = float(state.samplers["lost_slots"])

@@ -117,7 +117,7 @@ def _text_kind(values: pl.Series) -> tuple[str, str | None]:
 
 
 def is_moment(values: pl.Series) -> bool:
-    """Whether texts are dates or times that a log can be read with."""
+    """Whether all texts parse as dates or times, and none as a number."""
     try:
         to_time(values.head(200), "", "")
     except InputError:
