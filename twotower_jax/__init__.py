@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from twotower_jax.export.load import load_model
-    from twotower_jax.export.load_lists import load_lists
     from twotower_jax.notebook.compare import compare
     from twotower_jax.notebook.log import read_log
     from twotower_jax.objective.loss_audit import audit
@@ -14,7 +13,6 @@ __all__ = [
     "__version__",
     "audit",
     "compare",
-    "load_lists",
     "load_model",
     "read_log",
 ]
@@ -24,7 +22,6 @@ __version__ = "0.1.0"
 MODULES = {
     "audit": "twotower_jax.objective.loss_audit",
     "compare": "twotower_jax.notebook.compare",
-    "load_lists": "twotower_jax.export.load_lists",
     "load_model": "twotower_jax.export.load",
     "read_log": "twotower_jax.notebook.log",
 }

@@ -77,10 +77,26 @@ def test_the_script_needs_neither_package_nor_log(exports, tmp_path):
         assert "unknown item 'nobody'" in one[2]
     assert no_history[0] == 2 and "reads no history" in no_history[2]
     assert nothing[0] == 2 and "give --user or --history" in nothing[2]
-    # Every score is 0: the catalogue in its order.
-    first = twotower_jax.load_model(at.parent).item_ids[:20].cast(pl.String).to_list()
-    assert [row.split("\t")[1] for row in nobody[1].splitlines()] == first
+    assert [row.split("\t")[1] for row in nobody[1].splitlines()] == [
+        str(item) for item in most_clicked(exports["id, dot"], 20)
+    ]
     assert "unknown user 'nobody'" in nobody[2]
+    assert "nothing is known of the query: the most clicked items" in nobody[2]
+    vectors = at.with_name("item_vectors.npy")
+    content = bytearray(vectors.read_bytes())
+    content[-1] ^= 1
+    vectors.write_bytes(content)
+    (tmp_path / "again" / "site").mkdir(parents=True)
+    ((status, printed, _),) = serve([[at, "--user", "1"]], tmp_path / "again")
+    assert "item_vectors.npy is missing or damaged" in status and not printed
+
+
+def most_clicked(export, k):
+    """Return the ids of the items with the most training clicks, ties by their code."""
+    config, folder, _ = export
+    data = load_trained(config, folder).data
+    most = np.argsort(-np.bincount(data.split.train.item), kind="stable")[:k]
+    return data.log.item_ids.gather(most).to_list()
 
 
 def own_histories(model, config, folder, users):
@@ -138,12 +154,10 @@ def test_an_unknown_user_is_one_that_the_model_does_not_know(exports, case):
     vector = model.query_tower(model.query_tower.missing(1), 1)
     np.testing.assert_allclose(vector, expected, rtol=0, atol=1e-7)
     assert (not vector.any()) == (case != "hidden, dot")
-    with pytest.warns(UserWarning, match="1 of 1 users are not in the log, such as 'n"):
-        table = model.recommend(users=["nobody"], k=10)
-    scores = model.item_vectors @ vector[0]
-    order = np.argsort(-scores, kind="stable")[:10]
-    assert table["item"].to_list() == model.item_ids[order.tolist()].to_list()
-    assert table["user"].to_list() == ["nobody"] * 10
+    with pytest.warns(UserWarning, match="1 of 2 queries are of users that are not in"):
+        table = model.recommend(users=["nobody", users_of(folder)[0]], k=10)
+    assert table["item"][:10].to_list() == most_clicked(exports[case], 10)
+    assert table["score"].is_null().to_list() == [True] * 10 + [False] * 10
 
 
 def test_similar_items_have_the_largest_cosines(exports):
@@ -183,8 +197,7 @@ def test_an_artifact_takes_any_batch_on_both_platforms(exports):
                 )
                 for one in inputs
             }
-            given = {one["name"]: in_log(one, values, model, name) for one in inputs}
-            rows.append(np.asarray(artifact.call(given)))
+            rows.append(np.asarray(artifact.call(values)))
             np.testing.assert_allclose(tower(values, batch), rows[-1], atol=1e-6)
         np.testing.assert_allclose(rows[1], np.repeat(rows[0], 3, 0), atol=1e-6)
 
@@ -205,15 +218,3 @@ def test_no_file_of_an_export_names_a_path_of_the_machine(exports, tmp_path):
         content = path.read_bytes()
         for place in places:
             assert str(place).encode() not in content, (path.name, place)
-
-
-def in_log(one, values, model, tower):
-    """Return an input of codes as an artifact takes it."""
-    name = one["name"]
-    if not one["raw"]:
-        return values[name]
-    names = json.loads((model.folder / "vocabulary.json").read_text())
-    side = "user" if tower == "query_tower" else "item"
-    known = {"id": names[f"{side}s"], "history": names["items"]}
-    known |= names[f"{side}_features"]
-    return np.array(known[name], np.int32)[values[name]]

@@ -1,4 +1,4 @@
-"""Items without a training click are found by their features or their neighbours."""
+"""Items without a training click are found by their features."""
 
 import numpy as np
 import polars as pl
@@ -7,6 +7,7 @@ from helpers import tiny
 
 import twotower_jax
 from twotower_jax.errors import InputError
+from twotower_jax.evaluation.retrieve import top_k
 from twotower_jax.export import write
 from twotower_jax.run import run
 from twotower_jax.run.folder import run_folder
@@ -37,17 +38,17 @@ class World:
 
     def recall(self, model, vectors):
         """Return the recall@20 of the held-out clicks with these vectors added."""
-        model.index.add(self.cold, vectors)
-        users = [f"u{n}" for n in range(USERS)]
-        lists = model.recommend(users=users, k=20, exclude_seen=True)
-        model.index.remove(self.cold)
-        found = set(zip(lists["user"], lists["item"], strict=True))
+        queries = model.embed_queries([f"u{n}" for n in range(USERS)])
+        every = np.concatenate([model.item_vectors, vectors])
+        names = [*model.item_ids, *self.cold]
+        lists = top_k(queries, every, 20)[1]
+        listed = {(u, names[i]) for u, row in enumerate(lists) for i in row}
         clicks = {
-            (f"u{u}", f"i{i}")
+            (u, f"i{i}")
             for u, i in zip(self.user, self.item * self.held_out, strict=True)
             if i
         }
-        return len(clicks & found) / len(clicks)
+        return len(clicks & listed) / len(clicks)
 
 
 WORLD = World()
@@ -93,30 +94,9 @@ def features(items, groups=WORLD.group):
 
 
 @pytest.fixture(scope="module")
-def ids_alone(tmp_path_factory):
-    return export(tmp_path_factory.mktemp("ids"))
-
-
-@pytest.fixture(scope="module")
 def by_features(tmp_path_factory):
     words = ("towers.candidate=[id,group,size]",)
     return export(tmp_path_factory.mktemp("features"), *words)
-
-
-@pytest.mark.slow
-def test_neighbours_by_content_find_cold_items(ids_alone):
-    """Random neighbours, and the vector of an unknown id, are the controls."""
-    model, warm = ids_alone, ids_alone.item_ids
-    codes = [int(name[1:]) for name in warm]
-    content, known = WORLD.content[FIRST_COLD:], WORLD.content[codes]
-    near = model.embed_by_neighbours(content, warm, known, k=5)
-    np.testing.assert_allclose(np.linalg.norm(near, axis=1), 1, atol=1e-5)
-    shuffled = np.random.default_rng(1).permutation(known)
-    random = model.embed_by_neighbours(content, warm, shuffled, k=5)
-    unknown = model.embed_items(pl.DataFrame({"item": WORLD.cold}))
-    assert not unknown.any()
-    recall, *controls = (WORLD.recall(model, one) for one in (near, random, unknown))
-    assert recall > 0.4 and recall > 2 * max(controls), (recall, controls)
 
 
 def test_features_find_cold_items(by_features):
@@ -131,8 +111,8 @@ def test_features_find_cold_items(by_features):
 
 def test_an_item_of_the_training_keeps_the_embedding_of_its_id(by_features):
     model = by_features
-    places, vectors = model.index.items()
-    codes = [int(name[1:]) for name in model.item_ids.gather(places)]
+    vectors = model.item_vectors
+    codes = [int(name[1:]) for name in model.item_ids]
     frame = features(codes)
     np.testing.assert_allclose(model.embed_items(frame), vectors, rtol=0, atol=1e-6)
     nameless = model.embed_items(frame.drop("item"))
@@ -146,24 +126,8 @@ def test_an_item_of_the_training_keeps_the_embedding_of_its_id(by_features):
     assert np.abs(first).max() > 0
 
 
-def test_questions_that_do_not_fit(ids_alone, by_features):
-    warm = ids_alone.item_ids[:4]
-    ask = ids_alone.embed_by_neighbours
+def test_questions_that_do_not_fit(by_features):
     for call, message in (
-        (
-            lambda: ask(np.ones((1, 2)), warm, np.ones((4, 3))),
-            "same number of features",
-        ),
-        (lambda: ask(np.ones((1, 2)), warm, np.ones((3, 2))), "3 rows for 4 items"),
-        (lambda: ask(np.ones((1, 2)), warm, np.ones((4, 2))), "k=10 is out of range"),
-        (
-            lambda: ask(np.zeros((1, 2)), warm, np.ones((4, 2)), 2),
-            "content: row 1 is 0",
-        ),
-        (
-            lambda: ask(np.ones((1, 2)), ["x"], np.ones((1, 2)), 1),
-            "'x' is not in the cat",
-        ),
         (
             lambda: by_features.embed_items(pl.DataFrame({"group": ["g1"]})),
             r"has no column 'size'; the item tower reads \['group', 'size'\]",

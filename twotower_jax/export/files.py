@@ -17,11 +17,7 @@ from twotower_jax.data.drafts import checksum, draft_of
 from twotower_jax.errors import InputError
 
 FORMAT, LISTS_FORMAT = "twotower-export", "twotower-lists"
-# What reads the folders of each format.
-READERS = {FORMAT: "load_model", LISTS_FORMAT: "load_lists"}
-# Version 2 has inputs that take whole numbers of the log; in version 1 all take codes.
-FORMAT_VERSION = 2
-READABLE = (1, 2)
+FORMAT_VERSION = 3
 
 MANIFEST = "manifest.json"
 VOCABULARY = "vocabulary.json"
@@ -62,16 +58,6 @@ def new_folder(out: Path) -> Iterator[Path]:
         raise
 
 
-def write_items(
-    folder: Path, ids: pl.Series, vectors: np.ndarray, present: np.ndarray
-) -> None:
-    """Write item vectors: by code, and in a table with ids."""
-    np.save(folder / ITEM_VECTORS, vectors)
-    column = pl.Series("vector", vectors, dtype=pl.Array(pl.Float32, vectors.shape[1]))
-    column = column.set(~pl.Series(present), None)
-    pl.DataFrame([ids.rename("item"), column]).write_parquet(folder / ITEM_TABLE)
-
-
 def checksums(folder: Path) -> dict[str, dict[str, Any]]:
     """SHA-256 and size of every file of a folder but the manifest."""
     paths = sorted(path for path in folder.iterdir() if path.name != MANIFEST)
@@ -81,7 +67,7 @@ def checksums(folder: Path) -> dict[str, dict[str, Any]]:
     }
 
 
-def read_manifest(folder: Path, form: str = FORMAT) -> dict[str, Any]:
+def read_manifest(folder: Path) -> dict[str, Any]:
     """Content of the manifest of an export, whose files are compared with it."""
     path = folder / MANIFEST
     if not path.is_file():
@@ -91,24 +77,18 @@ def read_manifest(folder: Path, form: str = FORMAT) -> dict[str, Any]:
         )
     try:
         manifest = parse_json(path.read_text(encoding="utf-8"))
-    except ValueError:
-        manifest = None
-    if not isinstance(manifest, dict) or manifest.get("format") not in READERS:
+        known = manifest["format"] in (FORMAT, LISTS_FORMAT)
+    except (ValueError, TypeError, KeyError):
+        known = False
+    if not known:
         raise InputError(
             f"{path} is not that of an exported model; give a folder that twotower "
             "export wrote"
         )
-    if manifest["format"] != form:
-        reader = READERS[manifest["format"]]
+    if (version := manifest.get("format_version")) != FORMAT_VERSION:
         raise InputError(
-            f"{path} has format {manifest['format']}; read it by twotower_jax.{reader}"
-        )
-    version = manifest.get("format_version")
-    if version not in READABLE:
-        known = " and ".join(map(str, READABLE))
-        raise InputError(
-            f"{path} has format_version {version}, this program reads {known}; export "
-            "the run again, or use the version of twotower-jax that wrote it"
+            f"{path} has format_version {version}, this program reads {FORMAT_VERSION};"
+            " export the run again, or use the version of twotower-jax that wrote it"
         )
     _check_files(folder, manifest["files"])
     return manifest
@@ -124,3 +104,20 @@ def _check_files(folder: Path, files: dict[str, dict[str, Any]]) -> None:
             raise InputError(
                 f"{path} has another SHA-256 than in {MANIFEST}; copy the folder again"
             )
+
+
+def lists_table(
+    keys: pl.Series, ids: pl.Series, codes: np.ndarray, scores: np.ndarray
+) -> pl.DataFrame:
+    """Lists in long form: keys [n], codes [n, k] of ids, -1 for an empty place."""
+    number, k = codes.shape
+    kept = codes.reshape(-1) >= 0
+    ranks = np.tile(np.arange(1, k + 1, dtype=np.int32), number)[kept]
+    return pl.DataFrame(
+        {
+            keys.name: keys.gather(np.repeat(np.arange(number), k)[kept]),
+            "rank": ranks,
+            ids.name: ids.gather(codes.reshape(-1)[kept]),
+            "score": scores.reshape(-1)[kept],
+        }
+    )

@@ -1,4 +1,7 @@
-"""An approximate index of the item vectors, by faiss or usearch, and its recall."""
+"""An approximate index of the item vectors, by faiss or usearch, and its recall.
+
+Its keys are rows of the item vectors; similarity is the inner product.
+"""
 
 import importlib
 import time
@@ -17,53 +20,28 @@ LINKS, ADDING, SEARCHING = 32, 200, 200
 RECALL_AT = 100
 
 
-class Items(NamedTuple):
-    """The vectors of some items.
-
-    Attributes:
-      codes: [items] int64, ascending.
-      vectors: [items, dim] float32.
-    """
-
-    codes: np.ndarray
-    vectors: np.ndarray
-
-
 class IndexLibrary(NamedTuple):
-    """A library of approximate search by inner product.
+    """A library of approximate search.
 
     Attributes:
       load: imports the library; InputError where it is not installed.
-      new: dim -> empty index.
+      build: vectors [items, dim] float32 -> index.
       write: (index, path) -> None.
       read: path -> index.
-      shape: index -> (items, dim); removed items do not count.
-      add: (index, item codes [n] int64, vectors [n, dim] float32) -> None.
-      remove: (index, item codes [n] int64) -> None.
-      search: (index, queries [n, dim], k) -> item codes [n, k], best first, -1 where
-        fewer were found.
+      shape: index -> (items, dim).
+      search: (index, queries [n, dim], k) -> rows [n, k], best first, -1 where fewer
+        were found.
     """
 
     load: Callable[[], Any]
-    new: Callable[[int], Any]
+    build: Callable[[np.ndarray], Any]
     write: Callable[[Any, str], None]
     read: Callable[[str], Any]
     shape: Callable[[Any], tuple[int, int]]
-    add: Callable[[Any, np.ndarray, np.ndarray], None]
-    remove: Callable[[Any, np.ndarray], None]
     search: Callable[[Any, np.ndarray, int], np.ndarray]
 
 
-def _faiss() -> Any:
-    return _load("faiss", "faiss-cpu")
-
-
-def _usearch() -> Any:
-    return _load("usearch.index", "usearch")
-
-
 def _load(module: str, package: str) -> Any:
-    """Return a module of an extra."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
@@ -74,55 +52,33 @@ def _load(module: str, package: str) -> Any:
         ) from None
 
 
-def _new_faiss(dim: int) -> Any:
-    """Return a graph (HNSW) of places, and a map from place to code."""
+def _faiss() -> Any:
+    return _load("faiss", "faiss-cpu")
+
+
+def _usearch() -> Any:
+    return _load("usearch.index", "usearch")
+
+
+def _build_faiss(vectors: np.ndarray) -> Any:
     faiss = _faiss()
-    graph = faiss.IndexHNSWFlat(dim, LINKS, faiss.METRIC_INNER_PRODUCT)
+    graph = faiss.IndexHNSWFlat(vectors.shape[1], LINKS, faiss.METRIC_INNER_PRODUCT)
     graph.hnsw.efConstruction, graph.hnsw.efSearch = ADDING, SEARCHING
-    return faiss.IndexIDMap(graph)
+    graph.add(vectors)
+    return graph
 
 
-def _codes_faiss(index: Any) -> np.ndarray:
-    """Return the code [places] of each place of the graph, -1 for a removed item."""
-    if not hasattr(index, "id_map"):  # an index that somebody else built
-        return np.arange(index.ntotal)
-    return _faiss().vector_to_array(index.id_map)
-
-
-def _remove_faiss(index: Any, codes: np.ndarray) -> None:
-    """Set the codes of places to -1: the graph of faiss cannot lose a place."""
-    places = _codes_faiss(index)
-    places[np.isin(places, codes)] = -1
-    _faiss().copy_array_to_vector(places, index.id_map)
-
-
-def _search_faiss(index: Any, queries: np.ndarray, k: int) -> np.ndarray:
-    """Search among the places that were not removed.
-
-    The graph walks through removed places too, so its candidates are as many more as
-    it has places per item.
-    """
-    faiss, codes = _faiss(), _codes_faiss(index)
-    if not hasattr(index, "id_map"):
-        return index.search(queries, k)[1]
-    kept = codes >= 0
-    candidates = int(np.ceil(max(SEARCHING, k) * len(codes) / kept.sum()))
-    bits = np.packbits(kept, bitorder="little")
-    selector = faiss.IDSelectorBitmap(bits)
-    settings = faiss.SearchParametersHNSW(sel=selector, efSearch=candidates)
-    places = index.index.search(queries, k, params=settings)[1]
-    return np.where(places >= 0, codes[places], -1)
-
-
-def _new_usearch(dim: int) -> Any:
-    return _usearch().Index(
-        ndim=dim,
+def _build_usearch(vectors: np.ndarray) -> Any:
+    index = _usearch().Index(
+        ndim=vectors.shape[1],
         metric="ip",
         dtype="f32",
         connectivity=LINKS,
         expansion_add=ADDING,
         expansion_search=SEARCHING,
     )
+    index.add(np.arange(len(vectors)), vectors)
+    return index
 
 
 def _read_usearch(path: str) -> Any:
@@ -135,12 +91,12 @@ def _read_usearch(path: str) -> Any:
 
 
 def _search_usearch(index: Any, queries: np.ndarray, k: int) -> np.ndarray:
-    """Search; the keys of places that were not found are 0 in the result of usearch."""
-    out = np.full((len(queries), k), -1, np.int64)
-    for row, query in enumerate(queries):
-        found = index.search(query, k).keys
-        out[row, : len(found)] = found
-    return out
+    """Search query by query: of several, places that were not found have key 0."""
+    rows = np.full((len(queries), k), -1, np.int64)
+    for row, query in zip(rows, queries, strict=True):
+        keys = index.search(query, k).keys
+        row[: len(keys)] = keys
+    return rows
 
 
 INDEXES: Registry[IndexLibrary] = Registry(
@@ -148,41 +104,28 @@ INDEXES: Registry[IndexLibrary] = Registry(
     {
         "faiss": IndexLibrary(
             load=_faiss,
-            new=_new_faiss,
+            build=_build_faiss,
             write=lambda index, path: _faiss().write_index(index, path),
             read=lambda path: _faiss().read_index(path),
-            shape=lambda index: (int((_codes_faiss(index) >= 0).sum()), index.d),
-            add=lambda index, codes, vectors: index.add_with_ids(vectors, codes),
-            remove=_remove_faiss,
-            search=_search_faiss,
+            shape=lambda index: (index.ntotal, index.d),
+            search=lambda index, queries, k: index.search(queries, k)[1],
         ),
         "usearch": IndexLibrary(
             load=_usearch,
-            new=_new_usearch,
+            build=_build_usearch,
             write=lambda index, path: index.save(path),
             read=_read_usearch,
             shape=lambda index: (len(index), index.ndim),
-            add=lambda index, codes, vectors: index.add(codes, vectors),
-            remove=lambda index, codes: index.remove(codes),
             search=_search_usearch,
         ),
     },
 )
 
 
-def build_index(library: str, vectors: np.ndarray) -> Any:
-    """Index of vectors, whose keys are item codes."""
-    use = INDEXES[library]
-    use.load()
-    index = use.new(vectors.shape[1])
-    use.add(index, np.arange(len(vectors)), np.ascontiguousarray(vectors))
-    return index
-
-
 def write_index(
-    library: str, path: Path, index: Any, items: Items, queries: np.ndarray
+    library: str, path: Path, vectors: np.ndarray, queries: np.ndarray
 ) -> dict[str, Any]:
-    """Write an index, read it, and compare its lists with the exact ones.
+    """Write an index of vectors, read it, and compare its lists with the exact ones.
 
     Returns:
       The entry of the manifest: ``recall`` is the share of the exact best ``k`` items
@@ -190,9 +133,9 @@ def write_index(
       time of one query, searched alone.
     """
     use = INDEXES[library]
-    use.write(index, str(path))
-    written, k = use.read(str(path)), min(RECALL_AT, len(items.codes))
-    exact = items.codes[top_k(queries, items.vectors, k)[1]]
+    use.write(use.build(np.ascontiguousarray(vectors)), str(path))
+    written, k = use.read(str(path)), min(RECALL_AT, len(vectors))
+    exact = top_k(queries, vectors, k)[1]
     use.search(written, queries[:1], k)  # the first search allocates
     start = time.perf_counter()
     near = np.concatenate(
@@ -211,7 +154,7 @@ def write_index(
 
 
 def read_index(library: str, path: Path, shape: tuple[int, int]) -> Any:
-    """Index of a file, whose keys are item codes."""
+    """Index of a file, refused where it holds vectors of another shape."""
     use = INDEXES[library]
     use.load()
     try:

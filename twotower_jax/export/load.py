@@ -1,5 +1,6 @@
 """An exported model in Python: lists of items for users, histories and items."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,27 +9,21 @@ import numpy as np
 import polars as pl
 
 from twotower_jax.config.parse_text import parse_json
+from twotower_jax.data.encode import codes_of, list_rows
+from twotower_jax.data.parse import to_number
+from twotower_jax.data.vectors import raw_vectors, to_vectors
 from twotower_jax.errors import InputError
-from twotower_jax.evaluation.ragged import Ragged
+from twotower_jax.evaluation.ragged import Ragged, from_pairs, take_rows
 from twotower_jax.evaluation.retrieve import top_k
-from twotower_jax.export.exported import exported
-from twotower_jax.export.files import (
-    ITEM_TABLE,
-    ITEM_VECTORS,
-    USERS,
-    VOCABULARY,
-    read_manifest,
-)
+from twotower_jax.export import files
 from twotower_jax.export.index import read_index
-from twotower_jax.export.items import Ids, ItemIndex, as_series
-from twotower_jax.export.new_items import encode_items, neighbour_vectors, normalised
-from twotower_jax.export.questions import check_k, check_queries, warn_unknown
-from twotower_jax.export.save import save_model
-from twotower_jax.export.towers import read_tower
-from twotower_jax.export.users import Users, sample_codes
+from twotower_jax.export.towers import LoadedTower, TowerInput
+
+Ids = Sequence[Any] | pl.Series
+SHORTEST = 1e-6  # shorter vectors are not divided by their length
 
 
-def load_model(folder: Path | str) -> "ServedModel":
+def load_model(folder: Path | str) -> "ServedModel | ServedLists":
     """Model of a folder that ``twotower export`` wrote, or of a finished run.
 
     Args:
@@ -36,18 +31,55 @@ def load_model(folder: Path | str) -> "ServedModel":
         the first call. Every file is compared with its SHA-256.
 
     Returns:
-      The model; towers are compiled on their first use.
+      The model, whose towers are compiled on their first use; the lists of a baseline.
 
     Raises:
       InputError: when the folder holds neither, an export of another format version,
-        missing or changed files, or a run that `export_run` refuses.
+        missing or changed files, or a run that cannot be exported.
 
     Examples:
       >>> model = load_model("shoes")  # doctest: +SKIP
       >>> model.recommend(users=["ann"], k=3)  # doctest: +SKIP
     """
-    folder = exported(Path(folder))
-    return ServedModel(folder)
+    folder = Path(folder)
+    if (folder / "config.yaml").is_file():
+        from twotower_jax.export.write import export_run  # imports training
+
+        run, folder = folder, folder / "model"
+        if not folder.exists():
+            export_run(run, folder)
+    manifest = files.read_manifest(folder)
+    if manifest["format"] == files.LISTS_FORMAT:
+        return ServedLists(folder, manifest)
+    return ServedModel(folder, manifest)
+
+
+class ServedLists:
+    """Lists of the best items by an exported baseline, as they were written.
+
+    Attributes:
+      manifest: content of manifest.json; ``length`` is that of the lists.
+      lists: columns ``user`` (null: any other user), ``rank``, ``item`` and ``score``.
+    """
+
+    def __init__(self, folder: Path, manifest: dict[str, Any]):
+        self.manifest = manifest
+        self.lists = pl.read_parquet(folder / files.LISTS, glob=False)
+
+    def recommend(self, users: Ids, *, k: int = 20) -> pl.DataFrame:
+        """The k best items of users; an unknown one has the most clicked items.
+
+        Returns columns ``user``, ``rank`` from 1, ``item`` and ``score``; k rows a
+        user, fewer where a list is shorter. InputError for k out of range.
+        """
+        _check_k(k, self.manifest["length"])
+        asked, known = _as_series("user", users), self.lists.filter(pl.col("rank") <= k)
+        known = known.with_columns(key=pl.col("user").cast(pl.String)).drop("user")
+        key = asked.cast(pl.String)
+        key = key.set(~key.is_in(known["key"].drop_nulls().implode()), None)
+        table = pl.DataFrame({"user": asked, "key": key}).with_row_index("place")
+        table = table.join(known, "key", "inner", nulls_equal=True)
+        return table.sort("place", "rank").select("user", "rank", "item", "score")
 
 
 class ServedModel:
@@ -58,65 +90,47 @@ class ServedModel:
     Equal scores are ordered by lower item code, the row of ``item_vectors``.
 
     An unknown user has no id, no features and an empty history; an unknown item of a
-    history is left out. Where nothing of a query is known and the tower has no hidden
-    layers, all of its scores are 0, and `recommend` warns.
+    history is left out. Where nothing of a query is known, `recommend` warns and lists
+    the most clicked items, without a score.
 
     Attributes:
       manifest: content of manifest.json.
       folder: of the export.
-      index: the items; `index.add` and `index.remove` change them.
+      user_ids: [users] ids by code.
+      item_ids: [items] ids by code, as in the log.
+      item_vectors: [items, dim] float32 by code.
       query_tower: (inputs, number) -> [number, dim] float32 vectors of queries.
       item_tower: the same of items, for items that are not in the catalogue.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, manifest: dict[str, Any]):
         """Read the files; `load_model` documents the errors."""
-        self.manifest = read_manifest(folder)
-        self.folder = folder
-        names = parse_json((folder / VOCABULARY).read_text(encoding="utf-8"))
+        self.folder, self.manifest = folder, manifest
+        text = (folder / files.VOCABULARY).read_text(encoding="utf-8")
+        names = parse_json(text)
         self._features = names["item_features"]
-        self.index = ItemIndex(
-            pl.read_parquet(folder / ITEM_TABLE, columns=["item"], glob=False)["item"],
-            np.load(folder / ITEM_VECTORS),
-            self.manifest["removed_items"],
-            self.manifest["similarity"] == "cosine",
-        )
-        if self.manifest["index"] is not None:
-            self.index.use_graph(self.manifest["index"]["library"], self._read_index)
-        with np.load(folder / USERS) as arrays:
-            self._users = Users(names["users"], dict(arrays))
+        table = pl.read_parquet(folder / files.ITEM_TABLE, columns=["item"], glob=False)
+        self.user_ids, self.item_ids = pl.Series("user", names["users"]), table["item"]
+        self.item_vectors = np.load(folder / files.ITEM_VECTORS)
+        self._normalised = manifest["similarity"] == "cosine"
+        with np.load(folder / files.USERS) as arrays:
+            self._users = dict(arrays)
         self.query_tower, self.item_tower = (
-            read_tower(folder, side, self.manifest[section], names)
-            for side, section in (
-                ("query", "query_tower"),
-                ("candidate", "item_tower"),
+            LoadedTower(
+                folder / manifest[name]["file"],
+                tuple(TowerInput(**spec) for spec in manifest[name]["inputs"]),
             )
+            for name in ("query_tower", "item_tower")
         )
 
     def __repr__(self) -> str:
         """Return the folder, the sizes and what a query is made of."""
-        made = self.manifest
-        inputs = " and ".join(one["name"] for one in made["query_tower"]["inputs"])
+        inputs = " and ".join(spec.name for spec in self.query_tower.inputs)
         return (
-            f"ServedModel of {self.folder}: {made['users']:,} users, {made['items']:,} "
-            f"items, vectors of {made['dim']} numbers ({made['similarity']}); a query "
-            f"is made of {inputs}"
+            f"ServedModel of {self.folder}: {len(self.user_ids):,} users, "
+            f"{len(self.item_ids):,} items, vectors of {self.manifest['dim']} numbers "
+            f"({self.manifest['similarity']}); a query is made of {inputs}"
         )
-
-    @property
-    def user_ids(self) -> pl.Series:
-        """Ids [users] by code."""
-        return self._users.ids
-
-    @property
-    def item_ids(self) -> pl.Series:
-        """Ids [codes] by code, as in the log; removed items included."""
-        return self.index.ids
-
-    @property
-    def item_vectors(self) -> np.ndarray:
-        """Vectors [codes, dim] float32 by code; removed items included."""
-        return self.index.vectors
 
     def recommend(
         self,
@@ -125,7 +139,6 @@ class ServedModel:
         *,
         k: int = 20,
         exclude_seen: bool = False,
-        exact: bool = True,
     ) -> pl.DataFrame:
         """The k best items of users, of histories, or of users with new histories.
 
@@ -136,8 +149,6 @@ class ServedModel:
           k: 1..items.
           exclude_seen: leave out the items of the histories, and those that the users
             clicked in the training and validation parts of the run.
-          exact: False searches by the approximate index of the folder, which can miss
-            items; the scores are exact.
 
         Returns:
           Columns ``user`` (or ``history``, the place of the history, without users),
@@ -146,26 +157,38 @@ class ServedModel:
 
         Raises:
           InputError: without users and histories, for different numbers of both, for
-            histories that the query tower does not read, for k out of range, for seen
-            items that the folder does not list, or without an approximate index.
+            histories that the query tower does not read, for k out of range, or for
+            seen items that the folder does not list.
         """
-        check_k(k, len(self.index))
-        inputs = self.query_tower.inputs
-        check_queries(users, histories, any(i.kind == "history" for i in inputs))
-        clicks = None if histories is None else self._history_codes(histories)
-        codes = None
-        if users is not None:
-            codes = self._users.codes(users)
-            warn_unknown(users, codes, clicks)
-        number = len(codes if codes is not None else clicks or [])
-        inputs = self._users.inputs(self.query_tower, number, codes, clicks)
-        vectors = self.query_tower(inputs, number)
-        seen = self._users.seen(number, codes, clicks) if exclude_seen else None
-        search = self.index.exact if exact else self.index.approximate
-        scores, items = search(vectors, k, seen)
-        keys = pl.Series("history", range(number), dtype=pl.Int64)
-        keys = keys if users is None else as_series("user", users)
-        return self.index.table(keys, "item", items, scores)
+        _check_k(k, len(self.item_ids))
+        codes, clicks = self._queries(users, histories)
+        inputs = self._inputs(codes, None if histories is None else clicks)
+        vectors = self.query_tower(inputs, len(codes))
+        seen = self._seen(codes, clicks) if exclude_seen else None
+        scores, items = top_k(vectors, self.item_vectors, k, seen=seen)
+        nothing = (codes < 0) & np.array([len(items) == 0 for items in clicks], bool)
+        if nothing.any():
+            warnings.warn(
+                f"{int(nothing.sum())} of {len(codes)} queries are of users that are "
+                "not in the log, without a history; they have the most clicked items",
+                stacklevel=2,
+            )
+            items[nothing], scores[nothing] = self._users["popular"][:k], np.nan
+        keys = pl.Series("history", range(len(codes)), dtype=pl.Int64)
+        keys = keys if users is None else _as_series("user", users)
+        table = files.lists_table(keys, self.item_ids.rename("item"), items, scores)
+        return table.with_columns(pl.col("score").fill_nan(None))
+
+    def embed_queries(
+        self, users: Ids | None = None, histories: Sequence[Ids] | None = None
+    ) -> np.ndarray:
+        """Vectors [n, dim] of queries, as a vector database searches by them.
+
+        The arguments and their errors are those of `recommend`.
+        """
+        codes, clicks = self._queries(users, histories)
+        inputs = self._inputs(codes, None if histories is None else clicks)
+        return self.query_tower(inputs, len(codes))
 
     def similar(self, items: Ids, k: int = 20) -> pl.DataFrame:
         """The k other items whose vectors have the largest cosine with those of items.
@@ -181,17 +204,21 @@ class ServedModel:
         Raises:
           InputError: for an item that is not in the catalogue, or k out of range.
         """
-        check_k(k, len(self.index) - 1)
-        codes = self._catalogue_codes(items)
-        catalogue = self.index.items()
-        vectors = catalogue.vectors
-        vectors = vectors if self.index.normalised else normalised(vectors)
-        itself = Ragged(
-            np.arange(len(codes) + 1), np.searchsorted(catalogue.codes, codes)
-        )
-        scores, places = top_k(vectors[itself.items], vectors, k, seen=itself)
-        others = catalogue.codes[places]
-        return self.index.table(as_series("item", items), "similar", others, scores)
+        _check_k(k, len(self.item_ids) - 1)
+        asked, vectors = _as_series("item", items), self.item_vectors
+        codes = self._codes(asked, self.item_ids)
+        if (codes < 0).any():
+            raise InputError(
+                f"items: {asked[int(np.argmin(codes))]!r} is not in the catalogue; "
+                "leave it out (item_ids lists the catalogue, and embed_items embeds a "
+                "new item)"
+            )
+        if not self._normalised:
+            length = np.linalg.norm(vectors, axis=1, keepdims=True)
+            vectors = (vectors / np.maximum(length, SHORTEST)).astype(np.float32)
+        itself = Ragged(np.arange(len(codes) + 1), codes)
+        scores, others = top_k(vectors[codes], vectors, k, seen=itself)
+        return files.lists_table(asked, self.item_ids.rename("similar"), others, scores)
 
     def embed_items(self, items: pl.DataFrame) -> np.ndarray:
         """Vectors of items by the item tower, from their features.
@@ -208,88 +235,152 @@ class ServedModel:
         Raises:
           InputError: for a column that is missing or unknown, or text for a number.
         """
-        codes = np.full(len(items), -1)
+        specs = self.item_tower.inputs
+        features = [spec.name for spec in specs if spec.kind != "id"]
+        for name in features:
+            if name not in items.columns:
+                raise InputError(
+                    f"the frame has no column {name!r}; the item tower reads "
+                    f"{features}, and null is a missing value"
+                )
+        for name in items.columns:
+            if name not in ("item", *features):
+                raise InputError(
+                    f"the frame has a column {name!r}, which the item tower does not "
+                    f"read; its features are {features}; leave the column out"
+                )
+        codes = np.full(len(items), -1, np.int32)
         if "item" in items.columns:
-            codes = self.index.codes(items["item"])
-        values = encode_items(items, self.item_tower, self._features, codes)
+            codes = self._codes(items["item"], self.item_ids)
+        values = {
+            spec.name: codes
+            if spec.kind == "id"
+            else _feature(items[spec.name], spec, self._features[spec.name])
+            for spec in specs
+        }
         return self.item_tower(values, len(items))
-
-    def embed_by_neighbours(
-        self, content: np.ndarray, items: Ids, item_content: np.ndarray, k: int = 10
-    ) -> np.ndarray:
-        """Vectors of new items: the mean vector of the k items of the closest content.
-
-        For item towers that read the id alone.
-        [`neighbour_vectors`][twotower_jax.export.new_items.neighbour_vectors] has the
-        formula. Means are divided by their length if the model is normalised.
-
-        Args:
-          content: [n, features] numbers that describe the new items.
-          items: [m] ids of the catalogue that users saw often.
-          item_content: [m, features] the same numbers of these.
-          k: 1..m.
-
-        Returns:
-          [n, dim] float32.
-
-        Raises:
-          InputError: for an id that is not in the catalogue, shapes that do not fit, or
-            k out of range.
-        """
-        codes = self._catalogue_codes(items)
-        vectors = neighbour_vectors(content, item_content, self.item_vectors[codes], k)
-        return normalised(vectors) if self.index.normalised else vectors
-
-    def save(self, out: Path | str) -> None:
-        """Write the model with its changed items as a new folder of an export.
-
-        An approximate index is written as it is, and its recall is measured anew.
-        """
-        users = sample_codes(len(self.user_ids), "users")
-        inputs = self._users.inputs(self.query_tower, len(users), users, None)
-        save_model(self, self.query_tower(inputs, len(users)), Path(out))
 
     def open_index(self, path: Path | str | None = None) -> Any:
         """Approximate index of the item vectors, an object of faiss or usearch.
 
         Args:
           path: of an index of the same library that was built with other settings; None
-            for that of the folder, with the changes of `index`.
+            for that of the folder.
 
         Returns:
-          The index; its keys are item codes, and it searches by inner product. An
-          index of faiss finds -1 for items that were removed.
+          The index; its keys are item codes, and it searches by inner product.
 
         Raises:
           InputError: when the folder has no index, its library is not installed, or the
             file holds vectors of another number or dimension.
         """
-        return self.index.graph() if path is None else self._read_index(Path(path))
-
-    def _read_index(self, path: Path | None = None) -> Any:
-        """Return the index of a file, or of the folder."""
         index = self.manifest["index"]
         if index is None:
             raise InputError(
                 f"{self.folder} has no index; export the run again with --index faiss "
                 "or --index usearch"
             )
-        shape = len(self.index), self.item_vectors.shape[1]
-        return read_index(index["library"], path or self.folder / index["file"], shape)
+        place = self.folder / index["file"] if path is None else Path(path)
+        return read_index(index["library"], place, self.item_vectors.shape)
 
-    def _catalogue_codes(self, items: Ids) -> np.ndarray:
-        """Return the codes of ids of the catalogue."""
-        codes = self.index.codes(items)
-        unknown = (codes < 0) | ~self.index.present[codes]
-        if unknown.any():
-            name = list(items)[int(np.argmax(unknown))]
+    @staticmethod
+    def _codes(ids: Ids, known: pl.Series) -> np.ndarray:
+        """Return the codes [n] int32 of ids, -1 for an unknown one."""
+        text = _as_series("id", ids).cast(pl.String)
+        return codes_of(text, known.cast(pl.String))
+
+    def _queries(
+        self, users: Ids | None, histories: Sequence[Ids] | None
+    ) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Return codes [n] of users, -1 for none, and n codes of given histories."""
+        if users is None and histories is None:
+            raise InputError("recommend needs users= or histories=; give one of them")
+        if users is not None and histories is not None and len(users) != len(histories):
             raise InputError(
-                f"items: {name!r} is not in the catalogue; leave it out (item_ids "
-                "lists the catalogue, and embed_items embeds a new item)"
+                f"users= has {len(users)} ids and histories= {len(histories)} lists; "
+                "give one history per user"
             )
-        return codes
+        reads = any(spec.kind == "history" for spec in self.query_tower.inputs)
+        if histories is not None and not reads:
+            raise InputError(
+                "histories= is given, but the query tower reads no history; give "
+                "users= alone, or export a run with history in towers.query"
+            )
+        number = len(histories if users is None else users)  # type: ignore[arg-type]
+        codes = np.full(number, -1, np.int32)
+        if users is not None:
+            codes = self._codes(users, self.user_ids)
+        if histories is None:
+            return codes, [np.empty(0, np.int32)] * number
+        clicks = [self._codes(history, self.item_ids) for history in histories]
+        return codes, [items[items >= 0] for items in clicks]
 
-    def _history_codes(self, histories: Sequence[Ids]) -> list[np.ndarray]:
-        """Return the codes of the known items of every history."""
-        codes = [self.index.codes(history) for history in histories]
-        return [one[one >= 0] for one in codes]
+    def _inputs(
+        self, users: np.ndarray, clicks: list[np.ndarray] | None
+    ) -> dict[str, np.ndarray]:
+        """Inputs of the query tower; clicks replace the histories of users."""
+        values, known = self.query_tower.missing(len(users)), users >= 0
+        for name, array in values.items():
+            stored = self._users.get(f"inputs/{name}")
+            codes = users[known]
+            array[known] = codes if stored is None else stored[codes]
+        for row, items in enumerate(clicks or []):
+            history = values["history"]
+            last = items[::-1][: history.shape[1]]  # the latest first
+            history[row] = -1
+            history[row, : len(last)] = last
+        return values
+
+    def _seen(self, users: np.ndarray, clicks: list[np.ndarray]) -> Ragged:
+        """Item codes that are left out, a row per query."""
+        if (users >= 0).any() and "seen/items" not in self._users:
+            raise InputError(
+                "exclude_seen=True, but the folder lists no seen items, for the run "
+                "has data.mask_seen=false; set exclude_seen=False"
+            )
+        known = np.flatnonzero(users >= 0)
+        rows, items = [np.repeat(np.arange(len(users)), [len(c) for c in clicks])], []
+        items.append(np.concatenate([np.empty(0, np.int32), *clicks]))
+        if len(known):
+            seen = Ragged(self._users["seen/offsets"], self._users["seen/items"])
+            mine = take_rows(seen, users[known])
+            rows.append(known[mine.rows])
+            items.append(mine.items)
+        return from_pairs(np.concatenate(rows), np.concatenate(items), len(users))
+
+
+def _check_k(k: int, most: int) -> None:
+    if not 1 <= k <= most:
+        raise InputError(f"k={k} is out of range; give 1 to {most}")
+
+
+def _as_series(name: str, ids: Ids) -> pl.Series:
+    """Ids as a column; numbers among texts become texts."""
+    if isinstance(ids, str):
+        raise InputError(f"{ids!r} is one id; give a list of ids")
+    return pl.Series(name, ids, strict=False)
+
+
+def _feature(column: pl.Series, spec: TowerInput, values: Any) -> np.ndarray:
+    """Return the values of one feature of items, as in the input of the log."""
+    array = spec.missing(len(column))
+    if spec.kind == "numeric":
+        numbers = to_number(column, "the frame", spec.name, required=False)
+        if values["deviation"] > 0:
+            scaled = (numbers - values["mean"]) / values["deviation"]
+            array[:] = scaled.fill_null(0).to_numpy()
+        return array
+    if spec.kind == "vector":
+        return raw_vectors(to_vectors(column, "the frame", spec.name, spec.width))
+    names = pl.Series(values).cast(pl.String)
+    if spec.kind == "categorical":
+        array[:] = codes_of(column.cast(pl.String), names)
+        return array
+    rows = list_rows(column)
+    known = rows.with_columns(
+        pl.Series("code", codes_of(rows["value"].cast(pl.String), names))
+    ).filter(pl.col("code") >= 0)
+    places = known.select("row", "code", place=pl.int_range(pl.len()).over("row"))
+    kept = places.filter(pl.col("place") < (spec.width or 0))
+    array[kept["row"].to_numpy(), kept["place"].to_numpy()] = kept["code"].to_numpy()
+    return array

@@ -1,48 +1,36 @@
 """Print the best items of a user, or of a history, of an exported model.
 
 The script stands in the folder of the model and reads its files. It needs numpy, jax
-and flatbuffers, the package by which jax.export reads artifacts:
+and flatbuffers, the package by which jax.export reads artifacts; the lists of a
+baseline need polars alone:
 
   python serve.py --user ID
   python serve.py --history ID,ID,...
 """
 
 import argparse
+import hashlib
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import jax
-import jax.export
-import numpy as np
 
 HERE = Path(__file__).parent
 
 
 def main() -> None:
     """Print rank, item and score of the best items, one item per line."""
-    manifest, names = read("manifest.json"), read("vocabulary.json")
-    inputs = manifest["query_tower"]["inputs"]
+    manifest = json.loads((HERE / "manifest.json").read_text(encoding="utf-8"))
+    inputs = manifest.get("query_tower", {}).get("inputs", [])
     options = parse(reads_history=any(one["kind"] == "history" for one in inputs))
-    users = np.load(HERE / "users.npz")
-    user = codes([options.user], names["users"], "user")
-    history = codes(options.history.split(","), names["items"], "item")
-    left_out = history + seen(user, users) if options.exclude_seen else []
-    left_out += manifest["removed_items"]
-
-    query = {
-        one["name"]: as_given(one, value(one, user, history, users), names)
-        for one in inputs
-    }
-    artifact = (HERE / manifest["query_tower"]["file"]).read_bytes()
-    vector = np.asarray(jax.export.deserialize(bytearray(artifact)).call(query))[0]
-    # einsum adds every row in the same order: equal vectors have equal scores.
-    scores = np.einsum("nd,d->n", np.load(HERE / "item_vectors.npy"), vector)
-    scores[left_out] = -np.inf
-    best = np.argsort(-scores, kind="stable")[: options.top]  # ties: the lower code
-    for rank, item in enumerate(best[scores[best] > -np.inf], start=1):
-        print(rank, names["items"][item], f"{scores[item]:.6f}", sep="\t")
+    for name, entry in manifest["files"].items():
+        path = HERE / name
+        if not path.is_file() or sha256(path) != entry["sha256"]:
+            sys.exit(f"error: {path} is missing or damaged; copy the folder again")
+    best = from_model(manifest, options) if inputs else from_lists(options)
+    for rank, (item, score) in zip(range(1, options.top + 1), best):  # noqa: B905
+        print(rank, item, f"{score:.6f}", sep="\t")
 
 
 def parse(reads_history: bool) -> argparse.Namespace:
@@ -64,9 +52,51 @@ def parse(reads_history: bool) -> argparse.Namespace:
     return options
 
 
-def read(name: str) -> dict[str, Any]:
-    """Return the content of a JSON file of the folder."""
-    return json.loads((HERE / name).read_text(encoding="utf-8"))
+def sha256(path: Path) -> str:
+    """Return the checksum of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def from_lists(options: argparse.Namespace) -> Iterator[tuple[Any, float]]:
+    """Yield item and score of a user's list by a baseline, best first."""
+    import polars as pl
+
+    lists = pl.read_parquet(HERE / "lists.parquet", glob=False)
+    own = lists.filter(pl.col("user").cast(pl.String) == options.user)
+    if not len(own):
+        print(f"unknown user {options.user!r}: the most clicked items", file=sys.stderr)
+        own = lists.filter(pl.col("user").is_null())
+    yield from own["item", "score"].rows()
+
+
+def from_model(
+    manifest: dict[str, Any], options: argparse.Namespace
+) -> Iterator[tuple[Any, float]]:
+    """Yield item and score of a query by a two-tower model, best first."""
+    import jax.export
+    import numpy as np
+
+    names = json.loads((HERE / "vocabulary.json").read_text(encoding="utf-8"))
+    users = np.load(HERE / "users.npz")
+    user = codes([options.user], names["users"], "user")
+    history = codes(options.history.split(","), names["items"], "item")
+    left_out = history + seen(user, users) if options.exclude_seen else []
+    if user or history:
+        tower = manifest["query_tower"]
+        query = {
+            one["name"]: value(one, user, history, users, np) for one in tower["inputs"]
+        }
+        artifact = bytearray((HERE / tower["file"]).read_bytes())
+        vector = np.asarray(jax.export.deserialize(artifact).call(query))[0]
+        # einsum adds every row in the same order: equal vectors have equal scores.
+        scores = np.einsum("nd,d->n", np.load(HERE / "item_vectors.npy"), vector)
+        best = np.argsort(-scores, kind="stable")  # ties: the lower code
+    else:
+        print("nothing is known of the query: the most clicked items", file=sys.stderr)
+        best, scores = users["popular"], np.full(len(names["items"]), np.nan)
+    for item in best[~np.isin(best, left_out)]:
+        yield names["items"][item], float(scores[item])
 
 
 def codes(ids: list[str], vocabulary: list, kind: str) -> list[int]:
@@ -78,13 +108,14 @@ def codes(ids: list[str], vocabulary: list, kind: str) -> list[int]:
     return [places[name] for name in ids if name in places]
 
 
-def value(one: dict[str, Any], user: list[int], history: list[int], users: Any) -> Any:
+def value(
+    one: dict[str, Any], user: list[int], history: list[int], users: Any, np: Any
+) -> Any:
     """Return an input of the tower, [1] or [1, width]: 0 or -1 where it is unknown."""
     is_number = one["kind"] in ("numeric", "vector")
     dtype = np.float32 if is_number else np.int32
     if one["kind"] == "history" and history:
-        known = [item for item in history if item < one["codes"]]
-        last = known[::-1][: one["width"]]  # the latest first
+        last = history[::-1][: one["width"]]  # the latest first
         return np.array([last + [-1] * (one["width"] - len(last))], dtype)
     if user and one["kind"] == "id":
         return np.array(user, dtype)
@@ -92,14 +123,6 @@ def value(one: dict[str, Any], user: list[int], history: list[int], users: Any) 
         return users["inputs/" + one["name"]][user]
     shape = (1,) if one["width"] is None else (1, one["width"])
     return np.full(shape, 0 if is_number else -1, dtype)
-
-
-def as_given(one: dict[str, Any], codes: Any, names: dict[str, Any]) -> Any:
-    """Return an input as the tower takes it: whole numbers of the log, or codes."""
-    if not one.get("raw"):
-        return codes
-    lists = {"id": names["users"], "history": names["items"]} | names["user_features"]
-    return np.append(lists[one["name"]][: one["codes"]], -1)[codes].astype(np.int32)
 
 
 def seen(user: list[int], users: Any) -> list[int]:

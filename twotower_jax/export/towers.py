@@ -1,6 +1,6 @@
 """Both towers as `jax.export` artifacts, with the trained parameters inside."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from twotower_jax.errors import InputError
-from twotower_jax.export.raw import as_given, codes_in, known_first, values_of
 from twotower_jax.model.bags import Bag, bag_vectors, mean_bag
 from twotower_jax.model.embeddings import FeatureSpec, join_numbers, whole_rows
 from twotower_jax.model.history import HistoryInputs, history_inputs
@@ -36,14 +35,12 @@ class TowerInput(NamedTuple):
       kind: "id", "history", "categorical", "multi", "numeric" or "vector".
       codes: number of codes, 0..codes-1; 0 for numeric and vector.
       width: codes or numbers per entity, the second axis; None for one per entity.
-      raw: whether the artifact takes whole numbers of the log in place of codes.
     """
 
     name: str
     kind: str
     codes: int
     width: int | None
-    raw: bool = False
 
     @property
     def dtype(self) -> type[np.generic]:
@@ -56,9 +53,7 @@ class TowerInput(NamedTuple):
         return np.full(shape, 0 if self.kind in NUMBERS else -1, self.dtype)
 
 
-def tower_inputs(
-    spec: TowerSpec, widths: dict[str, int], raw: Collection[str]
-) -> tuple[TowerInput, ...]:
+def tower_inputs(spec: TowerSpec, widths: dict[str, int]) -> tuple[TowerInput, ...]:
     """Inputs of a tower, one per feature."""
 
     def width(feature: FeatureSpec) -> int | None:
@@ -66,10 +61,7 @@ def tower_inputs(
             return spec.history.length
         return widths.get(feature.name)
 
-    return tuple(
-        TowerInput(f.name, f.kind, f.size, width(f), f.name in raw)
-        for f in spec.features
-    )
+    return tuple(TowerInput(f.name, f.kind, f.size, width(f)) for f in spec.features)
 
 
 def check_size(model: Model, params: dict) -> None:
@@ -78,8 +70,6 @@ def check_size(model: Model, params: dict) -> None:
         spec = getattr(model, side)
         tables = _tables(side, spec, params)
         size = sum(x.nbytes for x in jax.tree.leaves([tables, params["dense"][side]]))
-        # Ids that the artifact maps to codes, and their order.
-        size += sum(8 * feature.size for feature in spec.features)
         if size > MAX_BYTES:
             raise InputError(
                 f"the {side} tower has {size / 2**30:.1f} GiB of parameters, and a "
@@ -94,7 +84,6 @@ def export_tower(
     params: dict,
     inputs: tuple[TowerInput, ...],
     items: dict[str, np.ndarray],
-    raw: dict[str, np.ndarray],
 ) -> bytes:
     """Serialised artifact of a tower: {input: array} -> embeddings [batch, dim].
 
@@ -107,15 +96,7 @@ def export_tower(
         )
         for one in inputs
     }
-    of_codes = _embed(side, spec, params, items)
-
-    @jax.jit
-    def embed(values: dict[str, jax.Array]) -> jax.Array:
-        codes = {name: codes_in(values[name], known) for name, known in raw.items()}
-        if "history" in codes:
-            codes["history"] = known_first(codes["history"])
-        return of_codes(values | codes)
-
+    embed = jax.jit(_embed(side, spec, params, items))
     with _without_paths():
         return bytes(jax.export.export(embed, platforms=PLATFORMS)(shapes).serialize())
 
@@ -181,23 +162,16 @@ def _tables(side: str, spec: TowerSpec, params: dict) -> dict[str, np.ndarray]:
 
 
 class LoadedTower:
-    """A tower that was read from its artifact.
+    """A tower that was read from its artifact; ``inputs`` are in its order."""
 
-    Attributes:
-      inputs: of the tower, in order.
-    """
-
-    def __init__(
-        self, path: Path, inputs: tuple[TowerInput, ...], raw: dict[str, np.ndarray]
-    ):
-        """Read the artifact."""
-        self.inputs, self._raw = inputs, raw
+    def __init__(self, path: Path, inputs: tuple[TowerInput, ...]):
+        self.inputs = inputs
         exported: Any = jax.export.deserialize(bytearray(path.read_bytes()))
         self._call = jax.jit(exported.call)
 
     def missing(self, number: int) -> dict[str, np.ndarray]:
         """Return the inputs of entities of which nothing is known."""
-        return {one.name: one.missing(number) for one in self.inputs}
+        return {spec.name: spec.missing(number) for spec in self.inputs}
 
     def __call__(self, values: dict[str, np.ndarray], number: int) -> np.ndarray:
         """Return the embeddings [number, dim] float32 of entities.
@@ -211,16 +185,5 @@ class LoadedTower:
             padded = self.missing(1 << max(0, size - 1).bit_length())
             for name, array in padded.items():
                 array[:size] = values[name][first : first + size]
-                if name in self._raw:
-                    padded[name] = as_given(array, self._raw[name])
             parts.append(np.asarray(self._call(padded))[:size])
         return np.concatenate(parts)
-
-
-def read_tower(
-    folder: Path, side: str, section: dict[str, Any], vocabulary: dict[str, Any]
-) -> LoadedTower:
-    """Tower of an export."""
-    inputs = tuple(TowerInput(**one) for one in section["inputs"])
-    raw = values_of(side, vocabulary, inputs)
-    return LoadedTower(folder / section["file"], inputs, raw)

@@ -6,20 +6,9 @@ import numpy as np
 import pytest
 
 from twotower_jax.errors import InputError
-from twotower_jax.export.index import (
-    INDEXES,
-    Items,
-    build_index,
-    read_index,
-    write_index,
-)
+from twotower_jax.export.index import INDEXES, read_index, write_index
 
 LIBRARIES = ["faiss", "usearch"]
-
-
-def build(library, path, vectors, queries):
-    items = Items(np.arange(len(vectors)), vectors)
-    return write_index(library, path, build_index(library, vectors), items, queries)
 
 
 @pytest.fixture
@@ -32,7 +21,7 @@ def vectors():
 def test_the_recall_is_that_of_the_written_file(library, vectors, tmp_path):
     pytest.importorskip(library, reason=f"the extra {library} is not installed")
     queries, path = vectors[:50] + 0.1, tmp_path / "items.index"
-    entry = build(library, path, vectors, queries)
+    entry = write_index(library, path, vectors, queries)
     index = read_index(library, path, vectors.shape)
     near = INDEXES[library].search(index, queries, 100)
     exact = np.argsort(-queries @ vectors.T, axis=1)[:, :100]
@@ -45,7 +34,7 @@ def test_the_recall_is_that_of_the_written_file(library, vectors, tmp_path):
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_a_catalogue_of_less_than_100_items_is_found_whole(library, vectors, tmp_path):
     pytest.importorskip(library, reason=f"the extra {library} is not installed")
-    entry = build(library, tmp_path / "few", vectors[:9], vectors[:1])
+    entry = write_index(library, tmp_path / "few", vectors[:9], vectors[:1])
     assert (entry["k"], entry["recall"]) == (9, 1.0)
 
 
@@ -60,7 +49,7 @@ def test_a_catalogue_of_less_than_100_items_is_found_whole(library, vectors, tmp
 def test_an_index_of_other_vectors(library, vectors, tmp_path, shape, message):
     pytest.importorskip(library, reason=f"the extra {library} is not installed")
     path = tmp_path / "items.index"
-    build(library, path, vectors, vectors[:2])
+    write_index(library, path, vectors, vectors[:2])
     with pytest.raises(InputError, match=message):
         read_index(library, path, shape)
 
