@@ -110,4 +110,4 @@ def refused(get, tmp_path, message, files, **keys):
     """Assert an InputError with the message, after which there is no trace."""
     with pytest.raises(InputError, match=message):
         get(files, **keys)
-    assert list(tmp_path.iterdir()) == []
+    assert tree(tmp_path) == {}

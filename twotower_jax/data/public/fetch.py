@@ -1,25 +1,33 @@
 """Fetching of public data sets: on request only, checked, whole or not at all."""
 
-import contextlib
+import gzip
 import re
 import shlex
 import shutil
-import signal
-import sys
+import tarfile
 import tempfile
-import threading
-from collections.abc import Iterator, Sequence
+import time
+import zipfile
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import pooch
 from rich.console import Console
 
-from twotower_jax.data.drafts import to_disk
+from twotower_jax.data.drafts import checksum, to_disk
 from twotower_jax.data.public.catalogue import CATALOGUE, DataSet, Part
-from twotower_jax.data.public.download import download, print_line
-from twotower_jax.data.public.unpack import only_folder, unpack
 from twotower_jax.errors import InputError
 from twotower_jax.registry import Registry
+
+TIMEOUT = 60  # seconds without an answer
+PLAIN_SECONDS = 10.0  # between two lines of progress
+# Exceptions for files that are damaged, encrypted, hostile or not archives.
+BROKEN = (
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError),
+    *(OSError, ValueError),
+)
 
 
 class Replaced(NamedTuple):
@@ -68,6 +76,11 @@ def fetch_command(
     print_line(console, f"wrote {target}; check it: {_check_command(entry, target)}")
 
 
+def print_line(console: Console, text: str) -> None:
+    """Print a line without markup, colours or line breaks."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 def _check_command(entry: DataSet, target: Path) -> str:
     return (
         f"twotower data check data={entry.source} data.path={shlex.quote(str(target))}"
@@ -82,6 +95,12 @@ def _override(parts: tuple[Part, ...], replaced: Replaced) -> tuple[Part, ...]:
             raise InputError(
                 f"{option} is given {len(given)} times and the data set has "
                 f"{len(parts)} files; give it once for each, in their order"
+            )
+    for address in addresses:
+        if not re.match("https?://[!-~]+$", address):
+            raise InputError(
+                f"--address={address!r} is not a web address; give one that begins "
+                "with https:// (letters beyond ASCII percent-encoded)"
             )
     for text in sums:
         if not re.fullmatch(r"[0-9a-fA-F]{64}", text):
@@ -121,77 +140,146 @@ def fetch(entry: DataSet, target: Path, console: Console) -> None:
     Files are written to a temporary folder beside the target, which is renamed at the
     end. It is removed when the fetch fails or is stopped.
     """
-    new = [
-        path for path in (target.parent, *target.parent.parents) if not path.exists()
-    ]
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        place = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        draft = tempfile.TemporaryDirectory(
+            prefix=f".{target.name}.", dir=target.parent
+        )
     except OSError as error:
         raise InputError(
             f"{target.parent} cannot be written to ({error.strerror}); give another "
             "folder by --out"
         ) from None
-    try:
-        with _stopped_by_terminate():
-            _fetch_into(place, entry, console)
-            _rename(only_folder(place / "unpacked"), target)
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
-        if not target.exists():
-            with contextlib.suppress(OSError):
-                for path in new:
-                    path.rmdir()
-
-
-def _fetch_into(place: Path, entry: DataSet, console: Console) -> None:
-    unpacked = place / "unpacked"
-    unpacked.mkdir()
-    for part in entry.parts:
-        path = place / part.name
-        digest = download(part, path, console)
-        if part.sha256 is not None and digest != part.sha256:
-            raise InputError(
-                f"{part.address}: its SHA-256 is {digest}, and {part.sha256} was "
-                "expected; nothing was kept; fetch it again, or, if the publisher has "
-                f"renewed the file and you trust it, add --sha256 {digest}"
+    with draft:
+        unpacked = Path(draft.name, "unpacked")
+        unpacked.mkdir()
+        for part in entry.parts:
+            path = _download(part, Path(draft.name), console)
+            unpack(path, unpacked, part.limit)
+            path.unlink()
+        to_disk(unpacked)
+        inner = list(unpacked.iterdir())
+        try:
+            if target.exists():  # not even an empty folder is replaced
+                raise FileExistsError
+            (inner[0] if len(inner) == 1 and inner[0].is_dir() else unpacked).rename(
+                target
             )
-        if part.sha256 is None:
-            text = f"unknown before; to require it from now on: --sha256 {digest}"
-            print_line(console, f"{part.name}: SHA-256 {text}")
-        else:
-            print_line(console, f"{part.name}: SHA-256 as expected")
-        written = unpack(path, unpacked, part.limit)
-        print_line(console, f"{part.name}: {written:,} bytes unpacked")
-        path.unlink()
-    to_disk(unpacked)
+        except OSError:
+            raise InputError(
+                f"{target} was created during the fetch, and nothing is overwritten; "
+                "give another folder by --out"
+            ) from None
 
 
-def _rename(folder: Path, target: Path) -> None:
-    """Move a folder to a target that does not exist, not even as an empty folder."""
+class _Meter:
+    """Prints bytes, rate and time left; ends a download that is too long."""
+
+    def __init__(self, part: Part, console: Console):
+        self.total = 0  # set by pooch
+        self._part, self._console = part, console
+        self._done, self._begin = 0, time.perf_counter()
+        self._last = self._begin
+
+    def update(self, number: int) -> None:
+        self._done += number
+        limit = self._part.size or self._part.limit
+        if self._done - number > limit:  # the last of the chunks may be shorter
+            raise InputError(
+                f"{self._part.address}: sends more than the {limit:,} bytes that were "
+                "expected; nothing was kept; if the publisher has renewed the file "
+                "and you trust it, give its --sha256"
+            )
+        now = time.perf_counter()
+        if now - self._last >= PLAIN_SECONDS:
+            self._last, rate = now, self._done / (now - self._begin)
+            left = max(0.0, self.total - self._done) / rate
+            print_line(
+                self._console,
+                f"{self._part.name}: {self._done / 1e6:,.1f} of "
+                f"{self.total / 1e6:,.1f} MB, {rate / 1e6:.1f} MB/s, {left:.0f} s left",
+            )
+
+    def reset(self) -> None:
+        self._done = 0
+
+    def close(self) -> None:
+        pass
+
+
+def _download(part: Part, folder: Path, console: Console) -> Path:
+    """Download a file and compare it with its checksum."""
+    pooch.get_logger().setLevel("ERROR")
+    meter = _Meter(part, console)
+    downloader: Any = pooch.HTTPDownloader(
+        progressbar=meter,  # type: ignore[arg-type]  # any object with its methods
+        timeout=TIMEOUT,
+    )
     try:
-        if target.exists():
-            raise FileExistsError
-        folder.rename(target)
-    except OSError:
+        path = Path(
+            pooch.retrieve(part.address, None, part.name, folder, downloader=downloader)
+        )
+    except OSError as error:  # of requests too
         raise InputError(
-            f"{target} was created during the fetch, and nothing is overwritten; "
-            "give another folder by --out"
+            f"{part.address}: cannot be fetched: {error}; nothing was kept; check the "
+            "network and run the command again, or give another --address"
+        ) from None
+    digest = checksum(path)
+    if part.sha256 is None:
+        text = f"unknown before; to require it from now on: --sha256 {digest}"
+        print_line(console, f"{part.name}: SHA-256 {text}")
+    elif digest != part.sha256:
+        raise InputError(
+            f"{part.address}: its SHA-256 is {digest}, and {part.sha256} was expected; "
+            "nothing was kept; fetch it again, or, if the publisher has renewed the "
+            f"file and you trust it, add --sha256 {digest}"
+        )
+    else:
+        print_line(console, f"{part.name}: SHA-256 as expected")
+    return path
+
+
+def unpack(path: Path, folder: Path, limit: int) -> None:
+    """Unpack a file of at most ``limit`` bytes into a folder, and nowhere else."""
+    try:
+        if path.suffix == ".zip":
+            with zipfile.ZipFile(path) as archive:
+                members = [m for m in archive.infolist() if not _of_macos(m.filename)]
+                _check_size(path, sum(m.file_size for m in members), limit)
+                # Zip files are never unpacked outside, and links become files.
+                archive.extractall(folder, members)  # noqa: S202
+        elif path.name.endswith((".tar.gz", ".tgz")):
+            with tarfile.open(path) as archive:
+                size, members = 0, []
+                for member in archive:
+                    _check_size(path, size := size + member.size, limit)
+                    members += [] if _of_macos(member.name) else [member]
+                archive.extractall(folder, members, filter="data")
+        elif path.suffix == ".gz":
+            with gzip.open(path) as content, (folder / path.stem).open("xb") as file:
+                while chunk := content.read(1 << 20):
+                    _check_size(path, file.tell() + len(chunk), limit)
+                    file.write(chunk)
+        else:
+            shutil.copyfile(path, folder / path.name)
+    except InputError:
+        raise
+    except BROKEN as error:
+        text = str(error).strip().split("\n")[0][:200]
+        raise InputError(
+            f"{path.name}: cannot be unpacked: {text}; nothing was kept; fetch it again"
         ) from None
 
 
-@contextlib.contextmanager
-def _stopped_by_terminate() -> Iterator[None]:
-    """Turn SIGTERM into an exit that cleans up (in the main thread only)."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+def _check_size(path: Path, size: int, limit: int) -> None:
+    if size > limit:
+        raise InputError(
+            f"{path.name}: unpacks to more than the {limit:,} bytes that are the limit "
+            "of its data set; nothing was kept; do not trust this file"
+        )
 
-    def stop(number: int, _: object) -> None:
-        sys.exit(128 + number)
 
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _of_macos(name: str) -> bool:
+    """Return whether a file is one that macOS adds to archives."""
+    parts = Path(name).parts
+    return "__MACOSX" in parts or (bool(parts) and parts[-1].startswith("._"))
