@@ -1,8 +1,5 @@
 """RecFlow and KuaiRand from the command line, on small files of their formats."""
 
-import os
-import pickle
-
 import pytest
 from helpers import tiny
 from helpers.kuaishou import DAYS, SIZES, write_kuairand, write_recflow
@@ -58,7 +55,7 @@ def test_recflow_trains_with_what_its_stages_threw_out(tmp_path):
     assert 0 < result["metrics"]["test"]["recall@20"] <= 1
 
 
-def test_the_pickled_arrays_have_no_places_to_take_a_window_of(tmp_path, capsys):
+def test_tables_of_discarded_videos_have_no_places_for_a_window(tmp_path, capsys):
     write_recflow(tmp_path / "data", requests=40)
     words = ("data=recflow", f"data.path={tmp_path / 'data'}", *HARD)
     more = ("data.recflow.stages=request_id_dict", f"output={tmp_path / 'out'}")
@@ -86,21 +83,6 @@ def test_kuairand_trains_and_is_tested_on_random_exposures(tmp_path):
     assert 0 < result["metrics"]["test"]["recall@20"] <= 1
 
 
-class Touches:
-    """Pickles as a command of the shell."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.system, (f"touch {self.path}",)
-
-
-def hostile(folder):
-    content = {1: {"rank_neg": Touches(folder / "ran")}}
-    (folder / "request_id_dict" / f"{DAYS[1]}.pkl").write_bytes(pickle.dumps(content))
-
-
 def cut_off(folder):
     path = folder / "all_stage" / f"{DAYS[2]}.feather"
     path.write_bytes(path.read_bytes()[:-9])
@@ -108,11 +90,6 @@ def cut_off(folder):
 
 # The fault of a folder of RecFlow, further keys, parts of the message.
 BAD = {
-    "hostile": (
-        hostile,
-        ["data.recflow.stages=request_id_dict"],
-        [f"{DAYS[1]}.pkl", "system", "nothing of it was run"],
-    ),
     "cut off": (cut_off, [], [f"{DAYS[2]}.feather", "not a feather file"]),
     "no such days": (lambda _: None, ["data.recflow.days=9"], ["data.recflow.days=9"]),
     "one day": (

@@ -1,6 +1,5 @@
 """Small folders in the published formats of RecFlow and KuaiRand."""
 
-import pickle
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +23,11 @@ ALSO = {
     "rerank_pos": ("rank_pos",),
     "rerank_neg": ("rank_neg",),
 }
+# Columns of the arrays of a stage; the last one is effective_view.
+ARRAYS = [
+    *("video_id", "author_id", "duration", "category_level_two", "upload_type"),
+    *("upload_timestamp", "category_level_one"),
+]
 FEEDBACK = ("effective_view", "long_view", "like", "follow", "forward", "comment")
 DAYS = ("2024-01-13", "2024-01-14", "2024-01-15")
 # 2024-01-13 in Shanghai, in seconds.
@@ -80,16 +84,7 @@ def write_feather(frame: pl.DataFrame, path: Path) -> None:
 
 def stage_arrays(frame: pl.DataFrame) -> dict:
     """Return the request_id_dict of a day: {request: {stage: rows by columns}}."""
-    columns = [
-        "video_id",
-        "author_id",
-        "duration",
-        "category_level_two",
-        "upload_type",
-        "upload_timestamp",
-        "category_level_one",
-        "effective_view",
-    ]
+    columns = [*ARRAYS, "effective_view"]
     out = {}
     for (request,), rows in frame.group_by(["request_id"], maintain_order=True):
         out[request] = {
@@ -99,16 +94,30 @@ def stage_arrays(frame: pl.DataFrame) -> dict:
     return out
 
 
-def write_recflow(folder: Path, days=DAYS, protocol: int = 4, **sizes: int) -> Path:
+def stage_table(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return the discarded rows of a day as experiments/.../convert.py writes them."""
+    parts = [
+        pl.DataFrame(rows[:, :7], schema=ARRAYS, orient="row").select(
+            pl.lit(request, pl.Int64).alias("request_id"),
+            pl.lit(STAGES.index(name), pl.Int64).alias("flag"),
+            pl.all(),
+        )
+        for request, stages in stage_arrays(frame).items()
+        for name, rows in stages.items()
+        if name != "realshow" and len(rows)
+    ]
+    return pl.concat(parts)
+
+
+def write_recflow(folder: Path, days=DAYS, **sizes: int) -> Path:
     """Write the days of a RecFlow folder, in both of its forms."""
-    (folder / "request_id_dict").mkdir(parents=True, exist_ok=True)
     for number, day in enumerate(days):
         frame = recflow_day(number, **sizes)
         write_feather(frame, folder / "all_stage" / f"{day}.feather")
         shown = frame.filter(pl.col("realshow") == 1)
         write_feather(shown, folder / "realshow" / f"{day}.feather")
-        with (folder / "request_id_dict" / f"{day}.pkl").open("wb") as file:
-            pickle.dump(stage_arrays(frame), file, protocol=protocol)
+        table = stage_table(frame)
+        write_feather(table, folder / "request_id_dict" / f"{day}.feather")
     return folder
 
 

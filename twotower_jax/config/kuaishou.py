@@ -98,8 +98,8 @@ class RecFlowConfig:
     stages: str = key(
         "all_stage",
         choices=RECFLOW_STAGES,
-        doc="folder of the discarded videos: tables with ranks, or pickled arrays "
-        "without ranks beside the tables of `realshow`",
+        doc="folder of the discarded videos: tables with ranks, or without ranks "
+        "beside `realshow`, made by experiments/papers/recflow/convert.py",
         example="data=recflow data.path=RecFlow data.recflow.stages=request_id_dict",
     )
     clicked: str = key(

@@ -6,13 +6,11 @@ from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 
 from twotower_jax.config.kuaishou import RecFlowConfig
 from twotower_jax.data.log import Stage
 from twotower_jax.data.sources.feather import check_columns, read_column
-from twotower_jax.data.sources.pickled_arrays import read_pickled_arrays
 from twotower_jax.errors import InputError
 
 HINT = "RecFlow: all_stage/DATE.feather, or realshow/DATE.feather and request_id_dict"
@@ -39,7 +37,7 @@ ITEM_KINDS: dict[str, str] = dict.fromkeys(
     ("author_id", "category_level_one", "category_level_two", "upload_type"),
     "categorical",
 ) | {"duration": "numeric", "upload_timestamp": "numeric"}
-# Columns of the arrays in request_id_dict; the last one is effective_view.
+# Columns of the tables in request_id_dict, beside request_id and flag.
 ARRAY_COLUMNS = (
     "video_id",
     "author_id",
@@ -51,12 +49,6 @@ ARRAY_COLUMNS = (
 )
 IDS = ("request_id", "user_id", "video_id", "request_timestamp")
 UNFLAGGED = len(FLAGS)
-_LARGEST = 2**63 - 1
-
-_REMEDY = (
-    "download the file again from its publisher, or leave the day out "
-    "(data.recflow.days)"
-)
 
 # Name of a column -> the column [rows] of a day.
 Column = Callable[[str], pl.Series]
@@ -64,12 +56,9 @@ Column = Callable[[str], pl.Series]
 
 def days_of(folder: Path, config: RecFlowConfig) -> list[date]:
     """Days of ``data.recflow.days``, in order."""
-    first, *others = (
-        {"realshow": ".feather", "request_id_dict": ".pkl"}
-        if config.stages == "request_id_dict"
-        else {"all_stage": ".feather"}
-    ).items()
-    available = sorted(_days_in(folder, *first, config))
+    arrays = config.stages == "request_id_dict"
+    first, *others = ("realshow", "request_id_dict") if arrays else ("all_stage",)
+    available = sorted(_days_in(folder, first, config))
     days = available
     if config.days is not None and config.days.isdecimal():
         days = available[: int(config.days)]
@@ -80,18 +69,19 @@ def days_of(folder: Path, config: RecFlowConfig) -> list[date]:
         span = range(start.toordinal(), end.toordinal() + 1)
         days = [date.fromordinal(number) for number in span]
     if not days or not set(days) <= set(available):
-        raise _no_days(config, folder / first[0], available)
-    for name, ending in others:
-        missing = sorted(set(days) - _days_in(folder, name, ending, config))
+        raise _no_days(config, folder / first, available)
+    for name in others:
+        missing = sorted(set(days) - _days_in(folder, name, config))
         if missing:
             raise InputError(
-                f"{folder / name}: has no file of {missing[0]}; download it, or leave "
-                "the day out (data.recflow.days)"
+                f"{folder / name}: has no table of {missing[0]}; make it by "
+                "experiments/papers/recflow/convert.py, or leave the day out "
+                "(data.recflow.days)"
             )
     return days
 
 
-def _days_in(folder: Path, name: str, ending: str, config: RecFlowConfig) -> set[date]:
+def _days_in(folder: Path, name: str, config: RecFlowConfig) -> set[date]:
     """Return the days that have a file in a folder of RecFlow."""
     if not (folder / name).is_dir():
         raise InputError(
@@ -99,12 +89,12 @@ def _days_in(folder: Path, name: str, ending: str, config: RecFlowConfig) -> set
             f"stages={config.stages} reads; give the folder with {HINT}"
         )
     days = set()
-    for path in (folder / name).glob(f"[!.]*{ending}"):
+    for path in (folder / name).glob("[!.]*.feather"):
         try:
             days.add(date.fromisoformat(path.stem))
         except ValueError:
             raise InputError(
-                f"{path}: is not named after a day such as 2024-01-13{ending}; "
+                f"{path}: is not named after a day such as 2024-01-13.feather; "
                 "rename the file, or move it away"
             ) from None
     return days
@@ -135,73 +125,17 @@ def day_columns(
     return functools.partial(read_column, path), str(path)
 
 
-def _stage_arrays(path: Path) -> pl.DataFrame:
-    """Return the rows of a day's request_id_dict without the shown ones.
-
-    Columns request_id, flag (a place in FLAGS) and ARRAY_COLUMNS.
-    """
-    content = read_pickled_arrays(path)
-    if not isinstance(content, dict) or not content:
-        raise InputError(f"{path}: is not a dictionary of requests; {_REMEDY}")
-    arrays, requests, flags = [], [], []
-    for request, stages in content.items():
-        number = isinstance(request, int) and abs(request) <= _LARGEST
-        if not (number and isinstance(stages, dict)):
-            raise InputError(f"{path}: {request!r:.50} is not a request; {_REMEDY}")
-        for name, array in stages.items():
-            if name not in FLAGS:
-                raise InputError(
-                    f"{path}: request {request} has a stage {name!r:.50}; the stages "
-                    f"are: {', '.join(FLAGS)}; {_REMEDY}"
-                )
-            # An empty tuple stands for a stage without kept rows.
-            if name == "realshow" or (hasattr(array, "__len__") and len(array) == 0):
-                continue
-            arrays.append(_checked(array, f"{path}: request {request}, {name!r}"))
-            requests.append(request)
-            flags.append(list(FLAGS).index(name))
-    if not arrays:
-        raise InputError(f"{path}: holds no discarded item of a stage; {_REMEDY}")
-    _check_size(arrays, path)
-    sizes = [len(array) for array in arrays]
-    values = np.concatenate(arrays, dtype=np.int64, casting="unsafe")
-    return pl.DataFrame(
-        {
-            "request_id": np.repeat(np.array(requests, np.int64), sizes),
-            "flag": np.repeat(np.array(flags, np.int8), sizes),
-            **{name: values[:, i] for i, name in enumerate(ARRAY_COLUMNS)},
-        }
-    )
-
-
-def _check_size(arrays: list[np.ndarray], path: Path) -> None:
-    """Check that numbers are not more than bytes: one array in many places."""
-    numbers, size = sum(array.size for array in arrays), path.stat().st_size
-    if numbers > size:
+def _discarded(path: Path) -> pl.DataFrame:
+    """Return the rows of a day's request_id_dict; flag is a place in FLAGS."""
+    columns = ["request_id", "flag", *ARRAY_COLUMNS]
+    check_columns(path, columns)
+    table = pl.DataFrame({name: read_column(path, name) for name in columns})
+    if not table["flag"].is_between(0, len(FLAGS) - 1).all():
         raise InputError(
-            f"{path}: holds {size:,} bytes, and {numbers:,} numbers by its requests, "
-            f"which is the same array in many places; {_REMEDY}"
+            f"{path}: column 'flag' has other values than 0 to {len(FLAGS) - 1}; make "
+            "the file anew by experiments/papers/recflow/convert.py"
         )
-
-
-def _checked(array: object, where: str) -> np.ndarray:
-    """Return the columns of one stage of one request, whole numbers up to int64."""
-    width = len(ARRAY_COLUMNS)
-    if (
-        not isinstance(array, np.ndarray)
-        or array.dtype.kind not in "iu"
-        or array.ndim != 2
-        or array.shape[1] < width
-    ):
-        form = getattr(array, "shape", type(array).__name__)
-        raise InputError(
-            f"{where}: is {form} of {getattr(array, 'dtype', 'something else')} "
-            f"instead of rows of {width} or more whole numbers; {_REMEDY}"
-        )
-    columns = array[:, :width]
-    if columns.dtype == np.uint64 and len(columns) and columns.max() > _LARGEST:
-        raise InputError(f"{where}: holds a number above {_LARGEST}; {_REMEDY}")
-    return columns
+    return table.with_columns(pl.col("flag").cast(pl.Int8))
 
 
 def _joined(
@@ -212,7 +146,7 @@ def _joined(
     columns = [*IDS, config.clicked, *USER_KINDS, *ITEM_KINDS]
     check_columns(path, columns)
     shown = pl.DataFrame({name: read_column(path, name) for name in columns})
-    discarded = _stage_arrays(folder / "request_id_dict" / f"{name}.pkl")
+    discarded = _discarded(folder / "request_id_dict" / f"{name}.feather")
     of_request = ["request_id", "user_id", "request_timestamp", *USER_KINDS]
     requests = shown.select(of_request).unique("request_id", keep="first")
     kept = discarded.join(requests, on="request_id", maintain_order="left")

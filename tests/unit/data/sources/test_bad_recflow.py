@@ -1,14 +1,12 @@
 """RecFlow: errors name damaged files, missing days and wrong keys."""
 
-import pickle
-
 import numpy as np
 import polars as pl
 import pytest
 from helpers.kuaishou import (
     DAYS,
     recflow_day,
-    stage_arrays,
+    stage_table,
     write_feather,
     write_recflow,
 )
@@ -121,49 +119,29 @@ def test_a_damaged_table_is_no_crash(tmp_path):
     assert refused > 20
 
 
-EVERYWHERE = {"rank_neg": np.ones((200, 8), np.int64)}
-ARRAYS = {
-    "another stage": ({1: {"click": np.zeros((1, 8), int)}}, "a stage 'click'"),
-    "no dictionary": ([1, 2], "is not a dictionary of requests"),
-    "no request": ({}, "is not a dictionary of requests"),
-    "text as request": ({"a": {}}, "'a' is not a request"),
-    "no stages": ({1: [2]}, "1 is not a request"),
-    "huge request": ({2**70: {}}, "is not a request"),
-    "huge number": (
-        {1: {"rank_neg": np.full((1, 8), 2**64 - 1, np.uint64)}},
-        "a number above 9223372036854775807",
-    ),
-    # Held once by the file, and in so many places far more than its size.
-    "one array everywhere": (
-        dict.fromkeys(range(500), EVERYWHERE),
-        "700,000 numbers by its requests",
-    ),
-    "list": ({1: {"rank_neg": [1, 2]}}, "request 1, 'rank_neg': is list of"),
-    "number": ({1: {"rank_neg": 5}}, "request 1, 'rank_neg': is int of"),
-    "one dimension": ({1: {"rank_neg": np.zeros(8, int)}}, "is (8,) of int64"),
-    "few columns": ({1: {"rank_neg": np.zeros((2, 3), int)}}, "is (2, 3) of int64"),
-    "fractions": ({1: {"rank_neg": np.zeros((2, 8))}}, "is (2, 8) of float64"),
-    "nothing": ({1: {"rank_neg": np.zeros((0, 8), int)}}, "holds no discarded item"),
-}
-
-
-@pytest.mark.parametrize("name", ARRAYS)
-def test_bad_arrays_are_named(name, tmp_path):
-    content, part = ARRAYS[name]
+@pytest.mark.parametrize(
+    ("alter", "part"),
+    [
+        (lambda t: t.drop("author_id"), "has no column 'author_id'"),
+        (lambda t: t.with_columns(flag=pl.lit(7)), "other values than 0 to 6; make th"),
+        (lambda t: t.clear(), "holds no rows"),
+    ],
+)
+def test_tables_of_discarded_videos_that_the_script_did_not_make(alter, part, tmp_path):
     write_recflow(tmp_path, DAYS[:1])
-    path = tmp_path / "request_id_dict" / f"{DAYS[0]}.pkl"
-    path.write_bytes(pickle.dumps(content))
-    with pytest.raises(InputError) as caught:
+    change(tmp_path, alter, "request_id_dict", DAYS[0])
+    with pytest.raises(InputError, match=part):
         read(tmp_path, stages="request_id_dict")
-    assert part in str(caught.value) and str(path) in str(caught.value)
 
 
 def test_requests_in_which_nothing_was_shown_are_counted(tmp_path):
     write_recflow(tmp_path, DAYS[:1])
-    arrays = stage_arrays(recflow_day(0))
-    arrays[999] = {"rank_neg": np.ones((3, 8), np.int64), "coarse_neg": ()}
-    path = tmp_path / "request_id_dict" / f"{DAYS[0]}.pkl"
-    path.write_bytes(pickle.dumps(arrays))
+    unseen = (
+        stage_table(recflow_day(0))
+        .head(3)
+        .with_columns(request_id=pl.lit(999, pl.Int64))
+    )
+    change(tmp_path, lambda t: pl.concat([t, unseen]), "request_id_dict", DAYS[0])
     log = read(tmp_path, stages="request_id_dict")
     assert log.dropped["rows of requests not shown"] == 3
     assert 999 not in log.request
@@ -202,8 +180,8 @@ def test_missing_folders_and_files_are_named(tmp_path):
     with pytest.raises(InputError, match="all_stage: holds no file of a day"):
         read(tmp_path)
     write_recflow(tmp_path)
-    (tmp_path / "request_id_dict" / f"{DAYS[1]}.pkl").unlink()
-    with pytest.raises(InputError, match="request_id_dict: has no file of 2024-01-14"):
+    (tmp_path / "request_id_dict" / f"{DAYS[1]}.feather").unlink()
+    with pytest.raises(InputError, match="request_id_dict: has no table of 2024-01-14"):
         read(tmp_path, **config)
     read(tmp_path, **config, days="1")
     (tmp_path / "all_stage" / "test.feather").write_bytes(b"")

@@ -1,7 +1,12 @@
 """RecFlow: stages, ranks, days and kept rows, on small files of its format."""
 
+import os
+import pickle
+import subprocess
+import sys
 import weakref
 from collections import Counter, defaultdict
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -12,6 +17,8 @@ from helpers.kuaishou import (
     SIZES,
     STAGES,
     recflow_day,
+    stage_arrays,
+    stage_table,
     write_feather,
     write_recflow,
 )
@@ -50,9 +57,7 @@ def test_every_row_has_its_stage_rank_time_user_and_part(folder):
     assert len(log.user) == 3 * 20 * sum(SIZES)
 
 
-@pytest.mark.parametrize("protocol", [2, 4, 5])
-def test_the_pickled_arrays_say_the_same(protocol, tmp_path):
-    folder = write_recflow(tmp_path, DAYS[:2], protocol)
+def test_both_forms_say_the_same(folder):
     tables, arrays = read(folder), read(folder, stages="request_id_dict")
     assert rows(arrays) == rows(tables)
     assert arrays.rank is None and tables.rank is not None
@@ -60,6 +65,35 @@ def test_the_pickled_arrays_say_the_same(protocol, tmp_path):
         for one, feature in getattr(tables, f"{name}_features").items():
             other = getattr(arrays, f"{name}_features")[one]
             assert (other.kind, other.size) == (feature.kind, feature.size), one
+
+
+CONVERT = Path(__file__).parents[4] / "experiments/papers/recflow/convert.py"
+
+
+class Touches:
+    """Pickles as a command of the shell."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+def test_the_script_makes_tables_of_pickled_arrays_and_runs_nothing(tmp_path):
+    frame = recflow_day(0)
+    content = stage_arrays(frame) | {999: {"rank_neg": ()}}
+    for protocol in (2, 4, 5):
+        path = tmp_path / f"{protocol}.pkl"
+        path.write_bytes(pickle.dumps(content, protocol))
+    (tmp_path / "z.pkl").write_bytes(pickle.dumps({1: Touches(tmp_path / "ran")}))
+    words = [sys.executable, str(CONVERT), str(tmp_path)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1 and "system is not an array of numbers" in done.stderr
+    assert not (tmp_path / "ran").exists() and not (tmp_path / "z.feather").exists()
+    for protocol in (2, 4, 5):
+        table = pl.read_ipc((tmp_path / f"{protocol}.feather").read_bytes())
+        assert table.equals(stage_table(frame))
 
 
 @pytest.mark.parametrize("stages", ["all_stage", "request_id_dict"])
@@ -246,13 +280,8 @@ def test_a_table_is_read_column_by_column_and_day_by_day(folder, monkeypatch):
     assert len(alive) >= 3 * 24 and max(alive) <= 1
 
 
-class Content(dict):
-    """A dictionary that can be watched."""
-
-
-def test_arrays_of_a_day_are_dropped_before_the_next_is_read(folder, monkeypatch):
+def test_columns_of_a_day_are_dropped_before_the_next_is_read(folder, monkeypatch):
     frames: list[weakref.ref] = []
-    contents: list[weakref.ref] = []
 
     def watched_columns(*arguments):
         assert not any(ref() is not None for ref in frames)
@@ -260,14 +289,7 @@ def test_arrays_of_a_day_are_dropped_before_the_next_is_read(folder, monkeypatch
         frames.append(weakref.ref(column.__self__))
         return column, where
 
-    def watched_arrays(path):
-        assert not any(ref() is not None for ref in contents)
-        content = Content(arrays(path))
-        contents.append(weakref.ref(content))
-        return content
-
-    columns, arrays = recflow.day_columns, recflow_files.read_pickled_arrays
+    columns = recflow.day_columns
     monkeypatch.setattr(recflow, "day_columns", watched_columns)
-    monkeypatch.setattr(recflow_files, "read_pickled_arrays", watched_arrays)
     read(folder, stages="request_id_dict")
-    assert len(frames) == len(contents) == len(DAYS)
+    assert len(frames) == len(DAYS)
