@@ -23,17 +23,17 @@ from twotower_jax.commands import (
     remesh,
     runs,
 )
-from twotower_jax.commands.config_dir import (
-    add_config_dir,
-    after_command,
-    check_config_dir,
-)
 from twotower_jax.errors import (
     BusyError,
     InputError,
     NonFiniteLossError,
     file_error,
     shown,
+)
+from twotower_jax.sweeps.config_dir import (
+    add_config_dir,
+    after_command,
+    check_config_dir,
 )
 from twotower_jax.training.signals import INTERRUPTS
 

@@ -20,6 +20,7 @@ import functools
 import importlib
 import re
 import shlex
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast, get_type_hints
@@ -34,6 +35,7 @@ Decides = bool | Callable[[Mapping[str, Any]], bool]
 GROUP = f"{__package__}.choices"  # of entry points
 PLAIN = (str, bool, int, type(None))  # values of keys that are no numbers
 LONGEST = 200  # characters of a name
+TURN = threading.RLock()  # Hydra has one state in a process: threads take turns
 HIGHEST = 1e30  # a float32 holds it, and a multiple of it
 
 

@@ -4,6 +4,7 @@ import io
 import re
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -296,7 +297,7 @@ def test_wrong_input_is_refused_before_any_training(arms, words, text, log, tmp_
 def test_a_run_of_a_study_is_a_model(study):
     folder = study.run("in-batch + logQ", 1)
     model = twotower_jax.load_model(folder)
-    with pytest.warns(UserWarning, match="1 of 2 users are not in the log"):
+    with pytest.warns(UserWarning, match="1 of 2 queries are of users"):
         lists = model.recommend(users=["u 3", "nobody"], k=5)
     assert lists.columns == ["user", "rank", "item", "score"] and len(lists) == 10
     made = (folder / "model" / "manifest.json").stat().st_mtime_ns
@@ -337,6 +338,37 @@ def test_the_notebook_of_the_truth_has_both_orders(place):
     ]
     row = by_truth.table.filter(pl.col("arm") == by_truth.base)
     assert row["mean"][0] == pytest.approx(np.mean(values))
+
+
+@pytest.mark.slow
+def test_two_threads_take_turns(place, tmp_path):
+    """Hydra has one state in a process; calls after these find it free again."""
+    clicks = pl.DataFrame({"user": [n % 40 for n in range(900)]})
+    clicks = clicks.with_columns(item=pl.Series([7 * n % 31 for n in range(900)]))
+    arms = [("cold", {"loss.temperature": 0.1}), ("warm", {"loss.temperature": 0.2})]
+    ended = []
+
+    def call(name):
+        keys = {"name": name, "training.steps": 2, "training.batch_size": 32}
+        log = twotower_jax.read_log(clicks, output=tmp_path)
+        twotower_jax.compare(log, arms, seeds=2, output=tmp_path, overrides=keys)
+        ended.append(name)
+
+    threads = [threading.Thread(target=call, args=(name,)) for name in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    call("c")
+    assert sorted(ended) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("call", [twotower_jax.read_log, twotower_jax.compare])
+def test_arguments_of_another_type_are_named(call):
+    with pytest.raises(InputError, match="output=5 is no path; give that of a folder"):
+        call("clicks.csv", output=5)
+    with pytest.raises(InputError, match="overrides=5 has no keys; give a dictionary"):
+        call("clicks.csv", overrides=5)
 
 
 def test_an_interrupted_call_is_a_keyboard_interrupt(tmp_path, monkeypatch):

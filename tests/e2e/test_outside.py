@@ -6,6 +6,7 @@ import sys
 import pytest
 from helpers import tiny
 
+import twotower_jax
 from twotower_jax.config import Config
 from twotower_jax.errors import InputError
 
@@ -29,6 +30,29 @@ def test_the_command_writes_nothing_outside(name, mode, tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_no_run_of_a_sweep_begins_where_one_has_a_name_outside(tmp_path, capsys):
+    output = tmp_path / "a" / "outputs"
+    words = ("train", "-m", *tiny.SMALL, f"output={output}")
+    assert tiny.command(*words, "name=a,../b") == 2
+    assert "name='../b' leads out of its folder" in capsys.readouterr().err
+    assert tiny.command(*words, "hydra.sweep.subdir=../../z") == 2
+    assert "runs name their folders themselves" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*/*/*")) and not (tmp_path / "z").exists()
+
+
+def test_a_column_does_not_name_a_variable(tmp_path, capsys, monkeypatch):
+    """The header of a file is text, and is read as such by the command shown."""
+    monkeypatch.setenv("SECRET", "hush1234")
+    name = "${oc.env:SECRET}"
+    rows = "".join(f"{n % 40},{7 * n % 31}\n" for n in range(900))
+    (tmp_path / "log.csv").write_text(f"user,{name}\n{rows}")
+    assert tiny.command("data", "check", str(tmp_path / "log.csv")) == 0
+    printed, error = capsys.readouterr()
+    assert "hush1234" not in printed + error and name in printed
+    log = twotower_jax.read_log(tmp_path / "log.csv")
+    assert log.config.data.columns.item == name
+
+
 def test_a_pickle_is_not_run(tmp_path, capsys):
     path = tmp_path / "job.pickle"
     path.write_bytes(b"cos\nsystem\n(S'touch " + str(tmp_path).encode() + b"/ran'\ntR.")
@@ -37,15 +61,18 @@ def test_a_pickle_is_not_run(tmp_path, capsys):
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize("search", ["--config-dir", "word"])
 @pytest.mark.parametrize("command", ["train", "advise", "audit"])
-def test_a_file_of_configuration_names_no_program(command, tmp_path, capsys):
+def test_a_file_of_configuration_names_no_program(command, search, tmp_path, capsys):
     (tmp_path / "arms").mkdir()
     (tmp_path / "arms" / "mine.yaml").write_text(
         "# @package _global_\nhydra:\n  callbacks:\n    mine:\n"
         f"      _target_: subprocess.getoutput\n      cmd: touch {tmp_path}/ran\n"
     )
-    words = (command, "--config-dir", str(tmp_path), f"output={tmp_path}", "arms=mine")
-    assert tiny.command(*words) == 2
+    places = ("--config-dir", str(tmp_path))
+    if search == "word" and command != "advise":  # which takes no arms
+        places = (f"hydra.searchpath=[file://{tmp_path}]",)
+    assert tiny.command(command, *places, f"output={tmp_path}", "arms=mine") == 2
     assert "_target_: subprocess.getoutput names a program" in capsys.readouterr().err
     assert not (tmp_path / "ran").exists()
 

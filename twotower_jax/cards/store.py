@@ -14,7 +14,7 @@ from twotower_jax.cards.card import Card, audit_arm, from_json, to_json
 from twotower_jax.config import Config, to_dict
 from twotower_jax.config.parse_text import parse_json
 from twotower_jax.data.drafts import draft_of
-from twotower_jax.data.text_files import read_text
+from twotower_jax.data.text_files import read_text, sealed, unsealed
 from twotower_jax.errors import InputError
 
 FILE = "objective.json"
@@ -68,9 +68,9 @@ def find_cards(
 
 
 def _read(path: Path) -> dict[str, Card]:
-    """Return the cards of a file by key; none where it is missing or broken."""
+    """Return the cards of a file by key; none where it is missing or was changed."""
     try:
-        values = parse_json(read_text(path))
+        values = unsealed(parse_json(read_text(path)))
         return {key: from_json(card) for key, card in values.items()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return {}
@@ -79,6 +79,6 @@ def _read(path: Path) -> dict[str, Card]:
 def _write(folder: Path, cards: Mapping[str, Card]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     values = {key: to_json(card) for key, card in sorted(cards.items())}
-    text = json.dumps(values, indent=1) + "\n"
+    text = json.dumps(sealed(values), indent=1) + "\n"
     with draft_of(folder / FILE) as draft:
         draft.write_text(text, encoding="utf-8")

@@ -6,8 +6,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from twotower_jax.commands.config_dir import search_words
 from twotower_jax.errors import InputError
+from twotower_jax.sweeps.config_dir import search_words
 
 
 def add_audit(parser: argparse.ArgumentParser) -> None:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from twotower_jax.commands.config_dir import search_words
 from twotower_jax.commands.understand import baselines, composed, understand
 from twotower_jax.errors import InputError
 from twotower_jax.registry import check_local
+from twotower_jax.sweeps.config_dir import search_words
 
 if TYPE_CHECKING:
     from twotower_jax.report.log_check import Checked

@@ -7,10 +7,10 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 
-from twotower_jax.commands.config_dir import NAMES
 from twotower_jax.commands.explain import all_rows
 from twotower_jax.config.describe import declaration
 from twotower_jax.config.options import groups, option_names
+from twotower_jax.sweeps.config_dir import NAMES
 
 # The last word behind a command whose words are overrides.
 OVERRIDES = re.compile(

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from twotower_jax.commands.config_dir import search_words
 from twotower_jax.commands.understand import composed
 from twotower_jax.errors import InputError
 from twotower_jax.negatives import Funnel
+from twotower_jax.sweeps.config_dir import search_words
 
 if TYPE_CHECKING:
     from twotower_jax.config import Config

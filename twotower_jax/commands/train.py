@@ -18,7 +18,6 @@ from rich.console import Console
 
 # Imported for their registration: hydra/launcher=fused and hydra/sweeper=select.
 import twotower_jax.sweeps.plugins  # noqa: F401
-from twotower_jax.commands.config_dir import check_config_dir
 from twotower_jax.commands.join import joined, without_join
 from twotower_jax.config import Config
 from twotower_jax.errors import BusyError, DataError, InputError
@@ -34,6 +33,7 @@ from twotower_jax.sweeps.compose import (
     store_choices,
     to_config,
 )
+from twotower_jax.sweeps.config_dir import check_config_dir
 from twotower_jax.sweeps.jobs import SWEEP, JobOutcome, Objective, failed, finished
 from twotower_jax.sweeps.wrong_words import explained
 from twotower_jax.training.progress import make_console

@@ -1,6 +1,7 @@
 """Text and JSON files that are written whole, and read while others replace them."""
 
 import errno
+import hashlib
 import json
 import time
 from pathlib import Path
@@ -40,6 +41,33 @@ def write_json(path: Path, values: Any) -> None:
     """Write indented JSON; NaN becomes null, for JSON does not have NaN."""
     text = json.dumps(plain(values), indent=2, allow_nan=False)
     write_text(path, text + "\n")
+
+
+def sealed(values: dict[str, Any]) -> dict[str, Any]:
+    """Values of a JSON file with their checksum, which `unsealed` compares.
+
+    Examples:
+      >>> unsealed(sealed({"a": 1.5}))
+      {'a': 1.5}
+      >>> unsealed(sealed({"a": 1.5}) | {"a": 2.5})
+      Traceback (most recent call last):
+        ...
+      ValueError: another checksum
+    """
+    return values | {"sha256": _digest(values)}
+
+
+def unsealed(values: dict[str, Any]) -> dict[str, Any]:
+    """Values without their checksum, which files of earlier versions lack."""
+    content = {key: value for key, value in values.items() if key != "sha256"}
+    if values.get("sha256", _digest(content)) != _digest(content):
+        raise ValueError("another checksum")
+    return content
+
+
+def _digest(values: dict[str, Any]) -> str:
+    text = json.dumps(plain(values), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def plain(values: Any) -> Any:

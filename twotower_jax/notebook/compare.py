@@ -9,9 +9,9 @@ from typing import Any
 from twotower_jax.config.convert import typed
 from twotower_jax.errors import InputError
 from twotower_jax.notebook.arms import Arm, Choice, check_once, choices, write_arms
-from twotower_jax.notebook.log import Log, read_log
+from twotower_jax.notebook.log import Log, check_arguments, read_log
 from twotower_jax.notebook.study import Study
-from twotower_jax.registry import Key
+from twotower_jax.registry import TURN, Key
 from twotower_jax.sweeps.overrides import override
 
 # Keys that are arguments.
@@ -63,6 +63,7 @@ def compare(
       >>> study = compare("clicks.csv", arms)  # doctest: +SKIP
       >>> study.best  # doctest: +SKIP
     """
+    check_arguments(output, overrides)
     keys = dict(overrides or {})
     for key, argument in ARGUMENTS.items():
         if key in keys:
@@ -80,7 +81,8 @@ def compare(
     folder = Path(output) / name
     words |= _arm_words(made, keys, folder / ".arms", words)
     words["seed"] = f"seed={','.join(map(str, range(seeds)))}"
-    _train(["-m", *words.values()])
+    with TURN:
+        _train(["-m", *words.values()])
     return Study(folder)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from twotower_jax.config import Config
 from twotower_jax.errors import InputError
 from twotower_jax.notebook.frames import is_frame, write_frame
+from twotower_jax.registry import TURN
 from twotower_jax.sweeps.overrides import override
 
 if TYPE_CHECKING:
@@ -95,7 +96,9 @@ def read_log(
     Examples:
       >>> log = read_log("clicks.csv", user="who")  # doctest: +SKIP
     """
-    path = _file("a log", source, Path(output))
+    check_arguments(output, overrides)
+    with TURN:
+        path = _file("a log", source, Path(output))
     named = {"user": user, "item": item, "time": time}
     keys = {f"data.columns.{role}": name for role, name in named.items() if name}
     keys |= overrides or {}
@@ -110,6 +113,17 @@ def read_log(
     words = [override(key, value) for key, value in keys.items()]
     checked, words = understand(path, sides, words, [])
     return _log(path, checked, words)
+
+
+def check_arguments(output: Any, overrides: Any) -> None:
+    """Refuse a folder that is no path, and overrides that are not keys with values."""
+    if not isinstance(output, str | PathLike):
+        raise InputError(f"output={output!r} is no path; give that of a folder")
+    if not isinstance(overrides, Mapping | None):
+        raise InputError(
+            f"overrides={overrides!r} has no keys; give a dictionary such as "
+            '{"training.epochs": 5}'
+        )
 
 
 def _file(name: str, source: Any, output: Path) -> Path:

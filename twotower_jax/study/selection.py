@@ -15,7 +15,7 @@ import polars as pl
 
 from twotower_jax.config.describe import declaration
 from twotower_jax.config.parse_text import parse_json
-from twotower_jax.data.text_files import read_text, write_text
+from twotower_jax.data.text_files import read_text, sealed, unsealed, write_text
 from twotower_jax.errors import InputError
 from twotower_jax.run.folder import ON_VALIDATION
 from twotower_jax.study.grid import Axes, Point, grid_size
@@ -164,7 +164,7 @@ def write_selection(selection: Selection, folder: Path) -> None:
     values = asdict(selection)
     for one, choice in zip(values["arms"], selection.arms, strict=True):
         one["edges"] = edges(choice)
-    text = json.dumps(values, indent=2, ensure_ascii=False)
+    text = json.dumps(sealed(values), indent=2, ensure_ascii=False)
     write_text(folder / FILE, text + "\n")
     rows = [
         {
@@ -189,7 +189,7 @@ def read_selection(folder: Path) -> Selection | None:
     if not path.is_file():
         return None
     try:
-        values = parse_json(read_text(path))
+        values = unsealed(parse_json(read_text(path)))
         limit, source = values.get("limit"), values.get("source")
         return Selection(
             str(values["metric"]),
@@ -202,8 +202,8 @@ def read_selection(folder: Path) -> Selection | None:
         )
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         raise InputError(
-            f"{path} is broken; remove it and repeat the command of the sweep: "
-            "finished runs are kept"
+            f"{path} is broken or was changed; remove it and repeat the command of the "
+            "sweep: finished runs are kept"
         ) from None
 
 

@@ -66,6 +66,9 @@ def check_arms(config: DictConfig, study: "Description") -> list[Config]:
         return []
     for word in (*named, *swept):
         _check_once(word)
+        if word.key_or_group == "name" and word.is_sweep_override():
+            for name in word.sweep_string_iterator():
+                check_inside("name", str(name))
     jobs = [tuple(job) for job in jobs]
     arms = list(dict.fromkeys(map(_seedless, jobs)))
     for words in arms:

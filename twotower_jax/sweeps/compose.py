@@ -27,8 +27,9 @@ from twotower_jax.config import Config, to_dict
 from twotower_jax.config.convert import unknown_key
 from twotower_jax.config.root import FAMILIES
 from twotower_jax.errors import InputError
-from twotower_jax.registry import load_installed
+from twotower_jax.registry import TURN, load_installed
 from twotower_jax.study.naming import name_arms
+from twotower_jax.sweeps.config_dir import check_words
 from twotower_jax.sweeps.wrong_words import check_number, quote_places
 
 CONF = "twotower_jax.conf"
@@ -161,6 +162,7 @@ def open_words(overrides: Sequence[str]) -> list[str]:
       >>> open_words(["data.query_features.age=numeric", "data.path=~/a.csv"])
       ['++data.query_features.age=numeric', "data.path='~/a.csv'"]
     """
+    check_words(overrides)
     words = quote_places(overrides)
     return [f"++{word}" if word.startswith(OPEN_KEYS) else word for word in words]
 
@@ -191,7 +193,7 @@ def _added(section: DictConfig, prefix: str = "") -> Iterator[str]:
 def compose_config(overrides: Sequence[str]) -> Config:
     """Return the configuration that ``twotower train`` makes of overrides."""
     store_choices()
-    with initialize_config_module(CONF, version_base="1.3"):
+    with TURN, initialize_config_module(CONF, version_base="1.3"):
         check_groups(overrides)
         return to_config(_FILES.compose(open_words(overrides)))
 

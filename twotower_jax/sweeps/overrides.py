@@ -38,7 +38,8 @@ def _value(value: Any) -> str:
         PLAIN.fullmatch(value) and not OTHER.fullmatch(value)
     ):
         return str(value)
-    escaped = value.replace("'", r"\'")
+    # A name in a file, such as ${oc.env:SECRET}, refers to nothing.
+    escaped = value.replace("'", r"\'").replace("${", r"\${")
     return f"'{escaped}'"
 
 

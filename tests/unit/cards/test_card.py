@@ -175,5 +175,10 @@ def test_reasons_stand_where_there_is_no_card(tmp_path):
     cards = find_cards({"a": baseline, "b": FULL, "c": POPULAR}, tmp_path, most=1)
     assert "baseline" in cards["a"] and isinstance(cards["b"], Card)
     assert "twotower audit" in cards["c"]
+    stored = (tmp_path / "objective.json").read_text()
+    for text in ("{broken", stored.replace("1", "2", 1)):
+        (tmp_path / "objective.json").write_text(text)
+        find_cards({"b": FULL}, tmp_path)
+        assert (tmp_path / "objective.json").read_text() == stored
     (tmp_path / "objective.json").write_text("{broken")
     assert isinstance(find_cards({"b": FULL}, tmp_path)["b"], Card)

@@ -120,7 +120,8 @@ def _dated_text(one: Profile) -> str:
 
 
 def _flags(one: Profile) -> bool:
-    return {value.lower() for value in one.few()} <= LABELS and one.distinct <= 2
+    values = {value.lower() for value in one.few()}
+    return bool(values) and values <= LABELS and one.distinct <= 2
 
 
 def _yes(one: Profile) -> str | None:

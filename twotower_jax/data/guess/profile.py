@@ -39,7 +39,9 @@ class Profile(NamedTuple):
     separator: str | None = None
 
     def few(self) -> list[str]:
-        """Values as text, the most frequent first, 10 at most."""
+        """Values as text, the most frequent first, 10 at most; of records none."""
+        if self.kind == "other":
+            return []
         counts = self.values.cast(pl.String).value_counts(sort=True)
         return counts.head(10).to_series(0).to_list()
 
@@ -69,6 +71,8 @@ def profile(values: pl.Series) -> Profile:
     if not len(present):
         return Profile(name, "empty", present, 1.0, 0)
     kind, separator = "text", None
+    if isinstance(present.dtype, pl.Array):
+        present = present.arr.to_list()
     if isinstance(present.dtype, pl.List):
         return Profile(name, "list", present, missing, len(present))
     if present.dtype.is_nested() or present.dtype in NO_IDS:

@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from twotower_jax.errors import InputError
 
@@ -120,6 +121,31 @@ def _entries(path: Path) -> Iterator[tuple[str, str]]:
             seen.add(id(one))
             items = one.items() if isinstance(one, dict) else ((key, x) for x in one)
             todo += [(str(name), value) for name, value in items]
+
+
+def check_words(words: Sequence[str]) -> None:
+    """Refuse overrides that search files which name programs, or leave a study.
+
+    Examples:
+      >>> check_words(["hydra.sweep.subdir=../../z"])
+      Traceback (most recent call last):
+        ...
+      InputError: hydra.sweep.subdir=../../z: runs name their folders themselves; ...
+    """
+    for word in words:
+        key = word.lstrip("+~").partition("=")[0]
+        if key == "hydra.sweep.subdir":
+            raise InputError(
+                f"{word}: runs name their folders themselves; leave it out, or set "
+                "output and name"
+            )
+        if key == "hydra.searchpath":
+            from hydra.core.override_parser.overrides_parser import OverridesParser
+
+            parsed: Any = OverridesParser.create().parse_override(word).value()
+            for place in map(str, parsed if isinstance(parsed, list) else [parsed]):
+                if not place.startswith("pkg://"):
+                    check_config_dir(Path(place.removeprefix("file://")))
 
 
 def search_words(folder: Path | None) -> list[str]:
