@@ -166,6 +166,16 @@ def test_the_last_lines_are_commands_that_take_the_choice_away(advice, tmp_path)
     assert train.endswith(f"twotower train --config-dir {advice} --config-name recipe")
 
 
+def test_report_makes_the_report_of_an_advice_again(advice):
+    """Its folder, or that of the tested runs, has the verdicts of the advice."""
+    before = (advice / "comparison.csv").read_bytes()
+    assert tiny.command("report", str(advice), "--no-objective") == 0
+    assert (advice / "comparison.csv").read_bytes() == before
+    (tested,) = advice.glob("test_*")
+    assert tiny.command("report", str(tested), "--no-objective") == 0
+    assert (tested / "comparison.csv").read_bytes() == before
+
+
 def test_an_advice_on_other_data_is_not_overwritten(advice, capsys):
     kept = (advice / "advice.json").read_bytes()
     words = ("advise", *WORDS, f"output={advice.parent}", "data.test_share=0.3")

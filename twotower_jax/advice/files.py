@@ -22,6 +22,7 @@ from twotower_jax.config import LABELS, to_dict
 from twotower_jax.config.parse_text import parse_json
 from twotower_jax.data.text_files import write_json, write_text
 from twotower_jax.errors import InputError
+from twotower_jax.study.description import write_description
 from twotower_jax.sweeps.arm_points import point_words
 from twotower_jax.sweeps.compose import compose_config
 from twotower_jax.sweeps.reports import write_reports
@@ -57,6 +58,7 @@ def write_advice(
         answer = " ".join(decision.sentences)
         described = replace(decision.study.description, answer=answer)
         write_reports([tests(progress)], described, folder)
+        write_description(described, tests(progress))
         write_text(folder / "recipe.yaml", recipe(progress, decision))
     values = arm_values(progress, decision.study)
     baselines = {choice.label for choice in progress.baselines}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from twotower_jax.config.parse_text import parse_json
 from twotower_jax.data.drafts import scratch
 from twotower_jax.errors import InputError
 from twotower_jax.run.folder import held
@@ -45,8 +46,18 @@ def report(options: argparse.Namespace) -> int:
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is not a folder; give one of runs, or --out DIR")
     with held(out / REPORT, True, print):
-        write_reports(options.folder, given, out, objective=objective)
+        folders = [_tested(folder) for folder in options.folder]
+        write_reports(folders, given, out, objective=objective)
     return 0
+
+
+def _tested(folder: Path) -> Path:
+    """Return the folder of the tested runs of an advice; another folder as it is."""
+    try:
+        run = parse_json((folder / "advice.json").read_text(encoding="utf-8"))["run"]
+        return folder / Path(run).parent.name
+    except (OSError, ValueError, LookupError, TypeError):
+        return folder
 
 
 def add_folder(parser: argparse.ArgumentParser) -> None:

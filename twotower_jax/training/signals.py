@@ -1,5 +1,6 @@
 """SIGTERM and Ctrl-C: finish the step, save, leave. A second one leaves at once."""
 
+import os
 import signal
 import sys
 import threading
@@ -54,8 +55,14 @@ class Interrupts:
             sys.__unraisablehook__(lost)
 
     def _raise(self, number: int, frame: FrameType | None) -> None:
-        del number, frame
+        del number
         self.noted = True
+        while frame is not None:
+            # A C extension that is interrupted while it is imported ends in tracebacks
+            # of its own, or crashes.
+            if frame.f_code.co_filename.startswith("<frozen importlib"):
+                os._exit(130)
+            frame = frame.f_back
         raise KeyboardInterrupt
 
 
