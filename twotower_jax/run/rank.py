@@ -71,9 +71,14 @@ def make_query_sets(config: Config, data: Loaded) -> dict[str, QuerySet]:
         )
     if not config.evaluation.test and made["valid"] is None:
         raise InputError(
-            "evaluation.test=false leaves validation to evaluate on, but data.split="
-            f"{config.data.split} with data.valid_share={config.data.valid_share} "
-            "leaves no validation set; set data.valid_share above 0"
+            "evaluation.test=false leaves validation to evaluate on, and every positive "
+            "of it was clicked in training by the same user; set data.mask_seen=false "
+            "to retrieve seen items again"
+            if len(data.split.valid)
+            else "evaluation.test=false leaves validation to evaluate on, but "
+            f"data.split={config.data.split} with data.valid_share="
+            f"{config.data.valid_share} leaves no validation set; set data.valid_share "
+            "above 0"
         )
     return {name: queries for name, queries in made.items() if queries is not None}
 
