@@ -10,7 +10,7 @@ import pytest
 from helpers import tiny
 
 from twotower_jax.sweeps import runner
-from twotower_jax.training.lanes import run_arms
+from twotower_jax.training.together import run_arms
 
 FUSED = "hydra/launcher=fused"
 PROCESSES = "hydra.launcher.processes=true"

@@ -66,12 +66,11 @@ from twotower_jax.run.updates import (
     make_vocabulary,
 )
 from twotower_jax.training.checkpoint import Checkpoints, check_place
-from twotower_jax.training.loop import Hooks, fit
+from twotower_jax.training.loop import Hooks, fit, learned_temperature
 from twotower_jax.training.problem import Problem
 from twotower_jax.training.progress import ProgressLine, TrainingProgress
 from twotower_jax.training.schedule import Notes
 from twotower_jax.training.signals import Stopped, StopRequest
-from twotower_jax.training.temperature import learned_temperature
 from twotower_jax.training.together import ArmSteps
 
 PAUSED = "pause"  # stop reason of a resumable run

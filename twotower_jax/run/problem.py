@@ -58,13 +58,18 @@ from twotower_jax.run.positives import (
     trained_part,
 )
 from twotower_jax.run.schedule import estimates_at_k, make_schedule, minings
-from twotower_jax.training.hard_mining import Mining
-from twotower_jax.training.kth_scores import KthScores
+from twotower_jax.training.memories import KthScores, Mining, Streaming
 from twotower_jax.training.mesh import MeshShape
-from twotower_jax.training.problem import Problem, Streaming
+from twotower_jax.training.problem import Problem
 from twotower_jax.training.schedule import Schedule
-from twotower_jax.training.temperature import TemperatureNumbers
-from twotower_jax.training.types import Hyper, Negatives, Program, Structure, TrainData
+from twotower_jax.training.types import (
+    Hyper,
+    Negatives,
+    Program,
+    Structure,
+    TemperatureNumbers,
+    TrainData,
+)
 
 T = TypeVar("T")
 
@@ -219,9 +224,9 @@ def _hyper(
 ) -> Hyper:
     negatives, optimizer, loss = config.negatives, config.optimizer, config.loss
     temperature = TemperatureNumbers(
-        loss.temperature_rate,
-        math.log(loss.lowest_temperature),
-        math.log(loss.temperature_max),
+        number(loss.temperature_rate),
+        number(math.log(loss.lowest_temperature)),
+        number(math.log(loss.temperature_max)),
     )
     strength, at_k = loss.logq.strength, loss.weighs_rows
     proposal = host_proposal(negatives.easy.weights(data.counts))
@@ -247,7 +252,7 @@ def _hyper(
     return Hyper(
         seed=number(config.seed, np.uint32),
         log_temperature=number(math.log(loss.temperature)),
-        temperature=_arrays(temperature),
+        temperature=temperature,
         log_q_batch=log_q_batch,
         easy=easy_draws,
         optimizer=_arrays(split(optimizer)[1]),

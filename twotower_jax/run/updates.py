@@ -21,7 +21,7 @@ from twotower_jax.model.spectral import SpectralVectors, spectral_vectors
 from twotower_jax.run.folder import RunFolder, read_mapping, stored_config
 from twotower_jax.run.loader import Latest, Loaded, train_clicks, trains
 from twotower_jax.training.checkpoint import Checkpoints
-from twotower_jax.training.warm_start import KnownRows, WarmStart
+from twotower_jax.training.problem import KnownRows, WarmStart
 
 VOCABULARY = "vocabulary.json"
 # Keys that decide the shapes of parameters.
