@@ -16,7 +16,6 @@ from twotower_jax.run.loader import (
     Loaded,
     baseline_of,
     excess_of,
-    numbers_of,
     train_clicks,
 )
 from twotower_jax.run.rank import QuerySet, Ranking, make_query_sets, rank
@@ -26,9 +25,7 @@ class BaselineRanking(NamedTuple):
     """The ranking of a split by a baseline."""
 
     ranking: Ranking
-    # Number of queries that have the order of popularity, for all of their scores are
-    # 0: the user has no positive that the baseline knows.
-    by_popularity: int
+    by_popularity: int  # queries without a positive that the baseline knows
     # Type in which a matrix was inverted: that of EASE depends on the free memory.
     precision: str | None = None
 
@@ -45,10 +42,7 @@ def knows_valid(config: Config) -> bool:
 
 
 def known_clicks(config: Config, data: Loaded, split: str) -> Clicks:
-    """Return the positives that a baseline knows of each user: [users, items].
-
-    They are those that the towers know.
-    """
+    """Return the positives that a baseline, as the towers, knows: [users, items]."""
     train, valid = data.split.train, data.split.valid
     user, item = train.user, train.item
     if split == "test" and knows_valid(config):
@@ -62,7 +56,7 @@ def fit_baseline(config: Config, data: Loaded, kind: str) -> Scores:
     """Return the scores of a fitted baseline, which is kept for the next call."""
 
     def fit() -> Scores:
-        baseline, numbers = baseline_of(config, kind), numbers_of(config, kind)
+        baseline, numbers = baseline_of(config, kind)
         return baseline.fit(train_clicks(data), numbers, config.seed)
 
     return _fits.get(_fit_key(config, data, kind), fit)
@@ -125,9 +119,9 @@ def rank_splits(
 
 def _fit_key(config: Config, data: Loaded, kind: str) -> tuple[Hashable, ...]:
     """Return the key of a fit: equal keys, equal scores."""
-    numbers = baseline_of(config, kind).structure(), numbers_of(config, kind)
-    seed = config.seed if BASELINES[kind].seeded else None
-    return data.fingerprint, kind, numbers, seed
+    baseline, numbers = baseline_of(config, kind)
+    seed = config.seed if baseline.seeded else None
+    return data.fingerprint, kind, baseline.structure(), numbers, seed
 
 
 def _ranking_key(
@@ -150,11 +144,10 @@ def compare_baselines(
     """
     kinds = ["popularity"]
     if config.baselines:
-        clicks, kinds = train_clicks(data), []
-        for kind in baselines_for(config.data.mask_seen):
-            if (excess := excess_of(config, kind, clicks)) is None:
-                kinds.append(kind)
-            else:
+        kinds, clicks = list(baselines_for(config.data.mask_seen)), train_clicks(data)
+        for kind in tuple(kinds):
+            if (excess := excess_of(config, kind, clicks)) is not None:
+                kinds.remove(kind)
                 line = f"baseline left out: {excess}"
                 console.print(line, highlight=False, soft_wrap=True)
 

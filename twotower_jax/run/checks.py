@@ -12,8 +12,12 @@ from twotower_jax.data.log import Split
 from twotower_jax.errors import InputError, unknown
 from twotower_jax.evaluation.metrics import of_scope
 from twotower_jax.negatives import Mined
-from twotower_jax.run.problem import static_negatives
-from twotower_jax.run.schedule import estimates_at_k, make_schedule, minings
+from twotower_jax.run.problem import (
+    estimates_at_k,
+    make_schedule,
+    minings,
+    static_negatives,
+)
 from twotower_jax.training.schedule import Notes, Renewals
 
 

@@ -1,6 +1,6 @@
 """Evaluation of a model in training, at its end, and of a finished run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,16 +46,22 @@ def embed(model: Model, params: dict, queries: QuerySet, num_items: int) -> Embe
     )
 
 
-def rank_split(
-    config: Config, data: Loaded, problem: Problem, params: dict, queries: QuerySet
-) -> Ranking:
-    """Rank the catalogue for the queries of a split by a model."""
-    model = problem.program.structure.model
-    embedded = embed(model, params, queries, data.log.num_items)
-    if config.evaluation.subtract_log_q:
-        batch = config.training.batch_size
-        embedded = embedded.with_offset(subtracted_log_q(problem, params, batch))
-    return rank(config, data, queries, embedded)
+def rank_sets(
+    config: Config,
+    data: Loaded,
+    problem: Problem,
+    params: dict,
+    sets: Mapping[str, QuerySet],
+) -> dict[str, Ranking]:
+    """Rank the catalogue for the queries of each split by a model."""
+    rankings, batch = {}, config.training.batch_size
+    for name, queries in sets.items():
+        model = problem.program.structure.model
+        embedded = embed(model, params, queries, data.log.num_items)
+        if config.evaluation.subtract_log_q:
+            embedded = embedded.with_offset(subtracted_log_q(problem, params, batch))
+        rankings[name] = rank(config, data, queries, embedded)
+    return rankings
 
 
 def subtracted_log_q(problem: Problem, params: dict, batch: int) -> jax.Array:
@@ -117,10 +123,7 @@ def evaluate_run(config: Config, folder: Path) -> dict[str, dict[str, float]]:
     if trains(config):
         problem = make_problem(config, data)
         params = _load_params(problem, record, step, problem.layout_here())
-        rankings = {
-            name: rank_split(config, data, problem, params, queries)
-            for name, queries in sets.items()
-        }
+        rankings = rank_sets(config, data, problem, params, sets)
     else:
         rankings, _ = rank_splits(config, data, sets)
     return {name: ranking.metrics() for name, ranking in rankings.items()}

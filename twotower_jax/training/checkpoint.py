@@ -14,7 +14,6 @@ import functools
 import hashlib
 import json
 import logging
-import os
 import re
 import shutil
 import sys
@@ -133,25 +132,6 @@ class Checkpoints:
         for left in self._folder.glob(".*.tmp"):
             left.unlink(missing_ok=True)
 
-    def copy(self, folder: Path) -> tuple[list[int], tuple[str, ...]]:
-        """Copy the states of a training that another folder goes on with.
-
-        Files of arrays are never written again, and are hard links where the file
-        system has them.
-        """
-        copied, refused = [], []
-        for step in self.steps():
-            path, place = self._folder / str(step), folder / PLACE / str(step)
-            try:
-                read_notes(path)
-            except DamagedError as error:
-                refused.append(f"the checkpoint {path} cannot be read ({error})")
-                continue
-            shutil.copytree(path, place, copy_function=_link)
-            shutil.copy2(notes_of(path), notes_of(place))
-            copied.append(step)
-        return copied, tuple(refused)
-
     def remove(self) -> None:
         """Remove everything."""
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -199,14 +179,6 @@ class Checkpoints:
             loaded = read_any_arrays(path)
         leaves = jax.tree_util.tree_leaves_with_path(loaded["params"])
         return {path_name(place): np.asarray(leaf) for place, leaf in leaves}
-
-
-def _link(source: str, place: str) -> None:
-    """Make a hard link, or a copy where the file system has none."""
-    try:
-        os.link(source, place)
-    except OSError:
-        shutil.copy2(source, place)
 
 
 @contextmanager
