@@ -205,14 +205,6 @@ def test_files_are_read_once(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_positives_are_drawn_by_runs_side_by_side(tmp_path):
-    words = ("training.steps=2", "positives=downsample_hot", "seed=0,1")
-    exponents = "positives.exponent=0.25,0.75"
-    for path in sweep(tmp_path, FUSED, *words, exponents).values():
-        assert (path / "positives.png").read_bytes().endswith(b"IEND\xaeB`\x82")
-
-
-@pytest.mark.slow
 def test_the_number_of_workers_limits_the_runs_at_a_time(tmp_path, monkeypatch):
     """One worker is the basic launcher's order; a run of two jobs is made once."""
     begun = []

@@ -17,7 +17,7 @@ from twotower_jax.data.text_files import write_json, write_text
 from twotower_jax.export import files, serve_lists
 from twotower_jax.export.items import lists_table
 from twotower_jax.model.towers import BASELINES
-from twotower_jax.run.baselines import baseline_scorer, known_clicks, knows_valid
+from twotower_jax.run.evaluate import baseline_scorer, known_clicks, knows_valid
 from twotower_jax.run.loader import Loaded
 from twotower_jax.run.rank import user_state
 

@@ -1,6 +1,5 @@
 """One run: where data, training, evaluation and records meet."""
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,14 +15,21 @@ from twotower_jax.data.sizes import sizes_of
 from twotower_jax.data.summary import lists_fingerprint, weights_fingerprint
 from twotower_jax.data.text_files import write_json
 from twotower_jax.errors import DataError, InputError
-from twotower_jax.run.baselines import (
+from twotower_jax.run.checks import (
+    check_names,
+    check_use,
+    print_data,
+    report_samples,
+    report_use,
+)
+from twotower_jax.run.evaluate import (
     add_baselines,
     compare_baselines,
     fit_baseline,
+    rank_sets,
     rank_splits,
+    validate,
 )
-from twotower_jax.run.checks import check_names, check_use, report_use
-from twotower_jax.run.evaluate import rank_sets, validate
 from twotower_jax.run.folder import ON_VALIDATION, RunFolder, held, run_folder
 from twotower_jax.run.loader import (
     Loaded,
@@ -52,7 +58,6 @@ from twotower_jax.run.rank import (
     sampled_queries,
     write_tables,
 )
-from twotower_jax.run.sample_report import print_data, report_samples
 from twotower_jax.run.trackers import Tracking, make_trackers
 from twotower_jax.run.truth import shared_stage_truth
 from twotower_jax.run.updates import (
@@ -72,8 +77,6 @@ from twotower_jax.training.signals import Stopped, StopRequest
 from twotower_jax.training.together import ArmSteps
 
 PAUSED = "pause"  # stop reason of a resumable run
-# Matplotlib has one state for all threads.
-_drawing = threading.Lock()
 
 
 class Sharing(NamedTuple):
@@ -275,8 +278,7 @@ class _Run:
         notes, started, params = Notes(), time.perf_counter(), {}
         if trains(config):
             problem = make_problem(config, data)
-            with _drawing:
-                report_samples(config, part, problem, record.path, self.console)
+            report_samples(config, problem, self.console)
             params, notes = self._train(problem, queries.get("valid"))
             if not notes.done:
                 # The catalogue is ranked for a finished run alone.

@@ -38,8 +38,7 @@ class Loaded(NamedTuple):
 
     log: FunnelLog  # all rows, with users and items as codes
     split: Split  # the positives of training, validation and test
-    # [num_items] int64, the number of training positives of each item.
-    counts: np.ndarray
+    counts: np.ndarray  # [num_items] int64, training positives of each item
     fingerprint: str  # hex digits that identify the log and its split
 
     @property
@@ -51,9 +50,9 @@ class Loaded(NamedTuple):
 
 
 class Latest(Generic[Made]):
-    """The last results of a computation; threads that ask for the same one wait.
+    """The last results of a computation, for which threads wait.
 
-    So they do for its error, which ``keep_errors`` keeps too.
+    They wait for its error too, which ``keep_errors`` keeps.
     """
 
     def __init__(self, size: int, keep_errors: bool = False):
@@ -332,11 +331,7 @@ def features_by_size(
 ) -> tuple[str, ...]:
     """Features of users, the history, and the id where it adds to the history.
 
-    No history with less than 2 positives per user on average beside a feature.
-
-    Examples:
-      >>> features_by_size((), 12.0, 10.0), features_by_size(("age",), 1.0, 10.0)
-      (('id', 'history'), ('age',))
+    No history with less than `MIN_HISTORY` positives per user beside a feature.
     """
     described = tuple(sorted(of_users))
     if described and mean < MIN_HISTORY:

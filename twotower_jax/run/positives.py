@@ -300,22 +300,13 @@ def make_order(
 
 
 def resampling_report(counts: np.ndarray, weights: np.ndarray) -> dict[str, float]:
-    """Concentration of the positives before and after resampling.
+    """Concentration of the ``counts`` c_i of positives by item before resampling.
 
-    The ``counts`` [num_items] c_i are the positives of each item, not all 0, and
-    ``weights`` [num_items] w_i the result of `item_weights`.
-
-    Returns:
-      Of c_i "before", of c_i w_i "after" (expected): "samples" per epoch; "top 1%
-      share", of the ceil(num_items / 100) most frequent items; "gini" over the whole
-      catalogue; "effective items", 1 / sum q_i^2 of the shares q_i.
-      "effective samples": (sum c w)^2 / sum c w^2, the number of positives of equal
-      weight that are worth as much (Kish, Survey Sampling, 1965).
-
-    Examples:
-      >>> report = resampling_report(np.array([3, 1]), np.array([1 / 3, 1]))
-      >>> report["gini before"], report["gini after"], report["effective samples"]
-      (0.25, 0.0, 3.0)
+    And after it, of c_i w_i (expected): "samples" per epoch; "top 1% share", of the
+    ceil(num_items / 100) most frequent items; "gini" over the whole catalogue;
+    "effective items", 1 / sum q_i^2 of the shares q_i. "effective samples": (sum c w)^2
+    / sum c w^2, the number of positives of equal weight that are worth as much (Kish,
+    Survey Sampling, 1965).
     """
     counts, weights = np.asarray(counts, np.float64), np.asarray(weights, np.float64)
     report: dict[str, Any] = {}

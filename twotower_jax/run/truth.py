@@ -43,12 +43,11 @@ class Truth(NamedTuple):
     moment: float  # share of its time that has passed
     user: np.ndarray  # [Q] ids of the world
     item: np.ndarray  # [I] ids of the world, by code
-    # [Q, K] codes of the items that each user would most probably click, best first, -1
-    # where none is left; items that are masked for the query are left out.
+    # [Q, K] codes of the unmasked items that each user would most probably click, best
+    # first, -1 where none is left.
     best: np.ndarray
     ideal: np.ndarray  # [Q, K] float64 probabilities of a click on them, NaN beyond
-    # Items clicked in uniform exposures, a row per query; None without them.
-    uniform: Ragged | None
+    uniform: Ragged | None  # items clicked in uniform exposures, a row per query
 
 
 def make_truth(
