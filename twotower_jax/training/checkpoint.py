@@ -275,7 +275,6 @@ def read_any_arrays(path: Path) -> dict[str, Any]:
 
 
 def _checksum_of(values: dict[str, Any]) -> str:
-    """Return the SHA-256 of values that JSON can hold."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
@@ -364,12 +363,10 @@ def _orbax() -> Any:
     return v1
 
 
-def _is_logged(record: logging.LogRecord) -> bool:
-    """Return False for an error that a thread of Orbax logs and then raises."""
-    return "_SignalingThread" not in record.getMessage()
-
-
-logging.getLogger("absl").addFilter(_is_logged)
+# An error that a thread of Orbax logs and then raises is shown once.
+logging.getLogger("absl").addFilter(
+    lambda record: "_SignalingThread" not in record.getMessage()
+)
 # Python warns of the coroutines of Orbax that a failed save did not start.
 warnings.filterwarnings("ignore", "coroutine '.*' was never awaited", RuntimeWarning)
 

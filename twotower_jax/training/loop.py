@@ -217,7 +217,13 @@ class Trainer:
         pending: list[_Dispatch] = []
         while self.step < boundary and not stop.number:
             number = min(self.schedule.steps_per_dispatch, boundary - self.step)
-            state, losses = self._dispatch(state, number)
+            per_dispatch = self.schedule.steps_per_dispatch
+            batches = self.problem.order.batches(self.step, per_dispatch)
+            data, rows = self.feed(batches)
+            with jax.set_mesh(self.mesh):
+                state, losses = self.run_steps(
+                    self.program, data, state, rows, np.int32(number)
+                )
             signal, timed = stop.ask(), bool(pending)
             while pending:
                 self._finish(pending.pop(), line, stop)
@@ -229,15 +235,6 @@ class Trainer:
         while pending:
             self._finish(pending.pop(), line, stop)
         self.state = state.take() if isinstance(state, Lane) else state
-
-    def _dispatch(
-        self, state: TrainState | Lane, number: int
-    ) -> tuple[TrainState | Lane, jax.Array]:
-        """Begin ``number`` steps; return the state after them and their losses."""
-        rows = self.problem.order.batches(self.step, self.schedule.steps_per_dispatch)
-        data, rows = self.feed(rows)
-        with jax.set_mesh(self.mesh):
-            return self.run_steps(self.program, data, state, rows, np.int32(number))
 
     def _finish(
         self, dispatch: _Dispatch, line: ProgressLine, stop: AgreedStop

@@ -163,10 +163,6 @@ class Layout(NamedTuple):
         """Return the devices over which the rows of a table are spread."""
         return self.mesh.shape[TABLE]
 
-    def _spread(self, axis: int) -> NamedSharding:
-        """Return the sharding of arrays that are spread along an axis."""
-        return NamedSharding(self.mesh, SHARDINGS[axis] if self.shards > 1 else WHOLE)
-
     def put(self, state: Any) -> Any:
         """Put a state where it is stored."""
 
@@ -197,7 +193,8 @@ class Layout(NamedTuple):
                 )
             axis, room = spread_axis(path), stored_rows(rows, self.shards)
             shape = *shape[:axis], room, *shape[axis + 1 :]
-            where = self._spread(axis)
+            spec = SHARDINGS[axis] if self.shards > 1 else WHOLE
+            where = NamedSharding(self.mesh, spec)
             return jax.ShapeDtypeStruct(shape, leaf.dtype, sharding=where)
 
         return jax.tree_util.tree_map_with_path(place, tree)
@@ -228,17 +225,6 @@ def _with_positives(data: TrainData, own: OfPositives) -> TrainData:
     if known is not None:
         known = known._replace(number=own.known)
     return data._replace(**own._asdict() | {"known": known})
-
-
-def _pools_of(pools: HardPools, rows: np.ndarray, first: int) -> HardPools:
-    """Return the pools of positives, one for each of the rows from place first on."""
-    of_row = pools.of_row[rows]
-    places = np.arange(first, first + len(rows), dtype=np.int32)
-    places = np.where(of_row < 0, -1, places)
-    # A positive without a pool has that of another one, which is not read.
-    return HardPools(
-        pools.item[of_row], pools.log_prob[of_row], pools.stage[of_row], places
-    )
 
 
 class DeviceFeed:
@@ -272,10 +258,17 @@ class HostFeed:
         self._others = place_rows(mesh, _with_positives(data, none))
 
     def _rows(self, rows: np.ndarray, first: int = 0) -> OfPositives:
+        """Return the arrays of the rows, with pools from place ``first`` on."""
         own, pools = self._own._replace(pools=None), self._own.pools
-        return jax.tree.map(lambda values: values[rows], own)._replace(
-            pools=None if pools is None else _pools_of(pools, rows, first)
-        )
+        own = jax.tree.map(lambda values: values[rows], own)
+        if pools is None:
+            return own
+        # A positive without a pool has that of another one, which is not read.
+        of_row = pools.of_row[rows]
+        places = np.arange(first, first + len(rows), dtype=np.int32)
+        item, log_prob, stage, _ = pools
+        arrays = item[of_row], log_prob[of_row], stage[of_row]
+        return own._replace(pools=HardPools(*arrays, np.where(of_row < 0, -1, places)))
 
     def __call__(self, rows: np.ndarray) -> tuple[TrainData, jax.Array]:
         """Return the positives of the rows [K, B], and their places in them."""

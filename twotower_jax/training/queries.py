@@ -8,7 +8,6 @@ import jax.numpy as jnp
 from twotower_jax import keys
 from twotower_jax.model import two_tower as net
 from twotower_jax.model.bags import gather_bags
-from twotower_jax.model.history import HistorySpec
 from twotower_jax.model.inputs import Inputs, query_inputs
 from twotower_jax.model.sequence import Dropout
 from twotower_jax.model.specs import Model
@@ -69,7 +68,6 @@ def batch_queries(
 # computed chunk by chunk and their places are forgotten; the loss is differentiated by
 # the embeddings; and each chunk is computed again to pass its part of the gradient on.
 # The gradient is that of the whole batch but for the order of its sums.
-
 
 # Items of histories whose vectors are held at a time: 64 MiB of dimension 64.
 PLACES = 2**18
@@ -140,18 +138,13 @@ def rows_of_chunk(model: Model, inputs: Inputs) -> int:
     if history.present.ndim == 1:  # sequences end to end read an item once
         return 0
     rows, length = history.present.shape
-    most = places_of_chunk(spec)
+    most, layers = PLACES, spec.sequence
+    if layers:
+        most = NUMBERS // (layers.layers * layers.dim)
     # On a mesh each device has a part of the rows, in one piece.
     if rows * length <= most or jax.sharding.get_abstract_mesh().size > 1:
         return 0
     return max(1, most // length)
-
-
-def places_of_chunk(spec: HistorySpec) -> int:
-    """Items of histories whose vectors are held at a time."""
-    if not spec.sequence:
-        return PLACES
-    return NUMBERS // (spec.sequence.layers * spec.sequence.dim)
 
 
 def query_vectors(model: Model, inputs: Inputs, params: dict[str, Any]) -> jax.Array:

@@ -23,7 +23,7 @@ from twotower_jax.training.batch_loss import (
 from twotower_jax.training.mesh import in_place
 from twotower_jax.training.queries import batch_queries
 from twotower_jax.training.sources import draw, mixture_of
-from twotower_jax.training.types import Hyper, Program, TrainData, TrainState
+from twotower_jax.training.types import Program, TrainData, TrainState
 from twotower_jax.training.updates import update_blocks, update_dense
 
 
@@ -83,7 +83,11 @@ def update(
     With ``ids_alone`` the dense parameters, the tables of features and the temperature
     keep their values.
     """
-    numbers = numbers_at(program.hyper, state.step)
+    # The learning rate falls linearly to 0.
+    hyper, numbers = program.hyper, program.hyper.optimizer
+    done = state.step.astype(jnp.float32) / jnp.maximum(hyper.decay_steps, 1)
+    left = jnp.where(hyper.decay_steps > 0, jnp.maximum(1 - done, 0), 1)
+    numbers = numbers | {"learning_rate": numbers["learning_rate"] * left}
     optimizer = join(program.structure.optimizer, numbers)
     ids_alone = program.structure.ids_alone
     dense, dense_state = state.params["dense"], state.opt_state["dense"]
@@ -107,17 +111,10 @@ def update(
     # (score of the positive - expected score of the row), so that T falls as the model
     # memorises its rows; the bounds and the rate limit the fall.
     for of_temperature in () if ids_alone else gradient.log_temperature:
-        rate, low, high = program.hyper.temperature
+        rate, low, high = hyper.temperature
         moved = params["log_temperature"] - rate * of_temperature
         params["log_temperature"] = jnp.clip(moved, low, high)
     return params, {"tables": table_state, "dense": dense_state}
-
-
-def numbers_at(hyper: Hyper, step: jax.Array) -> dict[str, jax.Array]:
-    """Numbers of the optimizer at a step: the learning rate falls linearly to 0."""
-    done = step.astype(jnp.float32) / jnp.maximum(hyper.decay_steps, 1)
-    left = jnp.where(hyper.decay_steps > 0, jnp.maximum(1 - done, 0), 1)
-    return hyper.optimizer | {"learning_rate": hyper.optimizer["learning_rate"] * left}
 
 
 @partial(jax.jit, donate_argnames="state")

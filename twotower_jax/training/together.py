@@ -69,9 +69,6 @@ class _Call:
     result: tuple[Lane, jax.Array] | None = None  # the lane and the losses [K]
     error: BaseException | None = None
 
-    def own_state(self) -> TrainState:
-        return self.state.take() if isinstance(self.state, Lane) else self.state
-
 
 class Together:
     """The meeting of arms of one structure and equal shapes at each dispatch.
@@ -228,14 +225,13 @@ def _stacked_states(
     calls: dict[int, _Call], lanes: list[_Call], owns: bool
 ) -> TrainState:
     """Return the states of the lanes; those of the last program where they are."""
-    before = {
-        call.state.stacked if isinstance(call.state, Lane) else None
-        for call in calls.values()
-    }
+    states = [call.state for call in calls.values()]
+    before = {state.stacked if isinstance(state, Lane) else None for state in states}
     (stacked, *others) = before
     if stacked is not None and not others and owns:
         return stacked.state
-    return _stack([call.own_state() for call in lanes])
+    states = [call.state for call in lanes]
+    return _stack([s.take() if isinstance(s, Lane) else s for s in states])
 
 
 def _identical(first: Sequence[Any], second: Sequence[Any]) -> bool:
