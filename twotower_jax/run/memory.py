@@ -77,16 +77,6 @@ class Part(NamedTuple):
     host: bool = False
 
 
-class Arguments(NamedTuple):
-    """Shapes of the arguments of ``run_steps``, with their places on a mesh."""
-
-    program: Program
-    data: TrainData
-    state: TrainState
-    rows: jax.ShapeDtypeStruct
-    number: jax.ShapeDtypeStruct
-
-
 # --- the check ------------------------------------------------------------------------
 
 
@@ -211,8 +201,8 @@ class Footprint:
         self._of_dispatch = training.steps_per_dispatch * training.batch_size
 
     @cached_property
-    def arguments(self) -> Arguments:
-        """The arguments of a dispatch, whose mesh needs no devices."""
+    def arguments(self) -> tuple[Any, ...]:
+        """Shapes of the arguments of ``run_steps``, whose mesh needs no devices."""
         types = (AxisType.Auto,) * 2
         return self._arguments(AbstractMesh(tuple(self.mesh), (DATA, TABLE), types))
 
@@ -310,17 +300,19 @@ class Footprint:
         weak = getattr(leaf, "weak_type", False)
         return jax.ShapeDtypeStruct(shape, kind, weak_type=weak)
 
-    def _arguments(self, mesh: Any) -> Arguments:
+    def _arguments(self, mesh: Any) -> tuple[Any, ...]:
         problem, sizes = self._problem, self.sizes
         program, data = jax.tree.map(self._real_shape, (problem.program, problem.data))
         if data.pools is not None:
             width = cast(Funnel, self.config.negatives.hard).pool_size
             width = min(width, sizes.pool or width)
-
-            def widened(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-                return leaf.update(shape=(leaf.shape[0], *[width] * (leaf.ndim - 1)))
-
-            data = data._replace(pools=jax.tree.map(widened, data.pools))
+            widened = jax.tree.map(
+                lambda leaf: leaf.update(
+                    shape=(leaf.shape[0], *[width] * (leaf.ndim - 1))
+                ),
+                data.pools,
+            )
+            data = data._replace(pools=widened)
 
         def start(program: Program, data: TrainData) -> TrainState:
             return problem._replace(program=program, data=data).start()
@@ -342,10 +334,8 @@ class Footprint:
         training = self.config.training
         batches = training.steps_per_dispatch, training.batch_size
         of_batch = NamedSharding(mesh, PartitionSpec(None, (DATA, TABLE)))
-        program, data = jax.tree.map(spread, (program, data))
-        return Arguments(
-            program,
-            data,
+        return (
+            *jax.tree.map(spread, (program, data)),
             layout.stored(state._replace(samplers=samplers)),
             jax.ShapeDtypeStruct(batches, np.int32, sharding=of_batch),
             jax.ShapeDtypeStruct((), np.int32),
@@ -421,12 +411,11 @@ def _small_log(config: Config, sizes: Sizes) -> Loaded:
         return np.concatenate([of_clicks, of_hard]).astype(kind)
 
     def features(real: dict[str, Feature], number: int) -> dict[str, Feature]:
-        def small(feature: Feature) -> Feature:
-            shape = number, *feature.values.shape[1:]
-            values = np.zeros(shape, feature.values.dtype)
-            return Feature(feature.kind, values, feature.size)
-
-        return {name: small(feature) for name, feature in real.items()}
+        shapes = {name: (number, *f.values.shape[1:]) for name, f in real.items()}
+        return {
+            name: Feature(f.kind, np.zeros(shapes[name], f.values.dtype), f.size)
+            for name, f in real.items()
+        }
 
     log = FunnelLog(
         user=joined(user, user[hard], np.int32),

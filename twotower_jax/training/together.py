@@ -28,33 +28,18 @@ Layout = tuple[Any, tuple[int | None, ...]]
 
 
 class Lane(NamedTuple):
-    """The state of one arm among the stacked states of all."""
+    """The state of one arm among the stacked states of all.
 
-    stacked: "_Stacked"
+    Their arrays may be donated to the next program, which begins when every arm in
+    training has called for it or has taken its own state.
+    """
+
+    states: TrainState
     place: int
 
     def take(self) -> TrainState:
         """Return the arm's own state."""
-        return self.stacked.parts()[self.place]
-
-
-class _Stacked:
-    """The states of all lanes as one state with a leading axis.
-
-    The arrays of ``state`` may be donated to the next program.
-    """
-
-    def __init__(self, state: TrainState, size: int):
-        self.state, self._size = state, size
-        self._parts: tuple[TrainState, ...] | None = None
-        self._lock = threading.Lock()
-
-    def parts(self) -> tuple[TrainState, ...]:
-        """Return the state of each lane."""
-        with self._lock:
-            parts = self._parts or _unstack(self.state, self._size)
-            self._parts = parts
-            return parts
+        return _lane_of(self.states, self.place)
 
 
 @dataclass
@@ -152,9 +137,8 @@ class Together:
             np.stack([np.asarray(call.rows) for call in lanes]),
             np.int32(first.number),
         )
-        stacked = _Stacked(state, self._size)
         for place, call in calls.items():
-            call.result = Lane(stacked, place), losses[place]
+            call.result = Lane(state, place), losses[place]
 
 
 class ArmSteps:
@@ -225,11 +209,12 @@ def _stacked_states(
     calls: dict[int, _Call], lanes: list[_Call], owns: bool
 ) -> TrainState:
     """Return the states of the lanes; those of the last program where they are."""
-    states = [call.state for call in calls.values()]
-    before = {state.stacked if isinstance(state, Lane) else None for state in states}
-    (stacked, *others) = before
-    if stacked is not None and not others and owns:
-        return stacked.state
+    first, *others = (
+        call.state.states if isinstance(call.state, Lane) else None
+        for call in calls.values()
+    )
+    if first is not None and owns and all(other is first for other in others):
+        return first
     states = [call.state for call in lanes]
     return _stack([s.take() if isinstance(s, Lane) else s for s in states])
 
@@ -246,7 +231,6 @@ def _stack(trees: list[Any]) -> Any:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
-@partial(jax.jit, static_argnames="size")
-def _unstack(state: TrainState, size: int) -> tuple[TrainState, ...]:
-    """The states of a stacked state, one per lane."""
-    return tuple(jax.tree.map(lambda x, n=n: x[n], state) for n in range(size))
+@jax.jit
+def _lane_of(states: TrainState, place: int) -> TrainState:
+    return jax.tree.map(lambda leaf: leaf[place], states)
