@@ -17,7 +17,7 @@ import numpy as np
 from twotower_jax.run.loader import load_data
 from twotower_jax.run.problem import make_problem
 from twotower_jax.sweeps.compose import compose_config
-from twotower_jax.training.feeds import DeviceFeed, HostFeed
+from twotower_jax.training.mesh import DeviceFeed, HostFeed
 from twotower_jax.training.step import run_steps
 
 ARMS = {

@@ -20,7 +20,6 @@ from twotower_jax.commands import (
     export,
     plan,
     prepare,
-    remesh,
     runs,
 )
 from twotower_jax.errors import (
@@ -38,7 +37,7 @@ from twotower_jax.sweeps.config_dir import (
 from twotower_jax.training.signals import INTERRUPTS
 
 COMMANDS = ("train", "advise", "report", "audit", "evaluate", "export", "reproduce")
-COMMANDS += ("plan", "remesh", "data")
+COMMANDS += ("plan", "data")
 Command = Callable[[argparse.Namespace], int]
 
 
@@ -117,7 +116,6 @@ def _parser() -> argparse.ArgumentParser:
     _add(commands, "evaluate", runs.add_folder, runs.evaluate, EVALUATE)
     _add(commands, "export", export.add_export, export.export, EXPORT)
     _add(commands, "reproduce", runs.add_folder, runs.reproduce, REPRODUCE)
-    _add(commands, "remesh", remesh.add_remesh, remesh.remesh, REMESH)
     group = commands.add_parser(
         "data", help="list sources; check, prepare or fetch data"
     )
@@ -136,7 +134,6 @@ PLAN = "print memory, work and expected speed of a training before it"
 EVALUATE = "compute the metrics of a finished run from its checkpoint"
 EXPORT = "write the model of a finished run as a folder of files for other programs"
 REPRODUCE = "run the configuration of a finished run again and compare the metrics"
-REMESH = "let an interrupted training go on with another training.mesh"
 CHECK = "guess the columns of a log, validate and split it, print its condition"
 PREPARE = "write a log of any size as arrays on disk, for data=prepared"
 FETCH = "list the public data sets, show one, or fetch it"

@@ -91,13 +91,9 @@ class Positives(Choice):
     lists: ListsConfig = field(default_factory=ListsConfig)
 
     def weights(self, counts: np.ndarray) -> np.ndarray:
-        """Expected copies w_i of each positive of an item per epoch.
+        """Expected copies w_i >= 0 of each positive of an item per epoch, [n] float64.
 
-        Args:
-          counts: [n] float64 positives c_i of each item, above 0.
-
-        Returns:
-          [n] float64, at least 0.
+        The ``counts`` [n] float64 are the positives c_i of each item, above 0.
         """
         raise NotImplementedError
 
@@ -311,15 +307,8 @@ class Cap(Resampled):
 def item_weights(strategy: Positives, counts: np.ndarray) -> np.ndarray:
     """Expected appearances w_i of each positive of an item in an epoch.
 
-    Args:
-      strategy: a choice of POSITIVES.
-      counts: [num_items] training positives c_i of each item.
-
-    Returns:
-      [num_items] float64, exact; 0 where c_i = 0.
-
-    Raises:
-      InputError: when an epoch is expected to have less than one positive.
+    Exact, [num_items] float64, of the positives c_i of each item, ``counts``; 0 where
+    c_i = 0. InputError when an epoch is expected to have less than one positive.
 
     Examples:
       >>> item_weights(Cap(cap=2), np.array([4, 0, 2])).tolist()
@@ -354,22 +343,17 @@ def draw_epoch(
     weights: np.ndarray,
     generator: np.random.Generator,
 ) -> np.ndarray:
-    """Positives of one epoch, in no particular order.
+    """Positives of one epoch, in no particular order: [drawn] int32 numbers of rows.
+
+    A row of item i is expected w_i times. The length changes from epoch to epoch,
+    except with power (as many as rows) and cap (sum of min(c_i, k)).
 
     Args:
       strategy: a choice of POSITIVES.
       items: [rows] item of each training positive.
-      counts: [num_items] positives of each item, bincount(items).
+      counts: [num_items] positives of each item; ValueError unless bincount(items).
       weights: [num_items] float64, the result of `item_weights`.
       generator: of the epoch.
-
-    Returns:
-      [drawn] int32 numbers of rows; a row of item i is expected w_i times. The length
-      changes from epoch to epoch, except with power (as many as rows) and cap (sum of
-      min(c_i, k)).
-
-    Raises:
-      ValueError: when the counts are not those of the items.
 
     Examples:
       >>> items, rng = np.array([0, 1, 0]), np.random.default_rng(0)
@@ -386,15 +370,7 @@ def repeated(
 ) -> np.ndarray:
     """Rows floor(w) times each, and once more with probability w - floor(w).
 
-    For w below 1 a row is kept with probability w. Rows are independent.
-
-    Args:
-      items: [rows] item of each training positive.
-      weights: [num_items] float64 w of each item.
-      generator: of the epoch.
-
-    Returns:
-      [drawn] int32 numbers of rows, ascending.
+    For w below 1 a row is kept with probability w. Rows are independent, and ascend.
 
     Examples:
       >>> rng = np.random.default_rng(0)
@@ -416,14 +392,6 @@ def with_replacement(
     Equivalent to drawing an item in proportion to c_i w_i and then one of its positives
     uniformly. The uniform numbers come in ascending order (normalised sums of
     exponential ones), so the look-up takes O(n).
-
-    Args:
-      items: [rows] item of each training positive.
-      weights: [num_items] float64 w of each item.
-      generator: of the epoch.
-
-    Returns:
-      [rows] int32 numbers of rows, ascending.
     """
     ends = np.cumsum(weights[items])
     sums = np.cumsum(generator.standard_exponential(len(items) + 1))
@@ -439,14 +407,6 @@ def without_replacement(
 
     All rows of items with w = 1 are taken. The others are shuffled and grouped by item,
     and the first rows of each group are taken.
-
-    Args:
-      items: [rows] item of each training positive.
-      weights: [num_items] float64 w of each item.
-      generator: of the epoch.
-
-    Returns:
-      [drawn] int32 numbers of rows.
 
     Examples:
       >>> rng = np.random.default_rng(0)

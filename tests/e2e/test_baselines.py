@@ -9,7 +9,8 @@ from helpers import tiny
 from helpers.quick import quick
 
 from twotower_jax.config import from_dict
-from twotower_jax.run import baselines, run
+from twotower_jax.run import evaluate as baselines
+from twotower_jax.run import run
 from twotower_jax.run.evaluate import evaluate_run
 from twotower_jax.run.folder import RunFolder, run_folder
 from twotower_jax.run.loader import load_data

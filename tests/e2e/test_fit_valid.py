@@ -16,7 +16,7 @@ from twotower_jax.errors import InputError
 from twotower_jax.run.execute import Sharing, run
 from twotower_jax.run.folder import RunFolder, run_folder
 from twotower_jax.run.loader import check_sizes, load_data
-from twotower_jax.run.schedule import finds_length
+from twotower_jax.run.problem import finds_length
 from twotower_jax.sweeps.compose import compose_config
 from twotower_jax.training.signals import Stopped, StopRequest
 

@@ -10,7 +10,7 @@ import pytest
 from helpers import tiny
 
 from twotower_jax.sweeps import runner
-from twotower_jax.training.lanes import run_arms
+from twotower_jax.training.together import run_arms
 
 FUSED = "hydra/launcher=fused"
 PROCESSES = "hydra.launcher.processes=true"
@@ -202,14 +202,6 @@ def test_files_are_read_once(tmp_path, monkeypatch):
     sweep(tmp_path, FUSED, *words, "name=x${data.test_share}", base=())
     assert sorted(loads) == [0.1, 0.2]
     assert len(list(tmp_path.glob("x0.[12]/*/result.json"))) == 6
-
-
-@pytest.mark.slow
-def test_positives_are_drawn_by_runs_side_by_side(tmp_path):
-    words = ("training.steps=2", "positives=downsample_hot", "seed=0,1")
-    exponents = "positives.exponent=0.25,0.75"
-    for path in sweep(tmp_path, FUSED, *words, exponents).values():
-        assert (path / "positives.png").read_bytes().endswith(b"IEND\xaeB`\x82")
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from rich.console import Console
 from twotower_jax.errors import InputError
 from twotower_jax.run import run
 from twotower_jax.run.folder import run_folder
-from twotower_jax.training.hard_mining import Mining
+from twotower_jax.training.memories import Mining
 
 BANK = ("negatives=bank", "negatives.bank.size=256")
 AT_K = ("loss=softmax_at_k", "loss.at_k.k=5", "loss.at_k.sampled=100")

@@ -13,7 +13,7 @@ from helpers.problems import as_loaded, small_problem, zipf_clicks
 from helpers.quick import quick
 
 from twotower_jax.errors import InputError
-from twotower_jax.training.feeds import DeviceFeed
+from twotower_jax.training.mesh import DeviceFeed
 from twotower_jax.training.step import run_steps
 
 HELPERS = Path(__file__).parents[1] / "helpers"

@@ -11,7 +11,7 @@ from helpers import tiny
 
 from twotower_jax import __main__, cli
 from twotower_jax.data.drafts import draft_of
-from twotower_jax.training import stored_arrays
+from twotower_jax.training import checkpoint
 from twotower_jax.training.signals import INTERRUPTS
 
 KEPT = (*tiny.SMALL, "evaluation.save_topk=true")
@@ -103,7 +103,7 @@ def test_checkpoints_that_lead_elsewhere_are_refused(tmp_path, capsys):
 
 
 def test_the_error_of_a_thread_of_orbax_is_printed_once(caplog):
-    assert callable(stored_arrays.save)  # its import has changed that log
+    assert callable(checkpoint.save_arrays)  # its import has changed that log
     log = logging.getLogger("absl")
     log.error("[thread=a] _SignalingThread.run() raised an exception: no space")
     log.error("another error")
@@ -148,7 +148,7 @@ def test_an_import_that_turns_ctrl_c_into_another_error_ends_in_silence(monkeypa
 
 LOST = """
 import gc, os, signal
-from twotower_jax.training import stored_arrays
+from twotower_jax.training import checkpoint
 from twotower_jax.training.signals import INTERRUPTS
 INTERRUPTS.begin()
 done = []
@@ -173,7 +173,7 @@ def test_ctrl_c_that_cannot_be_raised_is_noted_and_not_printed():
 
 
 UNRAISED = """
-from twotower_jax.training import stored_arrays
+from twotower_jax.training import checkpoint
 from twotower_jax.training.signals import INTERRUPTS
 class Lost:
     def __del__(self):

@@ -14,7 +14,7 @@ from helpers import tiny
 
 from twotower_jax.config import fingerprint, from_dict
 from twotower_jax.run import run
-from twotower_jax.run.evaluate import _load_params, evaluate_run, rank_split
+from twotower_jax.run.evaluate import evaluate_run, load_trained, rank_sets
 from twotower_jax.run.folder import RunFolder, run_folder
 from twotower_jax.run.loader import load_data
 from twotower_jax.run.manifest import VERSIONS
@@ -252,11 +252,10 @@ def test_validations_of_a_part_watch_the_same_queries_in_every_run(tmp_path):
         part = sampled_queries(queries, 30)
         watched.append(part.user.tolist())
         rows = np.searchsorted(queries.user, part.user)
-        record, problem = RunFolder(run_folder(config)), make_problem(config, data)
-        params = _load_params(
-            problem, record, result["best_step"], problem.on_one_device()
-        )
-        ranking = rank_split(config, data, problem, params, queries)
+        problem = make_problem(config, data)
+        params = load_trained(config, run_folder(config)).params
+        sets = {"valid": queries}
+        ranking = rank_sets(config, data, problem, params, sets)["valid"]
         records = tiny.read_lines(run_folder(config) / "metrics.jsonl")
         (best,) = [r for r in records if r["step"] == result["best_step"]]
         for name in ("recall@20", "ndcg@10"):

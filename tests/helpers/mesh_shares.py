@@ -20,7 +20,7 @@ from helpers.problems import (
     zipf_clicks,
 )
 from twotower_jax.data.log import Stage
-from twotower_jax.training.feeds import DeviceFeed
+from twotower_jax.training.mesh import DeviceFeed
 
 USERS, ITEMS, CLICKS = 2001, 3003, 8000
 SLOTS = {"negatives__easy__num": 10, "negatives__hard__num": 4}

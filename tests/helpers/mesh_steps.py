@@ -25,8 +25,7 @@ from helpers.problems import (
 )
 from twotower_jax.data.log import Stage
 from twotower_jax.negatives import masks
-from twotower_jax.training.feeds import DeviceFeed
-from twotower_jax.training.mesh import spread_axis
+from twotower_jax.training.mesh import DeviceFeed, spread_axis
 from twotower_jax.training.problem import Problem
 from twotower_jax.training.step import train_step
 

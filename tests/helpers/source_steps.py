@@ -59,7 +59,7 @@ def start(problem):
     structure, hyper = problem.program.structure, problem.program.hyper
     plain = PLAIN._replace(model=structure.model, optimizer=structure.optimizer)
     state = init_state(Program(plain, hyper), jnp.float32(problem.init_scale))
-    return state._replace(samplers=problem.samplers())
+    return state._replace(samplers=problem.start().samplers)
 
 
 def go(problem, state, rows):

@@ -20,7 +20,7 @@ from twotower_jax.training.batch_loss import (
     batch_terms,
     loss_of_scores,
 )
-from twotower_jax.training.kth_scores import kth_largest
+from twotower_jax.training.memories import kth_largest
 from twotower_jax.training.sources import draw
 
 USERS, ITEMS, CLICKS = 23, 60, 300

@@ -8,8 +8,8 @@ from helpers.problems import small_problem, with_numbers
 from helpers.source_steps import CHEAP, DATA, batches_of
 
 from twotower_jax.losses import LOSSES, Tempered
+from twotower_jax.training.loop import learned_temperature
 from twotower_jax.training.step import train_step
-from twotower_jax.training.temperature import learned_temperature
 
 RATE, START = 0.01, 0.1
 STEP = jax.jit(train_step, **CHEAP)

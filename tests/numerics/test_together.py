@@ -12,9 +12,8 @@ from helpers.quick import quick
 
 from twotower_jax.data.log import Stage
 from twotower_jax.training import together as module
-from twotower_jax.training.lanes import Lane, run_arms
 from twotower_jax.training.step import run_steps
-from twotower_jax.training.together import Together
+from twotower_jax.training.together import Lane, Together, run_arms
 
 USERS, ITEMS, CLICKS = 30, 40, 400
 USER, ITEM = zipf_clicks(USERS, ITEMS, CLICKS)

@@ -48,7 +48,7 @@ BLIND = {"evaluation": ("config", "data.sources")}
 ONLY_IN = {
     "hydra": ("commands", "sweeps"),
     "omegaconf": ("commands", "sweeps"),
-    "orbax": ("training.stored_arrays",),
+    "orbax": ("training.checkpoint",),
 }
 
 # A text that names a module of the package.
@@ -214,7 +214,7 @@ def test_the_checker_reads_relative_imports_of_a_package():
         ("data.log", "from twotower_jax.errors import InputError"),
         ("data.split", "from twotower_jax.data.log import FunnelLog"),
         ("run.records", "from twotower_jax import __version__"),
-        ("training.stored_arrays", "import orbax.checkpoint as ocp"),
+        ("training.checkpoint", "import orbax.checkpoint as ocp"),
         ("commands.train", "import hydra\nfrom omegaconf import OmegaConf"),
         ("sweeps.plugins", "from hydra.core.utils import run_job"),
         ("model.tower", "jax.eval_shape(init, key)\nmodel.eval()"),

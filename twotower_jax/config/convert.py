@@ -13,6 +13,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from twotower_jax.config.options import with_options
 from twotower_jax.config.root import FAMILIES, LABELS, Config
+from twotower_jax.config.training import MeshConfig
 from twotower_jax.errors import InputError, closest
 from twotower_jax.registry import (
     Choice,
@@ -189,8 +190,9 @@ def _check(key: str, value: Any, kind: Any, tail: str = "") -> None:
 def fingerprint(config: Config) -> str:
     """Return the hash of a configuration, which names the folder of its run.
 
-    SHA-256 over all keys but ``LABELS``, which decide no number. Of
-    ``training.start_from`` it reads the last name, which is the hash of that run.
+    SHA-256 over all keys but ``LABELS``, which decide no number, and the devices, which
+    decide its last digits: a run goes on with others. Of ``training.start_from`` it
+    reads the last name, which is the hash of that run.
 
     Examples:
       >>> fingerprint(Config(arm="a label")) == fingerprint(Config())
@@ -201,8 +203,10 @@ def fingerprint(config: Config) -> str:
     values = to_dict(config)
     for key in LABELS:
         del values[key]
-    if parent := values["training"]["start_from"]:
-        values["training"]["start_from"] = PurePath(parent).name
+    training = values["training"]
+    training |= {"devices": 1, "mesh": dataclasses.asdict(MeshConfig())}
+    if parent := training["start_from"]:
+        training["start_from"] = PurePath(parent).name
     text = json.dumps(values, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 

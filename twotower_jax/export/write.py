@@ -29,8 +29,13 @@ from twotower_jax.export.towers import (
 from twotower_jax.model.embed import all_candidates, all_queries
 from twotower_jax.model.inputs import last_items
 from twotower_jax.model.towers import BASELINES, TOWERS
-from twotower_jax.run.baselines import baseline_scorer, known_clicks
-from twotower_jax.run.evaluate import TrainedRun, load_same_data, load_trained
+from twotower_jax.run.evaluate import (
+    TrainedRun,
+    baseline_scorer,
+    known_clicks,
+    load_same_data,
+    load_trained,
+)
 from twotower_jax.run.folder import RunFolder, stored_config
 from twotower_jax.run.loader import Loaded, trains
 from twotower_jax.run.rank import UserState, user_state

@@ -1,8 +1,10 @@
-"""Refusals before a training: unknown names, and what no step would use."""
+"""Refusals before a training, and what is said about its data and its samples."""
 
-from collections.abc import Collection
+import math
+from collections.abc import Collection, Mapping
+from functools import partial
 from operator import attrgetter
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from rich.console import Console
 
@@ -12,18 +14,20 @@ from twotower_jax.data.log import Split
 from twotower_jax.errors import InputError, unknown
 from twotower_jax.evaluation.metrics import of_scope
 from twotower_jax.negatives import Mined
-from twotower_jax.run.problem import static_negatives
-from twotower_jax.run.schedule import estimates_at_k, make_schedule, minings
+from twotower_jax.negatives.funnel import REJECTED, THROUGH, Funnel, parse_stage
+from twotower_jax.run.loader import Loaded
+from twotower_jax.run.problem import (
+    estimates_at_k,
+    make_schedule,
+    minings,
+    static_negatives,
+)
+from twotower_jax.training.problem import Problem
 from twotower_jax.training.schedule import Notes, Renewals
 
 
 def registered_names() -> dict[str, Collection[str]]:
-    """Return {dotted key: names} of the keys that choose from a registry.
-
-    Examples:
-      >>> "simulator" in registered_names()["data.source"]
-      True
-    """
+    """Return {dotted key: names} of the keys that choose from a registry."""
     return {"data.source": sources.SOURCES}
 
 
@@ -48,96 +52,84 @@ def check_watched(key: str, metric: str, config: Config) -> None:
 # Warm-ups and periods are shares of the shortest training that the schedule allows, so
 # that early stopping cannot end before them.
 
-# What counts as a use of each, and how many a training needs.
-COUNTED = {
-    "bank": ("steps", 1),
-    "filter": ("steps", 1),
-    "mining": ("minings", 2),
-    "loss at k": ("estimates", 1),
-}
+
+class Use(NamedTuple):
+    """The steps that use a memory, or before which it is renewed."""
+
+    when: Renewals
+    refusal: str  # why a training with too few of them is refused
+    unit: str = "steps"
+    least: int = 1  # that a training needs
 
 
-def uses(config: Config, split: Split) -> dict[str, Renewals]:
-    """Return the steps that use bank and filter, or renew mined items and k-th scores.
-
-    The names are those of `COUNTED`, without what the training does not have.
-    """
-    negatives, schedule = static_negatives(config), make_schedule(config, split)
-    used: dict[str, Renewals] = {}
-    if negatives.bank:
+def uses(config: Config, split: Split) -> dict[str, Use]:
+    """Return the use of bank, filter, mined items and k-th scores, where there are."""
+    static, schedule = static_negatives(config), make_schedule(config, split)
+    bank, kept = config.negatives.bank, config.negatives.filter
+    longer = "train longer (training.epochs, training.steps, training.patience)"
+    of = f"the {schedule.shortest} steps of the training"
+    used: dict[str, Use] = {}
+    if static.bank:
         # The first step of all finds an empty bank.
-        first = max(1, schedule.steps_of(config.negatives.bank.warmup))
-        used["bank"] = Renewals(first, 1)
-    if config.negatives.filter.gamma is not None:
-        first = schedule.steps_of(config.negatives.filter.warmup)
-        used["filter"] = Renewals(first, 1)
-    if negatives.hard.num and isinstance(negatives.hard, Mined):
-        used["mining"] = minings(config, schedule)
+        used["bank"] = Use(
+            Renewals(max(1, schedule.steps_of(bank.warmup)), 1),
+            f"negatives.bank.warmup={bank.warmup} leaves none of {of} for "
+            f"negatives.bank.size={bank.size}; lower the warm-up, {longer}, or set "
+            "negatives.bank.size=0",
+        )
+    if kept.gamma is not None:
+        used["filter"] = Use(
+            Renewals(schedule.steps_of(kept.warmup), 1),
+            f"negatives.filter.warmup={kept.warmup} leaves none of {of} for "
+            f"negatives.filter.gamma={kept.gamma}; lower the warm-up, {longer}, or "
+            "set negatives.filter.gamma=null",
+        )
+    if static.hard.num and isinstance(static.hard, Mined):
+        mined = cast(Mined, config.negatives.hard).mined
+        used["mining"] = Use(
+            minings(config, schedule),
+            f"negatives.hard.mined.every={mined.every} after negatives.hard.mined."
+            f"warmup={mined.warmup} leaves no second mining in {of}; lower them, or "
+            f"{longer}",
+            unit="minings",
+            least=2,
+        )
     if config.loss.weighs_rows:
-        used["loss at k"] = estimates_at_k(config, schedule)
+        used["loss at k"] = Use(
+            estimates_at_k(config, schedule),
+            f"loss.at_k.every={config.loss.at_k.every} leaves no estimate of the "
+            f"k-th best scores in {of}; lower it, or {longer}",
+            unit="estimates",
+        )
     return used
 
 
 def check_use(config: Config, split: Split) -> None:
-    """Refuse a memory that no step uses or renews, an idle filter or patience.
-
-    A training of 0 steps passes: it uses no negatives at all.
-    """
+    """Refuse a memory that no step uses or renews, an idle filter or patience."""
     schedule = make_schedule(config, split)
-    steps = schedule.shortest
     if config.training.patience and schedule.min_steps >= schedule.steps > 0:
         raise InputError(
             f"training.patience={schedule.patience} cannot end a training of "
             f"{schedule.steps} steps before training.min_steps={schedule.min_steps}; "
             "lower that, or set training.patience=0"
         )
-    longer = "train longer (training.epochs, training.steps, training.patience)"
-    negatives, of = config.negatives, f"the {steps} steps of the training"
-    bank, kept = negatives.bank, negatives.filter
-    for name, when in uses(config, split).items() if steps else ():
-        if when.number(steps) >= COUNTED[name][1]:
-            continue
-        if name == "bank":
-            raise InputError(
-                f"negatives.bank.warmup={bank.warmup} leaves none of {of} for "
-                f"negatives.bank.size={bank.size}; lower the warm-up, {longer}, or set "
-                "negatives.bank.size=0"
-            )
-        if name == "filter":
-            raise InputError(
-                f"negatives.filter.warmup={kept.warmup} leaves none of {of} for "
-                f"negatives.filter.gamma={kept.gamma}; lower the warm-up, {longer}, or "
-                "set negatives.filter.gamma=null"
-            )
-        if name == "loss at k":
-            raise InputError(
-                f"loss.at_k.every={config.loss.at_k.every} leaves no estimate of the "
-                f"k-th best scores in {of}; lower it, or {longer}"
-            )
-        mined = cast(Mined, negatives.hard).mined
-        raise InputError(
-            f"negatives.hard.mined.every={mined.every} after negatives.hard.mined."
-            f"warmup={mined.warmup} leaves no second mining in {of}; lower them, or "
-            f"{longer}"
-        )
+    steps = schedule.shortest
+    for use in uses(config, split).values() if steps else ():
+        if use.when.number(steps) < use.least:
+            raise InputError(use.refusal)
 
 
 def report_use(
     config: Config, split: Split, notes: Notes, console: Console
 ) -> dict[str, Any]:
-    """Return the use of bank, filter and mined pools by a finished training.
-
-    Prints a warning where the parameters that are evaluated are from before the first
-    use.
-    """
+    """Return what a finished training used; warn of what came too late."""
     report: dict[str, Any] = {}
-    for name, when in uses(config, split).items():
-        key, _ = COUNTED[name]
+    for name, (when, _, unit, _) in uses(config, split).items():
         best = when.number(notes.evaluated_step)
-        period = {} if key == "steps" else {"period": when.every}
+        period = {} if unit == "steps" else {"period": when.every}
         report[name] = {"first step": when.first, **period}
-        report[name] |= {key: when.number(notes.last_step)}
-        report[name] |= {f"{key} to the best step": best}
+        report[name] |= {unit: when.number(notes.last_step)}
+        report[name] |= {f"{unit} to the best step": best}
         if not best and notes.last_step:
             console.print(
                 f"warning: the {name} had no effect on the parameters that are "
@@ -147,3 +139,115 @@ def report_use(
                 soft_wrap=True,
             )
     return report
+
+
+# --- the data and the samples, before training ----------------------------------------
+
+EXPOSED = (
+    "warning: items that were shown and not clicked are negatives here. Users often "
+    "like such items: as negatives of retrieval they are a well-known mistake, as "
+    "negatives of ranking they are not. Compare with an arm that leaves them out."
+)
+
+CAME_THROUGH = (
+    "note: items of the stages {stages} came through ranking, and users like many of "
+    "them; the hard negatives that pre-ranking and ranking rejected are "
+    f"negatives.hard.stages=[{','.join(REJECTED)}]."
+)
+
+# Negatives per positive from which a pointwise loss needs an offset.
+MANY = 50
+
+# Data whose details were printed: a sweep prints them once.
+_described: set[str] = set()
+
+
+def print_data(
+    console: Console, data: Loaded, stages: Mapping[str, Mapping[str, float]]
+) -> None:
+    """Print the size of the data; once per process also dropped rows and the stages."""
+    say = partial(console.print, highlight=False, soft_wrap=True)
+    parts = data.split
+    say(
+        f"data {data.fingerprint}: {data.log.num_users:,} users, "
+        f"{data.log.num_items:,} items, {len(data.log.user):,} rows; positives: "
+        f"{len(parts.train):,} train, {len(parts.valid):,} valid, "
+        f"{len(parts.test):,} test"
+    )
+    if data.fingerprint in _described:
+        return
+    _described.add(data.fingerprint)
+    for reason, number in (data.log.dropped | parts.report).items():
+        if number:
+            say(f"  {reason}: {number:,}")
+    for stage, truth in stages.items():
+        say(
+            f"  furthest stage {stage}: {truth['rows']:,} rows, true click rate "
+            f"{truth['click_rate']:.3f}, AUC of clicks {truth.get('auc', math.nan):.3f}"
+        )
+
+
+def report_samples(config: Config, problem: Problem, console: Console) -> None:
+    """Print statistics of resampling and of hard pools."""
+    say = partial(console.print, highlight=False, soft_wrap=True)
+    report = problem.report or {}
+    if config.positives.strategy != "none":
+        say(format_report(report["positives"]))
+    if weights := report.get("weights"):
+        say(
+            f"weights of positives: {weights['without weight']:.1%} are 0, the largest "
+            f"is {weights['largest weight']:,.3g} times the mean; effective sample "
+            f"size {weights['effective samples']:,.0f}"
+        )
+    for reason, number in report.get("hard negatives", {}).items():
+        if number:
+            say(f"  {reason}: {number:,}")
+    if available := report.get("available"):
+        say(
+            f"items known at a positive: {available['mean share']:.1%} of the "
+            f"catalogue on average, {available['last share']:.1%} at the last one"
+        )
+    hard = config.negatives.hard
+    if hard.num and isinstance(hard, Funnel):
+        stages = {parse_stage(name)[0] for name in hard.stages}
+        if "exposed" in stages:
+            say(EXPOSED)
+        if through := ", ".join(name for name in THROUGH if name in stages):
+            say(CAME_THROUGH.format(stages=through))
+    if warning := offset_warning(config, problem):
+        say(warning)
+
+
+def offset_warning(config: Config, problem: Problem) -> str | None:
+    """Return a warning for a pointwise loss of many negatives without an offset."""
+    loss, structure = config.loss, problem.program.structure
+    negatives = structure.negatives
+    drawn = negatives.shared_easy + negatives.slots + negatives.bank
+    drawn += (config.training.batch_size - 1) * negatives.in_batch
+    odds = loss.odds(drawn, structure.num_items)
+    if odds is None or odds.negatives < MANY:
+        return None
+    number, share = odds
+    return (
+        f"warning: loss.name={loss.name} with {number:,} negatives per positive first "
+        "lowers all scores, and may learn little else for many epochs; compare with "
+        f"loss.offset={math.log(share):.1f}, which the ranking does not depend on"
+    )
+
+
+def format_report(report: dict[str, float]) -> str:
+    """Return the statistics of `resampling_report` in two lines."""
+
+    def change(key: str, form: str) -> str:
+        before, after = (
+            format(report[f"{key} {when}"], form) for when in ("before", "after")
+        )
+        return before if before == after else f"{before} -> {after}"
+
+    return (
+        f"positives per epoch: {change('samples', ',.0f')} "
+        f"(effective sample size {report['effective samples']:,.0f})\n"
+        f"  top 1% of items: {change('top 1% share', '.1%')} of them; "
+        f"Gini {change('gini', '.3f')}; "
+        f"effective items {change('effective items', ',.1f')}"
+    )

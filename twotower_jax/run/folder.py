@@ -47,27 +47,13 @@ NEEDED: dict[str, dict[str, Any]] = {
 }
 # Files with a checksum, beside the notes of the parameters.
 SEALED = (
-    "config.yaml",
-    "manifest.json",
-    "metrics.jsonl",
-    "qrels.trec",
-    "queries.parquet",
-    "result.json",
-    "topk.parquet",
-    "topk.trec",
-    "vocabulary.json",
+    *("config.yaml", "manifest.json", "metrics.jsonl", "qrels.trec", "queries.parquet"),
+    *("result.json", "topk.parquet", "topk.trec", "vocabulary.json"),
 )
 
 
 def run_folder(config: Config) -> Path:
-    """Return output/name/hash, the folder of a run, from its configuration alone.
-
-    Examples:
-      >>> run_folder(Config(arm="a")) == run_folder(Config(arm="b"))  # a label
-      True
-      >>> run_folder(Config(seed=0)) == run_folder(Config(seed=1))
-      False
-    """
+    """Return output/name/hash, the folder of a run, from its configuration alone."""
     return Path(config.output) / config.name / fingerprint(config)
 
 
@@ -102,11 +88,6 @@ def modernised(values: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]
     steps: a number that has no share of the ``result``'s steps gets the default, which
     evaluation does not read. Sequences were cut to the newest positives, and runs with
     ``data.fit_valid`` and no ``length`` in their result trained to the last step.
-
-    Examples:
-      >>> old = {"negatives": {"bank": {"size": 64, "warmup": 10}}}
-      >>> modernised(old, {"steps": 40})["negatives"]["bank"]
-      {'size': 64, 'warmup': 0.25}
     """
     values, steps = copy.deepcopy(values), result.get("steps")
 
@@ -195,8 +176,6 @@ class RunFolder:
         with draft_of(self.path / name) as draft:
             table.write_parquet(draft)
 
-    # --- status and result ------------------------------------------------------------
-
     def set_status(self, status: str, reason: str | None = None) -> None:
         """Write one of `STATES` but "done", and the reason of a failure or a stop."""
         self.write("status", {"status": status, "reason": reason})
@@ -248,8 +227,6 @@ class RunFolder:
                 "run again"
             )
 
-    # --- metrics.jsonl ----------------------------------------------------------------
-
     def metrics(self) -> list[dict[str, Any]]:
         """Return the records of metrics.jsonl; broken lines are left out."""
         return [record for record in map(_record, self._lines()) if record is not None]
@@ -269,12 +246,8 @@ class RunFolder:
         if not lines and not path.is_symlink():  # nothing is written through a link
             return 0
         pairs = [(_record(line), line) for line in lines]
-        kept = [
-            line + "\n"
-            for record, line in pairs
-            if record and record["step"] <= last_step
-        ]
-        write_text(path, "".join(kept))
+        kept = [line for made, line in pairs if made and made["step"] <= last_step]
+        write_text(path, "".join(f"{line}\n" for line in kept))
         # A kill may have cut off the last one.
         return sum(record is None for record, _ in pairs[:-1])
 
@@ -309,8 +282,8 @@ def damage(folder: Path, sums: Mapping[str, object], *names: str) -> str | None:
 
 # --- the lock -------------------------------------------------------------------------
 #
-# One of the operating system on a file beside the folder, which names its holder. It
-# ends with the process that holds it, and reaches other hosts of a shared file system.
+# Of the operating system, on a file beside the folder, which names its holder. It ends
+# with the process that holds it, and reaches other hosts of a shared file system.
 
 SECONDS = 1.0  # between two looks at a lock of another process
 # Errors of a file that another host of a shared file system has removed.

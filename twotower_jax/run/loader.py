@@ -19,7 +19,11 @@ from twotower_jax.data.history import History, make_history
 from twotower_jax.data.log import FunnelLog, Pairs, Split
 from twotower_jax.data.prepared.load import stored_split
 from twotower_jax.data.split import MOVED, split
-from twotower_jax.data.summary import data_fingerprint, weights_fingerprint
+from twotower_jax.data.summary import (
+    data_fingerprint,
+    lists_fingerprint,
+    weights_fingerprint,
+)
 from twotower_jax.errors import InputError
 from twotower_jax.model.towers import BASELINES, Baseline, baselines_for
 from twotower_jax.model.towers.click_matrix import Clicks, click_matrix
@@ -34,8 +38,7 @@ class Loaded(NamedTuple):
 
     log: FunnelLog  # all rows, with users and items as codes
     split: Split  # the positives of training, validation and test
-    # [num_items] int64, the number of training positives of each item.
-    counts: np.ndarray
+    counts: np.ndarray  # [num_items] int64, training positives of each item
     fingerprint: str  # hex digits that identify the log and its split
 
     @property
@@ -47,9 +50,9 @@ class Loaded(NamedTuple):
 
 
 class Latest(Generic[Made]):
-    """The last results of a computation; threads that ask for the same one wait.
+    """The last results of a computation, for which threads wait.
 
-    So they do for its error, which ``keep_errors`` keeps too.
+    They wait for its error too, which ``keep_errors`` keeps.
     """
 
     def __init__(self, size: int, keep_errors: bool = False):
@@ -129,7 +132,7 @@ def split_log(log: FunnelLog, config: DataConfig) -> Loaded:
 
 
 def trains(config: Config) -> bool:
-    """Return whether the towers have parameters to train: a baseline has none."""
+    """Return whether the towers have parameters to train, unlike a baseline."""
     return config.towers.kind not in BASELINES
 
 
@@ -188,22 +191,21 @@ def oversized(config: Config, data: Loaded) -> str | None:
     return excess_of(config, kind, train_clicks(data))
 
 
-def baseline_of(config: Config, kind: str) -> Baseline:
-    """Return a baseline: the model of the run, or one beside it with its defaults."""
-    own = config.towers
+def baseline_of(config: Config, kind: str) -> tuple[Baseline, Any]:
+    """Return a baseline, and its numbers in the section ``baseline`` or None.
+
+    It is the model of the run, or one beside it with its defaults.
+    """
+    own, numbers = config.towers, getattr(config.baseline, kind, None)
     if isinstance(own, Baseline) and own.kind == kind:
-        return own
-    return BASELINES[kind]()
-
-
-def numbers_of(config: Config, kind: str) -> Any:
-    """Return the numbers of a baseline in the section ``baseline``, None for none."""
-    return getattr(config.baseline, kind, None)
+        return own, numbers
+    return BASELINES[kind](), numbers
 
 
 def excess_of(config: Config, kind: str, clicks: Clicks) -> str | None:
     """Return the limit that the fit of a baseline would exceed, None within it."""
-    return baseline_of(config, kind).excess(clicks, numbers_of(config, kind))
+    baseline, numbers = baseline_of(config, kind)
+    return baseline.excess(clicks, numbers)
 
 
 def check_times(config: Config, data: Loaded) -> None:
@@ -223,8 +225,13 @@ def check_times(config: Config, data: Loaded) -> None:
         )
 
 
-def check_same_data(record: RunFolder, data: Loaded) -> None:
-    """Refuse to resume, or return, a run of other data or of other weights."""
+def check_same_data(
+    record: RunFolder, data: Loaded, part: Loaded | None = None
+) -> None:
+    """Refuse to resume, or return, a run of other data, weights or lists.
+
+    The lists are those of the ``part`` that is trained on, where there is one.
+    """
     if not (before := record.read("manifest")):
         return
     if before.get("weights_fingerprint") != weights_fingerprint(data.split):
@@ -239,16 +246,21 @@ def check_same_data(record: RunFolder, data: Loaded) -> None:
             f"same configuration now reads data {data.fingerprint}: the files have "
             "changed; set name= to keep both, or move that folder away"
         )
+    lists = None if part is None else lists_fingerprint(part.split)
+    if part is not None and before.get("lists_fingerprint") != lists:
+        raise InputError(
+            f"{record.path} holds a run with other positives from positives.lists.path:"
+            " the file has changed; set name= to keep both, or move that folder away"
+        )
 
 
 # --- inputs of the towers -------------------------------------------------------------
 
 
 def as_arrays(config: Config, tree: Any) -> Any:
-    """Return arrays of numpy on the device of the run, or on the host for a mesh.
+    """Return arrays on the device of the run, or on the host for a mesh.
 
-    The devices of a mesh take their parts from the host, so that none holds a whole
-    array beside its part.
+    So no device of a mesh holds a whole array beside its part.
     """
 
     def of_jax_type(values: Any) -> np.ndarray:
@@ -282,9 +294,9 @@ def make_entities(config: Config, data: Loaded, history: History | None) -> Enti
 def query_history(
     config: Config, events: Pairs, users: np.ndarray, times: np.ndarray | None
 ) -> History | None:
-    """Return the past items of users [queries], None where no tower reads them.
+    """Return past items of users [queries], before moments [queries] if there are any.
 
-    Events count before the moments [queries] in ``times``; all without them.
+    None where no tower reads them.
     """
     if "history" not in config.towers.query:
         return None
@@ -319,11 +331,7 @@ def features_by_size(
 ) -> tuple[str, ...]:
     """Features of users, the history, and the id where it adds to the history.
 
-    No history with less than 2 positives per user on average beside a feature.
-
-    Examples:
-      >>> features_by_size((), 12.0, 10.0), features_by_size(("age",), 1.0, 10.0)
-      (('id', 'history'), ('age',))
+    No history with less than `MIN_HISTORY` positives per user beside a feature.
     """
     described = tuple(sorted(of_users))
     if described and mean < MIN_HISTORY:

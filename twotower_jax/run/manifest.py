@@ -3,28 +3,20 @@
 import importlib.metadata
 import os
 import platform
-import re
-from dataclasses import replace
+import subprocess
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from twotower_jax.config import Config, fingerprint
-from twotower_jax.config.training import MeshConfig
 from twotower_jax.registry import load_installed
 from twotower_jax.run.folder import RunFolder
 from twotower_jax.training.checkpoint import Checkpoints
 
 VERSIONS = (
     "twotower-jax",
-    "jax",
-    "jaxlib",
-    "flax",
-    "optax",
-    "numpy",
-    "polars",
-    "scipy",
+    *["jax", "jaxlib", "flax", "optax", "numpy", "polars", "scipy"],
 )
 # The rows that optimizer.l2 penalises. Version 0.1 penalised those of negatives too.
 L2_PENALTY = "per example, of its query and its positive; negatives have none"
@@ -35,8 +27,6 @@ PART = ("command", *DECIDING, "python", "versions", "git")
 # Instruction sets for vectors, widest first: XLA compiles for the widest, and each adds
 # in an order of its own.
 VECTORS = ("avx512f", "avx2", "avx", "sse4_2", "asimd")
-COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
-LARGEST = 2**24  # bytes of a file of references that is read
 
 
 def manifest(config: Config, data_fingerprint: str, device: str, command: str) -> dict:
@@ -72,17 +62,6 @@ def processor(cpuinfo: Path) -> str:
     return ", ".join([facts.get("model name") or name, *widest])
 
 
-def training_identity(config: Config, *fingerprints: str | None) -> str:
-    """Return what identifies a training: a checkpoint of another one is refused.
-
-    The fingerprints are those of data, weights and lists. The mesh is not part of it: a
-    training goes on from a checkpoint of another mesh.
-    """
-    training = replace(config.training, devices=1, mesh=MeshConfig())
-    trained = fingerprint(replace(config, training=training))
-    return " ".join(filter(None, [trained, *fingerprints]))
-
-
 def write_manifest(record: RunFolder, made: dict[str, Any], console: Console) -> None:
     """Write manifest.json; of a training that goes on, keep and compare its parts."""
     before = record.read("manifest")
@@ -107,49 +86,16 @@ def changes(last: dict[str, Any], made: dict[str, Any]) -> list[str]:
     return [f"{key} {was}, now {now}" for key, was, now in pairs if was != now]
 
 
-# --- the commit -----------------------------------------------------------------------
-#
-# The program git is not run: in a folder of others, its configuration names programs
-# that it would start.
-
-
 def commit_of(folder: Path) -> str | None:
-    """Return the commit that is checked out around a folder, in hexadecimal digits.
+    """Return the commit that is checked out around a folder, None where none is.
 
-    None outside of a repository, without a commit, or where files cannot be read.
+    This command of git reads files, and starts nothing that a configuration names.
     """
+    words = ("git", "-c", "safe.directory=*", "rev-parse", "--verify", "HEAD")
     try:
-        for parent in (folder, *folder.parents):
-            path = parent / ".git"
-            if path.is_dir():
-                return _head(path)
-            if path.exists():  # of a worktree: a file that names the folder
-                return _head(parent / _read(path).partition("gitdir:")[2].strip())
-    except (OSError, ValueError):
-        pass
-    return None
-
-
-def _head(folder: Path) -> str | None:
-    """Return the commit of HEAD, which is digits or the name of a branch."""
-    folders, commit = [folder], _read(folder / "HEAD").strip()
-    if commit.startswith("ref:"):
-        name, commit = commit.removeprefix("ref:").strip(), ""
-        if ".." in name.split("/"):
-            return None
-        if (folder / "commondir").is_file():
-            folders.append(folder / _read(folder / "commondir").strip())
-        for path in reversed([parent / "packed-refs" for parent in folders]):
-            for line in _read(path).splitlines() if path.is_file() else ():
-                digits, _, packed = line.partition(" ")
-                commit = digits if packed == name else commit
-        for path in reversed([parent / name for parent in folders]):
-            commit = _read(path).strip() if path.is_file() else commit
-    return commit if COMMIT.fullmatch(commit) else None
-
-
-def _read(path: Path) -> str:
-    """Return a regular file of at most LARGEST bytes; ValueError for another one."""
-    if not path.is_file() or path.stat().st_size > LARGEST:
-        raise ValueError(path)
-    return path.read_text(encoding="utf-8")
+        done = subprocess.run(  # noqa: S603
+            words, cwd=folder, capture_output=True, text=True, check=True, timeout=10
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -47,32 +47,24 @@ NAMED = 3  # parts, and keys, that a refusal names
 TABLES = "spread the tables over more devices (training.mesh.table)"
 FEED = "set training.feed=host"
 # By the beginning of a part's name: the keys that ask for it, and what else helps.
-ASKED_BY: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "table": (("towers.dim",), (TABLES,)),
+ASKED_BY: dict[str, tuple[str, ...]] = {
+    "table": ("towers.dim", TABLES),
     "optimizer state of the tables": (
-        ("towers.dim",),
-        ("take an optimizer with less state (adagrad, sgd)", TABLES),
+        *("towers.dim", "take an optimizer with less state (adagrad, sgd)", TABLES),
     ),
-    "layers": (("towers.hidden", "towers.dim"), ()),
-    "optimizer state of the layers": (("towers.hidden", "towers.dim"), ()),
-    "samplers: bank": (("negatives.bank.size", "towers.dim"), ()),
-    "positives": ((), (FEED,)),
-    "histories": (("towers.history_length",), (FEED,)),
-    "pools of hard negatives": (("negatives.hard.pool_size",), (FEED,)),
-    "batches": (("training.steps_per_dispatch", "training.batch_size"), ()),
-    "order": ((), ("set training.order=blocks",)),
-    "log": ((), ("set data=prepared (twotower data prepare makes the folder)",)),
+    "layers": ("towers.hidden", "towers.dim"),
+    "optimizer state of the layers": ("towers.hidden", "towers.dim"),
+    "samplers: bank": ("negatives.bank.size", "towers.dim"),
+    "positives": (FEED,),
+    "histories": ("towers.history_length", FEED),
+    "pools of hard negatives": ("negatives.hard.pool_size", FEED),
+    "batches": ("training.steps_per_dispatch", "training.batch_size"),
+    "order": ("set training.order=blocks",),
+    "log": ("set data=prepared (twotower data prepare makes the folder)",),
     TEMPORARIES: (
-        (
-            "training.batch_size",
-            "negatives.easy.num",
-            "negatives.bank.size",
-            "negatives.hard.num",
-            "negatives.hard.candidate_num",
-            "towers.hidden",
-            "towers.dim",
-        ),
-        (),
+        *("training.batch_size", "negatives.easy.num", "negatives.bank.size"),
+        *("negatives.hard.num", "negatives.hard.candidate_num"),
+        *("towers.hidden", "towers.dim"),
     ),
 }
 
@@ -83,16 +75,6 @@ class Part(NamedTuple):
     name: str
     size: int
     host: bool = False
-
-
-class Arguments(NamedTuple):
-    """Shapes of the arguments of ``run_steps``, with their places on a mesh."""
-
-    program: Program
-    data: TrainData
-    state: TrainState
-    rows: jax.ShapeDtypeStruct
-    number: jax.ShapeDtypeStruct
 
 
 # --- the check ------------------------------------------------------------------------
@@ -125,8 +107,7 @@ def find_memories(mesh_devices: int) -> list[Memory]:
     """Return the memories that a training needs on the host of this process.
 
     Devices of a CPU lie in the memory of the host. A process that is joined to others
-    counts its own devices and its own copy of the host's parts: two processes on one
-    host are not counted together.
+    counts its own parts alone.
     """
     own, ram, room = jax.local_devices(), machine_memory(), "this host has {} GiB"
     if own[0].platform == "cpu":
@@ -179,11 +160,11 @@ def _refusal(config: Config, memory: Memory, parts: list[Part]) -> str:
     largest = [part for part in largest if part.size > total / 20]
     for part in largest:
         names = [name for name in ASKED_BY if part.name.startswith(name)]
-        asked, others = ASKED_BY[max(names, key=len)] if names else ((), ())
+        asked = ASKED_BY[max(names, key=len)] if names else ()
         numbers = {key: values[key] for key in asked if values.get(key)}
         most = {k: max(v) if isinstance(v, list) else v for k, v in numbers.items()}
         keys |= {key: numbers[key] for key in sorted(most, key=lambda key: -most[key])}
-        remedies |= dict.fromkeys(others)
+        remedies |= dict.fromkeys(word for word in asked if " " in word)
     # All devices of a CPU share the memory of the host.
     if memory.host and alone():
         remedies.pop(TABLES, None)
@@ -197,12 +178,7 @@ def _refusal(config: Config, memory: Memory, parts: list[Part]) -> str:
 
 
 def gib(size: int) -> str:
-    """Return bytes in GiB.
-
-    Examples:
-      >>> gib(3 * 2**30), gib(2**40)
-      ('3.0', '1,024')
-    """
+    """Return bytes in GiB: "3.0", "1,024"."""
     value = size / GIB
     return f"{value:,.1f}" if value < 10 else f"{value:,.0f}"
 
@@ -219,15 +195,14 @@ class Footprint:
             sizes.user_features, mean, MIN_ID if sizes.timed else length
         )
         self.config = name_features(config, query, sizes.item_features)
-        self.sizes = sizes
-        self.mesh = MeshShape(*config.training.mesh_shape)
-        self._fed = config.training.feed == "host"
-        training = config.training
+        self.sizes, training = sizes, config.training
+        self.mesh = MeshShape(*training.mesh_shape)
+        self._fed = training.feed == "host"
         self._of_dispatch = training.steps_per_dispatch * training.batch_size
 
     @cached_property
-    def arguments(self) -> Arguments:
-        """The arguments of a dispatch, whose mesh needs no devices."""
+    def arguments(self) -> tuple[Any, ...]:
+        """Shapes of the arguments of ``run_steps``, whose mesh needs no devices."""
         types = (AxisType.Auto,) * 2
         return self._arguments(AbstractMesh(tuple(self.mesh), (DATA, TABLE), types))
 
@@ -237,7 +212,7 @@ class Footprint:
         return self._problem.program.structure
 
     def parts(self) -> list[Part]:
-        """The memory without temporaries, part by part."""
+        """The memory without temporaries."""
         program, data, state, rows, _ = self.arguments
         params, fed = state.params, 2 if self._fed else 1
         histories = (data.queries.begin, data.queries.end)
@@ -291,7 +266,7 @@ class Footprint:
                 return run_steps.trace(*arguments, np.int32(0))
             except OverflowError as error:
                 values = all_values(to_dict(self.config))
-                keys = [f"{k}={values[k]}" for k in ASKED_BY[TEMPORARIES][0][:2]]
+                keys = [f"{k}={values[k]}" for k in ASKED_BY[TEMPORARIES][:2]]
                 raise InputError(
                     f"an array of a step has more entries than 32 bits count ({error})"
                     f"; lower {', '.join(keys)}"
@@ -301,19 +276,15 @@ class Footprint:
     def _problem(self) -> Problem:
         """The problem of the small log, with the program of the real one."""
         config, items = self.config, self.sizes.num_items
-        small = make_problem(_small_config(config), self._small_log)
+        small = make_problem(_small_config(config), _small_log(config, self.sizes))
         model = make_model(config.towers, self.sizes)
         merged = partial(_merged_size, config, self.sizes)
         structure = make_structure(config, model, items, merged)
         return small._replace(program=Program(structure, small.program.hyper))
 
-    @cached_property
-    def _small_log(self) -> Loaded:
-        return _small_log(self.config, self.sizes)
-
     def _real_shape(self, leaf: Any) -> jax.ShapeDtypeStruct:
         """Return the shape of an array with the sizes of the real log."""
-        sizes, items = self.sizes, self._small_log.log.num_items
+        sizes, items = self.sizes, _small_items(self.config)
         real = {
             USERS: sizes.num_users,
             USERS + 1: sizes.num_users + 1,
@@ -329,17 +300,19 @@ class Footprint:
         weak = getattr(leaf, "weak_type", False)
         return jax.ShapeDtypeStruct(shape, kind, weak_type=weak)
 
-    def _arguments(self, mesh: Any) -> Arguments:
+    def _arguments(self, mesh: Any) -> tuple[Any, ...]:
         problem, sizes = self._problem, self.sizes
         program, data = jax.tree.map(self._real_shape, (problem.program, problem.data))
         if data.pools is not None:
             width = cast(Funnel, self.config.negatives.hard).pool_size
             width = min(width, sizes.pool or width)
-
-            def widened(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-                return leaf.update(shape=(leaf.shape[0], *[width] * (leaf.ndim - 1)))
-
-            data = data._replace(pools=jax.tree.map(widened, data.pools))
+            widened = jax.tree.map(
+                lambda leaf: leaf.update(
+                    shape=(leaf.shape[0], *[width] * (leaf.ndim - 1))
+                ),
+                data.pools,
+            )
+            data = data._replace(pools=widened)
 
         def start(program: Program, data: TrainData) -> TrainState:
             return problem._replace(program=program, data=data).start()
@@ -361,10 +334,8 @@ class Footprint:
         training = self.config.training
         batches = training.steps_per_dispatch, training.batch_size
         of_batch = NamedSharding(mesh, PartitionSpec(None, (DATA, TABLE)))
-        program, data = jax.tree.map(spread, (program, data))
-        return Arguments(
-            program,
-            data,
+        return (
+            *jax.tree.map(spread, (program, data)),
             layout.stored(state._replace(samplers=samplers)),
             jax.ShapeDtypeStruct(batches, np.int32, sharding=of_batch),
             jax.ShapeDtypeStruct((), np.int32),
@@ -418,28 +389,33 @@ def _small_config(config: Config) -> Config:
     return config
 
 
+def _small_items(config: Config) -> int:
+    """Return the items of the small log: not fewer than a loss at k asks for."""
+    at_k = getattr(config.loss, "at_k", None)
+    return max(LEAST_ITEMS, at_k.k if at_k else 0)
+
+
 def _small_log(config: Config, sizes: Sizes) -> Loaded:
     """Return a log with the features of the sizes, and rows of every hard stage."""
     user = np.concatenate([np.repeat(np.arange(USERS), 2), np.arange(POSITIVES)])
     item = time = request = np.arange(len(user))
-    hard_source, at_k = config.negatives.hard, getattr(config.loss, "at_k", None)
+    hard_source = config.negatives.hard
     names = hard_source.stages if isinstance(hard_source, Funnel) else REJECTED
     stages = [parse_stage(name) for name in names]
     hard = np.tile(np.arange(EARLIER, len(user)), len(stages))
     hard_stage = np.repeat([Stage[name.upper()] for name, _, _ in stages], POSITIVES)
     hard_rank = np.repeat([first for _, first, _ in stages], POSITIVES)
-    items = max(LEAST_ITEMS, at_k.k if at_k else 0)
+    items = _small_items(config)
 
     def joined(of_clicks: np.ndarray, of_hard: Any, kind: Any) -> np.ndarray:
         return np.concatenate([of_clicks, of_hard]).astype(kind)
 
     def features(real: dict[str, Feature], number: int) -> dict[str, Feature]:
-        def small(feature: Feature) -> Feature:
-            shape = number, *feature.values.shape[1:]
-            values = np.zeros(shape, feature.values.dtype)
-            return Feature(feature.kind, values, feature.size)
-
-        return {name: small(feature) for name, feature in real.items()}
+        shapes = {name: (number, *f.values.shape[1:]) for name, f in real.items()}
+        return {
+            name: Feature(f.kind, np.zeros(shapes[name], f.values.dtype), f.size)
+            for name, f in real.items()
+        }
 
     log = FunnelLog(
         user=joined(user, user[hard], np.int32),

@@ -24,11 +24,9 @@ from twotower_jax.data.prepared.arrays import PAIRS
 from twotower_jax.data.prepared.histories import load_histories
 from twotower_jax.data.prepared.load import checked_folder
 from twotower_jax.data.sources.files import need_file, read_table
-from twotower_jax.data.summary import lists_fingerprint
 from twotower_jax.data.user_sequences import make_sequences, places_of_users
 from twotower_jax.errors import InputError
 from twotower_jax.positives import draw_epoch, item_weights
-from twotower_jax.run.folder import RunFolder
 from twotower_jax.run.loader import Loaded, choose_features, query_history, trains
 
 FIRST = "first positives of users, which a sequence tower does not predict"
@@ -42,9 +40,9 @@ CLICKED = f"items of {KEY} that their users clicked in training"
 def trained_part(config: Config, data: Loaded) -> Loaded:
     """Return data whose training positives are those of the rows trained on.
 
-    For a sequence tower they are the newest ``towers.history_length`` positives of each
-    user but its first one; the others stay in histories and masks. For other towers
-    they are all, and those of lists (`with_lists`).
+    They are all, and those of lists. For a sequence tower they are the newest
+    ``towers.history_length`` of each user but its first one; the others stay in
+    histories and masks.
     """
     data = with_lists(config, data)
     if not reads_sequences(config):
@@ -99,15 +97,14 @@ def as_prepared(config: Config) -> bool:
 def end_to_end(config: Config) -> bool:
     """Return whether the rows of a batch are whole sequences, end to end.
 
-    Resampled positives, those in the order of time and those after ``data.since`` are
-    not; each of their rows has a sequence of its own.
+    Else each row has a sequence of its own.
     """
-    row_by_row = (
-        config.positives.strategy != "none"
-        or config.training.order != "shuffled"
-        or config.data.since is not None
+    return (
+        reads_sequences(config)
+        and config.positives.strategy == "none"
+        and config.training.order == "shuffled"
+        and config.data.since is None
     )
-    return reads_sequences(config) and not row_by_row
 
 
 def check_lengths(config: Config, data: Loaded, part: Loaded) -> None:
@@ -162,10 +159,9 @@ def _take(pairs: Pairs, rows: np.ndarray) -> Pairs:
 def with_lists(config: Config, data: Loaded) -> Loaded:
     """Return data whose training positives are joined by the listed items of users.
 
-    A listed item is a positive of its user with the weight ``positives.lists.weight``
-    times the mean weight of a click (Tang & Wang, KDD 2018). It counts in the
-    frequencies of items; rankings do not leave it out as seen, and baselines are not
-    fitted on it.
+    A listed item weighs ``positives.lists.weight`` times the mean click (Tang & Wang,
+    KDD 2018). It counts in the frequencies of items; rankings do not leave it out as
+    seen, and baselines are not fitted on it.
     """
     lists, parts = config.positives.lists, data.split
     if lists.path is None or parts.listed or not trains(config):
@@ -185,16 +181,6 @@ def with_lists(config: Config, data: Loaded) -> Loaded:
     return _with_split(
         data, replace(parts, train=train, listed=len(user), report=report)
     )
-
-
-def check_same_lists(record: RunFolder, part: Loaded) -> None:
-    """Refuse to resume, or return, a run whose positives are of other lists."""
-    before, now = record.read("manifest"), lists_fingerprint(part.split)
-    if before and before.get("lists_fingerprint") != now:
-        raise InputError(
-            f"{record.path} holds a run with other positives from positives.lists.path:"
-            " the file has changed; set name= to keep both, or move that folder away"
-        )
 
 
 def _check_lists(config: Config, data: Loaded) -> None:
@@ -273,14 +259,11 @@ def _first_ranks(path: Path, length: int) -> pl.DataFrame:
     return table.filter(pl.int_range(pl.len()).over("user") < length)
 
 
-# --- Resampling and order -------------------------------------------------------------
+# --- resampling and order -------------------------------------------------------------
 
 
 def positive_weights(config: Config, counts: np.ndarray) -> np.ndarray:
-    """Return the weights w_i [num_items], the copies of a positive of item i per epoch.
-
-    The ``counts`` [num_items] are the positives of each item.
-    """
+    """Return the copies w_i [num_items] per epoch of each of ``counts`` positives."""
     positives = config.positives
     weights = item_weights(positives, counts)
     expected, batch = (counts * weights).sum(), config.training.batch_size
@@ -316,26 +299,14 @@ def make_order(
     return Order(config.seed, len(train), batch, draw, time, sequences)
 
 
-# --- How concentrated resampled positives are ----------------------------------------
-
-
 def resampling_report(counts: np.ndarray, weights: np.ndarray) -> dict[str, float]:
-    """Concentration of the positives before and after resampling.
+    """Concentration of the ``counts`` c_i of positives by item before resampling.
 
-    The ``counts`` [num_items] c_i are the positives of each item, not all 0, and
-    ``weights`` [num_items] w_i the result of `item_weights`.
-
-    Returns:
-      Of c_i "before", of c_i w_i "after" (expected): "samples" per epoch; "top 1%
-      share", of the ceil(num_items / 100) most frequent items; "gini" over the whole
-      catalogue; "effective items", 1 / sum q_i^2 of the shares q_i.
-      "effective samples": (sum c w)^2 / sum c w^2, the number of positives of equal
-      weight that are worth as much (Kish, Survey Sampling, 1965).
-
-    Examples:
-      >>> report = resampling_report(np.array([3, 1]), np.array([1 / 3, 1]))
-      >>> report["gini before"], report["gini after"], report["effective samples"]
-      (0.25, 0.0, 3.0)
+    And after it, of c_i w_i (expected): "samples" per epoch; "top 1% share", of the
+    ceil(num_items / 100) most frequent items; "gini" over the whole catalogue;
+    "effective items", 1 / sum q_i^2 of the shares q_i. "effective samples": (sum c w)^2
+    / sum c w^2, the number of positives of equal weight that are worth as much (Kish,
+    Survey Sampling, 1965).
     """
     counts, weights = np.asarray(counts, np.float64), np.asarray(weights, np.float64)
     report: dict[str, Any] = {}

@@ -1,41 +1,42 @@
 """From a configuration and its data to the training problem."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import jax
 import numpy as np
 
 from twotower_jax.config import Config
+from twotower_jax.config.training import MOST_STEPS, PATIENCE
 from twotower_jax.data.feed import Queries, host_queries
 from twotower_jax.data.funnel_rows import FunnelRows, funnel_rows
 from twotower_jax.data.hard_pools import CUT, HardPools, PoolRule, make_pools
-from twotower_jax.data.history import History
 from twotower_jax.data.known_items import (
     KnownItems,
     first_events,
     known_items,
     known_share,
 )
-from twotower_jax.data.log import Pairs
+from twotower_jax.data.log import Split
 from twotower_jax.data.prepared.funnel import load_funnel
 from twotower_jax.data.prepared.known import load_known
 from twotower_jax.data.prepared.load import checked_folder
 from twotower_jax.data.prepared.made import Room, load_made, make_at, place_of
+from twotower_jax.data.split import MOVED
 from twotower_jax.errors import InputError
 from twotower_jax.evaluation.ragged import from_pairs
 from twotower_jax.losses.term import TermData
 from twotower_jax.model.specs import Model, make_model
 from twotower_jax.negatives import Funnel, Mined
-from twotower_jax.negatives.availability import MassTree, host_mass_tree
+from twotower_jax.negatives.availability import host_mass_tree
 from twotower_jax.negatives.columns import merged_size_of_arms
 from twotower_jax.negatives.expected_count import log_effective, log_frequency
 from twotower_jax.negatives.funnel import parse_stage
 from twotower_jax.negatives.masks import MASKS, ScoreFilter, user_positives
-from twotower_jax.negatives.proposals import Proposal, host_proposal
+from twotower_jax.negatives.proposals import host_proposal
 from twotower_jax.negatives.slots import HardRatio
 from twotower_jax.registry import split
 from twotower_jax.run.loader import (
@@ -46,6 +47,7 @@ from twotower_jax.run.loader import (
     number,
     queries_of,
     query_history,
+    trains,
 )
 from twotower_jax.run.positives import (
     as_prepared,
@@ -57,16 +59,18 @@ from twotower_jax.run.positives import (
     train_history,
     trained_part,
 )
-from twotower_jax.run.schedule import estimates_at_k, make_schedule, minings
-from twotower_jax.training.hard_mining import Mining
-from twotower_jax.training.kth_scores import KthScores
+from twotower_jax.training.memories import KthScores, Memory, Mining, Streaming
 from twotower_jax.training.mesh import MeshShape
-from twotower_jax.training.problem import Problem, Streaming
-from twotower_jax.training.schedule import Schedule
-from twotower_jax.training.temperature import TemperatureNumbers
-from twotower_jax.training.types import Hyper, Negatives, Program, Structure, TrainData
-
-T = TypeVar("T")
+from twotower_jax.training.problem import Problem
+from twotower_jax.training.schedule import Renewals, Schedule
+from twotower_jax.training.types import (
+    Hyper,
+    Negatives,
+    Program,
+    Structure,
+    TemperatureNumbers,
+    TrainData,
+)
 
 
 def make_problem(config: Config, data: Loaded) -> Problem:
@@ -77,7 +81,7 @@ def make_problem(config: Config, data: Loaded) -> Problem:
     weights = positive_weights(config, data.counts)
     merged = partial(merged_size_of_arms, data.counts, weights)
     structure = make_structure(config, model, log.num_items, merged)
-    negatives = structure.negatives
+    negatives, on_host = structure.negatives, config.training.feed == "host"
     history = train_history(config, data)
     pools, pool_report = None, {}
     prepared: Any = ()
@@ -92,13 +96,18 @@ def make_problem(config: Config, data: Loaded) -> Problem:
     if MASKS[negatives.mask].user_positives:
         sizes = log.num_users, log.num_items
         positives = user_positives(known_pairs.user, known_pairs.item, *sizes)
-    on_host = config.training.feed == "host"
+    if on_host:
+        queries, item = host_queries(train.user, history), cast(jax.Array, train.item)
+    else:
+        item = as_arrays(config, np.asarray(train.item, np.int32))
+        queries = queries_of(config, train.user, history)
     return Problem(
         program=Program(
             structure, _hyper(config, model, data, weights, schedule, known)
         ),
         data=TrainData(
-            *_positives(config, train, history),
+            queries,
+            item,
             make_entities(config, data, history),
             pools if on_host or pools is None else as_arrays(config, pools),
             positives,
@@ -110,11 +119,7 @@ def make_problem(config: Config, data: Loaded) -> Problem:
         schedule=schedule,
         weights=weights,
         init_scale=config.towers.init_scale,
-        memories=(
-            *streaming_of(config),
-            *mining_of(config, data, negatives, schedule),
-            *kth_scores(config, data, schedule),
-        ),
+        memories=tuple(_memories(config, data, negatives, schedule)),
         mesh=MeshShape(*config.training.mesh_shape),
         on_host=on_host,
         report={
@@ -126,48 +131,100 @@ def make_problem(config: Config, data: Loaded) -> Problem:
     )
 
 
-def _positives(
-    config: Config, train: Pairs, history: History | None
-) -> tuple[Queries, jax.Array]:
-    """Return queries and items of the positives, on the host with feed=host."""
-    if config.training.feed == "host":
-        return host_queries(train.user, history), cast(jax.Array, train.item)
-    item = as_arrays(config, np.asarray(train.item, np.int32))
-    return queries_of(config, train.user, history), item
+# --- the schedule ---------------------------------------------------------------------
+
+
+def make_schedule(config: Config, split: Split) -> Schedule:
+    """Return the schedule in steps.
+
+    An epoch counts the positives before resampling, so that such arms train and
+    validate at the same steps.
+    """
+    training = config.training
+    batch, positives = training.batch_size, len(split.train)
+    steps, patience = training.steps, training.patience
+    if steps is None:
+        steps = -(-training.epochs * positives // batch)
+        if steps > MOST_STEPS:
+            raise InputError(
+                f"training.epochs={training.epochs} of {positives:,} positives are "
+                f"{steps:,} steps, and a training has at most {MOST_STEPS:,}; lower it"
+            )
+    if patience is None:
+        patience = PATIENCE if len(split.valid) else 0
+    return Schedule(
+        steps=steps,
+        steps_per_dispatch=training.steps_per_dispatch,
+        eval_every=training.eval_every or math.ceil(positives / batch),
+        checkpoint_every=training.checkpoint_every or 0,
+        patience=patience,
+        metric=training.metric,
+        min_steps=training.min_steps,
+        pause=config.pause,
+    )
+
+
+def finds_length(config: Config, split: Split) -> bool:
+    """Return whether a run without the valid part finds the length of a training.
+
+    So it does where the configuration leaves the length to validation.
+    """
+    training = config.training
+    if not trains(config) or not split.report.get(MOVED) or training.update is not None:
+        return False
+    schedule = make_schedule(config, split)
+    finds = training.steps is None and schedule.eval_every < schedule.steps
+    if training.patience is not None:
+        finds = training.patience > 0
+    if finds and not config.data.fit_valid:
+        raise InputError(
+            f"{config.data.path} was prepared with data.fit_valid=true, which leaves "
+            "no part to find the number of steps on; set training.patience=0 to train "
+            "for training.steps or training.epochs, or prepare the data without it"
+        )
+    return finds
+
+
+def minings(config: Config, schedule: Schedule) -> Renewals:
+    """Return the steps before which hard negatives are mined."""
+    mined = cast(Mined, config.negatives.hard).mined
+    return Renewals(schedule.steps_of(mined.warmup), schedule.steps_of(mined.every))
+
+
+def estimates_at_k(config: Config, schedule: Schedule) -> Renewals:
+    """Return the steps before which the k-th best scores of users are estimated."""
+    period = schedule.steps_of(config.loss.at_k.every)
+    return Renewals(period, period)
 
 
 # --- the static part: what decides the compiled program -------------------------------
 
 
 def make_structure(
-    config: Config,
-    model: Model,
-    num_items: int,
-    merged: Callable[[int, int], int],
+    config: Config, model: Model, num_items: int, merged: Callable[[int, int], int]
 ) -> Structure:
     """Return the static part of the program of a run."""
-    negatives = static_negatives(config)
+    negatives, loss = static_negatives(config), config.loss
     # The best k are counted in draws, but merged columns are items.
-    mergeable = config.negatives.in_batch and not config.loss.whole_catalogue
+    mergeable = config.negatives.in_batch and not loss.whole_catalogue
     merges = config.training.merge_columns and mergeable and not negatives.top_k
     batch, shared = config.training.batch_size, negatives.shared_easy
-    streaming = config.loss.logq.streaming
     # With four buckets per item at most 22 % of them hold another item, and of two
     # hashes both do for 5 % of the items.
-    buckets = streaming.buckets or 4 * num_items
+    buckets = loss.logq.streaming.buckets or 4 * num_items
     return Structure(
         model=model,
-        loss=split(config.loss)[0],
+        loss=split(loss)[0],
         negatives=negatives,
-        correct=config.loss.logq.correct,
+        correct=loss.logq.correct,
         optimizer=split(config.optimizer)[0],
-        learn_temperature=config.loss.learn_temperature,
+        learn_temperature=loss.learn_temperature,
         merged_size=merged(batch, shared) if merges else 0,
         num_items=num_items,
         ids_alone=config.training.update == "incremental",
         end_to_end=end_to_end(config),
-        terms=tuple(split(term)[0] for term in config.loss.terms()),
-        buckets=buckets if streaming_of(config) else 0,
+        terms=tuple(split(term)[0] for term in loss.terms()),
+        buckets=buckets if loss.logq.frequency == "streaming" else 0,
     )
 
 
@@ -198,14 +255,6 @@ def static_negatives(config: Config) -> Negatives:
     )
 
 
-def streaming_of(config: Config) -> tuple[Streaming, ...]:
-    """Return (the streaming frequency,), () where counts are used."""
-    if config.loss.logq.frequency != "streaming":
-        return ()
-    streaming = config.loss.logq.streaming
-    return (Streaming(streaming.hashes, streaming.initial_gap),)
-
-
 # --- the numbers ----------------------------------------------------------------------
 
 
@@ -218,20 +267,16 @@ def _hyper(
     known: KnownItems | None,
 ) -> Hyper:
     negatives, optimizer, loss = config.negatives, config.optimizer, config.loss
-    temperature = TemperatureNumbers(
-        loss.temperature_rate,
-        math.log(loss.lowest_temperature),
-        math.log(loss.temperature_max),
-    )
-    strength, at_k = loss.logq.strength, loss.weighs_rows
     proposal = host_proposal(negatives.easy.weights(data.counts))
     importance: tuple[Any, ...] = ()
     if config.positives.reweight:  # 1 / w_i restores the optimum of the log
         importance = ((1 / np.where(weights > 0, weights, 1)).astype(np.float32),)
-    log_q_batch, easy_draws, importance = as_arrays(
-        config, (log_effective(data.counts, weights), proposal, importance)
+    masses: tuple[Any, ...] = ()
+    if known is not None and negatives.layout != "shared":
+        masses = (host_mass_tree(proposal, np.asarray(known.place)),)
+    log_q_batch, easy_draws, importance, masses = as_arrays(
+        config, (log_effective(data.counts, weights), proposal, importance, masses)
     )
-    hard = static_negatives(config).hard_num
     end = negatives.hard_ratio or 0.0
     start = end if negatives.hard_start is None else negatives.hard_start
     ramp, kept = negatives.hard_ramp * schedule.shortest, negatives.filter
@@ -239,38 +284,43 @@ def _hyper(
     if kept.gamma is not None:
         warmup = number(schedule.steps_of(kept.warmup), np.int32)
         filters = (ScoreFilter(number(kept.gamma), warmup),)
-    towers, sequences = config.towers, reads_sequences(config)
-    dropout = {
-        "query": towers.query_dropout,
-        "sequence": towers.sequence.dropout if sequences else 0,
-    }
+    strength, towers = loss.logq.strength, config.towers
+    of_layers = towers.sequence.dropout if reads_sequences(config) else 0
+    dropout = {"query": towers.query_dropout, "sequence": of_layers}
+    hard = static_negatives(config).hard_num
     return Hyper(
         seed=number(config.seed, np.uint32),
         log_temperature=number(math.log(loss.temperature)),
-        temperature=_arrays(temperature),
+        temperature=TemperatureNumbers(
+            number(loss.temperature_rate),
+            number(math.log(loss.lowest_temperature)),
+            number(math.log(loss.temperature_max)),
+        ),
         log_q_batch=log_q_batch,
         easy=easy_draws,
-        optimizer=_arrays(split(optimizer)[1]),
+        optimizer=_numbers(optimizer),
         l2=number(optimizer.l2),
         decay_steps=number(schedule.steps * optimizer.decay),
-        loss=_arrays(split(loss)[1]),
-        hard=_arrays(split(negatives.hard)[1]) if hard else {},
+        loss=_numbers(loss),
+        hard=_numbers(negatives.hard) if hard else {},
         hard_ratio=HardRatio(number(start), number(end), number(ramp)),
         bank_warmup=number(schedule.steps_of(negatives.bank.warmup), np.int32),
         streaming_alpha=number(loss.logq.streaming.alpha),
         positive_weight=importance,
-        known_mass=known_masses(config, proposal, known),
+        known_mass=masses,
         logq_strength=() if strength == 1 else (number(strength),),
-        weight_temperature=(number(loss.at_k.temperature),) if at_k else (),
+        weight_temperature=(
+            (number(loss.at_k.temperature),) if loss.weighs_rows else ()
+        ),
         filters=filters,
         terms=term_numbers(config, model, data, weights),
         dropout={place: number(share) for place, share in dropout.items() if share},
     )
 
 
-def _arrays(numbers: T) -> T:
-    """Return a tree of numbers as arrays [] float32."""
-    return jax.tree.map(number, numbers)
+def _numbers(choice: Any) -> dict[str, jax.Array]:
+    """Return the numbers of a choice as arrays [] float32."""
+    return jax.tree.map(number, split(choice)[1])
 
 
 def term_numbers(
@@ -288,19 +338,41 @@ def term_numbers(
     features = tuple(feature.name for feature in model.candidate.features)
     of_data = TermData(features, log_frequency(rows))
     return tuple(
-        _arrays(split(term)[1]) | as_arrays(config, term.prepare(of_data))
-        for term in terms
+        _numbers(term) | as_arrays(config, term.prepare(of_data)) for term in terms
     )
 
 
-def known_masses(
-    config: Config, proposal: Proposal, known: KnownItems | None
-) -> tuple[MassTree, ...]:
-    """Return (sums of the easy proposal,), () where rows do not restrict it."""
-    if known is None or config.negatives.layout == "shared":
-        return ()
-    tree = host_mass_tree(proposal, np.asarray(known.place))
-    return (as_arrays(config, tree),)
+# --- the memories that the loop renews ------------------------------------------------
+
+
+def _memories(
+    config: Config, data: Loaded, negatives: Negatives, schedule: Schedule
+) -> Iterator[Memory]:
+    """Yield the streaming frequency, mined items and k-th scores, where in use."""
+    streaming = config.loss.logq.streaming
+    if config.loss.logq.frequency == "streaming":
+        yield Streaming(streaming.hashes, streaming.initial_gap)
+    hard = config.negatives.hard
+    if negatives.hard_num and isinstance(hard, Mined):
+        limits = hard.mined.range_min, hard.mined.range_max
+        yield Mining(minings(config, schedule), *limits, *_all_users(config, data))
+    if config.loss.weighs_rows:
+        at_k, num_items = config.loss.at_k, data.log.num_items
+        if at_k.k > num_items:
+            raise InputError(
+                f"loss.at_k.k={at_k.k} is larger than the catalogue, which has "
+                f"{num_items} items; lower loss.at_k.k"
+            )
+        when, sampled = estimates_at_k(config, schedule), min(at_k.sampled, num_items)
+        users = _all_users(config, data)
+        yield KthScores(when, at_k.k, sampled, config.seed, *users)
+
+
+def _all_users(config: Config, data: Loaded) -> tuple[Queries, Any]:
+    """Return the queries of all users at the end of training, and their positives."""
+    known, users = data.split.known, np.arange(data.log.num_users, dtype=np.int32)
+    queries = queries_of(config, users, query_history(config, known, users, None))
+    return queries, from_pairs(known.user, known.item, len(users))
 
 
 # --- weights of the training positives from a column of the log -----------------------
@@ -354,48 +426,6 @@ def known_at(config: Config, data: Loaded) -> KnownItems | None:
         return None
     known = load_known(checked_folder(config.data)) if as_prepared(config) else None
     return known_items(first_events(log), moments) if known is None else known
-
-
-def mining_of(
-    config: Config, data: Loaded, negatives: Negatives, schedule: Schedule
-) -> tuple[Mining, ...]:
-    """Return (the mining of hard negatives,), () where none are mined."""
-    hard = config.negatives.hard
-    if not negatives.hard_num or not isinstance(hard, Mined):
-        return ()
-    limits = hard.mined.range_min, hard.mined.range_max
-    return (Mining(minings(config, schedule), *limits, *_all_users(config, data)),)
-
-
-def kth_scores(
-    config: Config, data: Loaded, schedule: Schedule
-) -> tuple[KthScores, ...]:
-    """Return (the estimate of each user's k-th best score,), () without use."""
-    if not config.loss.weighs_rows:
-        return ()
-    at_k, num_items = config.loss.at_k, data.log.num_items
-    if at_k.k > num_items:
-        raise InputError(
-            f"loss.at_k.k={at_k.k} is larger than the catalogue, which has "
-            f"{num_items} items; lower loss.at_k.k"
-        )
-    queries, positives = _all_users(config, data)
-    scores = KthScores(
-        when=estimates_at_k(config, schedule),
-        k=at_k.k,
-        sampled=min(at_k.sampled, num_items),
-        seed=config.seed,
-        queries=queries,
-        positives=positives,
-    )
-    return (scores,)
-
-
-def _all_users(config: Config, data: Loaded) -> tuple[Queries, Any]:
-    """Return the queries of all users at the end of training, and their positives."""
-    known, users = data.split.known, np.arange(data.log.num_users, dtype=np.int32)
-    queries = queries_of(config, users, query_history(config, known, users, None))
-    return queries, from_pairs(known.user, known.item, len(users))
 
 
 def hard_pools(config: Config, data: Loaded) -> tuple[HardPools, dict[str, int]]:

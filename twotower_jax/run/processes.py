@@ -73,7 +73,7 @@ def check_same_command(config: Config) -> None:
 
 
 def check_same_everywhere(fingerprint: str, source: str) -> None:
-    """Refuse processes that have read other data; ``source`` is its key and value."""
+    """Refuse processes that have read other data from ``source``, a key and value."""
     first, *others = gathered_texts(fingerprint)
     for process, other in enumerate(others, 1):
         if other != first:
@@ -87,10 +87,7 @@ def check_same_everywhere(fingerprint: str, source: str) -> None:
 def workplace(
     folder: Path, hold: Callable[[], AbstractContextManager[None]]
 ) -> Iterator[RunFolder]:
-    """Context with the folder in which this process works.
-
-    ``hold`` returns the context in which no other command works on that of the run.
-    """
+    """Context with the folder in which this process works; ``hold`` locks the run's."""
     with ExitStack() as stack:
         with raise_everywhere():
             stack.enter_context(hold() if leads() else nullcontext())

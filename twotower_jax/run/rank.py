@@ -44,19 +44,13 @@ class QuerySet(NamedTuple):
 
     user: np.ndarray  # [queries] int32 codes
     positives: Ragged  # the items to retrieve, a row per query
-    # [items] float64, inverse propensities with the mean 1 over the positives of the
-    # whole split.
-    weights: np.ndarray
-    # Items that are left out of the rankings, a row per query; None for none.
-    seen: Ragged | None
+    weights: np.ndarray  # [items] inverse propensities, mean 1 over the positives
+    seen: Ragged | None  # items left out of the rankings, a row per query
     queries: Queries  # the input of the query tower, on the device
     entities: Entities  # features and histories of both towers, on the device
-    # Number of positives left out, for their users clicked them before.
-    already_seen: int
-    # By name, the items that auc@NAME compares the positives with.
-    rivals: dict[str, Ragged]
-    # The items that the users would click, None where this is unknown.
-    truth: Truth | None
+    already_seen: int  # positives left out, for their users clicked them before
+    rivals: dict[str, Ragged]  # by name, items that auc@NAME compares positives with
+    truth: Truth | None  # the items that the users would click, where known
 
 
 def make_query_sets(config: Config, data: Loaded) -> dict[str, QuerySet]:
@@ -71,7 +65,7 @@ def make_query_sets(config: Config, data: Loaded) -> dict[str, QuerySet]:
         )
     if not config.evaluation.test and made["valid"] is None:
         raise InputError(
-            "evaluation.test=false leaves validation to evaluate on, and every positive "
+            "evaluation.test=false leaves validation to evaluate on, and each positive "
             "of it was clicked in training by the same user; set data.mask_seen=false "
             "to retrieve seen items again"
             if len(data.split.valid)
@@ -87,8 +81,7 @@ def make_query_set(config: Config, data: Loaded, name: str) -> QuerySet | None:
     """Return the queries of "valid" or "test", None where the split is empty.
 
     With ``data.mask_seen`` items that the user clicked before the split are masked; a
-    positive among them cannot be retrieved, so it is left out and counted. The history
-    of a query ends where its split begins.
+    positive among them cannot be retrieved, so it is left out and counted.
     """
     config = choose_features(config, data)
     pairs: Pairs = getattr(data.split, name)
@@ -130,8 +123,7 @@ class UserState(NamedTuple):
 
     queries: Queries  # one query per user, by code
     entities: Entities  # features and histories of both towers
-    # Items that evaluation leaves out, a row per user; None for none.
-    seen: Ragged | None
+    seen: Ragged | None  # items that evaluation leaves out, a row per user
 
 
 def user_state(config: Config, data: Loaded) -> UserState:
@@ -190,14 +182,11 @@ def _unseen(pairs: Pairs, earlier: Pairs, num_items: int) -> tuple[Pairs, int]:
 class Ranking(NamedTuple):
     """The evaluation of one split."""
 
-    # By name, the values of a metric [queries] float64.
-    per_query: dict[str, np.ndarray]
-    catalogue: dict[str, float]  # by name, the metrics of all lists together
-    # [queries, length] int32 codes, best first, negative where a list is short.
-    items: np.ndarray
+    per_query: dict[str, np.ndarray]  # {metric: [queries] float64}
+    catalogue: dict[str, float]  # metrics of all lists together
+    items: np.ndarray  # [queries, length] codes, best first, negative beyond the end
     scores: np.ndarray  # [queries, length] float32, of the items
-    # Share of the queries whose lists of towers have one score throughout.
-    tied: float = 0.0
+    tied: float = 0.0  # share of the lists of towers with one score throughout
 
     def metrics(self) -> dict[str, float]:
         """Return the means over the queries with a value, and the catalogue metrics."""
@@ -274,33 +263,32 @@ def write_trec(folder: Path, data: Loaded, queries: QuerySet, ranking: Ranking) 
     users, items = words(data.log.user_ids), words(data.log.item_ids)
     scores, positives = distinct(ranking.scores), queries.positives
     user, rank_in_list, item, kept = _long(queries, ranking)
-    lists = {
-        "user": users.gather(user),
-        "q0": pl.repeat("Q0", len(user), eager=True),
-        "item": items.gather(item),
-        "rank": rank_in_list,
-        "score": scores.reshape(-1)[kept],
-        "tag": pl.repeat("twotower-jax", len(user), eager=True),
-    }
-    judgements = {
-        "user": users.gather(queries.user[positives.rows]),
-        "iteration": pl.repeat(0, len(positives.items), eager=True),
-        "item": items.gather(positives.items),
-        "relevance": pl.repeat(1, len(positives.items), eager=True),
-    }
+    lists = pl.DataFrame(
+        {
+            "user": users.gather(user),
+            "q0": "Q0",
+            "item": items.gather(item),
+            "rank": rank_in_list,
+            "score": scores.reshape(-1)[kept],
+            "tag": "twotower-jax",
+        }
+    )
+    judgements = pl.DataFrame(
+        {
+            "user": users.gather(queries.user[positives.rows]),
+            "iteration": 0,
+            "item": items.gather(positives.items),
+            "relevance": 1,
+        }
+    )
     plain: Any = {"include_header": False, "separator": " ", "quote_style": "never"}
-    for name, columns in (("topk.trec", lists), ("qrels.trec", judgements)):
+    for name, table in (("topk.trec", lists), ("qrels.trec", judgements)):
         with draft_of(folder / name) as draft:
-            pl.DataFrame(columns).write_csv(draft, **plain)
+            table.write_csv(draft, **plain)
 
 
 def words(ids: pl.Series) -> pl.Series:
-    """Return ids as texts whose white space and ``%`` are percent-encoded.
-
-    Examples:
-      >>> words(pl.Series(["hat", "red shoes", "5%"])).to_list()
-      ['hat', 'red%20shoes', '5%25']
-    """
+    """Return ids as texts, "red%20shoes", white space and ``%`` percent-encoded."""
     text = ids.cast(pl.String)
     if not text.str.contains(r"[\s%]").any():
         return text
@@ -309,12 +297,7 @@ def words(ids: pl.Series) -> pl.Series:
 
 
 def distinct(scores: np.ndarray) -> np.ndarray:
-    """Return scores [queries, length] float32, best first, each below the one before.
-
-    Examples:
-      >>> distinct(np.array([[2, 1, 1]], np.float32)).tolist()
-      [[2.0, 1.0, 0.9999999403953552]]
-    """
+    """Return scores [queries, length], best first, each below the one before."""
     lower = scores.copy()
     for column in range(1, scores.shape[1]):
         before = lower[:, column - 1]

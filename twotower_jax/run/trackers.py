@@ -31,36 +31,29 @@ class Tracker(Protocol):
 
     def start(self, config: Config, folder: Path) -> None:
         """Begin; the records of an earlier attempt at this run are replaced."""
-        ...
 
     def log(self, step: int, values: Values) -> None:
         """Log values by name, such as "valid/recall@20"; steps come in order."""
-        ...
 
     def finish(self, step: int, values: Values | None) -> None:
         """Log the final values, None for a run that stopped or failed, and close."""
-        ...
 
 
-class TensorBoard:
+class _TensorBoard:
     """Event files in `tensorboard/` of the run's folder."""
 
     def __init__(self) -> None:
-        self._events = _need("tensorboard.compat.proto.event_pb2", "tensorboard")
-        self._summaries = _need("tensorboard.compat.proto.summary_pb2", "tensorboard")
-        self._writers = _need(
-            "tensorboard.summary.writer.event_file_writer", "tensorboard"
-        )
+        proto = "tensorboard.compat.proto"
+        self._events = _need(f"{proto}.event_pb2", "tensorboard")
+        self._summaries = _need(f"{proto}.summary_pb2", "tensorboard")
+        writers = _need("tensorboard.summary.writer.event_file_writer", "tensorboard")
+        self._writer_of = writers.EventFileWriter
 
     def start(self, config: Config, folder: Path) -> None:
-        """Replace the event files."""
-        del config
-        events = folder / "tensorboard"
-        shutil.rmtree(events, ignore_errors=True)
-        self._writer = self._writers.EventFileWriter(str(events))
+        shutil.rmtree(folder / "tensorboard", ignore_errors=True)
+        self._writer = self._writer_of(str(folder / "tensorboard"))
 
     def log(self, step: int, values: Values) -> None:
-        """Write one event with all values."""
         kind = self._summaries.Summary
         scalars = [kind.Value(tag=tag, simple_value=v) for tag, v in values.items()]
         event = self._events.Event(
@@ -70,17 +63,15 @@ class TensorBoard:
         self._writer.flush()
 
     def finish(self, step: int, values: Values | None) -> None:
-        """Write the final values and close the file."""
         if values:
             self.log(step, values)
         self._writer.close()
 
 
-class MLflow:
+class _MLflow:
     """A run of the file store `mlruns/` in the output folder.
 
-    `mlflow.json` in the run's folder holds its id. MLflow does not allow `@` in names,
-    and a folder of its store cannot be a file: recall@20/head is recall_at_20.head.
+    `mlflow.json` in the run's folder holds its id.
     """
 
     _creating = threading.Lock()  # of experiments, when runs share a process
@@ -90,23 +81,20 @@ class MLflow:
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         self._client_of = _need("mlflow.tracking", "mlflow").MlflowClient
-        self._entities = _need("mlflow.entities", "mlflow")
+        self._metric = _need("mlflow.entities", "mlflow").Metric
 
     def start(self, config: Config, folder: Path) -> None:
-        """Create the run, with the configuration as its parameters."""
         store = Path(config.output).resolve() / "mlruns"
-        self._client = self._client_of(tracking_uri=store.as_uri())
+        self._client = client = self._client_of(tracking_uri=store.as_uri())
         note = folder / "mlflow.json"
         if note.is_file():
-            self._client.delete_run(json.loads(note.read_text("utf-8"))["run_id"])
+            client.delete_run(json.loads(note.read_text("utf-8"))["run_id"])
         with self._creating:
-            same = self._client.get_experiment_by_name(config.name)
+            same = client.get_experiment_by_name(config.name)
             experiment = (
-                same.experiment_id
-                if same
-                else self._client.create_experiment(config.name)
+                same.experiment_id if same else client.create_experiment(config.name)
             )
-        run = self._client.create_run(
+        run = client.create_run(
             experiment,
             run_name=f"{config.arm or folder.name} seed {config.seed}",
             tags={"folder": str(folder), "fingerprint": fingerprint(config)},
@@ -114,27 +102,22 @@ class MLflow:
         self._run = run.info.run_id
         note.write_text(json.dumps({"run_id": self._run}) + "\n", encoding="utf-8")
         for key, value in leaves(to_dict(config), "."):
-            self._client.log_param(self._run, _allowed(key), str(value))
+            client.log_param(self._run, _allowed(key), str(value))
 
     def log(self, step: int, values: Values) -> None:
-        """Write the values as metrics."""
         now = int(time.time() * 1000)
-        metrics = [
-            self._entities.Metric(_allowed(name), value, now, step)
-            for name, value in values.items()
-        ]
+        metrics = [self._metric(_allowed(n), v, now, step) for n, v in values.items()]
         for start in range(0, len(metrics), 500):  # at most 1000 per call
             self._client.log_batch(self._run, metrics=metrics[start : start + 500])
 
     def finish(self, step: int, values: Values | None) -> None:
-        """Write the final values and the status."""
         if values:
             self.log(step, values)
         status = "FAILED" if values is None else "FINISHED"
         self._client.set_terminated(self._run, status)
 
 
-class WandB:
+class _WandB:
     """An offline run in `wandb/` of the run's folder; `wandb sync` sends it later."""
 
     def __init__(self) -> None:
@@ -142,7 +125,6 @@ class WandB:
         self._wandb = _need("wandb", "wandb")
 
     def start(self, config: Config, folder: Path) -> None:
-        """Replace the run."""
         shutil.rmtree(folder / "wandb", ignore_errors=True)
         settings = self._wandb.Settings(
             silent=True,
@@ -164,18 +146,15 @@ class WandB:
         )
 
     def log(self, step: int, values: Values) -> None:
-        """Log the values at a step."""
         self._run.log(values, step=step)
 
     def finish(self, step: int, values: Values | None) -> None:
-        """Set the final values as the summary, and close the run."""
-        del step
         self._run.summary.update(values or {})
         self._run.finish(exit_code=int(values is None))
 
 
 TRACKERS: Registry[Callable[[], Tracker]] = Registry(
-    "trackers", {"tensorboard": TensorBoard, "mlflow": MLflow, "wandb": WandB}
+    "trackers", {"tensorboard": _TensorBoard, "mlflow": _MLflow, "wandb": _WandB}
 )
 
 
@@ -195,37 +174,15 @@ def make_trackers(config: Config) -> dict[str, Tracker]:
     return {name: TRACKERS[name]() for name in config.trackers}
 
 
-def leaves(values: dict[str, Any], join: str) -> Iterator[tuple[str, Any]]:
-    """Yield (name, value) of nested dictionaries; ``join`` is between their keys.
-
-    Examples:
-      >>> list(leaves({"loss": {"ratio": 1.0}, "seed": 0}, "."))
-      [('loss.ratio', 1.0), ('seed', 0)]
-    """
-    for key, value in values.items():
-        if isinstance(value, dict):
-            for inner, leaf in leaves(value, join):
-                yield f"{key}{join}{inner}", leaf
-        else:
-            yield str(key), value
-
-
 def _allowed(name: str) -> str:
-    """Return a name that MLflow allows.
+    """Return a name that MLflow allows: "valid/recall_at_20.head".
 
     A metric is a file of its store, and a metric with slices cannot be a folder too:
     only the split stays a folder.
-
-    Examples:
-      >>> _allowed("valid/recall@20/head")
-      'valid/recall_at_20.head'
     """
     split, slash, rest = name.partition("/")
     name = split + slash + rest.replace("/", ".")
     return re.sub(r"[^\w\-. /]", "_", name.replace("@", "_at_"))
-
-
-# --- the records of a run on their way to its trackers -------------------------------
 
 
 class Tracking:
@@ -280,13 +237,18 @@ class Tracking:
                 self._warn(f"tracker {name} failed, the run goes on without: {error}")
 
 
-def numbers(values: dict[str, Any]) -> Values:
-    """Return the finite numbers of nested values by their joined names.
+def leaves(values: dict[str, Any], join: str) -> Iterator[tuple[str, Any]]:
+    """Yield (name, value) of nested dictionaries; ``join`` is between their keys."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            for inner, leaf in leaves(value, join):
+                yield f"{key}{join}{inner}", leaf
+        else:
+            yield str(key), value
 
-    Examples:
-      >>> numbers({"valid": {"recall@20": 0.5, "auc": None}, "note": "x"})
-      {'valid/recall@20': 0.5}
-    """
+
+def numbers(values: dict[str, Any]) -> Values:
+    """Return the finite numbers of nested values by their joined names."""
     return {
         key: float(value)
         for key, value in leaves(values, "/")

@@ -16,7 +16,6 @@ from twotower_jax.config.evaluation import EvaluationConfig
 from twotower_jax.config.simulator import SimulatorConfig
 from twotower_jax.data.log import FunnelLog, Stage
 from twotower_jax.data.simulator import (
-    UniformExposures,
     share_of_time,
     true_vectors,
     truth,
@@ -44,12 +43,11 @@ class Truth(NamedTuple):
     moment: float  # share of its time that has passed
     user: np.ndarray  # [Q] ids of the world
     item: np.ndarray  # [I] ids of the world, by code
-    # [Q, K] codes of the items that each user would most probably click, best first, -1
-    # where none is left; items that are masked for the query are left out.
+    # [Q, K] codes of the unmasked items that each user would most probably click, best
+    # first, -1 where none is left.
     best: np.ndarray
     ideal: np.ndarray  # [Q, K] float64 probabilities of a click on them, NaN beyond
-    # Items clicked in uniform exposures, a row per query; None without them.
-    uniform: Ragged | None
+    uniform: Ragged | None  # items clicked in uniform exposures, a row per query
 
 
 def make_truth(
@@ -59,10 +57,7 @@ def make_truth(
     users: np.ndarray,
     seen: Ragged | None,
 ) -> Truth | None:
-    """Return the truth for users [Q] by code, None for a source without a truth.
-
-    Items in ``seen``, a row per query, are masked.
-    """
+    """Return the truth for users [Q] by code, of unseen items; None without a truth."""
     if not SOURCES[config.source].has_truth or not evaluation.truth:
         return None
     world, moment = config.simulator, 1.0
@@ -74,7 +69,8 @@ def make_truth(
     _, best = top_k(*vectors, max(evaluation.k), seen=seen)
     uniform = None
     if evaluation.uniform_exposures:
-        shown = _exposures(world, evaluation.uniform_exposures, moment)
+        per_user = evaluation.uniform_exposures
+        shown = _exposures(world, per_user=per_user, moment=moment)
         row = np.full(world.users, -1)
         row[user] = np.arange(len(user))
         code = np.full(world.items, -1)
@@ -91,11 +87,7 @@ def make_truth(
     return Truth(world, moment, user, item, best, ideal, uniform)
 
 
-@functools.lru_cache(maxsize=1)
-def _exposures(
-    world: SimulatorConfig, per_user: int, moment: float
-) -> UniformExposures:
-    return uniform_exposures(world, per_user=per_user, moment=moment)
+_exposures = functools.lru_cache(maxsize=1)(uniform_exposures)
 
 
 def _probabilities(
@@ -193,5 +185,4 @@ _stage_truths: Latest[dict[str, dict[str, float]]] = Latest(2)
 
 def shared_stage_truth(config: DataConfig, data: Loaded) -> dict[str, dict[str, float]]:
     """Return the result of `stage_truth`, computed once for the runs of a process."""
-    make = functools.partial(stage_truth, config, data.log)
-    return _stage_truths.get(data.fingerprint, make)
+    return _stage_truths.get(data.fingerprint, lambda: stage_truth(config, data.log))

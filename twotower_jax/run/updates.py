@@ -21,17 +21,13 @@ from twotower_jax.model.spectral import SpectralVectors, spectral_vectors
 from twotower_jax.run.folder import RunFolder, read_mapping, stored_config
 from twotower_jax.run.loader import Latest, Loaded, train_clicks, trains
 from twotower_jax.training.checkpoint import Checkpoints
-from twotower_jax.training.warm_start import KnownRows, WarmStart
+from twotower_jax.training.problem import KnownRows, WarmStart
 
 VOCABULARY = "vocabulary.json"
 # Keys that decide the shapes of parameters.
 SHAPES = ("kind", "dim", "hidden")
-OF_SEQUENCES = (
-    "history_pooling",
-    "history_length",
-    "sequence.layers",
-    "sequence.heads",
-)
+OF_SEQUENCES = ("history_pooling", "history_length")
+OF_SEQUENCES += ("sequence.layers", "sequence.heads")
 
 _spectral_vectors: Latest[SpectralVectors] = Latest(2)
 
@@ -41,8 +37,7 @@ class Parent(NamedTuple):
 
     folder: Path
     result: dict[str, Any]  # content of its result.json
-    # Entry ``parent`` of the manifest of the run that starts from it.
-    identity: dict[str, Any]
+    identity: dict[str, Any]  # in the manifest of the run that starts from it
 
 
 def first_params(
@@ -208,8 +203,7 @@ def _text(value: Any) -> str:
 def make_vocabulary(model: Model, log: FunnelLog) -> dict[str, Any]:
     """Return ids of users and items, and the values of the features that towers read.
 
-    {"users": ids, "items": ids, "user_features": {name: values}, "item_features": ...},
-    where values is a list by code, {"mean": m, "deviation": d} of a number, or
+    Values are a list by code, {"mean": m, "deviation": d} of a number, or
     {"width": numbers} of a vector.
     """
 
@@ -237,12 +231,7 @@ def make_vocabulary(model: Model, log: FunnelLog) -> dict[str, Any]:
 
 
 def json_values(values: pl.Series) -> list[int] | list[str]:
-    """Return ids as JSON has them: whole numbers as numbers, all else as text.
-
-    Examples:
-      >>> json_values(pl.Series([7, 9])), json_values(pl.Series([True, False]))
-      ([7, 9], ['true', 'false'])
-    """
+    """Return ids as JSON has them: whole numbers as numbers, all else as text."""
     return (values if values.dtype.is_integer() else values.cast(pl.String)).to_list()
 
 

@@ -36,8 +36,7 @@ from twotower_jax.run.loader import (
     load_data,
     trains,
 )
-from twotower_jax.run.problem import make_problem
-from twotower_jax.run.schedule import finds_length
+from twotower_jax.run.problem import finds_length, make_problem
 from twotower_jax.sweeps.options import FusedOptions
 from twotower_jax.sweeps.processes import WorkerPool, own_cores
 from twotower_jax.training.progress import SweepProgress, make_console

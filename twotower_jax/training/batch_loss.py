@@ -1,6 +1,7 @@
-"""The loss of a batch as a function of the parameters that the batch touches."""
+"""The loss of a batch, and its gradients by the rows of the tables."""
 
 from collections.abc import Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -13,6 +14,8 @@ from twotower_jax.losses import blockwise
 from twotower_jax.losses.logits import Scores
 from twotower_jax.losses.term import ItemTerm
 from twotower_jax.model import two_tower as net
+from twotower_jax.model.bags import Bag
+from twotower_jax.model.embeddings import TableRows
 from twotower_jax.model.inputs import Inputs, first_entities
 from twotower_jax.model.inputs import candidate_inputs as inputs_of_items
 from twotower_jax.model.tower import l2_normalize
@@ -22,74 +25,58 @@ from twotower_jax.negatives.masks import RowMasks
 from twotower_jax.negatives.mixture import Draws, Terms
 from twotower_jax.negatives.source import Batch
 from twotower_jax.registry import join
-from twotower_jax.training.kth_scores import weights_at_k
-from twotower_jax.training.queries import drop_numbers
-from twotower_jax.training.sources import mixture_of, row_masks, row_weights
-from twotower_jax.training.types import (
-    Negatives,
-    Program,
-    Structure,
-    TrainData,
-    TrainState,
+from twotower_jax.training.queries import (
+    QueryTower,
+    SummedRows,
+    drop_numbers,
+    embed_chunks,
+    gradient_of_chunks,
+    rows_of_chunk,
 )
+from twotower_jax.training.sources import mixture_of, row_masks, row_weights
+from twotower_jax.training.types import Negatives, Program, TrainData, TrainState
+from twotower_jax.training.updates import BagGradient, TouchedRows, as_bags
+
+# The gradient by a table is the sum of its parts.
+TableGradients = dict[str, list[TouchedRows | BagGradient]]
 
 
 class TowerInputs(NamedTuple):
-    """Inputs of both towers for a batch.
+    """Inputs of both towers for a batch."""
 
-    Attributes:
-      query: Inputs of the queries of the B rows.
-      candidate: Inputs of the slots, row by row, and then of the columns; or of their
-        distinct items.
-      place: ([B K + C] int32 index of slots and columns into the distinct items, behind
-        the last one for an id outside of the catalogue,); () where each slot and
-        column has inputs of its own.
-      terms: {name: items that a term of the loss draws, and their inputs}.
-    """
-
-    query: Inputs
+    query: Inputs  # of the queries of the B rows
+    # Of the slots, row by row, and then of the columns; or of their distinct items.
     candidate: Inputs
+    # ([B K + C] int32 index of slots and columns into the distinct items, behind the
+    # last one for an id outside of the catalogue,); () where each has its own inputs.
     place: tuple[jax.Array, ...] = ()
+    # {name: items that a term of the loss draws, and their inputs}
     terms: Mapping[str, tuple[jax.Array, Inputs]] = MappingProxyType({})
 
 
 class Weights(NamedTuple):
-    """The parameters that a batch touches; the loss is differentiated by them.
-
-    Attributes:
-      dense: Parameters of the towers.
-      query: {table: [R, dim]} rows that the query tower reads; of a gradient, those of
-        histories in chunks are `SummedRows`.
-      candidate: {table: [R, dim]} rows that the candidate tower reads.
-      terms: {name of a term: {table: [R, dim]} rows that it reads for its items}.
-      log_temperature: ([] log of a learned temperature,); () where it is fixed.
-      embedded: ([B, D] embeddings of the queries,) where they are computed in chunks;
-        the query tower then reads no rows.
-    """
+    """The parameters that a batch touches; the loss is differentiated by them."""
 
     dense: dict[str, Any]
+    # {table: [R, dim]} rows that the query tower reads; of a gradient, those of
+    # histories in chunks are `SummedRows`.
     query: dict[str, Any]
-    candidate: dict[str, jax.Array]
+    candidate: dict[str, jax.Array]  # {table: [R, dim]} rows of the candidate tower
+    # {name of a term: {table: [R, dim]} rows that it reads for its items}
     terms: dict[str, dict[str, jax.Array]]
+    # ([] log of a learned temperature,); () where it is fixed
     log_temperature: tuple[jax.Array, ...]
+    # ([B, D] embeddings of the queries,) where they are computed in chunks; the query
+    # tower then reads no rows.
     embedded: tuple[Any, ...] = ()
 
 
 class Context(NamedTuple):
-    """The constants of the loss of a batch.
-
-    Attributes:
-      program: The program.
-      data: Training data.
-      state: State before the step.
-      batch: B positives.
-      draws: Negatives of the batch.
-      inputs: Inputs of both towers.
-    """
+    """The constants of the loss of a batch."""
 
     program: Program
     data: TrainData
-    state: TrainState
+    state: TrainState  # before the step
     batch: Batch
     draws: Draws
     inputs: TowerInputs
@@ -120,7 +107,7 @@ def tower_inputs(
     """
     structure, ids = program.structure, draws.columns.encode_ids
     slots, place = draws.slots.items.size, ()
-    distinct = columns_ascend(structure) and not slots
+    distinct = mixture_of(program, data, state).columns_ascend and not slots
     if slots:
         # Slots come first, because the columns may be cut to the first ones.
         ids = jnp.concatenate([draws.slots.items.reshape(-1), ids])
@@ -157,12 +144,13 @@ def gather_weights(state: TrainState, inputs: TowerInputs) -> Weights:
     )
 
 
-def loss_of_batch(context: Context, weights: Weights) -> tuple[jax.Array, jax.Array]:
-    """Loss of a batch.
+# --- the loss -------------------------------------------------------------------------
 
-    Returns:
-      The weighted mean loss [] of the rows, and the embeddings [B, D] of their items,
-      through which no gradient flows.
+
+def loss_of_batch(context: Context, weights: Weights) -> tuple[jax.Array, jax.Array]:
+    """Weighted mean loss [] of the rows, and the embeddings [B, D] of their items.
+
+    No gradient flows through the embeddings.
     """
     log_temperature = context.program.hyper.log_temperature
     for learned in weights.log_temperature:
@@ -172,7 +160,7 @@ def loss_of_batch(context: Context, weights: Weights) -> tuple[jax.Array, jax.Ar
     query = query * jnp.exp(-log_temperature)
     scores = batch_scores(context, query, candidates)
     loss = loss_of_scores(context, scores, jnp.exp(log_temperature))
-    items = candidates[number_of_slots(context.draws) :]
+    items = candidates[context.draws.slots.items.size :]
     items = items[context.draws.columns.positive]
     spec = context.program.structure.model.candidate
     for term in context.program.terms:
@@ -184,16 +172,35 @@ def loss_of_batch(context: Context, weights: Weights) -> tuple[jax.Array, jax.Ar
     return loss, jax.lax.stop_gradient(items)
 
 
+def _embed(context: Context, weights: Weights) -> tuple[jax.Array, jax.Array]:
+    """Return embeddings of the queries [B, D] and of slots and columns [B K + C, D]."""
+    model, dense = context.program.structure.model, weights.dense
+    inputs = context.inputs
+    if weights.embedded:
+        query = weights.embedded[0]
+    else:
+        query = net.encode("query", model.query, dense, weights.query, inputs.query)
+    candidates = net.encode(
+        "candidate", model.candidate, dense, weights.candidate, inputs.candidate
+    )
+    for place in inputs.place:
+        candidates = candidates.at[place].get(mode="fill", fill_value=0)
+    return query, candidates
+
+
 def batch_scores(context: Context, query: jax.Array, candidates: jax.Array) -> Scores:
     """Scores of a batch before any correction.
 
-    Args:
-      query: [B, D] embeddings of the queries over the temperature.
-      candidates: [B K + C, D] embeddings of the slots, row by row, and of the columns.
+    The query [B, D] is over the temperature; candidates [B K + C, D] are those of the
+    slots, row by row, and of the columns.
     """
     draws = context.draws
-    slots = _slot_scores(query, candidates, draws)
-    candidates = candidates[number_of_slots(draws) :]
+    shape, number = draws.slots.items.shape, draws.slots.items.size
+    slots = jnp.zeros(shape, query.dtype)
+    if number:
+        of_slots = candidates[:number].reshape(*shape, query.shape[1])
+        slots = jnp.einsum("bd,bkd->bk", query, of_slots)
+    candidates = candidates[number:]
     items = candidates[draws.columns.positive]
     columns = candidates[: draws.columns.log_mult.shape[0]]
     if draws.stored:
@@ -209,7 +216,10 @@ def loss_of_scores(
     program, structure = context.program, context.program.structure
     hyper, state = program.hyper, context.state
     terms = batch_terms(program, context.data, state, context.batch, context.draws)
-    limit = tuple(one.limit(state.step, scores.positive) for one in hyper.filters)
+    limit = tuple(
+        score_filter.limit(state.step, scores.positive)
+        for score_filter in hyper.filters
+    )
     rows = terms.rows._replace(limit=limit)
     for weight_temperature in hyper.weight_temperature:
         kth = take(context.state.samplers["kth_score"], context.batch.queries.user)
@@ -243,32 +253,66 @@ def batch_terms(
     return mixture.terms(state.samplers, batch, draws, weight)
 
 
-def columns_ascend(structure: Structure) -> bool:
-    """Whether the items of the columns are distinct and sorted, padding last."""
-    merged = structure.merged_size > 0 and not structure.negatives.distinct
-    return merged or structure.loss.whole_catalogue
+def weights_at_k(lead: jax.Array, temperature: jax.Array) -> jax.Array:
+    """Weights sigmoid((s_p - b_u) / T_w) [B] of the rows, b_u the k-th best score.
+
+    The ``lead`` [B] is s_p - b_u, scores before the temperature of the loss. Gradients
+    flow to the scores, as in the code of Yang et al., Breaking the Top-K Barrier:
+    Advancing Top-K Ranking Metrics Optimization in Recommender Systems, KDD 2025,
+    eq. 3.5.
+    """
+    return jax.nn.sigmoid(lead / temperature)
 
 
-def _embed(context: Context, weights: Weights) -> tuple[jax.Array, jax.Array]:
-    """Return embeddings of the queries [B, D] and of slots and columns [B K + C, D]."""
-    model, dense = context.program.structure.model, weights.dense
-    inputs = context.inputs
-    if weights.embedded:
-        query = weights.embedded[0]
-    else:
-        query = net.encode("query", model.query, dense, weights.query, inputs.query)
-    candidates = net.encode(
-        "candidate", model.candidate, dense, weights.candidate, inputs.candidate
+# --- the gradient by what a batch touches ---------------------------------------------
+
+
+def loss_and_gradient(
+    context: Context, weights: Weights
+) -> tuple[tuple[jax.Array, jax.Array], Weights]:
+    """The result of `loss_of_batch` and its gradient, queries in chunks if many."""
+    model, inputs = context.program.structure.model, context.inputs.query
+    chunk = rows_of_chunk(model, inputs)
+    if not chunk:
+        return _loss_and_gradient(context, weights)
+    tables = context.state.params["tables"]
+    queries = QueryTower(model, inputs, weights.dense, weights.query, tables)
+    embedded = embed_chunks(queries, chunk)
+    weights = weights._replace(query={}, embedded=(embedded,))
+    result, gradient = _loss_and_gradient(context, weights)
+    own = gradient_of_chunks(queries, chunk, gradient.embedded[0])
+    dense = jax.tree.map(jnp.add, gradient.dense, own.dense)
+    return result, gradient._replace(dense=dense, query=own.rows | own.histories)
+
+
+def _loss_and_gradient(
+    context: Context, weights: Weights
+) -> tuple[tuple[jax.Array, jax.Array], Weights]:
+    """Merged columns are computed at their usual, static size.
+
+    The rare batch with more distinct items takes the branch of full size, with the same
+    result.
+    """
+
+    def gradient_of(context: Context) -> Any:
+        return jax.value_and_grad(partial(loss_of_batch, context), has_aux=True)
+
+    size = context.program.structure.merged_size
+    columns = context.draws.columns
+    if not 0 < size < columns.encode_ids.shape[0]:
+        return gradient_of(context)(weights)
+    return jax.lax.cond(
+        columns.num_distinct <= size,
+        gradient_of(_first_columns_alone(context, size)),
+        gradient_of(context),
+        weights,
     )
-    for place in inputs.place:
-        candidates = candidates.at[place].get(mode="fill", fill_value=0)
-    return query, candidates
 
 
-def first_columns_alone(context: Context, size: int) -> Context:
+def _first_columns_alone(context: Context, size: int) -> Context:
     """Return the context with the first ``size`` of merged columns only."""
     draws, inputs = context.draws, context.inputs
-    number = number_of_slots(draws) + size
+    number = draws.slots.items.size + size
     if inputs.place:
         inputs = inputs._replace(place=(inputs.place[0][:number],))
     else:
@@ -278,15 +322,114 @@ def first_columns_alone(context: Context, size: int) -> Context:
     return context._replace(draws=draws, inputs=inputs)
 
 
-def number_of_slots(draws: Draws) -> int:
-    """Return the number of slots of all rows together, which precede the columns."""
-    return draws.slots.items.size
+# --- the gradient by the tables, with that of the L2 penalty --------------------------
 
 
-def _slot_scores(query: jax.Array, candidates: jax.Array, draws: Draws) -> jax.Array:
-    """Return the scores of the slots [B, K]; K is 0 where rows have none."""
-    shape = draws.slots.items.shape
-    if not draws.slots.items.size:
-        return jnp.zeros(shape, query.dtype)
-    slots = candidates[: number_of_slots(draws)].reshape(*shape, query.shape[1])
-    return jnp.einsum("bd,bkd->bk", query, slots)
+class _Counted(NamedTuple):
+    """Entities of one tower, and the weights with which the penalty counts them."""
+
+    inputs: Inputs
+    rows: dict[str, TableRows]  # features of one value, of the counted entities alone
+    weight: jax.Array  # [E] of every entity, 0 for one that is not counted
+    row_weight: jax.Array  # [B] of the counted entities
+
+
+def table_gradients(
+    context: Context, weights: Weights, gradient: Weights
+) -> TableGradients:
+    """Gradients by the tables that a batch touches."""
+    tables: TableGradients = {}
+    for side, entities in _penalised(context).items():
+        read, moved = (
+            tree.terms[side] if side in tree.terms else getattr(tree, side)
+            for tree in (weights, gradient)
+        )
+        for name, part in _of_side(entities, read, moved).items():
+            tables[name] = [*tables.get(name, []), part]
+    return tables
+
+
+def _penalised(context: Context) -> dict[str, _Counted]:
+    """Return the entities of a batch, by the field of its weights that they read."""
+    program, draws, inputs = context.program, context.draws, context.inputs
+    weight = program.hyper.l2 * context.weight
+    place = draws.slots.items.size + draws.columns.positive
+    for distinct in inputs.place:
+        place = distinct[place]
+    positives = {
+        name: rows._replace(
+            place=place if rows.place is None else rows.place[place],
+            present=rows.present[place],
+        )
+        for name, rows in inputs.candidate.rows.items()
+    }
+    number = draws.slots.items.size + draws.columns.encode_ids.shape[0]
+    if inputs.place:
+        number = program.structure.num_items
+    every = jnp.zeros(number, weight.dtype).at[place].add(weight)
+    query, candidate = inputs.query, inputs.candidate
+    entities = {
+        "query": _Counted(query, query.rows, weight, weight),
+        "candidate": _Counted(candidate, positives, every, weight),
+    }
+    for name, (items, of_term) in inputs.terms.items():
+        none = jnp.zeros(items.shape[0], weight.dtype)
+        entities[name] = _Counted(of_term, of_term.rows, none, none)
+    return entities
+
+
+def _of_side(
+    entities: _Counted, values: dict[str, jax.Array], gradient: dict[str, jax.Array]
+) -> dict[str, TouchedRows | BagGradient]:
+    """Return the gradient of one tower by each of its tables."""
+    parts: dict[str, TouchedRows | BagGradient] = {}
+    for name, rows in entities.inputs.rows.items():
+        norms = look_ups(entities.rows[name], entities.row_weight)
+        added = gradient[name] + norms[:, None] * values[name]
+        parts[name] = TouchedRows(rows.ids, values[name], added)
+    for name, bag in entities.inputs.bags.items():
+        decay = _bag_decay(entities, bag)
+        summed = gradient[name]
+        if isinstance(summed, SummedRows):
+            factor = jnp.zeros(len(summed.ids), decay.dtype)
+            factor = factor.at[summed.place].add(decay.reshape(-1), mode="drop")
+            rows = TouchedRows(summed.ids, summed.gradient, summed.gradient)
+            parts[name] = as_bags(rows)._replace(decay=factor[:, None])
+            continue
+        vectors = gradient[name] / bag.total[:, None]
+        parts[name] = BagGradient(bag.ids, bag.weight, vectors, decay)
+    return parts
+
+
+def _bag_decay(entities: _Counted, bag: Bag) -> jax.Array:
+    """Return the weight [E, width] with which the penalty counts each value of bags.
+
+    The weight of an entity is spread over its values in proportion to theirs; bags of
+    the places of a history share the weight of their query. Of a sequence the newest
+    item has all of it, so that each item counts once per row that it adds.
+    """
+    weight, history = entities.weight, entities.inputs.history
+    if history and history.tokens:
+        tokens = history.tokens
+        if bag.ids.shape[0] == tokens.place.size:
+            every = jnp.zeros(tokens.place.size, weight.dtype)
+            weight = every.at[tokens.newest].set(weight)
+    elif bag.ids.shape[0] != weight.shape[0] and history is not None:
+        present = history.present
+        number = jnp.maximum(present.sum(axis=1, keepdims=True), 1)
+        weight = (present * (weight[:, None] / number)).reshape(-1)
+    return bag.weight * (weight / bag.total)[:, None]
+
+
+def look_ups(rows: TableRows, weight: jax.Array) -> jax.Array:
+    """Weight [R] with which each row of a table is looked up by entities of [E].
+
+    Examples:
+      >>> from twotower_jax.model.embeddings import find_rows
+      >>> rows = find_rows(jnp.array([7, 3, 7, -1]), 9)
+      >>> weights = look_ups(rows, jnp.array([1.0, 0.5, 1.0, 1.0]))
+      >>> rows.ids.tolist(), weights.tolist()  # 9 is padding
+      ([3, 7, 9, 9], [0.5, 2.0, 0.0, 0.0])
+    """
+    total = jnp.zeros(rows.ids.shape[0], weight.dtype)
+    return total.at[rows.place].add(rows.present.astype(weight.dtype) * weight)

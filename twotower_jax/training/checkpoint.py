@@ -1,52 +1,59 @@
 """Checkpoints of a run: a folder of arrays each, and notes that make it count.
 
-``checkpoints/<step>`` and then ``checkpoints/<step>.json`` appear by atomic renames, so
-a process killed at any moment leaves either a whole checkpoint or one that does not
-count. The notes are those of the loop (best step so far, seconds used), with the run
-that the checkpoint belongs to and checksums: what was damaged since is refused.
+``checkpoints/<step>`` (by Orbax) and then ``checkpoints/<step>.json`` appear by atomic
+renames, so a process killed at any moment leaves either a whole checkpoint or one that
+does not count. The notes are those of the loop (best step so far, seconds used), with
+the run that the checkpoint belongs to and checksums of the folder's files: what was cut
+off or damaged is refused before Orbax reads it.
 
 A finished run keeps the parameters of its best validation alone, in
 ``checkpoints/<step>-params``: neither the optimizer's state nor the last state.
 """
 
-import os
+import functools
+import hashlib
+import json
+import logging
 import re
 import shutil
+import sys
+import threading
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from twotower_jax.config.parse_text import parse_json
+from twotower_jax.data.drafts import checksum, draft_of, scratch, to_disk, writing
 from twotower_jax.data.processes import alone, leads, meet
+from twotower_jax.data.shards import MOST_SHARDS
 from twotower_jax.errors import InputError
-from twotower_jax.training import stored_arrays
-from twotower_jax.training.mesh import Layout
-from twotower_jax.training.stored_arrays import (
-    PATTERNS,
-    DamagedError,
-    notes_of,
-    path_name,
-)
+from twotower_jax.training.mesh import Layout, MeshShape, make_mesh, spread_axis
 from twotower_jax.training.types import TrainState
 
 PLACE = "checkpoints"
+CHUNK_BYTES = 2**23
+# Characters of the patterns of file names.
+PATTERNS = frozenset("*?[")
+# Orbax counts operations for the whole process: threads take turns.
+_turn = threading.Lock()
 
 
 class Saved(NamedTuple):
-    """A checkpoint from which a training goes on.
-
-    Attributes:
-      state: The state.
-      notes: As they were saved.
-      refused: Why newer checkpoints are not used.
-    """
+    """A checkpoint from which a training goes on."""
 
     state: TrainState
     notes: dict[str, Any]
-    refused: tuple[str, ...]
+    refused: tuple[str, ...]  # why newer checkpoints are not used
+
+
+class DamagedError(ValueError):
+    """What of a checkpoint is not as it was saved."""
 
 
 def check_place(folder: Path) -> None:
@@ -63,12 +70,12 @@ def check_place(folder: Path) -> None:
             "they fit"
         )
     path = str(Path(folder).absolute())
-    found = next((one for one in sorted(PATTERNS) if one in path), None)
-    if found is not None and not alone():
+    patterns = sorted(PATTERNS & set(path))
+    if patterns and not alone():
         raise InputError(
-            f"output: the folder {path} has {found} in its path, below which several "
-            "processes cannot save; set output= to a folder without * ? [, or start "
-            "the command in one"
+            f"output: the folder {path} has {patterns[0]} in its path, below which "
+            "several processes cannot save; set output= to a folder without * ? [, or "
+            "start the command in one"
         )
 
 
@@ -96,8 +103,8 @@ class Checkpoints:
 
     def _with_params(self, step: int) -> Path:
         """Return the folder that has the parameters of a step."""
-        alone = self._folder / f"{step}-params"
-        return alone if alone.is_dir() else self._folder / str(step)
+        params = self._folder / f"{step}-params"
+        return params if params.is_dir() else self._folder / str(step)
 
     def save(self, state: TrainState, notes: dict[str, Any], keep: set[int]) -> None:
         """Save a state and its notes; remove the other checkpoints."""
@@ -105,13 +112,12 @@ class Checkpoints:
         self._write(str(step), state._asdict(), notes)
         self.keep_only({step, *keep})
 
-    def _write(self, name: str, tree: dict[str, Any], notes: dict[str, Any]) -> None:
-        kept = {"run": self._run, "notes": notes}
-        stored_arrays.save(self._folder / name, tree, kept)
-
     def save_params(self, step: int, params: dict[str, Any]) -> None:
         """Save the parameters of a step alone; states are left as they are."""
         self._write(f"{step}-params", {"params": params}, {})
+
+    def _write(self, name: str, tree: dict[str, Any], notes: dict[str, Any]) -> None:
+        save_arrays(self._folder / name, tree, {"run": self._run, "notes": notes})
 
     def keep_only(self, steps: set[int]) -> None:
         """Remove all other states and the remains of interrupted saves."""
@@ -126,30 +132,11 @@ class Checkpoints:
         for left in self._folder.glob(".*.tmp"):
             left.unlink(missing_ok=True)
 
-    def copy(self, folder: Path) -> tuple[list[int], tuple[str, ...]]:
-        """Copy the states of a training that another folder goes on with.
-
-        Files of arrays are never written again, and are hard links where the file
-        system has them.
-        """
-        copied, refused = [], []
-        for step in self.steps():
-            path, place = self._folder / str(step), folder / PLACE / str(step)
-            try:
-                stored_arrays.read_notes(path)
-            except DamagedError as error:
-                refused.append(f"the checkpoint {path} cannot be read ({error})")
-                continue
-            shutil.copytree(path, place, copy_function=_link)
-            shutil.copy2(notes_of(path), notes_of(place))
-            copied.append(step)
-        return copied, tuple(refused)
-
     def remove(self) -> None:
         """Remove everything."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def newest(self, like: TrainState, layout: Layout) -> "Saved | None":
+    def newest(self, like: TrainState, layout: Layout) -> Saved | None:
         """The newest checkpoint that is whole; None where none was saved."""
         errors: list[InputError] = []
         for step in reversed(self._states()):
@@ -168,54 +155,277 @@ class Checkpoints:
     ) -> tuple[TrainState, dict[str, Any]]:
         """State and notes of a step."""
         path = self._folder / str(step)
-        try:
-            kept = stored_arrays.read_notes(path)
+        with _refused(path, "remove its folder to train from the start"):
+            kept = read_notes(path)
             if kept["run"] != self._run:
                 raise DamagedError(f"it is of the run {kept['run']}, not {self._run}")
-            loaded = stored_arrays.read(path, like._asdict(), layout)
-        except DamagedError as error:
-            raise InputError(
-                f"the checkpoint {path} cannot be read for this configuration "
-                f"({error}); remove its folder to train from the start"
-            ) from error
-        return TrainState(**loaded), kept["notes"]
+            arrays = read_arrays(path, like._asdict(), layout)
+            return TrainState(**arrays), kept["notes"]
 
     def load_params(
         self, step: int, like: TrainState, layout: Layout
     ) -> dict[str, Any]:
         """Parameters of a step, saved alone or in a state."""
         path = self._with_params(step)
-        alone = path.name.endswith("-params")
-        tree = {"params": like.params} if alone else like._asdict()
+        of_state = not path.name.endswith("-params")
+        tree = like._asdict() if of_state else {"params": like.params}
         with _params_read(path):
-            return stored_arrays.read(path, tree, layout)["params"]
+            return read_arrays(path, tree, layout)["params"]
 
     def read_params(self, step: int) -> dict[str, np.ndarray]:
         """Parameters of a step, of any towers, on the host."""
         path = self._with_params(step)
         with _params_read(path):
-            loaded = stored_arrays.read_any(path)
+            loaded = read_any_arrays(path)
         leaves = jax.tree_util.tree_leaves_with_path(loaded["params"])
         return {path_name(place): np.asarray(leaf) for place, leaf in leaves}
-
-
-def _link(source: str, place: str) -> None:
-    """Make a hard link, or a copy where the file system has none."""
-    try:
-        os.link(source, place)
-    except OSError:
-        shutil.copy2(source, place)
 
 
 @contextmanager
 def _params_read(path: Path) -> Iterator[None]:
     """Check parameters before they are read; those of version 0.1.0 have no notes."""
-    try:
+    with _refused(path, "train that run again under another name="):
         if notes_of(path).is_file():
-            stored_arrays.read_notes(path)
+            read_notes(path)
+        yield
+
+
+@contextmanager
+def _refused(path: Path, remedy: str) -> Iterator[None]:
+    try:
         yield
     except DamagedError as error:
         raise InputError(
             f"the checkpoint {path} cannot be read for this configuration ({error}); "
-            "train that run again under another name="
+            f"{remedy}"
         ) from error
+
+
+# --- a tree of arrays on disk, and its notes ------------------------------------------
+
+
+def notes_of(path: Path) -> Path:
+    """Return the file of notes of a folder of arrays."""
+    return path.with_name(f"{path.name}.json")
+
+
+def path_name(path: Any) -> str:
+    """Name of an array by its path, the same in memory and in a checkpoint."""
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def save_arrays(path: Path, tree: dict[str, Any], notes: dict[str, Any]) -> None:
+    """Write a tree of arrays and its notes; they count when the notes are there."""
+    if leads():
+        notes_of(path).unlink(missing_ok=True)
+    with (
+        _turn,
+        _saving(tree),
+        _named_plainly(path) as place,
+        _late_writes_ignored(),
+        writing(path),
+    ):
+        _orbax().save(str(place), tree, overwrite=True)
+        if leads():
+            to_disk(path)
+    if leads():
+        kept = {"notes": notes, "arrays": _shapes(tree), "files": _checksums(path)}
+        text = json.dumps(kept | {"checksum": _checksum_of(kept)})
+        with draft_of(notes_of(path)) as draft:
+            draft.write_text(text, encoding="utf-8")
+    meet("a checkpoint is whole")
+
+
+def read_notes(path: Path) -> dict[str, Any]:
+    """Notes of a folder of arrays whose files are as they were saved."""
+    try:
+        kept = parse_json(notes_of(path).read_text(encoding="utf-8"))
+        written = kept.pop("checksum")
+        if written != _checksum_of(kept):
+            raise DamagedError("its notes are damaged")
+    except FileNotFoundError:
+        raise DamagedError("its notes are missing") from None
+    except (ValueError, KeyError, AttributeError):
+        raise DamagedError("its notes are damaged") from None
+    sums = _checksums(path)
+    for name in sorted(sums.keys() | kept["files"].keys()):
+        if sums.get(name) != kept["files"].get(name):
+            raise DamagedError(f"{name} is damaged")
+    return kept["notes"]
+
+
+def read_arrays(path: Path, like: dict[str, Any], layout: Layout) -> dict[str, Any]:
+    """Arrays of known shapes, saved from any layout."""
+    wanted = layout.stored(like)
+    with _turn, _damaged():
+        # Compared first: a read that fails half-way leaves other reads open.
+        if not _same_arrays(_stored_shapes(path), wanted, layout):
+            raise DamagedError("it has other arrays")
+        with _padding():
+            return _orbax().load(str(path), wanted)
+
+
+def read_any_arrays(path: Path) -> dict[str, Any]:
+    """Arrays of any shapes."""
+    with _turn, _damaged():
+        stored: Any = _orbax().metadata(str(path))
+        layout = Layout(make_mesh(MeshShape()), {})
+        with _padding():
+            return _orbax().load(str(path), layout.stored(stored.metadata))
+
+
+def _checksum_of(values: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _checksums(path: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file of a folder by its path in it."""
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return {file.relative_to(path).as_posix(): checksum(file) for file in files}
+
+
+def _shapes(tree: Any) -> dict[str, Any]:
+    """Return {path: [shape, dtype]} of the arrays of a tree, as JSON holds them."""
+    return {
+        path_name(path): [list(leaf.shape), str(leaf.dtype)]
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
+
+
+def _stored_shapes(path: Path) -> dict[str, Any]:
+    """Return the arrays of a folder by its notes, or by Orbax where they lack them.
+
+    Each look of Orbax at a folder leaves about 35 kB in the process: lists that
+    TensorStore makes of JSON are never freed.
+    """
+    notes = notes_of(path)
+    kept = parse_json(notes.read_text(encoding="utf-8")) if notes.exists() else {}
+    if "arrays" in kept:
+        return kept["arrays"]
+    stored: Any = _orbax().metadata(str(path))
+    return _shapes(stored.metadata)
+
+
+def _same_arrays(stored: dict[str, Any], wanted: Any, layout: Layout) -> bool:
+    """Return whether arrays have the shapes and dtypes of a state.
+
+    A table counts without its padding, which differs between layouts.
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(wanted)
+    if stored.keys() != {path_name(path) for path, _ in leaves}:
+        return False
+
+    def size(path: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
+        rows = layout.rows_of(path)
+        if rows is None or not shape:
+            return shape
+        axis = spread_axis(path)
+        padding = shape[axis] - rows
+        room = rows if 0 <= padding < MOST_SHARDS else shape[axis]
+        return *shape[:axis], room, *shape[axis + 1 :]
+
+    def same(path: Any, leaf: Any) -> bool:
+        shape, dtype = stored[path_name(path)]
+        return dtype == str(leaf.dtype) and (
+            size(path, tuple(shape)) == size(path, leaf.shape)
+        )
+
+    return all(same(path, leaf) for path, leaf in leaves)
+
+
+@contextmanager
+def _damaged() -> Iterator[None]:
+    """Context whose errors are those of a damaged folder."""
+    try:
+        yield
+    except DamagedError:
+        raise
+    except (ValueError, KeyError, OSError, TypeError) as error:
+        raise DamagedError(type(error).__name__) from error
+
+
+# --- Orbax ----------------------------------------------------------------------------
+
+
+@functools.cache
+def _orbax() -> Any:
+    """Return Orbax, imported on use: a fifth of a second of every start."""
+    from orbax.checkpoint import v1
+
+    with suppress(ImportError):  # a private module, which another version may not have
+        # Orbax logs how many bytes TensorStore moved, and TensorStore never frees the
+        # lists that it returns: 20 kB at each save.
+        counts: Any = import_module(
+            "orbax.checkpoint._src.serialization.tensorstore_utils"
+        )
+        if hasattr(counts, "get_tensorstore_raw_bytes"):
+            counts.get_tensorstore_raw_bytes = lambda *_: 0
+    return v1
+
+
+# An error that a thread of Orbax logs and then raises is shown once.
+logging.getLogger("absl").addFilter(
+    lambda record: "_SignalingThread" not in record.getMessage()
+)
+# Python warns of the coroutines of Orbax that a failed save did not start.
+warnings.filterwarnings("ignore", "coroutine '.*' was never awaited", RuntimeWarning)
+
+
+def _saving(tree: dict[str, Any]) -> Any:
+    """Return a context that writes one large array at a time and copies none.
+
+    Saving waits for the disk, so the arrays do not change under it.
+    """
+    context = _orbax().Context()
+    largest = max(leaf.nbytes for leaf in jax.tree.leaves(tree))
+    context.memory.write_concurrent_bytes = largest + 2**26
+    context.memory.deepcopy_host_arrays = False
+    # In a thread of its own, a folder that cannot be made is waited for, for minutes.
+    context.asynchronous.create_directories_asynchronously = False
+    saving = context.array.saving
+    saving.storage_options.chunk_byte_size = CHUNK_BYTES
+    # Floats hardly compress; without it a large table saves in half the time.
+    saving.use_compression = False
+    return context
+
+
+def _padding() -> Any:
+    """Return a context in which padding of tables is added or left out."""
+    context = _orbax().Context()
+    context.array.loading.enable_padding_and_truncation = True
+    return context
+
+
+@contextmanager
+def _named_plainly(path: Path) -> Iterator[Path]:
+    """Context with a path to the same place that Orbax does not take for a pattern.
+
+    It looks for the parts of a checkpoint by patterns, and below a folder such as
+    ``a[1]`` it would leave them where it does not read them.
+    """
+    if not PATTERNS & set(str(path)):
+        yield path
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with scratch() as folder:
+        link = folder / PLACE
+        link.symlink_to(path.parent, target_is_directory=True)
+        yield link / path.name
+
+
+@contextmanager
+def _late_writes_ignored() -> Iterator[None]:
+    """Context in which a failed save is one error.
+
+    The other writes of that save end later, and TensorStore prints that the event loop
+    to which each reports is closed.
+    """
+    before = sys.unraisablehook
+
+    def hook(lost: "sys.UnraisableHookArgs") -> None:
+        if str(lost.exc_value) != "Event loop is closed":
+            before(lost)
+
+    sys.unraisablehook = hook
+    yield
+    sys.unraisablehook = before  # not after an error: they may come later

@@ -1,5 +1,6 @@
 """The Python loop of training: dispatches, validation, early stopping, checkpoints."""
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -16,17 +17,14 @@ from twotower_jax.data.shards import DATA, TABLE
 from twotower_jax.errors import NonFiniteLossError
 from twotower_jax.model.towers import TwoTower
 from twotower_jax.training.checkpoint import Checkpoints
-from twotower_jax.training.feeds import DeviceFeed, HostFeed
-from twotower_jax.training.lanes import Lane
-from twotower_jax.training.mesh import whole
+from twotower_jax.training.mesh import DeviceFeed, HostFeed, whole
 from twotower_jax.training.problem import Problem
 from twotower_jax.training.progress import ProgressLine
 from twotower_jax.training.schedule import Notes, Schedule
 from twotower_jax.training.signals import Stopped, StopRequest
 from twotower_jax.training.sources import diagnostics
 from twotower_jax.training.step import run_steps
-from twotower_jax.training.temperature import learned_temperature
-from twotower_jax.training.together import ArmSteps
+from twotower_jax.training.together import ArmSteps, Lane
 from twotower_jax.training.types import TrainState
 
 
@@ -64,9 +62,6 @@ def _largest(numbers: jax.Array, where: NamedSharding) -> jax.Array:
     return jax.lax.with_sharding_constraint(jnp.max(numbers), where)
 
 
-# --- When a training saves its state, and the best state until then -------------------
-
-
 # A checkpoint of small tables takes as long as many of their steps.
 SECONDS = 10.0
 # Larger states are not held beside the tables that train.
@@ -74,25 +69,18 @@ MOST_BYTES = 2**26
 
 
 class Saves:
-    """The checkpoints that a training writes.
-
-    Attributes:
-      behind: Whether the state after the last validation is not saved.
-    """
+    """When a training saves its state, and the best state until then."""
 
     def __init__(self, checkpoints: Checkpoints, always: bool):
         self._checkpoints = checkpoints
         # Clocks of several processes differ, and they save together.
         self._always = always or not alone()
-        self._last, self.behind = time.monotonic(), False
+        self._last = time.monotonic()
+        self.behind = False  # whether the state after the last validation is not saved
         self._held: dict[int, tuple[TrainState, dict[str, Any]]] = {}  # by step
 
     def due(self, state: TrainState) -> bool:
-        """Return whether the state after a validation is saved.
-
-        So it is where the last checkpoint is `SECONDS` old, and where the state has
-        more than `MOST_BYTES`.
-        """
+        """Return whether the state after a validation is saved: it is old or large."""
         if self._always or time.monotonic() - self._last >= SECONDS:
             return True
         return sum(leaf.nbytes for leaf in jax.tree.leaves(state)) > MOST_BYTES
@@ -113,23 +101,15 @@ class Saves:
         self._held, self._last, self.behind = {}, time.monotonic(), False
 
 
-# --- The Python loop of training: dispatches, validation, early stopping, checkpoi ----
-
-
 class Hooks(NamedTuple):
-    """Functions that the loop calls.
+    """Functions that the loop calls."""
 
-    Attributes:
-      progress: Returns the progress line of a training, given its first step.
-      log: Takes the record of a validation.
-      evaluate: Returns the validation metrics of params; None without a validation set.
-      resume: Takes the step from which the training goes on, and why newer checkpoints
-        are not used.
-    """
-
-    progress: Callable[[int], ProgressLine]
-    log: Callable[[dict[str, Any]], None]
+    progress: Callable[[int], ProgressLine]  # the line of a training from a step on
+    log: Callable[[dict[str, Any]], None]  # takes the record of a validation
+    # The validation metrics of params; None without a validation set.
     evaluate: Callable[[dict[str, Any]], dict[str, float]] | None = None
+    # Takes the step from which the training goes on, and why newer checkpoints are not
+    # used.
     resume: Callable[[int, tuple[str, ...]], None] = lambda step, refused: None
 
 
@@ -143,10 +123,8 @@ def fit(
 ) -> tuple[TrainState, Notes]:
     """Train from the newest checkpoint, or the start, to the end of the schedule.
 
-    Args:
-      request: Signals that the caller notes for several trainings; None: they are noted
-        here.
-      together: Runs the steps with those of other arms; None: they run alone.
+    The caller may note signals for several trainings in ``request``, and run the steps
+    ``together`` with those of other arms.
     """
     trainer = Trainer(problem, schedule, checkpoints, hooks, together)
     line = hooks.progress(trainer.step)
@@ -161,21 +139,13 @@ def fit(
 
 
 class _Dispatch(NamedTuple):
-    """A dispatch in flight.
+    """A dispatch in flight."""
 
-    Attributes:
-      step: Its last step.
-      number: Number of its steps.
-      losses: [K] of its steps.
-      timed: Whether it counts for the rate: the first after a boundary may compile.
-      signal: The signal that ends the training, as of `AgreedStop.ask`.
-    """
-
-    step: int
-    number: int
-    losses: jax.Array
-    timed: bool
-    signal: jax.Array | int
+    step: int  # its last one
+    number: int  # of its steps
+    losses: jax.Array  # [K] of its steps
+    timed: bool  # for the rate: the first after a boundary may compile
+    signal: jax.Array | int  # that ends the training, as of `AgreedStop.ask`
 
 
 class Trainer:
@@ -210,19 +180,15 @@ class Trainer:
             like = jax.eval_shape(self.problem.start)
         saved = self.checkpoints.newest(like, self.layout)
         if saved is None:
-            return self._start(), Notes()
+            self.problem.order.begin()
+            with jax.set_mesh(self.mesh):  # the state is made where it lies
+                state = self.problem.start()
+            return self.layout.put(state), Notes()
         notes, step = Notes(**saved.notes), int(saved.state.step)
         # A kill may have come between a save and the removal of older ones.
         self.checkpoints.keep_only({step, notes.best_step})
         self.hooks.resume(step, saved.refused)
         return saved.state, notes
-
-    def _start(self) -> TrainState:
-        """Return the state before the first step, made where it lies."""
-        self.problem.order.begin()
-        with jax.set_mesh(self.mesh):
-            state = self.problem.start()
-        return self.layout.put(state)
 
     def run(self, line: ProgressLine, stop: AgreedStop) -> None:
         """Train to the end of the schedule, or to its pause."""
@@ -251,7 +217,13 @@ class Trainer:
         pending: list[_Dispatch] = []
         while self.step < boundary and not stop.number:
             number = min(self.schedule.steps_per_dispatch, boundary - self.step)
-            state, losses = self._dispatch(state, number)
+            per_dispatch = self.schedule.steps_per_dispatch
+            batches = self.problem.order.batches(self.step, per_dispatch)
+            data, rows = self.feed(batches)
+            with jax.set_mesh(self.mesh):
+                state, losses = self.run_steps(
+                    self.program, data, state, rows, np.int32(number)
+                )
             signal, timed = stop.ask(), bool(pending)
             while pending:
                 self._finish(pending.pop(), line, stop)
@@ -263,15 +235,6 @@ class Trainer:
         while pending:
             self._finish(pending.pop(), line, stop)
         self.state = state.take() if isinstance(state, Lane) else state
-
-    def _dispatch(
-        self, state: TrainState | Lane, number: int
-    ) -> tuple[TrainState | Lane, jax.Array]:
-        """Begin ``number`` steps; return the state after them and their losses."""
-        rows = self.problem.order.batches(self.step, self.schedule.steps_per_dispatch)
-        data, rows = self.feed(rows)
-        with jax.set_mesh(self.mesh):
-            return self.run_steps(self.program, data, state, rows, np.int32(number))
 
     def _finish(
         self, dispatch: _Dispatch, line: ProgressLine, stop: AgreedStop
@@ -302,9 +265,9 @@ class Trainer:
         A memory is a function of the step and of the parameters at it alone.
         """
         memories = self.problem.memories
-        if due := [one for one in memories if one.when.due(self.step)]:
+        if due := [memory for memory in memories if memory.when.due(self.step)]:
             self.state = self.layout.put(self.problem.renew(self.state, due))
-        return tuple(one.when.after(self.step) for one in memories)
+        return tuple(memory.when.after(self.step) for memory in memories)
 
     def _validate(self, line: ProgressLine) -> None:
         """Log the mean loss and the validation metrics, and note the best."""
@@ -317,10 +280,9 @@ class Trainer:
             patience, least = self.schedule.patience, self.schedule.min_steps
             value = metrics[self.schedule.metric]
             self.notes.judge(self.step, value, patience, least)
-        if "log_temperature" in self.state.params:
-            record["temperature"] = learned_temperature(self.state.params)
-        problem = self.problem
-        record |= diagnostics(problem.program, problem.data, self.state)
+        if (temperature := learned_temperature(self.state.params)) is not None:
+            record["temperature"] = temperature
+        record |= diagnostics(self.problem.program, self.problem.data, self.state)
         record["seconds"] = round(self._seconds(), 3)
         self.hooks.log(record)
 
@@ -355,3 +317,9 @@ class Trainer:
             return self.state
         like = jax.eval_shape(lambda: self.state)
         return self.checkpoints.load(self.notes.best_step, like, self.layout)[0]
+
+
+def learned_temperature(params: dict[str, Any]) -> float | None:
+    """Temperature of params, None where it is not one of them."""
+    value = params.get("log_temperature")
+    return None if value is None else math.exp(value)

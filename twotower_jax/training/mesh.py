@@ -1,4 +1,4 @@
-"""The mesh of devices, and where the arrays of a training lie on it.
+"""The mesh of devices, where the arrays of a training lie on it, and what feeds them.
 
 The mesh has two axes, ``data`` and ``table``. The rows of a batch are spread over all
 of its devices. Tables and their optimizer states are spread by rows over the axis
@@ -19,6 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from twotower_jax.data.feed import Queries
+from twotower_jax.data.hard_pools import HardPools
 from twotower_jax.data.place_rows import by_rows, place_rows
 from twotower_jax.data.processes import alone, put
 from twotower_jax.data.shards import (
@@ -31,7 +33,7 @@ from twotower_jax.data.shards import (
     table_shards,
 )
 from twotower_jax.errors import InputError
-from twotower_jax.training.types import Program
+from twotower_jax.training.types import Program, TrainData
 
 # Memories of the samplers that are spread, and the axis that is: a row per user, and
 # buckets of the streaming frequency.
@@ -40,15 +42,10 @@ SHARDINGS = (BY_ROWS, BY_COLUMNS)
 
 
 class MeshShape(NamedTuple):
-    """Numbers of devices.
+    """Numbers of devices."""
 
-    Attributes:
-      data: Copies of the tables.
-      table: Devices over which the rows of a table are spread.
-    """
-
-    data: int = 1
-    table: int = 1
+    data: int = 1  # copies of the tables
+    table: int = 1  # devices over which the rows of a table are spread
 
     @property
     def devices(self) -> int:
@@ -86,14 +83,7 @@ def everywhere(mesh: Mesh, tree: Any) -> Any:
 
 
 def spread_rows(mesh: Mesh, rows: Any) -> jax.Array:
-    """Put batches on the mesh, the rows of each batch spread over the devices.
-
-    Args:
-      rows: [K, B] int32 positives of K batches.
-
-    Returns:
-      [K, B] int32, each device with its part of axis 1.
-    """
+    """Put K batches [K, B] on the mesh, the rows of each spread over the devices."""
     spread = PartitionSpec(None, (DATA, TABLE))
     return put(rows, NamedSharding(mesh, spread))
 
@@ -112,7 +102,7 @@ def read_parts(mesh: Mesh, number: int, read: Callable[[slice], Any]) -> Any:
     parts = {device: read(part[0]) for device, part in own.items() if part}
 
     def joined(*leaves: np.ndarray) -> jax.Array:
-        placed = [jax.device_put(*one) for one in zip(leaves, parts, strict=True)]
+        placed = list(map(jax.device_put, leaves, parts))
         shape = number, *leaves[0].shape[1:]
         made = jax.make_array_from_single_device_arrays(shape, spread, placed)
         return put(made, by_rows(mesh))
@@ -138,7 +128,7 @@ def in_place(state: Any) -> Any:
 
 def spread_name(path: Any) -> str | None:
     """Name of an array that is spread by rows, or None for one that is whole."""
-    names = [str(getattr(one, "key", getattr(one, "name", ""))) for one in path]
+    names = [str(getattr(key, "key", getattr(key, "name", ""))) for key in path]
     if "tables" in names[:-1]:
         return names[names.index("tables") + 1]
     spread = names[:1] == ["samplers"] and names[-1] in SPREAD
@@ -163,24 +153,15 @@ def padded(array: Any, shape: tuple[int, ...], mode: str) -> Any:
 
 
 class Layout(NamedTuple):
-    """Where the arrays of a state lie.
+    """Where the arrays of a state lie."""
 
-    Attributes:
-      mesh: Devices.
-      rows: Rows of each array that is spread, without padding.
-    """
-
-    mesh: Mesh
-    rows: Mapping[str, int]
+    mesh: Mesh  # devices
+    rows: Mapping[str, int]  # rows of each array that is spread, without padding
 
     @property
     def shards(self) -> int:
         """Return the devices over which the rows of a table are spread."""
         return self.mesh.shape[TABLE]
-
-    def _spread(self, axis: int) -> NamedSharding:
-        """Return the sharding of arrays that are spread along an axis."""
-        return NamedSharding(self.mesh, SHARDINGS[axis] if self.shards > 1 else WHOLE)
 
     def put(self, state: Any) -> Any:
         """Put a state where it is stored."""
@@ -212,7 +193,8 @@ class Layout(NamedTuple):
                 )
             axis, room = spread_axis(path), stored_rows(rows, self.shards)
             shape = *shape[:axis], room, *shape[axis + 1 :]
-            where = self._spread(axis)
+            spec = SHARDINGS[axis] if self.shards > 1 else WHOLE
+            where = NamedSharding(self.mesh, spec)
             return jax.ShapeDtypeStruct(shape, leaf.dtype, sharding=where)
 
         return jax.tree_util.tree_map_with_path(place, tree)
@@ -221,3 +203,80 @@ class Layout(NamedTuple):
         """Rows of a spread array without padding, or None for one that is whole."""
         name = spread_name(path)
         return None if name is None else self.rows.get(name)
+
+
+# --- where the training positives of a dispatch come from: the devices, or the host ---
+
+
+class OfPositives(NamedTuple):
+    """The arrays of training data with a row per positive, of m positives."""
+
+    queries: Queries
+    item: Any  # [m] int32 clicked items
+    # The pools of the log; on the host, those of the m positives, one each.
+    pools: HardPools | None
+    known: Any  # [m] int32 numbers of items known at them; or None
+    weight: Any  # [m] weights; or None
+
+
+def _with_positives(data: TrainData, own: OfPositives) -> TrainData:
+    """Return data with other positives."""
+    known = data.known
+    if known is not None:
+        known = known._replace(number=own.known)
+    return data._replace(**own._asdict() | {"known": known})
+
+
+class DeviceFeed:
+    """All positives lie on the devices, and a dispatch reads its rows there."""
+
+    def __init__(self, mesh: Mesh, data: TrainData):
+        """Put the data on the devices."""
+        self._mesh = mesh
+        self._data = place_rows(mesh, data)
+
+    def __call__(self, rows: np.ndarray) -> tuple[TrainData, jax.Array]:
+        """Return all data and the rows [K, B] of K batches, on the devices."""
+        return self._data, spread_rows(self._mesh, rows)
+
+
+class HostFeed:
+    """The positives lie on the host, and each dispatch gets those of its rows.
+
+    The host gathers them while the device works on the dispatch before. Of several
+    processes each reads a part of a dispatch, and gets the others from their devices.
+    The arrays with a row per positive are arrays of numpy, such as memory maps.
+    """
+
+    def __init__(self, mesh: Mesh, data: TrainData):
+        """Put what is no array of positives on the devices."""
+        self._mesh = mesh
+        known = None if data.known is None else data.known.number
+        own = OfPositives(data.queries, data.item, data.pools, known, data.weight)
+        self._own = jax.tree.map(np.asarray, own)
+        none = self._rows(np.zeros(0, np.int32))
+        self._others = place_rows(mesh, _with_positives(data, none))
+
+    def _rows(self, rows: np.ndarray, first: int = 0) -> OfPositives:
+        """Return the arrays of the rows, with pools from place ``first`` on."""
+        own, pools = self._own._replace(pools=None), self._own.pools
+        own = jax.tree.map(lambda values: values[rows], own)
+        if pools is None:
+            return own
+        # A positive without a pool has that of another one, which is not read.
+        of_row = pools.of_row[rows]
+        places = np.arange(first, first + len(rows), dtype=np.int32)
+        item, log_prob, stage, _ = pools
+        arrays = item[of_row], log_prob[of_row], stage[of_row]
+        return own._replace(pools=HardPools(*arrays, np.where(of_row < 0, -1, places)))
+
+    def __call__(self, rows: np.ndarray) -> tuple[TrainData, jax.Array]:
+        """Return the positives of the rows [K, B], and their places in them."""
+        flat = rows.ravel()
+        own = read_parts(
+            self._mesh,
+            rows.size,
+            lambda part: self._rows(flat[part], part.start or 0),
+        )
+        places = np.arange(rows.size, dtype=np.int32).reshape(rows.shape)
+        return _with_positives(self._others, own), spread_rows(self._mesh, places)

@@ -22,13 +22,9 @@ def in_notebook() -> bool:
 
 
 class CellLine:
-    """One output of the running cell, whose text is replaced.
-
-    Threads may show a text, one at a time: it stands below the cell that made the line.
-    """
+    """One output of the running cell, whose text is replaced, also from threads."""
 
     def __init__(self) -> None:
-        """Begin without an output; the first text makes it."""
         self._context = contextvars.copy_context()
         self._update: Callable[..., Any] = self._display
 
@@ -79,55 +75,39 @@ def make_console(file: TextIO | None = None, width: int | None = None) -> Consol
     )
 
 
-class _Bar:
-    """A live line of a terminal."""
+class _Line:
+    """A live line where the console can redraw one, else plain lines."""
 
-    def __init__(self, console: Console, title: str, form: str, total: int, done: int):
-        columns = TextColumn(title), BarColumn(), TextColumn(form)
-        columns = (*columns, TimeRemainingColumn())
-        self._bar = Progress(*columns, console=console, transient=True)
-        self._task = self._bar.add_task("", total=total, completed=done, text="")
-        self._bar.start()
-
-    def update(self, done: float, total: int, text: str, plain: str) -> None:
-        """Redraw the line; ``plain`` is not shown."""
-        self._bar.update(self._task, completed=done, total=total, text=text)
-
-    def close(self, last: str) -> None:
-        """End the line."""
-        self._bar.stop()
-
-
-class _Texts:
-    """Plain lines, or the line of a notebook's cell, at most one in some seconds."""
-
-    def __init__(self, show: Callable[[str], None], seconds: float, keep: bool):
-        self._show, self._seconds, self._keep = show, seconds, keep
+    def __init__(
+        self, console: Console, title: str, form: str, total: int, done: int = 0
+    ):
+        self._bar: Progress | None = None
+        if console.is_terminal and not console.is_dumb_terminal and total > done:
+            columns = TextColumn(title), BarColumn(), TextColumn(form)
+            columns = (*columns, TimeRemainingColumn())
+            self._bar = Progress(*columns, console=console, transient=True)
+            self._task = self._bar.add_task("", total=total, completed=done, text="")
+            self._bar.start()
+        self._in_cell = in_notebook() and console.file is sys.stdout
+        print_line = functools.partial(console.print, highlight=False, soft_wrap=True)
+        self._show = CellLine().show if self._in_cell else print_line
+        self._seconds = CELL_SECONDS if self._in_cell else PLAIN_SECONDS
         self._last = time.perf_counter()
 
     def update(self, done: float, total: int, text: str, plain: str) -> None:
-        """Show ``plain``, if it is time."""
-        now = time.perf_counter()
-        if now - self._last > self._seconds:
+        """Redraw the line with ``text``, or show ``plain`` if it is time."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, total=total, text=text)
+        elif (now := time.perf_counter()) - self._last > self._seconds:
             self._last = now
             self._show(plain)
 
     def close(self, last: str) -> None:
-        """Leave the last text in a cell."""
-        if self._keep and last:
+        """End the line; that of a cell keeps the last text."""
+        if self._bar is not None:
+            self._bar.stop()
+        elif self._in_cell and last:
             self._show(last)
-
-
-def _line(
-    console: Console, title: str, form: str, total: int, done: int = 0
-) -> _Bar | _Texts:
-    """Return a live line where the console can redraw one, else plain lines."""
-    if console.is_terminal and not console.is_dumb_terminal and total > done:
-        return _Bar(console, title, form, total, done)
-    if in_notebook() and console.file is sys.stdout:
-        return _Texts(CellLine().show, CELL_SECONDS, keep=True)
-    show = functools.partial(console.print, highlight=False, soft_wrap=True)
-    return _Texts(show, PLAIN_SECONDS, keep=False)
 
 
 class TrainingProgress:
@@ -137,7 +117,7 @@ class TrainingProgress:
         self, console: Console, total: int, start: int, batch: int, metric: str
     ):
         form = "{task.completed}/{task.total} steps  {task.fields[text]}"
-        self._line = _line(console, "training", form, total, start)
+        self._line = _Line(console, "training", form, total, start)
         self._total, self._batch, self._metric = total, batch, metric
         self._begin, self._start = time.perf_counter(), start
         self._value = self._last = ""
@@ -158,7 +138,7 @@ class TrainingProgress:
         self._value = f"  {self._metric} {metrics[self._metric]:.4f}"
 
     def close(self) -> None:
-        """End the live line; that of a cell keeps the last step."""
+        """End the line."""
         self._line.close(self._last)
 
 
@@ -170,86 +150,74 @@ class SweepProgress:
     """
 
     def __init__(self, console: Console, runs: int):
-        self._line = _line(console, "runs", "{task.fields[text]}", runs)
-        self._lock = threading.Lock()
-        self._todo, self._ended = runs, 0
-        self._parts: dict[RunLine, float] = {}
-        self._rates: dict[RunLine, float] = {}
-        self._begin = time.perf_counter()
+        self._line = _Line(console, "runs", "{task.fields[text]}", runs)
+        self._lock, self._begin = threading.Lock(), time.perf_counter()
+        self._number, self._runs = runs, list[RunLine]()
 
     def add_run(self) -> "RunLine":
         """Return the line of a run that begins."""
-        return RunLine(self)
+        self._runs.append(RunLine(self))
+        return self._runs[-1]
 
     def close(self) -> None:
-        """End the live line; that of a cell keeps the number of runs."""
-        self._line.close(f"runs {self._ended}/{self._todo} done" if self._todo else "")
+        """End the line; that of a cell keeps the number of runs."""
+        ended, todo = self._counts()
+        self._line.close(f"runs {ended}/{todo} done" if todo else "")
 
-    def note(self, line: "RunLine", part: float, rate: float) -> None:
-        """Note the progress of a run."""
+    def _counts(self) -> tuple[int, int]:
+        """Return how many runs have ended, and of how many."""
+        ended = [run for run in self._runs if run.ended]
+        trained = sum(run.trained for run in ended)
+        return trained, self._number - len(ended) + trained
+
+    def show(self) -> None:
+        """Show the runs as they are now."""
         with self._lock:
-            self._parts[line], self._rates[line] = part, rate
-            self._show()
-
-    def end_training(self, line: "RunLine") -> None:
-        """Leave a run that no longer trains out of the rate."""
-        with self._lock:
-            self._rates.pop(line, None)
-
-    def end_run(self, line: "RunLine", trained: bool) -> None:
-        """Count a run that has ended."""
-        with self._lock:
-            self._parts.pop(line, None)
-            self._rates.pop(line, None)
-            self._todo -= not trained
-            self._ended += trained
-            self._show()
-
-    def _show(self) -> None:
-        done = self._ended + sum(self._parts.values())
-        text = f"{self._ended}/{self._todo} done"
-        if rate := sum(self._rates.values()):
-            text += f"  {rate:,.0f} examples/s"
-        plain = f"runs {text}"
-        # Before, compiling is most of the time that was spent.
-        if done and done >= KNOWN * self._todo:
-            spent = time.perf_counter() - self._begin
-            plain += f"  at most {spent * (self._todo - done) / done:.0f} s left"
-        self._line.update(done, self._todo, text, plain)
+            ended, todo = self._counts()
+            done = sum(run.part for run in self._runs)
+            text = f"{ended}/{todo} done"
+            if rate := sum(run.rate for run in self._runs):
+                text += f"  {rate:,.0f} examples/s"
+            plain = f"runs {text}"
+            # Before, compiling is most of the time that was spent.
+            if done and done >= KNOWN * todo:
+                spent = time.perf_counter() - self._begin
+                plain += f"  at most {spent * (todo - done) / done:.0f} s left"
+            self._line.update(done, todo, text, plain)
 
 
 class RunLine:
     """The progress of one run among several; called like ``TrainingProgress``."""
 
     def __init__(self, sweep: SweepProgress):
-        self._sweep, self._trained = sweep, True
-        self._total = self._batch = 0
+        self._sweep, self._total, self._batch = sweep, 0, 0
+        self.part = self.rate = 0.0
+        self.trained, self.ended = True, False
 
     def __call__(
         self, console: Console, total: int, start: int, batch: int, metric: str
     ) -> "RunLine":
         """Begin the training."""
-        del console, metric, start
         self._total, self._batch = total, batch
         return self
 
     def update(self, step: int, loss: float, rate: float) -> None:
         """Note the number of steps done and their rate."""
-        del loss
-        self._sweep.note(self, step / max(self._total, 1), rate * self._batch)
+        self.part, self.rate = step / max(self._total, 1), rate * self._batch
+        self._sweep.show()
 
     def validated(self, metrics: dict[str, float]) -> None:
         """Show nothing: runs have different metrics."""
-        del metrics
 
     def close(self) -> None:
         """End the training; the run is still to be evaluated."""
-        self._sweep.end_training(self)
+        self.rate = 0.0
 
     def found_finished(self) -> None:
         """Note that the run had finished before the sweep."""
-        self._trained = False
+        self.trained = False
 
     def end(self) -> None:
         """End the run."""
-        self._sweep.end_run(self, self._trained)
+        self.part, self.rate, self.ended = float(self.trained), 0.0, True
+        self._sweep.show()

@@ -1,6 +1,5 @@
 """Inputs and embeddings of the queries of a batch."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -8,8 +7,7 @@ import jax.numpy as jnp
 
 from twotower_jax import keys
 from twotower_jax.model import two_tower as net
-from twotower_jax.model.bags import Bag, gather_bags
-from twotower_jax.model.history import HistoryInputs, HistorySpec
+from twotower_jax.model.bags import gather_bags
 from twotower_jax.model.inputs import Inputs, query_inputs
 from twotower_jax.model.sequence import Dropout
 from twotower_jax.model.specs import Model
@@ -26,17 +24,9 @@ def drop_numbers(program: Program, state: TrainState, query: jax.Array) -> jax.A
 
     Each number is kept with probability 1 - p and then divided by it, so that a dot
     product keeps its mean; a cosine gets its length 1 again, as if the numbers had been
-    dropped before the normalisation. The masks are a function of seed and step.
-
-    Args:
-      query: [B, D] embeddings of the queries.
-
-    Returns:
-      [B, D] float32; the same ones without dropout. A row of zeros stays one.
-
-    References:
-      Srivastava et al., Dropout, JMLR 2014. Wu et al., BSL, ICDE 2024, code: .1 on the
-      embeddings of users.
+    dropped before the normalisation. A row of zeros stays one. The masks are a function
+    of seed and step (Srivastava et al., Dropout, JMLR 2014; Wu et al., BSL, ICDE 2024,
+    code: .1 on the embeddings of users).
     """
     if "query" not in program.hyper.dropout:
         return query
@@ -79,7 +69,6 @@ def batch_queries(
 # the embeddings; and each chunk is computed again to pass its part of the gradient on.
 # The gradient is that of the whole batch but for the order of its sums.
 
-
 # Items of histories whose vectors are held at a time: 64 MiB of dimension 64.
 PLACES = 2**18
 # Items of histories that a transformer reads at a time, times its layers and dimension:
@@ -90,55 +79,54 @@ Rows = dict[str, jax.Array]
 
 
 class QueryTower(NamedTuple):
-    """The query tower of a batch.
-
-    Attributes:
-      model: Both towers.
-      inputs: Inputs of the queries of the B rows.
-      dense: Parameters of the towers.
-      rows: {table: [R, dim]} rows that the tower reads; those of histories are not
-        used.
-      tables: All tables.
-    """
+    """The query tower of a batch of B rows."""
 
     model: Model
     inputs: Inputs
-    dense: dict[str, Any]
-    rows: Rows
-    tables: Rows
+    dense: dict[str, Any]  # parameters of the towers
+    rows: Rows  # {table: [R, dim]} that the tower reads; those of histories unused
+    tables: Rows  # all tables
+
+    @property
+    def of_histories(self) -> dict[str, int]:
+        """The tables that histories read, and their numbers of rows."""
+        return self.model.query.history.tables if self.model.query.history else {}
 
     @property
     def other_rows(self) -> Rows:
         """The rows that the tower reads, histories excepted."""
-        names = _tables(self.model)
+        names = self.of_histories
         return {name: rows for name, rows in self.rows.items() if name not in names}
+
+    @property
+    def number(self) -> int:
+        """The number of queries."""
+        history = self.inputs.history
+        return history.present.shape[0] if history else 0
+
+    def part(self, tree: Any, first: jax.Array, size: int) -> Any:
+        """Return the entries of queries; each query has as many as any other."""
+
+        def sliced(values: jax.Array) -> jax.Array:
+            each = values.shape[0] // self.number
+            return jax.lax.dynamic_slice_in_dim(values, first * each, size * each)
+
+        return jax.tree.map(sliced, tree)
 
 
 class SummedRows(NamedTuple):
-    """Gradient of the loss by the rows of a table, each row once.
+    """Gradient of the loss by the rows of a table, each row once."""
 
-    Attributes:
-      ids: [R] int32 distinct rows, padded with the table's size.
-      place: [n] int32 index into ``ids`` of every id of the bags; R for a missing one.
-      gradient: [R, dim].
-    """
-
-    ids: jax.Array
-    place: jax.Array
-    gradient: jax.Array
+    ids: jax.Array  # [R] int32 distinct rows, padded with the table's size
+    place: jax.Array  # [n] index into ``ids`` of every id of bags; R for a missing one
+    gradient: jax.Array  # [R, dim]
 
 
 class QueryGradient(NamedTuple):
-    """Gradient of the loss by the parameters of the query tower.
-
-    Attributes:
-      dense: By the parameters of the towers.
-      rows: By the rows that the tower reads, histories excepted.
-      histories: {table: gradient} by the tables of histories.
-    """
+    """Gradient of the loss by the parameters of the query tower."""
 
     dense: dict[str, Any]
-    rows: Rows
+    rows: Rows  # histories excepted
     histories: dict[str, SummedRows]
 
 
@@ -150,26 +138,17 @@ def rows_of_chunk(model: Model, inputs: Inputs) -> int:
     if history.present.ndim == 1:  # sequences end to end read an item once
         return 0
     rows, length = history.present.shape
-    most = places_of_chunk(spec)
+    most, layers = PLACES, spec.sequence
+    if layers:
+        most = NUMBERS // (layers.layers * layers.dim)
     # On a mesh each device has a part of the rows, in one piece.
     if rows * length <= most or jax.sharding.get_abstract_mesh().size > 1:
         return 0
     return max(1, most // length)
 
 
-def places_of_chunk(spec: HistorySpec) -> int:
-    """Items of histories whose vectors are held at a time."""
-    if not spec.sequence:
-        return PLACES
-    return NUMBERS // (spec.sequence.layers * spec.sequence.dim)
-
-
 def query_vectors(model: Model, inputs: Inputs, params: dict[str, Any]) -> jax.Array:
-    """Embeddings of the queries of a batch, in chunks where they are many.
-
-    Returns:
-      [B, D].
-    """
+    """Embeddings [B, D] of the queries of a batch, in chunks where they are many."""
     dense, tables = params["dense"], params["tables"]
     rows = net.gather_rows(tables, inputs)
     chunk = rows_of_chunk(model, inputs)
@@ -179,12 +158,8 @@ def query_vectors(model: Model, inputs: Inputs, params: dict[str, Any]) -> jax.A
 
 
 def embed_chunks(queries: QueryTower, size: int) -> jax.Array:
-    """Embeddings of the queries.
-
-    Returns:
-      [B, D].
-    """
-    number, dim = _number(queries), queries.model.query.dim
+    """Embeddings [B, D] of the queries."""
+    number, dim = queries.number, queries.model.query.dim
 
     def fill(turn: jax.Array, out: jax.Array) -> jax.Array:
         chunk = _chunk(queries, jnp.minimum(turn * size, number - size), size)
@@ -199,17 +174,13 @@ def embed_chunks(queries: QueryTower, size: int) -> jax.Array:
 def gradient_of_chunks(
     queries: QueryTower, size: int, gradient: jax.Array
 ) -> QueryGradient:
-    """Gradient of the loss by the parameters of the query tower.
-
-    Args:
-      gradient: [B, D] gradient of the loss by the embeddings of the queries.
-    """
-    number, tables = _number(queries), queries.tables
+    """Gradient by the parameters, of that by the embeddings [B, D] of the queries."""
+    number, tables = queries.number, queries.tables
     distinct = {
         name: distinct_rows(
             queries.inputs.bags[name].ids.reshape(-1), len(tables[name])
         )
-        for name in _tables(queries.model)
+        for name in queries.of_histories
     }
 
     def add(turn: jax.Array, total: Any) -> Any:
@@ -217,126 +188,83 @@ def gradient_of_chunks(
         own = jax.lax.dynamic_slice_in_dim(gradient, chunk.first, size)
         # The last chunk begins earlier, with rows that were counted.
         counted = chunk.first + jnp.arange(size) < turn * size
-        *others, vectors = _pull(queries, chunk, jnp.where(counted[:, None], 0, own))
+
+        def encode(dense: Any, rows: Rows, places: Rows) -> jax.Array:
+            return _encode(queries, chunk, dense, rows, places)
+
+        _, pull = jax.vjp(encode, queries.dense, queries.other_rows, chunk.places)
+        *others, vectors = pull(jnp.where(counted[:, None], 0, own))
         sums = {}
-        for name, one in distinct.items():
+        for name, rows in distinct.items():
             bag = chunk.inputs.bags[name]
-            place = one.place.reshape(-1, bag.ids.shape[1])
-            place = _slice(place, chunk.first, size, number)
-            added = _gradient_of(bag, vectors[name])
+            place = rows.place.reshape(-1, bag.ids.shape[1])
+            place = queries.part(place, chunk.first, size)
+            by_bag = vectors[name] / bag.total[:, None]
+            decay = jnp.zeros_like(bag.weight)
+            added = BagGradient(bag.ids, bag.weight, by_bag, decay)
             sums[name] = add_bags(total[2][name], added, place)
         return *jax.tree.map(jnp.add, total[:2], tuple(others)), sums
 
     nothing = jax.tree.map(jnp.zeros_like, (queries.dense, queries.other_rows))
     sums = {
-        name: jnp.zeros((len(one.ids), tables[name].shape[1]), gradient.dtype)
-        for name, one in distinct.items()
+        name: jnp.zeros((len(rows.ids), tables[name].shape[1]), gradient.dtype)
+        for name, rows in distinct.items()
     }
     turns = -(-number // size)
     dense, rows, sums = jax.lax.fori_loop(0, turns, add, (*nothing, sums))
     histories = {
-        name: SummedRows(one.ids, one.place, sums[name])
-        for name, one in distinct.items()
+        name: SummedRows(distinct[name].ids, distinct[name].place, total)
+        for name, total in sums.items()
     }
     return QueryGradient(dense, rows, histories)
 
 
 class _Chunk(NamedTuple):
-    """Some queries of a batch.
-
-    Attributes:
-      first: [] the first of them.
-      size: Their number.
-      inputs: Their inputs.
-      places: {table: [size length, dim]} vectors of the items of their histories.
-    """
+    """Queries of a batch, from the first on."""
 
     first: jax.Array
     size: int
     inputs: Inputs
-    places: Rows
+    places: Rows  # {table: [size length, dim]} vectors of the items of histories
 
 
 def _chunk(queries: QueryTower, first: jax.Array, size: int) -> _Chunk:
-    """Return some queries with the vectors of their histories."""
-    number, inputs = _number(queries), queries.inputs
+    """Return queries with the vectors of their histories."""
+    inputs, tables = queries.inputs, queries.tables
 
     def part(tree: Any) -> Any:
-        return jax.tree.map(lambda one: _slice(one, first, size, number), tree)
+        return queries.part(tree, first, size)
 
     rows = {
-        name: one._replace(place=part(one.place), present=part(one.present))
-        for name, one in inputs.rows.items()
+        name: of_table._replace(
+            place=part(of_table.place), present=part(of_table.present)
+        )
+        for name, of_table in inputs.rows.items()
     }
-    history = _history_of(inputs.history, first, part) if inputs.history else None
+    history = inputs.history
+    if history:
+        before = first * history.present.shape[1]
+        dropout = history.dropout and history.dropout._replace(first=first)
+        history = part(history._replace(dropout=None))._replace(dropout=dropout)
+        if history.tokens:
+            newest = history.tokens.newest - before
+            history = history._replace(tokens=history.tokens._replace(newest=newest))
     own = Inputs(rows, part(inputs.bags), part(inputs.numbers), history)
-    tables = queries.tables
     places = {
-        name: gather_bags(tables[name], own.bags[name])
-        for name in _tables(queries.model)
+        name: gather_bags(tables[name], own.bags[name]) for name in queries.of_histories
     }
     return _Chunk(first, size, own, places)
-
-
-def _history_of(
-    history: HistoryInputs, first: jax.Array, part: Callable[[Any], Any]
-) -> HistoryInputs:
-    """Return the histories of some queries."""
-    own = part(history._replace(dropout=None))
-    if own.tokens:
-        before = first * history.present.shape[1]
-        newest = own.tokens.newest - before
-        own = own._replace(tokens=own.tokens._replace(newest=newest))
-    if history.dropout:
-        own = own._replace(dropout=history.dropout._replace(first=first))
-    return own
 
 
 def _encode(
     queries: QueryTower, chunk: _Chunk, dense: dict[str, Any], rows: Rows, places: Rows
 ) -> jax.Array:
     """Return the embeddings of the queries of a chunk."""
-    number = _number(queries)
     own = {
-        name: _slice(one, chunk.first, chunk.size, number)
+        name: queries.part(values, chunk.first, chunk.size)
         if name in chunk.inputs.bags
-        else one
-        for name, one in rows.items()
+        else values
+        for name, values in rows.items()
     }
     spec = queries.model.query
     return net.encode("query", spec, dense, own | places, chunk.inputs)
-
-
-def _pull(
-    queries: QueryTower, chunk: _Chunk, gradient: jax.Array
-) -> tuple[dict[str, Any], Rows, Rows]:
-    """Return gradients by dense parameters, rows and places of a chunk."""
-
-    def encode(dense: Any, rows: Rows, places: Rows) -> jax.Array:
-        return _encode(queries, chunk, dense, rows, places)
-
-    _, pull = jax.vjp(encode, queries.dense, queries.other_rows, chunk.places)
-    return pull(gradient)
-
-
-def _tables(model: Model) -> dict[str, int]:
-    """Return the tables that histories read, and their numbers of rows."""
-    return model.query.history.tables if model.query.history else {}
-
-
-def _number(queries: QueryTower) -> int:
-    """Return the number of queries."""
-    history = queries.inputs.history
-    return history.present.shape[0] if history else 0
-
-
-def _slice(values: jax.Array, first: jax.Array, size: int, number: int) -> jax.Array:
-    """Return the entries of some queries, of which each has as many of ``number``."""
-    each = values.shape[0] // number
-    return jax.lax.dynamic_slice_in_dim(values, first * each, size * each)
-
-
-def _gradient_of(bag: Bag, vectors: jax.Array) -> BagGradient:
-    """Return the gradient by the rows of bags, given that by their vectors."""
-    decay = jnp.zeros_like(bag.weight)
-    return BagGradient(bag.ids, bag.weight, vectors / bag.total[:, None], decay)

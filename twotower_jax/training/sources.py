@@ -16,12 +16,7 @@ from twotower_jax.negatives.hard import HardInputs
 from twotower_jax.negatives.in_batch import Catalogue, InBatch
 from twotower_jax.negatives.masks import MASKS, RowMasks
 from twotower_jax.negatives.mixture import CORRECTIONS, Draws, Mixture
-from twotower_jax.negatives.slots import (
-    HARD_LOG_Q,
-    RowSlots,
-    ratio_at,
-    switches,
-)
+from twotower_jax.negatives.slots import HARD_LOG_Q, RowSlots, ratio_at, switches
 from twotower_jax.negatives.source import Batch, Keys, Source
 from twotower_jax.registry import join
 from twotower_jax.training.queries import query_vectors
@@ -31,15 +26,16 @@ from twotower_jax.training.types import Program, TrainData, TrainState
 def mixture_of(program: Program, data: TrainData, state: TrainState) -> Mixture:
     """The sources of negatives of a program, with their masks and corrections."""
     structure, hyper = program.structure, program.hyper
-    law = _positive_law(program)
-    strength = hyper.logq_strength
+    law: PositiveLaw = Counted(hyper.log_q_batch)
+    if structure.buckets:
+        law = Streamed(hyper.streaming_alpha, structure.buckets)
     return Mixture(
         sources=_sources(program, data, state, law),
         num_items=structure.num_items,
         masks=row_masks(program, data),
         correct=CORRECTIONS[structure.correct],
         positives=law,
-        strength=strength,
+        strength=hyper.logq_strength,
         merged=structure.merged_size > 0,
     )
 
@@ -56,13 +52,6 @@ def row_masks(program: Program, data: TrainData) -> RowMasks:
 
 def _present(value: Any) -> tuple[Any, ...]:
     return () if value is None else (value,)
-
-
-def _positive_law(program: Program) -> PositiveLaw:
-    """Return the law q+ of the positives of a batch, counted or streamed."""
-    if program.structure.buckets:
-        return Streamed(program.hyper.streaming_alpha, program.structure.buckets)
-    return Counted(program.hyper.log_q_batch)
 
 
 def easy_law(program: Program, data: TrainData) -> EasyLaw | KnownLaw:
@@ -90,52 +79,33 @@ def _sources(
             on = (switches(negatives.easy_num, negatives.hard_num, ratio).easy,)
         sources.append(Easy(easy, negatives.shared_easy, on))
     if negatives.slots:
+        hard_inputs = HardInputs(
+            num_items,
+            data.pools if negatives.hard.of_log else data.hard,
+            state.params.get("log_temperature", hyper.log_temperature),
+            negatives.only_hard,
+        )
         slots = RowSlots(
             easy,
             negatives.easy_num if negatives.per_row else 0,
             negatives.hard_num,
             join(negatives.hard, hyper.hard),
-            _hard_inputs(program, data, state),
+            hard_inputs,
             (hyper.hard_ratio,) if negatives.mixes else (),
             negatives.easy_num if negatives.switched else 0,
             HARD_LOG_Q[negatives.hard.log_q],
         )
         sources.append(slots)
     if negatives.in_batch:
-        sources.append(
-            InBatch(
-                law,
-                num_items,
-                negatives.distinct,
-                _longest_sequence(program),
-                not MASKS[negatives.mask].user_positives,
-            )
-        )
+        history = structure.model.query.history
+        longest = history.length if structure.end_to_end and history else 0
+        own = not MASKS[negatives.mask].user_positives
+        sources.append(InBatch(law, num_items, negatives.distinct, longest, own))
     if negatives.bank:
         dim = structure.model.candidate.dim
         bank = CrossBatch(law, negatives.bank, dim, num_items, hyper.bank_warmup)
         sources.append(bank)
     return tuple(sources)
-
-
-def _longest_sequence(program: Program) -> int:
-    """Return the rows of the longest sequence; 0 where rows are single clicks."""
-    history = program.structure.model.query.history
-    if not program.structure.end_to_end or history is None:
-        return 0
-    return history.length
-
-
-def _hard_inputs(program: Program, data: TrainData, state: TrainState) -> HardInputs:
-    """Return what the hard draws read beside the batch."""
-    structure = program.structure
-    fixed = program.hyper.log_temperature
-    return HardInputs(
-        structure.num_items,
-        data.pools if structure.negatives.hard.of_log else data.hard,
-        state.params.get("log_temperature", fixed),
-        structure.negatives.only_hard,
-    )
 
 
 def draw(
@@ -147,8 +117,7 @@ def draw(
 ) -> Draws:
     """The negatives of a batch at the state's step.
 
-    Args:
-      queries: Inputs of the query tower, which sources that score candidates need.
+    Sources that score candidates need the inputs of the query tower.
     """
     batch = batch._replace(step=state.step)
     if queries is not None:
@@ -196,17 +165,12 @@ def easy_draws(program: Program, data: TrainData, state: TrainState) -> jax.Arra
 
 
 def row_weights(program: Program, data: TrainData, batch: Batch) -> jax.Array:
-    """Weights of the rows of a batch.
+    """Weights [B] of the rows of a batch, float32.
 
     They sum to 1. With weights r of the log, a row weighs r_i / B, as in the loss
-    -(1/B) sum_i r_i log P(y_i | x_i), with r scaled to the mean 1 over an epoch. They
-    then sum to 1 over many batches alone, and a batch of zeros has the loss 0.
-
-    Returns:
-      [B] float32.
-
-    References:
-      Yi et al., Sampling-bias-corrected neural modeling, RecSys 2019, eq. 4.
+    -(1/B) sum_i r_i log P(y_i | x_i), with r scaled to the mean 1 over an epoch (Yi et
+    al., Sampling-bias-corrected neural modeling, RecSys 2019, eq. 4). They then sum to
+    1 over many batches alone, and a batch of zeros has the loss 0.
     """
     for of_log in _present(data.weight):
         return take_rows(of_log, batch.rows) / batch.size
@@ -221,11 +185,9 @@ def diagnostics(
 ) -> dict[str, float]:
     """Measurements of the samplers' memories, for metrics.jsonl.
 
-    Returns:
-      With a bank, its mean age in steps ("bank age"), and the mean distance ("bank
-      drift") and mean cosine ("bank cosine") between its embeddings and those of the
-      same items now. With dns, the share of its slots that were lost because every
-      candidate is masked, over all steps ("lost slots").
+    With a bank, its mean age in steps, and the mean distance ("bank drift") and mean
+    cosine between its embeddings and those of the same items now. With dns, the share
+    of its slots that were lost because every candidate is masked, over all steps.
     """
     measured: dict[str, float] = {}
     if "lost_slots" in state.samplers:

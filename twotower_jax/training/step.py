@@ -11,23 +11,20 @@ from twotower_jax.model import two_tower as net
 from twotower_jax.model.embeddings import is_of_ids
 from twotower_jax.negatives.source import Batch
 from twotower_jax.registry import join
-from twotower_jax.training.batch_gradient import loss_and_gradient
 from twotower_jax.training.batch_loss import (
     Context,
+    TableGradients,
     Weights,
     gather_weights,
+    loss_and_gradient,
+    table_gradients,
     tower_inputs,
 )
-from twotower_jax.training.gradients import TableGradients, table_gradients
 from twotower_jax.training.mesh import in_place
 from twotower_jax.training.queries import batch_queries
 from twotower_jax.training.sources import draw, mixture_of
-from twotower_jax.training.temperature import update_log_temperature
-from twotower_jax.training.types import Hyper, Program, TrainData, TrainState
-from twotower_jax.training.updates import (
-    update_blocks,
-    update_dense,
-)
+from twotower_jax.training.types import Program, TrainData, TrainState
+from twotower_jax.training.updates import update_blocks, update_dense
 
 
 @jax.jit
@@ -49,14 +46,9 @@ def init_state(
 def train_step(
     program: Program, data: TrainData, state: TrainState, rows: jax.Array
 ) -> tuple[TrainState, jax.Array]:
-    """One training step.
+    """State after a step on the positives ``rows`` [B], and their mean loss before it.
 
-    Args:
-      rows: [B] int32 positives of the batch.
-
-    Returns:
-      The state after the step, and the mean loss [] of the rows before it (weighted,
-      if positives are reweighted).
+    The mean is weighted if positives are reweighted.
     """
     batch = data.batch(rows)._replace(step=state.step)
     state = observe(program, data, state, batch)
@@ -65,13 +57,13 @@ def train_step(
     inputs = tower_inputs(program, data, state, queries, draws)
     weights = gather_weights(state, inputs)
     context = Context(program, data, state, batch, draws, inputs)
-    result, gradient = loss_and_gradient(context, weights)
+    (loss, items), gradient = loss_and_gradient(context, weights)
     tables = table_gradients(context, weights, gradient)
     params, opt_state = update(program, state, gradient, tables)
     mixture = mixture_of(program, data, state)
-    samplers = mixture.update(state.samplers, batch, draws, result.items)
+    samplers = mixture.update(state.samplers, batch, draws, items)
     after = TrainState(state.step + 1, params, opt_state, samplers)
-    return in_place(after), result.loss
+    return in_place(after), loss
 
 
 def observe(
@@ -91,7 +83,11 @@ def update(
     With ``ids_alone`` the dense parameters, the tables of features and the temperature
     keep their values.
     """
-    numbers = numbers_at(program.hyper, state.step)
+    # The learning rate falls linearly to 0.
+    hyper, numbers = program.hyper, program.hyper.optimizer
+    done = state.step.astype(jnp.float32) / jnp.maximum(hyper.decay_steps, 1)
+    left = jnp.where(hyper.decay_steps > 0, jnp.maximum(1 - done, 0), 1)
+    numbers = numbers | {"learning_rate": numbers["learning_rate"] * left}
     optimizer = join(program.structure.optimizer, numbers)
     ids_alone = program.structure.ids_alone
     dense, dense_state = state.params["dense"], state.opt_state["dense"]
@@ -110,18 +106,15 @@ def update(
             gradients,
             rows[name],
         )
+    # A learned temperature has a rate of its own and no optimizer state: its gradient
+    # is of another size than those of the tables. For a softmax it is the mean of
+    # (score of the positive - expected score of the row), so that T falls as the model
+    # memorises its rows; the bounds and the rate limit the fall.
     for of_temperature in () if ids_alone else gradient.log_temperature:
-        params["log_temperature"] = update_log_temperature(
-            program.hyper.temperature, params["log_temperature"], of_temperature
-        )
+        rate, low, high = hyper.temperature
+        moved = params["log_temperature"] - rate * of_temperature
+        params["log_temperature"] = jnp.clip(moved, low, high)
     return params, {"tables": table_state, "dense": dense_state}
-
-
-def numbers_at(hyper: Hyper, step: jax.Array) -> dict[str, jax.Array]:
-    """Numbers of the optimizer at a step: the learning rate falls linearly to 0."""
-    done = step.astype(jnp.float32) / jnp.maximum(hyper.decay_steps, 1)
-    left = jnp.where(hyper.decay_steps > 0, jnp.maximum(1 - done, 0), 1)
-    return hyper.optimizer | {"learning_rate": hyper.optimizer["learning_rate"] * left}
 
 
 @partial(jax.jit, donate_argnames="state")
@@ -132,15 +125,10 @@ def run_steps(
     rows: jax.Array,
     number: jax.Array,
 ) -> tuple[TrainState, jax.Array]:
-    """Several training steps in one dispatch.
+    """State and losses [K] after ``number`` steps on the positives ``rows`` [K, B].
 
-    Any K gives the same bits, and any number is the same compiled program.
-
-    Args:
-      rows: [K, B] int32 positives of K batches.
-
-    Returns:
-      The state, and the losses [K], 0 for batches that were not run.
+    Any K gives the same bits, and any number is the same compiled program. The losses
+    of batches that were not run are 0.
     """
 
     def run_step(

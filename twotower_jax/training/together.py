@@ -13,42 +13,46 @@ that all validate together from then on.
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from twotower_jax.training.lanes import (
-    Arguments,
-    Lane,
-    Source,
-    Stacked,
-    run_arms,
-    stack,
-    stack_arguments,
-)
+from twotower_jax.training.step import run_steps
 from twotower_jax.training.types import Program, TrainData, TrainState
+
+# The tree of the data, and the axis of each of its leaves (None: shared by the arms).
+Layout = tuple[Any, tuple[int | None, ...]]
+
+
+class Lane(NamedTuple):
+    """The state of one arm among the stacked states of all.
+
+    Their arrays may be donated to the next program, which begins when every arm in
+    training has called for it or has taken its own state.
+    """
+
+    states: TrainState
+    place: int
+
+    def take(self) -> TrainState:
+        """Return the arm's own state."""
+        return _lane_of(self.states, self.place)
 
 
 @dataclass
 class _Call:
-    """A dispatch for which an arm waits.
-
-    Attributes:
-      program, data, state, rows, number: Arguments of ``run_steps``.
-      result: The lane and the losses [K], once the dispatch has run.
-      error: The exception, if it failed.
-    """
+    """A dispatch for which an arm waits: arguments of ``run_steps`` and the result."""
 
     program: Program
     data: TrainData
     state: TrainState | Lane
     rows: jax.Array
     number: int
-    result: tuple[Lane, jax.Array] | None = None
+    result: tuple[Lane, jax.Array] | None = None  # the lane and the losses [K]
     error: BaseException | None = None
-
-    def own_state(self) -> TrainState:
-        return self.state.take() if isinstance(self.state, Lane) else self.state
 
 
 class Together:
@@ -63,8 +67,9 @@ class Together:
         self._lanes = {arm: arm for arm in range(size)}  # lane of each arm in training
         self._calls: dict[int, _Call] = {}  # by arm
         self._turn = threading.Condition()
-        self._sources: list[Source] = []
-        self._arguments: Arguments | None = None
+        self._sources: list[tuple[Program, TrainData]] = []
+        # Stacked numbers; tree and axes of the data; its leaves.
+        self._arguments: tuple[Program, Layout, list[jax.Array]] | None = None
 
     def steps(self, arm: int) -> "ArmSteps":
         """Return the function that one arm's loop calls in place of ``run_steps``."""
@@ -121,26 +126,19 @@ class Together:
         """Run one program; lanes of arms that are not in it repeat another arm's."""
         first = next(iter(calls.values()))
         lanes = [calls.get(place, first) for place in range(self._size)]
-        program, layout, leaves = self._stacked_arguments(lanes)
+        sources = [(call.program, call.data) for call in lanes]
+        if self._arguments is None or not _identical(sources, self._sources):
+            shared = None if self._arguments is None else self._arguments[1][1]
+            self._arguments = _stack_arguments(sources, shared)
+            self._sources = sources
         state, losses = run_arms(
-            program,
-            layout,
-            leaves,
+            *self._arguments,
             _stacked_states(calls, lanes, owns),
             np.stack([np.asarray(call.rows) for call in lanes]),
             np.int32(first.number),
         )
-        stacked = Stacked(state, self._size)
         for place, call in calls.items():
-            call.result = Lane(stacked, place), losses[place]
-
-    def _stacked_arguments(self, lanes: list[_Call]) -> Arguments:
-        """Return numbers and data of the lanes; stacked anew where they are others."""
-        sources = [(call.program, call.data) for call in lanes]
-        if self._arguments is None or not _identical(sources, self._sources):
-            before, self._sources = self._arguments, sources
-            self._arguments = stack_arguments(sources, before)
-        return self._arguments
+            call.result = Lane(state, place), losses[place]
 
 
 class ArmSteps:
@@ -157,14 +155,7 @@ class ArmSteps:
         rows: jax.Array,
         number: np.int32,
     ) -> tuple[Lane, jax.Array]:
-        """Several training steps of the arm.
-
-        Args:
-          rows: [K, B] int32 positives of K batches.
-
-        Returns:
-          The lane after the steps, and the losses [K].
-        """
+        """Run steps on the positives ``rows`` [K, B]; return lane and losses [K]."""
         call = _Call(program, data, state, rows, int(number))
         return self._together.call(self._arm, call)
 
@@ -173,21 +164,73 @@ class ArmSteps:
         self._together.leave(self._arm)
 
 
+@partial(jax.jit, static_argnames="layout", donate_argnames="state")
+def run_arms(
+    program: Program,
+    layout: Layout,
+    leaves: list[jax.Array],
+    state: TrainState,
+    rows: jax.Array,
+    number: jax.Array,
+) -> tuple[TrainState, tuple[jax.Array, ...]]:
+    """Steps of each arm in one dispatch: stacked states, and losses [K] of each arm."""
+    tree, axes = layout
+
+    def run_arm(
+        program: Program, leaves: list[jax.Array], state: TrainState, rows: jax.Array
+    ) -> tuple[TrainState, jax.Array]:
+        data = jax.tree.unflatten(tree, leaves)
+        return run_steps(program, data, state, rows, number)
+
+    run_each = jax.vmap(run_arm, in_axes=(0, list(axes), 0, 0))
+    state, losses = run_each(program, leaves, state, rows)
+    return state, tuple(losses)
+
+
+def _stack_arguments(
+    sources: Sequence[tuple[Program, TrainData]],
+    axes_before: tuple[int | None, ...] | None,
+) -> tuple[Program, Layout, list[jax.Array]]:
+    """Numbers and data of the lanes; equal data are there once, without axis."""
+    flat, trees = zip(*(jax.tree.flatten(data) for _, data in sources), strict=True)
+    axes, leaves = [], []
+    for place, group in enumerate(zip(*flat, strict=True)):
+        same = axes_before is None or axes_before[place] is None
+        same = same and all(np.array_equal(group[0], other) for other in group[1:])
+        axes.append(None if same else 0)
+        leaves.append(group[0] if same else jnp.stack(group))
+    # A condition is computed both ways under vmap: one column per draw instead.
+    structure = sources[0][0].structure._replace(merged_size=0)
+    hyper = _stack([program.hyper for program, _ in sources])
+    return Program(structure, hyper), (trees[0], tuple(axes)), leaves
+
+
 def _stacked_states(
     calls: dict[int, _Call], lanes: list[_Call], owns: bool
 ) -> TrainState:
     """Return the states of the lanes; those of the last program where they are."""
-    before = {
-        call.state.stacked if isinstance(call.state, Lane) else None
+    first, *others = (
+        call.state.states if isinstance(call.state, Lane) else None
         for call in calls.values()
-    }
-    (stacked, *others) = before
-    if stacked is not None and not others and owns:
-        return stacked.state
-    return stack([call.own_state() for call in lanes])
+    )
+    if first is not None and owns and all(other is first for other in others):
+        return first
+    states = [call.state for call in lanes]
+    return _stack([s.take() if isinstance(s, Lane) else s for s in states])
 
 
-def _identical(first: Sequence[Source], second: Sequence[Source]) -> bool:
+def _identical(first: Sequence[Any], second: Sequence[Any]) -> bool:
     """Return whether two lists of pairs hold the same objects."""
     pairs = zip(first, second, strict=True)
-    return all(x is y for one, other in pairs for x, y in zip(one, other, strict=True))
+    return all(a is b for old, new in pairs for a, b in zip(old, new, strict=True))
+
+
+@jax.jit
+def _stack(trees: list[Any]) -> Any:
+    """Trees of equal structure as one tree, with the tree as the first axis."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+@jax.jit
+def _lane_of(states: TrainState, place: int) -> TrainState:
+    return jax.tree.map(lambda leaf: leaf[place], states)

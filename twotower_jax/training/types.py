@@ -23,34 +23,21 @@ from twotower_jax.negatives.slots import HardRatio
 from twotower_jax.negatives.source import Batch
 from twotower_jax.optimizers import Optimizer
 from twotower_jax.registry import join, split
-from twotower_jax.training.temperature import TemperatureNumbers
 
 
 class Negatives(NamedTuple):
-    """The static part of the negatives of a row.
+    """The static part of the negatives of a row."""
 
-    Attributes:
-      in_batch: Whether the other positives of the batch are columns.
-      easy_num: Number of easy draws, per batch or, with per_row, per row.
-      per_row: Whether each row draws easy negatives of its own.
-      hard: The static part of the choice of hard draws, with their number per row.
-      mixes: Whether the hard ratio decides which slots are hard; otherwise every hard
-        slot is.
-      bank: Number of entries of the cross-batch bank.
-      mask: Name in `MASKS`.
-      top_k: Number of negatives with the best scores that are kept; 0 keeps all.
-      distinct: Whether an item that stands several times in the batch counts once.
-    """
-
-    in_batch: bool = True
-    easy_num: int = 0
-    per_row: bool = False
-    hard: Hard = split(Funnel())[0]
+    in_batch: bool = True  # whether the other positives of the batch are columns
+    easy_num: int = 0  # number of easy draws, per batch or, with per_row, per row
+    per_row: bool = False  # whether each row draws easy negatives of its own
+    hard: Hard = split(Funnel())[0]  # static part, with the number of slots per row
+    # Whether the hard ratio decides which slots are hard; otherwise every hard slot is.
     mixes: bool = False
-    bank: int = 0
-    mask: str = "same_item"
-    top_k: int = 0
-    distinct: bool = False
+    bank: int = 0  # entries of the cross-batch bank
+    mask: str = "same_item"  # name in `MASKS`
+    top_k: int = 0  # negatives with the best scores that are kept; 0 keeps all
+    distinct: bool = False  # whether an item counts once in a batch
 
     @property
     def hard_num(self) -> int:
@@ -79,84 +66,56 @@ class Negatives(NamedTuple):
 
 
 class Structure(NamedTuple):
-    """The static part of a program: another structure is another program.
-
-    Attributes:
-      model: Towers and their features.
-      loss: Static part of the loss.
-      negatives: Static part of the negatives.
-      correct: Name in `CORRECTIONS`.
-      optimizer: Static part of the optimizer.
-      learn_temperature: Whether the temperature is a parameter.
-      merged_size: Number of merged columns; 0 keeps one column per draw.
-      num_items: Size of the catalogue.
-      ids_alone: Whether the embeddings of ids learn, and all else keeps its value.
-      end_to_end: Whether the rows of a batch are sequences in their order, end to end.
-      terms: Static parts of the further terms of the loss.
-      buckets: Buckets per hash of the streaming frequency; 0 where q+ is counted.
-    """
+    """The static part of a program: another structure is another program."""
 
     model: Model
     loss: Loss
     negatives: Negatives
-    correct: str
+    correct: str  # name in `CORRECTIONS`
     optimizer: Optimizer
     learn_temperature: bool
-    merged_size: int
+    merged_size: int  # number of merged columns; 0 keeps one column per draw
     num_items: int
-    ids_alone: bool = False
-    end_to_end: bool = False
-    terms: tuple[Term, ...] = ()
-    buckets: int = 0
+    ids_alone: bool = False  # whether embeddings of ids learn, and nothing else
+    end_to_end: bool = False  # whether the rows of a batch are sequences, end to end
+    terms: tuple[Term, ...] = ()  # of the loss, beside that of the rows
+    buckets: int = 0  # per hash of the streaming frequency; 0 where q+ is counted
+
+
+class TemperatureNumbers(NamedTuple):
+    """Numbers of the update of a learned temperature T."""
+
+    rate: jax.Array  # [] change of log T per unit of its gradient
+    low: jax.Array  # [] lowest log T
+    high: jax.Array  # [] highest log T
 
 
 class Hyper(NamedTuple):
-    """The numbers of a program, all of them arrays; () and {} for what is not in use.
+    """Numbers of a program, all of them arrays; () and {} for what is not in use."""
 
-    Attributes:
-      seed: [] uint32.
-      log_temperature: [] log of the temperature, or of a learned one at the start.
-      temperature: Numbers of the update of a learned temperature.
-      log_q_batch: [num_items] log q+ of the items of a batch.
-      easy: Proposal of the easy draws.
-      optimizer: Numbers of the optimizer.
-      l2: [] factor of the L2 penalty.
-      decay_steps: [] steps in which the learning rate falls linearly to 0; 0 keeps it.
-      loss: Numbers of the loss; their temperature is not read.
-      hard: Numbers of the choice of hard draws.
-      hard_ratio: Schedule of the share of hard slots.
-      bank_warmup: [] steps before the bank is used.
-      streaming_alpha: [] learning rate of the streaming frequency.
-      positive_weight: ([num_items] weight of a positive,).
-      known_mass: (Sums of the easy proposal in the order of first events,) where rows
-        restrict their easy draws to known items.
-      logq_strength: ([] factor of the logs of expected counts,) where it is not 1.
-      weight_temperature: ([] temperature of the weights of rows,) in a loss at k.
-      filters: (Filter of negatives by their scores,).
-      terms: Numbers of the further terms of the loss.
-      dropout: {"query": [] share of the numbers of a query embedding that are dropped,
-        "sequence": [] share of those within a transformer}.
-    """
-
-    seed: jax.Array
-    log_temperature: jax.Array
+    seed: jax.Array  # [] uint32
+    log_temperature: jax.Array  # [], of a learned one at the start
     temperature: TemperatureNumbers
-    log_q_batch: jax.Array
-    easy: Proposal
+    log_q_batch: jax.Array  # [num_items] log q+ of the items of a batch
+    easy: Proposal  # of the easy draws
     optimizer: dict[str, jax.Array]
-    l2: jax.Array
-    decay_steps: jax.Array
-    loss: dict[str, jax.Array]
-    hard: dict[str, jax.Array]
+    l2: jax.Array  # [] factor of the L2 penalty
+    decay_steps: jax.Array  # [] in which the learning rate falls to 0; 0 keeps it
+    loss: dict[str, jax.Array]  # their temperature is not read
+    hard: dict[str, jax.Array]  # of the choice of hard draws
     hard_ratio: HardRatio
-    bank_warmup: jax.Array
-    streaming_alpha: jax.Array
-    positive_weight: tuple[jax.Array, ...] = ()
+    bank_warmup: jax.Array  # [] steps before the bank is used
+    streaming_alpha: jax.Array  # [] learning rate of the streaming frequency
+    positive_weight: tuple[jax.Array, ...] = ()  # ([num_items] weight of a positive,)
+    # Where rows restrict their easy draws to known items: (sums of the easy proposal in
+    # the order of first events,).
     known_mass: tuple[MassTree, ...] = ()
-    logq_strength: tuple[jax.Array, ...] = ()
-    weight_temperature: tuple[jax.Array, ...] = ()
+    logq_strength: tuple[jax.Array, ...] = ()  # ([] factor of log N,) where not 1
+    weight_temperature: tuple[jax.Array, ...] = ()  # ([] of a loss at k,)
     filters: tuple[ScoreFilter, ...] = ()
     terms: tuple[dict[str, Any], ...] = ()
+    # Shares that are dropped, []: "query" of the numbers of a query embedding,
+    # "sequence" of those within a transformer.
     dropout: dict[str, jax.Array] = {}  # noqa: RUF012 (never changed)
 
 
@@ -166,10 +125,6 @@ class Program:
 
     A jitted function takes it as an ordinary argument. Two programs of equal structure
     are one compiled program, whatever their numbers are.
-
-    Attributes:
-      structure: Static part.
-      hyper: Numbers.
     """
 
     structure: Structure
@@ -188,28 +143,17 @@ jax.tree_util.register_dataclass(
 
 
 class TrainData(NamedTuple):
-    """Training positives and their features, resident on the device.
+    """Training positives and their features, resident on the device."""
 
-    Attributes:
-      queries: Queries of the n positives.
-      item: [n] int32 clicked items.
-      entities: Features of users and items.
-      pools: Hard negatives of the log, or None where no row has any.
-      hard: What another choice of hard draws has prepared of the log.
-      positives: Training positives of every user; None masks none of them.
-      known: Items known at each positive; None: all of them are.
-      weight: [n] weight of each positive, with the mean 1 over the rows of an epoch;
-        None for equal weights.
-    """
-
-    queries: Queries
-    item: jax.Array
-    entities: Entities
-    pools: HardPools | None = None
-    positives: UserPositives | None = None
-    known: KnownItems | None = None
+    queries: Queries  # of the n positives
+    item: jax.Array  # [n] int32 clicked items
+    entities: Entities  # features of users and items
+    pools: HardPools | None = None  # hard negatives of the log
+    positives: UserPositives | None = None  # of every user; None masks none of them
+    known: KnownItems | None = None  # at each positive; None: all items are
+    # [n], with the mean 1 over the rows of an epoch; None for equal weights.
     weight: jax.Array | None = None
-    hard: Any = ()
+    hard: Any = ()  # what another choice of hard draws has prepared of the log
 
     def batch(self, rows: jax.Array) -> Batch:
         """Return the positives ``rows`` [B] int32."""
@@ -218,18 +162,11 @@ class TrainData(NamedTuple):
 
 
 class TrainState(NamedTuple):
-    """Everything that a step changes, and all that a checkpoint holds.
+    """Everything that a step changes, and all that a checkpoint holds."""
 
-    Attributes:
-      step: [] int32 number of steps done.
-      params: {"tables": {name: [size, dim]}, "dense": ...}, and "log_temperature" []
-        where it is learned.
-      opt_state: {"tables": {name: ...}, "dense": ...}.
-      samplers: Memories of the samplers in use: "bank", "frequency", "mined" and
-        "lost_slots", and "kth_score" of a loss at k.
-    """
-
-    step: jax.Array
+    step: jax.Array  # [] int32 number of steps done
+    # {"tables": {name: [size, dim]}, "dense": ...}, and a learned "log_temperature" [].
     params: dict[str, Any]
-    opt_state: dict[str, Any]
+    opt_state: dict[str, Any]  # {"tables": {name: ...}, "dense": ...}
+    # Memories in use: "bank", "frequency", "mined", "lost_slots" and "kth_score".
     samplers: dict[str, Any]

@@ -5,37 +5,42 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.custom_batching import custom_vmap
 
-from twotower_jax.data.shards import (
-    BY_ROWS,
-    WHOLE,
-    on_shards,
-    own_places,
-    table_shards,
-)
+from twotower_jax.data.shards import BY_ROWS, WHOLE, on_shards, own_places, table_shards
 from twotower_jax.negatives.distinct import distinct_rows
 from twotower_jax.optimizers import Optimizer
 from twotower_jax.registry import join, split
 
 
 class TouchedRows(NamedTuple):
-    """The rows of a table that a batch touches.
+    """Rows of a table that a batch touches, and the gradient of the loss by them."""
 
-    Attributes:
-      ids: [R] int32, distinct; padding is the table's size.
-      values: [R, dim] float, the rows.
-      gradient: [R, dim] float, gradient of the loss by the rows.
+    ids: jax.Array  # [R] int32, distinct; padding is the table's size
+    values: jax.Array  # [R, dim] float
+    gradient: jax.Array  # [R, dim] float
+
+
+class BagGradient(NamedTuple):
+    """Gradient of the loss by the rows of a table, bag by bag.
+
+    The gradient by row r is the sum over all (e, w) with ids[e, w] = r of
+    weight[e, w] vectors[e] + decay[e, w] row r.
     """
 
-    ids: jax.Array
-    values: jax.Array
-    gradient: jax.Array
+    ids: jax.Array  # [E, width] int32; the table's size for a missing value
+    weight: jax.Array  # [E, width] float32, 0 for a missing value
+    vectors: jax.Array  # [E, dim] float32
+    decay: jax.Array  # [E, width] factors of an L2 penalty, 0 for a missing value
+
+
+Updated = tuple[Any, Any]  # parameters or a table, and their optimizer state
 
 
 def update_dense(
     optimizer: Optimizer, params: Any, gradient: Any, state: Any
-) -> tuple[Any, Any]:
+) -> Updated:
     """Dense parameters and optimizer state after one step."""
     updates, state = optimizer.transformation().update(gradient, state)
     rate = optimizer.learning_rate
@@ -47,15 +52,11 @@ def update_dense(
 
 def update_rows(
     optimizer: Optimizer, table: jax.Array, state: Any, touched: TouchedRows
-) -> tuple[jax.Array, Any]:
-    """Table and its optimizer state after a step on some of the rows.
+) -> Updated:
+    """Table [size, dim] and its optimizer state after a step on some of the rows.
 
-    The other rows, and their part of the state, keep their bits.
-
-    Args:
-      table: [size, dim] float.
-      state: Optax state. Leaves [size, dim] have one entry per row, the others are
-        shared by the rows.
+    The other rows, and their part of the state, keep their bits. Leaves [size, dim] of
+    the state have one entry per row, the others are shared by the rows.
 
     Examples:
       >>> from twotower_jax.optimizers import Sgd
@@ -93,14 +94,12 @@ def _put(
     return leaf.at[ids].set(values, mode="drop", unique_indices=True)
 
 
-# --- Updates of tables by bags: the rows of a batch are numbered without sorting t ----
+# --- updates of tables ----------------------------------------------------------------
+#
 # A step of histories names many rows several times: 80,000 places and 17,000 rows. The
 # rows are numbered through an array with one place per row of the table, their
 # gradients are summed into a block of rows, and the optimizer updates the block. A row
 # is updated once per step, with the sum of its gradients.
-
-
-Updated = tuple[jax.Array, Any]  # a table and its optimizer state
 
 # Values of bags that are added in one go: their products stay in the cache.
 VALUES = 2**12
@@ -113,45 +112,28 @@ ROWS = 2**12
 FEW_ROWS = 640
 
 
-class BagGradient(NamedTuple):
-    """Gradient of the loss by the rows of a table, bag by bag.
-
-    The gradient by row r is the sum over all (e, w) with ids[e, w] = r of
-    weight[e, w] vectors[e] + decay[e, w] row r.
-
-    Attributes:
-      ids: [E, width] int32; the table's size for a missing value.
-      weight: [E, width] float32, 0 for a missing value.
-      vectors: [E, dim] float32.
-      decay: [E, width] float32 factors of an L2 penalty, 0 for a missing value.
-    """
-
-    ids: jax.Array
-    weight: jax.Array
-    vectors: jax.Array
-    decay: jax.Array
-
-
 def update_table(
     optimizer: Optimizer,
     table: jax.Array,
     state: Any,
     gradients: Sequence[TouchedRows | BagGradient],
-) -> tuple[jax.Array, Any]:
+) -> Updated:
     """Table and its optimizer state after a step."""
     if optimizer.every_row:
         whole = _whole_gradient(table, gradients)
         return update_dense(optimizer, table, whole, state)
     if len(gradients) == 1 and isinstance(gradients[0], TouchedRows):
         return _update_in_parts(optimizer, table, state, gradients[0])
-    bags = [one if isinstance(one, BagGradient) else as_bags(one) for one in gradients]
+    bags = list(map(as_bags, gradients))
     ids = jnp.concatenate([bag.ids.reshape(-1) for bag in bags])
     rows = distinct_rows(ids, table.shape[0])
     room = rows.ids.shape[0]
     part = min(room, ROWS)
     block = part * -(-min(room, max(LEAST_ROWS, room // SHARE)) // part)
     padded = jnp.pad(rows.ids, (0, -room % block), constant_values=table.shape[0])
-    places = _split(rows.place, bags)
+    ends = np.cumsum([bag.ids.size for bag in bags])[:-1]
+    of_bags = zip(jnp.split(rows.place, ends), bags, strict=True)
+    places = [place.reshape(bag.ids.shape) for place, bag in of_bags]
 
     def update_block(turn: jax.Array, carry: Updated) -> Updated:
         gradient, decay = _block_gradient(bags, places, turn * block, block, table)
@@ -211,8 +193,7 @@ def _whole_gradient(
 ) -> jax.Array:
     """Return the gradient [size, dim] by a table, 0 for rows that none names."""
     whole = jnp.zeros_like(table)
-    for one in gradients:
-        bag = one if isinstance(one, BagGradient) else as_bags(one)
+    for bag in map(as_bags, gradients):
         decay = jnp.zeros(table.shape[0], table.dtype)
         decay = decay.at[bag.ids].add(bag.decay, mode="drop")
         whole = add_bags(whole, bag, bag.ids) + decay[:, None] * table
@@ -232,7 +213,7 @@ def update_blocks(
     state: Any,
     gradients: Sequence[TouchedRows | BagGradient],
     rows: int,
-) -> tuple[jax.Array, Any]:
+) -> Updated:
     """`update_table` for a table that may be spread over devices.
 
     Every device updates its own rows with the gradient of the whole batch.
@@ -242,12 +223,12 @@ def update_blocks(
 
     def update_own(
         table: jax.Array, state: Any, gradients: Any, numbers: Any
-    ) -> tuple[jax.Array, Any]:
+    ) -> Updated:
         own = []
-        for one in gradients:
-            places = own_places(one.ids, table.shape[0])
-            places = jnp.where(one.ids < rows, places, table.shape[0])
-            own.append(one._replace(ids=places))
+        for gradient in gradients:
+            places = own_places(gradient.ids, table.shape[0])
+            places = jnp.where(gradient.ids < rows, places, table.shape[0])
+            own.append(gradient._replace(ids=places))
         return update_table(join(optimizer, numbers), table, state, own)
 
     of_state = jax.tree.map(
@@ -275,20 +256,12 @@ def _(size: int, batched: Any, rows: jax.Array, block: jax.Array):
     return _number_of_blocks(jnp.max(rows), jnp.max(block)), False
 
 
-def as_bags(rows: TouchedRows) -> BagGradient:
+def as_bags(rows: TouchedRows | BagGradient) -> BagGradient:
     """Rows with their gradient as bags of one row."""
+    if isinstance(rows, BagGradient):
+        return rows
     one = jnp.ones((rows.ids.shape[0], 1), rows.gradient.dtype)
     return BagGradient(rows.ids[:, None], one, rows.gradient, jnp.zeros_like(one))
-
-
-def _split(place: jax.Array, bags: Sequence[BagGradient]) -> list[jax.Array]:
-    """Return the places [n] of all bags as one [E, width] per part."""
-    parts, first = [], 0
-    for bag in bags:
-        part = place[first : first + bag.ids.size]
-        parts.append(part.reshape(bag.ids.shape))
-        first += bag.ids.size
-    return parts
 
 
 def _block_gradient(
@@ -313,14 +286,9 @@ def _block_gradient(
 
 
 def add_bags(gradient: jax.Array, bag: BagGradient, place: jax.Array) -> jax.Array:
-    """Gradient with that of bags added.
+    """Gradient [R, dim] with that of bags added.
 
-    Args:
-      gradient: [R, dim].
-      place: [E, width] int32 rows of the gradient; R for a value that is not added.
-
-    Returns:
-      [R, dim].
+    The ``place`` [E, width] of a value is its row of the gradient, or R for none.
     """
     number, width = place.shape
     size = min(number, max(1, VALUES // width))

@@ -9,7 +9,7 @@ import pytest
 from helpers import tiny
 
 COMMANDS = ["train", "advise", "report", "audit", "evaluate", "export", "reproduce"]
-COMMANDS += ["plan", "remesh", "data"]
+COMMANDS += ["plan", "data"]
 MASKS = ["none", "same_item", "user_positives"]
 EASY = ["alpha", "num", "sampler", "smoothing"]
 

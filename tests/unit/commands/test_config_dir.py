@@ -64,7 +64,6 @@ COMMANDS = (
     ("advise",),
     ("audit",),
     ("plan",),
-    ("remesh", "run"),
     ("report", "runs"),
     ("evaluate", "run"),
     ("export", "run", "--out", "model"),

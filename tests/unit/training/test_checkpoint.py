@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from twotower_jax.training import stored_arrays
+from twotower_jax.training import checkpoint
+from twotower_jax.training.checkpoint import DamagedError, notes_of
 from twotower_jax.training.mesh import Layout, MeshShape, make_mesh
-from twotower_jax.training.stored_arrays import DamagedError, notes_of
 
 TREE = {"tables": {"id": np.arange(6, dtype=np.float32).reshape(3, 2)}, "step": 7}
 
@@ -22,7 +22,7 @@ def layout():
 @pytest.fixture
 def saved(tmp_path):
     path = tmp_path / "5"
-    stored_arrays.save(path, jax.tree.map(jnp.asarray, TREE), {"step": 5})
+    checkpoint.save_arrays(path, jax.tree.map(jnp.asarray, TREE), {"step": 5})
     return path
 
 
@@ -39,7 +39,7 @@ def test_arrays_of_the_same_shapes_are_read(saved, layout, noted):
     if not noted:  # as older versions wrote them
         del notes["arrays"]
         notes_of(saved).write_text(json.dumps(notes))
-    found = stored_arrays.read(saved, shapes(), layout)
+    found = checkpoint.read_arrays(saved, shapes(), layout)
     np.testing.assert_array_equal(found["tables"]["id"], TREE["tables"]["id"])
     assert int(found["step"]) == 7
 
@@ -56,9 +56,9 @@ def test_arrays_of_the_same_shapes_are_read(saved, layout, noted):
 )
 def test_other_arrays_are_refused(saved, layout, like):
     with pytest.raises(DamagedError, match="it has other arrays"):
-        stored_arrays.read(saved, like, layout)
+        checkpoint.read_arrays(saved, like, layout)
 
 
 def test_arrays_of_any_shapes_are_read(saved):
-    found = stored_arrays.read_any(saved)
+    found = checkpoint.read_any_arrays(saved)
     np.testing.assert_array_equal(found["tables"]["id"], TREE["tables"]["id"])

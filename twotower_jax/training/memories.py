@@ -1,0 +1,195 @@
+"""Memories of the samplers that the loop renews: mined items and k-th best scores."""
+
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from twotower_jax import keys
+from twotower_jax.data.feed import Queries
+from twotower_jax.data.processes import on_host
+from twotower_jax.evaluation.ragged import Ragged
+from twotower_jax.evaluation.scorers import Embeddings
+from twotower_jax.evaluation.spread import spread_items
+from twotower_jax.model.embed import all_candidates, all_queries, mesh_of
+from twotower_jax.negatives.frequency import Frequency, init_frequency
+from twotower_jax.negatives.mined import window
+from twotower_jax.training.mesh import everywhere
+from twotower_jax.training.schedule import NEVER, Renewals
+from twotower_jax.training.types import Structure, TrainData, TrainState
+
+# Positives whose scores are computed at a time: their vectors stay in the cache.
+CHUNK = 2**13
+SIGN, LOW = np.uint32(2**31), np.uint64(2**32 - 1)
+
+
+class Memory(Protocol):
+    """A memory of the samplers beside those of the sources."""
+
+    @property
+    def name(self) -> str:
+        """Its name in ``TrainState.samplers``."""
+        ...
+
+    @property
+    def when(self) -> Renewals:
+        """Steps before which the loop renews it."""
+        ...
+
+    def rows(self, structure: Structure) -> dict[str, int]:
+        """Rows of each of its arrays that are spread over the devices."""
+        ...
+
+    def start(self, structure: Structure) -> Any:
+        """Return the memory before the first step."""
+        ...
+
+    def renew(self, structure: Structure, data: TrainData, state: TrainState) -> Any:
+        """Return the memory from a step of ``when`` on."""
+        ...
+
+
+class Streaming(NamedTuple):
+    """The streaming frequency, which the steps renew themselves."""
+
+    hashes: int  # number of hash functions
+    initial_gap: float  # gap of every bucket before the first step, in steps
+    name: str = "frequency"
+    when: Renewals = NEVER
+
+    def rows(self, structure: Structure) -> dict[str, int]:
+        """Rows of the arrays by bucket."""
+        return dict.fromkeys(("last", "gap"), structure.buckets)
+
+    def start(self, structure: Structure) -> Frequency:
+        """Return arrays of no item."""
+        return init_frequency(self.hashes, structure.buckets, self.initial_gap)
+
+    def renew(self, structure: Structure, data: TrainData, state: TrainState) -> Any:
+        """Return the memory as the steps have left it."""
+        return state.samplers[self.name]
+
+
+class Mining(NamedTuple):
+    """Hard negatives that the model mines: a window of each user's exact ranking.
+
+    Huang et al., Embedding-based retrieval in Facebook search, KDD 2020 (offline
+    mining; ranks 101-500 served best).
+    """
+
+    # Between two minings the pools are stale. None is at step 0, where the parameters
+    # are random.
+    when: Renewals
+    first: int  # first rank of the window, from 0
+    end: int  # rank behind the window
+    queries: Queries  # one of every user, as of the end of training
+    seen: Ragged  # training positives of every user, which are never mined
+    name: str = "mined"
+
+    def rows(self, structure: Structure) -> dict[str, int]:
+        """Rows of the memory: one a user."""
+        return {self.name: self.seen.num_rows}
+
+    def start(self, structure: Structure) -> jax.Array:
+        """Return no mined item, [users, end - first] int32, all num_items."""
+        shape = (self.seen.num_rows, self.end - self.first)
+        return jnp.full(shape, structure.num_items, jnp.int32)
+
+    def renew(
+        self, structure: Structure, data: TrainData, state: TrainState
+    ) -> np.ndarray:
+        """Each user's items at the ranks of the window of the exact ranking."""
+        model, entities = structure.model, data.entities
+        candidates = all_candidates(model, state.params, entities, structure.num_items)
+        queries = all_queries(model, state.params, entities, self.queries)
+        items = spread_items(candidates, structure.num_items)
+        _, items = Embeddings(queries, items).top_k(self.end, self.seen)
+        return window(items, self.first, self.end, structure.num_items)
+
+
+class KthScores(NamedTuple):
+    """Each user's k-th best score, among its positives and a sample of other items.
+
+    Yang et al., Breaking the Top-K Barrier, KDD 2025, section 3.3 (quantiles by
+    sampling).
+    """
+
+    when: Renewals  # before the first estimate the score is 0
+    k: int  # rank of the score, from 1; at most ``sampled``
+    sampled: int  # distinct items of the sample, at most the catalogue
+    seed: int  # of the run, which draws the samples
+    queries: Queries  # one of every user, as of the end of training
+    positives: Ragged  # training positives of every user
+    name: str = "kth_score"
+
+    def rows(self, structure: Structure) -> dict[str, int]:
+        """Rows of the memory: one a user."""
+        return {self.name: self.positives.num_rows}
+
+    def start(self, structure: Structure) -> jax.Array:
+        """Return the scores before the first estimate, [users] float32."""
+        return jnp.zeros(self.positives.num_rows, jnp.float32)
+
+    def renew(
+        self, structure: Structure, data: TrainData, state: TrainState
+    ) -> np.ndarray:
+        """The k-th largest score of every user among its positives and sampled items.
+
+        The items are drawn without replacement, alike and the same for all users;
+        those that are positives of a user count once.
+        """
+        model, num_items, params = structure.model, structure.num_items, state.params
+        items = on_host(all_candidates(model, params, data.entities, num_items))
+        users = np.asarray(all_queries(model, params, data.entities, self.queries))
+        rng = keys.generator(self.seed, "loss.at_k", int(state.step))
+        sample = np.sort(rng.choice(num_items, self.sampled, replace=False))
+        others = _without(self.positives, sample)
+        drawn: Any = items[sample]
+        if (mesh := mesh_of(params)) is not None:  # each device ranks for some queries
+            drawn = spread_items(everywhere(mesh, drawn), len(sample))
+        best, _ = Embeddings(users, drawn).top_k(self.k, others)
+        own = _pair_scores(users, items, self.positives)
+        return kth_largest(best, own, self.positives, self.k)
+
+
+def kth_largest(
+    best: np.ndarray, own: np.ndarray, positives: Ragged, k: int
+) -> np.ndarray:
+    """The k-th largest of the best scores of each row and of its own scores.
+
+    Examples:
+      >>> positives = Ragged(np.array([0, 2, 2]), np.array([5, 7]))
+      >>> best = np.array([[0.75, 0.25], [0.5, 0.125]])
+      >>> kth_largest(best, np.array([0.5, 0.875]), positives, 2).tolist()
+      [0.75, 0.125]
+    """
+    number = len(best)
+    row = np.concatenate([np.repeat(np.arange(number), k), positives.rows])
+    score = np.concatenate([best.reshape(-1), own]).astype(np.float32, copy=False)
+    # Integers sort in an eighth of the time of pairs of a row and a score. Read as
+    # integers, floats rise with their bits, negative ones fall.
+    bits = score.view(np.uint32)
+    descending = np.where(bits & SIGN, bits, ~(bits | SIGN))
+    order = np.sort(row.astype(np.uint64) << np.uint64(32) | descending)
+    begin = np.arange(number) * k + positives.offsets[:-1]
+    kth = (order[begin + k - 1] & LOW).astype(np.uint32)
+    return np.where(kth & SIGN, kth, ~(kth | SIGN)).view(np.float32)
+
+
+def _without(positives: Ragged, sample: np.ndarray) -> Ragged:
+    """Return the places in the ascending sample of each row's positives in it."""
+    place = np.minimum(np.searchsorted(sample, positives.items), len(sample) - 1)
+    present = sample[place] == positives.items
+    sums = np.concatenate([[0], np.cumsum(present)])
+    return Ragged(sums[positives.offsets], place[present].astype(np.int32))
+
+
+def _pair_scores(users: np.ndarray, items: np.ndarray, positives: Ragged) -> np.ndarray:
+    """Return the scores of users and their positives, [nnz] float32."""
+    row, scores = positives.rows, np.empty(len(positives.items), np.float32)
+    for first in range(0, len(row), CHUNK):
+        part = slice(first, first + CHUNK)
+        pairs = users[row[part]], items[positives.items[part]]
+        scores[part] = np.einsum("nd,nd->n", *pairs)
+    return scores
