@@ -20,7 +20,7 @@ import functools
 import importlib
 import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from numbers import Real
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast, get_type_hints
 
@@ -198,11 +198,9 @@ class Lazy:
         return getattr(importlib.import_module(self._name), attribute)
 
 
-def lazy_exports(
-    package: str, modules: Mapping[str, Sequence[str]]
-) -> Callable[[str], Any]:
-    """The ``__getattr__`` of a package that exports {module: names} on their use."""
-    of_name = {name: module for module, names in modules.items() for name in names}
+def lazy_exports(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
+    """The ``__getattr__`` of a package that exports {module: "names"} on their use."""
+    of_name = {name: file for file, names in modules.items() for name in names.split()}
 
     def exported(name: str) -> Any:
         if name not in of_name:

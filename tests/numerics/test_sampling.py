@@ -15,13 +15,13 @@ from twotower_jax.negatives.columns import (
     merged_size,
     merged_size_of_arms,
 )
-from twotower_jax.negatives.expected_count import log_expected_count, log_frequency
-from twotower_jax.negatives.proposals import (
+from twotower_jax.negatives.easy import (
     from_weights,
     log_prob,
     make_proposal,
     sample,
 )
+from twotower_jax.negatives.frequency import log_expected_count, log_frequency
 from twotower_jax.negatives.samplers import EASY
 
 ITEMS = 1_000

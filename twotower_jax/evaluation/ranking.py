@@ -1,13 +1,15 @@
-"""Ranking metrics: one value per query, from the places of its positives in its list.
+"""Metrics: functions of the lists of queries and of the evidence for them.
 
-In all of them k is the length of the list, hit(r) = 1 if the item at rank r = 1..k is a
-positive, P the number of positives, and m = min(k, P) the hits of a perfect list.
+In metrics of ranks k is the length of the list, hit(r) = 1 if the item at rank r = 1..k
+is a positive, P the number of positives, and m = min(k, P) the hits of a perfect list.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
+from twotower_jax.data import concentration
 from twotower_jax.evaluation.ragged import Ragged
 
 
@@ -188,3 +190,208 @@ def average_precision(hits: Hits) -> np.ndarray:
     running = np.cumsum(hits.hit, axis=1, dtype=np.float64)
     precision = hits.hit * running / hits.ranks
     return np.cumsum(precision, axis=1)[:, -1] / hits.reachable
+
+
+# --- weights of positives by how rarely their items are shown -------------------------
+
+
+def inverse_propensities(
+    counts: np.ndarray, positives: Ragged, power: float, clip: float
+) -> np.ndarray:
+    """Weight of every item as a positive of a split, 1 on average.
+
+      v_i = max(n_i, 1)^-power,   w_i ∝ min(v_i, clip * mean(v))
+
+    The mean over the split is that of recall: over the positives of each query, then
+    over the queries. It makes ``ips_recall`` a self-normalised estimate: a list that
+    contains all positives has 1 on average over the queries, and equal weights give
+    recall. Weights that are normalised within each query (Yang et al.) would all be 1
+    where each query has one positive, as in leave-last-out. The price: a query whose
+    relevant items are rarely shown counts more than others.
+
+    Args:
+      counts: [I] training interactions of each item; an item without one counts as 1.
+      clip: largest weight in units of the mean, at least 1; the mean is taken before
+        clipping, and the weights are normalised again after it.
+
+    Returns:
+      [I] float64.
+
+    Examples:
+      >>> positives = Ragged(np.array([0, 1, 2]), np.array([0, 1]))
+      >>> inverse_propensities(np.array([9, 1]), positives, 0.5, 10.0).tolist()
+      [0.5, 1.5]
+      >>> inverse_propensities(np.array([9, 1]), positives, 0.5, 1.0).tolist()
+      [0.6666666666666666, 1.3333333333333333]
+    """
+    weights = np.maximum(np.asarray(counts, np.float64), 1.0) ** -power
+    weights = np.minimum(weights, clip * _mean_weight(weights, positives))
+    return weights / _mean_weight(weights, positives)
+
+
+def _mean_weight(weights: np.ndarray, positives: Ragged) -> float:
+    """Return the mean over queries of the mean over the positives of each query."""
+    number = positives.sizes[positives.rows]
+    queries = np.count_nonzero(positives.sizes)
+    return float((weights[positives.items] / number).sum() / queries)
+
+
+# --- positives against other items ----------------------------------------------------
+
+
+class Contest(NamedTuple):
+    """Positives and other items of queries, and the scores of both.
+
+    Attributes:
+      score: items of each query -> their scores [nnz] float64, in the same order.
+      positives: one row per query.
+      others: the items to separate them from, one row per query.
+    """
+
+    score: Callable[[Ragged], np.ndarray]
+    positives: Ragged
+    others: Ragged
+
+
+def query_auc(contest: Contest) -> np.ndarray:
+    """Share of the (positive, other) pairs of each query that are ordered rightly.
+
+      auc = mean over pairs of [s(positive) > s(other)] + 1/2 [s(positive) = s(other)]
+
+    The area under the ROC curve of the items of the query: the quality of a binary
+    classifier that separates the two kinds. 1/2 is guessing.
+
+    Returns:
+      [Q] float64; NaN where the query lacks one of the two.
+
+    Raises:
+      ValueError: when the two have different numbers of rows.
+
+    Examples:
+      >>> positives = Ragged(np.array([0, 1]), np.array([2]))
+      >>> others = Ragged(np.array([0, 2]), np.array([0, 1]))
+      >>> scores = np.array([1.0, 4.0, 2.0])
+      >>> query_auc(Contest(lambda pairs: scores[pairs.items], positives, others))
+      array([0.5])
+
+    References:
+      Hanley & McNeil, The Meaning and Use of the Area under a ROC Curve, Radiology
+      1982.
+    """
+    positives, others = contest.positives, contest.others
+    num_queries = positives.num_rows
+    if others.num_rows != num_queries:
+        raise ValueError(
+            f"{num_queries} rows of positives, but {others.num_rows} of others"
+        )
+    right, left = contest.score(positives), contest.score(others)
+    row = np.concatenate([positives.rows, others.rows])
+    score = np.concatenate([right, left])
+    order = np.lexsort((score, row))
+    row, score = row[order], score[order]
+    is_positive = order < len(right)
+    # Twice the mean rank of each run of equal scores within a query, from 0.
+    begins = np.ones(len(row), bool)
+    begins[1:] = (row[1:] != row[:-1]) | (score[1:] != score[:-1])
+    starts = np.flatnonzero(begins)
+    ends = np.append(starts[1:], len(row))
+    run = np.cumsum(begins) - 1
+    first = np.concatenate([[0], np.cumsum(positives.sizes + others.sizes)])[row]
+    twice_rank = starts[run] + ends[run] - 1 - 2 * first
+    total = np.bincount(row[is_positive], twice_rank[is_positive], num_queries)
+    p, n = positives.sizes.astype(np.float64), others.sizes.astype(np.float64)
+    wins = total / 2 - p * (p - 1) / 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where((p > 0) & (n > 0), wins / (p * n), np.nan)
+
+
+# --- true clicks ----------------------------------------------------------------------
+
+
+class Clicks(NamedTuple):
+    """P(click | looked at) of the first k items of each list, and of the best list.
+
+    Attributes:
+      listed: [Q, k] float64, of the items of the list; NaN where it is shorter.
+      best: [Q, k] float64, of the items most probably clicked; NaN where none is left.
+    """
+
+    listed: np.ndarray
+    best: np.ndarray
+
+
+def true_ctr(clicks: Clicks) -> np.ndarray:
+    """Mean probability of a click on the items of the list; NaN for an empty list.
+
+    Examples:
+      >>> true_ctr(Clicks(np.array([[0.5, 0.25]]), np.array([[0.5, 0.5]])))
+      array([0.375])
+    """
+    with np.errstate(invalid="ignore"):
+        return np.nanmean(clicks.listed, axis=1)
+
+
+def true_gain(clicks: Clicks) -> np.ndarray:
+    """Click probability of the list over that of the best list; 1 is perfect.
+
+    Examples:
+      >>> true_gain(Clicks(np.array([[0.5, 0.25]]), np.array([[0.5, 0.5]])))
+      array([0.75])
+    """
+    with np.errstate(invalid="ignore"):
+        return true_ctr(clicks) / np.nanmean(clicks.best, axis=1)
+
+
+# --- the lists of all queries together ------------------------------------------------
+
+
+class Exposure(NamedTuple):
+    """How often each of I items is listed, and its training interactions.
+
+    Attributes:
+      times: [I] int64, lists whose first k items contain the item.
+      counts: [I] float64, training interactions of the item.
+    """
+
+    times: np.ndarray
+    counts: np.ndarray
+
+
+def coverage(exposure: Exposure) -> float:
+    """Share of the catalogue that is in at least one list.
+
+    Examples:
+      >>> coverage(Exposure(np.array([3, 1, 0, 0]), np.ones(4)))
+      0.5
+    """
+    return float(np.count_nonzero(exposure.times) / len(exposure.times))
+
+
+def gini(exposure: Exposure) -> float:
+    """Gini coefficient of the number of lists per item; NaN where all lists are empty.
+
+    0 where all items are listed equally often, (I - 1) / I where only one is.
+
+    Examples:
+      >>> gini(Exposure(np.array([0, 0, 0, 5]), np.ones(4)))
+      0.75
+    """
+    if not exposure.times.any():
+        return float("nan")
+    return concentration.gini(exposure.times)
+
+
+def arp(exposure: Exposure) -> float:
+    """Average recommendation popularity; NaN where all lists are empty.
+
+      sum_i times_i counts_i / sum_i times_i
+
+    Examples:
+      >>> arp(Exposure(np.array([3, 1]), np.array([10.0, 2.0])))
+      8.0
+
+    References:
+      Yin et al., Challenging the Long Tail Recommendation, VLDB 2012.
+    """
+    total = int(exposure.times.sum())
+    return float(exposure.times @ exposure.counts / total) if total else float("nan")

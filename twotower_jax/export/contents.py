@@ -10,8 +10,8 @@ from twotower_jax.evaluation.ragged import Ragged
 from twotower_jax.export.raw import raw_inputs
 from twotower_jax.export.towers import TowerInput, tower_inputs
 from twotower_jax.export.users import sample_codes
-from twotower_jax.model.embed import all_candidates, all_queries
 from twotower_jax.model.inputs import last_items
+from twotower_jax.model.two_tower import all_candidates, all_queries
 from twotower_jax.run.evaluate import TrainedRun
 from twotower_jax.run.rank import UserState, user_state
 from twotower_jax.run.updates import make_vocabulary

@@ -5,8 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from twotower_jax.losses.loss import LOSSES, Odds, SampledLoss, Tempered
-from twotower_jax.losses.row_weights import negative_part, weights_of
+from twotower_jax.losses.loss import (
+    LOSSES,
+    Odds,
+    SampledLoss,
+    Tempered,
+    negative_part,
+    weights_of,
+)
 from twotower_jax.registry import Lazy, key
 
 if TYPE_CHECKING:

@@ -22,15 +22,21 @@ import jax
 import jax.numpy as jnp
 
 from twotower_jax.data.shards import take_known
-from twotower_jax.model.bags import Bag, gather_bags
-from twotower_jax.model.embeddings import FeatureSpec, join_numbers, number_vectors
+from twotower_jax.model.embeddings import (
+    Bag,
+    FeatureSpec,
+    gather_bags,
+    join_numbers,
+    number_vectors,
+)
 from twotower_jax.model.sequence import (
     Dropout,
     SequenceSpec,
+    Tokens,
     init_sequence,
     sequence_vectors,
+    whole_sequences,
 )
-from twotower_jax.model.tokens import Tokens, whole_sequences
 
 
 class HistorySpec(NamedTuple):

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from twotower_jax.model.towers.click_matrix import Clicks, binary
+from twotower_jax.model.towers.choice import Clicks, binary
 
 OVERSAMPLING, POWERS = 16, 3
 # Singular values below this share of the largest are rounding errors.

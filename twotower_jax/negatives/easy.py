@@ -1,4 +1,8 @@
-"""Easy negatives: draws from the whole catalogue, or from the items known by then.
+"""Easy negatives: draws by a weight per item, from all items or those known by then.
+
+A proposal consists of arrays, so it enters a jitted step as an argument, and a sweep
+over `alpha` runs one compiled program. `log_prob` is exact for any id, drawn or not,
+because a mixture adds up the proposals of all its sources.
 
 With ``negatives.available`` a row of a positive at time t has only items of the log by
 t. In the layout per row each row draws from the proposal restricted to its own moment,
@@ -14,21 +18,299 @@ no draws from q+, and the sum over a mixture of both is biased.
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from twotower_jax.data.shards import take_rows
-from twotower_jax.negatives.availability import MassTree, log_known_mass, sample_known
-from twotower_jax.negatives.proposals import (
-    Proposal,
-    log_prob,
-    make_proposal,
-    sample,
-)
+from twotower_jax.data.shards import spread_batch, take, take_rows
+from twotower_jax.negatives.samplers import EASY
 from twotower_jax.negatives.source import Batch, ByItem, Count, Keys, Shared, Source
+
+
+class Proposal(NamedTuple):
+    """A distribution over the catalogue.
+
+    Attributes:
+      log_q: [num_items] float32 log probability of a draw.
+      threshold: [num_items] float32, chance that a cell of the alias table keeps
+        its own item.
+      alias: [num_items] int32, the item drawn otherwise.
+    """
+
+    log_q: jax.Array
+    threshold: jax.Array
+    alias: jax.Array
+
+
+def make_proposal(name: str, counts: np.ndarray, **keys: Any) -> Proposal:
+    """Proposal of a named sampler, on the device.
+
+    Args:
+      name: a sampler of `EASY`.
+      counts: [num_items] training positives of each item.
+      keys: of the sampler, such as the exponent alpha of popularity.
+
+    Returns:
+      The proposal.
+
+    Raises:
+      InputError: when the name is unknown.
+
+    Examples:
+      >>> proposal = make_proposal("popularity", np.array([0, 2]), alpha=1.0)
+      >>> np.exp(proposal.log_q).round(4).tolist()
+      [0.25, 0.75]
+    """
+    return from_weights(EASY[name](**keys).weights(counts))
+
+
+def from_weights(weights: np.ndarray) -> Proposal:
+    """Proposal q_i = w_i / sum_j w_j, on the device.
+
+    Raises:
+      ValueError: when a weight is not finite or not positive; an item that can be
+        in a row must never have q = 0.
+
+    Examples:
+      >>> np.exp(from_weights(np.array([1.0, 3.0])).log_q).tolist()
+      [0.25, 0.75]
+    """
+    return jax.tree.map(jnp.asarray, host_proposal(weights))
+
+
+def host_proposal(weights: np.ndarray) -> Proposal:
+    """Proposal of weights as arrays of numpy, as `from_weights`."""
+    weights = np.asarray(weights, np.float64)
+    if weights.ndim != 1 or not len(weights):
+        raise ValueError(f"weights must be [num_items], got shape {weights.shape}")
+    if not (np.isfinite(weights).all() and (weights > 0).all()):
+        worst = int(np.argmin(np.where(np.isfinite(weights), weights, -np.inf)))
+        raise ValueError(
+            f"weights must be finite and above 0, got {weights[worst]} for item {worst}"
+        )
+    log_q = np.log(weights) - np.log(weights.sum())
+    threshold, alias = _alias_table(np.exp(log_q))
+    arrays = log_q.astype("f4"), threshold.astype("f4"), alias.astype("i4")
+    return Proposal(*cast(Any, arrays))
+
+
+def _alias_table(q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return Vose's thresholds and aliases [n], in O(n) by vectorised rounds.
+
+    Each round pairs cells below the mean with cells above it. A large cell may become
+    small by the mass that it gives away, so it returns in the next round.
+    """
+    n = len(q)
+    mass = q * n
+    threshold, alias = np.ones(n), np.arange(n)
+    small, large = np.flatnonzero(mass < 1), np.flatnonzero(mass >= 1)
+    while len(small) and len(large):
+        pairs = min(len(small), len(large))
+        low, high = small[:pairs], large[:pairs]
+        threshold[low], alias[low] = mass[low], high
+        mass[high] -= 1 - mass[low]
+        now_small = mass[high] < 1
+        small = np.concatenate([small[pairs:], high[now_small]])
+        large = np.concatenate([high[~now_small], large[pairs:]])
+    return threshold, alias
+
+
+def sample(
+    key: jax.Array,
+    proposal: Proposal,
+    shape: tuple[int, ...],
+    num_items: int | None = None,
+) -> jax.Array:
+    """Independent draws from a proposal, with replacement.
+
+    Args:
+      shape: of the draws.
+
+    Returns:
+      Item ids of the given shape, int32.
+
+    Examples:
+      >>> one = from_weights(np.array([1e-30, 1.0]))
+      >>> sample(jax.random.key(0), one, (3,)).tolist()
+      [1, 1, 1]
+
+    References:
+      Vose, A Linear Algorithm for Generating Random Numbers with a Given
+      Distribution, IEEE Transactions on Software Engineering 1991.
+    """
+    cell_key, keep_key = jax.random.split(key)
+    items = proposal.alias.shape[0] if num_items is None else num_items
+    cell = jax.random.randint(cell_key, shape, 0, items)
+    keep = fine_uniform(keep_key, shape) < take(proposal.threshold, cell)
+    return jnp.where(keep, cell, take(proposal.alias, cell)).astype(jnp.int32)
+
+
+def fine_uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Uniform numbers in [0, 1), fine near 0: multiples of 2^-48.
+
+    `jax.random.uniform` has multiples of 2^-23 only, too coarse for a probability of
+    1e-7.
+
+    Args:
+      shape: of the numbers.
+
+    Returns:
+      float32 of the given shape.
+    """
+    high, low = jax.random.bits(key, (2, *shape), jnp.uint32) >> 8
+    value = high.astype(jnp.float32) * 2.0**-24 + low.astype(jnp.float32) * 2.0**-48
+    return jnp.minimum(value, 1 - 2.0**-24)
+
+
+def log_prob(proposal: Proposal, ids: jax.Array) -> jax.Array:
+    """Log probability of a draw, for any item.
+
+    Args:
+      ids: [...] int32 items.
+
+    Returns:
+      [...] float32.
+
+    Examples:
+      >>> proposal = from_weights(np.array([1.0, 3.0]))
+      >>> jnp.exp(log_prob(proposal, jnp.array([1, 0, 1]))).tolist()
+      [0.75, 0.25, 0.75]
+    """
+    return take(proposal.log_q, ids)
+
+
+# --- items that are known at a moment -------------------------------------------------
+
+
+@dataclass(frozen=True)
+class MassTree:
+    """Sums of a proposal over the nodes of a binary tree.
+
+    Both arrays may be spread over devices like tables.
+
+    Attributes:
+      mass: [2 P] float32, P a power of 2: the root is 1, the children of node i are
+        2 i and 2 i + 1, and the leaf of place k is P + k. Place 0 is not used.
+      item: [num_items] int32 items in the order of first events.
+      leaves: P; spread arrays have padding behind their ends.
+    """
+
+    mass: Any
+    item: Any
+    leaves: int
+
+
+jax.tree_util.register_dataclass(
+    MassTree, data_fields=["mass", "item"], meta_fields=["leaves"]
+)
+
+
+def mass_tree(proposal: Proposal, place: np.ndarray) -> MassTree:
+    """The sums of a proposal in the order of first events."""
+    return jax.tree.map(jnp.asarray, host_mass_tree(proposal, place))
+
+
+def host_mass_tree(proposal: Proposal, place: np.ndarray) -> MassTree:
+    """The sums of a proposal, in arrays of numpy."""
+    q = np.exp(np.asarray(proposal.log_q, np.float64))
+    item = np.empty(len(q), np.int32)
+    item[np.asarray(place)] = np.arange(len(q))
+    size = leaves = 1 << max(len(q) - 1, 1).bit_length()
+    mass = np.zeros(2 * size)
+    mass[size : size + len(q)] = q[item]
+    while size > 1:
+        size //= 2
+        pairs = mass[2 * size : 4 * size].reshape(-1, 2)
+        mass[size : 2 * size] = pairs.sum(axis=1)
+    return MassTree(mass.astype(np.float32), item, leaves)
+
+
+def log_known_mass(tree: MassTree, number: jax.Array) -> jax.Array:
+    """Log of Q: the probability that a draw from the whole proposal is a known item.
+
+    Args:
+      number: [...] int32 number of known items, at least 1; on a mesh the first axis
+        is that of a batch.
+
+    Returns:
+      [...] float32.
+
+    Examples:
+      >>> from twotower_jax.negatives.easy import from_weights
+      >>> tree = mass_tree(from_weights(np.array([2.0, 1.0, 1.0])), np.arange(3))
+      >>> jnp.exp(log_known_mass(tree, jnp.arange(1, 4))).tolist()
+      [0.5, 0.75, 1.0]
+    """
+    root = jnp.ones_like(number)
+    return jnp.log(_boundary(tree, number)[-1]) - jnp.log(_masses(tree, root))
+
+
+def sample_known(
+    key: jax.Array, tree: MassTree, number: jax.Array, shape: tuple[int, ...]
+) -> jax.Array:
+    """Independent draws from the proposal restricted to known items.
+
+    Args:
+      number: int32 number of known items, at least 1; broadcasts to the shape.
+      shape: of the draws; on a mesh the first axis is that of a batch.
+
+    Returns:
+      Item ids of the given shape, int32.
+
+    Examples:
+      >>> from twotower_jax.negatives.easy import from_weights
+      >>> proposal = from_weights(np.array([1.0, 1.0, 9.0]))
+      >>> tree = mass_tree(proposal, np.array([2, 0, 1]))
+      >>> sample_known(jax.random.key(0), tree, jnp.array(1), (3,)).tolist()
+      [1, 1, 1]
+    """
+    number = jnp.asarray(number, jnp.int32)
+    boundary, size = _boundary(tree, number), tree.leaves
+    last = size + number - 1
+    uniform = fine_uniform(key, (len(boundary) - 1, *shape))
+
+    def descend(done: jax.Array, node: jax.Array) -> jax.Array:
+        level = len(boundary) - 2 - done
+        # Nodes of a level ascend with their places: beyond the edge none is known.
+        edge, left = last >> level, 2 * node
+        masses = [
+            jnp.where(child < edge, _masses(tree, child), 0)
+            + jnp.where(child == edge, boundary[level], 0)
+            for child in (left, left + 1)
+        ]
+        right = uniform[level] * (masses[0] + masses[1]) >= masses[0]
+        return left + (right & (masses[1] > 0))
+
+    root = jnp.ones(shape, jnp.int32)
+    leaf = jax.lax.fori_loop(0, len(boundary) - 1, descend, root)
+    return spread_batch(take(tree.item, leaf - size))
+
+
+def _boundary(tree: MassTree, number: jax.Array) -> jax.Array:
+    """Return the known mass below each ancestor of the last known leaf, leaf first."""
+    size = tree.leaves
+
+    def ascend(
+        below: tuple[jax.Array, jax.Array], _: None
+    ) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
+        node, mass = below
+        mass = mass + jnp.where(node % 2 == 1, _masses(tree, node - 1), 0)
+        return (node // 2, mass), mass
+
+    leaf = size + jnp.asarray(number, jnp.int32) - 1
+    first = _masses(tree, leaf)
+    _, masses = jax.lax.scan(ascend, (leaf, first), length=size.bit_length() - 1)
+    return jnp.concatenate([first[None], masses])
+
+
+def _masses(tree: MassTree, nodes: jax.Array) -> jax.Array:
+    """Return the masses of nodes, spread over a mesh like the rows of a batch."""
+    return spread_batch(take(tree.mass, nodes))
+
+
+# --- sources --------------------------------------------------------------------------
 
 
 class EasyLaw(NamedTuple):

@@ -24,7 +24,7 @@ from twotower_jax.losses.logits import (
     tempered,
 )
 from twotower_jax.negatives import columns as cols
-from twotower_jax.negatives.distinct import Distinct, find_distinct
+from twotower_jax.negatives.columns import Distinct, find_distinct
 from twotower_jax.negatives.frequency import Counted, PositiveLaw
 from twotower_jax.negatives.in_batch import Catalogue, InBatch
 from twotower_jax.negatives.masks import RowMasks

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from twotower_jax.negatives import hard
 from twotower_jax.negatives.hard import (
     HARD,
     Hard,
@@ -18,12 +19,11 @@ if TYPE_CHECKING:
     import jax
     import jax.numpy as jnp
 
-    from twotower_jax.negatives import pools, source
+    from twotower_jax.negatives import source
     from twotower_jax.negatives.easy import EasyLaw, KnownLaw
     from twotower_jax.negatives.source import Batch, Keys
 else:
     jax, jnp = Lazy("jax"), Lazy("jax.numpy")
-    pools = Lazy("twotower_jax.negatives.pools")
     source = Lazy("twotower_jax.negatives.source")
 
 
@@ -125,8 +125,8 @@ class Resampled(Hard):
         scores, masked = batch.scores(ids)
         logits = scores * jnp.exp(-inputs.log_temperature)
         log_weight = jnp.where(masked, -jnp.inf, logits - log_q)
-        drawn = pools.draw_hard(key("negatives.resampled"), ids, log_weight, num)
-        some = pools.has_pool(log_weight)[:, None]
+        drawn = hard.draw_hard(key("negatives.resampled"), ids, log_weight, num)
+        some = hard.has_pool(log_weight)[:, None]
         drawn = jnp.where(some, drawn, easy.num_items)
         law = resampled_log_prob(ids, log_weight, log_q, alone=inputs.alone)
         return HardDraws(drawn, source.row_pools(ids, law))

@@ -11,8 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from twotower_jax.negatives.easy import EasyLaw, KnownLaw
-from twotower_jax.negatives.hard import Hard, HardInputs
-from twotower_jax.negatives.pools import hard_slots, has_pool
+from twotower_jax.negatives.hard import Hard, HardInputs, has_pool
 from twotower_jax.negatives.source import (
     Batch,
     Count,
@@ -50,6 +49,26 @@ def ratio_at(ratio: HardRatio, step: jax.Array) -> jax.Array:
     done = jnp.clip(step.astype(jnp.float32) / jnp.maximum(ratio.steps, 1), 0, 1)
     done = jnp.where(ratio.steps > 0, done, 1)
     return ratio.start + (ratio.end - ratio.start) * done
+
+
+def hard_slots(
+    key: jax.Array, shape: tuple[int, int], ratio: jax.Array | float
+) -> jax.Array:
+    """Which slots are hard: each with its row's ratio, independently.
+
+    Args:
+      shape: (B, K).
+      ratio: [B] or a number; 0 makes no slot hard and 1 every one.
+
+    Returns:
+      [B, K] bool.
+
+    Examples:
+      >>> hard_slots(jax.random.key(0), (2, 2), jnp.array([0.0, 1.0])).tolist()
+      [[False, False], [True, True]]
+    """
+    chance = jnp.reshape(jnp.asarray(ratio, jnp.float32), (-1, 1))
+    return jax.random.uniform(key, shape) < chance
 
 
 class Switches(NamedTuple):

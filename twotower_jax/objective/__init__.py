@@ -10,18 +10,24 @@ from typing import TYPE_CHECKING
 from twotower_jax.registry import lazy_exports
 
 if TYPE_CHECKING:
-    from twotower_jax.objective.alarms import Findings, find_alarms, force_alarms
-    from twotower_jax.objective.batches import InBatch, Slots
-    from twotower_jax.objective.black_box import BlackBox
-    from twotower_jax.objective.catalogue import (
+    from twotower_jax.objective.batches import (
         Catalogue,
+        InBatch,
         Proposal,
+        Slots,
         make_catalogue,
         make_proposal,
     )
+    from twotower_jax.objective.black_box import BlackBox
     from twotower_jax.objective.loss_audit import audit
-    from twotower_jax.objective.loss_card import LossCard
-    from twotower_jax.objective.loss_optimum import FreeOptimum, find_free_optimum
+    from twotower_jax.objective.loss_card import (
+        Findings,
+        FreeOptimum,
+        LossCard,
+        find_alarms,
+        find_free_optimum,
+        force_alarms,
+    )
 
 __all__ = [
     "BlackBox",
@@ -41,12 +47,11 @@ __all__ = [
 ]
 
 MODULES = {
-    "alarms": ("Findings", "find_alarms", "force_alarms"),
-    "batches": ("InBatch", "Slots"),
-    "black_box": ("BlackBox",),
-    "catalogue": ("Catalogue", "Proposal", "make_catalogue", "make_proposal"),
-    "loss_audit": ("audit",),
-    "loss_card": ("LossCard",),
-    "loss_optimum": ("FreeOptimum", "find_free_optimum"),
+    "batches": "Catalogue InBatch Proposal Slots make_catalogue make_proposal",
+    "black_box": "BlackBox",
+    "loss_audit": "audit",
+    "loss_card": (
+        "Findings FreeOptimum LossCard find_alarms find_free_optimum force_alarms"
+    ),
 }
 __getattr__ = lazy_exports(__name__, MODULES)

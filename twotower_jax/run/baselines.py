@@ -9,7 +9,7 @@ from rich.console import Console
 from twotower_jax.config import Config
 from twotower_jax.evaluation.scorers import BlockScores, Scorer, SharedScores
 from twotower_jax.model.towers import BASELINES, Scores, baselines_for
-from twotower_jax.model.towers.click_matrix import Clicks, click_matrix
+from twotower_jax.model.towers.choice import Clicks, click_matrix
 from twotower_jax.run.folder import RunFolder
 from twotower_jax.run.loader import (
     Latest,

@@ -9,14 +9,13 @@ import jax.numpy as jnp
 
 from twotower_jax.config import Config
 from twotower_jax.errors import InputError
-from twotower_jax.evaluation.metrics import ranking_metrics
+from twotower_jax.evaluation.metrics import ranking_metrics, summarise
 from twotower_jax.evaluation.scorers import Embeddings
-from twotower_jax.evaluation.slices import summarise
 from twotower_jax.evaluation.spread import spread_items
-from twotower_jax.model.embed import all_candidates, all_queries
-from twotower_jax.model.specs import Model
-from twotower_jax.negatives.expected_count import log_expected_count
-from twotower_jax.negatives.proposals import log_prob
+from twotower_jax.model.tower import Model
+from twotower_jax.model.two_tower import all_candidates, all_queries
+from twotower_jax.negatives.easy import log_prob
+from twotower_jax.negatives.frequency import log_expected_count
 from twotower_jax.run.baselines import rank_splits
 from twotower_jax.run.folder import RunFolder
 from twotower_jax.run.loader import (

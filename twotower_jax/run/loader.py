@@ -22,7 +22,7 @@ from twotower_jax.data.split import MOVED, split
 from twotower_jax.data.summary import data_fingerprint, weights_fingerprint
 from twotower_jax.errors import InputError
 from twotower_jax.model.towers import BASELINES, Baseline, baselines_for
-from twotower_jax.model.towers.click_matrix import Clicks, click_matrix
+from twotower_jax.model.towers.choice import Clicks, click_matrix
 from twotower_jax.negatives import Mined
 from twotower_jax.run.folder import RunFolder
 

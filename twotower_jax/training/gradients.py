@@ -5,8 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from twotower_jax.model.bags import Bag
-from twotower_jax.model.embeddings import TableRows
+from twotower_jax.model.embeddings import Bag, TableRows
 from twotower_jax.model.inputs import Inputs
 from twotower_jax.training.batch_loss import Context, Weights, number_of_slots
 from twotower_jax.training.queries import SummedRows

@@ -10,7 +10,7 @@ from twotower_jax.data.feed import Queries
 from twotower_jax.evaluation.ragged import Ragged
 from twotower_jax.evaluation.scorers import Embeddings
 from twotower_jax.evaluation.spread import spread_items
-from twotower_jax.model.embed import all_candidates, all_queries
+from twotower_jax.model.two_tower import all_candidates, all_queries
 from twotower_jax.negatives.mined import window
 from twotower_jax.training.schedule import Renewals
 from twotower_jax.training.types import Structure, TrainData, TrainState

@@ -14,7 +14,7 @@ from twotower_jax.data.shards import (
     own_places,
     table_shards,
 )
-from twotower_jax.negatives.distinct import distinct_rows
+from twotower_jax.negatives.columns import distinct_rows
 from twotower_jax.optimizers import Optimizer
 from twotower_jax.registry import join, split
 

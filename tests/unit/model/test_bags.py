@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twotower_jax.model.bags import Bag, bag_vectors, first_bags, mean_bag
+from twotower_jax.model.embeddings import Bag, bag_vectors, first_bags, mean_bag
 
 # Row i is (i + 1, 10 (i + 1)).
 TABLE = jnp.asarray([[1.0, 10.0], [2.0, 20.0], [3.0, 30.0], [4.0, 40.0]])

@@ -12,7 +12,7 @@ from twotower_jax.model.towers import BASELINES
 from twotower_jax.model.towers import ease as ease_module
 from twotower_jax.model.towers import ials as ials_module
 from twotower_jax.model.towers import item_knn as knn_module
-from twotower_jax.model.towers.click_matrix import click_matrix
+from twotower_jax.model.towers.choice import click_matrix
 from twotower_jax.model.towers.ease import EaseConfig, ease, ease_excess
 from twotower_jax.model.towers.ials import (
     IalsConfig,

@@ -13,11 +13,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 from twotower_jax.errors import InputError
-from twotower_jax.registry import Choice, Choices, check_keys, key, section
+from twotower_jax.registry import Choice, Choices, Lazy, check_keys, key, section
 
 if TYPE_CHECKING:
     import jax
     import numpy as np
+else:
+    np = Lazy("numpy")
+
 
 # A `scipy.sparse.csr_array`, of which a type checker infers wrong types.
 Clicks = Any
@@ -370,3 +373,34 @@ def baselines_for(mask_seen: bool) -> list[str]:
       ['popularity', 'item_knn', 'ease', 'ials']
     """
     return [kind for kind, one in BASELINES.items() if not (one.again and mask_seen)]
+
+
+# --- clicks as a sparse matrix --------------------------------------------------------
+
+
+def click_matrix(user: np.ndarray, item: np.ndarray, shape: tuple[int, int]) -> Clicks:
+    """Return the number of clicks of each pair.
+
+    Args:
+      shape: numbers of users and items.
+
+    Examples:
+      >>> click_matrix(np.array([0, 0]), np.array([1, 1]), (1, 2)).toarray().tolist()
+      [[0.0, 2.0]]
+    """
+    from scipy.sparse import csr_array  # on use: a sixth of a second of every start
+
+    matrix = csr_array((np.ones(len(user)), (user, item)), shape=shape)
+    matrix.sum_duplicates()
+    return matrix
+
+
+def binary(clicks: Clicks) -> Clicks:
+    """Return the matrix with 1 for every pair that has a click.
+
+    Examples:
+      >>> binary(click_matrix(np.array([0, 0]), np.array([1, 1]), (1, 2))).data.tolist()
+      [1.0]
+    """
+    ones = np.ones_like(clicks.data)
+    return type(clicks)((ones, clicks.indices, clicks.indptr), shape=clicks.shape)

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from twotower_jax.data.memory import available_memory
 from twotower_jax.errors import InputError
-from twotower_jax.model.towers.choice import Baseline, Clicks, Scores, baseline
-from twotower_jax.model.towers.click_matrix import binary
+from twotower_jax.model.towers.choice import Baseline, Clicks, Scores, baseline, binary
 from twotower_jax.model.towers.item_knn import neighbours
 from twotower_jax.registry import Lazy, check_keys, key
 

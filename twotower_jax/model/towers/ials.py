@@ -8,8 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from twotower_jax.model.towers.choice import Baseline, Clicks, Scores, baseline
-from twotower_jax.model.towers.click_matrix import binary
+from twotower_jax.model.towers.choice import Baseline, Clicks, Scores, baseline, binary
 from twotower_jax.registry import Lazy, check_keys, key
 
 if TYPE_CHECKING:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from twotower_jax.model.towers.choice import Baseline, Clicks, Scores, baseline
-from twotower_jax.model.towers.click_matrix import binary
+from twotower_jax.model.towers.choice import Baseline, Clicks, Scores, baseline, binary
 from twotower_jax.registry import Lazy, check_keys, key
 
 if TYPE_CHECKING:

@@ -49,7 +49,7 @@ def popularity(clicks: Clicks) -> Scores:
       clicks: [users, items], the number of clicks of each pair.
 
     Examples:
-      >>> from twotower_jax.model.towers.click_matrix import click_matrix
+      >>> from twotower_jax.model.towers.choice import click_matrix
       >>> clicks = click_matrix(np.array([0, 1]), np.array([1, 1]), (2, 2))
       >>> popularity(clicks)(clicks[:1]).tolist()
       [[0.0, 2.0]]
@@ -70,7 +70,7 @@ def buy_again(clicks: Clicks) -> Scores:
       TOIS 2023: its method G-P-TopFreq.
 
     Examples:
-      >>> from twotower_jax.model.towers.click_matrix import click_matrix
+      >>> from twotower_jax.model.towers.choice import click_matrix
       >>> clicks = click_matrix(np.array([0, 1, 1]), np.array([1, 0, 0]), (2, 2))
       >>> np.argsort(-buy_again(clicks)(clicks)).tolist()
       [[1, 0], [0, 1]]
