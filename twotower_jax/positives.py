@@ -160,12 +160,7 @@ class ToReference(Resampled):
 @POSITIVES.add
 @dataclass(unsafe_hash=True)
 class UpsampleCold(ToReference):
-    """A cold item's positive enters min(max_repeat, max(1, (ref / clicks)^g)) times.
-
-    Examples:
-      >>> UpsampleCold(exponent=0.5, reference=4).weights(np.array([1.0, 4.0])).tolist()
-      [2.0, 1.0]
-    """
+    """A cold item's positive enters min(max_repeat, max(1, (ref / clicks)^g)) times."""
 
     strategy: str = "upsample_cold"
     more: ClassVar[str] = "max_repeat"
@@ -184,12 +179,7 @@ class UpsampleCold(ToReference):
 @POSITIVES.add
 @dataclass(unsafe_hash=True)
 class DownsampleHot(ToReference):
-    """A hot item's positive is kept with probability min(1, (reference / clicks)^g).
-
-    Examples:
-      >>> DownsampleHot(reference=4).weights(np.array([1.0, 16.0])).tolist()
-      [1.0, 0.5]
-    """
+    """A hot item's positive is kept with probability min(1, (reference / clicks)^g)."""
 
     strategy: str = "downsample_hot"
     more: ClassVar[str] = "reference"
@@ -205,10 +195,6 @@ class Word2vec(Resampled):
     """A positive is kept with probability min(1, sqrt(threshold / f)): the paper.
 
     f is the share of the clicks that its item has.
-
-    Examples:
-      >>> Word2vec(threshold=0.1).weights(np.array([1.0, 9.0])).round(4).tolist()
-      [1.0, 0.3333]
 
     References:
       Mikolov et al., Distributed Representations of Words and Phrases and their
@@ -245,12 +231,7 @@ class Word2vecC(Word2vec):
 @POSITIVES.add
 @dataclass(unsafe_hash=True)
 class Power(Resampled):
-    """An item is drawn in proportion to clicks^exponent, then one of its positives.
-
-    Examples:
-      >>> Power(exponent=0.0).weights(np.array([1.0, 3.0])).round(4).tolist()
-      [2.0, 0.6667]
-    """
+    """An item is drawn in proportion to clicks^exponent, then one of its positives."""
 
     strategy: str = "power"
     more: ClassVar[str] = "exponent"
@@ -278,12 +259,7 @@ class Power(Resampled):
 @POSITIVES.add
 @dataclass(unsafe_hash=True)
 class Cap(Resampled):
-    """At most cap positives per item and epoch, drawn anew each epoch.
-
-    Examples:
-      >>> Cap(cap=2).weights(np.array([4.0, 1.0])).tolist()
-      [0.5, 1.0]
-    """
+    """At most cap positives per item and epoch, drawn anew each epoch."""
 
     strategy: str = "cap"
     more: ClassVar[str] = "cap"
@@ -387,19 +363,6 @@ def repeated(
     """Rows floor(w) times each, and once more with probability w - floor(w).
 
     For w below 1 a row is kept with probability w. Rows are independent.
-
-    Args:
-      items: [rows] item of each training positive.
-      weights: [num_items] float64 w of each item.
-      generator: of the epoch.
-
-    Returns:
-      [drawn] int32 numbers of rows, ascending.
-
-    Examples:
-      >>> rng = np.random.default_rng(0)
-      >>> repeated(np.array([0, 1, 1]), np.array([2.0, 0.0]), rng).tolist()
-      [0, 0]
     """
     whole = np.floor(weights)
     extra = generator.random(len(items)) < (weights - whole)[items]
@@ -416,14 +379,6 @@ def with_replacement(
     Equivalent to drawing an item in proportion to c_i w_i and then one of its positives
     uniformly. The uniform numbers come in ascending order (normalised sums of
     exponential ones), so the look-up takes O(n).
-
-    Args:
-      items: [rows] item of each training positive.
-      weights: [num_items] float64 w of each item.
-      generator: of the epoch.
-
-    Returns:
-      [rows] int32 numbers of rows, ascending.
     """
     ends = np.cumsum(weights[items])
     sums = np.cumsum(generator.standard_exponential(len(items) + 1))
@@ -439,19 +394,6 @@ def without_replacement(
 
     All rows of items with w = 1 are taken. The others are shuffled and grouped by item,
     and the first rows of each group are taken.
-
-    Args:
-      items: [rows] item of each training positive.
-      weights: [num_items] float64 w of each item.
-      generator: of the epoch.
-
-    Returns:
-      [drawn] int32 numbers of rows.
-
-    Examples:
-      >>> rng = np.random.default_rng(0)
-      >>> len(without_replacement(np.zeros(4, int), np.array([0.5]), rng))
-      2
     """
     full = weights[items] >= 1
     rest = generator.permutation(np.flatnonzero(~full))

@@ -137,7 +137,7 @@ def test_the_array_example_of_the_first_page_runs():
         r"^```python\n(.*?)^```", (DOCS / "start.md").read_text(), re.M | re.S
     )
     names: dict = {}
-    (example,) = [block for block in blocks if "proposals" in block]
+    (example,) = [block for block in blocks if "log_effective" in block]
     exec(compile(example, "start.md", "exec"), names)
     assert names["log_q"].shape == (1024,) and np.isfinite(names["log_q"]).all()
 

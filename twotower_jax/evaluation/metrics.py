@@ -44,30 +44,23 @@ BUCKETS = ("head", "mid", "tail")
 
 
 class Metric(NamedTuple):
-    """One metric.
+    """One metric."""
 
-    Attributes:
-      compute: evidence -> one value per query, [Q] float64, or one float ("catalogue").
-        The scope determines the type of the evidence.
-      scope: the evidence that the lists are compared with.
-        "query": the held-out positives of the query (`Hits`).
-        "best": the k items that the user would most probably click (`Hits`).
-        "uniform": the items that the user clicked in uniform exposures (`Hits`).
-        "clicks": true click probabilities (`Clicks`).
-        "catalogue": all lists together (`Exposure`); one value per split.
-        "rivals": items of a stage of the funnel (`Contest`); named by the stage and not
-        by a cutoff.
-      sliced: whether there are also values for head, mid and tail items.
-      shown: the tables that show it by default: "run" after a run; "study" in the
-        report and in comparison.csv.
-      larger_is_better: the order of arms.
-    """
-
+    # evidence -> one value per query, [Q] float64, or one float ("catalogue"). The
+    # scope determines the type of the evidence
     compute: Callable[[Any], np.ndarray | float]
+    # the evidence that the lists are compared with. "query": the held-out positives of
+    # the query (`Hits`). "best": the k items that the user would most probably click
+    # (`Hits`). "uniform": the items that the user clicked in uniform exposures
+    # (`Hits`). "clicks": true click probabilities (`Clicks`). "catalogue": all lists
+    # together (`Exposure`); one value per split. "rivals": items of a stage of the
+    # funnel (`Contest`); named by the stage and not by a cutoff
     scope: Scope = "query"
-    sliced: bool = False
+    sliced: bool = False  # whether there are also values for head, mid and tail items
+    # the tables that show it by default: "run" after a run; "study" in the report and
+    # in comparison.csv
     shown: tuple[View, ...] = ()
-    larger_is_better: bool = True
+    larger_is_better: bool = True  # the order of arms
 
 
 METRICS = Registry(
@@ -93,12 +86,7 @@ METRICS = Registry(
 
 
 def of_scope(*scopes: Scope, view: View | None = None) -> dict[str, Metric]:
-    """Metrics of the given scopes, in the order of the table.
-
-    Examples:
-      >>> list(of_scope("catalogue", view="run"))
-      ['coverage']
-    """
+    """Metrics of the given scopes, in the order of the table."""
     return {
         name: metric
         for name, metric in METRICS.items()
@@ -109,18 +97,7 @@ def of_scope(*scopes: Scope, view: View | None = None) -> dict[str, Metric]:
 def metric_names(
     scopes: Collection[Scope], ks: Sequence[int], stages: Sequence[str] = ()
 ) -> list[str]:
-    """Names of all values of an evaluation.
-
-    Returns:
-      Whole metrics first, then slices, as in "recall@20", "auc@exposed",
-      "recall@20/tail".
-
-    Examples:
-      >>> metric_names({"catalogue"}, [10])
-      ['coverage@10', 'gini@10', 'arp@10']
-      >>> metric_names({"uniform"}, [10])[-1]
-      'uniform_recall@10/tail'
-    """
+    """Names of all values of an evaluation."""
     metrics = {n: m for n, m in METRICS.items() if m.scope in scopes}
     whole = [
         f"{name}@{end}"
@@ -138,22 +115,12 @@ def metric_names(
 
 
 def stem(name: str) -> str:
-    """Name of a metric without cutoff and slice.
-
-    Examples:
-      >>> stem("recall@20/tail")
-      'recall'
-    """
+    """Name of a metric without cutoff and slice."""
     return name.partition("@")[0]
 
 
 def larger_is_better(name: str) -> bool:
-    """Whether larger values of a named metric are better; True outside of the table.
-
-    Examples:
-      >>> larger_is_better("recall@20/tail"), larger_is_better("gini@20")
-      (True, False)
-    """
+    """Whether larger values of a named metric are better; True outside of the table."""
     metric = METRICS.get(stem(name))
     return metric is None or metric.larger_is_better
 
@@ -216,19 +183,7 @@ def ranking_metrics(
 def catalogue_metrics(
     items: np.ndarray, counts: np.ndarray, ks: Sequence[int]
 ) -> dict[str, float]:
-    """Metrics of scope "catalogue": of the lists of all queries together.
-
-    Args:
-      items: [Q, K] integers; negative items fill short lists and are left out.
-      counts: [I] training interactions of each item.
-
-    Raises:
-      ValueError: when a cutoff is out of range or an item is not in the catalogue.
-
-    Examples:
-      >>> catalogue_metrics(np.array([[0, 1], [0, 2]]), np.ones(4), [1])["coverage@1"]
-      0.25
-    """
+    """Metrics of scope "catalogue": of the lists of all queries together."""
     items, counts = np.asarray(items), np.asarray(counts, dtype=np.float64)
     if items.ndim != 2 or counts.ndim != 1 or len(counts) == 0:
         raise ValueError(
@@ -254,21 +209,7 @@ def catalogue_metrics(
 def click_metrics(
     listed: np.ndarray, best: np.ndarray, ks: Sequence[int]
 ) -> dict[str, np.ndarray]:
-    """Metrics of scope "clicks", of every query at every cutoff.
-
-    Args:
-      listed: [Q, K] float64 P(click | looked at) of the items of each list, best rank
-        first; NaN where it is short.
-      best: [Q, K] float64, the same of the best possible lists.
-
-    Returns:
-      {"true_ctr@20": float64 [Q], ...}.
-
-    Examples:
-      >>> values = click_metrics(np.array([[0.2, 0.4]]), np.array([[0.4, 0.4]]), [1])
-      >>> values["true_gain@1"]
-      array([0.5])
-    """
+    """Metrics of scope "clicks", of every query at every cutoff."""
     return {
         f"{name}@{k}": np.asarray(metric.compute(Clicks(listed[:, :k], best[:, :k])))
         for k in ks
@@ -371,27 +312,14 @@ def sliced_metrics(
 
 
 def mean(values: np.ndarray) -> float:
-    """Mean of the values that are not NaN; NaN if there are none.
-
-    Examples:
-      >>> mean(np.array([1.0, np.nan, 0.0]))
-      0.5
-    """
+    """Mean of the values that are not NaN; NaN if there are none."""
     values = np.asarray(values, dtype=np.float64)
     kept = values[~np.isnan(values)]
     return float(kept.sum() / len(kept)) if len(kept) else float("nan")
 
 
 def summarise(per_query: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """Mean over queries of each metric, see `mean`.
-
-    Args:
-      per_query: {metric: [Q] float64}.
-
-    Examples:
-      >>> summarise({"recall@20": np.array([1.0, np.nan, 0.0])})
-      {'recall@20': 0.5}
-    """
+    """Mean over queries of each metric, see `mean`."""
     return {name: mean(values) for name, values in per_query.items()}
 
 

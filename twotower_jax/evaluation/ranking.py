@@ -97,20 +97,12 @@ def recall(hits: Hits) -> np.ndarray:
 
 
 def ips_recall(hits: Hits) -> np.ndarray:
-    """Recall with weights of the positives: sum_r hit(r) w(r) / P.
+    """Recall with weights of the positives: sum_r hit(r) w(r) / P, [Q] float64.
 
     The weights are clipped inverse propensities with the mean 1 over the split, see
     `propensity.inverse_propensities`; the mean over queries estimates the recall of a
     log in which every item had been shown equally often. One query's value can exceed
     1.
-
-    Returns:
-      [Q] float64, not negative.
-
-    Examples:
-      >>> weight = np.array([[0.5, 1.5]])
-      >>> ips_recall(Hits(np.array([[False, True]]), np.array([3]), weight))
-      array([0.5])
     """
     return (hits.hit * hits.weight).sum(axis=1) / hits.num_positives
 
@@ -198,7 +190,7 @@ def average_precision(hits: Hits) -> np.ndarray:
 def inverse_propensities(
     counts: np.ndarray, positives: Ragged, power: float, clip: float
 ) -> np.ndarray:
-    """Weight of every item as a positive of a split, 1 on average.
+    """Weight of every item as a positive of a split, 1 on average, [I] float64.
 
       v_i = max(n_i, 1)^-power,   w_i ∝ min(v_i, clip * mean(v))
 
@@ -208,21 +200,6 @@ def inverse_propensities(
     recall. Weights that are normalised within each query (Yang et al.) would all be 1
     where each query has one positive, as in leave-last-out. The price: a query whose
     relevant items are rarely shown counts more than others.
-
-    Args:
-      counts: [I] training interactions of each item; an item without one counts as 1.
-      clip: largest weight in units of the mean, at least 1; the mean is taken before
-        clipping, and the weights are normalised again after it.
-
-    Returns:
-      [I] float64.
-
-    Examples:
-      >>> positives = Ragged(np.array([0, 1, 2]), np.array([0, 1]))
-      >>> inverse_propensities(np.array([9, 1]), positives, 0.5, 10.0).tolist()
-      [0.5, 1.5]
-      >>> inverse_propensities(np.array([9, 1]), positives, 0.5, 1.0).tolist()
-      [0.6666666666666666, 1.3333333333333333]
     """
     weights = np.maximum(np.asarray(counts, np.float64), 1.0) ** -power
     weights = np.minimum(weights, clip * _mean_weight(weights, positives))
@@ -240,39 +217,16 @@ def _mean_weight(weights: np.ndarray, positives: Ragged) -> float:
 
 
 class Contest(NamedTuple):
-    """Positives and other items of queries, and the scores of both.
+    """Positives and other items of queries, and the scores of both."""
 
-    Attributes:
-      score: items of each query -> their scores [nnz] float64, in the same order.
-      positives: one row per query.
-      others: the items to separate them from, one row per query.
-    """
-
+    # items of each query -> their scores [nnz] float64, in the same order
     score: Callable[[Ragged], np.ndarray]
-    positives: Ragged
-    others: Ragged
+    positives: Ragged  # one row per query
+    others: Ragged  # the items to separate them from, one row per query
 
 
 def query_auc(contest: Contest) -> np.ndarray:
     """Share of the (positive, other) pairs of each query that are ordered rightly.
-
-      auc = mean over pairs of [s(positive) > s(other)] + 1/2 [s(positive) = s(other)]
-
-    The area under the ROC curve of the items of the query: the quality of a binary
-    classifier that separates the two kinds. 1/2 is guessing.
-
-    Returns:
-      [Q] float64; NaN where the query lacks one of the two.
-
-    Raises:
-      ValueError: when the two have different numbers of rows.
-
-    Examples:
-      >>> positives = Ragged(np.array([0, 1]), np.array([2]))
-      >>> others = Ragged(np.array([0, 2]), np.array([0, 1]))
-      >>> scores = np.array([1.0, 4.0, 2.0])
-      >>> query_auc(Contest(lambda pairs: scores[pairs.items], positives, others))
-      array([0.5])
 
     References:
       Hanley & McNeil, The Meaning and Use of the Area under a ROC Curve, Radiology
@@ -309,35 +263,22 @@ def query_auc(contest: Contest) -> np.ndarray:
 
 
 class Clicks(NamedTuple):
-    """P(click | looked at) of the first k items of each list, and of the best list.
+    """P(click | looked at) of the first k items of each list, and of the best list."""
 
-    Attributes:
-      listed: [Q, k] float64, of the items of the list; NaN where it is shorter.
-      best: [Q, k] float64, of the items most probably clicked; NaN where none is left.
-    """
-
+    # [Q, k] float64, of the items of the list; NaN where it is shorter
     listed: np.ndarray
+    # [Q, k] float64, of the items most probably clicked; NaN where none is left
     best: np.ndarray
 
 
 def true_ctr(clicks: Clicks) -> np.ndarray:
-    """Mean probability of a click on the items of the list; NaN for an empty list.
-
-    Examples:
-      >>> true_ctr(Clicks(np.array([[0.5, 0.25]]), np.array([[0.5, 0.5]])))
-      array([0.375])
-    """
+    """Mean probability of a click on the items of the list; NaN for an empty list."""
     with np.errstate(invalid="ignore"):
         return np.nanmean(clicks.listed, axis=1)
 
 
 def true_gain(clicks: Clicks) -> np.ndarray:
-    """Click probability of the list over that of the best list; 1 is perfect.
-
-    Examples:
-      >>> true_gain(Clicks(np.array([[0.5, 0.25]]), np.array([[0.5, 0.5]])))
-      array([0.75])
-    """
+    """Click probability of the list over that of the best list; 1 is perfect."""
     with np.errstate(invalid="ignore"):
         return true_ctr(clicks) / np.nanmean(clicks.best, axis=1)
 
@@ -346,24 +287,14 @@ def true_gain(clicks: Clicks) -> np.ndarray:
 
 
 class Exposure(NamedTuple):
-    """How often each of I items is listed, and its training interactions.
+    """How often each of I items is listed, and its training interactions."""
 
-    Attributes:
-      times: [I] int64, lists whose first k items contain the item.
-      counts: [I] float64, training interactions of the item.
-    """
-
-    times: np.ndarray
-    counts: np.ndarray
+    times: np.ndarray  # [I] int64, lists whose first k items contain the item
+    counts: np.ndarray  # [I] float64, training interactions of the item
 
 
 def coverage(exposure: Exposure) -> float:
-    """Share of the catalogue that is in at least one list.
-
-    Examples:
-      >>> coverage(Exposure(np.array([3, 1, 0, 0]), np.ones(4)))
-      0.5
-    """
+    """Share of the catalogue that is in at least one list."""
     return float(np.count_nonzero(exposure.times) / len(exposure.times))
 
 
@@ -371,10 +302,6 @@ def gini(exposure: Exposure) -> float:
     """Gini coefficient of the number of lists per item; NaN where all lists are empty.
 
     0 where all items are listed equally often, (I - 1) / I where only one is.
-
-    Examples:
-      >>> gini(Exposure(np.array([0, 0, 0, 5]), np.ones(4)))
-      0.75
     """
     if not exposure.times.any():
         return float("nan")
@@ -385,10 +312,6 @@ def arp(exposure: Exposure) -> float:
     """Average recommendation popularity; NaN where all lists are empty.
 
       sum_i times_i counts_i / sum_i times_i
-
-    Examples:
-      >>> arp(Exposure(np.array([3, 1]), np.array([10.0, 2.0])))
-      8.0
 
     References:
       Yin et al., Challenging the Long Tail Recommendation, VLDB 2012.

@@ -254,13 +254,7 @@ def pair_width(seen: Ragged | None, block: int) -> int:
 def pairs_to_mask(
     seen: Ragged | None, first: int, shape: tuple[int, int], width: int, outside: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return rows and columns int32 [blocks, width] to mask, from query `first` on.
-
-    Unused places hold column `outside`, which the scatter drops.
-
-    Args:
-      shape: blocks, and queries per block.
-    """
+    """Return rows and columns int32 [blocks, width] to mask, from query `first` on."""
     blocks, block = shape
     rows = np.zeros((blocks, width), np.int32)
     columns = np.full((blocks, width), outside, np.int32)
@@ -310,21 +304,6 @@ def top_k_of_scores(
     """The k best-scoring items of each query, for scores that are no dot products.
 
     The tie rule, the masks and the results are those of `retrieve.top_k`.
-
-    Args:
-      shape: Q and I.
-
-    Returns:
-      scores float32 [Q, k] and items int32 [Q, k].
-
-    Raises:
-      InputError: when k is not in 1..I.
-      ValueError: when `seen` does not fit, or a score is not finite.
-
-    Examples:
-      >>> table = np.array([[1.0, 3.0, 3.0]])
-      >>> top_k_of_scores(lambda rows: table[rows], (1, 3), 2)[1].tolist()
-      [[1, 2]]
     """
     num_queries, num_items = shape
     check_k(k, num_items)
@@ -374,11 +353,7 @@ def _best_of_rows(scores: np.ndarray, k: int) -> list[tuple[np.ndarray, np.ndarr
 
 
 def _candidates(row: np.ndarray, bound: float, k: int) -> np.ndarray:
-    """Return the places of the k best scores and of some others, in rising order.
-
-    Args:
-      row: [I] scores.
-    """
+    """Return the places of the k best scores and of some others, in rising order."""
     chosen = row >= bound
     if np.count_nonzero(chosen) > 2 * k:
         # Scores such as 0 are often equal to the bound; the first k of them suffice.

@@ -19,12 +19,7 @@ class Scorer(Protocol):
     """Scores of Q queries for the whole catalogue."""
 
     def top_k(self, k: int, seen: Ragged | None) -> tuple[np.ndarray, np.ndarray]:
-        """Return the k best scores and items of each query, as `retrieve.top_k`.
-
-        Args:
-          k: length of the lists.
-          seen: items that are left out, a row per query; None for none.
-        """
+        """Return the k best scores and items of each query, as `retrieve.top_k`."""
         ...
 
     def of_pairs(self, pairs: Ragged) -> np.ndarray:
@@ -33,14 +28,10 @@ class Scorer(Protocol):
 
 
 class Embeddings(NamedTuple):
-    """Embeddings whose dot products are the scores.
+    """Embeddings whose dot products are the scores."""
 
-    Attributes:
-      queries: [Q, dim] float32.
-      candidates: [items, dim] float32, of one device or of several.
-    """
-
-    queries: jax.Array | np.ndarray
+    queries: jax.Array | np.ndarray  # [Q, dim] float32
+    # [items, dim] float32, of one device or of several
     candidates: jax.Array | np.ndarray | SpreadItems
 
     def with_offset(self, offset: jax.Array) -> "Embeddings":
@@ -72,17 +63,12 @@ class Embeddings(NamedTuple):
 
 
 class BlockScores(NamedTuple):
-    """Scores that a function computes for some queries at a time.
+    """Scores that a function computes for some queries at a time."""
 
-    Attributes:
-      score: a slice of the queries -> their scores [n, items] float32.
-      num_queries: Q.
-      num_items: size of the catalogue.
-    """
-
+    # a slice of the queries -> their scores [n, items] float32
     score: Callable[[slice], np.ndarray]
-    num_queries: int
-    num_items: int
+    num_queries: int  # Q
+    num_items: int  # size of the catalogue
 
     def top_k(self, k: int, seen: Ragged | None) -> tuple[np.ndarray, np.ndarray]:
         """Return the k best scores and items of each query."""
@@ -102,15 +88,10 @@ class BlockScores(NamedTuple):
 
 
 class SharedScores(NamedTuple):
-    """The same scores for every query.
+    """The same scores for every query."""
 
-    Attributes:
-      scores: [items] float32.
-      num_queries: Q.
-    """
-
-    scores: np.ndarray
-    num_queries: int
+    scores: np.ndarray  # [items] float32
+    num_queries: int  # Q
 
     def top_k(self, k: int, seen: Ragged | None) -> tuple[np.ndarray, np.ndarray]:
         """Return the k best scores and items of each query.
@@ -151,17 +132,7 @@ NEAR = 1e-6  # relative; scores of equal vectors may round so far apart
 
 
 def tied_queries(scores: np.ndarray) -> np.ndarray:
-    """Return [Q] whether the scores of a list are all equal.
-
-    Args:
-      scores: [Q, k] float, best first; -inf in places without an item.
-
-    Examples:
-      >>> tied_queries(np.array([[1.0, 1.0], [1.0, 0.5]])).tolist()
-      [True, False]
-      >>> tied_queries(np.array([[1.0], [2.0]])).tolist()  # nothing to compare
-      [False, False]
-    """
+    """Return [Q] whether the scores of a list are all equal."""
     if scores.shape[1] < 2:
         return np.zeros(len(scores), bool)
     return np.isfinite(scores[:, 0]) & (scores[:, 0] == scores[:, -1])
@@ -170,15 +141,7 @@ def tied_queries(scores: np.ndarray) -> np.ndarray:
 def without_order(
     embedded: Embeddings, items: np.ndarray, tied: np.ndarray, seen: Ragged | None
 ) -> np.ndarray:
-    """Return lists whose tied ones have the tied items in a fixed random order.
-
-    Args:
-      items: [Q, k] int, the lists.
-      tied: [Q] bool, of `tied_queries`.
-
-    Returns:
-      [Q, k] int; the lists that are not tied are unchanged.
-    """
+    """Return lists whose tied ones have the tied items in a fixed random order."""
     queries, candidates = (np.asarray(one, np.float32) for one in embedded)
     order = np.random.default_rng(0).permutation(len(candidates))
     found, k = items.copy(), items.shape[1]

@@ -300,11 +300,7 @@ def psl_logits(
     negatives: jax.Array,
     temperature: jax.Array | float,
 ) -> jax.Array:
-    """Return log sigma(d_j) / T, as in `psl`; that of the positive itself is 0.
-
-    Raises:
-      InputError: The activation is unknown.
-    """
+    """Return log sigma(d_j) / T, as in `psl`; that of the positive itself is 0."""
     half = temperature * (negatives - positive[:, None]) / 2
     return _log_surrogate(activation, half) / temperature
 

@@ -18,16 +18,11 @@ else:
 
 
 class SoftmaxForm(NamedTuple):
-    """Static choices within the softmax, which has a pass written by hand.
+    """Static choices within the softmax, which has a pass written by hand."""
 
-    Attributes:
-      decoupled: whether the positive is left out of the sum.
-      weighted: whether gradients flow to the weights of the rows.
-      surrogate: activation of `psl`, whose logits replace the scores; "": the scores.
-    """
-
-    decoupled: bool = False
-    weighted: bool = False
+    decoupled: bool = False  # whether the positive is left out of the sum
+    weighted: bool = False  # whether gradients flow to the weights of the rows
+    # activation of `psl`, whose logits replace the scores; "": the scores
     surrogate: str = ""
 
 
@@ -340,11 +335,7 @@ def check_cosines(word: str, towers: Any) -> None:
 
 
 def check_shapes(positive: jax.Array, negatives: jax.Array) -> None:
-    """Refuse logits that do not belong to the same rows.
-
-    Raises:
-      ValueError: The shapes do not match.
-    """
+    """Refuse logits that do not belong to the same rows."""
     if positive.shape != negatives.shape[:1]:
         raise ValueError(
             f"positive must be [batch] and negatives [batch, columns], got "
@@ -355,11 +346,7 @@ def check_shapes(positive: jax.Array, negatives: jax.Array) -> None:
 def weights_of(
     positive: jax.Array, negatives: jax.Array, weight: jax.Array | None
 ) -> jax.Array:
-    """Return the weights [batch, columns] of the negatives, 1 where none are given.
-
-    Raises:
-      ValueError: The shapes do not match.
-    """
+    """Return the weights [batch, columns] of the negatives, 1 where none are given."""
     check_shapes(positive, negatives)
     return jnp.ones_like(negatives) if weight is None else weight
 
@@ -380,12 +367,7 @@ def negative_part(
 
 
 def log_sum(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Return log sum_j e^{l_j} of each row, and whether any logit is above -inf.
-
-    Returns:
-      [batch] float, 0 for a row with every logit masked, and [batch] bool. The gradient
-      of such a row is 0.
-    """
+    """Return log sum_j e^{l_j} of each row, and whether any logit is above -inf."""
     filled = (logits > -jnp.inf).any(axis=1)
     return jax.nn.logsumexp(
         jnp.where(filled[:, None], logits, 0), axis=1

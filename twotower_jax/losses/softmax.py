@@ -36,11 +36,7 @@ class Softmax(Tempered):
         example="loss.decoupled=true",
     )
     negative_weight: float = key(
-        1.0,
-        above=0,
-        neutral=1.0,
-        doc="factor of the log of the sum",
-        example="1.2",
+        1.0, above=0, neutral=1.0, doc="factor of the log of the sum", example="1.2"
     )
 
     def of_rows(

@@ -77,27 +77,17 @@ class Term:
 
 
 class TermData(NamedTuple):
-    """What terms read of the training data.
+    """What terms read of the training data."""
 
-    Attributes:
-      features: names of the features of the item tower.
-      log_q_user: [users] float32 log share of each user among the rows of an epoch.
-    """
-
-    features: tuple[str, ...]
-    log_q_user: Any
+    features: tuple[str, ...]  # names of the features of the item tower
+    log_q_user: Any  # [users] float32 log share of each user among the rows of an epoch
 
 
 class Items(NamedTuple):
-    """Items that a term lets the item tower embed.
+    """Items that a term lets the item tower embed."""
 
-    Attributes:
-      items: [N] int32.
-      shown: [N, F] bool, features that the tower sees; the others are as missing.
-    """
-
-    items: Any
-    shown: Any
+    items: Any  # [N] int32
+    shown: Any  # [N, F] bool, features that the tower sees; the others are as missing
 
 
 @dataclass(unsafe_hash=True)

@@ -55,27 +55,17 @@ class FeatureSpec(NamedTuple):
 
 
 class TableRows(NamedTuple):
-    """The distinct rows that a batch touches in one table.
+    """The distinct rows that a batch touches in one table."""
 
-    Attributes:
-      ids: [R] int32, ascending, padded with the table's size.
-      place: the looked-up ids' shape, index of each into ``ids``; None where the
-        looked-up ids are the first of these.
-      present: same shape, False for a missing value.
-    """
-
-    ids: jax.Array
+    ids: jax.Array  # [R] int32, ascending, padded with the table's size
+    # the looked-up ids' shape, index of each into `ids`; None where the looked-up ids
+    # are the first of these
     place: jax.Array | None
-    present: jax.Array
+    present: jax.Array  # same shape, False for a missing value
 
 
 def is_of_ids(table: str) -> bool:
-    """Whether a table holds embeddings of users or items, not of features.
-
-    Examples:
-      >>> is_of_ids("query.history"), is_of_ids("candidate.category")
-      (True, False)
-    """
+    """Whether a table holds embeddings of users or items, not of features."""
     return table.split(".", 1)[1] in ("id", "history")
 
 
@@ -86,11 +76,6 @@ def init_table(
 
     Blocks of rows have keys of their own, so that the memory beside the table does not
     grow with it.
-
-    Examples:
-      >>> table = init_table(jax.random.key(0), 3, 2, 0.1)
-      >>> table.shape, bool(jnp.abs(table).max() <= 0.1)
-      ((3, 2), True)
     """
     shards = table_shards()
     if shards > 1:
@@ -144,16 +129,7 @@ def _init_block(
 
 
 def find_rows(ids: jax.Array, size: int) -> TableRows:
-    """Distinct rows of a table among ids.
-
-    Args:
-      ids: int32 of any shape; an id outside 0..size-1 is a missing value.
-
-    Examples:
-      >>> rows = find_rows(jnp.array([3, 1, 3, -1]), 4)
-      >>> rows.ids.tolist(), rows.place.tolist(), rows.present.tolist()
-      ([1, 3, 4, 4], [1, 0, 1, 2], [True, True, True, False])
-    """
+    """Distinct rows of a table among ids."""
     present = (ids >= 0) & (ids < size)
     flat = jnp.where(present, ids, size).reshape(-1)
     found = find_distinct(flat, min(flat.size, size + 1), size)
@@ -161,45 +137,19 @@ def find_rows(ids: jax.Array, size: int) -> TableRows:
 
 
 def ascending_rows(ids: jax.Array, size: int) -> TableRows:
-    """Rows of ids that are distinct and ascend.
-
-    Args:
-      ids: [R] int32; behind the last row of the table they may repeat.
-
-    Examples:
-      >>> rows = ascending_rows(jnp.array([1, 3, 4, 4]), 4)
-      >>> rows.ids.tolist(), rows.place, rows.present.tolist()
-      ([1, 3, 4, 4], None, [True, True, False, False])
-    """
+    """Rows of ids that are distinct and ascend."""
     return TableRows(jnp.minimum(ids, size), None, ids < size)
 
 
 def whole_rows(ids: jax.Array, size: int) -> TableRows:
-    """All rows of a table, in their order: ids are places in the table itself.
-
-    Args:
-      ids: int32 of any shape; an id outside 0..size-1 is a missing value.
-
-    Examples:
-      >>> rows = whole_rows(jnp.array([3, -1]), 4)
-      >>> rows.ids.tolist(), rows.place.tolist(), rows.present.tolist()
-      ([0, 1, 2, 3], [3, 0], [True, False])
-    """
+    """All rows of a table, in their order: ids are places in the table itself."""
     present = (ids >= 0) & (ids < size)
     every = jnp.arange(size, dtype=jnp.int32)
     return TableRows(every, jnp.where(present, ids, 0), present)
 
 
 def gather(table: jax.Array, rows: TableRows) -> jax.Array:
-    """Gathered rows of a table.
-
-    Returns:
-      [R, dim] float32; padding is 0.
-
-    Examples:
-      >>> gather(jnp.array([[1.0], [2.0]]), find_rows(jnp.array([1, -1]), 2)).tolist()
-      [[2.0], [0.0]]
-    """
+    """Gathered rows of a table, [R, dim] float32."""
     if table_shards() == 1:
         return table.at[rows.ids].get(mode="fill", fill_value=0)
 
@@ -211,14 +161,7 @@ def gather(table: jax.Array, rows: TableRows) -> jax.Array:
 
 
 def join_numbers(parts: Sequence[jax.Array]) -> jax.Array | None:
-    """Numbers of several features side by side.
-
-    Args:
-      parts: [E] or [E, width] float32 each.
-
-    Returns:
-      [E, n] float32; None without any.
-    """
+    """Numbers of several features side by side, [E, n] float32."""
     columns = [part[:, None] if part.ndim == 1 else part for part in parts]
     return jnp.concatenate(columns, 1) if columns else None
 
@@ -226,14 +169,7 @@ def join_numbers(parts: Sequence[jax.Array]) -> jax.Array | None:
 def number_vectors(
     features: Sequence[FeatureSpec], numbers: jax.Array | None, kernel: jax.Array | None
 ) -> list[jax.Array]:
-    """Vectors of the features that are numbers: x W, with n rows of W for n numbers.
-
-    Args:
-      numbers: [E, n] float32, in the order of the features; None without any.
-
-    Returns:
-      [E, dim] float32 per feature that is a number or a vector.
-    """
+    """Vectors of the features that are numbers: x W, with n rows of W for n numbers."""
     vectors: list[jax.Array] = []
     if numbers is None or kernel is None:
         return vectors
@@ -248,20 +184,7 @@ def number_vectors(
 
 
 def look_up(values: jax.Array, rows: TableRows) -> jax.Array:
-    """Vectors of entities with one id each, from gathered rows.
-
-    Args:
-      values: [R, dim] float32, the result of `gather`.
-      rows: with places [E], or those of the first E of distinct ids.
-
-    Returns:
-      [E, dim] float32; 0 for a missing value.
-
-    Examples:
-      >>> rows = find_rows(jnp.array([1, 1, -1]), 2)
-      >>> look_up(gather(jnp.array([[1.0], [2.0]]), rows), rows).tolist()
-      [[2.0], [2.0], [0.0]]
-    """
+    """Vectors of entities with one id each, from gathered rows, [E, dim] float32."""
     first = rows.present.shape[0]
     found = values[:first] if rows.place is None else values[rows.place]
     return found * rows.present[:, None].astype(values.dtype)
@@ -275,50 +198,27 @@ UNROLL = 4
 
 
 class Bag(NamedTuple):
-    """Rows of a table per entity, and their weights.
+    """Rows of a table per entity, and their weights."""
 
-    Attributes:
-      ids: [E, width] int32; the table's size for a missing value.
-      weight: [E, width] float32, 0 for a missing value.
-      total: [E] float32 above 0, by which the weighted sum is divided.
-    """
-
-    ids: jax.Array
-    weight: jax.Array
-    total: jax.Array
+    ids: jax.Array  # [E, width] int32; the table's size for a missing value
+    weight: jax.Array  # [E, width] float32, 0 for a missing value
+    total: jax.Array  # [E] float32 above 0, by which the weighted sum is divided
 
 
 def mean_bag(ids: jax.Array, size: int) -> Bag:
-    """Bag whose vector is the mean of the rows that are present.
-
-    Args:
-      ids: [E, width] int32; an id outside 0..size-1 is a missing value.
-
-    Examples:
-      >>> bag = mean_bag(jnp.array([[0, 1], [1, -1]]), 2)
-      >>> bag_vectors(jnp.array([[1.0], [2.0]]), bag).tolist()
-      [[1.5], [2.0]]
-    """
+    """Bag whose vector is the mean of the rows that are present."""
     present = (ids >= 0) & (ids < size)
     number = jnp.maximum(present.sum(axis=1), 1).astype(jnp.float32)
     return Bag(jnp.where(present, ids, size), present.astype(jnp.float32), number)
 
 
 def bag_vectors(table: jax.Array, bag: Bag) -> jax.Array:
-    """Vectors of bags: sum_w weight_w row_w / total.
-
-    Returns:
-      [E, dim] float32.
-    """
+    """Vectors of bags: sum_w weight_w row_w / total, [E, dim] float32."""
     return _weighted_sums(table, bag.ids, bag.weight) / bag.total[:, None]
 
 
 def gather_bags(table: jax.Array, bag: Bag) -> jax.Array:
-    """Vectors of bags of a table that may be spread over devices.
-
-    Returns:
-      [E, dim] float32, of `bag_vectors`.
-    """
+    """Vectors of bags of a table that may be spread over devices, [E, dim] float32."""
     if table_shards() == 1:
         return bag_vectors(table, bag)
 

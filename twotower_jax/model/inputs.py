@@ -22,31 +22,22 @@ from twotower_jax.model.tower import Model, TowerSpec
 
 
 class Inputs(NamedTuple):
-    """Inputs of a tower for E entities.
+    """Inputs of a tower for E entities."""
 
-    Attributes:
-      rows: {table: rows} of features of one value, the names of tables as in
-        "query.id".
-      bags: {table: bags} of features of several values, and of the items of histories.
-      numbers: [E, n] float32 of the numeric features and vectors; None without any.
-      history: the rest of the inputs of histories; None where none is read.
-    """
-
+    # {table: rows} of features of one value, the names of tables as in "query.id"
     rows: dict[str, TableRows]
+    # {table: bags} of features of several values, and of the items of histories
     bags: dict[str, Bag]
+    # [E, n] float32 of the numeric features and vectors; None without any
     numbers: jax.Array | None
+    # the rest of the inputs of histories; None where none is read
     history: HistoryInputs | None
 
 
 def query_inputs(
     model: Model, entities: Entities, queries: Queries, target: jax.Array | None
 ) -> Inputs:
-    """Inputs of the query tower.
-
-    Args:
-      target: [E] int32 item of each row, which is left out of its own history; None
-        leaves nothing out, and neither does a sequence, which ends before the target.
-    """
+    """Inputs of the query tower."""
     inputs = feature_inputs("query", model.query, entities.query, queries.user)
     history = model.query.history
     if history is None:
@@ -68,12 +59,7 @@ def candidate_inputs(
     *,
     distinct: bool = False,
 ) -> Inputs:
-    """Inputs of the candidate tower.
-
-    Args:
-      items: [E] int32; an id outside of the catalogue has no value in any feature.
-      shown: [E, features] bool, features whose value is read; None: all of them.
-    """
+    """Inputs of the candidate tower."""
     return feature_inputs(
         "candidate",
         model.candidate,
@@ -87,11 +73,7 @@ def candidate_inputs(
 def last_items(
     length: int, clicks: jax.Array | None, queries: Queries
 ) -> jax.Array | None:
-    """Last items of the history of each query, the latest first.
-
-    Returns:
-      [E, length] int32, padded with -1; None where the queries have no histories.
-    """
+    """Last items of the history of each query, the latest first, [E, length] int32."""
     begin, end = queries.begin, queries.end
     if clicks is None or begin is None or end is None:
         return None
@@ -109,15 +91,7 @@ def feature_inputs(
     *,
     distinct: bool = False,
 ) -> Inputs:
-    """Inputs of a tower, histories excepted.
-
-    Args:
-      spec: static shape of the tower.
-      ids: [E] int32 users or items.
-      shown: [E, features] bool, features whose value is read; None: all of them.
-      distinct: whether the ids ascend, no user or item stands twice, and all features
-        are read: their rows of the table are then found without a sort.
-    """
+    """Inputs of a tower, histories excepted."""
     rows, bags, numbers = {}, {}, []
     for place, feature in enumerate(spec.features):
         if feature.kind == "history":
@@ -155,10 +129,7 @@ def first_entities(inputs: Inputs, number: int) -> Inputs:
 
 
 def stream_inputs(model: Model, entities: Entities, queries: Queries) -> Inputs:
-    """Inputs of the query tower for rows that are sequences in their order, end to end.
-
-    Each item of a sequence is read once for all later rows of it.
-    """
+    """Inputs of the query tower for rows that are whole sequences, end to end."""
     inputs = feature_inputs("query", model.query, entities.query, queries.user)
     history, clicks = model.query.history, entities.history
     begin, end = queries.begin, queries.end

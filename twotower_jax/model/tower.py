@@ -41,22 +41,7 @@ class TowerSpec(NamedTuple):
 
 
 def init_tower(spec: TowerSpec, key: jax.Array) -> dict:
-    """Initial parameters of one side of the model, tables excepted.
-
-    Args:
-      spec: static shape.
-
-    Returns:
-      The params of the tower; "numeric" [n, dim] float32 where the tower reads n
-      numbers, those of vectors included: the vector that each of them scales; and
-      "history" where histories have parameters of their own.
-
-    Examples:
-      >>> age = FeatureSpec("age", "numeric", 0)
-      >>> params = init_tower(TowerSpec((age,), 2, (), False), jax.random.key(0))
-      >>> params["numeric"].shape
-      (1, 2)
-    """
+    """Initial parameters of one side of the model, tables excepted."""
     params = _build(spec).init(jax.random.fold_in(key, 0))
     if spec.numeric:
         shape = (sum(feature.numbers for feature in spec.numeric), spec.dim)
@@ -74,17 +59,7 @@ def apply_tower(
     vectors: dict[str, jax.Array],
     numbers: jax.Array | None,
 ) -> jax.Array:
-    """Embeddings of entities from the vectors and the numbers of their features.
-
-    Args:
-      spec: static shape.
-      vectors: {feature: [E, dim]} float32, of features that have a table.
-      numbers: [E, n] float32, of numeric features and vectors in order; None without
-        any.
-
-    Returns:
-      [E, dim] float32, of length 1 where the spec normalises.
-    """
+    """Embeddings of entities from the vectors and the numbers of their features."""
     parts = [vectors[f.name] for f in spec.features if not f.numbers]
     parts += number_vectors(spec.numeric, numbers, params.get("numeric"))
     x = _build(spec).apply(params, parts)
@@ -150,12 +125,7 @@ class Model(NamedTuple):
 
 
 def make_model(config: Towers, log: Catalogue) -> Model:
-    """Static part of a model: the configured features with the sizes of the data.
-
-    Raises:
-      InputError: when a tower names a feature that the data does not have, or a history
-        shares a table that the candidate tower does not have.
-    """
+    """Static part of a model: the configured features with the sizes of the data."""
     sides = {
         "query": (config.query, log.user_features, log.num_users),
         "candidate": (config.candidate, log.item_features, log.num_items),

@@ -21,11 +21,7 @@ from twotower_jax.model.tower import Model, TowerSpec, apply_tower, init_tower
 
 
 def table_sizes(side: str, spec: TowerSpec) -> dict[str, int]:
-    """The tables that a tower reads, and their numbers of rows.
-
-    Args:
-      spec: static shape.
-    """
+    """The tables that a tower reads, and their numbers of rows."""
     sizes: dict[str, int] = {}
     for feature in spec.features:
         if feature.kind == "history" and spec.history is not None:
@@ -73,11 +69,7 @@ def init_params(
 
 
 def gather_rows(tables: dict[str, jax.Array], inputs: Inputs) -> dict[str, jax.Array]:
-    """The parts of every table that the inputs read: gathered rows, vectors of bags.
-
-    Returns:
-      {name: [R, dim]} float32 of rows, and {name: [E, dim]} of bags.
-    """
+    """The parts of every table that the inputs read: gathered rows, vectors of bags."""
     rows = {name: gather(tables[name], rows) for name, rows in inputs.rows.items()}
     bags = {name: gather_bags(tables[name], bag) for name, bag in inputs.bags.items()}
     return rows | bags
@@ -121,11 +113,7 @@ def encode(
 def embed_queries(
     model: Model, params: dict, entities: Entities, queries: Queries
 ) -> jax.Array:
-    """Embeddings of queries for serving: no temperature, no log q.
-
-    Returns:
-      [E, dim] float32.
-    """
+    """Embeddings of queries for serving: no temperature, no log q, [E, dim] float32."""
     inputs = query_inputs(model, entities, queries, None)
     values = gather_rows(params["tables"], inputs)
     return encode("query", model.query, params["dense"], values, inputs)

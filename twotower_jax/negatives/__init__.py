@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 
 from twotower_jax.negatives.dns import BestOf, dns_log_prob
 from twotower_jax.negatives.funnel import Funnel
-from twotower_jax.negatives.hard import HARD, Hard, HardDraws, HardInputs, Pooled
+from twotower_jax.negatives.hard import (
+    HARD,
+    Hard,
+    HardDraws,
+    HardInputs,
+    HardStep,
+    Pooled,
+)
 from twotower_jax.negatives.mined import Mined
 from twotower_jax.negatives.resampled import Resampled
 from twotower_jax.negatives.samplers import (
@@ -74,6 +81,7 @@ __all__ = [
     "HardDraws",
     "HardInputs",
     "HardRatio",
+    "HardStep",
     "InBatch",
     "Keys",
     "KnownLaw",

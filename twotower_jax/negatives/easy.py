@@ -67,16 +67,7 @@ def make_proposal(name: str, counts: np.ndarray, **keys: Any) -> Proposal:
 
 
 def from_weights(weights: np.ndarray) -> Proposal:
-    """Proposal q_i = w_i / sum_j w_j, on the device.
-
-    Raises:
-      ValueError: when a weight is not finite or not positive; an item that can be
-        in a row must never have q = 0.
-
-    Examples:
-      >>> np.exp(from_weights(np.array([1.0, 3.0])).log_q).tolist()
-      [0.25, 0.75]
-    """
+    """Proposal q_i = w_i / sum_j w_j, on the device."""
     return jax.tree.map(jnp.asarray, host_proposal(weights))
 
 
@@ -125,17 +116,6 @@ def sample(
 ) -> jax.Array:
     """Independent draws from a proposal, with replacement.
 
-    Args:
-      shape: of the draws.
-
-    Returns:
-      Item ids of the given shape, int32.
-
-    Examples:
-      >>> one = from_weights(np.array([1e-30, 1.0]))
-      >>> sample(jax.random.key(0), one, (3,)).tolist()
-      [1, 1, 1]
-
     References:
       Vose, A Linear Algorithm for Generating Random Numbers with a Given
       Distribution, IEEE Transactions on Software Engineering 1991.
@@ -152,12 +132,6 @@ def fine_uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
     `jax.random.uniform` has multiples of 2^-23 only, too coarse for a probability of
     1e-7.
-
-    Args:
-      shape: of the numbers.
-
-    Returns:
-      float32 of the given shape.
     """
     high, low = jax.random.bits(key, (2, *shape), jnp.uint32) >> 8
     value = high.astype(jnp.float32) * 2.0**-24 + low.astype(jnp.float32) * 2.0**-48
@@ -165,19 +139,7 @@ def fine_uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
 
 def log_prob(proposal: Proposal, ids: jax.Array) -> jax.Array:
-    """Log probability of a draw, for any item.
-
-    Args:
-      ids: [...] int32 items.
-
-    Returns:
-      [...] float32.
-
-    Examples:
-      >>> proposal = from_weights(np.array([1.0, 3.0]))
-      >>> jnp.exp(log_prob(proposal, jnp.array([1, 0, 1]))).tolist()
-      [0.75, 0.25, 0.75]
-    """
+    """Log probability of a draw, for any item, [...] float32."""
     return take(proposal.log_q, ids)
 
 
@@ -186,20 +148,13 @@ def log_prob(proposal: Proposal, ids: jax.Array) -> jax.Array:
 
 @dataclass(frozen=True)
 class MassTree:
-    """Sums of a proposal over the nodes of a binary tree.
+    """Sums of a proposal over the nodes of a binary tree."""
 
-    Both arrays may be spread over devices like tables.
-
-    Attributes:
-      mass: [2 P] float32, P a power of 2: the root is 1, the children of node i are
-        2 i and 2 i + 1, and the leaf of place k is P + k. Place 0 is not used.
-      item: [num_items] int32 items in the order of first events.
-      leaves: P; spread arrays have padding behind their ends.
-    """
-
+    # [2 P] float32, P a power of 2: the root is 1, the children of node i are 2 i and 2
+    # i + 1, and the leaf of place k is P + k. Place 0 is not used
     mass: Any
-    item: Any
-    leaves: int
+    item: Any  # [num_items] int32 items in the order of first events
+    leaves: int  # P; spread arrays have padding behind their ends
 
 
 jax.tree_util.register_dataclass(
@@ -228,21 +183,7 @@ def host_mass_tree(proposal: Proposal, place: np.ndarray) -> MassTree:
 
 
 def log_known_mass(tree: MassTree, number: jax.Array) -> jax.Array:
-    """Log of Q: the probability that a draw from the whole proposal is a known item.
-
-    Args:
-      number: [...] int32 number of known items, at least 1; on a mesh the first axis
-        is that of a batch.
-
-    Returns:
-      [...] float32.
-
-    Examples:
-      >>> from twotower_jax.negatives.easy import from_weights
-      >>> tree = mass_tree(from_weights(np.array([2.0, 1.0, 1.0])), np.arange(3))
-      >>> jnp.exp(log_known_mass(tree, jnp.arange(1, 4))).tolist()
-      [0.5, 0.75, 1.0]
-    """
+    """Log of Q: the probability that a draw from the whole proposal is a known item."""
     root = jnp.ones_like(number)
     return jnp.log(_boundary(tree, number)[-1]) - jnp.log(_masses(tree, root))
 
@@ -250,22 +191,7 @@ def log_known_mass(tree: MassTree, number: jax.Array) -> jax.Array:
 def sample_known(
     key: jax.Array, tree: MassTree, number: jax.Array, shape: tuple[int, ...]
 ) -> jax.Array:
-    """Independent draws from the proposal restricted to known items.
-
-    Args:
-      number: int32 number of known items, at least 1; broadcasts to the shape.
-      shape: of the draws; on a mesh the first axis is that of a batch.
-
-    Returns:
-      Item ids of the given shape, int32.
-
-    Examples:
-      >>> from twotower_jax.negatives.easy import from_weights
-      >>> proposal = from_weights(np.array([1.0, 1.0, 9.0]))
-      >>> tree = mass_tree(proposal, np.array([2, 0, 1]))
-      >>> sample_known(jax.random.key(0), tree, jnp.array(1), (3,)).tolist()
-      [1, 1, 1]
-    """
+    """Independent draws from the proposal restricted to known items."""
     number = jnp.asarray(number, jnp.int32)
     boundary, size = _boundary(tree, number), tree.leaves
     last = size + number - 1
@@ -374,10 +300,7 @@ class KnownLaw(NamedTuple):
     def count(
         self, batch: Batch, draws: jax.Array, group: tuple[jax.Array, ...] = ()
     ) -> ByItem:
-        """Expected counts of draws: an item that a row knows m q_j / Q times.
-
-        With masses of their own rows are groups of their own.
-        """
+        """Expected counts of draws: an item that a row knows m q_j / Q times."""
         of_row = group[0] if group else jnp.zeros(batch.size, int)
         draws = jnp.atleast_1d(draws)[of_row] * jnp.exp(-self.log_mass(batch))
         every = jnp.arange(batch.size, dtype=jnp.int32)

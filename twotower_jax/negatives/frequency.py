@@ -152,15 +152,11 @@ MULTIPLIERS = (
 
 
 class Frequency(NamedTuple):
-    """Hashed arrays of m hashes and H buckets.
+    """Hashed arrays of m hashes and H buckets."""
 
-    Attributes:
-      last: [m, H] int32, A: 1 + the step of the last hit; 0 where there was none.
-      gap: [m, H] float32, B: mean number of steps between hits.
-    """
-
+    # [m, H] int32, A: 1 + the step of the last hit; 0 where there was none
     last: jax.Array
-    gap: jax.Array
+    gap: jax.Array  # [m, H] float32, B: mean number of steps between hits
 
 
 def init_frequency(hashes: int, buckets: int, initial_gap: float) -> Frequency:
@@ -169,13 +165,6 @@ def init_frequency(hashes: int, buckets: int, initial_gap: float) -> Frequency:
     The estimate of an item without a hit is 1 / initial_gap until so many steps have
     passed, then 1 / steps. After t hits the mean gap still holds
     (1 - alpha)^t (initial_gap - true gap) of the start.
-
-    Raises:
-      ValueError: when hashes is not in 1..16, buckets below 1 or initial_gap below 1.
-
-    Examples:
-      >>> init_frequency(1, 2, 50.0).gap.tolist()
-      [[50.0, 50.0]]
     """
     if not 1 <= hashes <= len(MULTIPLIERS):
         raise ValueError(f"hashes must be in 1..{len(MULTIPLIERS)}, got {hashes}")
@@ -185,8 +174,7 @@ def init_frequency(hashes: int, buckets: int, initial_gap: float) -> Frequency:
         raise ValueError(f"initial_gap must be at least 1 step, got {initial_gap}")
     shape = (hashes, buckets)
     return Frequency(
-        last=jnp.zeros(shape, jnp.int32),
-        gap=jnp.full(shape, initial_gap, jnp.float32),
+        last=jnp.zeros(shape, jnp.int32), gap=jnp.full(shape, initial_gap, jnp.float32)
     )
 
 
@@ -197,13 +185,6 @@ def bucket_of(ids: jax.Array, hashes: int, buckets: int) -> jax.Array:
     finaliser of MurmurHash3 as mix (Appleby, public domain). Each step but the last is
     a bijection, so two ids meet only by the reduction to H. Without the inner mix,
     consecutive ids would be an arithmetic progression under every hash.
-
-    Args:
-      ids: [...] int.
-
-    Examples:
-      >>> bucket_of(jnp.arange(5), 2, 7).shape
-      (2, 5)
     """
     shape = (hashes, *(1,) * jnp.ndim(ids))
     multiplier = jnp.asarray(MULTIPLIERS[:hashes], jnp.uint32).reshape(shape)
@@ -224,7 +205,6 @@ def update(
     step: jax.Array | int,
     alpha: jax.Array | float,
     *,
-    num_items: jax.Array | int | None = None,
     buckets: int | None = None,
 ) -> Frequency:
     """Arrays after a batch: B <- (1 - alpha) B + alpha (t - A), A <- t.
@@ -238,23 +218,12 @@ def update(
     `log_count` from the returned arrays: a read of the arrays before costs a copy of
     them.
 
-    Args:
-      ids: [B] int items of the batch. A negative id is padding and changes nothing.
-      alpha: weight of the newest gap, in [0, 1]; a number, not structure.
-
-    Examples:
-      >>> start = init_frequency(1, 1, 50.0)
-      >>> after = update(start, jnp.array([3, 4]), step=9, alpha=0.5)
-      >>> after.last.tolist(), after.gap.tolist()
-      ([[10]], [[30.0]])
-
     References:
       Yi et al., RecSys 2019, algorithms 2 and 3.
     """
     hashes, stored = frequency.gap.shape
-    padding = ids < 0 if num_items is None else (ids < 0) | (ids >= num_items)
     place = bucket_of(ids, hashes, buckets or stored)
-    place = jnp.where(padding[None], stored, place)
+    place = jnp.where((ids < 0)[None], stored, place)  # a negative id is padding
     now, alpha = jnp.asarray(step, jnp.int32) + 1, jnp.asarray(alpha, jnp.float32)
     if table_shards() == 1:
         return _updated(frequency, place, now, alpha)
@@ -302,18 +271,6 @@ def log_count(
     time since the last hit, t - A, is a lower bound of the gap that is under way, so
     that items which stopped occurring, or never did, decay (t = step + 1).
 
-    Args:
-      ids: [...] int items. Padding gets a finite number without a meaning.
-
-    Returns:
-      [...] float32, at most 0.
-
-    Examples:
-      >>> start = init_frequency(2, 4, 50.0)
-      >>> count = [log_count(start, jnp.array(3), step) for step in (0, 99)]
-      >>> [round(float(jnp.exp(x)), 4) for x in count]
-      [0.02, 0.01]
-
     References:
       Yi et al., RecSys 2019, algorithm 3, without t - A.
     """
@@ -352,21 +309,10 @@ def log_q(
     step: jax.Array | int,
     buckets: int | None = None,
 ) -> jax.Array:
-    """Log probability of one draw: log_count - log(batch_size).
+    """Log probability of one draw: log_count - log(batch_size), [...] float32.
 
     The batch counts as batch_size draws. Nothing is clipped: an item in every batch
     gets 1 / batch_size, its largest possible estimate.
-
-    Args:
-      ids: [...] int items.
-
-    Returns:
-      [...] float32.
-
-    Examples:
-      >>> one = log_q(init_frequency(2, 4, 50.0), jnp.array([3]), 10, step=0)
-      >>> [round(x, 4) for x in jnp.exp(one).tolist()]
-      [0.002]
     """
     count = log_count(frequency, ids, step, buckets)
     return count - jnp.log(jnp.float32(batch_size))

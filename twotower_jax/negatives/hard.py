@@ -41,10 +41,7 @@ def hard_negatives(values: Mapping[str, Any]) -> bool:
 
 
 def _decides_num(values: Mapping[str, Any]) -> bool:
-    """Slots that are never hard are easy draws per row, and else none.
-
-    A key that turns a section on has an effect where it is 0.
-    """
+    """Slots that are never hard are easy draws per row, and else none."""
     return (
         hard_negatives(values)
         or values["negatives.layout"] == "per_row"
@@ -85,6 +82,26 @@ class HardInputs(NamedTuple):
     arrays: Any = ()
     log_temperature: Any = ()
     alone: bool = False
+
+
+class HardStep(NamedTuple):
+    """What hard draws read in a step.
+
+    Attributes:
+      inputs: what is read beside the batch.
+      memory: memories of all sources.
+      key: keys of the step.
+      batch: B rows.
+      easy: the law of easy draws, from which candidates come.
+      num: number of slots of a row.
+    """
+
+    inputs: HardInputs
+    memory: dict[str, Any]
+    key: Keys
+    batch: Batch
+    easy: EasyLaw | KnownLaw
+    num: int
 
 
 @dataclass(unsafe_hash=True)
@@ -136,25 +153,8 @@ class Hard(Choice):
         """
         return ()
 
-    def draw_slots(
-        self,
-        inputs: HardInputs,
-        memory: dict,
-        key: Keys,
-        batch: Batch,
-        easy: EasyLaw | KnownLaw,
-        num: int,
-    ) -> HardDraws:
-        """Hard draws [B, num] of the rows.
-
-        Args:
-          inputs: what the step reads beside the batch.
-          memory: memories of all sources.
-          key: keys of the step.
-          batch: B rows.
-          easy: the law of easy draws, from which candidates come.
-          num: number of slots of a row.
-        """
+    def draw_slots(self, step: HardStep) -> HardDraws:
+        """Hard draws [B, step.num] of the rows."""
         raise NotImplementedError
 
     def counts(
@@ -163,7 +163,7 @@ class Hard(Choice):
         """Expected counts of hard draws: by default those of the rows' pools.
 
         Args:
-          inputs, batch: as of `draw_slots`.
+          inputs, batch: as of `HardStep`.
           drawn: the slots of the rows.
           log_num: [] log of the number of hard draws of a row.
         """
@@ -177,48 +177,25 @@ class Hard(Choice):
 class Pooled(Hard):
     """Base of the sources that draw from a pool of each row."""
 
-    def pools(self, inputs: HardInputs, memory: dict, batch: Batch) -> RowPools:
+    def pools(self, step: HardStep) -> RowPools:
         """The pools of the rows."""
         raise NotImplementedError
 
-    def draw_slots(
-        self,
-        inputs: HardInputs,
-        memory: dict,
-        key: Keys,
-        batch: Batch,
-        easy: EasyLaw | KnownLaw,
-        num: int,
-    ) -> HardDraws:
+    def draw_slots(self, step: HardStep) -> HardDraws:
         """Independent draws from the pools."""
-        pool = self.pools(inputs, memory, batch)
-        items = draw_hard(key("negatives.hard"), pool.item, pool.log_prob, num)
-        return HardDraws(items, pool)
+        pool, key = self.pools(step), step.key("negatives.hard")
+        return HardDraws(draw_hard(key, pool.item, pool.log_prob, step.num), pool)
 
 
 def draw_hard(
     key: jax.Array, item: jax.Array, log_prob: jax.Array, num: int
 ) -> jax.Array:
-    """Draws from each row's pool, independent and with replacement.
+    """Draws from each row's pool, independent and with replacement, [B, num] int32.
 
     By inverse of the cumulated probabilities, at uniform numbers of 48 bits (see
     `fine_uniform`). A pool that ascends by probability, as those of the log do, keeps
     the proportions of its items to about 1e-6, however small they are; in another order
     a probability is right to about 1e-7 of the whole.
-
-    Args:
-      item: [B, L] int32, any on padding.
-      log_prob: [B, L] float32 log probability of each entry, -inf on padding. A row
-        needs no sum of 1: only proportions count.
-
-    Returns:
-      [B, num] int32; for a row without an entry its last `item`, which is padding.
-
-    Examples:
-      >>> pool = jnp.array([[3, 8]])
-      >>> log_prob = jnp.array([[-jnp.inf, 0.0]])
-      >>> draw_hard(jax.random.key(0), pool, log_prob, 2).tolist()
-      [[8, 8]]
     """
     total = cumulated(log_prob)
     # u < 1, and then u * sum < sum in floats too.
@@ -229,20 +206,10 @@ def draw_hard(
 
 
 def cumulated(log_prob: jax.Array) -> jax.Array:
-    """Sums from the left of the probabilities of each row.
+    """Sums from the left of the probabilities of each row, [B, L] float32.
 
     In units of the row's largest probability. They never fall, nor rise on padding, as
     a plain parallel sum does by a rounding; padding would be drawn with that chance.
-
-    Args:
-      log_prob: [B, L] float32, -inf on padding.
-
-    Returns:
-      [B, L] float32.
-
-    Examples:
-      >>> cumulated(jnp.log(jnp.array([[0.25, 0.5, 0.0]]))).tolist()
-      [[0.5, 1.5, 1.5]]
     """
     top = log_prob.max(axis=1, keepdims=True)
     prob = jnp.exp(log_prob - jnp.where(top > -jnp.inf, top, 0))
@@ -251,36 +218,11 @@ def cumulated(log_prob: jax.Array) -> jax.Array:
 
 
 def hard_stage(item: jax.Array, stage: jax.Array, ids: jax.Array) -> jax.Array:
-    """Stages of any items in each row's pool, -1 outside of it.
-
-    Args:
-      item: [B, L] int32, distinct except on padding.
-      stage: [B, L] integers, -1 on padding.
-      ids: [B, K] int32, also ids outside of the catalogue.
-
-    Returns:
-      [B, K] integers.
-
-    Examples:
-      >>> pool, stage = jnp.array([[3, 8]]), jnp.array([[0, 2]])
-      >>> hard_stage(pool, stage, jnp.array([[8, 4]])).tolist()
-      [[2, -1]]
-    """
+    """Stages of any items in each row's pool, -1 outside of it, [B, K] integers."""
     same = ids[:, :, None] == item[:, None, :]
     return jnp.where(same, stage[:, None, :], -1).max(axis=2)
 
 
 def has_pool(log_prob: jax.Array) -> jax.Array:
-    """Whether each row's pool has an entry.
-
-    Args:
-      log_prob: [B, L] float32, -inf on padding.
-
-    Returns:
-      [B] bool.
-
-    Examples:
-      >>> has_pool(jnp.array([[0.0, -jnp.inf], [-jnp.inf, -jnp.inf]])).tolist()
-      [True, False]
-    """
+    """Whether each row's pool has an entry, [B] bool."""
     return (log_prob > -jnp.inf).any(axis=1)

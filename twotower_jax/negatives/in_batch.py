@@ -111,19 +111,7 @@ class InBatch(Source):
 
 
 def sequence_codes(begin: jax.Array, end: jax.Array) -> jax.Array:
-    """Sequences of rows that stand end to end.
-
-    Args:
-      begin: [B] int32 places of the first items of the rows' sequences.
-      end: [B] int32 places of the rows' items.
-
-    Returns:
-      [B] int32, from 0 on; a row that does not continue the one before begins another.
-
-    Examples:
-      >>> sequence_codes(jnp.array([0, 0, 4, 0]), jnp.array([2, 3, 5, 1])).tolist()
-      [0, 0, 1, 2]
-    """
+    """Sequences of rows that stand end to end, [B] int32."""
     starts = (end[1:] != end[:-1] + 1) | (begin[1:] != begin[:-1])
     first = jnp.zeros(1, jnp.int32)
     return jnp.concatenate([first, jnp.cumsum(starts, dtype=jnp.int32)])

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from twotower_jax.negatives.easy import EasyLaw, KnownLaw
-from twotower_jax.negatives.hard import Hard, HardInputs, has_pool
+from twotower_jax.negatives.hard import Hard, HardInputs, HardStep, has_pool
 from twotower_jax.negatives.source import (
     Batch,
     Count,
@@ -21,7 +21,6 @@ from twotower_jax.negatives.source import (
     Source,
     no_pools,
 )
-from twotower_jax.registry import Registry
 
 
 class HardRatio(NamedTuple):
@@ -39,13 +38,7 @@ class HardRatio(NamedTuple):
 
 
 def ratio_at(ratio: HardRatio, step: jax.Array) -> jax.Array:
-    """Hard ratio of a step.
-
-    Examples:
-      >>> schedule = HardRatio(*jnp.array([1.0, 0.5, 4.0]))
-      >>> [float(ratio_at(schedule, jnp.int32(step))) for step in (0, 1, 4, 9)]
-      [1.0, 0.875, 0.5, 0.5]
-    """
+    """Hard ratio of a step."""
     done = jnp.clip(step.astype(jnp.float32) / jnp.maximum(ratio.steps, 1), 0, 1)
     done = jnp.where(ratio.steps > 0, done, 1)
     return ratio.start + (ratio.end - ratio.start) * done
@@ -54,33 +47,16 @@ def ratio_at(ratio: HardRatio, step: jax.Array) -> jax.Array:
 def hard_slots(
     key: jax.Array, shape: tuple[int, int], ratio: jax.Array | float
 ) -> jax.Array:
-    """Which slots are hard: each with its row's ratio, independently.
-
-    Args:
-      shape: (B, K).
-      ratio: [B] or a number; 0 makes no slot hard and 1 every one.
-
-    Returns:
-      [B, K] bool.
-
-    Examples:
-      >>> hard_slots(jax.random.key(0), (2, 2), jnp.array([0.0, 1.0])).tolist()
-      [[False, False], [True, True]]
-    """
+    """Which slots are hard: each with its row's ratio, independently, [B, K] bool."""
     chance = jnp.reshape(jnp.asarray(ratio, jnp.float32), (-1, 1))
     return jax.random.uniform(key, shape) < chance
 
 
 class Switches(NamedTuple):
-    """Chances that a draw counts.
+    """Chances that a draw counts."""
 
-    Attributes:
-      easy: [] chance of an easy column.
-      hard: [] chance of a hard slot.
-    """
-
-    easy: jax.Array
-    hard: jax.Array
+    easy: jax.Array  # [] chance of an easy column
+    hard: jax.Array  # [] chance of a hard slot
 
 
 def switches(easy_num: int, hard_num: int, ratio: jax.Array) -> Switches:
@@ -88,11 +64,6 @@ def switches(easy_num: int, hard_num: int, ratio: jax.Array) -> Switches:
 
     With m columns and H slots, the chances a and b satisfy H b / (m a + H b) = ratio,
     and one of them is 1, so that no more draws are switched off than the ratio needs.
-
-    Examples:
-      >>> chances = switches(6, 2, jnp.float32(0.5))
-      >>> round(float(chances.easy), 4), float(chances.hard)  # 2 of 6 columns, 2 of 2
-      (0.3333, 1.0)
     """
     easy, hard = easy_num * ratio, hard_num * (1 - ratio)
     # easy < hard: there are more hard slots than the ratio needs.
@@ -100,30 +71,6 @@ def switches(easy_num: int, hard_num: int, ratio: jax.Array) -> Switches:
         easy=jnp.where(easy <= hard, 1, hard / jnp.maximum(easy, 1e-30)),
         hard=jnp.where(hard <= easy, 1, easy / jnp.maximum(hard, 1e-30)),
     )
-
-
-class HardLogQ(NamedTuple):
-    """How hard draws are corrected; a choice of ``negatives.hard.log_q``.
-
-    Attributes:
-      of_pool: Hard draws are expected by the probabilities of the row's pool.
-      as_easy: Hard draws are expected as if the easy proposal had drawn them.
-      corrected: Hard slots are corrected by their expected counts.
-    """
-
-    of_pool: bool
-    as_easy: bool
-    corrected: bool
-
-
-HARD_LOG_Q: Registry[HardLogQ] = Registry(
-    "negatives.hard.log_q",
-    {
-        "mixture": HardLogQ(of_pool=True, as_easy=False, corrected=True),
-        "easy": HardLogQ(of_pool=False, as_easy=True, corrected=True),
-        "none": HardLogQ(of_pool=False, as_easy=False, corrected=False),
-    },
-)
 
 
 @dataclass(frozen=True)
@@ -140,7 +87,6 @@ class RowSlots(Source):
         ``hard_num`` slots are hard.
       switched: easy columns of the batch that the ratio switches together with the hard
         slots; 0 where each slot is hard with the chance of the ratio.
-      log_q: how hard draws are counted.
     """
 
     easy: EasyLaw | KnownLaw
@@ -150,7 +96,6 @@ class RowSlots(Source):
     inputs: HardInputs
     ratio: tuple[HardRatio, ...] = ()
     switched: int = 0
-    log_q: HardLogQ = HARD_LOG_Q["mixture"]
 
     @property
     def slots(self) -> int:
@@ -168,7 +113,7 @@ class RowSlots(Source):
         if not self.hard_num:
             return Slots(easy, jnp.zeros(shape, bool), no_pools(batch.size))
         hard = self.hard.draw_slots(
-            self.inputs, memory, key, batch, self.easy, self.slots
+            HardStep(self.inputs, memory, key, batch, self.easy, self.slots)
         )
         pooled = self._has_pool(hard.pool)
         mixed = key("negatives.mix")
@@ -210,7 +155,7 @@ class RowSlots(Source):
     def counts(self, memory: dict, batch: Batch, drawn: Slots) -> list[Count]:
         """Easy draws by the easy law, hard ones by the pools of the rows."""
         easy, hard = self.expected(batch)
-        if self.log_q.as_easy:
+        if self.hard.log_q == "easy":
             # Every row has the same number of easy and hard draws together.
             return [self.easy.count(batch, (easy + hard)[None])]
         found: list[Count] = [self.easy.count(batch, easy[None])]
@@ -218,7 +163,7 @@ class RowSlots(Source):
             of_group = jnp.stack([easy, easy + hard])
             group = jnp.where(self._has_pool(drawn.pool), 0, 1)
             found = [self.easy.count(batch, of_group, (group,))]
-        if self.log_q.of_pool and self.hard_num:
+        if self.hard.log_q == "mixture" and self.hard_num:
             found += self.hard.counts(self.inputs, batch, drawn, jnp.log(hard))
         return found
 

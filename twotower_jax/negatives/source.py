@@ -85,17 +85,12 @@ class Batch(NamedTuple):
 
 
 class RowPools(NamedTuple):
-    """Items of each row with a number for each; L is 0 where rows have none.
+    """Items of each row with a number for each; L is 0 where rows have none."""
 
-    Attributes:
-      item: [B, L] int32 items; num_items is padding.
-      log_prob: [B, L] float32 log probability of a draw; -inf on padding.
-      stage: [B, L] int8 stages that rejected the items, -1 on padding; [B, 0] where the
-        pools are not those of a log.
-    """
-
-    item: jax.Array
-    log_prob: jax.Array
+    item: jax.Array  # [B, L] int32 items; num_items is padding
+    log_prob: jax.Array  # [B, L] float32 log probability of a draw; -inf on padding
+    # [B, L] int8 stages that rejected the items, -1 on padding; [B, 0] where the pools
+    # are not those of a log
     stage: jax.Array
 
     @property
@@ -158,18 +153,14 @@ Candidates = Shared | Slots | Stored
 
 
 class ByItem(NamedTuple):
-    """Independent draws from one law: an item is expected draws times e^log_q.
+    """Independent draws from one law: an item is expected draws times e^log_q."""
 
-    Attributes:
-      law: what identifies the law; draws of one law are added before the log is taken.
-      log_q: function from items [...] to the log probability of a draw.
-      draws: expected draws of a row, a number or [G] by group of rows.
-      group: group of each row, ([B] int32,); () where all rows draw alike.
-    """
-
+    # what identifies the law; draws of one law are added before the log is taken
     law: Hashable
+    # function from items [...] to the log probability of a draw
     log_q: Callable[[jax.Array], jax.Array]
-    draws: Any
+    draws: Any  # expected draws of a row, a number or [G] by group of rows
+    # group of each row, ([B] int32,); () where all rows draw alike
     group: tuple[jax.Array, ...] = ()
 
 
@@ -328,13 +319,7 @@ def log_sum_of(counts: list[Count], items: jax.Array) -> jax.Array:
 
 
 def find_listed(listed: Listed, items: jax.Array) -> jax.Array:
-    """Counts [B, K] of items [1 or B, K] that are listed row by row, -inf for others.
-
-    Examples:
-      >>> listed = Listed(jnp.array([[3, 8]]), jnp.array([[-1.0, -0.5]]))
-      >>> find_listed(listed, jnp.array([[8, 4]])).tolist()
-      [[-0.5, -inf]]
-    """
+    """Counts [B, K] of items [1 or B, K] that are listed by row, -inf for others."""
     same = items[:, :, None] == listed.item[:, None, :]
     counts = jnp.where(same, listed.log_count[:, None, :], -jnp.inf)
     return counts.max(axis=2, initial=-jnp.inf)

@@ -169,18 +169,13 @@ BATCH, OWN, SETS = 64, 8, 4
 
 
 class Layout(Protocol):
-    """Batches for one item at a time.
+    """Batches for one item at a time."""
 
-    Attributes:
-      expected: [N] expected number of each item among the negatives of a row; nan
-        where it is too seldom to be known.
-      log_q: [N] log q that the loss receives.
-      error: [N] declared minus true log q of a draw.
-    """
-
+    # [N] expected number of each item among the negatives of a row; nan where it is too
+    # seldom to be known
     expected: np.ndarray
-    log_q: np.ndarray
-    error: np.ndarray
+    log_q: np.ndarray  # [N] log q that the loss receives
+    error: np.ndarray  # [N] declared minus true log q of a draw
 
     def pulls(self, scores: np.ndarray, item: int) -> list[Candidates]:
         """Return batches with the item as a positive; its cells are marked."""
@@ -306,31 +301,16 @@ class InBatch:
 
 
 class Forces(NamedTuple):
-    """Forces on the items, in units of a row's gradient.
+    """Forces on the items, in units of a row's gradient."""
 
-    Attributes:
-      pull: [N] of rows in which the item is the positive.
-      push: [N] of rows in which it is a negative.
-    """
-
-    pull: np.ndarray
-    push: np.ndarray
+    pull: np.ndarray  # [N] of rows in which the item is the positive
+    push: np.ndarray  # [N] of rows in which it is a negative
 
 
 def forces(
     box: BlackBox, layout: Layout, catalogue: Catalogue, scores: np.ndarray
 ) -> Forces:
-    """The forces of a loss on the scores of the user.
-
-    Args:
-      box: The loss.
-      layout: The batches.
-      catalogue: The catalogue.
-      scores: [N] logits.
-
-    Returns:
-      The forces; 0 where the draws of an item are unknown.
-    """
+    """The forces of a loss on the scores of the user."""
     known = np.isfinite(layout.expected)
     pull, push = np.zeros(len(scores)), np.zeros(len(scores))
     for item in np.flatnonzero(known).tolist():
@@ -341,16 +321,7 @@ def forces(
 
 
 def mean_slope(box: BlackBox, batches: list[Candidates], name: str) -> float:
-    """The mean derivative of the loss by a marked cell.
-
-    Args:
-      box: The loss.
-      batches: Batches with marked cells.
-      name: "scores" or "log_q".
-
-    Returns:
-      The mean over the cells of all batches.
-    """
+    """The mean derivative of the loss by a marked cell."""
     slopes = [box.slope(one, name) / one.cells.sum() for one in batches]
     return float(np.mean(slopes))
 

@@ -8,13 +8,7 @@ import numpy as np
 
 from twotower_jax.errors import InputError
 from twotower_jax.evaluation.metrics import BUCKETS, popularity_buckets
-from twotower_jax.objective.batches import (
-    Catalogue,
-    Forces,
-    Layout,
-    forces,
-    mean_slope,
-)
+from twotower_jax.objective.batches import Catalogue, Forces, Layout, forces, mean_slope
 from twotower_jax.objective.black_box import BlackBox, Candidates
 
 # Passes over all items that move the scores, at most; all of them at full length until
@@ -269,18 +263,7 @@ def loss_card(
     optimum: FreeOptimum,
     masks_hits: bool | None,
 ) -> LossCard:
-    """The card of an optimum.
-
-    Args:
-      box: The loss.
-      catalogue: The catalogue.
-      layout: Batches for scores of log P, where the use of log q is measured.
-      optimum: The optimum.
-      masks_hits: Whether draws that equal the positive are meant to be masked.
-
-    Returns:
-      The card.
-    """
+    """The card of an optimum."""
     found = _findings(box, catalogue, layout, optimum.scores)
     start = np.log(catalogue.probability)
     groups = _groups(catalogue, layout).values()

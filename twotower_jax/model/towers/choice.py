@@ -121,12 +121,7 @@ class Towers(Choice):
     choices: ClassVar[Choices[Towers]] = TOWERS
 
     kind: str = ""
-    dim: int = key(
-        64,
-        low=1,
-        doc="dimension of the embeddings",
-        example="128",
-    )
+    dim: int = key(64, low=1, doc="dimension of the embeddings", example="128")
     hidden: tuple[int, ...] = key(
         (),
         low=1,
@@ -379,15 +374,7 @@ def baselines_for(mask_seen: bool) -> list[str]:
 
 
 def click_matrix(user: np.ndarray, item: np.ndarray, shape: tuple[int, int]) -> Clicks:
-    """Return the number of clicks of each pair.
-
-    Args:
-      shape: numbers of users and items.
-
-    Examples:
-      >>> click_matrix(np.array([0, 0]), np.array([1, 1]), (1, 2)).toarray().tolist()
-      [[0.0, 2.0]]
-    """
+    """Return the number of clicks of each pair."""
     from scipy.sparse import csr_array  # on use: a sixth of a second of every start
 
     matrix = csr_array((np.ones(len(user)), (user, item)), shape=shape)
@@ -396,11 +383,6 @@ def click_matrix(user: np.ndarray, item: np.ndarray, shape: tuple[int, int]) -> 
 
 
 def binary(clicks: Clicks) -> Clicks:
-    """Return the matrix with 1 for every pair that has a click.
-
-    Examples:
-      >>> binary(click_matrix(np.array([0, 0]), np.array([1, 1]), (1, 2))).data.tolist()
-      [1.0]
-    """
+    """Return the matrix with 1 for every pair that has a click."""
     ones = np.ones_like(clicks.data)
     return type(clicks)((ones, clicks.indices, clicks.indptr), shape=clicks.shape)

@@ -103,16 +103,6 @@ def ease(clicks: Clicks, numbers: EaseConfig) -> Scores:
 
       l2 P = I - X' M X,   M = (X X' + l2 I)^-1
 
-    Args:
-      clicks: [users, items].
-      numbers: its l2.
-
-    Returns:
-      histories [n, items] -> scores [n, items] float32.
-
-    Raises:
-      InputError: where ``ease.l2`` is too small for the inverse.
-
     References:
       Steck, Embarrassingly Shallow Autoencoders for Sparse Data, WWW 2019; on the
       neighbours alone: Ning & Karypis, SLIM, ICDM 2011, section 4.2.1.

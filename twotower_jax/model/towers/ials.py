@@ -82,17 +82,11 @@ class Ials(Baseline):
 
 
 class Rotated(NamedTuple):
-    """Factors H in the basis of the eigenvectors of a H' H.
+    """Factors H in the basis of the eigenvectors of a H' H."""
 
-    Attributes:
-      factors: [rows, factors] float64.
-      spectrum: [factors] the eigenvalues.
-      basis: [factors, factors] the eigenvectors, one per column.
-    """
-
-    factors: np.ndarray
-    spectrum: np.ndarray
-    basis: np.ndarray
+    factors: np.ndarray  # [rows, factors] float64
+    spectrum: np.ndarray  # [factors] the eigenvalues
+    basis: np.ndarray  # [factors, factors] the eigenvectors, one per column
 
 
 def ials(clicks: Clicks, settings: IalsConfig, seed: int) -> Scores:
@@ -104,15 +98,6 @@ def ials(clicks: Clicks, settings: IalsConfig, seed: int) -> Scores:
 
     S are the clicks and a is the weight of unobserved pairs. The factors of a query are
     those that minimise L for its history, given the items.
-
-    Args:
-      clicks: [users, items].
-      settings: factors, l2, unobserved_weight and iterations.
-      seed: of the initial factors of the items, which are normal with standard
-        deviation 0.1 / sqrt(factors).
-
-    Returns:
-      histories [n, items] -> scores [n, items] float32.
 
     References:
       Hu, Koren & Volinsky, Collaborative Filtering for Implicit Feedback Datasets, ICDM

@@ -74,13 +74,6 @@ def item_knn(clicks: Clicks, numbers: ItemKnnConfig) -> Scores:
     n_ji users clicked both j and i, and n_i = n_ii clicked i. Of equally similar items
     the one with the lower index is kept.
 
-    Args:
-      clicks: [users, items].
-      numbers: neighbours k and shrink.
-
-    Returns:
-      histories [n, items] -> scores [n, items] float32.
-
     References:
       Deshpande & Karypis, Item-Based Top-N Recommendation Algorithms, TOIS 2004.
     """

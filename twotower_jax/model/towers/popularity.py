@@ -43,17 +43,7 @@ class BuyAgain(Baseline):
 
 
 def popularity(clicks: Clicks) -> Scores:
-    """Clicks of each item, the same scores for every query.
-
-    Args:
-      clicks: [users, items], the number of clicks of each pair.
-
-    Examples:
-      >>> from twotower_jax.model.towers.choice import click_matrix
-      >>> clicks = click_matrix(np.array([0, 1]), np.array([1, 1]), (2, 2))
-      >>> popularity(clicks)(clicks[:1]).tolist()
-      [[0.0, 2.0]]
-    """
+    """Clicks of each item, the same scores for every query."""
     counts = clicks.sum(axis=0).astype(np.float32)
     return lambda history: np.repeat(counts[None], history.shape[0], axis=0)
 
@@ -68,12 +58,6 @@ def buy_again(clicks: Clicks) -> Scores:
     References:
       Li, Jullien, Ariannezhad & de Rijke, A Next Basket Recommendation Reality Check,
       TOIS 2023: its method G-P-TopFreq.
-
-    Examples:
-      >>> from twotower_jax.model.towers.choice import click_matrix
-      >>> clicks = click_matrix(np.array([0, 1, 1]), np.array([1, 0, 0]), (2, 2))
-      >>> np.argsort(-buy_again(clicks)(clicks)).tolist()
-      [[1, 0], [0, 1]]
     """
     counts = clicks.sum(axis=0)
     below_one = (counts / (1 + counts.max(initial=0))).astype(np.float32)

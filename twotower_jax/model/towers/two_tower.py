@@ -37,18 +37,6 @@ def two_tower(shape: Shape) -> Tower:
     With hidden layers, the vectors are concatenated and pass through linear layers with
     ReLU between them. Without, the embedding is the sum of the vectors: matrix
     factorisation where the only feature is the id.
-
-    Args:
-      shape: an empty ``hidden`` selects the sum.
-
-    Returns:
-      The tower; params are {"mlp": ...}, or {} for the sum.
-
-    Examples:
-      >>> from types import SimpleNamespace
-      >>> tower = two_tower(SimpleNamespace(features=["id"], dim=2, hidden=()))
-      >>> tower.apply({}, [jnp.ones((1, 2))]).tolist()
-      [[1.0, 1.0]]
     """
     if not shape.hidden:
         return Tower(_no_params, _sum)
